@@ -1,0 +1,77 @@
+package catalogue_test
+
+import (
+	"encoding/json"
+	"os"
+	"slices"
+	"testing"
+
+	"github.com/tieback/tieback/pkg/catalogue"
+)
+
+// The dictionary's facts, as published; the table must not drift from them.
+func TestTableSaysWhatTheDictionarySays(t *testing.T) {
+	raw, err := os.ReadFile("testdata/events.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var facts []struct {
+		Name           string   `json:"name"`
+		RequestNames   []string `json:"request_names"`
+		Category       string   `json:"category"`
+		Entity         string   `json:"entity"`
+		SuperUser      bool     `json:"super_user"`
+		ActionRequired bool     `json:"action_required"`
+		DetailAt       []string `json:"request_detail_at"`
+		Marks          []struct {
+			ItemType string `json:"item_type"`
+			ItemIDAt string `json:"item_id_at"`
+		} `json:"external_data"`
+		Writes []string `json:"procore_writes"`
+	}
+	if err := json.Unmarshal(raw, &facts); err != nil {
+		t.Fatal(err)
+	}
+	if len(facts) != 51 || len(catalogue.Table) != len(facts) {
+		t.Fatalf("the dictionary has %d types, the table %d; want 51", len(facts), len(catalogue.Table))
+	}
+	for _, f := range facts {
+		t.Run(f.Name, func(t *testing.T) {
+			for _, name := range f.RequestNames {
+				if row, ok := catalogue.Lookup(name); !ok || row.Name != f.Name {
+					t.Errorf("Lookup(%q) = %q, %v", name, row.Name, ok)
+				}
+			}
+			row, _ := catalogue.Lookup(f.Name)
+			if string(row.Category) != f.Category || row.Entity != f.Entity || row.SuperUser != f.SuperUser || row.ActionRequired != f.ActionRequired {
+				t.Errorf("row %+v, dictionary %+v", row, f)
+			}
+			if !slices.Equal(row.DetailAt, f.DetailAt) || !slices.Equal(row.Writes, f.Writes) {
+				t.Errorf("row %+v, dictionary %+v", row, f)
+			}
+			var marks []catalogue.Mark
+			for _, m := range f.Marks {
+				marks = append(marks, catalogue.Mark{ItemType: m.ItemType, ItemIDAt: m.ItemIDAt})
+			}
+			if !slices.Equal(row.Marks, marks) {
+				t.Errorf("marks %v, dictionary %v", row.Marks, marks)
+			}
+		})
+	}
+}
+
+func TestEachTypeHasOneCategory(t *testing.T) {
+	total := 0
+	for _, c := range catalogue.Categories {
+		total += len(catalogue.Of(c))
+	}
+	if total != len(catalogue.Table) {
+		t.Errorf("the categories hold %d types, the table %d", total, len(catalogue.Table))
+	}
+}
+
+func TestLookupOfAnUnknownName(t *testing.T) {
+	if _, ok := catalogue.Lookup("create_spaceship"); ok {
+		t.Error("found a type that Procore does not have")
+	}
+}

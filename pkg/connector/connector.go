@@ -1,0 +1,44 @@
+// Package connector is the contract between Tieback and an ERP: a portable type that
+// Tieback calls, and the Driver that an integrator writes.
+//
+// The portable side validates, keys, looks up after an ambiguous answer, measures and logs.
+// A driver only speaks its ERP's dialect: it never retries, sleeps or logs.
+package connector
+
+import (
+	"context"
+	"fmt"
+
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+// Driver is one company's ERP. All methods may be called concurrently. Errors are
+// classed with package fault; an unclassed error of Put or Remove is taken as ambiguous,
+// of any other call as transient. The messages are those of proto/tieback/v1/connector.proto.
+type Driver interface {
+	Capabilities(context.Context, *tiebackv1.CapabilitiesRequest) (*tiebackv1.CapabilitiesResponse, error)
+	// Put books a record. The same key twice is one booking; the second answer equals the first.
+	Put(context.Context, *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error)
+	// Find looks a booking up by key; no booking in the answer: never booked.
+	Find(context.Context, *tiebackv1.FindRequest) (*tiebackv1.FindResponse, error)
+	List(context.Context, *tiebackv1.ListRequest) (*tiebackv1.ListResponse, error)
+	State(context.Context, *tiebackv1.StateRequest) (*tiebackv1.StateResponse, error)
+	// Remove takes a record out of the books; removing it again is no error.
+	Remove(context.Context, *tiebackv1.RemoveRequest) (*tiebackv1.RemoveResponse, error)
+	// Close is called once, after the last call has returned.
+	Close() error
+}
+
+// Opener opens a company's ERP from its settings, the connector section of the companies file.
+// Settings that make no sense are refused with an error that names the field.
+type Opener func(ctx context.Context, companyID int64, settings map[string]string) (Driver, error)
+
+// Drivers are the drivers that a program was built with, by name.
+type Drivers map[string]Opener
+
+// Key is stable for a record and its life: a retry, a redelivery or a replay of an export
+// has the same key, an export after an unlink or a reset another. Life is the id of
+// the ERP request that ended the last one; 0 in the first.
+func Key(company int64, entity tiebackv1.Entity, procoreID, life int64) string {
+	return fmt.Sprintf("%d/%d/%d/%d", company, entity, procoreID, life)
+}
