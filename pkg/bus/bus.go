@@ -1,0 +1,157 @@
+// Package bus is Tieback's use of NATS JetStream: its streams, subjects, consumers and
+// the one place that turns a handler's error into an ack, a delay or a dead letter.
+//
+//	stream             subjects         kept         written by
+//	TIEBACK_DELIVERY   tb.delivery.>    Retention    ingest
+//	TIEBACK_EVENT      tb.event.>       Retention    fetcher
+//	TIEBACK_OUTCOME    tb.outcome.>     Retention    workers, fetcher (dead ends)
+//	TIEBACK_CLOSED     tb.closed.>      Retention    status-reporter
+//	TIEBACK_DEAD       tb.dead.>        for ever     whoever gives up
+//	KV_tieback-links   links, lives, cursors, attempts: see state.go
+//
+// All are Limits streams: acknowledging deletes nothing, and one request's history can be
+// read back by its subject. A message of the first four kinds is written at most once per
+// subject (see Once), which is the durable mark against duplicates, for as long as Retention.
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+)
+
+// Options say how to reach the broker and how to lay out its streams.
+type Options struct {
+	URL       string        // "": InProcess must be given
+	InProcess nats.Option   // nats.InProcessServer of an embedded server
+	Name      string        // of the service, shown by the broker
+	Replicas  int           // of every stream; 0: 1
+	Retention time.Duration // of the pipeline's streams; 0: 30 days
+	Log       *zap.Logger
+}
+
+// Bus is a connection to the broker. All methods may be called concurrently.
+type Bus struct {
+	nc         *nats.Conn
+	js         jetstream.JetStream
+	log        *zap.Logger
+	state      *State
+	publishers map[Kind]*Publisher
+}
+
+// Connect reaches the broker, waiting for it as long as ctx allows, and makes sure that the
+// streams are as this version wants them. Close it after all its consumers have stopped.
+func Connect(ctx context.Context, o Options) (*Bus, error) {
+	opts := []nats.Option{
+		nats.Name("tieback " + o.Name), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond),
+		nats.RetryOnFailedConnect(true), nats.ReconnectBufSize(-1),
+		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
+			o.Log.Warn("broker refused or dropped something", zap.Error(err))
+		}),
+	}
+	if o.InProcess != nil {
+		opts = append(opts, o.InProcess)
+	}
+	nc, err := nats.Connect(o.URL, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the broker (TIEBACK_NATS_URL): %w", err)
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		nc.Close()
+		return nil, err
+	}
+	b := &Bus{nc: nc, js: js, log: o.Log, publishers: map[Kind]*Publisher{}}
+	if err := b.setUp(ctx, o); err != nil {
+		b.Close()
+		return nil, err
+	}
+	return b, nil
+}
+
+func (b *Bus) setUp(ctx context.Context, o Options) error {
+	if o.Retention == 0 {
+		o.Retention = 30 * 24 * time.Hour
+	}
+	if err := b.waitForBroker(ctx); err != nil {
+		return err
+	}
+	for _, k := range Kinds {
+		cfg := streamConfig(k, o)
+		if _, err := b.js.CreateOrUpdateStream(ctx, cfg); err != nil {
+			return fmt.Errorf("stream %s: %w", cfg.Name, err)
+		}
+		b.publishers[k] = newPublisher(b.js, cfg.Name)
+	}
+	var err error
+	b.state, err = openState(ctx, b.js, o)
+	return err
+}
+
+func streamConfig(k Kind, o Options) jetstream.StreamConfig {
+	cfg := jetstream.StreamConfig{
+		Name: k.Stream(), Subjects: []string{"tb." + string(k) + ".>"},
+		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, MaxAge: o.Retention,
+		Storage: jetstream.FileStorage, Replicas: max(1, o.Replicas),
+		Duplicates: 10 * time.Minute, AllowDirect: true, AllowAtomicPublish: true,
+	}
+	cfg.Duplicates = min(cfg.Duplicates, o.Retention)
+	if k == Dead {
+		cfg.MaxAge = 0 // a dead letter stays until somebody has dealt with it
+	}
+	return cfg
+}
+
+// waitForBroker asks until JetStream answers: services and broker start in any order.
+func (b *Bus) waitForBroker(ctx context.Context) error {
+	for {
+		try, cancel := context.WithTimeout(ctx, 2*time.Second)
+		_, err := b.js.AccountInfo(try)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, jetstream.ErrJetStreamNotEnabled) {
+			return fmt.Errorf("the broker will not have us: %w", err)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("no answer from the broker (TIEBACK_NATS_URL): %w", err)
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// Publisher gives the group-committing publisher of a kind.
+func (b *Bus) Publisher(k Kind) *Publisher { return b.publishers[k] }
+
+// State gives what is remembered about records: links, lives, cursors.
+func (b *Bus) State() *State { return b.state }
+
+// JetStream gives the client itself, for readers of streams.
+func (b *Bus) JetStream() jetstream.JetStream { return b.js }
+
+// Healthy says whether the broker can be reached now.
+func (b *Bus) Healthy() error {
+	if !b.nc.IsConnected() {
+		return errors.New("not connected to the broker")
+	}
+	return nil
+}
+
+// Close ends the publishers, then the connection.
+func (b *Bus) Close() {
+	for _, p := range b.publishers {
+		p.close()
+	}
+	if b.state != nil {
+		b.state.publisher.close()
+	}
+	_ = b.nc.FlushTimeout(time.Second) // acks on their way; unacked work would only be done again
+	b.nc.Close()
+}

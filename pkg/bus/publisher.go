@@ -1,0 +1,163 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
+)
+
+// ErrDuplicate is returned by Publish when the subject has its one message already.
+// To a stage of the pipeline that is as good as success: the work was handed on before.
+var ErrDuplicate = errors.New("already published")
+
+// maxGroup is how many messages share a commit. The broker's limit is 1,000.
+const maxGroup = 500
+
+// Publisher writes to one stream with group commit: whatever is published while one
+// commit is under way goes into the next as one atomic batch, and shares its fsync. A
+// lone message is written at once. Publish may be called concurrently.
+type Publisher struct {
+	js     jetstream.JetStream
+	stream string
+	queue  chan *publication
+	stop   chan struct{}
+	done   sync.WaitGroup
+	once   sync.Once
+}
+
+type publication struct {
+	msg *nats.Msg
+	ctx context.Context
+	err chan error
+}
+
+func newPublisher(js jetstream.JetStream, stream string) *Publisher {
+	p := &Publisher{js: js, stream: stream, queue: make(chan *publication, maxGroup), stop: make(chan struct{})}
+	p.done.Go(p.run)
+	return p
+}
+
+// Once makes m the only message its subject will ever have.
+func Once(m *nats.Msg) *nats.Msg {
+	if m.Header == nil {
+		m.Header = nats.Header{}
+	}
+	m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, "0")
+	return m
+}
+
+// Publish returns when the broker has m on disk, ErrDuplicate if m was made with Once and
+// its subject has a message, or another error when ctx ends first: then m may or may not
+// be on disk, and publishing it again is right. It retries while the broker is away.
+func (p *Publisher) Publish(ctx context.Context, m *nats.Msg) error {
+	pub := &publication{msg: m, ctx: ctx, err: make(chan error, 1)}
+	select {
+	case p.queue <- pub:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-p.stop:
+		return nats.ErrConnectionClosed
+	}
+	select {
+	case err := <-pub.err:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (p *Publisher) close() {
+	p.once.Do(func() { close(p.stop) })
+	p.done.Wait()
+}
+
+func (p *Publisher) run() {
+	for {
+		select {
+		case <-p.stop:
+			return
+		case first := <-p.queue:
+			p.commit(p.group(first))
+		}
+	}
+}
+
+func (p *Publisher) group(first *publication) []*publication {
+	g := []*publication{first}
+	for len(g) < maxGroup {
+		select {
+		case next := <-p.queue:
+			g = append(g, next)
+		default:
+			return g
+		}
+	}
+	return g
+}
+
+// commit writes a group in one atomic batch. If the batch is refused, which one message
+// can cause for all, each is published alone and gets a verdict of its own.
+func (p *Publisher) commit(g []*publication) {
+	if len(g) > 1 && p.batch(g) == nil {
+		for _, pub := range g {
+			pub.err <- nil
+		}
+		return
+	}
+	var each sync.WaitGroup
+	for _, pub := range g {
+		each.Go(func() { pub.err <- p.publishAlone(pub.ctx, pub.msg) })
+	}
+	each.Wait()
+}
+
+func (p *Publisher) batch(g []*publication) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	msgs := make([]*nats.Msg, len(g))
+	for i, pub := range g {
+		msgs[i] = &nats.Msg{Subject: pub.msg.Subject, Data: pub.msg.Data, Header: cloneHeader(pub.msg.Header)}
+	}
+	_, err := jetstreamext.PublishMsgBatch(ctx, p.js, msgs, jetstreamext.BatchFlowControl{AckTimeout: 5 * time.Second})
+	return err
+}
+
+// cloneHeader keeps the batch's own headers out of a message that may be published again alone.
+func cloneHeader(h nats.Header) nats.Header {
+	out := make(nats.Header, len(h)+3)
+	for k, v := range h {
+		out[k] = v
+	}
+	return out
+}
+
+const retryPublish = 250 * time.Millisecond
+
+func (p *Publisher) publishAlone(ctx context.Context, m *nats.Msg) error {
+	for {
+		try, cancel := context.WithTimeout(ctx, 5*time.Second)
+		_, err := p.js.PublishMsg(try, m, jetstream.WithRetryAttempts(0))
+		cancel()
+		var api *jetstream.APIError
+		switch {
+		case err == nil:
+			return nil
+		case errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence:
+			return ErrDuplicate
+		case errors.As(err, &api) && api.Code < 500:
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err)
+		case <-p.stop:
+			return err
+		case <-time.After(retryPublish):
+		}
+	}
+}

@@ -1,0 +1,30 @@
+package connector
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+var nouns = map[tiebackv1.Entity]string{
+	tiebackv1.Entity_ENTITY_COMMITMENT_CHANGE_ORDER:     "commitment change order",
+	tiebackv1.Entity_ENTITY_PRIME_CONTRACT_CHANGE_ORDER: "prime contract change order",
+	tiebackv1.Entity_ENTITY_REQUISITION:                 "subcontractor invoice",
+	tiebackv1.Entity_ENTITY_STANDARD_CATEGORY:           "cost type",
+}
+
+// Noun is an entity in an accountant's words: "cost code".
+func Noun(e tiebackv1.Entity) string {
+	if n, ok := nouns[e]; ok {
+		return n
+	}
+	return strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(e.String(), "ENTITY_"), "_", " "))
+}
+
+// Describe names a record as an accountant would: `vendor "Acme"`.
+func Describe(r *tiebackv1.Record) string {
+	name := cmp.Or(r.GetName(), r.GetCode(), r.GetNumber(), r.GetOriginId(), fmt.Sprint(r.GetProcoreId()))
+	return fmt.Sprintf("%s %q", Noun(r.GetEntity()), name)
+}

@@ -1,0 +1,279 @@
+// Package procore calls Procore's API: OAuth client credentials per company, the company
+// header, rate limits obeyed from the headers, failures classed by package fault.
+//
+// Source: shared contract of Procore's ERP platform (docs/procore in the README).
+package procore
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/oauth2"
+	"golang.org/x/oauth2/clientcredentials"
+
+	"github.com/tieback/tieback/pkg/company"
+	"github.com/tieback/tieback/pkg/fault"
+)
+
+var errSpent = errors.New("no call now: Procore's rate limit is used up")
+
+// maxBody is how much of an answer is read: an ERP request of 1,000 lines is about 3 MB.
+const maxBody = 64 << 20
+
+// Config says where Procore is.
+type Config struct {
+	APIURL   string            // https://api.procore.com
+	LoginURL string            // https://login.procore.com; tokens at /oauth/token
+	Routes   map[string]string // path overrides by route name
+	Timeout  time.Duration     // of one call; 0: 30 s
+}
+
+// Client holds a Session for each company.
+type Client struct {
+	sessions map[int64]*Session
+}
+
+// Session makes the calls of one company. Its methods may be called concurrently.
+type Session struct {
+	company *company.Company
+	cfg     Config
+	http    *http.Client
+	meter   *meter
+	calls   *prometheus.CounterVec
+
+	mu    sync.Mutex
+	token oauth2.TokenSource
+}
+
+// New makes a client for the companies; reg gets its metrics.
+func New(cfg Config, companies company.Set, reg prometheus.Registerer) (*Client, error) {
+	for name, u := range map[string]string{"TIEBACK_PROCORE_API_URL": cfg.APIURL, "TIEBACK_PROCORE_LOGIN_URL": cfg.LoginURL} {
+		if p, err := url.Parse(u); err != nil || p.Host == "" || (p.Scheme != "https" && p.Scheme != "http") {
+			return nil, fmt.Errorf("%s: %q is not an http(s) URL", name, u)
+		}
+	}
+	if cfg.Timeout == 0 {
+		cfg.Timeout = 30 * time.Second
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.MaxIdleConnsPerHost = 64
+	c := &Client{sessions: make(map[int64]*Session, len(companies))}
+	calls := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "tieback_procore_calls_total", Help: "Calls made to Procore's API, by company, route and status (error: no answer).",
+	}, []string{"company", "route", "status"})
+	if err := reg.Register(calls); err != nil {
+		return nil, err
+	}
+	for id, co := range companies {
+		c.sessions[id] = &Session{
+			company: co, cfg: cfg, calls: calls, meter: &meter{now: time.Now},
+			http: &http.Client{Transport: transport, Timeout: cfg.Timeout},
+		}
+	}
+	return c, nil
+}
+
+// Company gives the session of a company; an unconnected one is a permanent error.
+func (c *Client) Company(id int64) (*Session, error) {
+	s, ok := c.sessions[id]
+	if !ok {
+		return nil, fault.New(fault.Permanent, fmt.Errorf("company %d is not in the companies file", id))
+	}
+	return s, nil
+}
+
+// Quota is what is left of the rate limit; false: not known now.
+func (s *Session) Quota() (Quota, bool) { return s.meter.left() }
+
+// Call is one call: its route, the record in the path, the query and the body.
+type Call struct {
+	Route Route
+	ID    int64      // fills {id}
+	Query url.Values // may be nil
+	Body  any        // marshalled to JSON; nil: none
+}
+
+// Do makes a call and returns the answer's body. A token that Procore no longer takes is
+// renewed and the call made once more.
+//
+//	429, 503           throttled, until the limit's reset or Retry-After
+//	5xx, no answer     transient; ambiguous for calls that write
+//	401 twice          transient: the secret may be in rotation
+//	other 4xx          permanent, with Procore's reason as the sentence
+func (s *Session) Do(ctx context.Context, c Call) ([]byte, error) {
+	body, err := s.marshal(c.Body)
+	if err != nil {
+		return nil, fault.New(fault.Permanent, err)
+	}
+	status, answer, err := s.once(ctx, c, body)
+	if err == nil && status == http.StatusUnauthorized {
+		s.dropToken()
+		status, answer, err = s.once(ctx, c, body)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if status >= 200 && status < 300 {
+		return answer, nil
+	}
+	return nil, refusal(c.Route, status, answer)
+}
+
+func (s *Session) marshal(v any) ([]byte, error) {
+	if v == nil {
+		return nil, nil
+	}
+	return json.Marshal(v)
+}
+
+// once makes the call; a 429 or 503 comes back as a throttled error.
+func (s *Session) once(ctx context.Context, c Call, body []byte) (int, []byte, error) {
+	tok, err := s.accessToken(ctx)
+	if err != nil {
+		return 0, nil, err
+	}
+	u := s.cfg.APIURL + c.Route.path(s.cfg.Routes, s.company.ID, c.ID)
+	if len(c.Query) > 0 {
+		u += "?" + c.Query.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, c.Route.Method, u, bytes.NewReader(body))
+	if err != nil {
+		return 0, nil, fault.New(fault.Permanent, err)
+	}
+	req.Header.Set("Procore-Company-Id", strconv.FormatInt(s.company.ID, 10))
+	tok.SetAuthHeader(req)
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if err := s.meter.take(); err != nil {
+		return 0, nil, err
+	}
+	resp, err := s.http.Do(req)
+	if err != nil {
+		s.meter.learn(nil)
+		s.count(c.Route, "error")
+		return 0, nil, noAnswer(c.Route, err)
+	}
+	defer resp.Body.Close()
+	s.meter.learn(resp.Header)
+	s.count(c.Route, strconv.Itoa(resp.StatusCode))
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	if err != nil {
+		return 0, nil, noAnswer(c.Route, err)
+	}
+	if resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode == http.StatusServiceUnavailable {
+		wait := s.meter.block(resp.Header)
+		return 0, nil, fault.Wait(wait, fmt.Errorf("%s: Procore answered %d", c.Route.Name, resp.StatusCode))
+	}
+	return resp.StatusCode, answer, nil
+}
+
+func (s *Session) count(r Route, status string) {
+	s.calls.WithLabelValues(strconv.FormatInt(s.company.ID, 10), r.Name, status).Inc()
+}
+
+// noAnswer classes a call that was not answered: a write may have happened.
+func noAnswer(r Route, err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err // without the URL
+	}
+	class := fault.Ambiguous
+	if r.Method == http.MethodGet {
+		class = fault.Transient
+	}
+	return fault.New(class, fmt.Errorf("%s: no answer from Procore: %w", r.Name, err))
+}
+
+func refusal(r Route, status int, answer []byte) error {
+	why := reason(answer)
+	err := fmt.Errorf("%s: Procore answered %d: %s", r.Name, status, why)
+	if status >= 500 || status == http.StatusUnauthorized || status == http.StatusRequestTimeout {
+		return fault.New(fault.Transient, err)
+	}
+	e := &fault.Error{Class: fault.Permanent, Err: err, Sentence: "Procore refused: " + why}
+	if status == http.StatusForbidden {
+		e.Sentence = "Tieback's service account lacks a permission in Procore, or the app is not connected. Ask your Procore administrator."
+	}
+	return &StatusError{Status: status, Err: e}
+}
+
+// StatusError is a refusal with its HTTP status, a permanent error of package fault.
+type StatusError struct {
+	Status int
+	Err    error
+}
+
+func (e *StatusError) Error() string { return e.Err.Error() }
+
+// Unwrap gives the classed error.
+func (e *StatusError) Unwrap() error { return e.Err }
+
+// Gone says whether err is Procore's 404: what was to be deleted is not there.
+func Gone(err error) bool {
+	var s *StatusError
+	return errors.As(err, &s) && s.Status == http.StatusNotFound
+}
+
+// reason reads Procore's words out of an error answer.
+func reason(answer []byte) string {
+	var body struct {
+		Message string `json:"message"`
+		Error   string `json:"error"`
+		Errors  any    `json:"errors"`
+	}
+	if json.Unmarshal(answer, &body) == nil {
+		switch {
+		case body.Errors != nil:
+			return words(body.Errors)
+		case body.Message != "":
+			return body.Message
+		case body.Error != "":
+			return body.Error
+		}
+	}
+	return strings.TrimSpace(string(answer[:min(len(answer), 200)]))
+}
+
+func (s *Session) accessToken(ctx context.Context) (*oauth2.Token, error) {
+	s.mu.Lock()
+	if s.token == nil {
+		cfg := clientcredentials.Config{
+			ClientID: s.company.ClientID, ClientSecret: string(s.company.ClientSecret),
+			TokenURL: s.cfg.LoginURL + "/oauth/token", AuthStyle: oauth2.AuthStyleInParams,
+		}
+		// The source outlives this call, so it must not carry its context.
+		s.token = oauth2.ReuseTokenSourceWithExpiry(nil, cfg.TokenSource(context.WithValue(context.Background(), oauth2.HTTPClient, s.http)), time.Minute)
+	}
+	source := s.token
+	s.mu.Unlock()
+	tok, err := source.Token()
+	if err == nil {
+		return tok, nil
+	}
+	var retrieve *oauth2.RetrieveError
+	if errors.As(err, &retrieve) { // its own text may hold what was sent
+		err = fmt.Errorf("Procore's login answered %s (check client_id and client_secret of company %d)", retrieve.Response.Status, s.company.ID) //nolint:staticcheck // a proper name begins it
+	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	return nil, fault.New(fault.Transient, err)
+}
+
+func (s *Session) dropToken() {
+	s.mu.Lock()
+	s.token = nil
+	s.mu.Unlock()
+}

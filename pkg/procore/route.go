@@ -1,0 +1,99 @@
+package procore
+
+import (
+	"fmt"
+	"net/url"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Route is one call of Procore's API. Path holds {company_id}, filled in by the client, and
+// {id} for the record. Inferred ones may be wrong in the field: the routes file
+// (TIEBACK_PROCORE_ROUTES) overrides any path by the route's name.
+type Route struct {
+	Name   string
+	Method string
+	Path   string
+}
+
+// The calls that any service may make. What only the status-reporter may call is declared
+// in services/statusreporter/internal/closeout.
+var (
+	GetERPRequest = Route{"erp_request", "GET", "/rest/v1.0/companies/{company_id}/erp_requests/{id}"}
+
+	SyncStagedRecords     = Route{"staged_records_sync", "PATCH", "/rest/v1.0/companies/{company_id}/staged_records/sync"}
+	SyncStandardCostCodes = Route{"standard_cost_codes_sync", "PATCH", "/rest/v1.0/standard_cost_codes/sync"}
+	SyncLineItemTypes     = Route{"line_item_types_sync", "PATCH", "/rest/v1.0/line_item_types/sync"}
+	SyncVendors           = Route{"vendors_sync", "PATCH", "/rest/v1.0/vendors/sync"}
+	SyncProjects          = Route{"projects_sync", "PATCH", "/rest/v1.0/projects/sync"}
+	SyncSubJobs           = Route{"sub_jobs_sync", "PATCH", "/rest/v1.0/sub_jobs/sync"}
+	SyncCostCodes         = Route{"cost_codes_sync", "PATCH", "/rest/v1.0/cost_codes/sync"}
+	SyncJobCosts          = Route{"erp_job_costs_sync", "PATCH", "/rest/v1.0/erp_job_costs/sync"}
+	SyncInsurances        = Route{"insurances_sync", "PATCH", "/rest/v1.0/insurances/sync"}
+	SyncInvoicePayments   = Route{"invoice_payments_sync", "PATCH", "/rest/v1.0/companies/{company_id}/invoice_payments/sync"}
+
+	UpdateProject = Route{"project", "PATCH", "/rest/v1.0/projects/{id}"}
+	UpdateSubJob  = Route{"sub_job", "PATCH", "/rest/v1.0/sub_jobs/{id}"}
+
+	DeleteCostCode         = Route{"cost_code_delete", "DELETE", "/rest/v1.0/cost_codes/{id}"}
+	DeleteJobCost          = Route{"erp_job_cost_delete", "DELETE", "/rest/v1.0/erp_job_costs/{id}"}
+	DeleteStandardCostCode = Route{"standard_cost_code_delete", "DELETE", "/rest/v1.0/standard_cost_codes/{id}"}
+	DeleteLineItemType     = Route{"line_item_type_delete", "DELETE", "/rest/v1.0/line_item_types/{id}"}
+	DeleteAssignment       = Route{"cost_code_line_item_type_delete", "DELETE", "/rest/v1.0/cost_code_line_item_types/{id}"}
+
+	UpdateMetadata = Route{"erp_connection_metadata", "PATCH", "/rest/v1.0/companies/{company_id}/erp_connections/metadata"}
+)
+
+var placeholder = regexp.MustCompile(`\{[^}]*\}`)
+
+// LoadRoutes reads a routes file: YAML, route name to path. An empty name of file is no overrides.
+func LoadRoutes(file string) (map[string]string, error) {
+	if file == "" {
+		return nil, nil
+	}
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("TIEBACK_PROCORE_ROUTES: %w", err)
+	}
+	routes := map[string]string{}
+	if err := yaml.Unmarshal(raw, &routes); err != nil {
+		return nil, fmt.Errorf("TIEBACK_PROCORE_ROUTES: %s: %w", file, err)
+	}
+	for name, path := range routes {
+		if !strings.HasPrefix(path, "/") {
+			return nil, fmt.Errorf("TIEBACK_PROCORE_ROUTES: %s: %s: the path %q must start with /", file, name, path)
+		}
+		for _, p := range placeholder.FindAllString(path, -1) {
+			if !slices.Contains([]string{"{company_id}", "{id}"}, p) {
+				return nil, fmt.Errorf("TIEBACK_PROCORE_ROUTES: %s: %s: %s is unknown; a path may hold {company_id} and {id}", file, name, p)
+			}
+		}
+	}
+	return routes, nil
+}
+
+// path fills in the route's placeholders.
+func (r Route) path(overrides map[string]string, company, id int64) string {
+	p := r.Path
+	if o, ok := overrides[r.Name]; ok {
+		p = o
+	}
+	return strings.NewReplacer("{company_id}", strconv.FormatInt(company, 10), "{id}", strconv.FormatInt(id, 10)).Replace(p)
+}
+
+// Query builds a query from name, value pairs; zero ids are left out.
+func Query(pairs ...any) url.Values {
+	q := url.Values{}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		if id, ok := pairs[i+1].(int64); ok && id == 0 {
+			continue
+		}
+		q.Set(fmt.Sprint(pairs[i]), fmt.Sprint(pairs[i+1]))
+	}
+	return q
+}

@@ -1,0 +1,93 @@
+// Package telemetry is what every service shows of itself: one log line per attempt,
+// Prometheus metrics, and /healthz and /readyz on a port of their own.
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.uber.org/zap"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/fault"
+)
+
+// Stages are the metrics of the stops an event makes, one set for a process.
+type Stages struct {
+	attempts *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+}
+
+// NewStages registers the metrics.
+func NewStages(reg prometheus.Registerer) (*Stages, error) {
+	s := &Stages{
+		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tieback_attempts_total", Help: "Attempts at an event, by stop, event type and verdict (done, again, throttled, dead).",
+		}, []string{"stop", "type", "verdict"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "tieback_attempt_seconds", Help: "How long an attempt took, by stop.", Buckets: prometheus.ExponentialBuckets(0.001, 3, 10),
+		}, []string{"stop"}),
+	}
+	return s, errors.Join(reg.Register(s.attempts), reg.Register(s.seconds))
+}
+
+// Observer logs and counts each attempt of one stop.
+func (s *Stages) Observer(stop string, log *zap.Logger) func(bus.Message, time.Duration, string, error) {
+	log = log.With(zap.String("stop", stop))
+	return func(m bus.Message, took time.Duration, verdict string, err error) {
+		s.attempts.WithLabelValues(stop, m.Subject.Type, verdict).Inc()
+		s.seconds.WithLabelValues(stop).Observe(took.Seconds())
+		write := log.Info
+		fields := []zap.Field{
+			zap.Int64("company", m.Subject.Company), zap.Int64("erp_request", m.Subject.Request), zap.String("type", m.Subject.Type),
+			zap.Int("attempt", m.Attempt), zap.Duration("took", took), zap.Duration("age", time.Since(m.Stored)), zap.String("verdict", verdict),
+		}
+		if err != nil {
+			write = log.Warn
+			fields = append(fields, zap.Stringer("class", fault.ClassOf(err)), zap.Error(err))
+		}
+		write("attempt", fields...)
+	}
+}
+
+// ServeAdmin serves /metrics, /healthz and /readyz at addr until ctx ends. Ready answers
+// nil when the service can do its work.
+func ServeAdmin(ctx context.Context, addr string, reg prometheus.Gatherer, ready func() error) error {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return fmt.Errorf("TIEBACK_ADMIN_ADDR: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := ready(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	})
+	return Serve(ctx, l, mux)
+}
+
+// Serve serves HTTP on l until ctx ends, then gives the requests under way five seconds.
+func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
+	stopped := context.AfterFunc(ctx, func() {
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		_ = srv.Shutdown(grace) // past the grace they are cut off
+		_ = srv.Close()
+	})
+	defer stopped()
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,64 @@
+package payload
+
+import (
+	"encoding/json"
+	"slices"
+
+	"github.com/tieback/tieback/pkg/fault"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+// sorry is what an accountant is told of a failure that has no words of its own.
+const sorry = "Tieback could not carry this out. Nothing was marked as synced. Please try again; if it fails again, tell whoever runs your ERP integration."
+
+// Details finds the id of every request detail in a payload, wherever it sits: the samples
+// do not show all places. What does not parse has none.
+func Details(raw []byte) []int64 {
+	var v any
+	if decode(raw, &v) != nil {
+		return nil
+	}
+	var ids []int64
+	collect(v, &ids)
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+func collect(v any, ids *[]int64) {
+	switch v := v.(type) {
+	case []any:
+		for _, x := range v {
+			collect(x, ids)
+		}
+	case map[string]any:
+		for name, x := range v {
+			if id := toID(x); name == "request_detail_id" && id > 0 {
+				*ids = append(*ids, id)
+			}
+			collect(x, ids)
+		}
+	}
+}
+
+func toID(v any) int64 {
+	switch v := v.(type) {
+	case json.Number:
+		n, _ := v.Int64() // not an integer: no id
+		return n
+	case string:
+		n, _ := json.Number(v).Int64()
+		return n
+	}
+	return 0
+}
+
+// Failed closes every request detail of a payload as failed, because of err.
+func Failed(raw []byte, err error) []*tiebackv1.CloseOut {
+	var out []*tiebackv1.CloseOut
+	for _, id := range Details(raw) {
+		out = append(out, &tiebackv1.CloseOut{
+			RequestDetailId: id, Status: tiebackv1.Status_STATUS_FAILED, Messages: []string{fault.Sentence(err, sorry)},
+		})
+	}
+	return out
+}

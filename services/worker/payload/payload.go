@@ -1,0 +1,108 @@
+// Package payload turns Procore's payloads into canonical records. The oddities of the
+// wire end here: ids as numbers or strings, amounts as numbers or strings, the string
+// "null", data with and without its request_data wrapper.
+package payload
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/tieback/tieback/pkg/fault"
+)
+
+// Request is an ERP request's data: the content of request_data, or the whole where the wrapper lacks.
+type Request struct {
+	Data Object   // empty where request_data is an array
+	List []Object // where request_data is an array: create_standard_cost_codes
+	Raw  []byte   // the ERP request as received
+}
+
+// Object is a JSON object whose numbers are json.Number: 64-bit ids and cents survive.
+type Object map[string]any
+
+// Parse reads an ERP request; what is not a JSON object with data is a permanent error.
+func Parse(raw []byte) (Request, error) {
+	var top Object
+	if err := decode(raw, &top); err != nil {
+		return Request{}, fault.New(fault.Permanent, fmt.Errorf("payload does not parse: %w", err))
+	}
+	r := Request{Raw: raw, Data: top}
+	switch data := top["request_data"].(type) {
+	case map[string]any:
+		r.Data = data
+	case []any:
+		r.Data = Object{}
+		for i, x := range data {
+			o, ok := x.(map[string]any)
+			if !ok {
+				return Request{}, fault.New(fault.Permanent, fmt.Errorf("request_data[%d] is not an object", i))
+			}
+			r.List = append(r.List, o)
+		}
+	case nil:
+		if _, has := top["request_data"]; has {
+			return Request{}, fault.New(fault.Permanent, fmt.Errorf("request_data is null"))
+		}
+	default:
+		return Request{}, fault.New(fault.Permanent, fmt.Errorf("request_data is neither an object nor an array"))
+	}
+	return r, nil
+}
+
+func decode(raw []byte, v any) error {
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.UseNumber()
+	if err := dec.Decode(v); err != nil {
+		return err
+	}
+	if dec.More() {
+		return fmt.Errorf("something follows the JSON value")
+	}
+	return nil
+}
+
+// Text reads a string; "" where it is absent, null, or the word "null" that stands for it.
+func (o Object) Text(name string) string {
+	switch v := o[name].(type) {
+	case string:
+		if v == "null" {
+			return ""
+		}
+		return strings.TrimSpace(v)
+	case json.Number:
+		return v.String()
+	}
+	return ""
+}
+
+// ID reads an id, a number or a string of digits; 0 where there is none.
+func (o Object) ID(name string) int64 { return toID(o[name]) }
+
+// Decimal reads an amount, a number or a string, exactly as written; "" where there is none.
+func (o Object) Decimal(name string) string { return o.Text(name) }
+
+// Bool reads a boolean; false where there is none.
+func (o Object) Bool(name string) bool {
+	b, _ := o[name].(bool)
+	return b
+}
+
+// Object reads an object; an empty one where there is none.
+func (o Object) Object(name string) Object {
+	m, _ := o[name].(map[string]any)
+	return m
+}
+
+// Objects reads an array of objects, leaving out what is none.
+func (o Object) Objects(name string) []Object {
+	list, _ := o[name].([]any)
+	var out []Object
+	for _, x := range list {
+		if m, ok := x.(map[string]any); ok {
+			out = append(out, m)
+		}
+	}
+	return out
+}

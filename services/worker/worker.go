@@ -1,0 +1,197 @@
+// Package worker is the runtime that the five category services share: it takes events of
+// one category, hands each to its type's handler, and publishes the outcome.
+//
+// What becomes of an event, by what its handler returns:
+//
+//	close-outs, nil     one Outcome; refusals of single records are close-outs that say failed
+//	permanent error     dead-lettered, and every request detail of the payload closed as failed
+//	any other error     comes again; see bus.Consumer
+//
+// A failed close-out that no request detail can carry is dead-lettered as well: otherwise
+// nobody would learn of it.
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/catalogue"
+	"github.com/tieback/tieback/pkg/company"
+	"github.com/tieback/tieback/pkg/connector"
+	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/procore"
+	"github.com/tieback/tieback/pkg/telemetry"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/worker/payload"
+)
+
+// Task is one event at work, with all that its handler may use.
+type Task struct {
+	Event   *tiebackv1.Event
+	Row     catalogue.EventType
+	Payload payload.Request
+	Company *company.Company
+	ERP     *connector.ERP
+	Procore *procore.Session
+	State   *bus.State
+}
+
+// Handler does one event type's work and says how it ended. It must be safe to run again
+// after a crash at any point.
+type Handler func(context.Context, *Task) ([]*tiebackv1.CloseOut, error)
+
+// Handlers are a category's, by event type name: one for each row of the catalogue.
+type Handlers map[string]Handler
+
+// Deps are what a worker service needs from its process.
+type Deps struct {
+	Bus         *bus.Bus
+	Companies   company.Set
+	Procore     *procore.Client
+	Drivers     connector.Drivers
+	Log         *zap.Logger
+	Metrics     *telemetry.Stages
+	Concurrency int           // events at once; 0: 32
+	Backoff     time.Duration // before the second attempt; 0: 1 s
+}
+
+// Service works one category.
+type Service struct {
+	Deps
+	category catalogue.Category
+	handlers Handlers
+	erps     map[int64]*connector.ERP
+}
+
+// New checks that the handlers are the category's, no fewer and no more, and opens the
+// companies' connectors. Run closes them.
+func New(ctx context.Context, c catalogue.Category, handlers Handlers, d Deps) (*Service, error) {
+	if err := complete(c, handlers); err != nil {
+		return nil, err
+	}
+	s := &Service{Deps: d, category: c, handlers: handlers, erps: map[int64]*connector.ERP{}}
+	for id, co := range d.Companies {
+		open, ok := d.Drivers[co.Driver]
+		if !ok {
+			return nil, errors.Join(fmt.Errorf("company %d: connector.driver: this program has no driver %q", id, co.Driver), s.close())
+		}
+		driver, err := open(ctx, id, co.Settings)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("company %d: connector: %w", id, err), s.close())
+		}
+		s.erps[id] = connector.New(id, driver, d.Bus.State())
+	}
+	return s, nil
+}
+
+func complete(c catalogue.Category, handlers Handlers) error {
+	rows := catalogue.Of(c)
+	for _, row := range rows {
+		if handlers[row.Name] == nil {
+			return fmt.Errorf("%s: no handler for %s", c, row.Name)
+		}
+	}
+	if len(handlers) != len(rows) {
+		return fmt.Errorf("%s: %d handlers for %d event types", c, len(handlers), len(rows))
+	}
+	return nil
+}
+
+func (s *Service) close() error {
+	var errs []error
+	for _, e := range s.erps {
+		errs = append(errs, e.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Run works events until ctx ends.
+func (s *Service) Run(ctx context.Context) error {
+	err := s.Bus.Consume(ctx, bus.Consumer{
+		Kind: bus.Event, Name: string(s.category), Filter: fmt.Sprintf("tb.event.%s.>", s.category),
+		Concurrency: s.Concurrency, Backoff: s.Backoff,
+		Handle: s.handle, GiveUp: s.giveUp, Observe: s.Metrics.Observer(string(s.category), s.Log),
+	})
+	return errors.Join(err, s.close())
+}
+
+func (s *Service) handle(ctx context.Context, m bus.Message) error {
+	task, err := s.task(m)
+	if err != nil {
+		return err
+	}
+	closeOuts, err := s.handlers[task.Row.Name](ctx, task)
+	if err != nil {
+		return err
+	}
+	dead := untold(closeOuts)
+	if dead != nil {
+		if err := s.Bus.Bury(ctx, string(s.category), m, dead); err != nil {
+			return err
+		}
+	}
+	return s.publish(ctx, m, task.Event, closeOuts, dead != nil)
+}
+
+func (s *Service) task(m bus.Message) (*Task, error) {
+	event := &tiebackv1.Event{}
+	if err := bus.Decode(m, event); err != nil {
+		return nil, err
+	}
+	row, ok := catalogue.Lookup(event.Type)
+	if !ok || row.Category != s.category {
+		return nil, fault.New(fault.Permanent, fmt.Errorf("event type %q is not one of %s", event.Type, s.category))
+	}
+	request, err := payload.Parse(event.Payload)
+	if err != nil {
+		return nil, err
+	}
+	session, err := s.Procore.Company(event.CompanyId)
+	if err != nil {
+		return nil, err
+	}
+	return &Task{
+		Event: event, Row: row, Payload: request, Company: s.Companies[event.CompanyId],
+		ERP: s.erps[event.CompanyId], Procore: session, State: s.Bus.State(),
+	}, nil
+}
+
+// untold collects the failures that no request detail can carry.
+func untold(closeOuts []*tiebackv1.CloseOut) error {
+	var why []string
+	for _, c := range closeOuts {
+		if c.Status == tiebackv1.Status_STATUS_FAILED && c.RequestDetailId == 0 {
+			why = append(why, strings.Join(c.Messages, " "))
+		}
+	}
+	if why == nil {
+		return nil
+	}
+	return fault.New(fault.Permanent, errors.New(strings.Join(why, " ")))
+}
+
+func (s *Service) publish(ctx context.Context, m bus.Message, e *tiebackv1.Event, c []*tiebackv1.CloseOut, dead bool) error {
+	subject := bus.For(bus.Outcome, m.Subject.Type, m.Subject.Company, m.Subject.Request)
+	return s.Bus.PublishOnce(ctx, subject, &tiebackv1.Outcome{
+		CompanyId: m.Subject.Company, ErpRequestId: m.Subject.Request, Type: m.Subject.Type,
+		RequestedAt: e.GetRequestedAt(), CloseOuts: c, DeadLettered: dead,
+	})
+}
+
+// giveUp buries the event, then has every request detail of its payload closed as failed.
+func (s *Service) giveUp(ctx context.Context, m bus.Message, cause error) error {
+	if err := s.Bus.Bury(ctx, string(s.category), m, cause); err != nil {
+		return err
+	}
+	event := &tiebackv1.Event{}
+	if bus.Decode(m, event) != nil {
+		return nil // not an event of ours: there is nobody to tell
+	}
+	return s.publish(ctx, m, event, payload.Failed(event.Payload, cause), true)
+}
