@@ -77,9 +77,10 @@ func (b *Bus) Consume(ctx context.Context, c Consumer) error {
 		return fmt.Errorf("consumer %s: %w", c.Name, err)
 	}
 	r.keepAlive(ctx)
-	sub.Stop()
+	sub.Drain()
 	<-sub.Closed()
 	r.handlers.Wait()
+	r.handBack()
 	return nil
 }
 
@@ -105,6 +106,7 @@ type running struct {
 	handlers sync.WaitGroup
 	mu       sync.Mutex
 	inFlight map[uint64]jetstream.Msg
+	back     []jetstream.Msg // not finished when ctx ended
 }
 
 // keepAlive tells the broker, until ctx ends, that the messages in hand are being worked.
@@ -136,7 +138,7 @@ func (r *running) take(ctx context.Context, m jetstream.Msg) {
 	case r.slots <- struct{}{}:
 	case <-ctx.Done():
 		r.untrack(meta.Sequence.Stream)
-		_ = m.Nak() // lost: it comes back after the ack wait
+		r.unfinished(m)
 		return
 	}
 	r.handlers.Go(func() {
@@ -158,13 +160,26 @@ func (r *running) untrack(seq uint64) {
 	r.mu.Unlock()
 }
 
+func (r *running) unfinished(m jetstream.Msg) {
+	r.mu.Lock()
+	r.back = append(r.back, m)
+	r.mu.Unlock()
+}
+
+// handBack returns what was not finished, now that our own pull can't swallow it again.
+func (r *running) handBack() {
+	for _, m := range r.back {
+		_ = m.Nak() // lost: it comes back after the ack wait
+	}
+}
+
 func (r *running) work(ctx context.Context, m jetstream.Msg, meta *jetstream.MsgMetadata) {
 	msg := Message{Raw: m.Subject(), Data: m.Data(), Attempt: 1, Stored: meta.Timestamp, Stream: meta.Stream, Sequence: meta.Sequence.Stream}
 	start := time.Now()
 	err := r.attempt(ctx, &msg, meta.NumDelivered)
 	took := time.Since(start)
 	if fault.Stopped(ctx, err) {
-		_ = m.Nak()
+		r.unfinished(m)
 		return
 	}
 	verdict := r.settle(ctx, m, msg, err)
@@ -179,6 +194,7 @@ func (r *running) attempt(ctx context.Context, msg *Message, delivered uint64) e
 		if err != nil {
 			return fault.New(fault.Throttled, err)
 		}
+		n = max(n, 1) // the first was not written down
 		msg.Attempt = int(n) + 1
 		if msg.Attempt > r.Attempts {
 			return fault.New(fault.Permanent, fmt.Errorf("%d attempts did not end: each may have killed its process", n))

@@ -100,6 +100,20 @@ func (s *State) SaveLink(ctx context.Context, company int64, itemType string, it
 	return s.put(ctx, key, value)
 }
 
+// LinkOf is the origin id that Procore has for a record; "": none that we know of.
+func (s *State) LinkOf(ctx context.Context, company int64, itemType string, itemID int64) (string, error) {
+	key := fmt.Sprintf("link.%d.%s.%d", company, itemType, itemID)
+	raw, err := s.get(ctx, key)
+	if err != nil || raw == nil {
+		return "", err
+	}
+	var l Link
+	if err := json.Unmarshal(raw, &l); err != nil {
+		return "", fmt.Errorf("state %s holds what no service of ours wrote", key)
+	}
+	return l.OriginID, nil
+}
+
 // Links maps origin id to item id, for every linked record of a company's item type.
 func (s *State) Links(ctx context.Context, company int64, itemType string) (map[string]int64, error) {
 	prefix := fmt.Sprintf("link.%d.%s.", company, itemType)

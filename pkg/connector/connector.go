@@ -42,3 +42,8 @@ type Drivers map[string]Opener
 func Key(company int64, entity tiebackv1.Entity, procoreID, life int64) string {
 	return fmt.Sprintf("%d/%d/%d/%d", company, entity, procoreID, life)
 }
+
+// AssignmentID is the origin id of a cost type assignment and of its job cost, in every ERP:
+// the origin ids of the cost code and the category that it joins. Procore names an
+// assignment that was deleted by nothing else.
+func AssignmentID(costCode, category string) string { return costCode + "|" + category }

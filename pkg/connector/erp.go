@@ -118,9 +118,14 @@ func (e *ERP) EndLife(ctx context.Context, request int64, entity tiebackv1.Entit
 	return e.lives.EndLife(ctx, e.company, entity.String(), procoreID, request)
 }
 
+// Life is the ERP request that ended the record's last life; 0: it is in its first.
+func (e *ERP) Life(ctx context.Context, entity tiebackv1.Entity, procoreID int64) (int64, error) {
+	return e.lives.Life(ctx, e.company, entity.String(), procoreID)
+}
+
 // Capabilities says what the ERP has and can do.
 func (e *ERP) Capabilities(ctx context.Context) (*tiebackv1.CapabilitiesResponse, error) {
-	return e.driver.Capabilities(ctx, &tiebackv1.CapabilitiesRequest{})
+	return e.driver.Capabilities(ctx, &tiebackv1.CapabilitiesRequest{CompanyId: e.company})
 }
 
 func validate(r *tiebackv1.Record) error {

@@ -101,3 +101,12 @@ func Sentence(err error, otherwise string) string {
 func Stopped(ctx context.Context, err error) bool {
 	return ctx.Err() != nil && errors.Is(err, context.Canceled)
 }
+
+// Field is the record's field that err is about; "": the whole record, or unknown.
+func Field(err error) string {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Field
+	}
+	return ""
+}

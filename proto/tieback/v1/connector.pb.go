@@ -763,6 +763,7 @@ func (x *Contact) GetWebsite() string {
 
 type CapabilitiesRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	CompanyId     int64                  `protobuf:"varint,1,opt,name=company_id,json=companyId,proto3" json:"company_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -795,6 +796,13 @@ func (x *CapabilitiesRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use CapabilitiesRequest.ProtoReflect.Descriptor instead.
 func (*CapabilitiesRequest) Descriptor() ([]byte, []int) {
 	return file_tieback_v1_connector_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *CapabilitiesRequest) GetCompanyId() int64 {
+	if x != nil {
+		return x.CompanyId
+	}
+	return 0
 }
 
 type CapabilitiesResponse struct {
@@ -1693,8 +1701,10 @@ const file_tieback_v1_connector_proto_rawDesc = "" +
 	"\acountry\x18\x05 \x01(\tR\acountry\x12\x14\n" +
 	"\x05phone\x18\x06 \x01(\tR\x05phone\x12\x14\n" +
 	"\x05email\x18\a \x01(\tR\x05email\x12\x18\n" +
-	"\awebsite\x18\b \x01(\tR\awebsite\"\x15\n" +
-	"\x13CapabilitiesRequest\"~\n" +
+	"\awebsite\x18\b \x01(\tR\awebsite\"4\n" +
+	"\x13CapabilitiesRequest\x12\x1d\n" +
+	"\n" +
+	"company_id\x18\x01 \x01(\x03R\tcompanyId\"~\n" +
 	"\x14CapabilitiesResponse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x128\n" +

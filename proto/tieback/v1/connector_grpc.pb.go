@@ -35,7 +35,7 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // ConnectorService is an ERP as Tieback sees it. Errors: a permanent one is INVALID_ARGUMENT
-// or FAILED_PRECONDITION or UNIMPLEMENTED, a transient one UNAVAILABLE, a throttled one
+// or FAILED_PRECONDITION or UNIMPLEMENTED, a transient one, when nothing happened, ABORTED, a throttled one
 // RESOURCE_EXHAUSTED; any other code after a write is ambiguous: the write may have
 // happened. A Problem in the status details carries the field and the sentence.
 type ConnectorServiceClient interface {
@@ -126,7 +126,7 @@ func (c *connectorServiceClient) Remove(ctx context.Context, in *RemoveRequest, 
 // for forward compatibility.
 //
 // ConnectorService is an ERP as Tieback sees it. Errors: a permanent one is INVALID_ARGUMENT
-// or FAILED_PRECONDITION or UNIMPLEMENTED, a transient one UNAVAILABLE, a throttled one
+// or FAILED_PRECONDITION or UNIMPLEMENTED, a transient one, when nothing happened, ABORTED, a throttled one
 // RESOURCE_EXHAUSTED; any other code after a write is ambiguous: the write may have
 // happened. A Problem in the status details carries the field and the sentence.
 type ConnectorServiceServer interface {

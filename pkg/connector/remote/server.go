@@ -1,0 +1,79 @@
+package remote
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/tieback/tieback/pkg/connector"
+	"github.com/tieback/tieback/pkg/fault"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+// Resolve finds the driver of a company, for a connector that serves several.
+type Resolve func(ctx context.Context, companyID int64) (connector.Driver, error)
+
+// Register puts drivers behind the contract's gRPC service. The drivers stay the caller's to close.
+func Register(s *grpc.Server, resolve Resolve) {
+	tiebackv1.RegisterConnectorServiceServer(s, &server{resolve: resolve})
+}
+
+type server struct {
+	tiebackv1.UnimplementedConnectorServiceServer
+	resolve Resolve
+}
+
+// serve makes a call of a company's driver and turns its error into a status.
+func serve[Q interface{ GetCompanyId() int64 }, A any](ctx context.Context, s *server, q Q, f func(connector.Driver) (A, error)) (A, error) {
+	d, err := s.resolve(ctx, q.GetCompanyId())
+	if err != nil {
+		var none A
+		return none, statusOf(err)
+	}
+	a, err := f(d)
+	return a, statusOf(err)
+}
+
+var codeOf = map[fault.Class]codes.Code{
+	fault.Permanent: codes.FailedPrecondition, fault.Transient: codes.Aborted,
+	fault.Throttled: codes.ResourceExhausted, fault.Ambiguous: codes.Unknown,
+}
+
+func statusOf(err error) error {
+	if err == nil {
+		return nil
+	}
+	s := status.New(codeOf[fault.ClassOf(err)], err.Error())
+	p := &tiebackv1.Problem{Sentence: fault.Sentence(err, ""), Field: fault.Field(err), RetryAfterMs: int64(fault.RetryAfter(err) / time.Millisecond)}
+	if with, detailErr := s.WithDetails(p); detailErr == nil {
+		s = with
+	}
+	return s.Err()
+}
+
+func (s *server) Capabilities(ctx context.Context, q *tiebackv1.CapabilitiesRequest) (*tiebackv1.CapabilitiesResponse, error) {
+	return serve(ctx, s, q, func(d connector.Driver) (*tiebackv1.CapabilitiesResponse, error) { return d.Capabilities(ctx, q) })
+}
+
+func (s *server) Put(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
+	return serve(ctx, s, q, func(d connector.Driver) (*tiebackv1.PutResponse, error) { return d.Put(ctx, q) })
+}
+
+func (s *server) Find(ctx context.Context, q *tiebackv1.FindRequest) (*tiebackv1.FindResponse, error) {
+	return serve(ctx, s, q, func(d connector.Driver) (*tiebackv1.FindResponse, error) { return d.Find(ctx, q) })
+}
+
+func (s *server) List(ctx context.Context, q *tiebackv1.ListRequest) (*tiebackv1.ListResponse, error) {
+	return serve(ctx, s, q, func(d connector.Driver) (*tiebackv1.ListResponse, error) { return d.List(ctx, q) })
+}
+
+func (s *server) State(ctx context.Context, q *tiebackv1.StateRequest) (*tiebackv1.StateResponse, error) {
+	return serve(ctx, s, q, func(d connector.Driver) (*tiebackv1.StateResponse, error) { return d.State(ctx, q) })
+}
+
+func (s *server) Remove(ctx context.Context, q *tiebackv1.RemoveRequest) (*tiebackv1.RemoveResponse, error) {
+	return serve(ctx, s, q, func(d connector.Driver) (*tiebackv1.RemoveResponse, error) { return d.Remove(ctx, q) })
+}

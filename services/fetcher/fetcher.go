@@ -1,0 +1,138 @@
+// Package fetcher turns a delivery, which carries only an id, into an event with its
+// payload: it gets the ERP request from Procore and publishes it under its event type.
+package fetcher
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/catalogue"
+	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/procore"
+	"github.com/tieback/tieback/pkg/telemetry"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/worker/payload"
+)
+
+const stop = "fetcher"
+
+// Deps are what the fetcher needs from its process.
+type Deps struct {
+	Bus         *bus.Bus
+	Procore     *procore.Client
+	Log         *zap.Logger
+	Metrics     *telemetry.Stages
+	Concurrency int           // fetches at once; 0: 32
+	Backoff     time.Duration // before the second attempt; 0: 1 s
+}
+
+// Service is the fetcher.
+type Service struct{ Deps }
+
+// New makes the service.
+func New(d Deps) *Service { return &Service{d} }
+
+// Run fetches until ctx ends.
+func (s *Service) Run(ctx context.Context) error {
+	return s.Bus.Consume(ctx, bus.Consumer{
+		Kind: bus.Delivery, Name: stop, Concurrency: s.Concurrency, Backoff: s.Backoff,
+		Handle: s.handle, GiveUp: s.giveUp, Observe: s.Metrics.Observer(stop, s.Log),
+	})
+}
+
+// unworkable is an ERP request that was fetched and can't be worked. It keeps the payload,
+// whose request details must be closed.
+type unworkable struct {
+	payload []byte
+	cause   error
+}
+
+func (u *unworkable) Error() string { return u.cause.Error() }
+func (u *unworkable) Unwrap() error { return u.cause }
+
+func (s *Service) handle(ctx context.Context, m bus.Message) error {
+	var d tiebackv1.Delivery
+	if err := bus.Decode(m, &d); err != nil {
+		return err
+	}
+	session, err := s.Procore.Company(d.CompanyId)
+	if err != nil {
+		return err
+	}
+	raw, err := session.Do(ctx, procore.Call{Route: procore.GetERPRequest, ID: d.ErpRequestId})
+	if err != nil {
+		return err
+	}
+	event, err := read(&d, raw)
+	if err != nil {
+		return &unworkable{payload: raw, cause: err}
+	}
+	return s.Bus.PublishOnce(ctx, bus.For(bus.Event, event.Type, d.CompanyId, d.ErpRequestId), event)
+}
+
+// read makes an event of an ERP request, or a permanent error with a sentence.
+func read(d *tiebackv1.Delivery, raw []byte) (*tiebackv1.Event, error) {
+	var request struct {
+		ID          json.Number `json:"id"`
+		CompanyID   json.Number `json:"company_id"`
+		RequestName string      `json:"request_name"`
+		CreatedAt   time.Time   `json:"created_at"`
+	}
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	if err := dec.Decode(&request); err != nil {
+		return nil, senseless(fmt.Errorf("ERP request does not parse: %w", err))
+	}
+	if id := request.ID.String(); id != "" && id != fmt.Sprint(d.ErpRequestId) {
+		return nil, senseless(fmt.Errorf("asked for ERP request %d, got %s", d.ErpRequestId, id))
+	}
+	if id := request.CompanyID.String(); id != "" && id != fmt.Sprint(d.CompanyId) {
+		return nil, senseless(fmt.Errorf("ERP request %d is of company %s, not %d", d.ErpRequestId, id, d.CompanyId))
+	}
+	row, ok := catalogue.Lookup(request.RequestName)
+	if !ok {
+		return nil, &fault.Error{
+			Class: fault.Permanent, Err: fmt.Errorf("unknown event type %.80q", request.RequestName),
+			Sentence: fmt.Sprintf("The ERP integration does not know the request %.80q, so nothing was done. Tell whoever runs it.", request.RequestName),
+		}
+	}
+	if _, err := payload.Parse(raw); err != nil {
+		return nil, senseless(err)
+	}
+	requested := d.OccurredAt
+	if !request.CreatedAt.IsZero() {
+		requested = timestamppb.New(request.CreatedAt)
+	}
+	return &tiebackv1.Event{CompanyId: d.CompanyId, ErpRequestId: d.ErpRequestId, Type: row.Name, RequestedAt: requested, Payload: raw}, nil
+}
+
+func senseless(err error) error {
+	return &fault.Error{
+		Class: fault.Permanent, Err: err,
+		Sentence: "The data that Procore sent for this request could not be understood, so nothing was done. Tell whoever runs the ERP integration.",
+	}
+}
+
+// giveUp buries the delivery and has the request details of the payload, if it came, closed as failed.
+func (s *Service) giveUp(ctx context.Context, m bus.Message, cause error) error {
+	if err := s.Bus.Bury(ctx, stop, m, cause); err != nil {
+		return err
+	}
+	var d tiebackv1.Delivery
+	if bus.Decode(m, &d) != nil {
+		return nil // not a delivery of ours: there is nobody to tell
+	}
+	out := &tiebackv1.Outcome{CompanyId: d.CompanyId, ErpRequestId: d.ErpRequestId, Type: catalogue.Unknown, RequestedAt: d.OccurredAt, DeadLettered: true}
+	var u *unworkable
+	if errors.As(cause, &u) {
+		out.CloseOuts = payload.Failed(u.payload, u.cause)
+	}
+	return s.Bus.PublishOnce(ctx, bus.For(bus.Outcome, "", d.CompanyId, d.ErpRequestId), out)
+}

@@ -1,0 +1,112 @@
+package ingest
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+// errOther is a delivery about something else than a new ERP request: acknowledged, not stored.
+var errOther = errors.New("not a new ERP request")
+
+// wire holds all three shapes of a delivery. v2.0 and v3.0 have integer ids, event_type and
+// resource_name; v4.0 has string ids, reason and resource_type, and its id is the ULID.
+type wire struct {
+	ID           id        `json:"id"`
+	ULID         string    `json:"ulid"`
+	EventType    string    `json:"event_type"`
+	Reason       string    `json:"reason"`
+	ResourceName string    `json:"resource_name"`
+	ResourceType string    `json:"resource_type"`
+	ResourceID   id        `json:"resource_id"`
+	CompanyID    id        `json:"company_id"`
+	ProjectID    id        `json:"project_id"`
+	UserID       id        `json:"user_id"`
+	Timestamp    time.Time `json:"timestamp"`
+	APIVersion   string    `json:"api_version"`
+	Related      []any     `json:"related_resources"`
+}
+
+// id reads an id that is a number in one shape and a string in another; "" is none.
+type id string
+
+func (i *id) UnmarshalJSON(raw []byte) error {
+	if bytes.Equal(raw, []byte("null")) {
+		return nil
+	}
+	if len(raw) > 0 && raw[0] == '"' {
+		return json.Unmarshal(raw, (*string)(i))
+	}
+	var n json.Number
+	if err := json.Unmarshal(raw, &n); err != nil {
+		return errors.New("an id must be a number or a string")
+	}
+	*i = id(n)
+	return nil
+}
+
+func (i id) number(field string) (int64, error) {
+	if i == "" {
+		return 0, fmt.Errorf("%s is missing", field)
+	}
+	n, err := strconv.ParseInt(string(i), 10, 64)
+	if err != nil || n <= 0 {
+		return 0, fmt.Errorf("%s must be a positive 64-bit integer, not %.40q", field, string(i))
+	}
+	return n, nil
+}
+
+// Parse reads a delivery in any of its shapes. An error other than errOther is a sentence
+// for the sender: what is wrong with the body.
+func Parse(body []byte) (*tiebackv1.Delivery, error) {
+	var w wire
+	if err := json.Unmarshal(body, &w); err != nil {
+		return nil, fmt.Errorf("the body is not a delivery in JSON: %w", err)
+	}
+	resource, what := cmp.Or(w.ResourceName, w.ResourceType), cmp.Or(w.EventType, w.Reason)
+	if resource == "" || what == "" {
+		return nil, errors.New("the delivery names no resource_name and event_type (v4.0: resource_type and reason)")
+	}
+	if !isERPRequest(resource) || !strings.EqualFold(what, "create") {
+		return nil, errOther
+	}
+	company, err1 := w.CompanyID.number("company_id")
+	request, err2 := w.ResourceID.number("resource_id")
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, err
+	}
+	project, _ := w.ProjectID.number("") // company-level requests have none
+	user, _ := w.UserID.number("")
+	return &tiebackv1.Delivery{
+		CompanyId: company, ErpRequestId: request, ProjectId: project, UserId: user,
+		EventId: cmp.Or(w.ULID, string(w.ID)), ApiVersion: w.version(),
+		OccurredAt: timestamppb.New(w.Timestamp), ReceivedAt: timestamppb.Now(),
+	}, nil
+}
+
+// isERPRequest takes "ERP Requests", "erp_requests" and their singulars.
+func isERPRequest(resource string) bool {
+	r := strings.ToLower(strings.NewReplacer(" ", "", "_", "", "-", "").Replace(resource))
+	return r == "erprequests" || r == "erprequest"
+}
+
+func (w wire) version() string {
+	switch {
+	case w.APIVersion != "":
+		return w.APIVersion
+	case w.ResourceType != "" || w.Reason != "":
+		return "v4.0"
+	case w.Related != nil:
+		return "v3.0"
+	}
+	return "v2.0"
+}

@@ -1,0 +1,145 @@
+package ledger
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+type (
+	// Record is the canonical record, see proto/tieback/v1/connector.proto.
+	Record = tiebackv1.Record
+	// Entity is the kind of a Record.
+	Entity = tiebackv1.Entity
+)
+
+// Short names of the entities.
+const (
+	StandardCostCode                = tiebackv1.Entity_ENTITY_STANDARD_COST_CODE
+	StandardCategory                = tiebackv1.Entity_ENTITY_STANDARD_CATEGORY
+	Vendor                          = tiebackv1.Entity_ENTITY_VENDOR
+	Insurance                       = tiebackv1.Entity_ENTITY_INSURANCE
+	Job                             = tiebackv1.Entity_ENTITY_JOB
+	SubJob                          = tiebackv1.Entity_ENTITY_SUB_JOB
+	CostCode                        = tiebackv1.Entity_ENTITY_COST_CODE
+	CostTypeAssignment              = tiebackv1.Entity_ENTITY_COST_TYPE_ASSIGNMENT
+	JobCost                         = tiebackv1.Entity_ENTITY_JOB_COST
+	Budget                          = tiebackv1.Entity_ENTITY_BUDGET
+	Commitment                      = tiebackv1.Entity_ENTITY_COMMITMENT
+	CommitmentChangeOrder           = tiebackv1.Entity_ENTITY_COMMITMENT_CHANGE_ORDER
+	Requisition                     = tiebackv1.Entity_ENTITY_REQUISITION
+	Payment                         = tiebackv1.Entity_ENTITY_PAYMENT
+	PrimeContract                   = tiebackv1.Entity_ENTITY_PRIME_CONTRACT
+	PrimeContractChangeOrder        = tiebackv1.Entity_ENTITY_PRIME_CONTRACT_CHANGE_ORDER
+	PaymentApplication              = tiebackv1.Entity_ENTITY_PAYMENT_APPLICATION
+	DirectCost                      = tiebackv1.Entity_ENTITY_DIRECT_COST
+	line                     Entity = 0 // in refs: a line of some document
+)
+
+// trait is what the ledger knows of an entity.
+type trait struct {
+	entity Entity
+	title  string // in sentences: "sub job"; with underscores on the command line
+	prefix string // of origin ids: V-000012
+	needs  string // fields that must be there, separated by spaces
+	coded  bool   // the code must be there, see unique
+	unique bool   // the code names one live record, see scope
+	put    bool   // Put with an origin id updates in place
+}
+
+var traits = []trait{
+	{StandardCostCode, "standard cost code", "SCC", "name code", true, true, true},
+	{StandardCategory, "standard category", "CAT", "name", false, true, true},
+	{Vendor, "vendor", "V", "name", false, false, true},
+	{Insurance, "insurance", "INS", "vendor", false, false, true},
+	{Job, "job", "JOB", "name", false, true, true},
+	{SubJob, "sub job", "SUB", "name job", false, true, true},
+	{CostCode, "cost code", "CC", "name code job", true, true, true},
+	{CostTypeAssignment, "cost type assignment", "", "cost_code category", false, false, true},
+	{JobCost, "job cost", "", "cost_code category", false, false, true},
+	{Budget, "budget", "BUD", "job", false, false, true},
+	{Commitment, "commitment", "PO", "job vendor", false, false, false},
+	{CommitmentChangeOrder, "commitment change order", "CCO", "contract", false, false, false},
+	{Requisition, "requisition", "REQ", "contract", false, false, false},
+	{Payment, "payment", "PAY", "", false, false, false},
+	{PrimeContract, "prime contract", "PC", "job", false, false, false},
+	{PrimeContractChangeOrder, "prime contract change order", "PCO", "contract", false, false, false},
+	{PaymentApplication, "payment application", "APP", "", false, false, false},
+	{DirectCost, "direct cost", "DC", "", false, false, false},
+}
+
+func traitOf(e Entity) (trait, bool) {
+	if e < StandardCostCode || int(e) > len(traits) {
+		return trait{}, false
+	}
+	return traits[e-1], true
+}
+
+// Entities lists all entities in the order of the contract.
+func Entities() []Entity {
+	out := make([]Entity, len(traits))
+	for i, t := range traits {
+		out[i] = t.entity
+	}
+	return out
+}
+
+// EntityName is the name that ParseEntity reads: "vendor", "sub_job".
+func EntityName(e Entity) string {
+	t, ok := traitOf(e)
+	if !ok {
+		return e.String()
+	}
+	return strings.ReplaceAll(t.title, " ", "_")
+}
+
+// Title is the entity's name in a sentence: "sub job".
+func Title(e Entity) string { return strings.ReplaceAll(EntityName(e), "_", " ") }
+
+// ParseEntity reads an entity's name as people write it: "vendor", "sub-job", "Sub Jobs".
+// The error of an unknown one lists the names.
+func ParseEntity(s string) (Entity, error) {
+	want := strings.NewReplacer("-", "_", " ", "_").Replace(strings.ToLower(strings.TrimSpace(s)))
+	var names []string
+	for _, e := range Entities() {
+		name := EntityName(e)
+		if slices.Contains([]string{name, name + "s", strings.TrimSuffix(name, "y") + "ies"}, want) {
+			return e, nil
+		}
+		names = append(names, name)
+	}
+	return 0, fmt.Errorf("%q is no entity of the ledger; one of: %s", s, strings.Join(names, ", "))
+}
+
+// natural says whether an entity's origin id is made of what it joins, cost code and category.
+func natural(e Entity) bool { return e == CostTypeAssignment || e == JobCost }
+
+// scope is where a record's code must be unique; nil: nowhere.
+func scope(r *Record) any {
+	t, _ := traitOf(r.GetEntity())
+	switch {
+	case !t.unique || r.GetCode() == "":
+		return nil
+	case r.GetEntity() == SubJob:
+		return r.GetJobOriginId()
+	case r.GetEntity() == CostCode:
+		return r.GetJobOriginId() + "/" + r.GetSubJobOriginId()
+	}
+	return ""
+}
+
+// document says whether a record of this entity keeps what it refers to from being removed.
+// The rest are master data, which go with their owner.
+func document(e Entity) bool { return e >= Commitment }
+
+// call names a record in a sentence: commitment "Steel".
+func call(r *Record) string {
+	for _, s := range []string{r.GetCode(), r.GetNumber(), r.GetName(), r.GetOriginId()} {
+		if s != "" {
+			return fmt.Sprintf("%s %q", Title(r.GetEntity()), s)
+		}
+	}
+	return Title(r.GetEntity())
+}

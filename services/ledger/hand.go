@@ -1,0 +1,93 @@
+package ledger
+
+import (
+	"context"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tieback/tieback/pkg/fault"
+)
+
+// Work done by hand in the ERP, without key: the CLI's and the demo's way in.
+
+// Add creates a record as the ERP's own user would and gives it back with its origin ids.
+// It is refused as a Put would be; a record with an origin id is refused too.
+func (b *Books) Add(ctx context.Context, r *Record) (*Record, error) {
+	if r.GetOriginId() != "" && !natural(r.GetEntity()) {
+		return nil, fault.Refused("origin_id", "The ledger gives origin ids itself; leave %q out, or update the %s.", r.GetOriginId(), Title(r.GetEntity()))
+	}
+	return b.byHand(ctx, r)
+}
+
+// Update writes a record with an origin id in place, lines and journal included. Lines that
+// r leaves out go away. Documents can be updated too, unlike with Put.
+func (b *Books) Update(ctx context.Context, r *Record) (*Record, error) {
+	if r.GetOriginId() == "" {
+		return nil, fault.Refused("origin_id", "The %s has no origin id: say which one to update.", call(r))
+	}
+	return b.byHand(ctx, r)
+}
+
+func (b *Books) byHand(ctx context.Context, r *Record) (out *Record, err error) {
+	err = b.writer.do(ctx, func(t *tx) error {
+		row, _, err := t.write(proto.CloneOf(r), false)
+		if err == nil {
+			out = row.rec
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Get gives a live record with its lines; one that was deleted or never there is refused.
+func (b *Books) Get(ctx context.Context, e Entity, originID string) (*Record, error) {
+	r, err := b.row(ctx, e, originID)
+	switch {
+	case err != nil:
+		return nil, err
+	case r == nil:
+		return nil, missing(e, originID)
+	case r.deleted:
+		return nil, fault.Refused("origin_id", "The %s %q was deleted.", Title(e), originID)
+	}
+	return r.rec, nil
+}
+
+// Delete removes a record by hand, like Remove; one that was never there is refused.
+func (b *Books) Delete(ctx context.Context, e Entity, originID string) error {
+	return b.writer.do(ctx, func(t *tx) error {
+		r, err := t.find(e, originID)
+		switch {
+		case err != nil:
+			return err
+		case r == nil:
+			return missing(e, originID)
+		}
+		return t.remove(r, "deleted: "+call(r.rec))
+	})
+}
+
+func missing(e Entity, originID string) error {
+	return fault.Refused("origin_id", "There is no %s %q in the ledger.", Title(e), originID)
+}
+
+// All gives the live records of an entity in the order they were created.
+func (b *Books) All(ctx context.Context, e Entity) ([]*Record, error) {
+	rows, err := b.reader.QueryContext(ctx, "SELECT "+rowColumns+" FROM records r WHERE r.entity = ? AND r.deleted = 0 ORDER BY r.id", int(e))
+	if err != nil {
+		return nil, b.failed(err)
+	}
+	defer rows.Close()
+	var out []*Record
+	for rows.Next() {
+		r, err := scanRow(rows)
+		if err != nil {
+			return nil, b.failed(err)
+		}
+		out = append(out, r.rec)
+	}
+	return out, b.failed(rows.Err())
+}

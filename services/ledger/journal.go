@@ -1,0 +1,224 @@
+package ledger
+
+import (
+	"database/sql"
+	"fmt"
+	"time"
+
+	"github.com/shopspring/decimal"
+)
+
+// Account is a number of the chart of accounts.
+type Account int
+
+// The chart. Accounts of 9000 and more are memo accounts: promises, not yet money.
+const (
+	Cash                Account = 1000
+	Receivable          Account = 1100
+	RetainageReceivable Account = 1150
+	InputTax            Account = 1300
+	Payable             Account = 2000
+	RetainagePayable    Account = 2050
+	OutputTax           Account = 2300
+	BroughtForward      Account = 3000
+	Revenue             Account = 4000
+	JobCosts            Account = 5000
+	Budgeted            Account = 9000
+	BudgetControl       Account = 9009
+	Committed           Account = 9100
+	CommittedControl    Account = 9109
+	ContractValue       Account = 9200
+	ContractControl     Account = 9209
+)
+
+// rule says how an entity moves money, for a positive amount:
+//
+//	entity                          lines           debit or credit   against
+//	budget                          Budgeted        debit             BudgetControl
+//	commitment, its change orders   Committed       debit             CommittedControl
+//	requisition                     JobCosts        debit             Payable, RetainagePayable
+//	payment                         Payable         debit             Cash
+//	prime contract, change orders   ContractValue   debit             ContractControl
+//	payment application             Revenue         credit            Receivable, RetainageReceivable
+//	direct cost                     JobCosts        debit             Payable, RetainagePayable
+//
+// Tax comes on top of an amount, retainage is withheld from it; memo accounts know neither.
+type rule struct {
+	line, against, retainage, tax Account
+	credit                        bool
+}
+
+var rules = map[Entity]rule{
+	Budget:                   {line: Budgeted, against: BudgetControl},
+	Commitment:               {line: Committed, against: CommittedControl},
+	CommitmentChangeOrder:    {line: Committed, against: CommittedControl},
+	Requisition:              {line: JobCosts, against: Payable, retainage: RetainagePayable, tax: InputTax},
+	Payment:                  {line: Payable, against: Cash},
+	PrimeContract:            {line: ContractValue, against: ContractControl},
+	PrimeContractChangeOrder: {line: ContractValue, against: ContractControl},
+	PaymentApplication:       {line: Revenue, against: Receivable, retainage: RetainageReceivable, tax: OutputTax, credit: true},
+	DirectCost:               {line: JobCosts, against: Payable, retainage: RetainagePayable, tax: InputTax},
+}
+
+// posting is one leg of an entry; amount: debit positive, credit negative.
+type posting struct {
+	account            Account
+	costCode, category string
+	amount             decimal.Decimal
+}
+
+// entry is a journal entry; amount is what the document says.
+type entry struct {
+	id             int64
+	date, currency string
+	memo           string
+	amount         decimal.Decimal
+	reverses       int64
+	legs           []posting
+}
+
+// plan is the entry a record makes; nil: it moves no money.
+func plan(r *Record) *entry {
+	rule, ok := rules[r.GetEntity()]
+	if !ok {
+		return nil
+	}
+	e := &entry{date: r.GetDate(), currency: r.GetCurrency(), memo: call(r)}
+	if len(r.GetLines()) == 0 {
+		e.book(rule, known(r.GetAmount()), decimal.Zero, decimal.Zero, "", "")
+	}
+	for _, l := range r.GetLines() {
+		e.book(rule, known(l.GetAmount()), known(l.GetRetainage()), known(l.GetTaxAmount()), l.GetCostCodeOriginId(), l.GetCategoryOriginId())
+	}
+	if len(e.legs) == 0 {
+		return nil
+	}
+	return e
+}
+
+// book adds the legs of one line.
+func (e *entry) book(r rule, amount, retainage, tax decimal.Decimal, costCode, category string) {
+	if r.retainage == 0 {
+		retainage, tax = decimal.Zero, decimal.Zero
+	}
+	e.amount = e.amount.Add(amount)
+	rest := amount.Add(tax).Sub(retainage)
+	for _, p := range []posting{
+		{r.line, costCode, category, amount}, {r.tax, "", "", tax},
+		{r.retainage, "", "", retainage.Neg()}, {r.against, "", "", rest.Neg()},
+	} {
+		if r.credit {
+			p.amount = p.amount.Neg()
+		}
+		e.leg(p)
+	}
+}
+
+// leg adds a posting; those of one account without a cost code are one sum.
+func (e *entry) leg(p posting) {
+	if p.amount.IsZero() {
+		return
+	}
+	for i := range e.legs {
+		if q := &e.legs[i]; p.costCode == "" && q.costCode == "" && q.account == p.account {
+			q.amount = q.amount.Add(p.amount)
+			return
+		}
+	}
+	e.legs = append(e.legs, p)
+}
+
+func (e *entry) same(o *entry) bool {
+	if e == nil || o == nil {
+		return e == o
+	}
+	if e.date != o.date || e.currency != o.currency || len(e.legs) != len(o.legs) || !e.amount.Equal(o.amount) {
+		return false
+	}
+	for i, p := range e.legs {
+		q := o.legs[i]
+		if p.account != q.account || p.costCode != q.costCode || p.category != q.category || !p.amount.Equal(q.amount) {
+			return false
+		}
+	}
+	return true
+}
+
+// rebook brings the journal in line with a record: what it said before is reversed.
+func (t *tx) rebook(next, old *row) error {
+	want := plan(next.rec)
+	if old != nil && !old.deleted {
+		if want.same(plan(old.rec)) {
+			return nil
+		}
+		if err := t.reverse(next, "changed: "+call(next.rec)); err != nil {
+			return err
+		}
+	}
+	if want == nil {
+		return nil
+	}
+	return t.post(next.id, want)
+}
+
+// post writes an entry and keeps the job costs it touches up to date. An entry that
+// doesn't balance is a bug, and never reaches the books.
+func (t *tx) post(recordID int64, e *entry) error {
+	sum := decimal.Zero
+	for _, p := range e.legs {
+		sum = sum.Add(p.amount)
+	}
+	if !sum.IsZero() {
+		return fmt.Errorf("ledger: entry for %s is out of balance by %s", e.memo, sum)
+	}
+	var reverses any
+	if e.reverses != 0 {
+		reverses = e.reverses
+	}
+	id, err := t.insert("INSERT INTO entries (record_id, at, date, currency, amount, memo, reverses) VALUES (?, ?, ?, ?, ?, ?, ?)",
+		recordID, time.Now().UTC().Format(time.RFC3339Nano), e.date, e.currency, e.amount.String(), e.memo, reverses)
+	if err != nil {
+		return err
+	}
+	for n, p := range e.legs {
+		if err := t.exec("INSERT INTO postings VALUES (?, ?, ?, ?, ?, ?)", id, n, int(p.account), p.costCode, p.category, p.amount.String()); err != nil {
+			return err
+		}
+		if err := t.accrue(p, e.reverses != 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reverse writes the opposite of every entry of a record that still stands.
+func (t *tx) reverse(r *row, memo string) error {
+	var standing []*entry
+	err := t.each(func(rows *sql.Rows) error {
+		e := &entry{memo: memo}
+		var amount string
+		err := rows.Scan(&e.reverses, &e.date, &e.currency, &amount)
+		e.amount = stored(amount).Neg()
+		standing = append(standing, e)
+		return err
+	}, "SELECT e.id, e.date, e.currency, e.amount FROM entries e WHERE e.record_id = ? AND e.reverses IS NULL"+
+		" AND NOT EXISTS (SELECT 1 FROM entries x WHERE x.reverses = e.id)", r.id)
+	for i := 0; err == nil && i < len(standing); i++ {
+		if err = t.opposite(standing[i]); err == nil {
+			err = t.post(r.id, standing[i])
+		}
+	}
+	return err
+}
+
+// opposite fills the legs of a reversal.
+func (t *tx) opposite(e *entry) error {
+	return t.each(func(rows *sql.Rows) error {
+		var p posting
+		var amount string
+		err := rows.Scan(&p.account, &p.costCode, &p.category, &amount)
+		p.amount = stored(amount).Neg()
+		e.legs = append(e.legs, p)
+		return err
+	}, "SELECT account, cost_code, category, amount FROM postings WHERE entry_id = ? ORDER BY n", e.reverses)
+}

@@ -1,0 +1,232 @@
+package ledger
+
+import (
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tieback/tieback/pkg/connector"
+	"github.com/tieback/tieback/pkg/fault"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+// put books r under key, or answers what key was booked as. All of it is one savepoint:
+// the record, its lines, its journal entry and the key are there together or not at all.
+func (t *tx) put(key string, r *Record) (*tiebackv1.Booking, error) {
+	if b, err := t.booked(key, r); b != nil || err != nil {
+		return b, err
+	}
+	if tr, ok := traitOf(r.GetEntity()); ok && r.GetOriginId() != "" && !tr.put {
+		return nil, fault.Refused("origin_id", "The %s is in the ledger already, as %s, and an export can't change it. "+
+			"Change it in the ledger, or reset it in Procore and export it again.", call(r), r.GetOriginId())
+	}
+	sent := len(r.GetLines())
+	row, order, err := t.write(r, true)
+	if err != nil {
+		return nil, err
+	}
+	b := &tiebackv1.Booking{OriginId: row.rec.OriginId, OriginCode: row.rec.Code, OriginData: row.rec.OriginData}
+	for i := range sent {
+		b.LineOriginIds = append(b.LineOriginIds, row.rec.Lines[order[i]].OriginId)
+	}
+	return b, t.keep(key, row.id, b)
+}
+
+// booked is what a key was booked as before; nil: it is new.
+func (t *tx) booked(key string, r *Record) (*tiebackv1.Booking, error) {
+	var raw []byte
+	var entity int32
+	found, err := t.get([]any{&raw, &entity}, findKey, key)
+	if err != nil || !found {
+		return nil, err
+	}
+	if Entity(entity) != r.GetEntity() {
+		return nil, fault.Permanentf("The key %q belongs to a %s in the ledger, not to a %s.", key, Title(Entity(entity)), Title(r.GetEntity()))
+	}
+	b := &tiebackv1.Booking{}
+	return b, proto.Unmarshal(raw, b)
+}
+
+const findKey = "SELECT k.booking, r.entity FROM keys k JOIN records r ON r.id = k.record_id WHERE k.key = ?"
+
+func (t *tx) keep(key string, id int64, b *tiebackv1.Booking) error {
+	raw, err := proto.Marshal(b)
+	if err != nil {
+		return err
+	}
+	return t.exec("INSERT INTO keys VALUES (?, ?, ?)", key, id, raw)
+}
+
+// write checks r and writes it: new without an origin id, else in place of what it names.
+// Merge keeps a budget's lines that r doesn't mention: Procore sends only new transactions.
+// Order says where each line of r ended up in the row's lines.
+func (t *tx) write(r *Record, merge bool) (next *row, order []int, err error) {
+	normalize(r)
+	if err := validate(r); err != nil {
+		return nil, nil, err
+	}
+	old, err := t.existing(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := t.resolve(r); err != nil {
+		return nil, nil, err
+	}
+	if r.GetEntity() == JobCost {
+		next, err = t.writeJobCost(r)
+		return next, nil, err
+	}
+	next = &row{rec: r}
+	if old != nil {
+		next.id, next.lines = old.id, old.lines
+		inheritOld(r, old.rec)
+	} else if r.OriginId == "" {
+		t.name(r)
+	}
+	r.Code = or(r.Code, autoCode(r))
+	order = next.number(old, merge && r.GetEntity() == Budget)
+	return next, order, t.store(next, old)
+}
+
+// existing is the record that r replaces; nil: r is new. A deleted assignment comes back.
+func (t *tx) existing(r *Record) (*row, error) {
+	if natural(r.GetEntity()) {
+		r.OriginId = connector.AssignmentID(r.GetCostCodeOriginId(), r.GetCategoryOriginId())
+		return t.find(r.GetEntity(), r.OriginId)
+	}
+	if r.GetOriginId() == "" {
+		return nil, nil
+	}
+	old, err := t.find(r.GetEntity(), r.GetOriginId())
+	switch {
+	case err != nil:
+		return nil, err
+	case old == nil:
+		return nil, fault.Refused("origin_id", "The %s %s is unknown in the ledger, so it can't be changed. Reset it in Procore and export it anew.",
+			Title(r.GetEntity()), r.GetOriginId())
+	case old.deleted:
+		return nil, fault.Refused("origin_id", "The %s %s was deleted in the ledger, so it can't be changed. Reset it in Procore and export it anew.",
+			Title(r.GetEntity()), r.GetOriginId())
+	}
+	return old, nil
+}
+
+func inheritOld(r, old *Record) {
+	if r.ProcoreId == 0 {
+		r.ProcoreId = old.ProcoreId
+	}
+	r.Code = or(r.Code, old.Code)
+	r.OriginData = or(r.OriginData, old.OriginData)
+}
+
+// name gives a new record its origin id: JOB-000003.
+func (t *tx) name(r *Record) {
+	tr, _ := traitOf(r.GetEntity())
+	prefix := tr.prefix
+	if r.GetEntity() == Commitment && r.GetKind() == "work_order_contract" {
+		prefix = "WO"
+	}
+	r.OriginId = fmt.Sprintf("%s-%06d", prefix, t.next(prefix))
+}
+
+func autoCode(r *Record) string {
+	if natural(r.GetEntity()) {
+		return ""
+	}
+	return or(r.GetNumber(), r.GetOriginId())
+}
+
+// store writes the row with all that hangs on it.
+func (t *tx) store(next, old *row) error {
+	if err := t.save(next); err != nil {
+		return err
+	}
+	if err := t.storeLines(next, old); err != nil {
+		return err
+	}
+	if err := t.depend(next.id, next.rec); err != nil {
+		return err
+	}
+	if next.rec.Entity == CostTypeAssignment {
+		return t.openJobCost(next.rec)
+	}
+	return t.rebook(next, old)
+}
+
+// number gives lines their origin ids: PO-000001-2. A line keeps its number when the record is
+// written again, known by its origin id or by Procore's id; a number is never given twice.
+func (r *row) number(old *row, merge bool) (order []int) {
+	byOrigin, byProcore := map[string]*tiebackv1.Line{}, map[string]*tiebackv1.Line{}
+	lines := []*tiebackv1.Line{}
+	at := map[string]int{}
+	if old != nil {
+		for _, l := range old.rec.Lines {
+			byOrigin[l.OriginId], byProcore[lineKey(l)] = l, l
+			if merge {
+				at[l.OriginId] = len(lines)
+				lines = append(lines, l)
+			}
+		}
+	}
+	for _, l := range r.rec.Lines {
+		same := byOrigin[l.OriginId]
+		if same == nil && l.ProcoreId != 0 {
+			same = byProcore[lineKey(l)]
+		}
+		if same != nil {
+			l.OriginId = same.OriginId
+			delete(byOrigin, same.OriginId)
+			delete(byProcore, lineKey(same))
+		} else {
+			r.lines++
+			l.OriginId = fmt.Sprintf("%s-%d", r.rec.OriginId, r.lines)
+		}
+		i, known := at[l.OriginId]
+		if !known {
+			i = len(lines)
+			lines = append(lines, l)
+		}
+		lines[i] = l
+		order = append(order, i)
+	}
+	r.rec.Lines = lines
+	return order
+}
+
+func lineKey(l *tiebackv1.Line) string { return fmt.Sprintf("%s/%d", l.GetKind(), l.GetProcoreId()) }
+
+// storeLines makes lines findable by origin id, and refuses to drop one that is billed.
+func (t *tx) storeLines(next, old *row) error {
+	if old != nil {
+		if err := t.dropLines(next, old); err != nil {
+			return err
+		}
+	}
+	for _, l := range next.rec.Lines {
+		err := t.exec("INSERT INTO lines VALUES (?, ?, ?, ?)", l.OriginId, next.id, l.CostCodeOriginId, l.CategoryOriginId)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *tx) dropLines(next, old *row) error {
+	kept := map[string]bool{}
+	for _, l := range next.rec.Lines {
+		kept[l.OriginId] = true
+	}
+	for i, l := range old.rec.Lines {
+		if kept[l.OriginId] {
+			continue
+		}
+		on, err := t.dependents(line, l.OriginId)
+		if err != nil {
+			return err
+		}
+		if len(on) > 0 {
+			return fault.Refused("lines", "Line %d of the %s can't be taken away: %s. Delete that first.", i+1, call(old.rec), dependsOn(on))
+		}
+	}
+	return t.exec("DELETE FROM lines WHERE record_id = ?", old.id)
+}

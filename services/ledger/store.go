@@ -1,0 +1,146 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+
+	sqlite "modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/tieback/tieback/pkg/fault"
+)
+
+// schema is idempotent. Amounts are decimals in TEXT, exactly as booked; dates are YYYY-MM-DD.
+// records.body is the Record message, with its lines; the columns beside it are what is searched.
+const schema = `
+CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS records (
+	id         INTEGER PRIMARY KEY,
+	entity     INTEGER NOT NULL,
+	origin_id  TEXT    NOT NULL,
+	procore_id INTEGER NOT NULL,
+	code       TEXT    NOT NULL,
+	name       TEXT    NOT NULL,
+	job        TEXT    NOT NULL,
+	sub_job    TEXT    NOT NULL,
+	parent     TEXT    NOT NULL,
+	scope      TEXT,             -- where the code must be unique; NULL: nowhere
+	lines      INTEGER NOT NULL, -- line numbers given out so far
+	seq        INTEGER NOT NULL, -- of the last change
+	deleted    INTEGER NOT NULL DEFAULT 0,
+	body       BLOB    NOT NULL,
+	UNIQUE (entity, origin_id)
+);
+CREATE INDEX IF NOT EXISTS records_seq ON records (entity, seq);
+CREATE INDEX IF NOT EXISTS records_job ON records (entity, job, seq);
+CREATE UNIQUE INDEX IF NOT EXISTS records_code ON records (entity, scope, code) WHERE deleted = 0 AND scope IS NOT NULL;
+CREATE TABLE IF NOT EXISTS lines (
+	origin_id TEXT PRIMARY KEY,
+	record_id INTEGER NOT NULL REFERENCES records (id),
+	cost_code TEXT NOT NULL,
+	category  TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS lines_record ON lines (record_id);
+CREATE INDEX IF NOT EXISTS lines_cost ON lines (cost_code, category) WHERE cost_code <> '';
+CREATE TABLE IF NOT EXISTS refs ( -- who depends on whom; entity 0: on a line
+	entity    INTEGER NOT NULL,
+	origin_id TEXT    NOT NULL,
+	record_id INTEGER NOT NULL REFERENCES records (id),
+	PRIMARY KEY (entity, origin_id, record_id)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS refs_record ON refs (record_id);
+CREATE TABLE IF NOT EXISTS keys (
+	key       TEXT PRIMARY KEY,
+	record_id INTEGER NOT NULL REFERENCES records (id),
+	booking   BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS keys_record ON keys (record_id);
+CREATE TABLE IF NOT EXISTS entries (
+	id        INTEGER PRIMARY KEY,
+	record_id INTEGER NOT NULL REFERENCES records (id),
+	at        TEXT NOT NULL, -- UTC, when it was booked
+	date      TEXT NOT NULL, -- the accounting date, '': none
+	currency  TEXT NOT NULL, -- '': the company's
+	amount    TEXT NOT NULL, -- what the document says, signed
+	memo      TEXT NOT NULL,
+	reverses  INTEGER UNIQUE REFERENCES entries (id)
+);
+CREATE INDEX IF NOT EXISTS entries_record ON entries (record_id);
+CREATE TABLE IF NOT EXISTS postings (
+	entry_id  INTEGER NOT NULL REFERENCES entries (id),
+	n         INTEGER NOT NULL,
+	account   INTEGER NOT NULL,
+	cost_code TEXT NOT NULL,
+	category  TEXT NOT NULL,
+	amount    TEXT NOT NULL, -- debit positive, credit negative
+	PRIMARY KEY (entry_id, n)
+) WITHOUT ROWID;
+`
+
+// store is one database file: a pool of readers and the one writer.
+type store struct {
+	reader *sql.DB
+	writer *writer
+	users  int // guarded by Ledger.mu
+}
+
+func openStore(ctx context.Context, path string) (*store, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fault.New(fault.Transient, fmt.Errorf("ledger %s: %w", path, err))
+	}
+	write, err := openDB(ctx, abs, 1)
+	if err == nil {
+		_, err = write.ExecContext(ctx, "BEGIN IMMEDIATE;"+schema+"COMMIT;")
+	}
+	if err != nil {
+		return nil, errors.Join(fault.New(fault.Transient, fmt.Errorf("ledger %s: %w", path, err)), closeDB(write))
+	}
+	read, err := openDB(ctx, abs, 4)
+	if err != nil {
+		return nil, errors.Join(fault.New(fault.Transient, fmt.Errorf("ledger %s: %w", path, err)), closeDB(write), closeDB(read))
+	}
+	return &store{reader: read, writer: startWriter(write)}, nil
+}
+
+func openDB(ctx context.Context, path string, conns int) (*sql.DB, error) {
+	q := url.Values{"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)"}}
+	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Path: path, RawQuery: q.Encode()}).String())
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(conns)
+	db.SetMaxIdleConns(conns)
+	return db, db.PingContext(ctx)
+}
+
+func closeDB(db *sql.DB) error {
+	if db == nil {
+		return nil
+	}
+	return db.Close()
+}
+
+func (s *store) close() error { return errors.Join(s.writer.Stop(), s.reader.Close()) }
+
+// classed gives an error of SQLite its class: nothing was written, so it may work next time,
+// unless the file itself is broken. An error that has a class keeps it.
+func classed(err error) error {
+	var known *fault.Error
+	var lite *sqlite.Error
+	switch {
+	case err == nil, errors.As(err, &known), errors.Is(err, ErrClosed),
+		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	case errors.As(err, &lite) && (lite.Code()&0xff == sqlite3.SQLITE_CORRUPT || lite.Code()&0xff == sqlite3.SQLITE_NOTADB):
+		return &fault.Error{
+			Class: fault.Permanent, Err: fmt.Errorf("ledger: %w", err),
+			Sentence: "The ledger's file is damaged. Ask your administrator to restore it from a backup.",
+		}
+	}
+	return fault.New(fault.Transient, fmt.Errorf("ledger: %w", err))
+}

@@ -1,0 +1,135 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+
+	"github.com/tieback/tieback/pkg/fault"
+)
+
+var errBad = driver.ErrBadConn
+
+// tx is a write transaction; it is used by the writer's goroutine alone. It has the database
+// for itself (BEGIN IMMEDIATE), so the counters may be read once and written once.
+type tx struct {
+	w        *writer
+	counters map[string]int64
+	dirty    bool
+}
+
+// stmt prepares a statement once for the life of the connection.
+func (t *tx) stmt(query string) (*sql.Stmt, error) {
+	if s := t.w.stmts[query]; s != nil {
+		return s, nil
+	}
+	s, err := t.w.conn.PrepareContext(context.Background(), query)
+	if err != nil {
+		return nil, fmt.Errorf("%w in %q", err, query)
+	}
+	t.w.stmts[query] = s
+	return s, nil
+}
+
+func (t *tx) exec(query string, args ...any) error {
+	_, err := t.insert(query, args...)
+	return err
+}
+
+// insert gives the new row's id.
+func (t *tx) insert(query string, args ...any) (int64, error) {
+	s, err := t.stmt(query)
+	if err != nil {
+		return 0, err
+	}
+	res, err := s.ExecContext(context.Background(), args...)
+	if err != nil {
+		return 0, err
+	}
+	return res.LastInsertId()
+}
+
+// get scans one row; found is false if there is none.
+func (t *tx) get(dest []any, query string, args ...any) (found bool, err error) {
+	s, err := t.stmt(query)
+	if err != nil {
+		return false, err
+	}
+	err = s.QueryRowContext(context.Background(), args...).Scan(dest...)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// each calls scan for every row.
+func (t *tx) each(scan func(*sql.Rows) error, query string, args ...any) error {
+	s, err := t.stmt(query)
+	if err != nil {
+		return err
+	}
+	rows, err := s.QueryContext(context.Background(), args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// savepoint runs one caller's write. A refusal undoes that write alone; any other
+// error (broken) ends the whole transaction.
+func (t *tx) savepoint(run func(*tx) error) (refused, broken error) {
+	if err := t.exec("SAVEPOINT one"); err != nil {
+		return nil, err
+	}
+	err := run(t)
+	if err == nil {
+		return nil, t.exec("RELEASE one")
+	}
+	if fault.ClassOf(err) != fault.Permanent {
+		return nil, err
+	}
+	if undo := t.exec("ROLLBACK TO one"); undo != nil {
+		return nil, undo
+	}
+	return err, t.exec("RELEASE one")
+}
+
+// next counts up: "seq" orders all changes, an entity's prefix numbers its records. A number
+// is never given out again in committed books, only skipped.
+func (t *tx) next(name string) int64 {
+	t.counters[name]++
+	t.dirty = true
+	return t.counters[name]
+}
+
+func (t *tx) loadCounters() error {
+	t.counters = map[string]int64{}
+	return t.each(func(r *sql.Rows) error {
+		var name string
+		var n int64
+		err := r.Scan(&name, &n)
+		t.counters[name] = n
+		return err
+	}, "SELECT name, n FROM counters")
+}
+
+func (t *tx) saveCounters() error {
+	if !t.dirty {
+		return nil
+	}
+	for name, n := range t.counters {
+		err := t.exec("INSERT INTO counters VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET n = excluded.n", name, n)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,131 @@
+// Package process is what the mains of the services share: settings checked at the door,
+// the log, the metrics and health port, the broker, Procore; then one service until a signal.
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/company"
+	"github.com/tieback/tieback/pkg/connector"
+	"github.com/tieback/tieback/pkg/connector/remote"
+	"github.com/tieback/tieback/pkg/procore"
+	"github.com/tieback/tieback/pkg/settings"
+	"github.com/tieback/tieback/pkg/telemetry"
+)
+
+// Process is what a service finds in its process.
+type Process struct {
+	Settings  settings.Settings
+	Log       *zap.Logger
+	Registry  *prometheus.Registry
+	Metrics   *telemetry.Stages
+	Companies company.Set
+	Procore   *procore.Client
+	Bus       *bus.Bus
+	Drivers   connector.Drivers
+	Backoff   time.Duration // before a second attempt; 0: 1 s
+}
+
+// Service runs until its context ends.
+type Service func(context.Context, *Process) error
+
+// Main runs one service as a program and returns its exit code: 0 stopped by a signal,
+// 1 failed, 2 refused to start because of its settings.
+func Main(name string, run Service) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	p, err := Load(name)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
+		return 2
+	}
+	if p.Settings.NATSURL == "" {
+		fmt.Fprintf(os.Stderr, "%s: TIEBACK_NATS_URL is not set: a separate service needs a broker (nats://host:4222)\n", name)
+		return 2
+	}
+	err = p.Connect(ctx, bus.Options{URL: p.Settings.NATSURL, Name: name})
+	if err == nil {
+		defer p.Bus.Close()
+		err = p.serve(ctx, run)
+	}
+	if err != nil && ctx.Err() == nil {
+		p.Log.Error("stopped", zap.Error(err))
+		return 1
+	}
+	return 0
+}
+
+// Load reads and checks the settings and the companies file.
+func Load(name string) (*Process, error) { return LoadFrom(name, os.Getenv) }
+
+// LoadFrom is Load with an environment of its own.
+func LoadFrom(name string, getenv func(string) string) (*Process, error) {
+	s, err := settings.Load(getenv)
+	if err != nil {
+		return nil, err
+	}
+	companies, err := company.Load(s.Companies)
+	if err != nil {
+		return nil, err
+	}
+	log, err := Logger(s)
+	if err != nil {
+		return nil, err
+	}
+	p := &Process{Settings: s, Companies: companies, Log: log.With(zap.String("service", name)), Registry: prometheus.NewRegistry(),
+		Drivers: connector.Drivers{"remote": remote.Open}}
+	p.Registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if p.Metrics, err = telemetry.NewStages(p.Registry); err != nil {
+		return nil, err
+	}
+	routes, err := procore.LoadRoutes(s.Routes)
+	if err != nil {
+		return nil, err
+	}
+	p.Procore, err = procore.New(procore.Config{APIURL: s.ProcoreAPIURL, LoginURL: s.ProcoreLoginURL, Routes: routes}, companies, p.Registry)
+	return p, err
+}
+
+// Logger writes JSON lines to standard error, unsampled: one line for each attempt.
+func Logger(s settings.Settings) (*zap.Logger, error) {
+	cfg := zap.NewProductionConfig()
+	cfg.Level, cfg.Sampling, cfg.DisableStacktrace = zap.NewAtomicLevelAt(s.LogLevel), nil, true
+	return cfg.Build()
+}
+
+// Connect reaches the broker; services and broker may start in any order.
+func (p *Process) Connect(ctx context.Context, o bus.Options) error {
+	o.Replicas, o.Log = p.Settings.Replicas, p.Log
+	b, err := bus.Connect(ctx, o)
+	p.Bus = b
+	return err
+}
+
+// serve runs the service beside its admin port; the first to end stops the other.
+func (p *Process) serve(ctx context.Context, run Service) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return telemetry.ServeAdmin(ctx, p.Settings.AdminAddr, p.Registry, p.Bus.Healthy) })
+	g.Go(func() error {
+		start := time.Now()
+		err := run(ctx, p)
+		if err == nil && ctx.Err() == nil {
+			err = errors.New("the service ended by itself")
+		}
+		p.Log.Info("service ended", zap.Duration("after", time.Since(start)))
+		return err
+	})
+	p.Log.Info("running", zap.Int("companies", len(p.Companies)), zap.String("admin", p.Settings.AdminAddr))
+	return g.Wait()
+}

@@ -1,0 +1,85 @@
+package process
+
+import (
+	"context"
+	"fmt"
+	"net"
+
+	"github.com/tieback/tieback/pkg/catalogue"
+	"github.com/tieback/tieback/services/fetcher"
+	"github.com/tieback/tieback/services/ingest"
+	"github.com/tieback/tieback/services/statusreporter"
+	"github.com/tieback/tieback/services/worker"
+	"github.com/tieback/tieback/services/worker/exports"
+	"github.com/tieback/tieback/services/worker/imports"
+	"github.com/tieback/tieback/services/worker/resets"
+	"github.com/tieback/tieback/services/worker/syncs"
+	"github.com/tieback/tieback/services/worker/unlinks"
+)
+
+// Handlers are the five categories' handlers.
+var Handlers = map[catalogue.Category]worker.Handlers{
+	catalogue.Export: exports.Handlers,
+	catalogue.Sync:   syncs.Handlers,
+	catalogue.Import: imports.Handlers,
+	catalogue.Unlink: unlinks.Handlers,
+	catalogue.Reset:  resets.Handlers,
+}
+
+// Ingest is the webhook receiver.
+func Ingest(ctx context.Context, p *Process) error {
+	l, err := net.Listen("tcp", p.Settings.IngestAddr)
+	if err != nil {
+		return fmt.Errorf("TIEBACK_INGEST_ADDR: %w", err)
+	}
+	return IngestOn(l)(ctx, p)
+}
+
+// IngestOn is the webhook receiver on a listener that is open already.
+func IngestOn(l net.Listener) Service {
+	return func(ctx context.Context, p *Process) error {
+		s, err := ingest.New(p.Bus, p.Companies, p.Log, p.Registry)
+		if err != nil {
+			return err
+		}
+		return s.Run(ctx, l)
+	}
+}
+
+// Fetcher gets the payloads.
+func Fetcher(ctx context.Context, p *Process) error {
+	return fetcher.New(fetcher.Deps{Bus: p.Bus, Procore: p.Procore, Log: p.Log, Metrics: p.Metrics, Backoff: p.Backoff}).Run(ctx)
+}
+
+// Worker works one category.
+func Worker(c catalogue.Category) Service {
+	return func(ctx context.Context, p *Process) error {
+		s, err := worker.New(ctx, c, Handlers[c], worker.Deps{
+			Bus: p.Bus, Companies: p.Companies, Procore: p.Procore, Drivers: p.Drivers, Log: p.Log, Metrics: p.Metrics, Backoff: p.Backoff,
+		})
+		if err != nil {
+			return err
+		}
+		return s.Run(ctx)
+	}
+}
+
+// StatusReporter tells Procore.
+func StatusReporter(ctx context.Context, p *Process) error {
+	s, err := statusreporter.New(statusreporter.Deps{
+		Bus: p.Bus, Companies: p.Companies, Procore: p.Procore, Log: p.Log, Metrics: p.Metrics, Registry: p.Registry, Backoff: p.Backoff,
+	})
+	if err != nil {
+		return err
+	}
+	return s.Run(ctx)
+}
+
+// All are the services of the pipeline, by name.
+func All(ingest Service) map[string]Service {
+	all := map[string]Service{"ingest": ingest, "fetcher": Fetcher, "status-reporter": StatusReporter}
+	for _, c := range catalogue.Categories {
+		all[string(c)] = Worker(c)
+	}
+	return all
+}

@@ -1,0 +1,95 @@
+package statusreporter
+
+import (
+	"context"
+	"time"
+
+	"github.com/tieback/tieback/pkg/procore"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+const (
+	// minGap between two flushes of a busy company: a burst shares its calls.
+	minGap = 200 * time.Millisecond
+	maxGap = 60 * time.Second
+	// callsPerFlush is what a flush usually costs: external data and request details, and a third now and then.
+	callsPerFlush = 3
+)
+
+// waiting is an outcome whose handler waits for the flush.
+type waiting struct {
+	outcome *tiebackv1.Outcome
+	done    chan error
+}
+
+// batcher coalesces one company's outcomes. The first after a quiet time goes out at once;
+// what comes within the gap after a flush goes out together when the gap ends, or when
+// there are maxBatch of them. While a flush is under way the next batch gathers.
+type batcher struct {
+	queue chan *waiting
+	flush func(context.Context, []*waiting)
+	quota func() (procore.Quota, bool)
+}
+
+const maxBatch = procore.MaxUpdates
+
+// run ends with ctx; whoever still waits then gives up by the same ctx.
+func (b *batcher) run(ctx context.Context) {
+	var next time.Time // no flush before
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case first := <-b.queue:
+			batch := b.gather(ctx, first, time.Until(next))
+			start := time.Now()
+			b.flush(ctx, batch)
+			next = start.Add(gap(b.quota))
+		}
+	}
+}
+
+func (b *batcher) gather(ctx context.Context, first *waiting, wait time.Duration) []*waiting {
+	batch := []*waiting{first}
+	timer := time.NewTimer(max(wait, 0))
+	defer timer.Stop()
+	for len(batch) < maxBatch {
+		select {
+		case w := <-b.queue:
+			batch = append(batch, w)
+		case <-timer.C:
+			return b.rest(batch)
+		case <-ctx.Done():
+			return batch
+		}
+	}
+	return batch
+}
+
+// rest takes along what is queued already.
+func (b *batcher) rest(batch []*waiting) []*waiting {
+	for len(batch) < maxBatch {
+		select {
+		case w := <-b.queue:
+			batch = append(batch, w)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// gap is the time between two flushes that leaves half of the quota to the other services:
+//
+//	gap = time to the reset × callsPerFlush ÷ (remaining ÷ 2), at least minGap, at most maxGap
+func gap(quota func() (procore.Quota, bool)) time.Duration {
+	q, known := quota()
+	if !known {
+		return minGap
+	}
+	left := time.Until(q.Reset)
+	if q.Remaining <= 0 {
+		return min(max(left, minGap), maxGap)
+	}
+	return min(max(left*2*callsPerFlush/time.Duration(q.Remaining), minGap), maxGap)
+}

@@ -1,0 +1,244 @@
+// Package closeout tells Procore how events ended. It sits under the status-reporter's
+// internal folder so that no other service can make these calls.
+//
+// Many events' close-outs go out together, step by step, so that success is never told
+// before what it promises is true:
+//
+//	external data → assignments → budget transactions → status management → request details
+//
+// A close-out that a step refuses becomes failed, with the reason, and goes on to the last
+// step. A step that could not be made at all holds back the events that needed it; all of
+// it may be made again.
+package closeout
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/procore"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+// unit is one close-out on its way through the steps.
+type unit struct {
+	*tiebackv1.CloseOut
+	event int   // index of its outcome
+	err   error // it could not be told: the event must come again, or be given up
+}
+
+// refuse turns the close-out into a failed one.
+func (u *unit) refuse(why string) {
+	if u.Status != tiebackv1.Status_STATUS_FAILED {
+		u.Status, u.Messages = tiebackv1.Status_STATUS_FAILED, nil
+	}
+	u.Messages = append(u.Messages, why)
+}
+
+// Flush tells Procore of a company's outcomes, in as few calls as it takes. The close-outs
+// are changed to what Procore was told. The errors, one an outcome, are nil where all was told.
+func Flush(ctx context.Context, s *procore.Session, outcomes []*tiebackv1.Outcome) []error {
+	var units []*unit
+	for i, o := range outcomes {
+		for _, c := range o.CloseOuts {
+			units = append(units, &unit{CloseOut: c, event: i})
+		}
+	}
+	for _, step := range []func(context.Context, *procore.Session, []*unit){externalData, assignments, transactions, unlinks, requestDetails} {
+		step(ctx, s, held(units))
+	}
+	errs := make([]error, len(outcomes))
+	for _, u := range units {
+		if u.err != nil && (errs[u.event] == nil || fault.ClassOf(errs[u.event]) == fault.Permanent) {
+			errs[u.event] = u.err // an error that passes outweighs one that does not
+		}
+	}
+	return errs
+}
+
+// held leaves out the units of events that are held back by an earlier step.
+func held(units []*unit) []*unit {
+	back := map[int]bool{}
+	for _, u := range units {
+		back[u.event] = back[u.event] || u.err != nil
+	}
+	return slices.DeleteFunc(slices.Clone(units), func(u *unit) bool { return back[u.event] })
+}
+
+// batch is a sync action made of the updates of many units.
+type batch struct {
+	call  procore.SyncCall
+	items []item
+}
+
+// item is one update, whose it is, and what names it in an answer.
+type item struct {
+	unit   *unit
+	update map[string]any
+	names  []string // fields that identify it among the refused
+	record string   // for the accountant
+	mark   *tiebackv1.Mark
+}
+
+// run makes the action and hands each refusal to its unit. When the whole call is refused,
+// each unit's part is made alone, so that one event's nonsense harms no other.
+func (b batch) run(ctx context.Context, s *procore.Session) {
+	if len(b.items) == 0 {
+		return
+	}
+	for _, it := range b.items {
+		b.call.Updates = append(b.call.Updates, it.update)
+	}
+	result, err := s.Sync(ctx, b.call)
+	if err == nil {
+		b.refuse(result.Refused)
+		return
+	}
+	alone := slices.Collect(maps.Values(b.perUnit()))
+	if fault.ClassOf(err) == fault.Permanent && len(alone) > 1 {
+		for _, part := range alone {
+			part.run(ctx, s)
+		}
+		return
+	}
+	for _, it := range b.items {
+		if fault.ClassOf(err) == fault.Permanent && it.unit.RequestDetailId != 0 && b.call.Route != syncRequestDetails {
+			it.drop()
+			it.unit.refuse(fault.Sentence(err, "Procore refused to mark "+it.record+" as synced."))
+			continue
+		}
+		it.unit.err = err
+	}
+}
+
+func (b batch) perUnit() map[*unit]batch {
+	parts := map[*unit]batch{}
+	for _, it := range b.items {
+		p := parts[it.unit]
+		p.call = b.call
+		p.call.Updates = nil
+		p.items = append(p.items, it)
+		parts[it.unit] = p
+	}
+	return parts
+}
+
+// refuse matches what Procore echoes of each refused item to the items sent.
+func (b batch) refuse(refused []procore.ItemError) {
+	for _, r := range refused {
+		matched := false
+		for _, it := range b.items {
+			if !it.is(r.Item) {
+				continue
+			}
+			matched = true
+			it.drop()
+			it.unit.reject(it.record, r.Why)
+		}
+		if !matched { // we can't tell whose it is: nobody in this call may be told success
+			for _, it := range b.items {
+				it.unit.err = fault.New(fault.Transient, fmt.Errorf("%s: Procore refused an item that can't be told from the others: %s", b.call.Route.Name, r.Why))
+			}
+		}
+	}
+}
+
+// drop takes a refused mark out of its close-out: it is not true, so that no link is learned from it.
+func (it item) drop() {
+	it.unit.Marks = slices.DeleteFunc(it.unit.Marks, func(m *tiebackv1.Mark) bool { return m == it.mark })
+}
+
+func (it item) is(echo map[string]any) bool {
+	for _, n := range it.names {
+		if fmt.Sprint(echo[n]) != fmt.Sprint(it.update[n]) {
+			return false
+		}
+	}
+	return true
+}
+
+// reject fails the close-out because Procore would not take a mark. An event that carries no
+// request detail has nobody to tell, so that it becomes a dead letter.
+func (u *unit) reject(record, why string) {
+	sentence := fmt.Sprintf("Your ERP system has done its part, but Procore refused to update %s: %s.", record, strings.TrimSuffix(why, "."))
+	u.refuse(sentence)
+	if u.RequestDetailId == 0 {
+		u.err = &fault.Error{Class: fault.Permanent, Sentence: sentence}
+	}
+}
+
+func externalData(ctx context.Context, s *procore.Session, units []*unit) {
+	b := batch{call: procore.SyncCall{Route: syncExternalData}}
+	for _, u := range units {
+		for _, m := range u.Marks {
+			b.items = append(b.items, item{unit: u, mark: m, update: markUpdate(m), names: []string{"item_type", "item_id"}, record: recordName(u, m.ItemType)})
+		}
+	}
+	b.run(ctx, s)
+}
+
+func markUpdate(m *tiebackv1.Mark) map[string]any {
+	up := map[string]any{"item_type": m.ItemType, "item_id": m.ItemId, "origin_id": nil}
+	if m.OriginId != "" {
+		up["origin_id"] = m.OriginId
+	}
+	if m.OriginCode != "" {
+		up["origin_code"] = m.OriginCode
+	}
+	if m.OriginData != "" {
+		up["origin_data"] = m.OriginData
+	}
+	return up
+}
+
+// recordName is the record as an accountant knows it, or at least what kind it is.
+func recordName(u *unit, itemType string) string {
+	kind := strings.ReplaceAll(itemType, "_", " ")
+	if u.Record == "" {
+		return "a " + kind
+	}
+	return fmt.Sprintf("%s (%s)", u.Record, kind)
+}
+
+func assignments(ctx context.Context, s *procore.Session, units []*unit) {
+	type place struct{ project, subJob int64 }
+	batches := map[place]batch{}
+	for _, u := range units {
+		if u.Status != tiebackv1.Status_STATUS_SUCCESS {
+			continue
+		}
+		for _, a := range u.Assignments {
+			at := place{a.ProjectId, a.SubJobId}
+			b := batches[at]
+			b.call = procore.SyncCall{Route: syncAssignments, Query: procore.Query("project_id", a.ProjectId, "sub_job_id", a.SubJobId)}
+			b.items = append(b.items, item{unit: u, names: []string{"cost_code_id", "line_item_type_id"}, record: recordName(u, "cost_type"),
+				update: map[string]any{"cost_code_id": a.CostCodeId, "line_item_type_id": a.LineItemTypeId, "synced": true}})
+			batches[at] = b
+		}
+	}
+	for _, b := range batches {
+		b.run(ctx, s)
+	}
+}
+
+func transactions(ctx context.Context, s *procore.Session, units []*unit) {
+	batches := map[int64]batch{}
+	for _, u := range units {
+		if u.Status != tiebackv1.Status_STATUS_SUCCESS {
+			continue
+		}
+		for _, t := range u.BudgetTransactions {
+			b := batches[t.ProjectId]
+			b.call = procore.SyncCall{Route: syncTransactions, Envelope: map[string]any{"project_id": t.ProjectId}}
+			b.items = append(b.items, item{unit: u, names: []string{"id"}, record: recordName(u, "budget_change"),
+				update: map[string]any{"id": t.Id, "origin_id": t.OriginId, "synced": true}})
+			batches[t.ProjectId] = b
+		}
+	}
+	for _, b := range batches {
+		b.run(ctx, s)
+	}
+}

@@ -1,0 +1,203 @@
+// Package statusreporter alone tells Procore how events ended: it marks records as synced
+// and closes the request details, many events a call, and notes what was told.
+package statusreporter
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/company"
+	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/procore"
+	"github.com/tieback/tieback/pkg/telemetry"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/statusreporter/internal/closeout"
+)
+
+const stop = "status-reporter"
+
+// Deps are what the status-reporter needs from its process.
+type Deps struct {
+	Bus       *bus.Bus
+	Companies company.Set
+	Procore   *procore.Client
+	Log       *zap.Logger
+	Metrics   *telemetry.Stages
+	Registry  prometheus.Registerer
+	Backoff   time.Duration // before the second attempt; 0: 1 s
+}
+
+// Service is the status-reporter.
+type Service struct {
+	Deps
+	batchers map[int64]*batcher
+	seconds  *prometheus.HistogramVec
+}
+
+// New makes the service.
+func New(d Deps) (*Service, error) {
+	s := &Service{Deps: d, batchers: map[int64]*batcher{}, seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "tieback_close_out_seconds", Help: "From the user's click in Procore to the close-out, by event type.",
+		Buckets: prometheus.ExponentialBuckets(0.05, 2, 15),
+	}, []string{"type"})}
+	for id := range d.Companies {
+		session, err := d.Procore.Company(id)
+		if err != nil {
+			return nil, err
+		}
+		s.batchers[id] = &batcher{queue: make(chan *waiting), quota: session.Quota, flush: func(ctx context.Context, batch []*waiting) {
+			s.flush(ctx, session, batch)
+		}}
+	}
+	return s, d.Registry.Register(s.seconds)
+}
+
+// Run reports until ctx ends.
+func (s *Service) Run(ctx context.Context) error {
+	var batchers sync.WaitGroup
+	defer batchers.Wait()
+	for _, b := range s.batchers {
+		batchers.Go(func() { b.run(ctx) })
+	}
+	return s.Bus.Consume(ctx, bus.Consumer{
+		Kind: bus.Outcome, Name: stop, Concurrency: 2 * maxBatch, Backoff: s.Backoff,
+		Handle: s.handle, GiveUp: s.giveUp, Observe: s.Metrics.Observer(stop, s.Log),
+	})
+}
+
+// handle waits until its outcome was flushed together with others of its company.
+func (s *Service) handle(ctx context.Context, m bus.Message) error {
+	w := &waiting{outcome: &tiebackv1.Outcome{}, done: make(chan error, 1)}
+	if err := bus.Decode(m, w.outcome); err != nil {
+		return err
+	}
+	b := s.batchers[w.outcome.CompanyId]
+	if b == nil {
+		_, err := s.Procore.Company(w.outcome.CompanyId)
+		return err
+	}
+	select {
+	case b.queue <- w:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-w.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// flush tells Procore, then notes what it was told, then lets the handlers return.
+func (s *Service) flush(ctx context.Context, session *procore.Session, batch []*waiting) {
+	outcomes := make([]*tiebackv1.Outcome, len(batch))
+	for i, w := range batch {
+		outcomes[i] = w.outcome
+	}
+	errs := closeout.Flush(ctx, session, outcomes)
+	var notes sync.WaitGroup
+	for i, w := range batch {
+		notes.Go(func() {
+			if errs[i] == nil {
+				errs[i] = s.note(ctx, w.outcome)
+			}
+			w.done <- errs[i]
+		})
+	}
+	notes.Wait()
+}
+
+// note keeps the links that are true now, then what was told. Both may be done twice.
+func (s *Service) note(ctx context.Context, o *tiebackv1.Outcome) error {
+	var links sync.WaitGroup
+	errs := make(chan error, 1)
+	for _, l := range learned(o) {
+		links.Go(func() {
+			err := s.Bus.State().SaveLink(ctx, o.CompanyId, l.ItemType, l.ItemId, bus.Link{OriginID: l.OriginId, Request: o.ErpRequestId})
+			if err != nil {
+				select {
+				case errs <- err:
+				default: // one is enough
+				}
+			}
+		})
+	}
+	links.Wait()
+	select {
+	case err := <-errs:
+		return err
+	default:
+	}
+	if t := o.GetRequestedAt(); t.IsValid() {
+		s.seconds.WithLabelValues(o.Type).Observe(time.Since(t.AsTime()).Seconds())
+	}
+	return s.Bus.PublishOnce(ctx, bus.For(bus.Closed, o.Type, o.CompanyId, o.ErpRequestId), o)
+}
+
+// learned lists the links that an outcome which Procore has taken makes or ends.
+func learned(o *tiebackv1.Outcome) []*tiebackv1.Link {
+	var links []*tiebackv1.Link
+	for _, c := range o.CloseOuts {
+		for _, m := range c.Marks {
+			links = append(links, &tiebackv1.Link{ItemType: m.ItemType, ItemId: m.ItemId, OriginId: m.OriginId})
+		}
+		if c.Status != tiebackv1.Status_STATUS_SUCCESS {
+			continue
+		}
+		for _, u := range c.Unlinks {
+			links = append(links, &tiebackv1.Link{ItemType: u.ItemType, ItemId: u.ItemId})
+		}
+		links = append(links, c.Links...)
+	}
+	return links
+}
+
+// giveUp keeps the outcome that Procore would not take, and tries once more to free the
+// user's button: what is in the dead letter was not told, so the details must say failed.
+func (s *Service) giveUp(ctx context.Context, m bus.Message, cause error) error {
+	if err := s.Bus.Bury(ctx, stop, m, cause); err != nil {
+		return err
+	}
+	o := &tiebackv1.Outcome{}
+	if bus.Decode(m, o) != nil {
+		return nil // not an outcome of ours: there is nobody to tell
+	}
+	session, err := s.Procore.Company(o.CompanyId)
+	if err != nil {
+		return nil //nolint:nilerr // not connected: Procore can't be told anything
+	}
+	failed := failed(o)
+	err = closeout.Flush(ctx, session, []*tiebackv1.Outcome{failed})[0]
+	if err != nil && fault.ClassOf(err) != fault.Permanent {
+		return err // the dead letter is kept; the telling comes again
+	}
+	if err != nil {
+		s.Log.Error("request details could not be closed as failed: look at them in Procore", zap.String("subject", m.Raw), zap.Error(err))
+		return nil
+	}
+	return s.Bus.PublishOnce(ctx, bus.For(bus.Closed, o.Type, o.CompanyId, o.ErpRequestId), failed)
+}
+
+// failed is the outcome with nothing but its request details, all failed.
+func failed(o *tiebackv1.Outcome) *tiebackv1.Outcome {
+	out := proto.Clone(o).(*tiebackv1.Outcome)
+	out.CloseOuts, out.DeadLettered = nil, true
+	for _, c := range o.CloseOuts {
+		if c.RequestDetailId == 0 {
+			continue
+		}
+		f := &tiebackv1.CloseOut{RequestDetailId: c.RequestDetailId, Status: tiebackv1.Status_STATUS_FAILED, Record: c.Record, Messages: c.Messages}
+		if c.Status != tiebackv1.Status_STATUS_FAILED {
+			f.Messages = []string{"The ERP system may have done this, but Procore could not be told all of it. Tell whoever runs the ERP integration before you try again."}
+		}
+		out.CloseOuts = append(out.CloseOuts, f)
+	}
+	return out
+}

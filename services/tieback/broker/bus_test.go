@@ -1,0 +1,267 @@
+// The tests of package bus live here, by the embedded server they need, so that pkg does
+// not depend on it.
+package broker_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/fault"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/tieback/broker"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func connect(t testing.TB) *bus.Bus {
+	t.Helper()
+	srv, err := broker.Start(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(srv.Close)
+	b, err := bus.Connect(context.Background(), bus.Options{InProcess: srv.InProcess(), Name: "test", Log: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	return b
+}
+
+func delivery(request int64) *nats.Msg {
+	return bus.Once(&nats.Msg{Subject: bus.For(bus.Delivery, "", 7, request).String(), Data: []byte("x")})
+}
+
+// A delivery that comes again, alone or in a crowd, is one message, and spoils no neighbour.
+func TestASubjectGetsOneMessageHoweverOftenItIsPublished(t *testing.T) {
+	b := connect(t)
+	var accepted, duplicate atomic.Int64
+	var all sync.WaitGroup
+	for i := range 400 {
+		all.Go(func() {
+			switch err := b.Publisher(bus.Delivery).Publish(t.Context(), delivery(int64(i%100))); {
+			case err == nil:
+				accepted.Add(1)
+			case errors.Is(err, bus.ErrDuplicate):
+				duplicate.Add(1)
+			default:
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	s, err := b.JetStream().Stream(t.Context(), bus.Delivery.Stream())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := s.CachedInfo().State.Msgs; got != 100 || accepted.Load()+duplicate.Load() != 400 || accepted.Load() > 100 {
+		t.Errorf("stored %d, accepted %d, duplicate %d; want 100 stored", got, accepted.Load(), duplicate.Load())
+	}
+}
+
+func publish(t *testing.T, b *bus.Bus, n int) {
+	t.Helper()
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() {
+			if err := b.Publisher(bus.Delivery).Publish(t.Context(), delivery(int64(i+1))); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// consume runs a consumer until stop says so, and returns what was buried.
+func consume(t *testing.T, b *bus.Bus, c bus.Consumer, stop func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- b.Consume(ctx, c) }()
+	deadline := time.Now().Add(20 * time.Second)
+	for !stop() && time.Now().Before(deadline) {
+		time.Sleep(5 * time.Millisecond)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if !stop() {
+		t.Error("did not get there in 20 s")
+	}
+}
+
+func TestErrorsDecideWhatBecomesOfAMessage(t *testing.T) {
+	b := connect(t)
+	publish(t, b, 5)
+	var mu sync.Mutex
+	calls, buried := map[int64]int{}, map[int64]error{}
+	verdict := map[int64]func(n int) error{
+		1: func(int) error { return nil },
+		2: func(int) error { return fault.Permanentf("no") },
+		3: func(n int) error { // works the third time
+			if n < 3 {
+				return fault.New(fault.Transient, errors.New("not now"))
+			}
+			return nil
+		},
+		4: func(int) error { panic("poison") },
+		5: func(n int) error { // waiting is no attempt
+			if n < 8 {
+				return fault.Wait(time.Millisecond, errors.New("quota"))
+			}
+			return nil
+		},
+	}
+	count := func() int { mu.Lock(); defer mu.Unlock(); return len(buried) }
+	consume(t, b, bus.Consumer{
+		Kind: bus.Delivery, Name: "test", Attempts: 4, Backoff: 10 * time.Millisecond,
+		Handle: func(_ context.Context, m bus.Message) error {
+			mu.Lock()
+			calls[m.Subject.Request]++
+			n := calls[m.Subject.Request]
+			mu.Unlock()
+			return verdict[m.Subject.Request](n)
+		},
+		GiveUp: func(_ context.Context, m bus.Message, err error) error {
+			mu.Lock()
+			defer mu.Unlock()
+			buried[m.Subject.Request] = err
+			return nil
+		},
+	}, func() bool { mu.Lock(); ok := calls[5] >= 8 && calls[3] >= 3; mu.Unlock(); return ok && count() == 2 })
+	if buried[2] == nil || buried[4] == nil {
+		t.Errorf("buried %v; want 2 and 4", buried)
+	}
+	if calls[1] != 1 || calls[2] != 1 || calls[3] != 3 || calls[4] < 4 || calls[5] != 8 {
+		t.Errorf("calls %v", calls)
+	}
+}
+
+// A message that kills its process is known by the count kept before each attempt.
+func TestAMessageThatNeverEndsIsGivenUp(t *testing.T) {
+	b := connect(t)
+	publish(t, b, 1)
+	var started atomic.Int64
+	for range 2 { // each time the process dies in the handler: it neither acks nor naks
+		ctx, die := context.WithCancel(t.Context())
+		began := make(chan struct{}, 1)
+		done := make(chan error)
+		go func() {
+			done <- b.Consume(ctx, bus.Consumer{Kind: bus.Delivery, Name: "test", Attempts: 2, Backoff: time.Millisecond,
+				Handle: func(ctx context.Context, _ bus.Message) error {
+					started.Add(1)
+					began <- struct{}{}
+					<-ctx.Done()
+					return ctx.Err()
+				},
+				GiveUp: func(context.Context, bus.Message, error) error { return nil },
+			})
+		}()
+		<-began
+		die()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	}
+	var gaveUp atomic.Bool
+	consume(t, b, bus.Consumer{Kind: bus.Delivery, Name: "test", Attempts: 2, Backoff: time.Millisecond,
+		Handle: func(context.Context, bus.Message) error { started.Add(1); return errors.New("again") },
+		GiveUp: func(context.Context, bus.Message, error) error { gaveUp.Store(true); return nil },
+	}, gaveUp.Load)
+	if started.Load() != 2 {
+		t.Errorf("the handler started %d times, want 2", started.Load())
+	}
+}
+
+func TestADeadLetterHoldsTheWholeMessage(t *testing.T) {
+	b := connect(t)
+	m := bus.Message{Subject: bus.For(bus.Event, "create_vendor", 7, 9), Raw: "tb.event.export.create_vendor.7.9", Data: []byte("whole"), Attempt: 3, Stream: "S", Sequence: 4}
+	for range 2 { // a repeat after a crash adds nothing
+		if err := b.Bury(t.Context(), "export", m, fault.Permanentf("why")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err := b.JetStream().Stream(t.Context(), bus.Dead.Stream())
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := s.GetLastMsgForSubject(t.Context(), "tb.dead.export.create_vendor.7.9")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got tiebackv1.DeadLetter
+	if err := proto.Unmarshal(raw.Data, &got); err != nil {
+		t.Fatal(err)
+	}
+	if string(got.Message) != "whole" || got.Stop != "export" || got.Class != tiebackv1.ErrorClass_ERROR_CLASS_PERMANENT || got.Attempts != 3 || got.Error != "why" {
+		t.Errorf("dead letter %v", &got)
+	}
+	if n := s.CachedInfo().State.Msgs; n != 1 {
+		t.Errorf("%d dead letters, want 1", n)
+	}
+}
+
+func TestLinksAndLivesNeverGoBack(t *testing.T) {
+	b := connect(t)
+	st, ctx := b.State(), t.Context()
+	for _, l := range []bus.Link{{OriginID: "A", Request: 5}, {OriginID: "B", Request: 9}, {OriginID: "C", Request: 7}} {
+		if err := st.SaveLink(ctx, 7, "vendor", 35, l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	links, err := st.Links(ctx, 7, "vendor")
+	if err != nil || links["B"] != 35 || len(links) != 1 {
+		t.Errorf("links %v, %v; want B of request 9", links, err)
+	}
+	for _, r := range []int64{4, 8, 6} {
+		if err := st.EndLife(ctx, 7, "VENDOR", 35, r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if life, err := st.Life(ctx, 7, "VENDOR", 35); err != nil || life != 8 {
+		t.Errorf("life %d, %v; want 8", life, err)
+	}
+}
+
+// BenchmarkPublish compares the group-committing publisher with a bare synchronous publish.
+func BenchmarkPublish(b *testing.B) {
+	data := make([]byte, 1024)
+	b.Run("bare", func(b *testing.B) {
+		js := connect(b).JetStream()
+		b.SetParallelism(64)
+		var n atomic.Int64
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				m := &nats.Msg{Subject: fmt.Sprintf("tb.delivery._._.7.%d", n.Add(1)), Data: data}
+				if _, err := js.PublishMsg(context.Background(), m, jetstream.WithExpectLastSequencePerSubject(0)); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	})
+	b.Run("group", func(b *testing.B) {
+		p := connect(b).Publisher(bus.Delivery)
+		b.SetParallelism(64)
+		var n atomic.Int64
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				if err := p.Publish(context.Background(), bus.Once(&nats.Msg{Subject: fmt.Sprintf("tb.delivery._._.7.%d", n.Add(1)), Data: data})); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	})
+}

@@ -1,0 +1,34 @@
+module github.com/tieback/tieback/services/tieback
+
+go 1.26.0
+
+require (
+	github.com/nats-io/nats-server/v2 v2.15.2
+	github.com/tieback/tieback/pkg v0.0.0
+	github.com/tieback/tieback/proto v0.0.0
+	github.com/tieback/tieback/services v0.0.0
+	github.com/tieback/tieback/services/ledger v0.0.0
+	github.com/tieback/tieback/services/sandbox v0.0.0
+)
+
+require (
+	github.com/antithesishq/antithesis-sdk-go v0.8.0-default-no-op // indirect
+	github.com/google/go-tpm v0.9.8 // indirect
+	github.com/klauspost/compress v1.20.3 // indirect
+	github.com/minio/highwayhash v1.0.4 // indirect
+	github.com/nats-io/jwt/v2 v2.8.2 // indirect
+	github.com/nats-io/nkeys v0.4.16 // indirect
+	github.com/nats-io/nuid v1.0.1 // indirect
+	go.uber.org/goleak v1.3.0 // indirect
+	golang.org/x/crypto v0.58.0 // indirect
+	golang.org/x/sys v0.49.0 // indirect
+	golang.org/x/time v0.16.0 // indirect
+)
+
+replace (
+	github.com/tieback/tieback/pkg => ../../pkg
+	github.com/tieback/tieback/proto => ../../proto
+	github.com/tieback/tieback/services => ..
+	github.com/tieback/tieback/services/ledger => ../ledger
+	github.com/tieback/tieback/services/sandbox => ../sandbox
+)

@@ -1,0 +1,144 @@
+// Command tieback is the whole pipeline in one process, and its tools.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+
+	"github.com/tieback/tieback/services/ledger/ledgercmd"
+	"github.com/tieback/tieback/services/process"
+	"github.com/tieback/tieback/services/tieback/bench"
+	"github.com/tieback/tieback/services/tieback/demo"
+	"github.com/tieback/tieback/services/tieback/docs"
+	"github.com/tieback/tieback/services/tieback/pipeline"
+)
+
+func main() { os.Exit(run()) }
+
+// exit is an exit code whose reason has been told already.
+type exit int
+
+func (e exit) Error() string { return fmt.Sprintf("exit %d", int(e)) }
+
+// run returns 0 for done, 1 for failed, 2 for wrong usage or settings.
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	root := &cobra.Command{
+		Use: "tieback", Short: "Tieback ties Procore to a contractor's ERP.",
+		SilenceUsage: true, SilenceErrors: true,
+	}
+	root.AddCommand(demoCommand(), runCommand(), ledgerCommand(), benchCommand(), catalogueCommand())
+	err := root.ExecuteContext(ctx)
+	var code exit
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &code):
+		return int(code)
+	}
+	fmt.Fprintf(os.Stderr, "tieback: %v\n", err)
+	return 2
+}
+
+func demoCommand() *cobra.Command {
+	var o demo.Options
+	cmd := &cobra.Command{
+		Use: "demo", Short: "Play a company's accountants through all event types, on embedded parts", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ok, err := demo.Run(cmd.Context(), o, os.Stdout)
+			if err != nil {
+				fmt.Fprintf(os.Stderr, "tieback demo: %v\n", err)
+			}
+			if err != nil || !ok {
+				return exit(1)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&o.Keep, "keep", false, "go on serving after the play")
+	cmd.Flags().Uint64Var(&o.Seed, "seed", 1, "seed of all that is random in the play")
+	return cmd
+}
+
+func runCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "run", Short: "Serve a real Procore, all services in one process, until stopped", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p, err := process.Load("tieback")
+			if err != nil {
+				return err
+			}
+			if err := serve(cmd.Context(), p); err != nil && cmd.Context().Err() == nil {
+				p.Log.Error("stopped", zap.Error(err))
+				return exit(1)
+			}
+			return nil
+		},
+	}
+}
+
+func serve(ctx context.Context, p *process.Process) error {
+	l, err := net.Listen("tcp", p.Settings.IngestAddr)
+	if err != nil {
+		return fmt.Errorf("TIEBACK_INGEST_ADDR: %w", err)
+	}
+	pl, err := pipeline.Open(ctx, p)
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	defer pl.Close()
+	p.Log.Info("running", zap.Stringer("ingest", l.Addr()), zap.String("admin", p.Settings.AdminAddr), zap.Int("companies", len(p.Companies)))
+	return pl.Run(ctx, l)
+}
+
+func ledgerCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "ledger list|show|add|delete --company N ...", Short: "Look at the embedded ERP's books, and change them by hand",
+		DisableFlagParsing: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			data := os.Getenv("TIEBACK_DATA")
+			if data == "" {
+				data = demo.DefaultData
+			}
+			if code := ledgercmd.Run(cmd.Context(), args, data, os.Stdout, os.Stderr); code != 0 {
+				return exit(code)
+			}
+			return nil
+		},
+	}
+}
+
+func benchCommand() *cobra.Command {
+	var o bench.Options
+	cmd := &cobra.Command{
+		Use: "bench", Short: "Measure the pipeline end to end, beside a bare JetStream publish", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := bench.Run(cmd.Context(), o, os.Stdout); err != nil {
+				fmt.Fprintf(os.Stderr, "tieback bench: %v\n", err)
+				return exit(1)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().IntVar(&o.Events, "events", 5000, "vendor exports in the throughput run")
+	cmd.Flags().IntVar(&o.Rate, "rate", 100, "events a second in the steady run")
+	cmd.Flags().BoolVar(&o.Sandbox, "sandbox", false, "be the bench's Procore, in a process of its own")
+	_ = cmd.Flags().MarkHidden("sandbox")
+	return cmd
+}
+
+func catalogueCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "catalogue", Short: "Print the event types as the README's table", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return docs.Catalogue(os.Stdout) },
+	}
+}

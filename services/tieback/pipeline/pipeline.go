@@ -1,0 +1,79 @@
+// Package pipeline puts the whole of Tieback into one process: the embedded broker and ERP
+// where none is configured, and the same services that run apart in production.
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"path/filepath"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/telemetry"
+	"github.com/tieback/tieback/services/ledger"
+	"github.com/tieback/tieback/services/process"
+	"github.com/tieback/tieback/services/tieback/broker"
+)
+
+// Pipeline is everything but the run of it. Close it after Run has returned.
+type Pipeline struct {
+	*process.Process
+	Ledger *ledger.Ledger
+	broker *broker.Server
+}
+
+// Open starts the embedded parts under TIEBACK_DATA and connects.
+func Open(ctx context.Context, p *process.Process) (*Pipeline, error) {
+	pl := &Pipeline{Process: p, Ledger: ledger.Open(LedgerDir(p.Settings.Data))}
+	p.Drivers["ledger"] = pl.Ledger.Opener()
+	o := bus.Options{URL: p.Settings.NATSURL, Name: "tieback"}
+	if o.URL == "" {
+		var err error
+		if pl.broker, err = broker.Start(filepath.Join(p.Settings.Data, "jetstream")); err != nil {
+			pl.Close()
+			return nil, fmt.Errorf("embedded broker: %w", err)
+		}
+		o.InProcess = pl.broker.InProcess()
+	}
+	if err := p.Connect(ctx, o); err != nil {
+		pl.Close()
+		return nil, err
+	}
+	return pl, nil
+}
+
+// LedgerDir is where the embedded ERP keeps its books.
+func LedgerDir(data string) string { return filepath.Join(data, "ledger") }
+
+// Run runs every service until ctx ends or one of them fails; deliveries come in on l.
+func (pl *Pipeline) Run(ctx context.Context, l net.Listener) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		return telemetry.ServeAdmin(ctx, pl.Settings.AdminAddr, pl.Registry, pl.Bus.Healthy)
+	})
+	for name, run := range process.All(process.IngestOn(l)) {
+		g.Go(func() error {
+			if err := run(ctx, pl.Process); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// Close closes what Open opened.
+func (pl *Pipeline) Close() {
+	if pl.Bus != nil {
+		pl.Bus.Close()
+	}
+	if pl.broker != nil {
+		pl.broker.Close()
+	}
+	if err := pl.Ledger.Close(); err != nil {
+		pl.Log.Error("ledger", zap.Error(err))
+	}
+}
