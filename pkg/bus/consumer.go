@@ -41,7 +41,7 @@ type Consumer struct {
 	Kind        Kind
 	Name        string // of the durable consumer, and of the stop in dead letters
 	Filter      string // subjects; "": the whole stream
-	Concurrency int    // handlers at once; 0: 32
+	Concurrency int    // handlers at once; 0: 128
 	Attempts    int    // 0: 12
 	Backoff     time.Duration
 	Handle      Handler
@@ -86,7 +86,7 @@ func (b *Bus) Consume(ctx context.Context, c Consumer) error {
 
 func (c *Consumer) defaults() {
 	if c.Concurrency == 0 {
-		c.Concurrency = 32
+		c.Concurrency = 128
 	}
 	if c.Attempts == 0 {
 		c.Attempts = 12

@@ -20,7 +20,7 @@ const maxGroup = 500
 
 // Publisher writes to one stream with group commit: whatever is published while one
 // commit is under way goes into the next as one atomic batch, and shares its fsync. A
-// lone message is written at once. Publish may be called concurrently.
+// lone message, or a few, are written at once. Publish may be called concurrently.
 type Publisher struct {
 	js     jetstream.JetStream
 	stream string
@@ -77,18 +77,31 @@ func (p *Publisher) close() {
 }
 
 func (p *Publisher) run() {
+	busy := false
 	for {
 		select {
 		case <-p.stop:
 			return
 		case first := <-p.queue:
-			p.commit(p.group(first))
+			g := p.group(first, busy)
+			p.commit(g)
+			busy = len(g) >= worthABatch
 		}
 	}
 }
 
-func (p *Publisher) group(first *publication) []*publication {
+// worthABatch is from how many messages on an atomic batch beats writing each alone: the
+// broker stages a batch in files of its own, which costs about as many syncs.
+const worthABatch = 6
+
+// linger is how long a busy publisher waits for company.
+const linger = 3 * time.Millisecond
+
+func (p *Publisher) group(first *publication, busy bool) []*publication {
 	g := []*publication{first}
+	if busy {
+		time.Sleep(linger)
+	}
 	for len(g) < maxGroup {
 		select {
 		case next := <-p.queue:
@@ -103,7 +116,7 @@ func (p *Publisher) group(first *publication) []*publication {
 // commit writes a group in one atomic batch. If the batch is refused, which one message
 // can cause for all, each is published alone and gets a verdict of its own.
 func (p *Publisher) commit(g []*publication) {
-	if len(g) > 1 && p.batch(g) == nil {
+	if len(g) >= worthABatch && p.batch(g) == nil {
 		for _, pub := range g {
 			pub.err <- nil
 		}

@@ -21,6 +21,7 @@ const bucket = "tieback-state"
 //	link.<company>.<item type>.<item id>    origin id that Procore has for the record; written by the status-reporter
 //	life.<company>.<entity>.<item id>       ERP request that ended the record's last life; written by unlink and reset
 //	cursor.<company>.<entity>               up to where the ERP's changes are in Procore; written by sync
+//	cursor.<company>.deleted-<request>      what a throttled event has deleted in Procore so far; written by unlink and reset
 //	attempt.<stream>.<consumer>.<seq>       attempts started on a message that came again
 type State struct {
 	kv        jetstream.KeyValue

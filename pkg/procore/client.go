@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -130,6 +131,13 @@ func (s *Session) Do(ctx context.Context, c Call) ([]byte, error) {
 	return nil, refusal(c.Route, status, answer)
 }
 
+type countKey struct{}
+
+// Counted returns a context whose calls are counted in n: for what one event costs.
+func Counted(ctx context.Context, n *atomic.Int32) context.Context {
+	return context.WithValue(ctx, countKey{}, n)
+}
+
 func (s *Session) marshal(v any) ([]byte, error) {
 	if v == nil {
 		return nil, nil
@@ -158,6 +166,9 @@ func (s *Session) once(ctx context.Context, c Call, body []byte) (int, []byte, e
 	}
 	if err := s.meter.take(); err != nil {
 		return 0, nil, err
+	}
+	if n, ok := ctx.Value(countKey{}).(*atomic.Int32); ok {
+		n.Add(1)
 	}
 	resp, err := s.http.Do(req)
 	if err != nil {

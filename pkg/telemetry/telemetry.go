@@ -76,6 +76,24 @@ func ServeAdmin(ctx context.Context, addr string, reg prometheus.Gatherer, ready
 	return Serve(ctx, l, mux)
 }
 
+// Ready asks the admin port of this machine's service, as configured, whether it is ready.
+func Ready(addr string) error {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("TIEBACK_ADMIN_ADDR: %w", err)
+	}
+	client := &http.Client{Timeout: 2 * time.Second}
+	resp, err := client.Get("http://127.0.0.1:" + port + "/readyz")
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("not ready: %s", resp.Status)
+	}
+	return nil
+}
+
 // Serve serves HTTP on l until ctx ends, then gives the requests under way five seconds.
 func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 	srv := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}

@@ -30,7 +30,7 @@ type Deps struct {
 	Procore     *procore.Client
 	Log         *zap.Logger
 	Metrics     *telemetry.Stages
-	Concurrency int           // fetches at once; 0: 32
+	Concurrency int           // fetches at once; 0: 128
 	Backoff     time.Duration // before the second attempt; 0: 1 s
 }
 
@@ -129,7 +129,7 @@ func (s *Service) giveUp(ctx context.Context, m bus.Message, cause error) error 
 	if bus.Decode(m, &d) != nil {
 		return nil // not a delivery of ours: there is nobody to tell
 	}
-	out := &tiebackv1.Outcome{CompanyId: d.CompanyId, ErpRequestId: d.ErpRequestId, Type: catalogue.Unknown, RequestedAt: d.OccurredAt, DeadLettered: true}
+	out := &tiebackv1.Outcome{CompanyId: d.CompanyId, ErpRequestId: d.ErpRequestId, Type: catalogue.Unknown, RequestedAt: d.OccurredAt, DeadLettered: true, ProcoreCalls: 1}
 	var u *unworkable
 	if errors.As(cause, &u) {
 		out.CloseOuts = payload.Failed(u.payload, u.cause)

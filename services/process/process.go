@@ -43,7 +43,13 @@ type Service func(context.Context, *Process) error
 
 // Main runs one service as a program and returns its exit code: 0 stopped by a signal,
 // 1 failed, 2 refused to start because of its settings.
+//
+// With the argument healthcheck it asks the service of its container whether it is ready,
+// for an orchestrator: the images have no shell.
 func Main(name string, run Service) int {
+	if len(os.Args) > 1 && os.Args[1] == "healthcheck" {
+		return healthcheck()
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	p, err := Load(name)
@@ -62,6 +68,18 @@ func Main(name string, run Service) int {
 	}
 	if err != nil && ctx.Err() == nil {
 		p.Log.Error("stopped", zap.Error(err))
+		return 1
+	}
+	return 0
+}
+
+func healthcheck() int {
+	s, err := settings.Load(os.Getenv)
+	if err == nil {
+		err = telemetry.Ready(s.AdminAddr)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return 0

@@ -131,6 +131,7 @@ func benchCommand() *cobra.Command {
 	}
 	cmd.Flags().IntVar(&o.Events, "events", 5000, "vendor exports in the throughput run")
 	cmd.Flags().IntVar(&o.Rate, "rate", 100, "events a second in the steady run")
+	cmd.Flags().StringVar(&o.Profile, "cpuprofile", "", "write a CPU profile of the throughput run to this file")
 	cmd.Flags().BoolVar(&o.Sandbox, "sandbox", false, "be the bench's Procore, in a process of its own")
 	_ = cmd.Flags().MarkHidden("sandbox")
 	return cmd

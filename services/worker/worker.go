@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -39,7 +40,19 @@ type Task struct {
 	Company *company.Company
 	ERP     *connector.ERP
 	Procore *procore.Session
-	State   *bus.State
+	State   State
+}
+
+// State is what handlers read and write of what the pipeline remembers; bus.State does it.
+type State interface {
+	// LinkOf is the origin id that Procore has for a record; "": none that we know of.
+	LinkOf(ctx context.Context, company int64, itemType string, itemID int64) (string, error)
+	// Links maps origin id to item id, for every linked record of a company's item type.
+	Links(ctx context.Context, company int64, itemType string) (map[string]int64, error)
+	// Cursor is up to where the ERP's changes of an entity are in Procore; "": nothing yet.
+	Cursor(ctx context.Context, company int64, entity string) (string, error)
+	// SaveCursor keeps a cursor; call it only after Procore has everything up to it.
+	SaveCursor(ctx context.Context, company int64, entity, cursor string) error
 }
 
 // Handler does one event type's work and says how it ended. It must be safe to run again
@@ -57,7 +70,7 @@ type Deps struct {
 	Drivers     connector.Drivers
 	Log         *zap.Logger
 	Metrics     *telemetry.Stages
-	Concurrency int           // events at once; 0: 32
+	Concurrency int           // events at once; 0: 128
 	Backoff     time.Duration // before the second attempt; 0: 1 s
 }
 
@@ -126,7 +139,9 @@ func (s *Service) handle(ctx context.Context, m bus.Message) error {
 	if err != nil {
 		return err
 	}
-	closeOuts, err := s.handlers[task.Row.Name](ctx, task)
+	calls := new(atomic.Int32)
+	calls.Store(1) // the fetcher's
+	closeOuts, err := s.handlers[task.Row.Name](procore.Counted(ctx, calls), task)
 	if err != nil {
 		return err
 	}
@@ -136,7 +151,7 @@ func (s *Service) handle(ctx context.Context, m bus.Message) error {
 			return err
 		}
 	}
-	return s.publish(ctx, m, task.Event, closeOuts, dead != nil)
+	return s.publish(ctx, m, task.Event, &tiebackv1.Outcome{CloseOuts: closeOuts, DeadLettered: dead != nil, ProcoreCalls: calls.Load()})
 }
 
 func (s *Service) task(m bus.Message) (*Task, error) {
@@ -176,12 +191,10 @@ func untold(closeOuts []*tiebackv1.CloseOut) error {
 	return fault.New(fault.Permanent, errors.New(strings.Join(why, " ")))
 }
 
-func (s *Service) publish(ctx context.Context, m bus.Message, e *tiebackv1.Event, c []*tiebackv1.CloseOut, dead bool) error {
-	subject := bus.For(bus.Outcome, m.Subject.Type, m.Subject.Company, m.Subject.Request)
-	return s.Bus.PublishOnce(ctx, subject, &tiebackv1.Outcome{
-		CompanyId: m.Subject.Company, ErpRequestId: m.Subject.Request, Type: m.Subject.Type,
-		RequestedAt: e.GetRequestedAt(), CloseOuts: c, DeadLettered: dead,
-	})
+// publish sends o, with what names the event filled in.
+func (s *Service) publish(ctx context.Context, m bus.Message, e *tiebackv1.Event, o *tiebackv1.Outcome) error {
+	o.CompanyId, o.ErpRequestId, o.Type, o.RequestedAt = m.Subject.Company, m.Subject.Request, m.Subject.Type, e.GetRequestedAt()
+	return s.Bus.PublishOnce(ctx, bus.For(bus.Outcome, o.Type, o.CompanyId, o.ErpRequestId), o)
 }
 
 // giveUp buries the event, then has every request detail of its payload closed as failed.
@@ -193,5 +206,5 @@ func (s *Service) giveUp(ctx context.Context, m bus.Message, cause error) error 
 	if bus.Decode(m, event) != nil {
 		return nil // not an event of ours: there is nobody to tell
 	}
-	return s.publish(ctx, m, event, payload.Failed(event.Payload, cause), true)
+	return s.publish(ctx, m, event, &tiebackv1.Outcome{CloseOuts: payload.Failed(event.Payload, cause), DeadLettered: true, ProcoreCalls: 1})
 }

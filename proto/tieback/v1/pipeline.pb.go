@@ -326,7 +326,7 @@ type Outcome struct {
 	// request detail of its own close-out and no other.
 	CloseOuts     []*CloseOut `protobuf:"bytes,5,rep,name=close_outs,json=closeOuts,proto3" json:"close_outs,omitempty"`
 	DeadLettered  bool        `protobuf:"varint,6,opt,name=dead_lettered,json=deadLettered,proto3" json:"dead_lettered,omitempty"` // the event lies in the dead letter stream; the close-outs say failed
-	ProcoreCalls  int32       `protobuf:"varint,7,opt,name=procore_calls,json=procoreCalls,proto3" json:"procore_calls,omitempty"` // calls made for this event so far
+	ProcoreCalls  int32       `protobuf:"varint,7,opt,name=procore_calls,json=procoreCalls,proto3" json:"procore_calls,omitempty"` // calls made for this event alone, of the attempt that worked
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

@@ -6,11 +6,13 @@ package bench
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
+	"runtime/pprof"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -25,9 +27,10 @@ import (
 
 // Options size the bench.
 type Options struct {
-	Events  int  // in the throughput run
-	Rate    int  // events a second in the steady run, for ten seconds
-	Sandbox bool // be the sandbox
+	Events  int    // in the throughput run
+	Rate    int    // events a second in the steady run, for ten seconds
+	Sandbox bool   // be the sandbox
+	Profile string // file for a CPU profile of the throughput run; "": none
 }
 
 // Run measures and prints.
@@ -74,8 +77,13 @@ func measure(ctx context.Context, o Options, child *child, bare float64, out io.
 	if err != nil {
 		return err
 	}
+	stop, err := profile(o.Profile)
+	if err != nil {
+		return err
+	}
 	before := cpuSeconds()
 	full, err := child.press(ctx, o.Events, 0)
+	stop()
 	if err != nil {
 		return err
 	}
@@ -115,6 +123,21 @@ func barePublish(ctx context.Context, pl *pipeline.Pipeline, d time.Duration) (f
 	}
 	err := g.Wait()
 	return float64(n.Load()) / time.Since(start).Seconds(), err
+}
+
+// profile starts a CPU profile, if one is wanted, and returns what ends it.
+func profile(file string) (stop func(), err error) {
+	if file == "" {
+		return func() {}, nil
+	}
+	f, err := os.Create(file)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() { pprof.StopCPUProfile(); _ = f.Close() }, nil
 }
 
 // cpuSeconds is the user and system time that this process has used.

@@ -1,0 +1,72 @@
+package company_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/tieback/tieback/pkg/company"
+)
+
+const good = `companies:
+  - id: 598134325841112
+    name: Acme Builders
+    client_id: abc
+    client_secret_file: %s
+    webhook_tokens: ["old-token-old-token", "new-token-new-token"]
+    standard_cost_code_list_id: 2
+    connector: {driver: ledger, password_file: %s}
+`
+
+func TestAGoodFile(t *testing.T) {
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte("s3cr3t\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	set, err := company.Parse(fmt.Appendf(nil, good, secret, secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := set[598134325841112]
+	if string(c.ClientSecret) != "s3cr3t" || c.Driver != "ledger" || c.Settings["password"] != "s3cr3t" || c.StandardCostCodeListID != 2 {
+		t.Errorf("%+v", c)
+	}
+	for token, want := range map[string]bool{"old-token-old-token": true, "new-token-new-token": true, "": false, "old-token-old-toke": false} {
+		if c.Authentic(token) != want {
+			t.Errorf("Authentic(%q) = %v", token, !want)
+		}
+	}
+	var unknown *company.Company
+	if unknown.Authentic("") || unknown.Authentic("old-token-old-token") {
+		t.Error("an unknown company has a token")
+	}
+	if printed := fmt.Sprintf("%v %+v %#v", c, c, c.ClientSecret); strings.Contains(printed, "s3cr3t ") || strings.Contains(fmt.Sprint(c.ClientSecret), "s3cr3t") {
+		t.Error("the secret prints")
+	}
+}
+
+func TestABadFileNamesTheCompanyAndTheField(t *testing.T) {
+	const base = `companies: [{id: 7, client_id: c, client_secret: s, webhook_tokens: [0123456789abcdef], connector: {driver: x}}]`
+	for name, c := range map[string]struct{ file, says string }{
+		"empty":            {``, "the list is empty"},
+		"no id":            {strings.Replace(base, "id: 7, ", "", 1), "companies[0]: id"},
+		"no client id":     {strings.Replace(base, "client_id: c, ", "", 1), "client_id: is missing"},
+		"no secret":        {strings.Replace(base, "client_secret: s, ", "", 1), "client_secret: is missing"},
+		"secret twice":     {strings.Replace(base, "client_secret: s", "client_secret: s, client_secret_file: f", 1), "not both"},
+		"secret file gone": {strings.Replace(base, "client_secret: s", "client_secret_file: /nowhere", 1), "client_secret_file"},
+		"no token":         {strings.Replace(base, "[0123456789abcdef]", "[]", 1), "webhook_tokens"},
+		"three tokens":     {strings.Replace(base, "[0123456789abcdef]", "[a,b,c]", 1), "there are 3"},
+		"short token":      {strings.Replace(base, "0123456789abcdef", "abc", 1), "at least 16"},
+		"no driver":        {strings.Replace(base, "{driver: x}", "{}", 1), "connector.driver"},
+		"misspelt field":   {strings.Replace(base, "client_id: c", "client_id: c, cleint: d", 1), "cleint"},
+		"id of text":       {strings.Replace(base, "id: 7,", "id: seven,", 1), "line 1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := company.Parse([]byte(c.file)); err == nil || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("got %v, want %q", err, c.says)
+			}
+		})
+	}
+}

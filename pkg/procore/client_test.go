@@ -1,0 +1,212 @@
+package procore_test
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tieback/tieback/pkg/company"
+	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/procore"
+)
+
+const secret = "very-secret-client-secret"
+
+func session(t *testing.T, h http.HandlerFunc) *procore.Session {
+	t.Helper()
+	srv := httptest.NewServer(h)
+	t.Cleanup(srv.Close)
+	set, err := company.Parse([]byte("companies: [{id: 7, client_id: c, client_secret: " + secret + ", webhook_tokens: [0123456789abcdef], connector: {driver: x}}]"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := procore.New(procore.Config{APIURL: srv.URL, LoginURL: srv.URL, Timeout: time.Second}, set, prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.Company(7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func token(w http.ResponseWriter, r *http.Request, n *atomic.Int64) bool {
+	if r.URL.Path != "/oauth/token" {
+		return false
+	}
+	w.Header().Set("Content-Type", "application/json")
+	fmt.Fprintf(w, `{"access_token":"t%d","token_type":"bearer","expires_in":5400}`, n.Add(1))
+	return true
+}
+
+func get(t *testing.T, s *procore.Session) error {
+	t.Helper()
+	_, err := s.Do(t.Context(), procore.Call{Route: procore.GetERPRequest, ID: 9})
+	return err
+}
+
+func TestACallCarriesTokenAndCompany(t *testing.T) {
+	var tokens atomic.Int64
+	s := session(t, func(w http.ResponseWriter, r *http.Request) {
+		if token(w, r, &tokens) {
+			return
+		}
+		if r.Header.Get("Procore-Company-Id") != "7" || r.Header.Get("Authorization") != "Bearer t1" || r.URL.Path != "/rest/v1.0/companies/7/erp_requests/9" {
+			t.Errorf("%s %v", r.URL, r.Header)
+		}
+		fmt.Fprint(w, "{}")
+	})
+	for range 3 {
+		if err := get(t, s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if tokens.Load() != 1 {
+		t.Errorf("%d tokens fetched, want 1", tokens.Load())
+	}
+}
+
+func TestATokenThatIsNotTakenIsRenewedOnce(t *testing.T) {
+	var tokens atomic.Int64
+	s := session(t, func(w http.ResponseWriter, r *http.Request) {
+		if token(w, r, &tokens) {
+			return
+		}
+		if r.Header.Get("Authorization") != "Bearer t2" {
+			http.Error(w, `{"error":"The access token is invalid"}`, http.StatusUnauthorized)
+			return
+		}
+		fmt.Fprint(w, "{}")
+	})
+	if err := get(t, s); err != nil || tokens.Load() != 2 {
+		t.Errorf("err %v, %d tokens", err, tokens.Load())
+	}
+}
+
+func TestFailuresAreClassed(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		status int
+		class  fault.Class
+	}{
+		{"server error", 500, fault.Transient},
+		{"bad gateway", 502, fault.Transient},
+		{"too many", 429, fault.Throttled},
+		{"heavy load", 503, fault.Throttled},
+		{"not found", 404, fault.Permanent},
+		{"forbidden", 403, fault.Permanent},
+		{"unprocessable", 422, fault.Permanent},
+		{"token refused twice", 401, fault.Transient},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var n atomic.Int64
+			s := session(t, func(w http.ResponseWriter, r *http.Request) {
+				if !token(w, r, &n) {
+					http.Error(w, `{"errors":{"name":["is too long"]}}`, c.status)
+				}
+			})
+			err := get(t, s)
+			if err == nil || fault.ClassOf(err) != c.class {
+				t.Fatalf("%v is %v, want %v", err, fault.ClassOf(err), c.class)
+			}
+			if c.status == 422 && !strings.Contains(fault.Sentence(err, ""), "name: is too long") {
+				t.Errorf("sentence %q", fault.Sentence(err, ""))
+			}
+		})
+	}
+}
+
+func TestNoCallIsMadeWhileTheWindowIsSpent(t *testing.T) {
+	var n, calls atomic.Int64
+	reset := time.Now().Add(30 * time.Second).Unix()
+	s := session(t, func(w http.ResponseWriter, r *http.Request) {
+		if token(w, r, &n) {
+			return
+		}
+		left := 2 - calls.Add(1)
+		w.Header().Set("X-Rate-Limit-Limit", "2")
+		w.Header().Set("X-Rate-Limit-Remaining", fmt.Sprint(left))
+		w.Header().Set("X-Rate-Limit-Reset", fmt.Sprint(reset))
+		fmt.Fprint(w, "{}")
+	})
+	for range 2 {
+		if err := get(t, s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err := get(t, s)
+	if fault.ClassOf(err) != fault.Throttled || fault.RetryAfter(err) < 25*time.Second || calls.Load() != 2 {
+		t.Errorf("err %v after %v, %d calls", err, fault.RetryAfter(err), calls.Load())
+	}
+}
+
+func TestSecretsStayOutOfErrors(t *testing.T) {
+	s := session(t, func(w http.ResponseWriter, r *http.Request) {
+		_ = r.ParseForm()
+		http.Error(w, "no such client "+r.Form.Encode(), http.StatusUnauthorized)
+	})
+	err := get(t, s)
+	if err == nil || strings.Contains(fmt.Sprintf("%v %+v", err, err), secret) || !strings.Contains(err.Error(), "client_secret") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestALostAnswerOfAWriteIsAmbiguous(t *testing.T) {
+	var n atomic.Int64
+	s := session(t, func(w http.ResponseWriter, r *http.Request) {
+		if !token(w, r, &n) {
+			panic(http.ErrAbortHandler)
+		}
+	})
+	_, err := s.Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Updates: []map[string]any{{"id": 1}}})
+	if fault.ClassOf(err) != fault.Ambiguous {
+		t.Errorf("%v is %v", err, fault.ClassOf(err))
+	}
+	if err := get(t, s); fault.ClassOf(err) != fault.Transient {
+		t.Errorf("a lost GET is %v", fault.ClassOf(err))
+	}
+}
+
+func TestSyncSendsThousandsInChunksAndReadsRefusals(t *testing.T) {
+	var n, calls atomic.Int64
+	s := session(t, func(w http.ResponseWriter, r *http.Request) {
+		if token(w, r, &n) {
+			return
+		}
+		calls.Add(1)
+		fmt.Fprint(w, `{"entities":[{"id":9007199254740993}],"errors":[{"id":5,"errors":{"name":["is taken","is odd"]}}]}`)
+	})
+	updates := make([]map[string]any, 2500)
+	res, err := s.Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Updates: updates})
+	if err != nil || calls.Load() != 3 || len(res.Entities) != 3 || fmt.Sprint(res.Entities[0]["id"]) != "9007199254740993" || res.Refused[0].Why != "name: is taken, is odd" {
+		t.Errorf("%v, %d calls, %v", err, calls.Load(), res)
+	}
+}
+
+func TestRoutesFile(t *testing.T) {
+	for text, says := range map[string]string{
+		"erp_request: /x/{id}\n": "", "erp_request: x\n": "must start with /", "erp_request: /x/{ident}\n": "unknown", "- a\n": "TIEBACK_PROCORE_ROUTES",
+	} {
+		file := filepath.Join(t.TempDir(), "routes.yaml")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := procore.LoadRoutes(file)
+		if (says == "") != (err == nil) || (err != nil && !strings.Contains(err.Error(), says)) {
+			t.Errorf("%q: %v, want %q", text, err, says)
+		}
+	}
+	if _, err := procore.LoadRoutes("/nowhere"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("missing file: %v", err)
+	}
+}

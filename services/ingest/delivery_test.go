@@ -1,0 +1,77 @@
+package ingest
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	v2 = `{"id":7,"ulid":"01J","event_type":"create","resource_name":"ERP Requests","resource_id":9007199254740993,"company_id":598134325841112,"project_id":null,"user_id":5,"timestamp":"2026-11-23T10:00:00Z","metadata":{}}`
+	v3 = `{"id":7,"ulid":"01J","event_type":"create","resource_name":"ERP Requests","resource_id":9007199254740993,"company_id":598134325841112,"project_id":3,"user_id":5,"timestamp":"2026-11-23T10:00:00Z","metadata":{},"related_resources":[{"id":1,"name":"x"}]}`
+	v4 = `{"id":"01J","reason":"create","resource_type":"ERP Requests","resource_id":"9007199254740993","company_id":"598134325841112","project_id":"3","user_id":"5","timestamp":"2026-11-23T10:00:00Z"}`
+)
+
+func TestEachShapeOfADeliveryIsTheSameDelivery(t *testing.T) {
+	for version, body := range map[string]string{"v2.0": v2, "v3.0": v3, "v4.0": v4} {
+		d, err := Parse([]byte(body))
+		if err != nil {
+			t.Fatalf("%s: %v", version, err)
+		}
+		if d.CompanyId != 598134325841112 || d.ErpRequestId != 9007199254740993 || d.EventId != "01J" || d.ApiVersion != version || d.UserId != 5 {
+			t.Errorf("%s: %v", version, d)
+		}
+		if got := d.OccurredAt.AsTime().Unix(); got != 1795428000 {
+			t.Errorf("%s: occurred at %d", version, got)
+		}
+	}
+}
+
+func TestWhatIsNotADeliveryIsRefusedWithASentence(t *testing.T) {
+	for name, c := range map[string]struct{ body, says string }{
+		"not JSON":           {`hello`, "not a delivery in JSON"},
+		"an array":           {`[]`, "not a delivery in JSON"},
+		"no resource":        {`{"event_type":"create"}`, "names no resource_name"},
+		"no company":         {strings.Replace(v2, `"company_id":598134325841112,`, "", 1), "company_id is missing"},
+		"no request":         {strings.Replace(v2, `"resource_id":9007199254740993,`, "", 1), "resource_id is missing"},
+		"id of no integer":   {strings.Replace(v4, `"9007199254740993"`, `"12a"`, 1), "resource_id must be"},
+		"id past 64 bits":    {strings.Replace(v2, "9007199254740993", "92233720368547758070", 1), "resource_id must be"},
+		"a float for an id":  {strings.Replace(v2, "9007199254740993", "1.5", 1), "resource_id must be"},
+		"negative":           {strings.Replace(v2, "9007199254740993", "-4", 1), "resource_id must be"},
+		"timestamp nonsense": {strings.Replace(v2, "2026-11-23T10:00:00Z", "yesterday", 1), "not a delivery in JSON"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := Parse([]byte(c.body)); err == nil || errors.Is(err, errOther) || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("got %v, want %q", err, c.says)
+			}
+		})
+	}
+}
+
+func TestOtherResourcesAndEventsAreNotOurs(t *testing.T) {
+	for _, body := range []string{
+		strings.Replace(v2, "ERP Requests", "Projects", 1),
+		strings.Replace(v2, `"create"`, `"update"`, 1),
+		strings.Replace(v4, `"create"`, `"delete"`, 1),
+	} {
+		if _, err := Parse([]byte(body)); !errors.Is(err, errOther) {
+			t.Errorf("%s: %v", body, err)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, s := range []string{v2, v3, v4, `{}`, `[]`, `null`, `{"resource_id":1e400}`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		d, err := Parse(body)
+		if err == nil && (d.CompanyId <= 0 || d.ErpRequestId <= 0) {
+			t.Errorf("accepted %q as %v", body, d)
+		}
+	})
+}

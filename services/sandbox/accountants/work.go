@@ -1,0 +1,308 @@
+package accountants
+
+import (
+	"context"
+
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/sandbox"
+)
+
+// work is a job's life, all jobs at once.
+func (d *desk) work(ctx context.Context) error {
+	if err := d.primes(ctx); err != nil {
+		return err
+	}
+	var steps []func(context.Context) error
+	for _, j := range d.jobs {
+		steps = append(steps, func(ctx context.Context) error {
+			return d.all(ctx,
+				func(ctx context.Context) error { return d.budget(ctx, j) },
+				func(ctx context.Context) error { return d.buying(ctx, j) },
+				func(ctx context.Context) error { return d.selling(ctx, j) },
+				func(ctx context.Context) error { _, err := d.directCost(ctx, j); return err },
+			)
+		})
+	}
+	if err := d.all(ctx, steps...); err != nil {
+		return err
+	}
+	return d.fromERP(ctx, d.jobs[0])
+}
+
+func (d *desk) budget(ctx context.Context, j *job) error {
+	known := origins{"project_origin_id": j.origin, "cc_origin_id": j.code.origin, "cost_type_origin_id": d.category.origin}
+	payload, done, err := d.do(ctx, step{event: "create_budget", origins: known})
+	if err != nil || !done {
+		return err
+	}
+	known["budget_origin_id"] = d.at(payload, "budget", "request_data.budget.id").origin
+	if _, _, err := d.do(ctx, step{event: "update_budget", origins: known}); err != nil {
+		return err
+	}
+	_, _, err = d.do(ctx, step{event: "create_budget_in_procore", origins: known})
+	return err
+}
+
+func (d *desk) commitmentOrigins(j *job, vendor ref) origins {
+	return origins{
+		"800003DD-1600977189": j.origin, "800000CD-1389650341": vendor.origin,
+		"800003DD-1600977189|800005FA-1477351439": j.code.origin, "std_cat_9_origin_id": d.category.origin,
+		"project_origin_id": j.origin,
+	}
+}
+
+func (d *desk) commitmentStep(j *job, vendor ref) step {
+	number, amount := d.name("SC"), d.amount()
+	return step{event: "create_commitment", origins: d.commitmentOrigins(j, vendor), adjust: set(
+		"request_data.commitment.number", number, "request_data.commitment.title", "Contract "+number, "request_data.commitment.code", number,
+		"request_data.commitment.grand_total", amount, "request_data.commitment_items[].amount", amount,
+		"request_data.commitment_items[].total_amount", amount, "request_data.commitment_items[].extended_amount", amount)}
+}
+
+// exportCommitment answers an empty one if the export did not succeed.
+func (d *desk) exportCommitment(ctx context.Context, j *job) (contract, error) {
+	payload, done, err := d.do(ctx, d.commitmentStep(j, d.vendors[0]))
+	if err != nil || !done {
+		return contract{}, err
+	}
+	return contract{
+		ref:  d.at(payload, "work_order_contract", "request_data.commitment.id"),
+		line: d.at(payload, "line_item", "request_data.commitment_items[].id"),
+	}, nil
+}
+
+// purchase exports a commitment of the other kind.
+func (d *desk) purchase(ctx context.Context, j *job) error {
+	s := d.commitmentStep(j, d.vendors[1])
+	id, err := d.p.sb.Mint(d.company, "purchase_order_contract")
+	if err != nil {
+		return err
+	}
+	rest := s.adjust
+	s.adjust = func(payload map[string]any) {
+		rest(payload)
+		set("request_data.commitment.id", id, "request_data.commitment.type", "PurchaseOrderContract",
+			"request_data.commitment_items[].holder.id", id, "request_data.commitment_items[].holder.holder_type", "PurchaseOrderContract")(payload)
+	}
+	_, _, err = d.do(ctx, s)
+	return err
+}
+
+// buying: commitments, a change order, an invoice, its payment.
+func (d *desk) buying(ctx context.Context, j *job) error {
+	if err := d.purchase(ctx, j); err != nil {
+		return err
+	}
+	c, err := d.exportCommitment(ctx, j)
+	if err != nil || c.origin == "" {
+		return err
+	}
+	j.commitment = c
+	if _, err := d.changeOrder(ctx, j, c); err != nil {
+		return err
+	}
+	invoice, err := d.invoice(ctx, j, c)
+	if err != nil || invoice.origin == "" {
+		return err
+	}
+	_, _, err = d.do(ctx, step{event: "create_payment", adjust: set(
+		"request_data.contract_payment.project_id", j.id, "request_data.contract_payment.contract_id", c.id,
+		"request_data.contract_payment.requisition_id", invoice.id, "request_data.contract_payment.vendor_id", d.vendors[0].id,
+		"request_data.contract_payment.amount", "100.00", "request_data.contract_payment.check_number", d.name("CHK"),
+		"request_data.contract_payment.external_payment_id", d.name("XP"))})
+	return err
+}
+
+func (d *desk) changeOrder(ctx context.Context, j *job, c contract) (ref, error) {
+	payload, done, err := d.do(ctx, step{
+		event: "create_commitment_change_order", origins: d.commitmentOrigins(j, d.vendors[0]),
+		adjust: set("request_data.commitment.id", c.id, "request_data.commitment.origin_id", c.origin,
+			"request_data.commitment_items[].id", c.line.id, "request_data.commitment_items[].origin_id", c.line.origin,
+			"request_data.change_order_items[].commitment_line_item_id", c.line.id, "request_data.change_order.contract_id", c.id,
+			"request_data.change_order.origin_code", d.name("CCO"), "request_data.change_order_items[].holder.id", c.id),
+	})
+	if err != nil || !done {
+		return ref{}, err
+	}
+	return d.at(payload, "change_order", "request_data.change_order.id"), nil
+}
+
+func (d *desk) invoice(ctx context.Context, j *job, c contract) (ref, error) {
+	number := d.name("INV")
+	payload, done, err := d.do(ctx, step{
+		event: "create_requisitions",
+		origins: origins{"contract_origin_id": c.origin, "job_origin_id": j.origin, "commitment_item_origin_id": c.line.origin,
+			"cost_code_origin_id": j.code.origin, "line_item_type_origin_id": d.category.origin},
+		adjust: set("request_data.requisitions[].code", number, "request_data.requisitions[].invoice_number", number,
+			"request_data.requisitions[].contract_id", c.id, "request_data.requisitions[].line_items[].cost_code_id", j.code.id),
+	})
+	if err != nil || !done {
+		return ref{}, err
+	}
+	return d.at(payload, "requisition", "request_data.requisitions[].procore_requisition_id"), nil
+}
+
+// primes brings each job a prime contract from the ERP, all with one sync: its button is
+// busy until the sync is closed out.
+func (d *desk) primes(ctx context.Context) error {
+	added := make([]*tiebackv1.Record, len(d.jobs))
+	for i, j := range d.jobs {
+		var err error
+		if added[i], err = d.add(ctx, &tiebackv1.Record{
+			Entity: tiebackv1.Entity_ENTITY_PRIME_CONTRACT, Code: d.name("PC"), Number: d.name("PCN"), Name: "Main contract", JobOriginId: j.origin,
+			Amount: "100000.00", Lines: []*tiebackv1.Line{{Description: "All", Amount: "100000.00", CostCodeOriginId: j.code.origin, CategoryOriginId: d.category.origin, Position: 1}},
+		}); err != nil {
+			return err
+		}
+	}
+	if _, done, err := d.do(ctx, step{event: "sync_prime_contracts"}); err != nil || !done {
+		return err
+	}
+	for i, j := range d.jobs {
+		prime, imported := d.importing("prime_contract", added[i].GetOriginId())
+		if imported {
+			j.prime, j.primeLine = prime, d.synced("line_item", added[i].GetLines()[0].GetOriginId())
+		}
+	}
+	return nil
+}
+
+// selling: a change order on the prime contract, a bill to the owner.
+func (d *desk) selling(ctx context.Context, j *job) error {
+	if j.prime.origin == "" {
+		return nil // importing said why
+	}
+	if _, err := d.primeChange(ctx, j); err != nil {
+		return err
+	}
+	_, err := d.bill(ctx, j)
+	return err
+}
+
+// exported is a document with its first line, as an unlink names it.
+type exported struct{ doc, line ref }
+
+func (d *desk) primeChange(ctx context.Context, j *job) (exported, error) {
+	payload, done, err := d.do(ctx, step{
+		event: "create_prime_contract_change_order",
+		origins: origins{
+			"0cccd6e7-2bd9-43c3-9f9d-aab800bce42c": j.origin, "1e32af04-b238-458f-8e35-aab800bcd886": j.prime.origin,
+			"361360e0-4c90-4798-81c3-aab800c2a668": j.code.origin, "1d2de64e-9cec-4ca7-be7a-aa6200965087": d.category.origin,
+			"c0daefcf-5b29-42bf-b5b1-aa62009650ce": d.category.origin, "3e572c2e-e33e-4652-9618-aa6200965095": d.category.origin,
+		},
+		adjust: set("request_data.prime_contract_change_order.number", d.name("PCO"),
+			"request_data.prime_contract_items[].id", j.primeLine.id, "request_data.prime_contract_items[].origin_id", j.primeLine.origin,
+			"request_data.prime_contract_change_order_items[].prime_line_item_id", j.primeLine.id,
+			"request_data.prime_contract_change_order_items[].prime_line_item_origin_id", j.primeLine.origin,
+			"request_data.prime_contract_change_order_items[].markup_line_items[].markup.prime_line_item.id", j.primeLine.id,
+			"request_data.prime_contract_change_order_items[].markup_line_items[].markup.prime_line_item.origin_id", j.primeLine.origin),
+	})
+	if err != nil || !done {
+		return exported{}, err
+	}
+	return exported{
+		d.at(payload, "change_order", "request_data.prime_contract_change_order.id"),
+		d.at(payload, "line_item", "request_data.prime_contract_change_order_items[].id"),
+	}, nil
+}
+
+func (d *desk) bill(ctx context.Context, j *job) (exported, error) {
+	number := d.name("APP")
+	payload, done, err := d.do(ctx, step{
+		event: "create_payment_application", origins: origins{"origin_id": j.primeLine.origin},
+		adjust: set("request_data.payment_application.invoice_number", number, "request_data.payment_application.items[].holder_id", j.prime.id,
+			"request_data.payment_application.summary.application_number", number),
+	})
+	if err != nil || !done {
+		return exported{}, err
+	}
+	return exported{
+		d.at(payload, "payment_application", "request_data.payment_application.id"),
+		d.at(payload, "payment_application_line_item", "request_data.payment_application.items[].id"),
+	}, nil
+}
+
+func (d *desk) directCost(ctx context.Context, j *job) (ref, error) {
+	number := d.name("DC")
+	payload, done, err := d.do(ctx, step{
+		event: "create_company_level_direct_cost",
+		origins: origins{"vendor_origin_id": d.vendors[2].origin, "project_origin_id": j.origin,
+			"cost_code_origin_id": j.code.origin, "line_item_type_origin_id": d.category.origin},
+		adjust: func(payload map[string]any) {
+			set("request_data.direct_cost.invoice_number", number, "request_data.direct_cost.origin_code", number)(payload)
+		},
+	})
+	if err != nil || !done {
+		return ref{}, err
+	}
+	return d.at(payload, "company_level_direct_cost", "request_data.direct_cost.id"), nil
+}
+
+// fromERP: a commitment, its change order and a payment that the ERP had first.
+func (d *desk) fromERP(ctx context.Context, j *job) error {
+	line := &tiebackv1.Line{Description: "Steel", Amount: "750.00", CostCodeOriginId: j.code.origin, CategoryOriginId: d.category.origin, JobOriginId: j.origin, Position: 1}
+	added, err := d.add(ctx, &tiebackv1.Record{
+		Entity: tiebackv1.Entity_ENTITY_COMMITMENT, Kind: "work_order_contract", Code: d.name("EC"), Number: d.name("ECN"), Name: "From the ERP",
+		JobOriginId: j.origin, VendorOriginId: d.vendors[0].origin, Amount: "750.00", Lines: []*tiebackv1.Line{line},
+	})
+	if err != nil {
+		return err
+	}
+	if _, done, err := d.do(ctx, step{event: "sync_commitments"}); err != nil || !done {
+		return err
+	}
+	if c, imported := d.importing("work_order_contract", added.GetOriginId()); imported {
+		if _, _, err := d.do(ctx, step{event: "create_commitment_in_procore", origins: origins{"project_origin_id": j.origin},
+			adjust: set("request_data.commitment.id", c.id, "request_data.commitment.origin_id", c.origin)}); err != nil {
+			return err
+		}
+	}
+	return d.moreFromERP(ctx, j, added)
+}
+
+func (d *desk) moreFromERP(ctx context.Context, j *job, c *tiebackv1.Record) error {
+	if _, err := d.add(ctx, &tiebackv1.Record{
+		Entity: tiebackv1.Entity_ENTITY_COMMITMENT_CHANGE_ORDER, Code: d.name("ECO"), Number: d.name("ECON"), Name: "More steel",
+		JobOriginId: j.origin, VendorOriginId: d.vendors[0].origin, ContractOriginId: c.GetOriginId(), Amount: "50.00",
+		Lines: []*tiebackv1.Line{{Description: "Bolts", Amount: "50.00", CostCodeOriginId: j.code.origin, CategoryOriginId: d.category.origin,
+			JobOriginId: j.origin, ContractLineOriginId: c.GetLines()[0].GetOriginId(), Position: 1}},
+	}); err != nil {
+		return err
+	}
+	if _, _, err := d.do(ctx, step{event: "sync_commitment_change_orders"}); err != nil {
+		return err
+	}
+	if j.commitment.origin == "" {
+		d.p.skip("company %d: sync_contract_payments and reset_payment: no commitment was exported", d.company)
+		return nil
+	}
+	return d.paidInERP(ctx, j)
+}
+
+// paidInERP: an invoice that the ERP paid; the payment comes in, and is reset.
+func (d *desk) paidInERP(ctx context.Context, j *job) error {
+	invoice, err := d.invoice(ctx, j, j.commitment)
+	if err != nil || invoice.origin == "" {
+		return err
+	}
+	paid, err := d.add(ctx, &tiebackv1.Record{
+		Entity: tiebackv1.Entity_ENTITY_PAYMENT, Number: d.name("ECHK"), Amount: "250.00", Date: "2026-05-04",
+		ContractOriginId: j.commitment.origin, VendorOriginId: d.vendors[0].origin, ParentOriginId: invoice.origin,
+	})
+	if err != nil {
+		return err
+	}
+	if _, done, err := d.do(ctx, step{event: "sync_contract_payments"}); err != nil || !done {
+		return err
+	}
+	if d.synced("invoice_payment", paid.GetOriginId()).id == 0 {
+		d.p.skip("company %d: reset_payment: payment %s was not synced", d.company, paid.GetOriginId())
+		return nil
+	}
+	if err := d.delete(ctx, tiebackv1.Entity_ENTITY_PAYMENT, paid.GetOriginId()); err != nil {
+		return err
+	}
+	_, _, err = d.do(ctx, step{event: "reset_payment", origins: origins{"payment_origin_id": paid.GetOriginId()},
+		adjust: func(payload map[string]any) { sandbox.Set(payload, "request_data.payment_type", "check") }})
+	return err
+}

@@ -1,0 +1,113 @@
+package sandbox
+
+import (
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Call is one call that the API got.
+type Call struct {
+	At        time.Time     `json:"at"`
+	Took      time.Duration `json:"took"` // until the answer was ready
+	Method    string        `json:"method"`
+	Path      string        `json:"path"`
+	Pattern   string        `json:"pattern"` // "PATCH /rest/v1.0/companies/{company_id}/external_data/sync"
+	Query     string        `json:"query"`
+	Body      rawText       `json:"body"`
+	CompanyID int64         `json:"company_id"` // as the header said; 0: none
+	Status    int           `json:"status"`     // 0: the connection was reset or timed out
+}
+
+// rawText prints as text in JSON.
+type rawText []byte
+
+// MarshalText keeps a body readable.
+func (t rawText) MarshalText() ([]byte, error) { return t, nil }
+
+// callLog counts calls and keeps the last of them in a ring.
+type callLog struct {
+	keep     int
+	total    atomic.Int64
+	countMu  sync.Mutex
+	counters map[string]*atomic.Int64
+
+	mu   sync.Mutex
+	ring []Call
+	next int // where the ring, once full, goes on
+}
+
+func (l *callLog) counter(pattern string) *atomic.Int64 {
+	l.countMu.Lock()
+	defer l.countMu.Unlock()
+	if l.counters == nil {
+		l.counters = map[string]*atomic.Int64{}
+	}
+	l.counters[pattern] = new(atomic.Int64)
+	return l.counters[pattern]
+}
+
+func (l *callLog) add(c *call, pattern string, began time.Time, status int) {
+	l.total.Add(1)
+	if l.keep <= 0 || pattern == tokenPattern { // secrets are in a token call's body
+		return
+	}
+	entry := Call{
+		At: began, Took: time.Since(began), Method: c.r.Method, Path: c.r.URL.Path, Pattern: pattern,
+		Query: c.r.URL.RawQuery, Body: c.body, Status: status,
+	}
+	entry.CompanyID, _ = strconv.ParseInt(c.r.Header.Get(companyHeader), 10, 64)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.ring) < l.keep {
+		l.ring = append(l.ring, entry)
+		return
+	}
+	l.ring[l.next] = entry
+	l.next = (l.next + 1) % l.keep
+}
+
+// Calls are the calls kept, in the order of their answers; token calls are only counted.
+func (sb *Sandbox) Calls() []Call {
+	l := &sb.calls
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := make([]Call, 0, len(l.ring))
+	return append(append(out, l.ring[l.next:]...), l.ring[:l.next]...)
+}
+
+// Writes are the calls kept that were meant to change something.
+func (sb *Sandbox) Writes() []Call {
+	var out []Call
+	for _, c := range sb.Calls() {
+		if c.Method != http.MethodGet {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// ForgetCalls empties the log; counters stay.
+func (sb *Sandbox) ForgetCalls() {
+	sb.calls.mu.Lock()
+	defer sb.calls.mu.Unlock()
+	sb.calls.ring, sb.calls.next = nil, 0
+}
+
+// Counts are the calls so far by pattern; Unknown counts calls to paths that don't exist.
+func (sb *Sandbox) Counts() map[string]int64 {
+	sb.calls.countMu.Lock()
+	defer sb.calls.countMu.Unlock()
+	out := map[string]int64{}
+	for pattern, n := range sb.calls.counters {
+		if v := n.Load(); v > 0 {
+			out[pattern] = v
+		}
+	}
+	return out
+}
+
+// TotalCalls are all calls so far, those for tokens included.
+func (sb *Sandbox) TotalCalls() int64 { return sb.calls.total.Load() }

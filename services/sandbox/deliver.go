@@ -1,0 +1,168 @@
+package sandbox
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// deliverer makes the deliveries of all hooks, a loop a hook, bounded in flight.
+type deliverer struct {
+	client  *http.Client
+	slots   chan struct{}
+	timeout time.Duration
+	scaled  func(time.Duration) time.Duration
+
+	loopMu  sync.Mutex
+	ctx     context.Context // nil until run
+	pending []*hook         // hooks from before run
+	loops   sync.WaitGroup
+}
+
+func (d *deliverer) init(sb *Sandbox) {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.MaxIdleConnsPerHost = sb.cfg.InFlight
+	d.client = &http.Client{Transport: transport}
+	d.slots = make(chan struct{}, sb.cfg.InFlight)
+	d.timeout, d.scaled = sb.cfg.DeliveryTimeout, sb.scaled
+}
+
+// start begins a hook's loop, now or when run is called.
+func (d *deliverer) start(h *hook) {
+	h.queue.init()
+	d.loopMu.Lock()
+	defer d.loopMu.Unlock()
+	if d.ctx == nil {
+		d.pending = append(d.pending, h)
+		return
+	}
+	if d.ctx.Err() == nil {
+		d.loops.Add(1)
+		go d.loop(d.ctx, h)
+	}
+}
+
+func (d *deliverer) run(ctx context.Context) error {
+	d.loopMu.Lock()
+	if d.ctx != nil {
+		d.loopMu.Unlock()
+		return fmt.Errorf("the sandbox's deliverer runs already: call Run once")
+	}
+	d.ctx = ctx
+	for _, h := range d.pending {
+		d.loops.Add(1)
+		go d.loop(ctx, h)
+	}
+	d.pending = nil
+	d.loopMu.Unlock()
+	<-ctx.Done()
+	d.loopMu.Lock() // no loop starts after this
+	d.loopMu.Unlock()
+	d.loops.Wait()
+	d.client.CloseIdleConnections()
+	return nil
+}
+
+// loop feeds one hook's queue, until ctx ends or the hook is deleted, and waits for what it
+// has in flight.
+func (d *deliverer) loop(ctx context.Context, h *hook) {
+	defer d.loops.Done()
+	var inFlight sync.WaitGroup
+	defer inFlight.Wait()
+	for {
+		one, wait, probe := h.next()
+		if one == nil {
+			if !sleep(ctx, h, 0) {
+				return
+			}
+			continue
+		}
+		if probe && !sleep(ctx, h, d.scaled(wait)) {
+			return
+		}
+		select {
+		case d.slots <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
+		if probe { // alone
+			d.attempt(ctx, h, one, true)
+			continue
+		}
+		inFlight.Go(func() { d.attempt(ctx, h, one, false) })
+	}
+}
+
+// sleep waits for a duration, or for news where it is 0; false when it is time to go.
+func sleep(ctx context.Context, h *hook, for_ time.Duration) bool {
+	var timer <-chan time.Time
+	wake := h.wake
+	if for_ > 0 {
+		t := time.NewTimer(for_)
+		defer t.Stop()
+		timer, wake = t.C, nil
+	}
+	select {
+	case <-timer:
+	case <-wake:
+	case <-ctx.Done():
+		return false
+	case <-h.ended:
+		return false
+	}
+	return true
+}
+
+// attempt makes one POST and notes in the log how it went.
+func (d *deliverer) attempt(ctx context.Context, h *hook, one *delivery, probe bool) {
+	defer func() { <-d.slots }()
+	began := time.Now()
+	status, body, err := d.post(ctx, h, one.body)
+	if ctx.Err() != nil && err != nil {
+		return // the sandbox ends; the receiver did nothing wrong
+	}
+	h.note(one.entry, began, status, body, err)
+	if err == nil && status >= 200 && status < 300 {
+		h.succeeded(one, probe)
+		return
+	}
+	h.failed(one, probe, d.scaled(flushAfter))
+	h.nudge()
+}
+
+func (q *queue) note(e *entry, began time.Time, status int, body string, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	e.attempts++
+	e.ResponseStatus, e.ResponseBody, e.ResponseError = status, body, ""
+	if err != nil {
+		e.ResponseError = err.Error()
+	}
+	e.StartedAt, e.CompletedAt = stamp(began), stamp(time.Now())
+}
+
+// post answers the receiver's status; it has a few seconds from the connection on.
+func (d *deliverer) post(ctx context.Context, h *hook, body []byte) (int, string, error) {
+	ctx, cancel := context.WithTimeout(ctx, d.timeout)
+	defer cancel()
+	url, headers := h.destination()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		return 0, "", err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	for name, value := range headers {
+		req.Header.Set(name, value)
+	}
+	resp, err := d.client.Do(req)
+	if err != nil {
+		return 0, "", err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
+	return resp.StatusCode, string(answer), err
+}

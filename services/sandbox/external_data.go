@@ -1,0 +1,183 @@
+package sandbox
+
+import (
+	"maps"
+	"net/http"
+)
+
+// syncExternalData marks records as synced, or not: origin_id null.
+func syncExternalData(c *call) answer {
+	body, bad := c.syncBody()
+	if bad != nil {
+		return *bad
+	}
+	return c.sync(body.updates, c.mark)
+}
+
+func (c *call) mark(item map[string]any) (map[string]any, itemErrors) {
+	kind, _ := item["item_type"].(string)
+	if !itemTypes[kind] {
+		return nil, because("item_type", "%q is not an item type of external data", kind)
+	}
+	id, valid := asID(item["item_id"])
+	r := c.co.find(kind, id)
+	if !valid || r == nil {
+		return nil, because("item_id", "no %s %v in company %d", kind, item["item_id"], c.co.ID)
+	}
+	origin, given, errs := originID(item)
+	if errs != nil {
+		return nil, errs
+	}
+	if !given {
+		return nil, because("origin_id", "is missing: give the ERP's id, or null to mark the record as not synced")
+	}
+	if err := c.co.link(r, origin); err != nil {
+		return nil, because("origin_id", "%v", err)
+	}
+	if code, isString := item["origin_code"].(string); isString {
+		r.code = code
+	}
+	entity := maps.Clone(item)
+	entity["id"] = id
+	return entity, nil
+}
+
+// syncAssignments marks line item type assignments as synced; one that isn't there is created.
+func syncAssignments(c *call) answer {
+	body, bad := c.syncBody()
+	if bad != nil {
+		return *bad
+	}
+	if _, bad := c.place(); bad != nil {
+		return *bad
+	}
+	return c.sync(body.updates, c.markAssignment)
+}
+
+func (c *call) markAssignment(item map[string]any) (map[string]any, itemErrors) {
+	costCode, _ := asID(item["cost_code_id"])
+	cc := c.co.find("cost_code", costCode)
+	if cc == nil {
+		return nil, because("cost_code_id", "no cost_code %v in company %d", item["cost_code_id"], c.co.ID)
+	}
+	if place := c.billerID(); cc.project != 0 && cc.project != place {
+		return nil, because("cost_code_id", "cost_code %d belongs to %d, not to %d of the query", costCode, cc.project, place)
+	}
+	lineItemType, _ := asID(item["line_item_type_id"])
+	if c.co.find("line_item_type", lineItemType) == nil {
+		return nil, because("line_item_type_id", "no line_item_type %v in company %d", item["line_item_type_id"], c.co.ID)
+	}
+	a := c.co.assign(assignmentKey{costCode, lineItemType}, c.sb.mint)
+	if synced, given := item["synced"]; given {
+		a.synced = isTrue(synced)
+	}
+	entity := maps.Clone(item)
+	entity["id"] = a.id
+	return entity, nil
+}
+
+// billerID is what the query's cost codes belong to: the sub job, or else the project.
+func (c *call) billerID() int64 {
+	if sub := c.queryID("sub_job_id"); sub != 0 {
+		return sub
+	}
+	return c.queryID("project_id")
+}
+
+// place checks ?project_id=[&sub_job_id=].
+func (c *call) place() (biller int64, bad *answer) {
+	q := c.r.URL.Query()
+	if q.Get("project_id") == "" {
+		return 0, new(invalid("project_id", "is missing in the query: ?project_id=[&sub_job_id=]"))
+	}
+	c.co.mu.Lock()
+	defer c.co.mu.Unlock()
+	if c.co.find("project", c.queryID("project_id")) == nil {
+		return 0, new(refuse(http.StatusNotFound, "project %s is not in company %d", q.Get("project_id"), c.co.ID))
+	}
+	if q.Get("sub_job_id") != "" && c.co.find("sub_job", c.queryID("sub_job_id")) == nil {
+		return 0, new(refuse(http.StatusNotFound, "sub job %s is not in company %d", q.Get("sub_job_id"), c.co.ID))
+	}
+	return c.billerID(), nil
+}
+
+// syncTransactions marks budget transactions: {project_id, updates: [{id, origin_id, synced: true}]}.
+func syncTransactions(c *call) answer {
+	body, bad := c.syncBody()
+	if bad != nil {
+		return *bad
+	}
+	if bad := c.knownProject(body.top["project_id"]); bad != nil {
+		return *bad
+	}
+	return c.sync(body.updates, func(item map[string]any) (map[string]any, itemErrors) {
+		id, _ := asID(item["id"])
+		r := c.co.find(kindTransaction, id)
+		if r == nil {
+			return nil, because("id", "no ERP transaction %v in company %d", item["id"], c.co.ID)
+		}
+		origin, _, errs := originID(item)
+		if errs != nil {
+			return nil, errs
+		}
+		if origin == "" && isTrue(item["synced"]) {
+			return nil, because("origin_id", "is missing: a synced transaction needs the ERP's id")
+		}
+		if err := c.co.link(r, origin); err != nil {
+			return nil, because("origin_id", "%v", err)
+		}
+		return maps.Clone(item), nil
+	})
+}
+
+func (c *call) knownProject(v any) *answer {
+	id, _ := asID(v)
+	c.co.mu.Lock()
+	defer c.co.mu.Unlock()
+	if c.co.find("project", id) == nil {
+		return new(invalid("project_id", "must be a project of company %d; it is %v", c.co.ID, v))
+	}
+	return nil
+}
+
+// unlinkRecord is status management: a synced record becomes unsynced, and the staged
+// record that it came from can be imported again.
+func unlinkRecord(c *call) answer {
+	var body struct {
+		ItemType string `json:"item_type"`
+		ItemID   any    `json:"item_id"`
+	}
+	if err := c.decode(&body); err != nil {
+		return refuse(http.StatusBadRequest, "%v", err)
+	}
+	if !itemTypes[body.ItemType] {
+		return invalid("item_type", "%q is not an item type of external data", body.ItemType)
+	}
+	id, _ := asID(body.ItemID)
+	return c.unlink(id, body.ItemID, body.ItemType)
+}
+
+// unlinkPayment unlinks an invoice payment, synced from the ERP or exported to it.
+func unlinkPayment(c *call) answer {
+	return c.unlink(c.pathID("id"), c.r.PathValue("id"), "invoice_payment", "contract_payment")
+}
+
+func (c *call) unlink(id int64, shown any, kinds ...string) answer {
+	c.co.mu.Lock()
+	defer c.co.mu.Unlock()
+	for _, kind := range kinds {
+		r := c.co.find(kind, id)
+		if r == nil {
+			continue
+		}
+		if r.origin == "" {
+			return invalid("item_id", "%s %d is not synced: there is nothing to unlink", kind, id)
+		}
+		if st := c.co.stagedFor(kind, r.origin); st != nil {
+			st.status = statusStaged
+		}
+		_ = c.co.link(r, "") // an empty origin id is never taken
+		return ok(map[string]any{"item_type": kind, "item_id": id, "origin_id": nil})
+	}
+	return invalid("item_id", "no %s %v in company %d", kinds[0], shown, c.co.ID)
+}

@@ -1,0 +1,101 @@
+package sandbox
+
+import (
+	"math"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// limits are a client's two windows: an hourly one and a spike one of 10 seconds. A
+// window starts with the first call after the last one's end.
+type limits struct {
+	mu     sync.Mutex
+	hourly window
+	spike  window
+}
+
+type window struct {
+	limit int
+	size  time.Duration // in sandbox time
+	used  int
+	ends  time.Time
+}
+
+func newLimits(cfg Config) *limits {
+	size := func(d time.Duration) time.Duration { return time.Duration(float64(d) / cfg.Speed) }
+	limit := func(n int) int {
+		if n < 0 {
+			return math.MaxInt32
+		}
+		return n
+	}
+	return &limits{
+		hourly: window{limit: limit(cfg.HourlyLimit), size: size(time.Hour)},
+		spike:  window{limit: limit(cfg.SpikeLimit), size: size(10 * time.Second)},
+	}
+}
+
+func (w *window) roll(now time.Time) {
+	if !now.Before(w.ends) {
+		w.used, w.ends = 0, now.Add(w.size)
+	}
+}
+
+func (w *window) remaining() int { return max(0, w.limit-w.used) }
+
+// take counts a call in both windows, unless it is over one of them, and answers the headers
+// of the window that is nearer its end.
+func (l *limits) take(sb *Sandbox) (header map[string]string, within bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	l.hourly.roll(now)
+	l.spike.roll(now)
+	within = l.hourly.remaining() > 0 && l.spike.remaining() > 0
+	if within {
+		l.hourly.used++
+		l.spike.used++
+	}
+	near := &l.spike
+	if h, s := l.hourly.remaining(), l.spike.remaining(); h < s || h == s && l.hourly.ends.After(l.spike.ends) {
+		near = &l.hourly
+	}
+	return rateHeader(near.limit, near.remaining(), near.ends), within
+}
+
+// rateHeader is the three headers; Reset is in whole seconds, never before the window's end.
+func rateHeader(limit, remaining int, reset time.Time) map[string]string {
+	return map[string]string{
+		"X-Rate-Limit-Limit":     strconv.Itoa(limit),
+		"X-Rate-Limit-Remaining": strconv.Itoa(remaining),
+		"X-Rate-Limit-Reset":     strconv.FormatInt(unixUp(reset), 10),
+	}
+}
+
+func unixUp(t time.Time) int64 {
+	if t.Nanosecond() > 0 {
+		return t.Unix() + 1
+	}
+	return t.Unix()
+}
+
+// SetLimits changes a company's limits, as Procore may at any time; negative: no end.
+func (sb *Sandbox) SetLimits(companyID int64, hourly, spike int) error {
+	co, err := sb.company(companyID)
+	if err != nil {
+		return err
+	}
+	co.limits.mu.Lock()
+	defer co.limits.mu.Unlock()
+	for _, w := range []struct {
+		w *window
+		n int
+	}{{&co.limits.hourly, hourly}, {&co.limits.spike, spike}} {
+		w.w.limit = w.n
+		if w.n < 0 {
+			w.w.limit = math.MaxInt32
+		}
+	}
+	return nil
+}

@@ -1,0 +1,213 @@
+package sandbox
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// request is an ERP request: a user's click, its payload as bytes, its details.
+// The company's lock guards closed, told and early.
+type request struct {
+	id        int64
+	co        *company
+	eventType string
+	body      []byte
+	clicked   time.Time
+	details   []*detail
+	done      chan struct{} // closed when it is
+
+	closed time.Time
+	dead   bool     // told by the pipeline: it lies among the dead letters
+	early  []string // details that turned success before their records were marked
+}
+
+// detail is a request detail: while it isn't final, the user's button is busy.
+//
+//	in_progress ⇄ stale ──▶ success | failed, for good
+type detail struct {
+	id       int64
+	req      *request
+	itemType string
+	itemID   int64
+	status   string
+	messages []string
+	updated  time.Time
+	expects  []expectation
+}
+
+// Statuses of a request detail.
+const (
+	InProgress = "in_progress"
+	Success    = "success"
+	Failed     = "failed"
+	Stale      = "stale"
+)
+
+func final(status string) bool { return status == Success || status == Failed }
+
+func (d *detail) json() map[string]any {
+	return map[string]any{
+		"id": d.id, "company_id": d.req.co.ID, "erp_request_id": d.req.id, "item_type": d.itemType, "item_id": d.itemID,
+		"status": d.status, "messages": d.messages, "created_at": stamp(d.req.clicked), "updated_at": stamp(d.updated),
+	}
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+func showRequest(c *call) answer {
+	c.sb.mu.RLock()
+	req := c.sb.requests[c.pathID("id")]
+	c.sb.mu.RUnlock()
+	switch {
+	case req == nil:
+		return refuse(http.StatusNotFound, "ERP request %s does not exist", c.r.PathValue("id"))
+	case req.co != c.co:
+		return refuse(http.StatusForbidden, "ERP request %d belongs to another company", req.id)
+	}
+	return answer{status: http.StatusOK, raw: req.body}
+}
+
+// listDetails pages through details: ?filters[item_id]=&page=&per_page=.
+func listDetails(c *call) answer {
+	q := c.r.URL.Query()
+	item := q.Get("filters[item_id]")
+	c.co.mu.Lock()
+	all := []map[string]any{}
+	for _, d := range c.co.detailOrder {
+		if item == "" || strconv.FormatInt(d.itemID, 10) == item {
+			all = append(all, d.json())
+		}
+	}
+	c.co.mu.Unlock()
+	page, per := atLeast1(q.Get("page"), 1), min(atLeast1(q.Get("per_page"), 100), 1000)
+	from := min((page-1)*per, len(all))
+	to := min(from+per, len(all))
+	a := ok(all[from:to])
+	a.header = map[string]string{"Total": strconv.Itoa(len(all)), "Per-Page": strconv.Itoa(per)}
+	if to < len(all) {
+		q.Set("page", strconv.Itoa(page+1))
+		a.header["Link"] = fmt.Sprintf("<http://%s%s?%s>; rel=\"next\"", c.r.Host, c.r.URL.Path, q.Encode())
+	}
+	return a
+}
+
+func atLeast1(s string, orElse int) int {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 {
+		return orElse
+	}
+	return n
+}
+
+func showDetail(c *call) answer {
+	c.co.mu.Lock()
+	defer c.co.mu.Unlock()
+	d := c.co.details[c.pathID("id")]
+	if d == nil {
+		return refuse(http.StatusNotFound, "request detail %s is not in company %d", c.r.PathValue("id"), c.co.ID)
+	}
+	return ok(d.json())
+}
+
+func updateDetail(c *call) answer {
+	var body struct {
+		Detail map[string]any `json:"request_detail"`
+	}
+	if err := c.decode(&body); err != nil {
+		return refuse(http.StatusBadRequest, "%v", err)
+	}
+	if body.Detail == nil {
+		return invalid("request_detail", "is missing: send {\"request_detail\": {\"status\": …, \"messages\": []}}")
+	}
+	c.co.mu.Lock()
+	defer c.co.mu.Unlock()
+	d := c.co.details[c.pathID("id")]
+	if d == nil {
+		return refuse(http.StatusNotFound, "request detail %s is not in company %d", c.r.PathValue("id"), c.co.ID)
+	}
+	if errs := d.set(body.Detail); errs != nil {
+		return answer{status: http.StatusUnprocessableEntity, body: map[string]any{"errors": errs}}
+	}
+	return ok(d.json())
+}
+
+func syncDetails(c *call) answer {
+	body, bad := c.syncBody()
+	if bad != nil {
+		return *bad
+	}
+	return c.sync(body.updates, func(item map[string]any) (map[string]any, itemErrors) {
+		id, _ := asID(item["id"])
+		d := c.co.details[id]
+		if d == nil {
+			return nil, because("id", "no request detail %v in company %d", item["id"], c.co.ID)
+		}
+		if errs := d.set(item); errs != nil {
+			return nil, errs
+		}
+		return d.json(), nil
+	})
+}
+
+// set changes a detail, under the company's lock. A final one stays as it is.
+func (d *detail) set(item map[string]any) itemErrors {
+	status, _ := item["status"].(string)
+	if !slices.Contains([]string{InProgress, Success, Failed, Stale}, status) {
+		return because("status", "%q is none of in_progress, success, failed, stale", status)
+	}
+	messages, errs := messagesOf(item)
+	if errs != nil {
+		return errs
+	}
+	if final(d.status) {
+		return because("status", "is already %s", d.status)
+	}
+	d.status, d.messages, d.updated = status, messages, time.Now()
+	if status == Success {
+		d.req.early = append(d.req.early, d.unmet()...)
+	}
+	if final(status) {
+		d.req.closeIfDone()
+	}
+	return nil
+}
+
+func messagesOf(item map[string]any) ([]string, itemErrors) {
+	out := []string{}
+	v, given := item["messages"]
+	if !given || v == nil {
+		return out, nil
+	}
+	list, isList := v.([]any)
+	if !isList {
+		return nil, because("messages", "must be a list of strings")
+	}
+	for _, m := range list {
+		s, isString := m.(string)
+		if !isString {
+			return nil, because("messages", "must be a list of strings")
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+// closeIfDone closes a request whose details are all final.
+func (r *request) closeIfDone() {
+	for _, d := range r.details {
+		if !final(d.status) {
+			return
+		}
+	}
+	r.close()
+}
+
+func (r *request) close() {
+	if r.closed.IsZero() {
+		r.closed = time.Now()
+		close(r.done)
+	}
+}

@@ -1,0 +1,84 @@
+package sandbox
+
+import "net/http"
+
+// route is one path of the API. Its pattern is also what calls are counted under.
+type route struct {
+	pattern string
+	do      func(*call) answer
+}
+
+const v1 = "/rest/v1.0"
+
+// apiRoutes is the API. [I] marks a path that is inferred from a documented sibling.
+func apiRoutes() []route {
+	const co = v1 + "/companies/{company_id}"
+	return []route{
+		{"GET " + co + "/erp_requests/{id}", showRequest}, // [I]
+		{"GET " + co + "/erp_request_details", listDetails},
+		{"GET " + co + "/erp_request_details/{id}", showDetail},
+		{"PATCH " + co + "/erp_request_details/{id}", updateDetail},
+		{"PUT " + co + "/erp_request_details/{id}", updateDetail},
+		{"PATCH " + co + "/erp_request_details/sync", syncDetails},
+
+		{"PATCH " + co + "/external_data/sync", syncExternalData},
+		{"PATCH " + v1 + "/cost_code_line_item_types/sync", syncAssignments},
+		{"PATCH " + v1 + "/erp_transactions/sync", syncTransactions},
+		{"PATCH " + co + "/erp_status_management/unlink", unlinkRecord}, // [I]
+		{"PATCH " + co + "/staged_records/sync", syncStaged},            // [I]
+
+		{"PATCH " + v1 + "/standard_cost_codes/sync", syncStandardCostCodes},
+		{"PATCH " + v1 + "/line_item_types/sync", syncOfCompany("line_item_type")},
+		{"PATCH " + v1 + "/vendors/sync", syncOfCompany("vendor")},
+		{"PATCH " + v1 + "/projects/sync", syncOfCompany("project")},
+		{"PATCH " + v1 + "/sub_jobs/sync", syncSubJobs},
+		{"PATCH " + v1 + "/cost_codes/sync", syncCostCodes},
+		{"PATCH " + v1 + "/erp_job_costs/sync", syncJobCosts},
+		{"PATCH " + v1 + "/insurances/sync", syncInsurances},
+		{"PATCH " + co + "/invoice_payments/sync", syncInvoicePayments},
+		{"PATCH " + co + "/invoice_payments/{id}/unlink", unlinkPayment}, // [I]
+
+		{"PATCH " + v1 + "/projects/{id}", updateRecord("project", "project")},
+		{"PATCH " + v1 + "/sub_jobs/{id}", updateRecord("sub_job", "sub_job")},
+		{"DELETE " + v1 + "/cost_codes/{id}", deleteRecord("cost_code")},
+		{"DELETE " + v1 + "/erp_job_costs/{id}", deleteRecord(kindJobCost)},
+		{"DELETE " + v1 + "/standard_cost_codes/{id}", deleteRecord("standard_cost_code")},
+		{"DELETE " + v1 + "/line_item_types/{id}", deleteRecord("line_item_type")},
+		{"DELETE " + v1 + "/cost_code_line_item_types/{id}", deleteAssignment},
+
+		{"POST " + co + "/erp_connections", createConnection},
+		{"PATCH " + co + "/erp_connections/metadata", updateMetadata}, // [I]
+
+		{"POST " + v1 + "/webhooks/hooks", createHook},
+		{"GET " + v1 + "/webhooks/hooks", listHooks},
+		{"GET " + v1 + "/webhooks/hooks/{id}", showHook},
+		{"PATCH " + v1 + "/webhooks/hooks/{id}", updateHook},
+		{"DELETE " + v1 + "/webhooks/hooks/{id}", deleteHook},
+		{"POST " + v1 + "/webhooks/hooks/{id}/triggers", createTrigger},
+		{"GET " + v1 + "/webhooks/hooks/{id}/triggers", listTriggers},
+		{"GET " + v1 + "/webhooks/hooks/{id}/triggers/{trigger_id}", showTrigger},
+		{"PATCH " + v1 + "/webhooks/hooks/{id}/triggers/{trigger_id}", updateTrigger},
+		{"DELETE " + v1 + "/webhooks/hooks/{id}/triggers/{trigger_id}", deleteTrigger},
+		{"GET " + v1 + "/webhooks/hooks/{id}/deliveries", listDeliveries},
+	}
+}
+
+// Unknown is what calls to paths that Procore doesn't have are counted under.
+const Unknown = "unknown path"
+
+const tokenPattern = "POST /oauth/token"
+
+func (sb *Sandbox) routes() http.Handler {
+	mux := http.NewServeMux()
+	for _, r := range apiRoutes() {
+		mux.Handle(r.pattern, sb.endpoint(r.pattern, sb.authorized(r.do)))
+	}
+	mux.Handle(tokenPattern, sb.endpoint(tokenPattern, issueToken))
+	mux.Handle("/", sb.endpoint(Unknown, unknownPath))
+	sb.control(mux)
+	return mux
+}
+
+func unknownPath(c *call) answer {
+	return refuse(http.StatusNotFound, "%s %s is no path of this API: see routes.go of the sandbox for those it has", c.r.Method, c.r.URL.Path)
+}

@@ -1,0 +1,257 @@
+package closeout_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tieback/tieback/pkg/company"
+	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/procore"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/statusreporter/internal/closeout"
+)
+
+// fake is just enough of Procore: it answers every call as told and keeps what was said.
+type fake struct {
+	*procore.Session
+	mu     sync.Mutex
+	calls  []string
+	answer func(call string, body map[string]any) (int, string)
+}
+
+func procoreThat(t *testing.T, answer func(call string, body map[string]any) (int, string)) *fake {
+	t.Helper()
+	f := &fake{answer: answer}
+	srv := httptest.NewServer(http.HandlerFunc(f.serve))
+	t.Cleanup(srv.Close)
+	set, err := company.Parse([]byte("companies: [{id: 7, client_id: c, client_secret: s, webhook_tokens: [0123456789abcdef], connector: {driver: x}}]"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := procore.New(procore.Config{APIURL: srv.URL, LoginURL: srv.URL, Timeout: 2 * time.Second}, set, prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.Session, err = client.Company(7); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func (f *fake) serve(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	if r.URL.Path == "/oauth/token" {
+		fmt.Fprint(w, `{"access_token":"t","token_type":"bearer","expires_in":5400}`)
+		return
+	}
+	var body map[string]any
+	_ = json.NewDecoder(r.Body).Decode(&body) // a GET has none
+	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
+	call := r.Method + " " + strings.Join(parts[max(0, len(parts)-2):], "/")
+	f.mu.Lock()
+	f.calls = append(f.calls, call)
+	f.mu.Unlock()
+	status, text := http.StatusOK, ""
+	if f.answer != nil {
+		status, text = f.answer(call, body)
+	}
+	if text == "" {
+		text = `{"entities":[],"errors":[]}`
+	}
+	w.WriteHeader(status)
+	fmt.Fprint(w, text)
+}
+
+func vendor(id int64) *tiebackv1.Outcome {
+	return &tiebackv1.Outcome{CompanyId: 7, ErpRequestId: id, Type: "create_vendor", CloseOuts: []*tiebackv1.CloseOut{{
+		RequestDetailId: 1000 + id, Status: tiebackv1.Status_STATUS_SUCCESS, Record: fmt.Sprintf("vendor %d", id),
+		Marks: []*tiebackv1.Mark{{ItemType: "vendor", ItemId: id, OriginId: fmt.Sprintf("V-%d", id)}},
+	}}}
+}
+
+const (
+	external = "PATCH external_data/sync"
+	details  = "PATCH erp_request_details/sync"
+)
+
+func TestAThousandEventsTakeTwoCallsAndSuccessComesLast(t *testing.T) {
+	p := procoreThat(t, nil)
+	var outcomes []*tiebackv1.Outcome
+	for i := range 1000 {
+		outcomes = append(outcomes, vendor(int64(i+1)))
+	}
+	for _, err := range closeout.Flush(t.Context(), p.Session, outcomes) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := []string{external, details}; !slices.Equal(p.calls, want) {
+		t.Errorf("calls %v, want %v", p.calls, want)
+	}
+}
+
+func TestTheStepsComeInTheirOrder(t *testing.T) {
+	p := procoreThat(t, nil)
+	o := vendor(1)
+	o.CloseOuts[0].Assignments = []*tiebackv1.Assignment{{ProjectId: 3, CostCodeId: 4, LineItemTypeId: 5}}
+	o.CloseOuts[0].BudgetTransactions = []*tiebackv1.BudgetTransaction{{ProjectId: 3, Id: 6, OriginId: "T"}}
+	o.CloseOuts[0].Unlinks = []*tiebackv1.Unlink{{ItemType: "vendor", ItemId: 9}}
+	if err := closeout.Flush(t.Context(), p.Session, []*tiebackv1.Outcome{o})[0]; err != nil {
+		t.Fatal(err)
+	}
+	want := []string{external, "PATCH cost_code_line_item_types/sync", "PATCH erp_transactions/sync", "PATCH erp_status_management/unlink", details}
+	if !slices.Equal(p.calls, want) {
+		t.Errorf("calls %v, want %v", p.calls, want)
+	}
+}
+
+// statuses reads what each request detail was told.
+func statuses(into map[string]string) func(string, map[string]any) (int, string) {
+	return func(call string, body map[string]any) (int, string) {
+		if call == details {
+			for _, u := range body["updates"].([]any) {
+				up := u.(map[string]any)
+				into[fmt.Sprintf("%.0f", up["id"])] = fmt.Sprint(up["status"], up["messages"])
+			}
+		}
+		return http.StatusOK, ""
+	}
+}
+
+func TestAnItemRefusedInsideA200FailsItsOwnEventAndNoOther(t *testing.T) {
+	told := map[string]string{}
+	tell := statuses(told)
+	p := procoreThat(t, func(call string, body map[string]any) (int, string) {
+		if call == external {
+			return 200, `{"entities":[],"errors":[{"item_type":"vendor","item_id":2,"origin_id":"V-2","errors":{"origin_id":["has already been taken"]}}]}`
+		}
+		return tell(call, body)
+	})
+	outcomes := []*tiebackv1.Outcome{vendor(1), vendor(2), vendor(3)}
+	for _, err := range closeout.Flush(t.Context(), p.Session, outcomes) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if told["1001"] != "success[]" || told["1003"] != "success[]" {
+		t.Errorf("neighbours were told %v", told)
+	}
+	if !strings.HasPrefix(told["1002"], "failed") || !strings.Contains(told["1002"], "has already been taken") || !strings.Contains(told["1002"], "vendor 2") {
+		t.Errorf("the refused one was told %q", told["1002"])
+	}
+	if len(outcomes[1].CloseOuts[0].Marks) != 0 {
+		t.Error("a refused mark stays in the close-out: a link would be learned from it")
+	}
+}
+
+func TestNobodyIsToldAnythingWhileTheMarksCouldNotBeMade(t *testing.T) {
+	for name, status := range map[string]int{"500": 500, "503": 503, "429": 429} {
+		t.Run(name, func(t *testing.T) {
+			p := procoreThat(t, func(call string, _ map[string]any) (int, string) {
+				if call == external {
+					return status, `{"message":"no"}`
+				}
+				return 200, ""
+			})
+			err := closeout.Flush(t.Context(), p.Session, []*tiebackv1.Outcome{vendor(1)})[0]
+			if err == nil || fault.ClassOf(err) == fault.Permanent || slices.Contains(p.calls, details) {
+				t.Errorf("err %v, calls %v", err, p.calls)
+			}
+		})
+	}
+}
+
+// One event's nonsense makes Procore refuse the whole call: its neighbours go alone.
+func TestAWholeCallRefusedIsMadeForEachEventAlone(t *testing.T) {
+	told := map[string]string{}
+	tell := statuses(told)
+	p := procoreThat(t, func(call string, body map[string]any) (int, string) {
+		if call == external && strings.Contains(fmt.Sprint(body), "item_id:2 ") {
+			return 422, `{"errors":{"updates":["item_type is unknown"]}}`
+		}
+		return tell(call, body)
+	})
+	for _, err := range closeout.Flush(t.Context(), p.Session, []*tiebackv1.Outcome{vendor(1), vendor(2), vendor(3)}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if told["1001"] != "success[]" || told["1003"] != "success[]" || !strings.Contains(told["1002"], "item type is unknown") && !strings.Contains(told["1002"], "item_type is unknown") {
+		t.Errorf("told %v", told)
+	}
+}
+
+// A crash between the call and the ack makes everything come again; Procore does not let a
+// final detail be changed, not even to what it is.
+func TestARepeatMeetsItsOwnSuccess(t *testing.T) {
+	for standing, wantErr := range map[string]bool{"success": false, "failed": true} {
+		t.Run(standing, func(t *testing.T) {
+			p := procoreThat(t, func(call string, _ map[string]any) (int, string) {
+				switch {
+				case call == details:
+					return 200, `{"entities":[],"errors":[{"id":1001,"status":"success","errors":{"status":["is final"]}}]}`
+				case strings.HasPrefix(call, "GET"):
+					return 200, `{"id":1001,"status":"` + standing + `"}`
+				}
+				return 200, ""
+			})
+			err := closeout.Flush(t.Context(), p.Session, []*tiebackv1.Outcome{vendor(1)})[0]
+			if (err != nil) != wantErr || (wantErr && fault.ClassOf(err) != fault.Permanent) {
+				t.Errorf("err %v", err)
+			}
+		})
+	}
+}
+
+// Procore refuses to unlink what is unlinked; whether that is our own repeat is settled by
+// a mark that is harmless to make.
+func TestAnUnlinkThatIsRefusedIsCheckedBeforeSuccessIsTold(t *testing.T) {
+	for name, c := range map[string]struct {
+		markRefused bool
+		want        string
+	}{"unlinked before": {false, "success"}, "still linked": {true, "failed"}} {
+		t.Run(name, func(t *testing.T) {
+			told := map[string]string{}
+			tell := statuses(told)
+			p := procoreThat(t, func(call string, body map[string]any) (int, string) {
+				switch {
+				case strings.Contains(call, "unlink"):
+					return 422, `{"message":"is not synced"}`
+				case call == external && c.markRefused:
+					return 200, `{"errors":[{"item_type":"vendor","item_id":9,"errors":{"item_id":["is unknown"]}}]}`
+				}
+				return tell(call, body)
+			})
+			o := &tiebackv1.Outcome{CompanyId: 7, ErpRequestId: 1, CloseOuts: []*tiebackv1.CloseOut{{
+				RequestDetailId: 1001, Status: tiebackv1.Status_STATUS_SUCCESS, Unlinks: []*tiebackv1.Unlink{{ItemType: "vendor", ItemId: 9}},
+			}}}
+			if err := closeout.Flush(t.Context(), p.Session, []*tiebackv1.Outcome{o})[0]; err != nil {
+				t.Fatal(err)
+			}
+			if !strings.HasPrefix(told["1001"], c.want) {
+				t.Errorf("told %v, want %s", told, c.want)
+			}
+		})
+	}
+}
+
+func TestARefusedMarkThatNobodyCanBeToldOfIsAnError(t *testing.T) {
+	p := procoreThat(t, func(call string, _ map[string]any) (int, string) {
+		return 200, `{"errors":[{"item_type":"vendor","item_id":1,"errors":{"item_id":["is unknown"]}}]}`
+	})
+	o := proto.Clone(vendor(1)).(*tiebackv1.Outcome)
+	o.CloseOuts[0].RequestDetailId = 0
+	if err := closeout.Flush(t.Context(), p.Session, []*tiebackv1.Outcome{o})[0]; fault.ClassOf(err) != fault.Permanent {
+		t.Errorf("err %v", err)
+	}
+}

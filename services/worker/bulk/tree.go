@@ -1,0 +1,58 @@
+package bulk
+
+import (
+	"context"
+	"maps"
+
+	"github.com/tieback/tieback/pkg/procore"
+)
+
+// WriteTree writes records that name their parents: a level after the other, since a child
+// needs the id that Procore gave its parent. Ids holds those known by origin id and gets
+// the new ones; update makes a record's update when its turn has come.
+func WriteTree(ctx context.Context, s *procore.Session, call procore.SyncCall, records []*Record, ids map[string]int64, update func(*Record) map[string]any) (Answer, error) {
+	all := Answer{IDs: map[string]int64{}}
+	for _, level := range levels(records, ids) {
+		var items []Item
+		for _, r := range level {
+			items = append(items, Item{Record: r, Update: update(r)})
+		}
+		answer, err := Write(ctx, s, call, items)
+		if err != nil {
+			return all, err
+		}
+		maps.Copy(ids, answer.IDs)
+		maps.Copy(all.IDs, answer.IDs)
+		all.Refused = append(all.Refused, answer.Refused...)
+	}
+	return all, nil
+}
+
+// levels orders records so that parents come before their children, as far as their ids
+// are not known yet. A record whose parent is not among them is of the first level; those
+// that are each other's parents come last.
+func levels(records []*Record, ids map[string]int64) [][]*Record {
+	unknown := map[string]bool{}
+	for _, r := range records {
+		unknown[r.OriginId] = ids[r.OriginId] == 0
+	}
+	var out [][]*Record
+	for len(records) > 0 {
+		var level, rest []*Record
+		for _, r := range records {
+			if unknown[r.ParentOriginId] && r.ParentOriginId != r.OriginId {
+				rest = append(rest, r)
+				continue
+			}
+			level = append(level, r)
+		}
+		if level == nil { // a circle
+			return append(out, rest)
+		}
+		for _, r := range level {
+			delete(unknown, r.OriginId)
+		}
+		out, records = append(out, level), rest
+	}
+	return out
+}

@@ -1,0 +1,133 @@
+// Package exports books what an accounting approver accepted: payload → canonical record →
+// ERP → the marks that tell Procore so.
+//
+// What becomes of a record, by how the ERP answers:
+//
+//	booked                  its marks; its request detail succeeds
+//	refused, with a reason  its request detail fails with the reason; no dead letter
+//	anything else           an error; the event comes again and books nothing twice
+//
+// A record refused never takes the marks of its neighbours along: see payload.Settle.
+package exports
+
+import (
+	"context"
+	"strings"
+
+	"github.com/tieback/tieback/pkg/connector"
+	"github.com/tieback/tieback/pkg/fault"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/worker"
+	"github.com/tieback/tieback/services/worker/payload"
+)
+
+// Handlers are the export category's.
+var Handlers = worker.Handlers{
+	"create_standard_cost_codes":         standardCostCodes,
+	"create_vendor":                      documents(payload.Vendor),
+	"create_or_update_job":               tree(payload.Job),
+	"create_sub_job":                     tree(payload.SubJob),
+	"create_budget":                      budget,
+	"update_budget":                      budget,
+	"create_requisitions":                documents(payload.Requisitions),
+	"create_payment":                     documents(payload.ContractPayment),
+	"create_commitment":                  documents(payload.Commitment),
+	"create_commitment_change_order":     documents(payload.CommitmentChangeOrder),
+	"create_payment_application":         documents(payload.PaymentApplication),
+	"create_prime_contract_change_order": documents(payload.PrimeContractChangeOrder),
+	"create_company_level_direct_cost":   documents(payload.DirectCost),
+}
+
+// documents books each document that a payload holds.
+func documents(read func(payload.Request) ([]payload.Document, error)) worker.Handler {
+	return func(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
+		docs, err := read(t.Payload)
+		if err != nil {
+			return nil, err
+		}
+		var records []*tiebackv1.CloseOut
+		for _, d := range docs {
+			c, _, err := book(ctx, t, d)
+			if err != nil {
+				return nil, err
+			}
+			records = append(records, c)
+		}
+		return payload.Settle(t.Payload, records), nil
+	}
+}
+
+// book books a document. A refusal is a close-out that says failed, and no booking.
+func book(ctx context.Context, t *worker.Task, d payload.Document) (*tiebackv1.CloseOut, *tiebackv1.Booking, error) {
+	booking, err := send(ctx, t, d)
+	if err != nil {
+		c, err := payload.Refused(d.Record, d.Detail, aboutCode(err))
+		return c, nil, err
+	}
+	return booked(d, booking), booking, nil
+}
+
+func send(ctx context.Context, t *worker.Task, d payload.Document) (*tiebackv1.Booking, error) {
+	for _, ref := range d.Refs {
+		if err := resolve(ctx, t, ref); err != nil {
+			return nil, err
+		}
+	}
+	return t.ERP.Book(ctx, t.Event.ErpRequestId, d.Record)
+}
+
+// resolve fills in an origin id that the payload does not give: what Procore was last told.
+func resolve(ctx context.Context, t *worker.Task, ref payload.Ref) error {
+	for _, itemType := range ref.ItemTypes {
+		origin, err := t.State.LinkOf(ctx, t.Event.CompanyId, itemType, ref.ItemID)
+		if err != nil {
+			return err
+		}
+		if origin != "" {
+			*ref.Field = origin
+			return nil
+		}
+	}
+	if ref.Missing != "" {
+		return fault.Permanentf("%s", ref.Missing)
+	}
+	return nil
+}
+
+// aboutCode makes sure that a refusal of the code has the word "code" in it: only then does
+// Procore let the user export again with another one.
+func aboutCode(err error) error {
+	sentence := fault.Sentence(err, "")
+	if fault.Field(err) != "code" || fault.ClassOf(err) != fault.Permanent || strings.Contains(sentence, "code") {
+		return err
+	}
+	return &fault.Error{Class: fault.Permanent, Field: "code", Err: err, Sentence: strings.TrimSpace("The code was refused. " + sentence)}
+}
+
+// booked says how a booking is told to Procore: the record's mark, then its lines'.
+func booked(d payload.Document, b *tiebackv1.Booking) *tiebackv1.CloseOut {
+	c := &tiebackv1.CloseOut{RequestDetailId: d.Detail, Status: tiebackv1.Status_STATUS_SUCCESS, Record: connector.Describe(d.Record)}
+	if d.ItemType != "" {
+		c.Marks = append(c.Marks, &tiebackv1.Mark{
+			ItemType: d.ItemType, ItemId: d.Record.ProcoreId, OriginId: b.OriginId, OriginCode: b.OriginCode, OriginData: b.OriginData,
+		})
+	}
+	for i, l := range d.Record.Lines {
+		markLine(c, d, l, b.LineOriginIds[i])
+	}
+	return c
+}
+
+func markLine(c *tiebackv1.CloseOut, d payload.Document, l *tiebackv1.Line, origin string) {
+	itemType := l.Kind
+	if itemType == "" {
+		itemType = d.LineType
+	}
+	switch itemType {
+	case "":
+	case "erp_transaction":
+		c.BudgetTransactions = append(c.BudgetTransactions, &tiebackv1.BudgetTransaction{ProjectId: d.Project, Id: l.ProcoreId, OriginId: origin})
+	default:
+		c.Marks = append(c.Marks, &tiebackv1.Mark{ItemType: itemType, ItemId: l.ProcoreId, OriginId: origin})
+	}
+}

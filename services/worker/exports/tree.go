@@ -1,0 +1,179 @@
+package exports
+
+import (
+	"context"
+
+	"github.com/tieback/tieback/pkg/connector"
+	"github.com/tieback/tieback/pkg/fault"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/worker"
+	"github.com/tieback/tieback/services/worker/payload"
+)
+
+// tree books a job or sub job, then its cost codes, parents first, then the cost types
+// assigned to each: what comes later names the origin ids of what came before. Below what
+// is refused nothing is booked.
+func tree(read func(payload.Request) (payload.Tree, error)) worker.Handler {
+	return func(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
+		top, err := read(t.Payload)
+		if err != nil {
+			return nil, err
+		}
+		p := &planting{Task: t, top: top, origins: map[int64]string{}}
+		if err := p.root(ctx); err != nil {
+			return nil, err
+		}
+		return payload.Settle(t.Payload, p.records), nil
+	}
+}
+
+// planting is a tree on its way into the ERP.
+type planting struct {
+	*worker.Task
+	top     payload.Tree
+	origins map[int64]string // of the cost codes booked so far
+	records []*tiebackv1.CloseOut
+}
+
+func (p *planting) root(ctx context.Context) error {
+	if p.top.SubJobID != 0 {
+		if err := inherit(ctx, p.Task, tiebackv1.Entity_ENTITY_JOB, p.top.ProjectID, p.top.Record); err != nil {
+			return err
+		}
+	}
+	c, b, err := book(ctx, p.Task, p.top.Document)
+	if err != nil {
+		return err
+	}
+	p.records = append(p.records, c)
+	if b == nil {
+		return nil
+	}
+	p.top.Record.OriginId = b.OriginId
+	for _, code := range p.top.CostCodes {
+		if err := p.costCode(ctx, code); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// inherit begins a new life of a record where its owner's has ended since: an ERP that
+// forgot a job forgot all that was in it.
+func inherit(ctx context.Context, t *worker.Task, owner tiebackv1.Entity, ownerID int64, r *tiebackv1.Record) error {
+	ended, err := t.ERP.Life(ctx, owner, ownerID)
+	if err != nil || ended == 0 {
+		return err
+	}
+	return t.ERP.EndLife(ctx, ended, r.Entity, r.ProcoreId)
+}
+
+func (p *planting) costCode(ctx context.Context, code payload.CostCode) error {
+	rec, above := code.Record, p.top.Record
+	rec.JobOriginId, rec.SubJobOriginId = above.OriginId, ""
+	if p.top.SubJobID != 0 {
+		rec.JobOriginId, rec.SubJobOriginId = above.JobOriginId, above.OriginId
+	}
+	if err := p.adopt(ctx, code); err != nil {
+		return p.refuse(rec, err)
+	}
+	if err := inherit(ctx, p.Task, above.Entity, above.ProcoreId, rec); err != nil {
+		return err
+	}
+	c, b, err := book(ctx, p.Task, code.Document)
+	if err != nil {
+		return err
+	}
+	p.records = append(p.records, c)
+	if b == nil {
+		return nil
+	}
+	rec.OriginId, p.origins[rec.ProcoreId] = b.OriginId, b.OriginId
+	for _, t := range code.Types {
+		if err := p.assign(ctx, c, code, t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// adopt finds the origin id of a cost code's parent: just booked, or known from before.
+func (p *planting) adopt(ctx context.Context, code payload.CostCode) error {
+	if code.ParentID == 0 {
+		return nil
+	}
+	if origin, ok := p.origins[code.ParentID]; ok {
+		code.Record.ParentOriginId = origin
+		return nil
+	}
+	return resolve(ctx, p.Task, payload.Ref{
+		ItemTypes: []string{"cost_code"}, ItemID: code.ParentID, Field: &code.Record.ParentOriginId,
+		Missing: "The cost code above this one is not in your ERP system, so this one was not sent. Correct that one first, then export again.",
+	})
+}
+
+func (p *planting) refuse(r *tiebackv1.Record, err error) error {
+	c, err := payload.Refused(r, 0, err)
+	if err == nil {
+		p.records = append(p.records, c)
+	}
+	return err
+}
+
+// assign books a cost type on a cost code; c is the cost code's close-out.
+func (p *planting) assign(ctx context.Context, c *tiebackv1.CloseOut, code payload.CostCode, t payload.CostType) error {
+	rec := payload.Assignment(code.Record, t.OriginID, t.Name)
+	if t.OriginID == "" {
+		return p.refuse(rec, fault.Permanentf("The cost type %q of the %s is not in your ERP system. Sync the cost types first, then export again.", t.Name, connector.Describe(code.Record)))
+	}
+	if _, err := p.ERP.Book(ctx, p.Event.ErpRequestId, rec); err != nil {
+		return p.refuse(rec, err)
+	}
+	c.Assignments = append(c.Assignments, &tiebackv1.Assignment{
+		ProjectId: p.top.ProjectID, SubJobId: p.top.SubJobID, CostCodeId: code.Record.ProcoreId, LineItemTypeId: t.ID,
+	})
+	return nil
+}
+
+// budget books a budget, in a new life if its job began one.
+func budget(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
+	docs, err := payload.Budget(t.Payload)
+	if err != nil {
+		return nil, err
+	}
+	if err := inherit(ctx, t, tiebackv1.Entity_ENTITY_JOB, docs[0].Project, docs[0].Record); err != nil {
+		return nil, err
+	}
+	c, _, err := book(ctx, t, docs[0])
+	if err != nil {
+		return nil, err
+	}
+	return payload.Settle(t.Payload, []*tiebackv1.CloseOut{c}), nil
+}
+
+// standardCostCodes books codes, parents first; a child of one just booked gets its origin id.
+func standardCostCodes(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
+	docs, err := payload.StandardCostCodes(t.Payload)
+	if err != nil {
+		return nil, err
+	}
+	origins := map[int64]string{}
+	var records []*tiebackv1.CloseOut
+	for _, d := range docs {
+		for _, ref := range d.Refs {
+			*ref.Field = origins[ref.ItemID]
+		}
+		if d.Record.ParentOriginId != "" {
+			d.Refs = nil
+		}
+		c, b, err := book(ctx, t, d)
+		if err != nil {
+			return nil, err
+		}
+		if b != nil {
+			origins[d.Record.ProcoreId] = b.OriginId
+		}
+		records = append(records, c)
+	}
+	return payload.Settle(t.Payload, records), nil
+}

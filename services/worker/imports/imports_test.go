@@ -1,0 +1,140 @@
+package imports_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/tieback/tieback/pkg/catalogue"
+	"github.com/tieback/tieback/pkg/fault"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/worker/imports"
+	"github.com/tieback/tieback/services/worker/internal/fakes"
+)
+
+type record = tiebackv1.Record
+
+// The samples' job and sub job.
+const (
+	project = "a22abb3a-e4ac-4ce7-b6dd-ab5801126eab"
+	parent  = "sub_jobs_project_origin_id"
+	sub     = "sub_job_origin_id"
+)
+
+func world(t *testing.T) *fakes.Bench {
+	b := fakes.NewBench(t)
+	insurance, costCode := tiebackv1.Entity_ENTITY_INSURANCE, tiebackv1.Entity_ENTITY_COST_CODE
+	assignment, jobCost := tiebackv1.Entity_ENTITY_COST_TYPE_ASSIGNMENT, tiebackv1.Entity_ENTITY_JOB_COST
+	for _, r := range []*record{
+		{Entity: insurance, OriginId: "INS-1", ParentOriginId: "vendor_origin_id", Name: "Safe & Co", Kind: "general", Number: "P-1", Amount: "1000000.00", StartsOn: "2026-01-01", EndsOn: "2026-12-31"},
+		{Entity: insurance, OriginId: "INS-2", ParentOriginId: "origin_id2", Name: "Safe & Co"},
+		{Entity: insurance, OriginId: "INS-3", ParentOriginId: "another vendor", Name: "Safe & Co"},
+		{Entity: costCode, OriginId: "CC-1", Code: "01", Name: "General", JobOriginId: project},
+		{Entity: costCode, OriginId: "CC-2", Code: "02", Name: "Site", JobOriginId: parent, SubJobOriginId: sub},
+		{Entity: assignment, OriginId: "CC-1|CAT-1", CostCodeOriginId: "CC-1", CategoryOriginId: "CAT-1", JobOriginId: project},
+		{Entity: assignment, OriginId: "CC-2|CAT-1", CostCodeOriginId: "CC-2", CategoryOriginId: "CAT-1", JobOriginId: parent, SubJobOriginId: sub},
+		{Entity: jobCost, OriginId: "CC-1|CAT-1", CostCodeOriginId: "CC-1", CategoryOriginId: "CAT-1", JobOriginId: project, Amount: "500.00"},
+		{Entity: jobCost, OriginId: "CC-2|CAT-1", CostCodeOriginId: "CC-2", CategoryOriginId: "CAT-1", JobOriginId: parent, SubJobOriginId: sub, Amount: "7"},
+	} {
+		b.ERP.Put(r)
+	}
+	b.State.Link("line_item_type", 51, "CAT-1")
+	return b
+}
+
+// Each type with the sample that Procore publishes.
+func TestSamples(t *testing.T) {
+	rows := catalogue.Of(catalogue.Import)
+	if len(rows) != len(imports.Handlers) {
+		t.Errorf("%d handlers for %d types", len(imports.Handlers), len(rows))
+	}
+	for _, row := range rows {
+		t.Run(row.Name, func(t *testing.T) {
+			b := world(t)
+			out, err := b.Run(imports.Handlers, row.Name, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.Golden(row.Name, out)
+		})
+	}
+}
+
+// What the samples do not have.
+func TestPayloads(t *testing.T) {
+	for name, c := range map[string]struct{ event, raw string }{
+		"a commitment with ids": {"create_commitment_in_procore", `{"request_data":{"request_detail_id":9,
+			"commitment":{"id":5,"origin_id":"SC-1","type":"WorkOrderContract"},"commitment_items":[{"id":"6","origin_id":"L-1"},{"id":7}]}}`},
+		"a budget with an origin id":         {"create_budget_in_procore", `{"request_data":{"budget":{"id":1,"origin_id":"B-1"}}}`},
+		"a sub job that names no project":    {"create_sub_job_in_procore", `{"request_data":{"sub_job":{"id":2,"origin_id":"S-1"}}}`},
+		"vendors of which one is not synced": {"link_all_vendors", `{"request_data":{"vendors":[{"id":1,"origin_id":"null"},{"id":2,"origin_id":"V-2"}]}}`},
+		"merged into an unsynced vendor":     {"merge_vendors", `{"request_data":{"master_vendor":{"id":1,"origin_id":null},"source_vendors":[{"id":2,"origin_id":"V-2"},{"id":1}]}}`},
+		"no vendors":                         {"link_all_vendors", `{"request_data":{"vendors":[]}}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := world(t)
+			out, err := b.Run(imports.Handlers, c.event, c.raw)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.Golden(strings.ReplaceAll(name, " ", "_"), out)
+		})
+	}
+}
+
+func TestSenseless(t *testing.T) {
+	for event, raw := range map[string]string{
+		"link_vendor":               `{"request_data":{"vendor":{"id":32}}}`,
+		"create_vendor_in_procore":  `{"request_data":{"vendor":{"origin_id":"V"}}}`,
+		"merge_vendors":             `{"request_data":{}}`,
+		"create_job_in_procore":     `{"request_data":{"project":{}}}`,
+		"create_sub_job_in_procore": `{"request_data":{}}`,
+	} {
+		t.Run(event, func(t *testing.T) {
+			_, err := world(t).Run(imports.Handlers, event, raw)
+			if fault.ClassOf(err) != fault.Permanent || fault.Sentence(err, "") == "" {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// What was learned is kept though the optional part fails for good; one that may work
+// later makes the event come again.
+func TestOptionalPartFails(t *testing.T) {
+	for name, c := range map[string]struct {
+		spoil func(*fakes.Bench)
+		again bool
+	}{
+		"Procore refuses the call": {func(b *fakes.Bench) { b.Procore.Fail, b.Procore.FailFrom = 403, 1 }, false},
+		"Procore refuses the item": {func(b *fakes.Bench) { b.Procore.Refuse = map[string]string{"INS-1": "is odd"} }, false},
+		"the ERP refuses":          {func(b *fakes.Bench) { b.ERP.Fail, b.ERP.FailFrom = fault.Permanentf("No."), 1 }, false},
+		"Procore is down":          {func(b *fakes.Bench) { b.Procore.Fail, b.Procore.FailFrom = 500, 1 }, true},
+		"the ERP is down":          {func(b *fakes.Bench) { b.ERP.Fail, b.ERP.FailFrom = fault.Wait(1, nil), 1 }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := world(t)
+			c.spoil(b)
+			out, err := b.Run(imports.Handlers, "link_vendor", "")
+			if c.again {
+				if err == nil || fault.ClassOf(err) == fault.Permanent {
+					t.Error(out, err)
+				}
+				return
+			}
+			if err != nil || len(out) != 2 || len(out[0].Links) != 1 || out[0].Status != tiebackv1.Status_STATUS_SUCCESS ||
+				out[1].Status != tiebackv1.Status_STATUS_FAILED || len(out[1].Messages) != 1 {
+				t.Error(out, err)
+			}
+		})
+	}
+}
+
+// An ERP that keeps no insurances is not asked for them.
+func TestNoInsurances(t *testing.T) {
+	b := world(t)
+	b.ERP.Cannot(tiebackv1.Entity_ENTITY_INSURANCE)
+	out, err := b.Run(imports.Handlers, "link_vendor", "")
+	if err != nil || len(out) != 1 || len(out[0].Links) != 1 || len(b.Procore.Requests()) != 0 || b.ERP.Lists != 0 {
+		t.Error(out, err)
+	}
+}

@@ -1,0 +1,99 @@
+package imports
+
+import (
+	"context"
+
+	"github.com/tieback/tieback/pkg/procore"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/worker"
+	"github.com/tieback/tieback/services/worker/bulk"
+)
+
+const insurance = tiebackv1.Entity_ENTITY_INSURANCE
+
+func linkVendor(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
+	links := link("vendor", t.Payload.Data.Object("vendor"))
+	if links == nil {
+		return nil, senseless("vendor has no id or no origin_id")
+	}
+	return learnVendors(ctx, t, links)
+}
+
+// linkAllVendors passes over vendors without an origin id: the ERP has them not.
+func linkAllVendors(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
+	var links []*tiebackv1.Link
+	for _, v := range t.Payload.Data.Objects("vendors") {
+		links = append(links, link("vendor", v)...)
+	}
+	return learnVendors(ctx, t, links)
+}
+
+func learnVendors(ctx context.Context, t *worker.Task, links []*tiebackv1.Link) ([]*tiebackv1.CloseOut, error) {
+	report := &bulk.Report{Links: links}
+	if err := report.Optional(syncInsurances(ctx, t, links, report)); err != nil {
+		return nil, err
+	}
+	return report.CloseOuts(t), nil
+}
+
+// mergeVendors ends the links of the vendors that went up in another.
+func mergeVendors(_ context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
+	master := t.Payload.Data.Object("master_vendor")
+	if master.ID("id") == 0 {
+		return nil, senseless("master_vendor has no id")
+	}
+	report := &bulk.Report{Links: link("vendor", master)}
+	for _, source := range t.Payload.Data.Objects("source_vendors") {
+		if id := source.ID("id"); id != 0 && id != master.ID("id") {
+			report.Links = append(report.Links, &tiebackv1.Link{ItemType: "vendor", ItemId: id})
+		}
+	}
+	return report.CloseOuts(t), nil
+}
+
+// syncInsurances writes the vendors' insurances, if the ERP keeps any. For more than one
+// vendor the ERP is asked once, for all.
+func syncInsurances(ctx context.Context, t *worker.Task, vendors []*tiebackv1.Link, report *bulk.Report) error {
+	can, err := bulk.Lists(ctx, t)
+	if err != nil || !can[insurance] || len(vendors) == 0 {
+		return err
+	}
+	ids := map[string]int64{}
+	for _, v := range vendors {
+		ids[v.OriginId] = v.ItemId
+	}
+	req := &tiebackv1.ListRequest{Entity: insurance}
+	if len(vendors) == 1 {
+		req.ParentOriginId = vendors[0].OriginId
+	}
+	all, err := bulk.List(ctx, t, req)
+	if err != nil {
+		return err
+	}
+	var items []bulk.Item
+	for _, r := range all {
+		if id := ids[r.ParentOriginId]; id != 0 {
+			items = append(items, bulk.Item{Record: r, Update: insuranceFields(r, id)})
+		}
+	}
+	return writeInsurances(ctx, t, items, report)
+}
+
+func insuranceFields(r *bulk.Record, vendor int64) map[string]any {
+	return bulk.Fields(
+		"vendor_id", vendor, "origin_id", r.OriginId, "origin_code", r.Code, "origin_data", r.OriginData,
+		"name", r.Name, "insurance_type", r.Kind, "policy_number", r.Number, "status", r.Status,
+		"limit", r.Amount, "effective_date", r.StartsOn, "expiration_date", r.EndsOn, "notes", r.Description)
+}
+
+func writeInsurances(ctx context.Context, t *worker.Task, items []bulk.Item, report *bulk.Report) error {
+	call := procore.SyncCall{Route: procore.SyncInsurances, Envelope: map[string]any{"company_id": t.Event.CompanyId}}
+	answer, err := bulk.Write(ctx, t.Procore, call, items)
+	if err != nil {
+		return err
+	}
+	report.Updated += len(items) - len(answer.Refused)
+	report.Refused = append(report.Refused, answer.Refused...)
+	report.Links = append(report.Links, answer.Links("insurance", nil)...)
+	return nil
+}

@@ -1,0 +1,126 @@
+package payload
+
+import (
+	"cmp"
+
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+// requisitionItems are the item types of a requisition's lines.
+var requisitionItems = map[string]string{
+	"Billings::ContractItem":       "requisition_contract_item",
+	"Billings::ContractDetailItem": "requisition_contract_detail_item",
+	"Billings::ChangeOrderItem":    "requisition_change_order_item",
+}
+
+// Requisitions reads create_requisitions: subcontractors' invoices, one document each.
+func Requisitions(q Request) ([]Document, error) {
+	r := &reader{what: "subcontractor invoice"}
+	list := r.list(q.Data, "requisitions")
+	if len(list) == 0 {
+		r.bad("there is none in the list")
+	}
+	var out []Document
+	for _, o := range list {
+		out = append(out, r.requisition(o))
+	}
+	return out, r.err
+}
+
+func (r *reader) requisition(o Object) Document {
+	rec := &tiebackv1.Record{
+		Entity: tiebackv1.Entity_ENTITY_REQUISITION, ProcoreId: r.id(o, "procore_requisition_id"),
+		OriginId: o.Text("origin_id"), OriginData: o.Text("origin_data"), CustomFields: customFields(o),
+		Code: cmp.Or(o.Text("origin_code"), o.Text("code")), Number: o.Text("invoice_number"), Status: o.Text("status"),
+		Date: r.date(o, "billing_date"), JobOriginId: o.Text("job_origin_id"), ContractOriginId: o.Text("contract_origin_id"),
+	}
+	d := Document{Record: rec, ItemType: "requisition", Detail: o.ID("request_detail_id")}
+	d.refer(&rec.ContractOriginId, o.ID("contract_id"),
+		"The commitment of this subcontractor invoice is not in your ERP system. Export the commitment first, then export the invoice again.", workOrder, purchaseOrder)
+	for i, item := range r.list(o, "line_items") {
+		rec.Lines = append(rec.Lines, r.requisitionItem(item, i+1))
+	}
+	rec.Amount = sum(rec.Lines, r.decimal(o, "amount"))
+	return d
+}
+
+func (r *reader) requisitionItem(o Object, position int) *tiebackv1.Line {
+	kind, ok := requisitionItems[o.Text("requisition_item_type")]
+	if !ok {
+		r.bad("line %d is of the unknown type %.60q", position, o.Text("requisition_item_type"))
+	}
+	return &tiebackv1.Line{
+		ProcoreId: r.id(o, "procore_requisition_item_id"), OriginId: o.Text("origin_id"), Kind: kind, Position: int32(position),
+		Description: cmp.Or(o.Text("line_item_description"), o.Text("description")), Unit: unit(o),
+		Amount: r.decimal(o, "amount"), Quantity: r.decimal(o, "qty"), UnitCost: r.decimal(o, "unit_cost"), TaxAmount: r.decimal(o, "tax_amount"),
+		Retainage: r.retainage(o), CostCodeOriginId: o.Text("cost_code_origin_id"), CategoryOriginId: o.Text("line_item_type_origin_id"),
+		JobOriginId: o.Text("job_origin_id"), SubJobOriginId: o.Text("sub_job_origin_id"),
+		ContractLineOriginId: cmp.Or(o.Text("change_order_line_item_origin_id"), o.Text("commitment_item_origin_id")),
+	}
+}
+
+// retainage is what a line withholds, less what it releases. Whether retainage_this_period
+// has the release taken off already is not published; its parts tell: where it equals what
+// they hold back in full, it has not.
+func (r *reader) retainage(o Object) string {
+	held := r.decimal(o, "retainage_this_period")
+	full := r.amount(o, "retainage_work_completed_this_period").
+		Add(r.amount(o, "retainage_materials_presently_stored")).
+		Sub(r.amount(o, "retainage_materials_previously_stored"))
+	released := r.amount(o, "released_work_completed_this_period")
+	if released.IsZero() || !full.Equal(value(held)) {
+		return held
+	}
+	return full.Sub(released).String()
+}
+
+// ContractPayment reads create_payment, which arrives named create_contract_payment. What it
+// pays it names by Procore's ids only.
+func ContractPayment(q Request) ([]Document, error) {
+	r := &reader{what: "payment"}
+	o := r.object(q.Data, "contract_payment")
+	rec := r.record(tiebackv1.Entity_ENTITY_PAYMENT, o)
+	rec.Number = cmp.Or(o.Text("check_number"), o.Text("payment_number"), o.Text("external_payment_id"))
+	rec.Kind = o.Text("payment_method")
+	rec.Date = r.date(o, "date_payment_settled", "date_payment_funded", "date_payment_created", "invoice_date")
+	rec.Amount = r.decimal(o, "amount")
+	if rec.Amount == "" {
+		r.bad("it has no amount")
+	}
+	rec.CustomFields = customFields(o, "retainage_released_payment_amount", "bank_id", "external_payment_id", "draw_request_number")
+	d := Document{Record: rec, ItemType: "contract_payment"}
+	missing := "The commitment of this payment is not in your ERP system. Export the commitment first, then export the payment again."
+	if invoice := o.ID("requisition_id"); invoice > 0 {
+		missing = "" // the invoice names its commitment
+		d.refer(&rec.ParentOriginId, invoice, "The invoice of this payment is not in your ERP system. Export the invoice first, then export the payment again.", "requisition")
+	}
+	d.refer(&rec.ContractOriginId, o.ID("contract_id"), missing, workOrder, purchaseOrder)
+	d.refer(&rec.VendorOriginId, o.ID("vendor_id"), "", "vendor")
+	return []Document{d}, r.err
+}
+
+// DirectCost reads create_company_level_direct_cost, whose ids are strings. Its lines get
+// no external data.
+func DirectCost(q Request) ([]Document, error) {
+	r := &reader{what: "direct cost"}
+	o := r.object(q.Data, "direct_cost")
+	rec := r.record(tiebackv1.Entity_ENTITY_DIRECT_COST, o)
+	rec.Number, rec.Kind = o.Text("invoice_number"), o.Text("direct_cost_type")
+	rec.Code = cmp.Or(rec.Code, rec.Number)
+	rec.Date = r.date(o, "accounting_date", "direct_cost_date")
+	rec.Currency = o.Object("currency_configuration").Text("currency_iso_code")
+	rec.VendorOriginId = o.Object("vendor").Text("origin_id")
+	d := Document{Record: rec, ItemType: "company_level_direct_cost"}
+	d.refer(&rec.VendorOriginId, o.Object("vendor").ID("id"), "", "vendor")
+	for i, item := range r.list(o, "line_items") {
+		l := &tiebackv1.Line{
+			ProcoreId: r.id(item, "id"), OriginId: item.Text("origin_id"), Position: int32(i + 1), Description: item.Text("description"), Unit: unit(item),
+			Amount: r.decimal(item, "total_amount"), Quantity: r.decimal(item, "quantity"), UnitCost: r.decimal(item, "unit_cost"), TaxAmount: r.decimal(item, "tax_amount"),
+			JobOriginId: item.Text("job_origin_id"), SubJobOriginId: item.Text("sub_job_origin_id"),
+			CostCodeOriginId: item.Text("cost_code_origin_id"), CategoryOriginId: item.Text("line_item_type_origin_id"),
+		}
+		rec.Lines = append(rec.Lines, l)
+	}
+	rec.Amount = sum(rec.Lines, cmp.Or(r.decimal(o, "line_item_total"), r.decimal(o, "billed_amount")))
+	return []Document{d}, r.err
+}

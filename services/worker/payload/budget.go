@@ -1,0 +1,75 @@
+package payload
+
+import (
+	"cmp"
+
+	"github.com/shopspring/decimal"
+
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+// Budget reads create_budget and update_budget. An ERP books what the lines say, so the
+// money must be in them once:
+//
+//	transactions, first or later    a line each: they are the changes, and what is marked
+//	none, first                     a line for each job cost, with its amount so far
+//	none, later                     no lines: nothing changed that is not booked
+//
+// The amount is the total of the job costs, which is where the transactions have led to;
+// it is for reading.
+func Budget(q Request) ([]Document, error) {
+	r := &reader{what: "budget"}
+	o := r.object(q.Data, "budget")
+	rec := r.record(tiebackv1.Entity_ENTITY_BUDGET, o)
+	rec.JobOriginId = cmp.Or(q.Data.Text("job_id"), q.Data.Text("job_origin_id"))
+	d := Document{Record: rec, ItemType: "budget", Project: r.id(o, "project_id")}
+	d.refer(&rec.JobOriginId, d.Project, "The job of this budget is not in your ERP system. Export the job first, then export the budget again.", "project")
+	costs := r.list(q.Data, "job_costs")
+	rec.Lines = r.transactions(q.Data, costs, rec.JobOriginId)
+	if len(rec.Lines) == 0 && rec.OriginId == "" {
+		rec.Lines = r.jobCosts(costs, rec.JobOriginId)
+	}
+	total := decimal.Zero
+	for _, c := range costs {
+		total = total.Add(r.amount(c, "new_amount"))
+	}
+	rec.Amount = total.String()
+	return []Document{d}, r.err
+}
+
+func (r *reader) transactions(data Object, costs []Object, job string) []*tiebackv1.Line {
+	byID := make(map[int64]Object, len(costs))
+	for _, c := range costs {
+		byID[r.id(c, "id")] = c
+	}
+	var out []*tiebackv1.Line
+	for i, t := range r.list(data, "transactions") {
+		cost, ok := byID[t.ID("job_cost_id")]
+		if !ok {
+			r.bad("transaction %d belongs to a job cost that is not in the budget", t.ID("id"))
+		}
+		l := costLine(cost, job, i+1)
+		l.ProcoreId, l.OriginId, l.Kind = r.id(t, "id"), t.Text("origin_id"), "erp_transaction"
+		l.Description = cmp.Or(t.Text("notes"), t.Text("code"), t.Text("type"))
+		l.Amount = r.decimal(t, "value")
+		out = append(out, l)
+	}
+	return out
+}
+
+func (r *reader) jobCosts(costs []Object, job string) []*tiebackv1.Line {
+	var out []*tiebackv1.Line
+	for i, c := range costs {
+		l := costLine(c, job, i+1)
+		l.ProcoreId, l.Amount = r.id(c, "id"), r.decimal(c, "new_amount")
+		out = append(out, l)
+	}
+	return out
+}
+
+func costLine(cost Object, job string, position int) *tiebackv1.Line {
+	return &tiebackv1.Line{
+		Position: int32(position), JobOriginId: cmp.Or(cost.Text("job_origin_id"), job), SubJobOriginId: cost.Text("sub_job_origin_id"),
+		CostCodeOriginId: cost.Text("cost_code_origin_id"), CategoryOriginId: cost.Text("line_item_type_origin_id"),
+	}
+}

@@ -1,0 +1,96 @@
+package payload
+
+import (
+	"cmp"
+	"strings"
+
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+// Item types of commitments.
+const (
+	workOrder     = "work_order_contract"
+	purchaseOrder = "purchase_order_contract"
+)
+
+// commitmentType is the item type for a commitment's type: WorkOrderContract,
+// work_order_contract …; "" where it is neither.
+func commitmentType(s string) string {
+	switch strings.ToLower(strings.ReplaceAll(s, "_", "")) {
+	case "workordercontract":
+		return workOrder
+	case "purchaseordercontract":
+		return purchaseOrder
+	}
+	return ""
+}
+
+// Commitment reads create_commitment.
+func Commitment(q Request) ([]Document, error) {
+	r := &reader{what: "commitment"}
+	c := r.object(q.Data, "commitment")
+	rec := r.contract(tiebackv1.Entity_ENTITY_COMMITMENT, c)
+	rec.Kind = commitmentType(c.Text("type"))
+	if rec.Kind == "" {
+		r.bad("its type %.60q is neither work order nor purchase order", c.Text("type"))
+	}
+	rec.JobOriginId = cmp.Or(q.Data.Text("job_id"), q.Data.Text("job_origin_id"), c.Object("project").Text("origin_id"))
+	rec.VendorOriginId = c.Object("vendor").Text("origin_id")
+	rec.Date = cmp.Or(r.date(q.Data.Object("additional_data"), "accounting_date"), r.date(c, "contract_date", "issued_on_date"))
+	rec.StartsOn, rec.EndsOn = r.date(c, "contract_start_date"), r.date(c, "contract_estimated_completion_date", "delivery_date")
+	for i, o := range r.list(q.Data, "commitment_items") {
+		rec.Lines = append(rec.Lines, r.item(o, i+1))
+	}
+	rec.Amount = sum(rec.Lines, r.decimal(c, "grand_total"))
+	d := Document{Record: rec, ItemType: rec.Kind, LineType: "line_item"}
+	d.refer(&rec.VendorOriginId, c.Object("vendor").ID("id"), "", "vendor")
+	return []Document{d}, r.err
+}
+
+// contract reads what contracts and change orders share.
+func (r *reader) contract(entity tiebackv1.Entity, o Object) *tiebackv1.Record {
+	rec := r.record(entity, o)
+	rec.Number, rec.Name = o.Text("number"), o.Text("title")
+	rec.Code = cmp.Or(rec.Code, rec.Number)
+	return rec
+}
+
+// CommitmentChangeOrder reads create_commitment_change_order. Its lines name the commitment's
+// lines by Procore's id; the payload brings those along.
+func CommitmentChangeOrder(q Request) ([]Document, error) {
+	r := &reader{what: "commitment change order"}
+	o := r.object(q.Data, "change_order")
+	contract := r.object(q.Data, "commitment")
+	rec := r.contract(tiebackv1.Entity_ENTITY_COMMITMENT_CHANGE_ORDER, o)
+	rec.JobOriginId = cmp.Or(q.Data.Text("job_origin_id"), contract.Object("project").Text("origin_id"))
+	rec.VendorOriginId = contract.Object("vendor").Text("origin_id")
+	rec.ContractOriginId = contract.Text("origin_id")
+	rec.Date = cmp.Or(r.date(q.Data.Object("additional_data"), "accounting_date"), r.date(o, "reviewed_at"))
+	d := Document{Record: rec, ItemType: "change_order", LineType: "line_item"}
+	d.refer(&rec.ContractOriginId, contract.ID("id"),
+		"The commitment of this change order is not in your ERP system. Export the commitment first, then export the change order again.", either(contract.Text("type"))...)
+	r.changeOrderLines(q.Data, &d)
+	rec.Amount = sum(rec.Lines, r.decimal(o, "grand_total"))
+	return []Document{d}, r.err
+}
+
+func (r *reader) changeOrderLines(data Object, d *Document) {
+	origins := map[int64]string{}
+	for _, o := range r.list(data, "commitment_items") {
+		origins[o.ID("id")] = o.Text("origin_id")
+	}
+	for i, o := range r.list(data, "change_order_items") {
+		l := r.item(o, i+1)
+		l.ContractLineOriginId = origins[o.ID("commitment_line_item_id")]
+		d.refer(&l.ContractLineOriginId, o.ID("commitment_line_item_id"), "", "line_item")
+		d.Record.Lines = append(d.Record.Lines, l)
+	}
+}
+
+// either lists the item types that a commitment can have: the one its type says, or both.
+func either(kind string) []string {
+	if t := commitmentType(kind); t != "" {
+		return []string{t}
+	}
+	return []string{workOrder, purchaseOrder}
+}

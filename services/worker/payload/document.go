@@ -1,0 +1,91 @@
+package payload
+
+import (
+	"bytes"
+	"encoding/json"
+
+	"github.com/shopspring/decimal"
+
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+// Document is a record to be booked, with what is needed to tell Procore about it.
+type Document struct {
+	Record   *tiebackv1.Record
+	ItemType string // external data's item type of the record; "": not marked
+	LineType string // of lines without a kind of their own; "": not marked
+	Detail   int64  // request detail of this record alone; 0: it has none
+	Project  int64  // Procore's, of a budget's transactions
+	Refs     []Ref
+}
+
+// Ref is something the record belongs to that the payload names by Procore's id only. Its
+// origin id is what Procore was last told: the first item type that has one counts.
+type Ref struct {
+	ItemTypes []string
+	ItemID    int64
+	Missing   string  // what the accountant is told where it has none; "": it is left out
+	Field     *string // of the record or a line; gets the origin id
+}
+
+// refer asks for a field to be filled in from Procore's id, where the payload lacks the origin id.
+func (d *Document) refer(field *string, itemID int64, missing string, itemTypes ...string) {
+	if *field == "" && itemID > 0 {
+		d.Refs = append(d.Refs, Ref{ItemTypes: itemTypes, ItemID: itemID, Missing: missing, Field: field})
+	}
+}
+
+// record starts a record with what all payloads share.
+func (r *reader) record(entity tiebackv1.Entity, o Object) *tiebackv1.Record {
+	return &tiebackv1.Record{
+		Entity: entity, ProcoreId: r.id(o, "id"), OriginId: o.Text("origin_id"), OriginData: o.Text("origin_data"),
+		Code: o.Text("origin_code"), Description: o.Text("description"), Status: o.Text("status"), CustomFields: customFields(o),
+	}
+}
+
+// customFields keeps custom fields as Procore sent them, and what more an entity asks to keep.
+func customFields(o Object, more ...string) []byte {
+	keep := map[string]any{}
+	for _, name := range append([]string{"custom_fields", "erp_custom_fields"}, more...) {
+		if m, ok := o[name].(map[string]any); o[name] != nil && (!ok || len(m) > 0) {
+			keep[name] = o[name]
+		}
+	}
+	if len(keep) == 0 {
+		return nil
+	}
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(keep) // it came out of JSON
+	return bytes.TrimSpace(b.Bytes())
+}
+
+// item reads a line of a contract or change order.
+func (r *reader) item(o Object, position int) *tiebackv1.Line {
+	l := &tiebackv1.Line{
+		ProcoreId: r.id(o, "id"), OriginId: o.Text("origin_id"), Position: int32(position),
+		Description: o.Text("description"), Unit: unit(o),
+		Amount: r.decimal(o, "amount"), Quantity: r.decimal(o, "quantity"), UnitCost: r.decimal(o, "unit_cost"), TaxAmount: r.decimal(o, "tax_amount"),
+		JobOriginId:      o.Object("project").Text("origin_id"),
+		CostCodeOriginId: o.Object("cost_code").Text("origin_id"),
+		CategoryOriginId: o.Object("line_item_type").Text("origin_id"),
+	}
+	if code := o.Object("cost_code"); code.Text("biller_type") == "SubJob" {
+		l.SubJobOriginId = code.Text("biller_origin_id")
+	}
+	return l
+}
+
+// sum adds up what the lines book, so that a record's total is never a cent off its lines.
+// Without lines it is the amount that the payload gives.
+func sum(lines []*tiebackv1.Line, otherwise string) string {
+	if len(lines) == 0 {
+		return otherwise
+	}
+	total := decimal.Zero
+	for _, l := range lines {
+		total = total.Add(value(l.Amount))
+	}
+	return total.String()
+}

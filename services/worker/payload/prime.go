@@ -1,0 +1,122 @@
+package payload
+
+import (
+	"cmp"
+	"strconv"
+
+	"github.com/shopspring/decimal"
+
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+// PrimeContractChangeOrder reads create_prime_contract_change_order: items, and each item's
+// markups as lines of their own right after it.
+func PrimeContractChangeOrder(q Request) ([]Document, error) {
+	r := &reader{what: "prime contract change order"}
+	o := r.object(q.Data, "prime_contract_change_order")
+	contract := r.object(q.Data, "prime_contract")
+	rec := r.contract(tiebackv1.Entity_ENTITY_PRIME_CONTRACT_CHANGE_ORDER, o)
+	rec.JobOriginId = q.Data.Object("project").Text("origin_id")
+	rec.ContractOriginId = contract.Text("origin_id")
+	rec.Date = cmp.Or(r.date(o.Object("erp_custom_fields"), "transaction_date"), r.date(o, "approved_on", "reviewed_at"))
+	d := Document{Record: rec, ItemType: "change_order", LineType: "line_item"}
+	d.refer(&rec.ContractOriginId, cmp.Or(contract.ID("id"), o.ID("contract_id")),
+		"The prime contract of this change order is not in your ERP system. Import it from there first, then export the change order again.", "prime_contract")
+	for _, item := range r.list(q.Data, "prime_contract_change_order_items") {
+		r.primeItem(&d, item)
+	}
+	rec.Amount = sum(rec.Lines, r.decimal(o, "grand_total"))
+	return []Document{d}, r.err
+}
+
+// primeItem books an item and its markups. The item's amount includes the markups (343.85 is
+// 299.00 and 44.85 of markup), so they are taken out of it, unless it is plain from the
+// extended amount that they are not in it.
+func (r *reader) primeItem(d *Document, o Object) {
+	l := r.item(o, len(d.Record.Lines)+1)
+	l.ContractLineOriginId = o.Text("prime_line_item_origin_id")
+	d.refer(&l.ContractLineOriginId, o.ID("prime_line_item_id"), "", "line_item")
+	d.Record.Lines = append(d.Record.Lines, l)
+	markups := decimal.Zero
+	for _, m := range r.list(o, "markup_line_items") {
+		line := r.markup(d, m, l)
+		markups = markups.Add(value(line.Amount))
+		d.Record.Lines = append(d.Record.Lines, line)
+	}
+	extended := r.decimal(o, "extended_amount")
+	included := extended == "" || !value(extended).Equal(value(l.Amount))
+	if included && !markups.IsZero() {
+		l.Amount = value(l.Amount).Sub(markups).String()
+	}
+}
+
+// markup goes to the cost code and cost type it names, otherwise to its item's.
+func (r *reader) markup(d *Document, o Object, item *tiebackv1.Line) *tiebackv1.Line {
+	m := o.Object("markup")
+	l := &tiebackv1.Line{
+		ProcoreId: r.id(o, "id"), OriginId: o.Text("origin_id"), Kind: "markup", Position: int32(len(d.Record.Lines) + 1),
+		Description: m.Text("name"), Amount: r.decimal(o, "amount"), JobOriginId: item.JobOriginId,
+		SubJobOriginId:       cmp.Or(m.Object("destination_sub_job").Text("origin_id"), item.SubJobOriginId),
+		CostCodeOriginId:     cmp.Or(m.Object("destination_cost_code").Text("origin_id"), item.CostCodeOriginId),
+		CategoryOriginId:     cmp.Or(m.Object("destination_line_item_type").Text("origin_id"), item.CategoryOriginId),
+		ContractLineOriginId: m.Object("prime_line_item").Text("origin_id"),
+	}
+	d.refer(&l.ContractLineOriginId, m.Object("prime_line_item").ID("id"), "", "line_item")
+	return l
+}
+
+// PaymentApplication reads create_payment_application, our invoice to the owner. The payload
+// names its prime contract by Procore's id only.
+func PaymentApplication(q Request) ([]Document, error) {
+	r := &reader{what: "payment application"}
+	o := r.object(q.Data, "payment_application")
+	rec := r.record(tiebackv1.Entity_ENTITY_PAYMENT_APPLICATION, o)
+	rec.Number = o.Text("invoice_number")
+	rec.Code = cmp.Or(rec.Code, rec.Number)
+	rec.Description = o.Text("contract_name")
+	rec.Date = r.date(o, "billing_date")
+	rec.StartsOn, rec.EndsOn = r.date(o, "period_start"), r.date(o, "period_end")
+	d := Document{Record: rec, ItemType: "payment_application", LineType: "payment_application_line_item"}
+	for i, item := range r.list(o, "items") {
+		if item.Text("holder_type") == "PrimeContract" && len(d.Refs) == 0 {
+			d.refer(&rec.ContractOriginId, item.ID("holder_id"), "", "prime_contract")
+		}
+		rec.Lines = append(rec.Lines, r.applicationItem(item, i+1))
+	}
+	for i, item := range r.list(o, "items") {
+		r.billedLine(&d, rec.Lines[i], item)
+	}
+	rec.Amount = sum(rec.Lines, r.decimal(o.Object("summary"), "current_payment_due"))
+	return []Document{d}, r.err
+}
+
+// applicationItem bills what this period added: work completed in it, and the change of what
+// is stored. Retainage is what this period holds back less what it releases.
+func (r *reader) applicationItem(o Object, position int) *tiebackv1.Line {
+	billed := r.amount(o, "work_completed_this_period").
+		Add(r.amount(o, "materials_presently_stored")).
+		Sub(r.amount(o, "materials_presently_stored_from_previous_application"))
+	retained := r.amount(o, "work_completed_retainage_retained_this_period").
+		Sub(r.amount(o, "work_completed_retainage_released_this_period")).
+		Add(r.amount(o, "materials_stored_retainage_retained_this_period")).
+		Sub(r.amount(o, "materials_stored_retainage_released_this_period"))
+	return &tiebackv1.Line{
+		ProcoreId: r.id(o, "id"), Kind: "payment_application_line_item", Position: int32(position),
+		Description: cmp.Or(o.Text("description_override"), o.Text("description_of_work")),
+		Amount:      billed.String(), Retainage: retained.String(),
+	}
+}
+
+// billedLine says which line of the contract an item bills. Its origin_id with origin_type
+// LineItem is Procore's own pair of words for that line: a number is Procore's id of it.
+func (r *reader) billedLine(d *Document, l *tiebackv1.Line, o Object) {
+	origin := o.Text("origin_id")
+	if o.Text("origin_type") != "LineItem" || origin == "" {
+		return
+	}
+	if id, err := strconv.ParseInt(origin, 10, 64); err == nil {
+		d.refer(&l.ContractLineOriginId, id, "", "line_item")
+		return
+	}
+	l.ContractLineOriginId = origin
+}

@@ -1,0 +1,127 @@
+package payload
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/shopspring/decimal"
+
+	"github.com/tieback/tieback/pkg/fault"
+)
+
+// reader decodes one payload. The first thing that makes no sense is kept as err; what is
+// read after it is of no use, and nobody uses it.
+type reader struct {
+	what string // what is read, in an accountant's words: "commitment"
+	err  error
+}
+
+// bad keeps a permanent error: the detail is for the accountant and for the operator.
+func (r *reader) bad(format string, args ...any) {
+	if r.err != nil {
+		return
+	}
+	detail := fmt.Sprintf(format, args...)
+	r.err = &fault.Error{
+		Class: fault.Permanent, Err: fmt.Errorf("payload of a %s makes no sense: %s", r.what, detail),
+		Sentence: fmt.Sprintf("Tieback cannot read the %s that Procore sent: %s. Nothing was done. Correct it in Procore and try again, or tell whoever runs your ERP integration.", r.what, detail),
+	}
+}
+
+// object reads an object that must be there.
+func (r *reader) object(o Object, name string) Object {
+	child := o.Object(name)
+	if len(child) == 0 {
+		r.bad("it has no %s", words(name))
+	}
+	return child
+}
+
+// id reads an id that must be there.
+func (r *reader) id(o Object, name string) int64 {
+	id := o.ID(name)
+	if id <= 0 {
+		r.bad("a %s is missing or no number", words(name))
+	}
+	return id
+}
+
+// list reads an array of objects; absent or null is empty, anything else is bad.
+func (r *reader) list(o Object, name string) []Object {
+	raw, isList := o[name].([]any)
+	out := o.Objects(name)
+	if (o[name] != nil && !isList) || len(out) != len(raw) {
+		r.bad("its %s are not a list of objects", words(name))
+	}
+	return out
+}
+
+// plain is a decimal that goes through exactly as written.
+var plain = regexp.MustCompile(`^-?\d{1,40}(\.\d{1,40})?$`)
+
+// scientific is what JSON allows beside it, within reason: 4.445e1, +1, .5
+var scientific = regexp.MustCompile(`^[+-]?\d{0,40}\.?\d{0,40}([eE][+-]?\d{1,2})?$`)
+
+// decimal reads an amount exactly; "" where there is none.
+func (r *reader) decimal(o Object, name string) string {
+	s := o.Decimal(name)
+	_, isBool := o[name].(bool)
+	switch {
+	case o[name] == nil || s == "" && !isBool && isScalar(o[name]):
+		return ""
+	case plain.MatchString(s):
+		return s
+	case scientific.MatchString(s):
+		if d, err := decimal.NewFromString(s); err == nil {
+			return d.String()
+		}
+	}
+	r.bad("the %s %.60q is not a decimal number", words(name), s)
+	return ""
+}
+
+func isScalar(v any) bool {
+	switch v.(type) {
+	case map[string]any, []any:
+		return false
+	}
+	return true
+}
+
+// value is an amount that decimal has read; none is zero.
+func value(s string) decimal.Decimal {
+	d, _ := decimal.NewFromString(s) // "" is zero
+	return d
+}
+
+// amount reads an amount to reckon with; none is zero.
+func (r *reader) amount(o Object, name string) decimal.Decimal { return value(r.decimal(o, name)) }
+
+// date reads the first of the names that has a date, as YYYY-MM-DD in the zone it was written in.
+func (r *reader) date(o Object, names ...string) string {
+	for _, name := range names {
+		s := o.Text(name)
+		if s == "" {
+			continue
+		}
+		day := s[:min(len(s), len(time.DateOnly))]
+		if _, err := time.Parse(time.DateOnly, day); err != nil {
+			r.bad("the %s %.60q is not a date", words(name), s)
+			return ""
+		}
+		return day
+	}
+	return ""
+}
+
+// unit reads a unit of measure, a string or an object with a name.
+func unit(o Object) string {
+	if m := o.Object("uom"); m != nil {
+		return m.Text("name")
+	}
+	return o.Text("uom")
+}
+
+func words(name string) string { return strings.ReplaceAll(name, "_", " ") }

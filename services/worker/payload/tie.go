@@ -1,0 +1,147 @@
+package payload
+
+import (
+	"cmp"
+
+	"github.com/tieback/tieback/pkg/connector"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+// Tie is what holds a record of Procore and one of the ERP together, and what an unlink or
+// reset is to cut. Its record has ids and a name, nothing to book.
+type Tie struct {
+	Record    *tiebackv1.Record
+	ItemTypes []string // external data's; several where the payload does not say which
+	Detail    int64    // request detail of this record alone; 0: it has none
+	JobCost   int64    // of a cost type assignment: Procore's job cost; 0: none
+	Override  bool     // reset Procore's side even if the ERP keeps the record
+	Lines     []Item   // of a reset document, where the payload lists them
+}
+
+// Item is a record of external data.
+type Item struct {
+	Type string
+	ID   int64
+}
+
+// tied says where a payload has a tie's facts.
+type tied struct {
+	what     string
+	entity   tiebackv1.Entity
+	itemType string
+	object   string // "": the data itself
+	list     string // instead of object: an array of them
+	id       string // "": id
+	origin   string // "": origin_id, of the object or else of the data
+}
+
+var unlinked = map[string]tied{
+	"unlink_standard_cost_codes":         {what: "standard cost code", entity: tiebackv1.Entity_ENTITY_STANDARD_COST_CODE, itemType: "standard_cost_code", list: "standard_cost_codes"},
+	"unlink_vendor":                      {what: "vendor", entity: tiebackv1.Entity_ENTITY_VENDOR, itemType: "vendor", object: "vendor"},
+	"delete_cost_codes":                  {what: "cost code", entity: tiebackv1.Entity_ENTITY_COST_CODE, itemType: "cost_code", list: "cost_codes"},
+	"unlink_commitment":                  {what: "commitment", entity: tiebackv1.Entity_ENTITY_COMMITMENT, id: "procore_commitment_id", origin: "commitment_origin_id"},
+	"unlink_commitment_change_order":     {what: "commitment change order", entity: tiebackv1.Entity_ENTITY_COMMITMENT_CHANGE_ORDER, itemType: "change_order", id: "procore_commitment_change_order_id", origin: "commitment_change_order_origin_id"},
+	"unlink_payment_application":         {what: "payment application", entity: tiebackv1.Entity_ENTITY_PAYMENT_APPLICATION, itemType: "payment_application", object: "payment_application"},
+	"unlink_prime_contract_change_order": {what: "prime contract change order", entity: tiebackv1.Entity_ENTITY_PRIME_CONTRACT_CHANGE_ORDER, itemType: "change_order", object: "prime_contract_change_order"},
+	"unlink_company_level_direct_cost":   {what: "direct cost", entity: tiebackv1.Entity_ENTITY_DIRECT_COST, itemType: "company_level_direct_cost", object: "direct_cost"},
+}
+
+var reset = map[string]tied{
+	"delete_standard_cost_codes":        {what: "standard cost code", entity: tiebackv1.Entity_ENTITY_STANDARD_COST_CODE, itemType: "standard_cost_code", list: "standard_cost_code_data_array"},
+	"delete_standard_categories":        {what: "cost type", entity: tiebackv1.Entity_ENTITY_STANDARD_CATEGORY, itemType: "line_item_type", list: "standard_category_data_array", id: "procore_id"},
+	"delete_cost_code":                  {what: "cost code", entity: tiebackv1.Entity_ENTITY_COST_CODE, itemType: "cost_code", list: "project_cost_code_data_array"},
+	"reset_job":                         {what: "job", entity: tiebackv1.Entity_ENTITY_JOB, itemType: "project", object: "project"},
+	"reset_sub_job":                     {what: "sub job", entity: tiebackv1.Entity_ENTITY_SUB_JOB, itemType: "sub_job", object: "sub_job"},
+	"reset_requisition":                 {what: "subcontractor invoice", entity: tiebackv1.Entity_ENTITY_REQUISITION, itemType: "requisition", id: "requisition_id", origin: "requisition_origin_id"},
+	"reset_payment":                     {what: "payment", entity: tiebackv1.Entity_ENTITY_PAYMENT, itemType: "invoice_payment", id: "payment_id"},
+	"reset_prime_contract_change_order": {what: "prime contract change order", entity: tiebackv1.Entity_ENTITY_PRIME_CONTRACT_CHANGE_ORDER, itemType: "change_order", id: "prime_contract_change_order_id", origin: "prime_contract_change_order_origin_id"},
+	"reset_company_level_direct_cost":   {what: "direct cost", entity: tiebackv1.Entity_ENTITY_DIRECT_COST, itemType: "company_level_direct_cost", object: "direct_cost"},
+}
+
+// Unlinked reads what an event of the unlink category is about.
+func Unlinked(eventType string, q Request) ([]Tie, error) {
+	if eventType == "delete_cost_type_assignments" {
+		return assignments(q)
+	}
+	ties, err := read(unlinked[eventType], q)
+	for i := range ties {
+		if ties[i].Record.Entity == tiebackv1.Entity_ENTITY_COMMITMENT {
+			ties[i].ItemTypes = either(q.Data.Text("commitment_type"))
+		}
+	}
+	return ties, err
+}
+
+// Reset reads what an event of the reset category is about.
+func Reset(eventType string, q Request) ([]Tie, error) {
+	ties, err := read(reset[eventType], q)
+	if err != nil || eventType != "reset_prime_contract_change_order" {
+		return ties, err
+	}
+	r := &reader{what: "prime contract change order"}
+	for _, l := range r.list(q.Data, "prime_contract_change_order_line_items") {
+		ties[0].Lines = append(ties[0].Lines, Item{"line_item", r.id(l, "id")})
+		for _, m := range r.list(l, "markup_line_items") {
+			ties[0].Lines = append(ties[0].Lines, Item{"markup", r.id(m, "id")})
+		}
+	}
+	return ties, r.err
+}
+
+func read(t tied, q Request) ([]Tie, error) {
+	r := &reader{what: t.what}
+	objects := []Object{q.Data}
+	switch {
+	case t.list != "":
+		objects = r.list(q.Data, t.list)
+		if len(objects) == 0 {
+			r.bad("there is none in the list")
+		}
+	case t.object != "":
+		objects[0] = r.object(q.Data, t.object)
+	}
+	var out []Tie
+	for _, o := range objects {
+		out = append(out, r.tie(t, o, q.Data))
+	}
+	return out, r.err
+}
+
+func (r *reader) tie(t tied, o, data Object) Tie {
+	origin := cmp.Or(t.origin, "origin_id")
+	tie := Tie{
+		Record: &tiebackv1.Record{
+			Entity: t.entity, ProcoreId: r.id(o, cmp.Or(t.id, "id")), OriginId: cmp.Or(o.Text(origin), data.Text(origin)),
+			Name: nameOf(o), JobOriginId: data.Text("project_origin_id"),
+		},
+		ItemTypes: []string{t.itemType}, Override: data.Bool("reset_override"),
+	}
+	if t.list != "" {
+		tie.Detail = o.ID("request_detail_id")
+	}
+	return tie
+}
+
+// nameOf is what an accountant calls a record: its code or number, otherwise its name.
+func nameOf(o Object) string {
+	return cmp.Or(o.Text("sortable_code"), o.Text("code"), o.Text("prime_contract_change_order_number"), o.Text("number"), o.Text("invoice_number"), o.Text("origin_code"), o.Text("title"), o.Text("name"))
+}
+
+// assignments reads delete_cost_type_assignments, which names the ERP's side by its parts.
+func assignments(q Request) ([]Tie, error) {
+	r := &reader{what: "cost type assignment"}
+	list := r.list(q.Data, "cost_type_assignments")
+	if len(list) == 0 {
+		r.bad("there is none in the list")
+	}
+	var out []Tie
+	for _, o := range list {
+		code, category := o.Text("cost_code_origin_id"), o.Text("line_item_type_origin_id")
+		rec := &tiebackv1.Record{Entity: tiebackv1.Entity_ENTITY_COST_TYPE_ASSIGNMENT, ProcoreId: r.id(o, "id"), CostCodeOriginId: code, CategoryOriginId: category}
+		if code != "" && category != "" {
+			rec.OriginId = connector.AssignmentID(code, category)
+		}
+		out = append(out, Tie{Record: rec, Detail: o.ID("request_detail_id"), JobCost: o.ID("job_cost_id")})
+	}
+	return out, r.err
+}

@@ -1,0 +1,144 @@
+// Package resets undoes a synced record for a super user: out of the ERP's books, then
+// unsynced, unlinked or deleted in Procore.
+//
+//	the ERP                      reset_override    what happens
+//	removed it, or had it not    any               Procore's side is reset
+//	keeps it                     no                refused; nothing changes in Procore
+//	keeps it                     yes               Procore's side is reset all the same
+//
+// Resets carry no request detail: a refusal becomes a dead letter, where an operator sees it.
+package resets
+
+import (
+	"context"
+
+	"github.com/tieback/tieback/pkg/connector"
+	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/procore"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/worker"
+	"github.com/tieback/tieback/services/worker/payload"
+	"github.com/tieback/tieback/services/worker/removal"
+)
+
+// Handlers are the reset category's.
+var Handlers = worker.Handlers{
+	"delete_standard_cost_codes":        remove(procore.DeleteStandardCostCode),
+	"delete_standard_categories":        remove(procore.DeleteLineItemType),
+	"delete_cost_code":                  remove(procore.DeleteCostCode),
+	"reset_job":                         job,
+	"reset_sub_job":                     job,
+	"reset_requisition":                 document(unsync),
+	"reset_payment":                     document(unlink),
+	"reset_prime_contract_change_order": document(unsync),
+	"reset_company_level_direct_cost":   document(unsync),
+}
+
+// document resets a document; tell says how Procore hears of it.
+func document(tell func(payload.Tie, *tiebackv1.CloseOut)) worker.Handler {
+	return func(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
+		return each(t, func(tie payload.Tie) (*tiebackv1.CloseOut, error) {
+			if err := undo(ctx, t, tie); err != nil {
+				return nil, err
+			}
+			c := done(tie)
+			tell(tie, c)
+			return c, nil
+		})
+	}
+}
+
+// each works the ties of a payload; a refusal is that record's alone.
+func each(t *worker.Task, work func(payload.Tie) (*tiebackv1.CloseOut, error)) ([]*tiebackv1.CloseOut, error) {
+	ties, err := payload.Reset(t.Row.Name, t.Payload)
+	if err != nil {
+		return nil, err
+	}
+	var records []*tiebackv1.CloseOut
+	for _, tie := range ties {
+		c, err := work(tie)
+		if err != nil {
+			if c, err = payload.Refused(tie.Record, tie.Detail, err); err != nil {
+				return nil, err
+			}
+		}
+		records = append(records, c)
+	}
+	return payload.Settle(t.Payload, records), nil
+}
+
+// undo takes the record out of the ERP and ends its life there, before Procore is told.
+func undo(ctx context.Context, t *worker.Task, tie payload.Tie) error {
+	if err := takeOut(ctx, t, tie); err != nil {
+		return err
+	}
+	return t.ERP.EndLife(ctx, t.Event.ErpRequestId, tie.Record.Entity, tie.Record.ProcoreId)
+}
+
+// takeOut removes the record, then looks whether it is gone: an ERP that refuses to remove
+// may have lost it already, and one that agrees may keep it.
+func takeOut(ctx context.Context, t *worker.Task, tie payload.Tie) error {
+	rec := tie.Record
+	if rec.OriginId == "" {
+		return nil
+	}
+	refusal := t.ERP.Remove(ctx, t.Event.ErpRequestId, rec.Entity, rec.OriginId)
+	if refusal != nil && fault.ClassOf(refusal) != fault.Permanent {
+		return refusal
+	}
+	state, err := t.ERP.State(ctx, rec.Entity, rec.OriginId)
+	switch {
+	case err != nil && fault.ClassOf(err) != fault.Permanent:
+		return err
+	case tie.Override, err == nil && gone(state):
+		return nil
+	case refusal != nil:
+		return refusal
+	case err != nil:
+		return nil // the ERP removed it and does not tell states
+	}
+	return fault.Permanentf("The %s is still in your ERP system. Please delete it there, then reset it again.", connector.Describe(rec))
+}
+
+func gone(s tiebackv1.RecordState) bool {
+	return s == tiebackv1.RecordState_RECORD_STATE_DELETED || s == tiebackv1.RecordState_RECORD_STATE_UNKNOWN
+}
+
+func done(tie payload.Tie) *tiebackv1.CloseOut {
+	return &tiebackv1.CloseOut{RequestDetailId: tie.Detail, Status: tiebackv1.Status_STATUS_SUCCESS, Record: connector.Describe(tie.Record)}
+}
+
+// unsync marks the record and its lines as not synced.
+func unsync(tie payload.Tie, c *tiebackv1.CloseOut) {
+	c.Marks = append(c.Marks, &tiebackv1.Mark{ItemType: tie.ItemTypes[0], ItemId: tie.Record.ProcoreId})
+	for _, l := range tie.Lines {
+		c.Marks = append(c.Marks, &tiebackv1.Mark{ItemType: l.Type, ItemId: l.ID})
+	}
+}
+
+// unlink unlinks an invoice payment.
+func unlink(tie payload.Tie, c *tiebackv1.CloseOut) {
+	c.Unlinks = []*tiebackv1.Unlink{{ItemType: tie.ItemTypes[0], ItemId: tie.Record.ProcoreId}}
+}
+
+// remove takes records out of the ERP, then deletes them in Procore.
+func remove(route procore.Route) worker.Handler {
+	return func(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
+		run, err := removal.Begin(ctx, t)
+		if err != nil {
+			return nil, err
+		}
+		closeOuts, err := each(t, func(tie payload.Tie) (*tiebackv1.CloseOut, error) {
+			if err := undo(ctx, t, tie); err != nil {
+				return nil, err
+			}
+			c := done(tie)
+			c.Links = []*tiebackv1.Link{{ItemType: tie.ItemTypes[0], ItemId: tie.Record.ProcoreId}}
+			return c, run.Delete(ctx, route, tie.Record.ProcoreId)
+		})
+		if err != nil {
+			return nil, err
+		}
+		return closeOuts, run.End(ctx)
+	}
+}

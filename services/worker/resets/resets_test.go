@@ -1,0 +1,134 @@
+package resets_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/tieback/tieback/pkg/catalogue"
+	"github.com/tieback/tieback/pkg/fault"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/worker"
+	"github.com/tieback/tieback/services/worker/resets"
+	"github.com/tieback/tieback/services/worker/workertest"
+)
+
+func TestEachTypeHasAHandler(t *testing.T) {
+	if _, err := worker.New(context.Background(), catalogue.Reset, resets.Handlers, worker.Deps{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func run(t *testing.T, eventType string, raw []byte, e *workertest.ERP, p *workertest.Procore) ([]*tiebackv1.CloseOut, error) {
+	t.Helper()
+	return resets.Handlers[eventType](context.Background(), workertest.Task(t, eventType, raw, e, p))
+}
+
+// world is what the samples' jobs hold.
+func world() *workertest.ERP {
+	return &workertest.ERP{
+		Records: []*tiebackv1.Record{
+			{Entity: tiebackv1.Entity_ENTITY_SUB_JOB, OriginId: "SUB-1", JobOriginId: "project_origin_id"},
+			{Entity: tiebackv1.Entity_ENTITY_COST_CODE, OriginId: "CC-1", JobOriginId: "project_origin_id"},
+			{Entity: tiebackv1.Entity_ENTITY_COST_CODE, OriginId: "CC-2", JobOriginId: "project_origin_id", SubJobOriginId: "sub_job_origin_id"},
+			{Entity: tiebackv1.Entity_ENTITY_COST_CODE, OriginId: "CC-9", JobOriginId: "another"},
+			{Entity: tiebackv1.Entity_ENTITY_BUDGET, OriginId: "BUD-1", JobOriginId: "project_origin_id"},
+		},
+		Linked: map[string]string{"sub_job/5": "SUB-1", "cost_code/11": "CC-1", "cost_code/12": "CC-2", "cost_code/19": "CC-9", "budget/21": "BUD-1"},
+	}
+}
+
+func TestSamples(t *testing.T) {
+	samples := workertest.Samples(t)
+	for _, row := range catalogue.Of(catalogue.Reset) {
+		t.Run(row.Name, func(t *testing.T) {
+			e, p := world(), &workertest.Procore{}
+			if _, err := run(t, row.Name, samples[row.Name], e, p); err != nil {
+				t.Fatal(err)
+			}
+			p.Calls = nil
+			out, err := run(t, row.Name, samples[row.Name], e, p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			workertest.Golden(t, row.Name, e, p, out)
+		})
+	}
+}
+
+// What the ERP's books depend on stays, on both sides, and no life ends.
+func TestTheERPKeepsTheRecord(t *testing.T) {
+	samples := workertest.Samples(t)
+	for _, row := range catalogue.Of(catalogue.Reset) {
+		t.Run(row.Name, func(t *testing.T) {
+			e, p := kept(), &workertest.Procore{}
+			out, err := run(t, row.Name, samples[row.Name], e, p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range out {
+				if c.Status != tiebackv1.Status_STATUS_FAILED || len(c.Messages) == 0 || len(c.Marks)+len(c.Unlinks) > 0 {
+					t.Errorf("close-out %v", c)
+				}
+			}
+			if len(p.Calls)+len(e.Ended) > 0 {
+				t.Errorf("calls %v, lives ended %v", p.Calls, e.Ended)
+			}
+		})
+	}
+}
+
+func kept() *workertest.ERP {
+	e := world()
+	e.Keep = fault.Permanentf("An invoice depends on it.")
+	e.States = map[string]tiebackv1.RecordState{}
+	for _, origin := range []string{
+		"scc_origin_id", "standard_category_origin_id", "project_origin_id", "sub_job_origin_id", "cost_code_origin_id",
+		"requisition_origin_id", "payment_origin_id", "123f4e60-3417-4a2e-99ae-ad0c0096513a", "direct_cost_origin_id",
+	} {
+		e.States[origin] = tiebackv1.RecordState_RECORD_STATE_PRESENT
+	}
+	return e
+}
+
+func TestOverride(t *testing.T) {
+	for _, name := range []string{"reset_requisition", "reset_payment", "reset_company_level_direct_cost"} {
+		raw := workertest.Edit(t, workertest.Samples(t)[name], `"reset_override":false`, `"reset_override":true`)
+		e := kept()
+		out, err := run(t, name, raw, e, &workertest.Procore{})
+		if err != nil || out[0].Status != tiebackv1.Status_STATUS_SUCCESS || len(out[0].Marks)+len(out[0].Unlinks) == 0 || len(e.Ended) != 1 {
+			t.Errorf("%s: %v, error %v, lives ended %v", name, out, err, e.Ended)
+		}
+	}
+}
+
+// An ERP that cannot remove, but whose user did.
+func TestRefusedButGone(t *testing.T) {
+	e := world()
+	e.Keep = fault.Permanentf("This ERP does not let us remove anything.")
+	out, err := run(t, "reset_payment", workertest.Samples(t)["reset_payment"], e, &workertest.Procore{})
+	if err != nil || out[0].Status != tiebackv1.Status_STATUS_SUCCESS {
+		t.Errorf("%v, error %v", out, err)
+	}
+}
+
+func TestTransientErrorsComeAgain(t *testing.T) {
+	e := world()
+	e.Keep = fault.New(fault.Ambiguous, errors.New("cut off"))
+	if _, err := run(t, "reset_job", workertest.Samples(t)["reset_job"], e, &workertest.Procore{}); fault.ClassOf(err) != fault.Ambiguous || err == nil {
+		t.Errorf("error %v", err)
+	}
+	if len(e.Ended) > 0 {
+		t.Errorf("lives ended %v", e.Ended)
+	}
+}
+
+// Each item ends by itself: what Procore refuses to delete does not keep the next one back.
+func TestPartialDeletes(t *testing.T) {
+	raw := []byte(`{"request_data":{"project_cost_code_data_array":[{"id":1,"origin_id":"a","sortable_code":"1"},{"id":2,"origin_id":"b","sortable_code":"2"}]}}`)
+	p := &workertest.Procore{Status: map[string]int{"DELETE /rest/v1.0/cost_codes/1": 422, "DELETE /rest/v1.0/cost_codes/2": 404}}
+	out, err := run(t, "delete_cost_code", raw, world(), p)
+	if err != nil || len(out) != 2 || out[0].Status != tiebackv1.Status_STATUS_FAILED || out[1].Status != tiebackv1.Status_STATUS_SUCCESS {
+		t.Errorf("%v, error %v", out, err)
+	}
+}

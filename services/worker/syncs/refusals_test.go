@@ -1,0 +1,186 @@
+package syncs_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/tieback/tieback/pkg/fault"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/worker/internal/fakes"
+	"github.com/tieback/tieback/services/worker/syncs"
+)
+
+func TestRefusals(t *testing.T) {
+	b := fakes.NewBench(t)
+	many(b, 120)
+	b.Procore.Refuse = map[string]string{"V-3": "is too long", "V-77": "is taken"}
+	out := run(t, b, "sync_vendors")
+	want := `Procore refused 2 of 120 vendors: vendor "Vendor 3": name: is too long; vendor "Vendor 77": name: is taken. The others were synced. Correct what is named here and sync again.`
+	if len(out) != 1 || out[0].RequestDetailId != 100 || out[0].Status != tiebackv1.Status_STATUS_FAILED || strings.Join(out[0].Messages, "|") != want {
+		t.Error(out)
+	}
+	b.Procore.Requests()
+
+	delete(b.Procore.Refuse, "V-3")
+	if out = run(t, b, "sync_vendors"); out[0].Status != tiebackv1.Status_STATUS_FAILED || sizes(b) != "staged_records 2" {
+		t.Error("the second sync:", out)
+	}
+	b.Procore.Refuse = nil
+	if out = run(t, b, "sync_vendors"); out[0].Status != tiebackv1.Status_STATUS_SUCCESS || sizes(b) != "staged_records 1" {
+		t.Error("the third sync:", out)
+	}
+	if run(t, b, "sync_vendors"); sizes(b) != "" {
+		t.Error("the fourth sync wrote")
+	}
+}
+
+func TestManyRefusalsAreCounted(t *testing.T) {
+	b := fakes.NewBench(t)
+	many(b, 12)
+	b.Procore.Refuse = map[string]string{}
+	for i := range 12 {
+		b.Procore.Refuse[fmt.Sprint("V-", i)] = "is odd"
+	}
+	got := run(t, b, "sync_vendors")[0].Messages[0]
+	if strings.Count(got, "is odd") != 10 || !strings.Contains(got, "; and 2 more. Correct") {
+		t.Error(got)
+	}
+}
+
+func TestNamelessRefusal(t *testing.T) {
+	b := fakes.NewBench(t)
+	many(b, 5)
+	b.Procore.Refuse, b.Procore.Mute = map[string]string{"V-3": "is odd"}, true
+	run(t, b, "sync_vendors")
+	b.Procore.Requests()
+	b.Procore.Refuse = nil
+	if run(t, b, "sync_vendors"); sizes(b) != "staged_records 5" {
+		t.Error("not all were tried again")
+	}
+}
+
+func TestStopsAndGoesOn(t *testing.T) {
+	down := fault.New(fault.Transient, errors.New("down"))
+	for name, c := range map[string]struct {
+		fail, mend func(*fakes.Bench)
+		class      fault.Class
+		first      string
+	}{
+		"the ERP fails on its second page": {
+			func(b *fakes.Bench) { b.ERP.Fail, b.ERP.FailFrom = down, 2 },
+			func(b *fakes.Bench) { b.ERP.Fail = nil }, fault.Transient, "staged_records 1000",
+		},
+		"Procore fails on its second call": {
+			func(b *fakes.Bench) { b.Procore.Fail, b.Procore.FailFrom = 500, 2 },
+			func(b *fakes.Bench) { b.Procore.Fail = 0 }, fault.Transient, "staged_records 1000",
+		},
+		"Procore throttles at once": {
+			func(b *fakes.Bench) { b.Procore.Fail, b.Procore.FailFrom = 429, 1 },
+			func(b *fakes.Bench) { b.Procore.Fail = 0 }, fault.Throttled, "",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := fakes.NewBench(t)
+			many(b, 1500)
+			c.fail(b)
+			if out, err := b.Run(syncs.Handlers, "sync_vendors", ""); err == nil || fault.ClassOf(err) != c.class || out != nil {
+				t.Fatal(out, err)
+			}
+			if got := sizes(b); got != c.first {
+				t.Fatal(got)
+			}
+			if c.class == fault.Throttled {
+				return // the session waits for the limit's reset
+			}
+			c.mend(b)
+			if run(t, b, "sync_vendors"); sizes(b) != "staged_records 500" {
+				t.Error("it did not go on where it stopped")
+			}
+		})
+	}
+}
+
+func TestRefusedArchiving(t *testing.T) {
+	b := fakes.NewBench(t)
+	many(b, 2)
+	run(t, b, "sync_vendors")
+	b.ERP.Delete(&record{Entity: vendor, OriginId: "V-1"})
+	b.Procore.Refuse = map[string]string{"V-1": "is imported"}
+	if out := run(t, b, "sync_vendors"); out[0].Status != tiebackv1.Status_STATUS_SUCCESS {
+		t.Error(out)
+	}
+}
+
+func TestRefusedAtTheDoor(t *testing.T) {
+	for name, c := range map[string]struct {
+		event, raw string
+		spoil      func(*fakes.Bench)
+		want       string
+	}{
+		"no standard cost code list": {
+			"sync_standard_cost_codes", `{"request_data":{"request_detail_id":1}}`,
+			func(b *fakes.Bench) { b.Company.StandardCostCodeListID = 0 }, "standard_cost_code_list_id",
+		},
+		"the ERP lists no commitments": {
+			"sync_commitments", "", func(b *fakes.Bench) { b.ERP.Cannot(commitment) }, "cannot list commitments",
+		},
+		"no project": {"sync_single_job", `{"request_data":{"id":"J1"}}`, func(*fakes.Bench) {}, "does not say which job"},
+		"no sub job": {"sync_sub_job", `{"request_data":{"id":"J1"}}`, func(*fakes.Bench) {}, "does not say which job"},
+		"a job that the ERP deleted": {
+			"sync_single_job", "", func(b *fakes.Bench) { b.ERP.Delete(&record{Entity: job, OriginId: project}) }, "not in your ERP any more",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := world(t)
+			c.spoil(b)
+			_, err := b.Run(syncs.Handlers, c.event, c.raw)
+			if fault.ClassOf(err) != fault.Permanent || !strings.Contains(fault.Sentence(err, ""), c.want) {
+				t.Errorf("%v: %s", err, fault.Sentence(err, "no sentence"))
+			}
+			if n := len(b.Procore.Requests()); n != 0 {
+				t.Error(n, "writes")
+			}
+		})
+	}
+}
+
+func TestOptionalPart(t *testing.T) {
+	b := world(t)
+	b.Procore.Fail, b.Procore.FailFrom = 422, 3 // the job costs
+	out := run(t, b, "sync_single_job")
+	if len(out) != 2 || out[0].Status != tiebackv1.Status_STATUS_SUCCESS || len(out[0].Links) != 1 || len(out[0].Assignments) != 1 {
+		t.Error(out)
+	}
+	if last := out[len(out)-1]; last.Status != tiebackv1.Status_STATUS_FAILED || last.Messages[0] != "Procore refused: out of order" {
+		t.Error(last)
+	}
+}
+
+func TestRefusedCostCode(t *testing.T) {
+	b := world(t)
+	b.State.Link("cost_code", 61, "")
+	b.Procore.Refuse = map[string]string{"CC-1": "is taken"}
+	out := run(t, b, "sync_single_job")
+	last := out[len(out)-1]
+	if last.Status != tiebackv1.Status_STATUS_FAILED || !strings.Contains(last.Messages[0], `refused 1 of 4 records of this job: cost code "General"`) {
+		t.Error(out)
+	}
+	b.Procore.Requests()
+	b.Procore.Refuse = nil
+	out = run(t, b, "sync_single_job")
+	if got := sizes(b); got != "cost_codes 1, cost_codes 1" || len(out[0].Assignments) != 1 {
+		t.Error(got, out)
+	}
+}
+
+func TestCommitmentOfNoKind(t *testing.T) {
+	b := fakes.NewBench(t)
+	b.ERP.Put(&record{Entity: commitment, OriginId: "X-1", Name: "Odd", JobOriginId: project})
+	for range 2 {
+		if out := run(t, b, "sync_commitments"); out[0].Status != tiebackv1.Status_STATUS_FAILED || !strings.Contains(out[0].Messages[0], `commitment "Odd"`) {
+			t.Error(out)
+		}
+	}
+}

@@ -1,0 +1,107 @@
+package syncs
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/tieback/tieback/pkg/procore"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/worker/bulk"
+)
+
+// The six kinds that can be staged.
+var (
+	vendors = kind{
+		entity: vendor, itemTypes: []string{"vendor"}, linked: []string{"vendor"},
+		data: vendorFields, update: activity("is_active", update(vendorFields)), retire: map[string]any{"is_active": false},
+		write: ofCompany(procore.SyncVendors),
+	}
+	jobs = kind{
+		entity: job, itemTypes: []string{"project"}, linked: []string{"project"},
+		data: jobFields, update: activity("active", update(jobFields)), retire: map[string]any{"active": false},
+		write: ofCompany(procore.SyncProjects),
+	}
+	subJobs = kind{
+		entity: subJob, itemTypes: []string{"sub_job"}, linked: []string{"sub_job"}, needs: []string{"project"},
+		data: ofProject(subJobFields), update: update(subJobFields),
+		write: byProject, calls: projects, limit: maxCalls,
+	}
+	// Procore has no call that updates a commitment or its change orders.
+	commitments = kind{
+		entity: commitment, itemTypes: []string{"purchase_order_contract", "work_order_contract"},
+		linked: []string{"purchase_order_contract", "work_order_contract"},
+		data:   ofProject(documentFields), lines: contractLines,
+	}
+	changeOrders = kind{
+		entity: changeOrder, itemTypes: []string{"commitment_change_order"}, linked: []string{"change_order"},
+		data: ofProject(changeOrderFields), lines: changeLines,
+	}
+	// May be imported again, and only for what is synced.
+	primeContracts = kind{
+		entity: primeContract, itemTypes: []string{"prime_contract"}, linked: []string{"prime_contract"},
+		needs: []string{"project", "cost_code", "line_item_type"},
+		data:  ofProject(documentFields), lines: contractLines, restage: true, misses: unsynced,
+	}
+)
+
+// ofCompany writes updates with a sync action of the company's.
+func ofCompany(route procore.Route) func(context.Context, *staging, []bulk.Item) error {
+	return func(ctx context.Context, s *staging, items []bulk.Item) error {
+		return s.updated(ctx, procore.SyncCall{Route: route, Envelope: map[string]any{"company_id": s.task.Event.CompanyId}}, items)
+	}
+}
+
+// byProject writes sub jobs, a call for each project.
+func byProject(ctx context.Context, s *staging, items []bulk.Item) error {
+	var order []int64
+	of := map[int64][]bulk.Item{}
+	for _, i := range items {
+		id := s.links["project"][i.Record.JobOriginId]
+		if id == 0 {
+			s.leaveOut(i.Record, "its job is not synced")
+			continue
+		}
+		if of[id] == nil {
+			order = append(order, id)
+		}
+		of[id] = append(of[id], i)
+	}
+	for _, id := range order {
+		call := procore.SyncCall{Route: procore.SyncSubJobs, Envelope: map[string]any{"project_id": id}}
+		if err := s.updated(ctx, call, of[id]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// projects counts the projects whose synced sub jobs are among changes.
+func projects(s *staging) func([]*tiebackv1.Change) int {
+	return func(changes []*tiebackv1.Change) int {
+		of := map[string]bool{}
+		for _, c := range changes {
+			if s.id(c.Record) != 0 {
+				of[c.Record.JobOriginId] = true
+			}
+		}
+		return len(of)
+	}
+}
+
+// unsynced says what of a prime contract is not synced: its project, or a line's cost code
+// or cost type.
+func unsynced(s *staging, r *tiebackv1.Record) string {
+	if s.links["project"][r.JobOriginId] == 0 {
+		return "its job is not synced"
+	}
+	for i, l := range r.Lines {
+		for _, ref := range []struct{ itemType, what, origin string }{
+			{"cost_code", "cost code", l.CostCodeOriginId}, {"line_item_type", "cost type", l.CategoryOriginId},
+		} {
+			if ref.origin != "" && s.links[ref.itemType][ref.origin] == 0 {
+				return fmt.Sprintf("the %s %q of line %d is not synced", ref.what, ref.origin, i+1)
+			}
+		}
+	}
+	return ""
+}

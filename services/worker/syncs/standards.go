@@ -1,0 +1,134 @@
+package syncs
+
+import (
+	"cmp"
+	"context"
+	"maps"
+
+	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/procore"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/worker"
+	"github.com/tieback/tieback/services/worker/bulk"
+)
+
+// standard is an entity of a company that Procore takes directly, and whose ids we must
+// learn: exports and other syncs name them.
+type standard struct {
+	entity   tiebackv1.Entity
+	itemType string
+	call     procore.SyncCall
+	update   func(r *tiebackv1.Record, parent int64) map[string]any
+}
+
+func syncStandardCostCodes(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
+	list := cmp.Or(t.Payload.Data.ID("standard_cost_code_list_id"), t.Company.StandardCostCodeListID)
+	if list == 0 {
+		return nil, fault.Permanentf("Tieback does not know your company's ERP standard cost code list. Have standard_cost_code_list_id set in Tieback's companies file (Procore names it when the ERP connection is made), then sync again.")
+	}
+	return standard{
+		entity: standardCostCode, itemType: "standard_cost_code",
+		call: procore.SyncCall{
+			Route:    procore.SyncStandardCostCodes,
+			Envelope: map[string]any{"company_id": t.Event.CompanyId, "standard_cost_code_list_id": list},
+		},
+		update: func(r *tiebackv1.Record, parent int64) map[string]any {
+			return bulk.Fields("code", r.Code, "name", cmp.Or(r.Name, r.Description), "parent_id", parent)
+		},
+	}.handle(ctx, t)
+}
+
+func syncStandardCategories(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
+	return standard{
+		entity: standardCategory, itemType: "line_item_type",
+		call: procore.SyncCall{Route: procore.SyncLineItemTypes, Envelope: map[string]any{"company_id": t.Event.CompanyId}},
+		update: func(r *tiebackv1.Record, _ int64) map[string]any {
+			return bulk.Fields("code", r.Code, "name", cmp.Or(r.Name, r.Code), "base_type", r.Kind)
+		},
+	}.handle(ctx, t)
+}
+
+func (s standard) handle(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
+	if err := listed(ctx, t, s.entity); err != nil {
+		return nil, err
+	}
+	known, err := t.State.Links(ctx, t.Event.CompanyId, s.itemType)
+	if err != nil {
+		return nil, err
+	}
+	mark, err := openBookmark(ctx, t, s.entity)
+	if err != nil {
+		return nil, err
+	}
+	d, err := s.due(ctx, t, mark, known)
+	if err != nil {
+		return nil, err
+	}
+	ids := maps.Clone(known)
+	answer, err := bulk.WriteTree(ctx, t.Procore, s.call, d.records, ids, func(r *tiebackv1.Record) map[string]any {
+		m := s.update(r, ids[r.ParentOriginId])
+		maps.Copy(m, bulk.Fields("id", cmp.Or(known[r.OriginId], r.ProcoreId), "origin_id", r.OriginId, "origin_data", r.OriginData))
+		return m
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := mark.note(ctx, d.changes, d.again(answer, ids), d.cursor); err != nil {
+		return nil, err
+	}
+	report := &bulk.Report{
+		Noun: plural(s.entity), Updated: len(d.records) - len(answer.Refused), Refused: answer.Refused,
+		Links: answer.Links(s.itemType, known),
+	}
+	return report.CloseOuts(t), nil
+}
+
+// due is what of a standard entity has to go to Procore.
+type due struct {
+	changes []*tiebackv1.Change // since the bookmark, and whatever waited
+	cursor  string
+	records []*tiebackv1.Record // those to write
+	exists  map[string]bool     // all that the ERP has
+}
+
+// due reads what changed since the bookmark, what waits, and what Procore has no id of that
+// we know: an outcome may have been lost.
+func (s standard) due(ctx context.Context, t *worker.Task, mark *bookmark, known map[string]int64) (due, error) {
+	d := due{cursor: mark.saved.Cursor, exists: map[string]bool{}}
+	wanted := maps.Clone(mark.waiting)
+	req := &tiebackv1.ListRequest{Entity: s.entity, Cursor: mark.saved.Cursor, Limit: procore.MaxUpdates}
+	for page, err := range since(ctx, t, req) {
+		if err != nil {
+			return d, err
+		}
+		for _, c := range page.Changes {
+			wanted[c.Record.OriginId] = true
+		}
+		d.changes, d.cursor = append(d.changes, page.Changes...), page.Cursor
+	}
+	for origin := range mark.waiting { // tried now: waits no more unless it is refused again
+		d.changes = append(d.changes, &tiebackv1.Change{Record: &tiebackv1.Record{OriginId: origin}})
+	}
+	all, err := bulk.List(ctx, t, &tiebackv1.ListRequest{Entity: s.entity})
+	for _, r := range all {
+		d.exists[r.OriginId] = true
+		if wanted[r.OriginId] || known[r.OriginId] == 0 {
+			d.records = append(d.records, r)
+		}
+	}
+	return d, err
+}
+
+// again tells which records to write once more: the refused, and those whose parent was.
+func (d due) again(answer bulk.Answer, ids map[string]int64) map[string]bool {
+	again := map[string]bool{}
+	var items []bulk.Item
+	for _, r := range d.records {
+		items = append(items, bulk.Item{Record: r})
+		if r.ParentOriginId != "" && d.exists[r.ParentOriginId] && ids[r.ParentOriginId] == 0 {
+			again[r.OriginId] = true
+		}
+	}
+	tryAgain(again, answer.Refused, items)
+	return again
+}

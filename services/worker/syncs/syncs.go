@@ -1,0 +1,64 @@
+// Package syncs answers the sync events: it reads what changed in the ERP and writes it to
+// Procore in bulk.
+//
+//	staged.go     new records wait in "Ready to import", those that Procore has are updated
+//	standards.go  standard cost codes and categories, written directly
+//	payments.go   payments of synced invoices, written directly
+//	single.go     one job or sub job, as it was asked for; see package jobdata
+//	metadata.go   what the ERP can do, for Procore's ERP tool
+//
+// Up to where the ERP's changes are in Procore is kept as a place (place.go), moved only
+// after Procore has them. All handlers may run again after a crash at any point: sync
+// actions find records by origin id, and ids that an outcome took with it into the void are
+// asked for anew.
+package syncs
+
+import (
+	"context"
+
+	"github.com/tieback/tieback/pkg/connector"
+	"github.com/tieback/tieback/pkg/fault"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/worker"
+	"github.com/tieback/tieback/services/worker/bulk"
+)
+
+// Handlers are the sync category's, one for each row of the catalogue.
+var Handlers = worker.Handlers{
+	"sync_standard_cost_codes":      syncStandardCostCodes,
+	"sync_standard_categories":      syncStandardCategories,
+	"sync_vendors":                  vendors.handle,
+	"sync_jobs":                     jobs.handle,
+	"sync_single_job":               syncSingleJob,
+	"sync_sub_job":                  syncSubJob,
+	"sync_sub_jobs":                 subJobs.handle,
+	"sync_contract_payments":        syncContractPayments,
+	"sync_commitments":              commitments.handle,
+	"sync_commitment_change_orders": changeOrders.handle,
+	"sync_prime_contracts":          primeContracts.handle,
+	"sync_metadata":                 syncMetadata,
+}
+
+// Short names of the entities.
+const (
+	standardCostCode = tiebackv1.Entity_ENTITY_STANDARD_COST_CODE
+	standardCategory = tiebackv1.Entity_ENTITY_STANDARD_CATEGORY
+	vendor           = tiebackv1.Entity_ENTITY_VENDOR
+	job              = tiebackv1.Entity_ENTITY_JOB
+	subJob           = tiebackv1.Entity_ENTITY_SUB_JOB
+	payment          = tiebackv1.Entity_ENTITY_PAYMENT
+	commitment       = tiebackv1.Entity_ENTITY_COMMITMENT
+	changeOrder      = tiebackv1.Entity_ENTITY_COMMITMENT_CHANGE_ORDER
+	primeContract    = tiebackv1.Entity_ENTITY_PRIME_CONTRACT
+)
+
+func plural(e tiebackv1.Entity) string { return connector.Noun(e) + "s" }
+
+// listed refuses to sync what the ERP can't list.
+func listed(ctx context.Context, t *worker.Task, e tiebackv1.Entity) error {
+	can, err := bulk.Lists(ctx, t)
+	if err == nil && !can[e] {
+		err = fault.Permanentf("Your ERP's connector cannot list %s, so there is nothing to sync.", plural(e))
+	}
+	return err
+}

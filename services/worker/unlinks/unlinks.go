@@ -1,0 +1,149 @@
+// Package unlinks cuts the tie between a record of Procore and one of the ERP.
+//
+//	the ERP still has it     failed: delete it there before retrying
+//	deleted, or never there  its life ends, then Procore is told
+//
+// The life must end first, and durably: an export after the unlink books anew, and an older
+// one that is still on its way is refused.
+package unlinks
+
+import (
+	"context"
+
+	"github.com/tieback/tieback/pkg/connector"
+	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/procore"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/worker"
+	"github.com/tieback/tieback/services/worker/payload"
+	"github.com/tieback/tieback/services/worker/removal"
+)
+
+// Handlers are the unlink category's.
+var Handlers = worker.Handlers{
+	"unlink_standard_cost_codes":         cut,
+	"unlink_vendor":                      cut,
+	"delete_cost_codes":                  remove,
+	"delete_cost_type_assignments":       remove,
+	"unlink_commitment":                  unlink,
+	"unlink_commitment_change_order":     unlink,
+	"unlink_payment_application":         unlink,
+	"unlink_prime_contract_change_order": unlink,
+	"unlink_company_level_direct_cost":   unlink,
+}
+
+// cut unlinks whether or not the ERP still has the record: a vendor or standard cost code
+// may go on living there.
+func cut(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
+	return each(t, func(tie payload.Tie) (*tiebackv1.CloseOut, error) { return untie(ctx, t, tie) })
+}
+
+// unlink unlinks what is gone from the ERP.
+func unlink(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
+	return each(t, func(tie payload.Tie) (*tiebackv1.CloseOut, error) {
+		if err := gone(ctx, t, tie); err != nil {
+			return nil, err
+		}
+		return untie(ctx, t, tie)
+	})
+}
+
+// each works the ties of a payload; a refusal is that record's alone.
+func each(t *worker.Task, work func(payload.Tie) (*tiebackv1.CloseOut, error)) ([]*tiebackv1.CloseOut, error) {
+	ties, err := payload.Unlinked(t.Row.Name, t.Payload)
+	if err != nil {
+		return nil, err
+	}
+	var records []*tiebackv1.CloseOut
+	for _, tie := range ties {
+		c, err := work(tie)
+		if err != nil {
+			if c, err = payload.Refused(tie.Record, tie.Detail, err); err != nil {
+				return nil, err
+			}
+		}
+		records = append(records, c)
+	}
+	return payload.Settle(t.Payload, records), nil
+}
+
+// gone refuses while the ERP has the record.
+func gone(ctx context.Context, t *worker.Task, tie payload.Tie) error {
+	state, err := t.ERP.State(ctx, tie.Record.Entity, tie.Record.OriginId)
+	if err != nil {
+		return err
+	}
+	switch state {
+	case tiebackv1.RecordState_RECORD_STATE_DELETED, tiebackv1.RecordState_RECORD_STATE_UNKNOWN:
+		return nil
+	}
+	return fault.Permanentf("The %s is still in your ERP system. Please delete it before retrying.", connector.Describe(tie.Record))
+}
+
+func untie(ctx context.Context, t *worker.Task, tie payload.Tie) (*tiebackv1.CloseOut, error) {
+	itemType, err := itemType(ctx, t, tie)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.ERP.EndLife(ctx, t.Event.ErpRequestId, tie.Record.Entity, tie.Record.ProcoreId); err != nil {
+		return nil, err
+	}
+	c := done(tie, "Successfully unlinked")
+	c.Unlinks = []*tiebackv1.Unlink{{ItemType: itemType, ItemId: tie.Record.ProcoreId}}
+	return c, nil
+}
+
+func done(tie payload.Tie, message string) *tiebackv1.CloseOut {
+	return &tiebackv1.CloseOut{
+		RequestDetailId: tie.Detail, Status: tiebackv1.Status_STATUS_SUCCESS, Messages: []string{message}, Record: connector.Describe(tie.Record),
+	}
+}
+
+// itemType picks the item type that the record is linked as. Where we have seen no link of
+// it, it is the last: a purchase order, where the payload does not say which commitment.
+func itemType(ctx context.Context, t *worker.Task, tie payload.Tie) (string, error) {
+	last := tie.ItemTypes[len(tie.ItemTypes)-1]
+	for _, itemType := range tie.ItemTypes[:len(tie.ItemTypes)-1] {
+		origin, err := t.State.LinkOf(ctx, t.Event.CompanyId, itemType, tie.Record.ProcoreId)
+		if err != nil || origin != "" && origin == tie.Record.OriginId {
+			return itemType, err
+		}
+	}
+	return last, nil
+}
+
+// remove deletes in Procore what is gone from the ERP: cost codes, and cost type
+// assignments with their job costs.
+func remove(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
+	run, err := removal.Begin(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	closeOuts, err := each(t, func(tie payload.Tie) (*tiebackv1.CloseOut, error) {
+		if err := gone(ctx, t, tie); err != nil {
+			return nil, err
+		}
+		return drop(ctx, t, run, tie)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return closeOuts, run.End(ctx)
+}
+
+func drop(ctx context.Context, t *worker.Task, run *removal.Run, tie payload.Tie) (*tiebackv1.CloseOut, error) {
+	c := done(tie, "Successfully deleted")
+	rec, key, route := tie.Record, tie.Record.ProcoreId, procore.DeleteCostCode
+	if rec.Entity == tiebackv1.Entity_ENTITY_COST_TYPE_ASSIGNMENT {
+		key, route = payload.AssignmentKey(rec.CostCodeOriginId, rec.CategoryOriginId), procore.DeleteAssignment
+	} else {
+		c.Links = []*tiebackv1.Link{{ItemType: "cost_code", ItemId: rec.ProcoreId}}
+	}
+	if err := t.ERP.EndLife(ctx, t.Event.ErpRequestId, rec.Entity, key); err != nil {
+		return nil, err
+	}
+	if err := run.Delete(ctx, route, rec.ProcoreId); err != nil {
+		return nil, err
+	}
+	return c, run.Delete(ctx, procore.DeleteJobCost, tie.JobCost)
+}

@@ -1,0 +1,153 @@
+package unlinks_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/tieback/tieback/pkg/catalogue"
+	"github.com/tieback/tieback/pkg/connector"
+	"github.com/tieback/tieback/pkg/fault"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/worker"
+	"github.com/tieback/tieback/services/worker/unlinks"
+	"github.com/tieback/tieback/services/worker/workertest"
+)
+
+const present = tiebackv1.RecordState_RECORD_STATE_PRESENT
+
+func TestEachTypeHasAHandler(t *testing.T) {
+	if _, err := worker.New(context.Background(), catalogue.Unlink, unlinks.Handlers, worker.Deps{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func run(t *testing.T, eventType string, raw []byte, e *workertest.ERP, p *workertest.Procore) ([]*tiebackv1.CloseOut, error) {
+	t.Helper()
+	return unlinks.Handlers[eventType](context.Background(), workertest.Task(t, eventType, raw, e, p))
+}
+
+// Gone from the ERP: unlinked or deleted, and done twice as well as once.
+func TestSamples(t *testing.T) {
+	samples := workertest.Samples(t)
+	for _, row := range catalogue.Of(catalogue.Unlink) {
+		t.Run(row.Name, func(t *testing.T) {
+			e, p := &workertest.ERP{}, &workertest.Procore{}
+			if _, err := run(t, row.Name, samples[row.Name], e, p); err != nil {
+				t.Fatal(err)
+			}
+			p.Calls = nil
+			out, err := run(t, row.Name, samples[row.Name], e, p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			workertest.Golden(t, row.Name, e, p, out)
+		})
+	}
+}
+
+// everything is still in the ERP, whatever its origin id.
+type everything struct{ *workertest.ERP }
+
+func (everything) State(context.Context, *tiebackv1.StateRequest) (*tiebackv1.StateResponse, error) {
+	return &tiebackv1.StateResponse{State: present}, nil
+}
+
+func TestStillInTheERP(t *testing.T) {
+	samples := workertest.Samples(t)
+	for _, row := range catalogue.Of(catalogue.Unlink) {
+		t.Run(row.Name, func(t *testing.T) {
+			e, p := &workertest.ERP{}, &workertest.Procore{}
+			task := workertest.Task(t, row.Name, samples[row.Name], e, p)
+			task.ERP = connector.New(workertest.Company, everything{e}, e)
+			out, err := unlinks.Handlers[row.Name](context.Background(), task)
+			if err != nil || len(out) != 1 {
+				t.Fatalf("close-outs %v, error %v", out, err)
+			}
+			only := row.Name == "unlink_vendor" || row.Name == "unlink_standard_cost_codes"
+			if only != (out[0].Status == tiebackv1.Status_STATUS_SUCCESS) {
+				t.Fatalf("close-out %v", out[0])
+			}
+			if only {
+				return
+			}
+			if !strings.HasSuffix(out[0].Messages[0], "is still in your ERP system. Please delete it before retrying.") || out[0].RequestDetailId == 0 {
+				t.Errorf("close-out %v", out[0])
+			}
+			if len(p.Calls)+len(e.Ended)+len(out[0].Unlinks) > 0 {
+				t.Errorf("calls %v, lives ended %v, unlinks %v", p.Calls, e.Ended, out[0].Unlinks)
+			}
+		})
+	}
+}
+
+func TestACommitmentIsUnlinkedAsWhatItIs(t *testing.T) {
+	sample := workertest.Samples(t)["unlink_commitment"]
+	for _, tt := range []struct {
+		why    string
+		raw    []byte
+		linked map[string]string
+		want   string
+	}{
+		{"the payload says", workertest.Edit(t, sample, "contract_type", "WorkOrderContract"), nil, "work_order_contract"},
+		{"the link says", sample, map[string]string{"work_order_contract/4": "commitment_origin_id"}, "work_order_contract"},
+		{"nobody says", sample, nil, "purchase_order_contract"},
+	} {
+		out, err := run(t, "unlink_commitment", tt.raw, &workertest.ERP{Linked: tt.linked}, &workertest.Procore{})
+		if err != nil || out[0].Unlinks[0].ItemType != tt.want {
+			t.Errorf("%s: %v, error %v", tt.why, out, err)
+		}
+	}
+}
+
+var twoCodes = []byte(`{"request_data":{"cost_codes":[
+	{"id":3,"request_detail_id":31,"origin_id":"a","sortable_code":"1-01"},
+	{"id":4,"request_detail_id":41,"origin_id":"b","sortable_code":"1-02"}]}}`)
+
+func TestCostCodesEndOneByOne(t *testing.T) {
+	for why, tt := range map[string]struct {
+		e *workertest.ERP
+		p *workertest.Procore
+	}{
+		"the ERP has the first":       {&workertest.ERP{States: map[string]tiebackv1.RecordState{"a": present}}, &workertest.Procore{}},
+		"Procore refuses the first":   {&workertest.ERP{}, &workertest.Procore{Status: map[string]int{"DELETE /rest/v1.0/cost_codes/3": 422}}},
+		"the second was gone already": {&workertest.ERP{States: map[string]tiebackv1.RecordState{"a": present}}, &workertest.Procore{Status: map[string]int{"DELETE /rest/v1.0/cost_codes/4": 404}}},
+	} {
+		out, err := run(t, "delete_cost_codes", twoCodes, tt.e, tt.p)
+		if err != nil || len(out) != 2 {
+			t.Errorf("%s: %v, error %v", why, out, err)
+			continue
+		}
+		if out[0].Status != tiebackv1.Status_STATUS_FAILED || out[0].RequestDetailId != 31 || out[1].Status != tiebackv1.Status_STATUS_SUCCESS || out[1].RequestDetailId != 41 {
+			t.Errorf("%s: %v", why, out)
+		}
+	}
+}
+
+// With a limit of a few calls an attempt must go on where the last one stopped.
+func TestThrottledDeletesGoOn(t *testing.T) {
+	e, p := &workertest.ERP{}, &workertest.Procore{Status: map[string]int{"DELETE /rest/v1.0/cost_codes/4": 429}}
+	if _, err := run(t, "delete_cost_codes", twoCodes, e, p); fault.ClassOf(err) != fault.Throttled {
+		t.Fatalf("error %v", err)
+	}
+	p.Status, p.Calls = nil, nil
+	out, err := run(t, "delete_cost_codes", twoCodes, e, p)
+	if err != nil || len(out) != 2 {
+		t.Fatalf("%v, error %v", out, err)
+	}
+	if len(p.Calls) != 1 || p.Calls[0] != "DELETE /rest/v1.0/cost_codes/4" {
+		t.Errorf("calls %v", p.Calls)
+	}
+	if note, _ := e.Cursor(context.Background(), workertest.Company, "deleted-900"); note != "" {
+		t.Errorf("a note is left: %q", note)
+	}
+}
+
+func TestAnAssignmentWithoutJobCost(t *testing.T) {
+	raw := workertest.Edit(t, workertest.Samples(t)["delete_cost_type_assignments"], `"job_cost_id":5`, `"job_cost_id":null`)
+	p := &workertest.Procore{}
+	out, err := run(t, "delete_cost_type_assignments", raw, &workertest.ERP{}, p)
+	if err != nil || out[0].Status != tiebackv1.Status_STATUS_SUCCESS || len(p.Calls) != 1 {
+		t.Errorf("%v, error %v, calls %v", out, err, p.Calls)
+	}
+}
