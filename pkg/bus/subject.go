@@ -51,7 +51,12 @@ func For(kind Kind, eventType string, company, request int64) Subject {
 }
 
 func (s Subject) String() string {
-	return fmt.Sprintf("tb.%s.%s.%s.%d.%d", s.Kind, s.Category, s.Type, s.Company, s.Request)
+	b := make([]byte, 0, 80)
+	for _, token := range []string{"tb", string(s.Kind), string(s.Category), s.Type} {
+		b = append(append(b, token...), '.')
+	}
+	b = append(strconv.AppendInt(b, s.Company, 10), '.')
+	return string(strconv.AppendInt(b, s.Request, 10))
 }
 
 // Parse reads a subject; anything that no service of ours would write is an error.

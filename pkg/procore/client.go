@@ -1,7 +1,7 @@
 // Package procore calls Procore's API: OAuth client credentials per company, the company
 // header, rate limits obeyed from the headers, failures classed by package fault.
 //
-// Source: shared contract of Procore's ERP platform (docs/procore in the README).
+// Source: developers.procore.com (ERP Integration, OAuth Client Credentials, Rate Limiting).
 package procore
 
 import (
@@ -275,7 +275,7 @@ func (s *Session) accessToken(ctx context.Context) (*oauth2.Token, error) {
 	}
 	var retrieve *oauth2.RetrieveError
 	if errors.As(err, &retrieve) { // its own text may hold what was sent
-		err = fmt.Errorf("Procore's login answered %s (check client_id and client_secret of company %d)", retrieve.Response.Status, s.company.ID) //nolint:staticcheck // a proper name begins it
+		err = fmt.Errorf("the login of Procore answered %s (check client_id and client_secret of company %d)", retrieve.Response.Status, s.company.ID)
 	}
 	if ctx.Err() != nil {
 		return nil, ctx.Err()

@@ -103,9 +103,6 @@ func read(d *tiebackv1.Delivery, raw []byte) (*tiebackv1.Event, error) {
 			Sentence: fmt.Sprintf("The ERP integration does not know the request %.80q, so nothing was done. Tell whoever runs it.", request.RequestName),
 		}
 	}
-	if _, err := payload.Parse(raw); err != nil {
-		return nil, senseless(err)
-	}
 	requested := d.OccurredAt
 	if !request.CreatedAt.IsZero() {
 		requested = timestamppb.New(request.CreatedAt)

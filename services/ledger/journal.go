@@ -69,7 +69,6 @@ type posting struct {
 
 // entry is a journal entry; amount is what the document says.
 type entry struct {
-	id             int64
 	date, currency string
 	memo           string
 	amount         decimal.Decimal

@@ -60,7 +60,8 @@ func (d *deliverer) run(ctx context.Context) error {
 	d.pending = nil
 	d.loopMu.Unlock()
 	<-ctx.Done()
-	d.loopMu.Lock() // no loop starts after this
+	d.loopMu.Lock()
+	//lint:ignore SA2001 whoever starts a loop holds this: none starts after it
 	d.loopMu.Unlock()
 	d.loops.Wait()
 	d.client.CloseIdleConnections()

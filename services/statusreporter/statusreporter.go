@@ -171,7 +171,7 @@ func (s *Service) giveUp(ctx context.Context, m bus.Message, cause error) error 
 	}
 	session, err := s.Procore.Company(o.CompanyId)
 	if err != nil {
-		return nil //nolint:nilerr // not connected: Procore can't be told anything
+		return nil // not connected: Procore can't be told anything
 	}
 	failed := failed(o)
 	err = closeout.Flush(ctx, session, []*tiebackv1.Outcome{failed})[0]

@@ -138,8 +138,16 @@ func benchCommand() *cobra.Command {
 }
 
 func catalogueCommand() *cobra.Command {
-	return &cobra.Command{
+	var into string
+	cmd := &cobra.Command{
 		Use: "catalogue", Short: "Print the event types as the README's table", Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return docs.Catalogue(os.Stdout) },
+		RunE: func(*cobra.Command, []string) error {
+			if into != "" {
+				return docs.Rewrite(into)
+			}
+			return docs.Catalogue(os.Stdout)
+		},
 	}
+	cmd.Flags().StringVar(&into, "into", "", "put it between the catalogue marks of this file instead")
+	return cmd
 }

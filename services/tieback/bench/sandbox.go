@@ -70,7 +70,7 @@ func (c *child) press(ctx context.Context, n, rate int) (result, error) {
 
 // serveSandbox is the child: a sandbox without limits, and the presses at /bench.
 func serveSandbox(ctx context.Context, out io.Writer) error {
-	sb := sandbox.New(sandbox.Config{HourlyLimit: 100_000_000, SpikeLimit: -1, CallLog: -1, APIVersion: sandbox.Rotate})
+	sb := sandbox.New(sandbox.Config{HourlyLimit: 100_000_000, SpikeLimit: -1, CallLog: -1, InFlight: 128, APIVersion: sandbox.Rotate})
 	err := sb.AddCompany(sandbox.Company{
 		ID: local.CompanyID, Name: "Acme Builders", ClientID: local.ClientID, ClientSecret: os.Getenv("BENCH_SECRET"),
 		WebhookURL: os.Getenv("BENCH_WEBHOOK"), WebhookToken: os.Getenv("BENCH_TOKEN"), StandardCostCodeListID: local.CostCodeList,

@@ -3,6 +3,7 @@ package bulk
 import (
 	"context"
 	"maps"
+	"strings"
 
 	"github.com/tieback/tieback/pkg/procore"
 )
@@ -55,4 +56,27 @@ func levels(records []*Record, ids map[string]int64) [][]*Record {
 		out, records = append(out, level), rest
 	}
 	return out
+}
+
+// Segments are the records' codes as Procore wants them: under a parent only what the
+// parent's code does not say already. An ERP's "01-100" below "01" is Procore's "100".
+func Segments(records []*Record) map[string]string {
+	codes := map[string]string{}
+	for _, r := range records {
+		codes[r.OriginId] = r.Code
+	}
+	out := map[string]string{}
+	for _, r := range records {
+		out[r.OriginId] = segment(r.Code, codes[r.ParentOriginId])
+	}
+	return out
+}
+
+func segment(code, parent string) string {
+	rest, ok := strings.CutPrefix(code, parent)
+	trimmed := strings.TrimLeft(rest, "-./ ")
+	if parent == "" || !ok || trimmed == rest || trimmed == "" {
+		return code // "0110" below "01" may be a code of its own
+	}
+	return trimmed
 }

@@ -9,7 +9,6 @@ package imports
 import (
 	"context"
 	"errors"
-	"strings"
 
 	"github.com/tieback/tieback/pkg/fault"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
@@ -92,21 +91,10 @@ func createBudget(_ context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, err
 // sample has neither ids nor a type.
 func createCommitment(_ context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
 	commitment := t.Payload.Data.Object("commitment")
-	report := &bulk.Report{Links: link(contractType(commitment.Text("type")), commitment)}
+	report := &bulk.Report{Links: link(payload.CommitmentType(commitment.Text("type")), commitment)}
 	lines := append(t.Payload.Data.Objects("commitment_items"), commitment.Objects("line_items")...)
 	for _, line := range lines {
 		report.Links = append(report.Links, link("line_item", line)...)
 	}
 	return report.CloseOuts(t), nil
-}
-
-// contractType is the item type of a commitment, by the type that Procore names; "": unknown.
-func contractType(name string) string {
-	switch strings.ToLower(strings.ReplaceAll(name, "_", "")) {
-	case "workordercontract":
-		return "work_order_contract"
-	case "purchaseordercontract":
-		return "purchase_order_contract"
-	}
-	return ""
 }

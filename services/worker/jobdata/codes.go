@@ -25,7 +25,7 @@ func writeCodes(ctx context.Context, t *worker.Task, j Job, codes []*bulk.Record
 	if err != nil || (!fresh && len(own) == len(codes)) {
 		return own, err
 	}
-	w := codeWriter{t: t, job: j, known: maps.Clone(own), ids: own, standard: standard, report: report}
+	w := codeWriter{t: t, job: j, codes: bulk.Segments(codes), known: maps.Clone(own), ids: own, standard: standard, report: report}
 	whole, err := w.write(ctx, codes)
 	if err = report.Optional(err); err != nil || !whole {
 		return own, err
@@ -47,8 +47,9 @@ func own(ids map[string]int64, records []*bulk.Record) map[string]int64 {
 type codeWriter struct {
 	t        *worker.Task
 	job      Job
-	known    map[string]int64 // cost code ids that we were told before
-	ids      map[string]int64 // and those that Procore answers now
+	codes    map[string]string // as Procore wants them, by origin id
+	known    map[string]int64  // cost code ids that we were told before
+	ids      map[string]int64  // and those that Procore answers now
 	standard map[string]int64
 	report   *bulk.Report
 }
@@ -68,7 +69,7 @@ func (w *codeWriter) write(ctx context.Context, codes []*bulk.Record) (bool, err
 func (w *codeWriter) update(r *bulk.Record) map[string]any {
 	return bulk.Fields(
 		"id", cmp.Or(w.known[r.OriginId], r.ProcoreId), "origin_id", r.OriginId, "origin_code", r.Code, "origin_data", r.OriginData,
-		"code", r.Code, "name", cmp.Or(r.Name, r.Description),
+		"code", w.codes[r.OriginId], "name", cmp.Or(r.Name, r.Description),
 		"parent_id", w.ids[r.ParentOriginId], "standard_cost_code_id", w.standard[r.StandardOriginId])
 }
 

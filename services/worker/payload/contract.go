@@ -13,9 +13,9 @@ const (
 	purchaseOrder = "purchase_order_contract"
 )
 
-// commitmentType is the item type for a commitment's type: WorkOrderContract,
+// CommitmentType is the item type for a commitment's type: WorkOrderContract,
 // work_order_contract …; "" where it is neither.
-func commitmentType(s string) string {
+func CommitmentType(s string) string {
 	switch strings.ToLower(strings.ReplaceAll(s, "_", "")) {
 	case "workordercontract":
 		return workOrder
@@ -30,7 +30,7 @@ func Commitment(q Request) ([]Document, error) {
 	r := &reader{what: "commitment"}
 	c := r.object(q.Data, "commitment")
 	rec := r.contract(tiebackv1.Entity_ENTITY_COMMITMENT, c)
-	rec.Kind = commitmentType(c.Text("type"))
+	rec.Kind = CommitmentType(c.Text("type"))
 	if rec.Kind == "" {
 		r.bad("its type %.60q is neither work order nor purchase order", c.Text("type"))
 	}
@@ -89,7 +89,7 @@ func (r *reader) changeOrderLines(data Object, d *Document) {
 
 // either lists the item types that a commitment can have: the one its type says, or both.
 func either(kind string) []string {
-	if t := commitmentType(kind); t != "" {
+	if t := CommitmentType(kind); t != "" {
 		return []string{t}
 	}
 	return []string{workOrder, purchaseOrder}

@@ -138,3 +138,19 @@ func verdict(detail int64, records []*tiebackv1.CloseOut) *tiebackv1.CloseOut {
 	}
 	return end
 }
+
+// Each works ties one by one and settles the request with what they came to; a refusal is
+// that record's alone, any other error ends it.
+func Each(q Request, ties []Tie, work func(Tie) (*tiebackv1.CloseOut, error)) ([]*tiebackv1.CloseOut, error) {
+	var records []*tiebackv1.CloseOut
+	for _, tie := range ties {
+		c, err := work(tie)
+		if err != nil {
+			if c, err = Refused(tie.Record, tie.Detail, err); err != nil {
+				return nil, err
+			}
+		}
+		records = append(records, c)
+	}
+	return Settle(q, records), nil
+}

@@ -48,23 +48,13 @@ func document(tell func(payload.Tie, *tiebackv1.CloseOut)) worker.Handler {
 	}
 }
 
-// each works the ties of a payload; a refusal is that record's alone.
+// each works the ties of a payload.
 func each(t *worker.Task, work func(payload.Tie) (*tiebackv1.CloseOut, error)) ([]*tiebackv1.CloseOut, error) {
 	ties, err := payload.Reset(t.Row.Name, t.Payload)
 	if err != nil {
 		return nil, err
 	}
-	var records []*tiebackv1.CloseOut
-	for _, tie := range ties {
-		c, err := work(tie)
-		if err != nil {
-			if c, err = payload.Refused(tie.Record, tie.Detail, err); err != nil {
-				return nil, err
-			}
-		}
-		records = append(records, c)
-	}
-	return payload.Settle(t.Payload, records), nil
+	return payload.Each(t.Payload, ties, work)
 }
 
 // undo takes the record out of the ERP and ends its life there, before Procore is told.

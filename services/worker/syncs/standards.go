@@ -18,7 +18,7 @@ type standard struct {
 	entity   tiebackv1.Entity
 	itemType string
 	call     procore.SyncCall
-	update   func(r *tiebackv1.Record, parent int64) map[string]any
+	update   func(r *tiebackv1.Record, code string, parent int64) map[string]any
 }
 
 func syncStandardCostCodes(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
@@ -32,8 +32,8 @@ func syncStandardCostCodes(ctx context.Context, t *worker.Task) ([]*tiebackv1.Cl
 			Route:    procore.SyncStandardCostCodes,
 			Envelope: map[string]any{"company_id": t.Event.CompanyId, "standard_cost_code_list_id": list},
 		},
-		update: func(r *tiebackv1.Record, parent int64) map[string]any {
-			return bulk.Fields("code", r.Code, "name", cmp.Or(r.Name, r.Description), "parent_id", parent)
+		update: func(r *tiebackv1.Record, code string, parent int64) map[string]any {
+			return bulk.Fields("code", code, "name", cmp.Or(r.Name, r.Description), "parent_id", parent)
 		},
 	}.handle(ctx, t)
 }
@@ -42,8 +42,8 @@ func syncStandardCategories(ctx context.Context, t *worker.Task) ([]*tiebackv1.C
 	return standard{
 		entity: standardCategory, itemType: "line_item_type",
 		call: procore.SyncCall{Route: procore.SyncLineItemTypes, Envelope: map[string]any{"company_id": t.Event.CompanyId}},
-		update: func(r *tiebackv1.Record, _ int64) map[string]any {
-			return bulk.Fields("code", r.Code, "name", cmp.Or(r.Name, r.Code), "base_type", r.Kind)
+		update: func(r *tiebackv1.Record, code string, _ int64) map[string]any {
+			return bulk.Fields("code", code, "name", cmp.Or(r.Name, r.Code), "base_type", r.Kind)
 		},
 	}.handle(ctx, t)
 }
@@ -66,7 +66,7 @@ func (s standard) handle(ctx context.Context, t *worker.Task) ([]*tiebackv1.Clos
 	}
 	ids := maps.Clone(known)
 	answer, err := bulk.WriteTree(ctx, t.Procore, s.call, d.records, ids, func(r *tiebackv1.Record) map[string]any {
-		m := s.update(r, ids[r.ParentOriginId])
+		m := s.update(r, d.codes[r.OriginId], ids[r.ParentOriginId])
 		maps.Copy(m, bulk.Fields("id", cmp.Or(known[r.OriginId], r.ProcoreId), "origin_id", r.OriginId, "origin_data", r.OriginData))
 		return m
 	})
@@ -89,6 +89,7 @@ type due struct {
 	cursor  string
 	records []*tiebackv1.Record // those to write
 	exists  map[string]bool     // all that the ERP has
+	codes   map[string]string   // of all that the ERP has, as Procore wants them
 }
 
 // due reads what changed since the bookmark, what waits, and what Procore has no id of that
@@ -110,6 +111,7 @@ func (s standard) due(ctx context.Context, t *worker.Task, mark *bookmark, known
 		d.changes = append(d.changes, &tiebackv1.Change{Record: &tiebackv1.Record{OriginId: origin}})
 	}
 	all, err := bulk.List(ctx, t, &tiebackv1.ListRequest{Entity: s.entity})
+	d.codes = bulk.Segments(all)
 	for _, r := range all {
 		d.exists[r.OriginId] = true
 		if wanted[r.OriginId] || known[r.OriginId] == 0 {

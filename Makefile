@@ -1,0 +1,55 @@
+# make run     the whole pipeline on embedded parts, all event types; KEEP=1 goes on serving
+# make test    every test that can run on this machine, with the race detector
+# make bench   events per second, CPU, latency, beside a bare JetStream publish
+# make check   format, vet, lint, generated files, docs
+# make fuzz    each fuzz target for FUZZTIME (10s)
+# make generate   the code of proto/ and the README's catalogue
+
+MODULES := proto pkg services services/ledger services/sandbox services/tieback
+PACKAGES := $(MODULES:%=./%/...)
+FUZZTIME ?= 10s
+BASE ?= origin/main
+
+# The tools, pinned; built once into bin.
+TOOLS := bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc bin/staticcheck
+bin/buf: PKG := github.com/bufbuild/buf/cmd/buf@v1.75.0
+bin/protoc-gen-go: PKG := google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12
+bin/protoc-gen-go-grpc: PKG := google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2
+bin/staticcheck: PKG := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+export CGO_ENABLED ?= 1
+
+.PHONY: run test bench check fuzz generate generated
+
+run:
+	@go run ./services/tieback demo $(if $(KEEP),--keep) $(if $(SEED),--seed $(SEED))
+
+test:
+	go test -race $(PACKAGES)
+
+bench:
+	go build -o bin/tieback ./services/tieback
+	bin/tieback bench
+
+check: generated bin/staticcheck
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these'; exit 1; }
+	go vet $(PACKAGES)
+	@for m in $(MODULES); do (cd $$m && GOWORK=off go build ./... && GOWORK=off go mod tidy -diff && "$(CURDIR)/bin/staticcheck" ./...) || exit 1; done
+
+# generated fails if the committed code or docs differ from what would be generated.
+generated: bin/buf
+	cd proto && ../bin/buf lint
+	@if git rev-parse -q --verify $(BASE) >/dev/null; then cd proto && ../bin/buf breaking --against '../.git#ref=$(BASE),subdir=proto'; fi
+	@$(MAKE) --no-print-directory generate
+	@git diff --exit-code --stat -- proto README.md || { echo 'run make generate and commit the result'; exit 1; }
+
+generate: $(TOOLS)
+	cd proto && PATH="$(CURDIR)/bin:$$PATH" ../bin/buf generate
+	@go run ./services/tieback catalogue --into README.md
+
+$(TOOLS):
+	GOBIN="$(CURDIR)/bin" GOWORK=off go install $(PKG)
+
+fuzz:
+	go test ./services/ingest -run '^$$' -fuzz FuzzParse -fuzztime $(FUZZTIME)
+	go test ./services/worker/payload -run '^$$' -fuzz FuzzDecode -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
+	go test ./services/worker/payload -run '^$$' -fuzz FuzzDecimal -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
