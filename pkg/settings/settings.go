@@ -35,7 +35,7 @@ func Load(getenv func(string) string) (Settings, error) {
 		return otherwise
 	}
 	s := Settings{
-		Data: get("TIEBACK_DATA", ".tieback"), NATSURL: getenv("TIEBACK_NATS_URL"),
+		Data: DataFolder(getenv), NATSURL: getenv("TIEBACK_NATS_URL"),
 		ProcoreAPIURL:   get("TIEBACK_PROCORE_API_URL", "https://api.procore.com"),
 		ProcoreLoginURL: get("TIEBACK_PROCORE_LOGIN_URL", "https://login.procore.com"),
 		Companies:       getenv("TIEBACK_COMPANIES"), Routes: getenv("TIEBACK_PROCORE_ROUTES"),
@@ -52,6 +52,14 @@ func Load(getenv func(string) string) (Settings, error) {
 	errs = append(errs, addr("TIEBACK_INGEST_ADDR", s.IngestAddr), addr("TIEBACK_ADMIN_ADDR", s.AdminAddr),
 		web("TIEBACK_PROCORE_API_URL", s.ProcoreAPIURL), web("TIEBACK_PROCORE_LOGIN_URL", s.ProcoreLoginURL))
 	return s, errors.Join(errs...)
+}
+
+// DataFolder is TIEBACK_DATA, or .tieback.
+func DataFolder(getenv func(string) string) string {
+	if v := getenv("TIEBACK_DATA"); v != "" {
+		return v
+	}
+	return ".tieback"
 }
 
 func addr(name, v string) error {

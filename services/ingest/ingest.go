@@ -84,7 +84,7 @@ func (s *Service) receive(w http.ResponseWriter, r *http.Request) {
 	}
 	if err != nil {
 		s.log.Warn("delivery refused", zap.Int64("company", id), zap.Error(err))
-		s.answer(w, http.StatusBadRequest, "malformed", err.Error())
+		s.answer(w, http.StatusBadRequest, "malformed", strings.ReplaceAll(err.Error(), "\n", "; "))
 		return
 	}
 	data, err := proto.Marshal(d)

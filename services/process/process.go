@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tieback/tieback/pkg/bus"
@@ -119,7 +120,8 @@ func LoadFrom(name string, getenv func(string) string) (*Process, error) {
 // Logger writes JSON lines to standard error, unsampled: one line for each attempt.
 func Logger(s settings.Settings) (*zap.Logger, error) {
 	cfg := zap.NewProductionConfig()
-	cfg.Level, cfg.Sampling, cfg.DisableStacktrace = zap.NewAtomicLevelAt(s.LogLevel), nil, true
+	cfg.Level, cfg.Sampling, cfg.DisableStacktrace, cfg.DisableCaller = zap.NewAtomicLevelAt(s.LogLevel), nil, true, true
+	cfg.EncoderConfig.EncodeTime, cfg.EncoderConfig.TimeKey = zapcore.RFC3339NanoTimeEncoder, "time"
 	return cfg.Build()
 }
 

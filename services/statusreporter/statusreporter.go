@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tieback/tieback/pkg/bus"
@@ -101,7 +102,7 @@ func (s *Service) flush(ctx context.Context, session *procore.Session, batch []*
 	for i, w := range batch {
 		outcomes[i] = w.outcome
 	}
-	errs := closeout.Flush(ctx, session, outcomes)
+	errs := closeout.Flush(ctx, session, outcomes, s.keep)
 	var notes sync.WaitGroup
 	for i, w := range batch {
 		notes.Go(func() {
@@ -114,27 +115,19 @@ func (s *Service) flush(ctx context.Context, session *procore.Session, batch []*
 	notes.Wait()
 }
 
-// note keeps the links that are true now, then what was told. Both may be done twice.
-func (s *Service) note(ctx context.Context, o *tiebackv1.Outcome) error {
-	var links sync.WaitGroup
-	errs := make(chan error, 1)
+// keep keeps the links that Procore has taken. Twice is harmless.
+func (s *Service) keep(ctx context.Context, o *tiebackv1.Outcome) error {
+	var g errgroup.Group
 	for _, l := range learned(o) {
-		links.Go(func() {
-			err := s.Bus.State().SaveLink(ctx, o.CompanyId, l.ItemType, l.ItemId, bus.Link{OriginID: l.OriginId, Request: o.ErpRequestId})
-			if err != nil {
-				select {
-				case errs <- err:
-				default: // one is enough
-				}
-			}
+		g.Go(func() error {
+			return s.Bus.State().SaveLink(ctx, o.CompanyId, l.ItemType, l.ItemId, bus.Link{OriginID: l.OriginId, Request: o.ErpRequestId})
 		})
 	}
-	links.Wait()
-	select {
-	case err := <-errs:
-		return err
-	default:
-	}
+	return g.Wait()
+}
+
+// note writes down what was told. Twice is harmless.
+func (s *Service) note(ctx context.Context, o *tiebackv1.Outcome) error {
 	if t := o.GetRequestedAt(); t.IsValid() {
 		s.seconds.WithLabelValues(o.Type).Observe(time.Since(t.AsTime()).Seconds())
 	}
@@ -174,7 +167,7 @@ func (s *Service) giveUp(ctx context.Context, m bus.Message, cause error) error 
 		return nil // not connected: Procore can't be told anything
 	}
 	failed := failed(o)
-	err = closeout.Flush(ctx, session, []*tiebackv1.Outcome{failed})[0]
+	err = closeout.Flush(ctx, session, []*tiebackv1.Outcome{failed}, s.keep)[0]
 	if err != nil && fault.ClassOf(err) != fault.Permanent {
 		return err // the dead letter is kept; the telling comes again
 	}

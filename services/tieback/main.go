@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 
+	"github.com/tieback/tieback/pkg/settings"
 	"github.com/tieback/tieback/services/ledger/ledgercmd"
 	"github.com/tieback/tieback/services/process"
 	"github.com/tieback/tieback/services/tieback/bench"
@@ -77,6 +78,9 @@ func runCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if demo.Made(p.Settings.Data) {
+				return fmt.Errorf("TIEBACK_DATA: %s was made by a demo, and the next demo empties it; give a real company another folder", p.Settings.Data)
+			}
 			if err := serve(cmd.Context(), p); err != nil && cmd.Context().Err() == nil {
 				p.Log.Error("stopped", zap.Error(err))
 				return exit(1)
@@ -105,11 +109,7 @@ func ledgerCommand() *cobra.Command {
 		Use: "ledger list|show|add|delete --company N ...", Short: "Look at the embedded ERP's books, and change them by hand",
 		DisableFlagParsing: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			data := os.Getenv("TIEBACK_DATA")
-			if data == "" {
-				data = demo.DefaultData
-			}
-			if code := ledgercmd.Run(cmd.Context(), args, data, os.Stdout, os.Stderr); code != 0 {
+			if code := ledgercmd.Run(cmd.Context(), args, settings.DataFolder(os.Getenv), os.Stdout, os.Stderr); code != 0 {
 				return exit(code)
 			}
 			return nil

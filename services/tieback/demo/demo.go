@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"path/filepath"
 	"time"
 
 	"go.uber.org/zap/zapcore"
@@ -21,9 +20,6 @@ import (
 	"github.com/tieback/tieback/services/tieback/local"
 	"github.com/tieback/tieback/services/tieback/pipeline"
 )
-
-// DefaultData is where the demo keeps everything unless TIEBACK_DATA says otherwise.
-const DefaultData = ".tieback/demo"
 
 // speed makes an hour of Procore's limits and backoffs a minute.
 const speed = 60
@@ -125,33 +121,6 @@ func logLevel() zapcore.Level {
 		return l
 	}
 	return zapcore.ErrorLevel
-}
-
-// marker is in a folder that a demo made, and that the next one may empty.
-const marker = "made-by-tieback-demo"
-
-// dataFolder gives an empty folder: the sandbox forgets, so the broker and the ERP must too.
-func dataFolder() (string, error) {
-	dir := os.Getenv("TIEBACK_DATA")
-	if dir == "" {
-		dir = DefaultData
-	}
-	files, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return "", fmt.Errorf("TIEBACK_DATA: %w", err)
-	}
-	if _, err := os.Stat(filepath.Join(dir, marker)); len(files) > 0 && err != nil {
-		return "", fmt.Errorf("TIEBACK_DATA: %s holds something that no demo made; give the demo a folder of its own", dir)
-	}
-	for _, part := range []string{"jetstream", "ledger"} {
-		if err := os.RemoveAll(filepath.Join(dir, part)); err != nil {
-			return "", fmt.Errorf("TIEBACK_DATA: %w", err)
-		}
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", fmt.Errorf("TIEBACK_DATA: %w", err)
-	}
-	return dir, os.WriteFile(filepath.Join(dir, marker), nil, 0o600)
 }
 
 // play runs the accountants and reports.

@@ -4,7 +4,7 @@
 // Many events' close-outs go out together, step by step, so that success is never told
 // before what it promises is true:
 //
-//	external data → assignments → budget transactions → status management → request details
+//	external data → assignments → budget transactions → status management → (links kept) → request details
 //
 // A close-out that a step refuses becomes failed, with the reason, and goes on to the last
 // step. A step that could not be made at all holds back the events that needed it; all of
@@ -17,6 +17,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/procore"
@@ -38,18 +39,24 @@ func (u *unit) refuse(why string) {
 	u.Messages = append(u.Messages, why)
 }
 
+// Keep keeps what an outcome's marks and unlinks have made true in Procore, before its
+// request details say so: the user's next click may build on it.
+type Keep func(context.Context, *tiebackv1.Outcome) error
+
 // Flush tells Procore of a company's outcomes, in as few calls as it takes. The close-outs
 // are changed to what Procore was told. The errors, one an outcome, are nil where all was told.
-func Flush(ctx context.Context, s *procore.Session, outcomes []*tiebackv1.Outcome) []error {
+func Flush(ctx context.Context, s *procore.Session, outcomes []*tiebackv1.Outcome, keep Keep) []error {
 	var units []*unit
 	for i, o := range outcomes {
 		for _, c := range o.CloseOuts {
 			units = append(units, &unit{CloseOut: c, event: i})
 		}
 	}
-	for _, step := range []func(context.Context, *procore.Session, []*unit){externalData, assignments, transactions, unlinks, requestDetails} {
+	for _, step := range []func(context.Context, *procore.Session, []*unit){externalData, assignments, transactions, unlinks} {
 		step(ctx, s, held(units))
 	}
+	keepAll(ctx, outcomes, held(units), keep)
+	requestDetails(ctx, s, held(units))
 	errs := make([]error, len(outcomes))
 	for _, u := range units {
 		if u.err != nil && (errs[u.event] == nil || fault.ClassOf(errs[u.event]) == fault.Permanent) {
@@ -66,6 +73,25 @@ func held(units []*unit) []*unit {
 		back[u.event] = back[u.event] || u.err != nil
 	}
 	return slices.DeleteFunc(slices.Clone(units), func(u *unit) bool { return back[u.event] })
+}
+
+// keepAll keeps the outcomes' links, all at once, so that the writes share their commits.
+func keepAll(ctx context.Context, outcomes []*tiebackv1.Outcome, units []*unit, keep Keep) {
+	byEvent := map[int][]*unit{}
+	for _, u := range units {
+		byEvent[u.event] = append(byEvent[u.event], u)
+	}
+	var all sync.WaitGroup
+	for i, own := range byEvent {
+		all.Go(func() {
+			if err := keep(ctx, outcomes[i]); err != nil {
+				for _, u := range own {
+					u.err = err
+				}
+			}
+		})
+	}
+	all.Wait()
 }
 
 // batch is a sync action made of the updates of many units.

@@ -1,7 +1,9 @@
 package closeout_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -84,13 +86,43 @@ const (
 	details  = "PATCH erp_request_details/sync"
 )
 
+// flush is Flush with nothing to keep.
+func flush(t *testing.T, p *fake, outcomes []*tiebackv1.Outcome) []error {
+	t.Helper()
+	return closeout.Flush(t.Context(), p.Session, outcomes, func(context.Context, *tiebackv1.Outcome) error { return nil })
+}
+
+// The user who sees success may press the next button at once: an invoice's payment needs its link.
+func TestLinksAreKeptBeforeSuccessIsTold(t *testing.T) {
+	p := procoreThat(t, nil)
+	var at []string
+	keep := func(err error) closeout.Keep {
+		return func(context.Context, *tiebackv1.Outcome) error {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			at = slices.Clone(p.calls)
+			return err
+		}
+	}
+	if err := closeout.Flush(t.Context(), p.Session, []*tiebackv1.Outcome{vendor(1)}, keep(nil))[0]; err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(at, []string{external}) || !slices.Equal(p.calls, []string{external, details}) {
+		t.Errorf("kept after %v, in all %v", at, p.calls)
+	}
+	p.calls = nil
+	if err := closeout.Flush(t.Context(), p.Session, []*tiebackv1.Outcome{vendor(1)}, keep(errors.New("bus down")))[0]; err == nil || slices.Contains(p.calls, details) {
+		t.Errorf("err %v, calls %v", err, p.calls)
+	}
+}
+
 func TestAThousandEventsTakeTwoCallsAndSuccessComesLast(t *testing.T) {
 	p := procoreThat(t, nil)
 	var outcomes []*tiebackv1.Outcome
 	for i := range 1000 {
 		outcomes = append(outcomes, vendor(int64(i+1)))
 	}
-	for _, err := range closeout.Flush(t.Context(), p.Session, outcomes) {
+	for _, err := range flush(t, p, outcomes) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -106,7 +138,7 @@ func TestTheStepsComeInTheirOrder(t *testing.T) {
 	o.CloseOuts[0].Assignments = []*tiebackv1.Assignment{{ProjectId: 3, CostCodeId: 4, LineItemTypeId: 5}}
 	o.CloseOuts[0].BudgetTransactions = []*tiebackv1.BudgetTransaction{{ProjectId: 3, Id: 6, OriginId: "T"}}
 	o.CloseOuts[0].Unlinks = []*tiebackv1.Unlink{{ItemType: "vendor", ItemId: 9}}
-	if err := closeout.Flush(t.Context(), p.Session, []*tiebackv1.Outcome{o})[0]; err != nil {
+	if err := flush(t, p, []*tiebackv1.Outcome{o})[0]; err != nil {
 		t.Fatal(err)
 	}
 	want := []string{external, "PATCH cost_code_line_item_types/sync", "PATCH erp_transactions/sync", "PATCH erp_status_management/unlink", details}
@@ -138,7 +170,7 @@ func TestAnItemRefusedInsideA200FailsItsOwnEventAndNoOther(t *testing.T) {
 		return tell(call, body)
 	})
 	outcomes := []*tiebackv1.Outcome{vendor(1), vendor(2), vendor(3)}
-	for _, err := range closeout.Flush(t.Context(), p.Session, outcomes) {
+	for _, err := range flush(t, p, outcomes) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -163,7 +195,7 @@ func TestNobodyIsToldAnythingWhileTheMarksCouldNotBeMade(t *testing.T) {
 				}
 				return 200, ""
 			})
-			err := closeout.Flush(t.Context(), p.Session, []*tiebackv1.Outcome{vendor(1)})[0]
+			err := flush(t, p, []*tiebackv1.Outcome{vendor(1)})[0]
 			if err == nil || fault.ClassOf(err) == fault.Permanent || slices.Contains(p.calls, details) {
 				t.Errorf("err %v, calls %v", err, p.calls)
 			}
@@ -181,7 +213,7 @@ func TestAWholeCallRefusedIsMadeForEachEventAlone(t *testing.T) {
 		}
 		return tell(call, body)
 	})
-	for _, err := range closeout.Flush(t.Context(), p.Session, []*tiebackv1.Outcome{vendor(1), vendor(2), vendor(3)}) {
+	for _, err := range flush(t, p, []*tiebackv1.Outcome{vendor(1), vendor(2), vendor(3)}) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -205,7 +237,7 @@ func TestARepeatMeetsItsOwnSuccess(t *testing.T) {
 				}
 				return 200, ""
 			})
-			err := closeout.Flush(t.Context(), p.Session, []*tiebackv1.Outcome{vendor(1)})[0]
+			err := flush(t, p, []*tiebackv1.Outcome{vendor(1)})[0]
 			if (err != nil) != wantErr || (wantErr && fault.ClassOf(err) != fault.Permanent) {
 				t.Errorf("err %v", err)
 			}
@@ -235,7 +267,7 @@ func TestAnUnlinkThatIsRefusedIsCheckedBeforeSuccessIsTold(t *testing.T) {
 			o := &tiebackv1.Outcome{CompanyId: 7, ErpRequestId: 1, CloseOuts: []*tiebackv1.CloseOut{{
 				RequestDetailId: 1001, Status: tiebackv1.Status_STATUS_SUCCESS, Unlinks: []*tiebackv1.Unlink{{ItemType: "vendor", ItemId: 9}},
 			}}}
-			if err := closeout.Flush(t.Context(), p.Session, []*tiebackv1.Outcome{o})[0]; err != nil {
+			if err := flush(t, p, []*tiebackv1.Outcome{o})[0]; err != nil {
 				t.Fatal(err)
 			}
 			if !strings.HasPrefix(told["1001"], c.want) {
@@ -251,7 +283,7 @@ func TestARefusedMarkThatNobodyCanBeToldOfIsAnError(t *testing.T) {
 	})
 	o := proto.Clone(vendor(1)).(*tiebackv1.Outcome)
 	o.CloseOuts[0].RequestDetailId = 0
-	if err := closeout.Flush(t.Context(), p.Session, []*tiebackv1.Outcome{o})[0]; fault.ClassOf(err) != fault.Permanent {
+	if err := flush(t, p, []*tiebackv1.Outcome{o})[0]; fault.ClassOf(err) != fault.Permanent {
 		t.Errorf("err %v", err)
 	}
 }

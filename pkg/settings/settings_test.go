@@ -1,0 +1,30 @@
+package settings_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/tieback/tieback/pkg/settings"
+)
+
+func load(env map[string]string) (settings.Settings, error) {
+	return settings.Load(func(name string) string { return env[name] })
+}
+
+func TestDefaults(t *testing.T) {
+	s, err := load(nil)
+	if err != nil || s.Data != ".tieback" || s.ProcoreAPIURL != "https://api.procore.com" || s.IngestAddr != ":8080" || s.Replicas != 1 {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
+func TestEachBadVariableIsNamed(t *testing.T) {
+	for name, bad := range map[string]string{
+		"TIEBACK_NATS_REPLICAS": "0", "TIEBACK_LOG_LEVEL": "loud", "TIEBACK_INGEST_ADDR": "8080", "TIEBACK_ADMIN_ADDR": "nowhere",
+		"TIEBACK_PROCORE_API_URL": "procore.com", "TIEBACK_PROCORE_LOGIN_URL": "ftp://login",
+	} {
+		if _, err := load(map[string]string{name: bad}); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s=%s: %v", name, bad, err)
+		}
+	}
+}
