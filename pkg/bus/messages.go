@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 	"google.golang.org/protobuf/proto"
@@ -43,19 +44,30 @@ func Decode(msg Message, into interface {
 
 // Bury keeps a message that could not be worked in the dead letter stream, whole. Once it
 // returned nil the message may be acked. Burying the same message again adds nothing within
-// ten minutes, and a second copy after.
+// ten minutes, and a second copy after. A message so large that the broker does not take it
+// with its obituary stays where it is, named by stream and sequence.
 func (b *Bus) Bury(ctx context.Context, stop string, msg Message, cause error) error {
-	subject := For(Dead, msg.Subject.Type, msg.Subject.Company, msg.Subject.Request)
-	data, err := proto.Marshal(&tiebackv1.DeadLetter{
-		CompanyId: msg.Subject.Company, ErpRequestId: msg.Subject.Request, Type: subject.Type,
-		Stop: stop, Class: classes[fault.ClassOf(cause)], Error: cause.Error(), Attempts: int32(msg.Attempt),
+	letter := &tiebackv1.DeadLetter{
+		CompanyId: msg.Subject.Company, ErpRequestId: msg.Subject.Request, Type: msg.Subject.Type,
+		Stop: stop, Class: classes[fault.ClassOf(cause)], Error: strings.ToValidUTF8(cause.Error(), "?"), Attempts: int32(msg.Attempt),
 		DiedAt: timestamppb.Now(), Subject: msg.Raw, Message: msg.Data, Stream: msg.Stream, StreamSequence: msg.Sequence,
-	})
+	}
+	err := b.bury(ctx, letter)
+	if err != nil && fault.ClassOf(err) == fault.Permanent && letter.Message != nil {
+		letter.Message, letter.Error = nil, letter.Error+" (the message is too large to be kept here: read it from its stream)"
+		err = b.bury(ctx, letter)
+	}
+	return err
+}
+
+func (b *Bus) bury(ctx context.Context, letter *tiebackv1.DeadLetter) error {
+	data, err := proto.Marshal(letter)
 	if err != nil {
 		return err
 	}
+	subject := For(Dead, letter.Type, letter.CompanyId, letter.ErpRequestId)
 	h := nats.Header{}
-	h.Set(nats.MsgIdHdr, fmt.Sprintf("dead-%s-%s-%d", msg.Stream, stop, msg.Sequence))
+	h.Set(nats.MsgIdHdr, fmt.Sprintf("dead-%s-%s-%d", letter.Stream, letter.Stop, letter.StreamSequence))
 	return b.Publisher(Dead).Publish(ctx, &nats.Msg{Subject: subject.String(), Data: data, Header: h})
 }
 

@@ -3,12 +3,15 @@ package bus
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/synadia-io/orbit.go/jetstreamext"
+
+	"github.com/tieback/tieback/pkg/fault"
 )
 
 // ErrDuplicate is returned by Publish when the subject has its one message already.
@@ -164,6 +167,8 @@ func (p *Publisher) publishAlone(ctx context.Context, m *nats.Msg) error {
 			return ErrDuplicate
 		case errors.As(err, &api) && api.Code < 500:
 			return err
+		case errors.Is(err, nats.ErrMaxPayload):
+			return fault.New(fault.Permanent, fmt.Errorf("message of %d bytes for %s is larger than the broker takes (its max_payload)", len(m.Data), m.Subject))
 		}
 		select {
 		case <-ctx.Done():

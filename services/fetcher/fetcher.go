@@ -75,7 +75,11 @@ func (s *Service) handle(ctx context.Context, m bus.Message) error {
 	if err != nil {
 		return &unworkable{payload: raw, cause: err}
 	}
-	return s.Bus.PublishOnce(ctx, bus.For(bus.Event, event.Type, d.CompanyId, d.ErpRequestId), event)
+	err = s.Bus.PublishOnce(ctx, bus.For(bus.Event, event.Type, d.CompanyId, d.ErpRequestId), event)
+	if err != nil && fault.ClassOf(err) == fault.Permanent { // larger than the broker takes
+		return &unworkable{payload: raw, cause: err}
+	}
+	return err
 }
 
 // read makes an event of an ERP request, or a permanent error with a sentence.

@@ -17,6 +17,7 @@ type Server struct{ ns *server.Server }
 func Start(dir string) (*Server, error) {
 	ns, err := server.NewServer(&server.Options{
 		ServerName: "tieback", JetStream: true, StoreDir: dir, DontListen: true, NoSigs: true, SyncAlways: true, NoLog: true,
+		MaxPayload: 8 << 20, // an ERP request of 1,000 lines is about 3 MB
 	})
 	if err != nil {
 		return nil, err

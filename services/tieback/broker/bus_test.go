@@ -265,3 +265,24 @@ func BenchmarkPublish(b *testing.B) {
 		})
 	})
 }
+
+// A message too large for a dead letter around it must not come back for ever.
+func TestAMessageTooLargeForItsDeadLetterIsNamedThere(t *testing.T) {
+	b := connect(t)
+	m := bus.Message{Subject: bus.For(bus.Event, "create_vendor", 7, 9), Raw: "tb.event.export.create_vendor.7.9", Data: make([]byte, 8<<20), Attempt: 1, Stream: "S", Sequence: 4}
+	if err := b.Bury(t.Context(), "export", m, errors.New("not UTF-8: \xff")); err != nil {
+		t.Fatal(err)
+	}
+	s, err := b.JetStream().Stream(t.Context(), bus.Dead.Stream())
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := s.GetLastMsgForSubject(t.Context(), "tb.dead.export.create_vendor.7.9")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got tiebackv1.DeadLetter
+	if err := proto.Unmarshal(raw.Data, &got); err != nil || got.Message != nil || got.Stream != "S" || got.StreamSequence != 4 {
+		t.Errorf("%v, %v", &got, err)
+	}
+}
