@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -25,6 +26,19 @@ func (b *Bus) PublishOnce(ctx context.Context, s Subject, m proto.Message) error
 		return nil
 	}
 	return err
+}
+
+// Has says whether a subject has its message.
+func (b *Bus) Has(ctx context.Context, s Subject) (bool, error) {
+	stream, err := b.js.Stream(ctx, s.Kind.Stream())
+	if err != nil {
+		return false, err
+	}
+	_, err = stream.GetLastMsgForSubject(ctx, s.String())
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // Decode reads a message of the bus; what no service of ours wrote is a permanent error.

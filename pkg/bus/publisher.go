@@ -71,6 +71,8 @@ func (p *Publisher) Publish(ctx context.Context, m *nats.Msg) error {
 		return err
 	case <-ctx.Done():
 		return ctx.Err()
+	case <-p.stop:
+		return nats.ErrConnectionClosed
 	}
 }
 

@@ -22,7 +22,7 @@ const bucket = "tieback-state"
 //	life.<company>.<entity>.<item id>       ERP request that ended the record's last life; written by unlink and reset
 //	cursor.<company>.<entity>               up to where the ERP's changes are in Procore; written by sync
 //	cursor.<company>.deleted-<request>      what a throttled event has deleted in Procore so far; written by unlink and reset
-//	attempt.<stream>.<consumer>.<seq>       attempts started on a message that came again
+//	attempt.<stream>.<consumer>.<seq>       attempts at a message that came again
 type State struct {
 	kv        jetstream.KeyValue
 	publisher *Publisher
@@ -54,15 +54,42 @@ func (s *State) put(ctx context.Context, key string, value []byte) error {
 	return s.publisher.Publish(ctx, &nats.Msg{Subject: "$KV." + bucket + "." + key, Data: value, Header: nats.Header{}})
 }
 
+// change writes what next makes of a key's value, unless somebody else wrote it meanwhile:
+// then next is asked again. A nil answer of next leaves all as it is.
+func (s *State) change(ctx context.Context, key string, next func(old []byte) ([]byte, error)) error {
+	for {
+		old, revision, err := s.read(ctx, key)
+		if err != nil {
+			return err
+		}
+		value, err := next(old)
+		if err != nil || value == nil {
+			return err
+		}
+		h := nats.Header{}
+		h.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(revision, 10))
+		err = s.publisher.Publish(ctx, &nats.Msg{Subject: "$KV." + bucket + "." + key, Data: value, Header: h})
+		if !errors.Is(err, ErrDuplicate) {
+			return err
+		}
+	}
+}
+
 func (s *State) get(ctx context.Context, key string) ([]byte, error) {
+	value, _, err := s.read(ctx, key)
+	return value, err
+}
+
+// read gives a key's value, nil where there is none, and its revision.
+func (s *State) read(ctx context.Context, key string) ([]byte, uint64, error) {
 	e, err := s.kv.Get(ctx, key)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return nil, nil
+		return nil, 0, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("state %s: %w", key, err)
+		return nil, 0, fmt.Errorf("state %s: %w", key, err)
 	}
-	return e.Value(), nil
+	return e.Value(), e.Revision(), nil
 }
 
 func (s *State) getInt(ctx context.Context, key string) (int64, error) {
@@ -86,19 +113,13 @@ type Link struct {
 // SaveLink keeps a link. What an older request says never overwrites what a newer one said.
 func (s *State) SaveLink(ctx context.Context, company int64, itemType string, itemID int64, l Link) error {
 	key := fmt.Sprintf("link.%d.%s.%d", company, itemType, itemID)
-	raw, err := s.get(ctx, key)
-	if err != nil {
-		return err
-	}
-	var old Link
-	if raw != nil && json.Unmarshal(raw, &old) == nil && (old.Request > l.Request || old == l) {
-		return nil
-	}
-	value, err := json.Marshal(l)
-	if err != nil {
-		return err
-	}
-	return s.put(ctx, key, value)
+	return s.change(ctx, key, func(raw []byte) ([]byte, error) {
+		var old Link
+		if raw != nil && json.Unmarshal(raw, &old) == nil && (old.Request > l.Request || old == l) {
+			return nil, nil
+		}
+		return json.Marshal(l)
+	})
 }
 
 // LinkOf is the origin id that Procore has for a record; "": none that we know of.
@@ -128,7 +149,10 @@ func (s *State) Links(ctx context.Context, company int64, itemType string) (map[
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case e := <-w.Updates():
+		case e, open := <-w.Updates():
+			if !open {
+				return nil, fmt.Errorf("state %s*: the broker went away", prefix)
+			}
 			if e == nil { // all that there was
 				return links, nil
 			}
@@ -152,11 +176,14 @@ func (s *State) Life(ctx context.Context, company int64, entity string, itemID i
 // EndLife notes that request ended the record's life: an export after it books anew, an
 // export older than it is superseded. An older request never moves the mark back.
 func (s *State) EndLife(ctx context.Context, company int64, entity string, itemID, request int64) error {
-	ended, err := s.Life(ctx, company, entity, itemID)
-	if err != nil || ended >= request {
-		return err
-	}
-	return s.put(ctx, fmt.Sprintf("life.%d.%s.%d", company, entity, itemID), strconv.AppendInt(nil, request, 10))
+	key := fmt.Sprintf("life.%d.%s.%d", company, entity, itemID)
+	return s.change(ctx, key, func(raw []byte) ([]byte, error) {
+		ended, err := strconv.ParseInt(string(raw), 10, 64)
+		if raw != nil && (err != nil || ended >= request) {
+			return nil, err
+		}
+		return strconv.AppendInt(nil, request, 10), nil
+	})
 }
 
 // Cursor is up to where the ERP's changes of an entity are in Procore; "": nothing yet.
@@ -170,17 +197,40 @@ func (s *State) SaveCursor(ctx context.Context, company int64, entity, cursor st
 	return s.put(ctx, fmt.Sprintf("cursor.%d.%s", company, entity), []byte(cursor))
 }
 
-// attempts of a message that came more than once. The broker's own count is of deliveries
-// into a buffer: with it, a poison message would take its innocent neighbours along.
-func (s *State) attempts(ctx context.Context, stream, consumer string, seq uint64) (int64, error) {
-	return s.getInt(ctx, fmt.Sprintf("attempt.%s.%s.%d", stream, consumer, seq))
+// attempts is what is known of a message that came more than once. The broker's own count is of
+// deliveries to a client: with it, a poison message would take its innocent neighbours along.
+type attempts struct {
+	Done       int `json:"done"`       // attempts that ended with a verdict, waiting apart
+	Unfinished int `json:"unfinished"` // attempts that began since and were never heard of again
 }
 
-func (s *State) saveAttempts(ctx context.Context, stream, consumer string, seq uint64, n int64) error {
-	_, err := s.kv.Put(ctx, fmt.Sprintf("attempt.%s.%s.%d", stream, consumer, seq), strconv.AppendInt(nil, n, 10))
-	return err
+func (s *State) attempts(ctx context.Context, stream, consumer string, seq uint64) (attempts, error) {
+	raw, err := s.get(ctx, attemptKey(stream, consumer, seq))
+	if err != nil {
+		return attempts{}, err
+	}
+	if raw == nil { // the first was not written down, and it did not end
+		return attempts{Unfinished: 1}, nil
+	}
+	var a attempts
+	if err := json.Unmarshal(raw, &a); err != nil {
+		return a, fmt.Errorf("state %s: %w", attemptKey(stream, consumer, seq), err)
+	}
+	return a, nil
+}
+
+func (s *State) saveAttempts(ctx context.Context, stream, consumer string, seq uint64, a attempts) error {
+	value, err := json.Marshal(a)
+	if err != nil {
+		return err
+	}
+	return s.put(ctx, attemptKey(stream, consumer, seq), value)
+}
+
+func attemptKey(stream, consumer string, seq uint64) string {
+	return fmt.Sprintf("attempt.%s.%s.%d", stream, consumer, seq)
 }
 
 func (s *State) forgetAttempts(ctx context.Context, stream, consumer string, seq uint64) error {
-	return s.kv.Purge(ctx, fmt.Sprintf("attempt.%s.%s.%d", stream, consumer, seq), jetstream.PurgeTTL(time.Hour))
+	return s.kv.Purge(ctx, attemptKey(stream, consumer, seq), jetstream.PurgeTTL(time.Hour))
 }

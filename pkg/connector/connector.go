@@ -13,8 +13,8 @@ import (
 )
 
 // Driver is one company's ERP. All methods may be called concurrently. Errors are
-// classed with package fault; an unclassed error of Put or Remove is taken as ambiguous,
-// of any other call as transient. The messages are those of proto/tieback/v1/connector.proto.
+// classed with package fault; an unclassed one is transient, so that the call is made again
+// with the same key. The messages are those of proto/tieback/v1/connector.proto.
 type Driver interface {
 	Capabilities(context.Context, *tiebackv1.CapabilitiesRequest) (*tiebackv1.CapabilitiesResponse, error)
 	// Put books a record. The same key twice is one booking; the second answer equals the first.

@@ -51,13 +51,16 @@ func (e *ERP) Book(ctx context.Context, request int64, r *tiebackv1.Record) (*ti
 		key += fmt.Sprintf("/%d", request) // each update is a write of its own
 	}
 	answer, err := e.driver.Put(ctx, &tiebackv1.PutRequest{CompanyId: e.company, Key: key, Record: r})
+	booking := answer.GetBooking()
 	if err != nil {
-		return e.lookUp(ctx, r.Entity, key, err)
+		if booking, err = e.lookUp(ctx, r.Entity, key, err); err != nil {
+			return nil, err
+		}
 	}
-	if got := len(answer.GetBooking().GetLineOriginIds()); got != len(r.Lines) || answer.GetBooking().GetOriginId() == "" {
-		return nil, fault.New(fault.Permanent, fmt.Errorf("connector booked %s as %q with %d of %d lines", Describe(r), answer.GetBooking().GetOriginId(), got, len(r.Lines)))
+	if got := len(booking.GetLineOriginIds()); got != len(r.Lines) || booking.GetOriginId() == "" {
+		return nil, fault.New(fault.Permanent, fmt.Errorf("connector booked %s as %q with %d of %d lines", Describe(r), booking.GetOriginId(), got, len(r.Lines)))
 	}
-	return answer.Booking, nil
+	return booking, nil
 }
 
 // lookUp finds out what became of a write whose answer was lost.

@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/fault"
@@ -53,8 +54,9 @@ type Session struct {
 	meter   *meter
 	calls   *prometheus.CounterVec
 
+	login singleflight.Group
 	mu    sync.Mutex
-	token oauth2.TokenSource
+	token *oauth2.Token
 }
 
 // New makes a client for the companies; reg gets its metrics.
@@ -85,11 +87,12 @@ func New(cfg Config, companies company.Set, reg prometheus.Registerer) (*Client,
 	return c, nil
 }
 
-// Company gives the session of a company; an unconnected one is a permanent error.
+// Company gives the session of a company. One that is not in the companies file is a
+// transient error: another service may know it already, and this one after its restart.
 func (c *Client) Company(id int64) (*Session, error) {
 	s, ok := c.sessions[id]
 	if !ok {
-		return nil, fault.New(fault.Permanent, fmt.Errorf("company %d is not in the companies file", id))
+		return nil, fault.New(fault.Transient, fmt.Errorf("company %d is not in the companies file", id))
 	}
 	return s, nil
 }
@@ -117,10 +120,15 @@ func (s *Session) Do(ctx context.Context, c Call) ([]byte, error) {
 	if err != nil {
 		return nil, fault.New(fault.Permanent, err)
 	}
-	status, answer, err := s.once(ctx, c, body)
+	tok, err := s.accessToken(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	status, answer, err := s.once(ctx, tok, c, body)
 	if err == nil && status == http.StatusUnauthorized {
-		s.dropToken()
-		status, answer, err = s.once(ctx, c, body)
+		if tok, err = s.accessToken(ctx, tok); err == nil {
+			status, answer, err = s.once(ctx, tok, c, body)
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -146,11 +154,7 @@ func (s *Session) marshal(v any) ([]byte, error) {
 }
 
 // once makes the call; a 429 or 503 comes back as a throttled error.
-func (s *Session) once(ctx context.Context, c Call, body []byte) (int, []byte, error) {
-	tok, err := s.accessToken(ctx)
-	if err != nil {
-		return 0, nil, err
-	}
+func (s *Session) once(ctx context.Context, tok *oauth2.Token, c Call, body []byte) (int, []byte, error) {
 	u := s.cfg.APIURL + c.Route.path(s.cfg.Routes, s.company.ID, c.ID)
 	if len(c.Query) > 0 {
 		u += "?" + c.Query.Encode()
@@ -257,34 +261,52 @@ func reason(answer []byte) string {
 	return strings.TrimSpace(string(answer[:min(len(answer), 200)]))
 }
 
-func (s *Session) accessToken(ctx context.Context) (*oauth2.Token, error) {
+// early is how long before its end a token is renewed.
+const early = time.Minute
+
+// accessToken gives a token other than refused, which may be nil, and fetches one if there is none.
+// Those who wait for the same fetch share it; a caller whose ctx ends waits no longer.
+func (s *Session) accessToken(ctx context.Context, refused *oauth2.Token) (*oauth2.Token, error) {
 	s.mu.Lock()
-	if s.token == nil {
-		cfg := clientcredentials.Config{
-			ClientID: s.company.ClientID, ClientSecret: string(s.company.ClientSecret),
-			TokenURL: s.cfg.LoginURL + "/oauth/token", AuthStyle: oauth2.AuthStyleInParams,
-		}
-		// The source outlives this call, so it must not carry its context.
-		s.token = oauth2.ReuseTokenSourceWithExpiry(nil, cfg.TokenSource(context.WithValue(context.Background(), oauth2.HTTPClient, s.http)), time.Minute)
-	}
-	source := s.token
+	tok := s.token
 	s.mu.Unlock()
-	tok, err := source.Token()
-	if err == nil {
+	if tok != nil && tok != refused && time.Until(tok.Expiry) > early {
 		return tok, nil
 	}
-	var retrieve *oauth2.RetrieveError
-	if errors.As(err, &retrieve) { // its own text may hold what was sent
-		err = fmt.Errorf("the login of Procore answered %s (check client_id and client_secret of company %d)", retrieve.Response.Status, s.company.ID)
-	}
-	if ctx.Err() != nil {
+	fetched := s.login.DoChan("", func() (any, error) { return s.logIn() })
+	select {
+	case <-ctx.Done():
 		return nil, ctx.Err()
+	case r := <-fetched:
+		if r.Err != nil {
+			return nil, r.Err
+		}
+		return r.Val.(*oauth2.Token), nil
 	}
-	return nil, fault.New(fault.Transient, err)
 }
 
-func (s *Session) dropToken() {
+// logIn fetches a token for whoever waits, so that no single caller's context bounds it.
+func (s *Session) logIn() (*oauth2.Token, error) {
+	cfg := clientcredentials.Config{
+		ClientID: s.company.ClientID, ClientSecret: string(s.company.ClientSecret),
+		TokenURL: s.cfg.LoginURL + "/oauth/token", AuthStyle: oauth2.AuthStyleInParams,
+	}
+	tok, err := cfg.Token(context.WithValue(context.Background(), oauth2.HTTPClient, s.http))
+	var answer *oauth2.RetrieveError
+	switch {
+	case errors.As(err, &answer) && answer.Response.StatusCode == http.StatusTooManyRequests:
+		return nil, fault.Wait(10*time.Second, errors.New("the login of Procore answered 429"))
+	case errors.As(err, &answer): // its own text may hold what was sent
+		err = fmt.Errorf("the login of Procore answered %s (check client_id and client_secret of company %d)", answer.Response.Status, s.company.ID)
+	}
+	if err != nil {
+		return nil, fault.New(fault.Transient, err)
+	}
+	if tok.Expiry.IsZero() {
+		tok.Expiry = time.Now().Add(time.Hour)
+	}
 	s.mu.Lock()
-	s.token = nil
+	s.token = tok
 	s.mu.Unlock()
+	return tok, nil
 }

@@ -97,15 +97,20 @@ func Ready(addr string) error {
 // Serve serves HTTP on l until ctx ends, then gives the requests under way five seconds.
 func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 	srv := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
-	stopped := context.AfterFunc(ctx, func() {
+	drained := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(drained)
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
 		_ = srv.Shutdown(grace) // past the grace they are cut off
 		_ = srv.Close()
 	})
-	defer stopped()
 	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		if !stop() {
+			<-drained
+		}
 		return err
 	}
+	<-drained
 	return nil
 }

@@ -43,7 +43,7 @@ func New(d Deps) *Service { return &Service{d} }
 // Run fetches until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
 	return s.Bus.Consume(ctx, bus.Consumer{
-		Kind: bus.Delivery, Name: stop, Concurrency: s.Concurrency, Backoff: s.Backoff,
+		Kind: bus.Delivery, Name: stop, Concurrency: s.Concurrency, Backoff: s.Backoff, Patience: bus.Day,
 		Handle: s.handle, GiveUp: s.giveUp, Observe: s.Metrics.Observer(stop, s.Log),
 	})
 }
@@ -88,7 +88,7 @@ func read(d *tiebackv1.Delivery, raw []byte) (*tiebackv1.Event, error) {
 		ID          json.Number `json:"id"`
 		CompanyID   json.Number `json:"company_id"`
 		RequestName string      `json:"request_name"`
-		CreatedAt   time.Time   `json:"created_at"`
+		CreatedAt   any         `json:"created_at"`
 	}
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	if err := dec.Decode(&request); err != nil {
@@ -108,8 +108,9 @@ func read(d *tiebackv1.Delivery, raw []byte) (*tiebackv1.Event, error) {
 		}
 	}
 	requested := d.OccurredAt
-	if !request.CreatedAt.IsZero() {
-		requested = timestamppb.New(request.CreatedAt)
+	text, _ := request.CreatedAt.(string)
+	if t, err := time.Parse(time.RFC3339, text); err == nil {
+		requested = timestamppb.New(t)
 	}
 	return &tiebackv1.Event{CompanyId: d.CompanyId, ErpRequestId: d.ErpRequestId, Type: row.Name, RequestedAt: requested, Payload: raw}, nil
 }

@@ -18,22 +18,23 @@ import (
 // errOther is a delivery about something else than a new ERP request: acknowledged, not stored.
 var errOther = errors.New("not a new ERP request")
 
-// wire holds all three shapes of a delivery. v2.0 and v3.0 have integer ids, event_type and
+// wire holds all three shapes of a delivery. What we do not need may be anything: a delivery
+// that is refused stops its company's whole hook. v2.0 and v3.0 have integer ids, event_type and
 // resource_name; v4.0 has string ids, reason and resource_type, and its id is the ULID.
 type wire struct {
-	ID           id        `json:"id"`
-	ULID         string    `json:"ulid"`
-	EventType    string    `json:"event_type"`
-	Reason       string    `json:"reason"`
-	ResourceName string    `json:"resource_name"`
-	ResourceType string    `json:"resource_type"`
-	ResourceID   id        `json:"resource_id"`
-	CompanyID    id        `json:"company_id"`
-	ProjectID    id        `json:"project_id"`
-	UserID       id        `json:"user_id"`
-	Timestamp    time.Time `json:"timestamp"`
-	APIVersion   string    `json:"api_version"`
-	Related      []any     `json:"related_resources"`
+	ID           id     `json:"id"`
+	ULID         id     `json:"ulid"`
+	EventType    string `json:"event_type"`
+	Reason       string `json:"reason"`
+	ResourceName string `json:"resource_name"`
+	ResourceType string `json:"resource_type"`
+	ResourceID   id     `json:"resource_id"`
+	CompanyID    id     `json:"company_id"`
+	ProjectID    id     `json:"project_id"`
+	UserID       id     `json:"user_id"`
+	Timestamp    any    `json:"timestamp"`
+	APIVersion   any    `json:"api_version"`
+	Related      any    `json:"related_resources"`
 }
 
 // id reads an id that is a number in one shape and a string in another; "" is none.
@@ -46,11 +47,7 @@ func (i *id) UnmarshalJSON(raw []byte) error {
 	if len(raw) > 0 && raw[0] == '"' {
 		return json.Unmarshal(raw, (*string)(i))
 	}
-	var n json.Number
-	if err := json.Unmarshal(raw, &n); err != nil {
-		return errors.New("an id must be a number or a string")
-	}
-	*i = id(n)
+	*i = id(raw) // whatever it is; where it matters, number judges it
 	return nil
 }
 
@@ -88,8 +85,8 @@ func Parse(body []byte) (*tiebackv1.Delivery, error) {
 	user, _ := w.UserID.number("")
 	return &tiebackv1.Delivery{
 		CompanyId: company, ErpRequestId: request, ProjectId: project, UserId: user,
-		EventId: cmp.Or(w.ULID, string(w.ID)), ApiVersion: w.version(),
-		OccurredAt: timestamppb.New(w.Timestamp), ReceivedAt: timestamppb.Now(),
+		EventId: string(cmp.Or(w.ULID, w.ID)), ApiVersion: w.version(),
+		OccurredAt: w.occurred(), ReceivedAt: timestamppb.Now(),
 	}, nil
 }
 
@@ -99,10 +96,20 @@ func isERPRequest(resource string) bool {
 	return r == "erprequests" || r == "erprequest"
 }
 
+// occurred is the delivery's timestamp, or now where it can't be read.
+func (w wire) occurred() *timestamppb.Timestamp {
+	text, _ := w.Timestamp.(string)
+	if t, err := time.Parse(time.RFC3339, text); err == nil {
+		return timestamppb.New(t)
+	}
+	return timestamppb.Now()
+}
+
 func (w wire) version() string {
+	said, _ := w.APIVersion.(string)
 	switch {
-	case w.APIVersion != "":
-		return w.APIVersion
+	case said != "":
+		return said
 	case w.ResourceType != "" || w.Reason != "":
 		return "v4.0"
 	case w.Related != nil:

@@ -69,6 +69,8 @@ func (s *Service) receive(w http.ResponseWriter, r *http.Request) {
 		s.answer(w, http.StatusUnauthorized, "unauthorized", "This company's webhook token was not given in the Authorization header, or is not the right one.")
 		return
 	}
+	r, done := patient(w, r)
+	defer done()
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
 		s.unreadable(w, err)
@@ -95,6 +97,14 @@ func (s *Service) receive(w http.ResponseWriter, r *http.Request) {
 	s.store(w, r, bus.For(bus.Delivery, "", d.CompanyId, d.ErpRequestId), data)
 }
 
+// patient bounds the whole of a delivery, its body included.
+func patient(w http.ResponseWriter, r *http.Request) (*http.Request, context.CancelFunc) {
+	deadline := time.Now().Add(patience)
+	_ = http.NewResponseController(w).SetReadDeadline(deadline) // where it can't be set, the server's own holds
+	ctx, done := context.WithDeadline(r.Context(), deadline)
+	return r.WithContext(ctx), done
+}
+
 func (s *Service) unreadable(w http.ResponseWriter, err error) {
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
@@ -105,9 +115,7 @@ func (s *Service) unreadable(w http.ResponseWriter, err error) {
 }
 
 func (s *Service) store(w http.ResponseWriter, r *http.Request, subject bus.Subject, data []byte) {
-	ctx, cancel := context.WithTimeout(r.Context(), patience)
-	defer cancel()
-	err := s.bus.Publisher(bus.Delivery).Publish(ctx, bus.Once(&nats.Msg{Subject: subject.String(), Data: data}))
+	err := s.bus.Publisher(bus.Delivery).Publish(r.Context(), bus.Once(&nats.Msg{Subject: subject.String(), Data: data}))
 	switch {
 	case err == nil:
 		s.answer(w, http.StatusOK, "accepted", "On disk.")

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/tieback/tieback/pkg/procore"
-	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/statusreporter/internal/closeout"
 )
 
 const (
@@ -18,8 +18,8 @@ const (
 
 // waiting is an outcome whose handler waits for the flush.
 type waiting struct {
-	outcome *tiebackv1.Outcome
-	done    chan error
+	closeout.Item
+	done chan error
 }
 
 // batcher coalesces one company's outcomes. The first after a quiet time goes out at once;

@@ -4,6 +4,9 @@ package statusreporter
 
 import (
 	"context"
+	"fmt"
+	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -63,24 +66,29 @@ func New(d Deps) (*Service, error) {
 func (s *Service) Run(ctx context.Context) error {
 	var batchers sync.WaitGroup
 	defer batchers.Wait()
+	ctx, end := context.WithCancel(ctx)
+	defer end() // a consumer that could not start ends the batchers too
 	for _, b := range s.batchers {
 		batchers.Go(func() { b.run(ctx) })
 	}
 	return s.Bus.Consume(ctx, bus.Consumer{
-		Kind: bus.Outcome, Name: stop, Concurrency: 2 * maxBatch, Backoff: s.Backoff,
+		Kind: bus.Outcome, Name: stop, Concurrency: 2 * maxBatch, Backoff: s.Backoff, Patience: bus.Day,
 		Handle: s.handle, GiveUp: s.giveUp, Observe: s.Metrics.Observer(stop, s.Log),
 	})
 }
 
 // handle waits until its outcome was flushed together with others of its company.
 func (s *Service) handle(ctx context.Context, m bus.Message) error {
-	w := &waiting{outcome: &tiebackv1.Outcome{}, done: make(chan error, 1)}
-	if err := bus.Decode(m, w.outcome); err != nil {
+	w := &waiting{Item: closeout.Item{Outcome: &tiebackv1.Outcome{}, Repeat: m.Repeat}, done: make(chan error, 1)}
+	if err := bus.Decode(m, w.Outcome); err != nil {
 		return err
 	}
-	b := s.batchers[w.outcome.CompanyId]
+	if told, err := s.told(ctx, m); told || err != nil {
+		return err
+	}
+	b := s.batchers[w.Outcome.CompanyId]
 	if b == nil {
-		_, err := s.Procore.Company(w.outcome.CompanyId)
+		_, err := s.Procore.Company(w.Outcome.CompanyId)
 		return err
 	}
 	select {
@@ -96,23 +104,42 @@ func (s *Service) handle(ctx context.Context, m bus.Message) error {
 	}
 }
 
+// told says whether an outcome that comes again was told to its end, and only its ack was
+// lost. Telling it once more could overwrite what a newer request has made true since.
+func (s *Service) told(ctx context.Context, m bus.Message) (bool, error) {
+	if !m.Repeat && time.Since(m.Stored) < time.Hour {
+		return false, nil
+	}
+	return s.Bus.Has(ctx, bus.For(bus.Closed, m.Subject.Type, m.Subject.Company, m.Subject.Request))
+}
+
 // flush tells Procore, then notes what it was told, then lets the handlers return.
 func (s *Service) flush(ctx context.Context, session *procore.Session, batch []*waiting) {
-	outcomes := make([]*tiebackv1.Outcome, len(batch))
+	items := make([]closeout.Item, len(batch))
 	for i, w := range batch {
-		outcomes[i] = w.outcome
+		items[i] = w.Item
 	}
-	errs := closeout.Flush(ctx, session, outcomes, s.keep)
+	errs := s.guarded(ctx, session, items)
 	var notes sync.WaitGroup
 	for i, w := range batch {
 		notes.Go(func() {
 			if errs[i] == nil {
-				errs[i] = s.note(ctx, w.outcome)
+				errs[i] = s.note(ctx, w.Outcome)
 			}
 			w.done <- errs[i]
 		})
 	}
 	notes.Wait()
+}
+
+// guarded keeps a panic from taking the other companies' close-outs along.
+func (s *Service) guarded(ctx context.Context, session *procore.Session, items []closeout.Item) (errs []error) {
+	defer func() {
+		if p := recover(); p != nil {
+			errs = slices.Repeat([]error{fault.New(fault.Transient, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))}, len(items))
+		}
+	}()
+	return closeout.Flush(ctx, session, items, s.keep)
 }
 
 // keep keeps the links that Procore has taken. Twice is harmless.
@@ -167,7 +194,7 @@ func (s *Service) giveUp(ctx context.Context, m bus.Message, cause error) error 
 		return nil // not connected: Procore can't be told anything
 	}
 	failed := failed(o)
-	err = closeout.Flush(ctx, session, []*tiebackv1.Outcome{failed}, s.keep)[0]
+	err = closeout.Flush(ctx, session, []closeout.Item{{Outcome: failed, Repeat: true}}, s.keep)[0]
 	if err != nil && fault.ClassOf(err) != fault.Permanent {
 		return err // the dead letter is kept; the telling comes again
 	}

@@ -20,6 +20,9 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
+// MaxMessage is how large a call or answer may be, in bytes: a page of 1,000 contracts with their lines.
+const MaxMessage = 64 << 20
+
 // callTimeout bounds one call of a connector.
 const callTimeout = 30 * time.Second
 
@@ -28,7 +31,8 @@ func Open(_ context.Context, _ int64, settings map[string]string) (connector.Dri
 	if settings["address"] == "" {
 		return nil, errors.New("connector.address: is missing: the host:port of the connector")
 	}
-	conn, err := grpc.NewClient(settings["address"], grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient(settings["address"], grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxMessage), grpc.MaxCallSendMsgSize(MaxMessage)))
 	if err != nil {
 		return nil, fmt.Errorf("connector.address: %w", err)
 	}
@@ -63,7 +67,11 @@ func classed(err error, write bool) error {
 	case codes.InvalidArgument, codes.FailedPrecondition, codes.Unimplemented, codes.NotFound:
 		e.Class = fault.Permanent
 	case codes.ResourceExhausted:
-		e.Class = fault.Throttled
+		if e.Class = fault.Throttled; e.RetryAfter == 0 { // gRPC's own: a message larger than it takes
+			e.Class = fault.Permanent
+		}
+	case codes.Canceled: // the caller went away
+		e.Err = fmt.Errorf("connector: %s: %w", s.Message(), context.Canceled)
 	case codes.Aborted: // the connector says that nothing happened
 	default:
 		if write {

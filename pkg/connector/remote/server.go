@@ -2,7 +2,6 @@ package remote
 
 import (
 	"context"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -47,7 +46,10 @@ func statusOf(err error) error {
 		return nil
 	}
 	s := status.New(codeOf[fault.ClassOf(err)], err.Error())
-	p := &tiebackv1.Problem{Sentence: fault.Sentence(err, ""), Field: fault.Field(err), RetryAfterMs: int64(fault.RetryAfter(err) / time.Millisecond)}
+	p := &tiebackv1.Problem{Sentence: fault.Sentence(err, ""), Field: fault.Field(err), RetryAfterMs: fault.RetryAfter(err).Milliseconds()}
+	if fault.ClassOf(err) == fault.Throttled {
+		p.RetryAfterMs = max(p.RetryAfterMs, 1)
+	}
 	if with, detailErr := s.WithDetails(p); detailErr == nil {
 		s = with
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -127,7 +128,7 @@ func TestErrorsDecideWhatBecomesOfAMessage(t *testing.T) {
 	}
 	count := func() int { mu.Lock(); defer mu.Unlock(); return len(buried) }
 	consume(t, b, bus.Consumer{
-		Kind: bus.Delivery, Name: "test", Attempts: 4, Backoff: 10 * time.Millisecond,
+		Kind: bus.Delivery, Name: "test", Attempts: 4, Backoff: 10 * time.Millisecond, Patience: time.Nanosecond,
 		Handle: func(_ context.Context, m bus.Message) error {
 			mu.Lock()
 			calls[m.Subject.Request]++
@@ -150,39 +151,79 @@ func TestErrorsDecideWhatBecomesOfAMessage(t *testing.T) {
 	}
 }
 
-// A message that kills its process is known by the count kept before each attempt.
-func TestAMessageThatNeverEndsIsGivenUp(t *testing.T) {
+// A message that kills its process is known by the count kept before each attempt, and
+// its neighbours, which die with it, are not blamed.
+func TestAMessageThatNeverEndsIsGivenUpAndItsNeighboursAreNot(t *testing.T) {
+	b := connect(t)
+	publish(t, b, 20)
+	var mu sync.Mutex
+	done, buried, started := map[int64]bool{}, map[int64]bool{}, 0
+	consume(t, b, bus.Consumer{
+		Kind: bus.Delivery, Name: "test", Backoff: time.Millisecond, AckWait: 500 * time.Millisecond,
+		Handle: func(_ context.Context, m bus.Message) error {
+			mu.Lock()
+			poison := m.Subject.Request == 7
+			if poison {
+				started++
+			}
+			dies := poison || started == 1 && len(done) < 10 // the process takes others with it, once
+			if !dies {
+				done[m.Subject.Request] = true
+			}
+			mu.Unlock()
+			if dies {
+				runtime.Goexit() // neither ack nor nak nor error: as if the process were gone
+			}
+			return nil
+		},
+		GiveUp: func(_ context.Context, m bus.Message, _ error) error {
+			mu.Lock()
+			defer mu.Unlock()
+			buried[m.Subject.Request] = true
+			return nil
+		},
+	}, func() bool { mu.Lock(); defer mu.Unlock(); return len(buried) == 1 && len(done) == 19 })
+	if !buried[7] || started != 5 {
+		t.Errorf("buried %v after %d starts, want 7 after 5", buried, started)
+	}
+}
+
+// Twenty deployments in a row are no fault of the message that waits through them.
+func TestARestartIsNoAttempt(t *testing.T) {
 	b := connect(t)
 	publish(t, b, 1)
-	var started atomic.Int64
-	for range 2 { // each time the process dies in the handler: it neither acks nor naks
-		ctx, die := context.WithCancel(t.Context())
-		began := make(chan struct{}, 1)
-		done := make(chan error)
-		go func() {
-			done <- b.Consume(ctx, bus.Consumer{Kind: bus.Delivery, Name: "test", Attempts: 2, Backoff: time.Millisecond,
-				Handle: func(ctx context.Context, _ bus.Message) error {
-					started.Add(1)
-					began <- struct{}{}
-					<-ctx.Done()
-					return ctx.Err()
-				},
-				GiveUp: func(context.Context, bus.Message, error) error { return nil },
-			})
-		}()
-		<-began
-		die()
-		if err := <-done; err != nil {
-			t.Fatal(err)
-		}
+	work := func(handle bus.Handler, stop func() bool) {
+		consume(t, b, bus.Consumer{Kind: bus.Delivery, Name: "test", Attempts: 2, Backoff: time.Millisecond, Patience: time.Nanosecond, Handle: handle,
+			GiveUp: func(context.Context, bus.Message, error) error { t.Error("given up"); return nil }}, stop)
 	}
-	var gaveUp atomic.Bool
-	consume(t, b, bus.Consumer{Kind: bus.Delivery, Name: "test", Attempts: 2, Backoff: time.Millisecond,
-		Handle: func(context.Context, bus.Message) error { started.Add(1); return errors.New("again") },
-		GiveUp: func(context.Context, bus.Message, error) error { gaveUp.Store(true); return nil },
-	}, gaveUp.Load)
-	if started.Load() != 2 {
-		t.Errorf("the handler started %d times, want 2", started.Load())
+	for range 8 {
+		var began atomic.Bool
+		work(func(ctx context.Context, _ bus.Message) error {
+			began.Store(true)
+			<-ctx.Done()
+			return ctx.Err()
+		}, began.Load)
+	}
+	var done atomic.Bool
+	work(func(context.Context, bus.Message) error { done.Store(true); return nil }, done.Load)
+}
+
+func TestADeletedConsumerIsAnErrorAndNoSilence(t *testing.T) {
+	b := connect(t)
+	failed := make(chan error, 1)
+	go func() {
+		failed <- b.Consume(t.Context(), bus.Consumer{Kind: bus.Delivery, Name: "test", Handle: func(context.Context, bus.Message) error { return nil }})
+	}()
+	for b.JetStream().DeleteConsumer(t.Context(), bus.Delivery.Stream(), "test") != nil {
+		time.Sleep(10 * time.Millisecond)
+	}
+	select {
+	case err := <-failed:
+		if err == nil {
+			t.Error("ended without an error")
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("still running")
 	}
 }
 
@@ -284,5 +325,24 @@ func TestAMessageTooLargeForItsDeadLetterIsNamedThere(t *testing.T) {
 	var got tiebackv1.DeadLetter
 	if err := proto.Unmarshal(raw.Data, &got); err != nil || got.Message != nil || got.Stream != "S" || got.StreamSequence != 4 {
 		t.Errorf("%v, %v", &got, err)
+	}
+}
+
+// Two outcomes of one record flushed together: the newer request's word stands.
+func TestTheNewerLinkWinsARace(t *testing.T) {
+	b := connect(t)
+	for i := range int64(50) {
+		var both sync.WaitGroup
+		for _, l := range []bus.Link{{OriginID: "old", Request: 1}, {OriginID: "new", Request: 2}} {
+			both.Go(func() {
+				if err := b.State().SaveLink(t.Context(), 7, "vendor", i, l); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		both.Wait()
+		if origin, err := b.State().LinkOf(t.Context(), 7, "vendor", i); err != nil || origin != "new" {
+			t.Fatalf("vendor %d: %q, %v", i, origin, err)
+		}
 	}
 }

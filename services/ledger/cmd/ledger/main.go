@@ -56,7 +56,7 @@ func serve(ctx context.Context) (err error) {
 	}
 	books := ledger.Open(filepath.Join(data(), "ledger"))
 	defer func() { err = errors.Join(err, books.Close()) }()
-	s := grpc.NewServer()
+	s := grpc.NewServer(grpc.MaxRecvMsgSize(remote.MaxMessage), grpc.MaxSendMsgSize(remote.MaxMessage))
 	remote.Register(s, func(ctx context.Context, company int64) (connector.Driver, error) { return books.Company(ctx, company) })
 	grpc_health_v1.RegisterHealthServer(s, health.NewServer())
 	context.AfterFunc(ctx, s.GracefulStop)

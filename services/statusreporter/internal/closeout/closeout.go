@@ -13,8 +13,9 @@ package closeout
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -24,11 +25,18 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
+// Item is an outcome to be told.
+type Item struct {
+	Outcome *tiebackv1.Outcome
+	Repeat  bool // it came before: part of it may have been told already
+}
+
 // unit is one close-out on its way through the steps.
 type unit struct {
 	*tiebackv1.CloseOut
-	event int   // index of its outcome
-	err   error // it could not be told: the event must come again, or be given up
+	event  int // index of its outcome
+	repeat bool
+	err    error // it could not be told: the event must come again, or be given up
 }
 
 // refuse turns the close-out into a failed one.
@@ -44,15 +52,20 @@ func (u *unit) refuse(why string) {
 type Keep func(context.Context, *tiebackv1.Outcome) error
 
 // Flush tells Procore of a company's outcomes, in as few calls as it takes. The close-outs
-// are changed to what Procore was told. The errors, one an outcome, are nil where all was told.
-func Flush(ctx context.Context, s *procore.Session, outcomes []*tiebackv1.Outcome, keep Keep) []error {
+// are changed to what Procore was told. The errors, one an item, are nil where all was told.
+// A short wait for the rate limit is waited out here: what many calls have told already would
+// otherwise be told again, and spend the next window as well.
+func Flush(ctx context.Context, session *procore.Session, items []Item, keep Keep) []error {
+	s := patient{session}
 	var units []*unit
-	for i, o := range outcomes {
-		for _, c := range o.CloseOuts {
-			units = append(units, &unit{CloseOut: c, event: i})
+	outcomes := make([]*tiebackv1.Outcome, len(items))
+	for i, it := range items {
+		outcomes[i] = it.Outcome
+		for _, c := range it.Outcome.CloseOuts {
+			units = append(units, &unit{CloseOut: c, event: i, repeat: it.Repeat})
 		}
 	}
-	for _, step := range []func(context.Context, *procore.Session, []*unit){externalData, assignments, transactions, unlinks} {
+	for _, step := range []func(context.Context, patient, []*unit){externalData, assignments, transactions, unlinks} {
 		step(ctx, s, held(units))
 	}
 	keepAll(ctx, outcomes, held(units), keep)
@@ -109,9 +122,9 @@ type item struct {
 	mark   *tiebackv1.Mark
 }
 
-// run makes the action and hands each refusal to its unit. When the whole call is refused,
-// each unit's part is made alone, so that one event's nonsense harms no other.
-func (b batch) run(ctx context.Context, s *procore.Session) {
+// run makes the action and hands each refusal to its unit. When the whole call is refused, it
+// is made in halves, so that one event's nonsense harms no other.
+func (b batch) run(ctx context.Context, s patient) {
 	if len(b.items) == 0 {
 		return
 	}
@@ -123,11 +136,9 @@ func (b batch) run(ctx context.Context, s *procore.Session) {
 		b.refuse(result.Refused)
 		return
 	}
-	alone := slices.Collect(maps.Values(b.perUnit()))
-	if fault.ClassOf(err) == fault.Permanent && len(alone) > 1 {
-		for _, part := range alone {
-			part.run(ctx, s)
-		}
+	if left, right := b.halves(); splits(err) && left.items != nil && right.items != nil {
+		left.run(ctx, s)
+		right.run(ctx, s)
 		return
 	}
 	for _, it := range b.items {
@@ -140,16 +151,32 @@ func (b batch) run(ctx context.Context, s *procore.Session) {
 	}
 }
 
-func (b batch) perUnit() map[*unit]batch {
-	parts := map[*unit]batch{}
-	for _, it := range b.items {
-		p := parts[it.unit]
-		p.call = b.call
-		p.call.Updates = nil
-		p.items = append(p.items, it)
-		parts[it.unit] = p
+// splits says whether a refused call may be the fault of some of its items only. A lack of
+// permission, or of the endpoint, is everybody's.
+func splits(err error) bool {
+	var status *procore.StatusError
+	return errors.As(err, &status) && (status.Status == http.StatusUnprocessableEntity || status.Status == http.StatusBadRequest || status.Status == http.StatusConflict)
+}
+
+// halves parts the batch between two units; one half is empty where there is one unit only.
+func (b batch) halves() (left, right batch) {
+	left.call, right.call = b.call, b.call
+	left.call.Updates, right.call.Updates = nil, nil
+	cut := len(b.items) / 2
+	for cut > 0 && cut < len(b.items) && b.items[cut].unit == b.items[cut-1].unit {
+		cut++
 	}
-	return parts
+	if cut == len(b.items) {
+		for cut = len(b.items) / 2; cut > 0 && b.items[cut].unit == b.items[cut-1].unit; cut-- {
+		}
+	}
+	if cut > 0 {
+		left.items = b.items[:cut]
+	}
+	if cut < len(b.items) {
+		right.items = b.items[cut:]
+	}
+	return left, right
 }
 
 // refuse matches what Procore echoes of each refused item to the items sent.
@@ -196,7 +223,7 @@ func (u *unit) reject(record, why string) {
 	}
 }
 
-func externalData(ctx context.Context, s *procore.Session, units []*unit) {
+func externalData(ctx context.Context, s patient, units []*unit) {
 	b := batch{call: procore.SyncCall{Route: syncExternalData}}
 	for _, u := range units {
 		for _, m := range u.Marks {
@@ -229,7 +256,7 @@ func recordName(u *unit, itemType string) string {
 	return fmt.Sprintf("%s (%s)", u.Record, kind)
 }
 
-func assignments(ctx context.Context, s *procore.Session, units []*unit) {
+func assignments(ctx context.Context, s patient, units []*unit) {
 	type place struct{ project, subJob int64 }
 	batches := map[place]batch{}
 	for _, u := range units {
@@ -250,7 +277,7 @@ func assignments(ctx context.Context, s *procore.Session, units []*unit) {
 	}
 }
 
-func transactions(ctx context.Context, s *procore.Session, units []*unit) {
+func transactions(ctx context.Context, s patient, units []*unit) {
 	batches := map[int64]batch{}
 	for _, u := range units {
 		if u.Status != tiebackv1.Status_STATUS_SUCCESS {

@@ -29,6 +29,7 @@ type fake struct {
 	mu     sync.Mutex
 	calls  []string
 	answer func(call string, body map[string]any) (int, string)
+	limit  func() bool // false: over it; nil: there is none
 }
 
 func procoreThat(t *testing.T, answer func(call string, body map[string]any) (int, string)) *fake {
@@ -56,6 +57,13 @@ func (f *fake) serve(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, `{"access_token":"t","token_type":"bearer","expires_in":5400}`)
 		return
 	}
+	if f.limit != nil {
+		if !f.limit() {
+			w.Header().Set("Retry-After", "0")
+			w.WriteHeader(http.StatusTooManyRequests)
+			return
+		}
+	}
 	var body map[string]any
 	_ = json.NewDecoder(r.Body).Decode(&body) // a GET has none
 	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
@@ -69,6 +77,9 @@ func (f *fake) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	if text == "" {
 		text = `{"entities":[],"errors":[]}`
+	}
+	if status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "60") // longer than is waited out in place
 	}
 	w.WriteHeader(status)
 	fmt.Fprint(w, text)
@@ -86,10 +97,20 @@ const (
 	details  = "PATCH erp_request_details/sync"
 )
 
+func items(repeat bool, outcomes ...*tiebackv1.Outcome) []closeout.Item {
+	var out []closeout.Item
+	for _, o := range outcomes {
+		out = append(out, closeout.Item{Outcome: o, Repeat: repeat})
+	}
+	return out
+}
+
+func nothing(context.Context, *tiebackv1.Outcome) error { return nil }
+
 // flush is Flush with nothing to keep.
 func flush(t *testing.T, p *fake, outcomes []*tiebackv1.Outcome) []error {
 	t.Helper()
-	return closeout.Flush(t.Context(), p.Session, outcomes, func(context.Context, *tiebackv1.Outcome) error { return nil })
+	return closeout.Flush(t.Context(), p.Session, items(false, outcomes...), nothing)
 }
 
 // The user who sees success may press the next button at once: an invoice's payment needs its link.
@@ -104,14 +125,14 @@ func TestLinksAreKeptBeforeSuccessIsTold(t *testing.T) {
 			return err
 		}
 	}
-	if err := closeout.Flush(t.Context(), p.Session, []*tiebackv1.Outcome{vendor(1)}, keep(nil))[0]; err != nil {
+	if err := closeout.Flush(t.Context(), p.Session, items(false, vendor(1)), keep(nil))[0]; err != nil {
 		t.Fatal(err)
 	}
 	if !slices.Equal(at, []string{external}) || !slices.Equal(p.calls, []string{external, details}) {
 		t.Errorf("kept after %v, in all %v", at, p.calls)
 	}
 	p.calls = nil
-	if err := closeout.Flush(t.Context(), p.Session, []*tiebackv1.Outcome{vendor(1)}, keep(errors.New("bus down")))[0]; err == nil || slices.Contains(p.calls, details) {
+	if err := closeout.Flush(t.Context(), p.Session, items(false, vendor(1)), keep(errors.New("bus down")))[0]; err == nil || slices.Contains(p.calls, details) {
 		t.Errorf("err %v, calls %v", err, p.calls)
 	}
 }
@@ -245,20 +266,24 @@ func TestARepeatMeetsItsOwnSuccess(t *testing.T) {
 	}
 }
 
-// Procore refuses to unlink what is unlinked; whether that is our own repeat is settled by
-// a mark that is harmless to make.
+// Procore refuses to unlink what is unlinked. On a repeat that may be our own success, which
+// is settled by a mark that is harmless to make; the refusal of a first try is meant.
 func TestAnUnlinkThatIsRefusedIsCheckedBeforeSuccessIsTold(t *testing.T) {
 	for name, c := range map[string]struct {
-		markRefused bool
-		want        string
-	}{"unlinked before": {false, "success"}, "still linked": {true, "failed"}} {
+		repeat, markRefused bool
+		want                string
+	}{
+		"first try":               {false, false, "failed"},
+		"repeat, unlinked before": {true, false, "success"},
+		"repeat, still linked":    {true, true, "failed"},
+	} {
 		t.Run(name, func(t *testing.T) {
 			told := map[string]string{}
 			tell := statuses(told)
 			p := procoreThat(t, func(call string, body map[string]any) (int, string) {
 				switch {
 				case strings.Contains(call, "unlink"):
-					return 422, `{"message":"is not synced"}`
+					return 422, `{"message":"has exported payments"}`
 				case call == external && c.markRefused:
 					return 200, `{"errors":[{"item_type":"vendor","item_id":9,"errors":{"item_id":["is unknown"]}}]}`
 				}
@@ -267,13 +292,70 @@ func TestAnUnlinkThatIsRefusedIsCheckedBeforeSuccessIsTold(t *testing.T) {
 			o := &tiebackv1.Outcome{CompanyId: 7, ErpRequestId: 1, CloseOuts: []*tiebackv1.CloseOut{{
 				RequestDetailId: 1001, Status: tiebackv1.Status_STATUS_SUCCESS, Unlinks: []*tiebackv1.Unlink{{ItemType: "vendor", ItemId: 9}},
 			}}}
-			if err := flush(t, p, []*tiebackv1.Outcome{o})[0]; err != nil {
+			if err := closeout.Flush(t.Context(), p.Session, items(c.repeat, o), nothing)[0]; err != nil {
 				t.Fatal(err)
 			}
 			if !strings.HasPrefix(told["1001"], c.want) {
 				t.Errorf("told %v, want %s", told, c.want)
 			}
 		})
+	}
+}
+
+// The second copy of an outcome must not be taken for told when the first could not be.
+func TestCopiesOfOneOutcomeShareTheirVerdict(t *testing.T) {
+	p := procoreThat(t, func(call string, _ map[string]any) (int, string) {
+		if call == details {
+			return 500, ""
+		}
+		return 200, ""
+	})
+	for i, err := range flush(t, p, []*tiebackv1.Outcome{vendor(1), vendor(1)}) {
+		if err == nil {
+			t.Errorf("copy %d passes for told", i)
+		}
+	}
+}
+
+// Forty unlinks at 3 calls a window: each window goes on where the last one ended.
+func TestAFlushLargerThanTheRateWindowComesToItsEnd(t *testing.T) {
+	p := procoreThat(t, nil)
+	var mu sync.Mutex
+	left, window := 3, time.Now()
+	p.limit = func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		if time.Since(window) > 50*time.Millisecond {
+			left, window = 3, time.Now()
+		}
+		left--
+		return left >= 0
+	}
+	o := vendor(1)
+	for i := range 40 {
+		o.CloseOuts[0].Unlinks = append(o.CloseOuts[0].Unlinks, &tiebackv1.Unlink{ItemType: "vendor", ItemId: int64(100 + i)})
+	}
+	if err := flush(t, p, []*tiebackv1.Outcome{o})[0]; err != nil {
+		t.Fatal(err)
+	}
+	if got := len(slices.DeleteFunc(p.calls, func(c string) bool { return c != "PATCH erp_status_management/unlink" })); got != 40 {
+		t.Errorf("%d unlinks, want 40", got)
+	}
+}
+
+func TestALackOfPermissionIsToldByOneCallAndNotOneForEachEvent(t *testing.T) {
+	p := procoreThat(t, func(string, map[string]any) (int, string) { return 403, "" })
+	var outcomes []*tiebackv1.Outcome
+	for i := range 300 {
+		outcomes = append(outcomes, vendor(int64(i+1)))
+	}
+	for _, err := range flush(t, p, outcomes) {
+		if err == nil {
+			t.Fatal("told?")
+		}
+	}
+	if len(p.calls) > 2 {
+		t.Errorf("%d calls", len(p.calls))
 	}
 }
 

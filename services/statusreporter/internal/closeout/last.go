@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
+	"slices"
 
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/procore"
@@ -14,13 +14,13 @@ import (
 )
 
 // unlinks asks status management, a call for each record: there is no bulk form.
-func unlinks(ctx context.Context, s *procore.Session, units []*unit) {
+func unlinks(ctx context.Context, s patient, units []*unit) {
 	for _, u := range units {
 		if u.Status != tiebackv1.Status_STATUS_SUCCESS {
 			continue
 		}
 		for _, l := range u.Unlinks {
-			err := unlink(ctx, s, l)
+			err := unlink(ctx, s, l, u.repeat)
 			if err == nil {
 				continue
 			}
@@ -34,18 +34,26 @@ func unlinks(ctx context.Context, s *procore.Session, units []*unit) {
 }
 
 // unlink unlinks a record. Procore refuses to unlink what is not linked any more, which is
-// what a repeat after a crash meets; so a refusal is checked by marking the record as not
-// synced, which is harmless to repeat and leaves no doubt.
-func unlink(ctx context.Context, s *procore.Session, l *tiebackv1.Unlink) error {
-	if l.ItemType == "invoice_payment" {
-		_, err := s.Do(ctx, procore.Call{Route: unlinkPayment, ID: l.ItemId})
+// what a repeat after a crash meets; so a repeat's refusal is checked by marking the record as
+// not synced, which is harmless and leaves no doubt. The refusal of a first try is meant.
+func unlink(ctx context.Context, s patient, l *tiebackv1.Unlink, repeat bool) error {
+	err := tryUnlink(ctx, s, l)
+	if repeat {
 		return confirm(ctx, s, l, err)
 	}
-	_, err := s.Do(ctx, procore.Call{Route: unlinkRecord, Body: map[string]any{"item_type": l.ItemType, "item_id": l.ItemId}})
-	return confirm(ctx, s, l, err)
+	return err
 }
 
-func confirm(ctx context.Context, s *procore.Session, l *tiebackv1.Unlink, refusal error) error {
+func tryUnlink(ctx context.Context, s patient, l *tiebackv1.Unlink) error {
+	if l.ItemType == "invoice_payment" {
+		_, err := s.Do(ctx, procore.Call{Route: unlinkPayment, ID: l.ItemId})
+		return err
+	}
+	_, err := s.Do(ctx, procore.Call{Route: unlinkRecord, Body: map[string]any{"item_type": l.ItemType, "item_id": l.ItemId}})
+	return err
+}
+
+func confirm(ctx context.Context, s patient, l *tiebackv1.Unlink, refusal error) error {
 	var status *procore.StatusError
 	if !errors.As(refusal, &status) || status.Status != http.StatusUnprocessableEntity {
 		return refusal
@@ -68,81 +76,102 @@ var statusNames = map[tiebackv1.Status]string{
 	tiebackv1.Status_STATUS_FAILED:      "failed",
 }
 
-// requestDetails is the last step: the user's button comes free.
-func requestDetails(ctx context.Context, s *procore.Session, units []*unit) {
-	byID := map[int64]*unit{}
-	call := procore.SyncCall{Route: syncRequestDetails}
+// detail is a request detail and the close-outs that speak for it: more than one where an
+// outcome names it twice, or came twice.
+type detail struct {
+	id    int64
+	units []*unit
+}
+
+// update says failed if one of the detail's close-outs does.
+func (d *detail) update() map[string]any {
+	status, texts := tiebackv1.Status_STATUS_UNSPECIFIED, []string{}
+	for _, u := range d.units {
+		if u.Status == tiebackv1.Status_STATUS_FAILED && status != tiebackv1.Status_STATUS_FAILED {
+			status, texts = u.Status, []string{}
+		}
+		if status == tiebackv1.Status_STATUS_UNSPECIFIED {
+			status = u.Status
+		}
+		for _, m := range u.Messages {
+			if u.Status == status && !slices.Contains(texts, m) {
+				texts = append(texts, m)
+			}
+		}
+	}
+	for _, u := range d.units { // what was told, in all their records
+		u.Status, u.Messages = status, texts
+	}
+	return map[string]any{"id": d.id, "status": statusNames[status], "messages": texts}
+}
+
+func (d *detail) fail(err error) {
+	for _, u := range d.units {
+		u.err = err
+	}
+}
+
+// requestDetails is the last step: the users' buttons come free.
+func requestDetails(ctx context.Context, s patient, units []*unit) {
+	byID := map[int64]*detail{}
+	var details []*detail
 	for _, u := range units {
-		name, ok := statusNames[u.Status]
-		if u.RequestDetailId == 0 {
-			continue
-		}
-		if !ok {
+		switch _, ok := statusNames[u.Status]; {
+		case u.RequestDetailId == 0:
+		case !ok:
 			u.err = fault.New(fault.Permanent, fmt.Errorf("close-out of request detail %d has no status", u.RequestDetailId))
-			continue
+		default:
+			d := byID[u.RequestDetailId]
+			if d == nil {
+				d = &detail{id: u.RequestDetailId}
+				byID[d.id], details = d, append(details, d)
+			}
+			d.units = append(d.units, u)
 		}
-		if first := byID[u.RequestDetailId]; first != nil {
-			merge(first, u)
-			continue
-		}
-		byID[u.RequestDetailId] = u
-		call.Updates = append(call.Updates, map[string]any{"id": u.RequestDetailId, "status": name, "messages": messages(u)})
 	}
-	tell(ctx, s, call, byID)
+	tell(ctx, s, details)
 }
 
-// merge lets a request detail that two close-outs share say failed if one of them did.
-func merge(first, second *unit) {
-	if second.Status == tiebackv1.Status_STATUS_FAILED {
-		first.refuse(strings.Join(second.Messages, " "))
-	}
-}
-
-func messages(u *unit) []string {
-	if u.Messages == nil {
-		return []string{}
-	}
-	return u.Messages
-}
-
-func tell(ctx context.Context, s *procore.Session, call procore.SyncCall, byID map[int64]*unit) {
-	if len(call.Updates) == 0 {
+// tell updates details in bulk; a call that is refused whole is made in halves.
+func tell(ctx context.Context, s patient, details []*detail) {
+	if len(details) == 0 {
 		return
 	}
-	for _, up := range call.Updates { // what a merge changed
-		u := byID[up["id"].(int64)]
-		up["status"], up["messages"] = statusNames[u.Status], messages(u)
+	call := procore.SyncCall{Route: syncRequestDetails}
+	for _, d := range details {
+		call.Updates = append(call.Updates, d.update())
 	}
 	result, err := s.Sync(ctx, call)
-	if err != nil && fault.ClassOf(err) == fault.Permanent && len(byID) > 1 {
-		for _, up := range call.Updates {
-			alone := call
-			alone.Updates = []map[string]any{up}
-			tell(ctx, s, alone, map[int64]*unit{up["id"].(int64): byID[up["id"].(int64)]})
+	switch {
+	case err == nil:
+		refusedDetails(ctx, s, details, result.Refused)
+	case splits(err) && len(details) > 1:
+		tell(ctx, s, details[:len(details)/2])
+		tell(ctx, s, details[len(details)/2:])
+	default:
+		for _, d := range details {
+			d.fail(err)
 		}
-		return
 	}
-	if err != nil {
-		for _, u := range byID {
-			u.err = err
-		}
-		return
-	}
-	for _, r := range result.Refused {
+}
+
+func refusedDetails(ctx context.Context, s patient, details []*detail, refused []procore.ItemError) {
+	for _, r := range refused {
 		id, _ := json.Number(fmt.Sprint(r.Item["id"])).Int64()
-		if u := byID[id]; u != nil {
-			u.err = standing(ctx, s, u, r.Why)
+		i := slices.IndexFunc(details, func(d *detail) bool { return d.id == id })
+		if i >= 0 {
+			details[i].fail(standing(ctx, s, details[i].units[0], r.Why))
 			continue
 		}
-		for _, u := range byID {
-			u.err = fault.New(fault.Transient, fmt.Errorf("%s: Procore refused an item that can't be told from the others: %s", call.Route.Name, r.Why))
+		for _, d := range details {
+			d.fail(fault.New(fault.Transient, fmt.Errorf("%s: Procore refused an item that can't be told from the others: %s", syncRequestDetails.Name, r.Why)))
 		}
 	}
 }
 
 // standing looks at a request detail that Procore would not change: if it says already what
 // we wanted to say, a repeat met its own success.
-func standing(ctx context.Context, s *procore.Session, u *unit, why string) error {
+func standing(ctx context.Context, s patient, u *unit, why string) error {
 	raw, err := s.Do(ctx, procore.Call{Route: getRequestDetail, ID: u.RequestDetailId})
 	if err != nil {
 		return err
