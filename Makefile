@@ -1,5 +1,6 @@
 # make run     the whole pipeline on embedded parts, all event types; KEEP=1 goes on serving
 # make test    every test that can run on this machine, with the race detector
+# make test-docker   those that need Docker; a part of make test where Docker is
 # make bench   events per second, CPU, latency, beside a bare JetStream publish
 # make check   format, vet, lint, generated files, docs
 # make fuzz    each fuzz target for FUZZTIME (10s)
@@ -18,13 +19,19 @@ bin/protoc-gen-go-grpc: PKG := google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.
 bin/staticcheck: PKG := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 export CGO_ENABLED ?= 1
 
-.PHONY: run test bench check fuzz generate generated
+.PHONY: run test test-docker bench check fuzz generate generated
 
 run:
 	@go run ./services/tieback demo $(if $(KEEP),--keep) $(if $(SEED),--seed $(SEED))
 
 test:
 	go test -race $(PACKAGES)
+	@if [ "$(CI)" = true ] || docker info >/dev/null 2>&1; then $(MAKE) --no-print-directory test-docker; else \
+	echo 'LEFT OUT: the tests that need Docker (make test-docker). All others ran.'; fi
+
+# Verbose, as a test that finds no image says so and is left out.
+test-docker:
+	go test -race -count=1 -v ./deploy/test/...
 
 bench:
 	go build -o bin/tieback ./services/tieback
@@ -32,8 +39,8 @@ bench:
 
 check: generated bin/staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these'; exit 1; }
-	go vet $(PACKAGES)
-	@for m in $(MODULES); do (cd $$m && GOWORK=off go build ./... && GOWORK=off go mod tidy -diff && "$(CURDIR)/bin/staticcheck" ./...) || exit 1; done
+	go vet $(PACKAGES) ./deploy/test/...
+	@for m in $(MODULES) deploy/test; do (cd $$m && GOWORK=off go build ./... && GOWORK=off go mod tidy -diff && "$(CURDIR)/bin/staticcheck" ./...) || exit 1; done
 
 # generated fails if the committed code or docs differ from what would be generated.
 generated: bin/buf
