@@ -46,11 +46,11 @@ type Consumer struct {
 	Kind        Kind
 	Name        string        // of the durable consumer, and of the stop in dead letters
 	Filter      string        // subjects; "": the whole stream
-	Concurrency int           // handlers at once; 0: 128
+	Concurrency int           // handlers at once; 0: 256
 	Attempts    int           // 0: 12
 	Backoff     time.Duration // 0: 1 s
 	Patience    time.Duration // 0: 15 minutes
-	AckWait     time.Duration // until an attempt that was never heard of again is repeated; 0: 60 s
+	AckWait     time.Duration // until an attempt that was never heard of again is repeated; 0: 30 s
 	Handle      Handler
 	// GiveUp takes over a message that can't be done: it must keep it as a dead letter.
 	GiveUp  func(ctx context.Context, m Message, err error) error
@@ -96,7 +96,7 @@ func (c *Consumer) defaults() {
 		c.Filter = "tb." + string(c.Kind) + ".>"
 	}
 	if c.Concurrency == 0 {
-		c.Concurrency = 128
+		c.Concurrency = 256
 	}
 	if c.Attempts == 0 {
 		c.Attempts = 12
@@ -108,7 +108,7 @@ func (c *Consumer) defaults() {
 		c.Patience = 15 * time.Minute
 	}
 	if c.AckWait == 0 {
-		c.AckWait = time.Minute
+		c.AckWait = 30 * time.Second
 	}
 	if c.Observe == nil {
 		c.Observe = func(Message, time.Duration, string, error) {}

@@ -100,7 +100,7 @@ func (p *Publisher) run() {
 const worthABatch = 6
 
 // linger is how long a busy publisher waits for company.
-const linger = 3 * time.Millisecond
+const linger = 10 * time.Millisecond
 
 func (p *Publisher) group(first *publication, busy bool) []*publication {
 	g := []*publication{first}

@@ -70,7 +70,7 @@ func New(cfg Config, companies company.Set, reg prometheus.Registerer) (*Client,
 		cfg.Timeout = 30 * time.Second
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.MaxIdleConnsPerHost = 64
+	transport.MaxIdleConnsPerHost, transport.MaxIdleConns = 256, 1024
 	c := &Client{sessions: make(map[int64]*Session, len(companies))}
 	calls := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "tieback_procore_calls_total", Help: "Calls made to Procore's API, by company, route and status (error: no answer).",

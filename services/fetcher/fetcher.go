@@ -30,7 +30,7 @@ type Deps struct {
 	Procore     *procore.Client
 	Log         *zap.Logger
 	Metrics     *telemetry.Stages
-	Concurrency int           // fetches at once; 0: 128
+	Concurrency int           // fetches at once; 0: 256
 	Backoff     time.Duration // before the second attempt; 0: 1 s
 }
 

@@ -70,7 +70,7 @@ type Deps struct {
 	Drivers     connector.Drivers
 	Log         *zap.Logger
 	Metrics     *telemetry.Stages
-	Concurrency int           // events at once; 0: 128
+	Concurrency int           // events at once; 0: 256
 	Backoff     time.Duration // before the second attempt; 0: 1 s
 }
 
