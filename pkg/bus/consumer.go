@@ -164,7 +164,8 @@ func (r *running) pulled(ctx context.Context, err error) error {
 	return nil
 }
 
-// reserve waits until a quarter of the slots is free, or none is taken, and takes all that are.
+// reserve waits until a quarter of the slots is free, and takes all that are: a pull for each
+// slot alone would cost more than the work. It takes fewer only when ctx ends.
 func (r *running) reserve(ctx context.Context) int {
 	n := 0
 	for want := max(1, cap(r.slots)/4); n < want; n++ {

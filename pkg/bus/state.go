@@ -25,6 +25,7 @@ const bucket = "tieback-state"
 //	attempt.<stream>.<consumer>.<seq>       attempts at a message that came again
 type State struct {
 	kv        jetstream.KeyValue
+	stream    jetstream.Stream // the bucket's own
 	publisher *Publisher
 }
 
@@ -46,7 +47,7 @@ func openState(ctx context.Context, js jetstream.JetStream, o Options) (*State, 
 			return nil, fmt.Errorf("bucket %s: %w", bucket, err)
 		}
 	}
-	return &State{kv: kv, publisher: newPublisher(js, name)}, nil
+	return &State{kv: kv, stream: s, publisher: newPublisher(js, name)}, nil
 }
 
 // put shares commits with other writes of the moment.
@@ -80,16 +81,19 @@ func (s *State) get(ctx context.Context, key string) ([]byte, error) {
 	return value, err
 }
 
-// read gives a key's value, nil where there is none, and its revision.
+// read gives a key's value, nil where there is none or it was deleted by hand, and the
+// revision that a change must name: of a deleted key that of its deletion.
 func (s *State) read(ctx context.Context, key string) ([]byte, uint64, error) {
-	e, err := s.kv.Get(ctx, key)
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
+	m, err := s.stream.GetLastMsgForSubject(ctx, "$KV."+bucket+"."+key)
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return nil, 0, nil
-	}
-	if err != nil {
+	case err != nil:
 		return nil, 0, fmt.Errorf("state %s: %w", key, err)
+	case m.Header.Get("KV-Operation") != "" || m.Header.Get(jetstream.MarkerReasonHeader) != "":
+		return nil, m.Sequence, nil
 	}
-	return e.Value(), e.Revision(), nil
+	return m.Data, m.Sequence, nil
 }
 
 func (s *State) getInt(ctx context.Context, key string) (int64, error) {

@@ -65,7 +65,7 @@ func (e *ERP) Book(ctx context.Context, request int64, r *tiebackv1.Record) (*ti
 
 // lookUp finds out what became of a write whose answer was lost.
 func (e *ERP) lookUp(ctx context.Context, entity tiebackv1.Entity, key string, cause error) (*tiebackv1.Booking, error) {
-	if !isAmbiguous(cause) {
+	if fault.ClassOf(cause) != fault.Ambiguous {
 		return nil, cause
 	}
 	found, err := e.driver.Find(ctx, &tiebackv1.FindRequest{CompanyId: e.company, Key: key, Entity: entity})
@@ -74,8 +74,6 @@ func (e *ERP) lookUp(ctx context.Context, entity tiebackv1.Entity, key string, c
 	}
 	return found.Booking, nil
 }
-
-func isAmbiguous(err error) bool { return fault.ClassOf(err) == fault.Ambiguous }
 
 // Changes pages through an entity's records that changed since req.Cursor. The last
 // page's cursor is where the next sync starts, once Procore has all pages.

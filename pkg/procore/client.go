@@ -116,7 +116,7 @@ type Call struct {
 //	401 twice          transient: the secret may be in rotation
 //	other 4xx          permanent, with Procore's reason as the sentence
 func (s *Session) Do(ctx context.Context, c Call) ([]byte, error) {
-	body, err := s.marshal(c.Body)
+	body, err := marshal(c.Body)
 	if err != nil {
 		return nil, fault.New(fault.Permanent, err)
 	}
@@ -146,7 +146,8 @@ func Counted(ctx context.Context, n *atomic.Int32) context.Context {
 	return context.WithValue(ctx, countKey{}, n)
 }
 
-func (s *Session) marshal(v any) ([]byte, error) {
+// marshal gives nil for no body.
+func marshal(v any) ([]byte, error) {
 	if v == nil {
 		return nil, nil
 	}

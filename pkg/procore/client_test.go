@@ -193,6 +193,22 @@ func TestSyncSendsThousandsInChunksAndReadsRefusals(t *testing.T) {
 	}
 }
 
+// A proxy's 200, or an empty object, must not pass for "all taken".
+func TestA200ThatSaysNothingIsNoSuccess(t *testing.T) {
+	for _, body := range []string{`{}`, `null`, ``, `<html>`, `[]`} {
+		var n atomic.Int64
+		s := session(t, func(w http.ResponseWriter, r *http.Request) {
+			if !token(w, r, &n) {
+				fmt.Fprint(w, body)
+			}
+		})
+		_, err := s.Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Updates: []map[string]any{{"id": 1}}})
+		if fault.ClassOf(err) != fault.Ambiguous {
+			t.Errorf("%q: %v", body, err)
+		}
+	}
+}
+
 func TestRoutesFile(t *testing.T) {
 	for text, says := range map[string]string{
 		"erp_request: /x/{id}\n": "", "erp_request: x\n": "must start with /", "erp_request: /x/{ident}\n": "unknown", "- a\n": "TIEBACK_PROCORE_ROUTES",

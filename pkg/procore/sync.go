@@ -3,6 +3,7 @@ package procore
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -67,6 +68,9 @@ func parseSync(raw []byte) ([]map[string]any, []ItemError, error) {
 	dec.UseNumber() // ids need 64 bits
 	if err := dec.Decode(&answer); err != nil {
 		return nil, nil, err
+	}
+	if answer.Entities == nil && answer.Errors == nil { // a 200 that says nothing is no success
+		return nil, nil, errors.New("it has neither entities nor errors")
 	}
 	var refused []ItemError
 	for _, item := range answer.Errors {

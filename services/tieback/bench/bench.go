@@ -92,14 +92,19 @@ func measure(ctx context.Context, o Options, child *child, bare float64, out io.
 	if err != nil {
 		return err
 	}
+	lone, err := child.press(ctx, 5, 1)
+	if err != nil {
+		return err
+	}
 	rate := float64(o.Events) / full.Seconds
 	fmt.Fprintf(out, `bare publish, synced         %8.0f messages/s (one stream, 64 publishers, no batches)
 end to end                   %8.0f events/s (%d vendor exports, every write synced)
 ratio to the bare publish    %8.2f
 CPU                          %8.2f s per 1,000 events (services, broker and embedded ERP)
 at a steady %3d events/s     %8.0f ms p50, %.0f ms p99, from click to close-out
+one event a second           %8.0f ms p50
 burst of 1,000 exports       %8d Procore calls
-`, bare, rate, o.Events, rate/bare, cpu*1000/float64(o.Events), o.Rate, steady.P50ms, steady.P99ms, burst.Calls)
+`, bare, rate, o.Events, rate/bare, cpu*1000/float64(o.Events), o.Rate, steady.P50ms, steady.P99ms, lone.P50ms, burst.Calls)
 	return nil
 }
 

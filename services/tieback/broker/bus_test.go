@@ -346,3 +346,29 @@ func TestTheNewerLinkWinsARace(t *testing.T) {
 		}
 	}
 }
+
+// An operator deletes a link by hand (nats kv del): the next one is written all the same.
+func TestALinkDeletedByHandCanBeWrittenAgain(t *testing.T) {
+	b := connect(t)
+	link := func(origin string, request int64) {
+		t.Helper()
+		if err := b.State().SaveLink(t.Context(), 7, "vendor", 35, bus.Link{OriginID: origin, Request: request}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link("A", 1)
+	kv, err := b.JetStream().KeyValue(t.Context(), "tieback-state")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := kv.Delete(t.Context(), "link.7.vendor.35"); err != nil {
+		t.Fatal(err)
+	}
+	if origin, err := b.State().LinkOf(t.Context(), 7, "vendor", 35); err != nil || origin != "" {
+		t.Errorf("%q, %v", origin, err)
+	}
+	link("B", 2)
+	if origin, err := b.State().LinkOf(t.Context(), 7, "vendor", 35); err != nil || origin != "B" {
+		t.Errorf("%q, %v", origin, err)
+	}
+}

@@ -142,7 +142,7 @@ func (b batch) run(ctx context.Context, s patient) {
 		return
 	}
 	for _, it := range b.items {
-		if fault.ClassOf(err) == fault.Permanent && it.unit.RequestDetailId != 0 && b.call.Route != syncRequestDetails {
+		if fault.ClassOf(err) == fault.Permanent && it.unit.RequestDetailId != 0 {
 			it.drop()
 			it.unit.refuse(fault.Sentence(err, "Procore refused to mark "+it.record+" as synced."))
 			continue
