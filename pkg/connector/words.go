@@ -23,6 +23,9 @@ func Noun(e tiebackv1.Entity) string {
 	return strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(e.String(), "ENTITY_"), "_", " "))
 }
 
+// Plural is an entity's records in an accountant's words: "cost codes".
+func Plural(e tiebackv1.Entity) string { return Noun(e) + "s" }
+
 // Describe names a record as an accountant would: `vendor "Acme"`.
 func Describe(r *tiebackv1.Record) string {
 	name := cmp.Or(r.GetName(), r.GetCode(), r.GetNumber(), r.GetOriginId(), fmt.Sprint(r.GetProcoreId()))

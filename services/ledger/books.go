@@ -38,8 +38,8 @@ func (b *Books) Capabilities(_ context.Context, req *tiebackv1.CapabilitiesReque
 		return nil, err
 	}
 	out := &tiebackv1.CapabilitiesResponse{Name: "Tieback Ledger", Version: Version}
-	for _, e := range Entities() {
-		out.Entities = append(out.Entities, &tiebackv1.EntityCapability{Entity: e, Put: true, List: true, State: true, Remove: true})
+	for _, t := range traits {
+		out.Entities = append(out.Entities, &tiebackv1.EntityCapability{Entity: t.entity, Put: true, Update: t.put, List: true, State: true, Remove: true})
 	}
 	return out, nil
 }
@@ -55,7 +55,7 @@ func (b *Books) Put(ctx context.Context, req *tiebackv1.PutRequest) (*tiebackv1.
 	}
 	res := &tiebackv1.PutResponse{}
 	err := b.writer.do(ctx, func(t *tx) (err error) {
-		res.Booking, err = t.put(req.GetKey(), proto.CloneOf(req.GetRecord()))
+		res.Booking, err = t.put(req)
 		return err
 	})
 	if err != nil {

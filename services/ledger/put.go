@@ -12,7 +12,8 @@ import (
 
 // put books r under key, or answers what key was booked as. All of it is one savepoint:
 // the record, its lines, its journal entry and the key are there together or not at all.
-func (t *tx) put(key string, r *Record) (*tiebackv1.Booking, error) {
+func (t *tx) put(req *tiebackv1.PutRequest) (*tiebackv1.Booking, error) {
+	key, r := req.GetKey(), proto.CloneOf(req.GetRecord())
 	if b, err := t.booked(key, r); b != nil || err != nil {
 		return b, err
 	}
@@ -25,11 +26,29 @@ func (t *tx) put(key string, r *Record) (*tiebackv1.Booking, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &tiebackv1.Booking{OriginId: row.rec.OriginId, OriginCode: row.rec.Code, OriginData: row.rec.OriginData}
+	if err := t.overtake(row.id, req.GetRequest(), row.rec); err != nil {
+		return nil, err
+	}
+	b := &tiebackv1.Booking{OriginId: row.rec.OriginId, OriginCode: row.rec.Code, OriginData: row.rec.OriginData, Stamp: req.GetStamp()}
 	for i := range sent {
 		b.LineOriginIds = append(b.LineOriginIds, row.rec.Lines[order[i]].OriginId)
 	}
 	return b, t.keep(key, row.id, b)
+}
+
+// overtake notes the request that wrote a record, and refuses one that a newer has written.
+func (t *tx) overtake(id, request int64, r *Record) error {
+	var last int64
+	if _, err := t.get([]any{&last}, "SELECT request FROM written WHERE record_id = ?", id); err != nil {
+		return err
+	}
+	if request < last && request != 0 {
+		return fault.Refused("request", "A newer request has already changed the %s.", call(r))
+	}
+	if request <= last {
+		return nil
+	}
+	return t.exec("INSERT INTO written VALUES (?, ?) ON CONFLICT (record_id) DO UPDATE SET request = excluded.request", id, request)
 }
 
 // booked is what a key was booked as before; nil: it is new.

@@ -62,7 +62,7 @@ func TestABrokenOneLeavesItsNeighboursAlone(t *testing.T) {
 			if i == 1 {
 				return boom
 			}
-			_, err := t.put(fmt.Sprint(i), &Record{Entity: Vendor, Name: "n"})
+			_, err := t.put(&tiebackv1.PutRequest{Key: fmt.Sprint(i), Record: &Record{Entity: Vendor, Name: "n"}})
 			return err
 		}}
 	}

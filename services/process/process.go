@@ -32,6 +32,7 @@ type Process struct {
 	Log       *zap.Logger
 	Registry  *prometheus.Registry
 	Metrics   *telemetry.Stages
+	Calls     *connector.Metrics
 	Companies company.Set
 	Procore   *procore.Client
 	Bus       *bus.Bus
@@ -107,6 +108,9 @@ func LoadFrom(name string, getenv func(string) string) (*Process, error) {
 		Drivers: connector.Drivers{"remote": remote.Open}}
 	p.Registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if p.Metrics, err = telemetry.NewStages(p.Registry); err != nil {
+		return nil, err
+	}
+	if p.Calls, err = connector.NewMetrics(p.Registry); err != nil {
 		return nil, err
 	}
 	routes, err := procore.LoadRoutes(s.Routes)

@@ -35,12 +35,18 @@ import (
 // Task is one event at work, with all that its handler may use.
 type Task struct {
 	Event   *tiebackv1.Event
+	Again   bool // it was worked before, and how that ended is not known
 	Row     catalogue.EventType
 	Payload payload.Request
 	Company *company.Company
 	ERP     *connector.ERP
 	Procore *procore.Session
 	State   State
+}
+
+// Asked names the event to the ERP.
+func (t *Task) Asked() connector.Asked {
+	return connector.Asked{Request: t.Event.ErpRequestId, Again: t.Again}
 }
 
 // State is what handlers read and write of what the pipeline remembers; bus.State does it.
@@ -70,6 +76,7 @@ type Deps struct {
 	Drivers     connector.Drivers
 	Log         *zap.Logger
 	Metrics     *telemetry.Stages
+	Calls       *connector.Metrics
 	Concurrency int           // events at once; 0: 256
 	Backoff     time.Duration // before the second attempt; 0: 1 s
 }
@@ -98,7 +105,7 @@ func New(ctx context.Context, c catalogue.Category, handlers Handlers, d Deps) (
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("company %d: connector: %w", id, err), s.close())
 		}
-		s.erps[id] = connector.New(id, driver, d.Bus.State())
+		s.erps[id] = connector.New(driver, connector.Config{Company: id, Lives: d.Bus.State(), Log: d.Log, Metrics: d.Calls})
 	}
 	return s, nil
 }
@@ -172,7 +179,7 @@ func (s *Service) task(m bus.Message) (*Task, error) {
 		return nil, err
 	}
 	return &Task{
-		Event: event, Row: row, Payload: request, Company: s.Companies[event.CompanyId],
+		Event: event, Again: m.Repeat, Row: row, Payload: request, Company: s.Companies[event.CompanyId],
 		ERP: s.erps[event.CompanyId], Procore: session, State: s.Bus.State(),
 	}, nil
 }

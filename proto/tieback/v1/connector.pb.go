@@ -810,6 +810,7 @@ type CapabilitiesResponse struct {
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // of the ERP, for people
 	Version       string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
 	Entities      []*EntityCapability    `protobuf:"bytes,3,rep,name=entities,proto3" json:"entities,omitempty"`
+	MaxConcurrent int32                  `protobuf:"varint,4,opt,name=max_concurrent,json=maxConcurrent,proto3" json:"max_concurrent,omitempty"` // calls that the ERP bears at once, of a worker process; 0: any number
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -865,13 +866,21 @@ func (x *CapabilitiesResponse) GetEntities() []*EntityCapability {
 	return nil
 }
 
+func (x *CapabilitiesResponse) GetMaxConcurrent() int32 {
+	if x != nil {
+		return x.MaxConcurrent
+	}
+	return 0
+}
+
 type EntityCapability struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Entity        Entity                 `protobuf:"varint,1,opt,name=entity,proto3,enum=tieback.v1.Entity" json:"entity,omitempty"`
-	Put           bool                   `protobuf:"varint,2,opt,name=put,proto3" json:"put,omitempty"`
+	Put           bool                   `protobuf:"varint,2,opt,name=put,proto3" json:"put,omitempty"` // new records
 	List          bool                   `protobuf:"varint,3,opt,name=list,proto3" json:"list,omitempty"`
 	State         bool                   `protobuf:"varint,4,opt,name=state,proto3" json:"state,omitempty"`
 	Remove        bool                   `protobuf:"varint,5,opt,name=remove,proto3" json:"remove,omitempty"`
+	Update        bool                   `protobuf:"varint,6,opt,name=update,proto3" json:"update,omitempty"` // Put changes a record in place
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -941,11 +950,22 @@ func (x *EntityCapability) GetRemove() bool {
 	return false
 }
 
+func (x *EntityCapability) GetUpdate() bool {
+	if x != nil {
+		return x.Update
+	}
+	return false
+}
+
 type PutRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	CompanyId     int64                  `protobuf:"varint,1,opt,name=company_id,json=companyId,proto3" json:"company_id,omitempty"`
-	Key           string                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"` // stable for the record and its life; see package connector
-	Record        *Record                `protobuf:"bytes,3,opt,name=record,proto3" json:"record,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	CompanyId int64                  `protobuf:"varint,1,opt,name=company_id,json=companyId,proto3" json:"company_id,omitempty"`
+	Key       string                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"` // stable for the record and its life; see package connector
+	Record    *Record                `protobuf:"bytes,3,opt,name=record,proto3" json:"record,omitempty"`
+	// The ERP request that this write is for; they grow. A change is refused, permanently and
+	// with the field "request", where a higher one changed the record before. 0: by hand.
+	Request       int64  `protobuf:"varint,4,opt,name=request,proto3" json:"request,omitempty"`
+	Stamp         string `protobuf:"bytes,5,opt,name=stamp,proto3" json:"stamp,omitempty"` // kept with the key and given back in its booking; opaque to the connector
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1001,6 +1021,20 @@ func (x *PutRequest) GetRecord() *Record {
 	return nil
 }
 
+func (x *PutRequest) GetRequest() int64 {
+	if x != nil {
+		return x.Request
+	}
+	return 0
+}
+
+func (x *PutRequest) GetStamp() string {
+	if x != nil {
+		return x.Stamp
+	}
+	return ""
+}
+
 type PutResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Booking       *Booking               `protobuf:"bytes,1,opt,name=booking,proto3" json:"booking,omitempty"`
@@ -1052,6 +1086,7 @@ type Booking struct {
 	OriginCode    string                 `protobuf:"bytes,2,opt,name=origin_code,json=originCode,proto3" json:"origin_code,omitempty"`
 	OriginData    string                 `protobuf:"bytes,3,opt,name=origin_data,json=originData,proto3" json:"origin_data,omitempty"`
 	LineOriginIds []string               `protobuf:"bytes,4,rep,name=line_origin_ids,json=lineOriginIds,proto3" json:"line_origin_ids,omitempty"` // one for each line, in the order of the record's lines
+	Stamp         string                 `protobuf:"bytes,5,opt,name=stamp,proto3" json:"stamp,omitempty"`                                        // of the Put that booked it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1112,6 +1147,13 @@ func (x *Booking) GetLineOriginIds() []string {
 		return x.LineOriginIds
 	}
 	return nil
+}
+
+func (x *Booking) GetStamp() string {
+	if x != nil {
+		return x.Stamp
+	}
+	return ""
 }
 
 type FindRequest struct {
@@ -1704,32 +1746,37 @@ const file_tieback_v1_connector_proto_rawDesc = "" +
 	"\awebsite\x18\b \x01(\tR\awebsite\"4\n" +
 	"\x13CapabilitiesRequest\x12\x1d\n" +
 	"\n" +
-	"company_id\x18\x01 \x01(\x03R\tcompanyId\"~\n" +
+	"company_id\x18\x01 \x01(\x03R\tcompanyId\"\xa5\x01\n" +
 	"\x14CapabilitiesResponse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x128\n" +
-	"\bentities\x18\x03 \x03(\v2\x1c.tieback.v1.EntityCapabilityR\bentities\"\x92\x01\n" +
+	"\bentities\x18\x03 \x03(\v2\x1c.tieback.v1.EntityCapabilityR\bentities\x12%\n" +
+	"\x0emax_concurrent\x18\x04 \x01(\x05R\rmaxConcurrent\"\xaa\x01\n" +
 	"\x10EntityCapability\x12*\n" +
 	"\x06entity\x18\x01 \x01(\x0e2\x12.tieback.v1.EntityR\x06entity\x12\x10\n" +
 	"\x03put\x18\x02 \x01(\bR\x03put\x12\x12\n" +
 	"\x04list\x18\x03 \x01(\bR\x04list\x12\x14\n" +
 	"\x05state\x18\x04 \x01(\bR\x05state\x12\x16\n" +
-	"\x06remove\x18\x05 \x01(\bR\x06remove\"i\n" +
+	"\x06remove\x18\x05 \x01(\bR\x06remove\x12\x16\n" +
+	"\x06update\x18\x06 \x01(\bR\x06update\"\x99\x01\n" +
 	"\n" +
 	"PutRequest\x12\x1d\n" +
 	"\n" +
 	"company_id\x18\x01 \x01(\x03R\tcompanyId\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12*\n" +
-	"\x06record\x18\x03 \x01(\v2\x12.tieback.v1.RecordR\x06record\"<\n" +
+	"\x06record\x18\x03 \x01(\v2\x12.tieback.v1.RecordR\x06record\x12\x18\n" +
+	"\arequest\x18\x04 \x01(\x03R\arequest\x12\x14\n" +
+	"\x05stamp\x18\x05 \x01(\tR\x05stamp\"<\n" +
 	"\vPutResponse\x12-\n" +
-	"\abooking\x18\x01 \x01(\v2\x13.tieback.v1.BookingR\abooking\"\x90\x01\n" +
+	"\abooking\x18\x01 \x01(\v2\x13.tieback.v1.BookingR\abooking\"\xa6\x01\n" +
 	"\aBooking\x12\x1b\n" +
 	"\torigin_id\x18\x01 \x01(\tR\boriginId\x12\x1f\n" +
 	"\vorigin_code\x18\x02 \x01(\tR\n" +
 	"originCode\x12\x1f\n" +
 	"\vorigin_data\x18\x03 \x01(\tR\n" +
 	"originData\x12&\n" +
-	"\x0fline_origin_ids\x18\x04 \x03(\tR\rlineOriginIds\"j\n" +
+	"\x0fline_origin_ids\x18\x04 \x03(\tR\rlineOriginIds\x12\x14\n" +
+	"\x05stamp\x18\x05 \x01(\tR\x05stamp\"j\n" +
 	"\vFindRequest\x12\x1d\n" +
 	"\n" +
 	"company_id\x18\x01 \x01(\x03R\tcompanyId\x12\x10\n" +

@@ -34,18 +34,28 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// ConnectorService is an ERP as Tieback sees it. Errors: a permanent one is INVALID_ARGUMENT
-// or FAILED_PRECONDITION or UNIMPLEMENTED, a transient one, when nothing happened, ABORTED, a throttled one
-// RESOURCE_EXHAUSTED; any other code after a write is ambiguous: the write may have
-// happened. A Problem in the status details carries the field and the sentence.
+// ConnectorService is an ERP as Tieback sees it.
+//
+// Every status of an error but OK falls in one of four classes:
+//
+//	permanent  INVALID_ARGUMENT, FAILED_PRECONDITION, NOT_FOUND, UNIMPLEMENTED
+//	throttled  RESOURCE_EXHAUSTED with retry_after_ms in its Problem
+//	transient  ABORTED: nothing happened; and any other code of a call that only reads
+//	ambiguous  any other code of Put or Remove: it may have happened
+//
+// A Problem in the status details carries the field and the sentence. The connector never
+// retries, waits or hides an error: the portable side does, by class.
 type ConnectorServiceClient interface {
 	// Capabilities says which entities the ERP has and what it can do with them.
 	Capabilities(ctx context.Context, in *CapabilitiesRequest, opts ...grpc.CallOption) (*CapabilitiesResponse, error)
-	// Put books a record. The same key twice is one booking, and the second answer is the first's.
+	// Put books a record: a new one without an origin id, else a change of the one it names.
+	// The same key twice is one booking, and the second answer is the first's, whatever the
+	// second record says; also at once, after a crash, and after the record was deleted.
 	Put(ctx context.Context, in *PutRequest, opts ...grpc.CallOption) (*PutResponse, error)
 	// Find looks a booking up by its key, after an ambiguous Put.
 	Find(ctx context.Context, in *FindRequest, opts ...grpc.CallOption) (*FindResponse, error)
-	// List pages through the records that changed since a cursor, with tombstones.
+	// List pages through the records that changed since a cursor, with tombstones. What
+	// changes while someone pages may come twice, and is never left out.
 	List(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (*ListResponse, error)
 	// State says whether a record is present, deleted or archived, or unknown.
 	State(ctx context.Context, in *StateRequest, opts ...grpc.CallOption) (*StateResponse, error)
@@ -125,18 +135,28 @@ func (c *connectorServiceClient) Remove(ctx context.Context, in *RemoveRequest, 
 // All implementations must embed UnimplementedConnectorServiceServer
 // for forward compatibility.
 //
-// ConnectorService is an ERP as Tieback sees it. Errors: a permanent one is INVALID_ARGUMENT
-// or FAILED_PRECONDITION or UNIMPLEMENTED, a transient one, when nothing happened, ABORTED, a throttled one
-// RESOURCE_EXHAUSTED; any other code after a write is ambiguous: the write may have
-// happened. A Problem in the status details carries the field and the sentence.
+// ConnectorService is an ERP as Tieback sees it.
+//
+// Every status of an error but OK falls in one of four classes:
+//
+//	permanent  INVALID_ARGUMENT, FAILED_PRECONDITION, NOT_FOUND, UNIMPLEMENTED
+//	throttled  RESOURCE_EXHAUSTED with retry_after_ms in its Problem
+//	transient  ABORTED: nothing happened; and any other code of a call that only reads
+//	ambiguous  any other code of Put or Remove: it may have happened
+//
+// A Problem in the status details carries the field and the sentence. The connector never
+// retries, waits or hides an error: the portable side does, by class.
 type ConnectorServiceServer interface {
 	// Capabilities says which entities the ERP has and what it can do with them.
 	Capabilities(context.Context, *CapabilitiesRequest) (*CapabilitiesResponse, error)
-	// Put books a record. The same key twice is one booking, and the second answer is the first's.
+	// Put books a record: a new one without an origin id, else a change of the one it names.
+	// The same key twice is one booking, and the second answer is the first's, whatever the
+	// second record says; also at once, after a crash, and after the record was deleted.
 	Put(context.Context, *PutRequest) (*PutResponse, error)
 	// Find looks a booking up by its key, after an ambiguous Put.
 	Find(context.Context, *FindRequest) (*FindResponse, error)
-	// List pages through the records that changed since a cursor, with tombstones.
+	// List pages through the records that changed since a cursor, with tombstones. What
+	// changes while someone pages may come twice, and is never left out.
 	List(context.Context, *ListRequest) (*ListResponse, error)
 	// State says whether a record is present, deleted or archived, or unknown.
 	State(context.Context, *StateRequest) (*StateResponse, error)

@@ -73,7 +73,7 @@ func send(ctx context.Context, t *worker.Task, d payload.Document) (*tiebackv1.B
 			return nil, err
 		}
 	}
-	return t.ERP.Book(ctx, t.Event.ErpRequestId, d.Record)
+	return t.ERP.Book(ctx, t.Asked(), d.Record)
 }
 
 // resolve fills in an origin id that the payload does not give: what Procore was last told.

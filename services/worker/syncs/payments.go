@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/procore"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/worker"
@@ -22,9 +23,6 @@ type payments struct {
 }
 
 func syncContractPayments(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
-	if err := listed(ctx, t, payment); err != nil {
-		return nil, err
-	}
 	invoices, err := t.State.Links(ctx, t.Event.CompanyId, "requisition")
 	if err != nil {
 		return nil, err
@@ -33,7 +31,7 @@ func syncContractPayments(ctx context.Context, t *worker.Task) ([]*tiebackv1.Clo
 	if err != nil {
 		return nil, err
 	}
-	p := &payments{task: t, invoices: invoices, known: known, report: &bulk.Report{Noun: plural(payment)}}
+	p := &payments{task: t, invoices: invoices, known: known, report: &bulk.Report{Noun: connector.Plural(payment)}}
 	if err := (feed{entity: payment, missing: p.missing, write: p.write}).run(ctx, t); err != nil {
 		return nil, err
 	}

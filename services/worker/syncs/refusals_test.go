@@ -124,7 +124,7 @@ func TestRefusedAtTheDoor(t *testing.T) {
 			func(b *fakes.Bench) { b.Company.StandardCostCodeListID = 0 }, "standard_cost_code_list_id",
 		},
 		"the ERP lists no commitments": {
-			"sync_commitments", "", func(b *fakes.Bench) { b.ERP.Cannot(commitment) }, "cannot list commitments",
+			"sync_commitments", "", func(b *fakes.Bench) { b.ERP.Cannot(commitment) }, "does not list its commitments",
 		},
 		"no project": {"sync_single_job", `{"request_data":{"id":"J1"}}`, func(*fakes.Bench) {}, "does not say which job"},
 		"no sub job": {"sync_sub_job", `{"request_data":{"id":"J1"}}`, func(*fakes.Bench) {}, "does not say which job"},

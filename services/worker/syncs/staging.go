@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/procore"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/worker"
@@ -48,10 +49,7 @@ type staging struct {
 }
 
 func (k kind) handle(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
-	if err := listed(ctx, t, k.entity); err != nil {
-		return nil, err
-	}
-	s := &staging{kind: k, task: t, links: map[string]map[string]int64{}, report: &bulk.Report{Noun: plural(k.entity)}}
+	s := &staging{kind: k, task: t, links: map[string]map[string]int64{}, report: &bulk.Report{Noun: connector.Plural(k.entity)}}
 	for _, itemType := range slices.Concat(k.linked, k.needs) {
 		links, err := t.State.Links(ctx, t.Event.CompanyId, itemType)
 		if err != nil {

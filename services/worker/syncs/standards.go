@@ -5,6 +5,7 @@ import (
 	"context"
 	"maps"
 
+	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/procore"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
@@ -49,9 +50,6 @@ func syncStandardCategories(ctx context.Context, t *worker.Task) ([]*tiebackv1.C
 }
 
 func (s standard) handle(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
-	if err := listed(ctx, t, s.entity); err != nil {
-		return nil, err
-	}
 	known, err := t.State.Links(ctx, t.Event.CompanyId, s.itemType)
 	if err != nil {
 		return nil, err
@@ -77,7 +75,7 @@ func (s standard) handle(ctx context.Context, t *worker.Task) ([]*tiebackv1.Clos
 		return nil, err
 	}
 	report := &bulk.Report{
-		Noun: plural(s.entity), Updated: len(d.records) - len(answer.Refused), Refused: answer.Refused,
+		Noun: connector.Plural(s.entity), Updated: len(d.records) - len(answer.Refused), Refused: answer.Refused,
 		Links: answer.Links(s.itemType, known),
 	}
 	return report.CloseOuts(t), nil

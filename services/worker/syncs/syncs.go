@@ -14,13 +14,8 @@
 package syncs
 
 import (
-	"context"
-
-	"github.com/tieback/tieback/pkg/connector"
-	"github.com/tieback/tieback/pkg/fault"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/worker"
-	"github.com/tieback/tieback/services/worker/bulk"
 )
 
 // Handlers are the sync category's, one for each row of the catalogue.
@@ -51,14 +46,3 @@ const (
 	changeOrder      = tiebackv1.Entity_ENTITY_COMMITMENT_CHANGE_ORDER
 	primeContract    = tiebackv1.Entity_ENTITY_PRIME_CONTRACT
 )
-
-func plural(e tiebackv1.Entity) string { return connector.Noun(e) + "s" }
-
-// listed refuses to sync what the ERP can't list.
-func listed(ctx context.Context, t *worker.Task, e tiebackv1.Entity) error {
-	can, err := bulk.Lists(ctx, t)
-	if err == nil && !can[e] {
-		err = fault.Permanentf("Your ERP's connector cannot list %s, so there is nothing to sync.", plural(e))
-	}
-	return err
-}

@@ -11,7 +11,6 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"github.com/tieback/tieback/pkg/fault"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
@@ -21,6 +20,7 @@ type ERP struct {
 	Refuse  func(*tiebackv1.Record) error // a booking; nil: nothing is refused
 	Keep    error                         // what Remove answers; nil: it removes
 	States  map[string]tiebackv1.RecordState
+	Cannot  []tiebackv1.Entity  // what it does not have
 	Records []*tiebackv1.Record // what List tells
 	Linked  map[string]string   // "vendor/35" → origin id
 
@@ -106,9 +106,15 @@ func (e *ERP) Remove(_ context.Context, q *tiebackv1.RemoveRequest) (*tiebackv1.
 	return &tiebackv1.RemoveResponse{}, nil
 }
 
-// Capabilities is not asked for by handlers.
+// Capabilities has all entities, but for those it cannot.
 func (e *ERP) Capabilities(context.Context, *tiebackv1.CapabilitiesRequest) (*tiebackv1.CapabilitiesResponse, error) {
-	return nil, fault.Permanentf("not asked for")
+	out := &tiebackv1.CapabilitiesResponse{Name: "The test ERP"}
+	for n := range tiebackv1.Entity_name {
+		if entity := tiebackv1.Entity(n); n != 0 && !slices.Contains(e.Cannot, entity) {
+			out.Entities = append(out.Entities, &tiebackv1.EntityCapability{Entity: entity, Put: true, Update: true, List: true, State: true, Remove: true})
+		}
+	}
+	return out, nil
 }
 
 // Close does nothing.

@@ -67,7 +67,7 @@ func (b *Bench) Run(handlers worker.Handlers, name, raw string) ([]*tiebackv1.Cl
 	row, _ := catalogue.Lookup(name)
 	out, err := handlers[name](b.t.Context(), &worker.Task{
 		Event: &tiebackv1.Event{CompanyId: 7, ErpRequestId: 1, Type: name, Payload: []byte(raw)}, Row: row, Payload: request,
-		Company: b.Company, ERP: connector.New(7, b.ERP.Driver(), nil), Procore: b.session, State: b.State,
+		Company: b.Company, ERP: connector.New(b.ERP.Driver(), connector.Config{Company: 7}), Procore: b.session, State: b.State,
 	})
 	for _, c := range out {
 		for _, l := range c.Links {

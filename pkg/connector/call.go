@@ -1,0 +1,120 @@
+package connector
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tieback/tieback/pkg/fault"
+)
+
+// unlimited is how many calls run at once for an ERP that bears any number.
+const unlimited = 1024
+
+// How a call is made again, by the class of its error. The event itself comes again later
+// in any case; this only spares it that for a hiccup.
+//
+//	permanent  never
+//	throttled  not here: the event waits until then, and holds no worker
+//	transient  twice more, after about 50 and 200 ms
+//	ambiguous  not here: Book looks it up by key first
+const (
+	tries = 3
+	pause = 50 * time.Millisecond
+)
+
+// kind is what a call does to the ERP.
+type kind int
+
+const (
+	reads  kind = iota
+	writes      // an error that nobody classed is ambiguous
+	asks        // for the capabilities, which say how many may call at once
+)
+
+// call makes one call of the driver: counted, measured, among no more at once than the ERP
+// bears, and made again by class.
+func call[Q proto.Message, A any](ctx context.Context, e *ERP, operation string, k kind, q Q, f func(context.Context, Q) (A, error)) (A, error) {
+	var none A
+	if k != asks {
+		if _, err := e.Capabilities(ctx); err != nil {
+			return none, err
+		}
+		if err := e.slots.Acquire(ctx, 1); err != nil {
+			return none, fault.New(fault.Transient, err)
+		}
+		defer e.slots.Release(1)
+	}
+	for try := 1; ; try++ {
+		start := time.Now()
+		a, err := f(ctx, q)
+		err = classed(err, k)
+		e.observe(operation, time.Since(start), err)
+		if err == nil {
+			return a, nil
+		}
+		if fault.ClassOf(err) != fault.Transient || try == tries || !wait(ctx, try) {
+			return none, err
+		}
+	}
+}
+
+// classed makes sure that a write of which nobody knows whether it happened is ambiguous.
+func classed(err error, k kind) error {
+	var known *fault.Error
+	if err == nil || k != writes || errors.As(err, &known) {
+		return err
+	}
+	return fault.New(fault.Ambiguous, err)
+}
+
+// wait waits before the next try; false: ctx ended.
+func wait(ctx context.Context, try int) bool {
+	d := pause << (2 * (try - 1))
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d/2 + rand.N(d)):
+		return true
+	}
+}
+
+// Metrics count and time the calls of all companies' connectors; one set for a process.
+type Metrics struct {
+	calls   *prometheus.CounterVec
+	seconds *prometheus.HistogramVec
+}
+
+// NewMetrics registers the metrics.
+func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
+	m := &Metrics{
+		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tieback_connector_calls_total", Help: "Calls of connectors, by operation and result: ok, or the class of the error.",
+		}, []string{"company", "operation", "result"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "tieback_connector_call_seconds", Help: "How long a call of a connector took, by operation.", Buckets: prometheus.ExponentialBuckets(0.001, 3, 10),
+		}, []string{"operation"}),
+	}
+	return m, errors.Join(reg.Register(m.calls), reg.Register(m.seconds))
+}
+
+func (e *ERP) observe(operation string, took time.Duration, err error) {
+	result := "ok"
+	if err != nil {
+		result = fault.ClassOf(err).String()
+		if fault.ClassOf(err) != fault.Permanent {
+			e.Log.Warn("connector call", zap.Int64("company", e.Company), zap.String("operation", operation),
+				zap.Duration("took", took), zap.String("class", result), zap.Error(err))
+		}
+	}
+	if e.Metrics != nil {
+		e.Metrics.calls.WithLabelValues(strconv.FormatInt(e.Company, 10), operation, result).Inc()
+		e.Metrics.seconds.WithLabelValues(operation).Observe(took.Seconds())
+	}
+}
