@@ -22,7 +22,7 @@ export CGO_ENABLED ?= 1
 .PHONY: run test test-docker bench check fuzz generate generated
 
 run:
-	@go run ./services/tieback demo $(if $(KEEP),--keep) $(if $(SEED),--seed $(SEED))
+	@go run ./services/tieback demo $(if $(ERP),--erp $(ERP)) $(if $(ADDRESS),--address $(ADDRESS)) $(if $(KEEP),--keep) $(if $(SEED),--seed $(SEED))
 
 test:
 	go test -race $(PACKAGES)

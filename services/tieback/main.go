@@ -66,6 +66,8 @@ func demoCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&o.Keep, "keep", false, "go on serving after the play")
+	cmd.Flags().StringVar(&o.ERP, "erp", "ledger", "the ERP: ledger (embedded), tryton, or remote (over gRPC)")
+	cmd.Flags().StringVar(&o.Address, "address", "", "with --erp remote: host:port of a connector that runs already, without TLS")
 	cmd.Flags().Uint64Var(&o.Seed, "seed", 1, "seed of all that is random in the play")
 	return cmd
 }

@@ -25,7 +25,8 @@ type ERP interface {
 
 // Config sets a play up.
 type Config struct {
-	ERPs     map[int64]ERP // by company; each company here plays
+	ERPs     map[int64]ERP      // by company; each company here plays
+	Cannot   []tiebackv1.Entity // what the ERPs don't take: its exports are meant to fail, plainly
 	Seed     uint64
 	Scale    int           // about how many events; 0: 300. Never fewer than each type once
 	Deadline time.Duration // of each event, from its click; 0: 1 minute

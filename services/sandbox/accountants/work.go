@@ -2,6 +2,7 @@ package accountants
 
 import (
 	"context"
+	"slices"
 
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/sandbox"
@@ -31,12 +32,16 @@ func (d *desk) work(ctx context.Context) error {
 
 func (d *desk) budget(ctx context.Context, j *job) error {
 	known := origins{"project_origin_id": j.origin, "cc_origin_id": j.code.origin, "cost_type_origin_id": d.category.origin}
-	payload, done, err := d.do(ctx, step{event: "create_budget", origins: known})
-	if err != nil || !done {
+	want, says := Succeeds, ""
+	if slices.Contains(d.p.cfg.Cannot, tiebackv1.Entity_ENTITY_BUDGET) {
+		want, says = Fails, "takes no budgets"
+	}
+	payload, done, err := d.do(ctx, step{event: "create_budget", origins: known, want: want, says: says})
+	if err != nil || !done && want == Succeeds {
 		return err
 	}
 	known["budget_origin_id"] = d.at(payload, "budget", "request_data.budget.id").origin
-	if _, _, err := d.do(ctx, step{event: "update_budget", origins: known}); err != nil {
+	if _, _, err := d.do(ctx, step{event: "update_budget", origins: known, want: want, says: says}); err != nil {
 		return err
 	}
 	_, _, err = d.do(ctx, step{event: "create_budget_in_procore", origins: known})

@@ -3,18 +3,21 @@
 package demo
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"slices"
 	"time"
 
 	"go.uber.org/zap/zapcore"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/tieback/tieback/services/ledger"
+	"github.com/tieback/tieback/pkg/connector"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/sandbox/accountants"
 	"github.com/tieback/tieback/services/tieback/local"
@@ -26,8 +29,10 @@ const speed = 60
 
 // Options are the demo's flags.
 type Options struct {
-	Keep bool
-	Seed uint64
+	Keep    bool
+	Seed    uint64
+	ERP     string // ledger, tryton, remote; "": ledger
+	Address string // of a connector that runs already, for remote; "": one is started
 }
 
 // stage is the demo while it runs.
@@ -40,7 +45,9 @@ type stage struct {
 	listener net.Listener
 	secrets  local.Secrets
 	pipeline *pipeline.Pipeline
-	books    *ledger.Books
+	driver   connector.Driver // the demo's own
+	caps     *tiebackv1.CapabilitiesResponse
+	stop     []func() error // what bringing up the ERP left to stop
 	tally    *tally
 }
 
@@ -48,11 +55,12 @@ type stage struct {
 func Run(ctx context.Context, o Options, out io.Writer) (bool, error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	o.ERP = cmp.Or(o.ERP, "ledger")
 	s := &stage{Options: o, out: out, secrets: local.NewSecrets(), tally: newTally()}
+	defer s.close()
 	if err := s.set(ctx); err != nil {
 		return false, err
 	}
-	defer s.pipeline.Close()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.sandbox.Run(ctx) })
 	g.Go(func() error { return s.pipeline.Run(ctx, s.listener) })
@@ -72,6 +80,20 @@ func Run(ctx context.Context, o Options, out io.Writer) (bool, error) {
 		err = nil
 	}
 	return ok, err
+}
+
+func (s *stage) close() {
+	if s.driver != nil {
+		_ = s.driver.Close() // it only read
+	}
+	if s.pipeline != nil {
+		s.pipeline.Close()
+	}
+	for _, stop := range slices.Backward(s.stop) {
+		if err := stop(); err != nil {
+			fmt.Fprintf(os.Stderr, "tieback demo: %v\n", err)
+		}
+	}
 }
 
 // set opens everything: the data folder, the sandbox, the pipeline.
@@ -97,15 +119,19 @@ func (s *stage) set(ctx context.Context) (err error) {
 	if s.url, err = local.Serve(ctx, s.sandbox.Handler()); err != nil {
 		return err
 	}
+	settings, err := s.bringUp(ctx)
+	if err != nil {
+		return err
+	}
 	s.pipeline, err = local.Open(ctx, local.Parts{
-		Data: s.data, ProcoreURL: s.url, AdminAddr: adminAddr(), LogLevel: logLevel(), Backoff: time.Second / speed,
+		Connector: settings,
+		Data:      s.data, ProcoreURL: s.url, AdminAddr: adminAddr(), LogLevel: logLevel(), Backoff: time.Second / speed,
 		NATSURL: os.Getenv("TIEBACK_NATS_URL"), Secrets: s.secrets,
 	})
 	if err != nil {
 		return err
 	}
-	s.books, err = s.pipeline.Ledger.Company(ctx, local.CompanyID)
-	return err
+	return s.connect(ctx)
 }
 
 func adminAddr() string {
@@ -125,8 +151,10 @@ func logLevel() zapcore.Level {
 
 // play runs the accountants and reports.
 func (s *stage) play(ctx context.Context) (bool, error) {
-	fmt.Fprintf(s.out, "Tieback, whole, in one process. Procore is a sandbox at %s, the ERP a ledger in %s.\n", s.url, pipeline.LedgerDir(s.data))
-	play := accountants.New(s.sandbox, accountants.Config{ERPs: map[int64]accountants.ERP{local.CompanyID: s.books}, Seed: s.Seed})
+	fmt.Fprintf(s.out, "Tieback, whole, in one process. Procore is a sandbox at %s, the ERP %s %s; all is kept in %s.\n", s.url, s.caps.Name, s.caps.Version, s.data)
+	play := accountants.New(s.sandbox, accountants.Config{
+		ERPs: map[int64]accountants.ERP{local.CompanyID: hands{s.driver, local.CompanyID}}, Cannot: s.cannot(), Seed: s.Seed,
+	})
 	progress, done := context.WithCancel(ctx)
 	shown := make(chan struct{})
 	go func() { defer close(shown); s.progress(progress, play) }()

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/catalogue"
 	"github.com/tieback/tieback/services/sandbox/accountants"
+	"github.com/tieback/tieback/services/tieback/local"
 )
 
 // progress shows how far the play is: in place on a terminal, now and then in a pipe.
@@ -103,11 +104,13 @@ func (s *stage) lines(rows []accountants.Row) []*line {
 
 // report prints the table and the last line, and says whether all went well.
 func (s *stage) report(ctx context.Context, r accountants.Report) (bool, error) {
-	doubles, err := s.books.Doubles(ctx)
+	books, err := readBooks(ctx, s.driver, local.CompanyID)
 	if err != nil {
 		return false, err
 	}
-	if err := s.books.Balanced(ctx); err != nil {
+	doubles := books.doubles()
+	held, err := compare(books, r.Rows, s.sandbox)
+	if err != nil {
 		return false, err
 	}
 	lines := s.lines(r.Rows)
@@ -122,7 +125,10 @@ func (s *stage) report(ctx context.Context, r accountants.Report) (bool, error) 
 			cmp.Or(row.Outcome, "no status"), strings.Join(row.Messages, " "), strings.Join(row.TooEarly, " "))
 	}
 	for _, d := range doubles {
-		fmt.Fprintf(s.out, "doubled: %v %d is booked as %s\n", d.Entity, d.ProcoreID, strings.Join(d.OriginIDs, " and "))
+		fmt.Fprintf(s.out, "doubled: %s\n", d)
+	}
+	for _, d := range held.differ {
+		fmt.Fprintf(s.out, "differs: %s\n", d)
 	}
 	for _, why := range r.Skipped {
 		fmt.Fprintf(s.out, "not pressed: %s\n", why)
@@ -134,7 +140,8 @@ func (s *stage) report(ctx context.Context, r accountants.Report) (bool, error) 
 			types++
 		}
 	}
-	ok := len(r.Lost)+len(r.Wrong)+len(r.Skipped)+len(doubles) == 0 && types == len(catalogue.Table)
+	fmt.Fprintf(s.out, "The ERP's books beside Procore's exports: %d records and %d amounts compared, %d differ.\n", held.records, held.amounts, len(held.differ))
+	ok := len(r.Lost)+len(r.Wrong)+len(r.Skipped)+len(doubles)+len(held.differ) == 0 && types == len(catalogue.Table)
 	fmt.Fprintf(s.out, "%s: %d events, %d event types, %d closed, %d lost, %d doubled, %d dead-lettered, %d Procore calls\n",
 		map[bool]string{true: "ok", false: "failed"}[ok], len(r.Rows), types, closed, len(r.Lost), len(doubles), dead, total)
 	return ok, nil

@@ -5,6 +5,7 @@ package local
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
@@ -31,8 +32,9 @@ type Parts struct {
 	ProcoreURL string
 	AdminAddr  string // "127.0.0.1:0" where nobody looks
 	LogLevel   zapcore.Level
-	Backoff    time.Duration // before a second attempt
-	NATSURL    string        // "": the embedded broker
+	Backoff    time.Duration     // before a second attempt
+	NATSURL    string            // "": the embedded broker
+	Connector  map[string]string // of the companies file; nil: the embedded ledger
 	Secrets    Secrets
 }
 
@@ -68,6 +70,13 @@ func companiesFile(parts Parts) (string, error) {
 	if err := os.MkdirAll(parts.Data, 0o700); err != nil {
 		return "", err
 	}
+	if parts.Connector == nil {
+		parts.Connector = map[string]string{"driver": "ledger"}
+	}
+	settings, err := json.Marshal(parts.Connector) // which is YAML as well
+	if err != nil {
+		return "", err
+	}
 	path := filepath.Join(parts.Data, "companies.yaml")
 	text := fmt.Sprintf(`companies:
   - id: %d
@@ -76,8 +85,8 @@ func companiesFile(parts Parts) (string, error) {
     client_secret: %s
     webhook_tokens: [%s]
     standard_cost_code_list_id: %d
-    connector: {driver: ledger}
-`, CompanyID, ClientID, parts.Secrets.ClientSecret, parts.Secrets.WebhookToken, CostCodeList)
+    connector: %s
+`, CompanyID, ClientID, parts.Secrets.ClientSecret, parts.Secrets.WebhookToken, CostCodeList, settings)
 	return path, os.WriteFile(path, []byte(text), 0o600)
 }
 
