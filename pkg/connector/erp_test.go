@@ -1,0 +1,316 @@
+package connector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tieback/tieback/pkg/fault"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+const vendor = tiebackv1.Entity_ENTITY_VENDOR
+
+// books is a driver with a script: what Put and the others answer, call by call.
+type books struct {
+	Driver
+	mu     sync.Mutex
+	calls  []string                        // "put 7/3/35/0"
+	booked map[string]*tiebackv1.Booking   // by key
+	before func(call string) error         // fails a call before it did anything
+	after  func(call string) error         // loses the answer of one that is done
+	caps   *tiebackv1.CapabilitiesResponse // nil: vendors, everything
+}
+
+func (b *books) did(call string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.calls = append(b.calls, call)
+	if b.before != nil {
+		return b.before(call)
+	}
+	return nil
+}
+
+func (b *books) Put(_ context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
+	if err := b.did("put " + q.Key); err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.booked[q.Key] == nil {
+		origin := q.Record.OriginId
+		if origin == "" {
+			origin = fmt.Sprintf("V-%d", len(b.booked)+1)
+		}
+		b.booked[q.Key] = &tiebackv1.Booking{OriginId: origin, Stamp: q.Stamp}
+	}
+	if b.after != nil {
+		if err := b.after("put " + q.Key); err != nil {
+			return nil, err
+		}
+	}
+	return &tiebackv1.PutResponse{Booking: proto.CloneOf(b.booked[q.Key])}, nil
+}
+
+func (b *books) Find(_ context.Context, q *tiebackv1.FindRequest) (*tiebackv1.FindResponse, error) {
+	if err := b.did("find " + q.Key); err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return &tiebackv1.FindResponse{Booking: b.booked[q.Key]}, nil
+}
+
+func (b *books) State(context.Context, *tiebackv1.StateRequest) (*tiebackv1.StateResponse, error) {
+	if err := b.did("state"); err != nil {
+		return nil, err
+	}
+	return &tiebackv1.StateResponse{State: tiebackv1.RecordState_RECORD_STATE_PRESENT}, nil
+}
+
+func (b *books) Capabilities(context.Context, *tiebackv1.CapabilitiesRequest) (*tiebackv1.CapabilitiesResponse, error) {
+	if b.caps != nil {
+		return b.caps, nil
+	}
+	return &tiebackv1.CapabilitiesResponse{Name: "Books", Entities: []*tiebackv1.EntityCapability{
+		{Entity: vendor, Put: true, Update: true, List: true, State: true, Remove: true},
+	}}, nil
+}
+
+// lives is Lives in memory; during runs while a life is read.
+type lives struct {
+	ended  map[int64]int64
+	during func(l *lives)
+}
+
+func (l *lives) Life(_ context.Context, _ int64, _ string, id int64) (int64, error) {
+	life := l.ended[id]
+	if l.during != nil {
+		l.during(l)
+	}
+	return life, nil
+}
+
+func (l *lives) EndLife(_ context.Context, _ int64, _ string, id, request int64) error {
+	l.ended[id] = max(l.ended[id], request)
+	return nil
+}
+
+func world() (*books, *lives, *ERP) {
+	b, l := &books{booked: map[string]*tiebackv1.Booking{}}, &lives{ended: map[int64]int64{}}
+	return b, l, New(b, Config{Company: 7, Lives: l})
+}
+
+func acme() *tiebackv1.Record { return &tiebackv1.Record{Entity: vendor, ProcoreId: 35, Name: "Acme"} }
+
+// once fails the first call that begins so.
+func once(prefix string, err error) func(string) error {
+	done := false
+	return func(call string) error {
+		if done || !strings.HasPrefix(call, prefix) {
+			return nil
+		}
+		done = true
+		return err
+	}
+}
+
+func book(t *testing.T, e *ERP, asked Asked, r *tiebackv1.Record) string {
+	t.Helper()
+	b, err := e.Book(t.Context(), asked, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.OriginId
+}
+
+func refused(t *testing.T, err error, says string) {
+	t.Helper()
+	if fault.ClassOf(err) != fault.Permanent || !strings.Contains(fault.Sentence(err, ""), says) {
+		t.Errorf("%v: want a permanent error that says %q", err, says)
+	}
+}
+
+// A lost answer is looked up by key before anything is sent again.
+func TestALostAnswerIsLookedUp(t *testing.T) {
+	lost := fault.New(fault.Ambiguous, errors.New("connection reset"))
+	for _, tt := range []struct {
+		why    string
+		script func(*books)
+		calls  string
+	}{
+		{"it was booked", func(b *books) { b.after = once("put", lost) }, "put find"},
+		{"it was not", func(b *books) { b.before = once("put", lost) }, "put find put"},
+		{"an error nobody classed is a lost answer", func(b *books) { b.after = once("put", errors.New("EOF")) }, "put find"},
+	} {
+		b, _, e := world()
+		tt.script(b)
+		book(t, e, Asked{Request: 1}, acme())
+		if got := operations(b); got != tt.calls || len(b.booked) != 1 {
+			t.Errorf("%s: %s, %d booked", tt.why, got, len(b.booked))
+		}
+	}
+}
+
+func operations(b *books) string {
+	var out []string
+	for _, c := range b.calls {
+		op, _, _ := strings.Cut(c, " ")
+		out = append(out, op)
+	}
+	return strings.Join(out, " ")
+}
+
+// Nothing is sent again while nobody can say what became of it.
+func TestNothingIsSentBlindly(t *testing.T) {
+	b, _, e := world()
+	b.before = func(string) error { return fault.New(fault.Ambiguous, errors.New("timeout")) }
+	_, err := e.Book(t.Context(), Asked{Request: 1}, acme())
+	if got := operations(b); fault.ClassOf(err) != fault.Ambiguous || got != "put find" {
+		t.Errorf("%v after %s", err, got)
+	}
+}
+
+// An event that comes again may have been booked before the crash.
+func TestARedeliveryLooksFirst(t *testing.T) {
+	b, _, e := world()
+	first := book(t, e, Asked{Request: 1}, acme())
+	if second := book(t, e, Asked{Request: 1, Again: true}, acme()); second != first || operations(b) != "put find" {
+		t.Errorf("%s then %s: %s", first, second, operations(b))
+	}
+}
+
+func TestCallsComeAgainByClass(t *testing.T) {
+	for _, tt := range []struct {
+		class fault.Class
+		calls int
+	}{{fault.Transient, 3}, {fault.Throttled, 1}, {fault.Permanent, 1}} {
+		synctest.Test(t, func(t *testing.T) {
+			b, _, e := world()
+			b.before = func(string) error {
+				return &fault.Error{Class: tt.class, Err: errors.New("no"), RetryAfter: time.Second}
+			}
+			if _, err := e.State(t.Context(), vendor, "V-1"); fault.ClassOf(err) != tt.class || len(b.calls) != tt.calls {
+				t.Errorf("%v: %v after %d calls, want %d", tt.class, err, len(b.calls), tt.calls)
+			}
+		})
+	}
+}
+
+// A second export of a record whose first was booked and never told to Procore: what the
+// ERP has is brought up to date, and nothing is booked anew.
+func TestALaterRequestChangesWhatAnEarlierBooked(t *testing.T) {
+	b, _, e := world()
+	first := book(t, e, Asked{Request: 1}, acme())
+	same := book(t, e, Asked{Request: 2}, acme())
+	renamed := acme()
+	renamed.Name = "Acme & Sons"
+	changed := book(t, e, Asked{Request: 3}, renamed)
+	if same != first || changed != first || b.calls[len(b.calls)-1] != "put 7/3/35/0/3" {
+		t.Errorf("%s, %s, %s: %v", first, same, changed, b.calls)
+	}
+	b.caps = &tiebackv1.CapabilitiesResponse{Name: "Books", Entities: []*tiebackv1.EntityCapability{{Entity: vendor, Put: true}}}
+	e = New(b, e.Config)
+	_, err := e.Book(t.Context(), Asked{Request: 4}, &tiebackv1.Record{Entity: vendor, ProcoreId: 35, Name: "Other"})
+	refused(t, err, "is in Books already, as "+first)
+}
+
+func TestAnOlderRequestIsRefused(t *testing.T) {
+	t.Run("after an unlink", func(t *testing.T) {
+		b, l, e := world()
+		_ = l.EndLife(t.Context(), 7, "", 35, 5)
+		_, err := e.Book(t.Context(), Asked{Request: 4}, acme())
+		refused(t, err, "newer request has already unlinked or reset")
+		if len(b.calls) > 0 {
+			t.Error(b.calls)
+		}
+	})
+	t.Run("after a newer change", func(t *testing.T) {
+		b, _, e := world()
+		b.before = once("put", fault.Refused("request", "no"))
+		_, err := e.Book(t.Context(), Asked{Request: 4}, acme())
+		refused(t, err, "newer request has already changed")
+	})
+	t.Run("unlinked while it was booked", func(t *testing.T) {
+		b, l, e := world()
+		l.during = func(l *lives) { l.ended[35] = 9 }
+		_, err := e.Book(t.Context(), Asked{Request: 4}, acme())
+		refused(t, err, "in your ERP system as V-1")
+		if len(b.booked) != 1 {
+			t.Error(b.booked)
+		}
+	})
+	t.Run("a new life is booked anew", func(t *testing.T) {
+		_, l, e := world()
+		first := book(t, e, Asked{Request: 1}, acme())
+		_ = l.EndLife(t.Context(), 7, "", 35, 5)
+		if second := book(t, e, Asked{Request: 6}, acme()); second == first {
+			t.Error("the re-export got the old booking")
+		}
+	})
+}
+
+// What an ERP can't do ends in a sentence, and no call is made.
+func TestWhatIsNotDeclaredIsRefused(t *testing.T) {
+	b, _, e := world()
+	b.caps = &tiebackv1.CapabilitiesResponse{Name: "Books"}
+	budget := tiebackv1.Entity_ENTITY_BUDGET
+	_, err := e.Book(t.Context(), Asked{Request: 1}, &tiebackv1.Record{Entity: budget, ProcoreId: 1, Name: "B"})
+	refused(t, err, `Books takes no budgets from Procore, so budget "B" was not exported`)
+	_, err = e.State(t.Context(), budget, "B-1")
+	refused(t, err, "does not tell")
+	refused(t, e.Remove(t.Context(), 1, budget, "B-1"), "delete it there")
+	for _, err := range e.Changes(t.Context(), &tiebackv1.ListRequest{Entity: budget}) {
+		refused(t, err, "does not list its budgets")
+	}
+	if len(b.calls) > 0 {
+		t.Error(b.calls)
+	}
+}
+
+func TestNoMoreCallsThanTheERPBears(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, _, e := world()
+		b.caps = &tiebackv1.CapabilitiesResponse{MaxConcurrent: 2, Entities: []*tiebackv1.EntityCapability{{Entity: vendor, State: true}}}
+		var now, most atomic.Int32
+		b.before = func(string) error {
+			b.mu.Unlock()
+			defer b.mu.Lock()
+			most.Store(max(most.Load(), now.Add(1)))
+			time.Sleep(time.Second)
+			now.Add(-1)
+			return nil
+		}
+		var wg sync.WaitGroup
+		for range 10 {
+			wg.Go(func() {
+				if _, err := e.State(t.Context(), vendor, "V-1"); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		start := time.Now()
+		wg.Wait()
+		if most.Load() != 2 || time.Since(start) != 5*time.Second {
+			t.Errorf("%d at once, 10 calls in %v", most.Load(), time.Since(start))
+		}
+	})
+}
+
+func TestABookingThatLacksALineIsNoBooking(t *testing.T) {
+	_, _, e := world()
+	r := acme()
+	r.Lines = []*tiebackv1.Line{{Position: 1, Amount: "1.00"}}
+	if _, err := e.Book(t.Context(), Asked{Request: 1}, r); fault.ClassOf(err) != fault.Permanent {
+		t.Error(err)
+	}
+}
