@@ -3,7 +3,6 @@ package connector
 import (
 	"cmp"
 	"context"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -17,27 +16,40 @@ import (
 const fresh = time.Minute
 
 // capabilities are the last that the driver told. The lock is held while it is asked, so
-// that it is asked once.
+// that it is asked once; those who waited share the answer, a failure too, or each would
+// wait for a dead ERP after the other.
 type capabilities struct {
-	mu   sync.Mutex
-	told *tiebackv1.CapabilitiesResponse
-	at   time.Time
+	lock   chan struct{} // holds one while somebody asks
+	told   *tiebackv1.CapabilitiesResponse
+	at     time.Time
+	failed error
+	since  time.Time // of failed
 }
 
 // Capabilities says what the ERP has and can do; it is asked once a minute. The answer is
 // shared: leave it as it is.
 func (e *ERP) Capabilities(ctx context.Context) (*tiebackv1.CapabilitiesResponse, error) {
 	c := &e.caps
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	select {
+	case c.lock <- struct{}{}:
+		defer func() { <-c.lock }()
+	case <-ctx.Done():
+		return nil, fault.New(fault.Transient, ctx.Err())
+	}
 	if c.told != nil && time.Since(c.at) < fresh {
 		return c.told, nil
+	}
+	if c.told == nil && c.failed != nil && time.Since(c.since) < time.Second {
+		return nil, c.failed
 	}
 	told, err := call(ctx, e, "capabilities", asks, &tiebackv1.CapabilitiesRequest{CompanyId: e.Company}, e.driver.Capabilities)
 	switch {
 	case err == nil:
 		c.told, c.at = told, time.Now()
 	case c.told == nil:
+		if ctx.Err() == nil { // else it only means that this caller went away
+			c.failed, c.since = err, time.Now()
+		}
 		return nil, err
 	} // else what it told before still counts: the call that asks will see what is wrong
 	if e.slots == nil {

@@ -43,7 +43,7 @@ func New(d Driver, c Config) *ERP {
 	if c.Log == nil {
 		c.Log = zap.NewNop()
 	}
-	return &ERP{Config: c, driver: d}
+	return &ERP{Config: c, driver: d, caps: capabilities{lock: make(chan struct{}, 1)}}
 }
 
 // Asked is the ERP request that a booking is made for.

@@ -314,3 +314,36 @@ func TestABookingThatLacksALineIsNoBooking(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A dead ERP is not waited for by each of 100 callers after the other.
+func TestADeadERPIsAskedOnceForAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &dead{}
+		e := New(d, Config{Company: 7})
+		var wg sync.WaitGroup
+		start := time.Now()
+		for range 100 {
+			wg.Go(func() {
+				if _, err := e.State(t.Context(), vendor, "V-1"); fault.ClassOf(err) != fault.Transient {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if took := time.Since(start); took > 2*time.Minute || d.asked.Load() > tries {
+			t.Errorf("asked %d times in %v", d.asked.Load(), took)
+		}
+	})
+}
+
+// dead is an ERP that takes half a minute to say nothing.
+type dead struct {
+	Driver
+	asked atomic.Int32
+}
+
+func (d *dead) Capabilities(context.Context, *tiebackv1.CapabilitiesRequest) (*tiebackv1.CapabilitiesResponse, error) {
+	d.asked.Add(1)
+	time.Sleep(30 * time.Second)
+	return nil, fault.New(fault.Transient, errors.New("no answer"))
+}
