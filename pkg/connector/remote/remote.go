@@ -1,19 +1,29 @@
 // Package remote speaks the connector contract over gRPC, so that an ERP's connector can
-// be a process of its own, in any language.
+// be a process of its own, in any language. Open is the driver; Serve is the other end.
 //
-// Settings of the driver, in the companies file: address, the connector's host:port.
+// Settings of the driver, in the companies file; each may be given as <name>_file, a path:
+//
+//	address       the connector's host:port
+//	token         sent with each call as "authorization: Bearer <token>"
+//	tls           on, or off: plaintext, on the same host or private network only; on
+//	ca            PEM, whom to trust instead of the system's roots
+//	cert, key     PEM, the client's own certificate (mutual TLS)
+//	server_name   the name in the connector's certificate, where it is not the address's host
+//	timeout       of a call, as a Go duration up to 5m; a caller with less time has less; 30s
+//
+// A token with tls: off goes to this very host only.
 package remote
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/keepalive"
 
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/fault"
@@ -23,86 +33,103 @@ import (
 // MaxMessage is how large a call or answer may be, in bytes: a page of 1,000 contracts with their lines.
 const MaxMessage = 64 << 20
 
-// callTimeout bounds one call of a connector.
-const callTimeout = 30 * time.Second
-
-// Open is the connector.Opener. It does not wait for the connector to be up.
-func Open(_ context.Context, _ int64, settings map[string]string) (connector.Driver, error) {
-	if settings["address"] == "" {
-		return nil, errors.New("connector.address: is missing: the host:port of the connector")
-	}
-	conn, err := grpc.NewClient(settings["address"], grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxMessage), grpc.MaxCallSendMsgSize(MaxMessage)))
+// Open is the connector.Opener. It does not wait for the connector to be up. Settings that
+// make no sense are refused, all at once, each naming its field.
+func Open(_ context.Context, _ int64, all map[string]string) (connector.Driver, error) {
+	s, err := parse(all)
 	if err != nil {
-		return nil, fmt.Errorf("connector.address: %w", err)
+		return nil, err
 	}
-	return &client{conn: conn, rpc: tiebackv1.NewConnectorServiceClient(conn)}, nil
+	conn, err := grpc.NewClient(s.address, s.dial()...)
+	if err != nil {
+		return nil, refused("address", "%v", err)
+	}
+	return &client{settings: s, conn: conn, rpc: tiebackv1.NewConnectorServiceClient(conn)}, nil
 }
 
+func (s *settings) dial() []grpc.DialOption {
+	opts := []grpc.DialOption{
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxMessage), grpc.MaxCallSendMsgSize(MaxMessage)),
+		grpc.WithStatsHandler(witness{}),
+		grpc.WithDisableServiceConfig(), // no retries by way of DNS: the portable side makes them
+		// A connector that was restarted is found again within seconds, not gRPC's two minutes.
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 3 * time.Second},
+			MinConnectTimeout: 5 * time.Second,
+		}),
+		// A dead connection is noticed by a ping. At most two a call: servers with gRPC's default
+		// policy hang up on the fourth.
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: max(30*time.Second, s.timeout/2), Timeout: 10 * time.Second}),
+	}
+	if s.tls == nil { // a proxy is not the same network
+		opts = append(opts, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy())
+	} else {
+		opts = append(opts, grpc.WithTransportCredentials(credentials.NewTLS(s.tls)))
+	}
+	if s.token != "" {
+		opts = append(opts, grpc.WithPerRPCCredentials(bearer{token: s.token, tls: s.tls != nil}))
+	}
+	return opts
+}
+
+// bearer puts the token on each call.
+type bearer struct {
+	token string
+	tls   bool
+}
+
+func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{"authorization": "Bearer " + b.token}, nil
+}
+
+func (b bearer) RequireTransportSecurity() bool { return b.tls }
+
+func (bearer) String() string { return "[secret]" }
+
 type client struct {
+	*settings
 	conn *grpc.ClientConn
 	rpc  tiebackv1.ConnectorServiceClient
 }
 
 // call makes one call within its deadline and classes its error.
-func call[Q, A any](ctx context.Context, q Q, write bool, f func(context.Context, Q, ...grpc.CallOption) (A, error)) (A, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+func call[Q, A any](ctx context.Context, c *client, q Q, write bool, f func(context.Context, Q, ...grpc.CallOption) (A, error)) (A, error) {
+	if err := ctx.Err(); err != nil { // nothing was sent, so not even a write is ambiguous
+		var none A
+		return none, fault.New(fault.Transient, fmt.Errorf("connector at %s: not called: %w", c.address, err))
+	}
+	timed, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	a, err := f(ctx, q)
-	return a, classed(err, write)
-}
-
-func classed(err error, write bool) error {
-	if err == nil {
-		return nil
+	timed, sent := watched(timed)
+	a, err := f(timed, q)
+	if err != nil {
+		err = c.classed(err, outcome{write: write, sent: sent.Load(), caller: ctx.Err()})
 	}
-	s := status.Convert(err)
-	e := &fault.Error{Class: fault.Transient, Err: fmt.Errorf("connector: %s", s.Message())}
-	for _, d := range s.Details() {
-		if p, ok := d.(*tiebackv1.Problem); ok {
-			e.Field, e.Sentence, e.RetryAfter = p.Field, p.Sentence, time.Duration(p.RetryAfterMs)*time.Millisecond
-		}
-	}
-	switch s.Code() {
-	case codes.InvalidArgument, codes.FailedPrecondition, codes.Unimplemented, codes.NotFound:
-		e.Class = fault.Permanent
-	case codes.ResourceExhausted:
-		if e.Class = fault.Throttled; e.RetryAfter == 0 { // gRPC's own: a message larger than it takes
-			e.Class = fault.Permanent
-		}
-	case codes.Canceled: // the caller went away
-		e.Err = fmt.Errorf("connector: %s: %w", s.Message(), context.Canceled)
-	case codes.Aborted: // the connector says that nothing happened
-	default:
-		if write {
-			e.Class = fault.Ambiguous
-		}
-	}
-	return e
+	return a, err
 }
 
 func (c *client) Capabilities(ctx context.Context, q *tiebackv1.CapabilitiesRequest) (*tiebackv1.CapabilitiesResponse, error) {
-	return call(ctx, q, false, c.rpc.Capabilities)
+	return call(ctx, c, q, false, c.rpc.Capabilities)
 }
 
 func (c *client) Put(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
-	return call(ctx, q, true, c.rpc.Put)
+	return call(ctx, c, q, true, c.rpc.Put)
 }
 
 func (c *client) Find(ctx context.Context, q *tiebackv1.FindRequest) (*tiebackv1.FindResponse, error) {
-	return call(ctx, q, false, c.rpc.Find)
+	return call(ctx, c, q, false, c.rpc.Find)
 }
 
 func (c *client) List(ctx context.Context, q *tiebackv1.ListRequest) (*tiebackv1.ListResponse, error) {
-	return call(ctx, q, false, c.rpc.List)
+	return call(ctx, c, q, false, c.rpc.List)
 }
 
 func (c *client) State(ctx context.Context, q *tiebackv1.StateRequest) (*tiebackv1.StateResponse, error) {
-	return call(ctx, q, false, c.rpc.State)
+	return call(ctx, c, q, false, c.rpc.State)
 }
 
 func (c *client) Remove(ctx context.Context, q *tiebackv1.RemoveRequest) (*tiebackv1.RemoveResponse, error) {
-	return call(ctx, q, true, c.rpc.Remove)
+	return call(ctx, c, q, true, c.rpc.Remove)
 }
 
 func (c *client) Close() error { return c.conn.Close() }

@@ -2,6 +2,8 @@ package remote
 
 import (
 	"context"
+	"errors"
+	"strings"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -12,10 +14,12 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// Resolve finds the driver of a company, for a connector that serves several.
+// Resolve finds the driver of a company, for a connector that serves several. Its errors
+// mean that nothing happened.
 type Resolve func(ctx context.Context, companyID int64) (connector.Driver, error)
 
-// Register puts drivers behind the contract's gRPC service. The drivers stay the caller's to close.
+// Register puts drivers behind the contract's gRPC service, without all that Serve adds.
+// The drivers stay the caller's to close.
 func Register(s *grpc.Server, resolve Resolve) {
 	tiebackv1.RegisterConnectorServiceServer(s, &server{resolve: resolve})
 }
@@ -26,14 +30,14 @@ type server struct {
 }
 
 // serve makes a call of a company's driver and turns its error into a status.
-func serve[Q interface{ GetCompanyId() int64 }, A any](ctx context.Context, s *server, q Q, f func(connector.Driver) (A, error)) (A, error) {
+func serve[Q interface{ GetCompanyId() int64 }, A any](ctx context.Context, s *server, q Q, write bool, f func(connector.Driver) (A, error)) (A, error) {
 	d, err := s.resolve(ctx, q.GetCompanyId())
 	if err != nil {
 		var none A
-		return none, statusOf(err)
+		return none, statusOf(err, false)
 	}
 	a, err := f(d)
-	return a, statusOf(err)
+	return a, statusOf(err, write)
 }
 
 var codeOf = map[fault.Class]codes.Code{
@@ -41,41 +45,55 @@ var codeOf = map[fault.Class]codes.Code{
 	fault.Throttled: codes.ResourceExhausted, fault.Ambiguous: codes.Unknown,
 }
 
-func statusOf(err error) error {
+// statusOf is the status of an error's class. Of a write whose error nobody classed nobody
+// knows whether it happened, so it is not told as one that did not.
+func statusOf(err error, write bool) error {
 	if err == nil {
 		return nil
 	}
-	s := status.New(codeOf[fault.ClassOf(err)], err.Error())
-	p := &tiebackv1.Problem{Sentence: fault.Sentence(err, ""), Field: fault.Field(err), RetryAfterMs: fault.RetryAfter(err).Milliseconds()}
-	if fault.ClassOf(err) == fault.Throttled {
-		p.RetryAfterMs = max(p.RetryAfterMs, 1)
+	class := fault.ClassOf(err)
+	var known *fault.Error
+	if write && !errors.As(err, &known) {
+		class = fault.Ambiguous
 	}
-	if with, detailErr := s.WithDetails(p); detailErr == nil {
+	p := &tiebackv1.Problem{Field: utf8(fault.Field(err)), Sentence: utf8(fault.Sentence(err, ""))}
+	if class == fault.Throttled {
+		p.RetryAfterMs = max(fault.RetryAfter(err).Milliseconds(), 1)
+	}
+	return problem(codeOf[class], err.Error(), p)
+}
+
+func problem(code codes.Code, message string, p *tiebackv1.Problem) error {
+	s := status.New(code, utf8(message))
+	if with, err := s.WithDetails(p); err == nil {
 		s = with
 	}
 	return s.Err()
 }
 
+// utf8 keeps a text fit for a message.
+func utf8(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
+
 func (s *server) Capabilities(ctx context.Context, q *tiebackv1.CapabilitiesRequest) (*tiebackv1.CapabilitiesResponse, error) {
-	return serve(ctx, s, q, func(d connector.Driver) (*tiebackv1.CapabilitiesResponse, error) { return d.Capabilities(ctx, q) })
+	return serve(ctx, s, q, false, func(d connector.Driver) (*tiebackv1.CapabilitiesResponse, error) { return d.Capabilities(ctx, q) })
 }
 
 func (s *server) Put(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
-	return serve(ctx, s, q, func(d connector.Driver) (*tiebackv1.PutResponse, error) { return d.Put(ctx, q) })
+	return serve(ctx, s, q, true, func(d connector.Driver) (*tiebackv1.PutResponse, error) { return d.Put(ctx, q) })
 }
 
 func (s *server) Find(ctx context.Context, q *tiebackv1.FindRequest) (*tiebackv1.FindResponse, error) {
-	return serve(ctx, s, q, func(d connector.Driver) (*tiebackv1.FindResponse, error) { return d.Find(ctx, q) })
+	return serve(ctx, s, q, false, func(d connector.Driver) (*tiebackv1.FindResponse, error) { return d.Find(ctx, q) })
 }
 
 func (s *server) List(ctx context.Context, q *tiebackv1.ListRequest) (*tiebackv1.ListResponse, error) {
-	return serve(ctx, s, q, func(d connector.Driver) (*tiebackv1.ListResponse, error) { return d.List(ctx, q) })
+	return serve(ctx, s, q, false, func(d connector.Driver) (*tiebackv1.ListResponse, error) { return d.List(ctx, q) })
 }
 
 func (s *server) State(ctx context.Context, q *tiebackv1.StateRequest) (*tiebackv1.StateResponse, error) {
-	return serve(ctx, s, q, func(d connector.Driver) (*tiebackv1.StateResponse, error) { return d.State(ctx, q) })
+	return serve(ctx, s, q, false, func(d connector.Driver) (*tiebackv1.StateResponse, error) { return d.State(ctx, q) })
 }
 
 func (s *server) Remove(ctx context.Context, q *tiebackv1.RemoveRequest) (*tiebackv1.RemoveResponse, error) {
-	return serve(ctx, s, q, func(d connector.Driver) (*tiebackv1.RemoveResponse, error) { return d.Remove(ctx, q) })
+	return serve(ctx, s, q, true, func(d connector.Driver) (*tiebackv1.RemoveResponse, error) { return d.Remove(ctx, q) })
 }

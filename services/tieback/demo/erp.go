@@ -17,6 +17,7 @@ var erps = map[string]func(context.Context, *stage) (map[string]string, error){
 	"ledger": func(context.Context, *stage) (map[string]string, error) {
 		return map[string]string{"driver": "ledger"}, nil
 	},
+	"remote": remoteERP,
 }
 
 // bringUp brings the chosen ERP up.

@@ -1,0 +1,90 @@
+package remote
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"fmt"
+	"runtime/debug"
+	"strings"
+
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+// guard admits those who may call the connector. Only hashes of the tokens are kept.
+type guard struct {
+	tokens    [][sha256.Size]byte
+	certified bool // a verified certificate is asked of the client
+}
+
+func newGuard(tokens []string, certified bool) (*guard, error) {
+	g := &guard{certified: certified}
+	for i, t := range tokens {
+		if err := validToken(t); err != nil {
+			return nil, fmt.Errorf("token %d of %d %w", i+1, len(tokens), err)
+		}
+		g.tokens = append(g.tokens, sha256.Sum256([]byte(t)))
+	}
+	return g, nil
+}
+
+// admit lets the health service be asked by anyone.
+func (g *guard) admit(ctx context.Context, q any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	if !strings.HasPrefix(info.FullMethod, "/"+tiebackv1.ConnectorService_ServiceDesc.ServiceName+"/") {
+		return next(ctx, q)
+	}
+	if g.certified && !hasCertificate(ctx) {
+		return nil, status.Error(codes.Unauthenticated, "a client certificate is needed")
+	}
+	if len(g.tokens) > 0 && !g.knows(ctx) {
+		return nil, status.Error(codes.Unauthenticated, "the token is missing or wrong")
+	}
+	return next(ctx, q)
+}
+
+// knows compares with every token, in constant time.
+func (g *guard) knows(ctx context.Context) bool {
+	md, _ := metadata.FromIncomingContext(ctx)
+	sent := md.Get("authorization")
+	if len(sent) != 1 {
+		return false
+	}
+	scheme, token, _ := strings.Cut(sent[0], " ")
+	hash := sha256.Sum256([]byte(token))
+	ok := 0
+	for _, t := range g.tokens {
+		ok |= subtle.ConstantTimeCompare(hash[:], t[:])
+	}
+	return ok == 1 && strings.EqualFold(scheme, "Bearer")
+}
+
+func hasCertificate(ctx context.Context) bool {
+	p, _ := peer.FromContext(ctx)
+	if p == nil {
+		return false
+	}
+	info, ok := p.AuthInfo.(credentials.TLSInfo)
+	return ok && len(info.State.VerifiedChains) > 0
+}
+
+// recovered turns a driver's panic into INTERNAL, which is ambiguous of a write. What
+// panicked is logged here and not told: it may be anything.
+func recovered(log *zap.Logger) grpc.UnaryServerInterceptor {
+	return func(ctx context.Context, q any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (a any, err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				log.Error("a driver panicked", zap.String("method", info.FullMethod), zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
+				a, err = nil, status.Error(codes.Internal, "the connector's driver panicked; its log says where")
+			}
+		}()
+		return next(ctx, q)
+	}
+}

@@ -1,0 +1,323 @@
+package remote
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/tieback/tieback/pkg/fault"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+// expect checks an error's class and words.
+func expect(t testing.TB, err error, class fault.Class, says string) {
+	t.Helper()
+	if err == nil || fault.ClassOf(err) != class || !strings.Contains(err.Error(), says) {
+		t.Errorf("got %v, %v; want %v, %q", fault.ClassOf(err), err, class, says)
+	}
+}
+
+func TestOverTLSWithATokenAndACertificate(t *testing.T) {
+	ca, stranger := newAuthority(t), newAuthority(t)
+	cert, key := ca.files(t, "erp.example.com")
+	address, _ := served(t, driver{}, ServerConfig{Tokens: []string{"the-former-token-too", secret}, TLSCert: cert, TLSKey: key, ClientCA: file(t, ca.pem)})
+	mine, myKey := ca.issue(t, "worker")
+	theirs, theirKey := stranger.issue(t, "worker")
+	good := map[string]string{"tls": "on", "ca": ca.pem, "server_name": "erp.example.com", "token": secret, "cert": mine, "key": myKey}
+	for name, c := range map[string]struct {
+		change map[string]string
+		says   string
+	}{
+		"good":                   {nil, ""},
+		"the other token":        {map[string]string{"token": "the-former-token-too"}, ""},
+		"wrong token":            {map[string]string{"token": "another-token-altogether"}, "refuses our token: the token is missing or wrong"},
+		"no token":               {map[string]string{"token": ""}, "wants a token and connector.token is not set"},
+		"wrong CA":               {map[string]string{"ca": stranger.pem}, "certificate signed by unknown authority"},
+		"system roots":           {map[string]string{"ca": ""}, "unknown authority"},
+		"another name":           {map[string]string{"server_name": "other.example.com"}, "not other.example.com"},
+		"no certificate":         {map[string]string{"cert": "", "key": ""}, "client certificate"},
+		"stranger's certificate": {map[string]string{"cert": theirs, "key": theirKey}, ""},
+		"plaintext":              {map[string]string{"tls": "off", "ca": "", "server_name": "", "cert": "", "key": ""}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			all := map[string]string{}
+			for _, m := range []map[string]string{good, c.change} {
+				for k, v := range m {
+					all[k] = v
+				}
+			}
+			err := put(t.Context(), opened(t, address, all))
+			switch {
+			case name == "good" || name == "the other token":
+				if err != nil {
+					t.Error(err)
+				}
+			case name == "plaintext" || name == "stranger's certificate":
+				// The server hangs up while the request may be on its way: not proven unsent.
+				if err == nil || fault.ClassOf(err) == fault.Permanent {
+					t.Errorf("%v, %v", fault.ClassOf(err), err)
+				}
+			default:
+				expect(t, err, fault.Transient, c.says)
+			}
+			if err != nil && strings.Contains(err.Error(), "s3cr3t") {
+				t.Errorf("the token is in %v", err)
+			}
+		})
+	}
+}
+
+func TestHealthIsAnyones(t *testing.T) {
+	address, _ := served(t, driver{}, ServerConfig{Tokens: []string{secret}})
+	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	answer, err := grpc_health_v1.NewHealthClient(conn).Check(t.Context(), &grpc_health_v1.HealthCheckRequest{})
+	if err != nil || answer.Status != grpc_health_v1.HealthCheckResponse_SERVING {
+		t.Errorf("%v, %v", answer, err)
+	}
+}
+
+func TestAServerConfigThatMakesNoSense(t *testing.T) {
+	ca := newAuthority(t)
+	cert, key := ca.files(t, "erp")
+	for says, c := range map[string]ServerConfig{
+		"token 2 of 2":              {Tokens: []string{secret, "short"}},
+		"TLS certificate":           {TLSCert: cert, TLSKey: "/nowhere"},
+		"CA of the clients needs":   {ClientCA: cert},
+		"CA of the clients":         {TLSCert: cert, TLSKey: key, ClientCA: "/nowhere"},
+		"holds no certificate":      {TLSCert: cert, TLSKey: key, ClientCA: key},
+		"TLS certificate \"\" with": {TLSKey: key},
+	} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Listener = l
+		if err := Serve(t.Context(), c); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("got %v, want %q", err, says)
+		}
+		if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
+			t.Error("the listener is open")
+		}
+	}
+}
+
+// TestNothingWasSent: where it is proven that a write never left, it is not ambiguous.
+func TestNothingWasSent(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	d := opened(t, l.Addr().String(), nil)
+	expect(t, put(t.Context(), d), fault.Transient, "connection refused")
+
+	canceled, cancel := context.WithCancel(t.Context())
+	cancel()
+	err = put(canceled, d)
+	expect(t, err, fault.Transient, "not called")
+	if !fault.Stopped(canceled, err) {
+		t.Error("not told as stopped")
+	}
+
+	address, _ := served(t, driver{}, ServerConfig{})
+	d = opened(t, address, nil)
+	_, err = d.Put(t.Context(), &tiebackv1.PutRequest{Record: &tiebackv1.Record{Name: "\xff"}})
+	expect(t, err, fault.Permanent, "UTF-8")
+	_, err = d.Put(t.Context(), &tiebackv1.PutRequest{Record: &tiebackv1.Record{Name: strings.Repeat("x", MaxMessage+1)}})
+	expect(t, err, fault.Permanent, "larger than max")
+}
+
+// held is a driver whose Put waits until its caller is gone.
+func held() (driver, <-chan struct{}) {
+	in := make(chan struct{}, 1)
+	return driver{put: func(ctx context.Context, _ *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
+		in <- struct{}{}
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}}, in
+}
+
+func TestTheNearerDeadlineCounts(t *testing.T) {
+	d, _ := held()
+	address, _ := served(t, d, ServerConfig{})
+	err := put(t.Context(), opened(t, address, map[string]string{"timeout": "100ms"}))
+	expect(t, err, fault.Ambiguous, address)
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	expect(t, put(ctx, opened(t, address, map[string]string{"timeout": "5m"})), fault.Ambiguous, address)
+	if took := time.Since(start); took > time.Minute {
+		t.Errorf("took %v", took)
+	}
+}
+
+func TestTheCallerGoesAway(t *testing.T) {
+	d, in := held()
+	address, _ := served(t, d, ServerConfig{})
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-in; cancel() }()
+	err := put(ctx, opened(t, address, nil))
+	expect(t, err, fault.Ambiguous, address)
+	if !fault.Stopped(ctx, err) {
+		t.Errorf("not told as stopped: %v", err)
+	}
+}
+
+// TestKilledWhileItWrites: a server that dies with the request in hand may have booked it.
+func TestKilledWhileItWrites(t *testing.T) {
+	if os.Getenv("REMOTE_TEST_SERVE") != "" {
+		hang(t)
+		return
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^TestKilledWhileItWrites$")
+	cmd.Env = append(os.Environ(), "REMOTE_TEST_SERVE=1")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	lines.Scan()
+	d := opened(t, lines.Text(), nil)
+	go func() {
+		lines.Scan() // it has the write in hand
+		_ = cmd.Process.Kill()
+	}()
+	expect(t, put(t.Context(), d), fault.Ambiguous, "Unavailable")
+	_ = cmd.Wait() // killed
+	expect(t, put(t.Context(), d), fault.Transient, "Unavailable")
+}
+
+// hang is the process that is killed: it says its address, and when it has a write in hand.
+func hang(t *testing.T) {
+	address, _ := served(t, driver{put: func(ctx context.Context, _ *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
+		_, _ = io.WriteString(os.Stdout, "writing\n")
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}}, ServerConfig{})
+	_, _ = io.WriteString(os.Stdout, address+"\n")
+	<-t.Context().Done() // never: it is killed
+}
+
+func TestALargeMessage(t *testing.T) {
+	name := strings.Repeat("x", 20<<20) // gRPC's default is 4 MB
+	address, _ := served(t, driver{put: func(_ context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
+		return &tiebackv1.PutResponse{Booking: &tiebackv1.Booking{OriginData: q.Record.Name}}, nil
+	}}, ServerConfig{})
+	a, err := opened(t, address, nil).Put(t.Context(), &tiebackv1.PutRequest{Record: &tiebackv1.Record{Name: name}})
+	if err != nil || a.Booking.OriginData != name {
+		t.Errorf("%d bytes, %v", len(a.GetBooking().GetOriginData()), err)
+	}
+}
+
+func TestADriverThatPanics(t *testing.T) {
+	address, _ := served(t, driver{put: func(context.Context, *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) { panic(secret) }}, ServerConfig{})
+	d := opened(t, address, nil)
+	err := put(t.Context(), d)
+	expect(t, err, fault.Ambiguous, "panicked")
+	if strings.Contains(err.Error(), secret) {
+		t.Errorf("%v", err)
+	}
+	if _, err := d.Remove(t.Context(), &tiebackv1.RemoveRequest{}); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+}
+
+// TestStopLetsCallsInHandEnd: a rolling update loses no answer.
+func TestStopLetsCallsInHandEnd(t *testing.T) {
+	in, out := make(chan struct{}), make(chan struct{})
+	address, stop := served(t, driver{put: func(context.Context, *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
+		close(in)
+		<-out
+		return &tiebackv1.PutResponse{}, nil
+	}}, ServerConfig{})
+	d := opened(t, address, nil)
+	answered := make(chan error, 1)
+	go func() { answered <- put(t.Context(), d) }()
+	<-in
+	stopped := make(chan struct{})
+	go func() { stop(); close(stopped) }()
+	close(out)
+	if err := <-answered; err != nil {
+		t.Error(err)
+	}
+	<-stopped
+}
+
+func TestRehearsal(t *testing.T) {
+	booked := 0
+	d := driver{put: func(context.Context, *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
+		booked++
+		return &tiebackv1.PutResponse{}, nil
+	}}
+	address, _ := served(t, d, ServerConfig{Rehearsal: true})
+	c := opened(t, address, nil)
+
+	err := put(Rehearse(t.Context(), RehearseThrottled), c)
+	expect(t, err, fault.Throttled, "busy")
+	if booked != 0 || fault.RetryAfter(err) != 1500*time.Millisecond {
+		t.Errorf("booked %d, again after %v", booked, fault.RetryAfter(err))
+	}
+	expect(t, put(Rehearse(t.Context(), RehearseLostAnswer), c), fault.Ambiguous, "lost")
+	if booked != 1 {
+		t.Errorf("booked %d", booked)
+	}
+	expect(t, put(Rehearse(t.Context(), "fire"), c), fault.Permanent, "lost-answer")
+	if got := rehearses(t, address); got != "yes" {
+		t.Errorf("says %q", got)
+	}
+
+	address, _ = served(t, d, ServerConfig{}) // where it is off it means nothing
+	if err := put(Rehearse(t.Context(), RehearseThrottled), opened(t, address, nil)); err != nil || rehearses(t, address) != "" {
+		t.Errorf("%v, says %q", err, rehearses(t, address))
+	}
+}
+
+func rehearses(t *testing.T, address string) string {
+	t.Helper()
+	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	var header metadata.MD
+	if _, err := tiebackv1.NewConnectorServiceClient(conn).Capabilities(t.Context(), &tiebackv1.CapabilitiesRequest{}, grpc.Header(&header)); err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(header.Get(rehearsalHeader), ",")
+}
+
+// TestAServerOfAnotherMaking: one that has none of our code.
+func TestAServerOfAnotherMaking(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := grpc.NewServer(grpc.UnknownServiceHandler(func(any, grpc.ServerStream) error { return status.Error(codes.NotFound, "no such record") }))
+	defer s.Stop()
+	go func() { _ = s.Serve(l) }()
+	expect(t, put(t.Context(), opened(t, l.Addr().String(), nil)), fault.Permanent, "no such record")
+}

@@ -1,0 +1,180 @@
+package remote
+
+import (
+	"cmp"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tieback/tieback/pkg/fault"
+)
+
+// How long a call of a connector may take, unless its caller has less time.
+const (
+	timeoutDefault = 30 * time.Second
+	timeoutMin     = 100 * time.Millisecond
+	timeoutMax     = 5 * time.Minute
+)
+
+// tokenMin is what a token needs to be worth the name.
+const tokenMin = 16
+
+// settings are the driver's settings, validated.
+type settings struct {
+	address string
+	token   string
+	tls     *tls.Config // nil: plaintext
+	timeout time.Duration
+}
+
+// readers check one setting each; an empty value is a setting that isn't there.
+var readers = map[string]func(s *settings, all map[string]string) error{
+	"address":     (*settings).readAddress,
+	"token":       (*settings).readToken,
+	"tls":         (*settings).readTLS,
+	"ca":          (*settings).readCA,
+	"cert":        (*settings).readCert,
+	"key":         nil, // with cert
+	"server_name": (*settings).readServerName,
+	"timeout":     (*settings).readTimeout,
+}
+
+// order lets a reader rely on those before it.
+var order = []string{"address", "tls", "ca", "cert", "server_name", "token", "timeout"}
+
+// parse validates the settings and tells all mistakes at once. What it says never holds a
+// setting's value where that may be a secret.
+func parse(all map[string]string) (*settings, error) {
+	s := &settings{timeout: timeoutDefault}
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if _, known := readers[name]; !known {
+			errs = append(errs, refused(name, "the driver remote has no such setting; it has address, token, tls, ca, cert, key, server_name and timeout"))
+		}
+	}
+	for _, name := range order {
+		if err := readers[name](s, all); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return s, errors.Join(errs...)
+}
+
+func refused(name, format string, args ...any) error {
+	return fault.Refused("connector."+name, "connector.%s: %s", name, fmt.Sprintf(format, args...))
+}
+
+func (s *settings) readAddress(all map[string]string) error {
+	s.address = all["address"]
+	if s.address == "" {
+		return refused("address", "is missing: the host:port of the connector")
+	}
+	host, port, err := net.SplitHostPort(s.address)
+	if n, portErr := strconv.ParseUint(port, 10, 16); err != nil || portErr != nil || n == 0 || host == "" || strings.ContainsAny(host, "/@ \t") {
+		return refused("address", "%q is not a host:port, such as erp.example.com:7070; give it without https:// and without a path", s.address)
+	}
+	return nil
+}
+
+func (s *settings) readTLS(all map[string]string) error {
+	switch v := all["tls"]; v {
+	case "", "on":
+		s.tls = &tls.Config{MinVersion: tls.VersionTLS12}
+	case "off":
+		for _, name := range []string{"ca", "cert", "key", "server_name"} {
+			if all[name] != "" {
+				return refused(name, "means nothing with tls: off; remove it, or set tls: on")
+			}
+		}
+	default:
+		return refused("tls", "is %q; it must be on, or off for a connector on the same host or private network", v)
+	}
+	return nil
+}
+
+func (s *settings) readCA(all map[string]string) error {
+	if all["ca"] == "" || s.tls == nil {
+		return nil
+	}
+	s.tls.RootCAs = x509.NewCertPool()
+	if !s.tls.RootCAs.AppendCertsFromPEM([]byte(all["ca"])) {
+		return refused("ca", "holds no certificate; give it PEM (-----BEGIN CERTIFICATE-----), or its path as ca_file")
+	}
+	return nil
+}
+
+func (s *settings) readCert(all map[string]string) error {
+	cert, key := all["cert"], all["key"]
+	switch {
+	case cert == "" && key == "" || s.tls == nil:
+		return nil
+	case cert == "":
+		return refused("cert", "is missing beside connector.key; give the client certificate too, or its path as cert_file")
+	case key == "":
+		return refused("key", "is missing beside connector.cert; give the certificate's private key too, or its path as key_file")
+	}
+	pair, err := tls.X509KeyPair([]byte(cert), []byte(key))
+	if err != nil {
+		return refused("cert", "with connector.key makes no client certificate (%v); give both as PEM, one belonging to the other", err)
+	}
+	s.tls.Certificates = []tls.Certificate{pair}
+	return nil
+}
+
+func (s *settings) readServerName(all map[string]string) error {
+	if s.tls == nil {
+		return nil
+	}
+	if s.tls.ServerName = all["server_name"]; strings.ContainsAny(s.tls.ServerName, ":/ \t") {
+		return refused("server_name", "%q is not a host name; give the name in the connector's certificate, without a port", s.tls.ServerName)
+	}
+	return nil
+}
+
+// readToken refuses a token that would cross a network readable: whoever reads it can book.
+func (s *settings) readToken(all map[string]string) error {
+	s.token = all["token"]
+	if s.token == "" {
+		return nil
+	}
+	if err := validToken(s.token); err != nil {
+		return refused("token", "%v", err)
+	}
+	if all["tls"] == "off" && !loopback(s.address) {
+		return refused("token", "would be readable on the way to %s with tls: off; set tls: on, or remove the token where the network is private", s.address)
+	}
+	return nil
+}
+
+func validToken(token string) error {
+	if len(token) < tokenMin {
+		return fmt.Errorf("needs at least %d characters, as openssl rand -hex 32 makes them", tokenMin)
+	}
+	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return errors.New("may hold printable ASCII without spaces only; make one with openssl rand -hex 32")
+	}
+	return nil
+}
+
+func loopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	ip, ipErr := netip.ParseAddr(host)
+	return err == nil && (host == "localhost" || ipErr == nil && ip.IsLoopback())
+}
+
+func (s *settings) readTimeout(all map[string]string) error {
+	d, err := time.ParseDuration(cmp.Or(all["timeout"], timeoutDefault.String()))
+	if err != nil || d < timeoutMin || d > timeoutMax {
+		return refused("timeout", "is %q; it must be how long a call may take, from %v to %v, with its unit, such as 30s", all["timeout"], timeoutMin, timeoutMax)
+	}
+	s.timeout = d
+	return nil
+}

@@ -1,0 +1,73 @@
+package demo
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/tieback/tieback/pkg/connector"
+	"github.com/tieback/tieback/pkg/connector/remote"
+	"github.com/tieback/tieback/services/ledger"
+)
+
+// remoteERP is a connector over gRPC: the one at ADDRESS, or a ledger that is served with TLS
+// and a token as it would be in production.
+func remoteERP(ctx context.Context, s *stage) (map[string]string, error) {
+	if s.Address != "" {
+		return map[string]string{"driver": "remote", "address": s.Address, "tls": "off"}, nil
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	cert, key, err := certificate(s.data)
+	if err != nil {
+		return nil, err
+	}
+	token := rand.Text()
+	books := ledger.Open(filepath.Join(s.data, "ledger"))
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // it outlives the pipeline, which is its client
+	served := make(chan error, 1)
+	go func() {
+		served <- remote.Serve(ctx, remote.ServerConfig{
+			Listener: l, Tokens: []string{token}, TLSCert: cert, TLSKey: key,
+			Resolve: func(ctx context.Context, company int64) (connector.Driver, error) { return books.Company(ctx, company) },
+		})
+	}()
+	s.stop = append(s.stop, books.Close, func() error { cancel(); return <-served })
+	return map[string]string{"driver": "remote", "address": l.Addr().String(), "token": token, "ca_file": cert}, nil
+}
+
+// certificate makes a certificate for this machine that signs itself, and its key, as files.
+func certificate(dir string) (cert, key string, err error) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return "", "", err
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		return "", "", err
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		return "", "", err
+	}
+	cert, key = filepath.Join(dir, "connector.crt"), filepath.Join(dir, "connector.key")
+	if err := os.WriteFile(cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644); err != nil {
+		return "", "", err
+	}
+	return cert, key, os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600)
+}
