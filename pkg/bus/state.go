@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -18,7 +17,7 @@ const bucket = "tieback-state"
 // State is what the pipeline remembers about records, in one key-value bucket (readable
 // with `nats kv ls tieback-state`):
 //
-//	link.<company>.<item type>.<item id>    origin id that Procore has for the record; written by the status-reporter
+//	link.<company>.<item type>.<item id>    origin id that Procore has for the record; written by the status-reporter, and by a rebuild (services/links)
 //	life.<company>.<entity>.<item id>       ERP request that ended the record's last life; written by unlink and reset
 //	cursor.<company>.<entity>               up to where the ERP's changes are in Procore; written by sync
 //	cursor.<company>.deleted-<request>      what a throttled event has deleted in Procore so far; written by unlink and reset
@@ -111,7 +110,7 @@ func (s *State) getInt(ctx context.Context, key string) (int64, error) {
 // Link is the origin id that Procore has for a record, and the ERP request it was learned from.
 type Link struct {
 	OriginID string `json:"origin_id"` // "": unlinked
-	Request  int64  `json:"request"`
+	Request  int64  `json:"request"`   // 0: from no request, but read back from Procore; see services/links
 }
 
 // SaveLink keeps a link. What an older request says never overwrites what a newer one said.
@@ -142,34 +141,16 @@ func (s *State) LinkOf(ctx context.Context, company int64, itemType string, item
 
 // Links maps origin id to item id, for every linked record of a company's item type.
 func (s *State) Links(ctx context.Context, company int64, itemType string) (map[string]int64, error) {
-	prefix := fmt.Sprintf("link.%d.%s.", company, itemType)
-	w, err := s.kv.Watch(ctx, prefix+"*", jetstream.IgnoreDeletes())
-	if err != nil {
-		return nil, fmt.Errorf("state %s*: %w", prefix, err)
-	}
-	defer func() { _ = w.Stop() }() // the watcher ends with its connection anyway
 	links := map[string]int64{}
-	for {
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case e, open := <-w.Updates():
-			if !open {
-				return nil, fmt.Errorf("state %s*: the broker went away", prefix)
-			}
-			if e == nil { // all that there was
-				return links, nil
-			}
-			id, err := strconv.ParseInt(strings.TrimPrefix(e.Key(), prefix), 10, 64)
-			var l Link
-			if err != nil || json.Unmarshal(e.Value(), &l) != nil {
-				return nil, fmt.Errorf("state %s holds what no service of ours wrote", e.Key())
-			}
-			if l.OriginID != "" {
-				links[l.OriginID] = id
-			}
+	err := s.eachLink(ctx, fmt.Sprintf("link.%d.%s.*", company, itemType), func(r Linked, l Link) {
+		if l.OriginID != "" {
+			links[l.OriginID] = r.ItemID
 		}
+	})
+	if err != nil {
+		return nil, err
 	}
+	return links, nil
 }
 
 // Life is the ERP request that ended the record's last life in the ERP; 0: it is in its first.

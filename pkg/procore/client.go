@@ -116,27 +116,40 @@ type Call struct {
 //	401 twice          transient: the secret may be in rotation
 //	other 4xx          permanent, with Procore's reason as the sentence
 func (s *Session) Do(ctx context.Context, c Call) ([]byte, error) {
+	a, err := s.do(ctx, c)
+	return a.body, err
+}
+
+// answer is what Procore said; one without an error is a 2xx.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// do is Do with the answer's headers, which lists need.
+func (s *Session) do(ctx context.Context, c Call) (answer, error) {
 	body, err := marshal(c.Body)
 	if err != nil {
-		return nil, fault.New(fault.Permanent, err)
+		return answer{}, fault.New(fault.Permanent, err)
 	}
 	tok, err := s.accessToken(ctx, nil)
 	if err != nil {
-		return nil, err
+		return answer{}, err
 	}
-	status, answer, err := s.once(ctx, tok, c, body)
-	if err == nil && status == http.StatusUnauthorized {
+	a, err := s.once(ctx, tok, c, body)
+	if err == nil && a.status == http.StatusUnauthorized {
 		if tok, err = s.accessToken(ctx, tok); err == nil {
-			status, answer, err = s.once(ctx, tok, c, body)
+			a, err = s.once(ctx, tok, c, body)
 		}
 	}
 	if err != nil {
-		return nil, err
+		return answer{}, err
 	}
-	if status >= 200 && status < 300 {
-		return answer, nil
+	if a.status >= 200 && a.status < 300 {
+		return a, nil
 	}
-	return nil, refusal(c.Route, status, answer)
+	return answer{}, refusal(c.Route, a.status, a.body)
 }
 
 type countKey struct{}
@@ -155,14 +168,14 @@ func marshal(v any) ([]byte, error) {
 }
 
 // once makes the call; a 429 or 503 comes back as a throttled error.
-func (s *Session) once(ctx context.Context, tok *oauth2.Token, c Call, body []byte) (int, []byte, error) {
+func (s *Session) once(ctx context.Context, tok *oauth2.Token, c Call, body []byte) (answer, error) {
 	u := s.cfg.APIURL + c.Route.path(s.cfg.Routes, s.company.ID, c.ID)
 	if len(c.Query) > 0 {
 		u += "?" + c.Query.Encode()
 	}
 	req, err := http.NewRequestWithContext(ctx, c.Route.Method, u, bytes.NewReader(body))
 	if err != nil {
-		return 0, nil, fault.New(fault.Permanent, err)
+		return answer{}, fault.New(fault.Permanent, err)
 	}
 	req.Header.Set("Procore-Company-Id", strconv.FormatInt(s.company.ID, 10))
 	tok.SetAuthHeader(req)
@@ -170,7 +183,7 @@ func (s *Session) once(ctx context.Context, tok *oauth2.Token, c Call, body []by
 		req.Header.Set("Content-Type", "application/json")
 	}
 	if err := s.meter.take(); err != nil {
-		return 0, nil, err
+		return answer{}, err
 	}
 	if n, ok := ctx.Value(countKey{}).(*atomic.Int32); ok {
 		n.Add(1)
@@ -179,20 +192,20 @@ func (s *Session) once(ctx context.Context, tok *oauth2.Token, c Call, body []by
 	if err != nil {
 		s.meter.learn(nil)
 		s.count(c.Route, "error")
-		return 0, nil, noAnswer(c.Route, err)
+		return answer{}, noAnswer(c.Route, err)
 	}
 	defer resp.Body.Close()
 	s.meter.learn(resp.Header)
 	s.count(c.Route, strconv.Itoa(resp.StatusCode))
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	read, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
 	if err != nil {
-		return 0, nil, noAnswer(c.Route, err)
+		return answer{}, noAnswer(c.Route, err)
 	}
 	if resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode == http.StatusServiceUnavailable {
 		wait := s.meter.block(resp.Header)
-		return 0, nil, fault.Wait(wait, fmt.Errorf("%s: Procore answered %d", c.Route.Name, resp.StatusCode))
+		return answer{}, fault.Wait(wait, fmt.Errorf("%s: Procore answered %d", c.Route.Name, resp.StatusCode))
 	}
-	return resp.StatusCode, answer, nil
+	return answer{status: resp.StatusCode, header: resp.Header, body: read}, nil
 }
 
 func (s *Session) count(r Route, status string) {

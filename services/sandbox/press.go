@@ -114,6 +114,7 @@ func (co *company) register(req *request, row catalogue.EventType, payload map[s
 			co.add(e.kind, e.id)
 		}
 	}
+	co.settle(payload)
 }
 
 func projectOf(payload map[string]any) int64 {

@@ -1,7 +1,6 @@
 package sandbox
 
 import (
-	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -72,26 +71,16 @@ func showRequest(c *call) answer {
 
 // listDetails pages through details: ?filters[item_id]=&page=&per_page=.
 func listDetails(c *call) answer {
-	q := c.r.URL.Query()
-	item := q.Get("filters[item_id]")
+	item := c.r.URL.Query().Get("filters[item_id]")
 	c.co.mu.Lock()
-	all := []map[string]any{}
+	defer c.co.mu.Unlock()
+	all := []*detail{}
 	for _, d := range c.co.detailOrder {
 		if item == "" || strconv.FormatInt(d.itemID, 10) == item {
-			all = append(all, d.json())
+			all = append(all, d)
 		}
 	}
-	c.co.mu.Unlock()
-	page, per := atLeast1(q.Get("page"), 1), min(atLeast1(q.Get("per_page"), 100), 1000)
-	from := min((page-1)*per, len(all))
-	to := min(from+per, len(all))
-	a := ok(all[from:to])
-	a.header = map[string]string{"Total": strconv.Itoa(len(all)), "Per-Page": strconv.Itoa(per)}
-	if to < len(all) {
-		q.Set("page", strconv.Itoa(page+1))
-		a.header["Link"] = fmt.Sprintf("<http://%s%s?%s>; rel=\"next\"", c.r.Host, c.r.URL.Path, q.Encode())
-	}
-	return a
+	return paged(c, all, (*detail).json)
 }
 
 func atLeast1(s string, orElse int) int {

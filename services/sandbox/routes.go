@@ -13,7 +13,7 @@ const v1 = "/rest/v1.0"
 // apiRoutes is the API. [I] marks a path that is inferred from a documented sibling.
 func apiRoutes() []route {
 	const co = v1 + "/companies/{company_id}"
-	return []route{
+	return append(listRoutes(), []route{
 		{"GET " + co + "/erp_requests/{id}", showRequest}, // [I]
 		{"GET " + co + "/erp_request_details", listDetails},
 		{"GET " + co + "/erp_request_details/{id}", showDetail},
@@ -60,7 +60,7 @@ func apiRoutes() []route {
 		{"PATCH " + v1 + "/webhooks/hooks/{id}/triggers/{trigger_id}", updateTrigger},
 		{"DELETE " + v1 + "/webhooks/hooks/{id}/triggers/{trigger_id}", deleteTrigger},
 		{"GET " + v1 + "/webhooks/hooks/{id}/deliveries", listDeliveries},
-	}
+	}...)
 }
 
 // Unknown is what calls to paths that Procore doesn't have are counted under.

@@ -232,7 +232,7 @@ func (sb *Sandbox) Import(companyID int64, itemType, originID string) (Record, e
 	}
 	r := sb.imported(co, st)
 	for _, child := range st.children {
-		sb.imported(co, child)
+		sb.imported(co, child).parent = r.id
 	}
 	return r.view(), nil
 }

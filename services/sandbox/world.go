@@ -8,7 +8,8 @@ type record struct {
 	kind    string // the item type; or a kind that external data doesn't know, as erp_job_cost
 	origin  string // "": not synced
 	code    string
-	project int64 // 0: not said
+	project int64 // 0: not said; of a cost code its biller, project or sub job
+	parent  int64 // the contract, change order or line that it belongs to; 0: not said
 	data    map[string]any
 }
 

@@ -1,0 +1,140 @@
+package procore
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/tieback/tieback/pkg/fault"
+)
+
+// PerPage is how many items of a list are asked for in one call. Procore takes more; a
+// list that gives fewer says so in its headers.
+const PerPage = 1000
+
+// smallestCap is the least that a list which says nothing of its pages is known to cap them
+// at: a page with fewer items is its last.
+const smallestCap = 100
+
+// List reads a list page by page: each item an object, its numbers json.Number. Query and
+// ID are the call's; page and per_page are added. A call is made when its items are asked
+// for, and costs and fails as any other.
+//
+// An error comes instead of an item. Whoever then goes on ranging has the same page asked
+// again, so wait first where the error says so; a permanent error, or the end of ctx, ends the list.
+// A list that became shorter while it was read may have left items out: that is a transient
+// error after which it starts anew, so that items can come twice.
+func (s *Session) List(ctx context.Context, c Call) iter.Seq2[map[string]any, error] {
+	return func(yield func(map[string]any, error) bool) {
+		for at := (place{page: 1}); !at.last; {
+			items, err := s.page(ctx, c, &at)
+			if err != nil {
+				if !yield(nil, err) || fault.ClassOf(err) == fault.Permanent || ctx.Err() != nil {
+					return
+				}
+			}
+			for _, item := range items {
+				if !yield(item, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// place is how far a list was read.
+type place struct {
+	page  int // the next one
+	seen  int // items so far
+	total int // as the last page said; 0: it did not
+	raw   []byte
+	last  bool
+}
+
+// page reads the next page and moves the place on. After an error the place has not moved,
+// or is back at the start.
+func (s *Session) page(ctx context.Context, c Call, at *place) ([]map[string]any, error) {
+	q := url.Values{}
+	maps.Copy(q, c.Query)
+	q.Set("page", strconv.Itoa(at.page))
+	q.Set("per_page", strconv.Itoa(PerPage))
+	c.Query = q
+	a, err := s.do(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	items, err := parseList(a.body)
+	if err != nil {
+		return nil, fault.New(fault.Transient, fmt.Errorf("%s: page %d does not parse: %w", c.Route.Name, at.page, err))
+	}
+	if at.repeated(a.body) {
+		at.last = true
+		return nil, nil
+	}
+	if total := number(a.header, "Total"); a.header.Get("Total") != "" && total < at.total {
+		err := fmt.Errorf("%s: the list had %d items and has %d now: it is read from its start again", c.Route.Name, at.total, total)
+		*at = place{page: 1}
+		return nil, fault.New(fault.Transient, err)
+	}
+	at.move(a, len(items))
+	return items, nil
+}
+
+// repeated says whether a page is the one before it: the list ignores page numbers.
+func (p *place) repeated(raw []byte) bool { return p.page > 1 && bytes.Equal(p.raw, raw) }
+
+func (p *place) move(a answer, got int) {
+	p.page, p.seen, p.raw = p.page+1, p.seen+got, a.body
+	p.total = max(p.total, number(a.header, "Total"))
+	p.last = got == 0 || !p.more(a.header, got)
+}
+
+// more says whether there is another page: by Link, else by Total, else by whether this page is full.
+func (p *place) more(h http.Header, got int) bool {
+	if links := h.Values("Link"); len(links) > 0 {
+		return strings.Contains(strings.ReplaceAll(strings.Join(links, ","), `"`, ""), "rel=next")
+	}
+	if h.Get("Total") != "" {
+		return p.seen < p.total
+	}
+	if full := number(h, "Per-Page"); full > 0 {
+		return got >= full
+	}
+	return got >= smallestCap
+}
+
+// number reads a header; 0 where it is none.
+func number(h http.Header, name string) int {
+	n, _ := strconv.Atoi(h.Get(name))
+	return n
+}
+
+// parseList reads an array of objects, or one under "data" as newer lists have it.
+func parseList(raw []byte) ([]map[string]any, error) {
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.UseNumber() // ids need 64 bits
+	if bytes.HasPrefix(bytes.TrimSpace(raw), []byte("{")) {
+		var wrapped struct {
+			Data []map[string]any `json:"data"`
+		}
+		err := dec.Decode(&wrapped)
+		if err == nil && wrapped.Data == nil {
+			err = errors.New("it is neither a list nor an object with one under data")
+		}
+		return wrapped.Data, err
+	}
+	var items []map[string]any
+	err := dec.Decode(&items)
+	if err == nil && items == nil {
+		err = errors.New("it is null")
+	}
+	return items, err
+}

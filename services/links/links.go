@@ -1,0 +1,127 @@
+// Package links rebuilds what ties Procore's records to the ERP's, the links in the bucket
+// tieback-state, from Procore, which has the truth: the origin id of each synced record.
+//
+//	Procore has  the bucket has       a rebuild                          with Force
+//	──────────── ──────────────────── ────────────────────────────────── ──────────────────────────
+//	A            nothing              saves A, with request 0            the same
+//	A            A                    leaves it                          the same
+//	A            B, or an ended link  reports both                       saves A, with B's request
+//	nothing      B                    reports it, where all lists that   ends the link, with B's
+//	                                  could have it were read            request
+//
+// A rebuilt link carries the ERP request of the link it replaces, 0 where there was none. So
+// State.SaveLink's own rule does the rest: what an ERP request teaches while a rebuild is
+// under way, or after it, is newer and stands, and any request that is told later overwrites a
+// rebuilt link. The bucket is read before Procore, so that a link learned meanwhile is not taken for gone.
+//
+// Only links come back. Lives (which unlink or reset ended a record's last life in the ERP) are
+// known to nobody but the bucket; cursors need no rebuilding: the next sync starts anew.
+package links
+
+import (
+	"context"
+	"iter"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/company"
+	"github.com/tieback/tieback/pkg/procore"
+)
+
+// Session reads Procore's lists, as procore.Session does.
+type Session interface {
+	List(ctx context.Context, c procore.Call) iter.Seq2[map[string]any, error]
+	Quota() (procore.Quota, bool)
+}
+
+// State keeps the links, as bus.State does.
+type State interface {
+	AllLinks(ctx context.Context, company int64) (map[bus.Linked]bus.Link, error)
+	SaveLink(ctx context.Context, company int64, itemType string, itemID int64, l bus.Link) error
+}
+
+// Options say whose links are rebuilt, and how.
+type Options struct {
+	Company *company.Company
+	Force   bool // change and end links too, not only add them
+	DryRun  bool // change nothing
+	// Waiting is told of each wait for Procore, before it; nil: nobody is.
+	Waiting func(d time.Duration, why string)
+}
+
+// saves is how many links are saved at a time: they share commits.
+const saves = 256
+
+// Rebuild reads all lists of the company's records and saves the links they show. A list
+// that Procore refuses is in the report's Unread, and what it would have shown stays as it is.
+//
+// A spent rate limit is waited out, for as long as ctx allows, and half of the limit is left to the services.
+// Any error ends it: the report then tells what was found so far. Nothing is saved before all
+// is read; after an error while saving, rebuilding once more is harmless.
+func Rebuild(ctx context.Context, session Session, state State, o Options) (Report, error) {
+	report := Report{Company: o.Company.ID, DryRun: o.DryRun, Force: o.Force, Changes: []Change{}, Unread: []Unread{}, NoLines: []Unread{}}
+	known, err := state.AllLinks(ctx, o.Company.ID)
+	if err != nil {
+		return report, err
+	}
+	r := newReader(session, o, known)
+	err = r.readAll(ctx)
+	report.Lists = len(r.done)
+	report.Unread, report.NoLines = append(report.Unread, r.unread...), append(report.NoLines, r.noLines...)
+	r.compare(&report)
+	if err != nil || o.DryRun {
+		return report, err
+	}
+	return report, save(ctx, state, &report)
+}
+
+func save(ctx context.Context, state State, report *Report) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(saves)
+	for i := range report.Changes {
+		c := &report.Changes[i]
+		if c.Kind != New && !report.Force {
+			continue
+		}
+		g.Go(func() error {
+			err := state.SaveLink(ctx, report.Company, c.ItemType, c.ItemID, bus.Link{OriginID: c.Procore, Request: c.request})
+			c.Saved = err == nil
+			return err
+		})
+	}
+	return g.Wait()
+}
+
+// compare lists how Procore and the bucket differ.
+func (r *reader) compare(report *Report) {
+	same, unchecked := map[string]int{}, map[string]int{}
+	for rec, has := range r.found {
+		known, some := r.known[rec]
+		c := Change{Kind: Different, ItemType: rec.ItemType, ItemID: rec.ItemID, Known: known.OriginID, Procore: has.origin, request: known.Request}
+		switch {
+		case has.origin == "" && known.OriginID == "":
+			continue
+		case has.origin == known.OriginID:
+			same[rec.ItemType]++
+			continue
+		case has.origin == "":
+			c.Kind = Gone
+		case !some:
+			c.Kind = New
+		}
+		report.Changes = append(report.Changes, c)
+	}
+	for rec, known := range r.known {
+		_, seen := r.found[rec]
+		switch {
+		case seen || known.OriginID == "":
+		case r.whole(rec.ItemType):
+			report.Changes = append(report.Changes, Change{Kind: Gone, ItemType: rec.ItemType, ItemID: rec.ItemID, Known: known.OriginID, request: known.Request})
+		default:
+			unchecked[rec.ItemType]++
+		}
+	}
+	report.sum(same, unchecked)
+}

@@ -1,0 +1,229 @@
+package links_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/company"
+	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/procore"
+	"github.com/tieback/tieback/services/links"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestAnEmptyBucketGetsAllLinksBack(t *testing.T) {
+	b, p := &bucket{}, acme()
+	r := rebuild(t, p, b, links.Options{})
+	if b.has() != acmeLinks {
+		t.Errorf("the bucket has\n%s", b.has())
+	}
+	if len(r.Changes) != len(b.links) || len(r.Unread)+len(r.NoLines) != 0 || !r.Changes[0].Saved || r.Changes[0].Kind != links.New {
+		t.Errorf("%+v", r)
+	}
+	for _, key := range p.asked {
+		if strings.Contains(key, "=11") || strings.Contains(key, "of 11") || strings.Contains(key, "contract_id=45") {
+			t.Errorf("%s was read: nothing below a record that never was in the ERP can have a link", key)
+		}
+	}
+	if again := rebuild(t, acme(), b, links.Options{}); len(again.Changes) != 0 || b.has() != acmeLinks {
+		t.Errorf("a second rebuild changes %+v", again.Changes)
+	}
+}
+
+func TestADryRunChangesNothing(t *testing.T) {
+	b := &bucket{}
+	r := rebuild(t, acme(), b, links.Options{DryRun: true, Force: true})
+	if len(b.links) != 0 || len(r.Changes) != len(strings.Split(acmeLinks, "\n")) || r.Changes[0].Saved {
+		t.Errorf("%d links; %+v", len(b.links), r)
+	}
+}
+
+// What the bucket knows stands: what differs, and what Procore has no more, is told, and only changed by force.
+func TestWhatIsKnownIsChangedByForceOnly(t *testing.T) {
+	before := func() *bucket {
+		return &bucket{links: map[bus.Linked]bus.Link{
+			{ItemType: "vendor", ItemID: 1}:       {OriginID: "V-1", Request: 500},   // agrees
+			{ItemType: "vendor", ItemID: 2}:       {OriginID: "V-2", Request: 501},   // Procore has it, not synced
+			{ItemType: "vendor", ItemID: 9}:       {OriginID: "V-9", Request: 502},   // Procore has it no more
+			{ItemType: "vendor", ItemID: 8}:       {OriginID: "", Request: 503},      // ended, and gone
+			{ItemType: "project", ItemID: 10}:     {OriginID: "J-OLD", Request: 504}, // another origin id
+			{ItemType: "requisition", ItemID: 70}: {OriginID: "", Request: 505},      // ended here, synced there
+			{ItemType: "budget", ItemID: 90}:      {OriginID: "B-1", Request: 506},   // in no list
+		}}
+	}
+	want := []string{`project 10: different "J-OLD" "J-1"`, `requisition 70: different "" "REQ-1"`, `vendor 2: gone "V-2" ""`, `vendor 9: gone "V-9" ""`}
+	told := func(r links.Report) (out []string) {
+		for _, c := range r.Changes {
+			if c.Kind != links.New {
+				out = append(out, fmt.Sprintf("%s %d: %s %q %q", c.ItemType, c.ItemID, c.Kind, c.Known, c.Procore))
+			}
+		}
+		return out
+	}
+	b := before()
+	r := rebuild(t, acme(), b, links.Options{})
+	if got := told(r); !slices.Equal(got, want) || r.Left() != 4 {
+		t.Errorf("told %d: %q", r.Left(), got)
+	}
+	for key, l := range before().links {
+		if b.links[key] != l {
+			t.Errorf("%v was %v and is %v", key, l, b.links[key])
+		}
+	}
+	if budget := r.Types[0]; budget.ItemType != "budget" || budget.Unchecked != 1 {
+		t.Errorf("budget: %+v", budget)
+	}
+	b = before()
+	if r := rebuild(t, acme(), b, links.Options{Force: true}); r.Left() != 0 || !slices.Equal(told(r), want) {
+		t.Errorf("with force, told %q", told(r))
+	}
+	for _, line := range []string{"vendor 1 = V-1 (500)", "vendor 2 =  (501)", "vendor 9 =  (502)", "project 10 = J-1 (504)", "requisition 70 = REQ-1 (505)", "budget 90 = B-1 (506)"} {
+		if !strings.Contains(b.has(), line) {
+			t.Errorf("with force, no %q in\n%s", line, b.has())
+		}
+	}
+}
+
+// The project of a linked record may have been unlinked and the bucket may have forgotten it. Once
+// such a record's link counted as gone.
+func TestALinkIsLookedForEverywhereBeforeItCountsAsGone(t *testing.T) {
+	p := acme()
+	p.answers["work_order_contracts_list project_id=11&view=extended"] = `[{"id":46}]`
+	p.answers["contract_payments_list contract_id=46&project_id=11"] = `[{"id":47,"origin_id":"P-2"}]`
+	b := &bucket{links: map[bus.Linked]bus.Link{
+		{ItemType: "contract_payment", ItemID: 47}: {OriginID: "P-2", Request: 1},
+		{ItemType: "contract_payment", ItemID: 48}: {OriginID: "P-3", Request: 1},
+	}}
+	rebuild(t, p, b, links.Options{Force: true})
+	if !strings.Contains(b.has(), "contract_payment 47 = P-2 (1)") || !strings.Contains(b.has(), "contract_payment 48 =  (1)") {
+		t.Errorf("the bucket has\n%s", b.has())
+	}
+	if slices.Contains(p.asked, "requisitions_list project_id=11") {
+		t.Error("no requisition was missing")
+	}
+}
+
+// lateState is a bucket that an ERP request writes to after the rebuild has read it.
+type lateState struct{ *bucket }
+
+func (s lateState) AllLinks(ctx context.Context, company int64) (map[bus.Linked]bus.Link, error) {
+	before, err := s.bucket.AllLinks(ctx, company)
+	_ = s.SaveLink(ctx, company, "vendor", 1, bus.Link{OriginID: "V-NEWER", Request: 600})
+	_ = s.SaveLink(ctx, company, "vendor", 77, bus.Link{OriginID: "V-77", Request: 601})
+	return before, err
+}
+
+// Without this, a rebuild beside a running pipeline would take back what a click just made true.
+func TestWhatAnERPRequestTeachesMeanwhileStands(t *testing.T) {
+	for _, known := range []map[bus.Linked]bus.Link{{}, {{ItemType: "vendor", ItemID: 1}: {OriginID: "V-0", Request: 500}}} {
+		s := lateState{&bucket{links: known}}
+		_, err := links.Rebuild(t.Context(), acme(), s, links.Options{Company: &company.Company{ID: 7}, Force: true})
+		if err != nil || !strings.Contains(s.has(), "vendor 1 = V-NEWER (600)") || !strings.Contains(s.has(), "vendor 77 = V-77 (601)") {
+			t.Errorf("%v\n%s", err, s.has())
+		}
+	}
+}
+
+func TestAListThatIsRefusedDoesNotEndTheRest(t *testing.T) {
+	no := fault.New(fault.Permanent, errors.New("Procore answered 403"))
+	p := acme()
+	p.fails = map[string][]error{"vendors_list": {no}, "sub_jobs_list project_id=10": {no}}
+	b := &bucket{links: map[bus.Linked]bus.Link{
+		{ItemType: "vendor", ItemID: 99}:    {OriginID: "V-99", Request: 1},
+		{ItemType: "cost_code", ItemID: 99}: {OriginID: "CC-99", Request: 1}, // may be a sub job's
+		{ItemType: "insurance", ItemID: 99}: {OriginID: "INS-99", Request: 1},
+	}}
+	r := rebuild(t, p, b, links.Options{Force: true})
+	if len(r.Unread) != 2 || r.Unread[0].List != "vendors_list" || r.Unread[1].Of != "project 10" || !strings.Contains(r.Unread[1].Why, "403") {
+		t.Errorf("unread %+v", r.Unread)
+	}
+	for _, line := range []string{"vendor 99 = V-99 (1)", "cost_code 99 = CC-99 (1)", "insurance 99 =  (1)", "requisition 70 = REQ-1 (0)"} {
+		if !strings.Contains(b.has(), line) {
+			t.Errorf("no %q in\n%s", line, b.has())
+		}
+	}
+}
+
+// A change order's answer may lack its lines, and there is no other list of them: then their
+// links are neither back nor gone.
+func TestLinesThatNoAnswerHoldsAreLeftAndTold(t *testing.T) {
+	p := acme()
+	p.answers["commitment_change_orders_list of 10"] = `[{"id":60,"origin_id":"CCO-1"},{"id":65,"origin_id":"CCO-2"}]`
+	b := &bucket{links: map[bus.Linked]bus.Link{{ItemType: "line_item", ItemID: 61}: {OriginID: "CCO-1-1", Request: 1}}}
+	r := rebuild(t, p, b, links.Options{Force: true})
+	if !strings.Contains(b.has(), "line_item 61 = CCO-1-1 (1)") || len(r.NoLines) != 1 || len(r.Unread) != 0 {
+		t.Errorf("%+v\n%s", r.NoLines, b.has())
+	}
+}
+
+func TestWithoutAListOfStandardCostCodesTheyAreNotRead(t *testing.T) {
+	r, err := links.Rebuild(t.Context(), acme(), &bucket{links: map[bus.Linked]bus.Link{}}, links.Options{Company: &company.Company{ID: 7}})
+	if err != nil || len(r.Unread) != 1 || !strings.Contains(r.Unread[0].Why, "standard_cost_code_list_id is not known") {
+		t.Errorf("%v, %+v", err, r.Unread)
+	}
+}
+
+func TestASpentLimitIsWaitedOutAndTheRestGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, b := acme(), &bucket{}
+		p.fails = map[string][]error{
+			"vendors_list":  {fault.Wait(40*time.Minute, errors.New("used up")), fault.Wait(time.Second, errors.New("429"))},
+			"projects_list": {fault.New(fault.Transient, errors.New("502")), fault.New(fault.Transient, errors.New("502"))},
+		}
+		var waits []time.Duration
+		start := time.Now()
+		rebuild(t, p, b, links.Options{Waiting: func(d time.Duration, _ string) { waits = append(waits, d) }})
+		if b.has() != acmeLinks || time.Since(start) != 40*time.Minute+4*time.Second || len(waits) != 4 {
+			t.Errorf("after %v, %v:\n%s", time.Since(start), waits, b.has())
+		}
+	})
+}
+
+func TestHalfOfTheLimitIsLeftToTheServices(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := acme()
+		p.quota = &procore.Quota{Limit: 3600, Remaining: 1800, Reset: time.Now().Add(20 * time.Minute)}
+		start := time.Now()
+		rebuild(t, p, &bucket{}, links.Options{})
+		if time.Since(start) != 20*time.Minute {
+			t.Errorf("it took %v", time.Since(start))
+		}
+	})
+}
+
+// Saving waits until all is read: a rebuild that was stopped changed nothing.
+func TestWhoeverStopsARebuildStopsItsWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, err := range []error{fault.Wait(time.Hour, errors.New("used up")), fault.New(fault.Transient, errors.New("502"))} {
+			p, b := acme(), &bucket{links: map[bus.Linked]bus.Link{}}
+			p.fails = map[string][]error{"requisitions_list project_id=10": slices.Repeat([]error{err}, 10)}
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			_, got := links.Rebuild(ctx, p, b, links.Options{Company: &company.Company{ID: 7}})
+			if !errors.Is(got, context.DeadlineExceeded) || len(b.links) != 0 {
+				t.Errorf("%v, %d links", got, len(b.links))
+			}
+			cancel()
+		}
+	})
+}
+
+func TestAProcoreOutOfReachEndsIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := acme()
+		p.fails = map[string][]error{"vendors_list": slices.Repeat([]error{fault.New(fault.Transient, errors.New("no answer"))}, 6)}
+		_, err := links.Rebuild(t.Context(), p, &bucket{}, links.Options{Company: &company.Company{ID: 7}})
+		if err == nil || !strings.Contains(err.Error(), "no answer") {
+			t.Error(err)
+		}
+	})
+}

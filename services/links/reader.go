@@ -1,0 +1,226 @@
+package links
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/fault"
+)
+
+// record is what Procore's lists show of a record.
+type record struct {
+	origin  string // "": not synced
+	project int64  // that it was listed in; 0: the company
+	bare    bool   // its answer did not hold its lines
+}
+
+// reader reads the lists of one company, one after the other.
+type reader struct {
+	Options
+	session Session
+	known   map[bus.Linked]bus.Link
+	found   map[bus.Linked]record
+	partial map[string]bool // item types of which some records may not have been seen
+	done    map[visit]bool
+	all     bool // also look below records that never were in the ERP
+	unread  []Unread
+	noLines []Unread
+}
+
+// visit is a list read at a place.
+type visit struct {
+	list, per string
+	place
+}
+
+func newReader(session Session, o Options, known map[bus.Linked]bus.Link) *reader {
+	return &reader{Options: o, session: session, known: known, found: map[bus.Linked]record{}, partial: map[string]bool{}, done: map[visit]bool{}}
+}
+
+// readAll reads the table below all that is, or was, in the ERP. Of an item type of which a
+// link was not found it then reads the rest: before a link counts as gone it was looked for everywhere.
+func (r *reader) readAll(ctx context.Context) error {
+	if err := r.pass(ctx, func(list) bool { return true }); err != nil {
+		return err
+	}
+	missing := map[string]bool{}
+	for key, known := range r.known {
+		if _, seen := r.found[key]; !seen && known.OriginID != "" && r.whole(key.ItemType) {
+			missing[key.ItemType] = true
+		}
+	}
+	r.all = true
+	return r.pass(ctx, leadingTo(missing))
+}
+
+// pass reads the table from top to bottom. Only what refuses nothing but its own list lets the rest go on.
+func (r *reader) pass(ctx context.Context, wanted func(list) bool) error {
+	for _, l := range table {
+		if !wanted(l) {
+			continue
+		}
+		for _, p := range r.places(l) {
+			if err := r.read(ctx, l, p); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// leadingTo says which lists show records of the item types, or of what those are listed below.
+func leadingTo(itemTypes map[string]bool) func(list) bool {
+	shows := func(l list) bool {
+		return itemTypes[l.itemType] || l.lines != nil && itemTypes[l.lines.itemType]
+	}
+	for _, l := range slices.Backward(table) {
+		if shows(l) && l.per != "" {
+			itemTypes[l.per] = true
+		}
+	}
+	return shows
+}
+
+// places are where a list is to be read: in order, so that two rebuilds make the same calls.
+func (r *reader) places(l list) []place {
+	top := place{company: r.Company.ID, standards: r.Company.StandardCostCodeListID}
+	if l.per == "" {
+		return []place{top}
+	}
+	var out []place
+	for key, rec := range r.found {
+		if key.ItemType != l.per || !r.tied(key, rec) || l.instead && !rec.bare {
+			continue
+		}
+		p := top
+		p.parent, p.project = key.ItemID, cmp.Or(rec.project, key.ItemID)
+		out = append(out, p)
+	}
+	slices.SortFunc(out, func(a, b place) int { return cmp.Compare(a.parent, b.parent) })
+	return out
+}
+
+// tied says whether a record is, or was, in the ERP: only below such ones should there be links.
+func (r *reader) tied(key bus.Linked, rec record) bool {
+	_, known := r.known[key]
+	return known || rec.origin != "" || r.all
+}
+
+// read reads one list, once. That Procore refuses it is noted, and no error.
+func (r *reader) read(ctx context.Context, l list, p place) error {
+	v := visit{l.route.Name, l.per, p}
+	if r.done[v] {
+		return nil
+	}
+	r.done[v] = true
+	call, err := l.call(p)
+	if err == nil {
+		err = r.patient(ctx, call, func(o map[string]any) error { return r.take(l, p, o) })
+		if err != nil && (ctx.Err() != nil || fault.ClassOf(err) != fault.Permanent) {
+			return err
+		}
+	}
+	if err != nil {
+		u := Unread{List: l.route.Name, ItemType: l.itemType, Why: err.Error()}
+		if l.per != "" {
+			u.Of = fmt.Sprintf("%s %d", strings.ReplaceAll(l.per, "_", " "), p.parent)
+		}
+		r.unread = append(r.unread, u)
+		r.miss(l)
+	}
+	return nil
+}
+
+// take notes a record and the lines inside it.
+func (r *reader) take(l list, p place, o map[string]any) error {
+	key := bus.Linked{ItemType: l.itemType, ItemID: itemID(o["id"])}
+	if key.ItemID == 0 {
+		return fault.New(fault.Permanent, fmt.Errorf("%s: an item has the id %v, which is none", l.route.Name, o["id"]))
+	}
+	rec := record{origin: originID(o["origin_id"]), project: p.project}
+	if l.lines != nil {
+		rec.bare = !r.takeLines(l.lines, o)
+	}
+	r.found[key] = rec
+	if rec.bare && r.tied(key, rec) && !slices.ContainsFunc(table, func(c list) bool { return c.instead && c.per == l.itemType }) {
+		r.lineless(l)
+	}
+	return nil
+}
+
+// lineless notes, once, that a list's answers don't hold lines that no other list shows.
+func (r *reader) lineless(l list) {
+	r.partial[l.lines.itemType] = true
+	if !slices.ContainsFunc(r.noLines, func(u Unread) bool { return u.List == l.route.Name }) {
+		r.noLines = append(r.noLines, Unread{List: l.route.Name, ItemType: l.lines.itemType, Why: "its answers do not hold " + l.lines.key})
+	}
+}
+
+// takeLines says whether the record held its lines.
+func (r *reader) takeLines(in *lines, o map[string]any) bool {
+	items, held := o[in.key].([]any)
+	for _, v := range items {
+		line, _ := v.(map[string]any)
+		if id := itemID(line["id"]); id != 0 {
+			r.found[bus.Linked{ItemType: in.itemType, ItemID: id}] = record{origin: originID(line["origin_id"])}
+		}
+		if in.below != nil {
+			r.takeLines(in.below, line)
+		}
+	}
+	return held
+}
+
+// miss notes that a list was not read to its end, and so neither what it leads to.
+func (r *reader) miss(l list) {
+	r.partial[l.itemType] = true
+	if l.lines != nil {
+		r.partial[l.lines.itemType] = true
+	}
+	for _, below := range table {
+		if below.per == l.itemType {
+			r.miss(below)
+		}
+	}
+}
+
+// whole says whether every record of an item type that has a link was seen. Of markups that
+// is never sure: an answer without them need not say so.
+func (r *reader) whole(itemType string) bool {
+	return !r.partial[itemType] && slices.ContainsFunc(table, func(l list) bool { return l.itemType == itemType })
+}
+
+// itemID reads an id, which is a number in most lists and a string in newer ones; 0: it is none.
+func itemID(v any) int64 {
+	var text string
+	switch v := v.(type) {
+	case json.Number:
+		text = v.String()
+	case string:
+		text = v
+	}
+	id, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || id < 0 {
+		return 0
+	}
+	return id
+}
+
+// originID reads an origin id; the string "null" is one more way of Procore's to say none.
+func originID(v any) string {
+	switch v := v.(type) {
+	case json.Number:
+		return v.String()
+	case string:
+		if v != "null" {
+			return v
+		}
+	}
+	return ""
+}

@@ -1,0 +1,108 @@
+package links
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/tieback/tieback/pkg/procore"
+)
+
+// list is one list of Procore's whose records carry their origin_id.
+type list struct {
+	route    procore.Route
+	itemType string   // of its records
+	per      string   // item type of the records that each have one, {id} of the path; "": the company has one
+	query    []string // names that place fills in, or name=value
+	lines    *lines   // records inside each record, where the answer holds them
+	instead  bool     // of lines: read only for a parent whose own answer did not hold them
+}
+
+// lines are records inside a record.
+type lines struct {
+	key      string
+	itemType string
+	below    *lines
+}
+
+var (
+	lineItems   = &lines{key: "line_items", itemType: "line_item"}
+	primeItems  = &lines{key: "line_items", itemType: "line_item", below: &lines{key: "markup_line_items", itemType: "markup"}}
+	ofCompany   = []string{"company_id"}
+	ofProject   = []string{"project_id"}
+	extended    = []string{"project_id", "view=extended"}
+	ofContract  = []string{"project_id", "contract_id"}
+	ofSubJob    = []string{"project_id", "sub_job_id"}
+	ofStandards = []string{"company_id", "standard_cost_code_list_id"}
+)
+
+// table says where the records of each item type are listed, parents before their children.
+// Every path is inferred [I], as is what its answer holds: a routes file corrects any by its name.
+//
+//	company ── vendor, insurance, standard_cost_code, line_item_type, company_level_direct_cost, invoice_payment
+//	   └─ project ── cost_code, requisition, payment_application
+//	         ├─ sub_job ── cost_code
+//	         ├─ work_order_contract, purchase_order_contract ── line_item, contract_payment
+//	         ├─ prime_contract ── line_item
+//	         └─ change_order (two lists) ── line_item ── markup
+//
+// Not here, because no list shows their records' external data: budget, department, item, tax_code,
+// requisition_*_item; nor payment_application_line_item, whose origin_id in an answer is Procore's
+// own word for the line of the contract.
+var table = []list{
+	{route: get("vendors_list", "vendors"), itemType: "vendor", query: ofCompany},
+	{route: get("insurances_list", "companies/{company_id}/insurances"), itemType: "insurance"},
+	{route: get("standard_cost_codes_list", "standard_cost_codes"), itemType: "standard_cost_code", query: ofStandards},
+	{route: get("line_item_types_list", "line_item_types"), itemType: "line_item_type", query: ofCompany},
+	{route: get("company_level_direct_costs_list", "companies/{company_id}/company_level_direct_costs"), itemType: "company_level_direct_cost"},
+	{route: get("invoice_payments_list", "companies/{company_id}/invoice_payments"), itemType: "invoice_payment"},
+	{route: get("projects_list", "projects"), itemType: "project", query: ofCompany},
+
+	{route: get("sub_jobs_list", "sub_jobs"), itemType: "sub_job", per: "project", query: ofProject},
+	{route: get("cost_codes_list", "cost_codes"), itemType: "cost_code", per: "project", query: ofProject},
+	{route: get("cost_codes_list", "cost_codes"), itemType: "cost_code", per: "sub_job", query: ofSubJob},
+	{route: get("work_order_contracts_list", "work_order_contracts"), itemType: "work_order_contract", per: "project", query: extended, lines: lineItems},
+	{route: get("purchase_order_contracts_list", "purchase_order_contracts"), itemType: "purchase_order_contract", per: "project", query: extended, lines: lineItems},
+	{route: get("prime_contracts_list", "prime_contracts"), itemType: "prime_contract", per: "project", query: extended, lines: lineItems},
+	{route: get("commitment_change_orders_list", "projects/{id}/commitment_change_orders"), itemType: "change_order", per: "project", lines: lineItems},
+	{route: get("prime_change_orders_list", "projects/{id}/prime_change_orders"), itemType: "change_order", per: "project", lines: primeItems},
+	{route: get("requisitions_list", "requisitions"), itemType: "requisition", per: "project", query: ofProject},
+	{route: get("payment_applications_list", "payment_applications"), itemType: "payment_application", per: "project", query: ofProject},
+
+	{route: get("work_order_contract_lines_list", "work_order_contracts/{id}/line_items"), itemType: "line_item", per: "work_order_contract", query: ofProject, instead: true},
+	{route: get("purchase_order_contract_lines_list", "purchase_order_contracts/{id}/line_items"), itemType: "line_item", per: "purchase_order_contract", query: ofProject, instead: true},
+	{route: get("prime_contract_lines_list", "prime_contracts/{id}/line_items"), itemType: "line_item", per: "prime_contract", query: ofProject, instead: true},
+	{route: get("contract_payments_list", "contract_payments"), itemType: "contract_payment", per: "work_order_contract", query: ofContract},
+	{route: get("contract_payments_list", "contract_payments"), itemType: "contract_payment", per: "purchase_order_contract", query: ofContract},
+}
+
+func get(name, path string) procore.Route {
+	return procore.Route{Name: name, Method: "GET", Path: "/rest/v1.0/" + path}
+}
+
+// place is what a list is asked for.
+type place struct {
+	company, standards int64 // the company, and its list of standard cost codes; 0: not known
+	project            int64 // 0: none
+	parent             int64 // the record that the list is of; 0: the company
+}
+
+// call is the call that reads a list at a place.
+func (l list) call(p place) (procore.Call, error) {
+	values := map[string]int64{
+		"company_id": p.company, "standard_cost_code_list_id": p.standards, "project_id": p.project,
+		"contract_id": p.parent, "sub_job_id": p.parent,
+	}
+	q := url.Values{}
+	for _, name := range l.query {
+		if key, value, fixed := strings.Cut(name, "="); fixed {
+			q.Set(key, value)
+			continue
+		}
+		if values[name] == 0 {
+			return procore.Call{}, fmt.Errorf("%s is not known: give it in the companies file", name)
+		}
+		q.Set(name, fmt.Sprint(values[name]))
+	}
+	return procore.Call{Route: l.route, ID: p.parent, Query: q}, nil
+}

@@ -1,0 +1,192 @@
+package sandbox
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+)
+
+// listRoutes are the lists of records that external data marks. All are [I]; where Procore has been
+// seen to want something of a call, the sandbox wants it too.
+func listRoutes() []route {
+	const co = v1 + "/companies/{company_id}"
+	return []route{
+		{"GET " + v1 + "/vendors", listOf("vendor", needs("company_id"))},
+		{"GET " + v1 + "/projects", listOf("project", needs("company_id"))},
+		{"GET " + v1 + "/line_item_types", listOf("line_item_type", needs("company_id"))},
+		{"GET " + v1 + "/standard_cost_codes", listOf("standard_cost_code", needs("company_id", "standard_cost_code_list_id"))},
+		{"GET " + co + "/company_level_direct_costs", listOf("company_level_direct_cost", needs())},
+		{"GET " + co + "/insurances", listOf("insurance", needs())},
+		{"GET " + co + "/invoice_payments", listOf("invoice_payment", needs())},
+
+		{"GET " + v1 + "/sub_jobs", listOf("sub_job", needs("project_id"), inProject)},
+		{"GET " + v1 + "/cost_codes", listOf("cost_code", needs("project_id"), ofBiller)},
+		{"GET " + v1 + "/work_order_contracts", listOf("work_order_contract", needs("project_id"), inProject)},
+		{"GET " + v1 + "/purchase_order_contracts", listOf("purchase_order_contract", needs("project_id"), inProject)},
+		{"GET " + v1 + "/prime_contracts", listOf("prime_contract", needs("project_id"), inProject)},
+		{"GET " + v1 + "/requisitions", listOf("requisition", needs("project_id"), inProject)},
+		{"GET " + v1 + "/payment_applications", listOf("payment_application", needs("project_id"), inProject)},
+		{"GET " + v1 + "/contract_payments", listOf("contract_payment", needs("project_id", "contract_id"), inProject, ofContract)},
+		{"GET " + v1 + "/projects/{project_id}/commitment_change_orders", listOf("change_order", needs(), inProject, onPrime(false))},
+		{"GET " + v1 + "/projects/{project_id}/prime_change_orders", listOf("change_order", needs(), inProject, onPrime(true))},
+		{"GET " + v1 + "/work_order_contracts/{contract_id}/line_items", listOf("line_item", needs("project_id"), ofContract)},
+		{"GET " + v1 + "/purchase_order_contracts/{contract_id}/line_items", listOf("line_item", needs("project_id"), ofContract)},
+		{"GET " + v1 + "/prime_contracts/{contract_id}/line_items", listOf("line_item", needs("project_id"), ofContract)},
+	}
+}
+
+// need is what a list wants of its call, nil: nothing more. It is asked under the company's lock.
+type need func(*call) *answer
+
+// choice says whether a record is in the list that a call asks for.
+type choice func(*call, *record) bool
+
+// listOf lists the records of a kind that all choices take, ordered by id, in pages.
+func listOf(kind string, n need, choices ...choice) func(*call) answer {
+	return func(c *call) answer {
+		c.co.mu.Lock()
+		defer c.co.mu.Unlock()
+		if bad := n(c); bad != nil {
+			return *bad
+		}
+		all := []*record{}
+		for _, id := range slices.Sorted(maps.Keys(c.co.records[kind])) {
+			r := c.co.records[kind][id]
+			if !slices.ContainsFunc(choices, func(in choice) bool { return !in(c, r) }) {
+				all = append(all, r)
+			}
+		}
+		return paged(c, all, c.shower())
+	}
+}
+
+// paged answers a page of a list with the headers that say so: ?page=&per_page=, 100 a page unless
+// asked otherwise, 10,000 at most.
+func paged[T any](c *call, all []T, show func(T) map[string]any) answer {
+	q := c.r.URL.Query()
+	page, per := atLeast1(q.Get("page"), 1), min(atLeast1(q.Get("per_page"), 100), 10_000)
+	from := min((page-1)*per, len(all))
+	to := min(from+per, len(all))
+	a := ok(each(all[from:to], show))
+	a.header = map[string]string{"Total": strconv.Itoa(len(all)), "Per-Page": strconv.Itoa(per)}
+	if to < len(all) {
+		q.Set("page", strconv.Itoa(page+1))
+		a.header["Link"] = fmt.Sprintf("<http://%s%s?%s>; rel=\"next\"", c.r.Host, c.r.URL.Path, q.Encode())
+	}
+	return a
+}
+
+// needs wants ids in the query that are the company's own.
+func needs(names ...string) need {
+	return func(c *call) *answer {
+		for _, name := range names {
+			if c.queryID(name) == 0 {
+				return new(invalid(name, "is missing in the query: ?%s=", name))
+			}
+		}
+		return c.knows()
+	}
+}
+
+// knows refuses ids of the path and the query that are not the company's.
+func (c *call) knows() *answer {
+	if id := c.queryID("company_id"); id != 0 && id != c.co.ID {
+		return new(refuse(http.StatusForbidden, "You do not have access to company %d: this client belongs to another company", id))
+	}
+	if id := c.queryID("standard_cost_code_list_id"); id != 0 && id != c.co.StandardCostCodeListID {
+		return new(refuse(http.StatusNotFound, "standard cost code list %d is not in company %d", id, c.co.ID))
+	}
+	if id := c.either("project_id"); id != 0 && c.co.find("project", id) == nil {
+		return new(refuse(http.StatusNotFound, "project %d is not in company %d", id, c.co.ID))
+	}
+	if id := c.queryID("sub_job_id"); id != 0 && c.co.find("sub_job", id) == nil {
+		return new(refuse(http.StatusNotFound, "sub job %d is not in company %d", id, c.co.ID))
+	}
+	if id := c.either("contract_id"); id != 0 && c.co.contract(id) == nil {
+		return new(refuse(http.StatusNotFound, "contract %d is not in company %d", id, c.co.ID))
+	}
+	return nil
+}
+
+// either is an id in the path or else in the query, or 0.
+func (c *call) either(name string) int64 {
+	if id := c.pathID(name); id != 0 {
+		return id
+	}
+	return c.queryID(name)
+}
+
+func (co *company) contract(id int64) *record {
+	for _, kind := range []string{"work_order_contract", "purchase_order_contract", "prime_contract"} {
+		if r := co.find(kind, id); r != nil {
+			return r
+		}
+	}
+	return nil
+}
+
+func inProject(c *call, r *record) bool  { return r.project == c.either("project_id") }
+func ofBiller(c *call, r *record) bool   { return r.project == c.billerID() }
+func ofContract(c *call, r *record) bool { return r.parent == c.either("contract_id") }
+
+// onPrime parts the change orders: Procore has a list for those of prime contracts, and one for
+// those of commitments.
+func onPrime(want bool) choice {
+	return func(c *call, r *record) bool { return (c.co.find("prime_contract", r.parent) != nil) == want }
+}
+
+// shower shows a record as a list does: what was written to it, its origin id, and of a
+// contract in the extended view, or a change order, its lines.
+func (c *call) shower() func(*record) map[string]any {
+	extended := c.r.URL.Query().Get("view") == "extended"
+	lines, markups := c.co.byParent("line_item"), c.co.byParent("markup")
+	line := func(r *record) map[string]any {
+		out := r.shown()
+		out["markup_line_items"] = each(markups[r.id], (*record).shown)
+		return out
+	}
+	return func(r *record) map[string]any {
+		if r.kind == "line_item" {
+			return line(r)
+		}
+		out := r.shown()
+		if r.kind == "change_order" || extended {
+			out["line_items"] = each(lines[r.id], line)
+		}
+		return out
+	}
+}
+
+func (r *record) shown() map[string]any {
+	out := maps.Clone(r.data)
+	if out == nil {
+		out = map[string]any{}
+	}
+	out["id"], out["origin_id"], out["origin_code"] = r.id, nil, r.code
+	if r.origin != "" {
+		out["origin_id"] = r.origin
+	}
+	return out
+}
+
+// byParent groups a kind's records, each group ordered by id.
+func (co *company) byParent(kind string) map[int64][]*record {
+	out := map[int64][]*record{}
+	for _, id := range slices.Sorted(maps.Keys(co.records[kind])) {
+		if r := co.records[kind][id]; r.parent != 0 {
+			out[r.parent] = append(out[r.parent], r)
+		}
+	}
+	return out
+}
+
+// each shows all, as an array even of none.
+func each[T any](all []T, show func(T) map[string]any) []map[string]any {
+	out := make([]map[string]any, 0, len(all))
+	for _, one := range all {
+		out = append(out, show(one))
+	}
+	return out
+}

@@ -1,0 +1,115 @@
+package sandbox_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/tieback/tieback/services/sandbox"
+)
+
+// get reads a page of a list: its items' ids and origin ids, as "1=V-1 2=".
+func (u *user) get(path string) (status int, items string, next string) {
+	u.t.Helper()
+	status, body, header := u.do("GET", path, "")
+	var list []struct {
+		ID     json.Number `json:"id"`
+		Origin string      `json:"origin_id"`
+	}
+	if status == 200 {
+		if err := json.Unmarshal([]byte(body), &list); err != nil || header.Get("Total") == "" || header.Get("Per-Page") == "" {
+			u.t.Fatalf("%s: %v: %s %v", path, err, body, header)
+		}
+	}
+	var out []string
+	for _, item := range list {
+		out = append(out, fmt.Sprintf("%s=%s", item.ID, item.Origin))
+	}
+	link, _, _ := strings.Cut(strings.TrimPrefix(header.Get("Link"), "<"), ">")
+	if parsed, err := url.Parse(link); err == nil && link != "" {
+		next = parsed.RequestURI()
+	}
+	if status != 200 {
+		return status, body, ""
+	}
+	return status, strings.Join(out, " "), next
+}
+
+func TestAListShowsOriginIDsAndPages(t *testing.T) {
+	sb := newSandbox(t, sandbox.Config{})
+	u := serve(t, sb)
+	a, b, c := mint(t, sb, "vendor"), mint(t, sb, "vendor"), mint(t, sb, "vendor")
+	if err := sb.Link(mine, "vendor", b, "V-2"); err != nil {
+		t.Fatal(err)
+	}
+	_, first, next := u.get("/rest/v1.0/vendors?company_id=7&per_page=2")
+	_, second, end := u.get(next)
+	if first != fmt.Sprintf("%d= %d=V-2", a, b) || second != fmt.Sprintf("%d=", c) || end != "" {
+		t.Errorf("%q, then %s: %q, then %q", first, next, second, end)
+	}
+}
+
+// What a list wants and does not get is refused in words.
+func TestAListIsStrict(t *testing.T) {
+	sb := newSandbox(t, sandbox.Config{})
+	u := serve(t, sb)
+	for path, want := range map[string]string{
+		"/rest/v1.0/vendors":                                                       "422 company_id",
+		"/rest/v1.0/vendors?company_id=8":                                          "403 another company",
+		"/rest/v1.0/standard_cost_codes?company_id=7":                              "422 standard_cost_code_list_id",
+		"/rest/v1.0/standard_cost_codes?company_id=7&standard_cost_code_list_id=5": "404 list 5",
+		"/rest/v1.0/requisitions":                                                  "422 project_id",
+		"/rest/v1.0/requisitions?project_id=1":                                     "404 project 1",
+		"/rest/v1.0/projects/1/prime_change_orders":                                "404 project 1",
+		"/rest/v1.0/companies/8/insurances":                                        "403 another company",
+		"/rest/v1.0/budgets?project_id=1":                                          "404 no path",
+	} {
+		status, body, _ := u.get(path)
+		number, says, _ := strings.Cut(want, " ")
+		if fmt.Sprint(status) != number || !strings.Contains(body, says) {
+			t.Errorf("%s: %d %s, want %s", path, status, body, want)
+		}
+	}
+	u.header = ""
+	if status, body, _ := u.get("/rest/v1.0/vendors?company_id=7"); status != 400 || !strings.Contains(body, "Procore-Company-Id") {
+		t.Errorf("without the company header: %d %s", status, body)
+	}
+}
+
+// A record is listed in the project, and under the contract, that its payload showed.
+func TestAListKnowsWhatARecordBelongsTo(t *testing.T) {
+	sb := newSandbox(t, sandbox.Config{})
+	u := serve(t, sb)
+	payload, err := sb.Sample(mine, "create_commitment_change_order", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sb.Press(mine, "create_commitment_change_order", payload); err != nil {
+		t.Fatal(err)
+	}
+	id := func(path string) int64 { return sandbox.GetID(payload, "request_data."+path) }
+	project, contract := id("commitment.project.id"), id("commitment.id")
+	for path, want := range map[string]int64{
+		fmt.Sprintf("/rest/v1.0/work_order_contracts?project_id=%d", project):                         contract,
+		fmt.Sprintf("/rest/v1.0/work_order_contracts/%d/line_items?project_id=%d", contract, project): id("commitment_items[].id"),
+		fmt.Sprintf("/rest/v1.0/projects/%d/commitment_change_orders", project):                       id("change_order.id"),
+	} {
+		if _, items, _ := u.get(path); items != fmt.Sprintf("%d=", want) {
+			t.Errorf("%s: %q, want %d", path, items, want)
+		}
+	}
+	for _, path := range []string{
+		fmt.Sprintf("/rest/v1.0/projects/%d/prime_change_orders", project),
+		fmt.Sprintf("/rest/v1.0/work_order_contracts?project_id=%d", mint(t, sb, "project")),
+	} {
+		if _, items, _ := u.get(path); items != "" {
+			t.Errorf("%s: %q", path, items)
+		}
+	}
+	_, body, _ := u.do("GET", fmt.Sprintf("/rest/v1.0/projects/%d/commitment_change_orders", project), "")
+	if !strings.Contains(body, fmt.Sprint(id("change_order_items[].id"))) {
+		t.Errorf("a change order without its lines: %s", body)
+	}
+}

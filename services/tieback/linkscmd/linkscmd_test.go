@@ -1,0 +1,123 @@
+package linkscmd
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/tieback/tieback/services/links"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// run runs a command line as main does, and gives its exit code.
+func run(t *testing.T, line string) (code int, out, errs string) {
+	t.Helper()
+	var stdout, stderr strings.Builder
+	cmd := Command()
+	cmd.SilenceErrors, cmd.SilenceUsage = true, true
+	cmd.SetOut(&stdout)
+	cmd.SetErr(&stderr)
+	cmd.SetArgs(strings.Fields(line))
+	err := cmd.ExecuteContext(t.Context())
+	switch {
+	case errors.Is(err, ErrFailed):
+		code = 1
+	case err != nil:
+		fmt.Fprintln(&stderr, err)
+		code = 2
+	}
+	return code, stdout.String(), stderr.String()
+}
+
+func settings(t *testing.T) {
+	t.Helper()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "companies.yaml")
+	if err := os.WriteFile(file, []byte("companies: [{id: 7, client_id: c, client_secret: s, webhook_tokens: [0123456789abcdef], connector: {driver: ledger}}]"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{
+		"TIEBACK_DATA": filepath.Join(dir, "data"), "TIEBACK_COMPANIES": file, "TIEBACK_INGEST_ADDR": "127.0.0.1:0", "TIEBACK_NATS_URL": "",
+		"TIEBACK_LOG_LEVEL": "error", "TIEBACK_PROCORE_API_URL": "http://127.0.0.1:1", "TIEBACK_PROCORE_LOGIN_URL": "http://127.0.0.1:1",
+	} {
+		t.Setenv(name, value)
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	settings(t)
+	for _, c := range []struct {
+		line string
+		code int
+		says string
+	}{
+		{"", 2, "list or rebuild"},
+		{"rebuild", 2, "--company is missing"},
+		{"rebuild --company 8", 2, "not in the companies file"},
+		{"rebuild --company 7 -o xml", 2, "table or json"},
+		{"rebuild --company 7 --colour red", 2, "colour"},
+		{"list vendor job --company 7", 2, "at most 1 arg"},
+		{"list --company 7", 0, "ITEM TYPE"},
+	} {
+		if code, out, errs := run(t, c.line); code != c.code || !strings.Contains(out+errs, c.says) {
+			t.Errorf("%q: exit %d, want %d and %q\n%s%s", c.line, code, c.code, c.says, out, errs)
+		}
+	}
+}
+
+// Two brokers on one folder would spoil it.
+func TestBesideARunningTiebackItIsRefused(t *testing.T) {
+	settings(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	t.Setenv("TIEBACK_INGEST_ADDR", l.Addr().String())
+	code, _, errs := run(t, "list --company 7")
+	if code != 1 || !strings.Contains(errs, "stop tieback run first") {
+		t.Errorf("exit %d: %s", code, errs)
+	}
+	if _, err := os.Stat(os.Getenv("TIEBACK_DATA")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the data folder was touched: %v", err)
+	}
+}
+
+func TestWhatPeopleAreShown(t *testing.T) {
+	r := links.Report{
+		Company: 7, Lists: 3, Types: []links.Type{{ItemType: "vendor", Procore: 3, Same: 1, New: 1, Different: 1, Gone: 1, Unchecked: 2}},
+		Changes: []links.Change{
+			{Kind: links.New, ItemType: "vendor", ItemID: 1, Procore: "V-1", Saved: true},
+			{Kind: links.Different, ItemType: "vendor", ItemID: 2, Known: "V-2", Procore: "V-3"},
+			{Kind: links.Gone, ItemType: "vendor", ItemID: 4, Known: "V-4"},
+		},
+		Unread: []links.Unread{{List: "sub_jobs_list", Of: "project 10", Why: "Procore answered 403"}},
+	}
+	show := func() string {
+		var b strings.Builder
+		if err := printReport(&b, "table", r); err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(strings.Fields(b.String()), " ")
+	}
+	text := show()
+	for _, says := range []string{"vendor 3 1 1 1 1 2", "different vendor 2 V-2 V-3", "gone vendor 4 V-4 -", "sub_jobs_list project 10 Procore answered 403", "1 links saved", "2 that differ are left"} {
+		if !strings.Contains(text, says) {
+			t.Errorf("no %q in %s", says, text)
+		}
+	}
+	if strings.Contains(text, "new vendor 1") {
+		t.Error("what was saved needs no look")
+	}
+	r.DryRun = true
+	if text = show(); !strings.Contains(text, "new vendor 1 - V-1") || !strings.Contains(text, "A dry run: 1 links would be saved") {
+		t.Errorf("a dry run shows %s", text)
+	}
+}
