@@ -3,6 +3,7 @@ package connector
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"strconv"
 	"time"
@@ -40,20 +41,23 @@ const (
 
 // call makes one call of the driver: counted, measured, among no more at once than the ERP
 // bears, and made again by class.
-func call[Q proto.Message, A any](ctx context.Context, e *ERP, operation string, k kind, q Q, f func(context.Context, Q) (A, error)) (A, error) {
+func call[Q, A proto.Message](ctx context.Context, e *ERP, operation string, k kind, q Q, f func(context.Context, Q) (A, error)) (A, error) {
 	var none A
 	if k != asks {
 		if _, err := e.Capabilities(ctx); err != nil {
 			return none, err
 		}
-		if err := e.slots.Acquire(ctx, 1); err != nil {
-			return none, fault.New(fault.Transient, err)
+		if err := e.slot(ctx); err != nil {
+			return none, err
 		}
 		defer e.slots.Release(1)
 	}
 	for try := 1; ; try++ {
 		start := time.Now()
 		a, err := f(ctx, q)
+		if err == nil && !a.ProtoReflect().IsValid() {
+			err = fault.New(fault.Permanent, fmt.Errorf("connector gave no answer to %s", operation))
+		}
 		err = classed(err, k)
 		e.observe(operation, time.Since(start), err)
 		if err == nil {
@@ -63,6 +67,24 @@ func call[Q proto.Message, A any](ctx context.Context, e *ERP, operation string,
 			return none, err
 		}
 	}
+}
+
+// patience is how long a call waits for its turn. Then the event waits with the broker, so
+// that a slow ERP does not hold the workers of other companies.
+const patience = 5 * time.Second
+
+// slot waits for its turn to call; give it back with slots.Release.
+func (e *ERP) slot(ctx context.Context) error {
+	limited, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	err := e.slots.Acquire(limited, 1)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return fault.New(fault.Transient, ctx.Err())
+	}
+	return fault.Wait(time.Second+rand.N(4*time.Second), errors.New("the ERP is busy with as many calls as it bears"))
 }
 
 // classed makes sure that a write of which nobody knows whether it happened is ambiguous.

@@ -3,6 +3,7 @@ package connector
 import (
 	"cmp"
 	"context"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -15,47 +16,72 @@ import (
 // upgraded, not from call to call.
 const fresh = time.Minute
 
-// capabilities are the last that the driver told. The lock is held while it is asked, so
-// that it is asked once; those who waited share the answer, a failure too, or each would
-// wait for a dead ERP after the other.
+// capabilities are the last that the driver told, or how it failed to. One caller asks; while
+// it does, the others go by what was told before, or wait for the first answer and share it,
+// a failure too: or each would wait for a dead ERP after the other.
 type capabilities struct {
-	lock   chan struct{} // holds one while somebody asks
-	told   *tiebackv1.CapabilitiesResponse
-	at     time.Time
-	failed error
-	since  time.Time // of failed
+	lock chan struct{} // holds one while somebody asks
+	last atomic.Pointer[answer]
+}
+
+type answer struct {
+	told *tiebackv1.CapabilitiesResponse
+	err  error // told is nil
+	next time.Time
 }
 
 // Capabilities says what the ERP has and can do; it is asked once a minute. The answer is
 // shared: leave it as it is.
 func (e *ERP) Capabilities(ctx context.Context) (*tiebackv1.CapabilitiesResponse, error) {
-	c := &e.caps
+	if a := e.caps.last.Load(); a != nil && time.Now().Before(a.next) {
+		return a.told, a.err
+	}
 	select {
-	case c.lock <- struct{}{}:
-		defer func() { <-c.lock }()
-	case <-ctx.Done():
-		return nil, fault.New(fault.Transient, ctx.Err())
+	case e.caps.lock <- struct{}{}:
+		defer func() { <-e.caps.lock }()
+	default:
+		if a := e.caps.last.Load(); a != nil && a.told != nil {
+			return a.told, nil
+		}
+		select {
+		case e.caps.lock <- struct{}{}:
+			defer func() { <-e.caps.lock }()
+		case <-ctx.Done():
+			return nil, fault.New(fault.Transient, ctx.Err())
+		}
 	}
-	if c.told != nil && time.Since(c.at) < fresh {
-		return c.told, nil
+	if a := e.caps.last.Load(); a != nil && time.Now().Before(a.next) {
+		return a.told, a.err
 	}
-	if c.told == nil && c.failed != nil && time.Since(c.since) < time.Second {
-		return nil, c.failed
-	}
+	return e.ask(ctx)
+}
+
+// ask asks the driver. What it told before still counts if it fails: the call that follows
+// will see what is wrong.
+func (e *ERP) ask(ctx context.Context) (*tiebackv1.CapabilitiesResponse, error) {
 	told, err := call(ctx, e, "capabilities", asks, &tiebackv1.CapabilitiesRequest{CompanyId: e.Company}, e.driver.Capabilities)
+	old := e.caps.last.Load()
 	switch {
 	case err == nil:
-		c.told, c.at = told, time.Now()
-	case c.told == nil:
-		if ctx.Err() == nil { // else it only means that this caller went away
-			c.failed, c.since = err, time.Now()
+		if e.slots == nil {
+			e.slots = semaphore.NewWeighted(slotsOf(told.MaxConcurrent))
 		}
-		return nil, err
-	} // else what it told before still counts: the call that asks will see what is wrong
-	if e.slots == nil {
-		e.slots = semaphore.NewWeighted(int64(cmp.Or(c.told.MaxConcurrent, unlimited)))
+		e.caps.last.Store(&answer{told: told, next: time.Now().Add(fresh)})
+	case ctx.Err() != nil: // it only means that this caller went away
+	case old != nil && old.told != nil:
+		e.caps.last.Store(&answer{told: old.told, next: time.Now().Add(fresh)})
+		return old.told, nil
+	default:
+		e.caps.last.Store(&answer{err: err, next: time.Now().Add(time.Second)})
 	}
-	return c.told, nil
+	return told, err
+}
+
+func slotsOf(most int32) int64 {
+	if most <= 0 {
+		return unlimited
+	}
+	return int64(most)
 }
 
 // can gives the ERP's name and what it can do with an entity, nothing if it does not have it.
@@ -73,19 +99,23 @@ func (e *ERP) can(ctx context.Context, entity tiebackv1.Entity) (string, *tiebac
 	return name, nil, nil
 }
 
-// takes refuses a record that the ERP does not take.
+// takes refuses a new record that the ERP does not take.
 func (e *ERP) takes(ctx context.Context, r *tiebackv1.Record) error {
 	erp, can, err := e.can(ctx, r.Entity)
-	switch {
-	case err != nil:
-		return err
-	case r.OriginId == "" && !can.GetPut():
-		return fault.Permanentf("%s takes no %s from Procore, so %s was not exported. Enter it in %s by hand.", erp, Plural(r.Entity), Describe(r), erp)
-	case r.OriginId != "" && !can.GetUpdate():
-		return fault.Refused("origin_id", "The %s is in %s already, as %s, and an export can't change it there. "+
+	if err == nil && !can.GetPut() {
+		err = fault.Permanentf("%s takes no %s from Procore, so %s was not exported. Enter it in %s by hand.", erp, Plural(r.Entity), Describe(r), erp)
+	}
+	return err
+}
+
+// changes refuses to change a record that the ERP does not let us change.
+func (e *ERP) changes(ctx context.Context, r *tiebackv1.Record) error {
+	erp, can, err := e.can(ctx, r.Entity)
+	if err == nil && !can.GetUpdate() {
+		err = fault.Refused("origin_id", "The %s is in %s already, as %s, and an export can't change it there. "+
 			"Change it in %s, or reset it in Procore and export it again.", Describe(r), erp, r.OriginId, erp)
 	}
-	return nil
+	return err
 }
 
 func (e *ERP) lists(ctx context.Context, entity tiebackv1.Entity) error {

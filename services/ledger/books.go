@@ -109,7 +109,18 @@ func (b *Books) Remove(ctx context.Context, req *tiebackv1.RemoveRequest) (*tieb
 		return nil, err
 	}
 	err := b.writer.do(ctx, func(t *tx) error {
-		return t.removeFound(req.GetEntity(), req.GetOriginId(), "removed "+req.GetKey())
+		r, err := t.find(req.GetEntity(), req.GetOriginId())
+		if err != nil || r == nil {
+			return err
+		}
+		late, err := t.overtaken(r.id, req.GetRequest())
+		switch {
+		case err != nil:
+			return err
+		case late && !r.deleted:
+			return newer(r.rec)
+		}
+		return t.remove(r, "removed "+req.GetKey())
 	})
 	if err != nil {
 		return nil, err

@@ -21,12 +21,15 @@ func (t *tx) put(req *tiebackv1.PutRequest) (*tiebackv1.Booking, error) {
 		return nil, fault.Refused("origin_id", "The %s is in the ledger already, as %s, and an export can't change it. "+
 			"Change it in the ledger, or reset it in Procore and export it again.", call(r), r.GetOriginId())
 	}
+	if err := t.overtakes(req, r); err != nil {
+		return nil, err
+	}
 	sent := len(r.GetLines())
 	row, order, err := t.write(r, true)
 	if err != nil {
 		return nil, err
 	}
-	if err := t.overtake(row.id, req.GetRequest(), row.rec); err != nil {
+	if err := t.wrote(row.id, req.GetRequest()); err != nil {
 		return nil, err
 	}
 	b := &tiebackv1.Booking{OriginId: row.rec.OriginId, OriginCode: row.rec.Code, OriginData: row.rec.OriginData, Stamp: req.GetStamp()}
@@ -34,21 +37,6 @@ func (t *tx) put(req *tiebackv1.PutRequest) (*tiebackv1.Booking, error) {
 		b.LineOriginIds = append(b.LineOriginIds, row.rec.Lines[order[i]].OriginId)
 	}
 	return b, t.keep(key, row.id, b)
-}
-
-// overtake notes the request that wrote a record, and refuses one that a newer has written.
-func (t *tx) overtake(id, request int64, r *Record) error {
-	var last int64
-	if _, err := t.get([]any{&last}, "SELECT request FROM written WHERE record_id = ?", id); err != nil {
-		return err
-	}
-	if request < last && request != 0 {
-		return fault.Refused("request", "A newer request has already changed the %s.", call(r))
-	}
-	if request <= last {
-		return nil
-	}
-	return t.exec("INSERT INTO written VALUES (?, ?) ON CONFLICT (record_id) DO UPDATE SET request = excluded.request", id, request)
 }
 
 // booked is what a key was booked as before; nil: it is new.

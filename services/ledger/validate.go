@@ -61,6 +61,9 @@ func validate(r *Record) error {
 			return err
 		}
 	}
+	if r.GetEntity() == JobCost && len(r.GetLines()) > 0 {
+		return fault.Refused("lines", "The %s has lines, and a job cost has none in the ledger.", call(r))
+	}
 	for _, check := range []func(*Record) error{validText, validDates, validAmounts} {
 		if err := check(r); err != nil {
 			return err

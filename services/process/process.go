@@ -24,6 +24,7 @@ import (
 	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/pkg/settings"
 	"github.com/tieback/tieback/pkg/telemetry"
+	"github.com/tieback/tieback/services/tryton"
 )
 
 // Process is what a service finds in its process.
@@ -37,7 +38,8 @@ type Process struct {
 	Procore   *procore.Client
 	Bus       *bus.Bus
 	Drivers   connector.Drivers
-	Backoff   time.Duration // before a second attempt; 0: 1 s
+	ERPs      *connector.Shared // of Drivers
+	Backoff   time.Duration     // before a second attempt; 0: 1 s
 }
 
 // Service runs until its context ends.
@@ -105,7 +107,8 @@ func LoadFrom(name string, getenv func(string) string) (*Process, error) {
 		return nil, err
 	}
 	p := &Process{Settings: s, Companies: companies, Log: log.With(zap.String("service", name)), Registry: prometheus.NewRegistry(),
-		Drivers: connector.Drivers{"remote": remote.Open}}
+		Drivers: connector.Drivers{"remote": remote.Open, "tryton": tryton.Open}}
+	p.ERPs = connector.NewShared(p.Drivers)
 	p.Registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if p.Metrics, err = telemetry.NewStages(p.Registry); err != nil {
 		return nil, err

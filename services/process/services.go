@@ -55,7 +55,7 @@ func Fetcher(ctx context.Context, p *Process) error {
 func Worker(c catalogue.Category) Service {
 	return func(ctx context.Context, p *Process) error {
 		s, err := worker.New(ctx, c, Handlers[c], worker.Deps{
-			Bus: p.Bus, Companies: p.Companies, Procore: p.Procore, Drivers: p.Drivers, Log: p.Log, Metrics: p.Metrics, Calls: p.Calls,
+			Bus: p.Bus, Companies: p.Companies, Procore: p.Procore, ERPs: p.ERPs, Log: p.Log, Metrics: p.Metrics, Calls: p.Calls,
 			Backoff: p.Backoff,
 		})
 		if err != nil {

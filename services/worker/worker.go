@@ -73,7 +73,7 @@ type Deps struct {
 	Bus         *bus.Bus
 	Companies   company.Set
 	Procore     *procore.Client
-	Drivers     connector.Drivers
+	ERPs        *connector.Shared
 	Log         *zap.Logger
 	Metrics     *telemetry.Stages
 	Calls       *connector.Metrics
@@ -97,15 +97,11 @@ func New(ctx context.Context, c catalogue.Category, handlers Handlers, d Deps) (
 	}
 	s := &Service{Deps: d, category: c, handlers: handlers, erps: map[int64]*connector.ERP{}}
 	for id, co := range d.Companies {
-		open, ok := d.Drivers[co.Driver]
-		if !ok {
-			return nil, errors.Join(fmt.Errorf("company %d: connector.driver: this program has no driver %q", id, co.Driver), s.close())
-		}
-		driver, err := open(ctx, id, co.Settings)
+		erp, err := d.ERPs.Open(ctx, co.Driver, co.Settings, connector.Config{Company: id, Lives: d.Bus.State(), Log: d.Log, Metrics: d.Calls})
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("company %d: connector: %w", id, err), s.close())
+			return nil, errors.Join(fmt.Errorf("company %d: %w", id, err), s.close())
 		}
-		s.erps[id] = connector.New(driver, connector.Config{Company: id, Lives: d.Bus.State(), Log: d.Log, Metrics: d.Calls})
+		s.erps[id] = erp
 	}
 	return s, nil
 }
@@ -126,7 +122,7 @@ func complete(c catalogue.Category, handlers Handlers) error {
 func (s *Service) close() error {
 	var errs []error
 	for _, e := range s.erps {
-		errs = append(errs, e.Close())
+		errs = append(errs, s.ERPs.Close(e))
 	}
 	return errors.Join(errs...)
 }

@@ -963,7 +963,8 @@ type PutRequest struct {
 	Key       string                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"` // stable for the record and its life; see package connector
 	Record    *Record                `protobuf:"bytes,3,opt,name=record,proto3" json:"record,omitempty"`
 	// The ERP request that this write is for; they grow. A change is refused, permanently and
-	// with the field "request", where a higher one changed the record before. 0: by hand.
+	// with the field "request", where a higher one changed the record before; only a budget's
+	// lines are added all the same. 0: by hand.
 	Request       int64  `protobuf:"varint,4,opt,name=request,proto3" json:"request,omitempty"`
 	Stamp         string `protobuf:"bytes,5,opt,name=stamp,proto3" json:"stamp,omitempty"` // kept with the key and given back in its booking; opaque to the connector
 	unknownFields protoimpl.UnknownFields
@@ -1574,7 +1575,8 @@ type RemoveRequest struct {
 	CompanyId     int64                  `protobuf:"varint,1,opt,name=company_id,json=companyId,proto3" json:"company_id,omitempty"`
 	Entity        Entity                 `protobuf:"varint,2,opt,name=entity,proto3,enum=tieback.v1.Entity" json:"entity,omitempty"`
 	OriginId      string                 `protobuf:"bytes,3,opt,name=origin_id,json=originId,proto3" json:"origin_id,omitempty"`
-	Key           string                 `protobuf:"bytes,4,opt,name=key,proto3" json:"key,omitempty"` // of the reset, for the ERP's own journal
+	Key           string                 `protobuf:"bytes,4,opt,name=key,proto3" json:"key,omitempty"`          // of the reset, for the ERP's own journal
+	Request       int64                  `protobuf:"varint,5,opt,name=request,proto3" json:"request,omitempty"` // as in PutRequest: what a newer request changed is not removed
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1635,6 +1637,13 @@ func (x *RemoveRequest) GetKey() string {
 		return x.Key
 	}
 	return ""
+}
+
+func (x *RemoveRequest) GetRequest() int64 {
+	if x != nil {
+		return x.Request
+	}
+	return 0
 }
 
 type RemoveResponse struct {
@@ -1806,13 +1815,14 @@ const file_tieback_v1_connector_proto_rawDesc = "" +
 	"\x06entity\x18\x02 \x01(\x0e2\x12.tieback.v1.EntityR\x06entity\x12\x1b\n" +
 	"\torigin_id\x18\x03 \x01(\tR\boriginId\">\n" +
 	"\rStateResponse\x12-\n" +
-	"\x05state\x18\x01 \x01(\x0e2\x17.tieback.v1.RecordStateR\x05state\"\x89\x01\n" +
+	"\x05state\x18\x01 \x01(\x0e2\x17.tieback.v1.RecordStateR\x05state\"\xa3\x01\n" +
 	"\rRemoveRequest\x12\x1d\n" +
 	"\n" +
 	"company_id\x18\x01 \x01(\x03R\tcompanyId\x12*\n" +
 	"\x06entity\x18\x02 \x01(\x0e2\x12.tieback.v1.EntityR\x06entity\x12\x1b\n" +
 	"\torigin_id\x18\x03 \x01(\tR\boriginId\x12\x10\n" +
-	"\x03key\x18\x04 \x01(\tR\x03key\"\x10\n" +
+	"\x03key\x18\x04 \x01(\tR\x03key\x12\x18\n" +
+	"\arequest\x18\x05 \x01(\x03R\arequest\"\x10\n" +
 	"\x0eRemoveResponse*\xeb\x03\n" +
 	"\x06Entity\x12\x16\n" +
 	"\x12ENTITY_UNSPECIFIED\x10\x00\x12\x1d\n" +

@@ -51,8 +51,10 @@ type ConnectorServiceClient interface {
 	// Put books a record: a new one without an origin id, else a change of the one it names.
 	// The same key twice is one booking, and the second answer is the first's, whatever the
 	// second record says; also at once, after a crash, and after the record was deleted.
+	// A budget's lines are added to those that it has: Procore sends only new transactions.
 	Put(ctx context.Context, in *PutRequest, opts ...grpc.CallOption) (*PutResponse, error)
-	// Find looks a booking up by its key, after an ambiguous Put.
+	// Find looks a booking up by its key, after an ambiguous Put. No booking in the answer, or
+	// NOT_FOUND: never booked.
 	Find(ctx context.Context, in *FindRequest, opts ...grpc.CallOption) (*FindResponse, error)
 	// List pages through the records that changed since a cursor, with tombstones. What
 	// changes while someone pages may come twice, and is never left out.
@@ -152,8 +154,10 @@ type ConnectorServiceServer interface {
 	// Put books a record: a new one without an origin id, else a change of the one it names.
 	// The same key twice is one booking, and the second answer is the first's, whatever the
 	// second record says; also at once, after a crash, and after the record was deleted.
+	// A budget's lines are added to those that it has: Procore sends only new transactions.
 	Put(context.Context, *PutRequest) (*PutResponse, error)
-	// Find looks a booking up by its key, after an ambiguous Put.
+	// Find looks a booking up by its key, after an ambiguous Put. No booking in the answer, or
+	// NOT_FOUND: never booked.
 	Find(context.Context, *FindRequest) (*FindResponse, error)
 	// List pages through the records that changed since a cursor, with tombstones. What
 	// changes while someone pages may come twice, and is never left out.

@@ -205,7 +205,7 @@ func TestAPanicIsOneEventsOwn(t *testing.T) {
 	}
 	l := w.runWith(services{"export": func(ctx context.Context, p *process.Process) error {
 		s, err := worker.New(ctx, catalogue.Export, handlers, worker.Deps{
-			Bus: p.Bus, Companies: p.Companies, Procore: p.Procore, Drivers: p.Drivers, Log: p.Log, Metrics: p.Metrics, Backoff: p.Backoff,
+			Bus: p.Bus, Companies: p.Companies, Procore: p.Procore, ERPs: p.ERPs, Log: p.Log, Metrics: p.Metrics, Backoff: p.Backoff,
 		})
 		if err != nil {
 			return err

@@ -1,0 +1,96 @@
+package ledger
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/tieback/tieback/pkg/connector"
+	"github.com/tieback/tieback/pkg/connector/conformance"
+	"github.com/tieback/tieback/pkg/connector/conformance/wire"
+	"github.com/tieback/tieback/pkg/connector/remote"
+)
+
+// TestConformance runs the suite in process, each driver with a handle of its own.
+func TestConformance(t *testing.T) {
+	dir := t.TempDir()
+	conformance.Test(t, conformance.Target{
+		Company: company, Other: company + 1,
+		Open: func(ctx context.Context) (connector.Driver, error) { return Open(dir).Company(ctx, company) },
+	})
+}
+
+// TestConformanceWhenKilled runs it over gRPC against a process that is killed with SIGKILL
+// in the middle of its writes.
+func TestConformanceWhenKilled(t *testing.T) {
+	if dir := os.Getenv("LEDGER_TEST_SERVE"); dir != "" {
+		serveBooks(t, dir, os.Getenv("LEDGER_TEST_ADDR"))
+		return
+	}
+	p := &process{t: t, dir: t.TempDir(), addr: "127.0.0.1:0"}
+	if err := p.start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.kill)
+	target, err := wire.Target(t.Context(), company, map[string]string{"address": p.addr, "tls": "off"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	target.Other, target.Restart = company+1, func(context.Context) error { p.kill(); return p.start() }
+	conformance.Test(t, target)
+}
+
+// serveBooks is the process: it says where it listens, and serves until it is killed.
+func serveBooks(t *testing.T, dir, addr string) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	books := Open(dir)
+	open := sync.OnceValues(func() (*Books, error) { return books.Company(context.Background(), company) })
+	fmt.Printf("listening on %s\n", l.Addr())
+	err = remote.Serve(t.Context(), remote.ServerConfig{
+		Listener: l, Rehearsal: true,
+		Resolve: func(context.Context, int64) (connector.Driver, error) { return open() },
+	})
+	t.Error(err)
+}
+
+// process is a child that keeps the books, on the same address each time.
+type process struct {
+	t    *testing.T
+	dir  string
+	addr string
+	cmd  *exec.Cmd
+}
+
+func (p *process) start() error {
+	p.cmd = exec.Command(os.Args[0], "-test.run=^TestConformanceWhenKilled$")
+	p.cmd.Env = append(os.Environ(), "LEDGER_TEST_SERVE="+p.dir, "LEDGER_TEST_ADDR="+p.addr)
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := p.cmd.Start(); err != nil {
+		return err
+	}
+	said, err := bufio.NewReader(out).ReadString('\n')
+	addr, ok := strings.CutPrefix(strings.TrimSpace(said), "listening on ")
+	if !ok {
+		return fmt.Errorf("the child said %q, %v", said, err)
+	}
+	p.addr = addr
+	return nil
+}
+
+// kill kills the child and waits for its end; twice is harmless.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill()
+	_ = p.cmd.Wait()
+}

@@ -1,0 +1,77 @@
+package ledger
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/tieback/tieback/pkg/fault"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+func asked(t *testing.T, b *Books, request int64, r *Record) (*tiebackv1.Booking, error) {
+	t.Helper()
+	res, err := b.Put(t.Context(), &tiebackv1.PutRequest{Key: fmt.Sprintf("%v/%d", r.Entity, request), Request: request, Record: r})
+	return res.GetBooking(), err
+}
+
+func overtakenBy(t *testing.T, err error) {
+	t.Helper()
+	if fault.ClassOf(err) != fault.Permanent || fault.Field(err) != "request" {
+		t.Errorf("%v: want a refusal of the request", err)
+	}
+}
+
+func TestAnOlderRequestOverwritesNothing(t *testing.T) {
+	b := open(t, t.TempDir())
+	first, err := asked(t, b, 1, &Record{Entity: Vendor, Name: "one"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := asked(t, b, 3, &Record{Entity: Vendor, OriginId: first.OriginId, Name: "three"}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = asked(t, b, 2, &Record{Entity: Vendor, OriginId: first.OriginId, Name: "two"})
+	overtakenBy(t, err)
+	_, err = b.Remove(t.Context(), &tiebackv1.RemoveRequest{Entity: Vendor, OriginId: first.OriginId, Request: 2})
+	overtakenBy(t, err)
+	if r, err := b.Get(t.Context(), Vendor, first.OriginId); err != nil || r.Name != "three" {
+		t.Errorf("%v, %v", r, err)
+	}
+	for range 2 {
+		if _, err := b.Remove(t.Context(), &tiebackv1.RemoveRequest{Entity: Vendor, OriginId: first.OriginId, Request: 4}); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// Procore sends only a budget's new transactions, so that a late request's money is its own:
+// it is added, and what a newer one said is left as it is.
+func TestALateBudgetIsAdded(t *testing.T) {
+	b := open(t, t.TempDir())
+	s := build(t, b)
+	line := func(id int64, amount string) *tiebackv1.Line {
+		return &tiebackv1.Line{ProcoreId: id, Kind: "erp_transaction", Amount: amount, CostCodeOriginId: s.costCode, CategoryOriginId: s.category}
+	}
+	budget := func(origin, name string, lines ...*tiebackv1.Line) *Record {
+		return &Record{Entity: Budget, OriginId: origin, ProcoreId: 9, Name: name, JobOriginId: s.job, Lines: lines}
+	}
+	first, err := asked(t, b, 1, budget("", "one", line(1, "10.00")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := asked(t, b, 3, budget(first.OriginId, "three", line(3, "30.00"))); err != nil {
+		t.Fatal(err)
+	}
+	late, err := asked(t, b, 2, budget(first.OriginId, "two", line(2, "20.00"), line(3, "99.00")))
+	if err != nil || len(late.LineOriginIds) != 2 {
+		t.Fatalf("%v, %v", late, err)
+	}
+	r, err := b.Get(t.Context(), Budget, first.OriginId)
+	if err != nil || r.Name != "three" || len(r.Lines) != 3 {
+		t.Fatalf("%v, %v", r, err)
+	}
+	if r.Lines[1].Amount != "30.00" || r.Lines[2].Amount != "20.00" {
+		t.Error(r.Lines)
+	}
+	balanced(t, b)
+}
