@@ -17,8 +17,10 @@ import (
 	"github.com/tieback/tieback/services/ledger/ledgercmd"
 	"github.com/tieback/tieback/services/process"
 	"github.com/tieback/tieback/services/tieback/bench"
+	"github.com/tieback/tieback/services/tieback/connectorcmd"
 	"github.com/tieback/tieback/services/tieback/demo"
 	"github.com/tieback/tieback/services/tieback/docs"
+	"github.com/tieback/tieback/services/tieback/linkscmd"
 	"github.com/tieback/tieback/services/tieback/pipeline"
 )
 
@@ -37,7 +39,7 @@ func run() int {
 		Use: "tieback", Short: "Tieback ties Procore to a contractor's ERP.",
 		SilenceUsage: true, SilenceErrors: true,
 	}
-	root.AddCommand(demoCommand(), runCommand(), ledgerCommand(), benchCommand(), catalogueCommand())
+	root.AddCommand(demoCommand(), runCommand(), connectorcmd.Command(), linkscmd.Command(), ledgerCommand(), benchCommand(), catalogueCommand())
 	err := root.ExecuteContext(ctx)
 	var code exit
 	switch {
@@ -45,6 +47,8 @@ func run() int {
 		return 0
 	case errors.As(err, &code):
 		return int(code)
+	case errors.Is(err, linkscmd.ErrFailed), errors.Is(err, connectorcmd.ErrFailed):
+		return 1
 	}
 	fmt.Fprintf(os.Stderr, "tieback: %v\n", err)
 	return 2

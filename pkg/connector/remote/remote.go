@@ -21,9 +21,11 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
 
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/fault"
@@ -117,7 +119,13 @@ func (c *client) Put(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.P
 }
 
 func (c *client) Find(ctx context.Context, q *tiebackv1.FindRequest) (*tiebackv1.FindResponse, error) {
-	return call(ctx, c, q, false, c.rpc.Find)
+	return call(ctx, c, q, false, func(ctx context.Context, q *tiebackv1.FindRequest, opts ...grpc.CallOption) (*tiebackv1.FindResponse, error) {
+		a, err := c.rpc.Find(ctx, q, opts...)
+		if status.Code(err) == codes.NotFound { // gRPC's own word for: never booked
+			return &tiebackv1.FindResponse{}, nil
+		}
+		return a, err
+	})
 }
 
 func (c *client) List(ctx context.Context, q *tiebackv1.ListRequest) (*tiebackv1.ListResponse, error) {

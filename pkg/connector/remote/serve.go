@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -16,10 +17,13 @@ import (
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
+
+	"github.com/tieback/tieback/pkg/connector"
+	"github.com/tieback/tieback/pkg/connector/conformance/rehearsal"
 )
 
-// stopGrace is how long calls in hand may take to end once Serve is asked to.
-const stopGrace = 10 * time.Second
+// graceDefault is how long calls in hand may take to end once Serve is asked to.
+const graceDefault = 10 * time.Second
 
 // ServerConfig is what a connector serves, and to whom.
 type ServerConfig struct {
@@ -29,14 +33,16 @@ type ServerConfig struct {
 	TLSCert  string   // path of a PEM file, read anew for each connection; "": plaintext
 	TLSKey   string   // path of its private key
 	ClientCA string   // path of a PEM file: only clients with a certificate of it may call; "": any
-	// Rehearsal lets callers ask for failures, to see what becomes of them; see rehearsal.go.
-	// Never where real books are kept.
+	// Rehearsal lets callers ask for failures, to see what becomes of them; see package
+	// rehearsal. Never where real books are kept.
 	Rehearsal bool
-	Log       *zap.Logger // nil: none
+	Grace     time.Duration // what calls in hand have to end when Serve is to; 0: 10 s
+	Log       *zap.Logger   // nil: none
 }
 
 // Serve serves the contract, and gRPC's health service, which anyone may ask, until ctx ends.
-// Then calls in hand have 10 s to end. A config that makes no sense is refused at once.
+// Then calls in hand have a grace to end; those that don't are canceled, and one that does not
+// mind that is left behind. A config that makes no sense is refused at once.
 func Serve(ctx context.Context, c ServerConfig) error {
 	if c.Log == nil {
 		c.Log = zap.NewNop()
@@ -46,14 +52,14 @@ func Serve(ctx context.Context, c ServerConfig) error {
 		return errors.Join(err, c.Listener.Close())
 	}
 	s := grpc.NewServer(opts...)
-	Register(s, c.Resolve)
+	Register(s, c.drivers())
 	up := health.NewServer()
 	grpc_health_v1.RegisterHealthServer(s, up)
 	stopped := make(chan struct{})
 	cancel := context.AfterFunc(ctx, func() {
 		defer close(stopped)
 		up.Shutdown()
-		stop(s)
+		stop(s, cmp.Or(c.Grace, graceDefault))
 	})
 	err = s.Serve(c.Listener)
 	if cancel() { // it ended by itself: the listener broke
@@ -65,10 +71,31 @@ func Serve(ctx context.Context, c ServerConfig) error {
 }
 
 // stop lets calls in hand end, but not for ever.
-func stop(s *grpc.Server) {
-	late := time.AfterFunc(stopGrace, s.Stop)
-	defer late.Stop()
-	s.GracefulStop()
+func stop(s *grpc.Server, grace time.Duration) {
+	ended := make(chan struct{})
+	go func() { // as long as the slowest driver
+		defer close(ended)
+		s.GracefulStop()
+	}()
+	select {
+	case <-ended:
+	case <-time.After(grace):
+		s.Stop()
+	}
+}
+
+// drivers are those that Resolve finds; they rehearse where that is on.
+func (c ServerConfig) drivers() Resolve {
+	if !c.Rehearsal {
+		return c.Resolve
+	}
+	return func(ctx context.Context, company int64) (connector.Driver, error) {
+		d, err := c.Resolve(ctx, company)
+		if err != nil {
+			return nil, err
+		}
+		return rehearsal.Edge(d), nil
+	}
 }
 
 func (c ServerConfig) options() ([]grpc.ServerOption, error) {
@@ -78,9 +105,9 @@ func (c ServerConfig) options() ([]grpc.ServerOption, error) {
 	}
 	chain := []grpc.UnaryServerInterceptor{guard.admit}
 	if c.Rehearsal {
-		chain = append(chain, rehearse)
+		chain = append(chain, rehearsal.Interceptor)
 	}
-	chain = append(chain, recovered(c.Log)) // innermost, so that a lost answer may be a panic's
+	chain = append(chain, recovered(c.Log))
 	opts := []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(MaxMessage), grpc.MaxSendMsgSize(MaxMessage),
 		grpc.ChainUnaryInterceptor(chain...),

@@ -18,6 +18,7 @@ var erps = map[string]func(context.Context, *stage) (map[string]string, error){
 		return map[string]string{"driver": "ledger"}, nil
 	},
 	"remote": remoteERP,
+	"tryton": trytonERP,
 }
 
 // bringUp brings the chosen ERP up.

@@ -1,8 +1,15 @@
 // Command ledger serves the embedded ERP's books as a connector over gRPC, for services that
 // run apart from it.
 //
-//	TIEBACK_DATA    the books are in its ledger folder; .tieback
-//	LEDGER_ADDR     where to listen; :7070
+//	TIEBACK_DATA           the books are in its ledger folder; .tieback
+//	LEDGER_ADDR            where to listen; :7070
+//	LEDGER_TOKEN_FILE      path of the token that callers must send; two in it while rotating
+//	LEDGER_TLS_CERT        path of the certificate, PEM; read anew for each connection
+//	LEDGER_TLS_KEY         path of its private key, PEM
+//	LEDGER_TLS_CLIENT_CA   path of a CA, PEM: callers must have a certificate of it
+//	LEDGER_REHEARSAL       on: callers may ask for failures. Never with real books
+//
+// Without a certificate it speaks plaintext: on the same host or private network only.
 package main
 
 import (
@@ -13,11 +20,10 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/health"
-	"google.golang.org/grpc/health/grpc_health_v1"
+	"go.uber.org/zap"
 
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/connector/remote"
@@ -50,16 +56,72 @@ func or(v, otherwise string) string {
 }
 
 func serve(ctx context.Context) (err error) {
-	l, err := net.Listen("tcp", or(os.Getenv("LEDGER_ADDR"), ":7070"))
+	c, err := config()
 	if err != nil {
+		return err
+	}
+	if c.Listener, err = net.Listen("tcp", or(os.Getenv("LEDGER_ADDR"), ":7070")); err != nil {
 		return fmt.Errorf("LEDGER_ADDR: %w", err)
 	}
 	books := ledger.Open(filepath.Join(data(), "ledger"))
 	defer func() { err = errors.Join(err, books.Close()) }()
-	s := grpc.NewServer(grpc.MaxRecvMsgSize(remote.MaxMessage), grpc.MaxSendMsgSize(remote.MaxMessage))
-	remote.Register(s, func(ctx context.Context, company int64) (connector.Driver, error) { return books.Company(ctx, company) })
-	grpc_health_v1.RegisterHealthServer(s, health.NewServer())
-	context.AfterFunc(ctx, s.GracefulStop)
-	fmt.Fprintf(os.Stderr, "ledger: books in %s, listening on %s\n", data(), l.Addr())
-	return s.Serve(l)
+	c.Resolve = func(ctx context.Context, company int64) (connector.Driver, error) { return books.Company(ctx, company) }
+	fmt.Fprintf(os.Stderr, "ledger: books in %s, listening on %s, %s\n", data(), c.Listener.Addr(), protection(c))
+	return remote.Serve(ctx, c)
+}
+
+// config reads the environment; the rest is checked by Serve.
+func config() (c remote.ServerConfig, err error) {
+	c.TLSCert, c.TLSKey, c.ClientCA = os.Getenv("LEDGER_TLS_CERT"), os.Getenv("LEDGER_TLS_KEY"), os.Getenv("LEDGER_TLS_CLIENT_CA")
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		return c, errors.New("LEDGER_TLS_CERT and LEDGER_TLS_KEY: give both or neither")
+	}
+	switch v := os.Getenv("LEDGER_REHEARSAL"); v {
+	case "", "off":
+	case "on":
+		c.Rehearsal = true
+	default:
+		return c, fmt.Errorf("LEDGER_REHEARSAL: is %q; it must be on or off", v)
+	}
+	if c.Tokens, err = tokens(os.Getenv("LEDGER_TOKEN_FILE")); err != nil {
+		return c, fmt.Errorf("LEDGER_TOKEN_FILE: %w", err)
+	}
+	c.Log, err = zap.NewProduction()
+	return c, err
+}
+
+// tokens never takes an empty file for "no token".
+func tokens(path string) ([]string, error) {
+	if path == "" {
+		return nil, nil
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	out := strings.Fields(string(raw))
+	if len(out) < 1 || len(out) > 2 {
+		return nil, fmt.Errorf("%s needs one token, or two while rotating; there are %d", path, len(out))
+	}
+	return out, nil
+}
+
+// protection says in the log what an operator would want to know.
+func protection(c remote.ServerConfig) string {
+	how := "TLS"
+	if c.TLSCert == "" {
+		how = "plaintext"
+	}
+	if c.ClientCA != "" {
+		how += " with client certificates"
+	}
+	if len(c.Tokens) == 0 {
+		how += ", no token"
+	} else {
+		how += ", by token"
+	}
+	if c.Rehearsal {
+		how += ", REHEARSAL: callers may ask for failures"
+	}
+	return how
 }

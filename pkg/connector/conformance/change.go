@@ -1,0 +1,107 @@
+package conformance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/tieback/tieback/pkg/connector"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+// olderRequest changes a record by a newer request and then by an older one.
+func olderRequest(ctx context.Context, s *suite) error {
+	e, err := s.pick("update and list", func(c *can) bool { return c.Put && c.Update && c.List })
+	if err != nil {
+		return err
+	}
+	from, err := s.mark(ctx, e)
+	if err != nil {
+		return err
+	}
+	q, b, err := s.book(ctx, e)
+	if err != nil {
+		return err
+	}
+	older, newer := s.id(), s.id()
+	change := s.changeOf(q, b, newer, func(r *Record) { r.Name = q.Record.Name + " newer" })
+	changed, err := s.put(ctx, s.main, change)
+	if err != nil {
+		return err
+	}
+	if changed.OriginId != b.OriginId {
+		return fmt.Errorf("%s was changed in place, and the answer names %s", b.OriginId, changed.OriginId)
+	}
+	late := s.changeOf(q, b, older, func(r *Record) { r.Name = q.Record.Name + " older" })
+	_, err = s.putOnce(ctx, late)
+	return errors.Join(
+		describe("a change by an older request, under a key of its own", refused(err, "request")),
+		s.never(ctx, late), s.content(ctx, from, change, b), s.changedOnce(ctx, from, change, changed))
+}
+
+func describe(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+// content says that a record in the books is not what a put says.
+func (s *suite) content(ctx context.Context, from string, q *tiebackv1.PutRequest, b *tiebackv1.Booking) error {
+	all, err := s.since(ctx, q.Record.Entity, from)
+	if err != nil {
+		return err
+	}
+	r, err := all.once(q, b)
+	if err == nil && r.Name != q.Record.Name {
+		err = fmt.Errorf("%s should be %q by now, and the listing has %q", b.OriginId, q.Record.Name, r.Name)
+	}
+	return err
+}
+
+// changedOnce changes the record once more and then repeats the change before: it is
+// answered as it was, and changes nothing back.
+func (s *suite) changedOnce(ctx context.Context, from string, change *tiebackv1.PutRequest, first *tiebackv1.Booking) error {
+	last := clone(change)
+	last.Request, last.Key, last.Record.Name = s.id(), change.Key+"/last", change.Record.Name+" last"
+	if _, err := s.put(ctx, s.main, last); err != nil {
+		return err
+	}
+	again, err := s.put(ctx, s.main, change)
+	if err != nil {
+		return fmt.Errorf("a change whose key was booked before: %w", err)
+	}
+	return errors.Join(same("a change that is repeated", again, first), s.content(ctx, from, last, first))
+}
+
+// changeUnknown changes what the ERP never had, and what it has no more.
+func changeUnknown(ctx context.Context, s *suite) error {
+	e, err := s.pick("update", func(c *can) bool { return c.Put && c.Update })
+	if err != nil {
+		return err
+	}
+	from, err := s.mark(ctx, e)
+	if err != nil {
+		return err
+	}
+	q, err := s.fresh(ctx, e)
+	if err != nil {
+		return err
+	}
+	q.Record.OriginId = "unknown-" + s.target.Unique
+	if err := s.refuses(ctx, from, q, ""); err != nil {
+		return fmt.Errorf("a change of a %s that the ERP never had: %w", connector.Noun(e), err)
+	}
+	if !s.cans[e].Remove {
+		return nil
+	}
+	q, b, err := s.book(ctx, e)
+	if err != nil {
+		return err
+	}
+	if err := s.remove(ctx, e, b.OriginId); err != nil {
+		return err
+	}
+	late := s.changeOf(q, b, s.id(), func(r *Record) { r.Name += " changed" })
+	return describe(fmt.Sprintf("a change of a %s that was removed", connector.Noun(e)), s.refuses(ctx, from, late, ""))
+}

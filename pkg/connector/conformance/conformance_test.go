@@ -1,0 +1,75 @@
+package conformance
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+
+	"github.com/tieback/tieback/pkg/connector"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+// TestARightConnectorPasses: the reference driver passes, and no case is left out.
+func TestARightConnectorPasses(t *testing.T) {
+	e := newERP(flaw{})
+	r, err := Run(t.Context(), e.target(), Options{})
+	if err != nil || !r.OK() {
+		t.Errorf("%s, %v", r.Summary(), err)
+	}
+	for _, x := range r.Results {
+		if x.Outcome != Passed {
+			t.Errorf("%s: %s: %s", x.Case.Name, x.Outcome, x.Why)
+		}
+	}
+}
+
+// TestTwiceOnTheSameBooks: a second run does not stumble over the first one's records.
+func TestTwiceOnTheSameBooks(t *testing.T) {
+	e := newERP(flaw{})
+	for range 2 {
+		if r, err := Run(t.Context(), e.target(), Options{}); err != nil || !r.OK() {
+			t.Errorf("%s, %v", r.Summary(), err)
+		}
+	}
+}
+
+func TestAsSubtests(t *testing.T) {
+	target := newERP(flaw{}).target()
+	target.Restart, target.Rehearse, target.Other = nil, nil, 0 // these are skipped
+	Test(t, target)
+}
+
+var _ connector.Driver = (*memory)(nil)
+
+// TestAConnectorThatHangs is left behind, and does not hang the run.
+func TestAConnectorThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		hangs := flaw{driver: putting(func(d connector.Driver, _ *erp) putFunc {
+			return func(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
+				<-release
+				return nil, context.Canceled
+			}
+		})}
+		r, err := Run(t.Context(), newERP(hangs).target(), Options{})
+		if err != nil || r.Count(Failed) != 1 || r.Results[1].Outcome != Failed || r.Results[1].Took != timeoutDefault+grace {
+			t.Errorf("%s, %v", r.Summary(), err)
+		}
+		if last := r.Results[len(r.Results)-1]; last.Outcome != LeftOut || last.Why != "the connector did not come back from the case every declared entity" {
+			t.Errorf("%+v", last)
+		}
+		close(release)
+		synctest.Wait()
+	})
+}
+
+func TestATargetThatMakesNoSense(t *testing.T) {
+	for want, target := range map[string]Target{
+		"conformance: Target.Company is missing": {Open: func(context.Context) (connector.Driver, error) { return nil, nil }},
+		"conformance: Target.Open is missing":    {Company: 7},
+	} {
+		if _, err := Run(t.Context(), target, Options{}); err == nil || err.Error() != want {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+}

@@ -1,0 +1,284 @@
+package conformance
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tieback/tieback/pkg/connector"
+	"github.com/tieback/tieback/pkg/fault"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+func capabilities(ctx context.Context, s *suite) error {
+	again, err := s.main.Capabilities(ctx, &tiebackv1.CapabilitiesRequest{CompanyId: s.target.Company})
+	if err != nil {
+		return err
+	}
+	if !proto.Equal(again, s.caps) {
+		return fmt.Errorf("they were {%v}, and are {%v} now", s.caps, again)
+	}
+	if s.caps.Name == "" {
+		return errors.New("the ERP has no name: accountants read it in sentences")
+	}
+	if s.caps.MaxConcurrent < 0 {
+		return fmt.Errorf("max_concurrent is %d", s.caps.MaxConcurrent)
+	}
+	seen := map[Entity]bool{}
+	for _, c := range s.caps.Entities {
+		if _, known := tiebackv1.Entity_name[int32(c.Entity)]; !known || c.Entity == 0 {
+			return fmt.Errorf("an entity is declared that the contract does not have: %v", c.Entity)
+		}
+		if seen[c.Entity] {
+			return fmt.Errorf("the %s is declared twice", connector.Noun(c.Entity))
+		}
+		seen[c.Entity] = true
+	}
+	return nil
+}
+
+// everyEntity takes a record of each declared entity through all that is declared of it.
+func everyEntity(ctx context.Context, s *suite) error {
+	var errs []error
+	var left error
+	tried := 0
+	for _, e := range s.entities(func(*can) bool { return true }) {
+		err := s.throughLife(ctx, e)
+		var none leftOut
+		switch {
+		case ctx.Err() != nil:
+			return errors.Join(append(errs, fmt.Errorf("%s: %w", connector.Noun(e), cmp.Or(err, ctx.Err())))...)
+		case errors.As(err, &none):
+			left = fmt.Errorf("%s: %w", connector.Noun(e), err)
+		case err != nil:
+			errs = append(errs, fmt.Errorf("%s: %w", connector.Noun(e), err))
+		default:
+			tried++
+		}
+	}
+	switch {
+	case len(errs) > 0:
+		return errors.Join(errs...)
+	case tried == 0 && left != nil:
+		return left
+	case tried == 0:
+		return leave("the connector declares nothing")
+	}
+	return nil
+}
+
+func (s *suite) throughLife(ctx context.Context, e Entity) error {
+	c := s.cans[e]
+	from, err := s.mark(ctx, e) // a list that is declared has to work
+	if err != nil {
+		return err
+	}
+	if c.State {
+		if err := s.stands(ctx, e, "unknown-"+s.target.Unique, unknown); err != nil {
+			return err
+		}
+	}
+	if !c.Put || e == jobCost { // which follows from what is booked on it: Procore exports none
+		return nil
+	}
+	q, b, err := s.book(ctx, e)
+	if err != nil {
+		return err
+	}
+	if want := connector.AssignmentID(q.Record.CostCodeOriginId, q.Record.CategoryOriginId); e == assignment && b.OriginId != want {
+		return fmt.Errorf("it is named %q, and in every ERP its origin id is that of its cost code and category, %q", b.OriginId, want)
+	}
+	if err := errors.Join(distinct(b.LineOriginIds), s.foundAs(ctx, q, b), s.once(ctx, from, q, b)); err != nil {
+		return err
+	}
+	return errors.Join(s.belongs(ctx, from, q, b), s.changeInLife(ctx, from, q, b), s.endOfLife(ctx, q, b))
+}
+
+// belongs says that a listed record is another one's than it was booked of.
+func (s *suite) belongs(ctx context.Context, from string, q *tiebackv1.PutRequest, b *tiebackv1.Booking) error {
+	if !s.cans[q.Record.Entity].List {
+		return nil
+	}
+	all, err := s.since(ctx, q.Record.Entity, from)
+	if err != nil || all[b.OriginId] == nil {
+		return err
+	}
+	got, sent := all[b.OriginId], q.Record
+	for _, f := range []struct{ what, got, sent string }{
+		{"job", got.JobOriginId, sent.JobOriginId}, {"vendor", got.VendorOriginId, sent.VendorOriginId},
+		{"contract", got.ContractOriginId, sent.ContractOriginId}, {"parent", got.ParentOriginId, sent.ParentOriginId},
+		{"cost code", got.CostCodeOriginId, sent.CostCodeOriginId}, {"category", got.CategoryOriginId, sent.CategoryOriginId},
+		{"code", got.Code, sent.Code},
+	} {
+		if f.sent != "" && f.got != f.sent {
+			return fmt.Errorf("its %s was booked as %q, and the listing has %q", f.what, f.sent, f.got)
+		}
+	}
+	if len(sent.Lines) == 0 {
+		return nil
+	}
+	return compare(got, sent, b.LineOriginIds)
+}
+
+func (s *suite) changeInLife(ctx context.Context, from string, q *tiebackv1.PutRequest, b *tiebackv1.Booking) error {
+	if !s.cans[q.Record.Entity].Update {
+		return nil
+	}
+	change := s.changeOf(q, b, s.id(), func(r *Record) {
+		if r.Name != "" {
+			r.Name += " changed"
+		}
+	})
+	got, err := s.put(ctx, s.main, change)
+	switch {
+	case err != nil:
+		return fmt.Errorf("changed in place: %w", err)
+	case got.OriginId != b.OriginId:
+		return fmt.Errorf("%s was changed in place, and the answer names %s", b.OriginId, got.OriginId)
+	}
+	return errors.Join(s.foundAs(ctx, change, got), s.once(ctx, from, change, b))
+}
+
+func (s *suite) endOfLife(ctx context.Context, q *tiebackv1.PutRequest, b *tiebackv1.Booking) error {
+	e, c := q.Record.Entity, s.cans[q.Record.Entity]
+	if c.State {
+		if err := s.stands(ctx, e, b.OriginId, present); err != nil {
+			return err
+		}
+	}
+	if !c.Remove {
+		return nil
+	}
+	if err := s.remove(ctx, e, b.OriginId); err != nil || !c.State {
+		return err
+	}
+	return s.stands(ctx, e, b.OriginId, deleted)
+}
+
+// later is an entity of a contract that is newer than the connector.
+const later Entity = 99
+
+// undeclared makes the calls that the connector says it does not take.
+func undeclared(ctx context.Context, s *suite) error {
+	var errs []error
+	for _, e := range append(order[:len(order):len(order)], later) {
+		c := s.cans[e]
+		switch {
+		case e == later:
+			c = &can{List: true, State: true, Remove: true} // whatever it answers
+		case c == nil:
+			c = &can{}
+		}
+		r := &Record{Entity: e, ProcoreId: s.id(), Name: s.target.Unique + " undeclared", Code: s.target.Unique + "-U"}
+		q := s.putOf(r)
+		errs = append(errs, declines(c.Put, e, "put", func() error {
+			_, err := s.main.Put(ctx, clone(q))
+			return err
+		}))
+		if !c.Put {
+			errs = append(errs, s.declinedPut(ctx, q))
+		}
+		errs = append(errs, declines(c.List, e, "list", func() error {
+			_, err := s.main.List(ctx, &tiebackv1.ListRequest{CompanyId: s.target.Company, Entity: e})
+			return err
+		}), declines(c.State, e, "state", func() error {
+			_, err := s.main.State(ctx, &tiebackv1.StateRequest{CompanyId: s.target.Company, Entity: e, OriginId: "none"})
+			return err
+		}), declines(c.Remove, e, "remove", func() error {
+			_, err := s.main.Remove(ctx, &tiebackv1.RemoveRequest{CompanyId: s.target.Company, Entity: e, OriginId: "none", Key: q.Key})
+			return err
+		}))
+		if c.Put && !c.Update && !joins(e) {
+			errs = append(errs, s.declinesChange(ctx, e))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// declinedPut says that a put which is not declared left a booking. A connector that looks
+// up keys of its own entities only may refuse to look this one up.
+func (s *suite) declinedPut(ctx context.Context, q *tiebackv1.PutRequest) error {
+	found, err := s.find(ctx, q)
+	if err == nil && found != nil {
+		return fmt.Errorf("a %s is not taken, and Find says that it is booked as %s", connector.Noun(q.Record.Entity), found.OriginId)
+	}
+	return nil
+}
+
+func declines(declared bool, e Entity, what string, call func() error) error {
+	if declared {
+		return nil
+	}
+	if err := call(); fault.ClassOf(err) != fault.Permanent {
+		return fmt.Errorf("%s of a %s is not declared; it must be refused for good, and the answer was: %w", what, connector.Noun(e), told(err))
+	}
+	return nil
+}
+
+func told(err error) error {
+	if err == nil {
+		return errors.New("done")
+	}
+	return fmt.Errorf("%s: %w", fault.ClassOf(err), err)
+}
+
+// declinesChange changes a record of an entity that takes new ones only.
+func (s *suite) declinesChange(ctx context.Context, e Entity) error {
+	from, err := s.mark(ctx, e)
+	if err != nil {
+		return err
+	}
+	q, b, err := s.book(ctx, e)
+	var none leftOut
+	if errors.As(err, &none) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	change := s.changeOf(q, b, s.id(), func(r *Record) { r.Name += " changed" })
+	_, err = s.putOnce(ctx, change)
+	if err := refused(err, ""); err != nil {
+		return fmt.Errorf("a change of a %s is not declared: %w", connector.Noun(e), err)
+	}
+	return errors.Join(s.never(ctx, change), s.once(ctx, from, q, b))
+}
+
+// otherCompany looks for a company's record in another one's books.
+func otherCompany(ctx context.Context, s *suite) error {
+	if s.target.Other == 0 {
+		return leave("the target names no other company that the connector serves")
+	}
+	e, err := s.booked()
+	if err != nil {
+		return err
+	}
+	q, b, err := s.book(ctx, e)
+	if err != nil {
+		return err
+	}
+	other := s.target.Other
+	if found, err := s.main.Find(ctx, &tiebackv1.FindRequest{CompanyId: other, Key: q.Key, Entity: e}); err == nil && found.GetBooking() != nil {
+		return fmt.Errorf("the key of company %d is found in the books of company %d", s.target.Company, other)
+	}
+	if !s.cans[e].List {
+		return nil
+	}
+	for cursor := ""; ; {
+		page, err := s.main.List(ctx, &tiebackv1.ListRequest{CompanyId: other, Entity: e, Cursor: cursor})
+		if err != nil || page == nil {
+			return nil // another company's books are closed to this driver
+		}
+		for _, c := range page.Changes {
+			if c.GetRecord().GetOriginId() == b.OriginId && c.Record.Name == q.Record.Name {
+				return fmt.Errorf("%s of company %d is listed for company %d", b.OriginId, s.target.Company, other)
+			}
+		}
+		if cursor = page.Cursor; !page.More {
+			return nil
+		}
+	}
+}

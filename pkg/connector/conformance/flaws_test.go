@@ -1,0 +1,218 @@
+package conformance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/shopspring/decimal"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tieback/tieback/pkg/connector"
+	"github.com/tieback/tieback/pkg/connector/conformance/rehearsal"
+	"github.com/tieback/tieback/pkg/fault"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+func declareNothing(c *tiebackv1.CapabilitiesResponse) { c.Entities = nil }
+
+var count atomic.Int64
+
+// ignoreKey books under another key each time; Find knows the first.
+func ignoreKey(d connector.Driver, e *erp) putFunc {
+	return func(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
+		key := q.Key
+		q.Key += fmt.Sprint("#", count.Add(1))
+		a, err := d.Put(ctx, q)
+		if err == nil {
+			e.remember(key, a.Booking)
+		}
+		return a, err
+	}
+}
+
+// checkThenBook looks the key up first, and others do so meanwhile.
+func checkThenBook(d connector.Driver, e *erp) putFunc {
+	book := ignoreKey(d, e)
+	return func(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
+		found, err := d.Find(ctx, &tiebackv1.FindRequest{CompanyId: 7, Key: q.Key})
+		if err == nil && found.Booking != nil {
+			return &tiebackv1.PutResponse{Booking: found.Booking}, nil
+		}
+		time.Sleep(time.Millisecond)
+		return book(ctx, q)
+	}
+}
+
+func (e *erp) remember(key string, b *tiebackv1.Booking) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.keys[key] == nil {
+		e.keys[key] = proto.CloneOf(b)
+	}
+}
+
+// rewrite takes a repeat for a change.
+func rewrite(d connector.Driver, e *erp) putFunc {
+	return func(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
+		e.mu.Lock()
+		if b := e.keys[q.Key]; b != nil && q.Record.OriginId == "" {
+			if r := e.at(q.Record.Entity, b.OriginId); r != nil {
+				r.Name = q.Record.Name
+				e.touch(r)
+			}
+		}
+		e.mu.Unlock()
+		return d.Put(ctx, q)
+	}
+}
+
+// revive brings a removed record back instead of booking a new one.
+func revive(d connector.Driver, e *erp) putFunc {
+	return func(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		for _, r := range e.records {
+			if r.ProcoreId == q.Record.ProcoreId && r.gone && q.Record.OriginId == "" && e.keys[q.Key] == nil {
+				r.gone = false
+				e.touch(r)
+				e.keys[q.Key] = &tiebackv1.Booking{OriginId: r.OriginId, OriginCode: r.Code, Stamp: q.Stamp}
+				return &tiebackv1.PutResponse{Booking: proto.CloneOf(e.keys[q.Key])}, nil
+			}
+		}
+		e.mu.Unlock()
+		a, err := d.Put(ctx, q)
+		e.mu.Lock()
+		return a, err
+	}
+}
+
+// without leaves out what the ERP refuses, by the refusal's field, and books the rest.
+func without(field string, leave func(*Record)) func(connector.Driver, *erp) connector.Driver {
+	return putting(func(d connector.Driver, _ *erp) putFunc {
+		return func(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
+			a, err := d.Put(ctx, q)
+			if fault.Field(err) != field {
+				return a, err
+			}
+			lines := len(q.Record.Lines)
+			leave(q.Record)
+			a, err = d.Put(ctx, q)
+			for err == nil && len(a.Booking.LineOriginIds) < lines {
+				a.Booking.LineOriginIds = append(a.Booking.LineOriginIds, fmt.Sprint("left out ", len(a.Booking.LineOriginIds)))
+			}
+			return a, err
+		}
+	})
+}
+
+// retry hides a busy ERP.
+func retry(d connector.Driver, _ *erp) putFunc {
+	return func(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
+		a, err := d.Put(ctx, q)
+		if fault.ClassOf(err) == fault.Throttled {
+			time.Sleep(fault.RetryAfter(err))
+			return d.Put(rehearsal.With(ctx, ""), q)
+		}
+		return a, err
+	}
+}
+
+// early shows a record's change before it is committed: the listing passes it by.
+func early(d connector.Driver, e *erp) connector.Driver {
+	return &broken{Driver: d, put: func(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
+		e.hide(q.Record.ProcoreId, 1)
+		defer e.hide(q.Record.ProcoreId, -1)
+		a, err := d.Put(ctx, q)
+		time.Sleep(5 * time.Millisecond)
+		return a, err
+	}, list: func(ctx context.Context, q *tiebackv1.ListRequest) (*tiebackv1.ListResponse, error) {
+		a, err := d.List(ctx, q)
+		if err == nil {
+			a.Changes = e.visible(a.Changes)
+		}
+		return a, err
+	}}
+}
+
+func (e *erp) hide(id int64, by int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.hidden[id] += by
+}
+
+func (e *erp) visible(all []*tiebackv1.Change) (out []*tiebackv1.Change) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, c := range all {
+		if e.hidden[c.Record.ProcoreId] == 0 {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// halfPage forgets a last page that isn't full.
+func halfPage(d connector.Driver) listFunc {
+	return func(ctx context.Context, q *tiebackv1.ListRequest) (*tiebackv1.ListResponse, error) {
+		a, err := d.List(ctx, q)
+		if err != nil || !a.More {
+			return a, err
+		}
+		next := proto.CloneOf(q)
+		next.Cursor = a.Cursor
+		if b, err := d.List(ctx, next); err == nil && !b.More && len(b.Changes) < len(a.Changes) {
+			a.More, a.Cursor = false, b.Cursor
+		}
+		return a, nil
+	}
+}
+
+func inclusive(q *tiebackv1.ListRequest) {
+	if n, err := strconv.Atoi(q.Cursor); err == nil && n > 0 {
+		q.Cursor = strconv.Itoa(n - 1)
+	}
+}
+
+// slow finishes what it does before it looks after its caller.
+func slow(d connector.Driver, _ *erp) putFunc {
+	return func(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
+		a, err := d.Put(ctx, q)
+		if ctx.Err() != nil {
+			time.Sleep(promptly + 100*time.Millisecond)
+		}
+		return a, err
+	}
+}
+
+func float(s string) string {
+	d, _ := decimal.NewFromString(s)
+	return decimal.NewFromFloat32(float32(d.InexactFloat64())).String()
+}
+
+func floats(q *tiebackv1.PutRequest) {
+	for _, l := range q.Record.Lines {
+		l.Amount = float(l.Amount)
+	}
+}
+
+func forgetLine(q *tiebackv1.PutRequest) {
+	if n := len(q.Record.Lines); n > 3 {
+		q.Record.Lines[n-1] = proto.CloneOf(q.Record.Lines[n-2])
+	}
+}
+
+func ascii(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r > '~' {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+var errLost = errors.New("the ERP gave an error")

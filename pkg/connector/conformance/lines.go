@@ -1,0 +1,133 @@
+package conformance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/shopspring/decimal"
+
+	"github.com/tieback/tieback/pkg/connector"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+// document is the plainest document that is booked, one that is listed too if there is one.
+func (s *suite) document() (Entity, error) {
+	if e, err := s.among("put and list", func(c *can) bool { return c.Put && c.List }, documents...); err == nil {
+		return e, nil
+	}
+	return s.among("put", puts, documents...)
+}
+
+// long is the put of a document of 200 lines: 1.01, 2.02, 3.03 …
+func (s *suite) long(ctx context.Context) (q *tiebackv1.PutRequest, from string, err error) {
+	e, err := s.document()
+	if err != nil {
+		return nil, "", err
+	}
+	if from, err = s.mark(ctx, e); err != nil {
+		return nil, "", err
+	}
+	if q, err = s.fresh(ctx, e); err != nil {
+		return nil, "", err
+	}
+	var amounts []string
+	for i := range 200 {
+		amounts = append(amounts, decimal.New(int64(i+1)*101, -2).String())
+	}
+	s.relined(q, amounts...)
+	return q, from, nil
+}
+
+func manyLines(ctx context.Context, s *suite) error {
+	q, from, err := s.long(ctx)
+	if err != nil {
+		return err
+	}
+	b, err := s.put(ctx, s.main, q)
+	if err != nil {
+		return err
+	}
+	return errors.Join(distinct(b.LineOriginIds), s.listedRight(ctx, from, q, b))
+}
+
+func distinct(ids []string) error {
+	at := map[string]int{}
+	for i, id := range ids {
+		if id == "" {
+			return fmt.Errorf("line %d has no origin id", i+1)
+		}
+		if first, known := at[id]; known {
+			return fmt.Errorf("lines %d and %d have the same origin id %s", first+1, i+1, id)
+		}
+		at[id] = i
+	}
+	return nil
+}
+
+// listedRight says how a listed document differs from the one that was booked: a line is
+// looked up by the origin id that the booking gave in its place.
+func (s *suite) listedRight(ctx context.Context, from string, q *tiebackv1.PutRequest, b *tiebackv1.Booking) error {
+	if !s.cans[q.Record.Entity].List {
+		return nil
+	}
+	all, err := s.since(ctx, q.Record.Entity, from)
+	if err != nil {
+		return err
+	}
+	r, err := all.once(q, b)
+	if err != nil {
+		return err
+	}
+	return compare(r, q.Record, b.LineOriginIds)
+}
+
+func compare(got, sent *Record, ids []string) error {
+	if len(got.Lines) != len(sent.Lines) {
+		return fmt.Errorf("%d lines were booked, and the listing has %d", len(sent.Lines), len(got.Lines))
+	}
+	by := map[string]*tiebackv1.Line{}
+	sum := decimal.Zero
+	for _, l := range got.Lines {
+		by[l.OriginId] = l
+		sum = sum.Add(amount(l.Amount))
+	}
+	for i, l := range sent.Lines {
+		is := by[ids[i]]
+		if is == nil {
+			return fmt.Errorf("line %d was booked as %s, and the listing has no such line", i+1, ids[i])
+		}
+		if !amount(is.Amount).Equal(amount(l.Amount)) {
+			return fmt.Errorf("line %d of %s was booked as %s, which the listing has with %s", i+1, l.Amount, ids[i], is.Amount)
+		}
+	}
+	total := amount(sent.Amount)
+	if !sum.Equal(total) || got.Amount != "" && !amount(got.Amount).Equal(total) {
+		return fmt.Errorf("the total %s became %q, and the lines add up to %s", total, got.Amount, sum)
+	}
+	return nil
+}
+
+// amount reads a decimal; what is none is no amount that anybody booked.
+func amount(s string) decimal.Decimal {
+	d, err := decimal.NewFromString(s)
+	if err != nil && s != "" {
+		return decimal.New(-1, 30)
+	}
+	return d
+}
+
+func oneBadLine(ctx context.Context, s *suite) error {
+	q, from, err := s.long(ctx)
+	if err != nil {
+		return err
+	}
+	if q.Record.Lines[0].CostCodeOriginId == "" {
+		return leave("the ERP has no cost codes, so no line can be on an unknown one")
+	}
+	q.Record.Lines[137].CostCodeOriginId = "unknown-" + s.target.Unique
+	if err := s.refuses(ctx, from, q, ""); err != nil {
+		return fmt.Errorf("a %s with line 138 of 200 on an unknown cost code: %w", connector.Noun(q.Record.Entity), err)
+	}
+	return nil
+}

@@ -1,0 +1,163 @@
+package conformance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tieback/tieback/pkg/connector"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+// pagesMax is when a listing is taken for endless.
+const pagesMax = 20_000
+
+// page lists one page and checks what is true of each.
+func (s *suite) page(ctx context.Context, q *tiebackv1.ListRequest) (*tiebackv1.ListResponse, error) {
+	q = proto.CloneOf(q)
+	q.CompanyId = s.target.Company
+	a, err := patient(ctx, func() (*tiebackv1.ListResponse, error) { return s.main.List(ctx, proto.CloneOf(q)) })
+	if err != nil {
+		return nil, fmt.Errorf("list of %s: %w", connector.Plural(q.Entity), err)
+	}
+	most := int(q.Limit)
+	if most == 0 {
+		most = 1000
+	}
+	switch {
+	case len(a.Changes) > most:
+		return nil, fmt.Errorf("a page has %d records, the limit is %d", len(a.Changes), most)
+	case a.More && a.Cursor == q.Cursor:
+		return nil, errors.New("more pages are said to wait, and the cursor stands still")
+	case a.Cursor == "" && len(a.Changes) > 0:
+		return nil, errors.New("a page with records has no cursor: the next listing would start over")
+	}
+	for _, c := range a.Changes {
+		if c.GetRecord().GetEntity() != q.Entity || c.Record.OriginId == "" {
+			return nil, fmt.Errorf("the list of %s has a record without its entity or origin id: %v", connector.Plural(q.Entity), c)
+		}
+	}
+	return a, nil
+}
+
+// changes lists all pages from q's cursor on.
+func (s *suite) changes(ctx context.Context, q *tiebackv1.ListRequest) ([]*tiebackv1.Change, string, error) {
+	q = proto.CloneOf(q)
+	var all []*tiebackv1.Change
+	for range pagesMax {
+		a, err := s.page(ctx, q)
+		if err != nil {
+			return nil, "", err
+		}
+		all = append(all, a.Changes...)
+		q.Cursor = a.Cursor
+		if !a.More {
+			return all, a.Cursor, nil
+		}
+	}
+	return nil, "", fmt.Errorf("the list of %s does not end", connector.Plural(q.Entity))
+}
+
+// mark is the cursor behind all that an entity's listing has so far.
+func (s *suite) mark(ctx context.Context, e Entity) (string, error) {
+	if c := s.cans[e]; c == nil || !c.List {
+		return "", nil
+	}
+	_, cursor, err := s.changes(ctx, &tiebackv1.ListRequest{Entity: e, Cursor: s.cursors[e]})
+	if err == nil {
+		s.cursors[e] = cursor
+	}
+	return cursor, err
+}
+
+// books is what a listing comes to for whoever follows it: live records by origin id.
+type books map[string]*Record
+
+// follow takes one change after the other.
+func (b books) follow(all []*tiebackv1.Change) {
+	for _, c := range all {
+		delete(b, c.Record.OriginId)
+		if !c.Deleted {
+			b[c.Record.OriginId] = c.Record
+		}
+	}
+}
+
+// since is what changed since a cursor, and still is in the books.
+func (s *suite) since(ctx context.Context, e Entity, cursor string) (books, error) {
+	all, _, err := s.changes(ctx, &tiebackv1.ListRequest{Entity: e, Cursor: cursor})
+	b := books{}
+	b.follow(all)
+	return b, err
+}
+
+// of gives the records that are r, be it booked twice.
+func (b books) of(r *Record) []*Record {
+	var out []*Record
+	for _, x := range b {
+		if r.ProcoreId != 0 && x.ProcoreId == r.ProcoreId || r.Name != "" && x.Name == r.Name {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+// once says that a record is not in the books exactly once, as what it was booked. Where
+// the entity isn't listed nobody can tell.
+func (s *suite) once(ctx context.Context, cursor string, q *tiebackv1.PutRequest, b *tiebackv1.Booking) error {
+	if c := s.cans[q.Record.Entity]; c == nil || !c.List {
+		return nil
+	}
+	all, err := s.since(ctx, q.Record.Entity, cursor)
+	if err != nil {
+		return err
+	}
+	_, err = all.once(q, b)
+	return err
+}
+
+// once gives the one record that is q's.
+func (b books) once(q *tiebackv1.PutRequest, as *tiebackv1.Booking) (*Record, error) {
+	of := b.of(q.Record)
+	switch {
+	case len(of) == 0:
+		return nil, fmt.Errorf("%s (Procore id %d) was booked as %s, and the listing does not have it", connector.Describe(q.Record), q.Record.ProcoreId, as.OriginId)
+	case len(of) > 1:
+		return nil, fmt.Errorf("%s is in the books %d times: %s", connector.Describe(q.Record), len(of), origins(of))
+	case of[0].OriginId != as.OriginId:
+		return nil, fmt.Errorf("%s was booked as %s, and the listing has it as %s", connector.Describe(q.Record), as.OriginId, of[0].OriginId)
+	}
+	return of[0], nil
+}
+
+// absent says that a record that was refused is in the books nevertheless.
+func (s *suite) absent(ctx context.Context, cursor string, q *tiebackv1.PutRequest) error {
+	if c := s.cans[q.Record.Entity]; c == nil || !c.List {
+		return nil
+	}
+	all, err := s.since(ctx, q.Record.Entity, cursor)
+	if err != nil {
+		return err
+	}
+	if of := all.of(q.Record); len(of) > 0 {
+		return fmt.Errorf("%s was not booked, and the listing has it as %s", connector.Describe(q.Record), origins(of))
+	}
+	return nil
+}
+
+func origins(all []*Record) string {
+	var out []string
+	for _, r := range all {
+		out = append(out, r.OriginId)
+	}
+	return strings.Join(out, ", ")
+}
+
+// names says whether a refusal's field is the one wanted: "cost_code" and "Cost code of line 2" are.
+func names(field, want string) bool {
+	plain := strings.NewReplacer("_", " ", "-", " ")
+	return want == "" || strings.Contains(strings.ToLower(plain.Replace(field)), want)
+}

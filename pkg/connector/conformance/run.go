@@ -1,0 +1,128 @@
+package conformance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"testing"
+	"time"
+
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+// Options of a run; the zero value runs all cases.
+type Options struct {
+	Run     *regexp.Regexp // only cases whose names match; nil: all
+	Timeout time.Duration  // of a case; 0: two minutes
+	Done    func(Result)   // called after each case; nil: nobody
+}
+
+const (
+	timeoutDefault = 2 * time.Minute
+	// grace is how long a driver that ignores its context is waited for after the timeout.
+	grace = 5 * time.Second
+)
+
+// Run runs the cases one after the other. The error says that it could not begin: the target
+// makes no sense, or the connector does not answer. What the cases found is in the report.
+func Run(ctx context.Context, target Target, o Options) (Report, error) {
+	s, err := open(ctx, target)
+	if err != nil {
+		return Report{}, err
+	}
+	defer s.close()
+	r := Report{ERP: s.caps.Name, Version: s.caps.Version}
+	for _, c := range Cases() {
+		if o.Run != nil && !o.Run.MatchString(c.Name) {
+			continue
+		}
+		got := s.try(ctx, c, o.Timeout)
+		r.Results = append(r.Results, got)
+		if o.Done != nil {
+			o.Done(got)
+		}
+	}
+	r.Nothing = s.nothing(r)
+	return r, nil
+}
+
+// nothing says why a run without failures proved nothing.
+func (s *suite) nothing(r Report) string {
+	if len(s.entities(func(c *tiebackv1.EntityCapability) bool { return c.Put })) == 0 {
+		return "the connector declares no entity that it books (put)"
+	}
+	if r.Count(Passed) == 0 {
+		return "no case ran"
+	}
+	return ""
+}
+
+// Test runs each case as a subtest. What is left out is skipped, and says why.
+func Test(t *testing.T, target Target) {
+	s, err := open(t.Context(), target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	var r Report
+	for _, c := range Cases() {
+		t.Run(c.Name, func(t *testing.T) {
+			got := s.try(t.Context(), c, 0)
+			r.Results = append(r.Results, got)
+			switch got.Outcome {
+			case Failed:
+				t.Errorf("%s\nIn a real ledger: %s", got.Why, c.Ledger)
+			case LeftOut:
+				t.Skip(got.Why)
+			case Passed:
+			}
+		})
+	}
+	if why := s.nothing(r); why != "" && !t.Failed() {
+		t.Errorf("nothing was proved: %s", why)
+	}
+}
+
+// leftOut is the error of a case that can't be tried, and says why.
+type leftOut string
+
+func (l leftOut) Error() string { return string(l) }
+
+func leave(format string, args ...any) error { return leftOut(fmt.Sprintf(format, args...)) }
+
+// try runs one case within its time. A driver that does not come back even when its context
+// ended is left behind, and no other case is tried with it.
+func (s *suite) try(ctx context.Context, c Case, timeout time.Duration) Result {
+	if s.stuck != "" {
+		return Result{Case: c, Outcome: LeftOut, Why: "the connector did not come back from the case " + s.stuck}
+	}
+	if timeout == 0 {
+		timeout = timeoutDefault
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	start, done := time.Now(), make(chan error, 1)
+	go func() { done <- c.run(ctx, s) }()
+	var err error
+	select {
+	case err = <-done:
+	case <-time.After(timeout + grace):
+		s.stuck = c.Name
+		err = fmt.Errorf("a call did not come back %v after its context had ended", grace)
+	}
+	return result(c, err, time.Since(start))
+}
+
+func result(c Case, err error, took time.Duration) Result {
+	r := Result{Case: c, Took: took}
+	var left leftOut
+	switch {
+	case err == nil:
+	case errors.As(err, &left):
+		r.Outcome, r.Why = LeftOut, left.Error()
+	default:
+		r.Outcome, r.Why = Failed, err.Error()
+	}
+	return r
+}

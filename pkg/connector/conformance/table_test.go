@@ -1,0 +1,178 @@
+package conformance
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tieback/tieback/pkg/connector"
+	"github.com/tieback/tieback/pkg/fault"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+// flaws are what connectors get wrong, and the cases that must catch it.
+var flaws = []flaw{
+	{name: "books by each call, whatever the key", driver: putting(ignoreKey),
+		caught: []string{"the same key twice", "the same key many times at once", "timeouts", "cancelled"}},
+	{name: "looks the key up before it books, without a lock", driver: putting(checkThenBook),
+		caught: []string{"the same key many times at once"}},
+	{name: "keeps keys in its process", driver: ownKeys,
+		caught: []string{"the same key twice", "the same key many times at once", "killed while booking"}},
+	{name: "takes a repeat for a change", driver: putting(rewrite), caught: []string{"the same key with other content"}},
+	{name: "forgets its keys when it is killed", restart: func(e *erp) { clear(e.keys) }, caught: []string{"killed while booking"}},
+	{name: "answers before it is on disk", restart: loseLast, caught: []string{"killed while booking"}},
+	{name: "forgets the stamp", driver: sending(func(q *tiebackv1.PutRequest) { q.Stamp = "" }), caught: []string{"the same key twice"}},
+	{name: "gives every record the same origin id when busy", driver: sameOrigin, caught: []string{"different keys at once"}},
+	{name: "forgets the last line", driver: sending(forgetLine), caught: []string{"many lines"}},
+	{name: "answers line ids in another order", driver: answering(func(b *tiebackv1.Booking) { slices.Reverse(b.LineOriginIds) }),
+		caught: []string{"many lines", "64-bit ids", "every declared entity"}},
+	{name: "leaves a bad line out and books the rest", driver: without("cost code", func(r *Record) {
+		r.Lines = slices.DeleteFunc(r.Lines, func(l *tiebackv1.Line) bool { return len(l.CostCodeOriginId) > 10 })
+		r.CostCodeOriginId = ""
+	}), caught: []string{"one bad line among 200", "unknown cost code"}},
+	{name: "counts money in float32", driver: sending(floats), caught: []string{"cents"}},
+	{name: "books an unknown vendor as none", driver: without("vendor", func(r *Record) { r.VendorOriginId = "" }), caught: []string{"unknown vendor"}},
+	{name: "books an unknown job as none", driver: without("job", func(r *Record) { r.JobOriginId = "" }), caught: []string{"unknown job"}},
+	{name: "tells errors as success", driver: failing(func(error) error { return nil }),
+		caught: []string{"unknown vendor", "unknown job", "unknown cost code", "the answer was lost", "throttled", "taken job code", "an older request never overwrites a newer one"}},
+	{name: "tells every error as permanent", driver: failing(func(err error) error { return fault.New(fault.Permanent, err) }),
+		caught: []string{"the answer was lost", "throttled", "timeouts", "killed while booking"}},
+	{name: "tells a lost answer as not done", driver: failing(func(err error) error {
+		if fault.ClassOf(err) == fault.Ambiguous {
+			return fault.New(fault.Transient, errLost)
+		}
+		return err
+	}), caught: []string{"the answer was lost"}},
+	{name: "refuses without field and sentence", driver: failing(func(err error) error {
+		if fault.ClassOf(err) == fault.Permanent {
+			return fault.New(fault.Permanent, errLost)
+		}
+		return err
+	}), caught: []string{"taken job code", "unknown vendor", "a change of what isn't there"}},
+	{name: "retries by itself when the ERP is busy", driver: putting(retry), caught: []string{"throttled"}},
+	{name: "comes back seconds after its caller has gone", driver: putting(slow), caught: []string{"cancelled", "timeouts"}},
+	{name: "cuts names to 60 bytes", driver: sending(func(q *tiebackv1.PutRequest) { q.Record.Name = q.Record.Name[:min(60, len(q.Record.Name))] }),
+		caught: []string{"every script and length of text"}},
+	{name: "writes question marks for what isn't ASCII", driver: sending(func(q *tiebackv1.PutRequest) { q.Record.Name = ascii(q.Record.Name) }),
+		caught: []string{"every script and length of text"}},
+	{name: "reads ids as float64", driver: sending(func(q *tiebackv1.PutRequest) { q.Record.ProcoreId = int64(float64(q.Record.ProcoreId)) }),
+		caught: []string{"64-bit ids"}},
+	{name: "loses a last page that isn't full", driver: listing(halfPage), caught: []string{"paging"}},
+	{name: "begins a page with the last record of the one before", driver: asking(inclusive), caught: []string{"cursor", "paging"}},
+	{name: "numbers a change before it is committed", driver: early, caught: []string{"paging while records change"}},
+	{name: "starts over where it does not know the cursor", driver: asking(func(q *tiebackv1.ListRequest) {
+		if q.Cursor != "" && (q.Cursor[0] < '0' || q.Cursor[0] > '9') {
+			q.Cursor = ""
+		}
+	}), caught: []string{"cursor"}},
+	{name: "ignores the filter", driver: asking(func(q *tiebackv1.ListRequest) { q.JobOriginId, q.SubJobOriginId = "", "" }), caught: []string{"filters"}},
+	{name: "leaves deleted records out of the listing", driver: telling(func(a *tiebackv1.ListResponse) {
+		a.Changes = slices.DeleteFunc(a.Changes, func(c *tiebackv1.Change) bool { return c.Deleted })
+	}), caught: []string{"tombstones", "paging while records change"}},
+	{name: "lists deleted records as if they were there", driver: telling(func(a *tiebackv1.ListResponse) {
+		for _, c := range a.Changes {
+			c.Deleted = false
+		}
+	}), caught: []string{"tombstones"}},
+	{name: "says that a deleted record is there", driver: stating(deleted, present), caught: []string{"state", "every declared entity"}},
+	{name: "says that a record which never was is deleted", driver: stating(unknown, deleted), caught: []string{"state"}},
+	{name: "fails when something is removed twice", driver: failTwice, caught: []string{"removed twice"}},
+	{name: "removes what others depend on, and those with it", driver: cascade, caught: []string{"removed while something depends on it"}},
+	{name: "brings a removed record back when it is exported again", driver: putting(revive), caught: []string{"exported again after a reset"}},
+	{name: "takes the last change that comes for the newest", driver: sending(func(q *tiebackv1.PutRequest) { q.Request = 0 }),
+		caught: []string{"an older request never overwrites a newer one"}},
+	{name: "books a change of an unknown record as a new one", driver: without("origin_id", func(r *Record) { r.OriginId = "" }),
+		caught: []string{"a change of what isn't there"}},
+	{name: "declares what it can't do", driver: declaring(func(c *tiebackv1.CapabilitiesResponse) {
+		c.Entities = append(c.Entities, &can{Entity: insurance, List: true})
+	}), caught: []string{"every declared entity"}},
+	{name: "does what it does not declare", driver: declaring(func(c *tiebackv1.CapabilitiesResponse) { c.Entities[2] = &can{Entity: vendor, Put: true, List: true} }),
+		caught: []string{"what is not declared"}},
+	{name: "says something else of itself each time", driver: declaring(func(c *tiebackv1.CapabilitiesResponse) { c.Version = fmt.Sprint(count.Add(1)) }),
+		caught: []string{"capabilities"}},
+	{name: "serves every company from the same books", driver: oneCompany, caught: []string{"another company"}},
+}
+
+func declaring(change func(*tiebackv1.CapabilitiesResponse)) func(connector.Driver, *erp) connector.Driver {
+	return func(d connector.Driver, _ *erp) connector.Driver { return &broken{Driver: d, caps: change} }
+}
+
+func stating(is, told tiebackv1.RecordState) func(connector.Driver, *erp) connector.Driver {
+	return func(d connector.Driver, _ *erp) connector.Driver {
+		return &broken{Driver: d, end: func(a *tiebackv1.StateResponse) {
+			if a.State == is {
+				a.State = told
+			}
+		}}
+	}
+}
+
+// ownKeys makes each process's keys its own.
+func ownKeys(d connector.Driver, _ *erp) connector.Driver {
+	process := fmt.Sprint("@", count.Add(1))
+	return &broken{Driver: d, find: func(q *tiebackv1.FindRequest) { q.Key += process },
+		put: func(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
+			q.Key += process
+			return d.Put(ctx, q)
+		}}
+}
+
+// loseLast takes the last twelve records and their keys away, as of a second that was not yet synced.
+func loseLast(e *erp) {
+	for range 12 {
+		n := len(e.records) - 1
+		for key, b := range e.keys {
+			if b.OriginId == e.records[n].OriginId {
+				delete(e.keys, key)
+			}
+		}
+		e.records = e.records[:n]
+	}
+}
+
+// sameOrigin answers with the number of whoever booked last.
+func sameOrigin(d connector.Driver, e *erp) connector.Driver {
+	return &broken{Driver: d, put: func(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
+		a, err := d.Put(ctx, q)
+		if err == nil && q.Record.OriginId == "" && q.Record.Entity != assignment {
+			time.Sleep(2 * time.Millisecond)
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			a.Booking.OriginId = fmt.Sprintf("M-%d", e.named)
+		}
+		return a, err
+	}}
+}
+
+func failTwice(d connector.Driver, _ *erp) connector.Driver {
+	return &broken{Driver: d, gone: func(ctx context.Context, q *tiebackv1.RemoveRequest) error {
+		a, err := d.State(ctx, &tiebackv1.StateRequest{Entity: q.Entity, OriginId: q.OriginId})
+		if err == nil && a.State != present {
+			err = fault.Permanentf("There is no %s.", q.OriginId)
+		}
+		return err
+	}}
+}
+
+func cascade(d connector.Driver, e *erp) connector.Driver {
+	return &broken{Driver: d, gone: func(_ context.Context, q *tiebackv1.RemoveRequest) error {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		for _, r := range slices.Clone(e.records) {
+			if q.Entity == vendor && r.VendorOriginId == q.OriginId && !r.gone {
+				r.gone = true
+				e.touch(r)
+			}
+		}
+		return nil
+	}}
+}
+
+func oneCompany(d connector.Driver, _ *erp) connector.Driver {
+	return &broken{Driver: d, find: func(q *tiebackv1.FindRequest) { q.CompanyId = 7 },
+		list: func(ctx context.Context, q *tiebackv1.ListRequest) (*tiebackv1.ListResponse, error) {
+			q.CompanyId = 7
+			return d.List(ctx, q)
+		}}
+}

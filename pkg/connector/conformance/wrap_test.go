@@ -1,0 +1,150 @@
+package conformance
+
+import (
+	"context"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tieback/tieback/pkg/connector"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+type (
+	putFunc  func(context.Context, *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error)
+	listFunc func(context.Context, *tiebackv1.ListRequest) (*tiebackv1.ListResponse, error)
+)
+
+// broken overrides calls of a right driver.
+type broken struct {
+	connector.Driver
+	caps func(*tiebackv1.CapabilitiesResponse)
+	put  putFunc
+	list listFunc
+	find func(*tiebackv1.FindRequest)
+	end  func(*tiebackv1.StateResponse)
+	gone func(context.Context, *tiebackv1.RemoveRequest) error
+}
+
+func (b *broken) Capabilities(ctx context.Context, q *tiebackv1.CapabilitiesRequest) (*tiebackv1.CapabilitiesResponse, error) {
+	a, err := b.Driver.Capabilities(ctx, q)
+	if b.caps != nil && a != nil {
+		b.caps(a)
+	}
+	return a, err
+}
+
+func (b *broken) Put(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
+	if b.put != nil {
+		return b.put(ctx, proto.CloneOf(q))
+	}
+	return b.Driver.Put(ctx, q)
+}
+
+func (b *broken) List(ctx context.Context, q *tiebackv1.ListRequest) (*tiebackv1.ListResponse, error) {
+	if b.list != nil {
+		return b.list(ctx, proto.CloneOf(q))
+	}
+	return b.Driver.List(ctx, q)
+}
+
+func (b *broken) Find(ctx context.Context, q *tiebackv1.FindRequest) (*tiebackv1.FindResponse, error) {
+	if b.find != nil {
+		q = proto.CloneOf(q)
+		b.find(q)
+	}
+	return b.Driver.Find(ctx, q)
+}
+
+func (b *broken) State(ctx context.Context, q *tiebackv1.StateRequest) (*tiebackv1.StateResponse, error) {
+	a, err := b.Driver.State(ctx, q)
+	if b.end != nil && a != nil {
+		b.end(a)
+	}
+	return a, err
+}
+
+func (b *broken) Remove(ctx context.Context, q *tiebackv1.RemoveRequest) (*tiebackv1.RemoveResponse, error) {
+	if b.gone != nil {
+		if err := b.gone(ctx, q); err != nil {
+			return nil, err
+		}
+	}
+	return b.Driver.Remove(ctx, q)
+}
+
+// putting is a flaw of Put.
+func putting(f func(d connector.Driver, e *erp) putFunc) func(connector.Driver, *erp) connector.Driver {
+	return func(d connector.Driver, e *erp) connector.Driver { return &broken{Driver: d, put: f(d, e)} }
+}
+
+// sending changes what is sent.
+func sending(change func(*tiebackv1.PutRequest)) func(connector.Driver, *erp) connector.Driver {
+	return putting(func(d connector.Driver, _ *erp) putFunc {
+		return func(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
+			change(q)
+			return d.Put(ctx, q)
+		}
+	})
+}
+
+// answering changes what is answered.
+func answering(change func(*tiebackv1.Booking)) func(connector.Driver, *erp) connector.Driver {
+	return putting(func(d connector.Driver, _ *erp) putFunc {
+		return func(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
+			a, err := d.Put(ctx, q)
+			if err == nil {
+				change(a.Booking)
+			}
+			return a, err
+		}
+	})
+}
+
+// failing changes how an error is told; nil: as a booking.
+func failing(change func(error) error) func(connector.Driver, *erp) connector.Driver {
+	return putting(func(d connector.Driver, _ *erp) putFunc {
+		return func(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
+			a, err := d.Put(ctx, q)
+			if err == nil {
+				return a, nil
+			}
+			if err = change(err); err != nil {
+				return nil, err
+			}
+			b := &tiebackv1.Booking{OriginId: "M-0", Stamp: q.Stamp}
+			for i := range q.Record.Lines {
+				b.LineOriginIds = append(b.LineOriginIds, fmt.Sprint("M-0-", i))
+			}
+			return &tiebackv1.PutResponse{Booking: b}, nil
+		}
+	})
+}
+
+// listing is a flaw of List.
+func listing(f func(d connector.Driver) listFunc) func(connector.Driver, *erp) connector.Driver {
+	return func(d connector.Driver, _ *erp) connector.Driver { return &broken{Driver: d, list: f(d)} }
+}
+
+// telling changes each page.
+func telling(change func(*tiebackv1.ListResponse)) func(connector.Driver, *erp) connector.Driver {
+	return listing(func(d connector.Driver) listFunc {
+		return func(ctx context.Context, q *tiebackv1.ListRequest) (*tiebackv1.ListResponse, error) {
+			a, err := d.List(ctx, q)
+			if err == nil {
+				change(a)
+			}
+			return a, err
+		}
+	})
+}
+
+// asking changes what a page is asked for by.
+func asking(change func(*tiebackv1.ListRequest)) func(connector.Driver, *erp) connector.Driver {
+	return listing(func(d connector.Driver) listFunc {
+		return func(ctx context.Context, q *tiebackv1.ListRequest) (*tiebackv1.ListResponse, error) {
+			change(q)
+			return d.List(ctx, q)
+		}
+	})
+}
