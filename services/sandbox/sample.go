@@ -172,8 +172,8 @@ func (is *issuer) reference(under, field string, o map[string]any) {
 	if field == "created_by" || field == "request_detail_id" || field != "id" && !strings.HasSuffix(field, "_id") {
 		return
 	}
-	if _, isOrigin := o[field].(string); isOrigin && strings.HasSuffix(field, "origin_id") {
-		return
+	if _, isText := o[field].(string); isText && (strings.HasSuffix(field, "origin_id") || field == "job_id") {
+		return // the ERP's id, which may be a number
 	}
 	switch kind := refersTo(under, field, o); kind {
 	case "company":

@@ -1,0 +1,143 @@
+package tryton
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+
+	"github.com/tieback/tieback/pkg/connector"
+	"github.com/tieback/tieback/pkg/fault"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+// Books are one company's books in Tryton, a connector.Driver. All methods may be called
+// concurrently, and by several processes. Errors are classed, see classes.go.
+type Books struct {
+	rpc    *client
+	config config
+	id     int64 // Procore's of the company
+
+	mu    *sync.Mutex // held while the company is looked up
+	facts *facts
+}
+
+var _ connector.Driver = (*Books)(nil)
+
+// maxConcurrent calls are what a trytond bears without losing time to locks.
+const maxConcurrent = 4
+
+// Capabilities says what Tryton 6.0 has: no budgets, no insurances, and no changes of documents.
+func (b *Books) Capabilities(ctx context.Context, q *tiebackv1.CapabilitiesRequest) (*tiebackv1.CapabilitiesResponse, error) {
+	if err := b.mine(q.GetCompanyId()); err != nil {
+		return nil, err
+	}
+	version, err := b.rpc.version(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := &tiebackv1.CapabilitiesResponse{Name: "Tryton", Version: version, MaxConcurrent: maxConcurrent}
+	for _, t := range traits {
+		out.Entities = append(out.Entities, &tiebackv1.EntityCapability{
+			Entity: t.entity, Put: t.put, Update: t.update, List: true, State: true, Remove: true,
+		})
+	}
+	return out, nil
+}
+
+// Find gives the booking of a key. No booking in the answer: never booked.
+func (b *Books) Find(ctx context.Context, q *tiebackv1.FindRequest) (*tiebackv1.FindResponse, error) {
+	if err := b.mine(q.GetCompanyId()); err != nil {
+		return nil, err
+	}
+	l, err := b.look(ctx, q.GetKey(), nil)
+	if err != nil || l.Booking == "" || q.GetEntity() != 0 && l.Entity != name(q.GetEntity()) {
+		return &tiebackv1.FindResponse{}, err
+	}
+	found, err := bookingOf(l.Booking)
+	return &tiebackv1.FindResponse{Booking: found}, err
+}
+
+// State says whether a record is in the books, was deleted, archived, cancelled or reversed,
+// or was never there.
+func (b *Books) State(ctx context.Context, q *tiebackv1.StateRequest) (*tiebackv1.StateResponse, error) {
+	if err := b.mine(q.GetCompanyId()); err != nil {
+		return nil, err
+	}
+	if err := knows(q.GetEntity()); err != nil {
+		return nil, err
+	}
+	l, err := b.look(ctx, "", []ref{{entity: q.GetEntity(), origin: q.GetOriginId()}})
+	if err != nil {
+		return nil, err
+	}
+	state := tiebackv1.RecordState_RECORD_STATE_UNKNOWN
+	switch f := l.Faces[0]; {
+	case f == nil:
+	case f.Live:
+		state = tiebackv1.RecordState_RECORD_STATE_PRESENT
+	default:
+		state = tiebackv1.RecordState_RECORD_STATE_DELETED
+	}
+	return &tiebackv1.StateResponse{State: state}, nil
+}
+
+// Remove takes a record out of the books; module/tieback/remove.py says what goes along and
+// what forbids it. Twice is harmless, and so is a record that Tryton never had.
+func (b *Books) Remove(ctx context.Context, q *tiebackv1.RemoveRequest) (*tiebackv1.RemoveResponse, error) {
+	f, err := b.company(ctx, q.GetCompanyId())
+	if err != nil {
+		return nil, err
+	}
+	if err := knows(q.GetEntity()); err != nil {
+		return nil, err
+	}
+	err = b.rpc.callWith(ctx, writes, f.context(), nil, "model.tieback.remove.remove", name(q.GetEntity()), q.GetOriginId())
+	if err != nil {
+		return nil, err
+	}
+	return &tiebackv1.RemoveResponse{}, nil
+}
+
+// Close has nothing to close: a session ends by itself.
+func (b *Books) Close() error { return nil }
+
+// knows refuses an entity that Tryton does not have.
+func knows(e entity) error {
+	if _, ok := traitOf(e); ok {
+		return nil
+	}
+	return fault.Permanentf("Tryton has no %s.", connector.Plural(e))
+}
+
+// mine refuses a request for another company; 0 stands for the one whose books these are.
+func (b *Books) mine(company int64) error {
+	if company == 0 || company == b.id {
+		return nil
+	}
+	return fault.New(fault.Permanent, fmt.Errorf("tryton: asked for company %d in the books of company %d", company, b.id))
+}
+
+// looked is what our module knows of a key and of what a record refers to.
+type looked struct {
+	Booking string
+	Entity  string
+	Faces   []*face
+}
+
+func (b *Books) look(ctx context.Context, key string, refs []ref) (looked, error) {
+	ask := make([][2]string, len(refs))
+	for i, r := range refs {
+		ask[i] = [2]string{name(r.entity), r.origin}
+	}
+	var l looked
+	return l, b.rpc.call(ctx, reads, &l, "model.tieback.key.look", key, ask)
+}
+
+func bookingOf(raw string) (*tiebackv1.Booking, error) {
+	b := &tiebackv1.Booking{}
+	if err := json.Unmarshal([]byte(raw), b); err != nil { // the names of its fields are those of the message
+		return nil, fault.New(fault.Permanent, fmt.Errorf("tryton: a booking makes no sense: %w", err))
+	}
+	return b, nil
+}

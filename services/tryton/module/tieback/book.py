@@ -1,0 +1,274 @@
+"""A record and its key in one transaction."""
+import json
+from decimal import Decimal
+
+from trytond.model import ModelSQL, Unique, fields
+from trytond.pool import Pool
+from trytond.rpc import RPC
+from trytond.transaction import Transaction
+
+from .record import OWNERS, Refused, again
+from .track import postponed
+
+
+NUMBERED = {'account.invoice', 'account.move'}  # without gaps, so one posting waits for another
+
+
+class Resets(ModelSQL):
+    "Bookings and resets take turns: a reset sees all that leans on its record."
+    __name__ = 'tieback.resets'
+
+
+class Postings(ModelSQL):
+    "Postings take turns; else they meet on a number, and all but one lose their work to the conflict."
+    __name__ = 'tieback.postings'
+
+
+def lock(name, mode):
+    """Take a turn, to the end of the transaction. LOCK TABLE takes no snapshot: as a
+    transaction's first statement, what it waited for is seen."""
+    table = Pool().get(name)._table
+    Transaction().connection.cursor().execute('LOCK TABLE "%s" IN %s MODE' % (table, mode))
+
+
+def code_taken(entity, code):
+    what = entity.replace('_', ' ')
+    return Refused('code', "The %s code %r is already used by another %s in Tryton. "
+        "Export the %s again with a different code." % (what, code, what, what))
+
+
+class Key(ModelSQL):
+    "Procore Booking Key"
+    __name__ = 'tieback.key'
+    key = fields.Char("Key", required=True)
+    entity = fields.Char("Entity", required=True)
+    record = fields.Many2One('tieback.record', "Record", ondelete='CASCADE')
+    booking = fields.Text("Booking")
+
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        t = cls.__table__()
+        cls._sql_constraints += [('key_uniq', Unique(t, t.key), 'tieback.msg_taken')]
+        cls.__rpc__.update({
+                'look': RPC(),
+                'book': RPC(readonly=False),
+                })
+
+    @classmethod
+    def look(cls, key, refs):
+        "The booking of a key, or None, and the faces that a record refers to, None where unknown."
+        Record = Pool().get('tieback.record')
+        booked = cls.search([('key', '=', key)])
+        faces = []
+        for entity, origin in refs:
+            face = Record.of(entity, origin)
+            faces.append(Record.read([face.id], ['entity', 'origin', 'resource', 'live', 'data', 'lines'] + OWNERS)[0]
+                if face else None)
+        return {
+            'booking': booked[0].booking if booked else None,
+            'entity': booked[0].entity if booked else None,
+            'faces': faces,
+            }
+
+    @classmethod
+    def book(cls, key, plan):
+        """Book what plan says under key, or answer what the key was booked as.
+
+        The key is claimed first: who comes at the same time waits for it, then is run again
+        by the dispatcher and finds it.
+        """
+        lock('tieback.resets', 'ROW SHARE')
+        if plan['model'] in NUMBERED:
+            lock('tieback.postings', 'EXCLUSIVE')
+        booked = cls.search([('key', '=', key)])
+        if booked:
+            return booked[0].booking
+        with again(), Transaction().set_context(_check_access=False):
+            claim, = cls.create([{'key': key, 'entity': plan['entity']}])
+        face, booking = cls.carry_out(plan)
+        with Transaction().set_context(_check_access=False):
+            cls.write([claim], {'record': face.id, 'booking': json.dumps(booking)})
+        return claim.booking
+
+    @classmethod
+    def carry_out(cls, plan):
+        Record = Pool().get('tieback.record')
+        cls.still_there(plan.get('expect') or [])
+        for line in plan.get('contract_lines') or []:
+            contract_line(line)
+        with postponed({}) as later, Transaction().set_context(tieback_entity=plan['entity'],
+                company=plan['company'], active_test=False):
+            if plan.get('id'):
+                cls.newest(plan)
+            record = cls.write_record(plan)
+        with Transaction().set_context(tieback_entity=plan['entity'], active_test=False):
+            for name, ids in later.items():
+                Model = Pool().get(name)
+                Model.touch(Model.search([('id', 'in', list(ids))]))
+            Record.put(plan['entity'], plan.get('origin') or str(record.id),
+                dict(plan['face'], model=plan['model'], resource=record.id))
+            face = Record.of(plan['entity'], plan.get('origin') or str(record.id))
+            lines = cls.line_ids(record, plan)
+            with Transaction().set_context(_check_access=False):
+                Record.write([face], {'lines': json.dumps(lines),
+                        'request': max(face.request or 0, plan.get('request') or 0)})
+        code = plan.get('origin_code') or getattr(record, plan['code'])
+        return face, {'origin_id': face.origin, 'origin_code': code or '', 'origin_data': plan.get('origin_data', ''),
+            'line_origin_ids': [str(l) for l in lines], 'stamp': plan.get('stamp', '')}
+
+    @classmethod
+    def still_there(cls, expected):
+        Record = Pool().get('tieback.record')
+        for face in Record.search([('id', 'in', expected), ('live', '=', False)]):
+            raise Refused(face.entity, "The %s %s was deleted in Tryton meanwhile. Choose another and export again."
+                % (face.entity.replace('_', ' '), face.origin))
+
+    @classmethod
+    def newest(cls, plan):
+        "Refuse a change that a newer request has overtaken. The face is locked till the end."
+        Record = Pool().get('tieback.record')
+        face = Record.of(plan['entity'], plan.get('origin') or str(plan['id']))
+        cursor = Transaction().connection.cursor()
+        cursor.execute('SELECT id FROM tieback_record WHERE id = %s FOR UPDATE', (face.id,))
+        if plan.get('request') and plan['request'] < (face.request or 0):
+            raise Refused('request', "A newer request has already changed the %s." % plan['entity'].replace('_', ' '))
+
+    @classmethod
+    def write_record(cls, plan):
+        Model = Pool().get(plan['model'])
+        values = plan['values']
+        cls.free_code(plan, values)
+        if plan.get('payment') is not None:
+            return pay(plan, values)
+        if plan.get('id'):
+            record = Model(plan['id'])
+            Model.write([record], values)
+            return Model(record.id)
+        if 'lines' in values:
+            for line in values['lines']:
+                leaf = line.pop('leaf', None)
+                line['analytic_accounts'] = []  # the default is an empty entry for each root
+                if leaf:
+                    account = leaf_account(*leaf)
+                    line['analytic_accounts'].append({'root': account.root.id, 'account': account.id})
+            record = document(Model, values)
+        else:
+            record, = Model.create([values])
+        for button in plan.get('buttons') or []:
+            getattr(Model, button)([Model(record.id)])
+        record = Model(record.id)
+        cls.as_planned(record, plan)
+        return record
+
+    @classmethod
+    def free_code(cls, plan, values):
+        if plan['model'] != 'party.party' or not values.get('code'):
+            return
+        Party = Pool().get('party.party')
+        if Party.search([('code', '=', values['code']), ('id', '!=', plan.get('id') or -1)]):
+            raise code_taken('vendor', values['code'])
+
+    @classmethod
+    def as_planned(cls, record, plan):
+        "A button in the wrong state does nothing and says nothing; and an amount is exact or refused."
+        if plan.get('states') and record.state not in plan['states']:
+            raise Refused('', "Tryton left the %s in the state %r, so it was not booked."
+                % (plan['entity'].replace('_', ' '), record.state))
+        if plan.get('total') is not None and record.untaxed_amount != plan['total']:
+            raise Refused('amount', "Tryton would book the %s with %s instead of %s, so it was not booked."
+                % (plan['entity'].replace('_', ' '), record.untaxed_amount, plan['total']))
+
+    @classmethod
+    def line_ids(cls, record, plan):
+        if plan.get('payment') is not None:  # a move has lines of its own
+            return ['%d-%d' % (record.id, i + 1) for i in range(plan['payment']['lines'])]
+        if not plan.get('lines'):
+            return []
+        return [l.id for l in sorted(record.lines, key=lambda l: l.sequence or 0)][:plan['lines']]
+
+
+def contract_line(reference):
+    "Refuse a line of a contract that is not there or no more."
+    model, number = reference.split(',')
+    found = Pool().get(model).search([('id', '=', int(number))])
+    if not found or getattr(found[0], model.split('.')[0]).state == 'cancelled':
+        raise Refused('contract_line', "The contract's line %s is %s in Tryton. Export its contract or change order first, "
+            "then export this again." % (number, 'cancelled' if found else 'unknown'))
+
+
+def document(Model, values):
+    "A document as its form would make it: the party brings its address, accounts and terms."
+    values = dict(values)
+    record = Model(company=values.pop('company'))
+    if 'type' in values:
+        record.type = values.pop('type')
+        record.on_change_type()
+    record.party = values.pop('party')
+    record.lines = ()
+    record.on_change_party()
+    if values.pop('with_account', False):
+        record.account = record.on_change_with_account()
+    for name, value in values.items():
+        setattr(record, name, value)
+    record.save()
+    return record
+
+
+def leaf_account(cost_code, category):
+    "The account of a cost code's cost type; it is made when something is booked on it first."
+    Account, Record = Pool().get('analytic_account.account'), Pool().get('tieback.record')
+    face = Record.of('cost_type_assignment', cost_code + '|' + category)
+    if face and face.live:
+        return Account(face.resource)
+    kind, parent = Account(int(category)), Account(int(cost_code))
+    values = {'name': kind.name, 'code': kind.code, 'type': 'normal', 'state': 'opened', 'active': True,
+        'company': parent.company.id, 'root': parent.root.id, 'parent': parent.id,
+        'tieback_level': 'cost_type_assignment', 'tieback_cost_type': kind.id}
+    if face:
+        leaf = Account(face.resource)
+        Account.write([leaf], values)
+    else:
+        leaf, = Account.create([values])
+    with postponed(None):
+        Account.touch([leaf])
+    return Account(leaf.id)
+
+
+def pay(plan, values):
+    "A move from the bank to the vendor, and the invoice settled by it as far as it goes."
+    pool = Pool()
+    Invoice, Move, Period = pool.get('account.invoice'), pool.get('account.move'), pool.get('account.period')
+    invoice = Invoice(plan['payment']['invoice']) if plan['payment'].get('invoice') else None
+    party = invoice.party if invoice else pool.get('party.party')(plan['payment']['party'])
+    amount = plan['payment']['amount']
+    account = invoice.account if invoice else party.account_payable_used
+    debit, credit = max(amount, Decimal(0)), max(-amount, Decimal(0))
+    move, = Move.create([{
+        'company': plan['company'], 'journal': values['journal'], 'date': values['date'],
+        'period': Period.find(plan['company'], date=values['date']), 'description': values['description'],
+        'origin': str(invoice) if invoice else None,
+        'lines': [('create', [
+            {'account': account.id, 'party': party.id, 'debit': debit, 'credit': credit},
+            {'account': values['account'], 'debit': credit, 'credit': debit,
+                'party': party.id if values.get('party_required') else None},
+            ])]}])
+    Move.post([move])
+    if invoice and amount:
+        settle(invoice, [l for l in move.lines if l.account == account])
+    return Move(move.id)
+
+
+def settle(invoice, lines):
+    "Tie a payment to its invoice; what is paid to the cent is reconciled, which makes it paid."
+    Invoice, Line = Pool().get('account.invoice'), Pool().get('account.move.line')
+    due = sum(l.credit - l.debit for l in invoice.lines_to_pay) \
+        - sum(l.debit - l.credit for l in invoice.payment_lines)
+    paid = sum(l.debit - l.credit for l in lines)
+    if invoice.state != 'posted' or abs(paid) > abs(due) or paid * due < 0:
+        raise Refused('amount', "The payment of %s is more than the %s that invoice %s still has to be paid. "
+            "Correct the amount in Procore and export it again." % (paid, max(due, Decimal(0)), invoice.reference or invoice.number))
+    Invoice.add_payment_lines({invoice: lines})
+    invoice = Invoice(invoice.id)
+    if paid == due:
+        Line.reconcile([l for l in invoice.lines_to_pay + invoice.payment_lines if not l.reconciliation])

@@ -1,0 +1,206 @@
+"""Faces: one row for each record that Procore knows or may know, and the log of their changes."""
+import json
+
+from trytond import backend
+from trytond.exceptions import UserError
+from trytond.model import ModelSQL, Unique, fields
+from trytond.model.exceptions import SQLConstraintError
+from trytond.pool import Pool
+from trytond.rpc import RPC
+from trytond.transaction import Transaction
+
+OWNERS = ['job', 'sub_job', 'vendor', 'contract', 'parent', 'cost_code', 'category']
+
+
+class Refused(UserError):
+    "A refusal for the accountant; field is the record's field as Procore's users know it."
+
+    def __init__(self, field, sentence):
+        super().__init__(sentence, 'field:' + field)
+
+
+class again:
+    """A row that another transaction wrote first: the dispatcher runs the call again, and
+    that time sees the row."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if isinstance(error, SQLConstraintError):
+            raise backend.DatabaseOperationalError('written meanwhile') from error
+
+
+class Record(ModelSQL):
+    "Procore Record"
+    __name__ = 'tieback.record'
+    entity = fields.Char("Entity", required=True)
+    origin = fields.Char("Origin id", required=True)
+    model = fields.Char("Model", required=True)
+    resource = fields.Integer("Record", required=True)
+    company = fields.Many2One('company.company', "Company", ondelete='CASCADE')
+    live = fields.Boolean("Live")
+    slot = fields.Char("Code's Slot", help="Where the code is taken; empty where it is free.")
+    request = fields.BigInteger("Latest ERP Request")
+    procore = fields.BigInteger("Procore id")
+    data = fields.Text("As Booked", help="What Procore sent, for what Tryton has no field for.")
+    lines = fields.Text("Lines", help="Ids of the lines, in Procore's order.")
+    job = fields.Char("Job")
+    sub_job = fields.Char("Sub Job")
+    vendor = fields.Char("Vendor")
+    contract = fields.Char("Contract")
+    parent = fields.Char("Parent")
+    cost_code = fields.Char("Cost Code")
+    category = fields.Char("Cost Type")
+
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        t = cls.__table__()
+        cls._sql_constraints += [
+            ('origin_uniq', Unique(t, t.entity, t.origin), 'tieback.msg_taken'),
+            ('slot_uniq', Unique(t, t.slot), 'tieback.msg_taken'),
+            ]
+        cls.__rpc__.update({
+                'search_read': RPC(),
+                'page': RPC(),
+                'adopt': RPC(readonly=False),
+                })
+
+    @classmethod
+    def __register__(cls, module_name):
+        super().__register__(module_name)
+        handler = cls.__table_handler__(module_name)
+        handler.index_action(['model', 'resource'], 'add')
+        for owner in OWNERS:
+            handler.index_action(owner, 'add')
+
+    @classmethod
+    def default_live(cls):
+        return True
+
+    @classmethod
+    def of(cls, entity, origin):
+        "The face of an entity's origin id, or None."
+        found = cls.search([('entity', '=', entity), ('origin', '=', origin)])
+        return found[0] if found else None
+
+    @classmethod
+    def put(cls, entity, origin, values):
+        "Write a face, or make it, and log the change."
+        face = cls.of(entity, origin)
+        with again(), Transaction().set_context(_check_access=False):
+            if face:
+                differ = {k: v for k, v in values.items() if plain(getattr(face, k)) != v}
+                if differ:
+                    cls.write([face], differ)
+            else:
+                face, = cls.create([dict(values, entity=entity, origin=origin)])
+        Pool().get('tieback.change').log([face.id])
+        return face
+
+    @classmethod
+    def adopt(cls, company):
+        "Give a face to what was in the books before this module was, or came in by SQL."
+        for name in ('party.party', 'analytic_account.account', 'purchase.purchase', 'sale.sale',
+                'account.invoice', 'account.move'):
+            Model = Pool().get(name)
+            known = cls.__table__()
+            table = Model.__table__()
+            cursor = Transaction().connection.cursor()
+            cursor.execute(*table.select(table.id, where=~table.id.in_(
+                        known.select(known.resource, where=known.model == name))))
+            ids = [i for i, in cursor]
+            with Transaction().set_context(active_test=False):
+                Model.touch(Model.browse(ids))
+
+    @classmethod
+    def page(cls, entity, company, cursor, limit, only):
+        """Faces that changed between two snapshots of the database.
+
+        The first page takes a snapshot; it and the next pages tell what is visible in it and
+        was not in the one before; then what was committed meanwhile has its turn. So nothing is
+        left out, however long a transaction took, and what did not change is not told again. A
+        snapshot holds for one database cluster: after a restore elsewhere, listing starts over.
+        """
+        Change = Pool().get('tieback.change')
+        since, until, last, now = Change.read_cursor(cursor)
+        rows = Change.between(entity, company, only, since, until, last, limit + 1)
+        more, rows = len(rows) > limit, rows[:limit]
+        if more:
+            cursor = [since, until, rows[-1][1]]
+        else:  # what changed while somebody paged comes now
+            cursor = [until, '', 0]
+            more = until != now and bool(Change.between(entity, company, only, until, now, 0, 1))
+        faces = {f['id']: f for f in cls.read([r[0] for r in rows], ['entity', 'origin', 'resource',
+                    'live', 'procore', 'data', 'lines'] + OWNERS)}
+        return {
+            'faces': [faces[r[0]] for r in rows],
+            'more': more,
+            'cursor': json.dumps([Change.cluster()] + cursor, separators=(',', ':')),
+            }
+
+
+def plain(value):
+    "A field's value as it is written."
+    return value.id if isinstance(value, ModelSQL) else value
+
+
+class Change(ModelSQL):
+    "Change of a Procore Record"
+    __name__ = 'tieback.change'
+    record = fields.Many2One('tieback.record', "Record", required=True, ondelete='CASCADE', select=True)
+    txid = fields.BigInteger("Transaction", required=True)
+
+    @classmethod
+    def __register__(cls, module_name):
+        super().__register__(module_name)
+        cls.__table_handler__(module_name).index_action('txid', 'add')
+
+    @classmethod
+    def log(cls, faces):
+        "Log that faces changed: one row for a face and a transaction. Never waits for another."
+        cursor = Transaction().connection.cursor()
+        for face in faces:
+            cursor.execute('INSERT INTO tieback_change (record, txid) SELECT %s, txid_current()'
+                ' WHERE NOT EXISTS (SELECT 1 FROM tieback_change WHERE record = %s AND txid = txid_current())',
+                (face, face))
+
+    @classmethod
+    def between(cls, entity, company, only, since, until, last, limit):
+        "Faces that changed between two snapshots, by their latest change there."
+        where, args = ['r.entity = %s', '(r.company = %s OR r.company IS NULL)'], [entity, company]
+        for owner, value in only.items():
+            if owner not in OWNERS:
+                raise Refused('cursor', "There is no owner %s." % owner)
+            where.append('r.%s = %%s' % owner)
+            args.append(value)
+        if since:
+            where.append('c.txid >= txid_snapshot_xmin(%s::txid_snapshot)'
+                ' AND NOT txid_visible_in_snapshot(c.txid, %s::txid_snapshot)')
+            args += [since, since]
+        cursor = Transaction().connection.cursor()
+        cursor.execute('SELECT r.id, max(c.id) FROM tieback_change c JOIN tieback_record r ON r.id = c.record'
+            ' WHERE ' + ' AND '.join(where) + ' AND txid_visible_in_snapshot(c.txid, %s::txid_snapshot)'
+            ' GROUP BY r.id HAVING max(c.id) > %s ORDER BY 2 LIMIT %s', args + [until, last, limit])
+        return cursor.fetchall()
+
+    @classmethod
+    def cluster(cls):
+        cursor = Transaction().connection.cursor()
+        cursor.execute('SELECT system_identifier::text FROM pg_control_system()')
+        return cursor.fetchone()[0]
+
+    @classmethod
+    def read_cursor(cls, cursor):
+        "The snapshots that a listing goes from and to, the change that was told last, and this snapshot."
+        sql = Transaction().connection.cursor()
+        sql.execute('SELECT txid_current_snapshot()::text')
+        now, = sql.fetchone()
+        if not cursor:
+            return None, now, 0, now
+        cluster, since, until, last = json.loads(cursor)
+        bound = max(int(s.split(':')[1]) for s in (since, until) if s) if since or until else 0
+        if cluster != cls.cluster() or bound > int(now.split(':')[1]):
+            raise Refused('cursor', "The cursor is of another database. Start over without a cursor.")
+        return since, until or now, last, now

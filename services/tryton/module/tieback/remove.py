@@ -1,0 +1,178 @@
+"""A reset: a record goes out of the books.
+
+    removed                          how                   goes along                  forbids it
+    vendor                           archived              -                           its documents
+    job, sub job, cost code          archived              all accounts under it       documents on them
+    cost type, standard cost code    archived              a type's assignments        documents on them
+    contract, change order           cancelled             -                           what bills or changes it
+    invoice                          reversed              -                           its payments
+    payment                          reversed, untied      -                           -
+
+An archived record gives its code back.
+"""
+from trytond.model import Model
+from trytond.pool import Pool
+from trytond.rpc import RPC
+from trytond.transaction import Transaction
+
+from .book import lock
+from .record import Refused
+
+LEANS = {  # what leans on an entity, by the column that names it
+    'vendor': [('vendor', None)],
+    'job': [('job', None)],
+    'sub_job': [('sub_job', None)],
+    'commitment': [('contract', ['commitment_change_order', 'requisition', 'payment'])],
+    'prime_contract': [('contract', ['prime_contract_change_order', 'payment_application'])],
+    'requisition': [('parent', ['payment'])],
+    }
+
+ACCOUNTS = {'standard_cost_code', 'standard_category', 'job', 'sub_job', 'cost_code', 'cost_type_assignment', 'job_cost'}
+
+
+class Remove(Model):
+    "Procore Reset"
+    __name__ = 'tieback.remove'
+
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        cls.__rpc__['remove'] = RPC(readonly=False)
+
+    @classmethod
+    def remove(cls, entity, origin):
+        "Take a record out of the books. What is not in them is no error."
+        lock('tieback.resets', 'EXCLUSIVE')
+        Record = Pool().get('tieback.record')
+        face = Record.of(entity, origin)
+        if not face or not face.live:
+            return False
+        with Transaction().set_context(active_test=False):
+            resource = Pool().get(face.model)(face.resource)
+            refuse(face, leaning(face, resource))
+            getattr(cls, 'remove_' + face.model.replace('.', '_'))(resource)
+        return True
+
+    @classmethod
+    def remove_party_party(cls, party):
+        type(party).write([party], {'active': False, 'code': '%s (removed %d)' % (party.code, party.id)})
+
+    @classmethod
+    def remove_analytic_account_account(cls, account):
+        accounts = below(account)
+        type(account).write(accounts, {'active': False})
+
+    @classmethod
+    def remove_purchase_purchase(cls, order):
+        Order = type(order)
+        if order.state == 'confirmed':
+            Order.draft([order])
+        Order.cancel([Order(order.id)])
+        if Order(order.id).state != 'cancelled':
+            raise Refused('', "%s is %s in Tryton and can't be cancelled there any more. "
+                "Close it in Tryton, then reset it again." % (order.rec_name, order.state))
+
+    remove_sale_sale = remove_purchase_purchase
+
+    @classmethod
+    def remove_account_invoice(cls, invoice):
+        Invoice = type(invoice)
+        if invoice.state == 'paid':
+            return cancel_paid(invoice)
+        Invoice.cancel([Invoice(invoice.id)])
+        if Invoice(invoice.id).state != 'cancelled':
+            raise Refused('', "Invoice %s is %s in Tryton and could not be reversed. Reverse it in Tryton, "
+                "then reset it again." % (invoice.rec_name, invoice.state))
+
+    @classmethod
+    def remove_account_move(cls, move):
+        Move, Line = type(move), Pool().get('account.move.line')
+        Invoice = Pool().get('account.invoice')
+        Link = Pool().get('account.invoice-account.move.line')
+        paid = [l.invoice for l in Link.search([('line', 'in', [l.id for l in move.lines])])]
+        untie(move.lines)
+        Invoice.process(Invoice.browse([i.id for i in paid]))  # no longer paid
+        Invoice.remove_payment_lines(move.lines)
+        back = move.cancel()
+        Move.post([back])
+        by_account = {}
+        for line in Move(move.id).lines + Move(back.id).lines:
+            if line.account.reconcile:
+                by_account.setdefault(line.account, []).append(line)
+        for lines in by_account.values():
+            Line.reconcile(lines)
+
+
+def cancel_paid(invoice):
+    """An invoice of nothing is paid when it is posted, and Tryton cancels no paid one. Its
+    lines of account stay reconciled, as they add up to nothing."""
+    Move = Pool().get('account.move')
+    back = invoice.move.cancel()
+    Move.post([back])
+    type(invoice).write([invoice], {'cancel_move': back.id, 'state': 'cancelled'})
+
+
+def untie(lines):
+    Reconciliation = Pool().get('account.move.reconciliation')
+    found = list({l.reconciliation for l in lines if l.reconciliation})
+    if found:
+        Reconciliation.delete(found)
+
+
+def below(account):
+    "An account, all under it, and a cost type's assignments."
+    Account = type(account)
+    return Account.search([('active', '=', True), ['OR',
+                ('parent', 'child_of', [account.id]), ('tieback_cost_type', '=', account.id)]])
+
+
+def leaning(face, resource):
+    "The live documents that keep a record in the books."
+    Record = Pool().get('tieback.record')
+    found = {}
+    for column, entities in LEANS.get(face.entity, []):
+        domain = [('live', '=', True), (column, '=', face.origin)]
+        domain.append(('entity', 'in', entities) if entities else ('model', '!=', 'analytic_account.account'))
+        found.update((f.id, f) for f in Record.search(domain))
+    if face.entity in ACCOUNTS:
+        Entry = Pool().get('analytic.account.entry')
+        entries = Entry.search([('account', 'in', [a.id for a in below(resource)])])
+        lines = [e.origin for e in entries if e.origin]
+        documents = [getattr(l, {'purchase.line': 'purchase', 'sale.line': 'sale'}.get(l.__name__, 'invoice'), None)
+            for l in lines]
+        found.update((f.id, f) for d in documents if d for f in faces_of(d))
+        if not found and face.entity in {'cost_code', 'standard_category'}:
+            found.update((f.id, f) for f in named_by_lines(face))
+    if face.model in {'purchase.purchase', 'sale.sale'}:
+        Line = Pool().get('account.invoice.line')
+        billed = Line.search([('origin', 'in', [str(l) for l in resource.lines])])
+        found.update((f.id, f) for l in billed if l.invoice for f in faces_of(l.invoice))
+    found.pop(face.id, None)
+    return list(found.values())
+
+
+def named_by_lines(face):
+    "Documents with a line that names a cost code without a cost type, or a type without a code."
+    Record = Pool().get('tieback.record')
+    name = {'cost_code': 'costCodeOriginId', 'standard_category': 'categoryOriginId'}[face.entity]
+    return Record.search([('live', '=', True), ('model', '!=', 'analytic_account.account'),
+            ('data', 'like', '%%"%s":"%s"%%' % (name, face.origin))])
+
+
+def faces_of(document):
+    Record = Pool().get('tieback.record')
+    return Record.search([('live', '=', True), ('model', '=', document.__name__), ('resource', '=', document.id)])
+
+
+def refuse(face, on):
+    if not on:
+        return
+    names = ['%s %s' % (f.entity.replace('_', ' '), called(f)) for f in on[:3]]
+    more = ' and %d more' % (len(on) - 3) if len(on) > 3 else ''
+    raise Refused('', "The %s can't be deleted: %s%s %s on it. Delete that first." % (
+            face.entity.replace('_', ' '), ', '.join(names), more, 'depends' if len(on) == 1 else 'depend'))
+
+
+def called(face):
+    record = Pool().get(face.model)(face.resource)
+    return getattr(record, 'reference', None) or getattr(record, 'number', None) or face.origin

@@ -1,0 +1,394 @@
+"""The standard models tell when they change.
+
+    model                       face                                   also changed by
+    party.party                 vendor                                 its addresses, contact mechanisms
+    analytic_account.account    job, sub job, cost code, ...           -
+    (an assignment's account)   job cost                               analytic lines
+    purchase.purchase           commitment, its change orders          its lines
+    sale.sale                   prime contract, its change orders      its lines
+    account.invoice             requisition, direct cost, application  its lines
+    account.move                payment                                its link to an invoice
+"""
+import threading
+from contextlib import contextmanager
+
+from trytond.model import fields
+from trytond.pool import Pool, PoolMeta
+from trytond.pyson import Eval
+from trytond.transaction import Transaction
+
+OTHER = {'commitment': 'commitment_change_order', 'prime_contract': 'prime_contract_change_order'}
+POSTPONED = threading.local()
+CODED = {'job', 'sub_job', 'cost_code', 'standard_cost_code', 'standard_category'}
+
+
+@contextmanager
+def postponed(ids):
+    """Collect what changes, by model, instead of writing faces each time: a booking touches its
+    record a dozen times. None: write them now. A transaction stays in its thread."""
+    before, POSTPONED.ids = getattr(POSTPONED, 'ids', None), ids
+    try:
+        yield ids
+    finally:
+        POSTPONED.ids = before
+
+
+class Tracked:
+    "A model whose records have faces."
+    __slots__ = ()
+
+    @classmethod
+    def create(cls, vlist):
+        records = super().create(vlist)
+        cls.touch(records)
+        return records
+
+    @classmethod
+    def write(cls, *args):
+        super().write(*args)
+        cls.touch(sum((list(r) for r in args[::2]), []))
+
+    @classmethod
+    def delete(cls, records):
+        Record = Pool().get('tieback.record')
+        ids = [r.id for r in records]
+        super().delete(records)
+        for face in Record.search([('model', '=', cls.__name__), ('resource', 'in', ids)]):
+            Record.put(face.entity, face.origin, {'live': False, 'slot': None})
+
+    @classmethod
+    def touch(cls, records):
+        "Bring the faces of records up to date and log that they changed; a booking does so at its end."
+        Record = Pool().get('tieback.record')
+        later = getattr(POSTPONED, 'ids', None)
+        if later is not None:
+            later.setdefault(cls.__name__, set()).update(r.id for r in records)
+            return
+        with Transaction().set_context(active_test=False, _check_access=False):
+            for record in cls.browse([r.id for r in records]):
+                for entity, origin, values in record.faces():
+                    values['slot'] = record.slot(entity, origin, values)
+                    Record.put(entity, origin, dict(values, model=cls.__name__, resource=record.id))
+
+    def slot(self, entity, origin, values):
+        return None
+
+    def hidden(self):
+        "A draft that somebody is entering is nothing to tell of yet."
+        Record = Pool().get('tieback.record')
+        return self.state == 'draft' and not Record.search([('model', '=', self.__name__), ('resource', '=', self.id)])
+
+    def booked(self, usual, *others):
+        "What the record was booked as, or else what it usually is."
+        Record = Pool().get('tieback.record')
+        known = Record.search([('model', '=', self.__name__), ('resource', '=', self.id)], limit=1)
+        asked = Transaction().context.get('tieback_entity')
+        if known:
+            return known[0].entity
+        return asked if asked in (usual,) + others else usual
+
+
+class Part:
+    "A model whose changes are changes of the record that it belongs to."
+    __slots__ = ()
+
+    @classmethod
+    def create(cls, vlist):
+        records = super().create(vlist)
+        cls.tell(cls.owners(records))
+        return records
+
+    @classmethod
+    def write(cls, *args):
+        records = sum((list(r) for r in args[::2]), [])
+        before = cls.owners(records)
+        super().write(*args)
+        cls.tell(before | cls.owners(records))
+
+    @classmethod
+    def delete(cls, records):
+        before = cls.owners(records)
+        super().delete(records)
+        cls.tell(before)
+
+    @classmethod
+    def owners(cls, records):
+        return {getattr(r, cls._owner()) for r in cls.browse([r.id for r in records])} - {None}
+
+    @classmethod
+    def tell(cls, owners):
+        "An owner that goes with its parts has told so itself."
+        if owners:
+            Owner = type(next(iter(owners)))
+            with Transaction().set_context(active_test=False, _check_access=False):
+                Owner.touch(Owner.search([('id', 'in', [o.id for o in owners])]))
+
+
+class Party(Tracked, metaclass=PoolMeta):
+    __name__ = 'party.party'
+    tieback_stand_in = fields.Char("Stands In for Procore's", readonly=True,
+        help="Documents that name no party are booked on this one; it is no vendor.")
+
+    def faces(self):
+        Company = Pool().get('company.company')
+        if not self.tieback_stand_in and not Company.search([('party', '=', self.id)]):
+            yield 'vendor', str(self.id), {'live': bool(self.active)}
+
+
+class Address(Part, metaclass=PoolMeta):
+    __name__ = 'party.address'
+
+    @classmethod
+    def _owner(cls):
+        return 'party'
+
+
+class ContactMechanism(Part, metaclass=PoolMeta):
+    __name__ = 'party.contact_mechanism'
+
+    @classmethod
+    def _owner(cls):
+        return 'party'
+
+
+LEVELS = [
+    (None, ""),
+    ('jobs', "Jobs (root)"),
+    ('standard_cost_codes', "Standard Cost Codes (root)"),
+    ('standard_categories', "Cost Types (root)"),
+    ('job', "Job"),
+    ('sub_job', "Sub Job"),
+    ('cost_code', "Cost Code"),
+    ('cost_type_assignment', "Cost Type of a Cost Code"),
+    ('standard_cost_code', "Standard Cost Code"),
+    ('standard_category', "Cost Type"),
+    ]
+
+BELOW = {'jobs': 'job', 'job': 'cost_code', 'sub_job': 'cost_code', 'cost_code': 'cost_code',
+    'standard_cost_codes': 'standard_cost_code', 'standard_categories': 'standard_category'}
+
+
+class Account(Tracked, metaclass=PoolMeta):
+    __name__ = 'analytic_account.account'
+    tieback_level = fields.Selection(LEVELS, "Procore Level", sort=False)
+    tieback_cost_type = fields.Many2One('analytic_account.account', "Procore Cost Type",
+        domain=[('tieback_level', '=', 'standard_category')],
+        states={'required': Eval('tieback_level') == 'cost_type_assignment'},
+        depends=['tieback_level'])
+
+    @classmethod
+    def create(cls, vlist):
+        vlist = [dict(v) for v in vlist]
+        for values in vlist:
+            if values.get('parent') and not values.get('tieback_level'):
+                values.update(cls.level_below(cls(values['parent']), values))
+        return super().create(vlist)
+
+    @classmethod
+    def level_below(cls, parent, values):
+        "What an account entered by hand is: a leaf with a cost type's code joins that type."
+        level = BELOW.get(parent.tieback_level)
+        if parent.tieback_level == 'cost_code' and values.get('type', 'normal') == 'normal':
+            types = cls.search([('tieback_level', '=', 'standard_category'), ['OR',
+                        ('code', '=', values.get('code') or '\0'), ('name', '=', values.get('name'))]], limit=1)
+            return {'tieback_level': 'cost_type_assignment', 'tieback_cost_type': types[0].id} if types else {}
+        return {'tieback_level': level} if level else {}
+
+    def above(self, level):
+        "The nearest account above of a level; its id as origin, or None."
+        at = self.parent
+        while at:
+            if at.tieback_level == level:
+                return str(at.id)
+            at = at.parent
+
+    def faces(self):
+        level = self.tieback_level
+        if level in CODED:
+            values = {'live': bool(self.active), 'company': self.company.id, 'job': self.above('job'),
+                'sub_job': self.above('sub_job')}
+            if level == 'cost_code':
+                values['parent'] = self.above('cost_code')
+            yield level, str(self.id), values
+        elif level == 'cost_type_assignment' and self.tieback_cost_type:
+            cost_code, category = str(self.parent.id), str(self.tieback_cost_type.id)
+            for entity in (level, 'job_cost'):
+                yield entity, cost_code + '|' + category, {
+                    'live': bool(self.active), 'company': self.company.id, 'job': self.above('job'),
+                    'sub_job': self.above('sub_job'), 'cost_code': cost_code, 'category': category}
+
+    def slot(self, entity, origin, values):
+        "Where the code is taken. Entered by hand, a code may be there twice; booked, it may not."
+        Record = Pool().get('tieback.record')
+        if entity not in CODED or not values['live'] or not self.code:
+            return None
+        scope = {'sub_job': [values['job']], 'cost_code': [values['job'], values['sub_job'] or '']}.get(entity, [])
+        slot = '/'.join([str(self.company.id), entity] + scope + [self.code])
+        taken = Record.search([('slot', '=', slot), ('origin', '!=', origin)])
+        if taken and Transaction().context.get('tieback_entity') == entity:
+            from .book import code_taken
+            raise code_taken(entity, self.code)
+        return None if taken else slot
+
+
+class AnalyticLine(metaclass=PoolMeta):
+    "Costs that are posted change a job cost; they never wait for each other."
+    __name__ = 'analytic_account.line'
+
+    @classmethod
+    def create(cls, vlist):
+        lines = super().create(vlist)
+        cls.costs({l.account.id for l in lines})
+        return lines
+
+    @classmethod
+    def write(cls, *args):
+        lines = sum((list(r) for r in args[::2]), [])
+        before = {l.account.id for l in lines}
+        super().write(*args)
+        cls.costs(before | {l.account.id for l in cls.browse([l.id for l in lines])})
+
+    @classmethod
+    def delete(cls, lines):
+        before = {l.account.id for l in lines}
+        super().delete(lines)
+        cls.costs(before)
+
+    @classmethod
+    def costs(cls, accounts):
+        Record = Pool().get('tieback.record')
+        faces = Record.search([('entity', '=', 'job_cost'), ('model', '=', 'analytic_account.account'),
+                ('resource', 'in', list(accounts))])
+        Pool().get('tieback.change').log([f.id for f in faces])
+
+
+class Order(Tracked):
+    "A purchase or a sale: a change order names the contract as its origin."
+    __slots__ = ()
+
+    def faces(self):
+        if self.hidden():
+            return
+        entity, values = self._contract, {'live': self.state != 'cancelled', 'company': self.company.id}
+        if self.origin and self.origin.__name__ == self.__name__:
+            entity, values['contract'] = OTHER[entity], str(self.origin.id)
+        values['vendor'] = party_of(self)
+        values.update(job_of(self.lines))
+        yield entity, str(self.id), values
+
+
+class OrderOrigin:
+    "A change order's origin is its contract."
+    __slots__ = ()
+
+    @classmethod
+    def _get_origin(cls):
+        return super()._get_origin() + [cls.__name__]
+
+
+class Purchase(Order, OrderOrigin, metaclass=PoolMeta):
+    __name__ = 'purchase.purchase'
+    _contract = 'commitment'
+
+
+class PurchaseLine(Part, metaclass=PoolMeta):
+    __name__ = 'purchase.line'
+
+    @classmethod
+    def _owner(cls):
+        return 'purchase'
+
+
+class Sale(Order, OrderOrigin, metaclass=PoolMeta):
+    __name__ = 'sale.sale'
+    _contract = 'prime_contract'
+
+
+class SaleLine(Part, metaclass=PoolMeta):
+    __name__ = 'sale.line'
+
+    @classmethod
+    def _owner(cls):
+        return 'sale'
+
+
+class Invoice(Tracked, metaclass=PoolMeta):
+    __name__ = 'account.invoice'
+
+    def faces(self):
+        if self.hidden():
+            return
+        values = {'live': self.state != 'cancelled', 'company': self.company.id, 'vendor': party_of(self)}
+        billed = [l.origin for l in self.lines if l.origin and l.origin.__name__ in ('purchase.line', 'sale.line')]
+        if billed:
+            order = billed[0].purchase if billed[0].__name__ == 'purchase.line' else billed[0].sale
+            first = order.origin if order.origin and order.origin.__name__ == order.__name__ else order
+            values['contract'] = str(first.id)
+        if self.type == 'out':
+            entity = 'payment_application'
+        else:
+            entity = self.booked('requisition' if billed else 'direct_cost', 'requisition', 'direct_cost')
+        values.update(job_of(self.lines))
+        yield entity, str(self.id), values
+
+
+class InvoiceLine(Part, metaclass=PoolMeta):
+    __name__ = 'account.invoice.line'
+
+    @classmethod
+    def _owner(cls):
+        return 'invoice'
+
+
+class Move(Tracked, metaclass=PoolMeta):
+    "A move that pays an invoice is a payment, until a reversal names it as its origin."
+    __name__ = 'account.move'
+
+    @classmethod
+    def touch(cls, moves):
+        reversed_ = [m.origin for m in cls.browse([m.id for m in moves]) if m.origin and m.origin.__name__ == cls.__name__]
+        super().touch(list(moves) + reversed_)
+
+    def faces(self):
+        Move, Link = Pool().get('account.move'), Pool().get('account.invoice-account.move.line')
+        Record = Pool().get('tieback.record')
+        links = Link.search([('line.move', '=', self.id)])
+        known = Record.of('payment', str(self.id))
+        if not links and not known and Transaction().context.get('tieback_entity') != 'payment':
+            return
+        values = {'company': self.company.id, 'live': not Move.search([('origin', '=', str(self))])}
+        if links:
+            invoice = links[0].invoice
+            of = Record.search([('model', '=', 'account.invoice'), ('resource', '=', invoice.id)], limit=1)
+            values.update(parent=str(invoice.id), vendor=party_of(invoice))
+            if of:
+                values.update(contract=of[0].contract, job=of[0].job, sub_job=of[0].sub_job)
+            if not known and invoice.type == 'out':
+                return  # a customer pays: no payment of ours
+        yield 'payment', str(self.id), values
+
+
+class PaymentLine(Part, metaclass=PoolMeta):
+    __name__ = 'account.invoice-account.move.line'
+
+    @classmethod
+    def owners(cls, records):
+        return {r.line.move for r in cls.browse([r.id for r in records])}
+
+
+def party_of(document):
+    party = document.party
+    return str(party.id) if party and not party.tieback_stand_in else None
+
+
+def job_of(lines):
+    "The job that a document's lines are of, where they say so; a booking says it itself."
+    for line in lines:
+        for entry in getattr(line, 'analytic_accounts', ()):
+            if entry.account and entry.account.tieback_level == 'cost_type_assignment':
+                return {'job': entry.account.above('job'), 'sub_job': entry.account.above('sub_job')}
+    return {}
+
+
+TRACKED = [Party, Address, ContactMechanism, Account, AnalyticLine, Purchase, PurchaseLine, Sale,
+    SaleLine, Invoice, InvoiceLine, Move, PaymentLine]

@@ -1,0 +1,70 @@
+package tryton
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tieback/tieback/pkg/connector"
+)
+
+// config are the settings of a company's connector section.
+type config struct {
+	url, database, user, password, company string
+	confirm                                bool
+}
+
+var known = []string{"company", "confirm", "database", "password", "url", "user"}
+
+// Open opens a company's books in a Tryton, a connector.Opener. Nothing is sent before the first call.
+//
+//	url       http://host:8000
+//	database  of Tryton
+//	user      a Tryton user with access to accounting, purchases and sales
+//	password  his
+//	company   the company's name in Tryton; "": the only one
+//	confirm   true: purchases and sales are confirmed, not only quoted; a reset can't cancel them any more
+func Open(_ context.Context, companyID int64, settings map[string]string) (connector.Driver, error) {
+	c, err := read(settings)
+	if err != nil {
+		return nil, err
+	}
+	return &Books{rpc: newClient(c), config: c, id: companyID, mu: &sync.Mutex{}}, nil
+}
+
+func read(s map[string]string) (config, error) {
+	for name := range s {
+		if !slices.Contains(known, name) && name != "driver" {
+			return config{}, fmt.Errorf("connector.%s: the tryton driver has no such setting; it has %s", name, strings.Join(known, ", "))
+		}
+	}
+	for _, name := range []string{"url", "database", "user", "password"} {
+		if s[name] == "" {
+			return config{}, fmt.Errorf("connector.%s: the tryton driver needs it", name)
+		}
+	}
+	u, err := url.Parse(s["url"])
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {
+		return config{}, fmt.Errorf("connector.url: want a URL such as http://host:8000, without user and password")
+	}
+	if c := s["confirm"]; c != "" && c != "true" && c != "false" {
+		return config{}, fmt.Errorf("connector.confirm: want true or false")
+	}
+	return config{
+		url: strings.TrimSuffix(s["url"], "/") + "/", database: s["database"], user: s["user"],
+		password: s["password"], company: s["company"], confirm: s["confirm"] == "true",
+	}, nil
+}
+
+func newClient(c config) *client {
+	return &client{config: c, http: &http.Client{Transport: &http.Transport{
+		DisableKeepAlives:     true, // trytond closes after each answer; a reused connection would lose writes
+		ResponseHeaderTimeout: 5 * time.Minute,
+		Proxy:                 http.ProxyFromEnvironment,
+	}}}
+}

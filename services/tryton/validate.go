@@ -1,0 +1,143 @@
+package tryton
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/shopspring/decimal"
+
+	"github.com/tieback/tieback/pkg/fault"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+// An amount as Tryton's fields hold it: at most 14 digits before the point, no exponent.
+var amountForm = regexp.MustCompile(`^[+-]?\d{1,14}(\.\d{1,12})?$`)
+
+// parse reads an amount exactly; "" is zero.
+func parse(s string) (decimal.Decimal, bool) {
+	if s = strings.TrimSpace(s); s == "" {
+		return decimal.Zero, true
+	}
+	if !amountForm.MatchString(s) {
+		return decimal.Zero, false
+	}
+	d, err := decimal.NewFromString(s)
+	return d, err == nil
+}
+
+// amount is one that valid has seen.
+func amount(s string) decimal.Decimal {
+	d, _ := parse(s)
+	return d
+}
+
+// normalize trims what people type, in place.
+func normalize(r *record) {
+	for _, s := range []*string{&r.OriginId, &r.Code, &r.Name, &r.Currency, &r.Date, &r.StartsOn, &r.EndsOn, &r.Number} {
+		*s = strings.TrimSpace(*s)
+	}
+	if natural(r.Entity) {
+		r.OriginId = ""
+	}
+}
+
+// valid refuses what the record itself shows to be wrong; digits are those of its currency.
+func valid(r *record, t trait, digits int32) error {
+	for field := range strings.FieldsSeq(t.needs) {
+		if err := present(r, field); err != nil {
+			return err
+		}
+	}
+	if err := validText(r); err != nil {
+		return err
+	}
+	if err := validDates(r); err != nil {
+		return err
+	}
+	return validAmounts(r, digits)
+}
+
+func present(r *record, field string) error {
+	value := map[string]string{
+		"name": r.Name, "code": r.Code, "job": r.JobOriginId, "vendor": r.VendorOriginId, "contract": r.ContractOriginId,
+		"cost_code": r.CostCodeOriginId, "category": r.CategoryOriginId, "amount": r.Amount,
+	}[field]
+	label := strings.ReplaceAll(field, "_", " ")
+	switch {
+	case value != "", field == "amount" && len(r.Lines) > 0:
+		return nil
+	case field == "name" || field == "code" || field == "amount":
+		return fault.Refused(field, "The %s has no %s. Give it one in Procore and export it again.", called(r), label)
+	}
+	return fault.Refused(field, "The %s has no %s in Tryton. Export its %s first, then export it again.", called(r), label, label)
+}
+
+func validText(r *record) error {
+	texts := []string{r.Code, r.Name, r.Description, r.Status, r.Kind, r.Number, r.OriginData}
+	for _, l := range r.Lines {
+		texts = append(texts, l.Description, l.Unit, l.Kind)
+	}
+	for _, s := range texts {
+		if !utf8.ValidString(s) || strings.ContainsRune(s, 0) {
+			return fault.Refused("", "The %s has a text with broken characters. Type it anew and export it again.", strings.ToLower(called(&record{Entity: r.Entity})))
+		}
+	}
+	return nil
+}
+
+func validDates(r *record) error {
+	for _, d := range []struct{ field, value string }{{"date", r.Date}, {"starts_on", r.StartsOn}, {"ends_on", r.EndsOn}} {
+		if d.value == "" {
+			continue
+		}
+		if _, err := time.Parse(time.DateOnly, d.value); err != nil {
+			return fault.Refused(d.field, "The date %q of the %s is no date of the form YYYY-MM-DD.", d.value, called(r))
+		}
+	}
+	return nil
+}
+
+func validAmounts(r *record, digits int32) error {
+	if err := validAmount(r, "amount", "", r.Amount, digits); err != nil {
+		return err
+	}
+	for i, l := range r.Lines {
+		if err := validLine(r, fmt.Sprintf(" of line %d", i+1), l, digits); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func validLine(r *record, where string, l *tiebackv1.Line, digits int32) error {
+	for _, a := range []struct {
+		field, value string
+		digits       int32
+	}{
+		{"amount", l.Amount, digits}, {"tax_amount", l.TaxAmount, digits}, {"retainage", l.Retainage, digits},
+		{"quantity", l.Quantity, 12}, {"unit_cost", l.UnitCost, 12},
+	} {
+		if err := validAmount(r, a.field, where, a.value, a.digits); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// validAmount refuses what Tryton would round.
+func validAmount(r *record, field, where, value string, digits int32) error {
+	d, ok := parse(value)
+	label := strings.ReplaceAll(field, "_", " ")
+	switch {
+	case !ok:
+		return fault.Refused(field, "The %s %q%s of the %s is not a number that Tryton can book, such as 1234.50. Correct it in Procore and export it again.",
+			label, value, where, called(r))
+	case !d.Equal(d.Round(digits)):
+		return fault.Refused(field, "The %s %s%s of the %s has more than the %d decimals that Tryton keeps in that currency. Round it in Procore and export it again.",
+			label, value, where, called(r), digits)
+	}
+	return nil
+}

@@ -1,0 +1,118 @@
+// A company's books in memory: every record with all that is looked up, made by applying the
+// journal's entries and nothing else.
+import { type Booking, type Change, type Entity, type Rec, traits } from './contract.js';
+import { refsOf } from './refs.js';
+
+/** Row is a record as the books keep it, deleted ones too. */
+export interface Row {
+  rec: Rec;
+  deleted: boolean;
+  lines: number;   // line numbers given out so far
+  request: string; // the newest ERP request that wrote it
+  seq: number;     // of its last change
+}
+
+/** Entry is one write: the rows as they are after it, and what its key was booked as. */
+export interface Entry { at: string; memo: string; rows: Row[]; key?: string; entity?: Entity; booking?: Booking }
+
+export type Target = Entity | 'line';
+const at = (entity: Target, origin: string): string => `${entity}/${origin}`;
+
+/** scopeOf is where a record's code must be its alone; undefined: nowhere. */
+export function scopeOf(r: Rec): string | undefined {
+  if (!traits[r.entity].unique || !r.code) return undefined;
+  const owner = r.entity === 'ENTITY_SUB_JOB' ? [r.jobOriginId] : r.entity === 'ENTITY_COST_CODE' ? [r.jobOriginId, r.subJobOriginId] : [];
+  return JSON.stringify([r.entity, ...owner, r.code]);
+}
+
+export class Books {
+  seq = 0;
+  readonly keys = new Map<string, { entity: Entity; booking: Booking }>();
+  private readonly rows = new Map<string, Row>();
+  private readonly byEntity = new Map<Entity, Map<string, Row>>(); // in the order of change
+  private readonly codes = new Map<string, Row>();
+  private readonly lines = new Map<string, string>(); // line → its row
+  private readonly users = new Map<string, Set<string>>(); // what is referred to → rows that do
+
+  find(entity: Entity, origin = ''): Row | undefined { return this.rows.get(at(entity, origin)); }
+
+  /** ownerOf is the row whose line has the origin id. */
+  ownerOf(line: string): Row | undefined { return this.rows.get(this.lines.get(line) ?? ''); }
+
+  holderOf(scope: string): Row | undefined { return this.codes.get(scope); }
+
+  count(entity: Entity): number { return this.byEntity.get(entity)?.size ?? 0; }
+
+  /** dependents are the live rows that refer to a record or line. */
+  dependents(entity: Target, origin = ''): Row[] {
+    return [...(this.users.get(at(entity, origin)) ?? [])].flatMap((id) => this.rows.get(id) ?? []);
+  }
+
+  *changes(entity: Entity, after: number): Generator<Row> {
+    for (const row of this.byEntity.get(entity)?.values() ?? []) if (row.seq > after) yield row;
+  }
+
+  apply(e: Entry): void {
+    for (const row of e.rows) this.set(row);
+    if (e.key && e.entity && e.booking) this.keys.set(e.key, { entity: e.entity, booking: e.booking });
+  }
+
+  private set(row: Row): void {
+    const { entity, originId = '' } = row.rec;
+    const id = at(entity, originId);
+    const old = this.rows.get(id);
+    if (old) this.index(id, old, false);
+    this.rows.set(id, row);
+    const all = this.byEntity.get(entity) ?? new Map<string, Row>();
+    all.delete(originId); // a changed record goes to the end
+    this.byEntity.set(entity, all.set(originId, row));
+    for (const l of row.rec.lines) this.lines.set(l.originId ?? '', id);
+    if (!row.deleted) this.index(id, row, true);
+    this.seq = Math.max(this.seq, row.seq);
+  }
+
+  private index(id: string, row: Row, add: boolean): void {
+    const scope = scopeOf(row.rec);
+    if (scope && add) this.codes.set(scope, row);
+    if (scope && !add && this.codes.get(scope) === row) this.codes.delete(scope);
+    for (const ref of refsOf(row.rec)) {
+      if (ref.weak) continue;
+      const target = at(ref.entity, ref.origin);
+      const users = this.users.get(target) ?? new Set<string>();
+      if (add) this.users.set(target, users.add(id));
+      else users.delete(id);
+    }
+  }
+}
+
+/** Tx gathers the rows of one write; the books are unchanged until its entry is applied. */
+export class Tx {
+  private readonly staged = new Map<string, Row>();
+  private seq: number;
+
+  constructor(readonly books: Books) { this.seq = books.seq; }
+
+  find(entity: Entity, origin = ''): Row | undefined { return this.staged.get(at(entity, origin)) ?? this.books.find(entity, origin); }
+
+  /** live gives those of some rows that this write has not deleted, as they are now. */
+  live(rows: Row[]): Row[] {
+    return rows.map((r) => this.find(r.rec.entity, r.rec.originId) ?? r).filter((r) => !r.deleted);
+  }
+
+  save(row: Omit<Row, 'seq'>): Row {
+    const saved = { ...row, seq: ++this.seq };
+    this.staged.set(at(row.rec.entity, row.rec.originId ?? ''), saved);
+    return saved;
+  }
+
+  entry(memo: string): Entry {
+    const rows = [...this.staged.values()].sort((a, b) => a.seq - b.seq);
+    return { at: new Date().toISOString(), memo, rows };
+  }
+}
+
+/** change is a row as List tells it: a tombstone has nothing but its ids. */
+export function change({ rec, deleted }: Row): Change {
+  if (!deleted) return { record: rec };
+  return { deleted, record: { entity: rec.entity, procoreId: rec.procoreId, originId: rec.originId, lines: [] } };
+}

@@ -1,0 +1,75 @@
+// The messages of connector.proto, as the proto loader gives them: 64-bit ids and amounts are
+// strings and stay strings, since a JS number would round them. What is empty is left out.
+
+export interface Line {
+  procoreId?: string; originId?: string; kind?: string; description?: string;
+  amount?: string; quantity?: string; unitCost?: string; unit?: string; taxAmount?: string; retainage?: string;
+  jobOriginId?: string; subJobOriginId?: string; costCodeOriginId?: string; categoryOriginId?: string;
+  contractLineOriginId?: string; position?: number;
+}
+
+export interface Rec {
+  entity: Entity; procoreId?: string; originId?: string; code?: string; name?: string; description?: string;
+  status?: string; kind?: string; inactive?: boolean; date?: string; currency?: string; amount?: string;
+  jobOriginId?: string; subJobOriginId?: string; vendorOriginId?: string; contractOriginId?: string; parentOriginId?: string;
+  lines: Line[]; contact?: object; originData?: string; customFields?: string; standardOriginId?: string;
+  costCodeOriginId?: string; categoryOriginId?: string; number?: string; startsOn?: string; endsOn?: string; actualAmount?: string;
+}
+
+export interface Booking { originId: string; originCode?: string; originData?: string; lineOriginIds: string[]; stamp?: string }
+
+export interface PutRequest { companyId?: string; key?: string; record?: Rec; request?: string; stamp?: string }
+export interface FindRequest { companyId?: string; key?: string; entity?: Entity }
+export interface ListRequest {
+  companyId?: string; entity?: Entity; cursor?: string; limit?: number;
+  jobOriginId?: string; subJobOriginId?: string; parentOriginId?: string;
+}
+export interface StateRequest { companyId?: string; entity?: Entity; originId?: string }
+export interface RemoveRequest extends StateRequest { key?: string; request?: string }
+export interface Change { record: Rec; deleted?: boolean }
+
+export interface Trait {
+  title: string;   // in sentences
+  prefix: string;  // of origin ids; "": made of what the record joins
+  needs: string[]; // fields that must be there
+  unique: boolean; // its code names one live record, within its job where it has one
+  update: boolean; // Put changes it in place; documents are changed in the ERP only
+}
+
+const trait = (title: string, prefix: string, needs: string, unique = false, update = true): Trait =>
+  ({ title, prefix, needs: needs.split(' ').filter(Boolean), unique, update });
+
+/** What this ERP knows of each entity, in the order of the contract. */
+export const traits = {
+  ENTITY_STANDARD_COST_CODE: trait('standard cost code', 'SCC', 'name code', true),
+  ENTITY_STANDARD_CATEGORY: trait('standard category', 'CAT', 'name', true),
+  ENTITY_VENDOR: trait('vendor', 'V', 'name'),
+  ENTITY_INSURANCE: trait('insurance', 'INS', 'vendor'),
+  ENTITY_JOB: trait('job', 'JOB', 'name', true),
+  ENTITY_SUB_JOB: trait('sub job', 'SUB', 'name job', true),
+  ENTITY_COST_CODE: trait('cost code', 'CC', 'name code job', true),
+  ENTITY_COST_TYPE_ASSIGNMENT: trait('cost type assignment', '', 'cost_code category'),
+  ENTITY_JOB_COST: trait('job cost', '', 'cost_code category'),
+  ENTITY_BUDGET: trait('budget', 'BUD', 'job'),
+  ENTITY_COMMITMENT: trait('commitment', 'PO', 'job vendor', false, false),
+  ENTITY_COMMITMENT_CHANGE_ORDER: trait('commitment change order', 'CCO', 'contract', false, false),
+  ENTITY_REQUISITION: trait('requisition', 'REQ', 'contract', false, false),
+  ENTITY_PAYMENT: trait('payment', 'PAY', '', false, false),
+  ENTITY_PRIME_CONTRACT: trait('prime contract', 'PC', 'job', false, false),
+  ENTITY_PRIME_CONTRACT_CHANGE_ORDER: trait('prime contract change order', 'PCO', 'contract', false, false),
+  ENTITY_PAYMENT_APPLICATION: trait('payment application', 'APP', '', false, false),
+  ENTITY_DIRECT_COST: trait('direct cost', 'DC', '', false, false),
+};
+
+export type Entity = keyof typeof traits;
+export const entities = Object.keys(traits) as Entity[];
+
+/** Documents keep what they refer to from being removed; the rest goes along with its owner. */
+export const isDocument = (e: Entity): boolean => entities.indexOf(e) >= entities.indexOf('ENTITY_COMMITMENT');
+
+/** assignmentId is the origin id of an assignment and of its job cost, in every ERP. */
+export const assignmentId = (costCode = '', category = ''): string => `${costCode}|${category}`;
+
+/** call names a record in a sentence: vendor "Acme". */
+export const call = (r: Rec): string =>
+  [traits[r.entity].title, JSON.stringify(r.code || r.number || r.name || r.originId || r.procoreId || '')].join(' ');

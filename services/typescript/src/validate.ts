@@ -1,0 +1,46 @@
+// What the record itself shows to be wrong.
+import { call, type Rec, traits } from './contract.js';
+import { isAmount } from './decimal.js';
+import { Refusal } from './problem.js';
+
+/** normalize trims what people type, in place. */
+export function normalize(r: Rec): void {
+  for (const f of ['originId', 'code', 'name', 'currency', 'date', 'startsOn', 'endsOn'] as const) r[f] = r[f]?.trim();
+  if (r.entity === 'ENTITY_INSURANCE') r.parentOriginId = r.vendorOriginId ||= r.parentOriginId;
+}
+
+export function validate(r: Rec): void {
+  const have: Record<string, string | undefined> = {
+    name: r.name, code: r.code, job: r.jobOriginId, vendor: r.vendorOriginId, contract: r.contractOriginId,
+    cost_code: r.costCodeOriginId, category: r.categoryOriginId,
+  };
+  for (const field of traits[r.entity].needs) {
+    if (have[field]) continue;
+    const label = field.replaceAll('_', ' ');
+    throw new Refusal(field, field === 'name' || field === 'code'
+      ? `The ${call(r)} has no ${label}. Give it a ${label} and export it again.`
+      : `The ${call(r)} has no ${label} in Filebooks. Export its ${label} first, then export it again.`);
+  }
+  if (r.entity === 'ENTITY_JOB_COST' && r.lines.length > 0) throw new Refusal('lines', `The ${call(r)} has lines, and a job cost has none in Filebooks.`);
+  if (r.currency && !/^[A-Z]{3}$/.test(r.currency)) throw new Refusal('currency', `The currency "${r.currency}" of the ${call(r)} is no ISO code such as USD.`);
+  for (const [field, value] of [['date', r.date], ['starts_on', r.startsOn], ['ends_on', r.endsOn]] as const) {
+    if (value && !isDate(value)) throw new Refusal(field, `The date "${value}" of the ${call(r)} is no date of the form YYYY-MM-DD.`);
+  }
+  amounts(r, '', [['amount', r.amount], ['actual_amount', r.actualAmount]]);
+  r.lines.forEach((l, i) => amounts(r, ` of line ${i + 1}`, [
+    ['amount', l.amount], ['tax_amount', l.taxAmount], ['retainage', l.retainage], ['quantity', l.quantity], ['unit_cost', l.unitCost],
+  ]));
+}
+
+function amounts(r: Rec, where: string, all: [string, string | undefined][]): void {
+  for (const [field, value] of all) {
+    if (isAmount(value)) continue;
+    throw new Refusal(field, `The ${field.replaceAll('_', ' ')} "${value}"${where} of the ${call(r)} is not a number that Filebooks can book. ` +
+      'Give it at most 18 digits and 12 decimals, such as 1234.50, and export it again.');
+  }
+}
+
+function isDate(s: string): boolean {
+  const d = new Date(`${s}T00:00:00Z`);
+  return /^\d{4}-\d{2}-\d{2}$/.test(s) && !Number.isNaN(d.getTime()) && d.toISOString().startsWith(s);
+}
