@@ -34,7 +34,7 @@ func Open(_ context.Context, companyID int64, settings map[string]string) (conne
 	if err != nil {
 		return nil, err
 	}
-	return &Books{rpc: newClient(c), config: c, id: companyID, mu: &sync.Mutex{}}, nil
+	return named{&Books{rpc: newClient(c), config: c, id: companyID, mu: &sync.Mutex{}}}, nil
 }
 
 func read(s map[string]string) (config, error) {

@@ -1,0 +1,115 @@
+package tryton
+
+import (
+	"context"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tieback/tieback/pkg/connector"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+// Tryton numbers each table's rows from 1. To Procore an origin id is unique within an item
+// type, and there the lines of purchases and sales are both line_item, and both their change
+// orders change_order. So sales and their lines carry a letter outside of Tryton: S12.
+const sale = "S"
+
+// sales are the entities that are sales, and what they are in references.
+var sales = map[entity]bool{tiebackv1.Entity_ENTITY_PRIME_CONTRACT: true, tiebackv1.Entity_ENTITY_PRIME_CONTRACT_CHANGE_ORDER: true}
+
+// billsSales says whether an entity's contract is a sale.
+func billsSales(e entity) bool {
+	return e == tiebackv1.Entity_ENTITY_PRIME_CONTRACT_CHANGE_ORDER || e == tiebackv1.Entity_ENTITY_PAYMENT_APPLICATION
+}
+
+// named is a driver whose origin ids are told apart.
+type named struct{ connector.Driver }
+
+func (n named) Put(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
+	q = proto.CloneOf(q)
+	if q.Record != nil {
+		eachID(q.Record, inside)
+	}
+	a, err := n.Driver.Put(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	return &tiebackv1.PutResponse{Booking: bookingOutside(q.GetRecord().GetEntity(), a.GetBooking())}, nil
+}
+
+func (n named) Find(ctx context.Context, q *tiebackv1.FindRequest) (*tiebackv1.FindResponse, error) {
+	a, err := n.Driver.Find(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	return &tiebackv1.FindResponse{Booking: bookingOutside(q.GetEntity(), a.GetBooking())}, nil
+}
+
+func (n named) List(ctx context.Context, q *tiebackv1.ListRequest) (*tiebackv1.ListResponse, error) {
+	a, err := n.Driver.List(ctx, q)
+	for _, c := range a.GetChanges() {
+		eachID(c.GetRecord(), outside)
+	}
+	return a, err
+}
+
+func (n named) State(ctx context.Context, q *tiebackv1.StateRequest) (*tiebackv1.StateResponse, error) {
+	q = proto.CloneOf(q)
+	if sales[q.GetEntity()] {
+		q.OriginId = inside(q.OriginId)
+	}
+	return n.Driver.State(ctx, q)
+}
+
+func (n named) Remove(ctx context.Context, q *tiebackv1.RemoveRequest) (*tiebackv1.RemoveResponse, error) {
+	q = proto.CloneOf(q)
+	if sales[q.GetEntity()] {
+		q.OriginId = inside(q.OriginId)
+	}
+	return n.Driver.Remove(ctx, q)
+}
+
+// eachID changes the origin ids of sales in a record.
+func eachID(r *record, change func(string) string) {
+	if sales[r.Entity] {
+		r.OriginId = change(r.OriginId)
+	}
+	if billsSales(r.Entity) {
+		r.ContractOriginId = change(r.ContractOriginId)
+	}
+	for _, l := range r.Lines {
+		if sales[r.Entity] {
+			l.OriginId = change(l.OriginId)
+		}
+		if billsSales(r.Entity) {
+			l.ContractLineOriginId = change(l.ContractLineOriginId)
+		}
+	}
+}
+
+func bookingOutside(e entity, b *tiebackv1.Booking) *tiebackv1.Booking {
+	if b == nil || !sales[e] {
+		return b
+	}
+	b.OriginId = outside(b.OriginId)
+	for i, l := range b.LineOriginIds {
+		b.LineOriginIds[i] = outside(l)
+	}
+	return b
+}
+
+func outside(id string) string {
+	if id == "" {
+		return ""
+	}
+	return sale + id
+}
+
+// inside is Tryton's id; of what is none of ours, something that Tryton has not.
+func inside(id string) string {
+	if plain, ours := strings.CutPrefix(id, sale); ours || id == "" {
+		return plain
+	}
+	return "no " + id
+}
