@@ -112,13 +112,19 @@ func same(what string, got, want *tiebackv1.Booking) error {
 }
 
 func (s *suite) remove(ctx context.Context, e Entity, origin string) error {
-	_, err := patient(ctx, func() (*tiebackv1.RemoveResponse, error) {
-		return s.main.Remove(ctx, &tiebackv1.RemoveRequest{CompanyId: s.target.Company, Entity: e, OriginId: origin, Key: fmt.Sprintf("%d/reset/%d", s.target.Company, s.id())})
-	})
-	if err != nil {
+	if err := s.removeBy(ctx, e, origin, s.id()); err != nil {
 		return fmt.Errorf("remove of a %s: %w", connector.Noun(e), err)
 	}
 	return nil
+}
+
+func (s *suite) removeBy(ctx context.Context, e Entity, origin string, request int64) error {
+	_, err := patient(ctx, func() (*tiebackv1.RemoveResponse, error) {
+		return s.main.Remove(ctx, &tiebackv1.RemoveRequest{
+			CompanyId: s.target.Company, Entity: e, OriginId: origin, Key: fmt.Sprintf("%d/reset/%d", s.target.Company, request), Request: request,
+		})
+	})
+	return err
 }
 
 // stands says that a record's state is not the one wanted.

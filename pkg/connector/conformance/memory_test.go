@@ -81,12 +81,12 @@ type memory struct {
 	life context.Context
 }
 
-var refs = []Entity{standardCostCode, standardCategory, vendor, job, subJob, costCode, assignment, commitment}
+var refs = []Entity{standardCostCode, standardCategory, vendor, job, subJob, costCode, assignment, commitment, primeContract}
 
 func (m *memory) Capabilities(context.Context, *tiebackv1.CapabilitiesRequest) (*tiebackv1.CapabilitiesResponse, error) {
 	out := &tiebackv1.CapabilitiesResponse{Name: "Memory", MaxConcurrent: 8}
 	for _, e := range refs {
-		out.Entities = append(out.Entities, &can{Entity: e, Put: true, Update: e != commitment, List: true, State: true, Remove: true})
+		out.Entities = append(out.Entities, &can{Entity: e, Put: true, Update: e != commitment && e != primeContract, List: true, State: true, Remove: true})
 	}
 	return out, m.dead()
 }
@@ -181,8 +181,8 @@ func (m *memory) changeable(r *Record, old *entry, request int64) error {
 	switch {
 	case r.Entity == assignment || r.OriginId == "":
 		return nil
-	case r.Entity == commitment:
-		return fault.Refused("", "A commitment can't be changed.")
+	case r.Entity == commitment || r.Entity == primeContract:
+		return fault.Refused("", "A contract can't be changed.")
 	case old == nil || old.gone:
 		return fault.Refused("origin_id", "There is no %s.", r.OriginId)
 	case request != 0 && request < old.request:

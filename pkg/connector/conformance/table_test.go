@@ -82,6 +82,13 @@ var flaws = []flaw{
 	{name: "brings a removed record back when it is exported again", driver: putting(revive), caught: []string{"exported again after a reset"}},
 	{name: "takes the last change that comes for the newest", driver: sending(func(q *tiebackv1.PutRequest) { q.Request = 0 }),
 		caught: []string{"an older request never overwrites a newer one"}},
+	{name: "removes what a newer request changed", driver: func(d connector.Driver, _ *erp) connector.Driver {
+		return &broken{Driver: d, gone: func(_ context.Context, q *tiebackv1.RemoveRequest) error {
+			q.Request = 0
+			return nil
+		}}
+	}, caught: []string{"an older reset never removes what a newer request changed"}},
+	{name: "numbers the lines of each table from 1", driver: tables, caught: []string{"origin ids that Procore can tell apart"}},
 	{name: "books a change of an unknown record as a new one", driver: without("origin_id", func(r *Record) { r.OriginId = "" }),
 		caught: []string{"a change of what isn't there"}},
 	{name: "declares what it can't do", driver: declaring(func(c *tiebackv1.CapabilitiesResponse) {
@@ -174,5 +181,17 @@ func oneCompany(d connector.Driver, _ *erp) connector.Driver {
 		list: func(ctx context.Context, q *tiebackv1.ListRequest) (*tiebackv1.ListResponse, error) {
 			q.CompanyId = 7
 			return d.List(ctx, q)
+		}}
+}
+
+// tables numbers the lines of purchases and of sales, each from 1.
+func tables(d connector.Driver, _ *erp) connector.Driver {
+	return &broken{Driver: d,
+		put: func(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
+			a, err := d.Put(ctx, q)
+			for i := range a.GetBooking().GetLineOriginIds() {
+				a.Booking.LineOriginIds[i] = fmt.Sprint(i + 1)
+			}
+			return a, err
 		}}
 }

@@ -1,0 +1,102 @@
+package conformance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/tieback/tieback/pkg/connector"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+// Procore keeps origin ids apart by item type only, and some entities share one.
+var (
+	lined  = []Entity{commitment, changeOrder, primeContract, primeChangeOrder} // lines: line_item
+	headed = []Entity{changeOrder, primeChangeOrder}                            // change_order
+)
+
+func originsApart(ctx context.Context, s *suite) error {
+	var some []Entity
+	for _, e := range lined {
+		if c := s.cans[e]; c != nil && c.Put {
+			some = append(some, e)
+		}
+	}
+	if len(some) < 2 {
+		return leave("the connector takes no two of %s", oneOf(lined))
+	}
+	heads, lines := owners{}, owners{}
+	var errs []error
+	for _, e := range some {
+		records, err := s.bookedAnd(ctx, e)
+		if err != nil {
+			return err
+		}
+		for _, r := range records {
+			if e == headed[0] || e == headed[1] {
+				errs = append(errs, heads.claim(e, r.OriginId))
+			}
+			for _, l := range r.Lines {
+				errs = append(errs, lines.claim(e, l.OriginId))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// bookedAnd books a record and gives it with all that the ERP lists of its entity.
+func (s *suite) bookedAnd(ctx context.Context, e Entity) ([]*Record, error) {
+	q, b, err := s.book(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	r := clone(q).Record
+	r.OriginId = b.OriginId
+	for i, l := range r.Lines {
+		l.OriginId = b.LineOriginIds[i]
+	}
+	out := []*Record{r}
+	if !s.cans[e].List {
+		return out, nil
+	}
+	all, _, err := s.changes(ctx, &tiebackv1.ListRequest{Entity: e})
+	for _, c := range all {
+		if !c.Deleted && c.Record.OriginId != r.OriginId {
+			out = append(out, c.Record)
+		}
+	}
+	return out, err
+}
+
+// owners are the entities of origin ids.
+type owners map[string]Entity
+
+func (o owners) claim(e Entity, origin string) error {
+	if other, taken := o[origin]; taken && other != e {
+		return fmt.Errorf("the origin id %q is a %s's and a %s's (or their lines'); to Procore these are one item type, and it refuses the second",
+			origin, connector.Noun(other), connector.Noun(e))
+	}
+	o[origin] = e
+	return nil
+}
+
+func lateReset(ctx context.Context, s *suite) error {
+	e, err := s.pick("update, state and remove", func(c *can) bool { return c.Put && c.Update && c.State && c.Remove })
+	if err != nil {
+		return err
+	}
+	q, b, err := s.book(ctx, e)
+	if err != nil {
+		return err
+	}
+	older, newer := s.id(), s.id()
+	change := s.changeOf(q, b, newer, func(r *Record) { r.Name = q.Record.Name + " newer" })
+	if _, err := s.put(ctx, s.main, change); err != nil {
+		return err
+	}
+	return errors.Join(
+		describe("a reset by an older request", refused(s.removeBy(ctx, e, b.OriginId, older), "request")),
+		s.stands(ctx, e, b.OriginId, present),
+		describe("a reset by a newer one", s.removeBy(ctx, e, b.OriginId, s.id())),
+		s.stands(ctx, e, b.OriginId, deleted))
+}
