@@ -1,5 +1,7 @@
-# make run     the whole pipeline on embedded parts, all event types; KEEP=1 goes on serving
+# make run     the whole pipeline on embedded parts, all event types; KEEP=1 goes on serving;
+#              ERP=tryton a real ERP, ERP=remote a connector over gRPC (at ADDRESS, or one of its own)
 # make test    every test that can run on this machine, with the race detector
+# make test-tryton   those that need Tryton, in a container where it is not installed; likewise
 # make test-docker   those that need Docker; a part of make test where Docker is
 # make bench   events per second, CPU, latency, beside a bare JetStream publish
 # make check   format, vet, lint, generated files, docs
@@ -19,19 +21,26 @@ bin/protoc-gen-go-grpc: PKG := google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.
 bin/staticcheck: PKG := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 export CGO_ENABLED ?= 1
 
-.PHONY: run test test-docker bench check fuzz generate generated
+.PHONY: run test test-docker test-tryton bench check fuzz generate generated
 
 run:
 	@go run ./services/tieback demo $(if $(ERP),--erp $(ERP)) $(if $(ADDRESS),--address $(ADDRESS)) $(if $(KEEP),--keep) $(if $(SEED),--seed $(SEED))
 
 test:
 	go test -race $(PACKAGES)
+	@if ! command -v trytond >/dev/null && docker info >/dev/null 2>&1; then $(MAKE) --no-print-directory test-tryton; fi
 	@if [ "$(CI)" = true ] || docker info >/dev/null 2>&1; then $(MAKE) --no-print-directory test-docker; else \
 	echo 'LEFT OUT: the tests that need Docker (make test-docker). All others ran.'; fi
 
 # Verbose, as a test that finds no image says so and is left out.
 test-docker:
 	go test -race -count=1 -v ./deploy/test/...
+
+# The tests run in the container as they are; its volume keeps the set-up company for the next time.
+test-tryton:
+	docker build -q -t tieback-tryton services/tryton
+	go test -c -race -o bin/tryton.test ./services/tryton
+	docker run --rm -e CI=true -v "$(CURDIR)/bin:/bin-host:ro" -v tieback-tryton:/root/.cache -w /tmp tieback-tryton /bin-host/tryton.test
 
 bench:
 	go build -o bin/tieback ./services/tieback
