@@ -3,6 +3,7 @@ package tryton_test
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/shopspring/decimal"
@@ -28,7 +29,7 @@ func (w *world) read(model, origin string, out any, fields ...string) {
 }
 
 func number(w *world, origin string) int64 {
-	id, err := strconv.ParseInt(origin, 10, 64)
+	id, err := strconv.ParseInt(strings.TrimPrefix(origin, "S"), 10, 64)
 	if err != nil {
 		w.Fatal(err)
 	}
