@@ -30,7 +30,7 @@ func Available() error {
 		}
 	}
 	if len(missing) > 0 {
-		return fmt.Errorf("Tryton can't run here without %s: apt-get install -y --no-install-recommends %s", //nolint:staticcheck // Tryton is a name
+		return fmt.Errorf("a Tryton of this machine needs %s: apt-get install -y --no-install-recommends %s",
 			strings.Join(missing, ", "), strings.Join(missing, " "))
 	}
 	return nil
