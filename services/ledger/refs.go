@@ -1,61 +1,11 @@
 package ledger
 
 import (
-	"fmt"
 	"strings"
 
+	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/fault"
 )
-
-// ref is one thing that a record names by origin id. A weak one is checked, but does not
-// keep what it names from being removed.
-type ref struct {
-	entity Entity
-	origin string
-	field  string // as the accountant knows it
-	where  string // " on line 2"
-	weak   bool
-}
-
-// contracts says what contract_origin_id means, by entity.
-var contracts = map[Entity]Entity{
-	CommitmentChangeOrder: Commitment, Requisition: Commitment, Payment: Commitment,
-	PrimeContractChangeOrder: PrimeContract, PaymentApplication: PrimeContract,
-}
-
-// parents says what parent_origin_id means, by entity.
-var parents = map[Entity]Entity{CostCode: CostCode, Payment: Requisition}
-
-// refsOf lists what r refers to.
-func refsOf(r *Record) []ref {
-	var out []ref
-	add := func(e Entity, origin, field, where string) {
-		if origin != "" {
-			out = append(out, ref{e, origin, field, where, e == StandardCostCode})
-		}
-	}
-	add(Job, r.GetJobOriginId(), "job", "")
-	add(SubJob, r.GetSubJobOriginId(), "sub_job", "")
-	add(Vendor, r.GetVendorOriginId(), "vendor", "")
-	if e, ok := contracts[r.GetEntity()]; ok {
-		add(e, r.GetContractOriginId(), "contract", "")
-	}
-	if e, ok := parents[r.GetEntity()]; ok {
-		add(e, r.GetParentOriginId(), EntityName(e), "")
-	}
-	add(StandardCostCode, r.GetStandardOriginId(), "standard_cost_code", "")
-	add(CostCode, r.GetCostCodeOriginId(), "cost_code", "")
-	add(StandardCategory, r.GetCategoryOriginId(), "category", "")
-	for i, l := range r.GetLines() {
-		where := fmt.Sprintf(" on line %d", i+1)
-		add(Job, l.GetJobOriginId(), "job", where)
-		add(SubJob, l.GetSubJobOriginId(), "sub_job", where)
-		add(CostCode, l.GetCostCodeOriginId(), "cost_code", where)
-		add(StandardCategory, l.GetCategoryOriginId(), "category", where)
-		add(line, l.GetContractLineOriginId(), "contract_line", where)
-	}
-	return out
-}
 
 type target struct {
 	entity Entity
@@ -69,8 +19,8 @@ func (t *tx) resolve(r *Record) error {
 		return err
 	}
 	seen := map[target]bool{}
-	for _, ref := range refsOf(r) {
-		at := target{ref.entity, ref.origin}
+	for _, ref := range connector.References(r) {
+		at := target{ref.Entity, ref.OriginID}
 		if seen[at] {
 			continue
 		}
@@ -82,24 +32,24 @@ func (t *tx) resolve(r *Record) error {
 	return nil
 }
 
-func (t *tx) exists(r *Record, f ref) error {
-	query, args := "SELECT deleted FROM records WHERE entity = ? AND origin_id = ?", []any{int(f.entity), f.origin}
-	if f.entity == line {
+func (t *tx) exists(r *Record, f connector.Reference) error {
+	query, args := "SELECT deleted FROM records WHERE entity = ? AND origin_id = ?", []any{int(f.Entity), f.OriginID}
+	if f.Entity == line {
 		query = "SELECT r.deleted FROM lines l JOIN records r ON r.id = l.record_id WHERE l.origin_id = ?"
 		args = args[1:]
 	}
 	var deleted bool
 	found, err := t.get([]any{&deleted}, query, args...)
-	label := strings.ReplaceAll(f.field, "_", " ")
+	label := strings.ReplaceAll(f.Field, "_", " ")
 	switch {
 	case err != nil:
 		return err
 	case !found:
-		return fault.Refused(f.field, "The %s%s of the %s is unknown in the ledger (it has no %s with the id %q). Export the %s first, then export this again.",
-			label, f.where, call(r), label, f.origin, label)
+		return fault.Refused(f.Field, "The %s%s of the %s is unknown in the ledger (it has no %s with the id %q). Export the %s first, then export this again.",
+			label, f.Where(), call(r), label, f.OriginID, label)
 	case deleted:
-		return fault.Refused(f.field, "The %s%s of the %s, %q, was deleted in the ledger. Choose another %s or export it anew, then export this again.",
-			label, f.where, call(r), f.origin, label)
+		return fault.Refused(f.Field, "The %s%s of the %s, %q, was deleted in the ledger. Choose another %s or export it anew, then export this again.",
+			label, f.Where(), call(r), f.OriginID, label)
 	}
 	return nil
 }
@@ -107,12 +57,12 @@ func (t *tx) exists(r *Record, f ref) error {
 // inherit fills what the record leaves out and its requisition, contract or cost code says,
 // in that order: a requisition brings its contract along.
 func (t *tx) inherit(r *Record) error {
-	for _, e := range []Entity{Requisition, contracts[r.GetEntity()], CostCode} {
+	for _, e := range []Entity{Requisition, connector.ContractOf(r.GetEntity()), CostCode} {
 		origin := ""
 		switch {
 		case e == CostCode:
 			origin = r.GetCostCodeOriginId()
-		case e == Requisition && parents[r.GetEntity()] == e:
+		case e == Requisition && connector.ParentOf(r.GetEntity()) == e:
 			origin = r.GetParentOriginId()
 		case e == Commitment || e == PrimeContract:
 			origin = r.GetContractOriginId()
@@ -154,13 +104,13 @@ func (t *tx) depend(id int64, r *Record) error {
 		return err
 	}
 	seen := map[target]bool{}
-	for _, f := range refsOf(r) {
-		at := target{f.entity, f.origin}
-		if f.weak || seen[at] {
+	for _, f := range connector.References(r) {
+		at := target{f.Entity, f.OriginID}
+		if f.Entity == StandardCostCode || seen[at] { // which is checked, and keeps nothing in the books
 			continue
 		}
 		seen[at] = true
-		if err := t.exec("INSERT OR IGNORE INTO refs VALUES (?, ?, ?)", int(f.entity), f.origin, id); err != nil {
+		if err := t.exec("INSERT OR IGNORE INTO refs VALUES (?, ?, ?)", int(f.Entity), f.OriginID, id); err != nil {
 			return err
 		}
 	}
@@ -170,5 +120,5 @@ func (t *tx) depend(id int64, r *Record) error {
 // dependents are the live records that refer to one, documents first.
 func (t *tx) dependents(e Entity, origin string) ([]*row, error) {
 	return t.rows("SELECT "+rowColumns+" FROM refs f JOIN records r ON r.id = f.record_id"+
-		" WHERE f.entity = ? AND f.origin_id = ? AND r.deleted = 0 ORDER BY r.entity DESC, r.id", int(e), origin)
+		" WHERE f.Entity = ? AND f.origin_id = ? AND r.deleted = 0 ORDER BY r.entity DESC, r.id", int(e), origin)
 }

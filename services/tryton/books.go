@@ -67,7 +67,7 @@ func (b *Books) State(ctx context.Context, q *tiebackv1.StateRequest) (*tiebackv
 	if err := knows(q.GetEntity()); err != nil {
 		return nil, err
 	}
-	l, err := b.look(ctx, "", []ref{{entity: q.GetEntity(), origin: q.GetOriginId()}})
+	l, err := b.look(ctx, "", []connector.Reference{{Entity: q.GetEntity(), OriginID: q.GetOriginId()}})
 	if err != nil {
 		return nil, err
 	}
@@ -125,10 +125,10 @@ type looked struct {
 	Faces   []*face
 }
 
-func (b *Books) look(ctx context.Context, key string, refs []ref) (looked, error) {
+func (b *Books) look(ctx context.Context, key string, refs []connector.Reference) (looked, error) {
 	ask := make([][2]string, len(refs))
 	for i, r := range refs {
-		ask[i] = [2]string{name(r.entity), r.origin}
+		ask[i] = [2]string{name(r.Entity), r.OriginID}
 	}
 	var l looked
 	return l, b.rpc.call(ctx, reads, &l, "model.tieback.key.look", key, ask)

@@ -119,7 +119,7 @@ func (w *work) line(amount decimal.Decimal, description string, sequence int, ac
 // contractLines are the contract's lines that r bills or changes.
 func contractLines(r *record) ([]string, error) {
 	model := "purchase.line"
-	if contracts[r.Entity] == primeContract {
+	if connector.ContractOf(r.Entity) == primeContract {
 		model = "sale.line"
 	}
 	var out []string

@@ -57,9 +57,9 @@ func (b *Books) find(ctx context.Context, key string, r *record) (found, *tiebac
 	refs := refsOf(r)
 	switch {
 	case natural(r.Entity):
-		refs = append(refs, ref{entity: r.Entity, origin: connector.AssignmentID(r.CostCodeOriginId, r.CategoryOriginId)})
+		refs = append(refs, connector.Reference{Entity: r.Entity, OriginID: connector.AssignmentID(r.CostCodeOriginId, r.CategoryOriginId)})
 	case r.OriginId != "":
-		refs = append(refs, ref{entity: r.Entity, origin: r.OriginId})
+		refs = append(refs, connector.Reference{Entity: r.Entity, OriginID: r.OriginId})
 	}
 	refs = distinct(refs)
 	l, err := b.look(ctx, key, refs)
@@ -75,7 +75,7 @@ func (b *Books) find(ctx context.Context, key string, r *record) (found, *tiebac
 	}
 	known := found{}
 	for i, at := range refs {
-		known[[2]string{name(at.entity), at.origin}] = l.Faces[i]
+		known[[2]string{name(at.Entity), at.OriginID}] = l.Faces[i]
 	}
 	return known, nil, nil
 }

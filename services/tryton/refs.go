@@ -1,65 +1,22 @@
 package tryton
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// ref is one thing that a record names by origin id.
-type ref struct {
-	entity entity
-	origin string
-	field  string // as the accountant knows it
-	where  string // " on line 2"
-}
-
-// contracts says what contract_origin_id means, by entity.
-var contracts = map[entity]entity{
-	commitmentChangeOrder: commitment, requisition: commitment, payment: commitment,
-	primeContractChangeOrder: primeContract, paymentApplication: primeContract,
-}
-
-// parents says what parent_origin_id means, by entity.
-var parents = map[entity]entity{costCode: costCode, payment: requisition}
-
-// refsOf lists what r refers to. Lines of a contract are looked at by lines.go.
-func refsOf(r *record) []ref {
-	var out []ref
-	add := func(e entity, origin, field, where string) {
-		if origin != "" {
-			out = append(out, ref{e, origin, field, where})
-		}
-	}
-	add(job, r.GetJobOriginId(), "job", "")
-	add(subJob, r.GetSubJobOriginId(), "sub_job", "")
-	add(vendor, r.GetVendorOriginId(), "vendor", "")
-	if e, ok := contracts[r.GetEntity()]; ok {
-		add(e, r.GetContractOriginId(), "contract", "")
-	}
-	if e, ok := parents[r.GetEntity()]; ok {
-		add(e, r.GetParentOriginId(), name(e), "")
-	}
-	add(standardCostCode, r.GetStandardOriginId(), "standard_cost_code", "")
-	add(costCode, r.GetCostCodeOriginId(), "cost_code", "")
-	add(standardCategory, r.GetCategoryOriginId(), "category", "")
-	for i, l := range r.GetLines() {
-		where := fmt.Sprintf(" on line %d", i+1)
-		add(job, l.GetJobOriginId(), "job", where)
-		add(subJob, l.GetSubJobOriginId(), "sub_job", where)
-		add(costCode, l.GetCostCodeOriginId(), "cost_code", where)
-		add(standardCategory, l.GetCategoryOriginId(), "category", where)
-	}
-	return out
+// refsOf lists what r refers to, but for lines of contracts: Tryton looks at those itself.
+func refsOf(r *record) []connector.Reference {
+	return slices.DeleteFunc(connector.References(r), func(ref connector.Reference) bool { return ref.Entity == 0 })
 }
 
 // distinct leaves out what is named again.
-func distinct(refs []ref) []ref {
-	var out []ref
+func distinct(refs []connector.Reference) []connector.Reference {
+	var out []connector.Reference
 	for _, r := range refs {
-		if !slices.ContainsFunc(out, func(o ref) bool { return o.entity == r.entity && o.origin == r.origin }) {
+		if !slices.ContainsFunc(out, func(o connector.Reference) bool { return o.Entity == r.Entity && o.OriginID == r.OriginID }) {
 			out = append(out, r)
 		}
 	}
@@ -74,14 +31,14 @@ func (f found) of(e entity, origin string) *face { return f[[2]string{name(e), o
 // check refuses a record that refers to what is unknown or deleted.
 func (f found) check(r *record) error {
 	for _, ref := range refsOf(r) {
-		label := connector.Noun(ref.entity)
-		switch at := f.of(ref.entity, ref.origin); {
+		label := connector.Noun(ref.Entity)
+		switch at := f.of(ref.Entity, ref.OriginID); {
 		case at == nil:
-			return fault.Refused(ref.field, "The %s%s of the %s is unknown in Tryton (it has no %s with the id %q). Export the %s first, then export this again.",
-				label, ref.where, called(r), label, ref.origin, label)
+			return fault.Refused(ref.Field, "The %s%s of the %s is unknown in Tryton (it has no %s with the id %q). Export the %s first, then export this again.",
+				label, ref.Where(), called(r), label, ref.OriginID, label)
 		case !at.Live:
-			return fault.Refused(ref.field, "The %s%s of the %s, %q, was deleted in Tryton. Choose another %s or export it anew, then export this again.",
-				label, ref.where, called(r), ref.origin, label)
+			return fault.Refused(ref.Field, "The %s%s of the %s, %q, was deleted in Tryton. Choose another %s or export it anew, then export this again.",
+				label, ref.Where(), called(r), ref.OriginID, label)
 		}
 	}
 	return nil
@@ -90,10 +47,10 @@ func (f found) check(r *record) error {
 // inherit fills what r leaves out and its requisition, contract or cost code says, in that
 // order: a requisition brings its contract along.
 func (f found) inherit(r *record) {
-	if parents[r.Entity] == requisition {
+	if connector.ParentOf(r.Entity) == requisition {
 		fill(r, f.of(requisition, r.ParentOriginId))
 	}
-	if e, ok := contracts[r.Entity]; ok {
+	if e := connector.ContractOf(r.Entity); e != 0 {
 		fill(r, f.of(e, r.ContractOriginId))
 	}
 	fill(r, f.of(costCode, r.CostCodeOriginId))
