@@ -13,6 +13,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/connector/conformance"
+	"github.com/tieback/tieback/pkg/connector/conformance/rehearsal"
 	"github.com/tieback/tieback/pkg/connector/conformance/wire"
 	"github.com/tieback/tieback/pkg/connector/remote"
 )
@@ -57,7 +58,10 @@ func serveBooks(t *testing.T, dir, addr string) {
 	fmt.Printf("listening on %s\n", l.Addr())
 	err = remote.Serve(t.Context(), remote.ServerConfig{
 		Listener: l, Rehearsal: true,
-		Resolve: func(context.Context, int64) (connector.Driver, error) { return open() },
+		Resolve: func(context.Context, int64) (connector.Driver, error) {
+			d, err := open()
+			return rehearsal.Edge(d), err
+		},
 	})
 	t.Error(err)
 }

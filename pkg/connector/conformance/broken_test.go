@@ -18,6 +18,7 @@ type flaw struct {
 	name    string
 	driver  func(connector.Driver, *erp) connector.Driver // wraps each driver; nil: as it is
 	restart func(*erp)                                    // what a restart loses; nil: nothing
+	immune  bool                                          // a restart kills nothing
 	caught  []string                                      // the cases that must catch it; others may too
 }
 

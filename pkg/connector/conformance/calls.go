@@ -49,12 +49,12 @@ func classOf(err error) fault.Class {
 func (s *suite) put(ctx context.Context, c *client, q *tiebackv1.PutRequest) (*tiebackv1.Booking, error) {
 	a, err := patient(ctx, func() (*tiebackv1.PutResponse, error) { return c.Put(ctx, proto.CloneOf(q)) })
 	if err != nil {
-		return nil, fmt.Errorf("put of a %s: %s: %w", connector.Noun(q.Record.Entity), classOf(err), err)
+		return nil, fmt.Errorf("put of %s: %s: %w", aNoun(q.Record.Entity), classOf(err), err)
 	}
 	b := a.GetBooking()
 	switch {
 	case b.GetOriginId() == "":
-		return nil, fmt.Errorf("put of a %s was answered without an origin id", connector.Noun(q.Record.Entity))
+		return nil, fmt.Errorf("put of %s was answered without an origin id", aNoun(q.Record.Entity))
 	case len(b.LineOriginIds) != len(q.Record.Lines):
 		return nil, fmt.Errorf("%d lines were booked, and the answer has origin ids for %d", len(q.Record.Lines), len(b.LineOriginIds))
 	}
@@ -113,7 +113,7 @@ func same(what string, got, want *tiebackv1.Booking) error {
 
 func (s *suite) remove(ctx context.Context, e Entity, origin string) error {
 	if err := s.removeBy(ctx, e, origin, s.id()); err != nil {
-		return fmt.Errorf("remove of a %s: %w", connector.Noun(e), err)
+		return fmt.Errorf("remove of %s: %w", aNoun(e), err)
 	}
 	return nil
 }
@@ -133,7 +133,7 @@ func (s *suite) stands(ctx context.Context, e Entity, origin string, want tiebac
 		return s.main.State(ctx, &tiebackv1.StateRequest{CompanyId: s.target.Company, Entity: e, OriginId: origin})
 	})
 	if err != nil {
-		return fmt.Errorf("state of a %s: %w", connector.Noun(e), err)
+		return fmt.Errorf("state of %s: %w", aNoun(e), err)
 	}
 	if a.GetState() != want {
 		return fmt.Errorf("the state of %s %s is %s, it should be %s", connector.Noun(e), origin, word(a.GetState()), word(want))

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/tieback/tieback/pkg/connector"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
@@ -90,7 +89,7 @@ func changeUnknown(ctx context.Context, s *suite) error {
 	}
 	q.Record.OriginId = "unknown-" + s.target.Unique
 	if err := s.refuses(ctx, from, q, ""); err != nil {
-		return fmt.Errorf("a change of a %s that the ERP never had: %w", connector.Noun(e), err)
+		return fmt.Errorf("a change of %s that the ERP never had: %w", aNoun(e), err)
 	}
 	if !s.cans[e].Remove {
 		return nil
@@ -103,5 +102,5 @@ func changeUnknown(ctx context.Context, s *suite) error {
 		return err
 	}
 	late := s.changeOf(q, b, s.id(), func(r *Record) { r.Name += " changed" })
-	return describe(fmt.Sprintf("a change of a %s that was removed", connector.Noun(e)), s.refuses(ctx, from, late, ""))
+	return describe(fmt.Sprintf("a change of %s that was removed", aNoun(e)), s.refuses(ctx, from, late, ""))
 }

@@ -2,6 +2,8 @@ package conformance
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 
@@ -71,5 +73,23 @@ func TestATargetThatMakesNoSense(t *testing.T) {
 		if _, err := Run(t.Context(), target, Options{}); err == nil || err.Error() != want {
 			t.Errorf("%v, want %s", err, want)
 		}
+	}
+}
+
+// TestMessages are read by people.
+func TestMessages(t *testing.T) {
+	for e, want := range map[Entity]string{vendor: "a vendor", insurance: "an insurance", later: "entity 99"} {
+		if got := aNoun(e); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	one := errors.New("one")
+	for n, want := range map[int]string{1: "one", 3: "one\none\none", 5: "one\none\none\n… and 2 more"} {
+		if got := few(slices.Insert(slices.Repeat([]error{one}, n), 1, nil)); got.Error() != want {
+			t.Errorf("%d: %q, want %q", n, got, want)
+		}
+	}
+	if few([]error{nil}) != nil {
+		t.Error("nothing is something")
 	}
 }

@@ -23,10 +23,17 @@ func crash(ctx context.Context, s *suite) error {
 		return err
 	}
 	start := time.Now()
+	var noticed atomic.Int64 // calls that failed because of a restart
 	for round := range 3 {
-		if err := s.killed(ctx, e, 3+round*8); err != nil || time.Since(start) > 10*time.Second {
+		if err := s.killed(ctx, e, 3+round*8, &noticed); err != nil {
 			return err
 		}
+		if time.Since(start) > 10*time.Second {
+			break
+		}
+	}
+	if noticed.Load() == 0 {
+		return errors.New("the restart came back, and no call noticed: nothing was killed. Does it kill the process that keeps the books?")
 	}
 	return nil
 }
@@ -39,7 +46,7 @@ type attempt struct {
 }
 
 // killed restarts the connector once some records are booked and others are under way.
-func (s *suite) killed(ctx context.Context, e Entity, after int) error {
+func (s *suite) killed(ctx context.Context, e Entity, after int, noticed *atomic.Int64) error {
 	from, err := s.mark(ctx, e)
 	if err != nil {
 		return err
@@ -48,7 +55,7 @@ func (s *suite) killed(ctx context.Context, e Entity, after int) error {
 	if err != nil {
 		return err
 	}
-	tried, err := s.putAndKill(ctx, all, after)
+	tried, err := s.putAndKill(ctx, all, after, noticed)
 	if err != nil {
 		return err
 	}
@@ -58,11 +65,17 @@ func (s *suite) killed(ctx context.Context, e Entity, after int) error {
 	return s.settle(ctx, from, tried)
 }
 
-func (s *suite) putAndKill(ctx context.Context, all []*tiebackv1.PutRequest, after int) ([]attempt, error) {
+func (s *suite) putAndKill(ctx context.Context, all []*tiebackv1.PutRequest, after int, noticed *atomic.Int64) ([]attempt, error) {
 	tried := make([]attempt, len(all))
 	var next, booked atomic.Int64
 	var once sync.Once
-	enough := make(chan struct{})
+	var dying atomic.Bool
+	enough, back := make(chan struct{}), make(chan struct{})
+	notice := func(err error) {
+		if class := fault.ClassOf(err); err != nil && dying.Load() && class != fault.Permanent && class != fault.Throttled {
+			noticed.Add(1)
+		}
+	}
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
@@ -70,6 +83,7 @@ func (s *suite) putAndKill(ctx context.Context, all []*tiebackv1.PutRequest, aft
 				call, cancel := context.WithTimeout(ctx, 10*time.Second)
 				tried[i] = s.attempt(call, all[i])
 				cancel()
+				notice(tried[i].err)
 				if tried[i].err != nil || int(booked.Add(1)) >= after {
 					once.Do(func() { close(enough) })
 				}
@@ -77,12 +91,35 @@ func (s *suite) putAndKill(ctx context.Context, all []*tiebackv1.PutRequest, aft
 		})
 	}
 	<-enough
+	for range 2 { // what is booked may all be answered before the connector dies
+		wg.Go(func() { s.look(ctx, all[0], back, notice) })
+	}
+	dying.Store(true)
 	err := s.target.Restart(ctx)
+	close(back)
 	wg.Wait()
 	if err != nil {
 		err = fmt.Errorf("the target can't restart the connector: %w", err)
 	}
 	return tried, err
+}
+
+// look asks for a key, again and again, until the connector is back, and once more.
+func (s *suite) look(ctx context.Context, q *tiebackv1.PutRequest, back <-chan struct{}, notice func(error)) {
+	for last := false; ; {
+		call, cancel := context.WithTimeout(ctx, 10*time.Second)
+		_, err := s.main.Find(call, &tiebackv1.FindRequest{CompanyId: s.target.Company, Key: q.Key, Entity: q.Record.Entity})
+		cancel()
+		notice(err)
+		if last || ctx.Err() != nil {
+			return
+		}
+		select {
+		case <-back:
+			last = true
+		case <-time.After(time.Millisecond):
+		}
+	}
 }
 
 func (s *suite) attempt(ctx context.Context, q *tiebackv1.PutRequest) attempt {

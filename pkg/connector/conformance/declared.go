@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -195,6 +196,18 @@ func undeclared(ctx context.Context, s *suite) error {
 			errs = append(errs, s.declinesChange(ctx, e))
 		}
 	}
+	return few(errs)
+}
+
+// findingsMax is how many findings of one kind are told.
+const findingsMax = 3
+
+// few joins the first errors and counts the rest.
+func few(errs []error) error {
+	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+	if more := len(errs) - findingsMax; more > 0 {
+		errs = append(errs[:findingsMax:findingsMax], fmt.Errorf("… and %d more", more))
+	}
 	return errors.Join(errs...)
 }
 
@@ -203,7 +216,7 @@ func undeclared(ctx context.Context, s *suite) error {
 func (s *suite) declinedPut(ctx context.Context, q *tiebackv1.PutRequest) error {
 	found, err := s.find(ctx, q)
 	if err == nil && found != nil {
-		return fmt.Errorf("a %s is not taken, and Find says that it is booked as %s", connector.Noun(q.Record.Entity), found.OriginId)
+		return fmt.Errorf("%s is not taken, and Find says that it is booked as %s", aNoun(q.Record.Entity), found.OriginId)
 	}
 	return nil
 }
@@ -213,7 +226,7 @@ func declines(declared bool, e Entity, what string, call func() error) error {
 		return nil
 	}
 	if err := call(); fault.ClassOf(err) != fault.Permanent {
-		return fmt.Errorf("%s of a %s is not declared; it must be refused for good, and the answer was: %w", what, connector.Noun(e), told(err))
+		return fmt.Errorf("%s of %s is not declared; it must be refused for good, and the answer was: %w", what, aNoun(e), told(err))
 	}
 	return nil
 }
@@ -242,7 +255,7 @@ func (s *suite) declinesChange(ctx context.Context, e Entity) error {
 	change := s.changeOf(q, b, s.id(), func(r *Record) { r.Name += " changed" })
 	_, err = s.putOnce(ctx, change)
 	if err := refused(err, ""); err != nil {
-		return fmt.Errorf("a change of a %s is not declared: %w", connector.Noun(e), err)
+		return fmt.Errorf("a change of %s is not declared: %w", aNoun(e), err)
 	}
 	return errors.Join(s.never(ctx, change), s.once(ctx, from, q, b))
 }

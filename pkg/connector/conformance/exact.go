@@ -196,7 +196,7 @@ func cents(ctx context.Context, s *suite) error {
 		}
 		s.relined(q, c.amounts...)
 		if err := s.exact(ctx, from, q, c.may); err != nil {
-			return fmt.Errorf("a %s of %s: %w", connector.Noun(e), clip(strings.Join(c.amounts, " + ")), err)
+			return fmt.Errorf("%s of %s: %w", aNoun(e), clip(strings.Join(c.amounts, " + ")), err)
 		}
 	}
 	return nil

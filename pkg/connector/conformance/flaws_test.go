@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -45,6 +46,27 @@ func checkThenBook(d connector.Driver, e *erp) putFunc {
 		}
 		time.Sleep(time.Millisecond)
 		return book(ctx, q)
+	}
+}
+
+// checkThenChange looks the newest request up first, and others do so meanwhile.
+func checkThenChange(d connector.Driver, e *erp) putFunc {
+	return func(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
+		e.mu.Lock()
+		old := e.at(q.Record.Entity, q.Record.OriginId)
+		newest := old != nil && q.Request >= old.request
+		e.mu.Unlock()
+		if !newest {
+			return d.Put(ctx, q)
+		}
+		time.Sleep(rand.N(5 * time.Millisecond))
+		request := q.Request
+		q.Request = 0
+		a, err := d.Put(ctx, q)
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		old.request = max(old.request, request)
+		return a, err
 	}
 }
 
@@ -181,6 +203,7 @@ func inclusive(q *tiebackv1.ListRequest) {
 // slow finishes what it does before it looks after its caller.
 func slow(d connector.Driver, _ *erp) putFunc {
 	return func(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
+		time.Sleep(3 * time.Millisecond) // long enough for its caller to go
 		a, err := d.Put(ctx, q)
 		if ctx.Err() != nil {
 			time.Sleep(promptly + 100*time.Millisecond)

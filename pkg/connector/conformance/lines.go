@@ -7,7 +7,6 @@ import (
 
 	"github.com/shopspring/decimal"
 
-	"github.com/tieback/tieback/pkg/connector"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
@@ -127,7 +126,7 @@ func oneBadLine(ctx context.Context, s *suite) error {
 	}
 	q.Record.Lines[137].CostCodeOriginId = "unknown-" + s.target.Unique
 	if err := s.refuses(ctx, from, q, ""); err != nil {
-		return fmt.Errorf("a %s with line 138 of 200 on an unknown cost code: %w", connector.Noun(q.Record.Entity), err)
+		return fmt.Errorf("%s with line 138 of 200 on an unknown cost code: %w", aNoun(q.Record.Entity), err)
 	}
 	return nil
 }

@@ -40,7 +40,7 @@ func (s *suite) newMaster(ctx context.Context, e Entity) (*tiebackv1.Booking, er
 	case c != nil && c.List:
 		return s.listed(ctx, e)
 	}
-	return nil, leave("it needs a %s, and the connector neither takes nor lists %s", connector.Noun(e), connector.Plural(e))
+	return nil, leave("it needs %s, and the connector neither takes nor lists %s", aNoun(e), connector.Plural(e))
 }
 
 // listed is a record that the ERP has; of a cost code one of the job that is in use.
@@ -66,7 +66,7 @@ func (s *suite) listed(ctx context.Context, e Entity) (*tiebackv1.Booking, error
 			return b, nil
 		}
 	}
-	return nil, leave("it needs a %s, and the ERP has none: make one there", connector.Noun(e))
+	return nil, leave("it needs %s, and the ERP has none: make one there", aNoun(e))
 }
 
 // assign puts a category on a cost code, where the connector takes that.

@@ -47,6 +47,9 @@ func newERP(f flaw) *erp {
 }
 
 func (e *erp) restart(context.Context) error {
+	if e.flaw.immune {
+		return nil
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.end()

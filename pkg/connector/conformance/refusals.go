@@ -54,7 +54,7 @@ func (s *suite) unknown(ctx context.Context, what Entity, refer func(*Record, st
 	right := clone(q)
 	refer(q.Record, "unknown-"+s.target.Unique)
 	if err := s.refuses(ctx, from, q, connector.Noun(what)); err != nil {
-		return fmt.Errorf("a %s of an unknown %s: %w", connector.Noun(e), connector.Noun(what), err)
+		return fmt.Errorf("%s of an unknown %s: %w", aNoun(e), connector.Noun(what), err)
 	}
 	b, err := s.put(ctx, s.main, right) // put right in Procore and exported again: the same key
 	if err != nil {

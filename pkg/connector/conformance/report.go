@@ -32,6 +32,9 @@ type Report struct {
 	// Nothing says why the run proved nothing although nothing failed: the connector declares
 	// nothing that it books, or no case ran. "": something was proved.
 	Nothing string
+	// Interrupted says that the run's context ended before all cases were tried. The one that was
+	// under way is not among the results.
+	Interrupted bool
 }
 
 // Count is how many cases ended so.
@@ -45,13 +48,15 @@ func (r Report) Count(o Outcome) int {
 	return n
 }
 
-// OK says that something was proved and nothing failed.
-func (r Report) OK() bool { return r.Nothing == "" && r.Count(Failed) == 0 }
+// OK says that all cases were tried, something was proved and nothing failed.
+func (r Report) OK() bool { return !r.Interrupted && r.Nothing == "" && r.Count(Failed) == 0 }
 
-// Summary is the report in one line; it begins with "ok" or "failed".
+// Summary is the report in one line; it begins with "ok", "failed" or "interrupted".
 func (r Report) Summary() string {
 	passed, failed, left := r.Count(Passed), r.Count(Failed), r.Count(LeftOut)
 	switch {
+	case r.Interrupted:
+		return fmt.Sprintf("interrupted after %s: %d passed, %d failed, %d left out", cases(len(r.Results)), passed, failed, left)
 	case failed > 0:
 		return fmt.Sprintf("failed: %s of %d, %d passed, %d left out", cases(failed), len(r.Results), passed, left)
 	case r.Nothing != "":

@@ -37,7 +37,15 @@ func Run(ctx context.Context, target Target, o Options) (Report, error) {
 		if o.Run != nil && !o.Run.MatchString(c.Name) {
 			continue
 		}
+		if ctx.Err() != nil {
+			r.Interrupted = true
+			break
+		}
 		got := s.try(ctx, c, o.Timeout)
+		if ctx.Err() != nil && got.Outcome == Failed { // of that, for all that is known
+			r.Interrupted = true
+			break
+		}
 		r.Results = append(r.Results, got)
 		if o.Done != nil {
 			o.Done(got)
@@ -102,12 +110,14 @@ func (s *suite) try(ctx context.Context, c Case, timeout time.Duration) Result {
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	overdue := make(chan struct{}) // closed a grace after the context ended
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(grace, func() { close(overdue) }) })()
 	start, done := time.Now(), make(chan error, 1)
 	go func() { done <- c.run(ctx, s) }()
 	var err error
 	select {
 	case err = <-done:
-	case <-time.After(timeout + grace):
+	case <-overdue:
 		s.stuck = c.Name
 		err = fmt.Errorf("a call did not come back %v after its context had ended", grace)
 	}

@@ -183,6 +183,18 @@ func oneOf(some []Entity) string {
 	return strings.Join(nouns, " or ")
 }
 
+// aNoun is an entity with its article: "an insurance", "a vendor", "entity 99".
+func aNoun(e Entity) string {
+	n := connector.Noun(e)
+	switch {
+	case tiebackv1.Entity_name[int32(e)] == "":
+		return "entity " + n
+	case strings.ContainsRune("aeiou", rune(n[0])):
+		return "an " + n
+	}
+	return "a " + n
+}
+
 // id is a Procore id that no other record of this run has, and no other run.
 func (s *suite) id() int64 { return s.base + s.made.Add(1) }
 

@@ -293,7 +293,7 @@ func TestRehearsal(t *testing.T) {
 		booked++
 		return &tiebackv1.PutResponse{}, nil
 	}}
-	address, _ := served(t, d, ServerConfig{Rehearsal: true})
+	address, _ := served(t, rehearsal.Edge(d), ServerConfig{Rehearsal: true})
 	c := opened(t, address, nil)
 
 	err := put(rehearsal.With(t.Context(), rehearsal.Throttled), c)
@@ -312,6 +312,21 @@ func TestRehearsal(t *testing.T) {
 	address, _ = served(t, d, ServerConfig{}) // where it is off it means nothing
 	if err := put(rehearsal.With(t.Context(), rehearsal.Throttled), opened(t, address, nil)); err != nil || rehearses(t, address) {
 		t.Errorf("%v, says %v", err, rehearses(t, address))
+	}
+}
+
+// TestTheDriverRehearsesByItself: the server hands it the fault and does nothing else about it.
+func TestTheDriverRehearsesByItself(t *testing.T) {
+	var asked []rehearsal.Fault
+	address, _ := served(t, driver{put: func(ctx context.Context, _ *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
+		asked = append(asked, rehearsal.Of(ctx))
+		return &tiebackv1.PutResponse{}, nil
+	}}, ServerConfig{Rehearsal: true})
+	c := opened(t, address, nil)
+	for _, f := range []rehearsal.Fault{rehearsal.Throttled, rehearsal.LostAnswer} {
+		if err := put(rehearsal.With(t.Context(), f), c); err != nil || asked[len(asked)-1] != f {
+			t.Errorf("%v, asked for %q", err, asked)
+		}
 	}
 }
 

@@ -18,7 +18,6 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 
-	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/connector/conformance/rehearsal"
 )
 
@@ -33,8 +32,9 @@ type ServerConfig struct {
 	TLSCert  string   // path of a PEM file, read anew for each connection; "": plaintext
 	TLSKey   string   // path of its private key
 	ClientCA string   // path of a PEM file: only clients with a certificate of it may call; "": any
-	// Rehearsal lets callers ask for failures, to see what becomes of them; see package
-	// rehearsal. Never where real books are kept.
+	// Rehearsal lets callers ask for failures, to see what becomes of them: the fault is in the
+	// context of the call, and the driver asks rehearsal.Of, or is wrapped in rehearsal.Edge, which
+	// does. Never where real books are kept.
 	Rehearsal bool
 	Grace     time.Duration // what calls in hand have to end when Serve is to; 0: 10 s
 	Log       *zap.Logger   // nil: none
@@ -52,7 +52,7 @@ func Serve(ctx context.Context, c ServerConfig) error {
 		return errors.Join(err, c.Listener.Close())
 	}
 	s := grpc.NewServer(opts...)
-	Register(s, c.drivers())
+	Register(s, c.Resolve)
 	up := health.NewServer()
 	grpc_health_v1.RegisterHealthServer(s, up)
 	stopped := make(chan struct{})
@@ -81,20 +81,6 @@ func stop(s *grpc.Server, grace time.Duration) {
 	case <-ended:
 	case <-time.After(grace):
 		s.Stop()
-	}
-}
-
-// drivers are those that Resolve finds; they rehearse where that is on.
-func (c ServerConfig) drivers() Resolve {
-	if !c.Rehearsal {
-		return c.Resolve
-	}
-	return func(ctx context.Context, company int64) (connector.Driver, error) {
-		d, err := c.Resolve(ctx, company)
-		if err != nil {
-			return nil, err
-		}
-		return rehearsal.Edge(d), nil
 	}
 }
 

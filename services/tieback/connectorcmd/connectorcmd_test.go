@@ -29,11 +29,14 @@ func TestNewBuildsAndPasses(t *testing.T) {
 	if err != nil || !strings.Contains(out, "go.mod") || !strings.Contains(out, "go test ./...") {
 		t.Fatalf("%s, %v", out, err)
 	}
-	for _, args := range [][]string{{"vet", "./..."}, {"test", "-v", "./..."}} {
+	for _, args := range [][]string{{"mod", "tidy", "-diff"}, {"vet", "./..."}, {"test", "-v", "./..."}} {
 		cmd := exec.CommandContext(t.Context(), "go", args...)
 		cmd.Dir = dir
 		cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=mod", "GOPROXY=off")
 		raw, err := cmd.CombinedOutput()
+		if err != nil && args[0] == "mod" && strings.Contains(string(raw), "GOPROXY=off") {
+			continue // tidy asks for more modules than building does, and this machine never downloaded them
+		}
 		if err != nil {
 			t.Fatalf("go %v: %v\n%s", args, err, raw)
 		}
@@ -63,13 +66,15 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-// TestNewWithoutACheckout says what is missing.
+// TestNewWithoutACheckout says what is missing, and writes nothing.
 func TestNewWithoutACheckout(t *testing.T) {
 	t.Chdir(t.TempDir())
 	out, _, err := command(t, "new", "erp", "--module", "example.com/erp")
-	mod, readErr := os.ReadFile("erp/go.mod")
-	if err != nil || readErr != nil || !strings.Contains(out, "--tieback PATH") || string(mod) != "module example.com/erp\n\ngo 1.26.0\n" {
-		t.Errorf("%s, %v, %v, go.mod %q", out, err, readErr, mod)
+	if err == nil || errors.Is(err, ErrFailed) || err.Error() != "no checkout of Tieback found here: give --tieback PATH" {
+		t.Errorf("%s, %v", out, err)
+	}
+	if there, err := os.ReadDir("."); err != nil || len(there) > 0 {
+		t.Errorf("it wrote %v, %v", there, err)
 	}
 }
 

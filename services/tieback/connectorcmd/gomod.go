@@ -3,16 +3,18 @@ package connectorcmd
 import (
 	"bufio"
 	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
 const tieback = "github.com/tieback/tieback/"
 
 // find settles the module's name and the checkout: the one given, else the one that the
-// command runs in, else none.
+// command runs in.
 func (s *skeleton) find(dir string) error {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
@@ -29,7 +31,7 @@ func (s *skeleton) find(dir string) error {
 		s.Tieback = around()
 	}
 	if s.Tieback == "" {
-		return nil
+		return errors.New("no checkout of Tieback found here: give --tieback PATH")
 	}
 	if s.Tieback, err = filepath.Abs(s.Tieback); err == nil {
 		s.Inside = strings.HasPrefix(abs, s.Tieback+string(filepath.Separator))
@@ -57,35 +59,61 @@ func around() string {
 	return ""
 }
 
-// direct are the modules that the skeleton itself imports.
-var direct = map[string]bool{"google.golang.org/protobuf": true}
+var (
+	// direct are the modules that the skeleton itself imports.
+	direct = []string{"google.golang.org/protobuf"}
+	// unused are modules of pkg that nothing of a connector imports. "go mod tidy" says the same; see the test.
+	unused = []string{"github.com/nats-io/", "github.com/synadia-io/", "github.com/klauspost/", "github.com/kylelemons/", "golang.org/x/crypto", "golang.org/x/oauth2"}
+	// summed are those whose sums are asked for all the same.
+	summed = "go.yaml.in/"
+)
 
 // modFiles are go.mod and go.sum. The versions and sums are those of the checkout's pkg, so
 // that the connector builds from what building Tieback has downloaded.
 func (s *skeleton) modFiles() (mod, sum string, err error) {
-	mod = fmt.Sprintf("module %s\n\ngo 1.26.0\n", s.Module)
-	if s.Tieback == "" {
-		return mod, "", nil
-	}
-	required, err := requirements(filepath.Join(s.Tieback, "pkg", "go.mod"))
+	all, err := requirements(filepath.Join(s.Tieback, "pkg", "go.mod"))
 	if err != nil {
 		return "", "", err
 	}
+	here, there := []string{tieback + "pkg v0.0.0", tieback + "proto v0.0.0"}, []string{}
+	for _, r := range all {
+		switch path, _, _ := strings.Cut(r, " "); {
+		case slices.Contains(direct, path):
+			here = append(here, r)
+		case !needless(path) && !strings.HasPrefix(path, summed):
+			there = append(there, r+" // indirect")
+		}
+	}
+	slices.Sort(here)
+	slices.Sort(there)
+	mod = fmt.Sprintf("module %s\n\ngo 1.26.0\n%s%s", s.Module, block("require", here), block("require", there))
+	mod += block("replace", []string{
+		tieback + "pkg => " + quoted(filepath.Join(s.Tieback, "pkg")), tieback + "proto => " + quoted(filepath.Join(s.Tieback, "proto"))})
 	raw, err := os.ReadFile(filepath.Join(s.Tieback, "pkg", "go.sum"))
-	mod += "\nrequire (\n\t" + tieback + "pkg v0.0.0\n\t" + tieback + "proto v0.0.0\n" + required + ")\n"
-	mod += fmt.Sprintf("\nreplace (\n\t%spkg => %s\n\t%sproto => %s\n)\n",
-		tieback, quoted(filepath.Join(s.Tieback, "pkg")), tieback, quoted(filepath.Join(s.Tieback, "proto")))
-	return mod, string(raw), err
+	for line := range strings.Lines(string(raw)) {
+		if !needless(line) {
+			sum += line
+		}
+	}
+	return mod, sum, err
 }
 
-// requirements are the lines of a go.mod's require blocks, but for Tieback's own modules.
-func requirements(path string) (string, error) {
+func needless(path string) bool {
+	return slices.ContainsFunc(unused, func(u string) bool { return strings.HasPrefix(path, u) })
+}
+
+func block(verb string, lines []string) string {
+	return "\n" + verb + " (\n\t" + strings.Join(lines, "\n\t") + "\n)\n"
+}
+
+// requirements are a go.mod's modules with their versions, but for Tieback's own.
+func requirements(path string) ([]string, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	defer f.Close()
-	var out strings.Builder
+	var out []string
 	lines := bufio.NewScanner(f)
 	for in := false; lines.Scan(); {
 		fields := strings.Fields(lines.Text())
@@ -96,10 +124,10 @@ func requirements(path string) (string, error) {
 		case fields[0] == ")":
 			in = false
 		case in && len(fields) >= 2 && !strings.HasPrefix(fields[0], tieback):
-			fmt.Fprintf(&out, "\t%s %s%s\n", fields[0], fields[1], map[bool]string{false: " // indirect"}[direct[fields[0]]])
+			out = append(out, fields[0]+" "+fields[1])
 		}
 	}
-	return out.String(), lines.Err()
+	return out, lines.Err()
 }
 
 // quoted is a path as go.mod takes it.

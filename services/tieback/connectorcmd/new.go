@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/template"
 
@@ -22,7 +23,7 @@ var files embed.FS
 // skeleton is what the templates are filled with.
 type skeleton struct {
 	Module  string
-	Tieback string // the checkout; "": none was found
+	Tieback string // the checkout
 	Inside  bool   // the connector's folder lies in the checkout
 }
 
@@ -66,7 +67,7 @@ func (s *skeleton) write(dir string) ([]string, error) {
 	}
 	wrote, err := s.fill(dir)
 	for name, text := range map[string]string{"go.mod": mod, "go.sum": sum} {
-		if err == nil && text != "" {
+		if err == nil {
 			err = os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644)
 		}
 	}
@@ -103,16 +104,14 @@ func (s *skeleton) fill(dir string) ([]string, error) {
 		}
 		wrote = append(wrote, name)
 	}
+	slices.Sort(wrote)
 	return wrote, nil
 }
 
 // told is what to do next.
 func (s *skeleton) told(dir string, wrote []string) string {
 	out := fmt.Sprintf("Wrote %s to %s.\n", strings.Join(wrote, ", "), dir)
-	switch {
-	case s.Tieback == "":
-		out += "No checkout of Tieback was found, so go.mod has only the module: run this again in one, or with --tieback PATH.\n"
-	case s.Inside:
+	if s.Inside {
 		out += "It lies inside the checkout's workspace, which does not know it: export GOWORK=off, or move it.\n"
 	}
 	return out + fmt.Sprintf("Next: cd %s && go test ./...\n", dir)

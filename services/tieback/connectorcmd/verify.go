@@ -38,7 +38,7 @@ func verifyCommand() *cobra.Command {
 (host:port). It books records, changes and removes them: never point it at real books.
 Each case passes, fails with what a real ledger would look like, or is left out, with the reason.
 
-It exits 0 if all cases passed, 1 if one failed or nothing was proved, 2 for wrong usage.`,
+It exits 0 if all cases passed, 1 if one failed, nothing was proved or it was interrupted, 2 for wrong usage.`,
 		Example: `  tieback connector verify 127.0.0.1:7070 --company 1 --tls off \
       --restart 'docker kill -s KILL erp && docker start erp'`,
 		Args: cobra.ExactArgs(1),
@@ -85,13 +85,21 @@ func (v *verification) verify(cmd *cobra.Command) error {
 func (v *verification) suite(ctx context.Context, settings map[string]string, o conformance.Options) (conformance.Report, error) {
 	target, err := wire.Target(ctx, v.company, settings)
 	if err != nil {
-		return conformance.Report{}, err
+		return conformance.Report{}, v.explained(err)
 	}
 	target.Other = v.other
 	if v.restart != "" {
 		target.Restart = v.kill
 	}
 	return conformance.Run(ctx, target, o)
+}
+
+// explained adds what a failed handshake most often means; one that failed over a certificate says so itself.
+func (v *verification) explained(err error) error {
+	if said := err.Error(); v.tls == "off" || !strings.Contains(said, "handshake failed") || strings.Contains(said, "certificate") {
+		return err
+	}
+	return fmt.Errorf("%w: is it plaintext? then --tls off", err)
 }
 
 // read checks the flags and reads the files that they name.
@@ -121,11 +129,24 @@ func (v *verification) read() (settings map[string]string, o conformance.Options
 	return settings, o, d.Close()
 }
 
-// kill runs the command that restarts the connector.
+// kill runs the command that restarts the connector. What it says goes to a file and not to a
+// pipe: a connector that it leaves behind may hold that for as long as it runs.
 func (v *verification) kill(ctx context.Context) error {
-	out, err := exec.CommandContext(ctx, "sh", "-c", v.restart).CombinedOutput()
+	said, err := os.CreateTemp("", "tieback-restart-")
 	if err != nil {
-		return fmt.Errorf("--restart: %w: %s", err, strings.TrimSpace(string(out)))
+		return err
 	}
-	return nil
+	defer os.Remove(said.Name())
+	defer said.Close()
+	cmd := exec.CommandContext(ctx, "sh", "-c", v.restart)
+	cmd.Stdout, cmd.Stderr = said, said
+	err = cmd.Run()
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		err = errors.New("it had not ended when the time of the case was over; does it start the connector in the foreground?")
+	}
+	raw, _ := os.ReadFile(said.Name()) // what it said only explains
+	return fmt.Errorf("--restart %q: %w: %s", v.restart, err, strings.TrimSpace(string(raw)))
 }

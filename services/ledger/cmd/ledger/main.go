@@ -26,6 +26,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tieback/tieback/pkg/connector"
+	"github.com/tieback/tieback/pkg/connector/conformance/rehearsal"
 	"github.com/tieback/tieback/pkg/connector/remote"
 	"github.com/tieback/tieback/services/ledger"
 	"github.com/tieback/tieback/services/ledger/ledgercmd"
@@ -65,9 +66,20 @@ func serve(ctx context.Context) (err error) {
 	}
 	books := ledger.Open(filepath.Join(data(), "ledger"))
 	defer func() { err = errors.Join(err, books.Close()) }()
-	c.Resolve = func(ctx context.Context, company int64) (connector.Driver, error) { return books.Company(ctx, company) }
+	c.Resolve = resolve(books)
 	fmt.Fprintf(os.Stderr, "ledger: books in %s, listening on %s, %s\n", data(), c.Listener.Addr(), protection(c))
 	return remote.Serve(ctx, c)
+}
+
+// resolve gives a company's books. They act faults out where c.Rehearsal lets callers ask for them.
+func resolve(books *ledger.Ledger) remote.Resolve {
+	return func(ctx context.Context, company int64) (connector.Driver, error) {
+		d, err := books.Company(ctx, company)
+		if err != nil {
+			return nil, err
+		}
+		return rehearsal.Edge(d), nil
+	}
 }
 
 // config reads the environment; the rest is checked by Serve.

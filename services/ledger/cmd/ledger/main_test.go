@@ -5,6 +5,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/tieback/tieback/pkg/connector/conformance/rehearsal"
+	"github.com/tieback/tieback/pkg/fault"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/ledger"
 )
 
 func TestAnEnvironmentThatMakesNoSense(t *testing.T) {
@@ -28,5 +33,19 @@ func TestAnEnvironmentThatMakesNoSense(t *testing.T) {
 				t.Errorf("got %v, want %q", err, c.says)
 			}
 		})
+	}
+}
+
+// TestItRehearses: the server hands the fault on, and the driver acts it out.
+func TestItRehearses(t *testing.T) {
+	books := ledger.Open(t.TempDir())
+	defer books.Close()
+	d, err := resolve(books)(t.Context(), 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = d.Put(rehearsal.With(t.Context(), rehearsal.Throttled), &tiebackv1.PutRequest{CompanyId: 7})
+	if fault.ClassOf(err) != fault.Throttled {
+		t.Errorf("got %v, want throttled", err)
 	}
 }
