@@ -45,9 +45,6 @@ func (w *work) leaf(old *face) object {
 		"name": or(or(r.Name, is.GetName()), "Cost type "+r.CategoryOriginId), "code": or(r.Code, is.GetCode()),
 		"active": true, "tieback_cost_type": category.Resource,
 	}
-	if old != nil {
-		return values
-	}
 	return w.at(values, "normal", w.facts.Roots["jobs"], costCode.Resource)
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/fault"
@@ -20,6 +21,7 @@ type Books struct {
 
 	mu    *sync.Mutex // held while the company is looked up
 	facts *facts
+	asked time.Time // for facts
 }
 
 var _ connector.Driver = (*Books)(nil)

@@ -181,6 +181,9 @@ func (w *work) payment(plan object) error {
 			paid = paid.Add(amount(l.Amount))
 		}
 	}
+	if w.currency() != w.facts.Currency {
+		return fault.Refused("currency", "The %s is in %s, and Tieback books payments in Tryton in the company's currency only. Enter it in Tryton by hand.", called(r), r.Currency)
+	}
 	by := object{"amount": money{paid}, "lines": len(r.Lines)}
 	if at := w.found.of(requisition, r.ParentOriginId); at != nil {
 		by["invoice"] = at.Resource

@@ -4,10 +4,11 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // facts are ids of what bookings of the company need; see module/tieback/company.py. They
-// are looked up once.
+// are looked up once a minute: somebody may add a currency, or put the database back.
 type facts struct {
 	id         int64 // Tryton's of the company
 	Currency   int64
@@ -30,6 +31,9 @@ type facts struct {
 	}
 }
 
+// factsFresh is how long they are believed.
+const factsFresh = time.Minute
+
 // context is what calls about the company's books carry.
 func (f *facts) context() object { return object{"company": f.id} }
 
@@ -40,7 +44,7 @@ func (b *Books) company(ctx context.Context, company int64) (*facts, error) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.facts != nil {
+	if b.facts != nil && time.Since(b.asked) < factsFresh {
 		return b.facts, nil
 	}
 	f := &facts{}
@@ -51,7 +55,7 @@ func (b *Books) company(ctx context.Context, company int64) (*facts, error) {
 	if err := b.rpc.callWith(ctx, reads, f.context(), f, "model.tieback.company.facts", f.id); err != nil {
 		return nil, err
 	}
-	b.facts = f
+	b.facts, b.asked = f, time.Now()
 	return f, nil
 }
 

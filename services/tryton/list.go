@@ -32,7 +32,7 @@ func (b *Books) List(ctx context.Context, q *tiebackv1.ListRequest) (*tiebackv1.
 		return nil, err
 	}
 	if cursor == "" {
-		if err := b.rpc.callWith(ctx, reads, f.context(), nil, "model.tieback.record.adopt", f.id); err != nil {
+		if err := b.rpc.callWith(ctx, reads, f.context(), nil, "model.tieback.record.adopt", f.id, name(t.entity)); err != nil {
 			return nil, err
 		}
 	}

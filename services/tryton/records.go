@@ -178,12 +178,15 @@ func (is row) vendor(r *record) {
 
 // payment: the side of the move that carries the party.
 func (is row) payment(r *record) {
-	paid := decimal.Zero
+	paid, tied := decimal.Zero, false
+	slices.SortFunc(is.Lines, func(a, b line) int { return int(a.ID - b.ID) }) // the payable comes first
 	for _, l := range is.Lines {
-		if l.Party != 0 {
-			paid = paid.Add(l.Debit.Sub(l.Credit.Decimal))
-			break
+		if l.PaymentOf != 0 {
+			paid, tied = paid.Add(l.Debit.Sub(l.Credit.Decimal)), true
 		}
+	}
+	if i := slices.IndexFunc(is.Lines, func(l line) bool { return l.Party != 0 }); !tied && i >= 0 {
+		paid = is.Lines[i].Debit.Sub(is.Lines[i].Credit.Decimal)
 	}
 	r.Amount = same(r.Amount, paid)
 	r.Date, r.Code = or(string(is.Date), r.Date), or(r.Code, is.Posted)

@@ -131,6 +131,9 @@ class Key(ModelSQL):
         face = Record.of(plan['entity'], plan.get('origin') or str(plan['id']))
         cursor = Transaction().connection.cursor()
         cursor.execute('SELECT id FROM tieback_record WHERE id = %s FOR UPDATE', (face.id,))
+        if not face.live and not plan.get('origin', '').count('|'):
+            raise Refused('origin_id', "The %s %s was deleted in Tryton meanwhile, so it can't be changed. "
+                "Reset it in Procore and export it anew." % (plan['entity'].replace('_', ' '), face.origin))
         if plan.get('request') and plan['request'] < (face.request or 0):
             raise Refused('request', "A newer request has already changed the %s." % plan['entity'].replace('_', ' '))
 
@@ -141,6 +144,8 @@ class Key(ModelSQL):
         cls.free_code(plan, values)
         if plan.get('payment') is not None:
             return pay(plan, values)
+        if plan.get('id') and not Model.search([('id', '=', plan['id'])]):
+            plan['id'] = None  # an assignment whose account was deleted
         if plan.get('id'):
             record = Model(plan['id'])
             Model.write([record], values)
@@ -225,8 +230,9 @@ def leaf_account(cost_code, category):
     values = {'name': kind.name, 'code': kind.code, 'type': 'normal', 'state': 'opened', 'active': True,
         'company': parent.company.id, 'root': parent.root.id, 'parent': parent.id,
         'tieback_level': 'cost_type_assignment', 'tieback_cost_type': kind.id}
-    if face:
-        leaf = Account(face.resource)
+    there = Account.search([('id', '=', face.resource)]) if face else []
+    if there:
+        leaf, = there
         Account.write([leaf], values)
     else:
         leaf, = Account.create([values])
@@ -242,6 +248,9 @@ def pay(plan, values):
     invoice = Invoice(plan['payment']['invoice']) if plan['payment'].get('invoice') else None
     party = invoice.party if invoice else pool.get('party.party')(plan['payment']['party'])
     amount = plan['payment']['amount']
+    if invoice and invoice.currency != invoice.company.currency:
+        raise Refused('currency', "Invoice %s is in %s, and payments are booked in %s only. Pay it in Tryton."
+            % (invoice.reference or invoice.number, invoice.currency.code, invoice.company.currency.code))
     account = invoice.account if invoice else party.account_payable_used
     debit, credit = max(amount, Decimal(0)), max(-amount, Decimal(0))
     move, = Move.create([{

@@ -12,6 +12,15 @@ from trytond.transaction import Transaction
 OWNERS = ['job', 'sub_job', 'vendor', 'contract', 'parent', 'cost_code', 'category']
 
 
+# Where an entity's records are; the others are analytic accounts.
+MODEL_OF = {
+    'vendor': 'party.party', 'commitment': 'purchase.purchase', 'commitment_change_order': 'purchase.purchase',
+    'prime_contract': 'sale.sale', 'prime_contract_change_order': 'sale.sale',
+    'requisition': 'account.invoice', 'direct_cost': 'account.invoice', 'payment_application': 'account.invoice',
+    'payment': 'account.move',
+}
+
+
 class Refused(UserError):
     "A refusal for the accountant; field is the record's field as Procore's users know it."
 
@@ -100,19 +109,24 @@ class Record(ModelSQL):
         return face
 
     @classmethod
-    def adopt(cls, company):
+    def adopt(cls, company, entity):
         "Give a face to what was in the books before this module was, or came in by SQL."
-        for name in ('party.party', 'analytic_account.account', 'purchase.purchase', 'sale.sale',
-                'account.invoice', 'account.move'):
-            Model = Pool().get(name)
-            known = cls.__table__()
-            table = Model.__table__()
-            cursor = Transaction().connection.cursor()
-            cursor.execute(*table.select(table.id, where=~table.id.in_(
-                        known.select(known.resource, where=known.model == name))))
-            ids = [i for i, in cursor]
-            with Transaction().set_context(active_test=False):
-                Model.touch(Model.browse(ids))
+        cursor = Transaction().connection.cursor()
+        cursor.execute(  # of another cluster, before a restore
+            'UPDATE tieback_change SET txid = 0 WHERE txid >= txid_snapshot_xmax(txid_current_snapshot())'
+            ' AND txid <> txid_current()')
+        name = MODEL_OF.get(entity, 'analytic_account.account')
+        Model = Pool().get(name)
+        known, table = cls.__table__(), Model.__table__()
+        where = ~table.id.in_(known.select(known.resource, where=known.model == name))
+        if name == 'account.move':  # most moves pay no invoice
+            line = Pool().get('account.move.line').__table__()
+            link = Pool().get('account.invoice-account.move.line').__table__()
+            where &= table.id.in_(link.join(line, condition=link.line == line.id).select(line.move))
+        cursor.execute(*table.select(table.id, where=where))
+        ids = [i for i, in cursor]
+        with Transaction().set_context(active_test=False):
+            Model.touch(Model.browse(ids))
 
     @classmethod
     def page(cls, entity, company, cursor, limit, only):
@@ -188,7 +202,8 @@ class Change(ModelSQL):
     @classmethod
     def cluster(cls):
         cursor = Transaction().connection.cursor()
-        cursor.execute('SELECT system_identifier::text FROM pg_control_system()')
+        cursor.execute("SELECT system_identifier || '/' || d.oid || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8)"
+            " FROM pg_control_system(), pg_database d WHERE datname = current_database()")
         return cursor.fetchone()[0]
 
     @classmethod

@@ -93,9 +93,10 @@ class Remove(Model):
         Invoice = Pool().get('account.invoice')
         Link = Pool().get('account.invoice-account.move.line')
         paid = [l.invoice for l in Link.search([('line', 'in', [l.id for l in move.lines])])]
-        untie(move.lines)
-        Invoice.process(Invoice.browse([i.id for i in paid]))  # no longer paid
-        Invoice.remove_payment_lines(move.lines)
+        with Transaction().set_context(_check_access=False):  # as Tryton's own buttons do it
+            untie(move.lines)
+            Invoice.process(Invoice.browse([i.id for i in paid]))  # no longer paid
+            Invoice.remove_payment_lines(move.lines)
         back = move.cancel()
         Move.post([back])
         by_account = {}

@@ -66,9 +66,14 @@ class Tracked:
             return
         with Transaction().set_context(active_test=False, _check_access=False):
             for record in cls.browse([r.id for r in records]):
+                told = set()
                 for entity, origin, values in record.faces():
+                    told.add((entity, origin))
                     values['slot'] = record.slot(entity, origin, values)
                     Record.put(entity, origin, dict(values, model=cls.__name__, resource=record.id))
+                for face in Record.search([('model', '=', cls.__name__), ('resource', '=', record.id), ('live', '=', True)]):
+                    if (face.entity, face.origin) not in told:  # it is something else now
+                        Record.put(face.entity, face.origin, {'live': False, 'slot': None})
 
     def slot(self, entity, origin, values):
         return None
@@ -189,8 +194,11 @@ class Account(Tracked, metaclass=PoolMeta):
         "What an account entered by hand is: a leaf with a cost type's code joins that type."
         level = BELOW.get(parent.tieback_level)
         if parent.tieback_level == 'cost_code' and values.get('type', 'normal') == 'normal':
-            types = cls.search([('tieback_level', '=', 'standard_category'), ['OR',
-                        ('code', '=', values.get('code') or '\0'), ('name', '=', values.get('name'))]], limit=1)
+            types = []
+            for field in ('code', 'name'):  # the code says more than the name
+                if not types and values.get(field):
+                    types = cls.search([('tieback_level', '=', 'standard_category'), (field, '=', values[field]),
+                            ('company', '=', parent.company.id)], limit=1)
             return {'tieback_level': 'cost_type_assignment', 'tieback_cost_type': types[0].id} if types else {}
         return {'tieback_level': level} if level else {}
 
@@ -212,6 +220,9 @@ class Account(Tracked, metaclass=PoolMeta):
             yield level, str(self.id), values
         elif level == 'cost_type_assignment' and self.tieback_cost_type:
             cost_code, category = str(self.parent.id), str(self.tieback_cost_type.id)
+            first = Pool().get('tieback.record').of(level, cost_code + '|' + category)
+            if first and first.live and first.resource != self.id:
+                return  # another account is that assignment already
             for entity in (level, 'job_cost'):
                 yield entity, cost_code + '|' + category, {
                     'live': bool(self.active), 'company': self.company.id, 'job': self.above('job'),
@@ -346,8 +357,17 @@ class Move(Tracked, metaclass=PoolMeta):
 
     @classmethod
     def touch(cls, moves):
-        reversed_ = [m.origin for m in cls.browse([m.id for m in moves]) if m.origin and m.origin.__name__ == cls.__name__]
-        super().touch(list(moves) + reversed_)
+        super().touch(list(moves) + cls.reversed(moves))
+
+    @classmethod
+    def reversed(cls, moves):
+        return [m.origin for m in cls.browse([m.id for m in moves]) if m.origin and m.origin.__name__ == cls.__name__]
+
+    @classmethod
+    def delete(cls, moves):
+        gone, origins = {m.id for m in moves}, cls.reversed(moves)
+        super().delete(moves)
+        cls.touch([m for m in origins if m.id not in gone])
 
     def faces(self):
         Move, Link = Pool().get('account.move'), Pool().get('account.invoice-account.move.line')
@@ -356,7 +376,7 @@ class Move(Tracked, metaclass=PoolMeta):
         known = Record.of('payment', str(self.id))
         if not links and not known and Transaction().context.get('tieback_entity') != 'payment':
             return
-        values = {'company': self.company.id, 'live': not Move.search([('origin', '=', str(self))])}
+        values = {'company': self.company.id, 'live': not Move.search([('origin', '=', str(self)), ('state', '=', 'posted')])}
         if links:
             invoice = links[0].invoice
             of = Record.search([('model', '=', 'account.invoice'), ('resource', '=', invoice.id)], limit=1)
