@@ -1,8 +1,9 @@
 // Package connector is the contract between Tieback and an ERP: a portable type that
 // Tieback calls, and the Driver that an integrator writes.
 //
-// The portable side validates, keys, looks up after an ambiguous answer, measures and logs.
-// A driver only speaks its ERP's dialect: it never retries, sleeps or logs.
+// The portable side validates, keys, looks up after an ambiguous answer, makes calls again by
+// class, limits them, measures and logs. A driver only speaks its ERP's dialect: it never
+// retries, sleeps or logs. README.md is the guide for whoever writes one.
 package connector
 
 import (
@@ -13,17 +14,20 @@ import (
 )
 
 // Driver is one company's ERP. All methods may be called concurrently. Errors are
-// classed with package fault; an unclassed one is transient, so that the call is made again
-// with the same key. The messages are those of proto/tieback/v1/connector.proto.
+// classed with package fault; one of Put or Remove that is not classed is taken to be
+// ambiguous, one of the others transient. The messages, and what each call promises, are
+// those of proto/tieback/v1/connector.proto.
 type Driver interface {
 	Capabilities(context.Context, *tiebackv1.CapabilitiesRequest) (*tiebackv1.CapabilitiesResponse, error)
-	// Put books a record. The same key twice is one booking; the second answer equals the first.
+	// Put books a record, or changes one. The same key twice is one booking; the second answer
+	// equals the first. A change older than the record's last is refused, with the field "request".
 	Put(context.Context, *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error)
 	// Find looks a booking up by key; no booking in the answer: never booked.
 	Find(context.Context, *tiebackv1.FindRequest) (*tiebackv1.FindResponse, error)
 	List(context.Context, *tiebackv1.ListRequest) (*tiebackv1.ListResponse, error)
 	State(context.Context, *tiebackv1.StateRequest) (*tiebackv1.StateResponse, error)
-	// Remove takes a record out of the books; removing it again is no error.
+	// Remove takes a record out of the books; removing it again is no error. What a newer
+	// request changed stays, and the refusal has the field "request".
 	Remove(context.Context, *tiebackv1.RemoveRequest) (*tiebackv1.RemoveResponse, error)
 	// Close is called once, after the last call has returned.
 	Close() error

@@ -40,7 +40,8 @@ const (
 //
 //	permanent  INVALID_ARGUMENT, FAILED_PRECONDITION, NOT_FOUND, UNIMPLEMENTED
 //	throttled  RESOURCE_EXHAUSTED with retry_after_ms in its Problem
-//	transient  ABORTED: nothing happened; and any other code of a call that only reads
+//	transient  ABORTED: nothing happened; UNAUTHENTICATED and PERMISSION_DENIED: the token is for
+//	           an operator to mend; and any other code of a call that only reads
 //	ambiguous  any other code of Put or Remove: it may have happened
 //
 // A Problem in the status details carries the field and the sentence. The connector never
@@ -143,7 +144,8 @@ func (c *connectorServiceClient) Remove(ctx context.Context, in *RemoveRequest, 
 //
 //	permanent  INVALID_ARGUMENT, FAILED_PRECONDITION, NOT_FOUND, UNIMPLEMENTED
 //	throttled  RESOURCE_EXHAUSTED with retry_after_ms in its Problem
-//	transient  ABORTED: nothing happened; and any other code of a call that only reads
+//	transient  ABORTED: nothing happened; UNAUTHENTICATED and PERMISSION_DENIED: the token is for
+//	           an operator to mend; and any other code of a call that only reads
 //	ambiguous  any other code of Put or Remove: it may have happened
 //
 // A Problem in the status details carries the field and the sentence. The connector never

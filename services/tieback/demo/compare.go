@@ -128,6 +128,9 @@ func (c *comparison) lines(want, got *tiebackv1.Record) {
 	for _, l := range got.Lines {
 		booked[lineID{l.Kind, l.ProcoreId}] = l
 	}
+	if len(got.Lines) != len(want.Lines) && want.Entity != tiebackv1.Entity_ENTITY_BUDGET {
+		c.differs("%s has %d lines in Procore and %d in the ERP", connector.Describe(want), len(want.Lines), len(got.Lines))
+	}
 	for i, l := range want.Lines {
 		what := fmt.Sprintf("line %d of %s", i+1, connector.Describe(want))
 		b := booked[lineID{l.Kind, l.ProcoreId}]

@@ -29,6 +29,7 @@ func TestTheComparisonTellsEveryDifference(t *testing.T) {
 		{"a line's tax", "tax of line 1", func(_ *books, r *tiebackv1.Record) { r.Lines[0].TaxAmount = "" }},
 		{"what is withheld", "retainage of line 2", func(_ *books, r *tiebackv1.Record) { r.Lines[1].Retainage = "20" }},
 		{"a forgotten line", "line 2 of", func(_ *books, r *tiebackv1.Record) { r.Lines = r.Lines[:1] }},
+		{"a line booked twice", "2 lines in Procore and 3 in the ERP", func(_ *books, r *tiebackv1.Record) { r.Lines = append(r.Lines, r.Lines[0]) }},
 		{"another name", "is named", func(_ *books, r *tiebackv1.Record) { r.Name = "Stee" }},
 	} {
 		booked := proto.CloneOf(want)

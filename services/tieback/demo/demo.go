@@ -177,7 +177,9 @@ Still serving; stop with Ctrl-C. To try by hand:
   what Procore was asked          curl %[1]s/sandbox/calls
   a delivery that is not ours     curl -i -X POST http://%[3]s/webhooks/procore/%[2]d -H 'Authorization: Bearer wrong' -d '{}'
   metrics and health              curl http://%[4]s/metrics
-  the ERP's books                 TIEBACK_DATA=%[5]s go run ./services/tieback ledger list vendor --company %[2]d
-`, s.url, int64(local.CompanyID), s.listener.Addr(), adminAddr(), s.data)
+`, s.url, int64(local.CompanyID), s.listener.Addr(), adminAddr())
+	if s.ERP != "tryton" && s.Address == "" { // then the ERP is the ledger
+		fmt.Fprintf(s.out, "  the ERP's books                 TIEBACK_DATA=%s go run ./services/tieback ledger list vendor --company %d\n", s.data, int64(local.CompanyID))
+	}
 	<-ctx.Done()
 }
