@@ -237,8 +237,6 @@ func TestALaterRequestChangesWhatAnEarlierBooked(t *testing.T) {
 			t.Errorf("request %d: %s is called %q", i+1, origin, b.names["V-1"])
 		}
 	}
-	_, err := e.Book(t.Context(), Asked{Request: 0}, named("Old"))
-	refused(t, err, "newer request has already")
 }
 
 // What can't be changed is adopted where there is nothing to change, as when Procore refused
@@ -327,6 +325,15 @@ func TestAnOlderRequestIsRefused(t *testing.T) {
 		refused(t, err, "newer request has already unlinked or reset")
 		if len(b.calls) > 0 {
 			t.Error(b.calls)
+		}
+	})
+	t.Run("after a newer export of the same record", func(t *testing.T) {
+		b, _, e := world()
+		book(t, e, Asked{Request: 5}, named("New"))
+		_, err := e.Book(t.Context(), Asked{Request: 4}, named("Old"))
+		refused(t, err, "newer request has already changed")
+		if b.names["V-1"] != "New" {
+			t.Error(b.names)
 		}
 	})
 	t.Run("after a newer change", func(t *testing.T) {
@@ -505,4 +512,50 @@ func TestABusyERPHoldsNoWorker(t *testing.T) {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
 	})
+}
+
+// The first of two writes was on its way all the time, and the second is refused because of it.
+func TestARefusalAfterALostAnswerIsLookedUp(t *testing.T) {
+	b, _, e := world()
+	puts := 0
+	b.before = func(call string) error {
+		key, isPut := strings.CutPrefix(call, "put ")
+		if !isPut {
+			return nil
+		}
+		if puts++; puts == 1 {
+			return fault.New(fault.Ambiguous, errors.New("timeout"))
+		}
+		b.booked[key] = &tiebackv1.Booking{OriginId: "V-1"} // now it arrives
+		return fault.Refused("code", "The code is taken.")
+	}
+	if origin := book(t, e, Asked{Request: 1}, acme()); origin != "V-1" || operations(b) != "put find put find" {
+		t.Errorf("%s after %s", origin, operations(b))
+	}
+}
+
+// A connector whose cursors go round is told, and not read for ever.
+func TestCursorsThatGoRoundEnd(t *testing.T) {
+	b, _, _ := world()
+	e := New(rounds{b}, Config{Company: 7})
+	pages := 0
+	for _, err := range e.Changes(t.Context(), &tiebackv1.ListRequest{Entity: vendor}) {
+		if pages++; err != nil {
+			if fault.ClassOf(err) != fault.Permanent {
+				t.Error(err)
+			}
+			return
+		}
+		if pages > 10 {
+			break
+		}
+	}
+	t.Errorf("%d pages, and no end", pages)
+}
+
+type rounds struct{ *books }
+
+func (rounds) List(_ context.Context, q *tiebackv1.ListRequest) (*tiebackv1.ListResponse, error) {
+	next := map[string]string{"": "a", "a": "b", "b": "a"}
+	return &tiebackv1.ListResponse{Cursor: next[q.Cursor], More: true}, nil
 }
