@@ -7,7 +7,8 @@
 //	TIEBACK_OUTCOME    tb.outcome.>     Retention    workers, fetcher (dead ends)
 //	TIEBACK_CLOSED     tb.closed.>      Retention    status-reporter
 //	TIEBACK_DEAD       tb.dead.>        for ever     whoever gives up
-//	KV_tieback-links   links, lives, cursors, attempts: see state.go
+//	TIEBACK_DEALT      tb.dealt.>       for ever     people, through tieback dead
+//	KV_tieback-state   links, lives, cursors, attempts: see state.go
 //
 // All are Limits streams: acknowledging deletes nothing, and one request's history can be
 // read back by its subject. A message of the first four kinds is written at most once per
@@ -101,8 +102,8 @@ func streamConfig(k Kind, o Options) jetstream.StreamConfig {
 		Duplicates: 10 * time.Minute, AllowDirect: true, AllowAtomicPublish: true,
 	}
 	cfg.Duplicates = min(cfg.Duplicates, o.Retention)
-	if k == Dead {
-		cfg.MaxAge = 0 // a dead letter stays until somebody has dealt with it
+	if k == Dead || k == Dealt {
+		cfg.MaxAge = 0 // a dead letter stays until somebody has dealt with it, and who did stays too
 	}
 	return cfg
 }

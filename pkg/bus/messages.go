@@ -65,21 +65,22 @@ func (b *Bus) Bury(ctx context.Context, stop string, msg Message, cause error) e
 		CompanyId: msg.Subject.Company, ErpRequestId: msg.Subject.Request, Type: msg.Subject.Type,
 		Stop: stop, Class: classes[fault.ClassOf(cause)], Error: strings.ToValidUTF8(cause.Error(), "?"), Attempts: int32(msg.Attempt),
 		DiedAt: timestamppb.Now(), Subject: msg.Raw, Message: msg.Data, Stream: msg.Stream, StreamSequence: msg.Sequence,
+		Cause: causes[fault.CauseOf(cause)], Sentence: strings.ToValidUTF8(fault.Sentence(cause, ""), "?"),
 	}
-	err := b.bury(ctx, letter)
+	err := b.bury(ctx, msg.Subject.Run, letter)
 	if err != nil && fault.ClassOf(err) == fault.Permanent && letter.Message != nil {
 		letter.Message, letter.Error = nil, letter.Error+" (the message is too large to be kept here: read it from its stream)"
-		err = b.bury(ctx, letter)
+		err = b.bury(ctx, msg.Subject.Run, letter)
 	}
 	return err
 }
 
-func (b *Bus) bury(ctx context.Context, letter *tiebackv1.DeadLetter) error {
+func (b *Bus) bury(ctx context.Context, run string, letter *tiebackv1.DeadLetter) error {
 	data, err := proto.Marshal(letter)
 	if err != nil {
 		return err
 	}
-	subject := For(Dead, letter.Type, letter.CompanyId, letter.ErpRequestId)
+	subject := For(Dead, letter.Type, letter.CompanyId, letter.ErpRequestId).WithRun(run)
 	h := nats.Header{}
 	h.Set(nats.MsgIdHdr, fmt.Sprintf("dead-%s-%s-%d", letter.Stream, letter.Stop, letter.StreamSequence))
 	return b.Publisher(Dead).Publish(ctx, &nats.Msg{Subject: subject.String(), Data: data, Header: h})
@@ -90,4 +91,12 @@ var classes = map[fault.Class]tiebackv1.ErrorClass{
 	fault.Transient: tiebackv1.ErrorClass_ERROR_CLASS_TRANSIENT,
 	fault.Throttled: tiebackv1.ErrorClass_ERROR_CLASS_THROTTLED,
 	fault.Ambiguous: tiebackv1.ErrorClass_ERROR_CLASS_AMBIGUOUS,
+}
+
+var causes = map[fault.Cause]tiebackv1.Cause{
+	fault.Ours:       tiebackv1.Cause_CAUSE_OURS,
+	fault.TenantData: tiebackv1.Cause_CAUSE_TENANT_DATA,
+	fault.ERP:        tiebackv1.Cause_CAUSE_ERP,
+	fault.Procore:    tiebackv1.Cause_CAUSE_PROCORE,
+	fault.Limits:     tiebackv1.Cause_CAUSE_LIMITS,
 }

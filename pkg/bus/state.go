@@ -28,25 +28,24 @@ type State struct {
 	publisher *Publisher
 }
 
+// openState makes the bucket as a stream of its own making, which any client of key-value buckets
+// can open: the buckets' own API would let any replica answer a read, and a follower may not
+// know yet which life of a record has ended. With replicas, reads go to the leader.
 func openState(ctx context.Context, js jetstream.JetStream, o Options) (*State, error) {
-	kv, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
-		Bucket: bucket, Description: "links, lives, cursors and attempts of Tieback", Replicas: max(1, o.Replicas), LimitMarkerTTL: time.Hour,
+	s, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+		Name: "KV_" + bucket, Description: "links, lives, cursors and attempts of Tieback", Subjects: []string{"$KV." + bucket + ".>"},
+		Storage: jetstream.FileStorage, Replicas: max(1, o.Replicas), AllowDirect: o.Replicas <= 1,
+		MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew, AllowRollup: true, DenyDelete: true, AllowAtomicPublish: true,
+		AllowMsgTTL: true, SubjectDeleteMarkerTTL: time.Hour, Duplicates: 2 * time.Minute,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("bucket %s: %w", bucket, err)
 	}
-	name := "KV_" + bucket
-	s, err := js.Stream(ctx, name)
+	kv, err := js.KeyValue(ctx, bucket)
 	if err != nil {
 		return nil, fmt.Errorf("bucket %s: %w", bucket, err)
 	}
-	if cfg := s.CachedInfo().Config; !cfg.AllowAtomicPublish {
-		cfg.AllowAtomicPublish = true
-		if _, err := js.UpdateStream(ctx, cfg); err != nil {
-			return nil, fmt.Errorf("bucket %s: %w", bucket, err)
-		}
-	}
-	return &State{kv: kv, stream: s, publisher: newPublisher(js, name)}, nil
+	return &State{kv: kv, stream: s, publisher: newPublisher(js, "KV_"+bucket)}, nil
 }
 
 // put shares commits with other writes of the moment.

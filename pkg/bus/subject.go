@@ -2,41 +2,51 @@ package bus
 
 import (
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/tieback/tieback/pkg/catalogue"
 )
 
-// Subject names one message of one event. Every kind has the same six tokens:
+// Subject names one message of one event. Every kind has the same tokens:
 //
-//	tb.<kind>.<category>.<event type>.<company>.<erp request>
-//	tb.event.unlink.*.7.*       every unlink of company 7
-//	tb.*.*.*.7.123              the whole history of one request
+//	tb.<kind>.<category>.<event type>.<company>.<erp request>[.<run>]
+//	tb.event.unlink.*.7.>       every unlink of company 7
+//	tb.*.*.*.7.123              the first run of one request
+//	tb.*.*.*.7.123.*            its further runs
 //
-// Category and type are "_" where they are not known (every delivery; unknown types).
+// Category and type are "_" where they are not known (every delivery; unknown types). A subject
+// has one message at most, so what is done once more needs a run of its own:
+//
+//	      none: the first run
+//	42    the replay of dead letter 42; of kind dealt: what was done with letter 42
+//	late  an outcome that came after the deadline had been told (42-late: of that replay)
+//	swept a request detail that the sweep found open, without an event to close it
 type Subject struct {
 	Kind     Kind
 	Category catalogue.Category
 	Type     string
 	Company  int64
 	Request  int64
+	Run      string
 }
 
 // Kind is what a subject carries; each has a stream of its own.
 type Kind string
 
-// The five kinds, in the order in which an event meets them.
+// The kinds, in the order in which an event meets them.
 const (
 	Delivery Kind = "delivery" // ingest → fetcher
 	Event    Kind = "event"    // fetcher → worker
 	Outcome  Kind = "outcome"  // worker → status-reporter
 	Closed   Kind = "closed"   // what Procore was told, by the status-reporter
 	Dead     Kind = "dead"     // what could not be done, by whoever gave up
+	Dealt    Kind = "dealt"    // what a person did with a dead letter
 )
 
-// Kinds lists all five.
-var Kinds = []Kind{Delivery, Event, Outcome, Closed, Dead}
+// Kinds lists all of them.
+var Kinds = []Kind{Delivery, Event, Outcome, Closed, Dead, Dealt}
 
 // Stream is the JetStream stream that holds the kind.
 func (k Kind) Stream() string { return "TIEBACK_" + strings.ToUpper(string(k)) }
@@ -50,20 +60,49 @@ func For(kind Kind, eventType string, company, request int64) Subject {
 	return Subject{Kind: kind, Category: row.Category, Type: row.Name, Company: company, Request: request}
 }
 
+// WithRun is the same subject in another run; see Subject.
+func (s Subject) WithRun(run string) Subject {
+	s.Run = run
+	return s
+}
+
+// Late is the run of an outcome that came after its deadline had been told.
+func (s Subject) Late() Subject {
+	if s.Run == "" {
+		return s.WithRun(late)
+	}
+	return s.WithRun(s.Run + "-" + late)
+}
+
+// IsLate says whether the run is one of those that Late makes.
+func (s Subject) IsLate() bool { return strings.HasSuffix(s.Run, late) }
+
+// Runs that are no replay.
+const (
+	late  = "late"
+	Swept = "swept"
+)
+
+var runs = regexp.MustCompile(`^([1-9][0-9]*(-late)?|late|swept)$`)
+
 func (s Subject) String() string {
 	b := make([]byte, 0, 80)
 	for _, token := range []string{"tb", string(s.Kind), string(s.Category), s.Type} {
 		b = append(append(b, token...), '.')
 	}
 	b = append(strconv.AppendInt(b, s.Company, 10), '.')
-	return string(strconv.AppendInt(b, s.Request, 10))
+	b = strconv.AppendInt(b, s.Request, 10)
+	if s.Run != "" {
+		b = append(append(b, '.'), s.Run...)
+	}
+	return string(b)
 }
 
 // Parse reads a subject; anything that no service of ours would write is an error.
 func Parse(subject string) (Subject, error) {
 	t := strings.Split(subject, ".")
-	if len(t) != 6 || t[0] != "tb" {
-		return Subject{}, fmt.Errorf("subject %q: want tb.<kind>.<category>.<type>.<company>.<request>", subject)
+	if len(t) < 6 || len(t) > 7 || t[0] != "tb" || len(t) == 7 && !runs.MatchString(t[6]) {
+		return Subject{}, fmt.Errorf("subject %q: want tb.<kind>.<category>.<type>.<company>.<request>[.<run>]", subject)
 	}
 	company, err := strconv.ParseInt(t[4], 10, 64)
 	if err != nil {
@@ -74,6 +113,7 @@ func Parse(subject string) (Subject, error) {
 		return Subject{}, fmt.Errorf("subject %q: request: %w", subject, err)
 	}
 	s := For(Kind(t[1]), t[3], company, request)
+	s.Run = strings.Join(t[6:], "")
 	if s.String() != subject {
 		return Subject{}, fmt.Errorf("subject %q: category and type do not fit the catalogue", subject)
 	}

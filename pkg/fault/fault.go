@@ -36,6 +36,7 @@ type Error struct {
 	Sentence   string        // plain words for the accountant; "": none
 	Field      string        // the record's field as the accountant knows it; "": the whole record
 	RetryAfter time.Duration // of a throttled error
+	Source     Source        // who said so; see From
 	Err        error         // what happened, for the operator
 }
 

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"strconv"
+	"time"
 
 	"go.uber.org/zap/zapcore"
 )
@@ -16,6 +17,8 @@ import (
 type Settings struct {
 	Data            string        // TIEBACK_DATA: a folder for all that is kept
 	NATSURL         string        // TIEBACK_NATS_URL; "": the embedded server
+	NATSNKeyFile    string        // TIEBACK_NATS_NKEY_FILE: an nkey seed, read for each connect; "": none
+	NATSCAFile      string        // TIEBACK_NATS_CA_FILE: PEM, whom to trust as the broker; "": the system's roots
 	Replicas        int           // TIEBACK_NATS_REPLICAS: of every stream
 	ProcoreAPIURL   string        // TIEBACK_PROCORE_API_URL
 	ProcoreLoginURL string        // TIEBACK_PROCORE_LOGIN_URL
@@ -24,6 +27,8 @@ type Settings struct {
 	AdminAddr       string        // TIEBACK_ADMIN_ADDR
 	Routes          string        // TIEBACK_PROCORE_ROUTES: path overrides; "": none
 	LogLevel        zapcore.Level // TIEBACK_LOG_LEVEL
+	Deadline        time.Duration // TIEBACK_DEADLINE: an event that is not done by then is closed as failed
+	SyncDeadline    time.Duration // TIEBACK_SYNC_DEADLINE: the same for syncs, which page through the ERP
 }
 
 // Load reads the variables through getenv (os.Getenv) and tells all that is wrong at once.
@@ -36,6 +41,7 @@ func Load(getenv func(string) string) (Settings, error) {
 	}
 	s := Settings{
 		Data: DataFolder(getenv), NATSURL: getenv("TIEBACK_NATS_URL"),
+		NATSNKeyFile: getenv("TIEBACK_NATS_NKEY_FILE"), NATSCAFile: getenv("TIEBACK_NATS_CA_FILE"),
 		ProcoreAPIURL:   get("TIEBACK_PROCORE_API_URL", "https://api.procore.com"),
 		ProcoreLoginURL: get("TIEBACK_PROCORE_LOGIN_URL", "https://login.procore.com"),
 		Companies:       getenv("TIEBACK_COMPANIES"), Routes: getenv("TIEBACK_PROCORE_ROUTES"),
@@ -49,6 +55,12 @@ func Load(getenv func(string) string) (Settings, error) {
 	if s.LogLevel, err = zapcore.ParseLevel(get("TIEBACK_LOG_LEVEL", "info")); err != nil {
 		errs = append(errs, errors.New("TIEBACK_LOG_LEVEL: must be debug, info, warn or error"))
 	}
+	if s.Deadline, err = span("TIEBACK_DEADLINE", get("TIEBACK_DEADLINE", "15m")); err != nil {
+		errs = append(errs, err)
+	}
+	if s.SyncDeadline, err = span("TIEBACK_SYNC_DEADLINE", get("TIEBACK_SYNC_DEADLINE", "2h")); err != nil {
+		errs = append(errs, err)
+	}
 	errs = append(errs, addr("TIEBACK_INGEST_ADDR", s.IngestAddr), addr("TIEBACK_ADMIN_ADDR", s.AdminAddr),
 		web("TIEBACK_PROCORE_API_URL", s.ProcoreAPIURL), web("TIEBACK_PROCORE_LOGIN_URL", s.ProcoreLoginURL))
 	return s, errors.Join(errs...)
@@ -60,6 +72,15 @@ func DataFolder(getenv func(string) string) string {
 		return v
 	}
 	return ".tieback"
+}
+
+// span reads a time span. A deadline of less than a minute is for rehearsals only, but makes sense.
+func span(name, v string) (time.Duration, error) {
+	d, err := time.ParseDuration(v)
+	if err != nil || d < time.Second {
+		return 0, fmt.Errorf("%s: %q is no time span of at least 1s; write it as 15m or 2h", name, v)
+	}
+	return d, nil
 }
 
 func addr(name, v string) error {

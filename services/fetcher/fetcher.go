@@ -75,7 +75,7 @@ func (s *Service) handle(ctx context.Context, m bus.Message) error {
 	if err != nil {
 		return &unworkable{payload: raw, cause: err}
 	}
-	err = s.Bus.PublishOnce(ctx, bus.For(bus.Event, event.Type, d.CompanyId, d.ErpRequestId), event)
+	err = s.Bus.PublishOnce(ctx, bus.For(bus.Event, event.Type, d.CompanyId, d.ErpRequestId).WithRun(m.Subject.Run), event)
 	if err != nil && fault.ClassOf(err) == fault.Permanent { // larger than the broker takes
 		return &unworkable{payload: raw, cause: err}
 	}
@@ -136,5 +136,5 @@ func (s *Service) giveUp(ctx context.Context, m bus.Message, cause error) error 
 	if errors.As(cause, &u) {
 		out.CloseOuts = payload.Failed(u.payload, u.cause)
 	}
-	return s.Bus.PublishOnce(ctx, bus.For(bus.Outcome, "", d.CompanyId, d.ErpRequestId), out)
+	return s.Bus.PublishOnce(ctx, bus.For(bus.Outcome, "", d.CompanyId, d.ErpRequestId).WithRun(m.Subject.Run), out)
 }

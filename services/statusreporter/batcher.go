@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/services/statusreporter/internal/closeout"
 )
@@ -19,7 +20,8 @@ const (
 // waiting is an outcome whose handler waits for the flush.
 type waiting struct {
 	closeout.Item
-	done chan error
+	subject bus.Subject // of what is told
+	done    chan error
 }
 
 // batcher coalesces one company's outcomes. The first after a quiet time goes out at once;

@@ -79,7 +79,7 @@ func (s *Service) Run(ctx context.Context) error {
 
 // handle waits until its outcome was flushed together with others of its company.
 func (s *Service) handle(ctx context.Context, m bus.Message) error {
-	w := &waiting{Item: closeout.Item{Outcome: &tiebackv1.Outcome{}, Repeat: m.Repeat}, done: make(chan error, 1)}
+	w := &waiting{Item: closeout.Item{Outcome: &tiebackv1.Outcome{}, Repeat: m.Repeat}, subject: closed(m), done: make(chan error, 1)}
 	if err := bus.Decode(m, w.Outcome); err != nil {
 		return err
 	}
@@ -110,7 +110,7 @@ func (s *Service) told(ctx context.Context, m bus.Message) (bool, error) {
 	if !m.Repeat && time.Since(m.Stored) < time.Hour {
 		return false, nil
 	}
-	return s.Bus.Has(ctx, bus.For(bus.Closed, m.Subject.Type, m.Subject.Company, m.Subject.Request))
+	return s.Bus.Has(ctx, closed(m))
 }
 
 // flush tells Procore, then notes what it was told, then lets the handlers return.
@@ -124,7 +124,7 @@ func (s *Service) flush(ctx context.Context, session *procore.Session, batch []*
 	for i, w := range batch {
 		notes.Go(func() {
 			if errs[i] == nil {
-				errs[i] = s.note(ctx, w.Outcome)
+				errs[i] = s.note(ctx, w.subject, w.Outcome)
 			}
 			w.done <- errs[i]
 		})
@@ -154,11 +154,16 @@ func (s *Service) keep(ctx context.Context, o *tiebackv1.Outcome) error {
 }
 
 // note writes down what was told. Twice is harmless.
-func (s *Service) note(ctx context.Context, o *tiebackv1.Outcome) error {
+func (s *Service) note(ctx context.Context, subject bus.Subject, o *tiebackv1.Outcome) error {
 	if t := o.GetRequestedAt(); t.IsValid() {
 		s.seconds.WithLabelValues(o.Type).Observe(time.Since(t.AsTime()).Seconds())
 	}
-	return s.Bus.PublishOnce(ctx, bus.For(bus.Closed, o.Type, o.CompanyId, o.ErpRequestId), o)
+	return s.Bus.PublishOnce(ctx, subject, o)
+}
+
+// closed is the subject of what was told of an outcome.
+func closed(m bus.Message) bus.Subject {
+	return bus.For(bus.Closed, m.Subject.Type, m.Subject.Company, m.Subject.Request).WithRun(m.Subject.Run)
 }
 
 // learned lists the links that an outcome which Procore has taken makes or ends.
@@ -202,7 +207,7 @@ func (s *Service) giveUp(ctx context.Context, m bus.Message, cause error) error 
 		s.Log.Error("request details could not be closed as failed: look at them in Procore", zap.String("subject", m.Raw), zap.Error(err))
 		return nil
 	}
-	return s.Bus.PublishOnce(ctx, bus.For(bus.Closed, o.Type, o.CompanyId, o.ErpRequestId), failed)
+	return s.Bus.PublishOnce(ctx, closed(m), failed)
 }
 
 // failed is the outcome with nothing but its request details, all failed.

@@ -197,7 +197,7 @@ func untold(closeOuts []*tiebackv1.CloseOut) error {
 // publish sends o, with what names the event filled in.
 func (s *Service) publish(ctx context.Context, m bus.Message, e *tiebackv1.Event, o *tiebackv1.Outcome) error {
 	o.CompanyId, o.ErpRequestId, o.Type, o.RequestedAt = m.Subject.Company, m.Subject.Request, m.Subject.Type, e.GetRequestedAt()
-	return s.Bus.PublishOnce(ctx, bus.For(bus.Outcome, o.Type, o.CompanyId, o.ErpRequestId), o)
+	return s.Bus.PublishOnce(ctx, bus.For(bus.Outcome, o.Type, o.CompanyId, o.ErpRequestId).WithRun(m.Subject.Run), o)
 }
 
 // giveUp buries the event, then has every request detail of its payload closed as failed.
