@@ -30,6 +30,8 @@ import (
 type Options struct {
 	URL       string        // "": InProcess must be given
 	InProcess nats.Option   // nats.InProcessServer of an embedded server
+	NKeyFile  string        // an nkey seed, read for each connect; "": none is shown
+	CAFile    string        // PEM, whom to trust as the broker; "": the system's roots
 	Name      string        // of the service, shown by the broker
 	Replicas  int           // of every stream; 0: 1
 	Retention time.Duration // of the pipeline's streams; 0: 30 days
@@ -58,9 +60,9 @@ func Connect(ctx context.Context, o Options) (*Bus, error) {
 	if o.InProcess != nil {
 		opts = append(opts, o.InProcess)
 	}
-	nc, err := nats.Connect(o.URL, opts...)
+	nc, err := connect(o, opts)
 	if err != nil {
-		return nil, fmt.Errorf("connect to the broker (TIEBACK_NATS_URL): %w", err)
+		return nil, err
 	}
 	js, err := jetstream.New(nc)
 	if err != nil {
@@ -110,12 +112,17 @@ func streamConfig(k Kind, o Options) jetstream.StreamConfig {
 
 // waitForBroker asks until JetStream answers: services and broker start in any order.
 func (b *Bus) waitForBroker(ctx context.Context) error {
+	var told string
 	for {
 		try, cancel := context.WithTimeout(ctx, 2*time.Second)
 		_, err := b.js.AccountInfo(try)
 		cancel()
 		if err == nil {
 			return nil
+		}
+		if why := b.nc.LastError(); why != nil && why.Error() != told {
+			told = why.Error()
+			b.log.Warn("waiting for the broker", zap.Error(why))
 		}
 		if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, jetstream.ErrJetStreamNotEnabled) {
 			return fmt.Errorf("the broker will not have us: %w", err)

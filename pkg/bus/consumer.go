@@ -314,7 +314,9 @@ func (r *running) history(ctx context.Context, msg *Message) (attempts, error) {
 	if h.Unfinished >= maxUnfinished {
 		return h, fault.New(fault.Permanent, fmt.Errorf("%d attempts did not end: it may kill the process that works it", h.Unfinished))
 	}
-	err = r.bus.state.saveAttempts(ctx, msg.Stream, r.Name, msg.Sequence, attempts{Done: h.Done, Unfinished: h.Unfinished + 1})
+	begun := h
+	begun.Unfinished++
+	err = r.bus.state.saveAttempts(ctx, msg.Stream, r.Name, msg.Sequence, begun)
 	if err != nil {
 		return h, fault.Wait(r.Backoff, err)
 	}
@@ -348,7 +350,7 @@ func (r *running) settle(ctx context.Context, m jetstream.Msg, msg Message, h at
 	}
 	class := fault.ClassOf(err)
 	if class == fault.Throttled {
-		r.note(ctx, msg, attempts{Done: h.Done})
+		r.note(ctx, msg, attempts{Done: h.Done}.failed(err))
 		_ = m.NakWithDelay(jitter(max(fault.RetryAfter(err), minWait)))
 		return "throttled"
 	}
@@ -361,7 +363,7 @@ func (r *running) settle(ctx context.Context, m jetstream.Msg, msg Message, h at
 		}
 		r.bus.log.Error("could not dead-letter, will try again", zap.String("subject", msg.Raw), zap.Error(giveUp))
 	}
-	r.note(ctx, msg, attempts{Done: msg.Attempt})
+	r.note(ctx, msg, attempts{Done: msg.Attempt}.failed(err))
 	_ = m.NakWithDelay(jitter(r.delay(msg.Attempt)))
 	return "again"
 }

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -15,30 +14,24 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// PublishOnce writes m as the one message of its subject; nil also if it is there already.
-func (b *Bus) PublishOnce(ctx context.Context, s Subject, m proto.Message) error {
+// Claim writes m as the one message of its subject. It says whether it did: false where the
+// subject has its message already.
+func (b *Bus) Claim(ctx context.Context, s Subject, m proto.Message) (bool, error) {
 	data, err := proto.Marshal(m)
 	if err != nil {
-		return fault.New(fault.Permanent, err)
+		return false, fault.New(fault.Permanent, err)
 	}
 	err = b.Publisher(s.Kind).Publish(ctx, Once(&nats.Msg{Subject: s.String(), Data: data}))
 	if errors.Is(err, ErrDuplicate) {
-		return nil
-	}
-	return err
-}
-
-// Has says whether a subject has its message.
-func (b *Bus) Has(ctx context.Context, s Subject) (bool, error) {
-	stream, err := b.js.Stream(ctx, s.Kind.Stream())
-	if err != nil {
-		return false, err
-	}
-	_, err = stream.GetLastMsgForSubject(ctx, s.String())
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// PublishOnce is Claim for those to whom it is all the same who wrote it.
+func (b *Bus) PublishOnce(ctx context.Context, s Subject, m proto.Message) error {
+	_, err := b.Claim(ctx, s, m)
+	return err
 }
 
 // Decode reads a message of the bus; what no service of ours wrote is a permanent error.

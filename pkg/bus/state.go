@@ -10,6 +10,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tieback/tieback/pkg/fault"
 )
 
 const bucket = "tieback-state"
@@ -126,16 +128,22 @@ func (s *State) SaveLink(ctx context.Context, company int64, itemType string, it
 
 // LinkOf is the origin id that Procore has for a record; "": none that we know of.
 func (s *State) LinkOf(ctx context.Context, company int64, itemType string, itemID int64) (string, error) {
+	l, err := s.Link(ctx, company, itemType, itemID)
+	return l.OriginID, err
+}
+
+// Link is what is known of a record's link; zero where nothing is.
+func (s *State) Link(ctx context.Context, company int64, itemType string, itemID int64) (Link, error) {
 	key := fmt.Sprintf("link.%d.%s.%d", company, itemType, itemID)
 	raw, err := s.get(ctx, key)
 	if err != nil || raw == nil {
-		return "", err
+		return Link{}, err
 	}
 	var l Link
 	if err := json.Unmarshal(raw, &l); err != nil {
-		return "", fmt.Errorf("state %s holds what no service of ours wrote", key)
+		return Link{}, fmt.Errorf("state %s holds what no service of ours wrote", key)
 	}
-	return l.OriginID, nil
+	return l, nil
 }
 
 // Links maps origin id to item id, for every linked record of a company's item type.
@@ -186,6 +194,33 @@ func (s *State) SaveCursor(ctx context.Context, company int64, entity, cursor st
 type attempts struct {
 	Done       int `json:"done"`       // attempts that ended with a verdict, waiting apart
 	Unfinished int `json:"unfinished"` // attempts that began since and were never heard of again
+
+	// How the last attempt with a verdict ended, for whoever waits.
+	Class  fault.Class  `json:"class,omitempty"`
+	Source fault.Source `json:"source,omitempty"`
+	Why    string       `json:"why,omitempty"` // the sentence for the accountant, or ""
+}
+
+// failed is the history with how an attempt ended.
+func (a attempts) failed(err error) attempts {
+	a.Class, a.Source, a.Why = fault.ClassOf(err), fault.SourceOf(err), fault.Sentence(err, "")
+	return a
+}
+
+// LastFailure is how the last attempt at a message ended that had to come again; nil: none has.
+func (s *State) LastFailure(ctx context.Context, stream, consumer string, seq uint64) (failure, err error) {
+	raw, err := s.get(ctx, attemptKey(stream, consumer, seq))
+	if err != nil || raw == nil {
+		return nil, err
+	}
+	var a attempts
+	if err := json.Unmarshal(raw, &a); err != nil {
+		return nil, fmt.Errorf("state %s: %w", attemptKey(stream, consumer, seq), err)
+	}
+	if a.Done == 0 && a.Class == fault.Transient {
+		return nil, nil
+	}
+	return &fault.Error{Class: a.Class, Source: a.Source, Sentence: a.Why}, nil
 }
 
 func (s *State) attempts(ctx context.Context, stream, consumer string, seq uint64) (attempts, error) {

@@ -21,6 +21,7 @@ import (
 //
 //	      none: the first run
 //	42    the replay of dead letter 42; of kind dealt: what was done with letter 42
+//	42-2  the same, when letter 42 was dealt with a second time
 //	late  an outcome that came after the deadline had been told (42-late: of that replay)
 //	swept a request detail that the sweep found open, without an event to close it
 type Subject struct {
@@ -83,7 +84,7 @@ const (
 	Swept = "swept"
 )
 
-var runs = regexp.MustCompile(`^([1-9][0-9]*(-late)?|late|swept)$`)
+var runs = regexp.MustCompile(`^([1-9][0-9]*(-[1-9][0-9]*)?(-late)?|late|swept)$`)
 
 func (s Subject) String() string {
 	b := make([]byte, 0, 80)

@@ -3,16 +3,9 @@
 package company
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"crypto/subtle"
-	"errors"
-	"fmt"
-	"io"
-	"os"
-	"strings"
-
-	"go.yaml.in/yaml/v3"
+	"sync/atomic"
 )
 
 // Secret is a value that prints as "[secret]" wherever it strays.
@@ -26,17 +19,47 @@ func (Secret) GoString() string { return "[secret]" }
 // MarshalText keeps a secret out of encoders, zap's included.
 func (Secret) MarshalText() ([]byte, error) { return []byte("[secret]"), nil }
 
-// Company is one connected Procore company, validated.
+// Company is one connected Procore company, validated. Its fields stay as they are while the
+// process runs; its secrets may be rotated meanwhile (see Watcher), so ask for them anew for
+// each use and keep none. All methods may be called concurrently.
 type Company struct {
 	ID                     int64
 	Name                   string
-	ClientID               string
-	ClientSecret           Secret
 	StandardCostCodeListID int64 // 0: not known; standard cost codes can't be synced
 	Driver                 string
-	Settings               map[string]string // the driver's own, secrets resolved
 
-	tokens [][sha256.Size]byte
+	secrets atomic.Pointer[secrets] // replaced whole, never changed
+}
+
+// Secrets are all of a company that is rotated.
+type Secrets struct {
+	ClientID      string
+	ClientSecret  Secret
+	WebhookTokens []string          // one, or two while rotating
+	Settings      map[string]string // the driver's own, secrets resolved
+}
+
+// secrets are Secrets as they are kept: of a webhook token only the hash.
+type secrets struct {
+	clientID     string
+	clientSecret Secret
+	tokens       [][sha256.Size]byte
+	settings     map[string]string
+}
+
+// New makes a company that is in no file, for tests; its other fields may be set before it is shared.
+func New(id int64, s Secrets) *Company {
+	c := &Company{ID: id}
+	c.secrets.Store(s.kept())
+	return c
+}
+
+func (s Secrets) kept() *secrets {
+	k := &secrets{clientID: s.ClientID, clientSecret: s.ClientSecret, settings: s.Settings}
+	for _, t := range s.WebhookTokens {
+		k.tokens = append(k.tokens, sha256.Sum256([]byte(t)))
+	}
+	return k
 }
 
 // Authentic says whether token is one of the company's webhook tokens, in constant time.
@@ -47,7 +70,7 @@ func (c *Company) Authentic(token string) bool {
 	want := make([][sha256.Size]byte, 2)
 	var known int
 	if c != nil {
-		known = copy(want, c.tokens)
+		known = copy(want, c.now().tokens)
 	}
 	ok := 0
 	for i := range want {
@@ -56,164 +79,25 @@ func (c *Company) Authentic(token string) bool {
 	return ok == 1
 }
 
+// Credentials are the client id and secret of the company's service account, those of now.
+func (c *Company) Credentials() (clientID string, secret Secret) {
+	s := c.now()
+	return s.clientID, s.clientSecret
+}
+
+// Settings are those of the company's driver as they are now, secrets resolved. The map is
+// never changed: leave it as it is. A rotation makes another.
+func (c *Company) Settings() map[string]string { return c.now().settings }
+
+var noSecrets = &secrets{}
+
+// now is never nil: a company made without secrets has empty ones.
+func (c *Company) now() *secrets {
+	if s := c.secrets.Load(); s != nil {
+		return s
+	}
+	return noSecrets
+}
+
 // Set is all connected companies, by id.
 type Set map[int64]*Company
-
-type file struct {
-	Companies []entry `yaml:"companies"`
-}
-
-type entry struct {
-	ID                     int64             `yaml:"id"`
-	Name                   string            `yaml:"name"`
-	ClientID               string            `yaml:"client_id"`
-	ClientSecret           string            `yaml:"client_secret"`
-	ClientSecretFile       string            `yaml:"client_secret_file"`
-	WebhookTokens          []string          `yaml:"webhook_tokens"`
-	WebhookTokensFile      string            `yaml:"webhook_tokens_file"`
-	StandardCostCodeListID int64             `yaml:"standard_cost_code_list_id"`
-	Connector              map[string]string `yaml:"connector"`
-}
-
-// Load reads and validates the companies file at path.
-func Load(path string) (Set, error) {
-	if path == "" {
-		return nil, errors.New("TIEBACK_COMPANIES is not set: give it the path of the companies file")
-	}
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("companies file: %w", err)
-	}
-	set, err := Parse(raw)
-	if err != nil {
-		return nil, fmt.Errorf("companies file %s: %w", path, err)
-	}
-	return set, nil
-}
-
-// Parse validates a companies file; errors name the company and the field, and all are told at once.
-func Parse(raw []byte) (Set, error) {
-	var f file
-	dec := yaml.NewDecoder(bytes.NewReader(raw))
-	dec.KnownFields(true)
-	if err := dec.Decode(&f); err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	if len(f.Companies) == 0 {
-		return nil, errors.New("companies: the list is empty; add at least one company")
-	}
-	set := make(Set, len(f.Companies))
-	var errs []error
-	for i, e := range f.Companies {
-		c, err := e.company()
-		if err != nil {
-			errs = append(errs, fmt.Errorf("companies[%d]: %w", i, err))
-			continue
-		}
-		if set[c.ID] != nil {
-			errs = append(errs, fmt.Errorf("companies[%d].id: company %d is listed twice", i, c.ID))
-		}
-		set[c.ID] = c
-	}
-	return set, errors.Join(errs...)
-}
-
-func (e entry) company() (*Company, error) {
-	var errs []error
-	fail := func(field, why string) { errs = append(errs, fmt.Errorf("%s: %s", field, why)) }
-	if e.ID <= 0 {
-		fail("id", "must be the company's id in Procore, a positive number")
-	}
-	if e.ClientID == "" {
-		fail("client_id", "is missing: the Client ID of the company's service account")
-	}
-	secret, err := inlineOrFile("client_secret", e.ClientSecret, e.ClientSecretFile)
-	if err != nil {
-		errs = append(errs, err)
-	}
-	tokens, err := e.tokens()
-	if err != nil {
-		errs = append(errs, err)
-	}
-	settings, err := resolve(e.Connector)
-	if err != nil {
-		errs = append(errs, err)
-	}
-	driver := settings["driver"]
-	if driver == "" {
-		fail("connector.driver", "is missing: which ERP this company books in, for example ledger")
-	}
-	delete(settings, "driver")
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
-	}
-	c := &Company{
-		ID: e.ID, Name: e.Name, ClientID: e.ClientID, ClientSecret: Secret(secret),
-		StandardCostCodeListID: e.StandardCostCodeListID, Driver: driver, Settings: settings,
-	}
-	for _, t := range tokens {
-		c.tokens = append(c.tokens, sha256.Sum256([]byte(t)))
-	}
-	return c, nil
-}
-
-func (e entry) tokens() ([]string, error) {
-	tokens := e.WebhookTokens
-	if e.WebhookTokensFile != "" {
-		if len(tokens) > 0 {
-			return nil, errors.New("webhook_tokens: give it inline or as webhook_tokens_file, not both")
-		}
-		raw, err := os.ReadFile(e.WebhookTokensFile)
-		if err != nil {
-			return nil, fmt.Errorf("webhook_tokens_file: %w", err)
-		}
-		tokens = strings.Fields(string(raw))
-	}
-	if len(tokens) < 1 || len(tokens) > 2 {
-		return nil, fmt.Errorf("webhook_tokens: needs one token, or two while rotating; there are %d", len(tokens))
-	}
-	for _, t := range tokens {
-		if len(t) < 16 {
-			return nil, errors.New("webhook_tokens: a token needs at least 16 characters")
-		}
-	}
-	return tokens, nil
-}
-
-// resolve reads every name_file setting into name.
-func resolve(settings map[string]string) (map[string]string, error) {
-	out := make(map[string]string, len(settings))
-	for name, value := range settings {
-		plain, isFile := strings.CutSuffix(name, "_file")
-		if !isFile {
-			out[name] = value
-			continue
-		}
-		resolved, err := inlineOrFile("connector."+plain, settings[plain], value)
-		if err != nil {
-			return nil, err
-		}
-		out[plain] = resolved
-	}
-	return out, nil
-}
-
-func inlineOrFile(field, inline, path string) (string, error) {
-	switch {
-	case inline != "" && path != "":
-		return "", fmt.Errorf("%s: give it inline or as %s_file, not both", field, field)
-	case inline != "":
-		return inline, nil
-	case path == "":
-		return "", fmt.Errorf("%s: is missing (or %s_file, a path)", field, field)
-	}
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		return "", fmt.Errorf("%s_file: %w", field, err)
-	}
-	secret := strings.TrimSpace(string(raw))
-	if secret == "" {
-		return "", fmt.Errorf("%s_file: %s is empty", field, path)
-	}
-	return secret, nil
-}

@@ -30,7 +30,8 @@ func TestAGoodFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := set[598134325841112]
-	if string(c.ClientSecret) != "s3cr3t" || c.Driver != "ledger" || c.Settings["password"] != "s3cr3t" || c.StandardCostCodeListID != 2 {
+	id, held := c.Credentials()
+	if id != "abc" || string(held) != "s3cr3t" || c.Driver != "ledger" || c.Settings()["password"] != "s3cr3t" || c.StandardCostCodeListID != 2 {
 		t.Errorf("%+v", c)
 	}
 	for token, want := range map[string]bool{"old-token-old-token": true, "new-token-new-token": true, "": false, "old-token-old-toke": false} {
@@ -42,8 +43,8 @@ func TestAGoodFile(t *testing.T) {
 	if unknown.Authentic("") || unknown.Authentic("old-token-old-token") {
 		t.Error("an unknown company has a token")
 	}
-	if printed := fmt.Sprintf("%v %+v %#v", c, c, c.ClientSecret); strings.Contains(printed, "s3cr3t ") || strings.Contains(fmt.Sprint(c.ClientSecret), "s3cr3t") {
-		t.Error("the secret prints")
+	if printed := fmt.Sprintf("%v %+v %#v %+v %#v", c, c, c, held, held); strings.Contains(printed, "s3cr3t") {
+		t.Errorf("a secret prints: %s", printed)
 	}
 }
 
@@ -61,6 +62,7 @@ func TestABadFileNamesTheCompanyAndTheField(t *testing.T) {
 		"short token":      {strings.Replace(base, "0123456789abcdef", "abc", 1), "at least 16"},
 		"no driver":        {strings.Replace(base, "{driver: x}", "{}", 1), "connector.driver"},
 		"misspelt field":   {strings.Replace(base, "client_id: c", "client_id: c, cleint: d", 1), "cleint"},
+		"listed twice":     {base[:len(base)-1] + ", " + base[len("companies: ["):], "listed twice"},
 		"id of text":       {strings.Replace(base, "id: 7,", "id: seven,", 1), "line 1"},
 	} {
 		t.Run(name, func(t *testing.T) {

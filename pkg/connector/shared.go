@@ -12,36 +12,55 @@ type Shared struct {
 	drivers Drivers
 	mu      sync.Mutex
 	erps    map[int64]*shared
+	work    sync.WaitGroup // what Renew started
 }
 
+// shared is one ERP. The mutex of Shared guards what changes.
 type shared struct {
-	erp   *ERP
-	users int
+	erp      *ERP
+	driver   *renewable
+	opener   Opener
+	settings func() map[string]string // those of now
+	users    int
+
+	opened   map[string]string // the settings that driver was opened with
+	renewing bool              // another driver is being opened
+	failed   string            // why the last could not be
 }
 
 // NewShared makes a set without any; drivers may be added to until Open is called.
 func NewShared(d Drivers) *Shared { return &Shared{drivers: d, erps: map[int64]*shared{}} }
 
 // Open gives the company's ERP; the first to ask opens it with its driver's settings, the
-// last to Close closes it. The other fields of c count for the first.
-func (s *Shared) Open(ctx context.Context, driver string, settings map[string]string, c Config) (*ERP, error) {
+// last to Close closes it. The other fields of c count for the first. Settings is called
+// again by Renew, and must give a map that does not change.
+func (s *Shared) Open(ctx context.Context, driver string, settings func() map[string]string, c Config) (*ERP, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	open := s.erps[c.Company]
 	if open == nil {
-		opener, ok := s.drivers[driver]
-		if !ok {
-			return nil, fmt.Errorf("connector.driver: this program has no driver %q", driver)
+		var err error
+		if open, err = s.open(ctx, driver, settings, c); err != nil {
+			return nil, err
 		}
-		d, err := opener(ctx, c.Company, settings)
-		if err != nil {
-			return nil, fmt.Errorf("connector: %w", err)
-		}
-		open = &shared{erp: New(d, c)}
 		s.erps[c.Company] = open
 	}
 	open.users++
 	return open.erp, nil
+}
+
+func (s *Shared) open(ctx context.Context, driver string, settings func() map[string]string, c Config) (*shared, error) {
+	opener, ok := s.drivers[driver]
+	if !ok {
+		return nil, fmt.Errorf("connector.driver: this program has no driver %q", driver)
+	}
+	with := settings()
+	d, err := opener(ctx, c.Company, with)
+	if err != nil {
+		return nil, fmt.Errorf("connector: %w", err)
+	}
+	r := newRenewable(d)
+	return &shared{erp: New(r, c), driver: r, opener: opener, settings: settings, opened: with}, nil
 }
 
 // Close gives an ERP back.

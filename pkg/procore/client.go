@@ -301,8 +301,9 @@ func (s *Session) accessToken(ctx context.Context, refused *oauth2.Token) (*oaut
 
 // logIn fetches a token for whoever waits, so that no single caller's context bounds it.
 func (s *Session) logIn() (*oauth2.Token, error) {
+	id, secret := s.company.Credentials() // those of now: they may be rotated
 	cfg := clientcredentials.Config{
-		ClientID: s.company.ClientID, ClientSecret: string(s.company.ClientSecret),
+		ClientID: id, ClientSecret: string(secret),
 		TokenURL: s.cfg.LoginURL + "/oauth/token", AuthStyle: oauth2.AuthStyleInParams,
 	}
 	tok, err := cfg.Token(context.WithValue(context.Background(), oauth2.HTTPClient, s.http))

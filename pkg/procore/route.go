@@ -46,6 +46,10 @@ var (
 	DeleteLineItemType     = Route{"line_item_type_delete", "DELETE", "/rest/v1.0/line_item_types/{id}"}
 	DeleteAssignment       = Route{"cost_code_line_item_type_delete", "DELETE", "/rest/v1.0/cost_code_line_item_types/{id}"}
 
+	ListHooks          = Route{"hooks_list", "GET", "/rest/v1.0/webhooks/hooks"}
+	ListDeliveries     = Route{"deliveries_list", "GET", "/rest/v1.0/webhooks/hooks/{id}/deliveries"}
+	ListRequestDetails = Route{"erp_request_details_list", "GET", "/rest/v1.0/companies/{company_id}/erp_request_details"}
+
 	UpdateMetadata = Route{"erp_connection_metadata", "PATCH", "/rest/v1.0/companies/{company_id}/erp_connections/metadata"}
 )
 

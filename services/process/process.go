@@ -40,6 +40,7 @@ type Process struct {
 	Drivers   connector.Drivers
 	ERPs      *connector.Shared // of Drivers
 	Backoff   time.Duration     // before a second attempt; 0: 1 s
+	Slow      time.Duration     // until an event is told as in progress; 0: a minute
 }
 
 // Service runs until its context ends.

@@ -6,6 +6,7 @@ import (
 	"net"
 
 	"github.com/tieback/tieback/pkg/catalogue"
+	"github.com/tieback/tieback/services/deadline"
 	"github.com/tieback/tieback/services/fetcher"
 	"github.com/tieback/tieback/services/ingest"
 	"github.com/tieback/tieback/services/statusreporter"
@@ -56,7 +57,7 @@ func Worker(c catalogue.Category) Service {
 	return func(ctx context.Context, p *Process) error {
 		s, err := worker.New(ctx, c, Handlers[c], worker.Deps{
 			Bus: p.Bus, Companies: p.Companies, Procore: p.Procore, ERPs: p.ERPs, Log: p.Log, Metrics: p.Metrics, Calls: p.Calls,
-			Backoff: p.Backoff,
+			Backoff: p.Backoff, Deadline: p.deadlines().Of(c),
 		})
 		if err != nil {
 			return err
@@ -69,11 +70,16 @@ func Worker(c catalogue.Category) Service {
 func StatusReporter(ctx context.Context, p *Process) error {
 	s, err := statusreporter.New(statusreporter.Deps{
 		Bus: p.Bus, Companies: p.Companies, Procore: p.Procore, Log: p.Log, Metrics: p.Metrics, Registry: p.Registry, Backoff: p.Backoff,
+		Deadlines: p.deadlines(), Slow: p.Slow,
 	})
 	if err != nil {
 		return err
 	}
 	return s.Run(ctx)
+}
+
+func (p *Process) deadlines() deadline.Limits {
+	return deadline.Limits{Interactive: p.Settings.Deadline, Sync: p.Settings.SyncDeadline}
 }
 
 // All are the services of the pipeline, by name.

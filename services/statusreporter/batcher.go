@@ -20,7 +20,7 @@ const (
 // waiting is an outcome whose handler waits for the flush.
 type waiting struct {
 	closeout.Item
-	subject bus.Subject // of what is told
+	subject bus.Subject // under which is noted what was told; zero: it is no end
 	done    chan error
 }
 

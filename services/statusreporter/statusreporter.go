@@ -3,7 +3,9 @@
 package statusreporter
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"slices"
@@ -21,6 +23,7 @@ import (
 	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/pkg/telemetry"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/deadline"
 	"github.com/tieback/tieback/services/statusreporter/internal/closeout"
 )
 
@@ -35,6 +38,8 @@ type Deps struct {
 	Metrics   *telemetry.Stages
 	Registry  prometheus.Registerer
 	Backoff   time.Duration // before the second attempt; 0: 1 s
+	Deadlines deadline.Limits
+	Slow      time.Duration // until an event is told as in progress; 0: a minute
 }
 
 // Service is the status-reporter.
@@ -42,6 +47,7 @@ type Service struct {
 	Deps
 	batchers map[int64]*batcher
 	seconds  *prometheus.HistogramVec
+	expired  *prometheus.CounterVec
 }
 
 // New makes the service.
@@ -49,6 +55,8 @@ func New(d Deps) (*Service, error) {
 	s := &Service{Deps: d, batchers: map[int64]*batcher{}, seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "tieback_close_out_seconds", Help: "From the user's click in Procore to the close-out, by event type.",
 		Buckets: prometheus.ExponentialBuckets(0.05, 2, 15),
+	}, []string{"type"}), expired: prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "tieback_deadlines_passed_total", Help: "Events that were closed as failed because their deadline passed, by event type.",
 	}, []string{"type"})}
 	for id := range d.Companies {
 		session, err := d.Procore.Company(id)
@@ -59,7 +67,7 @@ func New(d Deps) (*Service, error) {
 			s.flush(ctx, session, batch)
 		}}
 	}
-	return s, d.Registry.Register(s.seconds)
+	return s, errors.Join(d.Registry.Register(s.seconds), d.Registry.Register(s.expired))
 }
 
 // Run reports until ctx ends.
@@ -71,21 +79,47 @@ func (s *Service) Run(ctx context.Context) error {
 	for _, b := range s.batchers {
 		batchers.Go(func() { b.run(ctx) })
 	}
+	if s.Deadlines != (deadline.Limits{}) {
+		batchers.Go(func() { s.watch().run(ctx, min(watchEvery, s.slow()/2)) })
+	}
 	return s.Bus.Consume(ctx, bus.Consumer{
 		Kind: bus.Outcome, Name: stop, Concurrency: 2 * maxBatch, Backoff: s.Backoff, Patience: bus.Day,
 		Handle: s.handle, GiveUp: s.giveUp, Observe: s.Metrics.Observer(stop, s.Log),
 	})
 }
 
+func (s *Service) slow() time.Duration {
+	return cmp.Or(s.Slow, slowAfter)
+}
+
+func (s *Service) watch() *watch {
+	return &watch{
+		bus: s.Bus, limits: s.Deadlines, slow: s.slow(), log: s.Log, expired: s.expired, now: time.Now, open: map[uint64]*open{},
+		tell: func(ctx context.Context, o *tiebackv1.Outcome) error {
+			return s.queue(ctx, &waiting{Item: closeout.Item{Outcome: o}, done: make(chan error, 1)})
+		},
+	}
+}
+
 // handle waits until its outcome was flushed together with others of its company.
 func (s *Service) handle(ctx context.Context, m bus.Message) error {
-	w := &waiting{Item: closeout.Item{Outcome: &tiebackv1.Outcome{}, Repeat: m.Repeat}, subject: closed(m), done: make(chan error, 1)}
-	if err := bus.Decode(m, w.Outcome); err != nil {
+	o := &tiebackv1.Outcome{}
+	if err := bus.Decode(m, o); err != nil {
 		return err
 	}
 	if told, err := s.told(ctx, m); told || err != nil {
 		return err
 	}
+	item := closeout.Item{Outcome: o, Repeat: m.Repeat, Later: m.Subject.Run != ""}
+	var err error
+	if item.Outcome, err = s.outdated(ctx, item); err != nil {
+		return err
+	}
+	return s.queue(ctx, &waiting{Item: item, subject: closed(m), done: make(chan error, 1)})
+}
+
+// queue waits until an outcome was told together with others of its company.
+func (s *Service) queue(ctx context.Context, w *waiting) error {
 	b := s.batchers[w.Outcome.CompanyId]
 	if b == nil {
 		_, err := s.Procore.Company(w.Outcome.CompanyId)
@@ -123,7 +157,7 @@ func (s *Service) flush(ctx context.Context, session *procore.Session, batch []*
 	var notes sync.WaitGroup
 	for i, w := range batch {
 		notes.Go(func() {
-			if errs[i] == nil {
+			if errs[i] == nil && w.subject != (bus.Subject{}) {
 				errs[i] = s.note(ctx, w.subject, w.Outcome)
 			}
 			w.done <- errs[i]

@@ -29,6 +29,7 @@ import (
 	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/pkg/telemetry"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/deadline"
 	"github.com/tieback/tieback/services/worker/payload"
 )
 
@@ -79,6 +80,7 @@ type Deps struct {
 	Calls       *connector.Metrics
 	Concurrency int           // events at once; 0: 256
 	Backoff     time.Duration // before the second attempt; 0: 1 s
+	Deadline    time.Duration // of the category's events; 0: none
 }
 
 // Service works one category.
@@ -131,7 +133,7 @@ func (s *Service) close() error {
 func (s *Service) Run(ctx context.Context) error {
 	err := s.Bus.Consume(ctx, bus.Consumer{
 		Kind: bus.Event, Name: string(s.category), Filter: fmt.Sprintf("tb.event.%s.>", s.category),
-		Concurrency: s.Concurrency, Backoff: s.Backoff,
+		Concurrency: s.Concurrency, Backoff: s.Backoff, Patience: s.Deadline,
 		Handle: s.handle, GiveUp: s.giveUp, Observe: s.Metrics.Observer(string(s.category), s.Log),
 	})
 	return errors.Join(err, s.close())
@@ -140,6 +142,9 @@ func (s *Service) Run(ctx context.Context) error {
 func (s *Service) handle(ctx context.Context, m bus.Message) error {
 	task, err := s.task(m)
 	if err != nil {
+		return err
+	}
+	if done, err := s.ended(ctx, m); done || err != nil {
 		return err
 	}
 	calls := new(atomic.Int32)
@@ -194,10 +199,30 @@ func untold(closeOuts []*tiebackv1.CloseOut) error {
 	return fault.New(fault.Permanent, errors.New(strings.Join(why, " ")))
 }
 
-// publish sends o, with what names the event filled in.
+// ended says whether an event that may have had its end has one: it was worked and only its ack
+// was lost, or its deadline passed. It is not worked again then.
+func (s *Service) ended(ctx context.Context, m bus.Message) (bool, error) {
+	if !m.Repeat && (s.Deadline == 0 || time.Since(m.Stored) < s.Deadline) {
+		return false, nil
+	}
+	ended, _, err := deadline.Ended(ctx, s.Bus, m)
+	return ended, err
+}
+
+// publish sends o, with what names the event filled in. Where the deadline was told meanwhile,
+// what was done in the ERP is told after it.
 func (s *Service) publish(ctx context.Context, m bus.Message, e *tiebackv1.Event, o *tiebackv1.Outcome) error {
 	o.CompanyId, o.ErpRequestId, o.Type, o.RequestedAt = m.Subject.Company, m.Subject.Request, m.Subject.Type, e.GetRequestedAt()
-	return s.Bus.PublishOnce(ctx, bus.For(bus.Outcome, o.Type, o.CompanyId, o.ErpRequestId).WithRun(m.Subject.Run), o)
+	subject := bus.For(bus.Outcome, o.Type, o.CompanyId, o.ErpRequestId).WithRun(m.Subject.Run)
+	first, err := s.Bus.Claim(ctx, subject, o)
+	if err != nil || first {
+		return err
+	}
+	_, expired, err := deadline.Ended(ctx, s.Bus, m)
+	if err != nil || !expired || o.DeadLettered {
+		return err
+	}
+	return s.Bus.PublishOnce(ctx, subject.Late(), o)
 }
 
 // giveUp buries the event, then has every request detail of its payload closed as failed.

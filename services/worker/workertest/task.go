@@ -91,7 +91,7 @@ func Task(t testing.TB, eventType string, raw []byte, e *ERP, p *Procore) *worke
 	t.Helper()
 	server := httptest.NewServer(p)
 	t.Cleanup(server.Close)
-	co := &company.Company{ID: Company, ClientID: "id", ClientSecret: "secret"}
+	co := company.New(Company, company.Secrets{ClientID: "id", ClientSecret: "secret"})
 	client, err := procore.New(procore.Config{APIURL: server.URL, LoginURL: server.URL}, company.Set{Company: co}, prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)

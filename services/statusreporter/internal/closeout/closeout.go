@@ -29,6 +29,9 @@ import (
 type Item struct {
 	Outcome *tiebackv1.Outcome
 	Repeat  bool // it came before: part of it may have been told already
+	// Later is the outcome of a further run, or of one that came too late: its request details may
+	// have had their end, and Procore keeps the first.
+	Later bool
 }
 
 // unit is one close-out on its way through the steps.
@@ -36,6 +39,7 @@ type unit struct {
 	*tiebackv1.CloseOut
 	event  int // index of its outcome
 	repeat bool
+	later  bool
 	err    error // it could not be told: the event must come again, or be given up
 }
 
@@ -62,7 +66,7 @@ func Flush(ctx context.Context, session *procore.Session, items []Item, keep Kee
 	for i, it := range items {
 		outcomes[i] = it.Outcome
 		for _, c := range it.Outcome.CloseOuts {
-			units = append(units, &unit{CloseOut: c, event: i, repeat: it.Repeat})
+			units = append(units, &unit{CloseOut: c, event: i, repeat: it.Repeat, later: it.Later})
 		}
 	}
 	for _, step := range []func(context.Context, patient, []*unit){externalData, assignments, transactions, unlinks} {

@@ -83,16 +83,23 @@ type detail struct {
 	units []*unit
 }
 
-// update says failed if one of the detail's close-outs does.
+// rank says which status speaks for a detail that has several close-outs: an end outweighs
+// being in progress, and one failure outweighs any success.
+var rank = map[tiebackv1.Status]int{
+	tiebackv1.Status_STATUS_IN_PROGRESS: 1,
+	tiebackv1.Status_STATUS_SUCCESS:     2,
+	tiebackv1.Status_STATUS_FAILED:      3,
+}
+
+// update is what the detail's close-outs say together.
 func (d *detail) update() map[string]any {
 	status, texts := tiebackv1.Status_STATUS_UNSPECIFIED, []string{}
 	for _, u := range d.units {
-		if u.Status == tiebackv1.Status_STATUS_FAILED && status != tiebackv1.Status_STATUS_FAILED {
-			status, texts = u.Status, []string{}
-		}
-		if status == tiebackv1.Status_STATUS_UNSPECIFIED {
+		if rank[u.Status] > rank[status] {
 			status = u.Status
 		}
+	}
+	for _, u := range d.units {
 		for _, m := range u.Messages {
 			if u.Status == status && !slices.Contains(texts, m) {
 				texts = append(texts, m)
@@ -160,7 +167,7 @@ func refusedDetails(ctx context.Context, s patient, details []*detail, refused [
 		id, _ := json.Number(fmt.Sprint(r.Item["id"])).Int64()
 		i := slices.IndexFunc(details, func(d *detail) bool { return d.id == id })
 		if i >= 0 {
-			details[i].fail(standing(ctx, s, details[i].units[0], r.Why))
+			details[i].stands(ctx, s, r.Why)
 			continue
 		}
 		for _, d := range details {
@@ -169,21 +176,41 @@ func refusedDetails(ctx context.Context, s patient, details []*detail, refused [
 	}
 }
 
-// standing looks at a request detail that Procore would not change: if it says already what
-// we wanted to say, a repeat met its own success.
-func standing(ctx context.Context, s patient, u *unit, why string) error {
-	raw, err := s.Do(ctx, procore.Call{Route: getRequestDetail, ID: u.RequestDetailId})
+// stands looks at a request detail that Procore would not change. That is as it should be where
+//
+//	it says already what we wanted to say       a repeat met its own success
+//	we wanted to say that it is in progress     it has ended meanwhile
+//	it has ended, and this is a later run       Procore keeps the first end; ours is noted beside it
+func (d *detail) stands(ctx context.Context, s patient, why string) {
+	at, err := standing(ctx, s, d.id)
 	if err != nil {
-		return err
+		d.fail(err)
+		return
+	}
+	for _, u := range d.units {
+		switch {
+		case at == statusNames[u.Status], u.Status == tiebackv1.Status_STATUS_IN_PROGRESS:
+		case u.later && ends(at):
+			u.Stands = at
+		default:
+			u.err = fault.New(fault.Permanent, fmt.Errorf("request detail %d stands at %q in Procore and can't become %q: %s", d.id, at, statusNames[u.Status], why))
+		}
+	}
+}
+
+func ends(status string) bool { return status == "success" || status == "failed" }
+
+// standing is a request detail's status in Procore.
+func standing(ctx context.Context, s patient, id int64) (string, error) {
+	raw, err := s.Do(ctx, procore.Call{Route: getRequestDetail, ID: id})
+	if err != nil {
+		return "", err
 	}
 	var detail struct {
 		Status string `json:"status"`
 	}
 	if err := json.Unmarshal(raw, &detail); err != nil {
-		return fault.New(fault.Transient, fmt.Errorf("request detail %d does not parse: %w", u.RequestDetailId, err))
+		return "", fault.New(fault.Transient, fmt.Errorf("request detail %d does not parse: %w", id, err))
 	}
-	if detail.Status == statusNames[u.Status] {
-		return nil
-	}
-	return fault.New(fault.Permanent, fmt.Errorf("request detail %d stands at %q in Procore and can't become %q: %s", u.RequestDetailId, detail.Status, statusNames[u.Status], why))
+	return detail.Status, nil
 }

@@ -39,9 +39,10 @@ type Bench struct {
 // NewBench makes one.
 func NewBench(t *testing.T) *Bench {
 	b := &Bench{
-		t: t, ERP: &ERP{}, Procore: NewProcore(t), Company: &company.Company{ID: 7, ClientID: "id", ClientSecret: "secret", StandardCostCodeListID: 77},
+		t: t, ERP: &ERP{}, Procore: NewProcore(t), Company: company.New(7, company.Secrets{ClientID: "id", ClientSecret: "secret"}),
 		State: &State{cursors: map[string]string{}, links: map[string]map[string]int64{}},
 	}
+	b.Company.StandardCostCodeListID = 77
 	url := b.Procore.Server.URL
 	client, err := procore.New(procore.Config{APIURL: url, LoginURL: url}, company.Set{7: b.Company}, prometheus.NewRegistry())
 	if err != nil {

@@ -1,0 +1,109 @@
+package bus
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+	"sync/atomic"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
+)
+
+// errRotated ends an attempt to connect that had begun with the old key. The next has the new one.
+var errRotated = errors.New("the broker key was rotated meanwhile")
+
+// key is the nkey that we show the broker. Its file is read for each attempt to connect, so
+// that a key rotated there counts from the next on:
+//
+//	file has   server has    what happens
+//	old        old           connected
+//	new        old and new   stays connected by the old key
+//	new        new           the server cuts the connection; attempt 1 notices the new key, attempt 2 shows it
+//	old        new           refused, again and again, until the file has the new one
+//
+// Of two in the server, remove the old one only when every service's file has the new one.
+type key struct {
+	file string
+	conn atomic.Pointer[nats.Conn]
+}
+
+// credentials are the options that say who we are and whom we trust, and the key, to be told
+// its connection.
+func credentials(o Options) ([]nats.Option, *key, error) {
+	var opts []nats.Option
+	if o.CAFile != "" {
+		opts = append(opts, nats.RootCAs(o.CAFile)) // reads it anew for each connect
+	}
+	if o.NKeyFile == "" {
+		return opts, nil, nil
+	}
+	if named(o.URL) {
+		return nil, nil, errors.New("TIEBACK_NATS_NKEY_FILE: TIEBACK_NATS_URL names a user too; give one of them")
+	}
+	k := &key{file: o.NKeyFile}
+	pair, public, err := k.read()
+	if err != nil {
+		return nil, nil, fmt.Errorf("TIEBACK_NATS_NKEY_FILE: %w", err)
+	}
+	pair.Wipe()
+	// Without the last, a second refusal in a row would close the connection for good.
+	return append(opts, nats.Nkey(public, k.sign), nats.IgnoreAuthErrorAbort()), k, nil
+}
+
+// named says whether one of the servers in urls has a user in it, which nats.go prefers to a key.
+func named(urls string) bool {
+	for u := range strings.SplitSeq(urls, ",") {
+		if parsed, err := url.Parse(strings.TrimSpace(u)); err == nil && parsed.User != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// read reads the file; no error has its content.
+func (k *key) read() (pair nkeys.KeyPair, public string, err error) {
+	raw, err := os.ReadFile(k.file)
+	if err != nil {
+		return nil, "", err
+	}
+	defer clear(raw)
+	if pair, err = nkeys.ParseDecoratedUserNKey(raw); err != nil {
+		return nil, "", fmt.Errorf("%s holds no user's nkey seed (SU…): %w", k.file, err)
+	}
+	public, err = pair.PublicKey()
+	return pair, public, err
+}
+
+// sign answers the server's challenge. nats.go calls it when it has chosen the public key for
+// this attempt already, and holds the connection's lock: so a new key is put in its place for the next.
+func (k *key) sign(nonce []byte) ([]byte, error) {
+	pair, public, err := k.read()
+	if err != nil {
+		return nil, err
+	}
+	defer pair.Wipe()
+	if nc := k.conn.Load(); nc != nil && nc.Opts.Nkey != public {
+		nc.Opts.Nkey = public
+		return nil, errRotated
+	}
+	return pair.Sign(nonce)
+}
+
+// connect connects with these options and tells the key of its connection.
+func connect(o Options, opts []nats.Option) (*nats.Conn, error) {
+	who, k, err := credentials(o)
+	if err != nil {
+		return nil, err
+	}
+	nc, err := nats.Connect(o.URL, append(opts, who...)...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the broker (TIEBACK_NATS_URL): %w", err)
+	}
+	if k != nil {
+		k.conn.Store(nc)
+	}
+	return nc, nil
+}

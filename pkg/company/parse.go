@@ -1,0 +1,204 @@
+package company
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+type file struct {
+	Companies []entry `yaml:"companies"`
+}
+
+type entry struct {
+	ID                     int64             `yaml:"id"`
+	Name                   string            `yaml:"name"`
+	ClientID               string            `yaml:"client_id"`
+	ClientSecret           string            `yaml:"client_secret"`
+	ClientSecretFile       string            `yaml:"client_secret_file"`
+	WebhookTokens          []string          `yaml:"webhook_tokens"`
+	WebhookTokensFile      string            `yaml:"webhook_tokens_file"`
+	StandardCostCodeListID int64             `yaml:"standard_cost_code_list_id"`
+	Connector              map[string]string `yaml:"connector"`
+}
+
+// reader reads a file; os.ReadFile, or a Watcher's, which notes what it read.
+type reader func(path string) ([]byte, error)
+
+// Load reads and validates the companies file at path.
+func Load(path string) (Set, error) {
+	if path == "" {
+		return nil, errors.New("TIEBACK_COMPANIES is not set: give it the path of the companies file")
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("companies file: %w", err)
+	}
+	set, err := Parse(raw)
+	if err != nil {
+		return nil, fmt.Errorf("companies file %s: %w", path, err)
+	}
+	return set, nil
+}
+
+// Parse validates a companies file; errors name the company and the field, never a value, and
+// all are told at once.
+func Parse(raw []byte) (Set, error) {
+	p := parse(raw, os.ReadFile)
+	return p.set, p.err()
+}
+
+// parsed is a companies file, as far as it makes sense.
+type parsed struct {
+	set    Set            // the companies without a mistake
+	unfit  map[int64]bool // those with one
+	errs   []error        // one for each mistaken company
+	unread error          // the file makes no sense at all: set is empty
+}
+
+func (p parsed) err() error { return errors.Join(append(p.errs, p.unread)...) }
+
+func parse(raw []byte, read reader) parsed {
+	var f file
+	dec := yaml.NewDecoder(bytes.NewReader(raw))
+	dec.KnownFields(true)
+	if err := dec.Decode(&f); err != nil && !errors.Is(err, io.EOF) {
+		return parsed{unread: withoutValues(err)}
+	}
+	if len(f.Companies) == 0 {
+		return parsed{unread: errors.New("companies: the list is empty; add at least one company")}
+	}
+	p := parsed{set: make(Set, len(f.Companies)), unfit: map[int64]bool{}}
+	for i, e := range f.Companies {
+		p.add(i, e, read)
+	}
+	return p
+}
+
+// add takes one company up. Of two with the same id neither is right.
+func (p *parsed) add(i int, e entry, read reader) {
+	c, err := e.company(read)
+	if err == nil && (p.set[e.ID] != nil || p.unfit[e.ID]) {
+		err = fmt.Errorf("id: company %d is listed twice", e.ID)
+	}
+	if err != nil {
+		p.errs = append(p.errs, fmt.Errorf("companies[%d]: %w", i, err))
+		p.unfit[e.ID] = true
+		delete(p.set, e.ID)
+		return
+	}
+	p.set[c.ID] = c
+}
+
+// quoted is what the YAML package cites of a file: a value, which may be a secret.
+var quoted = regexp.MustCompile("`[^`]*`|anchor '[^']*'|\"[^\"]*\"")
+
+// withoutValues is a YAML error without what it cites; the line it names is enough.
+func withoutValues(err error) error {
+	return errors.New(quoted.ReplaceAllString(err.Error(), "[value]"))
+}
+
+func (e entry) company(read reader) (*Company, error) {
+	var errs []error
+	fail := func(field, why string) { errs = append(errs, fmt.Errorf("%s: %s", field, why)) }
+	if e.ID <= 0 {
+		fail("id", "must be the company's id in Procore, a positive number")
+	}
+	if e.ClientID == "" {
+		fail("client_id", "is missing: the Client ID of the company's service account")
+	}
+	secret, err := inlineOrFile(read, "client_secret", e.ClientSecret, e.ClientSecretFile)
+	if err != nil {
+		errs = append(errs, err)
+	}
+	tokens, err := e.tokens(read)
+	if err != nil {
+		errs = append(errs, err)
+	}
+	settings, err := resolve(read, e.Connector)
+	if err != nil {
+		errs = append(errs, err)
+	}
+	driver := settings["driver"]
+	if driver == "" {
+		fail("connector.driver", "is missing: which ERP this company books in, for example ledger")
+	}
+	delete(settings, "driver")
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	c := New(e.ID, Secrets{ClientID: e.ClientID, ClientSecret: Secret(secret), WebhookTokens: tokens, Settings: settings})
+	c.Name, c.StandardCostCodeListID, c.Driver = e.Name, e.StandardCostCodeListID, driver
+	return c, nil
+}
+
+func (e entry) tokens(read reader) ([]string, error) {
+	tokens := e.WebhookTokens
+	if e.WebhookTokensFile != "" {
+		if len(tokens) > 0 {
+			return nil, errors.New("webhook_tokens: give it inline or as webhook_tokens_file, not both")
+		}
+		raw, err := read(e.WebhookTokensFile)
+		if err != nil {
+			return nil, fmt.Errorf("webhook_tokens_file: %w", err)
+		}
+		tokens = strings.Fields(string(raw))
+	}
+	if len(tokens) < 1 || len(tokens) > 2 {
+		return nil, fmt.Errorf("webhook_tokens: needs one token, or two while rotating; there are %d", len(tokens))
+	}
+	for _, t := range tokens {
+		if len(t) < 16 {
+			return nil, errors.New("webhook_tokens: a token needs at least 16 characters")
+		}
+	}
+	return tokens, nil
+}
+
+// resolve reads every name_file setting into name, in the order of their names.
+func resolve(read reader, settings map[string]string) (map[string]string, error) {
+	out := make(map[string]string, len(settings))
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(settings)) {
+		plain, isFile := strings.CutSuffix(name, "_file")
+		if !isFile {
+			out[name] = settings[name]
+			continue
+		}
+		resolved, err := inlineOrFile(read, "connector."+plain, settings[plain], settings[name])
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		out[plain] = resolved
+	}
+	return out, errors.Join(errs...)
+}
+
+func inlineOrFile(read reader, field, inline, path string) (string, error) {
+	switch {
+	case inline != "" && path != "":
+		return "", fmt.Errorf("%s: give it inline or as %s_file, not both", field, field)
+	case inline != "":
+		return inline, nil
+	case path == "":
+		return "", fmt.Errorf("%s: is missing (or %s_file, a path)", field, field)
+	}
+	raw, err := read(path)
+	if err != nil {
+		return "", fmt.Errorf("%s_file: %w", field, err)
+	}
+	secret := strings.TrimSpace(string(raw))
+	if secret == "" {
+		return "", fmt.Errorf("%s_file: %s is empty", field, path)
+	}
+	return secret, nil
+}

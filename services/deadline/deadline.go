@@ -1,0 +1,112 @@
+// Package deadline ends events that are not done in time, so that no button in Procore stays
+// busy. Its outcome has the same once-mark as the worker's own: whichever is written first is told.
+//
+//	the worker is first    nothing expires
+//	the deadline is first  told as failed, the event dead-lettered; the worker leaves the event
+//	                       alone from then on, and what it did meanwhile goes out as a late outcome:
+//	                       the marks are made, and Procore keeps the failure if those are its rules
+package deadline
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/catalogue"
+	"github.com/tieback/tieback/pkg/fault"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/worker/payload"
+)
+
+// Stop is the stop that dead letters of expired events name.
+const Stop = "deadline"
+
+// Limits are how long an event may take, from when its payload came.
+type Limits struct {
+	Interactive time.Duration // somebody waits for it
+	Sync        time.Duration // it pages through the ERP
+}
+
+// Of is the limit of a category's events.
+func (l Limits) Of(c catalogue.Category) time.Duration {
+	if c == catalogue.Sync {
+		return l.Sync
+	}
+	return l.Interactive
+}
+
+// Expire closes an event as failed unless its worker was first. why says what it waited for; nil: nothing
+// is known. It says whether the deadline was first. Twice is harmless.
+func Expire(ctx context.Context, b *bus.Bus, m bus.Message, e *tiebackv1.Event, limit time.Duration, why error) (bool, error) {
+	cause := passed(limit, why)
+	o := &tiebackv1.Outcome{
+		CompanyId: e.CompanyId, ErpRequestId: e.ErpRequestId, Type: e.Type, RequestedAt: e.RequestedAt,
+		CloseOuts: payload.Failed(e.Payload, cause), DeadLettered: true, Expired: true, ProcoreCalls: 1,
+	}
+	won, err := b.Claim(ctx, outcome(m), o)
+	if err != nil {
+		return false, err
+	}
+	if won {
+		return true, b.Bury(ctx, Stop, m, cause)
+	}
+	_, expired, err := Ended(ctx, b, m)
+	return expired, err
+}
+
+// passed is the error of an event that was not done in time.
+func passed(limit time.Duration, why error) error {
+	reason := fault.Sentence(why, "The ERP integration did not get to it.")
+	return &fault.Error{
+		Class: fault.ClassOf(why), Source: fault.SourceOf(why), Err: fmt.Errorf("not done within %v: %w", limit, orUnknown(why)),
+		Sentence: fmt.Sprintf("This could not be done within %s, so the ERP integration stopped trying. %s Please try again later: nothing is ever booked twice.", words(limit), reason),
+	}
+}
+
+func orUnknown(err error) error {
+	if err == nil {
+		return fmt.Errorf("no attempt has ended; is the worker running?")
+	}
+	return err
+}
+
+// words is a duration as people say it.
+func words(d time.Duration) string {
+	switch {
+	case d >= 2*time.Hour && d%time.Hour == 0:
+		return fmt.Sprintf("%d hours", d/time.Hour)
+	case d >= 2*time.Minute && d%time.Minute == 0:
+		return fmt.Sprintf("%d minutes", d/time.Minute)
+	}
+	return d.String()
+}
+
+// Ended says whether an event has its outcome, and whether that is because its deadline passed:
+// then it also sees to it that the event lies among the dead letters, in case whoever told it
+// ended in between.
+func Ended(ctx context.Context, b *bus.Bus, m bus.Message) (ended, expired bool, err error) {
+	last, ended, err := b.Last(ctx, outcome(m))
+	if err != nil || !ended {
+		return false, false, err
+	}
+	o := &tiebackv1.Outcome{}
+	if proto.Unmarshal(last.Data, o) != nil || !o.Expired {
+		return true, false, nil
+	}
+	dead := m.Subject
+	dead.Kind = bus.Dead
+	buried, err := b.Has(ctx, dead)
+	if err != nil || buried {
+		return true, true, err
+	}
+	return true, true, b.Bury(ctx, Stop, m, passed(m.Stored.Sub(last.Stored).Abs(), nil))
+}
+
+func outcome(m bus.Message) bus.Subject {
+	s := m.Subject
+	s.Kind = bus.Outcome
+	return s
+}

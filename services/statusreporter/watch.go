@@ -1,0 +1,205 @@
+package statusreporter
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/catalogue"
+	"github.com/tieback/tieback/pkg/fault"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/deadline"
+	"github.com/tieback/tieback/services/statusreporter/internal/closeout"
+	"github.com/tieback/tieback/services/worker/payload"
+)
+
+// watch looks after the events whose users wait longer than they should.
+//
+//	not done after slow              told as in progress, with what it waits for
+//	not done at its deadline         closed as failed; see package deadline
+//
+// It reads only what the workers have not finished: nothing on a quiet pipeline. Events without a
+// request detail keep no button busy and are left to their workers' patience.
+type watch struct {
+	bus     *bus.Bus
+	limits  deadline.Limits
+	slow    time.Duration
+	log     *zap.Logger
+	expired *prometheus.CounterVec
+	tell    func(context.Context, *tiebackv1.Outcome) error // without noting it as closed
+	now     func() time.Time
+	next    uint64           // of the event stream: the first that was not looked at
+	open    map[uint64]*open // by sequence
+}
+
+// open is an event that was slow when last looked at.
+type open struct {
+	message bus.Message
+	event   *tiebackv1.Event
+	expires time.Time
+	told    bool
+}
+
+const (
+	watchEvery = 10 * time.Second
+	slowAfter  = time.Minute
+)
+
+// run looks every so often until ctx ends.
+func (w *watch) run(ctx context.Context, every time.Duration) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		if err := w.round(ctx); err != nil && ctx.Err() == nil {
+			w.log.Warn("could not look after slow events, will try again", zap.Error(err))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (w *watch) round(ctx context.Context) error {
+	if err := w.look(ctx); err != nil {
+		return err
+	}
+	if err := w.expire(ctx); err != nil {
+		return err
+	}
+	return w.inProgress(ctx)
+}
+
+// look finds what has become slow since the last round.
+func (w *watch) look(ctx context.Context) error {
+	var names []string
+	for _, c := range catalogue.Categories {
+		names = append(names, string(c))
+	}
+	floor, err := w.bus.Floor(ctx, bus.Event, names...)
+	if err != nil {
+		return err
+	}
+	for seq := range w.open {
+		if seq <= floor {
+			delete(w.open, seq)
+		}
+	}
+	last, err := w.bus.LastSequence(ctx, bus.Event)
+	if err != nil {
+		return err
+	}
+	w.next = max(w.next, min(floor, last)+1)
+	if w.next > last {
+		return nil
+	}
+	w.next, err = w.bus.Read(ctx, bus.Event, w.next, w.now().Add(-min(w.slow, w.limits.Interactive, w.limits.Sync)), func(m bus.Message) error {
+		return w.consider(ctx, m)
+	})
+	return err
+}
+
+// consider takes an event on that has not ended and that somebody waits for.
+func (w *watch) consider(ctx context.Context, m bus.Message) error {
+	e := &tiebackv1.Event{}
+	if m.Subject == (bus.Subject{}) || bus.Decode(m, e) != nil || len(payload.Details(e.Payload)) == 0 {
+		return nil
+	}
+	ended, _, err := deadline.Ended(ctx, w.bus, m)
+	if err != nil || ended {
+		return err
+	}
+	w.open[m.Sequence] = &open{message: m, event: e, expires: m.Stored.Add(w.limits.Of(m.Subject.Category))}
+	return nil
+}
+
+// expire ends what has passed its deadline.
+func (w *watch) expire(ctx context.Context) error {
+	for seq, o := range w.open {
+		if w.now().Before(o.expires) {
+			continue
+		}
+		expired, err := deadline.Expire(ctx, w.bus, o.message, o.event, w.limits.Of(o.message.Subject.Category), w.why(ctx, o))
+		if err != nil {
+			return err
+		}
+		delete(w.open, seq)
+		if expired {
+			w.expired.WithLabelValues(o.event.Type).Inc()
+			w.log.Error("deadline passed: closed as failed and dead-lettered", zap.String("subject", o.message.Raw))
+		}
+	}
+	return nil
+}
+
+// why is how the last attempt ended; nil where none has.
+func (w *watch) why(ctx context.Context, o *open) error {
+	err, failed := w.bus.State().LastFailure(ctx, o.message.Stream, string(o.message.Subject.Category), o.message.Sequence)
+	if failed != nil {
+		return nil // it is only said less well
+	}
+	return err
+}
+
+// inProgress tells what is slow, once: all of it in one round, so that it shares its calls.
+func (w *watch) inProgress(ctx context.Context) error {
+	var g errgroup.Group
+	g.SetLimit(maxBatch)
+	for _, o := range w.open {
+		if o.told || w.now().Before(o.message.Stored.Add(w.slow)) {
+			continue
+		}
+		g.Go(func() error {
+			ended, _, err := deadline.Ended(ctx, w.bus, o.message)
+			if err == nil && !ended {
+				err = w.tell(ctx, w.waiting(ctx, o))
+			}
+			o.told = err == nil
+			return err
+		})
+	}
+	return g.Wait()
+}
+
+// waiting is an outcome that says that it is none yet.
+func (w *watch) waiting(ctx context.Context, o *open) *tiebackv1.Outcome {
+	out := &tiebackv1.Outcome{CompanyId: o.event.CompanyId, ErpRequestId: o.event.ErpRequestId, Type: o.event.Type}
+	sentence := fmt.Sprintf("This takes longer than usual. %s The ERP integration goes on trying until %s UTC.",
+		fault.Sentence(w.why(ctx, o), "The ERP integration has other work before it."), o.expires.UTC().Format("15:04"))
+	for _, id := range payload.Details(o.event.Payload) {
+		out.CloseOuts = append(out.CloseOuts, &tiebackv1.CloseOut{
+			RequestDetailId: id, Status: tiebackv1.Status_STATUS_IN_PROGRESS, Messages: []string{sentence},
+		})
+	}
+	return out
+}
+
+// outdated takes out of an outcome that may have been overtaken what a newer request has made
+// otherwise since: what Procore shows of a record is the newest request's.
+func (s *Service) outdated(ctx context.Context, it closeout.Item) (*tiebackv1.Outcome, error) {
+	if !it.Repeat && !it.Later {
+		return it.Outcome, nil
+	}
+	o := proto.Clone(it.Outcome).(*tiebackv1.Outcome)
+	var failed error
+	newer := func(itemType string, id int64) bool {
+		l, err := s.Bus.State().Link(ctx, o.CompanyId, itemType, id)
+		if err != nil {
+			failed = err
+		}
+		return l.Request > o.ErpRequestId
+	}
+	for _, c := range o.CloseOuts {
+		c.Marks = slices.DeleteFunc(c.Marks, func(m *tiebackv1.Mark) bool { return newer(m.ItemType, m.ItemId) })
+		c.Unlinks = slices.DeleteFunc(c.Unlinks, func(u *tiebackv1.Unlink) bool { return newer(u.ItemType, u.ItemId) })
+	}
+	return o, failed
+}
