@@ -35,6 +35,7 @@ type Options struct {
 	Name      string        // of the service, shown by the broker
 	Replicas  int           // of every stream; 0: 1
 	Retention time.Duration // of the pipeline's streams; 0: 30 days
+	AckWait   time.Duration // of consumers that say nothing themselves; 0: 30 s
 	Log       *zap.Logger
 }
 
@@ -45,6 +46,8 @@ type Bus struct {
 	log        *zap.Logger
 	state      *State
 	publishers map[Kind]*Publisher
+	suspects   suspects // of all consumers: they share the process that a poison kills
+	ackWait    time.Duration
 }
 
 // Connect reaches the broker, waiting for it as long as ctx allows, and makes sure that the
@@ -69,7 +72,7 @@ func Connect(ctx context.Context, o Options) (*Bus, error) {
 		nc.Close()
 		return nil, err
 	}
-	b := &Bus{nc: nc, js: js, log: o.Log, publishers: map[Kind]*Publisher{}}
+	b := &Bus{nc: nc, js: js, log: o.Log, ackWait: o.AckWait, publishers: map[Kind]*Publisher{}}
 	if err := b.setUp(ctx, o); err != nil {
 		b.Close()
 		return nil, err
@@ -86,8 +89,9 @@ func (b *Bus) setUp(ctx context.Context, o Options) error {
 	}
 	for _, k := range Kinds {
 		cfg := streamConfig(k, o)
-		if _, err := b.js.CreateOrUpdateStream(ctx, cfg); err != nil {
-			return fmt.Errorf("stream %s: %w", cfg.Name, err)
+		_, err := insist(ctx, "stream "+cfg.Name, func(ctx context.Context) (jetstream.Stream, error) { return b.js.CreateOrUpdateStream(ctx, cfg) })
+		if err != nil {
+			return err
 		}
 		b.publishers[k] = newPublisher(b.js, cfg.Name)
 	}

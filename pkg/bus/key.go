@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net/url"
@@ -70,7 +71,7 @@ func (k *key) read() (pair nkeys.KeyPair, public string, err error) {
 		return nil, "", err
 	}
 	defer clear(raw)
-	if pair, err = nkeys.ParseDecoratedUserNKey(raw); err != nil {
+	if pair, err = nkeys.ParseDecoratedUserNKey(bytes.TrimSpace(raw)); err != nil {
 		return nil, "", fmt.Errorf("%s holds no user's nkey seed (SU…): %w", k.file, err)
 	}
 	public, err = pair.PublicKey()

@@ -34,18 +34,19 @@ type State struct {
 // can open: the buckets' own API would let any replica answer a read, and a follower may not
 // know yet which life of a record has ended. With replicas, reads go to the leader.
 func openState(ctx context.Context, js jetstream.JetStream, o Options) (*State, error) {
-	s, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+	cfg := jetstream.StreamConfig{
 		Name: "KV_" + bucket, Description: "links, lives, cursors and attempts of Tieback", Subjects: []string{"$KV." + bucket + ".>"},
 		Storage: jetstream.FileStorage, Replicas: max(1, o.Replicas), AllowDirect: o.Replicas <= 1,
 		MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew, AllowRollup: true, DenyDelete: true, AllowAtomicPublish: true,
 		AllowMsgTTL: true, SubjectDeleteMarkerTTL: time.Hour, Duplicates: 2 * time.Minute,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("bucket %s: %w", bucket, err)
 	}
-	kv, err := js.KeyValue(ctx, bucket)
+	s, err := insist(ctx, "bucket "+bucket, func(ctx context.Context) (jetstream.Stream, error) { return js.CreateOrUpdateStream(ctx, cfg) })
 	if err != nil {
-		return nil, fmt.Errorf("bucket %s: %w", bucket, err)
+		return nil, err
+	}
+	kv, err := insist(ctx, "bucket "+bucket, func(ctx context.Context) (jetstream.KeyValue, error) { return js.KeyValue(ctx, bucket) })
+	if err != nil {
+		return nil, err
 	}
 	return &State{kv: kv, stream: s, publisher: newPublisher(js, "KV_"+bucket)}, nil
 }
@@ -53,6 +54,13 @@ func openState(ctx context.Context, js jetstream.JetStream, o Options) (*State, 
 // put shares commits with other writes of the moment.
 func (s *State) put(ctx context.Context, key string, value []byte) error {
 	return s.publisher.Publish(ctx, &nats.Msg{Subject: "$KV." + bucket + "." + key, Data: value, Header: nats.Header{}})
+}
+
+// putAt writes a key whose revision is still the one given; else ErrDuplicate.
+func (s *State) putAt(ctx context.Context, key string, value []byte, revision uint64) error {
+	h := nats.Header{}
+	h.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(revision, 10))
+	return s.publisher.Publish(ctx, &nats.Msg{Subject: "$KV." + bucket + "." + key, Data: value, Header: h})
 }
 
 // change writes what next makes of a key's value, unless somebody else wrote it meanwhile:
@@ -67,10 +75,7 @@ func (s *State) change(ctx context.Context, key string, next func(old []byte) ([
 		if err != nil || value == nil {
 			return err
 		}
-		h := nats.Header{}
-		h.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(revision, 10))
-		err = s.publisher.Publish(ctx, &nats.Msg{Subject: "$KV." + bucket + "." + key, Data: value, Header: h})
-		if !errors.Is(err, ErrDuplicate) {
+		if err := s.putAt(ctx, key, value, revision); !errors.Is(err, ErrDuplicate) {
 			return err
 		}
 	}
@@ -112,18 +117,42 @@ func (s *State) getInt(ctx context.Context, key string) (int64, error) {
 type Link struct {
 	OriginID string `json:"origin_id"` // "": unlinked
 	Request  int64  `json:"request"`   // 0: from no request, but read back from Procore; see services/links
+
+	// Of a link that was read: what a change must name.
+	read     bool
+	revision uint64
+}
+
+// Becomes is the link that an ERP request makes of a link that was read. To save it takes no
+// other look at what was read.
+func (l Link) Becomes(originID string, request int64) Link {
+	l.OriginID, l.Request = originID, request
+	return l
 }
 
 // SaveLink keeps a link. What an older request says never overwrites what a newer one said.
 func (s *State) SaveLink(ctx context.Context, company int64, itemType string, itemID int64, l Link) error {
-	key := fmt.Sprintf("link.%d.%s.%d", company, itemType, itemID)
+	key := linkKey(company, itemType, itemID)
+	value, err := json.Marshal(l)
+	if err != nil {
+		return err
+	}
+	if l.read {
+		if err := s.putAt(ctx, key, value, l.revision); !errors.Is(err, ErrDuplicate) {
+			return err
+		}
+	}
 	return s.change(ctx, key, func(raw []byte) ([]byte, error) {
 		var old Link
-		if raw != nil && json.Unmarshal(raw, &old) == nil && (old.Request > l.Request || old == l) {
+		if raw != nil && json.Unmarshal(raw, &old) == nil && (old.Request > l.Request || old.OriginID == l.OriginID && old.Request == l.Request) {
 			return nil, nil
 		}
-		return json.Marshal(l)
+		return value, nil
 	})
+}
+
+func linkKey(company int64, itemType string, itemID int64) string {
+	return fmt.Sprintf("link.%d.%s.%d", company, itemType, itemID)
 }
 
 // LinkOf is the origin id that Procore has for a record; "": none that we know of.
@@ -132,17 +161,17 @@ func (s *State) LinkOf(ctx context.Context, company int64, itemType string, item
 	return l.OriginID, err
 }
 
-// Link is what is known of a record's link; zero where nothing is.
+// Link is what is known of a record's link; nothing: the link of no request.
 func (s *State) Link(ctx context.Context, company int64, itemType string, itemID int64) (Link, error) {
-	key := fmt.Sprintf("link.%d.%s.%d", company, itemType, itemID)
-	raw, err := s.get(ctx, key)
-	if err != nil || raw == nil {
+	raw, revision, err := s.read(ctx, linkKey(company, itemType, itemID))
+	if err != nil {
 		return Link{}, err
 	}
-	var l Link
-	if err := json.Unmarshal(raw, &l); err != nil {
-		return Link{}, fmt.Errorf("state %s holds what no service of ours wrote", key)
+	l := Link{}
+	if raw != nil && json.Unmarshal(raw, &l) != nil {
+		return Link{}, fmt.Errorf("state %s holds what no service of ours wrote", linkKey(company, itemType, itemID))
 	}
+	l.read, l.revision = true, revision
 	return l, nil
 }
 

@@ -99,11 +99,11 @@ func (p *parsed) add(i int, e entry, read reader) {
 }
 
 // quoted is what the YAML package cites of a file: a value, which may be a secret.
-var quoted = regexp.MustCompile("`[^`]*`|anchor '[^']*'|\"[^\"]*\"")
+var quoted = regexp.MustCompile("`[^`]*`|(anchor )'[^']*'|\"[^\"]*\"")
 
 // withoutValues is a YAML error without what it cites; the line it names is enough.
 func withoutValues(err error) error {
-	return errors.New(quoted.ReplaceAllString(err.Error(), "[value]"))
+	return errors.New(quoted.ReplaceAllString(err.Error(), "${1}[value]"))
 }
 
 func (e entry) company(read reader) (*Company, error) {

@@ -92,7 +92,7 @@ func readRegular(path string) ([]byte, error) {
 // tell logs a mistake once, and once that it is gone.
 func (w *Watcher) tell(err error) {
 	if err != nil {
-		w.log.Error("secrets not taken up: correct the fields named in the error; until then their companies keep the secrets they have",
+		w.log.Error("secrets not taken up: correct what the error names; until then the companies concerned keep the secrets they have",
 			zap.String("file", w.path), zap.Error(err))
 	} else if w.failing {
 		w.log.Info("the companies file is in order again", zap.String("file", w.path))

@@ -47,10 +47,11 @@ func call[Q, A proto.Message](ctx context.Context, e *ERP, operation string, k k
 		if _, err := e.Capabilities(ctx); err != nil {
 			return none, err
 		}
-		if err := e.slot(ctx); err != nil {
+		release, err := e.slot(ctx)
+		if err != nil {
 			return none, err
 		}
-		defer e.slots.Release(1)
+		defer release()
 	}
 	for try := 1; ; try++ {
 		start := time.Now()
@@ -58,7 +59,7 @@ func call[Q, A proto.Message](ctx context.Context, e *ERP, operation string, k k
 		if err == nil && !a.ProtoReflect().IsValid() {
 			err = fault.New(fault.Permanent, fmt.Errorf("connector gave no answer to %s", operation))
 		}
-		err = classed(err, k)
+		err = fault.From(fault.FromERP, classed(err, k))
 		e.observe(operation, time.Since(start), err)
 		if err == nil {
 			return a, nil
@@ -73,18 +74,18 @@ func call[Q, A proto.Message](ctx context.Context, e *ERP, operation string, k k
 // that a slow ERP does not hold the workers of other companies.
 const patience = 5 * time.Second
 
-// slot waits for its turn to call; give it back with slots.Release.
-func (e *ERP) slot(ctx context.Context) error {
+// slot waits for its turn to call; what it returns gives the turn back.
+func (e *ERP) slot(ctx context.Context) (release func(), err error) {
 	limited, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	err := e.slots.Acquire(limited, 1)
+	release, err = e.slots.acquire(limited)
 	switch {
 	case err == nil:
-		return nil
+		return release, nil
 	case ctx.Err() != nil:
-		return fault.New(fault.Transient, ctx.Err())
+		return nil, fault.New(fault.Transient, ctx.Err())
 	}
-	return fault.Wait(time.Second+rand.N(4*time.Second), errors.New("the ERP is busy with as many calls as it bears"))
+	return nil, fault.From(fault.FromERP, fault.Wait(time.Second+rand.N(4*time.Second), errors.New("the ERP is busy with as many calls as it bears")))
 }
 
 // classed makes sure that a write of which nobody knows whether it happened is ambiguous.

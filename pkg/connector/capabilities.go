@@ -6,8 +6,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/semaphore"
-
 	"github.com/tieback/tieback/pkg/fault"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
@@ -64,7 +62,7 @@ func (e *ERP) ask(ctx context.Context) (*tiebackv1.CapabilitiesResponse, error) 
 	switch {
 	case err == nil:
 		if e.slots == nil {
-			e.slots = semaphore.NewWeighted(slotsOf(told.MaxConcurrent))
+			e.slots = newSlots(slotsOf(told.MaxConcurrent))
 		}
 		e.caps.last.Store(&answer{told: told, next: time.Now().Add(fresh)})
 	case ctx.Err() != nil: // it only means that this caller went away
@@ -77,11 +75,11 @@ func (e *ERP) ask(ctx context.Context) (*tiebackv1.CapabilitiesResponse, error) 
 	return told, err
 }
 
-func slotsOf(most int32) int64 {
+func slotsOf(most int32) int {
 	if most <= 0 {
 		return unlimited
 	}
-	return int64(most)
+	return int(most)
 }
 
 // can gives the ERP's name and what it can do with an entity, nothing if it does not have it.

@@ -7,7 +7,6 @@ import (
 	"iter"
 
 	"go.uber.org/zap"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/tieback/tieback/pkg/fault"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
@@ -33,7 +32,7 @@ type ERP struct {
 	Config
 	driver Driver
 	caps   capabilities
-	slots  *semaphore.Weighted // set with the first capabilities
+	slots  *slots // set with the first capabilities
 	recent recent
 }
 

@@ -11,24 +11,20 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/oauth2"
-	"golang.org/x/oauth2/clientcredentials"
-	"golang.org/x/sync/singleflight"
 
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/fault"
 )
-
-var errSpent = errors.New("no call now: Procore's rate limit is used up")
 
 // maxBody is how much of an answer is read: an ERP request of 1,000 lines is about 3 MB.
 const maxBody = 64 << 20
@@ -39,6 +35,8 @@ type Config struct {
 	LoginURL string            // https://login.procore.com; tokens at /oauth/token
 	Routes   map[string]string // path overrides by route name
 	Timeout  time.Duration     // of one call; 0: 30 s
+
+	Transport http.RoundTripper // nil: one that keeps many connections
 }
 
 // Client holds a Session for each company.
@@ -54,9 +52,7 @@ type Session struct {
 	meter   *meter
 	calls   *prometheus.CounterVec
 
-	login singleflight.Group
-	mu    sync.Mutex
-	token *oauth2.Token
+	login login
 }
 
 // New makes a client for the companies; reg gets its metrics.
@@ -69,8 +65,11 @@ func New(cfg Config, companies company.Set, reg prometheus.Registerer) (*Client,
 	if cfg.Timeout == 0 {
 		cfg.Timeout = 30 * time.Second
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.MaxIdleConnsPerHost, transport.MaxIdleConns = 256, 1024
+	if cfg.Transport == nil {
+		transport := http.DefaultTransport.(*http.Transport).Clone()
+		transport.MaxIdleConnsPerHost, transport.MaxIdleConns = 256, 1024
+		cfg.Transport = transport
+	}
 	c := &Client{sessions: make(map[int64]*Session, len(companies))}
 	calls := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "tieback_procore_calls_total", Help: "Calls made to Procore's API, by company, route and status (error: no answer).",
@@ -80,11 +79,19 @@ func New(cfg Config, companies company.Set, reg prometheus.Registerer) (*Client,
 	}
 	for id, co := range companies {
 		c.sessions[id] = &Session{
-			company: co, cfg: cfg, calls: calls, meter: &meter{now: time.Now},
-			http: &http.Client{Transport: transport, Timeout: cfg.Timeout},
+			company: co, cfg: cfg, calls: calls, meter: newMeter(id, cfg.Timeout),
+			http: &http.Client{Transport: cfg.Transport, Timeout: cfg.Timeout},
 		}
 	}
-	return c, nil
+	return c, reg.Register(gauge{c})
+}
+
+// ShareLimits has the rate limits counted in a store, with all other processes that use the
+// same clients. Without it this process counts as the only one. Call it before the first call.
+func (c *Client) ShareLimits(store Store) {
+	for _, s := range c.sessions {
+		s.meter.store = store
+	}
 }
 
 // Company gives the session of a company. One that is not in the companies file is a
@@ -115,6 +122,8 @@ type Call struct {
 //	5xx, no answer     transient; ambiguous for calls that write
 //	401 twice          transient: the secret may be in rotation
 //	other 4xx          permanent, with Procore's reason as the sentence
+//
+// All but those of the caller's own ctx come from fault.FromProcore.
 func (s *Session) Do(ctx context.Context, c Call) ([]byte, error) {
 	a, err := s.do(ctx, c)
 	return a.body, err
@@ -129,6 +138,15 @@ type answer struct {
 
 // do is Do with the answer's headers, which lists need.
 func (s *Session) do(ctx context.Context, c Call) (answer, error) {
+	a, err := s.twice(ctx, c)
+	if err != nil && ctx.Err() == nil {
+		err = fault.From(fault.FromProcore, err)
+	}
+	return a, err
+}
+
+// twice makes a call, and again if the token was not taken.
+func (s *Session) twice(ctx context.Context, c Call) (answer, error) {
 	body, err := marshal(c.Body)
 	if err != nil {
 		return answer{}, fault.New(fault.Permanent, err)
@@ -182,27 +200,28 @@ func (s *Session) once(ctx context.Context, tok *oauth2.Token, c Call, body []by
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	if err := s.meter.take(); err != nil {
+	claim, err := s.meter.take(ctx)
+	if err != nil {
 		return answer{}, err
 	}
 	if n, ok := ctx.Value(countKey{}).(*atomic.Int32); ok {
 		n.Add(1)
 	}
+	sent := s.meter.clock.local()
 	resp, err := s.http.Do(req)
 	if err != nil {
-		s.meter.learn(nil)
+		s.meter.fail(claim, reached(err))
 		s.count(c.Route, "error")
 		return answer{}, noAnswer(c.Route, err)
 	}
 	defer resp.Body.Close()
-	s.meter.learn(resp.Header)
+	wait := s.meter.learn(claim, sent, resp.StatusCode, resp.Header)
 	s.count(c.Route, strconv.Itoa(resp.StatusCode))
 	read, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
 	if err != nil {
 		return answer{}, noAnswer(c.Route, err)
 	}
-	if resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode == http.StatusServiceUnavailable {
-		wait := s.meter.block(resp.Header)
+	if wait > 0 {
 		return answer{}, fault.Wait(wait, fmt.Errorf("%s: Procore answered %d", c.Route.Name, resp.StatusCode))
 	}
 	return answer{status: resp.StatusCode, header: resp.Header, body: read}, nil
@@ -210,6 +229,15 @@ func (s *Session) once(ctx context.Context, tok *oauth2.Token, c Call, body []by
 
 func (s *Session) count(r Route, status string) {
 	s.calls.WithLabelValues(strconv.FormatInt(s.company.ID, 10), r.Name, status).Inc()
+}
+
+// reached says whether a call that got no answer may have reached Procore.
+func reached(err error) outcome {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		return unsent
+	}
+	return lost
 }
 
 // noAnswer classes a call that was not answered: a write may have happened.
@@ -273,55 +301,4 @@ func reason(answer []byte) string {
 		}
 	}
 	return strings.TrimSpace(string(answer[:min(len(answer), 200)]))
-}
-
-// early is how long before its end a token is renewed.
-const early = time.Minute
-
-// accessToken gives a token other than refused, which may be nil, and fetches one if there is none.
-// Those who wait for the same fetch share it; a caller whose ctx ends waits no longer.
-func (s *Session) accessToken(ctx context.Context, refused *oauth2.Token) (*oauth2.Token, error) {
-	s.mu.Lock()
-	tok := s.token
-	s.mu.Unlock()
-	if tok != nil && tok != refused && time.Until(tok.Expiry) > early {
-		return tok, nil
-	}
-	fetched := s.login.DoChan("", func() (any, error) { return s.logIn() })
-	select {
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case r := <-fetched:
-		if r.Err != nil {
-			return nil, r.Err
-		}
-		return r.Val.(*oauth2.Token), nil
-	}
-}
-
-// logIn fetches a token for whoever waits, so that no single caller's context bounds it.
-func (s *Session) logIn() (*oauth2.Token, error) {
-	id, secret := s.company.Credentials() // those of now: they may be rotated
-	cfg := clientcredentials.Config{
-		ClientID: id, ClientSecret: string(secret),
-		TokenURL: s.cfg.LoginURL + "/oauth/token", AuthStyle: oauth2.AuthStyleInParams,
-	}
-	tok, err := cfg.Token(context.WithValue(context.Background(), oauth2.HTTPClient, s.http))
-	var answer *oauth2.RetrieveError
-	switch {
-	case errors.As(err, &answer) && answer.Response.StatusCode == http.StatusTooManyRequests:
-		return nil, fault.Wait(10*time.Second, errors.New("the login of Procore answered 429"))
-	case errors.As(err, &answer): // its own text may hold what was sent
-		err = fmt.Errorf("the login of Procore answered %s (check client_id and client_secret of company %d)", answer.Response.Status, s.company.ID)
-	}
-	if err != nil {
-		return nil, fault.New(fault.Transient, err)
-	}
-	if tok.Expiry.IsZero() {
-		tok.Expiry = time.Now().Add(time.Hour)
-	}
-	s.mu.Lock()
-	s.token = tok
-	s.mu.Unlock()
-	return tok, nil
 }

@@ -40,7 +40,7 @@ func (s *Session) ReadPage(ctx context.Context, c Call, n int) (Page, error) {
 	if err != nil {
 		return Page{}, fault.New(fault.Transient, fmt.Errorf("%s: page %d does not parse: %w", c.Route.Name, n, err))
 	}
-	p := Page{Items: items, Total: number(a.header, "Total"), PerPage: number(a.header, "Per-Page"), Now: clock(a.header)}
+	p := Page{Items: items, Total: number(a.header, "Total"), PerPage: number(a.header, "Per-Page"), Now: answeredAt(a.header)}
 	per := p.PerPage
 	if per == 0 {
 		per = PerPage
@@ -50,8 +50,8 @@ func (s *Session) ReadPage(ctx context.Context, c Call, n int) (Page, error) {
 	return p, nil
 }
 
-// clock is what the answer says of the time, to the second.
-func clock(h http.Header) time.Time {
+// answeredAt is what the answer says of the time, to the second.
+func answeredAt(h http.Header) time.Time {
 	if t, err := http.ParseTime(h.Get("Date")); err == nil {
 		return t
 	}

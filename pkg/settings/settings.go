@@ -29,6 +29,7 @@ type Settings struct {
 	LogLevel        zapcore.Level // TIEBACK_LOG_LEVEL
 	Deadline        time.Duration // TIEBACK_DEADLINE: an event that is not done by then is closed as failed
 	SyncDeadline    time.Duration // TIEBACK_SYNC_DEADLINE: the same for syncs, which page through the ERP
+	SweepEvery      time.Duration // TIEBACK_SWEEP_EVERY: between the sweeps of a company
 }
 
 // Load reads the variables through getenv (os.Getenv) and tells all that is wrong at once.
@@ -59,6 +60,9 @@ func Load(getenv func(string) string) (Settings, error) {
 		errs = append(errs, err)
 	}
 	if s.SyncDeadline, err = span("TIEBACK_SYNC_DEADLINE", get("TIEBACK_SYNC_DEADLINE", "2h")); err != nil {
+		errs = append(errs, err)
+	}
+	if s.SweepEvery, err = span("TIEBACK_SWEEP_EVERY", get("TIEBACK_SWEEP_EVERY", "5m")); err != nil {
 		errs = append(errs, err)
 	}
 	errs = append(errs, addr("TIEBACK_INGEST_ADDR", s.IngestAddr), addr("TIEBACK_ADMIN_ADDR", s.AdminAddr),

@@ -40,6 +40,7 @@ type Process struct {
 	Drivers   connector.Drivers
 	ERPs      *connector.Shared // of Drivers
 	Backoff   time.Duration     // before a second attempt; 0: 1 s
+	Look      time.Duration     // how often secrets are read again; 0: 5 s
 	Slow      time.Duration     // until an event is told as in progress; 0: a minute
 }
 
@@ -136,8 +137,17 @@ func Logger(s settings.Settings) (*zap.Logger, error) {
 // Connect reaches the broker; services and broker may start in any order.
 func (p *Process) Connect(ctx context.Context, o bus.Options) error {
 	o.Replicas, o.Log = p.Settings.Replicas, p.Log
+	if o.InProcess == nil { // the embedded broker has no port and asks for no key
+		o.NKeyFile, o.CAFile = p.Settings.NATSNKeyFile, p.Settings.NATSCAFile
+	}
 	b, err := bus.Connect(ctx, o)
-	p.Bus = b
+	if p.Bus = b; err != nil || o.InProcess != nil { // nobody else is on an embedded broker
+		return err
+	}
+	quota, err := b.OpenQuota(ctx, o.Replicas)
+	if err == nil {
+		p.Procore.ShareLimits(quota)
+	}
 	return err
 }
 
@@ -145,6 +155,7 @@ func (p *Process) Connect(ctx context.Context, o bus.Options) error {
 func (p *Process) serve(ctx context.Context, run Service) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return telemetry.ServeAdmin(ctx, p.Settings.AdminAddr, p.Registry, p.Bus.Healthy) })
+	g.Go(func() error { return p.WatchSecrets(ctx) })
 	g.Go(func() error {
 		start := time.Now()
 		err := run(ctx, p)

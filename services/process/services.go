@@ -10,6 +10,7 @@ import (
 	"github.com/tieback/tieback/services/fetcher"
 	"github.com/tieback/tieback/services/ingest"
 	"github.com/tieback/tieback/services/statusreporter"
+	"github.com/tieback/tieback/services/sweep"
 	"github.com/tieback/tieback/services/worker"
 	"github.com/tieback/tieback/services/worker/exports"
 	"github.com/tieback/tieback/services/worker/imports"
@@ -78,13 +79,24 @@ func StatusReporter(ctx context.Context, p *Process) error {
 	return s.Run(ctx)
 }
 
+// Sweep finds what never reached ingest.
+func Sweep(ctx context.Context, p *Process) error {
+	s, err := sweep.New(sweep.Deps{
+		Bus: p.Bus, Companies: p.Companies, Procore: p.Procore, Log: p.Log, Every: p.Settings.SweepEvery, Backoff: p.Backoff,
+	}, p.Registry)
+	if err != nil {
+		return err
+	}
+	return s.Run(ctx)
+}
+
 func (p *Process) deadlines() deadline.Limits {
 	return deadline.Limits{Interactive: p.Settings.Deadline, Sync: p.Settings.SyncDeadline}
 }
 
 // All are the services of the pipeline, by name.
 func All(ingest Service) map[string]Service {
-	all := map[string]Service{"ingest": ingest, "fetcher": Fetcher, "status-reporter": StatusReporter}
+	all := map[string]Service{"ingest": ingest, "fetcher": Fetcher, "status-reporter": StatusReporter, "sweep": Sweep}
 	for _, c := range catalogue.Categories {
 		all[string(c)] = Worker(c)
 	}

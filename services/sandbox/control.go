@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"time"
 )
 
 // control is the sandbox's own API under /sandbox/, for local use: no credentials.
@@ -14,6 +15,8 @@ import (
 //	POST /sandbox/requests/{id}/closed               what Closed does
 //	GET  /sandbox/calls                              the counts and the log
 //	POST /sandbox/fail                               a FaultRule
+//	POST /sandbox/heal                               drops every rule and sets the clock right
+//	POST /sandbox/clock                              {"seconds": by how much Procore's clock is ahead}
 func (sb *Sandbox) control(mux *http.ServeMux) {
 	mux.HandleFunc("POST /sandbox/companies/{id}/press/{event_type}", sb.pressOver)
 	mux.HandleFunc("GET /sandbox/requests/{id}", sb.requestOver)
@@ -22,6 +25,12 @@ func (sb *Sandbox) control(mux *http.ServeMux) {
 		ok(map[string]any{"total": sb.TotalCalls(), "counts": sb.Counts(), "calls": sb.Calls()}).write(w)
 	})
 	mux.HandleFunc("POST /sandbox/fail", sb.failOver)
+	mux.HandleFunc("POST /sandbox/heal", func(w http.ResponseWriter, _ *http.Request) {
+		sb.Heal()
+		sb.SkewClock(0)
+		w.WriteHeader(http.StatusNoContent)
+	})
+	mux.HandleFunc("POST /sandbox/clock", sb.clockOver)
 }
 
 func (sb *Sandbox) pressOver(w http.ResponseWriter, r *http.Request) {
@@ -93,6 +102,20 @@ func (sb *Sandbox) requestOver(w http.ResponseWriter, r *http.Request) {
 func (sb *Sandbox) closedOver(w http.ResponseWriter, r *http.Request) {
 	id, _ := strconv.ParseInt(r.PathValue("id"), 10, 64)
 	sb.Closed(id)
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func (sb *Sandbox) clockOver(w http.ResponseWriter, r *http.Request) {
+	var body struct {
+		Seconds float64 `json:"seconds"`
+	}
+	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&body); err != nil {
+		refuse(http.StatusBadRequest, "%v", err).write(w)
+		return
+	}
+	sb.SkewClock(time.Duration(body.Seconds * float64(time.Second)))
 	w.WriteHeader(http.StatusNoContent)
 }
 

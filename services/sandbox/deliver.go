@@ -126,7 +126,7 @@ func (d *deliverer) attempt(ctx context.Context, h *hook, one *delivery, probe b
 	if ctx.Err() != nil && err != nil {
 		return // the sandbox ends; the receiver did nothing wrong
 	}
-	h.note(one.entry, began, status, body, err)
+	h.note(one.entry, h.book.sb.told(began), h.book.sb.told(time.Now()), answered{status, body, err})
 	if err == nil && status >= 200 && status < 300 {
 		h.succeeded(one, probe)
 		return
@@ -135,15 +135,22 @@ func (d *deliverer) attempt(ctx context.Context, h *hook, one *delivery, probe b
 	h.nudge()
 }
 
-func (q *queue) note(e *entry, began time.Time, status int, body string, err error) {
+// answered is what a receiver made of a POST.
+type answered struct {
+	status int
+	body   string
+	err    error
+}
+
+func (q *queue) note(e *entry, began, ended time.Time, a answered) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	e.attempts++
-	e.ResponseStatus, e.ResponseBody, e.ResponseError = status, body, ""
-	if err != nil {
-		e.ResponseError = err.Error()
+	e.ResponseStatus, e.ResponseBody, e.ResponseError = a.status, a.body, ""
+	if a.err != nil {
+		e.ResponseError = a.err.Error()
 	}
-	e.StartedAt, e.CompletedAt = stamp(began), stamp(time.Now())
+	e.StartedAt, e.CompletedAt = stamp(began), stamp(ended)
 }
 
 // post answers the receiver's status; it has a few seconds from the connection on.

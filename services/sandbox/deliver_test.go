@@ -61,7 +61,7 @@ func logOf(sb *Sandbox, status string) []entry {
 	sb.hooks.mu.Lock()
 	defer sb.hooks.mu.Unlock()
 	for _, h := range sb.hooks.all {
-		return h.log(status, 0, 1000)
+		return h.log(status, "", 1000)
 	}
 	return nil
 }

@@ -33,8 +33,11 @@ type FaultRule struct {
 	Kind       FaultKind `json:"kind"`        //
 	Status     int       `json:"status"`      // of FaultStatus: 429, 500, 502, 503 or any other
 	RetryAfter int       `json:"retry_after"` // seconds; 0: 1 for 503, none for others
-	Times      int       `json:"times"`       // that many calls; 0: one, or with Fraction no end
+	Times      int       `json:"times"`       // that many calls; 0: one, or with Fraction or Seconds no end
 	Fraction   float64   `json:"fraction"`    // of the calls that match; 0: all
+	Seconds    float64   `json:"seconds"`     // the rule ends after them; 0: not by time
+
+	ends time.Time
 }
 
 type faults struct {
@@ -50,8 +53,11 @@ func (sb *Sandbox) Fail(rule FaultRule) error {
 	if rule.Kind == FaultStatus && (rule.Status < 400 || rule.Status > 599) {
 		return errors.New("status: give the status to answer, 400 to 599")
 	}
-	if rule.Times == 0 && rule.Fraction == 0 {
+	if rule.Times == 0 && rule.Fraction == 0 && rule.Seconds == 0 {
 		rule.Times = 1
+	}
+	if rule.Seconds > 0 {
+		rule.ends = time.Now().Add(time.Duration(rule.Seconds * float64(time.Second)))
 	}
 	sb.faults.mu.Lock()
 	defer sb.faults.mu.Unlock()
@@ -70,6 +76,7 @@ func (sb *Sandbox) Heal() {
 func (sb *Sandbox) fault(c *call, pattern string) *FaultRule {
 	sb.faults.mu.Lock()
 	defer sb.faults.mu.Unlock()
+	sb.faults.rules = slices.DeleteFunc(sb.faults.rules, func(f *FaultRule) bool { return !f.ends.IsZero() && time.Now().After(f.ends) })
 	for i, rule := range sb.faults.rules {
 		if !rule.matches(c, pattern) || rule.Fraction > 0 && !sb.chance(rule.Fraction) {
 			continue
@@ -115,11 +122,11 @@ func (sb *Sandbox) answer(c *call, pattern string, do func(*call) answer) answer
 		}
 		return do(c)
 	default:
-		return rule.answer()
+		return rule.answer(sb.told(time.Now()))
 	}
 }
 
-func (f *FaultRule) answer() answer {
+func (f *FaultRule) answer(now time.Time) answer {
 	a := refuse(f.Status, "%s (on purpose)", http.StatusText(f.Status))
 	wait := f.RetryAfter
 	if wait == 0 && f.Status == http.StatusServiceUnavailable {
@@ -127,7 +134,7 @@ func (f *FaultRule) answer() answer {
 	}
 	a.header = map[string]string{}
 	if f.Status == http.StatusTooManyRequests {
-		a.header = rateHeader(25, 0, time.Now().Add(time.Duration(max(wait, 1))*time.Second))
+		a.header = rateHeader(25, 0, now.Add(time.Duration(max(wait, 1))*time.Second))
 	}
 	if wait > 0 {
 		a.header["Retry-After"] = strconv.Itoa(wait)

@@ -1,10 +1,10 @@
 package sandbox
 
 import (
+	"cmp"
 	"net/http"
 	"regexp"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 )
@@ -273,21 +273,21 @@ func deleteTrigger(c *call) answer {
 
 // listDeliveries is how an integration finds what it missed:
 // ?company_id=&filter[status]=any|successful|discarded|failing&page_start=&page_size=.
-// Procore's own SDK writes filters[status]; both are read. page_start counts deliveries,
-// from 0, the oldest first.
+// Procore's own SDK writes filters[status]; both are read. page_start is the last id of the
+// previous page, an event's id or event_id, as Procore's reference has it; a small number counts deliveries,
+// from 0. The oldest come first.
 func listDeliveries(c *call) answer {
 	q := c.r.URL.Query()
 	if c.queryID("company_id") != c.co.ID {
 		return invalid("company_id", "must be in the query and be the company of the %s header", companyHeader)
 	}
-	status := q.Get("filter[status]") + q.Get("filters[status]")
+	status := cmp.Or(q.Get("filter[status]"), q.Get("filters[status]"))
+	if both := q.Get("filters[status]"); both != "" && both != status {
+		return invalid("filter[status]", "is %q and filters[status] is %q", status, both)
+	}
 	if !slices.Contains([]string{"", "any", "successful", "discarded", "failing"}, status) {
 		return invalid("filter[status]", "%q is none of any, successful, discarded, failing", status)
 	}
-	from, err := strconv.Atoi(q.Get("page_start"))
-	if err != nil || from < 0 {
-		from = 0
-	}
 	size := min(atLeast1(q.Get("page_size"), 100), 1000)
-	return withHook(c, func(h *hook) answer { return ok(h.log(status, from, size)) })
+	return withHook(c, func(h *hook) answer { return ok(h.log(status, q.Get("page_start"), size)) })
 }

@@ -61,7 +61,7 @@ func (l *limits) take(sb *Sandbox) (header map[string]string, within bool) {
 	if h, s := l.hourly.remaining(), l.spike.remaining(); h < s || h == s && l.hourly.ends.After(l.spike.ends) {
 		near = &l.hourly
 	}
-	return rateHeader(near.limit, near.remaining(), near.ends), within
+	return rateHeader(near.limit, near.remaining(), sb.told(near.ends)), within
 }
 
 // rateHeader is the three headers; Reset is in whole seconds, never before the window's end.

@@ -26,6 +26,7 @@ func (sb *Sandbox) Press(companyID int64, eventType string, payload map[string]a
 	}
 	payload, _ = clone(payload).(map[string]any)
 	req := &request{id: sb.mint(), co: co, eventType: eventType, clicked: time.Now(), done: make(chan struct{})}
+	req.created = sb.told(req.clicked)
 	row, known := catalogue.Lookup(eventType)
 	if known {
 		addDetailPlaces(row, payload)
@@ -64,7 +65,7 @@ func envelope(req *request, payload map[string]any) {
 	if _, named := payload["request_name"]; !named {
 		payload["request_name"] = requestName(req.eventType)
 	}
-	payload["created_at"], payload["updated_at"] = stamp(req.clicked), stamp(req.clicked)
+	payload["created_at"], payload["updated_at"] = stamp(req.created), stamp(req.created)
 	if _, given := payload["integration_app_name"]; !given {
 		payload["integration_app_name"] = nil
 	}
@@ -87,7 +88,7 @@ func (sb *Sandbox) mintDetails(req *request, row catalogue.EventType, key string
 		}
 	case map[string]any:
 		if _, has := v["request_detail_id"]; has {
-			d := &detail{id: sb.mint(), req: req, status: InProgress, messages: []string{}, updated: req.clicked}
+			d := &detail{id: sb.mint(), req: req, status: InProgress, messages: []string{}, updated: req.created}
 			v["request_detail_id"] = d.id
 			d.expects = expectations(row, payload, key, v)
 			if len(d.expects) > 0 {

@@ -1,6 +1,8 @@
 package sandbox
 
 import (
+	"fmt"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -53,14 +55,27 @@ func (q *queue) init() {
 
 func (q *queue) stop() { q.once.Do(func() { close(q.ended) }) }
 
-func (q *queue) push(ds ...*delivery) {
+// announced puts an event into the delivery log.
+func (q *queue) announced(e *entry) {
 	q.mu.Lock()
-	q.waiting = append(q.waiting, ds...)
-	if n := len(ds); n > 0 {
-		q.entries = append(q.entries, ds[0].entry)
-	}
+	q.entries = append(q.entries, e)
+	q.mu.Unlock()
+}
+
+func (q *queue) push(d *delivery) {
+	q.mu.Lock()
+	q.waiting = append(q.waiting, d)
 	q.mu.Unlock()
 	q.nudge()
+}
+
+// pushLate lets what is pushed within by overtake d.
+func (q *queue) pushLate(d *delivery, by time.Duration) {
+	if by <= 0 {
+		q.push(d)
+		return
+	}
+	time.AfterFunc(by, func() { q.push(d) })
 }
 
 func (q *queue) nudge() {
@@ -129,24 +144,39 @@ func (q *queue) flush() {
 }
 
 // log pages through the entries of a status.
-func (q *queue) log(status string, from, size int) []entry {
+func (q *queue) log(status, start string, size int) []entry {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	out := []entry{}
-	for _, e := range q.entries {
-		if !e.is(status) {
-			continue
+	for _, e := range q.entries[q.after(status, start):] {
+		if len(out) < size && e.is(status) {
+			out = append(out, *e)
 		}
-		if from > 0 {
-			from--
-			continue
-		}
-		if len(out) == size {
-			break
-		}
-		out = append(out, *e)
 	}
 	return out
+}
+
+// after is the index behind the entry that a page_start names, or behind so many of the status.
+// A page_start that is neither names the list's start.
+func (q *queue) after(status, start string) int {
+	if start == "" {
+		return 0
+	}
+	counted, err := strconv.Atoi(start)
+	for i, e := range q.entries {
+		switch {
+		case e.EventID == start || fmt.Sprint(e.Event["id"]) == start:
+			return i + 1
+		case err == nil && counted == 0:
+			return i
+		case e.is(status):
+			counted--
+		}
+	}
+	if err == nil {
+		return len(q.entries)
+	}
+	return 0
 }
 
 func (e *entry) is(status string) bool {

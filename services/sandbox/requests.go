@@ -15,6 +15,7 @@ type request struct {
 	eventType string
 	body      []byte
 	clicked   time.Time
+	created   time.Time // the same, as Procore's clock told it
 	details   []*detail
 	done      chan struct{} // closed when it is
 
@@ -50,7 +51,7 @@ func final(status string) bool { return status == Success || status == Failed }
 func (d *detail) json() map[string]any {
 	return map[string]any{
 		"id": d.id, "company_id": d.req.co.ID, "erp_request_id": d.req.id, "item_type": d.itemType, "item_id": d.itemID,
-		"status": d.status, "messages": d.messages, "created_at": stamp(d.req.clicked), "updated_at": stamp(d.updated),
+		"status": d.status, "messages": d.messages, "created_at": stamp(d.req.created), "updated_at": stamp(d.updated),
 	}
 }
 
@@ -117,7 +118,7 @@ func updateDetail(c *call) answer {
 	if d == nil {
 		return refuse(http.StatusNotFound, "request detail %s is not in company %d", c.r.PathValue("id"), c.co.ID)
 	}
-	if errs := d.set(body.Detail); errs != nil {
+	if errs := d.set(body.Detail, c.sb.told(time.Now())); errs != nil {
 		return answer{status: http.StatusUnprocessableEntity, body: map[string]any{"errors": errs}}
 	}
 	return ok(d.json())
@@ -134,7 +135,7 @@ func syncDetails(c *call) answer {
 		if d == nil {
 			return nil, because("id", "no request detail %v in company %d", item["id"], c.co.ID)
 		}
-		if errs := d.set(item); errs != nil {
+		if errs := d.set(item, c.sb.told(time.Now())); errs != nil {
 			return nil, errs
 		}
 		return d.json(), nil
@@ -142,7 +143,7 @@ func syncDetails(c *call) answer {
 }
 
 // set changes a detail, under the company's lock. A final one stays as it is.
-func (d *detail) set(item map[string]any) itemErrors {
+func (d *detail) set(item map[string]any, now time.Time) itemErrors {
 	status, _ := item["status"].(string)
 	if !slices.Contains([]string{InProgress, Success, Failed, Stale}, status) {
 		return because("status", "%q is none of in_progress, success, failed, stale", status)
@@ -154,7 +155,7 @@ func (d *detail) set(item map[string]any) itemErrors {
 	if final(d.status) {
 		return because("status", "is already %s", d.status)
 	}
-	d.status, d.messages, d.updated = status, messages, time.Now()
+	d.status, d.messages, d.updated = status, messages, now
 	if status == Success {
 		d.req.early = append(d.req.early, d.unmet()...)
 	}

@@ -28,6 +28,8 @@ type Config struct {
 	APIVersion        string
 	DuplicateEvery    int           // every Nth delivery is made twice; 0: none
 	DuplicateFraction float64       // of the deliveries are made twice
+	LateFraction      float64       // of the deliveries, duplicates counted, are overtaken by others
+	LateBy            time.Duration // at most, in sandbox time; 0: 2 s
 	InFlight          int           // webhook calls at a time, over all hooks; 0: 32
 	DeliveryTimeout   time.Duration // a receiver's time to answer; 0: 5 s. Not divided by Speed: receivers don't get faster
 
@@ -41,6 +43,7 @@ const Rotate = "rotate"
 type Sandbox struct {
 	cfg       Config
 	nextID    atomic.Int64
+	skew      atomic.Int64 // of Procore's clock, in nanoseconds
 	mu        sync.RWMutex // companies, clients, requests
 	companies map[int64]*company
 	clients   map[string]*company
@@ -93,6 +96,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.DeliveryTimeout <= 0 {
 		c.DeliveryTimeout = 5 * time.Second
+	}
+	if c.LateBy <= 0 {
+		c.LateBy = 2 * time.Second
 	}
 	if c.APIVersion == "" {
 		c.APIVersion = "v2.0"
@@ -153,6 +159,16 @@ func (sb *Sandbox) mint() int64 { return sb.nextID.Add(1) }
 // scaled is a duration of Procore's in sandbox time.
 func (sb *Sandbox) scaled(d time.Duration) time.Duration {
 	return time.Duration(float64(d) / sb.cfg.Speed)
+}
+
+// late is how long a delivery is held back; 0: not at all.
+func (sb *Sandbox) late() time.Duration {
+	if !sb.chance(sb.cfg.LateFraction) {
+		return 0
+	}
+	sb.rngMu.Lock()
+	defer sb.rngMu.Unlock()
+	return time.Duration(1 + sb.rng.Int64N(int64(sb.cfg.LateBy)))
 }
 
 func (sb *Sandbox) chance(fraction float64) bool {

@@ -67,6 +67,7 @@ func (sb *Sandbox) endpoint(pattern string, do func(*call) answer) http.Handler 
 		case a.reset:
 			reset(w)
 		case a.status > 0:
+			w.Header().Set("Date", sb.told(time.Now()).UTC().Format(http.TimeFormat))
 			a.write(w)
 		}
 	})

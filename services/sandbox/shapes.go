@@ -20,7 +20,10 @@ func (sb *Sandbox) announce(req *request, projectID int64) {
 		if every := sb.cfg.DuplicateEvery; every > 0 && sb.hooks.announced.Add(1)%int64(every) == 0 || sb.chance(sb.cfg.DuplicateFraction) {
 			out = append(out, &delivery{body: first.body, entry: first.entry})
 		}
-		h.push(out...)
+		h.announced(first.entry)
+		for _, d := range out {
+			h.pushLate(d, sb.late())
+		}
 	}
 }
 
@@ -34,7 +37,7 @@ type event struct {
 const theUser = 4242
 
 func newEvent(req *request, id, project int64, version string) event {
-	return event{id: id, resource: req.id, company: req.co.ID, project: project, user: theUser, ulid: ulid(req.clicked), version: version, at: req.clicked}
+	return event{id: id, resource: req.id, company: req.co.ID, project: project, user: theUser, ulid: ulid(req.created), version: version, at: req.created}
 }
 
 // shape is the delivery's body.

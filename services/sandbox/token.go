@@ -63,15 +63,18 @@ func issueToken(c *call) answer {
 		return oauthError(http.StatusBadRequest, "unsupported_grant_type", "The authorization grant type is not supported: use client_credentials.")
 	}
 	c.sb.mu.RLock()
-	co := c.sb.clients[client]
+	co, want := c.sb.clients[client], ""
+	if co != nil {
+		want = co.ClientSecret
+	}
 	c.sb.mu.RUnlock()
-	if co == nil || subtle.ConstantTimeCompare([]byte(co.ClientSecret), []byte(secret)) != 1 {
+	if co == nil || subtle.ConstantTimeCompare([]byte(want), []byte(secret)) != 1 {
 		return oauthError(http.StatusUnauthorized, "invalid_client", "Client authentication failed due to unknown client or a wrong client secret.")
 	}
 	value, now := c.sb.tokens.issue(co, c.sb.cfg.TokenLife)
 	return ok(map[string]any{
 		"access_token": value, "token_type": "bearer",
-		"expires_in": int(c.sb.cfg.TokenLife.Seconds()), "created_at": now.Unix(),
+		"expires_in": int(c.sb.cfg.TokenLife.Seconds()), "created_at": c.sb.told(now).Unix(),
 	})
 }
 

@@ -21,6 +21,7 @@ const (
 type waiting struct {
 	closeout.Item
 	subject bus.Subject // under which is noted what was told; zero: it is no end
+	links   links
 	done    chan error
 }
 

@@ -14,7 +14,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
-	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tieback/tieback/pkg/bus"
@@ -45,6 +44,7 @@ type Deps struct {
 // Service is the status-reporter.
 type Service struct {
 	Deps
+	memory   memory
 	batchers map[int64]*batcher
 	seconds  *prometheus.HistogramVec
 	expired  *prometheus.CounterVec
@@ -52,7 +52,7 @@ type Service struct {
 
 // New makes the service.
 func New(d Deps) (*Service, error) {
-	s := &Service{Deps: d, batchers: map[int64]*batcher{}, seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+	s := &Service{Deps: d, memory: onBus{d.Bus, d.Bus.State()}, batchers: map[int64]*batcher{}, seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "tieback_close_out_seconds", Help: "From the user's click in Procore to the close-out, by event type.",
 		Buckets: prometheus.ExponentialBuckets(0.05, 2, 15),
 	}, []string{"type"}), expired: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -103,19 +103,24 @@ func (s *Service) watch() *watch {
 
 // handle waits until its outcome was flushed together with others of its company.
 func (s *Service) handle(ctx context.Context, m bus.Message) error {
+	w, err := s.open(ctx, m)
+	if w == nil || err != nil {
+		return err
+	}
+	return s.queue(ctx, w)
+}
+
+// open reads an outcome that is to be told; nil: it was told to its end.
+func (s *Service) open(ctx context.Context, m bus.Message) (*waiting, error) {
 	o := &tiebackv1.Outcome{}
 	if err := bus.Decode(m, o); err != nil {
-		return err
+		return nil, err
 	}
 	if told, err := s.told(ctx, m); told || err != nil {
-		return err
+		return nil, err
 	}
-	item := closeout.Item{Outcome: o, Repeat: m.Repeat, Later: m.Subject.Run != ""}
-	var err error
-	if item.Outcome, err = s.outdated(ctx, item); err != nil {
-		return err
-	}
-	return s.queue(ctx, &waiting{Item: item, subject: closed(m), done: make(chan error, 1)})
+	item := closeout.Item{Outcome: o, Repeat: m.Repeat, Later: m.Subject.Run != "" || o.DeadLettered}
+	return &waiting{Item: item, subject: closed(m), done: make(chan error, 1)}, nil
 }
 
 // queue waits until an outcome was told together with others of its company.
@@ -144,16 +149,17 @@ func (s *Service) told(ctx context.Context, m bus.Message) (bool, error) {
 	if !m.Repeat && time.Since(m.Stored) < time.Hour {
 		return false, nil
 	}
-	return s.Bus.Has(ctx, closed(m))
+	return s.memory.Has(ctx, closed(m))
 }
 
 // flush tells Procore, then notes what it was told, then lets the handlers return.
 func (s *Service) flush(ctx context.Context, session *procore.Session, batch []*waiting) {
+	batch = s.current(ctx, batch)
 	items := make([]closeout.Item, len(batch))
 	for i, w := range batch {
 		items[i] = w.Item
 	}
-	errs := s.guarded(ctx, session, items)
+	errs := s.guarded(ctx, session, items, s.keep(batch))
 	var notes sync.WaitGroup
 	for i, w := range batch {
 		notes.Go(func() {
@@ -167,24 +173,13 @@ func (s *Service) flush(ctx context.Context, session *procore.Session, batch []*
 }
 
 // guarded keeps a panic from taking the other companies' close-outs along.
-func (s *Service) guarded(ctx context.Context, session *procore.Session, items []closeout.Item) (errs []error) {
+func (s *Service) guarded(ctx context.Context, session *procore.Session, items []closeout.Item, keep closeout.Keep) (errs []error) {
 	defer func() {
 		if p := recover(); p != nil {
 			errs = slices.Repeat([]error{fault.New(fault.Transient, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))}, len(items))
 		}
 	}()
-	return closeout.Flush(ctx, session, items, s.keep)
-}
-
-// keep keeps the links that Procore has taken. Twice is harmless.
-func (s *Service) keep(ctx context.Context, o *tiebackv1.Outcome) error {
-	var g errgroup.Group
-	for _, l := range learned(o) {
-		g.Go(func() error {
-			return s.Bus.State().SaveLink(ctx, o.CompanyId, l.ItemType, l.ItemId, bus.Link{OriginID: l.OriginId, Request: o.ErpRequestId})
-		})
-	}
-	return g.Wait()
+	return closeout.Flush(ctx, session, items, keep)
 }
 
 // note writes down what was told. Twice is harmless.
@@ -192,30 +187,12 @@ func (s *Service) note(ctx context.Context, subject bus.Subject, o *tiebackv1.Ou
 	if t := o.GetRequestedAt(); t.IsValid() {
 		s.seconds.WithLabelValues(o.Type).Observe(time.Since(t.AsTime()).Seconds())
 	}
-	return s.Bus.PublishOnce(ctx, subject, o)
+	return s.memory.PublishOnce(ctx, subject, o)
 }
 
 // closed is the subject of what was told of an outcome.
 func closed(m bus.Message) bus.Subject {
 	return bus.For(bus.Closed, m.Subject.Type, m.Subject.Company, m.Subject.Request).WithRun(m.Subject.Run)
-}
-
-// learned lists the links that an outcome which Procore has taken makes or ends.
-func learned(o *tiebackv1.Outcome) []*tiebackv1.Link {
-	var links []*tiebackv1.Link
-	for _, c := range o.CloseOuts {
-		for _, m := range c.Marks {
-			links = append(links, &tiebackv1.Link{ItemType: m.ItemType, ItemId: m.ItemId, OriginId: m.OriginId})
-		}
-		if c.Status != tiebackv1.Status_STATUS_SUCCESS {
-			continue
-		}
-		for _, u := range c.Unlinks {
-			links = append(links, &tiebackv1.Link{ItemType: u.ItemType, ItemId: u.ItemId})
-		}
-		links = append(links, c.Links...)
-	}
-	return links
 }
 
 // giveUp keeps the outcome that Procore would not take, and tries once more to free the
@@ -233,7 +210,8 @@ func (s *Service) giveUp(ctx context.Context, m bus.Message, cause error) error 
 		return nil // not connected: Procore can't be told anything
 	}
 	failed := failed(o)
-	err = closeout.Flush(ctx, session, []closeout.Item{{Outcome: failed, Repeat: true}}, s.keep)[0]
+	nothing := func(context.Context, *tiebackv1.Outcome) error { return nil } // no mark is made
+	err = closeout.Flush(ctx, session, []closeout.Item{{Outcome: failed, Repeat: true, Later: true}}, nothing)[0]
 	if err != nil && fault.ClassOf(err) != fault.Permanent {
 		return err // the dead letter is kept; the telling comes again
 	}

@@ -3,20 +3,17 @@ package statusreporter
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/catalogue"
 	"github.com/tieback/tieback/pkg/fault"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/deadline"
-	"github.com/tieback/tieback/services/statusreporter/internal/closeout"
 	"github.com/tieback/tieback/services/worker/payload"
 )
 
@@ -180,26 +177,4 @@ func (w *watch) waiting(ctx context.Context, o *open) *tiebackv1.Outcome {
 		})
 	}
 	return out
-}
-
-// outdated takes out of an outcome that may have been overtaken what a newer request has made
-// otherwise since: what Procore shows of a record is the newest request's.
-func (s *Service) outdated(ctx context.Context, it closeout.Item) (*tiebackv1.Outcome, error) {
-	if !it.Repeat && !it.Later {
-		return it.Outcome, nil
-	}
-	o := proto.Clone(it.Outcome).(*tiebackv1.Outcome)
-	var failed error
-	newer := func(itemType string, id int64) bool {
-		l, err := s.Bus.State().Link(ctx, o.CompanyId, itemType, id)
-		if err != nil {
-			failed = err
-		}
-		return l.Request > o.ErpRequestId
-	}
-	for _, c := range o.CloseOuts {
-		c.Marks = slices.DeleteFunc(c.Marks, func(m *tiebackv1.Mark) bool { return newer(m.ItemType, m.ItemId) })
-		c.Unlinks = slices.DeleteFunc(c.Unlinks, func(u *tiebackv1.Unlink) bool { return newer(u.ItemType, u.ItemId) })
-	}
-	return o, failed
 }

@@ -16,8 +16,10 @@ import (
 	"github.com/tieback/tieback/pkg/settings"
 	"github.com/tieback/tieback/services/ledger/ledgercmd"
 	"github.com/tieback/tieback/services/process"
+	"github.com/tieback/tieback/services/tieback/auditcmd"
 	"github.com/tieback/tieback/services/tieback/bench"
 	"github.com/tieback/tieback/services/tieback/connectorcmd"
+	"github.com/tieback/tieback/services/tieback/deadcmd"
 	"github.com/tieback/tieback/services/tieback/demo"
 	"github.com/tieback/tieback/services/tieback/docs"
 	"github.com/tieback/tieback/services/tieback/linkscmd"
@@ -39,7 +41,8 @@ func run() int {
 		Use: "tieback", Short: "Tieback ties Procore to a contractor's ERP.",
 		SilenceUsage: true, SilenceErrors: true,
 	}
-	root.AddCommand(demoCommand(), runCommand(), connectorcmd.Command(), linkscmd.Command(), ledgerCommand(), benchCommand(), catalogueCommand())
+	root.AddCommand(demoCommand(), runCommand(), connectorcmd.Command(), linkscmd.Command(), deadcmd.Command(), ledgerCommand(), benchCommand(), catalogueCommand())
+	root.AddCommand(auditcmd.Command(), auditcmd.SweepCommand())
 	err := root.ExecuteContext(ctx)
 	var code exit
 	switch {
@@ -47,7 +50,7 @@ func run() int {
 		return 0
 	case errors.As(err, &code):
 		return int(code)
-	case errors.Is(err, linkscmd.ErrFailed), errors.Is(err, connectorcmd.ErrFailed):
+	case errors.Is(err, linkscmd.ErrFailed), errors.Is(err, auditcmd.ErrFailed), errors.Is(err, deadcmd.ErrFailed), errors.Is(err, connectorcmd.ErrFailed):
 		return 1
 	}
 	fmt.Fprintf(os.Stderr, "tieback: %v\n", err)

@@ -149,7 +149,11 @@ func (s *Service) handle(ctx context.Context, m bus.Message) error {
 	}
 	calls := new(atomic.Int32)
 	calls.Store(1) // the fetcher's
-	closeOuts, err := s.handlers[task.Row.Name](procore.Counted(ctx, calls), task)
+	counted := procore.Counted(ctx, calls)
+	if s.category == catalogue.Sync {
+		counted = connector.Bulk(procore.Bulk(counted))
+	}
+	closeOuts, err := s.handlers[task.Row.Name](counted, task)
 	if err != nil {
 		return err
 	}

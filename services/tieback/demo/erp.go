@@ -36,7 +36,7 @@ func (s *stage) bringUp(ctx context.Context) (map[string]string, error) {
 // connect opens a connector of the demo's own: for the ERP's people, and to read the books.
 func (s *stage) connect(ctx context.Context) (err error) {
 	co := s.pipeline.Companies[local.CompanyID]
-	s.driver, err = s.pipeline.Drivers[co.Driver](ctx, co.ID, co.Settings)
+	s.driver, err = s.pipeline.Drivers[co.Driver](ctx, co.ID, co.Settings())
 	if err != nil {
 		return err
 	}

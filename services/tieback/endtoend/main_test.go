@@ -5,6 +5,7 @@
 package endtoend
 
 import (
+	"os"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -13,7 +14,12 @@ import (
 // The embedded nats-server keeps the staging store of an atomic batch that its client did not
 // finish for ten seconds, also when it is shut down meanwhile (server/jetstream_batching.go,
 // cleanup): crashing pipelines leave such batches. All other goroutines must have ended.
+//
+// The test binary is also the process that a poison message kills; see poisonkill_test.go.
 func TestMain(m *testing.M) {
+	if os.Getenv(beTheVictim) != "" {
+		os.Exit(victim())
+	}
 	const server = "github.com/nats-io/nats-server/v2/server"
 	goleak.VerifyTestMain(m,
 		goleak.IgnoreAnyFunction(server+".(*msgBlock).flushLoop"),

@@ -228,3 +228,12 @@ func TestAPanicIsOneEventsOwn(t *testing.T) {
 		t.Errorf("%d vendors in the books, want 11", booked)
 	}
 }
+
+func decoded(t *testing.T, raw []byte) *tiebackv1.Outcome {
+	t.Helper()
+	o := &tiebackv1.Outcome{}
+	if err := proto.Unmarshal(raw, o); err != nil {
+		t.Fatal(err)
+	}
+	return o
+}

@@ -45,6 +45,8 @@ type setup struct {
 	log       zapcore.Core                    // nil: nowhere
 	backoff   time.Duration                   // 0: 1/60 s
 	timeout   time.Duration                   // of a Procore call; 0: 30 s
+	deadline  time.Duration                   // of an event; 0: 15 minutes
+	slow      time.Duration                   // until an event is told as in progress; 0: a minute
 	around    func(http.Handler) http.Handler // of the sandbox
 }
 
@@ -191,9 +193,12 @@ func (w *world) process() *process.Process {
 		"TIEBACK_DATA": w.data, "TIEBACK_COMPANIES": w.file, "TIEBACK_ADMIN_ADDR": "127.0.0.1:0",
 		"TIEBACK_PROCORE_API_URL": w.url, "TIEBACK_PROCORE_LOGIN_URL": w.url, "TIEBACK_LOG_LEVEL": "debug",
 	}
+	if w.deadline > 0 {
+		env["TIEBACK_DEADLINE"] = w.deadline.String()
+	}
 	p, err := process.LoadFrom("tieback", func(name string) string { return env[name] })
 	w.must(err)
-	p.Backoff, p.Log = w.backoff, zap.NewNop()
+	p.Backoff, p.Slow, p.Log = w.backoff, w.slow, zap.NewNop()
 	if w.log != nil {
 		p.Log = zap.New(w.log)
 	}

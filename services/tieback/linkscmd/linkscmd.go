@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tieback/tieback/services/links"
+	"github.com/tieback/tieback/services/tieback/opened"
 )
 
 // ErrFailed is exit code 1: what went wrong, or is not whole, has been told already. Any
@@ -81,7 +82,7 @@ func rebuild(cmd *cobra.Command, c common, o links.Options) error {
 	if err != nil {
 		return err
 	}
-	defer b.close()
+	defer b.Close()
 	o.Company = b.Companies[c.company]
 	o.Waiting = func(d time.Duration, why string) {
 		fmt.Fprintf(cmd.ErrOrStderr(), "tieback links: waiting %v: %s\n", d.Round(time.Second), why)
@@ -112,7 +113,7 @@ func listCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			defer b.close()
+			defer b.Close()
 			if err := list(cmd.Context(), cmd, b, c, args); err != nil {
 				return failed(cmd, err)
 			}
@@ -123,7 +124,7 @@ func listCommand() *cobra.Command {
 	return cmd
 }
 
-func list(ctx context.Context, cmd *cobra.Command, b *bench, c common, args []string) error {
+func list(ctx context.Context, cmd *cobra.Command, b *opened.Bench, c common, args []string) error {
 	all, err := b.Bus.State().AllLinks(ctx, c.company)
 	if err != nil {
 		return err

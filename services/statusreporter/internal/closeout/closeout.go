@@ -29,8 +29,9 @@ import (
 type Item struct {
 	Outcome *tiebackv1.Outcome
 	Repeat  bool // it came before: part of it may have been told already
-	// Later is the outcome of a further run, or of one that came too late: its request details may
-	// have had their end, and Procore keeps the first.
+	// Later is one whose request details may have had another end: of a further run, of one that
+	// came too late, of an event that was given up and may have been replayed already. Procore
+	// keeps the first end.
 	Later bool
 }
 

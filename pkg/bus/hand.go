@@ -1,0 +1,271 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+)
+
+// running is a consumer at work: what it has in hand, from the pull to the verdict.
+type running struct {
+	Consumer
+	bus      *Bus
+	handlers sync.WaitGroup
+	changed  chan struct{} // holds one when there may be room for more
+	mu       sync.Mutex    // guards all below
+	fair     *fair
+	inHand   map[uint64]*held  // by stream sequence
+	unbegun  map[uint64]uint64 // handed back before any attempt: the broker's count of deliveries then
+	back     []jetstream.Msg   // not finished when ctx ended
+	closed   bool
+	wake     *time.Timer // for the next company that waits out a throttle
+}
+
+// held is a message in hand.
+type held struct {
+	jetstream.Msg
+	*jetstream.MsgMetadata
+	subject   Subject
+	senseless error // the subject does not parse
+	begun     bool  // in an earlier delivery, as far as is known
+	running   bool
+	told      time.Time // when the broker last heard that it is in hand
+	throttled bool      // the verdict, with its wait
+	wait      time.Duration
+	lane      *lane
+	size      int
+}
+
+func newRunning(b *Bus, c Consumer) *running {
+	return &running{
+		Consumer: c, bus: b, changed: make(chan struct{}, 1), inHand: map[uint64]*held{}, unbegun: map[uint64]uint64{},
+		fair: &fair{slots: c.Concurrency, room: c.Hold, roomSize: holdSize, lanes: map[int64]*lane{}},
+	}
+}
+
+const (
+	// pullWait bounds how long a pull stays open; a stop waits for it.
+	pullWait = time.Second
+	pullMost = 256
+)
+
+// pull asks for messages as long as a slot is free: where all in hand are of companies that
+// have their share, those behind them may be of others.
+func (r *running) pull(ctx context.Context, cons jetstream.Consumer) error {
+	for {
+		n := r.room(ctx)
+		if n == 0 {
+			return nil
+		}
+		batch, err := cons.Fetch(n, jetstream.FetchMaxWait(pullWait))
+		if err == nil {
+			for m := range batch.Messages() {
+				r.take(ctx, m)
+			}
+			err = batch.Error()
+		}
+		if err := r.pulled(ctx, cons, err); err != nil {
+			return err
+		}
+	}
+}
+
+// room waits until a pull is worth it and says for how many; 0: ctx ended.
+func (r *running) room(ctx context.Context) int {
+	for ctx.Err() == nil {
+		r.mu.Lock()
+		n := min(r.fair.free(), pullMost)
+		r.mu.Unlock()
+		if n >= min(pullMost, r.Hold+3)/4 {
+			return n
+		}
+		select {
+		case <-ctx.Done():
+		case <-r.changed:
+		}
+	}
+	return 0
+}
+
+// pulled looks at how a pull ended: that the consumer is gone ends it, anything else is waited out.
+func (r *running) pulled(ctx context.Context, cons jetstream.Consumer, err error) error {
+	if err == nil || ctx.Err() != nil || errors.Is(err, nats.ErrTimeout) {
+		return nil
+	}
+	if _, gone := cons.Info(ctx); errors.Is(gone, jetstream.ErrConsumerNotFound) {
+		return fmt.Errorf("consumer %s of %s: %w", r.Name, r.Kind.Stream(), gone)
+	}
+	r.bus.log.Warn("no messages from the broker, asking again", zap.String("consumer", r.Name), zap.Error(err))
+	select {
+	case <-ctx.Done():
+	case <-time.After(pullWait):
+	}
+	return nil
+}
+
+// take puts a message into its company's lane, or hands it back where that is full, and
+// starts whoever may. A second copy of a message that is in hand is left alone: the first
+// one's verdict holds for both.
+func (r *running) take(ctx context.Context, m jetstream.Msg) {
+	meta, err := m.Metadata()
+	if err != nil {
+		return // not from a stream: nobody waits for it
+	}
+	h := &held{Msg: m, MsgMetadata: meta, told: time.Now(), size: len(m.Data())}
+	if h.subject, h.senseless = Parse(m.Subject()); h.senseless != nil {
+		h.subject = For(r.Kind, "", 0, 0)
+	}
+	if later, kept := r.keep(ctx, h); !kept {
+		_ = m.NakWithDelay(later) // lost: it comes back after the ack wait
+	}
+}
+
+// keep is take without a word to the broker.
+func (r *running) keep(ctx context.Context, h *held) (later time.Duration, kept bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	seq := h.Sequence.Stream
+	if twice := r.inHand[seq]; twice != nil {
+		if !twice.running {
+			twice.begun = true // by whoever else it was given to, for all we know
+			twice.Msg, twice.MsgMetadata, twice.told = h.Msg, h.MsgMetadata, h.told
+		}
+		return 0, true
+	}
+	if ctx.Err() != nil {
+		r.back = append(r.back, h)
+		return 0, true
+	}
+	h.begun = h.NumDelivered > 1 && r.unbegun[seq] != h.NumDelivered-1
+	delete(r.unbegun, seq)
+	later, kept = r.fair.add(h, h.subject.Company, h.told)
+	if !kept {
+		r.remember(h)
+		return later, false
+	}
+	r.inHand[seq] = h
+	r.start(ctx)
+	return 0, true
+}
+
+// maxUnbegun bounds unbegun to about 50 MB. What is forgotten counts as begun once, which is
+// what a crash does to all in hand, and is no harm.
+const maxUnbegun = 1_000_000
+
+// remember that a message goes back that no attempt was made at. Another process does not
+// know.
+func (r *running) remember(h *held) {
+	if h.begun {
+		return
+	}
+	if len(r.unbegun) >= maxUnbegun {
+		clear(r.unbegun)
+	}
+	r.unbegun[h.Sequence.Stream] = h.NumDelivered
+}
+
+// start starts a handler for each message whose turn it is. The caller holds mu.
+func (r *running) start(ctx context.Context) {
+	if r.closed || ctx.Err() != nil {
+		return
+	}
+	now := time.Now()
+	for h := r.fair.start(now); h != nil; h = r.fair.start(now) {
+		h.running = true
+		r.handlers.Go(func() {
+			defer r.end(ctx, h)
+			r.work(ctx, h)
+		})
+	}
+	if at := r.fair.wake(now); !at.IsZero() {
+		r.wakeAt(ctx, at.Sub(now))
+	}
+}
+
+// wakeAt has start called again after d.
+func (r *running) wakeAt(ctx context.Context, d time.Duration) {
+	if r.wake != nil {
+		r.wake.Stop()
+	}
+	r.wake = time.AfterFunc(d, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.start(ctx)
+	})
+}
+
+// end lets go of a message and starts the next.
+func (r *running) end(ctx context.Context, h *held) {
+	r.mu.Lock()
+	delete(r.inHand, h.Sequence.Stream)
+	r.fair.end(h, h.throttled, h.wait, time.Now())
+	r.start(ctx)
+	r.mu.Unlock()
+	select {
+	case r.changed <- struct{}{}:
+	default:
+	}
+}
+
+// close has no handler start from now on.
+func (r *running) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = true
+	if r.wake != nil {
+		r.wake.Stop()
+	}
+}
+
+// keepAlive tells the broker, until ctx ends, which messages are in hand.
+func (r *running) keepAlive(ctx context.Context) {
+	tick := time.NewTicker(r.AckWait / 3)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for _, m := range r.silent(time.Now()) {
+			_ = m.InProgress() // if it is lost, the message comes twice, which is harmless
+		}
+	}
+}
+
+// silent gives the messages in hand of which the broker has not heard for a while. Most are
+// done before.
+func (r *running) silent(now time.Time) []jetstream.Msg {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var silent []jetstream.Msg
+	for _, h := range r.inHand {
+		if now.Sub(h.told) > r.AckWait/4 {
+			h.told = now
+			silent = append(silent, h.Msg)
+		}
+	}
+	return silent
+}
+
+func (r *running) unfinished(h *held) {
+	r.mu.Lock()
+	r.back = append(r.back, h)
+	r.mu.Unlock()
+}
+
+// handBack returns what was not finished, now that our own pull can't swallow it again.
+func (r *running) handBack() {
+	for _, h := range r.inHand {
+		r.back = append(r.back, h)
+	}
+	for _, m := range r.back {
+		_ = m.Nak() // lost: it comes back after the ack wait
+	}
+}

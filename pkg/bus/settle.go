@@ -1,0 +1,145 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"runtime/debug"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tieback/tieback/pkg/fault"
+)
+
+func (r *running) work(ctx context.Context, h *held) {
+	msg := Message{
+		Subject: h.subject, Raw: h.Subject(), Data: h.Data(), Attempt: 1, Repeat: h.begun,
+		Stored: h.Timestamp, Stream: h.Stream, Sequence: h.Sequence.Stream,
+	}
+	start := time.Now()
+	history, err := r.attempt(ctx, h, &msg)
+	took := time.Since(start)
+	if fault.Stopped(ctx, err) {
+		r.note(ctx, msg, history) // a restart is no attempt
+		r.unfinished(h)
+		return
+	}
+	verdict := r.settle(ctx, h, msg, history, err)
+	r.Observe(msg, took, verdict, err)
+}
+
+// attempt counts, then runs the handler. The count is written before the handler starts,
+// so that a message that kills the process is known when it comes again. It returns the
+// history as it was before.
+func (r *running) attempt(ctx context.Context, h *held, msg *Message) (attempts, error) {
+	if h.senseless != nil {
+		return attempts{}, fault.New(fault.Permanent, h.senseless)
+	}
+	if !msg.Repeat {
+		return attempts{}, r.guarded(ctx, *msg)
+	}
+	history, err := r.history(ctx, msg)
+	if err != nil {
+		return history, err
+	}
+	if history.Unfinished >= suspected {
+		defer r.bus.suspects.alone(msg.Subject.Company)()
+	}
+	if err := r.begin(ctx, msg, history); err != nil {
+		return history, err
+	}
+	return history, r.guarded(ctx, *msg)
+}
+
+// history reads what is known of a message that was begun before.
+func (r *running) history(ctx context.Context, msg *Message) (attempts, error) {
+	h, err := r.bus.state.attempts(ctx, msg.Stream, r.Name, msg.Sequence)
+	if err != nil {
+		return h, fault.Wait(r.Backoff, err)
+	}
+	msg.Attempt = h.Done + 1
+	if h.Unfinished >= maxUnfinished {
+		return h, fault.New(fault.Permanent, fmt.Errorf("%d attempts did not end: it may kill the process that works it", h.Unfinished))
+	}
+	return h, nil
+}
+
+// begin notes that an attempt starts: not before it does, or who waits for its turn while
+// another kills the process would be blamed.
+func (r *running) begin(ctx context.Context, msg *Message, h attempts) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	h.Unfinished++
+	if err := r.bus.state.saveAttempts(ctx, msg.Stream, r.Name, msg.Sequence, h); err != nil {
+		return fault.Wait(r.Backoff, err)
+	}
+	return nil
+}
+
+// note keeps a message's history after a verdict that brings it back. If the note is lost,
+// the message counts as unfinished once, which it may be a few times.
+func (r *running) note(ctx context.Context, msg Message, h attempts) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	if msg.Repeat || h != (attempts{}) {
+		_ = r.bus.state.saveAttempts(ctx, msg.Stream, r.Name, msg.Sequence, h)
+	}
+}
+
+func (r *running) guarded(ctx context.Context, msg Message) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fault.New(fault.Transient, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
+		}
+	}()
+	return r.Handle(ctx, msg)
+}
+
+// settle is the one place where an error becomes an ack.
+func (r *running) settle(ctx context.Context, m *held, msg Message, h attempts, err error) string {
+	if err == nil {
+		r.ack(ctx, m, msg)
+		return "done"
+	}
+	class := fault.ClassOf(err)
+	if class == fault.Throttled {
+		r.note(ctx, msg, attempts{Done: h.Done}.failed(err))
+		m.throttled, m.wait = true, max(fault.RetryAfter(err), minWait)
+		_ = m.NakWithDelay(jitter(m.wait))
+		return "throttled"
+	}
+	patient := msg.Attempt < r.Attempts || time.Since(msg.Stored) < r.Patience
+	if class == fault.Permanent || !patient {
+		giveUp := r.GiveUp(ctx, msg, err)
+		if giveUp == nil {
+			r.ack(ctx, m, msg)
+			return "dead"
+		}
+		r.bus.log.Error("could not dead-letter, will try again", zap.String("subject", msg.Raw), zap.Error(giveUp))
+	}
+	r.note(ctx, msg, attempts{Done: msg.Attempt}.failed(err))
+	_ = m.NakWithDelay(jitter(r.delay(msg.Attempt)))
+	return "again"
+}
+
+// minWait is the shortest wait of a throttled message.
+const minWait = 100 * time.Millisecond
+
+func (r *running) ack(ctx context.Context, m *held, msg Message) {
+	_ = m.Ack() // a lost ack means one more delivery, and every stage bears that
+	if msg.Repeat {
+		_ = r.bus.state.forgetAttempts(ctx, msg.Stream, r.Name, msg.Sequence)
+	}
+}
+
+// delay before the attempt after the n-th: 1, 2, 4, 8, 16, 32, 60, 60 … Backoffs.
+func (r *running) delay(n int) time.Duration {
+	return time.Duration(min(1<<min(n-1, 6), 60)) * r.Backoff
+}
+
+// jitter adds up to a fifth, so that what failed together does not come back together.
+func jitter(d time.Duration) time.Duration {
+	return d + time.Duration(rand.Int64N(int64(d)/5+1))
+}

@@ -1,0 +1,310 @@
+package company_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/tieback/tieback/pkg/company"
+)
+
+// house is a companies file of two companies, 7 with its secrets in files, and who watches it.
+type house struct {
+	*testing.T
+	dir     string
+	set     company.Set
+	watcher *company.Watcher
+	log     *observer.ObservedLogs
+}
+
+const (
+	oldSecret, newSecret = "old-client-secret", "new-client-secret"
+	oldToken, newToken   = "old-token-old-token", "new-token-new-token"
+	second               = `  - {id: 8, client_id: eight, client_secret: "8secret", webhook_tokens: [token-of-eight-token], connector: {driver: ledger}}`
+)
+
+func newHouse(t *testing.T) *house {
+	t.Helper()
+	h := &house{T: t, dir: t.TempDir()}
+	h.write("secret", oldSecret)
+	h.write("tokens", oldToken)
+	h.write("password", "old-password")
+	h.write("companies.yaml", h.companies(second))
+	var err error
+	if h.set, err = company.Load(h.path("companies.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	core, log := observer.New(zapcore.InfoLevel)
+	h.log, h.watcher = log, company.NewWatcher(h.path("companies.yaml"), h.set, zap.New(core))
+	return h
+}
+
+func (h *house) path(name string) string { return filepath.Join(h.dir, name) }
+
+func (h *house) write(name, text string) {
+	h.Helper()
+	if err := os.WriteFile(h.path(name), []byte(text), 0o600); err != nil {
+		h.Fatal(err)
+	}
+}
+
+// companies is the companies file: company 7 and others.
+func (h *house) companies(others string) string {
+	return fmt.Sprintf(`companies:
+  - id: 7
+    name: Acme
+    client_id: seven
+    client_secret_file: %s
+    webhook_tokens_file: %s
+    standard_cost_code_list_id: 2
+    connector: {driver: tryton, user: tieback, password_file: %s}
+%s
+`, h.path("secret"), h.path("tokens"), h.path("password"), others)
+}
+
+// look looks as often as it takes to believe what is there.
+func (h *house) look() {
+	h.watcher.Look()
+	h.watcher.Look()
+}
+
+func (h *house) has(secret, token, password string) {
+	h.Helper()
+	c := h.set[7]
+	if _, is := c.Credentials(); string(is) != secret {
+		h.Errorf("the client secret is %q, want %q", string(is), secret)
+	}
+	for _, t := range []string{oldToken, newToken} {
+		if c.Authentic(t) != strings.Contains(token, t) {
+			h.Errorf("Authentic(%s) = %v, want only %s", t, c.Authentic(t), token)
+		}
+	}
+	if is := c.Settings()["password"]; is != password {
+		h.Errorf("the ERP's password is %q, want %q", is, password)
+	}
+}
+
+// told gives the log lines of a level, with their fields.
+func (h *house) told(level zapcore.Level) (lines []string) {
+	for _, e := range h.log.FilterLevelExact(level).All() {
+		lines = append(lines, fmt.Sprint(e.Message, e.ContextMap()))
+	}
+	return lines
+}
+
+func TestRotatedSecretsCountWithoutARestart(t *testing.T) {
+	h := newHouse(t)
+	h.look()
+	h.has(oldSecret, oldToken, "old-password")
+	if lines := h.told(zapcore.InfoLevel); len(lines) > 0 {
+		t.Errorf("nothing has changed, and yet: %v", lines)
+	}
+	h.write("tokens", oldToken+"\n"+newToken+"\n")
+	h.look()
+	h.has(oldSecret, oldToken+newToken, "old-password")
+	h.write("tokens", newToken)
+	h.write("secret", newSecret+"\n")
+	h.write("password", "new-password")
+	h.look()
+	h.look()
+	h.has(newSecret, newToken, "new-password")
+	lines := h.told(zapcore.InfoLevel)
+	if len(lines) != 2 || !strings.Contains(lines[1], "client_secret webhook_tokens connector.password") || !strings.Contains(lines[1], "company:7") {
+		t.Errorf("the log tells of the two rotations: %v", lines)
+	}
+}
+
+// A writer truncates, writes some, writes the rest: each state seen once is not believed.
+func TestAHalfWrittenFileChangesNothing(t *testing.T) {
+	h := newHouse(t)
+	h.look()
+	whole := strings.Replace(h.companies(second), "seven", "seven2", 1)
+	for _, cut := range []int{0, 12, strings.Index(whole, "  - {id: 8"), len(whole) - 30} {
+		h.write("companies.yaml", whole[:cut])
+		h.watcher.Look()
+		h.has(oldSecret, oldToken, "old-password")
+	}
+	h.write("companies.yaml", whole)
+	for _, half := range []string{"", newSecret[:5]} {
+		h.write("secret", half)
+		h.watcher.Look()
+		h.has(oldSecret, oldToken, "old-password")
+	}
+	h.write("secret", newSecret)
+	h.look()
+	h.has(newSecret, oldToken, "old-password")
+	if id, _ := h.set[7].Credentials(); id != "seven2" {
+		t.Errorf("the client id is %q", id)
+	}
+	if lines := append(h.told(zapcore.ErrorLevel), h.told(zapcore.WarnLevel)...); len(lines) > 0 {
+		t.Errorf("a false alarm: %v", lines)
+	}
+}
+
+func TestAMistakeIsToldOnceWithTheFieldAndWithoutTheValue(t *testing.T) {
+	for name, c := range map[string]struct{ file, text, says string }{
+		"no YAML":            {"companies.yaml", "companies:\n  - id: 7\n  client_secret: hush-hush\n", "line "},
+		"a value of a type":  {"companies.yaml", "companies:\n  - {id: 7, client_id: x, client_secret: y, webhook_tokens: hush}\n", "line 2"},
+		"an unknown anchor":  {"companies.yaml", "companies:\n  - {id: 7, client_secret: *hush-hush }\n", "anchor"},
+		"an empty secret":    {"secret", " \n", "client_secret_file"},
+		"no password":        {"password", "", "connector.password_file"},
+		"short tokens":       {"tokens", "hush", "webhook_tokens"},
+		"three tokens":       {"tokens", "hush-hush-hush-hush hush-hush-hush-hush hush-hush-hush-hush", "there are 3"},
+		"a companies of air": {"companies.yaml", "", "the list is empty"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHouse(t)
+			h.look()
+			before, err := os.ReadFile(h.path(c.file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			h.write(c.file, c.text)
+			for range 5 {
+				h.watcher.Look()
+			}
+			h.has(oldSecret, oldToken, "old-password")
+			lines := h.told(zapcore.ErrorLevel)
+			if len(lines) != 1 || !strings.Contains(lines[0], c.says) || strings.Contains(lines[0], "hush") {
+				t.Errorf("want one error that says %q and no value: %v", c.says, lines)
+			}
+			h.write(c.file, string(before))
+			h.look()
+			if lines := h.told(zapcore.InfoLevel); len(lines) != 1 || !strings.Contains(lines[0], "in order again") {
+				t.Errorf("want to hear that it is in order again: %v", lines)
+			}
+		})
+	}
+}
+
+func TestAMistakeOfOneCompanyHoldsUpNoOther(t *testing.T) {
+	h := newHouse(t)
+	h.look()
+	h.write("companies.yaml", h.companies(strings.ReplaceAll(second, `client_secret: "8secret"`, `client_secret_file: /nowhere`)))
+	h.write("secret", newSecret)
+	h.look()
+	h.has(newSecret, oldToken, "old-password")
+	if _, secret := h.set[8].Credentials(); string(secret) != "8secret" {
+		t.Errorf("company 8 has lost its secret: %q", string(secret))
+	}
+	if lines := h.told(zapcore.ErrorLevel); len(lines) != 1 || !strings.Contains(lines[0], "companies[1]: client_secret_file") {
+		t.Errorf("%v", lines)
+	}
+	if lines := h.told(zapcore.WarnLevel); len(lines) > 0 {
+		t.Errorf("company 8 is not gone: %v", lines)
+	}
+}
+
+func TestWhatNeedsARestartIsSaidAndLeftAlone(t *testing.T) {
+	h := newHouse(t)
+	h.look()
+	ninth := strings.NewReplacer("id: 8", "id: 9", "eight", "nine").Replace(second)
+	h.write("companies.yaml", strings.Replace(h.companies(ninth), "driver: tryton", "driver: remote", 1))
+	h.write("password", "new-password")
+	h.write("tokens", newToken)
+	for range 4 {
+		h.watcher.Look()
+	}
+	h.has(oldSecret, newToken, "old-password") // the settings are another driver's now
+	if h.set[9] != nil || h.set[8] == nil || h.set[7].Driver != "tryton" {
+		t.Errorf("the set changed: %v", h.set)
+	}
+	lines := strings.Join(h.told(zapcore.WarnLevel), "\n")
+	for _, says := range []string{"a new company: restart", "company:9", "gone", "company:8", "connector.driver"} {
+		if !strings.Contains(lines, says) {
+			t.Errorf("nobody says %q: %s", says, lines)
+		}
+	}
+	if n := strings.Count(lines, "\n") + 1; n != 3 {
+		t.Errorf("%d warnings, want 3, each once: %s", n, lines)
+	}
+}
+
+// Kubernetes mounts ..data, a symbolic link to a folder, and swaps it: the file that is named
+// has not been touched.
+func TestASwappedSymbolicLinkIsSeen(t *testing.T) {
+	h := newHouse(t)
+	for _, v := range []string{"v1", "v2"} {
+		if err := os.Mkdir(h.path(v), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.write("v1/secret", oldSecret)
+	h.write("v2/secret", newSecret)
+	point := func(to string) {
+		t.Helper()
+		if err := os.Symlink(to, h.path("..tmp")); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(h.path("..tmp"), h.path("..data")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	point("v1")
+	h.write("companies.yaml", strings.Replace(h.companies(second), h.path("secret"), h.path("..data/secret"), 1))
+	h.look()
+	h.has(oldSecret, oldToken, "old-password")
+	point("v2")
+	h.look()
+	h.has(newSecret, oldToken, "old-password")
+}
+
+func TestAPipeIsNotWaitedFor(t *testing.T) {
+	h := newHouse(t)
+	h.look()
+	if err := os.Remove(h.path("secret")); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(h.path("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.look()
+	h.has(oldSecret, oldToken, "old-password")
+	if lines := h.told(zapcore.ErrorLevel); len(lines) != 1 || !strings.Contains(lines[0], "no regular file") {
+		t.Errorf("%v", lines)
+	}
+}
+
+// Whoever reads while secrets are swapped sees those of one moment. Run with -race.
+func TestReadersSeeTheSecretsOfOneMoment(t *testing.T) {
+	h := newHouse(t)
+	h.look()
+	done := make(chan struct{})
+	var readers sync.WaitGroup
+	for range 4 {
+		readers.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				id, secret := h.set[8].Credentials()
+				if strings.TrimPrefix(id, "eight") != strings.TrimPrefix(string(secret), "8secret") {
+					t.Errorf("id %s with secret %s", id, string(secret))
+					return
+				}
+				h.set[8].Authentic("token-of-eight-token")
+				_ = h.set[8].Settings()["any"]
+			}
+		})
+	}
+	for n := range 50 {
+		rotated := strings.NewReplacer("client_id: eight", fmt.Sprint("client_id: eight", n), "8secret", fmt.Sprint("8secret", n)).Replace(second)
+		h.write("companies.yaml", h.companies(rotated))
+		h.look()
+		if id, _ := h.set[8].Credentials(); id != fmt.Sprint("eight", n) {
+			t.Fatalf("rotation %d is not taken up: %s", n, id)
+		}
+	}
+	close(done)
+	readers.Wait()
+}

@@ -1,0 +1,198 @@
+package procore
+
+// limits is what is known of a client's limits, shared by all processes that use the client.
+// Times are in ms of Procore's clock. Its methods are not safe for concurrent use.
+type limits struct {
+	Hour    window           `json:"hour"`
+	Spike   window           `json:"spike"`             // of 10 seconds
+	Blocked int64            `json:"blocked,omitempty"` // until then, by a 429 or 503
+	Mute    int64            `json:"mute,omitempty"`    // until then, as answers came that say nothing of limits
+	Refused int              `json:"refused,omitempty"` // 429s and 503s in a row that gave no reason to wait for
+	Late    int64            `json:"late,omitempty"`    // for how long after its reset a window was seen to go on
+	Ended   int64            `json:"ended"`             // calls, ever
+	Claims  map[string]claim `json:"claims,omitempty"`  // by process
+}
+
+// claim is what one process has under way. It lapses, so that the calls of a process that
+// died do not count for ever.
+type claim struct {
+	Calls int   `json:"calls"`
+	Until int64 `json:"until"`
+}
+
+// ticket is what a call must remember until it ends.
+type ticket struct {
+	at                         int64 // when it was claimed
+	ended, hourSeen, spikeSeen int64 // as they were then
+}
+
+// tidy ends what is over at now. What me has under way it knows better than anybody.
+func (l *limits) tidy(now int64, me string) {
+	l.Late = min(max(l.Late, 0), mostLate)
+	l.Hour.roll(now, l.Late, hour)
+	l.Spike.roll(now, l.Late, spike)
+	if l.Blocked > now+farthest {
+		l.Blocked = 0
+	}
+	if l.Mute > now+muteFor {
+		l.Mute = 0
+	}
+	l.Refused = min(max(l.Refused, 0), 6)
+	for who, c := range l.Claims {
+		if who != me && (c.Calls <= 0 || c.Until <= now || c.Until > now+farthest) {
+			l.lose(min(max(c.Calls, 0), mostCalls))
+			delete(l.Claims, who)
+		}
+	}
+}
+
+// lose counts calls of which nobody knows whether Procore counted them.
+func (l *limits) lose(n int) {
+	l.Hour.lose(n)
+	l.Spike.lose(n)
+}
+
+func (l *limits) under() int {
+	n := 0
+	for _, c := range l.Claims {
+		n += min(max(c.Calls, 0), mostCalls)
+	}
+	return n
+}
+
+// claim sets what a process has under way.
+func (l *limits) claim(me string, calls int, until int64) {
+	if calls == 0 {
+		delete(l.Claims, me)
+		return
+	}
+	if l.Claims == nil {
+		l.Claims = map[string]claim{}
+	}
+	l.Claims[me] = claim{Calls: calls, Until: until}
+}
+
+// known says whether enough is known to let more than one call go: both limits, or a window
+// that is running; or nobody tells us any.
+func (l *limits) known(now int64) bool {
+	return l.Hour.Limit > 0 && l.Spike.Limit > 0 || l.Hour.Ends > 0 || l.Spike.Ends > 0 || l.Mute > now
+}
+
+// wait is for how long, in ms, no call may go; 0: one may go now. A call needs both windows.
+// While nothing is known, one call at a time finds out.
+func (l *limits) wait(now int64, bulk bool) int64 {
+	under := l.under()
+	switch {
+	case l.Blocked > now:
+		return l.Blocked - now
+	case !l.known(now) && under > 0:
+		return soon
+	}
+	return max(l.Hour.wait(now, l.Late, under, bulk), l.Spike.wait(now, l.Late, under, bulk))
+}
+
+func (l *limits) ticket(now int64) ticket {
+	return ticket{at: now, ended: l.Ended, hourSeen: l.Hour.Unseen, spikeSeen: l.Spike.Unseen}
+}
+
+// since is how far a count went on; the counts of a store that was lost begin anew.
+func since(now, then int64) int { return int(min(max(now-then, 0), mostCalls)) }
+
+// outcome is how a call ended.
+type outcome int
+
+const (
+	answered outcome = iota
+	lost             // no answer: it may have been counted
+	unsent           // it never reached Procore
+)
+
+// end is one call's end, as far as the limits go.
+type end struct {
+	ticket  ticket
+	how     outcome
+	told    told  // by its answer, if heard
+	heard   bool  // false: it says nothing of limits
+	good    bool  // 2xx
+	refused bool  // 429 or 503
+	retry   int64 // of a refusal: after so many ms; -1: it does not say
+	late    int64 // by how much the answer came after the reset that it tells
+}
+
+// end takes in how a call ended.
+func (l *limits) end(e end, now int64) {
+	others := since(l.Ended, e.ticket.ended)
+	l.Ended++
+	switch e.how {
+	case unsent:
+		return
+	case lost:
+		l.lose(1)
+		return
+	}
+	l.Late = max(l.Late, min(e.late, mostLate))
+	shown, hidden, size := l.sort(e)
+	switch {
+	case !e.heard:
+		l.Hour.miss(now, hour, e.ticket.at)
+		l.Spike.miss(now, spike, e.ticket.at)
+		if e.good {
+			l.Mute = now + muteFor
+		}
+	case shown == &l.Hour:
+		shown.show(e.told, now, l.Late, others, since(shown.Unseen, e.ticket.hourSeen))
+		hidden.miss(now, size, e.ticket.at)
+	default:
+		shown.show(e.told, now, l.Late, others, since(shown.Unseen, e.ticket.spikeSeen))
+		hidden.miss(now, size, e.ticket.at)
+	}
+	l.block(e, now)
+}
+
+// block keeps calls back after a 429 or 503: as long as it asks, else until the reset of the
+// window that it shows as spent, else 1, 2, 4 … 64 seconds.
+func (l *limits) block(e end, now int64) {
+	var wait int64
+	switch {
+	case !e.refused:
+		l.Refused = 0
+		return
+	case e.retry >= 0:
+		wait = e.retry
+	case e.heard && e.told.left == 0:
+		wait = e.told.reset + l.Late - now
+	default:
+		wait = 1000 << l.Refused
+		l.Refused = min(l.Refused+1, 6)
+	}
+	l.Blocked = max(l.Blocked, now+min(max(wait, 100), farthest))
+}
+
+const (
+	// muteFor is how long an answer that says nothing of limits lets calls go freely, in ms.
+	muteFor = 60_000
+	// mostLate bounds how long after its reset a window is believed to go on, in ms.
+	mostLate = 2000
+)
+
+// sort says which window an answer shows, and which it hides, with its size; nil: none. A window is
+// known by its limit, and by how far its reset is.
+func (l *limits) sort(e end) (shown, hidden *window, size int64) {
+	if !e.heard {
+		return nil, nil, 0
+	}
+	byHour, bySpike := l.Hour.Limit == e.told.limit, l.Spike.Limit == e.told.limit
+	isHour := byHour
+	if byHour == bySpike { // both have that limit, or it is a new one
+		isHour = l.Hour.ends(e.told.reset) && !l.Spike.ends(e.told.reset)
+	}
+	if isHour || e.told.away > spike+3000 {
+		return &l.Hour, &l.Spike, spike
+	}
+	return &l.Spike, &l.Hour, hour
+}
+
+// ends says whether the window is known to end at a reset that an answer tells.
+func (w *window) ends(reset int64) bool {
+	return w.Ends > 0 && !w.Guess && reset >= w.Ends-1000 && reset <= w.Ends+1000
+}

@@ -1,0 +1,162 @@
+package procore
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"math/rand/v2"
+	"time"
+)
+
+// Store keeps what is known of limits where all processes that use the same clients see it,
+// one small value a company. bus.Quota does it. Its methods may be called concurrently.
+type Store interface {
+	// Read gives a key's value and revision; nil and the revision to name where there is none.
+	Read(ctx context.Context, key string) (value []byte, revision uint64, err error)
+	// Swap writes a value if the key is at the revision still, and gives the new one. Not ok:
+	// somebody else wrote it meanwhile.
+	Swap(ctx context.Context, key string, value []byte, revision uint64) (next uint64, ok bool, err error)
+}
+
+// patience with the store, for one round of moves.
+const patience = time.Second
+
+// shared is what a meter keeps to share its limits: the moves of this process gather while a
+// write is under way, and go into the next one together, so that processes contend, not calls.
+//
+// There is no goroutine of its own. Whoever comes while nobody writes leads: it writes what
+// is queued, and hands the lead to one of those who came meanwhile.
+type shared struct {
+	queue    []*move
+	leading  bool
+	revision uint64
+	cached   bool    // limits are the store's at revision, as far as we know
+	owed     []*move // ends that could not be written yet; only the leader touches them
+}
+
+// share makes a move in the store. An end that nobody asks about waits for no one.
+func (m *meter) share(mv *move) {
+	mv.done = make(chan bool, 1)
+	m.mu.Lock()
+	m.shared.queue = append(m.shared.queue, mv)
+	lead := !m.shared.leading
+	m.shared.leading = true
+	m.mu.Unlock()
+	if !lead && (mv.end != nil && !mv.end.refused || !<-mv.done) {
+		return
+	}
+	for more := true; more; {
+		more = m.round()
+	}
+}
+
+// round writes what is queued, and says whether the caller leads still.
+func (m *meter) round() bool {
+	m.mu.Lock()
+	batch := m.shared.queue
+	m.shared.queue = nil
+	m.mu.Unlock()
+	m.write(batch)
+	for _, mv := range batch {
+		mv.done <- false // never blocks: nobody told it anything before, but who leads
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, mv := range m.shared.queue {
+		if mv.end == nil {
+			mv.done <- true
+			return false
+		}
+	}
+	m.shared.leading = len(m.shared.queue) > 0
+	return m.shared.leading
+}
+
+// write makes the moves, and those owed, in the store. If that can't be, those that want to
+// begin get an error, and ends are owed: until they are paid they count as calls under way.
+func (m *meter) write(batch []*move) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	moves := append(m.shared.owed, batch...)
+	err := m.swap(ctx, moves)
+	m.shared.owed = nil
+	if err == nil {
+		return
+	}
+	m.shared.cached = false
+	for _, mv := range moves {
+		if mv.end != nil {
+			m.shared.owed = append(m.shared.owed, mv)
+		} else {
+			mv.err = err
+		}
+	}
+}
+
+// swap tries until the moves are made on what the store has.
+func (m *meter) swap(ctx context.Context, moves []*move) error {
+	for moved := 0; ; moved++ {
+		l, fresh, err := m.read(ctx)
+		if err != nil {
+			return err
+		}
+		calls, changed, refused := m.apply(&l, moves)
+		switch {
+		case refused && !fresh: // perhaps there is more by now
+			m.shared.cached = false
+			moved--
+			continue
+		case !changed:
+			m.keep(l, calls)
+			return nil
+		}
+		if ok, err := m.put(ctx, l, calls); ok || err != nil {
+			return err
+		}
+		m.shared.cached = false
+		if moved > 0 { // again: let the others finish
+			time.Sleep(rand.N(2 * time.Millisecond))
+		}
+	}
+}
+
+// read gives a copy of the limits, and whether they come from the store just now.
+func (m *meter) read(ctx context.Context) (l limits, fresh bool, err error) {
+	if !m.shared.cached {
+		raw, revision, err := m.store.Read(ctx, m.key)
+		if err != nil {
+			return l, false, err
+		}
+		m.shared.revision, m.shared.cached, fresh = revision, true, true
+		// What is no state of ours tells nothing: one call will find out.
+		if json.Unmarshal(raw, &l) != nil {
+			l = limits{}
+		}
+		return l, fresh, nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	l = m.limits
+	l.Claims = maps.Clone(l.Claims)
+	return l, false, nil
+}
+
+// put writes l, and takes it over once it is written. Not ok: somebody else wrote meanwhile.
+func (m *meter) put(ctx context.Context, l limits, calls int) (ok bool, err error) {
+	raw, err := json.Marshal(l)
+	if err != nil {
+		return false, err
+	}
+	revision, ok, err := m.store.Swap(ctx, m.key, raw, m.shared.revision)
+	if ok && err == nil {
+		m.shared.revision = revision
+		m.keep(l, calls)
+	}
+	return ok, err
+}
+
+func (m *meter) keep(l limits, calls int) {
+	m.mu.Lock()
+	m.limits, m.calls = l, calls
+	m.mu.Unlock()
+}

@@ -1,0 +1,97 @@
+package procore
+
+// window is one of a client's two. Times are in ms of Procore's clock; 0: none.
+//
+//	never shown    Limit 0      it binds nobody
+//	running        Ends > 0     Left calls more, less those under way
+//	over           Ends 0       as good as new, with the limit it had; the next call begins it
+//
+// An answer shows one window, and the other counts by itself: that is safe, as it takes off
+// what Procore may have counted already, and put right whenever an answer shows it.
+type window struct {
+	Limit  int   `json:"limit"`
+	Left   int   `json:"left"`             // calls under way not yet taken off
+	Ends   int64 `json:"ends,omitempty"`   //
+	Guess  bool  `json:"guess,omitempty"`  // Ends is the latest that it can be, not what an answer said
+	Since  int64 `json:"since,omitempty"`  // when the last one was over, until a later call has begun this one
+	Doubt  int   `json:"doubt,omitempty"`  // calls taken off that got no answer: Procore may not have counted them
+	Unseen int64 `json:"unseen,omitempty"` // answers that showed the other window
+}
+
+// roll ends a window whose time is over, and forgets one that can't be.
+func (w *window) roll(now, late, size int64) {
+	w.Left, w.Doubt = min(max(w.Left, -mostCalls), w.Limit), min(max(w.Doubt, 0), mostCalls)
+	switch {
+	case w.Ends > now+size+60_000, w.Limit <= 0, w.Limit > mostCalls, w.Ends < 0:
+		*w = window{Unseen: w.Unseen}
+	case w.Ends == 0:
+	case now >= w.Ends+late:
+		w.Left, w.Doubt, w.Ends, w.Guess, w.Since = w.Limit, 0, 0, false, w.Ends+late
+	}
+}
+
+// soon is how long to wait for answers under way, in ms.
+const soon = 200
+
+// wait is for how long, in ms, no call may go while under are under way; 0: one may go now.
+// Bulk work leaves the last fifth.
+func (w *window) wait(now, late int64, under int, bulk bool) int64 {
+	if w.Limit == 0 {
+		return 0
+	}
+	spare := w.Left
+	if bulk {
+		spare -= w.reserve()
+	}
+	switch {
+	case spare > under, under == 0 && (spare+w.Doubt > 0 || w.Ends == 0): // in doubt, one call finds out
+		return 0
+	case spare+w.Doubt > 0, w.Ends == 0:
+		return soon
+	}
+	return max(w.Ends+late-now, soon)
+}
+
+// reserve is what bulk work leaves to others. Of a single call it leaves none.
+func (w *window) reserve() int { return min(max(w.Limit/5, 1), w.Limit-1) }
+
+// show takes in what an answer says of this window; others is how many calls ended while it
+// was under way, unseen how many of them whose answers showed the other window.
+func (w *window) show(t told, now, late int64, others, unseen int) {
+	switch {
+	case w.Limit > 0 && t.reset+late <= now, w.Ends > 0 && !w.Guess && t.reset < min(w.Ends-1000, now+2000):
+		return // of a window that is over
+	case w.Limit == 0, w.Ends > 0 && t.reset > w.Ends+1000, w.Limit != t.limit:
+		w.Left, w.Doubt = t.left-unseen, 0 // a new one; those were perhaps counted after this
+	case others == 0: // none was counted after this but those under way
+		w.Left, w.Doubt = t.left, 0
+	default: // answers overtake each other: the lowest is the latest
+		most := min(w.Left+w.Doubt, t.left)
+		w.Left = min(w.Left, t.left)
+		w.Doubt = most - w.Left
+	}
+	w.Limit, w.Ends, w.Guess, w.Since = t.limit, t.reset, false, 0
+}
+
+// miss counts a call that was answered with the other window; since is when it was claimed.
+func (w *window) miss(now, size, since int64) {
+	w.Unseen++
+	if w.Limit == 0 {
+		return
+	}
+	w.Left--
+	begun := w.Since == 0 || since >= w.Since // by this call, if not before
+	if w.Ends == 0 || w.Since > 0 && begun {
+		w.Ends, w.Guess = now+1000+size, true
+	}
+	if begun {
+		w.Since = 0
+	}
+}
+
+// lose counts calls that Procore may have counted.
+func (w *window) lose(n int) {
+	if w.Limit > 0 {
+		w.Left, w.Doubt = w.Left-n, w.Doubt+n
+	}
+}

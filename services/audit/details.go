@@ -1,0 +1,267 @@
+package audit
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/tieback/tieback/pkg/procore"
+)
+
+// Detail is a request detail as Procore lists it.
+type Detail struct {
+	ID      int64
+	Request int64 // 0: the list does not say [I]
+	Status  string
+	Created time.Time     // by Procore's clock; zero: it does not say
+	Age     time.Duration // since Created, by Procore's clock; where it does not say, a day
+}
+
+// Open says whether the user's button is still busy.
+func (d Detail) Open() bool { return d.Status != "success" && d.Status != "failed" }
+
+// DetailMark is up to where the list of request details is settled: nothing before it has to be
+// looked at again. The zero value: nothing is.
+//
+//	the list grows    settled are             a reading begins            an idle one costs
+//	at its end        the first Settled       at the page of the Anchor   1 call
+//	at its start      the Anchor and older    at page 1, to the Anchor    1 call
+//	anyhow            none                    at page 1, to the end       all pages
+type DetailMark struct {
+	Settled int       `json:"settled,omitempty"` // of a list that grows at its end
+	Anchor  int64     `json:"anchor,omitempty"`  // id of the settled detail next to those that are not; 0: read all
+	Newest  bool      `json:"newest,omitempty"`  // the list has the newest first
+	PerPage int       `json:"per_page,omitempty"`
+	Pages   int       `json:"pages,omitempty"` // of the list, when all was read
+	Full    time.Time `json:"full"`            // when all was read
+}
+
+// Details hands over the company's request details, page by page, from a mark on, and gives the
+// next mark: up to the first detail younger than young, which may still be on its way to us.
+// A list that has not grown as the mark expects is read in full, its newest pages first where it grows
+// at its end. An error of take ends it; the mark then stays.
+func (r *Reader) Details(ctx context.Context, from DetailMark, young time.Duration, take func([]Detail) error) (DetailMark, error) {
+	l := &detailList{reader: r, young: young, take: take, pages: map[int][]Detail{}}
+	next, matched := from, false
+	var err error
+	switch {
+	case from.Anchor == 0:
+	case from.Newest:
+		next, matched, err = l.downTo(ctx, from)
+	default:
+		next, matched, err = l.upFrom(ctx, from)
+	}
+	if err == nil && !matched {
+		next, err = l.all(ctx)
+	}
+	if err != nil {
+		return from, err
+	}
+	return next, nil
+}
+
+// detailList is the list while it is read.
+type detailList struct {
+	reader *Reader
+	young  time.Duration
+	take   func([]Detail) error
+	pages  map[int][]Detail
+	fresh  bool // a detail younger than young was met: nothing behind it is settled
+}
+
+// page reads a page, once.
+func (l *detailList) page(ctx context.Context, n int) (procore.Page, []Detail, error) {
+	p, err := l.reader.page(ctx, procore.Call{Route: procore.ListRequestDetails}, n)
+	if err != nil {
+		return p, nil, err
+	}
+	var details []Detail
+	for _, item := range p.Items {
+		details = append(details, l.detail(item, p.Now))
+	}
+	l.pages[n] = details
+	return p, details, nil
+}
+
+func (l *detailList) detail(item map[string]any, now time.Time) Detail {
+	d := Detail{ID: id(item["id"]), Request: id(item["erp_request_id"]), Age: 24 * time.Hour}
+	d.Status, _ = item["status"].(string)
+	if d.ID == 0 {
+		l.reader.odd(procore.ListRequestDetails, item["id"], fmt.Errorf("that is no id"))
+	}
+	text, _ := item["created_at"].(string)
+	if t, err := time.Parse(time.RFC3339, text); err == nil {
+		d.Created, d.Age = t, now.Sub(t)
+	}
+	return d
+}
+
+// upFrom reads on from the anchor, if that is still where it was.
+func (l *detailList) upFrom(ctx context.Context, m DetailMark) (DetailMark, bool, error) {
+	n, at := (m.Settled-1)/m.PerPage+1, (m.Settled-1)%m.PerPage
+	for first := true; ; n++ {
+		p, details, err := l.page(ctx, n)
+		if err != nil {
+			return m, false, err
+		}
+		if first {
+			if at >= len(details) || details[at].ID != m.Anchor {
+				return m, false, nil
+			}
+			details, first = details[at+1:], false
+		}
+		if err := l.take(details); err != nil {
+			return m, false, err
+		}
+		if !l.settle(&m, details) {
+			return m, false, nil
+		}
+		if p.Last {
+			return m, true, nil
+		}
+	}
+}
+
+// settle moves a mark on over the details behind it, as far as they are old enough; false where
+// their order is not that of a list which grows at its end.
+func (l *detailList) settle(m *DetailMark, details []Detail) bool {
+	last := m.Anchor
+	for _, d := range details {
+		if d.ID <= last {
+			return false
+		}
+		last = d.ID
+		if l.fresh = l.fresh || d.Age < l.young; !l.fresh {
+			m.Settled, m.Anchor = m.Settled+1, d.ID
+		}
+	}
+	return true
+}
+
+// downTo reads from the newest to the anchor.
+func (l *detailList) downTo(ctx context.Context, m DetailMark) (DetailMark, bool, error) {
+	next := m
+	found := false
+	for n := 1; ; n++ {
+		p, details, err := l.page(ctx, n)
+		if err != nil {
+			return m, false, err
+		}
+		var fresh []Detail
+		known := false
+		for _, d := range details {
+			if known = d.ID <= m.Anchor; known {
+				break
+			}
+			fresh = append(fresh, d)
+			if !found && d.Age >= l.young {
+				found, next.Anchor = true, d.ID
+			}
+		}
+		if err := l.take(fresh); err != nil {
+			return m, false, err
+		}
+		if known || p.Last {
+			return next, known, nil
+		}
+	}
+}
+
+// all reads the whole list; where it grows at its end, the newest pages first.
+func (l *detailList) all(ctx context.Context) (DetailMark, error) {
+	m := DetailMark{Full: time.Now(), Pages: 1}
+	first, details, err := l.page(ctx, 1)
+	if err != nil {
+		return m, err
+	}
+	m.PerPage = first.PerPage
+	if m.PerPage == 0 {
+		m.PerPage = max(len(details), 1)
+	}
+	if err := l.take(details); err != nil {
+		return m, err
+	}
+	var rest []int
+	if !first.Last && first.Total > 0 && first.PerPage > 0 && ascending(details) {
+		for n := (first.Total-1)/first.PerPage + 1; n > 1; n-- {
+			rest = append(rest, n)
+		}
+	}
+	if err := l.rest(ctx, &m, first.Last, rest); err != nil {
+		return m, err
+	}
+	l.conclude(&m)
+	return m, nil
+}
+
+// rest reads the pages given, or where none are, one after the other to the last.
+func (l *detailList) rest(ctx context.Context, m *DetailMark, last bool, pages []int) error {
+	for i := 0; i < len(pages) || len(pages) == 0 && !last; i++ {
+		n := i + 2
+		if len(pages) > 0 {
+			n = pages[i]
+		}
+		p, details, err := l.page(ctx, n)
+		if err == nil {
+			err = l.take(details)
+		}
+		if err != nil {
+			return err
+		}
+		m.Pages, last = max(m.Pages, n), p.Last
+		if l.past(details, len(pages) > 0) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// past says whether all that is still to be read was created before the reader's Since.
+func (l *detailList) past(details []Detail, backwards bool) bool {
+	if len(details) == 0 || !backwards && !descending(details) {
+		return false
+	}
+	oldest := details[0]
+	if !backwards {
+		oldest = details[len(details)-1]
+	}
+	return !oldest.Created.IsZero() && oldest.Created.Before(l.reader.Since)
+}
+
+// conclude finds the list's order and with it what is settled.
+func (l *detailList) conclude(m *DetailMark) {
+	var all []Detail
+	for n := 1; n <= m.Pages; n++ {
+		all = append(all, l.pages[n]...)
+	}
+	switch {
+	case ascending(all):
+		l.settle(m, all)
+	case descending(all):
+		m.Newest = true
+		for _, d := range all {
+			if d.Age >= l.young {
+				m.Anchor = d.ID
+				return
+			}
+		}
+	}
+}
+
+func ascending(all []Detail) bool {
+	for i := 1; i < len(all); i++ {
+		if all[i].ID <= all[i-1].ID {
+			return false
+		}
+	}
+	return true
+}
+
+func descending(all []Detail) bool {
+	for i := 1; i < len(all); i++ {
+		if all[i].ID >= all[i-1].ID {
+			return false
+		}
+	}
+	return true
+}

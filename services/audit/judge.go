@@ -1,0 +1,287 @@
+package audit
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/catalogue"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/deadline"
+)
+
+// Class is how a request ended, or where it is. The first six are accounted for.
+//
+//	our streams                  Procore's details     class
+//	closed                       final, or none        success, failed
+//	closed, with a dead letter   final, or none        dead
+//	dead letter, discarded       final, or none        discarded
+//	not closed, in time          any                   working
+//	nothing                      final                 elsewhere
+//	not closed, out of time      any                   overdue
+//	dead letter, not closed      any                   unclosed
+//	closed, with a dead letter   one open, not told    unclosed
+//	closed                       one open              mismatch
+//	nothing                      one open, or none     missed
+type Class string
+
+// The classes.
+const (
+	Success   Class = "success"   // closed as success
+	Failed    Class = "failed"    // closed as failed, with the reason
+	Dead      Class = "dead"      // dead-lettered and closed as failed
+	Discarded Class = "discarded" // dead-lettered, and a person discarded it with a reason
+	Working   Class = "working"   // at a stop, within its deadline
+	Elsewhere Class = "elsewhere" // Procore has it closed, and our streams hold nothing of it
+	Overdue   Class = "overdue"   // at a stop, past its deadline
+	Unclosed  Class = "unclosed"  // dead-lettered, and not closed in Procore
+	Mismatch  Class = "mismatch"  // closed with us, and open in Procore
+	Missed    Class = "missed"    // it never reached us
+)
+
+// Classes are all of them, in the order of a report.
+var Classes = []Class{Success, Failed, Dead, Discarded, Working, Elsewhere, Overdue, Unclosed, Mismatch, Missed}
+
+// Accounted says whether a request of the class needs nobody.
+func (c Class) Accounted() bool {
+	return !slices.Contains([]Class{Overdue, Unclosed, Mismatch, Missed}, c)
+}
+
+// facts are all that is known of a request.
+type facts struct {
+	trace   *Trace // nil: our streams hold nothing
+	details []Detail
+	logged  string // outcome of its delivery, as Procore logged it; "": not logged
+
+	occurred time.Time // of that delivery
+	now      time.Time // when the reading of Procore began
+	limits   deadline.Limits
+}
+
+// Finding is what an audit says of a request.
+type Finding struct {
+	Request  int64     `json:"erp_request_id"`
+	Type     string    `json:"type"` // "_": not known
+	Class    Class     `json:"class"`
+	Clicked  time.Time `json:"clicked_at"`
+	Stage    string    `json:"stage,omitempty"`    // of a request at work: the stop it is at
+	Age      string    `json:"age,omitempty"`      // since it came to that stop
+	Attempts int       `json:"attempts,omitempty"` // there
+	Open     []int64   `json:"open_request_details,omitempty"`
+	Listed   bool      `json:"listed"` // Procore lists it: a delivery, or a request detail
+	Why      string    `json:"why,omitempty"`
+
+	at Stop // the message that is at work
+}
+
+// slack is how much longer than its deadline a request may take until that is told.
+const slack = time.Minute
+
+// judge says how a request ended.
+func judge(request int64, f facts) Finding {
+	found := Finding{Request: request, Type: "_", Clicked: f.clicked(), Listed: f.logged != "" || len(f.details) > 0}
+	for _, d := range f.details {
+		if d.Open() {
+			found.Open = append(found.Open, d.ID)
+		}
+	}
+	if f.trace == nil || f.trace.empty() {
+		found.absent(f)
+		return found
+	}
+	found.Type = f.trace.Type
+	stage, at := f.trace.stage()
+	closed := f.trace.closed()
+	switch {
+	case closed != nil && len(found.Open) == 0:
+		found.closed(f.trace, closed)
+	case stage != "":
+		found.atWork(f, stage, at)
+	case closed != nil && closed.Closed.At.After(f.now): // told while Procore was read
+		found.closed(f.trace, closed)
+	case len(f.trace.Letters) > 0 && !f.trace.toldAny(found.Open):
+		found.dead(f.trace)
+	default:
+		found.Class, found.Why = Mismatch, "the pipeline closed it, and Procore shows it open"
+	}
+	return found
+}
+
+// absent: our streams hold nothing of it.
+func (found *Finding) absent(f facts) {
+	switch {
+	case len(f.details) > 0 && len(found.Open) == 0:
+		found.Class, found.Why = Elsewhere, "Procore has it closed; the pipeline's streams hold nothing of it"
+	case f.logged != "":
+		found.Class, found.Why = Missed, fmt.Sprintf("it never arrived (Procore's delivery: %s); the next sweep, or tieback sweep, brings it in", f.logged)
+	default:
+		found.Class, found.Why = Missed, "it never arrived; the next sweep, or tieback sweep, brings it in"
+	}
+}
+
+func (found *Finding) closed(t *Trace, last *Run) {
+	found.Class = Success
+	for _, c := range last.Told {
+		if c.Status == tiebackv1.Status_STATUS_FAILED || c.Stands == "failed" {
+			found.Class = Failed
+		}
+	}
+	if len(t.Letters) > 0 || last.Dead {
+		found.Class, found.Why = Dead, t.why()
+	}
+}
+
+func (found *Finding) atWork(f facts, stage string, at Stop) {
+	age := f.now.Sub(at.At)
+	found.Class, found.Stage, found.Age, found.at = Working, stage, max(age, 0).Round(time.Second).String(), at
+	row, _ := catalogue.Lookup(found.Type)
+	if limit := f.limits.Of(row.Category); age > limit+slack {
+		found.Class, found.Why = Overdue, fmt.Sprintf("not done within %v", limit)
+	}
+}
+
+// dead: it was given up, and the user was not told.
+func (found *Finding) dead(t *Trace) {
+	found.Class, found.Why = Unclosed, t.why()
+	discarded := func(l Letter) bool {
+		d := t.Dealt[l.Sequence]
+		return d != nil && d.Action == tiebackv1.Action_ACTION_DISCARDED
+	}
+	if len(found.Open) == 0 && discarded(t.Letters[len(t.Letters)-1]) {
+		found.Class = Discarded
+	}
+}
+
+func (f facts) clicked() time.Time {
+	switch {
+	case f.trace != nil && !f.trace.Clicked.IsZero():
+		return f.trace.Clicked
+	case len(f.details) > 0:
+		return f.details[0].Created
+	}
+	return f.occurred
+}
+
+func (t *Trace) empty() bool {
+	return len(t.Letters) == 0 && !slices.ContainsFunc(t.runs(), func(r *Run) bool {
+		return r.Delivery != Stop{} || r.Event != Stop{} || r.Outcome != Stop{} || r.Closed != Stop{}
+	})
+}
+
+// runs are the request's runs, in the order in which they began.
+func (t *Trace) runs() []*Run {
+	var all []*Run
+	for _, r := range t.Runs {
+		all = append(all, r)
+	}
+	slices.SortFunc(all, func(a, b *Run) int { return a.began().Compare(b.began()) })
+	return all
+}
+
+func (r *Run) began() time.Time {
+	for _, s := range []Stop{r.Delivery, r.Event, r.Outcome, r.Closed} {
+		if !s.At.IsZero() {
+			return s.At
+		}
+	}
+	return time.Time{}
+}
+
+// closed is the last run that was closed; nil: none.
+func (t *Trace) closed() *Run {
+	var last *Run
+	for _, r := range t.Runs {
+		if !r.Closed.At.IsZero() && (last == nil || r.Closed.At.After(last.Closed.At)) {
+			last = r
+		}
+	}
+	return last
+}
+
+// AtWork says whether a stop still has something of the request to work.
+func (t *Trace) AtWork() bool {
+	stop, _ := t.stage()
+	return stop != ""
+}
+
+// Tells says whether a closed message says how a request detail ended.
+func (t *Trace) Tells(detail int64) bool { return t.toldAny([]int64{detail}) }
+
+// toldAny says whether a closed message says how one of the details ended.
+func (t *Trace) toldAny(details []int64) bool {
+	for _, r := range t.Runs {
+		for _, c := range r.Told {
+			if slices.Contains(details, c.RequestDetailId) && c.Status != tiebackv1.Status_STATUS_IN_PROGRESS {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// stage is the stop at which the request is, and the message that it has to work; "": at none.
+func (t *Trace) stage() (string, Stop) {
+	for name, r := range t.Runs {
+		if stop, at := r.stage(t.Type); stop != "" && !t.died(name, stop) {
+			return stop, at
+		}
+	}
+	return "", Stop{}
+}
+
+const (
+	fetcher  = "fetcher"
+	reporter = "status-reporter"
+)
+
+// streamOf is the stream that a stop reads.
+func streamOf(stop string) string {
+	switch stop {
+	case fetcher:
+		return bus.Delivery.Stream()
+	case reporter:
+		return bus.Outcome.Stream()
+	}
+	return bus.Event.Stream()
+}
+
+func (r *Run) stage(eventType string) (string, Stop) {
+	row, _ := catalogue.Lookup(eventType)
+	switch {
+	case !r.Late.At.IsZero():
+		return reporter, r.Late
+	case !r.Closed.At.IsZero():
+		return "", Stop{}
+	case !r.Outcome.At.IsZero():
+		return reporter, r.Outcome
+	case !r.Event.At.IsZero():
+		return string(row.Category), r.Event
+	case !r.Delivery.At.IsZero():
+		return fetcher, r.Delivery
+	}
+	return "", Stop{}
+}
+
+// died says whether a run's message was given up at a stop.
+func (t *Trace) died(run, stop string) bool {
+	return slices.ContainsFunc(t.Letters, func(l Letter) bool {
+		return l.DeadLetter.Stop == stop && strings.TrimSuffix(strings.TrimSuffix(l.Run, "late"), "-") == run
+	})
+}
+
+// why is the last dead letter in words, and what was done with it.
+func (t *Trace) why() string {
+	if len(t.Letters) == 0 {
+		return ""
+	}
+	l := t.Letters[len(t.Letters)-1]
+	cause := strings.ToLower(strings.TrimPrefix(l.Cause.String(), "CAUSE_"))
+	text := fmt.Sprintf("dead letter %d of %s (%s): %s", l.Sequence, l.DeadLetter.Stop, cause, cmp.Or(l.Sentence, l.Error))
+	if d := t.Dealt[l.Sequence]; d != nil {
+		text += fmt.Sprintf("; %s by %s", strings.ToLower(strings.TrimPrefix(d.Action.String(), "ACTION_")), d.Who)
+	}
+	return text
+}

@@ -1,0 +1,182 @@
+// Package audit reads what Procore knows of a company's ERP requests, and what our streams hold
+// of them, and says of each request how it ended. It changes nothing; package sweep, which reads
+// Procore in the same way, brings in what is missing.
+package audit
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/procore"
+)
+
+// Reader reads what Procore knows of one company. A spent rate limit is waited out for as long
+// as ctx allows; what fails for the moment is asked again a few times. Its methods are not for concurrent use.
+type Reader struct {
+	Session *procore.Session
+	Company int64
+	Backoff time.Duration               // before a second try; 0: 1 s
+	Waiting func(time.Duration, string) // told of each wait, before it; nil: nobody is
+
+	Since time.Time // what was created before it is not needed; zero: all is
+
+	Odd []string // lines of Procore's lists that could not be read, and why; a few
+
+	calls atomic.Int32
+}
+
+const maxOdd = 10
+
+// odd notes a line that could not be read: one bad line must not hide the rest.
+func (r *Reader) odd(list procore.Route, line any, err error) {
+	if len(r.Odd) < maxOdd {
+		r.Odd = append(r.Odd, fmt.Sprintf("%s: %v: %v", list.Name, line, err))
+	}
+}
+
+// Calls is how many calls the reader has made, those for tokens not counted.
+func (r *Reader) Calls() int { return int(r.calls.Load()) }
+
+const (
+	// tries is how often a page is asked for before Procore counts as out of reach: 1, 2, 4
+	// and 8 Backoffs lie between them. Waiting for a rate limit is no try.
+	tries = 5
+	// short is how many calls a reading may make before it counts as a long one.
+	short = 10
+)
+
+// share waits where the rate limit is needed by others, who have users waiting: a short reading
+// leaves them a tenth of it, a long one half.
+func (r *Reader) share(ctx context.Context) error {
+	q, known := r.Session.Quota()
+	left := q.Limit / 10
+	if r.Calls() >= short {
+		left = q.Limit / 2
+	}
+	if !known || q.Remaining > left {
+		return nil
+	}
+	return r.wait(ctx, time.Until(q.Reset), "the rest of Procore's rate limit is left to the services")
+}
+
+// page makes one call, patiently. A refusal says which permission it takes.
+func (r *Reader) page(ctx context.Context, c procore.Call, n int) (procore.Page, error) {
+	if err := r.share(ctx); err != nil {
+		return procore.Page{}, err
+	}
+	for failed := 0; ; {
+		p, err := r.Session.ReadPage(procore.Counted(ctx, &r.calls), c, n)
+		switch {
+		case err == nil || ctx.Err() != nil:
+			return p, err
+		case fault.ClassOf(err) == fault.Throttled:
+			err = r.wait(ctx, fault.RetryAfter(err), err.Error())
+		case fault.ClassOf(err) != fault.Permanent && failed < tries-1:
+			err = r.wait(ctx, r.backoff()<<failed, err.Error())
+			failed++
+		default:
+			err = refused(c.Route, err)
+		}
+		if err != nil {
+			return procore.Page{}, err
+		}
+	}
+}
+
+func (r *Reader) backoff() time.Duration {
+	if r.Backoff > 0 {
+		return r.Backoff
+	}
+	return time.Second
+}
+
+// permissions are what Procore's administrator has to give the service account, by route.
+var permissions = map[string]string{
+	procore.ListHooks.Name:          "to read webhooks (Company Admin, Webhooks)",
+	procore.ListDeliveries.Name:     "to read webhooks and their deliveries (Company Admin, Webhooks)",
+	procore.ListRequestDetails.Name: "to read the ERP integration's request details (ERP Integrations, Admin)",
+}
+
+// ErrForbidden is in the chain of an error that a missing permission caused.
+var ErrForbidden = errors.New("a permission is missing")
+
+func refused(route procore.Route, err error) error {
+	var status *procore.StatusError
+	if !errors.As(err, &status) || status.Status != http.StatusForbidden {
+		return err
+	}
+	return fault.New(fault.Permanent, fmt.Errorf("%w: the service account needs the permission %s: %w", ErrForbidden, permissions[route.Name], err))
+}
+
+func (r *Reader) wait(ctx context.Context, d time.Duration, why string) error {
+	d = max(d, 0)
+	if r.Waiting != nil {
+		r.Waiting(d, why)
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// Hooks gives the ids of the company's hooks that deliver to ingest. Where none has ingest's
+// path, as behind a proxy that rewrites paths, it gives all: what a hook of somebody else's
+// missed is looked at in vain, which costs calls and harms nothing.
+func (r *Reader) Hooks(ctx context.Context) ([]int64, error) {
+	var ours, all []int64
+	for n := 1; ; n++ {
+		p, err := r.page(ctx, procore.Call{Route: procore.ListHooks, Query: procore.Query("company_id", r.Company)}, n)
+		if err != nil {
+			return nil, err
+		}
+		for _, item := range p.Items {
+			hook := id(item["id"])
+			all = append(all, hook)
+			if r.isOurs(item["destination_url"]) {
+				ours = append(ours, hook)
+			}
+		}
+		if p.Last {
+			break
+		}
+	}
+	if len(ours) > 0 {
+		return ours, nil
+	}
+	return all, nil
+}
+
+func (r *Reader) isOurs(destination any) bool {
+	text, _ := destination.(string)
+	u, err := url.Parse(text)
+	return err == nil && strings.HasSuffix(u.Path, fmt.Sprintf("/webhooks/procore/%d", r.Company))
+}
+
+// id reads an id that is a number in one list and a string in another; 0: it is none.
+func id(v any) int64 {
+	var text string
+	switch v := v.(type) {
+	case json.Number:
+		text = v.String()
+	case string:
+		text = v
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 0 {
+		return 0
+	}
+	return n
+}

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// node is one broker of a world.
+type node struct {
+	name    string
+	client  string // address for clients; theirs go through links
+	routes  string // address for the other nodes
+	monitor string
+	disk    *disk
+	program *program
+}
+
+func (w *world) newNodes(n int) error {
+	for i := range n {
+		node := &node{name: fmt.Sprintf("broker%d", i)}
+		for _, addr := range []*string{&node.client, &node.routes, &node.monitor} {
+			var err error
+			if *addr, err = w.ports.take(); err != nil {
+				return err
+			}
+		}
+		var err error
+		if node.disk, err = newDisk(filepath.Join(w.dir, node.name)); err != nil {
+			return err
+		}
+		w.nodes = append(w.nodes, node)
+	}
+	for _, node := range w.nodes {
+		if err := w.configure(node); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// configure writes a node's configuration as production has it: files, every write synced.
+// Between nodes each pair has a link each way; what a node tells others of its address leads nowhere, or
+// they would find ways around the links.
+func (w *world) configure(n *node) error {
+	text := fmt.Sprintf(`server_name: %s
+listen: %q
+http: %q
+max_payload: 8MB
+jetstream { store_dir: %q, max_file_store: 10GB, sync_interval: always }
+`, n.name, n.client, n.monitor, n.disk.dir)
+	if len(w.nodes) > 1 {
+		var routes []string
+		for _, other := range w.nodes {
+			if other == n {
+				continue
+			}
+			l, err := w.network.link(n.name, other.name, other.routes)
+			if err != nil {
+				return err
+			}
+			routes = append(routes, fmt.Sprintf("%q", "nats://"+l.addr))
+		}
+		text += fmt.Sprintf("cluster { name: chaos, listen: %q, advertise: \"127.0.0.1:1\", no_advertise: true, routes: [%s] }\n",
+			n.routes, strings.Join(routes, ", "))
+	}
+	path := filepath.Join(w.dir, n.name+".conf")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		return err
+	}
+	n.program = &program{name: n.name, path: w.programs.path("nats-server"), args: []string{"-c", path}, logs: w.logs}
+	return nil
+}
+
+var probe = &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: (&net.Dialer{Timeout: time.Second}).DialContext}}
+
+func answers(url string) bool {
+	resp, err := probe.Get(url)
+	if err != nil {
+		return false
+	}
+	_ = resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
+}
+
+// alive is the liveness probe: JetStream disables itself when its disk is full.
+func (n *node) alive() bool { return answers("http://" + n.monitor + "/healthz?js-enabled-only=true") }
+
+// healthy says that it has all that the cluster knows.
+func (n *node) healthy() bool { return answers("http://" + n.monitor + "/healthz") }

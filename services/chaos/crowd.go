@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/tieback/tieback/services/sandbox"
+
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+// crowd are users who wait for nothing: they export vendors all the time that things go wrong,
+// and the same vendor again, changed, while its last export is under way. What the accountants
+// do one after the other, the crowd does at once.
+type crowd struct {
+	w       *world
+	firm    *firm
+	rng     *rand.Rand
+	clicks  []click
+	vendors []map[string]any // payloads
+}
+
+// click is one export of a vendor.
+type click struct {
+	request int64
+	vendor  int64
+	name    string
+}
+
+// between is how long a crowd waits from click to click on average.
+const between = 350 * time.Millisecond
+
+// run clicks until time is up.
+func (c *crowd) run(ctx context.Context, window time.Duration) error {
+	end := time.Now().Add(window)
+	for n := 0; time.Now().Before(end); n++ {
+		if err := c.click(n); err != nil {
+			return err
+		}
+		wait := time.Duration(c.rng.Int64N(int64(2 * between)))
+		if c.rng.IntN(5) == 0 {
+			wait = 0 // a double click, or nearly
+		}
+		if !sleep(ctx, wait) {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (c *crowd) click(n int) (err error) {
+	var payload map[string]any
+	if len(c.vendors) > 0 && c.rng.IntN(5) < 2 {
+		payload = c.vendors[len(c.vendors)-1-c.rng.IntN(min(3, len(c.vendors)))] // one of the last, whose export may be under way
+	} else {
+		if payload, err = c.w.sandbox.Sample(c.firm.id, "create_vendor", nil); err != nil {
+			return err
+		}
+		sandbox.Set(payload, "request_data.vendor.origin_code", fmt.Sprintf("CV-%03d", n))
+		c.vendors = append(c.vendors, payload)
+	}
+	name := fmt.Sprintf("Crowd %03d", n)
+	sandbox.Set(payload, "request_data.vendor.name", name)
+	sandbox.Set(payload, "request_data.vendor.company", name)
+	id, err := c.w.sandbox.Press(c.firm.id, "create_vendor", payload)
+	c.clicks = append(c.clicks, click{id, sandbox.GetID(payload, "request_data.vendor.id"), name})
+	return err
+}
+
+// overtaken is what an export may say that a newer one of the same record overtook.
+const overtaken = "newer request"
+
+// judge says how the clicks ended: the newest export of a vendor succeeds, and is what the ERP
+// has, once; an older one succeeded before, or says that it was overtaken.
+func (c *crowd) judge(ctx context.Context, v *verdict) error {
+	newest := map[int64]click{}
+	for _, k := range c.clicks {
+		newest[k.vendor] = k
+	}
+	for _, k := range c.clicks {
+		r, _ := c.w.sandbox.Request(k.request)
+		c.w.judgeRequest(v, r)
+		said := ""
+		for _, d := range r.Details {
+			said += strings.Join(d.Messages, " ")
+		}
+		older := newest[k.vendor].request != k.request
+		if r.IsClosed() && r.Outcome() != sandbox.Success && !(older && strings.Contains(said, overtaken)) || len(r.TooEarly) > 0 {
+			v.wrong = append(v.wrong, fmt.Sprintf("%s, of the crowd: is %q: %s %s", describe(r), r.Outcome(), said, strings.Join(r.TooEarly, " ")))
+		}
+	}
+	return c.books(ctx, v, newest)
+}
+
+func (c *crowd) books(ctx context.Context, v *verdict, newest map[int64]click) error {
+	booked := map[int64]map[string]*tiebackv1.Record{} // by vendor and origin id
+	cursor := ""
+	for more := true; more; {
+		page, err := c.firm.books.List(ctx, &tiebackv1.ListRequest{CompanyId: c.firm.id, Entity: tiebackv1.Entity_ENTITY_VENDOR, Cursor: cursor})
+		if err != nil {
+			return err
+		}
+		for _, change := range page.Changes {
+			r := change.GetRecord()
+			if booked[r.ProcoreId] == nil {
+				booked[r.ProcoreId] = map[string]*tiebackv1.Record{}
+			}
+			if booked[r.ProcoreId][r.OriginId] = r; change.Deleted {
+				delete(booked[r.ProcoreId], r.OriginId)
+			}
+		}
+		cursor, more = page.Cursor, page.More
+	}
+	v.records += len(newest)
+	for vendor, k := range newest {
+		name := ""
+		for _, r := range booked[vendor] {
+			name = r.Name
+		}
+		switch got := booked[vendor]; {
+		case len(got) > 1:
+			v.doubled = append(v.doubled, fmt.Sprintf("vendor %d of company %d is booked %d times", vendor, c.firm.id, len(got)))
+		case len(got) == 0:
+			v.wrong = append(v.wrong, fmt.Sprintf("vendor %d of company %d was exported by request %d, and is not in the ERP", vendor, c.firm.id, k.request))
+		case name != k.name:
+			v.wrong = append(v.wrong, fmt.Sprintf("vendor %d of company %d is %q in the ERP; request %d, the newest, said %q", vendor, c.firm.id, name, k.request, k.name))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tieback/tieback/pkg/connector/remote"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+// erp is the reference ERP: a ledger served over gRPC, a process like any other, and the front
+// that the last company's calls go through.
+type erp struct {
+	program *program
+	addr    string
+	disk    *disk
+	front   *front
+}
+
+func (w *world) openERP(ctx context.Context) (err error) {
+	w.erp = &erp{}
+	if w.erp.disk, err = newDisk(filepath.Join(w.dir, "ledger")); err != nil {
+		return err
+	}
+	if w.erp.addr, err = w.ports.take(); err != nil {
+		return err
+	}
+	w.erp.program = &program{
+		name: "ledger", path: w.programs.path("ledger"), logs: w.logs,
+		env: []string{"TIEBACK_DATA=" + w.erp.disk.dir, "LEDGER_ADDR=" + w.erp.addr},
+		up:  func() { w.watch.restartedERP(w.erp) },
+	}
+	if w.erp.front, err = openFront(w.ports, w.erp.addr); err != nil {
+		return err
+	}
+	for _, f := range w.firms {
+		if f.books, err = remote.Open(ctx, f.id, map[string]string{"address": w.erp.addr, "tls": "off", "timeout": "5s"}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *erp) close() {
+	if e.program != nil {
+		e.program.close()
+	}
+	if e.front != nil {
+		e.front.close()
+	}
+}
+
+// up says whether the ledger answers.
+func (w *world) booksOpen(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	_, err := w.firms[0].books.Capabilities(ctx, &tiebackv1.CapabilitiesRequest{CompanyId: w.firms[0].id})
+	return err == nil
+}
+
+// hands are the ERP's own people. They know nothing of links, and try again until their ERP is
+// up: what they do is no part of what is tested.
+type hands struct {
+	firm   *firm
+	serial *atomic.Int64
+}
+
+func (h hands) Add(ctx context.Context, r *tiebackv1.Record) (*tiebackv1.Record, error) {
+	key := fmt.Sprintf("by-hand/%d", h.serial.Add(1))
+	var out *tiebackv1.Record
+	err := again(ctx, func() error {
+		answer, err := h.firm.books.Put(ctx, &tiebackv1.PutRequest{CompanyId: h.firm.id, Key: key, Record: r})
+		if err != nil {
+			return err
+		}
+		out = proto.CloneOf(r)
+		out.OriginId = answer.GetBooking().GetOriginId()
+		for i, l := range out.Lines {
+			l.OriginId = answer.Booking.LineOriginIds[i]
+		}
+		return nil
+	})
+	return out, err
+}
+
+func (h hands) Delete(ctx context.Context, entity tiebackv1.Entity, originID string) error {
+	key := fmt.Sprintf("by-hand/%d", h.serial.Add(1))
+	return again(ctx, func() error {
+		_, err := h.firm.books.Remove(ctx, &tiebackv1.RemoveRequest{CompanyId: h.firm.id, Entity: entity, OriginId: originID, Key: key})
+		return err
+	})
+}
+
+// again tries until it works; a refusal is final.
+func again(ctx context.Context, do func() error) error {
+	for {
+		err := do()
+		if err == nil || refused(err) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}

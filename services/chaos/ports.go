@@ -1,0 +1,36 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"sync"
+)
+
+// ports hands out ports of the loopback that nothing listens on, each once in a run. They lie
+// below the range that outgoing connections take theirs from, so that a port whose owner is
+// down is free when it comes back.
+type ports struct {
+	mu   sync.Mutex
+	next int
+}
+
+const (
+	firstPort = 12_000
+	lastPort  = 32_000
+)
+
+// take gives an address.
+func (p *ports) take() (string, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for range lastPort - firstPort {
+		if p.next++; p.next < firstPort || p.next >= lastPort {
+			p.next = firstPort
+		}
+		addr := fmt.Sprintf("127.0.0.1:%d", p.next)
+		if l, err := net.Listen("tcp", addr); err == nil {
+			return addr, l.Close()
+		}
+	}
+	return "", fmt.Errorf("no port between %d and %d is free", firstPort, lastPort)
+}

@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// program is a process of ours that is started again whenever it ends, as an orchestrator
+// would. Everything it writes goes to a log file of its own.
+//
+//	start ──▶ up ──kill, crash──▶ down ──a while later──▶ up …
+//	          up ──pause──▶ stopped by SIGSTOP ──resume──▶ up
+type program struct {
+	name string
+	path string
+	args []string
+	env  []string
+	logs string // folder
+	up   func() // after each start but the first; may be nil
+
+	mu      sync.Mutex
+	process *os.Process // nil: down
+	paused  bool
+	down    time.Duration // how long it stays down after the kill under way
+	killed  bool          // by us
+	crashes int           // it ended by itself
+	starts  int
+
+	stop context.CancelFunc
+	done chan struct{}
+}
+
+// restartAfter is how long the orchestrator takes to start what ended by itself.
+const restartAfter = 500 * time.Millisecond
+
+// start runs the program until close.
+func (p *program) start(ctx context.Context) error {
+	ctx, p.stop = context.WithCancel(ctx)
+	p.done = make(chan struct{})
+	log, err := os.OpenFile(filepath.Join(p.logs, p.name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	cmd, err := p.spawn(log)
+	if err != nil {
+		_ = log.Close()
+		return err
+	}
+	go p.keep(ctx, cmd, log)
+	return nil
+}
+
+func (p *program) keep(ctx context.Context, cmd *exec.Cmd, log *os.File) {
+	defer close(p.done)
+	defer log.Close()
+	for {
+		ended := make(chan error, 1)
+		go func() { ended <- cmd.Wait() }()
+		select {
+		case err := <-ended:
+			wait := p.ended(err, log)
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(wait):
+			}
+		case <-ctx.Done():
+			p.signal(syscall.SIGKILL)
+			<-ended
+			return
+		}
+		var err error
+		if cmd, err = p.spawn(log); err != nil {
+			fmt.Fprintf(log, "chaos: %v\n", err)
+			return
+		}
+		if p.up != nil {
+			p.up()
+		}
+	}
+}
+
+func (p *program) spawn(log *os.File) (*exec.Cmd, error) {
+	cmd := exec.Command(p.path, p.args...)
+	cmd.Env, cmd.Stdout, cmd.Stderr = p.env, log, log
+	// It dies with us, however we die, and no Ctrl-C reaches it before us.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	if err := spawner(cmd.Start); err != nil {
+		return nil, fmt.Errorf("%s: %w", p.name, err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.process, p.paused, p.killed = cmd.Process, false, false
+	p.starts++
+	fmt.Fprintf(log, "chaos: %s %s started, pid %d\n", time.Now().UTC().Format(time.RFC3339Nano), p.name, cmd.Process.Pid)
+	return cmd, nil
+}
+
+// ended notes the end and says how long to stay down.
+func (p *program) ended(err error, log *os.File) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fmt.Fprintf(log, "chaos: %s %s ended: %v, killed by us: %v\n", time.Now().UTC().Format(time.RFC3339Nano), p.name, err, p.killed)
+	p.process = nil
+	if !p.killed {
+		p.crashes++
+		return restartAfter
+	}
+	return p.down
+}
+
+func (p *program) signal(s syscall.Signal) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.process != nil {
+		_ = p.process.Signal(s) // it may have ended this moment
+	}
+}
+
+// kill is kill -9; the program stays down for a while.
+func (p *program) kill(down time.Duration) {
+	p.mu.Lock()
+	p.down, p.killed = down, p.process != nil
+	p.mu.Unlock()
+	p.signal(syscall.SIGKILL)
+}
+
+func (p *program) pause() {
+	p.mu.Lock()
+	p.paused = p.process != nil
+	p.mu.Unlock()
+	p.signal(syscall.SIGSTOP)
+}
+
+func (p *program) resume() {
+	p.signal(syscall.SIGCONT)
+	p.mu.Lock()
+	p.paused = false
+	p.mu.Unlock()
+}
+
+// running says whether it is up and not paused.
+func (p *program) running() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.process != nil && !p.paused
+}
+
+func (p *program) crashed() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.crashes
+}
+
+// close kills it for good and waits. Twice is harmless, and so is before start.
+func (p *program) close() {
+	if p.stop != nil {
+		p.stop()
+		<-p.done
+	}
+}
+
+// spawner starts processes from one thread that never ends: Pdeathsig means the thread's death.
+var spawner = func() func(func() error) error {
+	type job struct {
+		start func() error
+		err   chan error
+	}
+	jobs := make(chan job)
+	go func() {
+		runtime.LockOSThread()
+		for j := range jobs {
+			j.err <- j.start()
+		}
+	}()
+	return func(start func() error) error {
+		j := job{start, make(chan error, 1)}
+		jobs <- j
+		return <-j.err
+	}
+}()

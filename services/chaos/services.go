@@ -1,0 +1,123 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// service is a process of the pipeline.
+type service struct {
+	*program
+	admin string // address
+}
+
+func (w *world) newServices(context.Context) error {
+	ingest, err := w.ports.take()
+	if err != nil {
+		return err
+	}
+	for _, name := range w.programs.services {
+		s := &service{program: &program{name: name, path: w.programs.path(filepath.Join("services", name)), logs: w.logs}}
+		if s.env, err = w.environment(s, ingest); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		s.up = func() { w.watch.restarted(s) }
+		w.services = append(w.services, s)
+	}
+	hook, err := w.network.link("procore", "ingest", ingest)
+	if err != nil {
+		return err
+	}
+	return w.connect(hook.addr)
+}
+
+// environment is a service's own: it reaches everything through links of its own.
+func (w *world) environment(s *service, ingest string) (env []string, err error) {
+	if s.admin, err = w.ports.take(); err != nil {
+		return nil, err
+	}
+	var urls []string
+	for _, n := range w.nodes {
+		l, err := w.network.link(s.name, n.name, n.client)
+		if err != nil {
+			return nil, err
+		}
+		urls = append(urls, "nats://"+l.addr)
+	}
+	procore, err := w.network.link(s.name, "procore", w.procore)
+	if err != nil {
+		return nil, err
+	}
+	companies, err := w.companies(s)
+	if err != nil {
+		return nil, err
+	}
+	return []string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + w.dir, "TIEBACK_DATA=" + filepath.Join(w.dir, s.name),
+		"TIEBACK_NATS_URL=" + strings.Join(urls, ","), "TIEBACK_NATS_REPLICAS=" + strconv.Itoa(len(w.nodes)),
+		"TIEBACK_PROCORE_API_URL=http://" + procore.addr, "TIEBACK_PROCORE_LOGIN_URL=http://" + procore.addr,
+		"TIEBACK_COMPANIES=" + companies, "TIEBACK_INGEST_ADDR=" + ingest, "TIEBACK_ADMIN_ADDR=" + s.admin, "GOMAXPROCS=2",
+	}, nil
+}
+
+// companies writes the service's companies file: its ways to the ERP are its own.
+func (w *world) companies(s *service) (string, error) {
+	direct, err := w.network.link(s.name, "ledger", w.erp.addr)
+	if err != nil {
+		return "", err
+	}
+	front, err := w.network.link(s.name, "front", w.erp.front.addr)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	b.WriteString("companies:\n")
+	for _, f := range w.firms {
+		addr := direct.addr
+		if f.moody {
+			addr = front.addr
+		}
+		fmt.Fprintf(&b, `  - id: %d
+    name: Builders %d
+    client_id: %s
+    client_secret: %s
+    webhook_tokens: [%s]
+    standard_cost_code_list_id: %d
+    connector: {driver: remote, address: %q, tls: "off"}
+`, f.id, f.id, f.clientID, f.clientSecret, f.webhookToken, f.costCodeList, addr)
+	}
+	path := filepath.Join(w.dir, "companies-"+s.name+".yaml")
+	return path, os.WriteFile(path, []byte(b.String()), 0o600)
+}
+
+func (s *service) ready() bool { return answers("http://" + s.admin + "/readyz") }
+
+// finished is how many attempts the process has ended well since it started; false where it
+// does not answer.
+func (s *service) finished() (int, bool) {
+	client := http.Client{Timeout: time.Second}
+	resp, err := client.Get("http://" + s.admin + "/metrics")
+	if err != nil {
+		return 0, false
+	}
+	defer resp.Body.Close()
+	n := 0.0
+	lines := bufio.NewScanner(resp.Body)
+	for lines.Scan() {
+		line := lines.Text()
+		if !strings.HasPrefix(line, "tieback_attempts_total{") || !strings.Contains(line, `verdict="done"`) {
+			continue
+		}
+		if v, err := strconv.ParseFloat(line[strings.LastIndexByte(line, ' ')+1:], 64); err == nil {
+			n += v
+		}
+	}
+	return int(n), true
+}

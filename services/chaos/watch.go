@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/tieback/tieback/pkg/bus"
+)
+
+// watch counts the faults and measures recovery: from the start of a killed process to the first
+// work it finished, or to when it was ready and nothing was left for it to do.
+type watch struct {
+	w       *world
+	mu      sync.Mutex
+	faults  map[string]int // by kind
+	waiting map[string]restart
+	took    map[string]time.Duration // the longest, by process
+	many    int                      // recoveries
+	errs    []string
+}
+
+type restart struct {
+	at        time.Time
+	recovered func(context.Context) bool
+}
+
+func newWatch(w *world) *watch {
+	return &watch{w: w, faults: map[string]int{}, waiting: map[string]restart{}, took: map[string]time.Duration{}}
+}
+
+func (v *watch) note(kind, _ string) {
+	v.mu.Lock()
+	v.faults[kind]++
+	v.mu.Unlock()
+}
+
+func (v *watch) trouble(format string, args ...any) {
+	v.mu.Lock()
+	v.errs = append(v.errs, fmt.Sprintf(format, args...))
+	v.mu.Unlock()
+}
+
+func (v *watch) started(name string, recovered func(context.Context) bool) {
+	v.mu.Lock()
+	v.waiting[name] = restart{time.Now(), recovered}
+	v.mu.Unlock()
+}
+
+func (v *watch) restarted(s *service) {
+	v.started(s.name, func(ctx context.Context) bool { return s.ready() && v.worked(ctx, s) })
+}
+
+func (v *watch) restartedERP(*erp) { v.started("ledger", v.w.booksOpen) }
+
+// worked says whether a service finished something since its start, or has nothing to do.
+func (v *watch) worked(ctx context.Context, s *service) bool {
+	if n, ok := s.finished(); ok && n > 0 {
+		return true
+	}
+	open, known := v.w.open(ctx, s.name)
+	return known && open == 0
+}
+
+// open is how many messages the consumers of a service have not done; a service without any has
+// nothing to do that this harness could see. known is false while the broker does not say.
+func (w *world) open(ctx context.Context, service string) (open uint64, known bool) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	for _, k := range bus.Kinds {
+		s, err := w.ear.js.Stream(ctx, k.Stream())
+		if err != nil {
+			return 0, false
+		}
+		list := s.ListConsumers(ctx)
+		for c := range list.Info() {
+			if service == "" || c.Name == service {
+				open += c.NumPending + uint64(c.NumAckPending)
+			}
+		}
+		if list.Err() != nil {
+			return 0, false
+		}
+	}
+	return open, true
+}
+
+// run looks several times a second who has recovered.
+func (v *watch) run(ctx context.Context) {
+	tick := time.NewTicker(150 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		v.mu.Lock()
+		waiting := maps.Clone(v.waiting)
+		v.mu.Unlock()
+		for name, r := range waiting {
+			if r.recovered(ctx) {
+				v.recovered(name, r)
+			}
+		}
+	}
+}
+
+func (v *watch) recovered(name string, r restart) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.waiting[name].at != r.at { // it was killed again meanwhile
+		return
+	}
+	delete(v.waiting, name)
+	v.many++
+	v.took[name] = max(v.took[name], time.Since(r.at))
+}
+
+// unrecovered are those that were started again and never came back.
+func (v *watch) unrecovered() []string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var out []string
+	for name := range v.waiting {
+		out = append(out, name)
+	}
+	return out
+}
+
+// tell puts what was seen into a verdict.
+func (v *watch) tell(to *verdict) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	to.faults, to.recovery, to.recoveries = maps.Clone(v.faults), maps.Clone(v.took), v.many
+	to.trouble = append(to.trouble, v.errs...)
+}

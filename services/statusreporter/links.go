@@ -1,0 +1,122 @@
+package statusreporter
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tieback/tieback/pkg/bus"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/statusreporter/internal/closeout"
+)
+
+// memory is what was told and what is linked: the bus, or the model of it that a test explores.
+type memory interface {
+	Has(context.Context, bus.Subject) (bool, error)
+	PublishOnce(context.Context, bus.Subject, proto.Message) error
+	Link(ctx context.Context, company int64, itemType string, itemID int64) (bus.Link, error)
+	SaveLink(ctx context.Context, company int64, itemType string, itemID int64, l bus.Link) error
+}
+
+type onBus struct {
+	*bus.Bus
+	*bus.State
+}
+
+// links are the links of an outcome's records, as they were before it was told.
+type links map[record]bus.Link
+
+type record struct {
+	itemType string
+	id       int64
+}
+
+// current brings a batch up to date before it is told: what a newer request has told of a record
+// since is taken out, as Procore shows the newest request's, and within the batch the older
+// request comes first. Whose links can't be read comes again later.
+func (s *Service) current(ctx context.Context, batch []*waiting) []*waiting {
+	slices.SortStableFunc(batch, func(a, b *waiting) int { return cmp.Compare(a.Outcome.ErpRequestId, b.Outcome.ErpRequestId) })
+	errs := make([]error, len(batch))
+	var reads sync.WaitGroup
+	for i, w := range batch {
+		reads.Go(func() { errs[i] = s.newest(ctx, w) })
+	}
+	reads.Wait()
+	var told []*waiting
+	for i, w := range batch {
+		if errs[i] != nil {
+			w.done <- errs[i]
+			continue
+		}
+		told = append(told, w)
+	}
+	return told
+}
+
+// newest reads the links of what an outcome would change, and takes out what is outdated.
+func (s *Service) newest(ctx context.Context, w *waiting) error {
+	o := w.Outcome
+	w.links = links{}
+	outdated := func(itemType string, id int64) bool { return w.links[record{itemType, id}].Request > o.ErpRequestId }
+	for _, c := range o.CloseOuts {
+		for _, m := range c.Marks {
+			if err := s.read(ctx, w, m.ItemType, m.ItemId); err != nil {
+				return err
+			}
+		}
+		for _, u := range c.Unlinks {
+			if err := s.read(ctx, w, u.ItemType, u.ItemId); err != nil {
+				return err
+			}
+		}
+		c.Marks = slices.DeleteFunc(c.Marks, func(m *tiebackv1.Mark) bool { return outdated(m.ItemType, m.ItemId) })
+		c.Unlinks = slices.DeleteFunc(c.Unlinks, func(u *tiebackv1.Unlink) bool { return outdated(u.ItemType, u.ItemId) })
+	}
+	return nil
+}
+
+func (s *Service) read(ctx context.Context, w *waiting, itemType string, id int64) error {
+	l, err := s.memory.Link(ctx, w.Outcome.CompanyId, itemType, id)
+	w.links[record{itemType, id}] = l
+	return err
+}
+
+// keep keeps the links that Procore has taken. Twice is harmless.
+func (s *Service) keep(batch []*waiting) closeout.Keep {
+	known := map[*tiebackv1.Outcome]links{}
+	for _, w := range batch {
+		known[w.Outcome] = w.links
+	}
+	return func(ctx context.Context, o *tiebackv1.Outcome) error {
+		var g errgroup.Group
+		for _, l := range learned(o) {
+			before := known[o][record{l.ItemType, l.ItemId}]
+			g.Go(func() error {
+				return s.memory.SaveLink(ctx, o.CompanyId, l.ItemType, l.ItemId, before.Becomes(l.OriginId, o.ErpRequestId))
+			})
+		}
+		return g.Wait()
+	}
+}
+
+// learned lists the links that an outcome which Procore has taken makes or ends.
+func learned(o *tiebackv1.Outcome) []*tiebackv1.Link {
+	var links []*tiebackv1.Link
+	for _, c := range o.CloseOuts {
+		for _, m := range c.Marks {
+			links = append(links, &tiebackv1.Link{ItemType: m.ItemType, ItemId: m.ItemId, OriginId: m.OriginId})
+		}
+		if c.Status != tiebackv1.Status_STATUS_SUCCESS {
+			continue
+		}
+		for _, u := range c.Unlinks {
+			links = append(links, &tiebackv1.Link{ItemType: u.ItemType, ItemId: u.ItemId})
+		}
+		links = append(links, c.Links...)
+	}
+	return links
+}

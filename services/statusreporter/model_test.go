@@ -1,0 +1,415 @@
+package statusreporter
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/company"
+	"github.com/tieback/tieback/pkg/procore"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+// The model explores every order in which two requests for one record can be worked, told, cut
+// off by a crash at any call, delivered again, overtaken by their deadline, replayed, and told
+// late. The code that tells is the real one; Procore, the ERP and the bus are a few maps:
+//
+//	work     the ERP does a request's part, unless a newer request has changed the record; the
+//	         outcome is written, unless the deadline was first: then it is a late one
+//	expire   the deadline is first
+//	replay   what expired is worked again, in a run of its own
+//	tell     one outcome, or all that wait together, are told; a crash cuts it off after n calls,
+//	         the last of which may have been made without its answer
+//
+// In every state: no success before its mark, and none for what the ERP has not done. In every
+// state in which nothing is left to do: each button is free, each outcome noted, and Procore's
+// mark, our link and the ERP agree.
+type model struct {
+	kinds   []string // of requests 1, 2: export or unlink
+	crashes int      // left to happen
+
+	details map[int64]string // Procore: request → its detail's status
+	mark    string           // Procore: the record's origin id
+
+	booked  string         // the ERP: the record's origin id
+	changed int64          // the ERP: the newest request that changed it
+	did     map[int64]bool // the ERP: requests that had their effect
+
+	worked   map[string]bool // runs whose event needs no more work
+	replayed map[int64]bool
+	waiting  map[string]*told // outcomes to be told, by subject
+	expired  map[int64]bool
+	outcomes map[string]bool // ever written
+	closed   map[string]bool
+	link     bus.Link
+
+	path []string
+}
+
+type told struct {
+	outcome *tiebackv1.Outcome
+	repeat  bool
+}
+
+const modelCompany = 7
+
+func (m *model) clone() *model {
+	c := *m
+	c.details, c.did, c.worked, c.replayed = maps.Clone(m.details), maps.Clone(m.did), maps.Clone(m.worked), maps.Clone(m.replayed)
+	c.expired, c.outcomes, c.closed = maps.Clone(m.expired), maps.Clone(m.outcomes), maps.Clone(m.closed)
+	c.waiting = maps.Clone(m.waiting)
+	c.path = slices.Clone(m.path)
+	return &c
+}
+
+// key is what tells states apart.
+func (m *model) key() string {
+	var waiting []string
+	for s, w := range m.waiting {
+		waiting = append(waiting, fmt.Sprint(s, w.repeat))
+	}
+	slices.Sort(waiting)
+	return fmt.Sprint(m.crashes, m.details, m.mark, m.booked, m.changed, m.did, m.worked, m.replayed, waiting, m.expired, m.outcomes, m.closed, m.link.OriginID, m.link.Request)
+}
+
+func subject(kind bus.Kind, request int64, run string) bus.Subject {
+	return bus.For(kind, "create_vendor", modelCompany, request).WithRun(run)
+}
+
+// work does a request's part in the ERP, as the driver would, and writes how it ended.
+func (m *model) work(request int64, run string) {
+	c := &tiebackv1.CloseOut{RequestDetailId: request, Status: tiebackv1.Status_STATUS_SUCCESS}
+	switch export := m.kinds[request-1] == "export"; {
+	case m.changed > request:
+		c.Status, c.Messages = tiebackv1.Status_STATUS_FAILED, []string{"A newer request has changed this."}
+	case export:
+		if m.booked == "" {
+			m.booked = fmt.Sprint("V-", request)
+		}
+		c.Marks = []*tiebackv1.Mark{{ItemType: "vendor", ItemId: 5, OriginId: m.booked}}
+	default:
+		m.booked = ""
+		c.Marks = []*tiebackv1.Mark{{ItemType: "vendor", ItemId: 5}}
+	}
+	if c.Status == tiebackv1.Status_STATUS_SUCCESS {
+		m.changed, m.did[request] = request, true
+	}
+	o := &tiebackv1.Outcome{CompanyId: modelCompany, ErpRequestId: request, Type: "create_vendor", CloseOuts: []*tiebackv1.CloseOut{c}}
+	s := subject(bus.Outcome, request, run)
+	if m.outcomes[s.String()] {
+		s = s.Late()
+	}
+	m.publish(s, o)
+	m.worked[subject(bus.Event, request, run).String()] = true
+}
+
+func (m *model) publish(s bus.Subject, o *tiebackv1.Outcome) {
+	if !m.outcomes[s.String()] {
+		m.outcomes[s.String()] = true
+		m.waiting[s.String()] = &told{outcome: o}
+	}
+}
+
+func (m *model) expire(request int64) {
+	m.publish(subject(bus.Outcome, request, ""), &tiebackv1.Outcome{
+		CompanyId: modelCompany, ErpRequestId: request, Type: "create_vendor", Expired: true, DeadLettered: true,
+		CloseOuts: []*tiebackv1.CloseOut{{RequestDetailId: request, Status: tiebackv1.Status_STATUS_FAILED, Messages: []string{"Not in time."}}},
+	})
+	m.expired[request] = true
+}
+
+// explorer runs the model's steps through the real service.
+type explorer struct {
+	t       *testing.T
+	service *Service
+	session *procore.Session
+	mu      sync.Mutex
+	model   *model
+	cut     int  // calls until the crash; -1: none
+	lost    bool // the call that is cut off is made, and its answer lost
+	calls   int
+	broken  []string
+}
+
+var errCrash = errors.New("crash")
+
+// call counts a call of Procore or of the bus; false: it is not made. Its answer is lost where err says so.
+func (x *explorer) call() (made bool, err error) {
+	x.calls++
+	switch {
+	case x.cut < 0 || x.calls <= x.cut:
+		return true, nil
+	case x.calls == x.cut+1 && x.lost:
+		return true, errCrash
+	}
+	return false, errCrash
+}
+
+func (x *explorer) Has(_ context.Context, s bus.Subject) (bool, error) {
+	return x.model.closed[s.String()], nil
+}
+
+func (x *explorer) PublishOnce(_ context.Context, s bus.Subject, _ proto.Message) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	made, err := x.call()
+	if made {
+		x.model.closed[s.String()] = true
+	}
+	return err
+}
+
+func (x *explorer) Link(context.Context, int64, string, int64) (bus.Link, error) {
+	return x.model.link, nil
+}
+
+func (x *explorer) SaveLink(_ context.Context, _ int64, _ string, _ int64, l bus.Link) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	made, err := x.call()
+	if made && l.Request >= x.model.link.Request {
+		x.model.link = l
+	}
+	return err
+}
+
+// RoundTrip is Procore: strict, as the sandbox is, and without a network, as there are many states.
+func (x *explorer) RoundTrip(r *http.Request) (*http.Response, error) {
+	says := func(text string) (*http.Response, error) {
+		return &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(text)), Request: r}, nil
+	}
+	if r.URL.Path == "/oauth/token" {
+		return says(`{"access_token":"t","token_type":"bearer","expires_in":5400}`)
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	made, err := x.call()
+	if !made {
+		return nil, err
+	}
+	text := x.answer(r)
+	if err != nil {
+		return nil, err
+	}
+	return says(text)
+}
+
+func (x *explorer) answer(r *http.Request) string {
+	m := x.model
+	if r.Method == http.MethodGet {
+		var id int64
+		_, _ = fmt.Sscan(r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:], &id)
+		return fmt.Sprintf(`{"id":%d,"status":%q}`, id, m.details[id])
+	}
+	var body struct {
+		Updates []struct {
+			ID     int64  `json:"id"`
+			Status string `json:"status"`
+			Origin string `json:"origin_id"`
+		} `json:"updates"`
+	}
+	_ = json.NewDecoder(r.Body).Decode(&body)
+	if strings.Contains(r.URL.Path, "external_data") {
+		for _, u := range body.Updates {
+			m.mark = u.Origin
+		}
+		return `{"entities":[],"errors":[]}`
+	}
+	var refused []string
+	for _, u := range body.Updates {
+		if was := m.details[u.ID]; was == "success" || was == "failed" {
+			refused = append(refused, fmt.Sprintf(`{"id":%d,"errors":{"status":["is already %s"]}}`, u.ID, was))
+			continue
+		}
+		m.details[u.ID] = u.Status
+		x.judge(u.ID, u.Status)
+	}
+	return `{"entities":[],"errors":[` + strings.Join(refused, ",") + `]}`
+}
+
+// judge looks at a status the moment it is told.
+func (x *explorer) judge(request int64, status string) {
+	m := x.model
+	if status != "success" {
+		return
+	}
+	if !m.did[request] {
+		x.broken = append(x.broken, fmt.Sprintf("success was told for request %d, which the ERP has not done", request))
+	}
+	if m.kinds[request-1] == "export" && m.mark == "" && m.link.Request <= request {
+		x.broken = append(x.broken, fmt.Sprintf("success was told for request %d before its mark", request))
+	}
+}
+
+// tell runs the service over some of the waiting outcomes. It says how many calls that took.
+func (x *explorer) tell(m *model, subjects []string, cut int, lost bool) int {
+	x.model, x.cut, x.lost, x.calls = m, cut, lost, 0
+	var batch []*waiting
+	var names []string
+	for _, s := range subjects {
+		parsed, err := bus.Parse(s)
+		if err != nil {
+			x.t.Fatal(err)
+		}
+		data, err := proto.Marshal(m.waiting[s].outcome)
+		if err != nil {
+			x.t.Fatal(err)
+		}
+		w, err := x.service.open(x.t.Context(), bus.Message{Subject: parsed, Raw: s, Data: data, Repeat: m.waiting[s].repeat})
+		if err != nil {
+			x.t.Fatal(err)
+		}
+		if w == nil { // told before
+			delete(m.waiting, s)
+			continue
+		}
+		batch, names = append(batch, w), append(names, s)
+	}
+	waited := slices.Clone(batch)
+	if len(batch) > 0 {
+		x.service.flush(x.t.Context(), x.session, batch)
+	}
+	for i, w := range waited {
+		if err := <-w.done; err == nil && cut < 0 {
+			delete(m.waiting, names[i])
+		} else if cut < 0 {
+			x.broken = append(x.broken, fmt.Sprintf("%s could not be told: %v", names[i], err))
+		} else {
+			m.waiting[names[i]] = &told{outcome: m.waiting[names[i]].outcome, repeat: true}
+		}
+	}
+	return x.calls
+}
+
+// steps are all states that can follow.
+func (x *explorer) steps(m *model) []*model {
+	var next []*model
+	step := func(name string, do func(*model)) {
+		n := m.clone()
+		n.path = append(n.path, name)
+		do(n)
+		next = append(next, n)
+	}
+	for r := int64(1); r <= int64(len(m.kinds)); r++ {
+		if !m.worked[subject(bus.Event, r, "").String()] {
+			step(fmt.Sprint("work ", r), func(n *model) { n.work(r, "") })
+		}
+		if s := subject(bus.Outcome, r, ""); !m.outcomes[s.String()] && !m.expired[r] {
+			step(fmt.Sprint("expire ", r), func(n *model) { n.expire(r) })
+		}
+		if m.expired[r] && !m.replayed[r] {
+			step(fmt.Sprint("replay ", r), func(n *model) { n.replayed[r] = true; n.work(r, "1") })
+		}
+	}
+	waiting := slices.Sorted(maps.Keys(m.waiting))
+	var batches [][]string
+	for _, s := range waiting {
+		batches = append(batches, []string{s})
+	}
+	if len(waiting) > 1 {
+		batches = append(batches, waiting)
+	}
+	for _, b := range batches {
+		whole := m.clone()
+		whole.path = append(whole.path, fmt.Sprint("tell ", b))
+		calls := x.tell(whole, b, -1, false)
+		next = append(next, whole)
+		for cut := 0; m.crashes > 0 && cut < calls; cut++ {
+			for _, lost := range []bool{false, true} {
+				step(fmt.Sprint("tell ", b, " and crash after ", cut, " calls, the next lost: ", lost), func(n *model) {
+					n.crashes--
+					x.tell(n, b, cut, lost)
+				})
+			}
+		}
+	}
+	return next
+}
+
+// settled judges a state in which nothing is left to do.
+func (x *explorer) settled(m *model) {
+	for r := range m.details {
+		if s := m.details[r]; s != "success" && s != "failed" {
+			x.broken = append(x.broken, fmt.Sprintf("the button of request %d is busy for ever", r))
+		}
+	}
+	for s := range m.outcomes {
+		parsed, _ := bus.Parse(s)
+		parsed.Kind = bus.Closed
+		if !m.closed[parsed.String()] {
+			x.broken = append(x.broken, s+" was never noted as told")
+		}
+	}
+	if m.mark != m.booked || m.link.OriginID != m.booked {
+		x.broken = append(x.broken, fmt.Sprintf("the ERP has %q, Procore is marked with %q, our link says %q", m.booked, m.mark, m.link.OriginID))
+	}
+}
+
+func TestEveryInterleavingEndsTruly(t *testing.T) {
+	for _, kinds := range [][]string{{"export", "export"}, {"export", "unlink"}, {"unlink", "export"}} {
+		t.Run(strings.Join(kinds, ", then "), func(t *testing.T) {
+			t.Parallel()
+			x := newExplorer(t)
+			first := &model{
+				kinds: kinds, crashes: 1, details: map[int64]string{1: "in_progress", 2: "in_progress"}, did: map[int64]bool{}, worked: map[string]bool{},
+				replayed: map[int64]bool{}, waiting: map[string]*told{}, expired: map[int64]bool{}, outcomes: map[string]bool{}, closed: map[string]bool{},
+			}
+			if kinds[0] == "unlink" {
+				first.booked, first.mark, first.link = "V-0", "V-0", bus.Link{OriginID: "V-0"}
+			}
+			seen, ends := map[string]bool{}, 0
+			for todo := []*model{first}; len(todo) > 0; {
+				m := todo[len(todo)-1]
+				todo = todo[:len(todo)-1]
+				next := x.steps(m)
+				if len(next) == 0 {
+					ends++
+					x.settled(m)
+				}
+				for _, n := range next {
+					if k := n.key(); !seen[k] {
+						seen[k] = true
+						todo = append(todo, n)
+					}
+				}
+				if len(x.broken) > 0 {
+					t.Fatalf("%s\nafter\n  %s\n(or a step from there)", strings.Join(x.broken, "\n"), strings.Join(m.path, "\n  "))
+				}
+			}
+			t.Logf("%d states, %d ends", len(seen), ends)
+			if ends < 10 {
+				t.Errorf("%d ends: the model does not move", ends)
+			}
+		})
+	}
+}
+
+func newExplorer(t *testing.T) *explorer {
+	x := &explorer{t: t, model: &model{}, cut: -1}
+	set, err := company.Parse([]byte("companies: [{id: 7, client_id: c, client_secret: s, webhook_tokens: [0123456789abcdef], connector: {driver: x}}]"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := procore.New(procore.Config{APIURL: "http://procore.test", LoginURL: "http://procore.test", Transport: x}, set, prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if x.session, err = client.Company(modelCompany); err != nil {
+		t.Fatal(err)
+	}
+	x.service = &Service{Deps: Deps{Log: zap.NewNop()}, memory: x, seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "s"}, []string{"type"})}
+	return x
+}

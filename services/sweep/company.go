@@ -1,0 +1,259 @@
+package sweep
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tieback/tieback/pkg/bus"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/audit"
+)
+
+// Result is what a sweep found.
+type Result struct {
+	Company int64    `json:"company_id"`
+	Found   []int64  `json:"found"`                  // ERP requests that were brought in
+	Closed  []int64  `json:"closed_request_details"` // that nothing of ours would have closed; the status-reporter does
+	Failing int      `json:"failing_deliveries"`     // that Procore tries again and again now
+	Calls   int      `json:"procore_calls"`
+	Notes   []string `json:"notes"` // what somebody should look at
+}
+
+// memory is what is remembered of a company's sweeps, in the bucket's key cursor.<company>.swept.
+// It is written by one sweep whole: the marks and the watched details belong together. That two
+// sweeps at once overwrite each other's is harmless: each read what its marks say.
+type memory struct {
+	At         time.Time                     `json:"at"` // when the last one ended
+	Deliveries map[string]audit.DeliveryMark `json:"deliveries"`
+	Details    audit.DetailMark              `json:"details"`
+	Watched    []watched                     `json:"watched,omitempty"`
+}
+
+// watched is a request detail that was open when its page was settled: our own streams say
+// when it is closed, and no call is made for it again.
+type watched struct {
+	Detail  int64 `json:"detail"`
+	Request int64 `json:"request"`
+}
+
+const (
+	// maxWatched bounds the memory; above it the list's mark stays where it was.
+	maxWatched = 2000
+	// fullEvery is how often the lists are read from their start in any case.
+	fullEvery = 24 * time.Hour
+	// unordered lists of more than fewPages are read only so often.
+	unorderedEvery = time.Hour
+	fewPages       = 3
+)
+
+func label(company int64) string { return strconv.FormatInt(company, 10) }
+
+func (s *Service) load(ctx context.Context, company int64) (memory, error) {
+	m := memory{Deliveries: map[string]audit.DeliveryMark{}}
+	raw, err := s.Bus.State().Cursor(ctx, company, "swept")
+	if err != nil || raw == "" {
+		return m, err
+	}
+	if json.Unmarshal([]byte(raw), &m) != nil || m.Deliveries == nil { // another version's: begin anew
+		return memory{Deliveries: map[string]audit.DeliveryMark{}}, nil
+	}
+	return m, nil
+}
+
+func (s *Service) save(ctx context.Context, company int64, m memory) error {
+	raw, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	return s.Bus.State().SaveCursor(ctx, company, "swept", string(raw))
+}
+
+// round is one sweep of a company.
+type round struct {
+	*Service
+	reader *audit.Reader
+	id     int64
+	memory memory
+	kept   time.Duration // how long our streams remember what arrived
+	mu     sync.Mutex
+	Result
+}
+
+// Sweep sweeps a company once, now. An error of one list does not keep the others from being
+// read; what was found until then was brought in. Twice, or two at once, is harmless.
+func (s *Service) Sweep(ctx context.Context, company int64) (Result, error) {
+	r := &round{Service: s, id: company, Result: Result{Company: company, Found: []int64{}, Closed: []int64{}, Notes: []string{}}}
+	err := r.run(ctx)
+	if r.reader != nil {
+		r.Calls, r.Notes = r.reader.Calls(), append(r.Notes, r.reader.Odd...)
+	}
+	return r.Result, err
+}
+
+func (r *round) run(ctx context.Context) error {
+	session, err := r.Procore.Company(r.id)
+	if err != nil {
+		return err
+	}
+	r.reader = &audit.Reader{Session: session, Company: r.id, Backoff: r.Backoff, Waiting: func(d time.Duration, why string) {
+		r.Log.Debug("sweep waits for Procore", zap.Int64("company", r.id), zap.Duration("wait", d), zap.String("why", why))
+	}}
+	if r.memory, err = r.load(ctx, r.id); err != nil {
+		return err
+	}
+	if r.kept, err = (audit.Streams{Bus: r.Bus}).Kept(ctx); err != nil {
+		return err
+	}
+	errs := []error{r.deliveries(ctx), r.details(ctx), r.watch(ctx)}
+	if err := errors.Join(errs...); err != nil {
+		return errors.Join(err, r.save(ctx, r.id, r.memory)) // without At: it is to be done again
+	}
+	r.memory.At = time.Now()
+	return r.save(ctx, r.id, r.memory)
+}
+
+// deliveries brings in what the company's hooks have given up, or try in vain now.
+func (r *round) deliveries(ctx context.Context) error {
+	hooks, err := r.reader.Hooks(ctx)
+	if err != nil {
+		return err
+	}
+	if len(hooks) == 0 {
+		r.Notes = append(r.Notes, "the company has no webhook in Procore: only open request details tell of its clicks")
+	}
+	for _, hook := range hooks {
+		mark := r.memory.Deliveries[label(hook)]
+		if time.Since(mark.Full) > fullEvery {
+			mark = audit.DeliveryMark{}
+		}
+		mark, err := r.reader.Deliveries(ctx, hook, audit.LogDiscarded, mark, func(some []audit.Logged) error { return r.logged(ctx, some) })
+		if err != nil {
+			return err
+		}
+		r.memory.Deliveries[label(hook)] = mark
+		_, err = r.reader.Deliveries(ctx, hook, audit.LogFailing, audit.DeliveryMark{}, func(some []audit.Logged) error {
+			r.Failing += len(some)
+			return r.logged(ctx, some)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *round) logged(ctx context.Context, some []audit.Logged) error {
+	var missing []*tiebackv1.Delivery
+	for _, d := range some {
+		if !r.forgotten(time.Since(d.OccurredAt.AsTime())) {
+			missing = append(missing, d.Delivery)
+		}
+	}
+	return r.bring(ctx, missing)
+}
+
+// forgotten says whether a click is so old that our streams need not remember it any more: then
+// nobody can tell whether it was worked, and working it again after a month helps nobody.
+func (r *round) forgotten(age time.Duration) bool {
+	return r.kept > 0 && age > r.kept-min(bus.Day, r.kept/30)
+}
+
+// bring writes the deliveries that are not with us yet, together, so that they share commits.
+func (r *round) bring(ctx context.Context, all []*tiebackv1.Delivery) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(256)
+	for _, d := range all {
+		g.Go(func() error {
+			missed, err := r.Bus.Claim(ctx, bus.For(bus.Delivery, "", d.CompanyId, d.ErpRequestId), d)
+			if missed {
+				r.mu.Lock()
+				r.Found = append(r.Found, d.ErpRequestId)
+				r.mu.Unlock()
+			}
+			return err
+		})
+	}
+	return g.Wait()
+}
+
+// details brings in the requests of open details, and watches those details.
+func (r *round) details(ctx context.Context) error {
+	mark := r.memory.Details
+	switch age := time.Since(mark.Full); {
+	case mark.Anchor == 0 && mark.Pages > fewPages && age < unorderedEvery:
+		return nil
+	case age > fullEvery:
+		mark = audit.DetailMark{}
+	}
+	known := map[int64]bool{}
+	for _, w := range r.memory.Watched {
+		known[w.Detail] = true
+	}
+	var open []watched
+	next, err := r.reader.Details(ctx, mark, r.Grace, func(some []audit.Detail) error {
+		fresh := r.open(some, known)
+		open = append(open, fresh...)
+		return r.bring(ctx, deliveriesOf(r.id, fresh, some))
+	})
+	if err != nil {
+		return err
+	}
+	if len(r.memory.Watched)+len(open) > maxWatched {
+		r.Notes = append(r.Notes, fmt.Sprintf("more than %d request details are open", maxWatched))
+		open = open[:max(0, maxWatched-len(r.memory.Watched))]
+		next = r.memory.Details
+	}
+	r.memory.Watched, r.memory.Details = append(r.memory.Watched, open...), next
+	return nil
+}
+
+// open picks the open details that should be with us and are not watched yet.
+func (r *round) open(some []audit.Detail, known map[int64]bool) []watched {
+	var out []watched
+	for _, d := range some {
+		switch {
+		case !d.Open() || d.Age < r.Grace || known[d.ID]:
+			continue
+		case d.Request == 0:
+			r.Notes = append(r.Notes, fmt.Sprintf("request detail %d is open, and Procore's list does not name its ERP request (erp_request_id)", d.ID))
+			continue
+		case r.forgotten(d.Age):
+			r.Notes = append(r.Notes, fmt.Sprintf("request detail %d of ERP request %d has been open for %v: close it by hand", d.ID, d.Request, d.Age.Round(time.Hour)))
+			continue
+		}
+		known[d.ID] = true
+		out = append(out, watched{Detail: d.ID, Request: d.Request})
+	}
+	return out
+}
+
+// deliveriesOf is what ingest would have written of the details' requests, as far as it is known.
+func deliveriesOf(company int64, open []watched, details []audit.Detail) []*tiebackv1.Delivery {
+	created := map[int64]time.Time{}
+	for _, d := range details {
+		created[d.ID] = d.Created
+	}
+	var out []*tiebackv1.Delivery
+	done := map[int64]bool{}
+	for _, w := range open {
+		if done[w.Request] {
+			continue
+		}
+		done[w.Request] = true
+		d := &tiebackv1.Delivery{CompanyId: company, ErpRequestId: w.Request, ReceivedAt: timestamppb.Now(), OccurredAt: timestamppb.Now()}
+		if at := created[w.Detail]; !at.IsZero() {
+			d.OccurredAt = timestamppb.New(at)
+		}
+		out = append(out, d)
+	}
+	return out
+}

@@ -1,0 +1,113 @@
+package sweep
+
+import (
+	"context"
+	"slices"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/catalogue"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/audit"
+)
+
+// watch looks in our own streams how the watched details' requests stand. A detail that was
+// told is watched no longer. One that nothing of ours will close any more, as the request's end said
+// nothing of it, gets an outcome of its own.
+func (r *round) watch(ctx context.Context) error {
+	byRequest := map[int64][]int64{}
+	for _, w := range r.memory.Watched {
+		byRequest[w.Request] = append(byRequest[w.Request], w.Detail)
+	}
+	var requests []int64
+	for request := range byRequest {
+		requests = append(requests, request)
+	}
+	slices.Sort(requests)
+	traces, err := audit.Streams{Bus: r.Bus}.Of(ctx, r.id, requests)
+	if err != nil {
+		return err
+	}
+	var still []watched
+	for _, request := range requests {
+		t := traces[request]
+		left := slices.DeleteFunc(byRequest[request], t.Tells)
+		if len(left) == 0 {
+			continue
+		}
+		if t.AtWork() {
+			for _, d := range left {
+				still = append(still, watched{Detail: d, Request: request})
+			}
+			continue
+		}
+		if err := r.close(ctx, t, left); err != nil {
+			return err
+		}
+	}
+	r.memory.Watched = still
+	return nil
+}
+
+// close has the details of a request closed that its end has left open. It can be done once for
+// a request: what is open after that is for a person, who sees it in an audit.
+func (r *round) close(ctx context.Context, t *audit.Trace, details []int64) error {
+	o := &tiebackv1.Outcome{
+		CompanyId: r.id, ErpRequestId: t.Request, Type: catalogue.Unknown, RequestedAt: timestamppb.New(t.Clicked),
+		CloseOuts: leftover(t, details), DeadLettered: len(t.Letters) > 0,
+	}
+	first, err := r.Bus.Claim(ctx, bus.For(bus.Outcome, "", r.id, t.Request).WithRun(bus.Swept), o)
+	if first {
+		r.Closed = append(r.Closed, details...)
+	}
+	return err
+}
+
+// What the accountant is told of a request detail that nothing else closes.
+const (
+	unread  = "The ERP integration could not get this request from Procore, so nothing was done in your ERP system. Please try again; if that fails too, tell whoever runs the integration."
+	unknown = "The ERP integration has ended its work on this request and does not know how this part of it ended. Look in your ERP system before you try again."
+)
+
+// leftover says how the details of a request ended that its own close-outs did not name.
+//
+//	given up by the fetcher, which had no payload   failed: nothing was done
+//	given up elsewhere                              failed, with the dead letter's sentence
+//	all done, and no detail was named at all        success: the one detail stands for the whole request
+//	anything else                                   failed: not known
+func leftover(t *audit.Trace, details []int64) []*tiebackv1.CloseOut {
+	status, text := tiebackv1.Status_STATUS_FAILED, unknown
+	switch n := len(t.Letters); {
+	case n > 0 && t.Letters[n-1].DeadLetter.Stop == "fetcher":
+		if text = unread; t.Letters[n-1].Sentence != "" {
+			text = t.Letters[n-1].Sentence
+		}
+	case n > 0 && t.Letters[n-1].Sentence != "":
+		text = t.Letters[n-1].Sentence
+	case n == 0 && len(details) == 1 && done(t):
+		status, text = tiebackv1.Status_STATUS_SUCCESS, ""
+	}
+	var out []*tiebackv1.CloseOut
+	for _, d := range details {
+		c := &tiebackv1.CloseOut{RequestDetailId: d, Status: status}
+		if text != "" {
+			c.Messages = []string{text}
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+// done says whether a request was done in whole, without a word of any request detail.
+func done(t *audit.Trace) bool {
+	told := 0
+	for _, r := range t.Runs {
+		for _, c := range r.Told {
+			if told++; c.RequestDetailId != 0 || c.Status != tiebackv1.Status_STATUS_SUCCESS {
+				return false
+			}
+		}
+	}
+	return told > 0
+}

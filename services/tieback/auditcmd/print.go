@@ -1,0 +1,139 @@
+package auditcmd
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/tieback/tieback/services/audit"
+	"github.com/tieback/tieback/services/sweep"
+)
+
+// meanings are the classes in words.
+var meanings = map[audit.Class]string{
+	audit.Success:   "closed as success",
+	audit.Failed:    "closed as failed, with the reason",
+	audit.Dead:      "dead-lettered, and closed as failed",
+	audit.Discarded: "dead-lettered, and discarded by a person with a reason",
+	audit.Working:   "at work, within its deadline",
+	audit.Elsewhere: "closed in Procore, and not by this pipeline as far as its streams reach",
+	audit.Overdue:   "at work, past its deadline",
+	audit.Unclosed:  "dead-lettered, and not closed in Procore",
+	audit.Mismatch:  "closed by the pipeline, and open in Procore",
+	audit.Missed:    "never arrived",
+}
+
+// words is the table of classes, for the help.
+func words() string {
+	var b strings.Builder
+	for _, c := range audit.Classes {
+		mark := " "
+		if !c.Accounted() {
+			mark = "!"
+		}
+		fmt.Fprintf(&b, "%s %-10s %s\n", mark, c, meanings[c])
+	}
+	return b.String() + "\n! is not accounted for.\n"
+}
+
+// printReport writes a company's report: for people what the numbers are and what needs a look,
+// or JSON, one object a company.
+func printReport(w io.Writer, output string, r audit.Report, all bool) error {
+	var shown []audit.Finding
+	for _, f := range r.Findings {
+		if all || !f.Class.Accounted() || f.Class == audit.Working {
+			shown = append(shown, f)
+		}
+	}
+	if r.Findings = append([]audit.Finding{}, shown...); output == "json" {
+		return printJSON(w, r)
+	}
+	fmt.Fprintf(w, "Company %d, clicked from %s until %s: %d ERP requests.\n", r.Company, stamp(r.Since), stamp(r.Until), r.Requests)
+	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	for _, c := range audit.Classes {
+		if r.Counts[c] > 0 {
+			fmt.Fprintf(t, "%d\t%s\t%s\n", r.Counts[c], c, meanings[c])
+		}
+	}
+	if len(shown) > 0 {
+		fmt.Fprintln(t, "\nERP REQUEST\tTYPE\tCLASS\tCLICKED\tAT\tOPEN DETAILS\tWHY")
+	}
+	for _, f := range shown {
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\n", f.Request, f.Type, f.Class, stamp(f.Clicked), place(f), dash(fmt.Sprint(f.Open)), dash(f.Why))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	if r.Unlisted > 0 {
+		fmt.Fprintf(w, "%d of them Procore does not list, as its lists are kept for some time only; they are judged by the pipeline's streams.\n", r.Unlisted)
+	}
+	for _, n := range r.Notes {
+		fmt.Fprintf(w, "Note: %s.\n", n)
+	}
+	_, err := fmt.Fprintf(w, "%s (%d calls to Procore)\n", verdict(r), r.Calls)
+	return err
+}
+
+func verdict(r audit.Report) string {
+	if r.Accounted {
+		return "All are accounted for."
+	}
+	n := 0
+	for c, count := range r.Counts {
+		if !c.Accounted() {
+			n += count
+		}
+	}
+	return fmt.Sprintf("%d are NOT accounted for.", n)
+}
+
+// place is where a request is at work.
+func place(f audit.Finding) string {
+	if f.Stage == "" {
+		return "-"
+	}
+	return fmt.Sprintf("%s, %s, attempt %d", f.Stage, f.Age, f.Attempts)
+}
+
+// printSweep writes what a sweep found.
+func printSweep(w io.Writer, output string, r sweep.Result) error {
+	if output == "json" {
+		return printJSON(w, r)
+	}
+	fmt.Fprintf(w, "Company %d: %d ERP requests had never reached us and are brought in now: %s\n", r.Company, len(r.Found), dash(fmt.Sprint(r.Found)))
+	if len(r.Closed) > 0 {
+		fmt.Fprintf(w, "%d request details that nothing else would have closed are being closed: %v\n", len(r.Closed), r.Closed)
+	}
+	if r.Failing > 0 {
+		fmt.Fprintf(w, "%d deliveries fail now: see that Procore reaches ingest.\n", r.Failing)
+	}
+	for _, n := range r.Notes {
+		fmt.Fprintf(w, "Note: %s.\n", n)
+	}
+	_, err := fmt.Fprintf(w, "%d calls to Procore.\n", r.Calls)
+	return err
+}
+
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+func dash(s string) string {
+	if s == "" || s == "[]" {
+		return "-"
+	}
+	return s
+}

@@ -1,0 +1,130 @@
+package deadcmd
+
+import (
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tieback/tieback/services/deadletters"
+)
+
+func showCommand() *cobra.Command {
+	var o output
+	cmd := &cobra.Command{
+		Use: "show ID [-o json]", Short: "Show a letter whole: the message, its event's history, what was done with it", Args: cobra.ExactArgs(1),
+		Long: `Show a letter whole: why it died, what the accountant was told, the message (an event as its
+payload), all that happened to the request in the order of time, and how it stands now. What
+does not parse is shown as a quoted string.
+` + codes,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := o.check(); err != nil {
+				return err
+			}
+			id, err := ids(args)
+			if err != nil {
+				return err
+			}
+			return show(cmd, id[0], o)
+		},
+	}
+	o.flag(cmd)
+	return cmd
+}
+
+// shown is all there is to show of a letter.
+type shown struct {
+	letter  deadletters.Letter
+	text    string
+	why     error // it can't be replayed as it is; nil: it can
+	history []deadletters.Step
+}
+
+func show(cmd *cobra.Command, id uint64, o output) error {
+	p, err := open(cmd, "")
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	var s shown
+	if s.letter, err = p.Letter(cmd.Context(), id); err != nil {
+		return failed(cmd, err)
+	}
+	s.text, s.why = p.Text(cmd.Context(), s.letter)
+	if s.history, err = p.History(cmd.Context(), s.letter.CompanyId, s.letter.ErpRequestId); err != nil {
+		return failed(cmd, err)
+	}
+	if o == "json" {
+		err = printJSON(cmd.OutOrStdout(), s.doc())
+	} else {
+		err = s.print(cmd.OutOrStdout())
+	}
+	if err != nil {
+		return failed(cmd, err)
+	}
+	return nil
+}
+
+func (s *shown) print(w io.Writer) error {
+	l := s.letter
+	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	for _, row := range [][2]string{
+		{"letter", fmt.Sprintf("%d, %s", l.ID, l.State)}, {"when", stamp(l.At)}, {"company", fmt.Sprint(l.CompanyId)}, {"request", fmt.Sprint(l.ErpRequestId)},
+		{"type", line(l.Type)}, {"stop", line(l.Stop)}, {"cause", l.Cause()}, {"class", deadletters.ClassName(l.Class)},
+		{"attempts", fmt.Sprint(l.Attempts)}, {"subject", line(l.Subject)}, {"stored", fmt.Sprintf("%s, %d", line(l.Stream), l.StreamSequence)},
+	} {
+		fmt.Fprintf(t, "%s\t%s\n", row[0], row[1])
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	part(w, "ERROR")
+	fmt.Fprintln(w, plain(l.Error))
+	part(w, "TOLD TO THE ACCOUNTANT")
+	fmt.Fprintln(w, plain(or(l.Sentence, "nothing of its own: see what Procore was told")))
+	part(w, "MESSAGE")
+	fmt.Fprint(w, plain(s.text))
+	if s.why != nil {
+		fmt.Fprintf(w, "It can't be replayed as it is: %s\n", plain(s.why.Error()))
+	}
+	if len(l.Dealings) > 0 {
+		part(w, "DEALT WITH")
+		for _, d := range l.Dealings {
+			printDealing(w, d)
+		}
+	}
+	return s.printHistory(w)
+}
+
+func (s *shown) printHistory(w io.Writer) error {
+	part(w, "HISTORY OF THE REQUEST")
+	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	for _, st := range s.history {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", stamp(st.At), or(st.Run, "-"), st.Kind, line(st.What()))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	part(w, "HOW IT STANDS")
+	for _, st := range deadletters.Stands(s.history) {
+		fmt.Fprintf(t, "%s\t%s\n", runName(st.Run), line(st.How))
+	}
+	return t.Flush()
+}
+
+func runName(run string) string {
+	if run == "" {
+		return "first run"
+	}
+	return "run " + line(run)
+}
+
+func part(w io.Writer, head string) { fmt.Fprintf(w, "\n%s\n", paint(w, bold, head)) }
+
+func or(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}

@@ -1,0 +1,130 @@
+package endtoend
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
+)
+
+// Each secret is rotated while the whole pipeline runs: events before, between and after
+// succeed, the old secret opens nothing, and nothing is started again.
+func TestSecretsRotateWithoutARestart(t *testing.T) {
+	r := newRotation(t)
+	r.succeeded(r.press("create_vendor"))
+	r.rotateWebhookToken()
+	r.rotateClientSecret()
+	r.rotatePassword()
+	r.rotateBrokerKey()
+	r.takeTheKeyAwayFirst()
+	r.succeeded(r.press("create_vendor"))
+	r.line.stop()
+	for _, secret := range r.secrets {
+		if strings.Contains(r.log.all(), secret) || strings.Contains(r.world.files(), secret) {
+			t.Errorf("a secret is in the log or the data folder: %s", secret)
+		}
+	}
+}
+
+// rotateWebhookToken goes by two tokens: Procore's hook changes while both count.
+func (r *rotation) rotateWebhookToken() {
+	const old, next = "webhook-token-0123456789abcdef", "webhook-token-fedcba9876543210"
+	r.keep(next)
+	r.rewrite("webhook_tokens", old+"\n"+next)
+	for token, want := range map[string]int{old: http.StatusOK, next: http.StatusOK} {
+		if got, _ := r.deliver(firstCompany, token, shapes["v2.0"](firstCompany, 1)); got/100 != want/100 {
+			r.Errorf("while rotating, a token is answered %d", got)
+		}
+	}
+	r.must(r.sandbox.RotateToken(firstCompany, next))
+	r.succeeded(r.press("create_vendor"))
+	r.rewrite("webhook_tokens", next)
+	if got, _ := r.deliver(firstCompany, old, shapes["v2.0"](firstCompany, 1)); got != http.StatusUnauthorized {
+		r.Errorf("the token that was taken away is answered %d", got)
+	}
+	r.succeeded(r.press("create_vendor"))
+}
+
+// rotateClientSecret is hard: Procore takes the old secret no more at the moment it makes
+// another. Events wait until the file has it.
+func (r *rotation) rotateClientSecret() {
+	old, next := r.secret, "client-secret-fedcba9876543210"
+	r.keep(next)
+	r.must(r.sandbox.RotateSecret(firstCompany, next))
+	mark := r.log.mark()
+	request := r.press("create_vendor")
+	r.log.await(r.T, mark, "login", "401")
+	r.open(request)
+	r.rewrite("client_secret", next)
+	r.succeeded(request)
+	answer, err := http.PostForm(r.url+"/oauth/token", url.Values{"grant_type": {"client_credentials"}, "client_id": {"client-0"}, "client_secret": {old}})
+	r.must(err)
+	r.must(answer.Body.Close())
+	if answer.StatusCode != http.StatusUnauthorized {
+		r.Errorf("the old client secret is answered %d", answer.StatusCode)
+	}
+}
+
+// rotatePassword is hard as well.
+func (r *rotation) rotatePassword() {
+	const next = "erp-password-fedcba9876543210"
+	r.keep(next)
+	r.erp.accept(next)
+	mark := r.log.mark()
+	request := r.press("create_vendor")
+	r.log.await(r.T, mark, "connector call", "password is wrong")
+	r.open(request)
+	r.rewrite("connector.password", next)
+	r.succeeded(request)
+	if opened, closed := r.erp.counts(); opened != closed+1 {
+		r.Errorf("%d drivers were opened and %d closed", opened, closed)
+	}
+}
+
+// rotateBrokerKey has the broker know both keys for a while.
+func (r *rotation) rotateBrokerKey() {
+	next := r.newKey()
+	r.broker.knows(r.T, r.key, next)
+	r.succeeded(r.press("create_vendor"))
+	r.write("broker.nk", next)
+	r.succeeded(r.press("create_vendor"))
+	r.broker.knows(r.T, next) // cuts the connection, which the old key opened
+	r.succeeded(r.press("create_vendor"))
+	r.refused(r.key)
+	r.key = next
+}
+
+// takeTheKeyAwayFirst is the wrong order: we are refused for a while, and come back all the same.
+func (r *rotation) takeTheKeyAwayFirst() {
+	next := r.newKey()
+	mark := r.log.mark()
+	r.broker.knows(r.T, next)
+	for range 4 { // nats.go gives up for good after the second, if one lets it
+		mark = r.log.await(r.T, mark, "broker refused", "authorization violation")
+	}
+	request := r.press("create_vendor")
+	r.write("broker.nk", next)
+	r.succeeded(request)
+	r.refused(r.key)
+	r.key = next
+}
+
+// refused makes sure that a key opens nothing.
+func (r *rotation) refused(seed string) {
+	r.Helper()
+	pair, err := nkeys.FromSeed([]byte(seed))
+	r.must(err)
+	public, err := pair.PublicKey()
+	r.must(err)
+	nc, err := nats.Connect(r.broker.ClientURL(), nats.Nkey(public, pair.Sign))
+	if err == nil {
+		nc.Close()
+	}
+	if !errors.Is(err, nats.ErrAuthorization) {
+		r.Errorf("the old broker key is answered %v", err)
+	}
+}
