@@ -35,6 +35,7 @@ type Options struct {
 	Name      string        // of the service, shown by the broker
 	Replicas  int           // of every stream; 0: 1
 	Retention time.Duration // of the pipeline's streams; 0: 30 days
+	MaxBytes  uint64        // of all streams together, from nine tenths of which no new delivery is taken; 0: no end
 	AckWait   time.Duration // of consumers that say nothing themselves; 0: 30 s
 	Log       *zap.Logger
 }
@@ -94,6 +95,9 @@ func (b *Bus) setUp(ctx context.Context, o Options) error {
 			return err
 		}
 		b.publishers[k] = newPublisher(b.js, cfg.Name)
+	}
+	if o.MaxBytes > 0 {
+		b.publishers[Delivery].room = &room{js: b.js, max: o.MaxBytes}
 	}
 	var err error
 	b.state, err = openState(ctx, b.js, o)

@@ -27,6 +27,7 @@ const maxGroup = 500
 type Publisher struct {
 	js     jetstream.JetStream
 	stream string
+	room   *room // nil: no end
 	queue  chan *publication
 	stop   chan struct{}
 	done   sync.WaitGroup
@@ -56,8 +57,12 @@ func Once(m *nats.Msg) *nats.Msg {
 
 // Publish returns when the broker has m on disk, ErrDuplicate if m was made with Once and
 // its subject has a message, or another error when ctx ends first: then m may or may not
-// be on disk, and publishing it again is right. It retries while the broker is away.
+// be on disk, and publishing it again is right. It retries while the broker is away. A new
+// delivery is refused while the streams are full; see Options.MaxBytes.
 func (p *Publisher) Publish(ctx context.Context, m *nats.Msg) error {
+	if err := p.room.full(ctx); err != nil {
+		return err
+	}
 	pub := &publication{msg: m, ctx: ctx, err: make(chan error, 1)}
 	select {
 	case p.queue <- pub:

@@ -101,9 +101,22 @@ func (p *parsed) add(i int, e entry, read reader) {
 // quoted is what the YAML package cites of a file: a value, which may be a secret.
 var quoted = regexp.MustCompile("`[^`]*`|(anchor )'[^']*'|\"[^\"]*\"")
 
+// unknown is its word on a field that we don't know. One that looks like a field is told, as it may
+// be misspelt; anything else may be a secret in the wrong place.
+var (
+	unknown   = regexp.MustCompile(`field (.*) not found`)
+	fieldLike = regexp.MustCompile(`^field [a-z_]{1,40} not found$`)
+)
+
 // withoutValues is a YAML error without what it cites; the line it names is enough.
 func withoutValues(err error) error {
-	return errors.New(quoted.ReplaceAllString(err.Error(), "${1}[value]"))
+	told := quoted.ReplaceAllString(err.Error(), "${1}[value]")
+	return errors.New(unknown.ReplaceAllStringFunc(told, func(s string) string {
+		if fieldLike.MatchString(s) {
+			return s
+		}
+		return "field [value] not found"
+	}))
 }
 
 func (e entry) company(read reader) (*Company, error) {

@@ -84,10 +84,6 @@ func (m *meter) learn(t ticket, sent time.Time, status int, h http.Header) time.
 	if after, ok := retryAfter(h, now); ok {
 		e.retry = after
 	}
-	// A quick answer whose Date is past the reset that it tells: Procore cuts the reset to the second.
-	if date, ok := dateOf(h); ok && e.heard && date >= e.told.reset && m.clock.local().Sub(sent) < time.Second {
-		e.late = date - e.told.reset + 1000
-	}
 	m.play(&move{end: e})
 	if !e.refused {
 		return 0

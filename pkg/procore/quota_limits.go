@@ -8,7 +8,6 @@ type limits struct {
 	Blocked int64            `json:"blocked,omitempty"` // until then, by a 429 or 503
 	Mute    int64            `json:"mute,omitempty"`    // until then, as answers came that say nothing of limits
 	Refused int              `json:"refused,omitempty"` // 429s and 503s in a row that gave no reason to wait for
-	Late    int64            `json:"late,omitempty"`    // for how long after its reset a window was seen to go on
 	Ended   int64            `json:"ended"`             // calls, ever
 	Claims  map[string]claim `json:"claims,omitempty"`  // by process
 }
@@ -28,9 +27,11 @@ type ticket struct {
 
 // tidy ends what is over at now. What me has under way it knows better than anybody.
 func (l *limits) tidy(now int64, me string) {
-	l.Late = min(max(l.Late, 0), mostLate)
-	l.Hour.roll(now, l.Late, hour)
-	l.Spike.roll(now, l.Late, spike)
+	l.Hour.roll(now, hour)
+	l.Spike.roll(now, spike)
+	if l.Spike.Ends == 0 && l.Spike.Limit >= oddSpike && l.Hour.Limit == 0 {
+		l.Spike.Limit = 0
+	}
 	if l.Blocked > now+farthest {
 		l.Blocked = 0
 	}
@@ -72,10 +73,10 @@ func (l *limits) claim(me string, calls int, until int64) {
 	l.Claims[me] = claim{Calls: calls, Until: until}
 }
 
-// known says whether enough is known to let more than one call go: both limits, or a window
+// known says whether enough is known to let more than one call go: the spike limit, or an hour
 // that is running; or nobody tells us any.
 func (l *limits) known(now int64) bool {
-	return l.Hour.Limit > 0 && l.Spike.Limit > 0 || l.Hour.Ends > 0 || l.Spike.Ends > 0 || l.Mute > now
+	return l.Spike.Limit > 0 || l.Hour.Ends > 0 || l.Mute > now
 }
 
 // wait is for how long, in ms, no call may go; 0: one may go now. A call needs both windows.
@@ -88,7 +89,7 @@ func (l *limits) wait(now int64, bulk bool) int64 {
 	case !l.known(now) && under > 0:
 		return soon
 	}
-	return max(l.Hour.wait(now, l.Late, under, bulk), l.Spike.wait(now, l.Late, under, bulk))
+	return max(l.Hour.wait(now, under, bulk), l.Spike.wait(now, under, bulk))
 }
 
 func (l *limits) ticket(now int64) ticket {
@@ -116,7 +117,6 @@ type end struct {
 	good    bool  // 2xx
 	refused bool  // 429 or 503
 	retry   int64 // of a refusal: after so many ms; -1: it does not say
-	late    int64 // by how much the answer came after the reset that it tells
 }
 
 // end takes in how a call ended.
@@ -130,7 +130,6 @@ func (l *limits) end(e end, now int64) {
 		l.lose(1)
 		return
 	}
-	l.Late = max(l.Late, min(e.late, mostLate))
 	shown, hidden, size := l.sort(e)
 	switch {
 	case !e.heard:
@@ -140,10 +139,10 @@ func (l *limits) end(e end, now int64) {
 			l.Mute = now + muteFor
 		}
 	case shown == &l.Hour:
-		shown.show(e.told, now, l.Late, others, since(shown.Unseen, e.ticket.hourSeen))
+		shown.show(e.told, now, others, since(shown.Unseen, e.ticket.hourSeen))
 		hidden.miss(now, size, e.ticket.at)
 	default:
-		shown.show(e.told, now, l.Late, others, since(shown.Unseen, e.ticket.spikeSeen))
+		shown.show(e.told, now, others, since(shown.Unseen, e.ticket.spikeSeen))
 		hidden.miss(now, size, e.ticket.at)
 	}
 	l.block(e, now)
@@ -160,7 +159,7 @@ func (l *limits) block(e end, now int64) {
 	case e.retry >= 0:
 		wait = e.retry
 	case e.heard && e.told.left == 0:
-		wait = e.told.reset + l.Late - now
+		wait = e.told.reset + grace - now
 	default:
 		wait = 1000 << l.Refused
 		l.Refused = min(l.Refused+1, 6)
@@ -169,10 +168,10 @@ func (l *limits) block(e end, now int64) {
 }
 
 const (
+	// oddSpike is a limit that was perhaps an hour's, seen in its last seconds before anything else.
+	oddSpike = 1000
 	// muteFor is how long an answer that says nothing of limits lets calls go freely, in ms.
 	muteFor = 60_000
-	// mostLate bounds how long after its reset a window is believed to go on, in ms.
-	mostLate = 2000
 )
 
 // sort says which window an answer shows, and which it hides, with its size; nil: none. A window is

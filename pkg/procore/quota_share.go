@@ -120,7 +120,8 @@ func (m *meter) swap(ctx context.Context, moves []*move) error {
 	}
 }
 
-// read gives a copy of the limits, and whether they come from the store just now.
+// read gives a copy of the limits, and whether they come from the store just now. What the
+// store has forgotten we go on from what we know.
 func (m *meter) read(ctx context.Context) (l limits, fresh bool, err error) {
 	if !m.shared.cached {
 		raw, revision, err := m.store.Read(ctx, m.key)
@@ -128,17 +129,15 @@ func (m *meter) read(ctx context.Context) (l limits, fresh bool, err error) {
 			return l, false, err
 		}
 		m.shared.revision, m.shared.cached, fresh = revision, true, true
-		// What is no state of ours tells nothing: one call will find out.
-		if json.Unmarshal(raw, &l) != nil {
-			l = limits{}
+		if json.Unmarshal(raw, &l) == nil {
+			return l, fresh, nil
 		}
-		return l, fresh, nil
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	l = m.limits
 	l.Claims = maps.Clone(l.Claims)
-	return l, false, nil
+	return l, fresh, nil
 }
 
 // put writes l, and takes it over once it is written. Not ok: somebody else wrote meanwhile.

@@ -19,23 +19,27 @@ type window struct {
 }
 
 // roll ends a window whose time is over, and forgets one that can't be.
-func (w *window) roll(now, late, size int64) {
+func (w *window) roll(now, size int64) {
 	w.Left, w.Doubt = min(max(w.Left, -mostCalls), w.Limit), min(max(w.Doubt, 0), mostCalls)
 	switch {
 	case w.Ends > now+size+60_000, w.Limit <= 0, w.Limit > mostCalls, w.Ends < 0:
 		*w = window{Unseen: w.Unseen}
 	case w.Ends == 0:
-	case now >= w.Ends+late:
-		w.Left, w.Doubt, w.Ends, w.Guess, w.Since = w.Limit, 0, 0, false, w.Ends+late
+	case now >= w.Ends+grace:
+		w.Left, w.Doubt, w.Ends, w.Guess, w.Since = w.Limit, 0, 0, false, w.Ends+grace
 	}
 }
 
-// soon is how long to wait for answers under way, in ms.
-const soon = 200
+const (
+	// grace is how long after its reset a window counts as over, in ms: Procore may cut the reset to the second.
+	grace = 1000
+	// soon is how long to wait for answers under way, in ms.
+	soon = 200
+)
 
 // wait is for how long, in ms, no call may go while under are under way; 0: one may go now.
 // Bulk work leaves the last fifth.
-func (w *window) wait(now, late int64, under int, bulk bool) int64 {
+func (w *window) wait(now int64, under int, bulk bool) int64 {
 	if w.Limit == 0 {
 		return 0
 	}
@@ -47,9 +51,9 @@ func (w *window) wait(now, late int64, under int, bulk bool) int64 {
 	case spare > under, under == 0 && (spare+w.Doubt > 0 || w.Ends == 0): // in doubt, one call finds out
 		return 0
 	case spare+w.Doubt > 0, w.Ends == 0:
-		return soon
+		return min(max((w.Ends-now)/10, soon), 5*soon)
 	}
-	return max(w.Ends+late-now, soon)
+	return max(w.Ends+grace-now, soon)
 }
 
 // reserve is what bulk work leaves to others. Of a single call it leaves none.
@@ -57,9 +61,9 @@ func (w *window) reserve() int { return min(max(w.Limit/5, 1), w.Limit-1) }
 
 // show takes in what an answer says of this window; others is how many calls ended while it
 // was under way, unseen how many of them whose answers showed the other window.
-func (w *window) show(t told, now, late int64, others, unseen int) {
+func (w *window) show(t told, now int64, others, unseen int) {
 	switch {
-	case w.Limit > 0 && t.reset+late <= now, w.Ends > 0 && !w.Guess && t.reset < min(w.Ends-1000, now+2000):
+	case w.Limit > 0 && t.reset+grace <= now, w.Ends > 0 && !w.Guess && t.reset < min(w.Ends-1000, now+2000):
 		return // of a window that is over
 	case w.Limit == 0, w.Ends > 0 && t.reset > w.Ends+1000, w.Limit != t.limit:
 		w.Left, w.Doubt = t.left-unseen, 0 // a new one; those were perhaps counted after this

@@ -20,6 +20,7 @@ type Settings struct {
 	NATSNKeyFile    string        // TIEBACK_NATS_NKEY_FILE: an nkey seed, read for each connect; "": none
 	NATSCAFile      string        // TIEBACK_NATS_CA_FILE: PEM, whom to trust as the broker; "": the system's roots
 	Replicas        int           // TIEBACK_NATS_REPLICAS: of every stream
+	MaxBytes        uint64        // TIEBACK_NATS_MAX_BYTES: of all streams; 0: no end
 	ProcoreAPIURL   string        // TIEBACK_PROCORE_API_URL
 	ProcoreLoginURL string        // TIEBACK_PROCORE_LOGIN_URL
 	Companies       string        // TIEBACK_COMPANIES: the companies file
@@ -52,6 +53,9 @@ func Load(getenv func(string) string) (Settings, error) {
 	var err error
 	if s.Replicas, err = strconv.Atoi(get("TIEBACK_NATS_REPLICAS", "1")); err != nil || s.Replicas < 1 || s.Replicas > 5 {
 		errs = append(errs, errors.New("TIEBACK_NATS_REPLICAS: must be a number from 1 to 5"))
+	}
+	if s.MaxBytes, err = strconv.ParseUint(get("TIEBACK_NATS_MAX_BYTES", "0"), 10, 64); err != nil {
+		errs = append(errs, errors.New("TIEBACK_NATS_MAX_BYTES: must be a number of bytes; 0 or unset is no end"))
 	}
 	if s.LogLevel, err = zapcore.ParseLevel(get("TIEBACK_LOG_LEVEL", "info")); err != nil {
 		errs = append(errs, errors.New("TIEBACK_LOG_LEVEL: must be debug, info, warn or error"))

@@ -177,9 +177,9 @@ func details(s bus.Subject, data []byte) []int64 {
 
 // redo makes the edited message from the original and the difference that was kept.
 func redo(on bus.Subject, original []byte, difference string) ([]byte, error) {
-	edited, err := udiff.ApplyUnified(difference, text(on, original))
+	edited, err := patch(text(on, original), difference)
 	if err != nil {
-		return nil, fmt.Errorf("the difference does not fit the message any more: %w", err)
+		return nil, err
 	}
 	return encode(on, original, []byte(edited))
 }

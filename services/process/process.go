@@ -136,7 +136,7 @@ func Logger(s settings.Settings) (*zap.Logger, error) {
 
 // Connect reaches the broker; services and broker may start in any order.
 func (p *Process) Connect(ctx context.Context, o bus.Options) error {
-	o.Replicas, o.Log = p.Settings.Replicas, p.Log
+	o.Replicas, o.MaxBytes, o.Log = p.Settings.Replicas, p.Settings.MaxBytes, p.Log
 	if o.InProcess == nil { // the embedded broker has no port and asks for no key
 		o.NKeyFile, o.CAFile = p.Settings.NATSNKeyFile, p.Settings.NATSCAFile
 	}

@@ -10,26 +10,27 @@ import (
 
 // schedule is when one company is swept.
 //
-//	at start, after an outage   unless a replica swept within the last Every/20
-//	every Every, and a tenth    unless a replica swept within the last Every/2
+//	at start                   unless a replica swept within the last Every/20
+//	after an outage            unless a replica has swept since it ended
+//	every Every, and a tenth   unless a replica swept within the last Every/2
 type schedule struct {
 	service *Service
 	company int64
-	outage  chan struct{}
+	outage  chan time.Time // one place: when it ended
 }
 
 // nudge has the company swept at once, as after an outage. Many nudges are one.
 func (c *schedule) nudge() {
 	select {
-	case c.outage <- struct{}{}:
+	case c.outage <- time.Now():
 	default:
 	}
 }
 
 func (c *schedule) run(ctx context.Context) {
 	every := c.service.Every
-	for just := every / 20; ctx.Err() == nil; {
-		if c.skip(ctx, just) {
+	for since := time.Now().Add(-every / 20); ctx.Err() == nil; {
+		if c.skip(ctx, since) {
 			c.service.sweeps.WithLabelValues(label(c.company), "skipped").Inc()
 		} else {
 			c.service.attempt(ctx, c.company)
@@ -37,22 +38,20 @@ func (c *schedule) run(ctx context.Context) {
 		timer := time.NewTimer(every + rand.N(every/10+1)) //nolint:gosec // so that companies do not go in step
 		select {
 		case <-ctx.Done():
-		case <-c.outage:
-			just = every / 20
+		case since = <-c.outage:
 		case <-timer.C:
-			just = every / 2
+			since = time.Now().Add(-every / 2)
 		}
 		timer.Stop()
 	}
 }
 
-// skip says whether the company has been swept just now. If that can't be known, it is swept.
-func (c *schedule) skip(ctx context.Context, just time.Duration) bool {
+// skip says whether the company has been swept since then. If that can't be known, it is swept.
+func (c *schedule) skip(ctx context.Context, since time.Time) bool {
 	m, err := c.service.load(ctx, c.company)
 	if err != nil {
 		c.service.Log.Warn("when the last sweep was is not known", zap.Int64("company", c.company), zap.Error(err))
 		return false
 	}
-	ago := time.Since(m.At)
-	return ago >= 0 && ago < just
+	return m.At.After(since) && !m.At.After(time.Now())
 }

@@ -85,7 +85,7 @@ func (s *Service) Run(ctx context.Context) error {
 	defer all.Wait()
 	var companies []*schedule
 	for id := range s.Companies {
-		c := &schedule{service: s, company: id, outage: make(chan struct{}, 1)}
+		c := &schedule{service: s, company: id, outage: make(chan time.Time, 1)}
 		companies = append(companies, c)
 		all.Go(func() { c.run(ctx) })
 	}

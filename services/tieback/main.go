@@ -142,7 +142,12 @@ func benchCommand() *cobra.Command {
 	cmd.Flags().IntVar(&o.Rate, "rate", 100, "events a second in the steady run")
 	cmd.Flags().StringVar(&o.Profile, "cpuprofile", "", "write a CPU profile of the throughput run to this file")
 	cmd.Flags().BoolVar(&o.Sandbox, "sandbox", false, "be the bench's Procore, in a process of its own")
+	cmd.Flags().BoolVar(&o.Fair, "fair", false, "measure one company's exports beside another company in trouble instead")
+	cmd.Flags().IntVar(&o.FairRate, "fair-rate", 2, "with --fair: exports a second of the one; the other has a hundred times as many")
+	cmd.Flags().IntVar(&o.FairSeconds, "fair-seconds", 60, "with --fair: seconds of each measurement")
+	cmd.Flags().BoolVar(&o.FairSandbox, "fair-sandbox", false, "be the Procore of --fair, in a process of its own")
 	_ = cmd.Flags().MarkHidden("sandbox")
+	_ = cmd.Flags().MarkHidden("fair-sandbox")
 	return cmd
 }
 

@@ -31,12 +31,23 @@ type Options struct {
 	Rate    int    // events a second in the steady run, for ten seconds
 	Sandbox bool   // be the sandbox
 	Profile string // file for a CPU profile of the throughput run; "": none
+
+	Fair        bool // measure one company beside another in trouble instead
+	FairRate    int  // exports a second of the one; the other has a hundred times as many
+	FairSeconds int  // of each measurement
+	FairSandbox bool // be the sandbox of that
 }
 
 // Run measures and prints.
 func Run(ctx context.Context, o Options, out io.Writer) error {
 	if o.Sandbox {
 		return serveSandbox(ctx, out)
+	}
+	if o.FairSandbox {
+		return serveFairSandbox(ctx, out)
+	}
+	if o.Fair {
+		return fairness(ctx, o, out)
 	}
 	dir, err := os.MkdirTemp("", "tieback-bench-")
 	if err != nil {
@@ -48,7 +59,7 @@ func Run(ctx context.Context, o Options, out io.Writer) error {
 		return err
 	}
 	secrets := local.NewSecrets()
-	child, err := startSandbox(ctx, secrets, local.WebhookURL(l))
+	child, err := startSandbox(ctx, "--sandbox", secrets, local.WebhookURL(l))
 	if err != nil {
 		return err
 	}

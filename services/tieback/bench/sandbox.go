@@ -34,12 +34,13 @@ type child struct {
 	url string
 }
 
-func startSandbox(ctx context.Context, s local.Secrets, webhook string) (*child, error) {
+// startSandbox runs this program again as the sandbox that the flag names.
+func startSandbox(ctx context.Context, flag string, s local.Secrets, webhook string) (*child, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, self, "bench", "--sandbox")
+	cmd := exec.CommandContext(ctx, self, "bench", flag)
 	cmd.Env = append(os.Environ(), "BENCH_SECRET="+s.ClientSecret, "BENCH_TOKEN="+s.WebhookToken, "BENCH_WEBHOOK="+webhook)
 	cmd.Stderr = os.Stderr
 	stdout, err := cmd.StdoutPipe()
@@ -83,7 +84,7 @@ func serveSandbox(ctx context.Context, out io.Writer) error {
 	mux.HandleFunc("GET /bench", func(w http.ResponseWriter, r *http.Request) {
 		n, _ := strconv.Atoi(r.FormValue("n"))
 		rate, _ := strconv.Atoi(r.FormValue("rate"))
-		res, err := pressMany(r.Context(), sb, n, rate)
+		res, err := pressMany(r.Context(), sb, local.CompanyID, n, rate)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
@@ -98,11 +99,11 @@ func serveSandbox(ctx context.Context, out io.Writer) error {
 	return sb.Run(ctx)
 }
 
-func pressMany(ctx context.Context, sb *sandbox.Sandbox, n, rate int) (result, error) {
+func pressMany(ctx context.Context, sb *sandbox.Sandbox, company int64, n, rate int) (result, error) {
 	payloads := make([]map[string]any, n)
 	for i := range payloads {
 		var err error
-		if payloads[i], err = sb.Sample(local.CompanyID, "create_vendor", nil); err != nil {
+		if payloads[i], err = sb.Sample(company, "create_vendor", nil); err != nil {
 			return result{}, err
 		}
 	}
@@ -113,7 +114,7 @@ func pressMany(ctx context.Context, sb *sandbox.Sandbox, n, rate int) (result, e
 		if rate > 0 {
 			time.Sleep(time.Until(start.Add(time.Duration(i) * time.Second / time.Duration(rate))))
 		}
-		id, err := sb.Press(local.CompanyID, "create_vendor", payload)
+		id, err := sb.Press(company, "create_vendor", payload)
 		if err != nil {
 			return result{}, err
 		}

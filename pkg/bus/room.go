@@ -1,0 +1,54 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tieback/tieback/pkg/fault"
+)
+
+// room keeps new work out while the streams are nearly full: what is under way needs the rest
+// to come to its end. A nil room has no end.
+type room struct {
+	js  jetstream.JetStream
+	max uint64 // bytes of all streams together
+
+	mu   sync.Mutex
+	next time.Time // of the next look
+	err  error
+}
+
+// lookEvery is how long the result of a look holds.
+const lookEvery = 2 * time.Second
+
+// full is a throttled error while nine tenths of the room are taken, or while nobody knows.
+func (r *room) full(ctx context.Context) error {
+	if r == nil {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if now := time.Now(); now.After(r.next) {
+		r.err, r.next = r.look(ctx), now.Add(lookEvery)
+	}
+	return r.err
+}
+
+func (r *room) look(ctx context.Context) error {
+	var used uint64
+	for _, k := range Kinds {
+		s, err := r.js.Stream(ctx, k.Stream())
+		if err != nil {
+			return fault.Wait(lookEvery, fmt.Errorf("how full the broker is can't be told: %w", err))
+		}
+		used += s.CachedInfo().State.Bytes
+	}
+	if used < r.max/10*9 {
+		return nil
+	}
+	return fault.Wait(lookEvery, fmt.Errorf("the streams are full: %d of %d bytes (TIEBACK_NATS_MAX_BYTES); nothing new is taken until some have aged out or the limit is raised", used, r.max))
+}

@@ -1,0 +1,41 @@
+package company
+
+import (
+	"strings"
+	"testing"
+)
+
+// FuzzParse reads whatever somebody may write into a companies file: never a panic, nothing that
+// is half a company, and no secret in an error.
+func FuzzParse(f *testing.F) {
+	const secret = "geheim-0123456789"
+	for _, seed := range []string{
+		"", "companies:", "companies: []", "companies: [{}]", "companies: {}", "companies: [null]", "- 1", "\t", "companies: [{id: 1e3}]",
+		"companies: [{id: 7, client_id: c, client_secret: " + secret + ", webhook_tokens: [" + secret + "], connector: {driver: x}}]",
+		"companies: [{id: -7, client_id: c, client_secret: " + secret + ", webhook_tokens: [x, y, z], connector: {driver: x}}]",
+		"companies: [{id: 7, client_id: c, client_secret: [" + secret + "], webhook_tokens: " + secret + ", connector: " + secret + "}]",
+		"companies: [{id: 9223372036854775808, clientsecret: " + secret + "}]", "companies: &a [*a]",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, raw string) {
+		if strings.Contains(raw, "_file") {
+			return // it would read this machine's files
+		}
+		set, err := Parse([]byte(raw))
+		if err != nil && strings.Contains(err.Error(), secret) {
+			t.Errorf("the error tells a secret: %v", err)
+		}
+		if err != nil {
+			return
+		}
+		if len(set) == 0 {
+			t.Error("no company and no error")
+		}
+		for id, c := range set {
+			if id <= 0 || c == nil || c.ID != id || c.Driver == "" || c.Authentic("") {
+				t.Errorf("company %d is half a company: %+v", id, c)
+			}
+		}
+	})
+}

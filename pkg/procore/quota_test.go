@@ -1,0 +1,316 @@
+package procore
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/tieback/tieback/pkg/fault"
+)
+
+// play makes calls one after the other, and gives how many went before the first was kept back, and for how long.
+func (w *world) play(ctx context.Context, m *meter) (calls int, wait time.Duration) {
+	for ; calls < 10_000; calls++ {
+		t, err := m.take(ctx)
+		if err != nil {
+			return calls, fault.RetryAfter(err)
+		}
+		sent := m.clock.local()
+		w.now = w.now.Add(time.Millisecond)
+		status, h := w.answer()
+		m.learn(t, sent, status, h)
+	}
+	return calls, 0
+}
+
+func TestWhileNothingIsKnownOneCallAtATimeFindsOut(t *testing.T) {
+	w := newSimulation(t, 1, 1000, 25)
+	a, b := w.meter("a", 0), w.meter("b", 0)
+	first, err := a.take(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range []*meter{a, b} {
+		if _, err := m.take(t.Context()); fault.ClassOf(err) != fault.Throttled || fault.RetryAfter(err) > time.Second {
+			t.Errorf("a second call before the first was answered: %v, after %v", err, fault.RetryAfter(err))
+		}
+	}
+	status, h := w.answer()
+	a.learn(first, a.clock.local(), status, h)
+	for range 24 {
+		if _, err := b.take(t.Context()); err != nil {
+			t.Fatalf("the limit is known: %v", err)
+		}
+	}
+	if _, err := a.take(t.Context()); err == nil {
+		t.Error("a 26th call under way of 25")
+	}
+}
+
+// Where nobody tells limits, none hold anybody back.
+func TestAnswersThatSayNothingOfLimitsLetCallsGo(t *testing.T) {
+	w := newSimulation(t, 1, 1000, 25)
+	m := w.meter("a", 0)
+	first, _ := m.take(t.Context())
+	m.learn(first, w.now, 200, http.Header{})
+	for range 100 {
+		if _, err := m.take(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestBulkWorkLeavesTheLastFifthOfEitherWindow(t *testing.T) {
+	for _, c := range []struct {
+		name                 string
+		hourly, spikes       int
+		bulk, then, atOnceOf int
+	}{
+		{"of the 10 seconds", 1000, 25, 20, 5, 25},
+		{"of the hour", 20, 25, 16, 4, 20},
+		{"at least one call", 1000, 3, 2, 1, 3},
+		{"of a single call nothing", 1000, 1, 1, 0, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newSimulation(t, 1, c.hourly, c.spikes)
+			m := w.meter("a", 0)
+			if n, wait := w.play(Bulk(t.Context()), m); n != c.bulk || wait < 5*time.Second {
+				t.Errorf("bulk made %d calls, then waits %v; want %d", n, wait, c.bulk)
+			}
+			if n, _ := w.play(t.Context(), m); n != c.then {
+				t.Errorf("then %d others went, want %d", n, c.then)
+			}
+		})
+	}
+}
+
+// A limit that is lowered or raised is learned by the next answer.
+func TestLimitsMayChangeAtAnyTime(t *testing.T) {
+	for _, limit := range []int{5, 60} {
+		w := newSimulation(t, 1, 100_000, 25)
+		m := w.meter("a", 0)
+		w.play(t.Context(), m)
+		w.spike.limit = limit
+		w.now = w.now.Add(12 * time.Second)
+		if n, _ := w.play(t.Context(), m); n != limit || w.refused > 0 {
+			t.Errorf("%d calls, %d refused, want %d", n, w.refused, limit)
+		}
+	}
+}
+
+// Procore's clock, not ours, says when a window ends; and when that clock jumps, no wait becomes endless.
+func TestProcoresClockMayBeWrongAndJump(t *testing.T) {
+	for _, jump := range []time.Duration{-24 * time.Hour, -time.Hour, -30 * time.Second, -3 * time.Second, 3 * time.Second, time.Hour, 24 * time.Hour} {
+		t.Run(jump.String(), func(t *testing.T) {
+			w := newSimulation(t, 1, 200, 25)
+			m := w.meter("a", 5*time.Hour)
+			told := time.Duration(0) // how far Procore's clock is off
+			play := func() (n int, wait time.Duration) {
+				for ; ; n++ {
+					tk, err := m.take(t.Context())
+					if err != nil {
+						return n, fault.RetryAfter(err)
+					}
+					status, h := w.answer()
+					var limit, left int
+					var reset int64
+					_, _ = fmt.Sscan(h.Get("X-Rate-Limit-Limit"), &limit)
+					_, _ = fmt.Sscan(h.Get("X-Rate-Limit-Remaining"), &left)
+					_, _ = fmt.Sscan(h.Get("X-Rate-Limit-Reset"), &reset)
+					m.learn(tk, m.clock.local(), status, headers(limit, left, reset+int64(told.Seconds()), w.now.Add(told)))
+				}
+			}
+			n, wait := play()
+			if n != 25 || wait > 15*time.Second {
+				t.Fatalf("%d calls, then a wait of %v", n, wait)
+			}
+			told = jump
+			made := w.made
+			for end := w.now.Add(62 * time.Minute); w.now.Before(end); {
+				w.now = w.now.Add(max(wait, time.Second))
+				if _, wait = play(); wait > 63*time.Minute {
+					t.Fatalf("a wait of %v", wait)
+				}
+			}
+			if w.refused > 3 || w.made-made < 170 {
+				t.Errorf("in the next hour %d calls, %d refused", w.made-made, w.refused)
+			}
+		})
+	}
+}
+
+func TestA429AndA503AreWaitedOutWithJitterByAllProcesses(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		status int
+		header map[string]string
+		atMost time.Duration
+		least  time.Duration
+	}{
+		{"Retry-After", 503, map[string]string{"Retry-After": "20"}, 23 * time.Second, 20 * time.Second},
+		{"Retry-After as a date", 429, map[string]string{"Retry-After": epoch.Add(20 * time.Second).Format(http.TimeFormat), "Date": epoch.Format(http.TimeFormat)}, 23 * time.Second, 19 * time.Second},
+		{"reset", 429, map[string]string{
+			"X-Rate-Limit-Limit": "25", "X-Rate-Limit-Remaining": "0", "X-Rate-Limit-Reset": fmt.Sprint(epoch.Unix() + 8), "Date": epoch.Format(http.TimeFormat),
+		}, 11 * time.Second, 8 * time.Second},
+		{"no word", 503, nil, 1200 * time.Millisecond, time.Second},
+		{"longer than an hour", 429, map[string]string{"Retry-After": "9999999999"}, 62 * time.Minute, 61 * time.Minute},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newSimulation(t, 1, 1000, 25)
+			a, b := w.meter("a", 0), w.meter("b", time.Hour)
+			tk, _ := a.take(t.Context())
+			h := http.Header{}
+			for name, value := range c.header {
+				h.Set(name, value)
+			}
+			waits := map[time.Duration]bool{a.learn(tk, a.clock.local(), c.status, h): true}
+			for range 20 {
+				_, err := b.take(t.Context())
+				waits[fault.RetryAfter(err)] = true
+			}
+			for wait := range waits {
+				if wait < c.least || wait > c.atMost {
+					t.Errorf("waits %v, want %v to %v", wait, c.least, c.atMost)
+				}
+			}
+			if len(waits) < 10 {
+				t.Errorf("they all come back at once: %v", waits)
+			}
+		})
+	}
+}
+
+// Refusals without any reason are waited out for longer each time.
+func TestRepeatedRefusalsWithoutAReasonAreWaitedOutLonger(t *testing.T) {
+	w := newSimulation(t, 1, 1000, 25)
+	m := w.meter("a", 0)
+	var waits []time.Duration
+	for range 9 {
+		tk, err := m.take(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		wait := m.learn(tk, m.clock.local(), 429, http.Header{})
+		waits = append(waits, wait)
+		w.now = w.now.Add(wait)
+	}
+	if waits[3] < 8*time.Second || waits[8] < time.Minute || waits[8] > 75*time.Second {
+		t.Errorf("%v", waits)
+	}
+}
+
+// With the store out of reach nobody guesses, and what ended meanwhile is counted afterwards.
+func TestWithoutTheStoreNoCallIsMade(t *testing.T) {
+	w := newSimulation(t, 1, 1000, 25)
+	m := w.meter("a", 0)
+	w.play(t.Context(), m)
+	w.now = w.now.Add(12 * time.Second)
+	tk, err := m.take(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.store.down = true
+	status, h := w.answer()
+	m.learn(tk, m.clock.local(), status, h)
+	_, err = m.take(t.Context())
+	if fault.ClassOf(err) != fault.Throttled || fault.RetryAfter(err) > 2*time.Second || fault.RetryAfter(err) < time.Second {
+		t.Errorf("%v, after %v", err, fault.RetryAfter(err))
+	}
+	w.store.down = false
+	if n, _ := w.play(t.Context(), m); n != 24 || w.refused > 0 {
+		t.Errorf("then %d calls, %d refused, want the 24 that are left", n, w.refused)
+	}
+}
+
+func TestQuotaTellsTheWindowThatBinds(t *testing.T) {
+	w := newSimulation(t, 1, 30, 25)
+	m := w.meter("a", 0)
+	if _, known := m.left(); known {
+		t.Error("known before any answer")
+	}
+	w.play(t.Context(), m)
+	if q, known := m.left(); !known || q.Limit != 25 || q.Remaining != 0 || q.Reset.Sub(w.now) > 12*time.Second {
+		t.Errorf("%+v", q)
+	}
+	w.now = w.now.Add(12 * time.Second)
+	w.play(t.Context(), m)
+	if q, known := m.left(); !known || q.Limit != 30 || q.Remaining != 0 || q.Reset.Sub(w.now) < 50*time.Minute {
+		t.Errorf("%+v", q)
+	}
+}
+
+// Whatever headers come, the meter stands, waits are bounded, and after the hour calls go again.
+func FuzzHeaders(f *testing.F) {
+	date := epoch.Format(http.TimeFormat)
+	f.Add("25", "24", fmt.Sprint(epoch.Unix()+9), date, "", 200)
+	f.Add("3600", "0", fmt.Sprint(epoch.Unix()+3600), date, "", 429)
+	f.Add("25", "0", fmt.Sprint(epoch.Unix()+9), date, "10", 503)
+	f.Add("", "", "", "", "", 200)
+	f.Add("-1", "-5", "-9", "yesterday", "-3", 429)
+	f.Add("0", "0", "0", "Thu, 01 Jan 1970 00:00:01 GMT", "Thu, 01 Jan 1970 00:00:00 GMT", 503)
+	f.Add("9223372036854775807", "9223372036854775807", "9223372036854775807", date, "9223372036854775807", 429)
+	f.Add("25, 25", "1e3", "12:00", date, "soon", 200)
+	f.Add("25", "99", fmt.Sprint(epoch.Unix()), "Fri, 31 Dec 9999 23:59:59 GMT", date, 200)
+	f.Fuzz(func(t *testing.T, limit, left, reset, date, retry string, status int) {
+		w := newSimulation(t, 1, 1000, 25)
+		m := w.meter("a", 0)
+		h := http.Header{}
+		for name, value := range map[string]string{
+			"X-Rate-Limit-Limit": limit, "X-Rate-Limit-Remaining": left, "X-Rate-Limit-Reset": reset, "Date": date, "Retry-After": retry,
+		} {
+			h.Set(name, value)
+		}
+		const longest = 62 * time.Minute
+		for range 3 { // once more, and with sound answers between
+			for _, odd := range []bool{true, false} {
+				tk, err := m.take(t.Context())
+				if err != nil {
+					if d := fault.RetryAfter(err); d <= 0 || d > longest {
+						t.Fatalf("wait of %v", d)
+					}
+					continue
+				}
+				if !odd {
+					_, sound := w.answer()
+					m.learn(tk, m.clock.local(), 200, sound)
+				} else if d := m.learn(tk, m.clock.local(), status, h); d < 0 || d > longest {
+					t.Fatalf("wait of %v", d)
+				}
+			}
+		}
+		for _, q := range m.windows() {
+			if q.Limit <= 0 || q.Remaining > q.Limit {
+				t.Fatalf("%+v", q)
+			}
+		}
+		w.now = w.now.Add(longest + time.Minute)
+		if _, err := m.take(t.Context()); err != nil {
+			t.Fatalf("after the hour: %v in %v", err, fault.RetryAfter(err))
+		}
+	})
+}
+
+// What stands in the store may be anybody's: it is borne like anything else that comes in.
+func FuzzStored(f *testing.F) {
+	f.Add(`{"hour":{"limit":3600,"left":0,"ends":1795608000000},"spike":{"limit":25,"left":3},"ended":7,"claims":{"x":{"calls":3,"until":1}}}`)
+	f.Add(`{"hour":{"limit":-1,"left":-9223372036854775808,"ends":9223372036854775807},"blocked":9223372036854775807}`)
+	f.Add(`{"spike":{"limit":1,"left":0,"doubt":-9223372036854775808,"ends":0},"claims":{"a":{"calls":-5},"b":{"calls":9223372036854775807,"until":9223372036854775807}}}`)
+	f.Add(`[]`)
+	f.Fuzz(func(t *testing.T, stored string) {
+		w := newSimulation(t, 1, 1000, 25)
+		w.store.value, w.store.revision = []byte(stored), 3
+		m := w.meter("a", 0)
+		for range 4 {
+			n, wait := w.play(t.Context(), m)
+			if wait > 62*time.Minute || n > 1000 {
+				t.Fatalf("%d calls, then a wait of %v", n, wait)
+			}
+			w.now = w.now.Add(63 * time.Minute)
+		}
+		if n, wait := w.play(t.Context(), m); n == 0 {
+			t.Fatalf("no call goes any more, for %v", wait)
+		}
+	})
+}

@@ -1,0 +1,173 @@
+package broker_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/fault"
+)
+
+// backlog publishes n messages of a company.
+func backlog(t *testing.T, b *bus.Bus, company int64, n int) {
+	t.Helper()
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() {
+			m := bus.Once(&nats.Msg{Subject: bus.For(bus.Delivery, "", company, int64(i+1)).String(), Data: []byte("x")})
+			if err := b.Publisher(bus.Delivery).Publish(t.Context(), m); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// seen is what handlers saw, by company.
+type seen struct {
+	mu     sync.Mutex
+	done   map[int64]int
+	tries  map[int64]int
+	repeat int
+}
+
+func newSeen() *seen { return &seen{done: map[int64]int{}, tries: map[int64]int{}} }
+
+func (s *seen) note(m bus.Message, done bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tries[m.Subject.Company]++
+	if done {
+		s.done[m.Subject.Company]++
+	}
+	if m.Repeat || m.Attempt != 1 {
+		s.repeat++
+	}
+}
+
+func (s *seen) has(company int64, n int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.done[company] >= n
+}
+
+// The dead ERP of one company hangs with every handler it may have, before a backlog of more
+// than may be held; the company behind it is served as if it were alone.
+func TestACompanyBehindAHangingBacklogIsServed(t *testing.T) {
+	b := connect(t)
+	backlog(t, b, 1, 500)
+	backlog(t, b, 2, 20)
+	s := newSeen()
+	consume(t, b, bus.Consumer{
+		Kind: bus.Delivery, Name: "test", Concurrency: 8, Hold: 50,
+		Handle: func(ctx context.Context, m bus.Message) error {
+			if m.Subject.Company == 1 {
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			s.note(m, true)
+			return nil
+		},
+	}, func() bool { return s.has(2, 20) })
+}
+
+// What was handed back for want of room was never begun: when it comes again it is no repeat,
+// and no attempt counts.
+func TestWhatWasHandedBackComesAsIfForTheFirstTime(t *testing.T) {
+	b := connect(t)
+	const n = 300
+	backlog(t, b, 1, n)
+	s := newSeen()
+	gate := make(chan struct{})
+	consume(t, b, bus.Consumer{
+		Kind: bus.Delivery, Name: "test", Concurrency: 4, Hold: 20,
+		Handle: func(_ context.Context, m bus.Message) error {
+			<-gate
+			s.note(m, true)
+			return nil
+		},
+	}, func() bool {
+		select {
+		case <-gate:
+		default:
+			if pending(t, b) == n { // all are out, most of them handed back
+				close(gate)
+			}
+		}
+		return s.has(1, n)
+	})
+	if s.repeat > 0 || s.tries[1] != n {
+		t.Errorf("%d of %d messages came as repeats in %d tries; none was begun twice", s.repeat, n, s.tries[1])
+	}
+	if kept := notes(t, b); kept > 0 {
+		t.Errorf("%d notes of attempts were written", kept)
+	}
+}
+
+// pending is how many messages the consumer has out.
+func pending(t *testing.T, b *bus.Bus) int {
+	t.Helper()
+	c, err := b.JetStream().Consumer(t.Context(), bus.Delivery.Stream(), "test")
+	if err != nil {
+		return 0 // not made yet
+	}
+	return c.CachedInfo().NumAckPending
+}
+
+// notes counts the notes of attempts.
+func notes(t *testing.T, b *bus.Bus) int {
+	t.Helper()
+	kv, err := b.JetStream().KeyValue(t.Context(), "tieback-state")
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := kv.ListKeysFiltered(t.Context(), "attempt.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for range keys.Keys() {
+		n++
+	}
+	return n
+}
+
+// While a company's quota is spent its messages are not tried one by one, and another's go on.
+func TestAThrottledCompanyIsNotTriedOneByOne(t *testing.T) {
+	b := connect(t)
+	backlog(t, b, 1, 200)
+	backlog(t, b, 2, 200)
+	s := newSeen()
+	var mu sync.Mutex
+	var until time.Time // of the spent window; zero: none was begun
+	early := 0
+	consume(t, b, bus.Consumer{
+		Kind: bus.Delivery, Name: "test", Concurrency: 16,
+		Handle: func(_ context.Context, m bus.Message) error {
+			if m.Subject.Company == 2 {
+				s.note(m, true)
+				return nil
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if until.IsZero() {
+				until = time.Now().Add(time.Second)
+			}
+			left := time.Until(until)
+			s.note(m, left <= 0)
+			if left <= 0 {
+				return nil
+			}
+			early++
+			return fault.Wait(left, errors.New("the window is spent"))
+		},
+	}, func() bool { return s.has(1, 200) && s.has(2, 200) })
+	if early > 8 { // those that ran at once when the window was found to be spent
+		t.Errorf("%d messages were tried while the window was spent, want no more than half of the 16 slots", early)
+	}
+}
