@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
 
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/fault"
@@ -23,21 +24,52 @@ const secret = "very-secret-client-secret"
 
 func session(t *testing.T, h http.HandlerFunc) *procore.Session {
 	t.Helper()
+	return open(t, h).Session
+}
+
+// opened is a session with what it was made of.
+type opened struct {
+	*procore.Session
+	file      string
+	companies company.Set
+	registry  *prometheus.Registry
+}
+
+func open(t *testing.T, h http.HandlerFunc) *opened {
+	t.Helper()
 	srv := httptest.NewServer(h)
 	t.Cleanup(srv.Close)
-	set, err := company.Parse([]byte("companies: [{id: 7, client_id: c, client_secret: " + secret + ", webhook_tokens: [0123456789abcdef], connector: {driver: x}}]"))
+	o := &opened{file: filepath.Join(t.TempDir(), "companies.yaml"), registry: prometheus.NewRegistry()}
+	o.write(t, secret)
+	var err error
+	if o.companies, err = company.Load(o.file); err != nil {
+		t.Fatal(err)
+	}
+	c, err := procore.New(procore.Config{APIURL: srv.URL, LoginURL: srv.URL, Timeout: time.Second}, o.companies, o.registry)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := procore.New(procore.Config{APIURL: srv.URL, LoginURL: srv.URL, Timeout: time.Second}, set, prometheus.NewRegistry())
-	if err != nil {
+	if o.Session, err = c.Company(7); err != nil {
 		t.Fatal(err)
 	}
-	s, err := c.Company(7)
-	if err != nil {
+	return o
+}
+
+func (o *opened) write(t *testing.T, secret string) {
+	t.Helper()
+	text := "companies: [{id: 7, client_id: c, client_secret: " + secret + ", webhook_tokens: [0123456789abcdef], connector: {driver: x}}]"
+	if err := os.WriteFile(o.file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return s
+}
+
+// rotate gives the company another secret while it runs.
+func (o *opened) rotate(t *testing.T, secret string) {
+	t.Helper()
+	w := company.NewWatcher(o.file, o.companies, zap.NewNop())
+	o.write(t, secret)
+	w.Look()
+	w.Look() // what it sees twice it believes
 }
 
 func token(w http.ResponseWriter, r *http.Request, n *atomic.Int64) bool {
@@ -224,5 +256,74 @@ func TestRoutesFile(t *testing.T) {
 	}
 	if _, err := procore.LoadRoutes("/nowhere"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("missing file: %v", err)
+	}
+}
+
+// A revoked secret must not cost one login a call; a new one is tried at once.
+func TestAFailedLoginIsRemembered(t *testing.T) {
+	var logins atomic.Int64
+	var good atomic.Bool
+	h := func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/oauth/token" {
+			logins.Add(1)
+			_ = r.ParseForm()
+			if r.PostForm.Get("client_secret") != "another" {
+				http.Error(w, "revoked", http.StatusUnauthorized)
+				return
+			}
+			good.Store(true)
+		}
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(w, `{"access_token":"t","token_type":"bearer","expires_in":5400}`)
+	}
+	s := open(t, h)
+	for range 20 {
+		if err := get(t, s.Session); fault.ClassOf(err) != fault.Transient || fault.SourceOf(err) != fault.FromProcore {
+			t.Fatalf("%v is %v", err, fault.ClassOf(err))
+		}
+	}
+	if n := logins.Load(); n != 1 {
+		t.Errorf("%d logins for 20 calls", n)
+	}
+	s.rotate(t, "another")
+	if err := get(t, s.Session); err != nil || !good.Load() {
+		t.Errorf("with a new secret: %v", err)
+	}
+}
+
+func TestErrorsSayThatTheyComeFromProcore(t *testing.T) {
+	for _, status := range []int{429, 500, 422, 401} {
+		var n atomic.Int64
+		s := session(t, func(w http.ResponseWriter, r *http.Request) {
+			if !token(w, r, &n) {
+				w.WriteHeader(status)
+			}
+		})
+		if err := get(t, s); fault.SourceOf(err) != fault.FromProcore {
+			t.Errorf("%d: %v comes from %q", status, err, fault.SourceOf(err))
+		}
+	}
+}
+
+func TestTheGaugeTellsWhatIsLeft(t *testing.T) {
+	var n atomic.Int64
+	s := open(t, func(w http.ResponseWriter, r *http.Request) {
+		if token(w, r, &n) {
+			return
+		}
+		w.Header().Set("X-Rate-Limit-Limit", "3600")
+		w.Header().Set("X-Rate-Limit-Remaining", "3210")
+		w.Header().Set("X-Rate-Limit-Reset", fmt.Sprint(time.Now().Add(time.Hour/2).Unix()))
+		fmt.Fprint(w, "{}")
+	})
+	if err := get(t, s.Session); err != nil {
+		t.Fatal(err)
+	}
+	families, err := s.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := fmt.Sprint(families); !strings.Contains(text, `tieback_procore_quota_remaining`) || !strings.Contains(text, `value:"hour"`) || !strings.Contains(text, "3210") {
+		t.Errorf("metrics %s", text)
 	}
 }

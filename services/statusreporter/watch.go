@@ -81,6 +81,10 @@ func (w *watch) look(ctx context.Context) error {
 	for _, c := range catalogue.Categories {
 		names = append(names, string(c))
 	}
+	last, err := w.bus.LastSequence(ctx, bus.Event) // first: what comes after it is not among what the floor says is finished
+	if err != nil {
+		return err
+	}
 	floor, err := w.bus.Floor(ctx, bus.Event, names...)
 	if err != nil {
 		return err
@@ -89,10 +93,6 @@ func (w *watch) look(ctx context.Context) error {
 		if seq <= floor {
 			delete(w.open, seq)
 		}
-	}
-	last, err := w.bus.LastSequence(ctx, bus.Event)
-	if err != nil {
-		return err
 	}
 	w.next = max(w.next, min(floor, last)+1)
 	if w.next > last {

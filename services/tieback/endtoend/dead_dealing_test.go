@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -20,6 +21,7 @@ import (
 	"github.com/tieback/tieback/services/deadletters"
 	"github.com/tieback/tieback/services/ledger"
 	"github.com/tieback/tieback/services/tieback/deadcmd"
+	"github.com/tieback/tieback/services/tieback/pipeline"
 )
 
 // outage makes n letters of an ERP outage that is over.
@@ -221,11 +223,16 @@ func TestALetterWhoseMessageLiesInItsStreamCanBeReplayed(t *testing.T) {
 	w.ended(l.replayed(id)[id], tiebackv1.Status_STATUS_SUCCESS, "failed", "")
 }
 
-// dead runs `tieback dead` on the world's folder.
+// deadCommand runs `tieback dead` on the world's folder, with the embedded broker.
 func (w *world) deadCommand(line string, more ...string) (string, error) {
 	w.Helper()
+	return w.deadCommandOn("", line, more...)
+}
+
+func (w *world) deadCommandOn(url, line string, more ...string) (string, error) {
+	w.Helper()
 	for name, value := range map[string]string{
-		"TIEBACK_DATA": w.data, "TIEBACK_COMPANIES": w.file, "TIEBACK_NATS_URL": "", "TIEBACK_INGEST_ADDR": "127.0.0.1:0",
+		"TIEBACK_DATA": w.data, "TIEBACK_COMPANIES": w.file, "TIEBACK_NATS_URL": url, "TIEBACK_INGEST_ADDR": "127.0.0.1:0",
 		"TIEBACK_LOG_LEVEL": "error", "TIEBACK_PROCORE_API_URL": w.url, "TIEBACK_PROCORE_LOGIN_URL": w.url,
 	} {
 		w.Setenv(name, value)
@@ -283,5 +290,58 @@ func TestTheCommandDealsWithLetters(t *testing.T) {
 	l.await(bus.Closed, 4+3)
 	if n := len(w.sound(l.Ledger, firstCompany, ledger.Vendor)); n != 2 {
 		t.Errorf("%d vendors in the books, want the 2 that were replayed as they were", n)
+	}
+}
+
+// Beside a running pipeline the command waits for what it replayed.
+func TestTheCommandWaitsForTheEndsOfReplays(t *testing.T) {
+	ns, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns.Start()
+	t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
+	if !ns.ReadyForConnections(10 * time.Second) {
+		t.Fatal("the broker did not start")
+	}
+	w := newWorld(t, outages)
+	away := w.down()
+	p := w.process()
+	pl := &pipeline.Pipeline{Process: p, Ledger: ledger.Open(pipeline.LedgerDir(w.data))}
+	w.must(p.Connect(w.Context(), bus.Options{URL: ns.ClientURL(), Name: "tieback"}))
+	l := w.start(&line{Pipeline: pl}, nil)
+	requests := w.vendors(3)
+	for _, id := range requests {
+		w.failed(id, "")
+	}
+	letters := l.listed(3)
+	out, err := w.deadCommandOn(ns.ClientURL(), fmt.Sprintf("replay --wait %d", letters[0].ID))
+	if err != nil || !strings.Contains(out, fmt.Sprintf("letter %d ended: given up again", letters[0].ID)) {
+		t.Errorf("while the ERP is down: %v\n%s", err, out)
+	}
+	away.Store(false)
+	out, err = w.deadCommandOn(ns.ClientURL(), "replay --yes --until 0s --wait -o json")
+	var doc struct {
+		Done    int
+		Results []struct {
+			ID  uint64
+			End struct {
+				Closed bool
+				How    string
+			}
+		}
+	}
+	if i := strings.Index(out, "\n{\n"); err != nil || json.Unmarshal([]byte(out[i+1:]), &doc) != nil || doc.Done != 3 {
+		t.Fatalf("three that are left: %v\n%s", err, out)
+	}
+	for _, r := range doc.Results {
+		if !r.End.Closed || !strings.Contains(r.End.How, "success") || !strings.Contains(r.End.How, "Procore keeps it at failed") {
+			t.Errorf("letter %d ended %+v", r.ID, r.End)
+		}
+	}
+	if n := len(w.sound(l.Ledger, firstCompany, ledger.Vendor)); n != 3 {
+		t.Errorf("%d vendors in the books, want 3", n)
 	}
 }

@@ -30,6 +30,16 @@ func (l *line) sweeper() *sweep.Service {
 	return s
 }
 
+// noIngest is an ingest that can't be reached.
+func (w *world) noIngest(ctx context.Context, _ *process.Process) error {
+	w.front.mu.Lock()
+	behind := w.front.behind
+	w.front.mu.Unlock()
+	err := behind.Close()
+	<-ctx.Done()
+	return err
+}
+
 // sweep sweeps the first company once.
 func (l *line) sweep(s *sweep.Service) sweep.Result {
 	l.world.Helper()
@@ -107,7 +117,7 @@ func (w *world) flushed(l *line, want int) {
 func TestNothingIsLostWhenIngestIsDownForThirteenHours(t *testing.T) {
 	t.Parallel() // it waits, for the most part
 	w := newWorld(t, setup{limits: sandbox.Config{Speed: 13 * 3600}})
-	l := w.runWith(services{"ingest": nil, "sweep": nil})
+	l := w.runWith(services{"ingest": w.noIngest, "sweep": nil})
 	requests := append(w.every(), w.vendors(50)...)
 	w.flushed(l, len(requests))
 	if n := len(l.messages(bus.Delivery)); n != 0 {
@@ -139,7 +149,7 @@ func TestAPausedQueueIsSweptByItsOpenRequestDetails(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{limits: sandbox.Config{Speed: 1, InFlight: 1}})
 	requests := w.vendors(30)
-	l := w.runWith(services{"ingest": nil, "sweep": nil})
+	l := w.runWith(services{"ingest": w.noIngest, "sweep": nil})
 	r := l.sweep(l.sweeper())
 	if len(r.Found) != len(requests) {
 		t.Fatalf("the sweep found %d of %d", len(r.Found), len(requests))
@@ -241,7 +251,7 @@ func (w *world) closedHere(request int64) {
 // and the error says what is missing; the other company is none the worse.
 func TestAMissingPermissionIsNamedAndStopsNobodyElse(t *testing.T) {
 	w := newWorld(t, setup{companies: 2})
-	l := w.runWith(services{"ingest": nil, "sweep": nil})
+	l := w.runWith(services{"ingest": w.noIngest, "sweep": nil})
 	w.must(w.sandbox.Fail(sandbox.FaultRule{Path: "webhooks", CompanyID: firstCompany, Kind: sandbox.FaultStatus, Status: 403, Times: 100}))
 	s := l.sweeper()
 	for i := range int64(2) {

@@ -1,0 +1,76 @@
+package broker_test
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/procore"
+)
+
+func openQuota(t *testing.T, b *bus.Bus) procore.Store {
+	t.Helper()
+	q, err := b.OpenQuota(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return q
+}
+
+// Of those who swap at the same revision one wins, and the others are told.
+func TestOneSwapOfTheQuotaWins(t *testing.T) {
+	q := openQuota(t, connect(t))
+	if value, revision, err := q.Read(t.Context(), "7"); value != nil || revision != 0 || err != nil {
+		t.Fatalf("%q at %d, %v, before anything is there", value, revision, err)
+	}
+	for round := range 10 {
+		_, revision, err := q.Read(t.Context(), "7")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var won atomic.Int64
+		var all sync.WaitGroup
+		for i := range 20 {
+			all.Go(func() {
+				next, ok, err := q.Swap(t.Context(), "7", fmt.Append(nil, i), revision)
+				if err != nil || ok && next <= revision {
+					t.Errorf("%d, %v", next, err)
+				}
+				if ok {
+					won.Add(1)
+				}
+			})
+		}
+		all.Wait()
+		if won.Load() != 1 {
+			t.Errorf("round %d: %d swaps were taken", round, won.Load())
+		}
+	}
+}
+
+// A broker that was restarted has forgotten what it kept in memory, and its bucket too.
+func TestAForgottenQuotaIsMadeAnew(t *testing.T) {
+	b := connect(t)
+	q := openQuota(t, b)
+	_, _, err := q.Swap(t.Context(), "7", []byte("x"), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.JetStream().DeleteStream(t.Context(), "KV_tieback-quota"); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok, err := q.Swap(t.Context(), "7", []byte("y"), 1); ok || err != nil {
+		t.Errorf("a swap of what is gone: %v, %v", ok, err)
+	}
+	if err := b.JetStream().DeleteStream(t.Context(), "KV_tieback-quota"); err != nil {
+		t.Fatal(err)
+	}
+	if value, revision, err := q.Read(t.Context(), "7"); value != nil || revision != 0 || err != nil {
+		t.Errorf("%q at %d, %v", value, revision, err)
+	}
+	if _, ok, err := q.Swap(t.Context(), "7", []byte("z"), 0); !ok || err != nil {
+		t.Errorf("the first swap of the new one: %v, %v", ok, err)
+	}
+}
