@@ -4,11 +4,12 @@
 # make test-tryton   those that need Tryton, in a container where it is not installed; likewise
 # make test-docker   those that need Docker; a part of make test where Docker is
 # make bench   events per second, CPU, latency, beside a bare JetStream publish
+# make chaos   real processes, killed, paused and cut off by SEEDS seeds; see services/chaos
 # make check   format, vet, lint, generated files, docs
 # make fuzz    each fuzz target for FUZZTIME (10s)
 # make generate   the code of proto/ and the README's catalogue
 
-MODULES := proto pkg services services/ledger services/sandbox services/tieback
+MODULES := proto pkg services services/chaos services/ledger services/sandbox services/tieback
 PACKAGES := $(MODULES:%=./%/...)
 FUZZTIME ?= 10s
 BASE ?= origin/main
@@ -21,7 +22,7 @@ bin/protoc-gen-go-grpc: PKG := google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.
 bin/staticcheck: PKG := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 export CGO_ENABLED ?= 1
 
-.PHONY: run test test-docker test-tryton bench check fuzz generate generated
+.PHONY: chaos run test test-docker test-tryton bench check fuzz generate generated
 
 run:
 	@go run ./services/tieback demo $(if $(ERP),--erp $(ERP)) $(if $(ADDRESS),--address $(ADDRESS)) $(if $(KEEP),--keep) $(if $(SEED),--seed $(SEED))
@@ -42,6 +43,10 @@ test-tryton:
 	docker build -q -t tieback-tryton services/tryton
 	go test -c -race -o bin/tryton.test ./services/tryton
 	docker run --rm -e CI=true -v "$(CURDIR)/bin:/bin-host:ro" -v tieback-tryton:/root/.cache -w /tmp tieback-tryton /bin-host/tryton.test
+
+# SEEDS=50 is the evidence, FOR=1h an hour of it, SEED=7 one seed again.
+chaos:
+	go run ./services/chaos $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FOR),--for $(FOR))
 
 bench:
 	go build -o bin/tieback ./services/tieback
@@ -66,7 +71,16 @@ generate: $(TOOLS)
 $(TOOLS):
 	GOBIN="$(CURDIR)/bin" GOWORK=off go install $(PKG)
 
+# Every target by its package; the fuzzer takes one at a time.
 fuzz:
 	go test ./services/ingest -run '^$$' -fuzz FuzzParse -fuzztime $(FUZZTIME)
+	go test ./services/fetcher -run '^$$' -fuzz FuzzRead -fuzztime $(FUZZTIME)
 	go test ./services/worker/payload -run '^$$' -fuzz FuzzDecode -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
 	go test ./services/worker/payload -run '^$$' -fuzz FuzzDecimal -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
+	go test ./services/deadletters -run '^$$' -fuzz FuzzEdit -fuzztime $(FUZZTIME)
+	go test ./pkg/bus -run '^$$' -fuzz FuzzSubject -fuzztime $(FUZZTIME)
+	go test ./pkg/bus -run '^$$' -fuzz FuzzEnvelope -fuzztime $(FUZZTIME)
+	go test ./pkg/company -run '^$$' -fuzz FuzzParse -fuzztime $(FUZZTIME)
+	go test ./pkg/connector -run '^$$' -fuzz FuzzAnswers -fuzztime $(FUZZTIME)
+	go test ./pkg/procore -run '^$$' -fuzz FuzzHeaders -fuzztime $(FUZZTIME)
+	go test ./pkg/procore -run '^$$' -fuzz FuzzStored -fuzztime $(FUZZTIME)

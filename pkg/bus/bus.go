@@ -152,10 +152,18 @@ func (b *Bus) State() *State { return b.state }
 // JetStream gives the client itself, for readers of streams.
 func (b *Bus) JetStream() jetstream.JetStream { return b.js }
 
-// Healthy says whether the broker can be reached now.
+// tolerated is how long the broker may refuse what it is given: an election and a restart pass.
+const tolerated = 30 * time.Second
+
+// Healthy says whether the broker can be reached now, and takes what it is given.
 func (b *Bus) Healthy() error {
 	if !b.nc.IsConnected() {
 		return errors.New("not connected to the broker")
+	}
+	for k, p := range b.publishers {
+		if d := p.stuckFor(); d > tolerated {
+			return fmt.Errorf("the broker has taken nothing into %s for %v: is its disk full, or has it no leader?", k.Stream(), d.Round(time.Second))
+		}
 	}
 	return nil
 }

@@ -14,6 +14,8 @@ import (
 //	                  get one (n+1)th each; some are always free for whoever comes next
 //	after a throttle  none until then, and afterwards half as many at once as before; each
 //	                  message that ends adds one
+//	when all fail     after eight messages in a row the same, for 0.2, 0.4 … 5 s: whatever is
+//	                  down is asked now and then, not by every message in turn
 //	held              as many as there is free room, by number and by bytes; but no more than
 //	                  the lane gets through in two seconds, once that is known
 //	the surplus       handed back, to come again about when its turn would be
@@ -37,6 +39,9 @@ type lane struct {
 	running int
 	window  int       // most at once, since a throttle; 0: nothing was throttled lately
 	until   time.Time // none before, as Procore or the ERP asked
+	failed  int       // messages in a row
+	last    uint64    // the sequence of the last of them
+	trips   int       // stops in a row since one did not fail
 	ended   int       // since mark, with always more in the queue
 	mark    time.Time
 	rate    float64   // messages a second; 0: not known
@@ -51,7 +56,19 @@ const (
 	// soonest and latest bound how long what was handed back stays away.
 	soonest = time.Second
 	latest  = 2 * time.Minute
+	// inARow is how many messages must fail for a lane to stop, first for firstStop, at last
+	// for longestStop.
+	inARow      = 8
+	firstStop   = 200 * time.Millisecond
+	longestStop = 5 * time.Second
 )
+
+// ending is how an attempt ended, as far as its lane cares.
+type ending struct {
+	throttled bool // until wait is over
+	wait      time.Duration
+	failed    bool // it comes again
+}
 
 // add takes a message in, or says after how long it should come again.
 func (f *fair) add(h *held, company int64, now time.Time) (later time.Duration, kept bool) {
@@ -105,15 +122,31 @@ func (f *fair) may(l *lane, now time.Time) bool {
 	return free > 0 && (l.running == 0 || l.running < free) && (l.window == 0 || l.running < l.window) && !now.Before(l.until)
 }
 
-// end takes note of how a message ended that was started; wait is what a throttle asked for.
-func (f *fair) end(h *held, throttled bool, wait time.Duration, now time.Time) {
+// end takes note of how a message ended that was started.
+func (f *fair) end(h *held, e ending, now time.Time) {
 	l := h.lane
-	if throttled {
-		l.throttle(wait, now)
-	} else {
+	switch {
+	case e.throttled:
+		l.throttle(e.wait, now)
+	case e.failed:
+		l.fail(h.sequence(), now)
+	default:
 		l.done(f.slots, now)
 	}
 	l.running, f.running = l.running-1, f.running-1
+}
+
+// fail stops the lane where nothing but failures come. One message that fails again and
+// again stops nobody, nor do those that ran when the lane was stopped.
+func (l *lane) fail(sequence uint64, now time.Time) {
+	if sequence == l.last || now.Before(l.until) {
+		return
+	}
+	l.last = sequence
+	if l.failed++; l.failed >= inARow {
+		l.throttle(min(firstStop<<min(l.trips, 10), longestStop), now)
+		l.trips++
+	}
 }
 
 // throttle stops the lane until wait is over. Those that ran beside the first to be throttled
@@ -129,6 +162,7 @@ func (l *lane) throttle(wait time.Duration, now time.Time) {
 }
 
 func (l *lane) done(slots int, now time.Time) {
+	l.failed, l.last, l.trips = 0, 0, 0
 	if l.window > 0 {
 		if l.window++; l.window >= slots {
 			l.window = 0

@@ -3,6 +3,8 @@ package bus
 import (
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // floor is a consumer's fair share without a broker, at a time that the test moves on.
@@ -23,7 +25,8 @@ func newFloor(t *testing.T, slots, room int) *floor {
 func (f *floor) arrive(company int64, n int) (kept int, later []time.Duration) {
 	for range n {
 		f.seq++
-		d, ok := f.add(&held{size: 10, subject: Subject{Company: company, Request: int64(f.seq)}}, company, f.now)
+		meta := &jetstream.MsgMetadata{Sequence: jetstream.SequencePair{Stream: f.seq}}
+		d, ok := f.add(&held{MsgMetadata: meta, size: 10, subject: Subject{Company: company}}, company, f.now)
 		if !ok {
 			later = append(later, d)
 			continue
@@ -45,16 +48,18 @@ func (f *floor) begin() (order []int64) {
 
 // finish ends n of a company's messages.
 func (f *floor) finish(company int64, n int) {
-	for range n {
-		f.end(f.working[company][0], false, 0, f.now)
-		f.working[company] = f.working[company][1:]
-	}
+	f.endAll(company, n, ending{})
 }
 
-// throttle ends n of a company's messages with a wait.
 func (f *floor) throttled(company int64, n int, wait time.Duration) {
+	f.endAll(company, n, ending{throttled: true, wait: wait})
+}
+
+func (f *floor) fail(company int64, n int) { f.endAll(company, n, ending{failed: true}) }
+
+func (f *floor) endAll(company int64, n int, e ending) {
 	for range n {
-		f.end(f.working[company][0], true, wait, f.now)
+		f.end(f.working[company][0], e, f.now)
 		f.working[company] = f.working[company][1:]
 	}
 }
@@ -244,5 +249,48 @@ func TestWhatIsHeldIsCountedRight(t *testing.T) {
 	}
 	if held != f.held || size != f.size || running != f.running || size != 10*held {
 		t.Errorf("counted %d held of %d bytes and %d running; there are %d, %d, %d", f.held, f.size, f.running, held, size, running)
+	}
+}
+
+// Whatever is down, the ERP or Procore's login, is not asked by every message in turn.
+func TestWhereAllFailOnlyAFewTry(t *testing.T) {
+	f := newFloor(t, 256, 4096)
+	tries := 0
+	for range 600 { // a minute, a tenth of a second each
+		f.now = f.now.Add(100 * time.Millisecond)
+		f.arrive(1, 20)
+		n := len(f.begin())
+		tries += n
+		f.fail(1, n)
+	}
+	if tries > 300 {
+		t.Errorf("%d tries in a minute; every message tried is 12,000, and one in five seconds after the first is about 150", tries)
+	}
+	f.now = f.now.Add(longestStop)
+	f.begin()
+	f.finish(1, 1) // it is back
+	for range 20 {
+		f.now = f.now.Add(100 * time.Millisecond)
+		f.begin()
+		f.finish(1, len(f.working[1]))
+		f.arrive(1, 200)
+	}
+	if n := len(f.begin()); n < 64 {
+		t.Errorf("two seconds after it was back %d are worked at once", n)
+	}
+}
+
+func TestOneMessageThatAlwaysFailsStopsNobody(t *testing.T) {
+	f := newFloor(t, 256, 4096)
+	f.arrive(1, 1)
+	for range 50 {
+		if len(f.begin()) != 1 {
+			t.Fatal("it was not begun")
+		}
+		bad := f.working[1][0]
+		f.fail(1, 1)
+		if _, kept := f.add(&held{MsgMetadata: bad.MsgMetadata, subject: bad.subject}, 1, f.now); !kept {
+			t.Fatal("it was not kept")
+		}
 	}
 }

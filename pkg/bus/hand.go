@@ -36,11 +36,12 @@ type held struct {
 	begun     bool  // in an earlier delivery, as far as is known
 	running   bool
 	told      time.Time // when the broker last heard that it is in hand
-	throttled bool      // the verdict, with its wait
-	wait      time.Duration
+	ending    ending
 	lane      *lane
 	size      int
 }
+
+func (h *held) sequence() uint64 { return h.Sequence.Stream }
 
 func newRunning(b *Bus, c Consumer) *running {
 	return &running{
@@ -130,7 +131,7 @@ func (r *running) take(ctx context.Context, m jetstream.Msg) {
 func (r *running) keep(ctx context.Context, h *held) (later time.Duration, kept bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	seq := h.Sequence.Stream
+	seq := h.sequence()
 	if twice := r.inHand[seq]; twice != nil {
 		if !twice.running {
 			twice.begun = true // by whoever else it was given to, for all we know
@@ -167,7 +168,7 @@ func (r *running) remember(h *held) {
 	if len(r.unbegun) >= maxUnbegun {
 		clear(r.unbegun)
 	}
-	r.unbegun[h.Sequence.Stream] = h.NumDelivered
+	r.unbegun[h.sequence()] = h.NumDelivered
 }
 
 // start starts a handler for each message whose turn it is. The caller holds mu.
@@ -203,8 +204,8 @@ func (r *running) wakeAt(ctx context.Context, d time.Duration) {
 // end lets go of a message and starts the next.
 func (r *running) end(ctx context.Context, h *held) {
 	r.mu.Lock()
-	delete(r.inHand, h.Sequence.Stream)
-	r.fair.end(h, h.throttled, h.wait, time.Now())
+	delete(r.inHand, h.sequence())
+	r.fair.end(h, h.ending, time.Now())
 	r.start(ctx)
 	r.mu.Unlock()
 	select {

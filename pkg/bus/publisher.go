@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -27,7 +28,9 @@ const maxGroup = 500
 type Publisher struct {
 	js     jetstream.JetStream
 	stream string
-	room   *room // nil: no end
+	room   *room        // nil: no end
+	stuck  atomic.Int64 // since when, in Unix nanoseconds, nothing was taken; 0: the last was
+	failed atomic.Int64 // when something was last not taken
 	queue  chan *publication
 	stop   chan struct{}
 	done   sync.WaitGroup
@@ -127,6 +130,7 @@ func (p *Publisher) group(first *publication, busy bool) []*publication {
 // can cause for all, each is published alone and gets a verdict of its own.
 func (p *Publisher) commit(g []*publication) {
 	if len(g) >= worthABatch && p.batch(g) == nil {
+		p.answered(nil)
 		for _, pub := range g {
 			pub.err <- nil
 		}
@@ -159,6 +163,27 @@ func cloneHeader(h nats.Header) nats.Header {
 	return out
 }
 
+// answered notes whether the broker takes messages at all.
+func (p *Publisher) answered(err error) {
+	var api *jetstream.APIError
+	if err == nil || errors.As(err, &api) && api.Code < 500 { // an answer is an answer
+		p.stuck.Store(0)
+		return
+	}
+	p.stuck.CompareAndSwap(0, time.Now().UnixNano())
+	p.failed.Store(time.Now().UnixNano())
+}
+
+// stuckFor is how long the broker has taken nothing although it is asked to. Where nobody has asked
+// lately nothing is known: whoever is kept out as unhealthy would else never find out.
+func (p *Publisher) stuckFor() time.Duration {
+	since := p.stuck.Load()
+	if since == 0 || time.Since(time.Unix(0, p.failed.Load())) > tolerated/2 {
+		return 0
+	}
+	return time.Since(time.Unix(0, since))
+}
+
 const retryPublish = 250 * time.Millisecond
 
 func (p *Publisher) publishAlone(ctx context.Context, m *nats.Msg) error {
@@ -166,12 +191,15 @@ func (p *Publisher) publishAlone(ctx context.Context, m *nats.Msg) error {
 		try, cancel := context.WithTimeout(ctx, 5*time.Second)
 		_, err := p.js.PublishMsg(try, m, jetstream.WithRetryAttempts(0))
 		cancel()
+		p.answered(err)
 		var api *jetstream.APIError
 		switch {
 		case err == nil:
 			return nil
 		case errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence:
 			return ErrDuplicate
+		case errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant:
+			// Of a cluster: another message of the subject is being committed. It may still fail; asked again, we are told.
 		case errors.As(err, &api) && api.Code < 500:
 			return err
 		case errors.Is(err, nats.ErrMaxPayload):

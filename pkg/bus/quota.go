@@ -58,7 +58,7 @@ func (q *Quota) Swap(ctx context.Context, key string, value []byte, revision uin
 	ack, err := q.js.PublishMsg(ctx, m, jetstream.WithRetryAttempts(0))
 	var api *jetstream.APIError
 	switch {
-	case errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence:
+	case errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant):
 		return 0, false, nil
 	case forgotten(err):
 		return 0, false, q.again(ctx) // it is empty now

@@ -15,7 +15,7 @@ import (
 func (r *running) work(ctx context.Context, h *held) {
 	msg := Message{
 		Subject: h.subject, Raw: h.Subject(), Data: h.Data(), Attempt: 1, Repeat: h.begun,
-		Stored: h.Timestamp, Stream: h.Stream, Sequence: h.Sequence.Stream,
+		Stored: h.Timestamp, Stream: h.Stream, Sequence: h.sequence(),
 	}
 	start := time.Now()
 	history, err := r.attempt(ctx, h, &msg)
@@ -106,8 +106,8 @@ func (r *running) settle(ctx context.Context, m *held, msg Message, h attempts, 
 	class := fault.ClassOf(err)
 	if class == fault.Throttled {
 		r.note(ctx, msg, attempts{Done: h.Done}.failed(err))
-		m.throttled, m.wait = true, max(fault.RetryAfter(err), minWait)
-		_ = m.NakWithDelay(jitter(m.wait))
+		m.ending = ending{throttled: true, wait: max(fault.RetryAfter(err), minWait)}
+		_ = m.NakWithDelay(jitter(m.ending.wait))
 		return "throttled"
 	}
 	patient := msg.Attempt < r.Attempts || time.Since(msg.Stored) < r.Patience
@@ -119,6 +119,7 @@ func (r *running) settle(ctx context.Context, m *held, msg Message, h attempts, 
 		}
 		r.bus.log.Error("could not dead-letter, will try again", zap.String("subject", msg.Raw), zap.Error(giveUp))
 	}
+	m.ending.failed = class != fault.Permanent
 	r.note(ctx, msg, attempts{Done: msg.Attempt}.failed(err))
 	_ = m.NakWithDelay(jitter(r.delay(msg.Attempt)))
 	return "again"

@@ -111,7 +111,13 @@ func (s Streams) read(ctx context.Context, k bus.Kind, cfg jetstream.OrderedCons
 	}
 	defer it.Stop()
 	for {
-		m, err := it.Next(jetstream.NextContext(ctx))
+		m, err := next(ctx, it)
+		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+			if info, err := c.Info(ctx); err == nil && info.NumPending == 0 { // the last ones were deleted meanwhile
+				return nil
+			}
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("stream %s: %w", k.Stream(), err)
 		}
@@ -124,6 +130,15 @@ func (s Streams) read(ctx context.Context, k bus.Kind, cfg jetstream.OrderedCons
 			return nil
 		}
 	}
+}
+
+// quiet is how long a stream may say nothing until it is asked whether there is more.
+const quiet = 5 * time.Second
+
+func next(ctx context.Context, it jetstream.MessagesContext) (jetstream.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, quiet)
+	defer cancel()
+	return it.Next(jetstream.NextContext(ctx))
 }
 
 func trace(traces map[int64]*Trace, request int64) *Trace {

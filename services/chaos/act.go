@@ -94,14 +94,27 @@ func moody(how string) func(*world, blow) (func(), error) {
 	}
 }
 
+// fill fills a disk, and frees it. A broker node keeps refusing to write to a stream whose
+// disk was full once, until it is started again, which is the operator's to do.
 func (w *world) fill(f blow) (func(), error) {
 	if f.Target == "ledger" {
 		return w.erp.disk.fill()
 	}
 	for _, n := range w.nodes {
-		if n.name == f.Target {
-			return n.disk.fill()
+		if n.name != f.Target {
+			continue
 		}
+		free, err := n.disk.fill()
+		if err != nil {
+			return nil, err
+		}
+		return func() {
+			free()
+			if n.program.logged("ritical write error") {
+				w.watch.note("restart after a full disk", n.name)
+				n.program.kill(0)
+			}
+		}, nil
 	}
 	return nil, fmt.Errorf("no disk of %s", f.Target)
 }

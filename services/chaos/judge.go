@@ -69,19 +69,36 @@ func (w *world) judged(ctx context.Context, o options) (*verdict, error) {
 		healed <- time.Now()
 	})
 	play := accountants.New(w.sandbox, w.playing(o))
-	err := play.Run(ctx)
+	overdue, ended := w.untilOverdue(ctx, play, o.window+patience)
+	err := play.Run(overdue)
+	ended()
 	crowds.Wait()
 	heal()
 	v.calm = <-healed
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	if err != nil {
+	if err != nil { // most likely overdue
 		v.trouble = append(v.trouble, err.Error())
 	}
 	w.settle(ctx, play)
 	v.took, v.healed = time.Since(start), time.Since(v.calm)
 	return v, w.judge(ctx, v, play.Report())
+}
+
+// untilOverdue ends the play when one of its events is overdue: all others would only wait as well.
+func (w *world) untilOverdue(ctx context.Context, play *accountants.Play, limit time.Duration) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	w.owned.Go(func() {
+		for sleep(ctx, time.Second) {
+			for _, row := range play.Report().Lost {
+				if time.Since(row.Clicked) > limit {
+					cancel(fmt.Errorf("request %d is overdue", row.RequestID))
+				}
+			}
+		}
+	})
+	return ctx, func() { cancel(nil) }
 }
 
 func (w *world) playing(o options) accountants.Config {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -44,7 +45,7 @@ const restartAfter = 500 * time.Millisecond
 func (p *program) start(ctx context.Context) error {
 	ctx, p.stop = context.WithCancel(ctx)
 	p.done = make(chan struct{})
-	log, err := os.OpenFile(filepath.Join(p.logs, p.name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	log, err := os.OpenFile(p.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
 	}
@@ -152,6 +153,18 @@ func (p *program) running() bool {
 	defer p.mu.Unlock()
 	return p.process != nil && !p.paused
 }
+
+// logged says whether the process that runs now has written such words.
+func (p *program) logged(words string) bool {
+	log, err := os.ReadFile(p.log())
+	if err != nil {
+		return false
+	}
+	since := bytes.LastIndex(log, []byte(p.name+" started, pid"))
+	return bytes.Contains(log[max(0, since):], []byte(words))
+}
+
+func (p *program) log() string { return filepath.Join(p.logs, p.name+".log") }
 
 func (p *program) crashed() int {
 	p.mu.Lock()

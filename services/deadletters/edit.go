@@ -56,7 +56,7 @@ type Edited struct {
 // Take checks an edited text: it must be understood on the letter's subject, as the same company's
 // same request of the same type, and close no other request's buttons. The error is an ErrEdit.
 func (r *Draft) Take(edited string) (*Edited, error) {
-	message, err := r.encode([]byte(edited))
+	message, err := encode(r.on, r.data, []byte(edited))
 	if err == nil {
 		err = check(r.on, message)
 	}
@@ -86,9 +86,6 @@ func (e *Edited) Replay(ctx context.Context, again bool) (Dealt, error) {
 	}
 	return e.desk.replay(ctx, e.Letter, n, e.on, e.message, e.Difference)
 }
-
-// encode makes a message of a text.
-func (r *Draft) encode(edited []byte) ([]byte, error) { return encode(r.on, r.data, edited) }
 
 // encode makes a message of a text; what the text does not hold is as in the original.
 func encode(on bus.Subject, original, edited []byte) ([]byte, error) {

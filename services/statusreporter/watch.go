@@ -157,13 +157,35 @@ func (w *watch) inProgress(ctx context.Context) error {
 		g.Go(func() error {
 			ended, _, err := deadline.Ended(ctx, w.bus, o.message)
 			if err == nil && !ended {
-				err = w.tell(ctx, w.waiting(ctx, o))
+				err = w.sayWaiting(ctx, o)
 			}
 			o.told = err == nil
 			return err
 		})
 	}
 	return g.Wait()
+}
+
+// sayWaiting tells that an event is in progress. Where its end was told meanwhile, by another
+// process, it is told again: the last word must be the end.
+func (w *watch) sayWaiting(ctx context.Context, o *open) error {
+	if err := w.tell(ctx, w.waiting(ctx, o)); err != nil {
+		return err
+	}
+	end := o.message.Subject
+	end.Kind = bus.Closed
+	m, ended, err := w.bus.Last(ctx, end)
+	if err != nil || !ended {
+		return err
+	}
+	out := &tiebackv1.Outcome{}
+	if err := bus.Decode(m, out); err != nil {
+		return err
+	}
+	for _, c := range out.CloseOuts { // the marks have been made
+		c.Marks, c.Assignments, c.BudgetTransactions, c.Unlinks, c.Links = nil, nil, nil, nil, nil
+	}
+	return w.tell(ctx, out)
 }
 
 // waiting is an outcome that says that it is none yet.

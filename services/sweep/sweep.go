@@ -47,7 +47,7 @@ type Deps struct {
 	Log       *zap.Logger
 	Every     time.Duration // between the sweeps of a company; 0: 5 minutes
 	Backoff   time.Duration // before a second try of a call; 0: 1 s
-	Grace     time.Duration // how long a click may be on its way to us; 0: 60 Backoffs
+	Grace     time.Duration // how long a click may be on its way to us; 0: 60 Backoffs; negative: none
 }
 
 // Service is the sweep.

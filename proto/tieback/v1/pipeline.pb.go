@@ -1117,8 +1117,8 @@ func (x *DeadLetter) GetSentence() string {
 	return ""
 }
 
-// Dealing is what a person did with a dead letter. A letter has one at most: its subject's run
-// is the letter's sequence.
+// Dealing is what a person did with a dead letter. Its subject's run is the letter's sequence, so
+// that there is one at most; what is done again on purpose has run 42-2, 42-3 and so on.
 type Dealing struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	CompanyId     int64                  `protobuf:"varint,1,opt,name=company_id,json=companyId,proto3" json:"company_id,omitempty"`

@@ -70,17 +70,27 @@ func (d *dealer) edit(cmd *cobra.Command, id uint64, file string) error {
 		return failed(cmd, err)
 	}
 	e, err := draft.Take(text)
-	if err != nil {
-		return failed(cmd, fmt.Errorf("%w%s", err, kept))
+	if err != nil && kept != "" {
+		err = fmt.Errorf("%w (the text is in %s: mend it and say --file)", err, kept)
 	}
-	ok, err := d.agreed(cmd, e)
 	if err != nil {
 		return failed(cmd, err)
 	}
-	if !ok {
-		return nil
+	if kept != "" {
+		defer os.Remove(kept) //nolint:errcheck // a file in the temporary folder
+	}
+	if ok, err := d.agreed(cmd, e); err != nil || !ok {
+		return ended(cmd, err)
 	}
 	return d.deal(cmd, p, []uint64{id}, func(ctx context.Context, _ uint64) (deadletters.Dealt, error) { return e.Replay(ctx, d.again) })
+}
+
+// ended is exit code 0, or 1 and why.
+func ended(cmd *cobra.Command, err error) error {
+	if err == nil {
+		return nil
+	}
+	return failed(cmd, err)
 }
 
 // agreed prints the difference, and asks.
@@ -97,7 +107,8 @@ func (d *dealer) agreed(cmd *cobra.Command, e *deadletters.Edited) (bool, error)
 	return ask(cmd, fmt.Sprintf("Keep this difference and replay letter %d as %s?", e.Letter.ID, d.who))
 }
 
-// edited gets the edited text; kept says where it still is, for whoever made a mistake in it.
+// edited gets the edited text; kept is the file that it was typed in, for whoever made a mistake in
+// it; "": none.
 func edited(cmd *cobra.Command, draft *deadletters.Draft, file string) (text, kept string, err error) {
 	var raw []byte
 	switch file {
@@ -127,5 +138,5 @@ func inEditor(cmd *cobra.Command, draft *deadletters.Draft) (text, kept string, 
 		return "", "", fmt.Errorf("the editor: %w (the text is in %s)", err, f.Name())
 	}
 	raw, err := os.ReadFile(f.Name())
-	return string(raw), fmt.Sprintf(" (the text is in %s: mend it and say --file)", f.Name()), err
+	return string(raw), f.Name(), err
 }

@@ -43,7 +43,8 @@ func replayCommand() *cobra.Command {
 ` + picks + `
 Of two who deal with one letter at once, one does, and the other is told who and when. A replay
 that was cut off by a crash is finished by replaying the letter once more. What was replayed or
-discarded is not replayed again, unless --again is said: a discard is meant to be final.
+discarded is not replayed again, unless --again is said: a discard is meant to be final. Then the
+message is sent as it lies in the letter, without earlier edits.
 
 A replay that fails for good again becomes a new letter. A message that does not parse can't be
 replayed: edit it, or discard it. --wait waits until all are closed or dead again, and tells how

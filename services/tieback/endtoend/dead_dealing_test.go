@@ -53,19 +53,20 @@ func (l *line) sent(subject string) int {
 // replays next, as it was claimed, edits included.
 func TestAReplayThatWasCutOffIsMended(t *testing.T) {
 	w := newWorld(t, outages)
-	l, letters := w.outage(2)
+	l, letters := w.outage(3)
 	draft, err := l.desk("").Edit(t.Context(), letters[1].ID)
 	w.must(err)
 	e, err := draft.Take(strings.Replace(draft.Text, `"name": `, `"name": "Edited", "was": `, 1))
 	w.must(err)
-	for i, difference := range []string{"", e.Difference} {
+	claimed := []time.Time{time.Now(), time.Now(), time.Now().AddDate(0, 0, -40)} // the last is older than what the streams keep
+	for i, difference := range []string{"", e.Difference, ""} {
 		d := letters[i]
 		s, err := bus.Parse(d.Subject)
 		w.must(err)
 		run := fmt.Sprint(d.ID)
 		w.must(l.Bus.PublishOnce(t.Context(), bus.For(bus.Dealt, d.Type, d.CompanyId, d.ErpRequestId).WithRun(run), &tiebackv1.Dealing{
 			CompanyId: d.CompanyId, ErpRequestId: d.ErpRequestId, Type: d.Type, Letter: d.ID, Action: tiebackv1.Action_ACTION_REPLAYED,
-			Who: "the one who died", At: timestamppb.Now(), Subject: s.WithRun(run).String(), Difference: difference,
+			Who: "the one who died", At: timestamppb.New(claimed[i]), Subject: s.WithRun(run).String(), Difference: difference,
 		}))
 	}
 	for _, d := range l.listed(2) {
@@ -83,9 +84,14 @@ func TestAReplayThatWasCutOffIsMended(t *testing.T) {
 	if len(names) != 2 || !names["Edited"] {
 		t.Errorf("in the books are %v, want one as it was and one edited", names)
 	}
-	var taken *deadletters.TakenError
-	if _, err := l.desk("bob").Replay(t.Context(), letters[0].ID, false); !errors.As(err, &taken) || taken.Who != "the one who died" {
-		t.Errorf("once more: %v", err)
+	for _, i := range []int{0, 2} {
+		var taken *deadletters.TakenError
+		if _, err := l.desk("bob").Replay(t.Context(), letters[i].ID, false); !errors.As(err, &taken) || taken.Who != "the one who died" {
+			t.Errorf("letter %d once more: %v", letters[i].ID, err)
+		}
+	}
+	if n := l.sent(letters[2].Subject + "." + fmt.Sprint(letters[2].ID)); n != 0 {
+		t.Errorf("a replay that may have been sent long ago was sent %d times", n)
 	}
 	if got, err := l.desk("").List(t.Context(), deadletters.Filter{}); err != nil || len(got) != 0 {
 		t.Errorf("listed are still %v, %v", got, err)

@@ -236,7 +236,7 @@ func (s *speechless) press(w *world, payload map[string]any) int64 {
 func TestATellingThatWasOvertakenMarksNothing(t *testing.T) {
 	mute := &speechless{refused: make(chan struct{}, 8)}
 	w := newWorld(t, setup{around: mute.around})
-	l := w.run()
+	l := w.runWith(services{"sweep": nil}) // it would close the details that were left open
 	vendor := w.minted("vendor")
 	mute.press(w, w.vendor(vendor, "Old name"))
 	letter := l.listed(1)[0]
@@ -256,7 +256,7 @@ func TestLettersOfEachStopCanBeReplayed(t *testing.T) {
 	mute := &speechless{refused: make(chan struct{}, 8)}
 	w := newWorld(t, setup{deadline: time.Second, backoff: time.Millisecond, around: mute.around})
 	away := w.down()
-	l := w.run()
+	l := w.runWith(services{"sweep": nil}) // it would close the details that were left open
 	w.must(w.sandbox.Fail(sandbox.FaultRule{Path: "/erp_requests/", Kind: sandbox.FaultStatus, Status: 404, Times: 1}))
 	fetched := w.press("create_vendor")
 	l.listed(1)

@@ -3,11 +3,13 @@ package endtoend
 import (
 	"context"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tieback/tieback/pkg/bus"
@@ -24,7 +26,7 @@ import (
 func (l *line) sweeper() *sweep.Service {
 	l.world.Helper()
 	s, err := sweep.New(sweep.Deps{
-		Bus: l.Bus, Companies: l.Companies, Procore: l.Procore, Log: l.Log, Backoff: l.Backoff, Grace: time.Nanosecond,
+		Bus: l.Bus, Companies: l.Companies, Procore: l.Procore, Log: l.Log, Backoff: l.Backoff, Grace: -1,
 	}, prometheus.NewRegistry())
 	l.world.must(err)
 	return s
@@ -112,8 +114,8 @@ func (w *world) flushed(l *line, want int) {
 }
 
 // Ingest is down for 13 hours, of which each lasts 1/13 second here. Procore tries for 12, then
-// flushes its queue, and nobody will ever send those clicks again. All 51 event types, and a job
-// with its vendors and commitment, are pressed meanwhile.
+// flushes its queue, and nobody will ever send those clicks again. All 51 event types, and 50
+// vendors more, are pressed meanwhile.
 func TestNothingIsLostWhenIngestIsDownForThirteenHours(t *testing.T) {
 	t.Parallel() // it waits, for the most part
 	w := newWorld(t, setup{limits: sandbox.Config{Speed: 13 * 3600}})
@@ -128,6 +130,7 @@ func TestNothingIsLostWhenIngestIsDownForThirteenHours(t *testing.T) {
 	}
 	l.stop()
 
+	before := w.sandbox.Counts()
 	l = w.run() // the service sweeps when it starts
 	for _, id := range requests {
 		w.wait(id)
@@ -138,6 +141,13 @@ func TestNothingIsLostWhenIngestIsDownForThirteenHours(t *testing.T) {
 		}
 	}
 	l.clean(len(requests))
+	calls := int64(0)
+	for pattern, n := range w.sandbox.Counts() {
+		if strings.Contains(pattern, "webhooks") || strings.HasSuffix(pattern, "/erp_request_details") {
+			calls += n - before[pattern]
+		}
+	}
+	t.Logf("%d requests, found by sweeps and an audit in %d calls", len(requests), calls)
 	if r := l.sweep(l.sweeper()); len(r.Found)+len(r.Closed) != 0 {
 		t.Errorf("a second sweep found %+v", r)
 	}
@@ -300,4 +310,42 @@ func (w *world) counted(reg *prometheus.Registry, result string) {
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
+}
+
+// An outage of the broker is one in which ingest could take nothing: when it is over, the
+// companies are swept at once, and not at their next turn, which is an hour away.
+func TestTheCompaniesAreSweptWhenTheBrokerIsBack(t *testing.T) {
+	w := newWorld(t, setup{noHooks: true})
+	dir := t.TempDir()
+	ns := w.listening(dir, server.RANDOM_PORT)
+	p := w.process()
+	w.must(p.Connect(t.Context(), bus.Options{URL: ns.ClientURL(), Name: "sweep"}))
+	defer p.Bus.Close()
+	s, err := sweep.New(sweep.Deps{Bus: p.Bus, Companies: p.Companies, Procore: p.Procore, Log: p.Log, Every: time.Hour, Backoff: p.Backoff, Grace: -1}, p.Registry)
+	w.must(err)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	w.counted(p.Registry, "clean")
+	port := ns.Addr().(*net.TCPAddr).Port
+	ns.Shutdown()
+	ns.WaitForShutdown()
+	w.press("create_vendor")
+	ns = w.listening(dir, port)
+	defer func() { ns.Shutdown(); ns.WaitForShutdown() }()
+	w.counted(p.Registry, "found")
+	stop()
+	w.must(<-done)
+}
+
+// listening starts a broker with a port.
+func (w *world) listening(dir string, port int) *server.Server {
+	w.Helper()
+	ns, err := server.NewServer(&server.Options{ServerName: "tieback", Host: "127.0.0.1", Port: port, JetStream: true, StoreDir: dir, NoSigs: true, NoLog: true})
+	w.must(err)
+	ns.Start()
+	if !ns.ReadyForConnections(10 * time.Second) {
+		w.Fatal("the broker did not start")
+	}
+	return ns
 }

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tieback/tieback/services/sandbox"
+)
+
+// A harness that sees nothing passes everything: each way to go wrong has a name and is told.
+func TestEveryWayToGoWrongIsTold(t *testing.T) {
+	whole := func() *verdict { return &verdict{seed: 7, faults: map[string]int{"full disk": 1}} }
+	for _, tt := range []struct {
+		why   string
+		wrong func(*verdict)
+	}{
+		{"lost", func(v *verdict) { v.lost = append(v.lost, "request 1") }},
+		{"doubled", func(v *verdict) { v.doubled = append(v.doubled, "request 1") }},
+		{"stuck", func(v *verdict) { v.stuck = append(v.stuck, "request 1") }},
+		{"wrong", func(v *verdict) { v.wrong = append(v.wrong, "request 1") }},
+	} {
+		v := whole()
+		if !v.ok() {
+			t.Fatal("a whole verdict is not ok")
+		}
+		tt.wrong(v)
+		sum := total{began: time.Now()}
+		sum.add(v)
+		var out strings.Builder
+		v.print(&out)
+		if v.ok() || len(sum.failed) != 1 || !strings.Contains(out.String(), tt.why+": request 1") || !strings.Contains(out.String(), "FAILED") {
+			t.Errorf("%s: ok %v, failed %v, told:\n%s", tt.why, v.ok(), sum.failed, &out)
+		}
+	}
+}
+
+// What Procore shows of a request is held against what the pipeline says of it.
+func TestARequestIsJudgedByBothSides(t *testing.T) {
+	now := time.Now()
+	for _, tt := range []struct {
+		why                  string
+		request              sandbox.Request
+		told                 int
+		lost, doubled, stuck int
+	}{
+		{"closed, and told once", sandbox.Request{ID: 1, Closed: now}, 1, 0, 0, 0},
+		{"closed, and the pipeline knows nothing of it", sandbox.Request{ID: 1, Closed: now}, 0, 1, 0, 0},
+		{"closed, and told twice", sandbox.Request{ID: 1, Closed: now}, 2, 0, 1, 0},
+		{"told, and the button is still busy", sandbox.Request{ID: 1}, 1, 0, 0, 1},
+	} {
+		w := &world{ear: &ear{closed: map[int64]int{1: tt.told}, dead: map[int64]int{}}}
+		v := &verdict{}
+		w.judgeRequest(v, tt.request)
+		if len(v.lost) != tt.lost || len(v.doubled) != tt.doubled || len(v.stuck) != tt.stuck {
+			t.Errorf("%s: %d lost, %d doubled, %d stuck", tt.why, len(v.lost), len(v.doubled), len(v.stuck))
+		}
+	}
+}

@@ -1,0 +1,140 @@
+package deadletters
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/fault"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func raw(t testing.TB, m proto.Message) []byte {
+	t.Helper()
+	b, err := proto.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// on is a draft of a message of company 7, request 12.
+func on(kind bus.Kind, eventType string, data []byte) *Draft {
+	s := bus.For(kind, eventType, 7, 12)
+	return &Draft{Letter: Letter{ID: 3, DeadLetter: &tiebackv1.DeadLetter{}}, Text: text(s, data), on: s, data: data}
+}
+
+// Ids beyond a float, amounts with their zeros: an edit changes what was edited and no more.
+func TestAnEditKeepsNumbersAsTheyAreWritten(t *testing.T) {
+	payload := []byte(`{"id":12,"amount":1200.50,"big":598134325841112598,"request_data":{"name":"Acme","sum":1e3}}`)
+	when := timestamppb.New(time.Unix(1_700_000_000, 0))
+	r := on(bus.Event, "create_vendor", raw(t, &tiebackv1.Event{CompanyId: 7, ErpRequestId: 12, Type: "create_vendor", RequestedAt: when, Payload: payload}))
+	e, err := r.Take(strings.Replace(r.Text, "Acme", "Bolt", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	event := &tiebackv1.Event{}
+	if err := proto.Unmarshal(e.message, event); err != nil {
+		t.Fatal(err)
+	}
+	if want := bytes.Replace(payload, []byte("Acme"), []byte("Bolt"), 1); !bytes.Equal(event.Payload, want) || !proto.Equal(event.RequestedAt, when) {
+		t.Errorf("the event is %v, want the payload %s", event, want)
+	}
+}
+
+// An outcome is edited whole, and stays of its request and its buttons.
+func TestAnEditedOutcomeClosesNobodyElsesButton(t *testing.T) {
+	o := &tiebackv1.Outcome{CompanyId: 7, ErpRequestId: 12, Type: "create_vendor", CloseOuts: []*tiebackv1.CloseOut{{RequestDetailId: 1001, Status: tiebackv1.Status_STATUS_SUCCESS}}}
+	r := on(bus.Outcome, "create_vendor", raw(t, o))
+	if e, err := r.Take(strings.Replace(r.Text, "SUCCESS", "FAILED", 1)); err != nil || e.Difference == "" {
+		t.Errorf("a change of the status: %v", err)
+	}
+	for mistake, edited := range map[string]string{
+		"another button":  strings.Replace(r.Text, "1001", "1002", 1),
+		"another request": strings.Replace(r.Text, `"12"`, `"13"`, 1),
+		"an unknown word": strings.Replace(r.Text, "status", "statu", 1),
+	} {
+		if _, err := r.Take(edited); !errors.Is(err, ErrEdit) {
+			t.Errorf("%s was taken: %v", mistake, err)
+		}
+	}
+}
+
+// The same message has the same text, always: kept differences are applied to it.
+func TestAMessageHasOneText(t *testing.T) {
+	d := raw(t, &tiebackv1.Delivery{CompanyId: 7, ErpRequestId: 12, EventId: "x", ApiVersion: "v4.0"})
+	s := bus.For(bus.Delivery, "", 7, 12)
+	if got, want := text(s, d), "{\n  \"companyId\": \"7\",\n  \"erpRequestId\": \"12\",\n  \"eventId\": \"x\",\n  \"apiVersion\": \"v4.0\"\n}\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// FuzzEdit: whatever lies there and whatever is typed, what is taken is understood again, and its
+// difference gives it back.
+func FuzzEdit(f *testing.F) {
+	f.Add([]byte{0xff, 0}, `{"request_data":{}}`, 0)
+	f.Add(raw(f, &tiebackv1.Event{CompanyId: 7, ErpRequestId: 12, Type: "create_vendor", Payload: []byte(`{"id":12}`)}), `{"id":"12", "x": [1.0]}`, 1)
+	f.Add(raw(f, &tiebackv1.Outcome{CompanyId: 7, ErpRequestId: 12}), `{"companyId":7,"erpRequestId":"12"}`, 2)
+	f.Fuzz(func(t *testing.T, data []byte, edited string, kind int) {
+		r := on([]bus.Kind{bus.Delivery, bus.Event, bus.Outcome}[uint(kind)%3], "create_vendor", data) //nolint:gosec // any will do
+		e, err := r.Take(edited)
+		if err != nil || e.Difference == "" {
+			return
+		}
+		if err := check(r.on, e.message); err != nil {
+			t.Errorf("taken, and not understood: %v", err)
+		}
+		if again, err := redo(r.on, r.data, e.Difference); err != nil || !bytes.Equal(again, e.message) {
+			t.Errorf("the difference gives %q, want %q (%v)", again, e.message, err)
+		}
+	})
+}
+
+// Each cause has a word, and the words are those that the list is filtered by.
+func TestEachCauseHasAWord(t *testing.T) {
+	for n := range tiebackv1.Cause_name {
+		if name := CauseName(tiebackv1.Cause(n)); !slices.Contains(Causes, name) {
+			t.Errorf("cause %d is %q, which is none of %v", n, name, Causes)
+		}
+	}
+	if got := Told(&tiebackv1.Dealing{Action: tiebackv1.Action_ACTION_DISCARDED, Who: "ann", At: timestamppb.New(time.Unix(0, 0)), Reason: "no"}); got != `was discarded by ann at 1970-01-01T00:00:00Z because "no"` {
+		t.Errorf("told is %q", got)
+	}
+}
+
+// How each run stands is told by what came last in it, whatever order the streams are read in.
+func TestHowARequestStands(t *testing.T) {
+	at := func(kind bus.Kind, run string, m proto.Message) Step { return Step{Kind: kind, Run: run, Message: m} }
+	failed := &tiebackv1.Outcome{CloseOuts: []*tiebackv1.CloseOut{{RequestDetailId: 5, Status: tiebackv1.Status_STATUS_FAILED, Stands: "success"}}}
+	letter := &tiebackv1.DeadLetter{Error: fault.New(fault.Permanent, errors.New("no")).Error()}
+	for name, c := range map[string]struct {
+		steps []Step
+		want  []string
+	}{
+		"received":      {[]Step{at(bus.Delivery, "", nil)}, []string{"waits to be fetched"}},
+		"at work":       {[]Step{at(bus.Delivery, "", nil), at(bus.Event, "", nil)}, []string{"is being worked"}},
+		"dead":          {[]Step{at(bus.Event, "", nil), at(bus.Dead, "", letter)}, []string{"dead; Procore was not told"}},
+		"dead and told": {[]Step{at(bus.Dead, "", letter), at(bus.Outcome, "", failed), at(bus.Closed, "", failed)}, []string{"closed: request detail 5 failed, though Procore keeps it at success; dead-lettered"}},
+		"replayed": {
+			[]Step{at(bus.Closed, "", failed), at(bus.Dealt, "3", nil), at(bus.Event, "3", nil), at(bus.Outcome, "3", failed)},
+			[]string{"closed", "Procore is not told yet"},
+		},
+	} {
+		stands := Stands(c.steps)
+		for i, want := range c.want {
+			if len(stands) != len(c.want) || !strings.Contains(stands[i].How, want) {
+				t.Errorf("%s: %+v, want %q", name, stands, c.want)
+			}
+		}
+	}
+}

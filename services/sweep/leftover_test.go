@@ -1,0 +1,48 @@
+package sweep
+
+import (
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/audit"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// Success is told of a detail only where the whole request was done and named no detail at all.
+func TestALeftOverDetailIsNeverCalledDoneUnlessAllWas(t *testing.T) {
+	const good, bad = tiebackv1.Status_STATUS_SUCCESS, tiebackv1.Status_STATUS_FAILED
+	told := func(all ...*tiebackv1.CloseOut) *audit.Trace {
+		return &audit.Trace{Runs: map[string]*audit.Run{"": {Told: all}}}
+	}
+	died := func(stop, sentence string) *audit.Trace {
+		return &audit.Trace{Letters: []audit.Letter{{DeadLetter: &tiebackv1.DeadLetter{Stop: stop, Error: "token=secret", Sentence: sentence}}}}
+	}
+	for _, c := range []struct {
+		name    string
+		trace   *audit.Trace
+		details []int64
+		want    tiebackv1.Status
+		says    string
+	}{
+		{"all done, no detail named", told(&tiebackv1.CloseOut{Status: good}, &tiebackv1.CloseOut{Status: good}), []int64{5}, good, ""},
+		{"all done, two details", told(&tiebackv1.CloseOut{Status: good}), []int64{5, 6}, bad, "does not know"},
+		{"another detail named", told(&tiebackv1.CloseOut{Status: good, RequestDetailId: 4}), []int64{5}, bad, "does not know"},
+		{"part failed", told(&tiebackv1.CloseOut{Status: good}, &tiebackv1.CloseOut{Status: bad}), []int64{5}, bad, "does not know"},
+		{"nothing told", told(), []int64{5}, bad, "does not know"},
+		{"dead at the fetcher", died("fetcher", ""), []int64{5}, bad, "nothing was done"},
+		{"dead at the fetcher, with a reason", died("fetcher", "Procore refused: gone."), []int64{5}, bad, "Procore refused: gone."},
+		{"dead at its worker", died("export", "The vendor has no name."), []int64{5}, bad, "no name"},
+	} {
+		got := leftover(c.trace, c.details)
+		if len(got) != len(c.details) || got[0].Status != c.want || !strings.Contains(strings.Join(got[0].Messages, " "), c.says) || strings.Contains(got[0].String(), "secret") {
+			t.Errorf("%s: %v", c.name, got)
+		}
+		if c.want == good && len(got[0].Messages) > 0 {
+			t.Errorf("%s: success with words: %v", c.name, got)
+		}
+	}
+}

@@ -1,0 +1,112 @@
+package auditcmd
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/goleak"
+
+	"github.com/tieback/tieback/services/audit"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// run runs a command line as main does, and gives its exit code.
+func run(t *testing.T, line string) (code int, out, errs string) {
+	t.Helper()
+	var stdout, stderr strings.Builder
+	root := &cobra.Command{SilenceErrors: true, SilenceUsage: true}
+	root.AddCommand(Command(), SweepCommand())
+	root.SetOut(&stdout)
+	root.SetErr(&stderr)
+	root.SetArgs(strings.Fields(line))
+	err := root.ExecuteContext(t.Context())
+	switch {
+	case errors.Is(err, ErrFailed):
+		code = 1
+	case err != nil:
+		fmt.Fprintln(&stderr, err)
+		code = 2
+	}
+	return code, stdout.String(), stderr.String()
+}
+
+// procore is one with a hook that has delivered nothing, and these request details; the
+// settings of the environment lead to it.
+func procore(t *testing.T, details func() string) {
+	t.Helper()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		switch {
+		case r.URL.Path == "/oauth/token":
+			fmt.Fprint(w, `{"access_token":"t","token_type":"bearer","expires_in":5400}`)
+		case strings.HasSuffix(r.URL.Path, "/hooks"):
+			fmt.Fprint(w, `[{"id":1,"destination_url":"https://tieback.example.com/webhooks/procore/7"}]`)
+		case strings.HasSuffix(r.URL.Path, "/erp_request_details"):
+			fmt.Fprint(w, details())
+		default:
+			fmt.Fprint(w, `[]`)
+		}
+	}))
+	t.Cleanup(srv.Close)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "companies.yaml")
+	if err := os.WriteFile(file, []byte("companies: [{id: 7, client_id: c, client_secret: s, webhook_tokens: [0123456789abcdef], connector: {driver: ledger}}]"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{
+		"TIEBACK_DATA": filepath.Join(dir, "data"), "TIEBACK_COMPANIES": file, "TIEBACK_INGEST_ADDR": "127.0.0.1:0", "TIEBACK_NATS_URL": "",
+		"TIEBACK_LOG_LEVEL": "error", "TIEBACK_PROCORE_API_URL": srv.URL, "TIEBACK_PROCORE_LOGIN_URL": srv.URL,
+	} {
+		t.Setenv(name, value)
+	}
+	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
+}
+
+func TestWrongUsageIsExitCode2(t *testing.T) {
+	procore(t, func() string { return "[]" })
+	for line, says := range map[string]string{
+		"audit --since yesterday":              "2026-11-25T10:00:00Z",
+		"audit --since 1h --until 2h":          "is not before",
+		"audit -o yaml":                        "table or json",
+		"audit --company 8":                    "not in the companies file",
+		"sweep --company 8":                    "not in the companies file",
+		"audit --since 2026-01-01 --until -1h": "how long ago",
+	} {
+		if code, _, errs := run(t, line); code != 2 || !strings.Contains(errs, says) {
+			t.Errorf("%s: exit code %d, %s", line, code, errs)
+		}
+	}
+}
+
+// A click that never arrived: the audit finds it, the sweep brings it in, the audit finds it at work.
+func TestWhatTheAuditMissesTheSweepBringsIn(t *testing.T) {
+	created := time.Now().Add(-10 * time.Minute).UTC().Format(time.RFC3339)
+	procore(t, func() string {
+		return fmt.Sprintf(`[{"id":5,"erp_request_id":9007199254740993,"status":"in_progress","created_at":%q}]`, created)
+	})
+	code, out, errs := run(t, "audit")
+	if code != 1 || !strings.Contains(out, "9007199254740993") || !strings.Contains(out, "1 are NOT accounted for") {
+		t.Fatalf("exit code %d\n%s%s", code, out, errs)
+	}
+	if code, out, errs = run(t, "sweep"); code != 0 || !strings.Contains(out, "1 ERP requests had never reached us") || !strings.Contains(out, "[9007199254740993]") {
+		t.Fatalf("exit code %d\n%s%s", code, out, errs)
+	}
+	if code, out, errs = run(t, "sweep"); code != 0 || !strings.Contains(out, "0 ERP requests") || !strings.Contains(out, "4 calls") {
+		t.Fatalf("exit code %d\n%s%s", code, out, errs)
+	}
+	code, out, errs = run(t, "audit --company 7 -o json")
+	var r audit.Report
+	if err := json.Unmarshal([]byte(out), &r); err != nil || code != 0 || !r.Accounted || r.Counts[audit.Working] != 1 || r.Findings[0].Stage != "fetcher" {
+		t.Errorf("exit code %d, %v\n%s%s", code, err, out, errs)
+	}
+}

@@ -1,0 +1,209 @@
+package deadcmd
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/fault"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/tieback/broker"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// run runs a command line as main does, and gives its exit code.
+func run(t *testing.T, line string, more ...string) (code int, out, errs string) {
+	t.Helper()
+	var stdout, stderr strings.Builder
+	cmd := Command()
+	cmd.SilenceErrors, cmd.SilenceUsage = true, true
+	cmd.SetOut(&stdout)
+	cmd.SetErr(&stderr)
+	cmd.SetIn(strings.NewReader(""))
+	cmd.SetArgs(append(strings.Fields(line), more...))
+	err := cmd.ExecuteContext(t.Context())
+	switch {
+	case errors.Is(err, ErrFailed):
+		code = 1
+	case err != nil:
+		fmt.Fprintln(&stderr, err)
+		code = 2
+	}
+	return code, stdout.String(), stderr.String()
+}
+
+// settings are those of a tieback with one company.
+func settings(t *testing.T) {
+	t.Helper()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "companies.yaml")
+	if err := os.WriteFile(file, []byte("companies: [{id: 7, client_id: c, client_secret: s, webhook_tokens: [0123456789abcdef], connector: {driver: ledger}}]"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{
+		"TIEBACK_DATA": filepath.Join(dir, "data"), "TIEBACK_COMPANIES": file, "TIEBACK_INGEST_ADDR": "127.0.0.1:0", "TIEBACK_NATS_URL": "",
+		"TIEBACK_LOG_LEVEL": "error", "TIEBACK_PROCORE_API_URL": "http://127.0.0.1:1", "TIEBACK_PROCORE_LOGIN_URL": "http://127.0.0.1:1",
+		"VISUAL": "", "EDITOR": "",
+	} {
+		t.Setenv(name, value)
+	}
+}
+
+// buried puts a letter among the dead, whose error would like to steer the terminal.
+func buried(t *testing.T) {
+	t.Helper()
+	srv, err := broker.Start(filepath.Join(os.Getenv("TIEBACK_DATA"), "jetstream"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer srv.Close()
+	b, err := bus.Connect(t.Context(), bus.Options{InProcess: srv.InProcess(), Log: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	s := bus.For(bus.Event, "create_vendor", 7, 12)
+	data, err := proto.Marshal(&tiebackv1.Event{CompanyId: 7, ErpRequestId: 12, Type: "create_vendor", Payload: []byte("{\"id\":12,\"request_data\":{\"name\":\"\u009b2J\"}}")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cause := fault.New(fault.Permanent, errors.New("line one\x1b[2J\nline two\u202e"))
+	if err := b.Bury(t.Context(), "export", bus.Message{Subject: s, Raw: s.String(), Data: data, Stream: "TIEBACK_EVENT", Sequence: 1}, cause); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	settings(t)
+	buried(t)
+	for _, c := range []struct {
+		line string
+		code int
+		says string
+	}{
+		{"", 2, "list, show, replay, discard or edit"},
+		{"list", 0, "1 letter: 1 ours."},
+		{"list 1", 2, "unknown command"},
+		{"list --company 8", 0, "No dead letters."},
+		{"list --company 0", 2, "positive number"},
+		{"list --cause bad-luck", 2, "must be one of"},
+		{"list --type create_spaceship", 2, "no event type"},
+		{"list --since yesterday", 2, "2026-11-25T08:00:00Z"},
+		{"list -o xml", 2, "table or json"},
+		{"show", 2, "1 arg"},
+		{"show one", 2, "no letter's id"},
+		{"show 99", 1, "no such dead letter"},
+		{"replay", 2, "by their ids or by filters"},
+		{"replay 1 --cause ours", 2, "by their ids or by filters"},
+		{"replay --cause ours", 2, "--yes"},
+		{"replay 1 --wait", 2, "--wait"},
+		{"replay 99", 1, "no such dead letter"},
+		{"replay 1 --as", 2, "as"},
+		{"discard 1", 2, "--reason is missing"},
+		{"edit 1", 2, "neither $VISUAL nor $EDITOR"},
+		{"edit 1 --file nowhere", 2, "--yes"},
+		{"edit 1 --yes --file nowhere", 1, "nowhere"},
+	} {
+		if code, out, errs := run(t, c.line); code != c.code || !strings.Contains(out+errs, c.says) {
+			t.Errorf("%q: exit %d, want %d and %q\n%s%s", c.line, code, c.code, c.says, out, errs)
+		}
+	}
+}
+
+// What tenants and ERPs write is shown, and steers no terminal.
+func TestNothingThatIsShownSteersTheTerminal(t *testing.T) {
+	settings(t)
+	buried(t)
+	for _, line := range []string{"list", "show 1"} {
+		code, out, errs := run(t, line)
+		if strings.ContainsAny(out+errs, "\x1b\u009b\u202e") || code != 0 || !strings.Contains(out, `line one\u001b[2J`) {
+			t.Errorf("%s: exit %d, %q", line, code, out+errs)
+		}
+	}
+	if _, out, _ := run(t, "list"); !strings.Contains(out, `line one\u001b[2J line two`) {
+		t.Errorf("the error takes more than one line:\n%s", out)
+	}
+}
+
+// The editor gets a file of its own; a mistake costs nobody what was typed.
+func TestTheEditorsTextIsTakenOrKept(t *testing.T) {
+	settings(t)
+	buried(t)
+	t.Setenv("TMPDIR", t.TempDir())
+	t.Setenv("EDITOR", `sed -i s/12/13/`)
+	code, _, errs := run(t, "edit 1 --yes")
+	if code != 1 || !strings.Contains(errs, "its id is 13") || !strings.Contains(errs, "mend it and say --file") {
+		t.Errorf("another request: exit %d, %s", code, errs)
+	}
+	left, err := filepath.Glob(filepath.Join(os.Getenv("TMPDIR"), "tieback-letter-1-*.json"))
+	if err != nil || len(left) != 1 || !strings.Contains(errs, left[0]) {
+		t.Errorf("kept are %v, %v", left, err)
+	}
+	t.Setenv("EDITOR", "true")
+	if code, out, errs := run(t, "edit 1 --yes"); code != 0 || !strings.Contains(out, "nothing is done") {
+		t.Errorf("no change: exit %d, %s%s", code, out, errs)
+	}
+	t.Setenv("EDITOR", `sed -i s/name/nom/`)
+	if code, out, errs := run(t, "edit 1 --yes --as ann"); code != 0 || !strings.Contains(out, `+    "nom"`) || !strings.Contains(out, "replayed, run 1") {
+		t.Errorf("a change: exit %d, %s%s", code, out, errs)
+	}
+	if left, _ := filepath.Glob(filepath.Join(os.Getenv("TMPDIR"), "tieback-letter-1-*.json")); len(left) != 1 {
+		t.Errorf("files are left of edits that were taken, or changed nothing: %v", left)
+	}
+	if code, _, errs := run(t, "replay 1 --as bob"); code != 1 || !strings.Contains(errs, "was edited and replayed by ann") {
+		t.Errorf("once more: exit %d, %s", code, errs)
+	}
+}
+
+// Two brokers on one folder would spoil it.
+func TestBesideARunningTiebackItIsRefused(t *testing.T) {
+	settings(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	t.Setenv("TIEBACK_INGEST_ADDR", l.Addr().String())
+	if code, _, errs := run(t, "list"); code != 1 || !strings.Contains(errs, "stop tieback run first") {
+		t.Errorf("exit %d: %s", code, errs)
+	}
+}
+
+func TestATimeOrHowLongAgo(t *testing.T) {
+	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+	for value, want := range map[string]time.Time{
+		"": {}, "2h": now.Add(-2 * time.Hour), "0s": now, "2026-11-25T08:00:00+01:00": time.Date(2026, 11, 25, 7, 0, 0, 0, time.UTC),
+	} {
+		if got, err := moment("since", value, now); err != nil || !got.Equal(want) {
+			t.Errorf("%q is %v, %v; want %v", value, got, err, want)
+		}
+	}
+	for _, value := range []string{"-2h", "today", "2026-11-25"} {
+		if got, err := moment("since", value, now); err == nil {
+			t.Errorf("%q passes for %v", value, got)
+		}
+	}
+}
+
+// Long errors are cut where the terminal ends, by characters and not by bytes.
+func TestALineIsCutToTheTerminal(t *testing.T) {
+	for _, c := range []struct {
+		width int
+		want  string
+	}{{0, "Bärenstärke"}, {11, "Bärenstärke"}, {5, "Bäre…"}} {
+		if got := cut("Bärenstärke", c.width); got != c.want {
+			t.Errorf("%d columns: %q, want %q", c.width, got, c.want)
+		}
+	}
+}
