@@ -8,6 +8,7 @@
 //	TIEBACK_CLOSED     tb.closed.>      Retention    status-reporter
 //	TIEBACK_DEAD       tb.dead.>        for ever     whoever gives up
 //	TIEBACK_DEALT      tb.dealt.>       for ever     people, through tieback dead
+//	KV_tieback-quota   Procore's limits as its processes know them, in memory: see quota.go
 //	KV_tieback-state   links, lives, cursors, attempts: see state.go
 //
 // All are Limits streams: acknowledging deletes nothing, and one request's history can be

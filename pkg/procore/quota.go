@@ -29,9 +29,10 @@ var (
 // not known whether one is. All methods may be called concurrently; none waits for the quota.
 type meter struct {
 	clock   theirs
-	timeout time.Duration // of a call, with reading its answer
-	key, me string        // in the store: the company, this process
-	store   Store         // nil: nobody shares the client
+	timeout time.Duration                     // of a call, with reading its answer
+	key, me string                            // in the store: the company, this process
+	store   Store                             // nil: nobody shares the client
+	spread  func(time.Duration) time.Duration // jitter
 
 	mu     sync.Mutex
 	limits limits // as this process last saw them
@@ -40,7 +41,7 @@ type meter struct {
 }
 
 func newMeter(company int64, timeout time.Duration) *meter {
-	return &meter{clock: theirs{local: time.Now}, timeout: timeout, key: strconv.FormatInt(company, 10), me: crand.Text()}
+	return &meter{clock: theirs{local: time.Now}, timeout: timeout, key: strconv.FormatInt(company, 10), me: crand.Text(), spread: jitter}
 }
 
 // move is what a call asks of its meter: to begin, or (end not nil) to end.
@@ -66,9 +67,9 @@ func (m *meter) take(ctx context.Context) (ticket, error) {
 	m.play(mv)
 	switch {
 	case mv.err != nil:
-		return ticket{}, fault.Wait(jitter(time.Second), errSilent)
+		return ticket{}, fault.Wait(m.spread(time.Second), errSilent)
 	case mv.wait > 0:
-		return ticket{}, fault.Wait(jitter(time.Duration(mv.wait)*time.Millisecond), errSpent)
+		return ticket{}, fault.Wait(m.spread(time.Duration(mv.wait)*time.Millisecond), errSpent)
 	}
 	return mv.ticket, nil
 }
@@ -91,7 +92,7 @@ func (m *meter) learn(t ticket, sent time.Time, status int, h http.Header) time.
 	m.mu.Lock()
 	wait := max(m.limits.Blocked-now, e.retry)
 	m.mu.Unlock()
-	return jitter(time.Duration(min(max(wait, 100), farthest)) * time.Millisecond)
+	return m.spread(time.Duration(min(max(wait, 100), farthest)) * time.Millisecond)
 }
 
 // fail ends a call that got no answer; how says whether it was sent at all.

@@ -13,32 +13,33 @@ import (
 
 // actions turn a blow into deeds; each answers how to undo it, nil where it ends by itself.
 var actions = map[string]func(*world, blow) (undo func(), err error){
-	"kill a service":         (*world).kill,
-	"kill a broker node":     (*world).kill,
-	"kill the ERP":           (*world).kill,
-	"pause a service":        (*world).pause,
-	"pause a broker node":    (*world).pause,
-	"pause the ERP":          (*world).pause,
-	"cut off a broker node":  (*world).cutOff,
-	"cut a link":             func(w *world, f blow) (func(), error) { return w.link(f).cut(), nil },
-	"slow a link":            func(w *world, f blow) (func(), error) { return w.link(f).poison(latency(seconds(f.Amount))) },
-	"narrow a link":          func(w *world, f blow) (func(), error) { return w.link(f).poison(narrow(1 + int(f.Amount))) },
-	"hang a link":            func(w *world, f blow) (func(), error) { return w.link(f).poison(hanging) },
-	"lose a link's answers":  func(w *world, f blow) (func(), error) { return w.link(f).poison(lostAnswers) },
-	"reset a link":           func(w *world, f blow) (func(), error) { return w.link(f).poison(resetting) },
-	"Procore: 429":           rule(sandbox.FaultRule{Kind: sandbox.FaultStatus, Status: 429, RetryAfter: 2}),
-	"Procore: 500":           rule(sandbox.FaultRule{Kind: sandbox.FaultStatus, Status: 500}),
-	"Procore: 503":           rule(sandbox.FaultRule{Kind: sandbox.FaultStatus, Status: 503}),
-	"Procore hangs":          rule(sandbox.FaultRule{Kind: sandbox.FaultHang}),
-	"Procore resets":         rule(sandbox.FaultRule{Kind: sandbox.FaultReset}),
-	"Procore loses answers":  rule(sandbox.FaultRule{Kind: sandbox.FaultLoseAnswer}),
-	"Procore expires tokens": rule(sandbox.FaultRule{Kind: sandbox.FaultExpire}),
-	"Procore's clock jumps":  (*world).jump,
-	"ERP: 429":               moody("busy"),
-	"ERP: 500":               moody("broken"),
-	"ERP hangs":              moody("hangs"),
-	"ERP loses answers":      moody("loses"),
-	"full disk":              (*world).fill,
+	"kill a service":           (*world).kill,
+	"kill a broker node":       (*world).kill,
+	"kill the ERP":             (*world).kill,
+	"pause a service":          (*world).pause,
+	"pause a broker node":      (*world).pause,
+	"pause the ERP":            (*world).pause,
+	"cut off a broker node":    (*world).cutOff,
+	"cut a link":               func(w *world, f blow) (func(), error) { return w.link(f).cut(), nil },
+	"slow a link":              func(w *world, f blow) (func(), error) { return w.link(f).poison(latency(seconds(f.Amount))) },
+	"narrow a link":            func(w *world, f blow) (func(), error) { return w.link(f).poison(narrow(1 + int(f.Amount))) },
+	"hang a link":              func(w *world, f blow) (func(), error) { return w.link(f).poison(hanging) },
+	"lose a link's answers":    func(w *world, f blow) (func(), error) { return w.link(f).poison(lostAnswers) },
+	"reset a link":             func(w *world, f blow) (func(), error) { return w.link(f).poison(resetting) },
+	"Procore: 429":             rule(sandbox.FaultRule{Kind: sandbox.FaultStatus, Status: 429, RetryAfter: 2}),
+	"Procore: 500":             rule(sandbox.FaultRule{Kind: sandbox.FaultStatus, Status: 500}),
+	"Procore: 503":             rule(sandbox.FaultRule{Kind: sandbox.FaultStatus, Status: 503}),
+	"Procore hangs":            rule(sandbox.FaultRule{Kind: sandbox.FaultHang}),
+	"Procore resets":           rule(sandbox.FaultRule{Kind: sandbox.FaultReset}),
+	"Procore loses answers":    rule(sandbox.FaultRule{Kind: sandbox.FaultLoseAnswer}),
+	"Procore expires tokens":   rule(sandbox.FaultRule{Kind: sandbox.FaultExpire}),
+	"Procore drops deliveries": (*world).drop,
+	"Procore's clock jumps":    (*world).jump,
+	"ERP: 429":                 moody("busy"),
+	"ERP: 500":                 moody("broken"),
+	"ERP hangs":                moody("hangs"),
+	"ERP loses answers":        moody("loses"),
+	"full disk":                (*world).fill,
 }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
@@ -80,6 +81,17 @@ func rule(r sandbox.FaultRule) func(*world, blow) (func(), error) {
 		r.CompanyID, _ = strconv.ParseInt(f.Target, 10, 64) // "all": 0
 		return nil, w.sandbox.Fail(r)
 	}
+}
+
+// drop is what Procore does after 12 hours without a 2xx: all deliveries that wait are discarded. For
+// some to wait, ingest is cut off a while first.
+func (w *world) drop(blow) (func(), error) {
+	i := slices.IndexFunc(w.network.links, func(l *link) bool { return l.from == "procore" })
+	heal := w.network.links[i].cut()
+	return func() {
+		w.sandbox.DropDeliveries()
+		heal()
+	}, nil
 }
 
 func (w *world) jump(f blow) (func(), error) {

@@ -81,7 +81,7 @@ func (w *world) judged(ctx context.Context, o options) (*verdict, error) {
 	if err != nil { // most likely overdue
 		v.trouble = append(v.trouble, err.Error())
 	}
-	w.settle(ctx, play)
+	w.settle(ctx, play, max(10*time.Second, patience-time.Since(v.calm)))
 	v.took, v.healed = time.Since(start), time.Since(v.calm)
 	return v, w.judge(ctx, v, play.Report())
 }
@@ -113,9 +113,9 @@ func (w *world) playing(o options) accountants.Config {
 	return c
 }
 
-// settle waits until no request is open and no message is to be done, or patience ends.
-func (w *world) settle(ctx context.Context, play *accountants.Play) {
-	_ = w.until(ctx, patience, func() error {
+// settle waits until no request is open and no message is to be done, or time is up.
+func (w *world) settle(ctx context.Context, play *accountants.Play, limit time.Duration) {
+	_ = w.until(ctx, limit, func() error {
 		if n := len(play.Report().Lost); n > 0 {
 			return fmt.Errorf("%d are open", n)
 		}

@@ -27,7 +27,6 @@ import (
 type options struct {
 	seeds    int
 	seed     uint64
-	only     bool // one seed
 	events   int
 	faults   int
 	window   time.Duration

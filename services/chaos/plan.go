@@ -43,6 +43,7 @@ func disks(t targets) []string     { return t.disks }
 func companies(t targets) []string { return append([]string{"all"}, t.companies...) }
 func ledgers(targets) []string     { return []string{"ledger"} }
 func fronts(targets) []string      { return []string{"front"} }
+func hooks(targets) []string       { return []string{"all"} }
 func clocks(targets) []string      { return []string{"procore"} }
 
 // cluster is for what needs more than one node.
@@ -92,6 +93,7 @@ var kinds = []kind{
 	{"Procore resets", 2, companies, 1 * second, 6 * second, some},
 	{"Procore loses answers", 4, companies, 1 * second, 8 * second, some},
 	{"Procore expires tokens", 2, companies, 1 * second, 4 * second, some},
+	{"Procore drops deliveries", 5, hooks, second, 4 * second, none},
 	{"Procore's clock jumps", 3, clocks, 2 * second, 12 * second, skew},
 	{"ERP: 429", 2, fronts, 1 * second, 6 * second, some},
 	{"ERP: 500", 2, fronts, 1 * second, 6 * second, some},

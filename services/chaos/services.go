@@ -64,6 +64,7 @@ func (w *world) environment(s *service, ingest string) (env []string, err error)
 		"TIEBACK_NATS_URL=" + strings.Join(urls, ","), "TIEBACK_NATS_REPLICAS=" + strconv.Itoa(len(w.nodes)),
 		"TIEBACK_PROCORE_API_URL=http://" + procore.addr, "TIEBACK_PROCORE_LOGIN_URL=http://" + procore.addr,
 		"TIEBACK_COMPANIES=" + companies, "TIEBACK_INGEST_ADDR=" + ingest, "TIEBACK_ADMIN_ADDR=" + s.admin, "GOMAXPROCS=2",
+		"TIEBACK_SWEEP_EVERY=5s", // five minutes, at this speed
 	}, nil
 }
 

@@ -1,0 +1,68 @@
+package sandbox_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tieback/tieback/services/sandbox"
+)
+
+// A clock that jumps is seen wherever Procore tells the time, and nowhere else.
+func TestProcoresClockCanDifferFromOurs(t *testing.T) {
+	sb := newSandbox(t, sandbox.Config{})
+	u := serve(t, sb)
+	const ahead = 6 * time.Hour
+	sb.SkewClock(ahead)
+	id, err := sb.Press(mine, "sync_vendors", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, body, header := u.do("GET", "/rest/v1.0/companies/7/erp_requests/"+strconv.FormatInt(id, 10), "")
+	date, err := http.ParseTime(header.Get("Date"))
+	if err != nil || off(date, ahead) {
+		t.Errorf("Date is %q", header.Get("Date"))
+	}
+	reset, err := strconv.ParseInt(header.Get("X-Rate-Limit-Reset"), 10, 64)
+	if err != nil || off(time.Unix(reset, 0), ahead+time.Hour) {
+		t.Errorf("X-Rate-Limit-Reset is %q", header.Get("X-Rate-Limit-Reset"))
+	}
+	var request struct {
+		Created time.Time `json:"created_at"`
+	}
+	if err := json.Unmarshal([]byte(body), &request); err != nil || off(request.Created, ahead) {
+		t.Errorf("created_at is %v, %v", request.Created, err)
+	}
+	if r, _ := sb.Request(id); off(r.Clicked, 0) {
+		t.Errorf("the judge's own time of the click is %v", r.Clicked)
+	}
+	if status, _, _ := u.do("POST", "/sandbox/heal", ""); status != http.StatusNoContent {
+		t.Errorf("heal: %d", status)
+	}
+	_, _, header = u.do("GET", "/rest/v1.0/companies/7/erp_requests/"+strconv.FormatInt(id, 10), "")
+	if date, err = http.ParseTime(header.Get("Date")); err != nil || off(date, 0) {
+		t.Errorf("healed, Date is %q", header.Get("Date"))
+	}
+}
+
+// off says whether a moment is minutes from the one expected.
+func off(at time.Time, ahead time.Duration) bool {
+	return time.Since(at.Add(-ahead)).Abs() > 10*time.Minute
+}
+
+func TestTheClockIsSetOverTheControlAPI(t *testing.T) {
+	u := serve(t, newSandbox(t, sandbox.Config{}))
+	if status, body, _ := u.do("POST", "/sandbox/clock", `{"seconds": -7200}`); status != http.StatusNoContent {
+		t.Fatalf("%d %s", status, body)
+	}
+	_, _, header := u.do("GET", detailsPath, "")
+	if date, err := http.ParseTime(header.Get("Date")); err != nil || off(date, -2*time.Hour) {
+		t.Errorf("Date is %q", header.Get("Date"))
+	}
+	if status, body, _ := u.do("POST", "/sandbox/clock", `{"minutes": 1}`); status != http.StatusBadRequest || !strings.Contains(body, "minutes") {
+		t.Errorf("%d %s", status, body)
+	}
+}
