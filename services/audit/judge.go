@@ -207,6 +207,10 @@ func (t *Trace) AtWork() bool {
 	return stop != ""
 }
 
+// Ended says whether the request was closed or given up, and nothing of it is at work any more. Of
+// one that our streams show nothing of, as a replica that lags may do, it says no.
+func (t *Trace) Ended() bool { return !t.AtWork() && (t.closed() != nil || len(t.Letters) > 0) }
+
 // Tells says whether a closed message says how a request detail ended.
 func (t *Trace) Tells(detail int64) bool { return t.toldAny([]int64{detail}) }
 
@@ -258,7 +262,7 @@ func (r *Run) stage(eventType string) (string, Stop) {
 	case !r.Outcome.At.IsZero():
 		return reporter, r.Outcome
 	case !r.Event.At.IsZero():
-		return string(row.Category), r.Event
+		return cmp.Or(string(row.Category), "worker"), r.Event
 	case !r.Delivery.At.IsZero():
 		return fetcher, r.Delivery
 	}

@@ -126,8 +126,8 @@ func (w *world) settle(ctx context.Context, play *accountants.Play, limit time.D
 				}
 			}
 		}
-		if n, known := w.open(ctx, ""); !known || n > 0 {
-			return fmt.Errorf("%d messages are to be done", n)
+		if open, known := w.open(ctx, ""); !known || len(open) > 0 {
+			return fmt.Errorf("to be done: %v", open)
 		}
 		return nil
 	}) // what is open now is told by judge
@@ -147,8 +147,12 @@ func (w *world) judge(ctx context.Context, v *verdict, r accountants.Report) err
 			return fmt.Errorf("the crowd of company %d: %w", c.firm.id, err)
 		}
 	}
-	if n, known := w.open(ctx, ""); !known || n > 0 {
-		v.stuck = append(v.stuck, fmt.Sprintf("%d messages of the pipeline are not done (known: %v)", n, known))
+	open, known := w.open(ctx, "")
+	for _, consumer := range open {
+		v.stuck = append(v.stuck, "consumer "+consumer)
+	}
+	if !known {
+		v.stuck = append(v.stuck, "the broker does not say what is to be done")
 	}
 	for _, name := range w.watch.unrecovered() {
 		v.stuck = append(v.stuck, name+" was started again and did not recover")

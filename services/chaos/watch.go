@@ -61,27 +61,28 @@ func (v *watch) worked(ctx context.Context, s *service) bool {
 		return true
 	}
 	open, known := v.w.open(ctx, s.name)
-	return known && open == 0
+	return known && len(open) == 0
 }
 
-// open is how many messages the consumers of a service have not done; a service without any has
-// nothing to do that this harness could see. known is false while the broker does not say.
-func (w *world) open(ctx context.Context, service string) (open uint64, known bool) {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
+// open are the consumers of a service ("": of all) that have not done all of their messages, in
+// words; a service without any has nothing to do that this harness could see. known is false
+// while the broker does not say.
+func (w *world) open(ctx context.Context, service string) (open []string, known bool) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	for _, k := range bus.Kinds {
 		s, err := w.ear.js.Stream(ctx, k.Stream())
 		if err != nil {
-			return 0, false
+			return nil, false
 		}
 		list := s.ListConsumers(ctx)
 		for c := range list.Info() {
-			if service == "" || c.Name == service {
-				open += c.NumPending + uint64(c.NumAckPending)
+			if (service == "" || c.Name == service) && c.NumPending+uint64(c.NumAckPending) > 0 {
+				open = append(open, fmt.Sprintf("%s of %s: %d to come, %d in hand, done up to %d", c.Name, c.Stream, c.NumPending, c.NumAckPending, c.AckFloor.Stream))
 			}
 		}
 		if list.Err() != nil {
-			return 0, false
+			return nil, false
 		}
 	}
 	return open, true

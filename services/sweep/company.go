@@ -41,8 +41,9 @@ type memory struct {
 // watched is a request detail that was open when its page was settled: our own streams say
 // when it is closed, and no call is made for it again.
 type watched struct {
-	Detail  int64 `json:"detail"`
-	Request int64 `json:"request"`
+	Detail  int64     `json:"detail"`
+	Request int64     `json:"request"`
+	Since   time.Time `json:"since"`
 }
 
 const (
@@ -231,7 +232,7 @@ func (r *round) open(some []audit.Detail, known map[int64]bool) []watched {
 			continue
 		}
 		known[d.ID] = true
-		out = append(out, watched{Detail: d.ID, Request: d.Request})
+		out = append(out, watched{Detail: d.ID, Request: d.Request, Since: time.Now()})
 	}
 	return out
 }

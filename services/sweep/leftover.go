@@ -3,6 +3,7 @@ package sweep
 import (
 	"context"
 	"slices"
+	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -36,10 +37,8 @@ func (r *round) watch(ctx context.Context) error {
 		if len(left) == 0 {
 			continue
 		}
-		if t.AtWork() {
-			for _, d := range left {
-				still = append(still, watched{Detail: d, Request: request})
-			}
+		if !t.Ended() {
+			still = append(still, r.still(request, left)...)
 			continue
 		}
 		if err := r.close(ctx, t, left); err != nil {
@@ -48,6 +47,14 @@ func (r *round) watch(ctx context.Context) error {
 	}
 	r.memory.Watched = still
 	return nil
+}
+
+// still are the details of a request that go on being watched, but not for longer than our streams
+// could say anything of it.
+func (r *round) still(request int64, details []int64) []watched {
+	return slices.DeleteFunc(slices.Clone(r.memory.Watched), func(w watched) bool {
+		return w.Request != request || !slices.Contains(details, w.Detail) || r.kept > 0 && time.Since(w.Since) > r.kept
+	})
 }
 
 // close has the details of a request closed that its end has left open. It can be done once for

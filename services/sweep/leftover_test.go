@@ -3,6 +3,7 @@ package sweep
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -43,6 +44,25 @@ func TestALeftOverDetailIsNeverCalledDoneUnlessAllWas(t *testing.T) {
 		}
 		if c.want == good && len(got[0].Messages) > 0 {
 			t.Errorf("%s: success with words: %v", c.name, got)
+		}
+	}
+}
+
+// A replica that lags may show nothing of a request that was brought in a moment ago: that is no end.
+func TestARequestThatOurStreamsDoNotShowHasNotEnded(t *testing.T) {
+	now := audit.Stop{At: time.Now(), Sequence: 1}
+	for name, c := range map[string]struct {
+		trace audit.Trace
+		want  bool
+	}{
+		"nothing":              {audit.Trace{}, false},
+		"a delivery":           {audit.Trace{Runs: map[string]*audit.Run{"": {Delivery: now}}}, false},
+		"closed":               {audit.Trace{Runs: map[string]*audit.Run{"": {Delivery: now, Closed: now}}}, true},
+		"closed, and replayed": {audit.Trace{Runs: map[string]*audit.Run{"": {Closed: now}, "7": {Event: now}}}, false},
+		"given up":             {audit.Trace{Runs: map[string]*audit.Run{"": {Delivery: now}}, Letters: []audit.Letter{{DeadLetter: &tiebackv1.DeadLetter{Stop: "fetcher"}}}}, true},
+	} {
+		if got := c.trace.Ended(); got != c.want {
+			t.Errorf("%s: ended is %v", name, got)
 		}
 	}
 }

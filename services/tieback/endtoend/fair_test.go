@@ -6,6 +6,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/connector"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/ledger"
@@ -16,16 +17,22 @@ import (
 // another's are served to their end. Once the trouble is over the first one's are, too.
 func TestOneCompanysTroubleIsItsOwn(t *testing.T) {
 	const backlog, clicks, troubled, other = 600, 20, int64(firstCompany), int64(firstCompany + 1)
-	for name, trouble := range map[string]struct{ begin, end func(*world, *deadERP) error }{
+	for name, trouble := range map[string]struct {
+		gathers    bus.Kind // where the backlog does
+		begin, end func(*world, *deadERP) error
+	}{
 		"a dead ERP": {
+			bus.Event,
 			func(_ *world, e *deadERP) error { e.die(); return nil },
 			func(_ *world, e *deadERP) error { e.rise(); return nil },
 		},
 		"a spent quota": {
+			bus.Delivery,
 			func(w *world, _ *deadERP) error { return w.sandbox.SetLimits(troubled, 5, -1) },
 			func(w *world, _ *deadERP) error { return w.sandbox.SetLimits(troubled, -1, -1) },
 		},
 		"a revoked secret": {
+			bus.Delivery,
 			func(w *world, _ *deadERP) error { return w.sandbox.RotateSecret(troubled, "another-secret-0123456789") },
 			func(w *world, _ *deadERP) error { return w.sandbox.RotateSecret(troubled, w.secret) },
 		},
@@ -38,12 +45,13 @@ func TestOneCompanysTroubleIsItsOwn(t *testing.T) {
 			w := newWorld(t, setup{companies: 2, limits: limits, driver: erp.open})
 			erp.ledger = ledger.Open(t.TempDir())
 			t.Cleanup(func() { w.must(erp.ledger.Close()) })
-			w.run()
+			l := w.run()
 			w.must(trouble.begin(w, erp))
 			var waiting, served []int64
 			for range backlog {
 				waiting = append(waiting, w.pressIn(troubled, "create_vendor", nil))
 			}
+			l.await(trouble.gathers, backlog)
 			for range clicks {
 				served = append(served, w.pressIn(other, "create_vendor", nil))
 			}
@@ -97,6 +105,15 @@ func (e *deadERP) open(ctx context.Context, company int64, settings map[string]s
 type hanging struct {
 	connector.Driver
 	erp *deadERP
+}
+
+// Capabilities say that it bears any number of calls, so that nothing else keeps them from hanging.
+func (h *hanging) Capabilities(ctx context.Context, q *tiebackv1.CapabilitiesRequest) (*tiebackv1.CapabilitiesResponse, error) {
+	a, err := h.Driver.Capabilities(ctx, q)
+	if err == nil {
+		a.MaxConcurrent = 0
+	}
+	return a, err
 }
 
 func (h *hanging) Put(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
