@@ -1,11 +1,13 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -227,12 +229,14 @@ type attempts struct {
 	// How the last attempt with a verdict ended, for whoever waits.
 	Class  fault.Class  `json:"class,omitempty"`
 	Source fault.Source `json:"source,omitempty"`
-	Why    string       `json:"why,omitempty"` // the sentence for the accountant, or ""
+	Why    string       `json:"why,omitempty"`   // the sentence for the accountant, or ""
+	Error  string       `json:"error,omitempty"` // for the operator
 }
 
 // failed is the history with how an attempt ended.
 func (a attempts) failed(err error) attempts {
 	a.Class, a.Source, a.Why = fault.ClassOf(err), fault.SourceOf(err), fault.Sentence(err, "")
+	a.Error = strings.ToValidUTF8(err.Error()[:min(len(err.Error()), 300)], "?")
 	return a
 }
 
@@ -249,7 +253,7 @@ func (s *State) LastFailure(ctx context.Context, stream, consumer string, seq ui
 	if a.Done == 0 && a.Class == fault.Transient {
 		return nil, nil
 	}
-	return &fault.Error{Class: a.Class, Source: a.Source, Sentence: a.Why}, nil
+	return &fault.Error{Class: a.Class, Source: a.Source, Sentence: a.Why, Err: errors.New(cmp.Or(a.Error, a.Class.String()+" error"))}, nil
 }
 
 func (s *State) attempts(ctx context.Context, stream, consumer string, seq uint64) (attempts, error) {

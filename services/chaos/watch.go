@@ -77,7 +77,8 @@ func (w *world) open(ctx context.Context, service string) (open []string, known 
 		}
 		list := s.ListConsumers(ctx)
 		for c := range list.Info() {
-			if (service == "" || c.Name == service) && c.NumPending+uint64(c.NumAckPending) > 0 {
+			mine := c.Config.Durable != "" && (service == "" || c.Name == service) // others belong to whoever reads along
+			if mine && c.NumPending+uint64(c.NumAckPending) > 0 {
 				open = append(open, fmt.Sprintf("%s of %s: %d to come, %d in hand, done up to %d", c.Name, c.Stream, c.NumPending, c.NumAckPending, c.AckFloor.Stream))
 			}
 		}

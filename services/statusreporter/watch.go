@@ -3,6 +3,7 @@ package statusreporter
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -34,6 +35,15 @@ type watch struct {
 	now     func() time.Time
 	next    uint64           // of the event stream: the first that was not looked at
 	open    map[uint64]*open // by sequence
+
+	mu      sync.Mutex
+	trouble map[trouble]error // how an attempt ended lately
+}
+
+// trouble is shared by the events of a company and category.
+type trouble struct {
+	company  int64
+	category catalogue.Category
 }
 
 // open is an event that was slow when last looked at.
@@ -68,6 +78,9 @@ func (w *watch) run(ctx context.Context, every time.Duration) {
 func (w *watch) round(ctx context.Context) error {
 	if err := w.look(ctx); err != nil {
 		return err
+	}
+	if w.due() {
+		w.learn(ctx)
 	}
 	if err := w.expire(ctx); err != nil {
 		return err
@@ -118,6 +131,16 @@ func (w *watch) consider(ctx context.Context, m bus.Message) error {
 	return nil
 }
 
+// due says whether anything is to be told.
+func (w *watch) due() bool {
+	for _, o := range w.open {
+		if !o.told || !w.now().Before(o.expires) {
+			return true
+		}
+	}
+	return false
+}
+
 // expire ends what has passed its deadline.
 func (w *watch) expire(ctx context.Context) error {
 	for seq, o := range w.open {
@@ -137,13 +160,31 @@ func (w *watch) expire(ctx context.Context) error {
 	return nil
 }
 
-// why is how the last attempt ended; nil where none has.
+// why is how the last attempt ended. Of an event that none was made at, as its ERP is down and only
+// asked now and then, how those of its company and category ended; nil where nothing is known.
 func (w *watch) why(ctx context.Context, o *open) error {
-	err, failed := w.bus.State().LastFailure(ctx, o.message.Stream, string(o.message.Subject.Category), o.message.Sequence)
+	s := o.message.Subject
+	err, failed := w.bus.State().LastFailure(ctx, o.message.Stream, string(s.Category), o.message.Sequence)
 	if failed != nil {
 		return nil // it is only said less well
 	}
-	return err
+	if err != nil {
+		w.mu.Lock()
+		w.trouble[trouble{s.Company, s.Category}] = err
+		w.mu.Unlock()
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.trouble[trouble{s.Company, s.Category}]
+}
+
+// learn asks why of every event that is open, and forgets what troubled those that are no more.
+func (w *watch) learn(ctx context.Context) {
+	w.trouble = map[trouble]error{}
+	for _, o := range w.open {
+		_ = w.why(ctx, o)
+	}
 }
 
 // inProgress tells what is slow, once: all of it in one round, so that it shares its calls.

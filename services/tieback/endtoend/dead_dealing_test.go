@@ -274,7 +274,7 @@ func TestTheCommandDealsWithLetters(t *testing.T) {
 	l.stop()
 	id := func(i int) string { return fmt.Sprint(letters[i].ID) }
 	w.says("list", nil, "connection refused", "4 letters: 4 erp.")
-	w.says("list --since 1h --cause erp --type create_vendor --stop export -o json", nil, `"total": 4`, `"state": "open"`, `"erp": 4`)
+	w.says("list --since 1h --cause erp --type create_vendor -o json", nil, `"total": 4`, `"state": "open"`, `"erp": 4`)
 	w.says("list --until 1h", nil, "No dead letters.")
 	w.says("discard --as dan --yes --contains nobody-has-this --reason x", nil, "No dead letters.")
 	w.says("discard --as dan "+id(0), []string{"--reason", "the vendor is bankrupt"}, "letter "+id(0)+": discarded")
