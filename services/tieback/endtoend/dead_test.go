@@ -334,7 +334,8 @@ func TestManyAreReplayedByFilter(t *testing.T) {
 	w := newWorld(t, setup{deadline: time.Second, backoff: time.Millisecond})
 	away := w.down()
 	l := w.run()
-	w.failed(w.pressIn(firstCompany, "create_vendor", map[string]any{"request_data": map[string]any{"vendor": "nonsense"}}), "")
+	senseless := w.pressIn(firstCompany, "create_vendor", map[string]any{"request_data": map[string]any{"vendor": "nonsense"}})
+	w.failed(senseless, "")
 	requests := w.vendors(vendors)
 	for _, id := range requests {
 		w.failed(id, "")
