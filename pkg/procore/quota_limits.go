@@ -6,6 +6,7 @@ type limits struct {
 	Hour    window           `json:"hour"`
 	Spike   window           `json:"spike"`             // of 10 seconds
 	Blocked int64            `json:"blocked,omitempty"` // until then, by a 429 or 503
+	Asked   int64            `json:"asked,omitempty"`   // for so long; more is left only where Procore's clock went back
 	Mute    int64            `json:"mute,omitempty"`    // until then, as answers came that say nothing of limits
 	Refused int              `json:"refused,omitempty"` // 429s and 503s in a row that gave no reason to wait for
 	Ended   int64            `json:"ended"`             // calls, ever
@@ -32,8 +33,9 @@ func (l *limits) tidy(now int64, me string) {
 	if l.Spike.Ends == 0 && l.Spike.Limit >= oddSpike && l.Hour.Limit == 0 {
 		l.Spike.Limit = 0
 	}
-	if l.Blocked > now+farthest {
-		l.Blocked = 0
+	l.Asked = min(max(l.Asked, 0), farthest)
+	if l.Blocked > now+l.Asked+behind {
+		l.Blocked = now + l.Asked
 	}
 	if l.Mute > now+muteFor {
 		l.Mute = 0
@@ -164,10 +166,14 @@ func (l *limits) block(e end, now int64) {
 		wait = 1000 << l.Refused
 		l.Refused = min(l.Refused+1, 6)
 	}
-	l.Blocked = max(l.Blocked, now+min(max(wait, 100), farthest))
+	if wait = min(max(wait, 100), farthest); now+wait > l.Blocked {
+		l.Blocked, l.Asked = now+wait, wait
+	}
 }
 
 const (
+	// behind is by how much the processes' notions of Procore's clock may differ, and more.
+	behind = 3000
 	// oddSpike is a limit that was perhaps an hour's, seen in its last seconds before anything else.
 	oddSpike = 1000
 	// muteFor is how long an answer that says nothing of limits lets calls go freely, in ms.

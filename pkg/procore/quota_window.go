@@ -22,7 +22,7 @@ type window struct {
 func (w *window) roll(now, size int64) {
 	w.Left, w.Doubt = min(max(w.Left, -mostCalls), w.Limit), min(max(w.Doubt, 0), mostCalls)
 	switch {
-	case w.Ends > now+size+60_000, w.Limit <= 0, w.Limit > mostCalls, w.Ends < 0:
+	case w.Ends > now+size+min(size/2, 60_000), w.Limit <= 0, w.Limit > mostCalls, w.Ends < 0:
 		*w = window{Unseen: w.Unseen}
 	case w.Ends == 0:
 	case now >= w.Ends+grace:
