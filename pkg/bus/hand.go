@@ -18,6 +18,7 @@ type running struct {
 	bus      *Bus
 	handlers sync.WaitGroup
 	changed  chan struct{} // holds one when there may be room for more
+	looked   time.Time     // when it was last asked whether the consumer is there; of pull alone
 	mu       sync.Mutex    // guards all below
 	fair     *fair
 	inHand   map[uint64]*held  // by stream sequence
@@ -94,13 +95,20 @@ func (r *running) room(ctx context.Context) int {
 	return 0
 }
 
-// pulled looks at how a pull ended: that the consumer is gone ends it, anything else is waited out.
+// pulled looks at how a pull ended: that the consumer is gone ends it, anything else is waited
+// out. A pull that only ran out of time may not have been heard by anybody, so that now and
+// then the consumer is asked for all the same.
 func (r *running) pulled(ctx context.Context, cons jetstream.Consumer, err error) error {
-	if err == nil || ctx.Err() != nil || errors.Is(err, nats.ErrTimeout) {
+	quiet := err == nil || errors.Is(err, nats.ErrTimeout)
+	if ctx.Err() != nil || quiet && time.Since(r.looked) < 5*time.Second {
 		return nil
 	}
+	r.looked = time.Now()
 	if _, gone := cons.Info(ctx); errors.Is(gone, jetstream.ErrConsumerNotFound) {
 		return fmt.Errorf("consumer %s of %s: %w", r.Name, r.Kind.Stream(), gone)
+	}
+	if quiet {
+		return nil
 	}
 	r.bus.log.Warn("no messages from the broker, asking again", zap.String("consumer", r.Name), zap.Error(err))
 	select {

@@ -366,7 +366,7 @@ func TestEveryInterleavingEndsTruly(t *testing.T) {
 			t.Parallel()
 			x := newExplorer(t)
 			first := &model{
-				kinds: kinds, crashes: 2, details: map[int64]string{1: "in_progress", 2: "in_progress"}, did: map[int64]bool{}, worked: map[string]bool{},
+				kinds: kinds, crashes: crashes, details: map[int64]string{1: "in_progress", 2: "in_progress"}, did: map[int64]bool{}, worked: map[string]bool{},
 				replayed: map[int64]bool{}, waiting: map[string]*told{}, expired: map[int64]bool{}, outcomes: map[string]bool{}, closed: map[string]bool{},
 			}
 			if kinds[0] == "unlink" {

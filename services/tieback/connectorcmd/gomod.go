@@ -63,7 +63,7 @@ var (
 	// direct are the modules that the skeleton itself imports.
 	direct = []string{"google.golang.org/protobuf"}
 	// unused are modules of pkg that nothing of a connector imports. "go mod tidy" says the same; see the test.
-	unused = []string{"github.com/nats-io/", "github.com/synadia-io/", "github.com/klauspost/", "github.com/kylelemons/", "golang.org/x/crypto", "golang.org/x/oauth2"}
+	unused = []string{"github.com/nats-io/", "github.com/synadia-io/", "github.com/klauspost/", "github.com/kylelemons/", "golang.org/x/crypto", "golang.org/x/oauth2", "golang.org/x/sync"}
 	// summed are those whose sums are asked for all the same.
 	summed = "go.yaml.in/"
 )

@@ -1,0 +1,6 @@
+//go:build race
+
+package statusreporter
+
+// crashes is how many crashes the model explores: the race detector takes ten times as long.
+const crashes = 1
