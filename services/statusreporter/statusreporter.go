@@ -116,7 +116,7 @@ func (s *Service) open(ctx context.Context, m bus.Message) (*waiting, error) {
 	if err := bus.Decode(m, o); err != nil {
 		return nil, err
 	}
-	if told, err := s.told(ctx, m); told || err != nil {
+	if told, err := s.told(ctx, m, o); told || err != nil {
 		return nil, err
 	}
 	item := closeout.Item{Outcome: o, Repeat: m.Repeat, Later: m.Subject.Run != "" || o.DeadLettered}
@@ -143,10 +143,12 @@ func (s *Service) queue(ctx context.Context, w *waiting) error {
 	}
 }
 
-// told says whether an outcome that comes again was told to its end, and only its ack was
-// lost. Telling it once more could overwrite what a newer request has made true since.
-func (s *Service) told(ctx context.Context, m bus.Message) (bool, error) {
-	if !m.Repeat && time.Since(m.Stored) < time.Hour {
+// told says whether an outcome was told to its end, and only its ack was lost. A broker that was
+// restarted may have forgotten both the ack and that it delivered the message: an unlink can't be
+// made twice, so that it is always looked for.
+func (s *Service) told(ctx context.Context, m bus.Message, o *tiebackv1.Outcome) (bool, error) {
+	unlinks := slices.ContainsFunc(o.CloseOuts, func(c *tiebackv1.CloseOut) bool { return len(c.Unlinks) > 0 })
+	if !m.Repeat && !unlinks && time.Since(m.Stored) < time.Hour {
 		return false, nil
 	}
 	return s.memory.Has(ctx, closed(m))
@@ -198,6 +200,9 @@ func closed(m bus.Message) bus.Subject {
 // giveUp keeps the outcome that Procore would not take, and tries once more to free the
 // user's button: what is in the dead letter was not told, so the details must say failed.
 func (s *Service) giveUp(ctx context.Context, m bus.Message, cause error) error {
+	if told, err := s.memory.Has(ctx, closed(m)); told || err != nil {
+		return err // its end was told before, and this was a second copy
+	}
 	if err := s.Bus.Bury(ctx, stop, m, cause); err != nil {
 		return err
 	}

@@ -63,9 +63,9 @@ var (
 	// direct are the modules that the skeleton itself imports.
 	direct = []string{"google.golang.org/protobuf"}
 	// unused are modules of pkg that nothing of a connector imports. "go mod tidy" says the same; see the test.
-	unused = []string{"github.com/nats-io/", "github.com/synadia-io/", "github.com/klauspost/", "github.com/kylelemons/", "golang.org/x/crypto", "golang.org/x/oauth2", "golang.org/x/sync"}
+	unused = []string{"github.com/nats-io/", "github.com/synadia-io/", "github.com/klauspost/", "github.com/kylelemons/", "golang.org/x/crypto", "golang.org/x/oauth2"}
 	// summed are those whose sums are asked for all the same.
-	summed = "go.yaml.in/"
+	summed = []string{"go.yaml.in/", "golang.org/x/sync"}
 )
 
 // modFiles are go.mod and go.sum. The versions and sums are those of the checkout's pkg, so
@@ -80,7 +80,7 @@ func (s *skeleton) modFiles() (mod, sum string, err error) {
 		switch path, _, _ := strings.Cut(r, " "); {
 		case slices.Contains(direct, path):
 			here = append(here, r)
-		case !needless(path) && !strings.HasPrefix(path, summed):
+		case !begins(path, unused) && !begins(path, summed):
 			there = append(there, r+" // indirect")
 		}
 	}
@@ -91,15 +91,16 @@ func (s *skeleton) modFiles() (mod, sum string, err error) {
 		tieback + "pkg => " + quoted(filepath.Join(s.Tieback, "pkg")), tieback + "proto => " + quoted(filepath.Join(s.Tieback, "proto"))})
 	raw, err := os.ReadFile(filepath.Join(s.Tieback, "pkg", "go.sum"))
 	for line := range strings.Lines(string(raw)) {
-		if !needless(line) {
+		if !begins(line, unused) {
 			sum += line
 		}
 	}
 	return mod, sum, err
 }
 
-func needless(path string) bool {
-	return slices.ContainsFunc(unused, func(u string) bool { return strings.HasPrefix(path, u) })
+// begins says whether a module's path is under one of some.
+func begins(path string, under []string) bool {
+	return slices.ContainsFunc(under, func(u string) bool { return strings.HasPrefix(path, u) })
 }
 
 func block(verb string, lines []string) string {
