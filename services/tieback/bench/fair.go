@@ -81,7 +81,12 @@ func beside(ctx context.Context, o Options, t trouble) (alone, crowded result, e
 	defer pl.Close()
 	g, ctx := errgroup.WithContext(ctx)
 	ctx, stop := context.WithCancel(ctx)
-	g.Go(func() error { return pl.Run(ctx, l) })
+	g.Go(func() error {
+		if err := pl.Run(ctx, l); ctx.Err() == nil {
+			return err
+		}
+		return nil // stopped in the midst of the neighbour's work
+	})
 	g.Go(func() (err error) { defer stop(); alone, crowded, err = child.beside(ctx, o, t); return err })
 	err = g.Wait()
 	return alone, crowded, err
