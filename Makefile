@@ -74,7 +74,6 @@ $(TOOLS):
 # Every target by its package; the fuzzer takes one at a time.
 fuzz:
 	go test ./services/ingest -run '^$$' -fuzz FuzzParse -fuzztime $(FUZZTIME)
-	go test ./services/fetcher -run '^$$' -fuzz FuzzRead -fuzztime $(FUZZTIME)
 	go test ./services/worker/payload -run '^$$' -fuzz FuzzDecode -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
 	go test ./services/worker/payload -run '^$$' -fuzz FuzzDecimal -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
 	go test ./services/deadletters -run '^$$' -fuzz FuzzEdit -fuzztime $(FUZZTIME)
