@@ -38,7 +38,10 @@ func (r *room) full(ctx context.Context) error {
 	return r.err
 }
 
+// look holds for everybody, so that the caller's hurry is not its own.
 func (r *room) look(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookEvery)
+	defer cancel()
 	var used uint64
 	for _, k := range Kinds {
 		s, err := r.js.Stream(ctx, k.Stream())

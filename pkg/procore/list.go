@@ -138,3 +138,19 @@ func parseList(raw []byte) ([]map[string]any, error) {
 	}
 	return items, err
 }
+
+// ID reads an id of a list's item, which is a number in most lists and a string in newer ones; 0: it is none.
+func ID(v any) int64 {
+	var text string
+	switch v := v.(type) {
+	case json.Number:
+		text = v.String()
+	case string:
+		text = v
+	}
+	id, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || id < 0 {
+		return 0
+	}
+	return id
+}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/services/deadline"
 )
 
@@ -100,7 +101,7 @@ func (r *Reader) known(ctx context.Context, now time.Time, limits deadline.Limit
 
 // holds notes where our streams do not reach back to the span's start.
 func (s Streams) holds(ctx context.Context, o Options, now time.Time, report *Report) error {
-	kept, err := s.Kept(ctx)
+	kept, err := s.Bus.Kept(ctx, bus.Delivery)
 	if err == nil && kept > 0 && o.Since.Before(now.Add(-kept)) {
 		report.Notes = append(report.Notes, "the pipeline's streams keep "+kept.String()+
 			": of what was clicked before "+now.Add(-kept).UTC().Format(time.RFC3339)+" only Procore's own word is left")

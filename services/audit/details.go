@@ -84,7 +84,7 @@ func (l *detailList) page(ctx context.Context, n int) (procore.Page, []Detail, e
 }
 
 func (l *detailList) detail(item map[string]any, now time.Time) Detail {
-	d := Detail{ID: id(item["id"]), Request: id(item["erp_request_id"]), Age: 24 * time.Hour}
+	d := Detail{ID: procore.ID(item["id"]), Request: procore.ID(item["erp_request_id"]), Age: 24 * time.Hour}
 	d.Status, _ = item["status"].(string)
 	if d.ID == 0 {
 		l.reader.odd(procore.ListRequestDetails, item["id"], fmt.Errorf("that is no id"))

@@ -10,6 +10,7 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/catalogue"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/deadletters"
 	"github.com/tieback/tieback/services/deadline"
 )
 
@@ -282,10 +283,9 @@ func (t *Trace) why() string {
 		return ""
 	}
 	l := t.Letters[len(t.Letters)-1]
-	cause := strings.ToLower(strings.TrimPrefix(l.Cause.String(), "CAUSE_"))
-	text := fmt.Sprintf("dead letter %d of %s (%s): %s", l.Sequence, l.DeadLetter.Stop, cause, cmp.Or(l.Sentence, l.Error))
+	text := fmt.Sprintf("dead letter %d of %s (%s): %s", l.Sequence, l.DeadLetter.Stop, deadletters.CauseName(l.Cause), cmp.Or(l.Sentence, l.Error))
 	if d := t.Dealt[l.Sequence]; d != nil {
-		text += fmt.Sprintf("; %s by %s", strings.ToLower(strings.TrimPrefix(d.Action.String(), "ACTION_")), d.Who)
+		text += "; it " + deadletters.Told(d)
 	}
 	return text
 }

@@ -5,12 +5,10 @@ package audit
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -143,7 +141,7 @@ func (r *Reader) Hooks(ctx context.Context) ([]int64, error) {
 			return nil, err
 		}
 		for _, item := range p.Items {
-			hook := id(item["id"])
+			hook := procore.ID(item["id"])
 			all = append(all, hook)
 			if r.isOurs(item["destination_url"]) {
 				ours = append(ours, hook)
@@ -163,20 +161,4 @@ func (r *Reader) isOurs(destination any) bool {
 	text, _ := destination.(string)
 	u, err := url.Parse(text)
 	return err == nil && strings.HasSuffix(u.Path, fmt.Sprintf("/webhooks/procore/%d", r.Company))
-}
-
-// id reads an id that is a number in one list and a string in another; 0: it is none.
-func id(v any) int64 {
-	var text string
-	switch v := v.(type) {
-	case json.Number:
-		text = v.String()
-	case string:
-		text = v
-	}
-	n, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || n < 0 {
-		return 0
-	}
-	return n
 }

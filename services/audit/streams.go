@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tieback/tieback/pkg/bus"
@@ -55,8 +54,7 @@ func (s Streams) Since(ctx context.Context, company int64, since time.Time) (map
 	traces := map[int64]*Trace{}
 	for _, k := range bus.Kinds {
 		filter := fmt.Sprintf("tb.%s.*.*.%d.>", k, company)
-		cfg := jetstream.OrderedConsumerConfig{FilterSubjects: []string{filter}, DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &since}
-		if err := s.read(ctx, k, cfg, traces); err != nil {
+		if err := s.read(ctx, bus.Scan{Kind: k, Subjects: []string{filter}, Since: since}, traces); err != nil {
 			return nil, err
 		}
 	}
@@ -78,7 +76,7 @@ func (s Streams) Of(ctx context.Context, company int64, requests []int64) (map[i
 				trace(traces, r)
 				filters = append(filters, fmt.Sprintf("tb.%s.*.*.%d.%d", k, company, r), fmt.Sprintf("tb.%s.*.*.%d.%d.*", k, company, r))
 			}
-			if err := s.read(ctx, k, jetstream.OrderedConsumerConfig{FilterSubjects: filters}, traces); err != nil {
+			if err := s.read(ctx, bus.Scan{Kind: k, Subjects: filters}, traces); err != nil {
 				return nil, err
 			}
 		}
@@ -86,59 +84,13 @@ func (s Streams) Of(ctx context.Context, company int64, requests []int64) (map[i
 	return traces, nil
 }
 
-// Kept is how long the pipeline's streams keep a message.
-func (s Streams) Kept(ctx context.Context) (time.Duration, error) {
-	stream, err := s.Bus.JetStream().Stream(ctx, bus.Delivery.Stream())
-	if err != nil {
-		return 0, err
-	}
-	return stream.CachedInfo().Config.MaxAge, nil
-}
-
 // read reads a stream to its present end. Payloads and what is still to be told are not needed.
-func (s Streams) read(ctx context.Context, k bus.Kind, cfg jetstream.OrderedConsumerConfig, into map[int64]*Trace) error {
-	cfg.HeadersOnly = k == bus.Event || k == bus.Outcome
-	c, err := s.Bus.JetStream().OrderedConsumer(ctx, k.Stream(), cfg)
-	if err != nil {
-		return fmt.Errorf("stream %s: %w", k.Stream(), err)
-	}
-	if c.CachedInfo().NumPending == 0 {
+func (s Streams) read(ctx context.Context, q bus.Scan, into map[int64]*Trace) error {
+	q.HeadersOnly = q.Kind == bus.Event || q.Kind == bus.Outcome
+	return s.Bus.Scan(ctx, q, func(m bus.Message) error {
+		note(into, m)
 		return nil
-	}
-	it, err := c.Messages(jetstream.PullMaxMessages(512))
-	if err != nil {
-		return fmt.Errorf("stream %s: %w", k.Stream(), err)
-	}
-	defer it.Stop()
-	for {
-		m, err := next(ctx, it)
-		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-			if info, err := c.Info(ctx); err == nil && info.NumPending == 0 { // the last ones were deleted meanwhile
-				return nil
-			}
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("stream %s: %w", k.Stream(), err)
-		}
-		meta, err := m.Metadata()
-		if err != nil {
-			return fmt.Errorf("stream %s: %w", k.Stream(), err)
-		}
-		note(into, m, Stop{At: meta.Timestamp, Sequence: meta.Sequence.Stream})
-		if meta.NumPending == 0 {
-			return nil
-		}
-	}
-}
-
-// quiet is how long a stream may say nothing until it is asked whether there is more.
-const quiet = 5 * time.Second
-
-func next(ctx context.Context, it jetstream.MessagesContext) (jetstream.Msg, error) {
-	ctx, cancel := context.WithTimeout(ctx, quiet)
-	defer cancel()
-	return it.Next(jetstream.NextContext(ctx))
+	})
 }
 
 func trace(traces map[int64]*Trace, request int64) *Trace {
@@ -159,9 +111,9 @@ func (t *Trace) run(name string) *Run {
 }
 
 // note adds a message to its request's trace. What no service of ours wrote is nobody's.
-func note(traces map[int64]*Trace, m jetstream.Msg, at Stop) {
-	s, err := bus.Parse(m.Subject())
-	if err != nil {
+func note(traces map[int64]*Trace, m bus.Message) {
+	s, at := m.Subject, Stop{At: m.Stored, Sequence: m.Sequence}
+	if s == (bus.Subject{}) {
 		return
 	}
 	t := trace(traces, s.Request)
@@ -171,7 +123,7 @@ func note(traces map[int64]*Trace, m jetstream.Msg, at Stop) {
 	switch s.Kind {
 	case bus.Delivery:
 		var d tiebackv1.Delivery
-		if proto.Unmarshal(m.Data(), &d) == nil && (t.Clicked.IsZero() || s.Run == "") {
+		if proto.Unmarshal(m.Data, &d) == nil && (t.Clicked.IsZero() || s.Run == "") {
 			t.Clicked = d.GetOccurredAt().AsTime()
 		}
 		t.run(s.Run).Delivery = at
@@ -180,9 +132,9 @@ func note(traces map[int64]*Trace, m jetstream.Msg, at Stop) {
 	case bus.Outcome:
 		t.noteOutcome(s, at)
 	case bus.Closed:
-		t.noteClosed(s, m.Data(), at)
+		t.noteClosed(s, m.Data, at)
 	default:
-		_ = t.noteLetter(s, m.Data(), at) // foreign
+		_ = t.noteLetter(s, m.Data, at) // foreign
 	}
 }
 

@@ -186,7 +186,7 @@ func (d *Desk) mend(ctx context.Context, deal *tiebackv1.Dealing, on bus.Subject
 	if deal.Action != tiebackv1.Action_ACTION_REPLAYED {
 		return false, nil
 	}
-	age, err := d.age(ctx, on.Kind)
+	age, err := d.Bus.Kept(ctx, on.Kind)
 	if err != nil || age > 0 && time.Since(deal.At.AsTime()) >= age {
 		return false, err
 	}

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tieback/tieback/pkg/bus"
@@ -30,8 +29,8 @@ func (d *Desk) History(ctx context.Context, company, request int64) ([]Step, err
 	var all []Step
 	for _, k := range bus.Kinds {
 		first := fmt.Sprintf("tb.%s.*.*.%d.%d", k, company, request)
-		err := d.scan(ctx, scan{kind: k, subjects: []string{first, first + ".*"}}, func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
-			all = append(all, step(k, m, meta))
+		err := d.Bus.Scan(ctx, bus.Scan{Kind: k, Subjects: []string{first, first + ".*"}}, func(m bus.Message) error {
+			all = append(all, step(k, m))
 			return nil
 		})
 		if err != nil {
@@ -42,12 +41,12 @@ func (d *Desk) History(ctx context.Context, company, request int64) ([]Step, err
 	return all, nil
 }
 
-func step(k bus.Kind, m jetstream.Msg, meta *jetstream.MsgMetadata) Step {
-	s := Step{At: meta.Timestamp, Kind: k, Subject: m.Subject(), Sequence: meta.Sequence.Stream, Message: blank(k)}
+func step(k bus.Kind, m bus.Message) Step {
+	s := Step{At: m.Stored, Kind: k, Subject: m.Raw, Sequence: m.Sequence, Message: blank(k)}
 	if t := strings.Split(s.Subject, "."); len(t) == 7 {
 		s.Run = t[6]
 	}
-	if proto.Unmarshal(m.Data(), s.Message) != nil {
+	if proto.Unmarshal(m.Data, s.Message) != nil {
 		s.Message = nil
 	}
 	return s

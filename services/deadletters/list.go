@@ -71,12 +71,12 @@ func (f Filter) has(l Letter) bool {
 // written while it reads may lack.
 func (d *Desk) List(ctx context.Context, f Filter) ([]Letter, error) {
 	var all []Letter
-	q := scan{kind: bus.Dead, since: f.Since, subjects: []string{f.subject(bus.Dead)}}
+	q := bus.Scan{Kind: bus.Dead, Since: f.Since, Subjects: []string{f.subject(bus.Dead)}}
 	if f.Company == 0 && f.Category == "" && f.Type == "" {
-		q.subjects = nil // also what lies on no subject of ours
+		q.Subjects = nil // also what lies on no subject of ours
 	}
-	err := d.scan(ctx, q, func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
-		if l := read(meta.Sequence.Stream, meta.Timestamp, m.Subject(), m.Data()); f.has(l) {
+	err := d.Bus.Scan(ctx, q, func(m bus.Message) error {
+		if l := read(m.Sequence, m.Stored, m.Raw, m.Data); f.has(l) {
 			l.Message = nil
 			all = append(all, l)
 		}
@@ -138,10 +138,10 @@ func (d *Desk) mark(ctx context.Context, since time.Time, where string, letters 
 	for i, l := range letters {
 		at[l.ID] = i
 	}
-	q := scan{kind: bus.Dealt, since: since, subjects: runs(bus.Dealt, where)}
-	err := d.scan(ctx, q, func(m jetstream.Msg, _ *jetstream.MsgMetadata) error {
+	q := bus.Scan{Kind: bus.Dealt, Since: since, Subjects: runs(bus.Dealt, where)}
+	err := d.Bus.Scan(ctx, q, func(m bus.Message) error {
 		deal := &tiebackv1.Dealing{}
-		if proto.Unmarshal(m.Data(), deal) != nil {
+		if proto.Unmarshal(m.Data, deal) != nil {
 			return nil // nobody of ours wrote it
 		}
 		if i, ok := at[deal.Letter]; ok {
@@ -187,7 +187,7 @@ func (d *Desk) judge(ctx context.Context, where string, letters []Letter) error 
 // cutOff finds the claimed replays that were never sent. Those older than what their stream
 // keeps are taken for sent.
 func (d *Desk) cutOff(ctx context.Context, kind bus.Kind, where string, claimed []*Letter) error {
-	age, err := d.age(ctx, kind)
+	age, err := d.Bus.Kept(ctx, kind)
 	if err != nil {
 		return err
 	}
@@ -200,9 +200,9 @@ func (d *Desk) cutOff(ctx context.Context, kind bus.Kind, where string, claimed 
 	if len(missing) == 0 {
 		return nil
 	}
-	q := scan{kind: kind, headersOnly: true, subjects: runs(kind, where)}
-	err = d.scan(ctx, q, func(m jetstream.Msg, _ *jetstream.MsgMetadata) error {
-		delete(missing, m.Subject())
+	q := bus.Scan{Kind: kind, HeadersOnly: true, Subjects: runs(kind, where)}
+	err = d.Bus.Scan(ctx, q, func(m bus.Message) error {
+		delete(missing, m.Raw)
 		return nil
 	})
 	for _, l := range missing {

@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/proto"
 
@@ -33,11 +32,11 @@ type End struct {
 func (d *Desk) Watch(ctx context.Context) (*Watch, error) {
 	w := &Watch{desk: d, after: map[bus.Kind]uint64{}}
 	for _, k := range []bus.Kind{bus.Closed, bus.Dead} {
-		stream, err := d.Bus.JetStream().Stream(ctx, k.Stream())
+		last, err := d.Bus.LastSequence(ctx, k)
 		if err != nil {
 			return nil, err
 		}
-		w.after[k] = stream.CachedInfo().State.LastSeq
+		w.after[k] = last
 	}
 	return w, nil
 }
@@ -59,18 +58,18 @@ func (w *Watch) Wait(ctx context.Context, replays []*tiebackv1.Dealing, tell fun
 	var mu sync.Mutex
 	var g errgroup.Group
 	for kind, after := range w.after {
-		q := scan{kind: kind, subjects: runs(kind, "*.*"), after: after, follow: true}
+		q := bus.Scan{Kind: kind, Subjects: runs(kind, "*.*"), After: after, Follow: true}
 		g.Go(func() error {
-			err := w.desk.scan(ctx, q, func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
+			err := w.desk.Bus.Scan(ctx, q, func(m bus.Message) error {
 				mu.Lock()
 				defer mu.Unlock()
-				if s, err := bus.Parse(m.Subject()); err == nil && open[whose(s)] != 0 {
-					tell(end(open[whose(s)], kind, m, meta))
-					delete(open, whose(s))
+				if s := whose(m.Subject); open[s] != 0 {
+					tell(end(open[s], kind, m))
+					delete(open, s)
 				}
 				if len(open) == 0 {
 					cancel()
-					return errStop
+					return bus.ErrSeen
 				}
 				return nil
 			})
@@ -94,13 +93,13 @@ func whose(s bus.Subject) bus.Subject {
 	return bus.Subject{Company: s.Company, Request: s.Request, Run: s.Run}
 }
 
-func end(letter uint64, kind bus.Kind, m jetstream.Msg, meta *jetstream.MsgMetadata) End {
-	e := End{Letter: letter, At: meta.Timestamp}
+func end(letter uint64, kind bus.Kind, m bus.Message) End {
+	e := End{Letter: letter, At: m.Stored}
 	if kind == bus.Dead {
-		e.Again, e.Dead = meta.Sequence.Stream, read(meta.Sequence.Stream, meta.Timestamp, m.Subject(), m.Data()).DeadLetter
+		e.Again, e.Dead = m.Sequence, read(m.Sequence, m.Stored, m.Raw, m.Data).DeadLetter
 		return e
 	}
 	e.Closed = &tiebackv1.Outcome{}
-	_ = proto.Unmarshal(m.Data(), e.Closed) // what does not parse closed nothing
+	_ = proto.Unmarshal(m.Data, e.Closed) // what does not parse closed nothing
 	return e
 }

@@ -53,9 +53,29 @@ func Expire(ctx context.Context, b *bus.Bus, m bus.Message, e *tiebackv1.Event, 
 	if won {
 		return true, b.Bury(ctx, Stop, m, cause)
 	}
-	_, expired, err := Ended(ctx, b, m)
+	_, expired, err := Claimed(ctx, b, m)
 	return expired, err
 }
+
+// Claimed is Ended for whoever has just found the outcome's place taken: where the replica that answers
+// does not have it yet, it is asked again.
+func Claimed(ctx context.Context, b *bus.Bus, m bus.Message) (ended, expired bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, reach)
+	defer cancel()
+	for {
+		if ended, expired, err = Ended(ctx, b, m); ended || err != nil {
+			return ended, expired, err
+		}
+		select {
+		case <-ctx.Done():
+			return false, false, fault.New(fault.Transient, fmt.Errorf("%s is taken, and can't be read", outcome(m)))
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// reach is how long a replica may lag.
+const reach = 10 * time.Second
 
 // passed is the error of an event that was not done in time.
 func passed(limit time.Duration, why error) error {

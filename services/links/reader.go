@@ -6,11 +6,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/procore"
 )
 
 // record is what Procore's lists show of a record.
@@ -139,7 +139,7 @@ func (r *reader) read(ctx context.Context, l list, p place) error {
 
 // take notes a record and the lines inside it.
 func (r *reader) take(l list, p place, o map[string]any) error {
-	key := bus.Linked{ItemType: l.itemType, ItemID: itemID(o["id"])}
+	key := bus.Linked{ItemType: l.itemType, ItemID: procore.ID(o["id"])}
 	if key.ItemID == 0 {
 		return fault.New(fault.Permanent, fmt.Errorf("%s: an item has the id %v, which is none", l.route.Name, o["id"]))
 	}
@@ -167,7 +167,7 @@ func (r *reader) takeLines(in *lines, o map[string]any) bool {
 	items, held := o[in.key].([]any)
 	for _, v := range items {
 		line, _ := v.(map[string]any)
-		if id := itemID(line["id"]); id != 0 {
+		if id := procore.ID(line["id"]); id != 0 {
 			r.found[bus.Linked{ItemType: in.itemType, ItemID: id}] = record{origin: originID(line["origin_id"])}
 		}
 		if in.below != nil {
@@ -194,22 +194,6 @@ func (r *reader) miss(l list) {
 // is never sure: an answer without them need not say so.
 func (r *reader) whole(itemType string) bool {
 	return !r.partial[itemType] && slices.ContainsFunc(table, func(l list) bool { return l.itemType == itemType })
-}
-
-// itemID reads an id, which is a number in most lists and a string in newer ones; 0: it is none.
-func itemID(v any) int64 {
-	var text string
-	switch v := v.(type) {
-	case json.Number:
-		text = v.String()
-	case string:
-		text = v
-	}
-	id, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || id < 0 {
-		return 0
-	}
-	return id
 }
 
 // originID reads an origin id; the string "null" is one more way of Procore's to say none.

@@ -4,11 +4,11 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/catalogue"
@@ -38,6 +38,8 @@ type watch struct {
 
 	mu      sync.Mutex
 	trouble map[trouble]error // how an attempt ended lately
+	telling map[int64]int     // by company: how many are being told as in progress now
+	tells   sync.WaitGroup
 }
 
 // trouble is shared by the events of a company and category.
@@ -51,8 +53,15 @@ type open struct {
 	message bus.Message
 	event   *tiebackv1.Event
 	expires time.Time
-	told    bool
+	said    atomic.Int32
 }
+
+// What was said of an open event.
+const (
+	nothing int32 = iota
+	saying
+	inProgress
+)
 
 const (
 	watchEvery = 10 * time.Second
@@ -61,6 +70,7 @@ const (
 
 // run looks every so often until ctx ends.
 func (w *watch) run(ctx context.Context, every time.Duration) {
+	defer w.tells.Wait()
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
@@ -85,7 +95,8 @@ func (w *watch) round(ctx context.Context) error {
 	if err := w.expire(ctx); err != nil {
 		return err
 	}
-	return w.inProgress(ctx)
+	w.tellSlow(ctx)
+	return nil
 }
 
 // look finds what has become slow since the last round.
@@ -134,7 +145,7 @@ func (w *watch) consider(ctx context.Context, m bus.Message) error {
 // due says whether anything is to be told.
 func (w *watch) due() bool {
 	for _, o := range w.open {
-		if !o.told || !w.now().Before(o.expires) {
+		if o.said.Load() == nothing || !w.now().Before(o.expires) {
 			return true
 		}
 	}
@@ -181,30 +192,55 @@ func (w *watch) why(ctx context.Context, o *open) error {
 
 // learn asks why of every event that is open, and forgets what troubled those that are no more.
 func (w *watch) learn(ctx context.Context) {
+	w.mu.Lock()
 	w.trouble = map[trouble]error{}
+	w.mu.Unlock()
 	for _, o := range w.open {
 		_ = w.why(ctx, o)
 	}
 }
 
-// inProgress tells what is slow, once: all of it in one round, so that it shares its calls.
-func (w *watch) inProgress(ctx context.Context) error {
-	var g errgroup.Group
-	g.SetLimit(maxBatch)
+// tellSlow has what is slow told, once, all of it in one round, so that it shares its calls. It waits
+// for none: a company whose Procore does not answer must not keep the others' deadlines.
+func (w *watch) tellSlow(ctx context.Context) {
 	for _, o := range w.open {
-		if o.told || w.now().Before(o.message.Stored.Add(w.slow)) {
+		company := o.event.CompanyId
+		if w.now().Before(o.message.Stored.Add(w.slow)) || !w.begin(company, o) {
 			continue
 		}
-		g.Go(func() error {
+		w.tells.Go(func() {
+			defer w.end(company)
 			ended, _, err := deadline.Ended(ctx, w.bus, o.message)
 			if err == nil && !ended {
 				err = w.sayWaiting(ctx, o)
 			}
-			o.told = err == nil
-			return err
+			if err != nil {
+				o.said.Store(nothing) // the next round tries again
+				w.log.Debug("could not tell that an event is in progress", zap.String("subject", o.message.Raw), zap.Error(err))
+				return
+			}
+			o.said.Store(inProgress)
 		})
 	}
-	return g.Wait()
+}
+
+// begin says whether an event is to be told now: it was not, and its company has not too many under way.
+func (w *watch) begin(company int64, o *open) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.telling[company] >= maxBatch || !o.said.CompareAndSwap(nothing, saying) {
+		return false
+	}
+	w.telling[company]++
+	return true
+}
+
+func (w *watch) end(company int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.telling[company]--; w.telling[company] == 0 {
+		delete(w.telling, company)
+	}
 }
 
 // sayWaiting tells that an event is in progress. Where its end was told meanwhile, by another

@@ -111,7 +111,7 @@ func (r *round) run(ctx context.Context) error {
 	if r.memory, err = r.load(ctx, r.id); err != nil {
 		return err
 	}
-	if r.kept, err = (audit.Streams{Bus: r.Bus}).Kept(ctx); err != nil {
+	if r.kept, err = r.Bus.Kept(ctx, bus.Delivery); err != nil {
 		return err
 	}
 	errs := []error{r.deliveries(ctx), r.details(ctx), r.watch(ctx)}

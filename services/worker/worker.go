@@ -222,7 +222,7 @@ func (s *Service) publish(ctx context.Context, m bus.Message, e *tiebackv1.Event
 	if err != nil || first {
 		return err
 	}
-	_, expired, err := deadline.Ended(ctx, s.Bus, m)
+	_, expired, err := deadline.Claimed(ctx, s.Bus, m)
 	if err != nil || !expired || o.DeadLettered {
 		return err
 	}

@@ -3,6 +3,8 @@ package endtoend
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -151,4 +153,32 @@ func TestWhatIsBookedAfterTheDeadlineIsMarked(t *testing.T) {
 		t.Errorf("%d vendors booked, linked to %q, marked as %q", len(all), link, mark.OriginId)
 	}
 	l.buried(request)
+}
+
+// Procore answers nothing for one company: while that company's button is told nothing, the other's
+// deadline holds.
+func TestACompanyThatCantBeToldKeepsNoOthersDeadline(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	hangs := func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, fmt.Sprintf("/companies/%d/erp_request_details/sync", int64(firstCompany))) {
+				<-release
+			}
+			h.ServeHTTP(rw, r)
+		})
+	}
+	w := newWorld(t, setup{companies: 2, deadline: 4 * time.Second, slow: 500 * time.Millisecond, timeout: 10 * time.Minute, around: hangs})
+	w.inTrouble(func(context.Context) error {
+		return &fault.Error{Class: fault.Transient, Sentence: "The books are closed."}
+	})
+	w.run()
+	silent := w.pressIn(firstCompany, "create_vendor", nil)
+	heard := w.pressIn(firstCompany+1, "create_vendor", nil)
+	w.failed(heard, "could not be done within 4s")
+	if r, _ := w.sandbox.Request(silent); r.IsClosed() {
+		t.Error("the company that can't be told anything was told")
+	}
+	close(release)
+	w.wait(silent)
 }
