@@ -34,7 +34,7 @@ type Options struct {
 	NKeyFile  string        // an nkey seed, read for each connect; "": none is shown
 	CAFile    string        // PEM, whom to trust as the broker; "": the system's roots
 	Name      string        // of the service, shown by the broker
-	Replicas  int           // of every stream; 0: 1
+	Replicas  int           // of every stream, at least; 0: 1
 	Retention time.Duration // of the pipeline's streams; 0: 30 days
 	MaxBytes  uint64        // of all streams together, from nine tenths of which no new delivery is taken; 0: no end
 	AckWait   time.Duration // of consumers that say nothing themselves; 0: 30 s
@@ -91,8 +91,7 @@ func (b *Bus) setUp(ctx context.Context, o Options) error {
 	}
 	for _, k := range Kinds {
 		cfg := streamConfig(k, o)
-		_, err := insist(ctx, "stream "+cfg.Name, func(ctx context.Context) (jetstream.Stream, error) { return b.js.CreateOrUpdateStream(ctx, cfg) })
-		if err != nil {
+		if _, err := ensure(ctx, b.js, cfg, false); err != nil {
 			return err
 		}
 		b.publishers[k] = newPublisher(b.js, cfg.Name)
@@ -109,8 +108,8 @@ func streamConfig(k Kind, o Options) jetstream.StreamConfig {
 	cfg := jetstream.StreamConfig{
 		Name: k.Stream(), Subjects: []string{"tb." + string(k) + ".>"},
 		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, MaxAge: o.Retention,
-		Storage: jetstream.FileStorage, Replicas: max(1, o.Replicas),
-		Duplicates: 10 * time.Minute, AllowDirect: true, AllowAtomicPublish: true,
+		Storage: jetstream.FileStorage, Replicas: o.Replicas,
+		Duplicates: 10 * time.Minute, AllowAtomicPublish: true,
 	}
 	cfg.Duplicates = min(cfg.Duplicates, o.Retention)
 	if k == Dead || k == Dealt {

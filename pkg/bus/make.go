@@ -31,6 +31,24 @@ func insist[T any](ctx context.Context, what string, f func(context.Context) (T,
 	}
 }
 
+// ensure makes a stream, or brings it up to cfg. The replicas that it has are never lowered: a
+// command run beside a cluster, in a shell that does not say how many, must not undo them. With
+// leaderReads only the leader answers reads where there are replicas: a follower may lag.
+func ensure(ctx context.Context, js jetstream.JetStream, cfg jetstream.StreamConfig, leaderReads bool) (jetstream.Stream, error) {
+	return insist(ctx, "stream "+cfg.Name, func(ctx context.Context) (jetstream.Stream, error) {
+		cfg.Replicas = max(1, cfg.Replicas)
+		s, err := js.Stream(ctx, cfg.Name)
+		switch {
+		case err == nil:
+			cfg.Replicas = max(cfg.Replicas, s.CachedInfo().Config.Replicas)
+		case !errors.Is(err, jetstream.ErrStreamNotFound):
+			return nil, err
+		}
+		cfg.AllowDirect = !leaderReads || cfg.Replicas == 1
+		return js.CreateOrUpdateStream(ctx, cfg)
+	})
+}
+
 func about(what string, err error) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)

@@ -25,11 +25,11 @@ type Quota struct {
 func (b *Bus) OpenQuota(ctx context.Context, replicas int) (*Quota, error) {
 	q := &Quota{js: b.js, cfg: jetstream.StreamConfig{
 		Name: "KV_" + quotaBucket, Description: "Procore's rate limits as Tieback's processes know them", Subjects: []string{"$KV." + quotaBucket + ".>"},
-		Storage: jetstream.MemoryStorage, Replicas: max(1, replicas), AllowDirect: replicas <= 1,
+		Storage: jetstream.MemoryStorage, Replicas: replicas,
 		MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew, AllowRollup: true, DenyDelete: true,
 	}}
 	var err error
-	q.stream, err = insist(ctx, "bucket "+quotaBucket, func(ctx context.Context) (jetstream.Stream, error) { return q.js.CreateOrUpdateStream(ctx, q.cfg) })
+	q.stream, err = ensure(ctx, q.js, q.cfg, true)
 	return q, err
 }
 
@@ -70,10 +70,8 @@ func (q *Quota) Swap(ctx context.Context, key string, value []byte, revision uin
 
 // again makes the stream that a broker forgot.
 func (q *Quota) again(ctx context.Context) error {
-	if _, err := q.js.CreateOrUpdateStream(ctx, q.cfg); err != nil {
-		return fmt.Errorf("bucket %s: %w", quotaBucket, err)
-	}
-	return nil
+	_, err := ensure(ctx, q.js, q.cfg, true)
+	return err
 }
 
 // forgotten says whether err is how a broker answers for a stream that it does not have.

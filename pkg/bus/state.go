@@ -25,6 +25,7 @@ const bucket = "tieback-state"
 //	life.<company>.<entity>.<item id>       ERP request that ended the record's last life; written by unlink and reset
 //	cursor.<company>.<entity>               up to where the ERP's changes are in Procore; written by sync
 //	cursor.<company>.deleted-<request>      what a throttled event has deleted in Procore so far; written by unlink and reset
+//	cursor.<company>.swept                  what the last sweep of Procore's lists left behind; written by sweep
 //	attempt.<stream>.<consumer>.<seq>       attempts at a message that came again
 type State struct {
 	kv        jetstream.KeyValue
@@ -38,11 +39,11 @@ type State struct {
 func openState(ctx context.Context, js jetstream.JetStream, o Options) (*State, error) {
 	cfg := jetstream.StreamConfig{
 		Name: "KV_" + bucket, Description: "links, lives, cursors and attempts of Tieback", Subjects: []string{"$KV." + bucket + ".>"},
-		Storage: jetstream.FileStorage, Replicas: max(1, o.Replicas), AllowDirect: o.Replicas <= 1,
+		Storage: jetstream.FileStorage, Replicas: o.Replicas,
 		MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew, AllowRollup: true, DenyDelete: true, AllowAtomicPublish: true,
 		AllowMsgTTL: true, SubjectDeleteMarkerTTL: time.Hour, Duplicates: 2 * time.Minute,
 	}
-	s, err := insist(ctx, "bucket "+bucket, func(ctx context.Context) (jetstream.Stream, error) { return js.CreateOrUpdateStream(ctx, cfg) })
+	s, err := ensure(ctx, js, cfg, true)
 	if err != nil {
 		return nil, err
 	}
