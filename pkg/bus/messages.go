@@ -15,7 +15,7 @@ import (
 )
 
 // Claim writes m as the one message of its subject. It says whether it did: false where the
-// subject has its message already.
+// subject has its message already, which may be m itself where the broker's first answer was lost.
 func (b *Bus) Claim(ctx context.Context, s Subject, m proto.Message) (bool, error) {
 	data, err := proto.Marshal(m)
 	if err != nil {

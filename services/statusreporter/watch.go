@@ -2,6 +2,7 @@ package statusreporter
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -92,11 +93,9 @@ func (w *watch) round(ctx context.Context) error {
 	if w.due() {
 		w.learn(ctx)
 	}
-	if err := w.expire(ctx); err != nil {
-		return err
-	}
+	err := w.expire(ctx)
 	w.tellSlow(ctx)
-	return nil
+	return err
 }
 
 // look finds what has become slow since the last round.
@@ -152,15 +151,18 @@ func (w *watch) due() bool {
 	return false
 }
 
-// expire ends what has passed its deadline.
+// expire ends what has passed its deadline. What could not be ended is tried again by the next
+// round, and holds up no other.
 func (w *watch) expire(ctx context.Context) error {
+	var errs []error
 	for seq, o := range w.open {
 		if w.now().Before(o.expires) {
 			continue
 		}
 		expired, err := deadline.Expire(ctx, w.bus, o.message, o.event, w.limits.Of(o.message.Subject.Category), w.why(ctx, o))
 		if err != nil {
-			return err
+			errs = append(errs, err)
+			continue
 		}
 		delete(w.open, seq)
 		if expired {
@@ -168,7 +170,7 @@ func (w *watch) expire(ctx context.Context) error {
 			w.log.Error("deadline passed: closed as failed and dead-lettered", zap.String("subject", o.message.Raw))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // why is how the last attempt ended. Of an event that none was made at, as its ERP is down and only
