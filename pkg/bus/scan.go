@@ -28,11 +28,15 @@ const (
 	prefetch = 500
 	// quiet is how long a stream may say nothing until it is asked whether there is more.
 	quiet = 5 * time.Second
+	// mostQuiet is how often in a row it may then say that there is, or not answer, and still send
+	// nothing: a consumer that was lost with its broker would be waited for for ever.
+	mostQuiet = 3
 )
 
 // Scan hands each message to each, up to the one that was the last when it began. Messages come
 // in batches, not by a request apiece, through a consumer that ends with the scan. An error
-// of each ends it.
+// of each ends it, and so does a broker that sends nothing any more, after half a minute at most:
+// what was handed over by then was right, and doing it all again is too.
 func (b *Bus) Scan(ctx context.Context, s Scan, each func(Message) error) error {
 	if err := b.scan(ctx, s, each); !errors.Is(err, ErrSeen) {
 		return about(s.Kind.Stream(), err)
@@ -70,13 +74,20 @@ func (b *Bus) forget(ctx context.Context, k Kind, c jetstream.Consumer) {
 }
 
 func (s Scan) pump(ctx context.Context, c jetstream.Consumer, it jetstream.MessagesContext, last uint64, each func(Message) error) error {
-	for {
+	for silent := 0; ; silent = 0 {
 		m, err := next(ctx, it)
-		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-			if info, err := c.Info(ctx); err == nil && info.NumPending == 0 && !s.Follow {
+		for ; errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil; m, err = next(ctx, it) {
+			info, failed := c.Info(ctx)
+			switch {
+			case failed == nil && info.NumPending == 0 && !s.Follow:
 				return nil // the last ones were deleted meanwhile
+			case failed == nil && info.NumPending == 0:
+				silent = 0 // nothing to follow just now
+			case silent+1 == mostQuiet:
+				return fmt.Errorf("the broker sends nothing any more: %w", errors.Join(err, failed))
+			default:
+				silent++
 			}
-			continue
 		}
 		if err != nil {
 			return err

@@ -1,0 +1,91 @@
+package broker_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"go.uber.org/zap"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/services/tieback/broker"
+)
+
+func filled(t *testing.T, b *bus.Bus, n int) {
+	t.Helper()
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() {
+			if err := b.Publisher(bus.Delivery).Publish(t.Context(), delivery(int64(i+1))); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// A scan reads what was there when it began, and leaves no consumer behind.
+func TestAScanReadsAllAndLeavesNothingBehind(t *testing.T) {
+	b := connect(t)
+	filled(t, b, 1200)
+	seen := map[uint64]bool{}
+	err := b.Scan(t.Context(), bus.Scan{Kind: bus.Delivery}, func(m bus.Message) error {
+		if len(seen) == 0 {
+			_ = b.Publisher(bus.Delivery).Publish(t.Context(), delivery(5000)) // came too late
+		}
+		seen[m.Sequence] = true
+		return nil
+	})
+	if err != nil || len(seen) != 1200 {
+		t.Errorf("%d messages, %v", len(seen), err)
+	}
+	few := 0
+	err = b.Scan(t.Context(), bus.Scan{Kind: bus.Delivery, After: 1000}, func(bus.Message) error {
+		if few++; few == 3 {
+			return bus.ErrSeen
+		}
+		return nil
+	})
+	if err != nil || few != 3 {
+		t.Errorf("%d messages, %v", few, err)
+	}
+	s, err := b.JetStream().Stream(t.Context(), bus.Delivery.Stream())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for c := range s.ListConsumers(t.Context()).Info() {
+		t.Errorf("consumer %s is left", c.Name)
+	}
+}
+
+// Found by chaos (seed 18): a scan whose broker went away in its midst was never heard of again, and
+// with it the sweep of its company.
+func TestAScanOutlivesNoBrokerThatIsGone(t *testing.T) {
+	srv, err := broker.Start(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := bus.Connect(t.Context(), bus.Options{InProcess: srv.InProcess(), Name: "test", Log: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	filled(t, b, 1200)
+	ended := make(chan error, 1)
+	gone := sync.OnceFunc(srv.Close)
+	t.Cleanup(gone)
+	go func() {
+		ended <- b.Scan(t.Context(), bus.Scan{Kind: bus.Delivery}, func(bus.Message) error { gone(); return nil })
+	}()
+	select {
+	case err := <-ended:
+		if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, nats.ErrConnectionClosed) {
+			t.Errorf("ended with %v", err)
+		}
+	case <-time.After(90 * time.Second):
+		t.Error("still waiting")
+	}
+}
