@@ -104,7 +104,7 @@ func (r *running) pulled(ctx context.Context, cons jetstream.Consumer, err error
 		return nil
 	}
 	r.looked = time.Now()
-	if _, gone := cons.Info(ctx); errors.Is(gone, jetstream.ErrConsumerNotFound) {
+	if _, gone := infoOf(ctx, cons); errors.Is(gone, jetstream.ErrConsumerNotFound) {
 		return fmt.Errorf("consumer %s of %s: %w", r.Name, r.Kind.Stream(), gone)
 	}
 	if quiet {

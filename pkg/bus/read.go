@@ -11,8 +11,18 @@ import (
 	"github.com/synadia-io/orbit.go/jetstreamext"
 )
 
+// answer is how long the broker has for one answer. The client has such a limit of its own, but only
+// where ctx has no deadline: under one that is hours away a lost answer would be waited for that long.
+const answer = 5 * time.Second
+
+func brief(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, answer)
+}
+
 // Last gives a subject's message; false: it has none.
 func (b *Bus) Last(ctx context.Context, s Subject) (Message, bool, error) {
+	ctx, cancel := brief(ctx)
+	defer cancel()
 	stream, err := b.js.Stream(ctx, s.Kind.Stream())
 	if err != nil {
 		return Message{}, false, err
@@ -45,7 +55,7 @@ func stored(k Kind, m *jetstream.RawStreamMsg) Message {
 func (b *Bus) Floor(ctx context.Context, k Kind, consumers ...string) (uint64, error) {
 	floor := uint64(math.MaxUint64)
 	for _, name := range consumers {
-		c, err := b.js.Consumer(ctx, k.Stream(), name)
+		c, err := b.consumer(ctx, k, name)
 		if errors.Is(err, jetstream.ErrConsumerNotFound) {
 			return 0, nil
 		}
@@ -60,13 +70,38 @@ func (b *Bus) Floor(ctx context.Context, k Kind, consumers ...string) (uint64, e
 	return floor, nil
 }
 
+func (b *Bus) consumer(ctx context.Context, k Kind, name string) (jetstream.Consumer, error) {
+	ctx, cancel := brief(ctx)
+	defer cancel()
+	return b.js.Consumer(ctx, k.Stream(), name)
+}
+
 // LastSequence is the sequence of a kind's newest message; 0: there is none.
 func (b *Bus) LastSequence(ctx context.Context, k Kind) (uint64, error) {
-	stream, err := b.js.Stream(ctx, k.Stream())
+	info, err := b.info(ctx, k)
 	if err != nil {
 		return 0, err
 	}
-	return stream.CachedInfo().State.LastSeq, nil
+	return info.State.LastSeq, nil
+}
+
+// Kept is how long a kind's messages are kept; 0: for ever.
+func (b *Bus) Kept(ctx context.Context, k Kind) (time.Duration, error) {
+	info, err := b.info(ctx, k)
+	if err != nil {
+		return 0, err
+	}
+	return info.Config.MaxAge, nil
+}
+
+func (b *Bus) info(ctx context.Context, k Kind) (*jetstream.StreamInfo, error) {
+	ctx, cancel := brief(ctx)
+	defer cancel()
+	stream, err := b.js.Stream(ctx, k.Stream())
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", k.Stream(), err)
+	}
+	return stream.CachedInfo(), nil
 }
 
 // batchRead is how many messages are read from a stream at a time.
@@ -76,18 +111,11 @@ const batchRead = 256
 // until. It returns the sequence to go on from; an error of each ends it at that message.
 func (b *Bus) Read(ctx context.Context, k Kind, from uint64, until time.Time, each func(Message) error) (next uint64, err error) {
 	for next = max(from, 1); ; {
-		before := next
-		batch, err := jetstreamext.GetBatch(ctx, b.js, k.Stream(), batchRead, jetstreamext.GetBatchSeq(next))
-		if err != nil {
+		some, err := b.batch(ctx, k, next)
+		if err != nil || len(some) == 0 {
 			return next, err
 		}
-		for m, err := range batch {
-			if errors.Is(err, jetstreamext.ErrNoMessages) {
-				return next, nil
-			}
-			if err != nil {
-				return next, err
-			}
+		for _, m := range some {
 			if m.Time.After(until) {
 				return next, nil
 			}
@@ -96,8 +124,26 @@ func (b *Bus) Read(ctx context.Context, k Kind, from uint64, until time.Time, ea
 			}
 			next = m.Sequence + 1
 		}
-		if next == before {
-			return next, nil
-		}
 	}
+}
+
+// batch reads the next messages of a stream, in their order; none: there are no more.
+func (b *Bus) batch(ctx context.Context, k Kind, from uint64) ([]*jetstream.RawStreamMsg, error) {
+	ctx, cancel := brief(ctx)
+	defer cancel()
+	batch, err := jetstreamext.GetBatch(ctx, b.js, k.Stream(), batchRead, jetstreamext.GetBatchSeq(from))
+	if err != nil {
+		return nil, err
+	}
+	var some []*jetstream.RawStreamMsg
+	for m, err := range batch {
+		if errors.Is(err, jetstreamext.ErrNoMessages) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		some = append(some, m)
+	}
+	return some, nil
 }

@@ -49,7 +49,7 @@ func (b *Bus) scan(ctx context.Context, s Scan, each func(Message) error) error 
 	if err != nil {
 		return err
 	}
-	c, err := b.js.OrderedConsumer(ctx, s.Kind.Stream(), s.consumer())
+	c, err := b.ordered(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -65,6 +65,12 @@ func (b *Bus) scan(ctx context.Context, s Scan, each func(Message) error) error 
 	return s.pump(ctx, c, it, last, each)
 }
 
+func (b *Bus) ordered(ctx context.Context, s Scan) (jetstream.Consumer, error) {
+	ctx, cancel := brief(ctx)
+	defer cancel()
+	return b.js.OrderedConsumer(ctx, s.Kind.Stream(), s.consumer())
+}
+
 // forget has the broker drop a scan's consumer now, and not when it was idle for minutes: a list of
 // consumers is where an operator looks for lag.
 func (b *Bus) forget(ctx context.Context, k Kind, c jetstream.Consumer) {
@@ -77,7 +83,7 @@ func (s Scan) pump(ctx context.Context, c jetstream.Consumer, it jetstream.Messa
 	for silent := 0; ; silent = 0 {
 		m, err := next(ctx, it)
 		for ; errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil; m, err = next(ctx, it) {
-			info, failed := c.Info(ctx)
+			info, failed := infoOf(ctx, c)
 			switch {
 			case failed == nil && info.NumPending == 0 && !s.Follow:
 				return nil // the last ones were deleted meanwhile
@@ -107,6 +113,12 @@ func (s Scan) pump(ctx context.Context, c jetstream.Consumer, it jetstream.Messa
 	}
 }
 
+func infoOf(ctx context.Context, c jetstream.Consumer) (*jetstream.ConsumerInfo, error) {
+	ctx, cancel := brief(ctx)
+	defer cancel()
+	return c.Info(ctx)
+}
+
 func next(ctx context.Context, it jetstream.MessagesContext) (jetstream.Msg, error) {
 	ctx, cancel := context.WithTimeout(ctx, quiet)
 	defer cancel()
@@ -128,13 +140,4 @@ func (s Scan) consumer() jetstream.OrderedConsumerConfig {
 		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, s.After+1
 	}
 	return cfg
-}
-
-// Kept is how long a kind's messages are kept; 0: for ever.
-func (b *Bus) Kept(ctx context.Context, k Kind) (time.Duration, error) {
-	stream, err := b.js.Stream(ctx, k.Stream())
-	if err != nil {
-		return 0, fmt.Errorf("%s: %w", k.Stream(), err)
-	}
-	return stream.CachedInfo().Config.MaxAge, nil
 }

@@ -92,6 +92,8 @@ func (s *State) get(ctx context.Context, key string) ([]byte, error) {
 // read gives a key's value, nil where there is none or it was deleted by hand, and the
 // revision that a change must name: of a deleted key that of its deletion.
 func (s *State) read(ctx context.Context, key string) ([]byte, uint64, error) {
+	ctx, cancel := brief(ctx)
+	defer cancel()
 	m, err := s.stream.GetLastMsgForSubject(ctx, "$KV."+bucket+"."+key)
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):

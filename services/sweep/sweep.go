@@ -111,9 +111,7 @@ func (s *Service) Run(ctx context.Context) error {
 func (s *Service) attempt(ctx context.Context, id int64) {
 	label := strconv.FormatInt(id, 10)
 	began := time.Now()
-	limited, cancel := context.WithTimeout(ctx, longest)
-	defer cancel()
-	r, err := s.Sweep(limited, id)
+	r, err := s.Sweep(ctx, id)
 	if ctx.Err() != nil {
 		return
 	}
@@ -135,10 +133,6 @@ func (s *Service) attempt(ctx context.Context, id int64) {
 	}
 	s.last.WithLabelValues(label).SetToCurrentTime()
 }
-
-// longest is how long a sweep may take, waiting for the rate limit included: one that hangs must not
-// be the company's last.
-const longest = 2 * time.Hour
 
 // maxShown is how many requests a log line names.
 const maxShown = 20
