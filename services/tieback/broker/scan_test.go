@@ -89,3 +89,46 @@ func TestAScanOutlivesNoBrokerThatIsGone(t *testing.T) {
 		t.Error("still waiting")
 	}
 }
+
+// Found by chaos (seed 12): the client limits a question only where its caller has no deadline; under
+// one that was two hours away, one lost answer held up a company's sweep.
+func TestALostAnswerIsNotWaitedForAsLongAsTheCallerHas(t *testing.T) {
+	srv, err := broker.Start(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := bus.Connect(t.Context(), bus.Options{InProcess: srv.InProcess(), Name: "test", Log: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	srv.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Hour)
+	defer cancel()
+	var all sync.WaitGroup
+	for name, ask := range map[string]func() error{
+		"kept":  func() error { _, err := b.Kept(ctx, bus.Event); return err },
+		"last":  func() error { _, _, err := b.Last(ctx, bus.For(bus.Event, "create_vendor", 7, 9)); return err },
+		"floor": func() error { _, err := b.Floor(ctx, bus.Event, "export"); return err },
+		"state": func() error { _, err := b.State().Cursor(ctx, 7, "swept"); return err },
+		"read": func() error {
+			_, err := b.Read(ctx, bus.Event, 1, time.Now(), func(bus.Message) error { return nil })
+			return err
+		},
+		"scan": func() error { return b.Scan(ctx, bus.Scan{Kind: bus.Event}, func(bus.Message) error { return nil }) },
+	} {
+		all.Go(func() {
+			answered := make(chan error, 1)
+			go func() { answered <- ask() }()
+			select {
+			case err := <-answered:
+				if err == nil {
+					t.Errorf("%s: no broker, and no error", name)
+				}
+			case <-time.After(time.Minute):
+				t.Errorf("%s: still waiting", name)
+			}
+		})
+	}
+	all.Wait()
+}
