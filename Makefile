@@ -6,12 +6,12 @@
 # make bench   events per second, CPU, latency, beside a bare JetStream publish
 # make chaos   real processes, killed, paused and cut off by SEEDS seeds; see services/chaos
 # make check   format, vet, lint, generated files, docs
-# make fuzz    each fuzz target for FUZZTIME (10s)
+# make fuzz    each fuzz target for FUZZTIME (30000x: so many inputs; 10m: so long)
 # make generate   the code of proto/ and the README's catalogue
 
 MODULES := proto pkg services services/chaos services/ledger services/sandbox services/tieback
 PACKAGES := $(MODULES:%=./%/...)
-FUZZTIME ?= 10s
+FUZZTIME ?= 30000x
 BASE ?= origin/main
 
 # The tools, pinned; built once into bin.
@@ -71,8 +71,8 @@ generate: $(TOOLS)
 $(TOOLS):
 	GOBIN="$(CURDIR)/bin" GOWORK=off go install $(PKG)
 
-# Each target by its package. Minimizing an input that is merely interesting is cut short: one under
-# way when the time ends fails the run with "context deadline exceeded", and no finding.
+# Each target by its package. Inputs are counted by default: a run that is ended by its time may fail
+# with "context deadline exceeded" and no finding. Minimizing one that is merely interesting is cut short.
 FUZZ = go test -run '^$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
 fuzz:
 	$(FUZZ) -fuzz FuzzParse ./services/ingest
