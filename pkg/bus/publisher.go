@@ -107,12 +107,13 @@ func (p *Publisher) run() {
 // broker stages a batch in files of its own, which costs about as many syncs.
 const worthABatch = 6
 
-// linger is how long a busy publisher waits for company.
+// linger is how long a busy publisher waits for more company. Only where there is enough for a batch
+// already: one message behind somebody else's burst waits for nobody.
 const linger = 10 * time.Millisecond
 
 func (p *Publisher) group(first *publication, busy bool) []*publication {
 	g := []*publication{first}
-	if busy {
+	if busy && len(p.queue)+1 >= worthABatch {
 		time.Sleep(linger)
 	}
 	for len(g) < maxGroup {
