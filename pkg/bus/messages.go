@@ -51,14 +51,17 @@ func Decode(msg Message, into interface {
 
 // Bury keeps a message that could not be worked in the dead letter stream, whole. Once it
 // returned nil the message may be acked. Burying the same message again adds nothing within
-// ten minutes, and a second copy after. A message so large that the broker does not take it
-// with its obituary stays where it is, named by stream and sequence.
+// ten minutes, nor later while its letter is the last of its subject. A message so large that the
+// broker does not take it with its obituary stays where it is, named by stream and sequence.
 func (b *Bus) Bury(ctx context.Context, stop string, msg Message, cause error) error {
 	letter := &tiebackv1.DeadLetter{
 		CompanyId: msg.Subject.Company, ErpRequestId: msg.Subject.Request, Type: msg.Subject.Type,
 		Stop: stop, Class: classes[fault.ClassOf(cause)], Error: strings.ToValidUTF8(cause.Error(), "?"), Attempts: int32(msg.Attempt),
 		DiedAt: timestamppb.Now(), Subject: msg.Raw, Message: msg.Data, Stream: msg.Stream, StreamSequence: msg.Sequence,
 		Cause: causes[fault.CauseOf(cause)], Sentence: strings.ToValidUTF8(fault.Sentence(cause, ""), "?"),
+	}
+	if buried, err := b.buried(ctx, msg.Subject.Run, letter); buried || err != nil {
+		return err
 	}
 	err := b.bury(ctx, msg.Subject.Run, letter)
 	if err != nil && fault.ClassOf(err) == fault.Permanent && letter.Message != nil {
@@ -68,12 +71,28 @@ func (b *Bus) Bury(ctx context.Context, stop string, msg Message, cause error) e
 	return err
 }
 
+// buried says whether the last letter of the subject is of the same message and stop: somebody who
+// can't be told comes back for a day, and ten minutes of duplicates would make it many letters.
+func (b *Bus) buried(ctx context.Context, run string, letter *tiebackv1.DeadLetter) (bool, error) {
+	m, has, err := b.Last(ctx, grave(run, letter))
+	if !has || err != nil {
+		return false, err
+	}
+	last := &tiebackv1.DeadLetter{}
+	return proto.Unmarshal(m.Data, last) == nil && last.Stop == letter.Stop && last.Stream == letter.Stream && last.StreamSequence == letter.StreamSequence, nil
+}
+
+// grave is where a letter lies.
+func grave(run string, letter *tiebackv1.DeadLetter) Subject {
+	return For(Dead, letter.Type, letter.CompanyId, letter.ErpRequestId).WithRun(run)
+}
+
 func (b *Bus) bury(ctx context.Context, run string, letter *tiebackv1.DeadLetter) error {
 	data, err := proto.Marshal(letter)
 	if err != nil {
 		return err
 	}
-	subject := For(Dead, letter.Type, letter.CompanyId, letter.ErpRequestId).WithRun(run)
+	subject := grave(run, letter)
 	h := nats.Header{}
 	h.Set(nats.MsgIdHdr, fmt.Sprintf("dead-%s-%s-%d", letter.Stream, letter.Stop, letter.StreamSequence))
 	return b.Publisher(Dead).Publish(ctx, &nats.Msg{Subject: subject.String(), Data: data, Header: h})

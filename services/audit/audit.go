@@ -3,6 +3,7 @@ package audit
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -44,7 +45,8 @@ func Audit(ctx context.Context, r *Reader, s Streams, o Options) (Report, error)
 	began := time.Now()
 	r.Since = o.Since.Add(-early)
 	all := map[int64]*facts{}
-	if err := r.known(ctx, began, o.Limits, all); err != nil {
+	orphans, err := r.known(ctx, began, o.Limits, all)
+	if err != nil {
 		return report, err
 	}
 	traces, err := s.Since(ctx, r.Company, r.Since)
@@ -54,12 +56,58 @@ func Audit(ctx context.Context, r *Reader, s Streams, o Options) (Report, error)
 	for request, t := range traces {
 		factsOf(all, request, began, o.Limits).trace = t
 	}
+	orphans = adopt(all, orphans)
 	if err := s.holds(ctx, o, began, &report); err != nil {
 		return report, err
 	}
 	report.Calls = r.Calls()
 	report.Notes = append(report.Notes, r.Odd...)
-	return report, s.sum(ctx, all, &report)
+	if err := s.sum(ctx, all, &report); err != nil {
+		return report, err
+	}
+	report.unread(r, orphans)
+	return report, nil
+}
+
+// unread: what can't be read proves nothing, so that nothing is proved.
+func (report *Report) unread(r *Reader, orphans []Detail) {
+	if len(r.Odd) > 0 {
+		report.Accounted = false
+	}
+	for i, d := range orphans {
+		report.Accounted = false
+		if i < maxOdd {
+			report.Notes = append(report.Notes, fmt.Sprintf("request detail %d is open in Procore and names no ERP request: nobody can say whose it is", d.ID))
+		}
+	}
+	if n := len(orphans) - maxOdd; n > 0 {
+		report.Notes = append(report.Notes, fmt.Sprintf("and %d more request details like these", n))
+	}
+}
+
+// adopt gives details that name no request to the request that told them. It returns those that
+// nobody told and that are open.
+func adopt(all map[int64]*facts, orphans []Detail) (open []Detail) {
+	told := map[int64]*facts{}
+	for _, f := range all {
+		if f.trace == nil {
+			continue
+		}
+		for _, r := range f.trace.Runs {
+			for _, c := range r.Told {
+				told[c.RequestDetailId] = f
+			}
+		}
+	}
+	for _, d := range orphans {
+		switch f := told[d.ID]; {
+		case f != nil:
+			f.details = append(f.details, d)
+		case d.Open():
+			open = append(open, d)
+		}
+	}
+	return open
 }
 
 func factsOf(all map[int64]*facts, request int64, now time.Time, limits deadline.Limits) *facts {
@@ -69,11 +117,11 @@ func factsOf(all map[int64]*facts, request int64, now time.Time, limits deadline
 	return all[request]
 }
 
-// known reads all that Procore knows of the span.
-func (r *Reader) known(ctx context.Context, now time.Time, limits deadline.Limits, all map[int64]*facts) error {
+// known reads all that Procore knows of the span. Request details that name no request are given back.
+func (r *Reader) known(ctx context.Context, now time.Time, limits deadline.Limits, all map[int64]*facts) (orphans []Detail, err error) {
 	hooks, err := r.Hooks(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, hook := range hooks {
 		_, err := r.Deliveries(ctx, hook, LogAny, DeliveryMark{}, func(some []Logged) error {
@@ -84,19 +132,21 @@ func (r *Reader) known(ctx context.Context, now time.Time, limits deadline.Limit
 			return nil
 		})
 		if err != nil {
-			return err
+			return nil, err
 		}
 	}
 	_, err = r.Details(ctx, DetailMark{}, 0, func(some []Detail) error {
 		for _, d := range some {
-			if d.Request != 0 {
-				f := factsOf(all, d.Request, now, limits)
-				f.details = append(f.details, d)
+			if d.Request == 0 {
+				orphans = append(orphans, d)
+				continue
 			}
+			f := factsOf(all, d.Request, now, limits)
+			f.details = append(f.details, d)
 		}
 		return nil
 	})
-	return err
+	return orphans, err
 }
 
 // holds notes where our streams do not reach back to the span's start.

@@ -76,3 +76,23 @@ func TestHowARequestEndedIsJudgedByStreamsAndDetails(t *testing.T) {
 		})
 	}
 }
+
+// A button that nobody can say whose it is proves that the reading does not see all.
+func TestAnOpenDetailOfNobodyIsNotAccountedFor(t *testing.T) {
+	mine := &facts{trace: &Trace{Runs: map[string]*Run{"": {Told: told(5, good)}}}}
+	rest := adopt(map[int64]*facts{1: mine}, []Detail{{ID: 5, Status: "success"}, {ID: 6, Status: "success"}, {ID: 7, Status: "in_progress"}})
+	if len(rest) != 1 || rest[0].ID != 7 || len(mine.details) != 1 || mine.details[0].ID != 5 {
+		t.Errorf("left over %v, adopted %v", rest, mine.details)
+	}
+	for _, c := range []struct {
+		odd     []string
+		orphans []Detail
+		want    bool
+	}{{want: true}, {orphans: rest}, {odd: []string{"a line that can't be read"}}} {
+		r := Report{Accounted: true}
+		r.unread(&Reader{Odd: c.odd}, c.orphans)
+		if r.Accounted != c.want {
+			t.Errorf("%v, %v: accounted for: %v", c.odd, c.orphans, r.Accounted)
+		}
+	}
+}

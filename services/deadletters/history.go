@@ -26,19 +26,30 @@ type Step struct {
 // History reads all that happened to a request, in all its runs, in the order of time. What is
 // older than the streams' memory lacks.
 func (d *Desk) History(ctx context.Context, company, request int64) ([]Step, error) {
-	var all []Step
+	var all []bus.Message
 	for _, k := range bus.Kinds {
 		first := fmt.Sprintf("tb.%s.*.*.%d.%d", k, company, request)
 		err := d.Bus.Scan(ctx, bus.Scan{Kind: k, Subjects: []string{first, first + ".*"}}, func(m bus.Message) error {
-			all = append(all, step(k, m))
+			all = append(all, m)
 			return nil
 		})
 		if err != nil {
 			return nil, err
 		}
 	}
+	return Steps(all), nil
+}
+
+// Steps are messages of one request as its history, in the order of time.
+func Steps(messages []bus.Message) []Step {
+	all := make([]Step, 0, len(messages))
+	for _, m := range messages {
+		if _, kind, ok := strings.Cut(strings.ToLower(m.Stream), "tieback_"); ok {
+			all = append(all, step(bus.Kind(kind), m))
+		}
+	}
 	slices.SortStableFunc(all, func(a, b Step) int { return a.At.Compare(b.At) })
-	return all, nil
+	return all
 }
 
 func step(k bus.Kind, m bus.Message) Step {

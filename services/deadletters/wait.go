@@ -56,11 +56,11 @@ func (w *Watch) Wait(ctx context.Context, replays []*tiebackv1.Dealing, tell fun
 		}
 	}
 	var mu sync.Mutex
-	var g errgroup.Group
+	g, both := errgroup.WithContext(ctx) // when one kind fails, the other's end is not waited for
 	for kind, after := range w.after {
 		q := bus.Scan{Kind: kind, Subjects: runs(kind, "*.*"), After: after, Follow: true}
 		g.Go(func() error {
-			err := w.desk.Bus.Scan(ctx, q, func(m bus.Message) error {
+			err := w.desk.Bus.Scan(both, q, func(m bus.Message) error {
 				mu.Lock()
 				defer mu.Unlock()
 				if s := whose(m.Subject); open[s] != 0 {

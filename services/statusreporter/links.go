@@ -1,7 +1,6 @@
 package statusreporter
 
 import (
-	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -35,11 +34,10 @@ type record struct {
 	id       int64
 }
 
-// current brings a batch up to date before it is told: what a newer request has told of a record
-// since is taken out, as Procore shows the newest request's, and within the batch the older
-// request comes first. Whose links can't be read comes again later.
+// current brings a round up to date before it is told: what a newer request has told of a record
+// since is taken out, as Procore shows the newest request's. Whose links can't be read comes
+// again later.
 func (s *Service) current(ctx context.Context, batch []*waiting) []*waiting {
-	slices.SortStableFunc(batch, func(a, b *waiting) int { return cmp.Compare(a.Outcome.ErpRequestId, b.Outcome.ErpRequestId) })
 	errs := make([]error, len(batch))
 	var reads sync.WaitGroup
 	for i, w := range batch {

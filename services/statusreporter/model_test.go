@@ -102,7 +102,7 @@ func (m *model) work(request int64, run string) {
 		c.Marks = []*tiebackv1.Mark{{ItemType: "vendor", ItemId: 5, OriginId: m.booked}}
 	default:
 		m.booked = ""
-		c.Marks = []*tiebackv1.Mark{{ItemType: "vendor", ItemId: 5}}
+		c.Unlinks = []*tiebackv1.Unlink{{ItemType: "vendor", ItemId: 5}}
 	}
 	if c.Status == tiebackv1.Status_STATUS_SUCCESS {
 		m.changed, m.did[request] = request, true
@@ -140,6 +140,7 @@ type explorer struct {
 	model   *model
 	cut     int // calls that are answered; the next is made without an answer, and then none; never: no crash
 	calls   int
+	done    map[string]bool // closed subjects of outcomes in hand that say success
 	broken  []string
 }
 
@@ -166,9 +167,14 @@ func (x *explorer) Has(_ context.Context, s bus.Subject) (bool, error) {
 	return x.model.closed[s.String()], nil
 }
 
-func (x *explorer) PublishOnce(_ context.Context, s bus.Subject, _ proto.Message) error {
+func (x *explorer) PublishOnce(_ context.Context, s bus.Subject, told proto.Message) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	for _, c := range told.(*tiebackv1.Outcome).CloseOuts {
+		if c.Status == tiebackv1.Status_STATUS_FAILED && x.done[s.String()] {
+			x.broken = append(x.broken, fmt.Sprint(s, " is noted as failed, and the ERP has done it: ", c.Messages))
+		}
+	}
 	made, err := x.call()
 	if made {
 		x.model.closed[s.String()] = true
@@ -193,7 +199,11 @@ func (x *explorer) SaveLink(_ context.Context, _ int64, _ string, _ int64, l bus
 // RoundTrip is Procore: strict, as the sandbox is, and without a network, as there are many states.
 func (x *explorer) RoundTrip(r *http.Request) (*http.Response, error) {
 	says := func(text string) (*http.Response, error) {
-		return &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(text)), Request: r}, nil
+		status := http.StatusOK
+		if text == notSynced {
+			status = http.StatusUnprocessableEntity
+		}
+		return &http.Response{StatusCode: status, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(text)), Request: r}, nil
 	}
 	if r.URL.Path == "/oauth/token" {
 		return says(`{"access_token":"t","token_type":"bearer","expires_in":5400}`)
@@ -211,12 +221,22 @@ func (x *explorer) RoundTrip(r *http.Request) (*http.Response, error) {
 	return says(text)
 }
 
+// notSynced is how Procore refuses to unlink what is not linked.
+const notSynced = `{"message":"is not synced"}`
+
 func (x *explorer) answer(r *http.Request) string {
 	m := x.model
 	if r.Method == http.MethodGet {
 		var id int64
 		_, _ = fmt.Sscan(r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:], &id)
 		return fmt.Sprintf(`{"id":%d,"status":%q}`, id, m.details[id])
+	}
+	if strings.Contains(r.URL.Path, "erp_status_management") {
+		if m.mark == "" {
+			return notSynced
+		}
+		m.mark = ""
+		return `{}`
 	}
 	var body struct {
 		Updates []struct {
@@ -260,7 +280,7 @@ func (x *explorer) judge(request int64, status string) {
 
 // tell runs the service over some of the waiting outcomes. It says how many calls that took.
 func (x *explorer) tell(m *model, subjects []string, cut int) int {
-	x.model, x.cut, x.calls = m, cut, 0
+	x.model, x.cut, x.calls, x.done = m, cut, 0, map[string]bool{}
 	var batch []*waiting
 	var names []string
 	for _, s := range subjects {
@@ -281,6 +301,7 @@ func (x *explorer) tell(m *model, subjects []string, cut int) int {
 			continue
 		}
 		batch, names = append(batch, w), append(names, s)
+		x.done[w.subject.String()] = w.Outcome.CloseOuts[0].Status == tiebackv1.Status_STATUS_SUCCESS
 	}
 	waited := slices.Clone(batch)
 	if len(batch) > 0 {
@@ -369,7 +390,7 @@ func TestEveryInterleavingEndsTruly(t *testing.T) {
 				kinds: kinds, crashes: crashes, details: map[int64]string{1: "in_progress", 2: "in_progress"}, did: map[int64]bool{}, worked: map[string]bool{},
 				replayed: map[int64]bool{}, waiting: map[string]*told{}, expired: map[int64]bool{}, outcomes: map[string]bool{}, closed: map[string]bool{},
 			}
-			if kinds[0] == "unlink" {
+			if slices.Contains(kinds, "unlink") {
 				first.booked, first.mark, first.link = "V-0", "V-0", bus.Link{OriginID: "V-0"}
 			}
 			seen, ends := map[string]bool{}, 0

@@ -119,7 +119,7 @@ func (s *Service) open(ctx context.Context, m bus.Message) (*waiting, error) {
 	if told, err := s.told(ctx, m, o); told || err != nil {
 		return nil, err
 	}
-	item := closeout.Item{Outcome: o, Repeat: m.Repeat, Later: m.Subject.Run != "" || o.DeadLettered}
+	item := closeout.Item{Outcome: o, Repeat: m.Repeat || m.Subject.Run != "", Later: m.Subject.Run != "" || o.DeadLettered}
 	return &waiting{Item: item, subject: closed(m), done: make(chan error, 1)}, nil
 }
 
@@ -154,8 +154,15 @@ func (s *Service) told(ctx context.Context, m bus.Message, o *tiebackv1.Outcome)
 	return s.memory.Has(ctx, closed(m))
 }
 
-// flush tells Procore, then notes what it was told, then lets the handlers return.
+// flush tells Procore of a batch, in as few rounds as it can.
 func (s *Service) flush(ctx context.Context, session *procore.Session, batch []*waiting) {
+	for _, round := range rounds(batch) {
+		s.tell(ctx, session, round)
+	}
+}
+
+// tell tells Procore, then notes what it was told, then lets the handlers return.
+func (s *Service) tell(ctx context.Context, session *procore.Session, batch []*waiting) {
 	batch = s.current(ctx, batch)
 	items := make([]closeout.Item, len(batch))
 	for i, w := range batch {

@@ -35,6 +35,7 @@ type watch struct {
 	tell    func(context.Context, *tiebackv1.Outcome) error // without noting it as closed
 	now     func() time.Time
 	next    uint64           // of the event stream: the first that was not looked at
+	last    uint64           // of the event stream: its last one at the look before
 	open    map[uint64]*open // by sequence
 
 	mu      sync.Mutex
@@ -104,10 +105,14 @@ func (w *watch) look(ctx context.Context) error {
 	for _, c := range catalogue.Categories {
 		names = append(names, string(c))
 	}
-	last, err := w.bus.LastSequence(ctx, bus.Event) // first: what comes after it is not among what the floor says is finished
+	// First: what comes after it is not among what the floor says is finished. And of the look before:
+	// in a cluster the leader of a consumer may not know yet what the stream's has.
+	before := w.last
+	last, err := w.bus.LastSequence(ctx, bus.Event)
 	if err != nil {
 		return err
 	}
+	w.last = last
 	floor, err := w.bus.Floor(ctx, bus.Event, names...)
 	if err != nil {
 		return err
@@ -117,7 +122,7 @@ func (w *watch) look(ctx context.Context) error {
 			delete(w.open, seq)
 		}
 	}
-	w.next = max(w.next, min(floor, last)+1)
+	w.next = max(w.next, min(floor, before)+1)
 	if w.next > last {
 		return nil
 	}

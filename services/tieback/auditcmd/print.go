@@ -87,6 +87,9 @@ func verdict(r audit.Report) string {
 			n += count
 		}
 	}
+	if n == 0 {
+		return "This proves NOTHING: some of what Procore says can't be read, or names no ERP request; see the notes."
+	}
 	return fmt.Sprintf("%d are NOT accounted for.", n)
 }
 

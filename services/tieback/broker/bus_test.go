@@ -255,6 +255,30 @@ func TestADeadLetterHoldsTheWholeMessage(t *testing.T) {
 	}
 }
 
+// Whoever can't be told comes back for a day: that is one letter, not one for each ten minutes.
+func TestAMessageIsBuriedOnceHoweverLate(t *testing.T) {
+	srv, err := broker.Start(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(srv.Close)
+	b, err := bus.Connect(t.Context(), bus.Options{InProcess: srv.InProcess(), Name: "test", Log: zap.NewNop(), Retention: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	for i := range 3 {
+		m := bus.Message{Subject: bus.For(bus.Outcome, "create_vendor", 7, 9), Data: []byte("whole"), Stream: "S", Sequence: max(uint64(i), 1)}
+		if err := b.Bury(t.Context(), "status-reporter", m, fault.Permanentf("why")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(1500 * time.Millisecond) // longer than the broker knows duplicates
+	}
+	if n, err := b.LastSequence(t.Context(), bus.Dead); n != 2 || err != nil {
+		t.Errorf("%d letters of two messages, %v", n, err)
+	}
+}
+
 func TestLinksAndLivesNeverGoBack(t *testing.T) {
 	b := connect(t)
 	st, ctx := b.State(), t.Context()

@@ -28,7 +28,7 @@ import (
 // Item is an outcome to be told.
 type Item struct {
 	Outcome *tiebackv1.Outcome
-	Repeat  bool // it came before: part of it may have been told already
+	Repeat  bool // it came before, or another run of it: part of it may have been told already
 	// Later is one whose request details may have had another end: of a further run, of one that
 	// came too late, of an event that was given up and may have been replayed already. Procore
 	// keeps the first end.
@@ -84,11 +84,12 @@ func Flush(ctx context.Context, session *procore.Session, items []Item, keep Kee
 	return errs
 }
 
-// held leaves out the units of events that are held back by an earlier step.
+// held leaves out the units of events that are held back by an earlier step, to come again. What
+// Procore refused for good holds nothing back: the rest of its event is true all the same.
 func held(units []*unit) []*unit {
 	back := map[int]bool{}
 	for _, u := range units {
-		back[u.event] = back[u.event] || u.err != nil
+		back[u.event] = back[u.event] || u.err != nil && fault.ClassOf(u.err) != fault.Permanent
 	}
 	return slices.DeleteFunc(slices.Clone(units), func(u *unit) bool { return back[u.event] })
 }
@@ -138,22 +139,34 @@ func (b batch) run(ctx context.Context, s patient) {
 	}
 	result, err := s.Sync(ctx, b.call)
 	if err == nil {
-		b.refuse(result.Refused)
+		b.refuse(ctx, s, result.Refused)
 		return
 	}
-	if left, right := b.halves(); splits(err) && left.items != nil && right.items != nil {
-		left.run(ctx, s)
-		right.run(ctx, s)
+	if splits(err) && b.runHalves(ctx, s) {
 		return
 	}
 	for _, it := range b.items {
-		if fault.ClassOf(err) == fault.Permanent && it.unit.RequestDetailId != 0 {
-			it.drop()
-			it.unit.refuse(fault.Sentence(err, "Procore refused to mark "+it.record+" as synced."))
+		if fault.ClassOf(err) != fault.Permanent {
+			it.unit.err = err
 			continue
 		}
-		it.unit.err = err
+		it.drop()
+		it.unit.refuse(fault.Sentence(err, "Procore refused to mark "+it.record+" as synced."))
+		if it.unit.RequestDetailId == 0 {
+			it.unit.err = err
+		}
 	}
+}
+
+// runHalves makes the action in two; false: it is one unit's alone.
+func (b batch) runHalves(ctx context.Context, s patient) bool {
+	left, right := b.halves()
+	if left.items == nil || right.items == nil {
+		return false
+	}
+	left.run(ctx, s)
+	right.run(ctx, s)
+	return true
 }
 
 // splits says whether a refused call may be the fault of some of its items only. A lack of
@@ -184,22 +197,27 @@ func (b batch) halves() (left, right batch) {
 	return left, right
 }
 
-// refuse matches what Procore echoes of each refused item to the items sent.
-func (b batch) refuse(refused []procore.ItemError) {
-	for _, r := range refused {
-		matched := false
+// refuse matches what Procore echoes of each refused item to the items sent. Where an echo tells
+// nobody whose it is, the action is made again in halves, until it is one unit's alone.
+func (b batch) refuse(ctx context.Context, s patient, refused []procore.ItemError) {
+	whose := make([][]item, len(refused))
+	for i, r := range refused {
 		for _, it := range b.items {
-			if !it.is(r.Item) {
-				continue
+			if it.is(r.Item) {
+				whose[i] = append(whose[i], it)
 			}
-			matched = true
+		}
+		if whose[i] == nil {
+			if b.runHalves(ctx, s) {
+				return
+			}
+			whose[i] = b.items
+		}
+	}
+	for i, r := range refused {
+		for _, it := range whose[i] {
 			it.drop()
 			it.unit.reject(it.record, r.Why)
-		}
-		if !matched { // we can't tell whose it is: nobody in this call may be told success
-			for _, it := range b.items {
-				it.unit.err = fault.New(fault.Transient, fmt.Errorf("%s: Procore refused an item that can't be told from the others: %s", b.call.Route.Name, r.Why))
-			}
 		}
 	}
 }

@@ -369,3 +369,51 @@ func TestARefusedMarkThatNobodyCanBeToldOfIsAnError(t *testing.T) {
 		t.Errorf("err %v", err)
 	}
 }
+
+// What Procore has taken is true, though it refused the rest of the event: the link must say so, or
+// an older request could put its own mark back.
+func TestTheMarksThatProcoreTookAreKeptThoughItRefusedOthersOfTheEvent(t *testing.T) {
+	p := procoreThat(t, func(call string, _ map[string]any) (int, string) {
+		return 200, `{"errors":[{"item_type":"line_item","item_id":2,"errors":{"item_id":["is unknown"]}}]}`
+	})
+	o := vendor(1)
+	o.CloseOuts[0].RequestDetailId = 0 // a reset
+	o.CloseOuts[0].Marks = append(o.CloseOuts[0].Marks, &tiebackv1.Mark{ItemType: "line_item", ItemId: 2})
+	var kept []*tiebackv1.Mark
+	err := closeout.Flush(t.Context(), p.Session, items(false, o), func(_ context.Context, o *tiebackv1.Outcome) error {
+		kept = o.CloseOuts[0].Marks
+		return nil
+	})[0]
+	if fault.ClassOf(err) != fault.Permanent || len(kept) != 1 || kept[0].ItemType != "vendor" {
+		t.Errorf("kept %v, err %v", kept, err)
+	}
+}
+
+// An echo that names no item says that somebody's is refused, not whose: the others are told their end all the same.
+func TestARefusalThatNamesNobodyIsPinnedOnItsOwnEvent(t *testing.T) {
+	p := procoreThat(t, func(call string, body map[string]any) (int, string) {
+		updates, _ := body["updates"].([]any)
+		for _, u := range updates {
+			if u := u.(map[string]any); fmt.Sprint(u["origin_id"]) == "V-3" || u["id"] == 1005.0 {
+				return 200, `{"errors":[{"errors":{"base":["went wrong"]}}]}`
+			}
+		}
+		if strings.HasPrefix(call, "GET") {
+			return 200, `{"id":1005,"status":"success"}`
+		}
+		return 200, ""
+	})
+	var outcomes []*tiebackv1.Outcome
+	for i := range 6 {
+		outcomes = append(outcomes, vendor(int64(i)))
+	}
+	for i, err := range flush(t, p, outcomes) {
+		want := tiebackv1.Status_STATUS_SUCCESS
+		if i == 3 {
+			want = tiebackv1.Status_STATUS_FAILED
+		}
+		if c := outcomes[i].CloseOuts[0]; err != nil || c.Status != want {
+			t.Errorf("vendor %d: %v %q, err %v", i, c.Status, c.Messages, err)
+		}
+	}
+}

@@ -166,13 +166,12 @@ func refusedDetails(ctx context.Context, s patient, details []*detail, refused [
 	for _, r := range refused {
 		id, _ := json.Number(fmt.Sprint(r.Item["id"])).Int64()
 		i := slices.IndexFunc(details, func(d *detail) bool { return d.id == id })
-		if i >= 0 {
-			details[i].stands(ctx, s, r.Why)
-			continue
+		if i < 0 && len(details) > 1 { // nobody knows whose it is: again, in halves
+			tell(ctx, s, details[:len(details)/2])
+			tell(ctx, s, details[len(details)/2:])
+			return
 		}
-		for _, d := range details {
-			d.fail(fault.New(fault.Transient, fmt.Errorf("%s: Procore refused an item that can't be told from the others: %s", syncRequestDetails.Name, r.Why)))
-		}
+		details[max(i, 0)].stands(ctx, s, r.Why)
 	}
 }
 

@@ -1,0 +1,31 @@
+package audit
+
+import (
+	"time"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/services/deadline"
+)
+
+// TraceOf is the trace of one request, of the messages that our streams hold of it, in any order.
+func TraceOf(request int64, messages []bus.Message) *Trace {
+	traces := map[int64]*Trace{}
+	t := trace(traces, request)
+	for _, m := range messages {
+		note(traces, m)
+	}
+	return t
+}
+
+// Judge says how one request ended, or where it is. details are its request details in Procore;
+// nil: Procore was not asked, so that only our streams count.
+func Judge(t *Trace, details []Detail, now time.Time, limits deadline.Limits) Finding {
+	return judge(t.Request, facts{trace: t, details: details, now: now, limits: limits})
+}
+
+// Stage is the stop at which a request is, which is the name of its consumer too, the stream that
+// it reads, and the message that it has to work. "": it is at none.
+func (t *Trace) Stage() (stop, stream string, at Stop) {
+	stop, at = t.stage()
+	return stop, streamOf(stop), at
+}
