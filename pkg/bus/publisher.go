@@ -66,6 +66,7 @@ func (p *Publisher) Publish(ctx context.Context, m *nats.Msg) error {
 	if err := p.room.full(ctx); err != nil {
 		return err
 	}
+	inject(ctx, m)
 	pub := &publication{msg: m, ctx: ctx, err: make(chan error, 1)}
 	select {
 	case p.queue <- pub:

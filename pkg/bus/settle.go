@@ -17,15 +17,18 @@ func (r *running) work(ctx context.Context, h *held) {
 		Subject: h.subject, Raw: h.Subject(), Data: h.Data(), Attempt: 1, Repeat: h.begun,
 		Stored: h.Timestamp, Stream: h.Stream, Sequence: h.sequence(),
 	}
+	ctx, span := traced(ctx, r.Name, h)
 	start := time.Now()
 	history, err := r.attempt(ctx, h, &msg)
 	took := time.Since(start)
 	if fault.Stopped(ctx, err) {
 		r.note(ctx, msg, history) // a restart is no attempt
 		r.unfinished(h)
+		ended(span, msg.Attempt, "unfinished", err)
 		return
 	}
 	verdict := r.settle(ctx, h, msg, history, err)
+	ended(span, msg.Attempt, verdict, err)
 	r.Observe(msg, took, verdict, err)
 }
 

@@ -9,11 +9,17 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tieback/tieback/pkg/fault"
 )
+
+// tracer: each call of an ERP is a span, waiting for its turn included; see pkg/bus/trace.go.
+var tracer = otel.Tracer("github.com/tieback/tieback/pkg/connector")
 
 // unlimited is how many calls run at once for an ERP that bears any number.
 const unlimited = 1024
@@ -43,6 +49,8 @@ const (
 // bears, and made again by class.
 func call[Q, A proto.Message](ctx context.Context, e *ERP, operation string, k kind, q Q, f func(context.Context, Q) (A, error)) (A, error) {
 	var none A
+	ctx, span := tracer.Start(ctx, "erp "+operation, trace.WithSpanKind(trace.SpanKindClient))
+	defer span.End()
 	if k != asks {
 		if _, err := e.Capabilities(ctx); err != nil {
 			return none, err
@@ -64,6 +72,7 @@ func call[Q, A proto.Message](ctx context.Context, e *ERP, operation string, k k
 		if err == nil {
 			return a, nil
 		}
+		span.SetStatus(codes.Error, err.Error())
 		if fault.ClassOf(err) != fault.Transient || try == tries || !wait(ctx, try) {
 			return none, err
 		}

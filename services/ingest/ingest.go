@@ -15,6 +15,9 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 	"google.golang.org/protobuf/proto"
 
@@ -61,6 +64,9 @@ func (s *Service) Handler() http.Handler {
 	return mux
 }
 
+// tracer: an authentic delivery begins the trace of its event; see pkg/bus/trace.go.
+var tracer = otel.Tracer("github.com/tieback/tieback/services/ingest")
+
 func (s *Service) receive(w http.ResponseWriter, r *http.Request) {
 	id, _ := strconv.ParseInt(r.PathValue("company_id"), 10, 64) // not a number: an unknown company
 	co := s.companies[id]
@@ -71,6 +77,9 @@ func (s *Service) receive(w http.ResponseWriter, r *http.Request) {
 	}
 	r, done := patient(w, r)
 	defer done()
+	ctx, span := tracer.Start(r.Context(), "ingest", trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(attribute.Int64("tieback.company", id)))
+	defer span.End()
+	r = r.WithContext(ctx)
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
 		s.unreadable(w, err)
@@ -115,6 +124,7 @@ func (s *Service) unreadable(w http.ResponseWriter, err error) {
 }
 
 func (s *Service) store(w http.ResponseWriter, r *http.Request, subject bus.Subject, data []byte) {
+	trace.SpanFromContext(r.Context()).SetAttributes(attribute.Int64("tieback.erp_request", subject.Request))
 	err := s.bus.Publisher(bus.Delivery).Publish(r.Context(), bus.Once(&nats.Msg{Subject: subject.String(), Data: data}))
 	switch {
 	case err == nil:

@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/services/statusreporter/internal/closeout"
@@ -22,6 +24,7 @@ type waiting struct {
 	closeout.Item
 	subject bus.Subject // under which is noted what was told; zero: it is no end
 	links   links
+	span    trace.Link // of its handler; zero with traces off
 	done    chan error
 }
 

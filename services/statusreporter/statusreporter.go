@@ -13,10 +13,14 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/catalogue"
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/procore"
@@ -58,6 +62,9 @@ func New(d Deps) (*Service, error) {
 	}, []string{"type"}), expired: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "tieback_deadlines_passed_total", Help: "Events that were closed as failed because their deadline passed, by event type.",
 	}, []string{"type"})}
+	for _, e := range catalogue.Table {
+		s.expired.WithLabelValues(e.Name) // there from the start: the first one is an increase
+	}
 	for id := range d.Companies {
 		session, err := d.Procore.Company(id)
 		if err != nil {
@@ -125,6 +132,7 @@ func (s *Service) open(ctx context.Context, m bus.Message) (*waiting, error) {
 
 // queue waits until an outcome was told together with others of its company.
 func (s *Service) queue(ctx context.Context, w *waiting) error {
+	w.span = trace.LinkFromContext(ctx)
 	b := s.batchers[w.Outcome.CompanyId]
 	if b == nil {
 		_, err := s.Procore.Company(w.Outcome.CompanyId)
@@ -154,6 +162,18 @@ func (s *Service) told(ctx context.Context, m bus.Message, o *tiebackv1.Outcome)
 	return s.memory.Has(ctx, closed(m))
 }
 
+// tracer: a flush is of many events, so that its trace is its own and has links to theirs; see pkg/bus/trace.go.
+var tracer = otel.Tracer("github.com/tieback/tieback/services/statusreporter")
+
+func spans(batch []*waiting) (links []trace.Link) {
+	for _, w := range batch {
+		if w.span.SpanContext.IsValid() {
+			links = append(links, w.span)
+		}
+	}
+	return links
+}
+
 // flush tells Procore of a batch, in as few rounds as it can.
 func (s *Service) flush(ctx context.Context, session *procore.Session, batch []*waiting) {
 	for _, round := range rounds(batch) {
@@ -163,6 +183,8 @@ func (s *Service) flush(ctx context.Context, session *procore.Session, batch []*
 
 // tell tells Procore, then notes what it was told, then lets the handlers return.
 func (s *Service) tell(ctx context.Context, session *procore.Session, batch []*waiting) {
+	ctx, span := tracer.Start(ctx, "flush", trace.WithLinks(spans(batch)...), trace.WithAttributes(attribute.Int("tieback.outcomes", len(batch))))
+	defer span.End()
 	batch = s.current(ctx, batch)
 	items := make([]closeout.Item, len(batch))
 	for i, w := range batch {

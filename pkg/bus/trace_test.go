@@ -1,0 +1,27 @@
+package bus
+
+import (
+	"context"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"go.opentelemetry.io/otel/trace"
+)
+
+func TestAMessageCarriesItsTraceAndWithTracesOffNothing(t *testing.T) {
+	m := &nats.Msg{Subject: "tb.delivery._._.7.1"}
+	inject(t.Context(), m)
+	if m.Header != nil {
+		t.Errorf("with traces off: %v", m.Header)
+	}
+	ctx := trace.ContextWithSpanContext(context.Background(), trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}}))
+	state := &nats.Msg{Subject: "$KV.tieback-state.cursor.7.swept"}
+	inject(ctx, m)
+	inject(ctx, state)
+	if got := trace.SpanContextFromContext(carried.Extract(context.Background(), carrier(m.Header))); got.TraceID() != (trace.TraceID{1}) || got.SpanID() != (trace.SpanID{2}) {
+		t.Errorf("read back: %v", got)
+	}
+	if state.Header != nil {
+		t.Errorf("a key of the state has %v", state.Header)
+	}
+}

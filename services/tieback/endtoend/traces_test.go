@@ -1,0 +1,111 @@
+package endtoend
+
+import (
+	"bytes"
+	"compress/gzip"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	tracev1 "go.opentelemetry.io/proto/otlp/trace/v1"
+	"go.uber.org/zap"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tieback/tieback/pkg/telemetry"
+)
+
+// gathered is a collector of traces.
+type gathered struct {
+	mu    sync.Mutex
+	spans []*tracev1.Span
+	raw   bytes.Buffer
+}
+
+func (g *gathered) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body := io.Reader(r.Body)
+	if r.Header.Get("Content-Encoding") == "gzip" {
+		body, _ = gzip.NewReader(r.Body)
+	}
+	raw, err := io.ReadAll(body)
+	q := &collector.ExportTraceServiceRequest{}
+	if err != nil || r.URL.Path != "/v1/traces" || proto.Unmarshal(raw, q) != nil {
+		http.Error(w, "no traces", http.StatusBadRequest)
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.raw.Write(raw)
+	for _, of := range q.ResourceSpans {
+		for _, scope := range of.ScopeSpans {
+			g.spans = append(g.spans, scope.Spans...)
+		}
+	}
+}
+
+// named gives the spans of a name within a trace; of any trace where none is given.
+func (g *gathered) named(name string, trace []byte) (found []*tracev1.Span) {
+	for _, s := range g.spans {
+		if s.Name == name && (trace == nil || bytes.Equal(s.TraceId, trace)) {
+			found = append(found, s)
+		}
+	}
+	return found
+}
+
+// From the delivery to the close-out, one event is one trace, through four services and a broker.
+func TestAnEventIsOneTraceAcrossAllStops(t *testing.T) {
+	g := &gathered{}
+	srv := httptest.NewServer(g)
+	defer srv.Close()
+	stop, err := telemetry.StartTraces(t.Context(), "tieback", srv.URL, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens := &purse{}
+	w := newWorld(t, setup{around: tokens.around})
+	l := w.run()
+	w.wait(w.press("create_vendor"))
+	l.stop()
+	stop() // sends the rest
+
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	ingest := g.named("ingest", nil)
+	if len(ingest) != 1 {
+		t.Fatalf("%d traces of one delivery", len(ingest))
+	}
+	parent := ingest[0]
+	for _, stop := range []string{"fetcher", "export", "status-reporter"} {
+		spans := g.named(stop, parent.TraceId)
+		if len(spans) != 1 || !bytes.Equal(spans[0].ParentSpanId, parent.SpanId) {
+			t.Fatalf("%d spans of %s in the trace, or its parent is not %s", len(spans), stop, parent.Name)
+		}
+		parent = spans[0]
+	}
+	for _, call := range []string{"procore erp_request", "erp put"} {
+		if len(g.named(call, parent.TraceId)) == 0 {
+			t.Errorf("no span %q in the trace", call)
+		}
+	}
+	linked := false
+	for _, f := range g.named("flush", nil) {
+		for _, link := range f.Links {
+			linked = linked || bytes.Equal(link.SpanId, parent.SpanId)
+		}
+	}
+	if !linked {
+		t.Error("no flush has a link to the event")
+	}
+	if len(tokens.tokens) == 0 {
+		t.Fatal("no token was given out: the search below would find nothing")
+	}
+	for _, secret := range append(tokens.tokens, w.secret, w.token) {
+		if strings.Contains(g.raw.String(), secret) {
+			t.Errorf("a secret is in the traces")
+		}
+	}
+}
