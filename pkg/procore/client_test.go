@@ -305,6 +305,23 @@ func TestErrorsSayThatTheyComeFromProcore(t *testing.T) {
 	}
 }
 
+// What Procore answers and nobody can read is its trouble, too, wherever it is read.
+func TestNonsenseComesFromProcore(t *testing.T) {
+	var n atomic.Int64
+	s := session(t, func(w http.ResponseWriter, r *http.Request) {
+		if !token(w, r, &n) {
+			fmt.Fprint(w, `"nonsense"`)
+		}
+	})
+	_, synced := s.Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Updates: []map[string]any{{"id": 1}}})
+	_, paged := s.ReadPage(t.Context(), procore.Call{Route: procore.ListRequestDetails}, 1)
+	for _, err := range []error{synced, paged} {
+		if fault.SourceOf(err) != fault.FromProcore {
+			t.Errorf("%v comes from %q", err, fault.SourceOf(err))
+		}
+	}
+}
+
 func TestTheGaugeTellsWhatIsLeft(t *testing.T) {
 	var n atomic.Int64
 	s := open(t, func(w http.ResponseWriter, r *http.Request) {
@@ -325,5 +342,41 @@ func TestTheGaugeTellsWhatIsLeft(t *testing.T) {
 	}
 	if text := fmt.Sprint(families); !strings.Contains(text, `tieback_procore_quota_remaining`) || !strings.Contains(text, `value:"hour"`) || !strings.Contains(text, "3210") {
 		t.Errorf("metrics %s", text)
+	}
+}
+
+// A redirect is followed with a GET, whose 200 would be taken for the write's.
+func TestARedirectedCallIsRefusedAndNotTakenForDone(t *testing.T) {
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		var tokens, followed atomic.Int64
+		s := session(t, func(w http.ResponseWriter, r *http.Request) {
+			if token(w, r, &tokens) {
+				return
+			}
+			if r.URL.Path == "/elsewhere" {
+				followed.Add(1)
+				fmt.Fprint(w, "{}")
+				return
+			}
+			w.Header().Set("Location", "/elsewhere?token=abc")
+			w.WriteHeader(status)
+		})
+		for _, c := range []procore.Call{
+			{Route: procore.UpdateProject, ID: 3, Body: struct{}{}}, {Route: procore.DeleteCostCode, ID: 3}, {Route: procore.GetERPRequest, ID: 9},
+		} {
+			_, err := s.Do(t.Context(), c)
+			if fault.ClassOf(err) != fault.Permanent || !strings.Contains(err.Error(), fmt.Sprint(status)) || !strings.Contains(err.Error(), "/elsewhere") {
+				t.Errorf("%s, %d: %v; want a refusal that says where it points", c.Route.Name, status, err)
+			}
+			if err != nil && strings.Contains(err.Error(), "abc") {
+				t.Errorf("%d: %v tells the query, which may be a secret", status, err)
+			}
+			if fault.CauseOf(err) != fault.Procore {
+				t.Errorf("%d: cause %v", status, fault.CauseOf(err))
+			}
+		}
+		if followed.Load() > 0 {
+			t.Errorf("%d: %d were followed", status, followed.Load())
+		}
 	}
 }

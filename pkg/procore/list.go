@@ -73,7 +73,7 @@ func (s *Session) page(ctx context.Context, c Call, at *place) ([]map[string]any
 	}
 	items, err := parseList(a.body)
 	if err != nil {
-		return nil, fault.New(fault.Transient, fmt.Errorf("%s: page %d does not parse: %w", c.Route.Name, at.page, err))
+		return nil, fault.From(fault.FromProcore, fault.New(fault.Transient, fmt.Errorf("%s: page %d does not parse: %w", c.Route.Name, at.page, err)))
 	}
 	if at.repeated(a.body) {
 		at.last = true

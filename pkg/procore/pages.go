@@ -38,7 +38,7 @@ func (s *Session) ReadPage(ctx context.Context, c Call, n int) (Page, error) {
 	}
 	items, err := parseList(a.body)
 	if err != nil {
-		return Page{}, fault.New(fault.Transient, fmt.Errorf("%s: page %d does not parse: %w", c.Route.Name, n, err))
+		return Page{}, fault.From(fault.FromProcore, fault.New(fault.Transient, fmt.Errorf("%s: page %d does not parse: %w", c.Route.Name, n, err)))
 	}
 	p := Page{Items: items, Total: number(a.header, "Total"), PerPage: number(a.header, "Per-Page"), Now: answeredAt(a.header)}
 	per := p.PerPage

@@ -51,7 +51,7 @@ func (s *Session) Sync(ctx context.Context, c SyncCall) (SyncResult, error) {
 		}
 		entities, refused, err := parseSync(raw)
 		if err != nil {
-			return all, fault.New(fault.Ambiguous, fmt.Errorf("%s: answer does not parse: %w", c.Route.Name, err))
+			return all, fault.From(fault.FromProcore, fault.New(fault.Ambiguous, fmt.Errorf("%s: answer does not parse: %w", c.Route.Name, err)))
 		}
 		all.Entities = append(all.Entities, entities...)
 		all.Refused = append(all.Refused, refused...)

@@ -209,7 +209,7 @@ func standing(ctx context.Context, s patient, id int64) (string, error) {
 		Status string `json:"status"`
 	}
 	if err := json.Unmarshal(raw, &detail); err != nil {
-		return "", fault.New(fault.Transient, fmt.Errorf("request detail %d does not parse: %w", id, err))
+		return "", fault.From(fault.FromProcore, fault.New(fault.Transient, fmt.Errorf("request detail %d does not parse: %w", id, err)))
 	}
 	return detail.Status, nil
 }
