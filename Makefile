@@ -5,6 +5,7 @@
 # make test-docker   those that need Docker; a part of make test where Docker is
 # make bench   events per second, CPU, latency, beside a bare JetStream publish
 # make chaos   real processes, killed, paused and cut off by SEEDS seeds; see services/chaos
+# make rolling   each service and broker node replaced under load; OLD=REF from that version and back
 # make check   format, vet, lint, generated files, docs
 # make fuzz    each fuzz target for FUZZTIME (30000x: so many inputs; 10m: so long)
 # make generate   the code of proto/ and the README's catalogue
@@ -22,7 +23,7 @@ bin/protoc-gen-go-grpc: PKG := google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.
 bin/staticcheck: PKG := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 export CGO_ENABLED ?= 1
 
-.PHONY: chaos run test test-docker test-tryton bench check fuzz generate generated
+.PHONY: chaos rolling run test test-docker test-tryton bench check fuzz generate generated
 
 run:
 	@go run ./services/tieback demo $(if $(ERP),--erp $(ERP)) $(if $(ADDRESS),--address $(ADDRESS)) $(if $(KEEP),--keep) $(if $(SEED),--seed $(SEED))
@@ -47,6 +48,10 @@ test-tryton:
 # SEEDS=50 is the evidence, FOR=1h an hour of it, SEED=7 one seed again.
 chaos:
 	go run ./services/chaos $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FOR),--for $(FOR))
+
+# OLD=auto is the newest release, or 20 commits ago.
+rolling:
+	go run ./services/chaos --rolling $(if $(SEED),--seed $(SEED)) $(if $(OLD),--old $(OLD))
 
 bench:
 	go build -o bin/tieback ./services/tieback

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -48,7 +49,11 @@ func startBroker(t *testing.T) *broker {
 		testcontainers.WithHostConfigModifier(func(c *container.HostConfig) {
 			c.PortBindings = network.PortMap{network.MustParsePort("4222/tcp"): {{HostIP: netip.MustParseAddr("127.0.0.1"), HostPort: strconv.Itoa(port)}}}
 		}),
-		testcontainers.WithFiles(testcontainers.ContainerFile{HostFilePath: conf, ContainerFilePath: "/etc/nats/tieback.conf", FileMode: 0o644}),
+		testcontainers.WithFiles(
+			testcontainers.ContainerFile{HostFilePath: conf, ContainerFilePath: "/etc/nats/tieback.conf", FileMode: 0o644},
+			// No users: the pipeline is in one process here, and whoever has no key may do all.
+			testcontainers.ContainerFile{Reader: strings.NewReader("# nobody\n"), ContainerFilePath: "/etc/nats/users/users.conf", FileMode: 0o644},
+		),
 		testcontainers.WithCmd("--config", "/etc/nats/tieback.conf"),
 		testcontainers.WithWaitStrategy(wait.ForLog("Server is ready")),
 	)

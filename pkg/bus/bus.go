@@ -8,15 +8,19 @@
 //	TIEBACK_CLOSED     tb.closed.>      Retention    status-reporter
 //	TIEBACK_DEAD       tb.dead.>        for ever     whoever gives up
 //	TIEBACK_DEALT      tb.dealt.>       for ever     people, through tieback dead
-//	KV_tieback-quota   Procore's limits as its processes know them, in memory: see quota.go
+//	KV_tieback-quota   Procore's limits as its processes know them: see quota.go
 //	KV_tieback-state   links, lives, cursors, attempts: see state.go
 //
 // All are Limits streams: acknowledging deletes nothing, and one request's history can be
 // read back by its subject. A message of the first four kinds is written at most once per
 // subject (see Once), which is the durable mark against duplicates, for as long as Retention.
+//
+// Who makes them: whoever connects (the default), or SetUp alone, and then nobody else needs the
+// right to (Options.Made). Who may do what else is one table: see permissions.go.
 package bus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,7 +37,8 @@ type Options struct {
 	InProcess nats.Option   // nats.InProcessServer of an embedded server
 	NKeyFile  string        // an nkey seed, read for each connect; "": none is shown
 	CAFile    string        // PEM, whom to trust as the broker; "": the system's roots
-	Name      string        // of the service, shown by the broker
+	Name      string        // of the service, shown by the broker; answers come to _INBOX_<name>; "": tieback
+	Made      bool          // all that SetUp makes is there, or will be: wait for it and make nothing
 	Replicas  int           // of every stream, at least; 0: 1
 	Retention time.Duration // of the pipeline's streams; 0: 30 days
 	MaxBytes  uint64        // of all streams together, from nine tenths of which no new delivery is taken; 0: no end
@@ -50,14 +55,29 @@ type Bus struct {
 	publishers map[Kind]*Publisher
 	suspects   suspects // of all consumers: they share the process that a poison kills
 	ackWait    time.Duration
+	made       bool
 }
 
 // Connect reaches the broker, waiting for it as long as ctx allows, and makes sure that the
-// streams are as this version wants them. Close it after all its consumers have stopped.
+// streams are as this version wants them, or waits until they are there (Made). Close it after all
+// its consumers have stopped.
 func Connect(ctx context.Context, o Options) (*Bus, error) {
+	b, err := dial(o)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.setUp(ctx, o); err != nil {
+		b.Close()
+		return nil, err
+	}
+	return b, nil
+}
+
+// dial gives a bus that has a connection, perhaps not yet made, and knows no streams.
+func dial(o Options) (*Bus, error) {
 	opts := []nats.Option{
 		nats.Name("tieback " + o.Name), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond),
-		nats.RetryOnFailedConnect(true), nats.ReconnectBufSize(-1),
+		nats.RetryOnFailedConnect(true), nats.ReconnectBufSize(-1), nats.CustomInboxPrefix(inbox(cmp.Or(o.Name, "tieback"))),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			o.Log.Warn("broker refused or dropped something", zap.Error(err))
 		}),
@@ -74,48 +94,25 @@ func Connect(ctx context.Context, o Options) (*Bus, error) {
 		nc.Close()
 		return nil, err
 	}
-	b := &Bus{nc: nc, js: js, log: o.Log, ackWait: o.AckWait, publishers: map[Kind]*Publisher{}}
-	if err := b.setUp(ctx, o); err != nil {
-		b.Close()
-		return nil, err
-	}
-	return b, nil
+	return &Bus{nc: nc, js: js, log: o.Log, ackWait: o.AckWait, made: o.Made, publishers: map[Kind]*Publisher{}}, nil
 }
 
 func (b *Bus) setUp(ctx context.Context, o Options) error {
-	if o.Retention == 0 {
-		o.Retention = 30 * 24 * time.Hour
-	}
 	if err := b.waitForBroker(ctx); err != nil {
 		return err
 	}
 	for _, k := range Kinds {
-		cfg := streamConfig(k, o)
-		if _, err := ensure(ctx, b.js, cfg, false); err != nil {
+		if _, err := b.stream(ctx, kindStream(k, o)); err != nil {
 			return err
 		}
-		b.publishers[k] = newPublisher(b.js, cfg.Name)
+		b.publishers[k] = newPublisher(b.js, k.Stream())
 	}
 	if o.MaxBytes > 0 {
 		b.publishers[Delivery].room = &room{js: b.js, max: o.MaxBytes}
 	}
 	var err error
-	b.state, err = openState(ctx, b.js, o)
+	b.state, err = b.openState(ctx, o)
 	return err
-}
-
-func streamConfig(k Kind, o Options) jetstream.StreamConfig {
-	cfg := jetstream.StreamConfig{
-		Name: k.Stream(), Subjects: []string{"tb." + string(k) + ".>"},
-		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, MaxAge: o.Retention,
-		Storage: jetstream.FileStorage, Replicas: o.Replicas,
-		Duplicates: 10 * time.Minute, AllowAtomicPublish: true,
-	}
-	cfg.Duplicates = min(cfg.Duplicates, o.Retention)
-	if k == Dead || k == Dealt {
-		cfg.MaxAge = 0 // a dead letter stays until somebody has dealt with it, and who did stays too
-	}
-	return cfg
 }
 
 // waitForBroker asks until JetStream answers: services and broker start in any order.
@@ -137,7 +134,7 @@ func (b *Bus) waitForBroker(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("no answer from the broker (TIEBACK_NATS_URL): %w", err)
+			return fmt.Errorf("no answer from the broker (TIEBACK_NATS_URL): %w", cmp.Or(b.nc.LastError(), err))
 		case <-time.After(200 * time.Millisecond):
 		}
 	}

@@ -5,8 +5,6 @@ import (
 	"context"
 	"sync"
 	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // Message is one message as a handler sees it.
@@ -16,6 +14,7 @@ type Message struct {
 	Data     []byte
 	Attempt  int       // 1 for the first
 	Repeat   bool      // it was begun before: an earlier attempt may have done part of the work
+	Alone    bool      // others wait until it ends (see suspects): to wait for company is in vain
 	Stored   time.Time // when the broker took it
 	Stream   string
 	Sequence uint64
@@ -40,13 +39,13 @@ type Handler func(context.Context, Message) error
 type Consumer struct {
 	Kind        Kind
 	Name        string        // of the durable consumer, and of the stop in dead letters
-	Filter      string        // subjects; "": the whole stream
+	Filter      string        // subjects; "": those of Durables, or else the whole stream
 	Concurrency int           // handlers at once; 0: 256
 	Hold        int           // messages in hand beside those; 0: 4,096
 	Attempts    int           // 0: 12
 	Backoff     time.Duration // 0: 1 s
 	Patience    time.Duration // 0: 15 minutes
-	AckWait     time.Duration // until an attempt that was never heard of again is repeated; 0: 30 s
+	AckWait     time.Duration // until an attempt that was never heard of again is repeated; 0: 30 s. Where it was Made: as it was made
 	Handle      Handler
 	// GiveUp takes over a message that can't be done: it must keep it as a dead letter.
 	GiveUp  func(ctx context.Context, m Message, err error) error
@@ -69,36 +68,32 @@ const (
 
 // Consume works the consumer's messages until ctx ends, then waits for the handlers under
 // way, which are cancelled with it. What was not finished is delivered again. It ends with
-// an error if somebody deleted the consumer.
+// an error, in the same way, if somebody deleted the consumer or its stream.
 func (b *Bus) Consume(ctx context.Context, c Consumer) error {
-	c.AckWait = cmp.Or(c.AckWait, b.ackWait)
-	c.defaults()
-	cons, err := insist(ctx, "consumer "+c.Name, func(ctx context.Context) (jetstream.Consumer, error) {
-		return b.js.CreateOrUpdateConsumer(ctx, c.Kind.Stream(), jetstream.ConsumerConfig{
-			Durable: c.Name, FilterSubject: c.Filter, AckPolicy: jetstream.AckExplicitPolicy,
-			AckWait: c.AckWait, MaxDeliver: -1, MaxAckPending: maxPending,
-		})
-	})
+	d, err := c.durable()
 	if err != nil {
 		return err
 	}
+	cons, err := b.bind(ctx, d, cmp.Or(c.AckWait, b.ackWait, defaultAckWait))
+	if err != nil {
+		return err
+	}
+	c.AckWait = cons.CachedInfo().Config.AckWait // whoever made it had the say
+	c.defaults()
 	r := newRunning(b, c)
 	working, stop := context.WithCancel(ctx)
 	var alive sync.WaitGroup
 	alive.Go(func() { r.keepAlive(working) })
-	err = r.pull(ctx, cons)
+	err = r.pull(working, cons)
 	r.close()
+	stop() // the handlers too, where it is not ctx that ended
 	r.handlers.Wait()
 	r.handBack()
-	stop()
 	alive.Wait()
 	return err
 }
 
 func (c *Consumer) defaults() {
-	if c.Filter == "" {
-		c.Filter = "tb." + string(c.Kind) + ".>"
-	}
 	if c.Concurrency == 0 {
 		c.Concurrency = 256
 	}
@@ -113,9 +108,6 @@ func (c *Consumer) defaults() {
 	}
 	if c.Patience == 0 {
 		c.Patience = 15 * time.Minute
-	}
-	if c.AckWait == 0 {
-		c.AckWait = 30 * time.Second
 	}
 	if c.Observe == nil {
 		c.Observe = func(Message, time.Duration, string, error) {}

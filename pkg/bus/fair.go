@@ -17,7 +17,7 @@ import (
 //	when all fail     after eight messages in a row the same, for 0.2, 0.4 … 5 s: whatever is
 //	                  down is asked now and then, not by every message in turn
 //	held              as many as there is free room, by number and by bytes; but no more than
-//	                  the lane gets through in two seconds, once that is known
+//	                  the lane gets through in two seconds, once that is known; one in any case
 //	the surplus       handed back, to come again about when its turn would be
 //
 // It knows no broker and no clock, and is not safe for concurrent use.
@@ -53,6 +53,8 @@ const (
 	fewest = 256
 	// guess is the rate of a lane of which none is known yet, in messages a second.
 	guess = 1000
+	// leastPull is how many messages are asked for at least while a slot is free.
+	leastPull = 64
 	// soonest and latest bound how long what was handed back stays away.
 	soonest = time.Second
 	latest  = 2 * time.Minute
@@ -233,10 +235,12 @@ func (f *fair) wake(now time.Time) time.Time {
 	return first
 }
 
-// free says how many more messages may be asked for: none while no slot is free.
+// free says how many more messages may be asked for: none while no slot is free, and else at least
+// a few, even where the room is taken: by companies that wait, for all we know, and those behind them
+// must not. Of a company that holds nothing one is kept in any case, the others are handed back.
 func (f *fair) free() int {
 	if f.running >= f.slots {
 		return 0
 	}
-	return max(0, f.room-f.held)
+	return max(leastPull, f.room-f.held)
 }

@@ -294,3 +294,32 @@ func TestOneMessageThatAlwaysFailsStopsNobody(t *testing.T) {
 		}
 	}
 }
+
+// Companies at their quota fill the room; while a slot is free the messages behind them are asked for.
+func TestCompaniesThatWaitKeepNobodyFromBeingAskedFor(t *testing.T) {
+	f := newFloor(t, 256, 4096)
+	for c := int64(1); c <= 18; c++ {
+		f.arrive(c, 1)
+		f.begin()
+		f.throttled(c, 1, time.Hour)
+		f.arrive(c, 300)
+	}
+	if f.running > 0 || f.held < 4000 {
+		t.Fatalf("%d run and %d are held; want none and about all of 4,096", f.running, f.held)
+	}
+	if n := f.free(); n < 64 {
+		t.Errorf("%d more are asked for while no slot is taken", n)
+	}
+	if kept, _ := f.arrive(99, 1); kept != 1 || count(f.begin(), 99) != 1 {
+		t.Error("the company behind them was not begun")
+	}
+}
+
+func TestNothingIsAskedForWhileNoSlotIsFree(t *testing.T) {
+	f := newFloor(t, 1, 100)
+	f.arrive(1, 2)
+	f.begin()
+	if n := f.free(); n != 0 {
+		t.Errorf("%d are asked for", n)
+	}
+}

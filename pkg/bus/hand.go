@@ -84,7 +84,7 @@ func (r *running) room(ctx context.Context) int {
 		r.mu.Lock()
 		n := min(r.fair.free(), pullMost)
 		r.mu.Unlock()
-		if n >= min(pullMost, r.Hold+3)/4 {
+		if n > 0 {
 			return n
 		}
 		select {
@@ -95,7 +95,7 @@ func (r *running) room(ctx context.Context) int {
 	return 0
 }
 
-// pulled looks at how a pull ended: that the consumer is gone ends it, anything else is waited
+// pulled looks at how a pull ended: that the consumer or its stream is gone ends it, anything else is waited
 // out. A pull that only ran out of time may not have been heard by anybody, so that now and
 // then the consumer is asked for all the same.
 func (r *running) pulled(ctx context.Context, cons jetstream.Consumer, err error) error {
@@ -104,7 +104,7 @@ func (r *running) pulled(ctx context.Context, cons jetstream.Consumer, err error
 		return nil
 	}
 	r.looked = time.Now()
-	if _, gone := infoOf(ctx, cons); errors.Is(gone, jetstream.ErrConsumerNotFound) {
+	if _, gone := infoOf(ctx, cons); errors.Is(gone, jetstream.ErrConsumerNotFound) || errors.Is(gone, jetstream.ErrStreamNotFound) {
 		return fmt.Errorf("consumer %s of %s: %w", r.Name, r.Kind.Stream(), gone)
 	}
 	if quiet {

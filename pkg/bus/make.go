@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
 )
 
 // makePatience is how long one try at making a stream or a consumer may take: an election.
@@ -14,11 +16,15 @@ const makePatience = 5 * time.Second
 
 // insist makes a stream or a consumer, again and again until ctx ends: a cluster that has no
 // leader just now answers late or not at all. A refusal that will not pass ends it.
-func insist[T any](ctx context.Context, what string, f func(context.Context) (T, error)) (T, error) {
+func insist[T any](ctx context.Context, nc *nats.Conn, what string, f func(context.Context) (T, error)) (T, error) {
 	for {
+		before := nc.LastError()
 		try, cancel := context.WithTimeout(ctx, makePatience)
 		made, err := f(try)
 		cancel()
+		if said := nc.LastError(); err != nil && said != before && errors.Is(said, nats.ErrPermissionViolation) { // asked in vain: it gives no answer
+			return made, fmt.Errorf("%s: this key may not make it; is it TIEBACK_NATS_STREAMS=made here, and `streams` that makes it? (%w)", what, said)
+		}
 		var api *jetstream.APIError
 		if err == nil || ctx.Err() != nil || errors.As(err, &api) && api.Code < 500 {
 			return made, about(what, err)
@@ -31,22 +37,56 @@ func insist[T any](ctx context.Context, what string, f func(context.Context) (T,
 	}
 }
 
-// ensure makes a stream, or brings it up to cfg. The replicas that it has are never lowered: a
-// command run beside a cluster, in a shell that does not say how many, must not undo them. With
-// leaderReads only the leader answers reads where there are replicas: a follower may lag.
-func ensure(ctx context.Context, js jetstream.JetStream, cfg jetstream.StreamConfig, leaderReads bool) (jetstream.Stream, error) {
-	return insist(ctx, "stream "+cfg.Name, func(ctx context.Context) (jetstream.Stream, error) {
-		cfg.Replicas = max(1, cfg.Replicas)
-		s, err := js.Stream(ctx, cfg.Name)
-		switch {
-		case err == nil:
-			cfg.Replicas = max(cfg.Replicas, s.CachedInfo().Config.Replicas)
-		case !errors.Is(err, jetstream.ErrStreamNotFound):
+// find waits until a stream or a consumer that others make is there, and says once for what it waits.
+func find[T any](ctx context.Context, b *Bus, what string, f func(context.Context) (T, error)) (T, error) {
+	for told := ""; ; {
+		try, cancel := context.WithTimeout(ctx, makePatience)
+		found, err := f(try)
+		cancel()
+		if err == nil {
+			return found, nil
+		}
+		if err.Error() != told && ctx.Err() == nil {
+			told = err.Error()
+			b.log.Warn("waiting for what `streams` makes at the broker", zap.String("for", what), zap.Error(err))
+		}
+		select {
+		case <-ctx.Done():
+			return found, fmt.Errorf("%s is not to be had, and TIEBACK_NATS_STREAMS=made leaves it to `streams` to make it: %w", what, err)
+		case <-time.After(retryPublish):
+		}
+	}
+}
+
+// stream gives a stream: makes it or brings it up to this version, or waits until it is there.
+func (b *Bus) stream(ctx context.Context, w wanted) (jetstream.Stream, error) {
+	if b.made {
+		return find(ctx, b, "stream "+w.Name, func(ctx context.Context) (jetstream.Stream, error) { return b.js.Stream(ctx, w.Name) })
+	}
+	s, _, err := ensure(ctx, b.js, w)
+	return s, err
+}
+
+// ensure makes a stream, or brings it up to what is wanted; before is how it was, nil: it was not.
+func ensure(ctx context.Context, js jetstream.JetStream, w wanted) (made jetstream.Stream, before *jetstream.StreamConfig, err error) {
+	made, err = insist(ctx, js.Conn(), "stream "+w.Name, func(ctx context.Context) (jetstream.Stream, error) {
+		s, err := js.Stream(ctx, w.Name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			return js.CreateOrUpdateStream(ctx, w.fit(0))
+		}
+		if err != nil {
 			return nil, err
 		}
-		cfg.AllowDirect = !leaderReads || cfg.Replicas == 1
+		before = &s.CachedInfo().Config
+		cfg := w.fit(before.Replicas)
+		if w.forgettable && (cfg.Storage != before.Storage || cfg.PersistMode != before.PersistMode) {
+			if err := js.DeleteStream(ctx, w.Name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+				return nil, err
+			}
+		}
 		return js.CreateOrUpdateStream(ctx, cfg)
 	})
+	return made, before, err
 }
 
 func about(what string, err error) error {

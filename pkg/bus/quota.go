@@ -10,35 +10,42 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-const quotaBucket = "tieback-quota"
+const (
+	quotaBucket = "tieback-quota"
+	quotaName   = "KV_" + quotaBucket // of its stream
+)
 
 // Quota does procore.Store: what is known of Procore's limits, one key a company (readable
-// with `nats kv get tieback-quota <company>`). It is kept in memory: what a broker forgets
-// when it restarts one call finds out anew. All methods may be called concurrently.
+// with `nats kv get tieback-quota <company>`). No write of it is waited for until it is on disk: what
+// a broker forgets when it dies one call finds out anew. The bucket itself outlives a restart;
+// see wanted.fit. All methods may be called concurrently.
 type Quota struct {
-	js     jetstream.JetStream
-	cfg    jetstream.StreamConfig
+	bus    *Bus
+	wanted wanted
 	stream jetstream.Stream
+}
+
+func quotaStream(replicas int) wanted {
+	return wanted{leaderReads: true, forgettable: true, StreamConfig: jetstream.StreamConfig{
+		Name: quotaName, Description: "Procore's rate limits as Tieback's processes know them", Subjects: []string{"$KV." + quotaBucket + ".>"},
+		Replicas: replicas, MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew, DenyDelete: true,
+	}}
 }
 
 // OpenQuota opens the store, with so many replicas (0: 1). It is closed with the bus.
 func (b *Bus) OpenQuota(ctx context.Context, replicas int) (*Quota, error) {
-	q := &Quota{js: b.js, cfg: jetstream.StreamConfig{
-		Name: "KV_" + quotaBucket, Description: "Procore's rate limits as Tieback's processes know them", Subjects: []string{"$KV." + quotaBucket + ".>"},
-		Storage: jetstream.MemoryStorage, Replicas: replicas,
-		MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew, AllowRollup: true, DenyDelete: true,
-	}}
+	q := &Quota{bus: b, wanted: quotaStream(replicas)}
 	var err error
-	q.stream, err = ensure(ctx, q.js, q.cfg, true)
+	q.stream, err = b.stream(ctx, q.wanted)
 	return q, err
 }
 
 // Read gives a key's value, nil where there is none, and the revision that a Swap must name.
 func (q *Quota) Read(ctx context.Context, key string) ([]byte, uint64, error) {
-	m, err := q.stream.GetLastMsgForSubject(ctx, quotaSubject(key))
+	m, err := newest(ctx, q.stream, quotaSubject(key))
 	if forgotten(err) {
-		if err = q.again(ctx); err == nil {
-			m, err = q.stream.GetLastMsgForSubject(ctx, quotaSubject(key))
+		if err = q.again(ctx, err); err == nil {
+			m, err = newest(ctx, q.stream, quotaSubject(key))
 		}
 	}
 	switch {
@@ -55,22 +62,25 @@ func (q *Quota) Read(ctx context.Context, key string) ([]byte, uint64, error) {
 func (q *Quota) Swap(ctx context.Context, key string, value []byte, revision uint64) (next uint64, ok bool, err error) {
 	m := &nats.Msg{Subject: quotaSubject(key), Data: value, Header: nats.Header{}}
 	m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(revision, 10))
-	ack, err := q.js.PublishMsg(ctx, m, jetstream.WithRetryAttempts(0))
+	ack, err := q.bus.js.PublishMsg(ctx, m, jetstream.WithRetryAttempts(0))
 	var api *jetstream.APIError
 	switch {
 	case errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant):
 		return 0, false, nil
 	case forgotten(err):
-		return 0, false, q.again(ctx) // it is empty now
+		return 0, false, q.again(ctx, err) // it is empty now
 	case err != nil:
 		return 0, false, fmt.Errorf("bucket %s: %w", quotaBucket, err)
 	}
 	return ack.Sequence, true, nil
 }
 
-// again makes the stream that a broker forgot.
-func (q *Quota) again(ctx context.Context) error {
-	_, err := ensure(ctx, q.js, q.cfg, true)
+// again makes the bucket that somebody deleted; whoever may not make it can only say so.
+func (q *Quota) again(ctx context.Context, gone error) error {
+	if q.bus.made {
+		return fmt.Errorf("bucket %s is not to be had; if that lasts, run `streams`, which makes it: %w", quotaBucket, gone)
+	}
+	_, err := q.bus.stream(ctx, q.wanted)
 	return err
 }
 

@@ -1,12 +1,14 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/synadia-io/orbit.go/jetstreamext"
 )
@@ -35,6 +37,19 @@ func (b *Bus) Last(ctx context.Context, s Subject) (Message, bool, error) {
 		return Message{}, false, err
 	}
 	return stored(s.Kind, m), true, nil
+}
+
+// newest gives a subject's newest message. Where replicas are raised while we run, only the leader
+// answers from then on: nobody hears who asks as before, and the stream must be looked at anew.
+func newest(ctx context.Context, s jetstream.Stream, subject string) (*jetstream.RawStreamMsg, error) {
+	m, err := s.GetLastMsgForSubject(ctx, subject)
+	if !errors.Is(err, nats.ErrNoResponders) {
+		return m, err
+	}
+	if _, unknown := s.Info(ctx); unknown != nil {
+		return nil, err
+	}
+	return s.GetLastMsgForSubject(ctx, subject)
 }
 
 // Has says whether a subject has its message.
@@ -144,6 +159,9 @@ func (b *Bus) batch(ctx context.Context, k Kind, from uint64) ([]*jetstream.RawS
 			return nil, err
 		}
 		some = append(some, m)
+	}
+	if len(some) == 0 { // the client ends a batch without a word when its time is over
+		return nil, fmt.Errorf("%s: no answer from the broker: %w", k.Stream(), cmp.Or(ctx.Err(), nats.ErrTimeout))
 	}
 	return some, nil
 }

@@ -17,25 +17,47 @@ type room struct {
 	js  jetstream.JetStream
 	max uint64 // bytes of all streams together
 
-	mu   sync.Mutex
-	next time.Time // of the next look
-	err  error
+	mu      sync.Mutex
+	looking chan struct{} // closed when the look that is under way ends; nil: none is
+	next    time.Time     // not before is there another
+	err     error         // of the last
 }
 
 // lookEvery is how long the result of a look holds.
 const lookEvery = 2 * time.Second
 
-// full is a throttled error while nine tenths of the room are taken, or while nobody knows.
+// full is a throttled error while nine tenths of the room are taken, or while nobody knows. Who
+// comes while somebody looks waits for that look, as long as ctx allows.
 func (r *room) full(ctx context.Context) error {
 	if r == nil {
 		return nil
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if now := time.Now(); now.After(r.next) {
-		r.err, r.next = r.look(ctx), now.Add(lookEvery)
+	if r.looking == nil && time.Now().After(r.next) {
+		r.looking = make(chan struct{})
+		go r.refresh(ctx)
+	}
+	if looking := r.looking; looking != nil {
+		r.mu.Unlock()
+		select {
+		case <-looking:
+		case <-ctx.Done():
+		}
+		r.mu.Lock()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 	}
 	return r.err
+}
+
+func (r *room) refresh(ctx context.Context) {
+	err := r.look(ctx)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	close(r.looking)
+	r.looking, r.err, r.next = nil, err, time.Now().Add(lookEvery)
 }
 
 // look holds for everybody, so that the caller's hurry is not its own.

@@ -22,7 +22,9 @@ func (r *running) work(ctx context.Context, h *held) {
 	history, err := r.attempt(ctx, h, &msg)
 	took := time.Since(start)
 	if fault.Stopped(ctx, err) {
-		r.note(ctx, msg, history) // a restart is no attempt
+		if history != nil {
+			r.note(ctx, msg, *history) // a restart is no attempt
+		}
 		r.unfinished(h)
 		ended(span, msg.Attempt, "unfinished", err)
 		return
@@ -34,13 +36,13 @@ func (r *running) work(ctx context.Context, h *held) {
 
 // attempt counts, then runs the handler. The count is written before the handler starts,
 // so that a message that kills the process is known when it comes again. It returns the
-// history as it was before.
-func (r *running) attempt(ctx context.Context, h *held, msg *Message) (attempts, error) {
+// history as it was before; nil: it could not be read or written, and must be left as it is.
+func (r *running) attempt(ctx context.Context, h *held, msg *Message) (*attempts, error) {
 	if h.senseless != nil {
-		return attempts{}, fault.New(fault.Permanent, h.senseless)
+		return &attempts{}, fault.New(fault.Permanent, h.senseless)
 	}
 	if !msg.Repeat {
-		return attempts{}, r.guarded(ctx, *msg)
+		return &attempts{}, r.guarded(ctx, *msg)
 	}
 	history, err := r.history(ctx, msg)
 	if err != nil {
@@ -48,24 +50,28 @@ func (r *running) attempt(ctx context.Context, h *held, msg *Message) (attempts,
 	}
 	if history.Unfinished >= suspected {
 		defer r.bus.suspects.alone(msg.Subject.Company)()
+		msg.Alone = true
 	}
-	if err := r.begin(ctx, msg, history); err != nil {
-		return history, err
+	if err := r.begin(ctx, msg, *history); err != nil {
+		if fault.Stopped(ctx, err) {
+			return history, err // if it was written all the same, it is taken back
+		}
+		return nil, err
 	}
 	return history, r.guarded(ctx, *msg)
 }
 
 // history reads what is known of a message that was begun before.
-func (r *running) history(ctx context.Context, msg *Message) (attempts, error) {
+func (r *running) history(ctx context.Context, msg *Message) (*attempts, error) {
 	h, err := r.bus.state.attempts(ctx, msg.Stream, r.Name, msg.Sequence)
 	if err != nil {
-		return h, fault.Wait(r.Backoff, err)
+		return nil, fault.Wait(r.Backoff, err)
 	}
 	msg.Attempt = h.Done + 1
 	if h.Unfinished >= maxUnfinished {
-		return h, fault.New(fault.Permanent, fmt.Errorf("%d attempts did not end: it may kill the process that works it", h.Unfinished))
+		return &h, fault.New(fault.Permanent, fmt.Errorf("%d attempts did not end: it may kill the process that works it", h.Unfinished))
 	}
-	return h, nil
+	return &h, nil
 }
 
 // begin notes that an attempt starts: not before it does, or who waits for its turn while
@@ -101,15 +107,17 @@ func (r *running) guarded(ctx context.Context, msg Message) (err error) {
 }
 
 // settle is the one place where an error becomes an ack.
-func (r *running) settle(ctx context.Context, m *held, msg Message, h attempts, err error) string {
+func (r *running) settle(ctx context.Context, m *held, msg Message, h *attempts, err error) string {
 	if err == nil {
 		r.ack(ctx, m, msg)
 		return "done"
 	}
 	class := fault.ClassOf(err)
 	if class == fault.Throttled {
-		r.note(ctx, msg, attempts{Done: h.Done}.failed(err))
-		m.ending = ending{throttled: true, wait: max(fault.RetryAfter(err), minWait)}
+		if h != nil {
+			r.note(ctx, msg, attempts{Done: h.Done}.failed(err))
+		}
+		m.ending = ending{throttled: true, wait: min(max(fault.RetryAfter(err), minWait), maxWait)}
 		_ = m.NakWithDelay(jitter(m.ending.wait))
 		return "throttled"
 	}
@@ -128,8 +136,12 @@ func (r *running) settle(ctx context.Context, m *held, msg Message, h attempts, 
 	return "again"
 }
 
-// minWait is the shortest wait of a throttled message.
-const minWait = 100 * time.Millisecond
+const (
+	// minWait is the shortest wait of a throttled message.
+	minWait = 100 * time.Millisecond
+	// maxWait is the longest, whatever is asked for: the longest of Procore's limits, and a bit.
+	maxWait = time.Hour + time.Minute
+)
 
 func (r *running) ack(ctx context.Context, m *held, msg Message) {
 	_ = m.Ack() // a lost ack means one more delivery, and every stage bears that

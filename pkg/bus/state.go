@@ -16,7 +16,10 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-const bucket = "tieback-state"
+const (
+	bucket    = "tieback-state"
+	stateName = "KV_" + bucket // of its stream
+)
 
 // State is what the pipeline remembers about records, in one key-value bucket (readable
 // with `nats kv ls tieback-state`):
@@ -33,25 +36,28 @@ type State struct {
 	publisher *Publisher
 }
 
-// openState makes the bucket as a stream of its own making, which any client of key-value buckets
+// stateStream is the bucket as a stream of our own making, which any client of key-value buckets
 // can open: the buckets' own API would let any replica answer a read, and a follower may not
 // know yet which life of a record has ended. With replicas, reads go to the leader.
-func openState(ctx context.Context, js jetstream.JetStream, o Options) (*State, error) {
-	cfg := jetstream.StreamConfig{
-		Name: "KV_" + bucket, Description: "links, lives, cursors and attempts of Tieback", Subjects: []string{"$KV." + bucket + ".>"},
+func stateStream(o Options) wanted {
+	return wanted{leaderReads: true, StreamConfig: jetstream.StreamConfig{
+		Name: stateName, Description: "links, lives, cursors and attempts of Tieback", Subjects: []string{"$KV." + bucket + ".>"},
 		Storage: jetstream.FileStorage, Replicas: o.Replicas,
-		MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew, AllowRollup: true, DenyDelete: true, AllowAtomicPublish: true,
-		AllowMsgTTL: true, SubjectDeleteMarkerTTL: time.Hour, Duplicates: 2 * time.Minute,
-	}
-	s, err := ensure(ctx, js, cfg, true)
+		MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew, DenyDelete: true, AllowAtomicPublish: true,
+		AllowMsgTTL: true, Duplicates: 2 * time.Minute,
+	}}
+}
+
+func (b *Bus) openState(ctx context.Context, o Options) (*State, error) {
+	s, err := b.stream(ctx, stateStream(o))
 	if err != nil {
 		return nil, err
 	}
-	kv, err := insist(ctx, "bucket "+bucket, func(ctx context.Context) (jetstream.KeyValue, error) { return js.KeyValue(ctx, bucket) })
+	kv, err := insist(ctx, b.nc, "bucket "+bucket, func(ctx context.Context) (jetstream.KeyValue, error) { return b.js.KeyValue(ctx, bucket) })
 	if err != nil {
 		return nil, err
 	}
-	return &State{kv: kv, stream: s, publisher: newPublisher(js, "KV_"+bucket)}, nil
+	return &State{kv: kv, stream: s, publisher: newPublisher(b.js, stateName)}, nil
 }
 
 // put shares commits with other writes of the moment.
@@ -94,7 +100,7 @@ func (s *State) get(ctx context.Context, key string) ([]byte, error) {
 func (s *State) read(ctx context.Context, key string) ([]byte, uint64, error) {
 	ctx, cancel := brief(ctx)
 	defer cancel()
-	m, err := s.stream.GetLastMsgForSubject(ctx, "$KV."+bucket+"."+key)
+	m, err := newest(ctx, s.stream, "$KV."+bucket+"."+key)
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return nil, 0, nil
@@ -264,12 +270,9 @@ func (s *State) attempts(ctx context.Context, stream, consumer string, seq uint6
 	if err != nil {
 		return attempts{}, err
 	}
-	if raw == nil { // the first was not written down, and it did not end
-		return attempts{Unfinished: 1}, nil
-	}
 	var a attempts
-	if err := json.Unmarshal(raw, &a); err != nil {
-		return a, fmt.Errorf("state %s: %w", attemptKey(stream, consumer, seq), err)
+	if raw == nil || json.Unmarshal(raw, &a) != nil { // the first was not written down, or by no service of ours, and it did not end
+		return attempts{Unfinished: 1}, nil
 	}
 	return a, nil
 }
@@ -286,6 +289,13 @@ func attemptKey(stream, consumer string, seq uint64) string {
 	return fmt.Sprintf("attempt.%s.%s.%d", stream, consumer, seq)
 }
 
+// forgetAttempts leaves a mark that goes by itself. Not a rollup, as a bucket's own purge is: whoever may
+// send one may purge the whole bucket by it, and so nobody may (AllowRollup).
 func (s *State) forgetAttempts(ctx context.Context, stream, consumer string, seq uint64) error {
-	return s.kv.Purge(ctx, attemptKey(stream, consumer, seq), jetstream.PurgeTTL(time.Hour))
+	ctx, cancel := brief(ctx)
+	defer cancel()
+	m := &nats.Msg{Subject: "$KV." + bucket + "." + attemptKey(stream, consumer, seq), Header: nats.Header{}}
+	m.Header.Set("KV-Operation", "DEL")
+	m.Header.Set(jetstream.MsgTTLHeader, time.Hour.String())
+	return s.publisher.Publish(ctx, m)
 }

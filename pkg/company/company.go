@@ -27,6 +27,9 @@ type Company struct {
 	Name                   string
 	StandardCostCodeListID int64 // 0: not known; standard cost codes can't be synced
 	Driver                 string
+	URL                    string // ingest's public base, https://host; "": not known. Procore delivers to it
+	MetadataFile           string // laid over the ERP metadata that is told to Procore; "": none
+	WebhookNamespace       string // of our hook in Procore; "": tieback
 
 	secrets atomic.Pointer[secrets] // replaced whole, never changed
 }

@@ -28,6 +28,9 @@ type entry struct {
 	WebhookTokensFile      string            `yaml:"webhook_tokens_file"`
 	StandardCostCodeListID int64             `yaml:"standard_cost_code_list_id"`
 	Connector              map[string]string `yaml:"connector"`
+	URL                    string            `yaml:"url"`
+	MetadataFile           string            `yaml:"metadata_file"`
+	WebhookNamespace       string            `yaml:"webhook_namespace"`
 }
 
 // reader reads a file; os.ReadFile, or a Watcher's, which notes what it read.
@@ -85,7 +88,7 @@ func parse(raw []byte, read reader) parsed {
 
 // add takes one company up. Of two with the same id neither is right.
 func (p *parsed) add(i int, e entry, read reader) {
-	c, err := e.company(read)
+	c, err := e.company(read, e.tokens)
 	if err == nil && (p.set[e.ID] != nil || p.unfit[e.ID]) {
 		err = fmt.Errorf("id: company %d is listed twice", e.ID)
 	}
@@ -119,7 +122,8 @@ func withoutValues(err error) error {
 	}))
 }
 
-func (e entry) company(read reader) (*Company, error) {
+// company validates the entry. Its webhook tokens come from tokens: an entry that is being set up has none yet.
+func (e entry) company(read reader, tokensOf func(reader) ([]string, error)) (*Company, error) {
 	var errs []error
 	fail := func(field, why string) { errs = append(errs, fmt.Errorf("%s: %s", field, why)) }
 	if e.ID <= 0 {
@@ -132,7 +136,7 @@ func (e entry) company(read reader) (*Company, error) {
 	if err != nil {
 		errs = append(errs, err)
 	}
-	tokens, err := e.tokens(read)
+	tokens, err := tokensOf(read)
 	if err != nil {
 		errs = append(errs, err)
 	}
@@ -150,6 +154,7 @@ func (e entry) company(read reader) (*Company, error) {
 	}
 	c := New(e.ID, Secrets{ClientID: e.ClientID, ClientSecret: Secret(secret), WebhookTokens: tokens, Settings: settings})
 	c.Name, c.StandardCostCodeListID, c.Driver = e.Name, e.StandardCostCodeListID, driver
+	c.URL, c.MetadataFile, c.WebhookNamespace = e.URL, e.MetadataFile, e.WebhookNamespace
 	return c, nil
 }
 
@@ -165,15 +170,19 @@ func (e entry) tokens(read reader) ([]string, error) {
 		}
 		tokens = strings.Fields(string(raw))
 	}
+	return tokens, validTokens(tokens)
+}
+
+func validTokens(tokens []string) error {
 	if len(tokens) < 1 || len(tokens) > 2 {
-		return nil, fmt.Errorf("webhook_tokens: needs one token, or two while rotating; there are %d", len(tokens))
+		return fmt.Errorf("webhook_tokens: needs one token, or two while rotating; there are %d", len(tokens))
 	}
 	for _, t := range tokens {
 		if len(t) < 16 {
-			return nil, errors.New("webhook_tokens: a token needs at least 16 characters")
+			return errors.New("webhook_tokens: a token needs at least 16 characters")
 		}
 	}
-	return tokens, nil
+	return nil
 }
 
 // resolve reads every name_file setting into name, in the order of their names.

@@ -29,12 +29,16 @@ const unlimited = 1024
 //
 //	permanent  never
 //	throttled  not here: the event waits until then, and holds no worker
-//	transient  twice more, after about 50 and 200 ms
+//	transient  twice more, after about 50 and 200 ms, but not where it took longest
 //	ambiguous  not here: Book looks it up by key first
 const (
 	tries = 3
 	pause = 50 * time.Millisecond
 )
+
+// longest is how long a driver may take for a call; it holds one of the ERP's slots meanwhile. The
+// drivers' own limits are a little shorter, and say better what happened.
+const longest = 6 * time.Minute
 
 // kind is what a call does to the ERP.
 type kind int
@@ -63,7 +67,10 @@ func call[Q, A proto.Message](ctx context.Context, e *ERP, operation string, k k
 	}
 	for try := 1; ; try++ {
 		start := time.Now()
-		a, err := f(ctx, q)
+		limited, cancel := context.WithTimeout(ctx, longest)
+		a, err := f(limited, q)
+		tookTooLong := limited.Err() != nil
+		cancel()
 		if err == nil && !a.ProtoReflect().IsValid() {
 			err = fault.New(fault.Permanent, fmt.Errorf("connector gave no answer to %s", operation))
 		}
@@ -73,7 +80,7 @@ func call[Q, A proto.Message](ctx context.Context, e *ERP, operation string, k k
 			return a, nil
 		}
 		span.SetStatus(codes.Error, err.Error())
-		if fault.ClassOf(err) != fault.Transient || try == tries || !wait(ctx, try) {
+		if fault.ClassOf(err) != fault.Transient || tookTooLong || try == tries || !wait(ctx, try) {
 			return none, err
 		}
 	}
@@ -119,8 +126,9 @@ func wait(ctx context.Context, try int) bool {
 
 // Metrics count and time the calls of all companies' connectors; one set for a process.
 type Metrics struct {
-	calls   *prometheus.CounterVec
-	seconds *prometheus.HistogramVec
+	calls    *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+	unopened *prometheus.GaugeVec
 }
 
 // NewMetrics registers the metrics.
@@ -132,8 +140,23 @@ func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "tieback_connector_call_seconds", Help: "How long a call of a connector took, by operation.", Buckets: prometheus.ExponentialBuckets(0.001, 3, 10),
 		}, []string{"operation"}),
+		unopened: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "tieback_connector_unopened", Help: "1: the company's connector refused its settings at the start, and its events can't be worked.",
+		}, []string{"company"}),
 	}
-	return m, errors.Join(reg.Register(m.calls), reg.Register(m.seconds))
+	return m, errors.Join(reg.Register(m.calls), reg.Register(m.seconds), reg.Register(m.unopened))
+}
+
+// Opened notes whether a company's connector could be opened. On nil it does nothing.
+func (m *Metrics) Opened(company int64, opened bool) {
+	if m == nil {
+		return
+	}
+	unopened := 1.0
+	if opened {
+		unopened = 0
+	}
+	m.unopened.WithLabelValues(strconv.FormatInt(company, 10)).Set(unopened)
 }
 
 func (e *ERP) observe(operation string, took time.Duration, err error) {

@@ -220,6 +220,42 @@ func TestCallsComeAgainByClass(t *testing.T) {
 	}
 }
 
+// hangs is a driver whose calls never come back by themselves.
+type hangs struct{ *books }
+
+func (h hangs) State(ctx context.Context, _ *tiebackv1.StateRequest) (*tiebackv1.StateResponse, error) {
+	_ = h.did("state")
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func (h hangs) Remove(ctx context.Context, _ *tiebackv1.RemoveRequest) (*tiebackv1.RemoveResponse, error) {
+	_ = h.did("remove")
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// A driver that hangs gives its slots back: a few such calls would end a company's ERP for ever.
+func TestACallThatHangsGivesItsSlotBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, l, _ := world()
+		b.caps = &tiebackv1.CapabilitiesResponse{MaxConcurrent: 1, Entities: []*tiebackv1.EntityCapability{{Entity: vendor, State: true, Remove: true}}}
+		e := New(hangs{b}, Config{Company: 7, Lives: l})
+		ctx, stop := context.WithTimeout(t.Context(), time.Hour)
+		defer stop()
+		start := time.Now()
+		if _, err := e.State(ctx, vendor, "V-1"); fault.ClassOf(err) != fault.Transient || err == nil {
+			t.Errorf("a read that hangs: %v", err)
+		}
+		if err := e.Remove(ctx, 9, vendor, "V-1"); fault.ClassOf(err) != fault.Ambiguous {
+			t.Errorf("a write that hangs: %v", err)
+		}
+		if took := time.Since(start); took != 2*longest || len(b.calls) != 2 {
+			t.Errorf("two calls, %v, took %v; want %v each, and none made again at once", b.calls, took, longest)
+		}
+	})
+}
+
 // named is acme under another name.
 func named(name string) *tiebackv1.Record {
 	r := acme()

@@ -20,6 +20,10 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/oauth2"
 
 	"github.com/tieback/tieback/pkg/company"
@@ -51,6 +55,7 @@ type Session struct {
 	http    *http.Client
 	meter   *meter
 	calls   *prometheus.CounterVec
+	refused prometheus.Counter // of our credentials or token
 
 	login login
 }
@@ -74,13 +79,18 @@ func New(cfg Config, companies company.Set, reg prometheus.Registerer) (*Client,
 	calls := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "tieback_procore_calls_total", Help: "Calls made to Procore's API, by company, route and status (error: no answer).",
 	}, []string{"company", "route", "status"})
-	if err := reg.Register(calls); err != nil {
+	refused := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "tieback_procore_unauthorized_total", Help: "How often Procore refused a company's credentials at the login, or a fresh token in a call.",
+	}, []string{"company"})
+	if err := errors.Join(reg.Register(calls), reg.Register(refused)); err != nil {
 		return nil, err
 	}
 	for id, co := range companies {
 		c.sessions[id] = &Session{
 			company: co, cfg: cfg, calls: calls, meter: newMeter(id, cfg.Timeout),
-			http: &http.Client{Transport: cfg.Transport, Timeout: cfg.Timeout},
+			refused: refused.WithLabelValues(strconv.FormatInt(id, 10)), // there from the start: the first refusal is an increase
+			// A redirect is not followed: a write would be with a GET, whose 200 says that nothing was done.
+			http: &http.Client{Transport: cfg.Transport, Timeout: cfg.Timeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 		}
 	}
 	return c, reg.Register(gauge{c})
@@ -111,6 +121,7 @@ func (s *Session) Quota() (Quota, bool) { return s.meter.left() }
 type Call struct {
 	Route Route
 	ID    int64      // fills {id}
+	Hook  int64      // fills {hook_id}
 	Query url.Values // may be nil
 	Body  any        // marshalled to JSON; nil: none
 }
@@ -122,12 +133,16 @@ type Call struct {
 //	5xx, no answer     transient; ambiguous for calls that write
 //	401 twice          transient: the secret may be in rotation
 //	other 4xx          permanent, with Procore's reason as the sentence
+//	3xx                permanent: it is not followed, and says where it points
 //
 // All but those of the caller's own ctx come from fault.FromProcore.
 func (s *Session) Do(ctx context.Context, c Call) ([]byte, error) {
 	a, err := s.do(ctx, c)
 	return a.body, err
 }
+
+// tracer: each call of Procore is a span, its waiting for quota and token included; see pkg/bus/trace.go.
+var tracer = otel.Tracer("github.com/tieback/tieback/pkg/procore")
 
 // answer is what Procore said; one without an error is a 2xx.
 type answer struct {
@@ -138,7 +153,12 @@ type answer struct {
 
 // do is Do with the answer's headers, which lists need.
 func (s *Session) do(ctx context.Context, c Call) (answer, error) {
+	ctx, span := tracer.Start(ctx, "procore "+c.Route.Name, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attribute.Int64("tieback.company", s.company.ID)))
+	defer span.End()
 	a, err := s.twice(ctx, c)
+	if err != nil {
+		span.SetStatus(codes.Error, err.Error())
+	}
 	if err != nil && ctx.Err() == nil {
 		err = fault.From(fault.FromProcore, err)
 	}
@@ -160,12 +180,18 @@ func (s *Session) twice(ctx context.Context, c Call) (answer, error) {
 		if tok, err = s.accessToken(ctx, tok); err == nil {
 			a, err = s.once(ctx, tok, c, body)
 		}
+		if err == nil && a.status == http.StatusUnauthorized {
+			s.refused.Inc()
+		}
 	}
 	if err != nil {
 		return answer{}, err
 	}
 	if a.status >= 200 && a.status < 300 {
 		return a, nil
+	}
+	if a.status >= 300 && a.status < 400 {
+		return answer{}, redirected(c.Route, a)
 	}
 	return answer{}, refusal(c.Route, a.status, a.body)
 }
@@ -187,7 +213,7 @@ func marshal(v any) ([]byte, error) {
 
 // once makes the call; a 429 or 503 comes back as a throttled error.
 func (s *Session) once(ctx context.Context, tok *oauth2.Token, c Call, body []byte) (answer, error) {
-	u := s.cfg.APIURL + c.Route.path(s.cfg.Routes, s.company.ID, c.ID)
+	u := s.cfg.APIURL + c.Route.path(s.cfg.Routes, s.company.ID, c)
 	if len(c.Query) > 0 {
 		u += "?" + c.Query.Encode()
 	}
@@ -251,6 +277,19 @@ func noAnswer(r Route, err error) error {
 		class = fault.Transient
 	}
 	return fault.New(class, fmt.Errorf("%s: no answer from Procore: %w", r.Name, err))
+}
+
+// redirected is the refusal of a call that Procore wants made elsewhere; nothing was done. It tells where,
+// without the query, which may hold a secret.
+func redirected(r Route, a answer) error {
+	to := "nowhere"
+	if u, err := url.Parse(a.header.Get("Location")); err == nil && (u.Host != "" || u.Path != "") {
+		to = (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
+	}
+	err := fmt.Errorf("%s: Procore answered %d and points to %s, which is not followed: correct TIEBACK_PROCORE_API_URL, or the route's path", r.Name, a.status, to)
+	return &StatusError{Status: a.status, Err: &fault.Error{
+		Class: fault.Permanent, Err: err, Sentence: "Tieback calls Procore at an address that is out of date, so nothing was done. Tell whoever runs the ERP integration.",
+	}}
 }
 
 func refusal(r Route, status int, answer []byte) error {

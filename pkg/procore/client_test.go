@@ -291,6 +291,20 @@ func TestAFailedLoginIsRemembered(t *testing.T) {
 	}
 }
 
+// A login that sends us elsewhere is not given the secret there.
+func TestTheSecretFollowsNoRedirect(t *testing.T) {
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		t.Errorf("%s was asked", r.URL.Path)
+	}))
+	t.Cleanup(elsewhere.Close)
+	s := session(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, elsewhere.URL+r.URL.Path, http.StatusTemporaryRedirect)
+	})
+	if err := get(t, s); fault.ClassOf(err) != fault.Transient || !strings.Contains(err.Error(), "307") {
+		t.Errorf("error %v", err)
+	}
+}
+
 func TestErrorsSayThatTheyComeFromProcore(t *testing.T) {
 	for _, status := range []int{429, 500, 422, 401} {
 		var n atomic.Int64

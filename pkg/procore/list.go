@@ -71,7 +71,7 @@ func (s *Session) page(ctx context.Context, c Call, at *place) ([]map[string]any
 	if err != nil {
 		return nil, err
 	}
-	items, err := parseList(a.body)
+	items, err := ParseList(a.body)
 	if err != nil {
 		return nil, fault.From(fault.FromProcore, fault.New(fault.Transient, fmt.Errorf("%s: page %d does not parse: %w", c.Route.Name, at.page, err)))
 	}
@@ -117,8 +117,8 @@ func number(h http.Header, name string) int {
 	return n
 }
 
-// parseList reads an array of objects, or one under "data" as newer lists have it.
-func parseList(raw []byte) ([]map[string]any, error) {
+// ParseList reads an array of objects, or one under "data" as newer lists have it.
+func ParseList(raw []byte) ([]map[string]any, error) {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.UseNumber() // ids need 64 bits
 	if bytes.HasPrefix(bytes.TrimSpace(raw), []byte("{")) {

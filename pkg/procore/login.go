@@ -87,6 +87,16 @@ func (l *login) recall(id string, secret company.Secret) error {
 	return l.failed
 }
 
+// expires is when the token ends; false: there is none.
+func (l *login) expires() (time.Time, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.token == nil {
+		return time.Time{}, false
+	}
+	return l.token.Expiry, true
+}
+
 func (l *login) fail(err error, id string, secret company.Secret) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -103,7 +113,7 @@ func (s *Session) fetchToken(id string, secret company.Secret) (*oauth2.Token, e
 		ClientID: id, ClientSecret: string(secret),
 		TokenURL: s.cfg.LoginURL + "/oauth/token", AuthStyle: oauth2.AuthStyleInParams,
 	}
-	client := &http.Client{Transport: dated{s.http.Transport, &s.meter.clock}, Timeout: s.cfg.Timeout}
+	client := &http.Client{Transport: dated{s.http.Transport, &s.meter.clock}, Timeout: s.cfg.Timeout, CheckRedirect: s.http.CheckRedirect} // the secret goes where it was meant to go
 	tok, err := cfg.Token(context.WithValue(context.Background(), oauth2.HTTPClient, client))
 	var answer *oauth2.RetrieveError
 	switch {
@@ -114,7 +124,10 @@ func (s *Session) fetchToken(id string, secret company.Secret) (*oauth2.Token, e
 		}
 		return nil, fault.Wait(jitter(time.Duration(wait)*time.Millisecond), errors.New("the login of Procore answered 429"))
 	case errors.As(err, &answer): // its own text may hold what was sent
-		err = fmt.Errorf("the login of Procore answered %s (check client_id and client_secret of company %d)", answer.Response.Status, s.company.ID)
+		if code := answer.Response.StatusCode; code >= 400 && code < 500 {
+			s.refused.Inc()
+		}
+		err = &LoginError{Status: answer.Response.StatusCode, Company: s.company.ID}
 	}
 	if err != nil {
 		return nil, fault.New(fault.Transient, err)
@@ -123,6 +136,17 @@ func (s *Session) fetchToken(id string, secret company.Secret) (*oauth2.Token, e
 		tok.Expiry = time.Now().Add(time.Hour)
 	}
 	return tok, nil
+}
+
+// LoginError is what the login of Procore answered instead of a token. It comes inside a transient error:
+// the secret may be in rotation.
+type LoginError struct {
+	Status  int
+	Company int64
+}
+
+func (e *LoginError) Error() string {
+	return fmt.Sprintf("the login of Procore answered %d %s (check client_id and client_secret of company %d)", e.Status, http.StatusText(e.Status), e.Company)
 }
 
 // dated lets a clock hear the answers: a login's is the first that a process gets of Procore,

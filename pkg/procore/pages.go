@@ -36,7 +36,7 @@ func (s *Session) ReadPage(ctx context.Context, c Call, n int) (Page, error) {
 	if err != nil {
 		return Page{}, err
 	}
-	items, err := parseList(a.body)
+	items, err := ParseList(a.body)
 	if err != nil {
 		return Page{}, fault.From(fault.FromProcore, fault.New(fault.Transient, fmt.Errorf("%s: page %d does not parse: %w", c.Route.Name, n, err)))
 	}

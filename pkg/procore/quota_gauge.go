@@ -6,21 +6,30 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// gauge tells what is left of the limits when it is asked: a number set earlier would outlive its window.
+// gauge tells what is left of the limits, and until when a token holds, when it is asked: a number
+// set earlier would outlive its window.
 type gauge struct{ client *Client }
 
 var remaining = prometheus.NewDesc("tieback_procore_quota_remaining",
 	"Calls left in Procore's rate limit windows that are running, less those under way, by company and window (hour, spike).",
 	[]string{"company", "window"}, nil)
 
+var expires = prometheus.NewDesc("tieback_procore_token_expires_timestamp_seconds",
+	"When this process's token for a company ends, as Unix time; none where there is no token. A token is renewed by the first call in its last minute or after it.",
+	[]string{"company"}, nil)
+
 // Describe implements prometheus.Collector.
-func (g gauge) Describe(ch chan<- *prometheus.Desc) { ch <- remaining }
+func (g gauge) Describe(ch chan<- *prometheus.Desc) { ch <- remaining; ch <- expires }
 
 // Collect implements prometheus.Collector.
 func (g gauge) Collect(ch chan<- prometheus.Metric) {
 	for id, s := range g.client.sessions {
+		label := strconv.FormatInt(id, 10)
 		for name, q := range s.meter.windows() {
-			ch <- prometheus.MustNewConstMetric(remaining, prometheus.GaugeValue, float64(q.Remaining), strconv.FormatInt(id, 10), name)
+			ch <- prometheus.MustNewConstMetric(remaining, prometheus.GaugeValue, float64(q.Remaining), label, name)
+		}
+		if at, has := s.login.expires(); has {
+			ch <- prometheus.MustNewConstMetric(expires, prometheus.GaugeValue, float64(at.Unix()), label)
 		}
 	}
 }

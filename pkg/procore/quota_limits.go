@@ -8,7 +8,8 @@ type limits struct {
 	Blocked int64            `json:"blocked,omitempty"` // until then, by a 429 or 503
 	Asked   int64            `json:"asked,omitempty"`   // for so long; more is left only where Procore's clock went back
 	Mute    int64            `json:"mute,omitempty"`    // until then, as answers came that say nothing of limits
-	Refused int              `json:"refused,omitempty"` // 429s and 503s in a row that gave no reason to wait for
+	Refused int              `json:"refused,omitempty"` // blocks in a row, by 429s and 503s that do not say until when
+	Since   int64            `json:"since,omitempty"`   // when the last of them began
 	Ended   int64            `json:"ended"`             // calls, ever
 	Claims  map[string]claim `json:"claims,omitempty"`  // by process
 }
@@ -40,7 +41,8 @@ func (l *limits) tidy(now int64, me string) {
 	if l.Mute > now+muteFor {
 		l.Mute = 0
 	}
-	l.Refused = min(max(l.Refused, 0), 6)
+	l.Refused = min(max(l.Refused, 0), 7)
+	l.Since = min(l.Since, now)
 	for who, c := range l.Claims {
 		if who != me && (c.Calls <= 0 || c.Until <= now || c.Until > now+farthest) {
 			l.lose(min(max(c.Calls, 0), mostCalls))
@@ -151,7 +153,9 @@ func (l *limits) end(e end, now int64) {
 }
 
 // block keeps calls back after a 429 or 503: as long as it asks, else until the reset of the
-// window that it shows as spent, else 1, 2, 4 … 64 seconds.
+// window that it shows as spent, else 1, 2, 4 … 64 seconds: longer each time that a call is
+// refused which went after the last such block. Those that went together with the first to be
+// refused say nothing new.
 func (l *limits) block(e end, now int64) {
 	var wait int64
 	switch {
@@ -163,8 +167,10 @@ func (l *limits) block(e end, now int64) {
 	case e.heard && e.told.left == 0:
 		wait = e.told.reset + grace - now
 	default:
-		wait = 1000 << l.Refused
-		l.Refused = min(l.Refused+1, 6)
+		if e.ticket.at > l.Since || l.Refused == 0 {
+			l.Refused, l.Since = min(l.Refused+1, 7), now
+		}
+		wait = 500 << l.Refused
 	}
 	if wait = min(max(wait, 100), farthest); now+wait > l.Blocked {
 		l.Blocked, l.Asked = now+wait, wait

@@ -327,3 +327,30 @@ func BenchmarkCount(b *testing.B) {
 		m.learn(tk, time.Now(), 200, h)
 	}
 }
+
+// One burst that meets a hiccup of Procore's says once that it has one; only who asks anew and is
+// refused again says that it lasts.
+func TestABurstThatIsRefusedIsOneRefusal(t *testing.T) {
+	now := int64(1_000_000_000)
+	l := &limits{}
+	refused := func(n int, at int64) {
+		for range n {
+			now += 10 // they come in one after the other
+			l.end(end{ticket: ticket{at: at}, refused: true, retry: -1}, now)
+		}
+	}
+	for i, want := range []int64{1000, 2000, 4000, 8000, 16_000, 32_000, 64_000, 64_000} {
+		l.tidy(now, "me")
+		refused(50, now)
+		if wait := l.wait(now, false); wait != want {
+			t.Errorf("after burst %d of 50 no call goes for %d ms, want %d", i+1, wait, want)
+		}
+		now += want
+	}
+	l.end(end{ticket: ticket{at: now}, good: true}, now+10)
+	now += 100
+	refused(50, now)
+	if wait := l.wait(now, false); wait != 1000 {
+		t.Errorf("after one that was answered: %d ms", wait)
+	}
+}

@@ -13,7 +13,7 @@ import (
 )
 
 // Route is one call of Procore's API. Path holds {company_id}, filled in by the client, and
-// {id} for the record. Inferred ones may be wrong in the field: the routes file
+// {id} for the record; of a hook's trigger also {hook_id}. Inferred ones may be wrong in the field: the routes file
 // (TIEBACK_PROCORE_ROUTES) overrides any path by the route's name.
 type Route struct {
 	Name   string
@@ -50,6 +50,16 @@ var (
 	ListDeliveries     = Route{"deliveries_list", "GET", "/rest/v1.0/webhooks/hooks/{id}/deliveries"}
 	ListRequestDetails = Route{"erp_request_details_list", "GET", "/rest/v1.0/companies/{company_id}/erp_request_details"}
 
+	CreateHook    = Route{"hook_create", "POST", "/rest/v1.0/webhooks/hooks"}
+	UpdateHook    = Route{"hook_update", "PATCH", "/rest/v1.0/webhooks/hooks/{id}"}
+	DeleteHook    = Route{"hook_delete", "DELETE", "/rest/v1.0/webhooks/hooks/{id}"}
+	ListTriggers  = Route{"triggers_list", "GET", "/rest/v1.0/webhooks/hooks/{id}/triggers"}
+	CreateTrigger = Route{"trigger_create", "POST", "/rest/v1.0/webhooks/hooks/{id}/triggers"}
+	DeleteTrigger = Route{"trigger_delete", "DELETE", "/rest/v1.0/webhooks/hooks/{hook_id}/triggers/{id}"}
+
+	ListConnections  = Route{"erp_connections_list", "GET", "/rest/v1.0/companies/{company_id}/erp_connections"} // inferred
+	CreateConnection = Route{"erp_connection_create", "POST", "/rest/v1.0/companies/{company_id}/erp_connections"}
+
 	UpdateMetadata = Route{"erp_connection_metadata", "PATCH", "/rest/v1.0/companies/{company_id}/erp_connections/metadata"}
 )
 
@@ -73,8 +83,8 @@ func LoadRoutes(file string) (map[string]string, error) {
 			return nil, fmt.Errorf("TIEBACK_PROCORE_ROUTES: %s: %s: the path %q must start with /", file, name, path)
 		}
 		for _, p := range placeholder.FindAllString(path, -1) {
-			if !slices.Contains([]string{"{company_id}", "{id}"}, p) {
-				return nil, fmt.Errorf("TIEBACK_PROCORE_ROUTES: %s: %s: %s is unknown; a path may hold {company_id} and {id}", file, name, p)
+			if !slices.Contains([]string{"{company_id}", "{id}", "{hook_id}"}, p) {
+				return nil, fmt.Errorf("TIEBACK_PROCORE_ROUTES: %s: %s: %s is unknown; a path may hold {company_id}, {id} and {hook_id}", file, name, p)
 			}
 		}
 	}
@@ -82,12 +92,13 @@ func LoadRoutes(file string) (map[string]string, error) {
 }
 
 // path fills in the route's placeholders.
-func (r Route) path(overrides map[string]string, company, id int64) string {
+func (r Route) path(overrides map[string]string, company int64, c Call) string {
 	p := r.Path
 	if o, ok := overrides[r.Name]; ok {
 		p = o
 	}
-	return strings.NewReplacer("{company_id}", strconv.FormatInt(company, 10), "{id}", strconv.FormatInt(id, 10)).Replace(p)
+	return strings.NewReplacer("{company_id}", strconv.FormatInt(company, 10),
+		"{id}", strconv.FormatInt(c.ID, 10), "{hook_id}", strconv.FormatInt(c.Hook, 10)).Replace(p)
 }
 
 // Query builds a query from name, value pairs; zero ids are left out.

@@ -14,7 +14,7 @@ func load(env map[string]string) (settings.Settings, error) {
 
 func TestDefaults(t *testing.T) {
 	s, err := load(nil)
-	if err != nil || s.Data != ".tieback" || s.ProcoreAPIURL != "https://api.procore.com" || s.IngestAddr != ":8080" || s.Replicas != 1 ||
+	if err != nil || s.Data != ".tieback" || s.ProcoreAPIURL != "https://api.procore.com" || s.IngestAddr != ":8080" || s.Replicas != 1 || s.Made ||
 		s.Deadline != 15*time.Minute || s.SyncDeadline != 2*time.Hour {
 		t.Errorf("%+v, %v", s, err)
 	}
@@ -22,11 +22,19 @@ func TestDefaults(t *testing.T) {
 
 func TestEachBadVariableIsNamed(t *testing.T) {
 	for name, bad := range map[string]string{
-		"TIEBACK_NATS_REPLICAS": "0", "TIEBACK_LOG_LEVEL": "loud", "TIEBACK_INGEST_ADDR": "8080", "TIEBACK_ADMIN_ADDR": "nowhere",
+		"TIEBACK_NATS_REPLICAS": "0", "TIEBACK_NATS_STREAMS": "maybe", "TIEBACK_LOG_LEVEL": "loud", "TIEBACK_INGEST_ADDR": "8080", "TIEBACK_ADMIN_ADDR": "nowhere",
 		"TIEBACK_DEADLINE": "15", "TIEBACK_SYNC_DEADLINE": "100ms", "TIEBACK_PROCORE_API_URL": "procore.com", "TIEBACK_PROCORE_LOGIN_URL": "ftp://login",
 	} {
 		if _, err := load(map[string]string{name: bad}); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s=%s: %v", name, bad, err)
+		}
+	}
+}
+
+func TestWhoMakesTheStreams(t *testing.T) {
+	for text, want := range map[string]bool{"": false, "make": false, "made": true} {
+		if s, err := load(map[string]string{"TIEBACK_NATS_STREAMS": text}); err != nil || s.Made != want {
+			t.Errorf("%q: made is %v, %v", text, s.Made, err)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,6 +22,7 @@ import (
 // Stages are the metrics of the stops an event makes, one set for a process.
 type Stages struct {
 	attempts *prometheus.CounterVec
+	failures *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 }
 
@@ -30,11 +32,14 @@ func NewStages(reg prometheus.Registerer) (*Stages, error) {
 		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tieback_attempts_total", Help: "Attempts at an event, by stop, event type and verdict (done, again, throttled, dead).",
 		}, []string{"stop", "type", "verdict"}),
+		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tieback_attempt_failures_total", Help: "Attempts that ended with an error, by stop, the error's class (transient, permanent, throttled, ambiguous) and who can mend it (ours, tenant-data, erp, procore, limits).",
+		}, []string{"stop", "class", "cause"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "tieback_attempt_seconds", Help: "How long an attempt took, by stop.", Buckets: prometheus.ExponentialBuckets(0.001, 3, 10),
 		}, []string{"stop"}),
 	}
-	return s, errors.Join(reg.Register(s.attempts), reg.Register(s.seconds))
+	return s, errors.Join(reg.Register(s.attempts), reg.Register(s.failures), reg.Register(s.seconds))
 }
 
 // Observer logs and counts each attempt of one stop.
@@ -50,11 +55,15 @@ func (s *Stages) Observer(stop string, log *zap.Logger) func(bus.Message, time.D
 		}
 		if err != nil {
 			write = log.Warn
+			s.failures.WithLabelValues(stop, fault.ClassOf(err).String(), cause(err)).Inc()
 			fields = append(fields, zap.Stringer("class", fault.ClassOf(err)), zap.Error(err))
 		}
 		write("attempt", fields...)
 	}
 }
+
+// cause is an error's cause in one word, the word of tieback dead.
+func cause(err error) string { return strings.ReplaceAll(fault.CauseOf(err).String(), " ", "-") }
 
 // ServeAdmin serves /metrics, /healthz and /readyz at addr until ctx ends. Ready answers
 // nil when the service can do its work.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -51,6 +52,7 @@ func (w *world) configure(n *node) error {
 listen: %q
 http: %q
 max_payload: 8MB
+lame_duck_grace_period: 2s
 jetstream { store_dir: %q, max_file_store: 10GB, sync_interval: always }
 `, n.name, n.client, n.monitor, n.disk.dir)
 	if len(w.nodes) > 1 {
@@ -92,3 +94,32 @@ func (n *node) alive() bool { return answers("http://" + n.monitor + "/healthz?j
 
 // healthy says that it has all that the cluster knows.
 func (n *node) healthy() bool { return answers("http://" + n.monitor + "/healthz") }
+
+// orchestrate starts a broker node again whose liveness probe fails for 5 seconds. One that was asked
+// to end is not probed: a lame duck has no JetStream.
+func (w *world) orchestrate(ctx context.Context) {
+	since := map[*node]time.Time{}
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for _, n := range w.nodes {
+			if !n.program.running() || n.program.isRetired() || n.alive() {
+				delete(since, n)
+				continue
+			}
+			if since[n].IsZero() {
+				since[n] = time.Now()
+			}
+			if time.Since(since[n]) > 5*time.Second {
+				delete(since, n)
+				w.watch.note("probed", n.name)
+				n.program.kill(0)
+			}
+		}
+	}
+}

@@ -9,8 +9,8 @@ import (
 	"slices"
 )
 
-// What is built. Everything under services/cmd is a service of the pipeline; one that is
-// added there is part of the next run.
+// What is built. Everything under services/cmd is a service of the pipeline, but for oneShots; one
+// that is added there is part of the next run.
 const (
 	servicesPath = "github.com/tieback/tieback/services/cmd/..."
 	ledgerPath   = "github.com/tieback/tieback/services/ledger/cmd/ledger"
@@ -20,10 +20,19 @@ const (
 // programs are the binaries of a run.
 type programs struct {
 	dir      string
-	services []string // names, sorted
+	services []string  // names, sorted
+	old      *programs // the services of an older version; nil: there is none
 }
 
 func (p programs) path(name string) string { return filepath.Join(p.dir, name) }
+
+// service is where a service's binary is. The old version may not have it yet.
+func (p programs) service(name, version string) string {
+	if version == oldVersion && p.old != nil && slices.Contains(p.old.services, name) {
+		p = *p.old
+	}
+	return p.path(filepath.Join("services", name))
+}
 
 // build builds every program once, as real processes need real binaries.
 func build(ctx context.Context, dir string) (programs, error) {
@@ -42,10 +51,7 @@ func build(ctx context.Context, dir string) (programs, error) {
 			return p, fmt.Errorf("go build %v: %w (run chaos inside the repository)", step.paths, err)
 		}
 	}
-	entries, err := os.ReadDir(services)
-	for _, e := range entries {
-		p.services = append(p.services, e.Name())
-	}
-	slices.Sort(p.services)
+	var err error
+	p.services, err = built(services)
 	return p, err
 }

@@ -33,9 +33,10 @@ type verdict struct {
 	events    int
 	underFire int // clicked before the heal
 	calls     int64
-	spent     int // calls answered 429
-	records   int // compared with the ERP's books
-	crashes   int // processes that ended by themselves
+	spent     int             // calls answered 429
+	records   int             // compared with the ERP's books
+	crashes   int             // processes that ended by themselves
+	waits     []time.Duration // from click to close, of what was closed
 
 	lost, stuck, doubled, wrong, trouble []string
 	faults                               map[string]int
@@ -81,7 +82,7 @@ func (w *world) judged(ctx context.Context, o options) (*verdict, error) {
 	if err != nil { // most likely overdue
 		v.trouble = append(v.trouble, err.Error())
 	}
-	w.settle(ctx, play, max(10*time.Second, patience-time.Since(v.calm)))
+	w.settle(ctx, play.Report, max(10*time.Second, patience-time.Since(v.calm)))
 	v.took, v.healed = time.Since(start), time.Since(v.calm)
 	return v, w.judge(ctx, v, play.Report())
 }
@@ -114,9 +115,9 @@ func (w *world) playing(o options) accountants.Config {
 }
 
 // settle waits until no request is open and no message is to be done, or time is up.
-func (w *world) settle(ctx context.Context, play *accountants.Play, limit time.Duration) {
+func (w *world) settle(ctx context.Context, play func() accountants.Report, limit time.Duration) {
 	_ = w.until(ctx, limit, func() error {
-		if n := len(play.Report().Lost); n > 0 {
+		if n := len(play().Lost); n > 0 {
 			return fmt.Errorf("%d are open", n)
 		}
 		for _, c := range w.crowds {
@@ -193,6 +194,9 @@ func (w *world) judgeRequest(v *verdict, r sandbox.Request) {
 	v.events++
 	if r.Clicked.Before(v.calm) {
 		v.underFire++
+	}
+	if r.IsClosed() {
+		v.waits = append(v.waits, r.Closed.Sub(r.Clicked))
 	}
 	closed, dead := w.ear.heard(w.ear.closed, r.ID), w.ear.heard(w.ear.dead, r.ID)
 	what := describe(r)

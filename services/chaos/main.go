@@ -7,6 +7,11 @@
 //	go run ./services/chaos --seeds 50        the evidence
 //	go run ./services/chaos --for 1h          as many as an hour takes
 //
+// Or that nobody notices an upgrade: see rolling.
+//
+//	go run ./services/chaos --rolling             each service and broker node is replaced under load
+//	go run ./services/chaos --rolling --old REF   from the services of a commit to those of now, and back
+//
 // It runs on Linux. With mounts allowed (as root, or where users may make namespaces) disks are
 // filled too.
 package main
@@ -34,6 +39,8 @@ type options struct {
 	nodes    string
 	parallel int
 	keep     bool
+	rolling  bool
+	old      string // a commit; auto: the newest release, or 20 commits ago
 	dir      string
 	ports    *ports
 }
@@ -54,6 +61,8 @@ func flags() (o options, err error) {
 	flag.DurationVar(&o.lasts, "for", 0, "run seeds for so long")
 	flag.StringVar(&o.nodes, "nodes", "both", "of the broker: 1, 3, or both in turn")
 	flag.IntVar(&o.parallel, "parallel", 2, "seeds at once: most of a seed is waiting")
+	flag.BoolVar(&o.rolling, "rolling", false, "no faults: a rolling upgrade under load")
+	flag.StringVar(&o.old, "old", "", "with --rolling: upgrade from this commit and back to it; auto: the newest release, or 20 commits ago")
 	flag.BoolVar(&o.keep, "keep", false, "keep the logs of seeds that went well")
 	flag.StringVar(&o.dir, "dir", "", "folder for logs and data; a temporary one")
 	flag.Parse()
@@ -67,6 +76,8 @@ func flags() (o options, err error) {
 	switch {
 	case o.nodes != "1" && o.nodes != "3" && o.nodes != "both":
 		err = fmt.Errorf("--nodes: %q is none of 1, 3, both", o.nodes)
+	case o.old != "" && !o.rolling:
+		err = errors.New("--old: only with --rolling")
 	case o.seeds < 1 || o.parallel < 1 || o.faults < 0:
 		err = errors.New("--seeds, --parallel: at least 1; --faults: not negative")
 	}
@@ -75,6 +86,9 @@ func flags() (o options, err error) {
 
 // nodesOf says how many broker nodes a seed has: with both, odd seeds have one.
 func (o options) nodesOf(seed uint64) int {
+	if o.rolling && o.nodes == "both" {
+		return 3
+	}
 	if o.nodes == "1" || o.nodes == "both" && seed%2 == 1 {
 		return 1
 	}
@@ -94,6 +108,9 @@ func run() int {
 			fmt.Fprintln(os.Stderr, "chaos:", err)
 			return 2
 		}
+	}
+	if o.rolling {
+		return upgrade(ctx, o)
 	}
 	t, err := play(ctx, o)
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 //
 //	start ──▶ up ──kill, crash──▶ down ──a while later──▶ up …
 //	          up ──pause──▶ stopped by SIGSTOP ──resume──▶ up
+//	          up ──retire──▶ down, until it is started again
 type program struct {
 	name string
 	path string
@@ -32,7 +33,8 @@ type program struct {
 	down    time.Duration // how long it stays down after the kill under way
 	killed  bool          // by us
 	crashes int           // it ended by itself
-	starts  int
+	retired bool          // it is to end and stay down; see retire
+	exit    error         // how it last ended
 
 	stop context.CancelFunc
 	done chan struct{}
@@ -44,7 +46,7 @@ const restartAfter = 500 * time.Millisecond
 // start runs the program until close.
 func (p *program) start(ctx context.Context) error {
 	ctx, p.stop = context.WithCancel(ctx)
-	p.done = make(chan struct{})
+	p.done, p.retired = make(chan struct{}), false
 	log, err := os.OpenFile(p.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
@@ -72,9 +74,12 @@ func (p *program) keep(ctx context.Context, cmd *exec.Cmd, log *os.File) {
 				return
 			case <-time.After(wait):
 			}
+			if p.isRetired() {
+				return
+			}
 		case <-ctx.Done():
-			p.signal(syscall.SIGKILL)
-			<-ended
+			p.kill(0)
+			p.ended(<-ended, log)
 			return
 		}
 		var err error
@@ -99,7 +104,6 @@ func (p *program) spawn(log *os.File) (*exec.Cmd, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.process, p.paused, p.killed = cmd.Process, false, false
-	p.starts++
 	fmt.Fprintf(log, "chaos: %s %s started, pid %d\n", time.Now().UTC().Format(time.RFC3339Nano), p.name, cmd.Process.Pid)
 	return cmd, nil
 }
@@ -109,7 +113,10 @@ func (p *program) ended(err error, log *os.File) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	fmt.Fprintf(log, "chaos: %s %s ended: %v, killed by us: %v\n", time.Now().UTC().Format(time.RFC3339Nano), p.name, err, p.killed)
-	p.process = nil
+	p.process, p.exit = nil, err
+	if p.retired {
+		return 0
+	}
 	if !p.killed {
 		p.crashes++
 		return restartAfter

@@ -16,17 +16,22 @@ func (v *verdict) print(out io.Writer) {
 	fmt.Fprintf(out, "seed %d, %d node(s): %s, %d events, %d of them under fire, in %.0f s (%.0f s after the heal), %d faults, %d lost, %d doubled, %d stuck, %d wrong, longest recovery %.1f s%s\n",
 		v.seed, v.nodes, map[bool]string{true: "ok", false: "FAILED"}[v.ok()], v.events, v.underFire, v.took.Seconds(), v.healed.Seconds(), v.sum(),
 		len(v.lost), len(v.doubled), len(v.stuck), len(v.wrong), longest.Seconds(), who)
+	v.details(out)
+	if !v.ok() {
+		for _, f := range v.plan {
+			fmt.Fprintf(out, "    %s\n", f)
+		}
+	}
+}
+
+// details are what went wrong, a line each.
+func (v *verdict) details(out io.Writer) {
 	for _, kind := range []struct {
 		name  string
 		lines []string
 	}{{"lost", v.lost}, {"doubled", v.doubled}, {"stuck", v.stuck}, {"wrong", v.wrong}, {"note", v.trouble}} {
 		for _, line := range kind.lines {
 			fmt.Fprintf(out, "  %s: %s\n", kind.name, line)
-		}
-	}
-	if !v.ok() {
-		for _, f := range v.plan {
-			fmt.Fprintf(out, "    %s\n", f)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -14,8 +15,11 @@ import (
 
 // service is a process of the pipeline.
 type service struct {
-	*program
-	admin string // address
+	*program          // its name is the service's, and of all but the first instance a number more
+	service    string // its name
+	generation int    // instances before it
+	admin      string // address
+	listen     string // address: of ingest's webhooks
 }
 
 func (w *world) newServices(context.Context) error {
@@ -24,12 +28,15 @@ func (w *world) newServices(context.Context) error {
 		return err
 	}
 	for _, name := range w.programs.services {
-		s := &service{program: &program{name: name, path: w.programs.path(filepath.Join("services", name)), logs: w.logs}}
+		s := &service{service: name, listen: ingest, program: &program{name: name, path: w.programs.service(name, oldVersion), logs: w.logs}}
 		if s.env, err = w.environment(s, ingest); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		s.up = func() { w.watch.restarted(s) }
 		w.services = append(w.services, s)
+	}
+	if w.door != nil {
+		return w.connect(w.door.addr)
 	}
 	hook, err := w.network.link("procore", "ingest", ingest)
 	if err != nil {
@@ -59,13 +66,32 @@ func (w *world) environment(s *service, ingest string) (env []string, err error)
 	if err != nil {
 		return nil, err
 	}
+	streams := "make"
+	if w.door != nil { // as in Kubernetes; an older version may not know of it
+		streams = "made"
+	}
 	return []string{
+		"TIEBACK_NATS_STREAMS=" + streams,
 		"PATH=" + os.Getenv("PATH"), "HOME=" + w.dir, "TIEBACK_DATA=" + filepath.Join(w.dir, s.name),
 		"TIEBACK_NATS_URL=" + strings.Join(urls, ","), "TIEBACK_NATS_REPLICAS=" + strconv.Itoa(len(w.nodes)),
 		"TIEBACK_PROCORE_API_URL=http://" + procore.addr, "TIEBACK_PROCORE_LOGIN_URL=http://" + procore.addr,
 		"TIEBACK_COMPANIES=" + companies, "TIEBACK_INGEST_ADDR=" + ingest, "TIEBACK_ADMIN_ADDR=" + s.admin, "GOMAXPROCS=2",
 		"TIEBACK_SWEEP_EVERY=5s", // five minutes, at this speed
 	}, nil
+}
+
+// streams makes what the services find at the broker, or brings it up to the new version, as its Job
+// does before an upgrade.
+func (w *world) streams(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, w.programs.service("streams", newVersion))
+	cmd.Env = w.services[0].env
+	said, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("streams: %w: %s", err, said)
+	}
+	return os.WriteFile(filepath.Join(w.logs, "streams.log"), said, 0o600)
 }
 
 // companies writes the service's companies file: its ways to the ERP are its own.

@@ -40,6 +40,8 @@ type world struct {
 	procore  string // the sandbox's address
 	firms    []*firm
 	crowds   []*crowd
+	cast     []firm // whose companies there are, without their names
+	door     *door  // before ingest; nil: a link leads to it
 	ear      *ear
 	watch    *watch
 
@@ -65,10 +67,15 @@ const speed = 60
 
 // newWorld opens everything and waits until it is up.
 func newWorld(ctx context.Context, o options, p programs, seed uint64) (w *world, err error) {
-	w = &world{seed: seed, programs: p, ports: o.ports, network: newNetwork(o.ports), dir: filepath.Join(o.dir, fmt.Sprintf("seed-%d", seed))}
+	w = &world{seed: seed, programs: p, ports: o.ports, network: newNetwork(o.ports), cast: o.cast(), dir: filepath.Join(o.dir, fmt.Sprintf("seed-%d", seed))}
 	w.logs = filepath.Join(w.dir, "logs")
 	if err := os.MkdirAll(w.logs, 0o755); err != nil {
 		return nil, err
+	}
+	if o.rolling {
+		if w.door, err = openDoor(o.ports); err != nil {
+			return nil, err
+		}
 	}
 	ctx, w.stop = context.WithCancel(ctx)
 	for _, step := range []func(context.Context) error{
@@ -96,7 +103,7 @@ func (w *world) openSandbox(ctx context.Context) error {
 	w.procore = l.Addr().String()
 	w.server = &http.Server{Handler: w.sandbox.Handler(), ReadHeaderTimeout: 5 * time.Second}
 	w.owned.Go(func() { _ = w.server.Serve(l) })
-	for i, kind := range []firm{{}, {}, {moody: true}, {crowd: true}, {crowd: true, moody: true}} {
+	for i, kind := range w.cast {
 		f := &kind
 		f.id, f.clientID, f.costCodeList = 598134325841112+1000*int64(i), fmt.Sprintf("client-%d", i), int64(i)+2
 		f.clientSecret, f.webhookToken = rand.Text(), rand.Text()
@@ -132,6 +139,11 @@ func (w *world) begin(ctx context.Context) error {
 	}
 	w.watch = newWatch(w)
 	w.owned.Go(func() { w.orchestrate(ctx) })
+	if w.door != nil && w.programs.old == nil { // an older version makes its own
+		if err := w.streams(ctx); err != nil {
+			return err
+		}
+	}
 	if err := w.until(ctx, time.Minute, func() error {
 		for _, n := range w.nodes {
 			if !n.healthy() {
@@ -188,34 +200,6 @@ func (w *world) program(name string) *program {
 	return w.all()[i]
 }
 
-// orchestrate starts a broker node again whose liveness probe fails for 5 seconds.
-func (w *world) orchestrate(ctx context.Context) {
-	since := map[*node]time.Time{}
-	tick := time.NewTicker(500 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		for _, n := range w.nodes {
-			if !n.program.running() || n.alive() {
-				delete(since, n)
-				continue
-			}
-			if since[n].IsZero() {
-				since[n] = time.Now()
-			}
-			if time.Since(since[n]) > 5*time.Second {
-				delete(since, n)
-				w.watch.note("probed", n.name)
-				n.program.kill(0)
-			}
-		}
-	}
-}
-
 // close ends everything. Twice is harmless.
 func (w *world) close() error {
 	var errs []error
@@ -237,6 +221,7 @@ func (w *world) close() error {
 	if w.server != nil {
 		_ = w.server.Close()
 	}
+	w.door.close()
 	w.network.close()
 	for _, n := range w.nodes {
 		if n.program != nil {

@@ -87,13 +87,17 @@ func (e *Edited) Replay(ctx context.Context, again bool) (Dealt, error) {
 	return e.desk.replay(ctx, e.Letter, n, e.on, e.message, e.Difference)
 }
 
-// encode makes a message of a text; what the text does not hold is as in the original.
+// encode makes a message of a text; what the text does not hold is as in the original, the fields
+// that only a newer version knows among it.
 func encode(on bus.Subject, original, edited []byte) ([]byte, error) {
 	if on.Kind == bus.Event {
 		return encodeEvent(on, original, edited)
 	}
 	m := blank(on.Kind)
 	if err := protojson.Unmarshal(edited, m); err != nil {
+		return nil, err
+	}
+	if err := keepUnknown(original, m); err != nil {
 		return nil, err
 	}
 	return proto.MarshalOptions{Deterministic: true}.Marshal(m)
@@ -110,9 +114,11 @@ func encodeEvent(on bus.Subject, original, edited []byte) ([]byte, error) {
 	}
 	was := &tiebackv1.Event{}
 	_ = proto.Unmarshal(original, was) // what does not parse says nothing
-	return proto.MarshalOptions{Deterministic: true}.Marshal(&tiebackv1.Event{
-		CompanyId: on.Company, ErpRequestId: on.Request, Type: on.Type, RequestedAt: was.RequestedAt, Payload: flat.Bytes(),
-	})
+	is := &tiebackv1.Event{CompanyId: on.Company, ErpRequestId: on.Request, Type: on.Type, RequestedAt: was.RequestedAt, Payload: flat.Bytes()}
+	if err := keepUnknown(original, is); err != nil {
+		return nil, err
+	}
+	return proto.MarshalOptions{Deterministic: true}.Marshal(is)
 }
 
 // named compares what an ERP request says of itself with the subject that it goes on.

@@ -45,6 +45,9 @@ func New(b *bus.Bus, companies company.Set, log *zap.Logger, reg prometheus.Regi
 	s := &Service{bus: b, companies: companies, log: log, deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "tieback_deliveries_total", Help: "Webhook deliveries by what became of them (accepted, duplicate, other, unauthorized, malformed, unavailable).",
 	}, []string{"result"})}
+	for _, result := range []string{"accepted", "duplicate", "other", "unauthorized", "malformed", "unavailable"} {
+		s.deliveries.WithLabelValues(result) // there from the start: the first one is an increase
+	}
 	return s, reg.Register(s.deliveries)
 }
 

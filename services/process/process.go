@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -58,7 +59,7 @@ func Main(name string, run Service) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	p, err := Load(name)
+	p, err := LoadServing(name)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
 		return 2
@@ -67,12 +68,7 @@ func Main(name string, run Service) int {
 		fmt.Fprintf(os.Stderr, "%s: TIEBACK_NATS_URL is not set: a separate service needs a broker (nats://host:4222)\n", name)
 		return 2
 	}
-	err = p.Connect(ctx, bus.Options{URL: p.Settings.NATSURL, Name: name})
-	if err == nil {
-		defer p.Bus.Close()
-		err = p.serve(ctx, run)
-	}
-	if err != nil && ctx.Err() == nil {
+	if err := p.serve(ctx, name, run); err != nil && ctx.Err() == nil {
 		p.Log.Error("stopped", zap.Error(err))
 		return 1
 	}
@@ -91,16 +87,31 @@ func healthcheck() int {
 	return 0
 }
 
-// Load reads and checks the settings and the companies file.
+// Load reads and checks the settings and the companies file; one mistake refuses all. It is for
+// commands: somebody is there to correct it.
 func Load(name string) (*Process, error) { return LoadFrom(name, os.Getenv) }
 
 // LoadFrom is Load with an environment of its own.
 func LoadFrom(name string, getenv func(string) string) (*Process, error) {
+	return load(name, getenv, true)
+}
+
+// LoadServing is Load for services: a company whose entry has a mistake is not served, logged and
+// counted, and the others are served. It fails where none is left.
+func LoadServing(name string) (*Process, error) { return load(name, os.Getenv, false) }
+
+func load(name string, getenv func(string) string, strict bool) (*Process, error) {
 	s, err := settings.Load(getenv)
 	if err != nil {
 		return nil, err
 	}
-	companies, err := company.Load(s.Companies)
+	var companies company.Set
+	var mistakes []error
+	if strict {
+		companies, err = company.Load(s.Companies)
+	} else {
+		companies, mistakes, err = company.LoadFit(s.Companies)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -118,12 +129,27 @@ func LoadFrom(name string, getenv func(string) string) (*Process, error) {
 	if p.Calls, err = connector.NewMetrics(p.Registry); err != nil {
 		return nil, err
 	}
+	if err := p.unserved(mistakes); err != nil {
+		return nil, err
+	}
 	routes, err := procore.LoadRoutes(s.Routes)
 	if err != nil {
 		return nil, err
 	}
 	p.Procore, err = procore.New(procore.Config{APIURL: s.ProcoreAPIURL, LoginURL: s.ProcoreLoginURL, Routes: routes}, companies, p.Registry)
 	return p, err
+}
+
+// unserved tells of the companies that are not served, as their entries have a mistake.
+func (p *Process) unserved(mistakes []error) error {
+	for _, err := range mistakes {
+		p.Log.Error("a company is not served: correct its entry in the companies file, then restart Tieback", zap.String("file", p.Settings.Companies), zap.Error(err))
+	}
+	g := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "tieback_companies_unserved", Help: "Entries of the companies file that were left out at the start, as they have a mistake.",
+	})
+	g.Set(float64(len(mistakes)))
+	return p.Registry.Register(g)
 }
 
 // Logger writes JSON lines to standard error, unsampled: one line for each attempt.
@@ -138,10 +164,10 @@ func Logger(s settings.Settings) (*zap.Logger, error) {
 func (p *Process) Connect(ctx context.Context, o bus.Options) error {
 	o.Replicas, o.MaxBytes, o.Log = p.Settings.Replicas, p.Settings.MaxBytes, p.Log
 	if o.InProcess == nil { // the embedded broker has no port and asks for no key
-		o.NKeyFile, o.CAFile = p.Settings.NATSNKeyFile, p.Settings.NATSCAFile
+		o.NKeyFile, o.CAFile, o.Made = p.Settings.NATSNKeyFile, p.Settings.NATSCAFile, p.Settings.Made
 	}
 	b, err := bus.Connect(ctx, o)
-	if p.Bus = b; err != nil || o.InProcess != nil { // nobody else is on an embedded broker
+	if p.Bus = b; err != nil || o.InProcess != nil || !bus.CallsProcore(o.Name) { // nobody else is on an embedded broker
 		return err
 	}
 	quota, err := b.OpenQuota(ctx, o.Replicas)
@@ -151,13 +177,35 @@ func (p *Process) Connect(ctx context.Context, o bus.Options) error {
 	return err
 }
 
-// serve runs the service beside its admin port; the first to end stops the other.
-func (p *Process) serve(ctx context.Context, run Service) error {
+// errEarly is why a service is not ready when it has just started.
+var errEarly = errors.New("waiting for the broker, or for what `streams` makes there")
+
+// serve runs the service beside its admin port; the first to end stops the other. The port answers before
+// the broker does: whoever waits for it is alive, though not ready, and need not be started again.
+func (p *Process) serve(ctx context.Context, name string, run Service) error {
+	var connected atomic.Pointer[bus.Bus]
+	defer func() {
+		if p.Bus != nil {
+			p.Bus.Close()
+		}
+	}()
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return telemetry.ServeAdmin(ctx, p.Settings.AdminAddr, p.Registry, p.Bus.Healthy) })
+	g.Go(func() error {
+		return telemetry.ServeAdmin(ctx, p.Settings.AdminAddr, p.Registry, func() error {
+			if b := connected.Load(); b != nil {
+				return b.Healthy()
+			}
+			return errEarly
+		})
+	})
 	g.Go(func() error { return p.WatchSecrets(ctx) })
 	g.Go(func() error {
+		if err := p.Connect(ctx, bus.Options{URL: p.Settings.NATSURL, Name: name}); err != nil {
+			return err
+		}
+		connected.Store(p.Bus)
 		start := time.Now()
+		p.Log.Info("running", zap.Int("companies", len(p.Companies)), zap.String("admin", p.Settings.AdminAddr))
 		err := run(ctx, p)
 		if err == nil && ctx.Err() == nil {
 			err = errors.New("the service ended by itself")
@@ -165,6 +213,5 @@ func (p *Process) serve(ctx context.Context, run Service) error {
 		p.Log.Info("service ended", zap.Duration("after", time.Since(start)))
 		return err
 	})
-	p.Log.Info("running", zap.Int("companies", len(p.Companies)), zap.String("admin", p.Settings.AdminAddr))
 	return g.Wait()
 }

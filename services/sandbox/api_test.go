@@ -157,6 +157,11 @@ func TestRefusals(t *testing.T) {
 
 		{"an empty connection", "POST", co + "/erp_connections", `{}`, 422, "connection"},
 		{"metadata of an unknown entity", "PATCH", co + "/erp_connections/metadata", `{"metadata":{"settings":{"entities":{"spaceships":{}}}}}`, 422, "spaceships"},
+		{"metadata of no connection", "PATCH", co + "/erp_connections/metadata", `{"metadata":{"settings":{}}}`, 404, "create it first"},
+		{"a misspelt field of an entity", "PATCH", co + "/erp_connections/metadata", `{"metadata":{"settings":{"entities":{"vendors":{"enabld":true}}}}}`, 422, "vendors.enabld"},
+		{"a rule that isn't", "PATCH", co + "/erp_connections/metadata", `{"metadata":{"settings":{"entities":{"vendors":{"rules":{"save":{"fields":{"city":{"validation":{"maximum":{}}}}}}}}}}}`, 422, "city.validation.maximum"},
+		{"a rule without its length", "PATCH", co + "/erp_connections/metadata", `{"metadata":{"settings":{"entities":{"vendors":{"rules":{"save":{"fields":{"city":{"validation":{"max_length":{}}}}}}}}}}}`, 422, "max_length.length"},
+		{"a label that isn't", "PATCH", co + "/erp_connections/metadata", `{"metadata":{"settings":{"labels":{"nick":"x"}}}}`, 422, "labels.nick"},
 		{"a namespace with capitals", "POST", "/rest/v1.0/webhooks/hooks", `{"company_id":7,"hook":{"api_version":"v2.0","namespace":"Tie_Back","destination_url":"http://x"}}`, 422, "namespace"},
 		{"a hook for another company", "POST", "/rest/v1.0/webhooks/hooks", `{"company_id":8,"hook":{}}`, 403, "another company"},
 		{"an unknown hook", "GET", "/rest/v1.0/webhooks/hooks/1/deliveries?company_id=7", "", 404, "hook 1"},
@@ -206,6 +211,56 @@ func TestWhoMayCall(t *testing.T) {
 	if resp.StatusCode != 401 {
 		t.Errorf("a wrong secret got %d", resp.StatusCode)
 	}
+}
+
+// A company has one connection, which keeps its metadata.
+func TestOneConnection(t *testing.T) {
+	u := serve(t, newSandbox(t, sandbox.Config{}))
+	const path, create = "/rest/v1.0/companies/7/erp_connections", `{"connection":{"service_url":"https://us","metadata":{"settings":{"labels":{"name":"One"}}}}}`
+	for _, c := range []struct {
+		method, path, body string
+		status             int
+		says               string
+	}{
+		{"GET", path, "", 200, "[]"},
+		{"POST", path, create, 201, `"standard_cost_code_list_id":907`},
+		{"POST", path, create, 422, "has one already"},
+		{"PATCH", path + "/metadata", `{"metadata":{"settings":{"labels":{"name":"Two"}}}}`, 200, "Two"},
+		{"GET", path, "", 200, `"metadata":{"settings":{"labels":{"name":"Two"}}}`},
+	} {
+		if status, body, _ := u.do(c.method, c.path, c.body); status != c.status || !strings.Contains(body, c.says) {
+			t.Errorf("%s %s: %d %s, want %d %q", c.method, c.path, status, body, c.status, c.says)
+		}
+	}
+}
+
+// A service account without a permission is refused where the tool's paths are, and nowhere else.
+func TestForbiddenTools(t *testing.T) {
+	sb := newSandbox(t, sandbox.Config{})
+	u := serve(t, sb)
+	const requests, hooks = "/rest/v1.0/companies/7/erp_request_details", "/rest/v1.0/webhooks/hooks"
+	expect := func(why string, wantRequests, wantHooks int) {
+		t.Helper()
+		for path, want := range map[string]int{requests: wantRequests, hooks: wantHooks} {
+			if status, body, _ := u.do("GET", path, ""); status != want {
+				t.Errorf("%s: %s is answered %d %s, want %d", why, path, status, body, want)
+			}
+		}
+	}
+	resp, err := http.Post(u.srv.URL+"/sandbox/companies/7/permissions", "", strings.NewReader(`{"erp_integrations": false}`))
+	if err != nil || resp.StatusCode != 204 {
+		t.Fatal(err, resp)
+	}
+	resp.Body.Close()
+	expect("no ERP Integrations", 403, 200)
+	if err := sb.Forbid(7, sandbox.Webhooks); err != nil {
+		t.Fatal(err)
+	}
+	expect("no webhooks", 200, 403)
+	if err := sb.Forbid(7); err != nil {
+		t.Fatal(err)
+	}
+	expect("all", 200, 200)
 }
 
 // An export's close-out in order, then in the wrong one; and a final detail stays.

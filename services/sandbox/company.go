@@ -13,7 +13,7 @@ type Company struct {
 	Name                   string `yaml:"name"`
 	ClientID               string `yaml:"client_id"`
 	ClientSecret           string `yaml:"client_secret"`
-	WebhookURL             string `yaml:"webhook_url"`   // "": no hook; create one over the API
+	WebhookURL             string `yaml:"webhook_url"`   // "": no hook and no ERP connection; create them over the API
 	WebhookToken           string `yaml:"webhook_token"` // sent as "Authorization: Bearer …"
 	StandardCostCodeListID int64  `yaml:"standard_cost_code_list_id"`
 	APIVersion             string `yaml:"api_version"` // of its hook; "": the sandbox's
@@ -50,8 +50,8 @@ type company struct {
 	staged      map[stagedKey]*staged
 	details     map[int64]*detail
 	detailOrder []*detail
-	metadata    any
-	connection  int64
+	connection  *connection // nil: none yet
+	forbidden   []Tool
 }
 
 func newCompany(c Company, l *limits) *company {

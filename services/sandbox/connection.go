@@ -4,12 +4,15 @@ import (
 	"net/http"
 )
 
-// erpEntities are the entities that metadata settings may name.
-var erpEntities = set("standard_cost_codes", "standard_categories", "vendors", "jobs", "sub_jobs", "budgets", "job_costs",
-	"job_cost_transactions", "commitments", "commitment_change_orders", "company_level_direct_costs", "requisitions",
-	"payment_applications", "prime_contracts", "prime_contract_change_orders")
+// connection is a company's ERP connection.
+type connection struct {
+	ID         int64          `json:"id"`
+	ServiceURL string         `json:"service_url"`
+	CodeListID int64          `json:"standard_cost_code_list_id"`
+	Metadata   map[string]any `json:"metadata"`
+}
 
-// createConnection answers the list to sync standard cost codes into.
+// createConnection answers the list to sync standard cost codes into. A company has one connection.
 func createConnection(c *call) answer {
 	var body struct {
 		Connection *struct {
@@ -28,11 +31,24 @@ func createConnection(c *call) answer {
 	}
 	c.co.mu.Lock()
 	defer c.co.mu.Unlock()
-	if c.co.connection == 0 {
-		c.co.connection = c.sb.mint()
+	if c.co.connection != nil {
+		return invalid("connection", "company %d has one already", c.co.ID)
 	}
-	c.co.metadata = body.Connection.Metadata
-	return answer{status: http.StatusCreated, body: map[string]any{"id": c.co.connection, "standard_cost_code_list_id": c.co.StandardCostCodeListID}}
+	c.co.connection = &connection{
+		ID: c.sb.mint(), ServiceURL: body.Connection.ServiceURL, CodeListID: c.co.StandardCostCodeListID, Metadata: body.Connection.Metadata,
+	}
+	return answer{status: http.StatusCreated, body: map[string]any{"id": c.co.connection.ID, "standard_cost_code_list_id": c.co.connection.CodeListID}}
+}
+
+// listConnections is inferred: Procore documents the creation alone.
+func listConnections(c *call) answer {
+	c.co.mu.Lock()
+	defer c.co.mu.Unlock()
+	out := []connection{}
+	if c.co.connection != nil {
+		out = append(out, *c.co.connection)
+	}
+	return ok(out)
 }
 
 func updateMetadata(c *call) answer {
@@ -50,22 +66,11 @@ func updateMetadata(c *call) answer {
 	}
 	c.co.mu.Lock()
 	defer c.co.mu.Unlock()
-	c.co.metadata = body.Metadata
-	return ok(map[string]any{"metadata": body.Metadata})
-}
-
-func badMetadata(metadata map[string]any) *answer {
-	for name := range asObject(Get(metadata, "settings.entities")) {
-		if !erpEntities[name] {
-			return new(invalid("metadata.settings.entities", "%q is no entity of the ERP integration", name))
-		}
+	if c.co.connection == nil {
+		return refuse(http.StatusNotFound, "company %d has no ERP connection: create it first", c.co.ID)
 	}
-	return nil
-}
-
-func asObject(v any) map[string]any {
-	o, _ := v.(map[string]any)
-	return o
+	c.co.connection.Metadata = body.Metadata
+	return ok(map[string]any{"metadata": body.Metadata})
 }
 
 // Metadata is a company's ERP metadata as last written, nil if never.
@@ -76,5 +81,8 @@ func (sb *Sandbox) Metadata(companyID int64) map[string]any {
 	}
 	co.mu.Lock()
 	defer co.mu.Unlock()
-	return asObject(co.metadata)
+	if co.connection == nil {
+		return nil
+	}
+	return co.connection.Metadata
 }

@@ -17,6 +17,7 @@ import (
 //	POST /sandbox/fail                               a FaultRule
 //	POST /sandbox/heal                               drops every rule and sets the clock right
 //	POST /sandbox/clock                              {"seconds": by how much Procore's clock is ahead}
+//	POST /sandbox/companies/{id}/permissions         {"erp_integrations", "webhooks": false where the service account may not}
 func (sb *Sandbox) control(mux *http.ServeMux) {
 	mux.HandleFunc("POST /sandbox/companies/{id}/press/{event_type}", sb.pressOver)
 	mux.HandleFunc("GET /sandbox/requests/{id}", sb.requestOver)
@@ -31,6 +32,7 @@ func (sb *Sandbox) control(mux *http.ServeMux) {
 		w.WriteHeader(http.StatusNoContent)
 	})
 	mux.HandleFunc("POST /sandbox/clock", sb.clockOver)
+	mux.HandleFunc("POST /sandbox/companies/{id}/permissions", sb.permitOver)
 }
 
 func (sb *Sandbox) pressOver(w http.ResponseWriter, r *http.Request) {
@@ -117,6 +119,18 @@ func (sb *Sandbox) clockOver(w http.ResponseWriter, r *http.Request) {
 	}
 	sb.SkewClock(time.Duration(body.Seconds * float64(time.Second)))
 	w.WriteHeader(http.StatusNoContent)
+}
+
+// asked reads the company of the path and a body without other fields than v has; false: it was refused.
+func (sb *Sandbox) asked(w http.ResponseWriter, r *http.Request, v any) (int64, bool) {
+	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(v); err != nil {
+		refuse(http.StatusBadRequest, "%v", err).write(w)
+		return 0, false
+	}
+	id, _ := strconv.ParseInt(r.PathValue("id"), 10, 64)
+	return id, true
 }
 
 func (sb *Sandbox) failOver(w http.ResponseWriter, r *http.Request) {

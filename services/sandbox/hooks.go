@@ -92,10 +92,13 @@ func (h *hook) destination() (url string, headers map[string]string) {
 }
 
 func (h *hook) json() map[string]any {
-	return map[string]any{
-		"id": h.id, "company_id": h.co.ID, "api_version": h.apiVersion, "namespace": h.namespace,
-		"destination_url": h.url, "destination_headers": h.headers,
+	shown := map[string]any{
+		"id": h.id, "company_id": h.co.ID, "api_version": h.apiVersion, "namespace": h.namespace, "destination_url": h.url,
 	}
+	if !h.book.sb.cfg.HideHeaders {
+		shown["destination_headers"] = h.headers
+	}
+	return shown
 }
 
 type hookFields struct {
@@ -148,13 +151,15 @@ func createHook(c *call) answer {
 	return answer{status: http.StatusCreated, body: shown}
 }
 
+// listHooks gives the hooks of a namespace, or all where none is named.
 func listHooks(c *call) answer {
+	want := c.r.URL.Query().Get("namespace")
 	b := &c.sb.hooks
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	out := []map[string]any{}
 	for _, h := range b.all {
-		if h.co == c.co {
+		if h.co == c.co && (want == "" || want == h.namespace) {
 			out = append(out, h.json())
 		}
 	}

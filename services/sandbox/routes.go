@@ -47,6 +47,7 @@ func apiRoutes() []route {
 		{"DELETE " + v1 + "/cost_code_line_item_types/{id}", deleteAssignment},
 
 		{"POST " + co + "/erp_connections", createConnection},
+		{"GET " + co + "/erp_connections", listConnections},           // [I]
 		{"PATCH " + co + "/erp_connections/metadata", updateMetadata}, // [I]
 
 		{"POST " + v1 + "/webhooks/hooks", createHook},

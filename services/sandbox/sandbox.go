@@ -33,6 +33,8 @@ type Config struct {
 	InFlight          int           // webhook calls at a time, over all hooks; 0: 32
 	DeliveryTimeout   time.Duration // a receiver's time to answer; 0: 5 s. Not divided by Speed: receivers don't get faster
 
+	HideHeaders bool // shows no hook's destination_headers
+
 	CallLog int // calls kept for Calls; 0: 20,000; negative: none
 }
 
@@ -113,7 +115,8 @@ func (sb *Sandbox) Handler() http.Handler { return sb.handler }
 // presses before it wait in the hooks' queues.
 func (sb *Sandbox) Run(ctx context.Context) error { return sb.hooks.run(ctx) }
 
-// AddCompany connects a company; with a WebhookURL it gets a hook for ERP requests at once.
+// AddCompany adds a company; with a WebhookURL it has an ERP connection and a hook for ERP requests at once, as its
+// setup would have made them. Without one it has neither yet.
 func (sb *Sandbox) AddCompany(c Company) error {
 	if c.APIVersion == "" {
 		c.APIVersion = sb.cfg.APIVersion
@@ -136,6 +139,7 @@ func (sb *Sandbox) AddCompany(c Company) error {
 	sb.companies[c.ID], sb.clients[c.ClientID] = co, co
 	if c.WebhookURL != "" {
 		sb.hooks.connect(co)
+		co.connection = &connection{ID: sb.mint(), CodeListID: c.StandardCostCodeListID}
 	}
 	return nil
 }

@@ -134,6 +134,9 @@ func (c *call) checked(do func(*call) answer) answer {
 	if p := c.r.PathValue("company_id"); p != "" && p != strconv.FormatInt(c.co.ID, 10) {
 		return refuse(http.StatusForbidden, "You do not have access to company %s: this client belongs to another company", p)
 	}
+	if !c.co.mayUse(c.r.URL.Path) {
+		return refuse(http.StatusForbidden, "You do not have permission to access this resource")
+	}
 	return do(c)
 }
 

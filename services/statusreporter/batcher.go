@@ -25,12 +25,14 @@ type waiting struct {
 	subject bus.Subject // under which is noted what was told; zero: it is no end
 	links   links
 	span    trace.Link // of its handler; zero with traces off
+	alone   bool       // others wait until it is told, elsewhere too: it waits for no gap
 	done    chan error
 }
 
 // batcher coalesces one company's outcomes. The first after a quiet time goes out at once;
 // what comes within the gap after a flush goes out together when the gap ends, or when
-// there are maxBatch of them. While a flush is under way the next batch gathers.
+// there are maxBatch of them, or one that has no company to wait for. While a flush is under way
+// the next batch gathers.
 type batcher struct {
 	queue chan *waiting
 	flush func(context.Context, []*waiting)
@@ -60,6 +62,9 @@ func (b *batcher) gather(ctx context.Context, first *waiting, wait time.Duration
 	timer := time.NewTimer(max(wait, 0))
 	defer timer.Stop()
 	for len(batch) < maxBatch {
+		if batch[len(batch)-1].alone {
+			return b.rest(batch)
+		}
 		select {
 		case w := <-b.queue:
 			batch = append(batch, w)

@@ -73,6 +73,45 @@ func TestTheScarcerTheCallsTheLongerItWaitsForCompany(t *testing.T) {
 	})
 }
 
+// An outcome that may have killed the process runs alone: the others of all companies wait for it,
+// and must not wait for its company's gap.
+func TestWhoRunsAloneWaitsForNoGap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		spent := func() (procore.Quota, bool) { // the gap is a minute
+			return procore.Quota{Limit: 3600, Reset: time.Now().Add(time.Hour)}, true
+		}
+		var sizes []int
+		b := &batcher{queue: make(chan *waiting), quota: spent, flush: func(_ context.Context, batch []*waiting) {
+			sizes = append(sizes, len(batch))
+			for _, w := range batch {
+				w.done <- nil
+			}
+		}}
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		go b.run(ctx)
+		start := time.Now()
+		for range 100 {
+			w := &waiting{alone: true, done: make(chan error, 1)}
+			b.queue <- w
+			<-w.done
+		}
+		if took := time.Since(start); took > 0 {
+			t.Errorf("100 took %v, in flushes of %v", took, sizes)
+		}
+		other := &waiting{done: make(chan error, 1)}
+		b.queue <- other // gathers
+		time.Sleep(time.Second)
+		w := &waiting{alone: true, done: make(chan error, 1)}
+		b.queue <- w
+		<-w.done
+		<-other.done
+		if took := time.Since(start); took != time.Second {
+			t.Errorf("the one that came to a batch that gathers was told after %v", took-time.Second)
+		}
+	})
+}
+
 func TestGap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, c := range []struct {

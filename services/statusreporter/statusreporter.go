@@ -127,7 +127,7 @@ func (s *Service) open(ctx context.Context, m bus.Message) (*waiting, error) {
 		return nil, err
 	}
 	item := closeout.Item{Outcome: o, Repeat: m.Repeat || m.Subject.Run != "", Later: m.Subject.Run != "" || o.DeadLettered}
-	return &waiting{Item: item, subject: closed(m), done: make(chan error, 1)}, nil
+	return &waiting{Item: item, subject: closed(m), alone: m.Alone, done: make(chan error, 1)}, nil
 }
 
 // queue waits until an outcome was told together with others of its company.

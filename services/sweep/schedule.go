@@ -53,5 +53,8 @@ func (c *schedule) skip(ctx context.Context, since time.Time) bool {
 		c.service.Log.Warn("when the last sweep was is not known", zap.Int64("company", c.company), zap.Error(err))
 		return false
 	}
+	if !m.At.IsZero() && !m.At.After(time.Now()) { // by a process before this one, or beside it
+		c.service.last.WithLabelValues(label(c.company)).Set(float64(m.At.Unix()))
+	}
 	return m.At.After(since) && !m.At.After(time.Now())
 }

@@ -25,7 +25,6 @@ package sweep
 import (
 	"context"
 	"errors"
-	"strconv"
 	"sync"
 	"time"
 
@@ -74,8 +73,12 @@ func New(d Deps, reg prometheus.Registerer) (*Service, error) {
 	}, []string{"company", "result"}), found: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "tieback_sweep_found_total", Help: "ERP requests that never reached us and were brought in by a sweep.",
 	}, []string{"company"}), last: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "tieback_sweep_last_success_timestamp_seconds", Help: "When a company was last swept to the end, as Unix time.",
+		Name: "tieback_sweep_last_success_timestamp_seconds", Help: "When a company was last swept to the end, by this process or another, as Unix time; 0: never, as far as this process knows.",
 	}, []string{"company"})}
+	for id := range d.Companies { // there from the start: the first find is an increase, a company never swept is seen
+		s.found.WithLabelValues(label(id))
+		s.last.WithLabelValues(label(id))
+	}
 	return s, errors.Join(reg.Register(s.sweeps), reg.Register(s.found), reg.Register(s.last))
 }
 
@@ -109,7 +112,7 @@ func (s *Service) Run(ctx context.Context) error {
 
 // attempt sweeps a company and shows how it went.
 func (s *Service) attempt(ctx context.Context, id int64) {
-	label := strconv.FormatInt(id, 10)
+	label := label(id)
 	began := time.Now()
 	r, err := s.Sweep(ctx, id)
 	if ctx.Err() != nil {

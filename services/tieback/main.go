@@ -14,16 +14,22 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tieback/tieback/pkg/settings"
+	"github.com/tieback/tieback/pkg/telemetry"
 	"github.com/tieback/tieback/services/ledger/ledgercmd"
 	"github.com/tieback/tieback/services/process"
 	"github.com/tieback/tieback/services/tieback/auditcmd"
 	"github.com/tieback/tieback/services/tieback/bench"
+	"github.com/tieback/tieback/services/tieback/complete"
 	"github.com/tieback/tieback/services/tieback/connectorcmd"
 	"github.com/tieback/tieback/services/tieback/deadcmd"
 	"github.com/tieback/tieback/services/tieback/demo"
 	"github.com/tieback/tieback/services/tieback/docs"
+	"github.com/tieback/tieback/services/tieback/doctorcmd"
 	"github.com/tieback/tieback/services/tieback/linkscmd"
 	"github.com/tieback/tieback/services/tieback/pipeline"
+	"github.com/tieback/tieback/services/tieback/setupcmd"
+	"github.com/tieback/tieback/services/tieback/statuscmd"
+	"github.com/tieback/tieback/services/tieback/tracecmd"
 )
 
 func main() { os.Exit(run()) }
@@ -39,10 +45,20 @@ func run() int {
 	defer stop()
 	root := &cobra.Command{
 		Use: "tieback", Short: "Tieback ties Procore to a contractor's ERP.",
-		SilenceUsage: true, SilenceErrors: true,
+		Long: `Tieback ties Procore to a contractor's ERP.
+
+Exit codes, of every command; its help says what they mean there:
+  0  done, and all is well
+  1  it failed, or something is wrong
+  2  wrong usage or settings
+
+Completion of commands, flags, companies and dead letters: tieback completion bash|zsh|fish, whose help says how.`,
+		Version: telemetry.Version, SilenceUsage: true, SilenceErrors: true,
 	}
 	root.AddCommand(demoCommand(), runCommand(), connectorcmd.Command(), linkscmd.Command(), deadcmd.Command(), ledgerCommand(), benchCommand(), catalogueCommand())
-	root.AddCommand(auditcmd.Command(), auditcmd.SweepCommand())
+	root.AddCommand(auditcmd.Command(), auditcmd.SweepCommand(), setupcmd.Command(), doctorcmd.Command())
+	root.AddCommand(statuscmd.Command(), tracecmd.Command())
+	complete.Into(root)
 	err := root.ExecuteContext(ctx)
 	var code exit
 	switch {
@@ -50,7 +66,8 @@ func run() int {
 		return 0
 	case errors.As(err, &code):
 		return int(code)
-	case errors.Is(err, linkscmd.ErrFailed), errors.Is(err, auditcmd.ErrFailed), errors.Is(err, deadcmd.ErrFailed), errors.Is(err, connectorcmd.ErrFailed):
+	case errors.Is(err, linkscmd.ErrFailed), errors.Is(err, auditcmd.ErrFailed), errors.Is(err, deadcmd.ErrFailed), errors.Is(err, connectorcmd.ErrFailed),
+		errors.Is(err, setupcmd.ErrFailed), errors.Is(err, doctorcmd.ErrFailed), errors.Is(err, statuscmd.ErrFailed), errors.Is(err, tracecmd.ErrFailed):
 		return 1
 	}
 	fmt.Fprintf(os.Stderr, "tieback: %v\n", err)
@@ -61,6 +78,9 @@ func demoCommand() *cobra.Command {
 	var o demo.Options
 	cmd := &cobra.Command{
 		Use: "demo", Short: "Play a company's accountants through all event types, on embedded parts", Args: cobra.NoArgs,
+		Long: `Play a company's accountants through all event types, against a sandbox of Procore, on embedded parts.
+
+Exit code 0: all ended as it should. 1: not all, or it failed. 2: wrong usage.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ok, err := demo.Run(cmd.Context(), o, os.Stdout)
 			if err != nil {
@@ -82,8 +102,11 @@ func demoCommand() *cobra.Command {
 func runCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "run", Short: "Serve a real Procore, all services in one process, until stopped", Args: cobra.NoArgs,
+		Long: `Serve a real Procore, all services in one process, until stopped.
+
+Exit code 0: stopped by a signal. 1: it failed. 2: wrong usage or settings.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, err := process.Load("tieback")
+			p, err := process.LoadServing("tieback")
 			if err != nil {
 				return err
 			}
@@ -130,6 +153,9 @@ func benchCommand() *cobra.Command {
 	var o bench.Options
 	cmd := &cobra.Command{
 		Use: "bench", Short: "Measure the pipeline end to end, beside a bare JetStream publish", Args: cobra.NoArgs,
+		Long: `Measure the pipeline end to end, beside a bare JetStream publish.
+
+Exit code 0: measured. 1: it failed. 2: wrong usage.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := bench.Run(cmd.Context(), o, os.Stdout); err != nil {
 				fmt.Fprintf(os.Stderr, "tieback bench: %v\n", err)
@@ -155,6 +181,9 @@ func catalogueCommand() *cobra.Command {
 	var into string
 	cmd := &cobra.Command{
 		Use: "catalogue", Short: "Print the event types as the README's table", Args: cobra.NoArgs,
+		Long: `Print the event types as the README's table.
+
+Exit code 0: printed. 2: wrong usage, or the file can't be written.`,
 		RunE: func(*cobra.Command, []string) error {
 			if into != "" {
 				return docs.Rewrite(into)

@@ -57,6 +57,7 @@ func refusedStatus(method string, e effect, res *http.Response, raw []byte) erro
 		return &sessionEnded{}
 	case code == http.StatusTooManyRequests:
 		wait, _ := strconv.Atoi(res.Header.Get("Retry-After"))
+		wait = min(max(wait, 0), 24*60*60) // else the product may be negative; the bus asks again earlier
 		return fault.Wait(cmp.Or(time.Duration(wait)*time.Second, slowDown), err)
 	case code == http.StatusNotFound:
 		return fault.New(fault.Transient, fmt.Errorf("tryton: %s: no such database, or it is down (connector.database): HTTP 404", method))

@@ -166,9 +166,36 @@ func TestThrottledSaysHowLong(t *testing.T) {
 	if err := c.call(t.Context(), writes, nil, "model.x.y"); fault.RetryAfter(err) != 17*time.Second {
 		t.Error(err, fault.RetryAfter(err))
 	}
+	_, c = newStand(t, func(w http.ResponseWriter, _ string) {
+		w.Header().Set("Retry-After", "9223372036854775807")
+		w.WriteHeader(http.StatusTooManyRequests)
+	})
+	if err := c.call(t.Context(), writes, nil, "model.x.y"); fault.RetryAfter(err) != 24*time.Hour {
+		t.Error(err, fault.RetryAfter(err))
+	}
 	_, c = newStand(t, status(http.StatusTooManyRequests))
 	if err := c.call(t.Context(), writes, nil, "model.x.y"); fault.RetryAfter(err) != slowDown {
 		t.Error(err, fault.RetryAfter(err))
+	}
+}
+
+// An answer that begins and never ends must not hold one of the ERP's slots for ever.
+func TestAnAnswerThatStallsEnds(t *testing.T) {
+	stalls := make(chan struct{})
+	_, c := newStand(t, func(w http.ResponseWriter, _ string) {
+		_, _ = io.WriteString(w, `{"id":1,`)
+		_ = http.NewResponseController(w).Flush()
+		<-stalls
+	})
+	defer close(stalls)
+	if c.http.Timeout <= 0 || c.http.Timeout > 5*time.Minute {
+		t.Fatalf("an answer may take %v", c.http.Timeout)
+	}
+	c.http.Timeout = 200 * time.Millisecond
+	for e, class := range map[effect]fault.Class{reads: fault.Transient, writes: fault.Ambiguous} {
+		if err := c.call(t.Context(), e, nil, "model.x.y"); err == nil || fault.ClassOf(err) != class {
+			t.Errorf("%v: %v, want it %v", e, err, class)
+		}
 	}
 }
 

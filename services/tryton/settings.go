@@ -61,10 +61,12 @@ func read(s map[string]string) (config, error) {
 	}, nil
 }
 
+// longest is how long Tryton may take for an answer, to its last byte.
+const longest = 5 * time.Minute
+
 func newClient(c config) *client {
-	return &client{config: c, http: &http.Client{Transport: &http.Transport{
-		DisableKeepAlives:     true, // trytond closes after each answer; a reused connection would lose writes
-		ResponseHeaderTimeout: 5 * time.Minute,
-		Proxy:                 http.ProxyFromEnvironment,
+	return &client{config: c, http: &http.Client{Timeout: longest, Transport: &http.Transport{
+		DisableKeepAlives: true, // trytond closes after each answer; a reused connection would lose writes
+		Proxy:             http.ProxyFromEnvironment,
 	}}}
 }

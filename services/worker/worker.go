@@ -15,6 +15,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -89,21 +91,31 @@ type Service struct {
 	category catalogue.Category
 	handlers Handlers
 	erps     map[int64]*connector.ERP
+	unopened map[int64]error // why a company has none
 }
 
 // New checks that the handlers are the category's, no fewer and no more, and opens the
-// companies' connectors. Run closes them.
+// companies' connectors. Run closes them. A company whose connector can't be opened does not stop
+// the others: its events fail until a restart. It is an error only where none is left.
 func New(ctx context.Context, c catalogue.Category, handlers Handlers, d Deps) (*Service, error) {
 	if err := complete(c, handlers); err != nil {
 		return nil, err
 	}
-	s := &Service{Deps: d, category: c, handlers: handlers, erps: map[int64]*connector.ERP{}}
+	s := &Service{Deps: d, category: c, handlers: handlers, erps: map[int64]*connector.ERP{}, unopened: map[int64]error{}}
 	for id, co := range d.Companies {
 		erp, err := d.ERPs.Open(ctx, co.Driver, co.Settings, connector.Config{Company: id, Lives: d.Bus.State(), Log: d.Log, Metrics: d.Calls})
+		d.Calls.Opened(id, err == nil)
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("company %d: %w", id, err), s.close())
+			s.unopened[id] = fmt.Errorf("company %d: %w", id, err)
+			continue
 		}
 		s.erps[id] = erp
+	}
+	if len(s.erps) == 0 && len(s.unopened) > 0 {
+		return nil, errors.Join(slices.Collect(maps.Values(s.unopened))...)
+	}
+	for id, err := range s.unopened {
+		d.Log.Error("a company's events can't be worked: correct its connector's settings, then restart Tieback", zap.Int64("company", id), zap.Error(err))
 	}
 	return s, nil
 }
@@ -183,6 +195,9 @@ func (s *Service) task(m bus.Message) (*Task, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.unopened[event.CompanyId]; err != nil {
+		return nil, fault.New(fault.Transient, err)
+	}
 	return &Task{
 		Event: event, Again: m.Repeat, Row: row, Payload: request, Company: s.Companies[event.CompanyId],
 		ERP: s.erps[event.CompanyId], Procore: session, State: s.Bus.State(),
@@ -214,7 +229,7 @@ func (s *Service) ended(ctx context.Context, m bus.Message) (bool, error) {
 }
 
 // publish sends o, with what names the event filled in. Where the deadline was told meanwhile,
-// what was done in the ERP is told after it.
+// what was done in the ERP is told after it; an event that was given up adds nothing to that.
 func (s *Service) publish(ctx context.Context, m bus.Message, e *tiebackv1.Event, o *tiebackv1.Outcome) error {
 	o.CompanyId, o.ErpRequestId, o.Type, o.RequestedAt = m.Subject.Company, m.Subject.Request, m.Subject.Type, e.GetRequestedAt()
 	subject := bus.For(bus.Outcome, o.Type, o.CompanyId, o.ErpRequestId).WithRun(m.Subject.Run)
@@ -223,11 +238,13 @@ func (s *Service) publish(ctx context.Context, m bus.Message, e *tiebackv1.Event
 		return err
 	}
 	_, expired, err := deadline.Claimed(ctx, s.Bus, m)
-	if err != nil || !expired || o.DeadLettered {
+	if err != nil || !expired || o.DeadLettered && !slices.ContainsFunc(o.CloseOuts, succeeded) {
 		return err
 	}
 	return s.Bus.PublishOnce(ctx, subject.Late(), o)
 }
+
+func succeeded(c *tiebackv1.CloseOut) bool { return c.Status == tiebackv1.Status_STATUS_SUCCESS }
 
 // giveUp buries the event, then has every request detail of its payload closed as failed.
 func (s *Service) giveUp(ctx context.Context, m bus.Message, cause error) error {

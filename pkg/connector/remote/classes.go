@@ -54,8 +54,12 @@ func classOf(code codes.Code, problem bool, o outcome) fault.Class {
 	return fault.Ambiguous
 }
 
-// waitDefault is how long a connector that is busy and doesn't say until when is left alone.
-const waitDefault = time.Second
+const (
+	// waitDefault is how long a connector that is busy and doesn't say until when is left alone.
+	waitDefault = time.Second
+	// waitMost is more than anybody waits for: the bus asks again earlier.
+	waitMost = 24 * time.Hour
+)
 
 // classed turns the error of a call into one of a class, without the token.
 func (c *client) classed(err error, o outcome) error {
@@ -63,7 +67,8 @@ func (c *client) classed(err error, o outcome) error {
 	p := problemOf(s)
 	e := &fault.Error{Class: classOf(s.Code(), p != nil, o), Field: p.GetField(), Sentence: c.clean(p.GetSentence())}
 	if e.Class == fault.Throttled {
-		e.RetryAfter = cmp.Or(time.Duration(max(p.GetRetryAfterMs(), 0))*time.Millisecond, waitDefault)
+		ms := min(max(p.GetRetryAfterMs(), 0), waitMost.Milliseconds()) // else the product may be negative
+		e.RetryAfter = cmp.Or(time.Duration(ms)*time.Millisecond, waitDefault)
 	}
 	e.Err = c.told(s, o.caller)
 	return e

@@ -3,6 +3,7 @@ package remote
 import (
 	"context"
 	"errors"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -88,6 +89,10 @@ func TestBusyWithoutATime(t *testing.T) {
 	err := c.classed(problem(codes.ResourceExhausted, "busy", &tiebackv1.Problem{}), outcome{write: true, sent: true})
 	if fault.ClassOf(err) != fault.Throttled || fault.RetryAfter(err) != waitDefault {
 		t.Errorf("%v after %v", fault.ClassOf(err), fault.RetryAfter(err))
+	}
+	err = c.classed(problem(codes.ResourceExhausted, "busy", &tiebackv1.Problem{RetryAfterMs: math.MaxInt64}), outcome{write: true, sent: true})
+	if fault.RetryAfter(err) != waitMost {
+		t.Errorf("asked to wait for ever: after %v", fault.RetryAfter(err))
 	}
 	err = c.classed(status.Error(codes.ResourceExhausted, "message larger than max"), outcome{write: true, sent: true})
 	if fault.ClassOf(err) != fault.Permanent {

@@ -32,6 +32,8 @@ const help = `Work in the embedded ledger by hand, as the ERP's own user would.
 An entity is named as in: vendor, job, cost_code, commitment, payment. A record that a flag
 refers to (--vendor, --job, ...) is given by its origin id or its code.
 
+Exit code 0: done. 1: it failed, or check found something. 2: wrong usage.
+
 `
 
 // usageError is a mistake in the command line: exit code 2.

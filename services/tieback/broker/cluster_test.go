@@ -12,10 +12,17 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/services/tieback/broker"
 )
 
 // cluster starts a broker of three nodes and gives the first.
 func cluster(t *testing.T) *server.Server {
+	t.Helper()
+	return startNodes(t, nodes(t))[0]
+}
+
+// nodes are three nodes of a broker, not yet started.
+func nodes(t *testing.T) []*server.Options {
 	t.Helper()
 	var routes []string
 	var ports []int
@@ -28,7 +35,7 @@ func cluster(t *testing.T) *server.Server {
 		routes = append(routes, fmt.Sprintf("nats://127.0.0.1:%d", ports[len(ports)-1]))
 		_ = l.Close() // for the node to take
 	}
-	var nodes []*server.Server
+	var all []*server.Options
 	for i, port := range ports {
 		o := &server.Options{
 			ServerName: fmt.Sprint("n", i), JetStream: true, StoreDir: t.TempDir(), Host: "127.0.0.1", Port: -1, NoSigs: true, NoLog: true,
@@ -37,15 +44,24 @@ func cluster(t *testing.T) *server.Server {
 		for _, r := range routes {
 			o.Routes = append(o.Routes, server.RoutesFromStr(r)...)
 		}
-		ns, err := server.NewServer(o)
+		all = append(all, o)
+	}
+	return all
+}
+
+func startNodes(t *testing.T, all []*server.Options) []*server.Server {
+	t.Helper()
+	var started []*server.Server
+	for _, o := range all {
+		ns, err := server.NewServer(o.Clone())
 		if err != nil {
 			t.Fatal(err)
 		}
 		ns.Start()
 		t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
-		nodes = append(nodes, ns)
+		started = append(started, ns)
 	}
-	return nodes[0]
+	return started
 }
 
 // A command of tieback, run in a shell that says nothing of replicas, must leave production's three,
@@ -101,5 +117,109 @@ func TestACopyUnderWayInAClusterIsADuplicate(t *testing.T) {
 	}
 	if first != subjects {
 		t.Errorf("%d were taken, want %d", first, subjects)
+	}
+}
+
+// Raising the replicas has the leader alone answer reads. Processes that run on must take that up: they
+// can't read what they remember else, until each is restarted.
+func TestReplicasAreRaisedUnderARunningProcess(t *testing.T) {
+	ns := cluster(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	open := func(replicas int) *bus.Bus {
+		t.Helper()
+		b, err := bus.Connect(ctx, bus.Options{InProcess: nats.InProcessServer(ns), Name: "test", Replicas: replicas, Log: zap.NewNop()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(b.Close)
+		return b
+	}
+	runs := open(1)
+	if err := runs.State().EndLife(ctx, 7, "VENDOR", 35, 8); err != nil {
+		t.Fatal(err)
+	}
+	open(3)
+	var life int64
+	var err error
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) { // a new leader is chosen meanwhile
+		try, cancel := context.WithTimeout(ctx, time.Second)
+		life, err = runs.State().Life(try, 7, "VENDOR", 35)
+		cancel()
+		if err == nil {
+			break
+		}
+	}
+	if err != nil || life != 8 {
+		t.Errorf("the process that runs on reads a life of %d, %v; want 8", life, err)
+	}
+}
+
+// The same for the quota, of a process that may make no bucket anew.
+func TestTheQuotaIsReadThoughOnlyTheLeaderAnswersFromNowOn(t *testing.T) {
+	srv, err := broker.Start(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(srv.Close)
+	o := bus.Options{InProcess: srv.InProcess(), Name: "test", Made: true, Log: zap.NewNop()}
+	if err := bus.SetUp(t.Context(), o, func(string, string) {}); err != nil {
+		t.Fatal(err)
+	}
+	b, err := bus.Connect(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	q, err := b.OpenQuota(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok, err := q.Swap(t.Context(), "7", []byte("known"), 0); err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	s, err := b.JetStream().Stream(t.Context(), "KV_tieback-quota")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := s.CachedInfo().Config
+	cfg.AllowDirect = false
+	if _, err := b.JetStream().UpdateStream(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	if raw, _, err := q.Read(t.Context(), "7"); err != nil || string(raw) != "known" {
+		t.Errorf("%q, %v", raw, err)
+	}
+}
+
+// A cluster of which all nodes are stopped forgets Procore's limits, and not that there is a bucket for
+// them: whoever may not make it finds it empty, and goes on.
+func TestTheQuotaBucketOutlivesTheWholeCluster(t *testing.T) {
+	all := nodes(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	running := startNodes(t, all)
+	o := bus.Options{InProcess: nats.InProcessServer(running[0]), Name: "test", Replicas: 3, Log: zap.NewNop()}
+	setUp(t, o)
+	before := connectMade(t, o)
+	if _, ok, err := openQuota(t, before).Swap(ctx, "7", []byte("x"), 0); !ok || err != nil {
+		t.Fatalf("the first swap: %v, %v", ok, err)
+	}
+	before.Close()
+	for _, ns := range running {
+		ns.Shutdown()
+		ns.WaitForShutdown()
+	}
+	o.InProcess = nats.InProcessServer(startNodes(t, all)[0])
+	q := openQuota(t, connectMade(t, o))
+	ok, err := false, ctx.Err()
+	for !ok && ctx.Err() == nil { // a leader is chosen meanwhile
+		var revision uint64
+		if _, revision, err = q.Read(ctx, "7"); err == nil {
+			_, ok, err = q.Swap(ctx, "7", []byte("y"), revision)
+		}
+	}
+	if !ok {
+		t.Errorf("a swap after all were stopped: %v, %v", ok, err)
 	}
 }

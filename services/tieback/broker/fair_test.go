@@ -171,3 +171,32 @@ func TestAThrottledCompanyIsNotTriedOneByOne(t *testing.T) {
 		t.Errorf("%d messages were tried while the window was spent, want no more than half of the 16 slots", early)
 	}
 }
+
+// Companies whose quota is spent fill all the room there is, and run nothing: whoever comes after
+// them is served at once, not when a quota is back.
+func TestACompanyBehindManyThrottledOnesIsServed(t *testing.T) {
+	b := connect(t)
+	const throttled, each = 6, 60
+	for c := range int64(throttled) {
+		backlog(t, b, c+1, each)
+	}
+	s := newSeen()
+	late := false
+	consume(t, b, bus.Consumer{
+		Kind: bus.Delivery, Name: "test", Concurrency: 16, Hold: 100,
+		Handle: func(_ context.Context, m bus.Message) error {
+			s.note(m, m.Subject.Company == 99)
+			if m.Subject.Company == 99 {
+				return nil
+			}
+			return fault.Wait(10*time.Minute, errors.New("the window is spent"))
+		},
+	}, func() bool {
+		if !late && pending(t, b) >= 100 {
+			time.Sleep(1500 * time.Millisecond) // a pull that is open ends
+			late = true
+			backlog(t, b, 99, 1)
+		}
+		return s.has(99, 1)
+	})
+}

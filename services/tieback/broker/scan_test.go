@@ -90,6 +90,18 @@ func TestAScanOutlivesNoBrokerThatIsGone(t *testing.T) {
 	}
 }
 
+// A batch whose answer is lost ends without a word. That is not the end of the stream.
+func TestAnAnswerThatIsLostIsNotTheEndOfTheStream(t *testing.T) {
+	b := connect(t)
+	filled(t, b, 3)
+	late, cancel := context.WithDeadline(t.Context(), time.Now())
+	defer cancel()
+	next, err := b.Read(late, bus.Delivery, 1, time.Now(), func(bus.Message) error { return nil })
+	if !errors.Is(err, context.DeadlineExceeded) || next != 1 {
+		t.Errorf("read up to %d, %v; want an error", next, err)
+	}
+}
+
 // Found by chaos (seed 12): the client limits a question only where its caller has no deadline; under
 // one that was two hours away, one lost answer held up a company's sweep.
 func TestALostAnswerIsNotWaitedForAsLongAsTheCallerHas(t *testing.T) {

@@ -34,7 +34,9 @@ func newCommand() *cobra.Command {
 		Short: "Write the beginning of a connector, in Go, that passes the conformance suite",
 		Long: `New writes a small connector of its own Go module to DIR: it keeps vendors and jobs in
 a file, serves them over gRPC, and has a test that runs the conformance suite, kill -9 included.
-Replace the file by your ERP, step by step; the suite tells what breaks.`,
+Replace the file by your ERP, step by step; the suite tells what breaks.
+
+Exit code 0: written. 2: wrong usage, or it could not be written.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			wrote, err := s.write(args[0])

@@ -38,7 +38,7 @@ func verifyCommand() *cobra.Command {
 (host:port). It books records, changes and removes them: never point it at real books.
 Each case passes, fails with what a real ledger would look like, or is left out, with the reason.
 
-It exits 0 if all cases passed, 1 if one failed, nothing was proved or it was interrupted, 2 for wrong usage.`,
+Exit code 0: all cases passed. 1: one failed, nothing was proved, or it was interrupted. 2: wrong usage.`,
 		Example: `  tieback connector verify 127.0.0.1:7070 --company 1 --tls off \
       --restart 'docker kill -s KILL erp && docker start erp'`,
 		Args: cobra.ExactArgs(1),

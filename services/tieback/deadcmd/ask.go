@@ -10,6 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"github.com/tieback/tieback/services/tieback/screen"
 )
 
 // canAsk says whether there is somebody to ask.
@@ -20,7 +22,7 @@ func canAsk(cmd *cobra.Command) bool {
 
 // ask asks a yes-or-no question; anything but a yes is a no.
 func ask(cmd *cobra.Command, question string) (bool, error) {
-	fmt.Fprintf(cmd.ErrOrStderr(), "%s [y/N] ", plain(question))
+	fmt.Fprintf(cmd.ErrOrStderr(), "%s [y/N] ", screen.Plain(question))
 	answer, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return false, err

@@ -13,6 +13,7 @@ import (
 	"github.com/tieback/tieback/services/deadletters"
 	"github.com/tieback/tieback/services/process"
 	"github.com/tieback/tieback/services/tieback/opened"
+	"github.com/tieback/tieback/services/tieback/screen"
 )
 
 // ErrFailed is exit code 1: what went wrong has been told already. Any other error of the
@@ -51,7 +52,7 @@ know no users. Guard the command by who may reach the broker.
 
 // failed tells an error and makes it exit code 1.
 func failed(cmd *cobra.Command, err error) error {
-	fmt.Fprintf(cmd.ErrOrStderr(), "tieback dead: %s\n", plain(err.Error()))
+	fmt.Fprintf(cmd.ErrOrStderr(), "tieback dead: %s\n", screen.Plain(err.Error()))
 	return ErrFailed
 }
 

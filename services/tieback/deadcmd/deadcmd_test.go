@@ -195,15 +195,3 @@ func TestATimeOrHowLongAgo(t *testing.T) {
 		}
 	}
 }
-
-// Long errors are cut where the terminal ends, by characters and not by bytes.
-func TestALineIsCutToTheTerminal(t *testing.T) {
-	for _, c := range []struct {
-		width int
-		want  string
-	}{{0, "Bärenstärke"}, {11, "Bärenstärke"}, {5, "Bäre…"}} {
-		if got := cut("Bärenstärke", c.width); got != c.want {
-			t.Errorf("%d columns: %q, want %q", c.width, got, c.want)
-		}
-	}
-}

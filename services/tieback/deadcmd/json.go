@@ -2,20 +2,13 @@ package deadcmd
 
 import (
 	"encoding/json"
-	"io"
 	"time"
 
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/deadletters"
 )
 
-// printJSON writes one document. The names of its fields are stable.
-func printJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
-}
+// The documents' field names are stable.
 
 type listDoc struct {
 	Letters []letterDoc    `json:"letters"`

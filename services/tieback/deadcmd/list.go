@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tieback/tieback/services/deadletters"
+	"github.com/tieback/tieback/services/tieback/screen"
 )
 
 func listCommand() *cobra.Command {
@@ -52,7 +53,7 @@ func list(cmd *cobra.Command, f deadletters.Filter, o output) error {
 	defer p.Close()
 	letters, err := p.List(cmd.Context(), f)
 	if err == nil && o == "json" {
-		err = printJSON(cmd.OutOrStdout(), listed(letters))
+		err = screen.JSON(cmd.OutOrStdout(), listed(letters))
 	} else if err == nil {
 		err = printLetters(cmd.OutOrStdout(), letters)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tieback/tieback/services/deadletters"
+	"github.com/tieback/tieback/services/tieback/screen"
 )
 
 func showCommand() *cobra.Command {
@@ -56,7 +57,7 @@ func show(cmd *cobra.Command, id uint64, o output) error {
 		return failed(cmd, err)
 	}
 	if o == "json" {
-		err = printJSON(cmd.OutOrStdout(), s.doc())
+		err = screen.JSON(cmd.OutOrStdout(), s.doc())
 	} else {
 		err = s.print(cmd.OutOrStdout())
 	}
@@ -71,8 +72,8 @@ func (s *shown) print(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	for _, row := range [][2]string{
 		{"letter", fmt.Sprintf("%d, %s", l.ID, l.State)}, {"when", stamp(l.At)}, {"company", fmt.Sprint(l.CompanyId)}, {"request", fmt.Sprint(l.ErpRequestId)},
-		{"type", line(l.Type)}, {"stop", line(l.Stop)}, {"cause", l.Cause()}, {"class", deadletters.ClassName(l.Class)},
-		{"attempts", fmt.Sprint(l.Attempts)}, {"subject", line(l.Subject)}, {"stored", fmt.Sprintf("%s, %d", line(l.Stream), l.StreamSequence)},
+		{"type", screen.Line(l.Type)}, {"stop", screen.Line(l.Stop)}, {"cause", l.Cause()}, {"class", deadletters.ClassName(l.Class)},
+		{"attempts", fmt.Sprint(l.Attempts)}, {"subject", screen.Line(l.Subject)}, {"stored", fmt.Sprintf("%s, %d", screen.Line(l.Stream), l.StreamSequence)},
 	} {
 		fmt.Fprintf(t, "%s\t%s\n", row[0], row[1])
 	}
@@ -80,13 +81,13 @@ func (s *shown) print(w io.Writer) error {
 		return err
 	}
 	part(w, "ERROR")
-	fmt.Fprintln(w, plain(l.Error))
+	fmt.Fprintln(w, screen.Plain(l.Error))
 	part(w, "TOLD TO THE ACCOUNTANT")
-	fmt.Fprintln(w, plain(or(l.Sentence, "nothing of its own: see what Procore was told")))
+	fmt.Fprintln(w, screen.Plain(or(l.Sentence, "nothing of its own: see what Procore was told")))
 	part(w, "MESSAGE")
-	fmt.Fprint(w, plain(s.text))
+	fmt.Fprint(w, screen.Plain(s.text))
 	if s.why != nil {
-		fmt.Fprintf(w, "It can't be replayed as it is: %s\n", plain(s.why.Error()))
+		fmt.Fprintf(w, "It can't be replayed as it is: %s\n", screen.Plain(s.why.Error()))
 	}
 	if len(l.Dealings) > 0 {
 		part(w, "DEALT WITH")
@@ -101,14 +102,14 @@ func (s *shown) printHistory(w io.Writer) error {
 	part(w, "HISTORY OF THE REQUEST")
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	for _, st := range s.history {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", stamp(st.At), or(st.Run, "-"), st.Kind, line(st.What()))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", stamp(st.At), or(st.Run, "-"), st.Kind, screen.Line(st.What()))
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
 	part(w, "HOW IT STANDS")
 	for _, st := range deadletters.Stands(s.history) {
-		fmt.Fprintf(t, "%s\t%s\n", runName(st.Run), line(st.How))
+		fmt.Fprintf(t, "%s\t%s\n", runName(st.Run), screen.Line(st.How))
 	}
 	return t.Flush()
 }
@@ -117,10 +118,10 @@ func runName(run string) string {
 	if run == "" {
 		return "first run"
 	}
-	return "run " + line(run)
+	return "run " + screen.Line(run)
 }
 
-func part(w io.Writer, head string) { fmt.Fprintf(w, "\n%s\n", paint(w, bold, head)) }
+func part(w io.Writer, head string) { fmt.Fprintf(w, "\n%s\n", screen.Paint(w, screen.Bold, head)) }
 
 func or(s, otherwise string) string {
 	if s == "" {

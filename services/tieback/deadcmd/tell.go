@@ -9,6 +9,7 @@ import (
 
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/deadletters"
+	"github.com/tieback/tieback/services/tieback/screen"
 )
 
 // teller tells what was done with each letter: people at once, JSON at the end.
@@ -74,7 +75,7 @@ func (t *teller) ended(e deadletters.End) {
 
 func (t *teller) say(format string, args ...any) {
 	if t.output == "table" {
-		fmt.Fprintln(t.cmd.OutOrStdout(), line(fmt.Sprintf(format, args...)))
+		fmt.Fprintln(t.cmd.OutOrStdout(), screen.Line(fmt.Sprintf(format, args...)))
 	}
 }
 
@@ -86,7 +87,7 @@ func (t *teller) problem(err error) {
 
 func (t *teller) end() error {
 	if t.output == "json" {
-		if err := printJSON(t.cmd.OutOrStdout(), t.doc); err != nil {
+		if err := screen.JSON(t.cmd.OutOrStdout(), t.doc); err != nil {
 			return failed(t.cmd, err)
 		}
 	} else if n := t.doc.Done + t.doc.Failed; n > 1 {

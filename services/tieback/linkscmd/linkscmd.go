@@ -108,6 +108,9 @@ func listCommand() *cobra.Command {
 	var c common
 	cmd := &cobra.Command{
 		Use: "list --company N [ITEM_TYPE]", Short: "List the links that are kept", Args: cobra.MaximumNArgs(1),
+		Long: `List the links that are kept, all of a company's or those of one item type.
+
+Exit code 0: done. 1: it failed. 2: wrong usage or settings.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			b, err := open(cmd, c)
 			if err != nil {

@@ -1,0 +1,197 @@
+package kubernetes
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+)
+
+// arrows are all that there are, of each overlay: from whom, to whom, at which port. ARCHITECTURE.md draws them.
+var arrows = map[string][]struct{ from, to, port string }{
+	"": {
+		{everybody, "DNS", "53"},
+		{services + " streams tieback", "nats", "4222"},
+		{"nats", "nats", "6222"},
+		{"Prometheus", services, "9090"},
+	},
+	"base": {
+		{"the ingress controller", "ingest", "8080"},
+		{procore, "the internet", "443"},
+		{erp, "connectors", "7070"},
+	},
+	"production": {
+		{"the ingress controller", "ingest", "8080"},
+		{procore, "the internet", "443"},
+		{erp, "the ERP", "443"},
+	},
+	"local": {
+		{"sandbox", "ingest", "8080"},
+		{procore, "sandbox", "8081"},
+		{erp, "ledger", "7070"},
+		{"sandbox ledger", "DNS", "53"},
+	},
+}
+
+const (
+	services  = "ingest fetcher export sync import unlink reset status-reporter sweep lag"
+	everybody = services + " streams tieback nats"
+	procore   = "fetcher sync import unlink reset status-reporter sweep tieback"
+	erp       = "export sync import unlink reset tieback"
+)
+
+// outside names who is not of the namespace, or not of the overlay.
+var outside = map[string]string{
+	"kubernetes.io/metadata.name=kube-system k8s-app=kube-dns":                         "DNS",
+	"kubernetes.io/metadata.name=ingress-nginx":                                        "the ingress controller",
+	"kubernetes.io/metadata.name=monitoring app.kubernetes.io/name=prometheus":         "Prometheus",
+	"0.0.0.0/0 [10.0.0.0/8 100.64.0.0/10 169.254.0.0/16 172.16.0.0/12 192.168.0.0/16]": "the internet",
+	"::/0 [fc00::/7 fe80::/10]":                                                        "the internet",
+	"203.0.113.10/32 []":                                                               "the ERP",
+	"app.kubernetes.io/component=connector":                                            "connectors",
+}
+
+func TestThePoliciesAreTheDrawnArrows(t *testing.T) {
+	each(t, func(t *testing.T, v variant, b built) {
+		peers := map[string]map[string]string{"nats": {"app.kubernetes.io/name": "nats"}} // the chart's
+		for _, p := range pods(t, b) {
+			peers[p.name] = p.meta.Labels
+		}
+		drawn := map[string]bool{}
+		for _, of := range []string{"", v.overlay} {
+			for _, a := range arrows[of] {
+				for from := range names(a.from) {
+					for to := range names(a.to) {
+						drawn[from+" → "+to+":"+a.port] = true
+					}
+				}
+			}
+		}
+		out, in := map[string]bool{}, map[string]bool{}
+		for name, policy := range of[*networkingv1.NetworkPolicy](b) {
+			for _, pod := range matching(t, peers, &policy.Spec.PodSelector) {
+				for _, rule := range policy.Spec.Egress {
+					for _, to := range named(t, name, peers, rule.To) {
+						add(t, name, out, pod+" → "+to, rule.Ports)
+					}
+				}
+				for _, rule := range policy.Spec.Ingress {
+					for _, from := range named(t, name, peers, rule.From) {
+						add(t, name, in, from+" → "+pod, rule.Ports)
+					}
+				}
+			}
+		}
+		// An arrow within the namespace needs both of its ends.
+		inside := func(arrow string, leaving bool) bool {
+			from, to, _ := strings.Cut(arrow, " → ")
+			to, _, _ = strings.Cut(to, ":")
+			if leaving {
+				return peers[from] != nil
+			}
+			return peers[to] != nil
+		}
+		compare(t, "leaving", out, drawn, func(a string) bool { return inside(a, true) })
+		compare(t, "arriving", in, drawn, func(a string) bool { return inside(a, false) })
+	})
+}
+
+// names gives the names in "a b c", or the one in "the d" or "DNS".
+func names(list string) map[string]bool {
+	if strings.HasPrefix(list, "the ") {
+		return map[string]bool{list: true}
+	}
+	all := map[string]bool{}
+	for _, n := range strings.Fields(list) {
+		all[n] = true
+	}
+	return all
+}
+
+func compare(t *testing.T, which string, have, drawn map[string]bool, concerns func(string) bool) {
+	t.Helper()
+	for a := range have {
+		if !drawn[a] {
+			t.Errorf("allowed, but not drawn (%s): %s", which, a)
+		}
+	}
+	for _, a := range slices.Sorted(maps.Keys(drawn)) {
+		if concerns(a) && !have[a] {
+			t.Errorf("drawn, but not allowed (%s): %s", which, a)
+		}
+	}
+}
+
+func matching(t *testing.T, peers map[string]map[string]string, s *metav1.LabelSelector) (found []string) {
+	t.Helper()
+	for name, l := range peers {
+		if selects(t, s, l) {
+			found = append(found, name)
+		}
+	}
+	return found
+}
+
+// named are the peers of a rule by name. A rule without peers is for the whole world: an error.
+func named(t *testing.T, policy string, peers map[string]map[string]string, of []networkingv1.NetworkPolicyPeer) (found []string) {
+	t.Helper()
+	if len(of) == 0 {
+		t.Errorf("%s: a rule for everybody", policy)
+	}
+	for _, p := range of {
+		if p.IPBlock == nil && p.NamespaceSelector == nil {
+			if inside := matching(t, peers, p.PodSelector); inside != nil {
+				found = append(found, inside...)
+				continue
+			}
+		}
+		name, known := outside[described(p)]
+		if !known {
+			t.Errorf("%s: a peer that nobody knows: %s", policy, described(p))
+		}
+		found = append(found, name)
+	}
+	return found
+}
+
+func described(p networkingv1.NetworkPolicyPeer) string {
+	if p.IPBlock != nil {
+		return fmt.Sprintf("%s %v", p.IPBlock.CIDR, p.IPBlock.Except)
+	}
+	var parts []string
+	for _, s := range []*metav1.LabelSelector{p.NamespaceSelector, p.PodSelector} {
+		if s != nil {
+			parts = append(parts, labels.SelectorFromSet(s.MatchLabels).String())
+		}
+	}
+	return strings.Join(parts, " ")
+}
+
+func add(t *testing.T, policy string, to map[string]bool, arrow string, ports []networkingv1.NetworkPolicyPort) {
+	t.Helper()
+	if len(ports) == 0 {
+		t.Errorf("%s: a rule for all ports", policy)
+	}
+	for _, p := range ports {
+		if p.EndPort != nil || p.Port == nil {
+			t.Errorf("%s: a range of ports", policy)
+			continue
+		}
+		to[arrow+":"+p.Port.String()] = true
+	}
+}
+
+func TestNothingElseIsOpen(t *testing.T) {
+	each(t, func(t *testing.T, _ variant, b built) {
+		closed := of[*networkingv1.NetworkPolicy](b)["closed"]
+		if closed == nil || len(closed.Spec.PodSelector.MatchLabels)+len(closed.Spec.PodSelector.MatchExpressions) > 0 ||
+			len(closed.Spec.PolicyTypes) != 2 || len(closed.Spec.Ingress)+len(closed.Spec.Egress) > 0 {
+			t.Errorf("no policy closes everything: %+v", closed)
+		}
+	})
+}

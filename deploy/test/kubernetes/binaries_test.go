@@ -1,0 +1,200 @@
+package kubernetes
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/tieback/tieback/pkg/company"
+	"github.com/tieback/tieback/pkg/settings"
+	"github.com/tieback/tieback/pkg/telemetry"
+)
+
+// environment is a pod's, as the kubelet would make it up.
+func environment(t *testing.T, b built, p pod) map[string]string {
+	t.Helper()
+	env := map[string]string{}
+	for _, c := range p.spec.Containers {
+		for _, from := range c.EnvFrom {
+			for name, value := range of[*corev1.ConfigMap](b)[from.ConfigMapRef.Name].Data {
+				env[name] = value
+			}
+		}
+		for _, e := range c.Env {
+			env[e.Name] = e.Value
+		}
+	}
+	return env
+}
+
+// There is a pod for each program of services/cmd, and for no other.
+func TestEveryProgramRuns(t *testing.T) {
+	folders, err := os.ReadDir(root + "/services/cmd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var programs []string
+	for _, f := range folders {
+		programs = append(programs, f.Name())
+	}
+	each(t, func(t *testing.T, v variant, b built) {
+		var run []string
+		for _, p := range pods(t, b) {
+			if p.service() || p.kind == "Job" {
+				run = append(run, p.name)
+			}
+		}
+		slices.Sort(run)
+		if !slices.Equal(run, programs) {
+			t.Errorf("pods: %v; services/cmd: %v", run, programs)
+		}
+	})
+}
+
+func TestTheSettingsAreKnownAndRight(t *testing.T) {
+	known := map[string]bool{"GOMEMLIMIT": true} // Go's own
+	if _, err := settings.Load(func(name string) string { known[name] = true; return "" }); err != nil {
+		t.Fatal(err)
+	}
+	each(t, func(t *testing.T, v variant, b built) {
+		for _, p := range pods(t, b) {
+			env := environment(t, b, p)
+			if p.name == "sandbox" {
+				continue // TestTheSandboxKnowsTheCompany
+			}
+			for name := range env {
+				if !known[name] {
+					t.Errorf("%s: pkg/settings does not know %s", p.name, name)
+				}
+			}
+			s, err := settings.Load(func(name string) string { return env[name] })
+			if err != nil {
+				t.Errorf("%s: %v", p.name, err)
+			}
+			if env["TIEBACK_NATS_NKEY_FILE"] == "" {
+				continue
+			}
+			scheme := "nats"
+			if v.with("tls") {
+				scheme = "tls"
+			}
+			if s.NATSURL != scheme+"://nats:4222" || (s.NATSCAFile != "") != v.with("tls") {
+				t.Errorf("%s: broker %s, CA %q", p.name, s.NATSURL, s.NATSCAFile)
+			}
+			if want := map[string]int{"production": 3}[v.overlay]; s.Replicas != max(1, want) {
+				t.Errorf("%s: %d replicas of each stream", p.name, s.Replicas)
+			}
+			if p.service() && !(hasPort(p, "admin", port(t, s.AdminAddr)) && (p.name != "ingest" || hasPort(p, "http", port(t, s.IngestAddr)))) {
+				t.Errorf("%s listens on %s and %s", p.name, s.AdminAddr, s.IngestAddr)
+			}
+			if needs := p.name != "lag" && p.name != "streams"; needs != (s.Companies != "") || needs != sees(p, "tieback-companies") {
+				t.Errorf("%s: companies file %q; sees the secret: %v", p.name, s.Companies, sees(p, "tieback-companies"))
+			}
+		}
+	})
+}
+
+func port(t *testing.T, addr string) int32 {
+	t.Helper()
+	a, err := net.ResolveTCPAddr("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return int32(a.Port) //nolint:gosec // a port
+}
+
+func sees(p pod, secret string) bool {
+	return slices.ContainsFunc(p.spec.Volumes, func(v corev1.Volume) bool { return v.Secret != nil && v.Secret.SecretName == secret })
+}
+
+func TestTheSandboxKnowsTheCompany(t *testing.T) {
+	b := build(t, variant{overlay: "local"})
+	set, err := company.Parse(of[*corev1.Secret](b)["tieback-companies"].Data["companies.yaml"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, s := range of[*corev1.Secret](b) {
+		if !strings.HasPrefix(name, "tieback-sandbox-") {
+			continue
+		}
+		for id, c := range set {
+			token, _, _ := strings.Cut(field(t, string(s.Data["sandbox.yaml"]), "webhook_token"), "\n")
+			if !c.Authentic(token) {
+				t.Errorf("company %d does not know the sandbox's token", id)
+			}
+			if url := field(t, string(s.Data["sandbox.yaml"]), "webhook_url"); !strings.HasPrefix(url, "http://ingest:8080/webhooks/procore/598134325841112") || id != 598134325841112 {
+				t.Errorf("the sandbox delivers to %s, for company %d", url, id)
+			}
+		}
+		return
+	}
+	t.Error("the sandbox has no companies")
+}
+
+// field is what stands behind "name: " in a flat YAML file.
+func field(t *testing.T, text, name string) string {
+	t.Helper()
+	_, after, found := strings.Cut(text, name+": ")
+	if !found {
+		t.Fatalf("no %s", name)
+	}
+	value, _, _ := strings.Cut(after, "\n")
+	return value
+}
+
+// What a service needs to end, measured, fits into what the kubelet gives it, twice over.
+func TestTheGracePeriodIsEnough(t *testing.T) {
+	drain := drained(t)
+	eachPod(t, func(t *testing.T, p pod) {
+		if !p.service() {
+			return
+		}
+		wait := time.Duration(0)
+		if l := p.spec.Containers[0].Lifecycle; l != nil {
+			wait = time.Duration(l.PreStop.Sleep.Seconds) * time.Second
+		}
+		if p.name == "ingest" && wait < 5*time.Second {
+			t.Error("the ingress controller has no time to hear that it goes")
+		}
+		if grace := time.Duration(*p.spec.TerminationGracePeriodSeconds) * time.Second; grace < wait+2*drain {
+			t.Errorf("%s of grace, %s of which before SIGTERM; a server takes up to %s", grace, wait, drain)
+		}
+	})
+}
+
+// drained is how long a server takes to end while a request does not.
+func drained(t *testing.T) time.Duration {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.Background())
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := make(chan struct{})
+	ended := make(chan error, 1)
+	go func() {
+		ended <- telemetry.Serve(ctx, l, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			close(began)
+			<-r.Context().Done()
+		}))
+	}()
+	go func() {
+		if resp, err := http.Get("http://" + l.Addr().String()); err == nil {
+			resp.Body.Close()
+		}
+	}()
+	<-began
+	start := time.Now()
+	stop()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	return time.Since(start)
+}

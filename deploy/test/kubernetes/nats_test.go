@@ -1,0 +1,268 @@
+package kubernetes
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nkeys"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	psa "k8s.io/pod-security-admission/api"
+	"k8s.io/pod-security-admission/policy"
+	"sigs.k8s.io/yaml"
+
+	"github.com/tieback/tieback/pkg/bus"
+)
+
+// values are nats/values.yaml and nats/tls.yaml, with the keys that chart nats-2.14.6 of nats-io/k8s has:
+// a misspelt one would be silently nothing. What stands under merge and patch goes into the resource or the
+// configuration as it is.
+type values struct {
+	FullnameOverride string `json:"fullnameOverride"`
+	Container        struct {
+		Image struct {
+			Tag string `json:"tag"`
+		} `json:"image"`
+		Env   map[string]string           `json:"env"`
+		Merge corev1.Container            `json:"merge"`
+		Patch []patch[corev1.VolumeMount] `json:"patch"`
+	} `json:"container"`
+	Config struct {
+		Cluster struct {
+			Enabled  bool `json:"enabled"`
+			Replicas int  `json:"replicas"`
+			TLS      tls  `json:"tls"`
+		} `json:"cluster"`
+		NATS struct {
+			TLS tls `json:"tls"`
+		} `json:"nats"`
+		JetStream struct {
+			Enabled   bool `json:"enabled"`
+			FileStore struct {
+				Enabled bool `json:"enabled"`
+				PVC     struct {
+					Enabled          bool              `json:"enabled"`
+					Size             resource.Quantity `json:"size"`
+					StorageClassName *string           `json:"storageClassName"`
+				} `json:"pvc"`
+				MaxSize resource.Quantity `json:"maxSize"`
+			} `json:"fileStore"`
+			MemoryStore struct {
+				Enabled bool              `json:"enabled"`
+				MaxSize resource.Quantity `json:"maxSize"`
+			} `json:"memoryStore"`
+			Merge map[string]any `json:"merge"`
+		} `json:"jetstream"`
+		Merge map[string]any `json:"merge"`
+	} `json:"config"`
+	Reloader struct {
+		Merge corev1.Container `json:"merge"`
+	} `json:"reloader"`
+	PodTemplate struct {
+		TopologySpreadConstraints map[string]corev1.TopologySpreadConstraint `json:"topologySpreadConstraints"`
+		Merge                     corev1.PodTemplateSpec                     `json:"merge"`
+		Patch                     []patch[corev1.Volume]                     `json:"patch"`
+	} `json:"podTemplate"`
+	PodDisruptionBudget struct {
+		Enabled bool `json:"enabled"`
+	} `json:"podDisruptionBudget"`
+	PromExporter struct {
+		Enabled bool `json:"enabled"`
+	} `json:"promExporter"`
+	NATSBox struct {
+		Enabled bool `json:"enabled"`
+	} `json:"natsBox"`
+	TLSCA struct {
+		Enabled    bool   `json:"enabled"`
+		SecretName string `json:"secretName"`
+	} `json:"tlsCA"`
+}
+
+type tls struct {
+	Enabled    bool           `json:"enabled"`
+	SecretName string         `json:"secretName"`
+	Merge      map[string]any `json:"merge"`
+}
+
+type patch[T any] struct {
+	Op    string `json:"op"`
+	Path  string `json:"path"`
+	Value T      `json:"value"`
+}
+
+func chart(t *testing.T, file string) values {
+	t.Helper()
+	raw, err := os.ReadFile(manifests + "/nats/" + file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if raw, err = yaml.YAMLToJSONStrict(raw); err != nil {
+		t.Fatal(err)
+	}
+	var v values
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&v); err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func TestTheClusterKeepsWhatItAcknowledges(t *testing.T) {
+	v := chart(t, "values.yaml")
+	if c := v.Config.Cluster; !c.Enabled || c.Replicas != 3 {
+		t.Errorf("cluster: %+v", c)
+	}
+	js := v.Config.JetStream
+	if !js.Enabled || !js.FileStore.Enabled || !js.FileStore.PVC.Enabled || !js.MemoryStore.Enabled || js.MemoryStore.MaxSize.IsZero() {
+		t.Errorf("jetstream: %+v", js)
+	}
+	if disk := js.FileStore.PVC.Size.Value(); js.FileStore.MaxSize.Value() > disk/10*8 {
+		t.Errorf("JetStream may fill %s of a disk of %s", js.FileStore.MaxSize.String(), js.FileStore.PVC.Size.String())
+	}
+	env := environment(t, build(t, variant{overlay: "production"}), commandLine(t, build(t, variant{overlay: "production"})))
+	if max := env["TIEBACK_NATS_MAX_BYTES"]; max != fmt.Sprint(js.FileStore.MaxSize.Value()) {
+		t.Errorf("TIEBACK_NATS_MAX_BYTES is %s, JetStream has %d", max, js.FileStore.MaxSize.Value())
+	}
+	if v.FullnameOverride != "nats" || !v.PodDisruptionBudget.Enabled || v.PromExporter.Enabled || v.NATSBox.Enabled {
+		t.Errorf("%+v", v)
+	}
+	apart := v.PodTemplate.Merge.Spec.Affinity.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution
+	if len(apart) != 1 || apart[0].TopologyKey != corev1.LabelHostname || !selects(t, apart[0].LabelSelector, map[string]string{"app.kubernetes.io/name": "nats"}) {
+		t.Errorf("two of its nodes may share a machine: %+v", apart)
+	}
+	if _, zones := v.PodTemplate.TopologySpreadConstraints[corev1.LabelTopologyZone]; !zones {
+		t.Error("its nodes may share a zone")
+	}
+	local := build(t, variant{overlay: "local"})
+	for _, p := range pods(t, local) {
+		if p.name == "nats" && p.spec.Containers[0].Image != "nats:"+v.Container.Image.Tag {
+			t.Errorf("production runs NATS %s, the local overlay %s", v.Container.Image.Tag, p.spec.Containers[0].Image)
+		}
+	}
+	if over := chart(t, "tls.yaml"); !over.Config.NATS.TLS.Enabled || !over.Config.Cluster.TLS.Enabled || !over.TLSCA.Enabled {
+		t.Errorf("TLS: %+v", over)
+	}
+}
+
+// The chart's pods, as far as these values make them, are admitted to the namespace.
+func TestTheClustersPodsAreRestricted(t *testing.T) {
+	v := chart(t, "values.yaml")
+	spec := v.PodTemplate.Merge.Spec
+	for name, c := range map[string]corev1.Container{"nats": v.Container.Merge, "reloader": v.Reloader.Merge} {
+		c.Name = name
+		spec.Containers = append(spec.Containers, c)
+		if c.Resources.Limits.Memory().IsZero() || c.Resources.Limits.Cpu().IsZero() || !*c.SecurityContext.ReadOnlyRootFilesystem {
+			t.Errorf("%s: %+v", name, c)
+		}
+	}
+	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range evaluator.EvaluatePod(psa.LevelVersion{Level: psa.LevelRestricted, Version: psa.LatestVersion()}, &metav1.ObjectMeta{}, &spec) {
+		if !r.Allowed {
+			t.Errorf("%s: %s", r.ForbiddenReason, r.ForbiddenDetail)
+		}
+	}
+	mount, volume := v.Container.Patch[0], v.PodTemplate.Patch[0]
+	if mount.Op != "add" || mount.Path != "/volumeMounts/-" || volume.Op != "add" || volume.Path != "/spec/volumes/-" ||
+		mount.Value.Name != volume.Value.Name || !made[volume.Value.Secret.SecretName] || !strings.HasPrefix(mount.Value.MountPath, "/etc/") {
+		t.Errorf("the users' file: %+v, %+v", mount, volume)
+	}
+}
+
+// Both brokers, by NATS' own reading of their configuration and our own users' file.
+func TestNATSReadsItsConfiguration(t *testing.T) {
+	v := chart(t, "values.yaml")
+	mounted := v.Container.Patch[0].Value.MountPath
+	conf := map[string]any{"jetstream": v.Config.JetStream.Merge}
+	maps.Copy(conf, v.Config.Merge)
+	for where, text := range map[string]string{"the chart's values": format(conf), "the local overlay": config(t)} {
+		t.Run(where, func(t *testing.T) {
+			dir := t.TempDir()
+			// The chart's is in /etc/nats-config, the local one in /etc/nats: both have the users beside it.
+			write(t, filepath.Join(dir, "etc/nats-config/nats.conf"), []byte(text))
+			write(t, filepath.Join(dir, mounted, "users.conf"), users(t))
+			o, err := server.ProcessConfigFile(filepath.Join(dir, "etc/nats-config/nats.conf"))
+			if err != nil {
+				t.Fatalf("%v\n%s", err, text)
+			}
+			if !o.SyncAlways || o.MaxPayload != 8_000_000 && o.MaxPayload != 8<<20 || len(o.Nkeys) != len(bus.Users()) {
+				t.Errorf("synced %v, %d bytes a message, %d users", o.SyncAlways, o.MaxPayload, len(o.Nkeys))
+			}
+		})
+	}
+}
+
+// config is the local overlay's.
+func config(t *testing.T) string {
+	t.Helper()
+	for name, m := range of[*corev1.ConfigMap](build(t, variant{overlay: "local"})) {
+		if strings.HasPrefix(name, "nats-") {
+			return m.Data["nats.conf"]
+		}
+	}
+	t.Fatal("no nats.conf")
+	return ""
+}
+
+// format writes values as the chart does: << X >> is X as it stands, a key that ends in $include an include.
+func format(conf map[string]any) string {
+	var out strings.Builder
+	for _, key := range slices.Sorted(maps.Keys(conf)) {
+		switch v := conf[key].(type) {
+		case map[string]any:
+			fmt.Fprintf(&out, "%s {\n%s}\n", key, format(v))
+		case string:
+			if strings.HasSuffix(key, "$include") {
+				fmt.Fprintf(&out, "include %s;\n", v)
+				continue
+			}
+			if plain, ok := strings.CutPrefix(v, "<< "); ok {
+				fmt.Fprintf(&out, "%s: %s\n", key, strings.TrimSuffix(plain, " >>"))
+				continue
+			}
+			fmt.Fprintf(&out, "%s: %q\n", key, v)
+		}
+	}
+	return out.String()
+}
+
+func users(t *testing.T) []byte {
+	t.Helper()
+	keys := map[string]string{}
+	for _, user := range bus.Users() {
+		pair, err := nkeys.CreateUser()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if keys[user], err = pair.PublicKey(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file, err := bus.UsersFile(keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func write(t *testing.T, path string, data []byte) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}

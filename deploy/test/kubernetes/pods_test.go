@@ -1,0 +1,229 @@
+package kubernetes
+
+import (
+	"encoding/json"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	psa "k8s.io/pod-security-admission/api"
+	"k8s.io/pod-security-admission/policy"
+)
+
+// pod is what a workload runs.
+type pod struct {
+	kind, name string // of the workload
+	replicas   *int32 // nil: one, or an autoscaler's
+	selector   *metav1.LabelSelector
+	meta       metav1.ObjectMeta
+	spec       corev1.PodSpec
+}
+
+// service says whether it is one of ours that runs all the time.
+func (p pod) service() bool { return p.kind == "Deployment" && p.name != "sandbox" }
+
+// pods are those of all workloads, and the one that deploy/kubernetes/tieback runs.
+func pods(t *testing.T, b built) []pod {
+	t.Helper()
+	var all []pod
+	for _, o := range b {
+		p := pod{kind: o.kind, name: o.GetName()}
+		switch w := o.typed.(type) {
+		case *appsv1.Deployment:
+			p.replicas, p.selector, p.meta, p.spec = w.Spec.Replicas, w.Spec.Selector, w.Spec.Template.ObjectMeta, w.Spec.Template.Spec
+		case *appsv1.StatefulSet:
+			p.replicas, p.selector, p.meta, p.spec = w.Spec.Replicas, w.Spec.Selector, w.Spec.Template.ObjectMeta, w.Spec.Template.Spec
+		case *batchv1.Job:
+			p.meta, p.spec = w.Spec.Template.ObjectMeta, w.Spec.Template.Spec
+		default:
+			continue
+		}
+		all = append(all, p)
+	}
+	return append(all, commandLine(t, b))
+}
+
+// commandLine is the pod of tieback.json, filled in as the script does.
+func commandLine(t *testing.T, b built) pod {
+	t.Helper()
+	raw, err := os.ReadFile(manifests + "/tieback.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ingest := of[*appsv1.Deployment](b)["ingest"].Spec.Template.Spec.Containers[0]
+	raw = []byte(strings.NewReplacer(
+		"NAME", "tieback-1", "IMAGE", strings.Replace(ingest.Image, "/ingest:", "/tieback:", 1), "SETTINGS", ingest.EnvFrom[0].ConfigMapRef.Name,
+	).Replace(string(raw)))
+	var whole map[string]any
+	if err := json.Unmarshal(raw, &whole); err != nil {
+		t.Fatal(err)
+	}
+	whole["kind"] = "Pod" // which kubectl run adds
+	if raw, err = json.Marshal(whole); err != nil {
+		t.Fatal(err)
+	}
+	typed := decode(t, raw).typed.(*corev1.Pod)
+	return pod{kind: "Pod", name: "tieback", meta: typed.ObjectMeta, spec: typed.Spec}
+}
+
+// eachPod runs a test on every pod of every variant.
+func eachPod(t *testing.T, test func(*testing.T, pod)) {
+	t.Helper()
+	each(t, func(t *testing.T, _ variant, b built) {
+		for _, p := range pods(t, b) {
+			t.Run(p.name, func(t *testing.T) { test(t, p) })
+		}
+	})
+}
+
+func TestPodsAreRestricted(t *testing.T) {
+	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	restricted := psa.LevelVersion{Level: psa.LevelRestricted, Version: psa.LatestVersion()}
+	eachPod(t, func(t *testing.T, p pod) {
+		for _, r := range evaluator.EvaluatePod(restricted, &p.meta, &p.spec) {
+			if !r.Allowed {
+				t.Errorf("%s: %s", r.ForbiddenReason, r.ForbiddenDetail)
+			}
+		}
+		if p.spec.AutomountServiceAccountToken == nil || *p.spec.AutomountServiceAccountToken {
+			t.Error("the pod gets a token for the API")
+		}
+		for _, c := range p.spec.Containers {
+			if c.SecurityContext == nil || c.SecurityContext.ReadOnlyRootFilesystem == nil || !*c.SecurityContext.ReadOnlyRootFilesystem {
+				t.Error("the container may write to its image's file system")
+			}
+		}
+	})
+}
+
+func TestTheNamespaceAdmitsNoOtherPods(t *testing.T) {
+	each(t, func(t *testing.T, _ variant, b built) {
+		ns := of[*corev1.Namespace](b)[namespace]
+		if ns == nil || ns.Labels[psa.EnforceLevelLabel] != string(psa.LevelRestricted) {
+			t.Error("the namespace does not enforce the level restricted")
+		}
+		for name, account := range of[*corev1.ServiceAccount](b) {
+			if account.AutomountServiceAccountToken == nil || *account.AutomountServiceAccountToken {
+				t.Errorf("service account %s gives its token away", name)
+			}
+		}
+	})
+}
+
+func TestPodsHaveRequestsAndLimits(t *testing.T) {
+	eachPod(t, func(t *testing.T, p pod) {
+		for _, c := range p.spec.Containers {
+			for _, r := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
+				request, limit := c.Resources.Requests[r], c.Resources.Limits[r]
+				if request.IsZero() || limit.IsZero() || request.Cmp(limit) > 0 {
+					t.Errorf("%s: requests %s of a limit of %s", r, request.String(), limit.String())
+				}
+			}
+		}
+	})
+}
+
+func TestImagesHaveOneVersion(t *testing.T) {
+	versions := map[string]bool{}
+	eachPod(t, func(t *testing.T, p pod) {
+		for _, c := range p.spec.Containers {
+			name, tag, _ := strings.Cut(c.Image, ":")
+			if tag == "" || tag == "latest" {
+				t.Errorf("image %s has no version", c.Image)
+			}
+			if service, ours := strings.CutPrefix(name, "ghcr.io/tieback/"); ours {
+				versions[tag] = true
+				if service != p.name {
+					t.Errorf("runs the image of %s", service)
+				}
+			}
+		}
+	})
+	if len(versions) != 1 {
+		t.Errorf("versions: %v", versions)
+	}
+}
+
+func TestProbes(t *testing.T) {
+	eachPod(t, func(t *testing.T, p pod) {
+		if p.kind == "Job" || p.kind == "Pod" {
+			return // they end by themselves
+		}
+		for _, c := range p.spec.Containers {
+			for name, probe := range map[string]*corev1.Probe{"startup": c.StartupProbe, "liveness": c.LivenessProbe, "readiness": c.ReadinessProbe} {
+				if probe == nil {
+					t.Errorf("no %s probe", name)
+				}
+			}
+			if !p.service() {
+				continue
+			}
+			for path, probe := range map[string]*corev1.Probe{"/healthz": c.LivenessProbe, "/readyz": c.ReadinessProbe} {
+				if probe.HTTPGet == nil || probe.HTTPGet.Path != path || probe.HTTPGet.Port.String() != "admin" {
+					t.Errorf("%+v; want a GET of %s at admin", probe.HTTPGet, path)
+				}
+			}
+		}
+	})
+}
+
+func TestSelectors(t *testing.T) {
+	eachPod(t, func(t *testing.T, p pod) {
+		if p.selector != nil && !selects(t, p.selector, p.meta.Labels) {
+			t.Errorf("the workload's selector %v is not its pods' %v", p.selector.MatchLabels, p.meta.Labels)
+		}
+		if p.meta.Labels["app.kubernetes.io/name"] != p.name || p.meta.Labels["app.kubernetes.io/part-of"] != "tieback" ||
+			p.meta.Labels["app.kubernetes.io/component"] == "" {
+			t.Errorf("labels: %v", p.meta.Labels)
+		}
+		if p.service() && len(p.spec.TopologySpreadConstraints) == 0 {
+			t.Error("nothing keeps its pods apart")
+		}
+		for _, c := range p.spec.TopologySpreadConstraints {
+			if !selects(t, c.LabelSelector, p.meta.Labels) {
+				t.Errorf("spread of others: %v", c.LabelSelector)
+			}
+			if !slices.Contains(c.MatchLabelKeys, "app.kubernetes.io/name") {
+				t.Error("spread together with other services")
+			}
+		}
+	})
+}
+
+func TestServicesSelectTheirPods(t *testing.T) {
+	each(t, func(t *testing.T, _ variant, b built) {
+		for name, s := range of[*corev1.Service](b) {
+			for _, port := range s.Spec.Ports {
+				if !slices.ContainsFunc(pods(t, b), func(p pod) bool {
+					return labels.SelectorFromSet(s.Spec.Selector).Matches(labels.Set(p.meta.Labels)) && hasPort(p, port.TargetPort.String(), port.Port)
+				}) {
+					t.Errorf("service %s: no pod with port %s (%d)", name, port.TargetPort.String(), port.Port)
+				}
+			}
+		}
+	})
+}
+
+func hasPort(p pod, name string, number int32) bool {
+	return slices.ContainsFunc(p.spec.Containers, func(c corev1.Container) bool {
+		return slices.ContainsFunc(c.Ports, func(have corev1.ContainerPort) bool { return have.Name == name && have.ContainerPort == number })
+	})
+}
+
+func selects(t *testing.T, s *metav1.LabelSelector, l map[string]string) bool {
+	t.Helper()
+	selector, err := metav1.LabelSelectorAsSelector(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return selector.Matches(labels.Set(l))
+}

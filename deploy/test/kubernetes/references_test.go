@@ -1,0 +1,161 @@
+package kubernetes
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+
+	"github.com/tieback/tieback/pkg/bus"
+)
+
+// made are the secrets that the script `secrets` makes, or whoever sets TLS up; the README tells of them.
+var made = map[string]bool{"tieback-companies": true, "tieback-nats-users": true, "nats-ca": true}
+
+func init() {
+	for _, user := range bus.Users() {
+		made["tieback-nkey-"+user] = true
+	}
+}
+
+func TestWhatPodsReferToIsThere(t *testing.T) {
+	each(t, func(t *testing.T, _ variant, b built) {
+		secrets, maps, accounts := of[*corev1.Secret](b), of[*corev1.ConfigMap](b), of[*corev1.ServiceAccount](b)
+		for _, p := range pods(t, b) {
+			for _, v := range p.spec.Volumes {
+				switch {
+				case v.Secret != nil:
+					if secrets[v.Secret.SecretName] == nil && !made[v.Secret.SecretName] {
+						t.Errorf("%s: nobody makes the secret %s", p.name, v.Secret.SecretName)
+					}
+				case v.ConfigMap != nil:
+					if maps[v.ConfigMap.Name] == nil {
+						t.Errorf("%s: there is no config map %s", p.name, v.ConfigMap.Name)
+					}
+				default:
+					t.Errorf("%s: volume %s is neither a secret nor a config map", p.name, v.Name)
+				}
+			}
+			for _, c := range p.spec.Containers {
+				for _, from := range c.EnvFrom {
+					if from.ConfigMapRef == nil || maps[from.ConfigMapRef.Name] == nil {
+						t.Errorf("%s: its settings are not there", p.name)
+					}
+				}
+				for _, e := range c.Env {
+					if e.ValueFrom != nil {
+						t.Errorf("%s: %s comes from elsewhere; secrets are files", p.name, e.Name)
+					}
+				}
+				mounts(t, p, c)
+			}
+			if p.kind != "Pod" && (p.spec.ServiceAccountName != p.name || accounts[p.name] == nil) {
+				t.Errorf("%s runs as the service account %q", p.name, p.spec.ServiceAccountName)
+			}
+		}
+	})
+}
+
+// mounts checks that volumes and mounts belong together, and that what is rotated arrives.
+func mounts(t *testing.T, p pod, c corev1.Container) {
+	t.Helper()
+	claims := []string{"data"} // of stateful sets
+	for _, v := range p.spec.Volumes {
+		if !slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.Name == v.Name }) {
+			t.Errorf("%s: volume %s is nowhere mounted", p.name, v.Name)
+		}
+		claims = append(claims, v.Name)
+	}
+	for _, m := range c.VolumeMounts {
+		if !slices.Contains(claims, m.Name) {
+			t.Errorf("%s: there is no volume %s", p.name, m.Name)
+		}
+		if m.SubPath != "" || (m.Name != "data" && !m.ReadOnly) {
+			t.Errorf("%s: %s is mounted as a part, or can be written", p.name, m.MountPath)
+		}
+	}
+}
+
+func TestEachPodSeesItsOwnKeyOnly(t *testing.T) {
+	each(t, func(t *testing.T, _ variant, b built) {
+		var users []string
+		for _, p := range pods(t, b) {
+			file := environment(t, b, p)["TIEBACK_NATS_NKEY_FILE"]
+			if file == "" {
+				continue
+			}
+			users = append(users, p.name)
+			if file != "/etc/tieback-key/"+p.name+".nk" {
+				t.Errorf("%s: its key is %s", p.name, file)
+			}
+			for _, v := range p.spec.Volumes {
+				if v.Secret != nil && strings.HasPrefix(v.Secret.SecretName, "tieback-nkey-") && v.Secret.SecretName != "tieback-nkey-"+p.name {
+					t.Errorf("%s sees the key of %s", p.name, v.Secret.SecretName)
+				}
+				if v.Secret != nil && (v.Secret.DefaultMode == nil || *v.Secret.DefaultMode != 0o440) {
+					t.Errorf("%s: others may read %s", p.name, v.Secret.SecretName)
+				}
+			}
+		}
+		slices.Sort(users)
+		known := slices.Sorted(slices.Values(bus.Users()))
+		if !slices.Equal(users, known) {
+			t.Errorf("pods with a key: %v; the broker's users: %v", users, known)
+		}
+	})
+}
+
+func TestOnlyOneMakesStreams(t *testing.T) {
+	each(t, func(t *testing.T, _ variant, b built) {
+		for _, p := range pods(t, b) {
+			if env := environment(t, b, p); env["TIEBACK_NATS_NKEY_FILE"] != "" && env["TIEBACK_NATS_STREAMS"] != "made" {
+				t.Errorf("%s: TIEBACK_NATS_STREAMS is %q", p.name, env["TIEBACK_NATS_STREAMS"])
+			}
+		}
+	})
+}
+
+func TestTheIngressLeadsToIngest(t *testing.T) {
+	each(t, func(t *testing.T, v variant, b built) {
+		in := of[*networkingv1.Ingress](b)["ingest"]
+		for _, rule := range in.Spec.Rules {
+			for _, path := range rule.HTTP.Paths {
+				if path.Path != "/webhooks/procore" || path.Backend.Service.Name != "ingest" || path.Backend.Service.Port.Name != "http" {
+					t.Errorf("%+v", path)
+				}
+			}
+			if v.overlay == "production" && (rule.Host == "" || len(in.Spec.TLS) != 1 || !slices.Contains(in.Spec.TLS[0].Hosts, rule.Host)) {
+				t.Errorf("host %q without TLS: %v", rule.Host, in.Spec.TLS)
+			}
+		}
+	})
+}
+
+// The README says how to make each secret that a reader has to make.
+func TestTheGuideNamesEverySecret(t *testing.T) {
+	guide, err := os.ReadFile(manifests + "/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for secret := range made {
+		if name, isKey := strings.CutPrefix(secret, "tieback-nkey-"); isKey && name != "" {
+			secret = "tieback-nkey-<service>"
+		}
+		if !strings.Contains(string(guide), "`"+secret+"`") {
+			t.Errorf("README.md does not say where %s comes from", secret)
+		}
+	}
+}
+
+func TestThereIsOneStatusReporter(t *testing.T) {
+	each(t, func(t *testing.T, _ variant, b built) {
+		d := of[*appsv1.Deployment](b)["status-reporter"]
+		if d.Spec.Replicas == nil || *d.Spec.Replicas != 1 || d.Spec.Strategy.Type != appsv1.RecreateDeploymentStrategyType {
+			t.Errorf("replicas %v, strategy %s: two could tell one record's requests out of order", d.Spec.Replicas, d.Spec.Strategy.Type)
+		}
+	})
+}

@@ -1,0 +1,148 @@
+package prometheus
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	dto "github.com/prometheus/client_model/go"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/catalogue"
+)
+
+// name is a metric of ours, in a rule, a panel or a text.
+var name = regexp.MustCompile(`\btieback_[a-z_]+\b`)
+
+// family is the metric that a series belongs to.
+func family(series string) string {
+	for _, suffix := range []string{"_bucket", "_count", "_sum"} {
+		if base, cut := strings.CutSuffix(series, suffix); cut && strings.HasSuffix(base, "_seconds") {
+			return base
+		}
+	}
+	return series
+}
+
+func ours(t *testing.T) map[string]*dto.MetricFamily {
+	t.Helper()
+	all := map[string]*dto.MetricFamily{}
+	for _, f := range exported(t) {
+		if strings.HasPrefix(f.GetName(), "tieback_") {
+			all[f.GetName()] = f
+		}
+	}
+	return all
+}
+
+func TestMetricsAreNamedByPrometheusConventions(t *testing.T) {
+	problems, err := promlint.NewWithMetricFamilies(exported(t)).Lint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+}
+
+// bounds says which values a label may have: a number that does not grow with what is worked.
+func bounds() map[string]*regexp.Regexp {
+	var types, consumers, categories []string
+	for _, e := range catalogue.Table {
+		types = append(types, e.Name)
+	}
+	for _, d := range bus.Durables() {
+		consumers = append(consumers, d.Name)
+	}
+	for _, c := range catalogue.Categories {
+		categories = append(categories, string(c))
+	}
+	one := func(of ...string) *regexp.Regexp { return regexp.MustCompile("^(" + strings.Join(of, "|") + ")$") }
+	return map[string]*regexp.Regexp{
+		"type": one(append(types, "_")...), "consumer": one(consumers...), "stop": one(append(categories, "fetcher", "status-reporter")...),
+		"verdict": one("done", "again", "throttled", "dead"), "class": one("transient", "permanent", "throttled", "ambiguous"),
+		"cause": one("ours", "tenant-data", "erp", "procore", "limits", "unknown"), "window": one("hour", "spike"),
+		"company": one("598134325841112"), "status": one("[1-5][0-9][0-9]", "error"), "route": one("[a-z_/ ]+"), "operation": one("[a-z_]+"),
+		"result": one("[a-z]+"), "stream": one("TIEBACK_[A-Z]+", "KV_tieback-state"), "service": one("[a-z-]+"),
+		"version": one(".+"), "revision": one(".+"),
+	}
+}
+
+func TestNoLabelGrowsWithWhatIsWorked(t *testing.T) {
+	bounds := bounds()
+	for name, f := range ours(t) {
+		for _, m := range f.GetMetric() {
+			for _, l := range m.GetLabel() {
+				bound := bounds[l.GetName()]
+				if bound == nil || !bound.MatchString(l.GetValue()) {
+					t.Errorf("%s has the label %s=%q: a label must be of few, known values", name, l.GetName(), l.GetValue())
+				}
+			}
+		}
+	}
+}
+
+// Whatever a rule, a panel or a runbook asks for must be there to be had.
+func TestEveryMetricThatIsAskedForIsExported(t *testing.T) {
+	have := ours(t)
+	for where, text := range asking(t) {
+		for _, n := range name.FindAllString(text, -1) {
+			if have[family(n)] == nil {
+				t.Errorf("%s asks for %s, which no service exports", where, n)
+			}
+		}
+	}
+}
+
+// What is exported and never looked at costs memory in every Prometheus.
+func TestEveryMetricThatIsExportedIsLookedAt(t *testing.T) {
+	var asked []string
+	for where, text := range asking(t) {
+		if !strings.HasSuffix(where, ".md") {
+			for _, n := range name.FindAllString(text, -1) {
+				asked = append(asked, family(n))
+			}
+		}
+	}
+	for n := range ours(t) {
+		if !slices.Contains(asked, n) {
+			t.Errorf("no rule and no panel shows %s", n)
+		}
+	}
+}
+
+// asking is all that names metrics.
+func asking(t *testing.T) map[string]string {
+	t.Helper()
+	all := map[string]string{
+		"rules.yaml":      read(t, deploy+"/prometheus/rules.yaml"),
+		"rules_test.yaml": read(t, deploy+"/prometheus/rules_test.yaml"),
+	}
+	for uid := range dashboards(t) {
+		all[uid+".json"] = read(t, deploy+"/grafana/dashboards/"+uid+".json")
+	}
+	for alert, text := range runbooks(t) {
+		all[alert+".md"] = text
+	}
+	return all
+}
+
+// The rule for late close-outs compares with an edge of the histogram.
+func TestTheThresholdOfLateCloseOutsIsAnEdge(t *testing.T) {
+	for _, m := range ours(t)["tieback_close_out_seconds"].GetMetric() {
+		if !slices.ContainsFunc(m.GetHistogram().GetBucket(), func(b *dto.Bucket) bool { return b.GetUpperBound() == 102.4 }) {
+			t.Errorf("102.4 s is no edge of %v", m.GetHistogram().GetBucket())
+		}
+	}
+}
+
+// Syncs are told from the other types by their names.
+func TestSyncsAreNamedSo(t *testing.T) {
+	for _, e := range catalogue.Table {
+		if strings.HasPrefix(e.Name, "sync_") != (e.Category == catalogue.Sync) {
+			t.Errorf("%s is of category %s", e.Name, e.Category)
+		}
+	}
+}

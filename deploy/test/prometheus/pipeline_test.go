@@ -1,0 +1,134 @@
+package prometheus
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tieback/tieback/pkg/telemetry"
+	"github.com/tieback/tieback/services/lag"
+	"github.com/tieback/tieback/services/sandbox"
+	"github.com/tieback/tieback/services/tieback/local"
+)
+
+// exported gives what a pipeline exports that has closed some events, met some trouble and been
+// swept: every metric there is. It runs once for all tests.
+func exported(t *testing.T) []*dto.MetricFamily {
+	t.Helper()
+	once.Do(func() { families = play(t) })
+	if len(families) == 0 {
+		t.Fatal("the pipeline did not play: see the test that ran it")
+	}
+	return families
+}
+
+var (
+	once     sync.Once
+	families []*dto.MetricFamily
+)
+
+// scraped reads all registries of the pipeline.
+type scraped struct{ prometheus.Gatherers }
+
+func play(t *testing.T) []*dto.MetricFamily {
+	t.Helper()
+	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
+	defer stop()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	secrets := local.NewSecrets()
+	box := sandbox.New(sandbox.Config{Speed: 60})
+	must(t, box.AddCompany(sandbox.Company{
+		ID: local.CompanyID, Name: "Acme Builders", ClientID: local.ClientID, ClientSecret: secrets.ClientSecret,
+		WebhookURL: "http://" + l.Addr().String() + "/webhooks/procore/598134325841112", WebhookToken: secrets.WebhookToken,
+		StandardCostCodeListID: local.CostCodeList,
+	}))
+	procore := httptest.NewServer(troubled(box.Handler()))
+	defer procore.Close()
+	pl, err := local.Open(ctx, local.Parts{
+		Data: t.TempDir(), ProcoreURL: procore.URL, AdminAddr: "127.0.0.1:0", LogLevel: zapcore.FatalLevel, Backoff: 10 * time.Millisecond, Secrets: secrets,
+	})
+	must(t, err)
+	defer pl.Close()
+	apart := prometheus.NewRegistry() // as in the program lag
+	exporter, err := lag.New(lag.Deps{Log: zap.NewNop(), Every: 50 * time.Millisecond}, apart)
+	must(t, err)
+	must(t, apart.Register(telemetry.BuildInfo("lag")))
+
+	running, end := context.WithCancel(ctx)
+	g, running := errgroup.WithContext(running)
+	g.Go(func() error { return box.Run(running) })
+	g.Go(func() error { return pl.Run(running, l) })
+	g.Go(func() error { return exporter.Run(running, pl.Bus) })
+	defer func() {
+		end()
+		must(t, g.Wait())
+	}()
+	for _, event := range []string{"create_vendor", "sync_vendors"} {
+		request, err := box.Press(local.CompanyID, event, nil)
+		must(t, err)
+		if _, err = box.Wait(ctx, request); err != nil {
+			t.Fatalf("%s: %v", event, err)
+		}
+	}
+	all := scraped{prometheus.Gatherers{pl.Registry, apart}}
+	for !all.has("tieback_close_out_seconds", "tieback_sweeps_total", "tieback_dead_letters_open", "tieback_consumer_lag_messages", "tieback_attempt_failures_total") {
+		if ctx.Err() != nil {
+			t.Fatalf("not all is exported within a minute")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	out, err := all.Gather()
+	must(t, err)
+	return out
+}
+
+func (s scraped) has(names ...string) bool {
+	all, err := s.Gather()
+	if err != nil {
+		return false
+	}
+	there := map[string]bool{}
+	for _, f := range all {
+		there[f.GetName()] = true
+	}
+	for _, n := range names {
+		if !there[n] {
+			return false
+		}
+	}
+	return true
+}
+
+// troubled is a Procore that fails the first question for an ERP request.
+func troubled(h http.Handler) http.Handler {
+	var asked atomic.Bool
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.URL.Path, "erp_requests") && asked.CompareAndSwap(false, true) {
+			w.WriteHeader(http.StatusInternalServerError)
+			_, _ = io.WriteString(w, "{}")
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,157 @@
+package prometheus
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/tieback/tieback/pkg/bus"
+)
+
+type rule struct {
+	Alert, Expr         string
+	Labels, Annotations map[string]string
+}
+
+func rules(t *testing.T) []rule {
+	t.Helper()
+	var f struct {
+		Groups []struct{ Rules []rule }
+	}
+	if err := yaml.Unmarshal([]byte(read(t, deploy+"/prometheus/rules.yaml")), &f); err != nil {
+		t.Fatal(err)
+	}
+	var all []rule
+	for _, g := range f.Groups {
+		all = append(all, g.Rules...)
+	}
+	if len(all) == 0 {
+		t.Fatal("no rules")
+	}
+	return all
+}
+
+// runbooks are their texts by alert.
+func runbooks(t *testing.T) map[string]string {
+	t.Helper()
+	paths, err := filepath.Glob(deploy + "/runbooks/*.md")
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no runbooks: %v", err)
+	}
+	all := map[string]string{}
+	for _, path := range paths {
+		all[strings.TrimSuffix(filepath.Base(path), ".md")] = read(t, path)
+	}
+	return all
+}
+
+// An alert says how urgent it is, what is wrong, what to do first, and where it is written down.
+func TestEveryAlertHelpsWhoeverIsWoken(t *testing.T) {
+	books := runbooks(t)
+	for _, r := range rules(t) {
+		if s := r.Labels["severity"]; s != "page" && s != "ticket" {
+			t.Errorf("%s has the severity %q; want page or ticket", r.Alert, s)
+		}
+		if s := r.Annotations["summary"]; s == "" || len(s) > 250 {
+			t.Errorf("%s: a summary is one line: %q", r.Alert, s)
+		}
+		if !strings.Contains(r.Annotations["description"], "First: ") {
+			t.Errorf("%s does not say what to do first", r.Alert)
+		}
+		want := fmt.Sprintf("https://github.com/tieback/tieback/blob/main/deploy/runbooks/%s.md", r.Alert)
+		if r.Annotations["runbook_url"] != want || books[r.Alert] == "" {
+			t.Errorf("%s: runbook %q; want %s, and the page", r.Alert, r.Annotations["runbook_url"], want)
+		}
+	}
+}
+
+// A runbook without an alert is one that nobody is sent to, and each has the same parts.
+func TestEveryRunbookHasItsAlert(t *testing.T) {
+	all := rules(t)
+	for alert, text := range runbooks(t) {
+		if !slices.ContainsFunc(all, func(r rule) bool { return r.Alert == alert }) {
+			t.Errorf("%s.md is no alert's", alert)
+		}
+		if !strings.HasPrefix(text, "# "+alert+"\n") {
+			t.Errorf("%s.md does not begin with its name", alert)
+		}
+		for _, part := range []string{"## What it means", "## Look", "## Do", "## Stop worrying"} {
+			if !strings.Contains(text, "\n"+part+"\n") {
+				t.Errorf("%s.md has no part %q", alert, part)
+			}
+		}
+		if n := strings.Count(text, "\n"); n > 70 {
+			t.Errorf("%s.md has %d lines: more than a page", alert, n)
+		}
+	}
+}
+
+func TestEveryAlertIsTested(t *testing.T) {
+	tests := read(t, deploy+"/prometheus/rules_test.yaml")
+	for _, r := range rules(t) {
+		if !strings.Contains(tests, "summary: "+r.Alert) && !strings.Contains(tests, "alertname: "+r.Alert+"\n") {
+			t.Errorf("%s is not tested", r.Alert)
+		}
+	}
+}
+
+// What is missing is noticed for every consumer that there is, and for every service.
+func TestNothingThatIsMissingIsOverlooked(t *testing.T) {
+	text := read(t, deploy+"/prometheus/rules.yaml")
+	var want []string
+	for _, d := range bus.Durables() {
+		want = append(want, d.Name)
+	}
+	if got := named(text, `absent\(tieback_consumer_lag_messages\{consumer="([a-z-]+)"\}\)`); !slices.Equal(got, sorted(want)) {
+		t.Errorf("consumers looked for: %v, there are %v", got, want)
+	}
+	if got, want := named(text, `absent\(up\{service="([a-z-]+)"\}\)`), services(t); !slices.Equal(got, want) {
+		t.Errorf("services looked for: %v, there are %v", got, want)
+	}
+	down := regexp.MustCompile(`up\{service=~"([a-z|-]+)"\}`).FindStringSubmatch(text)
+	if got, want := sorted(strings.Split(down[1], "|")), sorted(append(services(t), "tieback")); !slices.Equal(got, want) {
+		t.Errorf("services that may be down: %v, there are %v", got, want)
+	}
+}
+
+func TestPrometheusScrapesEveryService(t *testing.T) {
+	got := named(read(t, deploy+"/prometheus/prometheus.yaml"), `(?m)^ +- ([a-z-]+):9090$`)
+	if want := services(t); !slices.Equal(got, want) {
+		t.Errorf("scraped are %v, there are %v", got, want)
+	}
+}
+
+// services are those that go on running and have an admin port: all but streams, which ends.
+func services(t *testing.T) []string {
+	t.Helper()
+	folders, err := os.ReadDir(deploy + "/../services/cmd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, f := range folders {
+		if f.Name() != "streams" {
+			all = append(all, f.Name())
+		}
+	}
+	return sorted(all)
+}
+
+func named(text, pattern string) []string {
+	var all []string
+	for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1) {
+		all = append(all, m[1])
+	}
+	return sorted(all)
+}
+
+func sorted(all []string) []string {
+	slices.Sort(all)
+	return slices.Compact(all)
+}

@@ -1,0 +1,86 @@
+package prometheus
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// deploy is the folder of all that is checked here.
+const deploy = "../.."
+
+// tool runs promtool or amtool and fails with what it says.
+func tool(t *testing.T, name string, args ...string) {
+	t.Helper()
+	if _, err := exec.LookPath(name); err != nil {
+		pkg := map[string]string{"promtool": "prometheus", "amtool": "prometheus-alertmanager"}[name]
+		said := fmt.Sprintf("LEFT OUT: %s is not on this machine (apt-get install --no-install-recommends %s)", name, pkg)
+		if os.Getenv("CI") == "true" {
+			t.Fatal(said)
+		}
+		fmt.Fprintln(os.Stderr, said)
+		t.Skip(said)
+	}
+	out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput()
+	if err != nil {
+		t.Errorf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+}
+
+func TestPrometheusTakesItsConfiguration(t *testing.T) {
+	tool(t, "promtool", "check", "config", "--lint-fatal", deploy+"/prometheus/prometheus.yaml")
+}
+
+func TestPrometheusTakesTheRules(t *testing.T) {
+	tool(t, "promtool", "check", "rules", "--lint-fatal", deploy+"/prometheus/rules.yaml")
+}
+
+// Every rule fires, keeps quiet through what is normal, and resolves.
+func TestTheRulesDoWhatTheySay(t *testing.T) {
+	tool(t, "promtool", "test", "rules", deploy+"/prometheus/rules_test.yaml")
+}
+
+func TestAlertmanagerTakesItsConfiguration(t *testing.T) {
+	tool(t, "amtool", "check-config", deploy+"/alertmanager/alertmanager.yaml")
+}
+
+// The receivers that are commented out work once the marks are taken away.
+func TestAlertmanagerTakesTheExamplesToo(t *testing.T) {
+	text := regexp.MustCompile(`(?m)^  #   `).ReplaceAllString(read(t, deploy+"/alertmanager/alertmanager.yaml"), "    ")
+	if !strings.Contains(text, "\n    slack_configs:") || !strings.Contains(text, "\n    pagerduty_configs:") {
+		t.Fatal("the examples are not where they were")
+	}
+	tool(t, "amtool", "check-config", file(t, "alertmanager.yaml", text))
+}
+
+// A panel whose expression does not parse shows nothing.
+func TestPrometheusTakesTheExpressionsOfTheDashboards(t *testing.T) {
+	rules := "groups:\n- name: panels\n  rules:\n"
+	for i, expr := range expressions(t) {
+		expr = strings.NewReplacer("$__rate_interval", "1m", "$company", ".*").Replace(expr)
+		rules += fmt.Sprintf("  - record: panel:%d\n    expr: %q\n", i, expr)
+	}
+	tool(t, "promtool", "check", "rules", file(t, "rules.yaml", rules))
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func file(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}

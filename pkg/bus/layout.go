@@ -1,0 +1,59 @@
+package bus
+
+import (
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// wanted is a stream as this version wants it.
+type wanted struct {
+	jetstream.StreamConfig
+	leaderReads bool // where there are replicas only the leader answers: a follower may lag
+	forgettable bool // see fit; what can't be changed in place is made anew, empty
+}
+
+// layout is every stream there is, the two buckets' among them.
+func layout(o Options) []wanted {
+	var all []wanted
+	for _, k := range Kinds {
+		all = append(all, kindStream(k, o))
+	}
+	return append(all, stateStream(o), quotaStream(o.Replicas))
+}
+
+func kindStream(k Kind, o Options) wanted {
+	if o.Retention == 0 {
+		o.Retention = 30 * 24 * time.Hour
+	}
+	cfg := jetstream.StreamConfig{
+		Name: k.Stream(), Subjects: []string{k.subjects()},
+		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, MaxAge: o.Retention,
+		Storage: jetstream.FileStorage, Replicas: o.Replicas,
+		Duplicates: 10 * time.Minute, AllowAtomicPublish: true,
+	}
+	cfg.Duplicates = min(cfg.Duplicates, o.Retention)
+	if k == Dead || k == Dealt {
+		cfg.MaxAge = 0 // a dead letter stays until somebody has dealt with it, and who did stays too
+	}
+	return wanted{StreamConfig: cfg}
+}
+
+// fit is the configuration with no fewer replicas than there are: a command run beside a cluster,
+// in a shell that does not say how many, must not undo them.
+//
+// What may be forgotten need not be synced, but its stream must be there after a restart, as services
+// may have no right to make it. With replicas it is kept in memory, and the cluster remembers that
+// there is such a stream; a single broker would not, so there it is a file that nobody waits for.
+func (w wanted) fit(replicas int) jetstream.StreamConfig {
+	cfg := w.StreamConfig
+	cfg.Replicas = max(1, cfg.Replicas, replicas)
+	cfg.AllowDirect = !w.leaderReads || cfg.Replicas == 1
+	switch {
+	case w.forgettable && cfg.Replicas == 1:
+		cfg.Storage, cfg.PersistMode = jetstream.FileStorage, jetstream.AsyncPersistMode
+	case w.forgettable:
+		cfg.Storage = jetstream.MemoryStorage
+	}
+	return cfg
+}

@@ -1,0 +1,28 @@
+package bus
+
+import (
+	"context"
+
+	"go.uber.org/zap"
+)
+
+// LookOn reaches a broker of which parts may not answer, for whoever only looks how it stands: it
+// makes nothing and asks for no stream, and publishes nothing either. Where even the bucket of what is
+// remembered does not answer, State is nil. Close it.
+func LookOn(ctx context.Context, o Options) (*Bus, error) {
+	o.Made = true
+	b, err := dial(o)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.waitForBroker(ctx); err != nil {
+		b.Close()
+		return nil, err
+	}
+	short, cancel := brief(ctx)
+	defer cancel()
+	if b.state, err = b.openState(short, o); err != nil {
+		b.log.Debug("what is remembered does not answer", zap.Error(err))
+	}
+	return b, nil
+}

@@ -1,0 +1,62 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tieback/tieback/pkg/fault"
+)
+
+// mute is a broker whose JetStream never answers.
+type mute struct {
+	jetstream.JetStream
+	mu    sync.Mutex
+	asked int
+}
+
+func (m *mute) Stream(ctx context.Context, _ string) (jetstream.Stream, error) {
+	m.mu.Lock()
+	m.asked++
+	m.mu.Unlock()
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// While nobody can tell how full the streams are all are told so together, none later than one look
+// takes, or than it can wait.
+func TestWhoAsksForRoomWaitsForOneLookAtMost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		broker := &mute{}
+		r := &room{js: broker, max: 100}
+		start := time.Now()
+		var all sync.WaitGroup
+		for i := range 50 {
+			time.Sleep(10 * time.Millisecond)
+			all.Go(func() {
+				began := time.Now()
+				if err := r.full(t.Context()); fault.ClassOf(err) != fault.Throttled {
+					t.Errorf("%v, want it throttled", err)
+				}
+				if took := time.Since(began); took > lookEvery {
+					t.Errorf("number %d waited %v", i, took)
+				}
+			})
+		}
+		hurry, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		began := time.Now()
+		if err := r.full(hurry); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 100*time.Millisecond {
+			t.Errorf("who can wait 100 ms: %v after %v", err, time.Since(began))
+		}
+		all.Wait()
+		if err := r.full(t.Context()); fault.ClassOf(err) != fault.Throttled || broker.asked != 1 {
+			t.Errorf("%v; looked %d times in %v, want one", err, broker.asked, time.Since(start))
+		}
+	})
+}

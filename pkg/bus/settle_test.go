@@ -1,0 +1,127 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+
+	"github.com/tieback/tieback/pkg/fault"
+)
+
+// memory is a broker that reads and refuses what it is told to, and counts what is written.
+type memory struct {
+	note    string // what is noted of every message
+	unread  error
+	refuses error
+	written int
+}
+
+type reads struct {
+	jetstream.Stream
+	*memory
+}
+
+type writes struct {
+	jetstream.JetStream
+	*memory
+}
+
+func (m reads) GetLastMsgForSubject(context.Context, string) (*jetstream.RawStreamMsg, error) {
+	return &jetstream.RawStreamMsg{Data: []byte(m.note)}, m.unread
+}
+
+func (m writes) PublishMsg(context.Context, *nats.Msg, ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
+	m.written++
+	return &jetstream.PubAck{}, m.refuses
+}
+
+// delivered is a message whose end is noted.
+type delivered struct {
+	jetstream.Msg
+	back time.Duration // -1: it did not come back
+}
+
+func (d *delivered) Subject() string      { return "tb.delivery._._.7.9" }
+func (d *delivered) Headers() nats.Header { return nil }
+func (d *delivered) Data() []byte         { return nil }
+func (d *delivered) Ack() error           { return nil }
+func (d *delivered) NakWithDelay(after time.Duration) error {
+	d.back = after
+	return nil
+}
+
+// repeat works a message that was begun before, against m, and says after how long it comes back.
+func repeat(t *testing.T, m *memory, handle Handler) *delivered {
+	t.Helper()
+	b := &Bus{log: zap.NewNop(), state: &State{stream: reads{memory: m}, publisher: newPublisher(writes{memory: m}, "KV_"+bucket)}}
+	defer b.state.publisher.close()
+	c := Consumer{Name: "test", Kind: Delivery, AckWait: time.Minute, Handle: handle}
+	c.defaults()
+	r := newRunning(b, c)
+	msg := &delivered{back: -1}
+	meta := &jetstream.MsgMetadata{Stream: Delivery.Stream(), Sequence: jetstream.SequencePair{Stream: 4}, Timestamp: time.Now()}
+	r.work(t.Context(), &held{Msg: msg, MsgMetadata: meta, subject: For(Delivery, "", 7, 9), begun: true})
+	return msg
+}
+
+// The count of attempts is all that ends a message which kills its process: where it can't be read, or
+// the attempt not be counted, none is made, and what is known stays as it is.
+func TestAttemptsThatCantBeReadOrCountedAreNotForgotten(t *testing.T) {
+	for name, m := range map[string]*memory{
+		"not read":    {unread: errors.New("no answer")},
+		"not counted": {note: `{"done":3,"unfinished":3}`, refuses: &jetstream.APIError{Code: 400, ErrorCode: 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tries := 0
+			if m.refuses != nil {
+				tries = 1 // the count itself
+			}
+			msg := repeat(t, m, func(context.Context, Message) error {
+				t.Error("an attempt was made")
+				return nil
+			})
+			if m.written != tries {
+				t.Errorf("%d writes were tried, want %d: the history would be overwritten", m.written, tries)
+			}
+			if msg.back < time.Second || msg.back > 2*time.Second {
+				t.Errorf("it comes back after %v, want about a second", msg.back)
+			}
+		})
+	}
+}
+
+// A connector that asks for years does not stop its company for years.
+func TestNobodyWaitsLongerThanTheLongestLimitAsksFor(t *testing.T) {
+	for asked, want := range map[time.Duration]time.Duration{0: minWait, time.Minute: time.Minute, 365 * 24 * time.Hour: maxWait} {
+		msg := repeat(t, &memory{note: "{}"}, func(context.Context, Message) error { return fault.Wait(asked, errors.New("busy")) })
+		if msg.back < want || msg.back > want+want/5 {
+			t.Errorf("asked to wait %v, it comes back after %v", asked, msg.back)
+		}
+	}
+}
+
+// A note that no service of ours wrote stops no message for ever.
+func TestANoteThatMakesNoSenseIsOneAttemptThatDidNotEnd(t *testing.T) {
+	var got Message
+	repeat(t, &memory{note: "?"}, func(_ context.Context, m Message) error { got = m; return nil })
+	if got.Attempt != 1 || got.Alone {
+		t.Errorf("worked as %+v, want the first attempt", got)
+	}
+}
+
+// A suspect knows that others wait until it ends.
+func TestASuspectIsToldThatItRunsAlone(t *testing.T) {
+	for note, want := range map[string]bool{`{"done":0,"unfinished":1}`: false, `{"done":0,"unfinished":2}`: true} {
+		repeat(t, &memory{note: note}, func(_ context.Context, m Message) error {
+			if m.Alone != want {
+				t.Errorf("%s: alone is %v", note, m.Alone)
+			}
+			return nil
+		})
+	}
+}

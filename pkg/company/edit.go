@@ -1,0 +1,237 @@
+package company
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// File is a companies file that is being changed: its comments and the order of its fields stay. Not
+// for concurrent use.
+type File struct {
+	path string
+	read []byte // as it was read; nil: there is none yet
+	doc  *yaml.Node
+}
+
+// Edit reads the companies file at path; one that is not there yet is empty.
+func Edit(path string) (*File, error) {
+	if path == "" {
+		return nil, errors.New("TIEBACK_COMPANIES is not set: give it the path of the companies file")
+	}
+	f := &File{path: path, doc: &yaml.Node{}}
+	raw, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("companies file: %w", err)
+	}
+	f.read = raw
+	if err := yaml.Unmarshal(raw, f.doc); err != nil {
+		return nil, fmt.Errorf("companies file %s: %w", path, withoutValues(err))
+	}
+	if _, err := f.list(); err != nil {
+		return nil, fmt.Errorf("companies file %s: %w", path, err)
+	}
+	return f, nil
+}
+
+// list is the sequence of entries, made where it is missing.
+func (f *File) list() (*yaml.Node, error) {
+	if f.doc.Kind == 0 {
+		f.doc.Kind = yaml.DocumentNode
+	}
+	if len(f.doc.Content) == 0 || f.doc.Content[0].Tag == "!!null" {
+		f.doc.Content = []*yaml.Node{{Kind: yaml.MappingNode, Tag: "!!map"}}
+	}
+	root := f.doc.Content[0]
+	if root.Kind != yaml.MappingNode {
+		return nil, errors.New("it must be a mapping with the field companies")
+	}
+	list := field(root, "companies")
+	if list == nil {
+		list = &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq"}
+		root.Content = append(root.Content, scalar("companies"), list)
+	}
+	if list.Tag == "!!null" {
+		*list = yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", HeadComment: list.HeadComment, FootComment: list.FootComment}
+	}
+	if list.Kind != yaml.SequenceNode {
+		return nil, errors.New("companies: must be a list")
+	}
+	return list, nil
+}
+
+// Entry is one company's part of the file.
+type Entry struct {
+	file *File
+	id   int64
+	node *yaml.Node
+}
+
+// Entry gives the entry of a company, nil where there is none.
+func (f *File) Entry(id int64) *Entry {
+	list, err := f.list()
+	if err != nil {
+		return nil
+	}
+	for _, n := range list.Content {
+		if n.Kind == yaml.AliasNode {
+			n = n.Alias
+		}
+		if v := field(n, "id"); v != nil && v.Value == strconv.FormatInt(id, 10) {
+			return &Entry{file: f, id: id, node: n}
+		}
+	}
+	return nil
+}
+
+// Add adds an entry that has nothing but its id.
+func (f *File) Add(id int64) (*Entry, error) {
+	list, err := f.list()
+	if err != nil {
+		return nil, err
+	}
+	n := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
+	list.Content = append(list.Content, n)
+	list.Style = 0 // a list written as [] gets lines of its own
+	e := &Entry{file: f, id: id, node: n}
+	e.SetNumber("id", id)
+	return e, nil
+}
+
+// Get gives a field as it is written; "": it is missing.
+func (e *Entry) Get(name string) string {
+	if v := field(e.node, name); v != nil {
+		return v.Value
+	}
+	return ""
+}
+
+// Has says whether the entry has a field, of whatever kind.
+func (e *Entry) Has(name string) bool { return field(e.node, name) != nil }
+
+// Set writes a field as text. It says whether that changed anything.
+func (e *Entry) Set(name, value string) bool { return set(e.node, name, scalar(value)) }
+
+// SetNumber writes a field as a number. It says whether that changed anything.
+func (e *Entry) SetNumber(name string, value int64) bool {
+	return set(e.node, name, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!int", Value: strconv.FormatInt(value, 10)})
+}
+
+// Drop removes a field. It says whether there was one.
+func (e *Entry) Drop(name string) bool {
+	for i := 0; i+1 < len(e.node.Content); i += 2 {
+		if e.node.Content[i].Value == name {
+			e.node.Content = append(e.node.Content[:i], e.node.Content[i+2:]...)
+			return true
+		}
+	}
+	return false
+}
+
+// Connector gives the connector's settings as they are written, secrets of files unresolved.
+func (e *Entry) Connector() map[string]string {
+	settings := map[string]string{}
+	if n := field(e.node, "connector"); n != nil && n.Decode(&settings) != nil {
+		return nil
+	}
+	return settings
+}
+
+// SetConnector replaces the connector's settings; order says in which order they are written.
+func (e *Entry) SetConnector(settings map[string]string, order []string) {
+	n := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Style: yaml.FlowStyle}
+	for _, name := range order {
+		n.Content = append(n.Content, scalar(name), scalar(settings[name]))
+	}
+	set(e.node, "connector", n)
+}
+
+// Company is the entry as a process would have it, validated, except that it needs no webhook
+// tokens yet. Mistakes of other companies do not matter.
+func (e *Entry) Company() (*Company, error) {
+	var w entry
+	raw, err := yaml.Marshal(e.node)
+	if err == nil {
+		dec := yaml.NewDecoder(bytes.NewReader(raw))
+		dec.KnownFields(true)
+		err = dec.Decode(&w)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("companies file %s: company %d: %w", e.file.path, e.id, withoutValues(err))
+	}
+	c, err := w.company(os.ReadFile, func(reader) ([]string, error) { return nil, nil })
+	if err != nil {
+		return nil, fmt.Errorf("companies file %s: company %d: %w", e.file.path, e.id, err)
+	}
+	return c, nil
+}
+
+// Text is the file as it would be saved.
+func (f *File) Text() ([]byte, error) {
+	var b bytes.Buffer
+	enc := yaml.NewEncoder(&b)
+	enc.SetIndent(2)
+	err := errors.Join(enc.Encode(f.doc), enc.Close())
+	return b.Bytes(), err
+}
+
+// Save writes the file whole or not at all, readable by its owner alone where it is new. An entry with a
+// mistake is refused before, and so is a file that somebody changed since it was read: read it again.
+func (f *File) Save(id int64) error {
+	raw, err := f.Text()
+	if err != nil {
+		return err
+	}
+	p := parse(raw, os.ReadFile)
+	if p.set[id] == nil {
+		return fmt.Errorf("companies file %s: not written, it would make no sense: %w", f.path, p.err())
+	}
+	now, err := os.ReadFile(f.path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) || !bytes.Equal(now, f.read) {
+		return fmt.Errorf("companies file %s: somebody changed it meanwhile, so it was left alone: run this again", f.path)
+	}
+	if err := WriteFile(f.path, raw); err != nil {
+		return fmt.Errorf("companies file: %w", err)
+	}
+	f.read = raw
+	return nil
+}
+
+// Dir is the folder of the file, as an absolute path.
+func (f *File) Dir() (string, error) {
+	path, err := filepath.Abs(f.path)
+	return filepath.Dir(path), err
+}
+
+// Tokens reads the webhook tokens that the entry names, the newest last. No file yet: none.
+func (e *Entry) Tokens() ([]Secret, error) {
+	var inline []string
+	if n := field(e.node, "webhook_tokens"); n != nil && n.Decode(&inline) != nil {
+		return nil, errors.New("webhook_tokens: must be a list of one token, or two while rotating")
+	}
+	if path := e.Get("webhook_tokens_file"); path != "" {
+		raw, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("webhook_tokens_file: %w", err)
+		}
+		inline = strings.Fields(string(raw))
+	}
+	if len(inline) == 0 {
+		return nil, nil
+	}
+	secrets := make([]Secret, len(inline))
+	for i, t := range inline {
+		secrets[i] = Secret(t)
+	}
+	return secrets, validTokens(inline)
+}

@@ -1,0 +1,70 @@
+package telemetry
+
+import (
+	"errors"
+	"runtime/debug"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"go.uber.org/zap"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/fault"
+)
+
+// Who looks at a graph of failures must see what kind they are and who can mend them.
+func TestFailuresAreCountedByClassAndCause(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	stages, err := NewStages(reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	observe := stages.Observer("export", zap.NewNop())
+	m := bus.Message{Subject: bus.For(bus.Event, "create_vendor", 7, 1), Stored: time.Now()}
+	observe(m, time.Second, "done", nil)
+	observe(m, time.Second, "again", errors.New("nobody classed this"))
+	observe(m, time.Second, "dead", fault.Permanentf("The vendor has no name."))
+	observe(m, time.Second, "throttled", fault.Wait(time.Minute, errors.New("429")))
+	observe(m, time.Second, "again", fault.From(fault.FromERP, fault.New(fault.Ambiguous, errors.New("cut off"))))
+	want := `
+# HELP tieback_attempt_failures_total Attempts that ended with an error, by stop, the error's class (transient, permanent, throttled, ambiguous) and who can mend it (ours, tenant-data, erp, procore, limits).
+# TYPE tieback_attempt_failures_total counter
+tieback_attempt_failures_total{cause="erp",class="ambiguous",stop="export"} 1
+tieback_attempt_failures_total{cause="limits",class="throttled",stop="export"} 1
+tieback_attempt_failures_total{cause="ours",class="transient",stop="export"} 1
+tieback_attempt_failures_total{cause="tenant-data",class="permanent",stop="export"} 1
+`
+	if err := testutil.GatherAndCompare(reg, strings.NewReader(want), "tieback_attempt_failures_total"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestBuildInfoSaysWhatRuns(t *testing.T) {
+	defer func(was string) { Version = was }(Version)
+	Version = "1.2.3"
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(BuildInfo("export"))
+	want := `
+# HELP tieback_build_info Always 1; its labels say which version of which service runs, and the commit it was built from.
+# TYPE tieback_build_info gauge
+tieback_build_info{revision="` + Revision() + `",service="export",version="1.2.3"} 1
+`
+	if err := testutil.GatherAndCompare(reg, strings.NewReader(want)); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTheRevisionTellsOfUncommittedChanges(t *testing.T) {
+	for want, settings := range map[string][]debug.BuildSetting{
+		"unknown":     {{Key: "vcs.modified", Value: "true"}},
+		"abc":         {{Key: "vcs.revision", Value: "abc"}, {Key: "vcs.modified", Value: "false"}},
+		"abc+changes": {{Key: "vcs.modified", Value: "true"}, {Key: "vcs.revision", Value: "abc"}},
+	} {
+		if got := revision(settings); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// older builds the services as they were at a commit: "auto" is the newest release, or 20 commits
+// ago where there is none. The commit's files are unpacked apart, so that a run that is cut off
+// leaves nothing in the repository.
+func older(ctx context.Context, dir, ref string) (p programs, commit string, err error) {
+	if ref == "auto" {
+		if ref, err = git(ctx, "describe", "--tags", "--abbrev=0"); err != nil {
+			ref = "HEAD~20"
+		}
+	}
+	if commit, err = git(ctx, "log", "-1", "--format=%h %s", ref); err != nil {
+		return p, "", fmt.Errorf("--old %s: %w", ref, err)
+	}
+	source := filepath.Join(dir, "source")
+	p = programs{dir: filepath.Join(dir, "bin")}
+	into := filepath.Join(p.dir, "services")
+	for _, d := range []string{source, into} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			return p, "", err
+		}
+	}
+	root, err := git(ctx, "rev-parse", "--show-toplevel")
+	if err != nil {
+		return p, "", err
+	}
+	archive := filepath.Join(dir, "source.tar")
+	for _, step := range []*exec.Cmd{
+		exec.CommandContext(ctx, "git", "-C", root, "archive", "-o", archive, ref),
+		exec.CommandContext(ctx, "tar", "-xf", archive, "-C", source),
+		exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", into+"/", "./services/cmd/..."), // trimmed: built once for all folders
+	} {
+		if step.Args[0] == "go" {
+			step.Dir = source
+		}
+		step.Stdout, step.Stderr = os.Stderr, os.Stderr
+		if err := step.Run(); err != nil {
+			return p, "", fmt.Errorf("--old %s: %s: %w", ref, step.Args[0], err)
+		}
+	}
+	p.services, err = built(into)
+	return p, commit, err
+}
+
+func git(ctx context.Context, args ...string) (string, error) {
+	out, err := exec.CommandContext(ctx, "git", args...).Output()
+	return strings.TrimSpace(string(out)), err
+}
+
+// oneShots are programs under services/cmd that end by themselves: the services do their work
+// where nobody has run them.
+var oneShots = []string{"streams"}
+
+// built are the services in a folder, sorted.
+func built(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	var names []string
+	for _, e := range entries {
+		if !slices.Contains(oneShots, e.Name()) {
+			names = append(names, e.Name())
+		}
+	}
+	slices.Sort(names)
+	return names, err
+}

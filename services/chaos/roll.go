@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// A rolling upgrade as Kubernetes does it, one service after the other:
+//
+//	the new one starts ─▶ /readyz ─▶ both work ─▶ the old one gets SIGTERM ─▶ exit 0 within its grace
+//	of ingest also:       the door knows it       the door forgets it, a while before SIGTERM (preStop)
+//	status-reporter:      the old one ends first (strategy Recreate)
+//	a broker node:        lame duck, exit, start, caught up
+type rolling struct {
+	w       *world
+	rng     *rand.Rand
+	turns   []turn
+	ingests []string // addresses of all instances that there were
+}
+
+// turn is one replacement.
+type turn struct {
+	what  string
+	into  string        // old, new; "": no versions
+	ready time.Duration // until the new one was
+	drain time.Duration // from the signal to the end
+	err   error         // how it ended otherwise than it should
+}
+
+const (
+	// beside is how long both instances work.
+	beside = time.Second
+	// preStop is ingest's: the address forgets an instance a moment after it was told to end.
+	preStop   = time.Second
+	forgotten = preStop / 2
+	// caughtUp is how long a new instance, or a node, may take until it is ready.
+	caughtUp = time.Minute
+	// duckGrace is what a node takes at most: its clients leave one a second.
+	duckGrace = time.Minute
+)
+
+// recreated are the services that never run twice.
+var recreated = []string{"status-reporter"}
+
+// versions of a service.
+const (
+	oldVersion = "old"
+	newVersion = "new"
+)
+
+// all replaces everything once; with an older version everything goes from old to new, and back.
+func (r *rolling) all(ctx context.Context, tell func(turn)) error {
+	for _, into := range r.rounds() {
+		if into == newVersion {
+			if err := r.w.streams(ctx); err != nil {
+				return err
+			}
+		}
+		names := make([]string, 0, len(r.w.services)+len(r.w.nodes))
+		for _, s := range r.w.services {
+			names = append(names, s.service)
+		}
+		if r.w.programs.old == nil {
+			for _, n := range r.w.nodes {
+				names = append(names, n.name)
+			}
+		}
+		r.rng.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
+		for _, name := range names {
+			t, err := r.replace(ctx, name, into)
+			if err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			if t != nil {
+				r.turns = append(r.turns, *t)
+				tell(*t)
+			}
+		}
+	}
+	return nil
+}
+
+func (r *rolling) rounds() []string {
+	if r.w.programs.old == nil {
+		return []string{""}
+	}
+	return []string{newVersion, oldVersion}
+}
+
+// replace answers nil where the version has no such service.
+func (r *rolling) replace(ctx context.Context, name, into string) (*turn, error) {
+	if i := slices.IndexFunc(r.w.nodes, func(n *node) bool { return n.name == name }); i >= 0 {
+		return r.restart(ctx, r.w.nodes[i])
+	}
+	if into == oldVersion && !slices.Contains(r.w.programs.old.services, name) {
+		return nil, nil
+	}
+	i := slices.IndexFunc(r.w.services, func(s *service) bool { return s.service == name })
+	was := r.w.services[i]
+	next, err := r.instance(was, into)
+	if err != nil {
+		return nil, err
+	}
+	t := &turn{what: name, into: into}
+	if slices.Contains(recreated, name) {
+		r.end(ctx, was, t)
+		err = r.begin(ctx, next, t)
+	} else if err = r.begin(ctx, next, t); err == nil {
+		sleep(ctx, beside)
+		r.end(ctx, was, t)
+	}
+	r.w.services[i] = next
+	return t, err
+}
+
+// instance is the next of a service, at addresses of its own.
+func (r *rolling) instance(was *service, into string) (*service, error) {
+	s := &service{service: was.service, generation: was.generation + 1, program: &program{logs: was.logs, env: slices.Clone(was.env)}}
+	s.name = fmt.Sprintf("%s-%d", s.service, s.generation)
+	s.path = r.w.programs.service(s.service, into)
+	var err error
+	if s.admin, err = r.w.ports.take(); err != nil {
+		return nil, err
+	}
+	if s.listen, err = r.w.ports.take(); err != nil {
+		return nil, err
+	}
+	s.env = append(s.env, "TIEBACK_ADMIN_ADDR="+s.admin, "TIEBACK_INGEST_ADDR="+s.listen) // the last one counts
+	return s, nil
+}
+
+func (r *rolling) begin(ctx context.Context, s *service, t *turn) error {
+	began := time.Now()
+	if err := s.start(ctx); err != nil {
+		return err
+	}
+	err := r.w.until(ctx, caughtUp, func() error {
+		if !s.ready() {
+			return fmt.Errorf("is not ready: see %s", s.log())
+		}
+		return nil
+	})
+	if t.ready = time.Since(began); err == nil && s.service == "ingest" {
+		r.w.door.admit(s.listen)
+		r.ingests = append(r.ingests, s.listen)
+	}
+	return err
+}
+
+func (r *rolling) end(ctx context.Context, s *service, t *turn) {
+	if s.service == "ingest" {
+		sleep(ctx, forgotten)
+		r.w.door.dismiss(s.listen)
+		sleep(ctx, preStop-forgotten)
+	}
+	t.drain, t.err = s.retire(syscall.SIGTERM, grace)
+	if n := s.crashed(); n > 0 {
+		t.err = errors.Join(t.err, fmt.Errorf("ended by itself %d times before", n))
+	}
+}
+
+// restart is what the official chart does with a node: lame duck, and it starts again.
+func (r *rolling) restart(ctx context.Context, n *node) (*turn, error) {
+	t := &turn{what: n.name}
+	t.drain, t.err = n.program.retire(syscall.SIGUSR2, duckGrace)
+	began := time.Now()
+	if err := n.program.start(ctx); err != nil {
+		return nil, err
+	}
+	err := r.w.until(ctx, caughtUp, func() error {
+		if !n.healthy() {
+			return fmt.Errorf("is not healthy: see %s", n.program.log())
+		}
+		return nil
+	})
+	t.ready = time.Since(began)
+	return t, err
+}
+
+func (t turn) String() string {
+	s := strings.TrimSpace(fmt.Sprintf("%-16s %s", t.what, t.into))
+	s += fmt.Sprintf(": ready after %.1f s, ended %.1f s after the signal", t.ready.Seconds(), t.drain.Seconds())
+	if t.err != nil {
+		s += ": " + t.err.Error()
+	}
+	return s
+}

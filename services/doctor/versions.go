@@ -1,0 +1,99 @@
+package doctor
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"regexp"
+	"strings"
+	"sync"
+)
+
+// checkServices asks services at their admin ports for their version and whether they are ready. Which there
+// are the doctor does not know: it asks those that it was told of.
+func (d *Doctor) checkServices(ctx context.Context, r *report) {
+	r.ok("version", "this is tieback %s", d.Version)
+	var wait sync.WaitGroup
+	found := make([]report, len(d.Admin))
+	for i, addr := range d.Admin {
+		wait.Go(func() { d.checkService(ctx, &found[i], addr, true) })
+	}
+	wait.Wait()
+	for i := range found {
+		r.all = append(r.all, found[i].all...)
+	}
+	if d.AdminMaybe != "" && len(d.Admin) == 0 {
+		d.checkService(ctx, r, d.AdminMaybe, false)
+	}
+}
+
+func (d *Doctor) checkService(ctx context.Context, r *report, addr string, must bool) {
+	ctx, cancel := context.WithTimeout(ctx, d.Patience)
+	defer cancel()
+	metrics, _, err := d.get(ctx, "http://"+addr+"/metrics")
+	if err != nil {
+		if must {
+			r.problem("service", "start it, or correct --admin", "nothing answers at %s: %v", addr, err)
+		}
+		return
+	}
+	service, version := buildInfo(metrics)
+	switch {
+	case service == "" && must:
+		r.warn("service", "", "%s answers, and tells no version", addr)
+	case service == "":
+		return // somebody else's
+	case version != d.Version:
+		r.warn("service", "upgrade the one that is older; both may run beside each other meanwhile", "%s at %s is version %s, this is %s", service, addr, version, d.Version)
+	default:
+		r.ok("service", "%s at %s is version %s", service, addr, version)
+	}
+	why, status, err := d.get(ctx, "http://"+addr+"/readyz")
+	if err != nil || status != http.StatusOK {
+		r.problem("service", "its log says more", "%s is not ready: %d %s", addr, status, why)
+	}
+}
+
+func (d *Doctor) get(ctx context.Context, url string) (body string, status int, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return "", 0, err
+	}
+	resp, err := d.Client.Do(req)
+	if err != nil {
+		return "", 0, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, 8<<20))
+	return string(raw), resp.StatusCode, err
+}
+
+var label = regexp.MustCompile(`(service|version)="([^"]*)"`)
+
+// buildInfo reads a service's name and version out of its metrics.
+func buildInfo(metrics string) (service, version string) {
+	for lines := bufio.NewScanner(strings.NewReader(metrics)); lines.Scan(); {
+		if !strings.HasPrefix(lines.Text(), "tieback_build_info{") {
+			continue
+		}
+		for _, m := range label.FindAllStringSubmatch(lines.Text(), -1) {
+			if m[1] == "service" {
+				service = m[2]
+			} else {
+				version = m[2]
+			}
+		}
+	}
+	return service, version
+}
+
+// Summary is the findings in a sentence.
+func Summary(all []Finding) string {
+	n := map[Level]int{}
+	for _, f := range all {
+		n[f.Level]++
+	}
+	return fmt.Sprintf("%d ok, %d to look at, %d wrong.", n[OK], n[Warning], n[Problem])
+}

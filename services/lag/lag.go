@@ -1,0 +1,146 @@
+// Package lag shows Prometheus how far the pipeline is behind: it asks JetStream itself, a few small
+// questions every ten seconds, however often it is scraped, and needs no right but to read.
+//
+//	tieback_broker_up                        1: JetStream answered all that was last asked
+//	tieback_consumer_lag_messages{consumer}  not finished: not yet delivered, or out and not acked
+//	tieback_consumer_oldest_seconds{consumer}  how old the oldest of them is; 0: there is none
+//	tieback_stream_messages{stream}, tieback_stream_bytes{stream}
+//	tieback_dead_letters_open{cause}         nobody has dealt with them
+//
+// What is not known is not shown: where the broker does not answer, tieback_broker_up is 0 and what
+// it did not answer is gone, so that no graph goes on with an old number.
+//
+// The oldest message is the first in its stream, above the consumer's ack floor, that the consumer's
+// filter matches. Up to the floor all that the consumer wants is acked, and the floor stops below
+// the first that is not, however many above it are acked out of order: so that message is the oldest
+// unfinished one. It may be waiting, in hand, or put off (throttled, to be tried again). It can be
+// finished only while the floor trails, as after a change of leader, or where the oldest was deleted
+// by its age; then the number is too high until the next ack, never too low. A message's age counts
+// from when its own stream took it: that of the status-reporter's oldest from its outcome, not from
+// the click, which tieback_close_out_seconds tells. The clocks are the broker's and this process's.
+package lag
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/services/deadletters"
+)
+
+// Deps are what the exporter needs from its process.
+type Deps struct {
+	Log   *zap.Logger
+	Every time.Duration // between two looks at the broker; 0: 10 s
+}
+
+// Exporter shows what is known. It may be scraped before Run, and while the broker is away.
+type Exporter struct {
+	Deps
+
+	mu      sync.Mutex
+	view    view
+	letters map[string]int // nil: not known
+	told    string         // the trouble that was logged last
+}
+
+// view is what one look at the broker showed.
+type view struct {
+	at        time.Time // zero: there was none
+	up        bool
+	consumers []backlog
+	streams   []stock
+}
+
+// backlog is what a consumer has not finished.
+type backlog struct {
+	consumer string
+	messages uint64
+	oldest   time.Duration
+}
+
+// stock is what a stream holds.
+type stock struct {
+	stream          string
+	messages, bytes uint64
+}
+
+// New makes the exporter; reg gets its metrics.
+func New(d Deps, reg prometheus.Registerer) (*Exporter, error) {
+	if d.Every == 0 {
+		d.Every = 10 * time.Second
+	}
+	e := &Exporter{Deps: d}
+	return e, reg.Register(e)
+}
+
+// Run asks the broker until ctx ends. What it showed is gone then.
+func (e *Exporter) Run(ctx context.Context, b *bus.Bus) error {
+	var both sync.WaitGroup
+	defer both.Wait()
+	both.Go(func() { e.countLetters(ctx, deadletters.NewTally(b)) })
+	eye := newEye(b)
+	defer e.show(view{}, nil)
+	for {
+		v, err := eye.look(ctx)
+		e.show(v, err)
+		if !wait(ctx, e.Every) {
+			return nil
+		}
+	}
+}
+
+// wait says whether d has passed; false: ctx has ended.
+func wait(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+// show replaces what is shown, and logs a change of trouble.
+func (e *Exporter) show(v view, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.view = v
+	trouble := ""
+	if err != nil {
+		trouble = err.Error()
+	}
+	switch {
+	case trouble == e.told:
+	case err != nil:
+		e.Log.Warn("the broker does not answer all that is asked", zap.Error(err))
+	default:
+		e.Log.Info("the broker answers again")
+	}
+	e.told = trouble
+}
+
+// countLetters reads on in the dead letters: beside the looks, as the first reading may take long.
+func (e *Exporter) countLetters(ctx context.Context, t *deadletters.Tally) {
+	for {
+		err := t.Read(ctx)
+		var open map[string]int
+		if err == nil {
+			open = t.Open()
+		}
+		e.mu.Lock()
+		e.letters = open
+		e.mu.Unlock()
+		if err != nil && ctx.Err() == nil {
+			e.Log.Debug("dead letters can't be counted", zap.Error(err))
+		}
+		if !wait(ctx, e.Every) {
+			return
+		}
+	}
+}

@@ -1,0 +1,179 @@
+package setup
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/tieback/tieback/pkg/company"
+)
+
+// readEntry reads the company's entry and lays the options over it, in memory.
+func (w *work) readEntry() (err error) {
+	if w.file, err = company.Edit(w.Companies); err != nil {
+		return usageError{err}
+	}
+	if w.entry = w.file.Entry(w.id()); w.entry == nil {
+		w.fresh = true
+		if w.entry, err = w.file.Add(w.id()); err != nil {
+			return usageError{err}
+		}
+	}
+	if err := w.given(); err != nil {
+		return err
+	}
+	if w.tokens, err = w.entry.Tokens(); err != nil {
+		return usageError{err}
+	}
+	w.known = len(w.tokens)
+	if w.RotateToken && w.known > 0 && w.entry.Get("webhook_tokens_file") == "" {
+		return usagef("--rotate-token: the webhook token is in the companies file itself; move it to a file that webhook_tokens_file names, then it can be rotated")
+	}
+	if w.company, err = w.entry.Company(); err != nil {
+		if w.fresh {
+			return usagef("company %d is not in the companies file, so give --name, --client-id, --client-secret-file, --connector and --url: %w", w.id(), err)
+		}
+		return usageError{err}
+	}
+	w.Namespace = cmp.Or(w.company.WebhookNamespace, Namespace)
+	if w.Remove {
+		return nil
+	}
+	if w.entry.Get("url") == "" {
+		return usagef("--url is missing: ingest's public base, such as https://tieback.example.com; it is kept in the companies file")
+	}
+	if _, err := base(w.entry.Get("url")); err != nil {
+		return err
+	}
+	return w.place()
+}
+
+// given lays the options over the entry.
+func (w *work) given() error {
+	for _, o := range []struct{ name, value string }{
+		{"name", w.Name}, {"client_id", w.ClientID}, {"client_secret_file", w.ClientSecretFile}, {"metadata_file", w.MetadataFile}, {"url", w.URL}, {"webhook_namespace", w.Namespace},
+	} {
+		if o.value == "" {
+			continue
+		}
+		value := o.value
+		if strings.HasSuffix(o.name, "_file") { // it is read by processes that were started elsewhere
+			var err error
+			if value, err = filepath.Abs(value); err != nil {
+				return err
+			}
+		}
+		if w.entry.Set(o.name, value) {
+			w.fields = append(w.fields, o.name)
+		}
+	}
+	if w.ClientSecretFile != "" && w.entry.Drop("client_secret") {
+		w.fields = append(w.fields, "client_secret")
+	}
+	if w.CodeList != 0 && w.entry.SetNumber("standard_cost_code_list_id", w.CodeList) {
+		w.fields = append(w.fields, "standard_cost_code_list_id")
+	}
+	if w.Options.Connector != nil && !maps.Equal(w.Options.Connector, w.entry.Connector()) {
+		if w.Options.Connector["driver"] == "" {
+			return usagef("--connector: names no driver; write driver=remote,address=HOST:PORT")
+		}
+		if driver := w.entry.Connector()["driver"]; driver != "" && driver != w.Options.Connector["driver"] {
+			w.fields = append(w.fields, "connector.driver")
+		}
+		w.entry.SetConnector(w.Options.Connector, order(w.Options.Connector))
+		w.fields = append(w.fields, "connector")
+	}
+	return nil
+}
+
+// order puts the driver before its settings.
+func order(connector map[string]string) []string {
+	names := slices.DeleteFunc(slices.Sorted(maps.Keys(connector)), func(n string) bool { return n == "driver" })
+	return append([]string{"driver"}, names...)
+}
+
+// place gives the webhook token a file, where the entry has neither.
+func (w *work) place() error {
+	if w.entry.Get("webhook_tokens_file") != "" || len(w.tokens) > 0 {
+		return nil
+	}
+	dir, err := w.file.Dir()
+	if err != nil {
+		return err
+	}
+	w.entry.Drop("webhook_tokens") // an empty list
+	w.entry.Set("webhook_tokens_file", filepath.Join(dir, fmt.Sprintf("%d.webhook-tokens", w.id())))
+	w.fields = append(w.fields, "webhook_tokens_file")
+	w.tokens, err = w.entry.Tokens() // of a run that was cut off
+	w.known = len(w.tokens)
+	if err != nil {
+		return usageError{err}
+	}
+	return nil
+}
+
+// newToken makes a token: 32 random bytes in hex.
+func newToken() company.Secret {
+	raw := make([]byte, 32)
+	_, _ = rand.Read(raw) // never fails; see crypto/rand
+	return company.Secret(hex.EncodeToString(raw))
+}
+
+// writeTokens writes the tokens to their file, and remembers them once they are there.
+func (w *work) writeTokens(tokens []company.Secret) error {
+	var b strings.Builder
+	for _, t := range tokens {
+		b.WriteString(string(t) + "\n")
+	}
+	if err := company.WriteFile(w.entry.Get("webhook_tokens_file"), []byte(b.String())); err != nil {
+		return fmt.Errorf("webhook_tokens_file: %w", err)
+	}
+	w.tokens = tokens
+	return nil
+}
+
+// stepsOfFiles plans the tokens file and the entry.
+func (w *work) stepsOfFiles() {
+	path := w.entry.Get("webhook_tokens_file")
+	switch {
+	case len(w.tokens) == 0:
+		w.plan.add(Create, func(context.Context) error { return w.writeTokens([]company.Secret{newToken()}) },
+			"webhook token", "random, in "+path)
+	case w.RotateToken && len(w.tokens) == 1:
+		w.plan.add(Change, func(context.Context) error { return w.writeTokens(append(slices.Clone(w.tokens), newToken())) },
+			"webhook token", "a new one beside the old, both count, in "+path)
+	default:
+		w.plan.add(Keep, nil, "webhook token", fmt.Sprintf("%d in the companies file or the file that it names", len(w.tokens)))
+	}
+	switch {
+	case w.fresh:
+		w.plan.add(Create, w.save, "entry in the companies file", w.Companies)
+	case len(w.fields) > 0:
+		w.plan.add(Change, w.save, "entry in the companies file", strings.Join(w.fields, ", "))
+	default:
+		w.plan.add(Keep, nil, "entry in the companies file", w.Companies)
+	}
+}
+
+func (w *work) save(context.Context) error {
+	if err := w.file.Save(w.id()); err != nil {
+		return err
+	}
+	if w.fresh {
+		w.plan.Restart = []string{"the company is new"}
+		w.fresh, w.made = false, true
+	}
+	for _, f := range w.fields {
+		if !w.made && slices.Contains([]string{"name", "standard_cost_code_list_id", "metadata_file", "connector.driver"}, f) {
+			w.plan.Restart = append(w.plan.Restart, f+" has changed")
+		}
+	}
+	w.fields = nil
+	return nil
+}

@@ -1,0 +1,160 @@
+package setup
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/tieback/tieback/pkg/procore"
+)
+
+// Hook is a webhook of Procore's with its triggers.
+type Hook struct {
+	ID         int64
+	Namespace  string
+	APIVersion string
+	URL        string
+	Header     string // Authorization; "": not shown, or not as it is. A secret: never print it
+	Triggers   []Trigger
+	Failing    int // deliveries that wait to be made again; -1: unknown
+}
+
+// Trigger is what makes Procore call a hook.
+type Trigger struct {
+	ID       int64
+	Resource string
+	Event    string
+}
+
+// ours says whether the trigger is the one that tells of ERP requests.
+func (t Trigger) ours() bool { return t.Resource == erpRequests && t.Event == "create" }
+
+const erpRequests = "ERP Requests"
+
+// Listens says how many triggers of the hook tell of new ERP requests: one is right.
+func (h Hook) Listens() (n int) {
+	for _, t := range h.Triggers {
+		if t.ours() {
+			n++
+		}
+	}
+	return n
+}
+
+// Hooks gives the company's hooks of a namespace with their triggers.
+func (a *API) Hooks(ctx context.Context, namespace string) ([]Hook, error) {
+	items, err := a.list(ctx, procore.Call{Route: procore.ListHooks, Query: a.named(namespace)})
+	if err != nil {
+		return nil, err
+	}
+	var hooks []Hook
+	for _, item := range items {
+		h := hookOf(item)
+		if h.Namespace != namespace {
+			continue
+		}
+		if h.Triggers, err = a.triggers(ctx, h); err != nil {
+			return nil, err
+		}
+		h.Failing = a.failing(ctx, h)
+		hooks = append(hooks, h)
+	}
+	return hooks, nil
+}
+
+// AllHooks gives the company's hooks of any namespace that Procore shows, without their triggers.
+func (a *API) AllHooks(ctx context.Context) ([]Hook, error) {
+	items, err := a.list(ctx, procore.Call{Route: procore.ListHooks, Query: procore.Query("company_id", a.Company)})
+	var hooks []Hook
+	for _, item := range items {
+		hooks = append(hooks, hookOf(item))
+	}
+	return hooks, err
+}
+
+// named is a query for things of a namespace.
+func (a *API) named(namespace string) map[string][]string {
+	return procore.Query("company_id", a.Company, "namespace", namespace)
+}
+
+func hookOf(item map[string]any) Hook {
+	h := Hook{ID: procore.ID(item["id"]), Failing: -1}
+	h.Namespace, _ = item["namespace"].(string)
+	h.APIVersion, _ = item["api_version"].(string)
+	h.URL, _ = item["destination_url"].(string)
+	headers, _ := item["destination_headers"].(map[string]any)
+	for name, v := range headers {
+		value, _ := v.(string)
+		if strings.EqualFold(name, "Authorization") && !strings.ContainsAny(value, "*•…[") { // else Procore masks it
+			h.Header = value
+		}
+	}
+	return h
+}
+
+func (a *API) triggers(ctx context.Context, h Hook) ([]Trigger, error) {
+	items, err := a.list(ctx, procore.Call{Route: procore.ListTriggers, ID: h.ID, Query: a.named(h.Namespace)})
+	var out []Trigger
+	for _, item := range items {
+		t := Trigger{ID: procore.ID(item["id"])}
+		t.Resource, _ = item["resource_name"].(string)
+		t.Event, _ = item["event_type"].(string)
+		out = append(out, t)
+	}
+	return out, err
+}
+
+// failing counts deliveries that wait; -1 where Procore does not say, which is no reason to stop.
+func (a *API) failing(ctx context.Context, h Hook) int {
+	q := a.named(h.Namespace)
+	q["filter[status]"], q["page_size"] = []string{"failing"}, []string{"100"}
+	items, err := a.list(ctx, procore.Call{Route: procore.ListDeliveries, ID: h.ID, Query: q})
+	if err != nil {
+		return -1
+	}
+	return len(items)
+}
+
+// write is a hook's settings on their way to Procore; empty ones stay as they are.
+type write struct {
+	APIVersion string            `json:"api_version,omitempty"`
+	Namespace  string            `json:"namespace"`
+	URL        string            `json:"destination_url,omitempty"`
+	Headers    map[string]string `json:"destination_headers,omitempty"`
+}
+
+func (a *API) createHook(ctx context.Context, h write) (Hook, error) {
+	o, err := a.object(ctx, procore.Call{Route: procore.CreateHook, Body: map[string]any{"company_id": a.Company, "hook": h}})
+	made := hookOf(o)
+	if err == nil && made.ID == 0 {
+		err = errors.New("hook_create: Procore's answer names no id")
+	}
+	return made, err
+}
+
+func (a *API) updateHook(ctx context.Context, id int64, h write) error {
+	_, err := a.do(ctx, procore.Call{Route: procore.UpdateHook, ID: id, Query: a.named(h.Namespace), Body: map[string]any{"company_id": a.Company, "hook": h}})
+	return err
+}
+
+// deleteHook deletes a hook with its triggers; one that is gone is no error.
+func (a *API) deleteHook(ctx context.Context, h Hook) error {
+	return gone(a.do(ctx, procore.Call{Route: procore.DeleteHook, ID: h.ID, Query: a.named(h.Namespace)}))
+}
+
+func (a *API) createTrigger(ctx context.Context, h Hook) error {
+	body := map[string]any{"company_id": a.Company, "api_version": h.APIVersion, "trigger": map[string]string{"resource_name": erpRequests, "event_type": "create"}}
+	_, err := a.do(ctx, procore.Call{Route: procore.CreateTrigger, ID: h.ID, Query: a.named(h.Namespace), Body: body})
+	return err
+}
+
+func (a *API) deleteTrigger(ctx context.Context, h Hook, id int64) error {
+	return gone(a.do(ctx, procore.Call{Route: procore.DeleteTrigger, Hook: h.ID, ID: id, Query: a.named(h.Namespace)}))
+}
+
+func gone(_ []byte, err error) error {
+	if procore.Gone(err) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,137 @@
+package setup
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+
+	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/procore"
+)
+
+// steps plans what makes of what was found what should be there, in an order in which it may stop anywhere.
+func (w *work) steps() {
+	if w.Remove {
+		w.stepsOfRemoval()
+		return
+	}
+	w.stepsOfFiles()
+	w.stepsOfConnection()
+	w.stepsOfHook()
+	w.stepsOfTrigger()
+	w.stepsOfDuplicates()
+	w.stepsOfOldToken()
+	if strings.HasPrefix(w.entry.Get("url"), "http://") {
+		w.plan.note("%s is not https: whoever reads the network reads the webhook token", w.entry.Get("url"))
+	}
+	if w.plan.Changes() == 0 {
+		w.sayReached()
+	}
+}
+
+func (w *work) stepsOfConnection() {
+	what := "ERP connection in Procore"
+	erp := fmt.Sprintf("%s %s", w.erp.GetName(), w.erp.GetVersion())
+	c := w.connection
+	switch {
+	case c == nil && (w.shown || w.entry.Get("standard_cost_code_list_id") == ""):
+		w.plan.add(Create, w.connect, what, "with the metadata of "+erp)
+	case c == nil:
+		w.plan.add(Keep, nil, what, "Procore does not show it; standard cost code list "+w.entry.Get("standard_cost_code_list_id"))
+		w.metadataStep(nil)
+	default:
+		w.plan.add(Keep, nil, what, fmt.Sprintf("%d, standard cost code list %d", c.ID, c.CodeList))
+		if c.CodeList != 0 && w.entry.Get("standard_cost_code_list_id") != fmt.Sprint(c.CodeList) {
+			w.plan.add(Change, func(ctx context.Context) error { return w.keepCodeList(ctx, c.CodeList) },
+				"standard_cost_code_list_id in the companies file", fmt.Sprint(c.CodeList))
+		}
+		w.metadataStep(c.Metadata)
+	}
+}
+
+// metadataStep compares the metadata with what Procore has; nil: it does not show it.
+func (w *work) metadataStep(has map[string]any) {
+	const what = "ERP metadata in Procore"
+	send := func(ctx context.Context) error { return w.api().UpdateMetadata(ctx, w.metadata) }
+	switch {
+	case w.SendMetadata:
+		w.plan.add(Change, send, what, "sent anew, as asked")
+	case has == nil:
+		w.plan.add(Keep, nil, what, "Procore does not show it; --send-metadata sends it, and so does Sync Metadata in Procore")
+	case SameMetadata(has, w.metadata):
+		w.plan.add(Keep, nil, what, "as the connector and metadata_file say")
+	default:
+		w.plan.add(Change, send, what, "it is not what the connector and metadata_file say")
+	}
+}
+
+// SameMetadata says whether Procore has the metadata that it should have.
+func SameMetadata(has, want map[string]any) bool {
+	return reflect.DeepEqual(plain(has), plain(want))
+}
+
+// plain is a document as JSON has it, whatever it is made of here.
+func plain(doc map[string]any) (v any) {
+	raw, err := json.Marshal(doc)
+	if err == nil {
+		_ = json.Unmarshal(raw, &v) // it was marshalled just now
+	}
+	return v
+}
+
+// connect makes the ERP connection and keeps its cost code list.
+func (w *work) connect(ctx context.Context) error {
+	c, err := w.api().CreateConnection(ctx, w.entry.Get("url"), w.metadata)
+	var refused *procore.StatusError
+	switch {
+	case errors.As(err, &refused) && !errors.Is(err, ErrForbidden):
+		return fmt.Errorf("%w. If the company has a connection already that Procore does not show, give its list: --standard-cost-code-list N", err)
+	case fault.ClassOf(err) == fault.Ambiguous:
+		return fmt.Errorf("%w. It may have been made all the same: run this again", err)
+	case err != nil:
+		return err
+	}
+	return w.keepCodeList(ctx, c.CodeList)
+}
+
+func (w *work) keepCodeList(ctx context.Context, id int64) error {
+	if id == 0 {
+		w.plan.note("Procore named no standard cost code list: standard cost codes can't be synced until standard_cost_code_list_id is in the companies file")
+		return nil
+	}
+	if !w.entry.SetNumber("standard_cost_code_list_id", id) {
+		return nil
+	}
+	w.fields = append(w.fields, "standard_cost_code_list_id")
+	return w.save(ctx)
+}
+
+// afterwards says what is left for people.
+func (w *work) afterwards(ctx context.Context) error {
+	if w.Remove {
+		return nil
+	}
+	if len(w.tokens) > 0 {
+		w.reached = w.probe(ctx, w.newest())
+	}
+	w.sayReached()
+	if len(w.tokens) == 2 {
+		w.plan.note("two webhook tokens count now; run tieback setup --company %d again, once a delivery has come with the new one, and the old one goes", w.id())
+	}
+	return nil
+}
+
+func (w *work) sayReached() {
+	switch w.reached {
+	case accepts:
+		w.plan.note("ingest answers at %s and takes the webhook token", w.entry.Get("url"))
+	case refuses:
+		w.plan.note("ingest answers at %s and does not know this company and token: it needs this companies file, and a restart where the company is new. "+
+			"Until then Procore repeats what is refused, for 12 hours", w.entry.Get("url"))
+	case silent:
+		w.plan.note("ingest could not be asked at %s from here; Procore must reach it there", w.entry.Get("url"))
+	}
+}

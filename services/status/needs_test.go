@@ -1,0 +1,45 @@
+package status
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tieback/tieback/services/deadline"
+)
+
+func seconds(d time.Duration) *float64 {
+	s := d.Seconds()
+	return &s
+}
+
+// A person is called for what will not mend itself, and for nothing else.
+func TestWhatNeedsAPerson(t *testing.T) {
+	limits := deadline.Limits{Interactive: 15 * time.Minute, Sync: 6 * time.Hour}
+	of := &Event{Company: 7, Request: 12}
+	for _, c := range []struct {
+		name   string
+		report Report
+		want   string // "": nobody
+	}{
+		{"a deep queue that is worked", Report{Queues: []Queue{{Stop: "export", Made: true, Known: true, Waiting: 1e6, Taken: true, Oldest: seconds(time.Minute), Of: of}}}, ""},
+		{"an idle stop that nobody runs", Report{Queues: []Queue{{Stop: "export", Made: true, Known: true}}}, ""},
+		{"a stop that never ran and has nothing to do", Report{Queues: []Queue{{Stop: "export", Known: true}}}, ""},
+		{"work that nobody takes", Report{Queues: []Queue{{Stop: "export", Made: true, Known: true, Waiting: 2}}}, "nobody takes the 2 messages"},
+		{"an export within its deadline's slack", Report{Queues: []Queue{{Stop: "export", Made: true, Taken: true, Out: 1, Oldest: seconds(15*time.Minute + 30*time.Second), Of: of}}}, ""},
+		{"an export past its deadline", Report{Queues: []Queue{{Stop: "export", Made: true, Taken: true, Out: 1, Oldest: seconds(17 * time.Minute), Of: of}}}, "waited for 17m0s: tieback trace 12 --company 7"},
+		{"a sync that takes an hour", Report{Queues: []Queue{{Stop: "sync", Made: true, Taken: true, Out: 1, Oldest: seconds(time.Hour), Of: of}}}, ""},
+		{"a delivery that can't be fetched", Report{Queues: []Queue{{Stop: "fetcher", Made: true, Taken: true, Out: 1, Oldest: seconds(time.Hour), Of: of}}}, "the oldest at fetcher"},
+		{"a letter", Report{Companies: []Company{{ID: 7, Dead: 1}}}, "1 dead letter waits"},
+		{"letters", Report{Companies: []Company{{ID: 7, Dead: 1}, {ID: 8, Dead: 2}}}, "3 dead letters wait"},
+		{"a broker that does not answer", Report{Unasked: []string{"the queue of sync: timeout"}}, "does not answer for the queue of sync"},
+		{"failures that were told", Report{Companies: []Company{{ID: 7, Failed: 9, Retrying: 3}}}, ""},
+	} {
+		v := &look{Looker: &Looker{Options: Options{Limits: limits}}, report: c.report}
+		got := v.needs()
+		if c.want == "" && len(got) > 0 || c.want != "" && !slices.ContainsFunc(got, func(n string) bool { return strings.Contains(n, c.want) }) {
+			t.Errorf("%s: needs %q, want %q", c.name, got, c.want)
+		}
+	}
+}

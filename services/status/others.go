@@ -1,0 +1,145 @@
+package status
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/procore"
+)
+
+// letters counts each company's dead letters that nobody has dealt with. A dealing names its letter in
+// its subject, so that no body is read. A replay that was claimed and cut off counts as dealt with;
+// tieback dead list tells those apart.
+func (v *look) letters(ctx context.Context) {
+	last, err := v.bus.LastSequence(ctx, bus.Dead)
+	if err != nil || last == 0 {
+		if err != nil {
+			v.unasked("the dead letters", err)
+		}
+		return
+	}
+	dealt := map[uint64]bool{}
+	err = v.bus.Scan(ctx, bus.Scan{Kind: bus.Dealt, HeadersOnly: true}, func(m bus.Message) error {
+		id, _, _ := strings.Cut(m.Subject.Run, "-")
+		if n, err := strconv.ParseUint(id, 10, 64); err == nil {
+			dealt[n] = true
+		}
+		return nil
+	})
+	scan := bus.Scan{Kind: bus.Dead, HeadersOnly: true}
+	if most := uint64(v.Letters); last > most { //nolint:gosec // a positive number
+		scan.After = last - most
+		v.note("of the dead letters only the newest %d were looked at", v.Letters)
+	}
+	open := map[int64]int{}
+	if err == nil {
+		err = v.bus.Scan(ctx, scan, func(m bus.Message) error {
+			if !dealt[m.Sequence] {
+				open[m.Subject.Company]++ // 0: what no service of ours wrote
+			}
+			return nil
+		})
+	}
+	if err != nil {
+		v.unasked("the dead letters", err)
+		return
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for id, n := range open {
+		v.company(id).Dead = n
+	}
+}
+
+// retries adds what was tried in vain, and what is cut off, to the companies.
+func (v *look) retries(ctx context.Context, queues []*queue) {
+	byStop := map[string]*queue{}
+	for _, q := range queues {
+		byStop[q.Stop] = q
+		if q.cutOff {
+			v.note("of the %d unfinished messages at %s the companies' numbers count only the first %d that were handed out, or that wait", q.Unfinished(), q.Stop, v.Tail)
+		}
+	}
+	for _, c := range v.companies {
+		c.AtLeast = slices.ContainsFunc(queues, func(q *queue) bool { return q.cutOff })
+	}
+	newest := map[int64]time.Time{}
+	if v.bus.State() == nil {
+		v.unasked("what was tried again", errors.New("the bucket tieback-state is not to be had"))
+		return
+	}
+	cut, err := v.bus.State().AllTries(ctx, v.Tail, func(of bus.Tried, t bus.Tries) {
+		q := byStop[of.Consumer]
+		if q == nil || t.Failure == nil || q.Kind.Stream() != of.Stream {
+			return
+		}
+		id, unfinished := q.open[of.Sequence]
+		if !unfinished {
+			return
+		}
+		c := v.company(id)
+		c.Retrying++
+		if t.At.After(newest[id]) {
+			newest[id], c.LastFailure = t.At, t.Failure.Error()
+		}
+	})
+	if err != nil {
+		v.unasked("what was tried again", err)
+	}
+	if cut {
+		v.note("of the messages that were tried again %d were looked at", v.Tail)
+	}
+}
+
+// quotas reads what is left of Procore's limits.
+func (v *look) quotas(ctx context.Context) {
+	if v.Quota == nil {
+		return
+	}
+	for id := range v.Companies {
+		q, err := v.quota(ctx, id)
+		if err != nil {
+			v.unasked("what is left of Procore's limits", err)
+			return // the others' would not be answered either
+		}
+		v.mu.Lock()
+		v.company(id).Quota = q
+		v.mu.Unlock()
+	}
+}
+
+func (v *look) quota(ctx context.Context, id int64) (*Quota, error) {
+	ctx, cancel := context.WithTimeout(ctx, answer)
+	defer cancel()
+	raw, _, err := v.Quota.Read(ctx, strconv.FormatInt(id, 10))
+	if err != nil || len(raw) == 0 {
+		return nil, err
+	}
+	s, err := procore.ReadStanding(raw, v.at)
+	if err != nil {
+		return nil, err
+	}
+	q := &Quota{Hour: window(s.Hour), Spike: window(s.Spike)}
+	if !s.Blocked.IsZero() {
+		until := s.Blocked.UTC()
+		q.Blocked = &until
+	}
+	return q, nil
+}
+
+func window(q procore.Quota) *Window {
+	if q.Limit == 0 {
+		return nil
+	}
+	w := &Window{Limit: q.Limit, Left: q.Remaining}
+	if !q.Reset.IsZero() {
+		at := q.Reset.UTC()
+		w.Reset = &at
+	}
+	return w
+}

@@ -1,0 +1,67 @@
+package broker_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tieback/tieback/pkg/bus"
+)
+
+// ends runs a consumer, takes something away from under it, and wants it to end with an error.
+func ends(t *testing.T, b *bus.Bus, c bus.Consumer, take func(ctx context.Context) error) error {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- b.Consume(ctx, c) }()
+	if err := take(ctx); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(15 * time.Second):
+	}
+	cancel()
+	<-ended
+	return nil
+}
+
+// Somebody deletes a stream: whoever works it must not go on silently, as if there were nothing to do.
+func TestADeletedStreamIsAnErrorAndNoSilence(t *testing.T) {
+	b := connect(t)
+	publish(t, b, 1)
+	began := make(chan struct{}, 1)
+	err := ends(t, b, bus.Consumer{Kind: bus.Delivery, Name: "test", Handle: func(context.Context, bus.Message) error {
+		began <- struct{}{}
+		return nil
+	}}, func(ctx context.Context) error {
+		<-began
+		return b.JetStream().DeleteStream(ctx, bus.Delivery.Stream())
+	})
+	if !errors.Is(err, jetstream.ErrStreamNotFound) {
+		t.Errorf("%v: want it to end, saying that the stream is gone", err)
+	}
+}
+
+// A handler that waits, as one does for a slow ERP, is told to stop when the consumer is gone.
+func TestADeletedConsumerEndsEvenWhileAHandlerWaits(t *testing.T) {
+	b := connect(t)
+	publish(t, b, 1)
+	began := make(chan struct{}, 1)
+	err := ends(t, b, bus.Consumer{Kind: bus.Delivery, Name: "test", Handle: func(ctx context.Context, _ bus.Message) error {
+		began <- struct{}{}
+		<-ctx.Done()
+		return ctx.Err()
+	}}, func(ctx context.Context) error {
+		<-began
+		return b.JetStream().DeleteConsumer(ctx, bus.Delivery.Stream(), "test")
+	})
+	if !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		t.Errorf("%v: want it to end, saying that the consumer is gone", err)
+	}
+}

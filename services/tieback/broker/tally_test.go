@@ -1,0 +1,164 @@
+package broker_test
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"testing"
+
+	"go.uber.org/zap"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/services/deadletters"
+	"github.com/tieback/tieback/services/tieback/broker"
+)
+
+// bury makes letter n, whose cause is the ERP or, if it is ours, ours.
+func bury(t testing.TB, b *bus.Bus, n int64, ours bool) {
+	t.Helper()
+	cause := fault.From(fault.FromERP, fault.New(fault.Transient, errors.New("the ERP is down")))
+	if ours {
+		cause = errors.New("a mistake")
+	}
+	m := bus.Message{Subject: bus.For(bus.Event, "create_vendor", 7, n), Stream: bus.Event.Stream(), Sequence: uint64(n), Data: []byte("x")}
+	m.Raw = m.Subject.String()
+	if err := b.Bury(t.Context(), "export", m, cause); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// open are the open letters that are not none.
+func open(t testing.TB, tally *deadletters.Tally) map[string]int {
+	t.Helper()
+	if err := tally.Read(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	all := tally.Open()
+	if len(all) != len(deadletters.Causes) {
+		t.Errorf("%v lacks a cause", all)
+	}
+	maps.DeleteFunc(all, func(_ string, n int) bool { return n == 0 })
+	return all
+}
+
+func TestATallyReadsOn(t *testing.T) {
+	b := connect(t)
+	desk := &deadletters.Desk{Bus: b, Who: "test"}
+	tally := deadletters.NewTally(b)
+	expect := func(what string, want map[string]int) {
+		t.Helper()
+		if got := open(t, tally); !maps.Equal(got, want) {
+			t.Errorf("%s: %v are open, want %v", what, got, want)
+		}
+		if got := open(t, deadletters.NewTally(b)); !maps.Equal(got, want) {
+			t.Errorf("%s, read from the start: %v are open, want %v", what, got, want)
+		}
+	}
+	expect("none", map[string]int{})
+	for n := range int64(4) {
+		bury(t, b, n+1, n == 3)
+	}
+	if _, err := b.JetStream().Publish(t.Context(), "tb.dead.anything", []byte("nobody of ours wrote this")); err != nil {
+		t.Fatal(err)
+	}
+	expect("four and a stranger's", map[string]int{"erp": 3, "ours": 2})
+	if _, err := desk.Discard(t.Context(), 1, "a test"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := desk.Discard(t.Context(), 4, "a test"); err != nil {
+		t.Fatal(err)
+	}
+	expect("two discarded", map[string]int{"erp": 2, "ours": 1})
+	bury(t, b, 6, false)
+	if _, err := desk.Discard(t.Context(), 6, "a test"); err != nil {
+		t.Fatal(err)
+	}
+	expect("one written and dealt with in between", map[string]int{"erp": 2, "ours": 1})
+	dead, err := b.JetStream().Stream(t.Context(), bus.Dead.Stream())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := dead.Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	expect("purged by hand", map[string]int{})
+}
+
+// Streams that were lost and made anew count from 1 again: their first letters are no old ones.
+func TestATallyBeginsAnewWithNewStreams(t *testing.T) {
+	b := connect(t)
+	tally := deadletters.NewTally(b)
+	bury(t, b, 1, false)
+	bury(t, b, 2, false)
+	if got := open(t, tally); got["erp"] != 2 {
+		t.Fatalf("%v are open, want 2", got)
+	}
+	dead, err := b.JetStream().Stream(t.Context(), bus.Dead.Stream())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := dead.CachedInfo().Config
+	if err := b.JetStream().DeleteStream(t.Context(), cfg.Name); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.JetStream().CreateStream(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	for n := range int64(3) {
+		bury(t, b, n+1, true)
+	}
+	if got := open(t, tally); !maps.Equal(got, map[string]int{"ours": 3}) {
+		t.Errorf("%v are open, want 3 of ours", got)
+	}
+}
+
+// 100,000 letters: the first reading of a process, and each one after it.
+func BenchmarkTally(b *testing.B) {
+	srv, err := broker.Start(b.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer srv.Close()
+	on, err := bus.Connect(context.Background(), bus.Options{InProcess: srv.InProcess(), Name: "bench", Log: zap.NewNop()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer on.Close()
+	hundredThousand(b, on)
+	b.Run("first", func(b *testing.B) {
+		for b.Loop() {
+			if got := open(b, deadletters.NewTally(on)); got["erp"] != 100_000 {
+				b.Fatalf("%v are open", got)
+			}
+		}
+	})
+	b.Run("again", func(b *testing.B) {
+		tally := deadletters.NewTally(on)
+		open(b, tally)
+		for b.Loop() {
+			open(b, tally)
+		}
+	})
+}
+
+func hundredThousand(b *testing.B, on *bus.Bus) {
+	b.Helper()
+	todo := make(chan int64)
+	done := make(chan struct{})
+	for range 512 {
+		go func() {
+			defer func() { done <- struct{}{} }()
+			for n := range todo {
+				bury(b, on, n, false)
+			}
+		}()
+	}
+	for n := range int64(100_000) {
+		todo <- n + 1
+	}
+	close(todo)
+	for range 512 {
+		<-done
+	}
+}

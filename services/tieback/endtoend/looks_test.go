@@ -1,0 +1,69 @@
+package endtoend
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"go.uber.org/zap"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tieback/tieback/pkg/bus"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/audit"
+	"github.com/tieback/tieback/services/status"
+	"github.com/tieback/tieback/services/trace"
+)
+
+// Who may only do what the operators' command line may looks at everything, and is refused nothing.
+func TestStatusAndTraceNeedNoFurtherRight(t *testing.T) {
+	g := newGuarded(t)
+	g.streams(0)
+	w := &world{T: t}
+	ours, err := bus.LookOn(t.Context(), bus.Options{URL: g.url, NKeyFile: g.key("tieback"), Name: "tieback", Log: zap.NewNop()})
+	w.must(err)
+	defer ours.Close()
+	writer, err := bus.Connect(t.Context(), bus.Options{URL: g.url, NKeyFile: g.key("tieback"), Name: "tieback", Made: true, Log: zap.NewNop()})
+	w.must(err)
+	defer writer.Close()
+	for request := range int64(4) {
+		w.must(writer.PublishOnce(t.Context(), bus.For(bus.Delivery, "", 7, request+1), &tiebackv1.Delivery{
+			CompanyId: 7, ErpRequestId: request + 1, EventId: "1", OccurredAt: timestamppb.Now(), ReceivedAt: timestamppb.Now(),
+		}))
+	}
+	fetcher, err := bus.Connect(t.Context(), bus.Options{URL: g.url, NKeyFile: g.key("fetcher"), Name: "fetcher", Made: true, Log: zap.NewNop()})
+	w.must(err)
+	defer fetcher.Close()
+	quota, err := fetcher.OpenQuota(t.Context(), 1)
+	w.must(err)
+	_, _, err = quota.Swap(t.Context(), strconv.Itoa(7), []byte(`{"hour":{"limit":3600,"left":3120}}`), 0)
+	w.must(err)
+	c, err := fetcher.JetStream().Consumer(t.Context(), bus.Delivery.Stream(), "fetcher")
+	w.must(err)
+	one, err := c.Fetch(1)
+	w.must(err)
+	for range one.Messages() { // and it is never heard of again
+	}
+	o := status.Options{Companies: map[int64]string{7: "Acme", 8: ""}, Tail: 2}
+	o.Quota, err = ours.OpenQuota(t.Context(), 1)
+	w.must(err)
+	r, err := status.New(ours, o).Look(t.Context())
+	w.must(err)
+	if q := queueOf(r, "fetcher"); len(r.Unasked) > 0 || q.Out != 1 || q.Waiting != 3 || q.Oldest == nil || companyOf(r, 7).Unfinished != 4 || companyOf(r, 7).Quota == nil {
+		t.Errorf("it stands at %s", w.json(r))
+	}
+	have, err := trace.Companies(t.Context(), ours, 1, nil)
+	if err != nil || !slices.Equal(have, []int64{7}) {
+		t.Errorf("request 1 is of %v, %v", have, err)
+	}
+	for request, handed := range map[int64]trace.Handed{1: trace.Out, 2: trace.Queued} {
+		s, err := trace.Read(t.Context(), ours, trace.Options{Company: 7, Request: request})
+		if err != nil || len(s.Unread) > 0 || s.Class != audit.Working || s.Now == nil || s.Now.Handed != handed {
+			t.Errorf("the story of request %d is %s, %v", request, w.json(s), err)
+		}
+	}
+	if v := violations(g.said.String()); len(v) > 0 {
+		t.Errorf("the broker refused:\n%s", strings.Join(v, "\n"))
+	}
+}

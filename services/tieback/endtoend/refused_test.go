@@ -1,0 +1,168 @@
+package endtoend
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"go.uber.org/zap"
+
+	"github.com/tieback/tieback/pkg/bus"
+)
+
+// What a stolen key of each service does not open.
+func TestWhatIsNotPermittedIsRefused(t *testing.T) {
+	g := newGuarded(t)
+	g.streams(0)
+	closed := map[string][]string{
+		"ingest": {
+			"tb.closed.export.create_vendor.7.9", "tb.event.export.create_vendor.7.9", "tb.outcome._._.7.9", "tb.dead._._.7.9",
+			"$KV.tieback-state.life.7.VENDOR.35", "$KV.tieback-quota.7", "$JS.API.CONSUMER.CREATE.TIEBACK_DELIVERY.mine",
+			"$JS.API.DIRECT.GET.TIEBACK_EVENT", "$JS.API.STREAM.MSG.GET.KV_tieback-state",
+		},
+		"fetcher": {"tb.delivery._._.7.9", "tb.closed._._.7.9", "tb.outcome.export.create_vendor.7.9", "$JS.API.CONSUMER.MSG.NEXT.TIEBACK_EVENT.export", "$KV.tieback-state.link.7.vendor.35"},
+		"export": {
+			"$JS.API.STREAM.CREATE.MINE", "$JS.API.STREAM.UPDATE.TIEBACK_EVENT", "$JS.API.STREAM.DELETE.TIEBACK_EVENT", "$JS.API.STREAM.PURGE.TIEBACK_EVENT",
+			"$JS.API.STREAM.MSG.DELETE.TIEBACK_EVENT", "$JS.API.CONSUMER.CREATE.TIEBACK_EVENT.export", "$JS.API.CONSUMER.DURABLE.CREATE.TIEBACK_EVENT.export",
+			"$JS.API.CONSUMER.DELETE.TIEBACK_EVENT.export", "$JS.API.CONSUMER.MSG.NEXT.TIEBACK_EVENT.sync",
+			"$JS.ACK.TIEBACK_EVENT.sync.1.1.1.1.0", "$JS.ACK._.hash.TIEBACK_EVENT.sync.1.1.1.1.0.x",
+			"$JS.ACK.TIEBACK_EVENT.export.TIEBACK_EVENT.sync.1.1.1.1.0.x", "$JS.ACK.TIEBACK_EVENT.sync.TIEBACK_EVENT.export.1.1.1", // one shape read as the other
+			"tb.event.export.create_vendor.7.9", "tb.outcome.sync.sync_vendors.7.9", "tb.closed.export.create_vendor.7.9", "tb.dealt.export.create_vendor.7.9.1",
+			"$KV.tieback-state.link.7.vendor.35", "$KV.tieback-state.cursor.7.VENDOR", "$KV.tieback-state.attempt.TIEBACK_EVENT.sync.1",
+		},
+		"sync":            {"$KV.tieback-state.life.7.VENDOR.35", "$KV.tieback-state.cursor.7.swept", "tb.outcome.export.create_vendor.7.9", "$JS.API.CONSUMER.CREATE.TIEBACK_EVENT.mine"},
+		"import":          {"$KV.tieback-state.life.7.VENDOR.35", "tb.closed.import.link_vendor.7.9"},
+		"unlink":          {"$KV.tieback-state.link.7.vendor.35", "$KV.tieback-state.cursor.7.swept", "tb.closed.unlink.unlink_vendor.7.9"},
+		"reset":           {"$KV.tieback-state.link.7.vendor.35", "tb.closed.reset.reset_job.7.9"},
+		"status-reporter": {"tb.delivery._._.7.9", "tb.event.export.create_vendor.7.9", "$JS.API.CONSUMER.MSG.NEXT.TIEBACK_EVENT.export", "$KV.tieback-state.life.7.VENDOR.35"},
+		"sweep": {
+			"tb.closed._._.7.9", "tb.outcome.export.create_vendor.7.9", "$KV.tieback-state.cursor.7.VENDOR",
+			"$JS.API.CONSUMER.CREATE.TIEBACK_EVENT.export", "$JS.API.CONSUMER.CREATE.TIEBACK_EVENT.export.tb.event.export.>", "$JS.API.CONSUMER.DURABLE.CREATE.TIEBACK_EVENT.export",
+			"$JS.API.CONSUMER.CREATE.TIEBACK_EVENT", "$JS.API.CONSUMER.DELETE.TIEBACK_OUTCOME.status-reporter", "$JS.API.CONSUMER.MSG.NEXT.TIEBACK_DELIVERY.fetcher",
+			"$JS.ACK.TIEBACK_EVENT.export.1.1.1.1.0",
+		},
+		"lag":     {"tb.delivery._._.7.9", "tb.dead._._.7.9", "$KV.tieback-state.link.7.vendor.35", "$KV.tieback-quota.7", "$JS.API.CONSUMER.DELETE.TIEBACK_EVENT.export", "$JS.API.CONSUMER.PAUSE.TIEBACK_EVENT.export", "$JS.API.STREAM.MSG.GET.KV_tieback-state"},
+		"tieback": {"tb.closed.export.create_vendor.7.9", "tb.dead._._.7.9", "$JS.API.STREAM.PURGE.TIEBACK_DEAD", "$JS.API.STREAM.MSG.DELETE.TIEBACK_DEAD", "$JS.API.STREAM.DELETE.TIEBACK_DEAD", "$KV.tieback-state.life.7.VENDOR.35"},
+		"streams": {"tb.event.export.create_vendor.7.9", "$JS.API.STREAM.DELETE.TIEBACK_EVENT", "$JS.API.STREAM.PURGE.TIEBACK_EVENT", "$JS.API.CONSUMER.DELETE.TIEBACK_EVENT.export", "$KV.tieback-state.life.7.VENDOR.35"},
+	}
+	for _, service := range bus.Users() {
+		nc := g.as(service)
+		if len(closed[service]) == 0 {
+			t.Errorf("nothing is tried of %s", service)
+		}
+		for _, subject := range closed[service] {
+			g.refused(nc, service+" publishes to "+subject, nc.Publish(subject, []byte("{}")))
+		}
+		for _, subject := range []string{"_INBOX_" + other(service) + ".>", "_INBOX.>", ">", "tb.>", "$JS.ACK.>", "$KV.>"} {
+			_, err := nc.SubscribeSync(subject)
+			g.refused(nc, service+" listens to "+subject, err)
+		}
+		nc.Close()
+	}
+	b := g.bus("tieback")
+	for _, k := range bus.Kinds {
+		if last, err := b.LastSequence(t.Context(), k); last != 0 || err != nil {
+			t.Errorf("%s has %d messages, %v", k.Stream(), last, err)
+		}
+	}
+	if found := violations(g.said.String()); len(found) < 60 { // or else the end to end test looks for what is not said
+		t.Errorf("the broker's log tells of %d violations", len(found))
+	}
+}
+
+// What a service asks for and may not have is in its log: it is not merely silent.
+func TestARefusalIsInTheServicesLog(t *testing.T) {
+	g := newGuarded(t)
+	g.streams(0)
+	log := &ears{more: make(chan struct{})}
+	b, err := bus.Connect(t.Context(), bus.Options{URL: g.url, NKeyFile: g.key("ingest"), Name: "ingest", Made: true, Log: log.logger()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	if err := b.JetStream().Conn().Publish("tb.closed.export.create_vendor.7.9", nil); err != nil {
+		t.Fatal(err)
+	}
+	log.await(t, 0, "refused", "Permissions Violation", "tb.closed.export.create_vendor.7.9")
+}
+
+// Nobody gets in without a key of the table, nor with one that was taken out of it.
+func TestWithoutAKeyNobodyIsLetIn(t *testing.T) {
+	g := newGuarded(t)
+	if nc, err := nats.Connect(g.url); !errors.Is(err, nats.ErrAuthorization) {
+		t.Errorf("without a key: %v, %v", nc, err)
+	}
+	stranger := newGuarded(t)
+	opt, err := nats.NkeyOptionFromSeed(stranger.key("streams"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if nc, err := nats.Connect(g.url, opt); !errors.Is(err, nats.ErrAuthorization) {
+		t.Errorf("with another broker's key: %v, %v", nc, err)
+	}
+}
+
+// What keeps the one-shot out is what it says.
+func TestStreamsSaysThatItsKeyIsNotTaken(t *testing.T) {
+	g, stranger := newGuarded(t), newGuarded(t)
+	stranger.url = g.url
+	if said := stranger.streams(1, "--wait", "1s"); !strings.Contains(said, "Authorization") {
+		t.Errorf("it says %s", said)
+	}
+}
+
+// Whoever forgets the setting is told of it, and does not wait for ever.
+func TestAServiceThatWouldMakeStreamsIsToldNotTo(t *testing.T) {
+	g := newGuarded(t)
+	g.streams(0)
+	_, err := bus.Connect(t.Context(), bus.Options{URL: g.url, NKeyFile: g.key("tieback"), Name: "tieback", Log: zap.NewNop()})
+	if err == nil || !strings.Contains(err.Error(), "TIEBACK_NATS_STREAMS=made") {
+		t.Errorf("it is told %v", err)
+	}
+}
+
+// as is a bare connection with a service's key.
+func (g *guarded) as(service string) *nats.Conn {
+	g.t.Helper()
+	opt, err := nats.NkeyOptionFromSeed(g.key(service))
+	if err == nil {
+		var nc *nats.Conn
+		if nc, err = nats.Connect(g.url, opt, nats.CustomInboxPrefix("_INBOX_"+service), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})); err == nil {
+			return nc
+		}
+	}
+	g.t.Fatal(err)
+	return nil
+}
+
+// refused insists that the broker says so of what was just sent.
+func (g *guarded) refused(nc *nats.Conn, what string, sent error) {
+	g.t.Helper()
+	subject := what[strings.LastIndex(what, " ")+1:]
+	err := errors.Join(sent, nc.FlushTimeout(10*time.Second))
+	if said := fmt.Sprint(nc.LastError()); err != nil || !strings.Contains(said, "Permissions Violation") || !strings.Contains(said, fmt.Sprintf("%q", subject)) {
+		g.t.Errorf("%s, and the broker says %s, %v", what, said, err)
+	}
+}
+
+// bus connects as a service does.
+func (g *guarded) bus(service string) *bus.Bus {
+	g.t.Helper()
+	b, err := bus.Connect(g.t.Context(), bus.Options{URL: g.url, NKeyFile: g.key(service), Name: service, Made: true, Log: zap.NewNop()})
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(b.Close)
+	return b
+}
+
+// other is a service that is not this one.
+func other(service string) string {
+	if service == "export" {
+		return "import"
+	}
+	return "export"
+}

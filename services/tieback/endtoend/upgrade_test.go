@@ -1,0 +1,251 @@
+package endtoend
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/procore"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/deadletters"
+)
+
+// While an upgrade is under way, and after a downgrade, two versions work the same streams. What
+// follows holds a version against messages, subjects and streams of an older and of a newer one;
+// `make rolling OLD=REF` runs the processes of both.
+
+// newerField is what a newer version may write behind the fields that this one knows.
+var newerField = protowire.AppendString(protowire.AppendTag(nil, 900, protowire.BytesType), "from a newer version")
+
+// published writes raw bytes on a subject, which need not be one of this version's.
+func (l *line) published(subject string, data []byte) {
+	l.world.Helper()
+	_, err := l.Bus.JetStream().Publish(l.world.Context(), subject, data)
+	l.world.must(err)
+}
+
+func (w *world) marshalled(m proto.Message) []byte {
+	w.Helper()
+	data, err := proto.Marshal(m)
+	w.must(err)
+	return data
+}
+
+// quiet waits until the pipeline's consumer has nothing left to do.
+func (l *line) quiet(kind bus.Kind, consumer string) *jetstream.ConsumerInfo {
+	l.world.Helper()
+	ctx, cancel := context.WithTimeout(l.world.Context(), patience)
+	defer cancel()
+	for {
+		c, err := l.Bus.JetStream().Consumer(ctx, kind.Stream(), consumer)
+		if errors.Is(err, jetstream.ErrConsumerNotFound) {
+			continue // its service is starting
+		}
+		l.world.must(err)
+		if info := c.CachedInfo(); info.NumPending+uint64(info.NumAckPending) == 0 {
+			return info
+		}
+	}
+}
+
+// What is passed on, or kept, is passed on and kept with the fields that only a newer version knows.
+func TestANewerVersionsFieldsAreNotLost(t *testing.T) {
+	w := newWorld(t, setup{noHooks: true})
+	l := w.run()
+	told := &tiebackv1.Outcome{CompanyId: firstCompany, ErpRequestId: 901, Type: "create_vendor", CloseOuts: []*tiebackv1.CloseOut{{Status: tiebackv1.Status_STATUS_SUCCESS}}}
+	told.CloseOuts[0].ProtoReflect().SetUnknown(newerField)
+	l.published(bus.For(bus.Outcome, "create_vendor", firstCompany, 901).String(), slices.Concat(w.marshalled(told), newerField))
+	closed := l.await(bus.Closed, 1)[0].Data()
+	if n := bytes.Count(closed, newerField); n != 2 {
+		t.Errorf("what was told has %d of 2 fields of a newer version: %q", n, closed)
+	}
+
+	senseless := slices.Concat(w.marshalled(&tiebackv1.Event{CompanyId: firstCompany, ErpRequestId: 902, Type: "create_vendor", Payload: []byte("{")}), newerField)
+	l.published(bus.For(bus.Event, "create_vendor", firstCompany, 902).String(), senseless)
+	if d := l.buried(902); !bytes.Equal(d.Message, senseless) {
+		t.Errorf("the letter has %q, want %q", d.Message, senseless)
+	}
+}
+
+// A replay sends what died, byte for byte.
+func TestAReplayKeepsTheFieldsOfANewerVersion(t *testing.T) {
+	w := newWorld(t, outages)
+	away := w.down()
+	l := w.runWith(services{"fetcher": nil})
+	id := w.press("create_vendor")
+	l.stored(bus.For(bus.Delivery, "", firstCompany, id))
+	event := w.eventOf(l, id)
+	l.published(bus.For(bus.Event, "create_vendor", firstCompany, id).String(), slices.Concat(event, newerField))
+	w.failed(id, "")
+	away.Store(false)
+	letter := l.listed(1)[0]
+	w.ended(l.replayed(letter.ID)[letter.ID], tiebackv1.Status_STATUS_SUCCESS, "failed", "")
+	m, has, err := l.Bus.Last(t.Context(), bus.For(bus.Event, "create_vendor", firstCompany, id).WithRun(fmt.Sprint(letter.ID)))
+	w.must(err)
+	if !has || !bytes.Equal(m.Data, slices.Concat(event, newerField)) {
+		t.Errorf("the replay sent %q", m.Data)
+	}
+}
+
+// eventOf is the event that a fetcher would make of a request.
+func (w *world) eventOf(l *line, id int64) []byte {
+	w.Helper()
+	session, err := l.Procore.Company(firstCompany)
+	w.must(err)
+	var payload []byte
+	for {
+		payload, err = session.Do(w.Context(), procore.Call{Route: procore.GetERPRequest, ID: id})
+		if fault.ClassOf(err) != fault.Throttled { // what the limits are is being found out
+			break
+		}
+	}
+	w.must(err)
+	return w.marshalled(&tiebackv1.Event{CompanyId: firstCompany, ErpRequestId: id, Type: "create_vendor", Payload: payload})
+}
+
+// An older version wrote fewer fields: what is missing is read as what it was before there was such a field.
+func TestAnOlderVersionsMessagesAreWorked(t *testing.T) {
+	w := newWorld(t, setup{noHooks: true})
+	l := w.run()
+	delivered, died := w.press("create_vendor"), w.press("create_vendor")
+	l.published(bus.For(bus.Delivery, "", firstCompany, delivered).String(), w.marshalled(&tiebackv1.Delivery{CompanyId: firstCompany, ErpRequestId: delivered}))
+	w.succeeded(delivered)
+
+	on := bus.For(bus.Delivery, "", firstCompany, died)
+	l.published(bus.For(bus.Dead, "", firstCompany, died).String(), w.marshalled(&tiebackv1.DeadLetter{
+		CompanyId: firstCompany, ErpRequestId: died, Stop: "fetcher", Subject: on.String(),
+		Message: w.marshalled(&tiebackv1.Delivery{CompanyId: firstCompany, ErpRequestId: died}),
+	}))
+	letter := l.listed(1)[0]
+	if letter.State != deadletters.Open || letter.Cause() == "" {
+		t.Errorf("the letter is %s, of cause %q", letter.State, letter.Cause())
+	}
+	l.replayed(letter.ID)
+	if r := w.wait(died); r.Outcome() != "success" {
+		t.Errorf("the replay ended %q: %+v", r.Outcome(), r.Details)
+	}
+}
+
+// An event type of a newer version, or a run, is kept for it whole; nobody acks it and says nothing.
+func TestANewerVersionsSubjectsAreKept(t *testing.T) {
+	w := newWorld(t, setup{noHooks: true})
+	l := w.run()
+	subjects := map[string]string{ // to whoever gives up
+		fmt.Sprintf("tb.event.export.create_spaceship.%d.911", int64(firstCompany)):          "export",
+		fmt.Sprintf("tb.outcome.export.create_vendor.%d.912.newer-1", int64(firstCompany)):   "status-reporter",
+		fmt.Sprintf("tb.delivery._._.%d.913.newer-1", int64(firstCompany)):                   "fetcher",
+		fmt.Sprintf("tb.outcome.archive.archive_vendor.%d.914", int64(firstCompany)):         "status-reporter",
+		fmt.Sprintf("tb.event.export.create_vendor.%d.915.newer.token", int64(firstCompany)): "export",
+	}
+	data := map[string][]byte{}
+	for subject := range subjects {
+		data[subject] = slices.Concat(w.marshalled(&tiebackv1.Event{CompanyId: firstCompany, ErpRequestId: 911, Type: "create_spaceship", Payload: []byte(subject)}), newerField)
+		l.published(subject, data[subject])
+	}
+	letters := l.letters(len(subjects))
+	for subject, stop := range subjects {
+		if d := letters[subject]; d == nil || d.Stop != stop || !bytes.Equal(d.Message, data[subject]) {
+			t.Errorf("%s: %v; want a letter of %s with all of it", subject, d, stop)
+		}
+	}
+}
+
+// A category that a newer version has its service for waits for that service.
+func TestANewerVersionsCategoryWaitsForItsService(t *testing.T) {
+	w := newWorld(t, setup{noHooks: true})
+	l := w.run()
+	subject := fmt.Sprintf("tb.event.archive.archive_vendor.%d.921", int64(firstCompany))
+	l.published(subject, newerField)
+	for _, stop := range []string{"export", "sync", "import", "unlink", "reset"} {
+		l.quiet(bus.Event, stop)
+	}
+	if n := len(l.messages(bus.Dead)); n != 0 {
+		t.Errorf("%d dead letters", n)
+	}
+	c, err := l.Bus.JetStream().CreateConsumer(t.Context(), bus.Event.Stream(), jetstream.ConsumerConfig{Durable: "archive", FilterSubject: "tb.event.archive.>", AckPolicy: jetstream.AckExplicitPolicy})
+	w.must(err)
+	m, err := c.Next(jetstream.FetchMaxWait(patience))
+	w.must(err)
+	if m.Subject() != subject || !bytes.Equal(m.Data(), newerField) {
+		t.Errorf("its service gets %s %q", m.Subject(), m.Data())
+	}
+}
+
+// Streams and consumers of an older version are brought up to this one, and what lies in them is worked.
+func TestAnOlderVersionsStreamsAreBroughtUp(t *testing.T) {
+	w := newWorld(t, setup{noHooks: true})
+	srv := w.startBroker()
+	t.Cleanup(srv.Close)
+	id := w.press("create_vendor")
+	nc, err := nats.Connect("", srv.InProcess())
+	w.must(err)
+	js, err := jetstream.New(nc)
+	w.must(err)
+	_, err = js.CreateStream(t.Context(), jetstream.StreamConfig{Name: bus.Delivery.Stream(), Subjects: []string{"tb.delivery.>"}, Storage: jetstream.FileStorage, MaxAge: 24 * time.Hour})
+	w.must(err)
+	_, err = js.CreateConsumer(t.Context(), bus.Delivery.Stream(), jetstream.ConsumerConfig{Durable: "fetcher", AckPolicy: jetstream.AckExplicitPolicy, MaxAckPending: 10, MaxDeliver: 5})
+	w.must(err)
+	_, err = js.Publish(t.Context(), bus.For(bus.Delivery, "", firstCompany, id).String(), w.marshalled(&tiebackv1.Delivery{CompanyId: firstCompany, ErpRequestId: id}))
+	w.must(err)
+	nc.Close()
+	l := w.runOn(srv)
+	w.succeeded(id)
+	s, err := l.Bus.JetStream().Stream(t.Context(), bus.Delivery.Stream())
+	w.must(err)
+	if cfg := s.CachedInfo().Config; !cfg.AllowAtomicPublish || cfg.MaxAge != 30*24*time.Hour {
+		t.Errorf("the stream is %+v", cfg)
+	}
+	if cfg := l.quiet(bus.Delivery, "fetcher").Config; cfg.MaxDeliver != -1 || cfg.MaxAckPending <= 10 || cfg.FilterSubject != "tb.delivery.>" {
+		t.Errorf("the consumer is %+v", cfg)
+	}
+	l.stop()
+}
+
+// layoutKey is where a version's number lies in what it made at the broker.
+const layoutKey = "tieback.layout"
+
+// The last to start is not the newest, while an upgrade is under way.
+func TestAnOlderVersionDoesNotUndoWhatANewerMade(t *testing.T) {
+	w := newWorld(t, setup{noHooks: true})
+	srv := w.startBroker()
+	t.Cleanup(srv.Close)
+	first := w.runOn(srv)
+	s, err := first.Bus.JetStream().Stream(t.Context(), bus.Closed.Stream())
+	w.must(err)
+	newer := s.CachedInfo().Config
+	if newer.Metadata[layoutKey] == "" {
+		t.Skip("versions leave no number in what they make: pkg/bus has no " + layoutKey)
+	}
+	first.quiet(bus.Outcome, "status-reporter")
+	newer.Metadata[layoutKey], newer.MaxAge, newer.Description = "1000000", 60*24*time.Hour, "of a newer version"
+	_, err = first.Bus.JetStream().UpdateStream(t.Context(), newer)
+	w.must(err)
+	c, err := first.Bus.JetStream().Consumer(t.Context(), bus.Outcome.Stream(), "status-reporter")
+	w.must(err)
+	consumer := c.CachedInfo().Config
+	consumer.Metadata[layoutKey], consumer.MaxAckPending = "1000000", 2_000_000
+	_, err = first.Bus.JetStream().UpdateConsumer(t.Context(), bus.Outcome.Stream(), consumer)
+	w.must(err)
+	first.stop()
+	second := w.runOn(srv)
+	s, err = second.Bus.JetStream().Stream(t.Context(), bus.Closed.Stream())
+	w.must(err)
+	if is := s.CachedInfo().Config; is.MaxAge != newer.MaxAge || is.Description != newer.Description {
+		t.Errorf("an older version made it %+v", is)
+	}
+	if is := second.quiet(bus.Outcome, "status-reporter").Config; is.MaxAckPending != consumer.MaxAckPending {
+		t.Errorf("an older version made it %+v", is)
+	}
+	second.stop()
+}

@@ -1,0 +1,118 @@
+package setupcmd
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/tieback/tieback/services/setup"
+	"github.com/tieback/tieback/services/tieback/screen"
+)
+
+// printer tells of a plan: people as it goes, JSON at the end.
+type printer struct {
+	out  io.Writer
+	json bool
+	plan *setup.Plan
+	told int // notes so far
+}
+
+// doc is what -o json prints. The names of its fields are stable.
+type doc struct {
+	*setup.Plan
+	DryRun  bool   `json:"dry_run"`
+	Changes int    `json:"changes"` // steps that do something, done or not
+	Error   string `json:"error,omitempty"`
+}
+
+// marks are the first columns of a step's line.
+var marks = map[setup.Action]struct{ mark, colour string }{
+	setup.Create: {"+ create", screen.Green},
+	setup.Change: {"~ change", screen.Yellow},
+	setup.Remove: {"- remove", screen.Red},
+	setup.Keep:   {"  keep  ", screen.Dim},
+}
+
+func (p *printer) say(format string, args ...any) {
+	if !p.json {
+		fmt.Fprintf(p.out, format, args...)
+	}
+}
+
+func line(s setup.Step) string {
+	text := screen.Line(s.What)
+	if s.Detail != "" {
+		text += ": " + screen.Line(s.Detail)
+	}
+	return text
+}
+
+// show shows the plan.
+func (p *printer) show() {
+	p.say("%s\n", screen.Paint(p.out, screen.Bold, fmt.Sprintf("Company %d", p.plan.Company)))
+	for _, s := range p.plan.Steps {
+		m := marks[s.Action]
+		p.say("%s\n", screen.Paint(p.out, m.colour, "  "+m.mark+" "+line(s)))
+	}
+	p.notes()
+	if p.plan.Changes() == 0 {
+		p.say("\nNothing to change.\n")
+		return
+	}
+	p.say("\nPlan: %d to create, %d to change, %d to remove.\n", p.plan.Count(setup.Create), p.plan.Count(setup.Change), p.plan.Count(setup.Remove))
+}
+
+// notes tells the notes that came since the last time.
+func (p *printer) notes() {
+	for _, n := range p.plan.Notes[p.told:] {
+		p.say("  note: %s\n", screen.Line(n))
+	}
+	p.told = len(p.plan.Notes)
+}
+
+// done tells of a step that was done.
+func (p *printer) done(s setup.Step) { p.say("done: %s %s\n", s.Action, screen.Line(s.What)) }
+
+// end tells what is left, and how it went.
+func (p *printer) end(cmd *cobra.Command, dry bool, err error) error {
+	p.notes()
+	if len(p.plan.Restart) > 0 {
+		p.say("\nRestart the services now: %s, and they take that up when they start.\n", strings.Join(p.plan.Restart, ", "))
+	}
+	if p.json {
+		d := doc{Plan: p.plan, DryRun: dry, Changes: p.plan.Changes()}
+		if err != nil {
+			d.Error = err.Error()
+		}
+		if jsonErr := screen.JSON(p.out, d); jsonErr != nil {
+			return failed(cmd, jsonErr)
+		}
+	}
+	if err != nil {
+		return failed(cmd, fmt.Errorf("%w\nWhat is done stays done; run it again to go on", err))
+	}
+	return nil
+}
+
+// canAsk says whether there is somebody to ask.
+func canAsk(cmd *cobra.Command) bool {
+	f, ok := cmd.InOrStdin().(*os.File)
+	return ok && term.IsTerminal(int(f.Fd())) //nolint:gosec // a file descriptor fits
+}
+
+// ask asks a yes-or-no question; anything but a yes is a no.
+func ask(cmd *cobra.Command, question string) (bool, error) {
+	fmt.Fprintf(cmd.ErrOrStderr(), "%s [y/N] ", question)
+	answer, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return false, err
+	}
+	answer = strings.ToLower(strings.TrimSpace(answer))
+	return answer == "y" || answer == "yes", nil
+}

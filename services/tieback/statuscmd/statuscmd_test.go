@@ -1,0 +1,232 @@
+package statuscmd
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/services/status"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func TestMain(m *testing.M) {
+	time.Local = time.UTC // what the golden files show
+	goleak.VerifyTestMain(m)
+}
+
+// run runs a command line as main does, and gives its exit code.
+func run(ctx context.Context, line string) (code int, out, errs string) {
+	var stdout, stderr bytes.Buffer
+	cmd := Command()
+	cmd.SilenceErrors, cmd.SilenceUsage = true, true
+	cmd.SetOut(&stdout)
+	cmd.SetErr(&stderr)
+	cmd.SetArgs(strings.Fields(line))
+	err := cmd.ExecuteContext(ctx)
+	switch {
+	case errors.Is(err, ErrFailed):
+		code = 1
+	case err != nil:
+		fmt.Fprintln(&stderr, err)
+		code = 2
+	}
+	return code, stdout.String(), stderr.String()
+}
+
+func settings(t *testing.T) {
+	t.Helper()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "companies.yaml")
+	if err := os.WriteFile(file, []byte("companies: [{id: 7, name: Acme, client_id: c, client_secret: s, webhook_tokens: [0123456789abcdef], connector: {driver: ledger}}]"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{
+		"TIEBACK_DATA": filepath.Join(dir, "data"), "TIEBACK_COMPANIES": file, "TIEBACK_INGEST_ADDR": "127.0.0.1:0", "TIEBACK_NATS_URL": "",
+		"TIEBACK_LOG_LEVEL": "error", "TIEBACK_PROCORE_API_URL": "http://127.0.0.1:1", "TIEBACK_PROCORE_LOGIN_URL": "http://127.0.0.1:1",
+	} {
+		t.Setenv(name, value)
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	settings(t)
+	for _, c := range []struct {
+		line string
+		code int
+		says string
+	}{
+		{"now", 2, "unknown command"},
+		{"-o xml", 2, "table or json"},
+		{"--company=-7", 2, "positive number"},
+		{"--interval 1s", 2, "give -w too"},
+		{"-w --interval 1ms", 2, "200ms at least"},
+		{"", 0, "Nothing needs a person."},
+		{"--company 7", 0, "Acme"},
+	} {
+		if code, out, errs := run(t.Context(), c.line); code != c.code || !strings.Contains(out+errs, c.says) {
+			t.Errorf("%q: exit %d, want %d and %q\n%s%s", c.line, code, c.code, c.says, out, errs)
+		}
+	}
+}
+
+// A broker that nobody reaches is said so, with exit code 1; nothing of ours is made meanwhile.
+func TestWithoutABroker(t *testing.T) {
+	settings(t)
+	t.Setenv("TIEBACK_NATS_URL", "nats://127.0.0.1:1")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if code, out, errs := run(ctx, ""); code != 1 || out != "" || !strings.Contains(errs, "no answer from the broker") {
+		t.Errorf("exit %d\n%s%s", code, out, errs)
+	}
+}
+
+// Of a broker that has lost a part the rest is told, soon, and nothing is made in its place. That
+// nobody shares Procore's limits is no trouble.
+func TestABrokerThatIsPartlyBroken(t *testing.T) {
+	settings(t)
+	ns, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns.Start()
+	defer func() { ns.Shutdown(); ns.WaitForShutdown() }()
+	if !ns.ReadyForConnections(10 * time.Second) {
+		t.Fatal("the broker did not start")
+	}
+	t.Setenv("TIEBACK_NATS_URL", ns.ClientURL())
+	b, err := bus.Connect(t.Context(), bus.Options{URL: ns.ClientURL(), Log: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	if code, out, errs := run(t.Context(), ""); code != 0 || !strings.Contains(out, "Nothing needs a person.") || errs != "" {
+		t.Errorf("a whole broker: exit %d\n%s%s", code, out, errs)
+	}
+	for _, lost := range []string{bus.Event.Stream(), "KV_tieback-state"} {
+		if err := b.JetStream().DeleteStream(t.Context(), lost); err != nil {
+			t.Fatal(err)
+		}
+	}
+	code, out, _ := run(t.Context(), "")
+	if code != 1 || !strings.Contains(out, "the broker does not answer for the queue of export") || !strings.Contains(out, "the bucket tieback-state is not to be had") {
+		t.Errorf("exit %d\n%s", code, out)
+	}
+	if strings.Contains(out, "does not answer for the queue of fetcher") {
+		t.Errorf("what is there is not asked:\n%s", out)
+	}
+	if _, err := b.JetStream().Stream(t.Context(), bus.Event.Stream()); !errors.Is(err, jetstream.ErrStreamNotFound) {
+		t.Errorf("who only looks has made a stream: %v", err)
+	}
+}
+
+// With -w -o json each look is a line, until it is stopped; that is no failure.
+func TestItLooksUntilItIsStopped(t *testing.T) {
+	settings(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	looks := &counter{enough: 3, stop: cancel}
+	cmd := Command()
+	cmd.SetOut(looks)
+	cmd.SetArgs([]string{"-w", "--interval", "200ms", "-o", "json"})
+	if err := cmd.ExecuteContext(ctx); err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+	lines := strings.Split(strings.TrimSpace(looks.String()), "\n")
+	if len(lines) < 3 {
+		t.Errorf("it looked %d times", len(lines))
+	}
+	for _, text := range lines {
+		var r status.Report
+		if err := json.Unmarshal([]byte(text), &r); err != nil || len(r.Queues) != 7 || len(r.Companies) != 1 {
+			t.Errorf("%v: %s", err, text)
+		}
+	}
+}
+
+// counter stops whoever writes to it when it was written to often enough.
+type counter struct {
+	bytes.Buffer
+	enough int
+	stop   func()
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	if c.enough--; c.enough == 0 {
+		c.stop()
+	}
+	return c.Buffer.Write(p)
+}
+
+// What each line looks like, and each field of the JSON is called: the files change only on purpose.
+func TestGolden(t *testing.T) {
+	r := example()
+	var b bytes.Buffer
+	f := flags{output: "table"}
+	if err := f.show(&b, r); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "status.golden", b.String())
+	b.Reset()
+	f.output = "json"
+	if err := f.show(&b, r); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "status.json", b.String())
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s (-update writes it anew) is now:\n%s", name, got)
+	}
+}
+
+// example has something of everything.
+func example() status.Report {
+	at := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+	f := func(v float64) *float64 { return &v }
+	reset, blocked := at.Add(12*time.Minute), at.Add(8*time.Second)
+	return status.Report{
+		At: at, Window: 60,
+		Queues: []status.Queue{
+			{Stop: "fetcher", Known: true, Made: true, Taken: true, In: f(61), Finished: f(61)},
+			{Stop: "export", Known: true, Made: true, Taken: true, Waiting: 812, Out: 40, Again: 3, Oldest: f(724), Of: &status.Event{Company: 598134325841112, Request: 1001, Type: "create_vendor"}, In: f(61), Finished: f(0)},
+			{Stop: "sync", Known: true, Made: true, Waiting: 2, Oldest: f(30), Of: &status.Event{Company: 7, Request: 12, Type: "sync_vendors"}, In: f(2)},
+			{Stop: "import", Known: true},
+			{Stop: "unlink"},
+		},
+		Companies: []status.Company{
+			{ID: 7, Name: "Quiet", Succeeded: 2},
+			{ID: 598134325841112, Name: "Acme\x1b[2J", Unfinished: 850, AtLeast: true, Oldest: f(724), Retrying: 3, LastFailure: "dial tcp: connection refused", Failed: 1, Dead: 2,
+				Quota: &status.Quota{Hour: &status.Window{Limit: 3600, Left: 3120, Reset: &reset}, Spike: &status.Window{Limit: 25, Left: 25}, Blocked: &blocked}},
+		},
+		Notes:   []string{"of the 852 unfinished messages at export the companies' numbers count the first 850"},
+		Unasked: []string{"the queue of unlink: context deadline exceeded"},
+		Needs:   []string{"the broker does not answer for the queue of unlink: context deadline exceeded", "nobody takes the 2 messages that wait for sync: start it", "2 dead letters wait for somebody: tieback dead list"},
+	}
+}

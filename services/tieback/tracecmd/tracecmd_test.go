@@ -1,0 +1,224 @@
+package tracecmd
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tieback/tieback/pkg/bus"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/tieback/broker"
+	"github.com/tieback/tieback/services/trace"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func TestMain(m *testing.M) {
+	time.Local = time.UTC // what the golden files show
+	goleak.VerifyTestMain(m)
+}
+
+// run runs a command line as main does, and gives its exit code.
+func run(t *testing.T, line string) (code int, out, errs string) {
+	t.Helper()
+	var stdout, stderr strings.Builder
+	cmd := Command()
+	cmd.SilenceErrors, cmd.SilenceUsage = true, true
+	cmd.SetOut(&stdout)
+	cmd.SetErr(&stderr)
+	cmd.SetArgs(strings.Fields(line))
+	err := cmd.ExecuteContext(t.Context())
+	switch {
+	case errors.Is(err, ErrFailed):
+		code = 1
+	case err != nil:
+		fmt.Fprintln(&stderr, err)
+		code = 2
+	}
+	return code, stdout.String(), stderr.String()
+}
+
+// settings are those of a tieback with two companies.
+func settings(t *testing.T) {
+	t.Helper()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "companies.yaml")
+	one := "{id: %d, client_id: c%d, client_secret: s, webhook_tokens: [0123456789abcdef], connector: {driver: ledger}}"
+	if err := os.WriteFile(file, fmt.Appendf(nil, "companies: ["+one+", "+one+"]", 7, 7, 8, 8), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{
+		"TIEBACK_DATA": filepath.Join(dir, "data"), "TIEBACK_COMPANIES": file, "TIEBACK_INGEST_ADDR": "127.0.0.1:0", "TIEBACK_NATS_URL": "",
+		"TIEBACK_LOG_LEVEL": "error", "TIEBACK_PROCORE_API_URL": "http://127.0.0.1:1", "TIEBACK_PROCORE_LOGIN_URL": "http://127.0.0.1:1",
+	} {
+		t.Setenv(name, value)
+	}
+}
+
+// kept puts request 12 of company 7, done, and request 13 of both into the streams. Somebody who wrote
+// a record's name would like to steer the terminal.
+func kept(t *testing.T) {
+	t.Helper()
+	srv, err := broker.Start(filepath.Join(os.Getenv("TIEBACK_DATA"), "jetstream"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer srv.Close()
+	b, err := bus.Connect(t.Context(), bus.Options{InProcess: srv.InProcess(), Log: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	delivery := func(company, request int64) {
+		must(b.PublishOnce(t.Context(), bus.For(bus.Delivery, "", company, request), &tiebackv1.Delivery{
+			CompanyId: company, ErpRequestId: request, EventId: "01J", ApiVersion: "v4.0", OccurredAt: timestamppb.Now(), ReceivedAt: timestamppb.Now(),
+		}))
+	}
+	delivery(7, 12)
+	delivery(7, 13)
+	delivery(8, 13)
+	must(b.PublishOnce(t.Context(), bus.For(bus.Event, "create_vendor", 7, 12), &tiebackv1.Event{
+		CompanyId: 7, ErpRequestId: 12, Type: "create_vendor", RequestedAt: timestamppb.Now(), Payload: []byte(`{"secret_address":"1 Main St"}`),
+	}))
+	o := &tiebackv1.Outcome{CompanyId: 7, ErpRequestId: 12, Type: "create_vendor", ProcoreCalls: 2, CloseOuts: []*tiebackv1.CloseOut{{
+		RequestDetailId: 5, Status: tiebackv1.Status_STATUS_SUCCESS, Record: "vendor \"\x1b[2J\"", Marks: []*tiebackv1.Mark{{ItemType: "vendor", ItemId: 9, OriginId: "V-1"}},
+	}}}
+	must(b.PublishOnce(t.Context(), bus.For(bus.Outcome, "create_vendor", 7, 12), o))
+	must(b.PublishOnce(t.Context(), bus.For(bus.Closed, "create_vendor", 7, 12), o))
+}
+
+func TestExitCodes(t *testing.T) {
+	settings(t)
+	kept(t)
+	for _, c := range []struct {
+		line string
+		code int
+		says string
+	}{
+		{"", 2, "1 arg"},
+		{"twelve", 2, "no ERP request's id"},
+		{"0", 2, "no ERP request's id"},
+		{"12 -o xml", 2, "table or json"},
+		{"12 --company=-1", 2, "positive number"},
+		{"12", 0, "Closed as success"},
+		{"12 --company 7", 0, "marked vendor 9 as V-1"},
+		{"12 --company 8", 1, "Never arrived here"},
+		{"13", 2, "of companies 7, 8: say which with --company"},
+		{"13 --company 8", 0, "Waiting for fetcher"},
+		{"14", 1, "never arrived here, of no company"},
+		{"12 --company 9 --ask-procore", 2, "9"},
+		{"12 --company 7 --ask-procore", 1, "As far as could be read"},
+	} {
+		if code, out, errs := run(t, c.line); code != c.code || !strings.Contains(out+errs, c.says) {
+			t.Errorf("%q: exit %d, want %d and %q\n%s%s", c.line, code, c.code, c.says, out, errs)
+		}
+	}
+	for _, line := range []string{"12", "12 -o json", "12 --payload"} {
+		_, out, _ := run(t, line)
+		if strings.Contains(out, "\x1b") || strings.Contains(out, "1 Main St") != strings.Contains(line, "--payload") {
+			t.Errorf("%q shows\n%s", line, out)
+		}
+	}
+}
+
+func TestJSONIsOneDocument(t *testing.T) {
+	settings(t)
+	kept(t)
+	code, out, errs := run(t, "12 -o json")
+	var s trace.Story
+	if err := json.Unmarshal([]byte(out), &s); err != nil || code != 0 || errs != "" {
+		t.Fatalf("exit %d, %v: %s", code, err, errs)
+	}
+	if len(s.Steps) != 4 || s.Steps[3].Told.CloseOuts[0].Marks[0].OriginID != "V-1" || s.Verdict == "" || s.Company != 7 || s.Now != nil {
+		t.Errorf("it has %s", out)
+	}
+}
+
+// What each line looks like, and each field of the JSON is called: the files change only on purpose.
+func TestGolden(t *testing.T) {
+	story := example()
+	var table strings.Builder
+	if err := printStory(&table, story); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "story.golden", table.String())
+	doc, err := json.MarshalIndent(story, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "story.json", string(doc)+"\n")
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s (-update writes it anew) is now:\n%s", name, got)
+	}
+}
+
+// example is a story with something of everything: given up, edited and replayed, throttled now.
+func example() trace.Story {
+	at := func(s float64) time.Time {
+		return time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC).Add(time.Duration(s * float64(time.Second)))
+	}
+	took := func(s float64) *float64 { return &s }
+	clicked, next, noted, deadline, attempts := at(0), at(1310), at(1302), at(2201), 3
+	failed := &trace.Told{Calls: 1, Expired: true, DeadLettered: true, CloseOuts: []trace.CloseOut{{
+		Detail: 5, Status: "failed", Record: `vendor "Acme"`, Messages: []string{"This could not be done within 15 minutes."},
+	}}}
+	return trace.Story{
+		Company: 598134325841112, Request: 1001, Type: "create_vendor", Category: "export", Clicked: &clicked, Unread: []string{},
+		Steps: []trace.Step{
+			{At: at(0.4), Took: took(0.4), Since: "click", Kind: "delivery", What: "Procore's delivery was taken in", Subject: "tb.delivery._._.598134325841112.1001", Sequence: 1,
+				Delivery: &trace.Delivery{EventID: "01J", APIVersion: "v4.0", User: 5, OccurredAt: at(0), ReceivedAt: at(0.39)}},
+			{At: at(1), Took: took(0.6), Since: "delivery", Kind: "event", By: "fetcher", What: "fetched: create_vendor, 812 bytes", Subject: "tb.event.export.create_vendor.598134325841112.1001", Sequence: 1,
+				Event: &trace.Event{Bytes: 812}},
+			{At: at(901), Took: took(900), Since: "event", Kind: "outcome", By: "deadline", Subject: "tb.outcome.export.create_vendor.598134325841112.1001", Sequence: 1, Told: failed},
+			{At: at(901.1), Took: took(900.1), Since: "event", Kind: "dead", By: "deadline", Subject: "tb.dead.export.create_vendor.598134325841112.1001", Sequence: 42,
+				What:   "given up by deadline after 12 attempts, letter 42: not done within 15m0s: connection refused",
+				Letter: &trace.Letter{ID: 42, Stop: "deadline", Class: "transient", Cause: "erp", Attempts: 12, Error: "not done within 15m0s: connection refused"}},
+			{At: at(902), Took: took(1), Since: "outcome", Kind: "closed", By: "status-reporter", Subject: "tb.closed.export.create_vendor.598134325841112.1001", Sequence: 1, Told: failed},
+			{At: at(1300), Took: took(398.9), Since: "letter", Kind: "dealt", Run: "42", By: "ann@office", What: "letter 42 was replayed by ann@office", Subject: "tb.dealt.export.create_vendor.598134325841112.1001.42", Sequence: 1,
+				Dealing: &trace.Dealing{Letter: 42, Action: "replayed", Who: "ann@office", Replay: "tb.event.export.create_vendor.598134325841112.1001.42"}},
+			{At: at(1301), Took: took(1), Since: "dealing", Kind: "event", Run: "42", By: "ann@office", What: "replayed: fetched: create_vendor, 812 bytes", Subject: "tb.event.export.create_vendor.598134325841112.1001.42", Sequence: 2,
+				Event: &trace.Event{Bytes: 812}},
+			{At: at(1302), Took: took(1), Since: "event", Kind: "outcome", Run: "42", By: "export", Subject: "tb.outcome.export.create_vendor.598134325841112.1001.42", Sequence: 2, Told: &trace.Told{Calls: 2, CloseOuts: []trace.CloseOut{{
+				Detail: 5, Status: "success", Record: `vendor "Acme"`, Marks: []trace.Mark{{Item: trace.Item{Type: "vendor", ID: 9}, OriginID: "V-1", OriginCode: "ACME"}},
+			}}}},
+			{At: at(1304), Took: took(2), Since: "outcome", Kind: "closed", Run: "42", By: "status-reporter", Subject: "tb.closed.export.create_vendor.598134325841112.1001.42", Sequence: 2, Told: &trace.Told{Calls: 2, CloseOuts: []trace.CloseOut{{
+				Detail: 5, Status: "success", Record: `vendor "Acme"`, Stands: "failed", Marks: []trace.Mark{{Item: trace.Item{Type: "vendor", ID: 9}, OriginID: "V-1", OriginCode: "ACME"}},
+				Unlinks: []trace.Item{{Type: "vendor", ID: 8}},
+			}}}},
+		},
+		Now: &trace.Place{Stop: "export", Run: "43", Since: at(1301), Handed: trace.Out, Attempts: &attempts, Noted: &noted, Next: &next, Deadline: &deadline,
+			Failure: &trace.Failure{Class: "transient", Source: "erp", Sentence: "The ERP is away.", Error: "connection refused"}},
+		Procore: &trace.Asked{Known: true, Type: "create_vendor", Created: &clicked, Details: []trace.Detail{{ID: 5, Status: "failed"}}, Calls: 2},
+		Class:   "working", Accounted: true, Verdict: "run 43 waiting for the ERP since 12:21:41 (5.0 s) at export, 3 attempts",
+	}
+}

@@ -1,0 +1,105 @@
+package trace
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tieback/tieback/pkg/procore"
+	"github.com/tieback/tieback/services/audit"
+	"github.com/tieback/tieback/services/worker/payload"
+)
+
+// Asked is what Procore itself says of the request.
+type Asked struct {
+	Known   bool       `json:"known"`      // it has such a request
+	Type    string     `json:"type"`       // as Procore names it; "": not told
+	Created *time.Time `json:"created_at"` // null: not told
+	Details []Detail   `json:"request_details"`
+	Calls   int        `json:"procore_calls"`
+}
+
+// Detail is a request detail of the payload and where it stands in Procore's list.
+type Detail struct {
+	ID     int64  `json:"id"`
+	Status string `json:"status"` // "": the list does not have it
+}
+
+// ask asks Procore: one call for the request, and, where it carries request details, one for each
+// thousand of the company's list, from its newest end, until they are found.
+func (r *reading) ask(ctx context.Context) []audit.Detail {
+	calls := new(atomic.Int32)
+	raw, err := r.Options.Procore.Do(procore.Counted(ctx, calls), procore.Call{Route: procore.GetERPRequest, ID: r.Options.Request})
+	if err != nil && !procore.Gone(err) {
+		r.unread("Procore", err)
+		return nil
+	}
+	r.Story.Procore = &Asked{Known: err == nil, Details: []Detail{}, Calls: int(calls.Load())}
+	if err != nil {
+		return nil
+	}
+	r.Story.Procore.read(raw)
+	return r.details(ctx, payload.Details(raw))
+}
+
+func (a *Asked) read(raw []byte) {
+	var request struct {
+		Name    string `json:"request_name"`
+		Created any    `json:"created_at"`
+	}
+	if json.Unmarshal(raw, &request) != nil {
+		return // the fetcher would not understand it either, and says so
+	}
+	a.Type = request.Name
+	text, _ := request.Created.(string)
+	if at, err := time.Parse(time.RFC3339, text); err == nil {
+		at = at.UTC()
+		a.Created = &at
+	}
+}
+
+var errFound = errors.New("all found")
+
+// details looks up where request details stand.
+func (r *reading) details(ctx context.Context, ids []int64) []audit.Detail {
+	if len(ids) == 0 {
+		return nil
+	}
+	reader := &audit.Reader{Session: r.Options.Procore, Company: r.Options.Company, Backoff: r.Backoff}
+	var found []audit.Detail
+	_, err := reader.Details(ctx, audit.DetailMark{}, 0, func(some []audit.Detail) error {
+		for _, d := range some {
+			known := slices.ContainsFunc(found, func(f audit.Detail) bool { return f.ID == d.ID })
+			if slices.Contains(ids, d.ID) && !known {
+				found = append(found, d)
+			}
+		}
+		if len(found) == len(ids) {
+			return errFound
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errFound) {
+		r.unread("Procore's list of request details", err)
+	}
+	a := r.Story.Procore
+	a.Calls += reader.Calls()
+	for _, id := range ids {
+		d := Detail{ID: id}
+		if i := slices.IndexFunc(found, func(f audit.Detail) bool { return f.ID == id }); i >= 0 {
+			d.Status = found[i].Status
+		}
+		a.Details = append(a.Details, d)
+	}
+	return found
+}
+
+// isMissing says whether there is no such stream or consumer.
+func isMissing(err error) bool {
+	return errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound)
+}

@@ -1,0 +1,157 @@
+package trace
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/tieback/tieback/pkg/bus"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/deadletters"
+	"github.com/tieback/tieback/services/deadline"
+)
+
+// Step is one message of the story. Of Delivery, Event, Told, Letter and Dealing it has the one of
+// its kind; none where the message does not parse.
+type Step struct {
+	At       time.Time `json:"at"`           // when the broker took it
+	Took     *float64  `json:"took_seconds"` // since the message that it answers, see Since; null: that one is not there
+	Since    string    `json:"since"`        // what Took is counted from: click (two clocks), delivery, event, outcome, letter, dealing; "": nothing
+	Kind     string    `json:"kind"`         // delivery, event, outcome, closed, dead, dealt
+	Run      string    `json:"run"`          // "": the first; 42: the replay of dead letter 42; late; swept
+	By       string    `json:"by"`           // the stop that wrote it, or the person; "": not recorded
+	What     string    `json:"what"`
+	Subject  string    `json:"subject"`
+	Sequence uint64    `json:"sequence"`
+	Delivery *Delivery `json:"delivery,omitempty"`
+	Event    *Event    `json:"event,omitempty"`
+	Told     *Told     `json:"told,omitempty"` // of an outcome what is to be told; of a closed message what was
+	Letter   *Letter   `json:"letter,omitempty"`
+	Dealing  *Dealing  `json:"dealing,omitempty"`
+}
+
+// Delivery is how Procore told of the click.
+type Delivery struct {
+	EventID    string    `json:"event_id"` // "": found by a sweep among the request details, not delivered
+	APIVersion string    `json:"api_version"`
+	Project    int64     `json:"project"`     // 0: none
+	User       int64     `json:"user"`        // 0: none
+	OccurredAt time.Time `json:"occurred_at"` // Procore's clock
+	ReceivedAt time.Time `json:"received_at"` // ours
+}
+
+// Event is the ERP request as fetched.
+type Event struct {
+	Bytes   int             `json:"bytes"`
+	Payload json.RawMessage `json:"payload,omitempty"` // only where asked for; a JSON string where it is no JSON
+}
+
+// Letter is a dead letter.
+type Letter struct {
+	ID       uint64 `json:"id"`
+	Stop     string `json:"stop"`
+	Class    string `json:"class"`
+	Cause    string `json:"cause"`
+	Attempts int32  `json:"attempts"`
+	Error    string `json:"error"`
+	Sentence string `json:"sentence"` // what the accountant is told; "": nothing of its own
+}
+
+// Dealing is what a person did with a dead letter.
+type Dealing struct {
+	Letter     uint64 `json:"letter"`
+	Action     string `json:"action"` // replayed, discarded
+	Who        string `json:"who"`    // as the command was told; nobody checks it
+	Reason     string `json:"reason,omitempty"`
+	Replay     string `json:"replay,omitempty"` // the subject that it was sent on
+	Edited     bool   `json:"edited"`
+	Difference string `json:"difference,omitempty"` // only where payloads are asked for
+}
+
+// steps makes the story's steps of the history.
+func (r *reading) steps(history []deadletters.Step) {
+	for _, h := range history {
+		s := Step{At: h.At.UTC(), Kind: string(h.Kind), Run: h.Run, What: h.What(), Subject: h.Subject, Sequence: h.Sequence}
+		switch m := h.Message.(type) {
+		case *tiebackv1.Delivery:
+			r.delivery(&s, m)
+		case *tiebackv1.Event:
+			r.clicked(m.GetRequestedAt().AsTime(), true)
+			s.By, s.Event = "fetcher", r.event(m)
+		case *tiebackv1.Outcome:
+			s.By, s.Told = r.by(h, m), toldOf(m)
+		case *tiebackv1.DeadLetter:
+			s.By, s.Letter = m.Stop, letterOf(h.Sequence, m)
+		case *tiebackv1.Dealing:
+			s.By, s.Dealing = m.Who, r.dealing(m)
+		}
+		if who := r.whose(s.Subject); who != "" {
+			s.By, s.What = who, "replayed: "+s.What
+		}
+		r.since(&s)
+		r.Steps, r.messagesOf = append(r.Steps, s), append(r.messagesOf, h.Message)
+	}
+}
+
+func (r *reading) delivery(s *Step, d *tiebackv1.Delivery) {
+	r.clicked(d.GetOccurredAt().AsTime(), false)
+	s.Delivery = &Delivery{
+		EventID: d.EventId, APIVersion: d.ApiVersion, Project: d.ProjectId, User: d.UserId,
+		OccurredAt: d.GetOccurredAt().AsTime(), ReceivedAt: d.GetReceivedAt().AsTime(),
+	}
+	if d.EventId == "" {
+		s.By, s.What = "sweep", "a sweep found it among Procore's open request details and brought it in"
+	}
+}
+
+// clicked notes when the user clicked; what the ERP request itself says is better than its delivery.
+func (r *reading) clicked(at time.Time, better bool) {
+	if at.Unix() > 0 && (r.Clicked == nil || better) {
+		r.Clicked = &at
+	}
+}
+
+func (r *reading) event(e *tiebackv1.Event) *Event {
+	out := &Event{Bytes: len(e.Payload)}
+	if !r.Payload {
+		return out
+	}
+	if out.Payload = e.Payload; !json.Valid(e.Payload) {
+		out.Payload, _ = json.Marshal(string(e.Payload)) // a string can be marshalled
+	}
+	return out
+}
+
+// by is the stop that wrote an outcome, or told it.
+func (r *reading) by(h deadletters.Step, o *tiebackv1.Outcome) string {
+	switch {
+	case h.Kind == bus.Closed:
+		return reporter
+	case h.Run == bus.Swept:
+		return "sweep"
+	case o.Expired:
+		return deadline.Stop
+	}
+	if s, err := bus.Parse(h.Subject); err == nil && s.Type != "_" {
+		return string(s.Category)
+	}
+	return "fetcher"
+}
+
+const reporter = "status-reporter"
+
+func letterOf(id uint64, d *tiebackv1.DeadLetter) *Letter {
+	return &Letter{
+		ID: id, Stop: d.Stop, Class: deadletters.ClassName(d.Class), Cause: deadletters.CauseName(d.Cause),
+		Attempts: d.Attempts, Error: d.Error, Sentence: d.Sentence,
+	}
+}
+
+func (r *reading) dealing(d *tiebackv1.Dealing) *Dealing {
+	out := &Dealing{
+		Letter: d.Letter, Action: deadletters.ActionName(d.Action), Who: d.Who, Reason: d.Reason, Replay: d.Subject, Edited: d.Difference != "",
+	}
+	if r.Payload {
+		out.Difference = d.Difference
+	}
+	return out
+}

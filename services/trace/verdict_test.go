@@ -1,0 +1,122 @@
+package trace
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tieback/tieback/pkg/bus"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/audit"
+	"github.com/tieback/tieback/services/deadletters"
+	"github.com/tieback/tieback/services/deadline"
+)
+
+var clicked = time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+
+// said is a message of request 12 of company 7, so many seconds after the click.
+func said(t *testing.T, seconds float64, seq uint64, k bus.Kind, run string, m proto.Message) bus.Message {
+	t.Helper()
+	data, err := proto.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventType := "create_vendor"
+	if k == bus.Delivery || run == bus.Swept {
+		eventType = ""
+	}
+	s := bus.For(k, eventType, 7, 12).WithRun(run)
+	return bus.Message{Subject: s, Raw: s.String(), Data: data, Stored: clicked.Add(time.Duration(seconds * float64(time.Second))), Stream: k.Stream(), Sequence: seq}
+}
+
+func closeOuts(statuses ...tiebackv1.Status) *tiebackv1.Outcome {
+	o := &tiebackv1.Outcome{CompanyId: 7, ErpRequestId: 12, ProcoreCalls: 1}
+	for i, s := range statuses {
+		o.CloseOuts = append(o.CloseOuts, &tiebackv1.CloseOut{RequestDetailId: int64(i + 1), Status: s})
+	}
+	return o
+}
+
+const (
+	success = tiebackv1.Status_STATUS_SUCCESS
+	failed  = tiebackv1.Status_STATUS_FAILED
+)
+
+func TestVerdicts(t *testing.T) {
+	delivery := said(t, 0.5, 1, bus.Delivery, "", &tiebackv1.Delivery{CompanyId: 7, ErpRequestId: 12, EventId: "1", OccurredAt: timestamppb.New(clicked)})
+	event := said(t, 1, 1, bus.Event, "", &tiebackv1.Event{CompanyId: 7, ErpRequestId: 12, Type: "create_vendor", RequestedAt: timestamppb.New(clicked)})
+	ended := func(o *tiebackv1.Outcome) []bus.Message {
+		return []bus.Message{delivery, event, said(t, 2, 1, bus.Outcome, "", o), said(t, 3.25, 1, bus.Closed, "", o)}
+	}
+	expired := closeOuts(failed)
+	expired.Expired, expired.DeadLettered = true, true
+	late := closeOuts(success)
+	late.CloseOuts[0].Stands = "failed"
+	letter := said(t, 2, 42, bus.Dead, "", &tiebackv1.DeadLetter{CompanyId: 7, ErpRequestId: 12, Type: "create_vendor", Stop: "export", Attempts: 12, Cause: tiebackv1.Cause_CAUSE_ERP, Subject: event.Raw})
+	unread := said(t, 2, 42, bus.Dead, "", &tiebackv1.DeadLetter{CompanyId: 7, ErpRequestId: 12, Stop: "fetcher", Attempts: 3, Cause: tiebackv1.Cause_CAUSE_PROCORE, Subject: delivery.Raw})
+	discarded := said(t, 3, 1, bus.Dealt, "42", &tiebackv1.Dealing{CompanyId: 7, ErpRequestId: 12, Letter: 42, Action: tiebackv1.Action_ACTION_DISCARDED, Who: "ann@office", Reason: "made by hand"})
+	open := []audit.Detail{{ID: 1, Request: 12, Status: "in_progress"}}
+	for _, c := range []struct {
+		name     string
+		messages []bus.Message
+		details  []audit.Detail
+		class    audit.Class
+		want     []string
+	}{
+		{"success", ended(closeOuts(success)), nil, audit.Success, []string{"closed as success 3.2 s after the click"}},
+		{"failed", ended(closeOuts(failed)), nil, audit.Failed, []string{"closed as failed 3.2 s after the click"}},
+		{"failed in part", ended(closeOuts(success, failed, success)), nil, audit.Failed, []string{"closed as failed in 1 of 3 parts"}},
+		{"nothing to close", ended(closeOuts()), nil, audit.Success, []string{"done, with nothing to close"}},
+		{"its deadline passed", append(ended(expired), letter), nil, audit.Dead, []string{"closed as failed because its deadline passed", "dead letter 42 (export, erp) waits for somebody: tieback dead show 42"}},
+		{"late", append(ended(expired), letter, said(t, 9, 2, bus.Outcome, "late", late), said(t, 10, 2, bus.Closed, "late", late)), nil, audit.Dead,
+			[]string{"what was done after its deadline was closed as success 10.0 s after the click", "Procore keeps request detail 1 at failed"}},
+		{"swept shut", []bus.Message{delivery, unread, said(t, 60, 3, bus.Closed, bus.Swept, closeOuts(failed))}, nil, audit.Dead, []string{"what its end had left open was closed as failed"}},
+		{"given up, and nobody told", []bus.Message{delivery, unread}, nil, audit.Unclosed, []string{"given up by fetcher (procore) after 3 attempts, and Procore was not told", "tieback dead show 42"}},
+		{"given up and discarded", []bus.Message{delivery, unread, discarded}, nil, audit.Discarded, []string{"dead letter 42 was discarded by ann@office"}},
+		{"closed here, and open there", ended(closeOuts(success)), open, audit.Mismatch, []string{"closed as success", "but Procore shows request details [1] open"}},
+		{"never arrived", nil, nil, audit.Missed, []string{"never arrived here", "tieback sweep"}},
+	} {
+		r := &reading{Options: Options{Limits: deadline.Limits{Interactive: 15 * time.Minute}}, trace: audit.TraceOf(12, c.messages)}
+		r.steps(deadletters.Steps(c.messages))
+		r.judge(c.details, clicked.Add(time.Hour))
+		if r.Class != c.class || r.Accounted != c.class.Accounted() {
+			t.Errorf("%s: it is %s, want %s", c.name, r.Class, c.class)
+		}
+		for _, want := range c.want {
+			if !strings.Contains(r.Verdict, want) {
+				t.Errorf("%s: the verdict is %q, want %q in it", c.name, r.Verdict, want)
+			}
+		}
+		if c.class == audit.Discarded && strings.Contains(r.Verdict, "waits for somebody") {
+			t.Errorf("%s: nobody is waited for: %q", c.name, r.Verdict)
+		}
+	}
+}
+
+// Who waits is told for whom, since when, and what comes next.
+func TestWhatIsWaitedFor(t *testing.T) {
+	now := time.Now()
+	three, next, end := 3, now.Add(8*time.Second), now.Add(10*time.Minute)
+	for _, c := range []struct {
+		place Place
+		want  string
+	}{
+		{Place{Stop: "export", Handed: Queued}, "in the queue of export since"},
+		{Place{Stop: "export", Handed: Out}, "with export since"},
+		{Place{Stop: "export", Handed: NoStop}, "which has never run"},
+		{Place{Stop: "export", Handed: LetGo, Run: "42"}, "run 42 was let go by export, which wrote down no end"},
+		{Place{Stop: "export", Handed: Out, Attempts: &three, Failure: &Failure{Class: "throttled", Source: "procore"}}, "waiting for a rate limit since"},
+		{Place{Stop: "fetcher", Handed: Out, Attempts: &three, Failure: &Failure{Class: "transient", Source: "procore"}}, "waiting for Procore since"},
+		{Place{Stop: "export", Handed: Out, Attempts: &three, Failure: &Failure{Class: "transient"}}, "waiting for another attempt since"},
+		{Place{Stop: "export", Handed: Out, Attempts: &three, Next: &next, Deadline: &end, Failure: &Failure{Class: "transient", Source: "erp"}}, "at export, 3 attempts, next at about " + clock(next, now) + ", deadline " + clock(end, now)},
+	} {
+		c.place.Since = now.Add(-time.Minute)
+		r := &reading{Story: Story{Now: &c.place}}
+		if got := r.atWork(now); !strings.Contains(got, c.want) {
+			t.Errorf("it says %q, want %q in it", got, c.want)
+		}
+	}
+}
