@@ -10,9 +10,16 @@ import (
 // release is built: -ldflags "-X github.com/tieback/tieback/pkg/telemetry.Version=1.2.3".
 var Version = "dev"
 
+// Commit is set likewise where the binary is built outside of its repository, as images are. "": what
+// Go itself knows of it.
+var Commit = ""
+
 // Revision is the commit that the binary was built from, with "+changes" behind it where the tree
-// had others; "unknown": it was built outside of its repository, as images are.
+// had others; "unknown": nobody said.
 func Revision() string {
+	if Commit != "" {
+		return Commit
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return unknown

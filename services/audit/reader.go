@@ -4,11 +4,13 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -20,10 +22,11 @@ import (
 // Reader reads what Procore knows of one company. A spent rate limit is waited out for as long
 // as ctx allows; what fails for the moment is asked again a few times. Its methods are not for concurrent use.
 type Reader struct {
-	Session *procore.Session
-	Company int64
-	Backoff time.Duration               // before a second try; 0: 1 s
-	Waiting func(time.Duration, string) // told of each wait, before it; nil: nobody is
+	Session   *procore.Session
+	Company   int64
+	Namespace string                      // of our hook; "": tieback
+	Backoff   time.Duration               // before a second try; 0: 1 s
+	Waiting   func(time.Duration, string) // told of each wait, before it; nil: nobody is
 
 	Since time.Time // what was created before it is not needed; zero: all is
 
@@ -134,27 +137,40 @@ func (r *Reader) wait(ctx context.Context, d time.Duration, why string) error {
 // path, as behind a proxy that rewrites paths, it gives all: what a hook of somebody else's
 // missed is looked at in vain, which costs calls and harms nothing.
 func (r *Reader) Hooks(ctx context.Context) ([]int64, error) {
-	var ours, all []int64
+	var all []int64
+	for _, namespace := range []string{cmp.Or(r.Namespace, "tieback"), ""} { // without one Procore shows those of its own alone
+		ours, others, err := r.hooksOf(ctx, namespace)
+		if err != nil || len(ours) > 0 {
+			return ours, err
+		}
+		all = append(all, others...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all), nil
+}
+
+// hooksOf gives the hooks of a namespace that deliver to us, and those that do not.
+func (r *Reader) hooksOf(ctx context.Context, namespace string) (ours, others []int64, err error) {
+	q := procore.Query("company_id", r.Company)
+	if namespace != "" {
+		q.Set("namespace", namespace)
+	}
 	for n := 1; ; n++ {
-		p, err := r.page(ctx, procore.Call{Route: procore.ListHooks, Query: procore.Query("company_id", r.Company)}, n)
+		p, err := r.page(ctx, procore.Call{Route: procore.ListHooks, Query: q}, n)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		for _, item := range p.Items {
-			hook := procore.ID(item["id"])
-			all = append(all, hook)
-			if r.isOurs(item["destination_url"]) {
+			if hook := procore.ID(item["id"]); r.isOurs(item["destination_url"]) {
 				ours = append(ours, hook)
+			} else {
+				others = append(others, hook)
 			}
 		}
 		if p.Last {
-			break
+			return ours, others, nil
 		}
 	}
-	if len(ours) > 0 {
-		return ours, nil
-	}
-	return all, nil
 }
 
 func (r *Reader) isOurs(destination any) bool {

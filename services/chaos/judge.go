@@ -33,15 +33,22 @@ type verdict struct {
 	events    int
 	underFire int // clicked before the heal
 	calls     int64
-	spent     int             // calls answered 429
-	records   int             // compared with the ERP's books
-	crashes   int             // processes that ended by themselves
-	waits     []time.Duration // from click to close, of what was closed
+	spent     int    // calls answered 429
+	records   int    // compared with the ERP's books
+	crashes   int    // processes that ended by themselves
+	waits     []wait // of what was closed
 
 	lost, stuck, doubled, wrong, trouble []string
 	faults                               map[string]int
 	recovery                             map[string]time.Duration
 	recoveries                           int
+}
+
+// wait is how long an accountant waited for the end of a request.
+type wait struct {
+	what string
+	from time.Time
+	took time.Duration
 }
 
 func (v *verdict) ok() bool { return len(v.lost)+len(v.stuck)+len(v.doubled)+len(v.wrong) == 0 }
@@ -196,7 +203,7 @@ func (w *world) judgeRequest(v *verdict, r sandbox.Request) {
 		v.underFire++
 	}
 	if r.IsClosed() {
-		v.waits = append(v.waits, r.Closed.Sub(r.Clicked))
+		v.waits = append(v.waits, wait{describe(r), r.Clicked, r.Closed.Sub(r.Clicked)})
 	}
 	closed, dead := w.ear.heard(w.ear.closed, r.ID), w.ear.heard(w.ear.dead, r.ID)
 	what := describe(r)

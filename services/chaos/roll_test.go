@@ -128,7 +128,7 @@ func TestTheOldVersionHasWhatItHas(t *testing.T) {
 // A run that found something says so, in the line and in the verdict.
 func TestABadEndFailsTheRun(t *testing.T) {
 	r := &rolling{w: &world{door: &door{}}, turns: []turn{{what: "export", drain: time.Second}, {what: "sync", drain: 2 * time.Second, err: errors.New("exit status 3")}}}
-	v := &verdict{waits: []time.Duration{40 * time.Second, time.Second}}
+	v := &verdict{waits: []wait{{took: 40 * time.Second}, {took: time.Second}}}
 	r.judge(v)
 	var said bytes.Buffer
 	r.print(&said, v)

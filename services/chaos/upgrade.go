@@ -211,16 +211,18 @@ func (p *plays) report() accountants.Report {
 }
 
 func (r *rolling) print(out io.Writer, v *verdict) {
-	v.details(out)
-	longest := slices.MaxFunc(r.turns, func(a, b turn) int { return cmp.Compare(a.drain, b.drain) })
-	late := 0
-	for _, wait := range v.waits {
-		if wait > ackWait {
+	late, slowest := 0, time.Duration(0)
+	for _, w := range v.waits {
+		slowest = max(slowest, w.took)
+		if w.took > ackWait {
 			late++
+			v.trouble = append(v.trouble, fmt.Sprintf("%s waited %.1f s, from %s on", w.what, w.took.Seconds(), w.from.UTC().Format(time.RFC3339Nano)))
 		}
 	}
+	v.details(out)
+	longest := slices.MaxFunc(r.turns, func(a, b turn) int { return cmp.Compare(a.drain, b.drain) })
 	fmt.Fprintf(out, "rolling, seed %d, %d node(s): %s, %d events, %d of them clicked while something was replaced, %d restarts, %d lost, %d doubled, %d stuck, %d wrong, longest drain %.1f s (%s), "+
 		"slowest event %.1f s, %d slower than %v, %d deliveries sent again, %d records compared, in %.0f s\n",
 		v.seed, v.nodes, map[bool]string{true: "ok", false: "FAILED"}[v.ok()], v.events, v.underFire, len(r.turns), len(v.lost), len(v.doubled), len(v.stuck), len(v.wrong),
-		longest.drain.Seconds(), longest.what, slices.Max(append(v.waits, 0)).Seconds(), late, ackWait, r.w.door.refusals(), v.records, v.took.Seconds())
+		longest.drain.Seconds(), longest.what, slowest.Seconds(), late, ackWait, r.w.door.refusals(), v.records, v.took.Seconds())
 }

@@ -105,7 +105,7 @@ func (r *round) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.reader = &audit.Reader{Session: session, Company: r.id, Backoff: r.Backoff, Waiting: func(d time.Duration, why string) {
+	r.reader = &audit.Reader{Session: session, Company: r.id, Namespace: r.Companies[r.id].WebhookNamespace, Backoff: r.Backoff, Waiting: func(d time.Duration, why string) {
 		r.Log.Debug("sweep waits for Procore", zap.Int64("company", r.id), zap.Duration("wait", d), zap.String("why", why))
 	}}
 	if r.memory, err = r.load(ctx, r.id); err != nil {

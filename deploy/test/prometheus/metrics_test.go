@@ -119,6 +119,7 @@ func asking(t *testing.T) map[string]string {
 	all := map[string]string{
 		"rules.yaml":      read(t, deploy+"/prometheus/rules.yaml"),
 		"rules_test.yaml": read(t, deploy+"/prometheus/rules_test.yaml"),
+		"README.md":       read(t, deploy+"/../README.md"),
 	}
 	for uid := range dashboards(t) {
 		all[uid+".json"] = read(t, deploy+"/grafana/dashboards/"+uid+".json")

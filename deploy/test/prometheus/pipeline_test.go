@@ -40,8 +40,20 @@ var (
 	families []*dto.MetricFamily
 )
 
-// scraped reads all registries of the pipeline.
-type scraped struct{ prometheus.Gatherers }
+// scraped are the registries of the pipeline, each as a Prometheus would scrape it.
+type scraped []prometheus.Gatherer
+
+func (s scraped) gather() ([]*dto.MetricFamily, error) {
+	var all []*dto.MetricFamily
+	for _, g := range s {
+		some, err := g.Gather()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, some...)
+	}
+	return all, nil
+}
 
 func play(t *testing.T) []*dto.MetricFamily {
 	t.Helper()
@@ -84,20 +96,20 @@ func play(t *testing.T) []*dto.MetricFamily {
 			t.Fatalf("%s: %v", event, err)
 		}
 	}
-	all := scraped{prometheus.Gatherers{pl.Registry, apart}}
+	all := scraped{pl.Registry, apart}
 	for !all.has("tieback_close_out_seconds", "tieback_sweeps_total", "tieback_dead_letters_open", "tieback_consumer_lag_messages", "tieback_attempt_failures_total") {
 		if ctx.Err() != nil {
 			t.Fatalf("not all is exported within a minute")
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	out, err := all.Gather()
+	out, err := all.gather()
 	must(t, err)
 	return out
 }
 
 func (s scraped) has(names ...string) bool {
-	all, err := s.Gather()
+	all, err := s.gather()
 	if err != nil {
 		return false
 	}

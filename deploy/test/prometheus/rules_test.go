@@ -92,6 +92,35 @@ func TestEveryRunbookHasItsAlert(t *testing.T) {
 	}
 }
 
+// Whoever is woken types what the runbook says: the command must be there.
+func TestEveryCommandThatIsNamedExists(t *testing.T) {
+	var source strings.Builder
+	paths, err := filepath.Glob(deploy + "/../services/tieback/*/*.go")
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no commands: %v", err)
+	}
+	for _, path := range append(paths, deploy+"/../services/tieback/main.go") {
+		source.WriteString(read(t, path))
+	}
+	command := regexp.MustCompile("(?m)(?:^|`|First: |then )tieback ([a-z]+)(?: (list|show|replay|edit|discard|rebuild))?")
+	texts := runbooks(t)
+	texts["rules"] = read(t, deploy+"/prometheus/rules.yaml")
+	seen := 0
+	for where, text := range texts {
+		for _, m := range command.FindAllStringSubmatch(text, -1) {
+			for _, word := range m[1:] {
+				if word != "" && !regexp.MustCompile(`Use:\s+["\x60]`+word+`\b`).MatchString(source.String()) {
+					t.Errorf("%s names %q, which is no command", where, m[0])
+				}
+			}
+			seen++
+		}
+	}
+	if seen < 20 {
+		t.Errorf("only %d commands found", seen)
+	}
+}
+
 func TestEveryAlertIsTested(t *testing.T) {
 	tests := read(t, deploy+"/prometheus/rules_test.yaml")
 	for _, r := range rules(t) {

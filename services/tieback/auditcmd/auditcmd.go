@@ -138,7 +138,7 @@ func (c *common) audit(cmd *cobra.Command, o audit.Options, all bool) error {
 		if err != nil {
 			return err
 		}
-		reader := &audit.Reader{Session: session, Company: id, Backoff: b.Backoff, Waiting: c.waiting(cmd)}
+		reader := &audit.Reader{Session: session, Company: id, Namespace: b.Companies[id].WebhookNamespace, Backoff: b.Backoff, Waiting: c.waiting(cmd)}
 		report, err := audit.Audit(cmd.Context(), reader, audit.Streams{Bus: b.Bus}, o)
 		if err != nil { // the others are audited all the same
 			result = c.failed(cmd, fmt.Errorf("company %d: %w", id, err))

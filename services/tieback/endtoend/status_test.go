@@ -154,17 +154,22 @@ func TestWhatIsFinishedBehindOneThatHangsIsNotCounted(t *testing.T) {
 func TestAStopThatNobodyRunsShows(t *testing.T) {
 	w := newWorld(t, setup{})
 	l := w.runWith(services{"export": nil, "sweep": nil})
-	press := func(n int) {
-		for _, id := range w.vendors(n) {
+	press := func(n int) []int64 {
+		requests := w.vendors(n)
+		for _, id := range requests {
 			l.stored(bus.For(bus.Event, "create_vendor", firstCompany, id))
 		}
+		return requests
 	}
-	press(2)
+	requests := press(2)
 	if r := l.status(nil); !needs(r, "nobody takes the 2 messages that wait for export: start it") || queueOf(r, "export").Made {
 		t.Errorf("an export that never ran: %s", w.json(r))
 	}
 	l.stop()
 	l = w.run()
+	for _, id := range requests {
+		w.succeeded(id)
+	}
 	l.until(func(r status.Report) bool {
 		return queueOf(r, "export").Made && companyOf(r, firstCompany).Unfinished == 0 && queueOf(r, "status-reporter").Unfinished() == 0
 	})

@@ -53,6 +53,9 @@ on the command line: of a connector's settings too, as password_file=PATH or tok
     --name "Acme Builders" --client-id … --client-secret-file /etc/tieback/acme.secret \
     --connector driver=remote,address=erp.example.com:7070,token_file=/etc/tieback/acme.token
 
+Hooks of our namespace are ours: a second one is removed. Another installation for the same company needs a
+--namespace of its own.
+
 Running services take a changed token or connector's setting up by themselves within seconds; a new company
 needs a restart of theirs, and the last lines say so. It needs no broker. Give it the user of the services: they
 read what it writes.
