@@ -8,9 +8,10 @@
 # make rolling   each service and broker node replaced under load; OLD=REF from that version and back
 # make check   format, vet, lint, generated files, docs
 # make fuzz    each fuzz target for FUZZTIME (30000x: so many inputs; 10m: so long)
+# make images   every container image, for VERSION and PLATFORM, with its size and user
 # make generate   the code of proto/ and the README's catalogue
 
-MODULES := proto pkg services services/chaos services/ledger services/sandbox services/tieback
+MODULES := proto pkg services services/chaos services/ledger services/sandbox services/tieback deploy/test/kubernetes deploy/test/prometheus
 PACKAGES := $(MODULES:%=./%/...)
 FUZZTIME ?= 30000x
 BASE ?= origin/main
@@ -57,6 +58,9 @@ bench:
 	go build -o bin/tieback ./services/tieback
 	bin/tieback bench
 
+images:
+	@VERSION="$(VERSION)" PLATFORM="$(PLATFORM)" deploy/docker/images
+
 check: generated bin/staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these'; exit 1; }
 	go vet $(PACKAGES) ./deploy/test/...
@@ -67,11 +71,12 @@ generated: bin/buf
 	cd proto && ../bin/buf lint
 	@if git rev-parse -q --verify $(BASE) >/dev/null; then cd proto && ../bin/buf breaking --against '../.git#ref=$(BASE),subdir=proto'; fi
 	@$(MAKE) --no-print-directory generate
-	@git diff --exit-code --stat -- proto README.md || { echo 'run make generate and commit the result'; exit 1; }
+	@git diff --exit-code --stat -- proto README.md deploy/kubernetes || { echo 'run make generate and commit the result'; exit 1; }
 
 generate: $(TOOLS)
 	cd proto && PATH="$(CURDIR)/bin:$$PATH" ../bin/buf generate
 	@go run ./services/tieback catalogue --into README.md
+	@go test ./deploy/test/kubernetes -run TestPrometheusRule -update
 
 $(TOOLS):
 	GOBIN="$(CURDIR)/bin" GOWORK=off go install $(PKG)

@@ -32,6 +32,7 @@ type Settings struct {
 	Deadline        time.Duration // TIEBACK_DEADLINE: an event that is not done by then is closed as failed
 	SyncDeadline    time.Duration // TIEBACK_SYNC_DEADLINE: the same for syncs, which page through the ERP
 	SweepEvery      time.Duration // TIEBACK_SWEEP_EVERY: between the sweeps of a company
+	Traces          string        // TIEBACK_TRACES: URL of an OTLP collector; "": traces are off
 }
 
 // Load reads the variables through getenv (os.Getenv) and tells all that is wrong at once.
@@ -45,6 +46,7 @@ func Load(getenv func(string) string) (Settings, error) {
 	s := Settings{
 		Data: DataFolder(getenv), NATSURL: getenv("TIEBACK_NATS_URL"),
 		NATSNKeyFile: getenv("TIEBACK_NATS_NKEY_FILE"), NATSCAFile: getenv("TIEBACK_NATS_CA_FILE"),
+		Traces:          getenv("TIEBACK_TRACES"),
 		ProcoreAPIURL:   get("TIEBACK_PROCORE_API_URL", "https://api.procore.com"),
 		ProcoreLoginURL: get("TIEBACK_PROCORE_LOGIN_URL", "https://login.procore.com"),
 		Companies:       getenv("TIEBACK_COMPANIES"), Routes: getenv("TIEBACK_PROCORE_ROUTES"),
@@ -75,6 +77,9 @@ func Load(getenv func(string) string) (Settings, error) {
 	}
 	if s.SweepEvery, err = span("TIEBACK_SWEEP_EVERY", get("TIEBACK_SWEEP_EVERY", "5m")); err != nil {
 		errs = append(errs, err)
+	}
+	if s.Traces != "" {
+		errs = append(errs, web("TIEBACK_TRACES", s.Traces))
 	}
 	errs = append(errs, addr("TIEBACK_INGEST_ADDR", s.IngestAddr), addr("TIEBACK_ADMIN_ADDR", s.AdminAddr),
 		web("TIEBACK_PROCORE_API_URL", s.ProcoreAPIURL), web("TIEBACK_PROCORE_LOGIN_URL", s.ProcoreLoginURL))

@@ -23,7 +23,7 @@ func TestDefaults(t *testing.T) {
 func TestEachBadVariableIsNamed(t *testing.T) {
 	for name, bad := range map[string]string{
 		"TIEBACK_NATS_REPLICAS": "0", "TIEBACK_NATS_STREAMS": "maybe", "TIEBACK_LOG_LEVEL": "loud", "TIEBACK_INGEST_ADDR": "8080", "TIEBACK_ADMIN_ADDR": "nowhere",
-		"TIEBACK_DEADLINE": "15", "TIEBACK_SYNC_DEADLINE": "100ms", "TIEBACK_PROCORE_API_URL": "procore.com", "TIEBACK_PROCORE_LOGIN_URL": "ftp://login",
+		"TIEBACK_DEADLINE": "15", "TIEBACK_SYNC_DEADLINE": "100ms", "TIEBACK_PROCORE_API_URL": "procore.com", "TIEBACK_PROCORE_LOGIN_URL": "ftp://login", "TIEBACK_TRACES": "collector:4318",
 	} {
 		if _, err := load(map[string]string{name: bad}); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s=%s: %v", name, bad, err)

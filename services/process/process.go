@@ -122,7 +122,7 @@ func load(name string, getenv func(string) string, strict bool) (*Process, error
 	p := &Process{Settings: s, Companies: companies, Log: log.With(zap.String("service", name)), Registry: prometheus.NewRegistry(),
 		Drivers: connector.Drivers{"remote": remote.Open, "tryton": tryton.Open}}
 	p.ERPs = connector.NewShared(p.Drivers)
-	p.Registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	p.Registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), telemetry.BuildInfo(name))
 	if p.Metrics, err = telemetry.NewStages(p.Registry); err != nil {
 		return nil, err
 	}
@@ -183,6 +183,11 @@ var errEarly = errors.New("waiting for the broker, or for what `streams` makes t
 // serve runs the service beside its admin port; the first to end stops the other. The port answers before
 // the broker does: whoever waits for it is alive, though not ready, and need not be started again.
 func (p *Process) serve(ctx context.Context, name string, run Service) error {
+	stopTraces, err := telemetry.StartTraces(ctx, name, p.Settings.Traces, p.Log)
+	if err != nil {
+		return err
+	}
+	defer stopTraces()
 	var connected atomic.Pointer[bus.Bus]
 	defer func() {
 		if p.Bus != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/tieback/tieback/services/deadline"
 	"github.com/tieback/tieback/services/fetcher"
 	"github.com/tieback/tieback/services/ingest"
+	"github.com/tieback/tieback/services/lag"
 	"github.com/tieback/tieback/services/statusreporter"
 	"github.com/tieback/tieback/services/sweep"
 	"github.com/tieback/tieback/services/worker"
@@ -90,13 +91,22 @@ func Sweep(ctx context.Context, p *Process) error {
 	return s.Run(ctx)
 }
 
+// Lag shows how far each consumer is behind.
+func Lag(ctx context.Context, p *Process) error {
+	e, err := lag.New(lag.Deps{Log: p.Log}, p.Registry)
+	if err != nil {
+		return err
+	}
+	return e.Run(ctx, p.Bus)
+}
+
 func (p *Process) deadlines() deadline.Limits {
 	return deadline.Limits{Interactive: p.Settings.Deadline, Sync: p.Settings.SyncDeadline}
 }
 
 // All are the services of the pipeline, by name.
 func All(ingest Service) map[string]Service {
-	all := map[string]Service{"ingest": ingest, "fetcher": Fetcher, "status-reporter": StatusReporter, "sweep": Sweep}
+	all := map[string]Service{"ingest": ingest, "fetcher": Fetcher, "status-reporter": StatusReporter, "sweep": Sweep, "lag": Lag}
 	for _, c := range catalogue.Categories {
 		all[string(c)] = Worker(c)
 	}

@@ -50,6 +50,11 @@ func LedgerDir(data string) string { return filepath.Join(data, "ledger") }
 
 // Run runs every service until ctx ends or one of them fails; deliveries come in on l.
 func (pl *Pipeline) Run(ctx context.Context, l net.Listener) error {
+	stopTraces, err := telemetry.StartTraces(ctx, "tieback", pl.Settings.Traces, pl.Log)
+	if err != nil {
+		return err
+	}
+	defer stopTraces()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		return telemetry.ServeAdmin(ctx, pl.Settings.AdminAddr, pl.Registry, pl.Bus.Healthy)
