@@ -38,7 +38,7 @@ test:
 
 # Verbose, as a test that finds no image says so and is left out.
 test-docker:
-	go test -race -count=1 -v ./deploy/test/...
+	go test -race -count=1 -v ./deploy/test
 
 # The tests run in the container as they are; its volume keeps the set-up company for the next time.
 test-tryton:

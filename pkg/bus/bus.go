@@ -24,6 +24,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -55,6 +56,7 @@ type Bus struct {
 	publishers map[Kind]*Publisher
 	suspects   suspects // of all consumers: they share the process that a poison kills
 	ackWait    time.Duration
+	pulls      sync.RWMutex // read-locked by each pull; see leave
 	made       bool
 }
 
@@ -85,6 +87,8 @@ func dial(o Options) (*Bus, error) {
 	if o.InProcess != nil {
 		opts = append(opts, o.InProcess)
 	}
+	b := &Bus{log: o.Log, ackWait: o.AckWait, made: o.Made, publishers: map[Kind]*Publisher{}}
+	opts = append(opts, nats.LameDuckModeHandler(b.leave))
 	nc, err := connect(o, opts)
 	if err != nil {
 		return nil, err
@@ -94,7 +98,8 @@ func dial(o Options) (*Bus, error) {
 		nc.Close()
 		return nil, err
 	}
-	return &Bus{nc: nc, js: js, log: o.Log, ackWait: o.AckWait, made: o.Made, publishers: map[Kind]*Publisher{}}, nil
+	b.nc, b.js = nc, js
+	return b, nil
 }
 
 func (b *Bus) setUp(ctx context.Context, o Options) error {

@@ -52,7 +52,7 @@ const defaultAckWait = 30 * time.Second
 func (d Durable) config(ackWait time.Duration) jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{
 		Durable: d.Name, FilterSubject: d.Filter, AckPolicy: jetstream.AckExplicitPolicy,
-		AckWait: ackWait, MaxDeliver: -1, MaxAckPending: maxPending,
+		AckWait: ackWait, MaxDeliver: -1, MaxAckPending: maxPending, Metadata: marked(),
 	}
 }
 
@@ -64,7 +64,6 @@ func (b *Bus) bind(ctx context.Context, d Durable, ackWait time.Duration) (jetst
 			return b.js.Consumer(ctx, d.Kind.Stream(), d.Name)
 		})
 	}
-	return insist(ctx, b.nc, what, func(ctx context.Context) (jetstream.Consumer, error) {
-		return b.js.CreateOrUpdateConsumer(ctx, d.Kind.Stream(), d.config(ackWait))
-	})
+	c, _, err := b.ensureDurable(ctx, d, ackWait)
+	return c, err
 }

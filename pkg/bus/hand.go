@@ -65,6 +65,7 @@ func (r *running) pull(ctx context.Context, cons jetstream.Consumer) error {
 		if n == 0 {
 			return nil
 		}
+		r.bus.pulls.RLock()
 		batch, err := cons.Fetch(n, jetstream.FetchMaxWait(pullWait))
 		if err == nil {
 			for m := range batch.Messages() {
@@ -72,6 +73,7 @@ func (r *running) pull(ctx context.Context, cons jetstream.Consumer) error {
 			}
 			err = batch.Error()
 		}
+		r.bus.pulls.RUnlock()
 		if err := r.pulled(ctx, cons, err); err != nil {
 			return err
 		}
@@ -128,7 +130,8 @@ func (r *running) take(ctx context.Context, m jetstream.Msg) {
 	}
 	h := &held{Msg: m, MsgMetadata: meta, told: time.Now(), size: len(m.Data())}
 	if h.subject, h.senseless = Parse(m.Subject()); h.senseless != nil {
-		h.subject = For(r.Kind, "", 0, 0)
+		company, request := owner(m.Subject())
+		h.subject = For(r.Kind, "", company, request)
 	}
 	if later, kept := r.keep(ctx, h); !kept {
 		_ = m.NakWithDelay(later) // lost: it comes back after the ack wait

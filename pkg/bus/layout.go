@@ -1,10 +1,27 @@
 package bus
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
+
+// layoutNumber is raised by one with every change of how a stream, a bucket or a durable consumer is
+// configured. It lies in their metadata: what a newer version made is left as it is by an older one,
+// which could only undo it.
+const (
+	layoutNumber = 1
+	layoutKey    = "tieback.layout"
+)
+
+func marked() map[string]string { return map[string]string{layoutKey: strconv.Itoa(layoutNumber)} }
+
+// newer says whether a newer version than this has made something.
+func newer(metadata map[string]string) bool {
+	n, err := strconv.Atoi(metadata[layoutKey])
+	return err == nil && n > layoutNumber
+}
 
 // wanted is a stream as this version wants it.
 type wanted struct {
@@ -47,6 +64,7 @@ func kindStream(k Kind, o Options) wanted {
 // there is such a stream; a single broker would not, so there it is a file that nobody waits for.
 func (w wanted) fit(replicas int) jetstream.StreamConfig {
 	cfg := w.StreamConfig
+	cfg.Metadata = marked()
 	cfg.Replicas = max(1, cfg.Replicas, replicas)
 	cfg.AllowDirect = !w.leaderReads || cfg.Replicas == 1
 	switch {

@@ -15,9 +15,10 @@ import (
 const makePatience = 5 * time.Second
 
 // insist makes a stream or a consumer, again and again until ctx ends: a cluster that has no
-// leader just now answers late or not at all. A refusal that will not pass ends it.
-func insist[T any](ctx context.Context, nc *nats.Conn, what string, f func(context.Context) (T, error)) (T, error) {
-	for {
+// leader just now answers late or not at all, and why is told once. A refusal that will not pass ends it.
+func insist[T any](ctx context.Context, b *Bus, what string, f func(context.Context) (T, error)) (T, error) {
+	nc := b.nc
+	for told := ""; ; {
 		before := nc.LastError()
 		try, cancel := context.WithTimeout(ctx, makePatience)
 		made, err := f(try)
@@ -28,6 +29,10 @@ func insist[T any](ctx context.Context, nc *nats.Conn, what string, f func(conte
 		var api *jetstream.APIError
 		if err == nil || ctx.Err() != nil || errors.As(err, &api) && api.Code < 500 {
 			return made, about(what, err)
+		}
+		if api != nil && err.Error() != told { // as against no answer: it may be for good
+			told = err.Error()
+			b.log.Warn("the broker does not make it, asking again", zap.String("what", what), zap.Error(err))
 		}
 		select {
 		case <-ctx.Done():
@@ -63,13 +68,15 @@ func (b *Bus) stream(ctx context.Context, w wanted) (jetstream.Stream, error) {
 	if b.made {
 		return find(ctx, b, "stream "+w.Name, func(ctx context.Context) (jetstream.Stream, error) { return b.js.Stream(ctx, w.Name) })
 	}
-	s, _, err := ensure(ctx, b.js, w)
+	s, _, err := b.ensure(ctx, w)
 	return s, err
 }
 
-// ensure makes a stream, or brings it up to what is wanted; before is how it was, nil: it was not.
-func ensure(ctx context.Context, js jetstream.JetStream, w wanted) (made jetstream.Stream, before *jetstream.StreamConfig, err error) {
-	made, err = insist(ctx, js.Conn(), "stream "+w.Name, func(ctx context.Context) (jetstream.Stream, error) {
+// ensure makes a stream, or brings it up to what is wanted; what a newer version made it leaves. Before is
+// how it was, nil: it was not.
+func (b *Bus) ensure(ctx context.Context, w wanted) (made jetstream.Stream, before *jetstream.StreamConfig, err error) {
+	js := b.js
+	made, err = insist(ctx, b, "stream "+w.Name, func(ctx context.Context) (jetstream.Stream, error) {
 		s, err := js.Stream(ctx, w.Name)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			return js.CreateOrUpdateStream(ctx, w.fit(0))
@@ -78,6 +85,9 @@ func ensure(ctx context.Context, js jetstream.JetStream, w wanted) (made jetstre
 			return nil, err
 		}
 		before = &s.CachedInfo().Config
+		if newer(before.Metadata) {
+			return s, nil
+		}
 		cfg := w.fit(before.Replicas)
 		if w.forgettable && (cfg.Storage != before.Storage || cfg.PersistMode != before.PersistMode) {
 			if err := js.DeleteStream(ctx, w.Name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {

@@ -58,7 +58,7 @@ func users() []user {
 			name: "sweep", writes: []string{"tb.delivery.>", "tb.outcome._.>"}, scans: Kinds,
 			state: true, keys: []string{swept}, procore: true,
 		},
-		user{name: "lag", scans: Kinds},
+		user{name: "lag", reads: Kinds},
 		user{
 			name: "tieback", writes: []string{"tb.dealt.>", "tb.delivery.>", "tb.event.>", "tb.outcome.>"}, scans: Kinds,
 			state: true, lists: true, keys: []string{"link.>", swept}, procore: true, looks: true,
@@ -71,7 +71,7 @@ func users() []user {
 const swept = "cursor.*.swept"
 
 func worker(c catalogue.Category) user {
-	ends := []string{fmt.Sprintf("tb.outcome.%s.>", c), fmt.Sprintf("tb.dead.%s.>", c), "tb.dead._.>"}
+	ends := []string{fmt.Sprintf("tb.outcome.%s.>", c), fmt.Sprintf("tb.dead.%s.>", c), "tb.outcome._.>", "tb.dead._.>"} // of a type it does not know, too
 	u := user{name: string(c), writes: ends, asks: ends, state: true, procore: true}
 	switch c {
 	case catalogue.Export:

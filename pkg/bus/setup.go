@@ -8,14 +8,15 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
 
 // SetUp makes all that services find at the broker: the streams, the buckets and the durable consumers;
 // what is there already is brought up to this version, its messages untouched. It waits for the broker
-// as long as ctx allows, and tells of each what was done: "made", "as it should be", "changed: …" with the
-// names of what was changed. Services may run meanwhile; twice is harmless.
+// as long as ctx allows, and tells of each what was done: "made", "as it should be", "left as a newer version
+// made it", "changed: …" with the names of what was changed. Services may run meanwhile; twice is harmless.
 func SetUp(ctx context.Context, o Options, tell func(what, done string)) error {
 	b, err := dial(o)
 	if err != nil {
@@ -26,44 +27,48 @@ func SetUp(ctx context.Context, o Options, tell func(what, done string)) error {
 		return err
 	}
 	for _, w := range layout(o) {
-		s, before, err := ensure(ctx, b.js, w)
+		s, before, err := b.ensure(ctx, w)
 		if err != nil {
 			return err
 		}
-		tell("stream "+w.Name, difference(before, s.CachedInfo().Config))
+		tell("stream "+w.Name, difference(before, s.CachedInfo().Config, s.CachedInfo().Config.Metadata))
 	}
 	for _, d := range Durables() {
-		before, after, err := b.ensureDurable(ctx, d)
+		c, before, err := b.ensureDurable(ctx, d, defaultAckWait)
 		if err != nil {
 			return err
 		}
-		tell("consumer "+d.Name+" of "+d.Kind.Stream(), difference(before, after))
+		tell("consumer "+d.Name+" of "+d.Kind.Stream(), difference(before, c.CachedInfo().Config, c.CachedInfo().Config.Metadata))
 	}
 	return nil
 }
 
-// ensureDurable makes a consumer, or brings it up to what is wanted; before is nil where it was not.
-func (b *Bus) ensureDurable(ctx context.Context, d Durable) (before *jetstream.ConsumerConfig, after jetstream.ConsumerConfig, err error) {
-	made, err := insist(ctx, b.nc, "consumer "+d.Name, func(ctx context.Context) (jetstream.Consumer, error) {
+// ensureDurable makes a consumer, or brings it up to what is wanted; what a newer version made it leaves.
+// Before is nil where it was not.
+func (b *Bus) ensureDurable(ctx context.Context, d Durable, ackWait time.Duration) (made jetstream.Consumer, before *jetstream.ConsumerConfig, err error) {
+	made, err = insist(ctx, b, "consumer "+d.Name, func(ctx context.Context) (jetstream.Consumer, error) {
 		c, err := b.js.Consumer(ctx, d.Kind.Stream(), d.Name)
 		switch {
+		case err == nil && newer(c.CachedInfo().Config.Metadata):
+			before = &c.CachedInfo().Config
+			return c, nil
 		case err == nil:
 			before = &c.CachedInfo().Config
 		case !errors.Is(err, jetstream.ErrConsumerNotFound):
 			return nil, err
 		}
-		return b.js.CreateOrUpdateConsumer(ctx, d.Kind.Stream(), d.config(defaultAckWait))
+		return b.js.CreateOrUpdateConsumer(ctx, d.Kind.Stream(), d.config(ackWait))
 	})
-	if err != nil {
-		return nil, after, err
-	}
-	return before, made.CachedInfo().Config, nil
+	return made, before, err
 }
 
 // difference says in words what was done to a configuration.
-func difference[C any](before *C, after C) string {
-	if before == nil {
+func difference[C any](before *C, after C, metadata map[string]string) string {
+	switch {
+	case before == nil:
 		return "made"
+	case newer(metadata):
+		return "left as a newer version made it"
 	}
 	var names []string
 	was, is := fields(*before), fields(after)

@@ -53,7 +53,7 @@ func (b *Bus) openState(ctx context.Context, o Options) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
-	kv, err := insist(ctx, b.nc, "bucket "+bucket, func(ctx context.Context) (jetstream.KeyValue, error) { return b.js.KeyValue(ctx, bucket) })
+	kv, err := insist(ctx, b, "bucket "+bucket, func(ctx context.Context) (jetstream.KeyValue, error) { return b.js.KeyValue(ctx, bucket) })
 	if err != nil {
 		return nil, err
 	}

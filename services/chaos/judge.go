@@ -44,13 +44,6 @@ type verdict struct {
 	recoveries                           int
 }
 
-// wait is how long an accountant waited for the end of a request.
-type wait struct {
-	what string
-	from time.Time
-	took time.Duration
-}
-
 func (v *verdict) ok() bool { return len(v.lost)+len(v.stuck)+len(v.doubled)+len(v.wrong) == 0 }
 
 // patience is how long after the heal everything must be closed.

@@ -166,6 +166,13 @@ func (w *world) judgeIngest(ctx context.Context, v *verdict) error {
 	return nil
 }
 
+// wait is how long an accountant waited for the end of a request.
+type wait struct {
+	what string
+	from time.Time
+	took time.Duration
+}
+
 // plays are the accountants' plays, a company each.
 type plays struct {
 	w     *world

@@ -144,7 +144,7 @@ func (s *Service) close() error {
 // Run works events until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
 	err := s.Bus.Consume(ctx, bus.Consumer{
-		Kind: bus.Event, Name: string(s.category), Filter: fmt.Sprintf("tb.event.%s.>", s.category),
+		Kind: bus.Event, Name: string(s.category),
 		Concurrency: s.Concurrency, Backoff: s.Backoff, Patience: s.Deadline,
 		Handle: s.handle, GiveUp: s.giveUp, Observe: s.Metrics.Observer(string(s.category), s.Log),
 	})
