@@ -2,12 +2,9 @@ package auditcmd
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -16,28 +13,16 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/tieback/tieback/services/audit"
+	"github.com/tieback/tieback/services/tieback/cmdtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// run runs a command line as main does, and gives its exit code.
+// run runs a line of `tieback audit` or `tieback sweep`, that word included.
 func run(t *testing.T, line string) (code int, out, errs string) {
-	t.Helper()
-	var stdout, stderr strings.Builder
-	root := &cobra.Command{SilenceErrors: true, SilenceUsage: true}
+	root := &cobra.Command{}
 	root.AddCommand(Command(), SweepCommand())
-	root.SetOut(&stdout)
-	root.SetErr(&stderr)
-	root.SetArgs(strings.Fields(line))
-	err := root.ExecuteContext(t.Context())
-	switch {
-	case errors.Is(err, ErrFailed):
-		code = 1
-	case err != nil:
-		fmt.Fprintln(&stderr, err)
-		code = 2
-	}
-	return code, stdout.String(), stderr.String()
+	return cmdtest.Run(t.Context(), root, ErrFailed, line)
 }
 
 // procore is one with a hook that has delivered nothing, and these request details; the
@@ -58,17 +43,9 @@ func procore(t *testing.T, details func() string) {
 		}
 	}))
 	t.Cleanup(srv.Close)
-	dir := t.TempDir()
-	file := filepath.Join(dir, "companies.yaml")
-	if err := os.WriteFile(file, []byte("companies: [{id: 7, client_id: c, client_secret: s, webhook_tokens: [0123456789abcdef], connector: {driver: ledger}}]"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for name, value := range map[string]string{
-		"TIEBACK_DATA": filepath.Join(dir, "data"), "TIEBACK_COMPANIES": file, "TIEBACK_INGEST_ADDR": "127.0.0.1:0", "TIEBACK_NATS_URL": "",
-		"TIEBACK_LOG_LEVEL": "error", "TIEBACK_PROCORE_API_URL": srv.URL, "TIEBACK_PROCORE_LOGIN_URL": srv.URL,
-	} {
-		t.Setenv(name, value)
-	}
+	cmdtest.Settings(t, 7)
+	t.Setenv("TIEBACK_PROCORE_API_URL", srv.URL)
+	t.Setenv("TIEBACK_PROCORE_LOGIN_URL", srv.URL)
 	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
 }
 

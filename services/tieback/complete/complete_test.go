@@ -2,22 +2,21 @@ package complete
 
 import (
 	"errors"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/spf13/cobra"
 	"go.uber.org/goleak"
-	"go.uber.org/zap"
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/services/tieback/auditcmd"
+	"github.com/tieback/tieback/services/tieback/cmdtest"
 	"github.com/tieback/tieback/services/tieback/deadcmd"
 )
+
+const acme = 598134325841112 // a company
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
@@ -38,20 +37,8 @@ func offered(t *testing.T, words ...string) []string {
 	return lines[:len(lines)-1] // the last is a directive
 }
 
-func given(t *testing.T, url string) {
-	t.Helper()
-	dir := t.TempDir()
-	file := filepath.Join(dir, "companies.yaml")
-	if err := os.WriteFile(file, []byte("companies: [{id: 598134325841112, name: Acme, client_id: c, client_secret: s, webhook_tokens: [0123456789abcdef], connector: {driver: ledger}}]"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for name, value := range map[string]string{"TIEBACK_DATA": filepath.Join(dir, "data"), "TIEBACK_COMPANIES": file, "TIEBACK_NATS_URL": url} {
-		t.Setenv(name, value)
-	}
-}
-
 func TestWhatFlagsTakeIsOffered(t *testing.T) {
-	given(t, "")
+	cmdtest.Settings(t, acme)
 	for _, c := range []struct{ line, want string }{
 		{"audit --company 5", "598134325841112\tAcme"},
 		{"audit -o ", "table"},
@@ -77,7 +64,8 @@ func contains(all []string, want string) bool {
 
 // Without settings, or with a broker that is away, nothing is offered, and soon.
 func TestNothingIsOfferedWhereNothingIsKnown(t *testing.T) {
-	given(t, "nats://127.0.0.1:1")
+	cmdtest.Settings(t, acme)
+	t.Setenv("TIEBACK_NATS_URL", "nats://127.0.0.1:1")
 	began := time.Now()
 	if got := offered(t, "dead", "show", ""); len(got) > 0 || time.Since(began) > 2*moment {
 		t.Errorf("after %v %q is offered", time.Since(began), got)
@@ -89,21 +77,8 @@ func TestNothingIsOfferedWhereNothingIsKnown(t *testing.T) {
 }
 
 func TestDeadLettersAreOffered(t *testing.T) {
-	ns, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ns.Start()
-	defer func() { ns.Shutdown(); ns.WaitForShutdown() }()
-	if !ns.ReadyForConnections(10 * time.Second) {
-		t.Fatal("the broker did not start")
-	}
-	given(t, ns.ClientURL())
-	b, err := bus.Connect(t.Context(), bus.Options{URL: ns.ClientURL(), Log: zap.NewNop()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer b.Close()
+	cmdtest.Settings(t, acme)
+	b := cmdtest.Listening(t)
 	for seq, request := range []int64{12, 13} {
 		s := bus.For(bus.Event, "create_vendor", 7, request)
 		m := bus.Message{Subject: s, Raw: s.String(), Stream: bus.Event.Stream(), Sequence: uint64(seq + 1)} //nolint:gosec // 1 or 2

@@ -63,7 +63,11 @@ var (
 	// direct are the modules that the skeleton itself imports.
 	direct = []string{"google.golang.org/protobuf"}
 	// unused are modules of pkg that nothing of a connector imports. "go mod tidy" says the same; see the test.
-	unused = []string{"github.com/nats-io/", "github.com/synadia-io/", "github.com/klauspost/", "github.com/kylelemons/", "golang.org/x/crypto", "golang.org/x/oauth2"}
+	unused = []string{
+		"github.com/nats-io/", "github.com/synadia-io/", "github.com/klauspost/", "github.com/kylelemons/", "golang.org/x/crypto", "golang.org/x/oauth2",
+		"github.com/cenkalti/", "github.com/google/uuid", "github.com/grpc-ecosystem/", "go.opentelemetry.io/otel/exporters/", "go.opentelemetry.io/otel/sdk",
+		"go.opentelemetry.io/proto/", "google.golang.org/genproto/googleapis/api",
+	}
 	// summed are those whose sums are asked for all the same.
 	summed = []string{"go.yaml.in/", "golang.org/x/sync"}
 )

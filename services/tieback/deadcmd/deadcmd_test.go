@@ -2,7 +2,6 @@ package deadcmd
 
 import (
 	"errors"
-	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -11,68 +10,34 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
-	"go.uber.org/zap"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/fault"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/tieback/broker"
+	"github.com/tieback/tieback/services/tieback/cmdtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// run runs a command line as main does, and gives its exit code.
-func run(t *testing.T, line string, more ...string) (code int, out, errs string) {
-	t.Helper()
-	var stdout, stderr strings.Builder
-	cmd := Command()
-	cmd.SilenceErrors, cmd.SilenceUsage = true, true
-	cmd.SetOut(&stdout)
-	cmd.SetErr(&stderr)
-	cmd.SetIn(strings.NewReader(""))
-	cmd.SetArgs(append(strings.Fields(line), more...))
-	err := cmd.ExecuteContext(t.Context())
-	switch {
-	case errors.Is(err, ErrFailed):
-		code = 1
-	case err != nil:
-		fmt.Fprintln(&stderr, err)
-		code = 2
-	}
-	return code, stdout.String(), stderr.String()
+// run runs a line of `tieback dead`.
+func run(t *testing.T, line string) (code int, out, errs string) {
+	return cmdtest.Run(t.Context(), Command(), ErrFailed, line)
 }
 
-// settings are those of a tieback with one company.
+// settings are those of a tieback with one company, of somebody who has no editor.
 func settings(t *testing.T) {
 	t.Helper()
-	dir := t.TempDir()
-	file := filepath.Join(dir, "companies.yaml")
-	if err := os.WriteFile(file, []byte("companies: [{id: 7, client_id: c, client_secret: s, webhook_tokens: [0123456789abcdef], connector: {driver: ledger}}]"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for name, value := range map[string]string{
-		"TIEBACK_DATA": filepath.Join(dir, "data"), "TIEBACK_COMPANIES": file, "TIEBACK_INGEST_ADDR": "127.0.0.1:0", "TIEBACK_NATS_URL": "",
-		"TIEBACK_LOG_LEVEL": "error", "TIEBACK_PROCORE_API_URL": "http://127.0.0.1:1", "TIEBACK_PROCORE_LOGIN_URL": "http://127.0.0.1:1",
-		"VISUAL": "", "EDITOR": "",
-	} {
-		t.Setenv(name, value)
-	}
+	cmdtest.Settings(t, 7)
+	t.Setenv("VISUAL", "")
+	t.Setenv("EDITOR", "")
 }
 
 // buried puts a letter among the dead, whose error would like to steer the terminal.
 func buried(t *testing.T) {
 	t.Helper()
-	srv, err := broker.Start(filepath.Join(os.Getenv("TIEBACK_DATA"), "jetstream"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer srv.Close()
-	b, err := bus.Connect(t.Context(), bus.Options{InProcess: srv.InProcess(), Log: zap.NewNop()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer b.Close()
+	b, leave := cmdtest.Embedded(t)
+	defer leave()
 	s := bus.For(bus.Event, "create_vendor", 7, 12)
 	data, err := proto.Marshal(&tiebackv1.Event{CompanyId: 7, ErpRequestId: 12, Type: "create_vendor", Payload: []byte("{\"id\":12,\"request_data\":{\"name\":\"\u009b2J\"}}")})
 	if err != nil {

@@ -2,57 +2,26 @@ package linkscmd
 
 import (
 	"errors"
-	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
 
 	"github.com/tieback/tieback/services/links"
+	"github.com/tieback/tieback/services/tieback/cmdtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// run runs a command line as main does, and gives its exit code.
+// run runs a line of `tieback links`.
 func run(t *testing.T, line string) (code int, out, errs string) {
-	t.Helper()
-	var stdout, stderr strings.Builder
-	cmd := Command()
-	cmd.SilenceErrors, cmd.SilenceUsage = true, true
-	cmd.SetOut(&stdout)
-	cmd.SetErr(&stderr)
-	cmd.SetArgs(strings.Fields(line))
-	err := cmd.ExecuteContext(t.Context())
-	switch {
-	case errors.Is(err, ErrFailed):
-		code = 1
-	case err != nil:
-		fmt.Fprintln(&stderr, err)
-		code = 2
-	}
-	return code, stdout.String(), stderr.String()
-}
-
-func settings(t *testing.T) {
-	t.Helper()
-	dir := t.TempDir()
-	file := filepath.Join(dir, "companies.yaml")
-	if err := os.WriteFile(file, []byte("companies: [{id: 7, client_id: c, client_secret: s, webhook_tokens: [0123456789abcdef], connector: {driver: ledger}}]"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for name, value := range map[string]string{
-		"TIEBACK_DATA": filepath.Join(dir, "data"), "TIEBACK_COMPANIES": file, "TIEBACK_INGEST_ADDR": "127.0.0.1:0", "TIEBACK_NATS_URL": "",
-		"TIEBACK_LOG_LEVEL": "error", "TIEBACK_PROCORE_API_URL": "http://127.0.0.1:1", "TIEBACK_PROCORE_LOGIN_URL": "http://127.0.0.1:1",
-	} {
-		t.Setenv(name, value)
-	}
+	return cmdtest.Run(t.Context(), Command(), ErrFailed, line)
 }
 
 func TestExitCodes(t *testing.T) {
-	settings(t)
+	cmdtest.Settings(t, 7)
 	for _, c := range []struct {
 		line string
 		code int
@@ -74,7 +43,7 @@ func TestExitCodes(t *testing.T) {
 
 // Two brokers on one folder would spoil it.
 func TestBesideARunningTiebackItIsRefused(t *testing.T) {
-	settings(t)
+	cmdtest.Settings(t, 7)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

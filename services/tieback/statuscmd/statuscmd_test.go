@@ -5,66 +5,30 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
-	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
-	"go.uber.org/zap"
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/services/status"
+	"github.com/tieback/tieback/services/tieback/cmdtest"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 func TestMain(m *testing.M) {
 	time.Local = time.UTC // what the golden files show
 	goleak.VerifyTestMain(m)
 }
 
-// run runs a command line as main does, and gives its exit code.
+// run runs a line of `tieback status`.
 func run(ctx context.Context, line string) (code int, out, errs string) {
-	var stdout, stderr bytes.Buffer
-	cmd := Command()
-	cmd.SilenceErrors, cmd.SilenceUsage = true, true
-	cmd.SetOut(&stdout)
-	cmd.SetErr(&stderr)
-	cmd.SetArgs(strings.Fields(line))
-	err := cmd.ExecuteContext(ctx)
-	switch {
-	case errors.Is(err, ErrFailed):
-		code = 1
-	case err != nil:
-		fmt.Fprintln(&stderr, err)
-		code = 2
-	}
-	return code, stdout.String(), stderr.String()
-}
-
-func settings(t *testing.T) {
-	t.Helper()
-	dir := t.TempDir()
-	file := filepath.Join(dir, "companies.yaml")
-	if err := os.WriteFile(file, []byte("companies: [{id: 7, name: Acme, client_id: c, client_secret: s, webhook_tokens: [0123456789abcdef], connector: {driver: ledger}}]"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for name, value := range map[string]string{
-		"TIEBACK_DATA": filepath.Join(dir, "data"), "TIEBACK_COMPANIES": file, "TIEBACK_INGEST_ADDR": "127.0.0.1:0", "TIEBACK_NATS_URL": "",
-		"TIEBACK_LOG_LEVEL": "error", "TIEBACK_PROCORE_API_URL": "http://127.0.0.1:1", "TIEBACK_PROCORE_LOGIN_URL": "http://127.0.0.1:1",
-	} {
-		t.Setenv(name, value)
-	}
+	return cmdtest.Run(ctx, Command(), ErrFailed, line)
 }
 
 func TestExitCodes(t *testing.T) {
-	settings(t)
+	cmdtest.Settings(t, 7)
 	for _, c := range []struct {
 		line string
 		code int
@@ -86,7 +50,7 @@ func TestExitCodes(t *testing.T) {
 
 // A broker that nobody reaches is said so, with exit code 1; nothing of ours is made meanwhile.
 func TestWithoutABroker(t *testing.T) {
-	settings(t)
+	cmdtest.Settings(t, 7)
 	t.Setenv("TIEBACK_NATS_URL", "nats://127.0.0.1:1")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
@@ -98,22 +62,8 @@ func TestWithoutABroker(t *testing.T) {
 // Of a broker that has lost a part the rest is told, soon, and nothing is made in its place. That
 // nobody shares Procore's limits is no trouble.
 func TestABrokerThatIsPartlyBroken(t *testing.T) {
-	settings(t)
-	ns, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ns.Start()
-	defer func() { ns.Shutdown(); ns.WaitForShutdown() }()
-	if !ns.ReadyForConnections(10 * time.Second) {
-		t.Fatal("the broker did not start")
-	}
-	t.Setenv("TIEBACK_NATS_URL", ns.ClientURL())
-	b, err := bus.Connect(t.Context(), bus.Options{URL: ns.ClientURL(), Log: zap.NewNop()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer b.Close()
+	cmdtest.Settings(t, 7)
+	b := cmdtest.Listening(t)
 	if code, out, errs := run(t.Context(), ""); code != 0 || !strings.Contains(out, "Nothing needs a person.") || errs != "" {
 		t.Errorf("a whole broker: exit %d\n%s%s", code, out, errs)
 	}
@@ -136,7 +86,7 @@ func TestABrokerThatIsPartlyBroken(t *testing.T) {
 
 // With -w -o json each look is a line, until it is stopped; that is no failure.
 func TestItLooksUntilItIsStopped(t *testing.T) {
-	settings(t)
+	cmdtest.Settings(t, 7)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	looks := &counter{enough: 3, stop: cancel}
@@ -180,30 +130,13 @@ func TestGolden(t *testing.T) {
 	if err := f.show(&b, r); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "status.golden", b.String())
+	cmdtest.Golden(t, "status.golden", b.String())
 	b.Reset()
 	f.output = "json"
 	if err := f.show(&b, r); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "status.json", b.String())
-}
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s (-update writes it anew) is now:\n%s", name, got)
-	}
+	cmdtest.Golden(t, "status.json", b.String())
 }
 
 // example has something of everything.

@@ -2,83 +2,35 @@ package tracecmd
 
 import (
 	"encoding/json"
-	"errors"
-	"flag"
-	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
-	"go.uber.org/zap"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tieback/tieback/pkg/bus"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/tieback/broker"
+	"github.com/tieback/tieback/services/tieback/cmdtest"
 	"github.com/tieback/tieback/services/trace"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 func TestMain(m *testing.M) {
 	time.Local = time.UTC // what the golden files show
 	goleak.VerifyTestMain(m)
 }
 
-// run runs a command line as main does, and gives its exit code.
+// run runs a line of `tieback trace`.
 func run(t *testing.T, line string) (code int, out, errs string) {
-	t.Helper()
-	var stdout, stderr strings.Builder
-	cmd := Command()
-	cmd.SilenceErrors, cmd.SilenceUsage = true, true
-	cmd.SetOut(&stdout)
-	cmd.SetErr(&stderr)
-	cmd.SetArgs(strings.Fields(line))
-	err := cmd.ExecuteContext(t.Context())
-	switch {
-	case errors.Is(err, ErrFailed):
-		code = 1
-	case err != nil:
-		fmt.Fprintln(&stderr, err)
-		code = 2
-	}
-	return code, stdout.String(), stderr.String()
-}
-
-// settings are those of a tieback with two companies.
-func settings(t *testing.T) {
-	t.Helper()
-	dir := t.TempDir()
-	file := filepath.Join(dir, "companies.yaml")
-	one := "{id: %d, client_id: c%d, client_secret: s, webhook_tokens: [0123456789abcdef], connector: {driver: ledger}}"
-	if err := os.WriteFile(file, fmt.Appendf(nil, "companies: ["+one+", "+one+"]", 7, 7, 8, 8), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for name, value := range map[string]string{
-		"TIEBACK_DATA": filepath.Join(dir, "data"), "TIEBACK_COMPANIES": file, "TIEBACK_INGEST_ADDR": "127.0.0.1:0", "TIEBACK_NATS_URL": "",
-		"TIEBACK_LOG_LEVEL": "error", "TIEBACK_PROCORE_API_URL": "http://127.0.0.1:1", "TIEBACK_PROCORE_LOGIN_URL": "http://127.0.0.1:1",
-	} {
-		t.Setenv(name, value)
-	}
+	return cmdtest.Run(t.Context(), Command(), ErrFailed, line)
 }
 
 // kept puts request 12 of company 7, done, and request 13 of both into the streams. Somebody who wrote
 // a record's name would like to steer the terminal.
 func kept(t *testing.T) {
 	t.Helper()
-	srv, err := broker.Start(filepath.Join(os.Getenv("TIEBACK_DATA"), "jetstream"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer srv.Close()
-	b, err := bus.Connect(t.Context(), bus.Options{InProcess: srv.InProcess(), Log: zap.NewNop()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer b.Close()
+	b, leave := cmdtest.Embedded(t)
+	defer leave()
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -104,7 +56,7 @@ func kept(t *testing.T) {
 }
 
 func TestExitCodes(t *testing.T) {
-	settings(t)
+	cmdtest.Settings(t, 7, 8)
 	kept(t)
 	for _, c := range []struct {
 		line string
@@ -138,7 +90,7 @@ func TestExitCodes(t *testing.T) {
 }
 
 func TestJSONIsOneDocument(t *testing.T) {
-	settings(t)
+	cmdtest.Settings(t, 7, 8)
 	kept(t)
 	code, out, errs := run(t, "12 -o json")
 	var s trace.Story
@@ -157,29 +109,12 @@ func TestGolden(t *testing.T) {
 	if err := printStory(&table, story); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "story.golden", table.String())
+	cmdtest.Golden(t, "story.golden", table.String())
 	doc, err := json.MarshalIndent(story, "", "  ")
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "story.json", string(doc)+"\n")
-}
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s (-update writes it anew) is now:\n%s", name, got)
-	}
+	cmdtest.Golden(t, "story.json", string(doc)+"\n")
 }
 
 // example is a story with something of everything: given up, edited and replayed, throttled now.
