@@ -15,7 +15,7 @@ import (
 //
 //	the new one starts ─▶ /readyz ─▶ both work ─▶ the old one gets SIGTERM ─▶ exit 0 within its grace
 //	of ingest also:       the door knows it       the door forgets it, a while before SIGTERM (preStop)
-//	status-reporter:      the old one ends first (strategy Recreate)
+//	status-reporter:      the old one ends first (a StatefulSet of one)
 //	a broker node:        lame duck, exit, start, caught up
 type rolling struct {
 	w       *world

@@ -46,7 +46,10 @@ func (d *Doctor) checkBroker(ctx context.Context, r *report) {
 	}
 	defer b.Close()
 	r.ok(check, "NATS %s answers", b.JetStream().Conn().ConnectedServerVersion())
-	looks := []func(context.Context, *report, *bus.Bus){d.checkStreams, d.checkConsumers, d.checkLetters, d.checkSweeps}
+	looks := []func(context.Context, *report, *bus.Bus){
+		func(ctx context.Context, r *report, b *bus.Bus) { d.checkStreams(ctx, r, b, o.InProcess == nil) },
+		d.checkConsumers, d.checkLetters, d.checkSweeps, d.checkRoom,
+	}
 	if o.InProcess != nil {
 		looks[1] = idle
 	}

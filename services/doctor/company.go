@@ -190,7 +190,11 @@ func (d *Doctor) checkOneHook(r *report, h setup.Hook, c *company.Company, repai
 		r.ok("deliveries", "none of hook %d is failing", h.ID)
 	}
 	if !slices.ContainsFunc(r.all[bad:], func(f Finding) bool { return f.Check == check }) {
-		r.ok(check, "%d delivers to %s", h.ID, h.URL)
+		hidden := ""
+		if h.Header == "" {
+			hidden = "; Procore does not show which token it sends"
+		}
+		r.ok(check, "%d delivers to %s%s", h.ID, h.URL, hidden)
 	}
 }
 
@@ -216,6 +220,6 @@ func (d *Doctor) checkIngest(ctx context.Context, r *report, c *company.Company)
 	case !takes:
 		r.problem(check, "restart it if the company is new; does it read this companies file, and may it read the file of the tokens?", "it answers at %s and refuses the company's webhook token", c.URL)
 	default:
-		r.ok(check, "it answers at %s and takes the webhook token", c.URL)
+		r.ok(check, "it answers at %s and takes the webhook token; that it can store a delivery was not tried (see broker, streams, room)", c.URL)
 	}
 }

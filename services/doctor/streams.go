@@ -4,8 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -14,51 +14,49 @@ import (
 	"github.com/tieback/tieback/services/deadletters"
 )
 
-// checkStreams compares the streams with what this version wants, and the broker's clock with ours.
-func (d *Doctor) checkStreams(ctx context.Context, r *report, b *bus.Bus) {
+// checkStreams compares all streams, the buckets' among them, with what this version wants, and the broker's
+// clock with ours.
+func (d *Doctor) checkStreams(ctx context.Context, r *report, b *bus.Bus, shared bool) {
 	const check = "streams"
-	good := 0
-	for _, k := range bus.Kinds {
+	names, good := bus.Streams(shared), 0
+	for _, name := range names {
 		asked := time.Now()
-		s, err := b.JetStream().Stream(ctx, k.Stream())
+		s, err := b.JetStream().Stream(ctx, name)
 		if err != nil {
-			r.problem(check, "run the program streams, or start a service", "%s: %v", k.Stream(), err)
+			r.problem(check, "run the program streams, or start a service; if it is there, look at the broker's nodes: more than half must run", "%s: %v", name, err)
 			continue
 		}
 		info := s.CachedInfo()
-		if k == bus.Delivery {
+		if name == bus.Delivery.Stream() {
 			d.clock(r, "broker clock", "the broker's", info.TimeStamp, asked, "set the clocks by NTP: ages and deadlines are told by them")
 		}
-		if wrong := d.wrong(k, info.Config); wrong != "" {
-			r.warn(check, "run the program streams of this version, or restart a service", "%s %s", k.Stream(), wrong)
-			continue
+		if d.checkStream(r, info) {
+			good++
 		}
-		if info.Cluster != nil && info.Cluster.Leader == "" {
-			r.problem(check, "look at the broker's nodes: more than half must run", "%s has no leader", k.Stream())
-			continue
-		}
-		good++
 	}
-	if good == len(bus.Kinds) {
+	if good == len(names) {
 		r.ok(check, "%d streams are as this version wants them", good)
 	}
 }
 
-// wrong says what about a stream is not as it should be; "": nothing.
-func (d *Doctor) wrong(k bus.Kind, cfg jetstream.StreamConfig) string {
-	switch {
-	case !slices.Equal(cfg.Subjects, []string{"tb." + string(k) + ".>"}):
-		return fmt.Sprintf("holds %v", cfg.Subjects)
-	case cfg.Retention != jetstream.LimitsPolicy || cfg.Discard != jetstream.DiscardNew:
-		return "drops what it should keep"
-	case cfg.Storage != jetstream.FileStorage:
-		return "is not on disk"
-	case !cfg.AllowAtomicPublish:
-		return "takes no atomic batches"
-	case cfg.Replicas < d.Settings.Replicas:
-		return fmt.Sprintf("has %d replicas, TIEBACK_NATS_REPLICAS says %d", cfg.Replicas, d.Settings.Replicas)
+// checkStream says whether a stream and its replicas are as they should be.
+func (d *Doctor) checkStream(r *report, info *jetstream.StreamInfo) bool {
+	const check, nodes = "streams", "look at the broker's nodes: are all of them running, and do they reach each other?"
+	name, bad := info.Config.Name, len(r.all)
+	if differs := bus.StreamDiffers(info.Config, bus.Options{Replicas: d.Settings.Replicas}); len(differs) > 0 {
+		r.warn(check, "run the program streams of this version, or restart a service", "%s %s", name, strings.Join(differs, "; "))
 	}
-	return ""
+	if info.Cluster != nil && info.Cluster.Leader == "" {
+		r.problem(check, "look at the broker's nodes: more than half must run", "%s has no leader", name)
+	}
+	offline, behind := bus.Missing(info.Cluster)
+	if len(offline) > 0 {
+		r.problem(check, nodes, "%s: %d of %d replicas are offline: %s", name, len(offline), info.Config.Replicas, strings.Join(offline, ", "))
+	}
+	if len(behind) > 0 {
+		r.warn(check, "wait until they have caught up; then run this again", "%s: %d of %d replicas lag behind: %s", name, len(behind), info.Config.Replicas, strings.Join(behind, ", "))
+	}
+	return len(r.all) == bad
 }
 
 // clock compares another's clock with ours. Theirs was read between asked and now.
@@ -97,8 +95,8 @@ func (d *Doctor) checkConsumers(ctx context.Context, r *report, b *bus.Bus) {
 		}
 		info := c.CachedInfo()
 		switch {
-		case info.Config.FilterSubject != want.Filter || info.Config.AckPolicy != jetstream.AckExplicitPolicy:
-			r.warn(check, "run the program streams of this version, or restart the service", "%s takes %q", want.Name, info.Config.FilterSubject)
+		case len(want.Differs(info.Config)) > 0:
+			r.warn(check, "run the program streams of this version, or restart the service", "%s %s", want.Name, strings.Join(want.Differs(info.Config), "; "))
 		case info.NumWaiting == 0:
 			alone = append(alone, c)
 		default:

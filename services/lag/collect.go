@@ -14,13 +14,18 @@ var (
 		"How long ago its stream took the oldest message that a consumer has not finished; 0: there is none.", []string{"consumer"}, nil)
 	streamMessages = prometheus.NewDesc("tieback_stream_messages", "Messages kept in a stream.", []string{"stream"}, nil)
 	streamBytes    = prometheus.NewDesc("tieback_stream_bytes", "Bytes that a stream takes on disk.", []string{"stream"}, nil)
-	deadLetters    = prometheus.NewDesc("tieback_dead_letters_open",
+	streamLimit    = prometheus.NewDesc("tieback_stream_bytes_limit",
+		"Bytes that the streams TIEBACK_… may take together (TIEBACK_NATS_MAX_BYTES); not shown: no end.", nil, nil)
+	offline     = prometheus.NewDesc("tieback_stream_replicas_offline", "Replicas of a stream that its leader does not hear.", []string{"stream"}, nil)
+	brokerBytes = prometheus.NewDesc("tieback_broker_bytes", "Bytes that the account takes on the broker's disks, all replicas together.", nil, nil)
+	brokerLimit = prometheus.NewDesc("tieback_broker_bytes_limit", "Bytes that the account may take there; not shown: it has no limit of its own.", nil, nil)
+	deadLetters = prometheus.NewDesc("tieback_dead_letters_open",
 		"Dead letters that nobody has dealt with, by who can mend the cause (ours, tenant-data, erp, procore, limits, unknown).", []string{"cause"}, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (e *Exporter) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{brokerUp, messages, age, streamMessages, streamBytes, deadLetters} {
+	for _, d := range []*prometheus.Desc{brokerUp, messages, age, streamMessages, streamBytes, streamLimit, offline, brokerBytes, brokerLimit, deadLetters} {
 		ch <- d
 	}
 }
@@ -49,6 +54,16 @@ func (e *Exporter) Collect(ch chan<- prometheus.Metric) {
 	for _, s := range v.streams {
 		show(streamMessages, float64(s.messages), s.stream)
 		show(streamBytes, float64(s.bytes), s.stream)
+		show(offline, float64(s.offline), s.stream)
+	}
+	if v.store.known {
+		show(brokerBytes, float64(v.store.used))
+	}
+	if v.store.limit > 0 {
+		show(brokerLimit, float64(v.store.limit))
+	}
+	if e.MaxBytes > 0 && v.up {
+		show(streamLimit, float64(e.MaxBytes))
 	}
 	for cause, n := range letters {
 		show(deadLetters, float64(n), cause)

@@ -5,6 +5,9 @@
 //	tieback_consumer_lag_messages{consumer}  not finished: not yet delivered, or out and not acked
 //	tieback_consumer_oldest_seconds{consumer}  how old the oldest of them is; 0: there is none
 //	tieback_stream_messages{stream}, tieback_stream_bytes{stream}
+//	tieback_stream_bytes_limit               TIEBACK_NATS_MAX_BYTES; from 0.9 of it ingest takes nothing new
+//	tieback_stream_replicas_offline{stream}  the stream's leader does not hear them
+//	tieback_broker_bytes, tieback_broker_bytes_limit  of the account there, all replicas together
 //	tieback_dead_letters_open{cause}         nobody has dealt with them
 //
 // What is not known is not shown: where the broker does not answer, tieback_broker_up is 0 and what
@@ -36,6 +39,8 @@ import (
 type Deps struct {
 	Log   *zap.Logger
 	Every time.Duration // between two looks at the broker; 0: 10 s
+
+	MaxBytes uint64 // TIEBACK_NATS_MAX_BYTES, of the kinds' streams together; 0: no end
 }
 
 // Exporter shows what is known. It may be scraped before Run, and while the broker is away.
@@ -54,6 +59,7 @@ type view struct {
 	up        bool
 	consumers []backlog
 	streams   []stock
+	store     store
 }
 
 // backlog is what a consumer has not finished.
@@ -67,6 +73,13 @@ type backlog struct {
 type stock struct {
 	stream          string
 	messages, bytes uint64
+	offline         int // replicas
+}
+
+// store is what the broker's account takes on disk, all replicas counted, in bytes.
+type store struct {
+	known       bool
+	used, limit uint64 // limit 0: there is none
 }
 
 // New makes the exporter; reg gets its metrics.

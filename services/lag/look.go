@@ -82,6 +82,13 @@ func (e *eye) look(ctx context.Context) (view, error) {
 			return err
 		})
 	}
+	ask("account", func() error {
+		s, err := e.store(ctx)
+		mu.Lock()
+		defer mu.Unlock()
+		v.store = s
+		return err
+	})
 	all.Wait()
 	v.at, v.up = time.Now(), len(errs) == 0
 	return v, errors.Join(errs...)
@@ -105,7 +112,16 @@ func (e *eye) stock(ctx context.Context, name string) (stock, error) {
 		return stock{}, err
 	}
 	state := s.CachedInfo().State
-	return stock{stream: name, messages: state.Msgs, bytes: state.Bytes}, nil
+	offline, _ := bus.Missing(s.CachedInfo().Cluster)
+	return stock{stream: name, messages: state.Msgs, bytes: state.Bytes, offline: len(offline)}, nil
+}
+
+func (e *eye) store(ctx context.Context) (store, error) {
+	account, err := e.bus.JetStream().AccountInfo(ctx)
+	if err != nil {
+		return store{}, err
+	}
+	return store{known: true, used: account.Store, limit: uint64(max(0, account.Limits.MaxStore))}, nil
 }
 
 // backlog asks a consumer, and for the age of its oldest message where that is not known.

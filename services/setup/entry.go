@@ -5,8 +5,11 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -125,17 +128,40 @@ func newToken() company.Secret {
 	return company.Secret(hex.EncodeToString(raw))
 }
 
-// writeTokens writes the tokens to their file, and remembers them once they are there.
+// writeTokens writes the tokens to their file, and remembers them once they are there. What another setup put
+// there since this one looked is left alone: a hook may send it.
 func (w *work) writeTokens(tokens []company.Secret) error {
+	path := w.entry.Get("webhook_tokens_file")
+	meanwhile := fmt.Errorf("webhook_tokens_file: somebody changed %s meanwhile, so it was left alone: run this again", path)
+	if now, err := w.entry.Tokens(); err != nil || !slices.Equal(now, w.tokens) {
+		return errors.Join(meanwhile, err)
+	}
 	var b strings.Builder
 	for _, t := range tokens {
 		b.WriteString(string(t) + "\n")
 	}
-	if err := company.WriteFile(w.entry.Get("webhook_tokens_file"), []byte(b.String())); err != nil {
+	write := company.WriteFile
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		write = createFile
+	}
+	switch err := write(path, []byte(b.String())); {
+	case errors.Is(err, fs.ErrExist):
+		return meanwhile
+	case err != nil:
 		return fmt.Errorf("webhook_tokens_file: %w", err)
 	}
 	w.tokens = tokens
 	return nil
+}
+
+// createFile is company.WriteFile for a file that must not be there yet: of two that make it at once one gets
+// fs.ErrExist, and nobody ever sees half of it.
+func createFile(path string, raw []byte) error {
+	whole := fmt.Sprintf("%s.%.16s", path, string(newToken()))
+	if err := company.WriteFile(whole, raw); err != nil {
+		return err
+	}
+	return errors.Join(os.Link(whole, path), os.Remove(whole))
 }
 
 // stepsOfFiles plans the tokens file and the entry.
@@ -170,7 +196,7 @@ func (w *work) save(context.Context) error {
 		w.fresh, w.made = false, true
 	}
 	for _, f := range w.fields {
-		if !w.made && slices.Contains([]string{"name", "standard_cost_code_list_id", "metadata_file", "connector.driver"}, f) {
+		if !w.made && slices.Contains([]string{"name", "standard_cost_code_list_id", "metadata_file", "connector.driver", "webhook_namespace"}, f) {
 			w.plan.Restart = append(w.plan.Restart, f+" has changed")
 		}
 	}

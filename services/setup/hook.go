@@ -50,9 +50,6 @@ func (w *work) stepsOfHook() {
 		return
 	}
 	w.plan.add(Keep, nil, h.String(), h.URL)
-	if _, shown := h.Sends(w.newest()); !shown {
-		w.plan.note("Procore does not show which token hook %d sends, so it was not compared; --rotate-token sets it anew", h.ID)
-	}
 }
 
 // differs says what about the hook is not as it should be.
@@ -69,7 +66,7 @@ func (w *work) differs(h Hook) (why []string) {
 		why = append(why, "gets the new webhook token")
 	case shown && !sends:
 		why = append(why, "does not send the newest webhook token")
-	case !shown && w.known == 2:
+	case !shown: // a run that was broken off may have left it with another
 		why = append(why, "gets the newest webhook token, as Procore does not show which it sends")
 	}
 	return why
@@ -127,6 +124,12 @@ func (w *work) stepsOfDuplicates() {
 		return
 	}
 	for _, h := range w.hooks[1:] {
+		if h.Failing < 0 {
+			w.plan.add(Keep, nil, h.String(), fmt.Sprintf("a second one, to %s; Procore does not say whether deliveries wait in it", h.URL))
+			w.plan.note("hook %d is a duplicate and stays, as Procore does not say whether deliveries wait in it: each event comes twice and is worked once. "+
+				"Delete it in Procore when none waits (after 12 hours at most)", h.ID)
+			continue
+		}
 		if h.Failing > 0 {
 			w.plan.add(Keep, nil, h.String(), fmt.Sprintf("a second one, to %s, with %d deliveries waiting", h.URL, h.Failing))
 			w.plan.note("hook %d is a duplicate, but deliveries wait in it: run this again when they are through (after 12 hours at most)", h.ID)
@@ -151,6 +154,9 @@ func (w *work) stepsOfOldToken() {
 		w.plan.note("the older webhook token stays until the next run: the hook gets the newer one now")
 	case h.Failing > 0:
 		w.plan.note("the older webhook token stays: %d deliveries of hook %d wait to be made again; run this again when they are through", h.Failing, h.ID)
+	case h.Failing < 0:
+		w.plan.note("the older webhook token stays, as Procore does not say whether deliveries of hook %d wait to be made again: "+
+			"take it (the first line) out of %s by hand, 12 hours after the hook got the newer one", h.ID, w.entry.Get("webhook_tokens_file"))
 	default:
 		w.plan.add(Remove, func(context.Context) error { return w.writeTokens(w.tokens[1:]) }, "older webhook token", "in "+w.entry.Get("webhook_tokens_file"))
 	}
@@ -162,6 +168,8 @@ func (w *work) stepsOfRemoval() {
 		detail := "with its triggers; to " + h.URL
 		if h.Failing > 0 {
 			detail += fmt.Sprintf("; %d deliveries that wait in it will not come", h.Failing)
+		} else if h.Failing < 0 {
+			detail += "; deliveries that wait in it will not come, and Procore does not say whether there are any"
 		}
 		w.plan.add(Remove, func(ctx context.Context) error { return w.api().deleteHook(ctx, h) }, h.String(), detail)
 	}

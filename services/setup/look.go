@@ -36,6 +36,7 @@ type work struct {
 	shown      bool        // Procore shows connections
 	hooks      []Hook      // of our namespace, the one to keep first
 	reached    reach       // ingest, with the newest token
+	served     reach       // ingest, with any token that may count: accepts where it takes one of them
 }
 
 func (w *work) defaults() {
@@ -84,8 +85,8 @@ func (w *work) look(ctx context.Context) error {
 	if err := w.lookForStrangers(ctx); err != nil {
 		return err
 	}
-	if len(w.tokens) > 0 && !w.Remove {
-		w.reached = w.probe(ctx, w.newest())
+	if !w.Remove {
+		w.ask(ctx)
 	}
 	return nil
 }

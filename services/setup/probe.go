@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/tieback/tieback/pkg/company"
@@ -62,17 +64,52 @@ func (w *work) probe(ctx context.Context, token company.Secret) reach {
 	return refuses
 }
 
-// await waits until ingest takes the newest token, where it serves the company and can be asked from here. Else
-// nothing is lost either: Procore repeats what was refused for 12 hours.
+// ask finds out what ingest takes: of the tokens in the file, and of what the hook sends, which may be one that
+// the file has lost.
+func (w *work) ask(ctx context.Context) {
+	for _, t := range w.tokens {
+		w.reached = w.probe(ctx, t) // the newest is the last
+		w.served = better(w.served, w.reached)
+	}
+	if len(w.hooks) == 0 || w.hooks[0].URL != w.destination() {
+		return
+	}
+	if sent, is := strings.CutPrefix(w.hooks[0].Header, "Bearer "); is && !slices.Contains(w.tokens, company.Secret(sent)) {
+		w.served = better(w.served, w.probe(ctx, company.Secret(sent)))
+	}
+}
+
+// better is what two answers say together: one that takes its token says that the company is served, and one
+// that did not come leaves it open.
+func better(a, b reach) reach {
+	for _, r := range []reach{accepts, silent, refuses} {
+		if a == r || b == r {
+			return r
+		}
+	}
+	return unasked
+}
+
+// await waits until ingest takes the newest token, before the hook sends it instead of one that may count now.
+// It does not wait where there is nothing to lose: the hook sends it already, or ingest takes nothing that the
+// hook can be sending, or nobody answers and the newest token is the only one.
 func (w *work) await(ctx context.Context) error {
-	if w.reached != accepts {
+	sends, shown := w.hooks[0].Sends(w.newest())
+	if w.served == unasked { // there was no token yet
+		w.served = w.probe(ctx, w.newest())
+	}
+	switch {
+	case sends, w.WithoutIngest, w.served == refuses && shown, w.served == silent && len(w.tokens) == 1:
 		return nil
+	case w.served == silent:
+		return fmt.Errorf("ingest can't be asked at %s from here whether it takes the new webhook token, so the hook was left as it is, and both tokens count: "+
+			"run this again where it can be asked, or with --without-ingest once every ingest has read the file", w.entry.Get("url"))
 	}
 	until := time.Now().Add(w.Patience)
 	for w.probe(ctx, w.newest()) != accepts {
 		if time.Now().After(until) {
 			return fmt.Errorf("ingest does not take the new webhook token from its file after %v, so the hook was left as it is: "+
-				"can the services read the file, and is it the one that they read? Then run this again", w.Patience)
+				"can the services read the file, is it the one that they read, and were they restarted if the company is new? Then run this again; --without-ingest does not wait", w.Patience)
 		}
 		select {
 		case <-ctx.Done():

@@ -52,6 +52,8 @@ type Options struct {
 	SendMetadata bool // also where it seems to be there already
 	RotateToken  bool
 	Remove       bool // hook and trigger instead of making them
+
+	WithoutIngest bool // changes the hook's token without ingest's word that it takes it
 }
 
 // Deps are what a setup works with.

@@ -29,6 +29,8 @@ var arrows = map[string][]struct{ from, to, port string }{
 		{"the ingress controller", "ingest", "8080"},
 		{procore, "the internet", "443"},
 		{erp, "the ERP", "443"},
+		{"the ingress controller", "solver", "8089"}, // of cert-manager, for HTTP-01
+		{"solver", "DNS", "53"},
 	},
 	"local": {
 		{"sandbox", "ingest", "8080"},
@@ -47,18 +49,22 @@ const (
 
 // outside names who is not of the namespace, or not of the overlay.
 var outside = map[string]string{
-	"kubernetes.io/metadata.name=kube-system k8s-app=kube-dns":                         "DNS",
-	"kubernetes.io/metadata.name=ingress-nginx":                                        "the ingress controller",
-	"kubernetes.io/metadata.name=monitoring app.kubernetes.io/name=prometheus":         "Prometheus",
+	"kubernetes.io/metadata.name=kube-system k8s-app=kube-dns":                 "DNS",
+	"kubernetes.io/metadata.name=ingress-nginx":                                "the ingress controller",
+	"kubernetes.io/metadata.name=monitoring app.kubernetes.io/name=prometheus": "Prometheus",
+	"169.254.20.10/32 []": "DNS", // NodeLocal DNSCache
 	"0.0.0.0/0 [10.0.0.0/8 100.64.0.0/10 169.254.0.0/16 172.16.0.0/12 192.168.0.0/16]": "the internet",
-	"::/0 [fc00::/7 fe80::/10]":                                                        "the internet",
-	"203.0.113.10/32 []":                                                               "the ERP",
-	"app.kubernetes.io/component=connector":                                            "connectors",
+	"::/0 [fc00::/7 fe80::/10]":             "the internet",
+	"203.0.113.10/32 []":                    "the ERP",
+	"app.kubernetes.io/component=connector": "connectors",
 }
 
 func TestThePoliciesAreTheDrawnArrows(t *testing.T) {
 	each(t, func(t *testing.T, v variant, b built) {
 		peers := map[string]map[string]string{"nats": {"app.kubernetes.io/name": "nats"}} // the chart's
+		if v.overlay == "production" {                                                    // which asks for a certificate
+			peers["solver"] = map[string]string{"acme.cert-manager.io/http01-solver": "true"}
+		}
 		for _, p := range pods(t, b) {
 			peers[p.name] = p.meta.Labels
 		}
@@ -184,6 +190,23 @@ func add(t *testing.T, policy string, to map[string]bool, arrow string, ports []
 		}
 		to[arrow+":"+p.Port.String()] = true
 	}
+}
+
+// A cluster asks its DNS's pods, or each node's cache.
+func TestBothKindsOfDNSAreReached(t *testing.T) {
+	each(t, func(t *testing.T, _ variant, b built) {
+		var found []string
+		for _, rule := range of[*networkingv1.NetworkPolicy](b)["dns"].Spec.Egress {
+			for _, to := range rule.To {
+				if outside[described(to)] == "DNS" {
+					found = append(found, described(to))
+				}
+			}
+		}
+		if len(found) != 2 {
+			t.Errorf("reached: %v", found)
+		}
+	})
 }
 
 func TestNothingElseIsOpen(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -88,6 +89,9 @@ func TestTheSettingsAreKnownAndRight(t *testing.T) {
 			if s.NATSURL != scheme+"://nats:4222" || (s.NATSCAFile != "") != v.with("tls") {
 				t.Errorf("%s: broker %s, CA %q", p.name, s.NATSURL, s.NATSCAFile)
 			}
+			if v.with("tls") && !mounted(p, "nats-ca", filepath.Dir(s.NATSCAFile)) {
+				t.Errorf("%s: %s is not mounted", p.name, s.NATSCAFile)
+			}
 			if want := map[string]int{"production": 3}[v.overlay]; s.Replicas != max(1, want) {
 				t.Errorf("%s: %d replicas of each stream", p.name, s.Replicas)
 			}
@@ -112,6 +116,28 @@ func port(t *testing.T, addr string) int32 {
 
 func sees(p pod, secret string) bool {
 	return slices.ContainsFunc(p.spec.Volumes, func(v corev1.Volume) bool { return v.Secret != nil && v.Secret.SecretName == secret })
+}
+
+// mounted says whether a pod has a secret as that folder.
+func mounted(p pod, secret, folder string) bool {
+	return slices.ContainsFunc(p.spec.Volumes, func(v corev1.Volume) bool {
+		return v.Secret != nil && v.Secret.SecretName == secret && slices.ContainsFunc(p.spec.Containers[0].VolumeMounts, func(m corev1.VolumeMount) bool {
+			return m.Name == v.Name && m.MountPath == folder
+		})
+	})
+}
+
+// Without TLS there is no such secret, and nothing may wait for it.
+func TestOnlyTLSNeedsItsSecret(t *testing.T) {
+	each(t, func(t *testing.T, v variant, b built) {
+		for _, p := range pods(t, b) {
+			for _, volume := range p.spec.Volumes {
+				if s := volume.Secret; s != nil && s.SecretName == "nats-ca" && !v.with("tls") && (s.Optional == nil || !*s.Optional) {
+					t.Errorf("%s waits for nats-ca for ever", p.name)
+				}
+			}
+		}
+	})
 }
 
 func TestTheSandboxKnowsTheCompany(t *testing.T) {

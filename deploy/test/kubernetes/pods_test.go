@@ -26,7 +26,9 @@ type pod struct {
 }
 
 // service says whether it is one of ours that runs all the time.
-func (p pod) service() bool { return p.kind == "Deployment" && p.name != "sandbox" }
+func (p pod) service() bool {
+	return p.kind == "Deployment" && p.name != "sandbox" || p.kind == "StatefulSet" && p.name == "status-reporter"
+}
 
 // pods are those of all workloads, and the one that deploy/kubernetes/tieback runs.
 func pods(t *testing.T, b built) []pod {

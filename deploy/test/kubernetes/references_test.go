@@ -2,6 +2,8 @@ package kubernetes
 
 import (
 	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -135,6 +137,43 @@ func TestTheIngressLeadsToIngest(t *testing.T) {
 	})
 }
 
+// Whoever is woken types what the runbooks say: what they name for kubectl must be there.
+func TestWhatTextsNameForKubectlIsThere(t *testing.T) {
+	texts, err := filepath.Glob(root + "/deploy/runbooks/*.md")
+	if err != nil || len(texts) == 0 {
+		t.Fatalf("no runbooks: %v", err)
+	}
+	there := map[string]bool{"statefulset/nats": true} // the chart's
+	b := build(t, variant{overlay: "production"})
+	for _, o := range b {
+		there[strings.ToLower(o.kind)+"/"+o.GetName()] = true
+	}
+	for secret := range made {
+		there["secret/"+secret] = true
+	}
+	asked := regexp.MustCompile(`\b(deployment|statefulset|job|secret)(?:/| )([A-Za-z][A-Za-z-]*)`)
+	seen := 0
+	for _, path := range append(texts, manifests+"/README.md") {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, command := range regexp.MustCompile("kubectl [^`\n]*").FindAllString(string(text), -1) {
+			for _, m := range asked.FindAllStringSubmatch(command, -1) {
+				seen++
+				// CONSUMER is whom the alert names: the status-reporter, too, of which there must not be more.
+				scaled := m[2] == "CONSUMER" && strings.Contains(command, " scale ")
+				if !scaled && !there[m[1]+"/"+m[2]] {
+					t.Errorf("%s: there is no %s %s: %s", filepath.Base(path), m[1], m[2], command)
+				}
+			}
+		}
+	}
+	if seen < 10 {
+		t.Errorf("only %d found", seen)
+	}
+}
+
 // The README says how to make each secret that a reader has to make.
 func TestTheGuideNamesEverySecret(t *testing.T) {
 	guide, err := os.ReadFile(manifests + "/README.md")
@@ -153,9 +192,15 @@ func TestTheGuideNamesEverySecret(t *testing.T) {
 
 func TestThereIsOneStatusReporter(t *testing.T) {
 	each(t, func(t *testing.T, _ variant, b built) {
-		d := of[*appsv1.Deployment](b)["status-reporter"]
-		if d.Spec.Replicas == nil || *d.Spec.Replicas != 1 || d.Spec.Strategy.Type != appsv1.RecreateDeploymentStrategyType {
-			t.Errorf("strategy %s, or not one replica: two could tell one record's requests out of order", d.Spec.Strategy.Type)
+		if of[*appsv1.Deployment](b)["status-reporter"] != nil {
+			t.Error("a Deployment starts the next one while the last still ends: on a drain, an eviction, a delete")
+		}
+		s := of[*appsv1.StatefulSet](b)["status-reporter"]
+		if s == nil || s.Spec.Replicas == nil || *s.Spec.Replicas != 1 {
+			t.Fatal("no StatefulSet of one: two could tell one record's requests out of order")
+		}
+		if s.Spec.PodManagementPolicy != appsv1.ParallelPodManagement {
+			t.Error("a version that never gets ready could not be taken back: the controller would wait for it")
 		}
 	})
 }

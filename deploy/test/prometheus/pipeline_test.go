@@ -76,7 +76,7 @@ func play(t *testing.T) []*dto.MetricFamily {
 	must(t, err)
 	defer pl.Close()
 	apart := prometheus.NewRegistry() // as in the program lag
-	exporter, err := lag.New(lag.Deps{Log: zap.NewNop(), Every: 50 * time.Millisecond}, apart)
+	exporter, err := lag.New(lag.Deps{Log: zap.NewNop(), Every: 50 * time.Millisecond, MaxBytes: 1 << 30}, apart)
 	must(t, err)
 	must(t, apart.Register(telemetry.BuildInfo("lag")))
 

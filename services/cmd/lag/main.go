@@ -65,7 +65,7 @@ func told(code int, err error) int {
 func serve(ctx context.Context, s settings.Settings, log *zap.Logger) error {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), telemetry.BuildInfo(name))
-	exporter, err := lag.New(lag.Deps{Log: log}, reg)
+	exporter, err := lag.New(lag.Deps{Log: log, MaxBytes: s.MaxBytes}, reg)
 	if err != nil {
 		return err
 	}

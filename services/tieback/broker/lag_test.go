@@ -108,13 +108,17 @@ func TestWhatTheExporterShowsIsBoundedAndWellNamed(t *testing.T) {
 	}
 	want := map[string]int{
 		"tieback_broker_up": 1, "tieback_consumer_lag_messages": len(consumers), "tieback_consumer_oldest_seconds": len(consumers),
-		"tieback_stream_messages": 7, "tieback_stream_bytes": 7, "tieback_dead_letters_open": 6,
+		"tieback_stream_messages": 7, "tieback_stream_bytes": 7, "tieback_stream_replicas_offline": 7, "tieback_dead_letters_open": 6,
+		"tieback_stream_bytes_limit": 1, "tieback_broker_bytes": 1, // without a limit of the account's
 	}
 	if !maps.Equal(labels, want) {
 		t.Errorf("series %v, want %v", labels, want)
 	}
 	if v["tieback_stream_messages{TIEBACK_EVENT}"] != 3 || v["tieback_stream_bytes{TIEBACK_EVENT}"] == 0 {
 		t.Errorf("the stream of events has %v messages", v["tieback_stream_messages{TIEBACK_EVENT}"])
+	}
+	if v["tieback_stream_bytes_limit"] != 1<<30 || v["tieback_broker_bytes"] == 0 || v["tieback_stream_replicas_offline{TIEBACK_EVENT}"] != 0 {
+		t.Errorf("shown is %v", v)
 	}
 	if problems, err := testutil.GatherAndLint(s.registry); err != nil || len(problems) > 0 {
 		t.Errorf("%v %v", problems, err)

@@ -40,7 +40,7 @@ func Command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "doctor [--company N] [--admin HOST:PORT]... [-o json]", Short: "Look at everything a support call would ask about, and say what to do", Args: cobra.NoArgs,
 		Long: `Look at everything a support call would ask about: settings, companies file, data folder, broker with its
-streams, consumers and permissions, dead letters, sweeps; for each company its connector, Procore's token,
+streams, their replicas and room, consumers and permissions, dead letters, sweeps; for each company its connector, Procore's token,
 permissions and clock, the ERP connection and its metadata, hook, trigger and deliveries, and whether ingest
 takes them. Each finding is ok, a warning or a problem, with what to do. Nothing is changed.
 

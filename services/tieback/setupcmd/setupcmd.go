@@ -53,7 +53,10 @@ on the command line: of a connector's settings too, as password_file=PATH or tok
     --name "Acme Builders" --client-id … --client-secret-file /etc/tieback/acme.secret \
     --connector driver=remote,address=erp.example.com:7070,token_file=/etc/tieback/acme.token
 
-Hooks of our namespace are ours: a second one is removed. Another installation for the same company needs a
+A hook gets another token only when ingest takes it, at --url; where ingest can't be asked from here, only with
+--without-ingest. Where Procore does not show what a hook sends, each run tells it the newest token again.
+
+Hooks of our namespace are ours: a second one is removed, unless deliveries wait in it, or may. Another installation for the same company needs a
 --namespace of its own.
 
 Running services take a changed token or connector's setting up by themselves within seconds; a new company
@@ -76,6 +79,7 @@ Exit code 0: all is as it should be, or as the plan said. 1: it failed, or was d
 	fs.StringVar(&f.APIVersion, "api-version", "", "of deliveries ("+setup.APIVersion+" for a new hook; ingest reads all)")
 	fs.BoolVar(&f.SendMetadata, "send-metadata", false, "send the ERP metadata even where Procore seems to have it")
 	fs.BoolVar(&f.RotateToken, "rotate-token", false, "a new webhook token beside the old one; run setup again to drop the old")
+	fs.BoolVar(&f.WithoutIngest, "without-ingest", false, "change the hook's token though ingest was not heard to take it: deliveries fail if it does not")
 	fs.BoolVar(&f.Remove, "remove", false, "delete the hook and its trigger")
 	fs.BoolVar(&f.yes, "yes", false, "do what the plan says without asking")
 	fs.BoolVar(&f.dry, "dry-run", false, "show the plan and change nothing")

@@ -1,0 +1,112 @@
+package bus
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Streams names every stream there is, the two buckets' among them. That of Procore's limits is there only
+// where several processes share them, as they do not on an embedded broker.
+func Streams(shared bool) []string {
+	var names []string
+	for _, w := range layout(Options{}) {
+		if shared || w.Name != quotaName {
+			names = append(names, w.Name)
+		}
+	}
+	return names
+}
+
+// StreamDiffers says in words what of a stream's configuration, as the broker gave it, SetUp with the same
+// options would change; nil: nothing. What a newer version made it would leave.
+func StreamDiffers(has jetstream.StreamConfig, o Options) []string {
+	all := layout(o)
+	i := slices.IndexFunc(all, func(w wanted) bool { return w.Name == has.Name })
+	switch {
+	case i < 0:
+		return []string{"is no stream of this version"}
+	case newer(has.Metadata):
+		return nil
+	}
+	want := all[i].fit(has.Replicas)
+	var differs []string
+	if has.Replicas < want.Replicas {
+		differs = []string{fmt.Sprintf("has %d replicas, TIEBACK_NATS_REPLICAS says %d", has.Replicas, want.Replicas)}
+	}
+	differs = append(differs, compare(fields(want), fields(has), "num_replicas")...)
+	return append(differs, marks(has.Metadata)...)
+}
+
+// Differs says the same of a consumer. Its ack_wait is left out, which services set as they need it.
+func (d Durable) Differs(has jetstream.ConsumerConfig) []string {
+	if newer(has.Metadata) {
+		return nil
+	}
+	return append(compare(fields(d.config(has.AckWait)), fields(has), "name", "num_replicas"), marks(has.Metadata)...)
+}
+
+// filled are settings that the broker fills in where they are not given.
+var filled = []string{"duplicate_window", "max_waiting"}
+
+// compare goes through two configurations' settings, but for the metadata, where the broker writes, too.
+func compare(want, has map[string]any, but ...string) (differs []string) {
+	but = append(but, "metadata")
+	for name := range has {
+		if _, there := want[name]; !there {
+			want[name] = nil
+		}
+	}
+	for name, value := range want {
+		switch {
+		case slices.Contains(but, name), reflect.DeepEqual(value, has[name]), none(value) && (none(has[name]) || slices.Contains(filled, name)):
+		case none(has[name]):
+			differs = append(differs, fmt.Sprintf("has no %s, should have %v", name, value))
+		case none(value):
+			differs = append(differs, fmt.Sprintf("has %s %v, should have none", name, has[name]))
+		default:
+			differs = append(differs, fmt.Sprintf("has %s %v, should have %v", name, has[name], value))
+		}
+	}
+	slices.Sort(differs)
+	return differs
+}
+
+// none says whether a setting is not set: the broker writes some of those as -1.
+func none(v any) bool {
+	switch v := v.(type) {
+	case nil:
+		return true
+	case float64:
+		return v == 0 || v == -1
+	case map[string]any:
+		return len(v) == 0
+	}
+	return reflect.ValueOf(v).IsZero()
+}
+
+func marks(has map[string]string) []string {
+	if has[layoutKey] == marked()[layoutKey] {
+		return nil
+	}
+	return []string{"is of an older version"}
+}
+
+// Missing names the replicas of a stream that its leader does not hear (offline), and those that it hears and
+// that have not all of it yet (behind), by their servers' names. A broker alone has none.
+func Missing(c *jetstream.ClusterInfo) (offline, behind []string) {
+	if c == nil {
+		return nil, nil
+	}
+	for _, r := range c.Replicas {
+		switch {
+		case r.Offline:
+			offline = append(offline, r.Name)
+		case !r.Current:
+			behind = append(behind, r.Name)
+		}
+	}
+	return offline, behind
+}

@@ -1,0 +1,39 @@
+package setup
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// Of many that make the tokens file at once one succeeds, its text is there whole, and nothing else is left.
+func TestOnlyOneMakesAFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "7.webhook-tokens")
+	texts := strings.SplitAfter(strings.Repeat("first-token\nother-token\nthird-token\n", 5), "\n")[:15]
+	errs := make([]error, len(texts))
+	var all sync.WaitGroup
+	for i, text := range texts {
+		all.Go(func() { errs[i] = createFile(path, []byte(text)) })
+	}
+	all.Wait()
+	won := -1
+	for i, err := range errs {
+		switch {
+		case err == nil && won < 0:
+			won = i
+		case !errors.Is(err, fs.ErrExist):
+			t.Fatalf("a second one, or another error: %v", err)
+		}
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil || won < 0 || string(raw) != texts[won] {
+		t.Errorf("the file has %q, %v", raw, err)
+	}
+	if left, err := os.ReadDir(filepath.Dir(path)); err != nil || len(left) != 1 {
+		t.Errorf("left in the folder: %v, %v", left, err)
+	}
+}

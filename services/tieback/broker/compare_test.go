@@ -1,0 +1,139 @@
+package broker_test
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+
+	"github.com/tieback/tieback/pkg/bus"
+)
+
+// What SetUp has just made differs in nothing, whatever the broker filled in, and each setting that somebody
+// changed is named, until SetUp has put it right.
+func TestWhatDiffersFromTheLayoutIsNamed(t *testing.T) {
+	srv := listen(t, t.TempDir(), freePort(t))
+	o := bus.Options{URL: srv.ClientURL(), Name: "streams", Replicas: 1, Log: zap.NewNop()}
+	setUp := func() {
+		if err := bus.SetUp(t.Context(), o, func(string, string) {}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	setUp()
+	nc, err := nats.Connect(srv.ClientURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream := func(name string) jetstream.StreamConfig {
+		s, err := js.Stream(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.CachedInfo().Config
+	}
+	consumer := func(d bus.Durable) jetstream.ConsumerConfig {
+		c, err := js.Consumer(t.Context(), d.Kind.Stream(), d.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.CachedInfo().Config
+	}
+	same := func() {
+		t.Helper()
+		for _, name := range bus.Streams(true) {
+			if differs := bus.StreamDiffers(stream(name), o); differs != nil {
+				t.Errorf("%s %q", name, differs)
+			}
+		}
+		for _, d := range bus.Durables() {
+			if differs := d.Differs(consumer(d)); differs != nil {
+				t.Errorf("%s %q", d.Name, differs)
+			}
+		}
+	}
+	same()
+	for says, change := range map[string]func(*jetstream.StreamConfig){
+		"has max_age 3.6e+12, should have 2.592e+15":  func(c *jetstream.StreamConfig) { c.MaxAge, c.Duplicates = time.Hour, 10*time.Minute },
+		"has max_bytes 1e+06, should have none":       func(c *jetstream.StreamConfig) { c.MaxBytes = 1e6 },
+		"has discard old, should have new":            func(c *jetstream.StreamConfig) { c.Discard = jetstream.DiscardOld },
+		"has no allow_direct, should have true":       func(c *jetstream.StreamConfig) { c.AllowDirect = false },
+		"is of an older version":                      func(c *jetstream.StreamConfig) { c.Metadata = nil },
+		"has deny_purge true, should have none":       func(c *jetstream.StreamConfig) { c.DenyPurge = true },
+		"has subjects [tb.event.> more], should have": func(c *jetstream.StreamConfig) { c.Subjects = append(c.Subjects, "more") },
+	} {
+		cfg := stream("TIEBACK_EVENT")
+		change(&cfg)
+		if differs := bus.StreamDiffers(cfg, o); len(differs) != 1 || !strings.HasPrefix(differs[0], says) {
+			t.Errorf("want %q, not %q", says, differs)
+		}
+	}
+	state := stream("KV_tieback-state")
+	wrong := state
+	wrong.AllowMsgTTL, wrong.Metadata = true, state.Metadata
+	wrong.MaxMsgsPerSubject, wrong.Description = 5, "somebody's"
+	if _, err := js.UpdateStream(t.Context(), wrong); err != nil {
+		t.Fatal(err)
+	}
+	if differs := bus.StreamDiffers(stream("KV_tieback-state"), o); len(differs) != 2 || !strings.HasPrefix(differs[1], "has max_msgs_per_subject 5") {
+		t.Errorf("the bucket %q", differs)
+	}
+	if differs := bus.StreamDiffers(state, bus.Options{Replicas: 3}); !slices.Contains(differs, "has 1 replicas, TIEBACK_NATS_REPLICAS says 3") {
+		t.Errorf("the bucket %q", differs)
+	}
+	d := bus.Durables()[1]
+	cfg := consumer(d)
+	cfg.MaxDeliver, cfg.AckWait = 3, time.Minute // which services set as they need it
+	if _, err := js.UpdateConsumer(t.Context(), d.Kind.Stream(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	if differs := d.Differs(consumer(d)); !slices.Equal(differs, []string{"has max_deliver 3, should have none"}) {
+		t.Errorf("%s %q", d.Name, differs)
+	}
+	setUp()
+	same()
+}
+
+// Replicas whose node is gone are shown by lag and named, those of the buckets, too.
+func TestAReplicaThatIsOfflineIsShown(t *testing.T) {
+	all := nodes(t)
+	servers := startNodes(t, all)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	o := bus.Options{InProcess: nats.InProcessServer(servers[0]), Name: "test", Replicas: 3, Log: zap.NewNop()}
+	b, err := bus.Connect(ctx, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	s := export(t, b)
+	const state = "tieback_stream_replicas_offline{KV_tieback-state}"
+	s.until("all are there", has(state, 0))
+	gone := servers[2].Name()
+	servers[2].Shutdown()
+	servers[2].WaitForShutdown()
+	for deadline := time.Now().Add(40 * time.Second); !has(state, 1)(s.values()); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not shown: %v", s.values())
+		}
+	}
+	stream, err := b.JetStream().Stream(ctx, "KV_tieback-state")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if offline, _ := bus.Missing(stream.CachedInfo().Cluster); !slices.Equal(offline, []string{gone}) {
+		t.Errorf("offline are %v, not %s", offline, gone)
+	}
+	if differs := bus.StreamDiffers(stream.CachedInfo().Config, o); differs != nil {
+		t.Errorf("in a cluster %q", differs)
+	}
+}
