@@ -139,7 +139,11 @@ func (b *Bus) waitForBroker(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("no answer from the broker (TIEBACK_NATS_URL): %w", cmp.Or(b.nc.LastError(), err))
+			why := cmp.Or(b.nc.LastError(), err)
+			if errors.Is(why, nats.ErrReconnectBufExceeded) { // of our own asking, as there is no connection
+				why = errors.New("it can't be reached: does it run, and is the address right?")
+			}
+			return fmt.Errorf("no answer from the broker (TIEBACK_NATS_URL): %w", why)
 		case <-time.After(200 * time.Millisecond):
 		}
 	}

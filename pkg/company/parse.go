@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"regexp"
@@ -43,13 +44,21 @@ func Load(path string) (Set, error) {
 	}
 	raw, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("companies file: %w", err)
+		return nil, unreadable(err)
 	}
 	set, err := Parse(raw)
 	if err != nil {
 		return nil, fmt.Errorf("companies file %s: %w", path, err)
 	}
 	return set, nil
+}
+
+// unreadable says what to do about a companies file that can't be read.
+func unreadable(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("companies file: %w (TIEBACK_COMPANIES; tieback setup makes it)", err)
+	}
+	return fmt.Errorf("companies file: %w", err)
 }
 
 // Parse validates a companies file; errors name the company and the field, never a value, and

@@ -4,6 +4,10 @@ package broker
 
 import (
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -11,10 +15,41 @@ import (
 )
 
 // Server is an embedded broker.
-type Server struct{ ns *server.Server }
+type Server struct {
+	ns   *server.Server
+	lock *os.File
+}
 
-// Start starts a broker that keeps its streams in dir. Close it after its clients.
+// Start starts a broker that keeps its streams in dir, where no other process has. Close it after its clients.
 func Start(dir string) (*Server, error) {
+	lock, err := take(dir + ".lock")
+	if err != nil {
+		return nil, err
+	}
+	s, err := start(dir)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	s.lock = lock
+	return s, nil
+}
+
+// take locks a file: two brokers on one folder would spoil it. The lock goes with the process.
+func take(path string) (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil { //nolint:gosec // a file descriptor fits
+		return nil, errors.Join(fmt.Errorf("another process has the broker of %s open, tieback run or a command: stop it first (%w)", filepath.Dir(path), err), f.Close())
+	}
+	return f, nil
+}
+
+func start(dir string) (*Server, error) {
 	ns, err := server.NewServer(&server.Options{
 		ServerName: "tieback", JetStream: true, StoreDir: dir, DontListen: true, NoSigs: true, SyncAlways: true, NoLog: true,
 		MaxPayload: 8 << 20, // an ERP request of 1,000 lines is about 3 MB
@@ -27,7 +62,7 @@ func Start(dir string) (*Server, error) {
 		ns.Shutdown()
 		return nil, errors.New("the embedded broker did not start within 10 s")
 	}
-	return &Server{ns}, nil
+	return &Server{ns: ns}, nil
 }
 
 // InProcess is how a client in this process connects.
@@ -37,4 +72,5 @@ func (s *Server) InProcess() nats.Option { return nats.InProcessServer(s.ns) }
 func (s *Server) Close() {
 	s.ns.Shutdown()
 	s.ns.WaitForShutdown()
+	_ = s.lock.Close() // which unlocks
 }

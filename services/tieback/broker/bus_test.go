@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -32,6 +34,25 @@ func TestMain(m *testing.M) {
 		goleak.IgnoreAnyFunction(server+".(*msgBlock).flushLoop"),
 		goleak.IgnoreAnyFunction(server+".(*fileStore).flushStreamStateLoop"),
 		goleak.IgnoreAnyFunction(server+"/ats.Register.func1"))
+}
+
+// Two brokers on one folder would spoil it.
+func TestAFolderHasOneBroker(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "jetstream")
+	first, err := broker.Start(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if second, err := broker.Start(dir); err == nil || !strings.Contains(err.Error(), "stop it first") {
+		second.Close()
+		t.Errorf("a second one: %v", err)
+	}
+	first.Close()
+	again, err := broker.Start(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.Close()
 }
 
 func connect(t testing.TB) *bus.Bus {

@@ -19,7 +19,7 @@ type Bench struct {
 }
 
 // reach is how long the broker has to answer.
-const reach = 30 * time.Second
+const reach = 10 * time.Second
 
 // Connect reaches the broker of p's settings, the embedded one where they name none. Its
 // errors are failures, not mistakes in usage or settings: p has been loaded and checked.
