@@ -112,7 +112,9 @@ func openStore(ctx context.Context, path string) (*store, error) {
 }
 
 func openDB(ctx context.Context, path string, conns int) (*sql.DB, error) {
-	q := url.Values{"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)"}}
+	// temp_store: what a large transaction sets aside is kept in memory. A container that may write to its
+	// data only has no place for temporary files, and SQLite fails with IOERR_GETTEMPPATH (6410).
+	q := url.Values{"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", "temp_store(MEMORY)"}}
 	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Path: path, RawQuery: q.Encode()}).String())
 	if err != nil {
 		return nil, err

@@ -225,3 +225,16 @@ func BenchmarkPutAlone(b *testing.B) {
 		put(b, books, fmt.Sprint(i), s.requisition("100.25", "10"))
 	}
 }
+
+// A container that may write to its data only has no place for SQLite's temporary files.
+func TestNothingIsSetAsideOutsideOfTheDataFolder(t *testing.T) {
+	db, err := openDB(t.Context(), t.TempDir()+"/x.db", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var store int
+	if err := db.QueryRowContext(t.Context(), "PRAGMA temp_store").Scan(&store); err != nil || store != 2 {
+		t.Errorf("temp_store is %d, %v; want 2, memory", store, err)
+	}
+}
