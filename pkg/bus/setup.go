@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -72,7 +71,7 @@ func difference[C any](before *C, after C, metadata map[string]string) string {
 	}
 	var names []string
 	was, is := fields(*before), fields(after)
-	for name := range maps.Keys(is) {
+	for name := range is {
 		if !reflect.DeepEqual(was[name], is[name]) {
 			names = append(names, name)
 		}

@@ -1,7 +1,6 @@
 package bus
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -98,6 +97,15 @@ func (s *State) get(ctx context.Context, key string) ([]byte, error) {
 // read gives a key's value, nil where there is none or it was deleted by hand, and the
 // revision that a change must name: of a deleted key that of its deletion.
 func (s *State) read(ctx context.Context, key string) ([]byte, uint64, error) {
+	m, revision, err := s.last(ctx, key)
+	if m == nil {
+		return nil, revision, err
+	}
+	return m.Data, revision, nil
+}
+
+// last is read with the message whole; nil where there is no value.
+func (s *State) last(ctx context.Context, key string) (*jetstream.RawStreamMsg, uint64, error) {
 	ctx, cancel := brief(ctx)
 	defer cancel()
 	m, err := newest(ctx, s.stream, "$KV."+bucket+"."+key)
@@ -109,7 +117,7 @@ func (s *State) read(ctx context.Context, key string) ([]byte, uint64, error) {
 	case m.Header.Get("KV-Operation") != "" || m.Header.Get(jetstream.MarkerReasonHeader) != "":
 		return nil, m.Sequence, nil
 	}
-	return m.Data, m.Sequence, nil
+	return m, m.Sequence, nil
 }
 
 func (s *State) getInt(ctx context.Context, key string) (int64, error) {
@@ -251,18 +259,8 @@ func (a attempts) failed(err error) attempts {
 
 // LastFailure is how the last attempt at a message ended that had to come again; nil: none has.
 func (s *State) LastFailure(ctx context.Context, stream, consumer string, seq uint64) (failure, err error) {
-	raw, err := s.get(ctx, attemptKey(stream, consumer, seq))
-	if err != nil || raw == nil {
-		return nil, err
-	}
-	var a attempts
-	if err := json.Unmarshal(raw, &a); err != nil {
-		return nil, fmt.Errorf("state %s: %w", attemptKey(stream, consumer, seq), err)
-	}
-	if a.Done == 0 && a.Class == fault.Transient {
-		return nil, nil
-	}
-	return &fault.Error{Class: a.Class, Source: a.Source, Sentence: a.Why, Err: errors.New(cmp.Or(a.Error, a.Class.String()+" error"))}, nil
+	t, err := s.Tries(ctx, stream, consumer, seq)
+	return t.Failure, err
 }
 
 func (s *State) attempts(ctx context.Context, stream, consumer string, seq uint64) (attempts, error) {

@@ -37,18 +37,10 @@ func (t Tries) Next(backoff time.Duration) time.Time {
 
 // Tries tells of a message of a stream, as a consumer tries it.
 func (s *State) Tries(ctx context.Context, stream, consumer string, seq uint64) (Tries, error) {
-	ctx, cancel := brief(ctx)
-	defer cancel()
 	key := attemptKey(stream, consumer, seq)
-	m, err := newest(ctx, s.stream, "$KV."+bucket+"."+key)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return Tries{}, nil
-	}
-	if err != nil {
-		return Tries{}, fmt.Errorf("state %s: %w", key, err)
-	}
-	if m.Header.Get("KV-Operation") != "" || m.Header.Get(jetstream.MarkerReasonHeader) != "" {
-		return Tries{}, nil
+	m, _, err := s.last(ctx, key)
+	if m == nil {
+		return Tries{}, err
 	}
 	var a attempts
 	if err := json.Unmarshal(m.Data, &a); err != nil {

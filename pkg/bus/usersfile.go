@@ -2,6 +2,7 @@ package bus
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -32,21 +33,8 @@ func UsersFile(keys map[string]string) ([]byte, error) {
 
 func list(b *strings.Builder, name string, subjects []string) {
 	fmt.Fprintf(b, "        %s: [\n", name)
-	for _, s := range compact(subjects) {
+	for _, s := range slices.Compact(slices.Sorted(slices.Values(subjects))) {
 		fmt.Fprintf(b, "          %s\n", strconv.Quote(s))
 	}
 	b.WriteString("        ]\n")
-}
-
-// compact leaves out what was said before.
-func compact(subjects []string) []string {
-	var once []string
-	said := map[string]bool{}
-	for _, s := range subjects {
-		if !said[s] {
-			once = append(once, s)
-		}
-		said[s] = true
-	}
-	return once
 }

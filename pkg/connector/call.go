@@ -79,8 +79,8 @@ func call[Q, A proto.Message](ctx context.Context, e *ERP, operation string, k k
 		if err == nil {
 			return a, nil
 		}
-		span.SetStatus(codes.Error, err.Error())
 		if fault.ClassOf(err) != fault.Transient || tookTooLong || try == tries || !wait(ctx, try) {
+			span.SetStatus(codes.Error, err.Error())
 			return none, err
 		}
 	}

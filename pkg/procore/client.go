@@ -279,8 +279,8 @@ func noAnswer(r Route, err error) error {
 	return fault.New(class, fmt.Errorf("%s: no answer from Procore: %w", r.Name, err))
 }
 
-// redirected is the refusal of a call that Procore wants made elsewhere; nothing was done. It tells where,
-// without the query, which may hold a secret.
+// redirected is the refusal of a call that Procore wants made elsewhere. It tells where, without the query,
+// which may hold a secret; and it does not say that nothing was done: after a write a 303 would mean that it was.
 func redirected(r Route, a answer) error {
 	to := "nowhere"
 	if u, err := url.Parse(a.header.Get("Location")); err == nil && (u.Host != "" || u.Path != "") {
@@ -288,7 +288,7 @@ func redirected(r Route, a answer) error {
 	}
 	err := fmt.Errorf("%s: Procore answered %d and points to %s, which is not followed: correct TIEBACK_PROCORE_API_URL, or the route's path", r.Name, a.status, to)
 	return &StatusError{Status: a.status, Err: &fault.Error{
-		Class: fault.Permanent, Err: err, Sentence: "Tieback calls Procore at an address that is out of date, so nothing was done. Tell whoever runs the ERP integration.",
+		Class: fault.Permanent, Err: err, Sentence: "The ERP integration calls Procore at an address that is out of date. Tell whoever runs it.",
 	}}
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/tieback/tieback/pkg/bus"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
@@ -11,7 +12,9 @@ import (
 // or of one request detail: a telling goes step by step, all marks before all unlinks, and a
 // refusal names the record, not the request.
 func rounds(batch []*waiting) [][]*waiting {
-	slices.SortStableFunc(batch, func(a, b *waiting) int { return cmp.Compare(a.Outcome.ErpRequestId, b.Outcome.ErpRequestId) })
+	slices.SortStableFunc(batch, func(a, b *waiting) int {
+		return cmp.Or(cmp.Compare(a.Outcome.ErpRequestId, b.Outcome.ErpRequestId), cmp.Compare(a.word(), b.word()))
+	})
 	said, told := map[record]statement{}, map[int64]int{}
 	var all [][]*waiting
 	for _, w := range batch {
@@ -41,6 +44,14 @@ func rounds(batch []*waiting) [][]*waiting {
 		all[round] = append(all[round], w)
 	}
 	return all
+}
+
+// word is the place of what an outcome says of its request: that it is in progress comes before its end.
+func (w *waiting) word() int {
+	if w.subject == (bus.Subject{}) {
+		return 0
+	}
+	return 1
 }
 
 // statement is what was said of a record, and in which round.

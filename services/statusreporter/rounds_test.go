@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/tieback/tieback/pkg/bus"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/statusreporter/internal/closeout"
 )
@@ -45,5 +46,14 @@ func TestOneRoundSaysOneThingOfARecord(t *testing.T) {
 		if fmt.Sprint(got) != c.want {
 			t.Errorf("%s: %v, want %s", c.name, got, c.want)
 		}
+	}
+}
+
+// The last word of a button is its end, whichever of the two was queued first.
+func TestThatItIsInProgressIsSaidBeforeItsEnd(t *testing.T) {
+	end, waits := says(1, 9, "V"), says(1, 9, "V")
+	end.subject = bus.For(bus.Closed, "create_vendor", 7, 1)
+	if all := rounds([]*waiting{end, waits}); len(all) != 2 || all[0][0] != waits || all[1][0] != end {
+		t.Errorf("%d rounds, the end first: %v", len(all), all[0][0] == end)
 	}
 }

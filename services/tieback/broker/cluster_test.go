@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -221,5 +222,38 @@ func TestTheQuotaBucketOutlivesTheWholeCluster(t *testing.T) {
 	}
 	if !ok {
 		t.Errorf("a swap after all were stopped: %v, %v", ok, err)
+	}
+}
+
+// A node that says it shuts down is left at once. Who stays until it cuts the connection may have a message on
+// its way there, which nobody gets for a whole AckWait.
+func TestANodeThatShutsDownIsLeftAtOnce(t *testing.T) {
+	all := nodes(t)
+	for _, o := range all {
+		o.LameDuckGracePeriod, o.LameDuckDuration = 30*time.Second, time.Minute
+	}
+	servers := startNodes(t, all)
+	var urls []string
+	for _, ns := range servers {
+		urls = append(urls, ns.ClientURL())
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	b, err := bus.Connect(ctx, bus.Options{URL: strings.Join(urls, ","), Name: "test", Replicas: 3, Log: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	nc := b.JetStream().Conn()
+	was := nc.ConnectedServerName()
+	for i, o := range all {
+		if o.ServerName == was {
+			go servers[i].LameDuckShutdown()
+		}
+	}
+	for end := time.Now().Add(10 * time.Second); nc.ConnectedServerName() == was || !nc.IsConnected(); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("still at %s, or nowhere, 10 s after it said that it shuts down", was)
+		}
 	}
 }
