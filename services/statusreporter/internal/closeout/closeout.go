@@ -12,6 +12,7 @@
 package closeout
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -207,17 +208,20 @@ func (b batch) refuse(ctx context.Context, s patient, refused []procore.ItemErro
 				whose[i] = append(whose[i], it)
 			}
 		}
-		if whose[i] == nil {
-			if b.runHalves(ctx, s) {
-				return
-			}
-			whose[i] = b.items
+		if whose[i] == nil && b.runHalves(ctx, s) {
+			return
 		}
 	}
 	for i, r := range refused {
 		for _, it := range whose[i] {
 			it.drop()
 			it.unit.reject(it.record, r.Why)
+		}
+		if whose[i] == nil { // nobody knows which of the unit's: none counts as taken
+			for _, it := range b.items {
+				it.drop()
+			}
+			b.items[0].unit.reject(cmp.Or(b.items[0].unit.Record, b.items[0].record), r.Why)
 		}
 	}
 }

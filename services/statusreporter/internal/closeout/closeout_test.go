@@ -407,10 +407,14 @@ func TestARefusalThatNamesNobodyIsPinnedOnItsOwnEvent(t *testing.T) {
 	for i := range 6 {
 		outcomes = append(outcomes, vendor(int64(i)))
 	}
+	outcomes[3].CloseOuts[0].Marks = append(outcomes[3].CloseOuts[0].Marks, &tiebackv1.Mark{ItemType: "line_item", ItemId: 30, OriginId: "V-3"})
 	for i, err := range flush(t, p, outcomes) {
 		want := tiebackv1.Status_STATUS_SUCCESS
 		if i == 3 {
 			want = tiebackv1.Status_STATUS_FAILED
+			if c := outcomes[i].CloseOuts[0]; len(c.Messages) != 1 || len(c.Marks) != 0 {
+				t.Errorf("the refused one says %q, and takes %v for true", c.Messages, c.Marks)
+			}
 		}
 		if c := outcomes[i].CloseOuts[0]; err != nil || c.Status != want {
 			t.Errorf("vendor %d: %v %q, err %v", i, c.Status, c.Messages, err)
