@@ -21,7 +21,7 @@ type Quota struct {
 }
 
 var (
-	errSpent  = errors.New("no call now: Procore's rate limit is used up")
+	errSpent  = errors.New("no call now: Procore's rate limit is used up, or answers under way will tell")
 	errSilent = errors.New("no call now: what other processes have used of Procore's rate limit is not known")
 )
 
