@@ -55,6 +55,9 @@ const (
 	guess = 1000
 	// leastPull is how many messages are asked for at least while a slot is free.
 	leastPull = 64
+	// slowest is how many messages a second come again at least, in sum, however slowly their company
+	// gets on: when whatever hangs answers again, the few must not be away for minutes.
+	slowest = 100
 	// soonest and latest bound how long what was handed back stays away.
 	soonest = time.Second
 	latest  = 2 * time.Minute
@@ -203,7 +206,7 @@ func (l *lane) later(now time.Time) time.Duration {
 	if l.until.After(now) {
 		begin = l.until
 	} else if known, ok := l.pace(now); ok {
-		rate = known
+		rate = max(known, slowest)
 	}
 	if first := begin.Add(last(len(l.queue), rate)); first.After(l.next) {
 		l.next = first

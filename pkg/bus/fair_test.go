@@ -157,7 +157,7 @@ func TestTheSurplusComesAgainAsFastAsItsCompanyWorks(t *testing.T) {
 	}
 }
 
-// With a dead ERP nothing ends: little is held, and the rest stays away for long.
+// With an ERP that hangs nothing ends: little is held, and the rest comes again in a trickle.
 func TestACompanyThatStandsStillHoldsLittle(t *testing.T) {
 	f := newFloor(t, 256, 4096)
 	f.arrive(1, 200)
@@ -167,10 +167,34 @@ func TestACompanyThatStandsStillHoldsLittle(t *testing.T) {
 	if held := len(f.lanes[1].queue); held != fewest || kept == 0 {
 		t.Errorf("holds %d, want %d", held, fewest)
 	}
-	for _, d := range later {
-		if d < latest/2 {
-			t.Fatalf("comes again after %v already", d)
+	first, end := later[0], later[len(later)-1]
+	if took := end - first; took < 15*time.Second || took > 25*time.Second {
+		t.Errorf("%d come again within %v; want a hundred a second", len(later), took)
+	}
+	_, later = f.arrive(1, 100_000)
+	if end := later[50_000]; end < latest/2 {
+		t.Errorf("of 100,000 the half are here again after %v", end)
+	}
+}
+
+// Nobody knows when an ERP that hangs will answer again. Then the few that were handed back are not
+// away for minutes, with nothing else to do.
+func TestWhatWasHandedBackIsSoonHereWhenAnERPAnswersAgain(t *testing.T) {
+	f := newFloor(t, 256, 4096)
+	f.arrive(1, 384)
+	f.begin()
+	f.now = f.now.Add(10 * time.Second)
+	for range 5 { // they come again and again
+		_, later := f.arrive(1, 119)
+		if len(later) != 119 {
+			t.Fatalf("%d handed back, want all", len(later))
 		}
+		for _, d := range later {
+			if d < soonest || d > 6*time.Second {
+				t.Fatalf("comes again after %v", d)
+			}
+		}
+		f.now = f.now.Add(later[0])
 	}
 }
 
