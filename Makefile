@@ -29,8 +29,9 @@ export CGO_ENABLED ?= 1
 run:
 	@go run ./services/tieback demo $(if $(ERP),--erp $(ERP)) $(if $(ADDRESS),--address $(ADDRESS)) $(if $(KEEP),--keep) $(if $(SEED),--seed $(SEED))
 
+# Those that run side by side wait, for the most part.
 test:
-	go test -race $(PACKAGES)
+	go test -race -parallel 6 $(PACKAGES)
 	@if command -v trytond >/dev/null; then :; elif docker info >/dev/null 2>&1; then $(MAKE) --no-print-directory test-tryton; else \
 	echo 'LEFT OUT: the tests that need Tryton; services/tryton/README.md names the packages.'; fi
 	@if [ "$(CI)" = true ] || docker info >/dev/null 2>&1; then $(MAKE) --no-print-directory test-docker; else \

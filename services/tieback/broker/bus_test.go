@@ -38,6 +38,7 @@ func TestMain(m *testing.M) {
 
 // Two brokers on one folder would spoil it.
 func TestAFolderHasOneBroker(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "jetstream")
 	first, err := broker.Start(dir)
 	if err != nil {
@@ -76,6 +77,7 @@ func delivery(request int64) *nats.Msg {
 
 // A delivery that comes again, alone or in a crowd, is one message, and spoils no neighbour.
 func TestASubjectGetsOneMessageHoweverOftenItIsPublished(t *testing.T) {
+	t.Parallel()
 	b := connect(t)
 	var accepted, duplicate atomic.Int64
 	var all sync.WaitGroup
@@ -134,6 +136,7 @@ func consume(t *testing.T, b *bus.Bus, c bus.Consumer, stop func() bool) {
 }
 
 func TestErrorsDecideWhatBecomesOfAMessage(t *testing.T) {
+	t.Parallel()
 	b := connect(t)
 	publish(t, b, 5)
 	var mu sync.Mutex
@@ -183,6 +186,7 @@ func TestErrorsDecideWhatBecomesOfAMessage(t *testing.T) {
 // A message that kills its process is known by the count kept before each attempt, and
 // its neighbours, which die with it, are not blamed.
 func TestAMessageThatNeverEndsIsGivenUpAndItsNeighboursAreNot(t *testing.T) {
+	t.Parallel()
 	b := connect(t)
 	publish(t, b, 20)
 	var mu sync.Mutex
@@ -219,6 +223,7 @@ func TestAMessageThatNeverEndsIsGivenUpAndItsNeighboursAreNot(t *testing.T) {
 
 // Twenty deployments in a row are no fault of the message that waits through them.
 func TestARestartIsNoAttempt(t *testing.T) {
+	t.Parallel()
 	b := connect(t)
 	publish(t, b, 1)
 	work := func(handle bus.Handler, stop func() bool) {
@@ -238,6 +243,7 @@ func TestARestartIsNoAttempt(t *testing.T) {
 }
 
 func TestADeletedConsumerIsAnErrorAndNoSilence(t *testing.T) {
+	t.Parallel()
 	b := connect(t)
 	failed := make(chan error, 1)
 	go func() {
@@ -257,6 +263,7 @@ func TestADeletedConsumerIsAnErrorAndNoSilence(t *testing.T) {
 }
 
 func TestADeadLetterHoldsTheWholeMessage(t *testing.T) {
+	t.Parallel()
 	b := connect(t)
 	m := bus.Message{Subject: bus.For(bus.Event, "create_vendor", 7, 9), Raw: "tb.event.export.create_vendor.7.9", Data: []byte("whole"), Attempt: 3, Stream: "S", Sequence: 4}
 	for range 2 { // a repeat after a crash adds nothing
@@ -286,6 +293,7 @@ func TestADeadLetterHoldsTheWholeMessage(t *testing.T) {
 
 // Whoever can't be told comes back for a day: that is one letter, not one for each ten minutes.
 func TestAMessageIsBuriedOnceHoweverLate(t *testing.T) {
+	t.Parallel()
 	srv, err := broker.Start(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -309,6 +317,7 @@ func TestAMessageIsBuriedOnceHoweverLate(t *testing.T) {
 }
 
 func TestLinksAndLivesNeverGoBack(t *testing.T) {
+	t.Parallel()
 	b := connect(t)
 	st, ctx := b.State(), t.Context()
 	for _, l := range []bus.Link{{OriginID: "A", Request: 5}, {OriginID: "B", Request: 9}, {OriginID: "C", Request: 7}} {
@@ -362,6 +371,7 @@ func BenchmarkPublish(b *testing.B) {
 
 // A message too large for a dead letter around it must not come back for ever.
 func TestAMessageTooLargeForItsDeadLetterIsNamedThere(t *testing.T) {
+	t.Parallel()
 	b := connect(t)
 	m := bus.Message{Subject: bus.For(bus.Event, "create_vendor", 7, 9), Raw: "tb.event.export.create_vendor.7.9", Data: make([]byte, 8<<20), Attempt: 1, Stream: "S", Sequence: 4}
 	if err := b.Bury(t.Context(), "export", m, errors.New("not UTF-8: \xff")); err != nil {
@@ -383,6 +393,7 @@ func TestAMessageTooLargeForItsDeadLetterIsNamedThere(t *testing.T) {
 
 // Two outcomes of one record flushed together: the newer request's word stands.
 func TestTheNewerLinkWinsARace(t *testing.T) {
+	t.Parallel()
 	b := connect(t)
 	for i := range int64(50) {
 		var both sync.WaitGroup
@@ -402,6 +413,7 @@ func TestTheNewerLinkWinsARace(t *testing.T) {
 
 // An operator deletes a link by hand (nats kv del): the next one is written all the same.
 func TestALinkDeletedByHandCanBeWrittenAgain(t *testing.T) {
+	t.Parallel()
 	b := connect(t)
 	link := func(origin string, request int64) {
 		t.Helper()

@@ -68,6 +68,7 @@ func startNodes(t *testing.T, all []*server.Options) []*server.Server {
 // A command of tieback, run in a shell that says nothing of replicas, must leave production's three,
 // and the reads of the leader with them.
 func TestReplicasAreNeverLowered(t *testing.T) {
+	t.Parallel()
 	ns := cluster(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -93,6 +94,7 @@ func TestReplicasAreNeverLowered(t *testing.T) {
 
 // Of two writers of one subject in a cluster one wins and the other is told, however close they come.
 func TestACopyUnderWayInAClusterIsADuplicate(t *testing.T) {
+	t.Parallel()
 	ns := cluster(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -124,6 +126,7 @@ func TestACopyUnderWayInAClusterIsADuplicate(t *testing.T) {
 // Raising the replicas has the leader alone answer reads. Processes that run on must take that up: they
 // can't read what they remember else, until each is restarted.
 func TestReplicasAreRaisedUnderARunningProcess(t *testing.T) {
+	t.Parallel()
 	ns := cluster(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -158,6 +161,7 @@ func TestReplicasAreRaisedUnderARunningProcess(t *testing.T) {
 
 // The same for the quota, of a process that may make no bucket anew.
 func TestTheQuotaIsReadThoughOnlyTheLeaderAnswersFromNowOn(t *testing.T) {
+	t.Parallel()
 	srv, err := broker.Start(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -196,6 +200,7 @@ func TestTheQuotaIsReadThoughOnlyTheLeaderAnswersFromNowOn(t *testing.T) {
 // A cluster of which all nodes are stopped forgets Procore's limits, and not that there is a bucket for
 // them: whoever may not make it finds it empty, and goes on.
 func TestTheQuotaBucketOutlivesTheWholeCluster(t *testing.T) {
+	t.Parallel()
 	all := nodes(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -228,6 +233,7 @@ func TestTheQuotaBucketOutlivesTheWholeCluster(t *testing.T) {
 // A node that says it shuts down is left at once. Who stays until it cuts the connection may have a message on
 // its way there, which nobody gets for a whole AckWait.
 func TestANodeThatShutsDownIsLeftAtOnce(t *testing.T) {
+	t.Parallel()
 	all := nodes(t)
 	for _, o := range all {
 		o.LameDuckGracePeriod, o.LameDuckDuration = 30*time.Second, time.Minute

@@ -17,6 +17,7 @@ import (
 // What SetUp has just made differs in nothing, whatever the broker filled in, and each setting that somebody
 // changed is named, until SetUp has put it right.
 func TestWhatDiffersFromTheLayoutIsNamed(t *testing.T) {
+	t.Parallel()
 	srv := listen(t, t.TempDir(), freePort(t))
 	o := bus.Options{URL: srv.ClientURL(), Name: "streams", Replicas: 1, Log: zap.NewNop()}
 	setUp := func() {
@@ -105,6 +106,7 @@ func TestWhatDiffersFromTheLayoutIsNamed(t *testing.T) {
 
 // Replicas whose node is gone are shown by lag and named, those of the buckets, too.
 func TestAReplicaThatIsOfflineIsShown(t *testing.T) {
+	t.Parallel()
 	all := nodes(t)
 	servers := startNodes(t, all)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

@@ -59,6 +59,7 @@ func (s *seen) has(company int64, n int) bool {
 // The dead ERP of one company hangs with every handler it may have, before a backlog of more
 // than may be held; the company behind it is served as if it were alone.
 func TestACompanyBehindAHangingBacklogIsServed(t *testing.T) {
+	t.Parallel()
 	b := connect(t)
 	backlog(t, b, 1, 500)
 	backlog(t, b, 2, 20)
@@ -79,6 +80,7 @@ func TestACompanyBehindAHangingBacklogIsServed(t *testing.T) {
 // What was handed back for want of room was never begun: when it comes again it is no repeat,
 // and no attempt counts.
 func TestWhatWasHandedBackComesAsIfForTheFirstTime(t *testing.T) {
+	t.Parallel()
 	b := connect(t)
 	const n = 300
 	backlog(t, b, 1, n)
@@ -139,6 +141,7 @@ func notes(t *testing.T, b *bus.Bus) int {
 
 // While a company's quota is spent its messages are not tried one by one, and another's go on.
 func TestAThrottledCompanyIsNotTriedOneByOne(t *testing.T) {
+	t.Parallel()
 	b := connect(t)
 	backlog(t, b, 1, 200)
 	backlog(t, b, 2, 200)
@@ -175,6 +178,7 @@ func TestAThrottledCompanyIsNotTriedOneByOne(t *testing.T) {
 // Companies whose quota is spent fill all the room there is, and run nothing: whoever comes after
 // them is served at once, not when a quota is back.
 func TestACompanyBehindManyThrottledOnesIsServed(t *testing.T) {
+	t.Parallel()
 	b := connect(t)
 	const throttled, each = 6, 60
 	for c := range int64(throttled) {

@@ -33,6 +33,7 @@ func ends(t *testing.T, b *bus.Bus, c bus.Consumer, take func(ctx context.Contex
 
 // Somebody deletes a stream: whoever works it must not go on silently, as if there were nothing to do.
 func TestADeletedStreamIsAnErrorAndNoSilence(t *testing.T) {
+	t.Parallel()
 	b := connect(t)
 	publish(t, b, 1)
 	began := make(chan struct{}, 1)
@@ -50,6 +51,7 @@ func TestADeletedStreamIsAnErrorAndNoSilence(t *testing.T) {
 
 // A handler that waits, as one does for a slow ERP, is told to stop when the consumer is gone.
 func TestADeletedConsumerEndsEvenWhileAHandlerWaits(t *testing.T) {
+	t.Parallel()
 	b := connect(t)
 	publish(t, b, 1)
 	began := make(chan struct{}, 1)

@@ -17,6 +17,7 @@ const exportLag, exportAge = "tieback_consumer_lag_messages{export}", "tieback_c
 // What follows the ack floor in the stream may be another category's, and much older than
 // anything that this consumer wants.
 func TestTheOldestMessageIsOneThatTheConsumerWants(t *testing.T) {
+	t.Parallel()
 	b := connect(t)
 	c := durable(t, b, "export")
 	durable(t, b, "sync")
@@ -38,6 +39,7 @@ func TestTheOldestMessageIsOneThatTheConsumerWants(t *testing.T) {
 
 // Whatever is acked above it, a message that is not stays the oldest.
 func TestAcksOutOfOrderHideNoOldMessage(t *testing.T) {
+	t.Parallel()
 	b := connect(t)
 	c := durable(t, b, "export")
 	s := export(t, b)
@@ -64,6 +66,7 @@ func TestAcksOutOfOrderHideNoOldMessage(t *testing.T) {
 
 // A number nobody asked the broker for must not stay on the screen; back again, all is shown again.
 func TestABrokerThatIsAwayLeavesNoOldNumbers(t *testing.T) {
+	t.Parallel()
 	dir, port := t.TempDir(), freePort(t)
 	srv := listen(t, dir, port)
 	b, err := bus.Connect(t.Context(), bus.Options{URL: srv.ClientURL(), Name: "test", Log: zap.NewNop()})
@@ -90,6 +93,7 @@ func TestABrokerThatIsAwayLeavesNoOldNumbers(t *testing.T) {
 
 // What is labelled is a fixed number of names, and the names are Prometheus' way.
 func TestWhatTheExporterShowsIsBoundedAndWellNamed(t *testing.T) {
+	t.Parallel()
 	b := connect(t)
 	var consumers []string
 	for _, d := range bus.Durables() {
@@ -127,6 +131,7 @@ func TestWhatTheExporterShowsIsBoundedAndWellNamed(t *testing.T) {
 
 // A consumer that was never made has no numbers, and is no trouble of the broker's.
 func TestAConsumerThatIsNotThereHasNoNumbers(t *testing.T) {
+	t.Parallel()
 	s := export(t, connect(t))
 	v := s.until("the broker is there", has("tieback_broker_up", 1))
 	if _, there := v[exportLag]; there {

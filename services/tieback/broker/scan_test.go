@@ -29,6 +29,7 @@ func filled(t *testing.T, b *bus.Bus, n int) {
 
 // A scan reads what was there when it began, and leaves no consumer behind.
 func TestAScanReadsAllAndLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
 	b := connect(t)
 	filled(t, b, 1200)
 	seen := map[uint64]bool{}
@@ -64,6 +65,7 @@ func TestAScanReadsAllAndLeavesNothingBehind(t *testing.T) {
 // Found by chaos (seed 18): a scan whose broker went away in its midst was never heard of again, and
 // with it the sweep of its company.
 func TestAScanOutlivesNoBrokerThatIsGone(t *testing.T) {
+	t.Parallel()
 	srv, err := broker.Start(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -92,6 +94,7 @@ func TestAScanOutlivesNoBrokerThatIsGone(t *testing.T) {
 
 // A batch whose answer is lost ends without a word. That is not the end of the stream.
 func TestAnAnswerThatIsLostIsNotTheEndOfTheStream(t *testing.T) {
+	t.Parallel()
 	b := connect(t)
 	filled(t, b, 3)
 	late, cancel := context.WithDeadline(t.Context(), time.Now())
@@ -105,6 +108,7 @@ func TestAnAnswerThatIsLostIsNotTheEndOfTheStream(t *testing.T) {
 // Found by chaos (seed 12): the client limits a question only where its caller has no deadline; under
 // one that was two hours away, one lost answer held up a company's sweep.
 func TestALostAnswerIsNotWaitedForAsLongAsTheCallerHas(t *testing.T) {
+	t.Parallel()
 	srv, err := broker.Start(t.TempDir())
 	if err != nil {
 		t.Fatal(err)

@@ -67,6 +67,7 @@ func count(done map[string]string, how string) int {
 
 // What is there stays as it is; what somebody changed is put right and named; no message is touched.
 func TestSetUpCanBeRunAgain(t *testing.T) {
+	t.Parallel()
 	o := bus.Options{InProcess: start(t, t.TempDir()).InProcess(), Name: "test", Log: zap.NewNop()}
 	if done := setUp(t, o); count(done, "made") != everything {
 		t.Errorf("the first time: %v", done)
@@ -107,6 +108,7 @@ func TestSetUpCanBeRunAgain(t *testing.T) {
 
 // Who finds nothing there makes nothing, and says what it waits for.
 func TestWithMadeNothingIsMade(t *testing.T) {
+	t.Parallel()
 	o := bus.Options{InProcess: start(t, t.TempDir()).InProcess(), Name: "test", Log: zap.NewNop(), Made: true}
 	short, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
@@ -145,6 +147,7 @@ func TestWithMadeNothingIsMade(t *testing.T) {
 
 // A worker that works other subjects than the table says would leave some to nobody.
 func TestAConsumerOfTheTableHasItsFilter(t *testing.T) {
+	t.Parallel()
 	err := connect(t).Consume(t.Context(), bus.Consumer{Kind: bus.Event, Name: "export", Filter: "tb.event.sync.>"})
 	if err == nil || !strings.Contains(err.Error(), "tb.event.export.>") {
 		t.Errorf("got %v", err)
@@ -154,6 +157,7 @@ func TestAConsumerOfTheTableHasItsFilter(t *testing.T) {
 // The quota bucket is there after a restart, or no call would be made until somebody runs `streams`. One
 // of an older version, in memory, is made anew.
 func TestTheQuotaBucketOutlivesARestart(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	srv := start(t, dir)
 	o := bus.Options{InProcess: srv.InProcess(), Name: "test", Log: zap.NewNop()}
@@ -192,6 +196,7 @@ func TestTheQuotaBucketOutlivesARestart(t *testing.T) {
 
 // Whoever may write one key can't empty the bucket by it. An older version's bucket let them.
 func TestNoRollupEmptiesTheState(t *testing.T) {
+	t.Parallel()
 	o := bus.Options{InProcess: start(t, t.TempDir()).InProcess(), Name: "test", Log: zap.NewNop()}
 	setUp(t, o)
 	b := connectMade(t, o)

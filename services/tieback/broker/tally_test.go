@@ -43,6 +43,7 @@ func open(t testing.TB, tally *deadletters.Tally) map[string]int {
 }
 
 func TestATallyReadsOn(t *testing.T) {
+	t.Parallel()
 	b := connect(t)
 	desk := &deadletters.Desk{Bus: b, Who: "test"}
 	tally := deadletters.NewTally(b)
@@ -87,6 +88,7 @@ func TestATallyReadsOn(t *testing.T) {
 
 // Streams that were lost and made anew count from 1 again: their first letters are no old ones.
 func TestATallyBeginsAnewWithNewStreams(t *testing.T) {
+	t.Parallel()
 	b := connect(t)
 	tally := deadletters.NewTally(b)
 	bury(t, b, 1, false)

@@ -18,6 +18,7 @@ import (
 
 // Twelve requests end well, and five do not, each in its own way. The audit names those five.
 func TestAnAuditFindsExactlyWhatIsAmiss(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{})
 	l := w.runWith(services{"sweep": nil})
 	for _, id := range w.vendors(12) {
@@ -84,6 +85,7 @@ func of(r audit.Report, request int64) audit.Finding {
 // A request that Procore lists no more, as its lists are kept for some time only, is judged by
 // our own streams; and what was clicked outside of the span is not in it.
 func TestAnAuditIsOfItsSpan(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{})
 	l := w.runWith(services{"sweep": nil})
 	w.succeeded(w.press("create_vendor"))

@@ -25,6 +25,7 @@ import (
 // TIEBACK_NATS_CA_FILE says whom to trust as the broker, and is read again when the broker comes
 // back with a certificate of another authority.
 func TestTheBrokersAuthorityIsTrustedAndRotates(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "ca.pem")
 	certificate := func() tls.Certificate {
 		pair, authority := selfSigned(t)

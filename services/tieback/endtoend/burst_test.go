@@ -8,6 +8,7 @@ import (
 
 // 1,000 exports share their close-outs: a call each to read the request, and a few for all.
 func TestABurstOfAThousandCostsLittle(t *testing.T) {
+	t.Parallel()
 	const n, most = 1000, 1050
 	w := newWorld(t, setup{})
 	l := w.run()

@@ -43,9 +43,10 @@ func (w *tripwire) around(h http.Handler) http.Handler {
 // under way, again and again: nothing is lost, nothing is booked twice. The broker lives
 // on: one that restarts too forgets who handed what back, and waits a minute for each.
 func TestCrashesLoseAndDoubleNothing(t *testing.T) {
+	t.Parallel()
 	for _, seed := range []uint64{1, 2, 3} {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			t.Parallel() // it waits, for the most part
+			t.Parallel()
 			crashes(t, seed)
 		})
 	}

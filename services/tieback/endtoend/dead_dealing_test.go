@@ -52,6 +52,7 @@ func (l *line) sent(subject string) int {
 // Whoever claimed a replay and died before it was sent: it is listed, and sent by whoever
 // replays next, as it was claimed, edits included.
 func TestAReplayThatWasCutOffIsMended(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, outages)
 	l, letters := w.outage(3)
 	draft, err := l.desk("").Edit(t.Context(), letters[1].ID)
@@ -100,6 +101,7 @@ func TestAReplayThatWasCutOffIsMended(t *testing.T) {
 
 // Each of many letters, dealt with by three people at once: one has it, the others are told who.
 func TestOneOfThoseWhoDealAtOnceHasTheLetter(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, outages)
 	l, letters := w.outage(40)
 	var mu sync.Mutex
@@ -157,6 +159,7 @@ func TestOneOfThoseWhoDealAtOnceHasTheLetter(t *testing.T) {
 // What no service of ours wrote is listed and shown, but there is nothing to replay; whoever
 // knows what it should have been can write it.
 func TestLettersThatDoNotParseAreNotReplayedAsTheyAre(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{})
 	l := w.run()
 	garbage := []byte{0xff, 0x00, 'g', 0x1b, '[', '2', 'J', 0xfe}
@@ -216,6 +219,7 @@ func (l *line) left(n int) []deadletters.Letter {
 
 // A message too large to be kept with its obituary is read from its stream.
 func TestALetterWhoseMessageLiesInItsStreamCanBeReplayed(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, outages)
 	l, letters := w.outage(1)
 	whole, err := l.desk("").Letter(t.Context(), letters[0].ID)

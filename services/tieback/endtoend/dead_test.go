@@ -99,6 +99,7 @@ func (w *world) marked(id int64) string {
 // The accountant's data made no sense; mended by hand it is booked and marked, once. The request
 // detail has failed for good in Procore, and what was told beside it is on record.
 func TestALetterThatIsEditedSucceeds(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{})
 	l := w.run()
 	vendor := w.minted("vendor")
@@ -163,6 +164,7 @@ func (w *world) down() *atomic.Bool {
 // What a newer request has made of the record stands, in the ERP and in Procore: the old
 // one's replay is refused with a reason.
 func TestAReplayThatWasOvertakenChangesNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{deadline: time.Second, backoff: time.Millisecond})
 	away := w.down()
 	l := w.run()
@@ -234,6 +236,7 @@ func (s *speechless) press(w *world, payload map[string]any) int64 {
 
 // An outcome that Procore would not take is told later, but not over what a newer request made true.
 func TestATellingThatWasOvertakenMarksNothing(t *testing.T) {
+	t.Parallel()
 	mute := &speechless{refused: make(chan struct{}, 8)}
 	w := newWorld(t, setup{around: mute.around})
 	l := w.runWith(services{"sweep": nil}) // it would close the details that were left open
@@ -253,6 +256,7 @@ func TestATellingThatWasOvertakenMarksNothing(t *testing.T) {
 
 // One letter of each stop, replayed once what was wrong is right.
 func TestLettersOfEachStopCanBeReplayed(t *testing.T) {
+	t.Parallel()
 	mute := &speechless{refused: make(chan struct{}, 8)}
 	w := newWorld(t, setup{deadline: time.Second, backoff: time.Millisecond, around: mute.around})
 	away := w.down()
@@ -297,6 +301,7 @@ func TestLettersOfEachStopCanBeReplayed(t *testing.T) {
 
 // Two letters of one message, each replayed twice: one booking.
 func TestReplaysBookOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{deadline: time.Second, backoff: time.Millisecond})
 	away := w.down()
 	l := w.run()
@@ -330,6 +335,7 @@ func TestReplaysBookOnce(t *testing.T) {
 
 // A night's outage of the ERP, 200 letters; in the morning they are replayed by filter.
 func TestManyAreReplayedByFilter(t *testing.T) {
+	t.Parallel()
 	const vendors = 200
 	w := newWorld(t, setup{deadline: time.Second, backoff: time.Millisecond})
 	away := w.down()

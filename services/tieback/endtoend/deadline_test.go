@@ -71,6 +71,7 @@ func (l *line) buried(request int64) *tiebackv1.DeadLetter {
 // While it waits the user is told what for, and the button comes free in time, whatever the
 // ERP's trouble is.
 func TestABusyButtonIsToldWhyAndFreedAtItsDeadline(t *testing.T) {
+	t.Parallel()
 	for name, trouble := range map[string]struct {
 		err   error
 		cause tiebackv1.Cause
@@ -79,7 +80,7 @@ func TestABusyButtonIsToldWhyAndFreedAtItsDeadline(t *testing.T) {
 		"throttled": {&fault.Error{Class: fault.Throttled, RetryAfter: time.Hour, Sentence: "The books take no more calls this hour."}, tiebackv1.Cause_CAUSE_LIMITS},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel() // it waits, for the most part
+			t.Parallel()
 			w := newWorld(t, setup{deadline: 3 * time.Second, slow: 500 * time.Millisecond})
 			w.inTrouble(func(context.Context) error { return trouble.err })
 			l := w.run()

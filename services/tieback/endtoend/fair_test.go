@@ -16,6 +16,7 @@ import (
 // While one company is in trouble, with more events under way than any stop has handlers,
 // another's are served to their end. Once the trouble is over the first one's are, too.
 func TestOneCompanysTroubleIsItsOwn(t *testing.T) {
+	t.Parallel()
 	const backlog, clicks, troubled, other = 600, 20, int64(firstCompany), int64(firstCompany + 1)
 	for name, trouble := range map[string]struct {
 		gathers    bus.Kind // where the backlog does
@@ -38,7 +39,7 @@ func TestOneCompanysTroubleIsItsOwn(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel() // it waits, for the most part
+			t.Parallel()
 			erp := &deadERP{company: troubled, alive: make(chan struct{})}
 			erp.rise()
 			limits := sandbox.Config{Speed: 600} // an hour in six seconds

@@ -37,7 +37,7 @@ var targets = []struct{ stop, path, eventType string }{
 // Whatever goes wrong on the way, the event ends as success, is booked once, and is never
 // told success before its marks. Each pair of fault and call has a company of its own.
 func TestEventsOutliveProcoresFaults(t *testing.T) {
-	t.Parallel() // it waits, for the most part
+	t.Parallel()
 	w := newWorld(t, setup{companies: len(faults) * len(targets), timeout: time.Second})
 	l := w.run()
 	type trial struct {

@@ -73,6 +73,7 @@ func (w *world) wire(path, token, body string) string {
 }
 
 func TestAnUnknownCompanyCantBeToldFromAWrongToken(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{noHooks: true})
 	w.run()
 	const stranger = firstCompany + 999
@@ -97,6 +98,7 @@ func TestAnUnknownCompanyCantBeToldFromAWrongToken(t *testing.T) {
 }
 
 func TestWhatIngestAnswers(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{noHooks: true, tokens: []string{"second-token-while-rotating"}})
 	l := w.run()
 	const request = 9007199254740999
@@ -133,6 +135,7 @@ func TestWhatIngestAnswers(t *testing.T) {
 
 // Procore delivers again whenever it is in doubt; the ERP must not notice.
 func TestADeliveryThatComesAgainIsOneEvent(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{noHooks: true})
 	l := w.run()
 	request := w.press("create_vendor")
@@ -177,7 +180,7 @@ func TestADeliveryThatComesAgainIsOneEvent(t *testing.T) {
 // While the broker is gone nothing is promised: 503, within Procore's patience, and what
 // was answered 200 before is on disk.
 func TestNothingIsPromisedWhileTheBrokerIsGone(t *testing.T) {
-	t.Parallel() // it waits, for the most part
+	t.Parallel()
 	w := newWorld(t, setup{noHooks: true})
 	l := w.runOnBroker()
 	for _, eventType := range []string{"create_vendor", "sync_vendors", "link_vendor", "unlink_vendor", "delete_standard_categories"} {

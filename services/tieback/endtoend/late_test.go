@@ -25,6 +25,7 @@ import (
 // The deadline of each event is told while its worker is at it. Procore must learn of what is in the ERP
 // all the same, also where something was refused; an event of which nothing is there adds nothing.
 func TestWhatWasDoneIsToldAfterTheDeadlineThoughSomeWasRefused(t *testing.T) {
+	t.Parallel()
 	srv, err := broker.Start(t.TempDir())
 	if err != nil {
 		t.Fatal(err)

@@ -18,6 +18,7 @@ import (
 
 // Who may only do what the operators' command line may looks at everything, and is refused nothing.
 func TestStatusAndTraceNeedNoFurtherRight(t *testing.T) {
+	t.Parallel()
 	g := newGuarded(t)
 	g.streams(0)
 	w := &world{T: t}

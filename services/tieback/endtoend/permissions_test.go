@@ -20,6 +20,7 @@ import (
 // needs no more, with every event type, retries, dead letters, deadlines, a replay, missed clicks, an audit
 // and a rebuild of the links. Nobody is refused anything.
 func TestEachServiceDoesItsWorkWithItsOwnPermissionsAlone(t *testing.T) {
+	t.Parallel()
 	log := &ears{more: make(chan struct{})}
 	w := newWorld(t, setup{log: log.core(), slow: 100 * time.Millisecond})
 	g := newGuarded(t)

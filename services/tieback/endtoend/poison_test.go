@@ -81,6 +81,7 @@ func (w *world) vendors(n int) []int64 {
 
 // What nobody can work is kept whole, its user is told, and nobody else notices.
 func TestWhatCantBeWorkedFailsAlone(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{})
 	l := w.run()
 	neighbours := w.vendors(5)
@@ -111,6 +112,7 @@ func TestWhatCantBeWorkedFailsAlone(t *testing.T) {
 
 // Procore answers 200 and refuses one mark of many: its event alone fails.
 func TestARefusalInsideA200FailsItsEventAlone(t *testing.T) {
+	t.Parallel()
 	const crowd = 12
 	w := newWorld(t, setup{})
 	w.run()
@@ -145,6 +147,7 @@ func TestARefusalInsideA200FailsItsEventAlone(t *testing.T) {
 
 // What no service of ours wrote is dead-lettered as it is.
 func TestMessagesThatNobodyWroteDieAlone(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{})
 	l := w.run()
 	raw := func(m proto.Message) []byte {
@@ -193,6 +196,7 @@ func TestMessagesThatNobodyWroteDieAlone(t *testing.T) {
 // A handler that panics takes nobody along, and its event is done once it panics no more.
 // (When such an event is given up, package bus's own tests say.)
 func TestAPanicIsOneEventsOwn(t *testing.T) {
+	t.Parallel()
 	const panics = 6
 	w := newWorld(t, setup{backoff: time.Millisecond})
 	var tried atomic.Int64

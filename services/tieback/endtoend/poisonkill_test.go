@@ -35,7 +35,7 @@ const beTheVictim = "TIEBACK_TEST_VICTIM"
 // of all that was in flight beside them nothing is, nor is it booked twice. The process is a
 // real one, with every stop but ingest, and dies of SIGKILL.
 func TestPoisonKillsItsProcessButNoNeighbour(t *testing.T) {
-	t.Parallel() // it waits, for the most part
+	t.Parallel()
 	const neighbours, companies, attempts = 200, 3, 5
 	w := newWorld(t, setup{companies: companies})
 	url := w.listeningBroker()

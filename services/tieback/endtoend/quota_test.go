@@ -56,7 +56,7 @@ func obey(ctx context.Context, s *procore.Session, made func()) {
 // Five processes, forty callers, one client of 25 calls in 10 seconds (sped up): Procore never
 // answers 429, and each window is used.
 func TestProcessesThatShareAClientNeverMeetA429(t *testing.T) {
-	t.Parallel() // it waits, for the most part
+	t.Parallel()
 	const processes, callers, limit, windows, speed = 5, 8, 25, 6, 4
 	w := newWorld(t, setup{noHooks: true, limits: sandbox.Config{HourlyLimit: 100_000, SpikeLimit: limit, Speed: speed}})
 	w.sandbox.SkewClock(-37 * time.Minute) // its clock, not ours, is what its resets are of

@@ -15,6 +15,7 @@ import (
 
 // What a stolen key of each service does not open.
 func TestWhatIsNotPermittedIsRefused(t *testing.T) {
+	t.Parallel()
 	g := newGuarded(t)
 	g.streams(0)
 	closed := map[string][]string{
@@ -75,6 +76,7 @@ func TestWhatIsNotPermittedIsRefused(t *testing.T) {
 
 // What a service asks for and may not have is in its log: it is not merely silent.
 func TestARefusalIsInTheServicesLog(t *testing.T) {
+	t.Parallel()
 	g := newGuarded(t)
 	g.streams(0)
 	log := &ears{more: make(chan struct{})}
@@ -91,6 +93,7 @@ func TestARefusalIsInTheServicesLog(t *testing.T) {
 
 // Nobody gets in without a key of the table, nor with one that was taken out of it.
 func TestWithoutAKeyNobodyIsLetIn(t *testing.T) {
+	t.Parallel()
 	g := newGuarded(t)
 	if nc, err := nats.Connect(g.url); !errors.Is(err, nats.ErrAuthorization) {
 		t.Errorf("without a key: %v, %v", nc, err)
@@ -107,6 +110,7 @@ func TestWithoutAKeyNobodyIsLetIn(t *testing.T) {
 
 // What keeps the one-shot out is what it says.
 func TestStreamsSaysThatItsKeyIsNotTaken(t *testing.T) {
+	t.Parallel()
 	g, stranger := newGuarded(t), newGuarded(t)
 	stranger.url = g.url
 	if said := stranger.streams(1, "--wait", "1s"); !strings.Contains(said, "Authorization") {
@@ -116,6 +120,7 @@ func TestStreamsSaysThatItsKeyIsNotTaken(t *testing.T) {
 
 // Whoever forgets the setting is told of it, and does not wait for ever.
 func TestAServiceThatWouldMakeStreamsIsToldNotTo(t *testing.T) {
+	t.Parallel()
 	g := newGuarded(t)
 	g.streams(0)
 	_, err := bus.Connect(t.Context(), bus.Options{URL: g.url, NKeyFile: g.key("tieback"), Name: "tieback", Log: zap.NewNop()})

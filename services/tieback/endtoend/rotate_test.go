@@ -14,6 +14,7 @@ import (
 // Each secret is rotated while the whole pipeline runs: events before, between and after
 // succeed, the old secret opens nothing, and nothing is started again.
 func TestSecretsRotateWithoutARestart(t *testing.T) {
+	t.Parallel()
 	r := newRotation(t)
 	r.succeeded(r.press("create_vendor"))
 	r.rotateWebhookToken()

@@ -67,6 +67,7 @@ func (p *purse) around(h http.Handler) http.Handler {
 
 // Whatever happens, a secret is in no log, no metric and no message.
 func TestSecretsStrayNowhere(t *testing.T) {
+	t.Parallel()
 	log, purse := &buffer{}, &purse{}
 	const rotated, guessed = "rotated-webhook-token-xyz", "guessed-webhook-token-xyz"
 	core := zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(log), zap.DebugLevel)

@@ -58,6 +58,7 @@ func needs(r status.Report, part string) bool {
 }
 
 func TestAQuietPipelineNeedsNobody(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{companies: 2})
 	l := w.run()
 	for _, id := range w.vendors(3) {
@@ -89,6 +90,7 @@ func TestAQuietPipelineNeedsNobody(t *testing.T) {
 }
 
 func TestADeadERPShowsInTheStatus(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{companies: 2, backoff: 10 * time.Millisecond})
 	away := w.down()
 	l := w.run()
@@ -122,6 +124,7 @@ func TestADeadERPShowsInTheStatus(t *testing.T) {
 
 // One that hangs keeps the consumer's floor below all that was finished behind it: those count no more.
 func TestWhatIsFinishedBehindOneThatHangsIsNotCounted(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{})
 	hang, begun := make(chan struct{}), make(chan struct{})
 	var calls atomic.Int32
@@ -152,6 +155,7 @@ func TestWhatIsFinishedBehindOneThatHangsIsNotCounted(t *testing.T) {
 }
 
 func TestAStopThatNobodyRunsShows(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{})
 	l := w.runWith(services{"export": nil, "sweep": nil})
 	press := func(n int) []int64 {
@@ -192,6 +196,7 @@ func TestAStopThatNobodyRunsShows(t *testing.T) {
 }
 
 func TestDeadLettersNeedAPerson(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{companies: 2, deadline: time.Second, backoff: time.Millisecond})
 	w.down()
 	l := w.run()
@@ -211,6 +216,7 @@ func TestDeadLettersNeedAPerson(t *testing.T) {
 }
 
 func TestQuotaIsShown(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{companies: 2})
 	l := w.run()
 	quota, err := l.Bus.OpenQuota(t.Context(), 1)
@@ -230,6 +236,7 @@ func TestQuotaIsShown(t *testing.T) {
 
 // What the broker does not answer is named, and the rest is told.
 func TestAStatusOfABrokenBroker(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{})
 	l := w.runOnBroker()
 	w.succeeded(w.press("create_vendor"))

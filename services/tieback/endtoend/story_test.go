@@ -64,6 +64,7 @@ func (w *world) verdict(s trace.Story, class audit.Class, parts ...string) {
 }
 
 func TestTheStoryOfASuccess(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{})
 	l := w.run()
 	vendor := w.minted("vendor")
@@ -115,6 +116,7 @@ func (w *world) json(v any) string {
 }
 
 func TestTheStoryOfADeadLetterThatWasReplayed(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{deadline: time.Second, backoff: time.Millisecond})
 	away := w.down()
 	l := w.runWith(services{"sweep": nil})
@@ -146,6 +148,7 @@ func TestTheStoryOfADeadLetterThatWasReplayed(t *testing.T) {
 }
 
 func TestTheStoryOfOneThatWaitsForTheERP(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{backoff: 10 * time.Millisecond})
 	away := w.down()
 	l := w.run()
@@ -176,6 +179,7 @@ func TestTheStoryOfOneThatWaitsForTheERP(t *testing.T) {
 
 // A message that nobody was given yet is not said to have been tried.
 func TestTheStoryOfOneInAQueue(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{})
 	l := w.run()
 	w.succeeded(w.press("create_vendor"))
@@ -192,6 +196,7 @@ func TestTheStoryOfOneInAQueue(t *testing.T) {
 }
 
 func TestTheStoryOfOneThatNeverArrivedAndWasSwept(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{noHooks: true})
 	l := w.runWith(services{"sweep": nil})
 	request := w.press("create_vendor")
@@ -216,6 +221,7 @@ func TestTheStoryOfOneThatNeverArrivedAndWasSwept(t *testing.T) {
 
 // Two companies with a request of one id: both are named, and each has its own story.
 func TestARequestOfTwoCompanies(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{companies: 2})
 	l := w.runWith(services{"sweep": nil})
 	request := w.press("create_vendor")
@@ -245,6 +251,7 @@ func TestARequestOfTwoCompanies(t *testing.T) {
 
 // A broker that does not answer is named, and nothing is concluded from its silence.
 func TestAStoryWithoutABroker(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{})
 	l := w.runOnBroker()
 	request := w.press("create_vendor")

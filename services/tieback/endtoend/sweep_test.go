@@ -117,7 +117,7 @@ func (w *world) flushed(l *line, want int) {
 // flushes its queue, and nobody will ever send those clicks again. All 51 event types, and 50
 // vendors more, are pressed meanwhile.
 func TestNothingIsLostWhenIngestIsDownForThirteenHours(t *testing.T) {
-	t.Parallel() // it waits, for the most part
+	t.Parallel()
 	w := newWorld(t, setup{limits: sandbox.Config{Speed: 13 * 3600}})
 	l := w.runWith(services{"ingest": w.noIngest, "sweep": nil})
 	requests := append(w.every(), w.vendors(50)...)
@@ -203,6 +203,7 @@ func TestSweepsAmidLiveTrafficBringNothingTwice(t *testing.T) {
 
 // The quota is precious: what a sweep that finds nothing costs is promised in its doc comment.
 func TestAnIdleSweepCostsFourCalls(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{})
 	l := w.runWith(services{"sweep": nil})
 	for _, id := range w.vendors(30) {
@@ -220,6 +221,7 @@ func TestAnIdleSweepCostsFourCalls(t *testing.T) {
 // A delivery whose payload Procore refused dies at the fetcher, which knows of no request
 // detail. The user's button must not stay busy.
 func TestADetailOfARequestThatCouldNotBeReadIsClosedAsFailed(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{})
 	l := w.runWith(services{"sweep": nil})
 	w.must(w.sandbox.Fail(sandbox.FaultRule{Path: "/erp_requests/", Kind: sandbox.FaultStatus, Status: 403}))
@@ -260,6 +262,7 @@ func (w *world) closedHere(request int64) {
 // A company whose service account may not read webhooks is still swept by its request details,
 // and the error says what is missing; the other company is none the worse.
 func TestAMissingPermissionIsNamedAndStopsNobodyElse(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{companies: 2})
 	l := w.runWith(services{"ingest": w.noIngest, "sweep": nil})
 	w.must(w.sandbox.Fail(sandbox.FaultRule{Path: "webhooks", CompanyID: firstCompany, Kind: sandbox.FaultStatus, Status: 403, Times: 100}))
@@ -276,6 +279,7 @@ func TestAMissingPermissionIsNamedAndStopsNobodyElse(t *testing.T) {
 
 // Two replicas share the work: of two that are due at once, one sweeps.
 func TestOfTwoReplicasOneSweeps(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{noHooks: true})
 	l := w.runWith(services{"sweep": func(ctx context.Context, p *process.Process) error { return process.Sweep(ctx, p) }})
 	w.swept(l, "clean")
@@ -315,6 +319,7 @@ func (w *world) counted(reg *prometheus.Registry, result string) {
 // An outage of the broker is one in which ingest could take nothing: when it is over, the
 // companies are swept at once, and not at their next turn, which is an hour away.
 func TestTheCompaniesAreSweptWhenTheBrokerIsBack(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{noHooks: true})
 	dir := t.TempDir()
 	ns := w.listening(dir, server.RANDOM_PORT)

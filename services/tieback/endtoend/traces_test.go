@@ -68,6 +68,7 @@ func verdict(s *tracev1.Span) string {
 }
 
 // From the delivery to the close-out, one event is one trace, through four services and a broker.
+// Not beside others, nor twice in a process: where traces go is the whole process's.
 func TestAnEventIsOneTraceAcrossAllStops(t *testing.T) {
 	g := &gathered{}
 	srv := httptest.NewServer(g)

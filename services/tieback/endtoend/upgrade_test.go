@@ -62,6 +62,7 @@ func (l *line) quiet(kind bus.Kind, consumer string) *jetstream.ConsumerInfo {
 
 // What is passed on, or kept, is passed on and kept with the fields that only a newer version knows.
 func TestANewerVersionsFieldsAreNotLost(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{noHooks: true})
 	l := w.run()
 	told := &tiebackv1.Outcome{CompanyId: firstCompany, ErpRequestId: 901, Type: "create_vendor", CloseOuts: []*tiebackv1.CloseOut{{Status: tiebackv1.Status_STATUS_SUCCESS}}}
@@ -81,6 +82,7 @@ func TestANewerVersionsFieldsAreNotLost(t *testing.T) {
 
 // A replay sends what died, byte for byte.
 func TestAReplayKeepsTheFieldsOfANewerVersion(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, outages)
 	away := w.down()
 	l := w.runWith(services{"fetcher": nil})
@@ -117,6 +119,7 @@ func (w *world) eventOf(l *line, id int64) []byte {
 
 // An older version wrote fewer fields: what is missing is read as what it was before there was such a field.
 func TestAnOlderVersionsMessagesAreWorked(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{noHooks: true})
 	l := w.run()
 	delivered, died := w.press("create_vendor"), w.press("create_vendor")
@@ -140,6 +143,7 @@ func TestAnOlderVersionsMessagesAreWorked(t *testing.T) {
 
 // An event type of a newer version, or a run, is kept for it whole; nobody acks it and says nothing.
 func TestANewerVersionsSubjectsAreKept(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{noHooks: true})
 	l := w.run()
 	subjects := map[string]string{ // to whoever gives up
@@ -165,6 +169,7 @@ func TestANewerVersionsSubjectsAreKept(t *testing.T) {
 
 // A category that a newer version has its service for waits for that service.
 func TestANewerVersionsCategoryWaitsForItsService(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{noHooks: true})
 	l := w.run()
 	subject := fmt.Sprintf("tb.event.archive.archive_vendor.%d.921", int64(firstCompany))
@@ -186,6 +191,7 @@ func TestANewerVersionsCategoryWaitsForItsService(t *testing.T) {
 
 // Streams and consumers of an older version are brought up to this one, and what lies in them is worked.
 func TestAnOlderVersionsStreamsAreBroughtUp(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{noHooks: true})
 	srv := w.startBroker()
 	t.Cleanup(srv.Close)
@@ -219,6 +225,7 @@ const layoutKey = "tieback.layout"
 
 // The last to start is not the newest, while an upgrade is under way.
 func TestAnOlderVersionDoesNotUndoWhatANewerMade(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{noHooks: true})
 	srv := w.startBroker()
 	t.Cleanup(srv.Close)

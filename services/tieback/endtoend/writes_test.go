@@ -188,6 +188,7 @@ func (e *event) text(t *testing.T) string {
 // What Procore is asked for each event type, request by request. The ERP says yes to all,
 // and the records of given were tied before.
 func TestEachTypesWrites(t *testing.T) {
+	t.Parallel()
 	for _, e := range everyEvent(t) {
 		t.Run(e.Name, func(t *testing.T) {
 			if e.request.Outcome() == sandbox.Failed || e.dead {
@@ -226,6 +227,7 @@ func golden(t *testing.T, file, got string) {
 // What the catalogue promises of each type is in the calls, and success comes last. Nothing
 // here looks at the golden files or the handlers.
 func TestEachTypeKeepsItsRowsPromises(t *testing.T) {
+	t.Parallel()
 	for _, e := range everyEvent(t) {
 		t.Run(e.Name, func(t *testing.T) {
 			e.marksItsRecords(t)
