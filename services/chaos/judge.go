@@ -33,10 +33,10 @@ type verdict struct {
 	events    int
 	underFire int // clicked before the heal
 	calls     int64
-	spent     int    // calls answered 429
-	records   int    // compared with the ERP's books
-	crashes   int    // processes that ended by themselves
-	waits     []wait // of what was closed
+	spent     int      // calls answered 429
+	records   int      // compared with the ERP's books
+	crashes   []string // processes that ended by themselves
+	waits     []wait   // of what was closed
 
 	lost, stuck, doubled, wrong, trouble []string
 	faults                               map[string]int
@@ -159,7 +159,7 @@ func (w *world) judge(ctx context.Context, v *verdict, r accountants.Report) err
 		v.stuck = append(v.stuck, name+" was started again and did not recover")
 	}
 	for _, p := range w.all() {
-		v.crashes += p.crashed()
+		v.crashes = append(v.crashes, p.crashed()...)
 	}
 	if err := w.twice(ctx, v); err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -32,7 +33,7 @@ type program struct {
 	paused  bool
 	down    time.Duration // how long it stays down after the kill under way
 	killed  bool          // by us
-	crashes int           // it ended by itself
+	crashes []string      // how it ended by itself, each time
 	retired bool          // it is to end and stay down; see retire
 	exit    error         // how it last ended
 
@@ -112,16 +113,28 @@ func (p *program) spawn(log *os.File) (*exec.Cmd, error) {
 func (p *program) ended(err error, log *os.File) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	words := lastWords(p.log())
 	fmt.Fprintf(log, "chaos: %s %s ended: %v, killed by us: %v\n", time.Now().UTC().Format(time.RFC3339Nano), p.name, err, p.killed)
 	p.process, p.exit = nil, err
 	if p.retired {
 		return 0
 	}
 	if !p.killed {
-		p.crashes++
+		p.crashes = append(p.crashes, fmt.Sprintf("%s, %v: %s", p.name, err, words))
 		return restartAfter
 	}
 	return p.down
+}
+
+// lastWords is the last line of a log, or a part of it.
+func lastWords(path string) string {
+	log, err := os.ReadFile(path)
+	if err != nil {
+		return err.Error()
+	}
+	log = bytes.TrimSpace(log)
+	line := log[bytes.LastIndexByte(log, '\n')+1:]
+	return string(line[:min(len(line), 400)])
 }
 
 func (p *program) signal(s syscall.Signal) {
@@ -173,10 +186,10 @@ func (p *program) logged(words string) bool {
 
 func (p *program) log() string { return filepath.Join(p.logs, p.name+".log") }
 
-func (p *program) crashed() int {
+func (p *program) crashed() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.crashes
+	return slices.Clone(p.crashes)
 }
 
 // close kills it for good and waits. Twice is harmless, and so is before start.

@@ -29,15 +29,15 @@ func TestAKilledProgramIsStartedAgain(t *testing.T) {
 	p, again := started(t, "sleep 600")
 	p.kill(0)
 	<-again
-	if p.crashed() != 0 || !p.running() {
-		t.Errorf("crashes %d, running %v", p.crashed(), p.running())
+	if len(p.crashed()) != 0 || !p.running() {
+		t.Errorf("crashes %v, running %v", p.crashed(), p.running())
 	}
 }
 
 func TestAProgramThatEndsByItselfIsStartedAgainAndCounted(t *testing.T) {
 	p, again := started(t, "echo once more")
 	<-again
-	if p.crashed() == 0 {
+	if c := p.crashed(); len(c) == 0 || !strings.HasSuffix(c[0], "<nil>: once more") {
 		t.Error("nobody counted it")
 	}
 	log, err := os.ReadFile(p.log())

@@ -29,7 +29,7 @@ func (v *verdict) details(out io.Writer) {
 	for _, kind := range []struct {
 		name  string
 		lines []string
-	}{{"lost", v.lost}, {"doubled", v.doubled}, {"stuck", v.stuck}, {"wrong", v.wrong}, {"note", v.trouble}} {
+	}{{"lost", v.lost}, {"doubled", v.doubled}, {"stuck", v.stuck}, {"wrong", v.wrong}, {"ended by itself", v.crashes}, {"note", v.trouble}} {
 		for _, line := range kind.lines {
 			fmt.Fprintf(out, "  %s: %s\n", kind.name, line)
 		}
@@ -77,7 +77,7 @@ func (t *total) print(out io.Writer) {
 		sum.calls += v.calls
 		sum.spent += v.spent
 		sum.records += v.records
-		sum.crashes += v.crashes
+		sum.crashes = append(sum.crashes, v.crashes...)
 		sum.recoveries += v.recoveries
 		sum.lost, sum.doubled, sum.stuck, sum.wrong = append(sum.lost, v.lost...), append(sum.doubled, v.doubled...), append(sum.stuck, v.stuck...), append(sum.wrong, v.wrong...)
 		for k, n := range v.faults {
@@ -99,5 +99,5 @@ func (t *total) print(out io.Writer) {
 	took := time.Since(t.began)
 	fmt.Fprintf(out, "%s: %d seeds (%d with one broker node, %d with three), %d faults, %d events (%.1f/s), %d of them under fire, %d records compared, %d Procore calls of which %d answered 429, %d processes ended by themselves, %d lost, %d doubled, %d stuck, %d wrong, longest recovery %.1f s, in %v\n",
 		map[bool]string{true: "ok", false: "failed"}[len(t.failed) == 0], len(t.verdicts), nodes[1], nodes[3], sum.sum(), sum.events, float64(sum.events)/took.Seconds(), sum.underFire,
-		sum.records, sum.calls, sum.spent, sum.crashes, len(sum.lost), len(sum.doubled), len(sum.stuck), len(sum.wrong), longest.Seconds(), took.Round(time.Second))
+		sum.records, sum.calls, sum.spent, len(sum.crashes), len(sum.lost), len(sum.doubled), len(sum.stuck), len(sum.wrong), longest.Seconds(), took.Round(time.Second))
 }

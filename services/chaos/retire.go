@@ -35,7 +35,7 @@ func (p *program) retire(s syscall.Signal, limit time.Duration) (time.Duration, 
 func (p *program) forgive() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.crashes = 0
+	p.crashes = nil
 }
 
 func (p *program) isRetired() bool {

@@ -160,8 +160,8 @@ func (r *rolling) end(ctx context.Context, s *service, t *turn) {
 		sleep(ctx, preStop-forgotten)
 	}
 	t.drain, t.err = s.retire(syscall.SIGTERM, grace)
-	if n := s.crashed(); n > 0 {
-		t.err = errors.Join(t.err, fmt.Errorf("ended by itself %d times before", n))
+	if c := s.crashed(); len(c) > 0 {
+		t.err = errors.Join(t.err, fmt.Errorf("ended by itself before: %v", c))
 	}
 }
 

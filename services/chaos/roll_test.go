@@ -31,8 +31,8 @@ func TestARetiredProgramStaysDown(t *testing.T) {
 	if _, err := p.retire(syscall.SIGTERM, grace); err != nil {
 		t.Errorf("it ended with %v", err)
 	}
-	if p.running() || p.crashed() != 0 || len(again) > 0 {
-		t.Errorf("running %v, crashes %d, starts %d", p.running(), p.crashed(), len(again))
+	if p.running() || len(p.crashed()) != 0 || len(again) > 0 {
+		t.Errorf("running %v, crashes %v, starts %d", p.running(), p.crashed(), len(again))
 	}
 	if err := p.start(t.Context()); err != nil || !p.running() {
 		t.Errorf("started again: %v", err)

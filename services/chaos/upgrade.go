@@ -131,8 +131,8 @@ func (r *rolling) judge(v *verdict) {
 			v.wrong = append(v.wrong, t.String())
 		}
 	}
-	if v.crashes > 0 {
-		v.wrong = append(v.wrong, fmt.Sprintf("%d processes ended by themselves", v.crashes))
+	if len(v.crashes) > 0 {
+		v.wrong = append(v.wrong, fmt.Sprintf("%d processes ended by themselves", len(v.crashes)))
 	}
 	for _, name := range r.w.door.unused(r.ingests) {
 		v.wrong = append(v.wrong, name+" was ready and got no delivery")
