@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -126,15 +127,18 @@ func (p *program) ended(err error, log *os.File) time.Duration {
 	return p.down
 }
 
-// lastWords is the last line of a log, or a part of it.
-func lastWords(path string) string {
+// lastWords is the last line of a log that is the program's own, or the beginning of it.
+func lastWords(path string) (words string) {
 	log, err := os.ReadFile(path)
 	if err != nil {
 		return err.Error()
 	}
-	log = bytes.TrimSpace(log)
-	line := log[bytes.LastIndexByte(log, '\n')+1:]
-	return string(line[:min(len(line), 400)])
+	for line := range strings.Lines(string(log)) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "chaos: ") {
+			words = line
+		}
+	}
+	return words[:min(len(words), 400)]
 }
 
 func (p *program) signal(s syscall.Signal) {
