@@ -20,6 +20,15 @@ import (
 // ErrNoLetter says that there is no letter of that id.
 var ErrNoLetter = errors.New("there is no such dead letter")
 
+// noLetter is an ErrNoLetter that says what to do.
+type noLetter uint64
+
+func (n noLetter) Error() string {
+	return fmt.Sprintf("there is no dead letter %d: tieback dead list shows those that are there", uint64(n))
+}
+
+func (noLetter) Unwrap() error { return ErrNoLetter }
+
 // Filter picks letters. The zero value picks all that are open or cut off.
 type Filter struct {
 	Company  int64              // 0: any
@@ -108,7 +117,7 @@ func (d *Desk) Letter(ctx context.Context, id uint64) (Letter, error) {
 func (d *Desk) letter(ctx context.Context, id uint64) (Letter, error) {
 	m, err := d.stored(ctx, bus.Dead.Stream(), id)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return Letter{}, fmt.Errorf("%d: %w", id, ErrNoLetter)
+		return Letter{}, noLetter(id)
 	}
 	if err != nil {
 		return Letter{}, err

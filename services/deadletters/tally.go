@@ -3,7 +3,6 @@ package deadletters
 import (
 	"context"
 	"fmt"
-	"math"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -78,8 +77,8 @@ func (t *Tally) stream(ctx context.Context, k bus.Kind) (*jetstream.StreamInfo, 
 	return s.CachedInfo(), nil
 }
 
-// atTheEnd is later than any message.
-var atTheEnd = time.Unix(math.MaxInt32, 0)
+// atTheEnd is later than any message: the broker tells times as RFC 3339, whose years end before it.
+var atTheEnd = time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func (t *Tally) read(ctx context.Context, k bus.Kind, p *page, now *jetstream.StreamInfo, each func(bus.Message)) error {
 	if p.next > now.State.LastSeq {

@@ -2,6 +2,7 @@ package status
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/tieback/tieback/pkg/catalogue"
@@ -16,15 +17,28 @@ func (v *look) needs() []string {
 	for _, u := range v.report.Unasked {
 		needs = append(needs, "the broker does not answer for "+u)
 	}
+	var asleep []string
 	for _, q := range v.report.Queues {
 		limit := v.Limits.Of(catalogue.Category(q.Stop)) + slack
 		switch {
+		case v.Embedded && q.Unfinished() > 0:
+			asleep = append(asleep, messages(q.Unfinished(), "waits", "wait")+" for "+q.Stop)
 		case q.Waiting > 0 && !q.Taken:
-			needs = append(needs, fmt.Sprintf("nobody takes the %d messages that wait for %s: start it", q.Waiting, q.Stop))
+			needs = append(needs, fmt.Sprintf("nobody takes the %s for %s: start it", messages(q.Waiting, "that waits", "that wait"), q.Stop))
 		case q.Oldest != nil && limit > slack && *q.Oldest > limit.Seconds():
-			needs = append(needs, fmt.Sprintf("the oldest at %s has waited for %v: tieback trace %d --company %d says for what",
-				q.Stop, time.Duration(*q.Oldest*float64(time.Second)).Round(time.Second), q.Of.Request, q.Of.Company))
+			text := fmt.Sprintf("the oldest at %s has waited for %v: ", q.Stop, time.Duration(*q.Oldest*float64(time.Second)).Round(time.Second))
+			if q.Of.Request == 0 { // no service of ours wrote it
+				needs = append(needs, text+"it lies on no subject of ours: see the log of "+q.Stop)
+				continue
+			}
+			needs = append(needs, text+fmt.Sprintf("tieback trace %d --company %d says for what", q.Of.Request, q.Of.Company))
 		}
+	}
+	switch {
+	case len(asleep) == 1 && strings.HasPrefix(asleep[0], "1 "):
+		needs = append(needs, "tieback run is not running: "+asleep[0]+", and is worked when it runs")
+	case len(asleep) > 0:
+		needs = append(needs, "tieback run is not running: "+strings.Join(asleep, ", ")+", and are worked when it runs")
 	}
 	letters := 0
 	for _, c := range v.report.Companies {
@@ -36,4 +50,12 @@ func (v *look) needs() []string {
 		needs = append(needs, fmt.Sprintf("%d dead letters wait for somebody: tieback dead list", letters))
 	}
 	return needs
+}
+
+// messages counts them, and says what one does, or more do.
+func messages(n uint64, one, more string) string {
+	if n == 1 {
+		return "1 message " + one
+	}
+	return fmt.Sprintf("%d messages %s", n, more)
 }

@@ -27,10 +27,12 @@ func TestWhatNeedsAPerson(t *testing.T) {
 		{"an idle stop that nobody runs", Report{Queues: []Queue{{Stop: "export", Made: true, Known: true}}}, ""},
 		{"a stop that never ran and has nothing to do", Report{Queues: []Queue{{Stop: "export", Known: true}}}, ""},
 		{"work that nobody takes", Report{Queues: []Queue{{Stop: "export", Made: true, Known: true, Waiting: 2}}}, "nobody takes the 2 messages"},
+		{"one message that nobody takes", Report{Queues: []Queue{{Stop: "export", Made: true, Known: true, Waiting: 1}}}, "nobody takes the 1 message that waits for export"},
 		{"an export within its deadline's slack", Report{Queues: []Queue{{Stop: "export", Made: true, Taken: true, Out: 1, Oldest: seconds(15*time.Minute + 30*time.Second), Of: of}}}, ""},
 		{"an export past its deadline", Report{Queues: []Queue{{Stop: "export", Made: true, Taken: true, Out: 1, Oldest: seconds(17 * time.Minute), Of: of}}}, "waited for 17m0s: tieback trace 12 --company 7"},
 		{"a sync that takes an hour", Report{Queues: []Queue{{Stop: "sync", Made: true, Taken: true, Out: 1, Oldest: seconds(time.Hour), Of: of}}}, ""},
 		{"a delivery that can't be fetched", Report{Queues: []Queue{{Stop: "fetcher", Made: true, Taken: true, Out: 1, Oldest: seconds(time.Hour), Of: of}}}, "the oldest at fetcher"},
+		{"what no service of ours wrote", Report{Queues: []Queue{{Stop: "export", Made: true, Taken: true, Out: 1, Oldest: seconds(time.Hour), Of: &Event{}}}}, "on no subject of ours: see the log of export"},
 		{"a letter", Report{Companies: []Company{{ID: 7, Dead: 1}}}, "1 dead letter waits"},
 		{"letters", Report{Companies: []Company{{ID: 7, Dead: 1}, {ID: 8, Dead: 2}}}, "3 dead letters wait"},
 		{"a broker that does not answer", Report{Unasked: []string{"the queue of sync: timeout"}}, "does not answer for the queue of sync"},
@@ -41,5 +43,16 @@ func TestWhatNeedsAPerson(t *testing.T) {
 		if c.want == "" && len(got) > 0 || c.want != "" && !slices.ContainsFunc(got, func(n string) bool { return strings.Contains(n, c.want) }) {
 			t.Errorf("%s: needs %q, want %q", c.name, got, c.want)
 		}
+	}
+}
+
+// Nobody can run beside the embedded broker while it is looked at, not even who was handed something last.
+func TestTheEmbeddedBrokerIsWorkedByNobody(t *testing.T) {
+	v := &look{Looker: &Looker{Options: Options{Embedded: true}}, report: Report{Queues: []Queue{
+		{Stop: "fetcher", Made: true, Known: true, Waiting: 1}, {Stop: "export", Made: true, Known: true, Out: 1, Waiting: 1, Oldest: seconds(time.Hour), Of: &Event{}}, {Stop: "sync", Made: true, Known: true},
+	}}}
+	want := []string{"tieback run is not running: 1 message waits for fetcher, 2 messages wait for export, and are worked when it runs"}
+	if got := v.needs(); !slices.Equal(got, want) {
+		t.Errorf("needs %q, want %q", got, want)
 	}
 }

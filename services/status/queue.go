@@ -49,6 +49,10 @@ func (v *look) ask(ctx context.Context, q *queue) error {
 		return err
 	}
 	q.taken(info)
+	if v.Embedded { // whoever was handed something is gone
+		q.Taken = false
+		return nil
+	}
 	if !q.Taken && q.Waiting > 0 {
 		select {
 		case <-ctx.Done():

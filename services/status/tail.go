@@ -131,7 +131,7 @@ func (v *look) counted(ctx context.Context, q *queue) error {
 		}
 	}
 	if left > 0 {
-		v.note("%d messages at %s are of companies that are not in the companies file", left, q.Stop)
+		v.note("%s of companies that are not in the companies file", messages(left, "at "+q.Stop+" is", "at "+q.Stop+" are"))
 	}
 	return nil
 }

@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -43,7 +45,12 @@ func (e exit) Error() string { return fmt.Sprintf("exit %d", int(e)) }
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	root := &cobra.Command{
+	return codeOf(os.Stderr, root().ExecuteContext(ctx))
+}
+
+// root is the whole command.
+func root() *cobra.Command {
+	cmd := &cobra.Command{
 		Use: "tieback", Short: "Tieback ties Procore to a contractor's ERP.",
 		Long: `Tieback ties Procore to a contractor's ERP.
 
@@ -55,11 +62,37 @@ Exit codes, of every command; its help says what they mean there:
 Completion of commands, flags, companies and dead letters: tieback completion bash|zsh|fish, whose help says how.`,
 		Version: telemetry.Version, SilenceUsage: true, SilenceErrors: true,
 	}
-	root.AddCommand(demoCommand(), runCommand(), connectorcmd.Command(), linkscmd.Command(), deadcmd.Command(), ledgerCommand(), benchCommand(), catalogueCommand())
-	root.AddCommand(auditcmd.Command(), auditcmd.SweepCommand(), setupcmd.Command(), doctorcmd.Command())
-	root.AddCommand(statuscmd.Command(), tracecmd.Command())
-	complete.Into(root)
-	err := root.ExecuteContext(ctx)
+	cmd.AddCommand(demoCommand(), runCommand(), connectorcmd.Command(), linkscmd.Command(), deadcmd.Command(), ledgerCommand(), benchCommand(), catalogueCommand())
+	cmd.AddCommand(auditcmd.Command(), auditcmd.SweepCommand(), setupcmd.Command(), doctorcmd.Command())
+	cmd.AddCommand(statuscmd.Command(), tracecmd.Command())
+	complete.Into(cmd)
+	helpOnlyForWhatIs(cmd)
+	return cmd
+}
+
+// helpOnlyForWhatIs makes help for no command wrong usage: cobra prints the root's, and is content.
+func helpOnlyForWhatIs(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	for _, help := range root.Commands() {
+		if help.Name() != "help" {
+			continue
+		}
+		help.Args = func(_ *cobra.Command, args []string) error {
+			found, rest, err := root.Find(args)
+			if err == nil && (len(rest) == 0 || !found.HasSubCommands()) {
+				return nil
+			}
+			list := "tieback help"
+			if found != nil && found != root {
+				list = "tieback help " + strings.TrimPrefix(found.CommandPath(), "tieback ")
+			}
+			return fmt.Errorf("there is no command %q: %s lists all", strings.Join(args, " "), list)
+		}
+	}
+}
+
+// codeOf is the exit code that an error comes to; one that was not told yet is told.
+func codeOf(w io.Writer, err error) int {
 	var code exit
 	switch {
 	case err == nil:
@@ -70,7 +103,7 @@ Completion of commands, flags, companies and dead letters: tieback completion ba
 		errors.Is(err, setupcmd.ErrFailed), errors.Is(err, doctorcmd.ErrFailed), errors.Is(err, statuscmd.ErrFailed), errors.Is(err, tracecmd.ErrFailed):
 		return 1
 	}
-	fmt.Fprintf(os.Stderr, "tieback: %v\n", err)
+	fmt.Fprintf(w, "tieback: %v\n", err)
 	return 2
 }
 

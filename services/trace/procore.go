@@ -4,12 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/services/audit"
 	"github.com/tieback/tieback/services/worker/payload"
@@ -17,10 +19,10 @@ import (
 
 // Asked is what Procore itself says of the request.
 type Asked struct {
-	Known   bool       `json:"known"`      // it has such a request
-	Type    string     `json:"type"`       // as Procore names it; "": not told
-	Created *time.Time `json:"created_at"` // null: not told
-	Details []Detail   `json:"request_details"`
+	Known   bool       `json:"known"`           // it has such a request
+	Type    string     `json:"type"`            // as Procore names it; "": not told
+	Created *time.Time `json:"created_at"`      // null: not told
+	Details []Detail   `json:"request_details"` // where their list could not be read, only those that were found
 	Calls   int        `json:"procore_calls"`
 }
 
@@ -31,10 +33,10 @@ type Detail struct {
 }
 
 // ask asks Procore: one call for the request, and, where it carries request details, one for each
-// thousand of the company's list, from its newest end, until they are found.
+// thousand of the company's list, from its newest end, until they are found or the list is older than the click.
 func (r *reading) ask(ctx context.Context) []audit.Detail {
 	calls := new(atomic.Int32)
-	raw, err := r.Options.Procore.Do(procore.Counted(ctx, calls), procore.Call{Route: procore.GetERPRequest, ID: r.Options.Request})
+	raw, err := r.request(procore.Counted(ctx, calls))
 	if err != nil && !procore.Gone(err) {
 		r.unread("Procore", err)
 		return nil
@@ -45,6 +47,40 @@ func (r *reading) ask(ctx context.Context) []audit.Detail {
 	}
 	r.Story.Procore.read(raw)
 	return r.details(ctx, payload.Details(raw))
+}
+
+// patience is how long Procore is waited for altogether.
+const patience = time.Minute
+
+// request asks for the request itself, and waits out a short rate limit.
+func (r *reading) request(ctx context.Context) ([]byte, error) {
+	for {
+		raw, err := r.Options.Procore.Do(ctx, procore.Call{Route: procore.GetERPRequest, ID: r.Options.Request})
+		if err == nil || fault.ClassOf(err) != fault.Throttled {
+			return raw, err
+		}
+		wait := max(fault.RetryAfter(err), time.Second)
+		if err := r.mayWait(wait, err.Error()); err != nil {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+}
+
+// mayWait tells of a wait; an error: it is longer than our patience.
+func (r *reading) mayWait(d time.Duration, why string) error {
+	now := time.Now()
+	if r.waited += d; r.waited > patience {
+		return fmt.Errorf("%s: run it again at about %s", why, clock(now.Add(d), now))
+	}
+	if r.Waiting != nil {
+		r.Waiting(d, why)
+	}
+	return nil
 }
 
 func (a *Asked) read(raw []byte) {
@@ -63,6 +99,9 @@ func (a *Asked) read(raw []byte) {
 	}
 }
 
+// early is how much older than its request a request detail may be, generously: both are made by the click.
+const early = 24 * time.Hour
+
 var errFound = errors.New("all found")
 
 // details looks up where request details stand.
@@ -70,7 +109,16 @@ func (r *reading) details(ctx context.Context, ids []int64) []audit.Detail {
 	if len(ids) == 0 {
 		return nil
 	}
-	reader := &audit.Reader{Session: r.Options.Procore, Company: r.Options.Company, Backoff: r.Backoff}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	reader := &audit.Reader{Session: r.Options.Procore, Company: r.Options.Company, Backoff: r.Backoff, Waiting: func(d time.Duration, why string) {
+		if err := r.mayWait(d, why); err != nil {
+			cancel(err) // which ends the wait
+		}
+	}}
+	if at := r.Story.Procore.Created; at != nil {
+		reader.Since = at.Add(-early)
+	}
 	var found []audit.Detail
 	_, err := reader.Details(ctx, audit.DetailMark{}, 0, func(some []audit.Detail) error {
 		for _, d := range some {
@@ -84,14 +132,22 @@ func (r *reading) details(ctx context.Context, ids []int64) []audit.Detail {
 		}
 		return nil
 	})
-	if err != nil && !errors.Is(err, errFound) {
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		err = cause
+	}
+	whole := err == nil || errors.Is(err, errFound)
+	if !whole {
 		r.unread("Procore's list of request details", err)
 	}
 	a := r.Story.Procore
 	a.Calls += reader.Calls()
 	for _, id := range ids {
 		d := Detail{ID: id}
-		if i := slices.IndexFunc(found, func(f audit.Detail) bool { return f.ID == id }); i >= 0 {
+		i := slices.IndexFunc(found, func(f audit.Detail) bool { return f.ID == id })
+		if i < 0 && !whole {
+			continue // nobody knows whether the list has it
+		}
+		if i >= 0 {
 			d.Status = found[i].Status
 		}
 		a.Details = append(a.Details, d)

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"github.com/tieback/tieback/pkg/bus"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/deadletters"
@@ -15,7 +17,7 @@ import (
 type Step struct {
 	At       time.Time `json:"at"`           // when the broker took it
 	Took     *float64  `json:"took_seconds"` // since the message that it answers, see Since; null: that one is not there
-	Since    string    `json:"since"`        // what Took is counted from: click (two clocks), delivery, event, outcome, letter, dealing; "": nothing
+	Since    string    `json:"since"`        // what Took is counted from: click (two clocks, and too much by up to a second, as it has whole ones), delivery, event, outcome, letter, dealing; "": nothing
 	Kind     string    `json:"kind"`         // delivery, event, outcome, closed, dead, dealt
 	Run      string    `json:"run"`          // "": the first; 42: the replay of dead letter 42; late; swept
 	By       string    `json:"by"`           // the stop that wrote it, or the person; "": not recorded
@@ -75,7 +77,7 @@ func (r *reading) steps(history []deadletters.Step) {
 		case *tiebackv1.Delivery:
 			r.delivery(&s, m)
 		case *tiebackv1.Event:
-			r.clicked(m.GetRequestedAt().AsTime(), true)
+			r.clicked(moment(m.GetRequestedAt()), true)
 			s.By, s.Event = "fetcher", r.event(m)
 		case *tiebackv1.Outcome:
 			s.By, s.Told = r.by(h, m), toldOf(m)
@@ -93,14 +95,22 @@ func (r *reading) steps(history []deadletters.Step) {
 }
 
 func (r *reading) delivery(s *Step, d *tiebackv1.Delivery) {
-	r.clicked(d.GetOccurredAt().AsTime(), false)
+	r.clicked(moment(d.GetOccurredAt()), false)
 	s.Delivery = &Delivery{
 		EventID: d.EventId, APIVersion: d.ApiVersion, Project: d.ProjectId, User: d.UserId,
-		OccurredAt: d.GetOccurredAt().AsTime(), ReceivedAt: d.GetReceivedAt().AsTime(),
+		OccurredAt: moment(d.GetOccurredAt()), ReceivedAt: moment(d.GetReceivedAt()),
 	}
 	if d.EventId == "" {
 		s.By, s.What = "sweep", "a sweep found it among Procore's open request details and brought it in"
 	}
+}
+
+// moment is a time as a message tells it; zero: it tells none, or one that JSON can't hold.
+func moment(t *timestamppb.Timestamp) time.Time {
+	if !t.IsValid() {
+		return time.Time{}
+	}
+	return t.AsTime()
 }
 
 // clicked notes when the user clicked; what the ERP request itself says is better than its delivery.

@@ -25,8 +25,9 @@ type Options struct {
 	Company, Request int64
 	Payload          bool // with what Procore sent, which may hold personal data
 	Limits           deadline.Limits
-	Backoff          time.Duration    // of the pipeline's consumers; 0: 1 s
-	Procore          *procore.Session // asked as well; nil: only our streams are
+	Backoff          time.Duration                     // of the pipeline's consumers; 0: 1 s
+	Procore          *procore.Session                  // asked as well; nil: only our streams are
+	Waiting          func(d time.Duration, why string) // told of each wait for Procore, before it; nil: nobody is
 }
 
 // Story is all that is known of one ERP request. The names of its fields are stable.
@@ -67,6 +68,7 @@ type reading struct {
 	Options
 	Story
 	bus        *bus.Bus
+	waited     time.Duration // for Procore
 	trace      *audit.Trace
 	messagesOf []proto.Message // of the steps; nil: it does not parse
 }

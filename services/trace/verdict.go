@@ -128,7 +128,7 @@ func (r *reading) afterClick(at time.Time) string {
 	if r.Clicked == nil {
 		return " at " + at.Format(time.RFC3339)
 	}
-	return fmt.Sprintf(" %s after the click", Took(at.Sub(*r.Clicked)))
+	return fmt.Sprintf(" %s after the click", TookFromClick(at.Sub(*r.Clicked)))
 }
 
 func (r *reading) givenUp() string {
@@ -219,6 +219,17 @@ func Took(d time.Duration) string {
 		return fmt.Sprintf("%.1f s", d.Seconds())
 	}
 	return d.Round(time.Second).String()
+}
+
+// TookFromClick is a duration since the click, whose time has whole seconds: up to one of them may not have passed.
+func TookFromClick(d time.Duration) string {
+	switch d = d.Truncate(time.Second); {
+	case d < time.Second:
+		return "less than 1 s"
+	case d < time.Minute:
+		return fmt.Sprintf("about %d s", d/time.Second)
+	}
+	return "about " + d.String()
 }
 
 func count(n int, what string) string {

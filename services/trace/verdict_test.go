@@ -66,13 +66,13 @@ func TestVerdicts(t *testing.T) {
 		class    audit.Class
 		want     []string
 	}{
-		{"success", ended(closeOuts(success)), nil, audit.Success, []string{"closed as success 3.2 s after the click"}},
-		{"failed", ended(closeOuts(failed)), nil, audit.Failed, []string{"closed as failed 3.2 s after the click"}},
+		{"success", ended(closeOuts(success)), nil, audit.Success, []string{"closed as success about 3 s after the click"}},
+		{"failed", ended(closeOuts(failed)), nil, audit.Failed, []string{"closed as failed about 3 s after the click"}},
 		{"failed in part", ended(closeOuts(success, failed, success)), nil, audit.Failed, []string{"closed as failed in 1 of 3 parts"}},
 		{"nothing to close", ended(closeOuts()), nil, audit.Success, []string{"done, with nothing to close"}},
 		{"its deadline passed", append(ended(expired), letter), nil, audit.Dead, []string{"closed as failed because its deadline passed", "dead letter 42 (export, erp) waits for somebody: tieback dead show 42"}},
 		{"late", append(ended(expired), letter, said(t, 9, 2, bus.Outcome, "late", late), said(t, 10, 2, bus.Closed, "late", late)), nil, audit.Dead,
-			[]string{"what was done after its deadline was closed as success 10.0 s after the click", "Procore keeps request detail 1 at failed"}},
+			[]string{"what was done after its deadline was closed as success about 10 s after the click", "Procore keeps request detail 1 at failed"}},
 		{"swept shut", []bus.Message{delivery, unread, said(t, 60, 3, bus.Closed, bus.Swept, closeOuts(failed))}, nil, audit.Dead, []string{"what its end had left open was closed as failed"}},
 		{"given up, and nobody told", []bus.Message{delivery, unread}, nil, audit.Unclosed, []string{"given up by fetcher (procore) after 3 attempts, and Procore was not told", "tieback dead show 42"}},
 		{"given up and discarded", []bus.Message{delivery, unread, discarded}, nil, audit.Discarded, []string{"dead letter 42 was discarded by ann@office"}},
@@ -117,6 +117,17 @@ func TestWhatIsWaitedFor(t *testing.T) {
 		r := &reading{Story: Story{Now: &c.place}}
 		if got := r.atWork(now); !strings.Contains(got, c.want) {
 			t.Errorf("it says %q, want %q in it", got, c.want)
+		}
+	}
+}
+
+// Procore tells the click in whole seconds, and by its own clock: no tenth of a second is known.
+func TestNoMoreIsClaimedThanIsKnownOfTheClick(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		-time.Second: "less than 1 s", 880 * time.Millisecond: "less than 1 s", 3900 * time.Millisecond: "about 3 s", 903500 * time.Millisecond: "about 15m3s",
+	} {
+		if got := TookFromClick(d); got != want {
+			t.Errorf("%v is %q, want %q", d, got, want)
 		}
 	}
 }

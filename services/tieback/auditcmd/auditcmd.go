@@ -14,6 +14,7 @@ import (
 	"github.com/tieback/tieback/services/deadline"
 	"github.com/tieback/tieback/services/process"
 	"github.com/tieback/tieback/services/tieback/opened"
+	"github.com/tieback/tieback/services/tieback/screen"
 )
 
 // ErrFailed is exit code 1: what went wrong, or is not accounted for, has been told already. Any
@@ -34,7 +35,7 @@ func (c *common) flags(cmd *cobra.Command) {
 
 // failed tells an error and makes it exit code 1.
 func (c *common) failed(cmd *cobra.Command, err error) error {
-	fmt.Fprintf(cmd.ErrOrStderr(), "tieback %s: %v\n", c.name, err)
+	fmt.Fprintf(cmd.ErrOrStderr(), "tieback %s: %s\n", c.name, screen.Plain(err.Error()))
 	return ErrFailed
 }
 
@@ -68,7 +69,7 @@ func (c *common) open(cmd *cobra.Command) (*opened.Bench, []int64, error) {
 // waiting tells of each wait for Procore.
 func (c *common) waiting(cmd *cobra.Command) func(time.Duration, string) {
 	return func(d time.Duration, why string) {
-		fmt.Fprintf(cmd.ErrOrStderr(), "tieback %s: waiting %v: %s\n", c.name, d.Round(time.Second), why)
+		fmt.Fprintf(cmd.ErrOrStderr(), "tieback %s: waiting %v: %s\n", c.name, d.Round(time.Second), screen.Line(why))
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/tieback/tieback/services/audit"
+	"github.com/tieback/tieback/services/sweep"
 	"github.com/tieback/tieback/services/tieback/cmdtest"
 )
 
@@ -72,10 +73,10 @@ func TestWhatTheAuditMissesTheSweepBringsIn(t *testing.T) {
 		return fmt.Sprintf(`[{"id":5,"erp_request_id":9007199254740993,"status":"in_progress","created_at":%q}]`, created)
 	})
 	code, out, errs := run(t, "audit")
-	if code != 1 || !strings.Contains(out, "9007199254740993") || !strings.Contains(out, "1 are NOT accounted for") {
+	if code != 1 || !strings.Contains(out, "9007199254740993") || !strings.Contains(out, "1 is NOT accounted for") || !strings.Contains(out, ": 1 ERP request.\n") {
 		t.Fatalf("exit code %d\n%s%s", code, out, errs)
 	}
-	if code, out, errs = run(t, "sweep"); code != 0 || !strings.Contains(out, "1 ERP requests had never reached us") || !strings.Contains(out, "[9007199254740993]") {
+	if code, out, errs = run(t, "sweep"); code != 0 || !strings.Contains(out, "1 ERP request had never reached us and is brought in now") || !strings.Contains(out, "[9007199254740993]") {
 		t.Fatalf("exit code %d\n%s%s", code, out, errs)
 	}
 	if code, out, errs = run(t, "sweep"); code != 0 || !strings.Contains(out, "0 ERP requests") || !strings.Contains(out, "4 calls") {
@@ -85,5 +86,21 @@ func TestWhatTheAuditMissesTheSweepBringsIn(t *testing.T) {
 	var r audit.Report
 	if err := json.Unmarshal([]byte(out), &r); err != nil || code != 0 || !r.Accounted || r.Counts[audit.Working] != 1 || r.Findings[0].Stage != "fetcher" {
 		t.Errorf("exit code %d, %v\n%s%s", code, err, out, errs)
+	}
+}
+
+// What letters and Procore's lists say is written by others, and steers no terminal.
+func TestNothingThatIsShownSteersTheTerminal(t *testing.T) {
+	const evil = "a\x1b[2J\nb"
+	r := audit.Report{Findings: []audit.Finding{{Request: 1, Type: evil, Class: audit.Missed, Why: evil, Stage: evil}}, Notes: []string{evil}}
+	var out strings.Builder
+	if err := printReport(&out, "table", r, true); err != nil {
+		t.Fatal(err)
+	}
+	if err := printSweep(&out, "table", sweep.Result{Notes: []string{evil}}); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(out.String(), "\x1b") || strings.Count(out.String(), `a\u001b[2J b`) != 5 {
+		t.Errorf("%s", out.String())
 	}
 }

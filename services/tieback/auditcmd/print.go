@@ -1,7 +1,6 @@
 package auditcmd
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/tieback/tieback/services/audit"
 	"github.com/tieback/tieback/services/sweep"
+	"github.com/tieback/tieback/services/tieback/screen"
 )
 
 // meanings are the classes in words.
@@ -49,9 +49,9 @@ func printReport(w io.Writer, output string, r audit.Report, all bool) error {
 		}
 	}
 	if r.Findings = append([]audit.Finding{}, shown...); output == "json" {
-		return printJSON(w, r)
+		return screen.JSON(w, r)
 	}
-	fmt.Fprintf(w, "Company %d, clicked from %s until %s: %d ERP requests.\n", r.Company, stamp(r.Since), stamp(r.Until), r.Requests)
+	fmt.Fprintf(w, "Company %d, clicked from %s until %s: %s.\n", r.Company, stamp(r.Since), stamp(r.Until), count(r.Requests, "ERP request", "ERP requests"))
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	for _, c := range audit.Classes {
 		if r.Counts[c] > 0 {
@@ -62,7 +62,7 @@ func printReport(w io.Writer, output string, r audit.Report, all bool) error {
 		fmt.Fprintln(t, "\nERP REQUEST\tTYPE\tCLASS\tCLICKED\tAT\tOPEN DETAILS\tWHY")
 	}
 	for _, f := range shown {
-		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\n", f.Request, f.Type, f.Class, stamp(f.Clicked), place(f), dash(fmt.Sprint(f.Open)), dash(f.Why))
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\n", f.Request, screen.Line(f.Type), f.Class, stamp(f.Clicked), screen.Line(place(f)), dash(fmt.Sprint(f.Open)), dash(screen.Line(f.Why)))
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -71,9 +71,9 @@ func printReport(w io.Writer, output string, r audit.Report, all bool) error {
 		fmt.Fprintf(w, "%d of them Procore does not list, as its lists are kept for some time only; they are judged by the pipeline's streams.\n", r.Unlisted)
 	}
 	for _, n := range r.Notes {
-		fmt.Fprintf(w, "Note: %s.\n", n)
+		fmt.Fprintf(w, "Note: %s.\n", screen.Line(n))
 	}
-	_, err := fmt.Fprintf(w, "%s (%d calls to Procore)\n", verdict(r), r.Calls)
+	_, err := fmt.Fprintf(w, "%s (%s to Procore)\n", verdict(r), count(r.Calls, "call", "calls"))
 	return err
 }
 
@@ -90,7 +90,7 @@ func verdict(r audit.Report) string {
 	if n == 0 {
 		return "This proves NOTHING: some of what Procore says can't be read, or names no ERP request; see the notes."
 	}
-	return fmt.Sprintf("%d are NOT accounted for.", n)
+	return count(n, "is", "are") + " NOT accounted for."
 }
 
 // place is where a request is at work.
@@ -104,27 +104,28 @@ func place(f audit.Finding) string {
 // printSweep writes what a sweep found.
 func printSweep(w io.Writer, output string, r sweep.Result) error {
 	if output == "json" {
-		return printJSON(w, r)
+		return screen.JSON(w, r)
 	}
-	fmt.Fprintf(w, "Company %d: %d ERP requests had never reached us and are brought in now: %s\n", r.Company, len(r.Found), dash(fmt.Sprint(r.Found)))
+	fmt.Fprintf(w, "Company %d: %s brought in now: %s\n", r.Company, count(len(r.Found), "ERP request had never reached us and is", "ERP requests had never reached us and are"), dash(fmt.Sprint(r.Found)))
 	if len(r.Closed) > 0 {
-		fmt.Fprintf(w, "%d request details that nothing else would have closed are being closed: %v\n", len(r.Closed), r.Closed)
+		fmt.Fprintf(w, "%s being closed: %v\n", count(len(r.Closed), "request detail that nothing else would have closed is", "request details that nothing else would have closed are"), r.Closed)
 	}
 	if r.Failing > 0 {
-		fmt.Fprintf(w, "%d deliveries fail now: see that Procore reaches ingest.\n", r.Failing)
+		fmt.Fprintf(w, "%s now: see that Procore reaches ingest.\n", count(r.Failing, "delivery fails", "deliveries fail"))
 	}
 	for _, n := range r.Notes {
-		fmt.Fprintf(w, "Note: %s.\n", n)
+		fmt.Fprintf(w, "Note: %s.\n", screen.Line(n))
 	}
-	_, err := fmt.Fprintf(w, "%d calls to Procore.\n", r.Calls)
+	_, err := fmt.Fprintf(w, "%s to Procore.\n", count(r.Calls, "call", "calls"))
 	return err
 }
 
-func printJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
+// count is a number and what it counts, in words for one and for more.
+func count(n int, one, more string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, more)
 }
 
 func stamp(t time.Time) string {

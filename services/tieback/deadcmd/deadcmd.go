@@ -101,6 +101,17 @@ func me() string {
 	return name
 }
 
+// oneLetter wants the id of one letter.
+func oneLetter(cmd *cobra.Command, args []string) error {
+	switch {
+	case len(args) == 0:
+		return fmt.Errorf("say which dead letter, by its id: tieback dead %s 12 (tieback dead list shows them)", cmd.Name())
+	case len(args) > 1:
+		return fmt.Errorf("%d arguments were given: %s one dead letter at a time, as in tieback dead %s 12", len(args), cmd.Name(), cmd.Name())
+	}
+	return nil
+}
+
 // ids reads the ids of letters.
 func ids(args []string) ([]uint64, error) {
 	var out []uint64

@@ -1,6 +1,7 @@
 package deadcmd
 
 import (
+	"encoding/json"
 	"errors"
 	"net"
 	"os"
@@ -11,10 +12,12 @@ import (
 
 	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/fault"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/deadletters"
 	"github.com/tieback/tieback/services/tieback/cmdtest"
 )
 
@@ -66,14 +69,16 @@ func TestExitCodes(t *testing.T) {
 		{"list --type create_spaceship", 2, "no event type"},
 		{"list --since yesterday", 2, "2026-11-25T08:00:00Z"},
 		{"list -o xml", 2, "table or json"},
-		{"show", 2, "1 arg"},
+		{"show", 2, "say which dead letter, by its id: tieback dead show 12 (tieback dead list shows them)"},
+		{"show 1 2", 2, "one dead letter at a time"},
+		{"edit", 2, "tieback dead edit 12"},
 		{"show one", 2, "no letter's id"},
-		{"show 99", 1, "no such dead letter"},
+		{"show 99", 1, "there is no dead letter 99: tieback dead list shows those that are there"},
 		{"replay", 2, "by their ids or by filters"},
 		{"replay 1 --cause ours", 2, "by their ids or by filters"},
 		{"replay --cause ours", 2, "--yes"},
 		{"replay 1 --wait", 2, "--wait"},
-		{"replay 99", 1, "no such dead letter"},
+		{"replay 99", 1, "no dead letter 99: tieback dead list"},
 		{"replay 1 --as", 2, "as"},
 		{"discard 1", 2, "--reason is missing"},
 		{"edit 1", 2, "neither $VISUAL nor $EDITOR"},
@@ -158,5 +163,26 @@ func TestATimeOrHowLongAgo(t *testing.T) {
 		if got, err := moment("since", value, now); err == nil {
 			t.Errorf("%q passes for %v", value, got)
 		}
+	}
+}
+
+// A subject's last word may be anybody's who may write there.
+func TestARunSteersNoTerminal(t *testing.T) {
+	s := shown{letter: deadletters.Letter{DeadLetter: &tiebackv1.DeadLetter{}}, history: []deadletters.Step{{Run: "\x1b[2J", Kind: bus.Event}}}
+	var out strings.Builder
+	if err := s.print(&out); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(out.String(), "\x1b") {
+		t.Errorf("%q", out.String())
+	}
+}
+
+// A year beyond 9999 can't be written as JSON, and one such dealing hid all letters.
+func TestATimeThatNobodyCanWriteHidesNoLetters(t *testing.T) {
+	never := &timestamppb.Timestamp{Seconds: 1e12}
+	letters := []deadletters.Letter{{DeadLetter: &tiebackv1.DeadLetter{}, Dealings: []*tiebackv1.Dealing{{Letter: 1, At: never}}}}
+	if _, err := json.Marshal(listed(letters)); err != nil {
+		t.Error(err)
 	}
 }

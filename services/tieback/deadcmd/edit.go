@@ -17,7 +17,7 @@ func editCommand() *cobra.Command {
 	d := dealer{replaying: true}
 	var file string
 	cmd := &cobra.Command{
-		Use: "edit ID [--file F] [--yes] [--wait]", Short: "Edit a letter's message and replay it; the difference is kept", Args: cobra.ExactArgs(1),
+		Use: "edit ID [--file F] [--yes] [--wait]", Short: "Edit a letter's message and replay it; the difference is kept", Args: oneLetter,
 		Long: `Edit a letter's message and replay it. An event is edited as its payload, the ERP request's JSON;
 any other message as protojson. $VISUAL or $EDITOR opens it, or --file has the edited text.
 

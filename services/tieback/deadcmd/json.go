@@ -68,9 +68,11 @@ func letterOf(l deadletters.Letter) letterDoc {
 }
 
 func dealingOf(d *tiebackv1.Dealing) dealingDoc {
-	return dealingDoc{
-		Action: deadletters.ActionName(d.Action), Who: d.Who, At: d.At.AsTime(), Reason: d.Reason, Subject: d.Subject, Difference: d.Difference,
+	doc := dealingDoc{Action: deadletters.ActionName(d.Action), Who: d.Who, Reason: d.Reason, Subject: d.Subject, Difference: d.Difference}
+	if d.At.IsValid() { // else it tells no time, or one that JSON can't hold
+		doc.At = d.At.AsTime()
 	}
+	return doc
 }
 
 type showDoc struct {

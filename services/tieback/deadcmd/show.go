@@ -14,7 +14,7 @@ import (
 func showCommand() *cobra.Command {
 	var o output
 	cmd := &cobra.Command{
-		Use: "show ID [-o json]", Short: "Show a letter whole: the message, its event's history, what was done with it", Args: cobra.ExactArgs(1),
+		Use: "show ID [-o json]", Short: "Show a letter whole: the message, its event's history, what was done with it", Args: oneLetter,
 		Long: `Show a letter whole: why it died, what the accountant was told, the message (an event as its
 payload), all that happened to the request in the order of time, and how it stands now. What
 does not parse is shown as a quoted string.
@@ -102,7 +102,7 @@ func (s *shown) printHistory(w io.Writer) error {
 	part(w, "HISTORY OF THE REQUEST")
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	for _, st := range s.history {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", stamp(st.At), or(st.Run, "-"), st.Kind, screen.Line(st.What()))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", stamp(st.At), or(screen.Line(st.Run), "-"), st.Kind, screen.Line(st.What()))
 	}
 	if err := t.Flush(); err != nil {
 		return err

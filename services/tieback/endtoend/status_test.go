@@ -189,7 +189,7 @@ func TestAStopThatNobodyRunsShows(t *testing.T) {
 	if c := companyOf(r, firstCompany); c.Unfinished != 4 || c.AtLeast || c.Oldest == nil || queueOf(r, "export").Waiting != 5 || *queueOf(r, "export").Oldest != *c.Oldest {
 		t.Errorf("of a queue too deep to be read it says %s", w.json(r))
 	}
-	if notes := strings.Join(r.Notes, "\n"); !strings.Contains(notes, "1 messages at export are of companies that are not in the companies file") ||
+	if notes := strings.Join(r.Notes, "\n"); !strings.Contains(notes, "1 message at export is of companies that are not in the companies file") ||
 		!strings.Contains(notes, "only the newest 2") {
 		t.Errorf("its notes are %q", notes)
 	}

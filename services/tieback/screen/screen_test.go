@@ -1,6 +1,7 @@
 package screen
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 )
@@ -26,5 +27,21 @@ func TestStrangersTextSteersNoTerminal(t *testing.T) {
 func TestColoursAreForTerminalsOnly(t *testing.T) {
 	if got := Paint(&strings.Builder{}, Red, "x"); got != "x" {
 		t.Errorf("%q", got)
+	}
+}
+
+// JSON of strangers' text is shown on terminals too, and means the same afterwards.
+func TestJSONSteersNoTerminal(t *testing.T) {
+	const evil = "a\u009b2J\u202e\U000e0001 Bä <€>"
+	var out strings.Builder
+	if err := JSON(&out, map[string]string{"x": evil}); err != nil {
+		t.Fatal(err)
+	}
+	if want := "{\n  \"x\": \"a\\u009b2J\\u202e\\udb40\\udc01 Bä <€>\"\n}\n"; out.String() != want {
+		t.Errorf("%q, want %q", out.String(), want)
+	}
+	var back map[string]string
+	if err := json.Unmarshal([]byte(out.String()), &back); err != nil || back["x"] != evil {
+		t.Errorf("it means %q, %v", back["x"], err)
 	}
 }

@@ -4,9 +4,11 @@ package statuscmd
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -116,6 +118,7 @@ func (f *flags) run(cmd *cobra.Command) error {
 	if q, known := quota(cmd.Context(), b); known {
 		o.Quota = q
 	}
+	o.Embedded = p.Settings.NATSURL == ""
 	return f.look(cmd, status.New(b, o))
 }
 
@@ -170,13 +173,16 @@ func (s store) Read(ctx context.Context, key string) ([]byte, uint64, error) {
 func (f *flags) look(cmd *cobra.Command, l *status.Looker) error {
 	ctx, w := cmd.Context(), cmd.OutOrStdout()
 	var last error
-	for {
+	for first := true; ; first = false {
 		r, err := l.Look(ctx)
 		if err != nil && f.watch {
 			return last // it was stopped
 		}
 		if err != nil {
 			return failed(cmd, err)
+		}
+		if err := f.known(l.Companies, r); err != nil && first {
+			return err
 		}
 		if last = nil; len(r.Needs) > 0 {
 			last = ErrFailed
@@ -195,13 +201,23 @@ func (f *flags) look(cmd *cobra.Command, l *status.Looker) error {
 	}
 }
 
+// known refuses a company that neither the companies file has nor the streams hold anything of, as
+// far as they could be asked.
+func (f *flags) known(names map[int64]string, r status.Report) error {
+	if f.company == 0 || len(r.Unasked) > 0 || slices.ContainsFunc(r.Companies, func(c status.Company) bool { return c.ID == f.company }) {
+		return nil
+	}
+	ids := fmt.Sprint(slices.Sorted(maps.Keys(names)))
+	return fmt.Errorf("--company %d: is not in the companies file, which has %s", f.company, strings.ReplaceAll(strings.Trim(ids, "[]"), " ", ", "))
+}
+
 // show writes a look in one piece, so that a terminal does not flicker.
 func (f *flags) show(w writer, r status.Report) error {
 	r = only(r, f.company)
 	var b bytes.Buffer
 	switch {
 	case f.output == "json" && f.watch:
-		if err := json.NewEncoder(&b).Encode(r); err != nil {
+		if err := screen.JSONLine(&b, r); err != nil {
 			return err
 		}
 	case f.output == "json":

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/tieback/tieback/pkg/bus"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/status"
 	"github.com/tieback/tieback/services/tieback/cmdtest"
 )
@@ -41,10 +42,25 @@ func TestExitCodes(t *testing.T) {
 		{"-w --interval 1ms", 2, "200ms at least"},
 		{"", 0, "Nothing needs a person."},
 		{"--company 7", 0, "Acme"},
+		{"--company 9", 2, "--company 9: is not in the companies file, which has 7"},
 	} {
 		if code, out, errs := run(t.Context(), c.line); code != c.code || !strings.Contains(out+errs, c.says) {
 			t.Errorf("%q: exit %d, want %d and %q\n%s%s", c.line, code, c.code, c.says, out, errs)
 		}
+	}
+}
+
+// With the embedded broker nothing can be at work: it is tieback run that is to be started, no stop.
+func TestTheEmbeddedBrokerOfAStoppedRun(t *testing.T) {
+	cmdtest.Settings(t, 7)
+	b, leave := cmdtest.Embedded(t)
+	if err := b.PublishOnce(t.Context(), bus.For(bus.Delivery, "", 7, 12), &tiebackv1.Delivery{CompanyId: 7, ErpRequestId: 12, EventId: "01J"}); err != nil {
+		t.Fatal(err)
+	}
+	leave()
+	code, out, errs := run(t.Context(), "")
+	if want := "tieback run is not running: 1 message waits for fetcher, and is worked when it runs"; code != 1 || !strings.Contains(out, want) || strings.Contains(out, "nobody takes") {
+		t.Errorf("exit %d, want %q\n%s%s", code, want, out, errs)
 	}
 }
 

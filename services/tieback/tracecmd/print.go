@@ -46,7 +46,7 @@ func head(s trace.Story) string {
 		text += fmt.Sprintf(": %s (%s)", screen.Line(s.Type), s.Category)
 	}
 	if s.Clicked != nil {
-		text += ", clicked at " + stamp(*s.Clicked)
+		text += ", clicked at " + second(*s.Clicked)
 	}
 	return text
 }
@@ -60,7 +60,7 @@ func printSteps(w writer, steps []trace.Step) error {
 	t := tabwriter.NewWriter(&b, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(t, "WHEN\tTOOK\tRUN\tBY\tWHAT")
 	for _, s := range steps {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", stamp(s.At), took(s), dash(s.Run), dash(screen.Line(s.By)), what(s))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", stamp(s.At), took(s), dash(screen.Line(s.Run)), dash(screen.Line(s.By)), what(s))
 		for _, line := range more(s) {
 			text := strings.TrimLeft(line, " ")
 			fmt.Fprintf(t, "\t\t\t\t  %s%s\n", line[:len(line)-len(text)], screen.Line(text))
@@ -84,6 +84,9 @@ func took(s trace.Step) string {
 	if s.Took == nil {
 		return "-"
 	}
+	if s.Since == "click" {
+		return trace.TookFromClick(time.Duration(*s.Took * float64(time.Second)))
+	}
 	return trace.Took(time.Duration(*s.Took * float64(time.Second)))
 }
 
@@ -98,7 +101,7 @@ func printPlace(w writer, p *trace.Place) {
 	row := func(name, value string) { fmt.Fprintf(t, "  %s\t%s\n", name, value) }
 	row("stop", p.Stop+", "+handed[p.Handed])
 	if p.Run != "" {
-		row("run", p.Run)
+		row("run", screen.Line(p.Run))
 	}
 	row("since", stamp(p.Since))
 	if p.Attempts != nil {
@@ -121,13 +124,17 @@ func printAsked(w writer, a *trace.Asked) {
 		fmt.Fprintf(w, "  it knows no such request\n")
 		return
 	}
-	created := "it does not say when"
+	created := "; it does not say when it was clicked"
 	if a.Created != nil {
-		created = stamp(*a.Created)
+		created = ", clicked at " + second(*a.Created)
 	}
-	fmt.Fprintf(w, "  %s, clicked at %s\n", screen.Line(or(a.Type, "a request without a name")), created)
+	fmt.Fprintf(w, "  %s%s\n", screen.Line(or(a.Type, "a request without a name")), created)
 	for _, d := range a.Details {
 		fmt.Fprintf(w, "  request detail %d: %s\n", d.ID, screen.Line(or(d.Status, "not in its list")))
+	}
+	if a.Calls == 1 {
+		fmt.Fprintf(w, "  (1 call)\n")
+		return
 	}
 	fmt.Fprintf(w, "  (%d calls)\n", a.Calls)
 }
@@ -150,6 +157,9 @@ func printPayloads(w writer, steps []trace.Step) error {
 }
 
 func stamp(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05.000") }
+
+// second is a time of Procore's, which has no parts of one.
+func second(t time.Time) string { return t.Local().Format(time.DateTime) }
 
 func dash(s string) string { return or(s, "-") }
 

@@ -4,9 +4,11 @@ package tracecmd
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -34,7 +36,7 @@ type flags struct {
 func Command() *cobra.Command {
 	var f flags
 	cmd := &cobra.Command{
-		Use: "trace REQUEST [--company N] [--payload] [--ask-procore] [-o json]", Short: "Tell the whole story of one ERP request", Args: cobra.ExactArgs(1),
+		Use: "trace REQUEST [--company N] [--payload] [--ask-procore] [-o json]", Short: "Tell the whole story of one ERP request", Args: one,
 		Long: `Tell all that the streams hold of one ERP request, by its id in Procore: when it was clicked, how it
 came, what each stop made of it and how long that took, what Procore was told of each request
 detail and which records were marked, dead letters and what people did about them, all its
@@ -42,9 +44,9 @@ replays, and where it is if it is not finished: since when, how often it was tri
 attempt ended, when the next begins, and when its deadline is. The last line is the verdict.
 
 Without --company it is looked for in all companies. Nothing is changed, and Procore is asked only
-with --ask-procore: a call for the request, and some for the list of its request details. TOOK counts from the message
-that a step answers, on our clock; from the click, which is on Procore's, it can be off by what
-the clocks differ. Attempts are remembered only until a message is finished; of what was given
+with --ask-procore: a call for the request, and some for the list of its request details; of its rate limit a minute is
+waited out. TOOK counts from the message that a step answers, on our clock; from the click, which Procore tells in whole
+seconds of its own clock, only about, and it can be off by what the clocks differ. Attempts are remembered only until a message is finished; of what was given
 up the dead letter has them.
 
 What Procore sent, and what a person changed in it, may hold personal data: it is shown only with
@@ -67,6 +69,17 @@ and not told, closed here and open in Procore), not all could be read, or it fai
 	cmd.Flags().BoolVar(&f.ask, "ask-procore", false, "ask Procore too: whether it has the request, and where its request details stand")
 	cmd.Flags().StringVarP(&f.output, "output", "o", "table", "table or json")
 	return cmd
+}
+
+// one wants the id of one ERP request.
+func one(_ *cobra.Command, args []string) error {
+	switch {
+	case len(args) == 0:
+		return errors.New("say which ERP request, by its id in Procore: tieback trace 1001")
+	case len(args) > 1:
+		return fmt.Errorf("%d arguments were given: tell of one ERP request at a time, as in tieback trace 1001", len(args))
+	}
+	return nil
 }
 
 func (f *flags) check(request string) error {
@@ -107,14 +120,26 @@ func (f *flags) run(cmd *cobra.Command) error {
 	}
 	if f.ask {
 		if o.Procore, err = p.Procore.Company(f.company); err != nil {
-			return fmt.Errorf("--ask-procore: %w", err)
+			return f.notOurs(p)
+		}
+		o.Waiting = func(d time.Duration, why string) {
+			fmt.Fprintf(cmd.ErrOrStderr(), "tieback trace: waiting %v: %s\n", d.Round(time.Second), screen.Line(why))
 		}
 	}
 	story, err := trace.Read(cmd.Context(), b.Bus, o)
 	if err != nil {
 		return failed(cmd, err)
 	}
+	if _, ours := p.Companies[f.company]; !ours && len(story.Steps) == 0 && len(story.Unread) == 0 {
+		return f.notOurs(p) // of one that was ours once the streams may still hold it
+	}
 	return f.tell(cmd, story)
+}
+
+// notOurs is the mistake of a company that the companies file does not have.
+func (f *flags) notOurs(p *process.Process) error {
+	known := slices.Sorted(maps.Keys(p.Companies))
+	return fmt.Errorf("--company %d: is not in the companies file, which has %s", f.company, list(known))
 }
 
 func (f *flags) tell(cmd *cobra.Command, story trace.Story) error {
@@ -136,11 +161,7 @@ func (f *flags) find(cmd *cobra.Command, b *opened.Bench) error {
 	if f.company != 0 {
 		return nil
 	}
-	var known []int64
-	for id := range b.Companies {
-		known = append(known, id)
-	}
-	slices.Sort(known)
+	known := slices.Sorted(maps.Keys(b.Companies))
 	have, err := trace.Companies(cmd.Context(), b.Bus, f.request, known)
 	switch {
 	case err != nil && have == nil:

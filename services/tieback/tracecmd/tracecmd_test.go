@@ -2,7 +2,11 @@ package tracecmd
 
 import (
 	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -45,6 +49,7 @@ func kept(t *testing.T) {
 	delivery(7, 12)
 	delivery(7, 13)
 	delivery(8, 13)
+	delivery(9, 15)
 	must(b.PublishOnce(t.Context(), bus.For(bus.Event, "create_vendor", 7, 12), &tiebackv1.Event{
 		CompanyId: 7, ErpRequestId: 12, Type: "create_vendor", RequestedAt: timestamppb.Now(), Payload: []byte(`{"secret_address":"1 Main St"}`),
 	}))
@@ -63,7 +68,8 @@ func TestExitCodes(t *testing.T) {
 		code int
 		says string
 	}{
-		{"", 2, "1 arg"},
+		{"", 2, "say which ERP request, by its id in Procore: tieback trace 1001"},
+		{"12 13", 2, "one ERP request at a time"},
 		{"twelve", 2, "no ERP request's id"},
 		{"0", 2, "no ERP request's id"},
 		{"12 -o xml", 2, "table or json"},
@@ -74,7 +80,9 @@ func TestExitCodes(t *testing.T) {
 		{"13", 2, "of companies 7, 8: say which with --company"},
 		{"13 --company 8", 0, "Waiting for fetcher"},
 		{"14", 1, "never arrived here, of no company"},
-		{"12 --company 9 --ask-procore", 2, "9"},
+		{"12 --company 9", 2, "--company 9: is not in the companies file, which has 7, 8"},
+		{"12 --company 9 --ask-procore", 2, "which has 7, 8"},
+		{"15 --company 9", 0, "Waiting for fetcher"}, // was ours once: its story is still there
 		{"12 --company 7 --ask-procore", 1, "As far as could be read"},
 	} {
 		if code, out, errs := run(t, c.line); code != c.code || !strings.Contains(out+errs, c.says) {
@@ -86,6 +94,97 @@ func TestExitCodes(t *testing.T) {
 		if strings.Contains(out, "\x1b") || strings.Contains(out, "1 Main St") != strings.Contains(line, "--payload") {
 			t.Errorf("%q shows\n%s", line, out)
 		}
+	}
+}
+
+// A short rate limit is waited out, and said; a long one is not, and it is said until when.
+func TestARateLimitOfProcore(t *testing.T) {
+	cmdtest.Settings(t, 7, 8)
+	kept(t)
+	for _, c := range []struct {
+		after, says string
+		code        int
+		calls       int32
+	}{
+		{"1", "tieback trace: waiting 1s: ", 0, 2},
+		{"900", "run it again at about ", 1, 1},
+	} {
+		var calls atomic.Int32
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			switch {
+			case r.URL.Path == "/oauth/token":
+				fmt.Fprint(w, `{"access_token":"t","token_type":"bearer","expires_in":5400}`)
+			case calls.Add(1) == 1:
+				w.Header().Set("Retry-After", c.after)
+				w.WriteHeader(http.StatusTooManyRequests)
+			default:
+				fmt.Fprint(w, `{"id":12,"request_name":"create_vendor","request_data":{}}`)
+			}
+		}))
+		t.Setenv("TIEBACK_PROCORE_API_URL", srv.URL)
+		t.Setenv("TIEBACK_PROCORE_LOGIN_URL", srv.URL)
+		began := time.Now()
+		code, out, errs := run(t, "12 --company 7 --ask-procore")
+		if code != c.code || calls.Load() != c.calls || !strings.Contains(errs+out, c.says) || time.Since(began) > 20*time.Second {
+			t.Errorf("Retry-After %s: exit %d after %v and %d calls, want %q\n%s%s", c.after, code, time.Since(began), calls.Load(), c.says, out, errs)
+		}
+		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+		srv.Close()
+	}
+}
+
+// The company's list of request details is not read further back than the click: it may have millions.
+func TestProcoresListIsReadNoFurtherThanTheClick(t *testing.T) {
+	cmdtest.Settings(t, 7, 8)
+	kept(t)
+	var pages atomic.Int32
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		switch {
+		case r.URL.Path == "/oauth/token":
+			fmt.Fprint(w, `{"access_token":"t","token_type":"bearer","expires_in":5400}`)
+		case strings.HasSuffix(r.URL.Path, "/erp_request_details"):
+			n := 100 - 2*pages.Add(1)
+			w.Header().Set("Total", "60")
+			w.Header().Set("Per-Page", "2")
+			fmt.Fprintf(w, `[{"id":%d,"status":"success","created_at":"2026-11-20T12:00:00Z"},{"id":%d,"status":"success","created_at":"2026-11-20T12:00:00Z"}]`, n+1, n)
+		default:
+			fmt.Fprint(w, `{"id":12,"request_name":"create_vendor","created_at":"2026-11-25T12:00:00Z","request_data":{"request_detail_id":5}}`)
+		}
+	}))
+	t.Cleanup(srv.Close)
+	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
+	t.Setenv("TIEBACK_PROCORE_API_URL", srv.URL)
+	t.Setenv("TIEBACK_PROCORE_LOGIN_URL", srv.URL)
+	_, out, errs := run(t, "12 --company 7 --ask-procore")
+	if !strings.Contains(out, "request detail 5: not in its list") || pages.Load() > 2 {
+		t.Errorf("%d pages were read\n%s%s", pages.Load(), out, errs)
+	}
+}
+
+// Of a list that could not be read nobody can say what is not in it.
+func TestAListThatProcoreRefusesLacksNothing(t *testing.T) {
+	cmdtest.Settings(t, 7, 8)
+	kept(t)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		switch {
+		case r.URL.Path == "/oauth/token":
+			fmt.Fprint(w, `{"access_token":"t","token_type":"bearer","expires_in":5400}`)
+		case strings.HasSuffix(r.URL.Path, "/erp_request_details"):
+			w.WriteHeader(http.StatusForbidden)
+		default:
+			fmt.Fprint(w, `{"id":12,"request_name":"create_vendor","request_data":{"request_detail_id":5}}`)
+		}
+	}))
+	t.Cleanup(srv.Close)
+	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
+	t.Setenv("TIEBACK_PROCORE_API_URL", srv.URL)
+	t.Setenv("TIEBACK_PROCORE_LOGIN_URL", srv.URL)
+	code, out, errs := run(t, "12 --company 7 --ask-procore")
+	if code != 1 || strings.Contains(out, "not in its list") || !strings.Contains(out, "create_vendor; it does not say when it was clicked") || !strings.Contains(out, "Could not ask Procore's list of request details") {
+		t.Errorf("exit %d\n%s%s", code, out, errs)
 	}
 }
 
@@ -155,5 +254,17 @@ func example() trace.Story {
 			Failure: &trace.Failure{Class: "transient", Source: "erp", Sentence: "The ERP is away.", Error: "connection refused"}},
 		Procore: &trace.Asked{Known: true, Type: "create_vendor", Created: &clicked, Details: []trace.Detail{{ID: 5, Status: "failed"}}, Calls: 2},
 		Class:   "working", Accounted: true, Verdict: "run 43 waiting for the ERP since 12:21:41 (5.0 s) at export, 3 attempts",
+	}
+}
+
+// A subject's last word may be anybody's who may write there.
+func TestARunSteersNoTerminal(t *testing.T) {
+	story := trace.Story{Steps: []trace.Step{{Run: "\x1b[2J", Kind: "event"}}, Now: &trace.Place{Run: "\x1b[2J", Stop: "export"}}
+	var out strings.Builder
+	if err := printStory(&out, story); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(out.String(), "\x1b") || strings.Count(out.String(), `\u001b[2J`) != 2 {
+		t.Errorf("%q", out.String())
 	}
 }
