@@ -51,19 +51,25 @@ func TestAGoodFile(t *testing.T) {
 func TestABadFileNamesTheCompanyAndTheField(t *testing.T) {
 	const base = `companies: [{id: 7, client_id: c, client_secret: s, webhook_tokens: [0123456789abcdef], connector: {driver: x}}]`
 	for name, c := range map[string]struct{ file, says string }{
-		"empty":            {``, "the list is empty"},
-		"no id":            {strings.Replace(base, "id: 7, ", "", 1), "companies[0]: id"},
-		"no client id":     {strings.Replace(base, "client_id: c, ", "", 1), "client_id: is missing"},
-		"no secret":        {strings.Replace(base, "client_secret: s, ", "", 1), "client_secret: is missing"},
-		"secret twice":     {strings.Replace(base, "client_secret: s", "client_secret: s, client_secret_file: f", 1), "not both"},
-		"secret file gone": {strings.Replace(base, "client_secret: s", "client_secret_file: /nowhere", 1), "client_secret_file"},
-		"no token":         {strings.Replace(base, "[0123456789abcdef]", "[]", 1), "webhook_tokens"},
-		"three tokens":     {strings.Replace(base, "[0123456789abcdef]", "[a,b,c]", 1), "there are 3"},
-		"short token":      {strings.Replace(base, "0123456789abcdef", "abc", 1), "at least 16"},
-		"no driver":        {strings.Replace(base, "{driver: x}", "{}", 1), "connector.driver"},
-		"misspelt field":   {strings.Replace(base, "client_id: c", "client_id: c, cleint: d", 1), "cleint"},
-		"listed twice":     {base[:len(base)-1] + ", " + base[len("companies: ["):], "listed twice"},
-		"id of text":       {strings.Replace(base, "id: 7,", "id: seven,", 1), "line 1"},
+		"empty":             {``, "the list is empty"},
+		"no id":             {strings.Replace(base, "id: 7, ", "", 1), "companies[0]: id"},
+		"no client id":      {strings.Replace(base, "client_id: c, ", "", 1), "client_id: is missing"},
+		"no secret":         {strings.Replace(base, "client_secret: s, ", "", 1), "client_secret: is missing"},
+		"secret twice":      {strings.Replace(base, "client_secret: s", "client_secret: s, client_secret_file: f", 1), "not both"},
+		"secret file gone":  {strings.Replace(base, "client_secret: s", "client_secret_file: /nowhere", 1), "client_secret_file"},
+		"no token":          {strings.Replace(base, "[0123456789abcdef]", "[]", 1), "webhook_tokens"},
+		"three tokens":      {strings.Replace(base, "[0123456789abcdef]", "[a,b,c]", 1), "there are 3"},
+		"short token":       {strings.Replace(base, "0123456789abcdef", "abc", 1), "at least 16"},
+		"no driver":         {strings.Replace(base, "{driver: x}", "{}", 1), "connector.driver"},
+		"misspelt field":    {strings.Replace(base, "client_id: c", "client_id: c, cleint: d", 1), "not a field of a company: cleint (line 1); its fields are id, name, client_id, "},
+		"misspelt, merged":  {"companies: [{<<: &m {cleint: d}, " + base[len("companies: [{"):], "cleint (line 1)"},
+		"and another one":   {strings.Replace(base, "client_id: c", "cleint_id: c, nam: d", 1), "cleint_id (line 1), nam (line 1)"},
+		"and what it lacks": {strings.Replace(base, "client_id: c", "cleint_id: c", 1), "client_id: is missing"},
+		"of the file":       {base + "\ncompanys: 5\n", "line 2: companys is no field of the companies file, which has companies alone"},
+		"listed twice":      {base[:len(base)-1] + ", " + base[len("companies: ["):], "listed twice"},
+		"id of text":        {strings.Replace(base, "id: 7,", "id: seven,", 1), "line 1: a text stands where a whole number belongs"},
+		"no list":           {"companies: {id: 7}", "line 1: a mapping stands where a list of companies belongs"},
+		"tokens of text":    {strings.Replace(base, "[0123456789abcdef]", "0123456789abcdef", 1), "line 1: a text stands where a list of texts belongs"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := company.Parse([]byte(c.file)); err == nil || !strings.Contains(err.Error(), c.says) {

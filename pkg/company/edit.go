@@ -33,7 +33,7 @@ func Edit(path string) (*File, error) {
 	}
 	f.read = raw
 	if err := yaml.Unmarshal(raw, f.doc); err != nil {
-		return nil, fmt.Errorf("companies file %s: %w", path, withoutValues(err))
+		return nil, fmt.Errorf("companies file %s: %w", path, plain(err))
 	}
 	if _, err := f.list(); err != nil {
 		return nil, fmt.Errorf("companies file %s: %w", path, err)
@@ -156,15 +156,9 @@ func (e *Entry) SetConnector(settings map[string]string, order []string) {
 // Company is the entry as a process would have it, validated, except that it needs no webhook
 // tokens yet. Mistakes of other companies do not matter.
 func (e *Entry) Company() (*Company, error) {
-	var w entry
-	raw, err := yaml.Marshal(e.node)
-	if err == nil {
-		dec := yaml.NewDecoder(bytes.NewReader(raw))
-		dec.KnownFields(true)
-		err = dec.Decode(&w)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("companies file %s: company %d: %w", e.file.path, e.id, withoutValues(err))
+	w, senseless, strange := decode(e.node)
+	if err := errors.Join(senseless, strange); err != nil {
+		return nil, fmt.Errorf("companies file %s: company %d: %w", e.file.path, e.id, err)
 	}
 	c, err := w.company(os.ReadFile, func(reader) ([]string, error) { return nil, nil })
 	if err != nil {

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -16,7 +15,7 @@ import (
 )
 
 type file struct {
-	Companies []entry `yaml:"companies"`
+	Companies []yaml.Node `yaml:"companies"` // entries
 }
 
 type entry struct {
@@ -71,7 +70,7 @@ func Parse(raw []byte) (Set, error) {
 // parsed is a companies file, as far as it makes sense.
 type parsed struct {
 	set    Set            // the companies without a mistake
-	unfit  map[int64]bool // those with one
+	unfit  map[int64]bool // those with one; 0: whose id it does not even say
 	errs   []error        // one for each mistaken company
 	unread error          // the file makes no sense at all: set is empty
 }
@@ -83,21 +82,26 @@ func parse(raw []byte, read reader) parsed {
 	dec := yaml.NewDecoder(bytes.NewReader(raw))
 	dec.KnownFields(true)
 	if err := dec.Decode(&f); err != nil && !errors.Is(err, io.EOF) {
-		return parsed{unread: withoutValues(err)}
+		return parsed{unread: plain(err)}
 	}
 	if len(f.Companies) == 0 {
 		return parsed{unread: errors.New("companies: the list is empty; add at least one company")}
 	}
 	p := parsed{set: make(Set, len(f.Companies)), unfit: map[int64]bool{}}
-	for i, e := range f.Companies {
-		p.add(i, e, read)
+	for i := range f.Companies {
+		p.add(i, &f.Companies[i], read)
 	}
 	return p
 }
 
 // add takes one company up. Of two with the same id neither is right.
-func (p *parsed) add(i int, e entry, read reader) {
-	c, err := e.company(read, e.tokens)
+func (p *parsed) add(i int, n *yaml.Node, read reader) {
+	e, senseless, strange := decode(n)
+	c, err := (*Company)(nil), senseless
+	if senseless == nil {
+		c, err = e.company(read, e.tokens)
+	}
+	err = errors.Join(strange, err)
 	if err == nil && (p.set[e.ID] != nil || p.unfit[e.ID]) {
 		err = fmt.Errorf("id: company %d is listed twice", e.ID)
 	}
@@ -108,27 +112,6 @@ func (p *parsed) add(i int, e entry, read reader) {
 		return
 	}
 	p.set[c.ID] = c
-}
-
-// quoted is what the YAML package cites of a file: a value, which may be a secret.
-var quoted = regexp.MustCompile("`[^`]*`|(anchor )'[^']*'|\"[^\"]*\"")
-
-// unknown is its word on a field that we don't know. One that looks like a field is told, as it may
-// be misspelt; anything else may be a secret in the wrong place.
-var (
-	unknown   = regexp.MustCompile(`field (.*) not found`)
-	fieldLike = regexp.MustCompile(`^field [a-z_]{1,40} not found$`)
-)
-
-// withoutValues is a YAML error without what it cites; the line it names is enough.
-func withoutValues(err error) error {
-	told := quoted.ReplaceAllString(err.Error(), "${1}[value]")
-	return errors.New(unknown.ReplaceAllStringFunc(told, func(s string) string {
-		if fieldLike.MatchString(s) {
-			return s
-		}
-		return "field [value] not found"
-	}))
 }
 
 // company validates the entry. Its webhook tokens come from tokens: an entry that is being set up has none yet.

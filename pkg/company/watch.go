@@ -109,7 +109,7 @@ func (w *Watcher) take(seen parsed) {
 		w.rotate(w.set[id], now)
 	}
 	for id := range w.set {
-		if seen.set[id] == nil && !seen.unfit[id] {
+		if seen.set[id] == nil && !seen.unfit[id] && !seen.unfit[0] {
 			w.log.Warn("a company is gone from the companies file but goes on being served: restart Tieback to disconnect it", zap.Int64("company", id))
 		}
 	}

@@ -1,0 +1,117 @@
+package company
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// fields are an entry's, as the file names them.
+var fields = func() (names []string) {
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[entry]()) {
+		names = append(names, f.Tag.Get("yaml"))
+	}
+	return names
+}()
+
+// decode reads an entry: senseless, where it can't be read; strange, where it has fields that nobody
+// knows, which are perhaps misspelt. Both name the line.
+func decode(n *yaml.Node) (e entry, senseless, strange error) {
+	senseless = plain(n.Decode(&e))
+	if names := strangers(n, map[*yaml.Node]bool{}); len(names) > 0 {
+		strange = fmt.Errorf("not a field of a company: %s; its fields are %s", strings.Join(names, ", "), strings.Join(fields, ", "))
+	}
+	return e, senseless, strange
+}
+
+// strangers are the fields of an entry, and of what it merges, that nobody knows.
+func strangers(n *yaml.Node, seen map[*yaml.Node]bool) (names []string) {
+	if n = target(n); seen[n] {
+		return nil
+	}
+	seen[n] = true
+	if n.Kind == yaml.SequenceNode { // several that are merged
+		for _, of := range n.Content {
+			names = append(names, strangers(of, seen)...)
+		}
+	}
+	if n.Kind != yaml.MappingNode {
+		return names
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		switch key := target(n.Content[i]); {
+		case key.ShortTag() == "!!merge":
+			names = append(names, strangers(n.Content[i+1], seen)...)
+		case !slices.Contains(fields, key.Value):
+			names = append(names, fmt.Sprintf("%s (line %d)", named(key.Value), key.Line))
+		}
+	}
+	return names
+}
+
+// target is what an alias stands for.
+func target(n *yaml.Node) *yaml.Node {
+	if n.Kind == yaml.AliasNode {
+		return n.Alias
+	}
+	return n
+}
+
+// named is a field that nobody knows, if it looks like one; anything else may be a secret in the wrong place.
+func named(field string) string {
+	if fieldLike.MatchString(field) {
+		return field
+	}
+	return "[value]"
+}
+
+var (
+	fieldLike = regexp.MustCompile(`^[a-z_]{1,40}$`)
+	// quoted is what the YAML package cites of a file: a value, which may be a secret.
+	quoted  = regexp.MustCompile("`[^`]*`|(anchor )'[^']*'|\"[^\"]*\"")
+	unknown = regexp.MustCompile(`field (.*) not found in type \S+$`)
+	cannot  = regexp.MustCompile(`cannot unmarshal !!(\w+)(?: \[value\])? into (\S+)$`)
+)
+
+// things are YAML's kinds and Go's types in plain words.
+var things = map[string]string{
+	"str": "a text", "int": "a number", "float": "a number", "bool": "true or false", "null": "nothing", "seq": "a list", "map": "a mapping", "timestamp": "a date",
+	"int64": "a whole number", "string": "a text", "[]string": "a list of texts", "map[string]string": "a mapping of texts",
+	"[]yaml.Node": "a list of companies", "company.entry": "a mapping with a company's fields", "company.file": "a mapping with companies",
+}
+
+// plain is the YAML package's error in plain words, without what it cites: the line it names is enough.
+func plain(err error) error {
+	var typed *yaml.TypeError
+	if !errors.As(err, &typed) {
+		if err == nil {
+			return nil
+		}
+		return errors.New(quoted.ReplaceAllString(err.Error(), "${1}[value]"))
+	}
+	var errs []error
+	for _, line := range typed.Errors {
+		line = quoted.ReplaceAllString(line, "${1}[value]")
+		line = unknown.ReplaceAllStringFunc(line, func(s string) string {
+			return named(unknown.FindStringSubmatch(s)[1]) + " is no field of the companies file, which has companies alone"
+		})
+		line = cannot.ReplaceAllStringFunc(line, func(s string) string {
+			m := cannot.FindStringSubmatch(s)
+			return fmt.Sprintf("%s stands where %s belongs", thing(m[1]), thing(m[2]))
+		})
+		errs = append(errs, errors.New(line))
+	}
+	return errors.Join(errs...)
+}
+
+func thing(name string) string {
+	if plain, ok := things[name]; ok {
+		return plain
+	}
+	return name
+}
