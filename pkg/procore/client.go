@@ -266,8 +266,17 @@ func reached(err error) outcome {
 	return lost
 }
 
+// mistyped names the variable of a URL where nobody answers the phone: it may be wrong. "": somebody did.
+func mistyped(err error, variable string) string {
+	if reached(err) == unsent {
+		return " (" + variable + ")"
+	}
+	return ""
+}
+
 // noAnswer classes a call that was not answered: a write may have happened.
 func noAnswer(r Route, err error) error {
+	where := mistyped(err, "TIEBACK_PROCORE_API_URL")
 	var u *url.Error
 	if errors.As(err, &u) {
 		err = u.Err // without the URL
@@ -276,7 +285,7 @@ func noAnswer(r Route, err error) error {
 	if r.Method == http.MethodGet {
 		class = fault.Transient
 	}
-	return fault.New(class, fmt.Errorf("%s: no answer from Procore: %w", r.Name, err))
+	return fault.New(class, fmt.Errorf("%s: no answer from Procore%s: %w", r.Name, where, err))
 }
 
 // redirected is the refusal of a call that Procore wants made elsewhere. It tells where, without the query,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 
@@ -128,6 +129,10 @@ func (s *Session) fetchToken(id string, secret company.Secret) (*oauth2.Token, e
 			s.refused.Inc()
 		}
 		err = &LoginError{Status: answer.Response.StatusCode, Company: s.company.ID}
+	}
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = fmt.Errorf("login: no answer from Procore%s: %w", mistyped(u, "TIEBACK_PROCORE_LOGIN_URL"), u.Err)
 	}
 	if err != nil {
 		return nil, fault.New(fault.Transient, err)

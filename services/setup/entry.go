@@ -39,8 +39,8 @@ func (w *work) readEntry() (err error) {
 		return usagef("--rotate-token: the webhook token is in the companies file itself; move it to a file that webhook_tokens_file names, then it can be rotated")
 	}
 	if w.company, err = w.entry.Company(); err != nil {
-		if w.fresh {
-			return usagef("company %d is not in the companies file, so give --name, --client-id, --client-secret-file, --connector and --url: %w", w.id(), err)
+		if missing := w.missing(); w.fresh && missing != "" {
+			return usagef("company %d is not in the companies file yet: give %s", w.id(), missing)
 		}
 		return usageError{err}
 	}
@@ -55,6 +55,31 @@ func (w *work) readEntry() (err error) {
 		return err
 	}
 	return w.place()
+}
+
+// missing are the flags that a new entry needs and that were not given; "": none.
+func (w *work) missing() string {
+	var flags []string
+	for _, f := range []struct {
+		flag  string
+		given bool
+	}{
+		{"--client-id", w.entry.Get("client_id") != ""},
+		{"--client-secret-file", w.entry.Get("client_secret_file") != ""},
+		{"--connector", w.entry.Connector()["driver"] != ""},
+		{"--url", w.entry.Get("url") != "" || w.Remove},
+	} {
+		if !f.given {
+			flags = append(flags, f.flag)
+		}
+	}
+	if last := len(flags) - 1; last > 0 {
+		return strings.Join(flags[:last], ", ") + " and " + flags[last]
+	}
+	if len(flags) == 1 && flags[0] == "--connector" {
+		return "--connector driver=ledger, or another driver with its settings"
+	}
+	return strings.Join(flags, "")
 }
 
 // given lays the options over the entry.

@@ -58,7 +58,8 @@ func TestNewRefuses(t *testing.T) {
 		"is not empty (it has main.go); give a new folder, or an empty one": {"new", full},
 		"is no checkout of Tieback":                                         {"new", filepath.Join(t.TempDir(), "x"), "--tieback", full},
 		"is no name of a Go module; give one with --module":                 {"new", filepath.Join(t.TempDir(), "my erp")},
-		"accepts 1 arg": {"new"},
+		"name the new folder, as in tieback connector new":                  {"new"},
+		"say what to do: verify or new":                                     {},
 	} {
 		if _, _, err := command(t, args...); err == nil || errors.Is(err, ErrFailed) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", args, err, want)

@@ -37,7 +37,7 @@ a file, serves them over gRPC, and has a test that runs the conformance suite, k
 Replace the file by your ERP, step by step; the suite tells what breaks.
 
 Exit code 0: written. 2: wrong usage, or it could not be written.`,
-		Args: cobra.ExactArgs(1),
+		Args: one("name the new folder, as in tieback connector new ../my-erp"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			wrote, err := s.write(args[0])
 			if err != nil {

@@ -41,7 +41,7 @@ Each case passes, fails with what a real ledger would look like, or is left out,
 Exit code 0: all cases passed. 1: one failed, nothing was proved, or it was interrupted. 2: wrong usage.`,
 		Example: `  tieback connector verify 127.0.0.1:7070 --company 1 --tls off \
       --restart 'docker kill -s KILL erp && docker start erp'`,
-		Args: cobra.ExactArgs(1),
+		Args: one("name where the connector listens, as in tieback connector verify 127.0.0.1:7070 --company 1"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			v.address = args[0]
 			return v.verify(cmd)

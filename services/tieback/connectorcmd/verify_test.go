@@ -219,15 +219,15 @@ func TestVerifyProvesNothingWhereNoCaseRuns(t *testing.T) {
 
 func TestVerifyRefuses(t *testing.T) {
 	for want, args := range map[string][]string{
-		"--company is missing":      {"verify", "127.0.0.1:1"},
-		"connector.address":         {"verify", "https://erp", "--company", "7"},
-		"connector.tls":             {"verify", "127.0.0.1:1", "--company", "7", "--tls", "maybe"},
-		"--run":                     {"verify", "127.0.0.1:1", "--company", "7", "--run", "("},
-		"no such file":              {"verify", "127.0.0.1:1", "--company", "7", "--ca", "/no/such/file"},
-		"neither table nor json":    {"verify", "127.0.0.1:1", "--company", "7", "-o", "xml"},
-		"connector.ca":              {"verify", "127.0.0.1:1", "--company", "7", "--ca", os.Args[0]},
-		"accepts 1 arg":             {"verify"},
-		"unknown flag: --companies": {"verify", "--companies", "7"},
+		"--company is missing":             {"verify", "127.0.0.1:1"},
+		"connector.address":                {"verify", "https://erp", "--company", "7"},
+		"connector.tls":                    {"verify", "127.0.0.1:1", "--company", "7", "--tls", "maybe"},
+		"--run":                            {"verify", "127.0.0.1:1", "--company", "7", "--run", "("},
+		"no such file":                     {"verify", "127.0.0.1:1", "--company", "7", "--ca", "/no/such/file"},
+		"neither table nor json":           {"verify", "127.0.0.1:1", "--company", "7", "-o", "xml"},
+		"connector.ca":                     {"verify", "127.0.0.1:1", "--company", "7", "--ca", os.Args[0]},
+		"name where the connector listens": {"verify"},
+		"unknown flag: --companies":        {"verify", "--companies", "7"},
 	} {
 		if _, _, err := command(t, args...); err == nil || errors.Is(err, ErrFailed) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", args, err, want)

@@ -31,6 +31,17 @@ func TestAWrongSecret(t *testing.T) {
 	w.connect()
 }
 
+// Whoever mistyped a URL is told which variable has it.
+func TestAProcoreThatIsNotThere(t *testing.T) {
+	w := newWorld(t, sandbox.Config{})
+	nowhere := "http://" + freePort(t)
+	t.Setenv("TIEBACK_PROCORE_LOGIN_URL", nowhere)
+	w.does(1, "TIEBACK_PROCORE_LOGIN_URL", append(w.credentials(), "--yes")...)
+	t.Setenv("TIEBACK_PROCORE_LOGIN_URL", w.api)
+	t.Setenv("TIEBACK_PROCORE_API_URL", nowhere)
+	w.does(1, "TIEBACK_PROCORE_API_URL", append(w.credentials(), "--yes")...)
+}
+
 func TestNoPermission(t *testing.T) {
 	for _, tool := range []sandbox.Tool{sandbox.ERPIntegrations, sandbox.Webhooks} {
 		w := newWorld(t, sandbox.Config{})

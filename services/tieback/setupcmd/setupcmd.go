@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -84,6 +85,12 @@ Exit code 0: all is as it should be, or as the plan said. 1: it failed, or was d
 	fs.BoolVar(&f.yes, "yes", false, "do what the plan says without asking")
 	fs.BoolVar(&f.dry, "dry-run", false, "show the plan and change nothing")
 	fs.StringVarP(&f.output, "output", "o", "table", "table or json")
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		if strings.Contains(err.Error(), `"--connector" flag`) { // it repeats what may be a secret
+			return errors.New("--connector: write driver=ledger, or driver=remote,address=HOST:PORT, or another driver with its settings: each NAME=VALUE, with commas between")
+		}
+		return err
+	})
 	return cmd
 }
 

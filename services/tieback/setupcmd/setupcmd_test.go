@@ -181,15 +181,19 @@ func TestRemove(t *testing.T) {
 func TestUsage(t *testing.T) {
 	w := newWorld(t, sandbox.Config{})
 	for says, args := range map[string][]string{
-		"token_file=PATH":       {"--connector", "driver=remote,token=hush-hush-hush-hush"},
-		"names no driver":       {"--client-id", "x", "--connector", "address=x:1"},
-		"give --name":           {"--url", "https://x"},
-		"ingest's public base":  {"--url", "x.example.com"},
-		"is put behind it":      {"--url", "https://x/webhooks/procore/7"},
-		"may hold a-z":          {"--namespace", "Tie_Back"},
-		"must be table or json": {"-o", "xml"},
-		"--dry-run: one":        {"--yes", "--dry-run"},
-		"--rotate-token: one":   {"--remove", "--rotate-token"},
+		"token_file=PATH": {"--connector", "driver=remote,token=hush-hush-hush-hush"},
+		"names no driver": {"--client-id", "x", "--connector", "address=x:1"},
+		"give --client-id, --client-secret-file and --connector": {"--url", "https://x"},
+		"give --client-secret-file and --url":                    {"--client-id", "x", "--connector", "driver=ledger"},
+		"give --connector driver=ledger, or another driver":      {"--url", "https://x", "--client-id", "x", "--client-secret-file", w.path("acme.secret")},
+		"--connector: write driver=ledger":                       {"--connector", "ledger"},
+		"or driver=remote,address=HOST:PORT":                     {"--connector", "driver=remote,a=b,hush-hush"},
+		"ingest's public base":                                   {"--url", "x.example.com"},
+		"is put behind it":                                       {"--url", "https://x/webhooks/procore/7"},
+		"may hold a-z":                                           {"--namespace", "Tie_Back"},
+		"must be table or json":                                  {"-o", "xml"},
+		"--dry-run: one":                                         {"--yes", "--dry-run"},
+		"--rotate-token: one":                                    {"--remove", "--rotate-token"},
 	} {
 		if out := w.does(2, says, args...); strings.Contains(out, "hush") {
 			t.Errorf("a secret is repeated: %s", out)
