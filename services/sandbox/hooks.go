@@ -92,8 +92,12 @@ func (h *hook) destination() (url string, headers map[string]string) {
 }
 
 func (h *hook) json() map[string]any {
+	version := h.apiVersion
+	if version == Rotate { // which Procore has no word for
+		version = versions[len(versions)-1]
+	}
 	shown := map[string]any{
-		"id": h.id, "company_id": h.co.ID, "api_version": h.apiVersion, "namespace": h.namespace, "destination_url": h.url,
+		"id": h.id, "company_id": h.co.ID, "api_version": version, "namespace": h.namespace, "destination_url": h.url,
 	}
 	if !h.book.sb.cfg.HideHeaders {
 		shown["destination_headers"] = h.headers

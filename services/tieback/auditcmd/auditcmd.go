@@ -14,6 +14,7 @@ import (
 	"github.com/tieback/tieback/services/deadline"
 	"github.com/tieback/tieback/services/process"
 	"github.com/tieback/tieback/services/tieback/opened"
+	"github.com/tieback/tieback/services/tieback/pipeline"
 	"github.com/tieback/tieback/services/tieback/screen"
 )
 
@@ -41,7 +42,7 @@ func (c *common) failed(cmd *cobra.Command, err error) error {
 
 // open checks usage and settings, where an error is exit code 2, then connects. It gives the
 // companies asked for, in order.
-func (c *common) open(cmd *cobra.Command) (*opened.Bench, []int64, error) {
+func (c *common) open(cmd *cobra.Command) (*pipeline.Pipeline, []int64, error) {
 	if c.output != "table" && c.output != "json" {
 		return nil, nil, fmt.Errorf("-o %s: must be table or json", c.output)
 	}

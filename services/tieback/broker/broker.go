@@ -20,7 +20,10 @@ type Server struct {
 	lock *os.File
 }
 
-// Start starts a broker that keeps its streams in dir, where no other process has. Close it after its clients.
+// ErrHeld says that another process has the folder.
+var ErrHeld = errors.New("one process at a time can open the embedded broker, and another one has it, tieback run or a command: stop it first")
+
+// Start starts a broker that keeps its streams in dir, where no other process does: else ErrHeld. Close it after its clients.
 func Start(dir string) (*Server, error) {
 	lock, err := take(dir + ".lock")
 	if err != nil {
@@ -44,7 +47,7 @@ func take(path string) (*os.File, error) {
 		return nil, err
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil { //nolint:gosec // a file descriptor fits
-		return nil, errors.Join(fmt.Errorf("another process has the broker of %s open, tieback run or a command: stop it first (%w)", filepath.Dir(path), err), f.Close())
+		return nil, errors.Join(fmt.Errorf("%s: %w (%w)", path, ErrHeld, err), f.Close())
 	}
 	return f, nil
 }

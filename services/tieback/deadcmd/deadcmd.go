@@ -13,6 +13,7 @@ import (
 	"github.com/tieback/tieback/services/deadletters"
 	"github.com/tieback/tieback/services/process"
 	"github.com/tieback/tieback/services/tieback/opened"
+	"github.com/tieback/tieback/services/tieback/pipeline"
 	"github.com/tieback/tieback/services/tieback/screen"
 )
 
@@ -58,7 +59,7 @@ func failed(cmd *cobra.Command, err error) error {
 
 // place is where the commands work.
 type place struct {
-	*opened.Bench
+	*pipeline.Pipeline
 	deadletters.Desk
 }
 
@@ -72,7 +73,7 @@ func open(cmd *cobra.Command, who string) (*place, error) {
 	if err != nil {
 		return nil, failed(cmd, err)
 	}
-	return &place{Bench: b, Desk: deadletters.Desk{Bus: b.Pipeline.Bus, Who: who}}, nil
+	return &place{Pipeline: b, Desk: deadletters.Desk{Bus: b.Bus, Who: who}}, nil
 }
 
 // output is the flag -o.

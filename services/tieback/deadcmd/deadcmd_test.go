@@ -3,7 +3,6 @@ package deadcmd
 import (
 	"encoding/json"
 	"errors"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -139,13 +138,9 @@ func TestTheEditorsTextIsTakenOrKept(t *testing.T) {
 // Two brokers on one folder would spoil it.
 func TestBesideARunningTiebackItIsRefused(t *testing.T) {
 	settings(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	t.Setenv("TIEBACK_INGEST_ADDR", l.Addr().String())
-	if code, _, errs := run(t, "list"); code != 1 || !strings.Contains(errs, "stop tieback run first") {
+	_, leave := cmdtest.Embedded(t)
+	defer leave()
+	if code, _, errs := run(t, "list"); code != 1 || !strings.Contains(errs, "Stop tieback run first") {
 		t.Errorf("exit %d: %s", code, errs)
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -116,29 +115,14 @@ func reach(s settings.Settings) (o bus.Options, done func(), why string, err err
 	if _, err := os.Stat(dir); err != nil {
 		return o, nil, "the embedded broker (no TIEBACK_NATS_URL) has kept nothing in " + s.Data + " yet", nil
 	}
-	l, err := net.Listen("tcp", s.IngestAddr) // as tieback run does before it starts the broker
-	if err != nil {
-		return o, nil, "the embedded broker is in use, by tieback run as it seems; it is looked into only while that is stopped", nil
-	}
-	var refusing sync.WaitGroup
-	refusing.Go(func() { refuse(l) })
-	leave := func() { _ = l.Close(); refusing.Wait() }
 	b, err := broker.Start(dir)
-	if err != nil {
-		return o, leave, "", fmt.Errorf("embedded broker: %w", err)
+	switch {
+	case errors.Is(err, broker.ErrHeld):
+		return o, nil, "the embedded broker is in use, by tieback run as it seems; it is looked into only while that is stopped", nil
+	case err != nil:
+		return o, nil, "", fmt.Errorf("embedded broker: %w", err)
 	}
-	return bus.Options{InProcess: b.InProcess(), Name: "tieback"}, func() { b.Close(); leave() }, "", nil
-}
-
-// refuse cuts who connects to the address that is only kept from tieback run.
-func refuse(l net.Listener) {
-	for {
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		_ = c.Close()
-	}
+	return bus.Options{InProcess: b.InProcess(), Name: "tieback"}, b.Close, "", nil
 }
 
 // doc is what -o json prints. The names of its fields are stable.

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tieback/tieback/services/links"
-	"github.com/tieback/tieback/services/tieback/opened"
+	"github.com/tieback/tieback/services/tieback/pipeline"
 )
 
 // ErrFailed is exit code 1: what went wrong, or is not whole, has been told already. Any
@@ -127,7 +127,7 @@ Exit code 0: done. 1: it failed. 2: wrong usage or settings.`,
 	return cmd
 }
 
-func list(ctx context.Context, cmd *cobra.Command, b *opened.Bench, c common, args []string) error {
+func list(ctx context.Context, cmd *cobra.Command, b *pipeline.Pipeline, c common, args []string) error {
 	all, err := b.Bus.State().AllLinks(ctx, c.company)
 	if err != nil {
 		return err

@@ -7,10 +7,11 @@ import (
 
 	"github.com/tieback/tieback/services/process"
 	"github.com/tieback/tieback/services/tieback/opened"
+	"github.com/tieback/tieback/services/tieback/pipeline"
 )
 
 // open checks usage and settings, where an error is exit code 2, then connects.
-func open(cmd *cobra.Command, c common) (*opened.Bench, error) {
+func open(cmd *cobra.Command, c common) (*pipeline.Pipeline, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}

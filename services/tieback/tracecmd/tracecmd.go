@@ -15,6 +15,7 @@ import (
 	"github.com/tieback/tieback/services/deadline"
 	"github.com/tieback/tieback/services/process"
 	"github.com/tieback/tieback/services/tieback/opened"
+	"github.com/tieback/tieback/services/tieback/pipeline"
 	"github.com/tieback/tieback/services/tieback/screen"
 	"github.com/tieback/tieback/services/trace"
 )
@@ -157,7 +158,7 @@ func (f *flags) tell(cmd *cobra.Command, story trace.Story) error {
 }
 
 // find finds the request's company where none was named.
-func (f *flags) find(cmd *cobra.Command, b *opened.Bench) error {
+func (f *flags) find(cmd *cobra.Command, b *pipeline.Pipeline) error {
 	if f.company != 0 {
 		return nil
 	}
