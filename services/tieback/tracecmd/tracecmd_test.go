@@ -97,6 +97,23 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
+// procoreSays has answer stand for Procore until the test's end or the next call; its login lets everybody in.
+func procoreSays(t *testing.T, answer http.HandlerFunc) {
+	t.Helper()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		if r.URL.Path == "/oauth/token" {
+			fmt.Fprint(w, `{"access_token":"t","token_type":"bearer","expires_in":5400}`)
+			return
+		}
+		answer(w, r)
+	}))
+	t.Cleanup(srv.Close)
+	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
+	t.Setenv("TIEBACK_PROCORE_API_URL", srv.URL)
+	t.Setenv("TIEBACK_PROCORE_LOGIN_URL", srv.URL)
+}
+
 // A short rate limit is waited out, and said; a long one is not, and it is said until when.
 func TestARateLimitOfProcore(t *testing.T) {
 	cmdtest.Settings(t, 7, 8)
@@ -110,27 +127,19 @@ func TestARateLimitOfProcore(t *testing.T) {
 		{"900", "run it again at about ", 1, 1},
 	} {
 		var calls atomic.Int32
-		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Content-Type", "application/json")
-			switch {
-			case r.URL.Path == "/oauth/token":
-				fmt.Fprint(w, `{"access_token":"t","token_type":"bearer","expires_in":5400}`)
-			case calls.Add(1) == 1:
+		procoreSays(t, func(w http.ResponseWriter, _ *http.Request) {
+			if calls.Add(1) == 1 {
 				w.Header().Set("Retry-After", c.after)
 				w.WriteHeader(http.StatusTooManyRequests)
-			default:
-				fmt.Fprint(w, `{"id":12,"request_name":"create_vendor","request_data":{}}`)
+				return
 			}
-		}))
-		t.Setenv("TIEBACK_PROCORE_API_URL", srv.URL)
-		t.Setenv("TIEBACK_PROCORE_LOGIN_URL", srv.URL)
+			fmt.Fprint(w, `{"id":12,"request_name":"create_vendor","request_data":{}}`)
+		})
 		began := time.Now()
 		code, out, errs := run(t, "12 --company 7 --ask-procore")
 		if code != c.code || calls.Load() != c.calls || !strings.Contains(errs+out, c.says) || time.Since(began) > 20*time.Second {
 			t.Errorf("Retry-After %s: exit %d after %v and %d calls, want %q\n%s%s", c.after, code, time.Since(began), calls.Load(), c.says, out, errs)
 		}
-		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
-		srv.Close()
 	}
 }
 
@@ -139,11 +148,8 @@ func TestProcoresListIsReadNoFurtherThanTheClick(t *testing.T) {
 	cmdtest.Settings(t, 7, 8)
 	kept(t)
 	var pages atomic.Int32
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
+	procoreSays(t, func(w http.ResponseWriter, r *http.Request) {
 		switch {
-		case r.URL.Path == "/oauth/token":
-			fmt.Fprint(w, `{"access_token":"t","token_type":"bearer","expires_in":5400}`)
 		case strings.HasSuffix(r.URL.Path, "/erp_request_details"):
 			n := 100 - 2*pages.Add(1)
 			w.Header().Set("Total", "60")
@@ -152,11 +158,7 @@ func TestProcoresListIsReadNoFurtherThanTheClick(t *testing.T) {
 		default:
 			fmt.Fprint(w, `{"id":12,"request_name":"create_vendor","created_at":"2026-11-25T12:00:00Z","request_data":{"request_detail_id":5}}`)
 		}
-	}))
-	t.Cleanup(srv.Close)
-	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
-	t.Setenv("TIEBACK_PROCORE_API_URL", srv.URL)
-	t.Setenv("TIEBACK_PROCORE_LOGIN_URL", srv.URL)
+	})
 	_, out, errs := run(t, "12 --company 7 --ask-procore")
 	if !strings.Contains(out, "request detail 5: not in its list") || pages.Load() > 2 {
 		t.Errorf("%d pages were read\n%s%s", pages.Load(), out, errs)
@@ -167,21 +169,14 @@ func TestProcoresListIsReadNoFurtherThanTheClick(t *testing.T) {
 func TestAListThatProcoreRefusesLacksNothing(t *testing.T) {
 	cmdtest.Settings(t, 7, 8)
 	kept(t)
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
+	procoreSays(t, func(w http.ResponseWriter, r *http.Request) {
 		switch {
-		case r.URL.Path == "/oauth/token":
-			fmt.Fprint(w, `{"access_token":"t","token_type":"bearer","expires_in":5400}`)
 		case strings.HasSuffix(r.URL.Path, "/erp_request_details"):
 			w.WriteHeader(http.StatusForbidden)
 		default:
 			fmt.Fprint(w, `{"id":12,"request_name":"create_vendor","request_data":{"request_detail_id":5}}`)
 		}
-	}))
-	t.Cleanup(srv.Close)
-	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
-	t.Setenv("TIEBACK_PROCORE_API_URL", srv.URL)
-	t.Setenv("TIEBACK_PROCORE_LOGIN_URL", srv.URL)
+	})
 	code, out, errs := run(t, "12 --company 7 --ask-procore")
 	if code != 1 || strings.Contains(out, "not in its list") || !strings.Contains(out, "create_vendor; it does not say when it was clicked") || !strings.Contains(out, "Could not ask Procore's list of request details") {
 		t.Errorf("exit %d\n%s%s", code, out, errs)
