@@ -31,7 +31,7 @@ run:
 
 # Those that run side by side wait, for the most part.
 test:
-	go test -race -parallel 6 $(PACKAGES)
+	go test -race -parallel 4 $(PACKAGES)
 	@if command -v trytond >/dev/null; then :; elif docker info >/dev/null 2>&1; then $(MAKE) --no-print-directory test-tryton; else \
 	echo 'LEFT OUT: the tests that need Tryton; services/tryton/README.md names the packages.'; fi
 	@if [ "$(CI)" = true ] || docker info >/dev/null 2>&1; then $(MAKE) --no-print-directory test-docker; else \

@@ -201,25 +201,38 @@ func runVictim(ctx context.Context) error {
 // deadly opens ERPs in which one record kills the process, and a booking takes a moment.
 func deadly(open connector.Opener) connector.Opener {
 	var working atomic.Int32
+	var striking atomic.Bool
 	return func(ctx context.Context, company int64, settings map[string]string) (connector.Driver, error) {
 		d, err := open(ctx, company, settings)
-		return &deadlyERP{d, &working}, err
+		return &deadlyERP{d, &working, &striking}, err
 	}
 }
 
 type deadlyERP struct {
 	connector.Driver
-	working *atomic.Int32
+	working  *atomic.Int32
+	striking *atomic.Bool
 }
 
+// Put waits before it kills until some neighbours are at work, booked and not told of it; half a second where
+// none are let in.
 func (e *deadlyERP) Put(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
+	const moment = 10 * time.Millisecond
 	if strings.HasPrefix(q.Record.Name, "Poison") {
+		e.striking.Store(true)
+		for n := 0; n < 50 && e.working.Load() < 8; n++ {
+			time.Sleep(moment)
+		}
 		fmt.Println(e.working.Load())
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		select {} // until it strikes
 	}
 	e.working.Add(1)
 	defer e.working.Add(-1)
-	time.Sleep(20 * time.Millisecond) // as an ERP takes
-	return e.Driver.Put(ctx, q)
+	time.Sleep(2 * moment) // as an ERP takes
+	a, err := e.Driver.Put(ctx, q)
+	for n := 0; n < 50 && e.striking.Load(); n++ {
+		time.Sleep(moment)
+	}
+	return a, err
 }
