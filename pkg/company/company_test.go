@@ -78,3 +78,16 @@ func TestABadFileNamesTheCompanyAndTheField(t *testing.T) {
 		})
 	}
 }
+
+// What the YAML package cites may hold the very signs that it cites with.
+func TestAValueWithTicksIsNotTold(t *testing.T) {
+	for _, file := range []string{
+		"companies: [{id: 'a`hush`b'}]", "companies: [{id: \"a`\\nhush\"}]", "companies: [{webhook_tokens: 'a`hush'}]", "companies: 'a`hush'",
+		"companies: [{\"a`\\\"hush\": 1}]", "\"a`\\\"hush\": 1\n", "companies: [{\"a\\\"hush\": 1, \"a\\\"hush\": 1}]", "companies: [{id: 7, '`hush': 1, '`hush': 2}]",
+	} {
+		_, err := company.Parse([]byte(file))
+		if err == nil || strings.Contains(err.Error(), "hush") {
+			t.Errorf("%s: %v", file, err)
+		}
+	}
+}

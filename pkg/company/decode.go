@@ -72,10 +72,11 @@ func named(field string) string {
 
 var (
 	fieldLike = regexp.MustCompile(`^[a-z_]{1,40}$`)
-	// quoted is what the YAML package cites of a file: a value, which may be a secret.
-	quoted  = regexp.MustCompile("`[^`]*`|(anchor )'[^']*'|\"[^\"]*\"")
-	unknown = regexp.MustCompile(`field (.*) not found in type \S+$`)
-	cannot  = regexp.MustCompile(`cannot unmarshal !!(\w+)(?: \[value\])? into (\S+)$`)
+	// quoted is what the YAML package cites of a file, from the first sign to the last: a value, which may be
+	// a secret and have such signs in it.
+	quoted  = regexp.MustCompile("(?s)`.*`|(anchor )'.*'|\".*\"")
+	unknown = regexp.MustCompile(`(?s)field (.*) not found in type \S+$`)
+	cannot  = regexp.MustCompile(`(?s)cannot unmarshal !!(\w+) (?:.* )?into (\S+)$`)
 )
 
 // things are YAML's kinds and Go's types in plain words.
@@ -96,7 +97,6 @@ func plain(err error) error {
 	}
 	var errs []error
 	for _, line := range typed.Errors {
-		line = quoted.ReplaceAllString(line, "${1}[value]")
 		line = unknown.ReplaceAllStringFunc(line, func(s string) string {
 			return named(unknown.FindStringSubmatch(s)[1]) + " is no field of the companies file, which has companies alone"
 		})
@@ -104,7 +104,7 @@ func plain(err error) error {
 			m := cannot.FindStringSubmatch(s)
 			return fmt.Sprintf("%s stands where %s belongs", thing(m[1]), thing(m[2]))
 		})
-		errs = append(errs, errors.New(line))
+		errs = append(errs, errors.New(quoted.ReplaceAllString(line, "${1}[value]")))
 	}
 	return errors.Join(errs...)
 }

@@ -153,6 +153,7 @@ func TestAMistakeIsToldOnceWithTheFieldAndWithoutTheValue(t *testing.T) {
 	for name, c := range map[string]struct{ file, text, says string }{
 		"no YAML":            {"companies.yaml", "companies:\n  - id: 7\n  client_secret: hush-hush\n", "line "},
 		"a value of a type":  {"companies.yaml", "companies:\n  - {id: 7, client_id: x, client_secret: y, webhook_tokens: hush}\n", "line 2"},
+		"a value with ticks": {"companies.yaml", "companies:\n  - {id: 'x`hush`', client_id: x, client_secret: y, webhook_tokens: 'a`hus`h'}\n", "line 2"},
 		"an unknown anchor":  {"companies.yaml", "companies:\n  - {id: 7, client_secret: *hush-hush }\n", "anchor"},
 		"an empty secret":    {"secret", " \n", "client_secret_file"},
 		"no password":        {"password", "", "connector.password_file"},
