@@ -55,8 +55,8 @@ const (
 	guess = 1000
 	// leastPull is how many messages are asked for at least while a slot is free.
 	leastPull = 64
-	// slowest is how many messages a second come again at least, in sum, however slowly their company
-	// gets on: when whatever hangs answers again, the few must not be away for minutes.
+	// slowest is how many messages a second come again at least, of all companies that hold some in sum, however
+	// slowly they get on: when whatever hangs answers again, the few must not be away for minutes.
 	slowest = 100
 	// soonest and latest bound how long what was handed back stays away.
 	soonest = time.Second
@@ -87,7 +87,7 @@ func (f *fair) add(h *held, company int64, now time.Time) (later time.Duration, 
 		l.forget(now)
 		f.turns = append(f.turns, l)
 	case len(l.queue) >= f.share(l, now) || l.size+h.size > f.roomSize-f.size:
-		return l.later(now), false
+		return l.later(now, len(f.turns)), false
 	}
 	h.lane = l
 	l.queue = append(l.queue, h)
@@ -201,12 +201,12 @@ func (l *lane) pace(now time.Time) (rate float64, known bool) {
 // later is when a message that finds no room should come again: after those that wait here
 // and those that were handed back before it, as far as that can be told. Those of a second
 // come together, since the broker looks through all that is pending each time.
-func (l *lane) later(now time.Time) time.Duration {
+func (l *lane) later(now time.Time, lanes int) time.Duration {
 	begin, rate := now, float64(guess)
 	if l.until.After(now) {
 		begin = l.until
 	} else if known, ok := l.pace(now); ok {
-		rate = max(known, slowest)
+		rate = max(known, slowest/float64(lanes))
 	}
 	if first := begin.Add(last(len(l.queue), rate)); first.After(l.next) {
 		l.next = first

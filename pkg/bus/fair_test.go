@@ -198,6 +198,29 @@ func TestWhatWasHandedBackIsSoonHereWhenAnERPAnswersAgain(t *testing.T) {
 	}
 }
 
+// However many ERPs hang, what is handed back of all of them comes again no faster than of one.
+func TestManyThatStandStillAreNoCrowd(t *testing.T) {
+	f := newFloor(t, 256, 100*fewest)
+	f.roomSize = 1 << 30
+	for c := range int64(100) {
+		f.arrive(c, fewest+1)
+	}
+	f.begin()
+	f.now = f.now.Add(10 * time.Second)
+	soon := 0
+	for c := range int64(100) {
+		_, later := f.arrive(c, 1000)
+		for _, d := range later {
+			if d < 30*time.Second {
+				soon++
+			}
+		}
+	}
+	if soon > 30*2*slowest {
+		t.Errorf("%d of 100,000 come again within 30 s", soon)
+	}
+}
+
 func TestAThrottledCompanyWaitsWithoutASlotAndOthersGoOn(t *testing.T) {
 	f := newFloor(t, 256, 4096)
 	f.arrive(1, 500)

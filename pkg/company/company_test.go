@@ -56,6 +56,7 @@ func TestABadFileNamesTheCompanyAndTheField(t *testing.T) {
 		"no client id":      {strings.Replace(base, "client_id: c, ", "", 1), "client_id: is missing"},
 		"no secret":         {strings.Replace(base, "client_secret: s, ", "", 1), "client_secret: is missing"},
 		"secret twice":      {strings.Replace(base, "client_secret: s", "client_secret: s, client_secret_file: f", 1), "not both"},
+		"secret for a file": {strings.Replace(base, "client_secret: s", "client_secret_file: hush", 1), "client_secret_file: it takes the path of a file, and there is none: no such file"},
 		"secret file gone":  {strings.Replace(base, "client_secret: s", "client_secret_file: /nowhere", 1), "client_secret_file"},
 		"no token":          {strings.Replace(base, "[0123456789abcdef]", "[]", 1), "webhook_tokens"},
 		"three tokens":      {strings.Replace(base, "[0123456789abcdef]", "[a,b,c]", 1), "there are 3"},
@@ -84,6 +85,7 @@ func TestAValueWithTicksIsNotTold(t *testing.T) {
 	for _, file := range []string{
 		"companies: [{id: 'a`hush`b'}]", "companies: [{id: \"a`\\nhush\"}]", "companies: [{webhook_tokens: 'a`hush'}]", "companies: 'a`hush'",
 		"companies: [{\"a`\\\"hush\": 1}]", "\"a`\\\"hush\": 1\n", "companies: [{\"a\\\"hush\": 1, \"a\\\"hush\": 1}]", "companies: [{id: 7, '`hush': 1, '`hush': 2}]",
+		"companies: [{webhook_tokens: !hush a}]", "companies: [{id: !!hush a}]", "companies: [{connector: !a%20hush b}]", "\"a\\nhush\": 1\n", "companies: [{id: !!int 'x`hush'}]",
 	} {
 		_, err := company.Parse([]byte(file))
 		if err == nil || strings.Contains(err.Error(), "hush") {

@@ -1,6 +1,7 @@
 package company
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"reflect"
@@ -74,9 +75,12 @@ var (
 	fieldLike = regexp.MustCompile(`^[a-z_]{1,40}$`)
 	// quoted is what the YAML package cites of a file, from the first sign to the last: a value, which may be
 	// a secret and have such signs in it.
-	quoted  = regexp.MustCompile("(?s)`.*`|(anchor )'.*'|\".*\"")
-	unknown = regexp.MustCompile(`(?s)field (.*) not found in type \S+$`)
-	cannot  = regexp.MustCompile(`(?s)cannot unmarshal !!(\w+) (?:.* )?into (\S+)$`)
+	quoted = regexp.MustCompile("(?s)`.*`|(anchor )'.*'|\".*\"")
+
+	lineOf  = regexp.MustCompile(`^line \d+: `)
+	unknown = regexp.MustCompile(`(?s)^line \d+: field (.*) not found in type \S+$`)
+	cannot  = regexp.MustCompile(`(?s)^line \d+: cannot unmarshal (?:!!(\w+)|\S+) (?:.* )?into (\S+)$`)
+	twice   = regexp.MustCompile(`(?s)^line \d+: mapping key .* already defined at (line \d+)$`)
 )
 
 // things are YAML's kinds and Go's types in plain words.
@@ -97,21 +101,21 @@ func plain(err error) error {
 	}
 	var errs []error
 	for _, line := range typed.Errors {
-		line = unknown.ReplaceAllStringFunc(line, func(s string) string {
-			return named(unknown.FindStringSubmatch(s)[1]) + " is no field of the companies file, which has companies alone"
-		})
-		line = cannot.ReplaceAllStringFunc(line, func(s string) string {
-			m := cannot.FindStringSubmatch(s)
-			return fmt.Sprintf("%s stands where %s belongs", thing(m[1]), thing(m[2]))
-		})
-		errs = append(errs, errors.New(quoted.ReplaceAllString(line, "${1}[value]")))
+		errs = append(errs, errors.New(lineOf.FindString(line)+mistake(line)))
 	}
 	return errors.Join(errs...)
 }
 
-func thing(name string) string {
-	if plain, ok := things[name]; ok {
-		return plain
+// mistake is one of the YAML package's in our words: of its own none but what is known to be no value.
+func mistake(line string) string {
+	if m := unknown.FindStringSubmatch(line); m != nil {
+		return named(m[1]) + " is no field of the companies file, which has companies alone"
 	}
-	return name
+	if m := cannot.FindStringSubmatch(line); m != nil {
+		return fmt.Sprintf("%s stands where %s belongs", cmp.Or(things[m[1]], "something else"), cmp.Or(things[m[2]], "another thing"))
+	}
+	if m := twice.FindStringSubmatch(line); m != nil {
+		return "a field that stands at " + m[1] + " already"
+	}
+	return "can't be read"
 }

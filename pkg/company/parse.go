@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -158,7 +159,7 @@ func (e entry) tokens(read reader) ([]string, error) {
 		}
 		raw, err := read(e.WebhookTokensFile)
 		if err != nil {
-			return nil, fmt.Errorf("webhook_tokens_file: %w", err)
+			return nil, fmt.Errorf("webhook_tokens_file: %w", noFile(e.WebhookTokensFile, err))
 		}
 		tokens = strings.Fields(string(raw))
 	}
@@ -197,6 +198,15 @@ func resolve(read reader, settings map[string]string) (map[string]string, error)
 	return out, errors.Join(errs...)
 }
 
+// noFile is why a file can't be read, without its path where that may be the secret itself, in the wrong place.
+func noFile(path string, err error) error {
+	var at *fs.PathError
+	if errors.As(err, &at) && !filepath.IsAbs(path) {
+		return fmt.Errorf("it takes the path of a file, and there is none: %w", at.Err)
+	}
+	return err
+}
+
 func inlineOrFile(read reader, field, inline, path string) (string, error) {
 	switch {
 	case inline != "" && path != "":
@@ -208,7 +218,7 @@ func inlineOrFile(read reader, field, inline, path string) (string, error) {
 	}
 	raw, err := read(path)
 	if err != nil {
-		return "", fmt.Errorf("%s_file: %w", field, err)
+		return "", fmt.Errorf("%s_file: %w", field, noFile(path, err))
 	}
 	secret := strings.TrimSpace(string(raw))
 	if secret == "" {

@@ -46,8 +46,11 @@ func take(path string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil { //nolint:gosec // a file descriptor fits
-		return nil, errors.Join(fmt.Errorf("%s: %w (%w)", path, ErrHeld, err), f.Close())
+	switch err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); { //nolint:gosec // a file descriptor fits
+	case errors.Is(err, syscall.EWOULDBLOCK):
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, ErrHeld), f.Close())
+	case err != nil:
+		return nil, errors.Join(fmt.Errorf("%s can't be locked, is it on a network drive? Give TIEBACK_DATA a local folder: %w", path, err), f.Close())
 	}
 	return f, nil
 }

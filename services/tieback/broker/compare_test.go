@@ -17,7 +17,6 @@ import (
 // What SetUp has just made differs in nothing, whatever the broker filled in, and each setting that somebody
 // changed is named, until SetUp has put it right.
 func TestWhatDiffersFromTheLayoutIsNamed(t *testing.T) {
-	t.Parallel()
 	srv := listen(t, t.TempDir(), freePort(t))
 	o := bus.Options{URL: srv.ClientURL(), Name: "streams", Replicas: 1, Log: zap.NewNop()}
 	setUp := func() {

@@ -66,7 +66,6 @@ func TestAcksOutOfOrderHideNoOldMessage(t *testing.T) {
 
 // A number nobody asked the broker for must not stay on the screen; back again, all is shown again.
 func TestABrokerThatIsAwayLeavesNoOldNumbers(t *testing.T) {
-	t.Parallel()
 	dir, port := t.TempDir(), freePort(t)
 	srv := listen(t, dir, port)
 	b, err := bus.Connect(t.Context(), bus.Options{URL: srv.ClientURL(), Name: "test", Log: zap.NewNop()})
