@@ -18,7 +18,7 @@ import (
 //	                  down is asked now and then, not by every message in turn
 //	held              as many as there is free room, by number and by bytes; but no more than
 //	                  the lane gets through in two seconds, once that is known; one in any case
-//	the surplus       handed back, to come again about when its turn would be
+//	the surplus       handed back, to come again about when its turn would be, or sooner: see slowest
 //
 // It knows no broker and no clock, and is not safe for concurrent use.
 type fair struct {

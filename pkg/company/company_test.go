@@ -56,7 +56,7 @@ func TestABadFileNamesTheCompanyAndTheField(t *testing.T) {
 		"no client id":      {strings.Replace(base, "client_id: c, ", "", 1), "client_id: is missing"},
 		"no secret":         {strings.Replace(base, "client_secret: s, ", "", 1), "client_secret: is missing"},
 		"secret twice":      {strings.Replace(base, "client_secret: s", "client_secret: s, client_secret_file: f", 1), "not both"},
-		"secret for a file": {strings.Replace(base, "client_secret: s", "client_secret_file: hush", 1), "client_secret_file: it takes the path of a file, and there is none: no such file"},
+		"secret for a file": {strings.Replace(base, "client_secret: s", "client_secret_file: hush", 1), "client_secret_file: it takes the path of a file, and what it has is none that can be read: no such file"},
 		"secret file gone":  {strings.Replace(base, "client_secret: s", "client_secret_file: /nowhere", 1), "client_secret_file"},
 		"no token":          {strings.Replace(base, "[0123456789abcdef]", "[]", 1), "webhook_tokens"},
 		"three tokens":      {strings.Replace(base, "[0123456789abcdef]", "[a,b,c]", 1), "there are 3"},

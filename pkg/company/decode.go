@@ -92,11 +92,11 @@ var things = map[string]string{
 
 // plain is the YAML package's error in plain words, without what it cites: the line it names is enough.
 func plain(err error) error {
+	if err == nil {
+		return nil
+	}
 	var typed *yaml.TypeError
 	if !errors.As(err, &typed) {
-		if err == nil {
-			return nil
-		}
 		return errors.New(quoted.ReplaceAllString(err.Error(), "${1}[value]"))
 	}
 	var errs []error

@@ -202,7 +202,7 @@ func resolve(read reader, settings map[string]string) (map[string]string, error)
 func noFile(path string, err error) error {
 	var at *fs.PathError
 	if errors.As(err, &at) && !filepath.IsAbs(path) {
-		return fmt.Errorf("it takes the path of a file, and there is none: %w", at.Err)
+		return fmt.Errorf("it takes the path of a file, and what it has is none that can be read: %w", at.Err)
 	}
 	return err
 }

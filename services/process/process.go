@@ -6,8 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -36,6 +39,7 @@ type Process struct {
 	Metrics   *telemetry.Stages
 	Calls     *connector.Metrics
 	Companies company.Set
+	Unserved  int // entries of the companies file that were left out, as they have a mistake
 	Procore   *procore.Client
 	Bus       *bus.Bus
 	Drivers   connector.Drivers
@@ -88,7 +92,7 @@ func healthcheck() int {
 }
 
 // Load reads and checks the settings and the companies file; one mistake refuses all. It is for
-// commands: somebody is there to correct it.
+// commands that say something of all companies, or change something: somebody is there to correct it.
 func Load(name string) (*Process, error) { return LoadFrom(name, os.Getenv) }
 
 // LoadFrom is Load with an environment of its own.
@@ -96,8 +100,8 @@ func LoadFrom(name string, getenv func(string) string) (*Process, error) {
 	return load(name, getenv, true)
 }
 
-// LoadServing is Load for services: a company whose entry has a mistake is not served, logged and
-// counted, and the others are served. It fails where none is left.
+// LoadServing is Load for services, and for commands that look after them: a company whose entry has a mistake is not
+// served, logged and counted, and the others are served. It fails where none is left.
 func LoadServing(name string) (*Process, error) { return load(name, os.Getenv, false) }
 
 func load(name string, getenv func(string) string, strict bool) (*Process, error) {
@@ -129,7 +133,8 @@ func load(name string, getenv func(string) string, strict bool) (*Process, error
 	if p.Calls, err = connector.NewMetrics(p.Registry); err != nil {
 		return nil, err
 	}
-	if err := p.unserved(mistakes); err != nil {
+	p.Unserved = len(mistakes)
+	if err := p.tellUnserved(mistakes); err != nil {
 		return nil, err
 	}
 	routes, err := procore.LoadRoutes(s.Routes)
@@ -140,15 +145,25 @@ func load(name string, getenv func(string) string, strict bool) (*Process, error
 	return p, err
 }
 
-// unserved tells of the companies that are not served, as their entries have a mistake.
-func (p *Process) unserved(mistakes []error) error {
+// NotServed is the mistake of whoever asks for a company that is none of these.
+func (p *Process) NotServed(id int64) error {
+	ids := fmt.Sprint(slices.Sorted(maps.Keys(p.Companies)))
+	err := fmt.Errorf("--company %d: is not in the companies file, which has %s", id, strings.ReplaceAll(strings.Trim(ids, "[]"), " ", ", "))
+	if p.Unserved > 0 {
+		err = fmt.Errorf("%w; entries with a mistake are left out: tieback doctor says what to correct", err)
+	}
+	return err
+}
+
+// tellUnserved tells of the companies that are not served, as their entries have a mistake.
+func (p *Process) tellUnserved(mistakes []error) error {
 	for _, err := range mistakes {
 		p.Log.Error("a company is not served: correct its entry in the companies file, then restart Tieback", zap.String("file", p.Settings.Companies), zap.Error(err))
 	}
 	g := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "tieback_companies_unserved", Help: "Entries of the companies file that were left out at the start, as they have a mistake.",
 	})
-	g.Set(float64(len(mistakes)))
+	g.Set(float64(p.Unserved))
 	return p.Registry.Register(g)
 }
 

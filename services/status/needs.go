@@ -17,13 +17,21 @@ func (v *look) needs() []string {
 	for _, u := range v.report.Unasked {
 		needs = append(needs, "the broker does not answer for "+u)
 	}
+	switch v.Unserved {
+	case 0:
+	case 1:
+		needs = append(needs, "1 entry of the companies file has a mistake, and its company is not served: tieback doctor says what to correct")
+	default:
+		needs = append(needs, fmt.Sprintf("%d entries of the companies file have mistakes, and their companies are not served: tieback doctor says what to correct", v.Unserved))
+	}
 	var asleep []string
 	for _, q := range v.report.Queues {
 		limit := v.Limits.Of(catalogue.Category(q.Stop)) + slack
-		switch {
-		case v.Embedded && q.Unfinished() > 0:
+		if v.Embedded && q.Unfinished() > 0 {
 			asleep = append(asleep, messages(q.Unfinished(), "waits", "wait")+" for "+q.Stop)
-		case q.Waiting > 0 && !q.Taken:
+		}
+		switch {
+		case q.Waiting > 0 && !q.Taken && !v.Embedded:
 			needs = append(needs, fmt.Sprintf("nobody takes the %s for %s: start it", messages(q.Waiting, "that waits", "that wait"), q.Stop))
 		case q.Oldest != nil && limit > slack && *q.Oldest > limit.Seconds():
 			text := fmt.Sprintf("the oldest at %s has waited for %v: ", q.Stop, time.Duration(*q.Oldest*float64(time.Second)).Round(time.Second))

@@ -48,10 +48,13 @@ func TestWhatNeedsAPerson(t *testing.T) {
 
 // Nobody can run beside the embedded broker while it is looked at, not even who was handed something last.
 func TestTheEmbeddedBrokerIsWorkedByNobody(t *testing.T) {
-	v := &look{Looker: &Looker{Options: Options{Embedded: true}}, report: Report{Queues: []Queue{
-		{Stop: "fetcher", Made: true, Known: true, Waiting: 1}, {Stop: "export", Made: true, Known: true, Out: 1, Waiting: 1, Oldest: seconds(time.Hour), Of: &Event{}}, {Stop: "sync", Made: true, Known: true},
+	v := &look{Looker: &Looker{Options: Options{Embedded: true, Limits: deadline.Limits{Interactive: 15 * time.Minute}}}, report: Report{Queues: []Queue{
+		{Stop: "fetcher", Made: true, Known: true, Waiting: 1}, {Stop: "export", Made: true, Known: true, Out: 1, Waiting: 1, Oldest: seconds(time.Hour), Of: &Event{Company: 7, Request: 12}}, {Stop: "sync", Made: true, Known: true},
 	}}}
-	want := []string{"tieback run is not running: 1 message waits for fetcher, 2 messages wait for export, and are worked when it runs"}
+	v.Unserved = 1
+	want := []string{"1 entry of the companies file has a mistake, and its company is not served: tieback doctor says what to correct",
+		"the oldest at export has waited for 1h0m0s: tieback trace 12 --company 7 says for what",
+		"tieback run is not running: 1 message waits for fetcher, 2 messages wait for export, and are worked when it runs"}
 	if got := v.needs(); !slices.Equal(got, want) {
 		t.Errorf("needs %q, want %q", got, want)
 	}

@@ -25,6 +25,7 @@ type Options struct {
 	Companies map[int64]string // names of those connected, by id
 	Limits    deadline.Limits
 	Quota     procore.Store // Procore's limits as all processes share them; nil: none shares them
+	Unserved  int           // entries of the companies file that have a mistake
 	Embedded  bool          // the broker is that of a tieback run, which is stopped while somebody looks
 	Window    time.Duration // that rates and ends are counted over; 0: a minute
 	Tail      int           // 0: 20,000

@@ -57,7 +57,7 @@ func (c *common) open(cmd *cobra.Command) (*pipeline.Pipeline, []int64, error) {
 		}
 	}
 	if companies == nil {
-		return nil, nil, fmt.Errorf("--company %d: is not in the companies file (TIEBACK_COMPANIES)", c.company)
+		return nil, nil, p.NotServed(c.company)
 	}
 	slices.Sort(companies)
 	b, err := opened.Connect(cmd.Context(), p)

@@ -65,7 +65,7 @@ type place struct {
 
 // open reads the settings, where an error is exit code 2, then connects.
 func open(cmd *cobra.Command, who string) (*place, error) {
-	p, err := process.Load("dead")
+	p, err := process.LoadServing("dead")
 	if err != nil {
 		return nil, err
 	}

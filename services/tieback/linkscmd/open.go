@@ -1,8 +1,6 @@
 package linkscmd
 
 import (
-	"fmt"
-
 	"github.com/spf13/cobra"
 
 	"github.com/tieback/tieback/services/process"
@@ -20,7 +18,7 @@ func open(cmd *cobra.Command, c common) (*pipeline.Pipeline, error) {
 		return nil, err
 	}
 	if p.Companies[c.company] == nil {
-		return nil, fmt.Errorf("--company %d: is not in the companies file (TIEBACK_COMPANIES)", c.company)
+		return nil, p.NotServed(c.company)
 	}
 	b, err := opened.Connect(cmd.Context(), p)
 	if err != nil {

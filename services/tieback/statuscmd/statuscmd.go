@@ -6,9 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -100,7 +98,7 @@ func failed(cmd *cobra.Command, err error) error {
 }
 
 func (f *flags) run(cmd *cobra.Command) error {
-	p, err := process.Load("status")
+	p, err := process.LoadServing("status")
 	if err != nil {
 		return err
 	}
@@ -118,8 +116,8 @@ func (f *flags) run(cmd *cobra.Command) error {
 	if q, known := quota(cmd.Context(), b); known {
 		o.Quota = q
 	}
-	o.Embedded = p.Settings.NATSURL == ""
-	return f.look(cmd, status.New(b, o))
+	o.Embedded, o.Unserved = p.Settings.NATSURL == "", p.Unserved
+	return f.look(cmd, p, status.New(b, o))
 }
 
 // reach is how long the broker has to answer at all.
@@ -170,7 +168,7 @@ func (s store) Read(ctx context.Context, key string) ([]byte, uint64, error) {
 }
 
 // look looks once, or until it is stopped.
-func (f *flags) look(cmd *cobra.Command, l *status.Looker) error {
+func (f *flags) look(cmd *cobra.Command, p *process.Process, l *status.Looker) error {
 	ctx, w := cmd.Context(), cmd.OutOrStdout()
 	var last error
 	for first := true; ; first = false {
@@ -181,8 +179,8 @@ func (f *flags) look(cmd *cobra.Command, l *status.Looker) error {
 		if err != nil {
 			return failed(cmd, err)
 		}
-		if err := f.known(l.Companies, r); err != nil && first {
-			return err
+		if first && !f.known(r) {
+			return p.NotServed(f.company)
 		}
 		if last = nil; len(r.Needs) > 0 {
 			last = ErrFailed
@@ -201,14 +199,10 @@ func (f *flags) look(cmd *cobra.Command, l *status.Looker) error {
 	}
 }
 
-// known refuses a company that neither the companies file has nor the streams hold anything of, as
+// known says whether the companies file has the company asked for or the streams hold anything of it, as
 // far as they could be asked.
-func (f *flags) known(names map[int64]string, r status.Report) error {
-	if f.company == 0 || len(r.Unasked) > 0 || slices.ContainsFunc(r.Companies, func(c status.Company) bool { return c.ID == f.company }) {
-		return nil
-	}
-	ids := fmt.Sprint(slices.Sorted(maps.Keys(names)))
-	return fmt.Errorf("--company %d: is not in the companies file, which has %s", f.company, strings.ReplaceAll(strings.Trim(ids, "[]"), " ", ", "))
+func (f *flags) known(r status.Report) bool {
+	return f.company == 0 || len(r.Unasked) > 0 || slices.ContainsFunc(r.Companies, func(c status.Company) bool { return c.ID == f.company })
 }
 
 // show writes a look in one piece, so that a terminal does not flicker.

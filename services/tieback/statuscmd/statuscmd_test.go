@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -47,6 +48,26 @@ func TestExitCodes(t *testing.T) {
 		if code, out, errs := run(t.Context(), c.line); code != c.code || !strings.Contains(out+errs, c.says) {
 			t.Errorf("%q: exit %d, want %d and %q\n%s%s", c.line, code, c.code, c.says, out, errs)
 		}
+	}
+}
+
+// One company's mistake keeps nobody from looking after the others, and is told.
+func TestBesideAnEntryWithAMistake(t *testing.T) {
+	cmdtest.Settings(t, 7, 8)
+	file := os.Getenv("TIEBACK_COMPANIES")
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(strings.Replace(string(raw), "client_id: c8", "cleint_id: c8", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, out, errs := run(t.Context(), "--company 7")
+	if code != 1 || !strings.Contains(out, "1 entry of the companies file has a mistake") || !strings.Contains(out, "Acme") {
+		t.Errorf("exit %d\n%s%s", code, out, errs)
+	}
+	if code, _, errs := run(t.Context(), "--company 8"); code != 2 || !strings.Contains(errs, "which has 7; entries with a mistake are left out: tieback doctor says what to correct") {
+		t.Errorf("exit %d: %s", code, errs)
 	}
 }
 

@@ -103,7 +103,7 @@ func failed(cmd *cobra.Command, err error) error {
 }
 
 func (f *flags) run(cmd *cobra.Command) error {
-	p, err := process.Load("trace")
+	p, err := process.LoadServing("trace")
 	if err != nil {
 		return err
 	}
@@ -121,7 +121,7 @@ func (f *flags) run(cmd *cobra.Command) error {
 	}
 	if f.ask {
 		if o.Procore, err = p.Procore.Company(f.company); err != nil {
-			return f.notOurs(p)
+			return p.NotServed(f.company)
 		}
 		o.Waiting = func(d time.Duration, why string) {
 			fmt.Fprintf(cmd.ErrOrStderr(), "tieback trace: waiting %v: %s\n", d.Round(time.Second), screen.Line(why))
@@ -132,15 +132,9 @@ func (f *flags) run(cmd *cobra.Command) error {
 		return failed(cmd, err)
 	}
 	if _, ours := p.Companies[f.company]; !ours && len(story.Steps) == 0 && len(story.Unread) == 0 {
-		return f.notOurs(p) // of one that was ours once the streams may still hold it
+		return p.NotServed(f.company) // of one that was ours once the streams may still hold it
 	}
 	return f.tell(cmd, story)
-}
-
-// notOurs is the mistake of a company that the companies file does not have.
-func (f *flags) notOurs(p *process.Process) error {
-	known := slices.Sorted(maps.Keys(p.Companies))
-	return fmt.Errorf("--company %d: is not in the companies file, which has %s", f.company, list(known))
 }
 
 func (f *flags) tell(cmd *cobra.Command, story trace.Story) error {
