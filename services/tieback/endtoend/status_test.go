@@ -97,6 +97,9 @@ func TestADeadERPShowsInTheStatus(t *testing.T) {
 	w.vendors(3)
 	other := w.pressIn(firstCompany+1, "create_vendor", nil)
 	r := l.until(func(r status.Report) bool {
+		if queueOf(r, "fetcher").Unfinished() > 0 {
+			return false // an event that was passed on counts there too until its delivery is acknowledged
+		}
 		return queueOf(r, "export").Out == 4 && queueOf(r, "export").Again > 0 && companyOf(r, firstCompany).Retrying > 0 && companyOf(r, firstCompany+1).Retrying == 1
 	})
 	if q := queueOf(r, "export"); q.Waiting != 0 || !q.Taken || q.Oldest == nil || q.Of.Type != "create_vendor" {
