@@ -337,7 +337,7 @@ func TestReplaysBookOnce(t *testing.T) {
 func TestManyAreReplayedByFilter(t *testing.T) {
 	t.Parallel()
 	const vendors = 200
-	w := newWorld(t, setup{deadline: time.Second, backoff: time.Millisecond})
+	w := newWorld(t, setup{deadline: 3 * time.Second, backoff: time.Millisecond}) // the replay of all has as long
 	away := w.down()
 	l := w.run()
 	senseless := w.pressIn(firstCompany, "create_vendor", map[string]any{"request_data": map[string]any{"vendor": "nonsense"}})
