@@ -6,6 +6,8 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"sync/atomic"
+	"time"
+	_ "time/tzdata" // distroless images have no time zones
 )
 
 // Secret is a value that prints as "[secret]" wherever it strays.
@@ -27,9 +29,10 @@ type Company struct {
 	Name                   string
 	StandardCostCodeListID int64 // 0: not known; standard cost codes can't be synced
 	Driver                 string
-	URL                    string // ingest's public base, https://host; "": not known. Procore delivers to it
-	MetadataFile           string // laid over the ERP metadata that is told to Procore; "": none
-	WebhookNamespace       string // of our hook in Procore; "": tieback
+	URL                    string         // ingest's public base, https://host; "": not known. Procore delivers to it
+	MetadataFile           string         // laid over the ERP metadata that is told to Procore; "": none
+	WebhookNamespace       string         // of our hook in Procore; "": tieback
+	Zone                   *time.Location // in which an instant becomes a date, and in which people read times; never nil, UTC by default
 
 	secrets atomic.Pointer[secrets] // replaced whole, never changed
 }
@@ -52,7 +55,7 @@ type secrets struct {
 
 // New makes a company that is in no file, for tests; its other fields may be set before it is shared.
 func New(id int64, s Secrets) *Company {
-	c := &Company{ID: id}
+	c := &Company{ID: id, Zone: time.UTC}
 	c.secrets.Store(s.kept())
 	return c
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tieback/tieback/pkg/company"
 )
@@ -18,6 +19,7 @@ const good = `companies:
     webhook_tokens: ["old-token-old-token", "new-token-new-token"]
     standard_cost_code_list_id: 2
     connector: {driver: ledger, password_file: %s}
+    time_zone: America/Chicago
 `
 
 func TestAGoodFile(t *testing.T) {
@@ -31,7 +33,7 @@ func TestAGoodFile(t *testing.T) {
 	}
 	c := set[598134325841112]
 	id, held := c.Credentials()
-	if id != "abc" || string(held) != "s3cr3t" || c.Driver != "ledger" || c.Settings()["password"] != "s3cr3t" || c.StandardCostCodeListID != 2 {
+	if id != "abc" || string(held) != "s3cr3t" || c.Driver != "ledger" || c.Settings()["password"] != "s3cr3t" || c.StandardCostCodeListID != 2 || c.Zone.String() != "America/Chicago" {
 		t.Errorf("%+v", c)
 	}
 	for token, want := range map[string]bool{"old-token-old-token": true, "new-token-new-token": true, "": false, "old-token-old-toke": false} {
@@ -62,6 +64,8 @@ func TestABadFileNamesTheCompanyAndTheField(t *testing.T) {
 		"three tokens":      {strings.Replace(base, "[0123456789abcdef]", "[a,b,c]", 1), "there are 3"},
 		"short token":       {strings.Replace(base, "0123456789abcdef", "abc", 1), "at least 16"},
 		"no driver":         {strings.Replace(base, "{driver: x}", "{}", 1), "connector.driver"},
+		"no time zone":      {strings.Replace(base, "client_id: c", "client_id: c, time_zone: Chicago", 1), "time_zone: must be the IANA name"},
+		"this machine's":    {strings.Replace(base, "client_id: c", "client_id: c, time_zone: Local", 1), "time_zone: must be the IANA name"},
 		"misspelt field":    {strings.Replace(base, "client_id: c", "client_id: c, cleint: d", 1), "not a field of a company: cleint (line 1); its fields are id, name, client_id, "},
 		"misspelt, merged":  {"companies: [{<<: &m {cleint: d}, " + base[len("companies: [{"):], "cleint (line 1)"},
 		"and another one":   {strings.Replace(base, "client_id: c", "cleint_id: c, nam: d", 1), "cleint_id (line 1), nam (line 1)"},
@@ -77,6 +81,16 @@ func TestABadFileNamesTheCompanyAndTheField(t *testing.T) {
 				t.Errorf("got %v, want %q", err, c.says)
 			}
 		})
+	}
+}
+
+func TestACompanyWithoutATimeZoneIsInUTC(t *testing.T) {
+	set, err := company.Parse([]byte(`companies: [{id: 7, client_id: c, client_secret: s, webhook_tokens: [0123456789abcdef], connector: {driver: x}}]`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if set[7].Zone != time.UTC || company.New(8, company.Secrets{}).Zone != time.UTC {
+		t.Errorf("%v", set[7].Zone)
 	}
 }
 

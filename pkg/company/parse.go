@@ -32,6 +32,7 @@ type entry struct {
 	URL                    string            `yaml:"url"`
 	MetadataFile           string            `yaml:"metadata_file"`
 	WebhookNamespace       string            `yaml:"webhook_namespace"`
+	TimeZone               string            `yaml:"time_zone"`
 }
 
 // reader reads a file; os.ReadFile, or a Watcher's, which notes what it read.
@@ -137,6 +138,10 @@ func (e entry) company(read reader, tokensOf func(reader) ([]string, error)) (*C
 	if err != nil {
 		errs = append(errs, err)
 	}
+	zone, err := ParseZone(e.TimeZone)
+	if err != nil {
+		errs = append(errs, fmt.Errorf("time_zone: %w", err))
+	}
 	driver := settings["driver"]
 	if driver == "" {
 		fail("connector.driver", "is missing: which ERP this company books in, for example ledger")
@@ -147,7 +152,7 @@ func (e entry) company(read reader, tokensOf func(reader) ([]string, error)) (*C
 	}
 	c := New(e.ID, Secrets{ClientID: e.ClientID, ClientSecret: Secret(secret), WebhookTokens: tokens, Settings: settings})
 	c.Name, c.StandardCostCodeListID, c.Driver = e.Name, e.StandardCostCodeListID, driver
-	c.URL, c.MetadataFile, c.WebhookNamespace = e.URL, e.MetadataFile, e.WebhookNamespace
+	c.URL, c.MetadataFile, c.WebhookNamespace, c.Zone = e.URL, e.MetadataFile, e.WebhookNamespace, zone
 	return c, nil
 }
 

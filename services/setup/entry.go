@@ -221,7 +221,7 @@ func (w *work) save(context.Context) error {
 		w.fresh, w.made = false, true
 	}
 	for _, f := range w.fields {
-		if !w.made && slices.Contains([]string{"name", "standard_cost_code_list_id", "metadata_file", "connector.driver", "webhook_namespace"}, f) {
+		if !w.made && slices.Contains([]string{"name", "standard_cost_code_list_id", "metadata_file", "connector.driver", "webhook_namespace", "time_zone"}, f) {
 			w.plan.Restart = append(w.plan.Restart, f+" has changed")
 		}
 	}
