@@ -68,6 +68,9 @@ func book(ctx context.Context, t *worker.Task, d payload.Document) (*tiebackv1.C
 }
 
 func send(ctx context.Context, t *worker.Task, d payload.Document) (*tiebackv1.Booking, error) {
+	if d.Refusal != nil {
+		return nil, d.Refusal
+	}
 	for _, ref := range d.Refs {
 		if err := resolve(ctx, t, ref); err != nil {
 			return nil, err

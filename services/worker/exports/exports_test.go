@@ -256,7 +256,7 @@ func TestAnUpdateNamesWhatIsBooked(t *testing.T) {
 // Two invoices in one event, one of them refused: the other's marks are made.
 func TestRequisitionsWithOneDetail(t *testing.T) {
 	two := `{"request_data":{"request_detail_id":5,"requisitions":[
-		{"procore_requisition_id":1,"code":"A","contract_origin_id":"WO"},{"procore_requisition_id":2,"code":"B","contract_id":9}]}}`
+		{"procore_requisition_id":1,"code":"A","amount":"1","contract_origin_id":"WO"},{"procore_requisition_id":2,"code":"B","amount":"1","contract_id":9}]}}`
 	out := must(t, "create_requisitions", []byte(two), &workertest.ERP{})
 	if len(out) != 2 || len(out[0].Marks) != 1 || out[0].RequestDetailId != 0 || out[1].RequestDetailId != 5 || out[1].Status != tiebackv1.Status_STATUS_FAILED {
 		t.Fatalf("close-outs %v", out)

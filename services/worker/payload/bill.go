@@ -40,8 +40,11 @@ func (r *reader) requisition(o Object) Document {
 	for i, item := range r.list(o, "line_items") {
 		rec.Lines = append(rec.Lines, r.requisitionItem(item, i+1))
 	}
-	rec.Amount = sum(rec.Lines, r.decimal(o, "amount"))
-	return d
+	// The payload has no total to hold the lines against. formatted_payment_due is a text for people,
+	// and what is in it is not published: in the published sample it is $1,087.80, where the lines
+	// less their retainage come to 980.00 and have no tax.
+	r.total(rec, "amount", r.decimal(o, "amount"))
+	return r.finish(&d)
 }
 
 func (r *reader) requisitionItem(o Object, position int) *tiebackv1.Line {
@@ -52,8 +55,8 @@ func (r *reader) requisitionItem(o Object, position int) *tiebackv1.Line {
 	return &tiebackv1.Line{
 		ProcoreId: r.id(o, "procore_requisition_item_id"), OriginId: o.Text("origin_id"), Kind: kind, Position: int32(position),
 		Description: cmp.Or(o.Text("line_item_description"), o.Text("description")), Unit: unit(o),
-		Amount: r.decimal(o, "amount"), Quantity: r.decimal(o, "qty"), UnitCost: r.decimal(o, "unit_cost"), TaxAmount: r.decimal(o, "tax_amount"),
-		Retainage: r.retainage(o), CostCodeOriginId: o.Text("cost_code_origin_id"), CategoryOriginId: o.Text("line_item_type_origin_id"),
+		Amount: r.required(line(position), o, "amount"), Quantity: r.decimal(o, "qty"), UnitCost: r.decimal(o, "unit_cost"), TaxAmount: r.decimal(o, "tax_amount"),
+		Retainage: r.retainage(o, position), CostCodeOriginId: o.Text("cost_code_origin_id"), CategoryOriginId: o.Text("line_item_type_origin_id"),
 		JobOriginId: o.Text("job_origin_id"), SubJobOriginId: o.Text("sub_job_origin_id"),
 		ContractLineOriginId: cmp.Or(o.Text("change_order_line_item_origin_id"), o.Text("commitment_item_origin_id")),
 	}
@@ -61,13 +64,25 @@ func (r *reader) requisitionItem(o Object, position int) *tiebackv1.Line {
 
 // retainage is what a line withholds, less what it releases. Whether retainage_this_period
 // has the release taken off already is not published; its parts tell: where it equals what
-// they hold back in full, it has not.
-func (r *reader) retainage(o Object) string {
+// they hold back in full, it has not. Where it is missing, its parts are what is held back; where
+// those are missing as well, the line has no retainage.
+func (r *reader) retainage(o Object, position int) string {
 	held := r.decimal(o, "retainage_this_period")
 	full := r.amount(o, "retainage_work_completed_this_period").
 		Add(r.amount(o, "retainage_materials_presently_stored")).
 		Sub(r.amount(o, "retainage_materials_previously_stored"))
 	released := r.amount(o, "released_work_completed_this_period")
+	if held == "" {
+		work := r.decimal(o, "retainage_work_completed_this_period")
+		switch {
+		case work == "" && full.IsZero() && released.IsZero():
+			return ""
+		case work == "":
+			r.refuse("retainage_this_period", "%s has no retainage for this period, but other amounts of retainage. Enter it in Procore, then export again.", line(position))
+			return ""
+		}
+		held = full.String()
+	}
 	if released.IsZero() || !full.Equal(value(held)) {
 		return held
 	}
@@ -83,10 +98,7 @@ func ContractPayment(q Request) ([]Document, error) {
 	rec.Number = cmp.Or(o.Text("check_number"), o.Text("payment_number"), o.Text("external_payment_id"))
 	rec.Kind = o.Text("payment_method")
 	rec.Date = r.date(o, "date_payment_settled", "date_payment_funded", "date_payment_created", "invoice_date")
-	rec.Amount = r.decimal(o, "amount")
-	if rec.Amount == "" {
-		r.bad("it has no amount")
-	}
+	rec.Amount = r.required("it", o, "amount")
 	rec.CustomFields = customFields(o, "retainage_released_payment_amount", "bank_id", "external_payment_id", "draw_request_number")
 	d := Document{Record: rec, ItemType: "contract_payment"}
 	missing := "The commitment of this payment is not in your ERP system. Export the commitment first, then export the payment again."
@@ -96,7 +108,7 @@ func ContractPayment(q Request) ([]Document, error) {
 	}
 	d.refer(&rec.ContractOriginId, o.ID("contract_id"), missing, workOrder, purchaseOrder)
 	d.refer(&rec.VendorOriginId, o.ID("vendor_id"), "", "vendor")
-	return []Document{d}, r.err
+	return []Document{r.finish(&d)}, r.err
 }
 
 // DirectCost reads create_company_level_direct_cost, whose ids are strings. Its lines get
@@ -115,12 +127,17 @@ func DirectCost(q Request) ([]Document, error) {
 	for i, item := range r.list(o, "line_items") {
 		l := &tiebackv1.Line{
 			ProcoreId: r.id(item, "id"), OriginId: item.Text("origin_id"), Position: int32(i + 1), Description: item.Text("description"), Unit: unit(item),
-			Amount: r.decimal(item, "total_amount"), Quantity: r.decimal(item, "quantity"), UnitCost: r.decimal(item, "unit_cost"), TaxAmount: r.decimal(item, "tax_amount"),
+			Amount: r.costAmount(item, i+1), Quantity: r.decimal(item, "quantity"), UnitCost: r.decimal(item, "unit_cost"), TaxAmount: r.decimal(item, "tax_amount"),
 			JobOriginId: item.Text("job_origin_id"), SubJobOriginId: item.Text("sub_job_origin_id"),
 			CostCodeOriginId: item.Text("cost_code_origin_id"), CategoryOriginId: item.Text("line_item_type_origin_id"),
 		}
 		rec.Lines = append(rec.Lines, l)
 	}
-	rec.Amount = sum(rec.Lines, cmp.Or(r.decimal(o, "line_item_total"), r.decimal(o, "billed_amount")))
-	return []Document{d}, r.err
+	lines, billed := r.decimal(o, "line_item_total"), r.decimal(o, "billed_amount")
+	r.total(rec, "line_item_total", cmp.Or(lines, billed))
+	if !value(billed).IsZero() { // a zero: the billed amount was not entered
+		_, tax, _ := sums(rec.Lines)
+		r.agree("billed_amount", billed, value(rec.Amount), tax)
+	}
+	return []Document{r.finish(&d)}, r.err
 }

@@ -2,6 +2,7 @@ package payload
 
 import (
 	"cmp"
+	"fmt"
 
 	"github.com/shopspring/decimal"
 
@@ -29,12 +30,21 @@ func Budget(q Request) ([]Document, error) {
 	if len(rec.Lines) == 0 && rec.OriginId == "" {
 		rec.Lines = r.jobCosts(costs, rec.JobOriginId)
 	}
+	rec.Amount = r.budgeted(costs)
+	return []Document{r.finish(&d)}, r.err
+}
+
+// budgeted is the total of the job costs; "" where one of them has no amount.
+func (r *reader) budgeted(costs []Object) string {
 	total := decimal.Zero
 	for _, c := range costs {
-		total = total.Add(r.amount(c, "new_amount"))
+		amount := r.decimal(c, "new_amount")
+		if amount == "" {
+			return ""
+		}
+		total = total.Add(value(amount))
 	}
-	rec.Amount = total.String()
-	return []Document{d}, r.err
+	return total.String()
 }
 
 func (r *reader) transactions(data Object, costs []Object, job string) []*tiebackv1.Line {
@@ -51,7 +61,7 @@ func (r *reader) transactions(data Object, costs []Object, job string) []*tiebac
 		l := costLine(cost, job, i+1)
 		l.ProcoreId, l.OriginId, l.Kind = r.id(t, "id"), t.Text("origin_id"), "erp_transaction"
 		l.Description = cmp.Or(t.Text("notes"), t.Text("code"), t.Text("type"))
-		l.Amount = r.decimal(t, "value")
+		l.Amount = r.required(fmt.Sprintf("transaction %d", l.ProcoreId), t, "value")
 		out = append(out, l)
 	}
 	return out
@@ -61,7 +71,7 @@ func (r *reader) jobCosts(costs []Object, job string) []*tiebackv1.Line {
 	var out []*tiebackv1.Line
 	for i, c := range costs {
 		l := costLine(c, job, i+1)
-		l.ProcoreId, l.Amount = r.id(c, "id"), r.decimal(c, "new_amount")
+		l.ProcoreId, l.Amount = r.id(c, "id"), r.required(line(i+1), c, "new_amount")
 		out = append(out, l)
 	}
 	return out

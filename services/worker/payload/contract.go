@@ -41,10 +41,12 @@ func Commitment(q Request) ([]Document, error) {
 	for i, o := range r.list(q.Data, "commitment_items") {
 		rec.Lines = append(rec.Lines, r.item(o, i+1))
 	}
-	rec.Amount = sum(rec.Lines, r.decimal(c, "grand_total"))
+	// Published as the total of the lines with all markup. Lines have their markup in their
+	// amounts; project-level markup is on no line, and a total with it is refused.
+	r.total(rec, "grand_total", r.decimal(c, "grand_total"))
 	d := Document{Record: rec, ItemType: rec.Kind, LineType: "line_item"}
 	d.refer(&rec.VendorOriginId, c.Object("vendor").ID("id"), "", "vendor")
-	return []Document{d}, r.err
+	return []Document{r.finish(&d)}, r.err
 }
 
 // contract reads what contracts and change orders share.
@@ -70,8 +72,8 @@ func CommitmentChangeOrder(q Request) ([]Document, error) {
 	d.refer(&rec.ContractOriginId, contract.ID("id"),
 		"The commitment of this change order is not in your ERP system. Export the commitment first, then export the change order again.", either(contract.Text("type"))...)
 	r.changeOrderLines(q.Data, &d)
-	rec.Amount = sum(rec.Lines, r.decimal(o, "grand_total"))
-	return []Document{d}, r.err
+	r.total(rec, "grand_total", r.decimal(o, "grand_total")) // published as "Total including markup"
+	return []Document{r.finish(&d)}, r.err
 }
 
 func (r *reader) changeOrderLines(data Object, d *Document) {

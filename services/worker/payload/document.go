@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 
-	"github.com/shopspring/decimal"
-
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
@@ -17,6 +15,7 @@ type Document struct {
 	Detail   int64  // request detail of this record alone; 0: it has none
 	Project  int64  // Procore's, of a budget's transactions
 	Refs     []Ref
+	Refusal  error // why its amounts can't be booked, permanent, with a sentence; nil: they can
 }
 
 // Ref is something the record belongs to that the payload names by Procore's id only. Its
@@ -66,7 +65,7 @@ func (r *reader) item(o Object, position int) *tiebackv1.Line {
 	l := &tiebackv1.Line{
 		ProcoreId: r.id(o, "id"), OriginId: o.Text("origin_id"), Position: int32(position),
 		Description: o.Text("description"), Unit: unit(o),
-		Amount: r.decimal(o, "amount"), Quantity: r.decimal(o, "quantity"), UnitCost: r.decimal(o, "unit_cost"), TaxAmount: r.decimal(o, "tax_amount"),
+		Amount: r.itemAmount(o, position), Quantity: r.decimal(o, "quantity"), UnitCost: r.decimal(o, "unit_cost"), TaxAmount: r.decimal(o, "tax_amount"),
 		JobOriginId:      o.Object("project").Text("origin_id"),
 		CostCodeOriginId: o.Object("cost_code").Text("origin_id"),
 		CategoryOriginId: o.Object("line_item_type").Text("origin_id"),
@@ -75,17 +74,4 @@ func (r *reader) item(o Object, position int) *tiebackv1.Line {
 		l.SubJobOriginId = code.Text("biller_origin_id")
 	}
 	return l
-}
-
-// sum adds up what the lines book, so that a record's total is never a cent off its lines.
-// Without lines it is the amount that the payload gives.
-func sum(lines []*tiebackv1.Line, otherwise string) string {
-	if len(lines) == 0 {
-		return otherwise
-	}
-	total := decimal.Zero
-	for _, l := range lines {
-		total = total.Add(value(l.Amount))
-	}
-	return total.String()
 }

@@ -73,6 +73,10 @@ func FuzzDecode(f *testing.F) {
 				continue
 			}
 			for _, d := range docs {
+				if d.Refusal != nil {
+					permanent(t, d.Refusal)
+					continue
+				}
 				addsUp(t, name, d.Record)
 			}
 		}

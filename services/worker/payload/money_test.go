@@ -68,8 +68,8 @@ func TestRetainageIsWhatIsWithheldLessWhatIsReleased(t *testing.T) {
 		got := r.retainage(Object{
 			"retainage_this_period": tt.held, "retainage_work_completed_this_period": tt.work, "retainage_materials_presently_stored": tt.stored,
 			"retainage_materials_previously_stored": tt.before, "released_work_completed_this_period": tt.released,
-		})
-		if got != tt.want || r.err != nil {
+		}, 1)
+		if got != tt.want || r.err != nil || r.refusal != nil {
 			t.Errorf("%s: %s, error %v", tt.why, got, r.err)
 		}
 	}

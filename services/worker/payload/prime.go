@@ -25,13 +25,13 @@ func PrimeContractChangeOrder(q Request) ([]Document, error) {
 	for _, item := range r.list(q.Data, "prime_contract_change_order_items") {
 		r.primeItem(&d, item)
 	}
-	rec.Amount = sum(rec.Lines, r.decimal(o, "grand_total"))
-	return []Document{d}, r.err
+	r.total(rec, "grand_total", r.decimal(o, "grand_total")) // published as "Total including markup"
+	return []Document{r.finish(&d)}, r.err
 }
 
 // primeItem books an item and its markups. The item's amount includes the markups (343.85 is
-// 299.00 and 44.85 of markup), so they are taken out of it, unless it is plain from the
-// extended amount that they are not in it.
+// 299.00 and 44.85 of markup), so they are taken out of it, unless the extended amount shows
+// that they are not in it, or stands for an amount that is missing.
 func (r *reader) primeItem(d *Document, o Object) {
 	l := r.item(o, len(d.Record.Lines)+1)
 	l.ContractLineOriginId = o.Text("prime_line_item_origin_id")
@@ -44,7 +44,7 @@ func (r *reader) primeItem(d *Document, o Object) {
 		d.Record.Lines = append(d.Record.Lines, line)
 	}
 	extended := r.decimal(o, "extended_amount")
-	included := extended == "" || !value(extended).Equal(value(l.Amount))
+	included := r.decimal(o, "amount") != "" && (extended == "" || !value(extended).Equal(value(l.Amount)))
 	if included && !markups.IsZero() {
 		l.Amount = value(l.Amount).Sub(markups).String()
 	}
@@ -55,7 +55,7 @@ func (r *reader) markup(d *Document, o Object, item *tiebackv1.Line) *tiebackv1.
 	m := o.Object("markup")
 	l := &tiebackv1.Line{
 		ProcoreId: r.id(o, "id"), OriginId: o.Text("origin_id"), Kind: "markup", Position: int32(len(d.Record.Lines) + 1),
-		Description: m.Text("name"), Amount: r.decimal(o, "amount"), JobOriginId: item.JobOriginId,
+		Description: m.Text("name"), Amount: r.required("the markup on "+line(int(item.Position)), o, "amount"), JobOriginId: item.JobOriginId,
 		SubJobOriginId:       cmp.Or(m.Object("destination_sub_job").Text("origin_id"), item.SubJobOriginId),
 		CostCodeOriginId:     cmp.Or(m.Object("destination_cost_code").Text("origin_id"), item.CostCodeOriginId),
 		CategoryOriginId:     cmp.Or(m.Object("destination_line_item_type").Text("origin_id"), item.CategoryOriginId),
@@ -86,25 +86,76 @@ func PaymentApplication(q Request) ([]Document, error) {
 	for i, item := range r.list(o, "items") {
 		r.billedLine(&d, rec.Lines[i], item)
 	}
-	rec.Amount = sum(rec.Lines, r.decimal(o.Object("summary"), "current_payment_due"))
-	return []Document{d}, r.err
+	r.paymentDue(rec, o)
+	return []Document{r.finish(&d)}, r.err
+}
+
+// paymentDue holds the payment due of an application against its lines. The payment due is what is
+// earned less retainage, to date, less the earlier certificates. It tells about this period only
+// where those certificates are what the lines carry over from earlier periods; otherwise the two
+// can't be compared. That tax is or is not in it is not published.
+func (r *reader) paymentDue(rec *tiebackv1.Record, o Object) {
+	summary := o.Object("summary")
+	due := r.decimal(summary, "current_payment_due")
+	if len(rec.Lines) == 0 {
+		r.total(rec, "current_payment_due", due)
+		return
+	}
+	r.total(rec, "amount", "")
+	before := decimal.Zero
+	for _, item := range r.list(o, "items") {
+		before = before.Add(r.amount(item, "work_completed_from_previous_application")).
+			Add(r.amount(item, "materials_presently_stored_from_previous_application")).
+			Sub(r.amount(item, "total_retainage_from_previous_application"))
+	}
+	certified := r.decimal(summary, "less_previous_certificates_for_payment")
+	amount, tax, retainage := sums(rec.Lines)
+	net := amount.Sub(retainage)
+	if due == "" || certified == "" || !value(certified).Equal(before) || fits(value(due), net, tax) {
+		return
+	}
+	r.refuse("current_payment_due", "its payment due in Procore is %s, and its lines, less their retainage, come to %s. Correct it in Procore, then export again.", due, net)
 }
 
 // applicationItem bills what this period added: work completed in it, and the change of what
-// is stored. Retainage is what this period holds back less what it releases.
+// is stored. Retainage is what this period holds back less what it releases. Procore leaves the
+// materials out of lines that are billed by units, if they have none.
 func (r *reader) applicationItem(o Object, position int) *tiebackv1.Line {
-	billed := r.amount(o, "work_completed_this_period").
-		Add(r.amount(o, "materials_presently_stored")).
-		Sub(r.amount(o, "materials_presently_stored_from_previous_application"))
-	retained := r.amount(o, "work_completed_retainage_retained_this_period").
-		Sub(r.amount(o, "work_completed_retainage_released_this_period")).
-		Add(r.amount(o, "materials_stored_retainage_retained_this_period")).
-		Sub(r.amount(o, "materials_stored_retainage_released_this_period"))
+	billed := value(r.required(line(position), o, "work_completed_this_period"))
+	now, before := r.decimal(o, "materials_presently_stored"), r.decimal(o, "materials_presently_stored_from_previous_application")
+	if o.Text("accounting_method") != "unit" || now != "" || before != "" {
+		billed = billed.Add(value(r.stored(o, position))).
+			Sub(value(r.required(line(position), o, "materials_presently_stored_from_previous_application")))
+	}
 	return &tiebackv1.Line{
 		ProcoreId: r.id(o, "id"), Kind: "payment_application_line_item", Position: int32(position),
 		Description: cmp.Or(o.Text("description_override"), o.Text("description_of_work")),
-		Amount:      billed.String(), Retainage: retained.String(),
+		Amount:      billed.String(), Retainage: r.withheld(o, position).String(),
 	}
+}
+
+// stored is what a line has stored now: published as such, and as what was stored before and what
+// is new.
+func (r *reader) stored(o Object, position int) string {
+	before, fresh := r.decimal(o, "stored_materials"), r.decimal(o, "new_materials")
+	if r.decimal(o, "materials_presently_stored") == "" && before != "" && fresh != "" {
+		return value(before).Add(value(fresh)).String()
+	}
+	return r.required(line(position), o, "materials_presently_stored")
+}
+
+// withheld is what a line holds back in this period less what it releases. An amount that is
+// missing is none only where its percentage is missing or zero.
+func (r *reader) withheld(o Object, position int) decimal.Decimal {
+	sum := decimal.Zero
+	for _, of := range []string{"work_completed", "materials_stored"} {
+		retained := r.decimal(o, of+"_retainage_retained_this_period")
+		if retained == "" && !r.amount(o, of+"_retainage_percent_this_period").IsZero() {
+			r.required(line(position), o, of+"_retainage_retained_this_period")
+		}
+		sum = sum.Add(value(retained)).Sub(r.amount(o, of+"_retainage_released_this_period"))
+	}
+	return sum
 }
 
 // billedLine says which line of the contract an item bills. Its origin_id with origin_type

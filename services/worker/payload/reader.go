@@ -16,6 +16,8 @@ import (
 type reader struct {
 	what string // what is read, in an accountant's words: "commitment"
 	err  error
+
+	refusal *fault.Error // of the document that is being read; see refuse
 }
 
 // bad keeps a permanent error: the detail is for the accountant and for the operator.

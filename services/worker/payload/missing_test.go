@@ -1,0 +1,209 @@
+package payload
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/tieback/tieback/pkg/fault"
+)
+
+// sample reads a published sample with some of its values replaced: path, value, path, value … A
+// path is "commitment_items.0.amount", below request_data; the value is JSON, "" takes it away.
+func sample(t *testing.T, eventType string, replace ...string) Document {
+	t.Helper()
+	var top map[string]any
+	if err := decode(samples(t)[eventType], &top); err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i+1 < len(replace); i += 2 {
+		set(t, top["request_data"], strings.Split(replace[i], "."), replace[i+1])
+	}
+	raw, err := json.Marshal(top)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return read1(t, decoders[eventType], string(raw))
+}
+
+func set(t *testing.T, v any, path []string, value string) {
+	t.Helper()
+	if list, isList := v.([]any); isList {
+		var i int
+		if _, err := fmt.Sscan(path[0], &i); err != nil || i >= len(list) {
+			t.Fatalf("no %q in the list", path[0])
+		}
+		set(t, list[i], path[1:], value)
+		return
+	}
+	o, isObject := v.(map[string]any)
+	switch {
+	case !isObject:
+		t.Fatalf("nothing at %v", path)
+	case len(path) > 1:
+		set(t, o[path[0]], path[1:], value)
+	case value == "":
+		delete(o, path[0])
+	default:
+		o[path[0]] = json.RawMessage(value)
+	}
+}
+
+// refused checks that a document is refused with a sentence that has all the words.
+func refused(t *testing.T, d Document, field string, words ...string) {
+	t.Helper()
+	if d.Refusal == nil {
+		t.Errorf("booked %v", d.Record)
+		return
+	}
+	sentence := fault.Sentence(d.Refusal, "")
+	if fault.ClassOf(d.Refusal) != fault.Permanent || fault.Field(d.Refusal) != field {
+		t.Errorf("%v, field %q, want permanent and %q: %s", fault.ClassOf(d.Refusal), fault.Field(d.Refusal), field, sentence)
+	}
+	for _, w := range words {
+		if !strings.Contains(sentence, w) {
+			t.Errorf("%q does not say %q", sentence, w)
+		}
+	}
+}
+
+func TestSamplesAreNotRefused(t *testing.T) {
+	for name := range decoders {
+		if d := sample(t, name); d.Refusal != nil {
+			t.Errorf("%s: %v", name, d.Refusal)
+		}
+	}
+}
+
+// Each amount that is booked is refused where it is missing and nothing stands for it.
+func TestAMissingAmountIsNotZero(t *testing.T) {
+	const app = "payment_application.items.0."
+	for _, tt := range []struct {
+		why, event string
+		replace    []string
+		field      string
+		words      []string
+	}{
+		{"commitment line", "create_commitment", []string{"commitment_items.0.amount", "null", "commitment_items.0.extended_amount", "null", "commitment_items.0.total_amount", ""},
+			"amount", []string{`commitment "WOC 1 (QB)"`, "line 1 has no amount"}},
+		{"a total with tax in it, or not", "create_commitment", []string{"commitment_items.0.amount", "null", "commitment_items.0.extended_amount", "null", "commitment_items.0.total_amount", `"270.0"`, "commitment_items.0.tax_amount", `"20.0"`},
+			"amount", []string{`commitment "WOC 1 (QB)"`, "line 1 has no amount"}},
+		{"a total that may have tax in it", "create_commitment", []string{"commitment_items.0.amount", "null", "commitment_items.0.extended_amount", "null", "commitment_items.0.tax_amount", "null", "commitment_items.0.tax_code_id", "2"},
+			"amount", []string{`commitment "WOC 1 (QB)"`, "line 1 has no amount"}},
+		{"two amounts that differ", "create_commitment", []string{"commitment_items.0.amount", "null", "commitment_items.0.total_amount", `"270.0"`},
+			"amount", []string{`commitment "WOC 1 (QB)"`, "line 1", "250.0", "270.0"}},
+		{"commitment without lines and total", "create_commitment", []string{"commitment_items", "[]", "commitment.grand_total", "null"},
+			"amount", []string{`commitment "WOC 1 (QB)"`, "neither lines nor a total"}},
+		{"commitment change order line", "create_commitment_change_order", []string{"change_order_items.0.amount", "null", "change_order_items.0.extended_amount", "null", "change_order_items.0.total_amount", "null"},
+			"amount", []string{"line 1 has no amount"}},
+		{"prime contract change order line", "create_prime_contract_change_order", []string{"prime_contract_change_order_items.0.amount", "null", "prime_contract_change_order_items.0.extended_amount", "null"},
+			"amount", []string{"line 1 has no amount"}},
+		{"markup", "create_prime_contract_change_order", []string{"prime_contract_change_order_items.0.markup_line_items.0.amount", "null"},
+			"amount", []string{"the markup on line 1 has no amount"}},
+		{"invoice line", "create_requisitions", []string{"requisitions.0.line_items.1.amount", "null"},
+			"amount", []string{`subcontractor invoice "9348"`, "line 2 has no amount"}},
+		{"invoice without lines", "create_requisitions", []string{"requisitions.0.line_items", "[]"},
+			"amount", []string{`subcontractor invoice "9348"`, "neither lines nor a total"}},
+		{"an invoice line's retainage", "create_requisitions", []string{"requisitions.0.line_items.0.retainage_this_period", "null", "requisitions.0.line_items.0.retainage_work_completed_this_period", "null", "requisitions.0.line_items.0.released_work_completed_this_period", `"4.0"`},
+			"retainage_this_period", []string{`subcontractor invoice "9348"`, "line 1 has no retainage"}},
+		{"payment", "create_payment", []string{"contract_payment.amount", "null"}, "amount", []string{`payment "12"`, "it has no amount"}},
+		{"direct cost line", "create_company_level_direct_cost", []string{"direct_cost.line_items.0.total_amount", "null", "direct_cost.line_items.0.quantity", "null"},
+			"total_amount", []string{`direct cost "INV-001"`, "line 1 has no total amount"}},
+		{"direct cost line with tax", "create_company_level_direct_cost", []string{"direct_cost.line_items.0.tax_amount", `"50.0"`, "direct_cost.line_items.0.extended_type", `"manual"`},
+			"tax_amount", []string{`direct cost "INV-001"`, "line 1", "1000.0", "50"}},
+		{"budget transaction", "update_budget", []string{"transactions.0.value", "null"}, "value", []string{"transaction 1 has no value"}},
+		{"budget line", "create_budget", []string{"transactions", "[]", "job_costs.0.new_amount", "null"}, "new_amount", []string{"line 1 has no new amount"}},
+		{"work of an application", "create_payment_application", []string{app + "work_completed_this_period", "null"},
+			"work_completed_this_period", []string{`payment application "123"`, "line 1 has no work completed this period"}},
+		{"materials of an application", "create_payment_application", []string{app + "materials_presently_stored", "null", app + "new_materials", "null"},
+			"materials_presently_stored", []string{"line 1 has no materials presently stored"}},
+		{"earlier materials of an application", "create_payment_application", []string{app + "materials_presently_stored_from_previous_application", "null"},
+			"materials_presently_stored_from_previous_application", []string{"line 1 has no materials presently stored from previous application"}},
+		{"retainage of an application", "create_payment_application", []string{app + "work_completed_retainage_retained_this_period", "null", app + "work_completed_retainage_percent_this_period", "10"},
+			"work_completed_retainage_retained_this_period", []string{"line 1 has no work completed retainage retained this period"}},
+	} {
+		t.Run(tt.why, func(t *testing.T) { refused(t, sample(t, tt.event, tt.replace...), tt.field, tt.words...) })
+	}
+}
+
+func TestAPublishedAlternativeStandsForAnAmount(t *testing.T) {
+	const app, item = "payment_application.items.0.", "prime_contract_change_order_items.0."
+	for _, tt := range []struct {
+		why, event string
+		replace    []string
+		line, all  string
+	}{
+		{"extended amount", "create_commitment", []string{"commitment_items.0.amount", "null"}, "250.0", "250"},
+		{"extended amount, where the total has tax", "create_commitment", []string{"commitment_items.0.amount", "null", "commitment_items.0.total_amount", `"270.0"`, "commitment_items.0.tax_amount", `"20.0"`}, "250.0", "250"},
+		{"total without tax", "create_commitment", []string{"commitment_items.0.amount", "null", "commitment_items.0.extended_amount", ""}, "250.0", "250"},
+		{"extended amount beside a markup", "create_prime_contract_change_order", []string{item + "amount", "null"}, "299.0", "343.85"},
+		{"direct cost: amount", "create_company_level_direct_cost", []string{"direct_cost.line_items.0.total_amount", "null", "direct_cost.line_items.0.amount", `"1000.00"`}, "1000.00", "1000"},
+		{"direct cost: quantity and unit cost", "create_company_level_direct_cost", []string{"direct_cost.line_items.0.total_amount", "null"}, "1000", "1000"},
+		{"direct cost: the total has tax in it", "create_company_level_direct_cost", []string{"direct_cost.line_items.0.total_amount", `"1050.0"`, "direct_cost.line_items.0.tax_amount", "50", "direct_cost.line_item_total", `"1050.0"`, "direct_cost.billed_amount", `"1050.0"`}, "1000", "1000"},
+		{"stored materials", "create_payment_application", []string{app + "materials_presently_stored", "null", app + "new_materials", "7", app + "stored_materials", "5", "payment_application.summary.current_payment_due", "12"}, "12", "12"},
+		{"billed by units: no materials", "create_payment_application", []string{app + "accounting_method", `"unit"`, app + "materials_presently_stored", "null", app + "materials_presently_stored_from_previous_application", "null"}, "0", "0"},
+		{"budget: transactions are what is booked", "update_budget", []string{"job_costs.0.new_amount", "null"}, "33.33", ""},
+	} {
+		t.Run(tt.why, func(t *testing.T) {
+			d := sample(t, tt.event, tt.replace...)
+			if d.Refusal != nil || d.Record.Lines[0].Amount != tt.line || d.Record.Amount != tt.all {
+				t.Errorf("%v, refused %v", d.Record, d.Refusal)
+			}
+		})
+	}
+	if l := sample(t, "create_requisitions", "requisitions.0.line_items.0.retainage_this_period", "null").Record.Lines[0]; l.Retainage != "10" {
+		t.Errorf("retainage %q", l.Retainage)
+	}
+}
+
+func TestTotalsAreHeldAgainstLines(t *testing.T) {
+	const app = "payment_application."
+	for _, tt := range []struct {
+		why, event string
+		replace    []string
+		field      string   // "": agrees
+		words      []string // both numbers
+	}{
+		{"commitment", "create_commitment", []string{"commitment.grand_total", `"260.0"`}, "grand_total", []string{`commitment "WOC 1 (QB)"`, "grand total", "260.0", "250"}},
+		{"commitment, less than its lines", "create_commitment", []string{"commitment.grand_total", `"0.0"`}, "grand_total", []string{"0.0", "250"}},
+		{"commitment, total with tax", "create_commitment", []string{"commitment.grand_total", `"270.0"`, "commitment_items.0.tax_amount", "20"}, "", nil},
+		{"commitment, total without tax", "create_commitment", []string{"commitment_items.0.tax_amount", "20"}, "", nil},
+		{"commitment, no total", "create_commitment", []string{"commitment.grand_total", "null"}, "", nil},
+		{"commitment, total and no lines", "create_commitment", []string{"commitment_items", "[]"}, "", nil},
+		{"commitment change order", "create_commitment_change_order", []string{"change_order.grand_total", `"250.0"`}, "grand_total", []string{"250.0", "233"}},
+		{"prime contract change order, without its markup", "create_prime_contract_change_order", []string{"prime_contract_change_order.grand_total", `"299.0"`}, "grand_total", []string{"299.0", "343.85", "12.71"}},
+		{"prime contract change order", "create_prime_contract_change_order", []string{"prime_contract_change_order.grand_total", `"343.85"`}, "", nil},
+		{"direct cost", "create_company_level_direct_cost", []string{"direct_cost.line_item_total", `"999.99"`}, "line_item_total", []string{`direct cost "INV-001"`, "999.99", "1000"}},
+		{"direct cost, billed", "create_company_level_direct_cost", []string{"direct_cost.billed_amount", `"1100.0"`}, "billed_amount", []string{"1100.0", "1000"}},
+		{"direct cost, not billed", "create_company_level_direct_cost", []string{"direct_cost.billed_amount", `"0.0"`}, "", nil},
+		{"application", "create_payment_application", []string{app + "items.0.work_completed_this_period", "100", app + "summary.current_payment_due", "110"}, "current_payment_due", []string{"110", "100"}},
+		{"application, less retainage", "create_payment_application", []string{app + "items.0.work_completed_this_period", "100", app + "items.0.work_completed_retainage_retained_this_period", "10", app + "summary.current_payment_due", "90"}, "", nil},
+		{"application, with earlier periods", "create_payment_application", []string{app + "items.0.work_completed_from_previous_application", "50", app + "summary.less_previous_certificates_for_payment", "50", app + "summary.current_payment_due", "1"}, "current_payment_due", []string{"1", "0"}},
+		{"application, earlier periods that were paid otherwise", "create_payment_application", []string{app + "items.0.work_completed_from_previous_application", "50", app + "summary.less_previous_certificates_for_payment", "45", app + "summary.current_payment_due", "5"}, "", nil},
+	} {
+		t.Run(tt.why, func(t *testing.T) {
+			d := sample(t, tt.event, tt.replace...)
+			switch {
+			case tt.field != "":
+				refused(t, d, tt.field, tt.words...)
+			case d.Refusal != nil:
+				t.Errorf("refused: %v", d.Refusal)
+			}
+		})
+	}
+}
+
+// A refusal is of one document: the invoice beside it is booked.
+func TestARefusalIsOfOneDocument(t *testing.T) {
+	q, err := Parse([]byte(`{"request_data":{"requisitions":[
+		{"procore_requisition_id":1,"line_items":[{"procore_requisition_item_id":3,"requisition_item_type":"Billings::ContractItem","amount":null}]},
+		{"procore_requisition_id":2,"line_items":[{"procore_requisition_item_id":4,"requisition_item_type":"Billings::ContractItem","amount":"5"}]}]}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	docs, err := Requisitions(q)
+	if err != nil || docs[0].Refusal == nil || docs[1].Refusal != nil || docs[1].Record.Amount != "5" {
+		t.Errorf("%v, error %v", docs, err)
+	}
+}

@@ -1,0 +1,143 @@
+package payload
+
+import (
+	"fmt"
+
+	"github.com/shopspring/decimal"
+
+	"github.com/tieback/tieback/pkg/connector"
+	"github.com/tieback/tieback/pkg/fault"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+// refuse keeps the reason why the document that is being read can't be booked; the first one
+// counts. The other documents of the payload are not affected. The detail names the field and
+// says what to do.
+func (r *reader) refuse(field, format string, args ...any) {
+	if r.refusal == nil {
+		r.refusal = &fault.Error{Class: fault.Permanent, Field: field, Sentence: fmt.Sprintf(format, args...)}
+	}
+}
+
+// finish ends a document: its refusal names the record.
+func (r *reader) finish(d *Document) Document {
+	if f := r.refusal; f != nil {
+		d.Refusal, r.refusal = fault.Refused(f.Field, "%s was not exported: %s", connector.Describe(d.Record), f.Sentence), nil
+	}
+	return *d
+}
+
+// required reads an amount that must be there, from the first of the names that has one.
+// Where none has one, the document is refused; the result is then "".
+func (r *reader) required(where string, o Object, names ...string) string {
+	for _, name := range names {
+		if s := r.decimal(o, name); s != "" {
+			return s
+		}
+	}
+	r.refuse(names[0], "%s has no %s. Enter it in Procore, then export again.", where, words(names[0]))
+	return ""
+}
+
+func line(position int) string { return fmt.Sprintf("line %d", position) }
+
+// itemAmount reads the amount of a line of a contract or change order, without its tax: the
+// published sample has 343.85 beside a tax of 12.71, and 343.85 is 299.00 and a markup of 44.85.
+// An amount that is missing is taken from
+//
+//	extended_amount   which has neither markup nor tax in it
+//	total_amount      where the line has no tax: whether tax is in it is not published
+//
+// The extended amount and the total of a line that has both must agree.
+func (r *reader) itemAmount(o Object, position int) string {
+	if s := r.decimal(o, "amount"); s != "" {
+		return s
+	}
+	extended, total, tax := r.decimal(o, "extended_amount"), r.decimal(o, "total_amount"), r.decimal(o, "tax_amount")
+	switch taxed := !value(tax).IsZero() || tax == "" && o.hasTaxCode(); {
+	case extended != "" && total != "" && !fits(value(total), value(extended), value(tax)):
+		r.refuse("amount", "%s has no amount, and its extended amount is %s while its total is %s with a tax of %s. Enter the amount in Procore, then export again.",
+			line(position), extended, total, value(tax))
+	case extended != "":
+		return extended
+	case total != "" && !taxed:
+		return total
+	default:
+		r.refuse("amount", "%s has no amount. Enter it in Procore, then export again.", line(position))
+	}
+	return ""
+}
+
+// fits says whether a total is net, or net and tax.
+func fits(total, net, tax decimal.Decimal) bool {
+	return total.Equal(net) || total.Equal(net.Add(tax))
+}
+
+func (o Object) hasTaxCode() bool {
+	return o.Text("tax_code_id") != "" || o.Text("tax_code_origin_id") != "" || len(o.Object("tax_code")) > 0
+}
+
+// costAmount reads the amount of a line of a direct cost, without its tax. The payload has a
+// total_amount; that tax is or is not in it is not published. A line with tax therefore needs a
+// second number that tells: an amount, an extended amount, or quantity and unit cost where Procore
+// calculated the line from them.
+func (r *reader) costAmount(o Object, position int) string {
+	total, tax := r.decimal(o, "total_amount"), value(r.decimal(o, "tax_amount"))
+	if total != "" && tax.IsZero() {
+		return total
+	}
+	net := r.decimal(o, "amount")
+	if net == "" {
+		net = r.decimal(o, "extended_amount")
+	}
+	if quantity, cost := r.decimal(o, "quantity"), r.decimal(o, "unit_cost"); net == "" && quantity != "" && cost != "" && o.Text("extended_type") == "calculated" {
+		net = value(quantity).Mul(value(cost)).String()
+	}
+	switch {
+	case net == "" && total == "":
+		r.refuse("total_amount", "%s has no total amount. Enter it in Procore, then export again.", line(position))
+	case net == "":
+		r.refuse("tax_amount", "%s has a total of %s and a tax of %s, and Procore does not say whether the tax is in the total. Enter the line without tax in Procore, then export again.",
+			line(position), total, tax)
+	case total != "" && !fits(value(total), value(net), tax):
+		r.refuse("total_amount", "the total of %s is %s, and its amount is %s with a tax of %s. Correct it in Procore, then export again.", line(position), total, net, tax)
+	}
+	return net
+}
+
+// sums are what the lines of a record come to.
+func sums(lines []*tiebackv1.Line) (amount, tax, retainage decimal.Decimal) {
+	for _, l := range lines {
+		amount, tax, retainage = amount.Add(value(l.Amount)), tax.Add(value(l.TaxAmount)), retainage.Add(value(l.Retainage))
+	}
+	return amount, tax, retainage
+}
+
+// total sets the record's amount: what its lines come to or, without lines, the published total.
+// A published total ("": there is none) must be that sum, without or with the lines' tax: which
+// of the two is not published. A record with neither lines nor a total is refused.
+func (r *reader) total(rec *tiebackv1.Record, name, published string) {
+	amount, tax, _ := sums(rec.Lines)
+	switch {
+	case len(rec.Lines) == 0 && published == "":
+		r.refuse("amount", "it has neither lines nor a total. Enter its lines in Procore, then export again.")
+	case len(rec.Lines) == 0:
+		rec.Amount = published
+	default:
+		rec.Amount = amount.String()
+		r.agree(name, published, amount, tax)
+	}
+}
+
+// agree refuses a document whose published total is neither the sum of its lines nor that and
+// their tax.
+func (r *reader) agree(name, published string, amount, tax decimal.Decimal) {
+	if published == "" || fits(value(published), amount, tax) {
+		return
+	}
+	with := ""
+	if !tax.IsZero() {
+		with = fmt.Sprintf(", with a tax of %s", tax)
+	}
+	r.refuse(name, "its %s in Procore is %s, and its lines come to %s%s. Correct it in Procore, then export again.", words(name), published, amount, with)
+}
