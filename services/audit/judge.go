@@ -14,11 +14,11 @@ import (
 	"github.com/tieback/tieback/services/deadline"
 )
 
-// Class is how a request ended, or where it is. The first six are accounted for.
+// Class is how a request ended, or where it is. The first seven are accounted for.
 //
 //	our streams                  Procore's details     class
 //	closed                       final, or none        success, failed
-//	closed, with a dead letter   final, or none        dead
+//	closed, with a dead letter   final, or none        dead; recovered where its last end is a success
 //	dead letter, discarded       final, or none        discarded
 //	not closed, in time          any                   working
 //	nothing                      final                 elsewhere
@@ -33,7 +33,8 @@ type Class string
 const (
 	Success   Class = "success"   // closed as success
 	Failed    Class = "failed"    // closed as failed, with the reason
-	Dead      Class = "dead"      // dead-lettered and closed as failed
+	Dead      Class = "dead"      // dead-lettered, and closed as failed where it has a request detail
+	Recovered Class = "recovered" // dead-lettered, and done since: by a replay, or after its deadline
 	Discarded Class = "discarded" // dead-lettered, and a person discarded it with a reason
 	Working   Class = "working"   // at a stop, within its deadline
 	Elsewhere Class = "elsewhere" // Procore has it closed, and our streams hold nothing of it
@@ -44,7 +45,7 @@ const (
 )
 
 // Classes are all of them, in the order of a report.
-var Classes = []Class{Success, Failed, Dead, Discarded, Working, Elsewhere, Overdue, Unclosed, Mismatch, Missed}
+var Classes = []Class{Success, Failed, Dead, Recovered, Discarded, Working, Elsewhere, Overdue, Unclosed, Mismatch, Missed}
 
 // Accounted says whether a request of the class needs nobody.
 func (c Class) Accounted() bool {
@@ -123,16 +124,59 @@ func (found *Finding) absent(f facts) {
 	}
 }
 
+// closed judges a request by the last end of each of its request details. last is the run that was closed last.
 func (found *Finding) closed(t *Trace, last *Run) {
 	found.Class = Success
-	for _, c := range last.Told {
-		if c.Status == tiebackv1.Status_STATUS_FAILED || c.Stands == "failed" {
-			found.Class = Failed
+	var reasons, kept []string
+	failed := false
+	for _, c := range t.ends(last) {
+		failed = failed || c.Status == tiebackv1.Status_STATUS_FAILED
+		if c.Status == tiebackv1.Status_STATUS_FAILED {
+			reasons = append(reasons, c.Messages...)
+		}
+		if c.Stands != "" && c.Stands != statusWord(c.Status) {
+			kept = append(kept, fmt.Sprintf("Procore keeps request detail %d at %s", c.RequestDetailId, c.Stands))
 		}
 	}
-	if len(t.Letters) > 0 || last.Dead {
-		found.Class, found.Why = Dead, t.why()
+	dead := len(t.Letters) > 0 || last.Dead
+	switch {
+	case dead && (failed || last.Dead):
+		found.Class, reasons = Dead, nil
+	case dead:
+		found.Class = Recovered
+	case failed || slices.ContainsFunc(last.Told, func(c *tiebackv1.CloseOut) bool { return c.Stands == "failed" }):
+		found.Class = Failed
 	}
+	if why := t.why(); why != "" {
+		reasons = append(reasons, why)
+	}
+	found.Why = strings.Join(slices.Compact(append(reasons, kept...)), "; ")
+}
+
+// ends are the last close-outs of all request details, and of last also those without one.
+func (t *Trace) ends(last *Run) []*tiebackv1.CloseOut {
+	runs := t.runs()
+	slices.SortStableFunc(runs, func(a, b *Run) int { return a.Closed.At.Compare(b.Closed.At) })
+	var all []*tiebackv1.CloseOut
+	at := map[int64]int{}
+	for _, r := range runs {
+		for _, c := range r.Told {
+			i, again := at[c.RequestDetailId]
+			switch {
+			case c.RequestDetailId == 0 && r != last:
+			case c.RequestDetailId != 0 && again:
+				all[i] = c
+			default:
+				at[c.RequestDetailId] = len(all)
+				all = append(all, c)
+			}
+		}
+	}
+	return all
+}
+
+func statusWord(s tiebackv1.Status) string {
+	return strings.ToLower(strings.TrimPrefix(s.String(), "STATUS_"))
 }
 
 func (found *Finding) atWork(f facts, stage string, at Stop) {

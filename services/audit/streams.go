@@ -28,8 +28,8 @@ type Trace struct {
 type Run struct {
 	Delivery, Event, Outcome, Late Stop
 	Closed                         Stop
-	Told                           []*tiebackv1.CloseOut // of all closed messages of the run
-	Dead                           bool                  // a closed message says that the event lies among the dead letters
+	Told                           []*tiebackv1.CloseOut // of all closed messages of the run, the oldest first
+	Dead                           bool                  // the newest closed message says that the event lies among the dead letters
 }
 
 // Stop is a message of a run; zero: there is none.
@@ -152,14 +152,36 @@ func (t *Trace) noteClosed(s bus.Subject, data []byte, at Stop) {
 		return
 	}
 	r := t.run(s.Run)
-	r.Closed, r.Dead = at, r.Dead || o.DeadLettered
+	var told []*tiebackv1.CloseOut
+	for _, c := range o.CloseOuts {
+		told = append(told, &tiebackv1.CloseOut{RequestDetailId: c.RequestDetailId, Status: c.Status, Stands: c.Stands, Messages: reasons(c)})
+	}
 	if s.IsLate() {
 		r.Late = Stop{} // told
 	}
-	for _, c := range o.CloseOuts {
-		r.Told = append(r.Told, &tiebackv1.CloseOut{RequestDetailId: c.RequestDetailId, Status: c.Status, Stands: c.Stands})
+	if at.At.Before(r.Closed.At) { // read out of order
+		r.Told = append(told, r.Told...)
+		return
 	}
+	r.Closed, r.Dead, r.Told = at, o.DeadLettered, append(r.Told, told...)
 }
+
+// reasons are the messages of a close-out that failed, cut where they are long.
+func reasons(c *tiebackv1.CloseOut) (short []string) {
+	if c.Status != tiebackv1.Status_STATUS_FAILED {
+		return nil
+	}
+	for _, m := range c.Messages {
+		if r := []rune(m); len(r) > maxReason {
+			m = string(r[:maxReason]) + "…"
+		}
+		short = append(short, m)
+	}
+	return short
+}
+
+// maxReason is how many characters of a reason are kept.
+const maxReason = 500
 
 func (t *Trace) noteLetter(s bus.Subject, data []byte, at Stop) error {
 	switch s.Kind {

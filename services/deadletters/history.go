@@ -54,13 +54,19 @@ func Steps(messages []bus.Message) []Step {
 
 func step(k bus.Kind, m bus.Message) Step {
 	s := Step{At: m.Stored, Kind: k, Subject: m.Raw, Sequence: m.Sequence, Message: blank(k)}
-	if t := strings.Split(s.Subject, "."); len(t) == 7 {
-		s.Run = t[6]
-	}
+	s.Run = runOf(s.Subject)
 	if proto.Unmarshal(m.Data, s.Message) != nil {
 		s.Message = nil
 	}
 	return s
+}
+
+// runOf is the run of a subject; "": the first, or the subject has none.
+func runOf(subject string) string {
+	if t := strings.Split(subject, "."); len(t) == 7 {
+		return t[6]
+	}
+	return ""
 }
 
 // What says in words what happened.

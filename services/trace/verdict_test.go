@@ -71,7 +71,7 @@ func TestVerdicts(t *testing.T) {
 		{"failed in part", ended(closeOuts(success, failed, success)), nil, audit.Failed, []string{"closed as failed in 1 of 3 parts"}},
 		{"nothing to close", ended(closeOuts()), nil, audit.Success, []string{"done, with nothing to close"}},
 		{"its deadline passed", append(ended(expired), letter), nil, audit.Dead, []string{"closed as failed because its deadline passed", "dead letter 42 (export, erp) waits for somebody: tieback dead show 42"}},
-		{"late", append(ended(expired), letter, said(t, 9, 2, bus.Outcome, "late", late), said(t, 10, 2, bus.Closed, "late", late)), nil, audit.Dead,
+		{"late", append(ended(expired), letter, said(t, 9, 2, bus.Outcome, "late", late), said(t, 10, 2, bus.Closed, "late", late)), nil, audit.Recovered,
 			[]string{"what was done after its deadline was closed as success about 10 s after the click", "Procore keeps request detail 1 at failed"}},
 		{"swept shut", []bus.Message{delivery, unread, said(t, 60, 3, bus.Closed, bus.Swept, closeOuts(failed))}, nil, audit.Dead, []string{"what its end had left open was closed as failed"}},
 		{"given up, and nobody told", []bus.Message{delivery, unread}, nil, audit.Unclosed, []string{"given up by fetcher (procore) after 3 attempts, and Procore was not told", "tieback dead show 42"}},

@@ -110,7 +110,7 @@ Exit code 0: all is accounted for. 1: not all, or it failed. 2: wrong usage or s
 	c.flags(cmd)
 	cmd.Flags().StringVar(&since, "since", "24h", "where the span begins")
 	cmd.Flags().StringVar(&until, "until", "0s", "where it ends; 0s: now")
-	cmd.Flags().BoolVar(&all, "all", false, "show every request, those that are closed too")
+	cmd.Flags().BoolVar(&all, "all", false, "show every request, those that are closed as success too")
 	return cmd
 }
 

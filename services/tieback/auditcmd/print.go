@@ -16,7 +16,8 @@ import (
 var meanings = map[audit.Class]string{
 	audit.Success:   "closed as success",
 	audit.Failed:    "closed as failed, with the reason",
-	audit.Dead:      "dead-lettered, and closed as failed",
+	audit.Dead:      "dead-lettered, and closed as failed where there is a request detail",
+	audit.Recovered: "dead-lettered, and done since",
 	audit.Discarded: "dead-lettered, and discarded by a person with a reason",
 	audit.Working:   "at work, within its deadline",
 	audit.Elsewhere: "closed in Procore, and not by this pipeline as far as its streams reach",
@@ -40,11 +41,11 @@ func words() string {
 }
 
 // printReport writes a company's report: for people what the numbers are and what needs a look,
-// or JSON, one object a company.
+// or JSON, one object a company. Shown are what is not accounted for, what is at work and what failed; all shows the rest.
 func printReport(w io.Writer, output string, r audit.Report, all bool) error {
 	var shown []audit.Finding
 	for _, f := range r.Findings {
-		if all || !f.Class.Accounted() || f.Class == audit.Working {
+		if all || !f.Class.Accounted() || f.Class == audit.Working || f.Class == audit.Failed {
 			shown = append(shown, f)
 		}
 	}

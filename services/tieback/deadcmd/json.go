@@ -81,6 +81,8 @@ type showDoc struct {
 	Text       string          `json:"message_text"` // the same as show prints it; a quoted string where it does not parse
 	Replayable bool            `json:"replayable"`   // as it is
 	Why        string          `json:"why,omitempty"`
+	Reported   string          `json:"reported_to_accountant"` // yes, pending, no
+	Messages   []string        `json:"reported_messages"`      // shown in Procore, or to be shown
 	History    []stepDoc       `json:"history"`
 	Stands     []standDoc      `json:"stands"`
 }
@@ -101,13 +103,15 @@ type standDoc struct {
 }
 
 func (s *shown) doc() showDoc {
-	doc := showDoc{letterDoc: letterOf(s.letter), Text: s.text, Replayable: s.why == nil, History: []stepDoc{}, Stands: []standDoc{}}
+	doc := showDoc{letterDoc: letterOf(s.letter), Text: s.text, Replayable: s.why == nil, Messages: []string{}, History: []stepDoc{}, Stands: []standDoc{}}
 	if json.Valid([]byte(s.text)) && s.text[0] != '"' {
 		doc.Message = json.RawMessage(s.text)
 	}
 	if s.why != nil {
 		doc.Why = s.why.Error()
 	}
+	reported, messages := deadletters.ReportOf(s.letter, s.history)
+	doc.Reported, doc.Messages = string(reported), append(doc.Messages, messages...)
 	for _, st := range s.history {
 		doc.History = append(doc.History, stepDoc{At: st.At.UTC(), Kind: string(st.Kind), Run: st.Run, Subject: st.Subject, Sequence: st.Sequence, What: st.What()})
 	}

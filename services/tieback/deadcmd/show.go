@@ -3,6 +3,7 @@ package deadcmd
 import (
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -15,7 +16,7 @@ func showCommand() *cobra.Command {
 	var o output
 	cmd := &cobra.Command{
 		Use: "show ID [-o json]", Short: "Show a letter whole: the message, its event's history, what was done with it", Args: oneLetter,
-		Long: `Show a letter whole: why it died, what the accountant was told, the message (an event as its
+		Long: `Show a letter whole: why it died, what the accountant was shown, the message (an event as its
 payload), all that happened to the request in the order of time, and how it stands now. What
 does not parse is shown as a quoted string.
 ` + codes,
@@ -82,8 +83,7 @@ func (s *shown) print(w io.Writer) error {
 	}
 	part(w, "ERROR")
 	fmt.Fprintln(w, screen.Plain(l.Error))
-	part(w, "TOLD TO THE ACCOUNTANT")
-	fmt.Fprintln(w, screen.Plain(or(l.Sentence, "nothing of its own: see what Procore was told")))
+	s.printReport(w)
 	part(w, "MESSAGE")
 	fmt.Fprint(w, screen.Plain(s.text))
 	if s.why != nil {
@@ -96,6 +96,25 @@ func (s *shown) print(w io.Writer) error {
 		}
 	}
 	return s.printHistory(w)
+}
+
+// printReport writes what the accountant was shown, under a heading that says whether it was.
+func (s *shown) printReport(w io.Writer) {
+	reported, messages := deadletters.ReportOf(s.letter, s.history)
+	text := strings.Join(messages, "\n")
+	switch reported {
+	case deadletters.ReportedYes:
+		part(w, "SHOWN TO THE ACCOUNTANT")
+	case deadletters.ReportedPending:
+		part(w, "NOT SHOWN TO THE ACCOUNTANT YET")
+	default:
+		part(w, "NOT SHOWN TO THE ACCOUNTANT")
+		text = "No request detail in Procore was closed as failed for it."
+		if s.letter.Sentence != "" {
+			text += " The reason in plain words: " + s.letter.Sentence
+		}
+	}
+	fmt.Fprintln(w, screen.Plain(or(text, "The request detail was closed without a message.")))
 }
 
 func (s *shown) printHistory(w io.Writer) error {

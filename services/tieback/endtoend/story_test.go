@@ -131,7 +131,7 @@ func TestTheStoryOfADeadLetterThatWasReplayed(t *testing.T) {
 	if k := stepsOf(s); !strings.Contains(k, "dealt/1 ") || !strings.Contains(k, "event/1 outcome/1 closed/1") || !strings.Contains(k, "dead") {
 		t.Errorf("the story is %s", k)
 	}
-	w.verdict(s, audit.Dead, "run 1, the replay of dead letter 1, was closed as success", "Procore keeps request detail", "at failed")
+	w.verdict(s, audit.Recovered, "run 1, the replay of dead letter 1, was closed as success", "Procore keeps request detail", "at failed")
 	if strings.Contains(s.Verdict, "waits for somebody") {
 		t.Errorf("the letter was dealt with, and the verdict is %q", s.Verdict)
 	}
