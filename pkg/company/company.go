@@ -34,12 +34,14 @@ type Company struct {
 	WebhookNamespace       string         // of our hook in Procore; "": tieback
 	Zone                   *time.Location // in which an instant becomes a date, and in which people read times; never nil, UTC by default
 
+	Client *Client // by which its calls of Procore are made; never nil
+
 	secrets atomic.Pointer[secrets] // replaced whole, never changed
 }
 
 // Secrets are all of a company that is rotated.
 type Secrets struct {
-	ClientID      string
+	ClientID      string // of a client of its own
 	ClientSecret  Secret
 	WebhookTokens []string          // one, or two while rotating
 	Settings      map[string]string // the driver's own, secrets resolved
@@ -47,21 +49,20 @@ type Secrets struct {
 
 // secrets are Secrets as they are kept: of a webhook token only the hash.
 type secrets struct {
-	clientID     string
-	clientSecret Secret
-	tokens       [][sha256.Size]byte
-	settings     map[string]string
+	tokens   [][sha256.Size]byte
+	settings map[string]string
 }
 
-// New makes a company that is in no file, for tests; its other fields may be set before it is shared.
+// New makes a company that is in no file, with a client of its own, for tests; its other fields may be set before it
+// is shared.
 func New(id int64, s Secrets) *Company {
-	c := &Company{ID: id, Zone: time.UTC}
+	c := &Company{ID: id, Zone: time.UTC, Client: newClient(id, Credentials{ID: s.ClientID, Secret: s.ClientSecret})}
 	c.secrets.Store(s.kept())
 	return c
 }
 
 func (s Secrets) kept() *secrets {
-	k := &secrets{clientID: s.ClientID, clientSecret: s.ClientSecret, settings: s.Settings}
+	k := &secrets{settings: s.Settings}
 	for _, t := range s.WebhookTokens {
 		k.tokens = append(k.tokens, sha256.Sum256([]byte(t)))
 	}
@@ -83,12 +84,6 @@ func (c *Company) Authentic(token string) bool {
 		ok |= subtle.ConstantTimeCompare(hash[:], want[i][:]) & subtle.ConstantTimeLessOrEq(i+1, known)
 	}
 	return ok == 1
-}
-
-// Credentials are the client id and secret of the company's service account, those of now.
-func (c *Company) Credentials() (clientID string, secret Secret) {
-	s := c.now()
-	return s.clientID, s.clientSecret
 }
 
 // Settings are those of the company's driver as they are now, secrets resolved. The map is

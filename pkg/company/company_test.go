@@ -32,8 +32,8 @@ func TestAGoodFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := set[598134325841112]
-	id, held := c.Credentials()
-	if id != "abc" || string(held) != "s3cr3t" || c.Driver != "ledger" || c.Settings()["password"] != "s3cr3t" || c.StandardCostCodeListID != 2 || c.Zone.String() != "America/Chicago" {
+	held := c.Client.Credentials()
+	if held.ID != "abc" || string(held.Secret) != "s3cr3t" || c.Driver != "ledger" || c.Settings()["password"] != "s3cr3t" || c.StandardCostCodeListID != 2 || c.Zone.String() != "America/Chicago" {
 		t.Errorf("%+v", c)
 	}
 	for token, want := range map[string]bool{"old-token-old-token": true, "new-token-new-token": true, "": false, "old-token-old-toke": false} {
@@ -66,11 +66,11 @@ func TestABadFileNamesTheCompanyAndTheField(t *testing.T) {
 		"no driver":         {strings.Replace(base, "{driver: x}", "{}", 1), "connector.driver"},
 		"no time zone":      {strings.Replace(base, "client_id: c", "client_id: c, time_zone: Chicago", 1), "time_zone: must be the IANA name"},
 		"this machine's":    {strings.Replace(base, "client_id: c", "client_id: c, time_zone: Local", 1), "time_zone: must be the IANA name"},
-		"misspelt field":    {strings.Replace(base, "client_id: c", "client_id: c, cleint: d", 1), "not a field of a company: cleint (line 1); its fields are id, name, client_id, "},
+		"misspelt field":    {strings.Replace(base, "client_id: c", "client_id: c, cleint: d", 1), "not a field of a company: cleint (line 1); its fields are id, name, client, client_id, "},
 		"misspelt, merged":  {"companies: [{<<: &m {cleint: d}, " + base[len("companies: [{"):], "cleint (line 1)"},
 		"and another one":   {strings.Replace(base, "client_id: c", "cleint_id: c, nam: d", 1), "cleint_id (line 1), nam (line 1)"},
 		"and what it lacks": {strings.Replace(base, "client_id: c", "cleint_id: c", 1), "client_id: is missing"},
-		"of the file":       {base + "\ncompanys: 5\n", "line 2: companys is no field of the companies file, which has companies alone"},
+		"of the file":       {base + "\ncompanys: 5\n", "line 2: companys is no field of the companies file, which has clients and companies"},
 		"listed twice":      {base[:len(base)-1] + ", " + base[len("companies: ["):], "listed twice"},
 		"id of text":        {strings.Replace(base, "id: 7,", "id: seven,", 1), "line 1: a text stands where a whole number belongs"},
 		"no list":           {"companies: {id: 7}", "line 1: a mapping stands where a list of companies belongs"},

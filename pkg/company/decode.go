@@ -12,33 +12,34 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// fields are an entry's, as the file names them.
-var fields = func() (names []string) {
-	for _, f := range reflect.VisibleFields(reflect.TypeFor[entry]()) {
+// fieldsOf are the fields of an item of the file, as the file names them.
+func fieldsOf[E any]() (names []string) {
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[E]()) {
 		names = append(names, f.Tag.Get("yaml"))
 	}
 	return names
-}()
+}
 
-// decode reads an entry: senseless, where it can't be read; strange, where it has fields that nobody
-// knows, which are perhaps misspelt. Both name the line.
-func decode(n *yaml.Node) (e entry, senseless, strange error) {
+// decode reads an item of the file, such as "a company": senseless, where it can't be read; strange, where it has
+// fields that nobody knows, which are perhaps misspelt. Both name the line.
+func decode[E any](n *yaml.Node, what string) (e E, senseless, strange error) {
 	senseless = plain(n.Decode(&e))
-	if names := strangers(n, map[*yaml.Node]bool{}); len(names) > 0 {
-		strange = fmt.Errorf("not a field of a company: %s; its fields are %s", strings.Join(names, ", "), strings.Join(fields, ", "))
+	fields := fieldsOf[E]()
+	if names := strangers(n, fields, map[*yaml.Node]bool{}); len(names) > 0 {
+		strange = fmt.Errorf("not a field of %s: %s; its fields are %s", what, strings.Join(names, ", "), strings.Join(fields, ", "))
 	}
 	return e, senseless, strange
 }
 
-// strangers are the fields of an entry, and of what it merges, that nobody knows.
-func strangers(n *yaml.Node, seen map[*yaml.Node]bool) (names []string) {
+// strangers are the fields of an item, and of what it merges, that nobody knows.
+func strangers(n *yaml.Node, fields []string, seen map[*yaml.Node]bool) (names []string) {
 	if n = target(n); seen[n] {
 		return nil
 	}
 	seen[n] = true
 	if n.Kind == yaml.SequenceNode { // several that are merged
 		for _, of := range n.Content {
-			names = append(names, strangers(of, seen)...)
+			names = append(names, strangers(of, fields, seen)...)
 		}
 	}
 	if n.Kind != yaml.MappingNode {
@@ -47,7 +48,7 @@ func strangers(n *yaml.Node, seen map[*yaml.Node]bool) (names []string) {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		switch key := target(n.Content[i]); {
 		case key.ShortTag() == "!!merge":
-			names = append(names, strangers(n.Content[i+1], seen)...)
+			names = append(names, strangers(n.Content[i+1], fields, seen)...)
 		case !slices.Contains(fields, key.Value):
 			names = append(names, fmt.Sprintf("%s (line %d)", named(key.Value), key.Line))
 		}
@@ -88,6 +89,7 @@ var things = map[string]string{
 	"str": "a text", "int": "a number", "float": "a number", "bool": "true or false", "null": "nothing", "seq": "a list", "map": "a mapping", "timestamp": "a date",
 	"int64": "a whole number", "string": "a text", "[]string": "a list of texts", "map[string]string": "a mapping of texts",
 	"[]yaml.Node": "a list of companies", "company.entry": "a mapping with a company's fields", "company.file": "a mapping with companies",
+	"company.clientNodes": "a list of clients", "company.clientEntry": "a mapping with a client's fields",
 }
 
 // plain is the YAML package's error in plain words, without what it cites: the line it names is enough.
@@ -109,7 +111,7 @@ func plain(err error) error {
 // mistake is one of the YAML package's in our words: of its own none but what is known to be no value.
 func mistake(line string) string {
 	if m := unknown.FindStringSubmatch(line); m != nil {
-		return named(m[1]) + " is no field of the companies file, which has companies alone"
+		return named(m[1]) + " is no field of the companies file, which has clients and companies"
 	}
 	if m := cannot.FindStringSubmatch(line); m != nil {
 		return fmt.Sprintf("%s stands where %s belongs", cmp.Or(things[m[1]], "something else"), cmp.Or(things[m[2]], "another thing"))

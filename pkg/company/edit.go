@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -35,14 +36,14 @@ func Edit(path string) (*File, error) {
 	if err := yaml.Unmarshal(raw, f.doc); err != nil {
 		return nil, fmt.Errorf("companies file %s: %w", path, plain(err))
 	}
-	if _, err := f.list(); err != nil {
+	if _, err := f.list("companies"); err != nil {
 		return nil, fmt.Errorf("companies file %s: %w", path, err)
 	}
 	return f, nil
 }
 
-// list is the sequence of entries, made where it is missing.
-func (f *File) list() (*yaml.Node, error) {
+// list is the sequence of a field, companies or clients, made where it is missing. Clients stand before companies.
+func (f *File) list(name string) (*yaml.Node, error) {
 	if f.doc.Kind == 0 {
 		f.doc.Kind = yaml.DocumentNode
 	}
@@ -53,39 +54,59 @@ func (f *File) list() (*yaml.Node, error) {
 	if root.Kind != yaml.MappingNode {
 		return nil, errors.New("it must be a mapping with the field companies")
 	}
-	list := field(root, "companies")
+	list := field(root, name)
 	if list == nil {
 		list = &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq"}
-		root.Content = append(root.Content, scalar("companies"), list)
+		at := len(root.Content)
+		if name == "clients" {
+			at = 0
+		}
+		root.Content = slices.Insert(root.Content, at, scalar(name), list)
 	}
 	if list.Tag == "!!null" {
 		*list = yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", HeadComment: list.HeadComment, FootComment: list.FootComment}
 	}
 	if list.Kind != yaml.SequenceNode {
-		return nil, errors.New("companies: must be a list")
+		return nil, fmt.Errorf("%s: must be a list", name)
 	}
 	return list, nil
 }
 
-// Entry is one company's part of the file.
+// Entry is one company's part of the file, or one client's.
 type Entry struct {
 	file *File
-	id   int64
+	id   int64 // of a company
 	node *yaml.Node
 }
 
 // Entry gives the entry of a company, nil where there is none.
 func (f *File) Entry(id int64) *Entry {
-	list, err := f.list()
+	if n := f.find("companies", "id", strconv.FormatInt(id, 10)); n != nil {
+		return &Entry{file: f, id: id, node: n}
+	}
+	return nil
+}
+
+// Client returns the entry of a named client, nil where there is none.
+func (f *File) Client(name string) *Entry {
+	if root := f.doc.Content[0]; field(root, "clients") == nil {
+		return nil
+	}
+	if n := f.find("clients", "name", name); n != nil {
+		return &Entry{file: f, node: n}
+	}
+	return nil
+}
+
+// find returns the item of a list that has a value in a field.
+func (f *File) find(in, name, value string) *yaml.Node {
+	list, err := f.list(in)
 	if err != nil {
 		return nil
 	}
 	for _, n := range list.Content {
-		if n.Kind == yaml.AliasNode {
-			n = n.Alias
-		}
-		if v := field(n, "id"); v != nil && v.Value == strconv.FormatInt(id, 10) {
-			return &Entry{file: f, id: id, node: n}
+		if v := field(target(n), name); v != nil && v.Value == value {
+			return target(n)
 		}
 	}
 	return nil
@@ -93,16 +114,32 @@ func (f *File) Entry(id int64) *Entry {
 
 // Add adds an entry that has nothing but its id.
 func (f *File) Add(id int64) (*Entry, error) {
-	list, err := f.list()
+	e, err := f.add("companies")
+	if err == nil {
+		e.id = id
+		e.SetNumber("id", id)
+	}
+	return e, err
+}
+
+// AddClient adds a client that has nothing but its name.
+func (f *File) AddClient(name string) (*Entry, error) {
+	e, err := f.add("clients")
+	if err == nil {
+		e.Set("name", name)
+	}
+	return e, err
+}
+
+func (f *File) add(to string) (*Entry, error) {
+	list, err := f.list(to)
 	if err != nil {
 		return nil, err
 	}
 	n := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
 	list.Content = append(list.Content, n)
 	list.Style = 0 // a list written as [] gets lines of its own
-	e := &Entry{file: f, id: id, node: n}
-	e.SetNumber("id", id)
-	return e, nil
+	return &Entry{file: f, node: n}, nil
 }
 
 // Get gives a field as it is written; "": it is missing.
@@ -156,11 +193,17 @@ func (e *Entry) SetConnector(settings map[string]string, order []string) {
 // Company is the entry as a process would have it, validated, except that it needs no webhook
 // tokens yet. Mistakes of other companies do not matter.
 func (e *Entry) Company() (*Company, error) {
-	w, senseless, strange := decode(e.node)
+	w, senseless, strange := decode[entry](e.node, "a company")
 	if err := errors.Join(senseless, strange); err != nil {
 		return nil, fmt.Errorf("companies file %s: company %d: %w", e.file.path, e.id, err)
 	}
-	c, err := w.company(os.ReadFile, func(reader) ([]string, error) { return nil, nil })
+	var named clientNodes
+	if list := field(e.file.doc.Content[0], "clients"); list != nil {
+		if err := plain(list.Decode(&named)); err != nil {
+			return nil, fmt.Errorf("companies file %s: clients: %w", e.file.path, err)
+		}
+	}
+	c, err := w.company(os.ReadFile, parseClients(named, os.ReadFile), func(reader) ([]string, error) { return nil, nil })
 	if err != nil {
 		return nil, fmt.Errorf("companies file %s: company %d: %w", e.file.path, e.id, err)
 	}

@@ -15,6 +15,8 @@ func FuzzParse(f *testing.F) {
 		"companies: [{id: -7, client_id: c, client_secret: " + secret + ", webhook_tokens: [x, y, z], connector: {driver: x}}]",
 		"companies: [{id: 7, client_id: c, client_secret: [" + secret + "], webhook_tokens: " + secret + ", connector: " + secret + "}]",
 		"companies: [{id: 9223372036854775808, clientsecret: " + secret + "}]", "companies: &a [*a]",
+		"clients: [{name: a, client_id: c, client_secret: " + secret + "}]\ncompanies: [{id: 7, client: a, webhook_tokens: [" + secret + "], connector: {driver: x}}]",
+		"clients: [{name: " + secret + "}]\ncompanies: [{id: 7, client: " + secret + "}]", "clients: &a [*a]\ncompanies: [{id: 7}]", "clients: [{" + secret + ": 1, api_url: " + secret + "}]",
 	} {
 		f.Add(seed)
 	}
@@ -33,7 +35,7 @@ func FuzzParse(f *testing.F) {
 			t.Error("no company and no error")
 		}
 		for id, c := range set {
-			if id <= 0 || c == nil || c.ID != id || c.Driver == "" || c.Authentic("") {
+			if id <= 0 || c == nil || c.ID != id || c.Driver == "" || c.Client == nil || c.Client.Credentials().ID == "" || c.Authentic("") {
 				t.Errorf("company %d is half a company: %+v", id, c)
 			}
 		}

@@ -16,12 +16,14 @@ import (
 )
 
 type file struct {
+	Clients   clientNodes `yaml:"clients"`
 	Companies []yaml.Node `yaml:"companies"` // entries
 }
 
 type entry struct {
 	ID                     int64             `yaml:"id"`
 	Name                   string            `yaml:"name"`
+	Client                 string            `yaml:"client"`
 	ClientID               string            `yaml:"client_id"`
 	ClientSecret           string            `yaml:"client_secret"`
 	ClientSecretFile       string            `yaml:"client_secret_file"`
@@ -90,18 +92,20 @@ func parse(raw []byte, read reader) parsed {
 		return parsed{unread: errors.New("companies: the list is empty; add at least one company")}
 	}
 	p := parsed{set: make(Set, len(f.Companies)), unfit: map[int64]bool{}}
+	cs := parseClients(f.Clients, read)
 	for i := range f.Companies {
-		p.add(i, &f.Companies[i], read)
+		p.add(i, &f.Companies[i], read, cs)
 	}
+	p.errs = append(p.errs, cs.unused()...)
 	return p
 }
 
 // add takes one company up. Of two with the same id neither is right.
-func (p *parsed) add(i int, n *yaml.Node, read reader) {
-	e, senseless, strange := decode(n)
+func (p *parsed) add(i int, n *yaml.Node, read reader, cs *clients) {
+	e, senseless, strange := decode[entry](n, "a company")
 	c, err := (*Company)(nil), senseless
 	if senseless == nil {
-		c, err = e.company(read, e.tokens)
+		c, err = e.company(read, cs, e.tokens)
 	}
 	err = errors.Join(strange, err)
 	if err == nil && (p.set[e.ID] != nil || p.unfit[e.ID]) {
@@ -117,16 +121,13 @@ func (p *parsed) add(i int, n *yaml.Node, read reader) {
 }
 
 // company validates the entry. Its webhook tokens come from tokens: an entry that is being set up has none yet.
-func (e entry) company(read reader, tokensOf func(reader) ([]string, error)) (*Company, error) {
+func (e entry) company(read reader, cs *clients, tokensOf func(reader) ([]string, error)) (*Company, error) {
 	var errs []error
 	fail := func(field, why string) { errs = append(errs, fmt.Errorf("%s: %s", field, why)) }
 	if e.ID <= 0 {
 		fail("id", "must be the company's id in Procore, a positive number")
 	}
-	if e.ClientID == "" {
-		fail("client_id", "is missing: the Client ID of the company's service account")
-	}
-	secret, err := inlineOrFile(read, "client_secret", e.ClientSecret, e.ClientSecretFile)
+	client, err := e.client(read, cs)
 	if err != nil {
 		errs = append(errs, err)
 	}
@@ -150,10 +151,30 @@ func (e entry) company(read reader, tokensOf func(reader) ([]string, error)) (*C
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
-	c := New(e.ID, Secrets{ClientID: e.ClientID, ClientSecret: Secret(secret), WebhookTokens: tokens, Settings: settings})
-	c.Name, c.StandardCostCodeListID, c.Driver = e.Name, e.StandardCostCodeListID, driver
+	c := New(e.ID, Secrets{WebhookTokens: tokens, Settings: settings})
+	c.Client, c.Name, c.StandardCostCodeListID, c.Driver = client, e.Name, e.StandardCostCodeListID, driver
 	c.URL, c.MetadataFile, c.WebhookNamespace, c.Zone = e.URL, e.MetadataFile, e.WebhookNamespace, zone
 	return c, nil
+}
+
+// client returns the named client that the entry refers to, or makes the entry's own.
+func (e entry) client(read reader, cs *clients) (*Client, error) {
+	own := e.ClientID != "" || e.ClientSecret != "" || e.ClientSecretFile != ""
+	switch {
+	case e.Client != "" && own:
+		return nil, errors.New("client: give it, or client_id with client_secret_file, not both")
+	case e.Client != "":
+		return cs.get(e.Client)
+	}
+	var errs []error
+	if e.ClientID == "" {
+		errs = append(errs, errors.New("client_id: is missing: the Client ID of the company's service account (or client: the name of one in clients)"))
+	}
+	secret, err := inlineOrFile(read, "client_secret", e.ClientSecret, e.ClientSecretFile)
+	if err := errors.Join(append(errs, err)...); err != nil {
+		return nil, err
+	}
+	return newClient(e.ID, Credentials{ID: e.ClientID, Secret: Secret(secret)}), nil
 }
 
 func (e entry) tokens(read reader) ([]string, error) {

@@ -18,6 +18,9 @@ import (
 //	other than at the last look               nothing yet: it may be half written
 //	the same twice in a row                   each company whose entry is right takes its secrets from it
 //
+// Of a client's credentials that only says what the next login is made with: Procore may refuse them. See
+// procore.Client.Renew.
+//
 // An entry with a mistake changes nothing for its company, a file that makes no sense nothing
 // for any; it is logged once, with the field. What else changed is logged: a restart takes it up.
 //
@@ -122,6 +125,12 @@ func (w *Watcher) rotate(c, now *Company) {
 	if fields := c.take(now); fields != nil {
 		w.log.Info("secrets rotated", zap.Int64("company", c.ID), zap.Strings("fields", fields))
 	}
+	if c.Client.Name != now.Client.Name {
+		return
+	}
+	if fields := c.Client.take(now.Client); fields != nil { // Procore has not taken them yet
+		w.log.Info("other credentials in the companies file", zap.Stringer("of", c.Client), zap.Strings("fields", fields))
+	}
 }
 
 // differs names what differs of that which stays for as long as the process runs.
@@ -135,6 +144,7 @@ func (c *Company) differs(now *Company) (fields []string) {
 			fields = append(fields, name)
 		}
 	}
+	fields = append(fields, c.Client.differs(now.Client)...)
 	slices.Sort(fields)
 	return fields
 }
@@ -145,12 +155,6 @@ func (c *Company) take(now *Company) (fields []string) {
 	old, next := c.now(), *now.now()
 	if c.Driver != now.Driver {
 		next.settings = old.settings
-	}
-	if old.clientID != next.clientID {
-		fields = append(fields, "client_id")
-	}
-	if old.clientSecret != next.clientSecret {
-		fields = append(fields, "client_secret")
 	}
 	if !slices.Equal(old.tokens, next.tokens) {
 		fields = append(fields, "webhook_tokens")

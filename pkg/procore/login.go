@@ -59,7 +59,8 @@ func (s *Session) accessToken(ctx context.Context, refused *oauth2.Token) (*oaut
 // logIn fetches a token for whoever waits, so that no single caller's context bounds it. It
 // keeps what came of it.
 func (s *Session) logIn() (*oauth2.Token, error) {
-	id, secret := s.company.Credentials() // those of now: they may be rotated
+	now := s.company.Client.Credentials() // they may be rotated
+	id, secret := now.ID, now.Secret
 	if err := s.login.recall(id, secret); err != nil {
 		return nil, err
 	}

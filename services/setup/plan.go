@@ -113,6 +113,6 @@ func (w *work) secrets() (all []string) {
 	if w.company == nil {
 		return all
 	}
-	_, secret := w.company.Credentials()
+	secret := w.company.Client.Credentials().Secret
 	return append(all, string(secret))
 }
