@@ -127,7 +127,10 @@ func (r *Reader) known(ctx context.Context, now time.Time, limits deadline.Limit
 		_, err := r.Deliveries(ctx, hook, LogAny, DeliveryMark{}, func(some []Logged) error {
 			for _, d := range some {
 				f := factsOf(all, d.ErpRequestId, now, limits)
-				f.logged, f.occurred = cmp.Or(d.Outcome, "not tried yet"), d.OccurredAt.AsTime()
+				if f.logged != "ok" && f.logged != "discarded" { // an earlier attempt's line may come later
+					f.logged = cmp.Or(d.Outcome, "not tried yet")
+				}
+				f.occurred = d.OccurredAt.AsTime()
 			}
 			return nil
 		})

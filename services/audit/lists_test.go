@@ -270,3 +270,101 @@ func TestTheNewestPagesAreReadFirst(t *testing.T) {
 		t.Errorf("read pages %s", got)
 	}
 }
+
+// attempts is a log with a line for each attempt, whose status filter does nothing.
+func attempts(lines ...string) []map[string]any {
+	out := []map[string]any{}
+	for i, line := range lines {
+		event, outcome, _ := strings.Cut(line, " ")
+		age := time.Hour
+		if strings.HasPrefix(event, "9") {
+			age = 30 * time.Hour
+		}
+		id, _ := strconv.Atoi(event)
+		out = append(out, map[string]any{"event_id": id, "outcome": outcome, "started_at": fmt.Sprint("at ", i), "event": map[string]any{
+			"id": id, "ulid": fmt.Sprint("U", id), "resource_name": "ERP Requests", "event_type": "create", "resource_id": id, "company_id": 7,
+			"timestamp": time.Now().Add(-age).UTC().Format(time.RFC3339),
+		}})
+	}
+	return out
+}
+
+// A Procore that ignores the filter lists everything: what is counted and handed over is of the status all the same.
+func TestAFilterThatIsIgnoredMakesNothingWrong(t *testing.T) {
+	lines := []string{"90 retried", "91 ok", "92 discarded"} // 90: too old to be retried any more
+	for i := range 150 {
+		lines = append(lines, fmt.Sprint(100+i, " ok"))
+	}
+	lines = append(lines, "301 retried", "301 retried", "302 retried", "302 ok", "303 failed", "304 discarded", "305 retried", "305 discarded")
+	var queries []string
+	r := reader(t, func(r *http.Request) (map[string]string, any) {
+		q := r.URL.Query()
+		queries = append(queries, q.Get("filter[status]")+" "+q.Get("filters[status]"))
+		return nil, attempts(lines...)
+	})
+	collect := func(into *[]int64) func([]Logged) error {
+		return func(some []Logged) error {
+			for _, d := range some {
+				*into = append(*into, d.ErpRequestId)
+			}
+			return nil
+		}
+	}
+	var failing, discarded []int64
+	n, _, err := r.Failing(t.Context(), 1, DeliveryMark{}, collect(&failing))
+	if err != nil || n != 2 { // 301 and 303
+		t.Errorf("%d events fail, want 2: %v", n, err)
+	}
+	slices.Sort(failing)
+	if got := slices.Compact(failing); !slices.Equal(got, []int64{90, 301, 302, 303, 305}) {
+		t.Errorf("failing: %v", got)
+	}
+	if _, err := r.Deliveries(t.Context(), 1, LogDiscarded, DeliveryMark{}, collect(&discarded)); err != nil || !slices.Equal(discarded, []int64{92, 304, 305}) {
+		t.Errorf("discarded: %v, %v", discarded, err)
+	}
+	if !slices.Contains(queries, "failing failing") || !slices.Contains(queries, "discarded discarded") {
+		t.Errorf("asked for %v", queries)
+	}
+}
+
+// While Procore retries a delivery its line may still become "discarded": the mark of a list that is not filtered
+// stays in front of it, or no sweep of that day would see it.
+func TestAMarkStaysBeforeWhatMayStillBeDiscarded(t *testing.T) {
+	for _, newest := range []bool{false, true} {
+		var lines []string
+		for i := range 120 {
+			lines = append(lines, fmt.Sprint(900+i, " ok"))
+		}
+		lines = append(lines, "1101 retried", "1102 ok")
+		r := reader(t, func(r *http.Request) (map[string]string, any) {
+			start, _ := strconv.Atoi(r.URL.Query().Get("page_start"))
+			all := slices.DeleteFunc(attempts(lines...), func(d map[string]any) bool {
+				return start > 0 && ((d["event_id"].(int) > start) == newest || d["event_id"].(int) == start)
+			})
+			if newest {
+				slices.Reverse(all)
+			}
+			return nil, all[:min(len(all), 100)]
+		})
+		nothing := func([]Logged) error { return nil }
+		mark, err := r.Deliveries(t.Context(), 1, LogDiscarded, DeliveryMark{}, nothing)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines[len(lines)-2] = "1101 discarded"
+		var found []int64
+		before := r.Calls()
+		_, err = r.Deliveries(t.Context(), 1, LogDiscarded, mark, func(some []Logged) error {
+			for _, d := range some {
+				found = append(found, d.ErpRequestId)
+			}
+			return nil
+		})
+		if err != nil || !slices.Equal(found, []int64{1101}) {
+			t.Errorf("newest first %v: from mark %+v found %v, %v", newest, mark, found, err)
+		}
+		if calls := r.Calls() - before; calls != 1 {
+			t.Errorf("newest first %v: from mark %+v in %d calls, want 1", newest, mark, calls)
+		}
+	}
+}

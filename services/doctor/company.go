@@ -170,7 +170,8 @@ func (d *Doctor) checkOneHook(r *report, h setup.Hook, c *company.Company, repai
 	if !slices.Contains([]string{"v2", "v3", "v4", "v2.0", "v3.0", "v4.0"}, h.APIVersion) {
 		r.warn(check, repair+" --api-version "+setup.APIVersion, "%d sends version %q, which this version of Tieback does not know", h.ID, h.APIVersion)
 	}
-	if token, is := strings.CutPrefix(h.Header, "Bearer "); h.Header != "" && (!is || !c.Authentic(token)) {
+	sends, shown := d.sends(h, c)
+	if shown && !sends {
 		r.problem(check, repair, "%d sends no webhook token that is in the companies file: all its deliveries are refused", h.ID)
 	}
 	switch n := h.Listens(); {
@@ -191,11 +192,36 @@ func (d *Doctor) checkOneHook(r *report, h setup.Hook, c *company.Company, repai
 	}
 	if !slices.ContainsFunc(r.all[bad:], func(f Finding) bool { return f.Check == check }) {
 		hidden := ""
-		if h.Header == "" {
+		if _, masked := h.End(); !shown {
 			hidden = "; Procore does not show which token it sends"
+		} else if masked {
+			hidden = "; of its token Procore shows only the end, which is right"
 		}
 		r.ok(check, "%d delivers to %s%s", h.ID, h.URL, hidden)
 	}
+}
+
+// sends reports whether a hook sends a token of the companies file. Shown is false where Procore does not show it, or
+// the file can't be read, which is a finding of its own.
+func (d *Doctor) sends(h setup.Hook, c *company.Company) (sends, shown bool) {
+	for _, token := range d.tokens(c) {
+		one, visible := h.Sends(token)
+		sends, shown = sends || one, shown || visible
+	}
+	return sends, shown
+}
+
+// tokens are the company's webhook tokens, the newest last; none where the companies file can't be read.
+func (d *Doctor) tokens(c *company.Company) []company.Secret {
+	f, err := company.Edit(d.Settings.Companies)
+	if err != nil || f.Entry(c.ID) == nil {
+		return nil
+	}
+	tokens, err := f.Entry(c.ID).Tokens()
+	if err != nil {
+		return nil
+	}
+	return tokens
 }
 
 // checkIngest asks ingest, at the address that Procore calls, whether it takes the webhook token.
@@ -205,13 +231,9 @@ func (d *Doctor) checkIngest(ctx context.Context, r *report, c *company.Company)
 		r.warn(check, fmt.Sprintf("tieback setup --company %d --url https://…", c.ID), "its public address is not in the companies file (url), so it was not asked")
 		return
 	}
-	f, err := company.Edit(d.Settings.Companies)
-	if err != nil || f.Entry(c.ID) == nil {
-		return // told already
-	}
-	tokens, err := f.Entry(c.ID).Tokens()
-	if err != nil || len(tokens) == 0 {
-		return // likewise
+	tokens := d.tokens(c)
+	if len(tokens) == 0 {
+		return // reported already
 	}
 	takes, err := setup.Probe(ctx, d.Client, setup.Destination(c.URL, c.ID), c.ID, tokens[len(tokens)-1])
 	switch {

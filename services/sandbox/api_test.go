@@ -165,7 +165,7 @@ func TestRefusals(t *testing.T) {
 		{"a namespace with capitals", "POST", "/rest/v1.0/webhooks/hooks", `{"company_id":7,"hook":{"api_version":"v2.0","namespace":"Tie_Back","destination_url":"http://x"}}`, 422, "namespace"},
 		{"a hook for another company", "POST", "/rest/v1.0/webhooks/hooks", `{"company_id":8,"hook":{}}`, 403, "another company"},
 		{"an unknown hook", "GET", "/rest/v1.0/webhooks/hooks/1/deliveries?company_id=7", "", 404, "hook 1"},
-		{"deliveries of an unknown status", "GET", "/rest/v1.0/webhooks/hooks/1/deliveries?company_id=7&filter[status]=lost", "", 422, "none of any"},
+		{"deliveries of an unknown status", "GET", "/rest/v1.0/webhooks/hooks/1/deliveries?company_id=7&filters[status]=lost", "", 422, "none of any"},
 	}
 	for _, c := range cases {
 		t.Run(c.why, func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 )
@@ -36,6 +37,7 @@ type hook struct {
 	queue
 }
 
+// trigger has its event type in capitals, as Procore answers it, in whatever case it was sent.
 type trigger struct {
 	ID           int64  `json:"id"`
 	ResourceName string `json:"resource_name"`
@@ -52,7 +54,7 @@ func (b *hookBook) connect(co *company) {
 	h := &hook{
 		id: b.sb.mint(), book: b, co: co, apiVersion: co.APIVersion, namespace: "tieback", url: co.WebhookURL,
 		headers:  map[string]string{"Authorization": "Bearer " + co.WebhookToken},
-		triggers: []trigger{{ID: b.sb.mint(), ResourceName: erpRequests, EventType: "create"}},
+		triggers: []trigger{{ID: b.sb.mint(), ResourceName: erpRequests, EventType: "CREATE"}},
 	}
 	b.mu.Lock()
 	b.all[h.id] = h
@@ -66,7 +68,7 @@ func (b *hookBook) of(co *company) []*hook {
 	defer b.mu.Unlock()
 	var out []*hook
 	for _, h := range b.all {
-		if h.co == co && slices.ContainsFunc(h.triggers, func(t trigger) bool { return t.ResourceName == erpRequests && t.EventType == "create" }) {
+		if h.co == co && slices.ContainsFunc(h.triggers, func(t trigger) bool { return t.ResourceName == erpRequests && t.EventType == "CREATE" }) {
 			out = append(out, h)
 		}
 	}
@@ -99,10 +101,35 @@ func (h *hook) json() map[string]any {
 	shown := map[string]any{
 		"id": h.id, "company_id": h.co.ID, "api_version": version, "namespace": h.namespace, "destination_url": h.url,
 	}
-	if !h.book.sb.cfg.HideHeaders {
+	switch h.book.sb.cfg.HookHeaders {
+	case Hidden:
+	case Plain:
 		shown["destination_headers"] = h.headers
+	default:
+		masked := map[string]string{}
+		for name, value := range h.headers {
+			masked[name] = mask(value)
+		}
+		shown["destination_headers"] = masked
 	}
 	return shown
+}
+
+// mask hides all but the last 5 characters.
+func mask(value string) string {
+	hidden := max(0, len(value)-5)
+	return strings.Repeat("*", hidden) + value[hidden:]
+}
+
+// HookToken is the bearer token that a hook's deliveries carry, which the API shows masked; "": there is no such hook.
+func (sb *Sandbox) HookToken(hookID int64) string {
+	sb.hooks.mu.Lock()
+	defer sb.hooks.mu.Unlock()
+	h := sb.hooks.all[hookID]
+	if h == nil {
+		return ""
+	}
+	return strings.TrimPrefix(h.headers["Authorization"], "Bearer ")
 }
 
 type hookFields struct {
@@ -230,8 +257,7 @@ func createTrigger(c *call) answer {
 		return invalid("trigger", "needs resource_name and event_type: {\"trigger\": {\"resource_name\": %q, \"event_type\": \"create\"}}", erpRequests)
 	}
 	return withHook(c, func(h *hook) answer {
-		t := *body.Trigger
-		t.ID = c.sb.mint()
+		t := trigger{ID: c.sb.mint(), ResourceName: body.Trigger.ResourceName, EventType: strings.ToUpper(body.Trigger.EventType)}
 		h.triggers = append(h.triggers, t)
 		return answer{status: http.StatusCreated, body: t}
 	})
@@ -267,7 +293,7 @@ func updateTrigger(c *call) answer {
 			h.triggers[i].ResourceName = body.Trigger.ResourceName
 		}
 		if body.Trigger.EventType != "" {
-			h.triggers[i].EventType = body.Trigger.EventType
+			h.triggers[i].EventType = strings.ToUpper(body.Trigger.EventType)
 		}
 		return ok(h.triggers[i])
 	})
@@ -281,8 +307,8 @@ func deleteTrigger(c *call) answer {
 }
 
 // listDeliveries is how an integration finds what it missed:
-// ?company_id=&filter[status]=any|successful|discarded|failing&page_start=&page_size=.
-// Procore's own SDK writes filters[status]; both are read. page_start is the last id of the
+// ?company_id=&filters[status]=any|successful|discarded|failing&page_start=&page_size=. Which parameter filters is
+// Config.StatusFilter; a parameter that Procore doesn't know is ignored. page_start is the last id of the
 // previous page, an event's id or event_id, as Procore's reference has it; a small number counts deliveries,
 // from 0. The oldest come first.
 func listDeliveries(c *call) answer {
@@ -290,12 +316,10 @@ func listDeliveries(c *call) answer {
 	if c.queryID("company_id") != c.co.ID {
 		return invalid("company_id", "must be in the query and be the company of the %s header", companyHeader)
 	}
-	status := cmp.Or(q.Get("filter[status]"), q.Get("filters[status]"))
-	if both := q.Get("filters[status]"); both != "" && both != status {
-		return invalid("filter[status]", "is %q and filters[status] is %q", status, both)
-	}
+	filter := cmp.Or(c.sb.cfg.StatusFilter, "filters[status]")
+	status := q.Get(filter)
 	if !slices.Contains([]string{"", "any", "successful", "discarded", "failing"}, status) {
-		return invalid("filter[status]", "%q is none of any, successful, discarded, failing", status)
+		return invalid(filter, "%q is none of any, successful, discarded, failing", status)
 	}
 	size := min(atLeast1(q.Get("page_size"), 100), 1000)
 	return withHook(c, func(h *hook) answer { return ok(h.log(status, q.Get("page_start"), size)) })

@@ -33,10 +33,18 @@ type Config struct {
 	InFlight          int           // webhook calls at a time, over all hooks; 0: 32
 	DeliveryTimeout   time.Duration // a receiver's time to answer; 0: 5 s. Not divided by Speed: receivers don't get faster
 
-	HideHeaders bool // shows no hook's destination_headers
+	HookHeaders  string // how a hook's destination_headers are shown: "" masked but for the last 5 characters, Plain or Hidden
+	StatusFilter string // the query parameter that filters a hook's deliveries; "": filters[status]; Ignored: none does
 
 	CallLog int // calls kept for Calls; 0: 20,000; negative: none
 }
+
+// Values of Config.HookHeaders and Config.StatusFilter.
+const (
+	Plain   = "plain"
+	Hidden  = "hidden"
+	Ignored = "ignored"
+)
 
 // Rotate as an APIVersion sends the three shapes in turn.
 const Rotate = "rotate"

@@ -27,10 +27,49 @@ func rank(hooks []Hook, destination string) {
 	})
 }
 
-// Sends says whether the hook's header holds a token; shown is false where Procore does not tell.
+// Sends reports whether the hook sends a token, as far as Procore shows its header: all of it, or only its last
+// characters. Shown is false where Procore shows too little to tell.
 func (h Hook) Sends(token company.Secret) (sends, shown bool) {
 	want := "Bearer " + string(token)
-	return subtle.ConstantTimeCompare([]byte(h.Header), []byte(want)) == 1, h.Header != ""
+	if subtle.ConstantTimeCompare([]byte(h.Header), []byte(want)) == 1 {
+		return true, true
+	}
+	end, masked := h.End()
+	if !masked {
+		return false, h.Header != ""
+	}
+	return end != "" && strings.HasSuffix(want, end), end != ""
+}
+
+// shownEnd is how many characters Procore shows at the end of a masked header, as its reference has it.
+const shownEnd = 5
+
+// End is what Procore shows of a masked header; "": nothing to compare. Masked is false where the header is not
+// shown, or shown whole. Procore does not document how it masks: here are stars, dots and one repeated letter.
+func (h Hook) End() (end string, masked bool) {
+	hidden, end := h.Header[:max(0, len(h.Header)-shownEnd)], h.Header[max(0, len(h.Header)-shownEnd):]
+	mask, whole := strings.CutPrefix(hidden, "Bearer ")
+	if h.Header == "" || whole && mask != "" && !strings.ContainsAny(mask, maskSigns) && strings.Trim(mask, mask[:1]) != "" {
+		return "", false
+	}
+	if strings.ContainsAny(end, maskSigns) {
+		return "", true
+	}
+	return end, true
+}
+
+const maskSigns = "*•●…#[]<>"
+
+// sends is Hook.Sends of the newest token. Where the visible end is an older token's as well it tells nothing.
+func (w *work) sends(h Hook) (sends, shown bool) {
+	sends, shown = h.Sends(w.newest())
+	_, masked := h.End()
+	for _, older := range w.tokens[:max(0, len(w.tokens)-1)] {
+		if also, _ := h.Sends(older); masked && sends && also {
+			return false, false
+		}
+	}
+	return sends, shown
 }
 
 func (h Hook) String() string { return fmt.Sprintf("webhook hook %d", h.ID) }
@@ -60,7 +99,7 @@ func (w *work) differs(h Hook) (why []string) {
 	if w.APIVersion != "" && h.APIVersion != w.APIVersion {
 		why = append(why, fmt.Sprintf("sends version %s, should %s", h.APIVersion, w.APIVersion))
 	}
-	sends, shown := h.Sends(w.newest())
+	sends, shown := w.sends(h)
 	switch {
 	case w.known == 0 || w.RotateToken && w.known == 1:
 		why = append(why, "gets the new webhook token")
@@ -146,7 +185,7 @@ func (w *work) stepsOfOldToken() {
 		return
 	}
 	h := w.hooks[0]
-	sends, shown := h.Sends(w.newest())
+	sends, shown := w.sends(h)
 	switch {
 	case w.entry.Get("webhook_tokens_file") == "":
 		w.plan.note("two webhook tokens are in the companies file itself; take the older one away by hand when the hook sends the newer")

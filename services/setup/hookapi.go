@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/tieback/tieback/pkg/procore"
+	"github.com/tieback/tieback/services/audit"
 )
 
 // Hook is a webhook of Procore's with its triggers.
@@ -14,7 +15,7 @@ type Hook struct {
 	Namespace  string
 	APIVersion string
 	URL        string
-	Header     string // Authorization; "": not shown, or not as it is. A secret: never print it
+	Header     string // Authorization as Procore shows it, often masked; "": not shown. A secret: never print it
 	Triggers   []Trigger
 	Failing    int // deliveries that wait to be made again; -1: unknown
 }
@@ -26,8 +27,10 @@ type Trigger struct {
 	Event    string
 }
 
-// ours says whether the trigger is the one that tells of ERP requests.
-func (t Trigger) ours() bool { return t.Resource == erpRequests && t.Event == "create" }
+// ours reports whether the trigger fires for new ERP requests. Procore shows "create" as CREATE.
+func (t Trigger) ours() bool {
+	return strings.EqualFold(t.Resource, erpRequests) && strings.EqualFold(t.Event, "create")
+}
 
 const erpRequests = "ERP Requests"
 
@@ -84,8 +87,7 @@ func hookOf(item map[string]any) Hook {
 	h.URL, _ = item["destination_url"].(string)
 	headers, _ := item["destination_headers"].(map[string]any)
 	for name, v := range headers {
-		value, _ := v.(string)
-		if strings.EqualFold(name, "Authorization") && !strings.ContainsAny(value, "*•…[") { // else Procore masks it
+		if value, _ := v.(string); strings.EqualFold(name, "Authorization") {
 			h.Header = value
 		}
 	}
@@ -104,15 +106,14 @@ func (a *API) triggers(ctx context.Context, h Hook) ([]Trigger, error) {
 	return out, err
 }
 
-// failing counts deliveries that wait; -1 where Procore does not say, which is no reason to stop.
+// failing counts deliveries that Procore retries; -1 where Procore does not say, which is no reason to stop.
 func (a *API) failing(ctx context.Context, h Hook) int {
-	q := a.named(h.Namespace)
-	q["filter[status]"], q["page_size"] = []string{"failing"}, []string{"100"}
-	items, err := a.list(ctx, procore.Call{Route: procore.ListDeliveries, ID: h.ID, Query: q})
+	r := &audit.Reader{Session: a.Session, Company: a.Company, Namespace: h.Namespace, Backoff: a.Backoff, Waiting: a.Waiting}
+	n, _, err := r.Failing(ctx, h.ID, audit.DeliveryMark{}, func([]audit.Logged) error { return nil })
 	if err != nil {
 		return -1
 	}
-	return len(items)
+	return n
 }
 
 // write is a hook's settings on their way to Procore; empty ones stay as they are.

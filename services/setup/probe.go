@@ -74,9 +74,21 @@ func (w *work) ask(ctx context.Context) {
 	if len(w.hooks) == 0 || w.hooks[0].URL != w.destination() {
 		return
 	}
+	if _, masked := w.hooks[0].End(); masked {
+		return
+	}
 	if sent, is := strings.CutPrefix(w.hooks[0].Header, "Bearer "); is && !slices.Contains(w.tokens, company.Secret(sent)) {
 		w.served = better(w.served, w.probe(ctx, company.Secret(sent)))
 	}
+}
+
+// asked reports whether ingest was asked about the token that the hook sends: Procore shows it whole, or what it
+// shows is the end of one in the file. Otherwise the hook may send a token that the file has lost and ingest takes.
+func (w *work) asked(h Hook) bool {
+	if _, masked := h.End(); !masked {
+		return h.Header != ""
+	}
+	return slices.ContainsFunc(w.tokens, func(t company.Secret) bool { sends, _ := h.Sends(t); return sends })
 }
 
 // better is what two answers say together: one that takes its token says that the company is served, and one
@@ -94,12 +106,12 @@ func better(a, b reach) reach {
 // It does not wait where there is nothing to lose: the hook sends it already, or ingest takes nothing that the
 // hook can be sending, or nobody answers and the newest token is the only one.
 func (w *work) await(ctx context.Context) error {
-	sends, shown := w.hooks[0].Sends(w.newest())
+	sends, _ := w.sends(w.hooks[0])
 	if w.served == unasked { // there was no token yet
 		w.served = w.probe(ctx, w.newest())
 	}
 	switch {
-	case sends, w.WithoutIngest, w.served == refuses && shown, w.served == silent && len(w.tokens) == 1:
+	case sends, w.WithoutIngest, w.served == refuses && w.asked(w.hooks[0]), w.served == silent && len(w.tokens) == 1:
 		return nil
 	case w.served == silent:
 		return fmt.Errorf("ingest can't be asked at %s from here whether it takes the new webhook token, so the hook was left as it is, and both tokens count: "+

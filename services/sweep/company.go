@@ -32,8 +32,8 @@ type Result struct {
 // It is written by one sweep whole: the marks and the watched details belong together. That two
 // sweeps at once overwrite each other's is harmless: each read what its marks say.
 type memory struct {
-	At         time.Time                     `json:"at"` // when the last one ended
-	Deliveries map[string]audit.DeliveryMark `json:"deliveries"`
+	At         time.Time                     `json:"at"`         // when the last one ended
+	Deliveries map[string]audit.DeliveryMark `json:"deliveries"` // by hook: given up; by hook/failing: retried
 	Details    audit.DetailMark              `json:"details"`
 	Watched    []watched                     `json:"watched,omitempty"`
 }
@@ -132,24 +132,28 @@ func (r *round) deliveries(ctx context.Context) error {
 		r.Notes = append(r.Notes, "the company has no webhook in Procore: only open request details tell of its clicks")
 	}
 	for _, hook := range hooks {
-		mark := r.memory.Deliveries[label(hook)]
-		if time.Since(mark.Full) > fullEvery {
-			mark = audit.DeliveryMark{}
-		}
-		mark, err := r.reader.Deliveries(ctx, hook, audit.LogDiscarded, mark, func(some []audit.Logged) error { return r.logged(ctx, some) })
+		discarded, failing := r.mark(label(hook)), r.mark(label(hook)+"/failing")
+		discarded, err := r.reader.Deliveries(ctx, hook, audit.LogDiscarded, discarded, func(some []audit.Logged) error { return r.logged(ctx, some) })
 		if err != nil {
 			return err
 		}
-		r.memory.Deliveries[label(hook)] = mark
-		_, err = r.reader.Deliveries(ctx, hook, audit.LogFailing, audit.DeliveryMark{}, func(some []audit.Logged) error {
-			r.Failing += len(some)
-			return r.logged(ctx, some)
-		})
+		r.memory.Deliveries[label(hook)] = discarded
+		n, failing, err := r.reader.Failing(ctx, hook, failing, func(some []audit.Logged) error { return r.logged(ctx, some) })
 		if err != nil {
 			return err
 		}
+		r.Failing += n
+		r.memory.Deliveries[label(hook)+"/failing"] = failing
 	}
 	return nil
+}
+
+// mark is where the reading of a list begins: at its start at least once in fullEvery.
+func (r *round) mark(list string) audit.DeliveryMark {
+	if mark := r.memory.Deliveries[list]; time.Since(mark.Full) <= fullEvery {
+		return mark
+	}
+	return audit.DeliveryMark{}
 }
 
 func (r *round) logged(ctx context.Context, some []audit.Logged) error {

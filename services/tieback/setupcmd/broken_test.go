@@ -108,9 +108,9 @@ func TestAProcoreThatShowsNoConnection(t *testing.T) {
 
 // A token is rotated while events come, broken off in the midst of it.
 func TestRotateTheTokenWithoutLosingAnEvent(t *testing.T) {
-	for _, hidden := range []bool{false, true} {
-		t.Run(fmt.Sprint("hidden headers: ", hidden), func(t *testing.T) {
-			w := newWorld(t, sandbox.Config{HideHeaders: hidden})
+	for _, view := range views {
+		t.Run(fmt.Sprintf("headers: %q", view), func(t *testing.T) {
+			w := newWorld(t, sandbox.Config{HookHeaders: view})
 			w.does(0, "done: create trigger", append(w.credentials(), "--yes")...)
 			w.run()
 			w.press()
@@ -123,7 +123,7 @@ func TestRotateTheTokenWithoutLosingAnEvent(t *testing.T) {
 			w.press() // with the old one
 			out := w.does(0, "done: change webhook hook", "--yes")
 			w.press() // with the new one
-			if !hidden {
+			if view != sandbox.Hidden {
 				if !strings.Contains(out, "run tieback setup") {
 					t.Errorf("nobody says how the old one goes: %s", out)
 				}
@@ -133,7 +133,7 @@ func TestRotateTheTokenWithoutLosingAnEvent(t *testing.T) {
 				t.Errorf("%d tokens in the file", len(tokens))
 			}
 			w.press()
-			if !hidden {
+			if view != sandbox.Hidden {
 				w.does(0, "Nothing to change.")
 			}
 		})

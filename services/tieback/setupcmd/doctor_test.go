@@ -139,6 +139,19 @@ func TestAllIsWell(t *testing.T) {
 	})
 }
 
+// A Procore that ignores the status filter lists deliveries that went well: they are not failing.
+func TestDeliveriesThatWentWellAreNotFailingWhereTheFilterIsIgnored(t *testing.T) {
+	w := newWorld(t, sandbox.Config{StatusFilter: sandbox.Ignored})
+	w.broker("")
+	w.connect()
+	w.run()
+	w.press()
+	w.doctor().has("deliveries", doctor.OK, "none of hook")
+	w.does(0, "done: change webhook hook", "--rotate-token", "--yes")
+	w.press()
+	w.does(0, "done: remove older webhook token", "--yes")
+}
+
 // files names all files beside the broker's own.
 func (w *world) files() string {
 	w.Helper()

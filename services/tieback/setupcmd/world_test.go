@@ -176,11 +176,10 @@ func (w *world) sound() {
 	}
 	tokens := w.tokens()
 	h := hooks[0]
-	headers, _ := h["destination_headers"].(map[string]any)
-	if h["destination_url"] != fmt.Sprintf("%s/webhooks/procore/%d", w.url(), int64(id)) || h["namespace"] != "tieback" || headers["Authorization"] != "Bearer "+tokens[len(tokens)-1] {
+	if h["destination_url"] != fmt.Sprintf("%s/webhooks/procore/%d", w.url(), int64(id)) || h["namespace"] != "tieback" || w.sends() != tokens[len(tokens)-1] {
 		w.Errorf("the hook is %v", h)
 	}
-	if triggers := w.triggers(h["id"]); len(triggers) != 1 || triggers[0]["resource_name"] != "ERP Requests" || triggers[0]["event_type"] != "create" {
+	if triggers := w.triggers(h["id"]); len(triggers) != 1 || triggers[0]["resource_name"] != "ERP Requests" || triggers[0]["event_type"] != "CREATE" {
 		w.Errorf("the triggers are %v", triggers)
 	}
 	if !strings.Contains(w.text("companies.yaml"), "standard_cost_code_list_id: 2\n") || w.sandbox.Metadata(id) == nil {
