@@ -50,6 +50,9 @@ var (
 	ListDeliveries     = Route{"deliveries_list", "GET", "/rest/v1.0/webhooks/hooks/{id}/deliveries"}
 	ListRequestDetails = Route{"erp_request_details_list", "GET", "/rest/v1.0/companies/{company_id}/erp_request_details"}
 
+	ListProjects = Route{"projects_list", "GET", "/rest/v1.0/projects"}
+	ShowProject  = Route{"project_show", "GET", "/rest/v1.0/projects/{id}"}
+
 	CreateHook    = Route{"hook_create", "POST", "/rest/v1.0/webhooks/hooks"}
 	UpdateHook    = Route{"hook_update", "PATCH", "/rest/v1.0/webhooks/hooks/{id}"}
 	DeleteHook    = Route{"hook_delete", "DELETE", "/rest/v1.0/webhooks/hooks/{id}"}

@@ -17,6 +17,7 @@ import (
 
 // checkCompany looks at one company from its ERP to its hook.
 func (d *Doctor) checkCompany(ctx context.Context, r *report, c *company.Company) {
+	d.checkZone(r, c)
 	erp := d.checkConnector(ctx, r, c)
 	ctx, cancel := context.WithTimeout(ctx, 2*d.Patience)
 	defer cancel()
@@ -37,6 +38,19 @@ func (d *Doctor) checkCompany(ctx context.Context, r *report, c *company.Company
 	d.checkConnection(ctx, r, api, c, erp)
 	d.checkHook(ctx, r, api, c)
 	d.checkIngest(ctx, r, c)
+}
+
+// checkZone says in which time zone the company's dates are read, which decides the period that they fall into.
+func (d *Doctor) checkZone(r *report, c *company.Company) {
+	const check = "time zone"
+	if c.Zone == time.UTC {
+		if f, err := company.Edit(d.Settings.Companies); err != nil || f.Entry(c.ID) == nil || f.Entry(c.ID).Get("time_zone") == "" {
+			r.warn(check, "put time_zone: America/Chicago, or whichever IANA name is right, into the company's entry of the companies file",
+				"time_zone is not in the companies file: dates are read in UTC, so an approval late in the day may fall into the next period")
+			return
+		}
+	}
+	r.ok(check, "dates and times are those of %s; it is now %s there", c.Zone, time.Now().In(c.Zone).Format("15:04 MST"))
 }
 
 // checkConnector asks the ERP's connector what it can do; nil: it does not say.

@@ -85,7 +85,7 @@ func (w *work) missing() string {
 // given lays the options over the entry.
 func (w *work) given() error {
 	for _, o := range []struct{ name, value string }{
-		{"name", w.Name}, {"client_id", w.ClientID}, {"client_secret_file", w.ClientSecretFile}, {"metadata_file", w.MetadataFile}, {"url", w.URL}, {"webhook_namespace", w.Namespace},
+		{"name", w.Name}, {"client_id", w.ClientID}, {"client_secret_file", w.ClientSecretFile}, {"metadata_file", w.MetadataFile}, {"time_zone", w.TimeZone}, {"url", w.URL}, {"webhook_namespace", w.Namespace},
 	} {
 		if o.value == "" {
 			continue

@@ -77,6 +77,7 @@ func (w *work) look(ctx context.Context) error {
 		if w.connection, w.shown, err = api.Connection(ctx); err != nil {
 			return err
 		}
+		w.lookAtZone(ctx)
 	}
 	if w.hooks, err = api.Hooks(ctx, w.Namespace); err != nil {
 		return err

@@ -44,7 +44,8 @@ type Options struct {
 	ClientSecretFile string
 	Connector        map[string]string // "driver" and its settings; nil: as it is
 	MetadataFile     string
-	CodeList         int64 // standard cost code list of a connection that Procore does not show
+	TimeZone         string // IANA name
+	CodeList         int64  // standard cost code list of a connection that Procore does not show
 
 	Namespace  string // of our hook; kept in the entry
 	APIVersion string // "": APIVersion for a new hook, and any for one that is there

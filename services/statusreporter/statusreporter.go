@@ -101,7 +101,7 @@ func (s *Service) slow() time.Duration {
 
 func (s *Service) watch() *watch {
 	return &watch{
-		bus: s.Bus, limits: s.Deadlines, slow: s.slow(), log: s.Log, expired: s.expired, now: time.Now, open: map[uint64]*open{}, telling: map[int64]int{},
+		bus: s.Bus, zones: s.Companies, limits: s.Deadlines, slow: s.slow(), log: s.Log, expired: s.expired, now: time.Now, open: map[uint64]*open{}, telling: map[int64]int{},
 		tell: func(ctx context.Context, o *tiebackv1.Outcome) error {
 			return s.queue(ctx, &waiting{Item: closeout.Item{Outcome: o}, done: make(chan error, 1)})
 		},

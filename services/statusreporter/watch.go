@@ -13,6 +13,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/catalogue"
+	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/fault"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/deadline"
@@ -28,6 +29,7 @@ import (
 // request detail keep no button busy and are left to their workers' patience.
 type watch struct {
 	bus     *bus.Bus
+	zones   company.Set // whose users read times
 	limits  deadline.Limits
 	slow    time.Duration
 	log     *zap.Logger
@@ -272,11 +274,20 @@ func (w *watch) sayWaiting(ctx context.Context, o *open) error {
 	return w.tell(ctx, out)
 }
 
+// clock is a time of day as the company's users read it, such as 19:30 CST.
+func (w *watch) clock(company int64, at time.Time) string {
+	zone := time.UTC
+	if co := w.zones[company]; co != nil {
+		zone = co.Zone
+	}
+	return at.In(zone).Format("15:04 MST")
+}
+
 // waiting is an outcome that says that it is none yet.
 func (w *watch) waiting(ctx context.Context, o *open) *tiebackv1.Outcome {
 	out := &tiebackv1.Outcome{CompanyId: o.event.CompanyId, ErpRequestId: o.event.ErpRequestId, Type: o.event.Type}
-	sentence := fmt.Sprintf("This takes longer than usual. %s The ERP integration goes on trying until %s UTC.",
-		fault.Sentence(w.why(ctx, o), "The ERP integration has other work before it."), o.expires.UTC().Format("15:04"))
+	sentence := fmt.Sprintf("This takes longer than usual. %s The ERP integration goes on trying until %s.",
+		fault.Sentence(w.why(ctx, o), "The ERP integration has other work before it."), w.clock(o.event.CompanyId, o.expires))
 	for _, id := range payload.Details(o.event.Payload) {
 		out.CloseOuts = append(out.CloseOuts, &tiebackv1.CloseOut{
 			RequestDetailId: id, Status: tiebackv1.Status_STATUS_IN_PROGRESS, Messages: []string{sentence},

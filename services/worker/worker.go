@@ -198,8 +198,10 @@ func (s *Service) task(m bus.Message) (*Task, error) {
 	if err := s.unopened[event.CompanyId]; err != nil {
 		return nil, fault.New(fault.Transient, err)
 	}
+	co := s.Companies[event.CompanyId]
+	request.Zone = co.Zone
 	return &Task{
-		Event: event, Again: m.Repeat, Row: row, Payload: request, Company: s.Companies[event.CompanyId],
+		Event: event, Again: m.Repeat, Row: row, Payload: request, Company: co,
 		ERP: s.erps[event.CompanyId], Procore: session, State: s.Bus.State(),
 	}, nil
 }

@@ -128,6 +128,7 @@ func TestAllIsWell(t *testing.T) {
 	} {
 		e.has(check, doctor.OK, "")
 	}
+	e.has("time zone", doctor.Warning, "time_zone is not in the companies file")
 	if doctor.Worst(e.findings) == doctor.Problem || e.code != 0 {
 		t.Errorf("something is wrong: %s", e.text)
 	}

@@ -15,7 +15,7 @@ var requisitionItems = map[string]string{
 
 // Requisitions reads create_requisitions: subcontractors' invoices, one document each.
 func Requisitions(q Request) ([]Document, error) {
-	r := &reader{what: "subcontractor invoice"}
+	r := q.reader("subcontractor invoice")
 	list := r.list(q.Data, "requisitions")
 	if len(list) == 0 {
 		r.bad("there is none in the list")
@@ -92,7 +92,7 @@ func (r *reader) retainage(o Object, position int) string {
 // ContractPayment reads create_payment, which arrives named create_contract_payment. What it
 // pays it names by Procore's ids only.
 func ContractPayment(q Request) ([]Document, error) {
-	r := &reader{what: "payment"}
+	r := q.reader("payment")
 	o := r.object(q.Data, "contract_payment")
 	rec := r.record(tiebackv1.Entity_ENTITY_PAYMENT, o)
 	rec.Number = cmp.Or(o.Text("check_number"), o.Text("payment_number"), o.Text("external_payment_id"))
@@ -114,7 +114,7 @@ func ContractPayment(q Request) ([]Document, error) {
 // DirectCost reads create_company_level_direct_cost, whose ids are strings. Its lines get
 // no external data.
 func DirectCost(q Request) ([]Document, error) {
-	r := &reader{what: "direct cost"}
+	r := q.reader("direct cost")
 	o := r.object(q.Data, "direct_cost")
 	rec := r.record(tiebackv1.Entity_ENTITY_DIRECT_COST, o)
 	rec.Number, rec.Kind = o.Text("invoice_number"), o.Text("direct_cost_type")

@@ -19,7 +19,7 @@ import (
 // The amount is the total of the job costs, which is where the transactions have led to;
 // it is for reading.
 func Budget(q Request) ([]Document, error) {
-	r := &reader{what: "budget"}
+	r := q.reader("budget")
 	o := r.object(q.Data, "budget")
 	rec := r.record(tiebackv1.Entity_ENTITY_BUDGET, o)
 	rec.JobOriginId = cmp.Or(q.Data.Text("job_id"), q.Data.Text("job_origin_id"))

@@ -27,7 +27,7 @@ func CommitmentType(s string) string {
 
 // Commitment reads create_commitment.
 func Commitment(q Request) ([]Document, error) {
-	r := &reader{what: "commitment"}
+	r := q.reader("commitment")
 	c := r.object(q.Data, "commitment")
 	rec := r.contract(tiebackv1.Entity_ENTITY_COMMITMENT, c)
 	rec.Kind = CommitmentType(c.Text("type"))
@@ -60,7 +60,7 @@ func (r *reader) contract(entity tiebackv1.Entity, o Object) *tiebackv1.Record {
 // CommitmentChangeOrder reads create_commitment_change_order. Its lines name the commitment's
 // lines by Procore's id; the payload brings those along.
 func CommitmentChangeOrder(q Request) ([]Document, error) {
-	r := &reader{what: "commitment change order"}
+	r := q.reader("commitment change order")
 	o := r.object(q.Data, "change_order")
 	contract := r.object(q.Data, "commitment")
 	rec := r.contract(tiebackv1.Entity_ENTITY_COMMITMENT_CHANGE_ORDER, o)

@@ -33,7 +33,7 @@ type CostType struct {
 
 // Job reads create_or_update_job.
 func Job(q Request) (Tree, error) {
-	r := &reader{what: "job"}
+	r := q.reader("job")
 	o := r.object(q.Data, "job")
 	rec := r.record(tiebackv1.Entity_ENTITY_JOB, o)
 	rec.Name, rec.Contact = o.Text("name"), contact(o)
@@ -47,7 +47,7 @@ func Job(q Request) (Tree, error) {
 
 // SubJob reads create_sub_job.
 func SubJob(q Request) (Tree, error) {
-	r := &reader{what: "sub job"}
+	r := q.reader("sub job")
 	o := r.object(q.Data, "sub_job")
 	project := r.object(o, "project")
 	rec := r.record(tiebackv1.Entity_ENTITY_SUB_JOB, o)

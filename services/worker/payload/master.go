@@ -8,7 +8,7 @@ import (
 
 // Vendor reads create_vendor.
 func Vendor(q Request) ([]Document, error) {
-	r := &reader{what: "vendor"}
+	r := q.reader("vendor")
 	v := r.object(q.Data, "vendor")
 	rec := r.record(tiebackv1.Entity_ENTITY_VENDOR, v)
 	rec.Name = cmp.Or(v.Text("name"), v.Text("company"))
@@ -37,7 +37,7 @@ func contact(o Object) *tiebackv1.Contact {
 // StandardCostCodes reads create_standard_cost_codes: codes with a request detail each,
 // parents before their children.
 func StandardCostCodes(q Request) ([]Document, error) {
-	r := &reader{what: "standard cost code"}
+	r := q.reader("standard cost code")
 	if len(q.List) == 0 {
 		r.bad("there is none in the list")
 	}

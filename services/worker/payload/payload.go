@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/tieback/tieback/pkg/fault"
 )
@@ -17,6 +18,8 @@ type Request struct {
 	Data Object   // empty where request_data is an array
 	List []Object // where request_data is an array: create_standard_cost_codes
 	Raw  []byte   // the ERP request as received
+
+	Zone *time.Location // the company's, in which an instant becomes a date; nil: UTC
 }
 
 // Object is a JSON object whose numbers are json.Number: 64-bit ids and cents survive.

@@ -12,7 +12,7 @@ import (
 // PrimeContractChangeOrder reads create_prime_contract_change_order: items, and each item's
 // markups as lines of their own right after it.
 func PrimeContractChangeOrder(q Request) ([]Document, error) {
-	r := &reader{what: "prime contract change order"}
+	r := q.reader("prime contract change order")
 	o := r.object(q.Data, "prime_contract_change_order")
 	contract := r.object(q.Data, "prime_contract")
 	rec := r.contract(tiebackv1.Entity_ENTITY_PRIME_CONTRACT_CHANGE_ORDER, o)
@@ -68,7 +68,7 @@ func (r *reader) markup(d *Document, o Object, item *tiebackv1.Line) *tiebackv1.
 // PaymentApplication reads create_payment_application, our invoice to the owner. The payload
 // names its prime contract by Procore's id only.
 func PaymentApplication(q Request) ([]Document, error) {
-	r := &reader{what: "payment application"}
+	r := q.reader("payment application")
 	o := r.object(q.Data, "payment_application")
 	rec := r.record(tiebackv1.Entity_ENTITY_PAYMENT_APPLICATION, o)
 	rec.Number = o.Text("invoice_number")

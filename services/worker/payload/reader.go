@@ -1,6 +1,7 @@
 package payload
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"strings"
@@ -15,9 +16,15 @@ import (
 // read after it is of no use, and nobody uses it.
 type reader struct {
 	what string // what is read, in an accountant's words: "commitment"
+	zone *time.Location
 	err  error
 
 	refusal *fault.Error // of the document that is being read; see refuse
+}
+
+// reader starts to read what an accountant calls what.
+func (q Request) reader(what string) *reader {
+	return &reader{what: what, zone: cmp.Or(q.Zone, time.UTC)}
 }
 
 // bad keeps a permanent error: the detail is for the accountant and for the operator.
@@ -100,23 +107,6 @@ func value(s string) decimal.Decimal {
 
 // amount reads an amount to reckon with; none is zero.
 func (r *reader) amount(o Object, name string) decimal.Decimal { return value(r.decimal(o, name)) }
-
-// date reads the first of the names that has a date, as YYYY-MM-DD in the zone it was written in.
-func (r *reader) date(o Object, names ...string) string {
-	for _, name := range names {
-		s := o.Text(name)
-		if s == "" {
-			continue
-		}
-		day := s[:min(len(s), len(time.DateOnly))]
-		if _, err := time.Parse(time.DateOnly, day); err != nil {
-			r.bad("the %s %.60q is not a date", words(name), s)
-			return ""
-		}
-		return day
-	}
-	return ""
-}
 
 // unit reads a unit of measure, a string or an object with a name.
 func unit(o Object) string {

@@ -78,7 +78,7 @@ func Reset(eventType string, q Request) ([]Tie, error) {
 	if err != nil || eventType != "reset_prime_contract_change_order" {
 		return ties, err
 	}
-	r := &reader{what: "prime contract change order"}
+	r := q.reader("prime contract change order")
 	for _, l := range r.list(q.Data, "prime_contract_change_order_line_items") {
 		ties[0].Lines = append(ties[0].Lines, Item{"line_item", r.id(l, "id")})
 		for _, m := range r.list(l, "markup_line_items") {
@@ -89,7 +89,7 @@ func Reset(eventType string, q Request) ([]Tie, error) {
 }
 
 func read(t tied, q Request) ([]Tie, error) {
-	r := &reader{what: t.what}
+	r := q.reader(t.what)
 	objects := []Object{q.Data}
 	switch {
 	case t.list != "":
@@ -129,7 +129,7 @@ func nameOf(o Object) string {
 
 // assignments reads delete_cost_type_assignments, which names the ERP's side by its parts.
 func assignments(q Request) ([]Tie, error) {
-	r := &reader{what: "cost type assignment"}
+	r := q.reader("cost type assignment")
 	list := r.list(q.Data, "cost_type_assignments")
 	if len(list) == 0 {
 		r.bad("there is none in the list")

@@ -108,6 +108,7 @@ func Task(t testing.TB, eventType string, raw []byte, e *ERP, p *Procore) *worke
 	if err != nil {
 		t.Fatal(err)
 	}
+	request.Zone = co.Zone
 	return &worker.Task{
 		Event: &tiebackv1.Event{CompanyId: Company, ErpRequestId: Request, Type: row.Name, Payload: raw},
 		Row:   row, Payload: request, Company: co, ERP: connector.New(e, connector.Config{Company: Company, Lives: e}), Procore: session, State: e,

@@ -1,0 +1,69 @@
+package payload
+
+import (
+	"strings"
+	"time"
+)
+
+// instants are the layouts in which Procore, and Rails under it, prints a point in time.
+var instants = []string{time.RFC3339, "2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05 -0700", "2006-01-02 15:04:05 UTC"}
+
+// wallClocks are layouts without a zone: the date is the one that is written.
+var wallClocks = []string{time.DateOnly, "2006-01-02T15:04:05", time.DateTime}
+
+// date reads the first of the names that has a date, as YYYY-MM-DD; "" where none has. A point in time is
+// the date that the company's clocks show at it. The Unix epoch stands for no date.
+func (r *reader) date(o Object, names ...string) string {
+	for _, name := range names {
+		s := o.Text(name)
+		if s == "" {
+			continue
+		}
+		day, ok := r.day(name, s)
+		if !ok {
+			r.bad("the %s %.60q is not a date", words(name), s)
+			return ""
+		}
+		if day != "" {
+			return day
+		}
+	}
+	return ""
+}
+
+// day reads a date or a point in time; "" is the Unix epoch.
+func (r *reader) day(name, s string) (day string, ok bool) {
+	for _, layout := range wallClocks {
+		if t, err := time.Parse(layout, s); err == nil {
+			return since1970(t, t), true
+		}
+	}
+	for _, layout := range instants {
+		if t, err := time.Parse(layout, s); err == nil {
+			return since1970(t, r.local(name, t)), true
+		}
+	}
+	return "", false
+}
+
+// local is a point in time on the company's clocks. Procore prints some fields that are published as dates
+// as midnight in UTC (payment_due_date: 2025-06-30T00:00:00Z): those are dates, and stay as they are.
+func (r *reader) local(name string, t time.Time) time.Time {
+	midnight := t.UTC().Equal(t.UTC().Truncate(24 * time.Hour))
+	if midnight && isDate(name) {
+		return t.UTC()
+	}
+	return t.In(r.zone)
+}
+
+// isDate reports whether a field is published as a date, and not as a point in time.
+func isDate(name string) bool {
+	return strings.HasSuffix(name, "_date") || name == "period_start" || name == "period_end"
+}
+
+func since1970(t, local time.Time) string {
+	if t.Unix() == 0 {
+		return ""
+	}
+	return local.Format(time.DateOnly)
+}
