@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/order"
 )
 
 const (
@@ -24,7 +25,7 @@ const (
 // with `nats kv ls tieback-state`):
 //
 //	link.<company>.<item type>.<item id>    origin id that Procore has for the record; written by the status-reporter, and by a rebuild (services/links)
-//	life.<company>.<entity>.<item id>       ERP request that ended the record's last life; written by unlink and reset
+//	life.<company>.<entity>.<item id>       order key of the ERP request that ended the record's last life; written by unlink and reset
 //	cursor.<company>.<entity>               up to where the ERP's changes are in Procore; written by sync
 //	cursor.<company>.deleted-<request>      what a throttled event has deleted in Procore so far; written by unlink and reset
 //	cursor.<company>.swept                  what the last sweep of Procore's lists left behind; written by sweep
@@ -120,22 +121,10 @@ func (s *State) last(ctx context.Context, key string) (*jetstream.RawStreamMsg, 
 	return m, m.Sequence, nil
 }
 
-func (s *State) getInt(ctx context.Context, key string) (int64, error) {
-	raw, err := s.get(ctx, key)
-	if err != nil || raw == nil {
-		return 0, err
-	}
-	n, err := strconv.ParseInt(string(raw), 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("state %s: %w", key, err)
-	}
-	return n, nil
-}
-
 // Link is the origin id that Procore has for a record, and the ERP request it was learned from.
 type Link struct {
-	OriginID string `json:"origin_id"` // "": unlinked
-	Request  int64  `json:"request"`   // 0: from no request, but read back from Procore; see services/links
+	OriginID string    `json:"origin_id"` // "": unlinked
+	Order    order.Key `json:"order"`     // "": from no request, but read back from Procore; see services/links
 
 	// Of a link that was read: what a change must name.
 	read     bool
@@ -144,8 +133,8 @@ type Link struct {
 
 // Becomes is the link that an ERP request makes of a link that was read. To save it takes no
 // other look at what was read.
-func (l Link) Becomes(originID string, request int64) Link {
-	l.OriginID, l.Request = originID, request
+func (l Link) Becomes(originID string, request order.Key) Link {
+	l.OriginID, l.Order = originID, request
 	return l
 }
 
@@ -163,7 +152,7 @@ func (s *State) SaveLink(ctx context.Context, company int64, itemType string, it
 	}
 	return s.change(ctx, key, func(raw []byte) ([]byte, error) {
 		var old Link
-		if raw != nil && json.Unmarshal(raw, &old) == nil && (old.Request > l.Request || old.OriginID == l.OriginID && old.Request == l.Request) {
+		if raw != nil && json.Unmarshal(raw, &old) == nil && (old.Order > l.Order || old.OriginID == l.OriginID && old.Order == l.Order) {
 			return nil, nil
 		}
 		return value, nil
@@ -208,22 +197,25 @@ func (s *State) Links(ctx context.Context, company int64, itemType string) (map[
 	return links, nil
 }
 
-// Life is the ERP request that ended the record's last life in the ERP; 0: it is in its first.
-func (s *State) Life(ctx context.Context, company int64, entity string, itemID int64) (int64, error) {
-	return s.getInt(ctx, fmt.Sprintf("life.%d.%s.%d", company, entity, itemID))
+// Life is the order of the ERP request that ended the record's last life in the ERP; "": it is in its first.
+func (s *State) Life(ctx context.Context, company int64, entity string, itemID int64) (order.Key, error) {
+	raw, err := s.get(ctx, lifeKey(company, entity, itemID))
+	return order.Key(raw), err
 }
 
 // EndLife notes that request ended the record's life: an export after it books anew, an
 // export older than it is superseded. An older request never moves the mark back.
-func (s *State) EndLife(ctx context.Context, company int64, entity string, itemID, request int64) error {
-	key := fmt.Sprintf("life.%d.%s.%d", company, entity, itemID)
-	return s.change(ctx, key, func(raw []byte) ([]byte, error) {
-		ended, err := strconv.ParseInt(string(raw), 10, 64)
-		if raw != nil && (err != nil || ended >= request) {
-			return nil, err
+func (s *State) EndLife(ctx context.Context, company int64, entity string, itemID int64, request order.Key) error {
+	return s.change(ctx, lifeKey(company, entity, itemID), func(raw []byte) ([]byte, error) {
+		if order.Key(raw) >= request {
+			return nil, nil
 		}
-		return strconv.AppendInt(nil, request, 10), nil
+		return []byte(request), nil
 	})
+}
+
+func lifeKey(company int64, entity string, itemID int64) string {
+	return fmt.Sprintf("life.%d.%s.%d", company, entity, itemID)
 }
 
 // Cursor is up to where the ERP's changes of an entity are in Procore; "": nothing yet.

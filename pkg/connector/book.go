@@ -3,20 +3,20 @@ package connector
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"go.uber.org/zap"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/order"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
 // Asked is the ERP request that a booking is made for.
 type Asked struct {
-	Request int64
-	Again   bool // it was worked before, and how that ended is not known
+	Order order.Key
+	Again bool // it was worked before, and how that ended is not known
 }
 
 // Book books a record for an ERP request, once however often it is called. A record without
@@ -46,7 +46,7 @@ type booking struct {
 	*ERP
 	asked  Asked
 	record *tiebackv1.Record
-	life   int64
+	life   order.Key
 }
 
 func (w *booking) create(ctx context.Context) (*tiebackv1.Booking, error) {
@@ -60,7 +60,7 @@ func (w *booking) create(ctx context.Context) (*tiebackv1.Booking, error) {
 	if err != nil {
 		return nil, err
 	}
-	if theirs := requestOf(b.GetStamp()); theirs != 0 && theirs != w.asked.Request {
+	if theirs := orderOf(b.GetStamp()); theirs != "" && theirs != w.asked.Order {
 		return w.inherit(ctx, b, theirs)
 	}
 	return b, w.end(ctx, b)
@@ -73,7 +73,7 @@ func (w *booking) change(ctx context.Context) (*tiebackv1.Booking, error) {
 	if refusal := w.changes(ctx, w.record); refusal != nil {
 		return w.same(ctx, refusal)
 	}
-	b, err := w.write(ctx, fmt.Sprintf("%s/%d", w.key(), w.asked.Request)) // each change is a write of its own
+	b, err := w.write(ctx, fmt.Sprintf("%s/%d", w.key(), w.asked.Order.Request())) // each change is a write of its own
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +92,7 @@ func (w *booking) key() string {
 func (w *booking) begin(ctx context.Context) (err error) {
 	w.life, err = w.Life(ctx, w.record.Entity, w.record.ProcoreId)
 	switch {
-	case err != nil || w.asked.Request > w.life:
+	case err != nil || w.asked.Order > w.life:
 		return err
 	case w.asked.Again:
 		return fault.Permanentf("A newer request has already unlinked or reset %s. If this one booked it before, it is still in your ERP system: look there, and delete it if it is not wanted.", Describe(w.record))
@@ -113,8 +113,8 @@ func (w *booking) end(ctx context.Context, b *tiebackv1.Booking) error {
 }
 
 // inherit works a record that another request booked in this life.
-func (w *booking) inherit(ctx context.Context, b *tiebackv1.Booking, theirs int64) (*tiebackv1.Booking, error) {
-	if theirs > w.asked.Request {
+func (w *booking) inherit(ctx context.Context, b *tiebackv1.Booking, theirs order.Key) (*tiebackv1.Booking, error) {
+	if theirs > w.asked.Order {
 		return nil, overtaken(w.record)
 	}
 	gone, err := w.gone(ctx, b.OriginId)
@@ -199,7 +199,7 @@ func (w *booking) lookUp(ctx context.Context, key string, lost error) (*tiebackv
 
 func (w *booking) put(ctx context.Context, key string) (*tiebackv1.Booking, error) {
 	a, err := call(ctx, w.ERP, "put", writes, &tiebackv1.PutRequest{
-		CompanyId: w.Company, Key: key, Record: w.record, Request: w.asked.Request, Stamp: stampOf(w.asked.Request, w.record),
+		CompanyId: w.Company, Key: key, Record: w.record, Request: w.asked.Order.Request(), Order: string(w.asked.Order), Stamp: stampOf(w.asked.Order, w.record),
 	}, w.driver.Put)
 	if err == nil {
 		w.recent.keep(key, a.Booking)
@@ -222,9 +222,8 @@ func overtaken(r *tiebackv1.Record) error {
 	return fault.Permanentf("A newer request has already changed %s in your ERP system, so this one was not carried out.", Describe(r))
 }
 
-// requestOf is the request of a stamp; 0: it has none.
-func requestOf(stamp string) int64 {
+// orderOf is the order of the request that a stamp names; "": it names none.
+func orderOf(stamp string) order.Key {
 	request, _, _ := strings.Cut(stamp, ":")
-	n, _ := strconv.ParseInt(request, 10, 64)
-	return n
+	return order.Key(request)
 }

@@ -7,9 +7,11 @@
 package connector
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
+	"github.com/tieback/tieback/pkg/order"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
@@ -20,7 +22,7 @@ import (
 type Driver interface {
 	Capabilities(context.Context, *tiebackv1.CapabilitiesRequest) (*tiebackv1.CapabilitiesResponse, error)
 	// Put books a record, or changes one. The same key twice is one booking; the second answer
-	// equals the first. A change older than the record's last is refused, with the field "request".
+	// equals the first. A change of a lower order than the record's last is refused, with the field "request".
 	Put(context.Context, *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error)
 	// Find looks a booking up by key; no booking in the answer: never booked.
 	Find(context.Context, *tiebackv1.FindRequest) (*tiebackv1.FindResponse, error)
@@ -41,10 +43,10 @@ type Opener func(ctx context.Context, companyID int64, settings map[string]strin
 type Drivers map[string]Opener
 
 // Key is stable for a record and its life: a retry, a redelivery or a replay of an export
-// has the same key, an export after an unlink or a reset another. Life is the id of
-// the ERP request that ended the last one; 0 in the first.
-func Key(company int64, entity tiebackv1.Entity, procoreID, life int64) string {
-	return fmt.Sprintf("%d/%d/%d/%d", company, entity, procoreID, life)
+// has the same key, an export after an unlink or a reset another. Life is the order of the
+// ERP request that ended the last one; "" in the first, where the key ends in 0.
+func Key(company int64, entity tiebackv1.Entity, procoreID int64, life order.Key) string {
+	return fmt.Sprintf("%d/%d/%d/%s", company, entity, procoreID, cmp.Or(life, "0"))
 }
 
 // AssignmentID is the origin id of a cost type assignment and of its job cost, in every ERP:

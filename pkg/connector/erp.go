@@ -9,13 +9,14 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/order"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
 // Lives remembers when a record's life in the ERP ended; bus.State does.
 type Lives interface {
-	Life(ctx context.Context, company int64, entity string, itemID int64) (int64, error)
-	EndLife(ctx context.Context, company int64, entity string, itemID, request int64) error
+	Life(ctx context.Context, company int64, entity string, itemID int64) (order.Key, error)
+	EndLife(ctx context.Context, company int64, entity string, itemID int64, request order.Key) error
 }
 
 // Config is what a company's ERP needs beside its driver.
@@ -84,12 +85,13 @@ func (e *ERP) State(ctx context.Context, entity tiebackv1.Entity, originID strin
 }
 
 // Remove takes a record out of the books for a reset. Twice is harmless.
-func (e *ERP) Remove(ctx context.Context, request int64, entity tiebackv1.Entity, originID string) error {
+func (e *ERP) Remove(ctx context.Context, request order.Key, entity tiebackv1.Entity, originID string) error {
 	if err := e.removes(ctx, entity); err != nil {
 		return err
 	}
 	_, err := call(ctx, e, "remove", writes, &tiebackv1.RemoveRequest{
-		CompanyId: e.Company, Entity: entity, OriginId: originID, Key: fmt.Sprintf("%d/reset/%d", e.Company, request), Request: request,
+		CompanyId: e.Company, Entity: entity, OriginId: originID, Key: fmt.Sprintf("%d/reset/%d", e.Company, request.Request()),
+		Request: request.Request(), Order: string(request),
 	}, e.driver.Remove)
 	if fault.ClassOf(err) == fault.Permanent && fault.Field(err) == "request" {
 		err = fault.Permanentf("A newer request has already changed the %s %s in your ERP system, so it was not reset.", Noun(entity), originID)
@@ -99,12 +101,12 @@ func (e *ERP) Remove(ctx context.Context, request int64, entity tiebackv1.Entity
 
 // EndLife notes, before Procore is told, that request ended the record's life: a later
 // export books anew, an earlier one is refused.
-func (e *ERP) EndLife(ctx context.Context, request int64, entity tiebackv1.Entity, procoreID int64) error {
+func (e *ERP) EndLife(ctx context.Context, request order.Key, entity tiebackv1.Entity, procoreID int64) error {
 	return e.Lives.EndLife(ctx, e.Company, entity.String(), procoreID, request)
 }
 
-// Life is the ERP request that ended the record's last life; 0: it is in its first.
-func (e *ERP) Life(ctx context.Context, entity tiebackv1.Entity, procoreID int64) (int64, error) {
+// Life is the order of the ERP request that ended the record's last life; "": it is in its first.
+func (e *ERP) Life(ctx context.Context, entity tiebackv1.Entity, procoreID int64) (order.Key, error) {
 	return e.Lives.Life(ctx, e.Company, entity.String(), procoreID)
 }
 

@@ -10,13 +10,14 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/order"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// stampOf names a booking's request and content, <request>:<hash>, so that a later request
+// stampOf names a booking's request and content, <order>:<hash>, so that a later request
 // for the same record knows whether the ERP has what it says.
-func stampOf(request int64, r *tiebackv1.Record) string {
-	return fmt.Sprintf("%d:%s", request, contentOf(r))
+func stampOf(request order.Key, r *tiebackv1.Record) string {
+	return string(request) + ":" + contentOf(r)
 }
 
 // contentOf hashes what a record says, without what Procore learned from us: the origin ids

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/services/deadline"
+	"github.com/tieback/tieback/services/ingest"
 )
 
 // Options say what is audited.
@@ -130,7 +131,7 @@ func (r *Reader) known(ctx context.Context, now time.Time, limits deadline.Limit
 				if f.logged != "ok" && f.logged != "discarded" { // an earlier attempt's line may come later
 					f.logged = cmp.Or(d.Outcome, "not tried yet")
 				}
-				f.occurred = d.OccurredAt.AsTime()
+				f.occurred = ingest.Occurred(d.Delivery)
 			}
 			return nil
 		})

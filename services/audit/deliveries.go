@@ -211,7 +211,7 @@ func (l *deliveryList) note(key string, d *tiebackv1.Delivery) {
 	if l.first == "" {
 		l.first = key
 	}
-	if d == nil {
+	if d.GetOccurredAt() == nil {
 		return
 	}
 	if l.ends = d.OccurredAt.AsTime(); l.began.IsZero() {

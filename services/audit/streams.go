@@ -11,6 +11,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/ingest"
 )
 
 // Trace is all that our streams hold of one ERP request.
@@ -124,7 +125,7 @@ func note(traces map[int64]*Trace, m bus.Message) {
 	case bus.Delivery:
 		var d tiebackv1.Delivery
 		if proto.Unmarshal(m.Data, &d) == nil && (t.Clicked.IsZero() || s.Run == "") {
-			t.Clicked = d.GetOccurredAt().AsTime()
+			t.Clicked = ingest.Occurred(&d)
 		}
 		t.run(s.Run).Delivery = at
 	case bus.Event:

@@ -4,6 +4,7 @@ package fetcher
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -107,12 +108,24 @@ func read(d *tiebackv1.Delivery, raw []byte) (*tiebackv1.Event, error) {
 			Sentence: fmt.Sprintf("The ERP integration does not know the request %.80q, so nothing was done. Tell whoever runs it.", request.RequestName),
 		}
 	}
-	requested := d.OccurredAt
-	text, _ := request.CreatedAt.(string)
-	if t, err := time.Parse(time.RFC3339, text); err == nil {
-		requested = timestamppb.New(t)
+	created, _ := request.CreatedAt.(string)
+	return &tiebackv1.Event{CompanyId: d.CompanyId, ErpRequestId: d.ErpRequestId, Type: row.Name, RequestedAt: requestedAt(d, created), Payload: raw}, nil
+}
+
+// requestedAt is when Procore created the request. It orders the company's requests, so that it is
+// taken from what was stored with the delivery, or from what never changes.
+//
+//	a delivery, of a webhook or of Procore's log    its own time, to the microsecond
+//	an open request detail, a delivery without one  created_at of the request, to the second
+//	neither                                         of the detail, or when the delivery was stored
+func requestedAt(d *tiebackv1.Delivery, created string) *timestamppb.Timestamp {
+	if d.EventId != "" && d.OccurredAt != nil {
+		return d.OccurredAt
 	}
-	return &tiebackv1.Event{CompanyId: d.CompanyId, ErpRequestId: d.ErpRequestId, Type: row.Name, RequestedAt: requested, Payload: raw}, nil
+	if t, err := time.Parse(time.RFC3339, created); err == nil {
+		return timestamppb.New(t)
+	}
+	return cmp.Or(d.OccurredAt, d.ReceivedAt)
 }
 
 func senseless(err error) error {

@@ -83,11 +83,14 @@ func Parse(body []byte) (*tiebackv1.Delivery, error) {
 	}
 	project, _ := w.ProjectID.number("") // company-level requests have none
 	user, _ := w.UserID.number("")
-	return &tiebackv1.Delivery{
+	d := &tiebackv1.Delivery{
 		CompanyId: company, ErpRequestId: request, ProjectId: project, UserId: user,
-		EventId: string(cmp.Or(w.ULID, w.ID)), ApiVersion: w.version(),
-		OccurredAt: w.occurred(), ReceivedAt: timestamppb.Now(),
-	}, nil
+		EventId: string(cmp.Or(w.ULID, w.ID)), ApiVersion: w.version(), ReceivedAt: timestamppb.Now(),
+	}
+	if at, ok := w.occurred(); ok {
+		d.OccurredAt = timestamppb.New(at)
+	}
+	return d, nil
 }
 
 // isERPRequest takes "ERP Requests", "erp_requests" and their singulars.
@@ -96,14 +99,35 @@ func isERPRequest(resource string) bool {
 	return r == "erprequests" || r == "erprequest"
 }
 
-// occurred is the delivery's timestamp, or now where it can't be read.
-func (w wire) occurred() *timestamppb.Timestamp {
+// occurred is when Procore created the event: the delivery's timestamp, which has microseconds. Where
+// it has none, or no timestamp can be read, it is the time of the ULID, in milliseconds; false: neither.
+func (w wire) occurred() (time.Time, bool) {
 	text, _ := w.Timestamp.(string)
-	if t, err := time.Parse(time.RFC3339, text); err == nil {
-		return timestamppb.New(t)
+	at, err := time.Parse(time.RFC3339, text)
+	fraction := err == nil && strings.Contains(text, ".")
+	if ms, ok := ulidTime(string(cmp.Or(w.ULID, w.ID))); ok && !fraction && (err != nil || ms.Truncate(time.Second).Equal(at)) {
+		return ms, true
 	}
-	return timestamppb.Now()
+	return at, err == nil
 }
+
+// ulidTime is the time of a ULID: its first 10 characters, 48 bits in Crockford's base 32.
+func ulidTime(s string) (time.Time, bool) {
+	if len(s) != 26 || s[0] > '7' {
+		return time.Time{}, false
+	}
+	var ms int64
+	for _, c := range strings.ToUpper(s[:10]) {
+		digit := strings.IndexRune(crockford, c)
+		if digit < 0 {
+			return time.Time{}, false
+		}
+		ms = ms<<5 | int64(digit)
+	}
+	return time.UnixMilli(ms), true
+}
+
+const crockford = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 func (w wire) version() string {
 	said, _ := w.APIVersion.(string)

@@ -4,8 +4,11 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
+
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -27,6 +30,40 @@ func TestEachShapeOfADeliveryIsTheSameDelivery(t *testing.T) {
 		}
 		if got := d.OccurredAt.AsTime().Unix(); got != 1795428000 {
 			t.Errorf("%s: occurred at %d", version, got)
+		}
+	}
+}
+
+// The time orders the company's requests: the timestamp's microseconds, or else the ULID's milliseconds.
+func TestWhenADeliveryOccurred(t *testing.T) {
+	const ulid = "01M83XJ8YFPPZJ1AYTCHF7E4KQ" // 2026-11-23T10:00:00.719Z
+	for name, c := range map[string]struct{ ulid, timestamp, want string }{
+		"microseconds":                            {ulid, "2026-11-23T10:00:00.123456Z", "2026-11-23T10:00:00.123456Z"},
+		"a fraction of zero":                      {ulid, "2026-11-23T10:00:00.000000Z", "2026-11-23T10:00:00Z"},
+		"another zone":                            {ulid, "2026-11-23T04:00:00.5-06:00", "2026-11-23T10:00:00.5Z"},
+		"seconds only, and a ULID":                {ulid, "2026-11-23T10:00:00Z", "2026-11-23T10:00:00.719Z"},
+		"seconds only, a ULID of another second":  {ulid, "2026-11-23T10:00:03Z", "2026-11-23T10:00:03Z"},
+		"seconds only, and no ULID":               {"01J", "2026-11-23T10:00:00Z", "2026-11-23T10:00:00Z"},
+		"no timestamp, and a ULID":                {ulid, "soon", "2026-11-23T10:00:00.719Z"},
+		"neither":                                 {"01J", "soon", ""},
+		"no ULID: a letter that it does not have": {"01M83XJ8YI" + ulid[10:], "soon", ""},
+		"no ULID: more than 48 bits":              {"8" + ulid[1:], "soon", ""},
+	} {
+		for version, body := range map[string]string{"v2.0": v2, "v3.0": v3, "v4.0": v4} {
+			body = strings.NewReplacer("01J", c.ulid, "2026-11-23T10:00:00Z", c.timestamp).Replace(body)
+			for way, parse := range map[string]func([]byte) (*tiebackv1.Delivery, error){"webhook": Parse, "list": Logged} {
+				d, err := parse([]byte(body))
+				if err != nil {
+					t.Fatal(err)
+				}
+				got := ""
+				if d.OccurredAt != nil {
+					got = d.OccurredAt.AsTime().Format(time.RFC3339Nano)
+				}
+				if got != c.want {
+					t.Errorf("%s, %s, %s: %q, want %q", name, version, way, got, c.want)
+				}
+			}
 		}
 	}
 }

@@ -113,7 +113,7 @@ func (b *Books) Remove(ctx context.Context, req *tiebackv1.RemoveRequest) (*tieb
 		if err != nil || r == nil {
 			return err
 		}
-		late, err := t.overtaken(r.id, req.GetRequest())
+		late, err := t.overtaken(r.id, req.GetOrder())
 		switch {
 		case err != nil:
 			return err

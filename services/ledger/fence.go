@@ -8,22 +8,22 @@ import (
 )
 
 // What a newer ERP request wrote, an older one that comes late does not overwrite. Table
-// written keeps the newest request of each record.
+// newest keeps the order of the newest request of each record.
 
-// overtaken says whether a newer request wrote the record. Request 0 is the ERP's own people,
+// overtaken says whether a newer request wrote the record. Order "" is the ERP's own people,
 // whom nothing overtakes.
-func (t *tx) overtaken(id, request int64) (bool, error) {
-	var last int64
-	_, err := t.get([]any{&last}, "SELECT request FROM written WHERE record_id = ?", id)
-	return request != 0 && request < last, err
+func (t *tx) overtaken(id int64, order string) (bool, error) {
+	var last string
+	_, err := t.get([]any{&last}, "SELECT request_order FROM newest WHERE record_id = ?", id)
+	return order != "" && order < last, err
 }
 
-// wrote notes the request that wrote a record.
-func (t *tx) wrote(id, request int64) error {
-	if request == 0 {
+// wrote notes the order of the request that wrote a record.
+func (t *tx) wrote(id int64, order string) error {
+	if order == "" {
 		return nil
 	}
-	return t.exec("INSERT INTO written VALUES (?, ?) ON CONFLICT (record_id) DO UPDATE SET request = max(request, excluded.request)", id, request)
+	return t.exec("INSERT INTO newest VALUES (?, ?) ON CONFLICT (record_id) DO UPDATE SET request_order = max(request_order, excluded.request_order)", id, order)
 }
 
 func newer(r *Record) error {
@@ -40,7 +40,7 @@ func (t *tx) overtakes(req *tiebackv1.PutRequest, r *Record) error {
 	if err != nil || old == nil {
 		return err
 	}
-	late, err := t.overtaken(old.id, req.GetRequest())
+	late, err := t.overtaken(old.id, req.GetOrder())
 	switch {
 	case err != nil || !late:
 		return err

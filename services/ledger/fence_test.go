@@ -3,14 +3,19 @@ package ledger
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/order"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-func asked(t *testing.T, b *Books, request int64, r *Record) (*tiebackv1.Booking, error) {
+// by is the nth request, whose id is lower than those of the requests before it.
+func by(n int) order.Key { return order.New(time.UnixMicro(int64(n)), int64(1000-n)) }
+
+func asked(t *testing.T, b *Books, n int, r *Record) (*tiebackv1.Booking, error) {
 	t.Helper()
-	res, err := b.Put(t.Context(), &tiebackv1.PutRequest{Key: fmt.Sprintf("%v/%d", r.Entity, request), Request: request, Record: r})
+	res, err := b.Put(t.Context(), &tiebackv1.PutRequest{Key: fmt.Sprintf("%v/%d", r.Entity, n), Request: by(n).Request(), Order: string(by(n)), Record: r})
 	return res.GetBooking(), err
 }
 
@@ -32,13 +37,13 @@ func TestAnOlderRequestOverwritesNothing(t *testing.T) {
 	}
 	_, err = asked(t, b, 2, &Record{Entity: Vendor, OriginId: first.OriginId, Name: "two"})
 	overtakenBy(t, err)
-	_, err = b.Remove(t.Context(), &tiebackv1.RemoveRequest{Entity: Vendor, OriginId: first.OriginId, Request: 2})
+	_, err = b.Remove(t.Context(), &tiebackv1.RemoveRequest{Entity: Vendor, OriginId: first.OriginId, Order: string(by(2))})
 	overtakenBy(t, err)
 	if r, err := b.Get(t.Context(), Vendor, first.OriginId); err != nil || r.Name != "three" {
 		t.Errorf("%v, %v", r, err)
 	}
 	for range 2 {
-		if _, err := b.Remove(t.Context(), &tiebackv1.RemoveRequest{Entity: Vendor, OriginId: first.OriginId, Request: 4}); err != nil {
+		if _, err := b.Remove(t.Context(), &tiebackv1.RemoveRequest{Entity: Vendor, OriginId: first.OriginId, Order: string(by(4))}); err != nil {
 			t.Error(err)
 		}
 	}

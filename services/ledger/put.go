@@ -29,7 +29,7 @@ func (t *tx) put(req *tiebackv1.PutRequest) (*tiebackv1.Booking, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := t.wrote(row.id, req.GetRequest()); err != nil {
+	if err := t.wrote(row.id, req.GetOrder()); err != nil {
 		return nil, err
 	}
 	b := &tiebackv1.Booking{OriginId: row.rec.OriginId, OriginCode: row.rec.Code, OriginData: row.rec.OriginData, Stamp: req.GetStamp()}

@@ -59,9 +59,9 @@ CREATE TABLE IF NOT EXISTS keys (
 	booking   BLOB NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS keys_record ON keys (record_id);
-CREATE TABLE IF NOT EXISTS written ( -- the newest ERP request that wrote a record
-	record_id INTEGER PRIMARY KEY REFERENCES records (id),
-	request   INTEGER NOT NULL
+CREATE TABLE IF NOT EXISTS newest ( -- the newest ERP request that wrote a record
+	record_id     INTEGER PRIMARY KEY REFERENCES records (id),
+	request_order TEXT NOT NULL -- compares bytewise; see PutRequest.order
 );
 CREATE TABLE IF NOT EXISTS entries (
 	id        INTEGER PRIMARY KEY,

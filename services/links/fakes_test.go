@@ -15,6 +15,7 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/order"
 	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/services/links"
 )
@@ -64,6 +65,9 @@ func (p *lists) List(_ context.Context, c procore.Call) iter.Seq2[map[string]any
 	}
 }
 
+// by is a request that was created later, the higher its id.
+func by(request int64) order.Key { return order.New(time.Time{}, request) }
+
 // bucket keeps links by the rule of bus.State.
 type bucket struct {
 	mu    sync.Mutex
@@ -78,7 +82,7 @@ func (b *bucket) SaveLink(_ context.Context, _ int64, itemType string, id int64,
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	key := bus.Linked{ItemType: itemType, ItemID: id}
-	if b.links[key].Request <= l.Request {
+	if b.links[key].Order <= l.Order {
 		b.links[key] = l
 	}
 	return nil
@@ -88,7 +92,7 @@ func (b *bucket) SaveLink(_ context.Context, _ int64, itemType string, id int64,
 func (b *bucket) has() string {
 	var out []string
 	for key, l := range b.links {
-		out = append(out, fmt.Sprintf("%s %d = %s (%d)", key.ItemType, key.ItemID, l.OriginID, l.Request))
+		out = append(out, fmt.Sprintf("%s %d = %s (%d)", key.ItemType, key.ItemID, l.OriginID, l.Order.Request()))
 	}
 	slices.Sort(out)
 	return strings.Join(out, "\n")

@@ -3,13 +3,13 @@
 //
 //	Procore has  the bucket has       a rebuild                          with Force
 //	──────────── ──────────────────── ────────────────────────────────── ──────────────────────────
-//	A            nothing              saves A, with request 0            the same
+//	A            nothing              saves A, with no request           the same
 //	A            A                    leaves it                          the same
 //	A            B, or an ended link  reports both                       saves A, with B's request
 //	nothing      B                    reports it, where all lists that   ends the link, with B's
 //	                                  could have it were read            request
 //
-// A rebuilt link carries the ERP request of the link it replaces, 0 where there was none. So
+// A rebuilt link carries the ERP request of the link it replaces, or none where there was none. So
 // State.SaveLink's own rule does the rest: what an ERP request teaches while a rebuild is
 // under way, or after it, is newer and stands, and any request that is told later overwrites a
 // rebuilt link. The bucket is read before Procore, so that a link learned meanwhile is not taken for gone.
@@ -86,7 +86,7 @@ func save(ctx context.Context, state State, report *Report) error {
 			continue
 		}
 		g.Go(func() error {
-			err := state.SaveLink(ctx, report.Company, c.ItemType, c.ItemID, bus.Link{OriginID: c.Procore, Request: c.request})
+			err := state.SaveLink(ctx, report.Company, c.ItemType, c.ItemID, bus.Link{OriginID: c.Procore, Order: c.order})
 			c.Saved = err == nil
 			return err
 		})
@@ -99,7 +99,7 @@ func (r *reader) compare(report *Report) {
 	same, unchecked := map[string]int{}, map[string]int{}
 	for rec, has := range r.found {
 		known, some := r.known[rec]
-		c := Change{Kind: Different, ItemType: rec.ItemType, ItemID: rec.ItemID, Known: known.OriginID, Procore: has.origin, request: known.Request}
+		c := Change{Kind: Different, ItemType: rec.ItemType, ItemID: rec.ItemID, Known: known.OriginID, Procore: has.origin, order: known.Order}
 		switch {
 		case has.origin == "" && known.OriginID == "":
 			continue
@@ -118,7 +118,7 @@ func (r *reader) compare(report *Report) {
 		switch {
 		case seen || known.OriginID == "":
 		case r.whole(rec.ItemType):
-			report.Changes = append(report.Changes, Change{Kind: Gone, ItemType: rec.ItemType, ItemID: rec.ItemID, Known: known.OriginID, request: known.Request})
+			report.Changes = append(report.Changes, Change{Kind: Gone, ItemType: rec.ItemType, ItemID: rec.ItemID, Known: known.OriginID, order: known.Order})
 		default:
 			unchecked[rec.ItemType]++
 		}

@@ -52,13 +52,13 @@ func TestADryRunChangesNothing(t *testing.T) {
 func TestWhatIsKnownIsChangedByForceOnly(t *testing.T) {
 	before := func() *bucket {
 		return &bucket{links: map[bus.Linked]bus.Link{
-			{ItemType: "vendor", ItemID: 1}:       {OriginID: "V-1", Request: 500},   // agrees
-			{ItemType: "vendor", ItemID: 2}:       {OriginID: "V-2", Request: 501},   // Procore has it, not synced
-			{ItemType: "vendor", ItemID: 9}:       {OriginID: "V-9", Request: 502},   // Procore has it no more
-			{ItemType: "vendor", ItemID: 8}:       {OriginID: "", Request: 503},      // ended, and gone
-			{ItemType: "project", ItemID: 10}:     {OriginID: "J-OLD", Request: 504}, // another origin id
-			{ItemType: "requisition", ItemID: 70}: {OriginID: "", Request: 505},      // ended here, synced there
-			{ItemType: "budget", ItemID: 90}:      {OriginID: "B-1", Request: 506},   // in no list
+			{ItemType: "vendor", ItemID: 1}:       {OriginID: "V-1", Order: by(500)},   // agrees
+			{ItemType: "vendor", ItemID: 2}:       {OriginID: "V-2", Order: by(501)},   // Procore has it, not synced
+			{ItemType: "vendor", ItemID: 9}:       {OriginID: "V-9", Order: by(502)},   // Procore has it no more
+			{ItemType: "vendor", ItemID: 8}:       {OriginID: "", Order: by(503)},      // ended, and gone
+			{ItemType: "project", ItemID: 10}:     {OriginID: "J-OLD", Order: by(504)}, // another origin id
+			{ItemType: "requisition", ItemID: 70}: {OriginID: "", Order: by(505)},      // ended here, synced there
+			{ItemType: "budget", ItemID: 90}:      {OriginID: "B-1", Order: by(506)},   // in no list
 		}}
 	}
 	want := []string{`project 10: different "J-OLD" "J-1"`, `requisition 70: different "" "REQ-1"`, `vendor 2: gone "V-2" ""`, `vendor 9: gone "V-9" ""`}
@@ -101,8 +101,8 @@ func TestALinkIsLookedForEverywhereBeforeItCountsAsGone(t *testing.T) {
 	p.answers["work_order_contracts_list project_id=11&view=extended"] = `[{"id":46}]`
 	p.answers["contract_payments_list contract_id=46&project_id=11"] = `[{"id":47,"origin_id":"P-2"}]`
 	b := &bucket{links: map[bus.Linked]bus.Link{
-		{ItemType: "contract_payment", ItemID: 47}: {OriginID: "P-2", Request: 1},
-		{ItemType: "contract_payment", ItemID: 48}: {OriginID: "P-3", Request: 1},
+		{ItemType: "contract_payment", ItemID: 47}: {OriginID: "P-2", Order: by(1)},
+		{ItemType: "contract_payment", ItemID: 48}: {OriginID: "P-3", Order: by(1)},
 	}}
 	rebuild(t, p, b, links.Options{Force: true})
 	if !strings.Contains(b.has(), "contract_payment 47 = P-2 (1)") || !strings.Contains(b.has(), "contract_payment 48 =  (1)") {
@@ -118,14 +118,14 @@ type lateState struct{ *bucket }
 
 func (s lateState) AllLinks(ctx context.Context, company int64) (map[bus.Linked]bus.Link, error) {
 	before, err := s.bucket.AllLinks(ctx, company)
-	_ = s.SaveLink(ctx, company, "vendor", 1, bus.Link{OriginID: "V-NEWER", Request: 600})
-	_ = s.SaveLink(ctx, company, "vendor", 77, bus.Link{OriginID: "V-77", Request: 601})
+	_ = s.SaveLink(ctx, company, "vendor", 1, bus.Link{OriginID: "V-NEWER", Order: by(600)})
+	_ = s.SaveLink(ctx, company, "vendor", 77, bus.Link{OriginID: "V-77", Order: by(601)})
 	return before, err
 }
 
 // Without this, a rebuild beside a running pipeline would take back what a click just made true.
 func TestWhatAnERPRequestTeachesMeanwhileStands(t *testing.T) {
-	for _, known := range []map[bus.Linked]bus.Link{{}, {{ItemType: "vendor", ItemID: 1}: {OriginID: "V-0", Request: 500}}} {
+	for _, known := range []map[bus.Linked]bus.Link{{}, {{ItemType: "vendor", ItemID: 1}: {OriginID: "V-0", Order: by(500)}}} {
 		s := lateState{&bucket{links: known}}
 		_, err := links.Rebuild(t.Context(), acme(), s, links.Options{Company: &company.Company{ID: 7}, Force: true})
 		if err != nil || !strings.Contains(s.has(), "vendor 1 = V-NEWER (600)") || !strings.Contains(s.has(), "vendor 77 = V-77 (601)") {
@@ -139,9 +139,9 @@ func TestAListThatIsRefusedDoesNotEndTheRest(t *testing.T) {
 	p := acme()
 	p.fails = map[string][]error{"vendors_list": {no}, "sub_jobs_list project_id=10": {no}}
 	b := &bucket{links: map[bus.Linked]bus.Link{
-		{ItemType: "vendor", ItemID: 99}:    {OriginID: "V-99", Request: 1},
-		{ItemType: "cost_code", ItemID: 99}: {OriginID: "CC-99", Request: 1}, // may be a sub job's
-		{ItemType: "insurance", ItemID: 99}: {OriginID: "INS-99", Request: 1},
+		{ItemType: "vendor", ItemID: 99}:    {OriginID: "V-99", Order: by(1)},
+		{ItemType: "cost_code", ItemID: 99}: {OriginID: "CC-99", Order: by(1)}, // may be a sub job's
+		{ItemType: "insurance", ItemID: 99}: {OriginID: "INS-99", Order: by(1)},
 	}}
 	r := rebuild(t, p, b, links.Options{Force: true})
 	if len(r.Unread) != 2 || r.Unread[0].List != "vendors_list" || r.Unread[1].Of != "project 10" || !strings.Contains(r.Unread[1].Why, "403") {
@@ -159,7 +159,7 @@ func TestAListThatIsRefusedDoesNotEndTheRest(t *testing.T) {
 func TestLinesThatNoAnswerHoldsAreLeftAndTold(t *testing.T) {
 	p := acme()
 	p.answers["commitment_change_orders_list of 10"] = `[{"id":60,"origin_id":"CCO-1"},{"id":65,"origin_id":"CCO-2"}]`
-	b := &bucket{links: map[bus.Linked]bus.Link{{ItemType: "line_item", ItemID: 61}: {OriginID: "CCO-1-1", Request: 1}}}
+	b := &bucket{links: map[bus.Linked]bus.Link{{ItemType: "line_item", ItemID: 61}: {OriginID: "CCO-1-1", Order: by(1)}}}
 	r := rebuild(t, p, b, links.Options{Force: true})
 	if !strings.Contains(b.has(), "line_item 61 = CCO-1-1 (1)") || len(r.NoLines) != 1 || len(r.Unread) != 0 {
 		t.Errorf("%+v\n%s", r.NoLines, b.has())

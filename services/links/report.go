@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+
+	"github.com/tieback/tieback/pkg/order"
 )
 
 // Kind says how Procore and the bucket stand to each other about one record.
@@ -25,7 +27,7 @@ type Change struct {
 	Procore  string `json:"procore_origin_id"` // in Procore; "": none
 	Saved    bool   `json:"saved"`
 
-	request int64 // of the link that it replaces; 0: none
+	order order.Key // of the link that it replaces; "": none
 }
 
 // Type sums an item type up.

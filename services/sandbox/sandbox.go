@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"sync"
@@ -59,13 +60,15 @@ type Sandbox struct {
 	clients   map[string]*company
 	requests  map[int64]*request
 
-	tokens  tokens
-	faults  faults
-	calls   callLog
-	hooks   hookBook
-	rngMu   sync.Mutex
-	rng     *rand.Rand
-	handler http.Handler
+	tokens tokens
+	faults faults
+	calls  callLog
+	hooks  hookBook
+	rngMu  sync.Mutex
+	rng    *rand.Rand
+
+	requestIDs *rand.Rand // guarded by rngMu
+	handler    http.Handler
 }
 
 // firstID is above 2^53: a float64 can't hold the ids that follow.
@@ -79,6 +82,8 @@ func New(cfg Config) *Sandbox {
 		clients:   map[string]*company{},
 		requests:  map[int64]*request{},
 		rng:       rand.New(rand.NewPCG(cfg.Seed, 51)),
+
+		requestIDs: rand.New(rand.NewPCG(cfg.Seed, 52)),
 	}
 	sb.nextID.Store(firstID)
 	sb.calls.keep = sb.cfg.CallLog
@@ -165,7 +170,14 @@ func (sb *Sandbox) company(id int64) (*company, error) {
 	return co, nil
 }
 
-// mint issues an id, unique over all companies and kinds.
+// mintRequest issues the id of an ERP request: 63 random bits. Procore does not promise that ids grow.
+func (sb *Sandbox) mintRequest() int64 {
+	sb.rngMu.Lock()
+	defer sb.rngMu.Unlock()
+	return 1 + sb.requestIDs.Int64N(math.MaxInt64)
+}
+
+// mint issues an id of anything else, unique over all companies and kinds.
 func (sb *Sandbox) mint() int64 { return sb.nextID.Add(1) }
 
 // scaled is a duration of Procore's in sandbox time.

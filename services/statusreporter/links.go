@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/order"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/statusreporter/internal/closeout"
 )
@@ -59,7 +60,8 @@ func (s *Service) current(ctx context.Context, batch []*waiting) []*waiting {
 func (s *Service) newest(ctx context.Context, w *waiting) error {
 	o := w.Outcome
 	w.links = links{}
-	outdated := func(itemType string, id int64) bool { return w.links[record{itemType, id}].Request > o.ErpRequestId }
+	own := order.Of(o)
+	outdated := func(itemType string, id int64) bool { return w.links[record{itemType, id}].Order > own }
 	for _, c := range o.CloseOuts {
 		for _, m := range c.Marks {
 			if err := s.read(ctx, w, m.ItemType, m.ItemId); err != nil {
@@ -94,7 +96,7 @@ func (s *Service) keep(batch []*waiting) closeout.Keep {
 		for _, l := range learned(o) {
 			before := known[o][record{l.ItemType, l.ItemId}]
 			g.Go(func() error {
-				return s.memory.SaveLink(ctx, o.CompanyId, l.ItemType, l.ItemId, before.Becomes(l.OriginId, o.ErpRequestId))
+				return s.memory.SaveLink(ctx, o.CompanyId, l.ItemType, l.ItemId, before.Becomes(l.OriginId, order.Of(o)))
 			})
 		}
 		return g.Wait()

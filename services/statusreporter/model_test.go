@@ -12,13 +12,16 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/company"
+	"github.com/tieback/tieback/pkg/order"
 	"github.com/tieback/tieback/pkg/procore"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
@@ -38,7 +41,8 @@ import (
 // state in which nothing is left to do: each button is free, each outcome noted, and Procore's
 // mark, our link and the ERP agree.
 type model struct {
-	kinds   []string // of requests 1, 2: export or unlink
+	kinds   []string // of the older and of the newer request: export or unlink
+	ids     []int64  // of the older and of the newer request: 1, 2 or 2, 1
 	crashes int      // left to happen
 
 	details map[int64]string // Procore: request → its detail's status
@@ -82,7 +86,16 @@ func (m *model) key() string {
 		waiting = append(waiting, fmt.Sprint(s, w.repeat))
 	}
 	slices.Sort(waiting)
-	return fmt.Sprint(m.crashes, m.details, m.mark, m.booked, m.changed, m.did, m.worked, m.replayed, waiting, m.expired, m.outcomes, m.closed, m.link.OriginID, m.link.Request)
+	return fmt.Sprint(m.crashes, m.details, m.mark, m.booked, m.changed, m.did, m.worked, m.replayed, waiting, m.expired, m.outcomes, m.closed, m.link.OriginID, m.link.Order)
+}
+
+// place is 0 for the older request, 1 for the newer one.
+func (m *model) place(request int64) int { return slices.Index(m.ids, request) }
+
+// outcome begins an outcome of a request. The two are clicked within one second.
+func (m *model) outcome(request int64) *tiebackv1.Outcome {
+	clicked := time.Date(2026, 12, 1, 10, 0, 0, (m.place(request)+1)*int(time.Microsecond), time.UTC)
+	return &tiebackv1.Outcome{CompanyId: modelCompany, ErpRequestId: request, Type: "create_vendor", RequestedAt: timestamppb.New(clicked)}
 }
 
 func subject(kind bus.Kind, request int64, run string) bus.Subject {
@@ -92,8 +105,8 @@ func subject(kind bus.Kind, request int64, run string) bus.Subject {
 // work does a request's part in the ERP, as the driver would, and writes how it ended.
 func (m *model) work(request int64, run string) {
 	c := &tiebackv1.CloseOut{RequestDetailId: request, Status: tiebackv1.Status_STATUS_SUCCESS}
-	switch export := m.kinds[request-1] == "export"; {
-	case m.changed > request:
+	switch export := m.kinds[m.place(request)] == "export"; {
+	case m.changed != 0 && m.place(m.changed) > m.place(request):
 		c.Status, c.Messages = tiebackv1.Status_STATUS_FAILED, []string{"A newer request has changed this."}
 	case export:
 		if m.booked == "" {
@@ -107,7 +120,8 @@ func (m *model) work(request int64, run string) {
 	if c.Status == tiebackv1.Status_STATUS_SUCCESS {
 		m.changed, m.did[request] = request, true
 	}
-	o := &tiebackv1.Outcome{CompanyId: modelCompany, ErpRequestId: request, Type: "create_vendor", CloseOuts: []*tiebackv1.CloseOut{c}}
+	o := m.outcome(request)
+	o.CloseOuts = []*tiebackv1.CloseOut{c}
 	s := subject(bus.Outcome, request, run)
 	if m.outcomes[s.String()] {
 		s = s.Late()
@@ -124,10 +138,10 @@ func (m *model) publish(s bus.Subject, o *tiebackv1.Outcome) {
 }
 
 func (m *model) expire(request int64) {
-	m.publish(subject(bus.Outcome, request, ""), &tiebackv1.Outcome{
-		CompanyId: modelCompany, ErpRequestId: request, Type: "create_vendor", Expired: true, DeadLettered: true,
-		CloseOuts: []*tiebackv1.CloseOut{{RequestDetailId: request, Status: tiebackv1.Status_STATUS_FAILED, Messages: []string{"Not in time."}}},
-	})
+	o := m.outcome(request)
+	o.Expired, o.DeadLettered = true, true
+	o.CloseOuts = []*tiebackv1.CloseOut{{RequestDetailId: request, Status: tiebackv1.Status_STATUS_FAILED, Messages: []string{"Not in time."}}}
+	m.publish(subject(bus.Outcome, request, ""), o)
 	m.expired[request] = true
 }
 
@@ -190,7 +204,7 @@ func (x *explorer) SaveLink(_ context.Context, _ int64, _ string, _ int64, l bus
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	made, err := x.call()
-	if made && l.Request >= x.model.link.Request {
+	if made && l.Order >= x.model.link.Order {
 		x.model.link = l
 	}
 	return err
@@ -273,7 +287,7 @@ func (x *explorer) judge(request int64, status string) {
 	if !m.did[request] {
 		x.broken = append(x.broken, fmt.Sprintf("success was told for request %d, which the ERP has not done", request))
 	}
-	if m.kinds[request-1] == "export" && m.mark == "" && m.link.Request <= request {
+	if m.kinds[m.place(request)] == "export" && m.mark == "" && m.link.Order <= order.Of(m.outcome(request)) {
 		x.broken = append(x.broken, fmt.Sprintf("success was told for request %d before its mark", request))
 	}
 }
@@ -382,15 +396,22 @@ func (x *explorer) settled(m *model) {
 }
 
 func TestEveryInterleavingEndsTruly(t *testing.T) {
-	for _, kinds := range [][]string{{"export", "export"}, {"export", "unlink"}, {"unlink", "export"}} {
-		t.Run(strings.Join(kinds, ", then "), func(t *testing.T) {
+	for _, c := range []struct {
+		kinds []string
+		ids   []int64
+	}{
+		{[]string{"export", "export"}, []int64{1, 2}}, {[]string{"export", "export"}, []int64{2, 1}},
+		{[]string{"export", "unlink"}, []int64{1, 2}}, {[]string{"export", "unlink"}, []int64{2, 1}},
+		{[]string{"unlink", "export"}, []int64{1, 2}}, {[]string{"unlink", "export"}, []int64{2, 1}},
+	} {
+		t.Run(fmt.Sprint(strings.Join(c.kinds, ", then "), " ", c.ids), func(t *testing.T) {
 			t.Parallel()
 			x := newExplorer(t)
 			first := &model{
-				kinds: kinds, crashes: crashes, details: map[int64]string{1: "in_progress", 2: "in_progress"}, did: map[int64]bool{}, worked: map[string]bool{},
+				kinds: c.kinds, ids: c.ids, crashes: crashes, details: map[int64]string{1: "in_progress", 2: "in_progress"}, did: map[int64]bool{}, worked: map[string]bool{},
 				replayed: map[int64]bool{}, waiting: map[string]*told{}, expired: map[int64]bool{}, outcomes: map[string]bool{}, closed: map[string]bool{},
 			}
-			if slices.Contains(kinds, "unlink") {
+			if slices.Contains(c.kinds, "unlink") {
 				first.booked, first.mark, first.link = "V-0", "V-0", bus.Link{OriginID: "V-0"}
 			}
 			seen, ends := map[string]bool{}, 0

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/order"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
@@ -13,7 +14,7 @@ import (
 // refusal names the record, not the request.
 func rounds(batch []*waiting) [][]*waiting {
 	slices.SortStableFunc(batch, func(a, b *waiting) int {
-		return cmp.Or(cmp.Compare(a.Outcome.ErpRequestId, b.Outcome.ErpRequestId), cmp.Compare(a.word(), b.word()))
+		return cmp.Or(cmp.Compare(order.Of(a.Outcome), order.Of(b.Outcome)), cmp.Compare(a.word(), b.word()))
 	})
 	said, told := map[record]statement{}, map[int64]int{}
 	var all [][]*waiting

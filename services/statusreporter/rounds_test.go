@@ -3,6 +3,9 @@ package statusreporter
 import (
 	"fmt"
 	"testing"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tieback/tieback/pkg/bus"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
@@ -20,6 +23,12 @@ func says(request, detail int64, origin string) *waiting {
 	return &waiting{Item: closeout.Item{Outcome: &tiebackv1.Outcome{ErpRequestId: request, CloseOuts: []*tiebackv1.CloseOut{c}}}}
 }
 
+// at is w, requested so many microseconds after a full second.
+func at(micros int, w *waiting) *waiting {
+	w.Outcome.RequestedAt = timestamppb.New(time.Date(2026, 12, 1, 10, 0, 0, micros*int(time.Microsecond), time.UTC))
+	return w
+}
+
 // One refusal, one mark and one end of a button at a time; who says the same shares a call.
 func TestOneRoundSaysOneThingOfARecord(t *testing.T) {
 	for _, c := range []struct {
@@ -32,6 +41,9 @@ func TestOneRoundSaysOneThingOfARecord(t *testing.T) {
 		{"another origin", []*waiting{says(2, 2, "B"), says(1, 1, "A"), says(3, 3, "B")}, "[[1] [2 3]]"},
 		{"unlinked before it is exported anew", []*waiting{says(12, 2, "V"), says(11, 1, unlinked)}, "[[11] [12]]"},
 		{"unlinked twice", []*waiting{says(11, 1, unlinked), says(12, 2, unlinked)}, "[[11] [12]]"},
+		{"the older has the higher id", []*waiting{at(2, says(1, 1, "V")), at(1, says(2, 2, unlinked))}, "[[2] [1]]"},
+		{"the older has the lower id", []*waiting{at(2, says(2, 2, "V")), at(1, says(1, 1, unlinked))}, "[[1] [2]]"},
+		{"the id decides between equals", []*waiting{at(1, says(2, 2, "V")), at(1, says(1, 1, unlinked))}, "[[1] [2]]"},
 		{"two ends of one detail", []*waiting{says(1, 9, "V"), says(1, 9, "V")}, "[[1] [1]]"},
 		{"without details", []*waiting{says(1, 0, "V"), says(2, 0, "V")}, "[[1 2]]"},
 	} {

@@ -285,7 +285,7 @@ func (w *watch) clock(company int64, at time.Time) string {
 
 // waiting is an outcome that says that it is none yet.
 func (w *watch) waiting(ctx context.Context, o *open) *tiebackv1.Outcome {
-	out := &tiebackv1.Outcome{CompanyId: o.event.CompanyId, ErpRequestId: o.event.ErpRequestId, Type: o.event.Type}
+	out := &tiebackv1.Outcome{CompanyId: o.event.CompanyId, ErpRequestId: o.event.ErpRequestId, Type: o.event.Type, RequestedAt: o.event.RequestedAt}
 	sentence := fmt.Sprintf("This takes longer than usual. %s The ERP integration goes on trying until %s.",
 		fault.Sentence(w.why(ctx, o), "The ERP integration has other work before it."), w.clock(o.event.CompanyId, o.expires))
 	for _, id := range payload.Details(o.event.Payload) {

@@ -16,6 +16,7 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/audit"
+	"github.com/tieback/tieback/services/ingest"
 )
 
 // Result is what a sweep found.
@@ -159,7 +160,7 @@ func (r *round) mark(list string) audit.DeliveryMark {
 func (r *round) logged(ctx context.Context, some []audit.Logged) error {
 	var missing []*tiebackv1.Delivery
 	for _, d := range some {
-		if !r.forgotten(time.Since(d.OccurredAt.AsTime())) {
+		if !r.forgotten(time.Since(ingest.Occurred(d.Delivery))) {
 			missing = append(missing, d.Delivery)
 		}
 	}
@@ -254,7 +255,7 @@ func deliveriesOf(company int64, open []watched, details []audit.Detail) []*tieb
 			continue
 		}
 		done[w.Request] = true
-		d := &tiebackv1.Delivery{CompanyId: company, ErpRequestId: w.Request, ReceivedAt: timestamppb.Now(), OccurredAt: timestamppb.Now()}
+		d := &tiebackv1.Delivery{CompanyId: company, ErpRequestId: w.Request, ReceivedAt: timestamppb.Now()}
 		if at := created[w.Detail]; !at.IsZero() {
 			d.OccurredAt = timestamppb.New(at)
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/tieback/tieback/services/tryton"
 	"github.com/tieback/tieback/services/tryton/local"
 
+	"github.com/tieback/tieback/pkg/order"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
@@ -148,7 +149,15 @@ func (w *world) request(r *tiebackv1.Record) *tiebackv1.PutRequest {
 	if r.ProcoreId == 0 {
 		r.ProcoreId = 1<<40 + start<<20 + serial.Add(1)
 	}
-	return &tiebackv1.PutRequest{CompanyId: company, Key: fmt.Sprintf("%d/%d/%d/0", company, r.Entity, r.ProcoreId), Record: r, Request: 10, Stamp: "10:abc"}
+	return &tiebackv1.PutRequest{CompanyId: company, Key: fmt.Sprintf("%d/%d/%d/0", company, r.Entity, r.ProcoreId), Record: r, Request: by(10).Request(), Order: string(by(10)), Stamp: "10:abc"}
+}
+
+// by is the nth request, whose id is lower than those of the requests before it; 0: people of the company.
+func by(n int) order.Key {
+	if n == 0 {
+		return ""
+	}
+	return order.New(time.UnixMicro(int64(n)), int64(1000-n))
 }
 
 func (w *world) put(r *tiebackv1.Record) *tiebackv1.Booking {

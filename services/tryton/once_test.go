@@ -162,18 +162,18 @@ func TestAnOlderRequestDoesNotOverwrite(t *testing.T) {
 	w := newWorld(t)
 	r := &tiebackv1.Record{Entity: vendor, ProcoreId: 1<<50 + serial.Add(1), Name: "First"}
 	origin := w.put(r).OriginId // request 10
-	change := func(request int64, name string) error {
+	change := func(n int, name string) error {
 		r := &tiebackv1.Record{Entity: vendor, ProcoreId: r.ProcoreId, OriginId: origin, Name: name}
-		_, err := w.driver.Put(t.Context(), &tiebackv1.PutRequest{CompanyId: company, Key: unique("k"), Record: r, Request: request})
+		_, err := w.driver.Put(t.Context(), &tiebackv1.PutRequest{CompanyId: company, Key: unique("k"), Record: r, Request: by(n).Request(), Order: string(by(n))})
 		return err
 	}
 	for _, tt := range []struct {
-		request int64
-		ok      bool
+		n  int
+		ok bool
 	}{{12, true}, {11, false}, {9, false}, {12, true}, {0, true}, {11, false}, {13, true}} {
-		err := change(tt.request, fmt.Sprint("By ", tt.request))
+		err := change(tt.n, fmt.Sprint("By ", tt.n))
 		if tt.ok != (err == nil) || err != nil && fault.Field(err) != "request" {
-			t.Errorf("request %d: %v (field %q)", tt.request, err, fault.Field(err))
+			t.Errorf("request %d: %v (field %q)", tt.n, err, fault.Field(err))
 		}
 	}
 	got, _ := w.list(vendor, "", 0)

@@ -28,6 +28,7 @@ import (
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/order"
 	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/pkg/telemetry"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
@@ -49,8 +50,11 @@ type Task struct {
 
 // Asked names the event to the ERP.
 func (t *Task) Asked() connector.Asked {
-	return connector.Asked{Request: t.Event.ErpRequestId, Again: t.Again}
+	return connector.Asked{Order: t.Order(), Again: t.Again}
 }
+
+// Order is the event's place among the company's requests.
+func (t *Task) Order() order.Key { return order.Of(t.Event) }
 
 // State is what handlers read and write of what the pipeline remembers; bus.State does it.
 type State interface {

@@ -89,7 +89,7 @@ func lateReset(ctx context.Context, s *suite) error {
 	if err != nil {
 		return err
 	}
-	older, newer := s.id(), s.id()
+	older, newer := s.request(), s.request()
 	change := s.changeOf(q, b, newer, func(r *Record) { r.Name = q.Record.Name + " newer" })
 	if _, err := s.put(ctx, s.main, change); err != nil {
 		return err
@@ -97,6 +97,6 @@ func lateReset(ctx context.Context, s *suite) error {
 	return errors.Join(
 		describe("a reset by an older request", refused(s.removeBy(ctx, e, b.OriginId, older), "request")),
 		s.stands(ctx, e, b.OriginId, present),
-		describe("a reset by a newer one", s.removeBy(ctx, e, b.OriginId, s.id())),
+		describe("a reset by a newer one", s.removeBy(ctx, e, b.OriginId, s.request())),
 		s.stands(ctx, e, b.OriginId, deleted))
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/order"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
@@ -112,16 +113,17 @@ func same(what string, got, want *tiebackv1.Booking) error {
 }
 
 func (s *suite) remove(ctx context.Context, e Entity, origin string) error {
-	if err := s.removeBy(ctx, e, origin, s.id()); err != nil {
+	if err := s.removeBy(ctx, e, origin, s.request()); err != nil {
 		return fmt.Errorf("remove of %s: %w", aNoun(e), err)
 	}
 	return nil
 }
 
-func (s *suite) removeBy(ctx context.Context, e Entity, origin string, request int64) error {
+func (s *suite) removeBy(ctx context.Context, e Entity, origin string, request order.Key) error {
 	_, err := patient(ctx, func() (*tiebackv1.RemoveResponse, error) {
 		return s.main.Remove(ctx, &tiebackv1.RemoveRequest{
-			CompanyId: s.target.Company, Entity: e, OriginId: origin, Key: fmt.Sprintf("%d/reset/%d", s.target.Company, request), Request: request,
+			CompanyId: s.target.Company, Entity: e, OriginId: origin, Key: fmt.Sprintf("%d/reset/%d", s.target.Company, request.Request()),
+			Request: request.Request(), Order: string(request),
 		})
 	})
 	return err

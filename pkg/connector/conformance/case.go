@@ -75,6 +75,8 @@ func Cases() []Case {
 			"The record was reset to correct it, and the corrected export books nothing; or a late repeat brings the wrong one back.", reset},
 		{"an older request never overwrites a newer one", "a change that comes late is refused, with the field request",
 			"Yesterday's amounts replace today's, because yesterday's export was retried.", olderRequest},
+		{"two requests of the same moment", "of requests with the same time the higher id is the newer: orders are compared whole",
+			"Two clicks in one moment, and the books keep the amounts of the first.", sameMoment},
 		{"many changes at once", "of changes that come at the same time the newest request's stands",
 			"Two exports of one record cross, and the books keep the amounts that Procore has already replaced.", changesAtOnce},
 		{"an older reset never removes what a newer request changed", "a reset that comes late is refused, with the field request",

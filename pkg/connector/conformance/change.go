@@ -5,11 +5,24 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/tieback/tieback/pkg/order"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// olderRequest changes a record by a newer request and then by an older one.
+// olderRequest changes a record by a newer request and then by an older one, whose id is higher.
 func olderRequest(ctx context.Context, s *suite) error {
+	return s.comesLate(ctx, func() (older, newer order.Key) { return s.request(), s.request() })
+}
+
+// sameMoment does so with requests of the same microsecond.
+func sameMoment(ctx context.Context, s *suite) error {
+	return s.comesLate(ctx, func() (older, newer order.Key) {
+		older = s.request()
+		return older, twin(older)
+	})
+}
+
+func (s *suite) comesLate(ctx context.Context, requests func() (older, newer order.Key)) error {
 	e, err := s.pick("update and list", func(c *can) bool { return c.Put && c.Update && c.List })
 	if err != nil {
 		return err
@@ -22,7 +35,7 @@ func olderRequest(ctx context.Context, s *suite) error {
 	if err != nil {
 		return err
 	}
-	older, newer := s.id(), s.id()
+	older, newer := requests()
 	change := s.changeOf(q, b, newer, func(r *Record) { r.Name = q.Record.Name + " newer" })
 	changed, err := s.put(ctx, s.main, change)
 	if err != nil {
@@ -62,7 +75,8 @@ func (s *suite) content(ctx context.Context, from string, q *tiebackv1.PutReques
 // answered as it was, and changes nothing back.
 func (s *suite) changedOnce(ctx context.Context, from string, change *tiebackv1.PutRequest, first *tiebackv1.Booking) error {
 	last := clone(change)
-	last.Request, last.Key, last.Record.Name = s.id(), change.Key+"/last", change.Record.Name+" last"
+	by(last, s.request(), "last")
+	last.Key, last.Record.Name = change.Key+"/last", change.Record.Name+" last"
 	if _, err := s.put(ctx, s.main, last); err != nil {
 		return err
 	}
@@ -101,6 +115,6 @@ func changeUnknown(ctx context.Context, s *suite) error {
 	if err := s.remove(ctx, e, b.OriginId); err != nil {
 		return err
 	}
-	late := s.changeOf(q, b, s.id(), func(r *Record) { r.Name += " changed" })
+	late := s.changeOf(q, b, s.request(), func(r *Record) { r.Name += " changed" })
 	return describe(fmt.Sprintf("a change of %s that was removed", aNoun(e)), s.refuses(ctx, from, late, ""))
 }

@@ -128,7 +128,7 @@ func (s *suite) changeInLife(ctx context.Context, from string, q *tiebackv1.PutR
 	if !s.cans[q.Record.Entity].Update {
 		return nil
 	}
-	change := s.changeOf(q, b, s.id(), func(r *Record) {
+	change := s.changeOf(q, b, s.request(), func(r *Record) {
 		if r.Name != "" {
 			r.Name += " changed"
 		}
@@ -165,7 +165,7 @@ const later Entity = 99
 // undeclared makes the calls that the connector says it does not take.
 func undeclared(ctx context.Context, s *suite) error {
 	var errs []error
-	for _, e := range append(order[:len(order):len(order)], later) {
+	for _, e := range append(plainest[:len(plainest):len(plainest)], later) {
 		c := s.cans[e]
 		switch {
 		case e == later:
@@ -252,7 +252,7 @@ func (s *suite) declinesChange(ctx context.Context, e Entity) error {
 	if err != nil {
 		return err
 	}
-	change := s.changeOf(q, b, s.id(), func(r *Record) { r.Name += " changed" })
+	change := s.changeOf(q, b, s.request(), func(r *Record) { r.Name += " changed" })
 	_, err = s.putOnce(ctx, change)
 	if err := refused(err, ""); err != nil {
 		return fmt.Errorf("a change of %s is not declared: %w", aNoun(e), err)

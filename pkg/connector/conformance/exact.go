@@ -140,7 +140,7 @@ func (s *suite) bigID(ctx context.Context, e Entity, id int64) error {
 	for i, l := range q.Record.Lines {
 		l.ProcoreId = id - int64(2*i)
 	}
-	q.Key = connector.Key(s.target.Company, e, id, 0)
+	q.Key = connector.Key(s.target.Company, e, id, "")
 	b, err := s.put(ctx, s.main, q)
 	if err != nil {
 		return err

@@ -54,18 +54,18 @@ func checkThenChange(d connector.Driver, e *erp) putFunc {
 	return func(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
 		e.mu.Lock()
 		old := e.at(q.Record.Entity, q.Record.OriginId)
-		newest := old != nil && q.Request >= old.request
+		newest := old != nil && q.Order >= old.order
 		e.mu.Unlock()
 		if !newest {
 			return d.Put(ctx, q)
 		}
 		time.Sleep(rand.N(5 * time.Millisecond))
-		request := q.Request
-		q.Request = 0
+		order := q.Order
+		q.Order = ""
 		a, err := d.Put(ctx, q)
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		old.request = max(old.request, request)
+		old.order = max(old.order, order)
 		return a, err
 	}
 }

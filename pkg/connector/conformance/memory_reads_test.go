@@ -80,7 +80,7 @@ func (m *memory) Remove(_ context.Context, q *tiebackv1.RemoveRequest) (*tieback
 		}
 	}
 	if r := m.at(q.Entity, q.OriginId); r != nil && !r.gone {
-		if q.Request != 0 && q.Request < r.request {
+		if q.Order != "" && q.Order < r.order {
 			return nil, fault.Refused("request", "A newer request changed it.")
 		}
 		r.gone = true

@@ -35,9 +35,9 @@ type erp struct {
 
 type entry struct {
 	*Record
-	seq     int64
-	gone    bool
-	request int64
+	seq   int64
+	gone  bool
+	order string
 }
 
 func newERP(f flaw) *erp {
@@ -132,7 +132,7 @@ func (m *memory) book(q *tiebackv1.PutRequest) (*tiebackv1.Booking, error) {
 	}
 	r := proto.CloneOf(q.Record)
 	old := m.at(r.Entity, r.OriginId)
-	if err := cmp.Or(m.check(r), m.changeable(r, old, q.Request)); err != nil {
+	if err := cmp.Or(m.check(r), m.changeable(r, old, q.Order)); err != nil {
 		return nil, err
 	}
 	if old == nil {
@@ -140,7 +140,7 @@ func (m *memory) book(q *tiebackv1.PutRequest) (*tiebackv1.Booking, error) {
 		m.name(r)
 	}
 	m.number(r)
-	old.Record, old.gone, old.request = r, false, max(old.request, q.Request)
+	old.Record, old.gone, old.order = r, false, max(old.order, q.Order)
 	m.touch(old)
 	b := &tiebackv1.Booking{OriginId: r.OriginId, OriginCode: r.Code, Stamp: q.Stamp}
 	for _, l := range r.Lines {
@@ -180,7 +180,7 @@ func (e *erp) touch(r *entry) {
 	e.records = append(slices.DeleteFunc(e.records, func(x *entry) bool { return x == r }), r)
 }
 
-func (m *memory) changeable(r *Record, old *entry, request int64) error {
+func (m *memory) changeable(r *Record, old *entry, order string) error {
 	switch {
 	case r.Entity == assignment || r.OriginId == "":
 		return nil
@@ -188,7 +188,7 @@ func (m *memory) changeable(r *Record, old *entry, request int64) error {
 		return fault.Refused("", "A contract can't be changed.")
 	case old == nil || old.gone:
 		return fault.Refused("origin_id", "There is no %s.", r.OriginId)
-	case request != 0 && request < old.request:
+	case order != "" && order < old.order:
 		return fault.Refused("request", "A newer request changed it.")
 	}
 	return nil

@@ -122,7 +122,7 @@ func (s *suite) disturb(ctx context.Context, q *tiebackv1.PutRequest, b *tieback
 	if !c.Update {
 		return nil
 	}
-	change := s.changeOf(q, b, s.id(), func(r *Record) { r.Name += " changed" })
+	change := s.changeOf(q, b, s.request(), func(r *Record) { r.Name += " changed" })
 	_, err := s.put(ctx, s.main, change)
 	q.Record.Name = change.Record.Name
 	return err
@@ -223,7 +223,7 @@ func cursors(ctx context.Context, s *suite) error {
 	}
 	want := b.OriginId
 	if s.cans[e].Update {
-		_, err = s.put(ctx, s.main, s.changeOf(q, b, s.id(), func(r *Record) { r.Name += " changed" }))
+		_, err = s.put(ctx, s.main, s.changeOf(q, b, s.request(), func(r *Record) { r.Name += " changed" }))
 	} else if _, b, err = s.book(ctx, e); err == nil {
 		want = b.OriginId
 	}

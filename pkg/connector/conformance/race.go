@@ -49,7 +49,7 @@ func (s *suite) changeAtOnce(ctx context.Context, e Entity, over []*client) erro
 	}
 	changes := make([]*tiebackv1.PutRequest, changers) // by their request
 	for i := range changes {
-		changes[i] = s.changeOf(q, b, s.id(), func(r *Record) { r.Name = fmt.Sprintf("%s change %d", q.Record.Name, i+1) })
+		changes[i] = s.changeOf(q, b, s.request(), func(r *Record) { r.Name = fmt.Sprintf("%s change %d", q.Record.Name, i+1) })
 	}
 	tried := make([]attempt, changers)
 	var wg sync.WaitGroup

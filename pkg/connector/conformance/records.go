@@ -9,6 +9,7 @@ import (
 	"github.com/shopspring/decimal"
 
 	"github.com/tieback/tieback/pkg/connector"
+	"github.com/tieback/tieback/pkg/order"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
@@ -89,18 +90,21 @@ func (s *suite) needed(ctx context.Context, e Entity) (map[Entity]string, error)
 
 // putOf is the put of a record in its first life.
 func (s *suite) putOf(r *Record) *tiebackv1.PutRequest {
-	request := s.id()
-	return &tiebackv1.PutRequest{
-		CompanyId: s.target.Company, Key: connector.Key(s.target.Company, r.Entity, r.ProcoreId, 0), Record: r,
-		Request: request, Stamp: fmt.Sprintf("%d:%s", request, r.Name),
-	}
+	q := &tiebackv1.PutRequest{CompanyId: s.target.Company, Key: connector.Key(s.target.Company, r.Entity, r.ProcoreId, ""), Record: r}
+	by(q, s.request(), r.Name)
+	return q
+}
+
+// by makes a put that of a request.
+func by(q *tiebackv1.PutRequest, request order.Key, stamp string) {
+	q.Request, q.Order, q.Stamp = request.Request(), string(request), fmt.Sprintf("%s:%s", request, stamp)
 }
 
 // changeOf is the put that changes a booked record in place.
-func (s *suite) changeOf(q *tiebackv1.PutRequest, b *tiebackv1.Booking, request int64, change func(*Record)) *tiebackv1.PutRequest {
+func (s *suite) changeOf(q *tiebackv1.PutRequest, b *tiebackv1.Booking, request order.Key, change func(*Record)) *tiebackv1.PutRequest {
 	c := clone(q)
-	c.Record.OriginId, c.Request, c.Stamp = b.OriginId, request, fmt.Sprintf("%d:changed", request)
-	c.Key = fmt.Sprintf("%s/%d", q.Key, request)
+	by(c, request, "changed")
+	c.Record.OriginId, c.Key = b.OriginId, fmt.Sprintf("%s/%d", q.Key, request.Request())
 	for i, l := range c.Record.Lines {
 		l.OriginId = b.LineOriginIds[i]
 	}

@@ -190,8 +190,8 @@ func reset(ctx context.Context, s *suite) error {
 		return fmt.Errorf("after the reset: %w", err)
 	}
 	again := clone(q)
-	again.Request = s.id()
-	again.Key = connector.Key(s.target.Company, e, q.Record.ProcoreId, again.Request)
+	by(again, s.request(), "again")
+	again.Key = connector.Key(s.target.Company, e, q.Record.ProcoreId, s.request())
 	b2, err := s.put(ctx, s.main, again)
 	switch {
 	case err != nil:

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"math"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/order"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
@@ -33,6 +35,7 @@ type suite struct {
 	cursors map[Entity]string // where the listing of an entity has come to
 	masters map[Entity]*tiebackv1.Booking
 	base    int64 // of the Procore ids of this run
+	began   time.Time
 	made    atomic.Int64
 	stuck   string // the case that never came back
 }
@@ -44,7 +47,7 @@ func open(ctx context.Context, t Target) (*suite, error) {
 	}
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(t.Unique))
-	s := &suite{target: t, cursors: map[Entity]string{}, masters: map[Entity]*tiebackv1.Booking{}, base: int64(h.Sum64()%(1<<31)) << 20}
+	s := &suite{target: t, cursors: map[Entity]string{}, masters: map[Entity]*tiebackv1.Booking{}, base: int64(h.Sum64()%(1<<31)) << 20, began: time.Now()}
 	if err := s.reopen(ctx, 10*time.Second); err != nil {
 		return nil, fmt.Errorf("conformance: the connector does not answer: %w", err)
 	}
@@ -127,8 +130,8 @@ func (s *suite) clients(ctx context.Context, n int) (all []*client, closeAll fun
 	return all, closeAll, nil
 }
 
-// order is that of entities from those that need least to those that need most.
-var order = []Entity{
+// plainest are the entities, from those that need least to those that need most.
+var plainest = []Entity{
 	vendor, job, standardCostCode, standardCategory, subJob, costCode, insurance, commitment, directCost,
 	primeContract, budget, changeOrder, requisition, primeChangeOrder, application, payment, assignment, jobCost,
 }
@@ -136,7 +139,7 @@ var order = []Entity{
 // entities are those that the connector declares so, the plainest first.
 func (s *suite) entities(want func(*can) bool) []Entity {
 	var out []Entity
-	for _, e := range order {
+	for _, e := range plainest {
 		if c := s.cans[e]; c != nil && want(c) {
 			out = append(out, e)
 		}
@@ -197,6 +200,19 @@ func aNoun(e Entity) string {
 
 // id is a Procore id that no other record of this run has, and no other run.
 func (s *suite) id() int64 { return s.base + s.made.Add(1) }
+
+// request is an ERP request that was created after all others of this run. Its id is lower than
+// theirs: what goes by ids goes wrong.
+func (s *suite) request() order.Key {
+	n := s.made.Add(1)
+	return order.New(s.began.Add(time.Duration(n)*time.Microsecond), math.MaxInt64-2*(s.base+n))
+}
+
+// twin is a newer request of the same microsecond: only the id decides.
+func twin(older order.Key) order.Key {
+	at, _, _ := strings.Cut(string(older), "-")
+	return order.Key(fmt.Sprintf("%s-%019d", at, older.Request()+1))
+}
 
 // pause waits; false: ctx ended.
 func pause(ctx context.Context, d time.Duration) bool {

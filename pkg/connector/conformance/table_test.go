@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tieback/tieback/pkg/connector"
@@ -82,12 +83,16 @@ var flaws = []flaw{
 	{name: "fails when something is removed twice", driver: failTwice, caught: []string{"removed twice"}},
 	{name: "removes what others depend on, and those with it", driver: cascade, caught: []string{"removed while something depends on it"}},
 	{name: "brings a removed record back when it is exported again", driver: putting(revive), caught: []string{"exported again after a reset"}},
-	{name: "takes the last change that comes for the newest", driver: sending(func(q *tiebackv1.PutRequest) { q.Request = 0 }),
+	{name: "takes the last change that comes for the newest", driver: sending(func(q *tiebackv1.PutRequest) { q.Order = "" }),
 		caught: []string{"an older request never overwrites a newer one"}},
+	{name: "takes the highest id for the newest request", driver: sending(func(q *tiebackv1.PutRequest) { q.Order = fmt.Sprintf("%019d", q.Request) }),
+		caught: []string{"an older request never overwrites a newer one"}},
+	{name: "forgets the id where two requests have the same time", driver: sending(func(q *tiebackv1.PutRequest) { q.Order, _, _ = strings.Cut(q.Order, "-") }),
+		caught: []string{"two requests of the same moment"}},
 	{name: "looks the newest request up before it changes, without a lock", driver: putting(checkThenChange), caught: []string{"many changes at once"}},
 	{name: "removes what a newer request changed", driver: func(d connector.Driver, _ *erp) connector.Driver {
 		return &broken{Driver: d, gone: func(_ context.Context, q *tiebackv1.RemoveRequest) error {
-			q.Request = 0
+			q.Order = ""
 			return nil
 		}}
 	}, caught: []string{"an older reset never removes what a newer request changed"}},

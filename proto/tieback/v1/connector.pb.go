@@ -962,11 +962,14 @@ type PutRequest struct {
 	CompanyId int64                  `protobuf:"varint,1,opt,name=company_id,json=companyId,proto3" json:"company_id,omitempty"`
 	Key       string                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"` // stable for the record and its life; see package connector
 	Record    *Record                `protobuf:"bytes,3,opt,name=record,proto3" json:"record,omitempty"`
-	// The ERP request that this write is for; they grow. A change is refused, permanently and
-	// with the field "request", where a higher one changed the record before; only a budget's
-	// lines are added all the same. 0: by hand.
-	Request       int64  `protobuf:"varint,4,opt,name=request,proto3" json:"request,omitempty"`
-	Stamp         string `protobuf:"bytes,5,opt,name=stamp,proto3" json:"stamp,omitempty"` // kept with the key and given back in its booking; opaque to the connector
+	Request   int64                  `protobuf:"varint,4,opt,name=request,proto3" json:"request,omitempty"` // id of the ERP request that this write is for, for the ERP's own journal; 0: by hand
+	Stamp     string                 `protobuf:"bytes,5,opt,name=stamp,proto3" json:"stamp,omitempty"`      // kept with the key and given back in its booking; opaque to the connector
+	// The place of the ERP request among all of its company, in the order in which Procore created
+	// them. Ids do not give that order. Compare bytewise; opaque otherwise, at most 64 bytes of ASCII.
+	// A change is refused, permanently and with the field "request", where a request of a higher order
+	// wrote the record before; an equal order is the same request. Only a budget's lines are added all
+	// the same. "": by hand, never refused for its order.
+	Order         string `protobuf:"bytes,6,opt,name=order,proto3" json:"order,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1032,6 +1035,13 @@ func (x *PutRequest) GetRequest() int64 {
 func (x *PutRequest) GetStamp() string {
 	if x != nil {
 		return x.Stamp
+	}
+	return ""
+}
+
+func (x *PutRequest) GetOrder() string {
+	if x != nil {
+		return x.Order
 	}
 	return ""
 }
@@ -1576,7 +1586,8 @@ type RemoveRequest struct {
 	Entity        Entity                 `protobuf:"varint,2,opt,name=entity,proto3,enum=tieback.v1.Entity" json:"entity,omitempty"`
 	OriginId      string                 `protobuf:"bytes,3,opt,name=origin_id,json=originId,proto3" json:"origin_id,omitempty"`
 	Key           string                 `protobuf:"bytes,4,opt,name=key,proto3" json:"key,omitempty"`          // of the reset, for the ERP's own journal
-	Request       int64                  `protobuf:"varint,5,opt,name=request,proto3" json:"request,omitempty"` // as in PutRequest: what a newer request changed is not removed
+	Request       int64                  `protobuf:"varint,5,opt,name=request,proto3" json:"request,omitempty"` // as in PutRequest
+	Order         string                 `protobuf:"bytes,6,opt,name=order,proto3" json:"order,omitempty"`      // as in PutRequest: what a request of a higher order changed is not removed
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1644,6 +1655,13 @@ func (x *RemoveRequest) GetRequest() int64 {
 		return x.Request
 	}
 	return 0
+}
+
+func (x *RemoveRequest) GetOrder() string {
+	if x != nil {
+		return x.Order
+	}
+	return ""
 }
 
 type RemoveResponse struct {
@@ -1767,7 +1785,7 @@ const file_tieback_v1_connector_proto_rawDesc = "" +
 	"\x04list\x18\x03 \x01(\bR\x04list\x12\x14\n" +
 	"\x05state\x18\x04 \x01(\bR\x05state\x12\x16\n" +
 	"\x06remove\x18\x05 \x01(\bR\x06remove\x12\x16\n" +
-	"\x06update\x18\x06 \x01(\bR\x06update\"\x99\x01\n" +
+	"\x06update\x18\x06 \x01(\bR\x06update\"\xaf\x01\n" +
 	"\n" +
 	"PutRequest\x12\x1d\n" +
 	"\n" +
@@ -1775,7 +1793,8 @@ const file_tieback_v1_connector_proto_rawDesc = "" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12*\n" +
 	"\x06record\x18\x03 \x01(\v2\x12.tieback.v1.RecordR\x06record\x12\x18\n" +
 	"\arequest\x18\x04 \x01(\x03R\arequest\x12\x14\n" +
-	"\x05stamp\x18\x05 \x01(\tR\x05stamp\"<\n" +
+	"\x05stamp\x18\x05 \x01(\tR\x05stamp\x12\x14\n" +
+	"\x05order\x18\x06 \x01(\tR\x05order\"<\n" +
 	"\vPutResponse\x12-\n" +
 	"\abooking\x18\x01 \x01(\v2\x13.tieback.v1.BookingR\abooking\"\xa6\x01\n" +
 	"\aBooking\x12\x1b\n" +
@@ -1815,14 +1834,15 @@ const file_tieback_v1_connector_proto_rawDesc = "" +
 	"\x06entity\x18\x02 \x01(\x0e2\x12.tieback.v1.EntityR\x06entity\x12\x1b\n" +
 	"\torigin_id\x18\x03 \x01(\tR\boriginId\">\n" +
 	"\rStateResponse\x12-\n" +
-	"\x05state\x18\x01 \x01(\x0e2\x17.tieback.v1.RecordStateR\x05state\"\xa3\x01\n" +
+	"\x05state\x18\x01 \x01(\x0e2\x17.tieback.v1.RecordStateR\x05state\"\xb9\x01\n" +
 	"\rRemoveRequest\x12\x1d\n" +
 	"\n" +
 	"company_id\x18\x01 \x01(\x03R\tcompanyId\x12*\n" +
 	"\x06entity\x18\x02 \x01(\x0e2\x12.tieback.v1.EntityR\x06entity\x12\x1b\n" +
 	"\torigin_id\x18\x03 \x01(\tR\boriginId\x12\x10\n" +
 	"\x03key\x18\x04 \x01(\tR\x03key\x12\x18\n" +
-	"\arequest\x18\x05 \x01(\x03R\arequest\"\x10\n" +
+	"\arequest\x18\x05 \x01(\x03R\arequest\x12\x14\n" +
+	"\x05order\x18\x06 \x01(\tR\x05order\"\x10\n" +
 	"\x0eRemoveResponse*\xeb\x03\n" +
 	"\x06Entity\x12\x16\n" +
 	"\x12ENTITY_UNSPECIFIED\x10\x00\x12\x1d\n" +

@@ -249,15 +249,17 @@ func (Action) EnumDescriptor() ([]byte, []int) {
 
 // Delivery is one webhook call, in whichever of the three shapes it came.
 type Delivery struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	CompanyId     int64                  `protobuf:"varint,1,opt,name=company_id,json=companyId,proto3" json:"company_id,omitempty"`
-	ErpRequestId  int64                  `protobuf:"varint,2,opt,name=erp_request_id,json=erpRequestId,proto3" json:"erp_request_id,omitempty"` // the delivery's resource_id
-	EventId       string                 `protobuf:"bytes,3,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`                   // the delivery's ulid, or its id where it has none
-	ApiVersion    string                 `protobuf:"bytes,4,opt,name=api_version,json=apiVersion,proto3" json:"api_version,omitempty"`          // v2.0, v3.0, v4.0
-	ProjectId     int64                  `protobuf:"varint,5,opt,name=project_id,json=projectId,proto3" json:"project_id,omitempty"`            // 0: none
-	UserId        int64                  `protobuf:"varint,6,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`                     // 0: none
-	OccurredAt    *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=occurred_at,json=occurredAt,proto3" json:"occurred_at,omitempty"`          // Procore's clock
-	ReceivedAt    *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=received_at,json=receivedAt,proto3" json:"received_at,omitempty"`          // ours
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	CompanyId    int64                  `protobuf:"varint,1,opt,name=company_id,json=companyId,proto3" json:"company_id,omitempty"`
+	ErpRequestId int64                  `protobuf:"varint,2,opt,name=erp_request_id,json=erpRequestId,proto3" json:"erp_request_id,omitempty"` // the delivery's resource_id
+	EventId      string                 `protobuf:"bytes,3,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`                   // the delivery's ulid, or its id where it has none; "": no delivery, but an open request detail
+	ApiVersion   string                 `protobuf:"bytes,4,opt,name=api_version,json=apiVersion,proto3" json:"api_version,omitempty"`          // v2.0, v3.0, v4.0
+	ProjectId    int64                  `protobuf:"varint,5,opt,name=project_id,json=projectId,proto3" json:"project_id,omitempty"`            // 0: none
+	UserId       int64                  `protobuf:"varint,6,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`                     // 0: none
+	// When Procore created the event, by its own clock, to the microsecond. It orders the requests of a
+	// company; see package order. Of an open request detail it is when that was created, in seconds.
+	OccurredAt    *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=occurred_at,json=occurredAt,proto3" json:"occurred_at,omitempty"` // absent: not known
+	ReceivedAt    *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=received_at,json=receivedAt,proto3" json:"received_at,omitempty"` // ours
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -350,12 +352,15 @@ func (x *Delivery) GetReceivedAt() *timestamppb.Timestamp {
 
 // Event is an ERP request as fetched: its type and its payload.
 type Event struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	CompanyId     int64                  `protobuf:"varint,1,opt,name=company_id,json=companyId,proto3" json:"company_id,omitempty"`
-	ErpRequestId  int64                  `protobuf:"varint,2,opt,name=erp_request_id,json=erpRequestId,proto3" json:"erp_request_id,omitempty"`
-	Type          string                 `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`                                  // a name of the catalogue, whatever name it arrived under
-	RequestedAt   *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=requested_at,json=requestedAt,proto3" json:"requested_at,omitempty"` // created_at of the ERP request: the user's click
-	Payload       []byte                 `protobuf:"bytes,5,opt,name=payload,proto3" json:"payload,omitempty"`                            // the ERP request, JSON as Procore sent it
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	CompanyId    int64                  `protobuf:"varint,1,opt,name=company_id,json=companyId,proto3" json:"company_id,omitempty"`
+	ErpRequestId int64                  `protobuf:"varint,2,opt,name=erp_request_id,json=erpRequestId,proto3" json:"erp_request_id,omitempty"`
+	Type         string                 `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"` // a name of the catalogue, whatever name it arrived under
+	// When Procore created the ERP request: the delivery's occurred_at, and created_at of the request,
+	// which has seconds only, where no delivery told it. With the id it orders the requests of a
+	// company; see package order. It is the same each time the request is worked.
+	RequestedAt   *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=requested_at,json=requestedAt,proto3" json:"requested_at,omitempty"`
+	Payload       []byte                 `protobuf:"bytes,5,opt,name=payload,proto3" json:"payload,omitempty"` // the ERP request, JSON as Procore sent it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -430,8 +435,8 @@ type Outcome struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
 	CompanyId    int64                  `protobuf:"varint,1,opt,name=company_id,json=companyId,proto3" json:"company_id,omitempty"`
 	ErpRequestId int64                  `protobuf:"varint,2,opt,name=erp_request_id,json=erpRequestId,proto3" json:"erp_request_id,omitempty"`
-	Type         string                 `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"` // a name of the catalogue; "_" where the type is unknown
-	RequestedAt  *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=requested_at,json=requestedAt,proto3" json:"requested_at,omitempty"`
+	Type         string                 `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`                                  // a name of the catalogue; "_" where the type is unknown
+	RequestedAt  *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=requested_at,json=requestedAt,proto3" json:"requested_at,omitempty"` // the event's
 	// Each close-out stands and fails alone: an item that Procore refuses fails the
 	// request detail of its own close-out and no other.
 	CloseOuts     []*CloseOut `protobuf:"bytes,5,rep,name=close_outs,json=closeOuts,proto3" json:"close_outs,omitempty"`

@@ -22,6 +22,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/order"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/tieback/broker"
 )
@@ -316,11 +317,16 @@ func TestAMessageIsBuriedOnceHoweverLate(t *testing.T) {
 	}
 }
 
+// by is the nth request of a second; ids fall while time passes.
+func by(n int64) order.Key {
+	return order.New(time.Date(2026, 12, 1, 10, 0, 0, int(n)*int(time.Microsecond), time.UTC), 1000-n)
+}
+
 func TestLinksAndLivesNeverGoBack(t *testing.T) {
 	t.Parallel()
 	b := connect(t)
 	st, ctx := b.State(), t.Context()
-	for _, l := range []bus.Link{{OriginID: "A", Request: 5}, {OriginID: "B", Request: 9}, {OriginID: "C", Request: 7}} {
+	for _, l := range []bus.Link{{OriginID: "A", Order: by(5)}, {OriginID: "B", Order: by(9)}, {OriginID: "C", Order: by(7)}} {
 		if err := st.SaveLink(ctx, 7, "vendor", 35, l); err != nil {
 			t.Fatal(err)
 		}
@@ -330,12 +336,12 @@ func TestLinksAndLivesNeverGoBack(t *testing.T) {
 		t.Errorf("links %v, %v; want B of request 9", links, err)
 	}
 	for _, r := range []int64{4, 8, 6} {
-		if err := st.EndLife(ctx, 7, "VENDOR", 35, r); err != nil {
+		if err := st.EndLife(ctx, 7, "VENDOR", 35, by(r)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if life, err := st.Life(ctx, 7, "VENDOR", 35); err != nil || life != 8 {
-		t.Errorf("life %d, %v; want 8", life, err)
+	if life, err := st.Life(ctx, 7, "VENDOR", 35); err != nil || life != by(8) {
+		t.Errorf("life %s, %v; want %s", life, err, by(8))
 	}
 }
 
@@ -397,7 +403,7 @@ func TestTheNewerLinkWinsARace(t *testing.T) {
 	b := connect(t)
 	for i := range int64(50) {
 		var both sync.WaitGroup
-		for _, l := range []bus.Link{{OriginID: "old", Request: 1}, {OriginID: "new", Request: 2}} {
+		for _, l := range []bus.Link{{OriginID: "old", Order: by(1)}, {OriginID: "new", Order: by(2)}} {
 			both.Go(func() {
 				if err := b.State().SaveLink(t.Context(), 7, "vendor", i, l); err != nil {
 					t.Error(err)
@@ -417,7 +423,7 @@ func TestALinkDeletedByHandCanBeWrittenAgain(t *testing.T) {
 	b := connect(t)
 	link := func(origin string, request int64) {
 		t.Helper()
-		if err := b.State().SaveLink(t.Context(), 7, "vendor", 35, bus.Link{OriginID: origin, Request: request}); err != nil {
+		if err := b.State().SaveLink(t.Context(), 7, "vendor", 35, bus.Link{OriginID: origin, Order: by(request)}); err != nil {
 			t.Fatal(err)
 		}
 	}

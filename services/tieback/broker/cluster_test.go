@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/order"
 	"github.com/tieback/tieback/services/tieback/broker"
 )
 
@@ -140,11 +141,11 @@ func TestReplicasAreRaisedUnderARunningProcess(t *testing.T) {
 		return b
 	}
 	runs := open(1)
-	if err := runs.State().EndLife(ctx, 7, "VENDOR", 35, 8); err != nil {
+	if err := runs.State().EndLife(ctx, 7, "VENDOR", 35, by(8)); err != nil {
 		t.Fatal(err)
 	}
 	open(3)
-	var life int64
+	var life order.Key
 	var err error
 	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) { // a new leader is chosen meanwhile
 		try, cancel := context.WithTimeout(ctx, time.Second)
@@ -154,8 +155,8 @@ func TestReplicasAreRaisedUnderARunningProcess(t *testing.T) {
 			break
 		}
 	}
-	if err != nil || life != 8 {
-		t.Errorf("the process that runs on reads a life of %d, %v; want 8", life, err)
+	if err != nil || life != by(8) {
+		t.Errorf("the process that runs on reads a life of %s, %v; want %s", life, err, by(8))
 	}
 }
 

@@ -146,7 +146,7 @@ func (w *world) exportedInvoice(l *line) invoice {
 	w.must(err)
 	for r, link := range all {
 		if r.ItemType == "requisition" && link.OriginID != "" {
-			q, _ := w.sandbox.Request(link.Request)
+			q, _ := w.sandbox.Request(link.Order.Request())
 			contract := sandbox.GetID(decode(w.T, q.Payload), "request_data.requisitions[].contract_id")
 			c, _ := w.sandbox.Record(firstCompany, "work_order_contract", contract)
 			return invoice{r.ItemID, contract, c.Project}

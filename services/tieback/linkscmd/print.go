@@ -25,7 +25,7 @@ func sorted(all map[bus.Linked]bus.Link, itemTypes []string) []link {
 	var out []link
 	for r, l := range all {
 		if l.OriginID != "" && (len(itemTypes) == 0 || slices.Contains(itemTypes, r.ItemType)) {
-			out = append(out, link{r.ItemType, r.ItemID, l.OriginID, l.Request})
+			out = append(out, link{r.ItemType, r.ItemID, l.OriginID, l.Order.Request()})
 		}
 	}
 	slices.SortFunc(out, func(a, b link) int {

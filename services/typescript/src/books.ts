@@ -8,7 +8,7 @@ export interface Row {
   rec: Rec;
   deleted: boolean;
   lines: number;   // line numbers given out so far
-  request: string; // the newest ERP request that wrote it
+  order: string;   // of the newest ERP request that wrote it; ASCII, compares as it is
   seq: number;     // of its last change
 }
 

@@ -63,12 +63,12 @@ export class Company {
     });
   }
 
-  remove({ entity, originId, key, request }: RemoveRequest, caller: Caller): Promise<object> {
+  remove({ entity, originId, key, order }: RemoveRequest, caller: Caller): Promise<object> {
     traitOf(entity);
     return this.do(caller, () => {
       const row = this.books.find(entity!, originId);
       if (!row || row.deleted) return [{}];
-      if (overtaken(row, request)) throw newer(row.rec);
+      if (overtaken(row, order)) throw newer(row.rec);
       const tx = new Tx(this.books);
       remove(tx, row);
       return [{}, tx.entry(`removed ${key ?? ''}`)];

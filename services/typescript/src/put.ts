@@ -15,11 +15,11 @@ export function put(tx: Tx, q: PutRequest, sent: Rec): Booking {
   if (natural) r.originId = assignmentId(r.costCodeOriginId, r.categoryOriginId);
   const old = r.originId ? tx.find(r.entity, r.originId) : undefined;
   if (sent.originId && !natural) changeable(r, old);
-  if (sent.originId && old && overtaken(old, q.request)) r = lateLines(r, old);
+  if (sent.originId && old && overtaken(old, q.order)) r = lateLines(r, old);
   validate(r);
   resolve(tx, r);
-  if (r.entity === 'ENTITY_JOB_COST') return booking(setJobCost(tx, r, q.request), [], q.stamp);
-  const row: Omit<Row, 'seq'> = { rec: r, deleted: false, lines: old?.lines ?? 0, request: max(old?.request, q.request) };
+  if (r.entity === 'ENTITY_JOB_COST') return booking(setJobCost(tx, r, q.order), [], q.stamp);
+  const row: Omit<Row, 'seq'> = { rec: r, deleted: false, lines: old?.lines ?? 0, order: max(old?.order, q.order) };
   name(tx, r, old);
   const given = number(row, old);
   codeFree(tx, r);
@@ -32,7 +32,7 @@ export function put(tx: Tx, q: PutRequest, sent: Rec): Booking {
 const booking = ({ rec }: Row, lineOriginIds: string[], stamp?: string): Booking =>
   ({ originId: rec.originId!, originCode: rec.code, originData: rec.originData, lineOriginIds, stamp });
 
-const max = (a = '0', b = '0'): string => (BigInt(a) > BigInt(b) ? a : b);
+const max = (a = '', b = ''): string => (a > b ? a : b);
 
 /** changeable refuses the change of a document, and of what isn't there. */
 function changeable(r: Rec, old: Row | undefined): void {

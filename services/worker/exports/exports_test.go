@@ -7,9 +7,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tieback/tieback/pkg/catalogue"
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/order"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/worker"
 	"github.com/tieback/tieback/services/worker/exports"
@@ -189,7 +191,7 @@ func TestAJobBookedAnewBooksItsCostCodesAnew(t *testing.T) {
 	sample := workertest.Samples(t)["create_or_update_job"]
 	e := &workertest.ERP{}
 	first := must(t, "create_or_update_job", sample, e)
-	if err := e.EndLife(context.Background(), workertest.Company, "ENTITY_JOB", 7, workertest.Request-1); err != nil {
+	if err := e.EndLife(context.Background(), workertest.Company, "ENTITY_JOB", 7, order.New(time.Time{}, workertest.Request-1)); err != nil {
 		t.Fatal(err)
 	}
 	stale := workertest.Edit(t, sample, `"full_code":"1-001","origin_id":null`, `"full_code":"1-001","origin_id":"E-3"`)

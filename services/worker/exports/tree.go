@@ -62,7 +62,7 @@ func (p *planting) root(ctx context.Context) error {
 // forgot a job forgot all that was in it.
 func inherit(ctx context.Context, t *worker.Task, owner tiebackv1.Entity, ownerID int64, r *tiebackv1.Record) error {
 	ended, err := t.ERP.Life(ctx, owner, ownerID)
-	if err != nil || ended == 0 {
+	if err != nil || ended == "" {
 		return err
 	}
 	return t.ERP.EndLife(ctx, ended, r.Entity, r.ProcoreId)

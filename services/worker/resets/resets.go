@@ -62,7 +62,7 @@ func undo(ctx context.Context, t *worker.Task, tie payload.Tie) error {
 	if err := takeOut(ctx, t, tie); err != nil {
 		return err
 	}
-	return t.ERP.EndLife(ctx, t.Event.ErpRequestId, tie.Record.Entity, tie.Record.ProcoreId)
+	return t.ERP.EndLife(ctx, t.Order(), tie.Record.Entity, tie.Record.ProcoreId)
 }
 
 // takeOut removes the record, then looks whether it is gone: an ERP that refuses to remove
@@ -72,7 +72,7 @@ func takeOut(ctx context.Context, t *worker.Task, tie payload.Tie) error {
 	if rec.OriginId == "" {
 		return nil
 	}
-	refusal := t.ERP.Remove(ctx, t.Event.ErpRequestId, rec.Entity, rec.OriginId)
+	refusal := t.ERP.Remove(ctx, t.Order(), rec.Entity, rec.OriginId)
 	if refusal != nil && fault.ClassOf(refusal) != fault.Permanent {
 		return refusal
 	}

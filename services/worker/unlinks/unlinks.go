@@ -75,7 +75,7 @@ func untie(ctx context.Context, t *worker.Task, tie payload.Tie) (*tiebackv1.Clo
 	if err != nil {
 		return nil, err
 	}
-	if err := t.ERP.EndLife(ctx, t.Event.ErpRequestId, tie.Record.Entity, tie.Record.ProcoreId); err != nil {
+	if err := t.ERP.EndLife(ctx, t.Order(), tie.Record.Entity, tie.Record.ProcoreId); err != nil {
 		return nil, err
 	}
 	c := done(tie, "Successfully unlinked")
@@ -129,7 +129,7 @@ func drop(ctx context.Context, t *worker.Task, run *removal.Run, tie payload.Tie
 	} else {
 		c.Links = []*tiebackv1.Link{{ItemType: "cost_code", ItemId: rec.ProcoreId}}
 	}
-	if err := t.ERP.EndLife(ctx, t.Event.ErpRequestId, rec.Entity, key); err != nil {
+	if err := t.ERP.EndLife(ctx, t.Order(), rec.Entity, key); err != nil {
 		return nil, err
 	}
 	if err := run.Delete(ctx, route, rec.ProcoreId); err != nil {

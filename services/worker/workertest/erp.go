@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tieback/tieback/pkg/order"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
@@ -26,7 +27,7 @@ type ERP struct {
 
 	mu       sync.Mutex
 	bookings map[string]*tiebackv1.Booking
-	lives    map[string]int64
+	lives    map[string]order.Key
 	cursors  map[string]string
 
 	Puts    []*tiebackv1.Record // booked, in order, each key once
@@ -121,23 +122,23 @@ func (e *ERP) Capabilities(context.Context, *tiebackv1.CapabilitiesRequest) (*ti
 func (e *ERP) Close() error { return nil }
 
 // Life is the request that ended a record's last life.
-func (e *ERP) Life(_ context.Context, company int64, entity string, id int64) (int64, error) {
+func (e *ERP) Life(_ context.Context, company int64, entity string, id int64) (order.Key, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.lives[fmt.Sprintf("%d/%s/%d", company, entity, id)], nil
 }
 
 // EndLife ends a life; an older request never moves it back.
-func (e *ERP) EndLife(_ context.Context, company int64, entity string, id, request int64) error {
+func (e *ERP) EndLife(_ context.Context, company int64, entity string, id int64, request order.Key) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	key := fmt.Sprintf("%d/%s/%d", company, entity, id)
 	if e.lives == nil {
-		e.lives = map[string]int64{}
+		e.lives = map[string]order.Key{}
 	}
 	if e.lives[key] < request {
 		e.lives[key] = request
-		e.Ended = append(e.Ended, fmt.Sprintf("%s/%d by %d", entity, id, request))
+		e.Ended = append(e.Ended, fmt.Sprintf("%s/%d by %d", entity, id, request.Request()))
 	}
 	return nil
 }

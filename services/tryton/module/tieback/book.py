@@ -112,7 +112,7 @@ class Key(ModelSQL):
             lines = cls.line_ids(record, plan)
             with Transaction().set_context(_check_access=False):
                 Record.write([face], {'lines': json.dumps(lines),
-                        'request': max(face.request or 0, plan.get('request') or 0)})
+                        'request_order': max(face.request_order or '', plan.get('order') or '')})
         code = plan.get('origin_code') or getattr(record, plan['code'])
         return face, {'origin_id': face.origin, 'origin_code': code or '', 'origin_data': plan.get('origin_data', ''),
             'line_origin_ids': [str(l) for l in lines], 'stamp': plan.get('stamp', '')}
@@ -134,7 +134,7 @@ class Key(ModelSQL):
         if not face.live and not plan.get('origin', '').count('|'):
             raise Refused('origin_id', "The %s %s was deleted in Tryton meanwhile, so it can't be changed. "
                 "Reset it in Procore and export it anew." % (plan['entity'].replace('_', ' '), face.origin))
-        if plan.get('request') and plan['request'] < (face.request or 0):
+        if plan.get('order') and plan['order'] < (face.request_order or ''):
             raise Refused('request', "A newer request has already changed the %s." % plan['entity'].replace('_', ' '))
 
     @classmethod

@@ -50,7 +50,7 @@ class Record(ModelSQL):
     company = fields.Many2One('company.company', "Company", ondelete='CASCADE')
     live = fields.Boolean("Live")
     slot = fields.Char("Code's Slot", help="Where the code is taken; empty where it is free.")
-    request = fields.BigInteger("Latest ERP Request")
+    request_order = fields.Char("Order of the Latest ERP Request", help="Compares as text; see PutRequest.order.")
     procore = fields.BigInteger("Procore id")
     data = fields.Text("As Booked", help="What Procore sent, for what Tryton has no field for.")
     lines = fields.Text("Lines", help="Ids of the lines, in Procore's order.")

@@ -40,15 +40,15 @@ class Remove(Model):
         cls.__rpc__['remove'] = RPC(readonly=False)
 
     @classmethod
-    def remove(cls, entity, origin, request=0):
+    def remove(cls, entity, origin, order=''):
         """Take a record out of the books. What is not in them is no error; what a newer ERP
-        request changed stays. Request 0 is people of the company."""
+        request changed stays. Without an order it is people of the company."""
         lock('tieback.resets', 'EXCLUSIVE')
         Record = Pool().get('tieback.record')
         face = Record.of(entity, origin)
         if not face or not face.live:
             return False
-        if request and request < (face.request or 0):
+        if order and order < (face.request_order or ''):
             raise Refused('request', "A newer request has already changed the %s." % entity.replace('_', ' '))
         with Transaction().set_context(active_test=False):
             resource = Pool().get(face.model)(face.resource)
