@@ -117,7 +117,7 @@ func (w *booking) inherit(ctx context.Context, b *tiebackv1.Booking, theirs orde
 	if theirs > w.asked.Order {
 		return nil, overtaken(w.record)
 	}
-	gone, err := w.gone(ctx, b.OriginId)
+	gone, err := w.gone(ctx, w.record.Entity, b.OriginId)
 	if err != nil {
 		return nil, err
 	}
@@ -134,11 +134,11 @@ func (w *booking) inherit(ctx context.Context, b *tiebackv1.Booking, theirs orde
 
 // gone says whether a booking was taken out of the ERP since. An ERP that does not tell is
 // taken to have it.
-func (w *booking) gone(ctx context.Context, originID string) (bool, error) {
-	if _, can, err := w.can(ctx, w.record.Entity); err != nil || !can.GetState() {
+func (e *ERP) gone(ctx context.Context, entity tiebackv1.Entity, originID string) (bool, error) {
+	if _, can, err := e.can(ctx, entity); err != nil || !can.GetState() {
 		return false, err
 	}
-	state, err := w.State(ctx, w.record.Entity, originID)
+	state, err := e.State(ctx, entity, originID)
 	return state == tiebackv1.RecordState_RECORD_STATE_DELETED || state == tiebackv1.RecordState_RECORD_STATE_UNKNOWN, err
 }
 
@@ -205,6 +205,27 @@ func (w *booking) put(ctx context.Context, key string) (*tiebackv1.Booking, erro
 		w.recent.keep(key, a.Booking)
 	}
 	return a.GetBooking(), err
+}
+
+// Booked is the booking of a record of Procore in its present life; nil: the ERP never booked it,
+// or has it no more. It counts from the moment the ERP has it, whatever Procore was told of it, and
+// also where Procore refused its mark. A repeated call costs one call of the driver.
+func (e *ERP) Booked(ctx context.Context, entity tiebackv1.Entity, procoreID int64) (*tiebackv1.Booking, error) {
+	if _, can, err := e.can(ctx, entity); err != nil || !can.GetPut() {
+		return nil, err
+	}
+	life, err := e.Life(ctx, entity, procoreID)
+	if err != nil {
+		return nil, err
+	}
+	b, err := e.find(ctx, Key(e.Company, entity, procoreID, life), entity)
+	if b == nil || err != nil {
+		return nil, err
+	}
+	if gone, err := e.gone(ctx, entity, b.OriginId); gone || err != nil {
+		return nil, err
+	}
+	return b, nil
 }
 
 // find gives the booking of a key; nil: never booked. What a key was booked as never changes,

@@ -200,7 +200,7 @@ func (l *deliveryList) count(key, outcome string, d *tiebackv1.Delivery, err err
 	switch {
 	case outcome == "ok" || outcome == "discarded":
 		l.ended[key] = true
-	case err != nil, d != nil && l.now.Sub(d.OccurredAt.AsTime()) < retriedFor:
+	case err != nil, d != nil && l.now.Sub(ingest.Occurred(d)) < retriedFor:
 		l.waiting[key] = true
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/aymanbagabas/go-udiff"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/catalogue"
@@ -62,6 +63,9 @@ func (r *Draft) Take(edited string) (*Edited, error) {
 	}
 	if err == nil {
 		err = r.sameDetails(message)
+	}
+	if err == nil {
+		err = r.sameTime(message)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s", ErrEdit, fault.Sentence(err, err.Error()))
@@ -154,6 +158,30 @@ func (r *Draft) sameDetails(message []byte) error {
 		if !slices.Contains(own, id) {
 			return fmt.Errorf("request detail %d is not in the letter's message", id)
 		}
+	}
+	return nil
+}
+
+// sameTime refuses another time of the request. It orders the company's requests, and a replay has the
+// place of the request itself. An original that can't be read has none to compare with.
+func (r *Draft) sameTime(message []byte) error {
+	if check(r.on, r.data) == nil && !proto.Equal(created(r.on, r.data), created(r.on, message)) {
+		return errors.New("the time is that at which Procore created the request, and can't be edited")
+	}
+	return nil
+}
+
+// created is when Procore created the request of a message, as the message tells it.
+func created(s bus.Subject, data []byte) *timestamppb.Timestamp {
+	m := blank(s.Kind)
+	_ = proto.Unmarshal(data, m) // it was checked
+	switch m := m.(type) {
+	case *tiebackv1.Delivery:
+		return m.OccurredAt
+	case *tiebackv1.Event:
+		return m.RequestedAt
+	case *tiebackv1.Outcome:
+		return m.RequestedAt
 	}
 	return nil
 }

@@ -55,6 +55,7 @@ func TestAnEditKeepsNumbersAsTheyAreWritten(t *testing.T) {
 // An outcome is edited whole, and stays of its request and its buttons.
 func TestAnEditedOutcomeClosesNobodyElsesButton(t *testing.T) {
 	o := &tiebackv1.Outcome{CompanyId: 7, ErpRequestId: 12, Type: "create_vendor", CloseOuts: []*tiebackv1.CloseOut{{RequestDetailId: 1001, Status: tiebackv1.Status_STATUS_SUCCESS}}}
+	o.RequestedAt = timestamppb.New(time.Date(2026, 12, 1, 10, 0, 0, 0, time.UTC))
 	r := on(bus.Outcome, "create_vendor", raw(t, o))
 	if e, err := r.Take(strings.Replace(r.Text, "SUCCESS", "FAILED", 1)); err != nil || e.Difference == "" {
 		t.Errorf("a change of the status: %v", err)
@@ -62,6 +63,8 @@ func TestAnEditedOutcomeClosesNobodyElsesButton(t *testing.T) {
 	for mistake, edited := range map[string]string{
 		"another button":  strings.Replace(r.Text, "1001", "1002", 1),
 		"another request": strings.Replace(r.Text, `"12"`, `"13"`, 1),
+		"another time":    strings.Replace(r.Text, "10:00:00Z", "10:00:01Z", 1),
+		"no time":         strings.Replace(r.Text, `"2026-12-01T10:00:00Z"`, "null", 1),
 		"an unknown word": strings.Replace(r.Text, "status", "statu", 1),
 	} {
 		if _, err := r.Take(edited); !errors.Is(err, ErrEdit) {

@@ -12,6 +12,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,6 +41,7 @@ import (
 type Task struct {
 	Event   *tiebackv1.Event
 	Again   bool // it was worked before, and how that ended is not known
+	Fresh   bool // it came a moment ago: what it refers to may be on its way into the ERP
 	Row     catalogue.EventType
 	Payload payload.Request
 	Company *company.Company
@@ -182,6 +184,9 @@ func (s *Service) handle(ctx context.Context, m bus.Message) error {
 	return s.publish(ctx, m, task.Event, &tiebackv1.Outcome{CloseOuts: closeOuts, DeadLettered: dead != nil, ProcoreCalls: calls.Load()})
 }
 
+// freshFor is how many Backoffs an event is fresh: 10 s, in which it is worked about four times.
+const freshFor = 10
+
 func (s *Service) task(m bus.Message) (*Task, error) {
 	event := &tiebackv1.Event{}
 	if err := bus.Decode(m, event); err != nil {
@@ -205,7 +210,7 @@ func (s *Service) task(m bus.Message) (*Task, error) {
 	co := s.Companies[event.CompanyId]
 	request.Zone = co.Zone
 	return &Task{
-		Event: event, Again: m.Repeat, Row: row, Payload: request, Company: co,
+		Event: event, Again: m.Repeat, Fresh: time.Since(m.Stored) < freshFor*cmp.Or(s.Backoff, time.Second), Row: row, Payload: request, Company: co,
 		ERP: s.erps[event.CompanyId], Procore: session, State: s.Bus.State(),
 	}, nil
 }

@@ -48,9 +48,7 @@ func TestTheLinksAreRebuiltFromProcore(t *testing.T) {
 
 	invoice := w.exportedInvoice(l)
 	w.loseLinks(l)
-	if r := w.wait(w.pay(invoice)); r.Outcome() != sandbox.Failed || !strings.Contains(fmt.Sprint(r.Details), "Export the invoice first") {
-		t.Errorf("a payment of an invoice whose link is lost ended %q: %+v", r.Outcome(), r.Details)
-	}
+	w.succeeded(w.pay(invoice)) // without a link the ERP is asked, which has the invoice booked
 	report := w.rebuild(l, links.Options{})
 	if len(report.Unread)+len(report.NoLines) > 0 {
 		t.Errorf("could not be read: %+v, %+v", report.Unread, report.NoLines)

@@ -71,30 +71,16 @@ func send(ctx context.Context, t *worker.Task, d payload.Document) (*tiebackv1.B
 	if d.Refusal != nil {
 		return nil, d.Refusal
 	}
-	for _, ref := range d.Refs {
-		if err := resolve(ctx, t, ref); err != nil {
-			return nil, err
-		}
+	refs := newReferences(t)
+	err := refs.document(ctx, d)
+	var b *tiebackv1.Booking
+	if err == nil {
+		b, err = t.ERP.Book(ctx, t.Asked(), d.Record)
 	}
-	return t.ERP.Book(ctx, t.Asked(), d.Record)
-}
-
-// resolve fills in an origin id that the payload does not give: what Procore was last told.
-func resolve(ctx context.Context, t *worker.Task, ref payload.Ref) error {
-	for _, itemType := range ref.ItemTypes {
-		origin, err := t.State.LinkOf(ctx, t.Event.CompanyId, itemType, ref.ItemID)
-		if err != nil {
-			return err
-		}
-		if origin != "" {
-			*ref.Field = origin
-			return nil
-		}
+	if err != nil {
+		return nil, refs.wait(err)
 	}
-	if ref.Missing != "" {
-		return fault.Permanentf("%s", ref.Missing)
-	}
-	return nil
+	return b, nil
 }
 
 // aboutCode makes sure that a refusal of the code has the word "code" in it: only then does

@@ -106,10 +106,11 @@ func (p *planting) adopt(ctx context.Context, code payload.CostCode) error {
 		code.Record.ParentOriginId = origin
 		return nil
 	}
-	return resolve(ctx, p.Task, payload.Ref{
+	_, err := newReferences(p.Task).fill(ctx, payload.Ref{
 		ItemTypes: []string{"cost_code"}, ItemID: code.ParentID, Field: &code.Record.ParentOriginId,
 		Missing: "The cost code above this one is not in your ERP system, so this one was not sent. Correct that one first, then export again.",
 	})
+	return err
 }
 
 func (p *planting) refuse(r *tiebackv1.Record, err error) error {

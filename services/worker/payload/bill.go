@@ -38,7 +38,9 @@ func (r *reader) requisition(o Object) Document {
 	d.refer(&rec.ContractOriginId, o.ID("contract_id"),
 		"The commitment of this subcontractor invoice is not in your ERP system. Export the commitment first, then export the invoice again.", workOrder, purchaseOrder)
 	for i, item := range r.list(o, "line_items") {
-		rec.Lines = append(rec.Lines, r.requisitionItem(item, i+1))
+		l := r.requisitionItem(item, i+1)
+		d.refer(&l.CostCodeOriginId, item.ID("cost_code_id"), "", "cost_code")
+		rec.Lines = append(rec.Lines, l)
 	}
 	// The payload has no total to hold the lines against. formatted_payment_due is a text for people,
 	// and what is in it is not published: in the published sample it is $1,087.80, where the lines
@@ -131,6 +133,9 @@ func DirectCost(q Request) ([]Document, error) {
 			JobOriginId: item.Text("job_origin_id"), SubJobOriginId: item.Text("sub_job_origin_id"),
 			CostCodeOriginId: item.Text("cost_code_origin_id"), CategoryOriginId: item.Text("line_item_type_origin_id"),
 		}
+		d.refer(&l.JobOriginId, item.Object("project").ID("id"), "", "project")
+		d.refer(&l.CostCodeOriginId, item.ID("cost_code_id"), "", "cost_code")
+		d.refer(&l.CategoryOriginId, item.ID("line_item_type_id"), "", "line_item_type")
 		rec.Lines = append(rec.Lines, l)
 	}
 	lines, billed := r.decimal(o, "line_item_total"), r.decimal(o, "billed_amount")

@@ -30,6 +30,9 @@ func Budget(q Request) ([]Document, error) {
 	if len(rec.Lines) == 0 && rec.OriginId == "" {
 		rec.Lines = r.jobCosts(costs, rec.JobOriginId)
 	}
+	for _, l := range rec.Lines {
+		d.refer(&l.JobOriginId, d.Project, "", "project")
+	}
 	rec.Amount = r.budgeted(costs)
 	return []Document{r.finish(&d)}, r.err
 }

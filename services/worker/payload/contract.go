@@ -38,14 +38,17 @@ func Commitment(q Request) ([]Document, error) {
 	rec.VendorOriginId = c.Object("vendor").Text("origin_id")
 	rec.Date = cmp.Or(r.date(q.Data.Object("additional_data"), "accounting_date"), r.date(c, "contract_date", "issued_on_date"))
 	rec.StartsOn, rec.EndsOn = r.date(c, "contract_start_date"), r.date(c, "contract_estimated_completion_date", "delivery_date")
+	d := Document{Record: rec, ItemType: rec.Kind, LineType: "line_item"}
+	d.refer(&rec.JobOriginId, c.Object("project").ID("id"), "", "project")
+	d.refer(&rec.VendorOriginId, c.Object("vendor").ID("id"), "", "vendor")
 	for i, o := range r.list(q.Data, "commitment_items") {
-		rec.Lines = append(rec.Lines, r.item(o, i+1))
+		l := r.item(o, i+1)
+		d.referItem(l, o)
+		rec.Lines = append(rec.Lines, l)
 	}
 	// Published as the total of the lines with all markup. Lines have their markup in their
 	// amounts; project-level markup is on no line, and a total with it is refused.
 	r.total(rec, "grand_total", r.decimal(c, "grand_total"))
-	d := Document{Record: rec, ItemType: rec.Kind, LineType: "line_item"}
-	d.refer(&rec.VendorOriginId, c.Object("vendor").ID("id"), "", "vendor")
 	return []Document{r.finish(&d)}, r.err
 }
 
@@ -71,6 +74,8 @@ func CommitmentChangeOrder(q Request) ([]Document, error) {
 	d := Document{Record: rec, ItemType: "change_order", LineType: "line_item"}
 	d.refer(&rec.ContractOriginId, contract.ID("id"),
 		"The commitment of this change order is not in your ERP system. Export the commitment first, then export the change order again.", either(contract.Text("type"))...)
+	d.refer(&rec.JobOriginId, contract.Object("project").ID("id"), "", "project")
+	d.refer(&rec.VendorOriginId, contract.Object("vendor").ID("id"), "", "vendor")
 	r.changeOrderLines(q.Data, &d)
 	r.total(rec, "grand_total", r.decimal(o, "grand_total")) // published as "Total including markup"
 	return []Document{r.finish(&d)}, r.err
@@ -85,6 +90,7 @@ func (r *reader) changeOrderLines(data Object, d *Document) {
 		l := r.item(o, i+1)
 		l.ContractLineOriginId = origins[o.ID("commitment_line_item_id")]
 		d.refer(&l.ContractLineOriginId, o.ID("commitment_line_item_id"), "", "line_item")
+		d.referItem(l, o)
 		d.Record.Lines = append(d.Record.Lines, l)
 	}
 }

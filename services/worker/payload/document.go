@@ -34,6 +34,17 @@ func (d *Document) refer(field *string, itemID int64, missing string, itemTypes 
 	}
 }
 
+// referItem asks for what a line of a contract or change order is on.
+func (d *Document) referItem(l *tiebackv1.Line, o Object) {
+	code := o.Object("cost_code")
+	d.refer(&l.JobOriginId, o.Object("project").ID("id"), "", "project")
+	if code.Text("biller_type") == "SubJob" {
+		d.refer(&l.SubJobOriginId, code.ID("biller_id"), "", "sub_job")
+	}
+	d.refer(&l.CostCodeOriginId, code.ID("id"), "", "cost_code")
+	d.refer(&l.CategoryOriginId, o.Object("line_item_type").ID("id"), "", "line_item_type")
+}
+
 // record starts a record with what all payloads share.
 func (r *reader) record(entity tiebackv1.Entity, o Object) *tiebackv1.Record {
 	return &tiebackv1.Record{

@@ -22,6 +22,7 @@ func PrimeContractChangeOrder(q Request) ([]Document, error) {
 	d := Document{Record: rec, ItemType: "change_order", LineType: "line_item"}
 	d.refer(&rec.ContractOriginId, cmp.Or(contract.ID("id"), o.ID("contract_id")),
 		"The prime contract of this change order is not in your ERP system. Import it from there first, then export the change order again.", "prime_contract")
+	d.refer(&rec.JobOriginId, q.Data.Object("project").ID("id"), "", "project")
 	for _, item := range r.list(q.Data, "prime_contract_change_order_items") {
 		r.primeItem(&d, item)
 	}
@@ -36,10 +37,12 @@ func (r *reader) primeItem(d *Document, o Object) {
 	l := r.item(o, len(d.Record.Lines)+1)
 	l.ContractLineOriginId = o.Text("prime_line_item_origin_id")
 	d.refer(&l.ContractLineOriginId, o.ID("prime_line_item_id"), "", "line_item")
+	d.referItem(l, o)
 	d.Record.Lines = append(d.Record.Lines, l)
 	markups := decimal.Zero
 	for _, m := range r.list(o, "markup_line_items") {
 		line := r.markup(d, m, l)
+		d.referItem(line, o)
 		markups = markups.Add(value(line.Amount))
 		d.Record.Lines = append(d.Record.Lines, line)
 	}

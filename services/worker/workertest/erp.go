@@ -20,6 +20,7 @@ import (
 type ERP struct {
 	Refuse  func(*tiebackv1.Record) error // a booking; nil: nothing is refused
 	Keep    error                         // what Remove answers; nil: it removes
+	Lost    error                         // what Find answers; nil: it finds
 	States  map[string]tiebackv1.RecordState
 	Cannot  []tiebackv1.Entity  // what it does not have
 	Records []*tiebackv1.Record // what List tells
@@ -66,7 +67,7 @@ func (e *ERP) Put(_ context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutRes
 func (e *ERP) Find(_ context.Context, q *tiebackv1.FindRequest) (*tiebackv1.FindResponse, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return &tiebackv1.FindResponse{Booking: e.bookings[q.Key]}, nil
+	return &tiebackv1.FindResponse{Booking: e.bookings[q.Key]}, e.Lost
 }
 
 // List tells Records of the entity, in one page.
@@ -81,7 +82,7 @@ func (e *ERP) List(_ context.Context, q *tiebackv1.ListRequest) (*tiebackv1.List
 	return page, nil
 }
 
-// State tells what States says; a record that is not there is unknown, a removed one deleted.
+// State tells what States says; a removed record is deleted, a booked one present, any other unknown.
 func (e *ERP) State(_ context.Context, q *tiebackv1.StateRequest) (*tiebackv1.StateResponse, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -90,6 +91,11 @@ func (e *ERP) State(_ context.Context, q *tiebackv1.StateRequest) (*tiebackv1.St
 	}
 	if s, ok := e.States[q.OriginId]; ok {
 		return &tiebackv1.StateResponse{State: s}, nil
+	}
+	for _, b := range e.bookings {
+		if b.OriginId == q.OriginId {
+			return &tiebackv1.StateResponse{State: tiebackv1.RecordState_RECORD_STATE_PRESENT}, nil
+		}
 	}
 	return &tiebackv1.StateResponse{State: tiebackv1.RecordState_RECORD_STATE_UNKNOWN}, nil
 }

@@ -1,0 +1,115 @@
+package exports
+
+import (
+	"context"
+	"errors"
+
+	"github.com/tieback/tieback/pkg/fault"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/worker"
+	"github.com/tieback/tieback/services/worker/payload"
+)
+
+// references fills in the origin ids of what a document names by Procore's id only. Procore's own
+// payload has none for a record that was exported a moment ago, as its mark comes after its booking.
+//
+//	a link is kept                     the origin id that Procore was last told
+//	none, but the ERP has it booked    the booking's: the link follows, or Procore refused the mark
+//	neither, and the event is fresh    the event comes again: what it names may be on its way
+//	neither                            refused with a sentence; left out where the reference is optional
+//
+// A contract's lines have no keys of their own in the ERP. Where the contract is booked and Procore is
+// not told yet, a document on its lines comes again until they are linked.
+type references struct {
+	*worker.Task
+	booked map[record]string // the origin id in the ERP's answer; "": not booked
+	open   bool              // something has no origin id
+}
+
+// record is one that the ERP is asked for, by Procore's id.
+type record struct {
+	entity tiebackv1.Entity
+	id     int64
+}
+
+// exported are the entities that exports book under Procore's id, by item type.
+var exported = map[string]tiebackv1.Entity{
+	"standard_cost_code":      tiebackv1.Entity_ENTITY_STANDARD_COST_CODE,
+	"vendor":                  tiebackv1.Entity_ENTITY_VENDOR,
+	"project":                 tiebackv1.Entity_ENTITY_JOB,
+	"sub_job":                 tiebackv1.Entity_ENTITY_SUB_JOB,
+	"cost_code":               tiebackv1.Entity_ENTITY_COST_CODE,
+	"work_order_contract":     tiebackv1.Entity_ENTITY_COMMITMENT,
+	"purchase_order_contract": tiebackv1.Entity_ENTITY_COMMITMENT,
+	"requisition":             tiebackv1.Entity_ENTITY_REQUISITION,
+}
+
+const contractLine = "line_item"
+
+func newReferences(t *worker.Task) *references {
+	return &references{Task: t, booked: map[record]string{}}
+}
+
+// document fills in the references of a document.
+func (r *references) document(ctx context.Context, d payload.Document) error {
+	unlinked, lines := false, false
+	for _, ref := range d.Refs {
+		linked, err := r.fill(ctx, ref)
+		if err != nil {
+			return err
+		}
+		unlinked = unlinked || !linked && ref.Field == &d.Record.ContractOriginId && *ref.Field != ""
+		lines = lines || *ref.Field == "" && ref.ItemTypes[0] == contractLine
+	}
+	if unlinked && lines {
+		return &fault.Error{
+			Class: fault.Transient, Err: errors.New("the contract is booked, and its lines are not linked yet"),
+			Sentence: "The contract is in your ERP system, but Procore does not show it as synced yet. If that lasts, export the contract again.",
+		}
+	}
+	return nil
+}
+
+// fill fills in one reference, and says whether a link is kept.
+func (r *references) fill(ctx context.Context, ref payload.Ref) (linked bool, err error) {
+	for _, itemType := range ref.ItemTypes {
+		origin, err := r.State.LinkOf(ctx, r.Event.CompanyId, itemType, ref.ItemID)
+		if err != nil {
+			return false, err
+		}
+		if origin != "" {
+			*ref.Field = origin
+			return true, nil
+		}
+	}
+	if entity := exported[ref.ItemTypes[0]]; entity != 0 {
+		if *ref.Field, err = r.ask(ctx, record{entity, ref.ItemID}); err != nil || *ref.Field != "" {
+			return false, err
+		}
+	}
+	r.open = true
+	if ref.Missing != "" {
+		return false, fault.Permanentf("%s", ref.Missing)
+	}
+	return false, nil
+}
+
+// ask asks the ERP once for each record.
+func (r *references) ask(ctx context.Context, rec record) (string, error) {
+	if origin, known := r.booked[rec]; known {
+		return origin, nil
+	}
+	booking, err := r.ERP.Booked(ctx, rec.entity, rec.id)
+	if err == nil {
+		r.booked[rec] = booking.GetOriginId()
+	}
+	return booking.GetOriginId(), err
+}
+
+// wait makes a refusal one that passes, where it may be for a reference that is on its way.
+func (r *references) wait(err error) error {
+	if !r.Fresh || !r.open || fault.ClassOf(err) != fault.Permanent {
+		return err
+	}
+	return &fault.Error{Class: fault.Transient, Source: fault.SourceOf(err), Sentence: fault.Sentence(err, ""), Err: err}
+}
