@@ -1,5 +1,5 @@
-// Package procore calls Procore's API: OAuth client credentials per company, the company
-// header, rate limits obeyed from the headers, failures classed by package fault.
+// Package procore calls Procore's API: OAuth client credentials, one login for all companies of a
+// client, the company header, rate limits obeyed from the headers, failures classed by package fault.
 //
 // Source: developers.procore.com (ERP Integration, OAuth Client Credentials, Rate Limiting).
 package procore
@@ -11,9 +11,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -24,6 +26,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
+	"go.uber.org/zap"
 	"golang.org/x/oauth2"
 
 	"github.com/tieback/tieback/pkg/company"
@@ -33,7 +36,7 @@ import (
 // maxBody is how much of an answer is read: an ERP request of 1,000 lines is about 3 MB.
 const maxBody = 64 << 20
 
-// Config says where Procore is.
+// Config says where Procore is, for clients that have no hosts of their own.
 type Config struct {
 	APIURL   string            // https://api.procore.com
 	LoginURL string            // https://login.procore.com; tokens at /oauth/token
@@ -41,23 +44,31 @@ type Config struct {
 	Timeout  time.Duration     // of one call; 0: 30 s
 
 	Transport http.RoundTripper // nil: one that keeps many connections
+	Log       *zap.Logger       // logs when other credentials are taken or refused; nil: nothing is logged
 }
 
 // Client holds a Session for each company.
 type Client struct {
 	sessions map[int64]*Session
+	accounts []*account
+}
+
+// account is one of the companies file's clients with what its companies share: hosts, token and limits.
+type account struct {
+	client    *company.Client
+	companies []*Session // by id
+	cfg       Config     // the hosts are the client's
+	http      *http.Client
+	meter     *meter
+	login     login
 }
 
 // Session makes the calls of one company. Its methods may be called concurrently.
 type Session struct {
+	*account
 	company *company.Company
-	cfg     Config
-	http    *http.Client
-	meter   *meter
 	calls   *prometheus.CounterVec
 	refused prometheus.Counter // of our credentials or token
-
-	login login
 }
 
 // New makes a client for the companies; reg gets its metrics.
@@ -75,6 +86,9 @@ func New(cfg Config, companies company.Set, reg prometheus.Registerer) (*Client,
 		transport.MaxIdleConnsPerHost, transport.MaxIdleConns = 256, 1024
 		cfg.Transport = transport
 	}
+	if cfg.Log == nil {
+		cfg.Log = zap.NewNop()
+	}
 	c := &Client{sessions: make(map[int64]*Session, len(companies))}
 	calls := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "tieback_procore_calls_total", Help: "Calls made to Procore's API, by company, route and status (error: no answer).",
@@ -85,22 +99,40 @@ func New(cfg Config, companies company.Set, reg prometheus.Registerer) (*Client,
 	if err := errors.Join(reg.Register(calls), reg.Register(refused)); err != nil {
 		return nil, err
 	}
-	for id, co := range companies {
-		c.sessions[id] = &Session{
-			company: co, cfg: cfg, calls: calls, meter: newMeter(id, cfg.Timeout),
-			refused: refused.WithLabelValues(strconv.FormatInt(id, 10)), // there from the start: the first refusal is an increase
-			// A redirect is not followed: a write would be with a GET, whose 200 says that nothing was done.
-			http: &http.Client{Transport: cfg.Transport, Timeout: cfg.Timeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+	accounts := map[*company.Client]*account{}
+	for _, id := range slices.Sorted(maps.Keys(companies)) {
+		co := companies[id]
+		a := accounts[co.Client]
+		if a == nil {
+			a = newAccount(cfg, co)
+			accounts[co.Client], c.accounts = a, append(c.accounts, a)
 		}
+		s := &Session{
+			account: a, company: co, calls: calls,
+			refused: refused.WithLabelValues(strconv.FormatInt(id, 10)), // there from the start: the first refusal is an increase
+		}
+		a.companies, c.sessions[id] = append(a.companies, s), s
 	}
 	return c, reg.Register(gauge{c})
 }
 
-// ShareLimits has the rate limits counted in a store, with all other processes that use the
-// same clients. Without it this process counts as the only one. Call it before the first call.
+// newAccount makes the account of a company's client.
+func newAccount(cfg Config, co *company.Company) *account {
+	if co.Client.APIURL != "" {
+		cfg.APIURL, cfg.LoginURL = co.Client.APIURL, co.Client.LoginURL
+	}
+	return &account{
+		client: co.Client, cfg: cfg, meter: newMeter(StoreKey(co), cfg.Timeout),
+		// A redirect is not followed: a write would be with a GET, whose 200 says that nothing was done.
+		http: &http.Client{Transport: cfg.Transport, Timeout: cfg.Timeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+	}
+}
+
+// ShareLimits has the rate limits, and what became of logins, kept in a store, with all other processes that
+// use the same clients. Without it this process counts as the only one. Call it before the first call.
 func (c *Client) ShareLimits(store Store) {
-	for _, s := range c.sessions {
-		s.meter.store = store
+	for _, a := range c.accounts {
+		a.meter.store = store
 	}
 }
 
@@ -191,7 +223,7 @@ func (s *Session) twice(ctx context.Context, c Call) (answer, error) {
 		return a, nil
 	}
 	if a.status >= 300 && a.status < 400 {
-		return answer{}, redirected(c.Route, a)
+		return answer{}, s.redirected(c.Route, a)
 	}
 	return answer{}, refusal(c.Route, a.status, a.body)
 }
@@ -238,14 +270,14 @@ func (s *Session) once(ctx context.Context, tok *oauth2.Token, c Call, body []by
 	if err != nil {
 		s.meter.fail(claim, reached(err))
 		s.count(c.Route, "error")
-		return answer{}, noAnswer(c.Route, err)
+		return answer{}, s.noAnswer(c.Route, err)
 	}
 	defer resp.Body.Close()
 	wait := s.meter.learn(claim, sent, resp.StatusCode, resp.Header)
 	s.count(c.Route, strconv.Itoa(resp.StatusCode))
 	read, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
 	if err != nil {
-		return answer{}, noAnswer(c.Route, err)
+		return answer{}, s.noAnswer(c.Route, err)
 	}
 	if wait > 0 {
 		return answer{}, fault.Wait(wait, fmt.Errorf("%s: Procore answered %d", c.Route.Name, resp.StatusCode))
@@ -266,17 +298,25 @@ func reached(err error) outcome {
 	return lost
 }
 
-// mistyped names the variable of a URL where nobody answers the phone: it may be wrong. "": somebody did.
-func mistyped(err error, variable string) string {
+// mistyped names the setting of a host to which no connection is made: it may be wrong. "": one is made.
+func mistyped(err error, setting string) string {
 	if reached(err) == unsent {
-		return " (" + variable + ")"
+		return " (" + setting + ")"
 	}
 	return ""
 }
 
+// setting names where a host of the client is set: a field of the companies file, or else the variable.
+func (a *account) setting(field, variable string) string {
+	if a.client.APIURL != "" {
+		return field + " of " + a.client.String()
+	}
+	return variable
+}
+
 // noAnswer classes a call that was not answered: a write may have happened.
-func noAnswer(r Route, err error) error {
-	where := mistyped(err, "TIEBACK_PROCORE_API_URL")
+func (a *account) noAnswer(r Route, err error) error {
+	where := mistyped(err, a.setting("api_url", "TIEBACK_PROCORE_API_URL"))
 	var u *url.Error
 	if errors.As(err, &u) {
 		err = u.Err // without the URL
@@ -290,13 +330,13 @@ func noAnswer(r Route, err error) error {
 
 // redirected is the refusal of a call that Procore wants made elsewhere. It tells where, without the query,
 // which may hold a secret; and it does not say that nothing was done: after a write a 303 would mean that it was.
-func redirected(r Route, a answer) error {
+func (a *account) redirected(r Route, said answer) error {
 	to := "nowhere"
-	if u, err := url.Parse(a.header.Get("Location")); err == nil && (u.Host != "" || u.Path != "") {
+	if u, err := url.Parse(said.header.Get("Location")); err == nil && (u.Host != "" || u.Path != "") {
 		to = (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 	}
-	err := fmt.Errorf("%s: Procore answered %d and points to %s, which is not followed: correct TIEBACK_PROCORE_API_URL, or the route's path", r.Name, a.status, to)
-	return &StatusError{Status: a.status, Err: &fault.Error{
+	err := fmt.Errorf("%s: Procore answered %d and points to %s, which is not followed: correct %s, or the route's path", r.Name, said.status, to, a.setting("api_url", "TIEBACK_PROCORE_API_URL"))
+	return &StatusError{Status: said.status, Err: &fault.Error{
 		Class: fault.Permanent, Err: err, Sentence: "The ERP integration calls Procore at an address that is out of date. Tell whoever runs it.",
 	}}
 }
@@ -309,7 +349,7 @@ func refusal(r Route, status int, answer []byte) error {
 	}
 	e := &fault.Error{Class: fault.Permanent, Err: err, Sentence: "Procore refused: " + why}
 	if status == http.StatusForbidden {
-		e.Sentence = "Tieback's service account lacks a permission in Procore, or the app is not connected. Ask your Procore administrator."
+		e.Sentence = "Tieback's app is not installed in Procore, or its service account lacks a permission or this project. Ask your Procore administrator."
 	}
 	return &StatusError{Status: status, Err: e}
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"go.uber.org/zap"
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
 	"golang.org/x/sync/singleflight"
@@ -20,67 +21,109 @@ import (
 // early is how long before its end a token is renewed.
 const early = time.Minute
 
-// login is a session's token, or why there is none. A login that failed is not tried again for
+// login is the token of an account, or why there is none. A login that failed is not tried again for
 // 1, 2, 4 … 60 seconds, or as long as Procore asks, with what failed: other credentials are
-// tried at once. Meanwhile calls fail as it did.
+// tried at once.
+//
+//	credentials   token          a call
+//	───────────── ────────────── ─────────────────────────────────────────────
+//	taken         valid          uses it
+//	taken         none, or ends  fetches one
+//	changed       valid          uses it, while Renew fetches one with the new ones
+//	refused       valid          uses it until its end, or until Procore refuses it
+//	refused       none, or ended fails as the login did
 type login struct {
 	group singleflight.Group
 	mu    sync.Mutex
 	token *oauth2.Token
+	of    company.Credentials // that the token was fetched with
 
-	failed   error // the last one, since the last that worked; nil: none
-	times    int   // in a row
-	until    time.Time
-	clientID string // that failed
-	secret   company.Secret
+	failed error // the last one, since the last that worked; nil: none
+	times  int   // in a row
+	until  time.Time
+	tried  company.Credentials // that failed
+	since  time.Time           // when Procore first refused them; zero: it did not
 }
 
 // accessToken gives a token other than refused, which may be nil, and fetches one if there is none.
 // Those who wait for the same fetch share it; a caller whose ctx ends waits no longer.
-func (s *Session) accessToken(ctx context.Context, refused *oauth2.Token) (*oauth2.Token, error) {
-	s.login.mu.Lock()
-	tok := s.login.token
-	s.login.mu.Unlock()
-	if tok != nil && tok != refused && time.Until(tok.Expiry) > early {
+func (a *account) accessToken(ctx context.Context, refused *oauth2.Token) (*oauth2.Token, error) {
+	a.login.mu.Lock()
+	tok := a.login.token
+	a.login.mu.Unlock()
+	if tok == refused {
+		tok = nil
+	}
+	if tok != nil && time.Until(tok.Expiry) > early {
 		return tok, nil
 	}
-	fetched := s.login.group.DoChan("", func() (any, error) { return s.logIn() })
+	fetched := a.login.group.DoChan("", func() (any, error) { return a.logIn() })
 	select {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case r := <-fetched:
-		if r.Err != nil {
-			return nil, r.Err
+		switch {
+		case r.Err == nil:
+			return r.Val.(*oauth2.Token), nil
+		case tok != nil && time.Until(tok.Expiry) > 0: // in its last minute
+			return tok, nil
 		}
-		return r.Val.(*oauth2.Token), nil
+		return nil, r.Err
 	}
+}
+
+// Renew logs in every client whose credentials are other than those of its last login, and returns when all
+// logins have ended, well or not. A client that never logged in does so with its first call. Call it every few
+// seconds, from one goroutine.
+func (c *Client) Renew(ctx context.Context) {
+	var all sync.WaitGroup
+	for _, a := range c.accounts {
+		if !a.changed() {
+			continue
+		}
+		all.Go(func() {
+			select {
+			case <-ctx.Done():
+			case <-a.login.group.DoChan("", func() (any, error) { return a.logIn() }): // it logs and keeps what came of it
+			}
+		})
+	}
+	all.Wait()
+}
+
+// changed says whether the credentials are other than those of the last login.
+func (a *account) changed() bool {
+	now := a.client.Credentials()
+	a.login.mu.Lock()
+	defer a.login.mu.Unlock()
+	if a.login.failed != nil {
+		return now != a.login.tried || a.login.token != nil && now != a.login.of
+	}
+	return a.login.token != nil && now != a.login.of
 }
 
 // logIn fetches a token for whoever waits, so that no single caller's context bounds it. It
 // keeps what came of it.
-func (s *Session) logIn() (*oauth2.Token, error) {
-	now := s.company.Client.Credentials() // they may be rotated
-	id, secret := now.ID, now.Secret
-	if err := s.login.recall(id, secret); err != nil {
+func (a *account) logIn() (*oauth2.Token, error) {
+	now := a.client.Credentials() // they may be rotated
+	if err := a.login.recall(now); err != nil {
 		return nil, err
 	}
-	tok, err := s.fetchToken(id, secret)
+	tok, err := a.fetchToken(now)
 	if err != nil {
-		s.login.fail(err, id, secret)
+		a.loginFailed(err, now)
 		return nil, err
 	}
-	s.login.mu.Lock()
-	defer s.login.mu.Unlock()
-	s.login.token, s.login.failed, s.login.times = tok, nil, 0
+	a.loggedIn(tok, now)
 	return tok, nil
 }
 
 // recall gives the error of a login that is not to be tried again yet.
-func (l *login) recall(id string, secret company.Secret) error {
+func (l *login) recall(now company.Credentials) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	wait := time.Until(l.until)
-	if l.failed == nil || wait <= 0 || id != l.clientID || secret != l.secret {
+	if l.failed == nil || wait <= 0 || now != l.tried {
 		return nil
 	}
 	if fault.ClassOf(l.failed) == fault.Throttled {
@@ -99,23 +142,80 @@ func (l *login) expires() (time.Time, bool) {
 	return l.token.Expiry, true
 }
 
-func (l *login) fail(err error, id string, secret company.Secret) {
+// refusedSince is since when Procore refuses the credentials; zero: it does not.
+func (l *login) refusedSince() time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if id != l.clientID || secret != l.secret {
-		l.times = 0
+	return l.since
+}
+
+// loggedIn keeps a token, and says so where that is news.
+func (a *account) loggedIn(tok *oauth2.Token, with company.Credentials) {
+	l := &a.login
+	l.mu.Lock()
+	rotated, refused := l.token != nil && with != l.of || l.failed != nil && with != l.tried, !l.since.IsZero()
+	l.token, l.of, l.failed, l.times, l.since = tok, with, nil, 0, time.Time{}
+	l.mu.Unlock()
+	switch {
+	case rotated:
+		a.cfg.Log.Info("secrets rotated: Procore takes the new credentials", zap.Stringer("of", a.client))
+	case refused:
+		a.cfg.Log.Info("Procore takes the credentials again", zap.Stringer("of", a.client))
+	}
+	a.keepRefusal(nil)
+}
+
+// loginFailed keeps why there is no token, and says so once for the same credentials.
+func (a *account) loginFailed(err error, with company.Credentials) {
+	l := &a.login
+	l.mu.Lock()
+	other := l.failed == nil || with != l.tried
+	if other {
+		l.times, l.since = 0, time.Time{}
 	}
 	wait := max(min(time.Second<<l.times, time.Minute), fault.RetryAfter(err))
-	l.failed, l.clientID, l.secret, l.times, l.until = err, id, secret, min(l.times+1, 6), time.Now().Add(wait)
+	l.failed, l.tried, l.times, l.until = err, with, min(l.times+1, 6), time.Now().Add(wait)
+	var answer *LoginError
+	refused := errors.As(err, &answer) && answer.refused()
+	news := refused && l.since.IsZero()
+	if news {
+		l.since = time.Now()
+	}
+	var until time.Time
+	if l.token != nil && time.Until(l.token.Expiry) > 0 {
+		until = l.token.Expiry
+	}
+	since := l.since
+	l.mu.Unlock()
+	if refused {
+		a.keepRefusal(&Refusal{Since: since, Status: answer.Status, Until: until})
+	}
+	if !news {
+		return
+	}
+	fields := []zap.Field{zap.Stringer("of", a.client), zap.Int64s("companies", a.ids()), zap.Error(err)}
+	if until.IsZero() {
+		a.cfg.Log.Error("Procore refuses the credentials of the companies file, and no call can be made: correct client_id and client_secret there; no restart is needed", fields...)
+		return
+	}
+	a.cfg.Log.Error("Procore refuses the credentials of the companies file: correct client_id and client_secret there; no restart is needed. The token from before is used until its end",
+		append(fields, zap.Time("token_until", until))...)
+}
+
+func (a *account) ids() (ids []int64) {
+	for _, s := range a.companies {
+		ids = append(ids, s.company.ID)
+	}
+	return ids
 }
 
 // fetchToken logs in. Its errors hold nothing of what was sent.
-func (s *Session) fetchToken(id string, secret company.Secret) (*oauth2.Token, error) {
+func (a *account) fetchToken(with company.Credentials) (*oauth2.Token, error) {
 	cfg := clientcredentials.Config{
-		ClientID: id, ClientSecret: string(secret),
-		TokenURL: s.cfg.LoginURL + "/oauth/token", AuthStyle: oauth2.AuthStyleInParams,
+		ClientID: with.ID, ClientSecret: string(with.Secret),
+		TokenURL: a.cfg.LoginURL + "/oauth/token", AuthStyle: oauth2.AuthStyleInParams,
 	}
-	client := &http.Client{Transport: dated{s.http.Transport, &s.meter.clock}, Timeout: s.cfg.Timeout, CheckRedirect: s.http.CheckRedirect} // the secret goes where it was meant to go
+	client := &http.Client{Transport: dated{a.http.Transport, &a.meter.clock}, Timeout: a.cfg.Timeout, CheckRedirect: a.http.CheckRedirect} // the secret goes where it was meant to go
 	tok, err := cfg.Token(context.WithValue(context.Background(), oauth2.HTTPClient, client))
 	var answer *oauth2.RetrieveError
 	switch {
@@ -126,14 +226,17 @@ func (s *Session) fetchToken(id string, secret company.Secret) (*oauth2.Token, e
 		}
 		return nil, fault.Wait(jitter(time.Duration(wait)*time.Millisecond), errors.New("the login of Procore answered 429"))
 	case errors.As(err, &answer): // its own text may hold what was sent
-		if code := answer.Response.StatusCode; code >= 400 && code < 500 {
-			s.refused.Inc()
+		refusal := &LoginError{Status: answer.Response.StatusCode, Client: a.client.String()}
+		if refusal.refused() {
+			for _, s := range a.companies {
+				s.refused.Inc()
+			}
 		}
-		err = &LoginError{Status: answer.Response.StatusCode, Company: s.company.ID}
+		err = refusal
 	}
 	var u *url.Error
 	if errors.As(err, &u) {
-		err = fmt.Errorf("login: no answer from Procore%s: %w", mistyped(u, "TIEBACK_PROCORE_LOGIN_URL"), u.Err)
+		err = fmt.Errorf("login: no answer from Procore%s: %w", mistyped(u, a.setting("login_url", "TIEBACK_PROCORE_LOGIN_URL")), u.Err)
 	}
 	if err != nil {
 		return nil, fault.New(fault.Transient, err)
@@ -147,13 +250,16 @@ func (s *Session) fetchToken(id string, secret company.Secret) (*oauth2.Token, e
 // LoginError is what the login of Procore answered instead of a token. It comes inside a transient error:
 // the secret may be in rotation.
 type LoginError struct {
-	Status  int
-	Company int64
+	Status int
+	Client string // which client, for people
 }
 
 func (e *LoginError) Error() string {
-	return fmt.Sprintf("the login of Procore answered %d %s (check client_id and client_secret of company %d)", e.Status, http.StatusText(e.Status), e.Company)
+	return fmt.Sprintf("the login of Procore answered %d %s (check client_id and client_secret of %s)", e.Status, http.StatusText(e.Status), e.Client)
 }
+
+// refused says whether the answer refuses the credentials.
+func (e *LoginError) refused() bool { return e.Status >= 400 && e.Status < 500 }
 
 // dated lets a clock hear the answers: a login's is the first that a process gets of Procore,
 // so that it knows Procore's time before it makes a call.

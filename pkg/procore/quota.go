@@ -6,7 +6,6 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/http"
-	"strconv"
 	"sync"
 	"time"
 
@@ -40,8 +39,8 @@ type meter struct {
 	shared shared
 }
 
-func newMeter(company int64, timeout time.Duration) *meter {
-	return &meter{clock: theirs{local: time.Now}, timeout: timeout, key: strconv.FormatInt(company, 10), me: crand.Text(), spread: jitter}
+func newMeter(key string, timeout time.Duration) *meter {
+	return &meter{clock: theirs{local: time.Now}, timeout: timeout, key: key, me: crand.Text(), spread: jitter}
 }
 
 // move is what a call asks of its meter: to begin, or (end not nil) to end.

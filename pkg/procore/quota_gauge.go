@@ -6,8 +6,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// gauge tells what is left of the limits, and until when a token holds, when it is asked: a number
-// set earlier would outlive its window.
+// gauge tells what is left of the limits, until when a token holds, and since when credentials are refused, when
+// it is asked: a number set earlier would outlive its window.
 type gauge struct{ client *Client }
 
 var remaining = prometheus.NewDesc("tieback_procore_quota_remaining",
@@ -18,8 +18,16 @@ var expires = prometheus.NewDesc("tieback_procore_token_expires_timestamp_second
 	"When this process's token for a company ends, as Unix time; none where there is no token. A token is renewed by the first call in its last minute or after it.",
 	[]string{"company"}, nil)
 
+var refusedSince = prometheus.NewDesc("tieback_procore_credentials_refused_timestamp_seconds",
+	"Since when Procore refuses the credentials that the companies file has for a company, as Unix time; none where it does not. A token from before may be used meanwhile.",
+	[]string{"company"}, nil)
+
 // Describe implements prometheus.Collector.
-func (g gauge) Describe(ch chan<- *prometheus.Desc) { ch <- remaining; ch <- expires }
+func (g gauge) Describe(ch chan<- *prometheus.Desc) {
+	ch <- remaining
+	ch <- expires
+	ch <- refusedSince
+}
 
 // Collect implements prometheus.Collector.
 func (g gauge) Collect(ch chan<- prometheus.Metric) {
@@ -30,6 +38,9 @@ func (g gauge) Collect(ch chan<- prometheus.Metric) {
 		}
 		if at, has := s.login.expires(); has {
 			ch <- prometheus.MustNewConstMetric(expires, prometheus.GaugeValue, float64(at.Unix()), label)
+		}
+		if since := s.login.refusedSince(); !since.IsZero() {
+			ch <- prometheus.MustNewConstMetric(refusedSince, prometheus.GaugeValue, float64(since.Unix()), label)
 		}
 	}
 }

@@ -317,7 +317,7 @@ func FuzzStored(f *testing.F) {
 
 // What counting costs a call in a process that shares with nobody.
 func BenchmarkCount(b *testing.B) {
-	m := newMeter(7, 30*time.Second)
+	m := newMeter("7", 30*time.Second)
 	h := headers(1_000_000_000, 999_999_999, time.Now().Unix()+3000, time.Now())
 	for b.Loop() {
 		tk, err := m.take(b.Context())

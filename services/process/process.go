@@ -141,7 +141,7 @@ func load(name string, getenv func(string) string, strict bool) (*Process, error
 	if err != nil {
 		return nil, err
 	}
-	p.Procore, err = procore.New(procore.Config{APIURL: s.ProcoreAPIURL, LoginURL: s.ProcoreLoginURL, Routes: routes}, companies, p.Registry)
+	p.Procore, err = procore.New(procore.Config{APIURL: s.ProcoreAPIURL, LoginURL: s.ProcoreLoginURL, Routes: routes, Log: p.Log}, companies, p.Registry)
 	return p, err
 }
 

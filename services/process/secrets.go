@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/tieback/tieback/pkg/company"
 )
 
@@ -12,24 +14,36 @@ import (
 const lookEvery = 5 * time.Second
 
 // WatchSecrets takes up rotated secrets until ctx ends: at once where they are asked for anew
-// each time (webhook tokens, the client secret), by opening a company's ERP anew otherwise. The
-// broker key needs nobody to watch it: it is read for each connect.
+// each time (webhook tokens), by a login at Procore (a client's credentials), by opening a company's ERP anew
+// otherwise. The broker key needs nobody to watch it: it is read for each connect.
 func (p *Process) WatchSecrets(ctx context.Context) error {
 	every := p.Look
 	if every == 0 {
 		every = lookEvery
 	}
 	w := company.NewWatcher(p.Settings.Companies, p.Companies, p.Log)
+	defer p.ERPs.Wait()
+	var g errgroup.Group
+	g.Go(func() error { return each(ctx, every, func() { p.Procore.Renew(ctx) }) }) // a login that hangs holds up nothing else
+	g.Go(func() error {
+		return each(ctx, every, func() {
+			w.Look()
+			p.ERPs.Renew(ctx)
+		})
+	})
+	return g.Wait()
+}
+
+// each does something at intervals until ctx ends.
+func each(ctx context.Context, every time.Duration, do func()) error {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	defer p.ERPs.Wait()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			w.Look()
-			p.ERPs.Renew(ctx)
+			do()
 		}
 	}
 }
