@@ -44,7 +44,6 @@ type Config struct {
 	Timeout  time.Duration     // of one call; 0: 30 s
 
 	Transport http.RoundTripper // nil: one that keeps many connections
-	Log       *zap.Logger       // logs when other credentials are taken or refused; nil: nothing is logged
 }
 
 // Client holds a Session for each company.
@@ -58,6 +57,7 @@ type account struct {
 	client    *company.Client
 	companies []*Session // by id
 	cfg       Config     // the hosts are the client's
+	log       *zap.Logger
 	http      *http.Client
 	meter     *meter
 	login     login
@@ -85,9 +85,6 @@ func New(cfg Config, companies company.Set, reg prometheus.Registerer) (*Client,
 		transport := http.DefaultTransport.(*http.Transport).Clone()
 		transport.MaxIdleConnsPerHost, transport.MaxIdleConns = 256, 1024
 		cfg.Transport = transport
-	}
-	if cfg.Log == nil {
-		cfg.Log = zap.NewNop()
 	}
 	c := &Client{sessions: make(map[int64]*Session, len(companies))}
 	calls := prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -122,7 +119,7 @@ func newAccount(cfg Config, co *company.Company) *account {
 		cfg.APIURL, cfg.LoginURL = co.Client.APIURL, co.Client.LoginURL
 	}
 	return &account{
-		client: co.Client, cfg: cfg, meter: newMeter(StoreKey(co), cfg.Timeout),
+		client: co.Client, cfg: cfg, log: zap.NewNop(), meter: newMeter(StoreKey(co.ID, co.Client.Name), cfg.Timeout),
 		// A redirect is not followed: a write would be with a GET, whose 200 says that nothing was done.
 		http: &http.Client{Transport: cfg.Transport, Timeout: cfg.Timeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}
@@ -133,6 +130,14 @@ func newAccount(cfg Config, co *company.Company) *account {
 func (c *Client) ShareLimits(store Store) {
 	for _, a := range c.accounts {
 		a.meter.store = store
+	}
+}
+
+// LogTo has a log say when Procore takes or refuses other credentials. Without it nothing is logged. Call it before
+// the first call.
+func (c *Client) LogTo(log *zap.Logger) {
+	for _, a := range c.accounts {
+		a.log = log
 	}
 }
 

@@ -49,11 +49,11 @@ type login struct {
 // Those who wait for the same fetch share it; a caller whose ctx ends waits no longer.
 func (a *account) accessToken(ctx context.Context, refused *oauth2.Token) (*oauth2.Token, error) {
 	a.login.mu.Lock()
+	if refused != nil && a.login.token == refused {
+		a.login.token = nil
+	}
 	tok := a.login.token
 	a.login.mu.Unlock()
-	if tok == refused {
-		tok = nil
-	}
 	if tok != nil && time.Until(tok.Expiry) > early {
 		return tok, nil
 	}
@@ -158,9 +158,9 @@ func (a *account) loggedIn(tok *oauth2.Token, with company.Credentials) {
 	l.mu.Unlock()
 	switch {
 	case rotated:
-		a.cfg.Log.Info("secrets rotated: Procore takes the new credentials", zap.Stringer("of", a.client))
+		a.log.Info("secrets rotated: Procore takes the new credentials", zap.Stringer("of", a.client))
 	case refused:
-		a.cfg.Log.Info("Procore takes the credentials again", zap.Stringer("of", a.client))
+		a.log.Info("Procore takes the credentials again", zap.Stringer("of", a.client))
 	}
 	a.keepRefusal(nil)
 }
@@ -195,10 +195,10 @@ func (a *account) loginFailed(err error, with company.Credentials) {
 	}
 	fields := []zap.Field{zap.Stringer("of", a.client), zap.Int64s("companies", a.ids()), zap.Error(err)}
 	if until.IsZero() {
-		a.cfg.Log.Error("Procore refuses the credentials of the companies file, and no call can be made: correct client_id and client_secret there; no restart is needed", fields...)
+		a.log.Error("Procore refuses the credentials of the companies file, and no call can be made: correct client_id and client_secret there; no restart is needed", fields...)
 		return
 	}
-	a.cfg.Log.Error("Procore refuses the credentials of the companies file: correct client_id and client_secret there; no restart is needed. The token from before is used until its end",
+	a.log.Error("Procore refuses the credentials of the companies file: correct client_id and client_secret there; no restart is needed. The token from before is used until its end",
 		append(fields, zap.Time("token_until", until))...)
 }
 

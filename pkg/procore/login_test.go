@@ -80,11 +80,12 @@ func newRealm(t *testing.T, file string) *realm {
 	}
 	core, log := observer.New(zapcore.InfoLevel)
 	r.log, r.watcher = log, company.NewWatcher(r.file, r.set, zap.New(core))
-	r.Client, err = procore.New(procore.Config{APIURL: srv.URL, LoginURL: srv.URL, Timeout: time.Second, Log: zap.New(core)}, r.set, r.registry)
+	r.Client, err = procore.New(procore.Config{APIURL: srv.URL, LoginURL: srv.URL, Timeout: time.Second}, r.set, r.registry)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.ShareLimits(r.store)
+	r.LogTo(zap.New(core))
 	return r
 }
 
@@ -151,7 +152,7 @@ func (r *realm) rotate(from, to string) {
 
 func (r *realm) refusal(id int64) (procore.Refusal, bool) {
 	r.Helper()
-	raw, _, _ := r.store.Read(r.Context(), procore.LoginKey(r.set[id]))
+	raw, _, _ := r.store.Read(r.Context(), procore.LoginKey(id, r.set[id].Client.Name))
 	refusal, refused, err := procore.ReadRefusal(raw)
 	if err != nil {
 		r.Fatal(err)

@@ -6,20 +6,19 @@ import (
 	"fmt"
 	"strconv"
 	"time"
-
-	"github.com/tieback/tieback/pkg/company"
 )
 
-// StoreKey is the key under which a Store keeps the limits of a company's client.
-func StoreKey(co *company.Company) string {
-	if name := co.Client.Name; name != "" {
-		return "client-" + name
+// StoreKey is the key under which a Store keeps the limits of a company's client; client is its name, "" where it is
+// the company's own.
+func StoreKey(company int64, client string) string {
+	if client != "" {
+		return "client-" + client
 	}
-	return strconv.FormatInt(co.ID, 10)
+	return strconv.FormatInt(company, 10)
 }
 
 // LoginKey is the key under which a Store keeps that Procore refuses the credentials of a company's client.
-func LoginKey(co *company.Company) string { return loginKey(StoreKey(co)) }
+func LoginKey(company int64, client string) string { return loginKey(StoreKey(company, client)) }
 
 func loginKey(limits string) string { return "login-" + limits }
 

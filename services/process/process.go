@@ -141,7 +141,7 @@ func load(name string, getenv func(string) string, strict bool) (*Process, error
 	if err != nil {
 		return nil, err
 	}
-	p.Procore, err = procore.New(procore.Config{APIURL: s.ProcoreAPIURL, LoginURL: s.ProcoreLoginURL, Routes: routes, Log: p.Log}, companies, p.Registry)
+	p.Procore, err = procore.New(procore.Config{APIURL: s.ProcoreAPIURL, LoginURL: s.ProcoreLoginURL, Routes: routes}, companies, p.Registry)
 	return p, err
 }
 
@@ -181,6 +181,7 @@ func (p *Process) Connect(ctx context.Context, o bus.Options) error {
 	if o.InProcess == nil { // the embedded broker has no port and asks for no key
 		o.NKeyFile, o.CAFile, o.Made = p.Settings.NATSNKeyFile, p.Settings.NATSCAFile, p.Settings.Made
 	}
+	p.Procore.LogTo(p.Log)
 	b, err := bus.Connect(ctx, o)
 	if p.Bus = b; err != nil || o.InProcess != nil || !bus.CallsProcore(o.Name) { // nobody else is on an embedded broker
 		return err

@@ -24,6 +24,7 @@ func (v *look) needs() []string {
 	default:
 		needs = append(needs, fmt.Sprintf("%d entries of the companies file have mistakes, and their companies are not served: tieback doctor says what to correct", v.Unserved))
 	}
+	needs = append(needs, v.refusals()...)
 	var asleep []string
 	for _, q := range v.report.Queues {
 		limit := v.Limits.Of(catalogue.Category(q.Stop)) + slack
@@ -56,6 +57,31 @@ func (v *look) needs() []string {
 		needs = append(needs, "1 dead letter waits for somebody: tieback dead list")
 	} else if letters > 1 {
 		needs = append(needs, fmt.Sprintf("%d dead letters wait for somebody: tieback dead list", letters))
+	}
+	return needs
+}
+
+// believed is how long credentials are refused until that is told: the file may follow a rotation in Procore.
+const believed = time.Minute
+
+// refusals says once of each client that Procore refuses its credentials.
+func (v *look) refusals() (needs []string) {
+	told := map[string]bool{}
+	for _, c := range v.report.Companies {
+		if c.Refusal == nil || v.at.Sub(c.Refusal.Since) < believed || c.Client != "" && told[c.Client] {
+			continue
+		}
+		told[c.Client] = true
+		of := fmt.Sprintf("company %d", c.ID)
+		if c.Client != "" {
+			of = fmt.Sprintf("client %s (company %d and all others that have it)", c.Client, c.ID)
+		}
+		then := "no call of Procore can be made"
+		if c.Refusal.Until != nil {
+			then = "the token from before is used until " + c.Refusal.Until.Local().Format("15:04:05")
+		}
+		needs = append(needs, fmt.Sprintf("Procore has refused the credentials of %s since %s (%d), and %s: correct client_id and client_secret in the companies file, then tieback doctor --company %d says whether Procore takes them",
+			of, c.Refusal.Since.Local().Format("2006-01-02 15:04:05"), c.Refusal.Status, then, c.ID))
 	}
 	return needs
 }

@@ -18,6 +18,8 @@ func seconds(d time.Duration) *float64 {
 func TestWhatNeedsAPerson(t *testing.T) {
 	limits := deadline.Limits{Interactive: 15 * time.Minute, Sync: 6 * time.Hour}
 	of := &Event{Company: 7, Request: 12}
+	now := time.Date(2026, 11, 29, 12, 0, 0, 0, time.Local)
+	later := now.Add(30 * time.Minute)
 	for _, c := range []struct {
 		name   string
 		report Report
@@ -37,8 +39,11 @@ func TestWhatNeedsAPerson(t *testing.T) {
 		{"letters", Report{Companies: []Company{{ID: 7, Dead: 1}, {ID: 8, Dead: 2}}}, "3 dead letters wait"},
 		{"a broker that does not answer", Report{Unasked: []string{"the queue of sync: timeout"}}, "does not answer for the queue of sync"},
 		{"failures that were told", Report{Companies: []Company{{ID: 7, Failed: 9, Retrying: 3}}}, ""},
+		{"credentials refused a moment ago", Report{Companies: []Company{{ID: 7, Refusal: &Refusal{Since: now.Add(-30 * time.Second), Status: 401}}}}, ""},
+		{"credentials refused", Report{Companies: []Company{{ID: 7, Refusal: &Refusal{Since: now.Add(-2 * time.Minute), Status: 401}}}}, "the credentials of company 7 since 2026-11-29 11:58:00 (401), and no call of Procore can be made: correct client_id"},
+		{"a shared client's", Report{Companies: []Company{{ID: 7, Client: "acme", Refusal: &Refusal{Since: now.Add(-time.Hour), Until: &later}}}}, "client acme (company 7 and all others that have it) since 2026-11-29 11:00:00 (0), and the token from before is used until 12:30:00"},
 	} {
-		v := &look{Looker: &Looker{Options: Options{Limits: limits}}, report: c.report}
+		v := &look{Looker: &Looker{Options: Options{Limits: limits}}, report: c.report, at: now}
 		got := v.needs()
 		if c.want == "" && len(got) > 0 || c.want != "" && !slices.ContainsFunc(got, func(n string) bool { return strings.Contains(n, c.want) }) {
 			t.Errorf("%s: needs %q, want %q", c.name, got, c.want)

@@ -96,7 +96,7 @@ func (v *look) retries(ctx context.Context, queues []*queue) {
 	}
 }
 
-// quotas reads what is left of Procore's limits.
+// quotas reads what is left of Procore's limits, and whose credentials Procore refuses.
 func (v *look) quotas(ctx context.Context) {
 	if v.Quota == nil {
 		return
@@ -107,16 +107,39 @@ func (v *look) quotas(ctx context.Context) {
 			v.unasked("what is left of Procore's limits", err)
 			return // the others' would not be answered either
 		}
+		r, err := v.refusal(ctx, id)
+		if err != nil {
+			v.unasked("whose credentials Procore refuses", err)
+			return
+		}
 		v.mu.Lock()
-		v.company(id).Quota = q
+		v.company(id).Quota, v.company(id).Refusal = q, r
 		v.mu.Unlock()
 	}
+}
+
+func (v *look) refusal(ctx context.Context, id int64) (*Refusal, error) {
+	ctx, cancel := context.WithTimeout(ctx, answer)
+	defer cancel()
+	raw, _, err := v.Quota.Read(ctx, procore.LoginKey(id, v.Clients[id]))
+	if err != nil {
+		return nil, err
+	}
+	is, refused, err := procore.ReadRefusal(raw)
+	if err != nil || !refused {
+		return nil, err
+	}
+	r := &Refusal{Since: is.Since.UTC(), Status: is.Status}
+	if until := is.Until.UTC(); until.After(v.at) {
+		r.Until = &until
+	}
+	return r, nil
 }
 
 func (v *look) quota(ctx context.Context, id int64) (*Quota, error) {
 	ctx, cancel := context.WithTimeout(ctx, answer)
 	defer cancel()
-	raw, _, err := v.Quota.Read(ctx, strconv.FormatInt(id, 10))
+	raw, _, err := v.Quota.Read(ctx, procore.StoreKey(id, v.Clients[id]))
 	if err != nil || len(raw) == 0 {
 		return nil, err
 	}

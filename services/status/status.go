@@ -24,13 +24,14 @@ import (
 type Options struct {
 	Companies map[int64]string // names of those connected, by id
 	Limits    deadline.Limits
-	Quota     procore.Store // Procore's limits as all processes share them; nil: none shares them
-	Unserved  int           // entries of the companies file that have a mistake
-	Embedded  bool          // the broker is that of a tieback run, which is stopped while somebody looks
-	Window    time.Duration // that rates and ends are counted over; 0: a minute
-	Tail      int           // 0: 20,000
-	Recent    int           // 0: 10,000
-	Letters   int           // newest dead letters looked at; 0: 100,000
+	Clients   map[int64]string // named clients of companies that have one
+	Quota     procore.Store    // Procore's limits as all processes share them; nil: none shares them
+	Unserved  int              // entries of the companies file that have a mistake
+	Embedded  bool             // the broker is that of a tieback run, which is stopped while somebody looks
+	Window    time.Duration    // that rates and ends are counted over; 0: a minute
+	Tail      int              // 0: 20,000
+	Recent    int              // 0: 10,000
+	Letters   int              // newest dead letters looked at; 0: 100,000
 }
 
 // Report is how the pipeline stands. The names of its fields are stable.
@@ -82,6 +83,15 @@ type Company struct {
 	Failed      int      `json:"failed"`         // events closed as failed within the window
 	Dead        int      `json:"dead_letters"`   // that nobody has dealt with
 	Quota       *Quota   `json:"quota"`          // of Procore's limits; null: not known
+	Client      string   `json:"client"`         // its named client; "": one of its own
+	Refusal     *Refusal `json:"refusal"`        // of its client's credentials, by Procore; null: none is known
+}
+
+// Refusal says that Procore refuses the credentials that the companies file has.
+type Refusal struct {
+	Since  time.Time  `json:"since"`
+	Status int        `json:"status"`      // of the login's answer
+	Until  *time.Time `json:"token_until"` // the token from before is used until then; null: there is none
 }
 
 // Quota is what is left of Procore's limits.
@@ -154,7 +164,7 @@ type look struct {
 // company gives a company's line. The caller holds mu, or is alone.
 func (v *look) company(id int64) *Company {
 	if v.companies[id] == nil {
-		v.companies[id] = &Company{ID: id, Name: v.Companies[id]}
+		v.companies[id] = &Company{ID: id, Name: v.Companies[id], Client: v.Clients[id]}
 	}
 	return v.companies[id]
 }

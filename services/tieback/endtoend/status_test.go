@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/procore"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/deadline"
 	"github.com/tieback/tieback/services/status"
@@ -234,6 +235,41 @@ func TestQuotaIsShown(t *testing.T) {
 	}
 	if q := companyOf(r, firstCompany+1).Quota; q != nil {
 		t.Errorf("nothing is known of the other's quota, and it is %s", w.json(q))
+	}
+}
+
+// Credentials that Procore refuses need a person after a minute, while the token from before is used too.
+func TestRefusedCredentialsAreShown(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{companies: 2})
+	l := w.run()
+	quota, err := l.Bus.OpenQuota(t.Context(), 1)
+	w.must(err)
+	of := procore.LoginKey(firstCompany, "acme")
+	revision := uint64(0)
+	stored := func(value any) status.Report {
+		t.Helper()
+		text := ""
+		if value != nil {
+			text = w.json(value)
+		}
+		var ok bool
+		revision, ok, err = quota.Swap(t.Context(), of, []byte(text), revision)
+		if w.must(err); !ok {
+			t.Fatal("the store was written meanwhile")
+		}
+		return l.status(func(o *status.Options) { o.Quota, o.Clients = quota, map[int64]string{firstCompany: "acme"} })
+	}
+	until := time.Now().Add(time.Hour)
+	r := stored(procore.Refusal{Since: time.Now().Add(-2 * time.Minute), Status: 401, Until: until})
+	if is := companyOf(r, firstCompany).Refusal; is == nil || is.Until == nil || !is.Until.Equal(until) || !needs(r, "Procore has refused the credentials of client acme") {
+		t.Errorf("it stands at %s", w.json(r))
+	}
+	if r := stored(procore.Refusal{Since: time.Now(), Status: 401}); companyOf(r, firstCompany).Refusal == nil || needs(r, "credentials") {
+		t.Errorf("a moment after it began it stands at %s", w.json(r))
+	}
+	if r := stored(nil); companyOf(r, firstCompany).Refusal != nil {
+		t.Errorf("after a login it stands at %s", w.json(r))
 	}
 }
 

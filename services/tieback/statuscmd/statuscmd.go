@@ -108,10 +108,10 @@ func (f *flags) run(cmd *cobra.Command) error {
 	}
 	defer leave()
 	o := status.Options{
-		Companies: map[int64]string{}, Limits: deadline.Limits{Interactive: p.Settings.Deadline, Sync: p.Settings.SyncDeadline},
+		Companies: map[int64]string{}, Clients: map[int64]string{}, Limits: deadline.Limits{Interactive: p.Settings.Deadline, Sync: p.Settings.SyncDeadline},
 	}
 	for id, c := range p.Companies {
-		o.Companies[id] = c.Name
+		o.Companies[id], o.Clients[id] = c.Name, c.Client.Name
 	}
 	if q, known := quota(cmd.Context(), b); known {
 		o.Quota = q
