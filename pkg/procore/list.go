@@ -141,16 +141,30 @@ func ParseList(raw []byte) ([]map[string]any, error) {
 
 // ID reads an id of a list's item, which is a number in most lists and a string in newer ones; 0: it is none.
 func ID(v any) int64 {
+	id, _ := ParseID(v)
+	return id
+}
+
+// ErrNoID is the error of ParseID.
+var ErrNoID = errors.New("not an id: a positive integer below 2^63")
+
+// ParseID reads an id, a JSON number or a string of digits. 0, nil: there is none (nil, or an empty string).
+// Anything else is ErrNoID, and never another id: what does not fit into 63 bits is not cut off to what fits.
+func ParseID(v any) (int64, error) {
 	var text string
 	switch v := v.(type) {
+	case nil:
+		return 0, nil
 	case json.Number:
 		text = v.String()
 	case string:
-		text = v
+		if text = strings.TrimSpace(v); text == "" {
+			return 0, nil
+		}
 	}
-	id, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || id < 0 {
-		return 0
+	id, err := strconv.ParseUint(text, 10, 63) // takes no sign
+	if err != nil {
+		return 0, ErrNoID
 	}
-	return id
+	return int64(id), nil
 }

@@ -1,6 +1,7 @@
 package procore_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -191,5 +192,16 @@ func TestAPermanentErrorEndsAList(t *testing.T) {
 		if len(errs) != want || fault.ClassOf(errors.Join(errs...)) != c.class {
 			t.Errorf("%d %s: %v", c.status, c.body, errs)
 		}
+	}
+}
+
+func TestIDsThatAreNoneAreNotCutOff(t *testing.T) {
+	for _, v := range []any{json.Number("9223372036854775808"), "9223372036854775808", json.Number("1e3"), json.Number("1.5"), json.Number("-1"), "+1", "x", true, []any{}} {
+		if id, err := procore.ParseID(v); id != 0 || !errors.Is(err, procore.ErrNoID) {
+			t.Errorf("%v: %d, error %v", v, id, err)
+		}
+	}
+	if id, err := procore.ParseID(json.Number("9223372036854775807")); id != 1<<63-1 || err != nil {
+		t.Errorf("%d, error %v", id, err)
 	}
 }

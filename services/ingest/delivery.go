@@ -55,11 +55,11 @@ func (i id) number(field string) (int64, error) {
 	if i == "" {
 		return 0, fmt.Errorf("%s is missing", field)
 	}
-	n, err := strconv.ParseInt(string(i), 10, 64)
-	if err != nil || n <= 0 {
+	n, err := strconv.ParseUint(string(i), 10, 63)
+	if err != nil || n == 0 {
 		return 0, fmt.Errorf("%s must be a positive 64-bit integer, not %.40q", field, string(i))
 	}
-	return n, nil
+	return int64(n), nil
 }
 
 // Parse reads a delivery in any of its shapes. An error other than errOther is a sentence

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -71,7 +70,7 @@ func (s *Service) Handler() http.Handler {
 var tracer = otel.Tracer("github.com/tieback/tieback/services/ingest")
 
 func (s *Service) receive(w http.ResponseWriter, r *http.Request) {
-	id, _ := strconv.ParseInt(r.PathValue("company_id"), 10, 64) // not a number: an unknown company
+	id, _ := id(r.PathValue("company_id")).number("") // 0, an unknown company, where it is none
 	co := s.companies[id]
 	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if !co.Authentic(token) {

@@ -169,6 +169,7 @@ func TestRefusals(t *testing.T) {
 	}
 	sub := add(t, b, &Record{Entity: SubJob, Name: "East", Code: "E", JobOriginId: s.job}).OriginId
 	add(t, b, &Record{Entity: StandardCostCode, Name: "Concrete", Code: "03"})
+	add(t, b, &Record{Entity: Job, Name: "Caf\u00e9", Code: "CAF\u00c9"})
 	with := func(change func(*Record)) *Record {
 		r := s.commitment("1")
 		change(r)
@@ -182,6 +183,7 @@ func TestRefusals(t *testing.T) {
 		"no such entity":          {&Record{Entity: 99}, "", "no records"},
 		"vendor without a name":   {&Record{Entity: Vendor, Name: " \t"}, "name", "name"},
 		"job code taken":          {&Record{Entity: Job, Name: "Other", Code: "JOB-1"}, "code", `The job code "JOB-1" is already used by another job in the ledger. Export the job again with a different code.`},
+		"a code typed on a Mac":   {&Record{Entity: Job, Name: "Other", Code: " CAFE\u0301"}, "code", "already used"},
 		"sub job code taken":      {&Record{Entity: SubJob, Name: "East", Code: "E", JobOriginId: s.job}, "code", `sub job code "E"`},
 		"cost code taken":         {&Record{Entity: CostCode, Name: "Steel", Code: "05-100", JobOriginId: s.job}, "code", "cost code"},
 		"standard code taken":     {&Record{Entity: StandardCostCode, Name: "Concrete", Code: "03"}, "code", "standard cost code"},

@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/shopspring/decimal"
+	"golang.org/x/text/unicode/norm"
 
 	"github.com/tieback/tieback/pkg/fault"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
@@ -37,10 +38,13 @@ func known(s string) decimal.Decimal {
 	return d
 }
 
-// normalize trims what people type, in place.
+// normalize trims what people type, in place, and brings what is compared into Unicode's normal form C.
 func normalize(r *Record) {
-	for _, s := range []*string{&r.OriginId, &r.Code, &r.Name, &r.Currency, &r.Date, &r.StartsOn, &r.EndsOn} {
+	for _, s := range []*string{&r.OriginId, &r.Code, &r.Name, &r.Number, &r.Currency, &r.Date, &r.StartsOn, &r.EndsOn} {
 		*s = strings.TrimSpace(*s)
+	}
+	for _, s := range []*string{&r.Code, &r.Name, &r.Number} {
+		*s = norm.NFC.String(*s)
 	}
 	if r.Entity == Insurance && r.VendorOriginId == "" {
 		r.VendorOriginId = r.ParentOriginId

@@ -2,7 +2,6 @@ package sandbox
 
 import (
 	"net/http"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -58,7 +57,7 @@ func (l *callLog) add(c *call, pattern string, began time.Time, status int) {
 		At: began, Took: time.Since(began), Method: c.r.Method, Path: c.r.URL.Path, Pattern: pattern,
 		Query: c.r.URL.RawQuery, Body: c.body, Status: status,
 	}
-	entry.CompanyID, _ = strconv.ParseInt(c.r.Header.Get(companyHeader), 10, 64)
+	entry.CompanyID = digits(c.r.Header.Get(companyHeader))
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.ring) < l.keep {

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
-	"strconv"
 	"time"
 )
 
@@ -36,7 +35,7 @@ func (sb *Sandbox) control(mux *http.ServeMux) {
 }
 
 func (sb *Sandbox) pressOver(w http.ResponseWriter, r *http.Request) {
-	id, _ := strconv.ParseInt(r.PathValue("id"), 10, 64)
+	id := digits(r.PathValue("id"))
 	eventType := r.PathValue("event_type")
 	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
@@ -92,7 +91,7 @@ func overlay(base, over map[string]any) {
 }
 
 func (sb *Sandbox) requestOver(w http.ResponseWriter, r *http.Request) {
-	id, _ := strconv.ParseInt(r.PathValue("id"), 10, 64)
+	id := digits(r.PathValue("id"))
 	req, known := sb.Request(id)
 	if !known {
 		refuse(http.StatusNotFound, "the sandbox has no ERP request %s", r.PathValue("id")).write(w)
@@ -102,7 +101,7 @@ func (sb *Sandbox) requestOver(w http.ResponseWriter, r *http.Request) {
 }
 
 func (sb *Sandbox) closedOver(w http.ResponseWriter, r *http.Request) {
-	id, _ := strconv.ParseInt(r.PathValue("id"), 10, 64)
+	id := digits(r.PathValue("id"))
 	sb.Closed(id)
 	w.WriteHeader(http.StatusNoContent)
 }
@@ -129,7 +128,7 @@ func (sb *Sandbox) asked(w http.ResponseWriter, r *http.Request, v any) (int64, 
 		refuse(http.StatusBadRequest, "%v", err).write(w)
 		return 0, false
 	}
-	id, _ := strconv.ParseInt(r.PathValue("id"), 10, 64)
+	id := digits(r.PathValue("id"))
 	return id, true
 }
 

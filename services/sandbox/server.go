@@ -152,14 +152,21 @@ func (c *call) decode(v any) error {
 
 // pathID is an id in the path, or 0, which nobody has.
 func (c *call) pathID(name string) int64 {
-	id, _ := strconv.ParseInt(c.r.PathValue(name), 10, 64)
-	return id
+	return digits(c.r.PathValue(name))
 }
 
 // queryID is an id in the query, or 0.
 func (c *call) queryID(name string) int64 {
-	id, _ := strconv.ParseInt(c.r.URL.Query().Get(name), 10, 64)
-	return id
+	return digits(c.r.URL.Query().Get(name))
+}
+
+// digits is an id that came as text, or 0 where it is none: no sign, and no more than 63 bits.
+func digits(s string) int64 {
+	id, err := strconv.ParseUint(s, 10, 63)
+	if err != nil {
+		return 0
+	}
+	return int64(id)
 }
 
 // asID reads an id that came as a number or as a string of digits; Procore uses both.
@@ -179,6 +186,6 @@ func asID(v any) (int64, bool) {
 	default:
 		return 0, false
 	}
-	id, err := strconv.ParseInt(s, 10, 64)
-	return id, err == nil && id > 0
+	id := digits(s)
+	return id, id > 0
 }

@@ -56,6 +56,9 @@ func (w *work) at(values object, kind string, root, parent int64) object {
 
 // number is an origin id that is Tryton's id; 0: it is none.
 func number(origin string) int64 {
-	id, _ := strconv.ParseInt(origin, 10, 64)
+	id, err := strconv.ParseInt(origin, 10, 64)
+	if err != nil {
+		return 0
+	}
 	return id
 }

@@ -44,7 +44,11 @@ func mergeVendors(_ context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, err
 	}
 	report := &bulk.Report{Links: link("vendor", master)}
 	for _, source := range t.Payload.Data.Objects("source_vendors") {
-		if id := source.ID("id"); id != 0 && id != master.ID("id") {
+		id, err := source.RefID("id")
+		if err != nil {
+			return nil, err
+		}
+		if id != 0 && id != master.ID("id") {
 			report.Links = append(report.Links, &tiebackv1.Link{ItemType: "vendor", ItemId: id})
 		}
 	}

@@ -34,12 +34,12 @@ func (r *reader) requisition(o Object) Document {
 		Code: cmp.Or(o.Text("origin_code"), o.Text("code")), Number: o.Text("invoice_number"), Status: o.Text("status"),
 		Date: r.date(o, "billing_date"), JobOriginId: o.Text("job_origin_id"), ContractOriginId: o.Text("contract_origin_id"),
 	}
-	d := Document{Record: rec, ItemType: "requisition", Detail: o.ID("request_detail_id")}
-	d.refer(&rec.ContractOriginId, o.ID("contract_id"),
+	d := Document{Record: rec, ItemType: "requisition", Detail: r.ref(o, "request_detail_id")}
+	d.refer(&rec.ContractOriginId, r.ref(o, "contract_id"),
 		"The commitment of this subcontractor invoice is not in your ERP system. Export the commitment first, then export the invoice again.", workOrder, purchaseOrder)
 	for i, item := range r.list(o, "line_items") {
 		l := r.requisitionItem(item, i+1)
-		d.refer(&l.CostCodeOriginId, item.ID("cost_code_id"), "", "cost_code")
+		d.refer(&l.CostCodeOriginId, r.ref(item, "cost_code_id"), "", "cost_code")
 		rec.Lines = append(rec.Lines, l)
 	}
 	// The payload has no total to hold the lines against. formatted_payment_due is a text for people,
@@ -104,12 +104,12 @@ func ContractPayment(q Request) ([]Document, error) {
 	rec.CustomFields = customFields(o, "retainage_released_payment_amount", "bank_id", "external_payment_id", "draw_request_number")
 	d := Document{Record: rec, ItemType: "contract_payment"}
 	missing := "The commitment of this payment is not in your ERP system. Export the commitment first, then export the payment again."
-	if invoice := o.ID("requisition_id"); invoice > 0 {
+	if invoice := r.ref(o, "requisition_id"); invoice > 0 {
 		missing = "" // the invoice names its commitment
 		d.refer(&rec.ParentOriginId, invoice, "The invoice of this payment is not in your ERP system. Export the invoice first, then export the payment again.", "requisition")
 	}
-	d.refer(&rec.ContractOriginId, o.ID("contract_id"), missing, workOrder, purchaseOrder)
-	d.refer(&rec.VendorOriginId, o.ID("vendor_id"), "", "vendor")
+	d.refer(&rec.ContractOriginId, r.ref(o, "contract_id"), missing, workOrder, purchaseOrder)
+	d.refer(&rec.VendorOriginId, r.ref(o, "vendor_id"), "", "vendor")
 	return []Document{r.finish(&d)}, r.err
 }
 
@@ -125,7 +125,7 @@ func DirectCost(q Request) ([]Document, error) {
 	rec.Currency = o.Object("currency_configuration").Text("currency_iso_code")
 	rec.VendorOriginId = o.Object("vendor").Text("origin_id")
 	d := Document{Record: rec, ItemType: "company_level_direct_cost"}
-	d.refer(&rec.VendorOriginId, o.Object("vendor").ID("id"), "", "vendor")
+	d.refer(&rec.VendorOriginId, r.ref(o.Object("vendor"), "id"), "", "vendor")
 	for i, item := range r.list(o, "line_items") {
 		l := &tiebackv1.Line{
 			ProcoreId: r.id(item, "id"), OriginId: item.Text("origin_id"), Position: int32(i + 1), Description: item.Text("description"), Unit: unit(item),
@@ -133,9 +133,9 @@ func DirectCost(q Request) ([]Document, error) {
 			JobOriginId: item.Text("job_origin_id"), SubJobOriginId: item.Text("sub_job_origin_id"),
 			CostCodeOriginId: item.Text("cost_code_origin_id"), CategoryOriginId: item.Text("line_item_type_origin_id"),
 		}
-		d.refer(&l.JobOriginId, item.Object("project").ID("id"), "", "project")
-		d.refer(&l.CostCodeOriginId, item.ID("cost_code_id"), "", "cost_code")
-		d.refer(&l.CategoryOriginId, item.ID("line_item_type_id"), "", "line_item_type")
+		d.refer(&l.JobOriginId, r.ref(item.Object("project"), "id"), "", "project")
+		d.refer(&l.CostCodeOriginId, r.ref(item, "cost_code_id"), "", "cost_code")
+		d.refer(&l.CategoryOriginId, r.ref(item, "line_item_type_id"), "", "line_item_type")
 		rec.Lines = append(rec.Lines, l)
 	}
 	lines, billed := r.decimal(o, "line_item_total"), r.decimal(o, "billed_amount")

@@ -57,9 +57,9 @@ func (r *reader) transactions(data Object, costs []Object, job string) []*tiebac
 	}
 	var out []*tiebackv1.Line
 	for i, t := range r.list(data, "transactions") {
-		cost, ok := byID[t.ID("job_cost_id")]
+		cost, ok := byID[r.ref(t, "job_cost_id")]
 		if !ok {
-			r.bad("transaction %d belongs to a job cost that is not in the budget", t.ID("id"))
+			r.bad("transaction %d belongs to a job cost that is not in the budget", r.ref(t, "id"))
 		}
 		l := costLine(cost, job, i+1)
 		l.ProcoreId, l.OriginId, l.Kind = r.id(t, "id"), t.Text("origin_id"), "erp_transaction"

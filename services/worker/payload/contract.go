@@ -39,11 +39,11 @@ func Commitment(q Request) ([]Document, error) {
 	rec.Date = cmp.Or(r.date(q.Data.Object("additional_data"), "accounting_date"), r.date(c, "contract_date", "issued_on_date"))
 	rec.StartsOn, rec.EndsOn = r.date(c, "contract_start_date"), r.date(c, "contract_estimated_completion_date", "delivery_date")
 	d := Document{Record: rec, ItemType: rec.Kind, LineType: "line_item"}
-	d.refer(&rec.JobOriginId, c.Object("project").ID("id"), "", "project")
-	d.refer(&rec.VendorOriginId, c.Object("vendor").ID("id"), "", "vendor")
+	d.refer(&rec.JobOriginId, r.ref(c.Object("project"), "id"), "", "project")
+	d.refer(&rec.VendorOriginId, r.ref(c.Object("vendor"), "id"), "", "vendor")
 	for i, o := range r.list(q.Data, "commitment_items") {
 		l := r.item(o, i+1)
-		d.referItem(l, o)
+		r.referItem(&d, l, o)
 		rec.Lines = append(rec.Lines, l)
 	}
 	// Published as the total of the lines with all markup. Lines have their markup in their
@@ -72,10 +72,10 @@ func CommitmentChangeOrder(q Request) ([]Document, error) {
 	rec.ContractOriginId = contract.Text("origin_id")
 	rec.Date = cmp.Or(r.date(q.Data.Object("additional_data"), "accounting_date"), r.date(o, "reviewed_at"))
 	d := Document{Record: rec, ItemType: "change_order", LineType: "line_item"}
-	d.refer(&rec.ContractOriginId, contract.ID("id"),
+	d.refer(&rec.ContractOriginId, r.ref(contract, "id"),
 		"The commitment of this change order is not in your ERP system. Export the commitment first, then export the change order again.", either(contract.Text("type"))...)
-	d.refer(&rec.JobOriginId, contract.Object("project").ID("id"), "", "project")
-	d.refer(&rec.VendorOriginId, contract.Object("vendor").ID("id"), "", "vendor")
+	d.refer(&rec.JobOriginId, r.ref(contract.Object("project"), "id"), "", "project")
+	d.refer(&rec.VendorOriginId, r.ref(contract.Object("vendor"), "id"), "", "vendor")
 	r.changeOrderLines(q.Data, &d)
 	r.total(rec, "grand_total", r.decimal(o, "grand_total")) // published as "Total including markup"
 	return []Document{r.finish(&d)}, r.err
@@ -84,13 +84,13 @@ func CommitmentChangeOrder(q Request) ([]Document, error) {
 func (r *reader) changeOrderLines(data Object, d *Document) {
 	origins := map[int64]string{}
 	for _, o := range r.list(data, "commitment_items") {
-		origins[o.ID("id")] = o.Text("origin_id")
+		origins[r.ref(o, "id")] = o.Text("origin_id")
 	}
 	for i, o := range r.list(data, "change_order_items") {
 		l := r.item(o, i+1)
-		l.ContractLineOriginId = origins[o.ID("commitment_line_item_id")]
-		d.refer(&l.ContractLineOriginId, o.ID("commitment_line_item_id"), "", "line_item")
-		d.referItem(l, o)
+		l.ContractLineOriginId = origins[r.ref(o, "commitment_line_item_id")]
+		d.refer(&l.ContractLineOriginId, r.ref(o, "commitment_line_item_id"), "", "line_item")
+		r.referItem(d, l, o)
 		d.Record.Lines = append(d.Record.Lines, l)
 	}
 }

@@ -1,10 +1,10 @@
 package payload
 
 import (
-	"encoding/json"
 	"slices"
 
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/procore"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
@@ -40,16 +40,40 @@ func collect(v any, ids *[]int64) {
 	}
 }
 
+// toID reads an id; 0 where there is none, or what is there is none. See procore.ParseID.
 func toID(v any) int64 {
-	switch v := v.(type) {
-	case json.Number:
-		n, _ := v.Int64() // not an integer: no id
-		return n
-	case string:
-		n, _ := json.Number(v).Int64()
-		return n
+	id, _ := parseID(v)
+	return id
+}
+
+// parseID takes the string "null" for none, as Text does.
+func parseID(v any) (int64, error) {
+	if v == "null" {
+		return 0, nil
 	}
-	return 0
+	return procore.ParseID(v)
+}
+
+// badDetail finds a request detail whose id is none; nil: there is no such.
+func badDetail(v any) any {
+	switch v := v.(type) {
+	case []any:
+		for _, x := range v {
+			if bad := badDetail(x); bad != nil {
+				return bad
+			}
+		}
+	case map[string]any:
+		for name, x := range v {
+			if _, err := parseID(x); name == "request_detail_id" && err != nil {
+				return x
+			}
+			if bad := badDetail(x); bad != nil {
+				return bad
+			}
+		}
+	}
+	return nil
 }
 
 // Failed closes every request detail of a payload as failed, because of err.

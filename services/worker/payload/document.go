@@ -35,14 +35,14 @@ func (d *Document) refer(field *string, itemID int64, missing string, itemTypes 
 }
 
 // referItem asks for what a line of a contract or change order is on.
-func (d *Document) referItem(l *tiebackv1.Line, o Object) {
+func (r *reader) referItem(d *Document, l *tiebackv1.Line, o Object) {
 	code := o.Object("cost_code")
-	d.refer(&l.JobOriginId, o.Object("project").ID("id"), "", "project")
+	d.refer(&l.JobOriginId, r.ref(o.Object("project"), "id"), "", "project")
 	if code.Text("biller_type") == "SubJob" {
-		d.refer(&l.SubJobOriginId, code.ID("biller_id"), "", "sub_job")
+		d.refer(&l.SubJobOriginId, r.ref(code, "biller_id"), "", "sub_job")
 	}
-	d.refer(&l.CostCodeOriginId, code.ID("id"), "", "cost_code")
-	d.refer(&l.CategoryOriginId, o.Object("line_item_type").ID("id"), "", "line_item_type")
+	d.refer(&l.CostCodeOriginId, r.ref(code, "id"), "", "cost_code")
+	d.refer(&l.CategoryOriginId, r.ref(o.Object("line_item_type"), "id"), "", "line_item_type")
 }
 
 // record starts a record with what all payloads share.

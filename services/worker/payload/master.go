@@ -45,8 +45,8 @@ func StandardCostCodes(q Request) ([]Document, error) {
 	for _, o := range parentsFirst(q.List, func(o Object) int64 { return o.ID("parent_id") }) {
 		rec := r.record(tiebackv1.Entity_ENTITY_STANDARD_COST_CODE, o)
 		rec.Code, rec.Name, rec.ParentOriginId = codeOf(o), o.Text("name"), o.Text("parent_origin_id")
-		d := Document{Record: rec, ItemType: "standard_cost_code", Detail: o.ID("request_detail_id")}
-		d.refer(&rec.ParentOriginId, o.ID("parent_id"), "", "standard_cost_code")
+		d := Document{Record: rec, ItemType: "standard_cost_code", Detail: r.ref(o, "request_detail_id")}
+		d.refer(&rec.ParentOriginId, r.ref(o, "parent_id"), "", "standard_cost_code")
 		out = append(out, d)
 	}
 	return out, r.err

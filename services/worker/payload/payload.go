@@ -10,7 +10,10 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/text/unicode/norm"
+
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/procore"
 )
 
 // Request is an ERP request's data: the content of request_data, or the whole where the wrapper lacks.
@@ -30,6 +33,9 @@ func Parse(raw []byte) (Request, error) {
 	var top Object
 	if err := decode(raw, &top); err != nil {
 		return Request{}, fault.New(fault.Permanent, fmt.Errorf("payload does not parse: %w", err))
+	}
+	if bad := badDetail(map[string]any(top)); bad != nil {
+		return Request{}, fault.New(fault.Permanent, fmt.Errorf("request_detail_id %.60q is %w", fmt.Sprint(bad), procore.ErrNoID))
 	}
 	r := Request{Raw: raw, Data: top}
 	switch data := top["request_data"].(type) {
@@ -66,22 +72,37 @@ func decode(raw []byte, v any) error {
 	return nil
 }
 
-// Text reads a string; "" where it is absent, null, or the word "null" that stands for it.
+// Text reads a string without space around it, in Unicode's normal form C: a code or name that was typed on
+// another machine is the same one. An origin id is the ERP's, and is left in the form that the ERP gave it.
+// "" where it is absent, null, or the word "null" that stands for it.
 func (o Object) Text(name string) string {
 	switch v := o[name].(type) {
 	case string:
 		if v == "null" {
 			return ""
 		}
-		return strings.TrimSpace(v)
+		if v = strings.TrimSpace(v); !strings.HasSuffix(name, "origin_id") {
+			v = norm.NFC.String(v)
+		}
+		return v
 	case json.Number:
 		return v.String()
 	}
 	return ""
 }
 
-// ID reads an id, a number or a string of digits; 0 where there is none.
+// ID reads an id, a number or a string of digits; 0 where there is none, or none that fits 63 bits. A reader's
+// id and ref tell these apart, and so does RefID.
 func (o Object) ID(name string) int64 { return toID(o[name]) }
+
+// RefID reads the id of another record; 0 where there is none. What is there and is no id is a permanent error.
+func (o Object) RefID(name string) (int64, error) {
+	id, err := parseID(o[name])
+	if err != nil {
+		err = fault.New(fault.Permanent, fmt.Errorf("payload: %s %.60q is %w", name, fmt.Sprint(o[name]), err))
+	}
+	return id, err
+}
 
 // Decimal reads an amount, a number or a string, exactly as written; "" where there is none.
 func (o Object) Decimal(name string) string { return o.Text(name) }

@@ -2,7 +2,7 @@ package payload
 
 import (
 	"cmp"
-	"strconv"
+	"strings"
 
 	"github.com/shopspring/decimal"
 
@@ -20,9 +20,9 @@ func PrimeContractChangeOrder(q Request) ([]Document, error) {
 	rec.ContractOriginId = contract.Text("origin_id")
 	rec.Date = cmp.Or(r.date(o.Object("erp_custom_fields"), "transaction_date"), r.date(o, "approved_on", "reviewed_at"))
 	d := Document{Record: rec, ItemType: "change_order", LineType: "line_item"}
-	d.refer(&rec.ContractOriginId, cmp.Or(contract.ID("id"), o.ID("contract_id")),
+	d.refer(&rec.ContractOriginId, cmp.Or(r.ref(contract, "id"), r.ref(o, "contract_id")),
 		"The prime contract of this change order is not in your ERP system. Import it from there first, then export the change order again.", "prime_contract")
-	d.refer(&rec.JobOriginId, q.Data.Object("project").ID("id"), "", "project")
+	d.refer(&rec.JobOriginId, r.ref(q.Data.Object("project"), "id"), "", "project")
 	for _, item := range r.list(q.Data, "prime_contract_change_order_items") {
 		r.primeItem(&d, item)
 	}
@@ -36,13 +36,13 @@ func PrimeContractChangeOrder(q Request) ([]Document, error) {
 func (r *reader) primeItem(d *Document, o Object) {
 	l := r.item(o, len(d.Record.Lines)+1)
 	l.ContractLineOriginId = o.Text("prime_line_item_origin_id")
-	d.refer(&l.ContractLineOriginId, o.ID("prime_line_item_id"), "", "line_item")
-	d.referItem(l, o)
+	d.refer(&l.ContractLineOriginId, r.ref(o, "prime_line_item_id"), "", "line_item")
+	r.referItem(d, l, o)
 	d.Record.Lines = append(d.Record.Lines, l)
 	markups := decimal.Zero
 	for _, m := range r.list(o, "markup_line_items") {
 		line := r.markup(d, m, l)
-		d.referItem(line, o)
+		r.referItem(d, line, o)
 		markups = markups.Add(value(line.Amount))
 		d.Record.Lines = append(d.Record.Lines, line)
 	}
@@ -64,7 +64,7 @@ func (r *reader) markup(d *Document, o Object, item *tiebackv1.Line) *tiebackv1.
 		CategoryOriginId:     cmp.Or(m.Object("destination_line_item_type").Text("origin_id"), item.CategoryOriginId),
 		ContractLineOriginId: m.Object("prime_line_item").Text("origin_id"),
 	}
-	d.refer(&l.ContractLineOriginId, m.Object("prime_line_item").ID("id"), "", "line_item")
+	d.refer(&l.ContractLineOriginId, r.ref(m.Object("prime_line_item"), "id"), "", "line_item")
 	return l
 }
 
@@ -82,7 +82,7 @@ func PaymentApplication(q Request) ([]Document, error) {
 	d := Document{Record: rec, ItemType: "payment_application", LineType: "payment_application_line_item"}
 	for i, item := range r.list(o, "items") {
 		if item.Text("holder_type") == "PrimeContract" && len(d.Refs) == 0 {
-			d.refer(&rec.ContractOriginId, item.ID("holder_id"), "", "prime_contract")
+			d.refer(&rec.ContractOriginId, r.ref(item, "holder_id"), "", "prime_contract")
 		}
 		rec.Lines = append(rec.Lines, r.applicationItem(item, i+1))
 	}
@@ -168,8 +168,8 @@ func (r *reader) billedLine(d *Document, l *tiebackv1.Line, o Object) {
 	if o.Text("origin_type") != "LineItem" || origin == "" {
 		return
 	}
-	if id, err := strconv.ParseInt(origin, 10, 64); err == nil {
-		d.refer(&l.ContractLineOriginId, id, "", "line_item")
+	if strings.Trim(origin, "0123456789") == "" {
+		d.refer(&l.ContractLineOriginId, r.ref(o, "origin_id"), "", "line_item")
 		return
 	}
 	l.ContractLineOriginId = origin

@@ -50,9 +50,18 @@ func (r *reader) object(o Object, name string) Object {
 
 // id reads an id that must be there.
 func (r *reader) id(o Object, name string) int64 {
-	id := o.ID(name)
-	if id <= 0 {
-		r.bad("a %s is missing or no number", words(name))
+	id := r.ref(o, name)
+	if id == 0 {
+		r.bad("a %s is missing", words(name))
+	}
+	return id
+}
+
+// ref reads an id that need not be there; 0: it is not.
+func (r *reader) ref(o Object, name string) int64 {
+	id, err := parseID(o[name])
+	if err != nil {
+		r.bad("the %s %.60q is not an id (a positive whole number below 9,223,372,036,854,775,808)", words(name), fmt.Sprint(o[name]))
 	}
 	return id
 }

@@ -117,7 +117,7 @@ func (r *reader) tie(t tied, o, data Object) Tie {
 		ItemTypes: []string{t.itemType}, Override: data.Bool("reset_override"),
 	}
 	if t.list != "" {
-		tie.Detail = o.ID("request_detail_id")
+		tie.Detail = r.ref(o, "request_detail_id")
 	}
 	return tie
 }
@@ -141,7 +141,7 @@ func assignments(q Request) ([]Tie, error) {
 		if code != "" && category != "" {
 			rec.OriginId = connector.AssignmentID(code, category)
 		}
-		out = append(out, Tie{Record: rec, Detail: o.ID("request_detail_id"), JobCost: o.ID("job_cost_id")})
+		out = append(out, Tie{Record: rec, Detail: r.ref(o, "request_detail_id"), JobCost: r.ref(o, "job_cost_id")})
 	}
 	return out, r.err
 }

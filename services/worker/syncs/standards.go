@@ -23,7 +23,11 @@ type standard struct {
 }
 
 func syncStandardCostCodes(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
-	list := cmp.Or(t.Payload.Data.ID("standard_cost_code_list_id"), t.Company.StandardCostCodeListID)
+	named, err := t.Payload.Data.RefID("standard_cost_code_list_id")
+	if err != nil {
+		return nil, err
+	}
+	list := cmp.Or(named, t.Company.StandardCostCodeListID)
 	if list == 0 {
 		return nil, fault.Permanentf("Tieback does not know your company's ERP standard cost code list. Have standard_cost_code_list_id set in Tieback's companies file (Procore names it when the ERP connection is made), then sync again.")
 	}

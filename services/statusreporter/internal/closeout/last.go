@@ -164,7 +164,7 @@ func tell(ctx context.Context, s patient, details []*detail) {
 
 func refusedDetails(ctx context.Context, s patient, details []*detail, refused []procore.ItemError) {
 	for _, r := range refused {
-		id, _ := json.Number(fmt.Sprint(r.Item["id"])).Int64()
+		id := procore.ID(json.Number(fmt.Sprint(r.Item["id"])))
 		i := slices.IndexFunc(details, func(d *detail) bool { return d.id == id })
 		if i < 0 && len(details) > 1 { // nobody knows whose it is: again, in halves
 			tell(ctx, s, details[:len(details)/2])
