@@ -54,7 +54,8 @@ type Bus struct {
 	log        *zap.Logger
 	state      *State
 	publishers map[Kind]*Publisher
-	suspects   suspects // of all consumers: they share the process that a poison kills
+	streams    map[Kind]jetstream.Stream // as setUp found them; none after LookOn
+	suspects   suspects                  // of all consumers: they share the process that a poison kills
 	ackWait    time.Duration
 	pulls      sync.RWMutex // read-locked by each pull; see leave
 	made       bool
@@ -87,7 +88,7 @@ func dial(o Options) (*Bus, error) {
 	if o.InProcess != nil {
 		opts = append(opts, o.InProcess)
 	}
-	b := &Bus{log: o.Log, ackWait: o.AckWait, made: o.Made, publishers: map[Kind]*Publisher{}}
+	b := &Bus{log: o.Log, ackWait: o.AckWait, made: o.Made, publishers: map[Kind]*Publisher{}, streams: map[Kind]jetstream.Stream{}}
 	opts = append(opts, nats.LameDuckModeHandler(b.leave))
 	nc, err := connect(o, opts)
 	if err != nil {
@@ -107,9 +108,11 @@ func (b *Bus) setUp(ctx context.Context, o Options) error {
 		return err
 	}
 	for _, k := range Kinds {
-		if _, err := b.stream(ctx, kindStream(k, o)); err != nil {
+		s, err := b.stream(ctx, kindStream(k, o))
+		if err != nil {
 			return err
 		}
+		b.streams[k] = s
 		b.publishers[k] = newPublisher(b.js, k.Stream())
 	}
 	if o.MaxBytes > 0 {

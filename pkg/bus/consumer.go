@@ -13,7 +13,7 @@ type Message struct {
 	Raw      string // the subject as received, even where it does not parse
 	Data     []byte
 	Attempt  int       // 1 for the first
-	Repeat   bool      // it was begun before: an earlier attempt may have done part of the work
+	Repeat   bool      // an earlier attempt may have done part of the work: it was begun before, or is older than its consumer
 	Alone    bool      // others wait until it ends (see suspects): to wait for company is in vain
 	Stored   time.Time // when the broker took it
 	Stream   string
@@ -36,6 +36,11 @@ type Handler func(context.Context, Message) error
 //
 // A message whose attempts end without any verdict kills its process. See suspects for how
 // it is told from its neighbours; after maxUnfinished it is given up.
+//
+// The broker keeps what was done in the durable consumer alone. Where that was lost or made again, all
+// messages of the stream come as if for the first time. So a message that is older than its consumer is a
+// Repeat. A handler also looks whether a message is done that was Stored longer ago than Fresh: a
+// broker that lost power may have forgotten acks. Both cost nothing while messages are worked as they come.
 type Consumer struct {
 	Kind        Kind
 	Name        string        // of the durable consumer, and of the stop in dead letters
@@ -55,6 +60,9 @@ type Consumer struct {
 // Day is the patience of those who only need Procore: its outages pass, and what was
 // given up without its payload can't be closed out.
 const Day = 24 * time.Hour
+
+// Fresh is the age up to which a message that comes for the first time is taken not to be done.
+const Fresh = 5 * time.Second
 
 const (
 	maxUnfinished = 5
@@ -81,6 +89,7 @@ func (b *Bus) Consume(ctx context.Context, c Consumer) error {
 	c.AckWait = cons.CachedInfo().Config.AckWait // whoever made it had the say
 	c.defaults()
 	r := newRunning(b, c)
+	r.created = cons.CachedInfo().Created
 	working, stop := context.WithCancel(ctx)
 	var alive sync.WaitGroup
 	alive.Go(func() { r.keepAlive(working) })

@@ -20,6 +20,7 @@ type running struct {
 	changed  chan struct{} // holds one when there may be room for more
 	looked   time.Time     // when it was last asked whether the consumer is there; of pull alone
 	mu       sync.Mutex    // guards all below
+	created  time.Time     // the durable consumer, by the broker's clock
 	fair     *fair
 	inHand   map[uint64]*held  // by stream sequence
 	unbegun  map[uint64]uint64 // handed back before any attempt: the broker's count of deliveries then
@@ -106,7 +107,13 @@ func (r *running) pulled(ctx context.Context, cons jetstream.Consumer, err error
 		return nil
 	}
 	r.looked = time.Now()
-	if _, gone := infoOf(ctx, cons); errors.Is(gone, jetstream.ErrConsumerNotFound) || errors.Is(gone, jetstream.ErrStreamNotFound) {
+	info, gone := infoOf(ctx, cons)
+	if gone == nil {
+		r.mu.Lock()
+		r.created = info.Created // it may have been deleted and made anew between two pulls
+		r.mu.Unlock()
+	}
+	if errors.Is(gone, jetstream.ErrConsumerNotFound) || errors.Is(gone, jetstream.ErrStreamNotFound) {
 		return fmt.Errorf("consumer %s of %s: %w", r.Name, r.Kind.Stream(), gone)
 	}
 	if quiet {

@@ -44,7 +44,10 @@ type user struct {
 func users() []user {
 	all := []user{
 		{name: "ingest", writes: []string{"tb.delivery.>"}},
-		{name: "fetcher", writes: []string{"tb.event.>", "tb.outcome._.>", "tb.dead._.>"}, asks: []string{"tb.dead._.>"}, state: true, procore: true},
+		{
+			name: "fetcher", writes: []string{"tb.event.>", "tb.outcome._.>", "tb.dead._.>"},
+			asks: []string{"tb.event.>", "tb.outcome._.>", "tb.dead._.>"}, state: true, procore: true,
+		},
 	}
 	for _, c := range catalogue.Categories {
 		all = append(all, worker(c))

@@ -21,15 +21,15 @@ func brief(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, answer)
 }
 
-// Last gives a subject's message; false: it has none.
+// Last gives a subject's message, the newest where the subject is one of Any; false: it has none.
 func (b *Bus) Last(ctx context.Context, s Subject) (Message, bool, error) {
 	ctx, cancel := brief(ctx)
 	defer cancel()
-	stream, err := b.js.Stream(ctx, s.Kind.Stream())
+	stream, err := b.streamOf(ctx, s.Kind)
 	if err != nil {
 		return Message{}, false, err
 	}
-	m, err := stream.GetLastMsgForSubject(ctx, s.String())
+	m, err := newest(ctx, stream, s.String())
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return Message{}, false, nil
 	}
@@ -37,6 +37,14 @@ func (b *Bus) Last(ctx context.Context, s Subject) (Message, bool, error) {
 		return Message{}, false, err
 	}
 	return stored(s.Kind, m), true, nil
+}
+
+// streamOf gives the stream of a kind: the one that setUp found, so that a lookup is one request.
+func (b *Bus) streamOf(ctx context.Context, k Kind) (jetstream.Stream, error) {
+	if s := b.streams[k]; s != nil {
+		return s, nil
+	}
+	return b.js.Stream(ctx, k.Stream())
 }
 
 // newest gives a subject's newest message. Where replicas are raised while we run, only the leader

@@ -98,6 +98,9 @@ func (r *running) note(ctx context.Context, msg Message, h attempts) {
 }
 
 func (r *running) guarded(ctx context.Context, msg Message) (err error) {
+	r.mu.Lock()
+	msg.Repeat = msg.Repeat || msg.Stored.Before(r.created)
+	r.mu.Unlock()
 	defer func() {
 		if p := recover(); p != nil {
 			err = fault.New(fault.Transient, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))

@@ -61,6 +61,12 @@ func For(kind Kind, eventType string, company, request int64) Subject {
 	return Subject{Kind: kind, Category: row.Category, Type: row.Name, Company: company, Request: request}
 }
 
+// Any matches the messages of a kind for one request, whatever their type. It is a filter: Last and
+// Has take it, and nothing can be published to it.
+func Any(kind Kind, company, request int64) Subject {
+	return Subject{Kind: kind, Category: "*", Type: "*", Company: company, Request: request}
+}
+
 // WithRun is the same subject in another run; see Subject.
 func (s Subject) WithRun(run string) Subject {
 	s.Run = run

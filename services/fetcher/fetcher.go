@@ -64,6 +64,9 @@ func (s *Service) handle(ctx context.Context, m bus.Message) error {
 	if err := bus.Decode(m, &d); err != nil {
 		return err
 	}
+	if done, err := s.done(ctx, m); done || err != nil {
+		return err
+	}
 	session, err := s.Procore.Company(d.CompanyId)
 	if err != nil {
 		return err
@@ -81,6 +84,19 @@ func (s *Service) handle(ctx context.Context, m bus.Message) error {
 		return &unworkable{payload: raw, cause: err}
 	}
 	return err
+}
+
+// done says whether the event of a delivery that may have been worked is here already, or was given up. A
+// delivery that has just come is not looked up.
+func (s *Service) done(ctx context.Context, m bus.Message) (bool, error) {
+	if !m.Repeat && time.Since(m.Stored) < bus.Fresh {
+		return false, nil
+	}
+	fetched, err := s.Bus.Has(ctx, bus.Any(bus.Event, m.Subject.Company, m.Subject.Request).WithRun(m.Subject.Run))
+	if fetched || err != nil {
+		return fetched, err
+	}
+	return s.Bus.Has(ctx, bus.For(bus.Outcome, "", m.Subject.Company, m.Subject.Request).WithRun(m.Subject.Run))
 }
 
 // read makes an event of an ERP request, or a permanent error with a sentence.

@@ -156,7 +156,7 @@ func (s *Service) queue(ctx context.Context, w *waiting) error {
 // made twice, so that it is always looked for.
 func (s *Service) told(ctx context.Context, m bus.Message, o *tiebackv1.Outcome) (bool, error) {
 	unlinks := slices.ContainsFunc(o.CloseOuts, func(c *tiebackv1.CloseOut) bool { return len(c.Unlinks) > 0 })
-	if !m.Repeat && !unlinks && time.Since(m.Stored) < time.Hour {
+	if !m.Repeat && !unlinks && time.Since(m.Stored) < bus.Fresh {
 		return false, nil
 	}
 	return s.memory.Has(ctx, closed(m))

@@ -1,12 +1,18 @@
 package endtoend
 
 import (
+	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/connector"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/sandbox"
+	"github.com/tieback/tieback/services/tieback/broker"
 )
 
 // Found by chaos (seed 39): a broker that lost power forgets acks, and that it delivered at all.
@@ -46,5 +52,98 @@ func TestABrokerThatForgetsWhatWasDoneMakesNoDeadLetter(t *testing.T) {
 	}
 	if dead := l.messages(bus.Dead); len(dead) > before {
 		t.Errorf("%d dead letters more, the last is %s", len(dead)-before, dead[len(dead)-1].Subject)
+	}
+}
+
+// All durable consumers are lost after every event type and a hundred vendors were worked, and made again.
+// Everything comes again as if for the first time. Nothing of it costs a call to Procore or to the ERP, and a
+// new click is closed at once.
+func TestRecreatedConsumersRepeatNothing(t *testing.T) {
+	t.Parallel()
+	writes := &atomic.Int64{}
+	w := newWorld(t, setup{driver: counting(yesERPs(), writes)})
+	srv := w.startBroker()
+	t.Cleanup(srv.Close)
+	quiet := services{"sweep": nil}
+	l := w.runOnWith(srv, quiet)
+	requests := append(w.every(), w.vendors(100)...)
+	for _, id := range requests {
+		w.wait(id)
+	}
+	w.must(w.sandbox.Fail(sandbox.FaultRule{Path: "/erp_requests/", Kind: sandbox.FaultStatus, Status: 403, Times: 1}))
+	refused := w.press("create_vendor") // a dead letter of the fetcher: Procore is asked no more about it
+	w.closedHere(refused)
+	l.stop()
+	w.lose(srv)
+
+	booked, called := writes.Load(), w.sandbox.TotalCalls()
+	l = w.runOnWith(srv, quiet)
+	began := time.Now()
+	last := w.press("create_vendor")
+	w.succeeded(last)
+	t.Logf("a click beside %d requests that come again was closed after %v", len(requests), time.Since(began))
+	w.drained(l)
+	// A token, and of the new click: the request, its mark and its detail.
+	if n := w.sandbox.TotalCalls() - called; n > 4 {
+		t.Errorf("%d calls to Procore for one new click and %d old ones: %v", n, len(requests), w.sandbox.Counts())
+	}
+	if n := writes.Load() - booked; n != 1 {
+		t.Errorf("%d calls change the ERP, want 1 for the new click", n)
+	}
+	for _, kind := range []bus.Kind{bus.Delivery, bus.Closed} {
+		if n := len(l.messages(kind)); n != len(requests)+2 {
+			t.Errorf("%d messages in %s, want %d", n, kind.Stream(), len(requests)+2)
+		}
+	}
+}
+
+// counting counts the calls that change an ERP.
+func counting(open connector.Opener, writes *atomic.Int64) connector.Opener {
+	return func(ctx context.Context, company int64, settings map[string]string) (connector.Driver, error) {
+		d, err := open(ctx, company, settings)
+		return &countingERP{d, writes}, err
+	}
+}
+
+type countingERP struct {
+	connector.Driver
+	writes *atomic.Int64
+}
+
+func (e *countingERP) Put(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
+	e.writes.Add(1)
+	return e.Driver.Put(ctx, q)
+}
+
+func (e *countingERP) Remove(ctx context.Context, q *tiebackv1.RemoveRequest) (*tiebackv1.RemoveResponse, error) {
+	e.writes.Add(1)
+	return e.Driver.Remove(ctx, q)
+}
+
+// lose deletes all durable consumers.
+func (w *world) lose(srv *broker.Server) {
+	w.Helper()
+	b, err := bus.Connect(w.Context(), bus.Options{InProcess: srv.InProcess(), Name: "test", Log: zap.NewNop()})
+	w.must(err)
+	defer b.Close()
+	for _, d := range bus.Durables() {
+		w.must(b.JetStream().DeleteConsumer(w.Context(), d.Kind.Stream(), d.Name))
+	}
+}
+
+// drained waits until all durable consumers have finished all that their streams hold.
+func (w *world) drained(l *line) {
+	w.Helper()
+	for _, d := range bus.Durables() {
+		for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+			c, err := l.Bus.JetStream().Consumer(w.Context(), d.Kind.Stream(), d.Name)
+			w.must(err)
+			if info := c.CachedInfo(); info.NumPending == 0 && info.NumAckPending == 0 {
+				break
+			}
+			if time.Now().After(end) {
+				w.Fatalf("consumer %s: %+v", d.Name, c.CachedInfo())
+			}
+		}
 	}
 }

@@ -179,12 +179,14 @@ func (w *world) startBroker() *broker.Server {
 }
 
 // runOn runs a pipeline on a broker that outlives it.
-func (w *world) runOn(srv *broker.Server) *line {
+func (w *world) runOn(srv *broker.Server) *line { return w.runOnWith(srv, nil) }
+
+func (w *world) runOnWith(srv *broker.Server, change services) *line {
 	w.Helper()
 	p := w.process()
 	pl := &pipeline.Pipeline{Process: p, Ledger: ledger.Open(pipeline.LedgerDir(w.data))}
 	w.must(p.Connect(w.Context(), bus.Options{InProcess: srv.InProcess(), Name: "tieback"}))
-	return w.start(&line{Pipeline: pl}, nil)
+	return w.start(&line{Pipeline: pl}, change)
 }
 
 func (w *world) process() *process.Process {
