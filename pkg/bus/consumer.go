@@ -39,8 +39,10 @@ type Handler func(context.Context, Message) error
 //
 // The broker keeps what was done in the durable consumer alone. Where that was lost or made again, all
 // messages of the stream come as if for the first time. So a message that is older than its consumer is a
-// Repeat. A handler also looks whether a message is done that was Stored longer ago than Fresh: a
-// broker that lost power may have forgotten acks. Both cost nothing while messages are worked as they come.
+// Repeat, and Done is asked of it before it takes a place in its company's lane: the messages behind it
+// do not wait for its turn. Done is also asked of a message that comes again, or that was stored more than
+// 5 seconds (or Patience) ago, as a broker that lost power may have forgotten acks. It costs nothing while
+// messages are worked as they come.
 type Consumer struct {
 	Kind        Kind
 	Name        string        // of the durable consumer, and of the stop in dead letters
@@ -52,6 +54,8 @@ type Consumer struct {
 	Patience    time.Duration // 0: 15 minutes
 	AckWait     time.Duration // until an attempt that was never heard of again is repeated; 0: 30 s. Where it was Made: as it was made
 	Handle      Handler
+	// Done says whether a message has its end already: then it is acked and not handled. nil: it is not known.
+	Done func(context.Context, Message) (bool, error)
 	// GiveUp takes over a message that can't be done: it must keep it as a dead letter.
 	GiveUp  func(ctx context.Context, m Message, err error) error
 	Observe func(m Message, took time.Duration, verdict string, err error) // one call per attempt; may be nil
@@ -61,8 +65,8 @@ type Consumer struct {
 // given up without its payload can't be closed out.
 const Day = 24 * time.Hour
 
-// Fresh is the age up to which a message that comes for the first time is taken not to be done.
-const Fresh = 5 * time.Second
+// fresh is the age up to which a message that comes for the first time is taken not to be done.
+const fresh = 5 * time.Second
 
 const (
 	maxUnfinished = 5

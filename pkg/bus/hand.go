@@ -18,6 +18,7 @@ type running struct {
 	bus      *Bus
 	handlers sync.WaitGroup
 	changed  chan struct{} // holds one when there may be room for more
+	looking  chan struct{} // holds one for each message that Done is asked of before it has a lane
 	looked   time.Time     // when it was last asked whether the consumer is there; of pull alone
 	mu       sync.Mutex    // guards all below
 	created  time.Time     // the durable consumer, by the broker's clock
@@ -47,7 +48,7 @@ func (h *held) sequence() uint64 { return h.Sequence.Stream }
 
 func newRunning(b *Bus, c Consumer) *running {
 	return &running{
-		Consumer: c, bus: b, changed: make(chan struct{}, 1), inHand: map[uint64]*held{}, unbegun: map[uint64]uint64{},
+		Consumer: c, bus: b, changed: make(chan struct{}, 1), looking: make(chan struct{}, pullMost), inHand: map[uint64]*held{}, unbegun: map[uint64]uint64{},
 		fair: &fair{slots: c.Concurrency, room: c.Hold, roomSize: holdSize, lanes: map[int64]*lane{}},
 	}
 }
@@ -140,9 +141,33 @@ func (r *running) take(ctx context.Context, m jetstream.Msg) {
 		company, request := owner(m.Subject())
 		h.subject = For(r.Kind, "", company, request)
 	}
-	if later, kept := r.keep(ctx, h); !kept {
-		_ = m.NakWithDelay(later) // lost: it comes back after the ack wait
+	if r.Done == nil || h.senseless != nil || !r.older(h.Timestamp) {
+		r.settleIn(ctx, h)
+		return
 	}
+	r.looking <- struct{}{}
+	r.handlers.Go(func() {
+		defer func() { <-r.looking }()
+		if done, err := r.Done(ctx, h.message()); done && err == nil {
+			_ = m.Ack() // lost: it comes back after the ack wait
+			return
+		}
+		r.settleIn(ctx, h)
+	})
+}
+
+// settleIn gives a message a place in its company's lane, or hands it back.
+func (r *running) settleIn(ctx context.Context, h *held) {
+	if later, kept := r.keep(ctx, h); !kept {
+		_ = h.NakWithDelay(later) // lost: it comes back after the ack wait
+	}
+}
+
+// older says whether a message was stored before its consumer was made.
+func (r *running) older(stored time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return stored.Before(r.created)
 }
 
 // keep is take without a word to the broker.

@@ -86,15 +86,15 @@ func (b *Bus) Floor(ctx context.Context, k Kind, consumers ...string) (uint64, e
 			return 0, fmt.Errorf("consumer %s: %w", name, err)
 		}
 		info := c.CachedInfo()
-		if info.NumPending > 0 || info.NumAckPending > 0 || time.Since(info.Created) < fresh {
+		if info.NumPending > 0 || info.NumAckPending > 0 || time.Since(info.Created) < settling {
 			floor = min(floor, info.AckFloor.Stream)
 		}
 	}
 	return floor, nil
 }
 
-// fresh is how long a consumer that was just made may say that there is nothing to do, and not know yet.
-const fresh = 2 * time.Second
+// settling is how long a consumer that was just made may say that there is nothing to do, and not know yet.
+const settling = 2 * time.Second
 
 func (b *Bus) consumer(ctx context.Context, k Kind, name string) (jetstream.Consumer, error) {
 	ctx, cancel := brief(ctx)

@@ -12,11 +12,16 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-func (r *running) work(ctx context.Context, h *held) {
-	msg := Message{
+// message is a message for its handler.
+func (h *held) message() Message {
+	return Message{
 		Subject: h.subject, Raw: h.Subject(), Data: h.Data(), Attempt: 1, Repeat: h.begun,
 		Stored: h.Timestamp, Stream: h.Stream, Sequence: h.sequence(),
 	}
+}
+
+func (r *running) work(ctx context.Context, h *held) {
+	msg := h.message()
 	ctx, span := traced(ctx, r.Name, h)
 	start := time.Now()
 	history, err := r.attempt(ctx, h, &msg)
@@ -98,9 +103,12 @@ func (r *running) note(ctx context.Context, msg Message, h attempts) {
 }
 
 func (r *running) guarded(ctx context.Context, msg Message) (err error) {
-	r.mu.Lock()
-	msg.Repeat = msg.Repeat || msg.Stored.Before(r.created)
-	r.mu.Unlock()
+	msg.Repeat = msg.Repeat || r.older(msg.Stored)
+	if r.Done != nil && (msg.Repeat || time.Since(msg.Stored) > min(fresh, r.Patience)) {
+		if done, err := r.Done(ctx, msg); done || err != nil {
+			return err
+		}
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			err = fault.New(fault.Transient, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))

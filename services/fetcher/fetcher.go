@@ -45,7 +45,7 @@ func New(d Deps) *Service { return &Service{d} }
 func (s *Service) Run(ctx context.Context) error {
 	return s.Bus.Consume(ctx, bus.Consumer{
 		Kind: bus.Delivery, Name: stop, Concurrency: s.Concurrency, Backoff: s.Backoff, Patience: bus.Day,
-		Handle: s.handle, GiveUp: s.giveUp, Observe: s.Metrics.Observer(stop, s.Log),
+		Handle: s.handle, Done: s.done, GiveUp: s.giveUp, Observe: s.Metrics.Observer(stop, s.Log),
 	})
 }
 
@@ -62,9 +62,6 @@ func (u *unworkable) Unwrap() error { return u.cause }
 func (s *Service) handle(ctx context.Context, m bus.Message) error {
 	var d tiebackv1.Delivery
 	if err := bus.Decode(m, &d); err != nil {
-		return err
-	}
-	if done, err := s.done(ctx, m); done || err != nil {
 		return err
 	}
 	session, err := s.Procore.Company(d.CompanyId)
@@ -86,12 +83,8 @@ func (s *Service) handle(ctx context.Context, m bus.Message) error {
 	return err
 }
 
-// done says whether the event of a delivery that may have been worked is here already, or was given up. A
-// delivery that has just come is not looked up.
+// done says whether the event of a delivery is here already, or was given up.
 func (s *Service) done(ctx context.Context, m bus.Message) (bool, error) {
-	if !m.Repeat && time.Since(m.Stored) < bus.Fresh {
-		return false, nil
-	}
 	fetched, err := s.Bus.Has(ctx, bus.Any(bus.Event, m.Subject.Company, m.Subject.Request).WithRun(m.Subject.Run))
 	if fetched || err != nil {
 		return fetched, err

@@ -306,11 +306,18 @@ func (x *explorer) tell(m *model, subjects []string, cut int) int {
 		if err != nil {
 			x.t.Fatal(err)
 		}
-		w, err := x.service.open(x.t.Context(), bus.Message{Subject: parsed, Raw: s, Data: data, Repeat: m.waiting[s].repeat})
+		message := bus.Message{Subject: parsed, Raw: s, Data: data, Repeat: m.waiting[s].repeat}
+		before := false
+		if message.Repeat { // the bus asks
+			if before, err = x.service.told(x.t.Context(), message); err != nil {
+				x.t.Fatal(err)
+			}
+		}
+		w, err := x.service.open(x.t.Context(), message)
 		if err != nil {
 			x.t.Fatal(err)
 		}
-		if w == nil { // told before
+		if before || w == nil {
 			delete(m.waiting, s)
 			continue
 		}

@@ -91,7 +91,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	return s.Bus.Consume(ctx, bus.Consumer{
 		Kind: bus.Outcome, Name: stop, Concurrency: 2 * maxBatch, Backoff: s.Backoff, Patience: bus.Day,
-		Handle: s.handle, GiveUp: s.giveUp, Observe: s.Metrics.Observer(stop, s.Log),
+		Handle: s.handle, Done: s.told, GiveUp: s.giveUp, Observe: s.Metrics.Observer(stop, s.Log),
 	})
 }
 
@@ -123,8 +123,11 @@ func (s *Service) open(ctx context.Context, m bus.Message) (*waiting, error) {
 	if err := bus.Decode(m, o); err != nil {
 		return nil, err
 	}
-	if told, err := s.told(ctx, m, o); told || err != nil {
-		return nil, err
+	// An unlink can't be made twice, and a broker that was restarted may have forgotten its ack.
+	if slices.ContainsFunc(o.CloseOuts, func(c *tiebackv1.CloseOut) bool { return len(c.Unlinks) > 0 }) {
+		if told, err := s.told(ctx, m); told || err != nil {
+			return nil, err
+		}
 	}
 	item := closeout.Item{Outcome: o, Repeat: m.Repeat || m.Subject.Run != "", Later: m.Subject.Run != "" || o.DeadLettered}
 	return &waiting{Item: item, subject: closed(m), alone: m.Alone, done: make(chan error, 1)}, nil
@@ -151,14 +154,8 @@ func (s *Service) queue(ctx context.Context, w *waiting) error {
 	}
 }
 
-// told says whether an outcome was told to its end, and only its ack was lost. A broker that was
-// restarted may have forgotten both the ack and that it delivered the message: an unlink can't be
-// made twice, so that it is always looked for.
-func (s *Service) told(ctx context.Context, m bus.Message, o *tiebackv1.Outcome) (bool, error) {
-	unlinks := slices.ContainsFunc(o.CloseOuts, func(c *tiebackv1.CloseOut) bool { return len(c.Unlinks) > 0 })
-	if !m.Repeat && !unlinks && time.Since(m.Stored) < bus.Fresh {
-		return false, nil
-	}
+// told says whether an outcome was told to its end, and only its ack was lost.
+func (s *Service) told(ctx context.Context, m bus.Message) (bool, error) {
 	return s.memory.Has(ctx, closed(m))
 }
 

@@ -152,7 +152,7 @@ func (s *Service) Run(ctx context.Context) error {
 	err := s.Bus.Consume(ctx, bus.Consumer{
 		Kind: bus.Event, Name: string(s.category),
 		Concurrency: s.Concurrency, Backoff: s.Backoff, Patience: s.Deadline,
-		Handle: s.handle, GiveUp: s.giveUp, Observe: s.Metrics.Observer(string(s.category), s.Log),
+		Handle: s.handle, Done: s.ended, GiveUp: s.giveUp, Observe: s.Metrics.Observer(string(s.category), s.Log),
 	})
 	return errors.Join(err, s.close())
 }
@@ -160,9 +160,6 @@ func (s *Service) Run(ctx context.Context) error {
 func (s *Service) handle(ctx context.Context, m bus.Message) error {
 	task, err := s.task(m)
 	if err != nil {
-		return err
-	}
-	if done, err := s.ended(ctx, m); done || err != nil {
 		return err
 	}
 	calls := new(atomic.Int32)
@@ -229,12 +226,8 @@ func untold(closeOuts []*tiebackv1.CloseOut) error {
 	return fault.New(fault.Permanent, errors.New(strings.Join(why, " ")))
 }
 
-// ended says whether an event that may have had its end has one: it was worked and only its ack
-// was lost, or its deadline passed. It is not worked again then.
+// ended says whether an event has its end: it was worked and only its ack was lost, or its deadline passed.
 func (s *Service) ended(ctx context.Context, m bus.Message) (bool, error) {
-	if !m.Repeat && (s.Deadline == 0 || time.Since(m.Stored) < s.Deadline) {
-		return false, nil
-	}
 	ended, _, err := deadline.Ended(ctx, s.Bus, m)
 	return ended, err
 }
