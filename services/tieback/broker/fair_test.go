@@ -9,6 +9,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/fault"
 )
@@ -83,6 +85,7 @@ func TestWhatWasHandedBackComesAsIfForTheFirstTime(t *testing.T) {
 	t.Parallel()
 	b := connect(t)
 	const n = 300
+	makeConsumer(t, b)
 	backlog(t, b, 1, n)
 	s := newSeen()
 	gate := make(chan struct{})
@@ -105,6 +108,38 @@ func TestWhatWasHandedBackComesAsIfForTheFirstTime(t *testing.T) {
 	})
 	if s.repeat > 0 || s.tries[1] != n {
 		t.Errorf("%d of %d messages came as repeats in %d tries; none was begun twice", s.repeat, n, s.tries[1])
+	}
+	if kept := notes(t, b); kept > 0 {
+		t.Errorf("%d notes of attempts were written", kept)
+	}
+}
+
+// makeConsumer makes the consumer before there are messages: one that is older than its consumer is a repeat.
+func makeConsumer(t *testing.T, b *bus.Bus) {
+	t.Helper()
+	_, err := b.JetStream().CreateConsumer(t.Context(), bus.Delivery.Stream(), jetstream.ConsumerConfig{
+		Durable: "test", FilterSubject: "tb.delivery.>", AckPolicy: jetstream.AckExplicitPolicy,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Messages that are older than their consumer may have been worked for one that was lost. Those that are done
+// are not handled, and those that are not come as repeats, without a note of attempts for each.
+func TestOnlyWhatIsNotDoneIsHandledAfterAConsumerWasLost(t *testing.T) {
+	t.Parallel()
+	b := connect(t)
+	const n = 300
+	backlog(t, b, 1, n)
+	s := newSeen()
+	consume(t, b, bus.Consumer{
+		Kind: bus.Delivery, Name: "test", Concurrency: 4, Hold: 20,
+		Done:   func(_ context.Context, m bus.Message) (bool, error) { return m.Sequence%3 != 0, nil },
+		Handle: func(_ context.Context, m bus.Message) error { s.note(m, true); return nil },
+	}, func() bool { return s.has(1, n/3) })
+	if s.repeat != n/3 || s.tries[1] != n/3 {
+		t.Errorf("%d messages were handled, %d of them as repeats, want %d", s.tries[1], s.repeat, n/3)
 	}
 	if kept := notes(t, b); kept > 0 {
 		t.Errorf("%d notes of attempts were written", kept)
