@@ -34,6 +34,9 @@ func (e *ERP) Book(ctx context.Context, asked Asked, r *tiebackv1.Record) (*tieb
 	if err := validate(r); err != nil {
 		return nil, err
 	}
+	if err := e.takesMoney(ctx, r); err != nil {
+		return nil, err
+	}
 	w := &booking{ERP: e, asked: asked, record: r}
 	if r.OriginId != "" {
 		return w.change(ctx)

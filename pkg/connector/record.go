@@ -55,11 +55,11 @@ func validate(r *tiebackv1.Record) error {
 		return fault.New(fault.Permanent, fmt.Errorf("record without entity or Procore id: %v", r))
 	}
 	type amount struct{ field, value string }
-	amounts := []amount{{"amount", r.Amount}, {"actual amount", r.ActualAmount}}
+	amounts := []amount{{"amount", r.Amount}, {"actual amount", r.ActualAmount}, {"tax", r.TaxAmount}, {"retainage percent", r.RetainagePercent}}
 	for _, l := range r.Lines {
 		n := fmt.Sprintf("line %d, ", l.Position)
 		amounts = append(amounts, amount{n + "amount", l.Amount}, amount{n + "quantity", l.Quantity}, amount{n + "unit cost", l.UnitCost},
-			amount{n + "tax", l.TaxAmount}, amount{n + "retainage", l.Retainage})
+			amount{n + "tax", l.TaxAmount}, amount{n + "retainage", l.Retainage}, amount{n + "retainage percent", l.RetainagePercent})
 	}
 	for _, a := range amounts {
 		if a.value == "" {

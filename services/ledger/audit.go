@@ -100,7 +100,7 @@ func (b *Books) Doubles(ctx context.Context) ([]Twice, error) {
 	return out, b.failed(rows.Err())
 }
 
-// Balance is what an account stands at in one currency; debit positive, "": the company's currency.
+// Balance is what an account stands at in one currency, an ISO code; debit positive.
 type Balance struct {
 	Account  Account
 	Currency string
@@ -157,7 +157,8 @@ func (b *Books) TrialBalance(ctx context.Context) ([]Balance, error) {
 // which means that someone wrote to the file by other ways than this package.
 var ErrUnbalanced = errors.New("the books don't balance")
 
-// Balanced proves that every entry balances and that the accounts sum up to zero in every currency.
+// Balanced proves that every entry balances, that the accounts sum up to zero in every currency, and
+// that no job cost has amounts of two currencies.
 func (b *Books) Balanced(ctx context.Context) error {
 	accounts, err := b.TrialBalance(ctx)
 	if err != nil {
@@ -172,5 +173,5 @@ func (b *Books) Balanced(ctx context.Context) error {
 			return fmt.Errorf("%w: the trial balance in %q is off by %s", ErrUnbalanced, currency, sum)
 		}
 	}
-	return nil
+	return b.jobCostsAgree(ctx)
 }

@@ -32,14 +32,23 @@ var _ connector.Driver = (*Books)(nil)
 // Close gives the books back; the last user's Close closes the file. Twice is harmless.
 func (b *Books) Close() error { return b.release() }
 
-// Capabilities says that the ledger has every entity and can do everything with it.
-func (b *Books) Capabilities(_ context.Context, req *tiebackv1.CapabilitiesRequest) (*tiebackv1.CapabilitiesResponse, error) {
+// Capabilities says that the ledger has every entity and can do everything with it. What it takes
+// beside the amounts follows from the accounts that an entity moves.
+func (b *Books) Capabilities(ctx context.Context, req *tiebackv1.CapabilitiesRequest) (*tiebackv1.CapabilitiesResponse, error) {
 	if err := b.mine(req.GetCompanyId()); err != nil {
 		return nil, err
 	}
-	out := &tiebackv1.CapabilitiesResponse{Name: "Tieback Ledger", Version: Version}
+	own, err := b.Currency(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := &tiebackv1.CapabilitiesResponse{Name: "Tieback Ledger", Version: Version, Currency: own}
 	for _, t := range traits {
-		out.Entities = append(out.Entities, &tiebackv1.EntityCapability{Entity: t.entity, Put: true, Update: t.put, List: true, State: true, Remove: true})
+		rule, moves := rules[t.entity]
+		out.Entities = append(out.Entities, &tiebackv1.EntityCapability{
+			Entity: t.entity, Put: true, Update: t.put, List: true, State: true, Remove: true,
+			Tax: rule.tax != 0, Retainage: rule.retainage != 0 || contract(t.entity), Currency: moves || t.entity == JobCost,
+		})
 	}
 	return out, nil
 }

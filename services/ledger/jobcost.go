@@ -4,11 +4,13 @@ import (
 	"github.com/shopspring/decimal"
 
 	"github.com/tieback/tieback/pkg/connector"
+	"github.com/tieback/tieback/pkg/fault"
 )
 
 // A job cost is what a cost code and a category come to: amount is the budget, actual_amount
 // the cost to date. Nobody keeps these by hand: every posting to Budgeted or JobCosts moves
-// them in the same transaction, so they equal the journal and List sees them change.
+// them in the same transaction, so they equal the journal and List sees them change. A job cost is in
+// the currency of its first posting, and a posting in another one is refused.
 
 // openJobCost gives an assignment its job cost, at zero if nothing was posted yet.
 func (t *tx) openJobCost(assignment *Record) error {
@@ -42,8 +44,8 @@ func (t *tx) saveJobCost(r *row) error {
 	return t.depend(r.id, r.rec)
 }
 
-// accrue adds a posting to its job cost. A reversal does not bring a removed one back.
-func (t *tx) accrue(p posting, reversal bool) error {
+// accrue adds a posting of an entry to its job cost. A reversal does not bring a removed one back.
+func (t *tx) accrue(e *entry, p posting) error {
 	if p.costCode == "" || p.category == "" || p.account != Budgeted && p.account != JobCosts {
 		return nil
 	}
@@ -51,15 +53,42 @@ func (t *tx) accrue(p posting, reversal bool) error {
 	if err != nil {
 		return err
 	}
+	if err := t.inCurrency(row, e.currency, e.memo); err != nil {
+		return err
+	}
 	if p.account == Budgeted {
 		row.rec.Amount = stored(row.rec.Amount).Add(p.amount).String()
 	} else {
 		row.rec.ActualAmount = stored(row.rec.ActualAmount).Add(p.amount).String()
 	}
-	if row.deleted && reversal {
+	if row.deleted && e.reverses != 0 {
 		return t.save(row)
 	}
 	return t.saveJobCost(row)
+}
+
+// inCurrency refuses to add something in another currency to a job cost. One that no standing entry
+// is posted to takes the new currency.
+func (t *tx) inCurrency(row *row, currency, what string) error {
+	r := row.rec
+	if r.Currency == "" || r.Currency == currency {
+		r.Currency = currency
+		return nil
+	}
+	var one int
+	standing, err := t.get([]any{&one}, "SELECT 1 FROM postings p JOIN entries e ON e.id = p.entry_id"+
+		" WHERE p.cost_code = ? AND p.category = ? AND p.account IN (?, ?) AND e.currency = ? AND e.reverses IS NULL"+
+		" AND NOT EXISTS (SELECT 1 FROM entries x WHERE x.reverses = e.id) LIMIT 1",
+		r.CostCodeOriginId, r.CategoryOriginId, int(Budgeted), int(JobCosts), r.Currency)
+	if err != nil {
+		return err
+	}
+	if standing {
+		return fault.Refused("currency", "The %s is in %s, and the cost code %s with the category %s has amounts in %s. Choose a cost code that is kept in %s, then export it again.",
+			what, currency, r.CostCodeOriginId, r.CategoryOriginId, r.Currency, currency)
+	}
+	r.Currency = currency
+	return nil
 }
 
 // writeJobCost sets a job cost's amounts by booking what is missing to them; an empty
@@ -76,7 +105,14 @@ func (t *tx) writeJobCost(r *Record) (*row, error) {
 	if err := t.saveJobCost(row); err != nil {
 		return nil, err
 	}
-	e := &entry{date: r.GetDate(), currency: r.GetCurrency(), memo: call(row.rec)}
+	own, err := t.own()
+	if err != nil {
+		return nil, err
+	}
+	e := &entry{date: r.GetDate(), currency: or(or(r.GetCurrency(), row.rec.Currency), own), memo: call(row.rec)}
+	if err := t.inCurrency(row, e.currency, e.memo); err != nil {
+		return nil, err
+	}
 	e.set(r.GetAmount(), row.rec.Amount, posting{Budgeted, r.CostCodeOriginId, r.CategoryOriginId, decimal.Zero}, BudgetControl)
 	e.set(r.GetActualAmount(), row.rec.ActualAmount, posting{JobCosts, r.CostCodeOriginId, r.CategoryOriginId, decimal.Zero}, BroughtForward)
 	if len(e.legs) > 0 {

@@ -26,23 +26,26 @@ const (
 	Budgeted            Account = 9000
 	BudgetControl       Account = 9009
 	Committed           Account = 9100
+	CommittedTax        Account = 9105
 	CommittedControl    Account = 9109
 	ContractValue       Account = 9200
+	ContractTax         Account = 9205
 	ContractControl     Account = 9209
 )
 
 // rule says how an entity moves money, for a positive amount:
 //
-//	entity                          lines           debit or credit   against
-//	budget                          Budgeted        debit             BudgetControl
-//	commitment, its change orders   Committed       debit             CommittedControl
-//	requisition                     JobCosts        debit             Payable, RetainagePayable
-//	payment                         Payable         debit             Cash
-//	prime contract, change orders   ContractValue   debit             ContractControl
-//	payment application             Revenue         credit            Receivable, RetainageReceivable
-//	direct cost                     JobCosts        debit             Payable, RetainagePayable
+//	entity                          lines           tax            debit or credit   against
+//	budget                          Budgeted                       debit             BudgetControl
+//	commitment, its change orders   Committed       CommittedTax   debit             CommittedControl
+//	requisition                     JobCosts        InputTax       debit             Payable, RetainagePayable
+//	payment                         Payable                        debit             Cash
+//	prime contract, change orders   ContractValue   ContractTax    debit             ContractControl
+//	payment application             Revenue         OutputTax      credit            Receivable, RetainageReceivable
+//	direct cost                     JobCosts        InputTax       debit             Payable, RetainagePayable
 //
-// Tax comes on top of an amount, retainage is withheld from it; memo accounts know neither.
+// Tax comes on top of an amount, retainage is withheld from it. validMoney refuses tax or retainage
+// that has no account. An entry is in one currency.
 type rule struct {
 	line, against, retainage, tax Account
 	credit                        bool
@@ -50,12 +53,12 @@ type rule struct {
 
 var rules = map[Entity]rule{
 	Budget:                   {line: Budgeted, against: BudgetControl},
-	Commitment:               {line: Committed, against: CommittedControl},
-	CommitmentChangeOrder:    {line: Committed, against: CommittedControl},
+	Commitment:               {line: Committed, against: CommittedControl, tax: CommittedTax},
+	CommitmentChangeOrder:    {line: Committed, against: CommittedControl, tax: CommittedTax},
 	Requisition:              {line: JobCosts, against: Payable, retainage: RetainagePayable, tax: InputTax},
 	Payment:                  {line: Payable, against: Cash},
-	PrimeContract:            {line: ContractValue, against: ContractControl},
-	PrimeContractChangeOrder: {line: ContractValue, against: ContractControl},
+	PrimeContract:            {line: ContractValue, against: ContractControl, tax: ContractTax},
+	PrimeContractChangeOrder: {line: ContractValue, against: ContractControl, tax: ContractTax},
 	PaymentApplication:       {line: Revenue, against: Receivable, retainage: RetainageReceivable, tax: OutputTax, credit: true},
 	DirectCost:               {line: JobCosts, against: Payable, retainage: RetainagePayable, tax: InputTax},
 }
@@ -77,29 +80,32 @@ type entry struct {
 }
 
 // plan is the entry a record makes; nil: it moves no money.
-func plan(r *Record) *entry {
+func (t *tx) plan(r *Record) (*entry, error) {
 	rule, ok := rules[r.GetEntity()]
 	if !ok {
-		return nil
+		return nil, nil
 	}
-	e := &entry{date: r.GetDate(), currency: r.GetCurrency(), memo: call(r)}
+	currency, err := t.currencyOf(r)
+	if err != nil {
+		return nil, err
+	}
+	e := &entry{date: r.GetDate(), currency: currency, memo: call(r)}
+	amount := decimal.Zero
 	if len(r.GetLines()) == 0 {
-		e.book(rule, known(r.GetAmount()), decimal.Zero, decimal.Zero, "", "")
+		amount = known(r.GetAmount())
 	}
+	e.book(rule, amount, decimal.Zero, known(r.GetTaxAmount()), "", "")
 	for _, l := range r.GetLines() {
 		e.book(rule, known(l.GetAmount()), known(l.GetRetainage()), known(l.GetTaxAmount()), l.GetCostCodeOriginId(), l.GetCategoryOriginId())
 	}
 	if len(e.legs) == 0 {
-		return nil
+		return nil, nil
 	}
-	return e
+	return e, nil
 }
 
 // book adds the legs of one line.
 func (e *entry) book(r rule, amount, retainage, tax decimal.Decimal, costCode, category string) {
-	if r.retainage == 0 {
-		retainage, tax = decimal.Zero, decimal.Zero
-	}
 	e.amount = e.amount.Add(amount)
 	rest := amount.Add(tax).Sub(retainage)
 	for _, p := range []posting{
@@ -145,10 +151,14 @@ func (e *entry) same(o *entry) bool {
 
 // rebook brings the journal in line with a record: what it said before is reversed.
 func (t *tx) rebook(next, old *row) error {
-	want := plan(next.rec)
+	want, err := t.plan(next.rec)
+	if err != nil {
+		return err
+	}
 	if old != nil && !old.deleted {
-		if want.same(plan(old.rec)) {
-			return nil
+		was, err := t.plan(old.rec)
+		if err != nil || want.same(was) {
+			return err
 		}
 		if err := t.reverse(next, "changed: "+call(next.rec)); err != nil {
 			return err
@@ -183,7 +193,7 @@ func (t *tx) post(recordID int64, e *entry) error {
 		if err := t.exec("INSERT INTO postings VALUES (?, ?, ?, ?, ?, ?)", id, n, int(p.account), p.costCode, p.category, p.amount.String()); err != nil {
 			return err
 		}
-		if err := t.accrue(p, e.reverses != 0); err != nil {
+		if err := t.accrue(e, p); err != nil {
 			return err
 		}
 	}

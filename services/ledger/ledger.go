@@ -71,13 +71,25 @@ func (l *Ledger) Company(ctx context.Context, id int64) (*Books, error) {
 	return &Books{store: s, company: id, release: sync.OnceValue(func() error { return l.release(id, s) })}, nil
 }
 
-// Opener opens companies' books for the pipeline. The ledger driver has no settings of its own.
+// Opener opens companies' books for the pipeline. The ledger driver has one setting: currency, the
+// company's own, an ISO code; without it the books keep the one that they have, at first USD.
 func (l *Ledger) Opener() connector.Opener {
 	return func(ctx context.Context, companyID int64, settings map[string]string) (connector.Driver, error) {
 		for name := range settings {
-			return nil, fault.Refused("connector."+name, "connector.%s: the ledger has no such setting; remove it.", name)
+			if name != "currency" {
+				return nil, fault.Refused("connector."+name, "connector.%s: the ledger has no such setting; remove it.", name)
+			}
 		}
-		return l.Company(ctx, companyID)
+		b, err := l.Company(ctx, companyID)
+		if currency, set := settings["currency"]; err == nil && set {
+			if err = b.keepIn(ctx, currency); err != nil {
+				return nil, errors.Join(err, b.Close())
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+		return b, nil
 	}
 }
 

@@ -87,6 +87,9 @@ func (t *tx) write(r *Record, merge bool) (next *row, order []int, err error) {
 	if old != nil {
 		next.id, next.lines = old.id, old.lines
 		inheritOld(r, old.rec)
+		if err := t.keepCurrency(r, old.rec); err != nil {
+			return nil, nil, err
+		}
 	} else if r.OriginId == "" {
 		t.name(r)
 	}

@@ -75,6 +75,9 @@ func (t *tx) inherit(r *Record) error {
 			return err
 		}
 		if src != nil {
+			if err := t.sameCurrency(r, src.rec); err != nil {
+				return err
+			}
 			fill(r, src.rec)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 // schema is idempotent. Amounts are decimals in TEXT, exactly as booked; dates are YYYY-MM-DD.
 // records.body is the Record message, with its lines; the columns beside it are what is searched.
 const schema = `
+CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID; -- 'currency': the company's own
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS records (
 	id         INTEGER PRIMARY KEY,
@@ -68,7 +69,7 @@ CREATE TABLE IF NOT EXISTS entries (
 	record_id INTEGER NOT NULL REFERENCES records (id),
 	at        TEXT NOT NULL, -- UTC, when it was booked
 	date      TEXT NOT NULL, -- the accounting date, '': none
-	currency  TEXT NOT NULL, -- '': the company's
+	currency  TEXT NOT NULL, -- an ISO code; all postings of the entry are in it
 	amount    TEXT NOT NULL, -- what the document says, signed
 	memo      TEXT NOT NULL,
 	reverses  INTEGER UNIQUE REFERENCES entries (id)

@@ -68,7 +68,7 @@ func validate(r *Record) error {
 	if r.GetEntity() == JobCost && len(r.GetLines()) > 0 {
 		return fault.Refused("lines", "The %s has lines, and a job cost has none in the ledger.", call(r))
 	}
-	for _, check := range []func(*Record) error{validText, validDates, validAmounts} {
+	for _, check := range []func(*Record) error{validText, validDates, validAmounts, validMoney} {
 		if err := check(r); err != nil {
 			return err
 		}
@@ -122,7 +122,7 @@ func validDates(r *Record) error {
 }
 
 func validAmounts(r *Record) error {
-	for _, a := range []struct{ field, value string }{{"amount", r.GetAmount()}, {"actual_amount", r.GetActualAmount()}} {
+	for _, a := range []struct{ field, value string }{{"amount", r.GetAmount()}, {"actual_amount", r.GetActualAmount()}, {"tax_amount", r.GetTaxAmount()}, {"retainage_percent", r.GetRetainagePercent()}} {
 		if _, ok := money(a.value); !ok {
 			return badAmount(r, a.field, "", a.value)
 		}
@@ -138,7 +138,7 @@ func validAmounts(r *Record) error {
 func validLine(r *Record, where string, l *tiebackv1.Line) error {
 	for _, a := range []struct{ field, value string }{
 		{"amount", l.GetAmount()}, {"tax_amount", l.GetTaxAmount()}, {"retainage", l.GetRetainage()},
-		{"quantity", l.GetQuantity()}, {"unit_cost", l.GetUnitCost()},
+		{"quantity", l.GetQuantity()}, {"unit_cost", l.GetUnitCost()}, {"retainage_percent", l.GetRetainagePercent()},
 	} {
 		if _, ok := money(a.value); !ok {
 			return badAmount(r, a.field, where, a.value)

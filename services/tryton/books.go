@@ -29,7 +29,8 @@ var _ connector.Driver = (*Books)(nil)
 // maxConcurrent calls are what a trytond bears without losing time to locks.
 const maxConcurrent = 4
 
-// Capabilities says what Tryton 6.0 has: no budgets, no insurances, and no changes of documents.
+// Capabilities says what Tryton 6.0 has: no budgets, no insurances, and no changes of documents. Tax
+// and retainage of documents are lines of their own; payments are in the company's currency.
 func (b *Books) Capabilities(ctx context.Context, q *tiebackv1.CapabilitiesRequest) (*tiebackv1.CapabilitiesResponse, error) {
 	if err := b.mine(q.GetCompanyId()); err != nil {
 		return nil, err
@@ -38,10 +39,16 @@ func (b *Books) Capabilities(ctx context.Context, q *tiebackv1.CapabilitiesReque
 	if err != nil {
 		return nil, err
 	}
-	out := &tiebackv1.CapabilitiesResponse{Name: "Tryton", Version: version, MaxConcurrent: maxConcurrent}
+	facts, err := b.company(ctx, q.GetCompanyId())
+	if err != nil {
+		return nil, err
+	}
+	out := &tiebackv1.CapabilitiesResponse{Name: "Tryton", Version: version, MaxConcurrent: maxConcurrent, Currency: facts.Code}
 	for _, t := range traits {
+		document := t.model == buys || t.model == sells || t.model == invoices
 		out.Entities = append(out.Entities, &tiebackv1.EntityCapability{
 			Entity: t.entity, Put: t.put, Update: t.update, List: true, State: true, Remove: true,
+			Tax: document, Retainage: document, Currency: document,
 		})
 	}
 	return out, nil

@@ -3,6 +3,7 @@ package tryton
 import (
 	"cmp"
 	"encoding/json"
+	"strings"
 	"time"
 
 	"github.com/shopspring/decimal"
@@ -44,9 +45,13 @@ func (w *work) order(plan object) error {
 	if r.ContractOriginId != "" {
 		values["origin"] = w.trait.model + "," + r.ContractOriginId
 	}
+	if p := r.RetainagePercent; p != "" { // Tryton has no field for it
+		values["comment"] = strings.TrimSpace(r.Description + "\nRetainage: " + p + " percent")
+	}
 	lines, total := w.lines("", 0)
-	values["lines"] = lines
-	plan["values"], plan["lines"], plan["code"], plan["total"] = values, len(r.Lines), "number", money{total}
+	taxes, tax := w.taxes(0)
+	values["lines"] = append(lines, taxes...)
+	plan["values"], plan["lines"], plan["code"], plan["total"] = values, len(r.Lines), "number", money{total.Add(tax)}
 	plan["buttons"], plan["states"] = []string{"quote"}, []string{"quotation"}
 	if w.config.confirm {
 		plan["buttons"], plan["states"] = []string{"quote", "confirm"}, []string{"confirmed", "processing", "done"}
@@ -63,17 +68,18 @@ func (w *work) invoice(plan object) error {
 	}
 	date := day(cmp.Or(r.Date, time.Now().Format(time.DateOnly)))
 	lines, total := w.lines(orderLine[r.Entity], account)
-	extra, more := w.extra(account, retainage)
+	taxes, tax := w.taxes(account)
+	kept, withheld := w.withheld(retainage)
 	values := object{
 		"company": w.facts.id, "type": kind, "party": w.partyID(party), "currency": w.currency(), "with_account": true,
 		"invoice_date": date, "accounting_date": date,
 		"reference": reference(r), "description": title(r), "comment": r.Description,
-		"lines": append(lines, extra...),
+		"lines": append(append(lines, kept...), taxes...),
 	}
 	if n := reference(r); kind == "out" && n != "" {
 		values["number"] = n // Procore's: Tryton's own numbers must follow the dates, and bills come in any order
 	}
-	plan["values"], plan["lines"], plan["code"], plan["total"] = values, len(r.Lines), "number", money{total.Add(more)}
+	plan["values"], plan["lines"], plan["code"], plan["total"] = values, len(r.Lines), "number", money{total.Add(tax).Sub(withheld)}
 	plan["buttons"], plan["states"] = []string{"post"}, []string{"posted", "paid"}
 	return nil
 }
@@ -146,17 +152,29 @@ func exact(v object, l *tiebackv1.Line) {
 	}
 }
 
-// extra are the lines that withhold retainage and add tax.
-func (w *work) extra(account, retainage int64) (out []object, total decimal.Decimal) {
+// withheld are the lines that withhold retainage.
+func (w *work) withheld(account int64) (out []object, total decimal.Decimal) {
 	for i, l := range w.r.Lines {
 		if kept := amount(l.Retainage); !kept.IsZero() {
-			out = append(out, w.line(kept.Neg(), "Retainage: "+l.Description, behind+2*i, retainage))
-			total = total.Sub(kept)
+			out = append(out, w.line(kept.Neg(), "Retainage: "+l.Description, behind+2*i, account))
+			total = total.Add(kept)
 		}
-		if tax := amount(l.TaxAmount); !tax.IsZero() {
-			out = append(out, w.line(tax, "Tax: "+l.Description, behind+2*i+1, account))
+	}
+	return out, total
+}
+
+// taxes are the lines that add tax, with the tax code; account 0: lines of an order. Tryton's own
+// taxes are not used.
+func (w *work) taxes(account int64) (out []object, total decimal.Decimal) {
+	for i, l := range w.r.Lines {
+		if tax := amount(l.TaxAmount); !tax.IsZero() || l.TaxCodeOriginId != "" {
+			out = append(out, w.line(tax, strings.TrimSpace("Tax "+l.TaxCodeOriginId)+": "+l.Description, behind+2*i+1, account))
 			total = total.Add(tax)
 		}
+	}
+	if tax := amount(w.r.TaxAmount); !tax.IsZero() {
+		out = append(out, w.line(tax, "Tax", behind+2*len(w.r.Lines)+1, account))
+		total = total.Add(tax)
 	}
 	return out, total
 }

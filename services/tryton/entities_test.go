@@ -20,19 +20,21 @@ func documents(w *world) []*tiebackv1.Record {
 	inexact := line("10.00")
 	inexact.Quantity, inexact.UnitCost = "3", "3.333"
 	withheld := line("1000.10")
-	withheld.Retainage, withheld.TaxAmount = "100.01", "82.51"
+	withheld.Retainage, withheld.TaxAmount, withheld.TaxCodeOriginId = "100.01", "82.51", "GST"
+	taxed := line("50.00")
+	taxed.TaxAmount, taxed.TaxCodeOriginId = "2.50", "GST"
 	return []*tiebackv1.Record{
 		{Entity: commitment, Name: "Steel", Code: unique("PO"), Kind: "purchase_order_contract", JobOriginId: w.job, VendorOriginId: w.vendor,
-			Date: "2026-03-31", Status: "approved", Lines: []*tiebackv1.Line{measured, inexact, line("-0.01"), line("99999999.99")}},
+			Date: "2026-03-31", Status: "approved", RetainagePercent: "10.0", Lines: []*tiebackv1.Line{measured, inexact, line("-0.01"), line("99999999.99")}},
 		{Entity: changeOrder, Name: "Less steel", Lines: []*tiebackv1.Line{line("-500.55")}},
 		{Entity: requisition, Number: "INV-1", Date: "2026-04-30", Lines: []*tiebackv1.Line{withheld, line("0.07")}},
 		{Entity: payment, Number: "1001", Date: "2026-05-15", Amount: "400.00"},
 		{Entity: payment, Number: "1002", Date: "2026-05-16", Amount: "582.67"},
 		{Entity: prime, Name: "Tower", Code: unique("PC"), JobOriginId: w.job, Lines: []*tiebackv1.Line{line("5000000.00")}},
-		{Entity: primeChange, Name: "Taller", Lines: []*tiebackv1.Line{line("12.34")}},
+		{Entity: primeChange, Name: "Taller", TaxAmount: "0.62", Lines: []*tiebackv1.Line{line("12.34"), taxed}},
 		{Entity: application, Number: "APP-1", Date: "2026-04-30", Lines: []*tiebackv1.Line{withheld}},
 		{Entity: directCost, Name: "Crane hire", Kind: "invoice", VendorOriginId: w.vendor, Date: "2026-04-02", Lines: []*tiebackv1.Line{line("77.70")}},
-		{Entity: directCost, Name: "Petty cash", Date: "2026-04-02", Amount: "12.50"},
+		{Entity: directCost, Name: "Petty cash", Date: "2026-04-02", Amount: "12.50", TaxAmount: "1.25"},
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 type facts struct {
 	id         int64 // Tryton's of the company
 	Currency   int64
+	Code       string // of the currency, ISO 4217
 	Digits     int32
 	Currencies map[string]int64
 	DigitsOf   map[string]int32 `json:"digits_of"`

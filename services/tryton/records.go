@@ -214,7 +214,7 @@ func (is row) document(r *record, leaves map[int64]*face) {
 	}
 	r.Date = or(string(is.Invoiced)+string(is.Purchased)+string(is.Sold), r.Date)
 	if len(r.Lines) == 0 && r.Amount != "" {
-		r.Amount = same(r.Amount, is.Untaxed.Decimal)
+		r.Amount = same(r.Amount, is.Untaxed.Sub(amount(r.TaxAmount)))
 		return
 	}
 	before := total(r.Lines)

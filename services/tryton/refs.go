@@ -65,6 +65,9 @@ func fill(r *record, from *face) {
 		r.SubJobOriginId = or(r.SubJobOriginId, from.SubJob)
 	}
 	r.VendorOriginId = or(r.VendorOriginId, from.Vendor)
+	if was, err := from.booked(); err == nil && was != nil && from.Entity != name(costCode) {
+		r.Currency = or(r.Currency, was.Currency)
+	}
 	if from.Entity == name(requisition) {
 		r.ContractOriginId = or(r.ContractOriginId, from.Contract)
 	}

@@ -61,7 +61,34 @@ func valid(r *record, t trait, digits int32) error {
 	if err := validDates(r); err != nil {
 		return err
 	}
-	return validAmounts(r, digits)
+	if err := validAmounts(r, digits); err != nil {
+		return err
+	}
+	return validMoney(r, t.model)
+}
+
+// validMoney refuses tax and retainage that would not be booked: orders have a retainage percent,
+// invoices have amounts, and nothing else has either.
+func validMoney(r *record, model string) error {
+	order, invoice := model == buys || model == sells, model == invoices
+	taxed := !amount(r.TaxAmount).IsZero()
+	for i, l := range r.Lines {
+		taxed = taxed || !amount(l.TaxAmount).IsZero() || l.TaxCodeOriginId != ""
+		if !invoice && !amount(l.Retainage).IsZero() {
+			return fault.Refused("retainage", "Line %d of the %s has a retainage of %s, which Tryton does not book. Enter it in Tryton by hand.", i+1, called(r), l.Retainage)
+		}
+		if l.TaxCodeOriginId != "" && l.TaxAmount == "" && r.TaxAmount == "" {
+			return fault.Refused("tax", "Line %d of the %s has the tax code %q and no tax amount, and Tieback does not use Tryton's taxes. Enter the tax amount in Procore and export it again.",
+				i+1, called(r), l.TaxCodeOriginId)
+		}
+	}
+	switch {
+	case taxed && !order && !invoice:
+		return fault.Refused("tax", "The %s has a tax, which Tryton does not book. Enter it in Tryton by hand.", called(r))
+	case r.RetainagePercent != "" && !order:
+		return fault.Refused("retainage", "The %s has a retainage of %s percent, which Tryton does not book. Enter it in Tryton by hand.", called(r), r.RetainagePercent)
+	}
+	return nil
 }
 
 func present(r *record, field string) error {
@@ -106,6 +133,9 @@ func validDates(r *record) error {
 
 func validAmounts(r *record, digits int32) error {
 	if err := validAmount(r, "amount", "", r.Amount, digits); err != nil {
+		return err
+	}
+	if err := validAmount(r, "tax_amount", "", r.TaxAmount, digits); err != nil {
 		return err
 	}
 	for i, l := range r.Lines {

@@ -28,8 +28,14 @@ func capabilities(ctx context.Context, s *suite) error {
 	if s.caps.MaxConcurrent < 0 {
 		return fmt.Errorf("max_concurrent is %d", s.caps.MaxConcurrent)
 	}
+	if c := s.caps.Currency; c != "" && !isoCode.MatchString(c) {
+		return fmt.Errorf("the company's currency is %q, which is no ISO code such as USD", c)
+	}
 	seen := map[Entity]bool{}
 	for _, c := range s.caps.Entities {
+		if c.Currency && s.caps.Currency == "" {
+			return fmt.Errorf("the %s takes other currencies than the company's, and the connector does not tell which that is", connector.Noun(c.Entity))
+		}
 		if _, known := tiebackv1.Entity_name[int32(c.Entity)]; !known || c.Entity == 0 {
 			return fmt.Errorf("an entity is declared that the contract does not have: %v", c.Entity)
 		}

@@ -223,6 +223,24 @@ func floats(q *tiebackv1.PutRequest) {
 	}
 }
 
+func onLines(change func(*tiebackv1.Line)) func(*tiebackv1.PutRequest) {
+	return func(q *tiebackv1.PutRequest) {
+		for _, l := range q.Record.Lines {
+			change(l)
+		}
+	}
+}
+
+// ownIsForeign refuses each currency that is named.
+func ownIsForeign(d connector.Driver, _ *erp) putFunc {
+	return func(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
+		if c := q.Record.Currency; c != "" {
+			return nil, fault.Refused("currency", "The record is in %s, and this ERP takes no other currency.", c)
+		}
+		return d.Put(ctx, q)
+	}
+}
+
 func forgetLine(q *tiebackv1.PutRequest) {
 	if n := len(q.Record.Lines); n > 3 {
 		q.Record.Lines[n-1] = proto.CloneOf(q.Record.Lines[n-2])

@@ -84,12 +84,14 @@ type memory struct {
 	life context.Context
 }
 
-var refs = []Entity{standardCostCode, standardCategory, vendor, job, subJob, costCode, assignment, commitment, primeContract}
+var refs = []Entity{standardCostCode, standardCategory, vendor, job, subJob, costCode, assignment, commitment, primeContract, directCost}
+
+func isFixed(e Entity) bool { return e == commitment || e == primeContract || e == directCost }
 
 func (m *memory) Capabilities(context.Context, *tiebackv1.CapabilitiesRequest) (*tiebackv1.CapabilitiesResponse, error) {
-	out := &tiebackv1.CapabilitiesResponse{Name: "Memory", MaxConcurrent: 8}
+	out := &tiebackv1.CapabilitiesResponse{Name: "Memory", MaxConcurrent: 8, Currency: "USD"}
 	for _, e := range refs {
-		out.Entities = append(out.Entities, &can{Entity: e, Put: true, Update: e != commitment && e != primeContract, List: true, State: true, Remove: true})
+		out.Entities = append(out.Entities, &can{Entity: e, Put: true, Update: !isFixed(e), List: true, State: true, Remove: true, Tax: isFixed(e), Retainage: isFixed(e), Currency: isFixed(e)})
 	}
 	return out, m.dead()
 }
@@ -184,8 +186,8 @@ func (m *memory) changeable(r *Record, old *entry, order string) error {
 	switch {
 	case r.Entity == assignment || r.OriginId == "":
 		return nil
-	case r.Entity == commitment || r.Entity == primeContract:
-		return fault.Refused("", "A contract can't be changed.")
+	case isFixed(r.Entity):
+		return fault.Refused("", "A document can't be changed.")
 	case old == nil || old.gone:
 		return fault.Refused("origin_id", "There is no %s.", r.OriginId)
 	case order != "" && order < old.order:

@@ -27,6 +27,16 @@ var flaws = []flaw{
 	{name: "forgets the stamp", driver: sending(func(q *tiebackv1.PutRequest) { q.Stamp = "" }), caught: []string{"the same key twice"}},
 	{name: "gives every record the same origin id when busy", driver: sameOrigin, caught: []string{"different keys at once"}},
 	{name: "forgets the last line", driver: sending(forgetLine), caught: []string{"many lines"}},
+	{name: "leaves the tax of a line out", driver: sending(onLines(func(l *tiebackv1.Line) { l.TaxAmount = "" })), caught: []string{"tax"}},
+	{name: "leaves the tax code out", driver: sending(onLines(func(l *tiebackv1.Line) { l.TaxCodeOriginId = "" })), caught: []string{"tax"}},
+	{name: "leaves the tax of a document out", driver: sending(func(q *tiebackv1.PutRequest) { q.Record.TaxAmount = "" }), caught: []string{"tax"}},
+	{name: "pays what a line withholds", driver: sending(onLines(func(l *tiebackv1.Line) { l.Retainage = "" })), caught: []string{"retainage"}},
+	{name: "leaves the retainage percent out", driver: sending(func(q *tiebackv1.PutRequest) { q.Record.RetainagePercent = "" }), caught: []string{"retainage"}},
+	{name: "books every currency as its own", driver: sending(func(q *tiebackv1.PutRequest) { q.Record.Currency = "" }), caught: []string{"currency"}},
+	{name: "takes the company's own currency for a foreign one", driver: putting(ownIsForeign), caught: []string{"currency"}},
+	{name: "takes other currencies and does not tell its own", driver: func(d connector.Driver, _ *erp) connector.Driver {
+		return &broken{Driver: d, caps: func(c *tiebackv1.CapabilitiesResponse) { c.Currency = "" }}
+	}, caught: []string{"capabilities"}},
 	{name: "answers line ids in another order", driver: answering(func(b *tiebackv1.Booking) { slices.Reverse(b.LineOriginIds) }),
 		caught: []string{"many lines", "64-bit ids", "every declared entity"}},
 	{name: "leaves a bad line out and books the rest", driver: without("cost code", func(r *Record) {

@@ -247,7 +247,7 @@ type Record struct {
 	Kind        string                 `protobuf:"bytes,8,opt,name=kind,proto3" json:"kind,omitempty"` // commitment: purchase_order_contract or work_order_contract; direct cost: invoice, ...
 	Inactive    bool                   `protobuf:"varint,9,opt,name=inactive,proto3" json:"inactive,omitempty"`
 	Date        string                 `protobuf:"bytes,10,opt,name=date,proto3" json:"date,omitempty"`         // YYYY-MM-DD, the accounting date; "": none
-	Currency    string                 `protobuf:"bytes,11,opt,name=currency,proto3" json:"currency,omitempty"` // ISO 4217; "": the company's
+	Currency    string                 `protobuf:"bytes,11,opt,name=currency,proto3" json:"currency,omitempty"` // ISO 4217; "": that of the contract or invoice it belongs to, else the company's
 	Amount      string                 `protobuf:"bytes,12,opt,name=amount,proto3" json:"amount,omitempty"`     // decimal, the total in that currency; "": none
 	// What it belongs to, by origin id.
 	JobOriginId      string   `protobuf:"bytes,13,opt,name=job_origin_id,json=jobOriginId,proto3" json:"job_origin_id,omitempty"`
@@ -266,6 +266,8 @@ type Record struct {
 	StartsOn         string   `protobuf:"bytes,26,opt,name=starts_on,json=startsOn,proto3" json:"starts_on,omitempty"`                             // YYYY-MM-DD
 	EndsOn           string   `protobuf:"bytes,27,opt,name=ends_on,json=endsOn,proto3" json:"ends_on,omitempty"`                                   // YYYY-MM-DD
 	ActualAmount     string   `protobuf:"bytes,28,opt,name=actual_amount,json=actualAmount,proto3" json:"actual_amount,omitempty"`                 // job cost: decimal, cost to date
+	TaxAmount        string   `protobuf:"bytes,29,opt,name=tax_amount,json=taxAmount,proto3" json:"tax_amount,omitempty"`                          // decimal, on top of amount: tax of the document that no line has in its own tax_amount; "": none
+	RetainagePercent string   `protobuf:"bytes,30,opt,name=retainage_percent,json=retainagePercent,proto3" json:"retainage_percent,omitempty"`     // decimal, 0 to 100: a contract's term, what its invoices withhold; "": none
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -496,6 +498,20 @@ func (x *Record) GetActualAmount() string {
 	return ""
 }
 
+func (x *Record) GetTaxAmount() string {
+	if x != nil {
+		return x.TaxAmount
+	}
+	return ""
+}
+
+func (x *Record) GetRetainagePercent() string {
+	if x != nil {
+		return x.RetainagePercent
+	}
+	return ""
+}
+
 // Line is a line of a document.
 type Line struct {
 	state                protoimpl.MessageState `protogen:"open.v1"`
@@ -507,7 +523,7 @@ type Line struct {
 	Quantity             string                 `protobuf:"bytes,6,opt,name=quantity,proto3" json:"quantity,omitempty"`                 // decimal
 	UnitCost             string                 `protobuf:"bytes,7,opt,name=unit_cost,json=unitCost,proto3" json:"unit_cost,omitempty"` // decimal
 	Unit                 string                 `protobuf:"bytes,8,opt,name=unit,proto3" json:"unit,omitempty"`
-	TaxAmount            string                 `protobuf:"bytes,9,opt,name=tax_amount,json=taxAmount,proto3" json:"tax_amount,omitempty"` // decimal
+	TaxAmount            string                 `protobuf:"bytes,9,opt,name=tax_amount,json=taxAmount,proto3" json:"tax_amount,omitempty"` // decimal, signed, on top of amount; "": none, or the ERP computes it by the tax code
 	Retainage            string                 `protobuf:"bytes,10,opt,name=retainage,proto3" json:"retainage,omitempty"`                 // decimal, withheld from amount
 	JobOriginId          string                 `protobuf:"bytes,11,opt,name=job_origin_id,json=jobOriginId,proto3" json:"job_origin_id,omitempty"`
 	SubJobOriginId       string                 `protobuf:"bytes,12,opt,name=sub_job_origin_id,json=subJobOriginId,proto3" json:"sub_job_origin_id,omitempty"`
@@ -515,6 +531,8 @@ type Line struct {
 	CategoryOriginId     string                 `protobuf:"bytes,14,opt,name=category_origin_id,json=categoryOriginId,proto3" json:"category_origin_id,omitempty"`
 	ContractLineOriginId string                 `protobuf:"bytes,15,opt,name=contract_line_origin_id,json=contractLineOriginId,proto3" json:"contract_line_origin_id,omitempty"` // the contract's line that this line bills or changes
 	Position             int32                  `protobuf:"varint,16,opt,name=position,proto3" json:"position,omitempty"`
+	TaxCodeOriginId      string                 `protobuf:"bytes,17,opt,name=tax_code_origin_id,json=taxCodeOriginId,proto3" json:"tax_code_origin_id,omitempty"` // the ERP's tax code; "": none, or not known. An ERP that can't compute a missing tax_amount refuses the record
+	RetainagePercent     string                 `protobuf:"bytes,18,opt,name=retainage_percent,json=retainagePercent,proto3" json:"retainage_percent,omitempty"`  // decimal, 0 to 100, of the work of the period; retainage has the amount
 	unknownFields        protoimpl.UnknownFields
 	sizeCache            protoimpl.SizeCache
 }
@@ -659,6 +677,20 @@ func (x *Line) GetPosition() int32 {
 		return x.Position
 	}
 	return 0
+}
+
+func (x *Line) GetTaxCodeOriginId() string {
+	if x != nil {
+		return x.TaxCodeOriginId
+	}
+	return ""
+}
+
+func (x *Line) GetRetainagePercent() string {
+	if x != nil {
+		return x.RetainagePercent
+	}
+	return ""
 }
 
 type Contact struct {
@@ -811,6 +843,7 @@ type CapabilitiesResponse struct {
 	Version       string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
 	Entities      []*EntityCapability    `protobuf:"bytes,3,rep,name=entities,proto3" json:"entities,omitempty"`
 	MaxConcurrent int32                  `protobuf:"varint,4,opt,name=max_concurrent,json=maxConcurrent,proto3" json:"max_concurrent,omitempty"` // calls that the ERP bears at once, of a worker process; 0: any number
+	Currency      string                 `protobuf:"bytes,5,opt,name=currency,proto3" json:"currency,omitempty"`                                 // ISO 4217: the company's own; "": not told
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -873,14 +906,26 @@ func (x *CapabilitiesResponse) GetMaxConcurrent() int32 {
 	return 0
 }
 
+func (x *CapabilitiesResponse) GetCurrency() string {
+	if x != nil {
+		return x.Currency
+	}
+	return ""
+}
+
 type EntityCapability struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Entity        Entity                 `protobuf:"varint,1,opt,name=entity,proto3,enum=tieback.v1.Entity" json:"entity,omitempty"`
-	Put           bool                   `protobuf:"varint,2,opt,name=put,proto3" json:"put,omitempty"` // new records
-	List          bool                   `protobuf:"varint,3,opt,name=list,proto3" json:"list,omitempty"`
-	State         bool                   `protobuf:"varint,4,opt,name=state,proto3" json:"state,omitempty"`
-	Remove        bool                   `protobuf:"varint,5,opt,name=remove,proto3" json:"remove,omitempty"`
-	Update        bool                   `protobuf:"varint,6,opt,name=update,proto3" json:"update,omitempty"` // Put changes a record in place
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Entity Entity                 `protobuf:"varint,1,opt,name=entity,proto3,enum=tieback.v1.Entity" json:"entity,omitempty"`
+	Put    bool                   `protobuf:"varint,2,opt,name=put,proto3" json:"put,omitempty"` // new records
+	List   bool                   `protobuf:"varint,3,opt,name=list,proto3" json:"list,omitempty"`
+	State  bool                   `protobuf:"varint,4,opt,name=state,proto3" json:"state,omitempty"`
+	Remove bool                   `protobuf:"varint,5,opt,name=remove,proto3" json:"remove,omitempty"`
+	Update bool                   `protobuf:"varint,6,opt,name=update,proto3" json:"update,omitempty"` // Put changes a record in place
+	// What Put takes beside the amounts. A record with something that is not taken is refused before
+	// it reaches the connector; nothing is left out of it.
+	Tax           bool `protobuf:"varint,7,opt,name=tax,proto3" json:"tax,omitempty"`             // tax_amount and tax_code_origin_id, on the record and its lines
+	Retainage     bool `protobuf:"varint,8,opt,name=retainage,proto3" json:"retainage,omitempty"` // retainage and retainage_percent
+	Currency      bool `protobuf:"varint,9,opt,name=currency,proto3" json:"currency,omitempty"`   // currencies other than the company's own
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -953,6 +998,27 @@ func (x *EntityCapability) GetRemove() bool {
 func (x *EntityCapability) GetUpdate() bool {
 	if x != nil {
 		return x.Update
+	}
+	return false
+}
+
+func (x *EntityCapability) GetTax() bool {
+	if x != nil {
+		return x.Tax
+	}
+	return false
+}
+
+func (x *EntityCapability) GetRetainage() bool {
+	if x != nil {
+		return x.Retainage
+	}
+	return false
+}
+
+func (x *EntityCapability) GetCurrency() bool {
+	if x != nil {
+		return x.Currency
 	}
 	return false
 }
@@ -1709,7 +1775,7 @@ const file_tieback_v1_connector_proto_rawDesc = "" +
 	"\aProblem\x12\x14\n" +
 	"\x05field\x18\x01 \x01(\tR\x05field\x12\x1a\n" +
 	"\bsentence\x18\x02 \x01(\tR\bsentence\x12$\n" +
-	"\x0eretry_after_ms\x18\x03 \x01(\x03R\fretryAfterMs\"\xb6\a\n" +
+	"\x0eretry_after_ms\x18\x03 \x01(\x03R\fretryAfterMs\"\x82\b\n" +
 	"\x06Record\x12*\n" +
 	"\x06entity\x18\x01 \x01(\x0e2\x12.tieback.v1.EntityR\x06entity\x12\x1d\n" +
 	"\n" +
@@ -1741,7 +1807,10 @@ const file_tieback_v1_connector_proto_rawDesc = "" +
 	"\x06number\x18\x19 \x01(\tR\x06number\x12\x1b\n" +
 	"\tstarts_on\x18\x1a \x01(\tR\bstartsOn\x12\x17\n" +
 	"\aends_on\x18\x1b \x01(\tR\x06endsOn\x12#\n" +
-	"\ractual_amount\x18\x1c \x01(\tR\factualAmount\"\x99\x04\n" +
+	"\ractual_amount\x18\x1c \x01(\tR\factualAmount\x12\x1d\n" +
+	"\n" +
+	"tax_amount\x18\x1d \x01(\tR\ttaxAmount\x12+\n" +
+	"\x11retainage_percent\x18\x1e \x01(\tR\x10retainagePercent\"\xf3\x04\n" +
 	"\x04Line\x12\x1d\n" +
 	"\n" +
 	"procore_id\x18\x01 \x01(\x03R\tprocoreId\x12\x1b\n" +
@@ -1761,7 +1830,9 @@ const file_tieback_v1_connector_proto_rawDesc = "" +
 	"\x13cost_code_origin_id\x18\r \x01(\tR\x10costCodeOriginId\x12,\n" +
 	"\x12category_origin_id\x18\x0e \x01(\tR\x10categoryOriginId\x125\n" +
 	"\x17contract_line_origin_id\x18\x0f \x01(\tR\x14contractLineOriginId\x12\x1a\n" +
-	"\bposition\x18\x10 \x01(\x05R\bposition\"\xbd\x01\n" +
+	"\bposition\x18\x10 \x01(\x05R\bposition\x12+\n" +
+	"\x12tax_code_origin_id\x18\x11 \x01(\tR\x0ftaxCodeOriginId\x12+\n" +
+	"\x11retainage_percent\x18\x12 \x01(\tR\x10retainagePercent\"\xbd\x01\n" +
 	"\aContact\x12\x16\n" +
 	"\x06street\x18\x01 \x01(\tR\x06street\x12\x12\n" +
 	"\x04city\x18\x02 \x01(\tR\x04city\x12\x14\n" +
@@ -1773,19 +1844,23 @@ const file_tieback_v1_connector_proto_rawDesc = "" +
 	"\awebsite\x18\b \x01(\tR\awebsite\"4\n" +
 	"\x13CapabilitiesRequest\x12\x1d\n" +
 	"\n" +
-	"company_id\x18\x01 \x01(\x03R\tcompanyId\"\xa5\x01\n" +
+	"company_id\x18\x01 \x01(\x03R\tcompanyId\"\xc1\x01\n" +
 	"\x14CapabilitiesResponse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x128\n" +
 	"\bentities\x18\x03 \x03(\v2\x1c.tieback.v1.EntityCapabilityR\bentities\x12%\n" +
-	"\x0emax_concurrent\x18\x04 \x01(\x05R\rmaxConcurrent\"\xaa\x01\n" +
+	"\x0emax_concurrent\x18\x04 \x01(\x05R\rmaxConcurrent\x12\x1a\n" +
+	"\bcurrency\x18\x05 \x01(\tR\bcurrency\"\xf6\x01\n" +
 	"\x10EntityCapability\x12*\n" +
 	"\x06entity\x18\x01 \x01(\x0e2\x12.tieback.v1.EntityR\x06entity\x12\x10\n" +
 	"\x03put\x18\x02 \x01(\bR\x03put\x12\x12\n" +
 	"\x04list\x18\x03 \x01(\bR\x04list\x12\x14\n" +
 	"\x05state\x18\x04 \x01(\bR\x05state\x12\x16\n" +
 	"\x06remove\x18\x05 \x01(\bR\x06remove\x12\x16\n" +
-	"\x06update\x18\x06 \x01(\bR\x06update\"\xaf\x01\n" +
+	"\x06update\x18\x06 \x01(\bR\x06update\x12\x10\n" +
+	"\x03tax\x18\a \x01(\bR\x03tax\x12\x1c\n" +
+	"\tretainage\x18\b \x01(\bR\tretainage\x12\x1a\n" +
+	"\bcurrency\x18\t \x01(\bR\bcurrency\"\xaf\x01\n" +
 	"\n" +
 	"PutRequest\x12\x1d\n" +
 	"\n" +

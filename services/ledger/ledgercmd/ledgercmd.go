@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -209,6 +210,11 @@ func (c *command) check(ctx context.Context, b *ledger.Books, w io.Writer) error
 	}
 	if len(twice) > 0 {
 		return fmt.Errorf("%d records are booked twice", len(twice))
+	}
+	if all, err := b.Currencies(ctx); err != nil {
+		return err
+	} else if len(all) > 1 {
+		fmt.Fprintf(w, "The books are in %s; each is balanced by itself.\n", strings.Join(all, ", "))
 	}
 	_, err = fmt.Fprintln(w, "The books balance; nothing is booked twice.")
 	return err

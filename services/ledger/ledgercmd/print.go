@@ -38,17 +38,17 @@ func (c *command) printOne(w io.Writer, r *ledger.Record) error {
 		{"description", r.Description}, {"status", r.Status}, {"kind", r.Kind}, {"number", r.Number}, {"date", r.Date},
 		{"job", r.JobOriginId}, {"sub job", r.SubJobOriginId}, {"vendor", r.VendorOriginId}, {"contract", r.ContractOriginId},
 		{"parent", r.ParentOriginId}, {"cost code", r.CostCodeOriginId}, {"category", r.CategoryOriginId},
-		{"currency", r.Currency}, {"amount", r.Amount}, {"actual amount", r.ActualAmount},
+		{"currency", r.Currency}, {"amount", r.Amount}, {"actual amount", r.ActualAmount}, {"tax", r.TaxAmount}, {"retainage percent", r.RetainagePercent},
 	} {
 		if f.value != "" {
 			fmt.Fprintf(t, "%s\t%s\n", f.name, f.value)
 		}
 	}
 	if len(r.Lines) > 0 {
-		fmt.Fprintln(t, "\nLINE\tCOST CODE\tCATEGORY\tAMOUNT\tDESCRIPTION")
+		fmt.Fprintln(t, "\nLINE\tCOST CODE\tCATEGORY\tAMOUNT\tTAX\tRETAINAGE\tDESCRIPTION")
 	}
 	for _, l := range r.Lines {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", l.OriginId, dash(l.CostCodeOriginId), dash(l.CategoryOriginId), dash(l.Amount), l.Description)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", l.OriginId, dash(l.CostCodeOriginId), dash(l.CategoryOriginId), dash(l.Amount), dash(l.TaxAmount), dash(l.Retainage), l.Description)
 	}
 	return t.Flush()
 }

@@ -21,6 +21,7 @@ type books struct {
 	live map[recordID][]*tiebackv1.Record
 	gone map[recordID]bool // tombstones
 	told map[tiebackv1.Entity]bool
+	own  string // the company's currency
 }
 
 func readBooks(ctx context.Context, d connector.Driver, company int64) (*books, error) {
@@ -28,7 +29,7 @@ func readBooks(ctx context.Context, d connector.Driver, company int64) (*books, 
 	if err != nil {
 		return nil, err
 	}
-	b := &books{live: map[recordID][]*tiebackv1.Record{}, gone: map[recordID]bool{}, told: map[tiebackv1.Entity]bool{}}
+	b := &books{live: map[recordID][]*tiebackv1.Record{}, gone: map[recordID]bool{}, told: map[tiebackv1.Entity]bool{}, own: caps.Currency}
 	erp := connector.New(d, connector.Config{Company: company})
 	for _, c := range caps.Entities {
 		if !c.List {

@@ -115,6 +115,9 @@ func (c *comparison) document(want *tiebackv1.Record) {
 	if want.Entity != tiebackv1.Entity_ENTITY_BUDGET { // a budget grows by its lines
 		c.amount(connector.Describe(want), want.Amount, got.Amount)
 	}
+	c.amount("tax of "+connector.Describe(want), want.TaxAmount, got.TaxAmount)
+	c.amount("retainage percent of "+connector.Describe(want), want.RetainagePercent, got.RetainagePercent)
+	c.currency(want, got)
 	c.lines(want, got)
 }
 
@@ -141,6 +144,23 @@ func (c *comparison) lines(want, got *tiebackv1.Record) {
 		c.amount(what, l.Amount, b.Amount)
 		c.amount("tax of "+what, l.TaxAmount, b.TaxAmount)
 		c.amount("retainage of "+what, l.Retainage, b.Retainage)
+		if l.TaxCodeOriginId != b.TaxCodeOriginId {
+			c.differs("%s has the tax code %q in Procore and %q in the ERP", what, l.TaxCodeOriginId, b.TaxCodeOriginId)
+		}
+	}
+}
+
+// currency holds the currency of a record against the ERP's. One that is not named in Procore is the
+// company's own, or that of the contract or invoice it belongs to, which the ERP may name.
+func (c *comparison) currency(want, got *tiebackv1.Record) {
+	named := func(r *tiebackv1.Record) string {
+		if r.Currency == "" {
+			return c.books.own
+		}
+		return r.Currency
+	}
+	if named(want) != named(got) && (want.Currency != "" || want.ContractOriginId == "" && want.ParentOriginId == "") {
+		c.differs("%s is in %q in Procore and in %q in the ERP", connector.Describe(want), named(want), named(got))
 	}
 }
 

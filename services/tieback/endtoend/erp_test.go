@@ -39,7 +39,7 @@ func yesERPs() connector.Opener {
 func (e *yesERP) Capabilities(context.Context, *tiebackv1.CapabilitiesRequest) (*tiebackv1.CapabilitiesResponse, error) {
 	out := &tiebackv1.CapabilitiesResponse{Name: "yes", Version: "1"}
 	for _, entity := range ledger.Entities() {
-		out.Entities = append(out.Entities, &tiebackv1.EntityCapability{Entity: entity, Put: true, Update: true, List: true, State: true, Remove: true})
+		out.Entities = append(out.Entities, &tiebackv1.EntityCapability{Entity: entity, Put: true, Update: true, List: true, State: true, Remove: true, Tax: true, Retainage: true, Currency: true})
 	}
 	return out, nil
 }

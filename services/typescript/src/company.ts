@@ -24,10 +24,11 @@ export class Company {
   private committing: Promise<void> | undefined;
   private journal!: Journal<Entry>;
 
-  private constructor() {}
+  private constructor(private readonly own: string) {}
 
-  static async open(folder: string, id: string): Promise<Company> {
-    const c = new Company();
+  /** open opens the books of a company; own is its currency. */
+  static async open(folder: string, id: string, own = 'USD'): Promise<Company> {
+    const c = new Company(own);
     c.journal = await Journal.open<Entry>(join(folder, `company-${id}.jsonl`), (e) => c.books.apply(e));
     return c;
   }
@@ -43,7 +44,7 @@ export class Company {
       }
       if (before) return [{ booking: before.booking }];
       const tx = new Tx(this.books);
-      const booking = put(tx, q, record);
+      const booking = put(tx, q, record, this.own);
       return [{ booking }, { ...tx.entry(`put for request ${q.request ?? 0}`), key, entity: record.entity, booking }];
     });
   }

@@ -63,3 +63,20 @@ test('nothing is done for a caller who is gone', async () => {
   await company.close();
   rmSync(folder, { recursive: true });
 });
+
+test('tax and retainage are kept, and what is not taken is refused', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'connector-'));
+  const company = await Company.open(folder, '1', 'CAD');
+  const cost = (key: string, more: object, line: object) =>
+    company.put({ key, record: { entity: 'ENTITY_DIRECT_COST', ...more, lines: [{ amount: '100', ...line }] } }, here);
+  await cost('1', { currency: 'CAD' }, { taxAmount: '5.00', taxCodeOriginId: 'GST', retainage: '10' });
+  const listed = JSON.stringify(await company.list({ entity: 'ENTITY_DIRECT_COST' }, here));
+  for (const kept of ['"taxAmount":"5.00"', '"taxCodeOriginId":"GST"', '"retainage":"10"']) assert.ok(listed.includes(kept), listed);
+  await assert.rejects(cost('2', { currency: 'USD' }, {}), /in CAD only/);
+  await assert.rejects(cost('3', {}, { taxCodeOriginId: 'GST' }), /no tax amount/);
+  await assert.rejects(cost('4', { retainagePercent: '10' }, {}), /only contracts/);
+  const payment = { entity: 'ENTITY_PAYMENT' as const, amount: '5', taxAmount: '1', lines: [] };
+  await assert.rejects(company.put({ key: '5', record: payment }, here), /has a tax/);
+  await company.close();
+  rmSync(folder, { recursive: true });
+});

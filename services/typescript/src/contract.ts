@@ -4,6 +4,7 @@
 export interface Line {
   procoreId?: string; originId?: string; kind?: string; description?: string;
   amount?: string; quantity?: string; unitCost?: string; unit?: string; taxAmount?: string; retainage?: string;
+  taxCodeOriginId?: string; retainagePercent?: string;
   jobOriginId?: string; subJobOriginId?: string; costCodeOriginId?: string; categoryOriginId?: string;
   contractLineOriginId?: string; position?: number;
 }
@@ -14,6 +15,7 @@ export interface Rec {
   jobOriginId?: string; subJobOriginId?: string; vendorOriginId?: string; contractOriginId?: string; parentOriginId?: string;
   lines: Line[]; contact?: object; originData?: string; customFields?: string; standardOriginId?: string;
   costCodeOriginId?: string; categoryOriginId?: string; number?: string; startsOn?: string; endsOn?: string; actualAmount?: string;
+  taxAmount?: string; retainagePercent?: string;
 }
 
 export interface Booking { originId: string; originCode?: string; originData?: string; lineOriginIds: string[]; stamp?: string }
@@ -66,6 +68,11 @@ export const entities = Object.keys(traits) as Entity[];
 
 /** Documents keep what they refer to from being removed; the rest goes along with its owner. */
 export const isDocument = (e: Entity): boolean => entities.indexOf(e) >= entities.indexOf('ENTITY_COMMITMENT');
+
+/** What a record may have beside its amounts: an invoice and a direct cost withhold, a contract says how much its invoices do. */
+export const taxed = (e: Entity): boolean => isDocument(e) && e !== 'ENTITY_PAYMENT';
+export const withholds = (e: Entity): boolean => ['ENTITY_REQUISITION', 'ENTITY_PAYMENT_APPLICATION', 'ENTITY_DIRECT_COST'].includes(e);
+export const isContract = (e: Entity): boolean => taxed(e) && !withholds(e);
 
 /** assignmentId is the origin id of an assignment and of its job cost, in every ERP. */
 export const assignmentId = (costCode = '', category = ''): string => `${costCode}|${category}`;

@@ -30,12 +30,19 @@ function token(): string | undefined {
   return t;
 }
 
+function currency(): string {
+  const c = env('CONNECTOR_CURRENCY', 'USD');
+  if (!/^[A-Z]{3}$/.test(c)) throw new Error(`CONNECTOR_CURRENCY: "${c}" is no ISO code such as USD`);
+  return c;
+}
+
 async function main(): Promise<void> {
   const connector = new Connector({
     proto: env('CONNECTOR_PROTO', fileURLToPath(new URL('../../../proto', import.meta.url))),
     data: env('CONNECTOR_DATA', '.data'),
     token: token(),
     rehearsal: env('CONNECTOR_REHEARSAL') === 'on',
+    currency: currency(),
   });
   const address = env('CONNECTOR_ADDR', '127.0.0.1:7070');
   const port = await connector.listen(address, credentials());

@@ -7,8 +7,8 @@ import { Refusal } from './problem.js';
 import { resolve } from './refs.js';
 import { normalize, validate } from './validate.js';
 
-/** put stages q's record and gives its booking. A key that was booked before never comes here. */
-export function put(tx: Tx, q: PutRequest, sent: Rec): Booking {
+/** put stages q's record, in the company's own currency, and gives its booking. A key that was booked before never comes here. */
+export function put(tx: Tx, q: PutRequest, sent: Rec, own: string): Booking {
   let r = structuredClone(sent);
   normalize(r);
   const natural = traits[r.entity].prefix === ''; // named by what it joins, so that it has come back if it was deleted
@@ -16,7 +16,7 @@ export function put(tx: Tx, q: PutRequest, sent: Rec): Booking {
   const old = r.originId ? tx.find(r.entity, r.originId) : undefined;
   if (sent.originId && !natural) changeable(r, old);
   if (sent.originId && old && overtaken(old, q.order)) r = lateLines(r, old);
-  validate(r);
+  validate(r, own);
   resolve(tx, r);
   if (r.entity === 'ENTITY_JOB_COST') return booking(setJobCost(tx, r, q.order), [], q.stamp);
   const row: Omit<Row, 'seq'> = { rec: r, deleted: false, lines: old?.lines ?? 0, order: max(old?.order, q.order) };

@@ -3,7 +3,7 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import * as grpc from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
 import { Company, type Caller } from './company.js';
-import { entities, traits } from './contract.js';
+import { entities, isContract, taxed, traits, withholds } from './contract.js';
 import { Refusal, Status, toStatus } from './problem.js';
 
 export interface Config {
@@ -11,6 +11,7 @@ export interface Config {
   data: string;    // the folder of the books
   token?: string;  // undefined: whoever reaches the address may call
   rehearsal: boolean;
+  currency: string; // the companies' own, an ISO code
 }
 
 type Call = grpc.ServerUnaryCall<{ companyId?: string }, object>;
@@ -29,7 +30,7 @@ export class Connector {
     const loaded = loadSync('tieback/v1/connector.proto', { includeDirs: [config.proto], longs: String, enums: String, bytes: String, arrays: true });
     const service = loaded['tieback.v1.ConnectorService'] as grpc.ServiceDefinition;
     const methods: Record<string, Method> = {
-      Capabilities: () => capabilities, Put: (c, q, caller) => c.put(q, caller), Find: (c, q, caller) => c.find(q, caller),
+      Capabilities: () => ({ ...capabilities, currency: config.currency }), Put: (c, q, caller) => c.put(q, caller), Find: (c, q, caller) => c.find(q, caller),
       List: (c, q, caller) => c.list(q, caller), State: (c, q, caller) => c.state(q, caller), Remove: (c, q, caller) => c.remove(q, caller),
     };
     this.server.addService(service, Object.fromEntries(Object.entries(methods).map(([name, m]) => [name, this.handler(name, m)])));
@@ -74,7 +75,7 @@ export class Connector {
     if (!/^[1-9]\d*$/.test(id)) throw new Refusal('company', `"${id}" is no company's id.`);
     let c = this.companies.get(id);
     if (!c) {
-      c = Company.open(this.config.data, id).catch((err: unknown) => {
+      c = Company.open(this.config.data, id, this.config.currency).catch((err: unknown) => {
         this.companies.delete(id); // the next call tries again
         console.error(err);
         throw new Status(grpc.status.ABORTED, 'the books can not be opened; the log says why');
@@ -85,9 +86,10 @@ export class Connector {
   }
 }
 
+/** Documents are taken in the company's own currency only: no entity says `currency`. */
 const capabilities = {
   name: 'Filebooks', version: '1.0.0',
-  entities: entities.map((entity) => ({ entity, put: true, list: true, state: true, remove: true, update: traits[entity].update })),
+  entities: entities.map((entity) => ({ entity, put: true, list: true, state: true, remove: true, update: traits[entity].update, tax: taxed(entity), retainage: withholds(entity) || isContract(entity) })),
 };
 
 const hash = (s: string): Buffer => createHash('sha256').update(s).digest();

@@ -37,11 +37,14 @@ func (r *reader) requisition(o Object) Document {
 	d := Document{Record: rec, ItemType: "requisition", Detail: r.ref(o, "request_detail_id")}
 	d.refer(&rec.ContractOriginId, r.ref(o, "contract_id"),
 		"The commitment of this subcontractor invoice is not in your ERP system. Export the commitment first, then export the invoice again.", workOrder, purchaseOrder)
-	for i, item := range r.list(o, "line_items") {
-		l := r.requisitionItem(item, i+1)
+	items := r.list(o, "line_items")
+	r.currency(rec, []Object{o}, items)
+	for i, item := range items {
+		l := r.requisitionItem(&d, item, i+1)
 		d.refer(&l.CostCodeOriginId, r.ref(item, "cost_code_id"), "", "cost_code")
 		rec.Lines = append(rec.Lines, l)
 	}
+	r.documentTax(rec, o)
 	// The payload has no total to hold the lines against. formatted_payment_due is a text for people,
 	// and what is in it is not published: in the published sample it is $1,087.80, where the lines
 	// less their retainage come to 980.00 and have no tax.
@@ -49,12 +52,12 @@ func (r *reader) requisition(o Object) Document {
 	return r.finish(&d)
 }
 
-func (r *reader) requisitionItem(o Object, position int) *tiebackv1.Line {
+func (r *reader) requisitionItem(d *Document, o Object, position int) *tiebackv1.Line {
 	kind, ok := requisitionItems[o.Text("requisition_item_type")]
 	if !ok {
 		r.bad("line %d is of the unknown type %.60q", position, o.Text("requisition_item_type"))
 	}
-	return &tiebackv1.Line{
+	l := &tiebackv1.Line{
 		ProcoreId: r.id(o, "procore_requisition_item_id"), OriginId: o.Text("origin_id"), Kind: kind, Position: int32(position),
 		Description: cmp.Or(o.Text("line_item_description"), o.Text("description")), Unit: unit(o),
 		Amount: r.required(line(position), o, "amount"), Quantity: r.decimal(o, "qty"), UnitCost: r.decimal(o, "unit_cost"), TaxAmount: r.decimal(o, "tax_amount"),
@@ -62,6 +65,8 @@ func (r *reader) requisitionItem(o Object, position int) *tiebackv1.Line {
 		JobOriginId: o.Text("job_origin_id"), SubJobOriginId: o.Text("sub_job_origin_id"),
 		ContractLineOriginId: cmp.Or(o.Text("change_order_line_item_origin_id"), o.Text("commitment_item_origin_id")),
 	}
+	r.taxCode(d, l, o)
+	return l
 }
 
 // retainage is what a line withholds, less what it releases. Whether retainage_this_period
@@ -102,6 +107,7 @@ func ContractPayment(q Request) ([]Document, error) {
 	rec.Date = r.date(o, "date_payment_settled", "date_payment_funded", "date_payment_created", "invoice_date")
 	rec.Amount = r.required("it", o, "amount")
 	rec.CustomFields = customFields(o, "retainage_released_payment_amount", "bank_id", "external_payment_id", "draw_request_number")
+	r.currency(rec, []Object{o}, nil)
 	d := Document{Record: rec, ItemType: "contract_payment"}
 	missing := "The commitment of this payment is not in your ERP system. Export the commitment first, then export the payment again."
 	if invoice := r.ref(o, "requisition_id"); invoice > 0 {
@@ -122,7 +128,7 @@ func DirectCost(q Request) ([]Document, error) {
 	rec.Number, rec.Kind = o.Text("invoice_number"), o.Text("direct_cost_type")
 	rec.Code = cmp.Or(rec.Code, rec.Number)
 	rec.Date = r.date(o, "accounting_date", "direct_cost_date")
-	rec.Currency = o.Object("currency_configuration").Text("currency_iso_code")
+	r.currency(rec, []Object{o}, r.list(o, "line_items"))
 	rec.VendorOriginId = o.Object("vendor").Text("origin_id")
 	d := Document{Record: rec, ItemType: "company_level_direct_cost"}
 	d.refer(&rec.VendorOriginId, r.ref(o.Object("vendor"), "id"), "", "vendor")
@@ -136,6 +142,7 @@ func DirectCost(q Request) ([]Document, error) {
 		d.refer(&l.JobOriginId, r.ref(item.Object("project"), "id"), "", "project")
 		d.refer(&l.CostCodeOriginId, r.ref(item, "cost_code_id"), "", "cost_code")
 		d.refer(&l.CategoryOriginId, r.ref(item, "line_item_type_id"), "", "line_item_type")
+		r.taxCode(&d, l, item)
 		rec.Lines = append(rec.Lines, l)
 	}
 	lines, billed := r.decimal(o, "line_item_total"), r.decimal(o, "billed_amount")

@@ -26,6 +26,7 @@ func Budget(q Request) ([]Document, error) {
 	d := Document{Record: rec, ItemType: "budget", Project: r.id(o, "project_id")}
 	d.refer(&rec.JobOriginId, d.Project, "The job of this budget is not in your ERP system. Export the job first, then export the budget again.", "project")
 	costs := r.list(q.Data, "job_costs")
+	r.currency(rec, []Object{o}, costs)
 	rec.Lines = r.transactions(q.Data, costs, rec.JobOriginId)
 	if len(rec.Lines) == 0 && rec.OriginId == "" {
 		rec.Lines = r.jobCosts(costs, rec.JobOriginId)

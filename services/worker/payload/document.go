@@ -71,8 +71,8 @@ func customFields(o Object, more ...string) []byte {
 	return bytes.TrimSpace(b.Bytes())
 }
 
-// item reads a line of a contract or change order.
-func (r *reader) item(o Object, position int) *tiebackv1.Line {
+// item reads a line of a contract or change order of d.
+func (r *reader) item(d *Document, o Object, position int) *tiebackv1.Line {
 	l := &tiebackv1.Line{
 		ProcoreId: r.id(o, "id"), OriginId: o.Text("origin_id"), Position: int32(position),
 		Description: o.Text("description"), Unit: unit(o),
@@ -84,5 +84,6 @@ func (r *reader) item(o Object, position int) *tiebackv1.Line {
 	if code := o.Object("cost_code"); code.Text("biller_type") == "SubJob" {
 		l.SubJobOriginId = code.Text("biller_origin_id")
 	}
+	r.taxCode(d, l, o)
 	return l
 }

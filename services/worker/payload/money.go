@@ -1,7 +1,10 @@
 package payload
 
 import (
+	"cmp"
 	"fmt"
+	"regexp"
+	"strings"
 
 	"github.com/shopspring/decimal"
 
@@ -140,4 +143,67 @@ func (r *reader) agree(name, published string, amount, tax decimal.Decimal) {
 		with = fmt.Sprintf(", with a tax of %s", tax)
 	}
 	r.refuse(name, "its %s in Procore is %s, and its lines come to %s%s. Correct it in Procore, then export again.", words(name), published, amount, with)
+}
+
+// taxCode fills in the tax code of a line: its origin id where the payload has it, otherwise the
+// one that Procore was last told for its id. A code without an origin id is left out where the tax
+// amount is known; where that is missing as well, the record is refused.
+func (r *reader) taxCode(d *Document, l *tiebackv1.Line, o Object) {
+	code := o.Object("tax_code")
+	l.TaxCodeOriginId = cmp.Or(o.Text("tax_code_origin_id"), code.Text("origin_id"))
+	missing := ""
+	if l.TaxAmount == "" {
+		missing = fmt.Sprintf("%s of %s has a tax code that is not in your ERP system, and Procore sent no tax amount. Enter the tax amount in Procore, then export again.",
+			upper(line(int(l.Position))), connector.Describe(d.Record))
+	}
+	d.refer(&l.TaxCodeOriginId, cmp.Or(r.ref(o, "tax_code_id"), r.ref(code, "id")), missing, "tax_code")
+}
+
+func upper(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
+
+// documentTax reads the tax of an invoice as a whole. It is the lines' tax where they have any,
+// and otherwise the record's own.
+func (r *reader) documentTax(rec *tiebackv1.Record, o Object) {
+	published := r.decimal(o.Object("summary"), "tax_applicable_to_this_payment")
+	_, tax, _ := sums(rec.Lines)
+	switch {
+	case value(published).Equal(tax), published == "":
+	case tax.IsZero():
+		rec.TaxAmount = published
+	default:
+		r.refuse("tax_amount", "its tax in Procore is %s, and the tax of its lines comes to %s. Correct it in Procore, then export again.", published, tax)
+	}
+}
+
+// percent reads a percentage; "" where it is zero.
+func (r *reader) percent(o Object, name string) string {
+	s := r.decimal(o, name)
+	if value(s).IsZero() {
+		return ""
+	}
+	return s
+}
+
+var isoCode = regexp.MustCompile(`^[A-Z]{3}$`)
+
+// currency reads the currency of a document from the first of the objects that has one: the
+// document itself, what it belongs to, its lines. A line in another one is refused.
+func (r *reader) currency(rec *tiebackv1.Record, of []Object, lines []Object) {
+	for _, o := range append(of, lines...) {
+		if rec.Currency == "" {
+			rec.Currency = currencyOf(o)
+		}
+	}
+	if rec.Currency != "" && !isoCode.MatchString(rec.Currency) {
+		r.refuse("currency", "its currency %.20q is not a code such as USD. Correct it in Procore, then export again.", rec.Currency)
+	}
+	for i, o := range lines {
+		if c := currencyOf(o); c != "" && c != rec.Currency {
+			r.refuse("currency", "%s is in %s, and the document is in %s. Enter them as two documents in Procore, then export again.", line(i+1), c, rec.Currency)
+		}
+	}
+}
+
+func currencyOf(o Object) string {
+	return strings.ToUpper(o.Object("currency_configuration").Text("currency_iso_code"))
 }

@@ -23,7 +23,9 @@ func PrimeContractChangeOrder(q Request) ([]Document, error) {
 	d.refer(&rec.ContractOriginId, cmp.Or(r.ref(contract, "id"), r.ref(o, "contract_id")),
 		"The prime contract of this change order is not in your ERP system. Import it from there first, then export the change order again.", "prime_contract")
 	d.refer(&rec.JobOriginId, r.ref(q.Data.Object("project"), "id"), "", "project")
-	for _, item := range r.list(q.Data, "prime_contract_change_order_items") {
+	items := r.list(q.Data, "prime_contract_change_order_items")
+	r.currency(rec, []Object{o, contract}, items)
+	for _, item := range items {
 		r.primeItem(&d, item)
 	}
 	r.total(rec, "grand_total", r.decimal(o, "grand_total")) // published as "Total including markup"
@@ -34,7 +36,7 @@ func PrimeContractChangeOrder(q Request) ([]Document, error) {
 // 299.00 and 44.85 of markup), so they are taken out of it, unless the extended amount shows
 // that they are not in it, or stands for an amount that is missing.
 func (r *reader) primeItem(d *Document, o Object) {
-	l := r.item(o, len(d.Record.Lines)+1)
+	l := r.item(d, o, len(d.Record.Lines)+1)
 	l.ContractLineOriginId = o.Text("prime_line_item_origin_id")
 	d.refer(&l.ContractLineOriginId, r.ref(o, "prime_line_item_id"), "", "line_item")
 	r.referItem(d, l, o)
@@ -80,15 +82,19 @@ func PaymentApplication(q Request) ([]Document, error) {
 	rec.Date = r.date(o, "billing_date")
 	rec.StartsOn, rec.EndsOn = r.date(o, "period_start"), r.date(o, "period_end")
 	d := Document{Record: rec, ItemType: "payment_application", LineType: "payment_application_line_item"}
+	held := false
 	for i, item := range r.list(o, "items") {
-		if item.Text("holder_type") == "PrimeContract" && len(d.Refs) == 0 {
+		if item.Text("holder_type") == "PrimeContract" && !held {
+			held = true
 			d.refer(&rec.ContractOriginId, r.ref(item, "holder_id"), "", "prime_contract")
 		}
-		rec.Lines = append(rec.Lines, r.applicationItem(item, i+1))
+		rec.Lines = append(rec.Lines, r.applicationItem(&d, item, i+1))
 	}
 	for i, item := range r.list(o, "items") {
 		r.billedLine(&d, rec.Lines[i], item)
 	}
+	r.currency(rec, []Object{o}, r.list(o, "items"))
+	r.documentTax(rec, o)
 	r.paymentDue(rec, o)
 	return []Document{r.finish(&d)}, r.err
 }
@@ -113,7 +119,7 @@ func (r *reader) paymentDue(rec *tiebackv1.Record, o Object) {
 	}
 	certified := r.decimal(summary, "less_previous_certificates_for_payment")
 	amount, tax, retainage := sums(rec.Lines)
-	net := amount.Sub(retainage)
+	net, tax := amount.Sub(retainage), tax.Add(value(rec.TaxAmount))
 	if due == "" || certified == "" || !value(certified).Equal(before) || fits(value(due), net, tax) {
 		return
 	}
@@ -123,18 +129,21 @@ func (r *reader) paymentDue(rec *tiebackv1.Record, o Object) {
 // applicationItem bills what this period added: work completed in it, and the change of what
 // is stored. Retainage is what this period holds back less what it releases. Procore leaves the
 // materials out of lines that are billed by units, if they have none.
-func (r *reader) applicationItem(o Object, position int) *tiebackv1.Line {
+func (r *reader) applicationItem(d *Document, o Object, position int) *tiebackv1.Line {
 	billed := value(r.required(line(position), o, "work_completed_this_period"))
 	now, before := r.decimal(o, "materials_presently_stored"), r.decimal(o, "materials_presently_stored_from_previous_application")
 	if o.Text("accounting_method") != "unit" || now != "" || before != "" {
 		billed = billed.Add(value(r.stored(o, position))).
 			Sub(value(r.required(line(position), o, "materials_presently_stored_from_previous_application")))
 	}
-	return &tiebackv1.Line{
+	l := &tiebackv1.Line{
 		ProcoreId: r.id(o, "id"), Kind: "payment_application_line_item", Position: int32(position),
 		Description: cmp.Or(o.Text("description_override"), o.Text("description_of_work")),
-		Amount:      billed.String(), Retainage: r.withheld(o, position).String(),
+		Amount:      billed.String(), TaxAmount: r.decimal(o, "tax_amount"),
+		Retainage: r.withheld(o, position).String(), RetainagePercent: r.percent(o, "work_completed_retainage_percent_this_period"),
 	}
+	r.taxCode(d, l, o)
+	return l
 }
 
 // stored is what a line has stored now: published as such, and as what was stored before and what

@@ -118,7 +118,7 @@ func (e *ERP) Capabilities(context.Context, *tiebackv1.CapabilitiesRequest) (*ti
 	out := &tiebackv1.CapabilitiesResponse{Name: "The test ERP"}
 	for n := range tiebackv1.Entity_name {
 		if entity := tiebackv1.Entity(n); n != 0 && !slices.Contains(e.Cannot, entity) {
-			out.Entities = append(out.Entities, &tiebackv1.EntityCapability{Entity: entity, Put: true, Update: true, List: true, State: true, Remove: true})
+			out.Entities = append(out.Entities, &tiebackv1.EntityCapability{Entity: entity, Put: true, Update: true, List: true, State: true, Remove: true, Tax: true, Retainage: true, Currency: true})
 		}
 	}
 	return out, nil

@@ -7,6 +7,7 @@
 //	LEDGER_TLS_CERT        path of the certificate, PEM; read anew for each connection
 //	LEDGER_TLS_KEY         path of its private key, PEM
 //	LEDGER_TLS_CLIENT_CA   path of a CA, PEM: callers must have a certificate of it
+//	LEDGER_CURRENCY        the companies' own currency, an ISO code; what the books have, at first USD
 //	LEDGER_REHEARSAL       on: callers may ask for failures. Never with real books
 //
 // Without a certificate it speaks plaintext: on the same host or private network only.
@@ -73,8 +74,12 @@ func serve(ctx context.Context) (err error) {
 
 // resolve gives a company's books. They act faults out where c.Rehearsal lets callers ask for them.
 func resolve(books *ledger.Ledger) remote.Resolve {
+	settings := map[string]string{}
+	if currency := os.Getenv("LEDGER_CURRENCY"); currency != "" {
+		settings["currency"] = currency
+	}
 	return func(ctx context.Context, company int64) (connector.Driver, error) {
-		d, err := books.Company(ctx, company)
+		d, err := books.Opener()(ctx, company, settings)
 		if err != nil {
 			return nil, err
 		}

@@ -26,7 +26,7 @@ class Company(Model):
             Company, Currency = Pool().get('company.company'), Pool().get('currency.currency')
             currency = Company(company).currency
             return {
-                'currency': currency.id, 'digits': currency.digits,
+                'currency': currency.id, 'code': currency.code, 'digits': currency.digits,
                 'currencies': {c.code: c.id for c in Currency.search([('active', '=', True)])},
                 'digits_of': {c.code: c.digits for c in Currency.search([('active', '=', True)])},
                 'roots': {level: root(company, level, name) for level, name in ROOTS.items()},

@@ -100,7 +100,7 @@ func (d Driver) Capabilities(context.Context, *tiebackv1.CapabilitiesRequest) (*
 	answer := &tiebackv1.CapabilitiesResponse{Name: "fake"}
 	for n := range tiebackv1.Entity_name {
 		if entity := tiebackv1.Entity(n); n != 0 && !d.erp.cannot[entity] {
-			answer.Entities = append(answer.Entities, &tiebackv1.EntityCapability{Entity: entity, Put: true, Update: true, List: true, State: true, Remove: true})
+			answer.Entities = append(answer.Entities, &tiebackv1.EntityCapability{Entity: entity, Put: true, Update: true, List: true, State: true, Remove: true, Tax: true, Retainage: true, Currency: true})
 		}
 	}
 	slices.SortFunc(answer.Entities, func(a, b *tiebackv1.EntityCapability) int { return int(a.Entity - b.Entity) })

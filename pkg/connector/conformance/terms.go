@@ -1,0 +1,189 @@
+package conformance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+
+	"github.com/shopspring/decimal"
+
+	"github.com/tieback/tieback/pkg/fault"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+// withholds are the entities whose lines withhold retainage; a contract says how much its invoices do.
+var (
+	withholds = []Entity{directCost, requisition, application}
+	contracts = []Entity{commitment, primeContract}
+)
+
+// term is something that a document has beside its amounts.
+type term struct {
+	what  string
+	field string // of a refusal; "": it must be taken
+	set   func(*Record)
+	kept  func(got, sent *Record, line func(i int) *tiebackv1.Line) (was, is string) // what was sent, and what is listed
+}
+
+func lineTerm(what, field string, of func(*tiebackv1.Line) *string, value string, more func(*tiebackv1.Line)) term {
+	return term{what: what, field: field,
+		set: func(r *Record) {
+			*of(r.Lines[0]) = value
+			if more != nil {
+				more(r.Lines[0])
+			}
+		},
+		kept: func(_, sent *Record, line func(int) *tiebackv1.Line) (string, string) {
+			return *of(sent.Lines[0]), *of(line(0))
+		},
+	}
+}
+
+func recordTerm(what, field string, of func(*Record) *string, value string) term {
+	return term{what: what, field: field,
+		set:  func(r *Record) { *of(r) = value },
+		kept: func(got, sent *Record, _ func(int) *tiebackv1.Line) (string, string) { return *of(sent), *of(got) },
+	}
+}
+
+func lineTax(l *tiebackv1.Line) *string  { return &l.TaxAmount }
+func taxCode(l *tiebackv1.Line) *string  { return &l.TaxCodeOriginId }
+func withheld(l *tiebackv1.Line) *string { return &l.Retainage }
+func recordTax(r *Record) *string        { return &r.TaxAmount }
+func percent(r *Record) *string          { return &r.RetainagePercent }
+
+// taxes books documents with tax. The suite knows no tax code of the ERP, so a code may be refused, and
+// so may a tax that is on no line.
+func taxes(ctx context.Context, s *suite) error {
+	declared := func(c *can) bool { return c.Put && c.List && c.Tax }
+	return s.terms(ctx, "tax", declared, documents, []term{
+		lineTerm("a tax on a line", "", lineTax, "1.03", nil),
+		lineTerm("a tax code with its amount", "tax", taxCode, s.target.Unique+"-T", func(l *tiebackv1.Line) { l.TaxAmount = "1.03" }),
+		lineTerm("a tax code without an amount", "tax", taxCode, s.target.Unique+"-T", nil),
+		recordTerm("a tax on the document", "tax", recordTax, "2.05"),
+	})
+}
+
+func retainage(ctx context.Context, s *suite) error {
+	declared := func(c *can) bool { return c.Put && c.List && c.Retainage }
+	amounts := s.terms(ctx, "retainage", declared, withholds, []term{lineTerm("a retainage on a line", "", withheld, "1.02", nil)})
+	percents := s.terms(ctx, "retainage", declared, contracts, []term{recordTerm("a retainage percent", "retainage", percent, "7.5")})
+	var none leftOut
+	switch {
+	case errors.As(amounts, &none):
+		return percents
+	case errors.As(percents, &none):
+		return amounts
+	}
+	return errors.Join(amounts, percents)
+}
+
+// terms books a document of each entity that declares them, with one term after the other.
+func (s *suite) terms(ctx context.Context, what string, declared func(*can) bool, of []Entity, terms []term) error {
+	var errs []error
+	tried := false
+	for _, e := range of {
+		if c := s.cans[e]; c == nil || !declared(c) {
+			continue
+		}
+		for _, t := range terms {
+			tried = true
+			if err := s.term(ctx, e, t); err != nil {
+				errs = append(errs, fmt.Errorf("%s with %s: %w", aNoun(e), t.what, err))
+			}
+		}
+	}
+	if !tried {
+		return leave("the connector declares no %s with put, list and %s", oneOf(of), what)
+	}
+	return few(errs)
+}
+
+func (s *suite) term(ctx context.Context, e Entity, t term) error {
+	from, err := s.mark(ctx, e)
+	if err != nil {
+		return err
+	}
+	q, err := s.fresh(ctx, e)
+	if err != nil {
+		return err
+	}
+	t.set(q.Record)
+	b, err := s.putOnce(ctx, q)
+	if t.field != "" && fault.ClassOf(err) == fault.Permanent {
+		return errors.Join(refused(err, t.field), s.never(ctx, q), s.absent(ctx, from, q))
+	}
+	if err != nil {
+		return err
+	}
+	all, err := s.since(ctx, e, from)
+	if err != nil {
+		return err
+	}
+	r, err := all.once(q, b)
+	if err != nil {
+		return err
+	}
+	by := map[string]*tiebackv1.Line{}
+	for _, l := range r.Lines {
+		by[l.OriginId] = l
+	}
+	was, is := t.kept(r, q.Record, func(i int) *tiebackv1.Line {
+		if l := by[b.LineOriginIds[i]]; l != nil {
+			return l
+		}
+		return &tiebackv1.Line{}
+	})
+	if !equal(was, is) {
+		return fmt.Errorf("it was booked with %q, and the listing has %q", was, is)
+	}
+	return compare(r, q.Record, b.LineOriginIds)
+}
+
+// equal compares amounts by what they are worth, and other texts as they are.
+func equal(a, b string) bool {
+	x, err := decimal.NewFromString(a)
+	y, err2 := decimal.NewFromString(b)
+	return a == b || err == nil && err2 == nil && x.Equal(y)
+}
+
+var isoCode = regexp.MustCompile(`^[A-Z]{3}$`)
+
+// foreign is a currency that is not the company's own.
+func (s *suite) foreign() string {
+	if s.caps.Currency == "CAD" {
+		return "USD"
+	}
+	return "CAD"
+}
+
+// currencies books documents in the company's own currency, by its name, and in another one. An ERP
+// may refuse a currency that it does not know, or one that would mix with another.
+func currencies(ctx context.Context, s *suite) error {
+	own := s.caps.Currency
+	if own == "" {
+		return leave("the connector does not tell the company's currency, so it is sent none")
+	}
+	e, err := s.among("put and list", putsAndLists, documents...)
+	if err != nil {
+		return err
+	}
+	home := recordTerm("the company's own currency", "", func(r *Record) *string { return &r.Currency }, own)
+	home.kept = func(got, _ *Record, _ func(int) *tiebackv1.Line) (string, string) {
+		if got.Currency == "" {
+			return own, own
+		}
+		return own, got.Currency
+	}
+	if err := s.term(ctx, e, home); err != nil {
+		return fmt.Errorf("%s in %s, the company's own currency: %w", aNoun(e), own, err)
+	}
+	away := recordTerm("another currency", "currency", func(r *Record) *string { return &r.Currency }, s.foreign())
+	err = s.terms(ctx, "currency", func(c *can) bool { return c.Put && c.List && c.Currency }, documents, []term{away})
+	var none leftOut
+	if errors.As(err, &none) {
+		return nil // the company's own is all that it takes
+	}
+	return err
+}

@@ -1,0 +1,73 @@
+package connector
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+
+	"github.com/shopspring/decimal"
+
+	"github.com/tieback/tieback/pkg/fault"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+// takesMoney refuses a record with a tax, a retainage or a foreign currency that the ERP does not
+// take. What the ERP does not take would be missing in its books. A tax or retainage of zero is none,
+// unless the line has a tax code; the company's own currency is not foreign.
+func (e *ERP) takesMoney(ctx context.Context, r *tiebackv1.Record) error {
+	erp, can, err := e.can(ctx, r.Entity)
+	if err != nil || can == nil {
+		return err
+	}
+	if where, what := taxOf(r); what != "" && !can.Tax {
+		return fault.Refused("tax", "%s takes no tax with %s from Procore, so %s was not exported: %s has %s. Enter it in %s by hand.",
+			erp, Plural(r.Entity), Describe(r), where, what, erp)
+	}
+	if where, what := retainageOf(r); what != "" && !can.Retainage {
+		return fault.Refused("retainage", "%s takes no retainage with %s from Procore, so %s was not exported: %s has %s. Enter it in %s by hand.",
+			erp, Plural(r.Entity), Describe(r), where, what, erp)
+	}
+	told, err := e.Capabilities(ctx)
+	if err != nil || r.Currency == "" || can.Currency || r.Currency == told.Currency {
+		return err
+	}
+	return fault.Refused("currency", "%s takes %s in %s only, so %s was not exported: it is in %s. Enter it in %s by hand.",
+		erp, Plural(r.Entity), cmp.Or(told.Currency, "the company's own currency"), Describe(r), r.Currency, erp)
+}
+
+// taxOf says where a record has a tax, and which; "": it has none.
+func taxOf(r *tiebackv1.Record) (where, what string) {
+	if nonzero(r.TaxAmount) {
+		return "it", "a tax of " + r.TaxAmount
+	}
+	for _, l := range r.Lines {
+		switch {
+		case nonzero(l.TaxAmount):
+			return lineOf(l), "a tax of " + l.TaxAmount
+		case l.TaxCodeOriginId != "":
+			return lineOf(l), fmt.Sprintf("the tax code %q", l.TaxCodeOriginId)
+		}
+	}
+	return "", ""
+}
+
+// retainageOf says where a record has a retainage, and which; "": it has none. The percentage of a
+// line counts for nothing without an amount.
+func retainageOf(r *tiebackv1.Record) (where, what string) {
+	if nonzero(r.RetainagePercent) {
+		return "it", "a retainage of " + r.RetainagePercent + " percent"
+	}
+	for _, l := range r.Lines {
+		if nonzero(l.Retainage) {
+			return lineOf(l), "a retainage of " + l.Retainage
+		}
+	}
+	return "", ""
+}
+
+func lineOf(l *tiebackv1.Line) string { return fmt.Sprintf("line %d", l.Position) }
+
+func nonzero(amount string) bool {
+	d, err := decimal.NewFromString(amount)
+	return err == nil && !d.IsZero()
+}
