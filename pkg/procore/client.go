@@ -67,6 +67,7 @@ type account struct {
 type Session struct {
 	*account
 	company *company.Company
+	sizes   sizes // of the calls of sync actions
 	calls   *prometheus.CounterVec
 	refused prometheus.Counter // of our credentials or token
 }
@@ -322,9 +323,13 @@ func (a *account) setting(field, variable string) string {
 // noAnswer classes a call that was not answered: a write may have happened.
 func (a *account) noAnswer(r Route, err error) error {
 	where := mistyped(err, a.setting("api_url", "TIEBACK_PROCORE_API_URL"))
+	sent := reached(err) != unsent
 	var u *url.Error
 	if errors.As(err, &u) {
 		err = u.Err // without the URL
+	}
+	if timeout := net.Error(nil); errors.As(err, &timeout) && timeout.Timeout() && sent {
+		err = fmt.Errorf("%w: %w", errTimeout, err)
 	}
 	class := fault.Ambiguous
 	if r.Method == http.MethodGet {
@@ -332,6 +337,9 @@ func (a *account) noAnswer(r Route, err error) error {
 	}
 	return fault.New(class, fmt.Errorf("%s: no answer from Procore%s: %w", r.Name, where, err))
 }
+
+// errTimeout is in the chain of the error of a call that was sent and not answered in Config.Timeout.
+var errTimeout = errors.New("timeout")
 
 // redirected is the refusal of a call that Procore wants made elsewhere. It tells where, without the query,
 // which may hold a secret; and it does not say that nothing was done: after a write a 303 would mean that it was.
@@ -350,18 +358,19 @@ func refusal(r Route, status int, answer []byte) error {
 	why := reason(answer)
 	err := fmt.Errorf("%s: Procore answered %d: %s", r.Name, status, why)
 	if status >= 500 || status == http.StatusUnauthorized || status == http.StatusRequestTimeout {
-		return fault.New(fault.Transient, err)
+		return &StatusError{Status: status, Why: why, Err: fault.New(fault.Transient, err)}
 	}
 	e := &fault.Error{Class: fault.Permanent, Err: err, Sentence: "Procore refused: " + why}
 	if status == http.StatusForbidden {
 		e.Sentence = "Tieback's app is not installed in Procore, or its service account lacks a permission or this project. Ask your Procore administrator."
 	}
-	return &StatusError{Status: status, Err: e}
+	return &StatusError{Status: status, Why: why, Err: e}
 }
 
-// StatusError is a refusal with its HTTP status, a permanent error of package fault.
+// StatusError is an answer that is no success, with its HTTP status; its class is that of Err.
 type StatusError struct {
 	Status int
+	Why    string // Procore's reasons in words; "" of a redirect
 	Err    error
 }
 

@@ -1,10 +1,12 @@
 package procore
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -23,40 +25,157 @@ type SyncCall struct {
 	Updates  []map[string]any
 }
 
-// ItemError is one update that Procore refused inside its 200.
+// ItemError is one update that Procore refused: inside its 200, or as the only one of a call.
 type ItemError struct {
-	Item map[string]any // as Procore echoes it
+	Item map[string]any // as Procore echoes it, or as it was sent
 	Why  string         // its reasons in words
 }
 
-// SyncResult is what all chunks of a SyncCall came to.
+// SyncResult is what all calls of a SyncCall came to.
 type SyncResult struct {
 	Entities []map[string]any
 	Refused  []ItemError
 }
 
-// Sync makes a sync action in chunks of at most MaxUpdates. The answer's status is 200 even
-// when items fail: read Refused. An error means that the chunk it happened in, and those
-// after it, are not known to have been taken; making the whole call again is harmless.
+// Sync makes a sync action in calls of at most MaxUpdates. The answer's status is 200 even
+// when items fail: read Refused. An error means that the updates of the call it happened in, and those
+// after it, are not known to have been taken; making the whole action again is harmless, as an update
+// names its record by id or origin id.
+//
+// A call that Procore can't take is made in halves, down to single updates:
+//
+//	408, 413              too large: the smaller size stays for the route and company
+//	504, no answer        Procore may have taken it, and takes it again; the smaller size grows back in time
+//	400, 409, 422         one update may be at fault: what is refused alone is among Refused
 func (s *Session) Sync(ctx context.Context, c SyncCall) (SyncResult, error) {
-	var all SyncResult
-	for chunk := range slices.Chunk(c.Updates, MaxUpdates) {
-		body := map[string]any{"updates": chunk}
-		for k, v := range c.Envelope {
-			body[k] = v
+	return s.SyncBy(ctx, c, s.Do)
+}
+
+// SyncBy is Sync with the calls made by do, which is Session.Do with a patience of its own.
+func (s *Session) SyncBy(ctx context.Context, c SyncCall, do func(context.Context, Call) ([]byte, error)) (SyncResult, error) {
+	a := &syncing{session: s, SyncCall: c, do: do, todo: chunks(c.Updates, s.sizes.of(c.Route))}
+	for len(a.todo) > 0 {
+		if err := a.next(ctx); err != nil {
+			return a.result, err
 		}
-		raw, err := s.Do(ctx, Call{Route: c.Route, Query: c.Query, Body: body})
-		if err != nil {
-			return all, err
-		}
-		entities, refused, err := parseSync(raw)
-		if err != nil {
-			return all, fault.From(fault.FromProcore, fault.New(fault.Ambiguous, fmt.Errorf("%s: answer does not parse: %w", c.Route.Name, err)))
-		}
-		all.Entities = append(all.Entities, entities...)
-		all.Refused = append(all.Refused, refused...)
 	}
-	return all, nil
+	return a.result, nil
+}
+
+// syncing is a sync action under way.
+type syncing struct {
+	SyncCall
+	session *Session
+	do      func(context.Context, Call) ([]byte, error)
+	todo    [][]map[string]any // what is left, in the order of the updates, by calls
+	result  SyncResult
+	smaller *size // to be kept once a call of that size is taken
+	alone   int   // updates that were refused alone while none was taken
+	taken   bool
+}
+
+// allRefused is how many updates are refused one by one before the call itself counts as at fault: its path, its query.
+const allRefused = 8
+
+// next makes the next call, or parts it.
+func (a *syncing) next(ctx context.Context) error {
+	updates := a.todo[0]
+	result, err := a.call(ctx, updates)
+	switch {
+	case err == nil:
+		a.took(updates, result)
+	case len(updates) > 1 && (tooLarge(err) || tooSlow(ctx, err)):
+		a.shrink(updates, tooSlow(ctx, err))
+	case len(updates) > 1 && refusedWhole(err):
+		half := len(updates) / 2
+		a.todo = slices.Concat([][]map[string]any{updates[:half], updates[half:]}, a.todo[1:])
+	case refusedWhole(err) && len(a.Updates) > 1:
+		if a.alone++; !a.taken && a.alone == allRefused {
+			return err
+		}
+		return a.refuse(updates[0], err)
+	default:
+		return err
+	}
+	return nil
+}
+
+func (a *syncing) call(ctx context.Context, updates []map[string]any) (SyncResult, error) {
+	body := map[string]any{"updates": updates}
+	for k, v := range a.Envelope {
+		body[k] = v
+	}
+	raw, err := a.do(ctx, Call{Route: a.Route, Query: a.Query, Body: body})
+	if err != nil {
+		return SyncResult{}, err
+	}
+	entities, refused, err := parseSync(raw)
+	if err != nil {
+		return SyncResult{}, fault.From(fault.FromProcore, fault.New(fault.Ambiguous, fmt.Errorf("%s: answer does not parse: %w", a.Route.Name, err)))
+	}
+	return SyncResult{Entities: entities, Refused: refused}, nil
+}
+
+func (a *syncing) took(updates []map[string]any, result SyncResult) {
+	a.taken, a.todo = true, a.todo[1:]
+	a.result.Entities, a.result.Refused = append(a.result.Entities, result.Entities...), append(a.result.Refused, result.Refused...)
+	if a.smaller != nil && len(updates) <= a.smaller.updates {
+		a.session.sizes.keep(a.Route, *a.smaller)
+	}
+}
+
+// shrink cuts all that is left to half the size. Of a Procore that does not answer one update is asked first, as it
+// may be down: then nothing else is tried.
+func (a *syncing) shrink(updates []map[string]any, slow bool) {
+	a.smaller = newSize(len(updates)/2, slow)
+	rest := slices.Concat(a.todo...)
+	a.todo = nil
+	if slow {
+		a.todo, rest = append(a.todo, rest[:1]), rest[1:]
+	}
+	a.todo = append(a.todo, chunks(rest, a.smaller.updates)...)
+}
+
+// refuse adds an update that was refused alone, as if Procore had echoed it.
+func (a *syncing) refuse(update map[string]any, err error) error {
+	a.todo = a.todo[1:]
+	var status *StatusError
+	errors.As(err, &status)
+	raw, err := json.Marshal(update)
+	if err != nil {
+		return err
+	}
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.UseNumber() // ids need 64 bits
+	var item map[string]any
+	err = dec.Decode(&item)
+	a.result.Refused = append(a.result.Refused, ItemError{Item: item, Why: status.Why})
+	return err
+}
+
+func chunks(updates []map[string]any, n int) [][]map[string]any {
+	return slices.Collect(slices.Chunk(updates, n))
+}
+
+// tooLarge reports whether Procore asks for less in a call.
+func tooLarge(err error) bool {
+	return hasStatus(err, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge)
+}
+
+// refusedWhole reports whether a refusal may be about some of the updates only. A lack of permission, or of the
+// endpoint, is about all.
+func refusedWhole(err error) bool {
+	return hasStatus(err, http.StatusBadRequest, http.StatusConflict, http.StatusUnprocessableEntity)
+}
+
+// tooSlow reports whether Procore, or what is between, did not answer in time.
+func tooSlow(ctx context.Context, err error) bool {
+	return hasStatus(err, http.StatusGatewayTimeout) || errors.Is(err, errTimeout) && ctx.Err() == nil
+}
+
+func hasStatus(err error, any ...int) bool {
+	var status *StatusError
+	return errors.As(err, &status) && slices.Contains(any, status.Status)
 }
 
 func parseSync(raw []byte) ([]map[string]any, []ItemError, error) {

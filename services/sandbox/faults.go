@@ -32,6 +32,8 @@ type FaultRule struct {
 	CompanyID  int64     `json:"company_id"`  // by the company header; 0: any
 	Kind       FaultKind `json:"kind"`        //
 	Status     int       `json:"status"`      // of FaultStatus: 429, 500, 502, 503 or any other
+	Done       bool      `json:"done"`        // of FaultStatus: the work is done all the same
+	Above      int       `json:"above"`       // only calls with more updates than that; 0: all
 	RetryAfter int       `json:"retry_after"` // seconds; 0: 1 for 503, none for others
 	Times      int       `json:"times"`       // that many calls; 0: one, or with Fraction or Seconds no end
 	Fraction   float64   `json:"fraction"`    // of the calls that match; 0: all
@@ -98,6 +100,9 @@ func (f *FaultRule) matches(c *call, pattern string) bool {
 	if f.CompanyID != 0 && c.r.Header.Get(companyHeader) != strconv.FormatInt(f.CompanyID, 10) {
 		return false
 	}
+	if f.Above > 0 && c.updates() <= f.Above {
+		return false
+	}
 	return strings.Contains(pattern, f.Path) || strings.Contains(c.r.URL.Path, f.Path)
 }
 
@@ -122,8 +127,22 @@ func (sb *Sandbox) answer(c *call, pattern string, do func(*call) answer) answer
 		}
 		return do(c)
 	default:
+		if rule.Done {
+			do(c)
+		}
 		return rule.answer(sb.told(time.Now()))
 	}
+}
+
+// updates is how many updates a call of a sync action has.
+func (c *call) updates() int {
+	var body struct {
+		Updates []any `json:"updates"`
+	}
+	if c.decode(&body) != nil {
+		return 0
+	}
+	return len(body.Updates)
 }
 
 func (f *FaultRule) answer(now time.Time) answer {

@@ -14,9 +14,7 @@ package closeout
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -129,8 +127,8 @@ type item struct {
 	mark   *tiebackv1.Mark
 }
 
-// run makes the action and hands each refusal to its unit. When the whole call is refused, it
-// is made in halves, so that one event's nonsense harms no other.
+// run makes the action and hands each refusal to its unit. What makes Procore refuse a whole call is refused alone,
+// see procore.Session.Sync, so that one event's nonsense harms no other.
 func (b batch) run(ctx context.Context, s patient) {
 	if len(b.items) == 0 {
 		return
@@ -141,9 +139,6 @@ func (b batch) run(ctx context.Context, s patient) {
 	result, err := s.Sync(ctx, b.call)
 	if err == nil {
 		b.refuse(ctx, s, result.Refused)
-		return
-	}
-	if splits(err) && b.runHalves(ctx, s) {
 		return
 	}
 	for _, it := range b.items {
@@ -168,13 +163,6 @@ func (b batch) runHalves(ctx context.Context, s patient) bool {
 	left.run(ctx, s)
 	right.run(ctx, s)
 	return true
-}
-
-// splits says whether a refused call may be the fault of some of its items only. A lack of
-// permission, or of the endpoint, is everybody's.
-func splits(err error) bool {
-	var status *procore.StatusError
-	return errors.As(err, &status) && (status.Status == http.StatusUnprocessableEntity || status.Status == http.StatusBadRequest || status.Status == http.StatusConflict)
 }
 
 // halves parts the batch between two units; one half is empty where there is one unit only.

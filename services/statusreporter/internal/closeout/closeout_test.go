@@ -421,3 +421,56 @@ func TestARefusalThatNamesNobodyIsPinnedOnItsOwnEvent(t *testing.T) {
 		}
 	}
 }
+
+// A Procore that can't take so much at once, and may have taken it all the same, gets less: each event is told its
+// end once, and none of it is lost.
+func TestACallThatProcoreCanNotTakeIsMadeInSmallerOnes(t *testing.T) {
+	for _, status := range []int{408, 413, 504} {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			marked, final := map[float64]any{}, map[string]string{}
+			p := procoreThat(t, func(call string, body map[string]any) (int, string) {
+				if id, is := strings.CutPrefix(call, "GET erp_request_details/"); is {
+					return 200, fmt.Sprintf(`{"id":%s,"status":%q}`, id, final[id])
+				}
+				updates := body["updates"].([]any)
+				if len(updates) > 3 && status != 504 {
+					return status, ""
+				}
+				refused := []map[string]any{}
+				for _, u := range updates {
+					up := u.(map[string]any)
+					switch id := fmt.Sprintf("%.0f", up["id"]); {
+					case call == external:
+						marked[up["item_id"].(float64)] = up["origin_id"]
+					case final[id] != "": // a final detail is refused, whatever it is to become
+						refused = append(refused, map[string]any{"id": up["id"], "errors": map[string]any{"status": []string{"is final"}}})
+					default:
+						final[id] = up["status"].(string)
+					}
+				}
+				if len(updates) > 3 {
+					return status, "" // taken, and the answer came too late
+				}
+				raw, _ := json.Marshal(map[string]any{"entities": []any{}, "errors": refused})
+				return 200, string(raw)
+			})
+			var outcomes []*tiebackv1.Outcome
+			for i := range 20 {
+				outcomes = append(outcomes, vendor(int64(i+1)))
+			}
+			for i, err := range flush(t, p, outcomes) {
+				if c := outcomes[i].CloseOuts[0]; err != nil || c.Status != tiebackv1.Status_STATUS_SUCCESS || len(c.Marks) != 1 || c.Stands != "" {
+					t.Errorf("vendor %d: %v, %v", i+1, c, err)
+				}
+			}
+			if len(marked) != 20 || len(final) != 20 {
+				t.Errorf("%d marked, %d closed", len(marked), len(final))
+			}
+			for id, at := range final {
+				if at != "success" {
+					t.Errorf("detail %s stands at %s", id, at)
+				}
+			}
+		})
+	}
+}

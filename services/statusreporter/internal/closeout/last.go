@@ -139,7 +139,7 @@ func requestDetails(ctx context.Context, s patient, units []*unit) {
 	tell(ctx, s, details)
 }
 
-// tell updates details in bulk; a call that is refused whole is made in halves.
+// tell updates details in bulk.
 func tell(ctx context.Context, s patient, details []*detail) {
 	if len(details) == 0 {
 		return
@@ -149,16 +149,12 @@ func tell(ctx context.Context, s patient, details []*detail) {
 		call.Updates = append(call.Updates, d.update())
 	}
 	result, err := s.Sync(ctx, call)
-	switch {
-	case err == nil:
+	if err == nil {
 		refusedDetails(ctx, s, details, result.Refused)
-	case splits(err) && len(details) > 1:
-		tell(ctx, s, details[:len(details)/2])
-		tell(ctx, s, details[len(details)/2:])
-	default:
-		for _, d := range details {
-			d.fail(err)
-		}
+		return
+	}
+	for _, d := range details {
+		d.fail(err)
 	}
 }
 

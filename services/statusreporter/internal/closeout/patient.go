@@ -25,25 +25,9 @@ func (p patient) Do(ctx context.Context, c procore.Call) ([]byte, error) {
 	return answer, err
 }
 
-// Sync is procore.Session.Sync, each chunk with a patience of its own.
+// Sync is procore.Session.Sync, each call with a patience of its own.
 func (p patient) Sync(ctx context.Context, c procore.SyncCall) (procore.SyncResult, error) {
-	var all procore.SyncResult
-	for len(c.Updates) > 0 {
-		chunk := c
-		n := min(len(c.Updates), procore.MaxUpdates)
-		chunk.Updates, c.Updates = c.Updates[:n], c.Updates[n:]
-		err := wait(ctx, func() error {
-			result, err := p.Session.Sync(ctx, chunk)
-			if err == nil {
-				all.Entities, all.Refused = append(all.Entities, result.Entities...), append(all.Refused, result.Refused...)
-			}
-			return err
-		})
-		if err != nil {
-			return all, err
-		}
-	}
-	return all, nil
+	return p.SyncBy(ctx, c, p.Do)
 }
 
 func wait(ctx context.Context, call func() error) error {

@@ -1,0 +1,195 @@
+package procore_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/procore"
+)
+
+// bulk is a Procore that takes sync actions, keeps the size of each call, and counts how often it took each update.
+type bulk struct {
+	mu     sync.Mutex
+	calls  []int
+	taken  map[string]int
+	refuse func(updates []map[string]any) (status int, also bool) // 0: it takes the call; also: it takes it all the same
+}
+
+func (b *bulk) session(t *testing.T) *procore.Session {
+	t.Helper()
+	var n atomic.Int64
+	b.taken = map[string]int{}
+	return session(t, func(w http.ResponseWriter, r *http.Request) {
+		if token(w, r, &n) {
+			return
+		}
+		var body struct{ Updates []map[string]any }
+		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+			t.Error(err)
+		}
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.calls = append(b.calls, len(body.Updates))
+		status, also := 0, false
+		if b.refuse != nil {
+			status, also = b.refuse(body.Updates)
+		}
+		if status != 0 && !also {
+			w.WriteHeader(status)
+			fmt.Fprint(w, `{"message":"no"}`)
+			return
+		}
+		for _, u := range body.Updates {
+			b.taken[fmt.Sprint(u["origin_id"])]++
+		}
+		if status != 0 {
+			w.WriteHeader(status)
+			return
+		}
+		_ = json.NewEncoder(w).Encode(map[string]any{"entities": body.Updates, "errors": []any{}})
+	})
+}
+
+func updates(n int) []map[string]any {
+	out := make([]map[string]any, n)
+	for i := range out {
+		out[i] = map[string]any{"id": int64(1<<53 + 1 + i), "origin_id": fmt.Sprint("V-", i)}
+	}
+	return out
+}
+
+// more refuses what is larger than n.
+func more(n, status int, also bool) func([]map[string]any) (int, bool) {
+	return func(updates []map[string]any) (int, bool) {
+		if len(updates) > n {
+			return status, also
+		}
+		return 0, false
+	}
+}
+
+func TestACallThatIsTooLargeIsHalvedAndTheSizeIsKept(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		status int
+		also   bool
+	}{
+		{"413", 413, false}, {"408", 408, false}, {"504", 504, false}, {"504, and taken all the same", 504, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := &bulk{refuse: more(130, c.status, c.also)}
+			s := b.session(t)
+			result, err := s.Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Updates: updates(1500)})
+			if err != nil || len(result.Entities) != 1500 || len(result.Refused) > 0 || len(b.taken) != 1500 {
+				t.Fatalf("%d entities, %d refused, %d taken: %v", len(result.Entities), len(result.Refused), len(b.taken), err)
+			}
+			for i, e := range result.Entities {
+				if e["origin_id"] != fmt.Sprint("V-", i) {
+					t.Fatalf("entity %d is %v", i, e)
+				}
+			}
+			b.calls = nil
+			if _, err := s.Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Updates: updates(250)}); err != nil || !slices.Equal(b.calls, []int{125, 125}) {
+				t.Errorf("the next action made calls of %v: %v", b.calls, err)
+			}
+			b.calls, b.refuse = nil, nil
+			if _, err := s.Sync(t.Context(), procore.SyncCall{Route: procore.SyncProjects, Updates: updates(1000)}); err != nil || !slices.Equal(b.calls, []int{1000}) {
+				t.Errorf("an action of another route made calls of %v: %v", b.calls, err)
+			}
+		})
+	}
+}
+
+// A Procore that takes one update at a time gets one at a time; one that takes none is not asked for each.
+func TestHalvingEndsAtOne(t *testing.T) {
+	b := &bulk{refuse: more(1, 413, false)}
+	if result, err := b.session(t).Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Updates: updates(5)}); err != nil || len(result.Entities) != 5 {
+		t.Errorf("%v: %v", result, err)
+	}
+	b = &bulk{refuse: more(0, 413, false)}
+	if _, err := b.session(t).Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Updates: updates(1000)}); fault.ClassOf(err) != fault.Permanent || len(b.calls) != 10 {
+		t.Errorf("calls %v: %v", b.calls, err)
+	}
+	b = &bulk{refuse: more(0, 504, false)} // it is down: its size is not the trouble
+	s := b.session(t)
+	if _, err := s.Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Updates: updates(1000)}); err == nil || fault.ClassOf(err) == fault.Permanent || !slices.Equal(b.calls, []int{1000, 1}) {
+		t.Errorf("calls %v: %v", b.calls, err)
+	}
+	b.calls, b.refuse = nil, nil
+	if _, err := s.Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Updates: updates(1000)}); err != nil || !slices.Equal(b.calls, []int{1000}) {
+		t.Errorf("after it was down, calls %v: %v", b.calls, err)
+	}
+}
+
+// One update that makes Procore refuse the whole call is refused alone; the size of calls stays.
+func TestOneUpdateThatSpoilsACallIsRefusedAlone(t *testing.T) {
+	for _, status := range []int{400, 409, 422} {
+		spoils := func(u map[string]any) bool { return u["origin_id"] == "V-700" }
+		b := &bulk{refuse: func(updates []map[string]any) (int, bool) {
+			if slices.ContainsFunc(updates, spoils) {
+				return status, false
+			}
+			return 0, false
+		}}
+		s := b.session(t)
+		result, err := s.Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Updates: updates(1000)})
+		if err != nil || len(result.Entities) != 999 || len(result.Refused) != 1 || result.Refused[0].Item["origin_id"] != "V-700" || result.Refused[0].Why != "no" {
+			t.Fatalf("%d: %d entities, refused %v: %v", status, len(result.Entities), result.Refused, err)
+		}
+		for origin, n := range b.taken {
+			if n != 1 {
+				t.Errorf("%d: %s was sent %d times", status, origin, n)
+			}
+		}
+		b.calls = nil
+		if _, err := s.Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Updates: updates(600)}); err != nil || !slices.Equal(b.calls, []int{600}) {
+			t.Errorf("%d: the next action made calls of %v: %v", status, b.calls, err)
+		}
+	}
+}
+
+// Where every update is refused it is the call that is wrong: that is not tried a thousand times.
+func TestACallThatIsWrongItselfIsRefusedInAFewCalls(t *testing.T) {
+	b := &bulk{refuse: more(0, 400, false)}
+	_, err := b.session(t).Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Updates: updates(1000)})
+	if fault.ClassOf(err) != fault.Permanent || !strings.Contains(err.Error(), "400") || len(b.calls) > 30 {
+		t.Errorf("%d calls: %v", len(b.calls), err)
+	}
+	b = &bulk{refuse: more(0, 403, false)}
+	if _, err := b.session(t).Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Updates: updates(1000)}); err == nil || len(b.calls) != 1 {
+		t.Errorf("a missing permission took %d calls: %v", len(b.calls), err)
+	}
+}
+
+// A Procore that hangs on large calls may have taken them.
+func TestACallThatIsNotAnsweredIsHalved(t *testing.T) {
+	var n atomic.Int64
+	var mu sync.Mutex
+	var calls []int
+	s := session(t, func(w http.ResponseWriter, r *http.Request) {
+		if token(w, r, &n) {
+			return
+		}
+		var body struct{ Updates []map[string]any }
+		_ = json.NewDecoder(r.Body).Decode(&body)
+		mu.Lock()
+		calls = append(calls, len(body.Updates))
+		mu.Unlock()
+		if len(body.Updates) > 4 {
+			<-r.Context().Done()
+			return
+		}
+		_ = json.NewEncoder(w).Encode(map[string]any{"entities": body.Updates})
+	})
+	result, err := s.Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Updates: updates(8)})
+	if err != nil || len(result.Entities) != 8 || !slices.Equal(calls, []int{8, 1, 4, 3}) {
+		t.Errorf("%d entities, calls %v: %v", len(result.Entities), calls, err)
+	}
+}
