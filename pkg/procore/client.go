@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -67,7 +68,8 @@ type account struct {
 type Session struct {
 	*account
 	company *company.Company
-	sizes   sizes // of the calls of sync actions
+	sizes   sizes    // of the calls of sync actions
+	lacks   sync.Map // names of routes, see Lack
 	calls   *prometheus.CounterVec
 	refused prometheus.Counter // of our credentials or token
 }
@@ -150,6 +152,16 @@ func (c *Client) Company(id int64) (*Session, error) {
 		return nil, fault.New(fault.Transient, fmt.Errorf("company %d is not in the companies file", id))
 	}
 	return s, nil
+}
+
+// Lack notes that Procore does not have a route, so that it is not called again for this company while the process
+// runs: Procore holds needless 404s against an app.
+func (s *Session) Lack(r Route) { s.lacks.Store(r.Name, true) }
+
+// Lacks reports whether Lack was called for the route.
+func (s *Session) Lacks(r Route) bool {
+	_, lacks := s.lacks.Load(r.Name)
+	return lacks
 }
 
 // Quota is what is left of the rate limit; false: not known now.

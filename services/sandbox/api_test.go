@@ -106,12 +106,12 @@ func TestRefusals(t *testing.T) {
 		{"over 1,000 updates", "PATCH", co + "/external_data/sync", tooMany, 422, "at most 1000"},
 
 		{"an item type of no external data", "PATCH", co + "/external_data/sync", `{"updates":[{"item_type":"commitment","item_id":1,"origin_id":"X"}]}`, 200, "not an item type"},
-		{"an id never issued", "PATCH", co + "/external_data/sync", `{"updates":[{"item_type":"vendor","item_id":1,"origin_id":"X"}]}`, 200, "no vendor 1"},
-		{"an id of another item type", "PATCH", co + "/external_data/sync", fmt.Sprintf(`{"updates":[{"item_type":"project","item_id":%d,"origin_id":"X"}]}`, vendor), 200, "no project"},
+		{"an id never issued", "PATCH", co + "/external_data/sync", `{"updates":[{"item_type":"vendor","item_id":1,"origin_id":"X"}]}`, 200, "vendor 1 could not be found"},
+		{"an id of another item type", "PATCH", co + "/external_data/sync", fmt.Sprintf(`{"updates":[{"item_type":"project","item_id":%d,"origin_id":"X"}]}`, vendor), 200, "could not be found"},
 		{"an origin id used twice", "PATCH", co + "/external_data/sync", fmt.Sprintf(`{"updates":[{"item_type":"vendor","item_id":%d,"origin_id":"V-1"}]}`, vendor), 200, "already taken"},
 		{"a blank origin id", "PATCH", co + "/external_data/sync", fmt.Sprintf(`{"updates":[{"item_type":"vendor","item_id":%d,"origin_id":""}]}`, vendor), 200, "not blank"},
 		{"no origin id", "PATCH", co + "/external_data/sync", fmt.Sprintf(`{"updates":[{"item_type":"vendor","item_id":%d}]}`, vendor), 200, "is missing"},
-		{"a float for an id", "PATCH", co + "/external_data/sync", `{"updates":[{"item_type":"vendor","item_id":9.007e15,"origin_id":"X"}]}`, 200, "no vendor"},
+		{"a float for an id", "PATCH", co + "/external_data/sync", `{"updates":[{"item_type":"vendor","item_id":9.007e15,"origin_id":"X"}]}`, 200, "could not be found"},
 
 		{"an unknown status", "PATCH", fmt.Sprintf("%s/erp_request_details/%d", co, detail), `{"request_detail":{"status":"done"}}`, 422, "none of"},
 		{"no request_detail", "PATCH", fmt.Sprintf("%s/erp_request_details/%d", co, detail), `{"status":"success"}`, 422, "request_detail"},
@@ -127,10 +127,10 @@ func TestRefusals(t *testing.T) {
 		{"transactions of no project", "PATCH", "/rest/v1.0/erp_transactions/sync", `{"updates":[]}`, 422, "project_id"},
 		{"an unknown transaction", "PATCH", "/rest/v1.0/erp_transactions/sync", fmt.Sprintf(`{"project_id":%d,"updates":[{"id":1,"origin_id":"T"}]}`, project), 200, "no ERP transaction"},
 
-		{"unlinking the unknown", "PATCH", co + "/erp_status_management/unlink", `{"item_type":"vendor","item_id":1}`, 422, "no vendor 1"},
+		{"unlinking the unknown", "PATCH", co + "/erp_status_management/unlink", `{"item_type":"vendor","item_id":1}`, 422, "vendor 1 could not be found"},
 		{"unlinking the unsynced", "PATCH", co + "/erp_status_management/unlink", fmt.Sprintf(`{"item_type":"vendor","item_id":%d}`, vendor), 422, "not synced"},
 		{"unlinking an item type that isn't", "PATCH", co + "/erp_status_management/unlink", `{"item_type":"commitment","item_id":1}`, 422, "not an item type"},
-		{"unlinking an unknown payment", "PATCH", co + "/invoice_payments/1/unlink", "", 422, "no invoice_payment"},
+		{"unlinking an unknown payment", "PATCH", co + "/invoice_payments/1/unlink", "", 422, "invoice_payment 1 could not be found"},
 
 		{"staging a type that can't be", "PATCH", co + "/staged_records/sync", `{"updates":[{"item_type":"cost_code","origin_id":"X"}]}`, 200, "can't be staged"},
 		{"staging in a status that isn't", "PATCH", co + "/staged_records/sync", `{"updates":[{"item_type":"vendor","origin_id":"X","status":"ready"}]}`, 200, "none of staged"},

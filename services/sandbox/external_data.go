@@ -22,7 +22,7 @@ func (c *call) mark(item map[string]any) (map[string]any, itemErrors) {
 	id, valid := asID(item["item_id"])
 	r := c.co.find(kind, id)
 	if !valid || r == nil {
-		return nil, because("item_id", "no %s %v in company %d", kind, item["item_id"], c.co.ID)
+		return nil, because("item_id", "%s %v could not be found in company %d", kind, item["item_id"], c.co.ID)
 	}
 	origin, given, errs := originID(item)
 	if errs != nil {
@@ -163,6 +163,9 @@ func unlinkPayment(c *call) answer {
 }
 
 func (c *call) unlink(id int64, shown any, kinds ...string) answer {
+	if c.sb.cfg.NoStatusManagement {
+		return unknownPath(c)
+	}
 	c.co.mu.Lock()
 	defer c.co.mu.Unlock()
 	for _, kind := range kinds {
@@ -173,11 +176,16 @@ func (c *call) unlink(id int64, shown any, kinds ...string) answer {
 		if r.origin == "" {
 			return invalid("item_id", "%s %d is not synced: there is nothing to unlink", kind, id)
 		}
-		if st := c.co.stagedFor(kind, r.origin); st != nil {
-			st.status = statusStaged
-		}
-		_ = c.co.link(r, "") // an empty origin id is never taken
+		c.co.unlink(r, kind)
 		return ok(map[string]any{"item_type": kind, "item_id": id, "origin_id": nil})
 	}
-	return invalid("item_id", "no %s %v in company %d", kinds[0], shown, c.co.ID)
+	return invalid("item_id", "%s %v could not be found in company %d", kinds[0], shown, c.co.ID)
+}
+
+// unlink unlinks a record, under the company's lock; the staged record that it came from can be imported again.
+func (co *company) unlink(r *record, kind string) {
+	if st := co.stagedFor(kind, r.origin); st != nil {
+		st.status = statusStaged
+	}
+	_ = co.link(r, "") // an empty origin id is never taken
 }

@@ -116,6 +116,20 @@ func (co *company) register(req *request, row catalogue.EventType, payload map[s
 		}
 	}
 	co.settle(payload)
+	for kind, path := range unlinkedBefore[row.Name] {
+		for _, v := range at(payload, path) {
+			id, _ := asID(v)
+			if r := co.find(kind, id); r != nil {
+				co.unlink(r, kind)
+			}
+		}
+	}
+}
+
+// unlinkedBefore are the records, by kind and path, that Procore has unlinked before it announces the request.
+var unlinkedBefore = map[string]map[string]string{
+	"unlink_vendor":              {"vendor": "request_data.vendor.id"},
+	"unlink_standard_cost_codes": {"standard_cost_code": "request_data.standard_cost_codes[].id"},
 }
 
 func projectOf(payload map[string]any) int64 {
@@ -205,8 +219,14 @@ func unlinkExpectations(row catalogue.EventType, payload map[string]any) []expec
 	if row.Category != catalogue.Unlink {
 		return nil
 	}
-	gone := func(kind, path string) []expectation {
-		return []expectation{{want: wantUnsynced, kind: kind, id: GetID(payload, path)}}
+	gone := func(kind string, paths ...string) (out []expectation) {
+		for _, path := range paths {
+			for _, v := range at(payload, path) {
+				id, _ := asID(v)
+				out = append(out, expectation{want: wantUnsynced, kind: kind, id: id})
+			}
+		}
+		return out
 	}
 	switch row.Name {
 	case "unlink_commitment":
@@ -214,9 +234,9 @@ func unlinkExpectations(row catalogue.EventType, payload map[string]any) []expec
 	case "unlink_commitment_change_order":
 		return gone("change_order", "request_data.procore_commitment_change_order_id")
 	case "unlink_payment_application":
-		return gone("payment_application", "request_data.payment_application.id")
+		return append(gone("payment_application", "request_data.payment_application.id"), gone("payment_application_line_item", "request_data.payment_application.items[].id")...)
 	case "unlink_prime_contract_change_order":
-		return gone("change_order", "prime_contract_change_order.id")
+		return append(gone("change_order", "prime_contract_change_order.id"), gone("line_item", "prime_contract_change_order_line_items[].id")...)
 	case "unlink_company_level_direct_cost":
 		return gone("company_level_direct_cost", "request_data.direct_cost.id")
 	}

@@ -34,6 +34,8 @@ type Config struct {
 	InFlight          int           // webhook calls at a time, over all hooks; 0: 32
 	DeliveryTimeout   time.Duration // a receiver's time to answer; 0: 5 s. Not divided by Speed: receivers don't get faster
 
+	NoStatusManagement bool // a Procore without the routes that unlink a record: external data alone marks it as not synced
+
 	HookHeaders  string // how a hook's destination_headers are shown: "" masked but for the last 5 characters, Plain or Hidden
 	StatusFilter string // the query parameter that filters a hook's deliveries; "": filters[status]; Ignored: none does
 

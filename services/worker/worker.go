@@ -50,6 +50,19 @@ type Task struct {
 	State   State
 }
 
+// LinkedAs picks the item type that a tie's record is linked as. Where no link of it is known, it is the last: a purchase
+// order, where the payload does not say which commitment.
+func (t *Task) LinkedAs(ctx context.Context, tie payload.Tie) (string, error) {
+	last := tie.ItemTypes[len(tie.ItemTypes)-1]
+	for _, itemType := range tie.ItemTypes[:len(tie.ItemTypes)-1] {
+		origin, err := t.State.LinkOf(ctx, t.Event.CompanyId, itemType, tie.Record.ProcoreId)
+		if err != nil || origin != "" && origin == tie.Record.OriginId {
+			return itemType, err
+		}
+	}
+	return last, nil
+}
+
 // Asked names the event to the ERP.
 func (t *Task) Asked() connector.Asked {
 	return connector.Asked{Order: t.Order(), Again: t.Again}

@@ -862,7 +862,7 @@ func (x *BudgetTransaction) GetOriginId() string {
 // Unlink asks status management to unlink a synced record.
 type Unlink struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	ItemType      string                 `protobuf:"bytes,1,opt,name=item_type,json=itemType,proto3" json:"item_type,omitempty"` // invoice_payment goes to the invoice payments' own endpoint
+	ItemType      string                 `protobuf:"bytes,1,opt,name=item_type,json=itemType,proto3" json:"item_type,omitempty"` // invoice_payment and contract_payment go to the invoice payments' own endpoint
 	ItemId        int64                  `protobuf:"varint,2,opt,name=item_id,json=itemId,proto3" json:"item_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -285,13 +285,20 @@ func (p *smallPipeline) unlink(row catalogue.EventType, payload map[string]any) 
 		"unlink_payment_application":         {"payment_application", "request_data.payment_application.id", "request_data.payment_application.origin_id"},
 		"unlink_prime_contract_change_order": {"change_order", "prime_contract_change_order.id", "prime_contract_change_order.origin_id"},
 		"unlink_company_level_direct_cost":   {"company_level_direct_cost", "request_data.direct_cost.id", "request_data.direct_cost.origin_id"},
-		"unlink_vendor":                      {"vendor", "request_data.vendor.id", "request_data.vendor.origin_id"},
 	}
 	if at, plain := places[row.Name]; plain {
 		if !p.deleted(fmt.Sprint(sandbox.Get(payload, at[2]))) {
 			return "The record is still in your ERP system. Please delete it before retrying."
 		}
 		p.call("PATCH", "/companies/7/erp_status_management/unlink", map[string]any{"item_type": at[0], "item_id": sandbox.Get(payload, at[1])})
+		lines := list(payload, "request_data.payment_application.items")
+		kind := "payment_application_line_item"
+		if lines == nil {
+			lines, kind = list(payload, "prime_contract_change_order_line_items"), "line_item"
+		}
+		for _, l := range lines {
+			p.call("PATCH", "/companies/7/external_data/sync", map[string]any{"updates": []any{map[string]any{"item_type": kind, "item_id": l["id"], "origin_id": nil}}})
+		}
 		return ""
 	}
 	for _, cc := range list(payload, "request_data.cost_codes") {

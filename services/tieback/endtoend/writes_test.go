@@ -312,7 +312,7 @@ func (e *event) closesItsDetails(t *testing.T) {
 }
 
 // steps of a close-out, in the only order that never lies to the user.
-var steps = []string{"external_data/sync", "cost_code_line_item_types/sync", "erp_transactions/sync", "unlink", "erp_request_details/sync"}
+var steps = []string{"unlink", "external_data/sync", "cost_code_line_item_types/sync", "erp_transactions/sync", "erp_request_details/sync"}
 
 func (e *event) goesInOrder(t *testing.T) {
 	at := -1 // before any step

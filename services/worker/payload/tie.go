@@ -15,7 +15,7 @@ type Tie struct {
 	Detail    int64    // request detail of this record alone; 0: it has none
 	JobCost   int64    // of a cost type assignment: Procore's job cost; 0: none
 	Override  bool     // reset Procore's side even if the ERP keeps the record
-	Lines     []Item   // of a reset document, where the payload lists them
+	Lines     []Item   // of a document, where the payload lists them
 }
 
 // Item is a record of external data.
@@ -64,27 +64,47 @@ func Unlinked(eventType string, q Request) ([]Tie, error) {
 		return assignments(q)
 	}
 	ties, err := read(unlinked[eventType], q)
-	for i := range ties {
-		if ties[i].Record.Entity == tiebackv1.Entity_ENTITY_COMMITMENT {
-			ties[i].ItemTypes = either(q.Data.Text("commitment_type"))
+	if err != nil {
+		return nil, err
+	}
+	switch r := q.reader(unlinked[eventType].what); eventType {
+	case "unlink_commitment":
+		ties[0].ItemTypes = either(q.Data.Text("commitment_type"))
+	case "unlink_payment_application":
+		for _, l := range r.list(q.Data.Object("payment_application"), "items") {
+			ties[0].Lines = append(ties[0].Lines, Item{"payment_application_line_item", r.id(l, "id")})
+		}
+		return ties, r.err
+	case "unlink_prime_contract_change_order":
+		ties[0].Lines = r.primeLines(q.Data)
+		return ties, r.err
+	}
+	return ties, nil
+}
+
+// primeLines are the lines of a prime contract change order and their markups.
+func (r *reader) primeLines(data Object) []Item {
+	var out []Item
+	for _, l := range r.list(data, "prime_contract_change_order_line_items") {
+		out = append(out, Item{"line_item", r.id(l, "id")})
+		for _, m := range r.list(l, "markup_line_items") {
+			out = append(out, Item{"markup", r.id(m, "id")})
 		}
 	}
-	return ties, err
+	return out
 }
 
 // Reset reads what an event of the reset category is about.
 func Reset(eventType string, q Request) ([]Tie, error) {
 	ties, err := read(reset[eventType], q)
+	if err == nil && eventType == "reset_payment" { // exported, or synced from the ERP
+		ties[0].ItemTypes = []string{"contract_payment", "invoice_payment"}
+	}
 	if err != nil || eventType != "reset_prime_contract_change_order" {
 		return ties, err
 	}
 	r := q.reader("prime contract change order")
-	for _, l := range r.list(q.Data, "prime_contract_change_order_line_items") {
-		ties[0].Lines = append(ties[0].Lines, Item{"line_item", r.id(l, "id")})
-		for _, m := range r.list(l, "markup_line_items") {
-			ties[0].Lines = append(ties[0].Lines, Item{"markup", r.id(m, "id")})
-		}
-	}
+	ties[0].Lines = r.primeLines(q.Data)
 	return ties, r.err
 }
 

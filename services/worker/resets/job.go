@@ -32,9 +32,9 @@ func job(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
 			return nil, err
 		}
 		c := done(tie)
-		unsync(tie, c)
+		err = unsync(ctx, t, tie, c)
 		c.Marks = append(c.Marks, marks...)
-		return c, nil
+		return c, err
 	})
 }
 

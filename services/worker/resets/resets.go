@@ -35,15 +35,14 @@ var Handlers = worker.Handlers{
 }
 
 // document resets a document; tell says how Procore hears of it.
-func document(tell func(payload.Tie, *tiebackv1.CloseOut)) worker.Handler {
+func document(tell func(context.Context, *worker.Task, payload.Tie, *tiebackv1.CloseOut) error) worker.Handler {
 	return func(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
 		return each(t, func(tie payload.Tie) (*tiebackv1.CloseOut, error) {
 			if err := undo(ctx, t, tie); err != nil {
 				return nil, err
 			}
 			c := done(tie)
-			tell(tie, c)
-			return c, nil
+			return c, tell(ctx, t, tie, c)
 		})
 	}
 }
@@ -99,16 +98,19 @@ func done(tie payload.Tie) *tiebackv1.CloseOut {
 }
 
 // unsync marks the record and its lines as not synced.
-func unsync(tie payload.Tie, c *tiebackv1.CloseOut) {
+func unsync(_ context.Context, _ *worker.Task, tie payload.Tie, c *tiebackv1.CloseOut) error {
 	c.Marks = append(c.Marks, &tiebackv1.Mark{ItemType: tie.ItemTypes[0], ItemId: tie.Record.ProcoreId})
 	for _, l := range tie.Lines {
 		c.Marks = append(c.Marks, &tiebackv1.Mark{ItemType: l.Type, ItemId: l.ID})
 	}
+	return nil
 }
 
-// unlink unlinks an invoice payment.
-func unlink(tie payload.Tie, c *tiebackv1.CloseOut) {
-	c.Unlinks = []*tiebackv1.Unlink{{ItemType: tie.ItemTypes[0], ItemId: tie.Record.ProcoreId}}
+// unlink unlinks an invoice payment, as what it is linked as.
+func unlink(ctx context.Context, t *worker.Task, tie payload.Tie, c *tiebackv1.CloseOut) error {
+	itemType, err := t.LinkedAs(ctx, tie)
+	c.Unlinks = []*tiebackv1.Unlink{{ItemType: itemType, ItemId: tie.Record.ProcoreId}}
+	return err
 }
 
 // remove takes records out of the ERP, then deletes them in Procore.

@@ -132,3 +132,18 @@ func TestPartialDeletes(t *testing.T) {
 		t.Errorf("%v, error %v", out, err)
 	}
 }
+
+// An exported payment is a contract payment, one synced from the ERP an invoice payment: what is unlinked is what is linked.
+func TestAPaymentIsUnlinkedAsWhatItIs(t *testing.T) {
+	for want, linked := range map[string]map[string]string{
+		"contract_payment": {"contract_payment/1": "payment_origin_id"},
+		"invoice_payment":  {"contract_payment/1": "of-another-record"},
+	} {
+		e := world()
+		e.Linked = linked
+		out, err := run(t, "reset_payment", workertest.Samples(t)["reset_payment"], e, &workertest.Procore{})
+		if err != nil || len(out[0].Unlinks) != 1 || out[0].Unlinks[0].ItemType != want {
+			t.Errorf("%s: %v, error %v", want, out, err)
+		}
+	}
+}

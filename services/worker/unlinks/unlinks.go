@@ -1,7 +1,9 @@
 // Package unlinks cuts the tie between a record of Procore and one of the ERP.
 //
 //	the ERP still has it     failed: delete it there before retrying
-//	deleted, or never there  its life ends, then Procore is told
+//	deleted, or never there  its life ends, then Procore unlinks it: the record by status management, its lines by external data
+//
+// A vendor or standard cost code Procore has unlinked before its event comes: only our link of it ends.
 //
 // The life must end first, and durably: an export after the unlink books anew, and an older
 // one that is still on its way is refused.
@@ -32,10 +34,17 @@ var Handlers = worker.Handlers{
 	"unlink_company_level_direct_cost":   unlink,
 }
 
-// cut unlinks whether or not the ERP still has the record: a vendor or standard cost code
-// may go on living there.
+// cut ends the link of what Procore has unlinked, whether or not the ERP still has the record: a vendor or standard cost
+// code may go on living there. No call is made.
 func cut(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
-	return each(t, func(tie payload.Tie) (*tiebackv1.CloseOut, error) { return untie(ctx, t, tie) })
+	return each(t, func(tie payload.Tie) (*tiebackv1.CloseOut, error) {
+		if err := t.ERP.EndLife(ctx, t.Order(), tie.Record.Entity, tie.Record.ProcoreId); err != nil {
+			return nil, err
+		}
+		c := done(tie, "Successfully unlinked")
+		c.Links = []*tiebackv1.Link{{ItemType: tie.ItemTypes[0], ItemId: tie.Record.ProcoreId}}
+		return c, nil
+	})
 }
 
 // unlink unlinks what is gone from the ERP.
@@ -71,7 +80,7 @@ func gone(ctx context.Context, t *worker.Task, tie payload.Tie) error {
 }
 
 func untie(ctx context.Context, t *worker.Task, tie payload.Tie) (*tiebackv1.CloseOut, error) {
-	itemType, err := itemType(ctx, t, tie)
+	itemType, err := t.LinkedAs(ctx, tie)
 	if err != nil {
 		return nil, err
 	}
@@ -80,6 +89,9 @@ func untie(ctx context.Context, t *worker.Task, tie payload.Tie) (*tiebackv1.Clo
 	}
 	c := done(tie, "Successfully unlinked")
 	c.Unlinks = []*tiebackv1.Unlink{{ItemType: itemType, ItemId: tie.Record.ProcoreId}}
+	for _, l := range tie.Lines {
+		c.Marks = append(c.Marks, &tiebackv1.Mark{ItemType: l.Type, ItemId: l.ID})
+	}
 	return c, nil
 }
 
@@ -87,19 +99,6 @@ func done(tie payload.Tie, message string) *tiebackv1.CloseOut {
 	return &tiebackv1.CloseOut{
 		RequestDetailId: tie.Detail, Status: tiebackv1.Status_STATUS_SUCCESS, Messages: []string{message}, Record: connector.Describe(tie.Record),
 	}
-}
-
-// itemType picks the item type that the record is linked as. Where we have seen no link of
-// it, it is the last: a purchase order, where the payload does not say which commitment.
-func itemType(ctx context.Context, t *worker.Task, tie payload.Tie) (string, error) {
-	last := tie.ItemTypes[len(tie.ItemTypes)-1]
-	for _, itemType := range tie.ItemTypes[:len(tie.ItemTypes)-1] {
-		origin, err := t.State.LinkOf(ctx, t.Event.CompanyId, itemType, tie.Record.ProcoreId)
-		if err != nil || origin != "" && origin == tie.Record.OriginId {
-			return itemType, err
-		}
-	}
-	return last, nil
 }
 
 // remove deletes in Procore what is gone from the ERP: cost codes, and cost type

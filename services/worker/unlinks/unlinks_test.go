@@ -100,6 +100,21 @@ func TestACommitmentIsUnlinkedAsWhatItIs(t *testing.T) {
 	}
 }
 
+// Procore has unlinked a vendor or a standard cost code before its event comes: our link ends, and nothing is called.
+func TestWhatProcoreHasUnlinkedIsNotUnlinkedAgain(t *testing.T) {
+	for eventType, itemType := range map[string]string{"unlink_vendor": "vendor", "unlink_standard_cost_codes": "standard_cost_code"} {
+		e := &workertest.ERP{}
+		out, err := run(t, eventType, workertest.Samples(t)[eventType], e, &workertest.Procore{})
+		if err != nil || len(out) != 1 || len(out[0].Unlinks)+len(out[0].Marks) > 0 || len(e.Ended) != 1 {
+			t.Errorf("%s: %v, lives ended %v, error %v", eventType, out, e.Ended, err)
+			continue
+		}
+		if l := out[0].Links; len(l) != 1 || l[0].ItemType != itemType || l[0].OriginId != "" {
+			t.Errorf("%s: links %v", eventType, l)
+		}
+	}
+}
+
 var twoCodes = []byte(`{"request_data":{"cost_codes":[
 	{"id":3,"request_detail_id":31,"origin_id":"a","sortable_code":"1-01"},
 	{"id":4,"request_detail_id":41,"origin_id":"b","sortable_code":"1-02"}]}}`)

@@ -4,7 +4,10 @@
 // Many events' close-outs go out together, step by step, so that success is never told
 // before what it promises is true:
 //
-//	external data → assignments → budget transactions → status management → (links kept) → request details
+//	status management → external data → assignments → budget transactions → (links kept) → request details
+//
+// Status management comes first, as external data stands in for it where Procore has no such route, and as the lines of
+// a record are unlinked only after the record itself.
 //
 // A close-out that a step refuses becomes failed, with the reason, and goes on to the last
 // step. A step that could not be made at all holds back the events that needed it; all of
@@ -41,6 +44,10 @@ type unit struct {
 	repeat bool
 	later  bool
 	err    error // it could not be told: the event must come again, or be given up
+
+	asked []asked
+
+	gone []*tiebackv1.Mark // marks as not synced of what Procore no longer has: there is nothing left to do
 }
 
 // refuse turns the close-out into a failed one.
@@ -69,9 +76,10 @@ func Flush(ctx context.Context, session *procore.Session, items []Item, keep Kee
 			units = append(units, &unit{CloseOut: c, event: i, repeat: it.Repeat, later: it.Later})
 		}
 	}
-	for _, step := range []func(context.Context, patient, []*unit){externalData, assignments, transactions, unlinks} {
+	for _, step := range []func(context.Context, patient, []*unit){unlinks, externalData, assignments, transactions} {
 		step(ctx, s, held(units))
 	}
+	learnRoutes(s, units)
 	keepAll(ctx, outcomes, held(units), keep)
 	requestDetails(ctx, s, held(units))
 	errs := make([]error, len(outcomes))
@@ -202,8 +210,7 @@ func (b batch) refuse(ctx context.Context, s patient, refused []procore.ItemErro
 	}
 	for i, r := range refused {
 		for _, it := range whose[i] {
-			it.drop()
-			it.unit.reject(it.record, r.Why)
+			it.refuse(r.Why)
 		}
 		if whose[i] == nil { // nobody knows which of the unit's: none counts as taken
 			for _, it := range b.items {
@@ -212,6 +219,28 @@ func (b batch) refuse(ctx context.Context, s patient, refused []procore.ItemErro
 			b.items[0].unit.reject(cmp.Or(b.items[0].unit.Record, b.items[0].record), r.Why)
 		}
 	}
+}
+
+// refuse has the unit fail with a refused item, unless there is nothing left to do.
+func (it item) refuse(why string) {
+	switch missing := notFound(why); {
+	case missing && it.mark != nil && it.mark.OriginId == "":
+		it.unit.gone = append(it.unit.gone, it.mark)
+	case missing:
+		it.drop()
+		it.unit.fail(fmt.Sprintf("Your ERP system has booked this, but %s no longer exists in Procore. Delete it in your ERP system as well, or correct it there.", it.record))
+	default:
+		it.drop()
+		it.unit.reject(it.record, why)
+	}
+}
+
+// notFound reports whether a refusal says that Procore doesn't have the record. Its words are not documented; these
+// are what has been seen.
+func notFound(why string) bool {
+	why = strings.ToLower(why)
+	return slices.ContainsFunc([]string{"could not be found", "couldn't be found", "can't be found", "not found", "does not exist", "no longer exists"},
+		func(words string) bool { return strings.Contains(why, words) })
 }
 
 // drop takes a refused mark out of its close-out: it is not true, so that no link is learned from it.
@@ -228,10 +257,13 @@ func (it item) is(echo map[string]any) bool {
 	return true
 }
 
-// reject fails the close-out because Procore would not take a mark. An event that carries no
-// request detail has nobody to tell, so that it becomes a dead letter.
+// reject fails the close-out because Procore would not take a mark.
 func (u *unit) reject(record, why string) {
-	sentence := fmt.Sprintf("Your ERP system has done its part, but Procore refused to update %s: %s.", record, strings.TrimSuffix(why, "."))
+	u.fail(fmt.Sprintf("Your ERP system has done its part, but Procore refused to update %s: %s.", record, strings.TrimSuffix(why, ".")))
+}
+
+// fail fails the close-out. An event that carries no request detail has nobody to tell, so that it becomes a dead letter.
+func (u *unit) fail(sentence string) {
 	u.refuse(sentence)
 	if u.RequestDetailId == 0 {
 		u.err = &fault.Error{Class: fault.Permanent, Sentence: sentence}

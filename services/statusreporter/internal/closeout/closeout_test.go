@@ -95,6 +95,8 @@ func vendor(id int64) *tiebackv1.Outcome {
 const (
 	external = "PATCH external_data/sync"
 	details  = "PATCH erp_request_details/sync"
+
+	unlinkCall = "PATCH erp_status_management/unlink"
 )
 
 func items(repeat bool, outcomes ...*tiebackv1.Outcome) []closeout.Item {
@@ -162,7 +164,7 @@ func TestTheStepsComeInTheirOrder(t *testing.T) {
 	if err := flush(t, p, []*tiebackv1.Outcome{o})[0]; err != nil {
 		t.Fatal(err)
 	}
-	want := []string{external, "PATCH cost_code_line_item_types/sync", "PATCH erp_transactions/sync", "PATCH erp_status_management/unlink", details}
+	want := []string{unlinkCall, external, "PATCH cost_code_line_item_types/sync", "PATCH erp_transactions/sync", details}
 	if !slices.Equal(p.calls, want) {
 		t.Errorf("calls %v, want %v", p.calls, want)
 	}

@@ -13,22 +13,61 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// unlinks asks status management, a call for each record: there is no bulk form.
+// unlinks asks status management, a call for each record: there is no bulk form. The route is inferred. Where Procore
+// does not have it the record is marked as not synced with the other marks of the next step, as the events dictionary
+// documents; after a 405, or a 404 for a record that Procore knows, the route is not tried again in this process.
 func unlinks(ctx context.Context, s patient, units []*unit) {
+	without := map[string]bool{} // routes that answered 404 in this flush: each more is held against the app
 	for _, u := range units {
 		if u.Status != tiebackv1.Status_STATUS_SUCCESS {
 			continue
 		}
 		for _, l := range u.Unlinks {
-			err := unlink(ctx, s, l, u.repeat)
-			if err == nil {
+			route := unlinkRoute(l)
+			if without[route.Name] || s.Lacks(route) {
+				u.unsync(l)
 				continue
 			}
-			if fault.ClassOf(err) != fault.Permanent {
+			err := unlink(ctx, s, l, u.repeat)
+			switch status := (*procore.StatusError)(nil); {
+			case err == nil:
+			case errors.As(err, &status) && status.Status == http.StatusMethodNotAllowed:
+				s.Lack(route)
+				u.unsync(l)
+			case errors.As(err, &status) && status.Status == http.StatusNotFound:
+				without[route.Name] = true
+				u.asked = append(u.asked, asked{u.unsync(l), route})
+			case fault.ClassOf(err) != fault.Permanent:
 				u.err = err
-				break
+			case errors.As(err, &status) && notFound(status.Why): // Procore no longer has it
+			default:
+				u.Marks = nil // the lines stay as they are, like the record
+				u.reject(recordName(u, l.ItemType), fault.Sentence(err, err.Error()))
 			}
-			u.reject(recordName(u, l.ItemType), fault.Sentence(err, err.Error()))
+		}
+	}
+}
+
+// asked is a mark that stands in for an unlink which was answered 404.
+type asked struct {
+	mark  *tiebackv1.Mark
+	route procore.Route
+}
+
+// unsync has the record marked as not synced in the next step.
+func (u *unit) unsync(l *tiebackv1.Unlink) *tiebackv1.Mark {
+	m := &tiebackv1.Mark{ItemType: l.ItemType, ItemId: l.ItemId}
+	u.Marks = append(u.Marks, m)
+	return m
+}
+
+// learnRoutes remembers routes that Procore lacks: they answered 404 for a record that Procore has, as the mark was taken.
+func learnRoutes(s patient, units []*unit) {
+	for _, u := range units {
+		for _, a := range u.asked {
+			if u.err == nil && slices.Contains(u.Marks, a.mark) && !slices.Contains(u.gone, a.mark) {
+				s.Lack(a.route)
+			}
 		}
 	}
 }
@@ -44,12 +83,19 @@ func unlink(ctx context.Context, s patient, l *tiebackv1.Unlink, repeat bool) er
 	return err
 }
 
-func tryUnlink(ctx context.Context, s patient, l *tiebackv1.Unlink) error {
-	if l.ItemType == "invoice_payment" {
-		_, err := s.Do(ctx, procore.Call{Route: unlinkPayment, ID: l.ItemId})
-		return err
+func unlinkRoute(l *tiebackv1.Unlink) procore.Route {
+	if l.ItemType == "invoice_payment" || l.ItemType == "contract_payment" {
+		return unlinkPayment
 	}
-	_, err := s.Do(ctx, procore.Call{Route: unlinkRecord, Body: map[string]any{"item_type": l.ItemType, "item_id": l.ItemId}})
+	return unlinkRecord
+}
+
+func tryUnlink(ctx context.Context, s patient, l *tiebackv1.Unlink) error {
+	call := procore.Call{Route: unlinkRoute(l), ID: l.ItemId}
+	if call.Route.Name == unlinkRecord.Name {
+		call.Body = map[string]any{"item_type": l.ItemType, "item_id": l.ItemId}
+	}
+	_, err := s.Do(ctx, call)
 	return err
 }
 
@@ -64,7 +110,7 @@ func confirm(ctx context.Context, s patient, l *tiebackv1.Unlink, refusal error)
 	if err != nil && fault.ClassOf(err) != fault.Permanent {
 		return err
 	}
-	if err != nil || len(result.Refused) > 0 {
+	if err != nil || len(result.Refused) > 0 && !notFound(result.Refused[0].Why) {
 		return refusal
 	}
 	return nil
