@@ -122,6 +122,8 @@ func scope(r *Record) any {
 	switch {
 	case !t.unique || r.GetCode() == "":
 		return nil
+	case r.GetInactive() && (r.GetEntity() == CostCode || r.GetEntity() == StandardCostCode):
+		return nil // its code is free: the one that took its place in Procore has the same
 	case r.GetEntity() == SubJob:
 		return r.GetJobOriginId()
 	case r.GetEntity() == CostCode:

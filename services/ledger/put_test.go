@@ -237,3 +237,20 @@ func TestPutDoesNotTouchTheRequest(t *testing.T) {
 	put(t, b, "k", r)
 	equal(t, r, was)
 }
+
+// A cost code with bookings can't be removed. Deactivated it keeps them, and its code is free for its successor.
+func TestADeactivatedCostCodeFreesItsCode(t *testing.T) {
+	b := open(t, t.TempDir())
+	s := build(t, b)
+	old := add(t, b, &Record{Entity: CostCode, ProcoreId: 1, Name: "Old", Code: "09-900", JobOriginId: s.job})
+	successor := &Record{Entity: CostCode, ProcoreId: 2, Name: "New", Code: "09-900", JobOriginId: s.job}
+	_, err := b.Put(t.Context(), &tiebackv1.PutRequest{Key: "taken", Record: successor})
+	refusal(t, err, "code")
+	put(t, b, "off", &Record{Entity: CostCode, OriginId: old.OriginId, Name: "Old", Code: "09-900", JobOriginId: s.job, Inactive: true})
+	if got := put(t, b, "new", successor); got.OriginId == old.OriginId || got.OriginCode != "09-900" {
+		t.Errorf("booked as %v", got)
+	}
+	_, err = b.Put(t.Context(), &tiebackv1.PutRequest{Key: "on", Record: &Record{Entity: CostCode, OriginId: old.OriginId, Name: "Old", Code: "09-900", JobOriginId: s.job}})
+	refusal(t, err, "code")
+	balanced(t, b)
+}

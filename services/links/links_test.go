@@ -227,3 +227,13 @@ func TestAProcoreOutOfReachEndsIt(t *testing.T) {
 		}
 	})
 }
+
+// A record that is deleted in Procore may still show the origin id that its successor has now.
+func TestADeletedRecordGetsNoLink(t *testing.T) {
+	p := &lists{answers: map[string]string{"vendors_list": `[{"id":1,"origin_id":"V-1","deleted_at":"2026-11-01T00:00:00Z"},{"id":2,"origin_id":"V-1","deleted_at":null}]`}}
+	b := &bucket{}
+	rebuild(t, p, b, links.Options{})
+	if b.has() != "vendor 2 = V-1 (0)" {
+		t.Errorf("the bucket has %s", b.has())
+	}
+}

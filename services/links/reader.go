@@ -144,6 +144,9 @@ func (r *reader) take(l list, p place, o map[string]any) error {
 		return fault.New(fault.Permanent, fmt.Errorf("%s: an item has the id %v, which is none", l.route.Name, o["id"]))
 	}
 	rec := record{origin: originID(o["origin_id"]), project: p.project}
+	if o["deleted_at"] != nil {
+		rec.origin = "" // the one that took its place may have it
+	}
 	if l.lines != nil {
 		rec.bare = !r.takeLines(l.lines, o)
 	}

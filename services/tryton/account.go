@@ -20,6 +20,7 @@ func (w *work) account(old *face) (object, error) {
 		values["code"] = r.Code
 	}
 	if old != nil {
+		values["state"] = state(r)
 		return values, nil
 	}
 	kind := "view"
@@ -49,9 +50,17 @@ func (w *work) leaf(old *face) object {
 }
 
 func (w *work) at(values object, kind string, root, parent int64) object {
-	values["type"], values["state"], values["company"] = kind, "opened", w.facts.id
+	values["type"], values["state"], values["company"] = kind, state(w.r), w.facts.id
 	values["root"], values["parent"], values["tieback_level"] = root, parent, name(w.r.Entity)
 	return values
+}
+
+// state is an analytic account's: a record that is deactivated is closed.
+func state(r *record) string {
+	if r.Inactive {
+		return "closed"
+	}
+	return "opened"
 }
 
 // number is an origin id that is Tryton's id; 0: it is none.

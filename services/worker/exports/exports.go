@@ -59,6 +59,10 @@ func documents(read func(payload.Request) ([]payload.Document, error)) worker.Ha
 
 // book books a document. A refusal is a close-out that says failed, and no booking.
 func book(ctx context.Context, t *worker.Task, d payload.Document) (*tiebackv1.CloseOut, *tiebackv1.Booking, error) {
+	if d.Deleted || d.Void {
+		c, err := withdraw(ctx, t, d)
+		return c, nil, err
+	}
 	booking, err := send(ctx, t, d)
 	if err != nil {
 		c, err := payload.Refused(d.Record, d.Detail, aboutCode(err))

@@ -224,9 +224,8 @@ func TestNonsenseIsPermanent(t *testing.T) {
 		"an amount in words":      {"create_payment", workertest.Edit(t, samples["create_payment"], `"amount":"1.0"`, `"amount":"one"`)},
 		"an amount that is true":  {"create_budget", workertest.Edit(t, samples["create_budget"], `33.33`, `true`)},
 		"a transaction of no job": {"create_budget", workertest.Edit(t, samples["create_budget"], `"job_cost_id":456`, `"job_cost_id":457`)},
-		"a strange line":          {"create_requisitions", workertest.Edit(t, samples["create_requisitions"], "Billings::ContractItem", "Billings::Else")},
 		"a strange commitment":    {"create_commitment", workertest.Edit(t, samples["create_commitment"], `"type":"WorkOrderContract"`, `"type":"Lease"`)},
-		"a date in words":         {"create_requisitions", workertest.Edit(t, samples["create_requisitions"], `"2021-03-31"`, `"soon"`)},
+		"a date in words":         {"create_payment_application", workertest.Edit(t, samples["create_payment_application"], `"billing_date":"2023-05-01"`, `"billing_date":"soon"`)},
 		"no requisitions":         {"create_requisitions", []byte(`{"request_data":{"requisitions":[]}}`)},
 		"lines that are no list":  {"create_commitment", []byte(`{"request_data":{"commitment":{"id":1,"type":"WorkOrderContract"},"commitment_items":7}}`)},
 	} {

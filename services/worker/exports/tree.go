@@ -2,6 +2,7 @@ package exports
 
 import (
 	"context"
+	"slices"
 
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/fault"
@@ -50,12 +51,49 @@ func (p *planting) root(ctx context.Context) error {
 		return nil
 	}
 	p.top.Record.OriginId = b.OriginId
+	for _, code := range slices.Backward(p.top.CostCodes) { // a code before the one above it
+		if code.Deleted {
+			if err := p.withdraw(ctx, code); err != nil {
+				return err
+			}
+		}
+	}
 	for _, code := range p.top.CostCodes {
+		if code.Deleted {
+			continue
+		}
 		if err := p.costCode(ctx, code); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// withdraw takes a deleted cost code out of the ERP, which frees its code for the one that took its place. One
+// that the ERP never had is passed over.
+func (p *planting) withdraw(ctx context.Context, code payload.CostCode) error {
+	if err := p.place(ctx, code.Record); err != nil {
+		return err
+	}
+	origin, err := inERP(ctx, p.Task, code.Document)
+	if err != nil || origin == "" {
+		return err
+	}
+	c, err := takeOut(ctx, p.Task, code.Document, origin)
+	if err == nil {
+		p.records = append(p.records, c)
+	}
+	return err
+}
+
+// place puts a cost code into the job or sub job that was just booked.
+func (p *planting) place(ctx context.Context, rec *tiebackv1.Record) error {
+	above := p.top.Record
+	rec.JobOriginId, rec.SubJobOriginId = above.OriginId, ""
+	if p.top.SubJobID != 0 {
+		rec.JobOriginId, rec.SubJobOriginId = above.JobOriginId, above.OriginId
+	}
+	return inherit(ctx, p.Task, above.Entity, above.ProcoreId, rec)
 }
 
 // inherit begins a new life of a record where its owner's has ended since: an ERP that
@@ -69,16 +107,12 @@ func inherit(ctx context.Context, t *worker.Task, owner tiebackv1.Entity, ownerI
 }
 
 func (p *planting) costCode(ctx context.Context, code payload.CostCode) error {
-	rec, above := code.Record, p.top.Record
-	rec.JobOriginId, rec.SubJobOriginId = above.OriginId, ""
-	if p.top.SubJobID != 0 {
-		rec.JobOriginId, rec.SubJobOriginId = above.JobOriginId, above.OriginId
+	rec := code.Record
+	if err := p.place(ctx, rec); err != nil {
+		return err
 	}
 	if err := p.adopt(ctx, code); err != nil {
 		return p.refuse(rec, err)
-	}
-	if err := inherit(ctx, p.Task, above.Entity, above.ProcoreId, rec); err != nil {
-		return err
 	}
 	c, b, err := book(ctx, p.Task, code.Document)
 	if err != nil {
@@ -160,7 +194,19 @@ func standardCostCodes(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseO
 	}
 	origins := map[int64]string{}
 	var records []*tiebackv1.CloseOut
+	for _, d := range slices.Backward(docs) { // a code before the one above it
+		if d.Deleted {
+			c, err := withdraw(ctx, t, d)
+			if err != nil {
+				return nil, err
+			}
+			records = append(records, c)
+		}
+	}
 	for _, d := range docs {
+		if d.Deleted {
+			continue
+		}
 		for _, ref := range d.Refs {
 			*ref.Field = origins[ref.ItemID]
 		}

@@ -20,11 +20,14 @@ func Requisitions(q Request) ([]Document, error) {
 	if len(list) == 0 {
 		r.bad("there is none in the list")
 	}
+	if r.err != nil {
+		return nil, r.err
+	}
 	var out []Document
 	for _, o := range list {
 		out = append(out, r.requisition(o))
 	}
-	return out, r.err
+	return out, nil
 }
 
 func (r *reader) requisition(o Object) Document {
@@ -35,9 +38,10 @@ func (r *reader) requisition(o Object) Document {
 		Date: r.date(o, "billing_date"), JobOriginId: o.Text("job_origin_id"), ContractOriginId: o.Text("contract_origin_id"),
 	}
 	d := Document{Record: rec, ItemType: "requisition", Detail: r.ref(o, "request_detail_id")}
+	d.standing(o)
 	d.refer(&rec.ContractOriginId, r.ref(o, "contract_id"),
 		"The commitment of this subcontractor invoice is not in your ERP system. Export the commitment first, then export the invoice again.", workOrder, purchaseOrder)
-	items := r.list(o, "line_items")
+	items := r.live(o, "line_items")
 	r.currency(rec, []Object{o}, items)
 	for i, item := range items {
 		l := r.requisitionItem(&d, item, i+1)
@@ -49,7 +53,7 @@ func (r *reader) requisition(o Object) Document {
 	// and what is in it is not published: in the published sample it is $1,087.80, where the lines
 	// less their retainage come to 980.00 and have no tax.
 	r.total(rec, "amount", r.decimal(o, "amount"))
-	return r.finish(&d)
+	return r.apart(d)
 }
 
 func (r *reader) requisitionItem(d *Document, o Object, position int) *tiebackv1.Line {
@@ -109,6 +113,7 @@ func ContractPayment(q Request) ([]Document, error) {
 	rec.CustomFields = customFields(o, "retainage_released_payment_amount", "bank_id", "external_payment_id", "draw_request_number")
 	r.currency(rec, []Object{o}, nil)
 	d := Document{Record: rec, ItemType: "contract_payment"}
+	d.standing(o)
 	missing := "The commitment of this payment is not in your ERP system. Export the commitment first, then export the payment again."
 	if invoice := r.ref(o, "requisition_id"); invoice > 0 {
 		missing = "" // the invoice names its commitment
@@ -128,11 +133,12 @@ func DirectCost(q Request) ([]Document, error) {
 	rec.Number, rec.Kind = o.Text("invoice_number"), o.Text("direct_cost_type")
 	rec.Code = cmp.Or(rec.Code, rec.Number)
 	rec.Date = r.date(o, "accounting_date", "direct_cost_date")
-	r.currency(rec, []Object{o}, r.list(o, "line_items"))
+	r.currency(rec, []Object{o}, r.live(o, "line_items"))
 	rec.VendorOriginId = o.Object("vendor").Text("origin_id")
 	d := Document{Record: rec, ItemType: "company_level_direct_cost"}
+	d.standing(o)
 	d.refer(&rec.VendorOriginId, r.ref(o.Object("vendor"), "id"), "", "vendor")
-	for i, item := range r.list(o, "line_items") {
+	for i, item := range r.live(o, "line_items") {
 		l := &tiebackv1.Line{
 			ProcoreId: r.id(item, "id"), OriginId: item.Text("origin_id"), Position: int32(i + 1), Description: item.Text("description"), Unit: unit(item),
 			Amount: r.costAmount(item, i+1), Quantity: r.decimal(item, "quantity"), UnitCost: r.decimal(item, "unit_cost"), TaxAmount: r.decimal(item, "tax_amount"),

@@ -24,6 +24,7 @@ func Budget(q Request) ([]Document, error) {
 	rec := r.record(tiebackv1.Entity_ENTITY_BUDGET, o)
 	rec.JobOriginId = cmp.Or(q.Data.Text("job_id"), q.Data.Text("job_origin_id"))
 	d := Document{Record: rec, ItemType: "budget", Project: r.id(o, "project_id")}
+	d.standing(o)
 	d.refer(&rec.JobOriginId, d.Project, "The job of this budget is not in your ERP system. Export the job first, then export the budget again.", "project")
 	costs := r.list(q.Data, "job_costs")
 	r.currency(rec, []Object{o}, costs)
@@ -42,6 +43,9 @@ func Budget(q Request) ([]Document, error) {
 func (r *reader) budgeted(costs []Object) string {
 	total := decimal.Zero
 	for _, c := range costs {
+		if deleted(c) {
+			continue
+		}
 		amount := r.decimal(c, "new_amount")
 		if amount == "" {
 			return ""
@@ -57,7 +61,7 @@ func (r *reader) transactions(data Object, costs []Object, job string) []*tiebac
 		byID[r.id(c, "id")] = c
 	}
 	var out []*tiebackv1.Line
-	for i, t := range r.list(data, "transactions") {
+	for i, t := range r.live(data, "transactions") {
 		cost, ok := byID[r.ref(t, "job_cost_id")]
 		if !ok {
 			r.bad("transaction %d belongs to a job cost that is not in the budget", r.ref(t, "id"))
@@ -74,6 +78,9 @@ func (r *reader) transactions(data Object, costs []Object, job string) []*tiebac
 func (r *reader) jobCosts(costs []Object, job string) []*tiebackv1.Line {
 	var out []*tiebackv1.Line
 	for i, c := range costs {
+		if deleted(c) {
+			continue
+		}
 		l := costLine(c, job, i+1)
 		l.ProcoreId, l.Amount = r.id(c, "id"), r.required(line(i+1), c, "new_amount")
 		out = append(out, l)

@@ -40,9 +40,10 @@ func Commitment(q Request) ([]Document, error) {
 	rec.StartsOn, rec.EndsOn = r.date(c, "contract_start_date"), r.date(c, "contract_estimated_completion_date", "delivery_date")
 	rec.RetainagePercent = r.percent(c, "retainage_percent")
 	d := Document{Record: rec, ItemType: rec.Kind, LineType: "line_item"}
+	d.standing(c)
 	d.refer(&rec.JobOriginId, r.ref(c.Object("project"), "id"), "", "project")
 	d.refer(&rec.VendorOriginId, r.ref(c.Object("vendor"), "id"), "", "vendor")
-	items := r.list(q.Data, "commitment_items")
+	items := r.live(q.Data, "commitment_items")
 	r.currency(rec, []Object{c}, items)
 	for i, o := range items {
 		l := r.item(&d, o, i+1)
@@ -75,11 +76,15 @@ func CommitmentChangeOrder(q Request) ([]Document, error) {
 	rec.ContractOriginId = contract.Text("origin_id")
 	rec.Date = cmp.Or(r.date(q.Data.Object("additional_data"), "accounting_date"), r.date(o, "reviewed_at"))
 	d := Document{Record: rec, ItemType: "change_order", LineType: "line_item"}
+	d.standing(o)
+	if deleted(contract) {
+		r.refuse("contract", "its commitment is deleted in Procore.")
+	}
 	d.refer(&rec.ContractOriginId, r.ref(contract, "id"),
 		"The commitment of this change order is not in your ERP system. Export the commitment first, then export the change order again.", either(contract.Text("type"))...)
 	d.refer(&rec.JobOriginId, r.ref(contract.Object("project"), "id"), "", "project")
 	d.refer(&rec.VendorOriginId, r.ref(contract.Object("vendor"), "id"), "", "vendor")
-	r.currency(rec, []Object{o, contract}, r.list(q.Data, "change_order_items"))
+	r.currency(rec, []Object{o, contract}, r.live(q.Data, "change_order_items"))
 	r.changeOrderLines(q.Data, &d)
 	r.total(rec, "grand_total", r.decimal(o, "grand_total")) // published as "Total including markup"
 	return []Document{r.finish(&d)}, r.err
@@ -90,7 +95,7 @@ func (r *reader) changeOrderLines(data Object, d *Document) {
 	for _, o := range r.list(data, "commitment_items") {
 		origins[r.ref(o, "id")] = o.Text("origin_id")
 	}
-	for i, o := range r.list(data, "change_order_items") {
+	for i, o := range r.live(data, "change_order_items") {
 		l := r.item(d, o, i+1)
 		l.ContractLineOriginId = origins[r.ref(o, "commitment_line_item_id")]
 		d.refer(&l.ContractLineOriginId, r.ref(o, "commitment_line_item_id"), "", "line_item")

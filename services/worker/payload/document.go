@@ -15,7 +15,9 @@ type Document struct {
 	Detail   int64  // request detail of this record alone; 0: it has none
 	Project  int64  // Procore's, of a budget's transactions
 	Refs     []Ref
-	Refusal  error // why its amounts can't be booked, permanent, with a sentence; nil: they can
+	Refusal  error // why it can't be booked, permanent, with a sentence; nil: it can
+	Deleted  bool  // it is deleted in Procore: not to be booked, and to be taken out of the ERP
+	Void     bool  // its status says that it does not count: not to be booked
 }
 
 // Ref is something the record belongs to that the payload names by Procore's id only. Its

@@ -40,7 +40,7 @@ func Job(q Request) (Tree, error) {
 	if active, said := o["active"].(bool); said {
 		rec.Inactive = !active
 	}
-	t := Tree{Document: Document{Record: rec, ItemType: "project"}, ProjectID: rec.ProcoreId}
+	t := Tree{Document: Document{Record: rec, ItemType: "project", Deleted: deleted(o)}, ProjectID: rec.ProcoreId}
 	t.CostCodes = r.costCodes(q.Data, rec.OriginId != "")
 	return t, r.err
 }
@@ -53,7 +53,7 @@ func SubJob(q Request) (Tree, error) {
 	rec := r.record(tiebackv1.Entity_ENTITY_SUB_JOB, o)
 	rec.Code, rec.Name = cmp.Or(o.Text("origin_code"), o.Text("code")), o.Text("name")
 	rec.JobOriginId = project.Text("origin_id")
-	t := Tree{Document: Document{Record: rec, ItemType: "sub_job"}, ProjectID: r.id(project, "id"), SubJobID: rec.ProcoreId}
+	t := Tree{Document: Document{Record: rec, ItemType: "sub_job", Deleted: deleted(o)}, ProjectID: r.id(project, "id"), SubJobID: rec.ProcoreId}
 	t.refer(&rec.JobOriginId, t.ProjectID, "The job of this sub job is not in your ERP system. Export the job first, then export the sub job again.", "project")
 	t.CostCodes = r.costCodes(q.Data, rec.OriginId != "")
 	return t, r.err
@@ -63,7 +63,8 @@ func SubJob(q Request) (Tree, error) {
 // origin ids they still carry are of a life that a reset ended.
 func (r *reader) costCodes(data Object, booked bool) []CostCode {
 	codes := r.list(data, "all_cost_codes")
-	parent := func(o Object) int64 { return o.Object("parent").ID("id") }
+	r = &reader{what: "cost code", zone: r.zone} // what is wrong with a code is not wrong with its job
+	parent := alive(codes, func(o Object) int64 { return o.Object("parent").ID("id") })
 	var out []CostCode
 	for _, o := range parentsFirst(codes, parent) {
 		rec := r.record(tiebackv1.Entity_ENTITY_COST_CODE, o)
@@ -71,10 +72,12 @@ func (r *reader) costCodes(data Object, booked bool) []CostCode {
 		if !booked {
 			rec.OriginId = ""
 		}
-		c := CostCode{Document: Document{Record: rec, ItemType: "cost_code"}, ParentID: parent(o)}
-		for _, t := range r.list(o, "line_item_types") {
+		r.ref(o.Object("parent"), "id")
+		c := CostCode{Document: Document{Record: rec, ItemType: "cost_code", Deleted: deleted(o)}, ParentID: parent(o)}
+		for _, t := range r.live(o, "line_item_types") {
 			c.Types = append(c.Types, CostType{ID: r.id(t, "id"), OriginID: t.Text("origin_id"), Name: cmp.Or(t.Text("name"), t.Text("code"))})
 		}
+		c.Document = r.apart(c.Document)
 		out = append(out, c)
 	}
 	return out

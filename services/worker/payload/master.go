@@ -17,7 +17,7 @@ func Vendor(q Request) ([]Document, error) {
 		rec.Inactive = !active
 	}
 	rec.Contact = contact(v)
-	return []Document{{Record: rec, ItemType: "vendor"}}, r.err
+	return []Document{{Record: rec, ItemType: "vendor", Deleted: deleted(v)}}, r.err
 }
 
 // contact reads an address and how to reach it; nil where there is nothing.
@@ -40,22 +40,41 @@ func StandardCostCodes(q Request) ([]Document, error) {
 	r := q.reader("standard cost code")
 	if len(q.List) == 0 {
 		r.bad("there is none in the list")
+		return nil, r.err
 	}
 	var out []Document
-	for _, o := range parentsFirst(q.List, func(o Object) int64 { return o.ID("parent_id") }) {
+	above := alive(q.List, func(o Object) int64 { return o.ID("parent_id") })
+	for _, o := range parentsFirst(q.List, above) {
 		rec := r.record(tiebackv1.Entity_ENTITY_STANDARD_COST_CODE, o)
 		rec.Code, rec.Name, rec.ParentOriginId = codeOf(o), o.Text("name"), o.Text("parent_origin_id")
-		d := Document{Record: rec, ItemType: "standard_cost_code", Detail: r.ref(o, "request_detail_id")}
-		d.refer(&rec.ParentOriginId, r.ref(o, "parent_id"), "", "standard_cost_code")
-		out = append(out, d)
+		d := Document{Record: rec, ItemType: "standard_cost_code", Detail: r.ref(o, "request_detail_id"), Deleted: deleted(o)}
+		if r.ref(o, "parent_id") != above(o) {
+			rec.ParentOriginId = ""
+		}
+		d.refer(&rec.ParentOriginId, above(o), "", "standard_cost_code")
+		out = append(out, r.apart(d))
 	}
-	return out, r.err
+	return out, nil
 }
 
 // codeOf is a cost code with its parents' codes before it: "1-010". The last part alone,
 // which Procore calls code, names several codes of a job.
 func codeOf(o Object) string {
 	return cmp.Or(o.Text("full_code"), o.Text("sortable_code"), o.Text("code"))
+}
+
+// alive is parent, but 0 where that one is deleted: what is under a deleted code is under none.
+func alive(codes []Object, parent func(Object) int64) func(Object) int64 {
+	gone := map[int64]bool{}
+	for _, o := range codes {
+		gone[o.ID("id")] = deleted(o)
+	}
+	return func(o Object) int64 {
+		if id := parent(o); !gone[id] {
+			return id
+		}
+		return 0
+	}
 }
 
 // parentsFirst orders cost codes so that a parent comes before its children; the order is
@@ -65,6 +84,7 @@ func parentsFirst(codes []Object, parent func(Object) int64) []Object {
 	for _, o := range codes {
 		waiting[o.ID("id")] = true
 	}
+	delete(waiting, 0) // no id, and no parent
 	var out []Object
 	for len(codes) > 0 {
 		var later []Object

@@ -20,10 +20,14 @@ func PrimeContractChangeOrder(q Request) ([]Document, error) {
 	rec.ContractOriginId = contract.Text("origin_id")
 	rec.Date = cmp.Or(r.date(o.Object("erp_custom_fields"), "transaction_date"), r.date(o, "approved_on", "reviewed_at"))
 	d := Document{Record: rec, ItemType: "change_order", LineType: "line_item"}
+	d.standing(o)
+	if deleted(contract) {
+		r.refuse("contract", "its prime contract is deleted in Procore.")
+	}
 	d.refer(&rec.ContractOriginId, cmp.Or(r.ref(contract, "id"), r.ref(o, "contract_id")),
 		"The prime contract of this change order is not in your ERP system. Import it from there first, then export the change order again.", "prime_contract")
 	d.refer(&rec.JobOriginId, r.ref(q.Data.Object("project"), "id"), "", "project")
-	items := r.list(q.Data, "prime_contract_change_order_items")
+	items := r.live(q.Data, "prime_contract_change_order_items")
 	r.currency(rec, []Object{o, contract}, items)
 	for _, item := range items {
 		r.primeItem(&d, item)
@@ -42,7 +46,7 @@ func (r *reader) primeItem(d *Document, o Object) {
 	r.referItem(d, l, o)
 	d.Record.Lines = append(d.Record.Lines, l)
 	markups := decimal.Zero
-	for _, m := range r.list(o, "markup_line_items") {
+	for _, m := range r.live(o, "markup_line_items") {
 		line := r.markup(d, m, l)
 		r.referItem(d, line, o)
 		markups = markups.Add(value(line.Amount))
@@ -82,18 +86,19 @@ func PaymentApplication(q Request) ([]Document, error) {
 	rec.Date = r.date(o, "billing_date")
 	rec.StartsOn, rec.EndsOn = r.date(o, "period_start"), r.date(o, "period_end")
 	d := Document{Record: rec, ItemType: "payment_application", LineType: "payment_application_line_item"}
+	d.standing(o)
 	held := false
-	for i, item := range r.list(o, "items") {
+	for i, item := range r.live(o, "items") {
 		if item.Text("holder_type") == "PrimeContract" && !held {
 			held = true
 			d.refer(&rec.ContractOriginId, r.ref(item, "holder_id"), "", "prime_contract")
 		}
 		rec.Lines = append(rec.Lines, r.applicationItem(&d, item, i+1))
 	}
-	for i, item := range r.list(o, "items") {
+	for i, item := range r.live(o, "items") {
 		r.billedLine(&d, rec.Lines[i], item)
 	}
-	r.currency(rec, []Object{o}, r.list(o, "items"))
+	r.currency(rec, []Object{o}, r.live(o, "items"))
 	r.documentTax(rec, o)
 	r.paymentDue(rec, o)
 	return []Document{r.finish(&d)}, r.err
@@ -112,7 +117,7 @@ func (r *reader) paymentDue(rec *tiebackv1.Record, o Object) {
 	}
 	r.total(rec, "amount", "")
 	before := decimal.Zero
-	for _, item := range r.list(o, "items") {
+	for _, item := range r.live(o, "items") {
 		before = before.Add(r.amount(item, "work_completed_from_previous_application")).
 			Add(r.amount(item, "materials_presently_stored_from_previous_application")).
 			Sub(r.amount(item, "total_retainage_from_previous_application"))

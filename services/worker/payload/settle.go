@@ -144,7 +144,10 @@ func verdict(detail int64, records []*tiebackv1.CloseOut) *tiebackv1.CloseOut {
 func Each(q Request, ties []Tie, work func(Tie) (*tiebackv1.CloseOut, error)) ([]*tiebackv1.CloseOut, error) {
 	var records []*tiebackv1.CloseOut
 	for _, tie := range ties {
-		c, err := work(tie)
+		c, err := (*tiebackv1.CloseOut)(nil), tie.Refusal
+		if err == nil {
+			c, err = work(tie)
+		}
 		if err != nil {
 			if c, err = Refused(tie.Record, tie.Detail, err); err != nil {
 				return nil, err

@@ -16,6 +16,7 @@ type Tie struct {
 	JobCost   int64    // of a cost type assignment: Procore's job cost; 0: none
 	Override  bool     // reset Procore's side even if the ERP keeps the record
 	Lines     []Item   // of a document, where the payload lists them
+	Refusal   error    // why it can't be read, permanent, with a sentence; nil: it can
 }
 
 // Item is a record of external data.
@@ -120,9 +121,16 @@ func read(t tied, q Request) ([]Tie, error) {
 	case t.object != "":
 		objects[0] = r.object(q.Data, t.object)
 	}
+	if r.err != nil {
+		return nil, r.err
+	}
 	var out []Tie
 	for _, o := range objects {
-		out = append(out, r.tie(t, o, q.Data))
+		tie := r.tie(t, o, q.Data)
+		if t.list != "" {
+			r.leave(&tie)
+		}
+		out = append(out, tie)
 	}
 	return out, r.err
 }
@@ -142,6 +150,9 @@ func (r *reader) tie(t tied, o, data Object) Tie {
 	return tie
 }
 
+// leave keeps what is wrong with one of several ties with it.
+func (r *reader) leave(tie *Tie) { tie.Refusal, r.err = r.err, nil }
+
 // nameOf is what an accountant calls a record: its code or number, otherwise its name.
 func nameOf(o Object) string {
 	return cmp.Or(o.Text("sortable_code"), o.Text("code"), o.Text("prime_contract_change_order_number"), o.Text("number"), o.Text("invoice_number"), o.Text("origin_code"), o.Text("title"), o.Text("name"))
@@ -154,6 +165,9 @@ func assignments(q Request) ([]Tie, error) {
 	if len(list) == 0 {
 		r.bad("there is none in the list")
 	}
+	if r.err != nil {
+		return nil, r.err
+	}
 	var out []Tie
 	for _, o := range list {
 		code, category := o.Text("cost_code_origin_id"), o.Text("line_item_type_origin_id")
@@ -161,7 +175,9 @@ func assignments(q Request) ([]Tie, error) {
 		if code != "" && category != "" {
 			rec.OriginId = connector.AssignmentID(code, category)
 		}
-		out = append(out, Tie{Record: rec, Detail: r.ref(o, "request_detail_id"), JobCost: r.ref(o, "job_cost_id")})
+		tie := Tie{Record: rec, Detail: r.ref(o, "request_detail_id"), JobCost: r.ref(o, "job_cost_id")}
+		r.leave(&tie)
+		out = append(out, tie)
 	}
 	return out, r.err
 }

@@ -233,6 +233,8 @@ class Account(Tracked, metaclass=PoolMeta):
         Record = Pool().get('tieback.record')
         if entity not in CODED or not values['live'] or not self.code:
             return None
+        if self.state == 'closed' and entity in ('cost_code', 'standard_cost_code'):
+            return None  # deactivated: its code is free for the one that took its place in Procore
         scope = {'sub_job': [values['job']], 'cost_code': [values['job'], values['sub_job'] or '']}.get(entity, [])
         slot = '/'.join([str(self.company.id), entity] + scope + [self.code])
         taken = Record.search([('slot', '=', slot), ('origin', '!=', origin)])

@@ -1,0 +1,84 @@
+package exports
+
+import (
+	"context"
+	"slices"
+
+	"github.com/tieback/tieback/pkg/connector"
+	"github.com/tieback/tieback/pkg/fault"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/worker"
+	"github.com/tieback/tieback/services/worker/payload"
+)
+
+// masters are the entities that an ERP can deactivate: nothing is booked on them any more, and what is stays.
+var masters = []tiebackv1.Entity{
+	tiebackv1.Entity_ENTITY_STANDARD_COST_CODE, tiebackv1.Entity_ENTITY_VENDOR,
+	tiebackv1.Entity_ENTITY_JOB, tiebackv1.Entity_ENTITY_SUB_JOB, tiebackv1.Entity_ENTITY_COST_CODE,
+}
+
+// withdraw works a record that is deleted or void in Procore. It is never booked.
+//
+//	                    not in the ERP    in the ERP
+//	deleted             failed            taken out; a master record that the ERP keeps is deactivated
+//	void, rejected, …   failed            failed: a person voids it there, in the period that is right
+func withdraw(ctx context.Context, t *worker.Task, d payload.Document) (*tiebackv1.CloseOut, error) {
+	origin, err := inERP(ctx, t, d)
+	switch {
+	case err != nil:
+		return nil, err
+	case origin == "" && d.Deleted:
+		err = fault.Permanentf("The %s is deleted in Procore, so it was not exported.", connector.Describe(d.Record))
+	case origin == "":
+		err = fault.Permanentf("The %s was not exported: its status in Procore is %q.", connector.Describe(d.Record), d.Record.Status)
+	case !d.Deleted:
+		err = fault.Permanentf("The %s was not exported: its status in Procore is %q. It is still in your ERP system, as %s: void or reverse it there.",
+			connector.Describe(d.Record), d.Record.Status, origin)
+	default:
+		return takeOut(ctx, t, d, origin)
+	}
+	return payload.Refused(d.Record, d.Detail, err)
+}
+
+// inERP is the origin id that the ERP has for a document; "": it has none.
+func inERP(ctx context.Context, t *worker.Task, d payload.Document) (string, error) {
+	if d.Record.OriginId != "" {
+		return d.Record.OriginId, nil
+	}
+	origin, err := t.State.LinkOf(ctx, t.Event.CompanyId, d.ItemType, d.Record.ProcoreId)
+	if err != nil || origin != "" {
+		return origin, err
+	}
+	booking, err := t.ERP.Booked(ctx, d.Record.Entity, d.Record.ProcoreId)
+	return booking.GetOriginId(), err
+}
+
+// takeOut removes a deleted record from the ERP, or deactivates it where the ERP keeps it.
+func takeOut(ctx context.Context, t *worker.Task, d payload.Document, origin string) (*tiebackv1.CloseOut, error) {
+	name := connector.Describe(d.Record)
+	kept := t.ERP.Remove(ctx, t.Order(), d.Record.Entity, origin)
+	switch {
+	case kept == nil:
+		if err := t.ERP.EndLife(ctx, t.Order(), d.Record.Entity, d.Record.ProcoreId); err != nil {
+			return nil, err
+		}
+		c := withdrawn(d, "The "+name+" is deleted in Procore, so it was taken out of your ERP system.")
+		c.Links = []*tiebackv1.Link{{ItemType: d.ItemType, ItemId: d.Record.ProcoreId}}
+		return c, nil
+	case fault.ClassOf(kept) != fault.Permanent:
+		return nil, kept
+	case !slices.Contains(masters, d.Record.Entity):
+		return payload.Refused(d.Record, d.Detail, fault.Permanentf("The %s is deleted in Procore, and is still in your ERP system, as %s. %s", name, origin, fault.Sentence(kept, "")))
+	}
+	d.Record.OriginId, d.Record.Inactive, d.Refusal = origin, true, nil
+	if _, err := send(ctx, t, d); err != nil {
+		return payload.Refused(d.Record, d.Detail, err)
+	}
+	return withdrawn(d, "The "+name+" is deleted in Procore. Your ERP system keeps it, so it was deactivated there."), nil
+}
+
+func withdrawn(d payload.Document, message string) *tiebackv1.CloseOut {
+	return &tiebackv1.CloseOut{
+		RequestDetailId: d.Detail, Status: tiebackv1.Status_STATUS_SUCCESS, Messages: []string{message}, Record: connector.Describe(d.Record),
+	}
+}
