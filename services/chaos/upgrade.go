@@ -191,7 +191,7 @@ func (p *plays) run(ctx, clicking context.Context) {
 			continue
 		}
 		play := accountants.New(p.w.sandbox, accountants.Config{
-			ERPs: map[int64]accountants.ERP{f.id: hands{f, serial}}, Seed: p.w.seed + uint64(i), Scale: 1, Deadline: patience,
+			ERPs: map[int64]accountants.ERP{f.id: hands{f, serial}}, Seed: p.w.seed + uint64(i), Scale: 1, Deadline: patience, NoUnclear: true,
 		})
 		p.mu.Lock()
 		p.begun = append(p.begun, play)

@@ -25,11 +25,16 @@ type ERP interface {
 
 // Config sets a play up.
 type Config struct {
-	ERPs     map[int64]ERP      // by company; each company here plays
-	Cannot   []tiebackv1.Entity // what the ERPs don't take: its exports are meant to fail, plainly
-	Seed     uint64
-	Scale    int           // about how many events; 0: 300. Never fewer than each type once
-	Deadline time.Duration // of each event, from its click; 0: 1 minute
+	ERPs   map[int64]ERP      // by company; each company here plays
+	Cannot []tiebackv1.Entity // what the ERPs don't take: its exports are meant to fail, plainly
+	// OneCurrency: the ERPs take no currency but the company's own. A document in another one is meant
+	// to fail.
+	OneCurrency bool
+	// NoUnclear leaves out the contracts with a missing amount or a wrong total: an older Tieback books them.
+	NoUnclear bool
+	Seed      uint64
+	Scale     int           // about how many events; 0: 300. Never fewer than each type once
+	Deadline  time.Duration // of each event, from its click; 0: 1 minute
 }
 
 // Play is one performance; Run it once.
@@ -55,7 +60,7 @@ func New(sb *sandbox.Sandbox, cfg Config) *Play {
 
 // How many events a company makes however small the scale, and how many each job adds.
 const (
-	eventsACompany = 68
+	eventsACompany = 72
 	eventsAJob     = 13
 )
 

@@ -192,6 +192,9 @@ func (p *smallPipeline) export(row catalogue.EventType, payload map[string]any) 
 	if strings.Contains(string(raw), "V-NOBODY") {
 		return "The vendor is not in your ERP system."
 	}
+	if why := unclear(payload); why != "" {
+		return why
+	}
 	if _, isText := sandbox.Get(payload, "request_data.vendor").(string); isText {
 		return "no sense"
 	}
@@ -212,6 +215,23 @@ func (p *smallPipeline) export(row catalogue.EventType, payload map[string]any) 
 	for _, tr := range list(payload, "request_data.transactions") {
 		p.call("PATCH", "/erp_transactions/sync", map[string]any{"project_id": sandbox.Get(payload, "request_data.budget.project_id"),
 			"updates": []any{map[string]any{"id": tr["id"], "origin_id": p.next(), "synced": true}}})
+	}
+	return ""
+}
+
+// unclear says why the amount of a commitment can't be known; "": it can.
+func unclear(payload map[string]any) string {
+	if sandbox.Get(payload, "request_data.change_order") != nil {
+		return ""
+	}
+	total := sandbox.Get(payload, "request_data.commitment.grand_total")
+	for _, item := range list(payload, "request_data.commitment_items") {
+		switch {
+		case item["amount"] == nil:
+			return "line 1 has no amount"
+		case total != item["amount"]:
+			return fmt.Sprintf("its grand total in Procore is %v", total)
+		}
 	}
 	return ""
 }

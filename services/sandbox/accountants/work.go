@@ -2,6 +2,7 @@ package accountants
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
 
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
@@ -25,6 +26,9 @@ func (d *desk) work(ctx context.Context) error {
 		})
 	}
 	if err := d.all(ctx, steps...); err != nil {
+		return err
+	}
+	if err := d.money(ctx, d.jobs[0]); err != nil {
 		return err
 	}
 	return d.fromERP(ctx, d.jobs[0])
@@ -87,7 +91,9 @@ func (d *desk) purchase(ctx context.Context, j *job) error {
 	s.adjust = func(payload map[string]any) {
 		rest(payload)
 		set("request_data.commitment.id", id, "request_data.commitment.type", "PurchaseOrderContract",
-			"request_data.commitment_items[].holder.id", id, "request_data.commitment_items[].holder.holder_type", "PurchaseOrderContract")(payload)
+			"request_data.commitment_items[].holder.id", id, "request_data.commitment_items[].holder.holder_type", "PurchaseOrderContract",
+			"request_data.commitment.retainage_percent", "10.0", "request_data.commitment_items[].tax_amount", "12.50",
+			"request_data.commitment_items[].tax_code", map[string]any{"origin_id": "GST"})(payload)
 	}
 	_, _, err = d.do(ctx, s)
 	return err
@@ -133,18 +139,25 @@ func (d *desk) changeOrder(ctx context.Context, j *job, c contract) (ref, error)
 }
 
 func (d *desk) invoice(ctx context.Context, j *job, c contract) (ref, error) {
-	number := d.name("INV")
-	payload, done, err := d.do(ctx, step{
-		event: "create_requisitions",
-		origins: origins{"contract_origin_id": c.origin, "job_origin_id": j.origin, "commitment_item_origin_id": c.line.origin,
-			"cost_code_origin_id": j.code.origin, "line_item_type_origin_id": d.category.origin},
-		adjust: set("request_data.requisitions[].code", number, "request_data.requisitions[].invoice_number", number,
-			"request_data.requisitions[].contract_id", c.id, "request_data.requisitions[].line_items[].cost_code_id", j.code.id),
-	})
+	payload, done, err := d.do(ctx, d.invoiceStep(j, c))
 	if err != nil || !done {
 		return ref{}, err
 	}
 	return d.at(payload, "requisition", "request_data.requisitions[].procore_requisition_id"), nil
+}
+
+// invoiceStep bills a contract: 1,000.00 on two lines, with tax and retainage.
+func (d *desk) invoiceStep(j *job, c contract) step {
+	number := d.name("INV")
+	return step{
+		event: "create_requisitions",
+		origins: origins{"contract_origin_id": c.origin, "job_origin_id": j.origin, "commitment_item_origin_id": c.line.origin,
+			"cost_code_origin_id": j.code.origin, "line_item_type_origin_id": d.category.origin},
+		adjust: set("request_data.requisitions[].code", number, "request_data.requisitions[].invoice_number", number,
+			"request_data.requisitions[].contract_id", c.id, "request_data.requisitions[].line_items[].cost_code_id", j.code.id,
+			"request_data.requisitions[].line_items[].tax_code_origin_id", "GST", "request_data.requisitions[].line_items[].tax_amount", "25.00",
+			"request_data.requisitions[].formatted_payment_due", "$1,030.00"),
+	}
 }
 
 // primes brings each job a prime contract from the ERP, all with one sync: its button is
@@ -216,7 +229,12 @@ func (d *desk) bill(ctx context.Context, j *job) (exported, error) {
 	payload, done, err := d.do(ctx, step{
 		event: "create_payment_application", origins: origins{"origin_id": j.primeLine.origin},
 		adjust: set("request_data.payment_application.invoice_number", number, "request_data.payment_application.items[].holder_id", j.prime.id,
-			"request_data.payment_application.summary.application_number", number),
+			"request_data.payment_application.summary.application_number", number,
+			"request_data.payment_application.items[].work_completed_this_period", json.Number("100.10"),
+			"request_data.payment_application.items[].work_completed_retainage_percent_this_period", json.Number("10"),
+			"request_data.payment_application.items[].work_completed_retainage_retained_this_period", json.Number("10.01"),
+			"request_data.payment_application.summary.tax_applicable_to_this_payment", json.Number("8.01"),
+			"request_data.payment_application.summary.current_payment_due", json.Number("98.10")),
 	})
 	if err != nil || !done {
 		return exported{}, err

@@ -154,7 +154,7 @@ func (s *stage) play(ctx context.Context) (bool, error) {
 	fmt.Fprintf(s.out, "Tieback, whole, in one process. Procore is a sandbox at %s, the ERP %s %s by the driver %s; all is kept in %s.\n",
 		s.url, s.caps.Name, s.caps.Version, s.ERP, s.data)
 	play := accountants.New(s.sandbox, accountants.Config{
-		ERPs: map[int64]accountants.ERP{local.CompanyID: hands{s.driver, local.CompanyID}}, Cannot: s.cannot(), Seed: s.Seed,
+		ERPs: map[int64]accountants.ERP{local.CompanyID: hands{s.driver, local.CompanyID}}, Cannot: s.cannot(), OneCurrency: s.oneCurrency(), Seed: s.Seed,
 	})
 	progress, done := context.WithCancel(ctx)
 	shown := make(chan struct{})

@@ -58,3 +58,14 @@ func (s *stage) cannot() []tiebackv1.Entity {
 	}
 	return out
 }
+
+// oneCurrency says whether the ERP takes contracts in the company's own currency only. The demo's
+// Tryton would take others, but has only that one.
+func (s *stage) oneCurrency() bool {
+	for _, c := range s.caps.Entities {
+		if c.Entity == tiebackv1.Entity_ENTITY_COMMITMENT {
+			return !c.Currency || s.ERP == "tryton"
+		}
+	}
+	return true
+}
