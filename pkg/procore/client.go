@@ -41,7 +41,7 @@ const maxBody = 64 << 20
 type Config struct {
 	APIURL   string            // https://api.procore.com
 	LoginURL string            // https://login.procore.com; tokens at /oauth/token
-	Routes   map[string]string // path overrides by route name
+	Routes   map[string]string // path overrides by route name; see Route
 	Timeout  time.Duration     // of one call; 0: 30 s
 
 	Transport http.RoundTripper // nil: one that keeps many connections
@@ -264,9 +264,6 @@ func marshal(v any) ([]byte, error) {
 // once makes the call; a 429 or 503 comes back as a throttled error.
 func (s *Session) once(ctx context.Context, tok *oauth2.Token, c Call, body []byte) (answer, error) {
 	u := s.cfg.APIURL + c.Route.path(s.cfg.Routes, s.company.ID, c)
-	if len(c.Query) > 0 {
-		u += "?" + c.Query.Encode()
-	}
 	req, err := http.NewRequestWithContext(ctx, c.Route.Method, u, bytes.NewReader(body))
 	if err != nil {
 		return answer{}, fault.New(fault.Permanent, err)

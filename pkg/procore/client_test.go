@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/procore"
+	"github.com/tieback/tieback/pkg/procore/schema/schematest"
 )
 
 const secret = "very-secret-client-secret"
@@ -37,7 +39,7 @@ type opened struct {
 
 func open(t *testing.T, h http.HandlerFunc) *opened {
 	t.Helper()
-	srv := httptest.NewServer(h)
+	srv := httptest.NewServer(schematest.Handler(t, h))
 	t.Cleanup(srv.Close)
 	o := &opened{file: filepath.Join(t.TempDir(), "companies.yaml"), registry: prometheus.NewRegistry()}
 	o.write(t, secret)
@@ -200,7 +202,7 @@ func TestALostAnswerOfAWriteIsAmbiguous(t *testing.T) {
 			panic(http.ErrAbortHandler)
 		}
 	})
-	_, err := s.Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Updates: []map[string]any{{"id": 1}}})
+	_, err := s.Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Envelope: ofCompany, Updates: []map[string]any{{"id": 1}}})
 	if fault.ClassOf(err) != fault.Ambiguous {
 		t.Errorf("%v is %v", err, fault.ClassOf(err))
 	}
@@ -208,6 +210,9 @@ func TestALostAnswerOfAWriteIsAmbiguous(t *testing.T) {
 		t.Errorf("a lost GET is %v", fault.ClassOf(err))
 	}
 }
+
+// ofCompany stands beside the updates of a company's sync.
+var ofCompany = map[string]any{"company_id": 7}
 
 func TestSyncSendsThousandsInChunksAndReadsRefusals(t *testing.T) {
 	var n, calls atomic.Int64
@@ -218,8 +223,8 @@ func TestSyncSendsThousandsInChunksAndReadsRefusals(t *testing.T) {
 		calls.Add(1)
 		fmt.Fprint(w, `{"entities":[{"id":9007199254740993}],"errors":[{"id":5,"errors":{"name":["is taken","is odd"]}}]}`)
 	})
-	updates := make([]map[string]any, 2500)
-	res, err := s.Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Updates: updates})
+	updates := slices.Repeat([]map[string]any{{"name": "Acme"}}, 2500)
+	res, err := s.Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Envelope: ofCompany, Updates: updates})
 	if err != nil || calls.Load() != 3 || len(res.Entities) != 3 || fmt.Sprint(res.Entities[0]["id"]) != "9007199254740993" || res.Refused[0].Why != "name: is taken, is odd" {
 		t.Errorf("%v, %d calls, %v", err, calls.Load(), res)
 	}
@@ -234,7 +239,7 @@ func TestA200ThatSaysNothingIsNoSuccess(t *testing.T) {
 				fmt.Fprint(w, body)
 			}
 		})
-		_, err := s.Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Updates: []map[string]any{{"id": 1}}})
+		_, err := s.Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Envelope: ofCompany, Updates: []map[string]any{{"id": 1}}})
 		if fault.ClassOf(err) != fault.Ambiguous {
 			t.Errorf("%q: %v", body, err)
 		}
@@ -327,7 +332,7 @@ func TestNonsenseComesFromProcore(t *testing.T) {
 			fmt.Fprint(w, `"nonsense"`)
 		}
 	})
-	_, synced := s.Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Updates: []map[string]any{{"id": 1}}})
+	_, synced := s.Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Envelope: ofCompany, Updates: []map[string]any{{"id": 1}}})
 	_, paged := s.ReadPage(t.Context(), procore.Call{Route: procore.ListRequestDetails}, 1)
 	for _, err := range []error{synced, paged} {
 		if fault.SourceOf(err) != fault.FromProcore {
@@ -376,7 +381,7 @@ func TestARedirectedCallIsRefusedAndNotTakenForDone(t *testing.T) {
 			w.WriteHeader(status)
 		})
 		for _, c := range []procore.Call{
-			{Route: procore.UpdateProject, ID: 3, Body: struct{}{}}, {Route: procore.DeleteCostCode, ID: 3}, {Route: procore.GetERPRequest, ID: 9},
+			{Route: procore.UpdateProject, ID: 3, Body: map[string]any{"company_id": 7, "project": map[string]any{"name": "Tower"}}}, {Route: procore.DeleteCostCode, ID: 3, Query: procore.Query("project_id", int64(3))}, {Route: procore.GetERPRequest, ID: 9},
 		} {
 			_, err := s.Do(t.Context(), c)
 			if fault.ClassOf(err) != fault.Permanent || !strings.Contains(err.Error(), fmt.Sprint(status)) || !strings.Contains(err.Error(), "/elsewhere") {

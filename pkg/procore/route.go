@@ -2,6 +2,7 @@ package procore
 
 import (
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"regexp"
@@ -14,7 +15,8 @@ import (
 
 // Route is one call of Procore's API. Path holds {company_id}, filled in by the client, and
 // {id} for the record; of a hook's trigger also {hook_id}. Inferred ones may be wrong in the field: the routes file
-// (TIEBACK_PROCORE_ROUTES) overrides any path by the route's name.
+// (TIEBACK_PROCORE_ROUTES) overrides any path by the route's name. An override may have a query, with the same
+// placeholders: it is added to the call's own and wins where both have a name.
 type Route struct {
 	Name   string
 	Method string
@@ -85,6 +87,9 @@ func LoadRoutes(file string) (map[string]string, error) {
 		if !strings.HasPrefix(path, "/") {
 			return nil, fmt.Errorf("TIEBACK_PROCORE_ROUTES: %s: %s: the path %q must start with /", file, name, path)
 		}
+		if _, extra, _ := strings.Cut(path, "?"); strings.Contains(path, "#") || !parses(extra) {
+			return nil, fmt.Errorf("TIEBACK_PROCORE_ROUTES: %s: %s: the query of %q is not name=value pairs joined by &", file, name, path)
+		}
 		for _, p := range placeholder.FindAllString(path, -1) {
 			if !slices.Contains([]string{"{company_id}", "{id}", "{hook_id}"}, p) {
 				return nil, fmt.Errorf("TIEBACK_PROCORE_ROUTES: %s: %s: %s is unknown; a path may hold {company_id}, {id} and {hook_id}", file, name, p)
@@ -94,14 +99,28 @@ func LoadRoutes(file string) (map[string]string, error) {
 	return routes, nil
 }
 
-// path fills in the route's placeholders.
+func parses(query string) bool {
+	_, err := url.ParseQuery(query)
+	return err == nil
+}
+
+// path fills in the route's placeholders and adds the query.
 func (r Route) path(overrides map[string]string, company int64, c Call) string {
 	p := r.Path
 	if o, ok := overrides[r.Name]; ok {
 		p = o
 	}
-	return strings.NewReplacer("{company_id}", strconv.FormatInt(company, 10),
+	p = strings.NewReplacer("{company_id}", strconv.FormatInt(company, 10),
 		"{id}", strconv.FormatInt(c.ID, 10), "{hook_id}", strconv.FormatInt(c.Hook, 10)).Replace(p)
+	p, extra, _ := strings.Cut(p, "?")
+	q := url.Values{}
+	maps.Copy(q, c.Query)
+	more, _ := url.ParseQuery(extra) // LoadRoutes has parsed it
+	maps.Copy(q, more)
+	if len(q) == 0 {
+		return p
+	}
+	return p + "?" + q.Encode()
 }
 
 // Query builds a query from name, value pairs; zero ids are left out.

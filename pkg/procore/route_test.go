@@ -26,7 +26,19 @@ func TestAPathHasItsIDs(t *testing.T) {
 	if got := c.Route.path(over, 7, c); got != "/x/7/8/9" {
 		t.Error(got)
 	}
-	for text, says := range map[string]string{"trigger_delete: x\n": "must start with /", "trigger_delete: /{hook}\n": "{hook} is unknown"} {
+	// What Procore wants in the query of a delete may not be what is sent: no release is needed to add it.
+	write("trigger_delete: /x/{id}?company_id={company_id}&view=extended\n")
+	if over, err = LoadRoutes(file); err != nil {
+		t.Fatal(err)
+	}
+	c.Query = Query("project_id", int64(5), "view", "default")
+	if got := c.Route.path(over, 7, c); got != "/x/9?company_id=7&project_id=5&view=extended" || c.Query.Get("view") != "default" {
+		t.Error(got, c.Query)
+	}
+	for text, says := range map[string]string{
+		"trigger_delete: x\n": "must start with /", "trigger_delete: /{hook}\n": "{hook} is unknown",
+		"trigger_delete: /x?a=%zz\n": "name=value pairs", "trigger_delete: \"/x#a\"\n": "name=value pairs",
+	} {
 		write(text)
 		if _, err := LoadRoutes(file); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v", text, err)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/procore"
+	"github.com/tieback/tieback/pkg/procore/schema/schematest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -23,7 +24,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // reader reads a company 7 whose Procore is h; tokens are given out.
 func reader(t *testing.T, h func(r *http.Request) (header map[string]string, body any)) *Reader {
 	t.Helper()
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	srv := httptest.NewServer(schematest.Handler(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		if r.URL.Path == "/oauth/token" {
 			fmt.Fprint(w, `{"access_token":"t","token_type":"bearer","expires_in":5400}`)
@@ -34,7 +35,7 @@ func reader(t *testing.T, h func(r *http.Request) (header map[string]string, bod
 			w.Header().Set(k, v)
 		}
 		_ = json.NewEncoder(w).Encode(body)
-	}))
+	})))
 	t.Cleanup(srv.Close)
 	set, err := company.Parse([]byte("companies: [{id: 7, client_id: c, client_secret: s, webhook_tokens: [0123456789abcdef], connector: {driver: x}}]"))
 	if err != nil {

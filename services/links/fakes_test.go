@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/order"
 	"github.com/tieback/tieback/pkg/procore"
+	"github.com/tieback/tieback/pkg/procore/schema"
 	"github.com/tieback/tieback/services/links"
 )
 
@@ -26,6 +28,7 @@ type lists struct {
 	answers map[string]string
 	fails   map[string][]error // before the answer, each once; a permanent one for good
 	asked   []string
+	wrong   []string // calls that Procore does not publish
 	quota   *procore.Quota
 }
 
@@ -37,7 +40,9 @@ func (p *lists) Quota() (procore.Quota, bool) {
 }
 
 func (p *lists) List(_ context.Context, c procore.Call) iter.Seq2[map[string]any, error] {
-	q, _ := strings.CutPrefix(c.Query.Encode(), "company_id=7")
+	p.checked(c)
+	text, _ := url.QueryUnescape(c.Query.Encode())
+	q, _ := strings.CutPrefix(text, "company_id=7")
 	key := strings.TrimSpace(c.Route.Name + " " + strings.TrimPrefix(q, "&"))
 	if strings.Contains(c.Route.Path, "{id}") {
 		key += fmt.Sprint(" of ", c.ID)
@@ -67,6 +72,14 @@ func (p *lists) List(_ context.Context, c procore.Call) iter.Seq2[map[string]any
 
 // by is a request that was created later, the higher its id.
 func by(request int64) order.Key { return order.New(time.Time{}, request) }
+
+// checked notes a call that differs from its published operation.
+func (p *lists) checked(c procore.Call) {
+	path := strings.NewReplacer("{company_id}", "7", "{id}", "10").Replace(c.Route.Path)
+	for _, v := range schema.Check(c.Route.Method, path, c.Query, nil) {
+		p.wrong = append(p.wrong, fmt.Sprintf("%s: %v", c.Route.Name, v))
+	}
+}
 
 // bucket keeps links by the rule of bus.State.
 type bucket struct {
@@ -108,6 +121,9 @@ func rebuild(t *testing.T, p *lists, b *bucket, o links.Options) links.Report {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, why := range p.wrong {
+		t.Error(why)
+	}
 	return r
 }
 
@@ -116,19 +132,19 @@ func acme() *lists {
 	return &lists{answers: map[string]string{
 		"vendors_list":    `[{"id":1,"origin_id":"V-1"},{"id":2,"origin_id":null},{"id":3}]`,
 		"insurances_list": `[{"id":4,"origin_id":"INS-1"}]`,
-		"standard_cost_codes_list standard_cost_code_list_id=2": `[{"id":5,"origin_id":"SCC-1"}]`,
+		"standard_cost_codes_list standard_cost_code_list_id=2&view=extended": `[{"id":5,"origin_id":"SCC-1"}]`,
 		"line_item_types_list":                                      `[{"id":6,"origin_id":"L"}]`,
 		"company_level_direct_costs_list":                           `[{"id":"7","origin_id":"DC-1"}]`,
 		"invoice_payments_list":                                     `[{"id":8,"origin_id":"IP-1"}]`,
-		"projects_list":                                             `[{"id":10,"origin_id":"J-1"},{"id":11}]`,
+		"projects_list filters[by_status]=All":                      `[{"id":10,"origin_id":"J-1"},{"id":11,"origin_id":null}]`,
 		"sub_jobs_list project_id=10":                               `[{"id":20,"origin_id":"SJ-1"}]`,
 		"cost_codes_list project_id=10":                             `[{"id":9007199254740993,"origin_id":"CC-1"}]`,
 		"cost_codes_list project_id=10&sub_job_id=20":               `[{"id":31,"origin_id":"CC-2"}]`,
-		"work_order_contracts_list project_id=10&view=extended":     `[{"id":40,"origin_id":"WO-1"},{"id":45}]`,
+		"work_order_contracts_list project_id=10&view=extended":     `[{"id":40,"origin_id":"WO-1"},{"id":45,"origin_id":null}]`,
 		"work_order_contract_lines_list project_id=10 of 40":        `[{"id":41,"origin_id":"WO-1-1"}]`,
 		"contract_payments_list contract_id=40&project_id=10":       `[{"id":42,"origin_id":"P-1"}]`,
 		"purchase_order_contracts_list project_id=10&view=extended": `[{"id":43,"origin_id":"PO-1","line_items":[{"id":44,"origin_id":"PO-1-1"}]}]`,
-		"prime_contracts_list project_id=10&view=extended":          `[{"id":50,"origin_id":"PC-1","line_items":[{"id":51,"origin_id":"PC-1-1"}]}]`,
+		"prime_contracts_list project_id=10":                        `[{"id":50,"origin_id":"PC-1","line_items":[{"id":51,"origin_id":"PC-1-1"}]}]`,
 		"commitment_change_orders_list of 10":                       `[{"id":60,"origin_id":"CCO-1","line_items":[{"id":61,"origin_id":"CCO-1-1"}]}]`,
 		"prime_change_orders_list of 10":                            `[{"id":62,"origin_id":"PCO-1","line_items":[{"id":63,"origin_id":"PCO-1-1","markup_line_items":[{"id":64,"origin_id":"PCO-1-2"}]}]}]`,
 		"requisitions_list project_id=10":                           `[{"id":70,"origin_id":"REQ-1"}]`,

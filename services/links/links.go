@@ -6,8 +6,14 @@
 //	A            nothing              saves A, with no request           the same
 //	A            A                    leaves it                          the same
 //	A            B, or an ended link  reports both                       saves A, with B's request
-//	nothing      B                    reports it, where all lists that   ends the link, with B's
+//	null         B                    reports it                         ends the link, with B's request
+//	no record    B, of the company    reports it, where all lists that   ends the link, with B's
 //	                                  could have it were read            request
+//	no record    B, of a project      leaves it                          the same
+//	no origin_id B                    leaves it                          the same
+//
+// A record of a project that no list shows may be in a project that is not permitted to our account.
+// An answer without the key origin_id, as some views are, says nothing of the link.
 //
 // A rebuilt link carries the ERP request of the link it replaces, or none where there was none. So
 // State.SaveLink's own rule does the rest: what an ERP request teaches while a rebuild is
@@ -61,7 +67,7 @@ const saves = 256
 // Any error ends it: the report then tells what was found so far. Nothing is saved before all
 // is read; after an error while saving, rebuilding once more is harmless.
 func Rebuild(ctx context.Context, session Session, state State, o Options) (Report, error) {
-	report := Report{Company: o.Company.ID, DryRun: o.DryRun, Force: o.Force, Changes: []Change{}, Unread: []Unread{}, NoLines: []Unread{}}
+	report := Report{Company: o.Company.ID, DryRun: o.DryRun, Force: o.Force, Changes: []Change{}, Unread: []Unread{}, NoLines: []Unread{}, Hidden: []int64{}}
 	known, err := state.AllLinks(ctx, o.Company.ID)
 	if err != nil {
 		return report, err
@@ -70,6 +76,7 @@ func Rebuild(ctx context.Context, session Session, state State, o Options) (Repo
 	err = r.readAll(ctx)
 	report.Lists = len(r.done)
 	report.Unread, report.NoLines = append(report.Unread, r.unread...), append(report.NoLines, r.noLines...)
+	report.Hidden = append(report.Hidden, r.hiddenProjects...)
 	r.compare(&report)
 	if err != nil || o.DryRun {
 		return report, err
@@ -103,6 +110,9 @@ func (r *reader) compare(report *Report) {
 		switch {
 		case has.origin == "" && known.OriginID == "":
 			continue
+		case has.silent:
+			unchecked[rec.ItemType]++
+			continue
 		case has.origin == known.OriginID:
 			same[rec.ItemType]++
 			continue
@@ -117,7 +127,7 @@ func (r *reader) compare(report *Report) {
 		_, seen := r.found[rec]
 		switch {
 		case seen || known.OriginID == "":
-		case r.whole(rec.ItemType):
+		case r.whole(rec.ItemType) && ofWholeCompany(rec.ItemType):
 			report.Changes = append(report.Changes, Change{Kind: Gone, ItemType: rec.ItemType, ItemID: rec.ItemID, Known: known.OriginID, order: known.Order})
 		default:
 			unchecked[rec.ItemType]++

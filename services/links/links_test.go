@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -94,22 +95,85 @@ func TestWhatIsKnownIsChangedByForceOnly(t *testing.T) {
 	}
 }
 
-// The project of a linked record may have been unlinked and the bucket may have forgotten it. Once
-// such a record's link counted as gone.
-func TestALinkIsLookedForEverywhereBeforeItCountsAsGone(t *testing.T) {
+// The project of a linked record may have been unlinked and the bucket may have forgotten it. What is in
+// no list at all may be in a project that our account may not see.
+func TestALinkIsLookedForEverywhere(t *testing.T) {
 	p := acme()
-	p.answers["work_order_contracts_list project_id=11&view=extended"] = `[{"id":46}]`
+	p.answers["work_order_contracts_list project_id=11&view=extended"] = `[{"id":46,"origin_id":null}]`
 	p.answers["contract_payments_list contract_id=46&project_id=11"] = `[{"id":47,"origin_id":"P-2"}]`
 	b := &bucket{links: map[bus.Linked]bus.Link{
 		{ItemType: "contract_payment", ItemID: 47}: {OriginID: "P-2", Order: by(1)},
 		{ItemType: "contract_payment", ItemID: 48}: {OriginID: "P-3", Order: by(1)},
 	}}
 	rebuild(t, p, b, links.Options{Force: true})
-	if !strings.Contains(b.has(), "contract_payment 47 = P-2 (1)") || !strings.Contains(b.has(), "contract_payment 48 =  (1)") {
+	if !strings.Contains(b.has(), "contract_payment 47 = P-2 (1)") || !strings.Contains(b.has(), "contract_payment 48 = P-3 (1)") {
 		t.Errorf("the bucket has\n%s", b.has())
 	}
 	if slices.Contains(p.asked, "requisitions_list project_id=11") {
 		t.Error("no requisition was missing")
+	}
+}
+
+// Some views have no origin_id. Such an answer says nothing of the link, and --force once ended it.
+func TestAnAnswerWithoutOriginIDEndsNoLink(t *testing.T) {
+	p := acme()
+	p.answers["standard_cost_codes_list standard_cost_code_list_id=2&view=extended"] = `[{"id":5,"standard_cost_code_list_id":2},{"id":6,"standard_cost_code_list_id":2}]`
+	p.answers["purchase_order_contracts_list project_id=10&view=extended"] = `[{"id":43,"origin_id":"PO-1","line_items":[{"id":44}]}]`
+	b := &bucket{links: map[bus.Linked]bus.Link{
+		{ItemType: "standard_cost_code", ItemID: 5}: {OriginID: "SCC-1", Order: by(1)},
+		{ItemType: "line_item", ItemID: 44}:         {OriginID: "PO-1-1", Order: by(1)},
+	}}
+	r := rebuild(t, p, b, links.Options{Force: true})
+	if !strings.Contains(b.has(), "standard_cost_code 5 = SCC-1 (1)") || !strings.Contains(b.has(), "line_item 44 = PO-1-1 (1)") {
+		t.Errorf("the bucket has\n%s", b.has())
+	}
+	if len(r.Unread) != 2 || r.Unread[0].List != "standard_cost_codes_list" || !strings.Contains(r.Unread[0].Why, "origin_id") || r.Unread[1].ItemType != "line_item" {
+		t.Errorf("unread %+v", r.Unread)
+	}
+}
+
+// A project that is not permitted to our account is not listed, or its lists are refused. --force once
+// ended its link and those of its records.
+func TestAProjectThatWeMayNotSeeKeepsItsLinks(t *testing.T) {
+	p := acme()
+	p.answers["projects_list filters[by_status]=All"] = `[{"id":10,"origin_id":"J-1"},{"id":13,"origin_id":"J-3"}]`
+	p.fails = map[string][]error{}
+	for _, status := range []string{"sub_jobs_list project_id=13", "requisitions_list project_id=13"} {
+		p.fails[status] = []error{fault.New(fault.Permanent, errors.New("Procore answered 404"))}
+	}
+	kept := map[bus.Linked]bus.Link{
+		{ItemType: "project", ItemID: 12}:                {OriginID: "J-2", Order: by(1)},
+		{ItemType: "sub_job", ItemID: 21}:                {OriginID: "SJ-2", Order: by(1)},
+		{ItemType: "cost_code", ItemID: 32}:              {OriginID: "CC-3", Order: by(1)},
+		{ItemType: "work_order_contract", ItemID: 47}:    {OriginID: "WO-2", Order: by(1)},
+		{ItemType: "line_item", ItemID: 48}:              {OriginID: "WO-2-1", Order: by(1)},
+		{ItemType: "contract_payment", ItemID: 49}:       {OriginID: "P-9", Order: by(1)},
+		{ItemType: "change_order", ItemID: 66}:           {OriginID: "CCO-9", Order: by(1)},
+		{ItemType: "requisition", ItemID: 71}:            {OriginID: "REQ-2", Order: by(1)},
+		{ItemType: "payment_application", ItemID: 82}:    {OriginID: "PA-2", Order: by(1)},
+		{ItemType: "prime_contract", ItemID: 52}:         {OriginID: "PC-2", Order: by(1)},
+		{ItemType: "purchase_order_contract", ItemID: 9}: {OriginID: "PO-2", Order: by(1)},
+	}
+	b := &bucket{links: maps.Clone(kept)}
+	r := rebuild(t, p, b, links.Options{Force: true})
+	for key, l := range kept {
+		if b.links[key] != l {
+			t.Errorf("%v was %v and is %v", key, l, b.links[key])
+		}
+	}
+	if !slices.Equal(r.Hidden, []int64{12}) {
+		t.Errorf("not listed: %v", r.Hidden)
+	}
+}
+
+// Procore lists its inactive vendors apart.
+func TestAnInactiveVendorKeepsItsLink(t *testing.T) {
+	p := acme()
+	p.answers["inactive_vendors_list"] = `[{"id":9,"origin_id":"V-9"}]`
+	b := &bucket{links: map[bus.Linked]bus.Link{{ItemType: "vendor", ItemID: 9}: {OriginID: "V-9", Order: by(1)}}}
+	rebuild(t, p, b, links.Options{Force: true})
+	if !strings.Contains(b.has(), "vendor 9 = V-9 (1)") {
+		t.Errorf("the bucket has\n%s", b.has())
 	}
 }
 
@@ -177,8 +241,8 @@ func TestASpentLimitIsWaitedOutAndTheRestGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, b := acme(), &bucket{}
 		p.fails = map[string][]error{
-			"vendors_list":  {fault.Wait(40*time.Minute, errors.New("used up")), fault.Wait(time.Second, errors.New("429"))},
-			"projects_list": {fault.New(fault.Transient, errors.New("502")), fault.New(fault.Transient, errors.New("502"))},
+			"vendors_list":                         {fault.Wait(40*time.Minute, errors.New("used up")), fault.Wait(time.Second, errors.New("429"))},
+			"projects_list filters[by_status]=All": {fault.New(fault.Transient, errors.New("502")), fault.New(fault.Transient, errors.New("502"))},
 		}
 		var waits []time.Duration
 		start := time.Now()

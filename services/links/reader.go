@@ -16,6 +16,7 @@ import (
 // record is what Procore's lists show of a record.
 type record struct {
 	origin  string // "": not synced
+	silent  bool   // its answer has no origin_id: it says neither what the record's is nor that it has none
 	project int64  // that it was listed in; 0: the company
 	bare    bool   // its answer did not hold its lines
 }
@@ -31,6 +32,8 @@ type reader struct {
 	all     bool // also look below records that never were in the ERP
 	unread  []Unread
 	noLines []Unread
+
+	hiddenProjects []int64
 }
 
 // visit is a list read at a place.
@@ -56,7 +59,19 @@ func (r *reader) readAll(ctx context.Context) error {
 		}
 	}
 	r.all = true
-	return r.pass(ctx, leadingTo(missing))
+	err := r.pass(ctx, leadingTo(missing))
+	r.hidden()
+	return err
+}
+
+// hidden notes the linked projects that the list, read to its end, does not show.
+func (r *reader) hidden() {
+	for key, known := range r.known {
+		if _, seen := r.found[key]; key.ItemType == "project" && known.OriginID != "" && !seen && r.whole("project") {
+			r.hiddenProjects = append(r.hiddenProjects, key.ItemID)
+		}
+	}
+	slices.Sort(r.hiddenProjects)
 }
 
 // pass reads the table from top to bottom. Only what refuses nothing but its own list lets the rest go on.
@@ -109,7 +124,7 @@ func (r *reader) places(l list) []place {
 // tied says whether a record is, or was, in the ERP: only below such ones should there be links.
 func (r *reader) tied(key bus.Linked, rec record) bool {
 	_, known := r.known[key]
-	return known || rec.origin != "" || r.all
+	return known || rec.origin != "" || rec.silent || r.all
 }
 
 // read reads one list, once. That Procore refuses it is noted, and no error.
@@ -143,18 +158,45 @@ func (r *reader) take(l list, p place, o map[string]any) error {
 	if key.ItemID == 0 {
 		return fault.New(fault.Permanent, fmt.Errorf("%s: an item has the id %v, which is none", l.route.Name, o["id"]))
 	}
-	rec := record{origin: originID(o["origin_id"]), project: p.project}
+	rec := recordOf(o)
+	rec.project = p.project
 	if o["deleted_at"] != nil {
-		rec.origin = "" // the one that took its place may have it
+		rec.origin, rec.silent = "", false // the one that took its place may have it
 	}
 	if l.lines != nil {
-		rec.bare = !r.takeLines(l.lines, o)
+		rec.bare = !r.takeLines(l, l.lines, o)
 	}
-	r.found[key] = rec
+	r.note(key, rec)
+	r.tellSilent(l, key, rec)
 	if rec.bare && r.tied(key, rec) && !slices.ContainsFunc(table, func(c list) bool { return c.instead && c.per == l.itemType }) {
 		r.lineless(l)
 	}
 	return nil
+}
+
+func recordOf(o map[string]any) record {
+	v, has := o["origin_id"]
+	return record{origin: originID(v), silent: !has}
+}
+
+// note keeps a record. An answer without the origin id does not replace one that has it.
+func (r *reader) note(key bus.Linked, rec record) {
+	if old, seen := r.found[key]; seen && rec.silent && !old.silent {
+		old.bare = old.bare && rec.bare
+		rec = old
+	}
+	r.found[key] = rec
+}
+
+// tellSilent notes, once a list, that its answers have no origin_id where there is a link.
+func (r *reader) tellSilent(l list, key bus.Linked, rec record) {
+	if !rec.silent || r.known[key].OriginID == "" {
+		return
+	}
+	u := Unread{List: l.route.Name, ItemType: key.ItemType, Why: "its answers do not have origin_id. Give the list's route a view that has it in the routes file (TIEBACK_PROCORE_ROUTES)"}
+	if !slices.Contains(r.unread, u) {
+		r.unread = append(r.unread, u)
+	}
 }
 
 // lineless notes, once, that a list's answers don't hold lines that no other list shows.
@@ -166,15 +208,17 @@ func (r *reader) lineless(l list) {
 }
 
 // takeLines says whether the record held its lines.
-func (r *reader) takeLines(in *lines, o map[string]any) bool {
+func (r *reader) takeLines(l list, in *lines, o map[string]any) bool {
 	items, held := o[in.key].([]any)
 	for _, v := range items {
 		line, _ := v.(map[string]any)
 		if id := procore.ID(line["id"]); id != 0 {
-			r.found[bus.Linked{ItemType: in.itemType, ItemID: id}] = record{origin: originID(line["origin_id"])}
+			key, rec := bus.Linked{ItemType: in.itemType, ItemID: id}, recordOf(line)
+			r.note(key, rec)
+			r.tellSilent(l, key, rec)
 		}
 		if in.below != nil {
-			r.takeLines(in.below, line)
+			r.takeLines(l, in.below, line)
 		}
 	}
 	return held

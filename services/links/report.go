@@ -57,8 +57,9 @@ type Report struct {
 	Lists   int      `json:"lists"` // read, of any number of pages each
 	Types   []Type   `json:"types"`
 	Changes []Change `json:"changes"`
-	Unread  []Unread `json:"unread"`   // lists that Procore refused, or that we know too little to ask for
-	NoLines []Unread `json:"no_lines"` // lists whose answers did not hold the lines of all synced records
+	Unread  []Unread `json:"unread"`          // lists that Procore refused, or that we know too little to ask for
+	NoLines []Unread `json:"no_lines"`        // lists whose answers did not hold the lines of all synced records
+	Hidden  []int64  `json:"hidden_projects"` // linked projects that Procore does not list: not permitted to our account, or deleted
 }
 
 // Left counts the changes that only --force makes.

@@ -33,11 +33,13 @@ var (
 	extended    = []string{"project_id", "view=extended"}
 	ofContract  = []string{"project_id", "contract_id"}
 	ofSubJob    = []string{"project_id", "sub_job_id"}
-	ofStandards = []string{"company_id", "standard_cost_code_list_id"}
+	ofStandards = []string{"company_id", "standard_cost_code_list_id", "view=extended"} // the default view has no origin_id
+	allProjects = []string{"company_id", "filters[by_status]=All"}                      // without it, active ones only
 )
 
 // table says where the records of each item type are listed, parents before their children.
-// Every path is inferred [I], as is what its answer holds: a routes file corrects any by its name.
+// Package schema says which lists are published, and with which query. What an answer holds is
+// published of some only; a routes file corrects any route by its name, and may add to its query.
 //
 //	company ── vendor, insurance, standard_cost_code, line_item_type, company_level_direct_cost, invoice_payment
 //	   └─ project ── cost_code, requisition, payment_application
@@ -51,19 +53,20 @@ var (
 // own word for the line of the contract.
 var table = []list{
 	{route: get("vendors_list", "vendors"), itemType: "vendor", query: ofCompany},
+	{route: get("inactive_vendors_list", "companies/{company_id}/vendors/inactive"), itemType: "vendor"},
 	{route: get("insurances_list", "companies/{company_id}/insurances"), itemType: "insurance"},
 	{route: get("standard_cost_codes_list", "standard_cost_codes"), itemType: "standard_cost_code", query: ofStandards},
 	{route: get("line_item_types_list", "line_item_types"), itemType: "line_item_type", query: ofCompany},
 	{route: get("company_level_direct_costs_list", "companies/{company_id}/company_level_direct_costs"), itemType: "company_level_direct_cost"},
 	{route: get("invoice_payments_list", "companies/{company_id}/invoice_payments"), itemType: "invoice_payment"},
-	{route: get("projects_list", "projects"), itemType: "project", query: ofCompany},
+	{route: get("projects_list", "projects"), itemType: "project", query: allProjects},
 
 	{route: get("sub_jobs_list", "sub_jobs"), itemType: "sub_job", per: "project", query: ofProject},
 	{route: get("cost_codes_list", "cost_codes"), itemType: "cost_code", per: "project", query: ofProject},
 	{route: get("cost_codes_list", "cost_codes"), itemType: "cost_code", per: "sub_job", query: ofSubJob},
 	{route: get("work_order_contracts_list", "work_order_contracts"), itemType: "work_order_contract", per: "project", query: extended, lines: lineItems},
 	{route: get("purchase_order_contracts_list", "purchase_order_contracts"), itemType: "purchase_order_contract", per: "project", query: extended, lines: lineItems},
-	{route: get("prime_contracts_list", "prime_contracts"), itemType: "prime_contract", per: "project", query: extended, lines: lineItems},
+	{route: get("prime_contracts_list", "prime_contracts"), itemType: "prime_contract", per: "project", query: ofProject, lines: lineItems},
 	{route: get("commitment_change_orders_list", "projects/{id}/commitment_change_orders"), itemType: "change_order", per: "project", lines: lineItems},
 	{route: get("prime_change_orders_list", "projects/{id}/prime_change_orders"), itemType: "change_order", per: "project", lines: primeItems},
 	{route: get("requisitions_list", "requisitions"), itemType: "requisition", per: "project", query: ofProject},
@@ -74,6 +77,25 @@ var table = []list{
 	{route: get("prime_contract_lines_list", "prime_contracts/{id}/line_items"), itemType: "line_item", per: "prime_contract", query: ofProject, instead: true},
 	{route: get("contract_payments_list", "contract_payments"), itemType: "contract_payment", per: "work_order_contract", query: ofContract},
 	{route: get("contract_payments_list", "contract_payments"), itemType: "contract_payment", per: "purchase_order_contract", query: ofContract},
+}
+
+// ofWholeCompany says whether lists of the company itself show all records of an item type. Those of a project
+// that is not permitted to our account are in no list, though they and their links are as they should be.
+func ofWholeCompany(itemType string) bool {
+	if itemType == "project" {
+		return false
+	}
+	for _, l := range table {
+		for in := l.lines; in != nil; in = in.below {
+			if in.itemType == itemType {
+				return false
+			}
+		}
+		if l.itemType == itemType && l.per != "" {
+			return false
+		}
+	}
+	return true
 }
 
 func get(name, path string) procore.Route {

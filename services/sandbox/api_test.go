@@ -89,7 +89,7 @@ func TestRefusals(t *testing.T) {
 	req, _ := sb.Request(reqID)
 	detail := req.Details[0].ID
 	theirReq, _ := sb.Press(theirs, "sync_vendors", nil)
-	tooMany := `{"updates":[` + strings.TrimSuffix(strings.Repeat(`{},`, 1001), ",") + `]}`
+	tooMany := `{"updates":[` + strings.TrimSuffix(strings.Repeat(`{"item_type":"vendor","item_id":1},`, 1001), ",") + `]}`
 	const co = "/rest/v1.0/companies/7"
 	cases := []struct {
 		why, method, path, body string
@@ -115,7 +115,7 @@ func TestRefusals(t *testing.T) {
 
 		{"an unknown status", "PATCH", fmt.Sprintf("%s/erp_request_details/%d", co, detail), `{"request_detail":{"status":"done"}}`, 422, "none of"},
 		{"no request_detail", "PATCH", fmt.Sprintf("%s/erp_request_details/%d", co, detail), `{"status":"success"}`, 422, "request_detail"},
-		{"messages that are no list", "PATCH", fmt.Sprintf("%s/erp_request_details/%d", co, detail), `{"request_detail":{"status":"failed","messages":"no"}}`, 422, "list of strings"},
+		{"messages that are no list", "PATCH", fmt.Sprintf("%s/erp_request_details/%d", co, detail), `{"request_detail":{"status":"failed","messages":"no"}}`, 422, "must be of type array"},
 		{"an unknown detail", "PATCH", co + "/erp_request_details/1", `{"request_detail":{"status":"failed"}}`, 404, "not in company"},
 		{"an unknown detail in bulk", "PATCH", co + "/erp_request_details/sync", `{"updates":[{"id":1,"status":"success"}]}`, 200, "no request detail"},
 
@@ -147,13 +147,16 @@ func TestRefusals(t *testing.T) {
 		{"sub jobs of no project", "PATCH", "/rest/v1.0/sub_jobs/sync", `{"project_id":1,"updates":[]}`, 422, "project_id"},
 		{"cost codes of no project", "PATCH", "/rest/v1.0/cost_codes/sync", `{"updates":[]}`, 422, "project_id"},
 		{"job costs of an unsynced job", "PATCH", "/rest/v1.0/erp_job_costs/sync", `{"company_id":7,"job_origin_id":"J","updates":[]}`, 422, "job_origin_id"},
-		{"insurances of an unknown vendor", "PATCH", "/rest/v1.0/insurances/sync", `{"updates":[{"vendor_id":1}]}`, 200, "no vendor 1"},
+		{"insurances of an unknown vendor", "PATCH", "/rest/v1.0/insurances/sync", `{"updates":[{"company_id":7,"vendor_id":1}]}`, 200, "no vendor 1"},
+		{"insurances of no company", "PATCH", "/rest/v1.0/insurances/sync", `{"company_id":7,"updates":[{"vendor_id":1}]}`, 422, "updates[0].company_id"},
+		{"a field that Procore would drop", "PATCH", "/rest/v1.0/vendors/sync", `{"company_id":7,"updates":[{"description":"x"}]}`, 422, "description"},
 		{"payments of no invoice", "PATCH", co + "/invoice_payments/sync", `{"updates":[{"invoice_type":"Billings::Requisition","invoice_id":1}]}`, 200, "no requisition"},
 		{"payments of another invoice type", "PATCH", co + "/invoice_payments/sync", `{"updates":[{"invoice_type":"Invoice","invoice_id":1}]}`, 200, "Billings::Requisition"},
-		{"an unknown project", "PATCH", "/rest/v1.0/projects/1", `{"project":{}}`, 404, "project 1"},
+		{"an unknown project", "PATCH", "/rest/v1.0/projects/1", `{"company_id":7,"project":{}}`, 404, "project 1"},
 		{"a project without its wrapper", "PATCH", fmt.Sprintf("/rest/v1.0/projects/%d", project), `{}`, 422, "project"},
-		{"deleting the unknown", "DELETE", "/rest/v1.0/cost_codes/1", "", 404, "deleted before"},
-		{"deleting an unknown assignment", "DELETE", "/rest/v1.0/cost_code_line_item_types/1", "", 404, "deleted before"},
+		{"deleting the unknown", "DELETE", fmt.Sprintf("/rest/v1.0/cost_codes/1?project_id=%d", project), "", 404, "deleted before"},
+		{"deleting in no project", "DELETE", "/rest/v1.0/cost_codes/1", "", 422, "query project_id"},
+		{"deleting an unknown assignment", "DELETE", fmt.Sprintf("/rest/v1.0/cost_code_line_item_types/1?project_id=%d", project), "", 404, "deleted before"},
 
 		{"an empty connection", "POST", co + "/erp_connections", `{}`, 422, "connection"},
 		{"metadata of an unknown entity", "PATCH", co + "/erp_connections/metadata", `{"metadata":{"settings":{"entities":{"spaceships":{}}}}}`, 422, "spaceships"},
@@ -238,7 +241,7 @@ func TestOneConnection(t *testing.T) {
 func TestForbiddenTools(t *testing.T) {
 	sb := newSandbox(t, sandbox.Config{})
 	u := serve(t, sb)
-	const requests, hooks = "/rest/v1.0/companies/7/erp_request_details", "/rest/v1.0/webhooks/hooks"
+	const requests, hooks = "/rest/v1.0/companies/7/erp_request_details", "/rest/v1.0/webhooks/hooks?company_id=7"
 	expect := func(why string, wantRequests, wantHooks int) {
 		t.Helper()
 		for path, want := range map[string]int{requests: wantRequests, hooks: wantHooks} {
@@ -310,9 +313,11 @@ func TestSyncActionSemantics(t *testing.T) {
 		}
 		return a.Entities[0]
 	}
-	created := sync(`{"name":"no id","balance":12345678901234567.89}`)
-	if created["balance"] != json.Number("12345678901234567.89") {
-		t.Errorf("money came back as %v", created["balance"])
+	if created := sync(`{"name":"no id"}`); created["id"] == nil {
+		t.Errorf("neither id nor origin id: %v", created)
+	}
+	if _, body, _ := u.do("PATCH", "/rest/v1.0/projects/sync", `{"company_id":7,"updates":[{"name":"A","total_value":12345678901234567.89}]}`); !strings.Contains(body, `"total_value":12345678901234567.89`) {
+		t.Errorf("money came back as %s", body)
 	}
 	byOrigin := sync(`{"origin_id":"A","name":"new"}`)
 	if again := sync(`{"origin_id":"A","name":"newer"}`); again["id"] != byOrigin["id"] {

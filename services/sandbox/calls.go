@@ -2,9 +2,12 @@ package sandbox
 
 import (
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/tieback/tieback/pkg/procore/schema"
 )
 
 // Call is one call that the API got.
@@ -110,3 +113,27 @@ func (sb *Sandbox) Counts() map[string]int64 {
 
 // TotalCalls are all calls so far, those for tokens included.
 func (sb *Sandbox) TotalCalls() int64 { return sb.calls.total.Load() }
+
+// violationLog keeps what calls did that Procore does not publish.
+type violationLog struct {
+	mu  sync.Mutex
+	all []string
+}
+
+func (l *violationLog) add(call string, bad []schema.Violation) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, v := range bad {
+		if line := call + ": " + v.String(); len(l.all) < 1000 && !slices.Contains(l.all, line) {
+			l.all = append(l.all, line)
+		}
+	}
+}
+
+// Violations are the calls so far that differ from their published operation, and how, each once.
+// All were refused.
+func (sb *Sandbox) Violations() []string {
+	sb.violations.mu.Lock()
+	defer sb.violations.mu.Unlock()
+	return slices.Clone(sb.violations.all)
+}

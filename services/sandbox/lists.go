@@ -8,13 +8,13 @@ import (
 	"strconv"
 )
 
-// listRoutes are the lists of records that external data marks. All are [I]; where Procore has been
-// seen to want something of a call, the sandbox wants it too.
+// listRoutes are the lists of records that external data marks. Their queries are those of package schema.
 func listRoutes() []route {
 	const co = v1 + "/companies/{company_id}"
 	return []route{
-		{"GET " + v1 + "/vendors", listOf("vendor", needs("company_id"))},
-		{"GET " + v1 + "/projects", listOf("project", needs("company_id"))},
+		{"GET " + v1 + "/vendors", listOf("vendor", needs("company_id"), active("is_active", true))},
+		{"GET " + co + "/vendors/inactive", listOf("vendor", needs(), active("is_active", false))},
+		{"GET " + v1 + "/projects", listOf("project", needs("company_id"), byStatus)},
 		{"GET " + v1 + "/line_item_types", listOf("line_item_type", needs("company_id"))},
 		{"GET " + v1 + "/standard_cost_codes", listOf("standard_cost_code", needs("company_id", "standard_cost_code_list_id"))},
 		{"GET " + co + "/company_level_direct_costs", listOf("company_level_direct_cost", needs())},
@@ -131,6 +131,17 @@ func inProject(c *call, r *record) bool  { return r.project == c.either("project
 func ofBiller(c *call, r *record) bool   { return r.project == c.billerID() }
 func ofContract(c *call, r *record) bool { return r.parent == c.either("contract_id") }
 
+// active says whether a record is in use, by the field that its kind has for it.
+func active(field string, want bool) choice {
+	return func(_ *call, r *record) bool { return (r.data[field] != false) == want }
+}
+
+// byStatus shows active projects, unless the call asks for others.
+func byStatus(c *call, r *record) bool {
+	status := c.r.URL.Query().Get("filters[by_status]")
+	return status == "All" || active("active", status != "Inactive")(c, r)
+}
+
 // onPrime parts the change orders: Procore has a list for those of prime contracts, and one for
 // those of commitments.
 func onPrime(want bool) choice {
@@ -152,11 +163,26 @@ func (c *call) shower() func(*record) map[string]any {
 			return line(r)
 		}
 		out := r.shown()
+		if r.kind == "standard_cost_code" {
+			return c.standardCostCode(out)
+		}
 		if r.kind == "change_order" || extended {
 			out["line_items"] = each(lines[r.id], line)
 		}
 		return out
 	}
+}
+
+// standardCostCode shows what the view has: the default one only ids, and no key origin_id.
+func (c *call) standardCostCode(all map[string]any) map[string]any {
+	out := map[string]any{"id": all["id"], "standard_cost_code_list_id": c.co.StandardCostCodeListID}
+	switch c.r.URL.Query().Get("view") {
+	case "extended":
+		maps.Copy(out, all)
+	case "compact":
+		out["origin_id"] = all["origin_id"]
+	}
+	return out
 }
 
 func (r *record) shown() map[string]any {

@@ -113,3 +113,39 @@ func TestAListKnowsWhatARecordBelongsTo(t *testing.T) {
 		t.Errorf("a change order without its lines: %s", body)
 	}
 }
+
+// Lists show a part of the records unless asked for all. Who takes them for whole ends links that are good.
+func TestListsThatShowAPart(t *testing.T) {
+	sb := newSandbox(t, sandbox.Config{})
+	u := serve(t, sb)
+	codes := fmt.Sprintf("/rest/v1.0/standard_cost_codes?company_id=7&standard_cost_code_list_id=%d", 907)
+	vendor, project, code := mint(t, sb, "vendor"), mint(t, sb, "project"), mint(t, sb, "standard_cost_code")
+	for kind, id := range map[string]int64{"vendor": vendor, "project": project, "standard_cost_code": code} {
+		if err := sb.Link(mine, kind, id, "X"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	u.do("PATCH", "/rest/v1.0/vendors/sync", fmt.Sprintf(`{"company_id":7,"updates":[{"id":%d,"is_active":false}]}`, vendor))
+	u.do("PATCH", "/rest/v1.0/projects/sync", fmt.Sprintf(`{"company_id":7,"updates":[{"id":%d,"active":false}]}`, project))
+	for path, want := range map[string]int64{
+		"/rest/v1.0/vendors?company_id=7":                              0,
+		"/rest/v1.0/companies/7/vendors/inactive":                      vendor,
+		"/rest/v1.0/projects?company_id=7":                             0,
+		"/rest/v1.0/projects?company_id=7&filters[by_status]=Active":   0,
+		"/rest/v1.0/projects?company_id=7&filters[by_status]=Inactive": project,
+		"/rest/v1.0/projects?company_id=7&filters[by_status]=All":      project,
+		codes + "&view=extended":                                       code,
+		codes + "&view=compact":                                        code,
+	} {
+		got, wanted := "", ""
+		if _, got, _ = u.get(path); want != 0 {
+			wanted = fmt.Sprintf("%d=X", want)
+		}
+		if got != wanted {
+			t.Errorf("%s: %q, want %q", path, got, wanted)
+		}
+	}
+	if _, body, _ := u.do("GET", codes, ""); strings.Contains(body, "origin_id") || !strings.Contains(body, fmt.Sprint(code)) {
+		t.Errorf("the default view: %s", body)
+	}
+}

@@ -70,6 +70,8 @@ type Sandbox struct {
 	rng    *rand.Rand
 
 	requestIDs *rand.Rand // guarded by rngMu
+
+	violations violationLog
 	handler    http.Handler
 }
 

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/tieback/tieback/pkg/procore/schema"
 )
 
 // call is one call of the API, read whole, on its way to an answer.
@@ -137,7 +139,24 @@ func (c *call) checked(do func(*call) answer) answer {
 	if !c.co.mayUse(c.r.URL.Path) {
 		return refuse(http.StatusForbidden, "You do not have permission to access this resource")
 	}
+	if len(c.body) > 0 && !json.Valid(c.body) {
+		return refuse(http.StatusBadRequest, "the body is not the JSON that this call needs")
+	}
+	if bad := schema.Check(c.r.Method, c.r.URL.Path, c.r.URL.Query(), c.body); bad != nil {
+		return c.violates(bad)
+	}
 	return do(c)
+}
+
+// violates refuses what differs from the published operation. A real Procore refuses a part of it
+// and drops the rest without a word: here nothing passes, and Violations keeps it.
+func (c *call) violates(bad []schema.Violation) answer {
+	c.sb.violations.add(c.r.Method+" "+c.r.URL.RequestURI(), bad)
+	errs := itemErrors{}
+	for _, v := range bad[:min(len(bad), 20)] {
+		errs[v.At] = append(errs[v.At], v.Why)
+	}
+	return answer{status: http.StatusUnprocessableEntity, body: map[string]any{"errors": errs}}
 }
 
 // decode reads the body; numbers stay as written, so that money never meets a float.

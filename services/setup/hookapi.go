@@ -46,7 +46,7 @@ func (h Hook) Listens() (n int) {
 
 // Hooks gives the company's hooks of a namespace with their triggers.
 func (a *API) Hooks(ctx context.Context, namespace string) ([]Hook, error) {
-	items, err := a.list(ctx, procore.Call{Route: procore.ListHooks, Query: a.named(namespace)})
+	items, err := a.list(ctx, procore.Call{Route: procore.ListHooks, Query: procore.Query("company_id", a.Company, "namespace", namespace)})
 	if err != nil {
 		return nil, err
 	}
@@ -75,11 +75,6 @@ func (a *API) AllHooks(ctx context.Context) ([]Hook, error) {
 	return hooks, err
 }
 
-// named is a query for things of a namespace.
-func (a *API) named(namespace string) map[string][]string {
-	return procore.Query("company_id", a.Company, "namespace", namespace)
-}
-
 func hookOf(item map[string]any) Hook {
 	h := Hook{ID: procore.ID(item["id"]), Failing: -1}
 	h.Namespace, _ = item["namespace"].(string)
@@ -95,7 +90,7 @@ func hookOf(item map[string]any) Hook {
 }
 
 func (a *API) triggers(ctx context.Context, h Hook) ([]Trigger, error) {
-	items, err := a.list(ctx, procore.Call{Route: procore.ListTriggers, ID: h.ID, Query: a.named(h.Namespace)})
+	items, err := a.list(ctx, procore.Call{Route: procore.ListTriggers, ID: h.ID, Query: procore.Query("company_id", a.Company)})
 	var out []Trigger
 	for _, item := range items {
 		t := Trigger{ID: procore.ID(item["id"])}
@@ -134,23 +129,23 @@ func (a *API) createHook(ctx context.Context, h write) (Hook, error) {
 }
 
 func (a *API) updateHook(ctx context.Context, id int64, h write) error {
-	_, err := a.do(ctx, procore.Call{Route: procore.UpdateHook, ID: id, Query: a.named(h.Namespace), Body: map[string]any{"company_id": a.Company, "hook": h}})
+	_, err := a.do(ctx, procore.Call{Route: procore.UpdateHook, ID: id, Body: map[string]any{"company_id": a.Company, "hook": h}})
 	return err
 }
 
 // deleteHook deletes a hook with its triggers; one that is gone is no error.
 func (a *API) deleteHook(ctx context.Context, h Hook) error {
-	return gone(a.do(ctx, procore.Call{Route: procore.DeleteHook, ID: h.ID, Query: a.named(h.Namespace)}))
+	return gone(a.do(ctx, procore.Call{Route: procore.DeleteHook, ID: h.ID, Query: procore.Query("company_id", a.Company)}))
 }
 
 func (a *API) createTrigger(ctx context.Context, h Hook) error {
 	body := map[string]any{"company_id": a.Company, "api_version": h.APIVersion, "trigger": map[string]string{"resource_name": erpRequests, "event_type": "create"}}
-	_, err := a.do(ctx, procore.Call{Route: procore.CreateTrigger, ID: h.ID, Query: a.named(h.Namespace), Body: body})
+	_, err := a.do(ctx, procore.Call{Route: procore.CreateTrigger, ID: h.ID, Body: body})
 	return err
 }
 
 func (a *API) deleteTrigger(ctx context.Context, h Hook, id int64) error {
-	return gone(a.do(ctx, procore.Call{Route: procore.DeleteTrigger, Hook: h.ID, ID: id, Query: a.named(h.Namespace)}))
+	return gone(a.do(ctx, procore.Call{Route: procore.DeleteTrigger, Hook: h.ID, ID: id, Query: procore.Query("company_id", a.Company)}))
 }
 
 func gone(_ []byte, err error) error {

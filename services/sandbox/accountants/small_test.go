@@ -120,7 +120,10 @@ func (p *smallPipeline) receive(w http.ResponseWriter, r *http.Request) {
 }
 
 func (p *smallPipeline) call(method, path string, body any) map[string]any {
-	raw, _ := json.Marshal(body)
+	var raw []byte
+	if body != nil {
+		raw, _ = json.Marshal(body)
+	}
 	req, _ := http.NewRequest(method, p.api+"/rest/v1.0"+path, bytes.NewReader(raw))
 	req.Header.Set("Authorization", "Bearer "+p.token)
 	req.Header.Set("Procore-Company-Id", "7")
@@ -310,7 +313,7 @@ func (p *smallPipeline) unlink(row catalogue.EventType, payload map[string]any) 
 		if !p.deleted(fmt.Sprint(sandbox.Get(payload, at[2]))) {
 			return "The record is still in your ERP system. Please delete it before retrying."
 		}
-		p.call("PATCH", "/companies/7/erp_status_management/unlink", map[string]any{"item_type": at[0], "item_id": sandbox.Get(payload, at[1])})
+		p.call("PATCH", "/companies/7/erp_status_management/unlink", map[string]any{"item_type": at[0], "item_id": sandbox.GetID(payload, at[1])})
 		lines := list(payload, "request_data.payment_application.items")
 		kind := "payment_application_line_item"
 		if lines == nil {
@@ -321,18 +324,19 @@ func (p *smallPipeline) unlink(row catalogue.EventType, payload map[string]any) 
 		}
 		return ""
 	}
+	place := fmt.Sprintf("?company_id=7&project_id=%v", sandbox.Get(payload, "request_data.project.id"))
 	for _, cc := range list(payload, "request_data.cost_codes") {
 		if !p.deleted(fmt.Sprint(cc["origin_id"])) {
 			return "The cost code is still in your ERP system. Please delete it before retrying."
 		}
-		p.call("DELETE", fmt.Sprintf("/cost_codes/%v", cc["id"]), nil)
+		p.call("DELETE", fmt.Sprintf("/cost_codes/%v%s", cc["id"], place), nil)
 	}
 	for _, a := range list(payload, "request_data.cost_type_assignments") {
 		if !p.deleted(fmt.Sprintf("%v|%v", a["cost_code_origin_id"], a["line_item_type_origin_id"])) {
 			return "The assignment is still in your ERP system. Please delete it before retrying."
 		}
-		p.call("DELETE", fmt.Sprintf("/cost_code_line_item_types/%v", a["id"]), nil)
-		p.call("DELETE", fmt.Sprintf("/erp_job_costs/%v", a["job_cost_id"]), nil)
+		p.call("DELETE", fmt.Sprintf("/cost_code_line_item_types/%v%s", a["id"], place), nil)
+		p.call("DELETE", fmt.Sprintf("/erp_job_costs/%v%s", a["job_cost_id"], place), nil)
 	}
 	return ""
 }
@@ -346,7 +350,7 @@ func (p *smallPipeline) deleted(origin string) bool {
 func (p *smallPipeline) sync(row catalogue.EventType) {
 	direct := func(path string, entity tiebackv1.Entity, top map[string]any) {
 		for _, r := range p.erp.of(entity) {
-			body := map[string]any{"company_id": 7, "updates": []any{map[string]any{"origin_id": r.GetOriginId(), "origin_code": r.GetCode(), "name": r.GetName()}}}
+			body := map[string]any{"company_id": 7, "updates": []any{map[string]any{"origin_id": r.GetOriginId(), "name": r.GetName()}}}
 			for k, v := range top {
 				body[k] = v
 			}
@@ -384,8 +388,7 @@ func (p *smallPipeline) stage(entity tiebackv1.Entity, itemType string) {
 		if _, synced := p.sb.Synced(7, itemType, r.GetOriginId()); synced {
 			continue
 		}
-		item := map[string]any{"item_type": itemType, "origin_id": r.GetOriginId(), "origin_code": r.GetCode(), "status": "staged", "data": map[string]any{
-			"name": r.GetName(), "project_origin_id": r.GetJobOriginId(), "vendor_origin_id": r.GetVendorOriginId(), "commitment_origin_id": r.GetContractOriginId()}}
+		item := map[string]any{"item_type": itemType, "origin_id": r.GetOriginId(), "origin_code": r.GetCode(), "status": "staged", "data": stagedData(itemType, r)}
 		var children []any
 		for _, l := range r.GetLines() {
 			children = append(children, map[string]any{"item_type": "line_item", "origin_id": l.GetOriginId(), "data": map[string]any{
@@ -396,4 +399,21 @@ func (p *smallPipeline) stage(entity tiebackv1.Entity, itemType string) {
 		}
 		p.call("PATCH", "/companies/7/staged_records/sync", map[string]any{"updates": []any{item}})
 	}
+}
+
+// stagedData names the record by the field that its item type has, and what it belongs to.
+func stagedData(itemType string, r *tiebackv1.Record) map[string]any {
+	name := "title"
+	if itemType == "vendor" || itemType == "project" || itemType == "sub_job" {
+		name = "name"
+	}
+	data := map[string]any{name: r.GetName()}
+	for field, v := range map[string]string{
+		"project_origin_id": r.GetJobOriginId(), "vendor_origin_id": r.GetVendorOriginId(), "commitment_origin_id": r.GetContractOriginId(),
+	} {
+		if v != "" && (field != "vendor_origin_id" || strings.HasSuffix(itemType, "_order_contract")) {
+			data[field] = v
+		}
+	}
+	return data
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.uber.org/goleak"
 
+	"github.com/tieback/tieback/pkg/procore/schema/schematest"
 	"github.com/tieback/tieback/services/audit"
 	"github.com/tieback/tieback/services/sweep"
 	"github.com/tieback/tieback/services/tieback/cmdtest"
@@ -30,7 +31,7 @@ func run(t *testing.T, line string) (code int, out, errs string) {
 // settings of the environment lead to it.
 func procore(t *testing.T, details func() string) {
 	t.Helper()
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	srv := httptest.NewServer(schematest.Handler(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		switch {
 		case r.URL.Path == "/oauth/token":
@@ -42,7 +43,7 @@ func procore(t *testing.T, details func() string) {
 		default:
 			fmt.Fprint(w, `[]`)
 		}
-	}))
+	})))
 	t.Cleanup(srv.Close)
 	cmdtest.Settings(t, 7)
 	t.Setenv("TIEBACK_PROCORE_API_URL", srv.URL)

@@ -130,6 +130,10 @@ func (s *stage) report(ctx context.Context, r accountants.Report) (bool, error) 
 	for _, d := range held.differ {
 		fmt.Fprintf(s.out, "differs: %s\n", d)
 	}
+	violations := s.sandbox.Violations()
+	for _, v := range violations {
+		fmt.Fprintf(s.out, "not as Procore publishes: %s\n", v)
+	}
 	for _, why := range r.Skipped {
 		fmt.Fprintf(s.out, "not pressed: %s\n", why)
 	}
@@ -141,7 +145,7 @@ func (s *stage) report(ctx context.Context, r accountants.Report) (bool, error) 
 		}
 	}
 	fmt.Fprintf(s.out, "The ERP's books beside Procore's exports: %d records and %d amounts compared, %d differ.\n", held.records, held.amounts, len(held.differ))
-	ok := len(r.Lost)+len(r.Wrong)+len(r.Skipped)+len(doubles)+len(held.differ) == 0 && types == len(catalogue.Table)
+	ok := len(r.Lost)+len(r.Wrong)+len(r.Skipped)+len(doubles)+len(held.differ)+len(violations) == 0 && types == len(catalogue.Table)
 	fmt.Fprintf(s.out, "%s: %d events, %d event types, %d closed, %d lost, %d doubled, %d dead-lettered, %d Procore calls\n",
 		map[bool]string{true: "ok", false: "failed"}[ok], len(r.Rows), types, closed, len(r.Lost), len(doubles), dead, total)
 	return ok, nil

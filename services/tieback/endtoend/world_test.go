@@ -118,7 +118,14 @@ func (w *world) openSandbox() {
 	var running sync.WaitGroup
 	running.Go(func() { _ = srv.Serve(l) })
 	running.Go(func() { _ = w.sandbox.Run(ctx) })
-	w.Cleanup(func() { stop(); _ = srv.Close(); running.Wait() })
+	w.Cleanup(func() {
+		stop()
+		_ = srv.Close()
+		running.Wait()
+		for _, v := range w.sandbox.Violations() {
+			w.Errorf("not as Procore publishes: %s", v)
+		}
+	})
 }
 
 func (w *world) webhook(company int64) string {

@@ -77,6 +77,12 @@ func printReport(w io.Writer, output string, r links.Report) error {
 	printChanges(t, r)
 	printUnread(t, "\nCOULD NOT BE READ\tOF\tWHY", r.Unread)
 	printUnread(t, "\nHOLDS NO LINES\tOF\tWHY", r.NoLines)
+	if len(r.Hidden) > 0 {
+		fmt.Fprintln(t, "\nPROJECT NOT LISTED\tWHY")
+	}
+	for _, id := range r.Hidden {
+		fmt.Fprintf(t, "%d\tnot permitted to the service account in Procore, or deleted there: its links are left as they are\n", id)
+	}
 	if err := t.Flush(); err != nil {
 		return err
 	}

@@ -81,10 +81,12 @@ func TestWhatDriftedIsRepaired(t *testing.T) {
 		"another header": {func(w *world) {
 			w.changes("PATCH", hook(w), `{"company_id":598134325841112,"hook":{"destination_headers":{"Authorization":"Bearer somebody-elses-token"}}}`)
 		}, "does not send the newest webhook token"},
-		"no trigger":      {func(w *world) { w.changes("DELETE", trigger(w), "") }, "+ create trigger"},
-		"another trigger": {func(w *world) { w.changes("PATCH", trigger(w), `{"trigger":{"resource_name":"Projects"}}`) }, "+ create trigger"},
+		"no trigger": {func(w *world) { w.changes("DELETE", trigger(w), "") }, "+ create trigger"},
+		"another trigger": {func(w *world) {
+			w.changes("PATCH", trigger(w), `{"company_id":598134325841112,"trigger":{"resource_name":"Projects"}}`)
+		}, "+ create trigger"},
 		"two triggers": {func(w *world) {
-			w.changes("POST", hook(w)+"/triggers", `{"trigger":{"resource_name":"ERP Requests","event_type":"create"}}`)
+			w.changes("POST", hook(w)+"/triggers", `{"company_id":598134325841112,"trigger":{"resource_name":"ERP Requests","event_type":"create"}}`)
 		}, "it is there twice"},
 		"no hook": {func(w *world) { w.changes("DELETE", hook(w), "") }, "+ create webhook hook"},
 		"two hooks": {func(w *world) {
@@ -137,7 +139,7 @@ func TestADuplicateWithDeliveriesWaitingStays(t *testing.T) {
 	gone := "http://" + freePort(t)
 	w.changes("POST", hooks, fmt.Sprintf(`{"company_id":%d,"hook":{"api_version":"v2.0","namespace":"tieback","destination_url":%q}}`, int64(id), gone))
 	second := w.hooks()[1]["id"]
-	w.changes("POST", fmt.Sprintf("%s/%v/triggers", hooks, second), `{"trigger":{"resource_name":"ERP Requests","event_type":"create"}}`)
+	w.changes("POST", fmt.Sprintf("%s/%v/triggers", hooks, second), `{"company_id":598134325841112,"trigger":{"resource_name":"ERP Requests","event_type":"create"}}`)
 	w.run()
 	w.press()
 	w.eventually(func() bool {

@@ -58,7 +58,13 @@ func newWorld(t *testing.T, cfg sandbox.Config) *world {
 	ctx, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { _ = w.sandbox.Run(ctx) })
-	t.Cleanup(func() { stop(); running.Wait() })
+	t.Cleanup(func() {
+		stop()
+		running.Wait()
+		for _, v := range w.sandbox.Violations() {
+			t.Errorf("not as Procore publishes: %s", v)
+		}
+	})
 	w.ingest = freePort(t)
 	w.write("acme.secret", clientSecret+"\n")
 	for name, value := range map[string]string{
@@ -228,15 +234,20 @@ func (w *world) list(path string) (items []map[string]any) {
 	return items
 }
 
-func (w *world) hooks() []map[string]any { return w.list("/rest/v1.0/webhooks/hooks") }
+func (w *world) hooks() []map[string]any {
+	return w.list(fmt.Sprintf("/rest/v1.0/webhooks/hooks?company_id=%d", id))
+}
 
 func (w *world) triggers(hook any) []map[string]any {
-	return w.list(fmt.Sprintf("/rest/v1.0/webhooks/hooks/%v/triggers", hook))
+	return w.list(fmt.Sprintf("/rest/v1.0/webhooks/hooks/%v/triggers?company_id=%d", hook, id))
 }
 
 // changes makes a call of somebody else that must succeed.
 func (w *world) changes(method, path, body string) {
 	w.Helper()
+	if method == http.MethodDelete {
+		path += fmt.Sprintf("?company_id=%d", id)
+	}
 	if status, raw := w.call(method, path, body); status >= 300 {
 		w.Fatalf("%s %s: %d %s", method, path, status, raw)
 	}

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/procore/schema/schematest"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/tieback/cmdtest"
 	"github.com/tieback/tieback/services/trace"
@@ -100,14 +101,14 @@ func TestExitCodes(t *testing.T) {
 // procoreSays has answer stand for Procore until the test's end or the next call; its login lets everybody in.
 func procoreSays(t *testing.T, answer http.HandlerFunc) {
 	t.Helper()
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	srv := httptest.NewServer(schematest.Handler(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		if r.URL.Path == "/oauth/token" {
 			fmt.Fprint(w, `{"access_token":"t","token_type":"bearer","expires_in":5400}`)
 			return
 		}
 		answer(w, r)
-	}))
+	})))
 	t.Cleanup(srv.Close)
 	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
 	t.Setenv("TIEBACK_PROCORE_API_URL", srv.URL)

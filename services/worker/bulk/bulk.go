@@ -4,6 +4,8 @@ package bulk
 
 import (
 	"context"
+	"slices"
+	"strings"
 
 	"github.com/tieback/tieback/pkg/procore"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
@@ -78,6 +80,16 @@ func (a Answer) Links(itemType string, known map[string]int64) []*tiebackv1.Link
 		}
 	}
 	return links
+}
+
+// Word returns the word of Procore's that an ERP's word is: the same but for case, spaces and hyphens, or
+// the one that other has for it. "": there is none, and the field is to be left out.
+func Word(erp string, words []string, other map[string]string) string {
+	w := strings.NewReplacer(" ", "_", "-", "_").Replace(strings.ToLower(strings.TrimSpace(erp)))
+	if slices.Contains(words, w) {
+		return w
+	}
+	return other[w]
 }
 
 // Fields makes an object of name, value pairs; empty strings and zero ids are left out:

@@ -77,22 +77,26 @@ func syncInsurances(ctx context.Context, t *worker.Task, vendors []*tiebackv1.Li
 	var items []bulk.Item
 	for _, r := range all {
 		if id := ids[r.ParentOriginId]; id != 0 {
-			items = append(items, bulk.Item{Record: r, Update: insuranceFields(r, id)})
+			items = append(items, bulk.Item{Record: r, Update: insuranceFields(r, t.Event.CompanyId, id)})
 		}
 	}
 	return writeInsurances(ctx, t, items, report)
 }
 
-func insuranceFields(r *bulk.Record, vendor int64) map[string]any {
+// insuranceStatuses are Procore's words. Another word of the ERP's is left out.
+var insuranceStatuses = []string{
+	"compliant", "compliant_in_progress", "expired", "non_compliant", "non_compliant_in_progress", "undecided", "unregistered",
+}
+
+func insuranceFields(r *bulk.Record, company, vendor int64) map[string]any {
 	return bulk.Fields(
-		"vendor_id", vendor, "origin_id", r.OriginId, "origin_code", r.Code, "origin_data", r.OriginData,
-		"name", r.Name, "insurance_type", r.Kind, "policy_number", r.Number, "status", r.Status,
+		"company_id", company, "vendor_id", vendor, "origin_id", r.OriginId, "origin_data", r.OriginData,
+		"name", r.Name, "insurance_type", r.Kind, "policy_number", r.Number, "status", bulk.Word(r.Status, insuranceStatuses, nil),
 		"limit", r.Amount, "effective_date", r.StartsOn, "expiration_date", r.EndsOn, "notes", r.Description)
 }
 
 func writeInsurances(ctx context.Context, t *worker.Task, items []bulk.Item, report *bulk.Report) error {
-	call := procore.SyncCall{Route: procore.SyncInsurances, Envelope: map[string]any{"company_id": t.Event.CompanyId}}
-	answer, err := bulk.Write(ctx, t.Procore, call, items)
+	answer, err := bulk.Write(ctx, t.Procore, procore.SyncCall{Route: procore.SyncInsurances}, items)
 	if err != nil {
 		return err
 	}

@@ -68,7 +68,7 @@ func (w *codeWriter) write(ctx context.Context, codes []*bulk.Record) (bool, err
 
 func (w *codeWriter) update(r *bulk.Record) map[string]any {
 	return bulk.Fields(
-		"id", cmp.Or(w.known[r.OriginId], r.ProcoreId), "origin_id", r.OriginId, "origin_code", r.Code, "origin_data", r.OriginData,
+		"id", cmp.Or(w.known[r.OriginId], r.ProcoreId), "origin_id", r.OriginId, "origin_data", r.OriginData,
 		"code", w.codes[r.OriginId], "name", cmp.Or(r.Name, r.Description),
 		"parent_id", w.ids[r.ParentOriginId], "standard_cost_code_id", w.standard[r.StandardOriginId])
 }

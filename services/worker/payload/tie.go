@@ -14,6 +14,8 @@ type Tie struct {
 	ItemTypes []string // external data's; several where the payload does not say which
 	Detail    int64    // request detail of this record alone; 0: it has none
 	JobCost   int64    // of a cost type assignment: Procore's job cost; 0: none
+	ProjectID int64    // where the payload names Procore's; 0: it does not
+	SubJobID  int64    // likewise
 	Override  bool     // reset Procore's side even if the ERP keeps the record
 	Lines     []Item   // of a document, where the payload lists them
 	Refusal   error    // why it can't be read, permanent, with a sentence; nil: it can
@@ -144,6 +146,7 @@ func (r *reader) tie(t tied, o, data Object) Tie {
 		},
 		ItemTypes: []string{t.itemType}, Override: data.Bool("reset_override"),
 	}
+	tie.ProjectID, tie.SubJobID = placeOf(data)
 	if t.list != "" {
 		tie.Detail = r.ref(o, "request_detail_id")
 	}
@@ -152,6 +155,12 @@ func (r *reader) tie(t tied, o, data Object) Tie {
 
 // leave keeps what is wrong with one of several ties with it.
 func (r *reader) leave(tie *Tie) { tie.Refusal, r.err = r.err, nil }
+
+// placeOf reads the project and the sub job of what is to be deleted.
+func placeOf(data Object) (project, subJob int64) {
+	return cmp.Or(data.ID("procore_project_id"), data.Object("project").ID("id"), data.ID("project_id")),
+		cmp.Or(data.ID("procore_sub_job_id"), data.Object("sub_job").ID("id"))
+}
 
 // nameOf is what an accountant calls a record: its code or number, otherwise its name.
 func nameOf(o Object) string {
@@ -177,6 +186,7 @@ func assignments(q Request) ([]Tie, error) {
 		}
 		tie := Tie{Record: rec, Detail: r.ref(o, "request_detail_id"), JobCost: r.ref(o, "job_cost_id")}
 		r.leave(&tie)
+		tie.ProjectID, tie.SubJobID = placeOf(q.Data)
 		out = append(out, tie)
 	}
 	return out, r.err

@@ -14,6 +14,7 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/services/worker"
+	"github.com/tieback/tieback/services/worker/payload"
 )
 
 // Run is the deleting of one event, for one goroutine.
@@ -35,15 +36,19 @@ func Begin(ctx context.Context, t *worker.Task) (*Run, error) {
 // key keeps the note among the cursors: up to where this request's deleting has come.
 func key(t *worker.Task) string { return fmt.Sprintf("deleted-%d", t.Event.ErpRequestId) }
 
-// Delete deletes a record; one that is gone already is no error, and neither is id 0. An
+// Delete deletes a record of a tie; one that is gone already is no error, and neither is id 0. An
 // error is permanent where Procore refuses this record; after any other, a note is left and
 // the event must come again.
-func (r *Run) Delete(ctx context.Context, route procore.Route, id int64) error {
+//
+// Procore's deletes want the company or the project in the query, whatever the header says. Which
+// of the two is not published of each: both are sent where the tie has a project.
+func (r *Run) Delete(ctx context.Context, route procore.Route, id int64, tie payload.Tie) error {
 	name := fmt.Sprintf("%s/%d", route.Name, id)
 	if id == 0 || slices.Contains(r.gone, name) {
 		return nil
 	}
-	_, err := r.task.Procore.Do(ctx, procore.Call{Route: route, ID: id})
+	query := procore.Query("company_id", r.task.Event.CompanyId, "project_id", tie.ProjectID, "sub_job_id", tie.SubJobID)
+	_, err := r.task.Procore.Do(ctx, procore.Call{Route: route, ID: id, Query: query})
 	if err == nil || procore.Gone(err) {
 		r.gone = append(r.gone, name)
 		return nil

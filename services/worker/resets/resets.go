@@ -126,7 +126,7 @@ func remove(route procore.Route) worker.Handler {
 			}
 			c := done(tie)
 			c.Links = []*tiebackv1.Link{{ItemType: tie.ItemTypes[0], ItemId: tie.Record.ProcoreId}}
-			return c, run.Delete(ctx, route, tie.Record.ProcoreId)
+			return c, run.Delete(ctx, route, tie.Record.ProcoreId, tie)
 		})
 		if err != nil {
 			return nil, err

@@ -125,7 +125,7 @@ func TestTransientErrorsComeAgain(t *testing.T) {
 
 // Each item ends by itself: what Procore refuses to delete does not keep the next one back.
 func TestPartialDeletes(t *testing.T) {
-	raw := []byte(`{"request_data":{"project_cost_code_data_array":[{"id":1,"origin_id":"a","sortable_code":"1"},{"id":2,"origin_id":"b","sortable_code":"2"}]}}`)
+	raw := []byte(`{"request_data":{"procore_project_id":2,"project_cost_code_data_array":[{"id":1,"origin_id":"a","sortable_code":"1"},{"id":2,"origin_id":"b","sortable_code":"2"}]}}`)
 	p := &workertest.Procore{Status: map[string]int{"DELETE /rest/v1.0/cost_codes/1": 422, "DELETE /rest/v1.0/cost_codes/2": 404}}
 	out, err := run(t, "delete_cost_code", raw, world(), p)
 	if err != nil || len(out) != 2 || out[0].Status != tiebackv1.Status_STATUS_FAILED || out[1].Status != tiebackv1.Status_STATUS_SUCCESS {

@@ -2,27 +2,47 @@ package syncs
 
 import (
 	"cmp"
+	"maps"
 
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/worker/bulk"
 )
 
-// What Procore is told of each entity, by Procore's names. Staged data names other records
+// What Procore is told of each entity, by Procore's names: those of its sync actions, and for
+// staged records those of its Staged Records Developer Guide. Staged data names other records
 // by origin id: Procore translates on import.
 
 func vendorFields(r *tiebackv1.Record) map[string]any {
 	c := r.GetContact()
-	return bulk.Fields("name", r.Name, "description", r.Description,
+	return bulk.Fields("name", r.Name, "notes", r.Description,
 		"address", c.GetStreet(), "city", c.GetCity(), "state_code", c.GetState(), "zip", c.GetZip(), "country_code", c.GetCountry(),
 		"business_phone", c.GetPhone(), "email_address", c.GetEmail(), "website", c.GetWebsite())
 }
 
 func jobFields(r *tiebackv1.Record) map[string]any {
 	c := r.GetContact()
-	return bulk.Fields("name", r.Name, "code", r.Code, "description", r.Description,
-		"start_date", r.StartsOn, "completion_date", r.EndsOn,
+	return bulk.Fields("name", r.Name, "accounting_project_number", r.Code, "description", r.Description,
 		"address", c.GetStreet(), "city", c.GetCity(), "state_code", c.GetState(), "zip", c.GetZip(), "country_code", c.GetCountry(),
 		"phone", c.GetPhone())
+}
+
+func stagedJobFields(r *tiebackv1.Record) map[string]any {
+	return with(jobFields(r), "project_number", r.Code, "estimated_start_date", r.StartsOn, "estimated_completion_date", r.EndsOn)
+}
+
+// syncedJobFields leave the project number of a job that came from Procore: there it is the users' own.
+func syncedJobFields(r *tiebackv1.Record) map[string]any {
+	m := with(jobFields(r), "start_date", r.StartsOn, "completion_date", r.EndsOn)
+	if r.ProcoreId == 0 {
+		m = with(m, "project_number", r.Code)
+	}
+	return m
+}
+
+// with adds fields, as bulk.Fields makes them.
+func with(m map[string]any, pairs ...any) map[string]any {
+	maps.Copy(m, bulk.Fields(pairs...))
+	return m
 }
 
 func subJobFields(r *tiebackv1.Record) map[string]any {
@@ -32,12 +52,13 @@ func subJobFields(r *tiebackv1.Record) map[string]any {
 // update is an update of a synced record with these fields.
 func update(fields func(*tiebackv1.Record) map[string]any) func(*tiebackv1.Record) map[string]any {
 	return func(r *tiebackv1.Record) map[string]any {
-		m := fields(r)
-		for field, v := range bulk.Fields("origin_id", r.OriginId, "origin_code", r.Code, "origin_data", r.OriginData) {
-			m[field] = v
-		}
-		return m
+		return with(fields(r), "origin_id", r.OriginId, "origin_data", r.OriginData)
 	}
+}
+
+// withOriginCode adds the origin code, which of the direct syncs that of the vendors alone takes.
+func withOriginCode(fields func(*tiebackv1.Record) map[string]any) func(*tiebackv1.Record) map[string]any {
+	return func(r *tiebackv1.Record) map[string]any { return with(fields(r), "origin_code", r.Code) }
 }
 
 // activity adds whether the record is in use, under the entity's own name for it.
@@ -59,9 +80,16 @@ func ofProject(fields func(*tiebackv1.Record) map[string]any) func(*tiebackv1.Re
 }
 
 func documentFields(r *tiebackv1.Record) map[string]any {
-	return bulk.Fields("number", cmp.Or(r.Number, r.Code), "title", r.Name, "description", r.Description, "status", r.Status,
-		"date", r.Date, "start_date", r.StartsOn, "completion_date", r.EndsOn, "currency_iso_code", r.Currency, "amount", r.Amount,
-		"vendor_origin_id", r.VendorOriginId, "sub_job_origin_id", r.SubJobOriginId)
+	return bulk.Fields("number", cmp.Or(r.Number, r.Code), "title", r.Name, "description", r.Description)
+}
+
+// commitmentFields have no dates and no amount: a staged commitment takes none, and the lines have the amounts.
+func commitmentFields(r *tiebackv1.Record) map[string]any {
+	return with(documentFields(r), "status", r.Status, "vendor_origin_id", r.VendorOriginId)
+}
+
+func primeContractFields(r *tiebackv1.Record) map[string]any {
+	return with(documentFields(r), "status", r.Status, "contract_start_date", r.StartsOn, "contract_estimated_completion_date", r.EndsOn)
 }
 
 func changeOrderFields(r *tiebackv1.Record) map[string]any {
@@ -72,17 +100,19 @@ func changeOrderFields(r *tiebackv1.Record) map[string]any {
 
 // contractLines are a contract's lines, nested in its staged record.
 func contractLines(r *tiebackv1.Record) []map[string]any {
-	return lines(r, func(l *tiebackv1.Line) map[string]any { return lineFields(r, l) })
+	return lines(r, func(l *tiebackv1.Line) map[string]any {
+		m := lineFields(l)
+		if l.Position != 0 {
+			m["position"] = l.Position
+		}
+		return m
+	})
 }
 
 // changeLines also name the commitment's line that each changes.
 func changeLines(r *tiebackv1.Record) []map[string]any {
 	return lines(r, func(l *tiebackv1.Line) map[string]any {
-		m := lineFields(r, l)
-		if l.ContractLineOriginId != "" {
-			m["commitment_line_item_origin_id"] = l.ContractLineOriginId
-		}
-		return m
+		return with(lineFields(l), "commitment_line_item_origin_id", l.ContractLineOriginId)
 	})
 }
 
@@ -94,12 +124,7 @@ func lines(r *tiebackv1.Record, data func(*tiebackv1.Line) map[string]any) []map
 	return out
 }
 
-func lineFields(r *tiebackv1.Record, l *tiebackv1.Line) map[string]any {
-	m := bulk.Fields("description", l.Description, "amount", l.Amount, "quantity", l.Quantity, "unit_cost", l.UnitCost, "uom", l.Unit,
-		"tax_amount", l.TaxAmount, "cost_code_origin_id", l.CostCodeOriginId, "line_item_type_origin_id", l.CategoryOriginId,
-		"sub_job_origin_id", cmp.Or(l.SubJobOriginId, r.SubJobOriginId))
-	if l.Position != 0 {
-		m["position"] = l.Position
-	}
-	return m
+func lineFields(l *tiebackv1.Line) map[string]any {
+	return bulk.Fields("description", l.Description, "amount", l.Amount, "quantity", l.Quantity, "unit_cost", l.UnitCost, "uom", l.Unit,
+		"cost_code_origin_id", l.CostCodeOriginId, "line_item_type_origin_id", l.CategoryOriginId)
 }

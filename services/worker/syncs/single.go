@@ -16,7 +16,7 @@ import (
 func syncSingleJob(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
 	more := t.Payload.Data.Object("additional_job_data")
 	return single{
-		entity: job, route: procore.UpdateProject, wrapper: "project", fields: activity("active", jobFields),
+		entity: job, route: procore.UpdateProject, wrapper: "project", fields: activity("active", withOriginCode(syncedJobFields)),
 		Job: jobdata.Job{OriginID: t.Payload.Data.Text("id"), ProjectID: more.ID("procore_project_id"), WithCosts: true},
 	}.handle(ctx, t)
 }

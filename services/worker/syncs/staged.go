@@ -13,12 +13,12 @@ import (
 var (
 	vendors = kind{
 		entity: vendor, itemTypes: []string{"vendor"}, linked: []string{"vendor"},
-		data: vendorFields, update: activity("is_active", update(vendorFields)), retire: map[string]any{"is_active": false},
+		data: vendorFields, update: activity("is_active", withOriginCode(update(vendorFields))), retire: map[string]any{"is_active": false},
 		write: ofCompany(procore.SyncVendors),
 	}
 	jobs = kind{
 		entity: job, itemTypes: []string{"project"}, linked: []string{"project"},
-		data: jobFields, update: activity("active", update(jobFields)), retire: map[string]any{"active": false},
+		data: stagedJobFields, update: activity("active", update(syncedJobFields)), retire: map[string]any{"active": false},
 		write: ofCompany(procore.SyncProjects),
 	}
 	subJobs = kind{
@@ -30,7 +30,7 @@ var (
 	commitments = kind{
 		entity: commitment, itemTypes: []string{"purchase_order_contract", "work_order_contract"},
 		linked: []string{"purchase_order_contract", "work_order_contract"},
-		data:   ofProject(documentFields), lines: contractLines,
+		data:   ofProject(commitmentFields), lines: contractLines,
 	}
 	changeOrders = kind{
 		entity: changeOrder, itemTypes: []string{"commitment_change_order"}, linked: []string{"change_order"},
@@ -40,7 +40,7 @@ var (
 	primeContracts = kind{
 		entity: primeContract, itemTypes: []string{"prime_contract"}, linked: []string{"prime_contract"},
 		needs: []string{"project", "cost_code", "line_item_type"},
-		data:  ofProject(documentFields), lines: contractLines, restage: true, misses: unsynced,
+		data:  ofProject(primeContractFields), lines: contractLines, restage: true, misses: unsynced,
 	}
 )
 
@@ -67,7 +67,7 @@ func byProject(ctx context.Context, s *staging, items []bulk.Item) error {
 		of[id] = append(of[id], i)
 	}
 	for _, id := range order {
-		call := procore.SyncCall{Route: procore.SyncSubJobs, Envelope: map[string]any{"project_id": id}}
+		call := procore.SyncCall{Route: procore.SyncSubJobs, Query: procore.Query("project_id", id), Envelope: map[string]any{"project_id": id}}
 		if err := s.updated(ctx, call, of[id]); err != nil {
 			return err
 		}

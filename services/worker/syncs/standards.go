@@ -43,12 +43,22 @@ func syncStandardCostCodes(ctx context.Context, t *worker.Task) ([]*tiebackv1.Cl
 	}.handle(ctx, t)
 }
 
+// baseTypes are Procore's words for what a cost type is. An ERP's word that is none of these, nor has one
+// in otherBaseTypes, is left out: Procore refuses it. "labor" has none.
+var (
+	baseTypes      = []string{"equipment", "materials", "commitment", "owner_cost", "professional_services", "other"}
+	otherBaseTypes = map[string]string{
+		"material": "materials", "subcontract": "commitment", "subcontracts": "commitment", "subcontractor": "commitment", "commitments": "commitment",
+		"owner": "owner_cost", "professional_service": "professional_services",
+	}
+)
+
 func syncStandardCategories(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
 	return standard{
 		entity: standardCategory, itemType: "line_item_type",
 		call: procore.SyncCall{Route: procore.SyncLineItemTypes, Envelope: map[string]any{"company_id": t.Event.CompanyId}},
 		update: func(r *tiebackv1.Record, code string, _ int64) map[string]any {
-			return bulk.Fields("code", code, "name", cmp.Or(r.Name, r.Code), "base_type", r.Kind)
+			return bulk.Fields("csv_import_code", code, "name", cmp.Or(r.Name, r.Code), "base_type", bulk.Word(r.Kind, baseTypes, otherBaseTypes))
 		},
 	}.handle(ctx, t)
 }

@@ -131,8 +131,8 @@ func drop(ctx context.Context, t *worker.Task, run *removal.Run, tie payload.Tie
 	if err := t.ERP.EndLife(ctx, t.Order(), rec.Entity, key); err != nil {
 		return nil, err
 	}
-	if err := run.Delete(ctx, route, rec.ProcoreId); err != nil {
+	if err := run.Delete(ctx, route, rec.ProcoreId, tie); err != nil {
 		return nil, err
 	}
-	return c, run.Delete(ctx, procore.DeleteJobCost, tie.JobCost)
+	return c, run.Delete(ctx, procore.DeleteJobCost, tie.JobCost, tie)
 }

@@ -115,7 +115,7 @@ func TestWhatProcoreHasUnlinkedIsNotUnlinkedAgain(t *testing.T) {
 	}
 }
 
-var twoCodes = []byte(`{"request_data":{"cost_codes":[
+var twoCodes = []byte(`{"request_data":{"project":{"id":1},"cost_codes":[
 	{"id":3,"request_detail_id":31,"origin_id":"a","sortable_code":"1-01"},
 	{"id":4,"request_detail_id":41,"origin_id":"b","sortable_code":"1-02"}]}}`)
 
@@ -150,7 +150,7 @@ func TestThrottledDeletesGoOn(t *testing.T) {
 	if err != nil || len(out) != 2 {
 		t.Fatalf("%v, error %v", out, err)
 	}
-	if len(p.Calls) != 1 || p.Calls[0] != "DELETE /rest/v1.0/cost_codes/4" {
+	if len(p.Calls) != 1 || p.Calls[0] != "DELETE /rest/v1.0/cost_codes/4?company_id=7&project_id=1" {
 		t.Errorf("calls %v", p.Calls)
 	}
 	if note, _ := e.Cursor(context.Background(), workertest.Company, "deleted-900"); note != "" {

@@ -21,6 +21,7 @@ import (
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/procore"
+	"github.com/tieback/tieback/pkg/procore/schema/schematest"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/worker"
 	"github.com/tieback/tieback/services/worker/payload"
@@ -75,9 +76,8 @@ func (p *Procore) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	call := r.Method + " " + r.URL.Path
-	p.Calls = append(p.Calls, call)
-	if status := p.Status[call]; status != 0 {
+	p.Calls = append(p.Calls, r.Method+" "+r.URL.RequestURI())
+	if status := p.Status[r.Method+" "+r.URL.Path]; status != 0 {
 		w.Header().Set("Retry-After", "0")
 		w.WriteHeader(status)
 		_, _ = w.Write([]byte(`{"message":"no"}`))
@@ -89,7 +89,7 @@ func (p *Procore) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // Task makes a task of a payload. Its Procore and ERP may be used for several tasks.
 func Task(t testing.TB, eventType string, raw []byte, e *ERP, p *Procore) *worker.Task {
 	t.Helper()
-	server := httptest.NewServer(p)
+	server := httptest.NewServer(schematest.Handler(t, p))
 	t.Cleanup(server.Close)
 	co := company.New(Company, company.Secrets{ClientID: "id", ClientSecret: "secret"})
 	client, err := procore.New(procore.Config{APIURL: server.URL, LoginURL: server.URL}, company.Set{Company: co}, prometheus.NewRegistry())

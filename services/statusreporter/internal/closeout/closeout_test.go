@@ -19,6 +19,7 @@ import (
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/procore"
+	"github.com/tieback/tieback/pkg/procore/schema/schematest"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/statusreporter/internal/closeout"
 )
@@ -35,7 +36,7 @@ type fake struct {
 func procoreThat(t *testing.T, answer func(call string, body map[string]any) (int, string)) *fake {
 	t.Helper()
 	f := &fake{answer: answer}
-	srv := httptest.NewServer(http.HandlerFunc(f.serve))
+	srv := httptest.NewServer(schematest.Handler(t, http.HandlerFunc(f.serve)))
 	t.Cleanup(srv.Close)
 	set, err := company.Parse([]byte("companies: [{id: 7, client_id: c, client_secret: s, webhook_tokens: [0123456789abcdef], connector: {driver: x}}]"))
 	if err != nil {

@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"regexp"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
+
+	"github.com/tieback/tieback/pkg/procore/schema/schematest"
 )
 
 // Request is a write that Procore got.
@@ -18,8 +21,8 @@ type Request struct {
 	Body   map[string]any `json:"body"`
 }
 
-// Procore answers sync actions and updates, and records them. A call that the contract
-// does not have, or in another shape, fails the test.
+// Procore answers sync actions and updates, and records them. A call that differs from its
+// published operation fails the test, and so does another call than these.
 type Procore struct {
 	Server   *httptest.Server
 	Refuse   map[string]string // by origin id: why the item is refused inside the 200
@@ -34,31 +37,17 @@ type Procore struct {
 	ids      map[string]int64
 }
 
-// syncs are the sync actions and what must stand beside their updates.
-var syncs = map[string][]string{
-	`/rest/v1\.0/companies/7/staged_records/sync`:                   nil,
-	`/rest/v1\.0/standard_cost_codes/sync`:                          {"company_id", "standard_cost_code_list_id"},
-	`/rest/v1\.0/line_item_types/sync`:                              {"company_id"},
-	`/rest/v1\.0/vendors/sync`:                                      {"company_id"},
-	`/rest/v1\.0/projects/sync`:                                     {"company_id"},
-	`/rest/v1\.0/sub_jobs/sync`:                                     {"project_id"},
-	`/rest/v1\.0/cost_codes/sync\?project_id=\d+(&sub_job_id=\d+)?`: nil,
-	`/rest/v1\.0/erp_job_costs/sync`:                                {"company_id", "job_origin_id"},
-	`/rest/v1\.0/insurances/sync`:                                   {"company_id"},
-	`/rest/v1\.0/companies/7/invoice_payments/sync`:                 nil,
-}
-
-// updates are the other calls, and what their body must have.
-var updates = map[string]string{
-	`/rest/v1\.0/projects/\d+`:                         "project",
-	`/rest/v1\.0/sub_jobs/\d+`:                         "sub_job",
-	`/rest/v1\.0/companies/7/erp_connections/metadata`: "metadata",
+// syncs are the sync actions.
+var syncs = []string{
+	"/rest/v1.0/companies/7/staged_records/sync", "/rest/v1.0/standard_cost_codes/sync", "/rest/v1.0/line_item_types/sync", "/rest/v1.0/vendors/sync",
+	"/rest/v1.0/projects/sync", "/rest/v1.0/sub_jobs/sync", "/rest/v1.0/cost_codes/sync", "/rest/v1.0/erp_job_costs/sync", "/rest/v1.0/insurances/sync",
+	"/rest/v1.0/companies/7/invoice_payments/sync",
 }
 
 // NewProcore starts a Procore for company 7.
 func NewProcore(t *testing.T) *Procore {
 	p := &Procore{t: t, company: "7", ids: map[string]int64{}}
-	p.Server = httptest.NewServer(http.HandlerFunc(p.serve))
+	p.Server = httptest.NewServer(schematest.Handler(t, http.HandlerFunc(p.serve)))
 	t.Cleanup(p.Server.Close)
 	return p
 }
@@ -90,7 +79,7 @@ func (p *Procore) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	p.requests = append(p.requests, req)
-	answer, ok := p.answer(r.URL.RequestURI(), req.Body)
+	answer, ok := p.answer(r, req.Body)
 	if !ok {
 		p.t.Errorf("%s %s with %v is no call of the contract", r.Method, r.URL, req.Body)
 		w.WriteHeader(http.StatusNotFound)
@@ -101,27 +90,11 @@ func (p *Procore) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (p *Procore) answer(uri string, body map[string]any) (any, bool) {
-	for pattern, beside := range syncs {
-		if matched(pattern, uri) {
-			for _, field := range beside {
-				if body[field] == nil {
-					return nil, false
-				}
-			}
-			return p.sync(uri, body)
-		}
+func (p *Procore) answer(r *http.Request, body map[string]any) (any, bool) {
+	if !slices.Contains(syncs, r.URL.Path) {
+		return map[string]any{}, !strings.HasSuffix(r.URL.Path, "/sync")
 	}
-	for pattern, field := range updates {
-		if matched(pattern, uri) {
-			return map[string]any{}, body[field] != nil
-		}
-	}
-	return nil, false
-}
-
-func matched(pattern, uri string) bool {
-	return regexp.MustCompile("^" + pattern + "$").MatchString(uri)
+	return p.sync(r.URL.RequestURI(), body)
 }
 
 func (p *Procore) sync(uri string, body map[string]any) (any, bool) {
