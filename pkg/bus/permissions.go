@@ -157,6 +157,9 @@ func (u user) buckets(r *rights) {
 		r.scans(stateName)
 		r.allow = append(r.allow, "$JS.FC."+stateName+".>", "$JS.FC.*.*."+stateName+".>") // a push consumer's flow control
 	}
+	if u.procore { // what may call Procore or an ERP says what is wrong with them
+		u.keys = append(u.keys, "trouble.*.*."+u.name)
+	}
 	for _, key := range u.keys {
 		r.allow = append(r.allow, "$KV."+bucket+"."+key)
 		if key == "cursor.>" {

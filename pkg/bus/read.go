@@ -96,6 +96,21 @@ func (b *Bus) Floor(ctx context.Context, k Kind, consumers ...string) (uint64, e
 // settling is how long a consumer that was just made may say that there is nothing to do, and not know yet.
 const settling = 2 * time.Second
 
+// Handed says up to which sequence a consumer was handed messages, how many of those it has not finished, and
+// whether a process takes its work: one asks for messages, or was handed some. A consumer that was never made
+// takes none.
+func (b *Bus) Handed(ctx context.Context, k Kind, name string) (delivered uint64, unfinished int, taken bool, err error) {
+	c, err := b.consumer(ctx, k, name)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return 0, 0, false, nil
+	}
+	if err != nil {
+		return 0, 0, false, fmt.Errorf("consumer %s: %w", name, err)
+	}
+	info := c.CachedInfo()
+	return info.Delivered.Stream, info.NumAckPending, info.NumWaiting > 0 || info.NumAckPending > 0, nil
+}
+
 func (b *Bus) consumer(ctx context.Context, k Kind, name string) (jetstream.Consumer, error) {
 	ctx, cancel := brief(ctx)
 	defer cancel()

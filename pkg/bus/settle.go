@@ -126,7 +126,7 @@ func (r *running) settle(ctx context.Context, m *held, msg Message, h *attempts,
 	class := fault.ClassOf(err)
 	if class == fault.Throttled {
 		if h != nil {
-			r.note(ctx, msg, attempts{Done: h.Done}.failed(err))
+			r.note(ctx, msg, attempts{Done: h.Done}.failed(err, *h))
 		}
 		m.ending = ending{throttled: true, wait: min(max(fault.RetryAfter(err), minWait), maxWait)}
 		_ = m.NakWithDelay(jitter(m.ending.wait))
@@ -142,7 +142,11 @@ func (r *running) settle(ctx context.Context, m *held, msg Message, h *attempts,
 		r.bus.log.Error("could not dead-letter, will try again", zap.String("subject", msg.Raw), zap.Error(giveUp))
 	}
 	m.ending.failed = class != fault.Permanent
-	r.note(ctx, msg, attempts{Done: msg.Attempt}.failed(err))
+	var before attempts
+	if h != nil {
+		before = *h
+	}
+	r.note(ctx, msg, attempts{Done: msg.Attempt}.failed(err, before))
 	_ = m.NakWithDelay(jitter(r.delay(msg.Attempt)))
 	return "again"
 }

@@ -30,9 +30,11 @@ const (
 //	cursor.<company>.deleted-<request>      what a throttled event has deleted in Procore so far; written by unlink and reset
 //	cursor.<company>.swept                  what the last sweep of Procore's lists left behind; written by sweep
 //	attempt.<stream>.<consumer>.<seq>       attempts at a message that came again
+//	trouble.<company>.<what>.<service>      since when erp, procore, hook or ours (Tieback) is in trouble; goes by itself
 type State struct {
 	kv        jetstream.KeyValue
 	stream    jetstream.Stream // the bucket's own
+	service   string           // whose connection this is; "": tieback
 	publisher *Publisher
 }
 
@@ -57,7 +59,7 @@ func (b *Bus) openState(ctx context.Context, o Options) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &State{kv: kv, stream: s, publisher: newPublisher(b.js, stateName)}, nil
+	return &State{kv: kv, stream: s, service: o.Name, publisher: newPublisher(b.js, stateName)}, nil
 }
 
 // put shares commits with other writes of the moment.
@@ -238,21 +240,28 @@ type attempts struct {
 	// How the last attempt with a verdict ended, for whoever waits.
 	Class  fault.Class  `json:"class,omitempty"`
 	Source fault.Source `json:"source,omitempty"`
+	Reason fault.Reason `json:"reason,omitempty"`
+	Since  time.Time    `json:"since,omitzero"`  // when what the error says began, or else the first attempt that failed
+	Until  time.Time    `json:"until,omitzero"`  // of a throttled attempt
 	Why    string       `json:"why,omitempty"`   // the sentence for the accountant, or ""
 	Error  string       `json:"error,omitempty"` // for the operator
 }
 
-// failed is the history with how an attempt ended.
-func (a attempts) failed(err error) attempts {
-	a.Class, a.Source, a.Why = fault.ClassOf(err), fault.SourceOf(err), fault.Sentence(err, "")
+// failed is the history with how an attempt ended; before is what was noted of the attempts before it.
+func (a attempts) failed(err error, before attempts) attempts {
+	a.Class, a.Source, a.Reason, a.Why = fault.ClassOf(err), fault.SourceOf(err), fault.ReasonOf(err), fault.Sentence(err, "")
+	a.Since = fault.SinceOf(err)
+	if same := before.Source == a.Source && before.Reason == a.Reason; a.Since.IsZero() && same {
+		a.Since = before.Since
+	}
+	if a.Since.IsZero() {
+		a.Since = time.Now()
+	}
+	if wait := fault.RetryAfter(err); a.Class == fault.Throttled && wait > 0 {
+		a.Until = time.Now().Add(wait)
+	}
 	a.Error = strings.ToValidUTF8(err.Error()[:min(len(err.Error()), 300)], "?")
 	return a
-}
-
-// LastFailure is how the last attempt at a message ended that had to come again; nil: none has.
-func (s *State) LastFailure(ctx context.Context, stream, consumer string, seq uint64) (failure, err error) {
-	t, err := s.Tries(ctx, stream, consumer, seq)
-	return t.Failure, err
 }
 
 func (s *State) attempts(ctx context.Context, stream, consumer string, seq uint64) (attempts, error) {

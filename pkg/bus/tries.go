@@ -52,7 +52,10 @@ func (s *State) Tries(ctx context.Context, stream, consumer string, seq uint64) 
 func (a attempts) tries(at time.Time) Tries {
 	t := Tries{Done: a.Done, Unfinished: a.Unfinished, At: at}
 	if a.Done > 0 || a.Class != fault.Transient {
-		t.Failure = &fault.Error{Class: a.Class, Source: a.Source, Sentence: a.Why, Err: errors.New(cmp.Or(a.Error, a.Class.String()+" error"))}
+		t.Failure = &fault.Error{
+			Class: a.Class, Source: a.Source, Reason: a.Reason, Since: a.Since, Sentence: a.Why, RetryAfter: max(0, time.Until(a.Until)),
+			Err: errors.New(cmp.Or(a.Error, a.Class.String()+" error")),
+		}
 	}
 	return t
 }
@@ -66,32 +69,12 @@ type Tried struct {
 // AllTries hands over what is noted of unfinished messages, of most of them at most; cut says that
 // there is more.
 func (s *State) AllTries(ctx context.Context, most int, each func(Tried, Tries)) (cut bool, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	w, err := s.kv.Watch(ctx, "attempt.>", jetstream.IgnoreDeletes())
-	if err != nil {
-		return false, fmt.Errorf("state attempt.>: %w", err)
-	}
-	defer func() { _ = w.Stop() }() // the watcher ends with its connection anyway
-	for ; ; most-- {
-		select {
-		case <-ctx.Done():
-			return false, ctx.Err()
-		case e, open := <-w.Updates():
-			switch {
-			case !open:
-				return false, errors.New("state attempt.>: the broker went away")
-			case e == nil: // all that there was
-				return false, nil
-			case most == 0:
-				return true, nil
-			}
-			var a attempts
-			if of, ok := readTried(e.Key()); ok && json.Unmarshal(e.Value(), &a) == nil {
-				each(of, a.tries(e.Created()))
-			}
+	return s.watch(ctx, "attempt.>", most, func(e jetstream.KeyValueEntry) {
+		var a attempts
+		if of, ok := readTried(e.Key()); ok && json.Unmarshal(e.Value(), &a) == nil {
+			each(of, a.tries(e.Created()))
 		}
-	}
+	})
 }
 
 // readTried reads attempt.<stream>.<consumer>.<seq>.

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/trouble"
 )
 
 // tracer: each call of an ERP is a span, waiting for its turn included; see pkg/bus/trace.go.
@@ -68,13 +69,14 @@ func call[Q, A proto.Message](ctx context.Context, e *ERP, operation string, k k
 	for try := 1; ; try++ {
 		start := time.Now()
 		limited, cancel := context.WithTimeout(ctx, longest)
+		ended := e.trouble.Begin(e.Company)
 		a, err := f(limited, q)
 		tookTooLong := limited.Err() != nil
 		cancel()
 		if err == nil && !a.ProtoReflect().IsValid() {
 			err = fault.New(fault.Permanent, fmt.Errorf("connector gave no answer to %s", operation))
 		}
-		err = fault.From(fault.FromERP, classed(err, k))
+		err = ended(fault.From(fault.FromERP, classed(err, k)))
 		e.observe(operation, time.Since(start), err)
 		if err == nil {
 			return a, nil
@@ -101,7 +103,27 @@ func (e *ERP) slot(ctx context.Context) (release func(), err error) {
 	case ctx.Err() != nil:
 		return nil, fault.New(fault.Transient, ctx.Err())
 	}
-	return nil, fault.From(fault.FromERP, fault.Wait(time.Second+rand.N(4*time.Second), errors.New("the ERP is busy with as many calls as it bears")))
+	return nil, e.busy()
+}
+
+// busy is the error of a call that had no turn: the ERP is at work on others, or does not answer them.
+func (e *ERP) busy() error {
+	wait := time.Second + rand.N(4*time.Second)
+	if t, bad := e.trouble.Now(e.Company, fault.FromERP, time.Now(), trouble.Silent); bad && t.Reason == fault.NoAnswer {
+		return &fault.Error{
+			Class: fault.Throttled, Source: fault.FromERP, Reason: fault.NoAnswer, Since: t.Since, RetryAfter: wait,
+			Err: fmt.Errorf("the ERP answers none of the calls under way, which are as many as it bears: %s", t.Error),
+		}
+	}
+	return &fault.Error{
+		Class: fault.Throttled, Source: fault.FromERP, Reason: fault.Busy, RetryAfter: wait, Err: errors.New("the ERP is busy with as many calls as it bears"),
+	}
+}
+
+// Trouble says whether the ERP does its part; false: nothing is known to be wrong. silent is how long a call
+// may be under way.
+func (e *ERP) Trouble(now time.Time, silent time.Duration) (trouble.Trouble, bool) {
+	return e.trouble.Now(e.Company, fault.FromERP, now, silent)
 }
 
 // classed makes sure that a write of which nobody knows whether it happened is ambiguous.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/order"
+	"github.com/tieback/tieback/pkg/trouble"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
@@ -31,10 +32,11 @@ type Config struct {
 // concurrently; their errors are classed.
 type ERP struct {
 	Config
-	driver Driver
-	caps   capabilities
-	slots  *slots // set with the first capabilities
-	recent recent
+	driver  Driver
+	caps    capabilities
+	slots   *slots // set with the first capabilities
+	recent  recent
+	trouble trouble.Tracker
 }
 
 // New wraps a company's driver.

@@ -4,15 +4,20 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
+
+	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/trouble"
 )
 
 // Shared are the companies' ERPs of a process. Its services share them, so that an ERP is
 // called no more often at once than it bears, however many services run here.
 type Shared struct {
-	drivers Drivers
-	mu      sync.Mutex
-	erps    map[int64]*shared
-	work    sync.WaitGroup // what Renew started
+	drivers  Drivers
+	mu       sync.Mutex
+	erps     map[int64]*shared
+	unopened map[int64]trouble.Trouble // the companies whose last Open failed
+	work     sync.WaitGroup            // what Renew started
 }
 
 // shared is one ERP. The mutex of Shared guards what changes.
@@ -29,9 +34,11 @@ type shared struct {
 }
 
 // NewShared makes a set without any; drivers may be added to until Open is called.
-func NewShared(d Drivers) *Shared { return &Shared{drivers: d, erps: map[int64]*shared{}} }
+func NewShared(d Drivers) *Shared {
+	return &Shared{drivers: d, erps: map[int64]*shared{}, unopened: map[int64]trouble.Trouble{}}
+}
 
-// Open gives the company's ERP; the first to ask opens it with its driver's settings, the
+// Open gives the company's ERP. The error of one that can't be opened has the reason fault.Unopened. The first to ask opens it with its driver's settings, the
 // last to Close closes it. The other fields of c count for the first. Settings is called
 // again by Renew, and must give a map that does not change.
 func (s *Shared) Open(ctx context.Context, driver string, settings func() map[string]string, c Config) (*ERP, error) {
@@ -41,8 +48,13 @@ func (s *Shared) Open(ctx context.Context, driver string, settings func() map[st
 	if open == nil {
 		var err error
 		if open, err = s.open(ctx, driver, settings, c); err != nil {
+			err = &fault.Error{Class: fault.Transient, Reason: fault.Unopened, Since: time.Now(), Err: err}
+			if _, before := s.unopened[c.Company]; !before {
+				s.unopened[c.Company] = trouble.Of(c.Company, err, time.Now())
+			}
 			return nil, err
 		}
+		delete(s.unopened, c.Company)
 		s.erps[c.Company] = open
 	}
 	open.users++
@@ -61,6 +73,25 @@ func (s *Shared) open(ctx context.Context, driver string, settings func() map[st
 	}
 	r := newRenewable(d)
 	return &shared{erp: New(r, c), driver: r, opener: opener, settings: settings, opened: with}, nil
+}
+
+// Troubles are those of the ERPs that are open, and of the companies whose ERP could not be opened. silent
+// is how long a call may be under way.
+func (s *Shared) Troubles(silent time.Duration) []trouble.Trouble {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	var all []trouble.Trouble
+	for _, t := range s.unopened {
+		t.Last = now // it stays so until a restart
+		all = append(all, t)
+	}
+	for _, open := range s.erps {
+		if t, bad := open.erp.Trouble(now, silent); bad {
+			all = append(all, t)
+		}
+	}
+	return all
 }
 
 // Close gives an ERP back.

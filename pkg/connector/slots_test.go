@@ -8,6 +8,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/tieback/tieback/pkg/fault"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
 // desk has one caller after the other ask for a slot, and notes who gets one, in which order.
@@ -141,5 +144,31 @@ func TestWhoGivesUpWaitingLeavesNoSlotTaken(t *testing.T) {
 		if s.free != 2 || s.forBulk != 1 || len(s.waiting[0])+len(s.waiting[1]) != 0 {
 			t.Errorf("%d of 2 slots are free, %d of 1 for bulk calls, %v wait", s.free, s.forBulk, s.waiting)
 		}
+	})
+}
+
+// Whoever has no turn is told whether the ERP is at work on others, or answers none of them.
+func TestWhoHasNoTurnIsToldWhatFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, _, e := world()
+		b.caps = &tiebackv1.CapabilitiesResponse{Name: "Books", MaxConcurrent: 1, Entities: []*tiebackv1.EntityCapability{{Entity: vendor, State: true}}}
+		b.before = func(string) error { time.Sleep(time.Minute); return nil }
+		began := time.Now()
+		go func() { _, _ = e.State(t.Context(), vendor, "V-1") }()
+		synctest.Wait()
+		for _, c := range []struct {
+			at   time.Duration // when it asks for its turn
+			want fault.Reason
+		}{{time.Second, fault.Busy}, {20 * time.Second, fault.NoAnswer}} {
+			time.Sleep(time.Until(began.Add(c.at)))
+			_, err := e.State(t.Context(), vendor, "V-2")
+			if fault.ClassOf(err) != fault.Throttled || fault.ReasonOf(err) != c.want || fault.SourceOf(err) != fault.FromERP {
+				t.Errorf("at %v: %v, reason %s, want %s", c.at, err, fault.ReasonOf(err), c.want)
+			}
+			if c.want == fault.NoAnswer && !fault.SinceOf(err).Equal(began) {
+				t.Errorf("since %v, want %v", fault.SinceOf(err), began)
+			}
+		}
+		time.Sleep(time.Hour)
 	})
 }

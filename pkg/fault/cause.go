@@ -18,7 +18,8 @@ func From(source Source, err error) error {
 		return err
 	}
 	return &Error{
-		Class: ClassOf(err), Sentence: Sentence(err, ""), Field: Field(err), RetryAfter: RetryAfter(err), Source: source, Err: err,
+		Class: ClassOf(err), Sentence: Sentence(err, ""), Field: Field(err), RetryAfter: RetryAfter(err), Source: source,
+		Reason: ReasonOf(err), Since: SinceOf(err), Err: err,
 	}
 }
 
@@ -49,13 +50,13 @@ func (c Cause) String() string {
 
 // CauseOf finds an error's cause:
 //
-//	throttled                                     limits
+//	throttled, but for want of an answer          limits
 //	permanent, about a field or told in words     tenant data, unless Procore refused it
 //	else                                          by its source
 func CauseOf(err error) Cause {
 	class, source := ClassOf(err), SourceOf(err)
 	switch {
-	case class == Throttled:
+	case class == Throttled && ReasonOf(err) != NoAnswer:
 		return Limits
 	case source == FromProcore:
 		return Procore

@@ -23,6 +23,7 @@ func TestCauseOf(t *testing.T) {
 		{"Procore refuses", From(FromProcore, Permanentf("Procore refused.")), Procore},
 		{"Procore is down", From(FromProcore, plain), Procore},
 		{"Procore's quota", From(FromProcore, Wait(time.Second, plain)), Limits},
+		{"the ERP answers none of the calls that it has", &Error{Class: Throttled, Source: FromERP, Reason: NoAnswer}, ERP},
 		{"wrapped on its way", fmt.Errorf("while exporting: %w", From(FromProcore, plain)), Procore},
 		{"the first to say it counts", From(FromERP, From(FromProcore, plain)), Procore},
 	} {

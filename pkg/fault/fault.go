@@ -37,6 +37,8 @@ type Error struct {
 	Field      string        // the record's field as the accountant knows it; "": the whole record
 	RetryAfter time.Duration // of a throttled error
 	Source     Source        // who said so; see From
+	Reason     Reason        // more about why; "": see ReasonOf
+	Since      time.Time     // when what Err says began; zero: not known
 	Err        error         // what happened, for the operator
 }
 

@@ -32,6 +32,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/trouble"
 )
 
 // maxBody is how much of an answer is read: an ERP request of 1,000 lines is about 3 MB.
@@ -72,6 +73,7 @@ type Session struct {
 	lacks   sync.Map // names of routes, see Lack
 	calls   *prometheus.CounterVec
 	refused prometheus.Counter // of our credentials or token
+	trouble trouble.Tracker
 }
 
 // New makes a client for the companies; reg gets its metrics.
@@ -164,6 +166,18 @@ func (s *Session) Lacks(r Route) bool {
 	return lacks
 }
 
+// Troubles are those of the companies that Procore does not serve now. silent is how long a call may be
+// under way.
+func (c *Client) Troubles(silent time.Duration) []trouble.Trouble {
+	var all []trouble.Trouble
+	for id, s := range c.sessions {
+		if t, bad := s.trouble.Now(id, fault.FromProcore, time.Now(), silent); bad {
+			all = append(all, t)
+		}
+	}
+	return all
+}
+
 // Quota is what is left of the rate limit; false: not known now.
 func (s *Session) Quota() (Quota, bool) { return s.meter.left() }
 
@@ -205,6 +219,7 @@ type answer struct {
 func (s *Session) do(ctx context.Context, c Call) (answer, error) {
 	ctx, span := tracer.Start(ctx, "procore "+c.Route.Name, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attribute.Int64("tieback.company", s.company.ID)))
 	defer span.End()
+	ended := s.trouble.Begin(s.company.ID)
 	a, err := s.twice(ctx, c)
 	if err != nil {
 		span.SetStatus(codes.Error, err.Error())
@@ -212,7 +227,7 @@ func (s *Session) do(ctx context.Context, c Call) (answer, error) {
 	if err != nil && ctx.Err() == nil {
 		err = fault.From(fault.FromProcore, err)
 	}
-	return a, err
+	return a, ended(err)
 }
 
 // twice makes a call, and again if the token was not taken.
@@ -344,7 +359,7 @@ func (a *account) noAnswer(r Route, err error) error {
 	if r.Method == http.MethodGet {
 		class = fault.Transient
 	}
-	return fault.New(class, fmt.Errorf("%s: no answer from Procore%s: %w", r.Name, where, err))
+	return &fault.Error{Class: class, Reason: fault.NoAnswer, Err: fmt.Errorf("%s: no answer from Procore%s: %w", r.Name, where, err)}
 }
 
 // errTimeout is in the chain of the error of a call that was sent and not answered in Config.Timeout.
@@ -369,8 +384,16 @@ func refusal(r Route, status int, answer []byte) error {
 	if status >= 500 || status == http.StatusUnauthorized || status == http.StatusRequestTimeout {
 		return &StatusError{Status: status, Why: why, Err: fault.New(fault.Transient, err)}
 	}
+
+	if status == http.StatusUnauthorized {
+		return &fault.Error{Class: fault.Transient, Reason: fault.Denied, Err: err}
+	}
+	if status >= 500 || status == http.StatusRequestTimeout {
+		return fault.New(fault.Transient, err)
+	}
 	e := &fault.Error{Class: fault.Permanent, Err: err, Sentence: "Procore refused: " + why}
 	if status == http.StatusForbidden {
+		e.Reason = fault.Denied
 		e.Sentence = "Tieback's app is not installed in Procore, or its service account lacks a permission or this project. Ask your Procore administrator."
 	}
 	return &StatusError{Status: status, Why: why, Err: e}

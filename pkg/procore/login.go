@@ -239,12 +239,24 @@ func (a *account) fetchToken(with company.Credentials) (*oauth2.Token, error) {
 		err = fmt.Errorf("login: no answer from Procore%s: %w", mistyped(u, a.setting("login_url", "TIEBACK_PROCORE_LOGIN_URL")), u.Err)
 	}
 	if err != nil {
-		return nil, fault.New(fault.Transient, err)
+		return nil, &fault.Error{Class: fault.Transient, Reason: loginReason(err), Err: err}
 	}
 	if tok.Expiry.IsZero() {
 		tok.Expiry = time.Now().Add(time.Hour)
 	}
 	return tok, nil
+}
+
+// loginReason says why there is no token.
+func loginReason(err error) fault.Reason {
+	var answer *LoginError
+	switch {
+	case !errors.As(err, &answer):
+		return fault.NoAnswer
+	case answer.refused():
+		return fault.Denied
+	}
+	return ""
 }
 
 // LoginError is what the login of Procore answered instead of a token. It comes inside a transient error:

@@ -10,6 +10,7 @@ package deadline
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -39,9 +40,9 @@ func (l Limits) Of(c catalogue.Category) time.Duration {
 }
 
 // Expire closes an event as failed unless its worker was first. why says what it waited for; nil: nothing
-// is known. It says whether the deadline was first. Twice is harmless.
-func Expire(ctx context.Context, b *bus.Bus, m bus.Message, e *tiebackv1.Event, limit time.Duration, why error) (bool, error) {
-	cause := passed(limit, why)
+// is known. Times are told in the company's zone. It says whether the deadline was first. Twice is harmless.
+func Expire(ctx context.Context, b *bus.Bus, m bus.Message, e *tiebackv1.Event, limit time.Duration, why error, zone *time.Location) (bool, error) {
+	cause := passed(limit, why, zone, time.Now())
 	o := &tiebackv1.Outcome{
 		CompanyId: e.CompanyId, ErpRequestId: e.ErpRequestId, Type: e.Type, RequestedAt: e.RequestedAt,
 		CloseOuts: payload.Failed(e.Payload, cause), DeadLettered: true, Expired: true, ProcoreCalls: 1,
@@ -76,15 +77,6 @@ func Claimed(ctx context.Context, b *bus.Bus, m bus.Message) (ended, expired boo
 
 // reach is how long a replica may lag.
 const reach = 10 * time.Second
-
-// passed is the error of an event that was not done in time.
-func passed(limit time.Duration, why error) error {
-	reason := fault.Sentence(why, "The ERP integration did not get to it.")
-	return &fault.Error{
-		Class: fault.ClassOf(why), Source: fault.SourceOf(why), Err: fmt.Errorf("not done within %v: %w", limit, orUnknown(why)),
-		Sentence: fmt.Sprintf("This could not be done within %s, so the ERP integration stopped trying. %s Please try again later: nothing is ever booked twice.", words(limit), reason),
-	}
-}
 
 func orUnknown(err error) error {
 	if err == nil {
@@ -122,7 +114,19 @@ func Ended(ctx context.Context, b *bus.Bus, m bus.Message) (ended, expired bool,
 	if err != nil || buried {
 		return true, true, err
 	}
-	return true, true, b.Bury(ctx, Stop, m, passed(m.Stored.Sub(last.Stored).Abs(), nil))
+	return true, true, b.Bury(ctx, Stop, m, told(o, last.Stored.Sub(m.Stored)))
+}
+
+// told is the error of an event whose deadline has passed, from the outcome that says so.
+func told(o *tiebackv1.Outcome, took time.Duration) error {
+	e := &fault.Error{Err: fmt.Errorf("not done within %v", took.Round(time.Second))}
+	for _, c := range o.CloseOuts {
+		if len(c.Messages) > 0 {
+			e.Sentence = strings.Join(c.Messages, " ")
+			break
+		}
+	}
+	return e
 }
 
 func outcome(m bus.Message) bus.Subject {

@@ -47,6 +47,8 @@ type Process struct {
 	Backoff   time.Duration     // before a second attempt; 0: 1 s
 	Look      time.Duration     // how often secrets are read again; 0: 5 s
 	Slow      time.Duration     // until an event is told as in progress; 0: a minute
+
+	name string // of its service
 }
 
 // Service runs until its context ends.
@@ -123,7 +125,7 @@ func load(name string, getenv func(string) string, strict bool) (*Process, error
 	if err != nil {
 		return nil, err
 	}
-	p := &Process{Settings: s, Companies: companies, Log: log.With(zap.String("service", name)), Registry: prometheus.NewRegistry(),
+	p := &Process{name: name, Settings: s, Companies: companies, Log: log.With(zap.String("service", name)), Registry: prometheus.NewRegistry(),
 		Drivers: connector.Drivers{"remote": remote.Open, "tryton": tryton.Open}}
 	p.ERPs = connector.NewShared(p.Drivers)
 	p.Registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), telemetry.BuildInfo(name))
@@ -225,6 +227,7 @@ func (p *Process) serve(ctx context.Context, name string, run Service) error {
 			return err
 		}
 		connected.Store(p.Bus)
+		g.Go(func() error { return p.ReportTroubles(ctx) })
 		start := time.Now()
 		p.Log.Info("running", zap.Int("companies", len(p.Companies)), zap.String("admin", p.Settings.AdminAddr))
 		err := run(ctx, p)

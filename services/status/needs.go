@@ -49,6 +49,7 @@ func (v *look) needs() []string {
 	case len(asleep) > 0:
 		needs = append(needs, "tieback run is not running: "+strings.Join(asleep, ", ")+", and are worked when it runs")
 	}
+	needs = append(needs, v.inTrouble()...)
 	letters := 0
 	for _, c := range v.report.Companies {
 		letters += c.Dead

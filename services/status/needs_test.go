@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/trouble"
 	"github.com/tieback/tieback/services/deadline"
 )
 
@@ -47,6 +49,71 @@ func TestWhatNeedsAPerson(t *testing.T) {
 		got := v.needs()
 		if c.want == "" && len(got) > 0 || c.want != "" && !slices.ContainsFunc(got, func(n string) bool { return strings.Contains(n, c.want) }) {
 			t.Errorf("%s: needs %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+// A system that does not do its part is named with its company, why, since when, and what to run; one that passes
+// by itself, or has lasted for less than a minute, calls nobody.
+func TestWhoseSystemDoesNotDoItsPart(t *testing.T) {
+	at := time.Date(2026, 12, 1, 12, 0, 0, 0, time.Local)
+	of := func(source fault.Source, reason fault.Reason, ago time.Duration) Trouble {
+		return Trouble{Source: source, Reason: reason, Class: "transient", Since: at.Add(-ago), Last: at, Error: "boom"}
+	}
+	for _, c := range []struct {
+		name    string
+		trouble Trouble
+		want    string // "": nobody is called
+	}{
+		{"the ERP for two minutes", of(fault.FromERP, fault.NoAnswer, 2*time.Minute), "company 7 (Acme): its ERP has not answered since 2026-12-01 11:58:00 (2m0s): boom: tieback doctor --company 7"},
+		{"the ERP for half a minute", of(fault.FromERP, fault.NoAnswer, 30*time.Second), ""},
+		{"the ERP's password", of(fault.FromERP, fault.Denied, time.Hour), "company 7 (Acme): its ERP has refused our credentials, or a permission, since 2026-12-01 11:00:00 (1h0m0s): boom: tieback doctor --company 7"},
+		{"the ERP's errors", of(fault.FromERP, "", time.Hour), "its ERP has answered with errors since"},
+		{"Procore", of(fault.FromProcore, fault.NoAnswer, time.Hour), "Procore has not answered since"},
+		{"Procore's 401", of(fault.FromProcore, fault.Denied, time.Hour), "Procore has refused our credentials, or a permission, since"},
+		{"the connector's settings", of("", fault.Unopened, time.Hour), "its connector has refused its settings since"},
+		{"the hook", of(fault.FromProcore, fault.Undelivered, time.Hour), "Procore's deliveries have not reached ingest since"},
+		{"a panic", of("", "", time.Hour), "attempts have failed in Tieback itself since"},
+		{"Procore's limit", Trouble{Source: fault.FromProcore, Class: "throttled", Since: at.Add(-time.Hour)}, ""},
+		{"an ERP that hangs, seen by those that have no turn", Trouble{Source: fault.FromERP, Class: "throttled", Reason: fault.NoAnswer, Since: at.Add(-time.Hour)}, "its ERP has not answered since"},
+	} {
+		v := &look{Looker: New(nil, Options{}), at: at, report: Report{Companies: []Company{{ID: 7, Name: "Acme", Troubles: []Trouble{c.trouble}}}}}
+		got := v.needs()
+		if c.want == "" && len(got) > 0 || c.want != "" && (len(got) != 1 || !strings.Contains(got[0], c.want)) {
+			t.Errorf("%s: needs %q, want %q", c.name, got, c.want)
+		}
+	}
+	var many []Company
+	for id := range int64(9) {
+		many = append(many, Company{ID: id + 1, Troubles: []Trouble{of(fault.FromProcore, fault.NoAnswer, time.Hour)}})
+	}
+	v := &look{Looker: New(nil, Options{}), at: at, report: Report{Companies: many}}
+	if got := v.needs(); len(got) != 1 || !strings.HasPrefix(got[0], "9 companies (1, 2, 3, 4, 5 and others): Procore has not answered, of the first since 2026-12-01 11:00:00") {
+		t.Errorf("of many: %q", got)
+	}
+}
+
+// What several services note of one system is one trouble: since the first of them saw it, as the last did.
+func TestWhatSeveralServicesSayIsOneTrouble(t *testing.T) {
+	at := time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC)
+	of := func(since, last time.Duration, reason fault.Reason) trouble.Trouble {
+		return trouble.Trouble{Company: 7, Source: fault.FromProcore, Reason: reason, Since: at.Add(since), Last: at.Add(last)}
+	}
+	for _, c := range []struct {
+		said   []trouble.Trouble
+		since  time.Duration
+		reason fault.Reason
+	}{
+		{[]trouble.Trouble{of(1, 9, fault.NoAnswer), of(3, 7, fault.NoAnswer)}, 1, fault.NoAnswer},
+		{[]trouble.Trouble{of(3, 9, fault.NoAnswer), of(1, 7, fault.NoAnswer)}, 1, fault.NoAnswer},
+		{[]trouble.Trouble{of(1, 7, fault.NoAnswer), of(3, 9, fault.Denied)}, 3, fault.Denied},
+	} {
+		v := &look{Looker: &Looker{}, at: at, companies: map[int64]*Company{}}
+		for _, said := range c.said {
+			v.trouble(said)
+		}
+		if got := v.companies[7].Troubles; len(got) != 1 || !got[0].Since.Equal(at.Add(c.since)) || got[0].Reason != c.reason {
+			t.Errorf("%+v, want %s since %v", got, c.reason, at.Add(c.since))
 		}
 	}
 }

@@ -84,6 +84,7 @@ func (v *look) retries(ctx context.Context, queues []*queue) {
 		}
 		c := v.company(id)
 		c.Retrying++
+		v.ours(id, t)
 		if t.At.After(newest[id]) {
 			newest[id], c.LastFailure = t.At, t.Failure.Error()
 		}

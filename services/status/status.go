@@ -29,6 +29,7 @@ type Options struct {
 	Unserved  int              // entries of the companies file that have a mistake
 	Embedded  bool             // the broker is that of a tieback run, which is stopped while somebody looks
 	Window    time.Duration    // that rates and ends are counted over; 0: a minute
+	Passes    time.Duration    // how long a company's ERP or Procore may be in trouble until a person is called; 0: a minute
 	Tail      int              // 0: 20,000
 	Recent    int              // 0: 10,000
 	Letters   int              // newest dead letters looked at; 0: 100,000
@@ -85,6 +86,8 @@ type Company struct {
 	Quota       *Quota   `json:"quota"`          // of Procore's limits; null: not known
 	Client      string   `json:"client"`         // its named client; "": one of its own
 	Refusal     *Refusal `json:"refusal"`        // of its client's credentials, by Procore; null: none is known
+
+	Troubles []Trouble `json:"troubles"` // what it depends on, and does not do its part
 }
 
 // Refusal says that Procore refuses the credentials that the companies file has.
@@ -116,9 +119,7 @@ type Looker struct {
 
 // New makes a looker.
 func New(b *bus.Bus, o Options) *Looker {
-	if o.Window == 0 {
-		o.Window = time.Minute
-	}
+	o.Window, o.Passes = cmp.Or(o.Window, time.Minute), cmp.Or(o.Passes, time.Minute)
 	for n, otherwise := range map[*int]int{&o.Tail: 20_000, &o.Recent: 10_000, &o.Letters: 100_000} {
 		if *n == 0 {
 			*n = otherwise
@@ -146,6 +147,7 @@ func (l *Looker) Look(ctx context.Context) (Report, error) {
 	all.Wait()
 	v.rates(queues, streams)
 	v.retries(ctx, queues)
+	v.troubles(ctx)
 	for _, q := range queues {
 		v.report.Queues = append(v.report.Queues, q.Queue)
 	}
@@ -164,7 +166,7 @@ type look struct {
 // company gives a company's line. The caller holds mu, or is alone.
 func (v *look) company(id int64) *Company {
 	if v.companies[id] == nil {
-		v.companies[id] = &Company{ID: id, Name: v.Companies[id], Client: v.Clients[id]}
+		v.companies[id] = &Company{ID: id, Name: v.Companies[id], Client: v.Clients[id], Troubles: []Trouble{}}
 	}
 	return v.companies[id]
 }
@@ -183,6 +185,9 @@ func (v *look) note(format string, args ...any) {
 
 func (v *look) done() Report {
 	for _, c := range v.companies {
+		slices.SortFunc(c.Troubles, func(a, b Trouble) int {
+			return cmp.Or(cmp.Compare(a.Source, b.Source), cmp.Compare(a.Reason, b.Reason))
+		})
 		v.report.Companies = append(v.report.Companies, *c)
 	}
 	slices.SortFunc(v.report.Companies, func(a, b Company) int { return cmp.Compare(a.ID, b.ID) })

@@ -101,11 +101,19 @@ func (s *Service) slow() time.Duration {
 
 func (s *Service) watch() *watch {
 	return &watch{
-		bus: s.Bus, zones: s.Companies, limits: s.Deadlines, slow: s.slow(), log: s.Log, expired: s.expired, now: time.Now, open: map[uint64]*open{}, telling: map[int64]int{},
+		bus: s.Bus, zone: s.zone, limits: s.Deadlines, slow: s.slow(), log: s.Log, expired: s.expired, now: time.Now, open: map[uint64]*open{}, telling: map[int64]int{},
 		tell: func(ctx context.Context, o *tiebackv1.Outcome) error {
 			return s.queue(ctx, &waiting{Item: closeout.Item{Outcome: o}, done: make(chan error, 1)})
 		},
 	}
+}
+
+// zone is the company's time zone; UTC for a company that is not known.
+func (s *Service) zone(id int64) *time.Location {
+	if c := s.Companies[id]; c != nil {
+		return c.Zone
+	}
+	return time.UTC
 }
 
 // handle waits until its outcome was flushed together with others of its company.

@@ -13,7 +13,6 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/catalogue"
-	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/fault"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/deadline"
@@ -29,7 +28,7 @@ import (
 // request detail keep no button busy and are left to their workers' patience.
 type watch struct {
 	bus     *bus.Bus
-	zones   company.Set // whose users read times
+	zone    func(company int64) *time.Location
 	limits  deadline.Limits
 	slow    time.Duration
 	log     *zap.Logger
@@ -41,15 +40,10 @@ type watch struct {
 	open    map[uint64]*open // by sequence
 
 	mu      sync.Mutex
-	trouble map[trouble]error // how an attempt ended lately
-	telling map[int64]int     // by company: how many are being told as in progress now
+	known   map[int64]error               // by company: what is wrong with it; nil: nothing is known. Of one round
+	places  map[catalogue.Category]handed // likewise
+	telling map[int64]int                 // by company: how many are being told as in progress now
 	tells   sync.WaitGroup
-}
-
-// trouble is shared by the events of a company and category.
-type trouble struct {
-	company  int64
-	category catalogue.Category
 }
 
 // open is an event that was slow when last looked at.
@@ -93,9 +87,9 @@ func (w *watch) round(ctx context.Context) error {
 	if err := w.look(ctx); err != nil {
 		return err
 	}
-	if w.due() {
-		w.learn(ctx)
-	}
+	w.mu.Lock()
+	w.known, w.places = map[int64]error{}, map[catalogue.Category]handed{}
+	w.mu.Unlock()
 	err := w.expire(ctx)
 	w.tellSlow(ctx)
 	return err
@@ -148,16 +142,6 @@ func (w *watch) consider(ctx context.Context, m bus.Message) error {
 	return nil
 }
 
-// due says whether anything is to be told.
-func (w *watch) due() bool {
-	for _, o := range w.open {
-		if o.said.Load() == nothing || !w.now().Before(o.expires) {
-			return true
-		}
-	}
-	return false
-}
-
 // expire ends what has passed its deadline. What could not be ended is tried again by the next
 // round, and holds up no other.
 func (w *watch) expire(ctx context.Context) error {
@@ -166,7 +150,7 @@ func (w *watch) expire(ctx context.Context) error {
 		if w.now().Before(o.expires) {
 			continue
 		}
-		expired, err := deadline.Expire(ctx, w.bus, o.message, o.event, w.limits.Of(o.message.Subject.Category), w.why(ctx, o))
+		expired, err := deadline.Expire(ctx, w.bus, o.message, o.event, w.limits.Of(o.message.Subject.Category), w.why(ctx, o), w.zone(o.event.CompanyId))
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -180,34 +164,97 @@ func (w *watch) expire(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// why is how the last attempt ended. Of an event that none was made at, as its ERP is down and only
-// asked now and then, how those of its company and category ended; nil where nothing is known.
+// why is what an event waits for. Its own last attempt says so, unless it only found its turn not come, or what
+// the workers know of its company is newer: a call that hangs ends no attempt, and while one event waits as the
+// ERP asked, those behind it are not attempted. nil: it is with a worker, and nothing is known to be wrong.
 func (w *watch) why(ctx context.Context, o *open) error {
 	s := o.message.Subject
-	err, failed := w.bus.State().LastFailure(ctx, o.message.Stream, string(s.Category), o.message.Sequence)
-	if failed != nil {
+	tries, err := w.bus.State().Tries(ctx, o.message.Stream, string(s.Category), o.message.Sequence)
+	if err != nil {
 		return nil // it is only said less well
 	}
-	if err != nil {
-		w.mu.Lock()
-		w.trouble[trouble{s.Company, s.Category}] = err
-		w.mu.Unlock()
+	own := tries.Failure
+	if own != nil && fault.Sentence(own, "") != "" {
+		return own
+	}
+	company := w.trouble(ctx, s.Company)
+	switch {
+	case own == nil && company != nil, own != nil && company != nil && (fault.ReasonOf(own) == fault.Busy || fault.SourceOf(own) == fault.SourceOf(company)):
+		return company
+	case own != nil:
+		return own
+	}
+	return w.place(ctx, o)
+}
+
+// trouble is what the workers know to be wrong with a company; nil: nothing. It is asked once a round.
+func (w *watch) trouble(ctx context.Context, company int64) error {
+	w.mu.Lock()
+	err, asked := w.known[company]
+	w.mu.Unlock()
+	if asked {
 		return err
+	}
+	for _, source := range []fault.Source{"", fault.FromERP, fault.FromProcore} {
+		if t, bad, failed := w.bus.State().TroubleOf(ctx, company, source); failed == nil && bad && err == nil {
+			err = t.Err()
+		}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.trouble[trouble{s.Company, s.Category}]
+	w.known[company] = err
+	return err
 }
 
-// learn asks why of every event that is open, and forgets what troubled those that are no more.
-func (w *watch) learn(ctx context.Context) {
-	w.mu.Lock()
-	w.trouble = map[trouble]error{}
-	w.mu.Unlock()
-	for _, o := range w.open {
-		_ = w.why(ctx, o)
-	}
+// handed is how far a category's consumer has come.
+type handed struct {
+	delivered  uint64
+	unfinished int
+	taken      bool
+	err        error
 }
+
+// place says of an event of which nothing is known to be wrong whether a worker has it; nil: one has, or had.
+func (w *watch) place(ctx context.Context, o *open) error {
+	category := o.message.Subject.Category
+	switch h := w.handed(ctx, category); {
+	case h.err != nil:
+		return nil
+	case !h.taken:
+		return &fault.Error{Reason: fault.NotRunning, Err: fmt.Errorf("no process takes the events of %s", category)}
+	case o.message.Sequence > h.delivered && h.unfinished > 0:
+		return &fault.Error{Reason: fault.Queued, Err: errors.New("no attempt has ended: other events are before it")}
+	}
+	return nil
+}
+
+// handed asks once a round. That nobody takes a category's work is believed when it was seen twice: a process may
+// be between two pulls.
+func (w *watch) handed(ctx context.Context, c catalogue.Category) handed {
+	w.mu.Lock()
+	h, asked := w.places[c]
+	w.mu.Unlock()
+	if asked {
+		return h
+	}
+	for range 2 {
+		h.delivered, h.unfinished, h.taken, h.err = w.bus.Handed(ctx, bus.Event, string(c))
+		if h.taken || h.err != nil {
+			break
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(betweenPulls):
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.places[c] = h
+	return h
+}
+
+// betweenPulls is how long a process may take from the end of one pull to the next.
+const betweenPulls = 300 * time.Millisecond
 
 // tellSlow has what is slow told, once, all of it in one round, so that it shares its calls. It waits
 // for none: a company whose Procore does not answer must not keep the others' deadlines.
@@ -274,20 +321,10 @@ func (w *watch) sayWaiting(ctx context.Context, o *open) error {
 	return w.tell(ctx, out)
 }
 
-// clock is a time of day as the company's users read it, such as 19:30 CST.
-func (w *watch) clock(company int64, at time.Time) string {
-	zone := time.UTC
-	if co := w.zones[company]; co != nil {
-		zone = co.Zone
-	}
-	return at.In(zone).Format("15:04 MST")
-}
-
 // waiting is an outcome that says that it is none yet.
 func (w *watch) waiting(ctx context.Context, o *open) *tiebackv1.Outcome {
 	out := &tiebackv1.Outcome{CompanyId: o.event.CompanyId, ErpRequestId: o.event.ErpRequestId, Type: o.event.Type, RequestedAt: o.event.RequestedAt}
-	sentence := fmt.Sprintf("This takes longer than usual. %s The ERP integration goes on trying until %s.",
-		fault.Sentence(w.why(ctx, o), "The ERP integration has other work before it."), w.clock(o.event.CompanyId, o.expires))
+	sentence := deadline.Waiting(w.why(ctx, o), o.expires, w.zone(o.event.CompanyId), w.now())
 	for _, id := range payload.Details(o.event.Payload) {
 		out.CloseOuts = append(out.CloseOuts, &tiebackv1.CloseOut{
 			RequestDetailId: id, Status: tiebackv1.Status_STATUS_IN_PROGRESS, Messages: []string{sentence},

@@ -14,6 +14,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/trouble"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/audit"
 	"github.com/tieback/tieback/services/ingest"
@@ -37,6 +39,7 @@ type memory struct {
 	Deliveries map[string]audit.DeliveryMark `json:"deliveries"` // by hook: given up; by hook/failing: retried
 	Details    audit.DetailMark              `json:"details"`
 	Watched    []watched                     `json:"watched,omitempty"`
+	Failing    time.Time                     `json:"failing,omitzero"` // since when sweeps have seen deliveries fail; zero: the last saw none
 }
 
 // watched is a request detail that was open when its page was settled: our own streams say
@@ -145,6 +148,25 @@ func (r *round) deliveries(ctx context.Context) error {
 		}
 		r.Failing += n
 		r.memory.Deliveries[label(hook)+"/failing"] = failing
+	}
+	return r.undelivered(ctx)
+}
+
+// undelivered notes for tieback status that deliveries fail, until a sweep finds that none does.
+func (r *round) undelivered(ctx context.Context) error {
+	t := trouble.Trouble{
+		Company: r.id, Source: fault.FromProcore, Reason: fault.Undelivered, Since: r.memory.Failing, Last: time.Now(),
+		Error: fmt.Sprintf("Procore tries %d deliveries again and again", r.Failing),
+	}
+	switch {
+	case r.Failing > 0 && t.Since.IsZero():
+		r.memory.Failing, t.Since = t.Last, t.Last
+		fallthrough
+	case r.Failing > 0:
+		return r.Bus.State().SaveTrouble(ctx, t, 2*r.Every+time.Minute)
+	case !t.Since.IsZero():
+		r.memory.Failing = time.Time{}
+		return r.Bus.State().ClearTrouble(ctx, t)
 	}
 	return nil
 }

@@ -81,7 +81,9 @@ func (c *client) logIn(ctx context.Context) (string, object, error) {
 	err := c.post(ctx, reads, c.database+"/", "", &got, "common.db.login", c.user, object{"password": c.password}, "en")
 	var ended *sessionEnded
 	if errors.As(err, &ended) {
-		err = fmt.Errorf("tryton: user %q or its password is refused (connector.user, connector.password)", c.user)
+		err = &fault.Error{
+			Class: fault.Transient, Reason: fault.Denied, Err: fmt.Errorf("tryton: user %q or its password is refused (connector.user, connector.password)", c.user),
+		}
 	}
 	if err != nil {
 		return "", nil, err

@@ -54,6 +54,11 @@ func classOf(code codes.Code, problem bool, o outcome) fault.Class {
 	return fault.Ambiguous
 }
 
+// reasons of the codes that say more than their class. A connector whose ERP is away says UNAVAILABLE too.
+var reasons = map[codes.Code]fault.Reason{
+	codes.Unavailable: fault.NoAnswer, codes.DeadlineExceeded: fault.NoAnswer, codes.Unauthenticated: fault.Denied, codes.PermissionDenied: fault.Denied,
+}
+
 const (
 	// waitDefault is how long a connector that is busy and doesn't say until when is left alone.
 	waitDefault = time.Second
@@ -65,7 +70,7 @@ const (
 func (c *client) classed(err error, o outcome) error {
 	s := status.Convert(err)
 	p := problemOf(s)
-	e := &fault.Error{Class: classOf(s.Code(), p != nil, o), Field: p.GetField(), Sentence: c.clean(p.GetSentence())}
+	e := &fault.Error{Class: classOf(s.Code(), p != nil, o), Reason: reasons[s.Code()], Field: p.GetField(), Sentence: c.clean(p.GetSentence())}
 	if e.Class == fault.Throttled {
 		ms := min(max(p.GetRetryAfterMs(), 0), waitMost.Milliseconds()) // else the product may be negative
 		e.RetryAfter = cmp.Or(time.Duration(ms)*time.Millisecond, waitDefault)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -158,6 +159,11 @@ func apart(ctx context.Context, g *guarded, name string, p *process.Process, run
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	defer p.Bus.Close()
+	ctx, stop := context.WithCancel(ctx)
+	var reporting sync.WaitGroup
+	defer reporting.Wait()
+	defer stop()
+	reporting.Go(func() { _ = p.ReportTroubles(ctx) })
 	if err := run(ctx, p); err != nil && !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("%s: %w", name, err)
 	}

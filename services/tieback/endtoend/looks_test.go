@@ -1,15 +1,19 @@
 package endtoend
 
 import (
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/zap"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/trouble"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/audit"
 	"github.com/tieback/tieback/services/status"
@@ -63,6 +67,27 @@ func TestStatusAndTraceNeedNoFurtherRight(t *testing.T) {
 		if err != nil || len(s.Unread) > 0 || s.Class != audit.Working || s.Now == nil || s.Now.Handed != handed {
 			t.Errorf("the story of request %d is %s, %v", request, w.json(s), err)
 		}
+	}
+	for _, service := range bus.Users() {
+		if !bus.CallsProcore(service) {
+			continue
+		}
+		b, err := bus.Connect(t.Context(), bus.Options{URL: g.url, NKeyFile: g.key(service), Name: service, Made: true, Log: zap.NewNop()})
+		w.must(err)
+		noted := trouble.Of(8, fault.From(fault.FromERP, errors.New("away")), time.Now())
+		w.must(b.State().SaveTrouble(t.Context(), noted, time.Minute))
+		if got, known, err := b.State().TroubleOf(t.Context(), 8, fault.FromERP); err != nil || !known || got.Error != "away" {
+			t.Errorf("%s notes a trouble as %+v, %v", service, got, err)
+		}
+		r, err := status.New(ours, o).Look(t.Context())
+		if c := companyOf(r, 8); err != nil || len(c.Troubles) != 1 || c.Troubles[0].Error != "away" {
+			t.Errorf("of what %s notes status shows %+v, %v", service, c.Troubles, err)
+		}
+		w.must(b.State().ClearTrouble(t.Context(), noted))
+		if r, err := status.New(ours, o).Look(t.Context()); err != nil || len(companyOf(r, 8).Troubles) > 0 {
+			t.Errorf("what %s has cleared is shown, %v", service, err)
+		}
+		b.Close()
 	}
 	if v := violations(g.said.String()); len(v) > 0 {
 		t.Errorf("the broker refused:\n%s", strings.Join(v, "\n"))

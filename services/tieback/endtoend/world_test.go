@@ -48,6 +48,7 @@ type setup struct {
 	deadline  time.Duration                   // of an event; 0: 15 minutes
 	slow      time.Duration                   // until an event is told as in progress; 0: a minute
 	around    func(http.Handler) http.Handler // of the sandbox
+	zone      string                          // of the companies; "": UTC
 }
 
 // world is a sandbox with its companies, and the data folder of a pipeline that may be run
@@ -138,8 +139,8 @@ func (w *world) writeCompanies() {
 	b.WriteString("companies:\n")
 	for i := range w.companies {
 		tokens := append([]string{w.token}, w.tokens...)
-		fmt.Fprintf(&b, "  - {id: %d, name: C%d, client_id: client-%d, client_secret: %s, webhook_tokens: [%s], standard_cost_code_list_id: 2, connector: {driver: erp}}\n",
-			firstCompany+int64(i), i, i, w.secret, strings.Join(tokens, ", "))
+		fmt.Fprintf(&b, "  - {id: %d, name: C%d, client_id: client-%d, client_secret: %s, webhook_tokens: [%s], standard_cost_code_list_id: 2, time_zone: %q, connector: {driver: erp}}\n",
+			firstCompany+int64(i), i, i, w.secret, strings.Join(tokens, ", "), w.zone)
 	}
 	w.file = filepath.Join(w.TempDir(), "companies.yaml")
 	w.must(os.WriteFile(w.file, []byte(b.String()), 0o600))
@@ -243,6 +244,7 @@ func (w *world) start(l *line, change services) *line {
 		})
 	}
 	g.Go(func() error { return w.listen(ctx, l.Bus) })
+	g.Go(func() error { return l.ReportTroubles(ctx) })
 	go func() { l.done <- g.Wait() }()
 	w.Cleanup(l.stop)
 	return l

@@ -60,6 +60,7 @@ func (pl *Pipeline) Run(ctx context.Context, l net.Listener) error {
 		return telemetry.ServeAdmin(ctx, pl.Settings.AdminAddr, pl.Registry, pl.Bus.Healthy)
 	})
 	g.Go(func() error { return pl.WatchSecrets(ctx) })
+	g.Go(func() error { return pl.ReportTroubles(ctx) })
 	for name, run := range process.All(process.IngestOn(l)) {
 		g.Go(func() error {
 			if err := run(ctx, pl.Process); err != nil {

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/fault"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/status"
 	"github.com/tieback/tieback/services/tieback/cmdtest"
@@ -191,12 +192,14 @@ func example() status.Report {
 			{Stop: "unlink"},
 		},
 		Companies: []status.Company{
-			{ID: 7, Name: "Quiet", Succeeded: 2},
+			{ID: 7, Name: "Quiet", Succeeded: 2, Troubles: []status.Trouble{}},
 			{ID: 598134325841112, Name: "Acme\x1b[2J", Unfinished: 850, AtLeast: true, Oldest: f(724), Retrying: 3, LastFailure: "dial tcp: connection refused", Failed: 1, Dead: 2,
-				Quota: &status.Quota{Hour: &status.Window{Limit: 3600, Left: 3120, Reset: &reset}, Spike: &status.Window{Limit: 25, Left: 25}, Blocked: &blocked}},
+				Quota:    &status.Quota{Hour: &status.Window{Limit: 3600, Left: 3120, Reset: &reset}, Spike: &status.Window{Limit: 25, Left: 25}, Blocked: &blocked},
+				Troubles: []status.Trouble{{Source: fault.FromERP, Reason: fault.NoAnswer, Class: "transient", Since: at.Add(-2 * time.Minute), Last: at.Add(-time.Second), Error: "dial tcp: connection refused"}}},
 		},
 		Notes:   []string{"of the 852 unfinished messages at export the companies' numbers count the first 850"},
 		Unasked: []string{"the queue of unlink: context deadline exceeded"},
-		Needs:   []string{"the broker does not answer for the queue of unlink: context deadline exceeded", "nobody takes the 2 messages that wait for sync: start it", "2 dead letters wait for somebody: tieback dead list"},
+		Needs: []string{"the broker does not answer for the queue of unlink: context deadline exceeded", "nobody takes the 2 messages that wait for sync: start it", "company 598134325841112 (Acme): its ERP has not answered since 2026-11-25 11:58:00 (2m0s): dial tcp: connection refused: tieback doctor --company 598134325841112",
+			"2 dead letters wait for somebody: tieback dead list"},
 	}
 }

@@ -1,0 +1,83 @@
+package process
+
+import (
+	"cmp"
+	"context"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/trouble"
+)
+
+// ReportTroubles writes into the broker which companies' ERP or Procore does not do its part, as far as this
+// process knows from its calls, until ctx ends. While all is well it writes nothing.
+//
+//	a trouble begins, or changes its reason    written within ten seconds
+//	it goes on                                 written again every 30 seconds
+//	it ends                                    cleared within ten seconds
+//	the process ends                           gone by itself after a minute and a half
+func (p *Process) ReportTroubles(ctx context.Context) error {
+	if !bus.CallsProcore(p.name) {
+		return nil
+	}
+	slow := cmp.Or(p.Slow, time.Minute)
+	r := troubles{state: p.Bus.State(), every: slow / 2, written: map[place]written{}}
+	tick := time.NewTicker(slow / 6)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-tick.C:
+			if err := r.write(ctx, append(p.ERPs.Troubles(slow/3), p.Procore.Troubles(slow/3)...), now); err != nil && ctx.Err() == nil {
+				p.Log.Debug("could not note which companies are in trouble", zap.Error(err))
+			}
+		}
+	}
+}
+
+// troubles are those that the broker knows of this process.
+type troubles struct {
+	state   *bus.State
+	every   time.Duration // between two writings of the same
+	written map[place]written
+}
+
+type place struct {
+	company int64
+	source  string
+}
+
+type written struct {
+	trouble.Trouble
+	at time.Time
+}
+
+// write writes what is new, or was written long ago, and clears what is over.
+func (r *troubles) write(ctx context.Context, all []trouble.Trouble, now time.Time) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(64)
+	seen := map[place]bool{}
+	for _, t := range all {
+		at := place{t.Company, string(t.Source)}
+		if !t.Lasts(now) {
+			continue
+		}
+		seen[at] = true
+		if was, known := r.written[at]; known && was.Reason == t.Reason && was.Since.Equal(t.Since) && now.Sub(was.at) < r.every {
+			continue
+		}
+		r.written[at] = written{t, now}
+		g.Go(func() error { return r.state.SaveTrouble(ctx, t, 3*r.every) })
+	}
+	for at, was := range r.written {
+		if !seen[at] {
+			delete(r.written, at)
+			g.Go(func() error { return r.state.ClearTrouble(ctx, was.Trouble) })
+		}
+	}
+	return g.Wait()
+}
