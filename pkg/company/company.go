@@ -32,6 +32,7 @@ type Company struct {
 	URL                    string         // ingest's public base, https://host; "": not known. Procore delivers to it
 	MetadataFile           string         // laid over the ERP metadata that is told to Procore; "": none
 	WebhookNamespace       string         // of our hook in Procore; "": tieback
+	RemoveOnReset          bool           // a reset of master data takes it out of the ERP; false: the ERP keeps it
 	Zone                   *time.Location // in which an instant becomes a date, and in which people read times; never nil, UTC by default
 
 	Client *Client // by which its calls of Procore are made; never nil

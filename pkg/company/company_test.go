@@ -65,6 +65,7 @@ func TestABadFileNamesTheCompanyAndTheField(t *testing.T) {
 		"short token":       {strings.Replace(base, "0123456789abcdef", "abc", 1), "at least 16"},
 		"no driver":         {strings.Replace(base, "{driver: x}", "{}", 1), "connector.driver"},
 		"no time zone":      {strings.Replace(base, "client_id: c", "client_id: c, time_zone: Chicago", 1), "time_zone: must be the IANA name"},
+		"resets":            {strings.Replace(base, "client_id: c", "client_id: c, resets: yes", 1), "resets: must be keep"},
 		"this machine's":    {strings.Replace(base, "client_id: c", "client_id: c, time_zone: Local", 1), "time_zone: must be the IANA name"},
 		"misspelt field":    {strings.Replace(base, "client_id: c", "client_id: c, cleint: d", 1), "not a field of a company: cleint (line 1); its fields are id, name, client, client_id, "},
 		"misspelt, merged":  {"companies: [{<<: &m {cleint: d}, " + base[len("companies: [{"):], "cleint (line 1)"},

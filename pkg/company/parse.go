@@ -35,6 +35,7 @@ type entry struct {
 	MetadataFile           string            `yaml:"metadata_file"`
 	WebhookNamespace       string            `yaml:"webhook_namespace"`
 	TimeZone               string            `yaml:"time_zone"`
+	Resets                 string            `yaml:"resets"` // keep or remove; "": keep
 }
 
 // reader reads a file; os.ReadFile, or a Watcher's, which notes what it read.
@@ -143,6 +144,9 @@ func (e entry) company(read reader, cs *clients, tokensOf func(reader) ([]string
 	if err != nil {
 		errs = append(errs, fmt.Errorf("time_zone: %w", err))
 	}
+	if e.Resets != "" && e.Resets != "keep" && e.Resets != "remove" {
+		fail("resets", "must be keep (the ERP keeps what a super user resets in Procore) or remove")
+	}
 	driver := settings["driver"]
 	if driver == "" {
 		fail("connector.driver", "is missing: which ERP this company books in, for example ledger")
@@ -154,6 +158,7 @@ func (e entry) company(read reader, cs *clients, tokensOf func(reader) ([]string
 	c := New(e.ID, Secrets{WebhookTokens: tokens, Settings: settings})
 	c.Client, c.Name, c.StandardCostCodeListID, c.Driver = client, e.Name, e.StandardCostCodeListID, driver
 	c.URL, c.MetadataFile, c.WebhookNamespace, c.Zone = e.URL, e.MetadataFile, e.WebhookNamespace, zone
+	c.RemoveOnReset = e.Resets == "remove"
 	return c, nil
 }
 

@@ -212,7 +212,7 @@ func TestWhatNeedsARestartIsSaidAndLeftAlone(t *testing.T) {
 	h := newHouse(t)
 	h.look()
 	ninth := strings.NewReplacer("id: 8", "id: 9", "eight", "nine").Replace(second)
-	h.write("companies.yaml", strings.NewReplacer("driver: tryton", "driver: remote", "name: Acme", "name: Acme\n    webhook_namespace: other\n    time_zone: Asia/Tokyo").Replace(h.companies(ninth)))
+	h.write("companies.yaml", strings.NewReplacer("driver: tryton", "driver: remote", "name: Acme", "name: Acme\n    webhook_namespace: other\n    time_zone: Asia/Tokyo\n    resets: remove").Replace(h.companies(ninth)))
 	h.write("password", "new-password")
 	h.write("tokens", newToken)
 	for range 4 {
@@ -223,7 +223,7 @@ func TestWhatNeedsARestartIsSaidAndLeftAlone(t *testing.T) {
 		t.Errorf("the set changed: %v", h.set)
 	}
 	lines := strings.Join(h.told(zapcore.WarnLevel), "\n")
-	for _, says := range []string{"a new company: restart", "company:9", "gone", "company:8", "connector.driver", "webhook_namespace", "time_zone"} {
+	for _, says := range []string{"a new company: restart", "company:9", "gone", "company:8", "connector.driver", "webhook_namespace", "time_zone", "resets"} {
 		if !strings.Contains(lines, says) {
 			t.Errorf("nobody says %q: %s", says, lines)
 		}

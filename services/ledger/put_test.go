@@ -182,7 +182,7 @@ func TestRefusals(t *testing.T) {
 	}{
 		"no such entity":          {&Record{Entity: 99}, "", "no records"},
 		"vendor without a name":   {&Record{Entity: Vendor, Name: " \t"}, "name", "name"},
-		"job code taken":          {&Record{Entity: Job, Name: "Other", Code: "JOB-1"}, "code", `The job code "JOB-1" is already used by another job in the ledger. Export the job again with a different code.`},
+		"job code taken":          {&Record{Entity: Job, Name: "Other", Code: "JOB-1"}, "code", `The job code "JOB-1" is already used by another job in the ledger. Export the job again with a different code; if it is the same job, sync it from the ledger instead.`},
 		"a code typed on a Mac":   {&Record{Entity: Job, Name: "Other", Code: " CAFE\u0301"}, "code", "already used"},
 		"sub job code taken":      {&Record{Entity: SubJob, Name: "East", Code: "E", JobOriginId: s.job}, "code", `sub job code "E"`},
 		"cost code taken":         {&Record{Entity: CostCode, Name: "Steel", Code: "05-100", JobOriginId: s.job}, "code", "cost code"},

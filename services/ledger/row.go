@@ -123,6 +123,6 @@ func (t *tx) codeFree(r *row) error {
 	if r.rec.Entity == CostCode || r.rec.Entity == StandardCostCode {
 		of = title
 	}
-	return fault.Refused("code", "The %s %q is already used by another %s%s in the ledger. Export the %s again with a different code.",
-		of, r.rec.Code, title, where, title)
+	return fault.Refused("code", "The %s %q is already used by another %s%s in the ledger. Export the %s again with a different code; if it is the same %s, sync it from the ledger instead.",
+		of, r.rec.Code, title, where, title, title)
 }

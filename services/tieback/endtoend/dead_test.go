@@ -106,9 +106,9 @@ func TestALetterThatIsEditedSucceeds(t *testing.T) {
 	payload := w.vendor(vendor, "Acme")
 	sandbox.Set(payload, "request_data.vendor.id", "V-12")
 	request := w.pressIn(firstCompany, "create_vendor", payload)
-	w.failed(request, "missing or no number")
+	w.failed(request, "not an id")
 	letter := l.listed(1)[0]
-	if letter.Cause() != "tenant-data" || letter.Stop != "export" || !strings.Contains(letter.Sentence, "missing or no number") {
+	if letter.Cause() != "tenant-data" || letter.Stop != "export" || !strings.Contains(letter.Sentence, "not an id") {
 		t.Errorf("the letter says %s, %s, %q", letter.Cause(), letter.Stop, letter.Sentence)
 	}
 	draft, err := l.desk("ann@office").Edit(t.Context(), letter.ID)
@@ -135,7 +135,7 @@ func TestALetterThatIsEditedSucceeds(t *testing.T) {
 		return edited.Replay(context.Background(), false)
 	}, letter.ID)[letter.ID]
 	w.ended(end, tiebackv1.Status_STATUS_SUCCESS, sandbox.Failed, "")
-	w.failed(request, "missing or no number")
+	w.failed(request, "not an id")
 	booked := w.sound(l.Ledger, firstCompany, ledger.Vendor)
 	if len(booked) != 1 || w.marked(vendor) != booked[0].OriginId {
 		t.Errorf("%d vendors in the books, marked as %q", len(booked), w.marked(vendor))

@@ -3,6 +3,7 @@ package bulk
 import (
 	"context"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/tieback/tieback/pkg/procore"
@@ -19,6 +20,9 @@ func WriteTree(ctx context.Context, s *procore.Session, call procore.SyncCall, r
 			items = append(items, Item{Record: r, Update: update(r)})
 		}
 		answer, err := Write(ctx, s, call, items)
+		if err == nil {
+			err = anew(ctx, s, call, items, ids, &answer)
+		}
 		if err != nil {
 			return all, err
 		}
@@ -27,6 +31,30 @@ func WriteTree(ctx context.Context, s *procore.Session, call procore.SyncCall, r
 		all.Refused = append(all.Refused, answer.Refused...)
 	}
 	return all, nil
+}
+
+// anew writes refused records once more without an id that no link confirms: the ERP remembers Procore's id of
+// what came from there, and Procore may have deleted it since.
+func anew(ctx context.Context, s *procore.Session, call procore.SyncCall, items []Item, ids map[string]int64, answer *Answer) error {
+	var again []Item
+	for _, i := range items {
+		if _, sent := i.Update["id"]; sent && ids[i.Record.OriginId] == 0 && slices.ContainsFunc(answer.Refused, func(r Refusal) bool { return r.Record == i.Record }) {
+			delete(i.Update, "id")
+			again = append(again, i)
+		}
+	}
+	if len(again) == 0 {
+		return nil
+	}
+	second, err := Write(ctx, s, call, again)
+	if err != nil {
+		return err
+	}
+	maps.Copy(answer.IDs, second.IDs)
+	answer.Refused = append(slices.DeleteFunc(answer.Refused, func(r Refusal) bool {
+		return slices.ContainsFunc(again, func(i Item) bool { return i.Record == r.Record })
+	}), second.Refused...)
+	return nil
 }
 
 // levels orders records so that parents come before their children, as far as their ids

@@ -81,6 +81,9 @@ func send(ctx context.Context, t *worker.Task, d payload.Document) (*tiebackv1.B
 	if err == nil {
 		b, err = t.ERP.Book(ctx, t.Asked(), d.Record)
 	}
+	if fault.ClassOf(err) == fault.Permanent && fault.Field(err) == "code" && d.Record.OriginId == "" {
+		b, err = reclaim(ctx, t, d, err)
+	}
 	if err != nil {
 		return nil, refs.wait(err)
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/tieback/tieback/services/worker/payload"
 )
 
-// inside are the records that leave the ERP with their job or sub job.
+// inside are the records that are reset with their job or sub job.
 var inside = []struct {
 	entity   tiebackv1.Entity
 	itemType string
@@ -20,31 +20,47 @@ var inside = []struct {
 }
 
 // job resets a job or sub job with all that was in it. The payload names only the job: what
-// was in it the ERP is asked, and Procore's ids are those we linked. An export of the job
-// begins new lives for them; see exports.
+// was in it the ERP is asked, and Procore's ids are those we linked. Where the ERP loses the job, an
+// export of it begins new lives for them; see exports.
 func job(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
 	return each(t, func(tie payload.Tie) (*tiebackv1.CloseOut, error) {
-		marks, err := contents(ctx, t, tie.Record)
+		held, err := contents(ctx, t, tie.Record)
 		if err != nil {
 			return nil, err
+		}
+		if !t.Company.RemoveOnReset {
+			return forget(ctx, t, tie, held)
 		}
 		if err := undo(ctx, t, tie); err != nil {
 			return nil, err
 		}
 		c := done(tie)
 		err = unsync(ctx, t, tie, c)
-		c.Marks = append(c.Marks, marks...)
+		unsyncAll(held, c)
 		return c, err
 	})
 }
 
-// contents lists the unsync marks of what is in a job. Tombstones count: after a crash
+// linked is a record that Procore has as the one of the ERP.
+type linked struct {
+	payload.Item
+	origin string
+}
+
+// unsyncAll marks records as not synced.
+func unsyncAll(records []linked, c *tiebackv1.CloseOut) {
+	for _, r := range records {
+		c.Marks = append(c.Marks, &tiebackv1.Mark{ItemType: r.Type, ItemId: r.ID})
+	}
+}
+
+// contents lists what is in a job, as far as it is linked. Tombstones count: after a crash
 // between removing and telling, there is nothing else left of it.
-func contents(ctx context.Context, t *worker.Task, rec *tiebackv1.Record) ([]*tiebackv1.Mark, error) {
+func contents(ctx context.Context, t *worker.Task, rec *tiebackv1.Record) ([]linked, error) {
 	if rec.OriginId == "" {
 		return nil, nil
 	}
-	var marks []*tiebackv1.Mark
+	var all []linked
 	for _, kind := range inside {
 		req := &tiebackv1.ListRequest{Entity: kind.entity, JobOriginId: rec.OriginId}
 		if rec.Entity == tiebackv1.Entity_ENTITY_SUB_JOB {
@@ -53,37 +69,38 @@ func contents(ctx context.Context, t *worker.Task, rec *tiebackv1.Record) ([]*ti
 			}
 			req.JobOriginId, req.SubJobOriginId = "", rec.OriginId
 		}
-		found, err := linked(ctx, t, req, kind.itemType)
+		found, err := listed(ctx, t, req, kind.itemType)
 		if err != nil {
 			return nil, err
 		}
-		marks = append(marks, found...)
+		all = append(all, found...)
 	}
-	return marks, nil
+	return all, nil
 }
 
-// linked unsyncs what a list of the ERP's names and we have linked. An ERP that cannot list
+// listed finds what a list of the ERP's names and we have linked. An ERP that cannot list
 // an entity is not asked for more.
-func linked(ctx context.Context, t *worker.Task, req *tiebackv1.ListRequest, itemType string) ([]*tiebackv1.Mark, error) {
+func listed(ctx context.Context, t *worker.Task, req *tiebackv1.ListRequest, itemType string) ([]linked, error) {
 	ids, err := t.State.Links(ctx, t.Event.CompanyId, itemType)
 	if err != nil || len(ids) == 0 {
 		return nil, err
 	}
-	var marks []*tiebackv1.Mark
+	var found []linked
 	for page, err := range t.ERP.Changes(ctx, req) {
 		if fault.ClassOf(err) == fault.Permanent && err != nil {
-			return marks, nil
+			return found, nil
 		}
 		if err != nil {
 			return nil, err
 		}
 		for _, c := range page.Changes {
-			if id, ok := ids[c.GetRecord().GetOriginId()]; ok && within(req, c) {
-				marks = append(marks, &tiebackv1.Mark{ItemType: itemType, ItemId: id})
+			origin := c.GetRecord().GetOriginId()
+			if id, ok := ids[origin]; ok && within(req, c) {
+				found = append(found, linked{payload.Item{Type: itemType, ID: id}, origin})
 			}
 		}
 	}
-	return marks, nil
+	return found, nil
 }
 
 // within guards against an ERP that lists more than it was asked for: what is plainly in

@@ -1,5 +1,12 @@
-// Package resets undoes a synced record for a super user: out of the ERP's books, then
-// unsynced, unlinked or deleted in Procore.
+// Package resets undoes a synced record for a super user.
+//
+// Master data (codes, jobs, sub jobs), for which the events dictionary asks for nothing, stays in the ERP: its
+// links are forgotten, and Procore shows it as not synced. Its life goes on: an export after the reset finds the
+// record and changes it in place, so that nothing is booked twice. What did not come from an export is found by
+// the note that the reset leaves. A company may choose resets: remove; then master data is reset as documents are.
+//
+// A document is taken out of the ERP's books, then unsynced, unlinked or deleted in Procore: forgotten it would be
+// booked twice.
 //
 //	the ERP                      reset_override    what happens
 //	removed it, or had it not    any               Procore's side is reset
@@ -23,9 +30,9 @@ import (
 
 // Handlers are the reset category's.
 var Handlers = worker.Handlers{
-	"delete_standard_cost_codes":        remove(procore.DeleteStandardCostCode),
-	"delete_standard_categories":        remove(procore.DeleteLineItemType),
-	"delete_cost_code":                  remove(procore.DeleteCostCode),
+	"delete_standard_cost_codes":        codes(procore.DeleteStandardCostCode),
+	"delete_standard_categories":        codes(procore.DeleteLineItemType),
+	"delete_cost_code":                  codes(procore.DeleteCostCode),
 	"reset_job":                         job,
 	"reset_sub_job":                     job,
 	"reset_requisition":                 document(unsync),
@@ -54,6 +61,20 @@ func each(t *worker.Task, work func(payload.Tie) (*tiebackv1.CloseOut, error)) (
 		return nil, err
 	}
 	return payload.Each(t.Payload, ties, work)
+}
+
+// forget forgets the links of a record that the ERP keeps, and of what is in it.
+func forget(ctx context.Context, t *worker.Task, tie payload.Tie, inside []linked) (*tiebackv1.CloseOut, error) {
+	itself := linked{payload.Item{Type: tie.ItemTypes[0], ID: tie.Record.ProcoreId}, tie.Record.OriginId}
+	for _, r := range append(inside, itself) {
+		if err := t.NoteKept(ctx, r.Type, r.ID, r.origin); err != nil {
+			return nil, err
+		}
+	}
+	c := done(tie)
+	err := unsync(ctx, t, tie, c)
+	unsyncAll(inside, c)
+	return c, err
 }
 
 // undo takes the record out of the ERP and ends its life there, before Procore is told.
@@ -113,9 +134,12 @@ func unlink(ctx context.Context, t *worker.Task, tie payload.Tie, c *tiebackv1.C
 	return err
 }
 
-// remove takes records out of the ERP, then deletes them in Procore.
-func remove(route procore.Route) worker.Handler {
+// codes resets codes of a list: their links are forgotten, or they are taken out of the ERP, then deleted in Procore.
+func codes(route procore.Route) worker.Handler {
 	return func(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
+		if !t.Company.RemoveOnReset {
+			return each(t, func(tie payload.Tie) (*tiebackv1.CloseOut, error) { return forget(ctx, t, tie, nil) })
+		}
 		run, err := removal.Begin(ctx, t)
 		if err != nil {
 			return nil, err

@@ -3,6 +3,7 @@ package resets_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/tieback/tieback/pkg/catalogue"
@@ -21,7 +22,50 @@ func TestEachTypeHasAHandler(t *testing.T) {
 
 func run(t *testing.T, eventType string, raw []byte, e *workertest.ERP, p *workertest.Procore) ([]*tiebackv1.CloseOut, error) {
 	t.Helper()
-	return resets.Handlers[eventType](context.Background(), workertest.Task(t, eventType, raw, e, p))
+	task := workertest.Task(t, eventType, raw, e, p)
+	task.Company.RemoveOnReset = true
+	return resets.Handlers[eventType](context.Background(), task)
+}
+
+// masters are the resets for which the dictionary asks for nothing and that no document is lost by.
+var masters = []string{"delete_standard_cost_codes", "delete_standard_categories", "delete_cost_code", "reset_job", "reset_sub_job"}
+
+// Unless the company says otherwise the links are forgotten, and nothing leaves the ERP or Procore.
+func TestByDefaultTheERPKeepsItsMasterData(t *testing.T) {
+	for _, name := range masters {
+		t.Run(name, func(t *testing.T) {
+			e, p := world(), &workertest.Procore{}
+			task := workertest.Task(t, name, workertest.Samples(t)[name], e, p)
+			out, err := resets.Handlers[name](t.Context(), task)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(e.Removed)+len(e.Ended)+len(p.Calls) > 0 {
+				t.Errorf("removed %v, lives ended %v, calls %v", e.Removed, e.Ended, p.Calls)
+			}
+			for _, c := range out {
+				for _, m := range c.Marks {
+					if kept, err := task.Kept(t.Context(), m.ItemType, m.ItemId); kept == "" || err != nil || m.OriginId != "" {
+						t.Errorf("%v: kept as %q, error %v", m, kept, err)
+					}
+				}
+			}
+			workertest.Golden(t, "keep_"+name, e, p, out)
+		})
+	}
+}
+
+// A document that were forgotten would be booked twice: it is reset as ever.
+func TestADocumentIsNotForgotten(t *testing.T) {
+	for _, row := range catalogue.Of(catalogue.Reset) {
+		if slices.Contains(masters, row.Name) {
+			continue
+		}
+		e := world()
+		if _, err := resets.Handlers[row.Name](t.Context(), workertest.Task(t, row.Name, workertest.Samples(t)[row.Name], e, &workertest.Procore{})); err != nil || len(e.Removed) != 1 || len(e.Ended) != 1 {
+			t.Errorf("%s: removed %v, lives ended %v, error %v", row.Name, e.Removed, e.Ended, err)
+		}
+	}
 }
 
 // world is what the samples' jobs hold.

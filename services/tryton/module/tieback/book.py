@@ -34,7 +34,7 @@ def lock(name, mode):
 def code_taken(entity, code):
     what = entity.replace('_', ' ')
     return Refused('code', "The %s code %r is already used by another %s in Tryton. "
-        "Export the %s again with a different code." % (what, code, what, what))
+        "Export the %s again with a different code; if it is the same %s, sync it from Tryton instead." % (what, code, what, what, what))
 
 
 class Key(ModelSQL):

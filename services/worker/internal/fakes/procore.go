@@ -29,6 +29,7 @@ type Procore struct {
 	Mute     bool              // echoes refused items without their ids
 	Fail     int               // status of every call from FailFrom on; 0: none fail
 	FailFrom int
+	Gone     map[int64]bool // ids that were deleted: an update that names one is refused
 
 	t        *testing.T
 	company  string
@@ -108,6 +109,10 @@ func (p *Procore) sync(uri string, body map[string]any) (any, bool) {
 		}
 		if why := p.Refuse[origin]; why != "" {
 			errs = append(errs, p.refusal(item, why))
+			continue
+		}
+		if id, _ := item["id"].(float64); p.Gone[int64(id)] {
+			errs = append(errs, p.refusal(item, "could not be found"))
 			continue
 		}
 		entities = append(entities, map[string]any{"id": p.id(uri+origin, item["id"]), "origin_id": origin})

@@ -1,0 +1,85 @@
+package endtoend
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/tieback/tieback/pkg/procore"
+	"github.com/tieback/tieback/services/ledger"
+	"github.com/tieback/tieback/services/sandbox"
+)
+
+// job is a create_or_update_job payload of a code, whose cost codes have no cost types.
+func (w *world) job(code string) map[string]any {
+	w.Helper()
+	payload, err := w.sandbox.Sample(firstCompany, "create_or_update_job", nil)
+	w.must(err)
+	sandbox.Set(payload, "request_data.job.origin_code", code)
+	sandbox.Set(payload, "request_data.all_cost_codes[].line_item_types", []any{})
+	sandbox.Set(payload, "request_data.all_cost_codes[].standard_cost_code_origin_id", nil)
+	return payload
+}
+
+// reset has a super user reset a job of Procore's.
+func (w *world) reset(project int64, origin string) {
+	w.Helper()
+	payload, err := w.sandbox.Sample(firstCompany, "reset_job", nil)
+	w.must(err)
+	sandbox.Set(payload, "request_data.project.id", project)
+	sandbox.Set(payload, "request_data.project.origin_id", origin)
+	request := w.pressIn(firstCompany, "reset_job", payload)
+	if w.wait(request); w.isDead(request) {
+		w.Errorf("the reset of job %s is dead-lettered", origin)
+	}
+}
+
+// A job that is reset stays in the ERP with its cost codes, and its next export finds it: the code is not taken by
+// itself, and nothing is there twice.
+func TestAJobThatIsResetIsFoundAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	l := w.run()
+	payload := w.job("J-100")
+	project := procore.ID(payload["request_data"].(map[string]any)["job"].(map[string]any)["id"])
+	w.succeeded(w.pressIn(firstCompany, "create_or_update_job", payload))
+	before := fmt.Sprint(w.origins(l, ledger.Job), w.origins(l, ledger.CostCode))
+	marked, _ := w.sandbox.Record(firstCompany, "project", project)
+	w.reset(project, marked.OriginID)
+	if r, _ := w.sandbox.Record(firstCompany, "project", project); r.OriginID != "" || fmt.Sprint(w.origins(l, ledger.Job), w.origins(l, ledger.CostCode)) != before {
+		t.Errorf("after the reset Procore has %q, and the ERP %v", r.OriginID, w.origins(l, ledger.Job))
+	}
+	w.succeeded(w.pressIn(firstCompany, "create_or_update_job", payload))
+	if r, _ := w.sandbox.Record(firstCompany, "project", project); r.OriginID != marked.OriginID || fmt.Sprint(w.origins(l, ledger.Job), w.origins(l, ledger.CostCode)) != before {
+		t.Errorf("exported again Procore has %q, want %q, and the ERP %v %v, want %s", r.OriginID, marked.OriginID, w.origins(l, ledger.Job), w.origins(l, ledger.CostCode), before)
+	}
+}
+
+// One that came from the ERP has no key there. The reset's note leads back to it.
+func TestAJobFromTheERPThatIsResetIsFoundAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	l := w.run()
+	books, err := l.Ledger.Company(w.Context(), firstCompany)
+	w.must(err)
+	added, err := books.Add(w.Context(), &ledger.Record{Entity: ledger.Job, Name: "Tower", Code: "J-200"})
+	w.must(err)
+	w.must(books.Close())
+	payload := w.job("J-200")
+	project := procore.ID(payload["request_data"].(map[string]any)["job"].(map[string]any)["id"])
+	w.failed(w.pressIn(firstCompany, "create_or_update_job", payload), "if it is the same job, sync it from the ledger instead")
+	w.must(w.sandbox.Link(firstCompany, "project", project, added.OriginId))
+	w.reset(project, added.OriginId)
+	w.succeeded(w.pressIn(firstCompany, "create_or_update_job", payload))
+	if r, _ := w.sandbox.Record(firstCompany, "project", project); r.OriginID != added.OriginId || len(w.origins(l, ledger.Job)) != 1 {
+		t.Errorf("Procore has %q, and the ERP %v, want %s", r.OriginID, w.origins(l, ledger.Job), added.OriginId)
+	}
+}
+
+// origins are those of all records of an entity in the ERP.
+func (w *world) origins(l *line, e ledger.Entity) (out []string) {
+	w.Helper()
+	for _, r := range w.sound(l.Ledger, firstCompany, e) {
+		out = append(out, r.OriginId)
+	}
+	return out
+}
