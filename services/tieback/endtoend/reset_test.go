@@ -2,6 +2,8 @@ package endtoend
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/tieback/tieback/pkg/procore"
@@ -72,6 +74,27 @@ func TestAJobFromTheERPThatIsResetIsFoundAgain(t *testing.T) {
 	w.succeeded(w.pressIn(firstCompany, "create_or_update_job", payload))
 	if r, _ := w.sandbox.Record(firstCompany, "project", project); r.OriginID != added.OriginId || len(w.origins(l, ledger.Job)) != 1 {
 		t.Errorf("Procore has %q, and the ERP %v, want %s", r.OriginID, w.origins(l, ledger.Job), added.OriginId)
+	}
+}
+
+// A company may have its resets take the records out of the ERP. Codes are then deleted in Procore as well.
+func TestResetsMayRemove(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{resets: "remove", driver: yesERPs()})
+	w.run()
+	for event, path := range map[string]string{
+		"delete_standard_cost_codes": "/rest/v1.0/standard_cost_codes/", "delete_standard_categories": "/rest/v1.0/line_item_types/", "delete_cost_code": "/rest/v1.0/cost_codes/",
+	} {
+		w.sandbox.ForgetCalls()
+		request := w.press(event)
+		if w.wait(request); w.isDead(request) {
+			t.Errorf("%s is dead-lettered", event)
+		}
+		if !slices.ContainsFunc(w.sandbox.Writes(), func(c sandbox.Call) bool {
+			return c.Method == "DELETE" && strings.HasPrefix(c.Path, path) && c.Status < 300
+		}) {
+			t.Errorf("%s deleted nothing: %v", event, w.sandbox.Writes())
+		}
 	}
 }
 

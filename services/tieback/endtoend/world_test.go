@@ -49,6 +49,7 @@ type setup struct {
 	slow      time.Duration                   // until an event is told as in progress; 0: a minute
 	around    func(http.Handler) http.Handler // of the sandbox
 	zone      string                          // of the companies; "": UTC
+	resets    string                          // of each company's entry; "": keep
 }
 
 // world is a sandbox with its companies, and the data folder of a pipeline that may be run
@@ -139,8 +140,8 @@ func (w *world) writeCompanies() {
 	b.WriteString("companies:\n")
 	for i := range w.companies {
 		tokens := append([]string{w.token}, w.tokens...)
-		fmt.Fprintf(&b, "  - {id: %d, name: C%d, client_id: client-%d, client_secret: %s, webhook_tokens: [%s], standard_cost_code_list_id: 2, time_zone: %q, connector: {driver: erp}}\n",
-			firstCompany+int64(i), i, i, w.secret, strings.Join(tokens, ", "), w.zone)
+		fmt.Fprintf(&b, "  - {id: %d, name: C%d, client_id: client-%d, client_secret: %s, webhook_tokens: [%s], standard_cost_code_list_id: 2, time_zone: %q, connector: {driver: erp}, resets: %q}\n",
+			firstCompany+int64(i), i, i, w.secret, strings.Join(tokens, ", "), w.zone, w.resets)
 	}
 	w.file = filepath.Join(w.TempDir(), "companies.yaml")
 	w.must(os.WriteFile(w.file, []byte(b.String()), 0o600))
