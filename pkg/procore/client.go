@@ -124,7 +124,7 @@ func newAccount(cfg Config, co *company.Company) *account {
 		cfg.APIURL, cfg.LoginURL = co.Client.APIURL, co.Client.LoginURL
 	}
 	return &account{
-		client: co.Client, cfg: cfg, log: zap.NewNop(), meter: newMeter(StoreKey(co.ID, co.Client.Name), cfg.Timeout),
+		client: co.Client, cfg: cfg, log: zap.NewNop(), meter: newMeter(StoreKey(co.ID, co.Client.Name), co.Client.Name != "", cfg.Timeout),
 		// A redirect is not followed: a write would be with a GET, whose 200 says that nothing was done.
 		http: &http.Client{Transport: cfg.Transport, Timeout: cfg.Timeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}
@@ -179,7 +179,7 @@ func (c *Client) Troubles(silent time.Duration) []trouble.Trouble {
 }
 
 // Quota is what is left of the rate limit; false: not known now.
-func (s *Session) Quota() (Quota, bool) { return s.meter.left() }
+func (s *Session) Quota() (Quota, bool) { return s.meter.left(s.company.ID) }
 
 // Call is one call: its route, the record in the path, the query and the body.
 type Call struct {
@@ -288,7 +288,7 @@ func (s *Session) once(ctx context.Context, tok *oauth2.Token, c Call, body []by
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	claim, err := s.meter.take(ctx)
+	claim, err := s.meter.take(ctx, s.company.ID)
 	if err != nil {
 		return answer{}, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	crand "crypto/rand"
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"sync"
@@ -12,7 +13,8 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// Quota is the window of the rate limit that binds: the one with fewer calls left for its time.
+// Quota is the window of the rate limit that binds: the one with fewer calls left for its time. Where companies
+// share it, Remaining is the company's share.
 type Quota struct {
 	Limit     int
 	Remaining int       // less the calls under way
@@ -24,29 +26,31 @@ var (
 	errSilent = errors.New("no call now: what other processes have used of Procore's rate limit is not known")
 )
 
-// meter spends one client's quota. No call is made while a window is spent, or while it is
+// meter spends the quota of one client, for all its companies. No call is made while a window is spent, or while it is
 // not known whether one is. All methods may be called concurrently; none waits for the quota.
 type meter struct {
 	clock   theirs
 	timeout time.Duration                     // of a call, with reading its answer
-	key, me string                            // in the store: the company, this process
+	key, me string                            // in the store: see StoreKey; this process
+	several bool                              // companies may have the client
 	store   Store                             // nil: nobody shares the client
 	spread  func(time.Duration) time.Duration // jitter
 
 	mu     sync.Mutex
-	limits limits // as this process last saw them
-	calls  int    // under way in this process
+	budget budget        // as this process last saw it
+	calls  map[int64]int // under way in this process, by company
 	shared shared
 }
 
-func newMeter(key string, timeout time.Duration) *meter {
-	return &meter{clock: theirs{local: time.Now}, timeout: timeout, key: key, me: crand.Text(), spread: jitter}
+func newMeter(key string, several bool, timeout time.Duration) *meter {
+	return &meter{clock: theirs{local: time.Now}, timeout: timeout, key: key, several: several, me: crand.Text(), spread: jitter}
 }
 
 // move is what a call asks of its meter: to begin, or (end not nil) to end.
 type move struct {
-	bulk bool
-	end  *end
+	company int64
+	bulk    bool
+	end     *end
 	// The answer:
 	ticket ticket
 	wait   int64 // ms; 0: go
@@ -60,9 +64,9 @@ type bulkKey struct{}
 // limit, and at least one call, to those that somebody waits for.
 func Bulk(ctx context.Context) context.Context { return context.WithValue(ctx, bulkKey{}, true) }
 
-// take claims one call, or says how long to wait. Each claim is ended with end.
-func (m *meter) take(ctx context.Context) (ticket, error) {
-	mv := &move{bulk: ctx.Value(bulkKey{}) != nil}
+// take claims one call of a company, or says how long to wait. Each claim is ended with learn or fail.
+func (m *meter) take(ctx context.Context, company int64) (ticket, error) {
+	mv := &move{company: company, bulk: ctx.Value(bulkKey{}) != nil}
 	m.play(mv)
 	switch {
 	case mv.err != nil:
@@ -89,7 +93,8 @@ func (m *meter) learn(t ticket, sent time.Time, status int, h http.Header) time.
 		return 0
 	}
 	m.mu.Lock()
-	wait := max(m.limits.Blocked-now, e.retry)
+	l, _ := m.budget.of(t.company)
+	wait := max(l.Blocked-now, e.retry)
 	m.mu.Unlock()
 	return m.spread(time.Duration(min(max(wait, 100), farthest)) * time.Millisecond)
 }
@@ -105,58 +110,69 @@ func (m *meter) play(mv *move) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.calls, _, _ = m.apply(&m.limits, []*move{mv})
+	m.calls, _, _ = m.apply(&m.budget, []*move{mv})
 }
 
-// apply makes moves on l: first what ended, then, with what that taught, what wants to begin.
-// It gives how many calls this process then has under way, whether l is to be kept, and whether
-// a move was refused. It may be asked again with the same moves and another l.
-func (m *meter) apply(l *limits, moves []*move) (calls int, changed, refused bool) {
+// apply makes moves on b: first what ended, then, with what that taught, what wants to begin.
+// It gives how many calls this process then has under way, whether b is to be kept, and whether
+// a move was refused. It may be asked again with the same moves and another b.
+func (m *meter) apply(b *budget, moves []*move) (calls map[int64]int, changed, refused bool) {
 	now := m.clock.now()
-	l.tidy(now, m.me)
-	calls = m.calls
+	b.tidy(now, m.me)
+	calls = make(map[int64]int, len(m.calls)+1)
+	maps.Copy(calls, m.calls)
 	until := now + m.timeout.Milliseconds() + 5000
 	for _, mv := range moves {
 		if mv.end != nil {
-			l.end(*mv.end, now)
-			calls, changed = calls-1, true
+			b.end(*mv.end, now)
+			calls[mv.end.ticket.company]--
+			changed = true
 		}
 	}
-	l.claim(m.me, calls, until)
+	b.claim(m.me, calls, until)
 	for _, mv := range moves {
 		if mv.end != nil {
 			continue
 		}
-		if mv.wait = l.wait(now, mv.bulk); mv.wait > 0 {
-			refused = true
+		if m.several {
+			b.join(mv.company, now)
+		}
+		var missed bool
+		if mv.wait, missed = b.wait(mv.company, now, mv.bulk); mv.wait > 0 {
+			refused, changed = true, changed || missed
 			continue
 		}
-		mv.ticket = l.ticket(now)
-		calls, changed = calls+1, true
-		l.claim(m.me, calls, until)
+		mv.ticket = b.ticket(mv.company, now)
+		calls[mv.company]++
+		changed = true
+		b.claim(m.me, calls, until)
 	}
+	maps.DeleteFunc(calls, func(_ int64, n int) bool { return n <= 0 })
 	return calls, changed, refused
 }
 
-// windows gives those that are known to run, by name.
-func (m *meter) windows() map[string]Quota {
+// windows gives those of a company that are known to run, by name, and among how many companies they are shared.
+func (m *meter) windows(company int64) (running map[string]Quota, among int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now, here := m.clock.now(), m.clock.local()
-	m.limits.tidy(now, m.me)
-	running := map[string]Quota{}
-	for name, w := range map[string]window{"hour": m.limits.Hour, "spike": m.limits.Spike} {
+	m.budget.tidy(now, m.me)
+	l, among := m.budget.of(company)
+	running = map[string]Quota{}
+	for name, w := range map[string]window{"hour": l.Hour, "spike": l.Spike} {
 		if w.Ends > 0 {
 			reset := here.Add(time.Duration(w.Ends-now) * time.Millisecond)
-			running[name] = Quota{Limit: w.Limit, Remaining: max(0, w.Left-m.limits.under()), Reset: reset}
+			running[name] = Quota{Limit: w.Limit, Remaining: max(0, w.Left-l.under()), Reset: reset}
 		}
 	}
-	return running
+	return running, among
 }
 
-// left is the window that binds; false: none is known to run.
-func (m *meter) left() (binding Quota, known bool) {
-	for _, q := range m.windows() {
+// left is the window that binds a company, with its share of what remains; false: none is known to run.
+func (m *meter) left(company int64) (binding Quota, known bool) {
+	running, among := m.windows(company)
+	for _, q := range running {
+		q.Remaining /= among
 		if !known || q.scarcer(binding, m.clock.local()) {
 			binding, known = q, true
 		}

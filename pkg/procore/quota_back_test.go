@@ -7,13 +7,13 @@ import "testing"
 func TestABlockOutlivesNoClockThatGoesBack(t *testing.T) {
 	const now, ahead = 1_000_000_000, 95_000
 	l := &limits{}
-	l.end(end{refused: true, retry: 1000}, now+ahead)
+	l.end(end{refused: true, retry: 1000}, mark{}, now+ahead)
 	l.tidy(now+ahead+10, "me")
-	if w := l.wait(now+ahead+10, false); w != 990 {
+	if w := l.wait(now+ahead+10, 0, 0); w != 990 {
 		t.Errorf("blocked for %d ms, want 990", w)
 	}
 	l.tidy(now, "me")
-	if w := l.wait(now, false); w > 1000 {
+	if w := l.wait(now, 0, 0); w > 1000 {
 		t.Errorf("blocked for %d ms after the clock went back, want what was asked", w)
 	}
 }
@@ -22,7 +22,7 @@ func TestAWindowOutlivesNoClockThatGoesBack(t *testing.T) {
 	const now, ahead = 1_000_000_000, 30_000
 	w := window{Limit: 25, Left: 0, Ends: now + ahead + 8000}
 	w.roll(now, spike)
-	if wait := w.wait(now, 0, false); wait > spike {
+	if wait := w.wait(now, 0, 0); wait > spike {
 		t.Errorf("the window of ten seconds is waited for %d ms", wait)
 	}
 }

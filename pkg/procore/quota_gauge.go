@@ -33,7 +33,8 @@ func (g gauge) Describe(ch chan<- *prometheus.Desc) {
 func (g gauge) Collect(ch chan<- prometheus.Metric) {
 	for id, s := range g.client.sessions {
 		label := strconv.FormatInt(id, 10)
-		for name, q := range s.meter.windows() {
+		running, _ := s.meter.windows(id)
+		for name, q := range running {
 			ch <- prometheus.MustNewConstMetric(remaining, prometheus.GaugeValue, float64(q.Remaining), label, name)
 		}
 		if at, has := s.login.expires(); has {

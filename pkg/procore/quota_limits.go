@@ -1,6 +1,6 @@
 package procore
 
-// limits is what is known of a client's limits, shared by all processes that use the client.
+// limits is what is known of the windows that calls are counted in: of a client, or of one of its companies.
 // Times are in ms of Procore's clock. Its methods are not safe for concurrent use.
 type limits struct {
 	Hour    window           `json:"hour"`
@@ -11,6 +11,7 @@ type limits struct {
 	Refused int              `json:"refused,omitempty"` // blocks in a row, by 429s and 503s that do not say until when
 	Since   int64            `json:"since,omitempty"`   // when the last of them began
 	Ended   int64            `json:"ended"`             // calls, ever
+	Counted int64            `json:"counted,omitempty"` // of those, which Procore is known to have counted
 	Claims  map[string]claim `json:"claims,omitempty"`  // by process
 }
 
@@ -23,9 +24,15 @@ type claim struct {
 
 // ticket is what a call must remember until it ends.
 type ticket struct {
-	at                         int64 // when it was claimed
-	ended, hourSeen, spikeSeen int64 // as they were then
+	company  int64
+	at       int64 // when it was claimed
+	all, own mark  // of the client and of the company, as they were then
 }
+
+// mark is how far limits have counted.
+type mark struct{ ended, counted, hourSeen, spikeSeen int64 }
+
+func (l *limits) mark() mark { return mark{l.Ended, l.Counted, l.Hour.Unseen, l.Spike.Unseen} }
 
 // tidy ends what is over at now. What me has under way it knows better than anybody.
 func (l *limits) tidy(now int64, me string) {
@@ -84,8 +91,9 @@ func (l *limits) known(now int64) bool {
 }
 
 // wait is for how long, in ms, no call may go; 0: one may go now. A call needs both windows.
-// While nothing is known, one call at a time finds out.
-func (l *limits) wait(now int64, bulk bool) int64 {
+// While nothing is known, one call at a time finds out. ofHour and ofSpike are how many calls of each
+// window are left to others.
+func (l *limits) wait(now int64, ofHour, ofSpike int) int64 {
 	under := l.under()
 	switch {
 	case l.Blocked > now:
@@ -93,11 +101,7 @@ func (l *limits) wait(now int64, bulk bool) int64 {
 	case !l.known(now) && under > 0:
 		return soon
 	}
-	return max(l.Hour.wait(now, under, bulk), l.Spike.wait(now, under, bulk))
-}
-
-func (l *limits) ticket(now int64) ticket {
-	return ticket{at: now, ended: l.Ended, hourSeen: l.Hour.Unseen, spikeSeen: l.Spike.Unseen}
+	return max(l.Hour.wait(now, under, ofHour), l.Spike.wait(now, under, ofSpike))
 }
 
 // since is how far a count went on; the counts of a store that was lost begin anew.
@@ -123,9 +127,9 @@ type end struct {
 	retry   int64 // of a refusal: after so many ms; -1: it does not say
 }
 
-// end takes in how a call ended.
-func (l *limits) end(e end, now int64) {
-	others := since(l.Ended, e.ticket.ended)
+// end takes in how a call ended that was claimed at a mark.
+func (l *limits) end(e end, then mark, now int64) {
+	others := since(l.Ended, then.ended)
 	l.Ended++
 	switch e.how {
 	case unsent:
@@ -133,6 +137,9 @@ func (l *limits) end(e end, now int64) {
 	case lost:
 		l.lose(1)
 		return
+	}
+	if !e.refused {
+		l.Counted++
 	}
 	shown, hidden, size := l.sort(e)
 	switch {
@@ -143,10 +150,10 @@ func (l *limits) end(e end, now int64) {
 			l.Mute = now + muteFor
 		}
 	case shown == &l.Hour:
-		shown.show(e.told, now, others, since(shown.Unseen, e.ticket.hourSeen))
+		shown.show(e.told, now, others, since(shown.Unseen, then.hourSeen))
 		hidden.miss(now, size, e.ticket.at)
 	default:
-		shown.show(e.told, now, others, since(shown.Unseen, e.ticket.spikeSeen))
+		shown.show(e.told, now, others, since(shown.Unseen, then.spikeSeen))
 		hidden.miss(now, size, e.ticket.at)
 	}
 	l.block(e, now)

@@ -12,14 +12,15 @@ type Standing struct {
 	Blocked     time.Time // no call is made until then, as Procore asked; zero: none asked
 }
 
-// ReadStanding reads what a Store keeps of a company. Its times are by Procore's clock, of which now is
-// taken for the time: it may be wrong by what the clocks differ.
-func ReadStanding(raw []byte, now time.Time) (Standing, error) {
-	var l limits
-	if err := json.Unmarshal(raw, &l); err != nil {
+// ReadStanding reads what a Store keeps of a company at its StoreKey. Its times are by Procore's clock, of which now
+// is taken for the time: it may be wrong by what the clocks differ.
+func ReadStanding(raw []byte, company int64, now time.Time) (Standing, error) {
+	var b budget
+	if err := json.Unmarshal(raw, &b); err != nil {
 		return Standing{}, fmt.Errorf("the store holds what no service of ours wrote: %w", err)
 	}
-	l.tidy(now.UnixMilli(), "")
+	b.tidy(now.UnixMilli(), "")
+	l, _ := b.of(company)
 	s := Standing{Hour: l.Hour.quota(l.under()), Spike: l.Spike.quota(l.under())}
 	if l.Blocked > now.UnixMilli() {
 		s.Blocked = time.UnixMilli(l.Blocked)

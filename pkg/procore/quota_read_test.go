@@ -10,7 +10,7 @@ func TestAStandingIsReadAsOfNow(t *testing.T) {
 	now := time.UnixMilli(1_800_000_000_000)
 	raw := []byte(`{"hour":{"limit":3600,"left":3000,"ends":1800000600000},"spike":{"limit":25,"left":3,"ends":1799999990000},` +
 		`"blocked":1800000005000,"asked":5000,"claims":{"a":{"calls":4,"until":1800000020000}}}`)
-	s, err := ReadStanding(raw, now)
+	s, err := ReadStanding(raw, 7, now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,7 +23,7 @@ func TestAStandingIsReadAsOfNow(t *testing.T) {
 	if !s.Blocked.Equal(now.Add(5 * time.Second)) {
 		t.Errorf("blocked until %v", s.Blocked)
 	}
-	if _, err := ReadStanding([]byte("nonsense"), now); err == nil {
+	if _, err := ReadStanding([]byte("nonsense"), 7, now); err == nil {
 		t.Error("nonsense is read")
 	}
 }

@@ -3,7 +3,6 @@ package procore
 import (
 	"context"
 	"encoding/json"
-	"maps"
 	"math/rand/v2"
 	"time"
 )
@@ -30,7 +29,7 @@ type shared struct {
 	queue    []*move
 	leading  bool
 	revision uint64
-	cached   bool    // limits are the store's at revision, as far as we know
+	cached   bool    // the budget is the store's at revision, as far as we know
 	owed     []*move // ends that could not be written yet; only the leader touches them
 }
 
@@ -96,21 +95,21 @@ func (m *meter) write(batch []*move) {
 // swap tries until the moves are made on what the store has.
 func (m *meter) swap(ctx context.Context, moves []*move) error {
 	for moved := 0; ; moved++ {
-		l, fresh, err := m.read(ctx)
+		b, fresh, err := m.read(ctx)
 		if err != nil {
 			return err
 		}
-		calls, changed, refused := m.apply(&l, moves)
+		calls, changed, refused := m.apply(&b, moves)
 		switch {
 		case refused && !fresh: // perhaps there is more by now
 			m.shared.cached = false
 			moved--
 			continue
 		case !changed:
-			m.keep(l, calls)
+			m.keep(b, calls)
 			return nil
 		}
-		if ok, err := m.put(ctx, l, calls); ok || err != nil {
+		if ok, err := m.put(ctx, b, calls); ok || err != nil {
 			return err
 		}
 		m.shared.cached = false
@@ -120,42 +119,40 @@ func (m *meter) swap(ctx context.Context, moves []*move) error {
 	}
 }
 
-// read gives a copy of the limits, and whether they come from the store just now. What the
+// read gives a copy of the budget, and whether it comes from the store just now. What the
 // store has forgotten we go on from what we know.
-func (m *meter) read(ctx context.Context) (l limits, fresh bool, err error) {
+func (m *meter) read(ctx context.Context) (b budget, fresh bool, err error) {
 	if !m.shared.cached {
 		raw, revision, err := m.store.Read(ctx, m.key)
 		if err != nil {
-			return l, false, err
+			return b, false, err
 		}
 		m.shared.revision, m.shared.cached, fresh = revision, true, true
-		if json.Unmarshal(raw, &l) == nil {
-			return l, fresh, nil
+		if json.Unmarshal(raw, &b) == nil {
+			return b, fresh, nil
 		}
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	l = m.limits
-	l.Claims = maps.Clone(l.Claims)
-	return l, fresh, nil
+	return m.budget.clone(), fresh, nil
 }
 
-// put writes l, and takes it over once it is written. Not ok: somebody else wrote meanwhile.
-func (m *meter) put(ctx context.Context, l limits, calls int) (ok bool, err error) {
-	raw, err := json.Marshal(l)
+// put writes b, and takes it over once it is written. Not ok: somebody else wrote meanwhile.
+func (m *meter) put(ctx context.Context, b budget, calls map[int64]int) (ok bool, err error) {
+	raw, err := json.Marshal(b)
 	if err != nil {
 		return false, err
 	}
 	revision, ok, err := m.store.Swap(ctx, m.key, raw, m.shared.revision)
 	if ok && err == nil {
 		m.shared.revision = revision
-		m.keep(l, calls)
+		m.keep(b, calls)
 	}
 	return ok, err
 }
 
-func (m *meter) keep(l limits, calls int) {
+func (m *meter) keep(b budget, calls map[int64]int) {
 	m.mu.Lock()
-	m.limits, m.calls = l, calls
+	m.budget, m.calls = b, calls
 	m.mu.Unlock()
 }

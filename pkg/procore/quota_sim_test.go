@@ -59,6 +59,23 @@ type world struct {
 	refused  int     // 429s
 	made     int
 	byCaller map[string]int
+
+	apart     bool                   // each company has windows of its own, as large as the client's
+	companies map[int64]*fakeCompany // those that called
+}
+
+// fakeCompany is a company of the client.
+type fakeCompany struct {
+	hour, spike fakeWindow
+	made        int
+	longest     time.Duration // that a call waited until it went
+}
+
+func (w *world) company(id int64) *fakeCompany {
+	if w.companies[id] == nil {
+		w.companies[id] = &fakeCompany{hour: fakeWindow{limit: w.hour.limit, size: w.hour.size}, spike: fakeWindow{limit: w.spike.limit, size: w.spike.size}}
+	}
+	return w.companies[id]
 }
 
 type fakeWindow struct {
@@ -120,22 +137,31 @@ func (w *world) meter(name string, skew time.Duration) *meter {
 	return m
 }
 
-// answer is Procore: it counts a call, or refuses it, and shows one window.
-func (w *world) answer() (int, http.Header) {
-	w.hour.roll(w.now)
-	w.spike.roll(w.now)
+// answer is Procore to company 7.
+func (w *world) answer() (int, http.Header) { return w.answerTo(7) }
+
+// answerTo is Procore: it counts a call of a company, or refuses it, and shows one window.
+func (w *world) answerTo(id int64) (int, http.Header) {
+	company := w.company(id)
+	hour, spike := &w.hour, &w.spike
+	if w.apart {
+		hour, spike = &company.hour, &company.spike
+	}
+	hour.roll(w.now)
+	spike.roll(w.now)
 	status := http.StatusOK
-	if w.hour.used >= w.hour.limit || w.spike.used >= w.spike.limit {
+	if hour.used >= hour.limit || spike.used >= spike.limit {
 		status = http.StatusTooManyRequests
 		w.refused++
 	} else {
-		w.hour.used++
-		w.spike.used++
+		hour.used++
+		spike.used++
 		w.made++
+		company.made++
 	}
-	show := &w.spike
-	if w.byTime && w.hour.ends.Before(w.spike.ends) || !w.byTime && w.hour.limit-w.hour.used <= w.spike.limit-w.spike.used {
-		show = &w.hour
+	show := spike
+	if w.byTime && hour.ends.Before(spike.ends) || !w.byTime && hour.limit-hour.used <= spike.limit-spike.used {
+		show = hour
 	}
 	reset := show.ends.Unix()
 	if show.ends.Nanosecond() > 0 && !w.floor {
@@ -153,27 +179,50 @@ func headers(limit, left int, reset int64, date time.Time) http.Header {
 	return h
 }
 
-// caller calls again and again, and waits as it is told.
-func (w *world) caller(m *meter, bulk bool) {
+// caller calls for company 7 again and again, and waits as it is told.
+func (w *world) caller(m *meter, bulk bool) { w.client(m, caller{company: 7, bulk: bulk}) }
+
+// caller calls for a company.
+type caller struct {
+	company int64
+	bulk    bool
+	pause   time.Duration // between two calls
+	times   int           // calls to make; 0: endless
+	asked   time.Time     // when the call that waits was first asked for; zero: none waits
+}
+
+// client is a caller at work.
+func (w *world) client(m *meter, c caller) {
 	ctx := context.Background()
-	if bulk {
+	if c.bulk {
 		ctx = Bulk(ctx)
 	}
-	t, err := m.take(ctx)
+	if c.asked.IsZero() {
+		c.asked = w.now
+	}
+	t, err := m.take(ctx, c.company)
 	if err != nil {
 		if fault.ClassOf(err) != fault.Throttled || fault.RetryAfter(err) <= 0 || fault.RetryAfter(err) > time.Hour+2*time.Minute {
 			w.t.Fatalf("no call: %v, after %v", err, fault.RetryAfter(err))
 		}
-		w.after(fault.RetryAfter(err), func() { w.caller(m, bulk) })
+		w.after(fault.RetryAfter(err), func() { w.client(m, c) })
 		return
+	}
+	company := w.company(c.company)
+	company.longest = max(company.longest, w.now.Sub(c.asked))
+	c.asked = time.Time{}
+	again := func() {
+		if c.times--; c.times != 0 {
+			w.after(c.pause, func() { w.client(m, c) })
+		}
 	}
 	sent := m.clock.local()
 	w.after(w.trip(), func() {
 		if w.rng.Float64() < w.lose/2 {
-			w.after(30*time.Second, func() { m.fail(t, lost); w.caller(m, bulk) })
+			w.after(30*time.Second, func() { m.fail(t, lost); again() })
 			return
 		}
-		status, h := w.answer()
+		status, h := w.answerTo(c.company)
 		if status == http.StatusOK {
 			w.byCaller[m.me]++
 		}
@@ -187,7 +236,7 @@ func (w *world) caller(m *meter, bulk bool) {
 			} else {
 				m.learn(t, sent, status, h)
 			}
-			w.caller(m, bulk)
+			again()
 		})
 	})
 }
@@ -198,7 +247,7 @@ func (w *world) trip() time.Duration {
 
 func newSimulation(t *testing.T, seed uint64, hourly, spikes int) *world {
 	return &world{
-		t: t, rng: rand.New(rand.NewPCG(seed, 6)), now: epoch, store: &fakeStore{}, byCaller: map[string]int{},
+		t: t, rng: rand.New(rand.NewPCG(seed, 6)), now: epoch, store: &fakeStore{}, byCaller: map[string]int{}, companies: map[int64]*fakeCompany{},
 		hour: fakeWindow{limit: hourly, size: time.Hour}, spike: fakeWindow{limit: spikes, size: 10 * time.Second},
 	}
 }
@@ -272,7 +321,7 @@ func TestClaimsOfADeadProcessLapse(t *testing.T) {
 		}
 		w.run(25 * time.Second)
 		for range 10 { // it claims all there is, and is never heard of again
-			_, _ = dead.take(t.Context())
+			_, _ = dead.take(t.Context(), 7)
 		}
 		before := w.byCaller["alive"]
 		w.run(2 * time.Minute)

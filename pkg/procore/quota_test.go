@@ -13,7 +13,7 @@ import (
 // play makes calls one after the other, and gives how many went before the first was kept back, and for how long.
 func (w *world) play(ctx context.Context, m *meter) (calls int, wait time.Duration) {
 	for ; calls < 10_000; calls++ {
-		t, err := m.take(ctx)
+		t, err := m.take(ctx, 7)
 		if err != nil {
 			return calls, fault.RetryAfter(err)
 		}
@@ -28,23 +28,23 @@ func (w *world) play(ctx context.Context, m *meter) (calls int, wait time.Durati
 func TestWhileNothingIsKnownOneCallAtATimeFindsOut(t *testing.T) {
 	w := newSimulation(t, 1, 1000, 25)
 	a, b := w.meter("a", 0), w.meter("b", 0)
-	first, err := a.take(t.Context())
+	first, err := a.take(t.Context(), 7)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, m := range []*meter{a, b} {
-		if _, err := m.take(t.Context()); fault.ClassOf(err) != fault.Throttled || fault.RetryAfter(err) > time.Second {
+		if _, err := m.take(t.Context(), 7); fault.ClassOf(err) != fault.Throttled || fault.RetryAfter(err) > time.Second {
 			t.Errorf("a second call before the first was answered: %v, after %v", err, fault.RetryAfter(err))
 		}
 	}
 	status, h := w.answer()
 	a.learn(first, a.clock.local(), status, h)
 	for range 24 {
-		if _, err := b.take(t.Context()); err != nil {
+		if _, err := b.take(t.Context(), 7); err != nil {
 			t.Fatalf("the limit is known: %v", err)
 		}
 	}
-	if _, err := a.take(t.Context()); err == nil {
+	if _, err := a.take(t.Context(), 7); err == nil {
 		t.Error("a 26th call under way of 25")
 	}
 }
@@ -53,10 +53,10 @@ func TestWhileNothingIsKnownOneCallAtATimeFindsOut(t *testing.T) {
 func TestAnswersThatSayNothingOfLimitsLetCallsGo(t *testing.T) {
 	w := newSimulation(t, 1, 1000, 25)
 	m := w.meter("a", 0)
-	first, _ := m.take(t.Context())
+	first, _ := m.take(t.Context(), 7)
 	m.learn(first, w.now, 200, http.Header{})
 	for range 100 {
-		if _, err := m.take(t.Context()); err != nil {
+		if _, err := m.take(t.Context(), 7); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -109,7 +109,7 @@ func TestProcoresClockMayBeWrongAndJump(t *testing.T) {
 			told := time.Duration(0) // how far Procore's clock is off
 			play := func() (n int, wait time.Duration) {
 				for ; ; n++ {
-					tk, err := m.take(t.Context())
+					tk, err := m.take(t.Context(), 7)
 					if err != nil {
 						return n, fault.RetryAfter(err)
 					}
@@ -160,14 +160,14 @@ func TestA429AndA503AreWaitedOutWithJitterByAllProcesses(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			w := newSimulation(t, 1, 1000, 25)
 			a, b := w.meter("a", 0), w.meter("b", time.Hour)
-			tk, _ := a.take(t.Context())
+			tk, _ := a.take(t.Context(), 7)
 			h := http.Header{}
 			for name, value := range c.header {
 				h.Set(name, value)
 			}
 			waits := map[time.Duration]bool{a.learn(tk, a.clock.local(), c.status, h): true}
 			for range 20 {
-				_, err := b.take(t.Context())
+				_, err := b.take(t.Context(), 7)
 				waits[fault.RetryAfter(err)] = true
 			}
 			for wait := range waits {
@@ -188,7 +188,7 @@ func TestRepeatedRefusalsWithoutAReasonAreWaitedOutLonger(t *testing.T) {
 	m := w.meter("a", 0)
 	var waits []time.Duration
 	for range 9 {
-		tk, err := m.take(t.Context())
+		tk, err := m.take(t.Context(), 7)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -207,14 +207,14 @@ func TestWithoutTheStoreNoCallIsMade(t *testing.T) {
 	m := w.meter("a", 0)
 	w.play(t.Context(), m)
 	w.now = w.now.Add(12 * time.Second)
-	tk, err := m.take(t.Context())
+	tk, err := m.take(t.Context(), 7)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.store.down = true
 	status, h := w.answer()
 	m.learn(tk, m.clock.local(), status, h)
-	_, err = m.take(t.Context())
+	_, err = m.take(t.Context(), 7)
 	if fault.ClassOf(err) != fault.Throttled || fault.RetryAfter(err) > 2*time.Second || fault.RetryAfter(err) < time.Second {
 		t.Errorf("%v, after %v", err, fault.RetryAfter(err))
 	}
@@ -227,16 +227,16 @@ func TestWithoutTheStoreNoCallIsMade(t *testing.T) {
 func TestQuotaTellsTheWindowThatBinds(t *testing.T) {
 	w := newSimulation(t, 1, 30, 25)
 	m := w.meter("a", 0)
-	if _, known := m.left(); known {
+	if _, known := m.left(7); known {
 		t.Error("known before any answer")
 	}
 	w.play(t.Context(), m)
-	if q, known := m.left(); !known || q.Limit != 25 || q.Remaining != 0 || q.Reset.Sub(w.now) > 12*time.Second {
+	if q, known := m.left(7); !known || q.Limit != 25 || q.Remaining != 0 || q.Reset.Sub(w.now) > 12*time.Second {
 		t.Errorf("%+v", q)
 	}
 	w.now = w.now.Add(12 * time.Second)
 	w.play(t.Context(), m)
-	if q, known := m.left(); !known || q.Limit != 30 || q.Remaining != 0 || q.Reset.Sub(w.now) < 50*time.Minute {
+	if q, known := m.left(7); !known || q.Limit != 30 || q.Remaining != 0 || q.Reset.Sub(w.now) < 50*time.Minute {
 		t.Errorf("%+v", q)
 	}
 }
@@ -265,7 +265,7 @@ func FuzzHeaders(f *testing.F) {
 		const longest = 62 * time.Minute
 		for range 3 { // once more, and with sound answers between
 			for _, odd := range []bool{true, false} {
-				tk, err := m.take(t.Context())
+				tk, err := m.take(t.Context(), 7)
 				if err != nil {
 					if d := fault.RetryAfter(err); d <= 0 || d > longest {
 						t.Fatalf("wait of %v", d)
@@ -280,13 +280,14 @@ func FuzzHeaders(f *testing.F) {
 				}
 			}
 		}
-		for _, q := range m.windows() {
+		windows, _ := m.windows(7)
+		for _, q := range windows {
 			if q.Limit <= 0 || q.Remaining > q.Limit {
 				t.Fatalf("%+v", q)
 			}
 		}
 		w.now = w.now.Add(longest + time.Minute)
-		if _, err := m.take(t.Context()); err != nil {
+		if _, err := m.take(t.Context(), 7); err != nil {
 			t.Fatalf("after the hour: %v in %v", err, fault.RetryAfter(err))
 		}
 	})
@@ -317,10 +318,10 @@ func FuzzStored(f *testing.F) {
 
 // What counting costs a call in a process that shares with nobody.
 func BenchmarkCount(b *testing.B) {
-	m := newMeter("7", 30*time.Second)
+	m := newMeter("7", false, 30*time.Second)
 	h := headers(1_000_000_000, 999_999_999, time.Now().Unix()+3000, time.Now())
 	for b.Loop() {
-		tk, err := m.take(b.Context())
+		tk, err := m.take(b.Context(), 7)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -336,21 +337,21 @@ func TestABurstThatIsRefusedIsOneRefusal(t *testing.T) {
 	refused := func(n int, at int64) {
 		for range n {
 			now += 10 // they come in one after the other
-			l.end(end{ticket: ticket{at: at}, refused: true, retry: -1}, now)
+			l.end(end{ticket: ticket{at: at}, refused: true, retry: -1}, mark{}, now)
 		}
 	}
 	for i, want := range []int64{1000, 2000, 4000, 8000, 16_000, 32_000, 64_000, 64_000} {
 		l.tidy(now, "me")
 		refused(50, now)
-		if wait := l.wait(now, false); wait != want {
+		if wait := l.wait(now, 0, 0); wait != want {
 			t.Errorf("after burst %d of 50 no call goes for %d ms, want %d", i+1, wait, want)
 		}
 		now += want
 	}
-	l.end(end{ticket: ticket{at: now}, good: true}, now+10)
+	l.end(end{ticket: ticket{at: now}, good: true}, mark{}, now+10)
 	now += 100
 	refused(50, now)
-	if wait := l.wait(now, false); wait != 1000 {
+	if wait := l.wait(now, 0, 0); wait != 1000 {
 		t.Errorf("after one that was answered: %d ms", wait)
 	}
 }

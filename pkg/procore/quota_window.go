@@ -16,6 +16,7 @@ type window struct {
 	Since  int64 `json:"since,omitempty"`  // when the last one was over, until a later call has begun this one
 	Doubt  int   `json:"doubt,omitempty"`  // calls taken off that got no answer: Procore may not have counted them
 	Unseen int64 `json:"unseen,omitempty"` // answers that showed the other window
+	Round  int64 `json:"round,omitempty"`  // windows that are over
 }
 
 // roll ends a window whose time is over, and forgets one that can't be.
@@ -23,10 +24,10 @@ func (w *window) roll(now, size int64) {
 	w.Left, w.Doubt = min(max(w.Left, -mostCalls), w.Limit), min(max(w.Doubt, 0), mostCalls)
 	switch {
 	case w.Ends > now+size+min(size/2, 60_000), w.Limit <= 0, w.Limit > mostCalls, w.Ends < 0:
-		*w = window{Unseen: w.Unseen}
+		*w = window{Unseen: w.Unseen, Round: w.Round}
 	case w.Ends == 0:
 	case now >= w.Ends+grace:
-		w.Left, w.Doubt, w.Ends, w.Guess, w.Since = w.Limit, 0, 0, false, w.Ends+grace
+		w.Left, w.Doubt, w.Ends, w.Guess, w.Since, w.Round = w.Limit, 0, 0, false, w.Ends+grace, w.Round+1
 	}
 }
 
@@ -37,16 +38,13 @@ const (
 	soon = 200
 )
 
-// wait is for how long, in ms, no call may go while under are under way; 0: one may go now.
-// Bulk work leaves the last fifth.
-func (w *window) wait(now int64, under int, bulk bool) int64 {
+// wait is for how long, in ms, no call may go while under are under way and so many calls are left to others; 0: one
+// may go now.
+func (w *window) wait(now int64, under, leave int) int64 {
 	if w.Limit == 0 {
 		return 0
 	}
-	spare := w.Left
-	if bulk {
-		spare -= w.reserve()
-	}
+	spare := w.Left - leave
 	switch {
 	case spare > under, under == 0 && (spare+w.Doubt > 0 || w.Ends == 0): // in doubt, one call finds out
 		return 0
@@ -56,7 +54,15 @@ func (w *window) wait(now int64, under int, bulk bool) int64 {
 	return max(w.Ends+grace-now, soon)
 }
 
-// reserve is what bulk work leaves to others. Of a single call it leaves none.
+// leave is how many calls are left to others: bulk work leaves the last fifth.
+func (w *window) leave(bulk bool) int {
+	if bulk {
+		return w.reserve()
+	}
+	return 0
+}
+
+// reserve is the last fifth. Of a single call it is none.
 func (w *window) reserve() int { return min(max(w.Limit/5, 1), w.Limit-1) }
 
 // show takes in what an answer says of this window; others is how many calls ended while it
@@ -66,6 +72,9 @@ func (w *window) show(t told, now int64, others, unseen int) {
 	case w.Limit > 0 && t.reset+grace <= now, w.Ends > 0 && !w.Guess && t.reset < min(w.Ends-1000, now+2000):
 		return // of a window that is over
 	case w.Limit == 0, w.Ends > 0 && t.reset > w.Ends+1000, w.Limit != t.limit:
+		if w.Ends > 0 && !w.Guess && t.reset > w.Ends+1000 {
+			w.Round++
+		}
 		w.Left, w.Doubt = t.left-unseen, 0 // a new one; those were perhaps counted after this
 	case others == 0: // none was counted after this but those under way
 		w.Left, w.Doubt = t.left, 0

@@ -13,7 +13,7 @@ func TestTheWindowThatIsNotShownCountsByItself(t *testing.T) {
 	for range 3 {
 		w.miss(noon, hour, noon-50)
 	}
-	if wait := w.wait(noon, 0, false); wait < hour/2 {
+	if wait := w.wait(noon, 0, 0); wait < hour/2 {
 		t.Errorf("all 3 calls that were left are made, and the next waits %d ms", wait)
 	}
 }
@@ -55,7 +55,7 @@ func TestALateAnswerOfTheLastWindowIsNotTakenForThisOne(t *testing.T) {
 func TestAWindowThatEndsTooFarAwayIsForgotten(t *testing.T) {
 	w := running(3600, 0, noon)
 	w.roll(noon-2*hour, hour)
-	if w.Limit != 0 || w.wait(noon-2*hour, 0, false) != 0 {
+	if w.Limit != 0 || w.wait(noon-2*hour, 0, 0) != 0 {
 		t.Errorf("%+v", w)
 	}
 }
@@ -64,11 +64,11 @@ func TestAWindowThatEndsTooFarAwayIsForgotten(t *testing.T) {
 func TestInDoubtOneCallAtATimeGoes(t *testing.T) {
 	w := running(25, 2, noon+10_000)
 	w.lose(2)
-	if w.wait(noon, 0, false) != 0 || w.wait(noon, 1, false) == 0 {
-		t.Errorf("%+v: alone %d, beside another %d", w, w.wait(noon, 0, false), w.wait(noon, 1, false))
+	if w.wait(noon, 0, 0) != 0 || w.wait(noon, 1, 0) == 0 {
+		t.Errorf("%+v: alone %d, beside another %d", w, w.wait(noon, 0, 0), w.wait(noon, 1, 0))
 	}
 	w.show(told{limit: 25, left: 0, reset: noon + 10_000}, noon, 0, 0)
-	if w.wait(noon, 0, false) < 10_000 {
+	if w.wait(noon, 0, 0) < 10_000 {
 		t.Errorf("%+v: it is spent", w)
 	}
 }

@@ -144,7 +144,7 @@ func (v *look) quota(ctx context.Context, id int64) (*Quota, error) {
 	if err != nil || len(raw) == 0 {
 		return nil, err
 	}
-	s, err := procore.ReadStanding(raw, v.at)
+	s, err := procore.ReadStanding(raw, id, v.at)
 	if err != nil {
 		return nil, err
 	}

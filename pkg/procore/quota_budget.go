@@ -1,0 +1,297 @@
+package procore
+
+import "maps"
+
+// budget is what is known of the limits of one client, shared by all processes that use it. Procore does not publish
+// how it counts a client that several companies have, so the headers of the answers say it:
+//
+//	what the answers show                                    Procore counts     a call needs
+//	──────────────────────────────────────────────────────── ────────────────── ──────────────────────────────────
+//	nothing yet                                              not known          room in the client's windows, and in
+//	                                                                            the company's as its answers show them
+//	Remaining of one company falls by the calls of others    by client          the same
+//	Remaining of one company does not fall by the calls of   by company         room in the company's windows
+//	others, or is higher than all calls together leave it
+//
+// So until the answers show that companies are counted apart, no call is made that either way of counting would
+// refuse. What they show is looked at again with each answer, since it may change. A client of one company alone
+// has no parts: its limits are the client's.
+//
+// Where companies share, they have turns: each may use its share of a window, Limit over the companies that want
+// calls. A company beyond its share leaves to the others what they wanted in this window or the last one, up to
+// their shares, and never takes the last fifth.
+//
+// Its methods are not safe for concurrent use.
+type budget struct {
+	limits                 // of the client: all calls count
+	Parts  map[int64]*part `json:"parts,omitempty"` // by company; nil: the client is one company's own
+	Apart  bool            `json:"apart,omitempty"` // Procore counts by company
+}
+
+// part is one company's part in a budget.
+type part struct {
+	limits            // the company's calls alone count
+	HourTurn  turn    `json:"hour_turn"`
+	SpikeTurn turn    `json:"spike_turn"`
+	HourBase  reading `json:"hour_base"`
+	SpikeBase reading `json:"spike_base"`
+	Last      int64   `json:"last"` // when a call was last asked for
+}
+
+// turn is what a company wanted and got of a window that it shares.
+type turn struct {
+	Round  int64 `json:"round"`  // of the window, that the rest is of
+	Used   int   `json:"used"`   // calls begun
+	Missed int   `json:"missed"` // calls that the window held back
+	Before int   `json:"before"` // both, in the round before
+}
+
+// to goes on to a round.
+func (t turn) to(round int64) turn {
+	switch {
+	case t.Round == round:
+		return t
+	case t.Round == round-1:
+		return turn{Round: round, Before: inRange(t.Used + t.Missed)}
+	}
+	return turn{Round: round}
+}
+
+// wants is how many calls the company is expected to want of the window.
+func (t turn) wants() int { return max(inRange(t.Used+t.Missed), inRange(t.Before)) }
+
+func inRange(n int) int { return min(max(n, 0), mostCalls) }
+
+// reading is an answer to a company that later ones are compared with.
+type reading struct {
+	Limit int   `json:"limit,omitempty"` // 0: none yet
+	Left  int   `json:"left,omitempty"`
+	Reset int64 `json:"reset,omitempty"`
+	All   tally `json:"all"` // the client's calls then
+	Own   tally `json:"own"` // the company's
+}
+
+// tally is how many calls there were when an answer came.
+type tally struct {
+	Ended   int64 `json:"ended,omitempty"`
+	Counted int64 `json:"counted,omitempty"`
+	Out     int   `json:"out,omitempty"`   // under way: Procore may have counted them before the answer, or will after it
+	Maybe   int   `json:"maybe,omitempty"` // ended while the answer was under way: likewise
+}
+
+// slack is how many calls the answers must differ by from what one way of counting predicts until it counts as
+// refuted: Procore's counters need not be exact.
+const slack = 3
+
+// forget is how long a part is kept that nobody asks for.
+const forget = 3 * hour
+
+func (b *budget) clone() budget {
+	c := *b
+	c.Claims = maps.Clone(b.Claims)
+	if b.Parts != nil {
+		c.Parts = make(map[int64]*part, len(b.Parts))
+	}
+	for id, p := range b.Parts {
+		if p != nil {
+			q := *p
+			q.Claims = maps.Clone(p.Claims)
+			c.Parts[id] = &q
+		}
+	}
+	return c
+}
+
+func (b *budget) tidy(now int64, me string) {
+	b.limits.tidy(now, me)
+	for id, p := range b.Parts {
+		if p == nil || p.Last < now-forget {
+			delete(b.Parts, id)
+			continue
+		}
+		p.limits.tidy(now, me)
+	}
+}
+
+// join makes sure that a company has its part.
+func (b *budget) join(company, now int64) *part {
+	if b.Parts == nil {
+		b.Parts = map[int64]*part{}
+	}
+	p := b.Parts[company]
+	if p == nil {
+		p = &part{}
+		b.Parts[company] = p
+	}
+	p.Last = now
+	p.HourTurn, p.SpikeTurn = p.HourTurn.to(b.Hour.Round), p.SpikeTurn.to(b.Spike.Round)
+	return p
+}
+
+// claim sets what a process has under way, by company.
+func (b *budget) claim(me string, calls map[int64]int, until int64) {
+	all := 0
+	for company, n := range calls {
+		all += n
+		if p := b.Parts[company]; p != nil {
+			p.limits.claim(me, n, until)
+		}
+	}
+	b.limits.claim(me, all, until)
+}
+
+// wait is for how long, in ms, no call of a company may go; 0: one may go now. missed says whether a call was
+// noted as held back.
+func (b *budget) wait(company, now int64, bulk bool) (wait int64, missed bool) {
+	p := b.Parts[company]
+	if p == nil {
+		return b.limits.wait(now, b.Hour.leave(bulk), b.Spike.leave(bulk)), false
+	}
+	own := p.limits.wait(now, p.Hour.leave(bulk), p.Spike.leave(bulk))
+	if b.Apart {
+		return own, false
+	}
+	ofHour := max(b.Hour.leave(bulk), b.keep(company, &b.Hour, func(p *part) turn { return p.HourTurn }))
+	ofSpike := max(b.Spike.leave(bulk), b.keep(company, &b.Spike, func(p *part) turn { return p.SpikeTurn }))
+	wait = max(own, b.limits.wait(now, ofHour, ofSpike))
+	if wait > 0 {
+		under := b.under()
+		missed = p.HourTurn.miss(&b.Hour, b.Hour.wait(now, under, ofHour)) || missed
+		missed = p.SpikeTurn.miss(&b.Spike, b.Spike.wait(now, under, ofSpike)) || missed
+	}
+	return wait, missed
+}
+
+// miss notes a call that the window holds back, no more of them than it has calls.
+func (t *turn) miss(w *window, wait int64) bool {
+	if wait == 0 || t.Missed >= w.Limit {
+		return false
+	}
+	t.Missed++
+	return true
+}
+
+// keep is how many calls of a shared window a company leaves to the others.
+func (b *budget) keep(company int64, w *window, turnOf func(*part) turn) int {
+	if w.Limit <= 1 {
+		return 0
+	}
+	wanting := 1
+	for id, p := range b.Parts {
+		if id != company && turnOf(p).to(w.Round).wants() > 0 {
+			wanting++
+		}
+	}
+	share := max(w.Limit/max(wanting, 2), 1)
+	if turnOf(b.Parts[company]).Used < share {
+		return 0
+	}
+	owed := 0
+	for id, p := range b.Parts {
+		if t := turnOf(p).to(w.Round); id != company {
+			owed += max(0, min(share, t.wants())-t.Used)
+		}
+	}
+	return max(owed, w.reserve())
+}
+
+// ticket begins a call.
+func (b *budget) ticket(company, now int64) ticket {
+	t := ticket{company: company, at: now, all: b.mark()}
+	if p := b.Parts[company]; p != nil {
+		t.own = p.mark()
+		p.HourTurn.Used, p.SpikeTurn.Used = inRange(p.HourTurn.Used+1), inRange(p.SpikeTurn.Used+1)
+	}
+	return t
+}
+
+// end takes in how a call ended.
+func (b *budget) end(e end, now int64) {
+	p := b.Parts[e.ticket.company]
+	b.limits.end(e, e.ticket.all, now)
+	if p == nil {
+		return
+	}
+	p.limits.end(e, e.ticket.own, now)
+	if e.how == answered && e.heard && !e.refused {
+		b.learn(p, e)
+	}
+}
+
+// learn compares an answer to a company with answers before it: how far Remaining fell says whose calls Procore
+// counted. Only calls that are known to lie between two answers count for that: of those under way it is not known
+// when Procore counted them.
+func (b *budget) learn(p *part, e end) {
+	shown, _, _ := p.sort(e)
+	of := func(p *part) *reading { return &p.SpikeBase }
+	if shown == &p.Hour {
+		of = func(p *part) *reading { return &p.HourBase }
+	}
+	for _, other := range b.Parts {
+		if other != p && !b.Apart && of(other).precedes(e) && b.unexplained(of(other), e) >= slack {
+			b.Apart = true
+		}
+	}
+	base := of(p)
+	if base.Limit != e.told.limit || !near(base.Reset, e.told.reset) {
+		*base = b.reading(p, e)
+		return
+	}
+	if e.ticket.all.ended < base.All.Ended {
+		return // it was under way together with the other
+	}
+	fell := base.Left - e.told.left
+	own := most(base.Own, p.Ended, p.under())
+	switch {
+	case b.unexplained(base, e) >= slack:
+		b.Apart = true
+	case fell-own >= slack && fell <= most(base.All, b.Ended, b.under()):
+		b.Apart = false
+	case fell-own < slack && fell >= 0:
+		return // no news
+	}
+	*base = b.reading(p, e)
+}
+
+// precedes says whether the window of a reading of another company was running when an answer was made, and the
+// answer is to a call that began after it.
+func (r *reading) precedes(e end) bool {
+	made := e.told.reset - e.told.away
+	return r.Limit == e.told.limit && r.Reset > made+behind && e.told.reset > made+behind && e.ticket.all.ended >= r.All.Ended
+}
+
+// unexplained is how many calls more an answer leaves than it would if Procore counted by client.
+func (b *budget) unexplained(r *reading, e end) int {
+	between := max(0, since(e.ticket.all.counted, r.All.Counted)-r.All.Out)
+	return e.told.left - (r.Left - between - 1)
+}
+
+// most is how many calls Procore may have counted since a reading.
+func most(then tally, ended int64, under int) int {
+	return since(ended, then.Ended) + under + then.Maybe
+}
+
+func near(a, b int64) bool { return a >= b-1000 && a <= b+1000 }
+
+func (b *budget) reading(p *part, e end) reading {
+	return reading{
+		Limit: e.told.limit, Left: e.told.left, Reset: e.told.reset,
+		All: tally{b.Ended, b.Counted, b.under(), since(b.Ended, e.ticket.all.ended)},
+		Own: tally{p.Ended, p.Counted, p.under(), since(p.Ended, e.ticket.own.ended)},
+	}
+}
+
+// of gives the limits that bind a company, and among how many companies they are shared now.
+func (b *budget) of(company int64) (l *limits, among int) {
+	p := b.Parts[company]
+	if p != nil && b.Apart {
+		return &p.limits, 1
+	}
+	among = 1
+	for id, p := range b.Parts {
+		if id != company && (p.HourTurn.to(b.Hour.Round).wants() > 0 || p.SpikeTurn.to(b.Spike.Round).wants() > 0) {
+			among++
+		}
+	}
+	return &b.limits, among
+}
