@@ -52,13 +52,13 @@ func (t turn) to(round int64) turn {
 	case t.Round == round:
 		return t
 	case t.Round == round-1:
-		return turn{Round: round, Before: inRange(t.Used + t.Missed)}
+		return turn{Round: round, Before: t.Used + t.Missed}
 	}
 	return turn{Round: round}
 }
 
 // wants is how many calls the company is expected to want of the window.
-func (t turn) wants() int { return max(inRange(t.Used+t.Missed), inRange(t.Before)) }
+func (t turn) wants() int { return max(t.Used+t.Missed, t.Before) }
 
 func inRange(n int) int { return min(max(n, 0), mostCalls) }
 
@@ -110,6 +110,10 @@ func (b *budget) tidy(now int64, me string) {
 			continue
 		}
 		p.limits.tidy(now, me)
+		p.Last = min(p.Last, now)
+		for _, t := range []*turn{&p.HourTurn, &p.SpikeTurn} {
+			t.Used, t.Missed, t.Before = inRange(t.Used), inRange(t.Missed), inRange(t.Before)
+		}
 	}
 }
 
@@ -200,7 +204,8 @@ func (b *budget) ticket(company, now int64) ticket {
 	t := ticket{company: company, at: now, all: b.mark()}
 	if p := b.Parts[company]; p != nil {
 		t.own = p.mark()
-		p.HourTurn.Used, p.SpikeTurn.Used = inRange(p.HourTurn.Used+1), inRange(p.SpikeTurn.Used+1)
+		p.HourTurn.Used++
+		p.SpikeTurn.Used++
 	}
 	return t
 }

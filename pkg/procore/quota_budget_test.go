@@ -145,6 +145,54 @@ func TestACompanyThatComesLateFindsCallsLeft(t *testing.T) {
 	}
 }
 
+// A company with many calls under way at once gets no more than one with few.
+func TestACompanyThatPushesHarderGetsNoMore(t *testing.T) {
+	for seed := range uint64(4) {
+		w := newSimulation(t, seed, 100_000, 25)
+		all := w.processes(2)
+		w.busy(all, 100, 20, 0, false)
+		w.busy(all[:1], 101, 4, 0, false)
+		w.run(8 * time.Minute)
+		if w.refused > 0 {
+			t.Errorf("seed %d: %d refused", seed, w.refused)
+		}
+		w.fair(seed, 2, 0, 0)
+	}
+}
+
+// Before it is known how Procore counts, an answer to another company does not let a company call that has spent its
+// own window.
+func TestUntilItIsKnownBothWaysOfCountingBind(t *testing.T) {
+	w := newSimulation(t, 1, 1000, 25)
+	w.apart = true
+	m := w.shared("a", 0)
+	m.store = nil
+	call := func(id int64) bool {
+		tk, err := m.take(t.Context(), id)
+		if err != nil {
+			return false
+		}
+		sent := m.clock.local()
+		status, h := w.answerTo(id)
+		m.learn(tk, sent, status, h)
+		return true
+	}
+	for range 15 {
+		call(7)
+	}
+	w.now = w.company(7).spike.ends.Add(-900 * time.Millisecond) // too late for its answers to say how Procore counts
+	if !call(8) || m.budget.Apart {
+		t.Fatal("the other company's first call does not go, or shows how Procore counts")
+	}
+	more := 0
+	for more < 25 && call(7) {
+		more++
+	}
+	if more > 10 || w.refused > 0 {
+		t.Errorf("%d calls went of a company that had 10 left, %d were refused", more, w.refused)
+	}
+}
+
 // Syncs of two companies share what bulk work may use.
 func TestBulkWorkOfCompaniesTakesTurns(t *testing.T) {
 	for seed := range uint64(4) {

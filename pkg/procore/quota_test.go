@@ -299,19 +299,25 @@ func FuzzStored(f *testing.F) {
 	f.Add(`{"hour":{"limit":-1,"left":-9223372036854775808,"ends":9223372036854775807},"blocked":9223372036854775807}`)
 	f.Add(`{"spike":{"limit":1,"left":0,"doubt":-9223372036854775808,"ends":0},"claims":{"a":{"calls":-5},"b":{"calls":9223372036854775807,"until":9223372036854775807}}}`)
 	f.Add(`[]`)
+	f.Add(`{"spike":{"limit":25,"left":25},"apart":true,"parts":{"7":null,"8":{"spike":{"limit":5,"left":-3},"last":9223372036854775807}}}`)
+	f.Add(`{"spike":{"limit":25,"left":25,"round":3},"parts":{"8":{"spike_turn":{"round":3,"used":-9223372036854775808,"missed":9223372036854775807},"last":1795608000000,
+		"spike_base":{"limit":25,"left":-9,"reset":1795608009000,"all":{"ended":-1,"out":-9223372036854775808}}}}}`)
 	f.Fuzz(func(t *testing.T, stored string) {
-		w := newSimulation(t, 1, 1000, 25)
-		w.store.value, w.store.revision = []byte(stored), 3
-		m := w.meter("a", 0)
-		for range 4 {
-			n, wait := w.play(t.Context(), m)
-			if wait > 62*time.Minute || n > 1000 {
-				t.Fatalf("%d calls, then a wait of %v", n, wait)
+		for _, several := range []bool{false, true} {
+			w := newSimulation(t, 1, 1000, 25)
+			w.store.value, w.store.revision = []byte(stored), 3
+			m := w.meter("a", 0)
+			m.several = several
+			for range 4 {
+				n, wait := w.play(t.Context(), m)
+				if wait > 62*time.Minute || n > 1000 {
+					t.Fatalf("%d calls, then a wait of %v", n, wait)
+				}
+				w.now = w.now.Add(63 * time.Minute)
 			}
-			w.now = w.now.Add(63 * time.Minute)
-		}
-		if n, wait := w.play(t.Context(), m); n == 0 {
-			t.Fatalf("no call goes any more, for %v", wait)
+			if n, wait := w.play(t.Context(), m); n == 0 {
+				t.Fatalf("no call goes any more, for %v", wait)
+			}
 		}
 	})
 }
