@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// Company is a Procore company with its service account and, optionally, its hook.
+// Company is a Procore company with its client and, optionally, its hook. Companies may have the same client.
 type Company struct {
 	ID                     int64  `yaml:"id"`
 	Name                   string `yaml:"name"`
@@ -40,7 +40,8 @@ func (c Company) validate() error {
 // during I/O.
 type company struct {
 	Company
-	limits *limits
+	client *client
+	limits *limits // the client's, or its own
 
 	mu          sync.Mutex
 	records     map[string]map[int64]*record // by item type
@@ -52,11 +53,12 @@ type company struct {
 	detailOrder []*detail
 	connection  *connection // nil: none yet
 	forbidden   []Tool
+	permitted   map[int64]bool // projects; nil: all
 }
 
-func newCompany(c Company, l *limits) *company {
+func newCompany(c Company) *company {
 	return &company{
-		Company: c, limits: l,
+		Company:     c,
 		records:     map[string]map[int64]*record{},
 		origins:     map[string]map[string]int64{},
 		assignments: map[assignmentKey]*assignment{},

@@ -16,7 +16,7 @@ import (
 //	POST /sandbox/fail                               a FaultRule
 //	POST /sandbox/heal                               drops every rule and sets the clock right
 //	POST /sandbox/clock                              {"seconds": by how much Procore's clock is ahead}
-//	POST /sandbox/companies/{id}/permissions         {"erp_integrations", "webhooks": false where the service account may not}
+//	POST /sandbox/companies/{id}/permissions         {"erp_integrations", "webhooks": false where the client may not; "projects": the permitted ones}
 func (sb *Sandbox) control(mux *http.ServeMux) {
 	mux.HandleFunc("POST /sandbox/companies/{id}/press/{event_type}", sb.pressOver)
 	mux.HandleFunc("GET /sandbox/requests/{id}", sb.requestOver)

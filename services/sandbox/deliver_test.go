@@ -240,7 +240,7 @@ func TestRateWindows(t *testing.T) {
 		}
 		co, _ := sb.company(7)
 		began := time.Now().Unix()
-		token, _ := sb.tokens.issue(co, time.Hour+time.Minute)
+		token, _ := sb.tokens.issue(co.client, time.Hour+time.Minute)
 		burst := func(n int) (last *httptest.ResponseRecorder) {
 			for range n {
 				last = get(sb, token)
@@ -287,7 +287,7 @@ func TestRateWindowsSpedUp(t *testing.T) {
 			t.Fatal(err)
 		}
 		co, _ := sb.company(7)
-		token, _ := sb.tokens.issue(co, time.Hour)
+		token, _ := sb.tokens.issue(co.client, time.Hour)
 		for range 25 {
 			get(sb, token)
 		}

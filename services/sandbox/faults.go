@@ -22,7 +22,7 @@ const (
 	FaultHang       FaultKind = "hang"        // answers nothing until the caller gives up
 	FaultReset      FaultKind = "reset"       // resets the connection without doing the work
 	FaultLoseAnswer FaultKind = "lose_answer" // does the work, then resets the connection
-	FaultExpire     FaultKind = "expire"      // expires the company's tokens, so that this call is a 401
+	FaultExpire     FaultKind = "expire"      // expires the client's tokens, so that this call is a 401
 )
 
 // FaultRule says which calls go wrong, how, and how often.
@@ -122,8 +122,8 @@ func (sb *Sandbox) answer(c *call, pattern string, do func(*call) answer) answer
 		do(c)
 		return answer{reset: true}
 	case FaultExpire:
-		if co, _ := sb.tokens.company(c.r.Header.Get("Authorization")); co != nil {
-			sb.ExpireTokens(co.ID)
+		if cl, _ := sb.tokens.client(c.r.Header.Get("Authorization")); cl != nil {
+			sb.tokens.expire(func(of *client) bool { return of == cl })
 		}
 		return do(c)
 	default:

@@ -157,6 +157,7 @@ func TestMainRefusesWhatItCannotUse(t *testing.T) {
 		"SANDBOX_COMPANIES":   {},
 		"SANDBOX_SPEED":       {"SANDBOX_SPEED": "fast"},
 		"SANDBOX_SPIKE_LIMIT": {"SANDBOX_SPIKE_LIMIT": "many"},
+		"SANDBOX_LIMITS_PER":  {"SANDBOX_LIMITS_PER": "user"},
 	} {
 		if err := sandbox.Main(t.Context(), func(k string) string { return env[k] }); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)

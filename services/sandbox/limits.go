@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// limits are a client's two windows: an hourly one and a spike one of 10 seconds. A
+// limits are the two windows of a client, or of one of its companies: an hourly one and a spike one of 10 seconds. A
 // window starts with the first call after the last one's end.
 type limits struct {
 	mu     sync.Mutex
@@ -80,7 +80,7 @@ func unixUp(t time.Time) int64 {
 	return t.Unix()
 }
 
-// SetLimits changes a company's limits, as Procore may at any time; negative: no end.
+// SetLimits changes the limits that a company's calls count in, as Procore may at any time; negative: no end.
 func (sb *Sandbox) SetLimits(companyID int64, hourly, spike int) error {
 	co, err := sb.company(companyID)
 	if err != nil {

@@ -14,7 +14,7 @@ func listRoutes() []route {
 	return []route{
 		{"GET " + v1 + "/vendors", listOf("vendor", needs("company_id"), active("is_active", true))},
 		{"GET " + co + "/vendors/inactive", listOf("vendor", needs(), active("is_active", false))},
-		{"GET " + v1 + "/projects", listOf("project", needs("company_id"), byStatus)},
+		{"GET " + v1 + "/projects", listOf("project", needs("company_id"), byStatus, isPermitted)},
 		{"GET " + v1 + "/line_item_types", listOf("line_item_type", needs("company_id"))},
 		{"GET " + v1 + "/standard_cost_codes", listOf("standard_cost_code", needs("company_id", "standard_cost_code_list_id"))},
 		{"GET " + co + "/company_level_direct_costs", listOf("company_level_direct_cost", needs())},
@@ -98,7 +98,7 @@ func (c *call) knows() *answer {
 	if id := c.queryID("standard_cost_code_list_id"); id != 0 && id != c.co.StandardCostCodeListID {
 		return new(refuse(http.StatusNotFound, "standard cost code list %d is not in company %d", id, c.co.ID))
 	}
-	if id := c.either("project_id"); id != 0 && c.co.find("project", id) == nil {
+	if id := c.either("project_id"); id != 0 && (c.co.find("project", id) == nil || !c.co.sees(id)) {
 		return new(refuse(http.StatusNotFound, "project %d is not in company %d", id, c.co.ID))
 	}
 	if id := c.queryID("sub_job_id"); id != 0 && c.co.find("sub_job", id) == nil {
@@ -126,6 +126,8 @@ func (co *company) contract(id int64) *record {
 	}
 	return nil
 }
+
+func isPermitted(c *call, r *record) bool { return c.co.sees(r.id) }
 
 func inProject(c *call, r *record) bool  { return r.project == c.either("project_id") }
 func ofBiller(c *call, r *record) bool   { return r.project == c.billerID() }

@@ -20,6 +20,7 @@ import (
 //	SANDBOX_COMPANIES  path of a YAML or JSON file: {"companies": [Company, …]}
 //	SANDBOX_SPEED, SANDBOX_SEED, SANDBOX_HOURLY_LIMIT, SANDBOX_SPIKE_LIMIT,
 //	SANDBOX_API_VERSION, SANDBOX_DUPLICATE_EVERY, SANDBOX_CALL_LOG  as in Config
+//	SANDBOX_LIMITS_PER client, or company: whose calls are counted together where companies have one client; client
 func Main(ctx context.Context, getenv func(string) string) error {
 	cfg, err := configFrom(getenv)
 	if err != nil {
@@ -106,6 +107,13 @@ func configFrom(getenv func(string) string) (Config, error) {
 			}
 			*to = n
 		}
+	}
+	switch v := getenv("SANDBOX_LIMITS_PER"); v {
+	case "", "client":
+	case "company":
+		cfg.LimitsPerCompany = true
+	default:
+		errs = append(errs, fmt.Errorf("SANDBOX_LIMITS_PER: %q is neither client nor company", v))
 	}
 	if v := getenv("SANDBOX_SPEED"); v != "" {
 		speed, err := strconv.ParseFloat(v, 64)

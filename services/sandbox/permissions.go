@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Tool is a part of Procore that a service account may be kept out of.
+// Tool is a part of Procore that a client may be kept out of.
 type Tool string
 
 // The tools, by what their paths hold.
@@ -14,7 +14,7 @@ const (
 	Webhooks        Tool = "/webhooks/"
 )
 
-// Forbid keeps a company's service account out of these tools and no others, as an administrator would by the
+// Forbid keeps a company's client out of these tools and no others, as an administrator would by the
 // permissions template: its calls are answered 403.
 func (sb *Sandbox) Forbid(companyID int64, tools ...Tool) error {
 	co, err := sb.company(companyID)
@@ -41,9 +41,10 @@ func (co *company) mayUse(path string) bool {
 // permitOver is POST /sandbox/companies/{id}/permissions.
 func (sb *Sandbox) permitOver(w http.ResponseWriter, r *http.Request) {
 	body := struct {
-		ERP      bool `json:"erp_integrations"`
-		Webhooks bool `json:"webhooks"`
-	}{true, true}
+		ERP      bool    `json:"erp_integrations"`
+		Webhooks bool    `json:"webhooks"`
+		Projects []int64 `json:"projects"`
+	}{ERP: true, Webhooks: true}
 	id, ok := sb.asked(w, r, &body)
 	if !ok {
 		return
@@ -55,7 +56,11 @@ func (sb *Sandbox) permitOver(w http.ResponseWriter, r *http.Request) {
 	if !body.Webhooks {
 		tools = append(tools, Webhooks)
 	}
-	if err := sb.Forbid(id, tools...); err != nil {
+	err := sb.Forbid(id, tools...)
+	if err == nil && body.Projects != nil {
+		err = sb.Permit(id, body.Projects...)
+	}
+	if err != nil {
 		refuse(http.StatusNotFound, "%v", err).write(w)
 		return
 	}

@@ -2,15 +2,15 @@ package sandbox
 
 import "maps"
 
-// RotateSecret gives a company's service account another client secret: the old one and every
-// access token that it got are refused from now on.
+// RotateSecret gives a company's client another secret: the old one and every access token that it got are refused
+// from now on.
 func (sb *Sandbox) RotateSecret(companyID int64, secret string) error {
 	co, err := sb.company(companyID)
 	if err != nil {
 		return err
 	}
 	sb.mu.Lock()
-	co.ClientSecret = secret
+	co.client.secret = secret
 	sb.mu.Unlock()
 	sb.ExpireTokens(companyID)
 	return nil

@@ -24,6 +24,10 @@ type Config struct {
 	HourlyLimit int           // calls in 60 minutes; 0: 3,600; negative: no end
 	SpikeLimit  int           // calls in 10 seconds; 0: 25; negative: no end
 
+	// LimitsPerCompany counts the calls of each company apart, where several have one client. Procore does not publish
+	// whether it does.
+	LimitsPerCompany bool
+
 	// APIVersion is the shape of deliveries for companies that don't say: "v2.0", "v3.0",
 	// "v4.0", or Rotate for one after the other. "": v2.0.
 	APIVersion        string
@@ -59,7 +63,7 @@ type Sandbox struct {
 	skew      atomic.Int64 // of Procore's clock, in nanoseconds
 	mu        sync.RWMutex // companies, clients, requests
 	companies map[int64]*company
-	clients   map[string]*company
+	clients   map[string]*client
 	requests  map[int64]*request
 
 	tokens tokens
@@ -83,7 +87,7 @@ func New(cfg Config) *Sandbox {
 	sb := &Sandbox{
 		cfg:       cfg.withDefaults(),
 		companies: map[int64]*company{},
-		clients:   map[string]*company{},
+		clients:   map[string]*client{},
 		requests:  map[int64]*request{},
 		rng:       rand.New(rand.NewPCG(cfg.Seed, 51)),
 
@@ -144,16 +148,16 @@ func (sb *Sandbox) AddCompany(c Company) error {
 	if c.StandardCostCodeListID == 0 {
 		c.StandardCostCodeListID = sb.mint()
 	}
-	co := newCompany(c, newLimits(sb.cfg))
+	co := newCompany(c)
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
 	if sb.companies[c.ID] != nil {
 		return fmt.Errorf("company %d is here already: give each company an id of its own", c.ID)
 	}
-	if sb.clients[c.ClientID] != nil {
-		return fmt.Errorf("company %d: client_id %q belongs to company %d: Procore has one client for each company's service account", c.ID, c.ClientID, sb.clients[c.ClientID].ID)
+	if err := sb.join(co); err != nil {
+		return err
 	}
-	sb.companies[c.ID], sb.clients[c.ClientID] = co, co
+	sb.companies[c.ID] = co
 	if c.WebhookURL != "" {
 		sb.hooks.connect(co)
 		co.connection = &connection{ID: sb.mint(), CodeListID: c.StandardCostCodeListID}

@@ -93,19 +93,26 @@ func (a answer) write(w http.ResponseWriter) {
 	_, _ = w.Write(a.raw) // the caller may be gone; that is its business
 }
 
-// authorized lets only a company's own client pass, with its header, within its limits.
+// authorized lets only a company's client pass, with the company's header, within the limits that its calls count in.
 func (sb *Sandbox) authorized(do func(*call) answer) func(*call) answer {
 	return func(c *call) answer {
-		co, valid := sb.tokens.company(c.r.Header.Get("Authorization"))
-		if co == nil {
+		cl, valid := sb.tokens.client(c.r.Header.Get("Authorization"))
+		if cl == nil {
 			return refuse(http.StatusUnauthorized, "The access token is invalid")
 		}
-		header, within := co.limits.take(sb)
+		co, bad := c.from(cl)
+		l := cl.limits
+		if co != nil {
+			l = co.limits
+		}
+		header, within := l.take(sb)
 		a := refuse(http.StatusTooManyRequests, "You have surpassed the max number of requests: wait until X-Rate-Limit-Reset")
 		switch {
 		case !within:
 		case !valid:
 			a = refuse(http.StatusUnauthorized, "The access token is invalid")
+		case bad != nil:
+			a = *bad
 		default:
 			c.co = co
 			a = c.checked(do)
@@ -122,17 +129,6 @@ func (sb *Sandbox) authorized(do func(*call) answer) func(*call) answer {
 const companyHeader = "Procore-Company-Id"
 
 func (c *call) checked(do func(*call) answer) answer {
-	raw := c.r.Header.Get(companyHeader)
-	if raw == "" {
-		return refuse(http.StatusBadRequest, "The %s header is missing: send it with every call", companyHeader)
-	}
-	id, err := strconv.ParseInt(raw, 10, 64)
-	if err != nil {
-		return refuse(http.StatusBadRequest, "The %s header is %q: it must be a company's id", companyHeader, raw)
-	}
-	if id != c.co.ID {
-		return refuse(http.StatusForbidden, "You do not have access to company %d: this client belongs to another company", id)
-	}
 	if p := c.r.PathValue("company_id"); p != "" && p != strconv.FormatInt(c.co.ID, 10) {
 		return refuse(http.StatusForbidden, "You do not have access to company %s: this client belongs to another company", p)
 	}

@@ -18,12 +18,12 @@ type tokens struct {
 }
 
 type token struct {
-	co      *company
+	client  *client
 	expires time.Time
 }
 
-// company finds the company of an Authorization header, and whether the token still holds.
-func (t *tokens) company(header string) (co *company, valid bool) {
+// client finds the client of an Authorization header, and whether the token still holds.
+func (t *tokens) client(header string) (cl *client, valid bool) {
 	value, isBearer := strings.CutPrefix(header, "Bearer ")
 	if !isBearer {
 		return nil, false
@@ -31,47 +31,52 @@ func (t *tokens) company(header string) (co *company, valid bool) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	tok := t.known[value]
-	return tok.co, time.Now().Before(tok.expires)
+	return tok.client, time.Now().Before(tok.expires)
 }
 
-func (t *tokens) issue(co *company, life time.Duration) (string, time.Time) {
+func (t *tokens) issue(cl *client, life time.Duration) (string, time.Time) {
 	var raw [24]byte
 	_, _ = rand.Read(raw[:]) // never fails; see crypto/rand
 	value, now := hex.EncodeToString(raw[:]), time.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.known[value] = token{co: co, expires: now.Add(life)}
+	t.known[value] = token{client: cl, expires: now.Add(life)}
 	return value, now
 }
 
-// ExpireTokens makes every access token issued so far invalid; companyID 0: of all companies.
+// ExpireTokens makes every access token of a company's client that was issued so far invalid; companyID 0: of all clients.
 func (sb *Sandbox) ExpireTokens(companyID int64) {
-	sb.tokens.mu.Lock()
-	defer sb.tokens.mu.Unlock()
-	for value, tok := range sb.tokens.known {
-		if companyID == 0 || tok.co.ID == companyID {
+	co, _ := sb.company(companyID)
+	sb.tokens.expire(func(of *client) bool { return companyID == 0 || co != nil && of == co.client })
+}
+
+func (t *tokens) expire(whose func(*client) bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for value, tok := range t.known {
+		if whose(tok.client) {
 			tok.expires = time.Time{}
-			sb.tokens.known[value] = tok
+			t.known[value] = tok
 		}
 	}
 }
 
 // issueToken is OAuth 2.0 client credentials: a form or JSON, as Procore takes both.
 func issueToken(c *call) answer {
-	grant, client, secret := c.credentials()
+	grant, id, secret := c.credentials()
 	if grant != "client_credentials" {
 		return oauthError(http.StatusBadRequest, "unsupported_grant_type", "The authorization grant type is not supported: use client_credentials.")
 	}
 	c.sb.mu.RLock()
-	co, want := c.sb.clients[client], ""
-	if co != nil {
-		want = co.ClientSecret
+	cl, want := c.sb.clients[id], ""
+	if cl != nil {
+		want = cl.secret
 	}
 	c.sb.mu.RUnlock()
-	if co == nil || subtle.ConstantTimeCompare([]byte(want), []byte(secret)) != 1 {
+	if cl == nil || subtle.ConstantTimeCompare([]byte(want), []byte(secret)) != 1 {
 		return oauthError(http.StatusUnauthorized, "invalid_client", "Client authentication failed due to unknown client or a wrong client secret.")
 	}
-	value, now := c.sb.tokens.issue(co, c.sb.cfg.TokenLife)
+	value, now := c.sb.tokens.issue(cl, c.sb.cfg.TokenLife)
 	return ok(map[string]any{
 		"access_token": value, "token_type": "bearer",
 		"expires_in": int(c.sb.cfg.TokenLife.Seconds()), "created_at": c.sb.told(now).Unix(),
