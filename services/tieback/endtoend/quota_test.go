@@ -20,8 +20,8 @@ import (
 	"github.com/tieback/tieback/services/tieback/broker"
 )
 
-// sharing opens the client of one more process on a broker.
-func (w *world) sharing(srv *broker.Server) *procore.Session {
+// sharing opens the clients of one more process on a broker.
+func (w *world) sharing(srv *broker.Server) *procore.Client {
 	w.Helper()
 	b, err := bus.Connect(w.Context(), bus.Options{InProcess: srv.InProcess(), Name: "sharing", Log: zap.NewNop()})
 	w.must(err)
@@ -33,7 +33,13 @@ func (w *world) sharing(srv *broker.Server) *procore.Session {
 	quota, err := b.OpenQuota(w.Context(), 1)
 	w.must(err)
 	client.ShareLimits(quota)
-	s, err := client.Company(firstCompany)
+	return client
+}
+
+// session gives the session of a company.
+func (w *world) session(c *procore.Client, company int64) *procore.Session {
+	w.Helper()
+	s, err := c.Company(company)
 	w.must(err)
 	return s
 }
@@ -68,7 +74,7 @@ func TestProcessesThatShareAClientNeverMeetA429(t *testing.T) {
 	var made atomic.Int64
 	var all sync.WaitGroup
 	for range processes {
-		s := w.sharing(srv)
+		s := w.session(w.sharing(srv), firstCompany)
 		for range callers {
 			all.Go(func() {
 				obey(ctx, s, func() {
@@ -95,6 +101,50 @@ func TestProcessesThatShareAClientNeverMeetA429(t *testing.T) {
 		if n < limit*8/10 {
 			t.Errorf("a window was used for %d calls of %d", n, limit)
 		}
+	}
+}
+
+// Two companies of one client, in three processes: whichever way Procore counts them, it never answers 429, no company
+// is behind the other, and each window is used that there is.
+func TestCompaniesOfOneClientNeverMeetA429(t *testing.T) {
+	t.Parallel()
+	// A window of 2.5 s is waited for up to 2 s longer, as resets are in whole seconds.
+	const processes, callers, limit, windows, speed = 3, 4, 25, 4, 4
+	for name, apart := range map[string]bool{"counted by client": false, "counted by company": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, setup{companies: 2, oneClient: true, noHooks: true, limits: sandbox.Config{HourlyLimit: 100_000, SpikeLimit: limit, Speed: speed, LimitsPerCompany: apart}})
+			srv, err := broker.Start(t.TempDir())
+			w.must(err)
+			t.Cleanup(srv.Close)
+			ctx, stop := context.WithTimeout(t.Context(), windows*5*time.Second)
+			defer stop()
+			var made [2]atomic.Int64
+			var all sync.WaitGroup
+			for range processes {
+				client := w.sharing(srv)
+				for i := range made {
+					s := w.session(client, firstCompany+int64(i))
+					for range callers {
+						all.Go(func() { obey(ctx, s, func() { made[i].Add(1) }) })
+					}
+				}
+			}
+			all.Wait()
+			for _, c := range w.sandbox.Calls() {
+				if c.Status == http.StatusTooManyRequests {
+					t.Errorf("at %v: 429", c.At)
+				}
+			}
+			one, other := made[0].Load(), made[1].Load()
+			least := int64(limit * windows * 8 / 10)
+			if apart {
+				least *= 2
+			}
+			if one+other < least || min(one, other)*10 < max(one, other)*6 {
+				t.Errorf("the companies made %d and %d calls in %d windows of %d, want %d together and none far behind", one, other, windows, limit, least)
+			}
+		})
 	}
 }
 

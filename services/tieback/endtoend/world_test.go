@@ -38,6 +38,7 @@ const firstCompany = 598134325841112
 // setup says what a world is made of. The zero value: one company, no limits, no faults.
 type setup struct {
 	companies int                             // 0: 1
+	oneClient bool                            // all companies have the same client
 	limits    sandbox.Config                  // zero limits: none
 	driver    connector.Opener                // nil: the embedded ledger
 	tokens    []string                        // webhook tokens of the first company; nil: one
@@ -104,6 +105,9 @@ func (w *world) openSandbox() {
 			ID: firstCompany + int64(i), Name: fmt.Sprint("Company ", i), ClientID: fmt.Sprint("client-", i), ClientSecret: w.secret,
 			WebhookURL: w.webhook(firstCompany + int64(i)), WebhookToken: w.token, StandardCostCodeListID: 2,
 		}
+		if w.oneClient {
+			c.ClientID = "app"
+		}
 		if w.noHooks {
 			c.WebhookURL = ""
 		}
@@ -137,11 +141,18 @@ func (w *world) webhook(company int64) string {
 // writeCompanies writes the companies file outside of the data folder, which tests search.
 func (w *world) writeCompanies() {
 	var b strings.Builder
+	if w.oneClient {
+		fmt.Fprintf(&b, "clients: [{name: app, client_id: app, client_secret: %s}]\n", w.secret)
+	}
 	b.WriteString("companies:\n")
 	for i := range w.companies {
 		tokens := append([]string{w.token}, w.tokens...)
-		fmt.Fprintf(&b, "  - {id: %d, name: C%d, client_id: client-%d, client_secret: %s, webhook_tokens: [%s], standard_cost_code_list_id: 2, time_zone: %q, connector: {driver: erp}, resets: %q}\n",
-			firstCompany+int64(i), i, i, w.secret, strings.Join(tokens, ", "), w.zone, w.resets)
+		client := fmt.Sprintf("client_id: client-%d, client_secret: %s", i, w.secret)
+		if w.oneClient {
+			client = "client: app"
+		}
+		fmt.Fprintf(&b, "  - {id: %d, name: C%d, %s, webhook_tokens: [%s], standard_cost_code_list_id: 2, time_zone: %q, connector: {driver: erp}, resets: %q}\n",
+			firstCompany+int64(i), i, client, strings.Join(tokens, ", "), w.zone, w.resets)
 	}
 	w.file = filepath.Join(w.TempDir(), "companies.yaml")
 	w.must(os.WriteFile(w.file, []byte(b.String()), 0o600))
