@@ -95,6 +95,9 @@ func dial(o Options) (*Bus, error) {
 		return nil, err
 	}
 	js, err := jetstream.New(nc)
+	if o.NKeyFile != "" { // the service has an account of its own; see permissions.go
+		js, err = jetstream.NewWithAPIPrefix(nc, apiPrefix)
+	}
 	if err != nil {
 		nc.Close()
 		return nil, err

@@ -23,41 +23,25 @@ func (s *State) AllLinks(ctx context.Context, company int64) (map[Linked]Link, e
 	return links, err
 }
 
-// eachLink hands over the links whose keys fit a filter.
+// eachLink calls do for every link whose key fits a filter.
 func (s *State) eachLink(ctx context.Context, filter string, do func(Linked, Link)) error {
-	w, err := s.kv.Watch(ctx, filter, jetstream.IgnoreDeletes())
-	if err != nil {
-		return fmt.Errorf("state %s: %w", filter, err)
-	}
-	defer func() { _ = w.Stop() }() // the watcher ends with its connection anyway
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case e, open := <-w.Updates():
-			if !open {
-				return fmt.Errorf("state %s: the broker went away", filter)
-			}
-			if e == nil { // all that there was
-				return nil
-			}
-			r, l, err := readLink(e)
-			if err != nil {
-				return err
-			}
+	return s.values(ctx, filter, func(key string, m *jetstream.RawStreamMsg) error {
+		r, l, err := readLink(key, m.Data)
+		if err == nil {
 			do(r, l)
 		}
-	}
+		return err
+	})
 }
 
 // readLink reads link.<company>.<item type>.<item id>.
-func readLink(e jetstream.KeyValueEntry) (Linked, Link, error) {
+func readLink(key string, value []byte) (Linked, Link, error) {
 	var l Link
-	parts := strings.Split(e.Key(), ".")
-	if len(parts) == 4 && json.Unmarshal(e.Value(), &l) == nil {
+	parts := strings.Split(key, ".")
+	if len(parts) == 4 && json.Unmarshal(value, &l) == nil {
 		if id, err := strconv.ParseInt(parts[3], 10, 64); err == nil {
 			return Linked{ItemType: parts[2], ItemID: id}, l, nil
 		}
 	}
-	return Linked{}, l, fmt.Errorf("state %s holds what no service of ours wrote", e.Key())
+	return Linked{}, l, fmt.Errorf("state %s holds what no service of ours wrote", key)
 }

@@ -8,33 +8,36 @@ import (
 	"github.com/tieback/tieback/pkg/catalogue"
 )
 
-// user is what a service does at the broker, from which follows what it may do. Each has an nkey of
-// its own; see UsersFile. No one but streams may make, change or delete a stream, a bucket or a durable
-// consumer, and no one at all may delete a message. A durable consumer belongs to the service of its name.
+// user is what a service does at the broker, from which follows what it may do. Each service has an
+// nkey and an account of its own; see UsersFile. The streams are in the account tiebackAccount, which has no
+// user. A service's account imports exactly the subjects that its user may request, and nothing else of
+// that account exists for it:
 //
 //	service          writes                                reads, beside its own consumer
 //	ingest           deliveries                            nothing
-//	fetcher          events; what can't be fetched, dead   which of that is there already; state
-//	export … reset   their category's outcomes and dead    which of that is there already; state
-//	status-reporter  outcomes (deadlines), closed, dead    events; which of that is there already; state
+//	fetcher          events; dead letters                  whether those exist; state
+//	export … reset   their category's outcomes and dead    whether those exist; state
+//	status-reporter  outcomes (deadlines), closed, dead    events; whether those exist; state
 //	sweep            deliveries, outcomes (swept)          all streams; state
 //	lag              nothing                               all streams
-//	tieback          replays, what was dealt with; links   all streams; state
-//	streams          nothing, but makes them               nothing
+//	tieback          replays, resolutions; links           all streams; state
+//	streams          nothing, but creates them             nothing
 //
-// What a permission can't do: whoever may send the broker a request at all, or publish, names the subject of
-// the answer. So a stolen key can have the broker's own words, never its thief's, put anywhere, and take the
-// only place of a subject with them. Readers take what does not parse for what no service of ours wrote;
-// what is not closed for it the sweep finds, by its open request detail.
+// Permissions alone are not enough, because JetStream answers a request to whatever reply subject the
+// requester names, with rights of its own: a reader could have an answer executed as a command. Between
+// accounts it can't: the broker replaces the reply subject by one of its own, and delivers the answer in the
+// account that asked. There it can reach nothing that the service could not have published itself.
+//
+// Only streams may create, change or delete a stream, a bucket or a consumer. Scans therefore read by direct
+// gets, not through consumers: the deliver subject of a consumer that a service creates would be another
+// reply subject of its choice.
 type user struct {
 	name    string
 	writes  []string // subjects
 	asks    []string // whether there is such a message, and which: by its subject
-	reads   []Kind   // streams, a few messages at a time, and how far their consumers are
-	scans   []Kind   // streams, much at a time: through consumers that end with it
+	reads   []Kind   // streams, and the state of their consumers
 	keys    []string // of the state bucket, that it writes
 	state   bool     // reads keys of the state bucket
-	lists   bool     // reads many keys of it at once, through such a consumer
 	procore bool     // shares Procore's limits with others
 	looks   bool     // which streams and consumers there are
 	makes   bool
@@ -58,20 +61,20 @@ func users() []user {
 			reads: []Kind{Event}, asks: []string{"tb.outcome.>", "tb.closed.>", "tb.dead.>"}, state: true, keys: []string{"link.>"}, procore: true,
 		},
 		user{
-			name: "sweep", writes: []string{"tb.delivery.>", "tb.outcome._.>"}, scans: Kinds,
+			name: "sweep", writes: []string{"tb.delivery.>", "tb.outcome._.>"}, reads: Kinds,
 			state: true, keys: []string{swept}, procore: true,
 		},
 		user{name: "lag", reads: Kinds},
 		user{
-			name: "tieback", writes: []string{"tb.dealt.>", "tb.delivery.>", "tb.event.>", "tb.outcome.>"}, scans: Kinds,
-			state: true, lists: true, keys: []string{"link.>", swept}, procore: true, looks: true,
+			name: "tieback", writes: []string{"tb.dealt.>", "tb.delivery.>", "tb.event.>", "tb.outcome.>"}, reads: Kinds,
+			state: true, keys: []string{"link.>", swept}, procore: true, looks: true,
 		},
 		user{name: "streams", makes: true},
 	)
 }
 
-// swept is the sweep's key of a company.
-const swept = "cursor.*.swept"
+// swept are the sweep's keys, one for each company.
+const swept = "swept.>"
 
 func worker(c catalogue.Category) user {
 	ends := []string{fmt.Sprintf("tb.outcome.%s.>", c), fmt.Sprintf("tb.dead.%s.>", c), "tb.outcome._.>", "tb.dead._.>"} // of a type it does not know, too
@@ -80,11 +83,11 @@ func worker(c catalogue.Category) user {
 	case catalogue.Export:
 		u.keys = []string{"life.>"}
 	case catalogue.Sync, catalogue.Import:
-		u.keys, u.lists = []string{"cursor.>"}, true
+		u.keys = []string{"cursor.>"}
 	case catalogue.Unlink:
 		u.keys = []string{"life.>", "cursor.>"}
 	case catalogue.Reset:
-		u.keys, u.lists = []string{"life.>", "cursor.>"}, true
+		u.keys = []string{"life.>", "cursor.>"}
 	}
 	return u
 }
@@ -105,119 +108,119 @@ func CallsProcore(service string) bool {
 	return i < 0 || all[i].procore
 }
 
-// rights are the subjects that a user may publish to, and those that it may not all the same. It may
-// subscribe to its own inbox alone.
-type rights struct{ allow, deny []string }
+// grant is a subject of tiebackAccount that a service may send requests to.
+type grant struct {
+	subject string
+	many    bool // a request has any number of answers
+}
 
-func (u user) rights() rights {
-	r := rights{allow: []string{"$JS.API.INFO"}}
-	if u.makes {
-		r.maker()
-		return r
+// apiPrefix replaces $JS.API in the accounts of services. There $JS.API is the API of an account without
+// JetStream, which answers every request by saying so.
+const apiPrefix = "tieback.api"
+
+const jetStreamAPI = "$JS.API"
+
+// local is the subject of the grant in the service's own account.
+func (g grant) local() string {
+	if rest, ok := strings.CutPrefix(g.subject, jetStreamAPI); ok {
+		return apiPrefix + rest
 	}
-	for _, w := range layout(Options{}) { // to connect is to look whether they are there
+	return g.subject
+}
+
+// grants are all that a user may do.
+type grants []grant
+
+func (u user) grants() grants {
+	var g grants
+	g.api("INFO")
+	if u.makes {
+		g.maker()
+		return g
+	}
+	for _, w := range layout(Options{}) { // to connect is to look whether they exist
 		if w.Name != quotaName {
-			r.api("STREAM.INFO." + w.Name)
+			g.api("STREAM.INFO." + w.Name)
 		}
 	}
-	r.allow = append(r.allow, u.writes...)
+	g.publish(u.writes...)
 	for _, d := range Durables() {
 		if d.Name == u.name {
-			r.works(d)
+			g.works(d)
 			u.keys = append(u.keys, fmt.Sprintf("attempt.%s.%s.*", d.Kind.Stream(), d.Name))
 		}
 	}
 	for _, subject := range u.asks {
-		r.api("DIRECT.GET." + Kind(strings.Split(subject, ".")[1]).Stream() + "." + subject)
+		g.api("DIRECT.GET." + Kind(strings.Split(subject, ".")[1]).Stream() + "." + subject)
 	}
 	for _, k := range u.reads {
-		r.reads(k.Stream())
-		r.api("CONSUMER.INFO." + k.Stream() + ".*")
+		g.reads(k.Stream())
+		g.api("CONSUMER.INFO." + k.Stream() + ".*")
 	}
-	for _, k := range u.scans {
-		r.scans(k.Stream())
-		for _, d := range Durables() {
-			if d.Kind == k {
-				r.denyDurable(d)
-			}
-		}
-	}
-	u.buckets(&r)
+	u.buckets(&g)
 	if u.looks {
-		r.api("STREAM.LIST", "STREAM.NAMES", "CONSUMER.LIST.*", "CONSUMER.NAMES.*")
+		g.api("STREAM.LIST", "STREAM.NAMES", "CONSUMER.LIST.*", "CONSUMER.NAMES.*")
 	}
-	return r
+	slices.SortFunc(g, compareGrants)
+	return slices.Compact(g)
 }
 
-func (u user) buckets(r *rights) {
+func (u user) buckets(g *grants) {
 	if u.state {
-		r.reads(stateName)
-	}
-	if u.lists {
-		r.scans(stateName)
-		r.allow = append(r.allow, "$JS.FC."+stateName+".>", "$JS.FC.*.*."+stateName+".>") // a push consumer's flow control
+		g.reads(stateName)
 	}
 	if u.procore { // what may call Procore or an ERP says what is wrong with them
 		u.keys = append(u.keys, "trouble.*.*."+u.name)
 	}
 	for _, key := range u.keys {
-		r.allow = append(r.allow, "$KV."+bucket+"."+key)
-		if key == "cursor.>" {
-			r.deny = append(r.deny, "$KV."+bucket+"."+swept)
-		}
+		g.publish("$KV." + bucket + "." + key)
 	}
 	if u.procore {
-		r.api("STREAM.INFO." + quotaName)
-		r.reads(quotaName)
-		r.allow = append(r.allow, "$KV."+quotaBucket+".>")
+		g.api("STREAM.INFO." + quotaName)
+		g.reads(quotaName)
+		g.publish("$KV." + quotaBucket + ".>")
 	}
 }
 
-func (r *rights) api(subjects ...string) {
+func (g *grants) publish(subjects ...string) {
 	for _, s := range subjects {
-		r.allow = append(r.allow, "$JS.API."+s)
+		*g = append(*g, grant{subject: s})
 	}
 }
 
-// works is what a durable consumer's service needs: to pull, and to settle what it pulled. Acks come in
-// two shapes, the longer with domain and account before the stream. Each is told by its number of tokens, or
-// else one consumer's could be read as the other shape of another's.
-func (r *rights) works(d Durable) {
-	of := d.Kind.Stream() + "." + d.Name
-	r.api("CONSUMER.INFO."+of, "CONSUMER.MSG.NEXT."+of)
-	r.allow = append(r.allow, "$JS.ACK."+of+".*.*.*.*.*", "$JS.ACK.*.*."+of+".*.*.*.*.>")
-}
-
-// reads is to read messages by sequence or subject.
-func (r *rights) reads(stream string) {
-	r.api("STREAM.MSG.GET."+stream, "DIRECT.GET."+stream, "DIRECT.GET."+stream+".>")
-}
-
-// scans is to read through consumers that end with the reader, whose names nobody knows before.
-func (r *rights) scans(stream string) {
-	r.reads(stream)
-	r.api("CONSUMER.CREATE."+stream+".>", "CONSUMER.INFO."+stream+".*", "CONSUMER.MSG.NEXT."+stream+".*", "CONSUMER.DELETE."+stream+".*")
-}
-
-// denyDurable keeps a reader's hands off a durable consumer.
-func (r *rights) denyDurable(d Durable) {
-	of := d.Kind.Stream() + "." + d.Name
-	for _, verb := range []string{"CREATE." + of, "CREATE." + of + ".>", "MSG.NEXT." + of, "DELETE." + of} {
-		r.deny = append(r.deny, "$JS.API.CONSUMER."+verb)
+func (g *grants) api(subjects ...string) {
+	for _, s := range subjects {
+		*g = append(*g, grant{subject: jetStreamAPI + "." + s})
 	}
 }
 
-// maker is to make what there is, and no more than that.
-func (r *rights) maker() {
+// works is what a durable consumer's service needs: to pull, and to settle what it pulled. Acks have two
+// shapes, the longer one with domain and account before the stream. The number of tokens is exact, so that an
+// ack of one consumer can't be read as the other shape of another consumer's.
+func (g *grants) works(d Durable) {
+	of := d.Kind.Stream() + "." + d.Name
+	g.api("CONSUMER.INFO." + of)
+	*g = append(*g, grant{subject: jetStreamAPI + ".CONSUMER.MSG.NEXT." + of, many: true})
+	g.publish("$JS.ACK."+of+".*.*.*.*.*", "$JS.ACK.*.*."+of+".*.*.*.*.>")
+}
+
+// reads is to read messages by sequence or subject, one or many at a time.
+func (g *grants) reads(stream string) {
+	g.api("STREAM.MSG.GET."+stream, "DIRECT.GET."+stream+".>")
+	*g = append(*g, grant{subject: jetStreamAPI + ".DIRECT.GET." + stream, many: true})
+}
+
+// maker is to create what is in the layout, and no more than that.
+func (g *grants) maker() {
 	for _, w := range layout(Options{}) {
-		r.api("STREAM.INFO."+w.Name, "STREAM.CREATE."+w.Name, "STREAM.UPDATE."+w.Name)
+		g.api("STREAM.INFO."+w.Name, "STREAM.CREATE."+w.Name, "STREAM.UPDATE."+w.Name)
 		if w.forgettable {
-			r.api("STREAM.DELETE." + w.Name)
+			g.api("STREAM.DELETE." + w.Name)
 		}
 	}
 	for _, d := range Durables() {
 		of := d.Kind.Stream() + "." + d.Name
-		r.api("CONSUMER.INFO."+of, "CONSUMER.CREATE."+of, "CONSUMER.CREATE."+of+".>")
+		g.api("CONSUMER.INFO."+of, "CONSUMER.CREATE."+of, "CONSUMER.CREATE."+of+".>")
 	}
 }
 

@@ -3,6 +3,7 @@ package bus
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -145,14 +146,17 @@ func (b *Bus) info(ctx context.Context, k Kind) (*jetstream.StreamInfo, error) {
 	return stream.CachedInfo(), nil
 }
 
-// batchRead is how many messages are read from a stream at a time.
-const batchRead = 256
+// A batch has so many messages at most, and takes about so many bytes: a message may weigh megabytes.
+const (
+	batchRead  = 256
+	batchBytes = 4 << 20
+)
 
 // Read gives each message of a kind from a sequence on, in their order, up to those stored at
 // until. It returns the sequence to go on from; an error of each ends it at that message.
 func (b *Bus) Read(ctx context.Context, k Kind, from uint64, until time.Time, each func(Message) error) (next uint64, err error) {
 	for next = max(from, 1); ; {
-		some, err := b.batch(ctx, k, next)
+		some, err := b.batch(ctx, k, batchRead, jetstreamext.GetBatchSeq(next))
 		if err != nil || len(some) == 0 {
 			return next, err
 		}
@@ -168,11 +172,11 @@ func (b *Bus) Read(ctx context.Context, k Kind, from uint64, until time.Time, ea
 	}
 }
 
-// batch reads the next messages of a stream, in their order; none: there are no more.
-func (b *Bus) batch(ctx context.Context, k Kind, from uint64) ([]*jetstream.RawStreamMsg, error) {
+// batch reads the next messages of a stream, n at most, in their order; none: there are no more.
+func (b *Bus) batch(ctx context.Context, k Kind, n int, opts ...jetstreamext.GetBatchOpt) ([]*jetstream.RawStreamMsg, error) {
 	ctx, cancel := brief(ctx)
 	defer cancel()
-	batch, err := jetstreamext.GetBatch(ctx, b.js, k.Stream(), batchRead, jetstreamext.GetBatchSeq(from))
+	batch, err := jetstreamext.GetBatch(ctx, b.js, k.Stream(), n, append(opts, jetstreamext.GetBatchMaxBytes(batchBytes))...)
 	if err != nil {
 		return nil, err
 	}
@@ -190,4 +194,42 @@ func (b *Bus) batch(ctx context.Context, k Kind, from uint64) ([]*jetstream.RawS
 		return nil, fmt.Errorf("%s: no answer from the broker: %w", k.Stream(), cmp.Or(ctx.Err(), nats.ErrTimeout))
 	}
 	return some, nil
+}
+
+// leaderGet asks the leader of a stream for the first message of a subject from a sequence on; else
+// ErrMsgNotFound. Direct gets may be answered by a replica that lags behind.
+func (b *Bus) leaderGet(ctx context.Context, stream string, from uint64, subject string) (*jetstream.RawStreamMsg, error) {
+	ctx, cancel := brief(ctx)
+	defer cancel()
+	query, err := json.Marshal(map[string]any{"seq": from, "next_by_subj": cmp.Or(subject, ">")})
+	if err != nil {
+		return nil, err
+	}
+	reply, err := b.nc.RequestWithContext(ctx, b.apiSubject("STREAM.MSG.GET."+stream), query)
+	if err != nil {
+		return nil, err
+	}
+	var answer struct {
+		Error   *jetstream.APIError `json:"error"`
+		Message struct {
+			Subject  string    `json:"subject"`
+			Sequence uint64    `json:"seq"`
+			Data     []byte    `json:"data"`
+			Time     time.Time `json:"time"`
+		} `json:"message"`
+	}
+	switch err := json.Unmarshal(reply.Data, &answer); {
+	case err != nil:
+		return nil, err
+	case answer.Error != nil && answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
+		return nil, jetstream.ErrMsgNotFound
+	case answer.Error != nil:
+		return nil, answer.Error
+	}
+	m := answer.Message
+	return &jetstream.RawStreamMsg{Subject: m.Subject, Sequence: m.Sequence, Data: m.Data, Time: m.Time}, nil
+}
+
+func (b *Bus) apiSubject(of string) string {
+	return cmp.Or(b.js.Options().APIPrefix, jetStreamAPI) + "." + of
 }

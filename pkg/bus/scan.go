@@ -4,39 +4,37 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
+	"golang.org/x/sync/errgroup"
 )
 
-// Scan says what to read of a kind's stream, in its order: for people and reports, who read much
-// at once. Read is for a service that looks at a few messages again and again.
+// Scan says which messages of a kind's stream to read, in the order of the stream. It is for commands and
+// reports, which read much at once; Read is for a service that reads on from where it was.
 type Scan struct {
-	Kind        Kind
-	Subjects    []string  // filters that do not overlap; none: the whole stream
-	Since       time.Time // stored since then; zero: from the start
-	After       uint64    // only what has a higher sequence; used without Since
-	HeadersOnly bool      // without Data
-	Follow      bool      // go on with what is written meanwhile, until ctx ends or each returns ErrSeen
+	Kind     Kind
+	Subjects []string  // filters that do not overlap; none: the whole stream
+	Since    time.Time // stored since then; zero: from the start
+	After    uint64    // only higher sequences; used without Since
+	Follow   bool      // read on as messages are written, until ctx ends or each returns ErrSeen
 }
 
 // ErrSeen ends a scan, without an error.
 var ErrSeen = errors.New("seen enough")
 
 const (
-	// prefetch is how many messages are on their way at once: a letter may weigh megabytes.
-	prefetch = 500
-	// quiet is how long a stream may say nothing until it is asked whether there is more.
-	quiet = 5 * time.Second
-	// mostQuiet is how often in a row it may then say that there is, or not answer, and still send
-	// nothing: a consumer that was lost with its broker would be waited for for ever.
-	mostQuiet = 3
+	// scanTries is how often in a row the broker is asked for the same batch.
+	scanTries = 3
+	// followEvery is the time between two looks for new messages.
+	followEvery = 250 * time.Millisecond
 )
 
-// Scan hands each message to each, up to the one that was the last when it began. Messages come
-// in batches, not by a request apiece, through a consumer that ends with the scan. An error
-// of each ends it, and so does a broker that sends nothing any more, after half a minute at most:
-// what was handed over by then was right, and doing it all again is too.
+// Scan calls each for every message, up to the one that was the last when the scan began. It reads by
+// direct gets, in batches. An error of each ends the scan, and so does a broker that does not answer
+// scanTries times. What each was called with by then was right; the scan may be repeated.
 func (b *Bus) Scan(ctx context.Context, s Scan, each func(Message) error) error {
 	if err := b.scan(ctx, s, each); !errors.Is(err, ErrSeen) {
 		return about(s.Kind.Stream(), err)
@@ -45,99 +43,140 @@ func (b *Bus) Scan(ctx context.Context, s Scan, each func(Message) error) error 
 }
 
 func (b *Bus) scan(ctx context.Context, s Scan, each func(Message) error) error {
-	last, err := b.LastSequence(ctx, s.Kind)
+	info, err := b.info(ctx, s.Kind)
 	if err != nil {
 		return err
 	}
-	c, err := b.ordered(ctx, s)
-	if err != nil {
+	r := newScanner(b, s, info)
+	if err := r.prime(ctx); err != nil {
 		return err
 	}
-	defer b.forget(ctx, s.Kind, c)
-	if c.CachedInfo().NumPending == 0 && !s.Follow {
-		return nil
-	}
-	it, err := c.Messages(jetstream.PullMaxMessages(prefetch))
-	if err != nil {
-		return err
-	}
-	defer it.Stop()
-	return s.pump(ctx, c, it, last, each)
-}
-
-func (b *Bus) ordered(ctx context.Context, s Scan) (jetstream.Consumer, error) {
-	ctx, cancel := brief(ctx)
-	defer cancel()
-	return b.js.OrderedConsumer(ctx, s.Kind.Stream(), s.consumer())
-}
-
-// forget has the broker drop a scan's consumer now, and not when it was idle for minutes: a list of
-// consumers is where an operator looks for lag.
-func (b *Bus) forget(ctx context.Context, k Kind, c jetstream.Consumer) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-	defer cancel()
-	_ = b.js.DeleteConsumer(ctx, k.Stream(), c.CachedInfo().Name) // it goes by itself then
-}
-
-func (s Scan) pump(ctx context.Context, c jetstream.Consumer, it jetstream.MessagesContext, last uint64, each func(Message) error) error {
-	for silent := 0; ; silent = 0 {
-		m, err := next(ctx, it)
-		for ; errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil; m, err = next(ctx, it) {
-			info, failed := infoOf(ctx, c)
-			switch {
-			case failed == nil && info.NumPending == 0 && !s.Follow:
-				return nil // the last ones were deleted meanwhile
-			case failed == nil && info.NumPending == 0:
-				silent = 0 // nothing to follow just now
-			case silent+1 == mostQuiet:
-				return fmt.Errorf("the broker sends nothing any more: %w", errors.Join(err, failed))
-			default:
-				silent++
-			}
-		}
-		if err != nil {
+	for {
+		m, err := r.next(ctx)
+		switch {
+		case err != nil:
 			return err
-		}
-		meta, err := m.Metadata()
-		if err != nil {
-			return err
-		}
-		if s.Follow || meta.Sequence.Stream <= last {
-			if err := each(scanned(m, meta)); err != nil {
+		case m != nil:
+			if err := each(stored(s.Kind, m)); err != nil {
 				return err
 			}
-		}
-		if !s.Follow && (meta.NumPending == 0 || meta.Sequence.Stream >= last) {
+			continue
+		case !s.Follow:
 			return nil
 		}
+		r.last = math.MaxUint64
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(followEvery):
+		}
 	}
+}
+
+// scanner merges what is read for each filter into the order of the stream.
+type scanner struct {
+	bus     *Bus
+	kind    Kind
+	last    uint64 // the highest sequence to read
+	leader  bool   // the end is confirmed by the stream's leader: a replica may lag behind it
+	filters []*filtered
+}
+
+// filtered are the messages of one filter.
+type filtered struct {
+	subject string // "": all
+	from    uint64 // the lowest sequence that was not read yet
+	since   time.Time
+	read    []*jetstream.RawStreamMsg // and not handed over yet
+}
+
+func newScanner(b *Bus, s Scan, info *jetstream.StreamInfo) *scanner {
+	r := &scanner{bus: b, kind: s.Kind, last: info.State.LastSeq, leader: info.Config.Replicas > 1}
+	subjects := s.Subjects
+	if len(subjects) == 0 {
+		subjects = []string{""}
+	}
+	for _, subject := range subjects {
+		r.filters = append(r.filters, &filtered{subject: subject, from: s.After + 1, since: s.Since})
+	}
+	return r
+}
+
+// prime reads the first batch of each filter, several at once: a report may have a hundred filters.
+func (r *scanner) prime(ctx context.Context) error {
+	all, ctx := errgroup.WithContext(ctx)
+	all.SetLimit(16)
+	for _, f := range r.filters {
+		all.Go(func() error { return r.fill(ctx, f) })
+	}
+	return all.Wait()
+}
+
+// next gives the next message; nil: there is none up to last.
+func (r *scanner) next(ctx context.Context) (*jetstream.RawStreamMsg, error) {
+	var first *filtered
+	for _, f := range r.filters {
+		if len(f.read) == 0 && f.from <= r.last {
+			if err := r.fill(ctx, f); err != nil {
+				return nil, err
+			}
+		}
+		if len(f.read) > 0 && (first == nil || f.read[0].Sequence < first.read[0].Sequence) {
+			first = f
+		}
+	}
+	if first == nil || first.read[0].Sequence > r.last {
+		return nil, nil
+	}
+	m := first.read[0]
+	first.read = first.read[1:]
+	return m, nil
+}
+
+// fill reads the next batch of a filter. At the end of the stream it leaves read empty, and from behind
+// last unless new messages are followed.
+func (r *scanner) fill(ctx context.Context, f *filtered) (err error) {
+	for range scanTries {
+		f.read, err = r.batch(ctx, f, batchRead)
+		if err == nil || ctx.Err() != nil {
+			break
+		}
+	}
+	switch {
+	case err != nil:
+		return err
+	case len(f.read) > 0:
+		f.from, f.since = f.read[len(f.read)-1].Sequence+1, time.Time{}
+	case r.last < math.MaxUint64:
+		f.from = r.last + 1
+	}
+	return nil
+}
+
+func (r *scanner) batch(ctx context.Context, f *filtered, n int) ([]*jetstream.RawStreamMsg, error) {
+	opts := []jetstreamext.GetBatchOpt{jetstreamext.GetBatchSeq(f.from)}
+	if !f.since.IsZero() {
+		opts[0] = jetstreamext.GetBatchStartTime(f.since)
+	}
+	if f.subject != "" {
+		opts = append(opts, jetstreamext.GetBatchSubject(f.subject))
+	}
+	some, err := r.bus.batch(ctx, r.kind, n, opts...)
+	if err != nil || len(some) > 0 || !r.leader || r.last == math.MaxUint64 || !f.since.IsZero() {
+		return some, err
+	}
+	m, err := r.bus.leaderGet(ctx, r.kind.Stream(), f.from, f.subject)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("from its leader: %w", err)
+	}
+	return []*jetstream.RawStreamMsg{m}, nil
 }
 
 func infoOf(ctx context.Context, c jetstream.Consumer) (*jetstream.ConsumerInfo, error) {
 	ctx, cancel := brief(ctx)
 	defer cancel()
 	return c.Info(ctx)
-}
-
-func next(ctx context.Context, it jetstream.MessagesContext) (jetstream.Msg, error) {
-	ctx, cancel := context.WithTimeout(ctx, quiet)
-	defer cancel()
-	return it.Next(jetstream.NextContext(ctx))
-}
-
-// scanned is a message as it lies in its stream; Subject is zero where its subject does not parse.
-func scanned(m jetstream.Msg, meta *jetstream.MsgMetadata) Message {
-	s, _ := Parse(m.Subject())
-	return Message{Subject: s, Raw: m.Subject(), Data: m.Data(), Attempt: 1, Stored: meta.Timestamp, Stream: meta.Stream, Sequence: meta.Sequence.Stream}
-}
-
-func (s Scan) consumer() jetstream.OrderedConsumerConfig {
-	cfg := jetstream.OrderedConsumerConfig{FilterSubjects: s.Subjects, HeadersOnly: s.HeadersOnly, InactiveThreshold: time.Minute}
-	switch {
-	case !s.Since.IsZero():
-		cfg.DeliverPolicy, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, &s.Since
-	case s.After > 0:
-		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, s.After+1
-	}
-	return cfg
 }

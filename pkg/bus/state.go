@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/order"
@@ -28,11 +30,10 @@ const (
 //	life.<company>.<entity>.<item id>       order key of the ERP request that ended the record's last life; written by unlink and reset
 //	cursor.<company>.<entity>               up to where the ERP's changes are in Procore; written by sync
 //	cursor.<company>.deleted-<request>      what a throttled event has deleted in Procore so far; written by unlink and reset
-//	cursor.<company>.swept                  what the last sweep of Procore's lists left behind; written by sweep
+//	swept.<company>                         what the last sweep of Procore's lists left behind; written by sweep
 //	attempt.<stream>.<consumer>.<seq>       attempts at a message that came again
 //	trouble.<company>.<what>.<service>      since when erp, procore, hook or ours (Tieback) is in trouble; goes by itself
 type State struct {
-	kv        jetstream.KeyValue
 	stream    jetstream.Stream // the bucket's own
 	service   string           // whose connection this is; "": tieback
 	publisher *Publisher
@@ -55,11 +56,7 @@ func (b *Bus) openState(ctx context.Context, o Options) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
-	kv, err := insist(ctx, b, "bucket "+bucket, func(ctx context.Context) (jetstream.KeyValue, error) { return b.js.KeyValue(ctx, bucket) })
-	if err != nil {
-		return nil, err
-	}
-	return &State{kv: kv, stream: s, service: o.Name, publisher: newPublisher(b.js, stateName)}, nil
+	return &State{stream: s, service: o.Name, publisher: newPublisher(b.js, stateName)}, nil
 }
 
 // put shares commits with other writes of the moment.
@@ -106,6 +103,39 @@ func (s *State) read(ctx context.Context, key string) ([]byte, uint64, error) {
 	}
 	return m.Data, revision, nil
 }
+
+// values calls each for every key that fits a filter and has a value, in no order. Each key is read as it is
+// then: one that is written or deleted meanwhile may have its old or its new value, or be left out.
+func (s *State) values(ctx context.Context, filter string, each func(key string, m *jetstream.RawStreamMsg) error) error {
+	const prefix = "$KV." + bucket + "."
+	listing, cancel := brief(ctx)
+	defer cancel()
+	info, err := s.stream.Info(listing, jetstream.WithSubjectFilter(prefix+filter))
+	if err != nil {
+		return fmt.Errorf("state %s: %w", filter, err)
+	}
+	var (
+		all errgroup.Group
+		mu  sync.Mutex
+	)
+	all.SetLimit(valuesAtOnce)
+	for subject := range info.State.Subjects {
+		all.Go(func() error {
+			key := strings.TrimPrefix(subject, prefix)
+			m, _, err := s.last(ctx, key)
+			if m == nil || err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			return each(key, m)
+		})
+	}
+	return all.Wait()
+}
+
+// valuesAtOnce is how many keys are read at once.
+const valuesAtOnce = 64
 
 // last is read with the message whole; nil where there is no value.
 func (s *State) last(ctx context.Context, key string) (*jetstream.RawStreamMsg, uint64, error) {
@@ -230,6 +260,19 @@ func (s *State) Cursor(ctx context.Context, company int64, entity string) (strin
 func (s *State) SaveCursor(ctx context.Context, company int64, entity, cursor string) error {
 	return s.put(ctx, fmt.Sprintf("cursor.%d.%s", company, entity), []byte(cursor))
 }
+
+// Swept is what the last sweep of a company kept for the next; "": nothing yet.
+func (s *State) Swept(ctx context.Context, company int64) (string, error) {
+	raw, err := s.get(ctx, sweptKey(company))
+	return string(raw), err
+}
+
+// SaveSwept keeps what the next sweep of a company goes on from.
+func (s *State) SaveSwept(ctx context.Context, company int64, value string) error {
+	return s.put(ctx, sweptKey(company), []byte(value))
+}
+
+func sweptKey(company int64) string { return fmt.Sprintf("swept.%d", company) }
 
 // attempts is what is known of a message that came more than once. The broker's own count is of
 // deliveries to a client: with it, a poison message would take its innocent neighbours along.

@@ -69,10 +69,10 @@ type Tried struct {
 // AllTries hands over what is noted of unfinished messages, of most of them at most; cut says that
 // there is more.
 func (s *State) AllTries(ctx context.Context, most int, each func(Tried, Tries)) (cut bool, err error) {
-	return s.watch(ctx, "attempt.>", most, func(e jetstream.KeyValueEntry) {
+	return s.most(ctx, "attempt.>", most, func(key string, m *jetstream.RawStreamMsg) {
 		var a attempts
-		if of, ok := readTried(e.Key()); ok && json.Unmarshal(e.Value(), &a) == nil {
-			each(of, a.tries(e.Created()))
+		if of, ok := readTried(key); ok && json.Unmarshal(m.Data, &a) == nil {
+			each(of, a.tries(m.Time))
 		}
 	})
 }

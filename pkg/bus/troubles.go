@@ -72,37 +72,25 @@ func (s *State) TroubleOf(ctx context.Context, company int64, source fault.Sourc
 // Troubles hands over all that services know to be wrong, of most of them at most, with the service that
 // does; cut says that there is more.
 func (s *State) Troubles(ctx context.Context, most int, each func(trouble.Trouble)) (cut bool, err error) {
-	return s.watch(ctx, "trouble.>", most, func(e jetstream.KeyValueEntry) {
+	return s.most(ctx, "trouble.>", most, func(_ string, m *jetstream.RawStreamMsg) {
 		var t trouble.Trouble
-		if json.Unmarshal(e.Value(), &t) == nil {
+		if json.Unmarshal(m.Data, &t) == nil {
 			each(t)
 		}
 	})
 }
 
-// watch hands over the values of keys as they are now, of most of them at most; cut says that there are more.
-func (s *State) watch(ctx context.Context, keys string, most int, each func(jetstream.KeyValueEntry)) (cut bool, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	w, err := s.kv.Watch(ctx, keys, jetstream.IgnoreDeletes())
-	if err != nil {
-		return false, fmt.Errorf("state %s: %w", keys, err)
-	}
-	defer func() { _ = w.Stop() }() // the watcher ends with its connection anyway
-	for ; ; most-- {
-		select {
-		case <-ctx.Done():
-			return false, ctx.Err()
-		case e, open := <-w.Updates():
-			switch {
-			case !open:
-				return false, fmt.Errorf("state %s: %w", keys, errors.New("the broker went away"))
-			case e == nil: // all that there was
-				return false, nil
-			case most == 0:
-				return true, nil
-			}
-			each(e)
+// most calls each for the values of keys, of most of them at most; cut says that there are more.
+func (s *State) most(ctx context.Context, keys string, most int, each func(key string, m *jetstream.RawStreamMsg)) (cut bool, err error) {
+	err = s.values(ctx, keys, func(key string, m *jetstream.RawStreamMsg) error {
+		if most--; most < 0 {
+			return ErrSeen
 		}
+		each(key, m)
+		return nil
+	})
+	if errors.Is(err, ErrSeen) {
+		return true, nil
 	}
+	return false, err
 }

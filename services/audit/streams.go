@@ -87,7 +87,6 @@ func (s Streams) Of(ctx context.Context, company int64, requests []int64) (map[i
 
 // read reads a stream to its present end. Payloads and what is still to be told are not needed.
 func (s Streams) read(ctx context.Context, q bus.Scan, into map[int64]*Trace) error {
-	q.HeadersOnly = q.Kind == bus.Event || q.Kind == bus.Outcome
 	return s.Bus.Scan(ctx, q, func(m bus.Message) error {
 		note(into, m)
 		return nil

@@ -209,7 +209,7 @@ func (d *Desk) cutOff(ctx context.Context, kind bus.Kind, where string, claimed 
 	if len(missing) == 0 {
 		return nil
 	}
-	q := bus.Scan{Kind: kind, HeadersOnly: true, Subjects: runs(kind, where)}
+	q := bus.Scan{Kind: kind, Subjects: runs(kind, where)}
 	err = d.Bus.Scan(ctx, q, func(m bus.Message) error {
 		delete(missing, m.Raw)
 		return nil

@@ -159,7 +159,7 @@ func (d *Doctor) checkSweeps(ctx context.Context, r *report, b *bus.Bus) {
 		if d.OnlyFor != 0 && d.OnlyFor != id {
 			continue
 		}
-		raw, err := b.State().Cursor(ctx, id, "swept")
+		raw, err := b.State().Swept(ctx, id)
 		var last struct {
 			At time.Time `json:"at"`
 		}

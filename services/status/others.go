@@ -24,14 +24,14 @@ func (v *look) letters(ctx context.Context) {
 		return
 	}
 	dealt := map[uint64]bool{}
-	err = v.bus.Scan(ctx, bus.Scan{Kind: bus.Dealt, HeadersOnly: true}, func(m bus.Message) error {
+	err = v.bus.Scan(ctx, bus.Scan{Kind: bus.Dealt}, func(m bus.Message) error {
 		id, _, _ := strings.Cut(m.Subject.Run, "-")
 		if n, err := strconv.ParseUint(id, 10, 64); err == nil {
 			dealt[n] = true
 		}
 		return nil
 	})
-	scan := bus.Scan{Kind: bus.Dead, HeadersOnly: true}
+	scan := bus.Scan{Kind: bus.Dead}
 	if most := uint64(v.Letters); last > most { //nolint:gosec // a positive number
 		scan.After = last - most
 		v.note("of the dead letters only the newest %d were looked at", v.Letters)

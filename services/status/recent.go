@@ -70,7 +70,7 @@ func (v *look) recent(ctx context.Context, k bus.Kind, r *recent) error {
 
 // newest is the reading of a stream's last window, or of its newest messages where those are fewer.
 func (v *look) newest(ctx context.Context, k bus.Kind) (bus.Scan, error) {
-	scan := bus.Scan{Kind: k, HeadersOnly: k != bus.Closed, Since: v.at.Add(-v.Window)}
+	scan := bus.Scan{Kind: k, Since: v.at.Add(-v.Window)}
 	last, err := v.bus.LastSequence(ctx, k)
 	if err != nil || last <= uint64(v.Recent) { //nolint:gosec // a positive number
 		return scan, err

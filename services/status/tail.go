@@ -40,7 +40,7 @@ func (v *look) tail(ctx context.Context, q *queue) error {
 
 // waiting reads what nobody was given yet.
 func (q *queue) waiting(filter string) bus.Scan {
-	return bus.Scan{Kind: q.Kind, Subjects: []string{filter}, After: q.info.Delivered.Stream, HeadersOnly: true}
+	return bus.Scan{Kind: q.Kind, Subjects: []string{filter}, After: q.info.Delivered.Stream}
 }
 
 // first reads a scan's first messages, as long as they are wanted; cut says that there are more.
@@ -62,7 +62,7 @@ func (v *look) first(ctx context.Context, scan bus.Scan, wanted func(bus.Message
 // handed looks at what was handed out. All of it is unfinished where the numbers say so; else what has
 // an answer further down the pipeline is finished, and only what was before it is not.
 func (v *look) handed(ctx context.Context, q *queue) error {
-	scan := bus.Scan{Kind: q.Kind, Subjects: []string{q.Filter}, After: q.info.AckFloor.Stream, HeadersOnly: true}
+	scan := bus.Scan{Kind: q.Kind, Subjects: []string{q.Filter}, After: q.info.AckFloor.Stream}
 	seen, cut, err := v.first(ctx, scan, func(m bus.Message) bool { return m.Sequence <= q.info.Delivered.Stream })
 	if err != nil {
 		return err
@@ -165,7 +165,7 @@ func (v *look) finished(ctx context.Context, q *queue, since time.Time) (map[pla
 	all := map[place]bool{}
 	for _, k := range answers[q.Kind] {
 		n := 0
-		err := v.bus.Scan(ctx, bus.Scan{Kind: k, Since: since, HeadersOnly: true}, func(m bus.Message) error {
+		err := v.bus.Scan(ctx, bus.Scan{Kind: k, Since: since}, func(m bus.Message) error {
 			if n++; n > 5*v.Tail {
 				v.note("more was finished lately than was looked at: the companies' numbers at %s may be too high", q.Stop)
 				return bus.ErrSeen

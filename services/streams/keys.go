@@ -31,8 +31,13 @@ func keys(_ context.Context, args []string, _ func(string) string, out io.Writer
 	users := f.String("users", "", "the broker's file of users; DIR/users.conf")
 	owner := f.String("owner", "", "UID[:GID] of the seeds and their folder; only root may say")
 	mode := f.String("mode", "0600", "of the seeds")
+	rotate := f.Bool("rotate", false, "make the next keys; run again, use them")
+	retire := f.Bool("retire", false, "take the keys before the last rotation out of the broker's file")
 	if err := parse(f, args, "DIR"); err != nil {
 		return err
+	}
+	if *rotate && *retire {
+		return &usageError{errors.New("--rotate and --retire: give one of them")}
 	}
 	p := place{dir: f.Arg(0), users: *users}
 	if p.users == "" {
@@ -44,6 +49,18 @@ func keys(_ context.Context, args []string, _ func(string) string, out io.Writer
 	}
 	if p.uid, p.gid, err = ownerOf(*owner); err != nil {
 		return &usageError{fmt.Errorf("--owner: %w", err)}
+	}
+	if err := p.folder(); err != nil {
+		return err
+	}
+	switch {
+	case *rotate:
+		err = p.rotate(out)
+	case *retire:
+		err = p.retire(out)
+	}
+	if err != nil {
+		return err
 	}
 	return p.make(out)
 }
@@ -72,26 +89,22 @@ func ownerOf(text string) (uid, gid int, err error) {
 	return uid, gid, nil
 }
 
-// make makes what is missing, and the file of users anew. A seed that is there is never touched.
+// make makes the seeds that are missing, and writes the broker's file. It never touches a seed that exists.
 func (p place) make(out io.Writer) error {
-	if err := p.folder(); err != nil {
-		return err
-	}
-	public := map[string]string{}
+	public := map[string][]string{}
 	for _, service := range bus.Users() {
-		file := filepath.Join(p.dir, service+".nk")
-		made, err := p.seed(file)
+		made, err := p.seed(p.file(service, current))
 		if err != nil {
 			return err
 		}
-		if public[service], err = publicOf(file); err != nil {
+		if public[service], err = p.publicKeys(service); err != nil {
 			return err
 		}
 		done := "was there"
 		if made {
 			done = "made"
 		}
-		fmt.Fprintf(out, "key of %s: %s, %s\n", service, done, public[service])
+		fmt.Fprintf(out, "key of %s: %s, %s\n", service, done, public[service][0])
 	}
 	text, err := bus.UsersFile(public)
 	if err != nil {

@@ -21,7 +21,7 @@ import (
 )
 
 const usage = `usage: streams [--wait 2m]
-       streams keys [--users FILE] [--owner UID[:GID]] [--mode 0600] DIR
+       streams keys [--users FILE] [--owner UID[:GID]] [--mode 0600] [--rotate | --retire] DIR
 `
 
 // Run does what args say and returns the exit code: 0 done, 1 failed, 2 wrong usage or settings.

@@ -64,7 +64,7 @@ func label(company int64) string { return strconv.FormatInt(company, 10) }
 
 func (s *Service) load(ctx context.Context, company int64) (memory, error) {
 	m := memory{Deliveries: map[string]audit.DeliveryMark{}}
-	raw, err := s.Bus.State().Cursor(ctx, company, "swept")
+	raw, err := s.Bus.State().Swept(ctx, company)
 	if err != nil || raw == "" {
 		return m, err
 	}
@@ -79,7 +79,7 @@ func (s *Service) save(ctx context.Context, company int64, m memory) error {
 	if err != nil {
 		return err
 	}
-	return s.Bus.State().SaveCursor(ctx, company, "swept", string(raw))
+	return s.Bus.State().SaveSwept(ctx, company, string(raw))
 }
 
 // round is one sweep of a company.

@@ -36,7 +36,7 @@ func anywhere(ctx context.Context, b *bus.Bus, request int64) ([]int64, error) {
 	var errs []error
 	for _, k := range bus.Kinds {
 		first := fmt.Sprintf("tb.%s.*.*.*.%d", k, request)
-		errs = append(errs, b.Scan(ctx, bus.Scan{Kind: k, Subjects: []string{first, first + ".*"}, HeadersOnly: true}, func(m bus.Message) error {
+		errs = append(errs, b.Scan(ctx, bus.Scan{Kind: k, Subjects: []string{first, first + ".*"}}, func(m bus.Message) error {
 			if m.Subject != (bus.Subject{}) {
 				found[m.Subject.Company] = true
 			}

@@ -142,15 +142,17 @@ func format(conf map[string]any) string {
 
 func users(t *testing.T) []byte {
 	t.Helper()
-	keys := map[string]string{}
+	keys := map[string][]string{}
 	for _, user := range bus.Users() {
 		pair, err := nkeys.CreateUser()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if keys[user], err = pair.PublicKey(); err != nil {
+		key, err := pair.PublicKey()
+		if err != nil {
 			t.Fatal(err)
 		}
+		keys[user] = []string{key}
 	}
 	file, err := bus.UsersFile(keys)
 	if err != nil {

@@ -41,7 +41,7 @@ func newGuarded(t *testing.T) *guarded {
 listen: "127.0.0.1:-1"
 max_payload: 8MB
 jetstream { store_dir: %q, sync_interval: always }
-authorization { include "keys/users.conf" }
+accounts { include "keys/users.conf" }
 `, filepath.Join(g.dir, "jetstream")), 0o600)
 	if err != nil {
 		t.Fatal(err)

@@ -34,9 +34,9 @@ func TestWhatIsNotPermittedIsRefused(t *testing.T) {
 			"tb.event.export.create_vendor.7.9", "tb.outcome.sync.sync_vendors.7.9", "tb.closed.export.create_vendor.7.9", "tb.dealt.export.create_vendor.7.9.1",
 			"$KV.tieback-state.link.7.vendor.35", "$KV.tieback-state.cursor.7.VENDOR", "$KV.tieback-state.attempt.TIEBACK_EVENT.sync.1",
 		},
-		"sync":            {"$KV.tieback-state.life.7.VENDOR.35", "$KV.tieback-state.cursor.7.swept", "tb.outcome.export.create_vendor.7.9", "$JS.API.CONSUMER.CREATE.TIEBACK_EVENT.mine"},
+		"sync":            {"$KV.tieback-state.life.7.VENDOR.35", "$KV.tieback-state.swept.7", "tb.outcome.export.create_vendor.7.9", "$JS.API.CONSUMER.CREATE.TIEBACK_EVENT.mine"},
 		"import":          {"$KV.tieback-state.life.7.VENDOR.35", "tb.closed.import.link_vendor.7.9"},
-		"unlink":          {"$KV.tieback-state.link.7.vendor.35", "$KV.tieback-state.cursor.7.swept", "tb.closed.unlink.unlink_vendor.7.9"},
+		"unlink":          {"$KV.tieback-state.link.7.vendor.35", "$KV.tieback-state.swept.7", "tb.closed.unlink.unlink_vendor.7.9"},
 		"reset":           {"$KV.tieback-state.link.7.vendor.35", "tb.closed.reset.reset_job.7.9"},
 		"status-reporter": {"tb.delivery._._.7.9", "tb.event.export.create_vendor.7.9", "$JS.API.CONSUMER.MSG.NEXT.TIEBACK_EVENT.export", "$KV.tieback-state.life.7.VENDOR.35"},
 		"sweep": {

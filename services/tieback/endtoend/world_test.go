@@ -279,24 +279,22 @@ func (l *line) stop() {
 // listen notes what the pipeline's streams say of each request, and tells the sandbox what
 // it can't see of those without a request detail.
 func (w *world) listen(ctx context.Context, b *bus.Bus) error {
-	for kind, note := range map[bus.Kind]func(jetstream.Msg){bus.Closed: w.noteClosed, bus.Dead: w.noteDead} {
-		c, err := b.JetStream().OrderedConsumer(ctx, kind.Stream(), jetstream.OrderedConsumerConfig{})
-		if err != nil {
+	all, ctx := errgroup.WithContext(ctx)
+	for kind, note := range map[bus.Kind]func(bus.Message){bus.Closed: w.noteClosed, bus.Dead: w.noteDead} {
+		all.Go(func() error {
+			err := b.Scan(ctx, bus.Scan{Kind: kind, Follow: true}, func(m bus.Message) error { note(m); return nil })
+			if ctx.Err() != nil {
+				return nil
+			}
 			return err
-		}
-		on, err := c.Consume(note)
-		if err != nil {
-			return err
-		}
-		defer on.Stop()
+		})
 	}
-	<-ctx.Done()
-	return nil
+	return all.Wait()
 }
 
-func (w *world) noteClosed(m jetstream.Msg) {
+func (w *world) noteClosed(m bus.Message) {
 	o := &tiebackv1.Outcome{}
-	if proto.Unmarshal(m.Data(), o) != nil {
+	if proto.Unmarshal(m.Data, o) != nil {
 		return
 	}
 	w.sandbox.Closed(o.ErpRequestId)
@@ -308,8 +306,8 @@ func (w *world) noteClosed(m jetstream.Msg) {
 	}
 }
 
-func (w *world) noteDead(m jetstream.Msg) {
-	if s, err := bus.Parse(m.Subject()); err == nil {
+func (w *world) noteDead(m bus.Message) {
+	if s := m.Subject; s != (bus.Subject{}) {
 		w.sandbox.DeadLettered(s.Request)
 		w.mu.Lock()
 		w.dead[s.Request] = true

@@ -266,7 +266,7 @@ func TestKeysOfTheBroker(t *testing.T) {
 	if code := streams.Run(t.Context(), []string{"keys", w.path("keys")}, func(string) string { return "" }, io.Discard, io.Discard); code != 0 {
 		t.Fatal("no keys")
 	}
-	ns := w.broker(`authorization { include "keys/users.conf" }`)
+	ns := w.broker(`accounts { include "keys/users.conf" }`)
 	env := map[string]string{"TIEBACK_NATS_URL": ns.ClientURL(), "TIEBACK_NATS_NKEY_FILE": w.path("keys/streams.nk")}
 	t.Setenv("TIEBACK_NATS_STREAMS", "made")
 	t.Setenv("TIEBACK_NATS_NKEY_FILE", w.path("keys/tieback.nk"))
