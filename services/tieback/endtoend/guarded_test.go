@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
@@ -30,6 +32,9 @@ type guarded struct {
 	dir  string // of the keys, and of all the broker has
 	url  string
 	said *buffer // by the broker
+
+	options *server.Options
+	owner   jetstream.JetStream // with all rights on the streams
 }
 
 func newGuarded(t *testing.T) *guarded {
@@ -46,11 +51,34 @@ accounts { include "keys/users.conf" }
 	if err != nil {
 		t.Fatal(err)
 	}
+	ns := serve(t, conf, g)
+	g.url = ns.ClientURL()
+	nc, err := nats.Connect(g.url, nats.UserInfo("owner", "x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	if g.owner, err = jetstream.New(nc); err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+// serve runs a broker by its configuration. Where that has an account of the streams, it gives that a user
+// with all rights, owner, which the tests look with.
+func serve(t *testing.T, conf string, g *guarded) *server.Server {
+	t.Helper()
 	o, err := server.ProcessConfigFile(conf)
 	if err != nil {
 		t.Fatal(err)
 	}
 	o.NoSigs = true
+	g.options = o
+	for _, a := range o.Accounts {
+		if a.GetName() == "tieback" {
+			o.Users = append(o.Users, &server.User{Username: "owner", Password: "x", Account: a})
+		}
+	}
 	ns, err := server.NewServer(o)
 	if err != nil {
 		t.Fatal(err)
@@ -61,8 +89,7 @@ accounts { include "keys/users.conf" }
 	if !ns.ReadyForConnections(10 * time.Second) {
 		t.Fatal("the broker did not start")
 	}
-	g.url = ns.ClientURL()
-	return g
+	return ns
 }
 
 func (g *guarded) key(service string) string { return filepath.Join(g.dir, "keys", service+".nk") }
