@@ -26,15 +26,15 @@ type Scan struct {
 var ErrSeen = errors.New("seen enough")
 
 const (
-	// scanTries is how often in a row the broker is asked for the same batch.
-	scanTries = 3
+	// scanPatience is how long the broker is asked for the same batch: an election or a restart passes.
+	scanPatience = 15 * time.Second
 	// followEvery is the time between two looks for new messages.
 	followEvery = 250 * time.Millisecond
 )
 
 // Scan calls each for every message, up to the one that was the last when the scan began. It reads by
 // direct gets, in batches. An error of each ends the scan, and so does a broker that does not answer
-// scanTries times. What each was called with by then was right; the scan may be repeated.
+// for scanPatience. What each was called with by then was right; the scan may be repeated.
 func (b *Bus) Scan(ctx context.Context, s Scan, each func(Message) error) error {
 	if err := b.scan(ctx, s, each); !errors.Is(err, ErrSeen) {
 		return about(s.Kind.Stream(), err)
@@ -136,10 +136,14 @@ func (r *scanner) next(ctx context.Context) (*jetstream.RawStreamMsg, error) {
 // fill reads the next batch of a filter. At the end of the stream it leaves read empty, and from behind
 // last unless new messages are followed.
 func (r *scanner) fill(ctx context.Context, f *filtered) (err error) {
-	for range scanTries {
+	for began := time.Now(); ; {
 		f.read, err = r.batch(ctx, f, batchRead)
-		if err == nil || ctx.Err() != nil {
+		if err == nil || ctx.Err() != nil || time.Since(began) > scanPatience {
 			break
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(retryPublish):
 		}
 	}
 	switch {

@@ -33,6 +33,7 @@ type guarded struct {
 	url  string
 	said *buffer // by the broker
 
+	server  *server.Server
 	options *server.Options
 	owner   jetstream.JetStream // with all rights on the streams
 }
@@ -51,8 +52,8 @@ accounts { include "keys/users.conf" }
 	if err != nil {
 		t.Fatal(err)
 	}
-	ns := serve(t, conf, g)
-	g.url = ns.ClientURL()
+	g.server = serve(t, conf, g)
+	g.url = g.server.ClientURL()
 	nc, err := nats.Connect(g.url, nats.UserInfo("owner", "x"))
 	if err != nil {
 		t.Fatal(err)
@@ -195,4 +196,13 @@ func apart(ctx context.Context, g *guarded, name string, p *process.Process, run
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
+}
+
+// connected are connections that show the keys of before, and will show no others.
+func (g *guarded) connected() map[string]*nats.Conn {
+	all := map[string]*nats.Conn{}
+	for _, service := range bus.Users() {
+		all[service] = g.as(service)
+	}
+	return all
 }

@@ -1,0 +1,74 @@
+package streams_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/tieback/tieback/pkg/bus"
+)
+
+// At each step of a rotation the broker's file has the key that services show, and the key that they show next.
+func TestARotationNeverLeavesAServiceWithoutAKey(t *testing.T) {
+	dir := t.TempDir()
+	users := filepath.Join(dir, "users.conf")
+	step := func(want int, args ...string) string {
+		t.Helper()
+		code, said := run(t, append(append([]string{"keys"}, args...), dir)...)
+		if code != want {
+			t.Fatalf("keys %v: exit %d, want %d: %s", args, code, want, said)
+		}
+		return said
+	}
+	public := func(said string) string { // of export
+		_, after, _ := strings.Cut(said, "key of export: ")
+		line, _, _ := strings.Cut(after, "\n")
+		return line[strings.LastIndex(line, " ")+1:]
+	}
+	keys := func() int { return strings.Count(read(t, users), "nkey:") }
+	first := public(step(0))
+	if said := step(0, "--rotate"); public(said) != first || keys() != 2*len(bus.Users()) {
+		t.Fatalf("after the first step export shows %s, first %s; the broker takes %d keys", public(said), first, keys())
+	}
+	second := public(step(0, "--rotate"))
+	if second == first || keys() != 2*len(bus.Users()) || !strings.Contains(read(t, users), first) || !strings.Contains(read(t, users), second) {
+		t.Fatalf("after the second step export shows %s, first %s; the broker takes %d keys", second, first, keys())
+	}
+	if said := step(1, "--rotate"); !strings.Contains(said, "--retire") {
+		t.Errorf("a rotation that was not finished begins again: %s", said)
+	}
+	step(0, "--retire")
+	if keys() != len(bus.Users()) || strings.Contains(read(t, users), first) || !strings.Contains(read(t, users), second) {
+		t.Errorf("the old keys are still taken, or the new ones are not:\n%s", read(t, users))
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != len(bus.Users())+1 {
+		t.Errorf("%d files are left, %v", len(left), err)
+	}
+	if code, _ := run(t, "keys", "--rotate", "--retire", dir); code != 2 {
+		t.Errorf("both at once: exit %d", code)
+	}
+}
+
+// A rotation that was cut off goes on: no key is used before the broker's file has it.
+func TestARotationThatWasCutOffGoesOn(t *testing.T) {
+	dir := t.TempDir()
+	if code, said := run(t, "keys", dir); code != 0 {
+		t.Fatal(said)
+	}
+	users := filepath.Join(dir, "users.conf")
+	before := read(t, users)
+	if code, said := run(t, "keys", "--rotate", dir); code != 0 {
+		t.Fatal(said)
+	}
+	if err := os.WriteFile(users, []byte(before), 0o600); err != nil { // as where it was not written any more
+		t.Fatal(err)
+	}
+	seed := read(t, filepath.Join(dir, "export.nk"))
+	if code, said := run(t, "keys", "--rotate", dir); code != 0 || read(t, filepath.Join(dir, "export.nk")) != seed {
+		t.Fatalf("a key is used that the broker does not know: exit %d, %s", code, said)
+	}
+	if code, said := run(t, "keys", "--rotate", dir); code != 0 || read(t, filepath.Join(dir, "export.nk")) == seed {
+		t.Fatalf("the next key is not used: exit %d, %s", code, said)
+	}
+}

@@ -1,0 +1,36 @@
+package endtoend
+
+import (
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// All keys at the broker are rotated while events come in: each is closed, none waits for a key, and the
+// old keys open nothing in the end.
+func TestKeysRotateWhileEventsComeIn(t *testing.T) {
+	t.Parallel()
+	log := &ears{more: make(chan struct{})}
+	w := newWorld(t, setup{log: log.core()})
+	g := newGuarded(t)
+	old := g.connected()
+	w.runApart(g, func() { g.streams(0) })
+	click := func() { w.succeeded(w.press("create_vendor")) }
+	click()
+	keys := filepath.Join(g.dir, "keys")
+	for _, step := range []string{"--rotate", "--rotate", "--retire"} {
+		g.streams(0, "keys", step, keys)
+		if err := g.server.Reload(); err != nil {
+			t.Fatal(err)
+		}
+		for range 5 {
+			click()
+		}
+	}
+	for service, nc := range old {
+		if err := nc.FlushTimeout(5 * time.Second); err == nil {
+			t.Errorf("the old key of %s is still taken", service)
+		}
+		nc.Close()
+	}
+}
