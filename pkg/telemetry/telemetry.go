@@ -105,7 +105,11 @@ func Ready(addr string) error {
 
 // Serve serves HTTP on l until ctx ends, then gives the requests under way five seconds.
 func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
-	srv := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
+	return ServeWith(ctx, l, &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10})
+}
+
+// ServeWith is Serve with a server of the caller's, which must not be used again.
+func ServeWith(ctx context.Context, l net.Listener, srv *http.Server) error {
 	drained := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(drained)

@@ -3,6 +3,8 @@
 package ingest
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +20,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tieback/tieback/pkg/bus"
@@ -36,15 +39,21 @@ type Service struct {
 	bus        *bus.Bus
 	companies  company.Set
 	log        *zap.Logger
+	strangers  *zap.Logger // for what anybody may cause: a few lines a minute
+	open       *connections
 	deliveries *prometheus.CounterVec
 }
 
+// results are what becomes of a request; see Handler.
+var results = []string{"accepted", "duplicate", "other", "unauthorized", "malformed", "unavailable", "not_found"}
+
 // New makes the service; reg gets its metrics.
 func New(b *bus.Bus, companies company.Set, log *zap.Logger, reg prometheus.Registerer) (*Service, error) {
-	s := &Service{bus: b, companies: companies, log: log, deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "tieback_deliveries_total", Help: "Webhook deliveries by what became of them (accepted, duplicate, other, unauthorized, malformed, unavailable).",
+	s := &Service{bus: b, companies: companies, log: log, open: newConnections(maxConnections), deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "tieback_deliveries_total", Help: "Webhook deliveries by result (" + strings.Join(results, ", ") + ").",
 	}, []string{"result"})}
-	for _, result := range []string{"accepted", "duplicate", "other", "unauthorized", "malformed", "unavailable"} {
+	s.strangers = log.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core { return zapcore.NewSamplerWithOptions(c, time.Minute, 5, 0) }))
+	for _, result := range results {
 		s.deliveries.WithLabelValues(result) // there from the start: the first one is an increase
 	}
 	return s, reg.Register(s.deliveries)
@@ -52,18 +61,30 @@ func New(b *bus.Bus, companies company.Set, log *zap.Logger, reg prometheus.Regi
 
 // Run serves on l until ctx ends, and closes l.
 func (s *Service) Run(ctx context.Context, l net.Listener) error {
-	return telemetry.Serve(ctx, l, s.Handler())
+	return telemetry.ServeWith(ctx, l, &http.Server{
+		Handler: s.Handler(), ReadHeaderTimeout: 2 * time.Second, ReadTimeout: patience, WriteTimeout: 2 * patience, IdleTimeout: time.Minute, MaxHeaderBytes: maxHeader,
+		ConnState: s.open.changed, ConnContext: withConn, ErrorLog: zap.NewStdLog(s.strangers),
+	})
 }
 
 // Handler is the one endpoint: POST /webhooks/procore/{company_id}.
 //
 //	200  on disk: accepted, or duplicate, or about something else (other)
 //	400  malformed, with a sentence    401  unknown company or wrong token, not told apart
-//	413  too large                     503  the broker can't take it now: send it again
+//	404  no such address or method     413  too large
+//	503  the broker can't take it now: send it again
 func (s *Service) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /webhooks/procore/{company_id}", s.receive)
+	mux.HandleFunc("/", s.notFound)
 	return mux
+}
+
+// notFound says what the address of a hook is: one with a trailing slash never arrives.
+func (s *Service) notFound(w http.ResponseWriter, r *http.Request) {
+	s.strangers.Warn("a request to an address that is none of ours: does the hook's URL end in /webhooks/procore/COMPANY, without a slash? `tieback setup` corrects it",
+		zap.String("method", r.Method), zap.String("path", r.URL.Path[:min(len(r.URL.Path), 200)]))
+	s.answer(w, http.StatusNotFound, "not_found", "Deliveries are POSTed to /webhooks/procore/COMPANY, without a slash at the end.")
 }
 
 // tracer: an authentic delivery begins the trace of its event; see pkg/bus/trace.go.
@@ -72,17 +93,17 @@ var tracer = otel.Tracer("github.com/tieback/tieback/services/ingest")
 func (s *Service) receive(w http.ResponseWriter, r *http.Request) {
 	id, _ := id(r.PathValue("company_id")).number("") // 0, an unknown company, where it is none
 	co := s.companies[id]
-	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if !co.Authentic(token) {
+	if !co.Authentic(bearer(r)) {
 		s.answer(w, http.StatusUnauthorized, "unauthorized", "This company's webhook token was not given in the Authorization header, or is not the right one.")
 		return
 	}
+	s.open.authentic(r)
 	r, done := patient(w, r)
 	defer done()
 	ctx, span := tracer.Start(r.Context(), "ingest", trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(attribute.Int64("tieback.company", id)))
 	defer span.End()
 	r = r.WithContext(ctx)
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	body, err := read(w, r)
 	if err != nil {
 		s.unreadable(w, err)
 		return
@@ -106,6 +127,35 @@ func (s *Service) receive(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.store(w, r, bus.For(bus.Delivery, "", d.CompanyId, d.ErpRequestId), data)
+}
+
+// bearer is the token of the Authorization header; "": there is none. The scheme's case does not matter.
+func bearer(r *http.Request) string {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
+}
+
+var bom = []byte("\xef\xbb\xbf")
+
+// read reads a body of at most maxBody bytes, also where it is compressed, without its byte order mark.
+func read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	limited := http.MaxBytesReader(w, r.Body, maxBody)
+	if !strings.EqualFold(r.Header.Get("Content-Encoding"), "gzip") {
+		body, err := io.ReadAll(limited)
+		return bytes.TrimPrefix(body, bom), err
+	}
+	plain, err := gzip.NewReader(limited)
+	if err != nil {
+		return nil, err
+	}
+	body, err := io.ReadAll(io.LimitReader(plain, maxBody+1))
+	if err == nil && len(body) > maxBody {
+		err = &http.MaxBytesError{Limit: maxBody}
+	}
+	return bytes.TrimPrefix(body, bom), err
 }
 
 // patient bounds the whole of a delivery, its body included.
