@@ -25,8 +25,8 @@ func world(t *testing.T) *fakes.Bench {
 	insurance, costCode := tiebackv1.Entity_ENTITY_INSURANCE, tiebackv1.Entity_ENTITY_COST_CODE
 	assignment, jobCost := tiebackv1.Entity_ENTITY_COST_TYPE_ASSIGNMENT, tiebackv1.Entity_ENTITY_JOB_COST
 	for _, r := range []*record{
-		{Entity: insurance, OriginId: "INS-1", ParentOriginId: "vendor_origin_id", Name: "Safe & Co", Kind: "general", Number: "P-1", Amount: "1000000.00", StartsOn: "2026-01-01", EndsOn: "2026-12-31"},
-		{Entity: insurance, OriginId: "INS-2", ParentOriginId: "origin_id2", Name: "Safe & Co"},
+		{Entity: insurance, OriginId: "INS-1", ParentOriginId: "vendor_origin_id", Name: "Safe & Co", Status: "Non-Compliant", Kind: "general", Number: "P-1", Amount: "1000000.00", StartsOn: "2026-01-01", EndsOn: "2026-12-31"},
+		{Entity: insurance, OriginId: "INS-2", ParentOriginId: "origin_id2", Name: "Safe & Co", Status: "on file"},
 		{Entity: insurance, OriginId: "INS-3", ParentOriginId: "another vendor", Name: "Safe & Co"},
 		{Entity: costCode, OriginId: "CC-1", Code: "01", Name: "General", JobOriginId: project},
 		{Entity: costCode, OriginId: "CC-2", Code: "02", Name: "Site", JobOriginId: parent, SubJobOriginId: sub},

@@ -85,11 +85,12 @@ func documentFields(r *tiebackv1.Record) map[string]any {
 
 // commitmentFields have no dates and no amount: a staged commitment takes none, and the lines have the amounts.
 func commitmentFields(r *tiebackv1.Record) map[string]any {
-	return with(documentFields(r), "status", r.Status, "vendor_origin_id", r.VendorOriginId)
+	return with(documentFields(r), "status", r.Status, "vendor_origin_id", r.VendorOriginId, "retainage_percent", r.RetainagePercent)
 }
 
 func primeContractFields(r *tiebackv1.Record) map[string]any {
-	return with(documentFields(r), "status", r.Status, "contract_start_date", r.StartsOn, "contract_estimated_completion_date", r.EndsOn)
+	return with(documentFields(r), "status", r.Status, "contract_start_date", r.StartsOn, "contract_estimated_completion_date", r.EndsOn,
+		"retainage_percent", r.RetainagePercent)
 }
 
 func changeOrderFields(r *tiebackv1.Record) map[string]any {
@@ -126,5 +127,6 @@ func lines(r *tiebackv1.Record, data func(*tiebackv1.Line) map[string]any) []map
 
 func lineFields(l *tiebackv1.Line) map[string]any {
 	return bulk.Fields("description", l.Description, "amount", l.Amount, "quantity", l.Quantity, "unit_cost", l.UnitCost, "uom", l.Unit,
-		"cost_code_origin_id", l.CostCodeOriginId, "line_item_type_origin_id", l.CategoryOriginId)
+		"cost_code_origin_id", l.CostCodeOriginId, "line_item_type_origin_id", l.CategoryOriginId,
+		"tax_code_origin_id", l.TaxCodeOriginId)
 }

@@ -184,3 +184,16 @@ func TestCommitmentOfNoKind(t *testing.T) {
 		}
 	}
 }
+
+// A staged contract has no amount of its own: without lines it would be imported as one of nothing.
+func TestAnAmountWithoutLinesIsRefused(t *testing.T) {
+	b := world(t)
+	run(t, b, "sync_commitments")
+	b.ERP.Put(&record{Entity: commitment, OriginId: "PO-9", Kind: "purchase_order_contract", Name: "Crane", JobOriginId: project, VendorOriginId: "V-1", Amount: "-20.00"})
+	b.ERP.Put(&record{Entity: commitment, OriginId: "PO-10", Kind: "purchase_order_contract", Name: "Nothing yet", JobOriginId: project, VendorOriginId: "V-1", Amount: "0.00"})
+	b.Procore.Requests()
+	out := run(t, b, "sync_commitments")
+	if out[0].Status != tiebackv1.Status_STATUS_FAILED || !strings.Contains(out[0].Messages[0], `commitment "Crane": it has an amount but no lines`) || sizes(b) != "staged_records 1" {
+		t.Errorf("%v, %s", out, sizes(b))
+	}
+}

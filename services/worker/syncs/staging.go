@@ -3,6 +3,7 @@ package syncs
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/procore"
@@ -129,6 +130,10 @@ func (s *staging) stage(r *tiebackv1.Record) []bulk.Item {
 			s.refused([]bulk.Refusal{{Record: r, Why: "the ERP does not say whether it is a purchase order or a subcontract"}}, nil)
 			return nil
 		}
+	}
+	if s.lines != nil && len(r.Lines) == 0 && strings.Trim(r.Amount, "-0.") != "" {
+		s.refused([]bulk.Refusal{{Record: r, Why: "it has an amount but no lines, and Procore takes the amounts of lines only"}}, nil)
+		return nil
 	}
 	item := bulk.Fields("item_type", itemType, "origin_id", r.OriginId, "origin_code", r.Code, "origin_data", r.OriginData, "status", "staged")
 	item["data"] = s.data(r)

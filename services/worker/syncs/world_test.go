@@ -51,6 +51,7 @@ func world(t *testing.T) *fakes.Bench {
 
 func records() []*record {
 	line := &tiebackv1.Line{
+		TaxCodeOriginId: "TAX-1",
 		OriginId: "L-1", Description: "Steel", Amount: "1000.10", Quantity: "10", UnitCost: "100.01", Unit: "t", TaxAmount: "0.10",
 		CostCodeOriginId: "CC-1", CategoryOriginId: "CAT-1", Position: 1,
 	}
@@ -60,16 +61,16 @@ func records() []*record {
 		{Entity: standardCostCode, OriginId: "SCC-2", Code: "01-100", Name: "Permits", ParentOriginId: "SCC-1"},
 		{Entity: standardCostCode, OriginId: "SCC-1", Code: "01", Name: "General"},
 		{Entity: standardCategory, OriginId: "CAT-1", Code: "L", Name: "Labor", Kind: "labor"},
-		{Entity: standardCategory, OriginId: "CAT-2", Code: "M", Name: "Materials"},
+		{Entity: standardCategory, OriginId: "CAT-2", Code: "M", Name: "Materials", Kind: "Material"},
 
 		{Entity: vendor, OriginId: "V-1", Code: "ACME", Name: "Acme", Contact: &tiebackv1.Contact{Street: "1 Main St", City: "Ames", State: "IA", Zip: "50010", Country: "US", Phone: "555", Email: "a@acme.example"}},
-		{Entity: vendor, OriginId: "V-2", Code: "BOLT", Name: "Bolt", OriginData: "x"},
+		{Entity: vendor, OriginId: "V-2", Code: "BOLT", Name: "Bolt", Description: "Pays late", OriginData: "x"},
 		{Entity: vendor, OriginId: "V-3", Name: "Idle", Inactive: true},
 		{Entity: vendor, OriginId: "V-4", Name: "Under export", ProcoreId: 99},
 
 		{Entity: job, OriginId: project, Code: "J1", Name: "Tower", StartsOn: "2026-01-02"},
-		{Entity: job, OriginId: parent, Code: "J2", Name: "Bridge"},
-		{Entity: job, OriginId: "JOB-3", Code: "J3", Name: "Dam"},
+		{Entity: job, OriginId: parent, ProcoreId: 8, Code: "J2", Name: "Bridge"},
+		{Entity: job, OriginId: "JOB-3", Code: "J3", Name: "Dam", StartsOn: "2026-03-01", EndsOn: "2027-03-01"},
 		{Entity: subJob, OriginId: sub, Code: "SJ01", Name: "East wing", JobOriginId: parent},
 		{Entity: subJob, OriginId: "SUB-2", Code: "SJ02", Name: "West wing", JobOriginId: "JOB-3"},
 
@@ -88,7 +89,7 @@ func records() []*record {
 		{Entity: payment, OriginId: "PAY-3", ParentOriginId: "REQ-1", Amount: "2.00", ProcoreId: 5},
 
 		{Entity: commitment, OriginId: "PO-1", Kind: "purchase_order_contract", Name: "Has it", JobOriginId: project, VendorOriginId: "V-2"},
-		{Entity: commitment, OriginId: "PO-2", Kind: "purchase_order_contract", Number: "PO-2", Name: "Steel", Date: "2026-02-01", JobOriginId: project, VendorOriginId: "V-1", Amount: "1000.10", Lines: []*tiebackv1.Line{line}},
+		{Entity: commitment, OriginId: "PO-2", Kind: "purchase_order_contract", Number: "PO-2", Name: "Steel", Date: "2026-02-01", JobOriginId: project, VendorOriginId: "V-1", Amount: "1000.10", RetainagePercent: "5", Lines: []*tiebackv1.Line{line}},
 		{Entity: commitment, OriginId: "SC-1", Kind: "work_order_contract", Code: "SC-1", Name: "Painting", JobOriginId: project, VendorOriginId: "V-2"},
 		{Entity: changeOrder, OriginId: "CCO-1", Name: "Less steel", JobOriginId: project, ContractOriginId: "PO-1", Amount: "-5.00", Lines: []*tiebackv1.Line{change}},
 		{Entity: primeContract, OriginId: "PC-1", Name: "Tower", JobOriginId: project, Lines: []*tiebackv1.Line{line}},
