@@ -183,6 +183,9 @@ func (w *world) judgePlay(v *verdict, r accountants.Report) {
 	for _, why := range r.Skipped {
 		v.wrong = append(v.wrong, "not pressed: "+why)
 	}
+	for _, why := range w.sandbox.Violations() {
+		v.wrong = append(v.wrong, "not as Procore publishes: "+why)
+	}
 }
 
 func describe(r sandbox.Request) string {
