@@ -37,7 +37,7 @@ type delivery struct {
 
 // entry is a line of the delivery log, as the API shows it.
 type entry struct {
-	EventID        string         `json:"event_id"`
+	EventID        int64          `json:"event_id"`
 	Event          map[string]any `json:"event"`
 	Outcome        string         `json:"outcome"` // ok, discarded, retried, failed; "" until the first attempt
 	ResponseStatus int            `json:"response_status"`
@@ -165,7 +165,7 @@ func (q *queue) after(status, start string) int {
 	counted, err := strconv.Atoi(start)
 	for i, e := range q.entries {
 		switch {
-		case e.EventID == start || fmt.Sprint(e.Event["id"]) == start:
+		case fmt.Sprint(e.EventID) == start:
 			return i + 1
 		case err == nil && counted == 0:
 			return i

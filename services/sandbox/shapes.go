@@ -15,7 +15,7 @@ func (sb *Sandbox) announce(req *request, projectID int64) {
 	for _, h := range sb.hooks.of(req.co) {
 		version := h.version()
 		event := newEvent(req, sb.mint(), projectID, version)
-		first := &delivery{body: event.shape(version), entry: &entry{EventID: event.ulid, Event: event.log()}}
+		first := &delivery{body: event.shape(version), entry: &entry{EventID: event.id, Event: event.log()}}
 		out := []*delivery{first}
 		if every := sb.cfg.DuplicateEvery; every > 0 && sb.hooks.announced.Add(1)%int64(every) == 0 || sb.chance(sb.cfg.DuplicateFraction) {
 			out = append(out, &delivery{body: first.body, entry: first.entry})

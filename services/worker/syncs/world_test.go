@@ -52,7 +52,7 @@ func world(t *testing.T) *fakes.Bench {
 func records() []*record {
 	line := &tiebackv1.Line{
 		TaxCodeOriginId: "TAX-1",
-		OriginId: "L-1", Description: "Steel", Amount: "1000.10", Quantity: "10", UnitCost: "100.01", Unit: "t", TaxAmount: "0.10",
+		OriginId:        "L-1", Description: "Steel", Amount: "1000.10", Quantity: "10", UnitCost: "100.01", Unit: "t", TaxAmount: "0.10",
 		CostCodeOriginId: "CC-1", CategoryOriginId: "CAT-1", Position: 1,
 	}
 	unsynced := &tiebackv1.Line{OriginId: "L-2", Amount: "1", CostCodeOriginId: "CC-1", CategoryOriginId: "CAT-9"}
