@@ -21,6 +21,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 
@@ -87,11 +88,16 @@ func resolve(books *ledger.Ledger) remote.Resolve {
 	}
 }
 
+var isoCode = regexp.MustCompile(`^[A-Z]{3}$`)
+
 // config reads the environment; the rest is checked by Serve.
 func config() (c remote.ServerConfig, err error) {
 	c.TLSCert, c.TLSKey, c.ClientCA = os.Getenv("LEDGER_TLS_CERT"), os.Getenv("LEDGER_TLS_KEY"), os.Getenv("LEDGER_TLS_CLIENT_CA")
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		return c, errors.New("LEDGER_TLS_CERT and LEDGER_TLS_KEY: give both or neither")
+	}
+	if v := os.Getenv("LEDGER_CURRENCY"); v != "" && !isoCode.MatchString(v) {
+		return c, fmt.Errorf("LEDGER_CURRENCY: is %q; it must be an ISO code such as USD", v)
 	}
 	switch v := os.Getenv("LEDGER_REHEARSAL"); v {
 	case "", "off":

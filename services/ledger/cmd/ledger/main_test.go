@@ -22,6 +22,7 @@ func TestAnEnvironmentThatMakesNoSense(t *testing.T) {
 	for name, c := range map[string]struct{ variable, value, says string }{
 		"a certificate without key":  {"LEDGER_TLS_CERT", "/cert.pem", "give both or neither"},
 		"a key without certificate":  {"LEDGER_TLS_KEY", "/key.pem", "give both or neither"},
+		"a currency that is none":    {"LEDGER_CURRENCY", "dollars", "must be an ISO code"},
 		"a rehearsal by another yes": {"LEDGER_REHEARSAL", "yes", "must be on or off"},
 		"no token in the file":       {"LEDGER_TOKEN_FILE", empty, "there are 0"}, // and not: no token is asked for
 		"three tokens":               {"LEDGER_TOKEN_FILE", three, "there are 3"},
