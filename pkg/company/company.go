@@ -3,11 +3,11 @@
 package company
 
 import (
-	"crypto/sha256"
-	"crypto/subtle"
 	"sync/atomic"
 	"time"
 	_ "time/tzdata" // distroless images have no time zones
+
+	"github.com/tieback/tieback/pkg/webhooks"
 )
 
 // Secret is a value that prints as "[secret]" wherever it strays.
@@ -50,7 +50,7 @@ type Secrets struct {
 
 // secrets are Secrets as they are kept: of a webhook token only the hash.
 type secrets struct {
-	tokens   [][sha256.Size]byte
+	tokens   []webhooks.Hash
 	settings map[string]string
 }
 
@@ -65,7 +65,7 @@ func New(id int64, s Secrets) *Company {
 func (s Secrets) kept() *secrets {
 	k := &secrets{settings: s.Settings}
 	for _, t := range s.WebhookTokens {
-		k.tokens = append(k.tokens, sha256.Sum256([]byte(t)))
+		k.tokens = append(k.tokens, webhooks.HashOf(t))
 	}
 	return k
 }
@@ -74,17 +74,15 @@ func (s Secrets) kept() *secrets {
 // Only the tokens' hashes are kept. On a nil company it does the same work and says no,
 // so that an unknown company can't be told from a wrong token.
 func (c *Company) Authentic(token string) bool {
-	hash := sha256.Sum256([]byte(token))
-	want := make([][sha256.Size]byte, 2)
-	var known int
-	if c != nil {
-		known = copy(want, c.now().tokens)
+	return webhooks.Match(c.TokenHashes(), token)
+}
+
+// TokenHashes are the hashes of the company's webhook tokens; none of a nil company.
+func (c *Company) TokenHashes() []webhooks.Hash {
+	if c == nil {
+		return nil
 	}
-	ok := 0
-	for i := range want {
-		ok |= subtle.ConstantTimeCompare(hash[:], want[i][:]) & subtle.ConstantTimeLessOrEq(i+1, known)
-	}
-	return ok == 1
+	return c.now().tokens
 }
 
 // Settings are those of the company's driver as they are now, secrets resolved. The map is
@@ -103,3 +101,15 @@ func (c *Company) now() *secrets {
 
 // Set is all connected companies, by id.
 type Set map[int64]*Company
+
+// Authentic reports whether token is one of a company's webhook tokens; see Company.Authentic.
+func (s Set) Authentic(company int64, token string) bool { return s[company].Authentic(token) }
+
+// Webhooks are the hashes of all companies' webhook tokens, as ingest reads them.
+func (s Set) Webhooks() webhooks.Hashes {
+	all := webhooks.Hashes{}
+	for id, c := range s {
+		all[id] = c.TokenHashes()
+	}
+	return all
+}

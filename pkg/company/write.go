@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"github.com/tieback/tieback/pkg/webhooks"
 )
 
 // WriteFile replaces a file whole or not at all, also if the machine stops meanwhile. A new one is
@@ -55,4 +57,31 @@ func owned(f *os.File, like string) error {
 		return f.Chown(int(s.Uid), int(s.Gid))
 	}
 	return nil
+}
+
+// WriteWebhooks replaces the file of webhook hashes, and makes its folder, like WriteFile.
+func WriteWebhooks(path string, all webhooks.Hashes) error {
+	raw, err := all.Text()
+	if err != nil {
+		return err
+	}
+	dir := filepath.Dir(path)
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		if err := makeFolder(dir); err != nil {
+			return err
+		}
+	}
+	return WriteFile(path, raw)
+}
+
+// makeFolder makes a folder for its owner alone, who is that of the folder above.
+func makeFolder(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(owned(f, filepath.Dir(dir)), f.Close())
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -25,6 +26,7 @@ type Settings struct {
 	ProcoreAPIURL   string        // TIEBACK_PROCORE_API_URL
 	ProcoreLoginURL string        // TIEBACK_PROCORE_LOGIN_URL
 	Companies       string        // TIEBACK_COMPANIES: the companies file
+	Webhooks        string        // TIEBACK_WEBHOOKS: the hashes of webhook tokens, for ingest; webhooks/webhooks.json beside the companies file
 	IngestAddr      string        // TIEBACK_INGEST_ADDR
 	AdminAddr       string        // TIEBACK_ADMIN_ADDR
 	Routes          string        // TIEBACK_PROCORE_ROUTES: path overrides; "": none
@@ -52,6 +54,7 @@ func Load(getenv func(string) string) (Settings, error) {
 		Companies:       getenv("TIEBACK_COMPANIES"), Routes: getenv("TIEBACK_PROCORE_ROUTES"),
 		IngestAddr: get("TIEBACK_INGEST_ADDR", ":8080"), AdminAddr: get("TIEBACK_ADMIN_ADDR", "127.0.0.1:9090"),
 	}
+	s.Webhooks = get("TIEBACK_WEBHOOKS", beside(s.Companies))
 	var errs []error
 	var err error
 	if s.Replicas, err = strconv.Atoi(get("TIEBACK_NATS_REPLICAS", "1")); err != nil || s.Replicas < 1 || s.Replicas > 5 {
@@ -84,6 +87,15 @@ func Load(getenv func(string) string) (Settings, error) {
 	errs = append(errs, addr("TIEBACK_INGEST_ADDR", s.IngestAddr), addr("TIEBACK_ADMIN_ADDR", s.AdminAddr),
 		web("TIEBACK_PROCORE_API_URL", s.ProcoreAPIURL), web("TIEBACK_PROCORE_LOGIN_URL", s.ProcoreLoginURL))
 	return s, errors.Join(errs...)
+}
+
+// beside is where the webhook hashes are unless TIEBACK_WEBHOOKS says otherwise. They have a folder of their
+// own, so that a container can be given that folder alone.
+func beside(companies string) string {
+	if companies == "" {
+		return ""
+	}
+	return filepath.Join(filepath.Dir(companies), "webhooks", "webhooks.json")
 }
 
 // DataFolder is TIEBACK_DATA, or .tieback.

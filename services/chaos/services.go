@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -11,6 +12,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/tieback/tieback/pkg/company"
+	"github.com/tieback/tieback/pkg/webhooks"
 )
 
 // service is a process of the pipeline.
@@ -75,7 +79,7 @@ func (w *world) environment(s *service, ingest string) (env []string, err error)
 		"PATH=" + os.Getenv("PATH"), "HOME=" + w.dir, "TIEBACK_DATA=" + filepath.Join(w.dir, s.name),
 		"TIEBACK_NATS_URL=" + strings.Join(urls, ","), "TIEBACK_NATS_REPLICAS=" + strconv.Itoa(len(w.nodes)),
 		"TIEBACK_PROCORE_API_URL=http://" + procore.addr, "TIEBACK_PROCORE_LOGIN_URL=http://" + procore.addr,
-		"TIEBACK_COMPANIES=" + companies, "TIEBACK_INGEST_ADDR=" + ingest, "TIEBACK_ADMIN_ADDR=" + s.admin, "GOMAXPROCS=2",
+		"TIEBACK_COMPANIES=" + companies, "TIEBACK_WEBHOOKS=" + w.webhooks(), "TIEBACK_INGEST_ADDR=" + ingest, "TIEBACK_ADMIN_ADDR=" + s.admin, "GOMAXPROCS=2",
 		"TIEBACK_SWEEP_EVERY=5s", // five minutes, at this speed
 	}, nil
 }
@@ -120,9 +124,16 @@ func (w *world) companies(s *service) (string, error) {
     connector: {driver: remote, address: %q, tls: "off"}
 `, f.id, f.id, f.clientID, f.clientSecret, f.webhookToken, f.costCodeList, addr)
 	}
+	hashes := webhooks.Hashes{}
+	for _, f := range w.firms {
+		hashes[f.id] = []webhooks.Hash{webhooks.HashOf(f.webhookToken)}
+	}
 	path := filepath.Join(w.dir, "companies-"+s.name+".yaml")
-	return path, os.WriteFile(path, []byte(b.String()), 0o600)
+	return path, errors.Join(os.WriteFile(path, []byte(b.String()), 0o600), company.WriteWebhooks(w.webhooks(), hashes))
 }
+
+// webhooks is the file that ingest reads.
+func (w *world) webhooks() string { return filepath.Join(w.dir, "webhooks.json") }
 
 func (s *service) ready() bool { return answers("http://" + s.admin + "/readyz") }
 

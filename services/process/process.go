@@ -59,13 +59,18 @@ type Service func(context.Context, *Process) error
 //
 // With the argument healthcheck it asks the service of its container whether it is ready,
 // for an orchestrator: the images have no shell.
-func Main(name string, run Service) int {
+func Main(name string, run Service) int { return program(name, LoadServing, run) }
+
+// MainAlone is Main for a service that reads no companies file: Companies, Procore and ERPs stay empty.
+func MainAlone(name string, run Service) int { return program(name, loadAlone, run) }
+
+func program(name string, load func(string) (*Process, error), run Service) int {
 	if len(os.Args) > 1 && os.Args[1] == "healthcheck" {
 		return healthcheck()
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	p, err := LoadServing(name)
+	p, err := load(name)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
 		return 2
@@ -147,6 +152,21 @@ func load(name string, getenv func(string) string, strict bool) (*Process, error
 	return p, err
 }
 
+// loadAlone reads the settings, and nothing else.
+func loadAlone(name string) (*Process, error) {
+	s, err := settings.Load(os.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	log, err := Logger(s)
+	if err != nil {
+		return nil, err
+	}
+	p := &Process{Settings: s, Log: log.With(zap.String("service", name)), Registry: prometheus.NewRegistry()}
+	p.Registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), telemetry.BuildInfo(name))
+	return p, nil
+}
+
 // NotServed is the mistake of whoever asks for a company that is none of these.
 func (p *Process) NotServed(id int64) error {
 	ids := fmt.Sprint(slices.Sorted(maps.Keys(p.Companies)))
@@ -221,7 +241,9 @@ func (p *Process) serve(ctx context.Context, name string, run Service) error {
 			return errEarly
 		})
 	})
-	g.Go(func() error { return p.WatchSecrets(ctx) })
+	if p.Companies != nil {
+		g.Go(func() error { return p.WatchSecrets(ctx) })
+	}
 	g.Go(func() error {
 		if err := p.Connect(ctx, bus.Options{URL: p.Settings.NATSURL, Name: name}); err != nil {
 			return err

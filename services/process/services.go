@@ -1,11 +1,16 @@
 package process
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/tieback/tieback/pkg/catalogue"
+	"github.com/tieback/tieback/pkg/webhooks"
 	"github.com/tieback/tieback/services/deadline"
 	"github.com/tieback/tieback/services/fetcher"
 	"github.com/tieback/tieback/services/ingest"
@@ -29,19 +34,31 @@ var Handlers = map[catalogue.Category]worker.Handlers{
 	catalogue.Reset:  resets.Handlers,
 }
 
-// Ingest is the webhook receiver.
+// Ingest is the webhook receiver in a process of its own. It reads the hashes of webhook tokens and no other
+// secret.
 func Ingest(ctx context.Context, p *Process) error {
+	tokens, err := webhooks.Open(p.Settings.Webhooks, p.Log)
+	if err != nil {
+		return fmt.Errorf("TIEBACK_WEBHOOKS: %w", err)
+	}
 	l, err := net.Listen("tcp", p.Settings.IngestAddr)
 	if err != nil {
 		return fmt.Errorf("TIEBACK_INGEST_ADDR: %w", err)
 	}
-	return IngestOn(l)(ctx, p)
+	s, err := ingest.New(p.Bus, tokens.Authentic, p.Log, p.Registry)
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { tokens.Watch(ctx, cmp.Or(p.Look, lookEvery)); return nil })
+	g.Go(func() error { return s.Run(ctx, l) })
+	return g.Wait()
 }
 
-// IngestOn is the webhook receiver on a listener that is open already.
+// IngestOn is the webhook receiver beside the other services, on a listener that is open already.
 func IngestOn(l net.Listener) Service {
 	return func(ctx context.Context, p *Process) error {
-		s, err := ingest.New(p.Bus, p.Companies, p.Log, p.Registry)
+		s, err := ingest.New(p.Bus, p.Companies.Authentic, p.Log, p.Registry)
 		if err != nil {
 			return err
 		}

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/tieback/tieback/pkg/company"
+	"github.com/tieback/tieback/pkg/webhooks"
 )
 
 // readEntry reads the company's entry and lays the options over it, in memory.
@@ -176,7 +177,41 @@ func (w *work) writeTokens(tokens []company.Secret) error {
 		return fmt.Errorf("webhook_tokens_file: %w", err)
 	}
 	w.tokens = tokens
+	return w.writeHashes()
+}
+
+// hashes are those of the company's tokens.
+func (w *work) hashes() []webhooks.Hash {
+	var all []webhooks.Hash
+	for _, t := range w.tokens {
+		all = append(all, webhooks.HashOf(string(t)))
+	}
+	return all
+}
+
+// writeHashes brings the company's entry in ingest's file up to its tokens; without tokens it takes it out.
+func (w *work) writeHashes() error {
+	all, err := webhooks.ReadOrNone(w.Webhooks)
+	if err != nil {
+		return fmt.Errorf("webhook hashes: %w", err)
+	}
+	delete(all, w.id())
+	if len(w.tokens) > 0 {
+		all[w.id()] = w.hashes()
+	}
+	if err := company.WriteWebhooks(w.Webhooks, all); err != nil {
+		return fmt.Errorf("webhook hashes: %w", err)
+	}
 	return nil
+}
+
+// stepOfHashes plans to write ingest's file where it is behind the tokens, as after an edit by hand.
+func (w *work) stepOfHashes() {
+	all, err := webhooks.ReadOrNone(w.Webhooks)
+	if err == nil && slices.Equal(all[w.id()], w.hashes()) || len(w.tokens) == 0 {
+		return // the step that makes the tokens writes it too
+	}
+	w.plan.add(Change, func(context.Context) error { return w.writeHashes() }, "webhook hashes for ingest", w.Webhooks)
 }
 
 // createFile is company.WriteFile for a file that must not be there yet: of two that make it at once one gets
@@ -202,6 +237,7 @@ func (w *work) stepsOfFiles() {
 	default:
 		w.plan.add(Keep, nil, "webhook token", fmt.Sprintf("%d in the companies file or the file that it names", len(w.tokens)))
 	}
+	w.stepOfHashes()
 	switch {
 	case w.fresh:
 		w.plan.add(Create, w.save, "entry in the companies file", w.Companies)

@@ -60,6 +60,7 @@ type Options struct {
 // Deps are what a setup works with.
 type Deps struct {
 	Companies string                                     // the companies file; it need not be there yet
+	Webhooks  string                                     // the file of webhook hashes that ingest reads; it need not be there yet
 	Procore   func(company.Set) (*procore.Client, error) // a client for one company
 	Drivers   connector.Drivers                          //
 	Client    *http.Client                               // asks ingest; nil: one with 5 s

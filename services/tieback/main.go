@@ -63,7 +63,7 @@ Completion of commands, flags, companies and dead letters: tieback completion ba
 		Version: telemetry.Version, SilenceUsage: true, SilenceErrors: true,
 	}
 	cmd.AddCommand(demoCommand(), runCommand(), connectorcmd.Command(), linkscmd.Command(), deadcmd.Command(), ledgerCommand(), benchCommand(), catalogueCommand())
-	cmd.AddCommand(auditcmd.Command(), auditcmd.SweepCommand(), setupcmd.Command(), doctorcmd.Command())
+	cmd.AddCommand(auditcmd.Command(), auditcmd.SweepCommand(), setupcmd.Command(), setupcmd.WebhooksCommand(), doctorcmd.Command())
 	cmd.AddCommand(statuscmd.Command(), tracecmd.Command())
 	complete.Into(cmd)
 	helpOnlyForWhatIs(cmd)

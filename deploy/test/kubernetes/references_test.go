@@ -16,7 +16,7 @@ import (
 )
 
 // made are the secrets that the script `secrets` makes, or whoever sets TLS up; the README tells of them.
-var made = map[string]bool{"tieback-companies": true, "tieback-nats-users": true, "nats-ca": true}
+var made = map[string]bool{"tieback-companies": true, "tieback-webhooks": true, "tieback-nats-users": true, "nats-ca": true}
 
 func init() {
 	for _, user := range bus.Users() {

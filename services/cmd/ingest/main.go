@@ -7,4 +7,4 @@ import (
 	"github.com/tieback/tieback/services/process"
 )
 
-func main() { os.Exit(process.Main("ingest", process.Ingest)) }
+func main() { os.Exit(process.MainAlone("ingest", process.Ingest)) }

@@ -166,6 +166,7 @@ func depsOf(cmd *cobra.Command) (d setup.Deps, done func(), err error) {
 	return setup.Deps{
 		Patience:  patience,
 		Companies: s.Companies,
+		Webhooks:  s.Webhooks,
 		Drivers:   drivers,
 		Procore: func(set company.Set) (*procore.Client, error) {
 			return procore.New(procore.Config{APIURL: s.ProcoreAPIURL, LoginURL: s.ProcoreLoginURL, Routes: routes}, set, prometheus.NewRegistry())

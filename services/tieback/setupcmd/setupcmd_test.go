@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tieback/tieback/pkg/webhooks"
 	"github.com/tieback/tieback/services/sandbox"
 )
 
@@ -33,11 +34,17 @@ func TestFromCredentialsToTheFirstEvent(t *testing.T) {
 	if token := w.tokens()[0]; len(token) != 64 {
 		t.Errorf("the webhook token has %d characters", len(token))
 	}
+	hashes, err := webhooks.Read(w.path("webhooks/webhooks.json"))
+	if err != nil || !hashes.Authentic(id, string(w.tokens()[0])) {
+		t.Errorf("ingest does not learn the webhook token: %v", err)
+	}
+	w.must(os.Remove(w.path("webhooks/webhooks.json")))
+	w.does(0, "webhook hashes for ingest", "--yes")
 	w.run()
 	w.press()
 	w.does(0, "takes the webhook token")
 	const synced = "PATCH /rest/v1.0/companies/{company_id}/erp_connections/metadata"
-	_, err := w.sandbox.Press(id, "sync_metadata", nil)
+	_, err = w.sandbox.Press(id, "sync_metadata", nil)
 	w.must(err)
 	w.eventually(func() bool { return w.sandbox.Counts()[synced] == 1 })
 	w.does(0, "Nothing to change.") // it sent the same document

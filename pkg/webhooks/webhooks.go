@@ -1,0 +1,196 @@
+// Package webhooks is the file that ingest reads: the companies, and the hashes of their webhook tokens. It
+// is derived from the companies file by `tieback setup` and `tieback webhooks`, so that the one service that
+// the internet reaches holds no token, no client secret and no credential of an ERP.
+//
+//	{"companies": [{"id": "598134325841112", "token_sha256": ["9f86d0…"]}]}
+package webhooks
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Hash is the SHA-256 of a token.
+type Hash [sha256.Size]byte
+
+// HashOf gives a token's hash.
+func HashOf(token string) Hash { return sha256.Sum256([]byte(token)) }
+
+// Hashes are the hashes of each company's tokens: one, or two while they are rotated.
+type Hashes map[int64][]Hash
+
+// Authentic reports whether token is one of a company's. It does the same work for an unknown company.
+func (h Hashes) Authentic(company int64, token string) bool {
+	return Match(h[company], token)
+}
+
+// Match reports whether token has one of at most two hashes, in constant time.
+func Match(hashes []Hash, token string) bool {
+	hash := HashOf(token)
+	want := make([]Hash, 2)
+	known := copy(want, hashes)
+	ok := 0
+	for i := range want {
+		ok |= subtle.ConstantTimeCompare(hash[:], want[i][:]) & subtle.ConstantTimeLessOrEq(i+1, known)
+	}
+	return ok == 1
+}
+
+// Tokens are the hashes in a file, read again while the process runs. All methods may be called concurrently.
+type Tokens struct {
+	path string
+	log  *zap.Logger
+	now  atomic.Pointer[Hashes]
+}
+
+// Open reads the file; a mistake in it is an error that names the field.
+func Open(path string, log *zap.Logger) (*Tokens, error) {
+	t := &Tokens{path: path, log: log}
+	h, err := Read(path)
+	if err != nil {
+		return nil, err
+	}
+	t.now.Store(&h)
+	return t, nil
+}
+
+// Authentic reports whether token is one of a company's webhook tokens.
+func (t *Tokens) Authentic(company int64, token string) bool {
+	return t.now.Load().Authentic(company, token)
+}
+
+// Companies is how many companies there are.
+func (t *Tokens) Companies() int { return len(*t.now.Load()) }
+
+// Watch takes up changes of the file until ctx ends, new companies too. A change counts once two reads in a
+// row gave the same; a mistake changes nothing and is logged once.
+func (t *Tokens) Watch(ctx context.Context, every time.Duration) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	var last, done []byte
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		raw, err := readFile(t.path)
+		if err != nil {
+			raw = []byte(err.Error())
+		}
+		stands := bytes.Equal(raw, last)
+		if last = raw; !stands || bytes.Equal(raw, done) {
+			continue
+		}
+		done = raw
+		h, err := Read(t.path)
+		if err != nil {
+			t.log.Error("the webhook hashes are not taken up: correct the file, or run `tieback webhooks`", zap.Error(err))
+			continue
+		}
+		t.now.Store(&h)
+		t.log.Info("webhook hashes read", zap.Int("companies", len(h)))
+	}
+}
+
+// file is the file's content.
+type file struct {
+	Companies []entry `json:"companies"`
+}
+
+type entry struct {
+	ID     string   `json:"id"`
+	Hashes []string `json:"token_sha256"`
+}
+
+// maxFile bounds the file: ten thousand companies take 2 MiB.
+const maxFile = 16 << 20
+
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: is no regular file", path)
+	}
+	raw, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(raw) > maxFile {
+		err = fmt.Errorf("%s: is larger than %d MiB", path, maxFile>>20)
+	}
+	return raw, err
+}
+
+// Read reads a file.
+func Read(path string) (Hashes, error) {
+	raw, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var f file
+	if err := json.Unmarshal(raw, &f); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	all := Hashes{}
+	for i, c := range f.Companies {
+		id, err := strconv.ParseInt(c.ID, 10, 64)
+		if err != nil || id <= 0 {
+			return nil, fmt.Errorf("%s: companies[%d].id: %.40q is no company", path, i, c.ID)
+		}
+		if all[id] != nil || len(c.Hashes) < 1 || len(c.Hashes) > 2 {
+			return nil, fmt.Errorf("%s: company %d: want one entry with one hash, or two", path, id)
+		}
+		for _, text := range c.Hashes {
+			raw, err := hex.DecodeString(text)
+			if err != nil || len(raw) != sha256.Size {
+				return nil, fmt.Errorf("%s: company %d: token_sha256: %.10q… is no SHA-256 in hex", path, id, text)
+			}
+			all[id] = append(all[id], Hash(raw))
+		}
+	}
+	return all, nil
+}
+
+// ReadOrNone is Read; a file that does not exist has no companies.
+func ReadOrNone(path string) (Hashes, error) {
+	h, err := Read(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Hashes{}, nil
+	}
+	return h, err
+}
+
+// Text is the file's content, companies in the order of their ids.
+func (h Hashes) Text() ([]byte, error) {
+	f := file{Companies: []entry{}}
+	ids := make([]int64, 0, len(h))
+	for id := range h {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	for _, id := range ids {
+		e := entry{ID: strconv.FormatInt(id, 10)}
+		for _, hash := range h[id] {
+			e.Hashes = append(e.Hashes, hex.EncodeToString(hash[:]))
+		}
+		f.Companies = append(f.Companies, e)
+	}
+	raw, err := json.MarshalIndent(f, "", "  ")
+	return append(raw, '\n'), err
+}

@@ -1,0 +1,39 @@
+package setupcmd
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tieback/tieback/pkg/company"
+	"github.com/tieback/tieback/services/process"
+)
+
+// WebhooksCommand is `tieback webhooks`.
+func WebhooksCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "webhooks", Short: "Write the hashes of all webhook tokens, which ingest reads, from the companies file",
+		Long: `Write the hashes of all webhook tokens, which the service ingest reads, from the companies file.
+
+tieback setup does this for its company. Run this after the companies file or a token was changed by hand. The
+file is TIEBACK_WEBHOOKS, or webhooks/webhooks.json beside the companies file; it holds no token.
+
+Exit code 0: written. 1: it could not be written. 2: a mistake in the settings or the companies file.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p, err := process.Load("tieback")
+			if err != nil {
+				return err
+			}
+			if p.Settings.Webhooks == "" {
+				return errors.New("TIEBACK_WEBHOOKS is not set")
+			}
+			if err := company.WriteWebhooks(p.Settings.Webhooks, p.Companies.Webhooks()); err != nil {
+				return failed(cmd, err)
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%s: %d companies\n", p.Settings.Webhooks, len(p.Companies))
+			return nil
+		},
+	}
+}
