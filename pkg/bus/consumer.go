@@ -18,6 +18,34 @@ type Message struct {
 	Stored   time.Time // when the broker took it
 	Stream   string
 	Sequence uint64
+	End      *End // for the handler to fill in; nil: nobody reads it
+}
+
+// End is how the request of a message came out, for the line of the attempt. The zero value: the handler does
+// not say.
+type End struct {
+	Result Result
+	Reason string // why it was refused or failed, in plain words
+}
+
+// Result is how a request came out.
+type Result string
+
+// The results.
+const (
+	ResultSuccess Result = "success"
+	ResultRefused Result = "refused" // for what the record says: the accountant can correct it
+	ResultFailed  Result = "failed"  // given up, or not all of it could be reported
+)
+
+// Results are all of them.
+var Results = []Result{ResultSuccess, ResultRefused, ResultFailed}
+
+// Say fills in how the request came out.
+func (m Message) Say(r Result, reason string) {
+	if m.End != nil {
+		*m.End = End{Result: r, Reason: reason}
+	}
 }
 
 // Handler works a message. It returns nil or an error classed by package fault; it never

@@ -22,6 +22,7 @@ func (h *held) message() Message {
 
 func (r *running) work(ctx context.Context, h *held) {
 	msg := h.message()
+	msg.End = &End{}
 	ctx, span := traced(ctx, r.Name, h)
 	start := time.Now()
 	history, err := r.attempt(ctx, h, &msg)

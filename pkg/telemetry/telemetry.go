@@ -58,8 +58,27 @@ func (s *Stages) Observer(stop string, log *zap.Logger) func(bus.Message, time.D
 			s.failures.WithLabelValues(stop, fault.ClassOf(err).String(), cause(err)).Inc()
 			fields = append(fields, zap.Stringer("class", fault.ClassOf(err)), zap.Error(err))
 		}
+		if r, reason := result(m, verdict, err); r != "" {
+			fields = append(fields, zap.String("outcome", string(r)))
+			if reason != "" {
+				fields = append(fields, zap.String("reason", reason))
+			}
+		}
 		write("attempt", fields...)
 	}
+}
+
+// result is how the request came out, and why; "": this attempt was not its end, or its handler does not say.
+func result(m bus.Message, verdict string, err error) (bus.Result, string) {
+	switch {
+	case verdict == "dead" && fault.CauseOf(err) == fault.TenantData:
+		return bus.ResultRefused, fault.Sentence(err, "")
+	case verdict == "dead":
+		return bus.ResultFailed, fault.Sentence(err, "")
+	case verdict == "done" && m.End != nil:
+		return m.End.Result, m.End.Reason
+	}
+	return "", ""
 }
 
 // cause is an error's cause in one word, the word of tieback dead.

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/fault"
@@ -65,6 +66,37 @@ func TestTheRevisionTellsOfUncommittedChanges(t *testing.T) {
 	} {
 		if got := revision(settings); got != want {
 			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
+
+// What the ERP refused is no error of the pipeline, and shows in the line of the attempt all the same.
+func TestALineSaysHowTheRequestCameOut(t *testing.T) {
+	stages, err := NewStages(prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	core, lines := observer.New(zap.InfoLevel)
+	observe := stages.Observer("export", zap.New(core))
+	for _, c := range []struct {
+		end             bus.End
+		verdict         string
+		err             error
+		outcome, reason string
+	}{
+		{bus.End{Result: bus.ResultSuccess}, "done", nil, "success", ""},
+		{bus.End{Result: bus.ResultRefused, Reason: "The code 12 is taken."}, "done", nil, "refused", "The code 12 is taken."},
+		{bus.End{}, "done", nil, "", ""},
+		{bus.End{Result: bus.ResultRefused}, "again", errors.New("not acked"), "", ""},
+		{bus.End{}, "dead", fault.Permanentf("The vendor has no name."), "refused", "The vendor has no name."},
+		{bus.End{}, "dead", fault.From(fault.FromERP, errors.New("connection refused")), "failed", ""},
+	} {
+		observe(bus.Message{Subject: bus.For(bus.Event, "create_vendor", 7, 1), Stored: time.Now(), End: &c.end}, time.Second, c.verdict, c.err)
+		fields := lines.TakeAll()[0].ContextMap()
+		outcome, _ := fields["outcome"].(string)
+		reason, _ := fields["reason"].(string)
+		if outcome != c.outcome || reason != c.reason {
+			t.Errorf("%s, %v: the line says outcome=%q reason=%q, want %q, %q", c.verdict, c.err, outcome, reason, c.outcome, c.reason)
 		}
 	}
 }

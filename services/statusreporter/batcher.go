@@ -26,6 +26,7 @@ type waiting struct {
 	links   links
 	span    trace.Link // of its handler; zero with traces off
 	alone   bool       // others wait until it is told, elsewhere too: it waits for no gap
+	result  bus.Result // how the event came out; set by the flush
 	done    chan error
 }
 

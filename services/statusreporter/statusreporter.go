@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -52,6 +53,7 @@ type Service struct {
 	batchers map[int64]*batcher
 	seconds  *prometheus.HistogramVec
 	expired  *prometheus.CounterVec
+	ends     *prometheus.CounterVec
 }
 
 // New makes the service.
@@ -61,11 +63,15 @@ func New(d Deps) (*Service, error) {
 		Buckets: prometheus.ExponentialBuckets(0.05, 2, 15),
 	}, []string{"type"}), expired: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "tieback_deadlines_passed_total", Help: "Events that were closed as failed because their deadline passed, by event type.",
-	}, []string{"type"})}
+	}, []string{"type"}), ends: prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "tieback_close_outs_total",
+		Help: "Events that were reported to Procore, by company, category and outcome: success, refused for what a record says, failed.",
+	}, []string{"company", "category", "outcome"})}
 	for _, e := range catalogue.Table {
 		s.expired.WithLabelValues(e.Name) // there from the start: the first one is an increase
 	}
 	for id := range d.Companies {
+		s.startEnds(id)
 		session, err := d.Procore.Company(id)
 		if err != nil {
 			return nil, err
@@ -74,7 +80,7 @@ func New(d Deps) (*Service, error) {
 			s.flush(ctx, session, batch)
 		}}
 	}
-	return s, errors.Join(d.Registry.Register(s.seconds), d.Registry.Register(s.expired))
+	return s, errors.Join(d.Registry.Register(s.seconds), d.Registry.Register(s.expired), d.Registry.Register(s.ends))
 }
 
 // Run reports until ctx ends.
@@ -122,7 +128,11 @@ func (s *Service) handle(ctx context.Context, m bus.Message) error {
 	if w == nil || err != nil {
 		return err
 	}
-	return s.queue(ctx, w)
+	if err := s.queue(ctx, w); err != nil {
+		return err
+	}
+	m.Say(w.result, reasonOf(w.Outcome))
+	return nil
 }
 
 // open reads an outcome that is to be told; nil: it was told to its end.
@@ -193,14 +203,17 @@ func (s *Service) tell(ctx context.Context, session *procore.Session, batch []*w
 	batch = s.current(ctx, batch)
 	items := make([]closeout.Item, len(batch))
 	for i, w := range batch {
-		items[i] = w.Item
+		items[i], w.result = w.Item, resultOf(w.Outcome)
 	}
 	errs := s.guarded(ctx, session, items, s.keep(batch))
 	var notes sync.WaitGroup
 	for i, w := range batch {
 		notes.Go(func() {
+			if w.result == bus.ResultSuccess && resultOf(w.Outcome) != bus.ResultSuccess {
+				w.result = bus.ResultFailed // Procore refused a part of it
+			}
 			if errs[i] == nil && w.subject != (bus.Subject{}) {
-				errs[i] = s.note(ctx, w.subject, w.Outcome)
+				errs[i] = s.note(ctx, w.subject, w.Outcome, w.result)
 			}
 			w.done <- errs[i]
 		})
@@ -219,7 +232,8 @@ func (s *Service) guarded(ctx context.Context, session *procore.Session, items [
 }
 
 // note writes down what was told. Twice is harmless.
-func (s *Service) note(ctx context.Context, subject bus.Subject, o *tiebackv1.Outcome) error {
+func (s *Service) note(ctx context.Context, subject bus.Subject, o *tiebackv1.Outcome, r bus.Result) error {
+	s.ends.WithLabelValues(strconv.FormatInt(subject.Company, 10), string(subject.Category), string(r)).Inc()
 	if t := o.GetRequestedAt(); t.IsValid() {
 		s.seconds.WithLabelValues(o.Type).Observe(time.Since(t.AsTime()).Seconds())
 	}
@@ -258,6 +272,7 @@ func (s *Service) giveUp(ctx context.Context, m bus.Message, cause error) error 
 		s.Log.Error("request details could not be closed as failed: look at them in Procore", zap.String("subject", m.Raw), zap.Error(err))
 		return nil
 	}
+	s.ends.WithLabelValues(strconv.FormatInt(o.CompanyId, 10), string(m.Subject.Category), string(bus.ResultFailed)).Inc()
 	return s.Bus.PublishOnce(ctx, closed(m), failed)
 }
 

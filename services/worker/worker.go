@@ -185,6 +185,7 @@ func (s *Service) handle(ctx context.Context, m bus.Message) error {
 	if err != nil {
 		return err
 	}
+	m.Say(resultOf(closeOuts))
 	dead := untold(closeOuts)
 	if dead != nil {
 		if err := s.Bus.Bury(ctx, string(s.category), m, dead); err != nil {
@@ -224,6 +225,25 @@ func (s *Service) task(m bus.Message) (*Task, error) {
 		ERP: s.erps[event.CompanyId], Procore: session, State: s.Bus.State(),
 	}, nil
 }
+
+// resultOf is how an event came out, with the reasons of what was refused, each once.
+func resultOf(closeOuts []*tiebackv1.CloseOut) (r bus.Result, reason string) {
+	var reasons []string
+	r = bus.ResultSuccess
+	for _, c := range closeOuts {
+		if c.Status != tiebackv1.Status_STATUS_FAILED {
+			continue
+		}
+		r = bus.ResultRefused
+		if text := strings.Join(c.Messages, " "); !slices.Contains(reasons, text) && len(reasons) < maxReasons {
+			reasons = append(reasons, text)
+		}
+	}
+	return r, strings.Join(reasons, " ")
+}
+
+// maxReasons is how many reasons a line of the log names.
+const maxReasons = 5
 
 // untold collects the failures that no request detail can carry.
 func untold(closeOuts []*tiebackv1.CloseOut) error {

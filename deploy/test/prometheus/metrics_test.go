@@ -69,7 +69,7 @@ func bounds() map[string]*regexp.Regexp {
 		"cause": one("ours", "tenant-data", "erp", "procore", "limits", "unknown"), "window": one("hour", "spike"),
 		"company": one("598134325841112"), "status": one("[1-5][0-9][0-9]", "error"), "route": one("[a-z_/ ]+"), "operation": one("[a-z_]+"),
 		"result": one("[a-z]+"), "stream": one("TIEBACK_[A-Z]+", "KV_tieback-(state|quota)"), "service": one("[a-z-]+"),
-		"version": one(".+"), "revision": one(".+"),
+		"version": one(".+"), "revision": one(".+"), "category": one(append(categories, "_")...), "outcome": one("success", "refused", "failed"),
 	}
 }
 

@@ -21,7 +21,7 @@ func TestWhatIsNotPermittedIsRefused(t *testing.T) {
 	closed := map[string][]string{
 		"ingest": {
 			"tb.closed.export.create_vendor.7.9", "tb.event.export.create_vendor.7.9", "tb.outcome._._.7.9", "tb.dead._._.7.9",
-			"$KV.tieback-state.life.7.VENDOR.35", "$KV.tieback-quota.7", "$JS.API.CONSUMER.CREATE.TIEBACK_DELIVERY.mine",
+			"$KV.tieback-state.life.7.VENDOR.35", "$KV.tieback-quota.7", "$JS.API.CONSUMER.CREATE.TIEBACK_DELIVERY.mine", "$KV.tieback-state.trouble.7.erp.ingest",
 			"$JS.API.DIRECT.GET.TIEBACK_EVENT", "$JS.API.STREAM.MSG.GET.KV_tieback-state",
 		},
 		"fetcher": {"tb.delivery._._.7.9", "tb.closed._._.7.9", "tb.outcome.export.create_vendor.7.9", "$JS.API.CONSUMER.MSG.NEXT.TIEBACK_EVENT.export", "$KV.tieback-state.link.7.vendor.35"},
@@ -32,7 +32,7 @@ func TestWhatIsNotPermittedIsRefused(t *testing.T) {
 			"$JS.ACK.TIEBACK_EVENT.sync.1.1.1.1.0", "$JS.ACK._.hash.TIEBACK_EVENT.sync.1.1.1.1.0.x",
 			"$JS.ACK.TIEBACK_EVENT.export.TIEBACK_EVENT.sync.1.1.1.1.0.x", "$JS.ACK.TIEBACK_EVENT.sync.TIEBACK_EVENT.export.1.1.1", // one shape read as the other
 			"tb.event.export.create_vendor.7.9", "tb.outcome.sync.sync_vendors.7.9", "tb.closed.export.create_vendor.7.9", "tb.dealt.export.create_vendor.7.9.1",
-			"$KV.tieback-state.link.7.vendor.35", "$KV.tieback-state.cursor.7.VENDOR", "$KV.tieback-state.attempt.TIEBACK_EVENT.sync.1",
+			"$KV.tieback-state.link.7.vendor.35", "$KV.tieback-state.cursor.7.VENDOR", "$KV.tieback-state.attempt.TIEBACK_EVENT.sync.1", "$KV.tieback-state.trouble.7.erp.sync",
 		},
 		"sync":            {"$KV.tieback-state.life.7.VENDOR.35", "$KV.tieback-state.swept.7", "tb.outcome.export.create_vendor.7.9", "$JS.API.CONSUMER.CREATE.TIEBACK_EVENT.mine"},
 		"import":          {"$KV.tieback-state.life.7.VENDOR.35", "tb.closed.import.link_vendor.7.9"},

@@ -3,8 +3,10 @@ package endtoend
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/connector/remote"
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/services/audit"
 	"github.com/tieback/tieback/services/ledger"
 	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/status"
@@ -209,4 +212,44 @@ func TestAWebhookThatIsRefusedIsNamed(t *testing.T) {
 		}
 	}
 	l.needed("")
+}
+
+// What the ERP refuses is no error of the pipeline, and is seen all the same: in the lines of its attempts, in the
+// metric of its company, and in the audit with its reason.
+func TestWhatTheERPRefusesIsSeen(t *testing.T) {
+	t.Parallel()
+	log := &ears{more: make(chan struct{})}
+	w := newWorld(t, setup{log: log.core()})
+	var refuse atomic.Bool
+	w.inTrouble(func(context.Context) error {
+		if refuse.Load() {
+			return fault.Refused("code", "The code 12 is taken.")
+		}
+		return nil
+	})
+	l := w.run()
+	w.succeeded(w.press("create_vendor"))
+	refuse.Store(true)
+	refused := w.press("create_vendor")
+	w.failed(refused, "The code 12 is taken.")
+	for _, stop := range []string{"export", "status-reporter"} {
+		log.await(t, 0, `"stop":"`+stop+`"`, fmt.Sprintf(`"erp_request":%d`, refused), `"outcome":"refused"`, "The code 12 is taken.")
+	}
+	if f := of(l.audit(), refused); f.Class != audit.Failed || !strings.Contains(f.Why, "The code 12 is taken.") {
+		t.Errorf("the audit says %s: %q", f.Class, f.Why)
+	}
+	want := map[string]float64{"success": 1, "refused": 1, "failed": 0}
+	families, err := l.Registry.Gather()
+	w.must(err)
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			labels := map[string]string{}
+			for _, pair := range m.GetLabel() {
+				labels[pair.GetName()] = pair.GetValue()
+			}
+			if n, of := want[labels["outcome"]]; of && f.GetName() == "tieback_close_outs_total" && labels["category"] == "export" && m.GetCounter().GetValue() != n {
+				t.Errorf("%v exports are counted as %s, want %v", m.GetCounter().GetValue(), labels["outcome"], n)
+			}
+		}
+	}
 }
