@@ -461,6 +461,6 @@ func newExplorer(t *testing.T) *explorer {
 	if x.session, err = client.Company(modelCompany); err != nil {
 		t.Fatal(err)
 	}
-	x.service = &Service{Deps: Deps{Log: zap.NewNop()}, memory: x, seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "s"}, []string{"type"})}
+	x.service = &Service{Deps: Deps{Log: zap.NewNop()}, memory: x, ends: newEnds(), seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "s"}, []string{"type"})}
 	return x
 }

@@ -4,10 +4,19 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/catalogue"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
+
+func newEnds() *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "tieback_close_outs_total",
+		Help: "Events that were reported to Procore, by company, category and outcome: success, refused for what a record says, failed.",
+	}, []string{"company", "category", "outcome"})
+}
 
 // startEnds shows a company's close-outs of each kind from the start: its first refusal is an increase.
 func (s *Service) startEnds(company int64) {

@@ -63,10 +63,7 @@ func New(d Deps) (*Service, error) {
 		Buckets: prometheus.ExponentialBuckets(0.05, 2, 15),
 	}, []string{"type"}), expired: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "tieback_deadlines_passed_total", Help: "Events that were closed as failed because their deadline passed, by event type.",
-	}, []string{"type"}), ends: prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "tieback_close_outs_total",
-		Help: "Events that were reported to Procore, by company, category and outcome: success, refused for what a record says, failed.",
-	}, []string{"company", "category", "outcome"})}
+	}, []string{"type"}), ends: newEnds()}
 	for _, e := range catalogue.Table {
 		s.expired.WithLabelValues(e.Name) // there from the start: the first one is an increase
 	}
