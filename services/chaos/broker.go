@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -19,6 +20,37 @@ type node struct {
 	monitor string
 	disk    *disk
 	program *program
+}
+
+// newKeys makes a key and an account for each service, as production has them, and a user for ourselves who
+// may read everything. Services of an older version may not fit these accounts: they have no keys.
+func (w *world) newKeys(ctx context.Context) error {
+	if w.programs.old != nil {
+		return nil
+	}
+	w.keys = filepath.Join(w.dir, "keys")
+	said, err := exec.CommandContext(ctx, w.programs.service("streams", newVersion), "keys", w.keys).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("streams keys: %w: %s", err, said)
+	}
+	conf, err := os.ReadFile(filepath.Join(w.keys, "users.conf"))
+	if err != nil {
+		return err
+	}
+	const account = "tieback: {\n"
+	text := strings.Replace(string(conf), account, account+"  users: [{user: chaos, password: chaos}]\n", 1)
+	if text == string(conf) {
+		return fmt.Errorf("%s/users.conf has no account of the streams", w.keys)
+	}
+	return os.WriteFile(filepath.Join(w.dir, "accounts.conf"), []byte(text), 0o600)
+}
+
+// key is a service's seed file; "": there are no keys.
+func (w *world) key(service string) string {
+	if w.keys == "" {
+		return ""
+	}
+	return filepath.Join(w.keys, service+".nk")
 }
 
 func (w *world) newNodes(n int) error {
@@ -69,6 +101,9 @@ jetstream { store_dir: %q, max_file_store: 10GB, sync_interval: always }
 		}
 		text += fmt.Sprintf("cluster { name: chaos, listen: %q, advertise: \"127.0.0.1:1\", no_advertise: true, routes: [%s] }\n",
 			n.routes, strings.Join(routes, ", "))
+	}
+	if w.keys != "" {
+		text += "accounts { include accounts.conf }\n"
 	}
 	path := filepath.Join(w.dir, n.name+".conf")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {

@@ -31,7 +31,11 @@ func listen(ctx context.Context, w *world) (*ear, error) {
 	for _, n := range w.nodes {
 		urls = append(urls, "nats://"+n.client)
 	}
-	nc, err := nats.Connect(strings.Join(urls, ","), nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond), nats.RetryOnFailedConnect(true),
+	var who nats.Option = func(*nats.Options) error { return nil }
+	if w.keys != "" {
+		who = nats.UserInfo("chaos", "chaos")
+	}
+	nc, err := nats.Connect(strings.Join(urls, ","), who, nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond), nats.RetryOnFailedConnect(true),
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	if err != nil {
 		return nil, err

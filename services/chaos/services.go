@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -71,11 +72,11 @@ func (w *world) environment(s *service, ingest string) (env []string, err error)
 		return nil, err
 	}
 	streams := "make"
-	if w.door != nil { // as in Kubernetes; an older version may not know of it
+	if w.programs.old == nil { // as in production; an older version may not know of it
 		streams = "made"
 	}
 	return []string{
-		"TIEBACK_NATS_STREAMS=" + streams,
+		"TIEBACK_NATS_STREAMS=" + streams, "TIEBACK_NATS_NKEY_FILE=" + w.key(s.service),
 		"PATH=" + os.Getenv("PATH"), "HOME=" + w.dir, "TIEBACK_DATA=" + filepath.Join(w.dir, s.name),
 		"TIEBACK_NATS_URL=" + strings.Join(urls, ","), "TIEBACK_NATS_REPLICAS=" + strconv.Itoa(len(w.nodes)),
 		"TIEBACK_PROCORE_API_URL=http://" + procore.addr, "TIEBACK_PROCORE_LOGIN_URL=http://" + procore.addr,
@@ -90,7 +91,7 @@ func (w *world) streams(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, w.programs.service("streams", newVersion))
-	cmd.Env = w.services[0].env
+	cmd.Env = append(slices.Clone(w.services[0].env), "TIEBACK_NATS_NKEY_FILE="+w.key("streams"))
 	said, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("streams: %w: %s", err, said)

@@ -41,6 +41,7 @@ type world struct {
 	firms    []*firm
 	crowds   []*crowd
 	cast     []firm // whose companies there are, without their names
+	keys     string // folder of the services' keys at the broker; "": there are none
 	door     *door  // before ingest; nil: a link leads to it
 	ear      *ear
 	watch    *watch
@@ -79,6 +80,7 @@ func newWorld(ctx context.Context, o options, p programs, seed uint64) (w *world
 	}
 	ctx, w.stop = context.WithCancel(ctx)
 	for _, step := range []func(context.Context) error{
+		w.newKeys,
 		func(context.Context) error { return w.newNodes(o.nodesOf(seed)) },
 		w.openSandbox, w.openERP, w.newServices, w.begin,
 	} {
@@ -139,7 +141,7 @@ func (w *world) begin(ctx context.Context) error {
 	}
 	w.watch = newWatch(w)
 	w.owned.Go(func() { w.orchestrate(ctx) })
-	if w.door != nil && w.programs.old == nil { // an older version makes its own
+	if w.programs.old == nil { // an older version makes its own
 		if err := w.streams(ctx); err != nil {
 			return err
 		}

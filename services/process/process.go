@@ -203,7 +203,9 @@ func (p *Process) Connect(ctx context.Context, o bus.Options) error {
 	if o.InProcess == nil { // the embedded broker has no port and asks for no key
 		o.NKeyFile, o.CAFile, o.Made = p.Settings.NATSNKeyFile, p.Settings.NATSCAFile, p.Settings.Made
 	}
-	p.Procore.LogTo(p.Log)
+	if p.Procore != nil { // a service that reads no companies file calls nobody
+		p.Procore.LogTo(p.Log)
+	}
 	b, err := bus.Connect(ctx, o)
 	if p.Bus = b; err != nil || o.InProcess != nil || !bus.CallsProcore(o.Name) { // nobody else is on an embedded broker
 		return err
