@@ -11,9 +11,10 @@ const (
 	FromERP     Source = "erp"
 )
 
-// From notes where err came from, keeping its class and its words. An error that says already
-// where it came from stays as it is, and so does nil.
+// From notes where err came from, keeping its class. Its texts are those of Clean. An error that says already
+// where it came from is only cleaned; nil stays nil.
 func From(source Source, err error) error {
+	err = Clean(err)
 	if err == nil || SourceOf(err) != "" {
 		return err
 	}

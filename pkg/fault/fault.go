@@ -91,11 +91,11 @@ func RetryAfter(err error) time.Duration {
 	return 0
 }
 
-// Sentence is what the accountant is told of err; otherwise stands where err has no words of its own.
+// Sentence is what the accountant is told of err, as Clean has it; otherwise stands where err has no words of its own.
 func Sentence(err error, otherwise string) string {
 	var e *Error
 	if errors.As(err, &e) && e.Sentence != "" {
-		return e.Sentence
+		return fit(e.Sentence, saidMost, nil)
 	}
 	return otherwise
 }
