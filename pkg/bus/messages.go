@@ -54,6 +54,7 @@ func Decode(msg Message, into interface {
 // ten minutes, nor later while its letter is the last of its subject. A message so large that the
 // broker does not take it with its obituary stays where it is, named by stream and sequence.
 func (b *Bus) Bury(ctx context.Context, stop string, msg Message, cause error) error {
+	cause = shortened(cause) // a letter that is too large without its message could not be written at all
 	letter := &tiebackv1.DeadLetter{
 		CompanyId: msg.Subject.Company, ErpRequestId: msg.Subject.Request, Type: msg.Subject.Type,
 		Stop: stop, Class: classes[fault.ClassOf(cause)], Error: strings.ToValidUTF8(cause.Error(), "?"), Attempts: int32(msg.Attempt),
@@ -70,6 +71,26 @@ func (b *Bus) Bury(ctx context.Context, stop string, msg Message, cause error) e
 	}
 	return err
 }
+
+// errorMost is how many bytes of an error's text are kept: more than pkg/fault leaves of what others say, for a panic's stack.
+const errorMost = 16 << 10
+
+// shortened cuts the text of an error that is longer than errorMost.
+func shortened(err error) error {
+	if err == nil || len(err.Error()) <= errorMost {
+		return err
+	}
+	return &shortError{fault.Cut(err.Error(), errorMost), err}
+}
+
+// shortError is an error whose text was cut.
+type shortError struct {
+	text string
+	err  error
+}
+
+func (e *shortError) Error() string { return e.text }
+func (e *shortError) Unwrap() error { return e.err }
 
 // buried says whether the last letter of the subject is of the same message and stop: somebody who
 // can't be told comes back for a day, and ten minutes of duplicates would make it many letters.

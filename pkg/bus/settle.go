@@ -26,6 +26,7 @@ func (r *running) work(ctx context.Context, h *held) {
 	ctx, span := traced(ctx, r.Name, h)
 	start := time.Now()
 	history, err := r.attempt(ctx, h, &msg)
+	err = shortened(err)
 	took := time.Since(start)
 	if fault.Stopped(ctx, err) {
 		if history != nil {

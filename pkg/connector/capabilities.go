@@ -88,7 +88,7 @@ func (e *ERP) can(ctx context.Context, entity tiebackv1.Entity) (string, *tiebac
 	if err != nil {
 		return "", nil, err
 	}
-	name := cmp.Or(told.Name, "Your ERP system")
+	name := cmp.Or(fault.Name(told.Name), "Your ERP system")
 	for _, c := range told.Entities {
 		if c.Entity == entity {
 			return name, c, nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/tieback/tieback/pkg/fault"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
@@ -26,8 +27,8 @@ func Noun(e tiebackv1.Entity) string {
 // Plural is an entity's records in an accountant's words: "cost codes".
 func Plural(e tiebackv1.Entity) string { return Noun(e) + "s" }
 
-// Describe names a record as an accountant would: `vendor "Acme"`.
+// Describe names a record as an accountant would: `vendor "Acme"`. A long name is cut; see fault.Name.
 func Describe(r *tiebackv1.Record) string {
 	name := cmp.Or(r.GetName(), r.GetCode(), r.GetNumber(), r.GetOriginId(), fmt.Sprint(r.GetProcoreId()))
-	return fmt.Sprintf("%s %q", Noun(r.GetEntity()), name)
+	return fmt.Sprintf("%s %q", Noun(r.GetEntity()), fault.Name(name))
 }

@@ -10,14 +10,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,14 +27,12 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 	"golang.org/x/oauth2"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/trouble"
 )
-
-// maxBody is how much of an answer is read: an ERP request of 1,000 lines is about 3 MB.
-const maxBody = 64 << 20
 
 // Config says where Procore is, for clients that have no hosts of their own.
 type Config struct {
@@ -63,6 +59,7 @@ type account struct {
 	http      *http.Client
 	meter     *meter
 	login     login
+	answers   *semaphore.Weighted // bytes of large answers in memory; of all accounts
 }
 
 // Session makes the calls of one company. Its methods may be called concurrently.
@@ -89,6 +86,7 @@ func New(cfg Config, companies company.Set, reg prometheus.Registerer) (*Client,
 	if cfg.Transport == nil {
 		transport := http.DefaultTransport.(*http.Transport).Clone()
 		transport.MaxIdleConnsPerHost, transport.MaxIdleConns = 256, 1024
+		transport.MaxResponseHeaderBytes = headersMost
 		cfg.Transport = transport
 	}
 	c := &Client{sessions: make(map[int64]*Session, len(companies))}
@@ -101,12 +99,14 @@ func New(cfg Config, companies company.Set, reg prometheus.Registerer) (*Client,
 	if err := errors.Join(reg.Register(calls), reg.Register(refused)); err != nil {
 		return nil, err
 	}
+	answers := semaphore.NewWeighted(atOnce)
 	accounts := map[*company.Client]*account{}
 	for _, id := range slices.Sorted(maps.Keys(companies)) {
 		co := companies[id]
 		a := accounts[co.Client]
 		if a == nil {
 			a = newAccount(cfg, co)
+			a.answers = answers
 			accounts[co.Client], c.accounts = a, append(c.accounts, a)
 		}
 		s := &Session{
@@ -188,6 +188,7 @@ type Call struct {
 	Hook  int64      // fills {hook_id}
 	Query url.Values // may be nil
 	Body  any        // marshalled to JSON; nil: none
+	items int        // that the answer may have, of a list or a sync action
 }
 
 // Do makes a call and returns the answer's body. A token that Procore no longer takes is
@@ -221,6 +222,7 @@ func (s *Session) do(ctx context.Context, c Call) (answer, error) {
 	defer span.End()
 	ended := s.trouble.Begin(s.company.ID)
 	a, err := s.twice(ctx, c)
+	err = fault.Clean(err, s.secrets()...)
 	if err != nil {
 		span.SetStatus(codes.Error, err.Error())
 	}
@@ -258,7 +260,19 @@ func (s *Session) twice(ctx context.Context, c Call) (answer, error) {
 	if a.status >= 300 && a.status < 400 {
 		return answer{}, s.redirected(c.Route, a)
 	}
-	return answer{}, refusal(c.Route, a.status, a.body)
+	return answer{}, refusal(c.Route, a.status, s.text(reason(a.body)))
+}
+
+// text is a text of Procore's without what it may echo of ours.
+func (a *account) text(s string) string { return fault.Text(s, a.secrets()...) }
+
+// secrets are those that calls may have sent.
+func (a *account) secrets() []string {
+	l := &a.login
+	now := a.client.Credentials()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return []string{l.sent[0], l.sent[1], string(now.Secret), string(l.of.Secret), string(l.tried.Secret)}
 }
 
 type countKey struct{}
@@ -305,9 +319,9 @@ func (s *Session) once(ctx context.Context, tok *oauth2.Token, c Call, body []by
 	defer resp.Body.Close()
 	wait := s.meter.learn(claim, sent, resp.StatusCode, resp.Header)
 	s.count(c.Route, strconv.Itoa(resp.StatusCode))
-	read, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	read, err := s.read(ctx, c, resp)
 	if err != nil {
-		return answer{}, s.noAnswer(c.Route, err)
+		return answer{}, err
 	}
 	if wait > 0 {
 		return answer{}, fault.Wait(wait, fmt.Errorf("%s: Procore answered %d", c.Route.Name, resp.StatusCode))
@@ -378,18 +392,15 @@ func (a *account) redirected(r Route, said answer) error {
 	}}
 }
 
-func refusal(r Route, status int, answer []byte) error {
-	why := reason(answer)
+// refusal is the error of an answer that is no success; why is Procore's reason, clean.
+func refusal(r Route, status int, why string) error {
 	err := fmt.Errorf("%s: Procore answered %d: %s", r.Name, status, why)
 	if status >= 500 || status == http.StatusUnauthorized || status == http.StatusRequestTimeout {
-		return &StatusError{Status: status, Why: why, Err: fault.New(fault.Transient, err)}
-	}
-
-	if status == http.StatusUnauthorized {
-		return &fault.Error{Class: fault.Transient, Reason: fault.Denied, Err: err}
-	}
-	if status >= 500 || status == http.StatusRequestTimeout {
-		return fault.New(fault.Transient, err)
+		e := &fault.Error{Class: fault.Transient, Err: err}
+		if status == http.StatusUnauthorized {
+			e.Reason = fault.Denied
+		}
+		return &StatusError{Status: status, Why: why, Err: e}
 	}
 	e := &fault.Error{Class: fault.Permanent, Err: err, Sentence: "Procore refused: " + why}
 	if status == http.StatusForbidden {
@@ -434,5 +445,5 @@ func reason(answer []byte) string {
 			return body.Error
 		}
 	}
-	return strings.TrimSpace(string(answer[:min(len(answer), 200)]))
+	return string(answer)
 }

@@ -3,6 +3,7 @@ package procore
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -55,7 +56,7 @@ type place struct {
 	page  int // the next one
 	seen  int // items so far
 	total int // as the last page said; 0: it did not
-	raw   []byte
+	sum   [sha256.Size]byte // of the last page
 	last  bool
 }
 
@@ -66,7 +67,9 @@ func (s *Session) page(ctx context.Context, c Call, at *place) ([]map[string]any
 	maps.Copy(q, c.Query)
 	q.Set("page", strconv.Itoa(at.page))
 	q.Set("per_page", strconv.Itoa(PerPage))
-	c.Query = q
+	c.Query, c.items = q, PerPage
+	ctx, release := Holding(ctx)
+	defer release()
 	a, err := s.do(ctx, c)
 	if err != nil {
 		return nil, err
@@ -89,10 +92,10 @@ func (s *Session) page(ctx context.Context, c Call, at *place) ([]map[string]any
 }
 
 // repeated says whether a page is the one before it: the list ignores page numbers.
-func (p *place) repeated(raw []byte) bool { return p.page > 1 && bytes.Equal(p.raw, raw) }
+func (p *place) repeated(raw []byte) bool { return p.page > 1 && p.sum == sha256.Sum256(raw) }
 
 func (p *place) move(a answer, got int) {
-	p.page, p.seen, p.raw = p.page+1, p.seen+got, a.body
+	p.page, p.seen, p.sum = p.page+1, p.seen+got, sha256.Sum256(a.body)
 	p.total = max(p.total, number(a.header, "Total"))
 	p.last = got == 0 || !p.more(a.header, got)
 }

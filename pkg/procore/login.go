@@ -37,6 +37,7 @@ type login struct {
 	mu    sync.Mutex
 	token *oauth2.Token
 	of    company.Credentials // that the token was fetched with
+	sent  [2]string           // this token and the one before, which an answer may echo
 
 	failed error // the last one, since the last that worked; nil: none
 	times  int   // in a row
@@ -155,6 +156,7 @@ func (a *account) loggedIn(tok *oauth2.Token, with company.Credentials) {
 	l.mu.Lock()
 	rotated, refused := l.token != nil && with != l.of || l.failed != nil && with != l.tried, !l.since.IsZero()
 	l.token, l.of, l.failed, l.times, l.since = tok, with, nil, 0, time.Time{}
+	l.sent = [2]string{tok.AccessToken, l.sent[0]}
 	l.mu.Unlock()
 	switch {
 	case rotated:
@@ -239,7 +241,7 @@ func (a *account) fetchToken(with company.Credentials) (*oauth2.Token, error) {
 		err = fmt.Errorf("login: no answer from Procore%s: %w", mistyped(u, a.setting("login_url", "TIEBACK_PROCORE_LOGIN_URL")), u.Err)
 	}
 	if err != nil {
-		return nil, &fault.Error{Class: fault.Transient, Reason: loginReason(err), Err: err}
+		return nil, &fault.Error{Class: fault.Transient, Reason: loginReason(err), Err: fault.Clean(err, string(with.Secret))}
 	}
 	if tok.Expiry.IsZero() {
 		tok.Expiry = time.Now().Add(time.Hour)
@@ -285,6 +287,7 @@ func (d dated) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := d.RoundTripper.RoundTrip(r)
 	if err == nil {
 		d.clock.hear(resp.Header, sent)
+		resp.Body = http.MaxBytesReader(nil, resp.Body, smallMost)
 	}
 	return resp, err
 }

@@ -32,6 +32,9 @@ func (s *Session) ReadPage(ctx context.Context, c Call, n int) (Page, error) {
 		q.Set("per_page", strconv.Itoa(PerPage))
 		c.Query = q
 	}
+	c.items = PerPage
+	ctx, release := Holding(ctx)
+	defer release()
 	a, err := s.do(ctx, c)
 	if err != nil {
 		return Page{}, err

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -45,6 +46,7 @@ type SyncResult struct {
 // A call that Procore can't take is made in halves, down to single updates:
 //
 //	408, 413              too large: the smaller size stays for the route and company
+//	its answer too large  the same
 //	504, no answer        Procore may have taken it, and takes it again; the smaller size grows back in time
 //	400, 409, 422         one update may be at fault: what is refused alone is among Refused
 func (s *Session) Sync(ctx context.Context, c SyncCall) (SyncResult, error) {
@@ -84,7 +86,7 @@ func (a *syncing) next(ctx context.Context) error {
 	switch {
 	case err == nil:
 		a.took(updates, result)
-	case len(updates) > 1 && (tooLarge(err) || tooSlow(ctx, err)):
+	case len(updates) > 1 && (tooLarge(err) || errors.Is(err, errTooLong) || tooSlow(ctx, err)):
 		a.shrink(updates, tooSlow(ctx, err))
 	case len(updates) > 1 && refusedWhole(err):
 		half := len(updates) / 2
@@ -105,11 +107,13 @@ func (a *syncing) call(ctx context.Context, updates []map[string]any) (SyncResul
 	for k, v := range a.Envelope {
 		body[k] = v
 	}
-	raw, err := a.do(ctx, Call{Route: a.Route, Query: a.Query, Body: body})
+	ctx, release := Holding(ctx)
+	defer release()
+	raw, err := a.do(ctx, Call{Route: a.Route, Query: a.Query, Body: body, items: len(updates)})
 	if err != nil {
 		return SyncResult{}, err
 	}
-	entities, refused, err := parseSync(raw)
+	entities, refused, err := parseSync(raw, a.session.text)
 	if err != nil {
 		return SyncResult{}, fault.From(fault.FromProcore, fault.New(fault.Ambiguous, fmt.Errorf("%s: answer does not parse: %w", a.Route.Name, err)))
 	}
@@ -178,7 +182,7 @@ func hasStatus(err error, any ...int) bool {
 	return errors.As(err, &status) && slices.Contains(any, status.Status)
 }
 
-func parseSync(raw []byte) ([]map[string]any, []ItemError, error) {
+func parseSync(raw []byte, clean func(string) string) ([]map[string]any, []ItemError, error) {
 	var answer struct {
 		Entities []map[string]any `json:"entities"`
 		Errors   []map[string]any `json:"errors"`
@@ -193,30 +197,47 @@ func parseSync(raw []byte) ([]map[string]any, []ItemError, error) {
 	}
 	var refused []ItemError
 	for _, item := range answer.Errors {
-		refused = append(refused, ItemError{Item: item, Why: words(item["errors"])})
+		refused = append(refused, ItemError{Item: item, Why: clean(words(item["errors"]))})
 	}
 	return answer.Entities, refused, nil
 }
 
+// wordsMost is how much words says, or a little more: it is cut afterwards.
+const wordsMost = 64 << 10
+
 // words turns Procore's errors value, of whatever shape, into "field: why; field: why".
 func words(errs any) string {
+	var b strings.Builder
+	sayErrors(&b, errs)
+	return b.String()
+}
+
+func sayErrors(b *strings.Builder, errs any) {
 	switch v := errs.(type) {
 	case map[string]any:
-		var parts []string
-		for field, why := range v {
-			parts = append(parts, strings.ReplaceAll(field, "_", " ")+": "+words(why))
+		for i, field := range slices.Sorted(maps.Keys(v)) {
+			if b.Len() > wordsMost {
+				return
+			}
+			if i > 0 {
+				b.WriteString("; ")
+			}
+			b.WriteString(strings.ReplaceAll(field, "_", " ") + ": ")
+			sayErrors(b, v[field])
 		}
-		slices.Sort(parts)
-		return strings.Join(parts, "; ")
 	case []any:
-		var parts []string
-		for _, why := range v {
-			parts = append(parts, words(why))
+		for i, why := range v {
+			if b.Len() > wordsMost {
+				return
+			}
+			if i > 0 {
+				b.WriteString(", ")
+			}
+			sayErrors(b, why)
 		}
-		return strings.Join(parts, ", ")
 	case nil:
-		return "no reason given"
+		b.WriteString("no reason given")
 	default:
-		return fmt.Sprint(v)
+		fmt.Fprint(b, v)
 	}
 }

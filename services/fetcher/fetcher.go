@@ -68,6 +68,8 @@ func (s *Service) handle(ctx context.Context, m bus.Message) error {
 	if err != nil {
 		return err
 	}
+	ctx, release := procore.Holding(ctx) // until the event is published
+	defer release()
 	raw, err := session.Do(ctx, procore.Call{Route: procore.GetERPRequest, ID: d.ErpRequestId})
 	if err != nil {
 		return err
@@ -105,16 +107,16 @@ func read(d *tiebackv1.Delivery, raw []byte) (*tiebackv1.Event, error) {
 		return nil, senseless(fmt.Errorf("ERP request does not parse: %w", err))
 	}
 	if id := request.ID.String(); id != "" && id != fmt.Sprint(d.ErpRequestId) {
-		return nil, senseless(fmt.Errorf("asked for ERP request %d, got %s", d.ErpRequestId, id))
+		return nil, senseless(fmt.Errorf("asked for ERP request %d, got %.40s", d.ErpRequestId, id))
 	}
 	if id := request.CompanyID.String(); id != "" && id != fmt.Sprint(d.CompanyId) {
-		return nil, senseless(fmt.Errorf("ERP request %d is of company %s, not %d", d.ErpRequestId, id, d.CompanyId))
+		return nil, senseless(fmt.Errorf("ERP request %d is of company %.40s, not %d", d.ErpRequestId, id, d.CompanyId))
 	}
 	row, ok := catalogue.Lookup(request.RequestName)
 	if !ok {
 		return nil, &fault.Error{
-			Class: fault.Permanent, Err: fmt.Errorf("unknown event type %.80q", request.RequestName),
-			Sentence: fmt.Sprintf("The ERP integration does not know the request %.80q, so nothing was done. Tell whoever runs it.", request.RequestName),
+			Class: fault.Permanent, Err: fmt.Errorf("unknown event type %q", fault.Name(request.RequestName)),
+			Sentence: fmt.Sprintf("The ERP integration does not know the request %q, so nothing was done. Tell whoever runs it.", fault.Name(request.RequestName)),
 		}
 	}
 	created, _ := request.CreatedAt.(string)

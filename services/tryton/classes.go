@@ -108,7 +108,7 @@ func word(parts []any, i int) string {
 		return ""
 	}
 	s, _ := parts[i].(string)
-	return s
+	return fault.Text(s)
 }
 
 // What an accountant does about a date.

@@ -110,8 +110,12 @@ func (c *client) logOut(session string) {
 	}
 }
 
-// post sends one request. The error of a request that was never sent is transient.
+// post sends one request. The error of a request that was never sent is transient. No error has the password or the session.
 func (c *client) post(ctx context.Context, e effect, path, session string, out any, method string, params ...any) error {
+	return fault.Clean(c.send(ctx, e, path, session, out, method, params...), c.password, strings.TrimPrefix(session, "Session "))
+}
+
+func (c *client) send(ctx context.Context, e effect, path, session string, out any, method string, params ...any) error {
 	if params == nil {
 		params = []any{} // Tryton takes no null
 	}

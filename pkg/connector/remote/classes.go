@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -70,7 +69,7 @@ const (
 func (c *client) classed(err error, o outcome) error {
 	s := status.Convert(err)
 	p := problemOf(s)
-	e := &fault.Error{Class: classOf(s.Code(), p != nil, o), Reason: reasons[s.Code()], Field: p.GetField(), Sentence: c.clean(p.GetSentence())}
+	e := &fault.Error{Class: classOf(s.Code(), p != nil, o), Reason: reasons[s.Code()], Field: c.clean(p.GetField()), Sentence: c.clean(p.GetSentence())}
 	if e.Class == fault.Throttled {
 		ms := min(max(p.GetRetryAfterMs(), 0), waitMost.Milliseconds()) // else the product may be negative
 		e.RetryAfter = cmp.Or(time.Duration(ms)*time.Millisecond, waitDefault)
@@ -95,13 +94,8 @@ func (c *client) told(s *status.Status, caller error) error {
 	return fmt.Errorf("connector at %s refuses our token: %s", c.address, said)
 }
 
-// clean takes the token out of what a connector says, which may echo it.
-func (c *client) clean(s string) string {
-	if c.token == "" {
-		return s
-	}
-	return strings.ReplaceAll(s, c.token, "[secret]")
-}
+// clean makes what a connector says fit, and takes the token out of it, which it may echo.
+func (c *client) clean(s string) string { return fault.Text(s, c.token) }
 
 func problemOf(s *status.Status) *tiebackv1.Problem {
 	for _, d := range s.Details() {

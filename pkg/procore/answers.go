@@ -1,0 +1,140 @@
+package procore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/tieback/tieback/pkg/fault"
+)
+
+// How many bytes an answer may have, by what was called:
+//
+//	an ERP request              requestMost, which is what the broker takes
+//	a page of a list            anyMost, and itemMost for each item that is asked for
+//	a sync action               anyMost, and itemMost for each update
+//	any other call              anyMost
+//	a token, and each refusal   smallMost; of a refusal the rest is not read
+const (
+	requestMost = 8 << 20 // one of 1,000 lines has about 3 MB
+	anyMost     = 1 << 20
+	itemMost    = 16 << 10
+	smallMost   = 64 << 10
+)
+
+// atOnce is how many bytes of answers a Client has in memory, without the first smallMost of each: they are all of
+// nearly every answer. Parsed, an answer has several times its size.
+const atOnce = 24 << 20
+
+// headersMost is how many bytes the headers of an answer may have.
+const headersMost = 64 << 10
+
+// most is how many bytes the answer may have.
+func (c Call) most() int64 {
+	if c.Route.Name == GetERPRequest.Name {
+		return requestMost
+	}
+	return anyMost + int64(c.items)*itemMost
+}
+
+// errTooLong is in the chain of the error of a call whose answer is larger than it may be.
+var errTooLong = errors.New("the answer is too large")
+
+type heldKey struct{}
+
+// held are the bytes of answers that the holder of a context keeps.
+type held struct {
+	of    *semaphore.Weighted
+	bytes int64
+}
+
+// Holding returns a context in which the answer of a call counts as in memory until release is called, and not only
+// while it is read: for callers that work with a large answer. One call is made in such a context at a time; where
+// there are several, each answer takes the place of the one before.
+func Holding(ctx context.Context) (holding context.Context, release func()) {
+	h := &held{}
+	return context.WithValue(ctx, heldKey{}, h), h.release
+}
+
+func (h *held) release() {
+	if h.of != nil {
+		h.of.Release(h.bytes)
+	}
+	h.of, h.bytes = nil, 0
+}
+
+// read reads an answer, of a refusal only its beginning.
+func (s *Session) read(ctx context.Context, c Call, resp *http.Response) ([]byte, error) {
+	start, err := io.ReadAll(io.LimitReader(resp.Body, smallMost))
+	if err != nil {
+		return nil, s.noAnswer(c.Route, err)
+	}
+	if len(start) < smallMost || resp.StatusCode < 200 || resp.StatusCode > 299 {
+		return start, nil
+	}
+	most := c.most()
+	if resp.ContentLength > most {
+		return nil, tooLong(c.Route, most)
+	}
+	need := most
+	if resp.ContentLength >= 0 {
+		need = resp.ContentLength
+	}
+	h, holding := ctx.Value(heldKey{}).(*held)
+	if !holding {
+		h = &held{}
+		defer h.release()
+	}
+	h.release()
+	if err := s.acquire(ctx, c.Route, need); err != nil {
+		return nil, err
+	}
+	h.of, h.bytes = s.answers, need
+	all := bytes.NewBuffer(start)
+	if resp.ContentLength >= 0 {
+		all.Grow(int(need) - len(start) + bytes.MinRead)
+	}
+	n, err := all.ReadFrom(io.LimitReader(resp.Body, most-smallMost+1))
+	switch {
+	case err != nil:
+		return nil, s.noAnswer(c.Route, err)
+	case n > most-smallMost:
+		return nil, tooLong(c.Route, most)
+	}
+	return all.Bytes(), nil
+}
+
+// acquire waits until n more bytes may be read, about as long as a call may take.
+func (s *Session) acquire(ctx context.Context, r Route, n int64) error {
+	limited, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
+	defer cancel()
+	switch err := s.answers.Acquire(limited, n); {
+	case err == nil:
+		return nil
+	case r.Method != http.MethodGet:
+		return fault.New(fault.Ambiguous, fmt.Errorf("%s: Procore's answer was not read: too many large ones at once", r.Name))
+	case ctx.Err() != nil:
+		return fault.New(fault.Transient, ctx.Err())
+	}
+	return &fault.Error{
+		Class: fault.Throttled, Reason: fault.Busy, RetryAfter: time.Second + rand.N(4*time.Second),
+		Err: fmt.Errorf("%s: Procore's answer was not read: too many large ones at once", r.Name),
+	}
+}
+
+// tooLong is the error of an answer that is larger than most. A write was made.
+func tooLong(r Route, most int64) error {
+	e := &fault.Error{Class: fault.Ambiguous, Err: fmt.Errorf("%s: %w: more than %d bytes", r.Name, errTooLong, most)}
+	if r.Method == http.MethodGet {
+		e.Class = fault.Permanent
+		e.Sentence = "What Procore has for this is too large to be read, so nothing was done. Split it in Procore, or tell whoever runs the ERP integration."
+	}
+	return e
+}
