@@ -86,7 +86,7 @@ func TestACallThatIsTooLargeIsHalvedAndTheSizeIsKept(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			b := &bulk{refuse: more(130, c.status, c.also)}
 			s := b.session(t)
-			result, err := s.Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Updates: updates(1500)})
+			result, err := s.Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Envelope: ofCompany, Updates: updates(1500)})
 			if err != nil || len(result.Entities) != 1500 || len(result.Refused) > 0 || len(b.taken) != 1500 {
 				t.Fatalf("%d entities, %d refused, %d taken: %v", len(result.Entities), len(result.Refused), len(b.taken), err)
 			}
@@ -96,7 +96,7 @@ func TestACallThatIsTooLargeIsHalvedAndTheSizeIsKept(t *testing.T) {
 				}
 			}
 			b.calls = nil
-			if _, err := s.Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Updates: updates(250)}); err != nil || !slices.Equal(b.calls, []int{125, 125}) {
+			if _, err := s.Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Envelope: ofCompany, Updates: updates(250)}); err != nil || !slices.Equal(b.calls, []int{125, 125}) {
 				t.Errorf("the next action made calls of %v: %v", b.calls, err)
 			}
 			b.calls, b.refuse = nil, nil
@@ -110,20 +110,20 @@ func TestACallThatIsTooLargeIsHalvedAndTheSizeIsKept(t *testing.T) {
 // A Procore that takes one update at a time gets one at a time; one that takes none is not asked for each.
 func TestHalvingEndsAtOne(t *testing.T) {
 	b := &bulk{refuse: more(1, 413, false)}
-	if result, err := b.session(t).Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Updates: updates(5)}); err != nil || len(result.Entities) != 5 {
+	if result, err := b.session(t).Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Envelope: ofCompany, Updates: updates(5)}); err != nil || len(result.Entities) != 5 {
 		t.Errorf("%v: %v", result, err)
 	}
 	b = &bulk{refuse: more(0, 413, false)}
-	if _, err := b.session(t).Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Updates: updates(1000)}); fault.ClassOf(err) != fault.Permanent || len(b.calls) != 10 {
+	if _, err := b.session(t).Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Envelope: ofCompany, Updates: updates(1000)}); fault.ClassOf(err) != fault.Permanent || len(b.calls) != 10 {
 		t.Errorf("calls %v: %v", b.calls, err)
 	}
 	b = &bulk{refuse: more(0, 504, false)} // it is down: its size is not the trouble
 	s := b.session(t)
-	if _, err := s.Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Updates: updates(1000)}); err == nil || fault.ClassOf(err) == fault.Permanent || !slices.Equal(b.calls, []int{1000, 1}) {
+	if _, err := s.Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Envelope: ofCompany, Updates: updates(1000)}); err == nil || fault.ClassOf(err) == fault.Permanent || !slices.Equal(b.calls, []int{1000, 1}) {
 		t.Errorf("calls %v: %v", b.calls, err)
 	}
 	b.calls, b.refuse = nil, nil
-	if _, err := s.Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Updates: updates(1000)}); err != nil || !slices.Equal(b.calls, []int{1000}) {
+	if _, err := s.Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Envelope: ofCompany, Updates: updates(1000)}); err != nil || !slices.Equal(b.calls, []int{1000}) {
 		t.Errorf("after it was down, calls %v: %v", b.calls, err)
 	}
 }
@@ -139,7 +139,7 @@ func TestOneUpdateThatSpoilsACallIsRefusedAlone(t *testing.T) {
 			return 0, false
 		}}
 		s := b.session(t)
-		result, err := s.Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Updates: updates(1000)})
+		result, err := s.Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Envelope: ofCompany, Updates: updates(1000)})
 		if err != nil || len(result.Entities) != 999 || len(result.Refused) != 1 || result.Refused[0].Item["origin_id"] != "V-700" || result.Refused[0].Why != "no" {
 			t.Fatalf("%d: %d entities, refused %v: %v", status, len(result.Entities), result.Refused, err)
 		}
@@ -149,7 +149,7 @@ func TestOneUpdateThatSpoilsACallIsRefusedAlone(t *testing.T) {
 			}
 		}
 		b.calls = nil
-		if _, err := s.Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Updates: updates(600)}); err != nil || !slices.Equal(b.calls, []int{600}) {
+		if _, err := s.Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Envelope: ofCompany, Updates: updates(600)}); err != nil || !slices.Equal(b.calls, []int{600}) {
 			t.Errorf("%d: the next action made calls of %v: %v", status, b.calls, err)
 		}
 	}
@@ -158,12 +158,12 @@ func TestOneUpdateThatSpoilsACallIsRefusedAlone(t *testing.T) {
 // Where every update is refused it is the call that is wrong: that is not tried a thousand times.
 func TestACallThatIsWrongItselfIsRefusedInAFewCalls(t *testing.T) {
 	b := &bulk{refuse: more(0, 400, false)}
-	_, err := b.session(t).Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Updates: updates(1000)})
+	_, err := b.session(t).Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Envelope: ofCompany, Updates: updates(1000)})
 	if fault.ClassOf(err) != fault.Permanent || !strings.Contains(err.Error(), "400") || len(b.calls) > 30 {
 		t.Errorf("%d calls: %v", len(b.calls), err)
 	}
 	b = &bulk{refuse: more(0, 403, false)}
-	if _, err := b.session(t).Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Updates: updates(1000)}); err == nil || len(b.calls) != 1 {
+	if _, err := b.session(t).Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Envelope: ofCompany, Updates: updates(1000)}); err == nil || len(b.calls) != 1 {
 		t.Errorf("a missing permission took %d calls: %v", len(b.calls), err)
 	}
 }
@@ -188,7 +188,7 @@ func TestACallThatIsNotAnsweredIsHalved(t *testing.T) {
 		}
 		_ = json.NewEncoder(w).Encode(map[string]any{"entities": body.Updates})
 	})
-	result, err := s.Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Updates: updates(8)})
+	result, err := s.Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Envelope: ofCompany, Updates: updates(8)})
 	if err != nil || len(result.Entities) != 8 || !slices.Equal(calls, []int{8, 1, 4, 3}) {
 		t.Errorf("%d entities, calls %v: %v", len(result.Entities), calls, err)
 	}
