@@ -100,7 +100,7 @@ func TestACallThatIsTooLargeIsHalvedAndTheSizeIsKept(t *testing.T) {
 				t.Errorf("the next action made calls of %v: %v", b.calls, err)
 			}
 			b.calls, b.refuse = nil, nil
-			if _, err := s.Sync(t.Context(), procore.SyncCall{Route: procore.SyncProjects, Updates: updates(1000)}); err != nil || !slices.Equal(b.calls, []int{1000}) {
+			if _, err := s.Sync(t.Context(), procore.SyncCall{Route: procore.SyncProjects, Envelope: ofCompany, Updates: updates(1000)}); err != nil || !slices.Equal(b.calls, []int{1000}) {
 				t.Errorf("an action of another route made calls of %v: %v", b.calls, err)
 			}
 		})

@@ -443,3 +443,42 @@ func TestALinkDeletedByHandCanBeWrittenAgain(t *testing.T) {
 		t.Errorf("%q, %v", origin, err)
 	}
 }
+
+// A dead letter can always be written, however long what is said of the message, or the message, is; and it keeps the
+// reason. What was not written came back until it counted as a message that kills its process.
+func TestADeadLetterIsWrittenWhateverTheErrorSays(t *testing.T) {
+	t.Parallel()
+	b := connect(t)
+	long := "Procore says: " + strings.Repeat("x", 20<<20)
+	for name, c := range map[string]struct {
+		request int64
+		data    []byte
+		cause   error
+	}{
+		"a long error":              {1, []byte("small"), errors.New(long)},
+		"a long sentence":           {2, []byte("small"), fault.Permanentf("%s", long)},
+		"both, of a large message":  {3, make([]byte, 8<<20), &fault.Error{Class: fault.Permanent, Sentence: long, Err: errors.New(long)}},
+		"almost as large as it may": {4, make([]byte, 8<<20-400), errors.New(long)},
+	} {
+		subject := bus.For(bus.Event, "create_vendor", 7, c.request)
+		m := bus.Message{Subject: subject, Raw: subject.String(), Data: c.data, Attempt: 1, Stream: "S", Sequence: uint64(c.request)}
+		if err := b.Bury(t.Context(), "export", m, c.cause); err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		letter, has, err := b.Last(t.Context(), bus.For(bus.Dead, "create_vendor", 7, c.request))
+		if !has || err != nil {
+			t.Fatalf("%s: %v, %v", name, has, err)
+		}
+		var got tiebackv1.DeadLetter
+		if err := proto.Unmarshal(letter.Data, &got); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasPrefix(got.Error, "Procore says: xxx") || len(got.Error)+len(got.Sentence) > 32<<10 || fault.Sentence(c.cause, "") != got.Sentence {
+			t.Errorf("%s: an error of %d bytes, a sentence of %d: %.60q", name, len(got.Error), len(got.Sentence), got.Error)
+		}
+		if whole := len(c.data) < 1<<20; whole != (len(got.Message) == len(c.data)) || whole == strings.Contains(got.Error, "too large to be kept") {
+			t.Errorf("%s: %d bytes of the message are kept: %q", name, len(got.Message), got.Error[len(got.Error)-100:])
+		}
+	}
+}
