@@ -29,6 +29,8 @@ import (
 //	a lock, a conflict, the database is down      transient  transient
 //	any other error of Tryton's                   transient  ambiguous
 
+// The errors made here have all that Tryton says; client.post cuts it, after it took the secrets out.
+
 // slowDown is how long Tryton is left alone after a 429 that does not say.
 const slowDown = 30 * time.Second
 
@@ -51,7 +53,7 @@ func plain(err error) error {
 }
 
 func refusedStatus(method string, e effect, res *http.Response, raw []byte) error {
-	err := fmt.Errorf("tryton: %s: HTTP %d: %.200s", method, res.StatusCode, raw)
+	err := fmt.Errorf("tryton: %s: HTTP %d: %s", method, res.StatusCode, raw)
 	switch code := res.StatusCode; {
 	case code == http.StatusUnauthorized:
 		return &sessionEnded{}
@@ -97,10 +99,10 @@ func refusedCall(method string, e effect, args []json.RawMessage) error {
 	}
 	for _, p := range passing {
 		if strings.Contains(name, p) {
-			return fault.New(fault.Transient, fmt.Errorf("tryton: %s: %.300s", method, name))
+			return fault.New(fault.Transient, fmt.Errorf("tryton: %s: %s", method, name))
 		}
 	}
-	return lost(method, e, fmt.Errorf("%.300s %.2000s", name, said))
+	return lost(method, e, fmt.Errorf("%s %s", name, said))
 }
 
 func word(parts []any, i int) string {
@@ -108,7 +110,7 @@ func word(parts []any, i int) string {
 		return ""
 	}
 	s, _ := parts[i].(string)
-	return fault.Text(s)
+	return s
 }
 
 // What an accountant does about a date.

@@ -17,8 +17,11 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// mostBytes is the longest answer that is read: a page of 1,000 documents has about a tenth.
-const mostBytes = 64 << 20
+// How many bytes of an answer are read.
+const (
+	mostBytes   = 16 << 20 // a page of 1,000 documents has about 6 MB
+	statusBytes = 64 << 10 // of one that is no 200
+)
 
 // client speaks JSON-RPC with one database. All methods may be called concurrently. It logs
 // in when it first needs to, and once more when the session has ended.
@@ -139,10 +142,12 @@ func (c *client) send(ctx context.Context, e effect, path, session string, out a
 		return lost(method, e && effect(sent), err)
 	}
 	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		raw, _ := io.ReadAll(io.LimitReader(res.Body, statusBytes))
+		return refusedStatus(method, e, res, raw)
+	}
 	raw, err := io.ReadAll(io.LimitReader(res.Body, mostBytes+1))
 	switch {
-	case res.StatusCode != http.StatusOK:
-		return refusedStatus(method, e, res, raw)
 	case err != nil:
 		return lost(method, e, err)
 	case len(raw) > mostBytes:

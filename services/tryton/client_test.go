@@ -289,3 +289,29 @@ func TestQuantities(t *testing.T) {
 func lineOf(quantity, cost, amount string) *tiebackv1.Line {
 	return &tiebackv1.Line{Quantity: quantity, UnitCost: cost, Amount: amount}
 }
+
+// What Tryton says reaches logs, dead letters and accountants: it is cut, printable and without password and session.
+func TestWhatTrytonSaysIsFit(t *testing.T) {
+	const session = "dToxOmtleQ==" // u:1:key
+	long := "no\u0000: " + secret + " " + session + " Bearer x " + strings.Repeat("\u202e€", 1<<20)
+	said, err := json.Marshal(long)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, answer := range map[string]func(http.ResponseWriter, string){
+		"UserError":      says(`{"error":["UserError",[` + string(said) + `,""]]}`),
+		"our UserError":  says(`{"error":["UserError",[` + string(said) + `,"field:name"]]}`),
+		"UserWarning":    says(`{"error":["UserWarning",["w",` + string(said) + `,"x"]]}`),
+		"an exception":   says(`{"error":[` + string(said) + `,` + string(said) + `]}`),
+		"a conflict":     says(`{"error":["ConcurrencyException",` + string(said) + `]}`),
+		"a page of HTML": func(w http.ResponseWriter, _ string) { w.WriteHeader(502); _, _ = io.WriteString(w, long) },
+		"no JSON":        says(long),
+	} {
+		_, c := newStand(t, answer)
+		err := c.call(t.Context(), writes, nil, "model.x.create")
+		all := err.Error() + fault.Sentence(err, "")
+		if len(err.Error()) > 5000 || len(fault.Sentence(err, "")) > 5000 || strings.ContainsAny(all, "\x00\u202e") || strings.Contains(all, secret) || strings.Contains(all, session) {
+			t.Errorf("%s: %d and %d bytes: %.200q", name, len(err.Error()), len(fault.Sentence(err, "")), all)
+		}
+	}
+}

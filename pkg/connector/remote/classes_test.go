@@ -108,3 +108,15 @@ func TestATokenThatIsEchoedIsNotTold(t *testing.T) {
 		t.Errorf("%v, %q", err, fault.Sentence(err, ""))
 	}
 }
+
+// What a connector says reaches logs, dead letters and accountants: it is cut, printable and without the token.
+func TestWhatAConnectorSaysIsFit(t *testing.T) {
+	c := &client{settings: &settings{address: "erp:1", token: secret}}
+	long := "no\x00: authorization: Bearer another-" + secret + " " + strings.Repeat("\u202e€", 7<<20)
+	err := c.classed(problem(codes.FailedPrecondition, long, &tiebackv1.Problem{Field: long, Sentence: long}), outcome{write: true, sent: true})
+	for what, text := range map[string]string{"error": err.Error(), "sentence": fault.Sentence(err, ""), "field": fault.Field(err)} {
+		if len(text) > 1500 || strings.ContainsAny(text, "\x00\u202e") || strings.Contains(text, secret) || strings.Contains(text, "another") || !strings.Contains(text, "no : auth") {
+			t.Errorf("%s of %d bytes: %.100q", what, len(text), text)
+		}
+	}
+}

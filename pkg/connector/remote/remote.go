@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/semaphore"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
@@ -32,8 +33,14 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// MaxMessage is how large a call or answer may be, in bytes: a page of 1,000 contracts with their lines.
-const MaxMessage = 64 << 20
+// MaxMessage is how large a call, or the answer to a List, may be, in bytes: a page of 1,000 contracts with 40 lines each.
+const MaxMessage = 16 << 20
+
+// maxAnswer is how large any other answer may be, in bytes: a booking with the ids of 10,000 lines.
+const maxAnswer = 1 << 20
+
+// listing bounds the pages that a process reads at once, of all connectors: they may have MaxMessage each.
+var listing = semaphore.NewWeighted(4)
 
 // Open is the connector.Opener. It does not wait for the connector to be up. Settings that
 // make no sense are refused, all at once, each naming its field.
@@ -51,7 +58,7 @@ func Open(_ context.Context, _ int64, all map[string]string) (connector.Driver, 
 
 func (s *settings) dial() []grpc.DialOption {
 	opts := []grpc.DialOption{
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxMessage), grpc.MaxCallSendMsgSize(MaxMessage)),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer), grpc.MaxCallSendMsgSize(MaxMessage)),
 		grpc.WithStatsHandler(witness{}),
 		grpc.WithDisableServiceConfig(), // no retries by way of DNS: the portable side makes them
 		// A connector that was restarted is found again within seconds, not gRPC's two minutes.
@@ -129,7 +136,13 @@ func (c *client) Find(ctx context.Context, q *tiebackv1.FindRequest) (*tiebackv1
 }
 
 func (c *client) List(ctx context.Context, q *tiebackv1.ListRequest) (*tiebackv1.ListResponse, error) {
-	return call(ctx, c, q, false, c.rpc.List)
+	return call(ctx, c, q, false, func(ctx context.Context, q *tiebackv1.ListRequest, opts ...grpc.CallOption) (*tiebackv1.ListResponse, error) {
+		if err := listing.Acquire(ctx, 1); err != nil {
+			return nil, status.FromContextError(err).Err()
+		}
+		defer listing.Release(1)
+		return c.rpc.List(ctx, q, append(opts, grpc.MaxCallRecvMsgSize(MaxMessage))...)
+	})
 }
 
 func (c *client) State(ctx context.Context, q *tiebackv1.StateRequest) (*tiebackv1.StateResponse, error) {

@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,6 +20,7 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
+	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/connector/conformance/rehearsal"
 	"github.com/tieback/tieback/pkg/fault"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
@@ -352,5 +355,65 @@ func TestAServerOfAnotherMaking(t *testing.T) {
 	expect(t, put(t.Context(), d), fault.Permanent, "no such record")
 	if a, err := d.Find(t.Context(), &tiebackv1.FindRequest{Key: "k"}); err != nil || a.Booking != nil {
 		t.Errorf("a key that was never booked: %v, %v", a, err)
+	}
+}
+
+// listDriver is an ERP whose List is a function.
+type listDriver struct {
+	driver
+	list func() (*tiebackv1.ListResponse, error)
+}
+
+func (d listDriver) List(context.Context, *tiebackv1.ListRequest) (*tiebackv1.ListResponse, error) {
+	return d.list()
+}
+
+func (d listDriver) Find(context.Context, *tiebackv1.FindRequest) (*tiebackv1.FindResponse, error) {
+	return &tiebackv1.FindResponse{Booking: &tiebackv1.Booking{OriginId: strings.Repeat("x", 2<<20)}}, nil
+}
+
+// An answer may have what its call can need: a page much, all others little.
+func TestAnswersAreBounded(t *testing.T) {
+	size := new(atomic.Int64)
+	address, _ := served(t, listDriver{list: func() (*tiebackv1.ListResponse, error) {
+		return &tiebackv1.ListResponse{Cursor: strings.Repeat("x", int(size.Load()))}, nil
+	}}, ServerConfig{})
+	d := opened(t, address, nil)
+	size.Store(10 << 20)
+	if _, err := d.List(t.Context(), &tiebackv1.ListRequest{}); err != nil {
+		t.Errorf("a large page: %v", err)
+	}
+	size.Store(MaxMessage)
+	_, err := d.List(t.Context(), &tiebackv1.ListRequest{})
+	expect(t, err, fault.Permanent, "larger than max")
+	_, err = d.Find(t.Context(), &tiebackv1.FindRequest{})
+	expect(t, err, fault.Permanent, "larger than max")
+}
+
+// The pages of all connectors that a process reads at once are bounded in number.
+func TestPagesAtOnceAreBounded(t *testing.T) {
+	var now, most atomic.Int64
+	address, _ := served(t, listDriver{list: func() (*tiebackv1.ListResponse, error) {
+		if n := now.Add(1); n > most.Load() {
+			most.Store(n)
+		}
+		time.Sleep(20 * time.Millisecond)
+		now.Add(-1)
+		return &tiebackv1.ListResponse{}, nil
+	}}, ServerConfig{})
+	one, other := opened(t, address, nil), opened(t, address, nil)
+	var all sync.WaitGroup
+	for range 10 {
+		for _, d := range []connector.Driver{one, other} {
+			all.Go(func() {
+				if _, err := d.List(t.Context(), &tiebackv1.ListRequest{}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	all.Wait()
+	if most.Load() > 4 || most.Load() < 2 {
+		t.Errorf("%d pages at once", most.Load())
 	}
 }
