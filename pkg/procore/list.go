@@ -53,9 +53,9 @@ func (s *Session) List(ctx context.Context, c Call) iter.Seq2[map[string]any, er
 
 // place is how far a list was read.
 type place struct {
-	page  int // the next one
-	seen  int // items so far
-	total int // as the last page said; 0: it did not
+	page  int               // the next one
+	seen  int               // items so far
+	total int               // as the last page said; 0: it did not
 	sum   [sha256.Size]byte // of the last page
 	last  bool
 }
