@@ -34,6 +34,9 @@ func (b *Bus) PublishOnce(ctx context.Context, s Subject, m proto.Message) error
 	return err
 }
 
+// LeftOlder is the reason of an outcome whose request was created before its company's since.
+const LeftOlder = "older"
+
 // Decode reads a message of the bus; what no service of ours wrote is a permanent error.
 func Decode(msg Message, into interface {
 	proto.Message

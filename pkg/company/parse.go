@@ -36,6 +36,7 @@ type entry struct {
 	WebhookNamespace       string            `yaml:"webhook_namespace"`
 	TimeZone               string            `yaml:"time_zone"`
 	Resets                 string            `yaml:"resets"` // keep or remove; "": keep
+	Since                  string            `yaml:"since"`
 }
 
 // reader reads a file; os.ReadFile, or a Watcher's, which notes what it read.
@@ -147,6 +148,10 @@ func (e entry) company(read reader, cs *clients, tokensOf func(reader) ([]string
 	if e.Resets != "" && e.Resets != "keep" && e.Resets != "remove" {
 		fail("resets", "must be keep (the ERP keeps what a super user resets in Procore) or remove")
 	}
+	since, err := ParseSince(e.Since)
+	if err != nil {
+		errs = append(errs, fmt.Errorf("since: %w", err))
+	}
 	driver := settings["driver"]
 	if driver == "" {
 		fail("connector.driver", "is missing: which ERP this company books in, for example ledger")
@@ -159,6 +164,7 @@ func (e entry) company(read reader, cs *clients, tokensOf func(reader) ([]string
 	c.Client, c.Name, c.StandardCostCodeListID, c.Driver = client, e.Name, e.StandardCostCodeListID, driver
 	c.URL, c.MetadataFile, c.WebhookNamespace, c.Zone = e.URL, e.MetadataFile, e.WebhookNamespace, zone
 	c.RemoveOnReset = e.Resets == "remove"
+	c.Since = since
 	return c, nil
 }
 

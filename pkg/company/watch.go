@@ -138,7 +138,7 @@ func (c *Company) differs(now *Company) (fields []string) {
 	for name, differs := range map[string]bool{
 		"name": c.Name != now.Name, "connector.driver": c.Driver != now.Driver,
 		"standard_cost_code_list_id": c.StandardCostCodeListID != now.StandardCostCodeListID, "metadata_file": c.MetadataFile != now.MetadataFile,
-		"webhook_namespace": c.WebhookNamespace != now.WebhookNamespace, "time_zone": c.Zone.String() != now.Zone.String(), "resets": c.RemoveOnReset != now.RemoveOnReset,
+		"webhook_namespace": c.WebhookNamespace != now.WebhookNamespace, "since": !c.Since.Equal(now.Since), "time_zone": c.Zone.String() != now.Zone.String(), "resets": c.RemoveOnReset != now.RemoveOnReset,
 	} {
 		if differs {
 			fields = append(fields, name)

@@ -17,6 +17,9 @@ import (
 type Asked struct {
 	Order order.Key
 	Again bool // it was worked before, and how that ended is not known
+	// Before is called before a write is sent, after what may have been sent earlier was looked up in vain.
+	// Its error ends the booking, as it is. nil: nothing is called.
+	Before func(context.Context) error
 }
 
 // Book books a record for an ERP request, once however often it is called. A record without
@@ -167,6 +170,11 @@ func (w *booking) write(ctx context.Context, key string) (*tiebackv1.Booking, er
 	if w.asked.Again {
 		if b, err := w.find(ctx, key, w.record.Entity); b != nil || err != nil {
 			return b, err
+		}
+	}
+	if w.asked.Before != nil {
+		if err := w.asked.Before(ctx); err != nil {
+			return nil, err
 		}
 	}
 	b, err := w.put(ctx, key)

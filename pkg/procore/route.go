@@ -50,6 +50,7 @@ var (
 
 	ListHooks          = Route{"hooks_list", "GET", "/rest/v1.0/webhooks/hooks"}
 	ListDeliveries     = Route{"deliveries_list", "GET", "/rest/v1.0/webhooks/hooks/{id}/deliveries"}
+	GetRequestDetail   = Route{Name: "erp_request_detail", Method: "GET", Path: "/rest/v1.0/companies/{company_id}/erp_request_details/{id}"}
 	ListRequestDetails = Route{"erp_request_details_list", "GET", "/rest/v1.0/companies/{company_id}/erp_request_details"}
 
 	ListProjects = Route{"projects_list", "GET", "/rest/v1.0/projects"}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/services/deadline"
 	"github.com/tieback/tieback/services/ingest"
 )
@@ -16,6 +17,7 @@ import (
 type Options struct {
 	Since, Until time.Time // by the click: [Since, Until)
 	Limits       deadline.Limits
+	Ours         *company.Company // whose Since says which requests are ours; nil: all are
 }
 
 // Report is what an audit found.
@@ -56,6 +58,9 @@ func Audit(ctx context.Context, r *Reader, s Streams, o Options) (Report, error)
 	}
 	for request, t := range traces {
 		factsOf(all, request, began, o.Limits).trace = t
+	}
+	for _, f := range all {
+		f.ours = o.Ours
 	}
 	orphans = adopt(all, orphans)
 	if err := s.holds(ctx, o, began, &report); err != nil {

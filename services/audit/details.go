@@ -18,7 +18,31 @@ type Detail struct {
 }
 
 // Open says whether the user's button is still busy.
-func (d Detail) Open() bool { return d.Status != "success" && d.Status != "failed" }
+func (d Detail) Open() bool { return d.Status == procore.DetailInProgress }
+
+// Ended says whether an integration has told how the request detail ended.
+func (d Detail) Ended() bool {
+	return d.Status == procore.DetailSuccess || d.Status == procore.DetailFailed
+}
+
+// CalledOff says whether it ended without that: an approver called the export off, or it became stale. A detail that
+// is neither open, ended nor called off has a status that we don't know; none of those is worked.
+func (d Detail) CalledOff() bool {
+	return d.Status == procore.DetailRejected || d.Status == procore.DetailStale
+}
+
+// Stands says where the request detail stands, for people.
+func (d Detail) Stands() string {
+	switch {
+	case d.CalledOff():
+		return fmt.Sprintf("request detail %d is %s in Procore: it was called off", d.ID, d.Status)
+	case d.Status == "":
+		return fmt.Sprintf("request detail %d has no status in Procore's list", d.ID)
+	case !d.Open() && !d.Ended():
+		return fmt.Sprintf("request detail %d has the status %.40q in Procore, which this version does not know", d.ID, d.Status)
+	}
+	return fmt.Sprintf("request detail %d is %s in Procore", d.ID, d.Status)
+}
 
 // DetailMark is up to where the list of request details is settled: nothing before it has to be
 // looked at again. The zero value: nothing is.

@@ -9,12 +9,13 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/catalogue"
+	"github.com/tieback/tieback/pkg/company"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/deadletters"
 	"github.com/tieback/tieback/services/deadline"
 )
 
-// Class is how a request ended, or where it is. The first seven are accounted for.
+// Class is how a request ended, or where it is. Accounted says which need nobody.
 //
 //	our streams                  Procore's details     class
 //	closed                       final, or none        success, failed
@@ -22,34 +23,41 @@ import (
 //	dead letter, discarded       final, or none        discarded
 //	not closed, in time          any                   working
 //	nothing                      final                 elsewhere
+//	nothing, or left alone       any, before since     older
+//	nothing, or left alone       rejected, stale       called-off
+//	nothing, or left alone       of unknown status     unknown
 //	not closed, out of time      any                   overdue
 //	dead letter, not closed      any                   unclosed
 //	closed, with a dead letter   one open, not told    unclosed
 //	closed                       one open              mismatch
+//	closed as success            one called off        mismatch
 //	nothing                      one open, or none     missed
 type Class string
 
 // The classes.
 const (
-	Success   Class = "success"   // closed as success
-	Failed    Class = "failed"    // closed as failed, with the reason
-	Dead      Class = "dead"      // dead-lettered, and closed as failed where it has a request detail
-	Recovered Class = "recovered" // dead-lettered, and done since: by a replay, or after its deadline
-	Discarded Class = "discarded" // dead-lettered, and a person discarded it with a reason
-	Working   Class = "working"   // at a stop, within its deadline
-	Elsewhere Class = "elsewhere" // Procore has it closed, and our streams hold nothing of it
-	Overdue   Class = "overdue"   // at a stop, past its deadline
-	Unclosed  Class = "unclosed"  // dead-lettered, and not closed in Procore
-	Mismatch  Class = "mismatch"  // closed with us, and open in Procore
-	Missed    Class = "missed"    // it never reached us
+	Success   Class = "success"    // closed as success
+	Failed    Class = "failed"     // closed as failed, with the reason
+	Dead      Class = "dead"       // dead-lettered, and closed as failed where it has a request detail
+	Recovered Class = "recovered"  // dead-lettered, and done since: by a replay, or after its deadline
+	Discarded Class = "discarded"  // dead-lettered, and a person discarded it with a reason
+	Working   Class = "working"    // at a stop, within its deadline
+	Elsewhere Class = "elsewhere"  // Procore has it closed, and our streams hold nothing of it
+	Older     Class = "older"      // Procore created it before the company's since: it is not ours, and not worked
+	CalledOff Class = "called-off" // an approver called it off in Procore, or it became stale: not worked
+	Unknown   Class = "unknown"    // a request detail has a status that this version does not know: not worked
+	Overdue   Class = "overdue"    // at a stop, past its deadline
+	Unclosed  Class = "unclosed"   // dead-lettered, and not closed in Procore
+	Mismatch  Class = "mismatch"   // closed with us, and open in Procore
+	Missed    Class = "missed"     // it never reached us
 )
 
 // Classes are all of them, in the order of a report.
-var Classes = []Class{Success, Failed, Dead, Recovered, Discarded, Working, Elsewhere, Overdue, Unclosed, Mismatch, Missed}
+var Classes = []Class{Success, Failed, Dead, Recovered, Discarded, Working, Elsewhere, Older, CalledOff, Overdue, Unknown, Unclosed, Mismatch, Missed}
 
 // Accounted says whether a request of the class needs nobody.
 func (c Class) Accounted() bool {
-	return !slices.Contains([]Class{Overdue, Unclosed, Mismatch, Missed}, c)
+	return !slices.Contains([]Class{Overdue, Unknown, Unclosed, Mismatch, Missed}, c)
 }
 
 // facts are all that is known of a request.
@@ -61,6 +69,7 @@ type facts struct {
 	occurred time.Time // of that delivery
 	now      time.Time // when the reading of Procore began
 	limits   deadline.Limits
+	ours     *company.Company // nil: all requests are ours
 }
 
 // Finding is what an audit says of a request.
@@ -98,8 +107,11 @@ func judge(request int64, f facts) Finding {
 	stage, at := f.trace.stage()
 	closed := f.trace.closed()
 	switch {
+	case closed != nil && stage == "" && closed.Left != "" && (closed.Left == bus.LeftOlder || len(found.Open) == 0):
+		found.left(f, closed)
 	case closed != nil && len(found.Open) == 0:
 		found.closed(f.trace, closed)
+		found.against(f)
 	case stage != "":
 		found.atWork(f, stage, at)
 	case closed != nil && closed.Closed.At.After(f.now): // told while Procore was read
@@ -114,13 +126,62 @@ func judge(request int64, f facts) Finding {
 
 // absent: our streams hold nothing of it.
 func (found *Finding) absent(f facts) {
+	strange := slices.ContainsFunc(f.details, func(d Detail) bool { return !d.Open() && !d.Ended() && !d.CalledOff() })
 	switch {
+	case !f.ours.Works(found.Clicked):
+		found.Class, found.Why = Older, older(f)
+	case len(found.Open) == 0 && strange:
+		found.Class, found.Why = Unknown, f.called()
+	case len(found.Open) == 0 && slices.ContainsFunc(f.details, Detail.CalledOff):
+		found.Class, found.Why = CalledOff, f.called()
 	case len(f.details) > 0 && len(found.Open) == 0:
 		found.Class, found.Why = Elsewhere, "Procore has it closed; the pipeline's streams hold nothing of it"
 	case f.logged != "":
 		found.Class, found.Why = Missed, fmt.Sprintf("it never arrived (Procore's delivery: %s); the next sweep, or tieback sweep, brings it in", f.logged)
 	default:
 		found.Class, found.Why = Missed, "it never arrived; the next sweep, or tieback sweep, brings it in"
+	}
+}
+
+// left: the pipeline left it alone.
+func (found *Finding) left(f facts, run *Run) {
+	switch d := (Detail{Status: run.Left}); {
+	case run.Left == bus.LeftOlder:
+		found.Class, found.Why = Older, older(f)
+	case d.CalledOff():
+		found.Class, found.Why = CalledOff, cmp.Or(f.called(), "it was "+run.Left+" in Procore before it was booked")
+	default:
+		found.Class, found.Why = Unknown, cmp.Or(f.called(), fmt.Sprintf("it had the status %.40q in Procore, which this version does not know", run.Left))
+	}
+}
+
+func older(f facts) string {
+	if f.ours == nil || f.ours.Since.IsZero() {
+		return "it was older than the company's since when it came"
+	}
+	return "it is older than the company's since, " + f.ours.Since.UTC().Format(time.RFC3339)
+}
+
+// called says which request details Procore shows as neither open nor ended; "": none.
+func (f facts) called() string {
+	var all []string
+	for _, d := range f.details {
+		if !d.Open() && !d.Ended() {
+			all = append(all, d.Stands())
+		}
+	}
+	return strings.Join(all, "; ")
+}
+
+// against holds what the pipeline has done against what Procore shows of it.
+func (found *Finding) against(f facts) {
+	called := f.called()
+	switch {
+	case called == "":
+	case found.Class == Success || found.Class == Recovered:
+		found.Class, found.Why = Mismatch, "the pipeline carried it out, and "+called
+	default:
+		found.Why = strings.TrimPrefix(found.Why+"; "+called, "; ")
 	}
 }
 
@@ -255,6 +316,12 @@ func (t *Trace) AtWork() bool {
 // Ended says whether the request was closed or given up, and nothing of it is at work any more. Of
 // one that our streams show nothing of, as a replica that lags may do, it says no.
 func (t *Trace) Ended() bool { return !t.AtWork() && (t.closed() != nil || len(t.Letters) > 0) }
+
+// LeftAlone says whether the pipeline left the request alone, and nothing of it is at work.
+func (t *Trace) LeftAlone() bool {
+	last := t.closed()
+	return last != nil && last.Left != "" && !t.AtWork()
+}
 
 // Tells says whether a closed message says how a request detail ended.
 func (t *Trace) Tells(detail int64) bool { return t.toldAny([]int64{detail}) }

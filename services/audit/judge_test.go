@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tieback/tieback/pkg/company"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/deadline"
 )
@@ -30,9 +31,12 @@ func discarded() map[uint64]*tiebackv1.Dealing {
 }
 
 func TestHowARequestEndedIsJudgedByStreamsAndDetails(t *testing.T) {
-	open, final := []Detail{{ID: 5, Status: "stale"}}, []Detail{{ID: 5, Status: "failed"}}
+	open, final := []Detail{{ID: 5, Status: "in_progress"}}, []Detail{{ID: 5, Status: "failed"}}
 	worked := Run{Delivery: ago(time.Hour), Event: ago(time.Hour), Outcome: ago(time.Hour), Closed: ago(time.Hour)}
 	with := func(told []*tiebackv1.CloseOut) *Run { r := worked; r.Told = told; return &r }
+	since := now.Add(-time.Hour).Truncate(time.Second)
+	ours := &company.Company{Since: since}
+	left := func(why string) *Run { r := worked; r.Left = why; return &r }
 	for _, c := range []struct {
 		name    string
 		runs    map[string]*Run
@@ -62,10 +66,23 @@ func TestHowARequestEndedIsJudgedByStreamsAndDetails(t *testing.T) {
 		{name: "late outcome under way", runs: map[string]*Run{"": {Event: ago(time.Hour), Outcome: ago(time.Hour), Closed: ago(time.Hour), Late: ago(time.Minute)}}, details: open, want: Working, stage: "status-reporter"},
 		{name: "discarded by Procore", logged: "discarded", want: Missed},
 		{name: "an open detail, no delivery", details: open, want: Missed},
+		{name: "older than since", details: []Detail{{ID: 5, Status: "in_progress", Created: since.Add(-time.Second)}}, want: Older},
+		{name: "in the second of since", details: []Detail{{ID: 5, Status: "in_progress", Created: since}}, want: Missed},
+		{name: "left alone as older", runs: map[string]*Run{"": left("older")}, details: open, want: Older},
+		{name: "rejected, no delivery", details: []Detail{{ID: 5, Status: "rejected"}}, logged: "discarded", want: CalledOff},
+		{name: "stale, no delivery", details: []Detail{{ID: 5, Status: "stale"}}, want: CalledOff},
+		{name: "an unknown status, no delivery", details: []Detail{{ID: 5, Status: "on_hold"}}, logged: "discarded", want: Unknown},
+		{name: "no status", details: []Detail{{ID: 5}}, want: Unknown},
+		{name: "one rejected and one open", details: append([]Detail{{ID: 6, Status: "rejected"}}, open...), want: Missed},
+		{name: "left alone as rejected", runs: map[string]*Run{"": left("rejected")}, details: []Detail{{ID: 5, Status: "rejected"}}, want: CalledOff},
+		{name: "left alone as rejected, open again", runs: map[string]*Run{"": left("rejected")}, details: open, want: Mismatch},
+		{name: "left alone for an unknown status", runs: map[string]*Run{"": left("on_hold")}, want: Unknown},
+		{name: "booked, and rejected", runs: map[string]*Run{"": with(told(5, good))}, details: []Detail{{ID: 5, Status: "rejected"}}, want: Mismatch},
+		{name: "failed, and rejected", runs: map[string]*Run{"": with(told(5, bad))}, details: []Detail{{ID: 5, Status: "rejected"}}, want: Failed},
 		{name: "closed by hand", details: final, logged: "discarded", want: Elsewhere},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			f := facts{details: c.details, logged: c.logged, now: now, limits: deadline.Limits{Interactive: 15 * time.Minute, Sync: 2 * time.Hour}}
+			f := facts{details: c.details, logged: c.logged, now: now, ours: ours, limits: deadline.Limits{Interactive: 15 * time.Minute, Sync: 2 * time.Hour}}
 			if c.runs != nil || c.letters != nil {
 				f.trace = &Trace{Request: 9, Type: "create_vendor", Runs: c.runs, Letters: c.letters, Dealt: c.dealt}
 			}

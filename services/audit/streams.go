@@ -30,6 +30,7 @@ type Run struct {
 	Delivery, Event, Outcome, Late Stop
 	Closed                         Stop
 	Told                           []*tiebackv1.CloseOut // of all closed messages of the run, the oldest first
+	Left                           string                // the newest closed message says why the request was left alone; see Outcome; "": it was worked
 	Dead                           bool                  // the newest closed message says that the event lies among the dead letters
 }
 
@@ -163,7 +164,7 @@ func (t *Trace) noteClosed(s bus.Subject, data []byte, at Stop) {
 		r.Told = append(told, r.Told...)
 		return
 	}
-	r.Closed, r.Dead, r.Told = at, o.DeadLettered, append(r.Told, told...)
+	r.Closed, r.Dead, r.Left, r.Told = at, o.DeadLettered, o.Left, append(r.Told, told...)
 }
 
 // reasons are the messages of a close-out that failed, cut where they are long.

@@ -18,6 +18,7 @@ import (
 // checkCompany looks at one company from its ERP to its hook.
 func (d *Doctor) checkCompany(ctx context.Context, r *report, c *company.Company) {
 	d.checkZone(r, c)
+	checkSince(r, c)
 	erp := d.checkConnector(ctx, r, c)
 	ctx, cancel := context.WithTimeout(ctx, 2*d.Patience)
 	defer cancel()
@@ -51,6 +52,20 @@ func (d *Doctor) checkZone(r *report, c *company.Company) {
 		}
 	}
 	r.ok(check, "dates and times are those of %s; it is now %s there", c.Zone, time.Now().In(c.Zone).Format("15:04 MST"))
+}
+
+// checkSince says from when on the company's requests are worked.
+func checkSince(r *report, c *company.Company) {
+	const check = "since"
+	switch {
+	case c.Since.IsZero():
+		r.ok(check, "all requests that Procore shows are worked, however old: the company's entry has no since")
+	case time.Until(c.Since) > time.Minute:
+		r.problem(check, "correct since in the company's entry of the companies file",
+			"since is in the future: nothing that is clicked before %s is worked", c.Since.UTC().Format(time.RFC3339))
+	default:
+		r.ok(check, "what was clicked before %s is not worked", c.Since.UTC().Format(time.RFC3339))
+	}
 }
 
 // checkConnector asks the ERP's connector what it can do; nil: it does not say.

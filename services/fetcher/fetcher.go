@@ -16,6 +16,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/catalogue"
+	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/pkg/telemetry"
@@ -25,9 +26,13 @@ import (
 
 const stop = "fetcher"
 
+// lateAfter is how long a delivery may be on its way, and by how much Procore's clock and the broker's may differ.
+const lateAfter = 2 * time.Minute
+
 // Deps are what the fetcher needs from its process.
 type Deps struct {
 	Bus         *bus.Bus
+	Companies   company.Set
 	Procore     *procore.Client
 	Log         *zap.Logger
 	Metrics     *telemetry.Stages
@@ -68,6 +73,10 @@ func (s *Service) handle(ctx context.Context, m bus.Message) error {
 	if err != nil {
 		return err
 	}
+	ours := s.Companies[d.CompanyId]
+	if d.OccurredAt.IsValid() && !ours.Works(d.OccurredAt.AsTime()) { // without a call
+		return s.leave(ctx, m, &d)
+	}
 	ctx, release := procore.Holding(ctx) // until the event is published
 	defer release()
 	raw, err := session.Do(ctx, procore.Call{Route: procore.GetERPRequest, ID: d.ErpRequestId})
@@ -78,6 +87,10 @@ func (s *Service) handle(ctx context.Context, m bus.Message) error {
 	if err != nil {
 		return &unworkable{payload: raw, cause: err}
 	}
+	if !ours.Works(event.RequestedAt.AsTime()) {
+		return s.leave(ctx, m, &d)
+	}
+	event.Late = d.OccurredAt.IsValid() && m.Stored.Sub(d.OccurredAt.AsTime()) > lateAfter
 	err = s.Bus.PublishOnce(ctx, bus.For(bus.Event, event.Type, d.CompanyId, d.ErpRequestId).WithRun(m.Subject.Run), event)
 	if err != nil && fault.ClassOf(err) == fault.Permanent { // larger than the broker takes
 		return &unworkable{payload: raw, cause: err}
@@ -92,6 +105,13 @@ func (s *Service) done(ctx context.Context, m bus.Message) (bool, error) {
 		return fetched, err
 	}
 	return s.Bus.Has(ctx, bus.For(bus.Outcome, "", m.Subject.Company, m.Subject.Request).WithRun(m.Subject.Run))
+}
+
+// leave ends a request that was created before its company's since: it becomes no event.
+func (s *Service) leave(ctx context.Context, m bus.Message, d *tiebackv1.Delivery) error {
+	s.Log.Info("an ERP request that is older than since is left alone", zap.Int64("company", d.CompanyId), zap.Int64("request", d.ErpRequestId))
+	out := &tiebackv1.Outcome{CompanyId: d.CompanyId, ErpRequestId: d.ErpRequestId, Type: catalogue.Unknown, RequestedAt: d.OccurredAt, Left: bus.LeftOlder}
+	return s.Bus.PublishOnce(ctx, bus.For(bus.Outcome, "", d.CompanyId, d.ErpRequestId).WithRun(m.Subject.Run), out)
 }
 
 // read makes an event of an ERP request, or a permanent error with a sentence.

@@ -68,7 +68,7 @@ func IngestOn(l net.Listener) Service {
 
 // Fetcher gets the payloads.
 func Fetcher(ctx context.Context, p *Process) error {
-	return fetcher.New(fetcher.Deps{Bus: p.Bus, Procore: p.Procore, Log: p.Log, Metrics: p.Metrics, Backoff: p.Backoff}).Run(ctx)
+	return fetcher.New(fetcher.Deps{Bus: p.Bus, Companies: p.Companies, Procore: p.Procore, Log: p.Log, Metrics: p.Metrics, Backoff: p.Backoff}).Run(ctx)
 }
 
 // Worker works one category.
@@ -76,7 +76,7 @@ func Worker(c catalogue.Category) Service {
 	return func(ctx context.Context, p *Process) error {
 		s, err := worker.New(ctx, c, Handlers[c], worker.Deps{
 			Bus: p.Bus, Companies: p.Companies, Procore: p.Procore, ERPs: p.ERPs, Log: p.Log, Metrics: p.Metrics, Calls: p.Calls,
-			Backoff: p.Backoff, Deadline: p.deadlines().Of(c),
+			Backoff: p.Backoff, Deadline: p.deadlines().Of(c), Slow: p.Slow,
 		})
 		if err != nil {
 			return err

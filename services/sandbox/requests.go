@@ -1,6 +1,8 @@
 package sandbox
 
 import (
+	"cmp"
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -26,7 +28,7 @@ type request struct {
 
 // detail is a request detail: while it isn't final, the user's button is busy.
 //
-//	in_progress ⇄ stale ──▶ success | failed, for good
+//	in_progress ──▶ success | failed | stale, for good; or rejected, by an approver (see Reject)
 type detail struct {
 	id       int64
 	req      *request
@@ -44,9 +46,10 @@ const (
 	Success    = "success"
 	Failed     = "failed"
 	Stale      = "stale"
+	Rejected   = "rejected"
 )
 
-func final(status string) bool { return status == Success || status == Failed }
+func final(status string) bool { return status != InProgress }
 
 func (d *detail) json() map[string]any {
 	return map[string]any{
@@ -183,6 +186,26 @@ func messagesOf(item map[string]any) ([]string, itemErrors) {
 		out = append(out, s)
 	}
 	return out, nil
+}
+
+// Reject is an approver who calls a request off: its open details become rejected. status may be another
+// that Procore never documented; "" is rejected.
+func (sb *Sandbox) Reject(requestID int64, status string) error {
+	sb.mu.RLock()
+	req := sb.requests[requestID]
+	sb.mu.RUnlock()
+	if req == nil {
+		return fmt.Errorf("the sandbox has no ERP request %d", requestID)
+	}
+	req.co.mu.Lock()
+	defer req.co.mu.Unlock()
+	for _, d := range req.details {
+		if !final(d.status) {
+			d.status, d.updated = cmp.Or(status, Rejected), sb.told(time.Now())
+		}
+	}
+	req.closeIfDone()
+	return nil
 }
 
 // closeIfDone closes a request whose details are all final.

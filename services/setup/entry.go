@@ -86,7 +86,7 @@ func (w *work) missing() string {
 // given lays the options over the entry.
 func (w *work) given() error {
 	for _, o := range []struct{ name, value string }{
-		{"name", w.Name}, {"client_id", w.ClientID}, {"client_secret_file", w.ClientSecretFile}, {"metadata_file", w.MetadataFile}, {"time_zone", w.TimeZone}, {"url", w.URL}, {"webhook_namespace", w.Namespace},
+		{"name", w.Name}, {"client_id", w.ClientID}, {"client_secret_file", w.ClientSecretFile}, {"metadata_file", w.MetadataFile}, {"time_zone", w.TimeZone}, {"since", w.Since}, {"url", w.URL}, {"webhook_namespace", w.Namespace},
 	} {
 		if o.value == "" {
 			continue
@@ -257,7 +257,7 @@ func (w *work) save(context.Context) error {
 		w.fresh, w.made = false, true
 	}
 	for _, f := range w.fields {
-		if !w.made && slices.Contains([]string{"name", "standard_cost_code_list_id", "metadata_file", "connector.driver", "webhook_namespace", "time_zone"}, f) {
+		if !w.made && slices.Contains([]string{"name", "standard_cost_code_list_id", "metadata_file", "connector.driver", "webhook_namespace", "time_zone", "since"}, f) {
 			w.plan.Restart = append(w.plan.Restart, f+" has changed")
 		}
 	}

@@ -213,5 +213,6 @@ func (w *work) stepsOfRemoval() {
 		w.plan.add(Remove, func(ctx context.Context) error { return w.api().deleteHook(ctx, h) }, h.String(), detail)
 	}
 	w.plan.note("what stays: the ERP connection in Procore (an administrator deactivates ERP Integrations there), the company's entry %s and its webhook token, "+
-		"the links and the history in the broker, and the ERP's books. Take the entry out of the file and restart the services to end it all", "in "+w.Companies)
+		"the links and the history in the broker, and the ERP's books. Take the entry out of the file and restart the services to end it all. "+
+		"If the company is connected again later, give setup --since: what was clicked before is then not worked", "in "+w.Companies)
 }

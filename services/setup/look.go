@@ -67,7 +67,7 @@ func (w *work) look(ctx context.Context) error {
 		return err
 	}
 	api := w.api()
-	if err := api.Permitted(ctx); err != nil {
+	if err := w.lookAtClock(ctx, api); err != nil {
 		return err
 	}
 	if !w.Remove {
@@ -100,6 +100,19 @@ func (w *work) lookForStrangers(ctx context.Context) error {
 			w.plan.note("hook %d of namespace %s delivers to us as well: each event comes twice and is worked once. "+
 				"Delete it in Procore, or adopt it: --namespace %s", h.ID, h.Namespace, h.Namespace)
 		}
+	}
+	return err
+}
+
+// lookAtClock checks the permissions, and gives a new entry the time at which the company is connected, by Procore's
+// clock: what was clicked before is not ours. A later run keeps it.
+func (w *work) lookAtClock(ctx context.Context, api *API) error {
+	if !w.fresh || w.entry.Get("since") != "" {
+		return api.Permitted(ctx)
+	}
+	now, err := api.Clock(ctx)
+	if err == nil && w.entry.Set("since", now.UTC().Format(time.RFC3339)) {
+		w.fields = append(w.fields, "since")
 	}
 	return err
 }

@@ -45,6 +45,7 @@ type Options struct {
 	Connector        map[string]string // "driver" and its settings; nil: as it is
 	MetadataFile     string
 	TimeZone         string // IANA name
+	Since            string // RFC 3339; what Procore created before it is not worked
 	CodeList         int64  // standard cost code list of a connection that Procore does not show
 
 	Namespace  string // of our hook; kept in the entry

@@ -125,6 +125,9 @@ func (s *Service) handle(ctx context.Context, m bus.Message) error {
 	if w == nil || err != nil {
 		return err
 	}
+	if w.Outcome.Left != "" { // Procore is told nothing
+		return s.memory.PublishOnce(ctx, w.subject, w.Outcome)
+	}
 	if err := s.queue(ctx, w); err != nil {
 		return err
 	}

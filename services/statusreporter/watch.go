@@ -14,6 +14,7 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/catalogue"
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/procore"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/deadline"
 	"github.com/tieback/tieback/services/worker/payload"
@@ -302,8 +303,16 @@ func (w *watch) end(company int64) {
 // sayWaiting tells that an event is in progress. Where its end was told meanwhile, by another
 // process, it is told again: the last word must be the end.
 func (w *watch) sayWaiting(ctx context.Context, o *open) error {
-	if err := w.tell(ctx, w.waiting(ctx, o)); err != nil {
+	told := w.waiting(ctx, o)
+	if err := w.tell(ctx, told); err != nil {
 		return err
+	}
+	if left := calledOff(told); left != nil {
+		w.log.Info("an event that was called off in Procore is not worked", zap.String("subject", o.message.Raw), zap.String("status", left.Left))
+		outcome := o.message.Subject
+		outcome.Kind = bus.Outcome
+		left.RequestedAt = o.event.RequestedAt
+		return w.bus.PublishOnce(ctx, outcome, left)
 	}
 	end := o.message.Subject
 	end.Kind = bus.Closed
@@ -319,6 +328,20 @@ func (w *watch) sayWaiting(ctx context.Context, o *open) error {
 		c.Marks, c.Assignments, c.BudgetTransactions, c.Unlinks, c.Links = nil, nil, nil, nil, nil
 	}
 	return w.tell(ctx, out)
+}
+
+// calledOff is the outcome of an event whose request details were all called off before Procore could be told that
+// it is in progress; nil: they were not. Where its worker was first, that one's outcome stands.
+func calledOff(told *tiebackv1.Outcome) *tiebackv1.Outcome {
+	left := &tiebackv1.Outcome{CompanyId: told.CompanyId, ErpRequestId: told.ErpRequestId, Type: told.Type, ProcoreCalls: 1}
+	for _, c := range told.CloseOuts {
+		if !procore.DetailCalledOff(c.Stands) {
+			return nil
+		}
+		left.Left = c.Stands
+		left.CloseOuts = append(left.CloseOuts, &tiebackv1.CloseOut{RequestDetailId: c.RequestDetailId, Stands: c.Stands})
+	}
+	return left
 }
 
 // waiting is an outcome that says that it is none yet.

@@ -26,9 +26,17 @@ type Result struct {
 	Company int64    `json:"company_id"`
 	Found   []int64  `json:"found"`                  // ERP requests that were brought in
 	Closed  []int64  `json:"closed_request_details"` // that nothing of ours would have closed; the status-reporter does
+	Left    []Left   `json:"left_alone"`             // what Procore's lists show and is not worked
 	Failing int      `json:"failing_deliveries"`     // that Procore tries again and again now
 	Calls   int      `json:"procore_calls"`
 	Notes   []string `json:"notes"` // what somebody should look at
+}
+
+// Left is an ERP request that is not worked, though Procore's lists show that it did not end as success or failed.
+type Left struct {
+	Request int64  `json:"erp_request_id"`              // 0: the list does not say
+	Detail  int64  `json:"request_detail_id,omitempty"` // 0: it was a delivery
+	Why     string `json:"why"`
 }
 
 // memory is what is remembered of a company's sweeps, in the bucket's key cursor.<company>.swept.
@@ -88,7 +96,8 @@ type round struct {
 	reader *audit.Reader
 	id     int64
 	memory memory
-	kept   time.Duration // how long our streams remember what arrived
+	off    map[int64]bool // requests of which this sweep saw request details that were called off; false: and an open one
+	kept   time.Duration  // how long our streams remember what arrived
 	mu     sync.Mutex
 	Result
 }
@@ -96,7 +105,7 @@ type round struct {
 // Sweep sweeps a company once, now. An error of one list does not keep the others from being
 // read; what was found until then was brought in. Twice, or two at once, is harmless.
 func (s *Service) Sweep(ctx context.Context, company int64) (Result, error) {
-	r := &round{Service: s, id: company, Result: Result{Company: company, Found: []int64{}, Closed: []int64{}, Notes: []string{}}}
+	r := &round{Service: s, id: company, off: map[int64]bool{}, Result: Result{Company: company, Found: []int64{}, Closed: []int64{}, Left: []Left{}, Notes: []string{}}}
 	err := r.run(ctx)
 	if r.reader != nil {
 		r.Calls, r.Notes = r.reader.Calls(), append(r.Notes, r.reader.Odd...)
@@ -118,7 +127,7 @@ func (r *round) run(ctx context.Context) error {
 	if r.kept, err = r.Bus.Kept(ctx, bus.Delivery); err != nil {
 		return err
 	}
-	errs := []error{r.deliveries(ctx), r.details(ctx), r.watch(ctx)}
+	errs := []error{r.details(ctx), r.deliveries(ctx), r.watch(ctx)}
 	if err := errors.Join(errs...); err != nil {
 		return errors.Join(err, r.save(ctx, r.id, r.memory)) // without At: it is to be done again
 	}
@@ -182,11 +191,25 @@ func (r *round) mark(list string) audit.DeliveryMark {
 func (r *round) logged(ctx context.Context, some []audit.Logged) error {
 	var missing []*tiebackv1.Delivery
 	for _, d := range some {
+		if r.off[d.ErpRequestId] {
+			continue // named with its request detail
+		}
+		if !r.works(ingest.Occurred(d.Delivery)) {
+			r.Left = append(r.Left, Left{Request: d.ErpRequestId, Why: r.older()})
+			continue
+		}
 		if !r.forgotten(time.Since(ingest.Occurred(d.Delivery))) {
 			missing = append(missing, d.Delivery)
 		}
 	}
 	return r.bring(ctx, missing)
+}
+
+// works says whether what was clicked then is ours.
+func (r *round) works(clicked time.Time) bool { return r.Companies[r.id].Works(clicked) }
+
+func (r *round) older() string {
+	return "it is older than the company's since, " + r.Companies[r.id].Since.UTC().Format(time.RFC3339)
 }
 
 // forgotten says whether a click is so old that our streams need not remember it any more: then
@@ -249,7 +272,18 @@ func (r *round) open(some []audit.Detail, known map[int64]bool) []watched {
 	var out []watched
 	for _, d := range some {
 		switch {
-		case !d.Open() || d.Age < r.Grace || known[d.ID]:
+		case d.Ended() || known[d.ID]:
+			continue
+		case !d.Open():
+			if _, other := r.off[d.Request]; !other {
+				r.off[d.Request] = true
+			}
+			r.Left = append(r.Left, Left{Request: d.Request, Detail: d.ID, Why: d.Stands()})
+			continue
+		case !r.works(d.Created):
+			r.Left = append(r.Left, Left{Request: d.Request, Detail: d.ID, Why: r.older()})
+			continue
+		case d.Age < r.Grace:
 			continue
 		case d.Request == 0:
 			r.Notes = append(r.Notes, fmt.Sprintf("request detail %d is open, and Procore's list does not name its ERP request (erp_request_id)", d.ID))
@@ -258,7 +292,7 @@ func (r *round) open(some []audit.Detail, known map[int64]bool) []watched {
 			r.Notes = append(r.Notes, fmt.Sprintf("request detail %d of ERP request %d has been open for %v: close it by hand", d.ID, d.Request, d.Age.Round(time.Hour)))
 			continue
 		}
-		known[d.ID] = true
+		known[d.ID], r.off[d.Request] = true, false
 		out = append(out, watched{Detail: d.ID, Request: d.Request, Since: time.Now()})
 	}
 	return out

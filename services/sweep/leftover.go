@@ -37,6 +37,9 @@ func (r *round) watch(ctx context.Context) error {
 		if len(left) == 0 {
 			continue
 		}
+		if t.LeftAlone() {
+			continue
+		}
 		if !t.Ended() {
 			still = append(still, r.still(request, left)...)
 			continue

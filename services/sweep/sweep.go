@@ -6,6 +6,9 @@
 //	Procore shows                                 a sweep
 //	───────────────────────────────────────────── ──────────────────────────────────────────────
 //	a delivery discarded, or failing              writes the delivery
+//	what is older than the company's since    names it, and leaves it alone
+//	a request detail rejected, stale or of    names it, and leaves it alone
+//	  a status that is not known
 //	a request detail open, older than a minute    writes the delivery of its ERP request
 //	  and the request was given up, or ended,     writes an outcome of run "swept" for the detail:
 //	  without a word of this detail               the status-reporter closes it
@@ -55,6 +58,7 @@ type Service struct {
 	sweeps *prometheus.CounterVec
 	found  *prometheus.CounterVec
 	last   *prometheus.GaugeVec
+	named  sync.Map // by company: how much was left alone by the last sweep, to log it once
 }
 
 // New makes the service; reg gets its metrics.
@@ -122,19 +126,30 @@ func (s *Service) attempt(ctx context.Context, id int64) {
 	s.sweeps.WithLabelValues(label, r.result(err)).Inc()
 	fields := []zap.Field{
 		zap.Int64("company", id), zap.Int64s("found", r.Found[:min(len(r.Found), maxShown)]), zap.Int("found_total", len(r.Found)),
-		zap.Int64s("closed_request_details", r.Closed), zap.Int("failing_deliveries", r.Failing), zap.Int("procore_calls", r.Calls),
+		zap.Int64s("closed_request_details", r.Closed), zap.Int("failing_deliveries", r.Failing),
+		zap.Any("left_alone", r.Left[:min(len(r.Left), maxShown)]), zap.Int("left_alone_total", len(r.Left)), zap.Int("procore_calls", r.Calls),
 		zap.Strings("notes", r.Notes), zap.Duration("took", time.Since(began)),
 	}
 	switch {
 	case err != nil:
 		s.Log.Warn("sweep did not end", append(fields, zap.Error(err))...)
 		return
-	case len(r.Found) > 0 || len(r.Closed) > 0 || len(r.Notes) > 0:
+	case len(r.Found) > 0 || len(r.Closed) > 0 || len(r.Notes) > 0 || s.more(id, len(r.Left)):
 		s.Log.Info("sweep found something", fields...)
 	default:
 		s.Log.Debug("sweep found nothing", fields...)
 	}
 	s.last.WithLabelValues(label).SetToCurrentTime()
+}
+
+// more says whether more is left alone than by the last sweep that left something alone.
+func (s *Service) more(id int64, left int) bool {
+	if left == 0 { // a sweep reads what is new since the last
+		return false
+	}
+	before, _ := s.named.Swap(id, left)
+	n, _ := before.(int)
+	return left > n
 }
 
 // maxShown is how many requests a log line names.

@@ -10,8 +10,9 @@ import (
 type Told struct {
 	CloseOuts    []CloseOut `json:"close_outs"`
 	DeadLettered bool       `json:"dead_lettered"`
-	Expired      bool       `json:"expired"`       // its deadline passed first
-	Calls        int32      `json:"procore_calls"` // made for this event alone, by the attempt that worked
+	Expired      bool       `json:"expired"`        // its deadline passed first
+	Left         string     `json:"left,omitempty"` // why it was left alone: older, or the status of its request details in Procore; "": it was worked
+	Calls        int32      `json:"procore_calls"`  // made for this event alone, by the attempt that worked
 }
 
 // CloseOut is one request detail's end, with the marks made before it. A mark that Procore refused
@@ -58,7 +59,7 @@ type Transaction struct {
 }
 
 func toldOf(o *tiebackv1.Outcome) *Told {
-	t := &Told{CloseOuts: []CloseOut{}, DeadLettered: o.DeadLettered, Expired: o.Expired, Calls: o.ProcoreCalls}
+	t := &Told{CloseOuts: []CloseOut{}, DeadLettered: o.DeadLettered, Expired: o.Expired, Left: o.Left, Calls: o.ProcoreCalls}
 	for _, c := range o.CloseOuts {
 		t.CloseOuts = append(t.CloseOuts, closeOutOf(c))
 	}

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/services/audit"
 	"github.com/tieback/tieback/services/deadletters"
@@ -25,6 +26,7 @@ type Options struct {
 	Company, Request int64
 	Payload          bool // with what Procore sent, which may hold personal data
 	Limits           deadline.Limits
+	Ours             *company.Company                  // whose since says whether the request is ours; nil: it is
 	Backoff          time.Duration                     // of the pipeline's consumers; 0: 1 s
 	Procore          *procore.Session                  // asked as well; nil: only our streams are
 	Waiting          func(d time.Duration, why string) // told of each wait for Procore, before it; nil: nobody is
@@ -70,6 +72,7 @@ type reading struct {
 	bus        *bus.Bus
 	waited     time.Duration // for Procore
 	trace      *audit.Trace
+	why        string          // of the class
 	messagesOf []proto.Message // of the steps; nil: it does not parse
 }
 

@@ -13,7 +13,8 @@ import (
 // judge says what the story comes to: its class is what an audit would say, and the verdict says it
 // in a sentence.
 func (r *reading) judge(details []audit.Detail, now time.Time) {
-	found := audit.Judge(r.trace, details, now, r.Limits)
+	found := audit.Judge(r.trace, details, now, r.Limits, r.Ours)
+	r.why = found.Why
 	r.Class, r.Accounted = found.Class, found.Class.Accounted()
 	var parts []string
 	switch {
@@ -47,6 +48,8 @@ func (r *reading) absent() string {
 		return "never arrived here, or longer ago than the streams remember: if it was clicked lately, run tieback sweep; --ask-procore asks Procore whether it was"
 	case !p.Known:
 		return "never arrived here, and Procore does not know it either: is it the right number, and the right company?"
+	case r.Class == audit.Older, r.Class == audit.CalledOff, r.Class == audit.Unknown:
+		return "it is not worked, and our streams hold nothing of it: " + r.why
 	case r.Class == audit.Elsewhere:
 		return "Procore has it, closed, and our streams hold nothing of it: it is older than they remember, or something else closed it"
 	}
@@ -107,6 +110,10 @@ func (r *reading) ended() string {
 	}
 	text := "closed as " + statusOf(last.Told)
 	switch {
+	case last.Told.Left == bus.LeftOlder:
+		text = "left alone, as it is older than the company's since; nothing was done in the ERP, and Procore was told nothing,"
+	case last.Told.Left != "":
+		text = fmt.Sprintf("not booked, as its request detail had become %q in Procore before it was; Procore was told nothing,", last.Told.Left)
 	case len(last.Told.CloseOuts) == 0:
 		text = "done, with nothing to close"
 	case last.Told.Expired:

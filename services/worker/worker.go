@@ -48,6 +48,9 @@ type Task struct {
 	ERP     *connector.ERP
 	Procore *procore.Session
 	State   State
+
+	before func(context.Context) error // see connector.Asked
+	booked bool
 }
 
 // LinkedAs picks the item type that a tie's record is linked as. Where no link of it is known, it is the last: a purchase
@@ -65,7 +68,14 @@ func (t *Task) LinkedAs(ctx context.Context, tie payload.Tie) (string, error) {
 
 // Asked names the event to the ERP.
 func (t *Task) Asked() connector.Asked {
-	return connector.Asked{Order: t.Order(), Again: t.Again}
+	return connector.Asked{Order: t.Order(), Again: t.Again, Before: t.before}
+}
+
+// Book books a record for the event.
+func (t *Task) Book(ctx context.Context, r *tiebackv1.Record) (*tiebackv1.Booking, error) {
+	b, err := t.ERP.Book(ctx, t.Asked(), r)
+	t.booked = t.booked || err == nil
+	return b, err
 }
 
 // Order is the event's place among the company's requests.
@@ -102,6 +112,7 @@ type Deps struct {
 	Concurrency int           // events at once; 0: 256
 	Backoff     time.Duration // before the second attempt; 0: 1 s
 	Deadline    time.Duration // of the category's events; 0: none
+	Slow        time.Duration // until Procore is asked whether an event was called off meanwhile; 0: a minute
 }
 
 // Service works one category.
@@ -175,6 +186,10 @@ func (s *Service) handle(ctx context.Context, m bus.Message) error {
 	if err != nil {
 		return err
 	}
+	if !task.Company.Works(task.Event.RequestedAt.AsTime()) {
+		return s.publish(ctx, m, task.Event, &tiebackv1.Outcome{Left: bus.LeftOlder, ProcoreCalls: 1})
+	}
+	task.before = s.before(m, task)
 	calls := new(atomic.Int32)
 	calls.Store(1) // the fetcher's
 	counted := procore.Counted(ctx, calls)
@@ -182,6 +197,9 @@ func (s *Service) handle(ctx context.Context, m bus.Message) error {
 		counted = connector.Bulk(procore.Bulk(counted))
 	}
 	closeOuts, err := s.handlers[task.Row.Name](counted, task)
+	if off := (*calledOff)(nil); errors.As(err, &off) {
+		return s.leave(ctx, m, task, off)
+	}
 	if err != nil {
 		return err
 	}
@@ -275,7 +293,7 @@ func (s *Service) publish(ctx context.Context, m bus.Message, e *tiebackv1.Event
 		return err
 	}
 	_, expired, err := deadline.Claimed(ctx, s.Bus, m)
-	if err != nil || !expired || o.DeadLettered && !slices.ContainsFunc(o.CloseOuts, succeeded) {
+	if err != nil || !expired || o.Left != "" || o.DeadLettered && !slices.ContainsFunc(o.CloseOuts, succeeded) {
 		return err
 	}
 	return s.Bus.PublishOnce(ctx, subject.Late(), o)

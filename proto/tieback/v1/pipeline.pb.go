@@ -361,6 +361,7 @@ type Event struct {
 	// company; see package order. It is the same each time the request is worked.
 	RequestedAt   *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=requested_at,json=requestedAt,proto3" json:"requested_at,omitempty"`
 	Payload       []byte                 `protobuf:"bytes,5,opt,name=payload,proto3" json:"payload,omitempty"` // the ERP request, JSON as Procore sent it
+	Late          bool                   `protobuf:"varint,6,opt,name=late,proto3" json:"late,omitempty"`      // the delivery came minutes after Procore created the request, which may have been called off meanwhile
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -430,6 +431,13 @@ func (x *Event) GetPayload() []byte {
 	return nil
 }
 
+func (x *Event) GetLate() bool {
+	if x != nil {
+		return x.Late
+	}
+	return false
+}
+
 // Outcome is how an event ended in the ERP, and all that Procore must be told of it.
 type Outcome struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
@@ -439,10 +447,14 @@ type Outcome struct {
 	RequestedAt  *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=requested_at,json=requestedAt,proto3" json:"requested_at,omitempty"` // the event's
 	// Each close-out stands and fails alone: an item that Procore refuses fails the
 	// request detail of its own close-out and no other.
-	CloseOuts     []*CloseOut `protobuf:"bytes,5,rep,name=close_outs,json=closeOuts,proto3" json:"close_outs,omitempty"`
-	DeadLettered  bool        `protobuf:"varint,6,opt,name=dead_lettered,json=deadLettered,proto3" json:"dead_lettered,omitempty"` // the event lies in the dead letter stream; the close-outs say failed
-	ProcoreCalls  int32       `protobuf:"varint,7,opt,name=procore_calls,json=procoreCalls,proto3" json:"procore_calls,omitempty"` // calls made for this event alone, of the attempt that worked
-	Expired       bool        `protobuf:"varint,8,opt,name=expired,proto3" json:"expired,omitempty"`                               // the deadline passed before the event was done: the close-outs say failed
+	CloseOuts    []*CloseOut `protobuf:"bytes,5,rep,name=close_outs,json=closeOuts,proto3" json:"close_outs,omitempty"`
+	DeadLettered bool        `protobuf:"varint,6,opt,name=dead_lettered,json=deadLettered,proto3" json:"dead_lettered,omitempty"` // the event lies in the dead letter stream; the close-outs say failed
+	ProcoreCalls int32       `protobuf:"varint,7,opt,name=procore_calls,json=procoreCalls,proto3" json:"procore_calls,omitempty"` // calls made for this event alone, of the attempt that worked
+	Expired      bool        `protobuf:"varint,8,opt,name=expired,proto3" json:"expired,omitempty"`                               // the deadline passed before the event was done: the close-outs say failed
+	// Why the request was left alone: "older", as it was created before the company's since, or the status of
+	// its request details in Procore, such as "rejected". Nothing was done in the ERP and Procore is told nothing;
+	// the close-outs say where the request details stand. "": it was worked.
+	Left          string `protobuf:"bytes,9,opt,name=left,proto3" json:"left,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -531,6 +543,13 @@ func (x *Outcome) GetExpired() bool {
 		return x.Expired
 	}
 	return false
+}
+
+func (x *Outcome) GetLeft() string {
+	if x != nil {
+		return x.Left
+	}
+	return ""
 }
 
 // CloseOut is one request detail's end, with the marks that must be made before it.
@@ -1259,14 +1278,15 @@ const file_tieback_v1_pipeline_proto_rawDesc = "" +
 	"\voccurred_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"occurredAt\x12;\n" +
 	"\vreceived_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"receivedAt\"\xb9\x01\n" +
+	"receivedAt\"\xcd\x01\n" +
 	"\x05Event\x12\x1d\n" +
 	"\n" +
 	"company_id\x18\x01 \x01(\x03R\tcompanyId\x12$\n" +
 	"\x0eerp_request_id\x18\x02 \x01(\x03R\ferpRequestId\x12\x12\n" +
 	"\x04type\x18\x03 \x01(\tR\x04type\x12=\n" +
 	"\frequested_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vrequestedAt\x12\x18\n" +
-	"\apayload\x18\x05 \x01(\fR\apayload\"\xba\x02\n" +
+	"\apayload\x18\x05 \x01(\fR\apayload\x12\x12\n" +
+	"\x04late\x18\x06 \x01(\bR\x04late\"\xce\x02\n" +
 	"\aOutcome\x12\x1d\n" +
 	"\n" +
 	"company_id\x18\x01 \x01(\x03R\tcompanyId\x12$\n" +
@@ -1277,7 +1297,8 @@ const file_tieback_v1_pipeline_proto_rawDesc = "" +
 	"close_outs\x18\x05 \x03(\v2\x14.tieback.v1.CloseOutR\tcloseOuts\x12#\n" +
 	"\rdead_lettered\x18\x06 \x01(\bR\fdeadLettered\x12#\n" +
 	"\rprocore_calls\x18\a \x01(\x05R\fprocoreCalls\x12\x18\n" +
-	"\aexpired\x18\b \x01(\bR\aexpired\"\xb6\x03\n" +
+	"\aexpired\x18\b \x01(\bR\aexpired\x12\x12\n" +
+	"\x04left\x18\t \x01(\tR\x04left\"\xb6\x03\n" +
 	"\bCloseOut\x12*\n" +
 	"\x11request_detail_id\x18\x01 \x01(\x03R\x0frequestDetailId\x12*\n" +
 	"\x06status\x18\x02 \x01(\x0e2\x12.tieback.v1.StatusR\x06status\x12\x1a\n" +

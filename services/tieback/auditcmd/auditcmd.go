@@ -141,6 +141,7 @@ func (c *common) audit(cmd *cobra.Command, o audit.Options, all bool) error {
 			return err
 		}
 		reader := &audit.Reader{Session: session, Company: id, Namespace: b.Companies[id].WebhookNamespace, Backoff: b.Backoff, Waiting: c.waiting(cmd)}
+		o.Ours = b.Companies[id]
 		report, err := audit.Audit(cmd.Context(), reader, audit.Streams{Bus: b.Bus}, o)
 		if err != nil { // the others are audited all the same
 			result = c.failed(cmd, fmt.Errorf("company %d: %w", id, err))

@@ -21,6 +21,9 @@ var meanings = map[audit.Class]string{
 	audit.Discarded: "dead-lettered, and discarded by a person with a reason",
 	audit.Working:   "at work, within its deadline",
 	audit.Elsewhere: "closed in Procore, and not by this pipeline as far as its streams reach",
+	audit.Older:     "older than the company's since: not ours, and not worked",
+	audit.CalledOff: "called off in Procore (rejected or stale), and not booked",
+	audit.Unknown:   "of a status in Procore that this version does not know, and not worked",
 	audit.Overdue:   "at work, past its deadline",
 	audit.Unclosed:  "dead-lettered, and not closed in Procore",
 	audit.Mismatch:  "closed by the pipeline, and open in Procore",
@@ -114,11 +117,36 @@ func printSweep(w io.Writer, output string, r sweep.Result) error {
 	if r.Failing > 0 {
 		fmt.Fprintf(w, "%s now: see that Procore reaches ingest.\n", count(r.Failing, "delivery fails", "deliveries fail"))
 	}
+	printLeft(w, r.Left)
 	for _, n := range r.Notes {
 		fmt.Fprintf(w, "Note: %s.\n", screen.Line(n))
 	}
 	_, err := fmt.Fprintf(w, "%s to Procore.\n", count(r.Calls, "call", "calls"))
 	return err
+}
+
+// mostLeft is how many of the requests that are left alone are named in the table.
+const mostLeft = 20
+
+func printLeft(w io.Writer, left []sweep.Left) {
+	if len(left) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "%s left alone:\n", count(len(left), "entry of Procore's lists is", "entries of Procore's lists are"))
+	for _, l := range left[:min(len(left), mostLeft)] {
+		fmt.Fprintf(w, "  ERP request %s: %s.\n", named(l.Request), screen.Line(l.Why))
+	}
+	if n := len(left) - mostLeft; n > 0 {
+		fmt.Fprintf(w, "  and %d more; -o json has them all.\n", n)
+	}
+}
+
+// named is a request; Procore may not say which it is.
+func named(request int64) string {
+	if request == 0 {
+		return "that is not named"
+	}
+	return fmt.Sprint(request)
 }
 
 // count is a number and what it counts, in words for one and for more.

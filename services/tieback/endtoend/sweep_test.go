@@ -57,7 +57,7 @@ func (l *line) audit() audit.Report {
 	l.world.must(err)
 	r, err := audit.Audit(l.world.Context(), &audit.Reader{Session: session, Company: firstCompany, Backoff: l.Backoff}, audit.Streams{Bus: l.Bus}, audit.Options{
 		Since: time.Now().Add(-time.Hour), Until: time.Now().Add(time.Hour),
-		Limits: deadline.Limits{Interactive: l.Settings.Deadline, Sync: l.Settings.SyncDeadline},
+		Limits: deadline.Limits{Interactive: l.Settings.Deadline, Sync: l.Settings.SyncDeadline}, Ours: l.Companies[firstCompany],
 	})
 	l.world.must(err)
 	return r

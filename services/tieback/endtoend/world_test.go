@@ -51,6 +51,7 @@ type setup struct {
 	around    func(http.Handler) http.Handler // of the sandbox
 	zone      string                          // of the companies; "": UTC
 	resets    string                          // of each company's entry; "": keep
+	since     time.Time                       // of all companies; zero: none
 }
 
 // world is a sandbox with its companies, and the data folder of a pipeline that may be run
@@ -144,6 +145,10 @@ func (w *world) writeCompanies() {
 	if w.oneClient {
 		fmt.Fprintf(&b, "clients: [{name: app, client_id: app, client_secret: %s}]\n", w.secret)
 	}
+	since := ""
+	if !w.since.IsZero() {
+		since = w.since.Format(time.RFC3339)
+	}
 	b.WriteString("companies:\n")
 	for i := range w.companies {
 		tokens := append([]string{w.token}, w.tokens...)
@@ -151,8 +156,8 @@ func (w *world) writeCompanies() {
 		if w.oneClient {
 			client = "client: app"
 		}
-		fmt.Fprintf(&b, "  - {id: %d, name: C%d, %s, webhook_tokens: [%s], standard_cost_code_list_id: 2, time_zone: %q, connector: {driver: erp}, resets: %q}\n",
-			firstCompany+int64(i), i, client, strings.Join(tokens, ", "), w.zone, w.resets)
+		fmt.Fprintf(&b, "  - {id: %d, name: C%d, %s, webhook_tokens: [%s], standard_cost_code_list_id: 2, time_zone: %q, connector: {driver: erp}, resets: %q, since: %q}\n",
+			firstCompany+int64(i), i, client, strings.Join(tokens, ", "), w.zone, w.resets, since)
 	}
 	w.file = filepath.Join(w.TempDir(), "companies.yaml")
 	w.must(os.WriteFile(w.file, []byte(b.String()), 0o600))

@@ -76,6 +76,7 @@ Exit code 0: all is as it should be, or as the plan said. 1: it failed, or was d
 	fs.StringToStringVar(&f.Connector, "connector", nil, "driver=NAME and the driver's settings, NAME=VALUE,…")
 	fs.StringVar(&f.MetadataFile, "metadata-file", "", "YAML or JSON to lay over the ERP metadata")
 	fs.StringVar(&f.TimeZone, "time-zone", "", "the company's IANA time zone, such as America/Chicago; without it that of the projects, where all have the same")
+	fs.StringVar(&f.Since, "since", "", "work only what was clicked in Procore since then, such as 2026-11-30T08:00:00Z; of a new entry: now")
 	fs.Int64Var(&f.CodeList, "standard-cost-code-list", 0, "the list of an ERP connection that is there and that Procore does not show")
 	fs.StringVar(&f.Namespace, "namespace", "", "of our hook in Procore ("+setup.Namespace+"); kept in the companies file")
 	fs.StringVar(&f.APIVersion, "api-version", "", "of deliveries ("+setup.APIVersion+" for a new hook; ingest reads all)")

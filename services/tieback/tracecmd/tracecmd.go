@@ -118,6 +118,7 @@ func (f *flags) run(cmd *cobra.Command) error {
 	o := trace.Options{
 		Company: f.company, Request: f.request, Payload: f.payload, Backoff: p.Backoff,
 		Limits: deadline.Limits{Interactive: p.Settings.Deadline, Sync: p.Settings.SyncDeadline},
+		Ours:   p.Companies[f.company],
 	}
 	if f.ask {
 		if o.Procore, err = p.Procore.Company(f.company); err != nil {

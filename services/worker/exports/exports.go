@@ -79,7 +79,7 @@ func send(ctx context.Context, t *worker.Task, d payload.Document) (*tiebackv1.B
 	err := refs.document(ctx, d)
 	var b *tiebackv1.Booking
 	if err == nil {
-		b, err = t.ERP.Book(ctx, t.Asked(), d.Record)
+		b, err = t.Book(ctx, d.Record)
 	}
 	if fault.ClassOf(err) == fault.Permanent && fault.Field(err) == "code" && d.Record.OriginId == "" {
 		b, err = reclaim(ctx, t, d, err)

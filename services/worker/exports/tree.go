@@ -161,7 +161,7 @@ func (p *planting) assign(ctx context.Context, c *tiebackv1.CloseOut, code paylo
 	if t.OriginID == "" {
 		return p.refuse(rec, fault.Permanentf("The cost type %q of the %s is not in your ERP system. Sync the cost types first, then export again.", t.Name, connector.Describe(code.Record)))
 	}
-	if _, err := p.ERP.Book(ctx, p.Asked(), rec); err != nil {
+	if _, err := p.Book(ctx, rec); err != nil {
 		return p.refuse(rec, err)
 	}
 	c.Assignments = append(c.Assignments, &tiebackv1.Assignment{

@@ -220,7 +220,8 @@ func refusedDetails(ctx context.Context, s patient, details []*detail, refused [
 // stands looks at a request detail that Procore would not change. That is as it should be where
 //
 //	it says already what we wanted to say       a repeat met its own success
-//	we wanted to say that it is in progress     it has ended meanwhile
+//	we wanted to say that it is in progress     it has ended meanwhile; where that was not by us, it is noted
+//	we wanted to say failed                     it was called off, so that nothing is left to be told
 //	it has ended, and this is a later run       Procore keeps the first end; ours is noted beside it
 func (d *detail) stands(ctx context.Context, s patient, why string) {
 	at, err := standing(ctx, s, d.id)
@@ -230,6 +231,8 @@ func (d *detail) stands(ctx context.Context, s patient, why string) {
 	}
 	for _, u := range d.units {
 		switch {
+		case procore.DetailCalledOff(at) && u.Status != tiebackv1.Status_STATUS_SUCCESS:
+			u.Stands = at
 		case at == statusNames[u.Status], u.Status == tiebackv1.Status_STATUS_IN_PROGRESS:
 		case u.later && ends(at):
 			u.Stands = at
@@ -239,11 +242,11 @@ func (d *detail) stands(ctx context.Context, s patient, why string) {
 	}
 }
 
-func ends(status string) bool { return status == "success" || status == "failed" }
+func ends(status string) bool { return status != "" && status != procore.DetailInProgress }
 
 // standing is a request detail's status in Procore.
 func standing(ctx context.Context, s patient, id int64) (string, error) {
-	raw, err := s.Do(ctx, procore.Call{Route: getRequestDetail, ID: id})
+	raw, err := s.Do(ctx, procore.Call{Route: procore.GetRequestDetail, ID: id})
 	if err != nil {
 		return "", err
 	}

@@ -10,5 +10,4 @@ var (
 	unlinkRecord       = procore.Route{Name: "status_management_unlink", Method: "PATCH", Path: "/rest/v1.0/companies/{company_id}/erp_status_management/unlink"}
 	unlinkPayment      = procore.Route{Name: "invoice_payment_unlink", Method: "PATCH", Path: "/rest/v1.0/companies/{company_id}/invoice_payments/{id}/unlink"}
 	syncRequestDetails = procore.Route{Name: "erp_request_details_sync", Method: "PATCH", Path: "/rest/v1.0/companies/{company_id}/erp_request_details/sync"}
-	getRequestDetail   = procore.Route{Name: "erp_request_detail", Method: "GET", Path: "/rest/v1.0/companies/{company_id}/erp_request_details/{id}"}
 )

@@ -1,0 +1,24 @@
+package company
+
+import (
+	"errors"
+	"time"
+)
+
+// ParseSince reads the field since of a company: a point in time, to the second. "" is the zero time.
+func ParseSince(text string) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return time.Time{}, errors.New("must be a date and time with a zone, such as 2026-11-30T08:00:00Z")
+	}
+	return t.Truncate(time.Second), nil
+}
+
+// Works reports whether an ERP request that Procore created at that time is ours to work. The second of Since is, as
+// a request's created_at has whole seconds. A request whose time is not known (zero) is ours. It may be called on nil.
+func (c *Company) Works(created time.Time) bool {
+	return c == nil || c.Since.IsZero() || created.IsZero() || !created.Before(c.Since)
+}
