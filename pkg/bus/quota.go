@@ -15,8 +15,9 @@ const (
 	quotaName   = "KV_" + quotaBucket // of its stream
 )
 
-// Quota does procore.Store: what is known of Procore's limits, one key a company (readable
-// with `nats kv get tieback-quota <company>`). No write of it is waited for until it is on disk: what
+// Quota does procore.Store: what is known of Procore's limits, one key a client (readable with
+// `nats kv get tieback-quota <company>`, or client-<name> of a named one), and which client's credentials Procore
+// refuses, at login-<the same>. No write of it is waited for until it is on disk: what
 // a broker forgets when it dies one call finds out anew. The bucket itself outlives a restart;
 // see wanted.fit. All methods may be called concurrently.
 type Quota struct {

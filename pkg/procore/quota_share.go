@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Store keeps what is known of limits where all processes that use the same clients see it,
-// one small value a company. bus.Quota does it. Its methods may be called concurrently.
+// Store keeps what is known of limits and logins where all processes that use the same clients see it,
+// one value a client: some 300 bytes for each of its companies. bus.Quota does it. Its methods may be called concurrently.
 type Store interface {
 	// Read gives a key's value and revision; nil and the revision to name where there is none.
 	Read(ctx context.Context, key string) (value []byte, revision uint64, err error)

@@ -100,10 +100,10 @@ func (r *Reader) backoff() time.Duration {
 	return time.Second
 }
 
-// permissions are what Procore's administrator has to give the service account, by route.
+// permissions are what Procore's administrator has to give the app, by route.
 var permissions = map[string]string{
-	procore.ListHooks.Name:          "to read webhooks (Company Admin, Webhooks)",
-	procore.ListDeliveries.Name:     "to read webhooks and their deliveries (Company Admin, Webhooks)",
+	procore.ListHooks.Name:          "to read webhooks (Webhooks API, Standard)",
+	procore.ListDeliveries.Name:     "to read webhooks and their deliveries (Webhooks API, Standard)",
 	procore.ListRequestDetails.Name: "to read the ERP integration's request details (ERP Integrations, Admin)",
 }
 
@@ -115,7 +115,7 @@ func refused(route procore.Route, err error) error {
 	if !errors.As(err, &status) || status.Status != http.StatusForbidden {
 		return err
 	}
-	return fault.New(fault.Permanent, fmt.Errorf("%w: the service account needs the permission %s: %w", ErrForbidden, permissions[route.Name], err))
+	return fault.New(fault.Permanent, fmt.Errorf("%w: the app (or service account) needs the permission %s: %w", ErrForbidden, permissions[route.Name], err))
 }
 
 func (r *Reader) wait(ctx context.Context, d time.Duration, why string) error {

@@ -15,8 +15,8 @@ import (
 	"github.com/tieback/tieback/services/setup"
 )
 
-// checkCompany looks at one company from its ERP to its hook.
-func (d *Doctor) checkCompany(ctx context.Context, r *report, c *company.Company) {
+// checkCompany looks at one company from its ERP to its hook; nil: its calls of Procore are not taken.
+func (d *Doctor) checkCompany(ctx context.Context, r *report, c *company.Company) *setup.API {
 	d.checkZone(r, c)
 	checkSince(r, c)
 	erp := d.checkConnector(ctx, r, c)
@@ -25,20 +25,21 @@ func (d *Doctor) checkCompany(ctx context.Context, r *report, c *company.Company
 	client, err := d.Procore(company.Set{c.ID: c})
 	if err != nil {
 		r.problem("procore", "correct the variable", "%v", err)
-		return
+		return nil
 	}
 	session, err := client.Company(c.ID)
 	if err != nil {
 		r.problem("procore", "", "%v", err)
-		return
+		return nil
 	}
 	api := &setup.API{Session: session, Company: c.ID, Backoff: 200 * time.Millisecond, Waiting: func(time.Duration, string) {}}
 	if !d.checkAccess(ctx, r, api) {
-		return
+		return nil
 	}
 	d.checkConnection(ctx, r, api, c, erp)
 	d.checkHook(ctx, r, api, c)
 	d.checkIngest(ctx, r, c)
+	return api
 }
 
 // checkZone says in which time zone the company's dates are read, which decides the period that they fall into.
@@ -110,7 +111,7 @@ func (d *Doctor) checkAccess(ctx context.Context, r *report, api *setup.API) boo
 	now, err := api.Clock(ctx)
 	switch {
 	case errors.Is(err, setup.ErrForbidden):
-		r.problem(check, "give the service account the permissions", "%v", err)
+		r.problem(check, "install the app for the company, with its permissions", "%v", err)
 		return false
 	case err != nil:
 		r.problem(check, "correct what it names; if Procore does not answer, see its status page and this machine's way out", "%v", err)
@@ -173,7 +174,7 @@ func (d *Doctor) checkHook(ctx context.Context, r *report, api *setup.API, c *co
 	hooks, err := api.Hooks(ctx, namespace)
 	switch {
 	case err != nil:
-		r.problem(check, "give the service account the permissions", "%v", err)
+		r.problem(check, "give the app the permission Webhooks API at Standard", "%v", err)
 		return
 	case len(hooks) == 0:
 		r.problem(check, repair+" --url https://…", "there is none of namespace %s: no click reaches us", namespace)

@@ -16,6 +16,7 @@ import (
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/pkg/settings"
+	"github.com/tieback/tieback/services/setup"
 )
 
 // Level says how bad a finding is.
@@ -57,6 +58,8 @@ type Doctor struct {
 	Client     *http.Client  // nil: one with 5 s
 	Patience   time.Duration // of each check; 0: 15 s
 	Look       time.Duration // how often an idle service asks for work, at the longest; 0: 5 s
+
+	links map[int64]map[bus.Linked]bus.Link // by company; nil: the broker could not be asked
 }
 
 // report gathers findings. Safe for concurrent use.
@@ -96,6 +99,8 @@ func (d *Doctor) Examine(ctx context.Context) []Finding {
 	wait.Go(func() { d.checkBroker(ctx, broker) })
 	wait.Go(func() { d.checkServices(ctx, services) })
 	companies := map[int64]*report{}
+	var permitted sync.Mutex
+	apis := map[int64]*setup.API{} // of the companies for which calls can be made
 	few := make(chan struct{}, 8)
 	for id, c := range d.Companies {
 		if d.OnlyFor != 0 && d.OnlyFor != id {
@@ -106,7 +111,19 @@ func (d *Doctor) Examine(ctx context.Context) []Finding {
 		wait.Go(func() {
 			few <- struct{}{}
 			defer func() { <-few }()
-			d.checkCompany(ctx, r, c)
+			if api := d.checkCompany(ctx, r, c); api != nil {
+				permitted.Lock()
+				apis[id] = api
+				permitted.Unlock()
+			}
+		})
+	}
+	wait.Wait()
+	for id, api := range apis { // when the links are read
+		wait.Go(func() {
+			few <- struct{}{}
+			defer func() { <-few }()
+			d.checkProjects(ctx, companies[id], api)
 		})
 	}
 	wait.Wait()

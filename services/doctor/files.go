@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -48,9 +49,36 @@ func (d *Doctor) checkCompaniesFile(r *report) {
 		return // told already
 	}
 	d.readers(r, d.Settings.Companies)
+	clients := map[string]bool{}
 	for _, id := range sorted(d.Companies) {
-		for _, path := range filesOf(f.Entry(id)) {
+		e := f.Entry(id)
+		for _, path := range filesOf(e) {
 			d.readers(r, path)
+		}
+		if name := d.Companies[id].Client.Name; name != "" && !clients[name] {
+			clients[name] = true
+			if e := f.Client(name); e != nil {
+				d.readers(r, e.Get("client_secret_file"))
+			}
+		}
+	}
+	d.checkClients(r)
+}
+
+// checkClients warns of companies that have the same client each for itself: each would log in, and count its limits,
+// as if it were alone.
+func (d *Doctor) checkClients(r *report) {
+	same := map[string][]string{}
+	for _, id := range sorted(d.Companies) {
+		c := d.Companies[id].Client
+		if c.Name == "" {
+			same[c.Credentials().ID] = append(same[c.Credentials().ID], strconv.FormatInt(id, 10))
+		}
+	}
+	for _, ids := range same {
+		if len(ids) > 1 {
+			r.warn("companies file", "put the client into the list clients, and let the companies refer to it: tieback setup --company N --client NAME",
+				"the companies %s have the same client_id, each for itself: their logins and limits are not shared", strings.Join(ids, ", "))
 		}
 	}
 }

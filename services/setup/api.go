@@ -70,17 +70,19 @@ func inWords(err error) error {
 	var status *procore.StatusError
 	switch {
 	case errors.As(err, &login) && login.Status < 500:
-		return fmt.Errorf("the login of Procore does not know this client id with this client secret: take both anew from the service account, "+
-			"and mind that a sandbox of Procore has accounts and addresses of its own (TIEBACK_PROCORE_API_URL, TIEBACK_PROCORE_LOGIN_URL): %w", err)
+		return fmt.Errorf("the login of Procore does not know this client id with this client secret: take both anew from the app in Procore's developer portal (or from the company's "+
+			"service account), and mind that Procore's sandboxes and its federal zone have clients and hosts of their own (TIEBACK_PROCORE_API_URL and TIEBACK_PROCORE_LOGIN_URL, "+
+			"or api_url and login_url of a client): %w", err)
 	case errors.As(err, &status) && status.Status == http.StatusForbidden:
 		return fmt.Errorf("%w: %w", ErrForbidden, err)
 	}
 	return err
 }
 
-// ErrForbidden is Procore's 403, with what to tick there.
-var ErrForbidden = errors.New("the service account may not do this. In Procore, open the service account's record in the company's Directory: " +
-	"tick Can Push To Accounting, and choose a company permissions template with ERP Integrations set to Admin (for webhooks Admin as well). " +
+// ErrForbidden is Procore's 403, with what an administrator of the company does about it.
+var ErrForbidden = errors.New("the app may not do this. An administrator of the company in Procore installs the app (App Management), with the company " +
+	"permissions Company Admin, Directory Admin and ERP Integrations Admin, and Webhooks API Standard, and chooses the permitted projects; what is not permitted is not visible to it. " +
+	"An older service account of the company alone needs the same permissions by its template in the Directory, with Can Push To Accounting ticked. " +
 	"ERP Integrations must be active for the company")
 
 // object makes a call whose answer is an object.

@@ -65,8 +65,8 @@ func (w *work) missing() string {
 		flag  string
 		given bool
 	}{
-		{"--client-id", w.entry.Get("client_id") != ""},
-		{"--client-secret-file", w.entry.Get("client_secret_file") != ""},
+		{"--client-id", w.client != nil || w.entry.Get("client_id") != ""},
+		{"--client-secret-file", w.client != nil || w.entry.Get("client_secret_file") != ""},
 		{"--connector", w.entry.Connector()["driver"] != ""},
 		{"--url", w.entry.Get("url") != "" || w.Remove},
 	} {
@@ -85,8 +85,15 @@ func (w *work) missing() string {
 
 // given lays the options over the entry.
 func (w *work) given() error {
+	if err := w.namedClient(); err != nil {
+		return err
+	}
+	clientID, secretFile := w.ClientID, w.ClientSecretFile
+	if w.client != nil {
+		clientID, secretFile = "", ""
+	}
 	for _, o := range []struct{ name, value string }{
-		{"name", w.Name}, {"client_id", w.ClientID}, {"client_secret_file", w.ClientSecretFile}, {"metadata_file", w.MetadataFile}, {"time_zone", w.TimeZone}, {"since", w.Since}, {"url", w.URL}, {"webhook_namespace", w.Namespace},
+		{"name", w.Name}, {"client_id", clientID}, {"client_secret_file", secretFile}, {"metadata_file", w.MetadataFile}, {"time_zone", w.TimeZone}, {"since", w.Since}, {"url", w.URL}, {"webhook_namespace", w.Namespace},
 	} {
 		if o.value == "" {
 			continue
@@ -102,7 +109,7 @@ func (w *work) given() error {
 			w.fields = append(w.fields, o.name)
 		}
 	}
-	if w.ClientSecretFile != "" && w.entry.Drop("client_secret") {
+	if secretFile != "" && w.entry.Drop("client_secret") {
 		w.fields = append(w.fields, "client_secret")
 	}
 	if w.CodeList != 0 && w.entry.SetNumber("standard_cost_code_list_id", w.CodeList) {
@@ -238,6 +245,7 @@ func (w *work) stepsOfFiles() {
 		w.plan.add(Keep, nil, "webhook token", fmt.Sprintf("%d in the companies file or the file that it names", len(w.tokens)))
 	}
 	w.stepOfHashes()
+	w.stepOfClient()
 	switch {
 	case w.fresh:
 		w.plan.add(Create, w.save, "entry in the companies file", w.Companies)
@@ -257,7 +265,7 @@ func (w *work) save(context.Context) error {
 		w.fresh, w.made = false, true
 	}
 	for _, f := range w.fields {
-		if !w.made && slices.Contains([]string{"name", "standard_cost_code_list_id", "metadata_file", "connector.driver", "webhook_namespace", "time_zone", "since"}, f) {
+		if !w.made && slices.Contains([]string{"name", "standard_cost_code_list_id", "metadata_file", "connector.driver", "webhook_namespace", "time_zone", "since", "client"}, f) {
 			w.plan.Restart = append(w.plan.Restart, f+" has changed")
 		}
 	}

@@ -20,11 +20,16 @@ type work struct {
 	Options
 	plan *Plan
 
-	file     *company.File
-	entry    *company.Entry
-	fresh    bool     // the entry is not in the file yet
-	made     bool     // it was put there by this run
-	fields   []string // of the entry that change
+	file   *company.File
+	entry  *company.Entry
+	fresh  bool     // the entry is not in the file yet
+	made   bool     // it was put there by this run
+	fields []string // of the entry that change
+
+	client       *company.Entry // named; nil: the company's own
+	freshClient  bool           // it is not in the file yet
+	clientFields []string       // of it that change
+
 	company  *company.Company
 	tokens   []company.Secret // the newest last
 	known    int              // of the tokens that were there at the start

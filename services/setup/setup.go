@@ -3,7 +3,8 @@
 //
 //	where              what should be there
 //	────────────────── ───────────────────────────────────────────────────────────────────────
-//	companies file     the entry: credentials, connector, webhook_tokens_file, cost code list, url
+//	companies file     the named client, if the company has one
+//	                   the entry: client or credentials, connector, webhook_tokens_file, cost code list, url
 //	tokens file        a webhook token; two while it is rotated, the newest last
 //	Procore            an ERP connection with the metadata of package metadata
 //	                   one hook of our namespace, to <url>/webhooks/procore/<company>, with the newest token
@@ -40,8 +41,11 @@ type Options struct {
 
 	URL              string // ingest's public base, https://host
 	Name             string
-	ClientID         string
+	ClientName       string // a named client, made where the file has none; "": that of the entry, or one of the company's own
+	ClientID         string // of the client, as are the next three
 	ClientSecretFile string
+	APIURL           string // a named client's; "": the environment's
+	LoginURL         string
 	Connector        map[string]string // "driver" and its settings; nil: as it is
 	MetadataFile     string
 	TimeZone         string // IANA name

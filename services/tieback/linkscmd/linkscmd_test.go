@@ -68,7 +68,7 @@ func TestWhatPeopleAreShown(t *testing.T) {
 		return strings.Join(strings.Fields(b.String()), " ")
 	}
 	text := show()
-	for _, says := range []string{"vendor 3 1 1 1 1 2", "different vendor 2 V-2 V-3", "gone vendor 4 V-4 -", "sub_jobs_list project 10 Procore answered 403", "11 not permitted to the service account", "1 links saved", "2 that differ are left"} {
+	for _, says := range []string{"vendor 3 1 1 1 1 2", "different vendor 2 V-2 V-3", "gone vendor 4 V-4 -", "sub_jobs_list project 10 Procore answered 403", "11 not permitted to the app", "1 links saved", "2 that differ are left"} {
 		if !strings.Contains(text, says) {
 			t.Errorf("no %q in %s", says, text)
 		}

@@ -81,7 +81,7 @@ func printReport(w io.Writer, output string, r links.Report) error {
 		fmt.Fprintln(t, "\nPROJECT NOT LISTED\tWHY")
 	}
 	for _, id := range r.Hidden {
-		fmt.Fprintf(t, "%d\tnot permitted to the service account in Procore, or deleted there: its links are left as they are\n", id)
+		fmt.Fprintf(t, "%d\tnot permitted to the app in Procore, or deleted there: its links are left as they are\n", id)
 	}
 	if err := t.Flush(); err != nil {
 		return err

@@ -182,11 +182,11 @@ func TestEachThingThatIsWrong(t *testing.T) {
 		"no permission": {func(t *testing.T) {
 			w.must(w.sandbox.Forbid(id, sandbox.ERPIntegrations))
 			t.Cleanup(func() { w.must(w.sandbox.Forbid(id)) })
-		}, "procore", "tick Can Push To Accounting"},
+		}, "procore", "ERP Integrations Admin"},
 		"no permission for hooks": {func(t *testing.T) {
 			w.must(w.sandbox.Forbid(id, sandbox.Webhooks))
 			t.Cleanup(func() { w.must(w.sandbox.Forbid(id)) })
-		}, "hook", "Admin"},
+		}, "hook", "Webhooks API Standard"},
 		"Procore down": {func(t *testing.T) {
 			w.must(w.sandbox.Fail(sandbox.FaultRule{Path: "/rest/", Kind: sandbox.FaultStatus, Status: 500, Seconds: 60}))
 			t.Cleanup(w.sandbox.Heal)

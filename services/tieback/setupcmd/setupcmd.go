@@ -35,7 +35,7 @@ type flags struct {
 func Command() *cobra.Command {
 	f := &flags{}
 	cmd := &cobra.Command{
-		Use: "setup --company N --url https://HOST [--client-id ID --client-secret-file PATH --connector driver=…,…] ...", Args: cobra.NoArgs,
+		Use: "setup --company N --url https://HOST [--client NAME] [--client-id ID --client-secret-file PATH --connector driver=…,…] ...", Args: cobra.NoArgs,
 		Short: "Connect a company: companies file, ERP connection, webhook and trigger; run it again to repair them",
 		Long: `Connect a company to Procore, or repair what has drifted.
 
@@ -50,8 +50,13 @@ The first time it needs --url, --client-id, --client-secret-file and --connector
 has is kept, so that later "tieback setup --company N" is enough. A secret is given as a file, never
 on the command line: of a connector's settings too, as password_file=PATH or token_file=PATH.
 
-  tieback setup --company 598134325841112 --url https://tieback.example.com \
-    --name "Acme Builders" --client-id … --client-secret-file /etc/tieback/acme.secret \
+A Developer Managed Service Account is one client for all companies that installed the app: --client NAME makes it
+the first time, with --client-id and --client-secret-file, and is enough for each further company. Without --client
+the credentials are the company's own. An administrator of the company installs the app in Procore before, with
+Company Admin, Directory Admin, ERP Integrations Admin and Webhooks API Standard, and chooses the permitted projects.
+
+  tieback setup --company 598134325841112 --url https://tieback.example.com --name "Acme Builders" \
+    --client tieback --client-id … --client-secret-file /etc/tieback/tieback.secret \
     --connector driver=remote,address=erp.example.com:7070,token_file=/etc/tieback/acme.token
 
 A hook gets another token only when ingest takes it, at --url; where ingest can't be asked from here, only with
@@ -71,8 +76,11 @@ Exit code 0: all is as it should be, or as the plan said. 1: it failed, or was d
 	fs.Int64Var(&f.Company, "company", 0, "the company's id in Procore")
 	fs.StringVar(&f.URL, "url", "", "ingest's public base, https://HOST; kept in the companies file")
 	fs.StringVar(&f.Name, "name", "", "the company's name, for people")
-	fs.StringVar(&f.ClientID, "client-id", "", "client id of the company's service account in Procore")
+	fs.StringVar(&f.ClientName, "client", "", "a client of the companies file that companies share; made where there is none of that name")
+	fs.StringVar(&f.ClientID, "client-id", "", "client id of the app in Procore, or of the company's own service account")
 	fs.StringVar(&f.ClientSecretFile, "client-secret-file", "", "a file with its client secret")
+	fs.StringVar(&f.APIURL, "api-url", "", "of the client's zone of Procore, such as https://api.procoregov.com; with --client")
+	fs.StringVar(&f.LoginURL, "login-url", "", "likewise, such as https://login.procoregov.com")
 	fs.StringToStringVar(&f.Connector, "connector", nil, "driver=NAME and the driver's settings, NAME=VALUE,…")
 	fs.StringVar(&f.MetadataFile, "metadata-file", "", "YAML or JSON to lay over the ERP metadata")
 	fs.StringVar(&f.TimeZone, "time-zone", "", "the company's IANA time zone, such as America/Chicago; without it that of the projects, where all have the same")
