@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
 	"strings"
 	"sync/atomic"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
+
+	"github.com/tieback/tieback/pkg/secretfile"
 )
 
 // errRotated ends an attempt to connect that had begun with the old key. The next has the new one.
@@ -66,7 +67,7 @@ func named(urls string) bool {
 
 // read reads the file; no error has its content.
 func (k *key) read() (pair nkeys.KeyPair, public string, err error) {
-	raw, err := os.ReadFile(k.file)
+	raw, err := secretfile.ReadSecret(k.file)
 	if err != nil {
 		return nil, "", err
 	}

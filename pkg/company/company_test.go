@@ -108,3 +108,52 @@ func TestAValueWithTicksIsNotTold(t *testing.T) {
 		}
 	}
 }
+
+// A secret file that never ends, or is not what it seems, is named, and not read.
+func TestASecretFileIsARegularOne(t *testing.T) {
+	dir := t.TempDir()
+	secret, marked, large := filepath.Join(dir, "secret"), filepath.Join(dir, "marked"), filepath.Join(dir, "large")
+	for path, content := range map[string]string{secret: "s3cr3t-s3cr3t-s3cr3t", marked: "\ufeffs3cr3t-s3cr3t-s3cr3t", large: ""} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Truncate(large, 1<<40); err != nil {
+		t.Fatal(err)
+	}
+	fields := []string{"client_secret_file", "webhook_tokens_file", "connector.password_file"}
+	text := func(paths ...any) []byte {
+		return fmt.Appendf(nil, "companies: [{id: 7, client_id: c, client_secret_file: %s, webhook_tokens_file: %s, connector: {driver: x, password_file: %s}}]", paths...)
+	}
+	for path, want := range map[string]string{"/dev/zero": "no regular file", dir: "no regular file", large: "larger than 16 MiB", marked: "byte order mark"} {
+		for i, field := range fields {
+			paths := []any{secret, secret, secret}
+			paths[i] = path
+			_, err := company.Parse(text(paths...))
+			if err == nil || !strings.Contains(err.Error(), field) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "s3cr3t") {
+				t.Errorf("%s of %s: %v", field, path, err)
+			}
+		}
+		if _, err := company.Load(path); err == nil || path != marked && !strings.Contains(err.Error(), want) {
+			t.Errorf("a companies file of %s: %v", path, err)
+		}
+	}
+	if _, err := company.Parse(text(secret, secret, secret)); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestFilesAreThoseWithSecrets(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "companies.yaml")
+	const text = `clients: [{name: acme, client_id: c, client_secret_file: /s/acme}]
+companies:
+  - {id: 7, client: acme, webhook_tokens_file: /s/tokens, metadata_file: /m, connector: {driver: x, password_file: /s/password}}
+  - {id: 8, client: acme, webhook_tokens_file: /s/tokens, connector: {driver: x}}
+`
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(company.Files(path), " "); got != path+" /s/acme /s/tokens /s/password" {
+		t.Error(got)
+	}
+}

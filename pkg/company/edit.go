@@ -5,13 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/tieback/tieback/pkg/secretfile"
 )
 
 // File is a companies file that is being changed: its comments and the order of its fields stay. Not
@@ -28,7 +29,7 @@ func Edit(path string) (*File, error) {
 		return nil, errors.New("TIEBACK_COMPANIES is not set: give it the path of the companies file")
 	}
 	f := &File{path: path, doc: &yaml.Node{}}
-	raw, err := os.ReadFile(path)
+	raw, err := secretfile.Read(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("companies file: %w", err)
 	}
@@ -203,7 +204,7 @@ func (e *Entry) Company() (*Company, error) {
 			return nil, fmt.Errorf("companies file %s: clients: %w", e.file.path, err)
 		}
 	}
-	c, err := w.company(os.ReadFile, parseClients(named, os.ReadFile), func(reader) ([]string, error) { return nil, nil })
+	c, err := w.company(secretfile.Read, parseClients(named, secretfile.Read), func(reader) ([]string, error) { return nil, nil })
 	if err != nil {
 		return nil, fmt.Errorf("companies file %s: company %d: %w", e.file.path, e.id, err)
 	}
@@ -226,11 +227,11 @@ func (f *File) Save(id int64) error {
 	if err != nil {
 		return err
 	}
-	p := parse(raw, os.ReadFile)
+	p := parse(raw, secretfile.Read)
 	if p.set[id] == nil {
 		return fmt.Errorf("companies file %s: not written, it would make no sense: %w", f.path, p.err())
 	}
-	now, err := os.ReadFile(f.path)
+	now, err := secretfile.Read(f.path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) || !bytes.Equal(now, f.read) {
 		return fmt.Errorf("companies file %s: somebody changed it meanwhile, so it was left alone: run this again", f.path)
 	}
@@ -254,7 +255,7 @@ func (e *Entry) Tokens() ([]Secret, error) {
 		return nil, errors.New("webhook_tokens: must be a list of one token, or two while rotating")
 	}
 	if path := e.Get("webhook_tokens_file"); path != "" {
-		raw, err := os.ReadFile(path)
+		raw, err := secretfile.ReadSecret(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, nil
 		}

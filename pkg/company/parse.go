@@ -7,12 +7,13 @@ import (
 	"io"
 	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/tieback/tieback/pkg/secretfile"
 )
 
 type file struct {
@@ -39,7 +40,7 @@ type entry struct {
 	Since                  string            `yaml:"since"`
 }
 
-// reader reads a file; os.ReadFile, or a Watcher's, which notes what it read.
+// reader reads a file; secretfile.Read, or a Watcher's, which notes what it read.
 type reader func(path string) ([]byte, error)
 
 // Load reads and validates the companies file at path.
@@ -47,7 +48,7 @@ func Load(path string) (Set, error) {
 	if path == "" {
 		return nil, errors.New("TIEBACK_COMPANIES is not set: give it the path of the companies file")
 	}
-	raw, err := os.ReadFile(path)
+	raw, err := secretfile.Read(path)
 	if err != nil {
 		return nil, unreadable(err)
 	}
@@ -69,7 +70,7 @@ func unreadable(err error) error {
 // Parse validates a companies file; errors name the company and the field, never a value, and
 // all are told at once.
 func Parse(raw []byte) (Set, error) {
-	p := parse(raw, os.ReadFile)
+	p := parse(raw, secretfile.Read)
 	return p.set, p.err()
 }
 
@@ -198,6 +199,9 @@ func (e entry) tokens(read reader) ([]string, error) {
 		if err != nil {
 			return nil, fmt.Errorf("webhook_tokens_file: %w", noFile(e.WebhookTokensFile, err))
 		}
+		if err := secretfile.Check(raw); err != nil {
+			return nil, fmt.Errorf("webhook_tokens_file: %w", err)
+		}
 		tokens = strings.Fields(string(raw))
 	}
 	return tokens, validTokens(tokens)
@@ -256,6 +260,9 @@ func inlineOrFile(read reader, field, inline, path string) (string, error) {
 	raw, err := read(path)
 	if err != nil {
 		return "", fmt.Errorf("%s_file: %w", field, noFile(path, err))
+	}
+	if err := secretfile.Check(raw); err != nil {
+		return "", fmt.Errorf("%s_file: %w", field, err)
 	}
 	secret := strings.TrimSpace(string(raw))
 	if secret == "" {

@@ -5,10 +5,11 @@ import (
 	"fmt"
 	"hash"
 	"maps"
-	"os"
 	"slices"
 
 	"go.uber.org/zap"
+
+	"github.com/tieback/tieback/pkg/secretfile"
 )
 
 // Watcher takes up secrets that are rotated in the companies file, or in a file that it names,
@@ -69,7 +70,7 @@ func (w *Watcher) read() (parsed, [sha256.Size]byte) {
 type fingerprint struct{ hash hash.Hash }
 
 func (f fingerprint) read(path string) ([]byte, error) {
-	raw, err := readRegular(path)
+	raw, err := secretfile.Read(path)
 	fmt.Fprintf(f.hash, "%q %d %v\n", path, len(raw), err)
 	f.hash.Write(raw)
 	return raw, err
@@ -78,18 +79,6 @@ func (f fingerprint) read(path string) ([]byte, error) {
 func (f fingerprint) sum() (sum [sha256.Size]byte) {
 	f.hash.Sum(sum[:0])
 	return sum
-}
-
-// readRegular does not wait for somebody to write into a pipe, as a shell's <(…) is one.
-func readRegular(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is no regular file, so it can't be read again when it is rotated", path)
-	}
-	return os.ReadFile(path)
 }
 
 // tell logs a mistake once, and once that it is gone.

@@ -48,7 +48,8 @@ func New(d Driver, c Config) *ERP {
 }
 
 // Changes pages through an entity's records that changed since req.Cursor. The last
-// page's cursor is where the next sync starts, once Procore has all pages.
+// page's cursor is where the next sync starts, once Procore has all pages. A connector that gives pages without end is
+// a permanent error.
 func (e *ERP) Changes(ctx context.Context, req *tiebackv1.ListRequest) iter.Seq2[*tiebackv1.ListResponse, error] {
 	return func(yield func(*tiebackv1.ListResponse, error) bool) {
 		if err := e.lists(ctx, req.Entity); err != nil {
@@ -56,13 +57,12 @@ func (e *ERP) Changes(ctx context.Context, req *tiebackv1.ListRequest) iter.Seq2
 			return
 		}
 		req.CompanyId = e.Company
-		seen := map[string]bool{req.Cursor: true}
+		all := newListing(req)
 		for {
 			page, err := call(ctx, e, "list", reads, req, e.driver.List)
-			if err == nil && page.More && seen[page.Cursor] {
-				err = fault.New(fault.Permanent, fmt.Errorf("connector says there are more %s but its cursor %q does not get on", Plural(req.Entity), page.Cursor))
+			if err == nil {
+				err = all.add(page)
 			}
-			seen[page.GetCursor()] = true
 			if !yield(page, err) || err != nil || !page.More {
 				return
 			}

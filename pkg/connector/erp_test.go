@@ -576,6 +576,90 @@ func TestARefusalAfterALostAnswerIsLookedUp(t *testing.T) {
 	}
 }
 
+// A connector that pages without end is a permanent error of the ERP's, and is not read for ever.
+func TestAnEndlessListEnds(t *testing.T) {
+	change := func(id string) []*tiebackv1.Change {
+		return []*tiebackv1.Change{{Record: &tiebackv1.Record{Entity: vendor, OriginId: id}}}
+	}
+	for name, page := range map[string]func(n int) *tiebackv1.ListResponse{
+		"the same cursor": func(n int) *tiebackv1.ListResponse {
+			return &tiebackv1.ListResponse{Changes: change(fmt.Sprint(n)), Cursor: "c", More: true}
+		},
+		"a new cursor, no records": func(n int) *tiebackv1.ListResponse { return &tiebackv1.ListResponse{Cursor: fmt.Sprint(n), More: true} },
+		"a new cursor, the same": func(n int) *tiebackv1.ListResponse {
+			return &tiebackv1.ListResponse{Changes: change("V1"), Cursor: fmt.Sprint(n), More: true}
+		},
+		"the same without an id": func(n int) *tiebackv1.ListResponse {
+			return &tiebackv1.ListResponse{Changes: change(""), Cursor: fmt.Sprint(n), More: true}
+		},
+		"the same, in turn": func(n int) *tiebackv1.ListResponse {
+			return &tiebackv1.ListResponse{Changes: change(fmt.Sprint(n % 50)), Cursor: fmt.Sprint(n), More: true}
+		},
+		"a large cursor, no records": func(n int) *tiebackv1.ListResponse {
+			return &tiebackv1.ListResponse{Cursor: fmt.Sprint(n, strings.Repeat("x", 1<<10)), More: true}
+		},
+	} {
+		b, _, _ := world()
+		e, pages, last := New(&paged{books: b, page: page}, Config{Company: 7}), 0, error(nil)
+		for _, err := range e.Changes(t.Context(), &tiebackv1.ListRequest{Entity: vendor}) {
+			if last = err; pages == 1000 {
+				break
+			}
+			pages++
+		}
+		if fault.ClassOf(last) != fault.Permanent || fault.CauseOf(last) != fault.ERP || !strings.Contains(fmt.Sprint(last), "the connector says that there are more vendors") {
+			t.Errorf("%s: %d pages, %v", name, pages, last)
+		}
+	}
+}
+
+// Records that come again, and pages without any, are usual as long as new ones come.
+func TestALongListIsRead(t *testing.T) {
+	b, _, _ := world()
+	const pages = 5000
+	e := New(&paged{books: b, page: func(n int) *tiebackv1.ListResponse {
+		a := &tiebackv1.ListResponse{Cursor: fmt.Sprint(n), More: n < pages}
+		if n%50 == 0 {
+			a.Changes = []*tiebackv1.Change{{Record: &tiebackv1.Record{OriginId: fmt.Sprint(n)}}, {Record: &tiebackv1.Record{OriginId: "V1"}}}
+		}
+		return a
+	}}, Config{Company: 7})
+	n := 0
+	for _, err := range e.Changes(t.Context(), &tiebackv1.ListRequest{Entity: vendor}) {
+		if n++; err != nil {
+			t.Fatalf("page %d: %v", n, err)
+		}
+	}
+	if n != pages {
+		t.Errorf("%d pages", n)
+	}
+}
+
+// The total is bounded, too.
+func TestAListOfTooManyRecordsEnds(t *testing.T) {
+	l := newListing(&tiebackv1.ListRequest{Entity: vendor})
+	l.pages = changesMost
+	if err := l.add(&tiebackv1.ListResponse{Changes: []*tiebackv1.Change{{Record: &tiebackv1.Record{OriginId: "V1"}}}, Cursor: "c", More: true}); fault.ClassOf(err) != fault.Permanent {
+		t.Errorf("%v", err)
+	}
+	l.cursors = map[uint64]bool{}
+	if err := l.add(&tiebackv1.ListResponse{Cursor: "c"}); err != nil {
+		t.Errorf("the last page: %v", err)
+	}
+}
+
+// paged is an ERP whose n-th List, from 1, gives a page.
+type paged struct {
+	*books
+	page func(n int) *tiebackv1.ListResponse
+	n    int
+}
+
+func (p *paged) List(context.Context, *tiebackv1.ListRequest) (*tiebackv1.ListResponse, error) {
+	p.n++
+	return p.page(p.n), nil
+}
+
 // A connector whose cursors go round is told, and not read for ever.
 func TestCursorsThatGoRoundEnd(t *testing.T) {
 	b, _, _ := world()

@@ -4,13 +4,14 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
-	"os"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/tieback/tieback/pkg/secretfile"
 )
 
 // Route is one call of Procore's API. Path holds {company_id}, filled in by the client, and
@@ -76,7 +77,7 @@ func LoadRoutes(file string) (map[string]string, error) {
 	if file == "" {
 		return nil, nil
 	}
-	raw, err := os.ReadFile(file)
+	raw, err := secretfile.Read(file)
 	if err != nil {
 		return nil, fmt.Errorf("TIEBACK_PROCORE_ROUTES: %w", err)
 	}

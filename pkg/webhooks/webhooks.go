@@ -14,15 +14,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/tieback/tieback/pkg/secretfile"
 )
 
 // Hash is the SHA-256 of a token.
@@ -89,7 +89,7 @@ func (t *Tokens) Watch(ctx context.Context, every time.Duration) {
 			return
 		case <-tick.C:
 		}
-		raw, err := readFile(t.path)
+		raw, err := secretfile.Read(t.path)
 		if err != nil {
 			raw = []byte(err.Error())
 		}
@@ -118,28 +118,9 @@ type entry struct {
 	Hashes []string `json:"token_sha256"`
 }
 
-// maxFile bounds the file: ten thousand companies take 2 MiB.
-const maxFile = 16 << 20
-
-func readFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: is no regular file", path)
-	}
-	raw, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err == nil && len(raw) > maxFile {
-		err = fmt.Errorf("%s: is larger than %d MiB", path, maxFile>>20)
-	}
-	return raw, err
-}
-
 // Read reads a file.
 func Read(path string) (Hashes, error) {
-	raw, err := readFile(path)
+	raw, err := secretfile.Read(path)
 	if err != nil {
 		return nil, err
 	}

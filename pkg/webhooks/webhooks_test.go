@@ -10,6 +10,8 @@ import (
 
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
+
+	"github.com/tieback/tieback/pkg/secretfile"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -55,7 +57,7 @@ func TestAMistakeNamesItsField(t *testing.T) {
 		"is no SHA-256":       `{"companies":[{"id":"7","token_sha256":["00"]}]}`,
 		"want one entry":      `{"companies":[{"id":"7","token_sha256":[]}]}`,
 		"no regular file":     "",
-		"is larger than 16 M": strings.Repeat(" ", maxFile+1),
+		"is larger than 16 M": strings.Repeat(" ", secretfile.Most+1),
 	} {
 		path := filepath.Join(dir, "w.json")
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/tieback/tieback/pkg/company"
+	"github.com/tieback/tieback/pkg/secretfile"
 )
 
 // checkSettings tells each mistake in the environment.
@@ -44,22 +45,9 @@ func (d *Doctor) checkCompaniesFile(r *report) {
 	if len(d.Companies) > 0 {
 		r.ok(check, "%s: companies that can be served: %d", d.Settings.Companies, len(d.Companies))
 	}
-	f, err := company.Edit(d.Settings.Companies)
-	if err != nil {
-		return // told already
-	}
-	d.readers(r, d.Settings.Companies)
-	clients := map[string]bool{}
-	for _, id := range sorted(d.Companies) {
-		e := f.Entry(id)
-		for _, path := range filesOf(e) {
-			d.readers(r, path)
-		}
-		if name := d.Companies[id].Client.Name; name != "" && !clients[name] {
-			clients[name] = true
-			if e := f.Client(name); e != nil {
-				d.readers(r, e.Get("client_secret_file"))
-			}
+	for _, path := range append(company.Files(d.Settings.Companies), d.Settings.NATSNKeyFile) {
+		if secretfile.Exposed(path) {
+			r.warn(check, "chmod o-rwx "+path, "everybody on this machine can read %s", path)
 		}
 	}
 	d.checkClients(r)
@@ -80,30 +68,6 @@ func (d *Doctor) checkClients(r *report) {
 			r.warn("companies file", "put the client into the list clients, and let the companies refer to it: tieback setup --company N --client NAME",
 				"the companies %s have the same client_id, each for itself: their logins and limits are not shared", strings.Join(ids, ", "))
 		}
-	}
-}
-
-// filesOf are the files that an entry names, but for its metadata, which is no secret.
-func filesOf(e *company.Entry) (paths []string) {
-	if e == nil {
-		return nil
-	}
-	connector := e.Connector()
-	for _, name := range []string{"client_secret_file", "webhook_tokens_file"} {
-		paths = append(paths, e.Get(name))
-	}
-	for _, name := range slices.Sorted(maps.Keys(connector)) {
-		if strings.HasSuffix(name, "_file") {
-			paths = append(paths, connector[name])
-		}
-	}
-	return slices.DeleteFunc(paths, func(p string) bool { return p == "" })
-}
-
-// readers warns where everybody on this machine can read a secret.
-func (d *Doctor) readers(r *report, path string) {
-	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o004 != 0 {
-		r.warn("companies file", "chmod o-rwx "+path, "everybody on this machine can read %s", path)
 	}
 }
 

@@ -3,9 +3,10 @@ package metadata
 import (
 	"errors"
 	"fmt"
-	"os"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/tieback/tieback/pkg/secretfile"
 )
 
 // load reads an overlay file, YAML or JSON: the fields of settings, or the whole {"settings": {…}}.
@@ -13,7 +14,7 @@ func load(path string) (object, error) {
 	if path == "" {
 		return nil, nil
 	}
-	raw, err := os.ReadFile(path)
+	raw, err := secretfile.Read(path)
 	if err != nil {
 		return nil, fmt.Errorf("metadata_file: %w", err)
 	}

@@ -4,9 +4,11 @@ import (
 	"context"
 	"time"
 
+	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tieback/tieback/pkg/company"
+	"github.com/tieback/tieback/pkg/secretfile"
 )
 
 // lookEvery is how often the companies file and the files it names are read again. A secret
@@ -21,6 +23,7 @@ func (p *Process) WatchSecrets(ctx context.Context) error {
 	if every == 0 {
 		every = lookEvery
 	}
+	p.tellExposed()
 	w := company.NewWatcher(p.Settings.Companies, p.Companies, p.Log)
 	defer p.ERPs.Wait()
 	var g errgroup.Group
@@ -32,6 +35,16 @@ func (p *Process) WatchSecrets(ctx context.Context) error {
 		})
 	})
 	return g.Wait()
+}
+
+// tellExposed warns of secrets that others than their owner and group may read. They are used all the same: an
+// orchestrator may mount them so where nobody else is.
+func (p *Process) tellExposed() {
+	for _, path := range append(company.Files(p.Settings.Companies), p.Settings.NATSNKeyFile) {
+		if secretfile.Exposed(path) {
+			p.Log.Warn("everybody on this machine can read a file with a secret: chmod o-rwx it", zap.String("file", path))
+		}
+	}
 }
 
 // each does something at intervals until ctx ends.

@@ -2,15 +2,21 @@ package process
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/procore"
@@ -68,4 +74,28 @@ func ask(t *testing.T, url string) (int, string) {
 	}
 	t.Fatal(err)
 	return 0, ""
+}
+
+// A secret that everybody can read is used, and told.
+func TestExposedSecretsAreTold(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, content string, mode os.FileMode) string {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.WriteFile(path, []byte(content), 0o600), os.Chmod(path, mode)); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	open, hidden := write("open", "s3cr3t-s3cr3t-s3cr3t", 0o644), write("hidden", "s3cr3t-s3cr3t-s3cr3t", 0o440)
+	file := write("companies.yaml", "companies: [{id: 7, client_id: c, client_secret_file: "+open+", webhook_tokens_file: "+hidden+", connector: {driver: x}}]", 0o640)
+	core, logs := observer.New(zap.WarnLevel)
+	p := &Process{Settings: settings.Settings{Companies: file, NATSNKeyFile: write("key", "SU", 0o604)}, Log: zap.New(core)}
+	p.tellExposed()
+	var told []string
+	for _, line := range logs.All() {
+		told = append(told, fmt.Sprint(line.ContextMap()["file"]))
+	}
+	if want := []string{open, p.Settings.NATSNKeyFile}; !slices.Equal(told, want) {
+		t.Errorf("told of %v, want %v", told, want)
+	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/secretfile"
 )
 
 // place is where the keys go, and whose they are.
@@ -185,7 +186,7 @@ func (p place) draft(text []byte) (string, error) {
 
 // publicOf reads a seed's public key; no error has its content.
 func publicOf(file string) (string, error) {
-	raw, err := os.ReadFile(file)
+	raw, err := secretfile.ReadSecret(file)
 	if err != nil {
 		return "", err
 	}

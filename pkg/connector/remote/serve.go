@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"time"
 
 	"go.uber.org/zap"
@@ -19,6 +18,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/tieback/tieback/pkg/connector/conformance/rehearsal"
+	"github.com/tieback/tieback/pkg/secretfile"
 )
 
 // graceDefault is how long calls in hand may take to end once Serve is asked to.
@@ -127,7 +127,7 @@ func (c ServerConfig) tls() (*tls.Config, error) {
 	if c.ClientCA == "" {
 		return out, nil
 	}
-	pem, err := os.ReadFile(c.ClientCA)
+	pem, err := secretfile.Read(c.ClientCA)
 	if err != nil {
 		return nil, fmt.Errorf("CA of the clients: %w", err)
 	}

@@ -325,3 +325,22 @@ func TestTheEmbeddedBroker(t *testing.T) {
 		t.Errorf("something is wrong: %s", e.text)
 	}
 }
+
+// Everybody on a machine could read a client's secret or the broker's key, and only the entries' own files were looked at.
+func TestSecretsThatEverybodyCanRead(t *testing.T) {
+	w := newWorld(t, sandbox.Config{})
+	w.write("shared", clientSecret)
+	w.write("key", "no key")
+	w.write("companies.yaml", fmt.Sprintf(`clients: [{name: acme, client_id: c, client_secret_file: %s}]
+companies: [{id: 7, client: acme, webhook_tokens: [0123456789abcdef], connector: {driver: x}}]`, w.path("shared")))
+	t.Setenv("TIEBACK_COMPANIES", w.path("companies.yaml"))
+	t.Setenv("TIEBACK_NATS_NKEY_FILE", w.path("key"))
+	for _, name := range []string{"companies.yaml", "shared", "key"} {
+		w.must(os.Chmod(w.path(name), 0o604))
+		w.doctor().has("companies file", doctor.Warning, "everybody on this machine can read "+w.path(name))
+		w.must(os.Chmod(w.path(name), 0o640))
+		if e := w.doctor(); strings.Contains(e.text, "can read "+w.path(name)) {
+			t.Errorf("%s is hidden: %s", name, e.text)
+		}
+	}
+}

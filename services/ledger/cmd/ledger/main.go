@@ -30,6 +30,7 @@ import (
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/connector/conformance/rehearsal"
 	"github.com/tieback/tieback/pkg/connector/remote"
+	"github.com/tieback/tieback/pkg/secretfile"
 	"github.com/tieback/tieback/services/ledger"
 	"github.com/tieback/tieback/services/ledger/ledgercmd"
 )
@@ -118,7 +119,7 @@ func tokens(path string) ([]string, error) {
 	if path == "" {
 		return nil, nil
 	}
-	raw, err := os.ReadFile(path)
+	raw, err := secretfile.ReadSecret(path)
 	if err != nil {
 		return nil, err
 	}

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/tieback/tieback/pkg/secretfile"
 	"github.com/tieback/tieback/services/tryton"
 	"github.com/tieback/tieback/services/tryton/local"
 )
@@ -71,7 +72,7 @@ func setUp(ctx context.Context, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	raw, err := os.ReadFile(*file)
+	raw, err := secretfile.ReadSecret(*file)
 	if err != nil {
 		return err
 	}
