@@ -482,3 +482,24 @@ func TestADeadLetterIsWrittenWhateverTheErrorSays(t *testing.T) {
 		}
 	}
 }
+
+// What a handler returns reaches the log, the trace and the dead letter no longer than it may be there. One dead
+// letter that could not be written wrote 147 MB of log.
+func TestTheErrorOfAnAttemptIsBounded(t *testing.T) {
+	t.Parallel()
+	b := connect(t)
+	publish(t, b, 1)
+	cause := &fault.Error{Class: fault.Permanent, Source: fault.FromProcore, Err: errors.New(strings.Repeat("x", 20<<20))}
+	var ended atomic.Int64
+	told := func(what string, err error) {
+		if n := len(err.Error()); n > 20<<10 || fault.SourceOf(err) != fault.FromProcore || !errors.Is(err, cause) {
+			t.Errorf("%s has an error of %d bytes from %q", what, n, fault.SourceOf(err))
+		}
+		ended.Add(1)
+	}
+	consume(t, b, bus.Consumer{
+		Kind: bus.Delivery, Name: "test", Handle: func(context.Context, bus.Message) error { return cause },
+		GiveUp:  func(_ context.Context, _ bus.Message, err error) error { told("the dead letter", err); return nil },
+		Observe: func(_ bus.Message, _ time.Duration, _ string, err error) { told("the log", err) },
+	}, func() bool { return ended.Load() == 2 })
+}
