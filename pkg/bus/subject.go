@@ -84,6 +84,12 @@ func (s Subject) Late() Subject {
 // IsLate says whether the run is one of those that Late makes.
 func (s Subject) IsLate() bool { return strings.HasSuffix(s.Run, late) }
 
+// OfEvent is the subject of the event whose outcome s is.
+func (s Subject) OfEvent() Subject {
+	s.Kind = Event
+	return s.WithRun(strings.TrimSuffix(strings.TrimSuffix(s.Run, late), "-"))
+}
+
 // Runs that are no replay.
 const (
 	late  = "late"

@@ -44,6 +44,31 @@ type EventType struct {
 	DetailAt []string
 	Marks    []Mark   // external data written when the ERP has the records
 	Writes   []string // other writes to Procore, in the dictionary's words
+
+	Outcome Outcome
+}
+
+// Outcome says what the outcome of an event may hold, beside the ends of its request details and the marks of
+// its Marks. Strings are item types of external data. The zero value allows nothing. The status-reporter refuses
+// an outcome that holds anything else.
+type Outcome struct {
+	Unmark       []string // marked as not synced
+	Unlink       []string // unlinked by status management
+	Link         []string // linked to an origin id by us; no call is made
+	Forget       []string // our link ended; no call is made
+	Assignments  bool     // marks cost type assignments as synced
+	Transactions bool     // marks ERP transactions of a budget as synced
+}
+
+// ItemTypes lists the item types of the row's Marks, each once.
+func (e EventType) ItemTypes() []string {
+	var all []string
+	for _, m := range e.Marks {
+		types, _, _ := strings.Cut(m.ItemType, " (")
+		all = append(all, strings.Split(types, " | ")...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // Mark says which records get external data, and with which item type.

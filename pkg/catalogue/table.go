@@ -9,25 +9,31 @@ var Table = []EventType{
 		Marks: []Mark{
 			{"standard_cost_code", "request_data[].id"},
 		},
+		Outcome: Outcome{Forget: []string{"standard_cost_code"}},
 	},
 	{
 		Name: "delete_standard_cost_codes", Category: Reset, Entity: "standard_cost_codes", SuperUser: true,
+		Outcome: Outcome{Unmark: []string{"standard_cost_code"}, Forget: []string{"standard_cost_code"}},
 	},
 	{
 		Name: "sync_standard_cost_codes", Category: Sync, Entity: "standard_cost_codes", ActionRequired: true,
 		DetailAt: []string{".request_data.request_detail_id"},
 		Writes:   []string{"PATCH /rest/v1.0/standard_cost_codes/sync"},
+		Outcome:  Outcome{Link: []string{"standard_cost_code"}},
 	},
 	{
 		Name: "unlink_standard_cost_codes", Category: Unlink, Entity: "standard_cost_codes", SuperUser: true,
+		Outcome: Outcome{Forget: []string{"standard_cost_code"}},
 	},
 	// standard categories
 	{
 		Name: "delete_standard_categories", Category: Reset, Entity: "standard_categories", SuperUser: true,
+		Outcome: Outcome{Unmark: []string{"line_item_type"}, Forget: []string{"line_item_type"}},
 	},
 	{
 		Name: "sync_standard_categories", Category: Sync, Entity: "standard_categories", ActionRequired: true,
-		Writes: []string{"PATCH /rest/v1.0/line_item_types/sync"},
+		Writes:  []string{"PATCH /rest/v1.0/line_item_types/sync"},
+		Outcome: Outcome{Link: []string{"line_item_type"}},
 	},
 	// vendors
 	{
@@ -36,21 +42,26 @@ var Table = []EventType{
 		Marks: []Mark{
 			{"vendor", "request_data.vendor.id"},
 		},
+		Outcome: Outcome{Forget: []string{"vendor"}},
 	},
 	{
 		Name: "create_vendor_in_procore", Category: Import, Entity: "vendors",
-		Writes: []string{"optional: PATCH /rest/v1.0/insurances/sync"},
+		Writes:  []string{"optional: PATCH /rest/v1.0/insurances/sync"},
+		Outcome: Outcome{Link: []string{"vendor", "insurance"}},
 	},
 	{
 		Name: "link_all_vendors", Category: Import, Entity: "vendors",
-		Writes: []string{"optional: PATCH /rest/v1.0/insurances/sync"},
+		Writes:  []string{"optional: PATCH /rest/v1.0/insurances/sync"},
+		Outcome: Outcome{Link: []string{"vendor", "insurance"}},
 	},
 	{
 		Name: "link_vendor", Category: Import, Entity: "vendors",
-		Writes: []string{"optional: PATCH /rest/v1.0/insurances/sync"},
+		Writes:  []string{"optional: PATCH /rest/v1.0/insurances/sync"},
+		Outcome: Outcome{Link: []string{"vendor", "insurance"}},
 	},
 	{
 		Name: "merge_vendors", Category: Import, Entity: "vendors",
+		Outcome: Outcome{Link: []string{"vendor"}, Forget: []string{"vendor"}},
 	},
 	{
 		Name: "sync_vendors", Category: Sync, Entity: "vendors", ActionRequired: true,
@@ -59,11 +70,13 @@ var Table = []EventType{
 	},
 	{
 		Name: "unlink_vendor", Category: Unlink, Entity: "vendors",
+		Outcome: Outcome{Forget: []string{"vendor"}},
 	},
 	// jobs
 	{
 		Name: "create_job_in_procore", Category: Import, Entity: "jobs",
-		Writes: []string{"cost_codes/sync, cost_code_line_item_types/sync, erp_job_costs/sync; optionally the project configuration"},
+		Writes:  []string{"cost_codes/sync, cost_code_line_item_types/sync, erp_job_costs/sync; optionally the project configuration"},
+		Outcome: Outcome{Link: []string{"project", "cost_code"}, Assignments: true},
 	},
 	{
 		Name: "create_or_update_job", Category: Export, Entity: "jobs", ActionRequired: true,
@@ -72,10 +85,12 @@ var Table = []EventType{
 			{"project", "request_data.job.id"},
 			{"cost_code", "request_data.all_cost_codes[].id"},
 		},
-		Writes: []string{"PATCH /rest/v1.0/cost_code_line_item_types/sync?project_id= to mark assignments synced"},
+		Writes:  []string{"PATCH /rest/v1.0/cost_code_line_item_types/sync?project_id= to mark assignments synced"},
+		Outcome: Outcome{Forget: []string{"project", "cost_code"}, Assignments: true},
 	},
 	{
 		Name: "reset_job", Category: Reset, Entity: "jobs", SuperUser: true,
+		Outcome: Outcome{Unmark: []string{"project", "sub_job", "cost_code", "budget"}},
 	},
 	{
 		Name: "sync_jobs", Category: Sync, Entity: "jobs", ActionRequired: true,
@@ -84,7 +99,8 @@ var Table = []EventType{
 	},
 	{
 		Name: "sync_single_job", Category: Sync, Entity: "jobs",
-		Writes: []string{"optional: PATCH /rest/v1.0/projects/{id}, cost_codes/sync, cost_code_line_item_types/sync, erp_job_costs/sync"},
+		Writes:  []string{"optional: PATCH /rest/v1.0/projects/{id}, cost_codes/sync, cost_code_line_item_types/sync, erp_job_costs/sync"},
+		Outcome: Outcome{Link: []string{"cost_code"}, Assignments: true},
 	},
 	// sub jobs
 	{
@@ -94,18 +110,22 @@ var Table = []EventType{
 			{"sub_job", "request_data.sub_job.id"},
 			{"cost_code", "request_data.all_cost_codes[].id"},
 		},
-		Writes: []string{"PATCH /rest/v1.0/cost_code_line_item_types/sync?project_id=&sub_job_id= to mark assignments synced"},
+		Writes:  []string{"PATCH /rest/v1.0/cost_code_line_item_types/sync?project_id=&sub_job_id= to mark assignments synced"},
+		Outcome: Outcome{Forget: []string{"sub_job", "cost_code"}, Assignments: true},
 	},
 	{
 		Name: "create_sub_job_in_procore", Category: Import, Entity: "sub_jobs",
-		Writes: []string{"cost_codes/sync, cost_code_line_item_types/sync"},
+		Writes:  []string{"cost_codes/sync, cost_code_line_item_types/sync"},
+		Outcome: Outcome{Link: []string{"sub_job", "project", "cost_code"}, Assignments: true},
 	},
 	{
 		Name: "reset_sub_job", Category: Reset, Entity: "sub_jobs", SuperUser: true,
+		Outcome: Outcome{Unmark: []string{"sub_job", "cost_code"}},
 	},
 	{
 		Name: "sync_sub_job", Category: Sync, Entity: "sub_jobs",
-		Writes: []string{"optional: PATCH /rest/v1.0/sub_jobs/{id}, cost_codes/sync, cost_code_line_item_types/sync, erp_job_costs/sync"},
+		Writes:  []string{"optional: PATCH /rest/v1.0/sub_jobs/{id}, cost_codes/sync, cost_code_line_item_types/sync, erp_job_costs/sync"},
+		Outcome: Outcome{Link: []string{"cost_code"}, Assignments: true},
 	},
 	{
 		Name: "sync_sub_jobs", Category: Sync, Entity: "sub_jobs", ActionRequired: true,
@@ -115,11 +135,13 @@ var Table = []EventType{
 	// cost codes
 	{
 		Name: "delete_cost_code", Category: Reset, Entity: "cost_codes", SuperUser: true,
+		Outcome: Outcome{Unmark: []string{"cost_code"}, Forget: []string{"cost_code"}},
 	},
 	{
 		Name: "delete_cost_codes", Category: Unlink, Entity: "cost_codes", ActionRequired: true,
 		DetailAt: []string{".request_data.cost_codes[].request_detail_id"},
 		Writes:   []string{"for each code that is deleted in the ERP: DELETE /rest/v1.0/cost_codes/{id}"},
+		Outcome:  Outcome{Forget: []string{"cost_code"}},
 	},
 	{
 		Name: "delete_cost_type_assignments", Category: Unlink, Entity: "cost_codes", ActionRequired: true,
@@ -132,17 +154,20 @@ var Table = []EventType{
 		Marks: []Mark{
 			{"budget", "request_data.budget.id"},
 		},
-		Writes: []string{"PATCH /rest/v1.0/erp_transactions/sync {project_id, updates:[{id, origin_id, synced:true}]}"},
+		Writes:  []string{"PATCH /rest/v1.0/erp_transactions/sync {project_id, updates:[{id, origin_id, synced:true}]}"},
+		Outcome: Outcome{Forget: []string{"budget"}, Transactions: true},
 	},
 	{
 		Name: "update_budget", Category: Export, Entity: "budgets", ActionRequired: true,
 		Marks: []Mark{
 			{"budget", "request_data.budget.id"},
 		},
-		Writes: []string{"PATCH /rest/v1.0/erp_transactions/sync {project_id, updates:[{id, origin_id, synced:true}]}"},
+		Writes:  []string{"PATCH /rest/v1.0/erp_transactions/sync {project_id, updates:[{id, origin_id, synced:true}]}"},
+		Outcome: Outcome{Forget: []string{"budget"}, Transactions: true},
 	},
 	{
 		Name: "create_budget_in_procore", Category: Import, Entity: "budgets",
+		Outcome: Outcome{Link: []string{"budget"}},
 	},
 	// requisitions
 	{
@@ -151,9 +176,11 @@ var Table = []EventType{
 			{"requisition", "request_data.requisitions[].procore_requisition_id"},
 			{"requisition_contract_item | requisition_contract_detail_item | requisition_change_order_item (by requisition_item_type)", "request_data.requisitions[].line_items[].procore_requisition_item_id"},
 		},
+		Outcome: Outcome{Forget: []string{"requisition"}},
 	},
 	{
 		Name: "reset_requisition", Category: Reset, Entity: "requisitions", SuperUser: true,
+		Outcome: Outcome{Unmark: []string{"requisition"}},
 	},
 	// payments
 	{
@@ -162,15 +189,18 @@ var Table = []EventType{
 		Marks: []Mark{
 			{"contract_payment", "request_data.contract_payment.id"},
 		},
+		Outcome: Outcome{Forget: []string{"contract_payment"}},
 	},
 	{
 		Name: "reset_payment", Category: Reset, Entity: "payments", SuperUser: true, ActionRequired: true,
-		Writes: []string{"if deleted in the ERP: unlink the invoice payment"},
+		Writes:  []string{"if deleted in the ERP: unlink the invoice payment"},
+		Outcome: Outcome{Unlink: []string{"contract_payment", "invoice_payment"}},
 	},
 	{
 		Name: "sync_contract_payments", Category: Sync, Entity: "payments", ActionRequired: true,
 		DetailAt: []string{".request_data.request_detail_id"},
 		Writes:   []string{"PATCH /rest/v1.0/companies/{company_id}/invoice_payments/sync (not staged)"},
+		Outcome:  Outcome{Link: []string{"invoice_payment"}},
 	},
 	// commitments
 	{
@@ -180,9 +210,11 @@ var Table = []EventType{
 			{"work_order_contract | purchase_order_contract (by commitment.type)", "request_data.commitment.id"},
 			{"line_item", "request_data.commitment_items[].id"},
 		},
+		Outcome: Outcome{Forget: []string{"work_order_contract", "purchase_order_contract"}},
 	},
 	{
 		Name: "create_commitment_in_procore", Category: Import, Entity: "commitments",
+		Outcome: Outcome{Link: []string{"work_order_contract", "purchase_order_contract", "line_item"}},
 	},
 	{
 		Name: "sync_commitments", Category: Sync, Entity: "commitments", ActionRequired: true,
@@ -192,6 +224,7 @@ var Table = []EventType{
 	{
 		Name: "unlink_commitment", Category: Unlink, Entity: "commitments", ActionRequired: true,
 		DetailAt: []string{".request_data.request_detail_id"},
+		Outcome:  Outcome{Unlink: []string{"work_order_contract", "purchase_order_contract"}},
 	},
 	// commitment change orders
 	{
@@ -201,6 +234,7 @@ var Table = []EventType{
 			{"change_order", "request_data.change_order.id"},
 			{"line_item", "request_data.change_order_items[].id"},
 		},
+		Outcome: Outcome{Forget: []string{"change_order"}},
 	},
 	{
 		Name: "sync_commitment_change_orders", Category: Sync, Entity: "commitment_change_orders", ActionRequired: true,
@@ -210,6 +244,7 @@ var Table = []EventType{
 	{
 		Name: "unlink_commitment_change_order", Category: Unlink, Entity: "commitment_change_orders", ActionRequired: true,
 		DetailAt: []string{".request_data.request_detail_id"},
+		Outcome:  Outcome{Unlink: []string{"change_order"}},
 	},
 	// payment applications
 	{
@@ -219,10 +254,12 @@ var Table = []EventType{
 			{"payment_application", "request_data.payment_application.id"},
 			{"payment_application_line_item", "request_data.payment_application.items[].id"},
 		},
+		Outcome: Outcome{Forget: []string{"payment_application"}},
 	},
 	{
 		Name: "unlink_payment_application", Category: Unlink, Entity: "payment_applications", ActionRequired: true,
 		DetailAt: []string{".request_data.request_detail_id"},
+		Outcome:  Outcome{Unmark: []string{"payment_application_line_item"}, Unlink: []string{"payment_application"}},
 	},
 	// prime contracts
 	{
@@ -239,14 +276,17 @@ var Table = []EventType{
 			{"line_item", "request_data.prime_contract_change_order_items[].id"},
 			{"markup", "request_data.prime_contract_change_order_items[].markup_line_items[].id"},
 		},
+		Outcome: Outcome{Forget: []string{"change_order"}},
 	},
 	{
 		Name: "reset_prime_contract_change_order", Category: Reset, Entity: "prime_contract_change_orders", SuperUser: true, ActionRequired: true,
-		Writes: []string{"if deleted in the ERP: external data marked unsynced"},
+		Writes:  []string{"if deleted in the ERP: external data marked unsynced"},
+		Outcome: Outcome{Unmark: []string{"change_order", "line_item", "markup"}},
 	},
 	{
 		Name: "unlink_prime_contract_change_order", Category: Unlink, Entity: "prime_contract_change_orders", ActionRequired: true,
 		DetailAt: []string{".request_detail_id"},
+		Outcome:  Outcome{Unmark: []string{"line_item", "markup"}, Unlink: []string{"change_order"}},
 	},
 	// company level direct costs
 	{
@@ -255,13 +295,16 @@ var Table = []EventType{
 		Marks: []Mark{
 			{"company_level_direct_cost", "request_data.direct_cost.id"},
 		},
+		Outcome: Outcome{Forget: []string{"company_level_direct_cost"}},
 	},
 	{
 		Name: "reset_company_level_direct_cost", Category: Reset, Entity: "company_level_direct_costs", SuperUser: true,
+		Outcome: Outcome{Unmark: []string{"company_level_direct_cost"}},
 	},
 	{
 		Name: "unlink_company_level_direct_cost", Category: Unlink, Entity: "company_level_direct_costs", ActionRequired: true,
 		DetailAt: []string{".request_data.request_detail_id"},
+		Outcome:  Outcome{Unlink: []string{"company_level_direct_cost"}},
 	},
 	// metadata
 	{

@@ -17,6 +17,7 @@ import (
 // memory is what was told and what is linked: the bus, or the model of it that a test explores.
 type memory interface {
 	Has(context.Context, bus.Subject) (bool, error)
+	Last(context.Context, bus.Subject) (bus.Message, bool, error)
 	PublishOnce(context.Context, bus.Subject, proto.Message) error
 	Link(ctx context.Context, company int64, itemType string, itemID int64) (bus.Link, error)
 	SaveLink(ctx context.Context, company int64, itemType string, itemID int64, l bus.Link) error

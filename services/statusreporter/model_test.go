@@ -95,11 +95,16 @@ func (m *model) place(request int64) int { return slices.Index(m.ids, request) }
 // outcome begins an outcome of a request. The two are clicked within one second.
 func (m *model) outcome(request int64) *tiebackv1.Outcome {
 	clicked := time.Date(2026, 12, 1, 10, 0, 0, (m.place(request)+1)*int(time.Microsecond), time.UTC)
-	return &tiebackv1.Outcome{CompanyId: modelCompany, ErpRequestId: request, Type: "create_vendor", RequestedAt: timestamppb.New(clicked)}
+	return &tiebackv1.Outcome{CompanyId: modelCompany, ErpRequestId: request, Type: eventTypes[m.kinds[m.place(request)]], RequestedAt: timestamppb.New(clicked)}
 }
 
-func subject(kind bus.Kind, request int64, run string) bus.Subject {
-	return bus.For(kind, "create_vendor", modelCompany, request).WithRun(run)
+// eventTypes are the types of the two kinds of request, and item is what they are about.
+var eventTypes = map[string]string{"export": "create_company_level_direct_cost", "unlink": "unlink_company_level_direct_cost"}
+
+const item = "company_level_direct_cost"
+
+func (m *model) subject(kind bus.Kind, request int64, run string) bus.Subject {
+	return bus.For(kind, eventTypes[m.kinds[m.place(request)]], modelCompany, request).WithRun(run)
 }
 
 // work does a request's part in the ERP, as the driver would, and writes how it ended.
@@ -112,22 +117,22 @@ func (m *model) work(request int64, run string) {
 		if m.booked == "" {
 			m.booked = fmt.Sprint("V-", request)
 		}
-		c.Marks = []*tiebackv1.Mark{{ItemType: "vendor", ItemId: 5, OriginId: m.booked}}
+		c.Marks = []*tiebackv1.Mark{{ItemType: item, ItemId: 5, OriginId: m.booked}}
 	default:
 		m.booked = ""
-		c.Unlinks = []*tiebackv1.Unlink{{ItemType: "vendor", ItemId: 5}}
+		c.Unlinks = []*tiebackv1.Unlink{{ItemType: item, ItemId: 5}}
 	}
 	if c.Status == tiebackv1.Status_STATUS_SUCCESS {
 		m.changed, m.did[request] = request, true
 	}
 	o := m.outcome(request)
 	o.CloseOuts = []*tiebackv1.CloseOut{c}
-	s := subject(bus.Outcome, request, run)
+	s := m.subject(bus.Outcome, request, run)
 	if m.outcomes[s.String()] {
 		s = s.Late()
 	}
 	m.publish(s, o)
-	m.worked[subject(bus.Event, request, run).String()] = true
+	m.worked[m.subject(bus.Event, request, run).String()] = true
 }
 
 func (m *model) publish(s bus.Subject, o *tiebackv1.Outcome) {
@@ -141,7 +146,7 @@ func (m *model) expire(request int64) {
 	o := m.outcome(request)
 	o.Expired, o.DeadLettered = true, true
 	o.CloseOuts = []*tiebackv1.CloseOut{{RequestDetailId: request, Status: tiebackv1.Status_STATUS_FAILED, Messages: []string{"Not in time."}}}
-	m.publish(subject(bus.Outcome, request, ""), o)
+	m.publish(m.subject(bus.Outcome, request, ""), o)
 	m.expired[request] = true
 }
 
@@ -179,6 +184,13 @@ func (x *explorer) call() (made bool, err error) {
 
 func (x *explorer) Has(_ context.Context, s bus.Subject) (bool, error) {
 	return x.model.closed[s.String()], nil
+}
+
+// Last knows the events alone, each with its request detail.
+func (x *explorer) Last(_ context.Context, s bus.Subject) (bus.Message, bool, error) {
+	e := &tiebackv1.Event{CompanyId: s.Company, ErpRequestId: s.Request, Payload: fmt.Appendf(nil, `{"request_detail_id":%d}`, s.Request)}
+	data, err := proto.Marshal(e)
+	return bus.Message{Subject: s, Data: data}, s.Kind == bus.Event, err
 }
 
 func (x *explorer) PublishOnce(_ context.Context, s bus.Subject, told proto.Message) error {
@@ -350,10 +362,10 @@ func (x *explorer) steps(m *model) []*model {
 		next = append(next, n)
 	}
 	for r := int64(1); r <= int64(len(m.kinds)); r++ {
-		if !m.worked[subject(bus.Event, r, "").String()] {
+		if !m.worked[m.subject(bus.Event, r, "").String()] {
 			step(fmt.Sprint("work ", r), func(n *model) { n.work(r, "") })
 		}
-		if s := subject(bus.Outcome, r, ""); !m.outcomes[s.String()] && len(m.expired) == 0 {
+		if s := m.subject(bus.Outcome, r, ""); !m.outcomes[s.String()] && len(m.expired) == 0 {
 			step(fmt.Sprint("expire ", r), func(n *model) { n.expire(r) })
 		}
 		if m.expired[r] && !m.replayed[r] {

@@ -141,6 +141,9 @@ func (s *Service) open(ctx context.Context, m bus.Message) (*waiting, error) {
 	if err := bus.Decode(m, o); err != nil {
 		return nil, err
 	}
+	if err := s.admit(ctx, m.Subject, o); err != nil {
+		return nil, err
+	}
 	// An unlink can't be made twice, and a broker that was restarted may have forgotten its ack.
 	if slices.ContainsFunc(o.CloseOuts, func(c *tiebackv1.CloseOut) bool { return len(c.Unlinks) > 0 }) {
 		if told, err := s.told(ctx, m); told || err != nil {
@@ -247,6 +250,7 @@ func closed(m bus.Message) bus.Subject {
 
 // giveUp keeps the outcome that Procore would not take, and tries once more to free the
 // user's button: what is in the dead letter was not told, so the details must say failed.
+// Of an outcome that is refused nothing is told; see instead.
 func (s *Service) giveUp(ctx context.Context, m bus.Message, cause error) error {
 	if told, err := s.memory.Has(ctx, closed(m)); told || err != nil {
 		return err // its end was told before, and this was a second copy
@@ -262,7 +266,10 @@ func (s *Service) giveUp(ctx context.Context, m bus.Message, cause error) error 
 	if err != nil {
 		return nil // not connected: Procore can't be told anything
 	}
-	failed := failed(o)
+	failed, err := s.ending(ctx, m, o)
+	if failed == nil || err != nil {
+		return err
+	}
 	nothing := func(context.Context, *tiebackv1.Outcome) error { return nil } // no mark is made
 	err = closeout.Flush(ctx, session, []closeout.Item{{Outcome: failed, Repeat: true, Later: true}}, nothing)[0]
 	if err != nil && fault.ClassOf(err) != fault.Permanent {
@@ -276,6 +283,21 @@ func (s *Service) giveUp(ctx context.Context, m bus.Message, cause error) error 
 	return s.Bus.PublishOnce(ctx, closed(m), failed)
 }
 
+// ending is what is told where an outcome is given up; nil: nothing. An outcome whose subject does not parse is a
+// newer version's, of which only the failures of request details are told.
+func (s *Service) ending(ctx context.Context, m bus.Message, o *tiebackv1.Outcome) (*tiebackv1.Outcome, error) {
+	if m.Raw != m.Subject.String() {
+		return failed(o), nil
+	}
+	switch err := s.admit(ctx, m.Subject, o); {
+	case err == nil:
+		return failed(o), nil
+	case fault.ClassOf(err) != fault.Permanent:
+		return nil, err
+	}
+	return s.instead(ctx, m.Subject)
+}
+
 // failed is the outcome with nothing but its request details, all failed.
 func failed(o *tiebackv1.Outcome) *tiebackv1.Outcome {
 	out := proto.Clone(o).(*tiebackv1.Outcome)
@@ -286,7 +308,7 @@ func failed(o *tiebackv1.Outcome) *tiebackv1.Outcome {
 		}
 		f := &tiebackv1.CloseOut{RequestDetailId: c.RequestDetailId, Status: tiebackv1.Status_STATUS_FAILED, Record: c.Record, Messages: c.Messages}
 		if c.Status != tiebackv1.Status_STATUS_FAILED {
-			f.Messages = []string{"The ERP system may have done this, but Procore could not be told all of it. Tell whoever runs the ERP integration before you try again."}
+			f.Messages = []string{untold}
 		}
 		out.CloseOuts = append(out.CloseOuts, f)
 	}
