@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/tieback/tieback/pkg/catalogue"
@@ -57,6 +58,35 @@ func TestTableSaysWhatTheDictionarySays(t *testing.T) {
 				t.Errorf("marks %v, dictionary %v", row.Marks, marks)
 			}
 		})
+	}
+}
+
+// What an outcome may hold follows from the dictionary where that says so: marks are of exports alone, records are
+// unlinked by unlinks and resets alone, and two writes of the dictionary are made from outcomes. The rest is compared with
+// what the handlers write: see TestEachRowAllowsWhatItsHandlerWrites in services/worker.
+func TestOutcomesFollowTheDictionary(t *testing.T) {
+	for _, row := range catalogue.Table {
+		t.Run(row.Name, func(t *testing.T) {
+			may, writes := row.Outcome, strings.Join(row.Writes, " ")
+			if may.Assignments != strings.Contains(writes, "cost_code_line_item_types/sync") || may.Transactions != strings.Contains(writes, "erp_transactions/sync") {
+				t.Errorf("it may %+v; the dictionary says %q", may, writes)
+			}
+			takesBack := row.Category == catalogue.Unlink || row.Category == catalogue.Reset
+			if len(may.Unmark)+len(may.Unlink) > 0 && !takesBack || len(row.Marks) > 0 && row.Category != catalogue.Export {
+				t.Errorf("a %s may %+v and marks %v", row.Category, may, row.Marks)
+			}
+			if learns := row.Category == catalogue.Import || row.Category == catalogue.Sync; len(may.Link) > 0 && !learns {
+				t.Errorf("a %s may link %v", row.Category, may.Link)
+			}
+		})
+	}
+}
+
+func TestItemTypesAreNamedOneByOne(t *testing.T) {
+	row, _ := catalogue.Lookup("create_requisitions")
+	want := []string{"requisition", "requisition_change_order_item", "requisition_contract_detail_item", "requisition_contract_item"}
+	if got := row.ItemTypes(); !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 

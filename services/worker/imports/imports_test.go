@@ -62,13 +62,14 @@ func TestSamples(t *testing.T) {
 // What the samples do not have.
 func TestPayloads(t *testing.T) {
 	for name, c := range map[string]struct{ event, raw string }{
-		"a commitment with ids": {"create_commitment_in_procore", `{"request_data":{"request_detail_id":9,
+		"create_commitment_in_procore with ids": {"create_commitment_in_procore", `{"request_data":{"request_detail_id":9,
 			"commitment":{"id":5,"origin_id":"SC-1","type":"WorkOrderContract"},"commitment_items":[{"id":"6","origin_id":"L-1"},{"id":7}]}}`},
-		"a budget with an origin id":         {"create_budget_in_procore", `{"request_data":{"budget":{"id":1,"origin_id":"B-1"}}}`},
-		"a sub job that names no project":    {"create_sub_job_in_procore", `{"request_data":{"sub_job":{"id":2,"origin_id":"S-1"}}}`},
-		"vendors of which one is not synced": {"link_all_vendors", `{"request_data":{"vendors":[{"id":1,"origin_id":"null"},{"id":2,"origin_id":"V-2"}]}}`},
-		"merged into an unsynced vendor":     {"merge_vendors", `{"request_data":{"master_vendor":{"id":1,"origin_id":null},"source_vendors":[{"id":2,"origin_id":"V-2"},{"id":1}]}}`},
-		"no vendors":                         {"link_all_vendors", `{"request_data":{"vendors":[]}}`},
+		"create_commitment_in_procore of a purchase order": {"create_commitment_in_procore", `{"request_data":{"commitment":{"id":5,"origin_id":"PO-1","type":"PurchaseOrderContract"}}}`},
+		"create_budget_in_procore with an origin id":       {"create_budget_in_procore", `{"request_data":{"budget":{"id":1,"origin_id":"B-1"}}}`},
+		"create_sub_job_in_procore that names no project":  {"create_sub_job_in_procore", `{"request_data":{"sub_job":{"id":2,"origin_id":"S-1"}}}`},
+		"link_all_vendors of which one is not synced":      {"link_all_vendors", `{"request_data":{"vendors":[{"id":1,"origin_id":"null"},{"id":2,"origin_id":"V-2"}]}}`},
+		"merge_vendors into an unsynced vendor":            {"merge_vendors", `{"request_data":{"master_vendor":{"id":1,"origin_id":null},"source_vendors":[{"id":2,"origin_id":"V-2"},{"id":1}]}}`},
+		"link_all_vendors of none":                         {"link_all_vendors", `{"request_data":{"vendors":[]}}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := world(t)

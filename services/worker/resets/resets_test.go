@@ -185,9 +185,22 @@ func TestAPaymentIsUnlinkedAsWhatItIs(t *testing.T) {
 	} {
 		e := world()
 		e.Linked = linked
-		out, err := run(t, "reset_payment", workertest.Samples(t)["reset_payment"], e, &workertest.Procore{})
+		p := &workertest.Procore{}
+		out, err := run(t, "reset_payment", workertest.Samples(t)["reset_payment"], e, p)
 		if err != nil || len(out[0].Unlinks) != 1 || out[0].Unlinks[0].ItemType != want {
 			t.Errorf("%s: %v, error %v", want, out, err)
 		}
+		workertest.Golden(t, want+"_reset_payment", e, p, out)
 	}
+}
+
+// A line of a prime contract change order may have markups.
+func TestMarkupsAreUnsyncedWithTheirLine(t *testing.T) {
+	raw := []byte(`{"prime_contract_change_order_id":79,"prime_contract_change_order_origin_id":"CO-1","prime_contract_change_order_line_items":[{"id":5,"markup_line_items":[{"id":6}]}]}`)
+	e, p := world(), &workertest.Procore{}
+	out, err := run(t, "reset_prime_contract_change_order", raw, e, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	workertest.Golden(t, "markup_reset_prime_contract_change_order", e, p, out)
 }

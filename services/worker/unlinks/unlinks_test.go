@@ -93,11 +93,26 @@ func TestACommitmentIsUnlinkedAsWhatItIs(t *testing.T) {
 		{"the link says", sample, map[string]string{"work_order_contract/4": "commitment_origin_id"}, "work_order_contract"},
 		{"nobody says", sample, nil, "purchase_order_contract"},
 	} {
-		out, err := run(t, "unlink_commitment", tt.raw, &workertest.ERP{Linked: tt.linked}, &workertest.Procore{})
+		e, p := &workertest.ERP{Linked: tt.linked}, &workertest.Procore{}
+		out, err := run(t, "unlink_commitment", tt.raw, e, p)
 		if err != nil || out[0].Unlinks[0].ItemType != tt.want {
 			t.Errorf("%s: %v, error %v", tt.why, out, err)
 		}
+		if tt.linked != nil {
+			workertest.Golden(t, tt.want+"_unlink_commitment", e, p, out)
+		}
 	}
+}
+
+// A line of a prime contract change order may have markups.
+func TestMarkupsAreUnsyncedWithTheirLine(t *testing.T) {
+	raw := []byte(`{"prime_contract_change_order":{"id":3,"origin_id":"CO-1"},"prime_contract_change_order_line_items":[{"id":5,"markup_line_items":[{"id":6}]}],"request_detail_id":12345}`)
+	e, p := &workertest.ERP{}, &workertest.Procore{}
+	out, err := run(t, "unlink_prime_contract_change_order", raw, e, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	workertest.Golden(t, "markup_unlink_prime_contract_change_order", e, p, out)
 }
 
 // Procore has unlinked a vendor or a standard cost code before its event comes: our link ends, and nothing is called.

@@ -1,0 +1,188 @@
+package statusreporter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/fault"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+// notes is a memory that only reads: messages by subject.
+type notes map[string]proto.Message
+
+func (n notes) Last(_ context.Context, s bus.Subject) (bus.Message, bool, error) {
+	for key, m := range n {
+		of, err := bus.Parse(key)
+		if err != nil {
+			return bus.Message{}, false, err
+		}
+		same := of.Kind == s.Kind && of.Company == s.Company && of.Request == s.Request
+		if same && (s.Type == "*" || s.Type == of.Type) && (s.Run == of.Run || s.Run == "*" && of.Run != "") {
+			data, err := proto.Marshal(m)
+			return bus.Message{Subject: of, Raw: key, Data: data}, true, err
+		}
+	}
+	return bus.Message{}, false, nil
+}
+
+func (n notes) Has(ctx context.Context, s bus.Subject) (bool, error) {
+	_, has, err := n.Last(ctx, s)
+	return has, err
+}
+
+func (notes) PublishOnce(context.Context, bus.Subject, proto.Message) error {
+	return errors.New("read only")
+}
+
+func (notes) Link(context.Context, int64, string, int64) (bus.Link, error) {
+	return bus.Link{}, errors.New("read only")
+}
+
+func (notes) SaveLink(context.Context, int64, string, int64, bus.Link) error {
+	return errors.New("read only")
+}
+
+const (
+	good = tiebackv1.Status_STATUS_SUCCESS
+	bad  = tiebackv1.Status_STATUS_FAILED
+)
+
+// An outcome is told only if its subject may say so. Each refusal is one that a thief of a worker's key could send.
+func TestAnOutcomeSaysOnlyWhatItsSubjectMay(t *testing.T) {
+	event := func(request int64, details string) proto.Message {
+		return &tiebackv1.Event{CompanyId: 7, ErpRequestId: request, Payload: []byte(details)}
+	}
+	told := func(request int64, all ...*tiebackv1.CloseOut) proto.Message {
+		return &tiebackv1.Outcome{CompanyId: 7, ErpRequestId: request, CloseOuts: all}
+	}
+	s := &Service{memory: notes{
+		"tb.event.export.create_vendor.7.1":    event(1, `{"request_data":{"request_detail_id":11}}`),
+		"tb.event.export.create_vendor.7.2.42": event(2, `{"request_detail_id":12}`),
+		"tb.event.export.create_budget.7.1":    event(1, `{"request_detail_id":11}`),
+		"tb.event.unlink.unlink_vendor.7.3":    event(3, `{"request_detail_id":13}`),
+		"tb.closed.export.create_budget.7.4":   told(4, &tiebackv1.CloseOut{Status: good}),
+		"tb.closed.export.create_budget.7.5":   told(5, &tiebackv1.CloseOut{Status: good}, &tiebackv1.CloseOut{Status: bad}),
+		"tb.closed.export.create_budget.7.6":   told(6, &tiebackv1.CloseOut{Status: good}),
+		"tb.closed.export.create_budget.7.6.8": told(6, &tiebackv1.CloseOut{Status: bad}),
+	}}
+	mark := func(itemType, origin string) *tiebackv1.CloseOut {
+		return &tiebackv1.CloseOut{Status: good, Marks: []*tiebackv1.Mark{{ItemType: itemType, ItemId: 5, OriginId: origin}}}
+	}
+	link := func(itemType, origin string) *tiebackv1.CloseOut {
+		return &tiebackv1.CloseOut{Status: good, Links: []*tiebackv1.Link{{ItemType: itemType, ItemId: 5, OriginId: origin}}}
+	}
+	unlink := func(itemType string) *tiebackv1.CloseOut {
+		return &tiebackv1.CloseOut{Status: good, Unlinks: []*tiebackv1.Unlink{{ItemType: itemType, ItemId: 5}}}
+	}
+	assigns := &tiebackv1.CloseOut{Status: good, Assignments: []*tiebackv1.Assignment{{ProjectId: 1}}}
+	moves := &tiebackv1.CloseOut{Status: good, BudgetTransactions: []*tiebackv1.BudgetTransaction{{Id: 1}}}
+	says := func(status tiebackv1.Status, detail int64) *tiebackv1.CloseOut {
+		return &tiebackv1.CloseOut{Status: status, RequestDetailId: detail}
+	}
+	failing := func(c *tiebackv1.CloseOut) *tiebackv1.CloseOut {
+		c = proto.Clone(c).(*tiebackv1.CloseOut)
+		c.Status = bad
+		return c
+	}
+	for _, c := range []struct {
+		name, subject, kind string
+		closeOut            *tiebackv1.CloseOut
+		want                string // "": it is told
+	}{
+		{"failed, of no type", "_._.7.1", "_", says(bad, 11), ""},
+		{"failed, of no type, in a replay", "_._.7.1.42", "_", says(bad, 11), ""},
+		{"success, of no type", "_._.7.1", "_", says(good, 11), "success of an event whose type is not known"},
+		{"success, of no type and detail", "_._.7.1", "_", says(good, 0), "success of an event whose type is not known"},
+		{"a mark, of no type", "_._.7.1", "_", failing(mark("vendor", "V-666")), `marks a "vendor"`},
+		{"a mark as not synced, of no type", "_._.7.1", "_", failing(mark("vendor", "")), `marks a "vendor"`},
+		{"a link, of no type", "_._.7.1", "_", failing(link("vendor", "V-666")), `links a "vendor"`},
+		{"the end of a link, of no type", "_._.7.1", "_", failing(link("vendor", "")), `ends the link of a "vendor"`},
+		{"an unlink, of no type", "_._.7.1", "_", failing(unlink("vendor")), `unlinks a "vendor"`},
+		{"an assignment, of no type", "_._.7.1", "_", failing(assigns), "cost type assignment"},
+		{"a transaction, of no type", "_._.7.1", "_", failing(moves), "budget transaction"},
+
+		{"swept, after all was done", "_._.7.4.swept", "_", says(good, 14), ""},
+		{"swept, after a part failed", "_._.7.5.swept", "_", says(good, 15), "not told as done in whole"},
+		{"swept, after a replay failed", "_._.7.6.swept", "_", says(good, 16), "not told as done in whole"},
+		{"swept, of what was never told", "_._.7.1.swept", "_", says(good, 11), "of which nothing was told"},
+		{"swept, with a mark", "_._.7.4.swept", "_", mark("vendor", "V-666"), "success of an event"},
+		{"swept and failed", "_._.7.5.swept", "_", says(bad, 15), ""},
+
+		{"its own mark", "export.create_vendor.7.1", "create_vendor", mark("vendor", "V-1"), ""},
+		{"its own mark, of a line without an origin id", "export.create_vendor.7.1", "create_vendor", mark("vendor", ""), ""},
+		{"a mark of another type", "export.create_vendor.7.1", "create_vendor", mark("contract_payment", "P-666"), `marks a "contract_payment"`},
+		{"a mark of another type beside a failure", "export.create_vendor.7.1", "create_vendor", failing(mark("project", "")), `marks a "project"`},
+		{"an unlink in an export", "export.create_vendor.7.1", "create_vendor", unlink("vendor"), `unlinks a "vendor"`},
+		{"a link in an export", "export.create_vendor.7.1", "create_vendor", link("vendor", "V-666"), `links a "vendor"`},
+		{"the end of a link in an export", "export.create_vendor.7.1", "create_vendor", link("vendor", ""), ""},
+		{"a link of another item type", "import.link_vendor.7.1", "link_vendor", link("project", "J-666"), `links a "project"`},
+		{"its own link", "import.link_vendor.7.1", "link_vendor", link("vendor", "V-1"), ""},
+		{"a mark in an import", "import.link_vendor.7.1", "link_vendor", mark("vendor", "V-666"), `marks a "vendor"`},
+		{"a mark in a sync", "sync.sync_vendors.7.1", "sync_vendors", mark("vendor", "V-666"), `marks a "vendor"`},
+		{"a mark in an unlink", "unlink.unlink_payment_application.7.1", "unlink_payment_application", mark("payment_application_line_item", "L-666"), "marks a"},
+		{"its lines in an unlink", "unlink.unlink_payment_application.7.1", "unlink_payment_application", mark("payment_application_line_item", ""), ""},
+		{"an assignment in a vendor's export", "export.create_vendor.7.1", "create_vendor", assigns, "cost type assignment"},
+		{"a transaction in a vendor's export", "export.create_vendor.7.1", "create_vendor", moves, "budget transaction"},
+		{"a transaction in a budget's", "export.create_budget.7.1", "create_budget", moves, ""},
+
+		{"another type in the body", "export.create_vendor.7.1", "create_payment", says(bad, 11), "its subject says otherwise"},
+		{"no type in the body", "export.create_vendor.7.1", "_", says(bad, 11), "its subject says otherwise"},
+		{"a type in the body alone", "_._.7.1", "create_vendor", says(bad, 11), "its subject says otherwise"},
+		{"no end", "export.create_vendor.7.1", "create_vendor", says(tiebackv1.Status_STATUS_IN_PROGRESS, 11), "which is no end"},
+		{"no status", "export.create_vendor.7.1", "create_vendor", says(0, 11), "which is no end"},
+		{"what Procore has", "export.create_vendor.7.1", "create_vendor", &tiebackv1.CloseOut{Status: bad, RequestDetailId: 11, Stands: "success"}, "only the status-reporter"},
+
+		{"its own request detail", "export.create_vendor.7.1", "create_vendor", says(good, 11), ""},
+		{"its own, late", "export.create_vendor.7.1.late", "create_vendor", says(good, 11), ""},
+		{"its own, of a replay", "export.create_vendor.7.2.42", "create_vendor", says(good, 12), ""},
+		{"its own, late in a replay", "export.create_vendor.7.2.42-late", "create_vendor", says(good, 12), ""},
+		{"its own, of a replayed outcome", "export.create_vendor.7.2.43", "create_vendor", says(good, 12), ""},
+		{"another's request detail", "export.create_vendor.7.1", "create_vendor", says(good, 13), "request details [13]"},
+		{"another's request", "export.create_vendor.7.3", "create_vendor", says(good, 13), "request details [13]"},
+		{"another category's request, failed", "export.create_vendor.7.3", "create_vendor", says(bad, 13), ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			subject, err := bus.Parse("tb.outcome." + c.subject)
+			if err != nil {
+				t.Fatal(err)
+			}
+			data, err := proto.Marshal(&tiebackv1.Outcome{CompanyId: 7, ErpRequestId: subject.Request, Type: c.kind, CloseOuts: []*tiebackv1.CloseOut{c.closeOut}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w, err := s.open(t.Context(), bus.Message{Subject: subject, Raw: subject.String(), Data: data})
+			switch {
+			case c.want == "" && (err != nil || w == nil):
+				t.Errorf("not told: %v", err)
+			case c.want != "" && (err == nil || w != nil || fault.ClassOf(err) != fault.Permanent || fault.CauseOf(err) != fault.Ours || !strings.Contains(fmt.Sprint(err), c.want)):
+				t.Errorf("opened %v, error %v; want a permanent one of ours: %s", w, err, c.want)
+			}
+		})
+	}
+}
+
+// An outcome of another company or request than its subject's is refused as well.
+func TestAnOutcomeIsOfItsSubjectsCompanyAndRequest(t *testing.T) {
+	subject := bus.For(bus.Outcome, "create_vendor", 7, 1)
+	for _, o := range []*tiebackv1.Outcome{{CompanyId: 8, ErpRequestId: 1}, {CompanyId: 7, ErpRequestId: 2}} {
+		o.Type = "create_vendor"
+		data, err := proto.Marshal(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &Service{memory: notes{}}
+		if w, err := s.open(t.Context(), bus.Message{Subject: subject, Raw: subject.String(), Data: data}); w != nil || fault.ClassOf(err) != fault.Permanent {
+			t.Errorf("%v: opened %v, error %v", o, w, err)
+		}
+		if err := s.admit(t.Context(), subject, o); fault.ClassOf(err) != fault.Permanent {
+			t.Errorf("%v: error %v", o, err)
+		}
+	}
+}
