@@ -28,6 +28,9 @@ import (
 // accounts it can't: the broker replaces the reply subject by one of its own, and delivers the answer in the
 // account that asked. There it can reach nothing that the service could not have published itself.
 //
+// Permissions bound subjects, not what a message says: any worker may end any request under "_". The status-reporter
+// takes of an outcome only what its subject allows; see admit there.
+//
 // Only streams may create, change or delete a stream, a bucket or a consumer. Scans therefore read by direct
 // gets, not through consumers: the deliver subject of a consumer that a service creates would be another
 // reply subject of its choice.
@@ -48,8 +51,8 @@ func users() []user {
 	all := []user{
 		{name: "ingest", writes: []string{"tb.delivery.>"}},
 		{
-			name: "fetcher", writes: []string{"tb.event.>", "tb.outcome._.>", "tb.dead._.>"},
-			asks: []string{"tb.event.>", "tb.outcome._.>", "tb.dead._.>"}, state: true, procore: true,
+			name: "fetcher", writes: []string{"tb.event.>", "tb.outcome._._.>", "tb.dead._._.>"},
+			asks: []string{"tb.event.>", "tb.outcome._._.>", "tb.dead._._.>"}, state: true, procore: true,
 		},
 	}
 	for _, c := range catalogue.Categories {
@@ -61,7 +64,7 @@ func users() []user {
 			reads: []Kind{Event}, asks: []string{"tb.outcome.>", "tb.closed.>", "tb.dead.>"}, state: true, keys: []string{"link.>"}, procore: true,
 		},
 		user{
-			name: "sweep", writes: []string{"tb.delivery.>", "tb.outcome._.>"}, reads: Kinds,
+			name: "sweep", writes: []string{"tb.delivery.>", "tb.outcome._._.*.*." + Swept}, reads: Kinds,
 			state: true, keys: []string{swept}, procore: true,
 		},
 		user{name: "lag", reads: Kinds},
@@ -76,8 +79,10 @@ func users() []user {
 // swept are the sweep's keys, one for each company.
 const swept = "swept.>"
 
+// worker ends the events of its category. One whose subject it can't read it ends under "_", and never a replay
+// of it; the status-reporter takes nothing but a failure from there.
 func worker(c catalogue.Category) user {
-	ends := []string{fmt.Sprintf("tb.outcome.%s.>", c), fmt.Sprintf("tb.dead.%s.>", c), "tb.outcome._.>", "tb.dead._.>"} // of a type it does not know, too
+	ends := []string{fmt.Sprintf("tb.outcome.%s.>", c), fmt.Sprintf("tb.dead.%s.>", c), "tb.outcome._._.*.*", "tb.dead._._.*.*"}
 	u := user{name: string(c), writes: ends, asks: ends, state: true, procore: true}
 	switch c {
 	case catalogue.Export:

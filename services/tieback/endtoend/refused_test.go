@@ -32,6 +32,7 @@ func TestWhatIsNotPermittedIsRefused(t *testing.T) {
 			"$JS.ACK.TIEBACK_EVENT.sync.1.1.1.1.0", "$JS.ACK._.hash.TIEBACK_EVENT.sync.1.1.1.1.0.x",
 			"$JS.ACK.TIEBACK_EVENT.export.TIEBACK_EVENT.sync.1.1.1.1.0.x", "$JS.ACK.TIEBACK_EVENT.sync.TIEBACK_EVENT.export.1.1.1", // one shape read as the other
 			"tb.event.export.create_vendor.7.9", "tb.outcome.sync.sync_vendors.7.9", "tb.closed.export.create_vendor.7.9", "tb.dealt.export.create_vendor.7.9.1",
+			"tb.outcome._._.7.9.swept", "tb.outcome._._.7.9.42", "tb.dead._._.7.9.42",
 			"$KV.tieback-state.link.7.vendor.35", "$KV.tieback-state.cursor.7.VENDOR", "$KV.tieback-state.attempt.TIEBACK_EVENT.sync.1", "$KV.tieback-state.trouble.7.erp.sync",
 		},
 		"sync":            {"$KV.tieback-state.life.7.VENDOR.35", "$KV.tieback-state.swept.7", "tb.outcome.export.create_vendor.7.9", "$JS.API.CONSUMER.CREATE.TIEBACK_EVENT.mine"},
@@ -40,7 +41,7 @@ func TestWhatIsNotPermittedIsRefused(t *testing.T) {
 		"reset":           {"$KV.tieback-state.link.7.vendor.35", "tb.closed.reset.reset_job.7.9"},
 		"status-reporter": {"tb.delivery._._.7.9", "tb.event.export.create_vendor.7.9", "$JS.API.CONSUMER.MSG.NEXT.TIEBACK_EVENT.export", "$KV.tieback-state.life.7.VENDOR.35"},
 		"sweep": {
-			"tb.closed._._.7.9", "tb.outcome.export.create_vendor.7.9", "$KV.tieback-state.cursor.7.VENDOR",
+			"tb.closed._._.7.9", "tb.outcome.export.create_vendor.7.9", "tb.outcome._._.7.9", "$KV.tieback-state.cursor.7.VENDOR",
 			"$JS.API.CONSUMER.CREATE.TIEBACK_EVENT.export", "$JS.API.CONSUMER.CREATE.TIEBACK_EVENT.export.tb.event.export.>", "$JS.API.CONSUMER.DURABLE.CREATE.TIEBACK_EVENT.export",
 			"$JS.API.CONSUMER.CREATE.TIEBACK_EVENT", "$JS.API.CONSUMER.DELETE.TIEBACK_OUTCOME.status-reporter", "$JS.API.CONSUMER.MSG.NEXT.TIEBACK_DELIVERY.fetcher",
 			"$JS.ACK.TIEBACK_EVENT.export.1.1.1.1.0",
