@@ -32,6 +32,9 @@ func (b *Books) byHand(ctx context.Context, r *Record) (out *Record, err error) 
 	err = b.writer.do(ctx, func(t *tx) error {
 		row, _, err := t.write(proto.CloneOf(r), false)
 		if err == nil {
+			_, err = t.numbered(row)
+		}
+		if err == nil {
 			out = row.rec
 		}
 		return err

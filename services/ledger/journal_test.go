@@ -90,7 +90,9 @@ func TestBookingsTellWhatWasBooked(t *testing.T) {
 	r := s.requisition("0.1", "")
 	r.ProcoreId = 9007199254740993
 	first := put(t, b, "k1", r)
-	put(t, b, "k2", r)
+	twin := s.requisition("0.1", "")
+	twin.ProcoreId = r.ProcoreId
+	put(t, b, "k2", twin)
 	gone := put(t, b, "k3", s.requisition("5", ""))
 	if err := b.Delete(t.Context(), Requisition, gone.OriginId); err != nil {
 		t.Fatal(err)

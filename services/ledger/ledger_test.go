@@ -3,6 +3,8 @@ package ledger
 import (
 	"context"
 	"errors"
+	"fmt"
+	"sync/atomic"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -80,10 +82,13 @@ func (s site) commitment(amounts ...string) *Record {
 	return r
 }
 
+// invoices numbers them: a vendor has no number twice.
+var invoices atomic.Int64
+
 func (s site) requisition(amount, retainage string) *Record {
 	l := s.line(amount)
 	l.Retainage, l.ContractLineOriginId = retainage, s.contract+"-1"
-	return &Record{Entity: Requisition, ContractOriginId: s.contract, Number: "INV-9", Lines: []*Line{l}}
+	return &Record{Entity: Requisition, ContractOriginId: s.contract, Number: fmt.Sprint("INV-", invoices.Add(1)), Lines: []*Line{l}}
 }
 
 // refusal checks that err is a permanent one about a field, and gives the sentence.

@@ -29,10 +29,14 @@ func (t *tx) put(req *tiebackv1.PutRequest) (*tiebackv1.Booking, error) {
 	if err != nil {
 		return nil, err
 	}
+	messages, err := t.numbered(row)
+	if err != nil {
+		return nil, err
+	}
 	if err := t.wrote(row.id, req.GetOrder()); err != nil {
 		return nil, err
 	}
-	b := &tiebackv1.Booking{OriginId: row.rec.OriginId, OriginCode: row.rec.Code, OriginData: row.rec.OriginData, Stamp: req.GetStamp()}
+	b := &tiebackv1.Booking{OriginId: row.rec.OriginId, OriginCode: row.rec.Code, OriginData: row.rec.OriginData, Stamp: req.GetStamp(), Messages: messages}
 	for i := range sent {
 		b.LineOriginIds = append(b.LineOriginIds, row.rec.Lines[order[i]].OriginId)
 	}

@@ -254,3 +254,43 @@ func TestADeactivatedCostCodeFreesItsCode(t *testing.T) {
 	refusal(t, err, "code")
 	balanced(t, b)
 }
+
+// The same invoice of a vendor, or the same check, twice would be paid twice.
+func TestANumberThatComesTwiceIsRefused(t *testing.T) {
+	b := open(t, t.TempDir())
+	s := build(t, b)
+	other := add(t, b, &Record{Entity: Vendor, Name: "Other"}).OriginId
+	invoice := func(id int64, number string) *Record {
+		return &Record{Entity: Requisition, ProcoreId: id, Number: number, Amount: "1", ContractOriginId: s.contract}
+	}
+	first := put(t, b, "first", invoice(1, "INV-7"))
+	second := put(t, b, "second", invoice(2, "INV-8"))
+	twice := func(key string, r *Record, says string) {
+		t.Helper()
+		_, err := b.Put(t.Context(), &tiebackv1.PutRequest{Key: key, Record: r})
+		if got := refusal(t, err, "number"); !strings.Contains(got, says) {
+			t.Errorf("%q does not say %q", got, says)
+		}
+	}
+	twice("again", invoice(3, " INV-7"), "INV-7\" of this vendor is in the ledger already, as the requisition "+first.OriginId)
+	twice("as a direct cost", &Record{Entity: DirectCost, ProcoreId: 4, Number: "INV-7", Amount: "1", VendorOriginId: s.vendor}, "as the requisition")
+	put(t, b, "of another vendor", &Record{Entity: DirectCost, ProcoreId: 5, Number: "INV-7", Amount: "1", VendorOriginId: other})
+
+	check := func(id int64, pays, vendor string) *Record {
+		return &Record{Entity: Payment, ProcoreId: id, Number: "12", Amount: "1", ParentOriginId: pays, VendorOriginId: vendor}
+	}
+	paid := put(t, b, "check", check(11, first.OriginId, ""))
+	if len(paid.Messages) > 0 {
+		t.Errorf("%v", paid.Messages)
+	}
+	twice("check again", check(12, first.OriginId, ""), "is in the ledger already, as "+paid.OriginId)
+	twice("check of another vendor", check(13, "", other), "is in the ledger already")
+	if split := put(t, b, "split", check(14, second.OriginId, "")); len(split.Messages) != 1 || !strings.Contains(split.Messages[0], "also pays "+first.OriginId) {
+		t.Errorf("one check, two invoices: %v", split.Messages)
+	}
+	if err := b.Delete(t.Context(), Payment, paid.OriginId); err != nil {
+		t.Fatal(err)
+	}
+	put(t, b, "check once more", check(15, first.OriginId, ""))
+	balanced(t, b)
+}

@@ -1164,6 +1164,7 @@ type Booking struct {
 	OriginData    string                 `protobuf:"bytes,3,opt,name=origin_data,json=originData,proto3" json:"origin_data,omitempty"`
 	LineOriginIds []string               `protobuf:"bytes,4,rep,name=line_origin_ids,json=lineOriginIds,proto3" json:"line_origin_ids,omitempty"` // one for each line, in the order of the record's lines
 	Stamp         string                 `protobuf:"bytes,5,opt,name=stamp,proto3" json:"stamp,omitempty"`                                        // of the Put that booked it
+	Messages      []string               `protobuf:"bytes,6,rep,name=messages,proto3" json:"messages,omitempty"`                                  // what the accountant should know of a record that was booked all the same, in sentences
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1231,6 +1232,13 @@ func (x *Booking) GetStamp() string {
 		return x.Stamp
 	}
 	return ""
+}
+
+func (x *Booking) GetMessages() []string {
+	if x != nil {
+		return x.Messages
+	}
+	return nil
 }
 
 type FindRequest struct {
@@ -1871,7 +1879,7 @@ const file_tieback_v1_connector_proto_rawDesc = "" +
 	"\x05stamp\x18\x05 \x01(\tR\x05stamp\x12\x14\n" +
 	"\x05order\x18\x06 \x01(\tR\x05order\"<\n" +
 	"\vPutResponse\x12-\n" +
-	"\abooking\x18\x01 \x01(\v2\x13.tieback.v1.BookingR\abooking\"\xa6\x01\n" +
+	"\abooking\x18\x01 \x01(\v2\x13.tieback.v1.BookingR\abooking\"\xc2\x01\n" +
 	"\aBooking\x12\x1b\n" +
 	"\torigin_id\x18\x01 \x01(\tR\boriginId\x12\x1f\n" +
 	"\vorigin_code\x18\x02 \x01(\tR\n" +
@@ -1879,7 +1887,8 @@ const file_tieback_v1_connector_proto_rawDesc = "" +
 	"\vorigin_data\x18\x03 \x01(\tR\n" +
 	"originData\x12&\n" +
 	"\x0fline_origin_ids\x18\x04 \x03(\tR\rlineOriginIds\x12\x14\n" +
-	"\x05stamp\x18\x05 \x01(\tR\x05stamp\"j\n" +
+	"\x05stamp\x18\x05 \x01(\tR\x05stamp\x12\x1a\n" +
+	"\bmessages\x18\x06 \x03(\tR\bmessages\"j\n" +
 	"\vFindRequest\x12\x1d\n" +
 	"\n" +
 	"company_id\x18\x01 \x01(\x03R\tcompanyId\x12\x10\n" +

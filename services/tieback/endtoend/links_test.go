@@ -159,7 +159,7 @@ func (w *world) pay(i invoice) int64 {
 	w.Helper()
 	payload, err := w.sandbox.Sample(firstCompany, "create_payment", nil)
 	w.must(err)
-	for field, value := range map[string]any{"requisition_id": i.id, "contract_id": i.contract, "project_id": i.project, "amount": "1.00"} {
+	for field, value := range map[string]any{"requisition_id": i.id, "contract_id": i.contract, "project_id": i.project, "amount": "1.00", "check_number": fmt.Sprint("CHK-", w.minted("contract_payment"))} {
 		sandbox.Set(payload, "request_data.contract_payment."+field, value)
 	}
 	return w.pressIn(firstCompany, "create_payment", payload)

@@ -102,7 +102,7 @@ func aboutCode(err error) error {
 
 // booked says how a booking is told to Procore: the record's mark, then its lines'.
 func booked(d payload.Document, b *tiebackv1.Booking) *tiebackv1.CloseOut {
-	c := &tiebackv1.CloseOut{RequestDetailId: d.Detail, Status: tiebackv1.Status_STATUS_SUCCESS, Record: connector.Describe(d.Record)}
+	c := &tiebackv1.CloseOut{RequestDetailId: d.Detail, Status: tiebackv1.Status_STATUS_SUCCESS, Messages: b.Messages, Record: connector.Describe(d.Record)}
 	if d.ItemType != "" {
 		c.Marks = append(c.Marks, &tiebackv1.Mark{
 			ItemType: d.ItemType, ItemId: d.Record.ProcoreId, OriginId: b.OriginId, OriginCode: b.OriginCode, OriginData: b.OriginData,

@@ -1,0 +1,63 @@
+package ledger
+
+import (
+	"fmt"
+
+	"github.com/tieback/tieback/pkg/fault"
+)
+
+// numberOwner says among which documents a document's number may stand once; "": it may stand anywhere. A vendor's
+// invoices are numbered by the vendor, whether they come as requisitions or as direct costs. A check has its
+// number from the bank.
+func numberOwner(r *Record) string {
+	switch {
+	case r.GetNumber() == "":
+		return ""
+	case r.GetEntity() == Payment:
+		return "check"
+	case r.GetVendorOriginId() == "":
+		return ""
+	case r.GetEntity() == Requisition || r.GetEntity() == DirectCost:
+		return "invoice/" + r.GetVendorOriginId()
+	}
+	return ""
+}
+
+// numbered keeps a document's number, and refuses one that another live document has: it would be paid twice.
+// One check may pay several invoices of a vendor; what to know of it is the answer.
+func (t *tx) numbered(r *row) (messages []string, err error) {
+	if err := t.exec("DELETE FROM numbers WHERE record_id = ?", r.id); err != nil {
+		return nil, err
+	}
+	owner := numberOwner(r.rec)
+	if owner == "" {
+		return nil, nil
+	}
+	same, err := t.rows("SELECT "+rowColumns+" FROM numbers n JOIN records r ON r.id = n.record_id"+
+		" WHERE n.owner = ? AND n.number = ? AND r.deleted = 0 ORDER BY r.id", owner, r.rec.GetNumber())
+	if err != nil {
+		return nil, err
+	}
+	for _, other := range same {
+		if !shared(r.rec, other.rec) {
+			return nil, twice(r.rec, other.rec)
+		}
+		messages = append(messages, fmt.Sprintf("Check %q also pays %s, as %s.", r.rec.GetNumber(), other.rec.GetParentOriginId(), other.rec.GetOriginId()))
+	}
+	return messages, t.exec("INSERT INTO numbers VALUES (?, ?, ?)", r.id, owner, r.rec.GetNumber())
+}
+
+// shared reports whether two payments are one check that pays two invoices of a vendor.
+func shared(a, b *Record) bool {
+	return a.GetEntity() == Payment && a.GetVendorOriginId() == b.GetVendorOriginId() &&
+		a.GetParentOriginId() != "" && b.GetParentOriginId() != "" && a.GetParentOriginId() != b.GetParentOriginId()
+}
+
+func twice(r, other *Record) error {
+	if r.GetEntity() == Payment {
+		return fault.Refused("number", "The payment %q is in the ledger already, as %s. If it is another payment, correct its check number in Procore and export it again.",
+			r.GetNumber(), other.GetOriginId())
+	}
+	return fault.Refused("number", "The invoice %q of this vendor is in the ledger already, as the %s %s. If it is another invoice, correct its number in Procore and export it again.",
+		r.GetNumber(), Title(other.GetEntity()), other.GetOriginId())
+}
