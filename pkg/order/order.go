@@ -21,6 +21,9 @@ import (
 // decides between requests of the same microsecond only. A request whose time is known in seconds
 // counts from the start of its second, and so may come before others of that second which are older.
 //
+// The order is that of Procore's clock. Were that to go back, as no page of Procore's says it does, requests
+// of the time after would count as older than those of the time before.
+//
 // The zero value is no request: it comes before all others. It stands for the ERP's own people, for
 // a link that was read back from Procore and for a record that was never unlinked or reset.
 type Key string

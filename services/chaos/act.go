@@ -95,8 +95,8 @@ func (w *world) drop(blow) (func(), error) {
 }
 
 func (w *world) jump(f blow) (func(), error) {
-	w.sandbox.SkewClock(seconds(f.Amount))
-	return func() { w.sandbox.SkewClock(0) }, nil
+	w.sandbox.JumpServers(seconds(f.Amount))
+	return func() { w.sandbox.JumpServers(0) }, nil
 }
 
 func moody(how string) func(*world, blow) (func(), error) {

@@ -126,7 +126,7 @@ func (d *deliverer) attempt(ctx context.Context, h *hook, one *delivery, probe b
 	if ctx.Err() != nil && err != nil {
 		return // the sandbox ends; the receiver did nothing wrong
 	}
-	h.note(one.entry, h.book.sb.told(began), h.book.sb.told(time.Now()), answered{status, body, err})
+	h.note(one.entry, h.book.sb.recorded(began), h.book.sb.recorded(time.Now()), answered{status, body, err})
 	if err == nil && status >= 200 && status < 300 {
 		h.succeeded(one, probe)
 		return

@@ -26,7 +26,7 @@ func (sb *Sandbox) Press(companyID int64, eventType string, payload map[string]a
 	}
 	payload, _ = clone(payload).(map[string]any)
 	req := &request{id: sb.mintRequest(), co: co, eventType: eventType, clicked: time.Now(), done: make(chan struct{})}
-	req.created = sb.told(req.clicked)
+	req.created = sb.recorded(req.clicked)
 	row, known := catalogue.Lookup(eventType)
 	if known {
 		addDetailPlaces(row, payload)

@@ -121,7 +121,7 @@ func updateDetail(c *call) answer {
 	if d == nil {
 		return refuse(http.StatusNotFound, "request detail %s is not in company %d", c.r.PathValue("id"), c.co.ID)
 	}
-	if errs := d.set(body.Detail, c.sb.told(time.Now())); errs != nil {
+	if errs := d.set(body.Detail, c.sb.recorded(time.Now())); errs != nil {
 		return answer{status: http.StatusUnprocessableEntity, body: map[string]any{"errors": errs}}
 	}
 	return ok(d.json())
@@ -138,7 +138,7 @@ func syncDetails(c *call) answer {
 		if d == nil {
 			return nil, because("id", "no request detail %v in company %d", item["id"], c.co.ID)
 		}
-		if errs := d.set(item, c.sb.told(time.Now())); errs != nil {
+		if errs := d.set(item, c.sb.recorded(time.Now())); errs != nil {
 			return nil, errs
 		}
 		return d.json(), nil
@@ -201,7 +201,7 @@ func (sb *Sandbox) Reject(requestID int64, status string) error {
 	defer req.co.mu.Unlock()
 	for _, d := range req.details {
 		if !final(d.status) {
-			d.status, d.updated = cmp.Or(status, Rejected), sb.told(time.Now())
+			d.status, d.updated = cmp.Or(status, Rejected), sb.recorded(time.Now())
 		}
 	}
 	req.closeIfDone()

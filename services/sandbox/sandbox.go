@@ -61,6 +61,7 @@ type Sandbox struct {
 	cfg       Config
 	nextID    atomic.Int64
 	skew      atomic.Int64 // of Procore's clock, in nanoseconds
+	jump      atomic.Int64 // nanoseconds; see JumpServers
 	mu        sync.RWMutex // companies, clients, requests
 	companies map[int64]*company
 	clients   map[string]*client
