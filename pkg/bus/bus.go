@@ -131,7 +131,7 @@ func (b *Bus) waitForBroker(ctx context.Context) error {
 	var told string
 	for {
 		try, cancel := context.WithTimeout(ctx, 2*time.Second)
-		_, err := b.js.AccountInfo(try)
+		err := b.ask(try)
 		cancel()
 		if err == nil {
 			return nil
@@ -153,6 +153,24 @@ func (b *Bus) waitForBroker(ctx context.Context) error {
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
+}
+
+// ask asks whether JetStream answers. A broker with a key for us may have our streams in this account, not in
+// one of their own as `streams keys` sets it up; which of the two is found out here, before anything else is asked.
+func (b *Bus) ask(ctx context.Context) error {
+	_, err := b.js.AccountInfo(ctx)
+	if b.js.Options().APIPrefix == "" || !errors.Is(err, jetstream.ErrJetStreamNotEnabled) { // what no responder is taken for
+		return err
+	}
+	plain, err := jetstream.New(b.nc)
+	if err != nil {
+		return err
+	}
+	if _, err := plain.AccountInfo(ctx); err != nil {
+		return err
+	}
+	b.js = plain
+	return nil
 }
 
 // Publisher gives the group-committing publisher of a kind.
