@@ -12,7 +12,9 @@ func (sb *Sandbox) SkewClock(d time.Duration) { sb.skew.Store(int64(d)) }
 func (sb *Sandbox) JumpServers(d time.Duration) { sb.jump.Store(int64(d)) }
 
 // told is a moment as Procore's servers tell it.
-func (sb *Sandbox) told(t time.Time) time.Time { return sb.recorded(t).Add(time.Duration(sb.jump.Load())) }
+func (sb *Sandbox) told(t time.Time) time.Time {
+	return sb.recorded(t).Add(time.Duration(sb.jump.Load()))
+}
 
 // recorded is a moment as Procore records it with a request.
 func (sb *Sandbox) recorded(t time.Time) time.Time { return t.Add(time.Duration(sb.skew.Load())) }
