@@ -279,3 +279,16 @@ func TestAResetAndAnExportDoNotBothWin(t *testing.T) {
 		}
 	}
 }
+
+// A cost code with bookings can't be removed. Deactivated it is a closed account, still there, and its code is free
+// for the one that took its place in Procore.
+func TestADeactivatedCostCodeFreesItsCode(t *testing.T) {
+	w := newWorld(t)
+	code := unique("D")
+	old := w.put(&tiebackv1.Record{Entity: costCode, Name: "Old", Code: code, JobOriginId: w.job})
+	w.put(&tiebackv1.Record{Entity: costCode, OriginId: old.OriginId, Name: "Old", Code: code, JobOriginId: w.job, Inactive: true})
+	successor := w.put(&tiebackv1.Record{Entity: costCode, Name: "New", Code: code, JobOriginId: w.job})
+	if successor.OriginId == old.OriginId || w.state(costCode, old.OriginId) != present {
+		t.Errorf("%v beside %v, which is %v", successor, old, w.state(costCode, old.OriginId))
+	}
+}
