@@ -13,6 +13,8 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/catalogue"
+	"github.com/tieback/tieback/pkg/company"
+	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/services/lag"
 )
 
@@ -68,7 +70,7 @@ func bounds() map[string]*regexp.Regexp {
 		"verdict": one("done", "again", "throttled", "dead"), "class": one("transient", "permanent", "throttled", "ambiguous"),
 		"cause": one("ours", "tenant-data", "erp", "procore", "limits", "unknown"), "window": one("hour", "spike"),
 		"company": one("598134325841112"), "status": one("[1-5][0-9][0-9]", "error"), "route": one("[a-z_/ ]+"), "operation": one("[a-z_]+"),
-		"result": one("[a-z]+"), "stream": one("TIEBACK_[A-Z]+", "KV_tieback-(state|quota)"), "service": one("[a-z-]+"),
+		"result": one("[a-z_]+"), "stream": one("TIEBACK_[A-Z]+", "KV_tieback-(state|quota)"), "service": one("[a-z-]+"),
 		"version": one(".+"), "revision": one(".+"), "category": one(append(categories, "_")...), "outcome": one("success", "refused", "failed"),
 	}
 }
@@ -99,18 +101,35 @@ func TestEveryMetricThatIsAskedForIsExported(t *testing.T) {
 	}
 }
 
-// described are the metrics that lag knows to show, also where the broker has nothing to be told: an account's limit.
+// described are the metrics that lag and the client of Procore know to show, also where there is nothing to be
+// told: an account's limit, credentials that are refused.
 func described(t *testing.T) (names []string) {
 	t.Helper()
-	exporter, err := lag.New(lag.Deps{Log: zap.NewNop()}, prometheus.NewRegistry())
+	var all describing
+	_, err := lag.New(lag.Deps{Log: zap.NewNop()}, &all)
 	must(t, err)
-	descs := make(chan *prometheus.Desc, 100)
-	exporter.Describe(descs)
-	close(descs)
-	for d := range descs {
+	_, err = procore.New(procore.Config{APIURL: "https://procore.test", LoginURL: "https://procore.test"}, company.Set{}, &all)
+	must(t, err)
+	for _, d := range all.descs {
 		names = append(names, name.FindString(d.String()))
 	}
 	return names
+}
+
+// describing is a registry that only notes what its collectors may show.
+type describing struct {
+	prometheus.Registerer
+	descs []*prometheus.Desc
+}
+
+func (r *describing) Register(c prometheus.Collector) error {
+	descs := make(chan *prometheus.Desc, 100)
+	c.Describe(descs)
+	close(descs)
+	for d := range descs {
+		r.descs = append(r.descs, d)
+	}
+	return nil
 }
 
 // What is exported and never looked at costs memory in every Prometheus.
