@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"slices"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/catalogue"
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/procore"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/worker/payload"
 )
@@ -49,6 +52,9 @@ func allowed(subject bus.Subject, o *tiebackv1.Outcome) error {
 	if bus.For(subject.Kind, o.Type, o.CompanyId, o.ErpRequestId).WithRun(subject.Run) != subject {
 		return fmt.Errorf("it is of type %.40q, company %d, request %d; its subject says otherwise", o.Type, o.CompanyId, o.ErpRequestId)
 	}
+	if o.Left != "" {
+		return allowedToLeave(subject, o)
+	}
 	row, known := catalogue.Lookup(subject.Type)
 	for _, c := range o.CloseOuts {
 		switch c.Status {
@@ -65,6 +71,21 @@ func allowed(subject bus.Subject, o *tiebackv1.Outcome) error {
 		}
 		if err := allowedOf(row, c); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// allowedToLeave checks the outcome of a request that is left alone, of which Procore is told nothing: it is older than
+// its company's since, or its request details were called off. It may say where they stand, and have no effect.
+func allowedToLeave(subject bus.Subject, o *tiebackv1.Outcome) error {
+	if o.Left != bus.LeftOlder && (subject.Type == catalogue.Unknown || !procore.DetailCalledOff(o.Left)) {
+		return fmt.Errorf("it leaves the request alone as %.40q, which is no reason", o.Left)
+	}
+	for _, c := range o.CloseOuts {
+		stands := &tiebackv1.CloseOut{RequestDetailId: c.RequestDetailId, Stands: c.Stands}
+		if !procore.DetailCalledOff(c.Stands) || !proto.Equal(c, stands) {
+			return errors.New("it leaves the request alone and says more of a request detail than where that stands")
 		}
 	}
 	return nil

@@ -186,3 +186,42 @@ func TestAnOutcomeIsOfItsSubjectsCompanyAndRequest(t *testing.T) {
 		}
 	}
 }
+
+// A request that is left alone may say where its request details stand, and nothing that has an effect.
+func TestWhatIsLeftAloneHasNoEffect(t *testing.T) {
+	stands := func(status string) *tiebackv1.CloseOut {
+		return &tiebackv1.CloseOut{RequestDetailId: 11, Stands: status}
+	}
+	of := func(subject string) bus.Subject {
+		s, err := bus.Parse("tb.outcome." + subject)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	const vendor = "export.create_vendor.7.1"
+	for _, c := range []struct {
+		name, subject, kind, left string
+		closeOut                  *tiebackv1.CloseOut
+		want                      string // "": it is taken
+	}{
+		{"older, of no type", "_._.7.1", "_", bus.LeftOlder, nil, ""},
+		{"older", vendor, "create_vendor", bus.LeftOlder, nil, ""},
+		{"called off", vendor, "create_vendor", "rejected", stands("rejected"), ""},
+		{"called off, of no type", "_._.7.1", "_", "rejected", stands("rejected"), "which is no reason"},
+		{"as it succeeded", vendor, "create_vendor", "success", nil, "which is no reason"},
+		{"with a success", vendor, "create_vendor", "rejected", stands("success"), "says more"},
+		{"with a status", vendor, "create_vendor", "rejected", &tiebackv1.CloseOut{RequestDetailId: 11, Stands: "rejected", Status: good}, "says more"},
+		{"with a mark", vendor, "create_vendor", bus.LeftOlder, &tiebackv1.CloseOut{Stands: "stale", Marks: []*tiebackv1.Mark{{ItemType: "vendor", ItemId: 5, OriginId: "V-666"}}}, "says more"},
+		{"with a link", vendor, "create_vendor", bus.LeftOlder, &tiebackv1.CloseOut{Stands: "stale", Links: []*tiebackv1.Link{{ItemType: "vendor", ItemId: 5, OriginId: "V-666"}}}, "says more"},
+	} {
+		o := &tiebackv1.Outcome{CompanyId: 7, ErpRequestId: 1, Type: c.kind, Left: c.left}
+		if c.closeOut != nil {
+			o.CloseOuts = []*tiebackv1.CloseOut{c.closeOut}
+		}
+		err := allowed(of(c.subject), o)
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.want)
+		}
+	}
+}
