@@ -73,9 +73,9 @@ func TestTrytonHasTheSameAmounts(t *testing.T) {
 		{changeOrder, "purchase.purchase", "quotation", "-500.55", []string{"-500.55"}, 1},
 		{requisition, "account.invoice", "paid", "982.67", []string{"1000.10", "0.07", "-100.01", "82.51"}, 2},
 		{prime, "sale.sale", "quotation", "5000000.00", []string{"5000000.00"}, 1},
-		{primeChange, "sale.sale", "quotation", "12.34", []string{"12.34"}, 1},
+		{primeChange, "sale.sale", "quotation", "65.46", []string{"12.34", "50.00", "2.50", "0.62"}, 2}, // tax is a line of its own
 		{application, "account.invoice", "posted", "982.60", []string{"1000.10", "-100.01", "82.51"}, 1},
-		{directCost, "account.invoice", "posted", "12.50", []string{"12.50"}, 0},
+		{directCost, "account.invoice", "posted", "13.75", []string{"12.50", "1.25"}, 0},
 	} {
 		var got document
 		w.read(tt.model, booked[tt.entity].OriginId, &got, "state", "untaxed_amount", "lines.amount", "lines.analytic_accounts.account")
