@@ -97,7 +97,7 @@ func TestReplicasAreNeverLowered(t *testing.T) {
 func TestACopyUnderWayInAClusterIsADuplicate(t *testing.T) {
 	t.Parallel()
 	ns := cluster(t)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	b, err := bus.Connect(ctx, bus.Options{InProcess: nats.InProcessServer(ns), Name: "test", Replicas: 3, Log: zap.NewNop()})
 	if err != nil {

@@ -69,7 +69,7 @@ var (
 		"go.opentelemetry.io/proto/", "google.golang.org/genproto/googleapis/api",
 	}
 	// summed are those whose sums are asked for all the same.
-	summed = []string{"go.yaml.in/", "golang.org/x/sync"}
+	summed = []string{"go.yaml.in/", "go.uber.org/goleak"}
 )
 
 // modFiles are go.mod and go.sum. The versions and sums are those of the checkout's pkg, so
