@@ -32,7 +32,7 @@ type ItemError struct {
 	Why  string         // its reasons in words
 }
 
-// SyncResult is what all calls of a SyncCall came to.
+// SyncResult is what all calls of a SyncCall came to. After refusals its order may differ from that of the updates.
 type SyncResult struct {
 	Entities []map[string]any
 	Refused  []ItemError
@@ -76,8 +76,12 @@ type syncing struct {
 	taken   bool
 }
 
-// allRefused is how many updates are refused one by one before the call itself counts as at fault: its path, its query.
-const allRefused = 8
+// After allRefused updates were refused one by one and none was taken, the call itself may be at fault: its path, its
+// query. It counts as such if another samples updates from other places are refused as well.
+const (
+	allRefused = 8
+	samples    = 4
+)
 
 // next makes the next call, or parts it.
 func (a *syncing) next(ctx context.Context) error {
@@ -85,6 +89,7 @@ func (a *syncing) next(ctx context.Context) error {
 	result, err := a.call(ctx, updates)
 	switch {
 	case err == nil:
+		a.todo = a.todo[1:]
 		a.took(updates, result)
 	case len(updates) > 1 && (tooLarge(err) || errors.Is(err, errTooLong) || tooSlow(ctx, err)):
 		a.shrink(updates, tooSlow(ctx, err))
@@ -92,10 +97,12 @@ func (a *syncing) next(ctx context.Context) error {
 		half := len(updates) / 2
 		a.todo = slices.Concat([][]map[string]any{updates[:half], updates[half:]}, a.todo[1:])
 	case refusedWhole(err) && len(a.Updates) > 1:
-		if a.alone++; !a.taken && a.alone == allRefused {
+		if err := a.refuse(updates[0], err); err != nil {
 			return err
 		}
-		return a.refuse(updates[0], err)
+		if a.alone++; !a.taken && a.alone == allRefused {
+			return a.sample(ctx)
+		}
 	default:
 		return err
 	}
@@ -121,11 +128,33 @@ func (a *syncing) call(ctx context.Context, updates []map[string]any) (SyncResul
 }
 
 func (a *syncing) took(updates []map[string]any, result SyncResult) {
-	a.taken, a.todo = true, a.todo[1:]
+	a.taken = true
 	a.result.Entities, a.result.Refused = append(a.result.Entities, result.Entities...), append(a.result.Refused, result.Refused...)
 	if a.smaller != nil && len(updates) <= a.smaller.updates {
 		a.session.sizes.keep(a.Route, *a.smaller)
 	}
+}
+
+// sample tries the last update of each of the last calls left, alone, until one is taken: neighbours often belong to one
+// record and share its fault, as the lines of a commitment do. If all are refused it returns the last refusal. A refused
+// sample keeps its place otherwise, as it may depend on an update before it.
+func (a *syncing) sample(ctx context.Context) error {
+	var refusal error
+	for i := len(a.todo) - 1; i >= max(0, len(a.todo)-samples); i-- {
+		last := len(a.todo[i]) - 1
+		result, err := a.call(ctx, a.todo[i][last:])
+		if err == nil {
+			a.took(a.todo[i][last:], result)
+			if a.todo[i] = a.todo[i][:last]; last == 0 {
+				a.todo = slices.Delete(a.todo, i, i+1)
+			}
+			return nil
+		}
+		if refusal = err; !refusedWhole(err) {
+			return err
+		}
+	}
+	return refusal
 }
 
 // shrink cuts all that is left to half the size. Of a Procore that does not answer one update is asked first, as it

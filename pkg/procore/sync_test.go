@@ -168,6 +168,70 @@ func TestACallThatIsWrongItselfIsRefusedInAFewCalls(t *testing.T) {
 	}
 }
 
+// The refused lines of one record don't stop the updates of others, wherever these are.
+func TestRefusedNeighboursDoNotStopTheOthers(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		n    int
+		bad  func(i int) bool
+	}{
+		{"the first 8 of 28", 28, func(i int) bool { return i < 8 }},
+		{"the first 8 of 9", 9, func(i int) bool { return i < 8 }},
+		{"the first 8 and the last of 28", 28, func(i int) bool { return i < 8 || i == 27 }},
+		{"all but one in the middle", 28, func(i int) bool { return i != 13 }},
+		{"the first 40 of 1000", 1000, func(i int) bool { return i < 40 }},
+		{"the first 40 and the last 300 of 1000", 1000, func(i int) bool { return i < 40 || i >= 700 }},
+		{"the first 8 of 1500, in two calls", 1500, func(i int) bool { return i < 8 }},
+		{"all of 8", 8, func(i int) bool { return true }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bad := map[string]bool{}
+			for i := range c.n {
+				if c.bad(i) {
+					bad[fmt.Sprint("V-", i)] = true
+				}
+			}
+			b := &bulk{refuse: func(updates []map[string]any) (int, bool) {
+				if slices.ContainsFunc(updates, func(u map[string]any) bool { return bad[fmt.Sprint(u["origin_id"])] }) {
+					return 422, false
+				}
+				return 0, false
+			}}
+			result, err := b.session(t).Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Envelope: ofCompany, Updates: updates(c.n)})
+			if err != nil || len(result.Entities) != c.n-len(bad) || len(b.taken) != c.n-len(bad) || len(result.Refused) != len(bad) {
+				t.Fatalf("%d entities, %d taken, %d refused, %d are bad: %v", len(result.Entities), len(b.taken), len(result.Refused), len(bad), err)
+			}
+			for _, r := range result.Refused {
+				if id := fmt.Sprint(r.Item["origin_id"]); !bad[id] {
+					t.Errorf("%s was refused, or twice", id)
+				} else {
+					delete(bad, id)
+				}
+			}
+			for id, n := range b.taken {
+				if n != 1 {
+					t.Errorf("%s was taken %d times", id, n)
+				}
+			}
+		})
+	}
+}
+
+// A sample that fails for another reason than itself ends the action with that reason.
+func TestASampleThatIsNotAnsweredIsNoRefusal(t *testing.T) {
+	calls := 0
+	b := &bulk{refuse: func(updates []map[string]any) (int, bool) {
+		if calls++; len(updates) == 1 && updates[0]["origin_id"] == "V-27" {
+			return 403, false
+		}
+		return 422, false
+	}}
+	_, err := b.session(t).Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Envelope: ofCompany, Updates: updates(28)})
+	if err == nil || !strings.Contains(err.Error(), "403") {
+		t.Errorf("after %d calls: %v", calls, err)
+	}
+}
+
 // A Procore that hangs on large calls may have taken them.
 func TestACallThatIsNotAnsweredIsHalved(t *testing.T) {
 	var n atomic.Int64

@@ -477,3 +477,65 @@ func TestACallThatProcoreCanNotTakeIsMadeInSmallerOnes(t *testing.T) {
 		})
 	}
 }
+
+// A commitment whose lines Procore refuses one and all, whole calls with them, fails alone.
+func TestOneEventsRefusedLinesHarmNoOther(t *testing.T) {
+	p := procoreThat(t, func(call string, body map[string]any) (int, string) {
+		if call == external && slices.ContainsFunc(body["updates"].([]any), func(u any) bool { return u.(map[string]any)["item_type"] == "line_item" }) {
+			return 422, `{"message":"bad line"}`
+		}
+		return 200, ""
+	})
+	commitment := &tiebackv1.Outcome{CompanyId: 7, ErpRequestId: 1, Type: "create_commitment", CloseOuts: []*tiebackv1.CloseOut{{
+		RequestDetailId: 1001, Status: tiebackv1.Status_STATUS_SUCCESS, Record: "commitment 1",
+	}}}
+	for i := range int64(8) {
+		commitment.CloseOuts[0].Marks = append(commitment.CloseOuts[0].Marks, &tiebackv1.Mark{ItemType: "line_item", ItemId: 500 + i, OriginId: fmt.Sprint("L-", i)})
+	}
+	outcomes := []*tiebackv1.Outcome{commitment}
+	for id := int64(2); id < 22; id++ {
+		outcomes = append(outcomes, vendor(id))
+	}
+	for i, err := range flush(t, p, outcomes) {
+		c, want, marks := outcomes[i].CloseOuts[0], tiebackv1.Status_STATUS_SUCCESS, 1
+		if i == 0 {
+			want, marks = tiebackv1.Status_STATUS_FAILED, 0
+		}
+		if err != nil || c.Status != want || len(c.Marks) != marks {
+			t.Errorf("outcome %d: %v %q, %d marks: %v", i, c.Status, c.Messages, len(c.Marks), err)
+		}
+	}
+}
+
+// Request details that Procore refuses, whole calls with them, do not keep the others from being closed.
+func TestRefusedRequestDetailsHarmNoOther(t *testing.T) {
+	closed := map[int64]bool{}
+	p := procoreThat(t, func(call string, body map[string]any) (int, string) {
+		if strings.HasPrefix(call, "GET ") {
+			return 200, `{"id":1,"status":"failed"}`
+		}
+		if call != details {
+			return 200, ""
+		}
+		var ids []int64
+		for _, u := range body["updates"].([]any) {
+			ids = append(ids, int64(u.(map[string]any)["id"].(float64)))
+		}
+		if slices.ContainsFunc(ids, func(id int64) bool { return id <= 1008 }) {
+			return 422, `{"message":"bad detail"}`
+		}
+		for _, id := range ids {
+			closed[id] = true
+		}
+		return 200, ""
+	})
+	var outcomes []*tiebackv1.Outcome
+	for id := int64(1); id <= 28; id++ {
+		outcomes = append(outcomes, vendor(id))
+	}
+	for i, err := range flush(t, p, outcomes) {
+		if bad := i < 8; (err != nil) != bad || closed[int64(1001+i)] == bad {
+			t.Errorf("outcome %d: closed %v: %v", i, closed[int64(1001+i)], err)
+		}
+	}
+}
