@@ -48,11 +48,11 @@ func (r *reader) requisition(o Object) Document {
 		d.refer(&l.CostCodeOriginId, r.ref(item, "cost_code_id"), "", "cost_code")
 		rec.Lines = append(rec.Lines, l)
 	}
-	r.documentTax(rec, o)
+	r.documentTax(&d, o)
 	// The payload has no total to hold the lines against. formatted_payment_due is a text for people,
 	// and what is in it is not published: in the published sample it is $1,087.80, where the lines
 	// less their retainage come to 980.00 and have no tax.
-	r.total(rec, "amount", r.decimal(o, "amount"))
+	r.total(rec, len(r.list(o, "line_items")), "amount", r.decimal(o, "amount"))
 	return r.apart(d)
 }
 
@@ -152,10 +152,9 @@ func DirectCost(q Request) ([]Document, error) {
 		rec.Lines = append(rec.Lines, l)
 	}
 	lines, billed := r.decimal(o, "line_item_total"), r.decimal(o, "billed_amount")
-	r.total(rec, "line_item_total", cmp.Or(lines, billed))
+	r.total(rec, len(r.list(o, "line_items")), "line_item_total", cmp.Or(lines, billed))
 	if !value(billed).IsZero() { // a zero: the billed amount was not entered
-		_, tax, _ := sums(rec.Lines)
-		r.agree("billed_amount", billed, value(rec.Amount), tax)
+		r.agree(rec, "billed_amount", billed)
 	}
 	return []Document{r.finish(&d)}, r.err
 }

@@ -52,7 +52,7 @@ func Commitment(q Request) ([]Document, error) {
 	}
 	// Published as the total of the lines with all markup. Lines have their markup in their
 	// amounts; project-level markup is on no line, and a total with it is refused.
-	r.total(rec, "grand_total", r.decimal(c, "grand_total"))
+	r.total(rec, len(r.list(q.Data, "commitment_items")), "grand_total", r.decimal(c, "grand_total"))
 	return []Document{r.finish(&d)}, r.err
 }
 
@@ -86,7 +86,7 @@ func CommitmentChangeOrder(q Request) ([]Document, error) {
 	d.refer(&rec.VendorOriginId, r.ref(contract.Object("vendor"), "id"), "", "vendor")
 	r.currency(rec, []Object{o, contract}, r.live(q.Data, "change_order_items"))
 	r.changeOrderLines(q.Data, &d)
-	r.total(rec, "grand_total", r.decimal(o, "grand_total")) // published as "Total including markup"
+	r.total(rec, len(r.list(q.Data, "change_order_items")), "grand_total", r.decimal(o, "grand_total")) // published as "Total including markup"
 	return []Document{r.finish(&d)}, r.err
 }
 

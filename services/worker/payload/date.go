@@ -47,11 +47,10 @@ func (r *reader) day(name, s string) (day string, ok bool) {
 }
 
 // local is a point in time on the company's clocks. Procore prints some fields that are published as dates
-// as midnight in UTC (payment_due_date: 2025-06-30T00:00:00Z): those are dates, and stay as they are.
+// as midnight (payment_due_date: 2025-06-30T00:00:00Z): those are dates, and keep the day that is written.
 func (r *reader) local(name string, t time.Time) time.Time {
-	midnight := t.UTC().Equal(t.UTC().Truncate(24 * time.Hour))
-	if midnight && isDate(name) {
-		return t.UTC()
+	if hour, minute, second := t.Clock(); hour+minute+second == 0 && isDate(name) {
+		return t
 	}
 	return t.In(r.zone)
 }

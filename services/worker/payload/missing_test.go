@@ -78,7 +78,7 @@ func TestSamplesAreNotRefused(t *testing.T) {
 
 // Each amount that is booked is refused where it is missing and nothing stands for it.
 func TestAMissingAmountIsNotZero(t *testing.T) {
-	const app = "payment_application.items.0."
+	const app, item, cost = "payment_application.items.0.", "prime_contract_change_order_items.0.", "direct_cost.line_items.0."
 	for _, tt := range []struct {
 		why, event string
 		replace    []string
@@ -120,8 +120,18 @@ func TestAMissingAmountIsNotZero(t *testing.T) {
 			"materials_presently_stored", []string{"line 1 has no materials presently stored"}},
 		{"earlier materials of an application", "create_payment_application", []string{app + "materials_presently_stored_from_previous_application", "null"},
 			"materials_presently_stored_from_previous_application", []string{"line 1 has no materials presently stored from previous application"}},
-		{"retainage of an application", "create_payment_application", []string{app + "work_completed_retainage_retained_this_period", "null", app + "work_completed_retainage_percent_this_period", "10"},
+		{"retainage of an application", "create_payment_application", []string{app + "work_completed_this_period", "100", app + "work_completed_retainage_retained_this_period", "null", app + "work_completed_retainage_percent_this_period", "10"},
 			"work_completed_retainage_retained_this_period", []string{"line 1 has no work completed retainage retained this period"}},
+		{"retainage of an application's new materials", "create_payment_application", []string{app + "materials_presently_stored", "null", app + "new_materials", "7", app + "materials_stored_retainage_retained_this_period", "null", app + "materials_stored_retainage_percent_this_period", "10"},
+			"materials_stored_retainage_retained_this_period", []string{"line 1 has no materials stored retainage retained this period"}},
+		{"retainage of an application's earlier materials", "create_payment_application", []string{app + "materials_presently_stored_from_previous_application", "7", app + "materials_stored_retainage_retained_this_period", "null", app + "materials_stored_retainage_percent_this_period", "10"},
+			"materials_stored_retainage_retained_this_period", []string{"line 1 has no materials stored retainage retained this period"}},
+		{"a total with markup in it, or not", "create_prime_contract_change_order", []string{item + "amount", "null", item + "extended_amount", "null", item + "total_amount", `"343.85"`, item + "tax_amount", `"0.0"`},
+			"amount", []string{"line 1 has no amount", "343.85", "44.85"}},
+		{"direct cost line with a tax code and no tax amount", "create_company_level_direct_cost", []string{cost + "tax_code_origin_id", `"GST"`, cost + "total_amount", `"1100.0"`, "direct_cost.line_item_total", `"1100.0"`, "direct_cost.billed_amount", `"1100.0"`},
+			"tax_amount", []string{`direct cost "INV-001"`, "line 1 has a tax code, but no tax amount"}},
+		{"the same without quantity", "create_company_level_direct_cost", []string{cost + "tax_code_id", "7", cost + "quantity", "null"},
+			"tax_amount", []string{`direct cost "INV-001"`, "line 1 has a tax code, but no tax amount"}},
 	} {
 		t.Run(tt.why, func(t *testing.T) { refused(t, sample(t, tt.event, tt.replace...), tt.field, tt.words...) })
 	}
@@ -141,6 +151,9 @@ func TestAPublishedAlternativeStandsForAnAmount(t *testing.T) {
 		{"direct cost: amount", "create_company_level_direct_cost", []string{"direct_cost.line_items.0.total_amount", "null", "direct_cost.line_items.0.amount", `"1000.00"`}, "1000.00", "1000"},
 		{"direct cost: quantity and unit cost", "create_company_level_direct_cost", []string{"direct_cost.line_items.0.total_amount", "null"}, "1000", "1000"},
 		{"direct cost: the total has tax in it", "create_company_level_direct_cost", []string{"direct_cost.line_items.0.total_amount", `"1050.0"`, "direct_cost.line_items.0.tax_amount", "50", "direct_cost.line_item_total", `"1050.0"`, "direct_cost.billed_amount", `"1050.0"`}, "1000", "1000"},
+		{"direct cost: tax code, and a total without tax", "create_company_level_direct_cost", []string{"direct_cost.line_items.0.tax_code_origin_id", `"GST"`}, "1000", "1000"},
+		{"direct cost: tax code, and a tax of zero", "create_company_level_direct_cost", []string{"direct_cost.line_items.0.tax_code_origin_id", `"GST"`, "direct_cost.line_items.0.tax_amount", "0", "direct_cost.line_items.0.quantity", "null"}, "1000.0", "1000"},
+		{"total beside no markup", "create_prime_contract_change_order", []string{item + "amount", "null", item + "extended_amount", "null", item + "tax_amount", `"0.0"`, item + "markup_line_items", "[]"}, "299.0", "299"},
 		{"stored materials", "create_payment_application", []string{app + "materials_presently_stored", "null", app + "new_materials", "7", app + "stored_materials", "5", "payment_application.summary.current_payment_due", "12"}, "12", "12"},
 		{"billed by units: no materials", "create_payment_application", []string{app + "accounting_method", `"unit"`, app + "materials_presently_stored", "null", app + "materials_presently_stored_from_previous_application", "null"}, "0", "0"},
 		{"budget: transactions are what is booked", "update_budget", []string{"job_costs.0.new_amount", "null"}, "33.33", ""},
@@ -206,4 +219,76 @@ func TestARefusalIsOfOneDocument(t *testing.T) {
 	if err != nil || docs[0].Refusal == nil || docs[1].Refusal != nil || docs[1].Record.Amount != "5" {
 		t.Errorf("%v, error %v", docs, err)
 	}
+}
+
+// A percentage of retainage is a setting of the line; it withholds nothing where the line has no such amount.
+func TestRetainageIsNotDemandedWhereThereIsNothingToWithhold(t *testing.T) {
+	const app = "payment_application.items.0."
+	units := []string{app + "accounting_method", `"unit"`, app + "work_completed_this_period", "100", app + "work_completed_retainage_percent_this_period", "10", app + "work_completed_retainage_retained_this_period", "10",
+		app + "materials_presently_stored", "null", app + "materials_presently_stored_from_previous_application", "null",
+		app + "materials_stored_retainage_percent_this_period", "10", app + "materials_stored_retainage_retained_this_period", "null", "payment_application.summary.current_payment_due", "90"}
+	if d := sample(t, "create_payment_application", units...); d.Refusal != nil || d.Record.Lines[0].Retainage != "10" {
+		t.Errorf("without materials: %v, refused %v", d.Record, d.Refusal)
+	}
+	d := sample(t, "create_payment_application", app+"work_completed_retainage_percent_this_period", "10", app+"work_completed_retainage_retained_this_period", "null")
+	if d.Refusal != nil || d.Record.Lines[0].Retainage != "0" {
+		t.Errorf("without work: %v, refused %v", d.Record, d.Refusal)
+	}
+}
+
+// A document whose lines are all deleted is not booked as its total.
+func TestADocumentWithoutLiveLinesIsRefused(t *testing.T) {
+	const gone = `"2026-01-01T00:00:00Z"`
+	for event, line := range map[string]string{
+		"create_commitment":                  "commitment_items.0.",
+		"create_commitment_change_order":     "change_order_items.0.",
+		"create_prime_contract_change_order": "prime_contract_change_order_items.0.",
+		"create_company_level_direct_cost":   "direct_cost.line_items.0.",
+		"create_payment_application":         "payment_application.items.0.",
+		"create_requisitions":                "",
+	} {
+		replace := []string{line + "deleted_at", gone}
+		switch event {
+		case "create_requisitions":
+			replace = []string{"requisitions.0.amount", `"5.0"`, "requisitions.0.line_items", `[{"procore_requisition_item_id":2,"requisition_item_type":"Billings::ContractItem","amount":"5","deleted_at":` + gone + `}]`}
+		case "create_prime_contract_change_order":
+			replace = append(replace, "prime_contract_change_order.grand_total", `"5.0"`)
+		}
+		t.Run(event, func(t *testing.T) { refused(t, sample(t, event, replace...), "lines", "all its lines are deleted") })
+	}
+}
+
+// Procore rounds to cents: a difference of half a cent a line is no difference.
+func TestTotalsMayDifferByRounding(t *testing.T) {
+	const item, cost, all = "commitment_items.0.", "direct_cost.line_items.0.", "direct_cost."
+	for _, tt := range []struct {
+		why, event string
+		replace    []string
+		field      string // "": agrees
+		line       string
+	}{
+		{"quantity times unit cost", "create_company_level_direct_cost", []string{cost + "quantity", `"3.333"`, cost + "unit_cost", `"1.25"`, cost + "tax_amount", `"0.42"`, cost + "total_amount", `"4.59"`, all + "line_item_total", `"4.59"`, all + "billed_amount", `"4.59"`}, "", "4.17"},
+		{"a cent more", "create_company_level_direct_cost", []string{cost + "quantity", `"3.333"`, cost + "unit_cost", `"1.25"`, cost + "tax_amount", `"0.42"`, cost + "total_amount", `"4.60"`}, "total_amount", ""},
+		{"tax of a line", "create_commitment", []string{item + "amount", `"100.00"`, item + "tax_amount", `"8.246"`, "commitment.grand_total", `"108.25"`}, "", "100.00"},
+		{"half a cent", "create_commitment", []string{item + "amount", `"100.005"`, "commitment.grand_total", `"100.00"`}, "", "100.005"},
+		{"more than half a cent", "create_commitment", []string{item + "amount", `"100.0051"`, "commitment.grand_total", `"100.00"`}, "grand_total", ""},
+		{"extended amount and total", "create_commitment", []string{item + "amount", "null", item + "extended_amount", `"100.00"`, item + "tax_amount", `"8.246"`, item + "total_amount", `"108.25"`, "commitment.grand_total", `"108.25"`}, "", "100.00"},
+		{"tax of an application", "create_payment_application", []string{"payment_application.items.0.tax_amount", `"8.246"`, "payment_application.summary.tax_applicable_to_this_payment", "8.25"}, "", "0"},
+		{"tax of an application, more than half a cent", "create_payment_application", []string{"payment_application.items.0.tax_amount", `"8.246"`, "payment_application.summary.tax_applicable_to_this_payment", "8.26"}, "tax_amount", ""},
+	} {
+		t.Run(tt.why, func(t *testing.T) {
+			d := sample(t, tt.event, tt.replace...)
+			switch {
+			case tt.field != "":
+				refused(t, d, tt.field)
+			case d.Refusal != nil || d.Record.Lines[0].Amount != tt.line:
+				t.Errorf("%v, refused %v", d.Record, d.Refusal)
+			}
+		})
+	}
+	two := `{"request_data":{"commitment":{"id":1,"type":"WorkOrderContract","grand_total":%q},"commitment_items":[{"id":2,"amount":"1.004"},{"id":3,"amount":"1.004"}]}}`
+	if d := read1(t, Commitment, fmt.Sprintf(two, "2.00")); d.Refusal != nil {
+		t.Errorf("two lines: %v", d.Refusal)
+	}
+	refused(t, read1(t, Commitment, fmt.Sprintf(two, "2.02")), "grand_total")
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/shopspring/decimal"
@@ -57,13 +58,13 @@ func (r *reader) itemAmount(o Object, position int) string {
 		return s
 	}
 	extended, total, tax := r.decimal(o, "extended_amount"), r.decimal(o, "total_amount"), r.decimal(o, "tax_amount")
-	switch taxed := !value(tax).IsZero() || tax == "" && o.hasTaxCode(); {
-	case extended != "" && total != "" && !fits(value(total), value(extended), value(tax)):
+	switch {
+	case extended != "" && total != "" && !fits(value(total), value(extended), value(tax), 1):
 		r.refuse("amount", "%s has no amount, and its extended amount is %s while its total is %s with a tax of %s. Enter the amount in Procore, then export again.",
 			line(position), extended, total, value(tax))
 	case extended != "":
 		return extended
-	case total != "" && !taxed:
+	case total != "" && !r.taxed(o):
 		return total
 	default:
 		r.refuse("amount", "%s has no amount. Enter it in Procore, then export again.", line(position))
@@ -71,9 +72,23 @@ func (r *reader) itemAmount(o Object, position int) string {
 	return ""
 }
 
-// fits says whether a total is net, or net and tax.
-func fits(total, net, tax decimal.Decimal) bool {
-	return total.Equal(net) || total.Equal(net.Add(tax))
+// fits reports whether a total is net, or net and tax, of so many lines, but for rounding.
+func fits(total, net, tax decimal.Decimal, lines int) bool {
+	return near(total, net, lines) || near(total, net.Add(tax), lines)
+}
+
+var halfCent = decimal.New(5, -3)
+
+// near reports whether two amounts differ by no more than the rounding of so many lines to cents:
+// half a cent each.
+func near(a, b decimal.Decimal, lines int) bool {
+	return a.Sub(b).Abs().LessThanOrEqual(halfCent.Mul(decimal.NewFromInt(int64(lines))))
+}
+
+// taxed reports whether a line has tax, or may have: a tax code without a tax amount.
+func (r *reader) taxed(o Object) bool {
+	tax := r.decimal(o, "tax_amount")
+	return !value(tax).IsZero() || tax == "" && o.hasTaxCode()
 }
 
 func (o Object) hasTaxCode() bool {
@@ -81,12 +96,12 @@ func (o Object) hasTaxCode() bool {
 }
 
 // costAmount reads the amount of a line of a direct cost, without its tax. The payload has a
-// total_amount; that tax is or is not in it is not published. A line with tax therefore needs a
-// second number that tells: an amount, an extended amount, or quantity and unit cost where Procore
-// calculated the line from them.
+// total_amount; that tax is or is not in it is not published. A line that has tax, or may have,
+// therefore needs a second number that tells: an amount, an extended amount, or quantity and unit
+// cost, rounded to cents, where Procore calculated the line from them.
 func (r *reader) costAmount(o Object, position int) string {
 	total, tax := r.decimal(o, "total_amount"), value(r.decimal(o, "tax_amount"))
-	if total != "" && tax.IsZero() {
+	if total != "" && !r.taxed(o) {
 		return total
 	}
 	net := r.decimal(o, "amount")
@@ -94,15 +109,18 @@ func (r *reader) costAmount(o Object, position int) string {
 		net = r.decimal(o, "extended_amount")
 	}
 	if quantity, cost := r.decimal(o, "quantity"), r.decimal(o, "unit_cost"); net == "" && quantity != "" && cost != "" && o.Text("extended_type") == "calculated" {
-		net = value(quantity).Mul(value(cost)).String()
+		net = value(quantity).Mul(value(cost)).Round(2).String()
 	}
 	switch {
 	case net == "" && total == "":
 		r.refuse("total_amount", "%s has no total amount. Enter it in Procore, then export again.", line(position))
+	case total != "" && tax.IsZero() && r.taxed(o) && (net == "" || !near(value(total), value(net), 1)):
+		r.refuse("tax_amount", "%s has a tax code, but no tax amount, and Procore does not say how much of its total of %s is tax. Enter the tax amount in Procore, then export again.",
+			line(position), total)
 	case net == "":
 		r.refuse("tax_amount", "%s has a total of %s and a tax of %s, and Procore does not say whether the tax is in the total. Enter the line without tax in Procore, then export again.",
 			line(position), total, tax)
-	case total != "" && !fits(value(total), value(net), tax):
+	case total != "" && !fits(value(total), value(net), tax, 1):
 		r.refuse("total_amount", "the total of %s is %s, and its amount is %s with a tax of %s. Correct it in Procore, then export again.", line(position), total, net, tax)
 	}
 	return net
@@ -118,36 +136,43 @@ func sums(lines []*tiebackv1.Line) (amount, tax, retainage decimal.Decimal) {
 
 // total sets the record's amount: what its lines come to or, without lines, the published total.
 // A published total ("": there is none) must be that sum, without or with the lines' tax: which
-// of the two is not published. A record with neither lines nor a total is refused.
-func (r *reader) total(rec *tiebackv1.Record, name, published string) {
-	amount, tax, _ := sums(rec.Lines)
+// of the two is not published. A record with neither lines nor a total is refused, and so is one
+// that was sent with lines that are all deleted: its total may be of those.
+func (r *reader) total(rec *tiebackv1.Record, sent int, name, published string) {
+	amount, _, _ := sums(rec.Lines)
 	switch {
+	case len(rec.Lines) == 0 && sent > 0:
+		r.refuse("lines", "all its lines are deleted in Procore. Enter its lines in Procore, or delete it there, then export again.")
 	case len(rec.Lines) == 0 && published == "":
 		r.refuse("amount", "it has neither lines nor a total. Enter its lines in Procore, then export again.")
 	case len(rec.Lines) == 0:
 		rec.Amount = published
 	default:
 		rec.Amount = amount.String()
-		r.agree(name, published, amount, tax)
+		r.agree(rec, name, published)
 	}
 }
 
-// agree refuses a document whose published total is neither the sum of its lines nor that and
-// their tax.
-func (r *reader) agree(name, published string, amount, tax decimal.Decimal) {
-	if published == "" || fits(value(published), amount, tax) {
+// agree refuses a document whose published total is neither its amount nor that and the tax of its
+// lines, but for the rounding of each line.
+func (r *reader) agree(rec *tiebackv1.Record, name, published string) {
+	_, tax, _ := sums(rec.Lines)
+	if published == "" || fits(value(published), value(rec.Amount), tax, len(rec.Lines)) {
 		return
 	}
 	with := ""
 	if !tax.IsZero() {
 		with = fmt.Sprintf(", with a tax of %s", tax)
 	}
-	r.refuse(name, "its %s in Procore is %s, and its lines come to %s%s. Correct it in Procore, then export again.", words(name), published, amount, with)
+	r.refuse(name, "its %s in Procore is %s, and its lines come to %s%s. Correct it in Procore, then export again.", words(name), published, rec.Amount, with)
 }
+
+const taxCodeItem = "tax_code" // item type of tax codes
 
 // taxCode fills in the tax code of a line: its origin id where the payload has it, otherwise the
 // one that Procore was last told for its id. A code without an origin id is left out where the tax
-// amount is known; where that is missing as well, the record is refused.
+// amount is known, for the line or, see documentTax, for the whole document; where that is missing
+// as well, the record is refused.
 func (r *reader) taxCode(d *Document, l *tiebackv1.Line, o Object) {
 	code := o.Object("tax_code")
 	l.TaxCodeOriginId = cmp.Or(o.Text("tax_code_origin_id"), code.Text("origin_id"))
@@ -156,20 +181,28 @@ func (r *reader) taxCode(d *Document, l *tiebackv1.Line, o Object) {
 		missing = fmt.Sprintf("%s of %s has a tax code that is not in your ERP system, and Procore sent no tax amount. Enter the tax amount in Procore, then export again.",
 			upper(line(int(l.Position))), connector.Describe(d.Record))
 	}
-	d.refer(&l.TaxCodeOriginId, cmp.Or(r.ref(o, "tax_code_id"), r.ref(code, "id")), missing, "tax_code")
+	d.refer(&l.TaxCodeOriginId, cmp.Or(r.ref(o, "tax_code_id"), r.ref(code, "id")), missing, taxCodeItem)
 }
 
 func upper(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 
-// documentTax reads the tax of an invoice as a whole. It is the lines' tax where they have any,
-// and otherwise the record's own.
-func (r *reader) documentTax(rec *tiebackv1.Record, o Object) {
+// documentTax reads the tax of an invoice as a whole, after its lines. It is the lines' tax where
+// they have any, but for rounding, and otherwise the record's own. With it no line needs a tax amount.
+func (r *reader) documentTax(d *Document, o Object) {
 	published := r.decimal(o.Object("summary"), "tax_applicable_to_this_payment")
-	_, tax, _ := sums(rec.Lines)
+	if published == "" {
+		return
+	}
+	for i, ref := range d.Refs {
+		if slices.Contains(ref.ItemTypes, taxCodeItem) {
+			d.Refs[i].Missing = ""
+		}
+	}
+	_, tax, _ := sums(d.Record.Lines)
 	switch {
-	case value(published).Equal(tax), published == "":
-	case tax.IsZero():
-		rec.TaxAmount = published
+	case tax.IsZero() && !value(published).IsZero():
+		d.Record.TaxAmount = published
+	case near(value(published), tax, len(d.Record.Lines)):
 	default:
 		r.refuse("tax_amount", "its tax in Procore is %s, and the tax of its lines comes to %s. Correct it in Procore, then export again.", published, tax)
 	}

@@ -2,6 +2,7 @@ package payload
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 
 	"github.com/shopspring/decimal"
@@ -32,13 +33,15 @@ func PrimeContractChangeOrder(q Request) ([]Document, error) {
 	for _, item := range items {
 		r.primeItem(&d, item)
 	}
-	r.total(rec, "grand_total", r.decimal(o, "grand_total")) // published as "Total including markup"
+	r.total(rec, len(r.list(q.Data, "prime_contract_change_order_items")), "grand_total", r.decimal(o, "grand_total")) // published as "Total including markup"
 	return []Document{r.finish(&d)}, r.err
 }
 
 // primeItem books an item and its markups. The item's amount includes the markups (343.85 is
 // 299.00 and 44.85 of markup), so they are taken out of it, unless the extended amount shows
-// that they are not in it, or stands for an amount that is missing.
+// that they are not in it, or stands for an amount that is missing. An item with markups that has
+// neither of the two is refused: the published sample has a total of 299.00 there, without markup,
+// but that a total never has markup in it is not published.
 func (r *reader) primeItem(d *Document, o Object) {
 	l := r.item(d, o, len(d.Record.Lines)+1)
 	l.ContractLineOriginId = o.Text("prime_line_item_origin_id")
@@ -52,8 +55,12 @@ func (r *reader) primeItem(d *Document, o Object) {
 		markups = markups.Add(value(line.Amount))
 		d.Record.Lines = append(d.Record.Lines, line)
 	}
-	extended := r.decimal(o, "extended_amount")
-	included := r.decimal(o, "amount") != "" && (extended == "" || !value(extended).Equal(value(l.Amount)))
+	amount, extended := r.decimal(o, "amount"), r.decimal(o, "extended_amount")
+	if amount == "" && extended == "" && l.Amount != "" && !markups.IsZero() {
+		r.refuse("amount", "%s has no amount, and Procore does not say whether its markup of %s is in its total of %s. Enter the amount in Procore, then export again.",
+			line(int(l.Position)), markups, l.Amount)
+	}
+	included := amount != "" && (extended == "" || !value(extended).Equal(value(l.Amount)))
 	if included && !markups.IsZero() {
 		l.Amount = value(l.Amount).Sub(markups).String()
 	}
@@ -99,7 +106,7 @@ func PaymentApplication(q Request) ([]Document, error) {
 		r.billedLine(&d, rec.Lines[i], item)
 	}
 	r.currency(rec, []Object{o}, r.live(o, "items"))
-	r.documentTax(rec, o)
+	r.documentTax(&d, o)
 	r.paymentDue(rec, o)
 	return []Document{r.finish(&d)}, r.err
 }
@@ -112,10 +119,10 @@ func (r *reader) paymentDue(rec *tiebackv1.Record, o Object) {
 	summary := o.Object("summary")
 	due := r.decimal(summary, "current_payment_due")
 	if len(rec.Lines) == 0 {
-		r.total(rec, "current_payment_due", due)
+		r.total(rec, len(r.list(o, "items")), "current_payment_due", due)
 		return
 	}
-	r.total(rec, "amount", "")
+	r.total(rec, len(rec.Lines), "amount", "")
 	before := decimal.Zero
 	for _, item := range r.live(o, "items") {
 		before = before.Add(r.amount(item, "work_completed_from_previous_application")).
@@ -125,7 +132,7 @@ func (r *reader) paymentDue(rec *tiebackv1.Record, o Object) {
 	certified := r.decimal(summary, "less_previous_certificates_for_payment")
 	amount, tax, retainage := sums(rec.Lines)
 	net, tax := amount.Sub(retainage), tax.Add(value(rec.TaxAmount))
-	if due == "" || certified == "" || !value(certified).Equal(before) || fits(value(due), net, tax) {
+	if due == "" || certified == "" || !value(certified).Equal(before) || fits(value(due), net, tax, len(rec.Lines)) {
 		return
 	}
 	r.refuse("current_payment_due", "its payment due in Procore is %s, and its lines, less their retainage, come to %s. Correct it in Procore, then export again.", due, net)
@@ -161,16 +168,27 @@ func (r *reader) stored(o Object, position int) string {
 	return r.required(line(position), o, "materials_presently_stored")
 }
 
-// withheld is what a line holds back in this period less what it releases. An amount that is
-// missing is none only where its percentage is missing or zero.
+// withheldFrom has the amounts that each kind of retainage is held back from.
+var withheldFrom = []struct {
+	kind    string
+	amounts []string
+}{
+	{"work_completed", []string{"work_completed_this_period", "work_completed_from_previous_application"}},
+	{"materials_stored", []string{"materials_presently_stored", "stored_materials", "new_materials", "materials_presently_stored_from_previous_application"}},
+}
+
+// withheld is what a line holds back in this period less what it releases. A retained amount that
+// is missing is none where its percentage is missing or zero, or where the line has nothing to hold
+// it back from, in this period or before.
 func (r *reader) withheld(o Object, position int) decimal.Decimal {
 	sum := decimal.Zero
-	for _, of := range []string{"work_completed", "materials_stored"} {
-		retained := r.decimal(o, of+"_retainage_retained_this_period")
-		if retained == "" && !r.amount(o, of+"_retainage_percent_this_period").IsZero() {
-			r.required(line(position), o, of+"_retainage_retained_this_period")
+	for _, w := range withheldFrom {
+		retained := r.decimal(o, w.kind+"_retainage_retained_this_period")
+		some := slices.ContainsFunc(w.amounts, func(name string) bool { return !r.amount(o, name).IsZero() })
+		if retained == "" && some && !r.amount(o, w.kind+"_retainage_percent_this_period").IsZero() {
+			r.required(line(position), o, w.kind+"_retainage_retained_this_period")
 		}
-		sum = sum.Add(value(retained)).Sub(r.amount(o, of+"_retainage_released_this_period"))
+		sum = sum.Add(value(retained)).Sub(r.amount(o, w.kind+"_retainage_released_this_period"))
 	}
 	return sum
 }

@@ -1,6 +1,7 @@
 package payload
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -59,6 +60,20 @@ func TestATaxCodeIsLookedUp(t *testing.T) {
 	ref = find(sample(t, "create_commitment", "commitment_items.0.tax_amount", "null", "commitment_items.0.tax_code_id", "2"))
 	if ref == nil || !strings.Contains(ref.Missing, `Line 1 of commitment "WOC 1 (QB)" has a tax code that is not in your ERP system`) {
 		t.Errorf("without a tax amount: %+v", ref)
+	}
+	const untaxed = `{"id":1,"summary":%s,"items":[{"id":2,"accounting_method":"unit","work_completed_this_period":100,"tax_code_id":5}]}`
+	for summary, known := range map[string]bool{`{"tax_applicable_to_this_payment":"10.0"}`: true, `{}`: false} {
+		docs := []Document{
+			read1(t, PaymentApplication, fmt.Sprintf(`{"request_data":{"payment_application":`+untaxed+`}}`, summary)),
+			read1(t, Requisitions, fmt.Sprintf(`{"request_data":{"requisitions":[{"procore_requisition_id":1,"summary":%s,"line_items":[
+				{"procore_requisition_item_id":2,"requisition_item_type":"Billings::ContractItem","amount":"100.0","tax_code_id":5}]}]}}`, summary)),
+		}
+		for _, d := range docs {
+			ref := find(d)
+			if ref == nil || (ref.Missing == "") != known || d.Refusal != nil || (d.Record.TaxAmount == "10.0") != known {
+				t.Errorf("with the summary %s: %+v, %v, refused %v", summary, ref, d.Record, d.Refusal)
+			}
+		}
 	}
 	if ref = find(sample(t, "create_commitment")); ref != nil {
 		t.Errorf("without a tax code: %+v", ref)
