@@ -24,7 +24,8 @@ func numberOwner(r *Record) string {
 }
 
 // numbered keeps a document's number, and refuses one that another live document has: it would be paid twice.
-// One check may pay several invoices of a vendor; what to know of it is the answer.
+// One check may pay several invoices or contracts of a vendor, and a vendor may number its invoices for each
+// contract: messages then tells the accountant.
 func (t *tx) numbered(r *row) (messages []string, err error) {
 	if err := t.exec("DELETE FROM numbers WHERE record_id = ?", r.id); err != nil {
 		return nil, err
@@ -42,15 +43,31 @@ func (t *tx) numbered(r *row) (messages []string, err error) {
 		if !shared(r.rec, other.rec) {
 			return nil, twice(r.rec, other.rec)
 		}
-		messages = append(messages, fmt.Sprintf("Check %q also pays %s, as %s.", r.rec.GetNumber(), other.rec.GetParentOriginId(), other.rec.GetOriginId()))
+		messages = append(messages, also(r.rec, other.rec))
 	}
 	return messages, t.exec("INSERT INTO numbers VALUES (?, ?, ?)", r.id, owner, r.rec.GetNumber())
 }
 
-// shared reports whether two payments are one check that pays two invoices of a vendor.
+// shared reports whether two documents of a vendor may have the same number: payments that are
+// one check for different invoices or contracts, and invoices of different contracts, which a
+// vendor may number for each contract.
 func shared(a, b *Record) bool {
-	return a.GetEntity() == Payment && a.GetVendorOriginId() == b.GetVendorOriginId() &&
-		a.GetParentOriginId() != "" && b.GetParentOriginId() != "" && a.GetParentOriginId() != b.GetParentOriginId()
+	differ := func(x, y string) bool { return x != "" && y != "" && x != y }
+	if a.GetEntity() != b.GetEntity() || a.GetVendorOriginId() != b.GetVendorOriginId() {
+		return false
+	}
+	contracts := differ(a.GetContractOriginId(), b.GetContractOriginId())
+	return a.GetEntity() == Payment && (contracts || differ(a.GetParentOriginId(), b.GetParentOriginId())) ||
+		a.GetEntity() == Requisition && contracts
+}
+
+// also tells the accountant which other document has the number of r.
+func also(r, other *Record) string {
+	if r.GetEntity() == Payment {
+		return fmt.Sprintf("Check %q also pays %s, as %s.", r.GetNumber(), or(other.GetParentOriginId(), other.GetContractOriginId()), other.GetOriginId())
+	}
+	return fmt.Sprintf("Invoice number %q of this vendor is also that of %s, on the commitment %s. Check that this is another invoice.",
+		r.GetNumber(), other.GetOriginId(), other.GetContractOriginId())
 }
 
 func twice(r, other *Record) error {

@@ -294,3 +294,29 @@ func TestANumberThatComesTwiceIsRefused(t *testing.T) {
 	put(t, b, "check once more", check(15, first.OriginId, ""))
 	balanced(t, b)
 }
+
+// A check, and a vendor's number of an invoice, may stand on different contracts of the vendor. The accountant is told.
+func TestANumberOnAnotherContractOfTheVendor(t *testing.T) {
+	b := open(t, t.TempDir())
+	s := build(t, b)
+	second := add(t, b, s.commitment("100.00")).OriginId
+	for _, c := range []struct {
+		entity Entity
+		says   string
+	}{{Payment, "also pays " + s.contract}, {Requisition, "on the commitment " + s.contract}} {
+		numbered := func(id int64, contract string) *Record {
+			return &Record{Entity: c.entity, ProcoreId: id, Number: "1", Amount: "1", ContractOriginId: contract}
+		}
+		first := put(t, b, fmt.Sprint(c.entity, 1), numbered(1, s.contract))
+		if len(first.Messages) > 0 {
+			t.Errorf("%v", first.Messages)
+		}
+		other := put(t, b, fmt.Sprint(c.entity, 2), numbered(2, second))
+		if len(other.Messages) != 1 || !strings.Contains(other.Messages[0], c.says) || !strings.Contains(other.Messages[0], first.OriginId) {
+			t.Errorf("%v on another contract: %q", c.entity, other.Messages)
+		}
+		_, err := b.Put(t.Context(), &tiebackv1.PutRequest{Key: fmt.Sprint(c.entity, 3), Record: numbered(3, s.contract)})
+		refusal(t, err, "number")
+	}
+	balanced(t, b)
+}

@@ -98,6 +98,68 @@ func TestResetsMayRemove(t *testing.T) {
 	}
 }
 
+// budget is a create_budget payload of one job cost and one transaction of 100, without an origin id.
+func (w *world) budget(project int64, costCode, category string) map[string]any {
+	w.Helper()
+	job, _ := w.sandbox.Record(firstCompany, "project", project)
+	payload, err := w.sandbox.Sample(firstCompany, "create_budget", nil)
+	w.must(err)
+	for path, value := range map[string]any{
+		"job_id": job.OriginID, "budget.project_id": project, "budget.origin_id": nil,
+		"job_costs[].new_amount": 100, "job_costs[].job_origin_id": job.OriginID, "job_costs[].sub_job_origin_id": nil,
+		"job_costs[].cost_code_origin_id": costCode, "job_costs[].line_item_type_origin_id": category,
+		"transactions[].value": 100,
+	} {
+		sandbox.Set(payload, "request_data."+path, value)
+	}
+	return payload
+}
+
+// A budget is in the ledger once, whatever Procore sends of it after its job was reset: all of it again, or, as its
+// transactions are marked already, none of them.
+func TestABudgetIsBookedOnceAcrossAResetOfItsJob(t *testing.T) {
+	t.Parallel()
+	for _, transactions := range []bool{true, false} {
+		t.Run(fmt.Sprintf("transactions again %v", transactions), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, setup{})
+			l := w.run()
+			books, err := l.Ledger.Company(w.Context(), firstCompany)
+			w.must(err)
+			defer func() { w.must(books.Close()) }()
+			category, err := books.Add(w.Context(), &ledger.Record{Entity: ledger.StandardCategory, Name: "Material", Code: "M"})
+			w.must(err)
+			job := w.job("J-100")
+			project := procore.ID(job["request_data"].(map[string]any)["job"].(map[string]any)["id"])
+			w.succeeded(w.pressIn(firstCompany, "create_or_update_job", job))
+			costCode := w.origins(l, ledger.CostCode)[0]
+			budget := w.budget(project, costCode, category.OriginId)
+			id := procore.ID(budget["request_data"].(map[string]any)["budget"].(map[string]any)["id"])
+			w.succeeded(w.pressIn(firstCompany, "create_budget", budget))
+			before, _ := w.sandbox.Record(firstCompany, "budget", id)
+
+			marked, _ := w.sandbox.Record(firstCompany, "project", project)
+			w.reset(project, marked.OriginID)
+			if after, _ := w.sandbox.Record(firstCompany, "budget", id); before.OriginID == "" || after.OriginID != before.OriginID {
+				t.Errorf("after the reset Procore has the budget %q, want %q", after.OriginID, before.OriginID)
+			}
+			w.succeeded(w.pressIn(firstCompany, "create_or_update_job", job))
+			if !transactions {
+				sandbox.Set(budget, "request_data.transactions", []any{})
+			}
+			w.succeeded(w.pressIn(firstCompany, "create_budget", budget))
+			if after, _ := w.sandbox.Record(firstCompany, "budget", id); after.OriginID != before.OriginID {
+				t.Errorf("after the export Procore has the budget %q, want %q", after.OriginID, before.OriginID)
+			}
+			costs, err := books.All(w.Context(), ledger.JobCost)
+			w.must(err)
+			if len(costs) != 1 || costs[0].Amount != "100" && costs[0].Amount != "100.00" {
+				t.Errorf("the ledger has the job costs %v, want one of 100", costs)
+			}
+		})
+	}
+}
+
 // origins are those of all records of an entity in the ERP.
 func (w *world) origins(l *line, e ledger.Entity) (out []string) {
 	w.Helper()

@@ -266,3 +266,38 @@ func TestRequisitionsWithOneDetail(t *testing.T) {
 		t.Errorf("message %q does not say which", out[1].Messages[0])
 	}
 }
+
+// The ERP has a budget's money as transactions, which Procore does not send again. Without its origin id it gets its
+// mark, and no line beside them.
+func TestABudgetThatTheERPHasBooksNoTotals(t *testing.T) {
+	sample := workertest.Samples(t)["create_budget"]
+	marked := workertest.Edit(t, sample, `"value":33.33`, `"value":33.33,"deleted_at":"2026-01-01T00:00:00Z"`)
+	for name, e := range map[string]*workertest.ERP{
+		"booked": {},
+		"linked": {Linked: map[string]string{"budget/1": "E-1"}, States: map[string]tiebackv1.RecordState{"E-1": tiebackv1.RecordState_RECORD_STATE_PRESENT}},
+	} {
+		want := 0
+		if name == "booked" {
+			must(t, "create_budget", sample, e)
+			want = 1
+		}
+		out := must(t, "create_budget", marked, e)
+		if len(e.Puts) != want || len(out) != 1 || len(out[0].Marks) != 1 || out[0].Marks[0].OriginId != "E-1" {
+			t.Errorf("%s: booked %v, close-outs %v", name, e.Puts, out)
+		}
+	}
+	lost := &workertest.ERP{Linked: map[string]string{"budget/1": "E-9"}}
+	must(t, "create_budget", marked, lost)
+	if len(lost.Puts) != 1 || len(lost.Puts[0].Lines) != 1 || lost.Puts[0].Lines[0].Amount != "44.45" {
+		t.Errorf("one that the ERP lost is booked as %v", lost.Puts)
+	}
+}
+
+// A payment's number is a check's. Procore counts payment_number itself, on different contracts the same.
+func TestAPaymentIsNumberedByItsCheck(t *testing.T) {
+	e := &workertest.ERP{Linked: links()}
+	must(t, "create_payment", workertest.Edit(t, workertest.Samples(t)["create_payment"], `"check_number":"12"`, `"check_number":null`, `"payment_number":null`, `"payment_number":1`), e)
+	if r := e.Puts[0]; r.Number != "" || !strings.Contains(string(r.CustomFields), `"payment_number":1`) {
+		t.Errorf("number %q, custom fields %s", r.Number, r.CustomFields)
+	}
+}

@@ -29,7 +29,7 @@ func reclaim(ctx context.Context, t *worker.Task, d payload.Document, refusal er
 		return nil, refusal
 	}
 	d.Record.OriginId = origin
-	b, err := t.ERP.Book(ctx, t.Asked(), d.Record)
+	b, err := t.Book(ctx, d.Record)
 	if err != nil {
 		d.Record.OriginId = ""
 	}

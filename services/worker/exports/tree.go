@@ -179,11 +179,46 @@ func budget(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) 
 	if err := inherit(ctx, t, tiebackv1.Entity_ENTITY_JOB, docs[0].Project, docs[0].Record); err != nil {
 		return nil, err
 	}
+	held, err := heldBudget(ctx, t, docs[0])
+	if err != nil {
+		return nil, err
+	}
+	if held != nil {
+		docs[0].Record.Lines = nil
+		return payload.Settle(t.Payload, []*tiebackv1.CloseOut{booked(docs[0], held)}), nil
+	}
 	c, _, err := book(ctx, t, docs[0])
 	if err != nil {
 		return nil, err
 	}
 	return payload.Settle(t.Payload, []*tiebackv1.CloseOut{c}), nil
+}
+
+// heldBudget is the booking of a budget that comes without an origin id and without
+// transactions, and that the ERP has in its present life; nil: any other. Its lines are the
+// totals of its job costs, which the ERP has as the transactions of earlier exports. So there
+// is nothing to book: Procore only lacks the origin id.
+func heldBudget(ctx context.Context, t *worker.Task, d payload.Document) (*tiebackv1.Booking, error) {
+	changes := func(l *tiebackv1.Line) bool { return l.Kind == "erp_transaction" }
+	if d.Deleted || d.Void || d.Refusal != nil || d.Record.OriginId != "" || slices.ContainsFunc(d.Record.Lines, changes) {
+		return nil, nil
+	}
+	b, err := t.ERP.Booked(ctx, d.Record.Entity, d.Record.ProcoreId)
+	if b != nil || err != nil {
+		return b, err
+	}
+	origin, err := t.State.LinkOf(ctx, t.Event.CompanyId, d.ItemType, d.Record.ProcoreId)
+	if err != nil || origin == "" {
+		return nil, err
+	}
+	state, err := t.ERP.State(ctx, d.Record.Entity, origin)
+	if err != nil && fault.ClassOf(err) != fault.Permanent {
+		return nil, err
+	}
+	if err == nil && state != tiebackv1.RecordState_RECORD_STATE_PRESENT { // an ERP that tells no states is taken to have it
+		return nil, nil
+	}
+	return &tiebackv1.Booking{OriginId: origin}, nil
 }
 
 // standardCostCodes books codes, parents first; a child of one just booked gets its origin id.

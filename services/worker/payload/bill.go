@@ -106,11 +106,11 @@ func ContractPayment(q Request) ([]Document, error) {
 	r := q.reader("payment")
 	o := r.object(q.Data, "contract_payment")
 	rec := r.record(tiebackv1.Entity_ENTITY_PAYMENT, o)
-	rec.Number = cmp.Or(o.Text("check_number"), o.Text("payment_number"), o.Text("external_payment_id"))
+	rec.Number = o.Text("check_number") // no other: a check's number may be refused where it comes twice
 	rec.Kind = o.Text("payment_method")
 	rec.Date = r.date(o, "date_payment_settled", "date_payment_funded", "date_payment_created", "invoice_date")
 	rec.Amount = r.required("it", o, "amount")
-	rec.CustomFields = customFields(o, "retainage_released_payment_amount", "bank_id", "external_payment_id", "draw_request_number")
+	rec.CustomFields = customFields(o, "retainage_released_payment_amount", "bank_id", "external_payment_id", "payment_number", "draw_request_number")
 	r.currency(rec, []Object{o}, nil)
 	d := Document{Record: rec, ItemType: "contract_payment"}
 	d.standing(o)

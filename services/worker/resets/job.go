@@ -44,7 +44,8 @@ func job(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
 // linked is a record that Procore has as the one of the ERP.
 type linked struct {
 	payload.Item
-	origin string
+	origin  string
+	deleted bool // the ERP has removed it
 }
 
 // unsyncAll marks records as not synced.
@@ -96,7 +97,7 @@ func listed(ctx context.Context, t *worker.Task, req *tiebackv1.ListRequest, ite
 		for _, c := range page.Changes {
 			origin := c.GetRecord().GetOriginId()
 			if id, ok := ids[origin]; ok && within(req, c) {
-				found = append(found, linked{payload.Item{Type: itemType, ID: id}, origin})
+				found = append(found, linked{payload.Item{Type: itemType, ID: id}, origin, c.Deleted})
 			}
 		}
 	}

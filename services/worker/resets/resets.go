@@ -3,7 +3,7 @@
 // Master data (codes, jobs, sub jobs), for which the events dictionary asks for nothing, stays in the ERP: its
 // links are forgotten, and Procore shows it as not synced. Its life goes on: an export after the reset finds the
 // record and changes it in place, so that nothing is booked twice. What did not come from an export is found by
-// the note that the reset leaves. A company may choose resets: remove; then master data is reset as documents are.
+// the note that the reset leaves. Only a job's budget stays linked, as long as the ERP has it. A company may choose resets: remove; then master data is reset as documents are.
 //
 // A document is taken out of the ERP's books, then unsynced, unlinked or deleted in Procore: forgotten it would be
 // booked twice.
@@ -18,6 +18,7 @@ package resets
 
 import (
 	"context"
+	"slices"
 
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/fault"
@@ -63,9 +64,12 @@ func each(t *worker.Task, work func(payload.Tie) (*tiebackv1.CloseOut, error)) (
 	return payload.Each(t.Payload, ties, work)
 }
 
-// forget forgets the links of a record that the ERP keeps, and of what is in it.
+// forget forgets the links of a record that the ERP keeps, and of what is in it but its budget.
 func forget(ctx context.Context, t *worker.Task, tie payload.Tie, inside []linked) (*tiebackv1.CloseOut, error) {
-	itself := linked{payload.Item{Type: tie.ItemTypes[0], ID: tie.Record.ProcoreId}, tie.Record.OriginId}
+	// A budget in the ERP stays linked: its transactions stay marked, so an export that starts
+	// over would book the total of its job costs beside them.
+	inside = slices.DeleteFunc(inside, func(r linked) bool { return r.Type == "budget" && !r.deleted })
+	itself := linked{Item: payload.Item{Type: tie.ItemTypes[0], ID: tie.Record.ProcoreId}, origin: tie.Record.OriginId}
 	for _, r := range append(inside, itself) {
 		if err := t.NoteKept(ctx, r.Type, r.ID, r.origin); err != nil {
 			return nil, err
