@@ -31,7 +31,7 @@ run:
 
 # Those that run side by side wait, for the most part.
 test:
-	go test -race -parallel 4 $(PACKAGES)
+	go test -race -parallel 4 -timeout 30m $(PACKAGES)
 	@if command -v trytond >/dev/null; then :; elif docker info >/dev/null 2>&1; then $(MAKE) --no-print-directory test-tryton; else \
 	echo 'LEFT OUT: the tests that need Tryton; services/tryton/README.md names the packages.'; fi
 	@if [ "$(CI)" = true ] || docker info >/dev/null 2>&1; then $(MAKE) --no-print-directory test-docker; else \
@@ -39,7 +39,7 @@ test:
 
 # Verbose, as a test that finds no image says so and is left out.
 test-docker:
-	go test -race -count=1 -v ./deploy/test
+	go test -race -count=1 -timeout 30m -v ./deploy/test
 
 # The tests run in the container as they are; its volume keeps the set-up company for the next time.
 test-tryton:
