@@ -46,7 +46,7 @@ func TestNoPermission(t *testing.T) {
 	for _, tool := range []sandbox.Tool{sandbox.ERPIntegrations, sandbox.Webhooks} {
 		w := newWorld(t, sandbox.Config{})
 		w.must(w.sandbox.Forbid(id, tool))
-		w.does(1, "tick Can Push To Accounting", append(w.credentials(), "--yes")...)
+		w.does(1, "An administrator of the company in Procore installs the app", append(w.credentials(), "--yes")...)
 		w.must(w.sandbox.Forbid(id))
 		w.connect()
 	}
