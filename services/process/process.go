@@ -162,7 +162,7 @@ func loadAlone(name string) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Process{Settings: s, Log: log.With(zap.String("service", name)), Registry: prometheus.NewRegistry()}
+	p := &Process{name: name, Settings: s, Log: log.With(zap.String("service", name)), Registry: prometheus.NewRegistry()}
 	p.Registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), telemetry.BuildInfo(name))
 	return p, nil
 }

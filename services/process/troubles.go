@@ -20,7 +20,7 @@ import (
 //	it ends                                    cleared within ten seconds
 //	the process ends                           gone by itself after a minute and a half
 func (p *Process) ReportTroubles(ctx context.Context) error {
-	if !bus.CallsProcore(p.name) {
+	if p.Procore == nil || !bus.CallsProcore(p.name) {
 		return nil
 	}
 	slow := cmp.Or(p.Slow, time.Minute)
