@@ -3,7 +3,6 @@ package worker
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -54,7 +53,7 @@ func (s *Service) before(m bus.Message, t *Task) func(context.Context) error {
 		}
 		off := &calledOff{open: len(details) > mostAsked}
 		for _, id := range details[:min(len(details), mostAsked)] {
-			status, err := standing(ctx, t.Procore, id)
+			status, err := procore.DetailStatus(ctx, t.Procore.Do, id)
 			switch {
 			case err != nil && fault.ClassOf(err) != fault.Permanent:
 				return err
@@ -70,21 +69,6 @@ func (s *Service) before(m bus.Message, t *Task) func(context.Context) error {
 		}
 		return nil
 	}
-}
-
-// standing is the status of a request detail in Procore; "": it does not say.
-func standing(ctx context.Context, s *procore.Session, id int64) (string, error) {
-	raw, err := s.Do(ctx, procore.Call{Route: procore.GetRequestDetail, ID: id})
-	if err != nil {
-		return "", err
-	}
-	var detail struct {
-		Status string `json:"status"`
-	}
-	if err := json.Unmarshal(raw, &detail); err != nil {
-		return "", fault.From(fault.FromProcore, fault.New(fault.Transient, fmt.Errorf("request detail %d does not parse: %w", id, err)))
-	}
-	return detail.Status, nil
 }
 
 // leave ends an event that was called off.

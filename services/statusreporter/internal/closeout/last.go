@@ -224,7 +224,7 @@ func refusedDetails(ctx context.Context, s patient, details []*detail, refused [
 //	we wanted to say failed                     it was called off, so that nothing is left to be told
 //	it has ended, and this is a later run       Procore keeps the first end; ours is noted beside it
 func (d *detail) stands(ctx context.Context, s patient, why string) {
-	at, err := standing(ctx, s, d.id)
+	at, err := procore.DetailStatus(ctx, s.Do, d.id)
 	if err != nil {
 		d.fail(err)
 		return
@@ -243,18 +243,3 @@ func (d *detail) stands(ctx context.Context, s patient, why string) {
 }
 
 func ends(status string) bool { return status != "" && status != procore.DetailInProgress }
-
-// standing is a request detail's status in Procore.
-func standing(ctx context.Context, s patient, id int64) (string, error) {
-	raw, err := s.Do(ctx, procore.Call{Route: procore.GetRequestDetail, ID: id})
-	if err != nil {
-		return "", err
-	}
-	var detail struct {
-		Status string `json:"status"`
-	}
-	if err := json.Unmarshal(raw, &detail); err != nil {
-		return "", fault.From(fault.FromProcore, fault.New(fault.Transient, fmt.Errorf("request detail %d does not parse: %w", id, err)))
-	}
-	return detail.Status, nil
-}
