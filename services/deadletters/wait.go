@@ -60,13 +60,20 @@ func (w *Watch) Wait(ctx context.Context, replays []*tiebackv1.Dealing, tell fun
 	for kind, after := range w.after {
 		q := bus.Scan{Kind: kind, Subjects: runs(kind, "*.*"), After: after, Follow: true}
 		g.Go(func() error {
-			err := w.desk.Bus.Scan(both, q, func(m bus.Message) error {
+			err := w.desk.Bus.Scan(both, q, func(m bus.Message) (err error) {
 				mu.Lock()
 				defer mu.Unlock()
-				if s := whose(m.Subject); open[s] != 0 {
-					tell(end(open[s], kind, m))
-					delete(open, s)
+				s := whose(m.Subject)
+				if open[s] == 0 {
+					return nil
 				}
+				if kind == bus.Closed {
+					if m, err = w.deadBefore(both, m); err != nil {
+						return err
+					}
+				}
+				tell(end(open[s], m))
+				delete(open, s)
 				if len(open) == 0 {
 					cancel()
 					return bus.ErrSeen
@@ -93,9 +100,21 @@ func whose(s bus.Subject) bus.Subject {
 	return bus.Subject{Company: s.Company, Request: s.Request, Run: s.Run}
 }
 
-func end(letter uint64, kind bus.Kind, m bus.Message) End {
+// deadBefore returns the dead letter of the run that m closed, and m where there is none. A run that
+// is given up writes its dead letter first and is closed as failed afterwards; the two streams are
+// read side by side, so the close may be read first.
+func (w *Watch) deadBefore(ctx context.Context, m bus.Message) (bus.Message, error) {
+	s := m.Subject
+	dead, found, err := w.desk.Bus.Last(ctx, bus.Any(bus.Dead, s.Company, s.Request).WithRun(s.Run))
+	if err != nil || !found {
+		return m, err
+	}
+	return dead, nil
+}
+
+func end(letter uint64, m bus.Message) End {
 	e := End{Letter: letter, At: m.Stored}
-	if kind == bus.Dead {
+	if m.Subject.Kind == bus.Dead {
 		e.Again, e.Dead = m.Sequence, read(m.Sequence, m.Stored, m.Raw, m.Data).DeadLetter
 		return e
 	}
