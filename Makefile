@@ -86,7 +86,7 @@ $(TOOLS):
 # with "context deadline exceeded" and no finding. Minimizing one that is merely interesting is cut short.
 FUZZ = go test -run '^$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
 fuzz:
-	$(FUZZ) -fuzz FuzzParse ./services/ingest
+	$(FUZZ) -fuzz FuzzParse ./pkg/procore/delivery
 	$(FUZZ) -fuzz FuzzRead ./services/fetcher
 	$(FUZZ) -fuzz FuzzDecode ./services/worker/payload
 	$(FUZZ) -fuzz FuzzDecimal ./services/worker/payload

@@ -1,3 +1,5 @@
+// Package audit holds what Procore knows of a company's ERP requests against what the pipeline's streams hold of
+// them, and says of each request how it ended. It changes nothing.
 package audit
 
 import (
@@ -9,8 +11,9 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/company"
+	"github.com/tieback/tieback/pkg/procore/delivery"
+	"github.com/tieback/tieback/pkg/procore/erplog"
 	"github.com/tieback/tieback/services/deadline"
-	"github.com/tieback/tieback/services/ingest"
 )
 
 // Options say what is audited.
@@ -34,6 +37,9 @@ type Report struct {
 	Findings  []Finding     `json:"findings"` // all requests, the oldest click first
 }
 
+// maxOdd is how many request details without an ERP request a report names.
+const maxOdd = 10
+
 // early is how much earlier than the span the readings begin: Procore's clock and ours differ.
 const early = 10 * time.Minute
 
@@ -43,12 +49,12 @@ const early = 10 * time.Minute
 //
 // It costs a call for the hooks, one for each 1,000 deliveries in Procore's log, and one for each
 // 1,000 request details of the span, and one or two more.
-func Audit(ctx context.Context, r *Reader, s Streams, o Options) (Report, error) {
+func Audit(ctx context.Context, r *erplog.Reader, s Streams, o Options) (Report, error) {
 	report := Report{Company: r.Company, Since: o.Since, Until: o.Until, Counts: map[Class]int{}, Notes: []string{}, Findings: []Finding{}}
 	began := time.Now()
 	r.Since = o.Since.Add(-early)
 	all := map[int64]*facts{}
-	orphans, err := r.known(ctx, began, o.Limits, all)
+	orphans, err := known(ctx, r, began, o.Limits, all)
 	if err != nil {
 		return report, err
 	}
@@ -76,7 +82,7 @@ func Audit(ctx context.Context, r *Reader, s Streams, o Options) (Report, error)
 }
 
 // unread: what can't be read proves nothing, so that nothing is proved.
-func (report *Report) unread(r *Reader, orphans []Detail) {
+func (report *Report) unread(r *erplog.Reader, orphans []erplog.Detail) {
 	if len(r.Odd) > 0 {
 		report.Accounted = false
 	}
@@ -93,7 +99,7 @@ func (report *Report) unread(r *Reader, orphans []Detail) {
 
 // adopt gives details that name no request to the request that told them. It returns those that
 // nobody told and that are open.
-func adopt(all map[int64]*facts, orphans []Detail) (open []Detail) {
+func adopt(all map[int64]*facts, orphans []erplog.Detail) (open []erplog.Detail) {
 	told := map[int64]*facts{}
 	for _, f := range all {
 		if f.trace == nil {
@@ -124,19 +130,19 @@ func factsOf(all map[int64]*facts, request int64, now time.Time, limits deadline
 }
 
 // known reads all that Procore knows of the span. Request details that name no request are given back.
-func (r *Reader) known(ctx context.Context, now time.Time, limits deadline.Limits, all map[int64]*facts) (orphans []Detail, err error) {
+func known(ctx context.Context, r *erplog.Reader, now time.Time, limits deadline.Limits, all map[int64]*facts) (orphans []erplog.Detail, err error) {
 	hooks, err := r.Hooks(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for _, hook := range hooks {
-		_, err := r.Deliveries(ctx, hook, LogAny, DeliveryMark{}, func(some []Logged) error {
+		_, err := r.Deliveries(ctx, hook, erplog.LogAny, erplog.DeliveryMark{}, func(some []erplog.Logged) error {
 			for _, d := range some {
 				f := factsOf(all, d.ErpRequestId, now, limits)
 				if f.logged != "ok" && f.logged != "discarded" { // an earlier attempt's line may come later
 					f.logged = cmp.Or(d.Outcome, "not tried yet")
 				}
-				f.occurred = ingest.Occurred(d.Delivery)
+				f.occurred = delivery.Occurred(d.Delivery)
 			}
 			return nil
 		})
@@ -144,7 +150,7 @@ func (r *Reader) known(ctx context.Context, now time.Time, limits deadline.Limit
 			return nil, err
 		}
 	}
-	_, err = r.Details(ctx, DetailMark{}, 0, func(some []Detail) error {
+	_, err = r.Details(ctx, erplog.DetailMark{}, 0, func(some []erplog.Detail) error {
 		for _, d := range some {
 			if d.Request == 0 {
 				orphans = append(orphans, d)

@@ -10,6 +10,7 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/catalogue"
 	"github.com/tieback/tieback/pkg/company"
+	"github.com/tieback/tieback/pkg/procore/erplog"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/deadletters"
 	"github.com/tieback/tieback/services/deadline"
@@ -63,7 +64,7 @@ func (c Class) Accounted() bool {
 // facts are all that is known of a request.
 type facts struct {
 	trace   *Trace // nil: our streams hold nothing
-	details []Detail
+	details []erplog.Detail
 	logged  string // outcome of its delivery, as Procore logged it; "": not logged
 
 	occurred time.Time // of that delivery
@@ -126,13 +127,13 @@ func judge(request int64, f facts) Finding {
 
 // absent: our streams hold nothing of it.
 func (found *Finding) absent(f facts) {
-	strange := slices.ContainsFunc(f.details, func(d Detail) bool { return !d.Open() && !d.Ended() && !d.CalledOff() })
+	strange := slices.ContainsFunc(f.details, func(d erplog.Detail) bool { return !d.Open() && !d.Ended() && !d.CalledOff() })
 	switch {
 	case !f.ours.Works(found.Clicked):
 		found.Class, found.Why = Older, older(f)
 	case len(found.Open) == 0 && strange:
 		found.Class, found.Why = Unknown, f.called()
-	case len(found.Open) == 0 && slices.ContainsFunc(f.details, Detail.CalledOff):
+	case len(found.Open) == 0 && slices.ContainsFunc(f.details, erplog.Detail.CalledOff):
 		found.Class, found.Why = CalledOff, f.called()
 	case len(f.details) > 0 && len(found.Open) == 0:
 		found.Class, found.Why = Elsewhere, "Procore has it closed; the pipeline's streams hold nothing of it"
@@ -145,7 +146,7 @@ func (found *Finding) absent(f facts) {
 
 // left: the pipeline left it alone.
 func (found *Finding) left(f facts, run *Run) {
-	switch d := (Detail{Status: run.Left}); {
+	switch d := (erplog.Detail{Status: run.Left}); {
 	case run.Left == bus.LeftOlder:
 		found.Class, found.Why = Older, older(f)
 	case d.CalledOff():

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tieback/tieback/pkg/company"
+	"github.com/tieback/tieback/pkg/procore/erplog"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/deadline"
 )
@@ -31,7 +32,7 @@ func discarded() map[uint64]*tiebackv1.Dealing {
 }
 
 func TestHowARequestEndedIsJudgedByStreamsAndDetails(t *testing.T) {
-	open, final := []Detail{{ID: 5, Status: "in_progress"}}, []Detail{{ID: 5, Status: "failed"}}
+	open, final := []erplog.Detail{{ID: 5, Status: "in_progress"}}, []erplog.Detail{{ID: 5, Status: "failed"}}
 	worked := Run{Delivery: ago(time.Hour), Event: ago(time.Hour), Outcome: ago(time.Hour), Closed: ago(time.Hour)}
 	with := func(told []*tiebackv1.CloseOut) *Run { r := worked; r.Told = told; return &r }
 	since := now.Add(-time.Hour).Truncate(time.Second)
@@ -42,7 +43,7 @@ func TestHowARequestEndedIsJudgedByStreamsAndDetails(t *testing.T) {
 		runs    map[string]*Run
 		letters []Letter
 		dealt   map[uint64]*tiebackv1.Dealing
-		details []Detail
+		details []erplog.Detail
 		logged  string
 		want    Class
 		stage   string
@@ -66,19 +67,19 @@ func TestHowARequestEndedIsJudgedByStreamsAndDetails(t *testing.T) {
 		{name: "late outcome under way", runs: map[string]*Run{"": {Event: ago(time.Hour), Outcome: ago(time.Hour), Closed: ago(time.Hour), Late: ago(time.Minute)}}, details: open, want: Working, stage: "status-reporter"},
 		{name: "discarded by Procore", logged: "discarded", want: Missed},
 		{name: "an open detail, no delivery", details: open, want: Missed},
-		{name: "older than since", details: []Detail{{ID: 5, Status: "in_progress", Created: since.Add(-time.Second)}}, want: Older},
-		{name: "in the second of since", details: []Detail{{ID: 5, Status: "in_progress", Created: since}}, want: Missed},
+		{name: "older than since", details: []erplog.Detail{{ID: 5, Status: "in_progress", Created: since.Add(-time.Second)}}, want: Older},
+		{name: "in the second of since", details: []erplog.Detail{{ID: 5, Status: "in_progress", Created: since}}, want: Missed},
 		{name: "left alone as older", runs: map[string]*Run{"": left("older")}, details: open, want: Older},
-		{name: "rejected, no delivery", details: []Detail{{ID: 5, Status: "rejected"}}, logged: "discarded", want: CalledOff},
-		{name: "stale, no delivery", details: []Detail{{ID: 5, Status: "stale"}}, want: CalledOff},
-		{name: "an unknown status, no delivery", details: []Detail{{ID: 5, Status: "on_hold"}}, logged: "discarded", want: Unknown},
-		{name: "no status", details: []Detail{{ID: 5}}, want: Unknown},
-		{name: "one rejected and one open", details: append([]Detail{{ID: 6, Status: "rejected"}}, open...), want: Missed},
-		{name: "left alone as rejected", runs: map[string]*Run{"": left("rejected")}, details: []Detail{{ID: 5, Status: "rejected"}}, want: CalledOff},
+		{name: "rejected, no delivery", details: []erplog.Detail{{ID: 5, Status: "rejected"}}, logged: "discarded", want: CalledOff},
+		{name: "stale, no delivery", details: []erplog.Detail{{ID: 5, Status: "stale"}}, want: CalledOff},
+		{name: "an unknown status, no delivery", details: []erplog.Detail{{ID: 5, Status: "on_hold"}}, logged: "discarded", want: Unknown},
+		{name: "no status", details: []erplog.Detail{{ID: 5}}, want: Unknown},
+		{name: "one rejected and one open", details: append([]erplog.Detail{{ID: 6, Status: "rejected"}}, open...), want: Missed},
+		{name: "left alone as rejected", runs: map[string]*Run{"": left("rejected")}, details: []erplog.Detail{{ID: 5, Status: "rejected"}}, want: CalledOff},
 		{name: "left alone as rejected, open again", runs: map[string]*Run{"": left("rejected")}, details: open, want: Mismatch},
 		{name: "left alone for an unknown status", runs: map[string]*Run{"": left("on_hold")}, want: Unknown},
-		{name: "booked, and rejected", runs: map[string]*Run{"": with(told(5, good))}, details: []Detail{{ID: 5, Status: "rejected"}}, want: Mismatch},
-		{name: "failed, and rejected", runs: map[string]*Run{"": with(told(5, bad))}, details: []Detail{{ID: 5, Status: "rejected"}}, want: Failed},
+		{name: "booked, and rejected", runs: map[string]*Run{"": with(told(5, good))}, details: []erplog.Detail{{ID: 5, Status: "rejected"}}, want: Mismatch},
+		{name: "failed, and rejected", runs: map[string]*Run{"": with(told(5, bad))}, details: []erplog.Detail{{ID: 5, Status: "rejected"}}, want: Failed},
 		{name: "closed by hand", details: final, logged: "discarded", want: Elsewhere},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -97,17 +98,17 @@ func TestHowARequestEndedIsJudgedByStreamsAndDetails(t *testing.T) {
 // A button that nobody can say whose it is proves that the reading does not see all.
 func TestAnOpenDetailOfNobodyIsNotAccountedFor(t *testing.T) {
 	mine := &facts{trace: &Trace{Runs: map[string]*Run{"": {Told: told(5, good)}}}}
-	rest := adopt(map[int64]*facts{1: mine}, []Detail{{ID: 5, Status: "success"}, {ID: 6, Status: "success"}, {ID: 7, Status: "in_progress"}})
+	rest := adopt(map[int64]*facts{1: mine}, []erplog.Detail{{ID: 5, Status: "success"}, {ID: 6, Status: "success"}, {ID: 7, Status: "in_progress"}})
 	if len(rest) != 1 || rest[0].ID != 7 || len(mine.details) != 1 || mine.details[0].ID != 5 {
 		t.Errorf("left over %v, adopted %v", rest, mine.details)
 	}
 	for _, c := range []struct {
 		odd     []string
-		orphans []Detail
+		orphans []erplog.Detail
 		want    bool
 	}{{want: true}, {orphans: rest}, {odd: []string{"a line that can't be read"}}} {
 		r := Report{Accounted: true}
-		r.unread(&Reader{Odd: c.odd}, c.orphans)
+		r.unread(&erplog.Reader{Odd: c.odd}, c.orphans)
 		if r.Accounted != c.want {
 			t.Errorf("%v, %v: accounted for: %v", c.odd, c.orphans, r.Accounted)
 		}

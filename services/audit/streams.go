@@ -10,8 +10,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/procore/delivery"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/ingest"
 )
 
 // Trace is all that our streams hold of one ERP request.
@@ -125,7 +125,7 @@ func note(traces map[int64]*Trace, m bus.Message) {
 	case bus.Delivery:
 		var d tiebackv1.Delivery
 		if proto.Unmarshal(m.Data, &d) == nil && (t.Clicked.IsZero() || s.Run == "") {
-			t.Clicked = ingest.Occurred(&d)
+			t.Clicked = delivery.Occurred(&d)
 		}
 		t.run(s.Run).Delivery = at
 	case bus.Event:

@@ -7,7 +7,11 @@ import (
 	"net/http/httptest"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // Of more connections than there may be, those that wait longest are closed, and never one that an
 // authentic delivery is coming in by.

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,6 +25,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/procore/delivery"
 	"github.com/tieback/tieback/pkg/telemetry"
 )
 
@@ -90,8 +92,17 @@ func (s *Service) notFound(w http.ResponseWriter, r *http.Request) {
 // tracer: an authentic delivery begins the trace of its event; see pkg/bus/trace.go.
 var tracer = otel.Tracer("github.com/tieback/tieback/services/ingest")
 
+// companyOf returns the company id in a request's path, 0 if it is not a positive 64-bit integer.
+func companyOf(r *http.Request) int64 {
+	id, err := strconv.ParseUint(r.PathValue("company_id"), 10, 63)
+	if err != nil {
+		return 0
+	}
+	return int64(id) //nolint:gosec // it has 63 bits
+}
+
 func (s *Service) receive(w http.ResponseWriter, r *http.Request) {
-	id, _ := id(r.PathValue("company_id")).number("") // 0, an unknown company, where it is none
+	id := companyOf(r)
 	if !s.authentic(id, bearer(r)) {
 		s.answer(w, http.StatusUnauthorized, "unauthorized", "This company's webhook token was not given in the Authorization header, or is not the right one.")
 		return
@@ -107,9 +118,9 @@ func (s *Service) receive(w http.ResponseWriter, r *http.Request) {
 		s.unreadable(w, err)
 		return
 	}
-	d, err := Parse(body)
+	d, err := delivery.Parse(body)
 	switch {
-	case errors.Is(err, errOther):
+	case errors.Is(err, delivery.ErrOther):
 		s.answer(w, http.StatusOK, "other", "Not a new ERP request: nothing to do.")
 		return
 	case err == nil && d.CompanyId != id:

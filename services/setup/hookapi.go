@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"github.com/tieback/tieback/pkg/procore"
-	"github.com/tieback/tieback/services/audit"
+	"github.com/tieback/tieback/pkg/procore/erplog"
 )
 
 // Hook is a webhook of Procore's with its triggers.
@@ -103,8 +103,8 @@ func (a *API) triggers(ctx context.Context, h Hook) ([]Trigger, error) {
 
 // failing counts deliveries that Procore retries; -1 where Procore does not say, which is no reason to stop.
 func (a *API) failing(ctx context.Context, h Hook) int {
-	r := &audit.Reader{Session: a.Session, Company: a.Company, Namespace: h.Namespace, Backoff: a.Backoff, Waiting: a.Waiting}
-	n, _, err := r.Failing(ctx, h.ID, audit.DeliveryMark{}, func([]audit.Logged) error { return nil })
+	r := &erplog.Reader{Session: a.Session, Company: a.Company, Namespace: h.Namespace, Backoff: a.Backoff, Waiting: a.Waiting}
+	n, _, err := r.Failing(ctx, h.ID, erplog.DeliveryMark{}, func([]erplog.Logged) error { return nil })
 	if err != nil {
 		return -1
 	}

@@ -15,10 +15,10 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/procore/delivery"
+	"github.com/tieback/tieback/pkg/procore/erplog"
 	"github.com/tieback/tieback/pkg/trouble"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/audit"
-	"github.com/tieback/tieback/services/ingest"
 )
 
 // Result is what a sweep found.
@@ -43,11 +43,11 @@ type Left struct {
 // It is written by one sweep whole: the marks and the watched details belong together. That two
 // sweeps at once overwrite each other's is harmless: each read what its marks say.
 type memory struct {
-	At         time.Time                     `json:"at"`         // when the last one ended
-	Deliveries map[string]audit.DeliveryMark `json:"deliveries"` // by hook: given up; by hook/failing: retried
-	Details    audit.DetailMark              `json:"details"`
-	Watched    []watched                     `json:"watched,omitempty"`
-	Failing    time.Time                     `json:"failing,omitzero"` // since when sweeps have seen deliveries fail; zero: the last saw none
+	At         time.Time                      `json:"at"`         // when the last one ended
+	Deliveries map[string]erplog.DeliveryMark `json:"deliveries"` // by hook: given up; by hook/failing: retried
+	Details    erplog.DetailMark              `json:"details"`
+	Watched    []watched                      `json:"watched,omitempty"`
+	Failing    time.Time                      `json:"failing,omitzero"` // since when sweeps have seen deliveries fail; zero: the last saw none
 }
 
 // watched is a request detail that was open when its page was settled: our own streams say
@@ -71,13 +71,13 @@ const (
 func label(company int64) string { return strconv.FormatInt(company, 10) }
 
 func (s *Service) load(ctx context.Context, company int64) (memory, error) {
-	m := memory{Deliveries: map[string]audit.DeliveryMark{}}
+	m := memory{Deliveries: map[string]erplog.DeliveryMark{}}
 	raw, err := s.Bus.State().Swept(ctx, company)
 	if err != nil || raw == "" {
 		return m, err
 	}
 	if json.Unmarshal([]byte(raw), &m) != nil || m.Deliveries == nil { // another version's: begin anew
-		return memory{Deliveries: map[string]audit.DeliveryMark{}}, nil
+		return memory{Deliveries: map[string]erplog.DeliveryMark{}}, nil
 	}
 	return m, nil
 }
@@ -93,7 +93,7 @@ func (s *Service) save(ctx context.Context, company int64, m memory) error {
 // round is one sweep of a company.
 type round struct {
 	*Service
-	reader *audit.Reader
+	reader *erplog.Reader
 	id     int64
 	memory memory
 	off    map[int64]bool // requests of which this sweep saw request details that were called off; false: and an open one
@@ -118,7 +118,7 @@ func (r *round) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.reader = &audit.Reader{Session: session, Company: r.id, Namespace: r.Companies[r.id].WebhookNamespace, Backoff: r.Backoff, Waiting: func(d time.Duration, why string) {
+	r.reader = &erplog.Reader{Session: session, Company: r.id, Namespace: r.Companies[r.id].WebhookNamespace, Backoff: r.Backoff, Waiting: func(d time.Duration, why string) {
 		r.Log.Debug("sweep waits for Procore", zap.Int64("company", r.id), zap.Duration("wait", d), zap.String("why", why))
 	}}
 	if r.memory, err = r.load(ctx, r.id); err != nil {
@@ -146,12 +146,12 @@ func (r *round) deliveries(ctx context.Context) error {
 	}
 	for _, hook := range hooks {
 		discarded, failing := r.mark(label(hook)), r.mark(label(hook)+"/failing")
-		discarded, err := r.reader.Deliveries(ctx, hook, audit.LogDiscarded, discarded, func(some []audit.Logged) error { return r.logged(ctx, some) })
+		discarded, err := r.reader.Deliveries(ctx, hook, erplog.LogDiscarded, discarded, func(some []erplog.Logged) error { return r.logged(ctx, some) })
 		if err != nil {
 			return err
 		}
 		r.memory.Deliveries[label(hook)] = discarded
-		n, failing, err := r.reader.Failing(ctx, hook, failing, func(some []audit.Logged) error { return r.logged(ctx, some) })
+		n, failing, err := r.reader.Failing(ctx, hook, failing, func(some []erplog.Logged) error { return r.logged(ctx, some) })
 		if err != nil {
 			return err
 		}
@@ -181,24 +181,24 @@ func (r *round) undelivered(ctx context.Context) error {
 }
 
 // mark is where the reading of a list begins: at its start at least once in fullEvery.
-func (r *round) mark(list string) audit.DeliveryMark {
+func (r *round) mark(list string) erplog.DeliveryMark {
 	if mark := r.memory.Deliveries[list]; time.Since(mark.Full) <= fullEvery {
 		return mark
 	}
-	return audit.DeliveryMark{}
+	return erplog.DeliveryMark{}
 }
 
-func (r *round) logged(ctx context.Context, some []audit.Logged) error {
+func (r *round) logged(ctx context.Context, some []erplog.Logged) error {
 	var missing []*tiebackv1.Delivery
 	for _, d := range some {
 		if r.off[d.ErpRequestId] {
 			continue // named with its request detail
 		}
-		if !r.works(ingest.Occurred(d.Delivery)) {
+		if !r.works(delivery.Occurred(d.Delivery)) {
 			r.Left = append(r.Left, Left{Request: d.ErpRequestId, Why: r.older()})
 			continue
 		}
-		if !r.forgotten(time.Since(ingest.Occurred(d.Delivery))) {
+		if !r.forgotten(time.Since(delivery.Occurred(d.Delivery))) {
 			missing = append(missing, d.Delivery)
 		}
 	}
@@ -243,14 +243,14 @@ func (r *round) details(ctx context.Context) error {
 	case mark.Anchor == 0 && mark.Pages > fewPages && age < unorderedEvery:
 		return nil
 	case age > fullEvery:
-		mark = audit.DetailMark{}
+		mark = erplog.DetailMark{}
 	}
 	known := map[int64]bool{}
 	for _, w := range r.memory.Watched {
 		known[w.Detail] = true
 	}
 	var open []watched
-	next, err := r.reader.Details(ctx, mark, r.Grace, func(some []audit.Detail) error {
+	next, err := r.reader.Details(ctx, mark, r.Grace, func(some []erplog.Detail) error {
 		fresh := r.open(some, known)
 		open = append(open, fresh...)
 		return r.bring(ctx, deliveriesOf(r.id, fresh, some))
@@ -268,7 +268,7 @@ func (r *round) details(ctx context.Context) error {
 }
 
 // open picks the open details that should be with us and are not watched yet.
-func (r *round) open(some []audit.Detail, known map[int64]bool) []watched {
+func (r *round) open(some []erplog.Detail, known map[int64]bool) []watched {
 	var out []watched
 	for _, d := range some {
 		switch {
@@ -299,7 +299,7 @@ func (r *round) open(some []audit.Detail, known map[int64]bool) []watched {
 }
 
 // deliveriesOf is what ingest would have written of the details' requests, as far as it is known.
-func deliveriesOf(company int64, open []watched, details []audit.Detail) []*tiebackv1.Delivery {
+func deliveriesOf(company int64, open []watched, details []erplog.Detail) []*tiebackv1.Delivery {
 	created := map[int64]time.Time{}
 	for _, d := range details {
 		created[d.ID] = d.Created

@@ -38,7 +38,7 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/procore"
-	"github.com/tieback/tieback/services/audit"
+	"github.com/tieback/tieback/pkg/procore/erplog"
 )
 
 // Deps are what the sweep needs from its process.
@@ -158,7 +158,7 @@ const maxShown = 20
 // result is the sweep in a word, for its metric.
 func (r Result) result(err error) string {
 	switch {
-	case errors.Is(err, audit.ErrForbidden):
+	case errors.Is(err, erplog.ErrForbidden):
 		return "forbidden"
 	case err != nil:
 		return "failed"

@@ -13,7 +13,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/procore"
-	"github.com/tieback/tieback/services/audit"
+	"github.com/tieback/tieback/pkg/procore/erplog"
 	"github.com/tieback/tieback/services/worker/payload"
 )
 
@@ -34,7 +34,7 @@ type Detail struct {
 
 // ask asks Procore: one call for the request, and, where it carries request details, one for each
 // thousand of the company's list, from its newest end, until they are found or the list is older than the click.
-func (r *reading) ask(ctx context.Context) []audit.Detail {
+func (r *reading) ask(ctx context.Context) []erplog.Detail {
 	calls := new(atomic.Int32)
 	raw, err := r.request(procore.Counted(ctx, calls))
 	if err != nil && !procore.Gone(err) {
@@ -105,13 +105,13 @@ const early = 24 * time.Hour
 var errFound = errors.New("all found")
 
 // details looks up where request details stand.
-func (r *reading) details(ctx context.Context, ids []int64) []audit.Detail {
+func (r *reading) details(ctx context.Context, ids []int64) []erplog.Detail {
 	if len(ids) == 0 {
 		return nil
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	reader := &audit.Reader{Session: r.Options.Procore, Company: r.Options.Company, Backoff: r.Backoff, Waiting: func(d time.Duration, why string) {
+	reader := &erplog.Reader{Session: r.Options.Procore, Company: r.Options.Company, Backoff: r.Backoff, Waiting: func(d time.Duration, why string) {
 		if err := r.mayWait(d, why); err != nil {
 			cancel(err) // which ends the wait
 		}
@@ -119,10 +119,10 @@ func (r *reading) details(ctx context.Context, ids []int64) []audit.Detail {
 	if at := r.Story.Procore.Created; at != nil {
 		reader.Since = at.Add(-early)
 	}
-	var found []audit.Detail
-	_, err := reader.Details(ctx, audit.DetailMark{}, 0, func(some []audit.Detail) error {
+	var found []erplog.Detail
+	_, err := reader.Details(ctx, erplog.DetailMark{}, 0, func(some []erplog.Detail) error {
 		for _, d := range some {
-			known := slices.ContainsFunc(found, func(f audit.Detail) bool { return f.ID == d.ID })
+			known := slices.ContainsFunc(found, func(f erplog.Detail) bool { return f.ID == d.ID })
 			if slices.Contains(ids, d.ID) && !known {
 				found = append(found, d)
 			}
@@ -143,7 +143,7 @@ func (r *reading) details(ctx context.Context, ids []int64) []audit.Detail {
 	a.Calls += reader.Calls()
 	for _, id := range ids {
 		d := Detail{ID: id}
-		i := slices.IndexFunc(found, func(f audit.Detail) bool { return f.ID == id })
+		i := slices.IndexFunc(found, func(f erplog.Detail) bool { return f.ID == id })
 		if i < 0 && !whole {
 			continue // nobody knows whether the list has it
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/procore"
+	"github.com/tieback/tieback/pkg/procore/erplog"
 	"github.com/tieback/tieback/services/audit"
 	"github.com/tieback/tieback/services/deadletters"
 	"github.com/tieback/tieback/services/deadline"
@@ -56,7 +57,7 @@ func Read(ctx context.Context, b *bus.Bus, o Options) (Story, error) {
 	r.Type = r.trace.Type
 	r.Category = string(bus.For(bus.Event, r.Type, 0, 0).Category)
 	r.steps(deadletters.Steps(messages))
-	var details []audit.Detail
+	var details []erplog.Detail
 	if o.Procore != nil {
 		details = r.ask(ctx)
 	}

@@ -7,12 +7,13 @@ import (
 	"time"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/procore/erplog"
 	"github.com/tieback/tieback/services/audit"
 )
 
 // judge says what the story comes to: its class is what an audit would say, and the verdict says it
 // in a sentence.
-func (r *reading) judge(details []audit.Detail, now time.Time) {
+func (r *reading) judge(details []erplog.Detail, now time.Time) {
 	found := audit.Judge(r.trace, details, now, r.Limits, r.Ours)
 	r.why = found.Why
 	r.Class, r.Accounted = found.Class, found.Class.Accounted()

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/procore/erplog"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/audit"
 	"github.com/tieback/tieback/services/deadletters"
@@ -58,11 +59,11 @@ func TestVerdicts(t *testing.T) {
 	letter := said(t, 2, 42, bus.Dead, "", &tiebackv1.DeadLetter{CompanyId: 7, ErpRequestId: 12, Type: "create_vendor", Stop: "export", Attempts: 12, Cause: tiebackv1.Cause_CAUSE_ERP, Subject: event.Raw})
 	unread := said(t, 2, 42, bus.Dead, "", &tiebackv1.DeadLetter{CompanyId: 7, ErpRequestId: 12, Stop: "fetcher", Attempts: 3, Cause: tiebackv1.Cause_CAUSE_PROCORE, Subject: delivery.Raw})
 	discarded := said(t, 3, 1, bus.Dealt, "42", &tiebackv1.Dealing{CompanyId: 7, ErpRequestId: 12, Letter: 42, Action: tiebackv1.Action_ACTION_DISCARDED, Who: "ann@office", Reason: "made by hand"})
-	open := []audit.Detail{{ID: 1, Request: 12, Status: "in_progress"}}
+	open := []erplog.Detail{{ID: 1, Request: 12, Status: "in_progress"}}
 	for _, c := range []struct {
 		name     string
 		messages []bus.Message
-		details  []audit.Detail
+		details  []erplog.Detail
 		class    audit.Class
 		want     []string
 	}{

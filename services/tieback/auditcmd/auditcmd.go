@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tieback/tieback/pkg/procore/erplog"
 	"github.com/tieback/tieback/services/audit"
 	"github.com/tieback/tieback/services/deadline"
 	"github.com/tieback/tieback/services/process"
@@ -140,7 +141,7 @@ func (c *common) audit(cmd *cobra.Command, o audit.Options, all bool) error {
 		if err != nil {
 			return err
 		}
-		reader := &audit.Reader{Session: session, Company: id, Namespace: b.Companies[id].WebhookNamespace, Backoff: b.Backoff, Waiting: c.waiting(cmd)}
+		reader := &erplog.Reader{Session: session, Company: id, Namespace: b.Companies[id].WebhookNamespace, Backoff: b.Backoff, Waiting: c.waiting(cmd)}
 		o.Ours = b.Companies[id]
 		report, err := audit.Audit(cmd.Context(), reader, audit.Streams{Bus: b.Bus}, o)
 		if err != nil { // the others are audited all the same

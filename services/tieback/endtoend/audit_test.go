@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/procore/erplog"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/audit"
 	"github.com/tieback/tieback/services/sandbox"
@@ -97,7 +98,7 @@ func TestAnAuditIsOfItsSpan(t *testing.T) {
 	}
 	session, err := l.Procore.Company(firstCompany)
 	w.must(err)
-	before, err := audit.Audit(w.Context(), &audit.Reader{Session: session, Company: firstCompany}, audit.Streams{Bus: l.Bus},
+	before, err := audit.Audit(w.Context(), &erplog.Reader{Session: session, Company: firstCompany}, audit.Streams{Bus: l.Bus},
 		audit.Options{Since: time.Now().Add(-60 * 24 * time.Hour), Until: time.Now().Add(-time.Hour)})
 	w.must(err)
 	if before.Requests != 0 || len(before.Notes) != 1 || !strings.Contains(before.Notes[0], "720h") {

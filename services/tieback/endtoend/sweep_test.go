@@ -14,6 +14,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/catalogue"
+	"github.com/tieback/tieback/pkg/procore/erplog"
 	"github.com/tieback/tieback/services/audit"
 	"github.com/tieback/tieback/services/deadline"
 	"github.com/tieback/tieback/services/ledger"
@@ -55,7 +56,7 @@ func (l *line) audit() audit.Report {
 	l.world.Helper()
 	session, err := l.Procore.Company(firstCompany)
 	l.world.must(err)
-	r, err := audit.Audit(l.world.Context(), &audit.Reader{Session: session, Company: firstCompany, Backoff: l.Backoff}, audit.Streams{Bus: l.Bus}, audit.Options{
+	r, err := audit.Audit(l.world.Context(), &erplog.Reader{Session: session, Company: firstCompany, Backoff: l.Backoff}, audit.Streams{Bus: l.Bus}, audit.Options{
 		Since: time.Now().Add(-time.Hour), Until: time.Now().Add(time.Hour),
 		Limits: deadline.Limits{Interactive: l.Settings.Deadline, Sync: l.Settings.SyncDeadline}, Ours: l.Companies[firstCompany],
 	})
@@ -96,14 +97,14 @@ func (w *world) flushed(l *line, want int) {
 	w.Helper()
 	session, err := l.Procore.Company(firstCompany)
 	w.must(err)
-	reader := &audit.Reader{Session: session, Company: firstCompany}
+	reader := &erplog.Reader{Session: session, Company: firstCompany}
 	hooks, err := reader.Hooks(w.Context())
 	w.must(err)
 	ctx, cancel := context.WithTimeout(w.Context(), patience)
 	defer cancel()
 	for tick := time.NewTicker(20 * time.Millisecond); ; {
 		n := 0
-		_, err := reader.Deliveries(ctx, hooks[0], audit.LogDiscarded, audit.DeliveryMark{}, func(some []audit.Logged) error { n += len(some); return nil })
+		_, err := reader.Deliveries(ctx, hooks[0], erplog.LogDiscarded, erplog.DeliveryMark{}, func(some []erplog.Logged) error { n += len(some); return nil })
 		w.must(err)
 		if n == want {
 			tick.Stop()

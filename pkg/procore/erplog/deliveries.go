@@ -1,4 +1,4 @@
-package audit
+package erplog
 
 import (
 	"cmp"
@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/tieback/tieback/pkg/procore"
+	"github.com/tieback/tieback/pkg/procore/delivery"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/ingest"
 )
 
 // Statuses of deliveries in Procore's log.
@@ -179,7 +179,7 @@ func (l *deliveryList) read(item map[string]any) (Logged, bool) {
 	raw, err := json.Marshal(event)
 	var d *tiebackv1.Delivery
 	if err == nil {
-		d, err = ingest.Logged(raw)
+		d, err = delivery.ParseLogged(raw)
 	}
 	if err != nil {
 		l.reader.odd(procore.ListDeliveries, key, err)
@@ -200,7 +200,7 @@ func (l *deliveryList) count(key, outcome string, d *tiebackv1.Delivery, err err
 	switch {
 	case outcome == "ok" || outcome == "discarded":
 		l.ended[key] = true
-	case err != nil, d != nil && l.now.Sub(ingest.Occurred(d)) < retriedFor:
+	case err != nil, d != nil && l.now.Sub(delivery.Occurred(d)) < retriedFor:
 		l.waiting[key] = true
 	}
 }

@@ -1,4 +1,4 @@
-package ingest
+package delivery
 
 import (
 	"errors"
@@ -51,7 +51,7 @@ func TestWhenADeliveryOccurred(t *testing.T) {
 	} {
 		for version, body := range map[string]string{"v2.0": v2, "v3.0": v3, "v4.0": v4} {
 			body = strings.NewReplacer("01J", c.ulid, "2026-11-23T10:00:00Z", c.timestamp).Replace(body)
-			for way, parse := range map[string]func([]byte) (*tiebackv1.Delivery, error){"webhook": Parse, "list": Logged} {
+			for way, parse := range map[string]func([]byte) (*tiebackv1.Delivery, error){"webhook": Parse, "list": ParseLogged} {
 				d, err := parse([]byte(body))
 				if err != nil {
 					t.Fatal(err)
@@ -82,7 +82,7 @@ func TestWhatIsNotADeliveryIsRefusedWithASentence(t *testing.T) {
 		"an object for an id": {strings.Replace(v2, "9007199254740993", "{}", 1), "resource_id must be"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, err := Parse([]byte(c.body)); err == nil || errors.Is(err, errOther) || !strings.Contains(err.Error(), c.says) {
+			if _, err := Parse([]byte(c.body)); err == nil || errors.Is(err, ErrOther) || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("got %v, want %q", err, c.says)
 			}
 		})
@@ -95,7 +95,7 @@ func TestOtherResourcesAndEventsAreNotOurs(t *testing.T) {
 		strings.Replace(v2, `"create"`, `"update"`, 1),
 		strings.Replace(v4, `"create"`, `"delete"`, 1),
 	} {
-		if _, err := Parse([]byte(body)); !errors.Is(err, errOther) {
+		if _, err := Parse([]byte(body)); !errors.Is(err, ErrOther) {
 			t.Errorf("%s: %v", body, err)
 		}
 	}

@@ -1,7 +1,6 @@
-// Package audit reads what Procore knows of a company's ERP requests, and what our streams hold
-// of them, and says of each request how it ended. It changes nothing; package sweep, which reads
-// Procore in the same way, brings in what is missing.
-package audit
+// Package erplog reads what Procore lists of a company's ERP requests: the deliveries of its webhooks, and the
+// request details. It changes nothing.
+package erplog
 
 import (
 	"cmp"

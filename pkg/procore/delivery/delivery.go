@@ -1,4 +1,6 @@
-package ingest
+// Package delivery reads Procore's webhook deliveries, as they arrive and as Procore's own log lists them. It
+// imports nothing else of ours but the messages, so that ingest contains nothing else.
+package delivery
 
 import (
 	"bytes"
@@ -15,8 +17,8 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// errOther is a delivery about something else than a new ERP request: acknowledged, not stored.
-var errOther = errors.New("not a new ERP request")
+// ErrOther says that a delivery is about something else than a new ERP request: it is acknowledged, and not stored.
+var ErrOther = errors.New("not a new ERP request")
 
 // wire holds all three shapes of a delivery. What we do not need may be anything: a delivery
 // that is refused stops its company's whole hook. v2.0 and v3.0 have integer ids, event_type and
@@ -62,7 +64,7 @@ func (i id) number(field string) (int64, error) {
 	return int64(n), nil
 }
 
-// Parse reads a delivery in any of its shapes. An error other than errOther is a sentence
+// Parse reads a delivery in any of its shapes. An error other than ErrOther is a sentence
 // for the sender: what is wrong with the body.
 func Parse(body []byte) (*tiebackv1.Delivery, error) {
 	var w wire
@@ -74,7 +76,7 @@ func Parse(body []byte) (*tiebackv1.Delivery, error) {
 		return nil, errors.New("the delivery names no resource_name and event_type (v4.0: resource_type and reason)")
 	}
 	if !isERPRequest(resource) || !strings.EqualFold(what, "create") {
-		return nil, errOther
+		return nil, ErrOther
 	}
 	company, err1 := w.CompanyID.number("company_id")
 	request, err2 := w.ResourceID.number("resource_id")
@@ -141,3 +143,16 @@ func (w wire) version() string {
 	}
 	return "v2.0"
 }
+
+// ParseLogged parses an event of Procore's log of deliveries, which has the shape of a delivery, with Parse: the
+// same request has the same time either way. It returns nil for an event about something else than a new ERP request.
+func ParseLogged(event []byte) (*tiebackv1.Delivery, error) {
+	d, err := Parse(event)
+	if errors.Is(err, ErrOther) {
+		return nil, nil
+	}
+	return d, err
+}
+
+// Occurred returns when Procore created a delivery's event, or when the delivery arrived if that is not known.
+func Occurred(d *tiebackv1.Delivery) time.Time { return cmp.Or(d.OccurredAt, d.ReceivedAt).AsTime() }
