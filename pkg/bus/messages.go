@@ -62,7 +62,7 @@ func (b *Bus) Bury(ctx context.Context, stop string, msg Message, cause error) e
 		CompanyId: msg.Subject.Company, ErpRequestId: msg.Subject.Request, Type: msg.Subject.Type,
 		Stop: stop, Class: classes[fault.ClassOf(cause)], Error: strings.ToValidUTF8(cause.Error(), "?"), Attempts: int32(msg.Attempt),
 		DiedAt: timestamppb.Now(), Subject: msg.Raw, Message: msg.Data, Stream: msg.Stream, StreamSequence: msg.Sequence,
-		Cause: causes[fault.CauseOf(cause)], Sentence: strings.ToValidUTF8(fault.Sentence(cause, ""), "?"),
+		Cause: causes[fault.CauseOf(cause)], Sentence: strings.ToValidUTF8(fault.UserMessage(cause, ""), "?"),
 	}
 	if buried, err := b.buried(ctx, msg.Subject.Run, letter); buried || err != nil {
 		return err

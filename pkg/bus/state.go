@@ -229,15 +229,15 @@ func (s *State) Links(ctx context.Context, company int64, itemType string) (map[
 	return links, nil
 }
 
-// Life is the order of the ERP request that ended the record's last life in the ERP; "": it is in its first.
-func (s *State) Life(ctx context.Context, company int64, entity string, itemID int64) (order.Key, error) {
+// Generation is the order of the ERP request that ended the record's last life in the ERP; "": it is in its first.
+func (s *State) Generation(ctx context.Context, company int64, entity string, itemID int64) (order.Key, error) {
 	raw, err := s.get(ctx, lifeKey(company, entity, itemID))
 	return order.Key(raw), err
 }
 
-// EndLife notes that request ended the record's life: an export after it books anew, an
+// NextGeneration notes that request ended the record's life: an export after it books anew, an
 // export older than it is superseded. An older request never moves the mark back.
-func (s *State) EndLife(ctx context.Context, company int64, entity string, itemID int64, request order.Key) error {
+func (s *State) NextGeneration(ctx context.Context, company int64, entity string, itemID int64, request order.Key) error {
 	return s.change(ctx, lifeKey(company, entity, itemID), func(raw []byte) ([]byte, error) {
 		if order.Key(raw) >= request {
 			return nil, nil
@@ -292,7 +292,7 @@ type attempts struct {
 
 // failed is the history with how an attempt ended; before is what was noted of the attempts before it.
 func (a attempts) failed(err error, before attempts) attempts {
-	a.Class, a.Source, a.Reason, a.Why = fault.ClassOf(err), fault.SourceOf(err), fault.ReasonOf(err), fault.Sentence(err, "")
+	a.Class, a.Source, a.Reason, a.Why = fault.ClassOf(err), fault.SourceOf(err), fault.ReasonOf(err), fault.UserMessage(err, "")
 	a.Since = fault.SinceOf(err)
 	if same := before.Source == a.Source && before.Reason == a.Reason; a.Since.IsZero() && same {
 		a.Since = before.Since

@@ -53,7 +53,7 @@ func (a attempts) tries(at time.Time) Tries {
 	t := Tries{Done: a.Done, Unfinished: a.Unfinished, At: at}
 	if a.Done > 0 || a.Class != fault.Transient {
 		t.Failure = &fault.Error{
-			Class: a.Class, Source: a.Source, Reason: a.Reason, Since: a.Since, Sentence: a.Why, RetryAfter: max(0, time.Until(a.Until)),
+			Class: a.Class, Source: a.Source, Reason: a.Reason, Since: a.Since, UserMessage: a.Why, RetryAfter: max(0, time.Until(a.Until)),
 			Err: errors.New(cmp.Or(a.Error, a.Class.String()+" error")),
 		}
 	}

@@ -90,7 +90,7 @@ func TestAMistakeInAClientStopsItsCompaniesOnly(t *testing.T) {
 		"of none":          {strings.Replace(shared, "clients:", "clients:\n  - {name: old, client_id: x}", 1), 4, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			set, mistakes, err := company.LoadFit(written(t, c.text))
+			set, mistakes, err := company.LoadValid(written(t, c.text))
 			if err != nil || len(set) != c.served || len(mistakes) != c.mistakes {
 				t.Errorf("%d served, %v, %v", len(set), mistakes, err)
 			}
@@ -111,8 +111,8 @@ func TestANamedClientsCredentialsRotateForAllItsCompanies(t *testing.T) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		w.Look()
-		w.Look()
+		w.Poll()
+		w.Poll()
 	}
 	look(strings.Replace(shared, "app-secret", "app-secret-2", 1))
 	for _, id := range []int64{7, 8} {

@@ -34,7 +34,7 @@ type Company struct {
 	WebhookNamespace       string         // of our hook in Procore; "": tieback
 	RemoveOnReset          bool           // a reset of master data takes it out of the ERP; false: the ERP keeps it
 	Zone                   *time.Location // in which an instant becomes a date, and in which people read times; never nil, UTC by default
-	Since                  time.Time      // ERP requests that Procore created before it are not ours: see Works; zero: all are
+	Since                  time.Time      // ERP requests that Procore created before it are not ours: see InScope; zero: all are
 
 	Client *Client // by which its calls of Procore are made; never nil
 

@@ -17,8 +17,8 @@ func ParseSince(text string) (time.Time, error) {
 	return t.Truncate(time.Second), nil
 }
 
-// Works reports whether an ERP request that Procore created at that time is ours to work. The second of Since is, as
+// InScope reports whether an ERP request that Procore created at that time is ours to work. The second of Since is, as
 // a request's created_at has whole seconds. A request whose time is not known (zero) is ours. It may be called on nil.
-func (c *Company) Works(created time.Time) bool {
+func (c *Company) InScope(created time.Time) bool {
 	return c == nil || c.Since.IsZero() || created.IsZero() || !created.Before(c.Since)
 }

@@ -18,12 +18,12 @@ func TestOldRequestsAreNotOurs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if c := set[7]; !c.Since.Equal(at) || !c.Works(at) || c.Works(at.Add(-time.Second)) || !c.Works(time.Time{}) {
+		if c := set[7]; !c.Since.Equal(at) || !c.InScope(at) || c.InScope(at.Add(-time.Second)) || !c.InScope(time.Time{}) {
 			t.Errorf("%s is %v", text, c.Since)
 		}
 	}
 	set, err := with("")
-	if err != nil || !set[7].Works(time.Unix(1, 0)) {
+	if err != nil || !set[7].InScope(time.Unix(1, 0)) {
 		t.Errorf("without since all is ours: %v", err)
 	}
 	for _, text := range []string{"2026-11-30", "yesterday", "2026-11-30T08:00:00", "[1]"} {

@@ -40,8 +40,8 @@ func NewWatcher(path string, set Set, log *zap.Logger) *Watcher {
 	return &Watcher{path: path, set: set, log: log}
 }
 
-// Look reads all files once. Call it every few seconds, from one goroutine.
-func (w *Watcher) Look() {
+// Poll reads all files once. Call it every few seconds, from one goroutine.
+func (w *Watcher) Poll() {
 	seen, sum := w.read()
 	stands := sum == w.last
 	w.last = sum

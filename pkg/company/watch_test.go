@@ -72,8 +72,8 @@ func (h *house) companies(others string) string {
 
 // look looks as often as it takes to believe what is there.
 func (h *house) look() {
-	h.watcher.Look()
-	h.watcher.Look()
+	h.watcher.Poll()
+	h.watcher.Poll()
 }
 
 func (h *house) has(secret, token, password string) {
@@ -133,13 +133,13 @@ func TestAHalfWrittenFileChangesNothing(t *testing.T) {
 	whole := strings.Replace(h.companies(second), "seven", "seven2", 1)
 	for _, cut := range []int{0, 12, strings.Index(whole, "  - {id: 8"), len(whole) - 30} {
 		h.write("companies.yaml", whole[:cut])
-		h.watcher.Look()
+		h.watcher.Poll()
 		h.has(oldSecret, oldToken, "old-password")
 	}
 	h.write("companies.yaml", whole)
 	for _, half := range []string{"", newSecret[:5]} {
 		h.write("secret", half)
-		h.watcher.Look()
+		h.watcher.Poll()
 		h.has(oldSecret, oldToken, "old-password")
 	}
 	h.write("secret", newSecret)
@@ -174,7 +174,7 @@ func TestAMistakeIsToldOnceWithTheFieldAndWithoutTheValue(t *testing.T) {
 			}
 			h.write(c.file, c.text)
 			for range 5 {
-				h.watcher.Look()
+				h.watcher.Poll()
 			}
 			h.has(oldSecret, oldToken, "old-password")
 			lines := h.told(zapcore.ErrorLevel)
@@ -216,7 +216,7 @@ func TestWhatNeedsARestartIsSaidAndLeftAlone(t *testing.T) {
 	h.write("password", "new-password")
 	h.write("tokens", newToken)
 	for range 4 {
-		h.watcher.Look()
+		h.watcher.Poll()
 	}
 	h.has(oldSecret, newToken, "old-password") // the settings are another driver's now
 	if h.set[9] != nil || h.set[8] == nil || h.set[7].Driver != "tryton" {

@@ -13,10 +13,10 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// Asked is the ERP request that a booking is made for.
-type Asked struct {
-	Order order.Key
-	Again bool // it was worked before, and how that ended is not known
+// RequestRef is the ERP request that a booking is made for.
+type RequestRef struct {
+	Order       order.Key
+	Redelivered bool // it was worked before, and how that ended is not known
 	// Before is called before a write is sent, after what may have been sent earlier was looked up in vain.
 	// Its error ends the booking, as it is. nil: nothing is called.
 	Before func(context.Context) error
@@ -33,7 +33,7 @@ type Asked struct {
 //
 // Permanent errors of its own, beside the ERP's: a record that makes no sense, one that the
 // ERP does not take, and a request that a newer one has overtaken.
-func (e *ERP) Book(ctx context.Context, asked Asked, r *tiebackv1.Record) (*tiebackv1.Booking, error) {
+func (e *ERP) Book(ctx context.Context, asked RequestRef, r *tiebackv1.Record) (*tiebackv1.Booking, error) {
 	if err := validate(r); err != nil {
 		return nil, err
 	}
@@ -50,7 +50,7 @@ func (e *ERP) Book(ctx context.Context, asked Asked, r *tiebackv1.Record) (*tieb
 // booking is a record on its way into the books.
 type booking struct {
 	*ERP
-	asked  Asked
+	asked  RequestRef
 	record *tiebackv1.Record
 	life   order.Key
 }
@@ -96,11 +96,11 @@ func (w *booking) key() string {
 // begin reads the life that the request books into. What an unlink or reset ended stays
 // ended for the requests before it.
 func (w *booking) begin(ctx context.Context) (err error) {
-	w.life, err = w.Life(ctx, w.record.Entity, w.record.ProcoreId)
+	w.life, err = w.Generation(ctx, w.record.Entity, w.record.ProcoreId)
 	switch {
 	case err != nil || w.asked.Order > w.life:
 		return err
-	case w.asked.Again:
+	case w.asked.Redelivered:
 		return fault.Permanentf("A newer request has already unlinked or reset %s. If this one booked it before, it is still in your ERP system: look there, and delete it if it is not wanted.", Describe(w.record))
 	}
 	return fault.Permanentf("A newer request has already unlinked or reset %s, so this one was not carried out.", Describe(w.record))
@@ -111,7 +111,7 @@ func (w *booking) end(ctx context.Context, b *tiebackv1.Booking) error {
 	if got := len(b.GetLineOriginIds()); got != len(w.record.Lines) || b.GetOriginId() == "" {
 		return fault.New(fault.Permanent, fmt.Errorf("connector booked %s as %q with %d of %d lines", Describe(w.record), b.GetOriginId(), got, len(w.record.Lines)))
 	}
-	now, err := w.Life(ctx, w.record.Entity, w.record.ProcoreId)
+	now, err := w.Generation(ctx, w.record.Entity, w.record.ProcoreId)
 	if err == nil && now != w.life {
 		err = fault.Permanentf("A newer request unlinked or reset %s while it was exported. It is in your ERP system as %s: delete it there if it is not wanted, or export it again.", Describe(w.record), b.OriginId)
 	}
@@ -128,7 +128,7 @@ func (w *booking) inherit(ctx context.Context, b *tiebackv1.Booking, theirs orde
 		return nil, err
 	}
 	if gone { // Procore never had a link to it, so nobody could have reset it
-		if err := w.EndLife(ctx, theirs, w.record.Entity, w.record.ProcoreId); err != nil {
+		if err := w.NextGeneration(ctx, theirs, w.record.Entity, w.record.ProcoreId); err != nil {
 			return nil, err
 		}
 		return w.Book(ctx, w.asked, w.record)
@@ -167,7 +167,7 @@ func (w *booking) same(ctx context.Context, refusal error) (*tiebackv1.Booking, 
 // write books the record under key, or finds it booked. An answer that was lost is looked up
 // by key before the same is sent again.
 func (w *booking) write(ctx context.Context, key string) (*tiebackv1.Booking, error) {
-	if w.asked.Again {
+	if w.asked.Redelivered {
 		if b, err := w.find(ctx, key, w.record.Entity); b != nil || err != nil {
 			return b, err
 		}
@@ -225,7 +225,7 @@ func (e *ERP) Booked(ctx context.Context, entity tiebackv1.Entity, procoreID int
 	if _, can, err := e.can(ctx, entity); err != nil || !can.GetPut() {
 		return nil, err
 	}
-	life, err := e.Life(ctx, entity, procoreID)
+	life, err := e.Generation(ctx, entity, procoreID)
 	if err != nil {
 		return nil, err
 	}

@@ -43,7 +43,7 @@ type Opener func(ctx context.Context, companyID int64, settings map[string]strin
 type Drivers map[string]Opener
 
 // Key is stable for a record and its life: a retry, a redelivery or a replay of an export
-// has the same key, an export after an unlink or a reset another. Life is the order of the
+// has the same key, an export after an unlink or a reset another. Generation is the order of the
 // ERP request that ended the last one; "" in the first, where the key ends in 0.
 func Key(company int64, entity tiebackv1.Entity, procoreID int64, life order.Key) string {
 	return fmt.Sprintf("%d/%d/%d/%s", company, entity, procoreID, cmp.Or(life, "0"))

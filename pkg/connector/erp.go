@@ -14,18 +14,18 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// Lives remembers when a record's life in the ERP ended; bus.State does.
-type Lives interface {
-	Life(ctx context.Context, company int64, entity string, itemID int64) (order.Key, error)
-	EndLife(ctx context.Context, company int64, entity string, itemID int64, request order.Key) error
+// Generations remembers when a record's life in the ERP ended; bus.State does.
+type Generations interface {
+	Generation(ctx context.Context, company int64, entity string, itemID int64) (order.Key, error)
+	NextGeneration(ctx context.Context, company int64, entity string, itemID int64, request order.Key) error
 }
 
 // Config is what a company's ERP needs beside its driver.
 type Config struct {
-	Company int64
-	Lives   Lives
-	Log     *zap.Logger // nil: none
-	Metrics *Metrics    // nil: none
+	Company     int64
+	Generations Generations
+	Log         *zap.Logger // nil: none
+	Metrics     *Metrics    // nil: none
 }
 
 // ERP is the portable side of one company's connector. Its methods may be called
@@ -101,15 +101,15 @@ func (e *ERP) Remove(ctx context.Context, request order.Key, entity tiebackv1.En
 	return err
 }
 
-// EndLife notes, before Procore is told, that request ended the record's life: a later
+// NextGeneration notes, before Procore is told, that request ended the record's life: a later
 // export books anew, an earlier one is refused.
-func (e *ERP) EndLife(ctx context.Context, request order.Key, entity tiebackv1.Entity, procoreID int64) error {
-	return e.Lives.EndLife(ctx, e.Company, entity.String(), procoreID, request)
+func (e *ERP) NextGeneration(ctx context.Context, request order.Key, entity tiebackv1.Entity, procoreID int64) error {
+	return e.Generations.NextGeneration(ctx, e.Company, entity.String(), procoreID, request)
 }
 
-// Life is the order of the ERP request that ended the record's last life; "": it is in its first.
-func (e *ERP) Life(ctx context.Context, entity tiebackv1.Entity, procoreID int64) (order.Key, error) {
-	return e.Lives.Life(ctx, e.Company, entity.String(), procoreID)
+// Generation is the order of the ERP request that ended the record's last life; "": it is in its first.
+func (e *ERP) Generation(ctx context.Context, entity tiebackv1.Entity, procoreID int64) (order.Key, error) {
+	return e.Generations.Generation(ctx, e.Company, entity.String(), procoreID)
 }
 
 // Close closes the driver.

@@ -98,13 +98,13 @@ func (b *books) Capabilities(context.Context, *tiebackv1.CapabilitiesRequest) (*
 	}}, nil
 }
 
-// lives is Lives in memory; during runs while a life is read.
+// lives is Generations in memory; during runs while a life is read.
 type lives struct {
 	ended  map[int64]order.Key
 	during func(l *lives)
 }
 
-func (l *lives) Life(_ context.Context, _ int64, _ string, id int64) (order.Key, error) {
+func (l *lives) Generation(_ context.Context, _ int64, _ string, id int64) (order.Key, error) {
 	life := l.ended[id]
 	if l.during != nil {
 		l.during(l)
@@ -112,14 +112,14 @@ func (l *lives) Life(_ context.Context, _ int64, _ string, id int64) (order.Key,
 	return life, nil
 }
 
-func (l *lives) EndLife(_ context.Context, _ int64, _ string, id int64, request order.Key) error {
+func (l *lives) NextGeneration(_ context.Context, _ int64, _ string, id int64, request order.Key) error {
 	l.ended[id] = max(l.ended[id], request)
 	return nil
 }
 
 func world() (*books, *lives, *ERP) {
 	b, l := &books{booked: map[string]*tiebackv1.Booking{}, names: map[string]string{}}, &lives{ended: map[int64]order.Key{}}
-	return b, l, New(b, Config{Company: 7, Lives: l})
+	return b, l, New(b, Config{Company: 7, Generations: l})
 }
 
 // by is the nth request, clicked within the same second as all others; ids fall while time passes.
@@ -141,7 +141,7 @@ func once(prefix string, err error) func(string) error {
 	}
 }
 
-func book(t *testing.T, e *ERP, asked Asked, r *tiebackv1.Record) string {
+func book(t *testing.T, e *ERP, asked RequestRef, r *tiebackv1.Record) string {
 	t.Helper()
 	b, err := e.Book(t.Context(), asked, r)
 	if err != nil {
@@ -152,7 +152,7 @@ func book(t *testing.T, e *ERP, asked Asked, r *tiebackv1.Record) string {
 
 func refused(t *testing.T, err error, says string) {
 	t.Helper()
-	if fault.ClassOf(err) != fault.Permanent || !strings.Contains(fault.Sentence(err, ""), says) {
+	if fault.ClassOf(err) != fault.Permanent || !strings.Contains(fault.UserMessage(err, ""), says) {
 		t.Errorf("%v: want a permanent error that says %q", err, says)
 	}
 }
@@ -171,7 +171,7 @@ func TestALostAnswerIsLookedUp(t *testing.T) {
 	} {
 		b, _, e := world()
 		tt.script(b)
-		book(t, e, Asked{Order: by(1)}, acme())
+		book(t, e, RequestRef{Order: by(1)}, acme())
 		if got := operations(b); got != tt.calls || len(b.booked) != 1 {
 			t.Errorf("%s: %s, %d booked", tt.why, got, len(b.booked))
 		}
@@ -191,7 +191,7 @@ func operations(b *books) string {
 func TestNothingIsSentBlindly(t *testing.T) {
 	b, _, e := world()
 	b.before = func(string) error { return fault.New(fault.Ambiguous, errors.New("timeout")) }
-	_, err := e.Book(t.Context(), Asked{Order: by(1)}, acme())
+	_, err := e.Book(t.Context(), RequestRef{Order: by(1)}, acme())
 	if got := operations(b); fault.ClassOf(err) != fault.Ambiguous || got != "put find" {
 		t.Errorf("%v after %s", err, got)
 	}
@@ -200,10 +200,10 @@ func TestNothingIsSentBlindly(t *testing.T) {
 // An event that comes again may have been booked before the crash.
 func TestARedeliveryLooksFirst(t *testing.T) {
 	b, _, e := world()
-	first := book(t, e, Asked{Order: by(1)}, acme())
+	first := book(t, e, RequestRef{Order: by(1)}, acme())
 	e = New(b, e.Config) // after the crash
 	for range 2 {
-		if second := book(t, e, Asked{Order: by(1), Again: true}, acme()); second != first || operations(b) != "put find" {
+		if second := book(t, e, RequestRef{Order: by(1), Redelivered: true}, acme()); second != first || operations(b) != "put find" {
 			t.Errorf("%s then %s: %s", first, second, operations(b))
 		}
 	}
@@ -246,7 +246,7 @@ func TestACallThatHangsGivesItsSlotBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, l, _ := world()
 		b.caps = &tiebackv1.CapabilitiesResponse{MaxConcurrent: 1, Entities: []*tiebackv1.EntityCapability{{Entity: vendor, State: true, Remove: true}}}
-		e := New(hangs{b}, Config{Company: 7, Lives: l})
+		e := New(hangs{b}, Config{Company: 7, Generations: l})
 		ctx, stop := context.WithTimeout(t.Context(), time.Hour)
 		defer stop()
 		start := time.Now()
@@ -275,7 +275,7 @@ func named(name string) *tiebackv1.Record {
 func TestALaterRequestChangesWhatAnEarlierBooked(t *testing.T) {
 	b, _, e := world()
 	for i, name := range []string{"Acme", "Acme & Sons", "Acme"} {
-		if origin := book(t, e, Asked{Order: by(i + 1)}, named(name)); origin != "V-1" || b.names["V-1"] != name {
+		if origin := book(t, e, RequestRef{Order: by(i + 1)}, named(name)); origin != "V-1" || b.names["V-1"] != name {
 			t.Errorf("request %d: %s is called %q", i+1, origin, b.names["V-1"])
 		}
 	}
@@ -286,25 +286,25 @@ func TestALaterRequestChangesWhatAnEarlierBooked(t *testing.T) {
 func TestWhatCantBeChangedIsAdoptedIfItIsTheSame(t *testing.T) {
 	b, _, e := world()
 	b.caps = &tiebackv1.CapabilitiesResponse{Name: "Books", Entities: []*tiebackv1.EntityCapability{{Entity: vendor, Put: true}}}
-	book(t, e, Asked{Order: by(1)}, acme())
+	book(t, e, RequestRef{Order: by(1)}, acme())
 	marked := acme()
 	marked.OriginId, marked.OriginData = "V-1", "from us"
 	for i, r := range []*tiebackv1.Record{acme(), marked} {
-		if origin := book(t, e, Asked{Order: by(i + 2)}, r); origin != "V-1" || len(b.booked) != 1 {
+		if origin := book(t, e, RequestRef{Order: by(i + 2)}, r); origin != "V-1" || len(b.booked) != 1 {
 			t.Errorf("%s, %d booked", origin, len(b.booked))
 		}
 	}
-	_, err := e.Book(t.Context(), Asked{Order: by(4)}, named("Other"))
+	_, err := e.Book(t.Context(), RequestRef{Order: by(4)}, named("Other"))
 	refused(t, err, "is in Books already, as V-1")
 }
 
 // A record that the ERP's people deleted before Procore knew of it can be exported again.
 func TestWhatWasDeletedInTheERPIsBookedAnew(t *testing.T) {
 	b, l, e := world()
-	book(t, e, Asked{Order: by(1)}, acme())
+	book(t, e, RequestRef{Order: by(1)}, acme())
 	b.gone = map[string]bool{"V-1": true}
-	again := book(t, e, Asked{Order: by(2)}, acme())
-	if again != "V-2" || l.ended[35] != by(1) || book(t, e, Asked{Order: by(2), Again: true}, acme()) != again || len(b.booked) != 2 {
+	again := book(t, e, RequestRef{Order: by(2)}, acme())
+	if again != "V-2" || l.ended[35] != by(1) || book(t, e, RequestRef{Order: by(2), Redelivered: true}, acme()) != again || len(b.booked) != 2 {
 		t.Errorf("%s, life %s, %d booked", again, l.ended[35], len(b.booked))
 	}
 }
@@ -326,7 +326,7 @@ func TestALargeEventGetsOnWhileItIsThrottled(t *testing.T) {
 		for ; done < records; done++ {
 			r := acme()
 			r.ProcoreId = int64(done + 1)
-			if _, err := e.Book(t.Context(), Asked{Order: by(1), Again: attempt > 1}, r); err != nil {
+			if _, err := e.Book(t.Context(), RequestRef{Order: by(1), Redelivered: attempt > 1}, r); err != nil {
 				break
 			}
 		}
@@ -353,7 +353,7 @@ func TestNonsenseIsNoSuccess(t *testing.T) {
 		wrong(b)
 		r := acme()
 		r.OriginId = "V-1"
-		if _, err := e.Book(t.Context(), Asked{Order: by(1)}, r); fault.ClassOf(err) != fault.Permanent {
+		if _, err := e.Book(t.Context(), RequestRef{Order: by(1)}, r); fault.ClassOf(err) != fault.Permanent {
 			t.Errorf("%s: %v", why, err)
 		}
 	}
@@ -362,8 +362,8 @@ func TestNonsenseIsNoSuccess(t *testing.T) {
 func TestAnOlderRequestIsRefused(t *testing.T) {
 	t.Run("after an unlink", func(t *testing.T) {
 		b, l, e := world()
-		_ = l.EndLife(t.Context(), 7, "", 35, by(5))
-		_, err := e.Book(t.Context(), Asked{Order: by(4)}, acme())
+		_ = l.NextGeneration(t.Context(), 7, "", 35, by(5))
+		_, err := e.Book(t.Context(), RequestRef{Order: by(4)}, acme())
 		refused(t, err, "newer request has already unlinked or reset")
 		if len(b.calls) > 0 {
 			t.Error(b.calls)
@@ -371,8 +371,8 @@ func TestAnOlderRequestIsRefused(t *testing.T) {
 	})
 	t.Run("after a newer export of the same record", func(t *testing.T) {
 		b, _, e := world()
-		book(t, e, Asked{Order: by(5)}, named("New"))
-		_, err := e.Book(t.Context(), Asked{Order: by(4)}, named("Old"))
+		book(t, e, RequestRef{Order: by(5)}, named("New"))
+		_, err := e.Book(t.Context(), RequestRef{Order: by(4)}, named("Old"))
 		refused(t, err, "newer request has already changed")
 		if b.names["V-1"] != "New" {
 			t.Error(b.names)
@@ -381,13 +381,13 @@ func TestAnOlderRequestIsRefused(t *testing.T) {
 	t.Run("after a newer change", func(t *testing.T) {
 		b, _, e := world()
 		b.before = once("put", fault.Refused("request", "no"))
-		_, err := e.Book(t.Context(), Asked{Order: by(4)}, acme())
+		_, err := e.Book(t.Context(), RequestRef{Order: by(4)}, acme())
 		refused(t, err, "newer request has already changed")
 	})
 	t.Run("unlinked while it was booked", func(t *testing.T) {
 		b, l, e := world()
 		l.during = func(l *lives) { l.ended[35] = by(9) }
-		_, err := e.Book(t.Context(), Asked{Order: by(4)}, acme())
+		_, err := e.Book(t.Context(), RequestRef{Order: by(4)}, acme())
 		refused(t, err, "in your ERP system as V-1")
 		if len(b.booked) != 1 {
 			t.Error(b.booked)
@@ -398,14 +398,14 @@ func TestAnOlderRequestIsRefused(t *testing.T) {
 		l.during = func(l *lives) { l.ended[35] = by(9) }
 		r := acme()
 		r.OriginId = "V-1"
-		_, err := e.Book(t.Context(), Asked{Order: by(4)}, r)
+		_, err := e.Book(t.Context(), RequestRef{Order: by(4)}, r)
 		refused(t, err, "while it was exported")
 	})
 	t.Run("a new life is booked anew", func(t *testing.T) {
 		_, l, e := world()
-		first := book(t, e, Asked{Order: by(1)}, acme())
-		_ = l.EndLife(t.Context(), 7, "", 35, by(5))
-		if second := book(t, e, Asked{Order: by(6)}, acme()); second == first {
+		first := book(t, e, RequestRef{Order: by(1)}, acme())
+		_ = l.NextGeneration(t.Context(), 7, "", 35, by(5))
+		if second := book(t, e, RequestRef{Order: by(6)}, acme()); second == first {
 			t.Error("the re-export got the old booking")
 		}
 	})
@@ -416,7 +416,7 @@ func TestWhatIsNotDeclaredIsRefused(t *testing.T) {
 	b, _, e := world()
 	b.caps = &tiebackv1.CapabilitiesResponse{Name: "Books"}
 	budget := tiebackv1.Entity_ENTITY_BUDGET
-	_, err := e.Book(t.Context(), Asked{Order: by(1)}, &tiebackv1.Record{Entity: budget, ProcoreId: 1, Name: "B"})
+	_, err := e.Book(t.Context(), RequestRef{Order: by(1)}, &tiebackv1.Record{Entity: budget, ProcoreId: 1, Name: "B"})
 	refused(t, err, `Books takes no budgets from Procore, so budget "B" was not exported`)
 	_, err = e.State(t.Context(), budget, "B-1")
 	refused(t, err, "does not tell")
@@ -462,7 +462,7 @@ func TestABookingThatLacksALineIsNoBooking(t *testing.T) {
 	_, _, e := world()
 	r := acme()
 	r.Lines = []*tiebackv1.Line{{Position: 1, Amount: "1.00"}}
-	if _, err := e.Book(t.Context(), Asked{Order: by(1)}, r); fault.ClassOf(err) != fault.Permanent {
+	if _, err := e.Book(t.Context(), RequestRef{Order: by(1)}, r); fault.ClassOf(err) != fault.Permanent {
 		t.Error(err)
 	}
 }
@@ -571,7 +571,7 @@ func TestARefusalAfterALostAnswerIsLookedUp(t *testing.T) {
 		b.booked[key] = &tiebackv1.Booking{OriginId: "V-1"} // now it arrives
 		return fault.Refused("code", "The code is taken.")
 	}
-	if origin := book(t, e, Asked{Order: by(1)}, acme()); origin != "V-1" || operations(b) != "put find put find" {
+	if origin := book(t, e, RequestRef{Order: by(1)}, acme()); origin != "V-1" || operations(b) != "put find put find" {
 		t.Errorf("%s after %s", origin, operations(b))
 	}
 }

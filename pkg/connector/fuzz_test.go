@@ -37,7 +37,7 @@ func FuzzAnswers(f *testing.F) {
 		if change {
 			r.OriginId = "V-1"
 		}
-		got, err := e.Book(t.Context(), Asked{Order: by(1)}, r)
+		got, err := e.Book(t.Context(), RequestRef{Order: by(1)}, r)
 		if err == nil && (got.GetOriginId() == "" || len(got.LineOriginIds) != len(r.Lines)) {
 			t.Errorf("success with %v for %d lines", got, len(r.Lines))
 		}

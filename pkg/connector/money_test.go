@@ -46,14 +46,14 @@ func TestTaxRetainageAndCurrency(t *testing.T) {
 				}
 				return a
 			}
-			_, err := e.Book(t.Context(), Asked{Order: by(1)}, tt.rec)
+			_, err := e.Book(t.Context(), RequestRef{Order: by(1)}, tt.rec)
 			if tt.field == "" {
 				if err != nil {
 					t.Error(err)
 				}
 				return
 			}
-			sentence := fault.Sentence(err, "")
+			sentence := fault.UserMessage(err, "")
 			if fault.ClassOf(err) != fault.Permanent || fault.Field(err) != tt.field || len(b.calls) > 0 {
 				t.Errorf("%v, field %q, after %v", err, fault.Field(err), b.calls)
 			}
@@ -70,7 +70,7 @@ func TestACurrencyOfAnERPThatTellsNone(t *testing.T) {
 	b, _, e := world()
 	r := acme()
 	r.Currency = "USD"
-	_, err := e.Book(t.Context(), Asked{Order: by(1)}, r)
+	_, err := e.Book(t.Context(), RequestRef{Order: by(1)}, r)
 	refused(t, err, "the company's own currency only")
 	if len(b.calls) > 0 {
 		t.Errorf("calls %v", b.calls)

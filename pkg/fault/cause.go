@@ -19,7 +19,7 @@ func From(source Source, err error) error {
 		return err
 	}
 	return &Error{
-		Class: ClassOf(err), Sentence: Sentence(err, ""), Field: Field(err), RetryAfter: RetryAfter(err), Source: source,
+		Class: ClassOf(err), UserMessage: UserMessage(err, ""), Field: Field(err), RetryAfter: RetryAfter(err), Source: source,
 		Reason: ReasonOf(err), Since: SinceOf(err), Err: err,
 	}
 }
@@ -61,7 +61,7 @@ func CauseOf(err error) Cause {
 		return Limits
 	case source == FromProcore:
 		return Procore
-	case class == Permanent && Sentence(err, "") != "":
+	case class == Permanent && UserMessage(err, "") != "":
 		return TenantData
 	case source == FromERP:
 		return ERP

@@ -34,9 +34,9 @@ func TestCauseOf(t *testing.T) {
 }
 
 func TestFromKeepsWhatAnErrorSays(t *testing.T) {
-	cause := &Error{Class: Throttled, Sentence: "Wait.", Field: "name", RetryAfter: time.Minute, Err: errors.New("slow down")}
+	cause := &Error{Class: Throttled, UserMessage: "Wait.", Field: "name", RetryAfter: time.Minute, Err: errors.New("slow down")}
 	err := From(FromERP, cause)
-	if ClassOf(err) != Throttled || Sentence(err, "") != "Wait." || Field(err) != "name" || RetryAfter(err) != time.Minute || !errors.Is(err, cause) || err.Error() != "slow down" {
+	if ClassOf(err) != Throttled || UserMessage(err, "") != "Wait." || Field(err) != "name" || RetryAfter(err) != time.Minute || !errors.Is(err, cause) || err.Error() != "slow down" {
 		t.Errorf("%#v", err)
 	}
 	if From(FromERP, nil) != nil {

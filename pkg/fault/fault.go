@@ -1,7 +1,7 @@
 // Package fault classes errors once; everyone handles them by class.
 //
 //	class      the same input again      what the pipeline does
-//	permanent  will always fail          close out as failed with Sentence, dead-letter
+//	permanent  will always fail          close out as failed with UserMessage, dead-letter
 //	transient  may work                  try again, waiting longer each time
 //	throttled  works after RetryAfter    wait that long; not counted as an attempt
 //	ambiguous  may have worked already   look the record up by key, then try again
@@ -30,24 +30,24 @@ func (c Class) String() string {
 }
 
 // Error is an error of a known class. It must never carry a secret: it is logged,
-// stored in dead letters, and its Sentence is shown to accountants.
+// stored in dead letters, and its UserMessage is shown to accountants.
 type Error struct {
-	Class      Class
-	Sentence   string        // plain words for the accountant; "": none
-	Field      string        // the record's field as the accountant knows it; "": the whole record
-	RetryAfter time.Duration // of a throttled error
-	Source     Source        // who said so; see From
-	Reason     Reason        // more about why; "": see ReasonOf
-	Since      time.Time     // when what Err says began; zero: not known
-	Err        error         // what happened, for the operator
+	Class       Class
+	UserMessage string        // plain words for the accountant; "": none
+	Field       string        // the record's field as the accountant knows it; "": the whole record
+	RetryAfter  time.Duration // of a throttled error
+	Source      Source        // who said so; see From
+	Reason      Reason        // more about why; "": see ReasonOf
+	Since       time.Time     // when what Err says began; zero: not known
+	Err         error         // what happened, for the operator
 }
 
 func (e *Error) Error() string {
 	switch {
 	case e.Err != nil:
 		return e.Err.Error()
-	case e.Sentence != "":
-		return e.Sentence
+	case e.UserMessage != "":
+		return e.UserMessage
 	}
 	return e.Class.String() + " error"
 }
@@ -57,12 +57,12 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // Permanentf is a permanent error whose text is written for the accountant.
 func Permanentf(format string, args ...any) error {
-	return &Error{Class: Permanent, Sentence: fmt.Sprintf(format, args...)}
+	return &Error{Class: Permanent, UserMessage: fmt.Sprintf(format, args...)}
 }
 
 // Refused is a permanent error about one field of a record.
 func Refused(field, format string, args ...any) error {
-	return &Error{Class: Permanent, Field: field, Sentence: fmt.Sprintf(format, args...)}
+	return &Error{Class: Permanent, Field: field, UserMessage: fmt.Sprintf(format, args...)}
 }
 
 // New classes err.
@@ -91,11 +91,11 @@ func RetryAfter(err error) time.Duration {
 	return 0
 }
 
-// Sentence is what the accountant is told of err, as Clean has it; otherwise stands where err has no words of its own.
-func Sentence(err error, otherwise string) string {
+// UserMessage is what the accountant is told of err, as Clean has it; otherwise stands where err has no words of its own.
+func UserMessage(err error, otherwise string) string {
 	var e *Error
-	if errors.As(err, &e) && e.Sentence != "" {
-		return fit(e.Sentence, saidMost, nil)
+	if errors.As(err, &e) && e.UserMessage != "" {
+		return fit(e.UserMessage, saidMost, nil)
 	}
 	return otherwise
 }

@@ -68,12 +68,12 @@ func SinceOf(err error) time.Time {
 	return time.Time{}
 }
 
-// Began is err with the time at which what it says began.
-func Began(since time.Time, err error) error {
+// WithSince is err with the time at which what it says began.
+func WithSince(since time.Time, err error) error {
 	if err == nil {
 		return nil
 	}
 	return &Error{
-		Class: ClassOf(err), Sentence: Sentence(err, ""), Field: Field(err), RetryAfter: RetryAfter(err), Source: SourceOf(err), Reason: ReasonOf(err), Since: since, Err: err,
+		Class: ClassOf(err), UserMessage: UserMessage(err, ""), Field: Field(err), RetryAfter: RetryAfter(err), Source: SourceOf(err), Reason: ReasonOf(err), Since: since, Err: err,
 	}
 }

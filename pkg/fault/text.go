@@ -42,12 +42,12 @@ func Clean(err error, secrets ...string) error {
 	if known := (*Error)(nil); errors.As(err, &known) {
 		e = *known
 	}
-	text, sentence, field := fit(err.Error(), saidMost, secrets), fit(e.Sentence, saidMost, secrets), fit(e.Field, nameMost, secrets)
-	if text == err.Error() && sentence == e.Sentence && field == e.Field {
+	text, sentence, field := fit(err.Error(), saidMost, secrets), fit(e.UserMessage, saidMost, secrets), fit(e.Field, nameMost, secrets)
+	if text == err.Error() && sentence == e.UserMessage && field == e.Field {
 		return err
 	}
 	return &Error{
-		Class: ClassOf(err), Sentence: sentence, Field: field, RetryAfter: e.RetryAfter, Source: e.Source,
+		Class: ClassOf(err), UserMessage: sentence, Field: field, RetryAfter: e.RetryAfter, Source: e.Source,
 		Reason: ReasonOf(err), Since: SinceOf(err), Err: &cleaned{text, err},
 	}
 }

@@ -63,13 +63,13 @@ func TestTextIsCutBetweenCharacters(t *testing.T) {
 // What comes from another system is fit, whatever made the error, and keeps all else that it says.
 func TestWhatComesFromOthersIsCleaned(t *testing.T) {
 	long := strings.Repeat("<", 20<<20)
-	cause := &Error{Class: Throttled, Sentence: "No\x00: Bearer abc " + long, Field: "na\nme", RetryAfter: time.Minute, Reason: Busy, Err: errors.Join(io.EOF, errors.New(long))}
+	cause := &Error{Class: Throttled, UserMessage: "No\x00: Bearer abc " + long, Field: "na\nme", RetryAfter: time.Minute, Reason: Busy, Err: errors.Join(io.EOF, errors.New(long))}
 	err := From(FromERP, cause)
-	if len(err.Error()) > saidMost+len(cutMark) || len(Sentence(err, "")) > saidMost+len(cutMark) {
-		t.Errorf("%d bytes, and a sentence of %d", len(err.Error()), len(Sentence(err, "")))
+	if len(err.Error()) > saidMost+len(cutMark) || len(UserMessage(err, "")) > saidMost+len(cutMark) {
+		t.Errorf("%d bytes, and a sentence of %d", len(err.Error()), len(UserMessage(err, "")))
 	}
-	if !strings.HasPrefix(Sentence(err, ""), "No : Bearer [secret] <") || Field(err) != "na me" {
-		t.Errorf("%.60q of field %q", Sentence(err, ""), Field(err))
+	if !strings.HasPrefix(UserMessage(err, ""), "No : Bearer [secret] <") || Field(err) != "na me" {
+		t.Errorf("%.60q of field %q", UserMessage(err, ""), Field(err))
 	}
 	if ClassOf(err) != Throttled || RetryAfter(err) != time.Minute || ReasonOf(err) != Busy || SourceOf(err) != FromERP || !errors.Is(err, io.EOF) || !errors.Is(err, cause) {
 		t.Errorf("%#v", err)
@@ -82,7 +82,7 @@ func TestWhatComesFromOthersIsCleaned(t *testing.T) {
 		t.Errorf("of a known source: %d bytes, from %s", len(sourced.Error()), SourceOf(sourced))
 	}
 	// An error of our own may quote what a payload has.
-	if got := Sentence(Permanentf("The amount %s is wrong.", long), ""); len(got) > saidMost+len(cutMark) {
+	if got := UserMessage(Permanentf("The amount %s is wrong.", long), ""); len(got) > saidMost+len(cutMark) {
 		t.Errorf("a sentence of our own: %d bytes", len(got))
 	}
 }

@@ -51,7 +51,7 @@ func TestAnAnswerIsReadAsFarAsTheCallNeeds(t *testing.T) {
 		switch {
 		case c.want && (err != nil || len(raw) != c.bytes+2):
 			t.Errorf("%s: %d bytes, %v", name, len(raw), err)
-		case !c.want && (fault.ClassOf(err) != fault.Permanent || fault.SourceOf(err) != fault.FromProcore || !strings.Contains(fault.Sentence(err, ""), "too large")):
+		case !c.want && (fault.ClassOf(err) != fault.Permanent || fault.SourceOf(err) != fault.FromProcore || !strings.Contains(fault.UserMessage(err, ""), "too large")):
 			t.Errorf("%s: %v", name, err)
 		case !c.want && written.Load() > 20<<20:
 			t.Errorf("%s: %d bytes were read", name, written.Load())

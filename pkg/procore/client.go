@@ -388,7 +388,7 @@ func (a *account) redirected(r Route, said answer) error {
 	}
 	err := fmt.Errorf("%s: Procore answered %d and points to %s, which is not followed: correct %s, or the route's path", r.Name, said.status, to, a.setting("api_url", "TIEBACK_PROCORE_API_URL"))
 	return &StatusError{Status: said.status, Err: &fault.Error{
-		Class: fault.Permanent, Err: err, Sentence: "The ERP integration calls Procore at an address that is out of date. Tell whoever runs it.",
+		Class: fault.Permanent, Err: err, UserMessage: "The ERP integration calls Procore at an address that is out of date. Tell whoever runs it.",
 	}}
 }
 
@@ -402,10 +402,10 @@ func refusal(r Route, status int, why string) error {
 		}
 		return &StatusError{Status: status, Why: why, Err: e}
 	}
-	e := &fault.Error{Class: fault.Permanent, Err: err, Sentence: "Procore refused: " + why}
+	e := &fault.Error{Class: fault.Permanent, Err: err, UserMessage: "Procore refused: " + why}
 	if status == http.StatusForbidden {
 		e.Reason = fault.Denied
-		e.Sentence = "Tieback's app is not installed in Procore, or its service account lacks a permission or this project. Ask your Procore administrator."
+		e.UserMessage = "Tieback's app is not installed in Procore, or its service account lacks a permission or this project. Ask your Procore administrator."
 	}
 	return &StatusError{Status: status, Why: why, Err: e}
 }

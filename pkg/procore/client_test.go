@@ -70,8 +70,8 @@ func (o *opened) rotate(t *testing.T, secret string) {
 	t.Helper()
 	w := company.NewWatcher(o.file, o.companies, zap.NewNop())
 	o.write(t, secret)
-	w.Look()
-	w.Look() // what it sees twice it believes
+	w.Poll()
+	w.Poll() // what it sees twice it believes
 }
 
 func token(w http.ResponseWriter, r *http.Request, n *atomic.Int64) bool {
@@ -153,8 +153,8 @@ func TestFailuresAreClassed(t *testing.T) {
 			if err == nil || fault.ClassOf(err) != c.class {
 				t.Fatalf("%v is %v, want %v", err, fault.ClassOf(err), c.class)
 			}
-			if c.status == 422 && !strings.Contains(fault.Sentence(err, ""), "name: is too long") {
-				t.Errorf("sentence %q", fault.Sentence(err, ""))
+			if c.status == 422 && !strings.Contains(fault.UserMessage(err, ""), "name: is too long") {
+				t.Errorf("sentence %q", fault.UserMessage(err, ""))
 			}
 		})
 	}

@@ -58,7 +58,7 @@ func TestWhatProcoreSaysIsCut(t *testing.T) {
 		for _, status := range []int{401, 403, 422} {
 			s := refuses(t, status, func(*http.Request) string { return raw })
 			err := get(t, s)
-			text, sentence := err.Error(), fault.Sentence(err, "")
+			text, sentence := err.Error(), fault.UserMessage(err, "")
 			if len(text) > longest || len(sentence) > longest || strings.ContainsAny(text+sentence, "\x00\x1b\u202e") {
 				t.Errorf("%s, %d: an error of %d bytes, a sentence of %d: %.80q", name, status, len(text), len(sentence), text)
 			}
@@ -115,7 +115,7 @@ func TestWhatProcoreEchoesIsRedacted(t *testing.T) {
 				fmt.Fprint(w, answer(r))
 			})
 			err := get(t, s)
-			if all := fmt.Sprintf("%v %+v %s", err, err, fault.Sentence(err, "")); strings.Contains(all, sent) || strings.Contains(all, secret) || err == nil {
+			if all := fmt.Sprintf("%v %+v %s", err, err, fault.UserMessage(err, "")); strings.Contains(all, sent) || strings.Contains(all, secret) || err == nil {
 				t.Errorf("%s, %d: %s", name, status, all)
 			}
 		}

@@ -145,8 +145,8 @@ func (r *realm) rotate(from, to string) {
 		r.Fatal(err)
 	}
 	r.write(strings.ReplaceAll(string(raw), from, to))
-	r.watcher.Look()
-	r.watcher.Look()
+	r.watcher.Poll()
+	r.watcher.Poll()
 	r.Renew(r.Context())
 }
 

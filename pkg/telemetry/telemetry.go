@@ -72,9 +72,9 @@ func (s *Stages) Observer(stop string, log *zap.Logger) func(bus.Message, time.D
 func result(m bus.Message, verdict string, err error) (bus.Result, string) {
 	switch {
 	case verdict == "dead" && fault.CauseOf(err) == fault.TenantData:
-		return bus.ResultRefused, fault.Sentence(err, "")
+		return bus.ResultRefused, fault.UserMessage(err, "")
 	case verdict == "dead":
-		return bus.ResultFailed, fault.Sentence(err, "")
+		return bus.ResultFailed, fault.UserMessage(err, "")
 	case verdict == "done" && m.End != nil:
 		return m.End.Result, m.End.Reason
 	}

@@ -53,7 +53,7 @@ func (t *Tracker) end(company int64, c *call, err error) error {
 		next.Since = earlier(t.bad.Since, next.Since)
 	}
 	t.bad = &next
-	return fault.Began(next.Since, err)
+	return fault.WithSince(next.Since, err)
 }
 
 // answered says whether the system did its part. A refusal of a record is an answer.

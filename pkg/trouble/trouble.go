@@ -18,22 +18,22 @@ const Silent = 20 * time.Second
 
 // Trouble is what is wrong with one system of a company.
 type Trouble struct {
-	Company  int64        `json:"company"`
-	Source   fault.Source `json:"source"` // "": Tieback itself
-	Reason   fault.Reason `json:"reason"` // "": it answers with errors, or asks us to wait (Class)
-	Class    fault.Class  `json:"class"`
-	Since    time.Time    `json:"since"`              // the first sign of it after the last call that was answered
-	Last     time.Time    `json:"last"`               // the last sign of it
-	Until    time.Time    `json:"until,omitzero"`     // of a throttled system, when it may be called again
-	Sentence string       `json:"sentence,omitempty"` // in the system's own plain words
-	Error    string       `json:"error"`              // for the operator
+	Company     int64        `json:"company"`
+	Source      fault.Source `json:"source"` // "": Tieback itself
+	Reason      fault.Reason `json:"reason"` // "": it answers with errors, or asks us to wait (Class)
+	Class       fault.Class  `json:"class"`
+	Since       time.Time    `json:"since"`                  // the first sign of it after the last call that was answered
+	Last        time.Time    `json:"last"`                   // the last sign of it
+	Until       time.Time    `json:"until,omitzero"`         // of a throttled system, when it may be called again
+	UserMessage string       `json:"user_message,omitempty"` // in the system's own plain words
+	Error       string       `json:"error"`                  // for the operator
 }
 
 // Of describes an error of a company's system that was seen now, for the first time.
 func Of(company int64, err error, now time.Time) Trouble {
 	t := Trouble{
 		Company: company, Source: fault.SourceOf(err), Reason: fault.ReasonOf(err), Class: fault.ClassOf(err), Since: now, Last: now,
-		Sentence: fault.Sentence(err, ""), Error: err.Error(),
+		UserMessage: fault.UserMessage(err, ""), Error: err.Error(),
 	}
 	if wait := fault.RetryAfter(err); wait > 0 && t.Class == fault.Throttled {
 		t.Until = now.Add(wait)
@@ -44,7 +44,7 @@ func Of(company int64, err error, now time.Time) Trouble {
 // Err is the trouble as an error.
 func (t Trouble) Err() error {
 	return &fault.Error{
-		Class: t.Class, Source: t.Source, Reason: t.Reason, Since: t.Since, Sentence: t.Sentence,
+		Class: t.Class, Source: t.Source, Reason: t.Reason, Since: t.Since, UserMessage: t.UserMessage,
 		RetryAfter: max(0, time.Until(t.Until)), Err: errors.New(t.Error),
 	}
 }

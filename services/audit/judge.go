@@ -129,7 +129,7 @@ func judge(request int64, f facts) Finding {
 func (found *Finding) absent(f facts) {
 	strange := slices.ContainsFunc(f.details, func(d erplog.Detail) bool { return !d.Open() && !d.Ended() && !d.CalledOff() })
 	switch {
-	case !f.ours.Works(found.Clicked):
+	case !f.ours.InScope(found.Clicked):
 		found.Class, found.Why = Older, older(f)
 	case len(found.Open) == 0 && strange:
 		found.Class, found.Why = Unknown, f.called()

@@ -68,7 +68,7 @@ func (r *Draft) Take(edited string) (*Edited, error) {
 		err = r.sameTime(message)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s", ErrEdit, fault.Sentence(err, err.Error()))
+		return nil, fmt.Errorf("%w: %s", ErrEdit, fault.UserMessage(err, err.Error()))
 	}
 	e := &Edited{Draft: r, message: message}
 	after := text(r.on, message)

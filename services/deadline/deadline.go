@@ -122,7 +122,7 @@ func told(o *tiebackv1.Outcome, took time.Duration) error {
 	e := &fault.Error{Err: fmt.Errorf("not done within %v", took.Round(time.Second))}
 	for _, c := range o.CloseOuts {
 		if len(c.Messages) > 0 {
-			e.Sentence = strings.Join(c.Messages, " ")
+			e.UserMessage = strings.Join(c.Messages, " ")
 			break
 		}
 	}

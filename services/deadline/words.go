@@ -40,8 +40,8 @@ func reasonOf(why error, zone *time.Location, now time.Time) reason {
 	switch {
 	case why == nil:
 		return reason{what: "The ERP integration has taken it in, and has not finished it yet.", again: "later"}
-	case fault.Sentence(why, "") != "":
-		return reason{what: fault.Sentence(why, "") + sinceSentence(since), again: "later"}
+	case fault.UserMessage(why, "") != "":
+		return reason{what: fault.UserMessage(why, "") + sinceSentence(since), again: "later"}
 	case about == fault.Queued:
 		return reason{what: "Other requests are before it.", again: "later"}
 	case about == fault.NotRunning:
@@ -128,7 +128,7 @@ func passed(limit time.Duration, why error, zone *time.Location, now time.Time) 
 	return &fault.Error{
 		Class: fault.ClassOf(why), Source: fault.SourceOf(why), Reason: fault.ReasonOf(why), Since: fault.SinceOf(why),
 		Err: fmt.Errorf("not done within %v: %w", limit, orUnknown(why)),
-		Sentence: fmt.Sprintf("This could not be done within %s, so the ERP integration stopped trying. %s %sPlease try again %s: nothing is ever booked twice.",
+		UserMessage: fmt.Sprintf("This could not be done within %s, so the ERP integration stopped trying. %s %sPlease try again %s: nothing is ever booked twice.",
 			words(limit), r.what, spaced(r.ask), r.again),
 	}
 }

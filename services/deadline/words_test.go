@@ -21,7 +21,7 @@ func TestAnAccountantReadsWhatIsSo(t *testing.T) {
 		return &fault.Error{Class: class, Source: source, Reason: about, Since: since, Err: errors.New("dial tcp 10.0.0.1:7070: connection refused")}
 	}
 	waiting := func(e *fault.Error, d time.Duration) *fault.Error { e.RetryAfter = d; return e }
-	words := func(e *fault.Error, s string) *fault.Error { e.Sentence = s; return e }
+	words := func(e *fault.Error, s string) *fault.Error { e.UserMessage = s; return e }
 	const it = "Please tell whoever runs the ERP integration. "
 	for _, c := range []struct {
 		name        string
@@ -61,7 +61,7 @@ func TestAnAccountantReadsWhatIsSo(t *testing.T) {
 			t.Errorf("%s:\n%s\nwant\n%s", c.name, got, want)
 		}
 		want = "This could not be done within 15 minutes, so the ERP integration stopped trying. " + c.what + " " + ask + "Please try again " + c.again + ": nothing is ever booked twice."
-		if got := fault.Sentence(passed(15*time.Minute, c.why, chicago, now), ""); got != want {
+		if got := fault.UserMessage(passed(15*time.Minute, c.why, chicago, now), ""); got != want {
 			t.Errorf("%s:\n%s\nwant\n%s", c.name, got, want)
 		}
 	}

@@ -74,7 +74,7 @@ func (s *Service) handle(ctx context.Context, m bus.Message) error {
 		return err
 	}
 	ours := s.Companies[d.CompanyId]
-	if d.OccurredAt.IsValid() && !ours.Works(d.OccurredAt.AsTime()) { // without a call
+	if d.OccurredAt.IsValid() && !ours.InScope(d.OccurredAt.AsTime()) { // without a call
 		return s.leave(ctx, m, &d)
 	}
 	ctx, release := procore.Holding(ctx) // until the event is published
@@ -87,7 +87,7 @@ func (s *Service) handle(ctx context.Context, m bus.Message) error {
 	if err != nil {
 		return &unworkable{payload: raw, cause: err}
 	}
-	if !ours.Works(event.RequestedAt.AsTime()) {
+	if !ours.InScope(event.RequestedAt.AsTime()) {
 		return s.leave(ctx, m, &d)
 	}
 	event.Late = d.OccurredAt.IsValid() && m.Stored.Sub(d.OccurredAt.AsTime()) > lateAfter
@@ -136,7 +136,7 @@ func read(d *tiebackv1.Delivery, raw []byte) (*tiebackv1.Event, error) {
 	if !ok {
 		return nil, &fault.Error{
 			Class: fault.Permanent, Err: fmt.Errorf("unknown event type %q", fault.Name(request.RequestName)),
-			Sentence: fmt.Sprintf("The ERP integration does not know the request %q, so nothing was done. Tell whoever runs it.", fault.Name(request.RequestName)),
+			UserMessage: fmt.Sprintf("The ERP integration does not know the request %q, so nothing was done. Tell whoever runs it.", fault.Name(request.RequestName)),
 		}
 	}
 	created, _ := request.CreatedAt.(string)
@@ -162,7 +162,7 @@ func requestedAt(d *tiebackv1.Delivery, created string) *timestamppb.Timestamp {
 func senseless(err error) error {
 	return &fault.Error{
 		Class: fault.Permanent, Err: err,
-		Sentence: "The data that Procore sent for this request could not be understood, so nothing was done. Tell whoever runs the ERP integration.",
+		UserMessage: "The data that Procore sent for this request could not be understood, so nothing was done. Tell whoever runs the ERP integration.",
 	}
 }
 

@@ -20,7 +20,7 @@ func FuzzRead(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		e, err := read(&tiebackv1.Delivery{CompanyId: 7, ErpRequestId: 9}, raw)
 		if err != nil {
-			if fault.ClassOf(err) != fault.Permanent || fault.Sentence(err, "") == "" {
+			if fault.ClassOf(err) != fault.Permanent || fault.UserMessage(err, "") == "" {
 				t.Errorf("%v: no permanent error with words for the accountant", err)
 			}
 			return

@@ -95,13 +95,13 @@ func (s site) requisition(amount, retainage string) *Record {
 func refusal(t testing.TB, err error, field string) string {
 	t.Helper()
 	var f *fault.Error
-	if !errors.As(err, &f) || f.Class != fault.Permanent || f.Sentence == "" {
+	if !errors.As(err, &f) || f.Class != fault.Permanent || f.UserMessage == "" {
 		t.Fatalf("want a refusal with a sentence, got %v", err)
 	}
 	if f.Field != field {
-		t.Errorf("refused field %q, want %q: %s", f.Field, field, f.Sentence)
+		t.Errorf("refused field %q, want %q: %s", f.Field, field, f.UserMessage)
 	}
-	return f.Sentence
+	return f.UserMessage
 }
 
 func balanced(t testing.TB, b *Books) {

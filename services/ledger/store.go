@@ -152,7 +152,7 @@ func classed(err error) error {
 	case errors.As(err, &lite) && (lite.Code()&0xff == sqlite3.SQLITE_CORRUPT || lite.Code()&0xff == sqlite3.SQLITE_NOTADB):
 		return &fault.Error{
 			Class: fault.Permanent, Err: fmt.Errorf("ledger: %w", err),
-			Sentence: "The ledger's file is damaged. Ask your administrator to restore it from a backup.",
+			UserMessage: "The ledger's file is damaged. Ask your administrator to restore it from a backup.",
 		}
 	}
 	return fault.New(fault.Transient, fmt.Errorf("ledger: %w", err))

@@ -20,7 +20,7 @@
 // under way, or after it, is newer and stands, and any request that is told later overwrites a
 // rebuilt link. The bucket is read before Procore, so that a link learned meanwhile is not taken for gone.
 //
-// Only links come back. Lives (which unlink or reset ended a record's last life in the ERP) are
+// Only links come back. Generations (which unlink or reset ended a record's last life in the ERP) are
 // known to nobody but the bucket; cursors need no rebuilding: the next sync starts anew.
 package links
 

@@ -121,7 +121,7 @@ func load(name string, getenv func(string) string, strict bool) (*Process, error
 	if strict {
 		companies, err = company.Load(s.Companies)
 	} else {
-		companies, mistakes, err = company.LoadFit(s.Companies)
+		companies, mistakes, err = company.LoadValid(s.Companies)
 	}
 	if err != nil {
 		return nil, err

@@ -30,7 +30,7 @@ func (p *Process) WatchSecrets(ctx context.Context) error {
 	g.Go(func() error { return each(ctx, every, func() { p.Procore.Renew(ctx) }) }) // a login that hangs holds up nothing else
 	g.Go(func() error {
 		return each(ctx, every, func() {
-			w.Look()
+			w.Poll()
 			p.ERPs.Renew(ctx)
 		})
 	})

@@ -175,7 +175,7 @@ func (w *watch) why(ctx context.Context, o *open) error {
 		return nil // it is only said less well
 	}
 	own := tries.Failure
-	if own != nil && fault.Sentence(own, "") != "" {
+	if own != nil && fault.UserMessage(own, "") != "" {
 		return own
 	}
 	company := w.trouble(ctx, s.Company)

@@ -206,7 +206,7 @@ func (r *round) logged(ctx context.Context, some []erplog.Logged) error {
 }
 
 // works says whether what was clicked then is ours.
-func (r *round) works(clicked time.Time) bool { return r.Companies[r.id].Works(clicked) }
+func (r *round) works(clicked time.Time) bool { return r.Companies[r.id].InScope(clicked) }
 
 func (r *round) older() string {
 	return "it is older than the company's since, " + r.Companies[r.id].Since.UTC().Format(time.RFC3339)

@@ -68,7 +68,7 @@ func (p *Place) tried(t bus.Tries, backoff time.Duration) {
 	if t.Failure != nil {
 		p.Failure = &Failure{
 			Class: fault.ClassOf(t.Failure).String(), Source: string(fault.SourceOf(t.Failure)),
-			Sentence: fault.Sentence(t.Failure, ""), Error: t.Failure.Error(),
+			Sentence: fault.UserMessage(t.Failure, ""), Error: t.Failure.Error(),
 		}
 	}
 	if next := t.Next(backoff).UTC(); next.Unix() > 0 {

@@ -64,7 +64,7 @@ func refusedStatus(method string, e effect, res *http.Response, raw []byte) erro
 	case code == http.StatusNotFound:
 		return fault.New(fault.Transient, fmt.Errorf("tryton: %s: no such database, or it is down (connector.database): HTTP 404", method))
 	case code == http.StatusRequestEntityTooLarge:
-		return &fault.Error{Class: fault.Permanent, Sentence: "The record is too large for Tryton. Split it in Procore and export the parts.", Err: err}
+		return &fault.Error{Class: fault.Permanent, UserMessage: "The record is too large for Tryton. Split it in Procore and export the parts.", Err: err}
 	case code >= 400 && code < 500:
 		return fault.New(fault.Permanent, err)
 	}

@@ -224,8 +224,8 @@ func TestRefusals(t *testing.T) {
 		raw, _ := json.Marshal([]any{tt.message, tt.description, nil})
 		_, c := newStand(t, says(`{"id":1,"error":["UserError",`+string(raw)+`]}`))
 		err := c.call(t.Context(), writes, nil, "model.x.y")
-		if fault.Field(err) != tt.field || !strings.Contains(fault.Sentence(err, ""), tt.says) {
-			t.Errorf("%s: field %q, %q", tt.message, fault.Field(err), fault.Sentence(err, ""))
+		if fault.Field(err) != tt.field || !strings.Contains(fault.UserMessage(err, ""), tt.says) {
+			t.Errorf("%s: field %q, %q", tt.message, fault.Field(err), fault.UserMessage(err, ""))
 		}
 	}
 }
@@ -309,9 +309,9 @@ func TestWhatTrytonSaysIsFit(t *testing.T) {
 	} {
 		_, c := newStand(t, answer)
 		err := c.call(t.Context(), writes, nil, "model.x.create")
-		all := err.Error() + fault.Sentence(err, "")
-		if len(err.Error()) > 5000 || len(fault.Sentence(err, "")) > 5000 || strings.ContainsAny(all, "\x00\u202e") || strings.Contains(all, secret) || strings.Contains(all, session) {
-			t.Errorf("%s: %d and %d bytes: %.200q", name, len(err.Error()), len(fault.Sentence(err, "")), all)
+		all := err.Error() + fault.UserMessage(err, "")
+		if len(err.Error()) > 5000 || len(fault.UserMessage(err, "")) > 5000 || strings.ContainsAny(all, "\x00\u202e") || strings.Contains(all, secret) || strings.Contains(all, session) {
+			t.Errorf("%s: %d and %d bytes: %.200q", name, len(err.Error()), len(fault.UserMessage(err, "")), all)
 		}
 	}
 }

@@ -55,15 +55,15 @@ func TestRefusedByTryton(t *testing.T) {
 		{"an insurance", &tiebackv1.Record{Entity: tiebackv1.Entity_ENTITY_INSURANCE, Name: "I"}, "", "takes no insurance"},
 	} {
 		_, err := w.driver.Put(t.Context(), w.request(tt.r))
-		if fault.ClassOf(err) != fault.Permanent || fault.Field(err) != tt.field || !strings.Contains(fault.Sentence(err, ""), tt.says) {
-			t.Errorf("%s: %v, field %q, %q", tt.why, err, fault.Field(err), fault.Sentence(err, ""))
+		if fault.ClassOf(err) != fault.Permanent || fault.Field(err) != tt.field || !strings.Contains(fault.UserMessage(err, ""), tt.says) {
+			t.Errorf("%s: %v, field %q, %q", tt.why, err, fault.Field(err), fault.UserMessage(err, ""))
 		}
 	}
 	for _, tt := range []struct {
 		entity       tiebackv1.Entity
 		origin, says string
 	}{{vendor, w.vendor, "depend"}, {job, w.job, "depend"}, {commitment, paid.OriginId, "requisition INV-9"}} {
-		if err := w.remove(tt.entity, tt.origin); fault.ClassOf(err) != fault.Permanent || !strings.Contains(fault.Sentence(err, ""), tt.says) {
+		if err := w.remove(tt.entity, tt.origin); fault.ClassOf(err) != fault.Permanent || !strings.Contains(fault.UserMessage(err, ""), tt.says) {
 			t.Errorf("remove %v: %v", tt.entity, err)
 		}
 	}

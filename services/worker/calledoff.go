@@ -81,7 +81,7 @@ func (s *Service) leave(ctx context.Context, m bus.Message, t *Task, off *called
 	switch {
 	case t.booked:
 		return &fault.Error{Class: fault.Permanent, Err: fmt.Errorf("called off after a part of it was booked: %w", off),
-			Sentence: "This request was called off in Procore while it was carried out. A part of it is in your ERP system already: look there, and delete it if it is not wanted."}
+			UserMessage: "This request was called off in Procore while it was carried out. A part of it is in your ERP system already: look there, and delete it if it is not wanted."}
 	case off.open:
 		refusal := fault.Permanentf("A part of this request was called off in Procore while it waited, so nothing was done. Please export it again if it is still wanted.")
 		return s.publish(ctx, m, t.Event, &tiebackv1.Outcome{CloseOuts: payload.Failed(t.Event.Payload, refusal), ProcoreCalls: 2})

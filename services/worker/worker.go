@@ -39,41 +39,41 @@ import (
 
 // Task is one event at work, with all that its handler may use.
 type Task struct {
-	Event   *tiebackv1.Event
-	Again   bool // it was worked before, and how that ended is not known
-	Fresh   bool // it came a moment ago: what it refers to may be on its way into the ERP
-	Row     catalogue.EventType
-	Payload payload.Request
-	Company *company.Company
-	ERP     *connector.ERP
-	Procore *procore.Session
-	State   State
+	Event       *tiebackv1.Event
+	Redelivered bool // it was worked before, and how that ended is not known
+	Fresh       bool // it came a moment ago: what it refers to may be on its way into the ERP
+	Row         catalogue.EventType
+	Payload     payload.Request
+	Company     *company.Company
+	ERP         *connector.ERP
+	Procore     *procore.Session
+	State       State
 
-	before func(context.Context) error // see connector.Asked
+	before func(context.Context) error // see connector.RequestRef
 	booked bool
 }
 
-// LinkedAs picks the item type that a tie's record is linked as. Where no link of it is known, it is the last: a purchase
+// LinkedAs picks the item type that a link's record is linked as. Where no link of it is known, it is the last: a purchase
 // order, where the payload does not say which commitment.
-func (t *Task) LinkedAs(ctx context.Context, tie payload.Tie) (string, error) {
-	last := tie.ItemTypes[len(tie.ItemTypes)-1]
-	for _, itemType := range tie.ItemTypes[:len(tie.ItemTypes)-1] {
-		origin, err := t.State.LinkOf(ctx, t.Event.CompanyId, itemType, tie.Record.ProcoreId)
-		if err != nil || origin != "" && origin == tie.Record.OriginId {
+func (t *Task) LinkedAs(ctx context.Context, link payload.Link) (string, error) {
+	last := link.ItemTypes[len(link.ItemTypes)-1]
+	for _, itemType := range link.ItemTypes[:len(link.ItemTypes)-1] {
+		origin, err := t.State.LinkOf(ctx, t.Event.CompanyId, itemType, link.Record.ProcoreId)
+		if err != nil || origin != "" && origin == link.Record.OriginId {
 			return itemType, err
 		}
 	}
 	return last, nil
 }
 
-// Asked names the event to the ERP.
-func (t *Task) Asked() connector.Asked {
-	return connector.Asked{Order: t.Order(), Again: t.Again, Before: t.before}
+// RequestRef names the event to the ERP.
+func (t *Task) RequestRef() connector.RequestRef {
+	return connector.RequestRef{Order: t.Order(), Redelivered: t.Redelivered, Before: t.before}
 }
 
 // Book books a record for the event.
 func (t *Task) Book(ctx context.Context, r *tiebackv1.Record) (*tiebackv1.Booking, error) {
-	b, err := t.ERP.Book(ctx, t.Asked(), r)
+	b, err := t.ERP.Book(ctx, t.RequestRef(), r)
 	t.booked = t.booked || err == nil
 	return b, err
 }
@@ -133,7 +133,7 @@ func New(ctx context.Context, c catalogue.Category, handlers Handlers, d Deps) (
 	}
 	s := &Service{Deps: d, category: c, handlers: handlers, erps: map[int64]*connector.ERP{}, unopened: map[int64]error{}}
 	for id, co := range d.Companies {
-		erp, err := d.ERPs.Open(ctx, co.Driver, co.Settings, connector.Config{Company: id, Lives: d.Bus.State(), Log: d.Log, Metrics: d.Calls})
+		erp, err := d.ERPs.Open(ctx, co.Driver, co.Settings, connector.Config{Company: id, Generations: d.Bus.State(), Log: d.Log, Metrics: d.Calls})
 		d.Calls.Opened(id, err == nil)
 		if err != nil {
 			s.unopened[id] = fmt.Errorf("company %d: %w", id, err)
@@ -186,7 +186,7 @@ func (s *Service) handle(ctx context.Context, m bus.Message) error {
 	if err != nil {
 		return err
 	}
-	if !task.Company.Works(task.Event.RequestedAt.AsTime()) {
+	if !task.Company.InScope(task.Event.RequestedAt.AsTime()) {
 		return s.publish(ctx, m, task.Event, &tiebackv1.Outcome{Left: bus.LeftOlder, ProcoreCalls: 1})
 	}
 	task.before = s.before(m, task)
@@ -239,7 +239,7 @@ func (s *Service) task(m bus.Message) (*Task, error) {
 	co := s.Companies[event.CompanyId]
 	request.Zone = co.Zone
 	return &Task{
-		Event: event, Again: m.Repeat, Fresh: time.Since(m.Stored) < freshFor*cmp.Or(s.Backoff, time.Second), Row: row, Payload: request, Company: co,
+		Event: event, Redelivered: m.Repeat, Fresh: time.Since(m.Stored) < freshFor*cmp.Or(s.Backoff, time.Second), Row: row, Payload: request, Company: co,
 		ERP: s.erps[event.CompanyId], Procore: session, State: s.Bus.State(),
 	}, nil
 }

@@ -158,7 +158,7 @@ func refused(err error, field string) error {
 		return errors.New("it was accepted")
 	case fault.ClassOf(err) != fault.Permanent:
 		return fmt.Errorf("the refusal is %s, it must be permanent: %w", fault.ClassOf(err), err)
-	case fault.Sentence(err, "") == "":
+	case fault.UserMessage(err, "") == "":
 		return fmt.Errorf("the refusal has no sentence for the accountant: %w", err)
 	case !names(fault.Field(err), field):
 		return fmt.Errorf("the refusal names the field %q, it should be %q: %w", fault.Field(err), field, err)

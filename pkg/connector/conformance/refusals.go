@@ -102,8 +102,8 @@ func takenCode(ctx context.Context, s *suite) error {
 	if wrong := refused(err, "code"); wrong != nil {
 		return fmt.Errorf("a second job with the code %s: %w", first.Record.Code, wrong)
 	}
-	if !strings.Contains(strings.ToLower(fault.Sentence(err, "")), "code") {
-		return fmt.Errorf("its sentence lacks the word code, without which Procore does not let the user choose another one: %q", fault.Sentence(err, ""))
+	if !strings.Contains(strings.ToLower(fault.UserMessage(err, "")), "code") {
+		return fmt.Errorf("its sentence lacks the word code, without which Procore does not let the user choose another one: %q", fault.UserMessage(err, ""))
 	}
 	if err := errors.Join(s.never(ctx, second), s.absent(ctx, from, second)); err != nil {
 		return err

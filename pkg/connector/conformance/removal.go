@@ -162,7 +162,7 @@ func (s *suite) removeUnder(ctx context.Context, v string) error {
 	if err == nil {
 		return s.stands(ctx, vendor, v, deleted)
 	}
-	if fault.ClassOf(err) != fault.Permanent || fault.Sentence(err, "") == "" {
+	if fault.ClassOf(err) != fault.Permanent || fault.UserMessage(err, "") == "" {
 		return fmt.Errorf("a vendor in use can't be removed, and the accountant is not told so: %w", err)
 	}
 	return s.stands(ctx, vendor, v, present)

@@ -69,7 +69,7 @@ const (
 func (c *client) classed(err error, o outcome) error {
 	s := status.Convert(err)
 	p := problemOf(s)
-	e := &fault.Error{Class: classOf(s.Code(), p != nil, o), Reason: reasons[s.Code()], Field: c.clean(p.GetField()), Sentence: c.clean(p.GetSentence())}
+	e := &fault.Error{Class: classOf(s.Code(), p != nil, o), Reason: reasons[s.Code()], Field: c.clean(p.GetField()), UserMessage: c.clean(p.GetUserMessage())}
 	if e.Class == fault.Throttled {
 		ms := min(max(p.GetRetryAfterMs(), 0), waitMost.Milliseconds()) // else the product may be negative
 		e.RetryAfter = cmp.Or(time.Duration(ms)*time.Millisecond, waitDefault)

@@ -72,8 +72,8 @@ func TestAProblemCrosses(t *testing.T) {
 			if fault.ClassOf(err) != c.class || fault.RetryAfter(err) != fault.RetryAfter(c.err) {
 				t.Errorf("%v, after %v: %v", fault.ClassOf(err), fault.RetryAfter(err), err)
 			}
-			if fault.Sentence(err, "") != utf8(fault.Sentence(c.err, "")) || fault.Field(err) != utf8(fault.Field(c.err)) {
-				t.Errorf("field %q, %q", fault.Field(err), fault.Sentence(err, ""))
+			if fault.UserMessage(err, "") != utf8(fault.UserMessage(c.err, "")) || fault.Field(err) != utf8(fault.Field(c.err)) {
+				t.Errorf("field %q, %q", fault.Field(err), fault.UserMessage(err, ""))
 			}
 			if !strings.Contains(err.Error(), address) || !strings.Contains(err.Error(), utf8(c.err.Error())) {
 				t.Errorf("the operator reads %v", err)
@@ -103,9 +103,9 @@ func TestBusyWithoutATime(t *testing.T) {
 // TestATokenThatIsEchoedIsNotTold: a careless connector must not put our token into our log.
 func TestATokenThatIsEchoedIsNotTold(t *testing.T) {
 	c := &client{settings: &settings{address: "erp:1", token: secret}}
-	err := c.classed(problem(codes.Unauthenticated, "bad token "+secret, &tiebackv1.Problem{Sentence: "Bearer " + secret}), outcome{write: true, sent: true})
-	if strings.Contains(err.Error()+fault.Sentence(err, ""), secret) || !strings.Contains(err.Error(), "refuses our token: bad token [secret]") {
-		t.Errorf("%v, %q", err, fault.Sentence(err, ""))
+	err := c.classed(problem(codes.Unauthenticated, "bad token "+secret, &tiebackv1.Problem{UserMessage: "Bearer " + secret}), outcome{write: true, sent: true})
+	if strings.Contains(err.Error()+fault.UserMessage(err, ""), secret) || !strings.Contains(err.Error(), "refuses our token: bad token [secret]") {
+		t.Errorf("%v, %q", err, fault.UserMessage(err, ""))
 	}
 }
 
@@ -113,8 +113,8 @@ func TestATokenThatIsEchoedIsNotTold(t *testing.T) {
 func TestWhatAConnectorSaysIsFit(t *testing.T) {
 	c := &client{settings: &settings{address: "erp:1", token: secret}}
 	long := "no\x00: authorization: Bearer another-" + secret + " " + strings.Repeat("\u202e€", 7<<20)
-	err := c.classed(problem(codes.FailedPrecondition, long, &tiebackv1.Problem{Field: long, Sentence: long}), outcome{write: true, sent: true})
-	for what, text := range map[string]string{"error": err.Error(), "sentence": fault.Sentence(err, ""), "field": fault.Field(err)} {
+	err := c.classed(problem(codes.FailedPrecondition, long, &tiebackv1.Problem{Field: long, UserMessage: long}), outcome{write: true, sent: true})
+	for what, text := range map[string]string{"error": err.Error(), "sentence": fault.UserMessage(err, ""), "field": fault.Field(err)} {
 		if len(text) > 1500 || strings.ContainsAny(text, "\x00\u202e") || strings.Contains(text, secret) || strings.Contains(text, "another") || !strings.Contains(text, "no : auth") {
 			t.Errorf("%s of %d bytes: %.100q", what, len(text), text)
 		}

@@ -27,7 +27,7 @@ const graceDefault = 10 * time.Second
 // ServerConfig is what a connector serves, and to whom.
 type ServerConfig struct {
 	Listener net.Listener // Serve closes it
-	Resolve  Resolve
+	Resolve  Resolver
 	Tokens   []string // one, or two while rotating; none: whoever reaches the address may call
 	TLSCert  string   // path of a PEM file, read anew for each connection; "": plaintext
 	TLSKey   string   // path of its private key

@@ -14,19 +14,19 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// Resolve finds the driver of a company, for a connector that serves several. Its errors
+// Resolver finds the driver of a company, for a connector that serves several. Its errors
 // mean that nothing happened.
-type Resolve func(ctx context.Context, companyID int64) (connector.Driver, error)
+type Resolver func(ctx context.Context, companyID int64) (connector.Driver, error)
 
 // Register puts drivers behind the contract's gRPC service, without all that Serve adds.
 // The drivers stay the caller's to close.
-func Register(s *grpc.Server, resolve Resolve) {
+func Register(s *grpc.Server, resolve Resolver) {
 	tiebackv1.RegisterConnectorServiceServer(s, &server{resolve: resolve})
 }
 
 type server struct {
 	tiebackv1.UnimplementedConnectorServiceServer
-	resolve Resolve
+	resolve Resolver
 }
 
 // serve makes a call of a company's driver and turns its error into a status.
@@ -56,7 +56,7 @@ func statusOf(err error, write bool) error {
 	if write && !errors.As(err, &known) {
 		class = fault.Ambiguous
 	}
-	p := &tiebackv1.Problem{Field: utf8(fault.Field(err)), Sentence: utf8(fault.Sentence(err, ""))}
+	p := &tiebackv1.Problem{Field: utf8(fault.Field(err)), UserMessage: utf8(fault.UserMessage(err, ""))}
 	if class == fault.Throttled {
 		p.RetryAfterMs = max(fault.RetryAfter(err).Milliseconds(), 1)
 	}

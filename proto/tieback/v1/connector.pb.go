@@ -177,7 +177,7 @@ func (RecordState) EnumDescriptor() ([]byte, []int) {
 type Problem struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Field         string                 `protobuf:"bytes,1,opt,name=field,proto3" json:"field,omitempty"`                                      // the record's field as the user knows it: "code", "amount"; "": the whole
-	Sentence      string                 `protobuf:"bytes,2,opt,name=sentence,proto3" json:"sentence,omitempty"`                                // for the accountant
+	UserMessage   string                 `protobuf:"bytes,2,opt,name=user_message,json=userMessage,proto3" json:"user_message,omitempty"`       // for the accountant
 	RetryAfterMs  int64                  `protobuf:"varint,3,opt,name=retry_after_ms,json=retryAfterMs,proto3" json:"retry_after_ms,omitempty"` // of a throttled answer
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -220,9 +220,9 @@ func (x *Problem) GetField() string {
 	return ""
 }
 
-func (x *Problem) GetSentence() string {
+func (x *Problem) GetUserMessage() string {
 	if x != nil {
-		return x.Sentence
+		return x.UserMessage
 	}
 	return ""
 }
@@ -1779,10 +1779,10 @@ var File_tieback_v1_connector_proto protoreflect.FileDescriptor
 const file_tieback_v1_connector_proto_rawDesc = "" +
 	"\n" +
 	"\x1atieback/v1/connector.proto\x12\n" +
-	"tieback.v1\"a\n" +
+	"tieback.v1\"h\n" +
 	"\aProblem\x12\x14\n" +
-	"\x05field\x18\x01 \x01(\tR\x05field\x12\x1a\n" +
-	"\bsentence\x18\x02 \x01(\tR\bsentence\x12$\n" +
+	"\x05field\x18\x01 \x01(\tR\x05field\x12!\n" +
+	"\fuser_message\x18\x02 \x01(\tR\vuserMessage\x12$\n" +
 	"\x0eretry_after_ms\x18\x03 \x01(\x03R\fretryAfterMs\"\x82\b\n" +
 	"\x06Record\x12*\n" +
 	"\x06entity\x18\x01 \x01(\x0e2\x12.tieback.v1.EntityR\x06entity\x12\x1d\n" +

@@ -60,7 +60,7 @@ func Run(ctx context.Context, args []string, dataDir string, stdout, stderr io.W
 		fmt.Fprintf(stderr, "tieback ledger: %v\nRun `tieback ledger --help` for usage.\n", err)
 		return usage
 	}
-	fmt.Fprintf(stderr, "tieback ledger: %s\n", fault.Sentence(err, err.Error()))
+	fmt.Fprintf(stderr, "tieback ledger: %s\n", fault.UserMessage(err, err.Error()))
 	return failed
 }
 

@@ -336,11 +336,11 @@ func TestLinksAndLivesNeverGoBack(t *testing.T) {
 		t.Errorf("links %v, %v; want B of request 9", links, err)
 	}
 	for _, r := range []int64{4, 8, 6} {
-		if err := st.EndLife(ctx, 7, "VENDOR", 35, by(r)); err != nil {
+		if err := st.NextGeneration(ctx, 7, "VENDOR", 35, by(r)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if life, err := st.Life(ctx, 7, "VENDOR", 35); err != nil || life != by(8) {
+	if life, err := st.Generation(ctx, 7, "VENDOR", 35); err != nil || life != by(8) {
 		t.Errorf("life %s, %v; want %s", life, err, by(8))
 	}
 }
@@ -457,7 +457,7 @@ func TestADeadLetterIsWrittenWhateverTheErrorSays(t *testing.T) {
 	}{
 		"a long error":              {1, []byte("small"), errors.New(long)},
 		"a long sentence":           {2, []byte("small"), fault.Permanentf("%s", long)},
-		"both, of a large message":  {3, make([]byte, 8<<20), &fault.Error{Class: fault.Permanent, Sentence: long, Err: errors.New(long)}},
+		"both, of a large message":  {3, make([]byte, 8<<20), &fault.Error{Class: fault.Permanent, UserMessage: long, Err: errors.New(long)}},
 		"almost as large as it may": {4, make([]byte, 8<<20-400), errors.New(long)},
 	} {
 		subject := bus.For(bus.Event, "create_vendor", 7, c.request)
@@ -474,7 +474,7 @@ func TestADeadLetterIsWrittenWhateverTheErrorSays(t *testing.T) {
 		if err := proto.Unmarshal(letter.Data, &got); err != nil {
 			t.Fatal(err)
 		}
-		if !strings.HasPrefix(got.Error, "Procore says: xxx") || len(got.Error)+len(got.Sentence) > 32<<10 || fault.Sentence(c.cause, "") != got.Sentence {
+		if !strings.HasPrefix(got.Error, "Procore says: xxx") || len(got.Error)+len(got.Sentence) > 32<<10 || fault.UserMessage(c.cause, "") != got.Sentence {
 			t.Errorf("%s: an error of %d bytes, a sentence of %d: %.60q", name, len(got.Error), len(got.Sentence), got.Error)
 		}
 		if whole := len(c.data) < 1<<20; whole != (len(got.Message) == len(c.data)) || whole == strings.Contains(got.Error, "too large to be kept") {

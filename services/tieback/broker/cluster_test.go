@@ -141,7 +141,7 @@ func TestReplicasAreRaisedUnderARunningProcess(t *testing.T) {
 		return b
 	}
 	runs := open(1)
-	if err := runs.State().EndLife(ctx, 7, "VENDOR", 35, by(8)); err != nil {
+	if err := runs.State().NextGeneration(ctx, 7, "VENDOR", 35, by(8)); err != nil {
 		t.Fatal(err)
 	}
 	open(3)
@@ -149,7 +149,7 @@ func TestReplicasAreRaisedUnderARunningProcess(t *testing.T) {
 	var err error
 	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) { // a new leader is chosen meanwhile
 		try, cancel := context.WithTimeout(ctx, time.Second)
-		life, err = runs.State().Life(try, 7, "VENDOR", 35)
+		life, err = runs.State().Generation(try, 7, "VENDOR", 35)
 		cancel()
 		if err == nil {
 			break

@@ -82,7 +82,7 @@ func examiner(admin []string) (d *doctor.Doctor, done func()) {
 	d = &doctor.Doctor{Settings: s, Mistakes: err, Admin: admin, AdminMaybe: local(s.AdminAddr), Version: telemetry.Version, Patience: Patience}
 	routes, err := procore.LoadRoutes(s.Routes)
 	d.Mistakes = errors.Join(d.Mistakes, err)
-	if d.Companies, d.Entries, err = company.LoadFit(s.Companies); err != nil {
+	if d.Companies, d.Entries, err = company.LoadValid(s.Companies); err != nil {
 		d.Entries = append(d.Entries, err)
 	}
 	d.Drivers, done = erps.Drivers(s.Data)

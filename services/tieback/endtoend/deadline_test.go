@@ -76,8 +76,8 @@ func TestABusyButtonIsToldWhyAndFreedAtItsDeadline(t *testing.T) {
 		err   error
 		cause tiebackv1.Cause
 	}{
-		"down":      {&fault.Error{Class: fault.Transient, Sentence: "The books are closed for maintenance."}, tiebackv1.Cause_CAUSE_ERP},
-		"throttled": {&fault.Error{Class: fault.Throttled, RetryAfter: time.Hour, Sentence: "The books take no more calls this hour."}, tiebackv1.Cause_CAUSE_LIMITS},
+		"down":      {&fault.Error{Class: fault.Transient, UserMessage: "The books are closed for maintenance."}, tiebackv1.Cause_CAUSE_ERP},
+		"throttled": {&fault.Error{Class: fault.Throttled, RetryAfter: time.Hour, UserMessage: "The books take no more calls this hour."}, tiebackv1.Cause_CAUSE_LIMITS},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -85,7 +85,7 @@ func TestABusyButtonIsToldWhyAndFreedAtItsDeadline(t *testing.T) {
 			w.inTrouble(func(context.Context) error { return trouble.err })
 			l := w.run()
 			request := w.press("create_vendor")
-			words := fault.Sentence(trouble.err, "")
+			words := fault.UserMessage(trouble.err, "")
 			w.said(request, sandbox.InProgress, words)
 			w.failed(request, "could not be done within 3s")
 			w.said(request, sandbox.Failed, words)
@@ -171,7 +171,7 @@ func TestACompanyThatCantBeToldKeepsNoOthersDeadline(t *testing.T) {
 	}
 	w := newWorld(t, setup{companies: 2, deadline: 4 * time.Second, slow: 500 * time.Millisecond, timeout: 10 * time.Minute, around: hangs})
 	w.inTrouble(func(context.Context) error {
-		return &fault.Error{Class: fault.Transient, Sentence: "The books are closed."}
+		return &fault.Error{Class: fault.Transient, UserMessage: "The books are closed."}
 	})
 	w.run()
 	silent := w.pressIn(firstCompany, "create_vendor", nil)

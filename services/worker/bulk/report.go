@@ -38,7 +38,7 @@ func (r *Report) Optional(err error) error {
 	if err == nil || fault.ClassOf(err) != fault.Permanent {
 		return err
 	}
-	r.Failures = append(r.Failures, fault.Sentence(err, "A part failed: "+err.Error()))
+	r.Failures = append(r.Failures, fault.UserMessage(err, "A part failed: "+err.Error()))
 	return nil
 }
 

@@ -93,11 +93,11 @@ func send(ctx context.Context, t *worker.Task, d payload.Document) (*tiebackv1.B
 // aboutCode makes sure that a refusal of the code has the word "code" in it: only then does
 // Procore let the user export again with another one.
 func aboutCode(err error) error {
-	sentence := fault.Sentence(err, "")
+	sentence := fault.UserMessage(err, "")
 	if fault.Field(err) != "code" || fault.ClassOf(err) != fault.Permanent || strings.Contains(sentence, "code") {
 		return err
 	}
-	return &fault.Error{Class: fault.Permanent, Field: "code", Err: err, Sentence: strings.TrimSpace("The code was refused. " + sentence)}
+	return &fault.Error{Class: fault.Permanent, Field: "code", Err: err, UserMessage: strings.TrimSpace("The code was refused. " + sentence)}
 }
 
 // booked says how a booking is told to Procore: the record's mark, then its lines'.

@@ -191,7 +191,7 @@ func TestAJobBookedAnewBooksItsCostCodesAnew(t *testing.T) {
 	sample := workertest.Samples(t)["create_or_update_job"]
 	e := &workertest.ERP{}
 	first := must(t, "create_or_update_job", sample, e)
-	if err := e.EndLife(context.Background(), workertest.Company, "ENTITY_JOB", 7, order.New(time.Time{}, workertest.Request-1)); err != nil {
+	if err := e.NextGeneration(context.Background(), workertest.Company, "ENTITY_JOB", 7, order.New(time.Time{}, workertest.Request-1)); err != nil {
 		t.Fatal(err)
 	}
 	stale := workertest.Edit(t, sample, `"full_code":"1-001","origin_id":null`, `"full_code":"1-001","origin_id":"E-3"`)
@@ -233,7 +233,7 @@ func TestNonsenseIsPermanent(t *testing.T) {
 			e := &workertest.ERP{Linked: links()}
 			_, err := run(t, raw.event, raw.raw, e)
 			var f *fault.Error
-			if !errors.As(err, &f) || f.Class != fault.Permanent || f.Sentence == "" || f.Err == nil {
+			if !errors.As(err, &f) || f.Class != fault.Permanent || f.UserMessage == "" || f.Err == nil {
 				t.Errorf("error %#v", err)
 			}
 			if len(e.Puts) != 0 {

@@ -13,7 +13,7 @@ import (
 // came from the ERP gets here, as a record that was exported is found by its key. Where that is not so, or another
 // record of Procore has it now, the refusal stands.
 func reclaim(ctx context.Context, t *worker.Task, d payload.Document, refusal error) (*tiebackv1.Booking, error) {
-	origin, err := t.Kept(ctx, d.ItemType, d.Record.ProcoreId)
+	origin, err := t.ForgottenLink(ctx, d.ItemType, d.Record.ProcoreId)
 	if err != nil || origin == "" {
 		return nil, otherwise(err, refusal)
 	}

@@ -64,7 +64,7 @@ func (r *references) document(ctx context.Context, d payload.Document) error {
 	if unlinked && lines {
 		return &fault.Error{
 			Class: fault.Transient, Err: errors.New("the contract is booked, and its lines are not linked yet"),
-			Sentence: "The contract is in your ERP system, but Procore does not show it as synced yet. If that lasts, export the contract again.",
+			UserMessage: "The contract is in your ERP system, but Procore does not show it as synced yet. If that lasts, export the contract again.",
 		}
 	}
 	return nil
@@ -111,5 +111,5 @@ func (r *references) wait(err error) error {
 	if !r.Fresh || !r.open || fault.ClassOf(err) != fault.Permanent {
 		return err
 	}
-	return &fault.Error{Class: fault.Transient, Source: fault.SourceOf(err), Sentence: fault.Sentence(err, ""), Err: err}
+	return &fault.Error{Class: fault.Transient, Source: fault.SourceOf(err), UserMessage: fault.UserMessage(err, ""), Err: err}
 }

@@ -86,7 +86,7 @@ func TestWhatIsBookedNoMoreIsNotReferredTo(t *testing.T) {
 	for name, end := range map[string]func(*workertest.ERP){
 		"deleted in the ERP": func(e *workertest.ERP) { e.Removed = append(e.Removed, "E-1") },
 		"reset since": func(e *workertest.ERP) {
-			if err := e.EndLife(t.Context(), workertest.Company, "ENTITY_REQUISITION", 1, order.New(time.Now(), 1)); err != nil {
+			if err := e.NextGeneration(t.Context(), workertest.Company, "ENTITY_REQUISITION", 1, order.New(time.Now(), 1)); err != nil {
 				t.Fatal(err)
 			}
 		},
@@ -107,7 +107,7 @@ func TestAFreshEventWaitsForWhatItNames(t *testing.T) {
 	pay := workertest.Edit(t, samples["create_payment"], `"requisition_id":7`, `"requisition_id":1`)
 	e := &workertest.ERP{}
 	_, err := later(t, "create_payment", pay, e, true)
-	if fault.ClassOf(err) != fault.Transient || !strings.Contains(fault.Sentence(err, ""), "Export the invoice first") {
+	if fault.ClassOf(err) != fault.Transient || !strings.Contains(fault.UserMessage(err, ""), "Export the invoice first") {
 		t.Fatalf("%v", err)
 	}
 	must(t, "create_requisitions", samples["create_requisitions"], e)

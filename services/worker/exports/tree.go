@@ -99,11 +99,11 @@ func (p *planting) place(ctx context.Context, rec *tiebackv1.Record) error {
 // inherit begins a new life of a record where its owner's has ended since: an ERP that
 // forgot a job forgot all that was in it.
 func inherit(ctx context.Context, t *worker.Task, owner tiebackv1.Entity, ownerID int64, r *tiebackv1.Record) error {
-	ended, err := t.ERP.Life(ctx, owner, ownerID)
+	ended, err := t.ERP.Generation(ctx, owner, ownerID)
 	if err != nil || ended == "" {
 		return err
 	}
-	return t.ERP.EndLife(ctx, ended, r.Entity, r.ProcoreId)
+	return t.ERP.NextGeneration(ctx, ended, r.Entity, r.ProcoreId)
 }
 
 func (p *planting) costCode(ctx context.Context, code payload.CostCode) error {

@@ -59,7 +59,7 @@ func takeOut(ctx context.Context, t *worker.Task, d payload.Document, origin str
 	kept := t.ERP.Remove(ctx, t.Order(), d.Record.Entity, origin)
 	switch {
 	case kept == nil:
-		if err := t.ERP.EndLife(ctx, t.Order(), d.Record.Entity, d.Record.ProcoreId); err != nil {
+		if err := t.ERP.NextGeneration(ctx, t.Order(), d.Record.Entity, d.Record.ProcoreId); err != nil {
 			return nil, err
 		}
 		c := withdrawn(d, "The "+name+" is deleted in Procore, so it was taken out of your ERP system.")
@@ -68,7 +68,7 @@ func takeOut(ctx context.Context, t *worker.Task, d payload.Document, origin str
 	case fault.ClassOf(kept) != fault.Permanent:
 		return nil, kept
 	case !slices.Contains(masters, d.Record.Entity):
-		return payload.Refused(d.Record, d.Detail, fault.Permanentf("The %s is deleted in Procore, and is still in your ERP system, as %s. %s", name, origin, fault.Sentence(kept, "")))
+		return payload.Refused(d.Record, d.Detail, fault.Permanentf("The %s is deleted in Procore, and is still in your ERP system, as %s. %s", name, origin, fault.UserMessage(kept, "")))
 	}
 	d.Record.OriginId, d.Record.Inactive, d.Refusal = origin, true, nil
 	if _, err := send(ctx, t, d); err != nil {

@@ -39,10 +39,10 @@ func link(itemType string, o payload.Object) []*tiebackv1.Link {
 	return []*tiebackv1.Link{{ItemType: itemType, ItemId: id, OriginId: origin}}
 }
 
-func senseless(why string) error {
+func malformed(why string) error {
 	return &fault.Error{
 		Class: fault.Permanent, Err: errors.New("payload: " + why),
-		Sentence: "Procore's request does not say which record was imported, so Tieback could not take note of it. Sync it to have it tied to your ERP.",
+		UserMessage: "Procore's request does not say which record was imported, so Tieback could not take note of it. Sync it to have it tied to your ERP.",
 	}
 }
 
@@ -50,7 +50,7 @@ func createJob(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, erro
 	project := t.Payload.Data.Object("project")
 	report := &bulk.Report{Links: link("project", project)}
 	if report.Links == nil {
-		return nil, senseless("project has no id or no origin_id")
+		return nil, malformed("project has no id or no origin_id")
 	}
 	job := jobdata.Job{ProjectID: project.ID("id"), OriginID: project.Text("origin_id"), WithCosts: true}
 	if err := report.Optional(jobdata.Sync(ctx, t, job, report)); err != nil {
@@ -64,7 +64,7 @@ func createSubJob(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, e
 	project := subJob.Object("project")
 	report := &bulk.Report{Links: link("sub_job", subJob)}
 	if report.Links == nil {
-		return nil, senseless("sub_job has no id or no origin_id")
+		return nil, malformed("sub_job has no id or no origin_id")
 	}
 	of := link("project", project)
 	if of == nil { // its cost codes can't be written without it

@@ -92,7 +92,7 @@ func TestSenseless(t *testing.T) {
 	} {
 		t.Run(event, func(t *testing.T) {
 			_, err := world(t).Run(imports.Handlers, event, raw)
-			if fault.ClassOf(err) != fault.Permanent || fault.Sentence(err, "") == "" {
+			if fault.ClassOf(err) != fault.Permanent || fault.UserMessage(err, "") == "" {
 				t.Error(err)
 			}
 		})

@@ -14,7 +14,7 @@ const insurance = tiebackv1.Entity_ENTITY_INSURANCE
 func linkVendor(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
 	links := link("vendor", t.Payload.Data.Object("vendor"))
 	if links == nil {
-		return nil, senseless("vendor has no id or no origin_id")
+		return nil, malformed("vendor has no id or no origin_id")
 	}
 	return learnVendors(ctx, t, links)
 }
@@ -40,7 +40,7 @@ func learnVendors(ctx context.Context, t *worker.Task, links []*tiebackv1.Link) 
 func mergeVendors(_ context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
 	master := t.Payload.Data.Object("master_vendor")
 	if master.ID("id") == 0 {
-		return nil, senseless("master_vendor has no id")
+		return nil, malformed("master_vendor has no id")
 	}
 	report := &bulk.Report{Links: link("vendor", master)}
 	for _, source := range t.Payload.Data.Objects("source_vendors") {

@@ -81,7 +81,7 @@ func Failed(raw []byte, err error) []*tiebackv1.CloseOut {
 	var out []*tiebackv1.CloseOut
 	for _, id := range Details(raw) {
 		out = append(out, &tiebackv1.CloseOut{
-			RequestDetailId: id, Status: tiebackv1.Status_STATUS_FAILED, Messages: []string{fault.Sentence(err, sorry)},
+			RequestDetailId: id, Status: tiebackv1.Status_STATUS_FAILED, Messages: []string{fault.UserMessage(err, sorry)},
 		})
 	}
 	return out

@@ -81,12 +81,12 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 		for name := range unlinked {
-			tied, err := Unlinked(name, q)
-			ties(t, tied, err)
+			linkSource, err := Unlinked(name, q)
+			links(t, linkSource, err)
 		}
 		for name := range reset {
-			tied, err := Reset(name, q)
-			ties(t, tied, err)
+			linkSource, err := Reset(name, q)
+			links(t, linkSource, err)
 		}
 	})
 }
@@ -102,24 +102,24 @@ func explained(t *testing.T, err error) {
 	t.Helper()
 	permanent(t, err)
 	var e *fault.Error
-	if !errors.As(err, &e) || e.Err == nil || e.Sentence == "" {
+	if !errors.As(err, &e) || e.Err == nil || e.UserMessage == "" {
 		t.Errorf("unexplained: %#v", err)
 	}
 }
 
-func ties(t *testing.T, list []Tie, err error) {
+func links(t *testing.T, list []Link, err error) {
 	t.Helper()
 	if err != nil {
 		explained(t, err)
 		return
 	}
-	for _, tie := range list {
-		if tie.Refusal != nil { // alone: its neighbours go on
-			explained(t, tie.Refusal)
+	for _, link := range list {
+		if link.Refusal != nil { // alone: its neighbours go on
+			explained(t, link.Refusal)
 			continue
 		}
-		if tie.Record.ProcoreId <= 0 {
-			t.Errorf("a tie without id: %v", tie.Record)
+		if link.Record.ProcoreId <= 0 {
+			t.Errorf("a link without id: %v", link.Record)
 		}
 	}
 }

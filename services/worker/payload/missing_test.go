@@ -57,7 +57,7 @@ func refused(t *testing.T, d Document, field string, words ...string) {
 		t.Errorf("booked %v", d.Record)
 		return
 	}
-	sentence := fault.Sentence(d.Refusal, "")
+	sentence := fault.UserMessage(d.Refusal, "")
 	if fault.ClassOf(d.Refusal) != fault.Permanent || fault.Field(d.Refusal) != field {
 		t.Errorf("%v, field %q, want permanent and %q: %s", fault.ClassOf(d.Refusal), fault.Field(d.Refusal), field, sentence)
 	}

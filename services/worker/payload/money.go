@@ -19,14 +19,14 @@ import (
 // says what to do.
 func (r *reader) refuse(field, format string, args ...any) {
 	if r.refusal == nil {
-		r.refusal = &fault.Error{Class: fault.Permanent, Field: field, Sentence: fmt.Sprintf(format, args...)}
+		r.refusal = &fault.Error{Class: fault.Permanent, Field: field, UserMessage: fmt.Sprintf(format, args...)}
 	}
 }
 
 // finish ends a document: its refusal names the record.
 func (r *reader) finish(d *Document) Document {
 	if f := r.refusal; f != nil {
-		d.Refusal, r.refusal = fault.Refused(f.Field, "%s was not exported: %s", connector.Describe(d.Record), f.Sentence), nil
+		d.Refusal, r.refusal = fault.Refused(f.Field, "%s was not exported: %s", connector.Describe(d.Record), f.UserMessage), nil
 	}
 	return *d
 }

@@ -35,7 +35,7 @@ func (r *reader) bad(format string, args ...any) {
 	detail := fmt.Sprintf(format, args...)
 	r.err = &fault.Error{
 		Class: fault.Permanent, Err: fmt.Errorf("payload of a %s makes no sense: %s", r.what, detail),
-		Sentence: fmt.Sprintf("Tieback cannot read the %s that Procore sent: %s. Nothing was done. Correct it in Procore and try again, or tell whoever runs your ERP integration.", r.what, detail),
+		UserMessage: fmt.Sprintf("Tieback cannot read the %s that Procore sent: %s. Nothing was done. Correct it in Procore and try again, or tell whoever runs your ERP integration.", r.what, detail),
 	}
 }
 

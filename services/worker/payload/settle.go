@@ -13,7 +13,7 @@ import (
 // Refused turns a permanent refusal of one record that has words for the accountant into a
 // close-out that says failed. Any other error is given back.
 func Refused(r *tiebackv1.Record, detail int64, err error) (*tiebackv1.CloseOut, error) {
-	sentence := fault.Sentence(err, "")
+	sentence := fault.UserMessage(err, "")
 	if fault.ClassOf(err) != fault.Permanent || sentence == "" {
 		return nil, err
 	}
@@ -139,17 +139,17 @@ func verdict(detail int64, records []*tiebackv1.CloseOut) *tiebackv1.CloseOut {
 	return end
 }
 
-// Each works ties one by one and settles the request with what they came to; a refusal is
+// Each works links one by one and settles the request with what they came to; a refusal is
 // that record's alone, any other error ends it.
-func Each(q Request, ties []Tie, work func(Tie) (*tiebackv1.CloseOut, error)) ([]*tiebackv1.CloseOut, error) {
+func Each(q Request, links []Link, work func(Link) (*tiebackv1.CloseOut, error)) ([]*tiebackv1.CloseOut, error) {
 	var records []*tiebackv1.CloseOut
-	for _, tie := range ties {
-		c, err := (*tiebackv1.CloseOut)(nil), tie.Refusal
+	for _, link := range links {
+		c, err := (*tiebackv1.CloseOut)(nil), link.Refusal
 		if err == nil {
-			c, err = work(tie)
+			c, err = work(link)
 		}
 		if err != nil {
-			if c, err = Refused(tie.Record, tie.Detail, err); err != nil {
+			if c, err = Refused(link.Record, link.Detail, err); err != nil {
 				return nil, err
 			}
 		}

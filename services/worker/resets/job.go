@@ -23,19 +23,19 @@ var inside = []struct {
 // was in it the ERP is asked, and Procore's ids are those we linked. Where the ERP loses the job, an
 // export of it begins new lives for them; see exports.
 func job(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
-	return each(t, func(tie payload.Tie) (*tiebackv1.CloseOut, error) {
-		held, err := contents(ctx, t, tie.Record)
+	return each(t, func(link payload.Link) (*tiebackv1.CloseOut, error) {
+		held, err := contents(ctx, t, link.Record)
 		if err != nil {
 			return nil, err
 		}
 		if !t.Company.RemoveOnReset {
-			return forget(ctx, t, tie, held)
+			return forget(ctx, t, link, held)
 		}
-		if err := undo(ctx, t, tie); err != nil {
+		if err := undo(ctx, t, link); err != nil {
 			return nil, err
 		}
-		c := done(tie)
-		err = unsync(ctx, t, tie, c)
+		c := done(link)
+		err = unsync(ctx, t, link, c)
 		unsyncAll(held, c)
 		return c, err
 	})

@@ -43,56 +43,56 @@ var Handlers = worker.Handlers{
 }
 
 // document resets a document; tell says how Procore hears of it.
-func document(tell func(context.Context, *worker.Task, payload.Tie, *tiebackv1.CloseOut) error) worker.Handler {
+func document(tell func(context.Context, *worker.Task, payload.Link, *tiebackv1.CloseOut) error) worker.Handler {
 	return func(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
-		return each(t, func(tie payload.Tie) (*tiebackv1.CloseOut, error) {
-			if err := undo(ctx, t, tie); err != nil {
+		return each(t, func(link payload.Link) (*tiebackv1.CloseOut, error) {
+			if err := undo(ctx, t, link); err != nil {
 				return nil, err
 			}
-			c := done(tie)
-			return c, tell(ctx, t, tie, c)
+			c := done(link)
+			return c, tell(ctx, t, link, c)
 		})
 	}
 }
 
-// each works the ties of a payload.
-func each(t *worker.Task, work func(payload.Tie) (*tiebackv1.CloseOut, error)) ([]*tiebackv1.CloseOut, error) {
-	ties, err := payload.Reset(t.Row.Name, t.Payload)
+// each works the links of a payload.
+func each(t *worker.Task, work func(payload.Link) (*tiebackv1.CloseOut, error)) ([]*tiebackv1.CloseOut, error) {
+	links, err := payload.Reset(t.Row.Name, t.Payload)
 	if err != nil {
 		return nil, err
 	}
-	return payload.Each(t.Payload, ties, work)
+	return payload.Each(t.Payload, links, work)
 }
 
 // forget forgets the links of a record that the ERP keeps, and of what is in it but its budget.
-func forget(ctx context.Context, t *worker.Task, tie payload.Tie, inside []linked) (*tiebackv1.CloseOut, error) {
+func forget(ctx context.Context, t *worker.Task, link payload.Link, inside []linked) (*tiebackv1.CloseOut, error) {
 	// A budget in the ERP stays linked: its transactions stay marked, so an export that starts
 	// over would book the total of its job costs beside them.
 	inside = slices.DeleteFunc(inside, func(r linked) bool { return r.Type == "budget" && !r.deleted })
-	itself := linked{Item: payload.Item{Type: tie.ItemTypes[0], ID: tie.Record.ProcoreId}, origin: tie.Record.OriginId}
+	itself := linked{Item: payload.Item{Type: link.ItemTypes[0], ID: link.Record.ProcoreId}, origin: link.Record.OriginId}
 	for _, r := range append(inside, itself) {
-		if err := t.NoteKept(ctx, r.Type, r.ID, r.origin); err != nil {
+		if err := t.SaveForgottenLink(ctx, r.Type, r.ID, r.origin); err != nil {
 			return nil, err
 		}
 	}
-	c := done(tie)
-	err := unsync(ctx, t, tie, c)
+	c := done(link)
+	err := unsync(ctx, t, link, c)
 	unsyncAll(inside, c)
 	return c, err
 }
 
 // undo takes the record out of the ERP and ends its life there, before Procore is told.
-func undo(ctx context.Context, t *worker.Task, tie payload.Tie) error {
-	if err := takeOut(ctx, t, tie); err != nil {
+func undo(ctx context.Context, t *worker.Task, link payload.Link) error {
+	if err := takeOut(ctx, t, link); err != nil {
 		return err
 	}
-	return t.ERP.EndLife(ctx, t.Order(), tie.Record.Entity, tie.Record.ProcoreId)
+	return t.ERP.NextGeneration(ctx, t.Order(), link.Record.Entity, link.Record.ProcoreId)
 }
 
 // takeOut removes the record, then looks whether it is gone: an ERP that refuses to remove
 // may have lost it already, and one that agrees may keep it.
-func takeOut(ctx context.Context, t *worker.Task, tie payload.Tie) error {
-	rec := tie.Record
+func takeOut(ctx context.Context, t *worker.Task, link payload.Link) error {
+	rec := link.Record
 	if rec.OriginId == "" {
 		return nil
 	}
@@ -104,7 +104,7 @@ func takeOut(ctx context.Context, t *worker.Task, tie payload.Tie) error {
 	switch {
 	case err != nil && fault.ClassOf(err) != fault.Permanent:
 		return err
-	case tie.Override, err == nil && gone(state):
+	case link.Override, err == nil && gone(state):
 		return nil
 	case refusal != nil:
 		return refusal
@@ -118,23 +118,23 @@ func gone(s tiebackv1.RecordState) bool {
 	return s == tiebackv1.RecordState_RECORD_STATE_DELETED || s == tiebackv1.RecordState_RECORD_STATE_UNKNOWN
 }
 
-func done(tie payload.Tie) *tiebackv1.CloseOut {
-	return &tiebackv1.CloseOut{RequestDetailId: tie.Detail, Status: tiebackv1.Status_STATUS_SUCCESS, Record: connector.Describe(tie.Record)}
+func done(link payload.Link) *tiebackv1.CloseOut {
+	return &tiebackv1.CloseOut{RequestDetailId: link.Detail, Status: tiebackv1.Status_STATUS_SUCCESS, Record: connector.Describe(link.Record)}
 }
 
 // unsync marks the record and its lines as not synced.
-func unsync(_ context.Context, _ *worker.Task, tie payload.Tie, c *tiebackv1.CloseOut) error {
-	c.Marks = append(c.Marks, &tiebackv1.Mark{ItemType: tie.ItemTypes[0], ItemId: tie.Record.ProcoreId})
-	for _, l := range tie.Lines {
+func unsync(_ context.Context, _ *worker.Task, link payload.Link, c *tiebackv1.CloseOut) error {
+	c.Marks = append(c.Marks, &tiebackv1.Mark{ItemType: link.ItemTypes[0], ItemId: link.Record.ProcoreId})
+	for _, l := range link.Lines {
 		c.Marks = append(c.Marks, &tiebackv1.Mark{ItemType: l.Type, ItemId: l.ID})
 	}
 	return nil
 }
 
 // unlink unlinks an invoice payment, as what it is linked as.
-func unlink(ctx context.Context, t *worker.Task, tie payload.Tie, c *tiebackv1.CloseOut) error {
-	itemType, err := t.LinkedAs(ctx, tie)
-	c.Unlinks = []*tiebackv1.Unlink{{ItemType: itemType, ItemId: tie.Record.ProcoreId}}
+func unlink(ctx context.Context, t *worker.Task, link payload.Link, c *tiebackv1.CloseOut) error {
+	itemType, err := t.LinkedAs(ctx, link)
+	c.Unlinks = []*tiebackv1.Unlink{{ItemType: itemType, ItemId: link.Record.ProcoreId}}
 	return err
 }
 
@@ -142,19 +142,19 @@ func unlink(ctx context.Context, t *worker.Task, tie payload.Tie, c *tiebackv1.C
 func codes(route procore.Route) worker.Handler {
 	return func(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
 		if !t.Company.RemoveOnReset {
-			return each(t, func(tie payload.Tie) (*tiebackv1.CloseOut, error) { return forget(ctx, t, tie, nil) })
+			return each(t, func(link payload.Link) (*tiebackv1.CloseOut, error) { return forget(ctx, t, link, nil) })
 		}
 		run, err := removal.Begin(ctx, t)
 		if err != nil {
 			return nil, err
 		}
-		closeOuts, err := each(t, func(tie payload.Tie) (*tiebackv1.CloseOut, error) {
-			if err := undo(ctx, t, tie); err != nil {
+		closeOuts, err := each(t, func(link payload.Link) (*tiebackv1.CloseOut, error) {
+			if err := undo(ctx, t, link); err != nil {
 				return nil, err
 			}
-			c := done(tie)
-			c.Links = []*tiebackv1.Link{{ItemType: tie.ItemTypes[0], ItemId: tie.Record.ProcoreId}}
-			return c, run.Delete(ctx, route, tie.Record.ProcoreId, tie)
+			c := done(link)
+			c.Links = []*tiebackv1.Link{{ItemType: link.ItemTypes[0], ItemId: link.Record.ProcoreId}}
+			return c, run.Delete(ctx, route, link.Record.ProcoreId, link)
 		})
 		if err != nil {
 			return nil, err

@@ -45,7 +45,7 @@ func TestByDefaultTheERPKeepsItsMasterData(t *testing.T) {
 			}
 			for _, c := range out {
 				for _, m := range c.Marks {
-					if kept, err := task.Kept(t.Context(), m.ItemType, m.ItemId); kept == "" || err != nil || m.OriginId != "" {
+					if kept, err := task.ForgottenLink(t.Context(), m.ItemType, m.ItemId); kept == "" || err != nil || m.OriginId != "" {
 						t.Errorf("%v: kept as %q, error %v", m, kept, err)
 					}
 				}

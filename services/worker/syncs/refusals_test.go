@@ -136,8 +136,8 @@ func TestRefusedAtTheDoor(t *testing.T) {
 			b := world(t)
 			c.spoil(b)
 			_, err := b.Run(syncs.Handlers, c.event, c.raw)
-			if fault.ClassOf(err) != fault.Permanent || !strings.Contains(fault.Sentence(err, ""), c.want) {
-				t.Errorf("%v: %s", err, fault.Sentence(err, "no sentence"))
+			if fault.ClassOf(err) != fault.Permanent || !strings.Contains(fault.UserMessage(err, ""), c.want) {
+				t.Errorf("%v: %s", err, fault.UserMessage(err, "no sentence"))
 			}
 			if n := len(b.Procore.Requests()); n != 0 {
 				t.Error(n, "writes")

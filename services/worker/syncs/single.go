@@ -31,15 +31,15 @@ func syncSubJob(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, err
 		},
 	}
 	if s.SubJobID == 0 || s.SubJobOriginID == "" {
-		return nil, senseless("names no sub job")
+		return nil, malformed("names no sub job")
 	}
 	return s.handle(ctx, t)
 }
 
-func senseless(why string) error {
+func malformed(why string) error {
 	return &fault.Error{
 		Class: fault.Permanent, Err: errors.New("payload " + why),
-		Sentence: "Procore's request does not say which job to sync. Sync it again; if that fails too, tell whoever runs your ERP integration.",
+		UserMessage: "Procore's request does not say which job to sync. Sync it again; if that fails too, tell whoever runs your ERP integration.",
 	}
 }
 
@@ -54,7 +54,7 @@ type single struct {
 
 func (s single) handle(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
 	if s.ProjectID == 0 || s.OriginID == "" {
-		return nil, senseless("names no project")
+		return nil, malformed("names no project")
 	}
 	report := &bulk.Report{Noun: "records of this " + connector.Noun(s.entity)}
 	if err := s.itself(ctx, t, report); err != nil {

@@ -1,4 +1,4 @@
-// Package unlinks cuts the tie between a record of Procore and one of the ERP.
+// Package unlinks cuts the link between a record of Procore and one of the ERP.
 //
 //	the ERP still has it     failed: delete it there before retrying
 //	deleted, or never there  its life ends, then Procore unlinks it: the record by status management, its lines by external data
@@ -23,8 +23,8 @@ import (
 
 // Handlers are the unlink category's.
 var Handlers = worker.Handlers{
-	"unlink_standard_cost_codes":         cut,
-	"unlink_vendor":                      cut,
+	"unlink_standard_cost_codes":         unlinkAlways,
+	"unlink_vendor":                      unlinkAlways,
 	"delete_cost_codes":                  remove,
 	"delete_cost_type_assignments":       remove,
 	"unlink_commitment":                  unlink,
@@ -34,41 +34,41 @@ var Handlers = worker.Handlers{
 	"unlink_company_level_direct_cost":   unlink,
 }
 
-// cut ends the link of what Procore has unlinked, whether or not the ERP still has the record: a vendor or standard cost
+// unlinkAlways ends the link of what Procore has unlinked, whether or not the ERP still has the record: a vendor or standard cost
 // code may go on living there. No call is made.
-func cut(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
-	return each(t, func(tie payload.Tie) (*tiebackv1.CloseOut, error) {
-		if err := t.ERP.EndLife(ctx, t.Order(), tie.Record.Entity, tie.Record.ProcoreId); err != nil {
+func unlinkAlways(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
+	return each(t, func(link payload.Link) (*tiebackv1.CloseOut, error) {
+		if err := t.ERP.NextGeneration(ctx, t.Order(), link.Record.Entity, link.Record.ProcoreId); err != nil {
 			return nil, err
 		}
-		c := done(tie, "Successfully unlinked")
-		c.Links = []*tiebackv1.Link{{ItemType: tie.ItemTypes[0], ItemId: tie.Record.ProcoreId}}
+		c := done(link, "Successfully unlinked")
+		c.Links = []*tiebackv1.Link{{ItemType: link.ItemTypes[0], ItemId: link.Record.ProcoreId}}
 		return c, nil
 	})
 }
 
 // unlink unlinks what is gone from the ERP.
 func unlink(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
-	return each(t, func(tie payload.Tie) (*tiebackv1.CloseOut, error) {
-		if err := gone(ctx, t, tie); err != nil {
+	return each(t, func(link payload.Link) (*tiebackv1.CloseOut, error) {
+		if err := gone(ctx, t, link); err != nil {
 			return nil, err
 		}
-		return untie(ctx, t, tie)
+		return unlinkRecord(ctx, t, link)
 	})
 }
 
-// each works the ties of a payload.
-func each(t *worker.Task, work func(payload.Tie) (*tiebackv1.CloseOut, error)) ([]*tiebackv1.CloseOut, error) {
-	ties, err := payload.Unlinked(t.Row.Name, t.Payload)
+// each works the links of a payload.
+func each(t *worker.Task, work func(payload.Link) (*tiebackv1.CloseOut, error)) ([]*tiebackv1.CloseOut, error) {
+	links, err := payload.Unlinked(t.Row.Name, t.Payload)
 	if err != nil {
 		return nil, err
 	}
-	return payload.Each(t.Payload, ties, work)
+	return payload.Each(t.Payload, links, work)
 }
 
 // gone refuses while the ERP has the record.
-func gone(ctx context.Context, t *worker.Task, tie payload.Tie) error {
-	state, err := t.ERP.State(ctx, tie.Record.Entity, tie.Record.OriginId)
+func gone(ctx context.Context, t *worker.Task, link payload.Link) error {
+	state, err := t.ERP.State(ctx, link.Record.Entity, link.Record.OriginId)
 	if err != nil {
 		return err
 	}
@@ -76,28 +76,28 @@ func gone(ctx context.Context, t *worker.Task, tie payload.Tie) error {
 	case tiebackv1.RecordState_RECORD_STATE_DELETED, tiebackv1.RecordState_RECORD_STATE_UNKNOWN:
 		return nil
 	}
-	return fault.Permanentf("The %s is still in your ERP system. Please delete it before retrying.", connector.Describe(tie.Record))
+	return fault.Permanentf("The %s is still in your ERP system. Please delete it before retrying.", connector.Describe(link.Record))
 }
 
-func untie(ctx context.Context, t *worker.Task, tie payload.Tie) (*tiebackv1.CloseOut, error) {
-	itemType, err := t.LinkedAs(ctx, tie)
+func unlinkRecord(ctx context.Context, t *worker.Task, link payload.Link) (*tiebackv1.CloseOut, error) {
+	itemType, err := t.LinkedAs(ctx, link)
 	if err != nil {
 		return nil, err
 	}
-	if err := t.ERP.EndLife(ctx, t.Order(), tie.Record.Entity, tie.Record.ProcoreId); err != nil {
+	if err := t.ERP.NextGeneration(ctx, t.Order(), link.Record.Entity, link.Record.ProcoreId); err != nil {
 		return nil, err
 	}
-	c := done(tie, "Successfully unlinked")
-	c.Unlinks = []*tiebackv1.Unlink{{ItemType: itemType, ItemId: tie.Record.ProcoreId}}
-	for _, l := range tie.Lines {
+	c := done(link, "Successfully unlinked")
+	c.Unlinks = []*tiebackv1.Unlink{{ItemType: itemType, ItemId: link.Record.ProcoreId}}
+	for _, l := range link.Lines {
 		c.Marks = append(c.Marks, &tiebackv1.Mark{ItemType: l.Type, ItemId: l.ID})
 	}
 	return c, nil
 }
 
-func done(tie payload.Tie, message string) *tiebackv1.CloseOut {
+func done(link payload.Link, message string) *tiebackv1.CloseOut {
 	return &tiebackv1.CloseOut{
-		RequestDetailId: tie.Detail, Status: tiebackv1.Status_STATUS_SUCCESS, Messages: []string{message}, Record: connector.Describe(tie.Record),
+		RequestDetailId: link.Detail, Status: tiebackv1.Status_STATUS_SUCCESS, Messages: []string{message}, Record: connector.Describe(link.Record),
 	}
 }
 
@@ -108,11 +108,11 @@ func remove(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) 
 	if err != nil {
 		return nil, err
 	}
-	closeOuts, err := each(t, func(tie payload.Tie) (*tiebackv1.CloseOut, error) {
-		if err := gone(ctx, t, tie); err != nil {
+	closeOuts, err := each(t, func(link payload.Link) (*tiebackv1.CloseOut, error) {
+		if err := gone(ctx, t, link); err != nil {
 			return nil, err
 		}
-		return drop(ctx, t, run, tie)
+		return drop(ctx, t, run, link)
 	})
 	if err != nil {
 		return nil, err
@@ -120,19 +120,19 @@ func remove(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) 
 	return closeOuts, run.End(ctx)
 }
 
-func drop(ctx context.Context, t *worker.Task, run *removal.Run, tie payload.Tie) (*tiebackv1.CloseOut, error) {
-	c := done(tie, "Successfully deleted")
-	rec, key, route := tie.Record, tie.Record.ProcoreId, procore.DeleteCostCode
+func drop(ctx context.Context, t *worker.Task, run *removal.Deletion, link payload.Link) (*tiebackv1.CloseOut, error) {
+	c := done(link, "Successfully deleted")
+	rec, key, route := link.Record, link.Record.ProcoreId, procore.DeleteCostCode
 	if rec.Entity == tiebackv1.Entity_ENTITY_COST_TYPE_ASSIGNMENT {
 		key, route = payload.AssignmentKey(rec.CostCodeOriginId, rec.CategoryOriginId), procore.DeleteAssignment
 	} else {
 		c.Links = []*tiebackv1.Link{{ItemType: "cost_code", ItemId: rec.ProcoreId}}
 	}
-	if err := t.ERP.EndLife(ctx, t.Order(), rec.Entity, key); err != nil {
+	if err := t.ERP.NextGeneration(ctx, t.Order(), rec.Entity, key); err != nil {
 		return nil, err
 	}
-	if err := run.Delete(ctx, route, rec.ProcoreId, tie); err != nil {
+	if err := run.Delete(ctx, route, rec.ProcoreId, link); err != nil {
 		return nil, err
 	}
-	return c, run.Delete(ctx, procore.DeleteJobCost, tie.JobCost, tie)
+	return c, run.Delete(ctx, procore.DeleteJobCost, link.JobCost, link)
 }

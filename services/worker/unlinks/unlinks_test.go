@@ -59,7 +59,7 @@ func TestStillInTheERP(t *testing.T) {
 		t.Run(row.Name, func(t *testing.T) {
 			e, p := &workertest.ERP{}, &workertest.Procore{}
 			task := workertest.Task(t, row.Name, samples[row.Name], e, p)
-			task.ERP = connector.New(everything{e}, connector.Config{Company: workertest.Company, Lives: e})
+			task.ERP = connector.New(everything{e}, connector.Config{Company: workertest.Company, Generations: e})
 			out, err := unlinks.Handlers[row.Name](context.Background(), task)
 			if err != nil || len(out) != 1 {
 				t.Fatalf("close-outs %v, error %v", out, err)

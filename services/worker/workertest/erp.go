@@ -15,7 +15,7 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// ERP is a connector.Driver, connector.Lives and worker.State in memory. Set its fields
+// ERP is a connector.Driver, connector.Generations and worker.State in memory. Set its fields
 // before use; read its journal after.
 type ERP struct {
 	Refuse  func(*tiebackv1.Record) error // a booking; nil: nothing is refused
@@ -127,15 +127,15 @@ func (e *ERP) Capabilities(context.Context, *tiebackv1.CapabilitiesRequest) (*ti
 // Close does nothing.
 func (e *ERP) Close() error { return nil }
 
-// Life is the request that ended a record's last life.
-func (e *ERP) Life(_ context.Context, company int64, entity string, id int64) (order.Key, error) {
+// Generation is the request that ended a record's last life.
+func (e *ERP) Generation(_ context.Context, company int64, entity string, id int64) (order.Key, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.lives[fmt.Sprintf("%d/%s/%d", company, entity, id)], nil
 }
 
-// EndLife ends a life; an older request never moves it back.
-func (e *ERP) EndLife(_ context.Context, company int64, entity string, id int64, request order.Key) error {
+// NextGeneration ends a life; an older request never moves it back.
+func (e *ERP) NextGeneration(_ context.Context, company int64, entity string, id int64, request order.Key) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	key := fmt.Sprintf("%d/%s/%d", company, entity, id)

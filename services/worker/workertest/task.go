@@ -111,7 +111,7 @@ func Task(t testing.TB, eventType string, raw []byte, e *ERP, p *Procore) *worke
 	request.Zone = co.Zone
 	return &worker.Task{
 		Event: &tiebackv1.Event{CompanyId: Company, ErpRequestId: Request, Type: row.Name, Payload: raw},
-		Row:   row, Payload: request, Company: co, ERP: connector.New(e, connector.Config{Company: Company, Lives: e}), Procore: session, State: e,
+		Row:   row, Payload: request, Company: co, ERP: connector.New(e, connector.Config{Company: Company, Generations: e}), Procore: session, State: e,
 	}
 }
 

@@ -75,7 +75,7 @@ func serve(ctx context.Context) (err error) {
 }
 
 // resolve gives a company's books. They act faults out where c.Rehearsal lets callers ask for them.
-func resolve(books *ledger.Ledger) remote.Resolve {
+func resolve(books *ledger.Ledger) remote.Resolver {
 	settings := map[string]string{}
 	if currency := os.Getenv("LEDGER_CURRENCY"); currency != "" {
 		settings["currency"] = currency

@@ -155,7 +155,7 @@ func (b batch) run(ctx context.Context, s patient) {
 			continue
 		}
 		it.drop()
-		it.unit.refuse(fault.Sentence(err, "Procore refused to mark "+it.record+" as synced."))
+		it.unit.refuse(fault.UserMessage(err, "Procore refused to mark "+it.record+" as synced."))
 		if it.unit.RequestDetailId == 0 {
 			it.unit.err = err
 		}
@@ -266,7 +266,7 @@ func (u *unit) reject(record, why string) {
 func (u *unit) fail(sentence string) {
 	u.refuse(sentence)
 	if u.RequestDetailId == 0 {
-		u.err = &fault.Error{Class: fault.Permanent, Sentence: sentence}
+		u.err = &fault.Error{Class: fault.Permanent, UserMessage: sentence}
 	}
 }
 

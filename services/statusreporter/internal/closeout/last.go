@@ -42,7 +42,7 @@ func unlinks(ctx context.Context, s patient, units []*unit) {
 			case errors.As(err, &status) && notFound(status.Why): // Procore no longer has it
 			default:
 				u.Marks = nil // the lines stay as they are, like the record
-				u.reject(recordName(u, l.ItemType), fault.Sentence(err, err.Error()))
+				u.reject(recordName(u, l.ItemType), fault.UserMessage(err, err.Error()))
 			}
 		}
 	}

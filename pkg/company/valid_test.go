@@ -26,7 +26,7 @@ func TestOneCompanysMistakeDoesNotStopTheOthers(t *testing.T) {
 		if err := os.WriteFile(path, []byte(c.file), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		set, mistakes, err := LoadFit(path)
+		set, mistakes, err := LoadValid(path)
 		if len(set) != c.served || len(mistakes) != c.mistakes || (err != nil) != c.fails {
 			t.Errorf("%s: %d served, mistakes %v, %v", c.name, len(set), mistakes, err)
 		}
@@ -37,10 +37,10 @@ func TestOneCompanysMistakeDoesNotStopTheOthers(t *testing.T) {
 			t.Errorf("%s: commands must be told", c.name)
 		}
 	}
-	if _, _, err := LoadFit(filepath.Join(t.TempDir(), "none.yaml")); err == nil {
+	if _, _, err := LoadValid(filepath.Join(t.TempDir(), "none.yaml")); err == nil {
 		t.Error("a file that is not there")
 	}
-	if _, _, err := LoadFit(""); err == nil || !strings.Contains(err.Error(), "TIEBACK_COMPANIES") {
+	if _, _, err := LoadValid(""); err == nil || !strings.Contains(err.Error(), "TIEBACK_COMPANIES") {
 		t.Errorf("no file: %v", err)
 	}
 }

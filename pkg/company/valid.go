@@ -6,10 +6,10 @@ import (
 	"github.com/tieback/tieback/pkg/secretfile"
 )
 
-// LoadFit is Load for whoever serves the companies that are right while others have a mistake: one
+// LoadValid is Load for whoever serves the companies that are right while others have a mistake: one
 // company's must not stop all. mistakes has an error for each of the others. It fails where the file
 // can't be read, makes no sense, or has no company without a mistake.
-func LoadFit(path string) (set Set, mistakes []error, err error) {
+func LoadValid(path string) (set Set, mistakes []error, err error) {
 	set, err = Load(path)
 	if err == nil {
 		return set, nil, nil

@@ -7,9 +7,9 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// Tie is what holds a record of Procore and one of the ERP together, and what an unlink or
+// Link is what holds a record of Procore and one of the ERP together, and what an unlink or
 // reset is to cut. Its record has ids and a name, nothing to book.
-type Tie struct {
+type Link struct {
 	Record    *tiebackv1.Record
 	ItemTypes []string // external data's; several where the payload does not say which
 	Detail    int64    // request detail of this record alone; 0: it has none
@@ -27,8 +27,8 @@ type Item struct {
 	ID   int64
 }
 
-// tied says where a payload has a tie's facts.
-type tied struct {
+// linkSource says where a payload has a link's facts.
+type linkSource struct {
 	what     string
 	entity   tiebackv1.Entity
 	itemType string
@@ -38,7 +38,7 @@ type tied struct {
 	origin   string // "": origin_id, of the object or else of the data
 }
 
-var unlinked = map[string]tied{
+var unlinked = map[string]linkSource{
 	"unlink_standard_cost_codes":         {what: "standard cost code", entity: tiebackv1.Entity_ENTITY_STANDARD_COST_CODE, itemType: "standard_cost_code", list: "standard_cost_codes"},
 	"unlink_vendor":                      {what: "vendor", entity: tiebackv1.Entity_ENTITY_VENDOR, itemType: "vendor", object: "vendor"},
 	"delete_cost_codes":                  {what: "cost code", entity: tiebackv1.Entity_ENTITY_COST_CODE, itemType: "cost_code", list: "cost_codes"},
@@ -49,7 +49,7 @@ var unlinked = map[string]tied{
 	"unlink_company_level_direct_cost":   {what: "direct cost", entity: tiebackv1.Entity_ENTITY_DIRECT_COST, itemType: "company_level_direct_cost", object: "direct_cost"},
 }
 
-var reset = map[string]tied{
+var reset = map[string]linkSource{
 	"delete_standard_cost_codes":        {what: "standard cost code", entity: tiebackv1.Entity_ENTITY_STANDARD_COST_CODE, itemType: "standard_cost_code", list: "standard_cost_code_data_array"},
 	"delete_standard_categories":        {what: "cost type", entity: tiebackv1.Entity_ENTITY_STANDARD_CATEGORY, itemType: "line_item_type", list: "standard_category_data_array", id: "procore_id"},
 	"delete_cost_code":                  {what: "cost code", entity: tiebackv1.Entity_ENTITY_COST_CODE, itemType: "cost_code", list: "project_cost_code_data_array"},
@@ -62,27 +62,27 @@ var reset = map[string]tied{
 }
 
 // Unlinked reads what an event of the unlink category is about.
-func Unlinked(eventType string, q Request) ([]Tie, error) {
+func Unlinked(eventType string, q Request) ([]Link, error) {
 	if eventType == "delete_cost_type_assignments" {
 		return assignments(q)
 	}
-	ties, err := read(unlinked[eventType], q)
+	links, err := read(unlinked[eventType], q)
 	if err != nil {
 		return nil, err
 	}
 	switch r := q.reader(unlinked[eventType].what); eventType {
 	case "unlink_commitment":
-		ties[0].ItemTypes = either(q.Data.Text("commitment_type"))
+		links[0].ItemTypes = either(q.Data.Text("commitment_type"))
 	case "unlink_payment_application":
 		for _, l := range r.list(q.Data.Object("payment_application"), "items") {
-			ties[0].Lines = append(ties[0].Lines, Item{"payment_application_line_item", r.id(l, "id")})
+			links[0].Lines = append(links[0].Lines, Item{"payment_application_line_item", r.id(l, "id")})
 		}
-		return ties, r.err
+		return links, r.err
 	case "unlink_prime_contract_change_order":
-		ties[0].Lines = r.primeLines(q.Data)
-		return ties, r.err
+		links[0].Lines = r.primeLines(q.Data)
+		return links, r.err
 	}
-	return ties, nil
+	return links, nil
 }
 
 // primeLines are the lines of a prime contract change order and their markups.
@@ -98,20 +98,20 @@ func (r *reader) primeLines(data Object) []Item {
 }
 
 // Reset reads what an event of the reset category is about.
-func Reset(eventType string, q Request) ([]Tie, error) {
-	ties, err := read(reset[eventType], q)
+func Reset(eventType string, q Request) ([]Link, error) {
+	links, err := read(reset[eventType], q)
 	if err == nil && eventType == "reset_payment" { // exported, or synced from the ERP
-		ties[0].ItemTypes = []string{"contract_payment", "invoice_payment"}
+		links[0].ItemTypes = []string{"contract_payment", "invoice_payment"}
 	}
 	if err != nil || eventType != "reset_prime_contract_change_order" {
-		return ties, err
+		return links, err
 	}
 	r := q.reader("prime contract change order")
-	ties[0].Lines = r.primeLines(q.Data)
-	return ties, r.err
+	links[0].Lines = r.primeLines(q.Data)
+	return links, r.err
 }
 
-func read(t tied, q Request) ([]Tie, error) {
+func read(t linkSource, q Request) ([]Link, error) {
 	r := q.reader(t.what)
 	objects := []Object{q.Data}
 	switch {
@@ -126,35 +126,35 @@ func read(t tied, q Request) ([]Tie, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	var out []Tie
+	var out []Link
 	for _, o := range objects {
-		tie := r.tie(t, o, q.Data)
+		link := r.link(t, o, q.Data)
 		if t.list != "" {
-			r.leave(&tie)
+			r.leave(&link)
 		}
-		out = append(out, tie)
+		out = append(out, link)
 	}
 	return out, r.err
 }
 
-func (r *reader) tie(t tied, o, data Object) Tie {
+func (r *reader) link(t linkSource, o, data Object) Link {
 	origin := cmp.Or(t.origin, "origin_id")
-	tie := Tie{
+	link := Link{
 		Record: &tiebackv1.Record{
 			Entity: t.entity, ProcoreId: r.id(o, cmp.Or(t.id, "id")), OriginId: cmp.Or(o.Text(origin), data.Text(origin)),
 			Name: nameOf(o), JobOriginId: data.Text("project_origin_id"),
 		},
 		ItemTypes: []string{t.itemType}, Override: data.Bool("reset_override"),
 	}
-	tie.ProjectID, tie.SubJobID = placeOf(data)
+	link.ProjectID, link.SubJobID = placeOf(data)
 	if t.list != "" {
-		tie.Detail = r.ref(o, "request_detail_id")
+		link.Detail = r.ref(o, "request_detail_id")
 	}
-	return tie
+	return link
 }
 
-// leave keeps what is wrong with one of several ties with it.
-func (r *reader) leave(tie *Tie) { tie.Refusal, r.err = r.err, nil }
+// leave keeps what is wrong with one of several links with it.
+func (r *reader) leave(link *Link) { link.Refusal, r.err = r.err, nil }
 
 // placeOf reads the project and the sub job of what is to be deleted.
 func placeOf(data Object) (project, subJob int64) {
@@ -168,7 +168,7 @@ func nameOf(o Object) string {
 }
 
 // assignments reads delete_cost_type_assignments, which names the ERP's side by its parts.
-func assignments(q Request) ([]Tie, error) {
+func assignments(q Request) ([]Link, error) {
 	r := q.reader("cost type assignment")
 	list := r.list(q.Data, "cost_type_assignments")
 	if len(list) == 0 {
@@ -177,17 +177,17 @@ func assignments(q Request) ([]Tie, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	var out []Tie
+	var out []Link
 	for _, o := range list {
 		code, category := o.Text("cost_code_origin_id"), o.Text("line_item_type_origin_id")
 		rec := &tiebackv1.Record{Entity: tiebackv1.Entity_ENTITY_COST_TYPE_ASSIGNMENT, ProcoreId: r.id(o, "id"), CostCodeOriginId: code, CategoryOriginId: category}
 		if code != "" && category != "" {
 			rec.OriginId = connector.AssignmentID(code, category)
 		}
-		tie := Tie{Record: rec, Detail: r.ref(o, "request_detail_id"), JobCost: r.ref(o, "job_cost_id")}
-		r.leave(&tie)
-		tie.ProjectID, tie.SubJobID = placeOf(q.Data)
-		out = append(out, tie)
+		link := Link{Record: rec, Detail: r.ref(o, "request_detail_id"), JobCost: r.ref(o, "job_cost_id")}
+		r.leave(&link)
+		link.ProjectID, link.SubJobID = placeOf(q.Data)
+		out = append(out, link)
 	}
 	return out, r.err
 }
