@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/catalogue"
 	"github.com/tieback/tieback/pkg/company"
@@ -38,6 +39,11 @@ type Deps struct {
 	Metrics     *telemetry.Stages
 	Concurrency int           // fetches at once; 0: 256
 	Backoff     time.Duration // before the second attempt; 0: 1 s
+}
+
+// Run is the service: New and Service.Run with what the process has.
+func Run(ctx context.Context, a *tenant.App) error {
+	return New(Deps{Bus: a.Bus, Companies: a.Companies, Procore: a.Procore, Log: a.Log, Metrics: a.Metrics, Backoff: a.Backoff}).Run(ctx)
 }
 
 // Service is the fetcher.

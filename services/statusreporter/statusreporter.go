@@ -20,6 +20,7 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/catalogue"
 	"github.com/tieback/tieback/pkg/company"
@@ -44,6 +45,18 @@ type Deps struct {
 	Backoff   time.Duration // before the second attempt; 0: 1 s
 	Deadlines deadline.Limits
 	Slow      time.Duration // until an event is told as in progress; 0: a minute
+}
+
+// Run is the service: New and Service.Run with what the process has.
+func Run(ctx context.Context, a *tenant.App) error {
+	s, err := New(Deps{
+		Bus: a.Bus, Companies: a.Companies, Procore: a.Procore, Log: a.Log, Metrics: a.Metrics, Registry: a.Registry, Backoff: a.Backoff,
+		Deadlines: deadline.Limits{Interactive: a.Settings.Deadline, Sync: a.Settings.SyncDeadline}, Slow: a.Slow,
+	})
+	if err != nil {
+		return err
+	}
+	return s.Run(ctx)
 }
 
 // Service is the status-reporter.

@@ -15,9 +15,9 @@ import (
 	"io"
 	"time"
 
+	"github.com/tieback/tieback/pkg/app"
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/settings"
-	"github.com/tieback/tieback/services/process"
 )
 
 const usage = `usage: streams [--wait 2m]
@@ -76,7 +76,7 @@ func setUp(ctx context.Context, args []string, getenv func(string) string, out i
 	if s.NATSURL == "" {
 		return &usageError{errors.New("TIEBACK_NATS_URL is not set: which broker? (nats://host:4222)")}
 	}
-	log, err := process.Logger(s)
+	log, err := app.Logger(s)
 	if err != nil {
 		return err
 	}

@@ -35,6 +35,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/procore"
@@ -50,6 +51,15 @@ type Deps struct {
 	Every     time.Duration // between the sweeps of a company; 0: 5 minutes
 	Backoff   time.Duration // before a second try of a call; 0: 1 s
 	Grace     time.Duration // how long a click may be on its way to us; 0: 60 Backoffs; negative: none
+}
+
+// Run is the service: New and Service.Run with what the process has.
+func Run(ctx context.Context, a *tenant.App) error {
+	s, err := New(Deps{Bus: a.Bus, Companies: a.Companies, Procore: a.Procore, Log: a.Log, Every: a.Settings.SweepEvery, Backoff: a.Backoff}, a.Registry)
+	if err != nil {
+		return err
+	}
+	return s.Run(ctx)
 }
 
 // Service is the sweep.

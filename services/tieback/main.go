@@ -15,10 +15,10 @@ import (
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 
+	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/pkg/settings"
 	"github.com/tieback/tieback/pkg/telemetry"
 	"github.com/tieback/tieback/services/ledger/ledgercmd"
-	"github.com/tieback/tieback/services/process"
 	"github.com/tieback/tieback/services/tieback/auditcmd"
 	"github.com/tieback/tieback/services/tieback/bench"
 	"github.com/tieback/tieback/services/tieback/complete"
@@ -139,7 +139,7 @@ func runCommand() *cobra.Command {
 
 Exit code 0: stopped by a signal. 1: it failed. 2: wrong usage or settings.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, err := process.LoadServing("tieback")
+			p, err := tenant.LoadServing("tieback")
 			if err != nil {
 				return err
 			}
@@ -155,7 +155,7 @@ Exit code 0: stopped by a signal. 1: it failed. 2: wrong usage or settings.`,
 	}
 }
 
-func serve(ctx context.Context, p *process.Process) error {
+func serve(ctx context.Context, p *tenant.App) error {
 	l, err := net.Listen("tcp", p.Settings.IngestAddr)
 	if err != nil {
 		return fmt.Errorf("TIEBACK_INGEST_ADDR: %w", err)

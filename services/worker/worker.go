@@ -24,6 +24,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/catalogue"
 	"github.com/tieback/tieback/pkg/company"
@@ -113,6 +114,18 @@ type Deps struct {
 	Backoff     time.Duration // before the second attempt; 0: 1 s
 	Deadline    time.Duration // of the category's events; 0: none
 	Slow        time.Duration // until Procore is asked whether an event was called off meanwhile; 0: a minute
+}
+
+// Run is the service of one category: New and Service.Run with what the process has.
+func Run(ctx context.Context, a *tenant.App, c catalogue.Category, handlers Handlers) error {
+	s, err := New(ctx, c, handlers, Deps{
+		Bus: a.Bus, Companies: a.Companies, Procore: a.Procore, ERPs: a.ERPs, Log: a.Log, Metrics: a.Metrics, Calls: a.Calls,
+		Backoff: a.Backoff, Deadline: deadline.Limits{Interactive: a.Settings.Deadline, Sync: a.Settings.SyncDeadline}.Of(c), Slow: a.Slow,
+	})
+	if err != nil {
+		return err
+	}
+	return s.Run(ctx)
 }
 
 // Service works one category.

@@ -4,8 +4,9 @@ package main
 import (
 	"os"
 
-	"github.com/tieback/tieback/pkg/catalogue"
-	"github.com/tieback/tieback/services/process"
+	"github.com/tieback/tieback/pkg/app/tenant"
+	"github.com/tieback/tieback/services/connectors"
+	"github.com/tieback/tieback/services/worker/exports"
 )
 
-func main() { os.Exit(process.Main("export", process.Worker(catalogue.Export))) }
+func main() { os.Exit(tenant.Main("export", connectors.Drivers, exports.Run)) }

@@ -4,7 +4,8 @@ package main
 import (
 	"os"
 
-	"github.com/tieback/tieback/services/process"
+	"github.com/tieback/tieback/pkg/app/tenant"
+	"github.com/tieback/tieback/services/fetcher"
 )
 
-func main() { os.Exit(process.Main("fetcher", process.Fetcher)) }
+func main() { os.Exit(tenant.Main("fetcher", nil, fetcher.Run)) }

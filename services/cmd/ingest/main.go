@@ -4,7 +4,8 @@ package main
 import (
 	"os"
 
-	"github.com/tieback/tieback/services/process"
+	"github.com/tieback/tieback/pkg/app"
+	"github.com/tieback/tieback/services/ingest"
 )
 
-func main() { os.Exit(process.MainAlone("ingest", process.Ingest)) }
+func main() { os.Exit(app.Program{Name: "ingest", Run: ingest.Run}.Main()) }

@@ -1,10 +1,11 @@
-// Command status-reporter tells Procore how events ended.
+// Command status-reporter reports to Procore how events ended.
 package main
 
 import (
 	"os"
 
-	"github.com/tieback/tieback/services/process"
+	"github.com/tieback/tieback/pkg/app/tenant"
+	"github.com/tieback/tieback/services/statusreporter"
 )
 
-func main() { os.Exit(process.Main("status-reporter", process.StatusReporter)) }
+func main() { os.Exit(tenant.Main("status-reporter", nil, statusreporter.Run)) }

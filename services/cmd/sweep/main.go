@@ -4,7 +4,8 @@ package main
 import (
 	"os"
 
-	"github.com/tieback/tieback/services/process"
+	"github.com/tieback/tieback/pkg/app/tenant"
+	"github.com/tieback/tieback/services/sweep"
 )
 
-func main() { os.Exit(process.Main("sweep", process.Sweep)) }
+func main() { os.Exit(tenant.Main("sweep", nil, sweep.Run)) }

@@ -4,8 +4,9 @@ package main
 import (
 	"os"
 
-	"github.com/tieback/tieback/pkg/catalogue"
-	"github.com/tieback/tieback/services/process"
+	"github.com/tieback/tieback/pkg/app/tenant"
+	"github.com/tieback/tieback/services/connectors"
+	"github.com/tieback/tieback/services/worker/unlinks"
 )
 
-func main() { os.Exit(process.Main("unlink", process.Worker(catalogue.Unlink))) }
+func main() { os.Exit(tenant.Main("unlink", connectors.Drivers, unlinks.Run)) }

@@ -10,10 +10,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/pkg/procore/erplog"
 	"github.com/tieback/tieback/services/audit"
 	"github.com/tieback/tieback/services/deadline"
-	"github.com/tieback/tieback/services/process"
 	"github.com/tieback/tieback/services/tieback/opened"
 	"github.com/tieback/tieback/services/tieback/pipeline"
 	"github.com/tieback/tieback/services/tieback/screen"
@@ -47,7 +47,7 @@ func (c *common) open(cmd *cobra.Command) (*pipeline.Pipeline, []int64, error) {
 	if c.output != "table" && c.output != "json" {
 		return nil, nil, fmt.Errorf("-o %s: must be table or json", c.output)
 	}
-	p, err := process.Load(c.name)
+	p, err := tenant.Load(c.name)
 	if err != nil {
 		return nil, nil, err
 	}

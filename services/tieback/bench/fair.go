@@ -12,8 +12,8 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/services/ledger"
-	"github.com/tieback/tieback/services/process"
 	"github.com/tieback/tieback/services/tieback/local"
 	"github.com/tieback/tieback/services/tieback/pipeline"
 )
@@ -144,7 +144,7 @@ func openTwo(ctx context.Context, dir, procore string, secrets local.Secrets, t 
 		"TIEBACK_DATA": dir, "TIEBACK_COMPANIES": file, "TIEBACK_PROCORE_API_URL": procore, "TIEBACK_PROCORE_LOGIN_URL": procore,
 		"TIEBACK_ADMIN_ADDR": "127.0.0.1:0", "TIEBACK_LOG_LEVEL": "error",
 	}
-	p, err := process.LoadFrom("tieback", func(name string) string { return env[name] })
+	p, err := tenant.LoadFrom("tieback", func(name string) string { return env[name] })
 	if err != nil {
 		return nil, err
 	}

@@ -10,8 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/services/deadletters"
-	"github.com/tieback/tieback/services/process"
 	"github.com/tieback/tieback/services/tieback/opened"
 	"github.com/tieback/tieback/services/tieback/pipeline"
 	"github.com/tieback/tieback/services/tieback/screen"
@@ -65,7 +65,7 @@ type place struct {
 
 // open reads the settings, where an error is exit code 2, then connects.
 func open(cmd *cobra.Command, who string) (*place, error) {
-	p, err := process.LoadServing("dead")
+	p, err := tenant.LoadServing("dead")
 	if err != nil {
 		return nil, err
 	}

@@ -319,7 +319,7 @@ func TestTheCommandWaitsForTheEndsOfReplays(t *testing.T) {
 	w := newWorld(t, outages)
 	away := w.down()
 	p := w.process()
-	pl := &pipeline.Pipeline{Process: p, Ledger: ledger.Open(pipeline.LedgerDir(w.data))}
+	pl := &pipeline.Pipeline{App: p, Ledger: ledger.Open(pipeline.LedgerDir(w.data))}
 	w.must(p.Connect(w.Context(), bus.Options{URL: ns.ClientURL(), Name: "tieback"}))
 	l := w.start(&line{Pipeline: pl}, nil)
 	requests := w.vendors(3)

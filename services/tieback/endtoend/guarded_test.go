@@ -18,10 +18,10 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/services/lag"
 	"github.com/tieback/tieback/services/ledger"
-	"github.com/tieback/tieback/services/process"
 	"github.com/tieback/tieback/services/streams"
 	"github.com/tieback/tieback/services/tieback/pipeline"
 )
@@ -128,7 +128,7 @@ func violations(log string) []string {
 }
 
 // processOf is a service's own process, with its own key.
-func (w *world) processOf(g *guarded, service string) *process.Process {
+func (w *world) processOf(g *guarded, service string) *tenant.App {
 	w.Helper()
 	env := map[string]string{
 		"TIEBACK_DATA": w.data, "TIEBACK_COMPANIES": w.file, "TIEBACK_ADMIN_ADDR": "127.0.0.1:0",
@@ -139,7 +139,7 @@ func (w *world) processOf(g *guarded, service string) *process.Process {
 	if w.deadline > 0 {
 		env["TIEBACK_DEADLINE"] = w.deadline.String()
 	}
-	p, err := process.LoadFrom(service, func(name string) string { return env[name] })
+	p, err := tenant.LoadFrom(service, func(name string) string { return env[name] })
 	w.must(err)
 	p.Backoff, p.Slow, p.Log = w.backoff, w.slow, zap.New(w.log).With(zap.String("service", service))
 	return p
@@ -156,7 +156,7 @@ func (w *world) runApart(g *guarded, meanwhile func()) *line {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	all, ctx := errgroup.WithContext(ctx)
-	for name, run := range process.All(process.IngestOn(w.front.open())) {
+	for name, run := range pipeline.Services(pipeline.Ingest(w.front.open())) {
 		p := w.processOf(g, name)
 		p.Drivers["erp"] = opener
 		all.Go(func() error { return apart(ctx, g, name, p, run) })
@@ -164,7 +164,7 @@ func (w *world) runApart(g *guarded, meanwhile func()) *line {
 	watch := w.processOf(g, "lag")
 	all.Go(func() error { return apart(ctx, g, "lag", watch, lagging) })
 	meanwhile()
-	l := &line{Pipeline: &pipeline.Pipeline{Process: w.processOf(g, "tieback"), Ledger: books}, world: w, cancel: cancel, done: make(chan error, 1)}
+	l := &line{Pipeline: &pipeline.Pipeline{App: w.processOf(g, "tieback"), Ledger: books}, world: w, cancel: cancel, done: make(chan error, 1)}
 	w.must(l.Connect(w.Context(), bus.Options{URL: g.url, Name: "tieback"}))
 	all.Go(func() error { return w.listen(ctx, l.Bus) })
 	go func() { l.done <- all.Wait() }()
@@ -173,7 +173,7 @@ func (w *world) runApart(g *guarded, meanwhile func()) *line {
 }
 
 // lagging is the exporter of lag, which looks often.
-func lagging(ctx context.Context, p *process.Process) error {
+func lagging(ctx context.Context, p *tenant.App) error {
 	e, err := lag.New(lag.Deps{Log: p.Log, Every: 50 * time.Millisecond}, p.Registry)
 	if err != nil {
 		return err
@@ -182,7 +182,7 @@ func lagging(ctx context.Context, p *process.Process) error {
 }
 
 // apart runs one service as its program does.
-func apart(ctx context.Context, g *guarded, name string, p *process.Process, run process.Service) error {
+func apart(ctx context.Context, g *guarded, name string, p *tenant.App, run tenant.Service) error {
 	if err := p.Connect(ctx, bus.Options{URL: g.url, Name: name}); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}

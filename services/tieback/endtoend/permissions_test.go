@@ -12,8 +12,8 @@ import (
 	"github.com/tieback/tieback/services/deadletters"
 	"github.com/tieback/tieback/services/ledger"
 	"github.com/tieback/tieback/services/links"
-	"github.com/tieback/tieback/services/process"
 	"github.com/tieback/tieback/services/sandbox"
+	"github.com/tieback/tieback/services/tieback/pipeline"
 )
 
 // Each service with its own key, and with no right that the table does not give it: a company's whole life
@@ -53,7 +53,7 @@ func TestEachServiceDoesItsWorkWithItsOwnPermissionsAlone(t *testing.T) {
 // waitsForStreams sees all services wait for streams that are not there, and has those made.
 func (w *world) waitsForStreams(g *guarded, log *ears) {
 	w.Helper()
-	for name := range process.All(nil) {
+	for name := range pipeline.Services(nil) {
 		log.await(w.T, 0, "waiting for what `streams` makes", `"service":"`+name+`"`)
 	}
 	if made := g.streams(0); strings.Count(made, ": made\n") != len(bus.Kinds)+2+len(bus.Durables()) {

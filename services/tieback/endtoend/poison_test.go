@@ -12,11 +12,11 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/catalogue"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/ledger"
-	"github.com/tieback/tieback/services/process"
 	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/worker"
 	"github.com/tieback/tieback/services/worker/exports"
@@ -207,7 +207,7 @@ func TestAPanicIsOneEventsOwn(t *testing.T) {
 		}
 		return exports.Handlers["create_vendor"](ctx, task)
 	}
-	l := w.runWith(services{"export": func(ctx context.Context, p *process.Process) error {
+	l := w.runWith(services{"export": func(ctx context.Context, p *tenant.App) error {
 		s, err := worker.New(ctx, catalogue.Export, handlers, worker.Deps{
 			Bus: p.Bus, Companies: p.Companies, Procore: p.Procore, ERPs: p.ERPs, Log: p.Log, Metrics: p.Metrics, Backoff: p.Backoff,
 		})

@@ -19,11 +19,11 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/connector"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/ledger"
-	"github.com/tieback/tieback/services/process"
 	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/tieback/pipeline"
 )
@@ -95,10 +95,10 @@ func (w *world) listeningBroker() string {
 func (w *world) runIngest(url string) *line {
 	w.Helper()
 	p := w.process()
-	pl := &pipeline.Pipeline{Process: p, Ledger: ledger.Open(pipeline.LedgerDir(w.data))}
+	pl := &pipeline.Pipeline{App: p, Ledger: ledger.Open(pipeline.LedgerDir(w.data))}
 	w.must(p.Connect(w.Context(), bus.Options{URL: url, Name: "ingest"}))
 	others := services{}
-	for name := range process.All(nil) {
+	for name := range pipeline.Services(nil) {
 		if name != "ingest" {
 			others[name] = nil
 		}
@@ -178,19 +178,19 @@ func victim() int {
 }
 
 func runVictim(ctx context.Context) error {
-	p, err := process.LoadFrom("victim", os.Getenv)
+	p, err := tenant.LoadFrom("victim", os.Getenv)
 	if err != nil {
 		return err
 	}
 	p.Backoff, p.Log = time.Second/60, zap.NewNop()
-	pl := &pipeline.Pipeline{Process: p, Ledger: ledger.Open(pipeline.LedgerDir(p.Settings.Data))}
+	pl := &pipeline.Pipeline{App: p, Ledger: ledger.Open(pipeline.LedgerDir(p.Settings.Data))}
 	p.Drivers["erp"] = deadly(pl.Ledger.Opener())
 	if err := p.Connect(ctx, bus.Options{URL: p.Settings.NATSURL, Name: "victim", AckWait: 2 * time.Second}); err != nil {
 		return err
 	}
 	defer pl.Close()
 	g, ctx := errgroup.WithContext(ctx)
-	for name, run := range process.All(nil) {
+	for name, run := range pipeline.Services(nil) {
 		if name != "ingest" && name != "sweep" {
 			g.Go(func() error { return run(ctx, p) })
 		}

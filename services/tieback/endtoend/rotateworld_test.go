@@ -17,10 +17,10 @@ import (
 	"go.uber.org/zap/zapcore"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/fault"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/process"
 	"github.com/tieback/tieback/services/tieback/pipeline"
 )
 
@@ -67,9 +67,9 @@ func (r *rotation) start() {
 		"TIEBACK_NATS_URL": r.broker.ClientURL(), "TIEBACK_NATS_NKEY_FILE": r.path("broker.nk"),
 		"TIEBACK_PROCORE_API_URL": r.url, "TIEBACK_PROCORE_LOGIN_URL": r.url, "TIEBACK_LOG_LEVEL": "debug",
 	}
-	p, err := process.LoadFrom("tieback", func(name string) string { return env[name] })
+	p, err := tenant.LoadFrom("tieback", func(name string) string { return env[name] })
 	r.must(err)
-	p.Backoff, p.Look, p.Log = r.backoff, 10*time.Millisecond, zap.New(r.setup.log)
+	p.Backoff, p.Reread, p.Log = r.backoff, 10*time.Millisecond, zap.New(r.setup.log)
 	p.Drivers["erp"] = r.erp.opener
 	pl, err := pipeline.Open(r.Context(), p)
 	r.must(err)

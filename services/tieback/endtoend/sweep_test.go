@@ -12,13 +12,13 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/catalogue"
 	"github.com/tieback/tieback/pkg/procore/erplog"
 	"github.com/tieback/tieback/services/audit"
 	"github.com/tieback/tieback/services/deadline"
 	"github.com/tieback/tieback/services/ledger"
-	"github.com/tieback/tieback/services/process"
 	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/sweep"
 )
@@ -34,7 +34,7 @@ func (l *line) sweeper() *sweep.Service {
 }
 
 // noIngest is an ingest that can't be reached.
-func (w *world) noIngest(ctx context.Context, _ *process.Process) error {
+func (w *world) noIngest(ctx context.Context, _ *tenant.App) error {
 	w.front.mu.Lock()
 	behind := w.front.behind
 	w.front.mu.Unlock()
@@ -282,7 +282,7 @@ func TestAMissingPermissionIsNamedAndStopsNobodyElse(t *testing.T) {
 func TestOfTwoReplicasOneSweeps(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{noHooks: true})
-	l := w.runWith(services{"sweep": func(ctx context.Context, p *process.Process) error { return process.Sweep(ctx, p) }})
+	l := w.runWith(services{"sweep": sweep.Run})
 	w.swept(l, "clean")
 	second := prometheus.NewRegistry()
 	s, err := sweep.New(sweep.Deps{Bus: l.Bus, Companies: l.Companies, Procore: l.Procore, Log: l.Log, Every: time.Hour}, second)

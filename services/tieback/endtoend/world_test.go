@@ -20,12 +20,12 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/procore"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/ledger"
-	"github.com/tieback/tieback/services/process"
 	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/tieback/broker"
 	"github.com/tieback/tieback/services/tieback/pipeline"
@@ -174,7 +174,7 @@ type line struct {
 }
 
 // services replaces some of the pipeline's; nil leaves one out.
-type services map[string]process.Service
+type services map[string]tenant.Service
 
 // run opens a pipeline on the world's data and runs it until stop, or the test's end.
 func (w *world) run() *line { return w.runWith(nil) }
@@ -209,12 +209,12 @@ func (w *world) runOn(srv *broker.Server) *line { return w.runOnWith(srv, nil) }
 func (w *world) runOnWith(srv *broker.Server, change services) *line {
 	w.Helper()
 	p := w.process()
-	pl := &pipeline.Pipeline{Process: p, Ledger: ledger.Open(pipeline.LedgerDir(w.data))}
+	pl := &pipeline.Pipeline{App: p, Ledger: ledger.Open(pipeline.LedgerDir(w.data))}
 	w.must(p.Connect(w.Context(), bus.Options{InProcess: srv.InProcess(), Name: "tieback"}))
 	return w.start(&line{Pipeline: pl}, change)
 }
 
-func (w *world) process() *process.Process {
+func (w *world) process() *tenant.App {
 	w.Helper()
 	env := map[string]string{
 		"TIEBACK_DATA": w.data, "TIEBACK_COMPANIES": w.file, "TIEBACK_ADMIN_ADDR": "127.0.0.1:0",
@@ -223,7 +223,7 @@ func (w *world) process() *process.Process {
 	if w.deadline > 0 {
 		env["TIEBACK_DEADLINE"] = w.deadline.String()
 	}
-	p, err := process.LoadFrom("tieback", func(name string) string { return env[name] })
+	p, err := tenant.LoadFrom("tieback", func(name string) string { return env[name] })
 	w.must(err)
 	p.Backoff, p.Slow, p.Log = w.backoff, w.slow, zap.NewNop()
 	if w.log != nil {
@@ -243,7 +243,7 @@ func (w *world) start(l *line, change services) *line {
 	if w.driver != nil {
 		l.Drivers["erp"] = w.driver
 	}
-	all := process.All(process.IngestOn(w.front.open()))
+	all := pipeline.Services(pipeline.Ingest(w.front.open()))
 	for name, run := range change {
 		if all[name] = run; run == nil {
 			delete(all, name)
@@ -254,7 +254,7 @@ func (w *world) start(l *line, change services) *line {
 	g, ctx := errgroup.WithContext(ctx)
 	for name, run := range all {
 		g.Go(func() error {
-			if err := run(ctx, l.Process); err != nil {
+			if err := run(ctx, l.App); err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
 			return nil

@@ -4,25 +4,26 @@ package erps
 import (
 	"context"
 	"errors"
+	"maps"
 	"os"
 
 	"github.com/tieback/tieback/pkg/connector"
-	"github.com/tieback/tieback/pkg/connector/remote"
+	"github.com/tieback/tieback/services/connectors"
 	"github.com/tieback/tieback/services/ledger"
 	"github.com/tieback/tieback/services/tieback/pipeline"
-	"github.com/tieback/tieback/services/tryton"
 )
 
 // Drivers gives the drivers by name, the embedded ledger's books under data. Books that are not there yet are not
 // made: a folder that is removed again answers for them. Close ends what the drivers share.
 func Drivers(data string) (drivers connector.Drivers, close func()) {
 	books := ledger.Open(pipeline.LedgerDir(data))
-	drivers = connector.Drivers{"remote": remote.Open, "tryton": tryton.Open, "ledger": func(ctx context.Context, id int64, settings map[string]string) (connector.Driver, error) {
+	drivers = maps.Clone(connectors.Drivers)
+	drivers["ledger"] = func(ctx context.Context, id int64, settings map[string]string) (connector.Driver, error) {
 		if _, err := os.Stat(books.Path(id)); err == nil {
 			return books.Opener()(ctx, id, settings)
 		}
 		return aside(ctx, id, settings)
-	}}
+	}
 	return drivers, func() { _ = books.Close() } // nothing was written
 }
 

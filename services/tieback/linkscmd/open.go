@@ -3,7 +3,7 @@ package linkscmd
 import (
 	"github.com/spf13/cobra"
 
-	"github.com/tieback/tieback/services/process"
+	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/services/tieback/opened"
 	"github.com/tieback/tieback/services/tieback/pipeline"
 )
@@ -13,7 +13,7 @@ func open(cmd *cobra.Command, c common) (*pipeline.Pipeline, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	p, err := process.Load("links")
+	p, err := tenant.Load("links")
 	if err != nil {
 		return nil, err
 	}

@@ -15,7 +15,7 @@ import (
 
 	"go.uber.org/zap/zapcore"
 
-	"github.com/tieback/tieback/services/process"
+	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/services/tieback/pipeline"
 )
 
@@ -58,7 +58,7 @@ func Open(ctx context.Context, parts Parts) (*pipeline.Pipeline, error) {
 		"TIEBACK_PROCORE_API_URL": parts.ProcoreURL, "TIEBACK_PROCORE_LOGIN_URL": parts.ProcoreURL,
 		"TIEBACK_ADMIN_ADDR": parts.AdminAddr, "TIEBACK_LOG_LEVEL": parts.LogLevel.String(),
 	}
-	p, err := process.LoadFrom("tieback", func(name string) string { return env[name] })
+	p, err := tenant.LoadFrom("tieback", func(name string) string { return env[name] })
 	if err != nil {
 		return nil, err
 	}

@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/tieback/tieback/services/process"
+	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/services/tieback/broker"
 	"github.com/tieback/tieback/services/tieback/pipeline"
 )
@@ -19,7 +19,7 @@ const reach = 10 * time.Second
 // Connect reaches the broker of p's settings, the embedded one where they name none: then `tieback run`
 // can't start until it is closed. Its errors are failures, not mistakes in usage or settings: p has been
 // loaded and checked.
-func Connect(ctx context.Context, p *process.Process) (*pipeline.Pipeline, error) {
+func Connect(ctx context.Context, p *tenant.App) (*pipeline.Pipeline, error) {
 	ctx, cancel := context.WithTimeout(ctx, reach)
 	defer cancel()
 	pl, err := pipeline.Open(ctx, p)

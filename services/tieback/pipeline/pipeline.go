@@ -5,40 +5,43 @@ package pipeline
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"path/filepath"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/telemetry"
+	"github.com/tieback/tieback/services/connectors"
 	"github.com/tieback/tieback/services/ledger"
-	"github.com/tieback/tieback/services/process"
 	"github.com/tieback/tieback/services/tieback/broker"
 )
 
 // Pipeline is everything but the run of it. Close it after Run has returned.
 type Pipeline struct {
-	*process.Process
+	*tenant.App
 	Ledger *ledger.Ledger
 	broker *broker.Server
 }
 
 // Open starts the embedded parts under TIEBACK_DATA and connects.
-func Open(ctx context.Context, p *process.Process) (*Pipeline, error) {
-	pl := &Pipeline{Process: p, Ledger: ledger.Open(LedgerDir(p.Settings.Data))}
-	p.Drivers["ledger"] = pl.Ledger.Opener()
-	o := bus.Options{URL: p.Settings.NATSURL, Name: "tieback"}
+func Open(ctx context.Context, a *tenant.App) (*Pipeline, error) {
+	pl := &Pipeline{App: a, Ledger: ledger.Open(LedgerDir(a.Settings.Data))}
+	maps.Copy(a.Drivers, connectors.Drivers)
+	a.Drivers["ledger"] = pl.Ledger.Opener()
+	o := bus.Options{URL: a.Settings.NATSURL, Name: "tieback"}
 	if o.URL == "" {
 		var err error
-		if pl.broker, err = broker.Start(filepath.Join(p.Settings.Data, "jetstream")); err != nil {
+		if pl.broker, err = broker.Start(filepath.Join(a.Settings.Data, "jetstream")); err != nil {
 			pl.Close()
 			return nil, fmt.Errorf("embedded broker: %w", err)
 		}
 		o.InProcess = pl.broker.InProcess()
 	}
-	if err := p.Connect(ctx, o); err != nil {
+	if err := a.Connect(ctx, o); err != nil {
 		pl.Close()
 		return nil, err
 	}
@@ -61,9 +64,9 @@ func (pl *Pipeline) Run(ctx context.Context, l net.Listener) error {
 	})
 	g.Go(func() error { return pl.WatchSecrets(ctx) })
 	g.Go(func() error { return pl.ReportTroubles(ctx) })
-	for name, run := range process.All(process.IngestOn(l)) {
+	for name, run := range Services(Ingest(l)) {
 		g.Go(func() error {
-			if err := run(ctx, pl.Process); err != nil {
+			if err := run(ctx, pl.App); err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
 			return nil

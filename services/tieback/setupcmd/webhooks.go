@@ -6,8 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/pkg/company"
-	"github.com/tieback/tieback/services/process"
 )
 
 // WebhooksCommand is `tieback webhooks`.
@@ -22,7 +22,7 @@ file is TIEBACK_WEBHOOKS, or webhooks/webhooks.json beside the companies file; i
 Exit code 0: written. 1: it could not be written. 2: a mistake in the settings or the companies file.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, err := process.Load("tieback")
+			p, err := tenant.Load("tieback")
 			if err != nil {
 				return err
 			}

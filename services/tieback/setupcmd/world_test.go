@@ -19,7 +19,7 @@ import (
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 
-	"github.com/tieback/tieback/services/process"
+	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/tieback/pipeline"
 )
@@ -265,9 +265,9 @@ func (w *world) noSecretWasTold() {
 // run runs the whole pipeline on the companies file until stop, or the test's end.
 func (w *world) run() (stop func()) {
 	w.Helper()
-	p, err := process.Load("tieback")
+	p, err := tenant.Load("tieback")
 	w.must(err)
-	p.Log, p.Backoff, p.Look = zap.NewNop(), time.Second/60, 10*time.Millisecond
+	p.Log, p.Backoff, p.Reread = zap.NewNop(), time.Second/60, 10*time.Millisecond
 	l, err := net.Listen("tcp", w.ingest)
 	w.must(err)
 	pl, err := pipeline.Open(w.Context(), p)

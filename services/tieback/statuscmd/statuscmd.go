@@ -12,9 +12,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
+	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/services/deadline"
-	"github.com/tieback/tieback/services/process"
 	"github.com/tieback/tieback/services/status"
 	"github.com/tieback/tieback/services/tieback/opened"
 	"github.com/tieback/tieback/services/tieback/screen"
@@ -98,7 +98,7 @@ func failed(cmd *cobra.Command, err error) error {
 }
 
 func (f *flags) run(cmd *cobra.Command) error {
-	p, err := process.LoadServing("status")
+	p, err := tenant.LoadServing("status")
 	if err != nil {
 		return err
 	}
@@ -124,7 +124,7 @@ func (f *flags) run(cmd *cobra.Command) error {
 const reach = 30 * time.Second
 
 // open reaches the broker, parts of which may not answer, or opens the embedded one.
-func open(ctx context.Context, p *process.Process) (*bus.Bus, func(), error) {
+func open(ctx context.Context, p *tenant.App) (*bus.Bus, func(), error) {
 	if p.Settings.NATSURL == "" {
 		b, err := opened.Connect(ctx, p)
 		if err != nil {
@@ -168,7 +168,7 @@ func (s store) Read(ctx context.Context, key string) ([]byte, uint64, error) {
 }
 
 // look looks once, or until it is stopped.
-func (f *flags) look(cmd *cobra.Command, p *process.Process, l *status.Looker) error {
+func (f *flags) look(cmd *cobra.Command, p *tenant.App, l *status.Looker) error {
 	ctx, w := cmd.Context(), cmd.OutOrStdout()
 	var last error
 	for first := true; ; first = false {

@@ -12,8 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/services/deadline"
-	"github.com/tieback/tieback/services/process"
 	"github.com/tieback/tieback/services/tieback/opened"
 	"github.com/tieback/tieback/services/tieback/pipeline"
 	"github.com/tieback/tieback/services/tieback/screen"
@@ -103,7 +103,7 @@ func failed(cmd *cobra.Command, err error) error {
 }
 
 func (f *flags) run(cmd *cobra.Command) error {
-	p, err := process.LoadServing("trace")
+	p, err := tenant.LoadServing("trace")
 	if err != nil {
 		return err
 	}

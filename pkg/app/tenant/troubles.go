@@ -1,4 +1,4 @@
-package process
+package tenant
 
 import (
 	"cmp"
@@ -12,19 +12,19 @@ import (
 	"github.com/tieback/tieback/pkg/trouble"
 )
 
-// ReportTroubles writes into the broker which companies' ERP or Procore does not do its part, as far as this
-// process knows from its calls, until ctx ends. While all is well it writes nothing.
+// ReportTroubles writes to the broker which companies' ERP or Procore fails, as far as this process knows from its
+// own calls, until ctx ends. It writes nothing of a company without trouble.
 //
 //	a trouble begins, or changes its reason    written within ten seconds
 //	it goes on                                 written again every 30 seconds
 //	it ends                                    cleared within ten seconds
-//	the process ends                           gone by itself after a minute and a half
-func (p *Process) ReportTroubles(ctx context.Context) error {
-	if p.Procore == nil || !bus.CallsProcore(p.name) {
+//	the process ends                           expires after a minute and a half
+func (a *App) ReportTroubles(ctx context.Context) error {
+	if !bus.CallsProcore(a.Name) {
 		return nil
 	}
-	slow := cmp.Or(p.Slow, time.Minute)
-	r := troubles{state: p.Bus.State(), every: slow / 2, written: map[place]written{}}
+	slow := cmp.Or(a.Slow, time.Minute)
+	r := troubles{state: a.Bus.State(), every: slow / 2, written: map[place]written{}}
 	tick := time.NewTicker(slow / 6)
 	defer tick.Stop()
 	for {
@@ -32,8 +32,8 @@ func (p *Process) ReportTroubles(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case now := <-tick.C:
-			if err := r.write(ctx, append(p.ERPs.Troubles(slow/3), p.Procore.Troubles(slow/3)...), now); err != nil && ctx.Err() == nil {
-				p.Log.Debug("could not note which companies are in trouble", zap.Error(err))
+			if err := r.write(ctx, append(a.ERPs.Troubles(slow/3), a.Procore.Troubles(slow/3)...), now); err != nil && ctx.Err() == nil {
+				a.Log.Debug("could not note which companies are in trouble", zap.Error(err))
 			}
 		}
 	}

@@ -1,9 +1,11 @@
-package process
+package tenant
 
 import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/tieback/tieback/pkg/app"
 )
 
 // A mistake in one company's entry refuses a command, and leaves a service to the other companies.
@@ -32,7 +34,11 @@ func TestServicesStartThoughOneCompanysEntryIsWrong(t *testing.T) {
 		if _, err := LoadFrom("dead", getenv); (err == nil) != c.commands {
 			t.Errorf("a command with %s: %v", c.entries, err)
 		}
-		p, err := load("export", getenv, false)
+		process, err := app.New("export", getenv)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := load(process, false)
 		if (err == nil) != c.serves {
 			t.Errorf("a service with %s: %v", c.entries, err)
 		}
@@ -48,8 +54,8 @@ func TestServicesStartThoughOneCompanysEntryIsWrong(t *testing.T) {
 	}
 }
 
-// unserved reads the gauge of it.
-func unserved(t *testing.T, p *Process) float64 {
+// unserved reads the gauge tieback_companies_unserved.
+func unserved(t *testing.T, p *App) float64 {
 	t.Helper()
 	all, err := p.Registry.Gather()
 	if err != nil {

@@ -1,0 +1,73 @@
+// Package app is the runtime of a process: its settings, log, metrics, connection to the broker, health checks
+// and shutdown. It knows no service. Package [github.com/tieback/tieback/pkg/app/tenant] adds what only services
+// that serve companies need: the companies file, Procore and the ERPs.
+package app
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/settings"
+	"github.com/tieback/tieback/pkg/telemetry"
+)
+
+// App is what a service gets from its process. Its fields are set before a service runs and do not change after that.
+type App struct {
+	Name     string // of the service or command, in logs and metrics
+	Settings settings.Settings
+	Log      *zap.Logger
+	Registry *prometheus.Registry
+	Bus      *bus.Bus      // nil until Connect has succeeded
+	Backoff  time.Duration // before a second attempt; 0: 1 s
+	Reread   time.Duration // how often files with secrets are read again; 0: RereadEvery
+	Slow     time.Duration // until an event is reported as in progress; 0: a minute
+}
+
+// RereadEvery is how often files with secrets are read again. A rotated secret takes effect at the second reading
+// that finds it; see company.Watcher and webhooks.Tokens.
+const RereadEvery = 5 * time.Second
+
+// Service runs until ctx ends. It returns nil, or the context's error, once it has stopped because of that.
+type Service func(ctx context.Context, a *App) error
+
+// New reads the settings through getenv (os.Getenv) and opens the log and the metrics. Its error is a mistake in the
+// settings.
+func New(name string, getenv func(string) string) (*App, error) {
+	s, err := settings.Load(getenv)
+	if err != nil {
+		return nil, err
+	}
+	log, err := Logger(s)
+	if err != nil {
+		return nil, err
+	}
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), telemetry.BuildInfo(name))
+	return &App{Name: name, Settings: s, Log: log.With(zap.String("service", name)), Registry: reg}, nil
+}
+
+// Logger writes JSON lines to standard error, without sampling.
+func Logger(s settings.Settings) (*zap.Logger, error) {
+	cfg := zap.NewProductionConfig()
+	cfg.Level, cfg.Sampling, cfg.DisableStacktrace, cfg.DisableCaller = zap.NewAtomicLevelAt(s.LogLevel), nil, true, true
+	cfg.EncoderConfig.EncodeTime, cfg.EncoderConfig.TimeKey = zapcore.RFC3339NanoTimeEncoder, "time"
+	return cfg.Build()
+}
+
+// Connect connects to the broker and sets Bus. It waits for the broker until ctx ends, so that services and broker
+// may start in any order. The caller sets o.Name and either o.URL or o.InProcess; the settings say the rest.
+func (a *App) Connect(ctx context.Context, o bus.Options) error {
+	o.Replicas, o.MaxBytes, o.Log = a.Settings.Replicas, a.Settings.MaxBytes, a.Log
+	if o.InProcess == nil { // the embedded broker has no port and asks for no key
+		o.NKeyFile, o.CAFile, o.Made = a.Settings.NATSNKeyFile, a.Settings.NATSCAFile, a.Settings.Made
+	}
+	b, err := bus.Connect(ctx, o)
+	a.Bus = b
+	return err
+}

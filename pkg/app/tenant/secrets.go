@@ -1,0 +1,57 @@
+package tenant
+
+import (
+	"cmp"
+	"context"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tieback/tieback/pkg/app"
+	"github.com/tieback/tieback/pkg/company"
+	"github.com/tieback/tieback/pkg/secretfile"
+)
+
+// WatchSecrets reads rotated secrets until ctx ends. A new webhook token is valid at once; new credentials of a client
+// are used by a new login at Procore; other secrets are used by opening a company's ERP anew. The broker key is not
+// watched: it is read for each connect.
+func (a *App) WatchSecrets(ctx context.Context) error {
+	every := cmp.Or(a.Reread, app.RereadEvery)
+	a.warnOfExposed()
+	w := company.NewWatcher(a.Settings.Companies, a.Companies, a.Log)
+	defer a.ERPs.Wait()
+	var g errgroup.Group
+	g.Go(func() error { return each(ctx, every, func() { a.Procore.Renew(ctx) }) }) // a login that hangs delays nothing else
+	g.Go(func() error {
+		return each(ctx, every, func() {
+			w.Poll()
+			a.ERPs.Renew(ctx)
+		})
+	})
+	return g.Wait()
+}
+
+// warnOfExposed warns of secret files that users other than their owner and group may read. They are used all the
+// same: an orchestrator may mount them so in a container that has no other users.
+func (a *App) warnOfExposed() {
+	for _, path := range append(company.Files(a.Settings.Companies), a.Settings.NATSNKeyFile) {
+		if secretfile.Exposed(path) {
+			a.Log.Warn("everybody on this machine can read a file with a secret: chmod o-rwx it", zap.String("file", path))
+		}
+	}
+}
+
+// each calls do at intervals until ctx ends.
+func each(ctx context.Context, every time.Duration, do func()) error {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			do()
+		}
+	}
+}

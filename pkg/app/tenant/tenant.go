@@ -1,0 +1,168 @@
+// Package tenant is the runtime of a process that serves companies. To package app it adds the companies file, whose
+// secrets may be rotated meanwhile, a client of Procore whose limits all processes share, the companies' ERPs, and
+// reports of the companies whose ERP or Procore is in trouble.
+package tenant
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tieback/tieback/pkg/app"
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/company"
+	"github.com/tieback/tieback/pkg/connector"
+	"github.com/tieback/tieback/pkg/procore"
+	"github.com/tieback/tieback/pkg/telemetry"
+)
+
+// App is what a service that serves companies gets from its process.
+type App struct {
+	*app.App
+	Companies company.Set
+	Unserved  int // entries of the companies file that were left out because they have a mistake
+	Procore   *procore.Client
+	Metrics   *telemetry.Stages
+	Calls     *connector.Metrics
+	Drivers   connector.Drivers // by name; empty at first, drivers may be added until an ERP is opened
+	ERPs      *connector.Shared // of Drivers
+}
+
+// Service runs until ctx ends.
+type Service func(ctx context.Context, a *App) error
+
+// Main runs a service as a program; see app.Program.Main. A company whose entry in the companies file has a mistake
+// is not served; the others are. Drivers are those that the service may open; a service that calls no ERP has none.
+func Main(name string, drivers connector.Drivers, run Service) int {
+	var a *App
+	return app.Program{
+		Name: name,
+		Load: func(process *app.App) (err error) {
+			if a, err = load(process, false); err == nil {
+				maps.Copy(a.Drivers, drivers)
+				a.Procore.LogTo(a.Log)
+			}
+			return err
+		},
+		Background: func(ctx context.Context, _ *app.App) error { return a.WatchSecrets(ctx) },
+		Run: func(ctx context.Context, _ *app.App) error {
+			if err := a.shareLimits(ctx, name); err != nil {
+				return err
+			}
+			g, ctx := errgroup.WithContext(ctx)
+			ctx, stop := context.WithCancel(ctx)
+			g.Go(func() error { return a.ReportTroubles(ctx) })
+			g.Go(func() error { defer stop(); return run(ctx, a) })
+			return g.Wait()
+		},
+	}.Main()
+}
+
+// Load reads and checks the settings and the companies file; one mistake refuses all. It is for commands that
+// report on all companies, or change something: their user can correct the mistake.
+func Load(name string) (*App, error) { return LoadFrom(name, os.Getenv) }
+
+// LoadFrom is Load with another environment.
+func LoadFrom(name string, getenv func(string) string) (*App, error) {
+	process, err := app.New(name, getenv)
+	if err != nil {
+		return nil, err
+	}
+	return load(process, true)
+}
+
+// LoadServing is Load for services, and for commands that look after them: a company whose entry has a mistake is
+// left out, logged and counted. It fails where no company is left.
+func LoadServing(name string) (*App, error) {
+	process, err := app.New(name, os.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	return load(process, false)
+}
+
+func load(process *app.App, strict bool) (*App, error) {
+	s := process.Settings
+	var companies company.Set
+	var mistakes []error
+	var err error
+	if strict {
+		companies, err = company.Load(s.Companies)
+	} else {
+		companies, mistakes, err = company.LoadValid(s.Companies)
+	}
+	if err != nil {
+		return nil, err
+	}
+	a := &App{App: process, Companies: companies, Unserved: len(mistakes), Drivers: connector.Drivers{}}
+	a.ERPs = connector.NewShared(a.Drivers)
+	if a.Metrics, err = telemetry.NewStages(a.Registry); err != nil {
+		return nil, err
+	}
+	if a.Calls, err = connector.NewMetrics(a.Registry); err != nil {
+		return nil, err
+	}
+	if err := a.reportUnserved(mistakes); err != nil {
+		return nil, err
+	}
+	routes, err := procore.LoadRoutes(s.Routes)
+	if err != nil {
+		return nil, err
+	}
+	a.Procore, err = procore.New(procore.Config{APIURL: s.ProcoreAPIURL, LoginURL: s.ProcoreLoginURL, Routes: routes}, companies, a.Registry)
+	return a, err
+}
+
+// NotServed is the error for a company that is not in the companies file.
+func (a *App) NotServed(id int64) error {
+	ids := fmt.Sprint(slices.Sorted(maps.Keys(a.Companies)))
+	err := fmt.Errorf("--company %d: is not in the companies file, which has %s", id, strings.ReplaceAll(strings.Trim(ids, "[]"), " ", ", "))
+	if a.Unserved > 0 {
+		err = fmt.Errorf("%w; entries with a mistake are left out: tieback doctor says what to correct", err)
+	}
+	return err
+}
+
+// reportUnserved logs and counts the companies that are not served because their entry has a mistake.
+func (a *App) reportUnserved(mistakes []error) error {
+	for _, err := range mistakes {
+		a.Log.Error("a company is not served: correct its entry in the companies file, then restart Tieback", zap.String("file", a.Settings.Companies), zap.Error(err))
+	}
+	g := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "tieback_companies_unserved", Help: "Entries of the companies file that were left out at the start, as they have a mistake.",
+	})
+	g.Set(float64(a.Unserved))
+	return a.Registry.Register(g)
+}
+
+// Connect is app.App.Connect; afterwards the process shares Procore's limits with the others.
+func (a *App) Connect(ctx context.Context, o bus.Options) error {
+	a.Procore.LogTo(a.Log)
+	if err := a.App.Connect(ctx, o); err != nil {
+		return err
+	}
+	if o.InProcess != nil { // no other process is on an embedded broker
+		return nil
+	}
+	return a.shareLimits(ctx, o.Name)
+}
+
+// shareLimits has the client of Procore share its limits with the other processes through the broker, if the user
+// of this name is one that calls Procore.
+func (a *App) shareLimits(ctx context.Context, user string) error {
+	if !bus.CallsProcore(user) {
+		return nil
+	}
+	quota, err := a.Bus.OpenQuota(ctx, a.Settings.Replicas)
+	if err == nil {
+		a.Procore.ShareLimits(quota)
+	}
+	return err
+}
