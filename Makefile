@@ -9,7 +9,7 @@
 # make check   format, vet, lint, generated files, docs
 # make fuzz    each fuzz target for FUZZTIME (30000x: so many inputs; 10m: so long)
 # make images   every container image, for VERSION and PLATFORM, with its size and user
-# make generate   the code of proto/ and the README's catalogue
+# make generate   the code of proto/ and the table of docs/event-types.md
 
 MODULES := proto pkg services services/chaos services/ledger services/sandbox services/tieback deploy/test/kubernetes deploy/test/prometheus
 PACKAGES := $(MODULES:%=./%/...)
@@ -72,11 +72,11 @@ generated: bin/buf
 	cd proto && ../bin/buf lint
 	@if git rev-parse -q --verify $(BASE) >/dev/null; then cd proto && ../bin/buf breaking --against '../.git#ref=$(BASE),subdir=proto'; fi
 	@$(MAKE) --no-print-directory generate
-	@git diff --exit-code --stat -- proto README.md deploy/kubernetes || { echo 'run make generate and commit the result'; exit 1; }
+	@git diff --exit-code --stat -- proto docs deploy/kubernetes || { echo 'run make generate and commit the result'; exit 1; }
 
 generate: $(TOOLS)
 	cd proto && PATH="$(CURDIR)/bin:$$PATH" ../bin/buf generate
-	@go run ./services/tieback catalogue --into README.md
+	@go run ./services/tieback catalogue --into docs/event-types.md
 	@go test ./deploy/test/kubernetes -run TestPrometheusRule -update
 
 $(TOOLS):

@@ -1,5 +1,5 @@
 // Package company reads the companies file: which Procore companies are connected,
-// with which credentials and which ERP. See README.md, "Configuration".
+// with which credentials and which ERP. See docs/configuration.md.
 package company
 
 import (

@@ -213,8 +213,8 @@ Exit code 0: measured. 1: it failed. 2: wrong usage.`,
 func catalogueCommand() *cobra.Command {
 	var into string
 	cmd := &cobra.Command{
-		Use: "catalogue", Short: "Print the event types as the README's table", Args: cobra.NoArgs,
-		Long: `Print the event types as the README's table.
+		Use: "catalogue", Short: "Print the table of event types in Markdown", Args: cobra.NoArgs,
+		Long: `Print the table of event types in Markdown.
 
 Exit code 0: printed. 2: wrong usage, or the file can't be written.`,
 		RunE: func(*cobra.Command, []string) error {

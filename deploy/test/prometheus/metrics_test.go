@@ -149,13 +149,39 @@ func TestEveryMetricThatIsExportedIsLookedAt(t *testing.T) {
 	}
 }
 
+// The page of metrics has a row for each metric, with its labels.
+func TestThePageOfMetricsIsComplete(t *testing.T) {
+	rows := map[string]string{} // labels by name
+	for _, m := range regexp.MustCompile("(?m)^\\| `(tieback_[a-z_]+)(?:\\{([a-z_,]+)\\})?` \\|").FindAllStringSubmatch(asking(t)["docs/metrics.md"], -1) {
+		rows[m[1]] = m[2]
+	}
+	have := ours(t)
+	for name, f := range have {
+		var labels []string
+		for _, l := range f.GetMetric()[0].GetLabel() {
+			labels = append(labels, l.GetName())
+		}
+		row, there := rows[name]
+		want := strings.FieldsFunc(row, func(r rune) bool { return r == ',' })
+		slices.Sort(want)
+		if slices.Sort(labels); !there || !slices.Equal(labels, want) {
+			t.Errorf("docs/metrics.md: %s has the labels %v; the page has a row: %v, labels %v", name, labels, there, want)
+		}
+	}
+	for _, name := range described(t) {
+		if _, there := rows[name]; !there {
+			t.Errorf("docs/metrics.md has no row for %s", name)
+		}
+	}
+}
+
 // asking is all that names metrics.
 func asking(t *testing.T) map[string]string {
 	t.Helper()
 	all := map[string]string{
 		"rules.yaml":      read(t, deploy+"/prometheus/rules.yaml"),
 		"rules_test.yaml": read(t, deploy+"/prometheus/rules_test.yaml"),
-		"README.md":       read(t, deploy+"/../README.md"),
+		"docs/metrics.md": read(t, deploy+"/../docs/metrics.md"),
 	}
 	for uid := range dashboards(t) {
 		all[uid+".json"] = read(t, deploy+"/grafana/dashboards/"+uid+".json")
