@@ -94,6 +94,8 @@ func (p Program) serve(ctx context.Context, a *App) error {
 		}
 	}()
 	var connected atomic.Pointer[bus.Bus]
+	var waiting atomic.Pointer[error] // why the service is not connected yet
+	waiting.Store(&errNotConnected)
 	ready := func() error {
 		if p.BrokerOptional {
 			return nil
@@ -101,7 +103,7 @@ func (p Program) serve(ctx context.Context, a *App) error {
 		if b := connected.Load(); b != nil {
 			return b.Healthy()
 		}
-		return errNotConnected
+		return *waiting.Load()
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return telemetry.ServeAdmin(ctx, a.Settings.AdminAddr, a.Registry, ready) })
@@ -110,7 +112,11 @@ func (p Program) serve(ctx context.Context, a *App) error {
 	}
 	g.Go(func() error {
 		if !p.BrokerOptional {
-			if err := a.Connect(ctx, bus.Options{URL: a.Settings.NATSURL, Name: a.Name}); err != nil {
+			o := bus.Options{URL: a.Settings.NATSURL, Name: a.Name, Waiting: func(why error) {
+				why = fmt.Errorf("waiting for the broker: %w", why)
+				waiting.Store(&why)
+			}}
+			if err := a.Connect(ctx, o); err != nil {
 				return err
 			}
 			connected.Store(a.Bus)

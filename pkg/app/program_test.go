@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tieback/tieback/pkg/settings"
+	"github.com/tieback/tieback/pkg/telemetry"
 )
 
 // A service that waits for the broker is alive and not ready, and stops when its context ends. Its background work runs.
@@ -36,6 +37,16 @@ func TestAServiceThatWaitsForTheBrokerIsAliveAndNotReady(t *testing.T) {
 		t.Errorf("/readyz: %d %s", code, said)
 	}
 	<-background
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) { // the reason is shown when it is known
+		_, said := ask(t, "http://"+addr+"/readyz")
+		if err := telemetry.Ready(addr); err == nil {
+			t.Fatal("the health check passes")
+		} else if strings.Contains(said, "no process listens there") && strings.Contains(err.Error(), "no process listens there") {
+			break
+		} else if time.Now().After(end) {
+			t.Fatalf("/readyz says %s, the health check %v", said, err)
+		}
+	}
 	stop()
 	select {
 	case <-ended:

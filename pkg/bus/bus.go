@@ -45,6 +45,8 @@ type Options struct {
 	MaxBytes  uint64        // of all streams together, from nine tenths of which no new delivery is taken; 0: no end
 	AckWait   time.Duration // of consumers that say nothing themselves; 0: 30 s
 	Log       *zap.Logger
+
+	Waiting func(why error) // called while a caller waits for the broker, with each reason; may be nil
 }
 
 // Bus is a connection to the broker. All methods may be called concurrently.
@@ -59,6 +61,9 @@ type Bus struct {
 	ackWait    time.Duration
 	pulls      sync.RWMutex // read-locked by each pull; see leave
 	made       bool
+	reach      reach
+	watching   sync.WaitGroup
+	unwatch    context.CancelFunc // ends watching; nil: not begun
 }
 
 // Connect reaches the broker, waiting for it as long as ctx allows, and makes sure that the
@@ -73,6 +78,9 @@ func Connect(ctx context.Context, o Options) (*Bus, error) {
 		b.Close()
 		return nil, err
 	}
+	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
+	b.unwatch = stop
+	b.watching.Go(func() { b.watch(watching) })
 	return b, nil
 }
 
@@ -80,7 +88,8 @@ func Connect(ctx context.Context, o Options) (*Bus, error) {
 func dial(o Options) (*Bus, error) {
 	opts := []nats.Option{
 		nats.Name("tieback " + o.Name), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond),
-		nats.RetryOnFailedConnect(true), nats.ReconnectBufSize(-1), nats.CustomInboxPrefix(inbox(cmp.Or(o.Name, "tieback"))),
+		nats.RetryOnFailedConnect(true), nats.IgnoreAuthErrorAbort(), // else a second refusal in a row closes the connection for good
+		nats.ReconnectBufSize(-1), nats.CustomInboxPrefix(inbox(cmp.Or(o.Name, "tieback"))),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			o.Log.Warn("broker refused or dropped something", zap.Error(err))
 		}),
@@ -88,8 +97,8 @@ func dial(o Options) (*Bus, error) {
 	if o.InProcess != nil {
 		opts = append(opts, o.InProcess)
 	}
-	b := &Bus{log: o.Log, ackWait: o.AckWait, made: o.Made, publishers: map[Kind]*Publisher{}, streams: map[Kind]jetstream.Stream{}}
-	opts = append(opts, nats.LameDuckModeHandler(b.leave))
+	b := &Bus{reach: reach{lost: make(chan struct{}, 1), tell: o.Waiting}, log: o.Log, ackWait: o.AckWait, made: o.Made, publishers: map[Kind]*Publisher{}, streams: map[Kind]jetstream.Stream{}}
+	opts = append(append(opts, nats.LameDuckModeHandler(b.leave)), b.reach.options()...)
 	nc, err := connect(o, opts)
 	if err != nil {
 		return nil, err
@@ -126,34 +135,8 @@ func (b *Bus) setUp(ctx context.Context, o Options) error {
 	return err
 }
 
-// waitForBroker asks until JetStream answers: services and broker start in any order.
-func (b *Bus) waitForBroker(ctx context.Context) error {
-	var told string
-	for {
-		try, cancel := context.WithTimeout(ctx, 2*time.Second)
-		err := b.ask(try)
-		cancel()
-		if err == nil {
-			return nil
-		}
-		if why := b.nc.LastError(); why != nil && why.Error() != told {
-			told = why.Error()
-			b.log.Warn("waiting for the broker", zap.Error(why))
-		}
-		if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, jetstream.ErrJetStreamNotEnabled) {
-			return fmt.Errorf("the broker will not have us: %w", err)
-		}
-		select {
-		case <-ctx.Done():
-			why := cmp.Or(b.nc.LastError(), err)
-			if errors.Is(why, nats.ErrReconnectBufExceeded) { // of our own asking, as there is no connection
-				why = errors.New("it can't be reached: does it run, and is the address right?")
-			}
-			return fmt.Errorf("no answer from the broker (TIEBACK_NATS_URL): %w", why)
-		case <-time.After(200 * time.Millisecond):
-		}
-	}
-}
+// waitForBroker waits until JetStream answers: services and broker start in any order.
+func (b *Bus) waitForBroker(ctx context.Context) error { return b.wait(ctx, b.ask) }
 
 // ask asks whether JetStream answers. A broker with a key for us may have our streams in this account, not in
 // one of their own as `streams keys` sets it up; which of the two is found out here, before anything else is asked.
@@ -185,8 +168,11 @@ func (b *Bus) JetStream() jetstream.JetStream { return b.js }
 // tolerated is how long the broker may refuse what it is given: an election and a restart pass.
 const tolerated = 30 * time.Second
 
-// Healthy says whether the broker can be reached now, and takes what it is given.
+// Healthy says whether the broker can be reached now, has its streams ready, and takes what it is given.
 func (b *Bus) Healthy() error {
+	if why := b.reach.why(); why != nil {
+		return fmt.Errorf("waiting for the broker: %w", why)
+	}
 	if !b.nc.IsConnected() {
 		return errors.New("not connected to the broker")
 	}
@@ -200,6 +186,10 @@ func (b *Bus) Healthy() error {
 
 // Close ends the publishers, then the connection.
 func (b *Bus) Close() {
+	if b.unwatch != nil {
+		b.unwatch()
+		b.watching.Wait()
+	}
 	for _, p := range b.publishers {
 		p.close()
 	}

@@ -51,8 +51,7 @@ func credentials(o Options) ([]nats.Option, *key, error) {
 		return nil, nil, fmt.Errorf("TIEBACK_NATS_NKEY_FILE: %w", err)
 	}
 	pair.Wipe()
-	// Without the last, a second refusal in a row would close the connection for good.
-	return append(opts, nats.Nkey(public, k.sign), nats.IgnoreAuthErrorAbort()), k, nil
+	return append(opts, nats.Nkey(public, k.sign)), k, nil
 }
 
 // named says whether one of the servers in urls has a user in it, which nats.go prefers to a key.

@@ -42,25 +42,42 @@ func insist[T any](ctx context.Context, b *Bus, what string, f func(context.Cont
 	}
 }
 
-// find waits until a stream or a consumer that others make is there, and says once for what it waits.
+// find waits until a stream or a consumer that others make is there, and logs each reason once. A broker that says
+// it is missing differs from one that does not answer, as it is still recovering or has no leader.
 func find[T any](ctx context.Context, b *Bus, what string, f func(context.Context) (T, error)) (T, error) {
-	for told := ""; ; {
+	var why error
+	for {
+		before := b.nc.LastError()
 		try, cancel := context.WithTimeout(ctx, makePatience)
 		found, err := f(try)
 		cancel()
 		if err == nil {
+			b.reach.set(nil)
 			return found, nil
 		}
-		if err.Error() != told && ctx.Err() == nil {
-			told = err.Error()
-			b.log.Warn("waiting for what `streams` makes at the broker", zap.String("for", what), zap.Error(err))
+		if ctx.Err() == nil || why == nil { // else it failed only because ctx ended
+			was, said := why, b.nc.LastError()
+			if denied := said != before && errors.Is(said, nats.ErrPermissionViolation); denied || missing(err) {
+				why = fmt.Errorf("%s is not to be had, and TIEBACK_NATS_STREAMS=made leaves it to `streams` to make it: %w", what, err)
+			} else {
+				why = fmt.Errorf("%s: %w, or has no leader for it: %w", what, ErrRecovering, err)
+			}
+			b.reach.set(why)
+			if was == nil || was.Error() != why.Error() {
+				b.log.Warn("waiting for the broker, or for what `streams` makes there", zap.String("for", what), zap.Error(why))
+			}
 		}
 		select {
 		case <-ctx.Done():
-			return found, fmt.Errorf("%s is not to be had, and TIEBACK_NATS_STREAMS=made leaves it to `streams` to make it: %w", what, err)
+			return found, why
 		case <-time.After(retryPublish):
 		}
 	}
+}
+
+// missing says whether the broker answered that a stream or a consumer does not exist.
+func missing(err error) bool {
+	return errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrConsumerNotFound)
 }
 
 // stream gives a stream: makes it or brings it up to this version, or waits until it is there.

@@ -3,9 +3,11 @@
 package telemetry
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -117,7 +119,8 @@ func Ready(addr string) error {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("not ready: %s", resp.Status)
+		why, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10)) // cut short: what came is shown
+		return fmt.Errorf("not ready: %s: %s", resp.Status, bytes.TrimSpace(why))
 	}
 	return nil
 }

@@ -20,7 +20,11 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 )
 
-const start = "start the broker, or correct TIEBACK_NATS_URL, TIEBACK_NATS_NKEY_FILE and TIEBACK_NATS_CA_FILE"
+const (
+	start = "start the broker, or correct TIEBACK_NATS_URL, TIEBACK_NATS_NKEY_FILE and TIEBACK_NATS_CA_FILE; " +
+		"one that was just restarted listens when it has recovered its streams, which can take minutes"
+	patience = "wait: a broker that was just restarted recovers its streams, which can take minutes; if it lasts, look at its log"
+)
 
 // checkBroker looks at the broker and all that Tieback keeps there.
 func (d *Doctor) checkBroker(ctx context.Context, r *report) {
@@ -107,9 +111,11 @@ func (d *Doctor) unreachable(r *report, err error, heard *ear) {
 		err = fmt.Errorf("%w (%w)", said[len(said)-1], err)
 	}
 	do := start
-	if text := err.Error(); strings.Contains(text, "not to be had") || errors.Is(err, jetstream.ErrStreamNotFound) {
+	if errors.Is(err, bus.ErrRecovering) {
+		do = patience
+	} else if text := err.Error(); strings.Contains(text, "not to be had") || errors.Is(err, jetstream.ErrStreamNotFound) {
 		do = "run the program streams, which makes them; with TIEBACK_NATS_STREAMS=make the services do it when they start"
-	} else if strings.Contains(strings.ToLower(text), "authorization") || strings.Contains(text, "permissions") {
+	} else if strings.Contains(strings.ToLower(text), "authorization") || strings.Contains(text, "refuses") || strings.Contains(text, "permissions") {
 		do = "give TIEBACK_NATS_NKEY_FILE the key of the user tieback, and the broker the users.conf that it is from"
 	}
 	r.problem("broker", do, "%v", err)

@@ -20,7 +20,7 @@ import (
 	"github.com/tieback/tieback/pkg/settings"
 )
 
-const usage = `usage: streams [--wait 2m]
+const usage = `usage: streams [--wait 15m]
        streams keys [--users FILE] [--owner UID[:GID]] [--mode 0600] [--rotate | --retire] DIR
 `
 
@@ -65,7 +65,7 @@ func parse(f *flag.FlagSet, args []string, want ...string) error {
 
 func setUp(ctx context.Context, args []string, getenv func(string) string, out io.Writer) error {
 	f := flag.NewFlagSet("streams", flag.ContinueOnError)
-	wait := f.Duration("wait", 2*time.Minute, "for the broker")
+	wait := f.Duration("wait", 15*time.Minute, "for the broker, which takes minutes to recover millions of messages")
 	if err := parse(f, args); err != nil {
 		return err
 	}

@@ -24,6 +24,7 @@ func TestTheClusterKeepsWhatItAcknowledges(t *testing.T) {
 	if c := v.Config.Cluster; !c.Enabled || c.Replicas != 3 {
 		t.Errorf("cluster: %+v", c)
 	}
+	recovers(t, v.Container.Merge.StartupProbe)
 	js := v.Config.JetStream
 	if !js.Enabled || !js.FileStore.Enabled || !js.FileStore.PVC.Enabled || !js.MemoryStore.Enabled || js.MemoryStore.MaxSize.IsZero() {
 		t.Errorf("jetstream: %+v", js)

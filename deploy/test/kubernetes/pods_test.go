@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
@@ -14,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	psa "k8s.io/pod-security-admission/api"
 	"k8s.io/pod-security-admission/policy"
+	"sigs.k8s.io/yaml"
 )
 
 // pod is what a workload runs.
@@ -166,6 +168,9 @@ func TestProbes(t *testing.T) {
 					t.Errorf("no %s probe", name)
 				}
 			}
+			if p.name == "nats" {
+				recovers(t, c.StartupProbe)
+			}
 			if !p.service() {
 				continue
 			}
@@ -176,6 +181,37 @@ func TestProbes(t *testing.T) {
 			}
 		}
 	})
+}
+
+// recovers checks that a broker with millions of messages is given ten minutes before it is started again.
+func recovers(t *testing.T, p *corev1.Probe) {
+	t.Helper()
+	if p == nil || p.PeriodSeconds*p.FailureThreshold < 600 {
+		t.Errorf("the startup probe %+v allows less than ten minutes", p)
+	}
+}
+
+// Compose gives the broker, and the services that wait for it, ten minutes too.
+func TestComposeLeavesTheBrokerTime(t *testing.T) {
+	raw, err := os.ReadFile("../../../docker-compose.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file struct {
+		Services map[string]struct {
+			HealthCheck struct {
+				StartPeriod string `json:"start_period"`
+			} `json:"healthcheck"`
+		} `json:"services"`
+	}
+	if err := yaml.Unmarshal(raw, &file); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"nats", "ingest", "status-reporter"} {
+		if d, err := time.ParseDuration(file.Services[name].HealthCheck.StartPeriod); err != nil || d < 10*time.Minute {
+			t.Errorf("%s is unhealthy after %q (%v); want 10m", name, file.Services[name].HealthCheck.StartPeriod, err)
+		}
+	}
 }
 
 func TestSelectors(t *testing.T) {

@@ -20,8 +20,11 @@ const reach = 10 * time.Second
 // can't start until it is closed. Its errors are failures, not mistakes in usage or settings: p has been
 // loaded and checked.
 func Connect(ctx context.Context, p *tenant.App) (*pipeline.Pipeline, error) {
-	ctx, cancel := context.WithTimeout(ctx, reach)
-	defer cancel()
+	if p.Settings.NATSURL != "" { // the embedded one is opened here, which takes the time that it takes
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, reach)
+		defer cancel()
+	}
 	pl, err := pipeline.Open(ctx, p)
 	if errors.Is(err, broker.ErrHeld) {
 		return nil, fmt.Errorf("TIEBACK_NATS_URL is not set, so all is kept by the embedded broker. Stop tieback run first, or give both a broker: %w", err)

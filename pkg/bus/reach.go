@@ -1,0 +1,151 @@
+package bus
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+)
+
+// ErrRecovering says that the broker is there, or was there before, and does not serve its streams at present: it
+// recovers them after a restart, which takes minutes with millions of messages kept, or elects a leader. The
+// settings are not to blame: the caller waits.
+var ErrRecovering = errors.New("the broker is recovering its streams")
+
+// errUnknown is the reason while the first attempt to connect is under way.
+var errUnknown = errors.New("it can't be reached: does it run, and is TIEBACK_NATS_URL right?")
+
+// remindEvery is the time between two log lines that give the same reason for waiting.
+const remindEvery = 30 * time.Second
+
+// reach is the state of the connection to the broker. The zero value: it was never connected.
+type reach struct {
+	lost chan struct{}   // capacity 1: the connection was cut
+	tell func(why error) // of Options.Waiting; may be nil
+
+	mu      sync.Mutex
+	reached bool  // the broker has accepted this client before
+	dialed  error // why the last attempt to connect failed; nil: none did, or one succeeded since
+	waiting error // why the broker does not serve; nil: it does, as far as is known
+}
+
+// options are the handlers that keep the state up to date.
+func (r *reach) options() []nats.Option {
+	return []nats.Option{
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.dialed = err
+		}),
+		nats.DisconnectErrHandler(func(*nats.Conn, error) {
+			select {
+			case r.lost <- struct{}{}:
+			default:
+			}
+		}),
+	}
+}
+
+// set notes why the broker does not serve; nil: it answered.
+func (r *reach) set(waiting error) {
+	r.mu.Lock()
+	if r.waiting = waiting; waiting == nil {
+		r.reached, r.dialed = true, nil
+	}
+	r.mu.Unlock()
+	if r.tell != nil && waiting != nil {
+		r.tell(waiting)
+	}
+}
+
+func (r *reach) why() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.waiting
+}
+
+// watch waits, each time the connection was cut, until JetStream answers again. It ends with ctx.
+func (b *Bus) watch(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-b.reach.lost:
+		}
+		_ = b.wait(ctx, func(ctx context.Context) error { _, err := b.js.AccountInfo(ctx); return err })
+	}
+}
+
+// wait calls ask until it succeeds or ctx ends. It logs why it waits: at once, when the reason changes, and every
+// 30 seconds. The error is ErrRecovering unless the settings or the address may be wrong.
+func (b *Bus) wait(ctx context.Context, ask func(context.Context) error) error {
+	began, told, at := time.Now(), "", time.Time{}
+	for {
+		try, cancel := context.WithTimeout(ctx, 2*time.Second)
+		err := ask(try)
+		cancel()
+		if err == nil {
+			b.reach.set(nil)
+			if told != "" {
+				b.log.Info("the broker answers", zap.Duration("waited", time.Since(began).Round(time.Second)))
+			}
+			return nil
+		}
+		why := b.whyNot(err)
+		b.reach.set(why)
+		if ctx.Err() != nil {
+			return fmt.Errorf("no answer from the broker: %w", why)
+		}
+		if why != errUnknown && (why.Error() != told || time.Since(at) > remindEvery) {
+			told, at = why.Error(), time.Now()
+			b.log.Warn("waiting for the broker", zap.Duration("waited", time.Since(began).Round(time.Second)), zap.Error(why))
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// whyNot gives the reason why the broker did not answer a request, which failed with err, and says what to do.
+func (b *Bus) whyNot(err error) error {
+	connected, last := b.nc.IsConnected(), b.nc.LastError()
+	b.reach.mu.Lock()
+	defer b.reach.mu.Unlock()
+	if connected {
+		b.reach.reached, b.reach.dialed = true, nil
+	}
+	var op *net.OpError
+	var unknown *net.DNSError
+	switch last = cmp.Or(last, b.reach.dialed); {
+	case errors.Is(last, nats.ErrAuthorization) || errors.Is(last, nats.ErrAuthExpired) || errors.Is(last, nats.ErrAuthRevoked):
+		return fmt.Errorf("the broker refuses the login: correct TIEBACK_NATS_NKEY_FILE, or give the broker the users.conf that lists this key: %w", last)
+	case errors.Is(last, nats.ErrPermissionViolation):
+		return fmt.Errorf("the broker refuses a request of this key: correct TIEBACK_NATS_NKEY_FILE, or give the broker the users.conf of this version: %w", last)
+	case connected && errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
+		return fmt.Errorf("%w, or its users.conf gives this key no JetStream: %w", ErrRecovering, err)
+	case connected:
+		return fmt.Errorf("%w: it is connected, but JetStream does not answer; if that lasts, its log says why: %w", ErrRecovering, err)
+	case b.reach.reached:
+		return fmt.Errorf("%w, or is stopped: it was connected before, and can't be reached now: %w", ErrRecovering, cmp.Or(last, err))
+	case errors.As(last, &unknown):
+		return fmt.Errorf("the host name in TIEBACK_NATS_URL is not known: correct it, or start the broker: %w", last)
+	case errors.Is(last, syscall.ECONNREFUSED):
+		return fmt.Errorf("no process listens there: start the broker; one that was just restarted listens when it has recovered its streams, "+
+			"which can take minutes; if it runs elsewhere, correct TIEBACK_NATS_URL: %w", last)
+	case errors.As(last, &op) && op.Op != "dial" && op.Timeout() || errors.Is(last, io.EOF) || errors.Is(last, syscall.ECONNRESET):
+		return fmt.Errorf("%w: the connection is accepted, but no NATS server answers yet: %w", ErrRecovering, last)
+	case last == nil:
+		return errUnknown
+	}
+	return fmt.Errorf("it can't be reached: does it run, and are TIEBACK_NATS_URL and TIEBACK_NATS_CA_FILE right? (%w)", last)
+}
