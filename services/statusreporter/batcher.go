@@ -8,6 +8,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/procore"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/statusreporter/internal/closeout"
 )
 
@@ -26,8 +27,11 @@ type waiting struct {
 	links   links
 	span    trace.Link // of its handler; zero with traces off
 	alone   bool       // others wait until it is told, elsewhere too: it waits for no gap
-	result  bus.Result // how the event came out; set by the flush
 	done    chan error
+
+	// Set by the flush before it sends to done.
+	reported *tiebackv1.Outcome // nil where the flush failed
+	result   bus.Result         // how the event came out
 }
 
 // batcher coalesces one company's outcomes. The first after a quiet time goes out at once;

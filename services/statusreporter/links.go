@@ -36,29 +36,28 @@ type record struct {
 	id       int64
 }
 
-// current brings a round up to date before it is told: what a newer request has told of a record
-// since is taken out, as Procore shows the newest request's. Whose links can't be read comes
-// again later.
-func (s *Service) current(ctx context.Context, batch []*waiting) []*waiting {
+// dropSuperseded removes from a batch what a newer request has reported of a record since: Procore shows the newest
+// request's mark. An outcome whose links can't be read leaves the batch with the error, and is redelivered.
+func (s *Service) dropSuperseded(ctx context.Context, batch []*waiting) []*waiting {
 	errs := make([]error, len(batch))
 	var reads sync.WaitGroup
 	for i, w := range batch {
-		reads.Go(func() { errs[i] = s.newest(ctx, w) })
+		reads.Go(func() { errs[i] = s.dropSupersededOf(ctx, w) })
 	}
 	reads.Wait()
-	var told []*waiting
+	var left []*waiting
 	for i, w := range batch {
 		if errs[i] != nil {
 			w.done <- errs[i]
 			continue
 		}
-		told = append(told, w)
+		left = append(left, w)
 	}
-	return told
+	return left
 }
 
-// newest reads the links of what an outcome would change, and takes out what is outdated.
-func (s *Service) newest(ctx context.Context, w *waiting) error {
+// dropSupersededOf reads the links of the records that an outcome would change, and removes what is outdated.
+func (s *Service) dropSupersededOf(ctx context.Context, w *waiting) error {
 	o := w.Outcome
 	w.links = links{}
 	own := order.Of(o)
@@ -86,16 +85,12 @@ func (s *Service) read(ctx context.Context, w *waiting, itemType string, id int6
 	return err
 }
 
-// keep keeps the links that Procore has taken. Twice is harmless.
-func (s *Service) keep(batch []*waiting) closeout.Keep {
-	known := map[*tiebackv1.Outcome]links{}
-	for _, w := range batch {
-		known[w.Outcome] = w.links
-	}
-	return func(ctx context.Context, o *tiebackv1.Outcome) error {
+// linkStore persists the links that Procore has taken. It may be called more than once.
+func (s *Service) linkStore(batch []*waiting) closeout.LinkStore {
+	return func(ctx context.Context, i int, o *tiebackv1.Outcome) error {
 		var g errgroup.Group
-		for _, l := range learned(o) {
-			before := known[o][record{l.ItemType, l.ItemId}]
+		for _, l := range linkChanges(o) {
+			before := batch[i].links[record{l.ItemType, l.ItemId}]
 			g.Go(func() error {
 				return s.memory.SaveLink(ctx, o.CompanyId, l.ItemType, l.ItemId, before.Becomes(l.OriginId, order.Of(o)))
 			})
@@ -104,8 +99,8 @@ func (s *Service) keep(batch []*waiting) closeout.Keep {
 	}
 }
 
-// learned lists the links that an outcome which Procore has taken makes or ends.
-func learned(o *tiebackv1.Outcome) []*tiebackv1.Link {
+// linkChanges lists the links that an outcome makes or ends once Procore has taken it.
+func linkChanges(o *tiebackv1.Outcome) []*tiebackv1.Link {
 	var links []*tiebackv1.Link
 	for _, c := range o.CloseOuts {
 		for _, m := range c.Marks {

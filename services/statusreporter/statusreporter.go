@@ -144,7 +144,7 @@ func (s *Service) handle(ctx context.Context, m bus.Message) error {
 	if err := s.queue(ctx, w); err != nil {
 		return err
 	}
-	m.Say(w.result, reasonOf(w.Outcome))
+	m.Say(w.result, reasonOf(w.reported))
 	return nil
 }
 
@@ -216,35 +216,39 @@ func (s *Service) flush(ctx context.Context, session *procore.Session, batch []*
 func (s *Service) tell(ctx context.Context, session *procore.Session, batch []*waiting) {
 	ctx, span := tracer.Start(ctx, "flush", trace.WithLinks(spans(batch)...), trace.WithAttributes(attribute.Int("tieback.outcomes", len(batch))))
 	defer span.End()
-	batch = s.current(ctx, batch)
+	batch = s.dropSuperseded(ctx, batch)
 	items := make([]closeout.Item, len(batch))
 	for i, w := range batch {
-		items[i], w.result = w.Item, resultOf(w.Outcome)
+		items[i] = w.Item
 	}
-	errs := s.guarded(ctx, session, items, s.keep(batch))
+	results := s.flushRecovered(ctx, session, items, s.linkStore(batch))
 	var notes sync.WaitGroup
 	for i, w := range batch {
+		r := results[i]
 		notes.Go(func() {
-			if w.result == bus.ResultSuccess && resultOf(w.Outcome) != bus.ResultSuccess {
-				w.result = bus.ResultFailed // Procore refused a part of it
+			if r.Err == nil {
+				w.reported, w.result = r.Reported, resultOf(w.Outcome)
+				if w.result == bus.ResultSuccess && resultOf(r.Reported) != bus.ResultSuccess {
+					w.result = bus.ResultFailed // Procore refused a part of it
+				}
+				if w.subject != (bus.Subject{}) {
+					r.Err = s.note(ctx, w.subject, r.Reported, w.result)
+				}
 			}
-			if errs[i] == nil && w.subject != (bus.Subject{}) {
-				errs[i] = s.note(ctx, w.subject, w.Outcome, w.result)
-			}
-			w.done <- errs[i]
+			w.done <- r.Err
 		})
 	}
 	notes.Wait()
 }
 
-// guarded keeps a panic from taking the other companies' close-outs along.
-func (s *Service) guarded(ctx context.Context, session *procore.Session, items []closeout.Item, keep closeout.Keep) (errs []error) {
+// flushRecovered is closeout.Flush, with a panic as the error of each item: it must not end the other companies' close-outs.
+func (s *Service) flushRecovered(ctx context.Context, session *procore.Session, items []closeout.Item, store closeout.LinkStore) (results []closeout.Result) {
 	defer func() {
 		if p := recover(); p != nil {
-			errs = slices.Repeat([]error{fault.New(fault.Transient, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))}, len(items))
+			results = slices.Repeat([]closeout.Result{{Err: fault.New(fault.Transient, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))}}, len(items))
 		}
 	}()
-	return closeout.Flush(ctx, session, items, keep)
+	return closeout.Flush(ctx, session, items, store)
 }
 
 // note writes down what was told. Twice is harmless.
@@ -283,17 +287,17 @@ func (s *Service) giveUp(ctx context.Context, m bus.Message, cause error) error 
 	if failed == nil || err != nil {
 		return err
 	}
-	nothing := func(context.Context, *tiebackv1.Outcome) error { return nil } // no mark is made
-	err = closeout.Flush(ctx, session, []closeout.Item{{Outcome: failed, Repeat: true, Later: true}}, nothing)[0]
-	if err != nil && fault.ClassOf(err) != fault.Permanent {
-		return err // the dead letter is kept; the telling comes again
+	noLinks := func(context.Context, int, *tiebackv1.Outcome) error { return nil } // no mark is made
+	r := closeout.Flush(ctx, session, []closeout.Item{{Outcome: failed, Repeat: true, Later: true}}, noLinks)[0]
+	if r.Err != nil && fault.ClassOf(r.Err) != fault.Permanent {
+		return r.Err // the dead letter is kept, and the outcome is redelivered
 	}
-	if err != nil {
-		s.Log.Error("request details could not be closed as failed: look at them in Procore", zap.String("subject", m.Raw), zap.Error(err))
+	if r.Err != nil {
+		s.Log.Error("request details could not be closed as failed: look at them in Procore", zap.String("subject", m.Raw), zap.Error(r.Err))
 		return nil
 	}
 	s.ends.WithLabelValues(strconv.FormatInt(o.CompanyId, 10), string(m.Subject.Category), string(bus.ResultFailed)).Inc()
-	return s.Bus.PublishOnce(ctx, closed(m), failed)
+	return s.Bus.PublishOnce(ctx, closed(m), r.Reported)
 }
 
 // ending is what is told where an outcome is given up; nil: nothing. An outcome whose subject does not parse is a

@@ -4,7 +4,7 @@
 // Many events' close-outs go out together, step by step, so that success is never told
 // before what it promises is true:
 //
-//	status management → external data → assignments → budget transactions → (links kept) → request details
+//	status management → external data → assignments → budget transactions → (links persisted) → request details
 //
 // Status management comes first, as external data stands in for it where Procore has no such route, and as the lines of
 // a record are unlinked only after the record itself.
@@ -21,6 +21,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/procore"
@@ -58,21 +60,30 @@ func (u *unit) refuse(why string) {
 	u.Messages = append(u.Messages, why)
 }
 
-// Keep keeps what an outcome's marks and unlinks have made true in Procore, before its
-// request details say so: the user's next click may build on it.
-type Keep func(context.Context, *tiebackv1.Outcome) error
+// Result is what became of an item.
+type Result struct {
+	// Reported is the item's outcome as it was reported to Procore: close-outs that Procore refused are failed, and
+	// marks that it refused are left out. It is complete only if Err is nil.
+	Reported *tiebackv1.Outcome
+	// Err is nil where all of the outcome was reported. A permanent error is one of a single close-out: the rest of
+	// the outcome was reported.
+	Err error
+}
 
-// Flush tells Procore of a company's outcomes, in as few calls as it takes. The close-outs
-// are changed to what Procore was told. The errors, one an item, are nil where all was told.
-// A short wait for the rate limit is waited out here: what many calls have told already would
-// otherwise be told again, and spend the next window as well.
-func Flush(ctx context.Context, session *procore.Session, items []Item, keep Keep) []error {
+// LinkStore persists the links that item i's marks and unlinks have changed in Procore. It is called with the outcome
+// as it is about to be reported, before its request details are: the user's next click may refer to the links.
+type LinkStore func(ctx context.Context, i int, reported *tiebackv1.Outcome) error
+
+// Flush reports a company's outcomes to Procore in as few calls as possible. It returns one result an item and leaves
+// the items as they are. It waits out a short wait for the rate limit: otherwise the calls that were made already
+// would be made again, and use up the next window as well.
+func Flush(ctx context.Context, session *procore.Session, items []Item, store LinkStore) []Result {
 	s := patient{session}
 	var units []*unit
-	outcomes := make([]*tiebackv1.Outcome, len(items))
+	results := make([]Result, len(items))
 	for i, it := range items {
-		outcomes[i] = it.Outcome
-		for _, c := range it.Outcome.CloseOuts {
+		results[i].Reported = proto.CloneOf(it.Outcome)
+		for _, c := range results[i].Reported.CloseOuts {
 			units = append(units, &unit{CloseOut: c, event: i, repeat: it.Repeat, later: it.Later})
 		}
 	}
@@ -80,15 +91,14 @@ func Flush(ctx context.Context, session *procore.Session, items []Item, keep Kee
 		step(ctx, s, held(units))
 	}
 	learnRoutes(s, units)
-	keepAll(ctx, outcomes, held(units), keep)
+	persistLinks(ctx, results, held(units), store)
 	requestDetails(ctx, s, held(units))
-	errs := make([]error, len(outcomes))
 	for _, u := range units {
-		if u.err != nil && (errs[u.event] == nil || fault.ClassOf(errs[u.event]) == fault.Permanent) {
-			errs[u.event] = u.err // an error that passes outweighs one that does not
+		if r := &results[u.event]; u.err != nil && (r.Err == nil || fault.ClassOf(r.Err) == fault.Permanent) {
+			r.Err = u.err // a transient error outweighs a permanent one
 		}
 	}
-	return errs
+	return results
 }
 
 // held leaves out the units of events that are held back by an earlier step, to come again. What
@@ -101,8 +111,8 @@ func held(units []*unit) []*unit {
 	return slices.DeleteFunc(slices.Clone(units), func(u *unit) bool { return back[u.event] })
 }
 
-// keepAll keeps the outcomes' links, all at once, so that the writes share their commits.
-func keepAll(ctx context.Context, outcomes []*tiebackv1.Outcome, units []*unit, keep Keep) {
+// persistLinks persists the outcomes' links, all at once, so that the writes share their commits.
+func persistLinks(ctx context.Context, results []Result, units []*unit, store LinkStore) {
 	byEvent := map[int][]*unit{}
 	for _, u := range units {
 		byEvent[u.event] = append(byEvent[u.event], u)
@@ -110,7 +120,7 @@ func keepAll(ctx context.Context, outcomes []*tiebackv1.Outcome, units []*unit, 
 	var all sync.WaitGroup
 	for i, own := range byEvent {
 		all.Go(func() {
-			if err := keep(ctx, outcomes[i]); err != nil {
+			if err := store(ctx, i, results[i].Reported); err != nil {
 				for _, u := range own {
 					u.err = err
 				}

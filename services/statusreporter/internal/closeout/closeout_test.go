@@ -108,34 +108,34 @@ func items(repeat bool, outcomes ...*tiebackv1.Outcome) []closeout.Item {
 	return out
 }
 
-func nothing(context.Context, *tiebackv1.Outcome) error { return nil }
+func noLinks(context.Context, int, *tiebackv1.Outcome) error { return nil }
 
-// flush is Flush with nothing to keep.
-func flush(t *testing.T, p *fake, outcomes []*tiebackv1.Outcome) []error {
+// flush is Flush without links.
+func flush(t *testing.T, p *fake, outcomes []*tiebackv1.Outcome) []closeout.Result {
 	t.Helper()
-	return closeout.Flush(t.Context(), p.Session, items(false, outcomes...), nothing)
+	return closeout.Flush(t.Context(), p.Session, items(false, outcomes...), noLinks)
 }
 
 // The user who sees success may press the next button at once: an invoice's payment needs its link.
 func TestLinksAreKeptBeforeSuccessIsTold(t *testing.T) {
 	p := procoreThat(t, nil)
 	var at []string
-	keep := func(err error) closeout.Keep {
-		return func(context.Context, *tiebackv1.Outcome) error {
+	keep := func(err error) closeout.LinkStore {
+		return func(context.Context, int, *tiebackv1.Outcome) error {
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			at = slices.Clone(p.calls)
 			return err
 		}
 	}
-	if err := closeout.Flush(t.Context(), p.Session, items(false, vendor(1)), keep(nil))[0]; err != nil {
+	if err := closeout.Flush(t.Context(), p.Session, items(false, vendor(1)), keep(nil))[0].Err; err != nil {
 		t.Fatal(err)
 	}
 	if !slices.Equal(at, []string{external}) || !slices.Equal(p.calls, []string{external, details}) {
 		t.Errorf("kept after %v, in all %v", at, p.calls)
 	}
 	p.calls = nil
-	if err := closeout.Flush(t.Context(), p.Session, items(false, vendor(1)), keep(errors.New("bus down")))[0]; err == nil || slices.Contains(p.calls, details) {
+	if err := closeout.Flush(t.Context(), p.Session, items(false, vendor(1)), keep(errors.New("bus down")))[0].Err; err == nil || slices.Contains(p.calls, details) {
 		t.Errorf("err %v, calls %v", err, p.calls)
 	}
 }
@@ -146,9 +146,9 @@ func TestAThousandEventsTakeTwoCallsAndSuccessComesLast(t *testing.T) {
 	for i := range 1000 {
 		outcomes = append(outcomes, vendor(int64(i+1)))
 	}
-	for _, err := range flush(t, p, outcomes) {
-		if err != nil {
-			t.Fatal(err)
+	for _, r := range flush(t, p, outcomes) {
+		if r.Err != nil {
+			t.Fatal(r.Err)
 		}
 	}
 	if want := []string{external, details}; !slices.Equal(p.calls, want) {
@@ -162,7 +162,7 @@ func TestTheStepsComeInTheirOrder(t *testing.T) {
 	o.CloseOuts[0].Assignments = []*tiebackv1.Assignment{{ProjectId: 3, CostCodeId: 4, LineItemTypeId: 5}}
 	o.CloseOuts[0].BudgetTransactions = []*tiebackv1.BudgetTransaction{{ProjectId: 3, Id: 6, OriginId: "T"}}
 	o.CloseOuts[0].Unlinks = []*tiebackv1.Unlink{{ItemType: "vendor", ItemId: 9}}
-	if err := flush(t, p, []*tiebackv1.Outcome{o})[0]; err != nil {
+	if err := flush(t, p, []*tiebackv1.Outcome{o})[0].Err; err != nil {
 		t.Fatal(err)
 	}
 	want := []string{unlinkCall, external, "PATCH cost_code_line_item_types/sync", "PATCH erp_transactions/sync", details}
@@ -194,9 +194,10 @@ func TestAnItemRefusedInsideA200FailsItsOwnEventAndNoOther(t *testing.T) {
 		return tell(call, body)
 	})
 	outcomes := []*tiebackv1.Outcome{vendor(1), vendor(2), vendor(3)}
-	for _, err := range flush(t, p, outcomes) {
-		if err != nil {
-			t.Fatal(err)
+	results := flush(t, p, outcomes)
+	for _, r := range results {
+		if r.Err != nil {
+			t.Fatal(r.Err)
 		}
 	}
 	if told["1001"] != "success[]" || told["1003"] != "success[]" {
@@ -205,8 +206,11 @@ func TestAnItemRefusedInsideA200FailsItsOwnEventAndNoOther(t *testing.T) {
 	if !strings.HasPrefix(told["1002"], "failed") || !strings.Contains(told["1002"], "has already been taken") || !strings.Contains(told["1002"], "vendor 2") {
 		t.Errorf("the refused one was told %q", told["1002"])
 	}
-	if len(outcomes[1].CloseOuts[0].Marks) != 0 {
+	if len(results[1].Reported.CloseOuts[0].Marks) != 0 {
 		t.Error("a refused mark stays in the close-out: a link would be learned from it")
+	}
+	if !proto.Equal(outcomes[1], vendor(2)) {
+		t.Errorf("the flush changed its caller's outcome to %v", outcomes[1])
 	}
 }
 
@@ -219,7 +223,7 @@ func TestNobodyIsToldAnythingWhileTheMarksCouldNotBeMade(t *testing.T) {
 				}
 				return 200, ""
 			})
-			err := flush(t, p, []*tiebackv1.Outcome{vendor(1)})[0]
+			err := flush(t, p, []*tiebackv1.Outcome{vendor(1)})[0].Err
 			if err == nil || fault.ClassOf(err) == fault.Permanent || slices.Contains(p.calls, details) {
 				t.Errorf("err %v, calls %v", err, p.calls)
 			}
@@ -237,9 +241,9 @@ func TestAWholeCallRefusedIsMadeForEachEventAlone(t *testing.T) {
 		}
 		return tell(call, body)
 	})
-	for _, err := range flush(t, p, []*tiebackv1.Outcome{vendor(1), vendor(2), vendor(3)}) {
-		if err != nil {
-			t.Fatal(err)
+	for _, r := range flush(t, p, []*tiebackv1.Outcome{vendor(1), vendor(2), vendor(3)}) {
+		if r.Err != nil {
+			t.Fatal(r.Err)
 		}
 	}
 	if told["1001"] != "success[]" || told["1003"] != "success[]" || !strings.Contains(told["1002"], "item type is unknown") && !strings.Contains(told["1002"], "item_type is unknown") {
@@ -261,7 +265,7 @@ func TestARepeatMeetsItsOwnSuccess(t *testing.T) {
 				}
 				return 200, ""
 			})
-			err := flush(t, p, []*tiebackv1.Outcome{vendor(1)})[0]
+			err := flush(t, p, []*tiebackv1.Outcome{vendor(1)})[0].Err
 			if (err != nil) != wantErr || (wantErr && fault.ClassOf(err) != fault.Permanent) {
 				t.Errorf("err %v", err)
 			}
@@ -295,7 +299,7 @@ func TestAnUnlinkThatIsRefusedIsCheckedBeforeSuccessIsTold(t *testing.T) {
 			o := &tiebackv1.Outcome{CompanyId: 7, ErpRequestId: 1, CloseOuts: []*tiebackv1.CloseOut{{
 				RequestDetailId: 1001, Status: tiebackv1.Status_STATUS_SUCCESS, Unlinks: []*tiebackv1.Unlink{{ItemType: "vendor", ItemId: 9}},
 			}}}
-			if err := closeout.Flush(t.Context(), p.Session, items(c.repeat, o), nothing)[0]; err != nil {
+			if err := closeout.Flush(t.Context(), p.Session, items(c.repeat, o), noLinks)[0].Err; err != nil {
 				t.Fatal(err)
 			}
 			if !strings.HasPrefix(told["1001"], c.want) {
@@ -313,8 +317,8 @@ func TestCopiesOfOneOutcomeShareTheirVerdict(t *testing.T) {
 		}
 		return 200, ""
 	})
-	for i, err := range flush(t, p, []*tiebackv1.Outcome{vendor(1), vendor(1)}) {
-		if err == nil {
+	for i, r := range flush(t, p, []*tiebackv1.Outcome{vendor(1), vendor(1)}) {
+		if r.Err == nil {
 			t.Errorf("copy %d passes for told", i)
 		}
 	}
@@ -338,7 +342,7 @@ func TestAFlushLargerThanTheRateWindowComesToItsEnd(t *testing.T) {
 	for i := range 40 {
 		o.CloseOuts[0].Unlinks = append(o.CloseOuts[0].Unlinks, &tiebackv1.Unlink{ItemType: "vendor", ItemId: int64(100 + i)})
 	}
-	if err := flush(t, p, []*tiebackv1.Outcome{o})[0]; err != nil {
+	if err := flush(t, p, []*tiebackv1.Outcome{o})[0].Err; err != nil {
 		t.Fatal(err)
 	}
 	if got := len(slices.DeleteFunc(p.calls, func(c string) bool { return c != "PATCH erp_status_management/unlink" })); got != 40 {
@@ -352,8 +356,8 @@ func TestALackOfPermissionIsToldByOneCallAndNotOneForEachEvent(t *testing.T) {
 	for i := range 300 {
 		outcomes = append(outcomes, vendor(int64(i+1)))
 	}
-	for _, err := range flush(t, p, outcomes) {
-		if err == nil {
+	for _, r := range flush(t, p, outcomes) {
+		if r.Err == nil {
 			t.Fatal("told?")
 		}
 	}
@@ -368,7 +372,7 @@ func TestARefusedMarkThatNobodyCanBeToldOfIsAnError(t *testing.T) {
 	})
 	o := proto.Clone(vendor(1)).(*tiebackv1.Outcome)
 	o.CloseOuts[0].RequestDetailId = 0
-	if err := flush(t, p, []*tiebackv1.Outcome{o})[0]; fault.ClassOf(err) != fault.Permanent {
+	if err := flush(t, p, []*tiebackv1.Outcome{o})[0].Err; fault.ClassOf(err) != fault.Permanent {
 		t.Errorf("err %v", err)
 	}
 }
@@ -383,10 +387,10 @@ func TestTheMarksThatProcoreTookAreKeptThoughItRefusedOthersOfTheEvent(t *testin
 	o.CloseOuts[0].RequestDetailId = 0 // a reset
 	o.CloseOuts[0].Marks = append(o.CloseOuts[0].Marks, &tiebackv1.Mark{ItemType: "line_item", ItemId: 2})
 	var kept []*tiebackv1.Mark
-	err := closeout.Flush(t.Context(), p.Session, items(false, o), func(_ context.Context, o *tiebackv1.Outcome) error {
+	err := closeout.Flush(t.Context(), p.Session, items(false, o), func(_ context.Context, _ int, o *tiebackv1.Outcome) error {
 		kept = o.CloseOuts[0].Marks
 		return nil
-	})[0]
+	})[0].Err
 	if fault.ClassOf(err) != fault.Permanent || len(kept) != 1 || kept[0].ItemType != "vendor" {
 		t.Errorf("kept %v, err %v", kept, err)
 	}
@@ -411,16 +415,16 @@ func TestARefusalThatNamesNobodyIsPinnedOnItsOwnEvent(t *testing.T) {
 		outcomes = append(outcomes, vendor(int64(i)))
 	}
 	outcomes[3].CloseOuts[0].Marks = append(outcomes[3].CloseOuts[0].Marks, &tiebackv1.Mark{ItemType: "line_item", ItemId: 30, OriginId: "V-3"})
-	for i, err := range flush(t, p, outcomes) {
+	for i, r := range flush(t, p, outcomes) {
 		want := tiebackv1.Status_STATUS_SUCCESS
 		if i == 3 {
 			want = tiebackv1.Status_STATUS_FAILED
-			if c := outcomes[i].CloseOuts[0]; len(c.Messages) != 1 || len(c.Marks) != 0 {
+			if c := r.Reported.CloseOuts[0]; len(c.Messages) != 1 || len(c.Marks) != 0 {
 				t.Errorf("the refused one says %q, and takes %v for true", c.Messages, c.Marks)
 			}
 		}
-		if c := outcomes[i].CloseOuts[0]; err != nil || c.Status != want {
-			t.Errorf("vendor %d: %v %q, err %v", i, c.Status, c.Messages, err)
+		if c := r.Reported.CloseOuts[0]; r.Err != nil || c.Status != want {
+			t.Errorf("vendor %d: %v %q, err %v", i, c.Status, c.Messages, r.Err)
 		}
 	}
 }
@@ -461,9 +465,9 @@ func TestACallThatProcoreCanNotTakeIsMadeInSmallerOnes(t *testing.T) {
 			for i := range 20 {
 				outcomes = append(outcomes, vendor(int64(i+1)))
 			}
-			for i, err := range flush(t, p, outcomes) {
-				if c := outcomes[i].CloseOuts[0]; err != nil || c.Status != tiebackv1.Status_STATUS_SUCCESS || len(c.Marks) != 1 || c.Stands != "" {
-					t.Errorf("vendor %d: %v, %v", i+1, c, err)
+			for i, r := range flush(t, p, outcomes) {
+				if c := r.Reported.CloseOuts[0]; r.Err != nil || c.Status != tiebackv1.Status_STATUS_SUCCESS || len(c.Marks) != 1 || c.Stands != "" {
+					t.Errorf("vendor %d: %v, %v", i+1, c, r.Err)
 				}
 			}
 			if len(marked) != 20 || len(final) != 20 {
@@ -496,13 +500,13 @@ func TestOneEventsRefusedLinesHarmNoOther(t *testing.T) {
 	for id := int64(2); id < 22; id++ {
 		outcomes = append(outcomes, vendor(id))
 	}
-	for i, err := range flush(t, p, outcomes) {
-		c, want, marks := outcomes[i].CloseOuts[0], tiebackv1.Status_STATUS_SUCCESS, 1
+	for i, r := range flush(t, p, outcomes) {
+		c, want, marks := r.Reported.CloseOuts[0], tiebackv1.Status_STATUS_SUCCESS, 1
 		if i == 0 {
 			want, marks = tiebackv1.Status_STATUS_FAILED, 0
 		}
-		if err != nil || c.Status != want || len(c.Marks) != marks {
-			t.Errorf("outcome %d: %v %q, %d marks: %v", i, c.Status, c.Messages, len(c.Marks), err)
+		if r.Err != nil || c.Status != want || len(c.Marks) != marks {
+			t.Errorf("outcome %d: %v %q, %d marks: %v", i, c.Status, c.Messages, len(c.Marks), r.Err)
 		}
 	}
 }
@@ -533,9 +537,9 @@ func TestRefusedRequestDetailsHarmNoOther(t *testing.T) {
 	for id := int64(1); id <= 28; id++ {
 		outcomes = append(outcomes, vendor(id))
 	}
-	for i, err := range flush(t, p, outcomes) {
-		if bad := i < 8; (err != nil) != bad || closed[int64(1001+i)] == bad {
-			t.Errorf("outcome %d: closed %v: %v", i, closed[int64(1001+i)], err)
+	for i, r := range flush(t, p, outcomes) {
+		if bad := i < 8; (r.Err != nil) != bad || closed[int64(1001+i)] == bad {
+			t.Errorf("outcome %d: closed %v: %v", i, closed[int64(1001+i)], r.Err)
 		}
 	}
 }

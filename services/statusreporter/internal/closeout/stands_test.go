@@ -45,9 +45,10 @@ func TestARequestDetailThatHasEndedKeepsItsEnd(t *testing.T) {
 		o := vendor(1)
 		o.CloseOuts[0].Status, o.CloseOuts[0].Marks = c.status, nil
 		p := procoreThat(t, finalAt(c.at))
-		err := closeout.Flush(t.Context(), p.Session, []closeout.Item{{Outcome: o, Later: c.later}}, nothing)[0]
-		if (err != nil) != c.dies || c.dies && fault.ClassOf(err) != fault.Permanent || o.CloseOuts[0].Stands != c.stands {
-			t.Errorf("%s: error %v, stands %q", c.name, err, o.CloseOuts[0].Stands)
+		r := closeout.Flush(t.Context(), p.Session, []closeout.Item{{Outcome: o, Later: c.later}}, noLinks)[0]
+		err, stands := r.Err, r.Reported.CloseOuts[0].Stands
+		if (err != nil) != c.dies || c.dies && fault.ClassOf(err) != fault.Permanent || stands != c.stands {
+			t.Errorf("%s: error %v, stands %q", c.name, err, stands)
 		}
 	}
 }
@@ -63,9 +64,9 @@ func TestBeingInProgressNeverHidesAnEnd(t *testing.T) {
 		if reversed {
 			slices.Reverse(both)
 		}
-		for _, err := range flush(t, p, both) {
-			if err != nil {
-				t.Fatal(err)
+		for _, r := range flush(t, p, both) {
+			if r.Err != nil {
+				t.Fatal(r.Err)
 			}
 		}
 		if told["1001"] != "success[]" {

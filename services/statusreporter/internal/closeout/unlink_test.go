@@ -31,7 +31,7 @@ func (f *fake) count(call string) int {
 func TestStatusManagementUnlinksTheRecordAndExternalDataItsLines(t *testing.T) {
 	told, marks := map[string]string{}, []string(nil)
 	p := procoreThat(t, noting(&marks, statuses(told)))
-	if err := flush(t, p, []*tiebackv1.Outcome{bill(1)})[0]; err != nil {
+	if err := flush(t, p, []*tiebackv1.Outcome{bill(1)})[0].Err; err != nil {
 		t.Fatal(err)
 	}
 	if want := []string{unlinkCall, external, details}; !slices.Equal(p.calls, want) || !slices.Equal(marks, []string{"payment_application_line_item 10 <nil>"}) || told["1001"] != "success[]" {
@@ -66,9 +66,9 @@ func TestWithoutStatusManagementTheRecordIsMarkedAsNotSynced(t *testing.T) {
 		for range 2 {
 			p.calls, marks = p.calls[:0], nil
 			outcomes := []*tiebackv1.Outcome{bill(1), bill(2), bill(3)}
-			for i, err := range flush(t, p, outcomes) {
-				if err != nil || outcomes[i].CloseOuts[0].Status != tiebackv1.Status_STATUS_SUCCESS {
-					t.Fatalf("%d: %v, %v", status, outcomes[i].CloseOuts[0], err)
+			for _, r := range flush(t, p, outcomes) {
+				if r.Err != nil || r.Reported.CloseOuts[0].Status != tiebackv1.Status_STATUS_SUCCESS {
+					t.Fatalf("%d: %v, %v", status, r.Reported.CloseOuts[0], r.Err)
 				}
 			}
 			slices.Sort(marks)
@@ -98,8 +98,8 @@ func TestA404ForARecordThatIsGoneDoesNotLoseTheRoute(t *testing.T) {
 	})
 	for _, id := range []int64{1, 2} {
 		o := bill(id)
-		if err := flush(t, p, []*tiebackv1.Outcome{o})[0]; err != nil || o.CloseOuts[0].Status != tiebackv1.Status_STATUS_SUCCESS {
-			t.Errorf("%d: %v, %v", id, o.CloseOuts[0], err)
+		if r := flush(t, p, []*tiebackv1.Outcome{o})[0]; r.Err != nil || r.Reported.CloseOuts[0].Status != tiebackv1.Status_STATUS_SUCCESS {
+			t.Errorf("%d: %v, %v", id, r.Reported.CloseOuts[0], r.Err)
 		}
 	}
 	if p.count(unlinkCall) != 2 {
@@ -117,7 +117,7 @@ func TestARefusedUnlinkLeavesTheLines(t *testing.T) {
 		}
 		return tell(call, body)
 	})
-	if err := flush(t, p, []*tiebackv1.Outcome{bill(1)})[0]; err != nil || !strings.HasPrefix(told["1001"], "failed") || p.count(external) != 0 {
+	if err := flush(t, p, []*tiebackv1.Outcome{bill(1)})[0].Err; err != nil || !strings.HasPrefix(told["1001"], "failed") || p.count(external) != 0 {
 		t.Errorf("told %v, calls %v, %v", told, p.calls, err)
 	}
 }
@@ -140,9 +140,9 @@ func TestWhatIsGoneFromProcoreIsUnlinked(t *testing.T) {
 				return 200, ""
 			})
 			var kept *tiebackv1.CloseOut
-			keep := func(_ context.Context, o *tiebackv1.Outcome) error { kept = o.CloseOuts[0]; return nil }
-			if err := closeout.Flush(t.Context(), p.Session, items(repeat, o), keep)[0]; err != nil || o.CloseOuts[0].Status != tiebackv1.Status_STATUS_SUCCESS {
-				t.Errorf("%s, repeat %v: %v, %v", name, repeat, o.CloseOuts[0], err)
+			store := func(_ context.Context, _ int, o *tiebackv1.Outcome) error { kept = o.CloseOuts[0]; return nil }
+			if r := closeout.Flush(t.Context(), p.Session, items(repeat, o), store)[0]; r.Err != nil || r.Reported.CloseOuts[0].Status != tiebackv1.Status_STATUS_SUCCESS {
+				t.Errorf("%s, repeat %v: %v, %v", name, repeat, r.Reported.CloseOuts[0], r.Err)
 			}
 			if kept == nil || len(kept.Marks)+len(kept.Unlinks) == 0 {
 				t.Errorf("%s, repeat %v: the link is not ended: %v", name, repeat, kept)
@@ -163,15 +163,15 @@ func TestABookingOfARecordThatIsGoneFromProcoreIsToldAsIs(t *testing.T) {
 		return tell(call, body)
 	})
 	o := vendor(2)
-	if err := flush(t, p, []*tiebackv1.Outcome{o})[0]; err != nil || len(o.CloseOuts[0].Marks) != 0 {
-		t.Errorf("%v, %v", o.CloseOuts[0], err)
+	if r := flush(t, p, []*tiebackv1.Outcome{o})[0]; r.Err != nil || len(r.Reported.CloseOuts[0].Marks) != 0 {
+		t.Errorf("%v, %v", r.Reported.CloseOuts[0], r.Err)
 	}
 	if !strings.HasPrefix(told["1002"], "failed") || !strings.Contains(told["1002"], "Your ERP system has booked this, but vendor 2 (vendor) no longer exists in Procore.") {
 		t.Errorf("told %q", told["1002"])
 	}
 	o = vendor(2)
 	o.CloseOuts[0].RequestDetailId = 0
-	if err := flush(t, p, []*tiebackv1.Outcome{o})[0]; fault.ClassOf(err) != fault.Permanent {
+	if err := flush(t, p, []*tiebackv1.Outcome{o})[0].Err; fault.ClassOf(err) != fault.Permanent {
 		t.Errorf("without a request detail: %v", err)
 	}
 }
