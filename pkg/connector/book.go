@@ -17,9 +17,9 @@ import (
 type RequestRef struct {
 	Order       order.Key
 	Redelivered bool // it was worked before, and how that ended is not known
-	// Before is called before a write is sent, after what may have been sent earlier was looked up in vain.
+	// BeforeWrite is called before a write is sent, after what may have been sent earlier was looked up in vain.
 	// Its error ends the booking, as it is. nil: nothing is called.
-	Before func(context.Context) error
+	BeforeWrite func(context.Context) error
 }
 
 // Book books a record for an ERP request, once however often it is called. A record without
@@ -172,8 +172,8 @@ func (w *booking) write(ctx context.Context, key string) (*tiebackv1.Booking, er
 			return b, err
 		}
 	}
-	if w.asked.Before != nil {
-		if err := w.asked.Before(ctx); err != nil {
+	if w.asked.BeforeWrite != nil {
+		if err := w.asked.BeforeWrite(ctx); err != nil {
 			return nil, err
 		}
 	}

@@ -5,19 +5,20 @@ import (
 	"fmt"
 )
 
-// SaveForgottenLink notes that a reset forgot the link of a record that the ERP keeps as origin. An empty origin notes nothing.
+// SaveForgottenLink records that a reset removed the link of a record that the ERP keeps under origin. With
+// an empty origin it does nothing.
 func (t *Task) SaveForgottenLink(ctx context.Context, itemType string, id int64, origin string) error {
 	if origin == "" {
 		return nil
 	}
-	return t.State.SaveCursor(ctx, t.Event.CompanyId, keptKey(itemType, id), origin)
+	return t.State.SaveCursor(ctx, t.Event.CompanyId, forgottenKey(itemType, id), origin)
 }
 
-// ForgottenLink is what a reset noted of a record; "": there was none. The ERP may have lost it since, or another record
-// of Procore may be linked to it.
+// ForgottenLink returns the origin id that a reset recorded for a record, or "" if there is none. The ERP may
+// have lost the record since, or it may be linked to another record of Procore.
 func (t *Task) ForgottenLink(ctx context.Context, itemType string, id int64) (string, error) {
-	return t.State.Cursor(ctx, t.Event.CompanyId, keptKey(itemType, id))
+	return t.State.Cursor(ctx, t.Event.CompanyId, forgottenKey(itemType, id))
 }
 
-// keptKey keeps the note among the cursors.
-func keptKey(itemType string, id int64) string { return fmt.Sprintf("kept-%s-%d", itemType, id) }
+// forgottenKey is a key among the cursors.
+func forgottenKey(itemType string, id int64) string { return fmt.Sprintf("kept-%s-%d", itemType, id) }

@@ -14,9 +14,9 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// The outcomes of all handlers, as their golden files have them, hold what the catalogue's rows allow: nothing that
-// a row lacks, and all that it has. A golden file's name contains its event type.
-func TestEachRowAllowsWhatItsHandlerWrites(t *testing.T) {
+// The outcomes in the golden files of all handlers contain exactly what the rows of the catalogue allow. The
+// name of a golden file contains its event type.
+func TestCatalogueRowsAllowWhatHandlersWrite(t *testing.T) {
 	files, err := filepath.Glob("*/testdata/*.json")
 	if err != nil {
 		t.Fatal(err)
@@ -45,7 +45,7 @@ func TestEachRowAllowsWhatItsHandlerWrites(t *testing.T) {
 	}
 }
 
-// typeOf is the event type in a golden file's name: the longest, as some contain another.
+// typeOf returns the event type in the name of a golden file: the longest one, as some names contain another.
 func typeOf(t *testing.T, file string) string {
 	t.Helper()
 	found := ""
@@ -83,7 +83,7 @@ func closeOuts(t *testing.T, file string) []*tiebackv1.CloseOut {
 	return all
 }
 
-// contents says what a close-out holds, in the words of allowed.
+// contents returns what a close-out contains, in the terms of allowed.
 func contents(c *tiebackv1.CloseOut) []string {
 	var all []string
 	for _, m := range c.Marks {
@@ -112,7 +112,7 @@ func contents(c *tiebackv1.CloseOut) []string {
 	return all
 }
 
-// allowed says what a row allows.
+// allowed returns what a row allows.
 func allowed(row catalogue.EventType) []string {
 	var all []string
 	for verb, types := range map[string][]string{

@@ -24,10 +24,10 @@ type idle struct{ connector.Driver }
 
 func (idle) Close() error { return nil }
 
-// A company whose connector refuses its settings does not stop the others; its events say why, and
-// come again.
-func TestOneCompanysConnectorDoesNotStopTheOthers(t *testing.T) {
-	b := &bus.Bus{} // nothing is asked of it
+// A company whose connector refuses its settings does not stop the others. Its events fail with the reason,
+// and are retried.
+func TestUnopenedConnectorDoesNotStopOtherCompanies(t *testing.T) {
+	b := &bus.Bus{} // not used
 	set := company.Set{}
 	for _, id := range []int64{7, 8} {
 		set[id] = company.New(id, company.Secrets{})
@@ -61,16 +61,16 @@ func TestOneCompanysConnectorDoesNotStopTheOthers(t *testing.T) {
 		return s.task(bus.Message{Subject: bus.For(bus.Event, "create_vendor", id, 1), Data: data})
 	}
 	if got, err := task(7); err != nil || got.ERP == nil {
-		t.Errorf("the company that is right: %v", err)
+		t.Errorf("the valid company: %v", err)
 	}
 	if _, err := task(8); fault.ClassOf(err) != fault.Transient || err == nil || !strings.Contains(err.Error(), "connector.url") {
-		t.Errorf("the company that is not: %v; want a transient error that says why", err)
+		t.Errorf("the invalid company: %v; want a transient error with the reason", err)
 	}
 	if err := s.close(); err != nil {
 		t.Error(err)
 	}
 	refuses[7] = true
 	if _, err := New(t.Context(), catalogue.Export, handlers, deps); err == nil || !strings.Contains(err.Error(), "company 7") || !strings.Contains(err.Error(), "company 8") {
-		t.Errorf("none is left: %v", err)
+		t.Errorf("no company is left: %v", err)
 	}
 }

@@ -1,14 +1,14 @@
-// Package worker is the runtime that the five category services share: it takes events of
-// one category, hands each to its type's handler, and publishes the outcome.
+// Package worker is the runtime that the five category services share. It consumes the events of one category,
+// passes each to the handler of its type, and publishes the outcome.
 //
-// What becomes of an event, by what its handler returns:
+// The result of the handler decides what happens to the event:
 //
-//	close-outs, nil     one Outcome; refusals of single records are close-outs that say failed
-//	permanent error     dead-lettered, and every request detail of the payload closed as failed
-//	any other error     comes again; see bus.Consumer
+//	close-outs, nil     one Outcome; a refusal of a single record is a failed close-out
+//	permanent error     dead-lettered, and every request detail of the payload is closed as failed
+//	any other error     redelivered; see bus.Consumer
 //
-// A failed close-out that no request detail can carry is dead-lettered as well: otherwise
-// nobody would learn of it.
+// A failed close-out that belongs to no request detail is dead-lettered as well: otherwise the failure would not
+// be visible to anyone.
 package worker
 
 import (
@@ -38,11 +38,11 @@ import (
 	"github.com/tieback/tieback/services/worker/payload"
 )
 
-// Task is one event at work, with all that its handler may use.
+// Task is one event that is being processed, with everything that its handler may use.
 type Task struct {
 	Event       *tiebackv1.Event
-	Redelivered bool // it was worked before, and how that ended is not known
-	Fresh       bool // it came a moment ago: what it refers to may be on its way into the ERP
+	Redelivered bool // an earlier attempt may have changed the ERP
+	Fresh       bool // the event arrived a moment ago: records that it refers to may be on their way into the ERP
 	Row         catalogue.EventType
 	Payload     payload.Request
 	Company     *company.Company
@@ -50,12 +50,12 @@ type Task struct {
 	Procore     *procore.Session
 	State       State
 
-	before func(context.Context) error // see connector.RequestRef
-	booked bool
+	beforeWrite func(context.Context) error // see connector.RequestRef
+	booked      bool
 }
 
-// LinkedAs picks the item type that a link's record is linked as. Where no link of it is known, it is the last: a purchase
-// order, where the payload does not say which commitment.
+// LinkedAs returns the item type under which a record is linked. If no link of it is known, it returns the
+// last item type: a purchase order, if the payload does not say which kind of commitment.
 func (t *Task) LinkedAs(ctx context.Context, link payload.Link) (string, error) {
 	last := link.ItemTypes[len(link.ItemTypes)-1]
 	for _, itemType := range link.ItemTypes[:len(link.ItemTypes)-1] {
@@ -67,9 +67,9 @@ func (t *Task) LinkedAs(ctx context.Context, link payload.Link) (string, error) 
 	return last, nil
 }
 
-// RequestRef names the event to the ERP.
+// RequestRef identifies the event's request to the ERP.
 func (t *Task) RequestRef() connector.RequestRef {
-	return connector.RequestRef{Order: t.Order(), Redelivered: t.Redelivered, Before: t.before}
+	return connector.RequestRef{Order: t.Order(), Redelivered: t.Redelivered, BeforeWrite: t.beforeWrite}
 }
 
 // Book books a record for the event.
@@ -79,29 +79,30 @@ func (t *Task) Book(ctx context.Context, r *tiebackv1.Record) (*tiebackv1.Bookin
 	return b, err
 }
 
-// Order is the event's place among the company's requests.
+// Order is the event's place in the order of the company's requests.
 func (t *Task) Order() order.Key { return order.Of(t.Event) }
 
-// State is what handlers read and write of what the pipeline remembers; bus.State does it.
+// State is the part of the pipeline's state that handlers read and write; bus.State implements it.
 type State interface {
-	// LinkOf is the origin id that Procore has for a record; "": none that we know of.
+	// LinkOf returns the origin id that a record is linked to, or "" if no link is known.
 	LinkOf(ctx context.Context, company int64, itemType string, itemID int64) (string, error)
-	// Links maps origin id to item id, for every linked record of a company's item type.
+	// Links returns the item ids of all linked records of a company's item type, by origin id.
 	Links(ctx context.Context, company int64, itemType string) (map[string]int64, error)
-	// Cursor is up to where the ERP's changes of an entity are in Procore; "": nothing yet.
+	// Cursor returns the position up to which the ERP's changes of an entity are in Procore, or "" if there
+	// is none.
 	Cursor(ctx context.Context, company int64, entity string) (string, error)
-	// SaveCursor keeps a cursor; call it only after Procore has everything up to it.
+	// SaveCursor saves a cursor. Call it only after Procore has everything up to the cursor.
 	SaveCursor(ctx context.Context, company int64, entity, cursor string) error
 }
 
-// Handler does one event type's work and says how it ended. It must be safe to run again
-// after a crash at any point.
+// A Handler processes events of one type and returns their close-outs. It must be safe to run again after a
+// crash at any point.
 type Handler func(context.Context, *Task) ([]*tiebackv1.CloseOut, error)
 
-// Handlers are a category's, by event type name: one for each row of the catalogue.
+// Handlers are the handlers of a category by event type, one for each of its rows in the catalogue.
 type Handlers map[string]Handler
 
-// Deps are what a worker service needs from its process.
+// Deps are the dependencies of a worker service.
 type Deps struct {
 	Bus         *bus.Bus
 	Companies   company.Set
@@ -110,13 +111,13 @@ type Deps struct {
 	Log         *zap.Logger
 	Metrics     *telemetry.Stages
 	Calls       *connector.Metrics
-	Concurrency int           // events at once; 0: 256
+	Concurrency int           // events processed at once; 0: 256
 	Backoff     time.Duration // before the second attempt; 0: 1 s
 	Deadline    time.Duration // of the category's events; 0: none
-	Slow        time.Duration // until Procore is asked whether an event was called off meanwhile; 0: a minute
+	Slow        time.Duration // wait after which Procore is asked whether an event was called off; 0: a minute
 }
 
-// Run is the service of one category: New and Service.Run with what the process has.
+// Run runs the service of one category on the resources of a.
 func Run(ctx context.Context, a *tenant.App, c catalogue.Category, handlers Handlers) error {
 	s, err := New(ctx, c, handlers, Deps{
 		Bus: a.Bus, Companies: a.Companies, Procore: a.Procore, ERPs: a.ERPs, Log: a.Log, Metrics: a.Metrics, Calls: a.Calls,
@@ -128,18 +129,18 @@ func Run(ctx context.Context, a *tenant.App, c catalogue.Category, handlers Hand
 	return s.Run(ctx)
 }
 
-// Service works one category.
+// Service processes the events of one category.
 type Service struct {
 	Deps
 	category catalogue.Category
 	handlers Handlers
 	erps     map[int64]*connector.ERP
-	unopened map[int64]error // why a company has none
+	unopened map[int64]error // by company: why its connector could not be opened
 }
 
-// New checks that the handlers are the category's, no fewer and no more, and opens the
-// companies' connectors. Run closes them. A company whose connector can't be opened does not stop
-// the others: its events fail until a restart. It is an error only where none is left.
+// New checks that the handlers are exactly those of the category, and opens the companies' connectors. Run
+// closes them. If the connector of a company can't be opened, the events of that company fail until a
+// restart. New returns an error only if no connector could be opened.
 func New(ctx context.Context, c catalogue.Category, handlers Handlers, d Deps) (*Service, error) {
 	if err := complete(c, handlers); err != nil {
 		return nil, err
@@ -158,7 +159,7 @@ func New(ctx context.Context, c catalogue.Category, handlers Handlers, d Deps) (
 		return nil, errors.Join(slices.Collect(maps.Values(s.unopened))...)
 	}
 	for id, err := range s.unopened {
-		d.Log.Error("a company's events can't be worked: correct its connector's settings, then restart Tieback", zap.Int64("company", id), zap.Error(err))
+		d.Log.Error("connector not opened, the company's events fail: correct its settings, then restart Tieback", zap.Int64("company", id), zap.Error(err))
 	}
 	return s, nil
 }
@@ -184,7 +185,7 @@ func (s *Service) close() error {
 	return errors.Join(errs...)
 }
 
-// Run works events until ctx ends.
+// Run processes events until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
 	err := s.Bus.Consume(ctx, bus.Consumer{
 		Kind: bus.Event, Name: string(s.category),
@@ -202,22 +203,22 @@ func (s *Service) handle(ctx context.Context, m bus.Message) error {
 	if !task.Company.InScope(task.Event.RequestedAt.AsTime()) {
 		return s.publish(ctx, m, task.Event, &tiebackv1.Outcome{Left: bus.LeftOlder, ProcoreCalls: 1})
 	}
-	task.before = s.before(m, task)
+	task.beforeWrite = s.beforeWrite(m, task)
 	calls := new(atomic.Int32)
-	calls.Store(1) // the fetcher's
-	counted := procore.Counted(ctx, calls)
+	calls.Store(1) // the call of the fetcher
+	ctx = procore.Counted(ctx, calls)
 	if s.category == catalogue.Sync {
-		counted = connector.Bulk(procore.Bulk(counted))
+		ctx = connector.Bulk(procore.Bulk(ctx))
 	}
-	closeOuts, err := s.handlers[task.Row.Name](counted, task)
+	closeOuts, err := s.handlers[task.Row.Name](ctx, task)
 	if off := (*calledOff)(nil); errors.As(err, &off) {
-		return s.leave(ctx, m, task, off)
+		return s.finishCalledOff(ctx, m, task, off)
 	}
 	if err != nil {
 		return err
 	}
 	m.Say(resultOf(closeOuts))
-	dead := untold(closeOuts)
+	dead := unreportable(closeOuts)
 	if dead != nil {
 		if err := s.Bus.Bury(ctx, string(s.category), m, dead); err != nil {
 			return err
@@ -226,7 +227,8 @@ func (s *Service) handle(ctx context.Context, m bus.Message) error {
 	return s.publish(ctx, m, task.Event, &tiebackv1.Outcome{CloseOuts: closeOuts, DeadLettered: dead != nil, ProcoreCalls: calls.Load()})
 }
 
-// freshFor is how many Backoffs an event is fresh: 10 s, in which it is worked about four times.
+// freshFor is the number of Backoffs for which an event is fresh: 10 s, in which it is tried about four
+// times.
 const freshFor = 10
 
 func (s *Service) task(m bus.Message) (*Task, error) {
@@ -257,7 +259,7 @@ func (s *Service) task(m bus.Message) (*Task, error) {
 	}, nil
 }
 
-// resultOf is how an event came out, with the reasons of what was refused, each once.
+// resultOf returns the result of an event for its log line, with the distinct reasons of its refusals.
 func resultOf(closeOuts []*tiebackv1.CloseOut) (r bus.Result, reason string) {
 	var reasons []string
 	r = bus.ResultSuccess
@@ -273,11 +275,11 @@ func resultOf(closeOuts []*tiebackv1.CloseOut) (r bus.Result, reason string) {
 	return r, strings.Join(reasons, " ")
 }
 
-// maxReasons is how many reasons a line of the log names.
+// maxReasons is the number of reasons in a log line.
 const maxReasons = 5
 
-// untold collects the failures that no request detail can carry.
-func untold(closeOuts []*tiebackv1.CloseOut) error {
+// unreportable returns the failures that belong to no request detail as one error.
+func unreportable(closeOuts []*tiebackv1.CloseOut) error {
 	var why []string
 	for _, c := range closeOuts {
 		if c.Status == tiebackv1.Status_STATUS_FAILED && c.RequestDetailId == 0 {
@@ -290,14 +292,16 @@ func untold(closeOuts []*tiebackv1.CloseOut) error {
 	return fault.New(fault.Permanent, errors.New(strings.Join(why, " ")))
 }
 
-// ended says whether an event has its end: it was worked and only its ack was lost, or its deadline passed.
+// ended reports whether an event is finished: it was processed and only its ack was lost, or its deadline
+// passed.
 func (s *Service) ended(ctx context.Context, m bus.Message) (bool, error) {
 	ended, _, err := deadline.Ended(ctx, s.Bus, m)
 	return ended, err
 }
 
-// publish sends o, with what names the event filled in. Where the deadline was told meanwhile,
-// what was done in the ERP is told after it; an event that was given up adds nothing to that.
+// publish publishes o after filling in the identity of the event. If the deadline was reported in the
+// meantime, what was done in the ERP is published as a late outcome; an event that was given up adds nothing
+// to the report.
 func (s *Service) publish(ctx context.Context, m bus.Message, e *tiebackv1.Event, o *tiebackv1.Outcome) error {
 	o.CompanyId, o.ErpRequestId, o.Type, o.RequestedAt = m.Subject.Company, m.Subject.Request, m.Subject.Type, e.GetRequestedAt()
 	subject := bus.For(bus.Outcome, o.Type, o.CompanyId, o.ErpRequestId).WithRun(m.Subject.Run)
@@ -314,14 +318,14 @@ func (s *Service) publish(ctx context.Context, m bus.Message, e *tiebackv1.Event
 
 func succeeded(c *tiebackv1.CloseOut) bool { return c.Status == tiebackv1.Status_STATUS_SUCCESS }
 
-// giveUp buries the event, then has every request detail of its payload closed as failed.
+// giveUp dead-letters the event, then has every request detail of its payload closed as failed.
 func (s *Service) giveUp(ctx context.Context, m bus.Message, cause error) error {
 	if err := s.Bus.Bury(ctx, string(s.category), m, cause); err != nil {
 		return err
 	}
 	event := &tiebackv1.Event{}
 	if bus.Decode(m, event) != nil {
-		return nil // not an event of ours: there is nobody to tell
+		return nil // not one of our events: there is nothing to report
 	}
 	return s.publish(ctx, m, event, &tiebackv1.Outcome{CloseOuts: payload.Failed(event.Payload, cause), DeadLettered: true, ProcoreCalls: 1})
 }

@@ -311,7 +311,7 @@ func (p *smallPipeline) unlink(row catalogue.EventType, payload map[string]any) 
 	}
 	if at, plain := places[row.Name]; plain {
 		if !p.deleted(fmt.Sprint(sandbox.Get(payload, at[2]))) {
-			return "The record is still in your ERP system. Please delete it before retrying."
+			return "The record is still in your ERP system. Delete it there, then retry."
 		}
 		p.call("PATCH", "/companies/7/erp_status_management/unlink", map[string]any{"item_type": at[0], "item_id": sandbox.GetID(payload, at[1])})
 		lines := list(payload, "request_data.payment_application.items")
@@ -327,13 +327,13 @@ func (p *smallPipeline) unlink(row catalogue.EventType, payload map[string]any) 
 	place := fmt.Sprintf("?company_id=7&project_id=%v", sandbox.Get(payload, "request_data.project.id"))
 	for _, cc := range list(payload, "request_data.cost_codes") {
 		if !p.deleted(fmt.Sprint(cc["origin_id"])) {
-			return "The cost code is still in your ERP system. Please delete it before retrying."
+			return "The cost code is still in your ERP system. Delete it there, then retry."
 		}
 		p.call("DELETE", fmt.Sprintf("/cost_codes/%v%s", cc["id"], place), nil)
 	}
 	for _, a := range list(payload, "request_data.cost_type_assignments") {
 		if !p.deleted(fmt.Sprintf("%v|%v", a["cost_code_origin_id"], a["line_item_type_origin_id"])) {
-			return "The assignment is still in your ERP system. Please delete it before retrying."
+			return "The assignment is still in your ERP system. Delete it there, then retry."
 		}
 		p.call("DELETE", fmt.Sprintf("/cost_code_line_item_types/%v%s", a["id"], place), nil)
 		p.call("DELETE", fmt.Sprintf("/erp_job_costs/%v%s", a["job_cost_id"], place), nil)

@@ -1,5 +1,5 @@
-// Package bulk reads an ERP's records whole, writes them to Procore with its sync actions
-// and says how that ended: what was refused, what was left out, what was learned.
+// Package bulk reads all records of an ERP's entity, writes them to Procore with sync actions and reports the
+// result: what was refused, what was left out, and the new links.
 package bulk
 
 import (
@@ -12,29 +12,29 @@ import (
 	"github.com/tieback/tieback/services/worker/payload"
 )
 
-// Record is the canonical record, see proto/tieback/v1/connector.proto.
+// Record is the canonical record; see proto/tieback/v1/connector.proto.
 type Record = tiebackv1.Record
 
-// Item is one record on its way to Procore.
+// Item is one record to be written to Procore.
 type Item struct {
 	Record *Record
-	Update map[string]any // as the sync action takes it; has an origin_id
+	Update map[string]any // as the sync action takes it; it has an origin_id
 }
 
-// Refusal is a record that did not get into Procore, and why.
+// Refusal is a record that Procore did not accept, and the reason.
 type Refusal struct {
-	Record *Record // nil: Procore named none that we sent
+	Record *Record // nil: Procore named none of the records that were sent
 	Why    string
 }
 
-// Answer is what Procore made of the items.
+// Answer is Procore's response to a set of items.
 type Answer struct {
-	IDs     map[string]int64 // Procore's ids by origin id, of the items it took
+	IDs     map[string]int64 // Procore's ids by origin id, of the accepted items
 	Refused []Refusal
 }
 
-// Write sends items in one sync action, in as many calls as that takes; without items it
-// makes none. On an error some may have been taken: writing all again is harmless.
+// Write sends items in one sync action, in as many calls as that takes, and makes no call without items. On
+// an error, Procore may have accepted some of them; writing all of them again is harmless.
 func Write(ctx context.Context, s *procore.Session, call procore.SyncCall, items []Item) (Answer, error) {
 	for _, i := range items {
 		call.Updates = append(call.Updates, i.Update)
@@ -56,7 +56,7 @@ func Write(ctx context.Context, s *procore.Session, call procore.SyncCall, items
 	return answer, nil
 }
 
-// find tells which item Procore echoes, by origin id or, where it echoes none, by id.
+// find returns the record of the item that Procore echoes, by origin id or, if the echo has none, by id.
 func find(items []Item, echo payload.Object) *Record {
 	origin, id := echo.Text("origin_id"), echo.ID("id")
 	for _, i := range items {
@@ -70,8 +70,7 @@ func find(items []Item, echo payload.Object) *Record {
 	return nil
 }
 
-// Links turns newly learned ids into links: those that known has already are left out, so
-// that a sync without news has nothing to remember.
+// Links returns the links of the ids that differ from known, so that a sync without news keeps nothing.
 func (a Answer) Links(itemType string, known map[string]int64) []*tiebackv1.Link {
 	var links []*tiebackv1.Link
 	for origin, id := range a.IDs {
@@ -82,18 +81,18 @@ func (a Answer) Links(itemType string, known map[string]int64) []*tiebackv1.Link
 	return links
 }
 
-// Word returns the word of Procore's that an ERP's word is: the same but for case, spaces and hyphens, or
-// the one that other has for it. "": there is none, and the field is to be left out.
-func Word(erp string, words []string, other map[string]string) string {
+// Term returns Procore's term for a term of the ERP: the same except for case, spaces and hyphens, or the one
+// that other maps it to. If there is none it returns "", and the field is left out.
+func Term(erp string, terms []string, other map[string]string) string {
 	w := strings.NewReplacer(" ", "_", "-", "_").Replace(strings.ToLower(strings.TrimSpace(erp)))
-	if slices.Contains(words, w) {
+	if slices.Contains(terms, w) {
 		return w
 	}
 	return other[w]
 }
 
-// Fields makes an object of name, value pairs; empty strings and zero ids are left out:
-// what the ERP does not say is not taken from Procore.
+// Fields makes an object of name, value pairs. It leaves out empty strings and zero ids, so that a value that
+// the ERP lacks does not delete Procore's.
 func Fields(pairs ...any) map[string]any {
 	m := map[string]any{}
 	for i := 0; i+1 < len(pairs); i += 2 {

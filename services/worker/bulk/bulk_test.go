@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestLevels(t *testing.T) {
+func TestLevelsPutsParentsFirst(t *testing.T) {
 	for name, c := range map[string]struct {
 		family string // child<parent
 		known  string
@@ -16,7 +16,7 @@ func TestLevels(t *testing.T) {
 		"a known parent need not wait": {"c<b b<a a<", "a b", "c b a"},
 		"a parent that is not there":   {"b<x a<", "", "b a"},
 		"its own parent":               {"a<a b<a", "", "a|b"},
-		"a circle comes last":          {"a<b b<a c<", "", "c|a b"},
+		"a cycle comes last":           {"a<b b<a c<", "", "c|a b"},
 		"nothing":                      {"", "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -44,8 +44,8 @@ func TestLevels(t *testing.T) {
 	}
 }
 
-// What the ERP does not say is not taken from Procore; false and 0.00 are said.
-func TestFields(t *testing.T) {
+// A value that the ERP lacks must not delete Procore's; false and 0.00 are values.
+func TestFieldsOmitsEmptyStringsAndZeroIDs(t *testing.T) {
 	got := Fields("id", int64(0), "name", "", "amount", "0.00", "active", false)
 	if fmt.Sprint(got) != "map[active:false amount:0.00]" {
 		t.Error(got)

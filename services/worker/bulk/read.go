@@ -25,8 +25,8 @@ func List(ctx context.Context, t *worker.Task, req *tiebackv1.ListRequest) ([]*R
 	return all, nil
 }
 
-// Lists says which entities the ERP can list.
-func Lists(ctx context.Context, t *worker.Task) (map[tiebackv1.Entity]bool, error) {
+// Listable returns the entities that the ERP can list.
+func Listable(ctx context.Context, t *worker.Task) (map[tiebackv1.Entity]bool, error) {
 	caps, err := t.ERP.Capabilities(ctx)
 	if err != nil {
 		return nil, err

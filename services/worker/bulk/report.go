@@ -13,38 +13,38 @@ import (
 	"github.com/tieback/tieback/services/worker/payload"
 )
 
-// named is how many records a message names; the rest are counted.
+// named is the number of records that a message names; the rest are counted.
 const named = 10
 
-// Report is how an event's work ended. The zero value says that there was nothing to do.
+// Report is the result of an event. The zero value means that there was nothing to do.
 type Report struct {
 	Noun        string // the records, in the plural; "": records
-	Staged      int    // new, ready to import
+	Staged      int    // new records, ready to import
 	Updated     int    // written directly
-	Archived    int    // taken out of "Ready to import"
+	Archived    int    // removed from "Ready to import"
 	Refused     []Refusal
-	LeftOut     []Refusal // not sent, and tried again by the next sync
-	Failures    []string  // sentences about parts that failed as a whole
+	LeftOut     []Refusal // not sent; the next sync tries them again
+	Failures    []string  // messages about parts that failed as a whole
 	Links       []*tiebackv1.Link
 	Assignments []*tiebackv1.Assignment
 }
 
-// Failed says whether the user has to do something about it.
+// Failed reports whether the user has to do something.
 func (r *Report) Failed() bool { return len(r.Refused)+len(r.Failures) > 0 }
 
-// Optional runs a part that an event can do without: a permanent error of it is told in
-// the report and ends nothing else. Other errors are the event's, which comes again.
+// Optional adds a permanent error of an optional part to the report and returns nil. It returns any other
+// error, and the event is retried.
 func (r *Report) Optional(err error) error {
 	if err == nil || fault.ClassOf(err) != fault.Permanent {
 		return err
 	}
-	r.Failures = append(r.Failures, fault.UserMessage(err, "A part failed: "+err.Error()))
+	r.Failures = append(r.Failures, fault.UserMessage(err, "Part of the request failed: "+err.Error()))
 	return nil
 }
 
-// CloseOuts closes every request detail of the task's payload alike; without one, a
-// close-out of detail 0 says how it ended. What was learned and what Procore has yet to be
-// told go with a success, or before a failure: they hold in either case.
+// CloseOuts closes all request details of the task's payload alike. If there are none, the close-out of
+// detail 0 has the result. The links and assignments go with a success, or with a close-out of their own
+// before a failure, as they are valid in either case.
 func (r *Report) CloseOuts(t *worker.Task) []*tiebackv1.CloseOut {
 	links := slices.SortedFunc(slices.Values(r.Links), func(a, b *tiebackv1.Link) int {
 		return cmp.Or(cmp.Compare(a.ItemType, b.ItemType), cmp.Compare(a.ItemId, b.ItemId))
@@ -73,7 +73,7 @@ func (r *Report) CloseOuts(t *worker.Task) []*tiebackv1.CloseOut {
 	return out
 }
 
-// Messages is the report in an accountant's words.
+// Messages returns the messages to the accountant.
 func (r *Report) Messages() []string {
 	noun := cmp.Or(r.Noun, "records")
 	var out []string
@@ -82,12 +82,12 @@ func (r *Report) Messages() []string {
 		if r.Staged+r.Updated > 0 {
 			others = " The others were synced."
 		}
-		out = append(out, fmt.Sprintf("Procore refused %d of %d %s: %s.%s Correct what is named here and sync again.",
+		out = append(out, fmt.Sprintf("Procore refused %d of %d %s: %s.%s Correct these records and sync again.",
 			n, n+r.Staged+r.Updated, noun, list(r.Refused), others))
 	}
 	out = append(out, r.Failures...)
 	if n := len(r.LeftOut); n > 0 {
-		out = append(out, fmt.Sprintf("%d of the %s could not be synced yet: %s. The next sync tries again.", n, noun, list(r.LeftOut)))
+		out = append(out, fmt.Sprintf("%d of the %s could not be synced yet: %s. The next sync tries them again.", n, noun, list(r.LeftOut)))
 	}
 	if !r.Failed() {
 		out = append(out, r.done(noun)...)
@@ -114,15 +114,15 @@ func (r *Report) done(noun string) []string {
 	return nil
 }
 
-// list names the first few: `vendor "Acme": name: is too long; … and 3 more`.
+// list names the first refused records: `vendor "Acme": name: is too long; … and 3 more`.
 func list(refused []Refusal) string {
 	var parts []string
 	for _, r := range refused[:min(named, len(refused))] {
-		who := "a record that Procore does not name"
+		name := "a record that Procore does not name"
 		if r.Record != nil {
-			who = connector.Describe(r.Record)
+			name = connector.Describe(r.Record)
 		}
-		parts = append(parts, who+": "+strings.TrimRight(r.Why, "."))
+		parts = append(parts, name+": "+strings.TrimRight(r.Why, "."))
 	}
 	if more := len(refused) - len(parts); more > 0 {
 		parts = append(parts, fmt.Sprintf("and %d more", more))

@@ -6,8 +6,8 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// Procore puts the parent's code in front by itself: "01-100" below "01" would become "01-01-100".
-func TestACodeBelowItsParentIsOnlyItsOwnSegment(t *testing.T) {
+// Procore itself puts the parent's code in front: "01-100" below "01" would become "01-01-100".
+func TestSegmentsOmitsTheCodeOfTheParent(t *testing.T) {
 	records := []*tiebackv1.Record{
 		{OriginId: "a", Code: "01"},
 		{OriginId: "b", Code: "01-100", ParentOriginId: "a"},

@@ -9,9 +9,9 @@ import (
 	"github.com/tieback/tieback/pkg/procore"
 )
 
-// WriteTree writes records that name their parents: a level after the other, since a child
-// needs the id that Procore gave its parent. Ids holds those known by origin id and gets
-// the new ones; update makes a record's update when its turn has come.
+// WriteTree writes records that name their parents, one level after the other, as a child needs the id that
+// Procore gave its parent. ids has the known ids by origin id and receives the new ones. update makes the
+// update of a record when its level is written.
 func WriteTree(ctx context.Context, s *procore.Session, call procore.SyncCall, records []*Record, ids map[string]int64, update func(*Record) map[string]any) (Answer, error) {
 	all := Answer{IDs: map[string]int64{}}
 	for _, level := range levels(records, ids) {
@@ -21,7 +21,7 @@ func WriteTree(ctx context.Context, s *procore.Session, call procore.SyncCall, r
 		}
 		answer, err := Write(ctx, s, call, items)
 		if err == nil {
-			err = anew(ctx, s, call, items, ids, &answer)
+			err = retryWithoutID(ctx, s, call, items, ids, &answer)
 		}
 		if err != nil {
 			return all, err
@@ -33,33 +33,33 @@ func WriteTree(ctx context.Context, s *procore.Session, call procore.SyncCall, r
 	return all, nil
 }
 
-// anew writes refused records once more without an id that no link confirms: the ERP remembers Procore's id of
-// what came from there, and Procore may have deleted it since.
-func anew(ctx context.Context, s *procore.Session, call procore.SyncCall, items []Item, ids map[string]int64, answer *Answer) error {
-	var again []Item
+// retryWithoutID writes refused records once more, without an id that no link confirms: the ERP keeps the
+// Procore id of a record that came from there, and Procore may have deleted that record since.
+func retryWithoutID(ctx context.Context, s *procore.Session, call procore.SyncCall, items []Item, ids map[string]int64, answer *Answer) error {
+	var retry []Item
 	for _, i := range items {
 		if _, sent := i.Update["id"]; sent && ids[i.Record.OriginId] == 0 && slices.ContainsFunc(answer.Refused, func(r Refusal) bool { return r.Record == i.Record }) {
 			delete(i.Update, "id")
-			again = append(again, i)
+			retry = append(retry, i)
 		}
 	}
-	if len(again) == 0 {
+	if len(retry) == 0 {
 		return nil
 	}
-	second, err := Write(ctx, s, call, again)
+	second, err := Write(ctx, s, call, retry)
 	if err != nil {
 		return err
 	}
 	maps.Copy(answer.IDs, second.IDs)
 	answer.Refused = append(slices.DeleteFunc(answer.Refused, func(r Refusal) bool {
-		return slices.ContainsFunc(again, func(i Item) bool { return i.Record == r.Record })
+		return slices.ContainsFunc(retry, func(i Item) bool { return i.Record == r.Record })
 	}), second.Refused...)
 	return nil
 }
 
-// levels orders records so that parents come before their children, as far as their ids
-// are not known yet. A record whose parent is not among them is of the first level; those
-// that are each other's parents come last.
+// levels orders records so that parents whose ids are not known yet come before their children. A record
+// whose parent is not among the records is on the first level. Records that are each other's parents come
+// last.
 func levels(records []*Record, ids map[string]int64) [][]*Record {
 	unknown := map[string]bool{}
 	for _, r := range records {
@@ -75,7 +75,7 @@ func levels(records []*Record, ids map[string]int64) [][]*Record {
 			}
 			level = append(level, r)
 		}
-		if level == nil { // a circle
+		if level == nil { // a cycle
 			return append(out, rest)
 		}
 		for _, r := range level {
@@ -86,8 +86,8 @@ func levels(records []*Record, ids map[string]int64) [][]*Record {
 	return out
 }
 
-// Segments are the records' codes as Procore wants them: under a parent only what the
-// parent's code does not say already. An ERP's "01-100" below "01" is Procore's "100".
+// Segments returns the code segments that Procore expects, by origin id: under a parent, only the part that
+// the parent's code lacks. The ERP's "01-100" below "01" is Procore's "100".
 func Segments(records []*Record) map[string]string {
 	codes := map[string]string{}
 	for _, r := range records {

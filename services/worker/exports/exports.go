@@ -1,13 +1,13 @@
-// Package exports books what an accounting approver accepted: payload → canonical record →
-// ERP → the marks that tell Procore so.
+// Package exports books the records that an accounting approver accepted: payload → canonical record → ERP →
+// marks that show the record as synced in Procore.
 //
-// What becomes of a record, by how the ERP answers:
+// The ERP's answer decides what happens to a record:
 //
-//	booked                  its marks; its request detail succeeds
+//	booked                  it gets its marks; its request detail succeeds
 //	refused, with a reason  its request detail fails with the reason; no dead letter
-//	anything else           an error; the event comes again and books nothing twice
+//	anything else           an error; the event is redelivered and books nothing twice
 //
-// A record refused never takes the marks of its neighbours along: see payload.Settle.
+// A refused record does not affect the marks of the other records; see payload.Settle.
 package exports
 
 import (
@@ -21,7 +21,7 @@ import (
 	"github.com/tieback/tieback/services/worker/payload"
 )
 
-// Handlers are the export category's.
+// Handlers are the handlers of the export category.
 var Handlers = worker.Handlers{
 	"create_standard_cost_codes":         standardCostCodes,
 	"create_vendor":                      documents(payload.Vendor),
@@ -38,7 +38,7 @@ var Handlers = worker.Handlers{
 	"create_company_level_direct_cost":   documents(payload.DirectCost),
 }
 
-// documents books each document that a payload holds.
+// documents returns a handler that books each document of a payload.
 func documents(read func(payload.Request) ([]payload.Document, error)) worker.Handler {
 	return func(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
 		docs, err := read(t.Payload)
@@ -57,7 +57,7 @@ func documents(read func(payload.Request) ([]payload.Document, error)) worker.Ha
 	}
 }
 
-// book books a document. A refusal is a close-out that says failed, and no booking.
+// book books a document. A refusal is returned as a failed close-out without a booking.
 func book(ctx context.Context, t *worker.Task, d payload.Document) (*tiebackv1.CloseOut, *tiebackv1.Booking, error) {
 	if d.Deleted || d.Void {
 		c, err := withdraw(ctx, t, d)
@@ -90,8 +90,8 @@ func send(ctx context.Context, t *worker.Task, d payload.Document) (*tiebackv1.B
 	return b, nil
 }
 
-// aboutCode makes sure that a refusal of the code has the word "code" in it: only then does
-// Procore let the user export again with another one.
+// aboutCode makes sure that the message of a refused code contains the word "code". Only then does Procore
+// let the user export again with another code.
 func aboutCode(err error) error {
 	sentence := fault.UserMessage(err, "")
 	if fault.Field(err) != "code" || fault.ClassOf(err) != fault.Permanent || strings.Contains(sentence, "code") {
@@ -100,7 +100,8 @@ func aboutCode(err error) error {
 	return &fault.Error{Class: fault.Permanent, Field: "code", Err: err, UserMessage: strings.TrimSpace("The code was refused. " + sentence)}
 }
 
-// booked says how a booking is told to Procore: the record's mark, then its lines'.
+// booked returns the close-out that reports a booking to Procore: the mark of the record, then those of its
+// lines.
 func booked(d payload.Document, b *tiebackv1.Booking) *tiebackv1.CloseOut {
 	c := &tiebackv1.CloseOut{RequestDetailId: d.Detail, Status: tiebackv1.Status_STATUS_SUCCESS, Messages: b.Messages, Record: connector.Describe(d.Record)}
 	if d.ItemType != "" {

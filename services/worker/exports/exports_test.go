@@ -19,7 +19,7 @@ import (
 	"github.com/tieback/tieback/services/worker/workertest"
 )
 
-// links are what Procore was told before, for samples that name what they belong to by its ids.
+// links are the records that are already synced, for samples that refer to them by Procore's ids.
 func links() map[string]string {
 	return map[string]string{
 		"requisition/7": "REQ-7", "work_order_contract/6": "WO-6", "vendor/598134325841112": "V-1", // create_payment
@@ -42,13 +42,13 @@ func must(t *testing.T, eventType string, raw []byte, e *workertest.ERP) []*tieb
 	return out
 }
 
-func TestEachTypeHasAHandler(t *testing.T) {
+func TestEveryExportTypeHasAHandler(t *testing.T) {
 	if _, err := worker.New(context.Background(), catalogue.Export, exports.Handlers, worker.Deps{}); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func TestSamples(t *testing.T) {
+func TestSamplesAreBookedOnce(t *testing.T) {
 	samples := workertest.Samples(t)
 	for _, row := range catalogue.Of(catalogue.Export) {
 		t.Run(row.Name, func(t *testing.T) {
@@ -61,17 +61,17 @@ func TestSamples(t *testing.T) {
 			once := len(e.Puts)
 			again := must(t, row.Name, samples[row.Name], e)
 			if len(e.Puts) != once {
-				t.Errorf("the second run booked %d records more", len(e.Puts)-once)
+				t.Errorf("the second run booked %d more records", len(e.Puts)-once)
 			}
 			if got, want := workertest.Report(t, e, p, again), workertest.Report(t, e, p, out); !bytes.Equal(got, want) {
-				t.Errorf("the second run says\n%s\nthe first said\n%s", got, want)
+				t.Errorf("the second run reported\n%s\nthe first\n%s", got, want)
 			}
 		})
 	}
 }
 
-// marked checks the catalogue's mark against the sample: each record at the path is marked,
-// with an origin id and one of the item types.
+// marked checks a mark of the catalogue against the sample: each record at its path is marked, with an origin
+// id and one of the item types.
 func marked(t *testing.T, m catalogue.Mark, sample []byte, out []*tiebackv1.CloseOut) {
 	t.Helper()
 	ids := at(t, sample, strings.Split(m.ItemIDAt, "."))
@@ -129,8 +129,8 @@ func refuse(code string, err error) func(*tiebackv1.Record) error {
 	}
 }
 
-// A taken code: only a message with the word "code" lets the user export with another.
-func TestATakenCodeSaysCode(t *testing.T) {
+// Procore lets the user export with another code only if the message contains the word "code".
+func TestRefusedCodeMessageContainsTheWordCode(t *testing.T) {
 	e := &workertest.ERP{Refuse: refuse("JOB-EXP", fault.Refused("code", "JOB-EXP is taken."))}
 	out := must(t, "create_or_update_job", workertest.Samples(t)["create_or_update_job"], e)
 	if len(out) != 1 || out[0].Status != tiebackv1.Status_STATUS_FAILED || out[0].RequestDetailId != 2 || len(out[0].Marks) != 0 {
@@ -144,8 +144,8 @@ func TestATakenCodeSaysCode(t *testing.T) {
 	}
 }
 
-// What was booked beside a refused record keeps its marks; the detail says which failed.
-func TestARefusedCostCodeLeavesTheOthersMarks(t *testing.T) {
+// The marks of the booked records are kept; the request detail names the record that failed.
+func TestRefusedCostCodeKeepsTheMarksOfTheOthers(t *testing.T) {
 	e := &workertest.ERP{Refuse: refuse("1-001", fault.Permanentf("No such account."))}
 	out := must(t, "create_or_update_job", workertest.Samples(t)["create_or_update_job"], e)
 	if len(out) != 2 {
@@ -160,7 +160,7 @@ func TestARefusedCostCodeLeavesTheOthersMarks(t *testing.T) {
 	}
 }
 
-func TestStandardCostCodesEndOneByOne(t *testing.T) {
+func TestStandardCostCodesHaveCloseOutsOfTheirOwn(t *testing.T) {
 	two := []byte(`{"request_data":[
 		{"id":3,"parent_id":2,"code":"10","full_code":"01-10","name":"Child","request_detail_id":31},
 		{"id":2,"code":"01","full_code":"01","name":"Parent","request_detail_id":21}]}`)
@@ -179,31 +179,31 @@ func TestStandardCostCodesEndOneByOne(t *testing.T) {
 	}
 }
 
-func TestAPaymentWaitsForItsInvoice(t *testing.T) {
+func TestPaymentWithoutItsInvoiceIsRefused(t *testing.T) {
 	out := must(t, "create_payment", workertest.Samples(t)["create_payment"], &workertest.ERP{})
 	if out[0].Status != tiebackv1.Status_STATUS_FAILED || !strings.Contains(out[0].Messages[0], "Export the invoice first") {
 		t.Errorf("close-outs %v", out)
 	}
 }
 
-// After a reset the ERP has neither the job nor its cost codes, whatever Procore still says.
-func TestAJobBookedAnewBooksItsCostCodesAnew(t *testing.T) {
+// After a reset the ERP has neither the job nor its cost codes, whatever Procore's payload says.
+func TestCostCodesOfAResetJobAreBookedAgain(t *testing.T) {
 	sample := workertest.Samples(t)["create_or_update_job"]
 	e := &workertest.ERP{}
 	first := must(t, "create_or_update_job", sample, e)
-	if err := e.NextGeneration(context.Background(), workertest.Company, "ENTITY_JOB", 7, order.New(time.Time{}, workertest.Request-1)); err != nil {
+	if err := e.NextGeneration(context.Background(), workertest.Company, "ENTITY_JOB", 7, order.New(time.Time{}, workertest.RequestID-1)); err != nil {
 		t.Fatal(err)
 	}
 	stale := workertest.Edit(t, sample, `"full_code":"1-001","origin_id":null`, `"full_code":"1-001","origin_id":"E-3"`)
 	second := must(t, "create_or_update_job", stale, e)
 	for i, m := range second[0].Marks {
 		if m.OriginId == first[0].Marks[i].OriginId {
-			t.Errorf("%s %d has the origin id of its last life, %s", m.ItemType, m.ItemId, m.OriginId)
+			t.Errorf("%s %d has the origin id of its last generation, %s", m.ItemType, m.ItemId, m.OriginId)
 		}
 	}
 }
 
-func TestTransientErrorsComeAgain(t *testing.T) {
+func TestHandlersReturnErrorsThatAreRetried(t *testing.T) {
 	for _, class := range []fault.Class{fault.Transient, fault.Throttled, fault.Ambiguous} {
 		e := &workertest.ERP{Refuse: refuse("origin_code", fault.New(class, errors.New("down")))}
 		if _, err := run(t, "create_vendor", workertest.Samples(t)["create_vendor"], e); fault.ClassOf(err) != class || err == nil {
@@ -212,8 +212,8 @@ func TestTransientErrorsComeAgain(t *testing.T) {
 	}
 }
 
-// What makes no sense is dead-lettered, with words for both who may help.
-func TestNonsenseIsPermanent(t *testing.T) {
+// A malformed payload is dead-lettered, with a message for the accountant and an error for the operator.
+func TestMalformedPayloadIsAPermanentError(t *testing.T) {
 	samples := workertest.Samples(t)
 	for name, raw := range map[string]struct {
 		event string
@@ -243,8 +243,8 @@ func TestNonsenseIsPermanent(t *testing.T) {
 	}
 }
 
-// A job that is in the ERP is updated, and so are those of its cost codes that are.
-func TestAnUpdateNamesWhatIsBooked(t *testing.T) {
+// A job that is in the ERP is updated, and so are its cost codes that are in the ERP.
+func TestExportOfABookedJobUpdatesIt(t *testing.T) {
 	sample := workertest.Samples(t)["create_or_update_job"]
 	raw := workertest.Edit(t, sample, `"name":"Test Project","origin_id":null`, `"name":"Test Project","origin_id":"J"`, `"full_code":"1","origin_id":null`, `"full_code":"1","origin_id":"C"`)
 	e := &workertest.ERP{}
@@ -254,8 +254,8 @@ func TestAnUpdateNamesWhatIsBooked(t *testing.T) {
 	}
 }
 
-// Two invoices in one event, one of them refused: the other's marks are made.
-func TestRequisitionsWithOneDetail(t *testing.T) {
+// One of two invoices in an event is refused: the other one gets its marks.
+func TestRefusedInvoiceKeepsTheMarksOfTheOther(t *testing.T) {
 	two := `{"request_data":{"request_detail_id":5,"requisitions":[
 		{"procore_requisition_id":1,"code":"A","amount":"1","contract_origin_id":"WO"},{"procore_requisition_id":2,"code":"B","amount":"1","contract_id":9}]}}`
 	out := must(t, "create_requisitions", []byte(two), &workertest.ERP{})
@@ -263,13 +263,13 @@ func TestRequisitionsWithOneDetail(t *testing.T) {
 		t.Fatalf("close-outs %v", out)
 	}
 	if !strings.Contains(out[1].Messages[0], `"B"`) {
-		t.Errorf("message %q does not say which", out[1].Messages[0])
+		t.Errorf("message %q does not name the invoice", out[1].Messages[0])
 	}
 }
 
-// The ERP has a budget's money as transactions, which Procore does not send again. Without its origin id it gets its
-// mark, and no line beside them.
-func TestABudgetThatTheERPHasBooksNoTotals(t *testing.T) {
+// The ERP has the money of a budget as transactions, which Procore does not send again. A budget without its
+// origin id gets its mark, and its totals are not booked in addition.
+func TestBudgetInTheERPBooksNoTotals(t *testing.T) {
 	sample := workertest.Samples(t)["create_budget"]
 	marked := workertest.Edit(t, sample, `"value":33.33`, `"value":33.33,"deleted_at":"2026-01-01T00:00:00Z"`)
 	for name, e := range map[string]*workertest.ERP{
@@ -289,12 +289,12 @@ func TestABudgetThatTheERPHasBooksNoTotals(t *testing.T) {
 	lost := &workertest.ERP{Linked: map[string]string{"budget/1": "E-9"}}
 	must(t, "create_budget", marked, lost)
 	if len(lost.Puts) != 1 || len(lost.Puts[0].Lines) != 1 || lost.Puts[0].Lines[0].Amount != "44.45" {
-		t.Errorf("one that the ERP lost is booked as %v", lost.Puts)
+		t.Errorf("a budget that the ERP lost is booked as %v", lost.Puts)
 	}
 }
 
-// A payment's number is a check's. Procore counts payment_number itself, on different contracts the same.
-func TestAPaymentIsNumberedByItsCheck(t *testing.T) {
+// The number of a payment is its check number. Procore counts payment_number itself, per contract.
+func TestPaymentNumberIsTheCheckNumber(t *testing.T) {
 	e := &workertest.ERP{Linked: links()}
 	must(t, "create_payment", workertest.Edit(t, workertest.Samples(t)["create_payment"], `"check_number":"12"`, `"check_number":null`, `"payment_number":null`, `"payment_number":1`), e)
 	if r := e.Puts[0]; r.Number != "" || !strings.Contains(string(r.CustomFields), `"payment_number":1`) {

@@ -8,8 +8,8 @@ import (
 	"github.com/tieback/tieback/services/worker/workertest"
 )
 
-// What the samples do not have: records that were booked and are deleted, and the other item types.
-func TestWhatIsMarkedAndForgottenBesideTheSamples(t *testing.T) {
+// Cases that the samples lack: records that were booked and are deleted, and the other item types.
+func TestMarksOfDeletedRecordsAndOtherItemTypes(t *testing.T) {
 	const booked = `"origin_id":"X-1",` + deletedAt
 	const code = `"all_cost_codes":[{"id":2,"full_code":"1","name":"A",` + booked + `}]`
 	const items = `{"procore_requisition_item_id":2,"requisition_item_type":"Billings::ContractItem","amount":"1.00"},
@@ -45,7 +45,7 @@ func TestWhatIsMarkedAndForgottenBesideTheSamples(t *testing.T) {
 			out := must(t, c.event, fmt.Appendf(nil, `{"request_data":%s}`, data), e)
 			for _, o := range out {
 				if o.Status != tiebackv1.Status_STATUS_SUCCESS {
-					t.Errorf("it failed: %v", o.Messages)
+					t.Errorf("failed: %v", o.Messages)
 				}
 			}
 			workertest.Golden(t, name, e, &workertest.Procore{}, out)

@@ -1,6 +1,7 @@
 package exports
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/tieback/tieback/pkg/fault"
@@ -9,17 +10,18 @@ import (
 	"github.com/tieback/tieback/services/worker/payload"
 )
 
-// reclaim books a record whose code is taken by itself: a reset forgot its link, and the ERP kept it. Only what
-// came from the ERP gets here, as a record that was exported is found by its key. Where that is not so, or another
-// record of Procore has it now, the refusal stands.
+// reclaim books a record whose code is already taken by the same record: a reset removed its link, and the
+// ERP kept it. This only concerns records that came from the ERP, as an exported record is found by its key.
+// If the code is taken by anything else, or the ERP's record is now linked to another record of Procore, the
+// refusal is returned.
 func reclaim(ctx context.Context, t *worker.Task, d payload.Document, refusal error) (*tiebackv1.Booking, error) {
 	origin, err := t.ForgottenLink(ctx, d.ItemType, d.Record.ProcoreId)
 	if err != nil || origin == "" {
-		return nil, otherwise(err, refusal)
+		return nil, cmp.Or(err, refusal)
 	}
 	links, err := t.State.Links(ctx, t.Event.CompanyId, d.ItemType)
 	if id := links[origin]; err != nil || id != 0 && id != d.Record.ProcoreId {
-		return nil, otherwise(err, refusal)
+		return nil, cmp.Or(err, refusal)
 	}
 	state, err := t.ERP.State(ctx, d.Record.Entity, origin)
 	if err != nil && fault.ClassOf(err) != fault.Permanent {
@@ -34,11 +36,4 @@ func reclaim(ctx context.Context, t *worker.Task, d payload.Document, refusal er
 		d.Record.OriginId = ""
 	}
 	return b, err
-}
-
-func otherwise(err, refusal error) error {
-	if err != nil {
-		return err
-	}
-	return refusal
 }

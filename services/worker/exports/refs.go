@@ -10,29 +10,30 @@ import (
 	"github.com/tieback/tieback/services/worker/payload"
 )
 
-// references fills in the origin ids of what a document names by Procore's id only. Procore's own
-// payload has none for a record that was exported a moment ago, as its mark comes after its booking.
+// references fills in the origin ids of records that a document names only by Procore's id. Procore's payload
+// has no origin id for a record that was exported a moment ago, because the mark is written after the
+// booking.
 //
-//	a link is kept                     the origin id that Procore was last told
-//	none, but the ERP has it booked    the booking's: the link follows, or Procore refused the mark
-//	neither, and the event is fresh    the event comes again: what it names may be on its way
-//	neither                            refused with a sentence; left out where the reference is optional
+//	a link exists                          its origin id, as last reported to Procore
+//	no link, but the ERP has the booking   the booking's: the link follows, or Procore refused the mark
+//	neither, and the event is recent       the event is retried: the record may be on its way
+//	neither                                refused with a message, or left empty if the reference is optional
 //
-// A contract's lines have no keys of their own in the ERP. Where the contract is booked and Procore is
-// not told yet, a document on its lines comes again until they are linked.
+// The lines of a contract have no keys of their own in the ERP. If the contract is booked but not yet
+// reported to Procore, a document that refers to its lines is retried until they are linked.
 type references struct {
 	*worker.Task
-	booked map[record]string // the origin id in the ERP's answer; "": not booked
-	open   bool              // something has no origin id
+	booked map[record]string // origin ids that the ERP returned; "": not booked
+	open   bool              // a reference has no origin id
 }
 
-// record is one that the ERP is asked for, by Procore's id.
+// record identifies a record that the ERP is asked for, by Procore's id.
 type record struct {
 	entity tiebackv1.Entity
 	id     int64
 }
 
-// exported are the entities that exports book under Procore's id, by item type.
+// exported maps item types to the entities that exports book under Procore's id.
 var exported = map[string]tiebackv1.Entity{
 	"standard_cost_code":      tiebackv1.Entity_ENTITY_STANDARD_COST_CODE,
 	"vendor":                  tiebackv1.Entity_ENTITY_VENDOR,
@@ -64,13 +65,13 @@ func (r *references) document(ctx context.Context, d payload.Document) error {
 	if unlinked && lines {
 		return &fault.Error{
 			Class: fault.Transient, Err: errors.New("the contract is booked, and its lines are not linked yet"),
-			UserMessage: "The contract is in your ERP system, but Procore does not show it as synced yet. If that lasts, export the contract again.",
+			UserMessage: "The contract is in your ERP system, but Procore does not show it as synced yet. If this does not change, export the contract again.",
 		}
 	}
 	return nil
 }
 
-// fill fills in one reference, and says whether a link is kept.
+// fill fills in one reference and reports whether a link was found.
 func (r *references) fill(ctx context.Context, ref payload.Ref) (linked bool, err error) {
 	for _, itemType := range ref.ItemTypes {
 		origin, err := r.State.LinkOf(ctx, r.Event.CompanyId, itemType, ref.ItemID)
@@ -83,7 +84,7 @@ func (r *references) fill(ctx context.Context, ref payload.Ref) (linked bool, er
 		}
 	}
 	if entity := exported[ref.ItemTypes[0]]; entity != 0 {
-		if *ref.Field, err = r.ask(ctx, record{entity, ref.ItemID}); err != nil || *ref.Field != "" {
+		if *ref.Field, err = r.lookUp(ctx, record{entity, ref.ItemID}); err != nil || *ref.Field != "" {
 			return false, err
 		}
 	}
@@ -94,8 +95,8 @@ func (r *references) fill(ctx context.Context, ref payload.Ref) (linked bool, er
 	return false, nil
 }
 
-// ask asks the ERP once for each record.
-func (r *references) ask(ctx context.Context, rec record) (string, error) {
+// lookUp asks the ERP for the origin id of a record, once per record.
+func (r *references) lookUp(ctx context.Context, rec record) (string, error) {
 	if origin, known := r.booked[rec]; known {
 		return origin, nil
 	}
@@ -106,7 +107,7 @@ func (r *references) ask(ctx context.Context, rec record) (string, error) {
 	return booking.GetOriginId(), err
 }
 
-// wait makes a refusal one that passes, where it may be for a reference that is on its way.
+// wait turns a refusal into a transient error if it may be caused by a reference that is still on its way.
 func (r *references) wait(err error) error {
 	if !r.Fresh || !r.open || fault.ClassOf(err) != fault.Permanent {
 		return err

@@ -15,7 +15,7 @@ import (
 	"github.com/tieback/tieback/services/worker/workertest"
 )
 
-// later exports after others of the same ERP, as an event that came just now or longer ago.
+// later exports after other events of the same ERP. fresh says whether the event arrived a moment ago.
 func later(t *testing.T, eventType string, raw []byte, e *workertest.ERP, fresh bool) ([]*tiebackv1.CloseOut, error) {
 	t.Helper()
 	task := workertest.Task(t, eventType, raw, e, &workertest.Procore{})
@@ -36,8 +36,8 @@ func booked(t *testing.T, eventType string, raw []byte, e *workertest.ERP) *tieb
 	return e.Puts[len(e.Puts)-1]
 }
 
-// No link is kept of any of them: Procore is told of a booking a moment after it.
-func TestWhatWasBookedIsKnownBeforeItsLinkIsKept(t *testing.T) {
+// None of these bookings has a link yet: the link follows a moment after the booking.
+func TestReferencesAreResolvedBeforeTheirLinksExist(t *testing.T) {
 	samples := workertest.Samples(t)
 	unsynced := func(eventType string, oldnew ...string) []byte {
 		return workertest.Edit(t, samples[eventType], oldnew...)
@@ -79,13 +79,13 @@ func TestWhatWasBookedIsKnownBeforeItsLinkIsKept(t *testing.T) {
 
 func first(*workertest.ERP) string { return "E-1" }
 
-// A booking counts as long as the ERP has the record, and in the life that it was made in.
-func TestWhatIsBookedNoMoreIsNotReferredTo(t *testing.T) {
+// A booking counts only while the ERP has the record, and only in the generation in which it was made.
+func TestRemovedOrResetRecordsAreNotReferredTo(t *testing.T) {
 	samples := workertest.Samples(t)
 	pay := workertest.Edit(t, samples["create_payment"], `"requisition_id":7`, `"requisition_id":1`)
 	for name, end := range map[string]func(*workertest.ERP){
 		"deleted in the ERP": func(e *workertest.ERP) { e.Removed = append(e.Removed, "E-1") },
-		"reset since": func(e *workertest.ERP) {
+		"reset": func(e *workertest.ERP) {
 			if err := e.NextGeneration(t.Context(), workertest.Company, "ENTITY_REQUISITION", 1, order.New(time.Now(), 1)); err != nil {
 				t.Fatal(err)
 			}
@@ -101,8 +101,8 @@ func TestWhatIsBookedNoMoreIsNotReferredTo(t *testing.T) {
 	}
 }
 
-// What a fresh event names may be on its way: it comes again before it is refused.
-func TestAFreshEventWaitsForWhatItNames(t *testing.T) {
+// A record that a fresh event refers to may be on its way: the event is retried before it is refused.
+func TestFreshEventWaitsForItsReferences(t *testing.T) {
 	samples := workertest.Samples(t)
 	pay := workertest.Edit(t, samples["create_payment"], `"requisition_id":7`, `"requisition_id":1`)
 	e := &workertest.ERP{}
@@ -122,12 +122,13 @@ func TestAFreshEventWaitsForWhatItNames(t *testing.T) {
 	}
 	whole := samples["create_commitment"]
 	if out, err := later(t, "create_commitment", whole, e, true); err != nil || out[0].Status != tiebackv1.Status_STATUS_FAILED {
-		t.Errorf("a refusal that no reference explains waits: %v, %v", out, err)
+		t.Errorf("a refusal that no reference explains is retried: %v, %v", out, err)
 	}
 }
 
-// The change order would be booked on no line of its commitment, whose lines are not linked yet.
-func TestAChangeOrderWaitsForTheLinesOfItsCommitment(t *testing.T) {
+// Without this wait, the change order would be booked on no line of its commitment, whose lines are not
+// linked yet.
+func TestChangeOrderWaitsForTheLinesOfItsCommitment(t *testing.T) {
 	samples := workertest.Samples(t)
 	commitment := workertest.Edit(t, samples["create_commitment"], `"commitment":{"id":41`, `"commitment":{"id":2`)
 	change := samples["create_commitment_change_order"]
@@ -146,11 +147,11 @@ func TestAChangeOrderWaitsForTheLinesOfItsCommitment(t *testing.T) {
 	}
 }
 
-// An ERP that can't be asked does not count as one that has nothing.
-func TestAnERPThatIsDownIsNotTakenToHaveNothing(t *testing.T) {
-	e := &workertest.ERP{Lost: fault.New(fault.Transient, errors.New("down"))}
+// An ERP that can't be reached must not be treated like one that has no booking.
+func TestFailedLookupIsNotAMissingReference(t *testing.T) {
+	e := &workertest.ERP{RefuseFind: fault.New(fault.Transient, errors.New("down"))}
 	_, err := later(t, "create_payment", workertest.Samples(t)["create_payment"], e, false)
-	if fault.ClassOf(err) != fault.Transient || !errors.Is(err, e.Lost) {
+	if fault.ClassOf(err) != fault.Transient || !errors.Is(err, e.RefuseFind) {
 		t.Errorf("%v", err)
 	}
 }

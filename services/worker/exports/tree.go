@@ -11,16 +11,16 @@ import (
 	"github.com/tieback/tieback/services/worker/payload"
 )
 
-// tree books a job or sub job, then its cost codes, parents first, then the cost types
-// assigned to each: what comes later names the origin ids of what came before. Below what
-// is refused nothing is booked.
+// tree returns a handler that books a job or sub job, then its cost codes, parents first, then the cost types
+// assigned to each: later records name the origin ids of earlier ones. Nothing is booked below a refused
+// record.
 func tree(read func(payload.Request) (payload.Tree, error)) worker.Handler {
 	return func(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
 		top, err := read(t.Payload)
 		if err != nil {
 			return nil, err
 		}
-		p := &planting{Task: t, top: top, origins: map[int64]string{}}
+		p := &treeExport{Task: t, top: top, origins: map[int64]string{}}
 		if err := p.root(ctx); err != nil {
 			return nil, err
 		}
@@ -28,15 +28,15 @@ func tree(read func(payload.Request) (payload.Tree, error)) worker.Handler {
 	}
 }
 
-// planting is a tree on its way into the ERP.
-type planting struct {
+// treeExport is a job or sub job that is being exported with its cost codes.
+type treeExport struct {
 	*worker.Task
 	top     payload.Tree
 	origins map[int64]string // of the cost codes booked so far
 	records []*tiebackv1.CloseOut
 }
 
-func (p *planting) root(ctx context.Context) error {
+func (p *treeExport) root(ctx context.Context) error {
 	if p.top.SubJobID != 0 {
 		if err := inherit(ctx, p.Task, tiebackv1.Entity_ENTITY_JOB, p.top.ProjectID, p.top.Record); err != nil {
 			return err
@@ -51,7 +51,7 @@ func (p *planting) root(ctx context.Context) error {
 		return nil
 	}
 	p.top.Record.OriginId = b.OriginId
-	for _, code := range slices.Backward(p.top.CostCodes) { // a code before the one above it
+	for _, code := range slices.Backward(p.top.CostCodes) { // children before their parent
 		if code.Deleted {
 			if err := p.withdraw(ctx, code); err != nil {
 				return err
@@ -69,9 +69,9 @@ func (p *planting) root(ctx context.Context) error {
 	return nil
 }
 
-// withdraw takes a deleted cost code out of the ERP, which frees its code for the one that took its place. One
-// that the ERP never had is passed over.
-func (p *planting) withdraw(ctx context.Context, code payload.CostCode) error {
+// withdraw removes a deleted cost code from the ERP, which frees its code for the cost code that replaced it.
+// It skips a cost code that the ERP never had.
+func (p *treeExport) withdraw(ctx context.Context, code payload.CostCode) error {
 	if err := p.place(ctx, code.Record); err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func (p *planting) withdraw(ctx context.Context, code payload.CostCode) error {
 	if err != nil || origin == "" {
 		return err
 	}
-	c, err := takeOut(ctx, p.Task, code.Document, origin)
+	c, err := remove(ctx, p.Task, code.Document, origin)
 	if err == nil {
 		p.records = append(p.records, c)
 	}
@@ -87,7 +87,7 @@ func (p *planting) withdraw(ctx context.Context, code payload.CostCode) error {
 }
 
 // place puts a cost code into the job or sub job that was just booked.
-func (p *planting) place(ctx context.Context, rec *tiebackv1.Record) error {
+func (p *treeExport) place(ctx context.Context, rec *tiebackv1.Record) error {
 	above := p.top.Record
 	rec.JobOriginId, rec.SubJobOriginId = above.OriginId, ""
 	if p.top.SubJobID != 0 {
@@ -96,22 +96,22 @@ func (p *planting) place(ctx context.Context, rec *tiebackv1.Record) error {
 	return inherit(ctx, p.Task, above.Entity, above.ProcoreId, rec)
 }
 
-// inherit begins a new life of a record where its owner's has ended since: an ERP that
-// forgot a job forgot all that was in it.
+// inherit moves a record to the generation of its owner, if the owner was unlinked or reset since: an ERP
+// that no longer has a job has none of the job's records.
 func inherit(ctx context.Context, t *worker.Task, owner tiebackv1.Entity, ownerID int64, r *tiebackv1.Record) error {
-	ended, err := t.ERP.Generation(ctx, owner, ownerID)
-	if err != nil || ended == "" {
+	generation, err := t.ERP.Generation(ctx, owner, ownerID)
+	if err != nil || generation == "" {
 		return err
 	}
-	return t.ERP.NextGeneration(ctx, ended, r.Entity, r.ProcoreId)
+	return t.ERP.NextGeneration(ctx, generation, r.Entity, r.ProcoreId)
 }
 
-func (p *planting) costCode(ctx context.Context, code payload.CostCode) error {
+func (p *treeExport) costCode(ctx context.Context, code payload.CostCode) error {
 	rec := code.Record
 	if err := p.place(ctx, rec); err != nil {
 		return err
 	}
-	if err := p.adopt(ctx, code); err != nil {
+	if err := p.resolveParent(ctx, code); err != nil {
 		return p.refuse(rec, err)
 	}
 	c, b, err := book(ctx, p.Task, code.Document)
@@ -131,8 +131,8 @@ func (p *planting) costCode(ctx context.Context, code payload.CostCode) error {
 	return nil
 }
 
-// adopt finds the origin id of a cost code's parent: just booked, or known from before.
-func (p *planting) adopt(ctx context.Context, code payload.CostCode) error {
+// resolveParent fills in the origin id of a cost code's parent: just booked, or known from before.
+func (p *treeExport) resolveParent(ctx context.Context, code payload.CostCode) error {
 	if code.ParentID == 0 {
 		return nil
 	}
@@ -142,12 +142,12 @@ func (p *planting) adopt(ctx context.Context, code payload.CostCode) error {
 	}
 	_, err := newReferences(p.Task).fill(ctx, payload.Ref{
 		ItemTypes: []string{"cost_code"}, ItemID: code.ParentID, Field: &code.Record.ParentOriginId,
-		Missing: "The cost code above this one is not in your ERP system, so this one was not sent. Correct that one first, then export again.",
+		Missing: "The parent cost code is not in your ERP system, so this one was not sent. Correct the parent first, then export again.",
 	})
 	return err
 }
 
-func (p *planting) refuse(r *tiebackv1.Record, err error) error {
+func (p *treeExport) refuse(r *tiebackv1.Record, err error) error {
 	c, err := payload.Refused(r, 0, err)
 	if err == nil {
 		p.records = append(p.records, c)
@@ -155,8 +155,8 @@ func (p *planting) refuse(r *tiebackv1.Record, err error) error {
 	return err
 }
 
-// assign books a cost type on a cost code; c is the cost code's close-out.
-func (p *planting) assign(ctx context.Context, c *tiebackv1.CloseOut, code payload.CostCode, t payload.CostType) error {
+// assign books a cost type for a cost code. c is the close-out of the cost code.
+func (p *treeExport) assign(ctx context.Context, c *tiebackv1.CloseOut, code payload.CostCode, t payload.CostType) error {
 	rec := payload.Assignment(code.Record, t.OriginID, t.Name)
 	if t.OriginID == "" {
 		return p.refuse(rec, fault.Permanentf("The cost type %q of the %s is not in your ERP system. Sync the cost types first, then export again.", t.Name, connector.Describe(code.Record)))
@@ -170,7 +170,7 @@ func (p *planting) assign(ctx context.Context, c *tiebackv1.CloseOut, code paylo
 	return nil
 }
 
-// budget books a budget, in a new life if its job began one.
+// budget books a budget. If its job was reset, the budget is booked in a new generation.
 func budget(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
 	docs, err := payload.Budget(t.Payload)
 	if err != nil {
@@ -179,13 +179,13 @@ func budget(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) 
 	if err := inherit(ctx, t, tiebackv1.Entity_ENTITY_JOB, docs[0].Project, docs[0].Record); err != nil {
 		return nil, err
 	}
-	held, err := heldBudget(ctx, t, docs[0])
+	existing, err := existingBudget(ctx, t, docs[0])
 	if err != nil {
 		return nil, err
 	}
-	if held != nil {
+	if existing != nil {
 		docs[0].Record.Lines = nil
-		return payload.Settle(t.Payload, []*tiebackv1.CloseOut{booked(docs[0], held)}), nil
+		return payload.Settle(t.Payload, []*tiebackv1.CloseOut{booked(docs[0], existing)}), nil
 	}
 	c, _, err := book(ctx, t, docs[0])
 	if err != nil {
@@ -194,11 +194,11 @@ func budget(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) 
 	return payload.Settle(t.Payload, []*tiebackv1.CloseOut{c}), nil
 }
 
-// heldBudget is the booking of a budget that comes without an origin id and without
-// transactions, and that the ERP has in its present life; nil: any other. Its lines are the
-// totals of its job costs, which the ERP has as the transactions of earlier exports. So there
-// is nothing to book: Procore only lacks the origin id.
-func heldBudget(ctx context.Context, t *worker.Task, d payload.Document) (*tiebackv1.Booking, error) {
+// existingBudget returns the booking of a budget that comes without an origin id and without transactions, if
+// the ERP has that budget in its current generation, and nil otherwise. The lines of such a budget are the
+// totals of its job costs, which the ERP already has as the transactions of earlier exports. There is nothing
+// to book: only Procore lacks the origin id.
+func existingBudget(ctx context.Context, t *worker.Task, d payload.Document) (*tiebackv1.Booking, error) {
 	changes := func(l *tiebackv1.Line) bool { return l.Kind == "erp_transaction" }
 	if d.Deleted || d.Void || d.Refusal != nil || d.Record.OriginId != "" || slices.ContainsFunc(d.Record.Lines, changes) {
 		return nil, nil
@@ -215,13 +215,13 @@ func heldBudget(ctx context.Context, t *worker.Task, d payload.Document) (*tieba
 	if err != nil && fault.ClassOf(err) != fault.Permanent {
 		return nil, err
 	}
-	if err == nil && state != tiebackv1.RecordState_RECORD_STATE_PRESENT { // an ERP that tells no states is taken to have it
+	if err == nil && state != tiebackv1.RecordState_RECORD_STATE_PRESENT { // an ERP that does not report states is assumed to have it
 		return nil, nil
 	}
 	return &tiebackv1.Booking{OriginId: origin}, nil
 }
 
-// standardCostCodes books codes, parents first; a child of one just booked gets its origin id.
+// standardCostCodes books codes, parents first. The child of a code that was just booked gets its origin id.
 func standardCostCodes(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
 	docs, err := payload.StandardCostCodes(t.Payload)
 	if err != nil {
@@ -229,7 +229,7 @@ func standardCostCodes(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseO
 	}
 	origins := map[int64]string{}
 	var records []*tiebackv1.CloseOut
-	for _, d := range slices.Backward(docs) { // a code before the one above it
+	for _, d := range slices.Backward(docs) { // children before their parent
 		if d.Deleted {
 			c, err := withdraw(ctx, t, d)
 			if err != nil {

@@ -11,17 +11,18 @@ import (
 	"github.com/tieback/tieback/services/worker/payload"
 )
 
-// masters are the entities that an ERP can deactivate: nothing is booked on them any more, and what is stays.
+// masters are the entities that an ERP can deactivate: nothing new is booked on them, and what is booked
+// stays.
 var masters = []tiebackv1.Entity{
 	tiebackv1.Entity_ENTITY_STANDARD_COST_CODE, tiebackv1.Entity_ENTITY_VENDOR,
 	tiebackv1.Entity_ENTITY_JOB, tiebackv1.Entity_ENTITY_SUB_JOB, tiebackv1.Entity_ENTITY_COST_CODE,
 }
 
-// withdraw works a record that is deleted or void in Procore. It is never booked.
+// withdraw handles a record that is deleted or void in Procore. Such a record is never booked.
 //
 //	                    not in the ERP    in the ERP
-//	deleted             failed            taken out; a master record that the ERP keeps is deactivated
-//	void, rejected, …   failed            failed: a person voids it there, in the period that is right
+//	deleted             failed            removed, or deactivated if the ERP keeps a master record
+//	void, rejected, …   failed            failed: a person voids it there, in the right period
 func withdraw(ctx context.Context, t *worker.Task, d payload.Document) (*tiebackv1.CloseOut, error) {
 	origin, err := inERP(ctx, t, d)
 	switch {
@@ -35,12 +36,12 @@ func withdraw(ctx context.Context, t *worker.Task, d payload.Document) (*tieback
 		err = fault.Permanentf("The %s was not exported: its status in Procore is %q. It is still in your ERP system, as %s: void or reverse it there.",
 			connector.Describe(d.Record), d.Record.Status, origin)
 	default:
-		return takeOut(ctx, t, d, origin)
+		return remove(ctx, t, d, origin)
 	}
 	return payload.Refused(d.Record, d.Detail, err)
 }
 
-// inERP is the origin id that the ERP has for a document; "": it has none.
+// inERP returns the ERP's origin id of a document, or "" if the ERP does not have it.
 func inERP(ctx context.Context, t *worker.Task, d payload.Document) (string, error) {
 	if d.Record.OriginId != "" {
 		return d.Record.OriginId, nil
@@ -53,22 +54,22 @@ func inERP(ctx context.Context, t *worker.Task, d payload.Document) (string, err
 	return booking.GetOriginId(), err
 }
 
-// takeOut removes a deleted record from the ERP, or deactivates it where the ERP keeps it.
-func takeOut(ctx context.Context, t *worker.Task, d payload.Document, origin string) (*tiebackv1.CloseOut, error) {
+// remove removes a deleted record from the ERP, or deactivates it if the ERP keeps it.
+func remove(ctx context.Context, t *worker.Task, d payload.Document, origin string) (*tiebackv1.CloseOut, error) {
 	name := connector.Describe(d.Record)
-	kept := t.ERP.Remove(ctx, t.Order(), d.Record.Entity, origin)
+	refusal := t.ERP.Remove(ctx, t.Order(), d.Record.Entity, origin)
 	switch {
-	case kept == nil:
+	case refusal == nil:
 		if err := t.ERP.NextGeneration(ctx, t.Order(), d.Record.Entity, d.Record.ProcoreId); err != nil {
 			return nil, err
 		}
-		c := withdrawn(d, "The "+name+" is deleted in Procore, so it was taken out of your ERP system.")
+		c := withdrawn(d, "The "+name+" is deleted in Procore, so it was removed from your ERP system.")
 		c.Links = []*tiebackv1.Link{{ItemType: d.ItemType, ItemId: d.Record.ProcoreId}}
 		return c, nil
-	case fault.ClassOf(kept) != fault.Permanent:
-		return nil, kept
+	case fault.ClassOf(refusal) != fault.Permanent:
+		return nil, refusal
 	case !slices.Contains(masters, d.Record.Entity):
-		return payload.Refused(d.Record, d.Detail, fault.Permanentf("The %s is deleted in Procore, and is still in your ERP system, as %s. %s", name, origin, fault.UserMessage(kept, "")))
+		return payload.Refused(d.Record, d.Detail, fault.Permanentf("The %s is deleted in Procore but is still in your ERP system, as %s. %s", name, origin, fault.UserMessage(refusal, "")))
 	}
 	d.Record.OriginId, d.Record.Inactive, d.Refusal = origin, true, nil
 	if _, err := send(ctx, t, d); err != nil {

@@ -15,17 +15,17 @@ const (
 	otherEvent  = `{"request_data":{"requisitions":[%s]}}`
 )
 
-// One invoice that makes no sense does not keep its neighbours out of the books.
-func TestEachInvoiceOfABatchEndsByItself(t *testing.T) {
+// One malformed invoice does not prevent the booking of the others.
+func TestMalformedInvoiceDoesNotAffectTheOthers(t *testing.T) {
 	good := func(id int) string { return fmt.Sprintf(goodInvoice, id, 100+id, id) }
 	for why, bad := range map[string]string{
-		"a strange line":    `{"procore_requisition_id":2,"request_detail_id":102,"code":"2","amount":"1","contract_origin_id":"WO","line_items":[{"procore_requisition_item_id":1,"requisition_item_type":"Billings::Else","amount":"1"}]}`,
-		"a date in words":   `{"procore_requisition_id":2,"request_detail_id":102,"code":"2","amount":"1","contract_origin_id":"WO","billing_date":"soon"}`,
-		"an id too large":   `{"procore_requisition_id":9223372036854775808,"request_detail_id":102,"code":"2","amount":"1","contract_origin_id":"WO"}`,
-		"amount in words":   `{"procore_requisition_id":2,"request_detail_id":102,"code":"2","amount":"one","contract_origin_id":"WO"}`,
-		"it is void":        `{"procore_requisition_id":2,"request_detail_id":102,"code":"2","amount":"1","contract_origin_id":"WO","status":"void"}`,
-		"it is deleted":     `{"procore_requisition_id":2,"request_detail_id":102,"code":"2","amount":"1","contract_origin_id":"WO","deleted_at":"2026-11-01T00:00:00Z"}`,
-		"lines that aren't": `{"procore_requisition_id":2,"request_detail_id":102,"code":"2","amount":"1","contract_origin_id":"WO","line_items":7}`,
+		"an unknown line type": `{"procore_requisition_id":2,"request_detail_id":102,"code":"2","amount":"1","contract_origin_id":"WO","line_items":[{"procore_requisition_item_id":1,"requisition_item_type":"Billings::Else","amount":"1"}]}`,
+		"a date in words":      `{"procore_requisition_id":2,"request_detail_id":102,"code":"2","amount":"1","contract_origin_id":"WO","billing_date":"soon"}`,
+		"an id too large":      `{"procore_requisition_id":9223372036854775808,"request_detail_id":102,"code":"2","amount":"1","contract_origin_id":"WO"}`,
+		"amount in words":      `{"procore_requisition_id":2,"request_detail_id":102,"code":"2","amount":"one","contract_origin_id":"WO"}`,
+		"it is void":           `{"procore_requisition_id":2,"request_detail_id":102,"code":"2","amount":"1","contract_origin_id":"WO","status":"void"}`,
+		"it is deleted":        `{"procore_requisition_id":2,"request_detail_id":102,"code":"2","amount":"1","contract_origin_id":"WO","deleted_at":"2026-11-01T00:00:00Z"}`,
+		"lines that aren't":    `{"procore_requisition_id":2,"request_detail_id":102,"code":"2","amount":"1","contract_origin_id":"WO","line_items":7}`,
 	} {
 		e := &workertest.ERP{}
 		out := must(t, "create_requisitions", fmt.Appendf(nil, otherEvent, good(1)+","+bad+","+good(3)), e)
@@ -43,8 +43,8 @@ func TestEachInvoiceOfABatchEndsByItself(t *testing.T) {
 	}
 }
 
-// The same for standard cost codes, whose event is a list itself.
-func TestEachStandardCostCodeEndsByItself(t *testing.T) {
+// The same for standard cost codes, whose payload is a list.
+func TestMalformedStandardCostCodeDoesNotAffectTheOthers(t *testing.T) {
 	e := &workertest.ERP{}
 	out := must(t, "create_standard_cost_codes", []byte(`{"request_data":[{"id":1,"code":"1","name":"A","request_detail_id":11},{"id":1.5,"code":"2","name":"B","request_detail_id":12},{"id":3,"code":"3","name":"C","request_detail_id":13}]}`), e)
 	if len(out) != 3 || out[0].Status != tiebackv1.Status_STATUS_SUCCESS || out[1].Status != tiebackv1.Status_STATUS_FAILED || out[2].Status != tiebackv1.Status_STATUS_SUCCESS || len(e.Puts) != 2 {
@@ -52,8 +52,8 @@ func TestEachStandardCostCodeEndsByItself(t *testing.T) {
 	}
 }
 
-// A standard cost code that is deleted leaves before the one that took its code comes.
-func TestADeletedStandardCostCodeMakesRoomForItsSuccessor(t *testing.T) {
+// A deleted standard cost code is removed before the code that replaced it is booked.
+func TestDeletedStandardCostCodeIsRemovedBeforeItsSuccessor(t *testing.T) {
 	e := &workertest.ERP{}
 	e.Refuse = func(r *tiebackv1.Record) error {
 		if r.ProcoreId == 2 && len(e.Removed) == 0 {
@@ -73,8 +73,8 @@ func TestADeletedStandardCostCodeMakesRoomForItsSuccessor(t *testing.T) {
 	}
 }
 
-// A payment that was voided is no payment, and neither are its siblings.
-func TestAVoidedPaymentIsNotBooked(t *testing.T) {
+// A payment that was voided, rejected, returned or the like is not booked.
+func TestVoidPaymentIsNotBooked(t *testing.T) {
 	sample := workertest.Samples(t)["create_payment"]
 	for _, status := range []string{"voided", "Void", "cancelled", "canceled", "failed", "rejected", "declined", "returned", "reversed", "refunded"} {
 		raw := workertest.Edit(t, sample, `"status":"paid"`, fmt.Sprintf(`"status":%q`, status))
@@ -117,13 +117,13 @@ func TestVoidDocumentsAreNotBooked(t *testing.T) {
 
 const deletedAt = `"deleted_at":"2026-11-01T00:00:00Z"`
 
-// jobOf is a job with its cost codes, as Procore sends them.
+// jobOf returns the payload of a job with these cost codes.
 func jobOf(codes ...string) []byte {
 	return fmt.Appendf(nil, `{"request_detail_id":2,"request_data":{"job":{"id":7,"name":"J","origin_id":"JOB"},"all_cost_codes":[%s]}}`, strings.Join(codes, ","))
 }
 
-// A cost code that is deleted is not booked, and the one that took its place is.
-func TestADeletedCostCodeMakesRoomForItsSuccessor(t *testing.T) {
+// A deleted cost code is not booked; the code that replaced it is.
+func TestDeletedCostCodeIsNotBooked(t *testing.T) {
 	const old, successor = `{"id":1,"full_code":"01-100","name":"A",` + deletedAt + `}`, `{"id":2,"full_code":"01-100","name":"B","deleted_at":null}`
 	e := &workertest.ERP{}
 	out := must(t, "create_or_update_job", jobOf(old, successor), e)
@@ -132,8 +132,8 @@ func TestADeletedCostCodeMakesRoomForItsSuccessor(t *testing.T) {
 	}
 }
 
-// One that was linked leaves the ERP before its successor comes.
-func TestALinkedCostCodeThatIsDeletedLeavesTheERP(t *testing.T) {
+// A deleted cost code that is linked is removed from the ERP before the code that replaced it is booked.
+func TestDeletedLinkedCostCodeIsRemovedFromTheERP(t *testing.T) {
 	const old, successor = `{"id":1,"origin_id":"CC-1","full_code":"01-100","name":"A",` + deletedAt + `}`, `{"id":2,"full_code":"01-100","name":"B"}`
 	e := &workertest.ERP{}
 	e.Refuse = func(r *tiebackv1.Record) error {
@@ -143,25 +143,25 @@ func TestALinkedCostCodeThatIsDeletedLeavesTheERP(t *testing.T) {
 		return nil
 	}
 	out := must(t, "create_or_update_job", jobOf(successor, old), e)
-	if len(out) != 1 || out[0].Status != tiebackv1.Status_STATUS_SUCCESS || fmt.Sprint(e.Removed) != "[CC-1]" || len(e.Ended) != 1 || len(out[0].Links) != 1 || out[0].Links[0].OriginId != "" {
-		t.Errorf("%v, removed %v, lives ended %v", out, e.Removed, e.Ended)
+	if len(out) != 1 || out[0].Status != tiebackv1.Status_STATUS_SUCCESS || fmt.Sprint(e.Removed) != "[CC-1]" || len(e.NextGenerations) != 1 || len(out[0].Links) != 1 || out[0].Links[0].OriginId != "" {
+		t.Errorf("%v, removed %v, next generations %v", out, e.Removed, e.NextGenerations)
 	}
 	if len(e.Puts) != 2 || e.Puts[1].ProcoreId != 2 {
 		t.Errorf("booked %v", e.Puts)
 	}
 }
 
-// One that has bookings can't leave: it is deactivated, and stays linked.
-func TestACostCodeWithBookingsIsDeactivated(t *testing.T) {
-	e := &workertest.ERP{Keep: fault.Permanentf("An invoice depends on it.")}
+// A deleted cost code that the ERP can't remove is deactivated and stays linked.
+func TestDeletedCostCodeWithBookingsIsDeactivated(t *testing.T) {
+	e := &workertest.ERP{RefuseRemove: fault.Permanentf("An invoice depends on it.")}
 	out := must(t, "create_or_update_job", jobOf(`{"id":1,"origin_id":"CC-1","full_code":"01-100","name":"A",`+deletedAt+`}`), e)
-	if len(out) != 1 || out[0].Status != tiebackv1.Status_STATUS_SUCCESS || len(e.Puts) != 2 || !e.Puts[1].Inactive || e.Puts[1].OriginId != "CC-1" || e.Puts[1].JobOriginId != "JOB" || len(e.Ended) > 0 {
-		t.Errorf("%v, booked %v, lives ended %v", out, e.Puts, e.Ended)
+	if len(out) != 1 || out[0].Status != tiebackv1.Status_STATUS_SUCCESS || len(e.Puts) != 2 || !e.Puts[1].Inactive || e.Puts[1].OriginId != "CC-1" || e.Puts[1].JobOriginId != "JOB" || len(e.NextGenerations) > 0 {
+		t.Errorf("%v, booked %v, next generations %v", out, e.Puts, e.NextGenerations)
 	}
 }
 
-// What was under a deleted code is exported without it.
-func TestWhatIsUnderADeletedCodeIsUnderNone(t *testing.T) {
+// The children of a deleted cost code are exported without a parent.
+func TestChildOfADeletedCostCodeHasNoParent(t *testing.T) {
 	e := &workertest.ERP{}
 	out := must(t, "create_or_update_job", jobOf(`{"id":1,"full_code":"1","name":"A",`+deletedAt+`}`, `{"id":2,"full_code":"1-010","name":"B","parent":{"id":1}}`), e)
 	if len(out) != 1 || out[0].Status != tiebackv1.Status_STATUS_SUCCESS || len(e.Puts) != 2 || e.Puts[1].ParentOriginId != "" {
@@ -169,8 +169,8 @@ func TestWhatIsUnderADeletedCodeIsUnderNone(t *testing.T) {
 	}
 }
 
-// Whatever can carry deleted_at is not exported where it does.
-func TestNothingThatIsDeletedIsExported(t *testing.T) {
+// No record with deleted_at is exported.
+func TestDeletedRecordsAreNotExported(t *testing.T) {
 	for event, object := range map[string]string{
 		"create_vendor":                      `"vendor":{"id":1,"name":"A",%s}`,
 		"create_or_update_job":               `"job":{"id":1,"name":"A",%s},"all_cost_codes":[{"id":2,"full_code":"1","name":"B"}]`,
@@ -192,14 +192,14 @@ func TestNothingThatIsDeletedIsExported(t *testing.T) {
 		e = &workertest.ERP{}
 		raw = fmt.Appendf(nil, `{"request_data":{"request_detail_id":5,`+object+`}}`, deletedAt+`,"origin_id":"X-1"`)
 		out = must(t, event, raw, e)
-		if len(e.Puts) > 0 || fmt.Sprint(e.Removed) != "[X-1]" || out[0].Status != tiebackv1.Status_STATUS_SUCCESS || len(e.Ended) != 1 {
+		if len(e.Puts) > 0 || fmt.Sprint(e.Removed) != "[X-1]" || out[0].Status != tiebackv1.Status_STATUS_SUCCESS || len(e.NextGenerations) != 1 {
 			t.Errorf("%s, linked: %v, booked %v, removed %v", event, out, e.Puts, e.Removed)
 		}
 	}
 }
 
-// A line that is deleted is not a line.
-func TestDeletedLinesAreLeftOut(t *testing.T) {
+// A deleted line is not booked.
+func TestDeletedLinesAreNotBooked(t *testing.T) {
 	e := &workertest.ERP{}
 	must(t, "create_commitment", []byte(`{"request_data":{"request_detail_id":5,"commitment":{"id":1,"type":"WorkOrderContract","grand_total":"1.00","vendor":{"origin_id":"V"}},
 		"commitment_items":[{"id":2,"amount":"1.00"},{"id":3,"amount":"9.00",`+deletedAt+`}]}}`), e)
@@ -208,8 +208,8 @@ func TestDeletedLinesAreLeftOut(t *testing.T) {
 	}
 }
 
-// A change to a contract that is deleted is refused.
-func TestAChangeOrderOfADeletedContractIsRefused(t *testing.T) {
+// A change order of a deleted contract is refused.
+func TestChangeOrderOfADeletedContractIsRefused(t *testing.T) {
 	for event, object := range map[string]string{
 		"create_commitment_change_order":     `"commitment":{"id":7,"origin_id":"C",%s},"change_order":{"id":1,"grand_total":"0"}`,
 		"create_prime_contract_change_order": `"prime_contract":{"id":7,"origin_id":"C",%s},"prime_contract_change_order":{"id":1,"grand_total":"0"}`,

@@ -1,9 +1,9 @@
-// Package imports answers what Procore tells after a user imported or linked records: no
-// answer is required, but what it tells is learned, so that later exports and syncs name the
-// ERP's records, and what Procore has no import for is synced then: a vendor's insurances,
-// a job's cost codes and job costs.
+// Package imports handles the events that Procore sends after a user imported or linked records. No response
+// is required, but the links are kept, so that later exports and syncs name the ERP's records. The handlers
+// also sync the data that Procore has no import for: the insurances of a vendor, the cost codes and job costs
+// of a job.
 //
-// What is learned is kept even where such an optional part fails.
+// The links are kept even if such an optional part fails.
 package imports
 
 import (
@@ -18,7 +18,7 @@ import (
 	"github.com/tieback/tieback/services/worker/payload"
 )
 
-// Handlers are the import category's, one for each row of the catalogue.
+// Handlers are the handlers of the import category, one for each of its event types.
 var Handlers = worker.Handlers{
 	"create_vendor_in_procore":     linkVendor,
 	"link_all_vendors":             linkAllVendors,
@@ -30,7 +30,7 @@ var Handlers = worker.Handlers{
 	"create_commitment_in_procore": createCommitment,
 }
 
-// link is what a payload's record tells of itself; nothing without an id or an origin id.
+// link returns the link of a record in a payload, or nothing if the record lacks its id or origin id.
 func link(itemType string, o payload.Object) []*tiebackv1.Link {
 	id, origin := o.ID("id"), o.Text("origin_id")
 	if itemType == "" || id == 0 || origin == "" {
@@ -42,7 +42,7 @@ func link(itemType string, o payload.Object) []*tiebackv1.Link {
 func malformed(why string) error {
 	return &fault.Error{
 		Class: fault.Permanent, Err: errors.New("payload: " + why),
-		UserMessage: "Procore's request does not say which record was imported, so Tieback could not take note of it. Sync it to have it tied to your ERP.",
+		UserMessage: "Procore's request does not say which record was imported, so Tieback could not link it. Sync the record to link it to your ERP system.",
 	}
 }
 
@@ -67,7 +67,7 @@ func createSubJob(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, e
 		return nil, malformed("sub_job has no id or no origin_id")
 	}
 	of := link("project", project)
-	if of == nil { // its cost codes can't be written without it
+	if of == nil { // without it the cost codes can't be written
 		return report.CloseOuts(t), nil
 	}
 	report.Links = append(report.Links, of...)
@@ -81,14 +81,14 @@ func createSubJob(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, e
 	return report.CloseOuts(t), nil
 }
 
-// createBudget learns the budget, where Procore says what the ERP calls it.
+// createBudget links the budget if the payload has its origin id.
 func createBudget(_ context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
 	report := &bulk.Report{Links: link("budget", t.Payload.Data.Object("budget"))}
 	return report.CloseOuts(t), nil
 }
 
-// createCommitment learns the commitment and its lines, as far as Procore names them: its
-// sample has neither ids nor a type.
+// createCommitment links the commitment and its lines, as far as the payload names them: Procore's sample has
+// neither ids nor a type.
 func createCommitment(_ context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
 	commitment := t.Payload.Data.Object("commitment")
 	report := &bulk.Report{Links: link(payload.CommitmentType(commitment.Text("type")), commitment)}

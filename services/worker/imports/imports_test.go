@@ -8,20 +8,20 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/worker/imports"
-	"github.com/tieback/tieback/services/worker/internal/fakes"
+	"github.com/tieback/tieback/services/worker/workertest"
 )
 
 type record = tiebackv1.Record
 
-// The samples' job and sub job.
+// The job and sub job of the samples.
 const (
 	project = "a22abb3a-e4ac-4ce7-b6dd-ab5801126eab"
 	parent  = "sub_jobs_project_origin_id"
 	sub     = "sub_job_origin_id"
 )
 
-func world(t *testing.T) *fakes.Bench {
-	b := fakes.NewBench(t)
+func world(t *testing.T) *workertest.Rig {
+	b := workertest.New(t)
 	insurance, costCode := tiebackv1.Entity_ENTITY_INSURANCE, tiebackv1.Entity_ENTITY_COST_CODE
 	assignment, jobCost := tiebackv1.Entity_ENTITY_COST_TYPE_ASSIGNMENT, tiebackv1.Entity_ENTITY_JOB_COST
 	for _, r := range []*record{
@@ -35,13 +35,13 @@ func world(t *testing.T) *fakes.Bench {
 		{Entity: jobCost, OriginId: "CC-1|CAT-1", CostCodeOriginId: "CC-1", CategoryOriginId: "CAT-1", JobOriginId: project, Amount: "500.00"},
 		{Entity: jobCost, OriginId: "CC-2|CAT-1", CostCodeOriginId: "CC-2", CategoryOriginId: "CAT-1", JobOriginId: parent, SubJobOriginId: sub, Amount: "7"},
 	} {
-		b.ERP.Put(r)
+		b.ERP.Add(r)
 	}
-	b.State.Link("line_item_type", 51, "CAT-1")
+	b.ERP.Link("line_item_type", 51, "CAT-1")
 	return b
 }
 
-// Each type with the sample that Procore publishes.
+// Each type with Procore's published sample.
 func TestSamples(t *testing.T) {
 	rows := catalogue.Of(catalogue.Import)
 	if len(rows) != len(imports.Handlers) {
@@ -59,17 +59,17 @@ func TestSamples(t *testing.T) {
 	}
 }
 
-// What the samples do not have.
+// Cases that the samples lack.
 func TestPayloads(t *testing.T) {
 	for name, c := range map[string]struct{ event, raw string }{
 		"create_commitment_in_procore with ids": {"create_commitment_in_procore", `{"request_data":{"request_detail_id":9,
 			"commitment":{"id":5,"origin_id":"SC-1","type":"WorkOrderContract"},"commitment_items":[{"id":"6","origin_id":"L-1"},{"id":7}]}}`},
-		"create_commitment_in_procore of a purchase order": {"create_commitment_in_procore", `{"request_data":{"commitment":{"id":5,"origin_id":"PO-1","type":"PurchaseOrderContract"}}}`},
-		"create_budget_in_procore with an origin id":       {"create_budget_in_procore", `{"request_data":{"budget":{"id":1,"origin_id":"B-1"}}}`},
-		"create_sub_job_in_procore that names no project":  {"create_sub_job_in_procore", `{"request_data":{"sub_job":{"id":2,"origin_id":"S-1"}}}`},
-		"link_all_vendors of which one is not synced":      {"link_all_vendors", `{"request_data":{"vendors":[{"id":1,"origin_id":"null"},{"id":2,"origin_id":"V-2"}]}}`},
-		"merge_vendors into an unsynced vendor":            {"merge_vendors", `{"request_data":{"master_vendor":{"id":1,"origin_id":null},"source_vendors":[{"id":2,"origin_id":"V-2"},{"id":1}]}}`},
-		"link_all_vendors of none":                         {"link_all_vendors", `{"request_data":{"vendors":[]}}`},
+		"create_commitment_in_procore with a purchase order": {"create_commitment_in_procore", `{"request_data":{"commitment":{"id":5,"origin_id":"PO-1","type":"PurchaseOrderContract"}}}`},
+		"create_budget_in_procore with an origin id":         {"create_budget_in_procore", `{"request_data":{"budget":{"id":1,"origin_id":"B-1"}}}`},
+		"create_sub_job_in_procore without a project":        {"create_sub_job_in_procore", `{"request_data":{"sub_job":{"id":2,"origin_id":"S-1"}}}`},
+		"link_all_vendors with an unsynced vendor":           {"link_all_vendors", `{"request_data":{"vendors":[{"id":1,"origin_id":"null"},{"id":2,"origin_id":"V-2"}]}}`},
+		"merge_vendors into an unsynced vendor":              {"merge_vendors", `{"request_data":{"master_vendor":{"id":1,"origin_id":null},"source_vendors":[{"id":2,"origin_id":"V-2"},{"id":1}]}}`},
+		"link_all_vendors without vendors":                   {"link_all_vendors", `{"request_data":{"vendors":[]}}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := world(t)
@@ -82,7 +82,7 @@ func TestPayloads(t *testing.T) {
 	}
 }
 
-func TestSenseless(t *testing.T) {
+func TestMalformedImportIsAPermanentError(t *testing.T) {
 	for event, raw := range map[string]string{
 		"link_vendor":               `{"request_data":{"vendor":{"id":32}}}`,
 		"create_vendor_in_procore":  `{"request_data":{"vendor":{"origin_id":"V"}}}`,
@@ -99,24 +99,24 @@ func TestSenseless(t *testing.T) {
 	}
 }
 
-// What was learned is kept though the optional part fails for good; one that may work
-// later makes the event come again.
-func TestOptionalPartFails(t *testing.T) {
+// The links are kept although the optional part fails permanently. Any other error is returned, and the event
+// is retried.
+func TestFailureOfAnOptionalPartKeepsTheLinks(t *testing.T) {
 	for name, c := range map[string]struct {
-		spoil func(*fakes.Bench)
-		again bool
+		spoil   func(*workertest.Rig)
+		retried bool
 	}{
-		"Procore refuses the call": {func(b *fakes.Bench) { b.Procore.Fail, b.Procore.FailFrom = 403, 1 }, false},
-		"Procore refuses the item": {func(b *fakes.Bench) { b.Procore.Refuse = map[string]string{"INS-1": "is odd"} }, false},
-		"the ERP refuses":          {func(b *fakes.Bench) { b.ERP.Fail, b.ERP.FailFrom = fault.Permanentf("No."), 1 }, false},
-		"Procore is down":          {func(b *fakes.Bench) { b.Procore.Fail, b.Procore.FailFrom = 500, 1 }, true},
-		"the ERP is down":          {func(b *fakes.Bench) { b.ERP.Fail, b.ERP.FailFrom = fault.Wait(1, nil), 1 }, true},
+		"Procore refuses the call": {func(b *workertest.Rig) { b.Procore.Fail, b.Procore.FailFrom = 403, 1 }, false},
+		"Procore refuses the item": {func(b *workertest.Rig) { b.Procore.RefuseItem = map[string]string{"INS-1": "is odd"} }, false},
+		"the ERP refuses":          {func(b *workertest.Rig) { b.ERP.ListError, b.ERP.ListErrorFrom = fault.Permanentf("No."), 1 }, false},
+		"Procore is down":          {func(b *workertest.Rig) { b.Procore.Fail, b.Procore.FailFrom = 500, 1 }, true},
+		"the ERP is down":          {func(b *workertest.Rig) { b.ERP.ListError, b.ERP.ListErrorFrom = fault.Wait(1, nil), 1 }, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := world(t)
 			c.spoil(b)
 			out, err := b.Run(imports.Handlers, "link_vendor", "")
-			if c.again {
+			if c.retried {
 				if err == nil || fault.ClassOf(err) == fault.Permanent {
 					t.Error(out, err)
 				}
@@ -130,12 +130,12 @@ func TestOptionalPartFails(t *testing.T) {
 	}
 }
 
-// An ERP that keeps no insurances is not asked for them.
-func TestNoInsurances(t *testing.T) {
+// The handler does not list insurances if the ERP has none.
+func TestInsurancesAreOptional(t *testing.T) {
 	b := world(t)
-	b.ERP.Cannot(tiebackv1.Entity_ENTITY_INSURANCE)
+	b.ERP.Unsupported = []tiebackv1.Entity{tiebackv1.Entity_ENTITY_INSURANCE}
 	out, err := b.Run(imports.Handlers, "link_vendor", "")
-	if err != nil || len(out) != 1 || len(out[0].Links) != 1 || len(b.Procore.Requests()) != 0 || b.ERP.Lists != 0 {
+	if err != nil || len(out) != 1 || len(out[0].Links) != 1 || len(b.Procore.Take()) != 0 || b.ERP.Lists != 0 {
 		t.Error(out, err)
 	}
 }

@@ -16,19 +16,19 @@ func linkVendor(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, err
 	if links == nil {
 		return nil, malformed("vendor has no id or no origin_id")
 	}
-	return learnVendors(ctx, t, links)
+	return linkVendors(ctx, t, links)
 }
 
-// linkAllVendors passes over vendors without an origin id: the ERP has them not.
+// linkAllVendors skips vendors without an origin id: the ERP does not have them.
 func linkAllVendors(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
 	var links []*tiebackv1.Link
 	for _, v := range t.Payload.Data.Objects("vendors") {
 		links = append(links, link("vendor", v)...)
 	}
-	return learnVendors(ctx, t, links)
+	return linkVendors(ctx, t, links)
 }
 
-func learnVendors(ctx context.Context, t *worker.Task, links []*tiebackv1.Link) ([]*tiebackv1.CloseOut, error) {
+func linkVendors(ctx context.Context, t *worker.Task, links []*tiebackv1.Link) ([]*tiebackv1.CloseOut, error) {
 	report := &bulk.Report{Links: links}
 	if err := report.Optional(syncInsurances(ctx, t, links, report)); err != nil {
 		return nil, err
@@ -36,7 +36,7 @@ func learnVendors(ctx context.Context, t *worker.Task, links []*tiebackv1.Link) 
 	return report.CloseOuts(t), nil
 }
 
-// mergeVendors ends the links of the vendors that went up in another.
+// mergeVendors removes the links of the vendors that were merged into another one.
 func mergeVendors(_ context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
 	master := t.Payload.Data.Object("master_vendor")
 	if master.ID("id") == 0 {
@@ -55,10 +55,10 @@ func mergeVendors(_ context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, err
 	return report.CloseOuts(t), nil
 }
 
-// syncInsurances writes the vendors' insurances, if the ERP keeps any. For more than one
-// vendor the ERP is asked once, for all.
+// syncInsurances writes the insurances of vendors, if the ERP has insurances. For more than one vendor it
+// lists those of all vendors once.
 func syncInsurances(ctx context.Context, t *worker.Task, vendors []*tiebackv1.Link, report *bulk.Report) error {
-	can, err := bulk.Lists(ctx, t)
+	can, err := bulk.Listable(ctx, t)
 	if err != nil || !can[insurance] || len(vendors) == 0 {
 		return err
 	}
@@ -83,7 +83,7 @@ func syncInsurances(ctx context.Context, t *worker.Task, vendors []*tiebackv1.Li
 	return writeInsurances(ctx, t, items, report)
 }
 
-// insuranceStatuses are Procore's words. Another word of the ERP's is left out.
+// insuranceStatuses are the statuses that Procore accepts. Any other status of the ERP is left out.
 var insuranceStatuses = []string{
 	"compliant", "compliant_in_progress", "expired", "non_compliant", "non_compliant_in_progress", "undecided", "unregistered",
 }
@@ -91,7 +91,7 @@ var insuranceStatuses = []string{
 func insuranceFields(r *bulk.Record, company, vendor int64) map[string]any {
 	return bulk.Fields(
 		"company_id", company, "vendor_id", vendor, "origin_id", r.OriginId, "origin_data", r.OriginData,
-		"name", r.Name, "insurance_type", r.Kind, "policy_number", r.Number, "status", bulk.Word(r.Status, insuranceStatuses, nil),
+		"name", r.Name, "insurance_type", r.Kind, "policy_number", r.Number, "status", bulk.Term(r.Status, insuranceStatuses, nil),
 		"limit", r.Amount, "effective_date", r.StartsOn, "expiration_date", r.EndsOn, "notes", r.Description)
 }
 

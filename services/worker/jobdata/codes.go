@@ -9,8 +9,7 @@ import (
 	"github.com/tieback/tieback/services/worker/bulk"
 )
 
-// writeCodes writes the job's cost codes, parents first, and gives the ids of all that
-// Procore has, by origin id.
+// writeCodes writes the job's cost codes, parents first, and returns Procore's ids by origin id.
 func writeCodes(ctx context.Context, t *worker.Task, j Job, codes []*bulk.Record, report *bulk.Report) (map[string]int64, error) {
 	ids, err := t.State.Links(ctx, t.Event.CompanyId, "cost_code")
 	if err != nil {
@@ -20,21 +19,21 @@ func writeCodes(ctx context.Context, t *worker.Task, j Job, codes []*bulk.Record
 	if err != nil {
 		return nil, err
 	}
-	own := own(ids, codes)
-	note, fresh, err := Fresh(ctx, t, costCode.String(), j, texts(codes))
-	if err != nil || (!fresh && len(own) == len(codes)) {
+	own := filterIDs(ids, codes)
+	hash, changed, err := Changed(ctx, t, costCode.String(), j, texts(codes))
+	if err != nil || (!changed && len(own) == len(codes)) {
 		return own, err
 	}
 	w := codeWriter{t: t, job: j, codes: bulk.Segments(codes), known: maps.Clone(own), ids: own, standard: standard, report: report}
-	whole, err := w.write(ctx, codes)
-	if err = report.Optional(err); err != nil || !whole {
+	complete, err := w.write(ctx, codes)
+	if err = report.Optional(err); err != nil || !complete {
 		return own, err
 	}
-	return own, Done(ctx, t, costCode.String(), j, note)
+	return own, SaveHash(ctx, t, costCode.String(), j, hash)
 }
 
-// own keeps the ids of these records.
-func own(ids map[string]int64, records []*bulk.Record) map[string]int64 {
+// filterIDs returns the ids of these records only.
+func filterIDs(ids map[string]int64, records []*bulk.Record) map[string]int64 {
 	out := map[string]int64{}
 	for _, r := range records {
 		if id, ok := ids[r.OriginId]; ok {
@@ -47,14 +46,14 @@ func own(ids map[string]int64, records []*bulk.Record) map[string]int64 {
 type codeWriter struct {
 	t        *worker.Task
 	job      Job
-	codes    map[string]string // as Procore wants them, by origin id
-	known    map[string]int64  // cost code ids that we were told before
-	ids      map[string]int64  // and those that Procore answers now
+	codes    map[string]string // Procore's code segments, by origin id
+	known    map[string]int64  // cost code ids that were known before
+	ids      map[string]int64  // known, and the ids that Procore returns now
 	standard map[string]int64
 	report   *bulk.Report
 }
 
-// write says whether Procore took all.
+// write writes the cost codes and reports whether Procore accepted all of them.
 func (w *codeWriter) write(ctx context.Context, codes []*bulk.Record) (bool, error) {
 	answer, err := bulk.WriteTree(ctx, w.t.Procore, codesCall(w.job), codes, w.ids, w.update)
 	w.report.Links = append(w.report.Links, answer.Links("cost_code", w.known)...)
@@ -73,7 +72,7 @@ func (w *codeWriter) update(r *bulk.Record) map[string]any {
 		"parent_id", w.ids[r.ParentOriginId], "standard_cost_code_id", w.standard[r.StandardOriginId])
 }
 
-// texts is what of the records is compared from sync to sync.
+// texts returns the fields of the records that are compared from sync to sync.
 func texts(records []*bulk.Record) [][]string {
 	var out [][]string
 	for _, r := range records {

@@ -9,8 +9,8 @@ import (
 	"github.com/tieback/tieback/services/worker/bulk"
 )
 
-// assign reports the assignments of the job's cost codes: those whose cost code and line
-// item type Procore has. The others follow when it has them, with the next sync.
+// assign adds the assignments of the job's cost codes whose cost code and line item type are linked. The next
+// sync adds the others once they are linked.
 func assign(ctx context.Context, t *worker.Task, j Job, codes map[string]int64, report *bulk.Report) error {
 	types, err := t.State.Links(ctx, t.Event.CompanyId, "line_item_type")
 	if err != nil {
@@ -29,15 +29,15 @@ func assign(ctx context.Context, t *worker.Task, j Job, codes map[string]int64, 
 	return err
 }
 
-// writeCosts writes the job costs of the job's cost codes. The reference page of the call
-// names its envelope; its items are inferred from the staged records' line items.
+// writeCosts writes the job costs of the job's cost codes. Procore's reference documents the envelope of the
+// call; the shape of its items is inferred from the line items of staged records.
 func writeCosts(ctx context.Context, t *worker.Task, j Job, codes []*bulk.Record, report *bulk.Report) error {
 	costs, err := costsOf(ctx, t, j, codes)
 	if err != nil {
 		return err
 	}
-	note, fresh, err := Fresh(ctx, t, jobCost.String(), j, texts(costs))
-	if err != nil || !fresh {
+	hash, changed, err := Changed(ctx, t, jobCost.String(), j, texts(costs))
+	if err != nil || !changed {
 		return err
 	}
 	var items []bulk.Item
@@ -58,18 +58,18 @@ func writeCosts(ctx context.Context, t *worker.Task, j Job, codes []*bulk.Record
 	if len(answer.Refused) > 0 {
 		return nil
 	}
-	return Done(ctx, t, jobCost.String(), j, note)
+	return SaveHash(ctx, t, jobCost.String(), j, hash)
 }
 
 func costsOf(ctx context.Context, t *worker.Task, j Job, codes []*bulk.Record) ([]*bulk.Record, error) {
 	all, err := bulk.List(ctx, t, &tiebackv1.ListRequest{Entity: jobCost, JobOriginId: j.OriginID, SubJobOriginId: j.SubJobOriginID})
-	mine := map[string]bool{}
+	wanted := map[string]bool{}
 	for _, r := range codes {
-		mine[r.OriginId] = true
+		wanted[r.OriginId] = true
 	}
 	var own []*bulk.Record
 	for _, r := range all {
-		if mine[r.CostCodeOriginId] {
+		if wanted[r.CostCodeOriginId] {
 			own = append(own, r)
 		}
 	}

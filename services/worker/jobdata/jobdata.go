@@ -1,13 +1,12 @@
-// Package jobdata writes the job-sized part of four events to Procore: a job's or a sub
-// job's cost codes, which line item types each has, and its job costs.
+// Package jobdata writes the data of one job that four events share to Procore: the cost codes of a job or
+// sub job, the line item types of each, and the job costs.
 //
 //	sync_single_job, sync_sub_job, create_job_in_procore    all three
 //	create_sub_job_in_procore                               cost codes and assignments
 //
-// The part is read whole each time, and written when it differs from what was last written
-// or holds a cost code whose id we do not know: so what was refused, or learned by an
-// outcome that got lost, is made good by the next sync, and one without news writes nothing.
-// Assignments are not written here; the status-reporter does that, from the close-out.
+// The data is read completely each time. It is written if it differs from what was last written, or if the id of
+// a cost code is not known. So the next sync repeats what was refused or lost, and a sync without
+// changes writes nothing. Assignments are not written here: the status-reporter writes them from the close-out.
 package jobdata
 
 import (
@@ -31,13 +30,13 @@ const (
 	jobCost    = tiebackv1.Entity_ENTITY_JOB_COST
 )
 
-// Job is a job of the ERP that is a project of Procore, or a sub job of one.
+// Job is a job of the ERP that is linked to a project in Procore, or a sub job of one.
 type Job struct {
 	ProjectID      int64
 	SubJobID       int64 // 0: the job itself
 	OriginID       string
 	SubJobOriginID string // "": the job itself
-	WithCosts      bool   // job costs too
+	WithCosts      bool   // also write job costs
 }
 
 func (j Job) origin() string {
@@ -47,10 +46,10 @@ func (j Job) origin() string {
 	return j.OriginID
 }
 
-// Sync writes the job's part and adds how it ended to the report. Entities that the ERP
-// can't list are passed over: the part is optional.
+// Sync writes the data of the job and adds the result to the report. It skips entities that the ERP can't
+// list, as this part of an event is optional.
 func Sync(ctx context.Context, t *worker.Task, j Job, report *bulk.Report) error {
-	can, err := bulk.Lists(ctx, t)
+	can, err := bulk.Listable(ctx, t)
 	if err != nil || !can[costCode] {
 		return err
 	}
@@ -73,7 +72,7 @@ func Sync(ctx context.Context, t *worker.Task, j Job, report *bulk.Report) error
 	return nil
 }
 
-// records lists an entity of the job alone: its sub jobs have their own.
+// records lists an entity of the job itself: sub jobs have their own records.
 func records(ctx context.Context, t *worker.Task, j Job, e tiebackv1.Entity) ([]*bulk.Record, error) {
 	all, err := bulk.List(ctx, t, &tiebackv1.ListRequest{Entity: e, JobOriginId: j.OriginID, SubJobOriginId: j.SubJobOriginID})
 	var own []*bulk.Record
@@ -85,24 +84,25 @@ func records(ctx context.Context, t *worker.Task, j Job, e tiebackv1.Entity) ([]
 	return own, err
 }
 
-// Fresh says whether updates differ from what Done last noted for the job, and gives the
-// note to hand to Done once Procore has them all.
-func Fresh(ctx context.Context, t *worker.Task, what string, j Job, updates any) (note string, fresh bool, err error) {
+// Changed reports whether updates differ from those that SaveHash last recorded for the job. It returns the
+// hash to pass to SaveHash once Procore has accepted all of them.
+func Changed(ctx context.Context, t *worker.Task, what string, j Job, updates any) (hash string, changed bool, err error) {
 	raw, err := json.Marshal([]any{j.ProjectID, j.SubJobID, updates})
 	if err != nil {
 		return "", false, fault.New(fault.Permanent, err)
 	}
-	note = fmt.Sprintf("sha256:%x", sha256.Sum256(raw))
+	hash = fmt.Sprintf("sha256:%x", sha256.Sum256(raw))
 	old, err := t.State.Cursor(ctx, t.Event.CompanyId, j.key(what))
-	return note, old != note, err
+	return hash, old != hash, err
 }
 
-// Done keeps Fresh's note.
-func Done(ctx context.Context, t *worker.Task, what string, j Job, note string) error {
-	return t.State.SaveCursor(ctx, t.Event.CompanyId, j.key(what), note)
+// SaveHash records the hash that Changed returned.
+func SaveHash(ctx context.Context, t *worker.Task, what string, j Job, hash string) error {
+	return t.State.SaveCursor(ctx, t.Event.CompanyId, j.key(what), hash)
 }
 
-// key is what a job's note is kept under; an ERP's ids may have characters that keys may not.
+// key returns the cursor key of a job's hash. It encodes the ERP's ids, which may have characters that keys
+// may not have.
 func (j Job) key(what string) string {
 	enc := base64.RawURLEncoding
 	key := what + ".job." + enc.EncodeToString([]byte(j.OriginID))
@@ -112,7 +112,7 @@ func (j Job) key(what string) string {
 	return key
 }
 
-// codesCall is the only way to write cost codes of an ERP project.
+// codesCall is the only sync action that writes cost codes of an ERP project.
 func codesCall(j Job) procore.SyncCall {
 	return procore.SyncCall{Route: procore.SyncCostCodes, Query: procore.Query("project_id", j.ProjectID, "sub_job_id", j.SubJobID)}
 }

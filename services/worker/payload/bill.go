@@ -6,7 +6,7 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// requisitionItems are the item types of a requisition's lines.
+// requisitionItems maps the types of a requisition's lines to item types.
 var requisitionItems = map[string]string{
 	"Billings::ContractItem":       "requisition_contract_item",
 	"Billings::ContractDetailItem": "requisition_contract_detail_item",
@@ -18,7 +18,7 @@ func Requisitions(q Request) ([]Document, error) {
 	r := q.reader("subcontractor invoice")
 	list := r.list(q.Data, "requisitions")
 	if len(list) == 0 {
-		r.bad("there is none in the list")
+		r.malformed("the list is empty")
 	}
 	if r.err != nil {
 		return nil, r.err
@@ -38,28 +38,28 @@ func (r *reader) requisition(o Object) Document {
 		Date: r.date(o, "billing_date"), JobOriginId: o.Text("job_origin_id"), ContractOriginId: o.Text("contract_origin_id"),
 	}
 	d := Document{Record: rec, ItemType: "requisition", Detail: r.ref(o, "request_detail_id")}
-	d.standing(o)
-	d.refer(&rec.ContractOriginId, r.ref(o, "contract_id"),
+	d.setStatus(o)
+	d.addRef(&rec.ContractOriginId, r.ref(o, "contract_id"),
 		"The commitment of this subcontractor invoice is not in your ERP system. Export the commitment first, then export the invoice again.", workOrder, purchaseOrder)
-	items := r.live(o, "line_items")
+	items := r.undeleted(o, "line_items")
 	r.currency(rec, []Object{o}, items)
 	for i, item := range items {
 		l := r.requisitionItem(&d, item, i+1)
-		d.refer(&l.CostCodeOriginId, r.ref(item, "cost_code_id"), "", "cost_code")
+		d.addRef(&l.CostCodeOriginId, r.ref(item, "cost_code_id"), "", "cost_code")
 		rec.Lines = append(rec.Lines, l)
 	}
 	r.documentTax(&d, o)
-	// The payload has no total to hold the lines against. formatted_payment_due is a text for people,
-	// and what is in it is not published: in the published sample it is $1,087.80, where the lines
-	// less their retainage come to 980.00 and have no tax.
-	r.total(rec, len(r.list(o, "line_items")), "amount", r.decimal(o, "amount"))
-	return r.apart(d)
+	// The payload has no total to compare the lines with. formatted_payment_due is a text for people, and
+	// what it includes is not published: in the published sample it is $1,087.80, while the lines less their
+	// retainage come to 980.00 and have no tax.
+	r.setTotal(rec, len(r.list(o, "line_items")), "amount", r.decimal(o, "amount"))
+	return r.isolate(d)
 }
 
 func (r *reader) requisitionItem(d *Document, o Object, position int) *tiebackv1.Line {
 	kind, ok := requisitionItems[o.Text("requisition_item_type")]
 	if !ok {
-		r.bad("line %d is of the unknown type %.60q", position, o.Text("requisition_item_type"))
+		r.malformed("line %d has the unknown type %.60q", position, o.Text("requisition_item_type"))
 	}
 	l := &tiebackv1.Line{
 		ProcoreId: r.id(o, "procore_requisition_item_id"), OriginId: o.Text("origin_id"), Kind: kind, Position: int32(position),
@@ -73,10 +73,10 @@ func (r *reader) requisitionItem(d *Document, o Object, position int) *tiebackv1
 	return l
 }
 
-// retainage is what a line withholds, less what it releases. Whether retainage_this_period
-// has the release taken off already is not published; its parts tell: where it equals what
-// they hold back in full, it has not. Where it is missing, its parts are what is held back; where
-// those are missing as well, the line has no retainage.
+// retainage returns what a line withholds, less what it releases. It is not published whether
+// retainage_this_period is reduced by the release already. Its parts show it: if it equals the full amount
+// that they hold back, it is not. If it is missing, the parts are the amount held back; if they are missing
+// too, the line has no retainage.
 func (r *reader) retainage(o Object, position int) string {
 	held := r.decimal(o, "retainage_this_period")
 	full := r.amount(o, "retainage_work_completed_this_period").
@@ -100,32 +100,31 @@ func (r *reader) retainage(o Object, position int) string {
 	return full.Sub(released).String()
 }
 
-// ContractPayment reads create_payment, which arrives named create_contract_payment. What it
-// pays it names by Procore's ids only.
+// ContractPayment reads create_payment, which arrives under the name create_contract_payment. It names what
+// it pays only by Procore's ids.
 func ContractPayment(q Request) ([]Document, error) {
 	r := q.reader("payment")
 	o := r.object(q.Data, "contract_payment")
 	rec := r.record(tiebackv1.Entity_ENTITY_PAYMENT, o)
-	rec.Number = o.Text("check_number") // no other: a check's number may be refused where it comes twice
+	rec.Number = o.Text("check_number") // no other number: an ERP may refuse a check number that it already has
 	rec.Kind = o.Text("payment_method")
 	rec.Date = r.date(o, "date_payment_settled", "date_payment_funded", "date_payment_created", "invoice_date")
 	rec.Amount = r.required("it", o, "amount")
 	rec.CustomFields = customFields(o, "retainage_released_payment_amount", "bank_id", "external_payment_id", "payment_number", "draw_request_number")
 	r.currency(rec, []Object{o}, nil)
 	d := Document{Record: rec, ItemType: "contract_payment"}
-	d.standing(o)
+	d.setStatus(o)
 	missing := "The commitment of this payment is not in your ERP system. Export the commitment first, then export the payment again."
 	if invoice := r.ref(o, "requisition_id"); invoice > 0 {
 		missing = "" // the invoice names its commitment
-		d.refer(&rec.ParentOriginId, invoice, "The invoice of this payment is not in your ERP system. Export the invoice first, then export the payment again.", "requisition")
+		d.addRef(&rec.ParentOriginId, invoice, "The invoice of this payment is not in your ERP system. Export the invoice first, then export the payment again.", "requisition")
 	}
-	d.refer(&rec.ContractOriginId, r.ref(o, "contract_id"), missing, workOrder, purchaseOrder)
-	d.refer(&rec.VendorOriginId, r.ref(o, "vendor_id"), "", "vendor")
+	d.addRef(&rec.ContractOriginId, r.ref(o, "contract_id"), missing, workOrder, purchaseOrder)
+	d.addRef(&rec.VendorOriginId, r.ref(o, "vendor_id"), "", "vendor")
 	return []Document{r.finish(&d)}, r.err
 }
 
-// DirectCost reads create_company_level_direct_cost, whose ids are strings. Its lines get
-// no external data.
+// DirectCost reads create_company_level_direct_cost, whose ids are strings. Its lines get no external data.
 func DirectCost(q Request) ([]Document, error) {
 	r := q.reader("direct cost")
 	o := r.object(q.Data, "direct_cost")
@@ -133,28 +132,28 @@ func DirectCost(q Request) ([]Document, error) {
 	rec.Number, rec.Kind = o.Text("invoice_number"), o.Text("direct_cost_type")
 	rec.Code = cmp.Or(rec.Code, rec.Number)
 	rec.Date = r.date(o, "accounting_date", "direct_cost_date")
-	r.currency(rec, []Object{o}, r.live(o, "line_items"))
+	r.currency(rec, []Object{o}, r.undeleted(o, "line_items"))
 	rec.VendorOriginId = o.Object("vendor").Text("origin_id")
 	d := Document{Record: rec, ItemType: "company_level_direct_cost"}
-	d.standing(o)
-	d.refer(&rec.VendorOriginId, r.ref(o.Object("vendor"), "id"), "", "vendor")
-	for i, item := range r.live(o, "line_items") {
+	d.setStatus(o)
+	d.addRef(&rec.VendorOriginId, r.ref(o.Object("vendor"), "id"), "", "vendor")
+	for i, item := range r.undeleted(o, "line_items") {
 		l := &tiebackv1.Line{
 			ProcoreId: r.id(item, "id"), OriginId: item.Text("origin_id"), Position: int32(i + 1), Description: item.Text("description"), Unit: unit(item),
 			Amount: r.costAmount(item, i+1), Quantity: r.decimal(item, "quantity"), UnitCost: r.decimal(item, "unit_cost"), TaxAmount: r.decimal(item, "tax_amount"),
 			JobOriginId: item.Text("job_origin_id"), SubJobOriginId: item.Text("sub_job_origin_id"),
 			CostCodeOriginId: item.Text("cost_code_origin_id"), CategoryOriginId: item.Text("line_item_type_origin_id"),
 		}
-		d.refer(&l.JobOriginId, r.ref(item.Object("project"), "id"), "", "project")
-		d.refer(&l.CostCodeOriginId, r.ref(item, "cost_code_id"), "", "cost_code")
-		d.refer(&l.CategoryOriginId, r.ref(item, "line_item_type_id"), "", "line_item_type")
+		d.addRef(&l.JobOriginId, r.ref(item.Object("project"), "id"), "", "project")
+		d.addRef(&l.CostCodeOriginId, r.ref(item, "cost_code_id"), "", "cost_code")
+		d.addRef(&l.CategoryOriginId, r.ref(item, "line_item_type_id"), "", "line_item_type")
 		r.taxCode(&d, l, item)
 		rec.Lines = append(rec.Lines, l)
 	}
 	lines, billed := r.decimal(o, "line_item_total"), r.decimal(o, "billed_amount")
-	r.total(rec, len(r.list(o, "line_items")), "line_item_total", cmp.Or(lines, billed))
-	if !value(billed).IsZero() { // a zero: the billed amount was not entered
-		r.agree(rec, "billed_amount", billed)
+	r.setTotal(rec, len(r.list(o, "line_items")), "line_item_total", cmp.Or(lines, billed))
+	if !value(billed).IsZero() { // zero: no billed amount was entered
+		r.checkTotal(rec, "billed_amount", billed)
 	}
 	return []Document{r.finish(&d)}, r.err
 }

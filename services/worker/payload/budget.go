@@ -9,23 +9,21 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// Budget reads create_budget and update_budget. An ERP books what the lines say, so the
-// money must be in them once:
+// Budget reads create_budget and update_budget. An ERP books the lines, so each amount must be in them once:
 //
-//	transactions, first or later    a line each: they are the changes, and what is marked
-//	none, first                     a line for each job cost, with its amount so far
-//	none, later                     no lines: nothing changed that is not booked
+//	with transactions, first or later export   a line for each transaction: they are the changes, and they get marks
+//	without, first export                      a line for each job cost, with its current amount
+//	without, later export                      no lines: all changes are booked already
 //
-// The amount is the total of the job costs, which is where the transactions have led to;
-// it is for reading.
+// The amount is the total of the job costs, which is the sum of all transactions so far. It is informational.
 func Budget(q Request) ([]Document, error) {
 	r := q.reader("budget")
 	o := r.object(q.Data, "budget")
 	rec := r.record(tiebackv1.Entity_ENTITY_BUDGET, o)
 	rec.JobOriginId = cmp.Or(q.Data.Text("job_id"), q.Data.Text("job_origin_id"))
 	d := Document{Record: rec, ItemType: "budget", Project: r.id(o, "project_id")}
-	d.standing(o)
-	d.refer(&rec.JobOriginId, d.Project, "The job of this budget is not in your ERP system. Export the job first, then export the budget again.", "project")
+	d.setStatus(o)
+	d.addRef(&rec.JobOriginId, d.Project, "The job of this budget is not in your ERP system. Export the job first, then export the budget again.", "project")
 	costs := r.list(q.Data, "job_costs")
 	r.currency(rec, []Object{o}, costs)
 	rec.Lines = r.transactions(q.Data, costs, rec.JobOriginId)
@@ -33,13 +31,13 @@ func Budget(q Request) ([]Document, error) {
 		rec.Lines = r.jobCosts(costs, rec.JobOriginId)
 	}
 	for _, l := range rec.Lines {
-		d.refer(&l.JobOriginId, d.Project, "", "project")
+		d.addRef(&l.JobOriginId, d.Project, "", "project")
 	}
 	rec.Amount = r.budgeted(costs)
 	return []Document{r.finish(&d)}, r.err
 }
 
-// budgeted is the total of the job costs; "" where one of them has no amount.
+// budgeted returns the total of the job costs, or "" if one of them has no amount.
 func (r *reader) budgeted(costs []Object) string {
 	total := decimal.Zero
 	for _, c := range costs {
@@ -61,10 +59,10 @@ func (r *reader) transactions(data Object, costs []Object, job string) []*tiebac
 		byID[r.id(c, "id")] = c
 	}
 	var out []*tiebackv1.Line
-	for i, t := range r.live(data, "transactions") {
+	for i, t := range r.undeleted(data, "transactions") {
 		cost, ok := byID[r.ref(t, "job_cost_id")]
 		if !ok {
-			r.bad("transaction %d belongs to a job cost that is not in the budget", r.ref(t, "id"))
+			r.malformed("transaction %d belongs to a job cost that is not in the budget", r.ref(t, "id"))
 		}
 		l := costLine(cost, job, i+1)
 		l.ProcoreId, l.OriginId, l.Kind = r.id(t, "id"), t.Text("origin_id"), "erp_transaction"

@@ -7,14 +7,14 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// Item types of commitments.
+// The item types of commitments.
 const (
 	workOrder     = "work_order_contract"
 	purchaseOrder = "purchase_order_contract"
 )
 
-// CommitmentType is the item type for a commitment's type: WorkOrderContract,
-// work_order_contract …; "" where it is neither.
+// CommitmentType returns the item type of a commitment's type, such as WorkOrderContract or
+// work_order_contract, or "" if the type is unknown.
 func CommitmentType(s string) string {
 	switch strings.ToLower(strings.ReplaceAll(s, "_", "")) {
 	case "workordercontract":
@@ -32,7 +32,7 @@ func Commitment(q Request) ([]Document, error) {
 	rec := r.contract(tiebackv1.Entity_ENTITY_COMMITMENT, c)
 	rec.Kind = CommitmentType(c.Text("type"))
 	if rec.Kind == "" {
-		r.bad("its type %.60q is neither work order nor purchase order", c.Text("type"))
+		r.malformed("its type %.60q is neither a work order nor a purchase order", c.Text("type"))
 	}
 	rec.JobOriginId = cmp.Or(q.Data.Text("job_id"), q.Data.Text("job_origin_id"), c.Object("project").Text("origin_id"))
 	rec.VendorOriginId = c.Object("vendor").Text("origin_id")
@@ -40,23 +40,23 @@ func Commitment(q Request) ([]Document, error) {
 	rec.StartsOn, rec.EndsOn = r.date(c, "contract_start_date"), r.date(c, "contract_estimated_completion_date", "delivery_date")
 	rec.RetainagePercent = r.percent(c, "retainage_percent")
 	d := Document{Record: rec, ItemType: rec.Kind, LineType: "line_item"}
-	d.standing(c)
-	d.refer(&rec.JobOriginId, r.ref(c.Object("project"), "id"), "", "project")
-	d.refer(&rec.VendorOriginId, r.ref(c.Object("vendor"), "id"), "", "vendor")
-	items := r.live(q.Data, "commitment_items")
+	d.setStatus(c)
+	d.addRef(&rec.JobOriginId, r.ref(c.Object("project"), "id"), "", "project")
+	d.addRef(&rec.VendorOriginId, r.ref(c.Object("vendor"), "id"), "", "vendor")
+	items := r.undeleted(q.Data, "commitment_items")
 	r.currency(rec, []Object{c}, items)
 	for i, o := range items {
 		l := r.item(&d, o, i+1)
-		r.referItem(&d, l, o)
+		r.addLineRefs(&d, l, o)
 		rec.Lines = append(rec.Lines, l)
 	}
-	// Published as the total of the lines with all markup. Lines have their markup in their
-	// amounts; project-level markup is on no line, and a total with it is refused.
-	r.total(rec, len(r.list(q.Data, "commitment_items")), "grand_total", r.decimal(c, "grand_total"))
+	// Published as the total of the lines with all markup. The amounts of the lines include their markup.
+	// Project-level markup is on no line, and a total with it is refused.
+	r.setTotal(rec, len(r.list(q.Data, "commitment_items")), "grand_total", r.decimal(c, "grand_total"))
 	return []Document{r.finish(&d)}, r.err
 }
 
-// contract reads what contracts and change orders share.
+// contract reads the fields that contracts and change orders share.
 func (r *reader) contract(entity tiebackv1.Entity, o Object) *tiebackv1.Record {
 	rec := r.record(entity, o)
 	rec.Number, rec.Name = o.Text("number"), o.Text("title")
@@ -64,8 +64,8 @@ func (r *reader) contract(entity tiebackv1.Entity, o Object) *tiebackv1.Record {
 	return rec
 }
 
-// CommitmentChangeOrder reads create_commitment_change_order. Its lines name the commitment's
-// lines by Procore's id; the payload brings those along.
+// CommitmentChangeOrder reads create_commitment_change_order. Its lines name the commitment's lines by
+// Procore's id; the payload includes those lines.
 func CommitmentChangeOrder(q Request) ([]Document, error) {
 	r := q.reader("commitment change order")
 	o := r.object(q.Data, "change_order")
@@ -76,17 +76,17 @@ func CommitmentChangeOrder(q Request) ([]Document, error) {
 	rec.ContractOriginId = contract.Text("origin_id")
 	rec.Date = cmp.Or(r.date(q.Data.Object("additional_data"), "accounting_date"), r.date(o, "reviewed_at"))
 	d := Document{Record: rec, ItemType: "change_order", LineType: "line_item"}
-	d.standing(o)
+	d.setStatus(o)
 	if deleted(contract) {
 		r.refuse("contract", "its commitment is deleted in Procore.")
 	}
-	d.refer(&rec.ContractOriginId, r.ref(contract, "id"),
-		"The commitment of this change order is not in your ERP system. Export the commitment first, then export the change order again.", either(contract.Text("type"))...)
-	d.refer(&rec.JobOriginId, r.ref(contract.Object("project"), "id"), "", "project")
-	d.refer(&rec.VendorOriginId, r.ref(contract.Object("vendor"), "id"), "", "vendor")
-	r.currency(rec, []Object{o, contract}, r.live(q.Data, "change_order_items"))
+	d.addRef(&rec.ContractOriginId, r.ref(contract, "id"),
+		"The commitment of this change order is not in your ERP system. Export the commitment first, then export the change order again.", commitmentTypes(contract.Text("type"))...)
+	d.addRef(&rec.JobOriginId, r.ref(contract.Object("project"), "id"), "", "project")
+	d.addRef(&rec.VendorOriginId, r.ref(contract.Object("vendor"), "id"), "", "vendor")
+	r.currency(rec, []Object{o, contract}, r.undeleted(q.Data, "change_order_items"))
 	r.changeOrderLines(q.Data, &d)
-	r.total(rec, len(r.list(q.Data, "change_order_items")), "grand_total", r.decimal(o, "grand_total")) // published as "Total including markup"
+	r.setTotal(rec, len(r.list(q.Data, "change_order_items")), "grand_total", r.decimal(o, "grand_total")) // published as "Total including markup"
 	return []Document{r.finish(&d)}, r.err
 }
 
@@ -95,17 +95,17 @@ func (r *reader) changeOrderLines(data Object, d *Document) {
 	for _, o := range r.list(data, "commitment_items") {
 		origins[r.ref(o, "id")] = o.Text("origin_id")
 	}
-	for i, o := range r.live(data, "change_order_items") {
+	for i, o := range r.undeleted(data, "change_order_items") {
 		l := r.item(d, o, i+1)
 		l.ContractLineOriginId = origins[r.ref(o, "commitment_line_item_id")]
-		d.refer(&l.ContractLineOriginId, r.ref(o, "commitment_line_item_id"), "", "line_item")
-		r.referItem(d, l, o)
+		d.addRef(&l.ContractLineOriginId, r.ref(o, "commitment_line_item_id"), "", "line_item")
+		r.addLineRefs(d, l, o)
 		d.Record.Lines = append(d.Record.Lines, l)
 	}
 }
 
-// either lists the item types that a commitment can have: the one its type says, or both.
-func either(kind string) []string {
+// commitmentTypes returns the item types that a commitment can have: the one of its type, or both.
+func commitmentTypes(kind string) []string {
 	if t := CommitmentType(kind); t != "" {
 		return []string{t}
 	}

@@ -7,12 +7,12 @@ import (
 	_ "time/tzdata"
 )
 
-// A date that comes from a point in time is the one on the company's clocks: the books' period depends on it.
-func TestAnInstantIsNotADate(t *testing.T) {
+// The date of a point in time is the date in the company's time zone. The accounting period depends on it.
+func TestDateOfAnInstantIsInTheCompanyZone(t *testing.T) {
 	for _, tt := range []struct{ why, zone, name, value, want string }{
 		{"evening of the last day of a month", "America/Chicago", "reviewed_at", "2026-12-01T01:30:00Z", "2026-11-30"},
-		{"the next day already", "Australia/Sydney", "reviewed_at", "2026-11-30T14:00:00Z", "2026-12-01"},
-		{"without a zone UTC", "", "reviewed_at", "2026-12-01T01:30:00Z", "2026-12-01"},
+		{"already the next day", "Australia/Sydney", "reviewed_at", "2026-11-30T14:00:00Z", "2026-12-01"},
+		{"UTC if the company has no zone", "", "reviewed_at", "2026-12-01T01:30:00Z", "2026-12-01"},
 		{"written in another zone", "America/Chicago", "reviewed_at", "2026-11-30T21:30:00-08:00", "2026-11-30"},
 		{"the same in New York", "America/New_York", "reviewed_at", "2026-11-30T21:30:00-08:00", "2026-12-01"},
 		{"fractions of a second", "America/Chicago", "approved_on", "2026-12-01T05:59:59.999Z", "2026-11-30"},
@@ -24,9 +24,9 @@ func TestAnInstantIsNotADate(t *testing.T) {
 		{"an evening that is midnight in UTC", "America/Chicago", "period_end", "2026-11-30T18:00:00-06:00", "2026-11-30"},
 		{"a date", "America/Chicago", "billing_date", "2026-12-01", "2026-12-01"},
 		{"of a wall clock", "America/Chicago", "billing_date", "2026-12-01T01:30:00", "2026-12-01"},
-		{"the epoch is none", "America/Chicago", "date_payment_initiated", "1970-01-01T00:00:00Z", ""},
-		{"the epoch elsewhere is none", "America/Chicago", "date_payment_initiated", "1969-12-31T18:00:00-06:00", ""},
-		{"the epoch's day is none", "America/Chicago", "billing_date", "1970-01-01", ""},
+		{"the epoch is no date", "America/Chicago", "date_payment_initiated", "1970-01-01T00:00:00Z", ""},
+		{"the epoch in another zone is no date", "America/Chicago", "date_payment_initiated", "1969-12-31T18:00:00-06:00", ""},
+		{"the epoch's day is no date", "America/Chicago", "billing_date", "1970-01-01", ""},
 	} {
 		zone, err := time.LoadLocation(tt.zone)
 		if err != nil {
@@ -45,16 +45,16 @@ func TestAnInstantIsNotADate(t *testing.T) {
 	}
 }
 
-// The next field that has a date counts, where the first holds the epoch.
-func TestAPaymentOfTheEpochTakesTheNextDate(t *testing.T) {
+// If the first field has the epoch, the next field with a date is used.
+func TestEpochIsSkippedForTheNextDate(t *testing.T) {
 	d := read1(t, ContractPayment, `{"request_data":{"contract_payment":{"id":1,"amount":"1","date_payment_settled":"1970-01-01T00:00:00Z","date_payment_created":"2023-05-02T15:06:02Z"}}}`)
 	if d.Record.Date != "2023-05-02" {
 		t.Errorf("%v", d.Record)
 	}
 }
 
-// Each payload's dates are read in the company's zone.
-func TestEachPayloadReadsInstantsInTheCompanysZone(t *testing.T) {
+// The dates of every payload are read in the company's time zone.
+func TestEveryPayloadReadsDatesInTheCompanyZone(t *testing.T) {
 	chicago, err := time.LoadLocation("America/Chicago")
 	if err != nil {
 		t.Fatal(err)

@@ -8,11 +8,11 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// sorry is what an accountant is told of a failure that has no words of its own.
-const sorry = "Tieback could not carry this out. Nothing was marked as synced. Please try again; if it fails again, tell whoever runs your ERP integration."
+// genericFailure is the message of a failure that has no message for the accountant.
+const genericFailure = "Tieback could not process this request. Nothing was marked as synced. Try again. If it fails again, contact the administrator of your ERP integration."
 
-// Details finds the id of every request detail in a payload, wherever it sits: the samples
-// do not show all places. What does not parse has none.
+// Details returns the ids of all request details in a payload, wherever they are: the samples do not show all
+// places. A payload that can't be parsed has none.
 func Details(raw []byte) []int64 {
 	var v any
 	if decode(raw, &v) != nil {
@@ -40,13 +40,13 @@ func collect(v any, ids *[]int64) {
 	}
 }
 
-// toID reads an id; 0 where there is none, or what is there is none. See procore.ParseID.
+// toID reads an id. It returns 0 if there is none or it is invalid. See procore.ParseID.
 func toID(v any) int64 {
 	id, _ := parseID(v)
 	return id
 }
 
-// parseID takes the string "null" for none, as Text does.
+// parseID treats the string "null" as no id, as Text does.
 func parseID(v any) (int64, error) {
 	if v == "null" {
 		return 0, nil
@@ -54,12 +54,12 @@ func parseID(v any) (int64, error) {
 	return procore.ParseID(v)
 }
 
-// badDetail finds a request detail whose id is none; nil: there is no such.
-func badDetail(v any) any {
+// invalidDetail returns an invalid request detail id in v, or nil if there is none.
+func invalidDetail(v any) any {
 	switch v := v.(type) {
 	case []any:
 		for _, x := range v {
-			if bad := badDetail(x); bad != nil {
+			if bad := invalidDetail(x); bad != nil {
 				return bad
 			}
 		}
@@ -68,7 +68,7 @@ func badDetail(v any) any {
 			if _, err := parseID(x); name == "request_detail_id" && err != nil {
 				return x
 			}
-			if bad := badDetail(x); bad != nil {
+			if bad := invalidDetail(x); bad != nil {
 				return bad
 			}
 		}
@@ -76,12 +76,12 @@ func badDetail(v any) any {
 	return nil
 }
 
-// Failed closes every request detail of a payload as failed, because of err.
+// Failed returns failed close-outs of all request details of a payload, with the message of err.
 func Failed(raw []byte, err error) []*tiebackv1.CloseOut {
 	var out []*tiebackv1.CloseOut
 	for _, id := range Details(raw) {
 		out = append(out, &tiebackv1.CloseOut{
-			RequestDetailId: id, Status: tiebackv1.Status_STATUS_FAILED, Messages: []string{fault.UserMessage(err, sorry)},
+			RequestDetailId: id, Status: tiebackv1.Status_STATUS_FAILED, Messages: []string{fault.UserMessage(err, genericFailure)},
 		})
 	}
 	return out

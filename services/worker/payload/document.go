@@ -7,47 +7,47 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// Document is a record to be booked, with what is needed to tell Procore about it.
+// Document is a record to be booked, with what is needed to report it to Procore.
 type Document struct {
 	Record   *tiebackv1.Record
-	ItemType string // external data's item type of the record; "": not marked
-	LineType string // of lines without a kind of their own; "": not marked
-	Detail   int64  // request detail of this record alone; 0: it has none
-	Project  int64  // Procore's, of a budget's transactions
+	ItemType string // the record's item type of external data; "": not marked
+	LineType string // the item type of lines without a kind of their own; "": not marked
+	Detail   int64  // the request detail of this record; 0: it has none of its own
+	Project  int64  // Procore's project id, for the transactions of a budget
 	Refs     []Ref
-	Refusal  error // why it can't be booked, permanent, with a sentence; nil: it can
-	Deleted  bool  // it is deleted in Procore: not to be booked, and to be taken out of the ERP
-	Void     bool  // its status says that it does not count: not to be booked
+	Refusal  error // why it can't be booked: permanent, with a message; nil: it can be booked
+	Deleted  bool  // deleted in Procore: it is not booked, and it is removed from the ERP
+	Void     bool  // its status says that it is not valid: it is not booked
 }
 
-// Ref is something the record belongs to that the payload names by Procore's id only. Its
-// origin id is what Procore was last told: the first item type that has one counts.
+// Ref is a reference to a record that the payload names only by Procore's id. Its origin id is the one last
+// reported to Procore; the first of the item types that has one is used.
 type Ref struct {
 	ItemTypes []string
 	ItemID    int64
-	Missing   string  // what the accountant is told where it has none; "": it is left out
-	Field     *string // of the record or a line; gets the origin id
+	Missing   string  // the message to the accountant if there is no origin id; "": the field is left empty
+	Field     *string // the field of the record or line that gets the origin id
 }
 
-// refer asks for a field to be filled in from Procore's id, where the payload lacks the origin id.
-func (d *Document) refer(field *string, itemID int64, missing string, itemTypes ...string) {
+// addRef adds a reference that fills in a field from Procore's id, if the payload lacks the origin id.
+func (d *Document) addRef(field *string, itemID int64, missing string, itemTypes ...string) {
 	if *field == "" && itemID > 0 {
 		d.Refs = append(d.Refs, Ref{ItemTypes: itemTypes, ItemID: itemID, Missing: missing, Field: field})
 	}
 }
 
-// referItem asks for what a line of a contract or change order is on.
-func (r *reader) referItem(d *Document, l *tiebackv1.Line, o Object) {
+// addLineRefs adds the references of a line of a contract or change order.
+func (r *reader) addLineRefs(d *Document, l *tiebackv1.Line, o Object) {
 	code := o.Object("cost_code")
-	d.refer(&l.JobOriginId, r.ref(o.Object("project"), "id"), "", "project")
+	d.addRef(&l.JobOriginId, r.ref(o.Object("project"), "id"), "", "project")
 	if code.Text("biller_type") == "SubJob" {
-		d.refer(&l.SubJobOriginId, r.ref(code, "biller_id"), "", "sub_job")
+		d.addRef(&l.SubJobOriginId, r.ref(code, "biller_id"), "", "sub_job")
 	}
-	d.refer(&l.CostCodeOriginId, r.ref(code, "id"), "", "cost_code")
-	d.refer(&l.CategoryOriginId, r.ref(o.Object("line_item_type"), "id"), "", "line_item_type")
+	d.addRef(&l.CostCodeOriginId, r.ref(code, "id"), "", "cost_code")
+	d.addRef(&l.CategoryOriginId, r.ref(o.Object("line_item_type"), "id"), "", "line_item_type")
 }
 
-// record starts a record with what all payloads share.
+// record reads the fields that all records share.
 func (r *reader) record(entity tiebackv1.Entity, o Object) *tiebackv1.Record {
 	return &tiebackv1.Record{
 		Entity: entity, ProcoreId: r.id(o, "id"), OriginId: o.Text("origin_id"), OriginData: o.Text("origin_data"),
@@ -55,7 +55,7 @@ func (r *reader) record(entity tiebackv1.Entity, o Object) *tiebackv1.Record {
 	}
 }
 
-// customFields keeps custom fields as Procore sent them, and what more an entity asks to keep.
+// customFields returns the custom fields as Procore sent them, and further fields of the entity.
 func customFields(o Object, more ...string) []byte {
 	keep := map[string]any{}
 	for _, name := range append([]string{"custom_fields", "erp_custom_fields"}, more...) {
@@ -69,11 +69,11 @@ func customFields(o Object, more ...string) []byte {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	_ = enc.Encode(keep) // it came out of JSON
+	_ = enc.Encode(keep) // it was decoded from JSON
 	return bytes.TrimSpace(b.Bytes())
 }
 
-// item reads a line of a contract or change order of d.
+// item reads a line of a contract or change order.
 func (r *reader) item(d *Document, o Object, position int) *tiebackv1.Line {
 	l := &tiebackv1.Line{
 		ProcoreId: r.id(o, "id"), OriginId: o.Text("origin_id"), Position: int32(position),

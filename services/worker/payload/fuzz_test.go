@@ -12,7 +12,7 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// decoders are all that turn a payload into documents.
+// decoders are all functions that read documents from a payload.
 var decoders = map[string]func(Request) ([]Document, error){
 	"create_standard_cost_codes": StandardCostCodes, "create_vendor": Vendor, "create_budget": Budget, "update_budget": Budget,
 	"create_requisitions": Requisitions, "create_payment": ContractPayment, "create_commitment": Commitment,
@@ -52,8 +52,8 @@ func samples(t testing.TB) map[string]json.RawMessage {
 	return out
 }
 
-// Whatever comes, no decoder panics; what it gives up on it explains to both who may help,
-// and what it lets through adds up.
+// No decoder panics, whatever the input. A refusal has an error for the operator and a message for the
+// accountant, and the amounts of an accepted document add up.
 func FuzzDecode(f *testing.F) {
 	for _, raw := range samples(f) {
 		f.Add([]byte(raw))
@@ -81,12 +81,12 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 		for name := range unlinked {
-			linkSource, err := Unlinked(name, q)
-			links(t, linkSource, err)
+			links, err := Unlinked(name, q)
+			checkLinks(t, links, err)
 		}
 		for name := range reset {
-			linkSource, err := Reset(name, q)
-			links(t, linkSource, err)
+			links, err := Reset(name, q)
+			checkLinks(t, links, err)
 		}
 	})
 }
@@ -107,14 +107,14 @@ func explained(t *testing.T, err error) {
 	}
 }
 
-func links(t *testing.T, list []Link, err error) {
+func checkLinks(t *testing.T, list []Link, err error) {
 	t.Helper()
 	if err != nil {
 		explained(t, err)
 		return
 	}
 	for _, link := range list {
-		if link.Refusal != nil { // alone: its neighbours go on
+		if link.Refusal != nil { // only this link: the others are still read
 			explained(t, link.Refusal)
 			continue
 		}
@@ -153,7 +153,7 @@ func amount(t *testing.T, s string) decimal.Decimal {
 	return d
 }
 
-// An amount comes out worth what it went in as, as a string and as a number.
+// An amount keeps its value, as a string and as a number.
 func FuzzDecimal(f *testing.F) {
 	for _, s := range []string{"0.1", "-343.85", "9007199254740993.01", "4.445e1", "1E-2", "+1", ".5", "1.", "00", "", "null", "$1,087.80", "1e99999999", "NaN", "0x10", "1_000"} {
 		f.Add(s)

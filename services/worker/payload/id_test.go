@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// An id that does not fit is refused. Cut off to what fits it would be the id of another record.
-func TestAnIDThatIsNoneIsRefused(t *testing.T) {
+// An id that does not fit 63 bits is refused: truncated, it would be the id of another record.
+func TestInvalidIDIsRefused(t *testing.T) {
 	bad := []string{`9223372036854775808`, `"9223372036854775808"`, `18446744073709551617`, `1e3`, `1.5`, `1.0`, `-1`, `"-1"`, `"+1"`, `"1e3"`, `"0x10"`, `"seven"`, `true`, `[1]`, `{"id":1}`}
 	for _, id := range bad {
 		for _, raw := range []string{
@@ -46,8 +46,9 @@ func TestAnIDThatIsNoneIsRefused(t *testing.T) {
 	}
 }
 
-// A code that was typed on a Mac is the one that was typed on Windows. An origin id is the ERP's and stays.
-func TestTextsAreInOneForm(t *testing.T) {
+// A code typed on a Mac equals the same code typed on Windows. An origin id belongs to the ERP and stays
+// unchanged.
+func TestTextIsNormalized(t *testing.T) {
 	const decomposed, composed = "Cafe\u0301 ", "Caf\u00e9"
 	o := Object{"name": "\u00a0" + decomposed, "origin_code": decomposed, "origin_id": "e\u0301"}
 	if o.Text("name") != composed || o.Text("origin_code") != composed || o.Text("origin_id") != "e\u0301" {

@@ -7,33 +7,33 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// Link is what holds a record of Procore and one of the ERP together, and what an unlink or
-// reset is to cut. Its record has ids and a name, nothing to book.
+// Link is a record that Procore has linked to a record of the ERP, and that an unlink or reset event is
+// about. Its Record has ids and a name, but nothing to book.
 type Link struct {
 	Record    *tiebackv1.Record
-	ItemTypes []string // external data's; several where the payload does not say which
-	Detail    int64    // request detail of this record alone; 0: it has none
-	JobCost   int64    // of a cost type assignment: Procore's job cost; 0: none
-	ProjectID int64    // where the payload names Procore's; 0: it does not
+	ItemTypes []string // of external data; several if the payload does not say which
+	Detail    int64    // the request detail of this record; 0: it has none of its own
+	JobCost   int64    // Procore's job cost of a cost type assignment; 0: none
+	ProjectID int64    // Procore's project, if the payload names it; otherwise 0
 	SubJobID  int64    // likewise
 	Override  bool     // reset Procore's side even if the ERP keeps the record
-	Lines     []Item   // of a document, where the payload lists them
-	Refusal   error    // why it can't be read, permanent, with a sentence; nil: it can
+	Lines     []Item   // the lines of a document, if the payload lists them
+	Refusal   error    // why it can't be read: permanent, with a message; nil: it was read
 }
 
-// Item is a record of external data.
+// Item identifies a record by its item type of external data.
 type Item struct {
 	Type string
 	ID   int64
 }
 
-// linkSource says where a payload has a link's facts.
+// linkSource says where a payload has the data of a link.
 type linkSource struct {
 	what     string
 	entity   tiebackv1.Entity
 	itemType string
 	object   string // "": the data itself
-	list     string // instead of object: an array of them
+	list     string // an array of objects, instead of object
 	id       string // "": id
 	origin   string // "": origin_id, of the object or else of the data
 }
@@ -61,7 +61,7 @@ var reset = map[string]linkSource{
 	"reset_company_level_direct_cost":   {what: "direct cost", entity: tiebackv1.Entity_ENTITY_DIRECT_COST, itemType: "company_level_direct_cost", object: "direct_cost"},
 }
 
-// Unlinked reads what an event of the unlink category is about.
+// Unlinked reads the links of an event of the unlink category.
 func Unlinked(eventType string, q Request) ([]Link, error) {
 	if eventType == "delete_cost_type_assignments" {
 		return assignments(q)
@@ -72,7 +72,7 @@ func Unlinked(eventType string, q Request) ([]Link, error) {
 	}
 	switch r := q.reader(unlinked[eventType].what); eventType {
 	case "unlink_commitment":
-		links[0].ItemTypes = either(q.Data.Text("commitment_type"))
+		links[0].ItemTypes = commitmentTypes(q.Data.Text("commitment_type"))
 	case "unlink_payment_application":
 		for _, l := range r.list(q.Data.Object("payment_application"), "items") {
 			links[0].Lines = append(links[0].Lines, Item{"payment_application_line_item", r.id(l, "id")})
@@ -85,7 +85,7 @@ func Unlinked(eventType string, q Request) ([]Link, error) {
 	return links, nil
 }
 
-// primeLines are the lines of a prime contract change order and their markups.
+// primeLines reads the lines of a prime contract change order and their markups.
 func (r *reader) primeLines(data Object) []Item {
 	var out []Item
 	for _, l := range r.list(data, "prime_contract_change_order_line_items") {
@@ -97,7 +97,7 @@ func (r *reader) primeLines(data Object) []Item {
 	return out
 }
 
-// Reset reads what an event of the reset category is about.
+// Reset reads the links of an event of the reset category.
 func Reset(eventType string, q Request) ([]Link, error) {
 	links, err := read(reset[eventType], q)
 	if err == nil && eventType == "reset_payment" { // exported, or synced from the ERP
@@ -118,7 +118,7 @@ func read(t linkSource, q Request) ([]Link, error) {
 	case t.list != "":
 		objects = r.list(q.Data, t.list)
 		if len(objects) == 0 {
-			r.bad("there is none in the list")
+			r.malformed("the list is empty")
 		}
 	case t.object != "":
 		objects[0] = r.object(q.Data, t.object)
@@ -130,7 +130,7 @@ func read(t linkSource, q Request) ([]Link, error) {
 	for _, o := range objects {
 		link := r.link(t, o, q.Data)
 		if t.list != "" {
-			r.leave(&link)
+			r.detach(&link)
 		}
 		out = append(out, link)
 	}
@@ -153,26 +153,27 @@ func (r *reader) link(t linkSource, o, data Object) Link {
 	return link
 }
 
-// leave keeps what is wrong with one of several links with it.
-func (r *reader) leave(link *Link) { link.Refusal, r.err = r.err, nil }
+// detach moves an error to one of several links.
+func (r *reader) detach(link *Link) { link.Refusal, r.err = r.err, nil }
 
-// placeOf reads the project and the sub job of what is to be deleted.
+// placeOf reads the project and the sub job of a record to be deleted.
 func placeOf(data Object) (project, subJob int64) {
 	return cmp.Or(data.ID("procore_project_id"), data.Object("project").ID("id"), data.ID("project_id")),
 		cmp.Or(data.ID("procore_sub_job_id"), data.Object("sub_job").ID("id"))
 }
 
-// nameOf is what an accountant calls a record: its code or number, otherwise its name.
+// nameOf returns what an accountant calls a record: its code or number, otherwise its name.
 func nameOf(o Object) string {
 	return cmp.Or(o.Text("sortable_code"), o.Text("code"), o.Text("prime_contract_change_order_number"), o.Text("number"), o.Text("invoice_number"), o.Text("origin_code"), o.Text("title"), o.Text("name"))
 }
 
-// assignments reads delete_cost_type_assignments, which names the ERP's side by its parts.
+// assignments reads delete_cost_type_assignments, which names the ERP's record by the origin ids of its
+// parts.
 func assignments(q Request) ([]Link, error) {
 	r := q.reader("cost type assignment")
 	list := r.list(q.Data, "cost_type_assignments")
 	if len(list) == 0 {
-		r.bad("there is none in the list")
+		r.malformed("the list is empty")
 	}
 	if r.err != nil {
 		return nil, r.err
@@ -185,7 +186,7 @@ func assignments(q Request) ([]Link, error) {
 			rec.OriginId = connector.AssignmentID(code, category)
 		}
 		link := Link{Record: rec, Detail: r.ref(o, "request_detail_id"), JobCost: r.ref(o, "job_cost_id")}
-		r.leave(&link)
+		r.detach(&link)
 		link.ProjectID, link.SubJobID = placeOf(q.Data)
 		out = append(out, link)
 	}

@@ -20,7 +20,7 @@ func Vendor(q Request) ([]Document, error) {
 	return []Document{{Record: rec, ItemType: "vendor", Deleted: deleted(v)}}, r.err
 }
 
-// contact reads an address and how to reach it; nil where there is nothing.
+// contact reads an address and contact data. It returns nil if there is nothing.
 func contact(o Object) *tiebackv1.Contact {
 	c := &tiebackv1.Contact{
 		Street: o.Text("address"), City: o.Text("city"), State: o.Text("state_code"), Zip: o.Text("zip"), Country: o.Text("country_code"),
@@ -34,37 +34,37 @@ func contact(o Object) *tiebackv1.Contact {
 	return nil
 }
 
-// StandardCostCodes reads create_standard_cost_codes: codes with a request detail each,
-// parents before their children.
+// StandardCostCodes reads create_standard_cost_codes: codes with a request detail each, parents before
+// children.
 func StandardCostCodes(q Request) ([]Document, error) {
 	r := q.reader("standard cost code")
 	if len(q.List) == 0 {
-		r.bad("there is none in the list")
+		r.malformed("the list is empty")
 		return nil, r.err
 	}
 	var out []Document
-	above := alive(q.List, func(o Object) int64 { return o.ID("parent_id") })
-	for _, o := range parentsFirst(q.List, above) {
+	parent := undeletedParent(q.List, func(o Object) int64 { return o.ID("parent_id") })
+	for _, o := range parentsFirst(q.List, parent) {
 		rec := r.record(tiebackv1.Entity_ENTITY_STANDARD_COST_CODE, o)
-		rec.Code, rec.Name, rec.ParentOriginId = codeOf(o), o.Text("name"), o.Text("parent_origin_id")
+		rec.Code, rec.Name, rec.ParentOriginId = fullCode(o), o.Text("name"), o.Text("parent_origin_id")
 		d := Document{Record: rec, ItemType: "standard_cost_code", Detail: r.ref(o, "request_detail_id"), Deleted: deleted(o)}
-		if r.ref(o, "parent_id") != above(o) {
+		if r.ref(o, "parent_id") != parent(o) {
 			rec.ParentOriginId = ""
 		}
-		d.refer(&rec.ParentOriginId, above(o), "", "standard_cost_code")
-		out = append(out, r.apart(d))
+		d.addRef(&rec.ParentOriginId, parent(o), "", "standard_cost_code")
+		out = append(out, r.isolate(d))
 	}
 	return out, nil
 }
 
-// codeOf is a cost code with its parents' codes before it: "1-010". The last part alone,
-// which Procore calls code, names several codes of a job.
-func codeOf(o Object) string {
+// fullCode returns a cost code with the codes of its parents: "1-010". The last part alone, which Procore
+// calls code, is not unique within a job.
+func fullCode(o Object) string {
 	return cmp.Or(o.Text("full_code"), o.Text("sortable_code"), o.Text("code"))
 }
 
-// alive is parent, but 0 where that one is deleted: what is under a deleted code is under none.
-func alive(codes []Object, parent func(Object) int64) func(Object) int64 {
+// undeletedParent returns a function like parent that returns 0 for a deleted parent.
+func undeletedParent(codes []Object, parent func(Object) int64) func(Object) int64 {
 	gone := map[int64]bool{}
 	for _, o := range codes {
 		gone[o.ID("id")] = deleted(o)
@@ -77,14 +77,14 @@ func alive(codes []Object, parent func(Object) int64) func(Object) int64 {
 	}
 }
 
-// parentsFirst orders cost codes so that a parent comes before its children; the order is
-// otherwise as it was. Codes whose parents go round in a circle come last.
+// parentsFirst orders cost codes so that parents come before their children, and otherwise keeps their order.
+// Codes that are each other's parents come last.
 func parentsFirst(codes []Object, parent func(Object) int64) []Object {
 	waiting := map[int64]bool{}
 	for _, o := range codes {
 		waiting[o.ID("id")] = true
 	}
-	delete(waiting, 0) // no id, and no parent
+	delete(waiting, 0) // 0 is no id and no parent
 	var out []Object
 	for len(codes) > 0 {
 		var later []Object

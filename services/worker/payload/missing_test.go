@@ -9,8 +9,8 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// sample reads a published sample with some of its values replaced: path, value, path, value … A
-// path is "commitment_items.0.amount", below request_data; the value is JSON, "" takes it away.
+// sample reads a published sample after replacing some of its values: path, value, path, value … A path is
+// "commitment_items.0.amount", below request_data. A value is JSON; "" removes the field.
 func sample(t *testing.T, eventType string, replace ...string) Document {
 	t.Helper()
 	var top map[string]any
@@ -50,20 +50,20 @@ func set(t *testing.T, v any, path []string, value string) {
 	}
 }
 
-// refused checks that a document is refused with a sentence that has all the words.
+// refused checks that a document is refused with a message that contains all the words.
 func refused(t *testing.T, d Document, field string, words ...string) {
 	t.Helper()
 	if d.Refusal == nil {
 		t.Errorf("booked %v", d.Record)
 		return
 	}
-	sentence := fault.UserMessage(d.Refusal, "")
+	message := fault.UserMessage(d.Refusal, "")
 	if fault.ClassOf(d.Refusal) != fault.Permanent || fault.Field(d.Refusal) != field {
-		t.Errorf("%v, field %q, want permanent and %q: %s", fault.ClassOf(d.Refusal), fault.Field(d.Refusal), field, sentence)
+		t.Errorf("%v, field %q, want permanent and %q: %s", fault.ClassOf(d.Refusal), fault.Field(d.Refusal), field, message)
 	}
 	for _, w := range words {
-		if !strings.Contains(sentence, w) {
-			t.Errorf("%q does not say %q", sentence, w)
+		if !strings.Contains(message, w) {
+			t.Errorf("%q does not say %q", message, w)
 		}
 	}
 }
@@ -76,8 +76,8 @@ func TestSamplesAreNotRefused(t *testing.T) {
 	}
 }
 
-// Each amount that is booked is refused where it is missing and nothing stands for it.
-func TestAMissingAmountIsNotZero(t *testing.T) {
+// A missing amount that has no published alternative is refused.
+func TestMissingAmountIsRefused(t *testing.T) {
 	const app, item, cost = "payment_application.items.0.", "prime_contract_change_order_items.0.", "direct_cost.line_items.0."
 	for _, tt := range []struct {
 		why, event string
@@ -87,9 +87,9 @@ func TestAMissingAmountIsNotZero(t *testing.T) {
 	}{
 		{"commitment line", "create_commitment", []string{"commitment_items.0.amount", "null", "commitment_items.0.extended_amount", "null", "commitment_items.0.total_amount", ""},
 			"amount", []string{`commitment "WOC 1 (QB)"`, "line 1 has no amount"}},
-		{"a total with tax in it, or not", "create_commitment", []string{"commitment_items.0.amount", "null", "commitment_items.0.extended_amount", "null", "commitment_items.0.total_amount", `"270.0"`, "commitment_items.0.tax_amount", `"20.0"`},
+		{"a total that may or may not include tax", "create_commitment", []string{"commitment_items.0.amount", "null", "commitment_items.0.extended_amount", "null", "commitment_items.0.total_amount", `"270.0"`, "commitment_items.0.tax_amount", `"20.0"`},
 			"amount", []string{`commitment "WOC 1 (QB)"`, "line 1 has no amount"}},
-		{"a total that may have tax in it", "create_commitment", []string{"commitment_items.0.amount", "null", "commitment_items.0.extended_amount", "null", "commitment_items.0.tax_amount", "null", "commitment_items.0.tax_code_id", "2"},
+		{"a total that may include tax", "create_commitment", []string{"commitment_items.0.amount", "null", "commitment_items.0.extended_amount", "null", "commitment_items.0.tax_amount", "null", "commitment_items.0.tax_code_id", "2"},
 			"amount", []string{`commitment "WOC 1 (QB)"`, "line 1 has no amount"}},
 		{"two amounts that differ", "create_commitment", []string{"commitment_items.0.amount", "null", "commitment_items.0.total_amount", `"270.0"`},
 			"amount", []string{`commitment "WOC 1 (QB)"`, "line 1", "250.0", "270.0"}},
@@ -126,7 +126,7 @@ func TestAMissingAmountIsNotZero(t *testing.T) {
 			"materials_stored_retainage_retained_this_period", []string{"line 1 has no materials stored retainage retained this period"}},
 		{"retainage of an application's earlier materials", "create_payment_application", []string{app + "materials_presently_stored_from_previous_application", "7", app + "materials_stored_retainage_retained_this_period", "null", app + "materials_stored_retainage_percent_this_period", "10"},
 			"materials_stored_retainage_retained_this_period", []string{"line 1 has no materials stored retainage retained this period"}},
-		{"a total with markup in it, or not", "create_prime_contract_change_order", []string{item + "amount", "null", item + "extended_amount", "null", item + "total_amount", `"343.85"`, item + "tax_amount", `"0.0"`},
+		{"a total that may or may not include markup", "create_prime_contract_change_order", []string{item + "amount", "null", item + "extended_amount", "null", item + "total_amount", `"343.85"`, item + "tax_amount", `"0.0"`},
 			"amount", []string{"line 1 has no amount", "343.85", "44.85"}},
 		{"direct cost line with a tax code and no tax amount", "create_company_level_direct_cost", []string{cost + "tax_code_origin_id", `"GST"`, cost + "total_amount", `"1100.0"`, "direct_cost.line_item_total", `"1100.0"`, "direct_cost.billed_amount", `"1100.0"`},
 			"tax_amount", []string{`direct cost "INV-001"`, "line 1 has a tax code, but no tax amount"}},
@@ -137,7 +137,7 @@ func TestAMissingAmountIsNotZero(t *testing.T) {
 	}
 }
 
-func TestAPublishedAlternativeStandsForAnAmount(t *testing.T) {
+func TestMissingAmountIsTakenFromAPublishedAlternative(t *testing.T) {
 	const app, item = "payment_application.items.0.", "prime_contract_change_order_items.0."
 	for _, tt := range []struct {
 		why, event string
@@ -145,18 +145,18 @@ func TestAPublishedAlternativeStandsForAnAmount(t *testing.T) {
 		line, all  string
 	}{
 		{"extended amount", "create_commitment", []string{"commitment_items.0.amount", "null"}, "250.0", "250"},
-		{"extended amount, where the total has tax", "create_commitment", []string{"commitment_items.0.amount", "null", "commitment_items.0.total_amount", `"270.0"`, "commitment_items.0.tax_amount", `"20.0"`}, "250.0", "250"},
+		{"extended amount, with a total that includes tax", "create_commitment", []string{"commitment_items.0.amount", "null", "commitment_items.0.total_amount", `"270.0"`, "commitment_items.0.tax_amount", `"20.0"`}, "250.0", "250"},
 		{"total without tax", "create_commitment", []string{"commitment_items.0.amount", "null", "commitment_items.0.extended_amount", ""}, "250.0", "250"},
-		{"extended amount beside a markup", "create_prime_contract_change_order", []string{item + "amount", "null"}, "299.0", "343.85"},
+		{"extended amount with a markup", "create_prime_contract_change_order", []string{item + "amount", "null"}, "299.0", "343.85"},
 		{"direct cost: amount", "create_company_level_direct_cost", []string{"direct_cost.line_items.0.total_amount", "null", "direct_cost.line_items.0.amount", `"1000.00"`}, "1000.00", "1000"},
 		{"direct cost: quantity and unit cost", "create_company_level_direct_cost", []string{"direct_cost.line_items.0.total_amount", "null"}, "1000", "1000"},
-		{"direct cost: the total has tax in it", "create_company_level_direct_cost", []string{"direct_cost.line_items.0.total_amount", `"1050.0"`, "direct_cost.line_items.0.tax_amount", "50", "direct_cost.line_item_total", `"1050.0"`, "direct_cost.billed_amount", `"1050.0"`}, "1000", "1000"},
+		{"direct cost: the total includes tax", "create_company_level_direct_cost", []string{"direct_cost.line_items.0.total_amount", `"1050.0"`, "direct_cost.line_items.0.tax_amount", "50", "direct_cost.line_item_total", `"1050.0"`, "direct_cost.billed_amount", `"1050.0"`}, "1000", "1000"},
 		{"direct cost: tax code, and a total without tax", "create_company_level_direct_cost", []string{"direct_cost.line_items.0.tax_code_origin_id", `"GST"`}, "1000", "1000"},
 		{"direct cost: tax code, and a tax of zero", "create_company_level_direct_cost", []string{"direct_cost.line_items.0.tax_code_origin_id", `"GST"`, "direct_cost.line_items.0.tax_amount", "0", "direct_cost.line_items.0.quantity", "null"}, "1000.0", "1000"},
-		{"total beside no markup", "create_prime_contract_change_order", []string{item + "amount", "null", item + "extended_amount", "null", item + "tax_amount", `"0.0"`, item + "markup_line_items", "[]"}, "299.0", "299"},
+		{"total without markup", "create_prime_contract_change_order", []string{item + "amount", "null", item + "extended_amount", "null", item + "tax_amount", `"0.0"`, item + "markup_line_items", "[]"}, "299.0", "299"},
 		{"stored materials", "create_payment_application", []string{app + "materials_presently_stored", "null", app + "new_materials", "7", app + "stored_materials", "5", "payment_application.summary.current_payment_due", "12"}, "12", "12"},
 		{"billed by units: no materials", "create_payment_application", []string{app + "accounting_method", `"unit"`, app + "materials_presently_stored", "null", app + "materials_presently_stored_from_previous_application", "null"}, "0", "0"},
-		{"budget: transactions are what is booked", "update_budget", []string{"job_costs.0.new_amount", "null"}, "33.33", ""},
+		{"budget: the transactions are booked", "update_budget", []string{"job_costs.0.new_amount", "null"}, "33.33", ""},
 	} {
 		t.Run(tt.why, func(t *testing.T) {
 			d := sample(t, tt.event, tt.replace...)
@@ -170,7 +170,7 @@ func TestAPublishedAlternativeStandsForAnAmount(t *testing.T) {
 	}
 }
 
-func TestTotalsAreHeldAgainstLines(t *testing.T) {
+func TestTotalsMustAgreeWithTheLines(t *testing.T) {
 	const app = "payment_application."
 	for _, tt := range []struct {
 		why, event string
@@ -193,7 +193,7 @@ func TestTotalsAreHeldAgainstLines(t *testing.T) {
 		{"application", "create_payment_application", []string{app + "items.0.work_completed_this_period", "100", app + "summary.current_payment_due", "110"}, "current_payment_due", []string{"110", "100"}},
 		{"application, less retainage", "create_payment_application", []string{app + "items.0.work_completed_this_period", "100", app + "items.0.work_completed_retainage_retained_this_period", "10", app + "summary.current_payment_due", "90"}, "", nil},
 		{"application, with earlier periods", "create_payment_application", []string{app + "items.0.work_completed_from_previous_application", "50", app + "summary.less_previous_certificates_for_payment", "50", app + "summary.current_payment_due", "1"}, "current_payment_due", []string{"1", "0"}},
-		{"application, earlier periods that were paid otherwise", "create_payment_application", []string{app + "items.0.work_completed_from_previous_application", "50", app + "summary.less_previous_certificates_for_payment", "45", app + "summary.current_payment_due", "5"}, "", nil},
+		{"application, earlier periods that were paid differently", "create_payment_application", []string{app + "items.0.work_completed_from_previous_application", "50", app + "summary.less_previous_certificates_for_payment", "45", app + "summary.current_payment_due", "5"}, "", nil},
 	} {
 		t.Run(tt.why, func(t *testing.T) {
 			d := sample(t, tt.event, tt.replace...)
@@ -207,8 +207,8 @@ func TestTotalsAreHeldAgainstLines(t *testing.T) {
 	}
 }
 
-// A refusal is of one document: the invoice beside it is booked.
-func TestARefusalIsOfOneDocument(t *testing.T) {
+// A refusal affects one document: the other invoice of the event is booked.
+func TestRefusalAffectsOneDocument(t *testing.T) {
 	q, err := Parse([]byte(`{"request_data":{"requisitions":[
 		{"procore_requisition_id":1,"line_items":[{"procore_requisition_item_id":3,"requisition_item_type":"Billings::ContractItem","amount":null}]},
 		{"procore_requisition_id":2,"line_items":[{"procore_requisition_item_id":4,"requisition_item_type":"Billings::ContractItem","amount":"5"}]}]}}`))
@@ -221,8 +221,9 @@ func TestARefusalIsOfOneDocument(t *testing.T) {
 	}
 }
 
-// A percentage of retainage is a setting of the line; it withholds nothing where the line has no such amount.
-func TestRetainageIsNotDemandedWhereThereIsNothingToWithhold(t *testing.T) {
+// A percentage of retainage is a setting of the line. It withholds nothing if the line has no amount to
+// withhold from.
+func TestRetainageIsOptionalWithoutAnAmountToWithholdFrom(t *testing.T) {
 	const app = "payment_application.items.0."
 	units := []string{app + "accounting_method", `"unit"`, app + "work_completed_this_period", "100", app + "work_completed_retainage_percent_this_period", "10", app + "work_completed_retainage_retained_this_period", "10",
 		app + "materials_presently_stored", "null", app + "materials_presently_stored_from_previous_application", "null",
@@ -236,8 +237,8 @@ func TestRetainageIsNotDemandedWhereThereIsNothingToWithhold(t *testing.T) {
 	}
 }
 
-// A document whose lines are all deleted is not booked as its total.
-func TestADocumentWithoutLiveLinesIsRefused(t *testing.T) {
+// A document whose lines are all deleted is not booked with its total.
+func TestDocumentWithOnlyDeletedLinesIsRefused(t *testing.T) {
 	const gone = `"2026-01-01T00:00:00Z"`
 	for event, line := range map[string]string{
 		"create_commitment":                  "commitment_items.0.",
@@ -258,8 +259,8 @@ func TestADocumentWithoutLiveLinesIsRefused(t *testing.T) {
 	}
 }
 
-// Procore rounds to cents: a difference of half a cent a line is no difference.
-func TestTotalsMayDifferByRounding(t *testing.T) {
+// Procore rounds to cents: a difference of half a cent per line is accepted.
+func TestTotalsMayDifferByHalfACentPerLine(t *testing.T) {
 	const item, cost, all = "commitment_items.0.", "direct_cost.line_items.0.", "direct_cost."
 	for _, tt := range []struct {
 		why, event string

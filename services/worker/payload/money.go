@@ -14,16 +14,15 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// refuse keeps the reason why the document that is being read can't be booked; the first one
-// counts. The other documents of the payload are not affected. The detail names the field and
-// says what to do.
+// refuse records why the current document can't be booked; the first reason counts. The other documents of
+// the payload are not affected. The text names the field and says what to do.
 func (r *reader) refuse(field, format string, args ...any) {
 	if r.refusal == nil {
 		r.refusal = &fault.Error{Class: fault.Permanent, Field: field, UserMessage: fmt.Sprintf(format, args...)}
 	}
 }
 
-// finish ends a document: its refusal names the record.
+// finish completes a document: its refusal names the record.
 func (r *reader) finish(d *Document) Document {
 	if f := r.refusal; f != nil {
 		d.Refusal, r.refusal = fault.Refused(f.Field, "%s was not exported: %s", connector.Describe(d.Record), f.UserMessage), nil
@@ -31,8 +30,8 @@ func (r *reader) finish(d *Document) Document {
 	return *d
 }
 
-// required reads an amount that must be there, from the first of the names that has one.
-// Where none has one, the document is refused; the result is then "".
+// required reads an amount from the first of the fields that has one. If none has, it refuses the document
+// and returns "".
 func (r *reader) required(where string, o Object, names ...string) string {
 	for _, name := range names {
 		if s := r.decimal(o, name); s != "" {
@@ -45,14 +44,13 @@ func (r *reader) required(where string, o Object, names ...string) string {
 
 func line(position int) string { return fmt.Sprintf("line %d", position) }
 
-// itemAmount reads the amount of a line of a contract or change order, without its tax: the
-// published sample has 343.85 beside a tax of 12.71, and 343.85 is 299.00 and a markup of 44.85.
-// An amount that is missing is taken from
+// itemAmount reads the amount of a line of a contract or change order, without its tax: the published sample
+// has 343.85 with a tax of 12.71, and 343.85 is 299.00 plus a markup of 44.85. A missing amount is taken from
 //
-//	extended_amount   which has neither markup nor tax in it
-//	total_amount      where the line has no tax: whether tax is in it is not published
+//	extended_amount   which includes neither markup nor tax
+//	total_amount      if the line has no tax, as it is not published whether the total includes tax
 //
-// The extended amount and the total of a line that has both must agree.
+// If a line has both, they must agree.
 func (r *reader) itemAmount(o Object, position int) string {
 	if s := r.decimal(o, "amount"); s != "" {
 		return s
@@ -72,20 +70,20 @@ func (r *reader) itemAmount(o Object, position int) string {
 	return ""
 }
 
-// fits reports whether a total is net, or net and tax, of so many lines, but for rounding.
+// fits reports whether total equals net, or net plus tax, except for the rounding of the lines.
 func fits(total, net, tax decimal.Decimal, lines int) bool {
 	return near(total, net, lines) || near(total, net.Add(tax), lines)
 }
 
 var halfCent = decimal.New(5, -3)
 
-// near reports whether two amounts differ by no more than the rounding of so many lines to cents:
-// half a cent each.
+// near reports whether two amounts differ by no more than the rounding of the lines to cents, half a cent
+// each.
 func near(a, b decimal.Decimal, lines int) bool {
 	return a.Sub(b).Abs().LessThanOrEqual(halfCent.Mul(decimal.NewFromInt(int64(lines))))
 }
 
-// taxed reports whether a line has tax, or may have: a tax code without a tax amount.
+// taxed reports whether a line has tax, or may have tax: a tax code without a tax amount.
 func (r *reader) taxed(o Object) bool {
 	tax := r.decimal(o, "tax_amount")
 	return !value(tax).IsZero() || tax == "" && o.hasTaxCode()
@@ -95,10 +93,10 @@ func (o Object) hasTaxCode() bool {
 	return o.Text("tax_code_id") != "" || o.Text("tax_code_origin_id") != "" || len(o.Object("tax_code")) > 0
 }
 
-// costAmount reads the amount of a line of a direct cost, without its tax. The payload has a
-// total_amount; that tax is or is not in it is not published. A line that has tax, or may have,
-// therefore needs a second number that tells: an amount, an extended amount, or quantity and unit
-// cost, rounded to cents, where Procore calculated the line from them.
+// costAmount reads the amount of a line of a direct cost, without its tax. The payload has a total_amount,
+// and it is not published whether that includes tax. A line that has tax, or may have, therefore needs a
+// second number: an amount, an extended amount, or quantity and unit cost, rounded to cents, if Procore
+// calculated the line from them.
 func (r *reader) costAmount(o Object, position int) string {
 	total, tax := r.decimal(o, "total_amount"), value(r.decimal(o, "tax_amount"))
 	if total != "" && !r.taxed(o) {
@@ -126,7 +124,7 @@ func (r *reader) costAmount(o Object, position int) string {
 	return net
 }
 
-// sums are what the lines of a record come to.
+// sums returns the sums of the lines.
 func sums(lines []*tiebackv1.Line) (amount, tax, retainage decimal.Decimal) {
 	for _, l := range lines {
 		amount, tax, retainage = amount.Add(value(l.Amount)), tax.Add(value(l.TaxAmount)), retainage.Add(value(l.Retainage))
@@ -134,11 +132,11 @@ func sums(lines []*tiebackv1.Line) (amount, tax, retainage decimal.Decimal) {
 	return amount, tax, retainage
 }
 
-// total sets the record's amount: what its lines come to or, without lines, the published total.
-// A published total ("": there is none) must be that sum, without or with the lines' tax: which
-// of the two is not published. A record with neither lines nor a total is refused, and so is one
-// that was sent with lines that are all deleted: its total may be of those.
-func (r *reader) total(rec *tiebackv1.Record, sent int, name, published string) {
+// setTotal sets the record's amount: the sum of its lines or, without lines, the published total. A published
+// total ("": none) must equal that sum with or without the tax of the lines, as it is not published which. A
+// record with neither lines nor a total is refused. So is a record whose lines are all deleted, as its total
+// may be theirs.
+func (r *reader) setTotal(rec *tiebackv1.Record, sent int, name, published string) {
 	amount, _, _ := sums(rec.Lines)
 	switch {
 	case len(rec.Lines) == 0 && sent > 0:
@@ -149,13 +147,13 @@ func (r *reader) total(rec *tiebackv1.Record, sent int, name, published string) 
 		rec.Amount = published
 	default:
 		rec.Amount = amount.String()
-		r.agree(rec, name, published)
+		r.checkTotal(rec, name, published)
 	}
 }
 
-// agree refuses a document whose published total is neither its amount nor that and the tax of its
-// lines, but for the rounding of each line.
-func (r *reader) agree(rec *tiebackv1.Record, name, published string) {
+// checkTotal refuses a document whose published total differs from its amount, with or without the tax of its
+// lines, by more than the rounding of each line.
+func (r *reader) checkTotal(rec *tiebackv1.Record, name, published string) {
 	_, tax, _ := sums(rec.Lines)
 	if published == "" || fits(value(published), value(rec.Amount), tax, len(rec.Lines)) {
 		return
@@ -167,12 +165,11 @@ func (r *reader) agree(rec *tiebackv1.Record, name, published string) {
 	r.refuse(name, "its %s in Procore is %s, and its lines come to %s%s. Correct it in Procore, then export again.", words(name), published, rec.Amount, with)
 }
 
-const taxCodeItem = "tax_code" // item type of tax codes
+const taxCodeItem = "tax_code" // the item type of tax codes
 
-// taxCode fills in the tax code of a line: its origin id where the payload has it, otherwise the
-// one that Procore was last told for its id. A code without an origin id is left out where the tax
-// amount is known, for the line or, see documentTax, for the whole document; where that is missing
-// as well, the record is refused.
+// taxCode fills in the tax code of a line: its origin id if the payload has it, otherwise the one that is
+// linked to Procore's id. A code without an origin id is left out if the tax amount of the line or, see
+// documentTax, of the whole document is known. Otherwise the record is refused.
 func (r *reader) taxCode(d *Document, l *tiebackv1.Line, o Object) {
 	code := o.Object("tax_code")
 	l.TaxCodeOriginId = cmp.Or(o.Text("tax_code_origin_id"), code.Text("origin_id"))
@@ -181,13 +178,13 @@ func (r *reader) taxCode(d *Document, l *tiebackv1.Line, o Object) {
 		missing = fmt.Sprintf("%s of %s has a tax code that is not in your ERP system, and Procore sent no tax amount. Enter the tax amount in Procore, then export again.",
 			upper(line(int(l.Position))), connector.Describe(d.Record))
 	}
-	d.refer(&l.TaxCodeOriginId, cmp.Or(r.ref(o, "tax_code_id"), r.ref(code, "id")), missing, taxCodeItem)
+	d.addRef(&l.TaxCodeOriginId, cmp.Or(r.ref(o, "tax_code_id"), r.ref(code, "id")), missing, taxCodeItem)
 }
 
 func upper(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 
-// documentTax reads the tax of an invoice as a whole, after its lines. It is the lines' tax where
-// they have any, but for rounding, and otherwise the record's own. With it no line needs a tax amount.
+// documentTax reads the tax of an invoice as a whole, after its lines. If the lines have tax, it must be
+// their sum except for rounding; otherwise it is the record's own tax. With it, no line needs a tax amount.
 func (r *reader) documentTax(d *Document, o Object) {
 	published := r.decimal(o.Object("summary"), "tax_applicable_to_this_payment")
 	if published == "" {
@@ -208,7 +205,7 @@ func (r *reader) documentTax(d *Document, o Object) {
 	}
 }
 
-// percent reads a percentage; "" where it is zero.
+// percent reads a percentage. It returns "" for zero.
 func (r *reader) percent(o Object, name string) string {
 	s := r.decimal(o, name)
 	if value(s).IsZero() {
@@ -219,8 +216,8 @@ func (r *reader) percent(o Object, name string) string {
 
 var isoCode = regexp.MustCompile(`^[A-Z]{3}$`)
 
-// currency reads the currency of a document from the first of the objects that has one: the
-// document itself, what it belongs to, its lines. A line in another one is refused.
+// currency reads the currency of a document from the first object that has one: the document itself, what it
+// belongs to, its lines. A document with a line in another currency is refused.
 func (r *reader) currency(rec *tiebackv1.Record, of []Object, lines []Object) {
 	for _, o := range append(of, lines...) {
 		if rec.Currency == "" {

@@ -18,18 +18,18 @@ func read1(t *testing.T, decode func(Request) ([]Document, error), raw string) D
 	return docs[0]
 }
 
-// A budget's money is in its lines once.
-func TestBudgetBooksNothingTwice(t *testing.T) {
+// The money of a budget is in its lines once.
+func TestBudgetIsBookedOnce(t *testing.T) {
 	const cost, change = `{"id":4,"new_amount":44.45,"cost_code_origin_id":"cc"}`, `{"id":1,"value":33.33,"job_cost_id":4}`
 	for _, tt := range []struct {
 		why, origin, transactions string
 		lines                     int
 		kind, amount              string
 	}{
-		{"the changes are what is booked", `null`, change, 1, "erp_transaction", "33.33"},
+		{"the changes are booked", `null`, change, 1, "erp_transaction", "33.33"},
 		{"later changes too", `"B"`, change, 1, "erp_transaction", "33.33"},
-		{"without changes, the first time, what stands", `null`, ``, 1, "", "44.45"},
-		{"without changes, later, it is all booked", `"B"`, ``, 0, "", ""},
+		{"without changes, the first time: the totals", `null`, ``, 1, "", "44.45"},
+		{"without changes, later: everything is booked already", `"B"`, ``, 0, "", ""},
 	} {
 		d := read1(t, Budget, fmt.Sprintf(`{"request_data":{"job_id":"J","budget":{"id":1,"project_id":2,"origin_id":%s},"job_costs":[%s],"transactions":[%s]}}`, tt.origin, cost, tt.transactions))
 		if len(d.Record.Lines) != tt.lines || d.Record.Amount != "44.45" {
@@ -42,8 +42,8 @@ func TestBudgetBooksNothingTwice(t *testing.T) {
 	}
 }
 
-// An item's amount has its markups in it, unless the extended amount shows that it has not.
-func TestMarkupsAreNotBookedTwice(t *testing.T) {
+// An item's amount includes its markups, unless the extended amount shows that it does not.
+func TestMarkupsAreBookedOnce(t *testing.T) {
 	for _, tt := range []struct{ why, amount, extended, line, total string }{
 		{"as published", "343.85", "299.0", "299", "343.85"},
 		{"markup on top", "299.0", "299.0", "299.0", "343.85"},
@@ -57,7 +57,7 @@ func TestMarkupsAreNotBookedTwice(t *testing.T) {
 	}
 }
 
-func TestRetainageIsWhatIsWithheldLessWhatIsReleased(t *testing.T) {
+func TestRetainageIsReducedByReleases(t *testing.T) {
 	for _, tt := range []struct{ why, held, work, stored, before, released, want string }{
 		{"nothing released: as written", "10.0", "10.0", "0.0", "0.0", "0.0", "10.0"},
 		{"the sum is before the release", "10.0", "10.0", "0.0", "0.0", "4.0", "6"},
@@ -75,7 +75,7 @@ func TestRetainageIsWhatIsWithheldLessWhatIsReleased(t *testing.T) {
 	}
 }
 
-func TestAPaymentApplicationBillsThePeriod(t *testing.T) {
+func TestPaymentApplicationBillsThePeriod(t *testing.T) {
 	d := read1(t, PaymentApplication, `{"request_data":{"payment_application":{"id":1,"items":[{"id":2,
 		"work_completed_this_period":100.10,"materials_presently_stored":30,"materials_presently_stored_from_previous_application":50.05,
 		"work_completed_retainage_retained_this_period":10,"materials_stored_retainage_released_this_period":"2.5"}]}}}`)
@@ -84,7 +84,7 @@ func TestAPaymentApplicationBillsThePeriod(t *testing.T) {
 	}
 }
 
-func TestParentsComeFirst(t *testing.T) {
+func TestParentsFirst(t *testing.T) {
 	codes := []Object{{"id": "3", "parent": "2"}, {"id": "2", "parent": "1"}, {"id": "1"}, {"id": "8", "parent": "9"}, {"id": "9", "parent": "8"}}
 	var order []int64
 	for _, o := range parentsFirst(codes, func(o Object) int64 { return o.ID("parent") }) {

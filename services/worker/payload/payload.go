@@ -1,6 +1,6 @@
-// Package payload turns Procore's payloads into canonical records. The oddities of the
-// wire end here: ids as numbers or strings, amounts as numbers or strings, the string
-// "null", data with and without its request_data wrapper.
+// Package payload turns Procore's payloads into canonical records. It hides the peculiarities of the wire
+// format: ids and amounts as numbers or strings, the string "null", data with and without the request_data
+// wrapper.
 package payload
 
 import (
@@ -16,26 +16,27 @@ import (
 	"github.com/tieback/tieback/pkg/procore"
 )
 
-// Request is an ERP request's data: the content of request_data, or the whole where the wrapper lacks.
+// Request is the data of an ERP request: the content of request_data, or the whole document if there is no
+// wrapper.
 type Request struct {
-	Data Object   // empty where request_data is an array
-	List []Object // where request_data is an array: create_standard_cost_codes
+	Data Object   // empty if request_data is an array
+	List []Object // if request_data is an array: create_standard_cost_codes
 	Raw  []byte   // the ERP request as received
 
-	Zone *time.Location // the company's, in which an instant becomes a date; nil: UTC
+	Zone *time.Location // the company's time zone, for the dates of points in time; nil: UTC
 }
 
-// Object is a JSON object whose numbers are json.Number: 64-bit ids and cents survive.
+// Object is a JSON object whose numbers are json.Number, so that 64-bit ids and cents are exact.
 type Object map[string]any
 
-// Parse reads an ERP request; what is not a JSON object with data is a permanent error.
+// Parse reads an ERP request. Anything but a JSON object with data is a permanent error.
 func Parse(raw []byte) (Request, error) {
 	var top Object
 	if err := decode(raw, &top); err != nil {
-		return Request{}, fault.New(fault.Permanent, fmt.Errorf("payload does not parse: %w", err))
+		return Request{}, fault.New(fault.Permanent, fmt.Errorf("payload can't be parsed: %w", err))
 	}
-	if bad := badDetail(map[string]any(top)); bad != nil {
-		return Request{}, fault.New(fault.Permanent, fmt.Errorf("request_detail_id %.60q is %w", fmt.Sprint(bad), procore.ErrNoID))
+	if id := invalidDetail(map[string]any(top)); id != nil {
+		return Request{}, fault.New(fault.Permanent, fmt.Errorf("request_detail_id %.60q is %w", fmt.Sprint(id), procore.ErrNoID))
 	}
 	r := Request{Raw: raw, Data: top}
 	switch data := top["request_data"].(type) {
@@ -72,9 +73,9 @@ func decode(raw []byte, v any) error {
 	return nil
 }
 
-// Text reads a string without space around it, in Unicode's normal form C: a code or name that was typed on
-// another machine is the same one. An origin id is the ERP's, and is left in the form that the ERP gave it.
-// "" where it is absent, null, or the word "null" that stands for it.
+// Text reads a string without surrounding space, in Unicode's normal form C: a code or name that was typed on
+// another machine is the same. An origin id belongs to the ERP and is not normalized. Text returns "" if the
+// field is absent, null or the string "null".
 func (o Object) Text(name string) string {
 	switch v := o[name].(type) {
 	case string:
@@ -91,11 +92,12 @@ func (o Object) Text(name string) string {
 	return ""
 }
 
-// ID reads an id, a number or a string of digits; 0 where there is none, or none that fits 63 bits. A reader's
-// id and ref tell these apart, and so does RefID.
+// ID reads an id, a number or a string of digits. It returns 0 if there is none or it does not fit 63 bits.
+// RefID and the methods id and ref of a reader distinguish the two cases.
 func (o Object) ID(name string) int64 { return toID(o[name]) }
 
-// RefID reads the id of another record; 0 where there is none. What is there and is no id is a permanent error.
+// RefID reads the id of another record. It returns 0 if there is none, and a permanent error if it is
+// invalid.
 func (o Object) RefID(name string) (int64, error) {
 	id, err := parseID(o[name])
 	if err != nil {
@@ -104,22 +106,22 @@ func (o Object) RefID(name string) (int64, error) {
 	return id, err
 }
 
-// Decimal reads an amount, a number or a string, exactly as written; "" where there is none.
+// Decimal reads an amount, a number or a string, exactly as written. It returns "" if there is none.
 func (o Object) Decimal(name string) string { return o.Text(name) }
 
-// Bool reads a boolean; false where there is none.
+// Bool reads a boolean. It returns false if there is none.
 func (o Object) Bool(name string) bool {
 	b, _ := o[name].(bool)
 	return b
 }
 
-// Object reads an object; an empty one where there is none.
+// Object reads an object. It returns an empty one if there is none.
 func (o Object) Object(name string) Object {
 	m, _ := o[name].(map[string]any)
 	return m
 }
 
-// Objects reads an array of objects, leaving out what is none.
+// Objects reads an array of objects, skipping other elements.
 func (o Object) Objects(name string) []Object {
 	list, _ := o[name].([]any)
 	var out []Object

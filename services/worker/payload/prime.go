@@ -10,8 +10,8 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// PrimeContractChangeOrder reads create_prime_contract_change_order: items, and each item's
-// markups as lines of their own right after it.
+// PrimeContractChangeOrder reads create_prime_contract_change_order. The markups of each item follow it as
+// lines of their own.
 func PrimeContractChangeOrder(q Request) ([]Document, error) {
 	r := q.reader("prime contract change order")
 	o := r.object(q.Data, "prime_contract_change_order")
@@ -21,37 +21,36 @@ func PrimeContractChangeOrder(q Request) ([]Document, error) {
 	rec.ContractOriginId = contract.Text("origin_id")
 	rec.Date = cmp.Or(r.date(o.Object("erp_custom_fields"), "transaction_date"), r.date(o, "approved_on", "reviewed_at"))
 	d := Document{Record: rec, ItemType: "change_order", LineType: "line_item"}
-	d.standing(o)
+	d.setStatus(o)
 	if deleted(contract) {
 		r.refuse("contract", "its prime contract is deleted in Procore.")
 	}
-	d.refer(&rec.ContractOriginId, cmp.Or(r.ref(contract, "id"), r.ref(o, "contract_id")),
+	d.addRef(&rec.ContractOriginId, cmp.Or(r.ref(contract, "id"), r.ref(o, "contract_id")),
 		"The prime contract of this change order is not in your ERP system. Import it from there first, then export the change order again.", "prime_contract")
-	d.refer(&rec.JobOriginId, r.ref(q.Data.Object("project"), "id"), "", "project")
-	items := r.live(q.Data, "prime_contract_change_order_items")
+	d.addRef(&rec.JobOriginId, r.ref(q.Data.Object("project"), "id"), "", "project")
+	items := r.undeleted(q.Data, "prime_contract_change_order_items")
 	r.currency(rec, []Object{o, contract}, items)
 	for _, item := range items {
 		r.primeItem(&d, item)
 	}
-	r.total(rec, len(r.list(q.Data, "prime_contract_change_order_items")), "grand_total", r.decimal(o, "grand_total")) // published as "Total including markup"
+	r.setTotal(rec, len(r.list(q.Data, "prime_contract_change_order_items")), "grand_total", r.decimal(o, "grand_total")) // published as "Total including markup"
 	return []Document{r.finish(&d)}, r.err
 }
 
-// primeItem books an item and its markups. The item's amount includes the markups (343.85 is
-// 299.00 and 44.85 of markup), so they are taken out of it, unless the extended amount shows
-// that they are not in it, or stands for an amount that is missing. An item with markups that has
-// neither of the two is refused: the published sample has a total of 299.00 there, without markup,
-// but that a total never has markup in it is not published.
+// primeItem adds an item and its markups. The item's amount includes the markups (343.85 is 299.00 plus 44.85
+// of markup), so they are subtracted from it, unless the extended amount shows that they are not included, or
+// replaces a missing amount. An item with markups that has neither amount is refused: in the published sample
+// its total is 299.00, without markup, but it is not published that this is always so.
 func (r *reader) primeItem(d *Document, o Object) {
 	l := r.item(d, o, len(d.Record.Lines)+1)
 	l.ContractLineOriginId = o.Text("prime_line_item_origin_id")
-	d.refer(&l.ContractLineOriginId, r.ref(o, "prime_line_item_id"), "", "line_item")
-	r.referItem(d, l, o)
+	d.addRef(&l.ContractLineOriginId, r.ref(o, "prime_line_item_id"), "", "line_item")
+	r.addLineRefs(d, l, o)
 	d.Record.Lines = append(d.Record.Lines, l)
 	markups := decimal.Zero
-	for _, m := range r.live(o, "markup_line_items") {
+	for _, m := range r.undeleted(o, "markup_line_items") {
 		line := r.markup(d, m, l)
-		r.referItem(d, line, o)
+		r.addLineRefs(d, line, o)
 		markups = markups.Add(value(line.Amount))
 		d.Record.Lines = append(d.Record.Lines, line)
 	}
@@ -66,7 +65,8 @@ func (r *reader) primeItem(d *Document, o Object) {
 	}
 }
 
-// markup goes to the cost code and cost type it names, otherwise to its item's.
+// markup reads a markup. It is booked on the cost code and cost type that it names, otherwise on those of its
+// item.
 func (r *reader) markup(d *Document, o Object, item *tiebackv1.Line) *tiebackv1.Line {
 	m := o.Object("markup")
 	l := &tiebackv1.Line{
@@ -77,12 +77,12 @@ func (r *reader) markup(d *Document, o Object, item *tiebackv1.Line) *tiebackv1.
 		CategoryOriginId:     cmp.Or(m.Object("destination_line_item_type").Text("origin_id"), item.CategoryOriginId),
 		ContractLineOriginId: m.Object("prime_line_item").Text("origin_id"),
 	}
-	d.refer(&l.ContractLineOriginId, r.ref(m.Object("prime_line_item"), "id"), "", "line_item")
+	d.addRef(&l.ContractLineOriginId, r.ref(m.Object("prime_line_item"), "id"), "", "line_item")
 	return l
 }
 
-// PaymentApplication reads create_payment_application, our invoice to the owner. The payload
-// names its prime contract by Procore's id only.
+// PaymentApplication reads create_payment_application, an invoice to the owner. The payload names its prime
+// contract only by Procore's id.
 func PaymentApplication(q Request) ([]Document, error) {
 	r := q.reader("payment application")
 	o := r.object(q.Data, "payment_application")
@@ -93,38 +93,38 @@ func PaymentApplication(q Request) ([]Document, error) {
 	rec.Date = r.date(o, "billing_date")
 	rec.StartsOn, rec.EndsOn = r.date(o, "period_start"), r.date(o, "period_end")
 	d := Document{Record: rec, ItemType: "payment_application", LineType: "payment_application_line_item"}
-	d.standing(o)
-	held := false
-	for i, item := range r.live(o, "items") {
-		if item.Text("holder_type") == "PrimeContract" && !held {
-			held = true
-			d.refer(&rec.ContractOriginId, r.ref(item, "holder_id"), "", "prime_contract")
+	d.setStatus(o)
+	found := false
+	for i, item := range r.undeleted(o, "items") {
+		if item.Text("holder_type") == "PrimeContract" && !found {
+			found = true
+			d.addRef(&rec.ContractOriginId, r.ref(item, "holder_id"), "", "prime_contract")
 		}
 		rec.Lines = append(rec.Lines, r.applicationItem(&d, item, i+1))
 	}
-	for i, item := range r.live(o, "items") {
-		r.billedLine(&d, rec.Lines[i], item)
+	for i, item := range r.undeleted(o, "items") {
+		r.setContractLine(&d, rec.Lines[i], item)
 	}
-	r.currency(rec, []Object{o}, r.live(o, "items"))
+	r.currency(rec, []Object{o}, r.undeleted(o, "items"))
 	r.documentTax(&d, o)
-	r.paymentDue(rec, o)
+	r.checkPaymentDue(rec, o)
 	return []Document{r.finish(&d)}, r.err
 }
 
-// paymentDue holds the payment due of an application against its lines. The payment due is what is
-// earned less retainage, to date, less the earlier certificates. It tells about this period only
-// where those certificates are what the lines carry over from earlier periods; otherwise the two
-// can't be compared. That tax is or is not in it is not published.
-func (r *reader) paymentDue(rec *tiebackv1.Record, o Object) {
+// checkPaymentDue compares the payment due of an application with its lines. The payment due is what is
+// earned less retainage, to date, less the earlier certificates. It is comparable with the lines of this
+// period only if the certificates equal the amounts that the lines carry over from earlier periods. It is not
+// published whether it includes tax.
+func (r *reader) checkPaymentDue(rec *tiebackv1.Record, o Object) {
 	summary := o.Object("summary")
 	due := r.decimal(summary, "current_payment_due")
 	if len(rec.Lines) == 0 {
-		r.total(rec, len(r.list(o, "items")), "current_payment_due", due)
+		r.setTotal(rec, len(r.list(o, "items")), "current_payment_due", due)
 		return
 	}
-	r.total(rec, len(rec.Lines), "amount", "")
+	r.setTotal(rec, len(rec.Lines), "amount", "")
 	before := decimal.Zero
-	for _, item := range r.live(o, "items") {
+	for _, item := range r.undeleted(o, "items") {
 		before = before.Add(r.amount(item, "work_completed_from_previous_application")).
 			Add(r.amount(item, "materials_presently_stored_from_previous_application")).
 			Sub(r.amount(item, "total_retainage_from_previous_application"))
@@ -138,9 +138,9 @@ func (r *reader) paymentDue(rec *tiebackv1.Record, o Object) {
 	r.refuse("current_payment_due", "its payment due in Procore is %s, and its lines, less their retainage, come to %s. Correct it in Procore, then export again.", due, net)
 }
 
-// applicationItem bills what this period added: work completed in it, and the change of what
-// is stored. Retainage is what this period holds back less what it releases. Procore leaves the
-// materials out of lines that are billed by units, if they have none.
+// applicationItem reads a line that bills what this period added: work completed, and the change in stored
+// materials. Retainage is what this period holds back less what it releases. Procore leaves materials out of
+// lines that are billed by units and have none.
 func (r *reader) applicationItem(d *Document, o Object, position int) *tiebackv1.Line {
 	billed := value(r.required(line(position), o, "work_completed_this_period"))
 	now, before := r.decimal(o, "materials_presently_stored"), r.decimal(o, "materials_presently_stored_from_previous_application")
@@ -158,8 +158,8 @@ func (r *reader) applicationItem(d *Document, o Object, position int) *tiebackv1
 	return l
 }
 
-// stored is what a line has stored now: published as such, and as what was stored before and what
-// is new.
+// stored returns the materials presently stored of a line: the published amount, or the sum of those stored
+// before and the new ones.
 func (r *reader) stored(o Object, position int) string {
 	before, fresh := r.decimal(o, "stored_materials"), r.decimal(o, "new_materials")
 	if r.decimal(o, "materials_presently_stored") == "" && before != "" && fresh != "" {
@@ -168,7 +168,7 @@ func (r *reader) stored(o Object, position int) string {
 	return r.required(line(position), o, "materials_presently_stored")
 }
 
-// withheldFrom has the amounts that each kind of retainage is held back from.
+// withheldFrom lists the amounts that each kind of retainage is held back from.
 var withheldFrom = []struct {
 	kind    string
 	amounts []string
@@ -177,9 +177,9 @@ var withheldFrom = []struct {
 	{"materials_stored", []string{"materials_presently_stored", "stored_materials", "new_materials", "materials_presently_stored_from_previous_application"}},
 }
 
-// withheld is what a line holds back in this period less what it releases. A retained amount that
-// is missing is none where its percentage is missing or zero, or where the line has nothing to hold
-// it back from, in this period or before.
+// withheld returns what a line holds back in this period less what it releases. A missing retained amount
+// counts as zero if its percentage is missing or zero, or if the line has no amount to hold it back from, in
+// this period or before.
 func (r *reader) withheld(o Object, position int) decimal.Decimal {
 	sum := decimal.Zero
 	for _, w := range withheldFrom {
@@ -193,15 +193,15 @@ func (r *reader) withheld(o Object, position int) decimal.Decimal {
 	return sum
 }
 
-// billedLine says which line of the contract an item bills. Its origin_id with origin_type
-// LineItem is Procore's own pair of words for that line: a number is Procore's id of it.
-func (r *reader) billedLine(d *Document, l *tiebackv1.Line, o Object) {
+// setContractLine sets the contract line that an item bills. Its origin_id with origin_type LineItem names
+// that line in Procore's own terms: a number is Procore's id of the line.
+func (r *reader) setContractLine(d *Document, l *tiebackv1.Line, o Object) {
 	origin := o.Text("origin_id")
 	if o.Text("origin_type") != "LineItem" || origin == "" {
 		return
 	}
 	if strings.Trim(origin, "0123456789") == "" {
-		d.refer(&l.ContractLineOriginId, r.ref(o, "origin_id"), "", "line_item")
+		d.addRef(&l.ContractLineOriginId, r.ref(o, "origin_id"), "", "line_item")
 		return
 	}
 	l.ContractLineOriginId = origin

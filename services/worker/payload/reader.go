@@ -12,77 +12,76 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// reader decodes one payload. The first thing that makes no sense is kept as err; what is
-// read after it is of no use, and nobody uses it.
+// reader decodes one payload. It keeps the first error as err; what is read afterwards is not used.
 type reader struct {
-	what string // what is read, in an accountant's words: "commitment"
+	what string // what is read, in an accountant's terms: "commitment"
 	zone *time.Location
 	err  error
 
-	refusal *fault.Error // of the document that is being read; see refuse
+	refusal *fault.Error // of the current document; see refuse
 }
 
-// reader starts to read what an accountant calls what.
+// reader returns a reader for what an accountant calls what.
 func (q Request) reader(what string) *reader {
 	return &reader{what: what, zone: cmp.Or(q.Zone, time.UTC)}
 }
 
-// bad keeps a permanent error: the detail is for the accountant and for the operator.
-func (r *reader) bad(format string, args ...any) {
+// malformed records a permanent error. The detail is for the accountant and the operator.
+func (r *reader) malformed(format string, args ...any) {
 	if r.err != nil {
 		return
 	}
 	detail := fmt.Sprintf(format, args...)
 	r.err = &fault.Error{
-		Class: fault.Permanent, Err: fmt.Errorf("payload of a %s makes no sense: %s", r.what, detail),
-		UserMessage: fmt.Sprintf("Tieback cannot read the %s that Procore sent: %s. Nothing was done. Correct it in Procore and try again, or tell whoever runs your ERP integration.", r.what, detail),
+		Class: fault.Permanent, Err: fmt.Errorf("malformed payload of a %s: %s", r.what, detail),
+		UserMessage: fmt.Sprintf("Tieback cannot read the %s that Procore sent: %s. Nothing was done. Correct it in Procore and try again, or contact the administrator of your ERP integration.", r.what, detail),
 	}
 }
 
-// object reads an object that must be there.
+// object reads a required object.
 func (r *reader) object(o Object, name string) Object {
 	child := o.Object(name)
 	if len(child) == 0 {
-		r.bad("it has no %s", words(name))
+		r.malformed("it has no %s", words(name))
 	}
 	return child
 }
 
-// id reads an id that must be there.
+// id reads a required id.
 func (r *reader) id(o Object, name string) int64 {
 	id := r.ref(o, name)
 	if id == 0 {
-		r.bad("a %s is missing", words(name))
+		r.malformed("a %s is missing", words(name))
 	}
 	return id
 }
 
-// ref reads an id that need not be there; 0: it is not.
+// ref reads an optional id. It returns 0 if there is none.
 func (r *reader) ref(o Object, name string) int64 {
 	id, err := parseID(o[name])
 	if err != nil {
-		r.bad("the %s %.60q is not an id (a positive whole number below 9,223,372,036,854,775,808)", words(name), fmt.Sprint(o[name]))
+		r.malformed("the %s %.60q is not an id (a positive whole number below 9,223,372,036,854,775,808)", words(name), fmt.Sprint(o[name]))
 	}
 	return id
 }
 
-// list reads an array of objects; absent or null is empty, anything else is bad.
+// list reads an array of objects. A missing or null array is empty; anything else is malformed.
 func (r *reader) list(o Object, name string) []Object {
 	raw, isList := o[name].([]any)
 	out := o.Objects(name)
 	if (o[name] != nil && !isList) || len(out) != len(raw) {
-		r.bad("its %s are not a list of objects", words(name))
+		r.malformed("its %s are not a list of objects", words(name))
 	}
 	return out
 }
 
-// plain is a decimal that goes through exactly as written.
+// plain matches a decimal that is passed on exactly as written.
 var plain = regexp.MustCompile(`^-?\d{1,40}(\.\d{1,40})?$`)
 
-// scientific is what JSON allows beside it, within reason: 4.445e1, +1, .5
+// scientific matches the other forms of a decimal, within reason: 4.445e1, +1, .5
 var scientific = regexp.MustCompile(`^[+-]?\d{0,40}\.?\d{0,40}([eE][+-]?\d{1,2})?$`)
 
-// decimal reads an amount exactly; "" where there is none.
+// decimal reads an amount exactly. It returns "" if there is none.
 func (r *reader) decimal(o Object, name string) string {
 	s := o.Decimal(name)
 	_, isBool := o[name].(bool)
@@ -96,7 +95,7 @@ func (r *reader) decimal(o Object, name string) string {
 			return d.String()
 		}
 	}
-	r.bad("the %s %.60q is not a decimal number", words(name), s)
+	r.malformed("the %s %.60q is not a decimal number", words(name), s)
 	return ""
 }
 
@@ -108,13 +107,13 @@ func isScalar(v any) bool {
 	return true
 }
 
-// value is an amount that decimal has read; none is zero.
+// value parses an amount that decimal has read; "" is zero.
 func value(s string) decimal.Decimal {
 	d, _ := decimal.NewFromString(s) // "" is zero
 	return d
 }
 
-// amount reads an amount to reckon with; none is zero.
+// amount reads an amount for a calculation; a missing one is zero.
 func (r *reader) amount(o Object, name string) decimal.Decimal { return value(r.decimal(o, name)) }
 
 // unit reads a unit of measure, a string or an object with a name.

@@ -10,35 +10,35 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// Refused turns a permanent refusal of one record that has words for the accountant into a
-// close-out that says failed. Any other error is given back.
+// Refused turns a permanent refusal of one record that has a message for the accountant into a failed
+// close-out. It returns any other error.
 func Refused(r *tiebackv1.Record, detail int64, err error) (*tiebackv1.CloseOut, error) {
-	sentence := fault.UserMessage(err, "")
-	if fault.ClassOf(err) != fault.Permanent || sentence == "" {
+	message := fault.UserMessage(err, "")
+	if fault.ClassOf(err) != fault.Permanent || message == "" {
 		return nil, err
 	}
-	if !named(r, sentence) {
-		sentence = connector.Describe(r) + ": " + sentence
+	if !names(r, message) {
+		message = connector.Describe(r) + ": " + message
 	}
 	return &tiebackv1.CloseOut{
-		RequestDetailId: detail, Status: tiebackv1.Status_STATUS_FAILED, Messages: []string{sentence}, Record: connector.Describe(r),
+		RequestDetailId: detail, Status: tiebackv1.Status_STATUS_FAILED, Messages: []string{message}, Record: connector.Describe(r),
 	}, nil
 }
 
-// named says whether a sentence says which record it is about.
-func named(r *tiebackv1.Record, sentence string) bool {
+// names reports whether a message contains the name of the record.
+func names(r *tiebackv1.Record, message string) bool {
 	return slices.ContainsFunc([]string{r.Name, r.Code, r.Number, r.OriginId}, func(s string) bool {
-		return s != "" && strings.Contains(sentence, s)
+		return s != "" && strings.Contains(message, s)
 	})
 }
 
-// Settle gives every request detail of the payload its close-out, given one close-out for
-// each record. Records without a detail of their own share the event's, wherever it sits:
+// Settle returns the close-outs of all request details of the payload, given one close-out for each record.
+// Records without a detail of their own share the event's detail:
 //
-//	all of a detail's records booked    one close-out, success, with the marks of all
-//	some refused                        the detail failed, with the reasons; what was booked
-//	                                    is marked by a close-out without a detail
-//	no detail anywhere                  each record keeps a close-out of its own
+//	all records of a detail booked   one close-out, success, with the marks of all records
+//	some refused                     the detail fails with the reasons; a close-out without a
+//	                                 detail marks the records that were booked
+//	no detail in the payload         each record keeps its own close-out
 func Settle(q Request, records []*tiebackv1.CloseOut) []*tiebackv1.CloseOut {
 	open := Details(q.Raw)
 	for _, c := range records {
@@ -60,7 +60,7 @@ func Settle(q Request, records []*tiebackv1.CloseOut) []*tiebackv1.CloseOut {
 	return out
 }
 
-// group brings records with the same detail together, in the order they came.
+// group merges the records of the same detail, in order.
 func group(records []*tiebackv1.CloseOut) []*tiebackv1.CloseOut {
 	var out []*tiebackv1.CloseOut
 	done := map[int64]bool{0: true}
@@ -80,7 +80,7 @@ func of(detail int64, records []*tiebackv1.CloseOut) []*tiebackv1.CloseOut {
 	return slices.DeleteFunc(slices.Clone(records), func(c *tiebackv1.CloseOut) bool { return c.RequestDetailId != detail })
 }
 
-// merge makes one close-out of a detail's records, or two where some were refused.
+// merge makes one close-out of the records of a detail, or two if some were refused.
 func merge(records []*tiebackv1.CloseOut) []*tiebackv1.CloseOut {
 	if len(records) == 1 {
 		return records
@@ -112,11 +112,11 @@ func add(to, c *tiebackv1.CloseOut) {
 	}
 }
 
-// maxMessages is how many reasons a person is shown for one request detail.
+// maxMessages is the number of reasons shown for one request detail.
 const maxMessages = 20
 
-// verdict is how records together ended, with the words of those that failed; or, where none
-// did, the words that all have in common.
+// verdict returns the combined result of records, with the distinct messages of those that failed or, if none
+// failed, of all.
 func verdict(detail int64, records []*tiebackv1.CloseOut) *tiebackv1.CloseOut {
 	end := &tiebackv1.CloseOut{RequestDetailId: detail, Status: tiebackv1.Status_STATUS_SUCCESS}
 	failed := slices.DeleteFunc(slices.Clone(records), func(c *tiebackv1.CloseOut) bool { return c.Status == tiebackv1.Status_STATUS_SUCCESS })
@@ -139,14 +139,14 @@ func verdict(detail int64, records []*tiebackv1.CloseOut) *tiebackv1.CloseOut {
 	return end
 }
 
-// Each works links one by one and settles the request with what they came to; a refusal is
-// that record's alone, any other error ends it.
-func Each(q Request, links []Link, work func(Link) (*tiebackv1.CloseOut, error)) ([]*tiebackv1.CloseOut, error) {
+// Each calls handle for each link and settles the request with the results. A refusal affects its record
+// only; Each returns any other error.
+func Each(q Request, links []Link, handle func(Link) (*tiebackv1.CloseOut, error)) ([]*tiebackv1.CloseOut, error) {
 	var records []*tiebackv1.CloseOut
 	for _, link := range links {
 		c, err := (*tiebackv1.CloseOut)(nil), link.Refusal
 		if err == nil {
-			c, err = work(link)
+			c, err = handle(link)
 		}
 		if err != nil {
 			if c, err = Refused(link.Record, link.Detail, err); err != nil {

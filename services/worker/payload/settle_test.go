@@ -8,7 +8,7 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// ok and no are the close-outs of records, with a mark by which to tell them.
+// ok and no return the close-out of a booked and of a refused record. Marks and messages identify the record.
 func ok(detail, item int64) *tiebackv1.CloseOut {
 	return &tiebackv1.CloseOut{RequestDetailId: detail, Status: tiebackv1.Status_STATUS_SUCCESS, Record: fmt.Sprint(item), Marks: []*tiebackv1.Mark{{ItemId: item}}}
 }
@@ -24,11 +24,11 @@ func TestSettle(t *testing.T) {
 		records      []*tiebackv1.CloseOut
 		want         string // detail status marks messages
 	}{
-		{"one record, the event's detail", event, []*tiebackv1.CloseOut{ok(0, 1)}, "5+[1][]"},
+		{"one record with the event's detail", event, []*tiebackv1.CloseOut{ok(0, 1)}, "5+[1][]"},
 		{"all share the event's detail", event, []*tiebackv1.CloseOut{ok(0, 1), ok(0, 2)}, "5+[1 2][]"},
 		{"one refused: the other keeps its mark", event, []*tiebackv1.CloseOut{ok(0, 1), no(0, 2)}, "0+[1][] 5-[][no 2]"},
-		{"all refused", event, []*tiebackv1.CloseOut{no(0, 1), no(0, 2)}, "5-[][no 1 no 2]"},
-		{"no detail: each by itself", none, []*tiebackv1.CloseOut{ok(0, 1), no(0, 2)}, "0+[1][] 0-[][no 2]"},
+		{"all are refused", event, []*tiebackv1.CloseOut{no(0, 1), no(0, 2)}, "5-[][no 1 no 2]"},
+		{"no detail: each record has its own close-out", none, []*tiebackv1.CloseOut{ok(0, 1), no(0, 2)}, "0+[1][] 0-[][no 2]"},
 		{"details of their own", `[{"request_detail_id":1},{"request_detail_id":2}]`, []*tiebackv1.CloseOut{ok(1, 1), no(2, 2)}, "1+[1][] 2-[][no 2]"},
 		{"of their own and the event's", `{"request_detail_id":5,"x":{"request_detail_id":1}}`, []*tiebackv1.CloseOut{no(1, 1)}, "1-[][no 1] 5-[][no 1]"},
 		{"two of the event's", `{"request_detail_id":5,"request_data":{"request_detail_id":6}}`, []*tiebackv1.CloseOut{ok(0, 1)}, "5+[1][] 6+[][]"},
@@ -48,7 +48,7 @@ func TestSettle(t *testing.T) {
 	}
 }
 
-func TestSettleShowsSomeReasons(t *testing.T) {
+func TestSettleLimitsTheReasons(t *testing.T) {
 	var records []*tiebackv1.CloseOut
 	for i := range int64(100) {
 		records = append(records, no(0, i))

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// What Procore publishes of tax, retainage and currency is in the record.
-func TestTaxRetainageAndCurrencyAreRead(t *testing.T) {
+// The record has the tax, retainage and currency that Procore publishes.
+func TestTaxRetainageAndCurrency(t *testing.T) {
 	const cad = `{"currency_iso_code":"CAD","base_currency_iso_code":"USD","currency_exchange_rate":"0.7"}`
 	d := sample(t, "create_commitment", "commitment.retainage_percent", `"10.0"`, "commitment.currency_configuration", cad,
 		"commitment_items.0.tax_amount", `"12.50"`, "commitment_items.0.tax_code", `{"id":2,"origin_id":"GST"}`, "commitment_items.0.tax_code_id", "2")
@@ -42,8 +42,9 @@ func TestTaxRetainageAndCurrencyAreRead(t *testing.T) {
 	}
 }
 
-// A tax code that only Procore's id names is looked up; it is left out where the tax amount is known.
-func TestATaxCodeIsLookedUp(t *testing.T) {
+// A tax code that the payload names only by Procore's id is looked up. It is left out if the tax amount is
+// known.
+func TestTaxCodeIsLookedUp(t *testing.T) {
 	find := func(d Document) *Ref {
 		for _, ref := range d.Refs {
 			if ref.ItemTypes[0] == "tax_code" {
@@ -80,7 +81,7 @@ func TestATaxCodeIsLookedUp(t *testing.T) {
 	}
 }
 
-func TestTaxAndCurrencyThatDisagreeAreRefused(t *testing.T) {
+func TestContradictingTaxOrCurrencyIsRefused(t *testing.T) {
 	refused(t, sample(t, "create_requisitions", "requisitions.0.line_items.0.tax_amount", "10", "requisitions.0.summary", `{"tax_applicable_to_this_payment":"11.00"}`),
 		"tax_amount", `subcontractor invoice "9348"`, "11.00", "10")
 	refused(t, sample(t, "create_company_level_direct_cost", "direct_cost.currency_configuration", `{"currency_iso_code":"CAD"}`),

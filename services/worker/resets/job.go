@@ -9,7 +9,7 @@ import (
 	"github.com/tieback/tieback/services/worker/payload"
 )
 
-// inside are the records that are reset with their job or sub job.
+// inside lists the entities that are reset with their job or sub job.
 var inside = []struct {
 	entity   tiebackv1.Entity
 	itemType string
@@ -19,29 +19,29 @@ var inside = []struct {
 	{tiebackv1.Entity_ENTITY_BUDGET, "budget"},
 }
 
-// job resets a job or sub job with all that was in it. The payload names only the job: what
-// was in it the ERP is asked, and Procore's ids are those we linked. Where the ERP loses the job, an
-// export of it begins new lives for them; see exports.
+// job resets a job or sub job with the records in it. The payload names only the job: the ERP is asked for
+// the records in it, and Procore's ids are those of our links. If the ERP removes the job, a later export of
+// it starts new generations for these records; see package exports.
 func job(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
 	return each(t, func(link payload.Link) (*tiebackv1.CloseOut, error) {
-		held, err := contents(ctx, t, link.Record)
+		records, err := contents(ctx, t, link.Record)
 		if err != nil {
 			return nil, err
 		}
 		if !t.Company.RemoveOnReset {
-			return forget(ctx, t, link, held)
+			return forget(ctx, t, link, records)
 		}
-		if err := undo(ctx, t, link); err != nil {
+		if err := remove(ctx, t, link); err != nil {
 			return nil, err
 		}
 		c := done(link)
 		err = unsync(ctx, t, link, c)
-		unsyncAll(held, c)
+		unsyncAll(records, c)
 		return c, err
 	})
 }
 
-// linked is a record that Procore has as the one of the ERP.
+// linked is a record of the ERP that is linked to a record of Procore.
 type linked struct {
 	payload.Item
 	origin  string
@@ -55,8 +55,8 @@ func unsyncAll(records []linked, c *tiebackv1.CloseOut) {
 	}
 }
 
-// contents lists what is in a job, as far as it is linked. Tombstones count: after a crash
-// between removing and telling, there is nothing else left of it.
+// contents lists the linked records in a job. It includes tombstones: after a crash between removing and
+// reporting, nothing else is left of a record.
 func contents(ctx context.Context, t *worker.Task, rec *tiebackv1.Record) ([]linked, error) {
 	if rec.OriginId == "" {
 		return nil, nil
@@ -79,8 +79,7 @@ func contents(ctx context.Context, t *worker.Task, rec *tiebackv1.Record) ([]lin
 	return all, nil
 }
 
-// listed finds what a list of the ERP's names and we have linked. An ERP that cannot list
-// an entity is not asked for more.
+// listed returns the linked records in a list of the ERP. It returns none if the ERP can't list the entity.
 func listed(ctx context.Context, t *worker.Task, req *tiebackv1.ListRequest, itemType string) ([]linked, error) {
 	ids, err := t.State.Links(ctx, t.Event.CompanyId, itemType)
 	if err != nil || len(ids) == 0 {
@@ -104,9 +103,9 @@ func listed(ctx context.Context, t *worker.Task, req *tiebackv1.ListRequest, ite
 	return found, nil
 }
 
-// within guards against an ERP that lists more than it was asked for: what is plainly in
-// another job stays synced. A tombstone may not say where it was.
+// within guards against an ERP that lists more than it was asked for: a record of another job stays synced. A
+// tombstone may lack its job.
 func within(req *tiebackv1.ListRequest, c *tiebackv1.Change) bool {
-	same := func(asked, got string) bool { return asked == "" || got == asked || got == "" && c.Deleted }
+	same := func(want, got string) bool { return want == "" || got == want || got == "" && c.Deleted }
 	return same(req.JobOriginId, c.Record.JobOriginId) && same(req.SubJobOriginId, c.Record.SubJobOriginId)
 }

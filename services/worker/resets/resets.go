@@ -1,17 +1,18 @@
-// Package resets undoes a synced record for a super user.
+// Package resets resets synced records on behalf of a super user.
 //
-// Master data (codes, jobs, sub jobs), for which the events dictionary asks for nothing, stays in the ERP: its
-// links are forgotten, and Procore shows it as not synced. Its life goes on: an export after the reset finds the
-// record and changes it in place, so that nothing is booked twice. What did not come from an export is found by
-// the note that the reset leaves. Only a job's budget stays linked, as long as the ERP has it. A company may choose resets: remove; then master data is reset as documents are.
+// Master data (codes, jobs, sub jobs) stays in the ERP, as the events dictionary requires nothing else. Its links
+// are removed, and Procore shows it as not synced. Its generation stays the same: a later export finds the record
+// and changes it in place, so that nothing is booked twice. A record that did not come from an export is found by
+// what the reset recorded; see worker.Task.ForgottenLink. Only a job's budget stays linked, as long as the ERP has
+// it. If a company sets resets: remove, master data is reset like a document.
 //
-// A document is taken out of the ERP's books, then unsynced, unlinked or deleted in Procore: forgotten it would be
-// booked twice.
+// A document is removed from the ERP, then unsynced, unlinked or deleted in Procore. If only its link were removed,
+// the next export would book it twice.
 //
-//	the ERP                      reset_override    what happens
-//	removed it, or had it not    any               Procore's side is reset
+//	the ERP                      reset_override    result
+//	removed it, or never had it  any               Procore's side is reset
 //	keeps it                     no                refused; nothing changes in Procore
-//	keeps it                     yes               Procore's side is reset all the same
+//	keeps it                     yes               Procore's side is reset anyway
 //
 // Resets carry no request detail: a refusal becomes a dead letter, where an operator sees it.
 package resets
@@ -29,7 +30,7 @@ import (
 	"github.com/tieback/tieback/services/worker/removal"
 )
 
-// Handlers are the reset category's.
+// Handlers are the handlers of the reset category.
 var Handlers = worker.Handlers{
 	"delete_standard_cost_codes":        codes(procore.DeleteStandardCostCode),
 	"delete_standard_categories":        codes(procore.DeleteLineItemType),
@@ -42,32 +43,32 @@ var Handlers = worker.Handlers{
 	"reset_company_level_direct_cost":   document(unsync),
 }
 
-// document resets a document; tell says how Procore hears of it.
-func document(tell func(context.Context, *worker.Task, payload.Link, *tiebackv1.CloseOut) error) worker.Handler {
+// document returns a handler that resets documents; report adds the reset of Procore's side to the close-out.
+func document(report func(context.Context, *worker.Task, payload.Link, *tiebackv1.CloseOut) error) worker.Handler {
 	return func(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
 		return each(t, func(link payload.Link) (*tiebackv1.CloseOut, error) {
-			if err := undo(ctx, t, link); err != nil {
+			if err := remove(ctx, t, link); err != nil {
 				return nil, err
 			}
 			c := done(link)
-			return c, tell(ctx, t, link, c)
+			return c, report(ctx, t, link, c)
 		})
 	}
 }
 
-// each works the links of a payload.
-func each(t *worker.Task, work func(payload.Link) (*tiebackv1.CloseOut, error)) ([]*tiebackv1.CloseOut, error) {
+// each calls reset for each link of a payload.
+func each(t *worker.Task, reset func(payload.Link) (*tiebackv1.CloseOut, error)) ([]*tiebackv1.CloseOut, error) {
 	links, err := payload.Reset(t.Row.Name, t.Payload)
 	if err != nil {
 		return nil, err
 	}
-	return payload.Each(t.Payload, links, work)
+	return payload.Each(t.Payload, links, reset)
 }
 
-// forget forgets the links of a record that the ERP keeps, and of what is in it but its budget.
+// forget removes the links of a record that the ERP keeps, and of the records in it except the budget.
 func forget(ctx context.Context, t *worker.Task, link payload.Link, inside []linked) (*tiebackv1.CloseOut, error) {
-	// A budget in the ERP stays linked: its transactions stay marked, so an export that starts
-	// over would book the total of its job costs beside them.
+	// A budget in the ERP stays linked. Its transactions stay marked, so a new export of it would book the
+	// total of its job costs in addition to them.
 	inside = slices.DeleteFunc(inside, func(r linked) bool { return r.Type == "budget" && !r.deleted })
 	itself := linked{Item: payload.Item{Type: link.ItemTypes[0], ID: link.Record.ProcoreId}, origin: link.Record.OriginId}
 	for _, r := range append(inside, itself) {
@@ -81,17 +82,18 @@ func forget(ctx context.Context, t *worker.Task, link payload.Link, inside []lin
 	return c, err
 }
 
-// undo takes the record out of the ERP and ends its life there, before Procore is told.
-func undo(ctx context.Context, t *worker.Task, link payload.Link) error {
-	if err := takeOut(ctx, t, link); err != nil {
+// remove removes the record from the ERP and starts its next generation, before the reset is reported to
+// Procore.
+func remove(ctx context.Context, t *worker.Task, link payload.Link) error {
+	if err := removeFromERP(ctx, t, link); err != nil {
 		return err
 	}
 	return t.ERP.NextGeneration(ctx, t.Order(), link.Record.Entity, link.Record.ProcoreId)
 }
 
-// takeOut removes the record, then looks whether it is gone: an ERP that refuses to remove
-// may have lost it already, and one that agrees may keep it.
-func takeOut(ctx context.Context, t *worker.Task, link payload.Link) error {
+// removeFromERP removes the record, then checks that it is gone: an ERP that refuses to remove it may not
+// have it any more, and one that accepts may keep it.
+func removeFromERP(ctx context.Context, t *worker.Task, link payload.Link) error {
 	rec := link.Record
 	if rec.OriginId == "" {
 		return nil
@@ -109,9 +111,9 @@ func takeOut(ctx context.Context, t *worker.Task, link payload.Link) error {
 	case refusal != nil:
 		return refusal
 	case err != nil:
-		return nil // the ERP removed it and does not tell states
+		return nil // the ERP removed it and does not report states
 	}
-	return fault.Permanentf("The %s is still in your ERP system. Please delete it there, then reset it again.", connector.Describe(rec))
+	return fault.Permanentf("The %s is still in your ERP system. Delete it there, then reset it again.", connector.Describe(rec))
 }
 
 func gone(s tiebackv1.RecordState) bool {
@@ -131,34 +133,35 @@ func unsync(_ context.Context, _ *worker.Task, link payload.Link, c *tiebackv1.C
 	return nil
 }
 
-// unlink unlinks an invoice payment, as what it is linked as.
+// unlink unlinks an invoice payment under the item type that it is linked as.
 func unlink(ctx context.Context, t *worker.Task, link payload.Link, c *tiebackv1.CloseOut) error {
 	itemType, err := t.LinkedAs(ctx, link)
 	c.Unlinks = []*tiebackv1.Unlink{{ItemType: itemType, ItemId: link.Record.ProcoreId}}
 	return err
 }
 
-// codes resets codes of a list: their links are forgotten, or they are taken out of the ERP, then deleted in Procore.
+// codes returns a handler that resets codes of a list: their links are removed or, with resets: remove, the
+// codes are removed from the ERP and then deleted in Procore.
 func codes(route procore.Route) worker.Handler {
 	return func(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
 		if !t.Company.RemoveOnReset {
 			return each(t, func(link payload.Link) (*tiebackv1.CloseOut, error) { return forget(ctx, t, link, nil) })
 		}
-		run, err := removal.Begin(ctx, t)
+		deletion, err := removal.Begin(ctx, t)
 		if err != nil {
 			return nil, err
 		}
 		closeOuts, err := each(t, func(link payload.Link) (*tiebackv1.CloseOut, error) {
-			if err := undo(ctx, t, link); err != nil {
+			if err := remove(ctx, t, link); err != nil {
 				return nil, err
 			}
 			c := done(link)
 			c.Links = []*tiebackv1.Link{{ItemType: link.ItemTypes[0], ItemId: link.Record.ProcoreId}}
-			return c, run.Delete(ctx, route, link.Record.ProcoreId, link)
+			return c, deletion.Delete(ctx, route, link.Record.ProcoreId, link)
 		})
 		if err != nil {
 			return nil, err
 		}
-		return closeOuts, run.End(ctx)
+		return closeOuts, deletion.End(ctx)
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/tieback/tieback/services/worker/workertest"
 )
 
-func TestEachTypeHasAHandler(t *testing.T) {
+func TestEveryResetTypeHasAHandler(t *testing.T) {
 	if _, err := worker.New(context.Background(), catalogue.Reset, resets.Handlers, worker.Deps{}); err != nil {
 		t.Fatal(err)
 	}
@@ -27,11 +27,11 @@ func run(t *testing.T, eventType string, raw []byte, e *workertest.ERP, p *worke
 	return resets.Handlers[eventType](context.Background(), task)
 }
 
-// masters are the resets for which the dictionary asks for nothing and that no document is lost by.
+// masters are the resets of master data, for which the dictionary requires nothing in the ERP.
 var masters = []string{"delete_standard_cost_codes", "delete_standard_categories", "delete_cost_code", "reset_job", "reset_sub_job"}
 
-// Unless the company says otherwise the links are forgotten, and nothing leaves the ERP or Procore.
-func TestByDefaultTheERPKeepsItsMasterData(t *testing.T) {
+// By default the links are removed, and nothing is removed from the ERP or from Procore.
+func TestResetKeepsMasterDataByDefault(t *testing.T) {
 	for _, name := range masters {
 		t.Run(name, func(t *testing.T) {
 			e, p := world(), &workertest.Procore{}
@@ -40,13 +40,13 @@ func TestByDefaultTheERPKeepsItsMasterData(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(e.Removed)+len(e.Ended)+len(p.Calls) > 0 {
-				t.Errorf("removed %v, lives ended %v, calls %v", e.Removed, e.Ended, p.Calls)
+			if len(e.Removed)+len(e.NextGenerations)+len(p.Requests) > 0 {
+				t.Errorf("removed %v, next generations %v, calls %v", e.Removed, e.NextGenerations, p.Requests)
 			}
 			for _, c := range out {
 				for _, m := range c.Marks {
-					if kept, err := task.ForgottenLink(t.Context(), m.ItemType, m.ItemId); kept == "" || err != nil || m.OriginId != "" {
-						t.Errorf("%v: kept as %q, error %v", m, kept, err)
+					if origin, err := task.ForgottenLink(t.Context(), m.ItemType, m.ItemId); origin == "" || err != nil || m.OriginId != "" {
+						t.Errorf("%v: forgotten link %q, error %v", m, origin, err)
 					}
 				}
 			}
@@ -55,34 +55,35 @@ func TestByDefaultTheERPKeepsItsMasterData(t *testing.T) {
 	}
 }
 
-// A document that were forgotten would be booked twice: it is reset as ever.
-func TestADocumentIsNotForgotten(t *testing.T) {
+// If only its link were removed, a document would be booked twice: it is always removed from the ERP.
+func TestResetRemovesDocumentsFromTheERP(t *testing.T) {
 	for _, row := range catalogue.Of(catalogue.Reset) {
 		if slices.Contains(masters, row.Name) {
 			continue
 		}
 		e := world()
-		if _, err := resets.Handlers[row.Name](t.Context(), workertest.Task(t, row.Name, workertest.Samples(t)[row.Name], e, &workertest.Procore{})); err != nil || len(e.Removed) != 1 || len(e.Ended) != 1 {
-			t.Errorf("%s: removed %v, lives ended %v, error %v", row.Name, e.Removed, e.Ended, err)
+		if _, err := resets.Handlers[row.Name](t.Context(), workertest.Task(t, row.Name, workertest.Samples(t)[row.Name], e, &workertest.Procore{})); err != nil || len(e.Removed) != 1 || len(e.NextGenerations) != 1 {
+			t.Errorf("%s: removed %v, next generations %v, error %v", row.Name, e.Removed, e.NextGenerations, err)
 		}
 	}
 }
 
-// world is what the samples' jobs hold.
+// world returns an ERP with the records in the samples' jobs.
 func world() *workertest.ERP {
-	return &workertest.ERP{
-		Records: []*tiebackv1.Record{
-			{Entity: tiebackv1.Entity_ENTITY_SUB_JOB, OriginId: "SUB-1", JobOriginId: "project_origin_id"},
-			{Entity: tiebackv1.Entity_ENTITY_COST_CODE, OriginId: "CC-1", JobOriginId: "project_origin_id"},
-			{Entity: tiebackv1.Entity_ENTITY_COST_CODE, OriginId: "CC-2", JobOriginId: "project_origin_id", SubJobOriginId: "sub_job_origin_id"},
-			{Entity: tiebackv1.Entity_ENTITY_COST_CODE, OriginId: "CC-9", JobOriginId: "another"},
-			{Entity: tiebackv1.Entity_ENTITY_BUDGET, OriginId: "BUD-1", JobOriginId: "project_origin_id"},
-		},
-		Linked: map[string]string{"sub_job/5": "SUB-1", "cost_code/11": "CC-1", "cost_code/12": "CC-2", "cost_code/19": "CC-9", "budget/21": "BUD-1"},
+	e := &workertest.ERP{Linked: map[string]string{"sub_job/5": "SUB-1", "cost_code/11": "CC-1", "cost_code/12": "CC-2", "cost_code/19": "CC-9", "budget/21": "BUD-1"}}
+	for _, r := range []*tiebackv1.Record{
+		{Entity: tiebackv1.Entity_ENTITY_SUB_JOB, OriginId: "SUB-1", JobOriginId: "project_origin_id"},
+		{Entity: tiebackv1.Entity_ENTITY_COST_CODE, OriginId: "CC-1", JobOriginId: "project_origin_id"},
+		{Entity: tiebackv1.Entity_ENTITY_COST_CODE, OriginId: "CC-2", JobOriginId: "project_origin_id", SubJobOriginId: "sub_job_origin_id"},
+		{Entity: tiebackv1.Entity_ENTITY_COST_CODE, OriginId: "CC-9", JobOriginId: "another"},
+		{Entity: tiebackv1.Entity_ENTITY_BUDGET, OriginId: "BUD-1", JobOriginId: "project_origin_id"},
+	} {
+		e.Add(r)
 	}
+	return e
 }
 
-func TestSamples(t *testing.T) {
+func TestResetIsIdempotent(t *testing.T) {
 	samples := workertest.Samples(t)
 	for _, row := range catalogue.Of(catalogue.Reset) {
 		t.Run(row.Name, func(t *testing.T) {
@@ -90,7 +91,7 @@ func TestSamples(t *testing.T) {
 			if _, err := run(t, row.Name, samples[row.Name], e, p); err != nil {
 				t.Fatal(err)
 			}
-			p.Calls = nil
+			p.Requests = nil
 			out, err := run(t, row.Name, samples[row.Name], e, p)
 			if err != nil {
 				t.Fatal(err)
@@ -100,12 +101,12 @@ func TestSamples(t *testing.T) {
 	}
 }
 
-// What the ERP's books depend on stays, on both sides, and no life ends.
-func TestTheERPKeepsTheRecord(t *testing.T) {
+// If the ERP refuses to remove a record, neither side changes, and no new generation starts.
+func TestRefusedRemovalChangesNothing(t *testing.T) {
 	samples := workertest.Samples(t)
 	for _, row := range catalogue.Of(catalogue.Reset) {
 		t.Run(row.Name, func(t *testing.T) {
-			e, p := kept(), &workertest.Procore{}
+			e, p := refusing(), &workertest.Procore{}
 			out, err := run(t, row.Name, samples[row.Name], e, p)
 			if err != nil {
 				t.Fatal(err)
@@ -115,16 +116,16 @@ func TestTheERPKeepsTheRecord(t *testing.T) {
 					t.Errorf("close-out %v", c)
 				}
 			}
-			if len(p.Calls)+len(e.Ended) > 0 {
-				t.Errorf("calls %v, lives ended %v", p.Calls, e.Ended)
+			if len(p.Requests)+len(e.NextGenerations) > 0 {
+				t.Errorf("calls %v, next generations %v", p.Requests, e.NextGenerations)
 			}
 		})
 	}
 }
 
-func kept() *workertest.ERP {
+func refusing() *workertest.ERP {
 	e := world()
-	e.Keep = fault.Permanentf("An invoice depends on it.")
+	e.RefuseRemove = fault.Permanentf("An invoice depends on it.")
 	e.States = map[string]tiebackv1.RecordState{}
 	for _, origin := range []string{
 		"scc_origin_id", "standard_category_origin_id", "project_origin_id", "sub_job_origin_id", "cost_code_origin_id",
@@ -135,40 +136,40 @@ func kept() *workertest.ERP {
 	return e
 }
 
-func TestOverride(t *testing.T) {
+func TestOverrideResetsProcoreAnyway(t *testing.T) {
 	for _, name := range []string{"reset_requisition", "reset_payment", "reset_company_level_direct_cost"} {
 		raw := workertest.Edit(t, workertest.Samples(t)[name], `"reset_override":false`, `"reset_override":true`)
-		e := kept()
+		e := refusing()
 		out, err := run(t, name, raw, e, &workertest.Procore{})
-		if err != nil || out[0].Status != tiebackv1.Status_STATUS_SUCCESS || len(out[0].Marks)+len(out[0].Unlinks) == 0 || len(e.Ended) != 1 {
-			t.Errorf("%s: %v, error %v, lives ended %v", name, out, err, e.Ended)
+		if err != nil || out[0].Status != tiebackv1.Status_STATUS_SUCCESS || len(out[0].Marks)+len(out[0].Unlinks) == 0 || len(e.NextGenerations) != 1 {
+			t.Errorf("%s: %v, error %v, next generations %v", name, out, err, e.NextGenerations)
 		}
 	}
 }
 
-// An ERP that cannot remove, but whose user did.
-func TestRefusedButGone(t *testing.T) {
+// The ERP can't remove records, but its user has deleted this one.
+func TestResetOfADeletedRecordSucceeds(t *testing.T) {
 	e := world()
-	e.Keep = fault.Permanentf("This ERP does not let us remove anything.")
+	e.RefuseRemove = fault.Permanentf("This ERP does not let us remove anything.")
 	out, err := run(t, "reset_payment", workertest.Samples(t)["reset_payment"], e, &workertest.Procore{})
 	if err != nil || out[0].Status != tiebackv1.Status_STATUS_SUCCESS {
 		t.Errorf("%v, error %v", out, err)
 	}
 }
 
-func TestTransientErrorsComeAgain(t *testing.T) {
+func TestResetReturnsErrorsThatAreRetried(t *testing.T) {
 	e := world()
-	e.Keep = fault.New(fault.Ambiguous, errors.New("cut off"))
+	e.RefuseRemove = fault.New(fault.Ambiguous, errors.New("connection lost"))
 	if _, err := run(t, "reset_job", workertest.Samples(t)["reset_job"], e, &workertest.Procore{}); fault.ClassOf(err) != fault.Ambiguous || err == nil {
 		t.Errorf("error %v", err)
 	}
-	if len(e.Ended) > 0 {
-		t.Errorf("lives ended %v", e.Ended)
+	if len(e.NextGenerations) > 0 {
+		t.Errorf("next generations %v", e.NextGenerations)
 	}
 }
 
-// Each item ends by itself: what Procore refuses to delete does not keep the next one back.
-func TestPartialDeletes(t *testing.T) {
+// A record that Procore refuses to delete does not prevent the deletion of the next one.
+func TestRefusedDeletionDoesNotAffectTheOthers(t *testing.T) {
 	raw := []byte(`{"request_data":{"procore_project_id":2,"project_cost_code_data_array":[{"id":1,"origin_id":"a","sortable_code":"1"},{"id":2,"origin_id":"b","sortable_code":"2"}]}}`)
 	p := &workertest.Procore{Status: map[string]int{"DELETE /rest/v1.0/cost_codes/1": 422, "DELETE /rest/v1.0/cost_codes/2": 404}}
 	out, err := run(t, "delete_cost_code", raw, world(), p)
@@ -177,8 +178,9 @@ func TestPartialDeletes(t *testing.T) {
 	}
 }
 
-// An exported payment is a contract payment, one synced from the ERP an invoice payment: what is unlinked is what is linked.
-func TestAPaymentIsUnlinkedAsWhatItIs(t *testing.T) {
+// An exported payment is linked as a contract payment, one synced from the ERP as an invoice payment. It is
+// unlinked under the same type.
+func TestPaymentIsUnlinkedUnderItsLinkedType(t *testing.T) {
 	for want, linked := range map[string]map[string]string{
 		"contract_payment": {"contract_payment/1": "payment_origin_id"},
 		"invoice_payment":  {"contract_payment/1": "of-another-record"},

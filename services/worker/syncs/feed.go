@@ -10,36 +10,36 @@ import (
 	"github.com/tieback/tieback/services/worker"
 )
 
-// maxCalls is how many calls a batch may need. It is below Procore's spike limit, so that a
-// sync that is throttled has got on by a batch, and does not start over forever.
+// maxCalls is the number of calls that a batch may need. It is below Procore's spike limit, so that a
+// throttled sync has completed at least one batch and does not start over forever.
 const maxCalls = 20
 
-// feed hands an entity's changes to write, in batches that fill a call to Procore.
+// feed passes the changes of an entity to write, in batches that fill a call to Procore.
 //
-//	since the cursor                      written, then the bookmark moves
-//	before it, waiting                    tried again
-//	before it, missing (if there is one)  written: Procore should have it, we know of no link
+//	changed since the cursor                  written, then the cursor is saved
+//	older, waiting                            tried again
+//	older, missing (if missing is not nil)    written: Procore should have the record, but it is not linked
 type feed struct {
 	entity  tiebackv1.Entity
-	limit   int32                         // records a page; 0: what fills a call
+	limit   int32                         // records per page; 0: as many as fill a call
 	calls   func([]*tiebackv1.Change) int // calls that a batch needs; nil: one
-	missing func(*tiebackv1.Record) bool  // nil: none is
+	missing func(*tiebackv1.Record) bool  // whether a record should be in Procore but is not linked; nil: never
 	write   func(context.Context, batch) (map[string]bool, error)
 }
 
-// batch is some changes. First: there was no sync before, Procore has nothing of ours.
+// batch is a set of changes. first means that no sync ran before, so Procore has none of our records.
 type batch struct {
 	changes []*tiebackv1.Change
 	first   bool
 }
 
 func (f feed) run(ctx context.Context, t *worker.Task) error {
-	mark, err := openBookmark(ctx, t, f.entity)
+	pos, err := loadPosition(ctx, t, f.entity)
 	if err != nil {
 		return err
 	}
-	start, old := mark.saved.Cursor, mark.saved.Waiting
-	seen, err := f.changes(ctx, t, mark)
+	start, old := pos.saved.Cursor, pos.saved.Waiting
+	seen, err := f.changes(ctx, t, pos)
 	if err != nil || start == "" {
 		return err
 	}
@@ -52,7 +52,7 @@ func (f feed) run(ctx context.Context, t *worker.Task) error {
 	if f.missing == nil && len(waiting) == 0 {
 		return nil
 	}
-	if err := f.before(ctx, t, mark, func(c *tiebackv1.Change) bool {
+	if err := f.writeOlder(ctx, t, pos, func(c *tiebackv1.Change) bool {
 		if seen[c.Record.OriginId] {
 			return false
 		}
@@ -62,14 +62,14 @@ func (f feed) run(ctx context.Context, t *worker.Task) error {
 	}); err != nil {
 		return err
 	}
-	return mark.forget(ctx, waiting)
+	return pos.forget(ctx, waiting)
 }
 
-// changes writes what changed since the bookmark and says which records that were.
-func (f feed) changes(ctx context.Context, t *worker.Task, mark *bookmark) (map[string]bool, error) {
+// changes writes what changed since the saved position and returns the origin ids of these records.
+func (f feed) changes(ctx context.Context, t *worker.Task, pos *position) (map[string]bool, error) {
 	seen := map[string]bool{}
-	b := batch{first: mark.saved.Cursor == ""}
-	for page, err := range since(ctx, t, f.request(mark.saved.Cursor)) {
+	b := batch{first: pos.saved.Cursor == ""}
+	for page, err := range since(ctx, t, f.request(pos.saved.Cursor)) {
 		if err != nil {
 			return nil, err
 		}
@@ -77,11 +77,11 @@ func (f feed) changes(ctx context.Context, t *worker.Task, mark *bookmark) (map[
 		if page.More && !f.fills(b.changes) {
 			continue
 		}
-		again, err := f.write(ctx, b)
+		retry, err := f.write(ctx, b)
 		if err != nil {
 			return nil, err
 		}
-		if err := mark.note(ctx, b.changes, again, page.Cursor); err != nil {
+		if err := pos.advance(ctx, b.changes, retry, page.Cursor); err != nil {
 			return nil, err
 		}
 		for _, c := range b.changes {
@@ -92,9 +92,9 @@ func (f feed) changes(ctx context.Context, t *worker.Task, mark *bookmark) (map[
 	return seen, nil
 }
 
-// before writes records from before the bookmark that still have to go to Procore; the ERP
-// is read from its start for them.
-func (f feed) before(ctx context.Context, t *worker.Task, mark *bookmark, due func(*tiebackv1.Change) bool) error {
+// writeOlder writes records from before the saved position that still have to go to Procore. It reads the
+// ERP's list from the start.
+func (f feed) writeOlder(ctx context.Context, t *worker.Task, pos *position, due func(*tiebackv1.Change) bool) error {
 	var b batch
 	for page, err := range t.ERP.Changes(ctx, f.request("")) {
 		if err != nil {
@@ -108,11 +108,11 @@ func (f feed) before(ctx context.Context, t *worker.Task, mark *bookmark, due fu
 		if page.More && !f.fills(b.changes) {
 			continue
 		}
-		again, err := f.write(ctx, b)
+		retry, err := f.write(ctx, b)
 		if err != nil {
 			return err
 		}
-		if err := mark.note(ctx, b.changes, again, mark.saved.Cursor); err != nil {
+		if err := pos.advance(ctx, b.changes, retry, pos.saved.Cursor); err != nil {
 			return err
 		}
 		b.changes = nil
@@ -120,20 +120,20 @@ func (f feed) before(ctx context.Context, t *worker.Task, mark *bookmark, due fu
 	return nil
 }
 
-// since pages through changes. A cursor that the ERP does not know any more, since its books
-// were restored or moved, is started over.
+// since pages through changes. If the ERP no longer knows the cursor, for example because its books were
+// restored or moved, since starts over.
 func since(ctx context.Context, t *worker.Task, req *tiebackv1.ListRequest) iter.Seq2[*tiebackv1.ListResponse, error] {
 	return func(yield func(*tiebackv1.ListResponse, error) bool) {
-		over := false
+		unknown := false
 		for page, err := range t.ERP.Changes(ctx, req) {
-			if over = err != nil && fault.Field(err) == "cursor" && req.Cursor != ""; over {
+			if unknown = err != nil && fault.Field(err) == "cursor" && req.Cursor != ""; unknown {
 				break
 			}
 			if !yield(page, err) {
 				return
 			}
 		}
-		if !over {
+		if !unknown {
 			return
 		}
 		req.Cursor = ""

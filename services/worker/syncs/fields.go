@@ -8,9 +8,9 @@ import (
 	"github.com/tieback/tieback/services/worker/bulk"
 )
 
-// What Procore is told of each entity, by Procore's names: those of its sync actions, and for
-// staged records those of its Staged Records Developer Guide. Staged data names other records
-// by origin id: Procore translates on import.
+// The fields of each entity, by Procore's names: those of its sync actions and, for staged records, those of
+// the Staged Records Developer Guide. Staged data names other records by origin id; Procore translates them
+// on import.
 
 func vendorFields(r *tiebackv1.Record) map[string]any {
 	c := r.GetContact()
@@ -30,7 +30,8 @@ func stagedJobFields(r *tiebackv1.Record) map[string]any {
 	return with(jobFields(r), "project_number", r.Code, "estimated_start_date", r.StartsOn, "estimated_completion_date", r.EndsOn)
 }
 
-// syncedJobFields leave the project number of a job that came from Procore: there it is the users' own.
+// syncedJobFields omits the project number of a job that came from Procore: users manage that number in
+// Procore.
 func syncedJobFields(r *tiebackv1.Record) map[string]any {
 	m := with(jobFields(r), "start_date", r.StartsOn, "completion_date", r.EndsOn)
 	if r.ProcoreId == 0 {
@@ -39,7 +40,7 @@ func syncedJobFields(r *tiebackv1.Record) map[string]any {
 	return m
 }
 
-// with adds fields, as bulk.Fields makes them.
+// with adds fields, as bulk.Fields does.
 func with(m map[string]any, pairs ...any) map[string]any {
 	maps.Copy(m, bulk.Fields(pairs...))
 	return m
@@ -49,14 +50,14 @@ func subJobFields(r *tiebackv1.Record) map[string]any {
 	return bulk.Fields("name", r.Name, "code", r.Code)
 }
 
-// update is an update of a synced record with these fields.
+// update returns a function that makes the update of a synced record with these fields.
 func update(fields func(*tiebackv1.Record) map[string]any) func(*tiebackv1.Record) map[string]any {
 	return func(r *tiebackv1.Record) map[string]any {
 		return with(fields(r), "origin_id", r.OriginId, "origin_data", r.OriginData)
 	}
 }
 
-// withOriginCode adds the origin code, which of the direct syncs that of the vendors alone takes.
+// withOriginCode adds the origin code. Of the direct syncs, only that of vendors takes one.
 func withOriginCode(fields func(*tiebackv1.Record) map[string]any) func(*tiebackv1.Record) map[string]any {
 	return func(r *tiebackv1.Record) map[string]any { return with(fields(r), "origin_code", r.Code) }
 }
@@ -83,7 +84,8 @@ func documentFields(r *tiebackv1.Record) map[string]any {
 	return bulk.Fields("number", cmp.Or(r.Number, r.Code), "title", r.Name, "description", r.Description)
 }
 
-// commitmentFields have no dates and no amount: a staged commitment takes none, and the lines have the amounts.
+// commitmentFields has no dates and no amount: a staged commitment takes none, and its lines have the
+// amounts.
 func commitmentFields(r *tiebackv1.Record) map[string]any {
 	return with(documentFields(r), "status", r.Status, "vendor_origin_id", r.VendorOriginId, "retainage_percent", r.RetainagePercent)
 }
@@ -99,7 +101,7 @@ func changeOrderFields(r *tiebackv1.Record) map[string]any {
 	return m
 }
 
-// contractLines are a contract's lines, nested in its staged record.
+// contractLines are the lines of a contract, nested in its staged record.
 func contractLines(r *tiebackv1.Record) []map[string]any {
 	return lines(r, func(l *tiebackv1.Line) map[string]any {
 		m := lineFields(l)
@@ -110,7 +112,7 @@ func contractLines(r *tiebackv1.Record) []map[string]any {
 	})
 }
 
-// changeLines also name the commitment's line that each changes.
+// changeLines also names the commitment line that each line changes.
 func changeLines(r *tiebackv1.Record) []map[string]any {
 	return lines(r, func(l *tiebackv1.Line) map[string]any {
 		return with(lineFields(l), "commitment_line_item_origin_id", l.ContractLineOriginId)

@@ -11,7 +11,8 @@ import (
 	"github.com/tieback/tieback/services/worker/bulk"
 )
 
-// syncMetadata tells Procore's ERP tool what the connected ERP can do: the same document as tieback setup.
+// syncMetadata sends the capabilities of the connected ERP to Procore's ERP tool: the same document as
+// tieback setup.
 func syncMetadata(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
 	caps, err := t.ERP.Capabilities(ctx)
 	if err != nil {

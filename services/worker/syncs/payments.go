@@ -11,15 +11,15 @@ import (
 	"github.com/tieback/tieback/services/worker/bulk"
 )
 
-// payments is one sync of the payments of synced invoices. Those of invoices that Procore
-// has not, most of an ERP's perhaps, are passed over; when an invoice gets synced, its
-// payments are missing and the next sync writes them.
+// payments is one sync of the payments of synced invoices. Payments of other invoices, which may be most of
+// an ERP's, are skipped. When their invoice is synced later, these payments are missing, and the next sync
+// writes them.
 type payments struct {
 	task     *worker.Task
 	invoices map[string]int64 // requisitions, by origin id
 	known    map[string]int64 // invoice payments, by origin id
 	report   *bulk.Report
-	passed   int
+	skipped  int
 }
 
 func syncContractPayments(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
@@ -36,9 +36,9 @@ func syncContractPayments(ctx context.Context, t *worker.Task) ([]*tiebackv1.Clo
 		return nil, err
 	}
 	out := p.report.CloseOuts(t)
-	if p.passed > 0 {
+	if p.skipped > 0 {
 		last := out[len(out)-1]
-		last.Messages = append(last.Messages, fmt.Sprintf("Passed over, since their invoices are not synced with Procore: %d.", p.passed))
+		last.Messages = append(last.Messages, fmt.Sprintf("Skipped because their invoices are not synced with Procore: %d.", p.skipped))
 	}
 	return out, nil
 }
@@ -47,8 +47,8 @@ func (p *payments) missing(r *tiebackv1.Record) bool {
 	return p.invoices[r.ParentOriginId] != 0 && p.known[r.OriginId] == 0 && r.ProcoreId == 0
 }
 
-// write writes a batch's payments. One that came from Procore is not written back: there
-// it is the contract payment that the user exported.
+// write writes the payments of a batch. A payment that came from Procore is not written back: in Procore it
+// is the contract payment that the user exported.
 func (p *payments) write(ctx context.Context, b batch) (map[string]bool, error) {
 	var items []bulk.Item
 	for _, c := range b.changes {
@@ -56,7 +56,7 @@ func (p *payments) write(ctx context.Context, b batch) (map[string]bool, error) 
 		switch invoice := p.invoices[r.ParentOriginId]; {
 		case c.Deleted || r.ProcoreId != 0:
 		case invoice == 0:
-			p.passed++
+			p.skipped++
 		default:
 			items = append(items, bulk.Item{Record: r, Update: bulk.Fields(
 				"id", p.known[r.OriginId], "invoice_type", "Billings::Requisition", "invoice_id", invoice,
@@ -71,7 +71,7 @@ func (p *payments) write(ctx context.Context, b batch) (map[string]bool, error) 
 	p.report.Updated += len(items) - len(answer.Refused)
 	p.report.Refused = append(p.report.Refused, answer.Refused...)
 	p.report.Links = append(p.report.Links, answer.Links("invoice_payment", p.known)...)
-	again := map[string]bool{}
-	tryAgain(again, answer.Refused, items)
-	return again, nil
+	retry := map[string]bool{}
+	addRetries(retry, answer.Refused, items)
+	return retry, nil
 }

@@ -31,7 +31,7 @@ func syncSubJob(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, err
 		},
 	}
 	if s.SubJobID == 0 || s.SubJobOriginID == "" {
-		return nil, malformed("names no sub job")
+		return nil, malformed("has no sub job")
 	}
 	return s.handle(ctx, t)
 }
@@ -39,11 +39,11 @@ func syncSubJob(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, err
 func malformed(why string) error {
 	return &fault.Error{
 		Class: fault.Permanent, Err: errors.New("payload " + why),
-		UserMessage: "Procore's request does not say which job to sync. Sync it again; if that fails too, tell whoever runs your ERP integration.",
+		UserMessage: "Procore's request does not say which job to sync. Sync it again. If that fails too, contact the administrator of your ERP integration.",
 	}
 }
 
-// single is the sync of one job or sub job: itself, then its cost codes and job costs.
+// single is the sync of one job or sub job: the record itself, then its cost codes and job costs.
 type single struct {
 	jobdata.Job
 	entity  tiebackv1.Entity
@@ -54,10 +54,10 @@ type single struct {
 
 func (s single) handle(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
 	if s.ProjectID == 0 || s.OriginID == "" {
-		return nil, malformed("names no project")
+		return nil, malformed("has no project")
 	}
 	report := &bulk.Report{Noun: "records of this " + connector.Noun(s.entity)}
-	if err := s.itself(ctx, t, report); err != nil {
+	if err := s.updateRecord(ctx, t, report); err != nil {
 		return nil, err
 	}
 	if err := jobdata.Sync(ctx, t, s.Job, report); err != nil {
@@ -66,9 +66,9 @@ func (s single) handle(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseO
 	return report.CloseOuts(t), nil
 }
 
-// itself updates the project or sub job if it changed since it was written last.
-func (s single) itself(ctx context.Context, t *worker.Task, report *bulk.Report) error {
-	can, err := bulk.Lists(ctx, t)
+// updateRecord updates the project or sub job if it changed since it was last written.
+func (s single) updateRecord(ctx context.Context, t *worker.Task, report *bulk.Report) error {
+	can, err := bulk.Listable(ctx, t)
 	if err != nil || !can[s.entity] {
 		return err
 	}
@@ -77,8 +77,8 @@ func (s single) itself(ctx context.Context, t *worker.Task, report *bulk.Report)
 		return err
 	}
 	fields := s.fields(r)
-	note, fresh, err := jobdata.Fresh(ctx, t, s.entity.String(), s.Job, fields)
-	if err != nil || !fresh {
+	hash, changed, err := jobdata.Changed(ctx, t, s.entity.String(), s.Job, fields)
+	if err != nil || !changed {
 		return err
 	}
 	call := procore.Call{Route: s.route, ID: s.ProjectID, Body: map[string]any{"company_id": t.Event.CompanyId, s.wrapper: fields}}
@@ -89,10 +89,10 @@ func (s single) itself(ctx context.Context, t *worker.Task, report *bulk.Report)
 		return report.Optional(err)
 	}
 	report.Updated++
-	return jobdata.Done(ctx, t, s.entity.String(), s.Job, note)
+	return jobdata.SaveHash(ctx, t, s.entity.String(), s.Job, hash)
 }
 
-// find looks the record up in the ERP, of which only lists can be had.
+// find finds the record in the ERP's list, as the contract has no call that reads one record.
 func (s single) find(ctx context.Context, t *worker.Task) (*tiebackv1.Record, error) {
 	req := &tiebackv1.ListRequest{Entity: s.entity, Limit: procore.MaxUpdates}
 	origin := s.OriginID
@@ -109,5 +109,5 @@ func (s single) find(ctx context.Context, t *worker.Task) (*tiebackv1.Record, er
 			}
 		}
 	}
-	return nil, fault.Permanentf("The %s %q is not in your ERP any more, so it could not be synced.", connector.Noun(s.entity), origin)
+	return nil, fault.Permanentf("The %s %q is no longer in your ERP system, so it could not be synced.", connector.Noun(s.entity), origin)
 }

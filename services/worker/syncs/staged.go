@@ -9,7 +9,7 @@ import (
 	"github.com/tieback/tieback/services/worker/bulk"
 )
 
-// The six kinds that can be staged.
+// The six kinds of staged records.
 var (
 	vendors = kind{
 		entity: vendor, itemTypes: []string{"vendor"}, linked: []string{"vendor"},
@@ -36,22 +36,22 @@ var (
 		entity: changeOrder, itemTypes: []string{"commitment_change_order"}, linked: []string{"change_order"},
 		data: ofProject(changeOrderFields), lines: changeLines,
 	}
-	// May be imported again, and only for what is synced.
+	// A prime contract may be imported again, and only if what it refers to is synced.
 	primeContracts = kind{
 		entity: primeContract, itemTypes: []string{"prime_contract"}, linked: []string{"prime_contract"},
 		needs: []string{"project", "cost_code", "line_item_type"},
-		data:  ofProject(primeContractFields), lines: contractLines, restage: true, misses: unsynced,
+		data:  ofProject(primeContractFields), lines: contractLines, restage: true, blocked: unsynced,
 	}
 )
 
-// ofCompany writes updates with a sync action of the company's.
+// ofCompany returns a function that writes updates with a sync action of the company.
 func ofCompany(route procore.Route) func(context.Context, *staging, []bulk.Item) error {
 	return func(ctx context.Context, s *staging, items []bulk.Item) error {
-		return s.updated(ctx, procore.SyncCall{Route: route, Envelope: map[string]any{"company_id": s.task.Event.CompanyId}}, items)
+		return s.writeUpdates(ctx, procore.SyncCall{Route: route, Envelope: map[string]any{"company_id": s.task.Event.CompanyId}}, items)
 	}
 }
 
-// byProject writes sub jobs, a call for each project.
+// byProject writes sub jobs, with one call for each project.
 func byProject(ctx context.Context, s *staging, items []bulk.Item) error {
 	var order []int64
 	of := map[int64][]bulk.Item{}
@@ -68,14 +68,14 @@ func byProject(ctx context.Context, s *staging, items []bulk.Item) error {
 	}
 	for _, id := range order {
 		call := procore.SyncCall{Route: procore.SyncSubJobs, Query: procore.Query("project_id", id), Envelope: map[string]any{"project_id": id}}
-		if err := s.updated(ctx, call, of[id]); err != nil {
+		if err := s.writeUpdates(ctx, call, of[id]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// projects counts the projects whose synced sub jobs are among changes.
+// projects returns a function that counts the projects of the synced sub jobs in changes.
 func projects(s *staging) func([]*tiebackv1.Change) int {
 	return func(changes []*tiebackv1.Change) int {
 		of := map[string]bool{}
@@ -88,8 +88,8 @@ func projects(s *staging) func([]*tiebackv1.Change) int {
 	}
 }
 
-// unsynced says what of a prime contract is not synced: its project, or a line's cost code
-// or cost type.
+// unsynced returns which reference of a prime contract is not synced: its project, or the cost code or cost
+// type of a line. It returns "" if all are synced.
 func unsynced(s *staging, r *tiebackv1.Record) string {
 	if s.links["project"][r.JobOriginId] == 0 {
 		return "its job is not synced"

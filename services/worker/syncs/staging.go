@@ -12,32 +12,31 @@ import (
 	"github.com/tieback/tieback/services/worker/bulk"
 )
 
-// kind is how the records of an entity get into Procore: a new one waits in "Ready to
-// import" as a staged record, one that Procore has is updated directly. Never the other way
-// round.
+// kind describes how the records of an entity get into Procore. A new record waits in "Ready to import" as a staged
+// record; a record that Procore already has is updated directly.
 //
-//	the ERP's record      Procore has it (linked)   Procore has it not
+//	the ERP's record      linked in Procore         not linked
 //	active                updated                   staged
 //	inactive              updated                   archived
 //	deleted               retired                   archived
 //
-// What was never staged, since this is the first sync, is not archived either. A record
-// that came from Procore (it has a Procore id) is not staged while it is not linked:
-// its export is still under way, or the user has unlinked it and can export or link it.
+// In a first sync nothing was staged before, so nothing is archived. A record that came from Procore (it has a Procore
+// id) is not staged while it is not linked: its export is still running, or the user unlinked it and can export
+// or link it again.
 type kind struct {
 	entity    tiebackv1.Entity
-	itemTypes []string // as Procore stages it: one, or two where the record's kind decides
-	linked    []string // the item types under which Procore has it
+	itemTypes []string // under which Procore stages it: one, or two if the record's kind decides
+	linked    []string // the item types under which it is linked
 	data      func(*tiebackv1.Record) map[string]any
-	lines     func(*tiebackv1.Record) []map[string]any           // nil: has none
-	update    func(*tiebackv1.Record) map[string]any             // nil: what Procore has is left alone
-	retire    map[string]any                                     // what a deleted one's update says; nil: nothing
+	lines     func(*tiebackv1.Record) []map[string]any           // nil: it has no lines
+	update    func(*tiebackv1.Record) map[string]any             // nil: a linked record is left unchanged
+	retire    map[string]any                                     // the update of a deleted record; nil: none
 	write     func(context.Context, *staging, []bulk.Item) error // writes updates
 	calls     func(*staging) func([]*tiebackv1.Change) int       // see feed
 	limit     int32                                              // see feed
-	restage   bool                                               // may be imported again
-	misses    func(*staging, *tiebackv1.Record) string           // why it can't be synced yet; nil: it can
-	needs     []string                                           // further item types whose links misses and write ask for
+	restage   bool                                               // a linked record may be staged again
+	blocked   func(*staging, *tiebackv1.Record) string           // why it can't be synced yet, or ""; nil: never blocked
+	needs     []string                                           // further item types whose links blocked and write use
 }
 
 // staging is one sync of a kind.
@@ -46,7 +45,7 @@ type staging struct {
 	task   *worker.Task
 	links  map[string]map[string]int64 // by item type and origin id
 	report *bulk.Report
-	again  map[string]bool // of the batch at work: to be tried again
+	retry  map[string]bool // origin ids of the current batch to try again
 }
 
 func (k kind) handle(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
@@ -68,30 +67,31 @@ func (k kind) handle(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut
 	return s.report.CloseOuts(t), nil
 }
 
-// writeBatch sorts a batch's records into calls, makes them and says which to try again.
+// writeBatch sorts the records of a batch into calls, makes the calls and returns the origin ids to try
+// again.
 func (s *staging) writeBatch(ctx context.Context, b batch) (map[string]bool, error) {
-	s.again = map[string]bool{}
+	s.retry = map[string]bool{}
 	var staged, archived, updates []bulk.Item
 	for _, c := range b.changes {
 		id := s.id(c.Record)
 		switch {
 		case id != 0 && !s.restage:
-			updates = append(updates, s.direct(c, id)...)
+			updates = append(updates, s.updateOf(c, id)...)
 		case c.Deleted || c.Record.Inactive:
 			if !b.first && id == 0 {
-				archived = append(archived, s.archive(c.Record)...)
+				archived = append(archived, s.archiveItems(c.Record)...)
 			}
 		case c.Record.ProcoreId == 0 || s.restage:
-			staged = append(staged, s.stage(c.Record)...)
+			staged = append(staged, s.stageItems(c.Record)...)
 		}
 	}
 	if err := s.writeStaged(ctx, staged, archived); err != nil || len(updates) == 0 {
-		return s.again, err
+		return s.retry, err
 	}
-	return s.again, s.write(ctx, s, updates)
+	return s.retry, s.write(ctx, s, updates)
 }
 
-// id is Procore's id of a linked record; 0: not linked.
+// id returns Procore's id of a linked record, or 0 if it is not linked.
 func (s *staging) id(r *tiebackv1.Record) int64 {
 	for _, itemType := range s.linked {
 		if id := s.links[itemType][r.OriginId]; id != 0 {
@@ -101,8 +101,8 @@ func (s *staging) id(r *tiebackv1.Record) int64 {
 	return 0
 }
 
-// direct is the update of a record that Procore has; none where it takes none.
-func (s *staging) direct(c *tiebackv1.Change, id int64) []bulk.Item {
+// updateOf returns the update of a linked record, or nothing if there is no such update.
+func (s *staging) updateOf(c *tiebackv1.Change, id int64) []bulk.Item {
 	if s.update == nil || c.Deleted && s.retire == nil {
 		return nil
 	}
@@ -117,9 +117,9 @@ func (s *staging) direct(c *tiebackv1.Change, id int64) []bulk.Item {
 	return []bulk.Item{{Record: c.Record, Update: update}}
 }
 
-func (s *staging) stage(r *tiebackv1.Record) []bulk.Item {
-	if s.misses != nil {
-		if why := s.misses(s, r); why != "" {
+func (s *staging) stageItems(r *tiebackv1.Record) []bulk.Item {
+	if s.blocked != nil {
+		if why := s.blocked(s, r); why != "" {
 			s.leaveOut(r, why)
 			return nil
 		}
@@ -127,12 +127,12 @@ func (s *staging) stage(r *tiebackv1.Record) []bulk.Item {
 	itemType := s.itemTypes[0]
 	if len(s.itemTypes) > 1 {
 		if itemType = r.Kind; !slices.Contains(s.itemTypes, itemType) {
-			s.refused([]bulk.Refusal{{Record: r, Why: "the ERP does not say whether it is a purchase order or a subcontract"}}, nil)
+			s.addRefused([]bulk.Refusal{{Record: r, Why: "the ERP does not say whether it is a purchase order or a subcontract"}}, nil)
 			return nil
 		}
 	}
 	if s.lines != nil && len(r.Lines) == 0 && strings.Trim(r.Amount, "-0.") != "" {
-		s.refused([]bulk.Refusal{{Record: r, Why: "it has an amount but no lines, and Procore takes the amounts of lines only"}}, nil)
+		s.addRefused([]bulk.Refusal{{Record: r, Why: "it has an amount but no lines, and Procore takes amounts only from lines"}}, nil)
 		return nil
 	}
 	item := bulk.Fields("item_type", itemType, "origin_id", r.OriginId, "origin_code", r.Code, "origin_data", r.OriginData, "status", "staged")
@@ -143,9 +143,9 @@ func (s *staging) stage(r *tiebackv1.Record) []bulk.Item {
 	return []bulk.Item{{Record: r, Update: item}}
 }
 
-// archive hides a record from "Ready to import". A tombstone may not say which of two
-// item types it was staged as: then both are hidden, of which one never was there.
-func (s *staging) archive(r *tiebackv1.Record) []bulk.Item {
+// archiveItems returns the items that hide a record from "Ready to import". A tombstone may not say which of
+// two item types the record was staged under. Then both are archived; one of them never existed.
+func (s *staging) archiveItems(r *tiebackv1.Record) []bulk.Item {
 	types := s.itemTypes
 	if slices.Contains(types, r.Kind) {
 		types = []string{r.Kind}
@@ -168,8 +168,8 @@ func (s *staging) commitment(r *tiebackv1.Record) string {
 	return ""
 }
 
-// writeStaged writes both in one go. What Procore won't archive is nothing that it offers
-// for import, so there is nothing to tell and nothing to try again.
+// writeStaged writes staged and archived items in one sync action. If Procore refuses to archive an item, it
+// does not offer the item for import either, so there is nothing to report or to try again.
 func (s *staging) writeStaged(ctx context.Context, staged, archived []bulk.Item) error {
 	answer, err := bulk.Write(ctx, s.task.Procore, procore.SyncCall{Route: procore.SyncStagedRecords}, slices.Concat(staged, archived))
 	if err != nil {
@@ -187,40 +187,40 @@ func (s *staging) writeStaged(ctx context.Context, staged, archived []bulk.Item)
 			s.report.Archived++
 		}
 	}
-	s.refused(refused, staged)
+	s.addRefused(refused, staged)
 	return nil
 }
 
-// updated writes items with one sync action.
-func (s *staging) updated(ctx context.Context, call procore.SyncCall, items []bulk.Item) error {
+// writeUpdates writes items with one sync action.
+func (s *staging) writeUpdates(ctx context.Context, call procore.SyncCall, items []bulk.Item) error {
 	answer, err := bulk.Write(ctx, s.task.Procore, call, items)
 	if err != nil {
 		return err
 	}
 	s.report.Updated += len(items) - len(answer.Refused)
-	s.refused(answer.Refused, items)
+	s.addRefused(answer.Refused, items)
 	return nil
 }
 
-func (s *staging) refused(refused []bulk.Refusal, items []bulk.Item) {
-	tryAgain(s.again, refused, items)
+func (s *staging) addRefused(refused []bulk.Refusal, items []bulk.Item) {
+	addRetries(s.retry, refused, items)
 	s.report.Refused = append(s.report.Refused, refused...)
 }
 
-// tryAgain notes the refused items; a refusal that fits none of them puts all on trial again.
-func tryAgain(again map[string]bool, refused []bulk.Refusal, items []bulk.Item) {
+// addRetries adds the refused items to retry. A refusal that matches no item adds all of them.
+func addRetries(retry map[string]bool, refused []bulk.Refusal, items []bulk.Item) {
 	for _, r := range refused {
 		if r.Record != nil {
-			again[r.Record.OriginId] = true
+			retry[r.Record.OriginId] = true
 			continue
 		}
 		for _, i := range items {
-			again[i.Record.OriginId] = true
+			retry[i.Record.OriginId] = true
 		}
 	}
 }
 
 func (s *staging) leaveOut(r *tiebackv1.Record, why string) {
-	s.again[r.OriginId] = true
+	s.retry[r.OriginId] = true
 	s.report.LeftOut = append(s.report.LeftOut, bulk.Refusal{Record: r, Why: why})
 }

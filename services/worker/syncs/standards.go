@@ -13,8 +13,8 @@ import (
 	"github.com/tieback/tieback/services/worker/bulk"
 )
 
-// standard is an entity of a company that Procore takes directly, and whose ids we must
-// learn: exports and other syncs name them.
+// standard is an entity of a company that Procore takes directly. Its ids are kept as links, as exports and
+// other syncs name them.
 type standard struct {
 	entity   tiebackv1.Entity
 	itemType string
@@ -29,7 +29,7 @@ func syncStandardCostCodes(ctx context.Context, t *worker.Task) ([]*tiebackv1.Cl
 	}
 	list := cmp.Or(named, t.Company.StandardCostCodeListID)
 	if list == 0 {
-		return nil, fault.Permanentf("Tieback does not know your company's ERP standard cost code list. Have standard_cost_code_list_id set in Tieback's companies file (Procore names it when the ERP connection is made), then sync again.")
+		return nil, fault.Permanentf("The standard cost code list of your company is not configured. Ask the administrator of your ERP integration to set standard_cost_code_list_id in Tieback's companies file (Procore shows the id when the ERP connection is set up), then sync again.")
 	}
 	return standard{
 		entity: standardCostCode, itemType: "standard_cost_code",
@@ -43,8 +43,8 @@ func syncStandardCostCodes(ctx context.Context, t *worker.Task) ([]*tiebackv1.Cl
 	}.handle(ctx, t)
 }
 
-// baseTypes are Procore's words for what a cost type is. An ERP's word that is none of these, nor has one
-// in otherBaseTypes, is left out: Procore refuses it. "labor" has none.
+// baseTypes are Procore's base types of cost types. A type of the ERP that is neither one of these nor in
+// otherBaseTypes is left out, as Procore refuses it. "labor" has no counterpart.
 var (
 	baseTypes      = []string{"equipment", "materials", "commitment", "owner_cost", "professional_services", "other"}
 	otherBaseTypes = map[string]string{
@@ -58,7 +58,7 @@ func syncStandardCategories(ctx context.Context, t *worker.Task) ([]*tiebackv1.C
 		entity: standardCategory, itemType: "line_item_type",
 		call: procore.SyncCall{Route: procore.SyncLineItemTypes, Envelope: map[string]any{"company_id": t.Event.CompanyId}},
 		update: func(r *tiebackv1.Record, code string, _ int64) map[string]any {
-			return bulk.Fields("csv_import_code", code, "name", cmp.Or(r.Name, r.Code), "base_type", bulk.Word(r.Kind, baseTypes, otherBaseTypes))
+			return bulk.Fields("csv_import_code", code, "name", cmp.Or(r.Name, r.Code), "base_type", bulk.Term(r.Kind, baseTypes, otherBaseTypes))
 		},
 	}.handle(ctx, t)
 }
@@ -68,11 +68,11 @@ func (s standard) handle(ctx context.Context, t *worker.Task) ([]*tiebackv1.Clos
 	if err != nil {
 		return nil, err
 	}
-	mark, err := openBookmark(ctx, t, s.entity)
+	pos, err := loadPosition(ctx, t, s.entity)
 	if err != nil {
 		return nil, err
 	}
-	d, err := s.due(ctx, t, mark, known)
+	d, err := s.due(ctx, t, pos, known)
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +85,7 @@ func (s standard) handle(ctx context.Context, t *worker.Task) ([]*tiebackv1.Clos
 	if err != nil {
 		return nil, err
 	}
-	if err := mark.note(ctx, d.changes, d.again(answer, ids), d.cursor); err != nil {
+	if err := pos.advance(ctx, d.changes, d.retries(answer, ids), d.cursor); err != nil {
 		return nil, err
 	}
 	report := &bulk.Report{
@@ -95,21 +95,21 @@ func (s standard) handle(ctx context.Context, t *worker.Task) ([]*tiebackv1.Clos
 	return report.CloseOuts(t), nil
 }
 
-// due is what of a standard entity has to go to Procore.
+// due is the part of a standard entity that has to be written to Procore.
 type due struct {
-	changes []*tiebackv1.Change // since the bookmark, and whatever waited
+	changes []*tiebackv1.Change // since the saved position, and those that waited
 	cursor  string
 	records []*tiebackv1.Record // those to write
-	exists  map[string]bool     // all that the ERP has
-	codes   map[string]string   // of all that the ERP has, as Procore wants them
+	exists  map[string]bool     // origin ids of all records of the ERP
+	codes   map[string]string   // Procore's code segments of all records of the ERP
 }
 
-// due reads what changed since the bookmark, what waits, and what Procore has no id of that
-// we know: an outcome may have been lost.
-func (s standard) due(ctx context.Context, t *worker.Task, mark *bookmark, known map[string]int64) (due, error) {
-	d := due{cursor: mark.saved.Cursor, exists: map[string]bool{}}
-	wanted := maps.Clone(mark.waiting)
-	req := &tiebackv1.ListRequest{Entity: s.entity, Cursor: mark.saved.Cursor, Limit: procore.MaxUpdates}
+// due reads the changes since the saved position, the records that wait, and the records whose Procore id is
+// not known: an outcome may have been lost.
+func (s standard) due(ctx context.Context, t *worker.Task, pos *position, known map[string]int64) (due, error) {
+	d := due{cursor: pos.saved.Cursor, exists: map[string]bool{}}
+	wanted := maps.Clone(pos.waiting)
+	req := &tiebackv1.ListRequest{Entity: s.entity, Cursor: pos.saved.Cursor, Limit: procore.MaxUpdates}
 	for page, err := range since(ctx, t, req) {
 		if err != nil {
 			return d, err
@@ -119,7 +119,7 @@ func (s standard) due(ctx context.Context, t *worker.Task, mark *bookmark, known
 		}
 		d.changes, d.cursor = append(d.changes, page.Changes...), page.Cursor
 	}
-	for origin := range mark.waiting { // tried now: waits no more unless it is refused again
+	for origin := range pos.waiting { // tried now: it no longer waits unless it is refused again
 		d.changes = append(d.changes, &tiebackv1.Change{Record: &tiebackv1.Record{OriginId: origin}})
 	}
 	all, err := bulk.List(ctx, t, &tiebackv1.ListRequest{Entity: s.entity})
@@ -133,16 +133,16 @@ func (s standard) due(ctx context.Context, t *worker.Task, mark *bookmark, known
 	return d, err
 }
 
-// again tells which records to write once more: the refused, and those whose parent was.
-func (d due) again(answer bulk.Answer, ids map[string]int64) map[string]bool {
-	again := map[string]bool{}
+// retries returns the origin ids to write again: the refused records, and those whose parent was refused.
+func (d due) retries(answer bulk.Answer, ids map[string]int64) map[string]bool {
+	retry := map[string]bool{}
 	var items []bulk.Item
 	for _, r := range d.records {
 		items = append(items, bulk.Item{Record: r})
 		if r.ParentOriginId != "" && d.exists[r.ParentOriginId] && ids[r.ParentOriginId] == 0 {
-			again[r.OriginId] = true
+			retry[r.OriginId] = true
 		}
 	}
-	tryAgain(again, answer.Refused, items)
-	return again
+	addRetries(retry, answer.Refused, items)
+	return retry
 }

@@ -1,16 +1,14 @@
-// Package syncs answers the sync events: it reads what changed in the ERP and writes it to
-// Procore in bulk.
+// Package syncs handles the sync events: it reads what changed in the ERP and writes it to Procore in bulk.
 //
-//	staged.go     new records wait in "Ready to import", those that Procore has are updated
+//	staged.go     new records wait in "Ready to import", linked records are updated
 //	standards.go  standard cost codes and categories, written directly
 //	payments.go   payments of synced invoices, written directly
-//	single.go     one job or sub job, as it was asked for; see package jobdata
-//	metadata.go   what the ERP can do, for Procore's ERP tool
+//	single.go     one job or sub job, as requested; see package jobdata
+//	metadata.go   the ERP's capabilities, for Procore's ERP tool
 //
-// Up to where the ERP's changes are in Procore is kept as a place (place.go), moved only
-// after Procore has them. All handlers may run again after a crash at any point: sync
-// actions find records by origin id, and ids that an outcome took with it into the void are
-// asked for anew.
+// The position up to which the ERP's changes are in Procore is saved (position.go) only after Procore has them.
+// All handlers may run again after a crash at any point: sync actions find records by origin id, and ids that
+// were lost with an outcome are requested again.
 package syncs
 
 import (
@@ -18,7 +16,7 @@ import (
 	"github.com/tieback/tieback/services/worker"
 )
 
-// Handlers are the sync category's, one for each row of the catalogue.
+// Handlers are the handlers of the sync category, one for each of its event types.
 var Handlers = worker.Handlers{
 	"sync_standard_cost_codes":      syncStandardCostCodes,
 	"sync_standard_categories":      syncStandardCategories,

@@ -7,13 +7,12 @@ import (
 
 	"github.com/tieback/tieback/pkg/catalogue"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/worker/internal/fakes"
 	"github.com/tieback/tieback/services/worker/syncs"
+	"github.com/tieback/tieback/services/worker/workertest"
 )
 
-// Each type with the sample that Procore publishes: what is written, how it is closed out;
-// and the same sync once more, with nothing new, writes nothing.
-func TestSamples(t *testing.T) {
+// Each type with Procore's published sample. The same sync run again, without changes, writes nothing.
+func TestSecondSyncWritesNothing(t *testing.T) {
 	rows := catalogue.Of(catalogue.Sync)
 	if len(rows) != len(syncs.Handlers) {
 		t.Errorf("%d handlers for %d types", len(syncs.Handlers), len(rows))
@@ -24,10 +23,10 @@ func TestSamples(t *testing.T) {
 			out := run(t, b, row.Name)
 			b.Golden(row.Name, out)
 			if row.Name == "sync_metadata" {
-				return // says the same each time it is asked
+				return // it is written each time
 			}
 			out = run(t, b, row.Name)
-			if again := b.Procore.Requests(); len(again) > 0 {
+			if again := b.Procore.Take(); len(again) > 0 {
 				t.Errorf("the second sync wrote %v", again)
 			}
 			if last := out[len(out)-1]; last.Status != tiebackv1.Status_STATUS_SUCCESS || len(last.Links) > 0 {
@@ -37,7 +36,7 @@ func TestSamples(t *testing.T) {
 	}
 }
 
-func run(t *testing.T, b *fakes.Bench, name string) []*tiebackv1.CloseOut {
+func run(t *testing.T, b *workertest.Rig, name string) []*tiebackv1.CloseOut {
 	t.Helper()
 	out, err := b.Run(syncs.Handlers, name, "")
 	if err != nil {
@@ -46,16 +45,16 @@ func run(t *testing.T, b *fakes.Bench, name string) []*tiebackv1.CloseOut {
 	return out
 }
 
-func many(b *fakes.Bench, n int) {
+func many(b *workertest.Rig, n int) {
 	for i := range n {
-		b.ERP.Put(&record{Entity: vendor, OriginId: fmt.Sprint("V-", i), Name: fmt.Sprint("Vendor ", i)})
+		b.ERP.Add(&record{Entity: vendor, OriginId: fmt.Sprint("V-", i), Name: fmt.Sprint("Vendor ", i)})
 	}
 }
 
-// sizes of the writes since the last look.
-func sizes(b *fakes.Bench) string {
+// sizes returns the sizes of the writes since the last call.
+func sizes(b *workertest.Rig) string {
 	var out []string
-	for _, r := range b.Procore.Requests() {
+	for _, r := range b.Procore.Take() {
 		updates, _ := r.Body["updates"].([]any)
 		parts := strings.Split(r.Path, "/")
 		out = append(out, fmt.Sprint(parts[len(parts)-2], " ", len(updates)))
@@ -63,10 +62,10 @@ func sizes(b *fakes.Bench) string {
 	return strings.Join(out, ", ")
 }
 
-func TestFullCalls(t *testing.T) {
+func TestBatchesFillACall(t *testing.T) {
 	for name, pageSize := range map[string]int{"full pages": 0, "pages of the ERP's own size": 250} {
 		t.Run(name, func(t *testing.T) {
-			b := fakes.NewBench(t)
+			b := workertest.New(t)
 			b.ERP.PageSize = pageSize
 			many(b, 2500)
 			run(t, b, "sync_vendors")
@@ -77,15 +76,7 @@ func TestFullCalls(t *testing.T) {
 	}
 }
 
-// What Procore refuses waits, alone: the next sync tries it again, and nothing else.
-
-// A refusal that names none of the records puts the whole batch on trial again.
-
-// Once Procore has a batch, a sync that must stop goes on from there; what was not
-
-// written is not skipped.
-
-func TestTombstones(t *testing.T) {
+func TestTombstonesAreArchivedOrRetired(t *testing.T) {
 	gone := []*record{
 		{Entity: vendor, OriginId: "V-1"}, {Entity: vendor, OriginId: "V-2"},
 		{Entity: job, OriginId: "JOB-3"}, {Entity: job, OriginId: project},
@@ -102,7 +93,7 @@ func TestTombstones(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := world(t)
 			run(t, b, name)
-			b.Procore.Requests()
+			b.Procore.Take()
 			for _, r := range gone {
 				b.ERP.Delete(r)
 			}
@@ -112,33 +103,28 @@ func TestTombstones(t *testing.T) {
 }
 
 // On the first sync nothing was staged yet, so nothing is archived.
-
 func TestFirstSyncArchivesNothing(t *testing.T) {
-	b := fakes.NewBench(t)
+	b := workertest.New(t)
 	b.ERP.Delete(&record{Entity: vendor, OriginId: "V-1"})
 	if run(t, b, "sync_vendors"); sizes(b) != "" {
 		t.Error("a vendor was archived that Procore never had")
 	}
 }
 
-// A tombstone that Procore won't archive is nothing to tell the user.
-
 // A staged vendor that the user imported is updated directly from then on.
-
-func TestImportedMeanwhile(t *testing.T) {
-	b := fakes.NewBench(t)
+func TestImportedVendorIsUpdatedDirectly(t *testing.T) {
+	b := workertest.New(t)
 	many(b, 1)
 	run(t, b, "sync_vendors")
-	b.State.Link("vendor", 32, "V-0")
-	b.ERP.Put(&record{Entity: vendor, OriginId: "V-0", Name: "Renamed"})
+	b.ERP.Link("vendor", 32, "V-0")
+	b.ERP.Add(&record{Entity: vendor, OriginId: "V-0", Name: "Renamed"})
 	if run(t, b, "sync_vendors"); sizes(b) != "staged_records 1, vendors 1" {
 		t.Error("not updated directly")
 	}
 }
 
-// What had to be left out is not forgotten: it is synced when what it lacked is.
-
-func TestLeftOutWaits(t *testing.T) {
+// A record that was left out is synced once the record that it needs is synced.
+func TestRecordsLeftOutAreTriedAgain(t *testing.T) {
 	for name, c := range map[string]struct {
 		link []string
 		want string
@@ -149,8 +135,8 @@ func TestLeftOutWaits(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := world(t)
 			run(t, b, name)
-			b.Procore.Requests()
-			b.State.Link(c.link[0], 900, c.link[1])
+			b.Procore.Take()
+			b.ERP.Link(c.link[0], 900, c.link[1])
 			run(t, b, name)
 			if got := sizes(b); got != c.want {
 				t.Error(got)
@@ -159,64 +145,53 @@ func TestLeftOutWaits(t *testing.T) {
 	}
 }
 
-// Ids that were answered but never got into an outcome, for a crash, are asked for anew.
-
-func TestLostOutcome(t *testing.T) {
+// Ids that Procore returned but that a crash kept out of an outcome are requested again.
+func TestIDsOfALostOutcomeAreRequestedAgain(t *testing.T) {
 	for _, name := range []string{"sync_standard_cost_codes", "sync_standard_categories", "sync_contract_payments", "sync_single_job"} {
 		t.Run(name, func(t *testing.T) {
 			b := world(t)
 			first := run(t, b, name)[0].Links
 			for _, l := range first {
-				b.State.Link(l.ItemType, l.ItemId, "") // as if it had not been learned
+				b.ERP.Link(l.ItemType, l.ItemId, "") // as if the outcome had been lost
 			}
 			second := run(t, b, name)[0].Links
 			if len(first) == 0 || fmt.Sprint(second) != fmt.Sprint(first) {
-				t.Errorf("learned %v, then %v", first, second)
+				t.Errorf("links %v, then %v", first, second)
 			}
 		})
 	}
 }
 
-// Sub jobs go to Procore by project; a batch stays below the spike limit's 25 calls.
-
-func TestSubJobsOfManyProjects(t *testing.T) {
-	b := fakes.NewBench(t)
+// Sub jobs are written per project; a batch stays below the 25 calls of the spike limit.
+func TestSubJobBatchesStayBelowTheSpikeLimit(t *testing.T) {
+	b := workertest.New(t)
 	for i := range 50 {
-		b.State.Link("project", int64(100+i), fmt.Sprint("JOB-", i))
-		b.State.Link("sub_job", int64(200+i), fmt.Sprint("SUB-", i))
-		b.ERP.Put(&record{Entity: subJob, OriginId: fmt.Sprint("SUB-", i), Name: "East", JobOriginId: fmt.Sprint("JOB-", i)})
+		b.ERP.Link("project", int64(100+i), fmt.Sprint("JOB-", i))
+		b.ERP.Link("sub_job", int64(200+i), fmt.Sprint("SUB-", i))
+		b.ERP.Add(&record{Entity: subJob, OriginId: fmt.Sprint("SUB-", i), Name: "East", JobOriginId: fmt.Sprint("JOB-", i)})
 	}
 	b.Procore.Fail, b.Procore.FailFrom = 500, 24
 	if _, err := b.Run(syncs.Handlers, "sync_sub_jobs", ""); err == nil {
 		t.Fatal("no error")
 	}
-	if n := len(b.Procore.Requests()); n != 23 {
+	if n := len(b.Procore.Take()); n != 23 {
 		t.Fatal(n)
 	}
 	b.Procore.Fail = 0
-	if run(t, b, "sync_sub_jobs"); len(b.Procore.Requests()) != 30 {
-		t.Error("it did not go on after the 20 of the first batch")
+	if run(t, b, "sync_sub_jobs"); len(b.Procore.Take()) != 30 {
+		t.Error("it did not resume after the 20 calls of the first batch")
 	}
 }
 
-// Books that were restored do not know their old cursors: everything is read again.
-
-func TestCursorThatTheERPForgot(t *testing.T) {
+// Restored books do not know their old cursors: everything is read again.
+func TestUnknownCursorStartsOver(t *testing.T) {
 	for _, name := range []string{"sync_vendors", "sync_standard_cost_codes"} {
 		b := world(t)
 		run(t, b, name)
 		first := sizes(b)
-		b.ERP.Moved = true
+		b.ERP.ForgetCursors = true
 		if run(t, b, name); sizes(b) == "" || first == "" {
 			t.Error(name, "did not start over")
 		}
 	}
 }
-
-// A part of a job's sync that Procore refuses as a whole ends no other part.
-
-// A cost code that Procore refused is written again by the next sync of the job, and its
-
-// assignment follows then.
-
-// A commitment that is neither a purchase order nor a subcontract is named, and waits.

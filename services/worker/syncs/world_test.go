@@ -4,7 +4,7 @@ import (
 	"testing"
 
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/worker/internal/fakes"
+	"github.com/tieback/tieback/services/worker/workertest"
 )
 
 type record = tiebackv1.Record
@@ -25,27 +25,27 @@ const (
 	primeContract    = tiebackv1.Entity_ENTITY_PRIME_CONTRACT
 )
 
-// The samples' job and sub job.
+// The job and sub job of the samples.
 const (
 	project = "project_origin_id"
 	parent  = "sub_jobs_project_origin_id"
 	sub     = "sub_job_origin_id"
 )
 
-// world is an ERP with something of everything, of which Procore has a part.
-func world(t *testing.T) *fakes.Bench {
-	b := fakes.NewBench(t)
+// world returns a rig whose ERP has records of every kind, some of which are linked in Procore.
+func world(t *testing.T) *workertest.Rig {
+	b := workertest.New(t)
 	for _, r := range records() {
-		b.ERP.Put(r)
+		b.ERP.Add(r)
 	}
-	b.State.Link("vendor", 32, "V-2")
-	b.State.Link("project", 7, project)
-	b.State.Link("project", 8, parent)
-	b.State.Link("sub_job", 1, sub)
-	b.State.Link("purchase_order_contract", 41, "PO-1")
-	b.State.Link("line_item_type", 51, "CAT-1")
-	b.State.Link("cost_code", 61, "CC-1")
-	b.State.Link("requisition", 71, "REQ-1")
+	b.ERP.Link("vendor", 32, "V-2")
+	b.ERP.Link("project", 7, project)
+	b.ERP.Link("project", 8, parent)
+	b.ERP.Link("sub_job", 1, sub)
+	b.ERP.Link("purchase_order_contract", 41, "PO-1")
+	b.ERP.Link("line_item_type", 51, "CAT-1")
+	b.ERP.Link("cost_code", 61, "CC-1")
+	b.ERP.Link("requisition", 71, "REQ-1")
 	return b
 }
 

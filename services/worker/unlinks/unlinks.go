@@ -1,12 +1,13 @@
-// Package unlinks cuts the link between a record of Procore and one of the ERP.
+// Package unlinks removes the link between a record of Procore and one of the ERP.
 //
-//	the ERP still has it     failed: delete it there before retrying
-//	deleted, or never there  its life ends, then Procore unlinks it: the record by status management, its lines by external data
+//	the ERP still has the record   failed: the user deletes it in the ERP first
+//	deleted, or never there        the record's next generation starts; then Procore unlinks the record through status
+//	                               management, and its lines through external data
 //
-// A vendor or standard cost code Procore has unlinked before its event comes: only our link of it ends.
+// Procore has already unlinked a vendor or standard cost code when the event arrives: only our link is removed.
 //
-// The life must end first, and durably: an export after the unlink books anew, and an older
-// one that is still on its way is refused.
+// The next generation must be stored first: an export after the unlink makes a new booking, and an older
+// one that is still under way is refused.
 package unlinks
 
 import (
@@ -21,7 +22,7 @@ import (
 	"github.com/tieback/tieback/services/worker/removal"
 )
 
-// Handlers are the unlink category's.
+// Handlers are the handlers of the unlink category.
 var Handlers = worker.Handlers{
 	"unlink_standard_cost_codes":         unlinkAlways,
 	"unlink_vendor":                      unlinkAlways,
@@ -34,8 +35,8 @@ var Handlers = worker.Handlers{
 	"unlink_company_level_direct_cost":   unlink,
 }
 
-// unlinkAlways ends the link of what Procore has unlinked, whether or not the ERP still has the record: a vendor or standard cost
-// code may go on living there. No call is made.
+// unlinkAlways removes the link of a record that Procore has unlinked, whether or not the ERP still has the
+// record. A vendor or standard cost code may stay in use there. It makes no call to Procore.
 func unlinkAlways(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
 	return each(t, func(link payload.Link) (*tiebackv1.CloseOut, error) {
 		if err := t.ERP.NextGeneration(ctx, t.Order(), link.Record.Entity, link.Record.ProcoreId); err != nil {
@@ -47,27 +48,27 @@ func unlinkAlways(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, e
 	})
 }
 
-// unlink unlinks what is gone from the ERP.
+// unlink unlinks records that no longer exist in the ERP.
 func unlink(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
 	return each(t, func(link payload.Link) (*tiebackv1.CloseOut, error) {
-		if err := gone(ctx, t, link); err != nil {
+		if err := requireGone(ctx, t, link); err != nil {
 			return nil, err
 		}
 		return unlinkRecord(ctx, t, link)
 	})
 }
 
-// each works the links of a payload.
-func each(t *worker.Task, work func(payload.Link) (*tiebackv1.CloseOut, error)) ([]*tiebackv1.CloseOut, error) {
+// each calls unlink for each link of a payload.
+func each(t *worker.Task, unlink func(payload.Link) (*tiebackv1.CloseOut, error)) ([]*tiebackv1.CloseOut, error) {
 	links, err := payload.Unlinked(t.Row.Name, t.Payload)
 	if err != nil {
 		return nil, err
 	}
-	return payload.Each(t.Payload, links, work)
+	return payload.Each(t.Payload, links, unlink)
 }
 
-// gone refuses while the ERP has the record.
-func gone(ctx context.Context, t *worker.Task, link payload.Link) error {
+// requireGone returns a refusal if the ERP still has the record.
+func requireGone(ctx context.Context, t *worker.Task, link payload.Link) error {
 	state, err := t.ERP.State(ctx, link.Record.Entity, link.Record.OriginId)
 	if err != nil {
 		return err
@@ -76,7 +77,7 @@ func gone(ctx context.Context, t *worker.Task, link payload.Link) error {
 	case tiebackv1.RecordState_RECORD_STATE_DELETED, tiebackv1.RecordState_RECORD_STATE_UNKNOWN:
 		return nil
 	}
-	return fault.Permanentf("The %s is still in your ERP system. Please delete it before retrying.", connector.Describe(link.Record))
+	return fault.Permanentf("The %s is still in your ERP system. Delete it there, then retry.", connector.Describe(link.Record))
 }
 
 func unlinkRecord(ctx context.Context, t *worker.Task, link payload.Link) (*tiebackv1.CloseOut, error) {
@@ -101,26 +102,26 @@ func done(link payload.Link, message string) *tiebackv1.CloseOut {
 	}
 }
 
-// remove deletes in Procore what is gone from the ERP: cost codes, and cost type
-// assignments with their job costs.
+// remove deletes in Procore what is gone from the ERP: cost codes, and cost type assignments with their job
+// costs.
 func remove(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
-	run, err := removal.Begin(ctx, t)
+	deletion, err := removal.Begin(ctx, t)
 	if err != nil {
 		return nil, err
 	}
 	closeOuts, err := each(t, func(link payload.Link) (*tiebackv1.CloseOut, error) {
-		if err := gone(ctx, t, link); err != nil {
+		if err := requireGone(ctx, t, link); err != nil {
 			return nil, err
 		}
-		return drop(ctx, t, run, link)
+		return deleteInProcore(ctx, t, deletion, link)
 	})
 	if err != nil {
 		return nil, err
 	}
-	return closeOuts, run.End(ctx)
+	return closeOuts, deletion.End(ctx)
 }
 
-func drop(ctx context.Context, t *worker.Task, run *removal.Deletion, link payload.Link) (*tiebackv1.CloseOut, error) {
+func deleteInProcore(ctx context.Context, t *worker.Task, deletion *removal.Deletion, link payload.Link) (*tiebackv1.CloseOut, error) {
 	c := done(link, "Successfully deleted")
 	rec, key, route := link.Record, link.Record.ProcoreId, procore.DeleteCostCode
 	if rec.Entity == tiebackv1.Entity_ENTITY_COST_TYPE_ASSIGNMENT {
@@ -131,8 +132,8 @@ func drop(ctx context.Context, t *worker.Task, run *removal.Deletion, link paylo
 	if err := t.ERP.NextGeneration(ctx, t.Order(), rec.Entity, key); err != nil {
 		return nil, err
 	}
-	if err := run.Delete(ctx, route, rec.ProcoreId, link); err != nil {
+	if err := deletion.Delete(ctx, route, rec.ProcoreId, link); err != nil {
 		return nil, err
 	}
-	return c, run.Delete(ctx, procore.DeleteJobCost, link.JobCost, link)
+	return c, deletion.Delete(ctx, procore.DeleteJobCost, link.JobCost, link)
 }

@@ -16,7 +16,7 @@ import (
 
 const present = tiebackv1.RecordState_RECORD_STATE_PRESENT
 
-func TestEachTypeHasAHandler(t *testing.T) {
+func TestEveryUnlinkTypeHasAHandler(t *testing.T) {
 	if _, err := worker.New(context.Background(), catalogue.Unlink, unlinks.Handlers, worker.Deps{}); err != nil {
 		t.Fatal(err)
 	}
@@ -27,8 +27,8 @@ func run(t *testing.T, eventType string, raw []byte, e *workertest.ERP, p *worke
 	return unlinks.Handlers[eventType](context.Background(), workertest.Task(t, eventType, raw, e, p))
 }
 
-// Gone from the ERP: unlinked or deleted, and done twice as well as once.
-func TestSamples(t *testing.T) {
+// Records that are gone from the ERP are unlinked or deleted. A second run has the same result.
+func TestUnlinkIsIdempotent(t *testing.T) {
 	samples := workertest.Samples(t)
 	for _, row := range catalogue.Of(catalogue.Unlink) {
 		t.Run(row.Name, func(t *testing.T) {
@@ -36,7 +36,7 @@ func TestSamples(t *testing.T) {
 			if _, err := run(t, row.Name, samples[row.Name], e, p); err != nil {
 				t.Fatal(err)
 			}
-			p.Calls = nil
+			p.Requests = nil
 			out, err := run(t, row.Name, samples[row.Name], e, p)
 			if err != nil {
 				t.Fatal(err)
@@ -46,14 +46,14 @@ func TestSamples(t *testing.T) {
 	}
 }
 
-// everything is still in the ERP, whatever its origin id.
+// everything is an ERP that has every record.
 type everything struct{ *workertest.ERP }
 
 func (everything) State(context.Context, *tiebackv1.StateRequest) (*tiebackv1.StateResponse, error) {
 	return &tiebackv1.StateResponse{State: present}, nil
 }
 
-func TestStillInTheERP(t *testing.T) {
+func TestUnlinkRefusesRecordsThatTheERPHas(t *testing.T) {
 	samples := workertest.Samples(t)
 	for _, row := range catalogue.Of(catalogue.Unlink) {
 		t.Run(row.Name, func(t *testing.T) {
@@ -64,24 +64,24 @@ func TestStillInTheERP(t *testing.T) {
 			if err != nil || len(out) != 1 {
 				t.Fatalf("close-outs %v, error %v", out, err)
 			}
-			only := row.Name == "unlink_vendor" || row.Name == "unlink_standard_cost_codes"
-			if only != (out[0].Status == tiebackv1.Status_STATUS_SUCCESS) {
+			always := row.Name == "unlink_vendor" || row.Name == "unlink_standard_cost_codes"
+			if always != (out[0].Status == tiebackv1.Status_STATUS_SUCCESS) {
 				t.Fatalf("close-out %v", out[0])
 			}
-			if only {
+			if always {
 				return
 			}
-			if !strings.HasSuffix(out[0].Messages[0], "is still in your ERP system. Please delete it before retrying.") || out[0].RequestDetailId == 0 {
+			if !strings.HasSuffix(out[0].Messages[0], "is still in your ERP system. Delete it there, then retry.") || out[0].RequestDetailId == 0 {
 				t.Errorf("close-out %v", out[0])
 			}
-			if len(p.Calls)+len(e.Ended)+len(out[0].Unlinks) > 0 {
-				t.Errorf("calls %v, lives ended %v, unlinks %v", p.Calls, e.Ended, out[0].Unlinks)
+			if len(p.Requests)+len(e.NextGenerations)+len(out[0].Unlinks) > 0 {
+				t.Errorf("calls %v, next generations %v, unlinks %v", p.Requests, e.NextGenerations, out[0].Unlinks)
 			}
 		})
 	}
 }
 
-func TestACommitmentIsUnlinkedAsWhatItIs(t *testing.T) {
+func TestCommitmentIsUnlinkedUnderItsLinkedType(t *testing.T) {
 	sample := workertest.Samples(t)["unlink_commitment"]
 	for _, tt := range []struct {
 		why    string
@@ -91,7 +91,7 @@ func TestACommitmentIsUnlinkedAsWhatItIs(t *testing.T) {
 	}{
 		{"the payload says", workertest.Edit(t, sample, "contract_type", "WorkOrderContract"), nil, "work_order_contract"},
 		{"the link says", sample, map[string]string{"work_order_contract/4": "commitment_origin_id"}, "work_order_contract"},
-		{"nobody says", sample, nil, "purchase_order_contract"},
+		{"neither says", sample, nil, "purchase_order_contract"},
 	} {
 		e, p := &workertest.ERP{Linked: tt.linked}, &workertest.Procore{}
 		out, err := run(t, "unlink_commitment", tt.raw, e, p)
@@ -115,13 +115,14 @@ func TestMarkupsAreUnsyncedWithTheirLine(t *testing.T) {
 	workertest.Golden(t, "markup_unlink_prime_contract_change_order", e, p, out)
 }
 
-// Procore has unlinked a vendor or a standard cost code before its event comes: our link ends, and nothing is called.
-func TestWhatProcoreHasUnlinkedIsNotUnlinkedAgain(t *testing.T) {
+// Procore has unlinked a vendor or a standard cost code before the event arrives: only our link is removed,
+// without a call.
+func TestRecordsThatProcoreUnlinkedAreNotUnlinkedAgain(t *testing.T) {
 	for eventType, itemType := range map[string]string{"unlink_vendor": "vendor", "unlink_standard_cost_codes": "standard_cost_code"} {
 		e := &workertest.ERP{}
 		out, err := run(t, eventType, workertest.Samples(t)[eventType], e, &workertest.Procore{})
-		if err != nil || len(out) != 1 || len(out[0].Unlinks)+len(out[0].Marks) > 0 || len(e.Ended) != 1 {
-			t.Errorf("%s: %v, lives ended %v, error %v", eventType, out, e.Ended, err)
+		if err != nil || len(out) != 1 || len(out[0].Unlinks)+len(out[0].Marks) > 0 || len(e.NextGenerations) != 1 {
+			t.Errorf("%s: %v, next generations %v, error %v", eventType, out, e.NextGenerations, err)
 			continue
 		}
 		if l := out[0].Links; len(l) != 1 || l[0].ItemType != itemType || l[0].OriginId != "" {
@@ -134,7 +135,7 @@ var twoCodes = []byte(`{"request_data":{"project":{"id":1},"cost_codes":[
 	{"id":3,"request_detail_id":31,"origin_id":"a","sortable_code":"1-01"},
 	{"id":4,"request_detail_id":41,"origin_id":"b","sortable_code":"1-02"}]}}`)
 
-func TestCostCodesEndOneByOne(t *testing.T) {
+func TestCostCodesHaveCloseOutsOfTheirOwn(t *testing.T) {
 	for why, tt := range map[string]struct {
 		e *workertest.ERP
 		p *workertest.Procore
@@ -154,30 +155,30 @@ func TestCostCodesEndOneByOne(t *testing.T) {
 	}
 }
 
-// With a limit of a few calls an attempt must go on where the last one stopped.
-func TestThrottledDeletesGoOn(t *testing.T) {
+// With a limit of a few calls, an attempt must resume where the last one stopped.
+func TestThrottledDeletionResumes(t *testing.T) {
 	e, p := &workertest.ERP{}, &workertest.Procore{Status: map[string]int{"DELETE /rest/v1.0/cost_codes/4": 429}}
 	if _, err := run(t, "delete_cost_codes", twoCodes, e, p); fault.ClassOf(err) != fault.Throttled {
 		t.Fatalf("error %v", err)
 	}
-	p.Status, p.Calls = nil, nil
+	p.Status, p.Requests = nil, nil
 	out, err := run(t, "delete_cost_codes", twoCodes, e, p)
 	if err != nil || len(out) != 2 {
 		t.Fatalf("%v, error %v", out, err)
 	}
-	if len(p.Calls) != 1 || p.Calls[0] != "DELETE /rest/v1.0/cost_codes/4?company_id=7&project_id=1" {
-		t.Errorf("calls %v", p.Calls)
+	if len(p.Requests) != 1 || p.Requests[0].String() != "DELETE /rest/v1.0/cost_codes/4?company_id=7&project_id=1" {
+		t.Errorf("calls %v", p.Requests)
 	}
-	if note, _ := e.Cursor(context.Background(), workertest.Company, "deleted-900"); note != "" {
-		t.Errorf("a note is left: %q", note)
+	if progress, _ := e.Cursor(context.Background(), workertest.Company, "deleted-900"); progress != "" {
+		t.Errorf("progress is left: %q", progress)
 	}
 }
 
-func TestAnAssignmentWithoutJobCost(t *testing.T) {
+func TestDeleteAssignmentWithoutJobCost(t *testing.T) {
 	raw := workertest.Edit(t, workertest.Samples(t)["delete_cost_type_assignments"], `"job_cost_id":5`, `"job_cost_id":null`)
 	p := &workertest.Procore{}
 	out, err := run(t, "delete_cost_type_assignments", raw, &workertest.ERP{}, p)
-	if err != nil || out[0].Status != tiebackv1.Status_STATUS_SUCCESS || len(p.Calls) != 1 {
-		t.Errorf("%v, error %v, calls %v", out, err, p.Calls)
+	if err != nil || out[0].Status != tiebackv1.Status_STATUS_SUCCESS || len(p.Requests) != 1 {
+		t.Errorf("%v, error %v, calls %v", out, err, p.Requests)
 	}
 }
