@@ -6,7 +6,7 @@
 # make bench   events per second, CPU, latency, beside a bare JetStream publish
 # make chaos   real processes, killed, paused and cut off by SEEDS seeds; see services/chaos
 # make rolling   each service and broker node replaced under load; OLD=REF from that version and back
-# make check   format, vet, lint, generated files, docs
+# make check   format, vet, lint, generated files, links and commands of the pages
 # make fuzz    each fuzz target for FUZZTIME (30000x: so many inputs; 10m: so long)
 # make images   every container image, for VERSION and PLATFORM, with its size and user
 # make generate   the code of proto/ and the table of docs/event-types.md
@@ -64,6 +64,7 @@ images:
 
 check: generated bin/staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these'; exit 1; }
+	@go test -count=1 ./services/tieback ./pkg/settings ./pkg/company -run 'TestLinks|TestReadme|TestCommands|TestComposeServices|TestThePage'
 	go vet $(PACKAGES) ./deploy/test/...
 	@for m in $(MODULES) deploy/test; do (cd $$m && GOWORK=off go build ./... && GOWORK=off go mod tidy -diff && "$(CURDIR)/bin/staticcheck" ./...) || exit 1; done
 

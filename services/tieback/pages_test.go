@@ -14,17 +14,17 @@ import (
 // repository is the repository's root, as the tests of this package see it.
 const repository = "../.."
 
-// pages returns the text of each Markdown file of the repository, by its path from the root.
-func pages(t *testing.T) map[string]string {
+// files returns the text of each file of the repository whose name ends so, by its path from the root.
+func files(t *testing.T, ending string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
 	err := filepath.WalkDir(repository, func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && (d.Name() == "node_modules" || d.Name() == ".git" || d.Name() == ".cache" || d.Name() == "bin"):
+		case d.IsDir() && (d.Name() == "node_modules" || d.Name() == ".git" || d.Name() == ".tieback" || d.Name() == "bin"):
 			return fs.SkipDir
-		case d.IsDir() || filepath.Ext(path) != ".md":
+		case d.IsDir() || !strings.HasSuffix(path, ending):
 			return nil
 		}
 		text, err := os.ReadFile(path)
@@ -38,6 +38,13 @@ func pages(t *testing.T) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return all
+}
+
+// pages returns the Markdown files.
+func pages(t *testing.T) map[string]string {
+	t.Helper()
+	all := files(t, ".md")
 	if all["README.md"] == "" || all["docs/operate.md"] == "" {
 		t.Fatal("README.md or docs/operate.md is missing")
 	}

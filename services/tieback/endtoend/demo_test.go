@@ -2,6 +2,7 @@ package endtoend
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -14,16 +15,32 @@ import (
 // lastLine is the demo's last line.
 var lastLine = regexp.MustCompile(`^ok: (\d+) events, 51 event types, (\d+) closed, 0 lost, 0 doubled, \d+ dead-lettered, \d+ Procore calls$`)
 
+// keptDemo ends a demo once it serves on and has said what to try.
+type keptDemo struct {
+	bytes.Buffer
+	stop context.CancelFunc
+}
+
+func (k *keptDemo) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte("Still serving")) {
+		k.stop()
+	}
+	return k.Buffer.Write(p)
+}
+
 func TestTheDemoEndsWell(t *testing.T) {
 	t.Setenv("TIEBACK_DATA", filepath.Join(t.TempDir(), "demo"))
 	t.Setenv("TIEBACK_ADMIN_ADDR", "127.0.0.1:0")
 	t.Setenv("TIEBACK_INGEST_ADDR", "")
 	t.Setenv("TIEBACK_NATS_URL", "")
-	var out bytes.Buffer
-	ok, err := demo.Run(t.Context(), demo.Options{Seed: 1}, &out)
-	lines := strings.Split(strings.TrimRight(out.String(), "\n"), "\n")
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	out := keptDemo{stop: stop}
+	ok, err := demo.Run(ctx, demo.Options{Seed: 1, Keep: true}, &out)
+	played, kept, _ := strings.Cut(out.String(), "\nStill serving")
+	lines := strings.Split(strings.TrimRight(played, "\n"), "\n")
 	last := lines[len(lines)-1]
-	if m := lastLine.FindStringSubmatch(last); err != nil || !ok || m == nil || m[1] != m[2] {
+	if m := lastLine.FindStringSubmatch(last); err != nil || !ok || m == nil || m[1] != m[2] || !strings.Contains(kept, "/press/create_vendor") {
 		t.Errorf("the demo ended with %v, %v:\n%s", ok, err, out.String())
 	}
 	// How many calls are made differs from run to run: events that end together share some.

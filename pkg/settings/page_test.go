@@ -1,0 +1,78 @@
+package settings_test
+
+import (
+	"os"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/tieback/tieback/pkg/settings"
+)
+
+// TestThePageOfTheVariables holds the table of docs/configuration.md against Load: it has each variable that Load reads,
+// and no other, and the defaults are those of Load.
+func TestThePageOfTheVariables(t *testing.T) {
+	raw, err := os.ReadFile("../../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var read []string
+	defaults, err := settings.Load(func(name string) string {
+		if !slices.Contains(read, name) {
+			read = append(read, name)
+		}
+		return ""
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(read)
+	var listed []string
+	for _, row := range regexp.MustCompile("(?m)^\\| `(TIEBACK_[A-Z_]+)` \\|([^|]*)\\|").FindAllStringSubmatch(string(raw), -1) {
+		listed = append(listed, row[1])
+		value := strings.Trim(row[2], " ")
+		if row[1] == "TIEBACK_WEBHOOKS" { // beside the companies file, of which there is none here
+			continue
+		}
+		s, err := settings.Load(func(name string) string {
+			if name == row[1] {
+				return strings.Trim(value, "`")
+			}
+			return ""
+		})
+		if err != nil || !reflect.DeepEqual(s, defaults) {
+			t.Errorf("%s: %s is not the default: %v", row[1], value, err)
+		}
+		if value == "" && !empty(defaults, row[1], t) {
+			t.Errorf("%s has a default, which the page does not show", row[1])
+		}
+	}
+	slices.Sort(listed)
+	if !slices.Equal(listed, read) {
+		t.Errorf("the page lists\n%v\nand Load reads\n%v", listed, read)
+	}
+}
+
+// empty reports whether a variable has no default: then a value of its own is the only text among the settings that changes them.
+func empty(defaults settings.Settings, name string, t *testing.T) bool {
+	t.Helper()
+	const value = "http://127.0.0.1:1"
+	s, err := settings.Load(func(n string) string {
+		if n == name {
+			return value
+		}
+		return ""
+	})
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	before, after := reflect.ValueOf(defaults), reflect.ValueOf(s)
+	for i := range before.NumField() {
+		if before.Field(i).Kind() == reflect.String && after.Field(i).String() == value {
+			return before.Field(i).String() == ""
+		}
+	}
+	return false
+}

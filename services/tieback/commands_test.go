@@ -1,0 +1,314 @@
+package main
+
+import (
+	"cmp"
+
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
+	"mvdan.cc/sh/v3/expand"
+	"mvdan.cc/sh/v3/syntax"
+)
+
+// shown is a command that a page shows in a shell block.
+type shown struct {
+	page string
+	args []string // the first is the program
+}
+
+func (c shown) String() string { return strings.Join(c.args, " ") }
+
+// proof names what executes the commands that match, other than TestTheRehearsal.
+type proof struct {
+	command string // a regular expression that matches the whole command
+	file    string // of the repository; "": a Go test
+	text    string // what must be in the file; of a Go test its name
+}
+
+// proofs are tried in order. One that matches no command, or whose executor is gone, fails TestCommands.
+var proofs = []proof{
+	{`make run`, ".ci/run", "make run"},
+	{`make run KEEP=1`, "", "TestTheDemoEndsWell"},
+	{`make run ERP=tryton`, ".ci/run", "make run ERP=tryton"},
+	{`make run ERP=remote`, ".ci/run", "make run ERP=remote"},
+	{`make test`, ".ci/run", "make test"},
+	{`make check`, ".ci/run", "make check"},
+	{`make chaos( SEEDS=50| FOR=1h| SEED=7)?`, ".ci/run", "make chaos SEEDS=2"},
+	{`make rolling( OLD=auto)?`, ".ci/run", "make rolling"},
+	{`make bench`, ".ci/run", "make bench"},
+	{`make fuzz FUZZTIME=20000x`, ".ci/run", "make fuzz FUZZTIME=20000x"},
+	{`make images VERSION=\S+( PLATFORM=linux/arm64)?`, ".ci/run", `make images VERSION="$TIEBACK_VERSION"`},
+	{`make -C \.\./\.\. run ERP=remote ADDRESS=\S+`, "services/typescript/verify", "run ERP=remote ADDRESS="},
+	{`deploy/docker/reproducible`, ".ci/run", "deploy/docker/reproducible ingest ledger"},
+	{`docker compose up( --build)? --wait`, ".ci/run", "docker compose up --build --wait"},
+	{`docker compose down`, "deploy/compose/again", "docker compose down"},
+	{`docker compose run --rm( --no-deps)? tieback .*`, "deploy/compose/common", "docker compose run --rm -T tieback"},
+	{`docker compose exec ledger /service list vendor --company \d+`, "deploy/compose/common", "/service list vendor --company"},
+	{`docker compose (ps|logs|exec) .*`, ".ci/run", "docker compose ps -a"}, // their services: TestComposeServices
+	{`go run \./services/chaos --seeds 50 --parallel 4`, ".ci/run", "make chaos SEEDS=2"},
+	{`go run \./services/tieback bench --fair --fair-seconds 40`, ".ci/run", "bench --fair"},
+	{`go run \./services/tryton/cmd/tryton-company run`, "", "TestConformance"},
+	{`go test \./deploy/test/kubernetes`, ".ci/run", "make test"},
+	{`bin/sandbox`, "", "TestTheRehearsal"},
+	{`go build -o bin/ \./services/tieback \./services/sandbox/cmd/sandbox`, "Makefile", "go build"},
+	{`go build -o \S+ \./services/tieback`, "Makefile", "go build -o bin/tieback ./services/tieback"},
+	{`promtool test rules deploy/prometheus/rules_test\.yaml`, "", "TestTheRulesDoWhatTheySay"},
+
+	// A cluster is not to be had in CI. What these commands name is held against the manifests and the scripts.
+	{`kubectl .*`, "", "TestWhatTextsNameForKubectlIsThere"},
+	{`(helm|kind) .*`, "", "TestEveryManifestIsOfTheAPI"},
+	{`docker (tag|run) .*`, "", "TestImagesHaveOneVersion"},
+	{`deploy/kubernetes/secrets keys( companies)?`, "", "TestWhatPodsReferToIsThere"},
+	{`streams keys --(rotate|retire) keys`, "", "TestARotationNeverLeavesAServiceWithoutAKey"},
+
+	{`apt-get install .*`, ".ci/run", "tryton-modules-analytic-purchase"},
+	{`npm (ci|test|start|run build)`, "services/typescript/verify", "npm"},
+	{`\./verify`, ".ci/run", "services/typescript/verify"},
+	{`go test \./\.\.\.`, "", "TestNewBuildsAndPasses"}, // in the folder of a new connector
+	{`\./acme`, "", "TestNewBuildsAndPasses"},
+
+	{`tieback connector new .*`, "", "TestNewBuildsAndPasses"},
+	{`tieback connector verify .*`, "", "TestARestartThatLeavesAProcessBehind"},
+	{`tieback dead (replay|edit|discard) .*`, "", "TestTheCommandDealsWithLetters"},
+	{`tieback setup .*--client .*`, "", "TestSetupMakesAClientAndUsesIt"},
+	{`tieback setup .*--rotate-token.*`, "", "TestRotateTheTokenWithoutLosingAnEvent"},
+	{`tieback setup .*--remove.*`, "deploy/compose/try", "tieback setup"},
+	{`tieback status -w`, "", "TestItLooksUntilItIsStopped"},
+}
+
+// plain are programs that every system has.
+var plain = []string{"cat", "cd", "chmod", "curl", "echo", "grep", "id", "kill", "ls", "mkdir", "sleep", "sort", "source", "umask", "uniq"}
+
+var shellBlock = regexp.MustCompile("(?ms)^[ \t]*```(?:sh|console|bash)\n(.*?)^[ \t]*```[ \t]*$")
+
+// commands returns each command of the shell blocks of the pages. Variables and substitutions become 1.
+func commands(t *testing.T) (all []shown) {
+	t.Helper()
+	one := &expand.Config{
+		Env:       expand.FuncEnviron(func(string) string { return "1" }),
+		CmdSubst:  func(w io.Writer, _ *syntax.CmdSubst) error { _, err := io.WriteString(w, "1"); return err },
+		ProcSubst: func(*syntax.ProcSubst) (string, error) { return "1", nil },
+	}
+	for page, text := range pages(t) {
+		for _, block := range shellBlock.FindAllStringSubmatch(text, -1) {
+			file, err := syntax.NewParser().Parse(strings.NewReader(block[1]), page)
+			if err != nil {
+				t.Errorf("%s: a shell block does not parse: %v\n%s", page, err, block[1])
+				continue
+			}
+			syntax.Walk(file, func(n syntax.Node) bool {
+				call, ok := n.(*syntax.CallExpr)
+				if !ok || len(call.Args) == 0 {
+					return true
+				}
+				c := shown{page: page}
+				for _, word := range call.Args {
+					text, err := expand.Literal(one, word)
+					if err != nil {
+						t.Errorf("%s: %v", page, err)
+					}
+					c.args = append(c.args, text)
+				}
+				all = append(all, c)
+				return true
+			})
+		}
+	}
+	slices.SortFunc(all, func(a, b shown) int {
+		return cmp.Or(strings.Compare(a.String(), b.String()), strings.Compare(a.page, b.page))
+	})
+	return all
+}
+
+// tiebackArgs returns the arguments of a command that runs tieback in one of its ways.
+func (c shown) tiebackArgs() ([]string, bool) {
+	for _, prefix := range []string{"tieback", "bin/tieback", "deploy/kubernetes/tieback", "go run ./services/tieback",
+		"docker compose run --rm tieback", "docker compose run --rm --no-deps tieback"} {
+		if words := strings.Fields(prefix); len(c.args) > len(words) && slices.Equal(c.args[:len(words)], words) {
+			return c.args[len(words):], true
+		}
+	}
+	if c.args[0] == "setup" && c.page == "deploy/kubernetes/README.md" { // a shell function of that page
+		return append([]string{"setup", "--company", rehearsedCompany}, c.args[1:]...), true
+	}
+	return nil, false
+}
+
+// placeholder is a word that a page writes in capitals for the reader to replace.
+var placeholder = regexp.MustCompile(`^[A-Z][A-Z_]+$|^N$`)
+
+// accepts reports whether tieback has the command with these flags. A placeholder stands for a value. whole: all that the command
+// needs must be there.
+func accepts(args []string, whole bool) error {
+	args = slices.Clone(args)
+	for i, a := range args {
+		if placeholder.MatchString(a) {
+			args[i] = "1"
+		}
+	}
+	cmd := root()
+	cmd.InitDefaultCompletionCmd(args...)
+	found, rest, err := cmd.Find(args)
+	switch {
+	case err != nil:
+		return err
+	case found == cmd:
+		return fmt.Errorf("tieback has no command %q", args)
+	case found.DisableFlagParsing: // it parses them itself when it runs
+		return nil
+	}
+	found.InitDefaultHelpFlag()
+	if err := found.ParseFlags(rest); err != nil && !errors.Is(err, pflag.ErrHelp) {
+		return err
+	}
+	if help, err := found.Flags().GetBool("help"); !whole || err == nil && help {
+		return nil
+	}
+	if !found.Runnable() {
+		return fmt.Errorf("tieback %s needs a subcommand", found.Name())
+	}
+	return errors.Join(found.ValidateArgs(found.Flags().Args()), found.ValidateRequiredFlags(), found.ValidateFlagGroups())
+}
+
+// TestCommands checks that something executes each command of the pages' shell blocks: TestTheRehearsal, a test, or the CI
+// script. It also checks that tieback has the commands and flags, and that the paths exist.
+func TestCommands(t *testing.T) {
+	all := commands(t)
+	if len(all) < 150 {
+		t.Errorf("only %d commands found", len(all))
+	}
+	used := map[string]bool{}
+	for _, c := range all {
+		c.checkPaths(t)
+		line := c.String()
+		if args, ok := c.tiebackArgs(); ok {
+			if err := accepts(args, true); err != nil {
+				t.Errorf("%s: %s: %v", c.page, c, err)
+			}
+			line = "tieback " + strings.Join(args, " ")
+			if rehearsed(args) {
+				continue
+			}
+		}
+		if slices.Contains(plain, c.args[0]) {
+			continue
+		}
+		i := slices.IndexFunc(proofs, func(p proof) bool {
+			whole := regexp.MustCompile(`\A(?:` + p.command + `)\z`)
+			return whole.MatchString(c.String()) || whole.MatchString(line)
+		})
+		if i < 0 {
+			t.Errorf("%s: nothing executes %s: make TestTheRehearsal run it, or name a test in proofs", c.page, c)
+			continue
+		}
+		used[proofs[i].command] = true
+	}
+	for _, p := range proofs {
+		if !used[p.command] {
+			t.Errorf("no page shows a command that matches %s: remove its row", p.command)
+		}
+		p.check(t)
+	}
+}
+
+// check finds the executor.
+func (p proof) check(t *testing.T) {
+	if p.file == "" {
+		if !tests(t)[p.text] {
+			t.Errorf("%s is to be executed by the test %s, which does not exist", p.command, p.text)
+		}
+		return
+	}
+	text, err := os.ReadFile(filepath.Join(repository, p.file))
+	if err != nil || !strings.Contains(string(text), p.text) {
+		t.Errorf("%s is to be executed by %s, which does not contain %q: %v", p.command, p.file, p.text, err)
+	}
+}
+
+// checkPaths checks the arguments that are paths of the repository, from its root.
+func (c shown) checkPaths(t *testing.T) {
+	for _, a := range c.args {
+		path := strings.TrimPrefix(a, "./")
+		if !regexp.MustCompile(`^(deploy|docs|pkg|proto|services)/`).MatchString(path) {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(repository, path)); err != nil {
+			t.Errorf("%s: %s: %v", c.page, c, err)
+		}
+	}
+}
+
+var testFunc = regexp.MustCompile(`(?m)^func (Test\w+)\(`)
+
+// tests are the names of all tests of the repository.
+func tests(t *testing.T) map[string]bool {
+	t.Helper()
+	all := map[string]bool{}
+	for _, text := range files(t, "_test.go") {
+		for _, m := range testFunc.FindAllStringSubmatch(text, -1) {
+			all[m[1]] = true
+		}
+	}
+	return all
+}
+
+// TestCommandsInText checks the commands of tieback that the pages name in their text.
+func TestCommandsInText(t *testing.T) {
+	seen := 0
+	for page, text := range pages(t) {
+		for _, span := range codeSpan.FindAllString(fence.ReplaceAllString(text, ""), -1) {
+			line, ok := strings.CutPrefix(strings.Trim(span, "`"), "tieback ")
+			if !ok || strings.ContainsAny(line, "…|[<") || strings.HasPrefix(line, "COMMAND") {
+				continue
+			}
+			seen++
+			if err := accepts(strings.Fields(line), false); err != nil {
+				t.Errorf("%s: `tieback %s`: %v", page, line, err)
+			}
+		}
+	}
+	if seen < 60 {
+		t.Errorf("only %d commands found", seen)
+	}
+}
+
+// TestComposeServices checks that the services exist that commands of docker compose name.
+func TestComposeServices(t *testing.T) {
+	raw, err := os.ReadFile(filepath.Join(repository, "docker-compose.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file struct {
+		Services map[string]any `yaml:"services"`
+	}
+	if err := yaml.Unmarshal(raw, &file); err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for _, c := range commands(t) {
+		line, ok := strings.CutPrefix(c.String(), "docker compose ")
+		if !ok {
+			continue
+		}
+		words := strings.Fields(regexp.MustCompile(`--(since|tail) \S+|--\S+|-\w\b`).ReplaceAllString(line, ""))
+		if len(words) < 2 || words[0] == "up" || words[0] == "down" {
+			continue
+		}
+		seen++
+		if file.Services[words[1]] == nil && words[1] != "SERVICE" && words[1] != "CONSUMER" {
+			t.Errorf("%s: %s: docker-compose.yml has no service %s", c.page, c, words[1])
+		}
+	}
+	if seen < 15 {
+		t.Errorf("only %d found", seen)
+	}
+}
