@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync/atomic"
 	"testing"
 
@@ -16,7 +17,13 @@ import (
 
 type Line = tiebackv1.Line
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(bookUntilKilled); dir != "" {
+		bookInto(dir)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 const company = 42
 

@@ -133,12 +133,15 @@ func inheritOld(r, old *Record) {
 	r.OriginData = or(r.OriginData, old.OriginData)
 }
 
+// workOrder is the prefix of commitments that are no purchase orders.
+const workOrder = "WO"
+
 // name gives a new record its origin id: JOB-000003.
 func (t *tx) name(r *Record) {
 	tr, _ := traitOf(r.GetEntity())
 	prefix := tr.prefix
 	if r.GetEntity() == Commitment && r.GetKind() == "work_order_contract" {
-		prefix = "WO"
+		prefix = workOrder
 	}
 	r.OriginId = fmt.Sprintf("%s-%06d", prefix, t.next(prefix))
 }

@@ -96,26 +96,39 @@ CREATE TABLE IF NOT EXISTS postings (
 type store struct {
 	reader *sql.DB
 	writer *writer
+	mark   *mark
 	users  int // guarded by Ledger.mu
 }
 
-func openStore(ctx context.Context, path string) (*store, error) {
+// openStore opens the books at path, and creates them. Where they lack what was confirmed, the error is ErrLost.
+func openStore(ctx context.Context, path string) (_ *store, err error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fault.New(fault.Transient, fmt.Errorf("ledger %s: %w", path, err))
 	}
-	write, err := openDB(ctx, abs, 1)
+	m, first, err := openMark(ctx, abs)
+	if err != nil {
+		return nil, fault.New(fault.Transient, fmt.Errorf("ledger %s: %w", path, err))
+	}
+	if first {
+		if err = m.prove(ctx, abs); err == nil {
+			err = m.share()
+		}
+	}
+	var write, read *sql.DB
+	if err == nil {
+		write, err = openDB(ctx, abs, 1)
+	}
 	if err == nil {
 		_, err = write.ExecContext(ctx, "BEGIN IMMEDIATE;"+schema+"COMMIT;")
 	}
-	if err != nil {
-		return nil, errors.Join(fault.New(fault.Transient, fmt.Errorf("ledger %s: %w", path, err)), closeDB(write))
+	if err == nil {
+		read, err = openDB(ctx, abs, 4)
 	}
-	read, err := openDB(ctx, abs, 4)
 	if err != nil {
-		return nil, errors.Join(fault.New(fault.Transient, fmt.Errorf("ledger %s: %w", path, err)), closeDB(write), closeDB(read))
+		return nil, errors.Join(fault.New(fault.Transient, fmt.Errorf("ledger %s: %w", path, err)), closeDB(write), closeDB(read), m.close())
 	}
-	return &store{reader: read, writer: startWriter(write)}, nil
+	return &store{reader: read, writer: startWriter(write, m), mark: m}, nil
 }
 
 func openDB(ctx context.Context, path string, conns int) (*sql.DB, error) {
@@ -138,7 +151,7 @@ func closeDB(db *sql.DB) error {
 	return db.Close()
 }
 
-func (s *store) close() error { return errors.Join(s.writer.Stop(), s.reader.Close()) }
+func (s *store) close() error { return errors.Join(s.writer.Stop(), s.reader.Close(), s.mark.close()) }
 
 // classed gives an error of SQLite its class: nothing was written, so it may work next time,
 // unless the file itself is broken. An error that has a class keeps it.

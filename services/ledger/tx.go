@@ -18,7 +18,11 @@ type tx struct {
 	w        *writer
 	counters map[string]int64
 	dirty    bool
+	before   int64 // rows changed over this connection when it began
 }
+
+// commits is the counter of transactions that changed something.
+const commits = "commit"
 
 // stmt prepares a statement once for the life of the connection.
 func (t *tx) stmt(query string) (*sql.Stmt, error) {
@@ -121,15 +125,28 @@ func (t *tx) loadCounters() error {
 	}, "SELECT name, n FROM counters")
 }
 
+// saveCounters is the last before COMMIT. It counts the transaction if it has changed anything.
 func (t *tx) saveCounters() error {
-	if !t.dirty {
+	after, err := t.changes()
+	if err != nil {
+		return err
+	}
+	if !t.dirty && after == t.before {
 		return nil
 	}
+	t.next(commits)
 	for name, n := range t.counters {
-		err := t.exec("INSERT INTO counters VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET n = excluded.n", name, n)
-		if err != nil {
+		if err := t.exec(setCounter, name, n); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+const setCounter = "INSERT INTO counters VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET n = excluded.n"
+
+// changes counts the rows changed over this connection; those that were rolled back count too.
+func (t *tx) changes() (n int64, err error) {
+	_, err = t.get([]any{&n}, "SELECT total_changes()")
+	return n, err
 }

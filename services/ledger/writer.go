@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/tieback/tieback/pkg/fault"
 )
@@ -29,6 +30,7 @@ type op struct {
 // commit waits for the disk the next group gathers.
 type writer struct {
 	db   *sql.DB
+	mark *mark    // gets each transaction before its callers are answered
 	ops  chan *op // unbuffered: whoever is blocked on it has written nothing
 	stop chan struct{}
 	once sync.Once
@@ -37,10 +39,12 @@ type writer struct {
 
 	conn  *sql.Conn // of the goroutine alone, like stmts
 	stmts map[string]*sql.Stmt
+
+	marked int64 // the last commit that is known to be in the mark
 }
 
-func startWriter(db *sql.DB) *writer {
-	w := &writer{db: db, ops: make(chan *op), stop: make(chan struct{})}
+func startWriter(db *sql.DB, m *mark) *writer {
+	w := &writer{db: db, mark: m, ops: make(chan *op), stop: make(chan struct{})}
 	w.wg.Go(w.loop)
 	return w
 }
@@ -132,7 +136,7 @@ func (w *writer) commit(group []*op) {
 
 // transact runs ops in one transaction and sets their errors. It is not settled if an op
 // broke the transaction: none is booked, and the others deserve another try. A transaction
-// that can't begin (the file is busy) or whose COMMIT fails is settled: the errors say so.
+// that can't begin (the file is busy), whose COMMIT fails or that can't be marked is settled: the errors say so.
 func (w *writer) transact(ops []*op) (settled bool) {
 	t, err := w.begin()
 	if err != nil {
@@ -149,8 +153,24 @@ func (w *writer) transact(ops []*op) (settled bool) {
 		w.abandon(t, ops, classed(err))
 	} else if err := t.exec("COMMIT"); err != nil {
 		w.abandon(t, ops, fault.New(fault.Ambiguous, fmt.Errorf("ledger: commit: %w", err)))
+	} else if err := w.confirm(t); err != nil {
+		w.abandon(nil, ops, fault.New(fault.Ambiguous, fmt.Errorf("ledger: booked, but the mark that proves it can't be written: %w", err)))
 	}
 	return true
+}
+
+// confirm marks how far the books have come, unless that is known. It also marks what another process has
+// committed and not marked yet: an answer of this transaction may build on it.
+func (w *writer) confirm(t *tx) error {
+	p := point{commit: t.counters[commits], seq: t.counters["seq"], at: time.Now()}
+	if p.commit == w.marked {
+		return nil
+	}
+	if err := w.mark.write(p); err != nil {
+		return err
+	}
+	w.marked = p.commit
+	return nil
 }
 
 // abandon rolls back, gives the connection up (a closed one holds no lock) and tells every op.
@@ -173,10 +193,15 @@ func (w *writer) begin() (*tx, error) {
 		w.conn, w.stmts = conn, map[string]*sql.Stmt{}
 	}
 	t := &tx{w: w}
-	if err := t.exec("BEGIN IMMEDIATE"); err != nil {
+	var err error
+	if err = t.exec("BEGIN IMMEDIATE"); err != nil {
 		return nil, err
 	}
-	return t, t.loadCounters()
+	if err := t.loadCounters(); err != nil {
+		return t, err
+	}
+	t.before, err = t.changes()
+	return t, err
 }
 
 func (w *writer) drop() error {

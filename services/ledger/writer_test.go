@@ -124,8 +124,15 @@ func bareWriter(t *testing.T, path string) *writer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &writer{db: db, stop: make(chan struct{})}
-	t.Cleanup(func() { _ = w.Stop() })
+	m, _, err := openMark(t.Context(), path)
+	if err == nil {
+		err = m.share()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &writer{db: db, mark: m, stop: make(chan struct{})}
+	t.Cleanup(func() { _ = errors.Join(w.Stop(), m.close()) })
 	return w
 }
 

@@ -171,7 +171,7 @@ func serve(ctx context.Context, p *tenant.App) error {
 
 func ledgerCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "ledger list|show|add|delete --company N ...", Short: "Look at the embedded ERP's books, and change them by hand",
+		Use: "ledger list|show|add|delete|check|accept-loss --company N ...", Short: "Look at the embedded ERP's books, and change them by hand",
 		DisableFlagParsing: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if code := ledgercmd.Run(cmd.Context(), args, settings.DataFolder(os.Getenv), os.Stdout, os.Stderr); code != 0 {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -29,6 +30,8 @@ const help = `Work in the embedded ledger by hand, as the ERP's own user would.
   tieback ledger add ENTITY --company N --name ... [--code ... --vendor ... --job ... --amount ... --line ...]
   tieback ledger delete ENTITY ORIGIN_ID --company N
   tieback ledger check --company N     proves that the books balance and nothing is booked twice
+  tieback ledger accept-loss --company N    goes on with books that lost what was booked: keeps a copy of the
+                                            files, and gives out no number again. Stop Tieback first
 
 An entity is named as in: vendor, job, cost_code, commitment, payment. A record that a flag
 refers to (--vendor, --job, ...) is given by its origin id or its code.
@@ -81,6 +84,9 @@ func run(ctx context.Context, args []string, dataDir string, stdout io.Writer) e
 		return usageError{err}
 	}
 	root := ledger.Open(filepath.Join(dataDir, "ledger"))
+	if c.args[0] == "accept-loss" {
+		return c.acceptLoss(ctx, root, stdout)
+	}
 	books, err := root.Company(ctx, c.company)
 	if err != nil {
 		return err
@@ -102,7 +108,7 @@ func parse(args []string) (*command, error) {
 	c.args = c.flags.Args()
 	switch {
 	case len(c.args) == 0:
-		return c, errors.New("say what to do: list, show, add, delete or check")
+		return c, errors.New("say what to do: list, show, add, delete, check or accept-loss")
 	case c.company <= 0:
 		return c, errors.New("--company is missing: the company's id in Procore, a positive number")
 	case c.output != "table" && c.output != "json":
@@ -115,15 +121,18 @@ type action func(context.Context, *ledger.Books, io.Writer) error
 
 // action finds what to do before anything is opened, so that a typo creates no file.
 func (c *command) action() (action, error) {
-	want, known := map[string]int{"list": 2, "show": 3, "add": 2, "delete": 3, "check": 1}[c.args[0]]
+	want, known := map[string]int{"list": 2, "show": 3, "add": 2, "delete": 3, "check": 1, "accept-loss": 1}[c.args[0]]
 	if !known {
-		return nil, fmt.Errorf("%q is no command; one of: list, show, add, delete, check", c.args[0])
+		return nil, fmt.Errorf("%q is no command; one of: list, show, add, delete, check, accept-loss", c.args[0])
 	}
 	if err := c.count(want); err != nil {
 		return nil, err
 	}
-	if c.args[0] == "check" {
+	switch c.args[0] {
+	case "check":
 		return c.check, nil
+	case "accept-loss": // works on the files, not on open books; see run
+		return nil, nil
 	}
 	e, err := ledger.ParseEntity(c.args[1])
 	if err != nil {
@@ -152,6 +161,24 @@ func (c *command) count(want int) error {
 		return fmt.Errorf("%s: %q is too much", c.args[0], c.args[want])
 	}
 	return nil
+}
+
+func (c *command) acceptLoss(ctx context.Context, l *ledger.Ledger, w io.Writer) error {
+	if _, err := os.Stat(filepath.Dir(l.Path(c.company))); err != nil {
+		return fmt.Errorf("there are no books: %w", err)
+	}
+	a, err := l.AcceptLoss(ctx, c.company)
+	for _, path := range a.Kept {
+		fmt.Fprintf(w, "Kept a copy: %s\n", path)
+	}
+	if err != nil {
+		return err
+	}
+	if a.Transactions > 0 {
+		fmt.Fprintf(w, "Lost: %d transactions. tieback audit finds the requests whose bookings are missing; reset and export them again.\n", a.Transactions)
+	}
+	_, err = fmt.Fprintf(w, "New records are numbered from %d on. Start Tieback again.\n", a.Next)
+	return err
 }
 
 func (c *command) list(e ledger.Entity) action {

@@ -41,7 +41,7 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "healthcheck" {
 		os.Exit(healthcheck(ctx))
 	}
-	if len(os.Args) > 1 { // list, show, add, delete: as `tieback ledger`
+	if len(os.Args) > 1 { // list, show, add, delete, check, accept-loss: as `tieback ledger`
 		os.Exit(ledgercmd.Run(ctx, os.Args[1:], data(), os.Stdout, os.Stderr))
 	}
 	if err := serve(ctx); err != nil {

@@ -1,0 +1,144 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// mark is a small file beside a company's books, <books>-mark. It says how far the books had come when a
+// write was last confirmed to its caller.
+//
+// SQLite ends its write-ahead log at the first frame whose checksum is wrong. That is right for a write that a
+// crash cut off, and it also drops confirmed writes behind a damaged byte without an error. The two are told
+// apart by the mark: each transaction counts up "commit" in the books, and no caller gets its answer before the
+// mark has that number on disk. Books that end before their mark have lost confirmed writes.
+//
+// The file has slots of 512 bytes, a sector, which are written in turn. A write that a crash cuts off spoils one
+// slot, which held a number that is older than the one in the slot before.
+//
+// An open store holds a shared lock on the file. The first to open it holds the exclusive lock while it compares
+// mark and books: nothing is written meanwhile.
+type mark struct{ f *os.File }
+
+const (
+	slotSize  = 512
+	slotCount = 8
+)
+
+// point is how far books have come. The zero value: nothing was ever written.
+type point struct {
+	commit int64     // transactions that changed something
+	seq    int64     // number of the last change; no origin id has a higher number
+	at     time.Time // when it was confirmed; not known of what is read from the books
+}
+
+// openMark opens the mark of the books at path, and creates the file. It waits up to ten seconds while
+// another process compares. first says that no other store has the books open; the lock is exclusive then.
+func openMark(ctx context.Context, path string) (m *mark, first bool, err error) {
+	f, err := os.OpenFile(path+"-mark", os.O_RDWR|os.O_CREATE|syscall.O_DSYNC, 0o600)
+	if err != nil {
+		return nil, false, err
+	}
+	m = &mark{f}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	for {
+		if err = m.lock(syscall.LOCK_EX | syscall.LOCK_NB); err == nil {
+			return m, true, nil
+		}
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			err = m.lock(syscall.LOCK_SH | syscall.LOCK_NB)
+		}
+		if err == nil {
+			return m, false, nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, false, errors.Join(fmt.Errorf("%s can't be locked: keep the books on a local disk: %w", f.Name(), err), f.Close())
+		}
+		select {
+		case <-ctx.Done():
+			return nil, false, errors.Join(fmt.Errorf("another process is checking the books: %w", ctx.Err()), f.Close())
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+func (m *mark) lock(how int) error { return syscall.Flock(int(m.f.Fd()), how) } //nolint:gosec // a file descriptor fits
+
+// share turns the exclusive lock into a shared one.
+func (m *mark) share() error { return m.lock(syscall.LOCK_SH) }
+
+func (m *mark) close() error { return m.f.Close() }
+
+// read gives the latest point; found is false where no slot can be read.
+func (m *mark) read() (latest point, found bool, err error) {
+	raw := make([]byte, slotSize*slotCount)
+	n, err := m.f.ReadAt(raw, 0)
+	if n < len(raw) && n > 0 || n == 0 && !isEmpty(m.f) {
+		return point{}, false, fmt.Errorf("%s: read %d bytes: %w", m.f.Name(), n, err)
+	}
+	for i := range slotCount {
+		p, ok := parseSlot(raw[i*slotSize : (i+1)*slotSize])
+		if ok && (!found || p.commit >= latest.commit) {
+			latest, found = p, true
+		}
+	}
+	return latest, found, nil
+}
+
+func isEmpty(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Size() == 0
+}
+
+// create writes all slots, so that the file takes no more room later, and makes its name durable.
+func (m *mark) create(p point) error {
+	raw := make([]byte, 0, slotSize*slotCount)
+	for range slotCount {
+		raw = append(raw, p.slot()...)
+	}
+	if _, err := m.f.WriteAt(raw, 0); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(m.f.Name()))
+}
+
+// write returns when p is on disk. Several processes may write; the highest number counts.
+func (m *mark) write(p point) error {
+	_, err := m.f.WriteAt(p.slot(), p.commit%slotCount*slotSize)
+	return err
+}
+
+var slotSum = crc32.MakeTable(crc32.Castagnoli)
+
+// slot is a line of text, filled up with zeros: commit, seq, time and checksum.
+func (p point) slot() []byte {
+	line := fmt.Appendf(nil, "%d %d %d ", p.commit, p.seq, p.at.UnixMilli())
+	out := make([]byte, slotSize)
+	copy(out, fmt.Appendf(line, "%08x\n", crc32.Checksum(line, slotSum)))
+	return out
+}
+
+func parseSlot(raw []byte) (p point, ok bool) {
+	var ms int64
+	var sum uint32
+	if _, err := fmt.Sscanf(string(raw), "%d %d %d %x\n", &p.commit, &p.seq, &ms, &sum); err != nil {
+		return point{}, false
+	}
+	p.at = time.UnixMilli(ms).UTC()
+	return p, string(p.slot()) == string(raw)
+}
+
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
