@@ -1,12 +1,14 @@
 // Package broker is a JetStream server inside the process: files on disk, every write
-// synced, no port.
+// synced, no port. Keep restarts it after its disk was full.
 package broker
 
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -14,10 +16,13 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// Server is an embedded broker.
+// Server is an embedded broker. Its methods may be called concurrently.
 type Server struct {
-	ns   *server.Server
+	dir  string
 	lock *os.File
+
+	mu sync.Mutex
+	ns *server.Server // nil while it is restarted, and after Close
 }
 
 // ErrHeld says that another process has the folder.
@@ -29,12 +34,11 @@ func Start(dir string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := start(dir)
+	ns, err := start(dir)
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	s.lock = lock
-	return s, nil
+	return &Server{dir: dir, lock: lock, ns: ns}, nil
 }
 
 // take locks a file: two brokers on one folder would spoil it. The lock goes with the process.
@@ -55,7 +59,7 @@ func take(path string) (*os.File, error) {
 	return f, nil
 }
 
-func start(dir string) (*Server, error) {
+func start(dir string) (*server.Server, error) {
 	ns, err := server.NewServer(&server.Options{
 		ServerName: "tieback", JetStream: true, StoreDir: dir, DontListen: true, NoSigs: true, SyncAlways: true, NoLog: true,
 		MaxPayload: 8 << 20, // an ERP request of 1,000 lines is about 3 MB
@@ -68,15 +72,40 @@ func start(dir string) (*Server, error) {
 		ns.Shutdown()
 		return nil, errors.New("the embedded broker did not start within 10 s")
 	}
-	return &Server{ns: ns}, nil
+	return ns, nil
 }
 
-// InProcess is how a client in this process connects.
-func (s *Server) InProcess() nats.Option { return nats.InProcessServer(s.ns) }
+// InProcess is how a client in this process connects. It reconnects by itself after a restart of the broker.
+func (s *Server) InProcess() nats.Option { return nats.InProcessServer(s) }
 
-// Close stops the broker and waits for it.
+// InProcessConn gives a client a connection to the broker, and an error while it is restarted.
+func (s *Server) InProcessConn() (net.Conn, error) {
+	if ns := s.running(); ns != nil {
+		return ns.InProcessConn()
+	}
+	return nil, errors.New("the embedded broker does not run")
+}
+
+// running is the broker; nil: none runs now.
+func (s *Server) running() *server.Server {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ns
+}
+
+// Close stops the broker and waits for it. Keep must have returned.
 func (s *Server) Close() {
-	s.ns.Shutdown()
-	s.ns.WaitForShutdown()
+	s.shutdown()
 	_ = s.lock.Close() // which unlocks
+}
+
+func (s *Server) shutdown() {
+	s.mu.Lock()
+	ns := s.ns
+	s.ns = nil
+	s.mu.Unlock()
+	if ns != nil {
+		ns.Shutdown()
+		ns.WaitForShutdown()
+	}
 }

@@ -60,8 +60,11 @@ func (pl *Pipeline) Run(ctx context.Context, l net.Listener) error {
 	defer stopTraces()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		return telemetry.ServeAdmin(ctx, pl.Settings.AdminAddr, pl.Registry, pl.Bus.Healthy)
+		return telemetry.ServeAdmin(ctx, pl.Settings.AdminAddr, pl.Registry, pl.ready)
 	})
+	if pl.broker != nil {
+		g.Go(func() error { return pl.broker.Keep(ctx, pl.Log) })
+	}
 	g.Go(func() error { return pl.WatchSecrets(ctx) })
 	g.Go(func() error { return pl.ReportTroubles(ctx) })
 	for name, run := range Services(Ingest(l)) {
@@ -73,6 +76,15 @@ func (pl *Pipeline) Run(ctx context.Context, l net.Listener) error {
 		})
 	}
 	return g.Wait()
+}
+
+func (pl *Pipeline) ready() error {
+	if pl.broker != nil {
+		if err := pl.broker.Writes(); err != nil {
+			return err
+		}
+	}
+	return pl.Bus.Healthy()
 }
 
 // Close closes what Open opened.
