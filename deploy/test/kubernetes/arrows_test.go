@@ -43,7 +43,7 @@ var arrows = map[string][]struct{ from, to, port string }{
 const (
 	services  = "ingest fetcher export sync import unlink reset status-reporter sweep lag"
 	everybody = services + " streams tieback nats"
-	procore   = "fetcher sync import unlink reset status-reporter sweep tieback"
+	procore   = "fetcher export sync import unlink reset status-reporter sweep tieback"
 	erp       = "export sync import unlink reset tieback"
 )
 
