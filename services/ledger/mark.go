@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -79,9 +80,8 @@ func (m *mark) close() error { return m.f.Close() }
 // read gives the latest point; found is false where no slot can be read.
 func (m *mark) read() (latest point, found bool, err error) {
 	raw := make([]byte, slotSize*slotCount)
-	n, err := m.f.ReadAt(raw, 0)
-	if n < len(raw) && n > 0 || n == 0 && !isEmpty(m.f) {
-		return point{}, false, fmt.Errorf("%s: read %d bytes: %w", m.f.Name(), n, err)
+	if _, err := m.f.ReadAt(raw, 0); err != nil && !errors.Is(err, io.EOF) { // a file that was not written to its end has fewer slots
+		return point{}, false, err
 	}
 	for i := range slotCount {
 		p, ok := parseSlot(raw[i*slotSize : (i+1)*slotSize])
@@ -90,11 +90,6 @@ func (m *mark) read() (latest point, found bool, err error) {
 		}
 	}
 	return latest, found, nil
-}
-
-func isEmpty(f *os.File) bool {
-	info, err := f.Stat()
-	return err == nil && info.Size() == 0
 }
 
 // create writes all slots, so that the file takes no more room later, and makes its name durable.

@@ -256,12 +256,13 @@ func TestWriteThatWasCutOff(t *testing.T) {
 func TestBooksThatAreOlderThanTheirMark(t *testing.T) {
 	dir, confirmed := crashed(t)
 	for what, damage := range map[string]func(path string) error{
-		"no log":         func(path string) error { return os.Remove(path + "-wal") },
-		"no books":       func(path string) error { return errors.Join(os.Remove(path), os.Remove(path+"-wal")) },
-		"no mark":        func(path string) error { return os.Remove(path + "-mark") },
-		"mark of zeros":  func(path string) error { return os.WriteFile(path+"-mark", make([]byte, slotSize*slotCount), 0o600) },
-		"half a log":     func(path string) error { return os.Truncate(path+"-wal", 32+(24+4096)*5) },
-		"log of nothing": func(path string) error { return os.Truncate(path+"-wal", 0) },
+		"no log":          func(path string) error { return os.Remove(path + "-wal") },
+		"no books":        func(path string) error { return errors.Join(os.Remove(path), os.Remove(path+"-wal")) },
+		"no mark":         func(path string) error { return os.Remove(path + "-mark") },
+		"mark of zeros":   func(path string) error { return os.WriteFile(path+"-mark", make([]byte, slotSize*slotCount), 0o600) },
+		"start of a mark": func(path string) error { return os.Truncate(path+"-mark", 3) },
+		"half a log":      func(path string) error { return os.Truncate(path+"-wal", 32+(24+4096)*5) },
+		"log of nothing":  func(path string) error { return os.Truncate(path+"-wal", 0) },
 	} {
 		t.Run(what, func(t *testing.T) {
 			damaged := copied(t, dir)
@@ -299,6 +300,15 @@ func TestDamagedSlotOfTheMark(t *testing.T) {
 	if p, found, err := b.mark.read(); err != nil || !found || p.commit != 10 {
 		t.Errorf("%+v %v %v, want the one before", p, found, err)
 	}
+}
+
+// A disk that was full when the mark was made leaves a part of it, and no books: they are made the next time.
+func TestMarkThatWasNotWrittenToItsEnd(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, name+"-mark"), make([]byte, slotSize+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	put(t, open(t, dir), "one", &Record{Entity: Vendor, Name: "n"})
 }
 
 // What changes nothing costs no write of the mark.

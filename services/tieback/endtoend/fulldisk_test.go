@@ -11,13 +11,20 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/services/ledger"
 	"github.com/tieback/tieback/services/sandbox"
+	"github.com/tieback/tieback/services/tieback/broker"
 	"github.com/tieback/tieback/services/tieback/pipeline"
 )
 
@@ -40,20 +47,20 @@ func TestFullDiskIsSurvived(t *testing.T) {
 		return
 	}
 	t.Parallel()
-	said, err := again(t, "mount")
+	said, err := again(t, "^TestFullDiskIsSurvived$", "mount")
 	var code *exec.ExitError
 	if err != nil && (!errors.As(err, &code) || code.ExitCode() == errNoMount) {
 		t.Logf("no mount of its own, so by a limit of file sizes: %v %s", err, said)
-		said, err = again(t, "limit")
+		said, err = again(t, "^TestFullDiskIsSurvived$", "limit")
 	}
 	if err != nil {
 		t.Errorf("%v\n%s", err, said)
 	}
 }
 
-// again runs this test in a process of its own.
-func again(t *testing.T, how string) ([]byte, error) {
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestFullDiskIsSurvived$", "-test.timeout=4m")
+// again runs a test in a process of its own.
+func again(t *testing.T, test, how string) ([]byte, error) {
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run="+test, "-test.timeout=4m")
 	cmd.Env = append(os.Environ(), onSmallDisk+"="+how)
 	if how == "mount" {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
@@ -178,4 +185,54 @@ func (w *world) answersWith(addr, path string, code int) {
 		}
 	}
 	w.Fatalf("%s answers %s, want %d", path, got, code)
+}
+
+// A broker that fails again after each restart, although the disk takes writes, ends its process: a supervisor
+// starts it anew, and /healthz does not say ok for ever. Here no file may be larger than 8 MiB, and a message of
+// that size does not fit into one.
+func TestBrokerThatDoesNotRecoverEndsItsProcess(t *testing.T) {
+	if os.Getenv(onSmallDisk) == "" {
+		t.Parallel()
+		if said, err := again(t, "^TestBrokerThatDoesNotRecoverEndsItsProcess$", "limit"); err != nil {
+			t.Errorf("%v\n%s", err, said)
+		}
+		return
+	}
+	const most = 8 << 20
+	signal.Ignore(syscall.SIGXFSZ) // so that a write fails instead
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: most, Max: most}); err != nil {
+		t.Fatal(err)
+	}
+	srv, err := broker.Start(filepath.Join(t.TempDir(), "jetstream"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer srv.Close()
+	nc, err := nats.Connect("", srv.InProcess(), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err == nil {
+		_, err = js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithTimeout(t.Context(), 2*time.Minute)
+	var publishing sync.WaitGroup
+	publishing.Go(func() {
+		for ctx.Err() == nil {
+			try, done := context.WithTimeout(ctx, time.Second)
+			_, _ = js.Publish(try, "s", make([]byte, most)) // refused, each time
+			done()
+		}
+	})
+	err = srv.Keep(ctx, zap.NewNop())
+	stop()
+	publishing.Wait()
+	if err == nil || !strings.Contains(err.Error(), "after 5 restarts") {
+		t.Errorf("Keep ended with %v, want the reason", err)
+	}
 }
