@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -13,11 +14,15 @@ import (
 const (
 	quotaBucket = "tieback-quota"
 	quotaName   = "KV_" + quotaBucket // of its stream
+
+	quotaValueMost = 1<<20 + 1<<10 // as pkg/procore reads, and the headers
+	quotaMost      = 32 << 20
 )
 
 // Quota does procore.Store: what is known of Procore's limits, one key a client (readable with
 // `nats kv get tieback-quota <company>`, or client-<name> of a named one), and which client's credentials Procore
-// refuses, at login-<the same>. No write of it is waited for until it is on disk: what
+// refuses, at login-<the same>. Each service that calls Procore may write all keys, so the bucket is bounded: a
+// thief of a key who fills it displaces values, which is as if they were forgotten. No write of it is waited for until it is on disk: what
 // a broker forgets when it dies one call finds out anew. The bucket itself outlives a restart;
 // see wanted.fit. All methods may be called concurrently.
 type Quota struct {
@@ -29,7 +34,8 @@ type Quota struct {
 func quotaStream(replicas int) wanted {
 	return wanted{leaderReads: true, forgettable: true, StreamConfig: jetstream.StreamConfig{
 		Name: quotaName, Description: "Procore's rate limits as Tieback's processes know them", Subjects: []string{"$KV." + quotaBucket + ".>"},
-		Replicas: replicas, MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew, DenyDelete: true,
+		Replicas: replicas, MaxMsgsPerSubject: 1, Discard: jetstream.DiscardOld, DenyDelete: true,
+		MaxMsgSize: quotaValueMost, MaxBytes: quotaMost, MaxAge: 24 * time.Hour,
 	}}
 }
 

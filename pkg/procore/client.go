@@ -124,7 +124,7 @@ func newAccount(cfg Config, co *company.Company) *account {
 		cfg.APIURL, cfg.LoginURL = co.Client.APIURL, co.Client.LoginURL
 	}
 	return &account{
-		client: co.Client, cfg: cfg, log: zap.NewNop(), meter: newMeter(StoreKey(co.ID, co.Client.Name), co.Client.Name != "", cfg.Timeout),
+		client: co.Client, cfg: cfg, log: zap.NewNop(), meter: newMeter(StoreKey(co.ID, co.Client.Name), co.Client.Name != "", cfg.Timeout, secretOf(co.Client)),
 		// A redirect is not followed: a write would be with a GET, whose 200 says that nothing was done.
 		http: &http.Client{Transport: cfg.Transport, Timeout: cfg.Timeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}
@@ -142,7 +142,7 @@ func (c *Client) ShareLimits(store Store) {
 // the first call.
 func (c *Client) LogTo(log *zap.Logger) {
 	for _, a := range c.accounts {
-		a.log = log
+		a.log, a.meter.log = log, log
 	}
 }
 

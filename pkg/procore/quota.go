@@ -8,7 +8,10 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/tieback/tieback/pkg/fault"
 )
@@ -35,6 +38,10 @@ type meter struct {
 	several bool                              // companies may have the client
 	store   Store                             // nil: nobody shares the client
 	spread  func(time.Duration) time.Duration // jitter
+	secret  func() string                     // of the client, which seals what is in the store
+	log     *zap.Logger
+	ignored atomic.Int64 // values in the store that were not sealed
+	warned  time.Time    // of them, last
 
 	mu     sync.Mutex
 	budget budget        // as this process last saw it
@@ -42,8 +49,11 @@ type meter struct {
 	shared shared
 }
 
-func newMeter(key string, several bool, timeout time.Duration) *meter {
-	return &meter{clock: theirs{local: time.Now}, timeout: timeout, key: key, several: several, me: crand.Text(), spread: jitter}
+func newMeter(key string, several bool, timeout time.Duration, secret func() string) *meter {
+	return &meter{
+		clock: theirs{local: time.Now}, timeout: timeout, key: key, several: several, me: crand.Text(), spread: jitter,
+		secret: secret, log: zap.NewNop(),
+	}
 }
 
 // move is what a call asks of its meter: to begin, or (end not nil) to end.
@@ -110,13 +120,14 @@ func (m *meter) play(mv *move) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.calls, _, _ = m.apply(&m.budget, []*move{mv})
+	m.calls, _, _ = m.apply(&m.budget, []*move{mv}, false)
 }
 
 // apply makes moves on b: first what ended, then, with what that taught, what wants to begin.
 // It gives how many calls this process then has under way, whether b is to be kept, and whether
-// a move was refused. It may be asked again with the same moves and another b.
-func (m *meter) apply(b *budget, moves []*move) (calls map[int64]int, changed, refused bool) {
+// a move was refused. It may be asked again with the same moves and another b. Where b is alone, what other
+// processes do is not known.
+func (m *meter) apply(b *budget, moves []*move, alone bool) (calls map[int64]int, changed, refused bool) {
 	now := m.clock.now()
 	b.tidy(now, m.me)
 	calls = make(map[int64]int, len(m.calls)+1)
@@ -138,7 +149,11 @@ func (m *meter) apply(b *budget, moves []*move) (calls map[int64]int, changed, r
 			b.join(mv.company, now)
 		}
 		var missed bool
-		if mv.wait, missed = b.wait(mv.company, now, mv.bulk); mv.wait > 0 {
+		mv.wait, missed = b.wait(mv.company, now, mv.bulk)
+		if alone && underway(calls) {
+			mv.wait = max(mv.wait, soon)
+		}
+		if mv.wait > 0 {
 			refused, changed = true, changed || missed
 			continue
 		}
@@ -149,6 +164,15 @@ func (m *meter) apply(b *budget, moves []*move) (calls map[int64]int, changed, r
 	}
 	maps.DeleteFunc(calls, func(_ int64, n int) bool { return n <= 0 })
 	return calls, changed, refused
+}
+
+func underway(calls map[int64]int) bool {
+	for _, n := range calls {
+		if n > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // windows gives those of a company that are known to run, by name, and among how many companies they are shared.

@@ -1,7 +1,6 @@
 package procore
 
 import (
-	"encoding/json"
 	"fmt"
 	"testing"
 	"time"
@@ -32,7 +31,8 @@ func (w *world) processes(n int) (all []*meter) {
 
 func (w *world) stored() (b budget) {
 	w.t.Helper()
-	if err := json.Unmarshal(w.store.value, &b); err != nil {
+	b, _, err := unseal(w.store.value, "7", secret)
+	if err != nil {
 		w.t.Fatal(err)
 	}
 	return b
@@ -257,8 +257,9 @@ func TestQuotaTellsTheCompanysShare(t *testing.T) {
 	if q, known := m.left(7); !known || q.Limit != 25 || q.Remaining != 10 {
 		t.Errorf("%+v, want half of the 20 that are left", q)
 	}
-	s, err := ReadStanding(w.store.value, 8, w.now)
-	if err != nil || s.Spike.Remaining != 20 {
-		t.Errorf("%+v, %v; want all that are left", s, err)
+	b := w.stored()
+	s := b.standing(8, w.now)
+	if s.Spike.Remaining != 20 {
+		t.Errorf("%+v; want all that are left", s)
 	}
 }

@@ -22,15 +22,24 @@ var refusedSince = prometheus.NewDesc("tieback_procore_credentials_refused_times
 	"Since when Procore refuses the credentials that the companies file has for a company, as Unix time; none where it does not. A token from before may be used meanwhile.",
 	[]string{"company"}, nil)
 
+var foreignValues = prometheus.NewDesc("tieback_procore_quota_foreign_total",
+	"Values in the quota bucket that this process ignored, as no process with the client's secret wrote them.", nil, nil)
+
 // Describe implements prometheus.Collector.
 func (g gauge) Describe(ch chan<- *prometheus.Desc) {
 	ch <- remaining
 	ch <- expires
 	ch <- refusedSince
+	ch <- foreignValues
 }
 
 // Collect implements prometheus.Collector.
 func (g gauge) Collect(ch chan<- prometheus.Metric) {
+	var ignored int64
+	for _, a := range g.client.accounts {
+		ignored += a.meter.ignored.Load()
+	}
+	ch <- prometheus.MustNewConstMetric(foreignValues, prometheus.CounterValue, float64(ignored))
 	for id, s := range g.client.sessions {
 		label := strconv.FormatInt(id, 10)
 		running, _ := s.meter.windows(id)

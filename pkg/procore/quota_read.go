@@ -1,9 +1,9 @@
 package procore
 
 import (
-	"encoding/json"
-	"fmt"
 	"time"
+
+	"github.com/tieback/tieback/pkg/company"
 )
 
 // Standing is how a company's rate limits stand, for whoever looks from outside.
@@ -12,20 +12,25 @@ type Standing struct {
 	Blocked     time.Time // no call is made until then, as Procore asked; zero: none asked
 }
 
-// ReadStanding reads what a Store keeps of a company at its StoreKey. Its times are by Procore's clock, of which now
-// is taken for the time: it may be wrong by what the clocks differ.
-func ReadStanding(raw []byte, company int64, now time.Time) (Standing, error) {
-	var b budget
-	if err := json.Unmarshal(raw, &b); err != nil {
-		return Standing{}, fmt.Errorf("the store holds what no service of ours wrote: %w", err)
+// ReadStanding reads what a Store keeps of a company of a client at its StoreKey. Its times are by Procore's clock, of
+// which now is taken for the time: it may be wrong by what the clocks differ. A value that was not sealed with the
+// client's secret is an error.
+func ReadStanding(raw []byte, id int64, client *company.Client, now time.Time) (Standing, error) {
+	b, _, err := unseal(raw, StoreKey(id, client.Name), string(client.Credentials().Secret))
+	if err != nil {
+		return Standing{}, err
 	}
+	return b.standing(id, now), nil
+}
+
+func (b *budget) standing(id int64, now time.Time) Standing {
 	b.tidy(now.UnixMilli(), "")
-	l, _ := b.of(company)
+	l, _ := b.of(id)
 	s := Standing{Hour: l.Hour.quota(l.under()), Spike: l.Spike.quota(l.under())}
 	if l.Blocked > now.UnixMilli() {
 		s.Blocked = time.UnixMilli(l.Blocked)
 	}
-	return s, nil
+	return s
 }
 
 func (w window) quota(under int) Quota {

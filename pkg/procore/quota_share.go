@@ -2,13 +2,13 @@ package procore
 
 import (
 	"context"
-	"encoding/json"
 	"math/rand/v2"
 	"time"
 )
 
 // Store keeps what is known of limits and logins where all processes that use the same clients see it,
 // one value a client: some 300 bytes for each of its companies. bus.Quota does it. Its methods may be called concurrently.
+// Limits are sealed (see seal), so a Store need not be protected from writers other than these processes.
 type Store interface {
 	// Read gives a key's value and revision; nil and the revision to name where there is none.
 	Read(ctx context.Context, key string) (value []byte, revision uint64, err error)
@@ -30,6 +30,7 @@ type shared struct {
 	leading  bool
 	revision uint64
 	cached   bool    // the budget is the store's at revision, as far as we know
+	forged   bool    // the value at revision was ignored
 	owed     []*move // ends that could not be written yet; only the leader touches them
 }
 
@@ -92,16 +93,20 @@ func (m *meter) write(batch []*move) {
 	}
 }
 
-// swap tries until the moves are made on what the store has.
+// swap tries until the moves are made on what the store has. While somebody else writes values that are not sealed,
+// this process goes on from what it knows, as if the store had forgotten, and after a few tries without the store. It
+// makes one call at a time then, since it does not know those of the others: each answer tells.
 func (m *meter) swap(ctx context.Context, moves []*move) error {
+	forged := false
 	for moved := 0; ; moved++ {
-		b, fresh, err := m.read(ctx)
+		b, from, err := m.read(ctx)
 		if err != nil {
 			return err
 		}
-		calls, changed, refused := m.apply(&b, moves)
+		forged = forged || from == fromForged
+		calls, changed, refused := m.apply(&b, moves, forged)
 		switch {
-		case refused && !fresh: // perhaps there is more by now
+		case refused && from == fromCache: // perhaps there is more by now
 			m.shared.cached = false
 			moved--
 			continue
@@ -113,33 +118,55 @@ func (m *meter) swap(ctx context.Context, moves []*move) error {
 			return err
 		}
 		m.shared.cached = false
+		if forged && moved >= 2 {
+			m.keep(b, calls)
+			return nil
+		}
 		if moved > 0 { // again: let the others finish
 			time.Sleep(rand.N(2 * time.Millisecond))
 		}
 	}
 }
 
-// read gives a copy of the budget, and whether it comes from the store just now. What the
-// store has forgotten we go on from what we know.
-func (m *meter) read(ctx context.Context) (b budget, fresh bool, err error) {
+// source is where a budget comes from.
+type source int
+
+const (
+	fromCache  source = iota // this process's copy of what the store has
+	fromStore                // the store, just now; where the store has nothing, what this process knows
+	fromForged               // what this process knows, since what the store has is not sealed
+)
+
+// read gives a copy of the budget. What the store has forgotten, or what no holder of the client's secret wrote, is
+// replaced by what this process knows.
+func (m *meter) read(ctx context.Context) (b budget, from source, err error) {
 	if !m.shared.cached {
 		raw, revision, err := m.store.Read(ctx, m.key)
 		if err != nil {
-			return b, false, err
+			return b, from, err
 		}
-		m.shared.revision, m.shared.cached, fresh = revision, true, true
-		if json.Unmarshal(raw, &b) == nil {
-			return b, fresh, nil
+		before, again := m.shared.revision, m.shared.forged && revision == m.shared.revision
+		m.shared.revision, m.shared.cached, m.shared.forged, from = revision, true, false, fromStore
+		if len(raw) > 0 {
+			b, after, err := unseal(raw, m.key, m.secret())
+			// A revision lower than before is of a store that was made anew. Of the others each value replaces
+			// one that is no older than what was read before; a value that does not is an old one written again.
+			if err == nil && !again && (revision <= before || after >= before) {
+				return b, from, nil
+			}
+			m.shared.forged = true
+			from = fromForged
+			m.foreign()
 		}
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.budget.clone(), fresh, nil
+	return m.budget.clone(), from, nil
 }
 
 // put writes b, and takes it over once it is written. Not ok: somebody else wrote meanwhile.
 func (m *meter) put(ctx context.Context, b budget, calls map[int64]int) (ok bool, err error) {
-	raw, err := json.Marshal(b)
+	raw, err := seal(b, m.key, m.secret(), m.shared.revision)
 	if err != nil {
 		return false, err
 	}

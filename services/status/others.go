@@ -122,7 +122,7 @@ func (v *look) quotas(ctx context.Context) {
 func (v *look) refusal(ctx context.Context, id int64) (*Refusal, error) {
 	ctx, cancel := context.WithTimeout(ctx, answer)
 	defer cancel()
-	raw, _, err := v.Quota.Read(ctx, procore.LoginKey(id, v.Clients[id]))
+	raw, _, err := v.Quota.Read(ctx, procore.LoginKey(id, v.clientName(id)))
 	if err != nil {
 		return nil, err
 	}
@@ -140,13 +140,18 @@ func (v *look) refusal(ctx context.Context, id int64) (*Refusal, error) {
 func (v *look) quota(ctx context.Context, id int64) (*Quota, error) {
 	ctx, cancel := context.WithTimeout(ctx, answer)
 	defer cancel()
-	raw, _, err := v.Quota.Read(ctx, procore.StoreKey(id, v.Clients[id]))
+	client := v.Clients[id]
+	if client == nil {
+		return nil, nil
+	}
+	raw, _, err := v.Quota.Read(ctx, procore.StoreKey(id, client.Name))
 	if err != nil || len(raw) == 0 {
 		return nil, err
 	}
-	s, err := procore.ReadStanding(raw, id, v.at)
-	if err != nil {
-		return nil, err
+	s, err := procore.ReadStanding(raw, id, client, v.at)
+	if err != nil { // the services ignore it, too
+		v.note("company %d: %v", id, err)
+		return nil, nil
 	}
 	q := &Quota{Hour: window(s.Hour), Spike: window(s.Spike)}
 	if !s.Blocked.IsZero() {
@@ -154,6 +159,14 @@ func (v *look) quota(ctx context.Context, id int64) (*Quota, error) {
 		q.Blocked = &until
 	}
 	return q, nil
+}
+
+// clientName is the name of a company's client, "" where it has none.
+func (v *look) clientName(id int64) string {
+	if c := v.Clients[id]; c != nil {
+		return c.Name
+	}
+	return ""
 }
 
 func window(q procore.Quota) *Window {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/services/deadline"
 )
@@ -24,15 +25,15 @@ import (
 type Options struct {
 	Companies map[int64]string // names of those connected, by id
 	Limits    deadline.Limits
-	Clients   map[int64]string // named clients of companies that have one
-	Quota     procore.Store    // Procore's limits as all processes share them; nil: none shares them
-	Unserved  int              // entries of the companies file that have a mistake
-	Embedded  bool             // the broker is that of a tieback run, which is stopped while somebody looks
-	Window    time.Duration    // that rates and ends are counted over; 0: a minute
-	Passes    time.Duration    // how long a company's ERP or Procore may be in trouble until a person is called; 0: a minute
-	Tail      int              // 0: 20,000
-	Recent    int              // 0: 10,000
-	Letters   int              // newest dead letters looked at; 0: 100,000
+	Clients   map[int64]*company.Client // of all companies; nil: not known, and their limits are not read
+	Quota     procore.Store             // Procore's limits as all processes share them; nil: none shares them
+	Unserved  int                       // entries of the companies file that have a mistake
+	Embedded  bool                      // the broker is that of a tieback run, which is stopped while somebody looks
+	Window    time.Duration             // that rates and ends are counted over; 0: a minute
+	Passes    time.Duration             // how long a company's ERP or Procore may be in trouble until a person is called; 0: a minute
+	Tail      int                       // 0: 20,000
+	Recent    int                       // 0: 10,000
+	Letters   int                       // newest dead letters looked at; 0: 100,000
 }
 
 // Report is how the pipeline stands. The names of its fields are stable.
@@ -166,7 +167,7 @@ type look struct {
 // company gives a company's line. The caller holds mu, or is alone.
 func (v *look) company(id int64) *Company {
 	if v.companies[id] == nil {
-		v.companies[id] = &Company{ID: id, Name: v.Companies[id], Client: v.Clients[id], Troubles: []Trouble{}}
+		v.companies[id] = &Company{ID: id, Name: v.Companies[id], Client: v.clientName(id), Troubles: []Trouble{}}
 	}
 	return v.companies[id]
 }

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/trouble"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
@@ -50,12 +51,12 @@ func TestStatusAndTraceNeedNoFurtherRight(t *testing.T) {
 	w.must(err)
 	for range one.Messages() { // and it is never heard of again
 	}
-	o := status.Options{Companies: map[int64]string{7: "Acme", 8: ""}, Tail: 2}
+	o := status.Options{Companies: map[int64]string{7: "Acme", 8: ""}, Clients: map[int64]*company.Client{7: {}}, Tail: 2}
 	o.Quota, err = ours.OpenQuota(t.Context(), 1)
 	w.must(err)
 	r, err := status.New(ours, o).Look(t.Context())
 	w.must(err)
-	if q := queueOf(r, "fetcher"); len(r.Unasked) > 0 || q.Out != 1 || q.Waiting != 3 || q.Oldest == nil || companyOf(r, 7).Unfinished != 4 || companyOf(r, 7).Quota == nil {
+	if q := queueOf(r, "fetcher"); len(r.Unasked) > 0 || q.Out != 1 || q.Waiting != 3 || q.Oldest == nil || companyOf(r, 7).Unfinished != 4 || !strings.Contains(strings.Join(r.Notes, " "), "client's secret") /* the value was read */ {
 		t.Errorf("it stands at %s", w.json(r))
 	}
 	have, err := trace.Companies(t.Context(), ours, 1, nil)

@@ -9,10 +9,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/procore"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/deadline"
+	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/status"
 )
 
@@ -221,20 +225,38 @@ func TestDeadLettersNeedAPerson(t *testing.T) {
 
 func TestQuotaIsShown(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, setup{companies: 2})
+	const spike = 25
+	w := newWorld(t, setup{companies: 2, noHooks: true, limits: sandbox.Config{HourlyLimit: 3600, SpikeLimit: spike}})
 	l := w.run()
 	quota, err := l.Bus.OpenQuota(t.Context(), 1)
 	w.must(err)
-	ends := strconv.FormatInt(time.Now().Add(30*time.Minute).UnixMilli(), 10)
-	_, _, err = quota.Swap(t.Context(), strconv.FormatInt(firstCompany, 10), []byte(`{"hour":{"limit":3600,"left":3120,"ends":`+ends+`},"spike":{}}`), 0)
+	companies, err := company.Load(w.file)
 	w.must(err)
-	r := l.status(func(o *status.Options) { o.Quota = quota })
+	client, err := procore.New(procore.Config{APIURL: w.url, LoginURL: w.url}, companies, prometheus.NewRegistry())
+	w.must(err)
+	client.ShareLimits(quota)
+	if _, err := w.session(client, firstCompany).Do(t.Context(), procore.Call{Route: procore.GetERPRequest, ID: 1}); !procore.Gone(err) {
+		t.Fatal(err)
+	}
+	look := func() status.Report {
+		return l.status(func(o *status.Options) {
+			o.Quota, o.Clients = quota, map[int64]*company.Client{firstCompany: companies[firstCompany].Client, firstCompany + 1: companies[firstCompany+1].Client}
+		})
+	}
+	r := look()
 	q := companyOf(r, firstCompany).Quota
-	if q == nil || q.Hour == nil || q.Hour.Left != 3120 || q.Hour.Limit != 3600 || q.Hour.Reset == nil || q.Spike != nil || q.Blocked != nil {
+	if q == nil || q.Spike == nil || q.Spike.Limit != spike || q.Spike.Left <= 0 || q.Hour != nil || q.Blocked != nil {
 		t.Errorf("the quota is %s", w.json(q))
 	}
 	if q := companyOf(r, firstCompany+1).Quota; q != nil {
 		t.Errorf("nothing is known of the other's quota, and it is %s", w.json(q))
+	}
+	// What no process of ours wrote is not shown.
+	_, _, err = quota.Swap(t.Context(), strconv.FormatInt(firstCompany+1, 10), []byte(`{"hour":{"limit":3600,"left":3120}}`), 0)
+	w.must(err)
+	r = look()
+	if q := companyOf(r, firstCompany+1).Quota; q != nil || !strings.Contains(strings.Join(r.Notes, " "), "client's secret") || companyOf(r, firstCompany).Quota == nil {
+		t.Errorf("with a foreign value it stands at %s", w.json(r))
 	}
 }
 
@@ -258,7 +280,9 @@ func TestRefusedCredentialsAreShown(t *testing.T) {
 		if w.must(err); !ok {
 			t.Fatal("the store was written meanwhile")
 		}
-		return l.status(func(o *status.Options) { o.Quota, o.Clients = quota, map[int64]string{firstCompany: "acme"} })
+		return l.status(func(o *status.Options) {
+			o.Quota, o.Clients = quota, map[int64]*company.Client{firstCompany: {Name: "acme"}}
+		})
 	}
 	until := time.Now().Add(time.Hour)
 	r := stored(procore.Refusal{Since: time.Now().Add(-2 * time.Minute), Status: 401, Until: until})
