@@ -9,6 +9,7 @@
 //	TIEBACK_DEAD       tb.dead.>        for ever     whoever gives up
 //	TIEBACK_DEALT      tb.dealt.>       for ever     people, through tieback dead
 //	KV_tieback-quota   Procore's limits as its processes know them: see quota.go
+//	KV_tieback-seen    how far the streams have come: see losses.go
 //	KV_tieback-state   links, lives, cursors, attempts: see state.go
 //
 // All are Limits streams: acknowledging deletes nothing, and one request's history can be
@@ -129,6 +130,11 @@ func (b *Bus) setUp(ctx context.Context, o Options) error {
 	}
 	if o.MaxBytes > 0 {
 		b.publishers[Delivery].room = &room{js: b.js, max: o.MaxBytes}
+	}
+	if !b.made { // else lag says if it is not there
+		if _, err := b.stream(ctx, seenStream(o)); err != nil {
+			return err
+		}
 	}
 	var err error
 	b.state, err = b.openState(ctx, o)

@@ -8,7 +8,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Streams names every stream there is, the two buckets' among them. That of Procore's limits is there only
+// Streams names every stream there is, the buckets' among them. That of Procore's limits is there only
 // where several processes share them, as they do not on an embedded broker.
 func Streams(shared bool) []string {
 	var names []string

@@ -30,13 +30,13 @@ type wanted struct {
 	forgettable bool // see fit; what can't be changed in place is made anew, empty
 }
 
-// layout is every stream there is, the two buckets' among them.
+// layout is every stream there is, the buckets' among them.
 func layout(o Options) []wanted {
 	var all []wanted
 	for _, k := range Kinds {
 		all = append(all, kindStream(k, o))
 	}
-	return append(all, stateStream(o), quotaStream(o.Replicas))
+	return append(all, stateStream(o), seenStream(o), quotaStream(o.Replicas))
 }
 
 func kindStream(k Kind, o Options) wanted {

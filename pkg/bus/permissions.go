@@ -19,7 +19,7 @@ import (
 //	export … reset   their category's outcomes and dead    whether those exist; state
 //	status-reporter  outcomes (deadlines), closed, dead    events; whether those exist; state
 //	sweep            deliveries, outcomes (swept)          all streams; state
-//	lag              nothing                               all streams
+//	lag              how far the streams have come         all streams
 //	tieback          replays, resolutions; links           all streams; state
 //	streams          nothing, but creates them             nothing
 //
@@ -42,6 +42,7 @@ type user struct {
 	keys    []string // of the state bucket, that it writes
 	state   bool     // reads keys of the state bucket
 	procore bool     // shares Procore's limits with others
+	marks   bool     // reads and writes how far the streams have come
 	looks   bool     // which streams and consumers there are
 	makes   bool
 }
@@ -67,10 +68,10 @@ func users() []user {
 			name: "sweep", writes: []string{"tb.delivery.>", "tb.outcome._._.*.*." + Swept}, reads: Kinds,
 			state: true, keys: []string{swept}, procore: true,
 		},
-		user{name: "lag", reads: Kinds},
+		user{name: "lag", reads: Kinds, marks: true},
 		user{
 			name: "tieback", writes: []string{"tb.dealt.>", "tb.delivery.>", "tb.event.>", "tb.outcome.>"}, reads: Kinds,
-			state: true, keys: []string{"link.>", swept}, procore: true, looks: true,
+			state: true, keys: []string{"link.>", swept}, procore: true, looks: true, marks: true,
 		},
 		user{name: "streams", makes: true},
 	)
@@ -144,7 +145,7 @@ func (u user) grants() grants {
 		return g
 	}
 	for _, w := range layout(Options{}) { // to connect is to look whether they exist
-		if w.Name != quotaName {
+		if w.Name != quotaName && w.Name != seenName {
 			g.api("STREAM.INFO." + w.Name)
 		}
 	}
@@ -179,6 +180,11 @@ func (u user) buckets(g *grants) {
 	}
 	for _, key := range u.keys {
 		g.publish("$KV." + bucket + "." + key)
+	}
+	if u.marks {
+		g.api("STREAM.INFO." + seenName)
+		g.reads(seenName)
+		g.publish("$KV." + seenBucket + ".>")
 	}
 	if u.procore {
 		g.api("STREAM.INFO." + quotaName)

@@ -172,11 +172,15 @@ func (b *Bus) Read(ctx context.Context, k Kind, from uint64, until time.Time, ea
 	}
 }
 
-// batch reads the next messages of a stream, n at most, in their order; none: there are no more.
+// batch reads the next messages of a kind's stream, n at most, in their order; none: there are no more.
 func (b *Bus) batch(ctx context.Context, k Kind, n int, opts ...jetstreamext.GetBatchOpt) ([]*jetstream.RawStreamMsg, error) {
+	return b.batchOf(ctx, k.Stream(), n, opts...)
+}
+
+func (b *Bus) batchOf(ctx context.Context, stream string, n int, opts ...jetstreamext.GetBatchOpt) ([]*jetstream.RawStreamMsg, error) {
 	ctx, cancel := brief(ctx)
 	defer cancel()
-	batch, err := jetstreamext.GetBatch(ctx, b.js, k.Stream(), n, append(opts, jetstreamext.GetBatchMaxBytes(batchBytes))...)
+	batch, err := jetstreamext.GetBatch(ctx, b.js, stream, n, append(opts, jetstreamext.GetBatchMaxBytes(batchBytes))...)
 	if err != nil {
 		return nil, err
 	}
@@ -191,7 +195,7 @@ func (b *Bus) batch(ctx context.Context, k Kind, n int, opts ...jetstreamext.Get
 		some = append(some, m)
 	}
 	if len(some) == 0 { // the client ends a batch without a word when its time is over
-		return nil, fmt.Errorf("%s: no answer from the broker: %w", k.Stream(), cmp.Or(ctx.Err(), nats.ErrTimeout))
+		return nil, fmt.Errorf("%s: no answer from the broker: %w", stream, cmp.Or(ctx.Err(), nats.ErrTimeout))
 	}
 	return some, nil
 }

@@ -20,6 +20,11 @@ type Scan struct {
 	Since    time.Time // stored since then; zero: from the start
 	After    uint64    // only higher sequences; used without Since
 	Follow   bool      // read on as messages are written, until ctx ends or each returns ErrSeen
+
+	// Gap is called with each run of sequences that the stream should hold and that can't be read: they were deleted, or are
+	// damaged, or a replica lags behind; Losses tells these apart. It is used only without Subjects, Since and Follow. nil: gaps
+	// are passed over.
+	Gap func(Gap)
 }
 
 // ErrSeen ends a scan, without an error.
@@ -51,11 +56,18 @@ func (b *Bus) scan(ctx context.Context, s Scan, each func(Message) error) error 
 	if err := r.prime(ctx); err != nil {
 		return err
 	}
+	next := max(s.After+1, info.State.FirstSeq) // what comes if there is no gap
 	for {
 		m, err := r.next(ctx)
 		switch {
 		case err != nil:
 			return err
+		case s.Gap != nil && len(s.Subjects) == 0 && s.Since.IsZero() && !s.Follow:
+			if next, err = r.gap(ctx, s.Gap, next, m); err != nil {
+				return err
+			}
+		}
+		switch {
 		case m != nil:
 			if err := each(stored(s.Kind, m)); err != nil {
 				return err
@@ -131,6 +143,29 @@ func (r *scanner) next(ctx context.Context) (*jetstream.RawStreamMsg, error) {
 	m := first.read[0]
 	first.read = first.read[1:]
 	return m, nil
+}
+
+// gap reports the sequences from next on that are missing before m, or before the end where m is nil. It returns the sequence after m.
+func (r *scanner) gap(ctx context.Context, report func(Gap), next uint64, m *jetstream.RawStreamMsg) (uint64, error) {
+	to := r.last
+	if m != nil {
+		to = m.Sequence - 1
+	}
+	after := to + 2
+	if to < next {
+		return after, nil
+	}
+	now, err := r.bus.info(ctx, r.kind)
+	if err != nil {
+		return 0, err
+	}
+	if now.Config.MaxAge > 0 { // it may have lost them by their age meanwhile
+		next = max(next, now.State.FirstSeq)
+	}
+	if next <= to {
+		report(Gap{Kind: r.kind, From: next, To: to})
+	}
+	return after, nil
 }
 
 // fill reads the next batch of a filter. At the end of the stream it leaves read empty, and from behind

@@ -33,6 +33,7 @@ type Report struct {
 	Counts    map[Class]int `json:"counts"`
 	Unlisted  int           `json:"unlisted"` // requests of ours that Procore does not list any more, or not yet
 	Calls     int           `json:"procore_calls"`
+	Losses    []bus.Loss    `json:"losses"` // what the streams have lost of what they acknowledged, of all companies
 	Notes     []string      `json:"notes"`
 	Findings  []Finding     `json:"findings"` // all requests, the oldest click first
 }
@@ -50,7 +51,7 @@ const early = 10 * time.Minute
 // It costs a call for the hooks, one for each 1,000 deliveries in Procore's log, and one for each
 // 1,000 request details of the span, and one or two more.
 func Audit(ctx context.Context, r *erplog.Reader, s Streams, o Options) (Report, error) {
-	report := Report{Company: r.Company, Since: o.Since, Until: o.Until, Counts: map[Class]int{}, Notes: []string{}, Findings: []Finding{}}
+	report := Report{Company: r.Company, Since: o.Since, Until: o.Until, Counts: map[Class]int{}, Losses: []bus.Loss{}, Notes: []string{}, Findings: []Finding{}}
 	began := time.Now()
 	r.Since = o.Since.Add(-early)
 	all := map[int64]*facts{}
@@ -69,6 +70,9 @@ func Audit(ctx context.Context, r *erplog.Reader, s Streams, o Options) (Report,
 		f.ours = o.Ours
 	}
 	orphans = adopt(all, orphans)
+	if err := s.lostLetters(ctx, r.Company, all, began); err != nil {
+		return report, err
+	}
 	if err := s.holds(ctx, o, began, &report); err != nil {
 		return report, err
 	}
@@ -78,7 +82,38 @@ func Audit(ctx context.Context, r *erplog.Reader, s Streams, o Options) (Report,
 		return report, err
 	}
 	report.unread(r, orphans)
-	return report, nil
+	return report, s.lost(ctx, &report)
+}
+
+// lostLetters marks the requests whose dead letter is gone. A letter may be older than the span, so that each of these requests is
+// read whole.
+func (s Streams) lostLetters(ctx context.Context, company int64, all map[int64]*facts, now time.Time) error {
+	var some []int64
+	for request, f := range all {
+		if f.trace != nil && f.trace.lostLetter(now) {
+			some = append(some, request)
+		}
+	}
+	traces, err := s.Of(ctx, company, some)
+	for request, t := range traces {
+		all[request].lost = t.lostLetter(now)
+	}
+	return err
+}
+
+// lost: what a stream has lost can't be judged, so that nothing is proved.
+func (s Streams) lost(ctx context.Context, report *Report) error {
+	gaps, err := s.Bus.Gaps(ctx, bus.Dead, bus.Dealt) // of the others a request shows what is gone: it is not closed
+	if err != nil {
+		return err
+	}
+	losses, err := s.Bus.Losses(ctx, gaps...)
+	if err != nil {
+		return err
+	}
+	report.Losses = append(report.Losses, losses...)
+	report.Accounted = report.Accounted && len(losses) == 0
+	return nil
 }
 
 // unread: what can't be read proves nothing, so that nothing is proved.

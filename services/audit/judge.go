@@ -33,6 +33,7 @@ import (
 //	closed                       one open              mismatch
 //	closed as success            one called off        mismatch
 //	nothing                      one open, or none     missed
+//	closed, dead letter gone     any                   lost
 type Class string
 
 // The classes.
@@ -51,20 +52,22 @@ const (
 	Unclosed  Class = "unclosed"   // dead-lettered, and not closed in Procore
 	Mismatch  Class = "mismatch"   // closed with us, and open in Procore
 	Missed    Class = "missed"     // it never reached us
+	Lost      Class = "lost"       // closed as dead-lettered, and there is no such dead letter: its stream has lost it
 )
 
 // Classes are all of them, in the order of a report.
-var Classes = []Class{Success, Failed, Dead, Recovered, Discarded, Working, Elsewhere, Older, CalledOff, Overdue, Unknown, Unclosed, Mismatch, Missed}
+var Classes = []Class{Success, Failed, Dead, Recovered, Discarded, Working, Elsewhere, Older, CalledOff, Overdue, Unknown, Unclosed, Mismatch, Missed, Lost}
 
 // Accounted says whether a request of the class needs nobody.
 func (c Class) Accounted() bool {
-	return !slices.Contains([]Class{Overdue, Unknown, Unclosed, Mismatch, Missed}, c)
+	return !slices.Contains([]Class{Overdue, Unknown, Unclosed, Mismatch, Missed, Lost}, c)
 }
 
 // facts are all that is known of a request.
 type facts struct {
 	trace   *Trace // nil: our streams hold nothing
 	details []erplog.Detail
+	lost    bool   // its dead letter is gone; see Trace.lostLetter
 	logged  string // outcome of its delivery, as Procore logged it; "": not logged
 
 	occurred time.Time // of that delivery
@@ -110,6 +113,9 @@ func judge(request int64, f facts) Finding {
 	switch {
 	case closed != nil && stage == "" && closed.Left != "" && (closed.Left == bus.LeftOlder || len(found.Open) == 0):
 		found.left(f, closed)
+	case f.lost && stage == "":
+		found.Class, found.Why = Lost, "it was put aside as a dead letter, and the stream of dead letters has none of it: "+
+			"compare the record in Procore with the ERP, and have it sent again if the ERP does not have it"
 	case closed != nil && len(found.Open) == 0:
 		found.closed(f.trace, closed)
 		found.against(f)
@@ -276,6 +282,12 @@ func (t *Trace) empty() bool {
 	return len(t.Letters) == 0 && !slices.ContainsFunc(t.runs(), func(r *Run) bool {
 		return r.Delivery != Stop{} || r.Event != Stop{} || r.Outcome != Stop{} || r.Closed != Stop{}
 	})
+}
+
+// lostLetter says whether a closed message names a dead letter, and the trace has none. Of an event whose deadline has passed the
+// letter may come a moment later than what is told.
+func (t *Trace) lostLetter(now time.Time) bool {
+	return len(t.Letters) == 0 && slices.ContainsFunc(t.runs(), func(r *Run) bool { return r.Dead && now.Sub(r.Closed.At) > slack })
 }
 
 // runs are the request's runs, in the order in which they began.

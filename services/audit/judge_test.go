@@ -45,6 +45,7 @@ func TestHowARequestEndedIsJudgedByStreamsAndDetails(t *testing.T) {
 		dealt   map[uint64]*tiebackv1.Dealing
 		details []erplog.Detail
 		logged  string
+		lost    bool
 		want    Class
 		stage   string
 	}{
@@ -53,6 +54,7 @@ func TestHowARequestEndedIsJudgedByStreamsAndDetails(t *testing.T) {
 		{name: "refused by the ERP", runs: map[string]*Run{"": with(told(5, bad))}, details: final, want: Failed},
 		{name: "success that Procore would not take", runs: map[string]*Run{"": with([]*tiebackv1.CloseOut{{RequestDetailId: 5, Status: good, Stands: "failed"}})}, details: final, want: Failed},
 		{name: "dead and closed", runs: map[string]*Run{"": with(told(5, bad))}, letters: []Letter{letter("export", "")}, details: final, want: Dead},
+		{name: "dead, and its letter is gone", runs: map[string]*Run{"": {Event: ago(time.Hour), Closed: ago(time.Hour), Dead: true, Told: told(5, bad)}}, details: final, lost: true, want: Lost},
 		{name: "dead without a word", runs: map[string]*Run{"": with(nil)}, letters: []Letter{letter("fetcher", "")}, details: open, want: Unclosed},
 		{name: "dead, and the swept outcome is on its way", runs: map[string]*Run{"": with(nil), "swept": {Outcome: ago(time.Minute)}}, letters: []Letter{letter("fetcher", "")}, details: open, want: Working, stage: "status-reporter"},
 		{name: "dead at the status-reporter", runs: map[string]*Run{"": {Outcome: ago(time.Hour)}}, letters: []Letter{letter("status-reporter", "")}, details: open, want: Unclosed},
@@ -83,7 +85,7 @@ func TestHowARequestEndedIsJudgedByStreamsAndDetails(t *testing.T) {
 		{name: "closed by hand", details: final, logged: "discarded", want: Elsewhere},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			f := facts{details: c.details, logged: c.logged, now: now, ours: ours, limits: deadline.Limits{Interactive: 15 * time.Minute, Sync: 2 * time.Hour}}
+			f := facts{details: c.details, logged: c.logged, lost: c.lost, now: now, ours: ours, limits: deadline.Limits{Interactive: 15 * time.Minute, Sync: 2 * time.Hour}}
 			if c.runs != nil || c.letters != nil {
 				f.trace = &Trace{Request: 9, Type: "create_vendor", Runs: c.runs, Letters: c.letters, Dealt: c.dealt}
 			}

@@ -22,7 +22,7 @@ func TraceOf(request int64, messages []bus.Message) *Trace {
 // Judge says how one request ended, or where it is. details are its request details in Procore;
 // nil: Procore was not asked, so that only our streams count. ours is the company, nil where all requests count as its own.
 func Judge(t *Trace, details []erplog.Detail, now time.Time, limits deadline.Limits, ours *company.Company) Finding {
-	return judge(t.Request, facts{trace: t, details: details, now: now, limits: limits, ours: ours})
+	return judge(t.Request, facts{trace: t, details: details, now: now, limits: limits, ours: ours, lost: t.lostLetter(now)})
 }
 
 // Stage is the stop at which a request is, which is the name of its consumer too, the stream that

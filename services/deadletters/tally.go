@@ -3,6 +3,7 @@ package deadletters
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -23,6 +24,7 @@ type Tally struct {
 	dealings page
 	open     map[uint64]string   // cause by letter
 	early    map[uint64]struct{} // dealings with letters that were not read yet
+	gaps     []bus.Gap
 }
 
 // page is how far a stream was read.
@@ -46,6 +48,7 @@ func (t *Tally) Read(ctx context.Context) error {
 	}
 	if t.letters.lost(letters) || t.dealings.lost(dealings) {
 		t.letters, t.dealings = page{made: letters.Created}, page{made: dealings.Created}
+		t.gaps = nil
 		t.open, t.early = map[uint64]string{}, map[uint64]struct{}{}
 	}
 	for id := range t.open {
@@ -84,7 +87,12 @@ func (t *Tally) read(ctx context.Context, k bus.Kind, p *page, now *jetstream.St
 	if p.next > now.State.LastSeq {
 		return nil
 	}
+	expected := max(p.next, now.State.FirstSeq, 1)
 	next, err := t.bus.Read(ctx, k, p.next, atTheEnd, func(m bus.Message) error {
+		if m.Sequence > expected {
+			t.gaps = append(t.gaps, bus.Gap{Kind: k, From: expected, To: m.Sequence - 1})
+		}
+		expected = m.Sequence + 1
 		each(m)
 		return nil
 	})
@@ -94,6 +102,10 @@ func (t *Tally) read(ctx context.Context, k bus.Kind, p *page, now *jetstream.St
 	}
 	return nil
 }
+
+// Gaps are the letters and dealings that the stream should hold and that could not be read, since the streams were made. With replicas one
+// that lags may have left some out.
+func (t *Tally) Gaps() []bus.Gap { return slices.Clone(t.gaps) }
 
 func (t *Tally) letter(m bus.Message) {
 	if _, dealt := t.early[m.Sequence]; dealt {

@@ -52,7 +52,7 @@ func (d *Doctor) checkBroker(ctx context.Context, r *report) {
 	r.ok(check, "NATS %s answers", b.JetStream().Conn().ConnectedServerVersion())
 	looks := []func(context.Context, *report, *bus.Bus){
 		func(ctx context.Context, r *report, b *bus.Bus) { d.checkStreams(ctx, r, b, o.InProcess == nil) },
-		d.checkConsumers, d.checkLetters, d.checkSweeps, d.checkRoom, d.readLinks,
+		d.checkConsumers, d.checkLosses, d.checkLetters, d.checkSweeps, d.checkRoom, d.readLinks,
 	}
 	if o.InProcess != nil {
 		looks[1] = idle

@@ -50,3 +50,19 @@ func full(r *report, what string, used, limit uint64, whose string) {
 		r.ok("room", "%s %d of %d bytes (%s)", what, used, limit, whose)
 	}
 }
+
+// checkLosses asks whether the streams have lost what they acknowledged.
+func (d *Doctor) checkLosses(ctx context.Context, r *report, b *bus.Bus) {
+	const check = "losses"
+	all, err := b.Losses(ctx)
+	if err != nil {
+		r.problem(check, "look at the broker", "%v", err)
+		return
+	}
+	for _, l := range all {
+		r.problem(check, bus.AfterLoss, "%v", l)
+	}
+	if len(all) == 0 {
+		r.ok(check, "the streams have lost nothing that can be seen; tieback audit reads the dead letters too")
+	}
+}

@@ -19,13 +19,15 @@ var (
 	offline     = prometheus.NewDesc("tieback_stream_replicas_offline", "Replicas of a stream that its leader does not hear.", []string{"stream"}, nil)
 	brokerBytes = prometheus.NewDesc("tieback_broker_bytes", "Bytes that the account takes on the broker's disks, all replicas together.", nil, nil)
 	brokerLimit = prometheus.NewDesc("tieback_broker_bytes_limit", "Bytes that the account may take there; not shown: it has no limit of its own.", nil, nil)
+	lost        = prometheus.NewDesc("tieback_stream_lost_messages",
+		"Messages that a stream has lost after it acknowledged them, at least, and that nobody has accepted as lost (tieback losses).", []string{"stream"}, nil)
 	deadLetters = prometheus.NewDesc("tieback_dead_letters_open",
 		"Dead letters that nobody has dealt with, by who can mend the cause (ours, tenant-data, erp, procore, limits, unknown).", []string{"cause"}, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (e *Exporter) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{brokerUp, messages, age, streamMessages, streamBytes, streamLimit, offline, brokerBytes, brokerLimit, deadLetters} {
+	for _, d := range []*prometheus.Desc{brokerUp, messages, age, streamMessages, streamBytes, streamLimit, offline, brokerBytes, brokerLimit, lost, deadLetters} {
 		ch <- d
 	}
 }
@@ -64,6 +66,9 @@ func (e *Exporter) Collect(ch chan<- prometheus.Metric) {
 	}
 	if e.MaxBytes > 0 && v.up {
 		show(streamLimit, float64(e.MaxBytes))
+	}
+	for stream, n := range v.lost {
+		show(lost, float64(n), stream)
 	}
 	for cause, n := range letters {
 		show(deadLetters, float64(n), cause)

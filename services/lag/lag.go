@@ -1,5 +1,5 @@
 // Package lag shows Prometheus how far the pipeline is behind: it asks JetStream itself, a few small
-// questions every ten seconds, however often it is scraped, and needs no right but to read.
+// questions every ten seconds, however often it is scraped. It writes nothing but how far the streams have come, to notice when one goes back.
 //
 //	tieback_broker_up                        1: JetStream answered all that was last asked
 //	tieback_consumer_lag_messages{consumer}  not finished: not yet delivered, or out and not acked
@@ -8,6 +8,7 @@
 //	tieback_stream_bytes_limit               TIEBACK_NATS_MAX_BYTES; from 0.9 of it ingest takes nothing new
 //	tieback_stream_replicas_offline{stream}  the stream's leader does not hear them
 //	tieback_broker_bytes, tieback_broker_bytes_limit  of the account there, all replicas together
+//	tieback_stream_lost_messages{stream}     acknowledged, gone, and not accepted as lost; see bus.Losses
 //	tieback_dead_letters_open{cause}         nobody has dealt with them
 //
 // What is not known is not shown: where the broker does not answer, tieback_broker_up is 0 and what
@@ -50,6 +51,8 @@ type Exporter struct {
 	mu      sync.Mutex
 	view    view
 	letters map[string]int // nil: not known
+	gaps    []bus.Gap      // that the reading of the letters met
+	saidOf  string         // the losses that were logged last
 	told    string         // the trouble that was logged last
 }
 
@@ -60,6 +63,7 @@ type view struct {
 	consumers []backlog
 	streams   []stock
 	store     store
+	lost      map[string]uint64 // messages by stream; nil: not known
 }
 
 // backlog is what a consumer has not finished.
@@ -100,6 +104,9 @@ func (e *Exporter) Run(ctx context.Context, b *bus.Bus) error {
 	defer e.show(view{}, nil)
 	for {
 		v, err := eye.look(ctx)
+		if v.up {
+			v.lost, err = e.losses(ctx, b)
+		}
 		e.show(v, err)
 		if !wait(ctx, e.Every) {
 			return nil
@@ -138,6 +145,33 @@ func (e *Exporter) show(v view, err error) {
 	e.told = trouble
 }
 
+// losses asks what the streams have lost, has the bus remember how far they have come, and logs a change.
+func (e *Exporter) losses(ctx context.Context, b *bus.Bus) (map[string]uint64, error) {
+	e.mu.Lock()
+	gaps := e.gaps
+	e.mu.Unlock()
+	all, err := b.Remember(ctx, gaps...)
+	if err != nil {
+		return nil, err
+	}
+	lost, said := map[string]uint64{}, ""
+	for _, name := range streams() {
+		lost[name] = 0
+	}
+	for _, l := range all {
+		lost[l.Stream] = max(1, l.Missing)
+		said += l.String() + "\n"
+	}
+	if said != e.saidOf && said != "" {
+		for _, l := range all {
+			e.Log.Error("a stream has lost messages that it had acknowledged", zap.String("stream", l.Stream),
+				zap.Uint64("messages", l.Missing), zap.String("why", l.Why), zap.String("do", bus.AfterLoss))
+		}
+	}
+	e.saidOf = said
+	return lost, nil
+}
+
 // countLetters reads on in the dead letters: beside the looks, as the first reading may take long.
 func (e *Exporter) countLetters(ctx context.Context, t *deadletters.Tally) {
 	for {
@@ -147,7 +181,7 @@ func (e *Exporter) countLetters(ctx context.Context, t *deadletters.Tally) {
 			open = t.Open()
 		}
 		e.mu.Lock()
-		e.letters = open
+		e.letters, e.gaps = open, t.Gaps()
 		e.mu.Unlock()
 		if err != nil && ctx.Err() == nil {
 			e.Log.Debug("dead letters can't be counted", zap.Error(err))

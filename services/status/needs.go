@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/catalogue"
 )
 
@@ -16,6 +17,9 @@ func (v *look) needs() []string {
 	needs := []string{}
 	for _, u := range v.report.Unasked {
 		needs = append(needs, "the broker does not answer for "+u)
+	}
+	for _, l := range v.report.Losses {
+		needs = append(needs, fmt.Sprintf("%v: %s", l, bus.AfterLoss))
 	}
 	switch v.Unserved {
 	case 0:

@@ -14,24 +14,25 @@ import (
 
 // letters counts each company's dead letters that nobody has dealt with. A dealing names its letter in
 // its subject, so that no body is read. A replay that was claimed and cut off counts as dealt with;
-// tieback dead list tells those apart.
-func (v *look) letters(ctx context.Context) {
+// tieback dead list tells those apart. It returns which letters and dealings can't be read.
+func (v *look) letters(ctx context.Context) (gaps []bus.Gap) {
 	last, err := v.bus.LastSequence(ctx, bus.Dead)
 	if err != nil || last == 0 {
 		if err != nil {
 			v.unasked("the dead letters", err)
 		}
-		return
+		return nil
 	}
+	gap := func(g bus.Gap) { gaps = append(gaps, g) }
 	dealt := map[uint64]bool{}
-	err = v.bus.Scan(ctx, bus.Scan{Kind: bus.Dealt}, func(m bus.Message) error {
+	err = v.bus.Scan(ctx, bus.Scan{Kind: bus.Dealt, Gap: gap}, func(m bus.Message) error {
 		id, _, _ := strings.Cut(m.Subject.Run, "-")
 		if n, err := strconv.ParseUint(id, 10, 64); err == nil {
 			dealt[n] = true
 		}
 		return nil
 	})
-	scan := bus.Scan{Kind: bus.Dead}
+	scan := bus.Scan{Kind: bus.Dead, Gap: gap}
 	if most := uint64(v.Letters); last > most { //nolint:gosec // a positive number
 		scan.After = last - most
 		v.note("of the dead letters only the newest %d were looked at", v.Letters)
@@ -47,13 +48,26 @@ func (v *look) letters(ctx context.Context) {
 	}
 	if err != nil {
 		v.unasked("the dead letters", err)
-		return
+		return gaps
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for id, n := range open {
 		v.company(id).Dead = n
 	}
+	return gaps
+}
+
+// losses asks whether the streams have lost what they acknowledged.
+func (v *look) losses(ctx context.Context, gaps []bus.Gap) {
+	all, err := v.bus.Losses(ctx, gaps...)
+	if err != nil {
+		v.unasked("whether its streams are whole", err)
+		return
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.report.Losses = append(v.report.Losses, all...)
 }
 
 // retries adds what was tried in vain, and what is cut off, to the companies.

@@ -38,13 +38,14 @@ type Options struct {
 
 // Report is how the pipeline stands. The names of its fields are stable.
 type Report struct {
-	At        time.Time `json:"at"`
-	Window    float64   `json:"window_seconds"` // that rates, successes and failures are counted over
-	Queues    []Queue   `json:"queues"`         // in the order of the stops
-	Companies []Company `json:"companies"`      // by id
-	Notes     []string  `json:"notes"`          // what was counted in part only, and why
-	Unasked   []string  `json:"unasked"`        // what the broker did not answer
-	Needs     []string  `json:"needs_a_person"` // with what to do; empty: all is well
+	At        time.Time  `json:"at"`
+	Window    float64    `json:"window_seconds"` // that rates, successes and failures are counted over
+	Queues    []Queue    `json:"queues"`         // in the order of the stops
+	Companies []Company  `json:"companies"`      // by id
+	Losses    []bus.Loss `json:"losses"`         // what the streams have lost of what they acknowledged
+	Notes     []string   `json:"notes"`          // what was counted in part only, and why
+	Unasked   []string   `json:"unasked"`        // what the broker did not answer
+	Needs     []string   `json:"needs_a_person"` // with what to do; empty: all is well
 }
 
 // Queue is a stop's queue: what its durable consumer has not finished.
@@ -132,7 +133,7 @@ func New(b *bus.Bus, o Options) *Looker {
 // Look looks once. What could not be asked is in the report; an error is the end of ctx.
 func (l *Looker) Look(ctx context.Context) (Report, error) {
 	v := &look{Looker: l, at: time.Now(), companies: map[int64]*Company{}}
-	v.report = Report{At: v.at.UTC(), Window: l.Window.Seconds(), Notes: []string{}, Unasked: []string{}, Needs: []string{}}
+	v.report = Report{At: v.at.UTC(), Window: l.Window.Seconds(), Losses: []bus.Loss{}, Notes: []string{}, Unasked: []string{}, Needs: []string{}}
 	for id := range l.Companies {
 		v.company(id)
 	}
@@ -142,7 +143,7 @@ func (l *Looker) Look(ctx context.Context) (Report, error) {
 		queues[i] = &queue{Durable: d, Queue: Queue{Stop: d.Name}}
 		all.Go(func() { v.queue(ctx, queues[i]) })
 	}
-	all.Go(func() { v.letters(ctx) })
+	all.Go(func() { v.losses(ctx, v.letters(ctx)) })
 	all.Go(func() { v.quotas(ctx) })
 	streams := v.recents(ctx, &all)
 	all.Wait()

@@ -28,6 +28,7 @@ import (
 	"github.com/tieback/tieback/services/tieback/docs"
 	"github.com/tieback/tieback/services/tieback/doctorcmd"
 	"github.com/tieback/tieback/services/tieback/linkscmd"
+	"github.com/tieback/tieback/services/tieback/lossescmd"
 	"github.com/tieback/tieback/services/tieback/pipeline"
 	"github.com/tieback/tieback/services/tieback/setupcmd"
 	"github.com/tieback/tieback/services/tieback/statuscmd"
@@ -64,7 +65,7 @@ Completion of commands, flags, companies and dead letters: tieback completion ba
 	}
 	cmd.AddCommand(demoCommand(), runCommand(), connectorcmd.Command(), linkscmd.Command(), deadcmd.Command(), ledgerCommand(), benchCommand(), catalogueCommand())
 	cmd.AddCommand(auditcmd.Command(), auditcmd.SweepCommand(), setupcmd.Command(), setupcmd.WebhooksCommand(), doctorcmd.Command())
-	cmd.AddCommand(statuscmd.Command(), tracecmd.Command())
+	cmd.AddCommand(statuscmd.Command(), tracecmd.Command(), lossescmd.Command())
 	complete.Into(cmd)
 	helpOnlyForWhatIs(cmd)
 	return cmd
@@ -100,7 +101,7 @@ func codeOf(w io.Writer, err error) int {
 	case errors.As(err, &code):
 		return int(code)
 	case errors.Is(err, linkscmd.ErrFailed), errors.Is(err, auditcmd.ErrFailed), errors.Is(err, deadcmd.ErrFailed), errors.Is(err, connectorcmd.ErrFailed),
-		errors.Is(err, setupcmd.ErrFailed), errors.Is(err, doctorcmd.ErrFailed), errors.Is(err, statuscmd.ErrFailed), errors.Is(err, tracecmd.ErrFailed):
+		errors.Is(err, setupcmd.ErrFailed), errors.Is(err, doctorcmd.ErrFailed), errors.Is(err, statuscmd.ErrFailed), errors.Is(err, tracecmd.ErrFailed), errors.Is(err, lossescmd.ErrFailed):
 		return 1
 	}
 	fmt.Fprintf(w, "tieback: %v\n", err)

@@ -32,6 +32,9 @@ func (r *reading) judge(details []erplog.Detail, now time.Time) {
 	if found.Class == audit.Mismatch {
 		parts = append(parts, fmt.Sprintf("but Procore shows request details %v open: see tieback audit --help", found.Open))
 	}
+	if found.Class == audit.Lost {
+		parts = append(parts, found.Why)
+	}
 	if l := r.openLetter(); l != nil {
 		parts = append(parts, fmt.Sprintf("dead letter %d (%s, %s) waits for somebody: tieback dead show %d", l.ID, l.Stop, l.Cause, l.ID))
 	}

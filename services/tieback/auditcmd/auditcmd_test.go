@@ -2,6 +2,7 @@ package auditcmd
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -12,10 +13,12 @@ import (
 	"github.com/spf13/cobra"
 	"go.uber.org/goleak"
 
+	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/procore/schema/schematest"
 	"github.com/tieback/tieback/services/audit"
 	"github.com/tieback/tieback/services/sweep"
 	"github.com/tieback/tieback/services/tieback/cmdtest"
+	"github.com/tieback/tieback/services/tieback/statuscmd"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -103,5 +106,40 @@ func TestNothingThatIsShownSteersTheTerminal(t *testing.T) {
 	}
 	if strings.Contains(out.String(), "\x1b") || strings.Count(out.String(), `a\u001b[2J b`) != 5 {
 		t.Errorf("%s", out.String())
+	}
+}
+
+// Issue 11, section 4: a flipped byte lost 64 of 106 dead letters, and the audit said "All are accounted for."
+func TestAnAuditOfStreamsThatHaveLostSomethingProvesNothing(t *testing.T) {
+	for crashed, says := range map[bool]string{
+		true:  "TIEBACK_DEAD has lost 64 messages that it had acknowledged (its last sequence was 106, and went back to 42)",
+		false: "TIEBACK_DEAD has lost 1 message that it had acknowledged",
+	} {
+		t.Run(fmt.Sprintf("crashed=%v", crashed), func(t *testing.T) {
+			procore(t, func() string { return "[]" })
+			b, leave := cmdtest.Embedded(t)
+			for n := range int64(106) {
+				m := bus.Message{Subject: bus.For(bus.Event, "create_vendor", 7, n+1), Stream: bus.Event.Stream(), Sequence: uint64(n + 1), Data: []byte("x")} //nolint:gosec // a count
+				m.Raw = m.Subject.String()
+				if err := b.Bury(t.Context(), "export", m, errors.New("a mistake")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			leave()
+			if code, out, errs := run(t, "audit --since 1s --until 0s"); strings.Contains(out, "LOST") {
+				t.Fatalf("before: exit code %d\n%s%s", code, out, errs)
+			}
+			cmdtest.Damage(t, bus.Dead.Stream(), 0.4, crashed)
+			for range 2 {
+				code, out, errs := run(t, "audit --since 1h --until 30m")
+				if code != 1 || !strings.Contains(out, says) || !strings.Contains(out, bus.AfterLoss) || !strings.Contains(out, "proves NOTHING") || strings.Contains(out, "All are accounted for") {
+					t.Errorf("exit code %d\n%s%s", code, out, errs)
+				}
+				code, out, errs = cmdtest.Run(t.Context(), statuscmd.Command(), statuscmd.ErrFailed, "")
+				if code != 1 || !strings.Contains(out, says) || !strings.Contains(out, "tieback losses --accept") {
+					t.Errorf("status: exit code %d\n%s%s", code, out, errs)
+				}
+			}
+		})
 	}
 }

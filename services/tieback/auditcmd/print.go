@@ -7,6 +7,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/services/audit"
 	"github.com/tieback/tieback/services/sweep"
 	"github.com/tieback/tieback/services/tieback/screen"
@@ -28,6 +29,7 @@ var meanings = map[audit.Class]string{
 	audit.Unclosed:  "dead-lettered, and not closed in Procore",
 	audit.Mismatch:  "closed by the pipeline, and open in Procore",
 	audit.Missed:    "never arrived",
+	audit.Lost:      "dead-lettered, and the dead letter is lost",
 }
 
 // words is the table of classes, for the help.
@@ -77,6 +79,9 @@ func printReport(w io.Writer, output string, r audit.Report, all bool) error {
 	for _, n := range r.Notes {
 		fmt.Fprintf(w, "Note: %s.\n", screen.Line(n))
 	}
+	for _, l := range r.Losses {
+		fmt.Fprintf(w, "LOST: %s: %s.\n", screen.Line(l.String()), bus.AfterLoss)
+	}
 	_, err := fmt.Fprintf(w, "%s (%s to Procore)\n", verdict(r), count(r.Calls, "call", "calls"))
 	return err
 }
@@ -90,6 +95,9 @@ func verdict(r audit.Report) string {
 		if !c.Accounted() {
 			n += count
 		}
+	}
+	if n == 0 && len(r.Losses) > 0 {
+		return "This proves NOTHING: what the streams have lost can't be accounted for."
 	}
 	if n == 0 {
 		return "This proves NOTHING: some of what Procore says can't be read, or names no ERP request; see the notes."

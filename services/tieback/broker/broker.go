@@ -14,11 +14,13 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"go.uber.org/zap"
 )
 
 // Server is an embedded broker. Its methods may be called concurrently.
 type Server struct {
 	dir  string
+	log  *zap.Logger
 	lock *os.File
 
 	mu sync.Mutex
@@ -29,16 +31,20 @@ type Server struct {
 var ErrHeld = errors.New("one process at a time can open the embedded broker, and another one has it, tieback run or a command: stop it first")
 
 // Start starts a broker that keeps its streams in dir, where no other process does: else ErrHeld. Close it after its clients.
-func Start(dir string) (*Server, error) {
+// It logs nothing.
+func Start(dir string) (*Server, error) { return StartLogging(dir, zap.NewNop()) }
+
+// StartLogging is Start with a log for the broker's own warnings and errors.
+func StartLogging(dir string, log *zap.Logger) (*Server, error) {
 	lock, err := take(dir + ".lock")
 	if err != nil {
 		return nil, err
 	}
-	ns, err := start(dir)
+	ns, err := start(dir, log)
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	return &Server{dir: dir, lock: lock, ns: ns}, nil
+	return &Server{dir: dir, log: log, lock: lock, ns: ns}, nil
 }
 
 // take locks a file: two brokers on one folder would spoil it. The lock goes with the process.
@@ -59,7 +65,7 @@ func take(path string) (*os.File, error) {
 	return f, nil
 }
 
-func start(dir string) (*server.Server, error) {
+func start(dir string, log *zap.Logger) (*server.Server, error) {
 	ns, err := server.NewServer(&server.Options{
 		ServerName: "tieback", JetStream: true, StoreDir: dir, DontListen: true, NoSigs: true, SyncAlways: true, NoLog: true,
 		MaxPayload: 8 << 20, // an ERP request of 1,000 lines is about 3 MB
@@ -67,6 +73,7 @@ func start(dir string) (*server.Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	ns.SetLoggerV2(newLogger(log), false, false, false)
 	ns.Start()
 	if !ns.ReadyForConnections(10 * time.Second) {
 		ns.Shutdown()

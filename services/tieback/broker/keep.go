@@ -104,7 +104,7 @@ func (s *Server) room() error {
 
 func (s *Server) restart() error {
 	s.shutdown()
-	ns, err := start(s.dir)
+	ns, err := start(s.dir, s.log)
 	if err != nil {
 		return err
 	}

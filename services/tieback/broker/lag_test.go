@@ -102,7 +102,7 @@ func TestWhatTheExporterShowsIsBoundedAndWellNamed(t *testing.T) {
 	events(t, b, 1, "create_vendor", "sync_vendors", "reset_job")
 	s := export(t, b)
 	v := s.until("every consumer and the letters", func(v map[string]float64) bool {
-		return has("tieback_consumer_lag_messages{status-reporter}", 0)(v) && has("tieback_dead_letters_open{unknown}", 0)(v)
+		return has("tieback_consumer_lag_messages{status-reporter}", 0)(v) && has("tieback_stream_lost_messages{TIEBACK_DEAD}", 0)(v) && has("tieback_dead_letters_open{unknown}", 0)(v)
 	})
 	labels := map[string]int{}
 	for name := range v {
@@ -111,7 +111,8 @@ func TestWhatTheExporterShowsIsBoundedAndWellNamed(t *testing.T) {
 	}
 	want := map[string]int{
 		"tieback_broker_up": 1, "tieback_consumer_lag_messages": len(consumers), "tieback_consumer_oldest_seconds": len(consumers),
-		"tieback_stream_messages": 7, "tieback_stream_bytes": 7, "tieback_stream_replicas_offline": 7, "tieback_dead_letters_open": 6,
+		"tieback_stream_messages": 7, "tieback_stream_bytes": 7, "tieback_stream_replicas_offline": 7, "tieback_stream_lost_messages": 7,
+		"tieback_dead_letters_open":  6,
 		"tieback_stream_bytes_limit": 1, "tieback_broker_bytes": 1, // without a limit of the account's
 	}
 	if !maps.Equal(labels, want) {

@@ -16,7 +16,7 @@ import (
 )
 
 // everything is how many streams and durable consumers there are.
-var everything = len(bus.Kinds) + 2 + len(bus.Durables())
+var everything = len(bus.Kinds) + 3 + len(bus.Durables())
 
 func start(t *testing.T, dir string) *broker.Server {
 	t.Helper()

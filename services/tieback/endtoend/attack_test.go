@@ -46,7 +46,7 @@ func aims() []string {
 		}
 	}
 	all = append(all, "$JS.ACK.TIEBACK_EVENT.import.1.1.1.1.0", "$JS.ACK.TIEBACK_OUTCOME.status-reporter.1.1.1.1.0", "$JS.ACK.TIEBACK_DELIVERY.fetcher.1.1.1.1.0",
-		"$KV.tieback-state.link.7.vendor.666", "$KV.tieback-state.life.7.VENDOR.666", "$KV.tieback-state.cursor.7.VENDOR", "$KV.tieback-state.swept.7", "$KV.tieback-quota.666", "_R_.666")
+		"$KV.tieback-state.link.7.vendor.666", "$KV.tieback-state.life.7.VENDOR.666", "$KV.tieback-state.cursor.7.VENDOR", "$KV.tieback-state.swept.7", "$KV.tieback-quota.666", "$KV.tieback-seen.TIEBACK_DEAD", "_R_.666")
 	for _, k := range bus.Kinds {
 		for _, of := range []string{"export.create_vendor", "reset.reset_job", "_._"} {
 			all = append(all, fmt.Sprintf("tb.%s.%s.7.666", k, of))

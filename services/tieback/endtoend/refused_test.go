@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tieback/tieback/pkg/bus"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
 // What a stolen key of each service does not open.
@@ -22,7 +23,7 @@ func TestWhatIsNotPermittedIsRefused(t *testing.T) {
 		"ingest": {
 			"tb.closed.export.create_vendor.7.9", "tb.event.export.create_vendor.7.9", "tb.outcome._._.7.9", "tb.dead._._.7.9",
 			"$KV.tieback-state.life.7.VENDOR.35", "$KV.tieback-quota.7", "$JS.API.CONSUMER.CREATE.TIEBACK_DELIVERY.mine", "$KV.tieback-state.trouble.7.erp.ingest",
-			"$JS.API.DIRECT.GET.TIEBACK_EVENT", "$JS.API.STREAM.MSG.GET.KV_tieback-state",
+			"$JS.API.DIRECT.GET.TIEBACK_EVENT", "$JS.API.STREAM.MSG.GET.KV_tieback-state", "$KV.tieback-seen.TIEBACK_DEAD",
 		},
 		"fetcher": {"tb.delivery._._.7.9", "tb.closed._._.7.9", "tb.outcome.export.create_vendor.7.9", "$JS.API.CONSUMER.MSG.NEXT.TIEBACK_EVENT.export", "$KV.tieback-state.link.7.vendor.35"},
 		"export": {
@@ -44,7 +45,7 @@ func TestWhatIsNotPermittedIsRefused(t *testing.T) {
 			"tb.closed._._.7.9", "tb.outcome.export.create_vendor.7.9", "tb.outcome._._.7.9", "$KV.tieback-state.cursor.7.VENDOR",
 			"$JS.API.CONSUMER.CREATE.TIEBACK_EVENT.export", "$JS.API.CONSUMER.CREATE.TIEBACK_EVENT.export.tb.event.export.>", "$JS.API.CONSUMER.DURABLE.CREATE.TIEBACK_EVENT.export",
 			"$JS.API.CONSUMER.CREATE.TIEBACK_EVENT", "$JS.API.CONSUMER.DELETE.TIEBACK_OUTCOME.status-reporter", "$JS.API.CONSUMER.MSG.NEXT.TIEBACK_DELIVERY.fetcher",
-			"$JS.ACK.TIEBACK_EVENT.export.1.1.1.1.0",
+			"$JS.ACK.TIEBACK_EVENT.export.1.1.1.1.0", "$KV.tieback-seen.TIEBACK_DEAD",
 		},
 		"lag":     {"tb.delivery._._.7.9", "tb.dead._._.7.9", "$KV.tieback-state.link.7.vendor.35", "$KV.tieback-quota.7", "$JS.API.CONSUMER.DELETE.TIEBACK_EVENT.export", "$JS.API.CONSUMER.PAUSE.TIEBACK_EVENT.export", "$JS.API.STREAM.MSG.GET.KV_tieback-state"},
 		"tieback": {"tb.closed.export.create_vendor.7.9", "tb.dead._._.7.9", "$JS.API.STREAM.PURGE.TIEBACK_DEAD", "$JS.API.STREAM.MSG.DELETE.TIEBACK_DEAD", "$JS.API.STREAM.DELETE.TIEBACK_DEAD", "$KV.tieback-state.life.7.VENDOR.35"},
@@ -72,6 +73,36 @@ func TestWhatIsNotPermittedIsRefused(t *testing.T) {
 	}
 	if found := violations(g.said.String()); len(found) < 60 { // or else the end to end test looks for what is not said
 		t.Errorf("the broker's log tells of %d violations", len(found))
+	}
+}
+
+// The keys of lag and of the commands are enough to notice a loss, to remember how far the streams have come, and to accept a loss.
+func TestTheKeysOfLagAndTiebackNoticeALoss(t *testing.T) {
+	t.Parallel()
+	g := newGuarded(t)
+	g.streams(0)
+	lag, tieback := g.bus("lag"), g.bus("tieback")
+	for n := range int64(3) {
+		if err := tieback.PublishOnce(t.Context(), bus.For(bus.Delivery, "", 7, n+1), &tiebackv1.Delivery{CompanyId: 7, ErpRequestId: n + 1, EventId: "01J"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if all, err := lag.Remember(t.Context()); err != nil || len(all) > 0 {
+		t.Fatalf("whole: %v, %v", all, err)
+	}
+	if all, err := lag.Losses(t.Context(), bus.Gap{Kind: bus.Delivery, From: 3, To: 4}); err != nil || len(all) != 1 || all[0].Missing != 1 {
+		t.Errorf("lag meets a gap: %v, %v", all, err)
+	}
+	if all, err := tieback.AcceptLosses("test", "seen to")(t.Context(), bus.Gap{Kind: bus.Delivery, From: 3, To: 4}); err != nil || len(all) != 1 {
+		t.Errorf("accepted: %v, %v", all, err)
+	}
+	for _, b := range []*bus.Bus{lag, tieback} {
+		if all, err := b.Losses(t.Context()); err != nil || len(all) > 0 {
+			t.Errorf("after that: %v, %v", all, err)
+		}
+	}
+	if found := violations(g.said.String()); len(found) > 0 {
+		t.Errorf("refused: %v", found)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"path/filepath"
+	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
@@ -35,7 +36,7 @@ func Open(ctx context.Context, a *tenant.App) (*Pipeline, error) {
 	o := bus.Options{URL: a.Settings.NATSURL, Name: "tieback"}
 	if o.URL == "" {
 		var err error
-		if pl.broker, err = broker.Start(filepath.Join(a.Settings.Data, "jetstream")); err != nil {
+		if pl.broker, err = broker.StartLogging(filepath.Join(a.Settings.Data, "jetstream"), a.Log); err != nil {
 			pl.Close()
 			return nil, fmt.Errorf("embedded broker: %w", err)
 		}
@@ -45,6 +46,7 @@ func Open(ctx context.Context, a *tenant.App) (*Pipeline, error) {
 		pl.Close()
 		return nil, err
 	}
+	pl.remember(ctx) // before anything is written
 	return pl, nil
 }
 
@@ -90,6 +92,7 @@ func (pl *Pipeline) ready() error {
 // Close closes what Open opened.
 func (pl *Pipeline) Close() {
 	if pl.Bus != nil {
+		pl.remember(context.Background())
 		pl.Bus.Close()
 	}
 	if pl.broker != nil {
@@ -97,5 +100,17 @@ func (pl *Pipeline) Close() {
 	}
 	if err := pl.Ledger.Close(); err != nil {
 		pl.Log.Error("ledger", zap.Error(err))
+	}
+}
+
+// remember writes down how far the embedded broker's streams have come, so that the next process notices what is lost until then.
+func (pl *Pipeline) remember(ctx context.Context) {
+	if pl.broker == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if _, err := pl.Bus.Remember(ctx); err != nil {
+		pl.Log.Warn("how far the streams have come can't be written down", zap.Error(err))
 	}
 }

@@ -183,7 +183,7 @@ func example() status.Report {
 	f := func(v float64) *float64 { return &v }
 	reset, blocked := at.Add(12*time.Minute), at.Add(8*time.Second)
 	return status.Report{
-		At: at, Window: 60,
+		At: at, Window: 60, Losses: []bus.Loss{{Stream: "TIEBACK_DEAD", Missing: 64, Why: "its last sequence was 106, and went back to 42"}},
 		Queues: []status.Queue{
 			{Stop: "fetcher", Known: true, Made: true, Taken: true, In: f(61), Finished: f(61)},
 			{Stop: "export", Known: true, Made: true, Taken: true, Waiting: 812, Out: 40, Again: 3, Oldest: f(724), Of: &status.Event{Company: 598134325841112, Request: 1001, Type: "create_vendor"}, In: f(61), Finished: f(0)},

@@ -1,0 +1,439 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
+)
+
+// Loss says that a stream has lost messages that it had acknowledged.
+type Loss struct {
+	Stream  string `json:"stream"`
+	Missing uint64 `json:"missing"` // at least so many; 0: the broker does not say how many
+	Why     string `json:"why"`     // how the loss shows
+}
+
+// String is the loss in words, without what to do.
+func (l Loss) String() string {
+	switch l.Missing {
+	case 0:
+		return fmt.Sprintf("%s has lost messages that it had acknowledged (%s)", l.Stream, l.Why)
+	case 1:
+		return fmt.Sprintf("%s has lost 1 message that it had acknowledged (%s)", l.Stream, l.Why)
+	}
+	return fmt.Sprintf("%s has lost %d messages that it had acknowledged (%s)", l.Stream, l.Missing, l.Why)
+}
+
+// AfterLoss is what an operator does about a loss.
+const AfterLoss = "restore the broker's data from a backup, or run tieback sweep, then tieback audit, and compare with Procore; " +
+	"afterwards tieback losses --accept --reason WHY ends this message"
+
+// Gap is a run of sequences that a reading of a whole stream did not find: see Scan.Gap.
+type Gap struct {
+	Kind     Kind
+	From, To uint64
+}
+
+const (
+	seenBucket = "tieback-seen"
+	seenName   = "KV_" + seenBucket // of its stream
+)
+
+// seenStream is the bucket of the marks: one key for each stream, readable with `nats kv get tieback-seen TIEBACK_DEAD`. It is one
+// of its own, since a stream that is damaged can lose its mark together with its end.
+func seenStream(o Options) wanted {
+	return wanted{leaderReads: true, StreamConfig: jetstream.StreamConfig{
+		Name: seenName, Description: "how far the streams of Tieback have come", Subjects: []string{"$KV." + seenBucket + ".>"},
+		Storage: jetstream.FileStorage, Replicas: o.Replicas, MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew, DenyDelete: true,
+	}}
+}
+
+// mark is what is remembered of a stream, in the bucket tieback-seen, to notice when it goes back.
+type mark struct {
+	Created   time.Time `json:"created"` // of the stream: another one's sequences mean other messages
+	First     uint64    `json:"first"`   // the oldest message, and when it was stored
+	FirstTime time.Time `json:"first_time"`
+	Last      uint64    `json:"last"` // the newest message, and when it was stored
+	LastTime  time.Time `json:"last_time"`
+	Lost      uint64    `json:"lost,omitempty"`   // messages lost earlier, which the state of the stream does not show any more
+	Why       string    `json:"why,omitempty"`    // how that loss showed
+	Broker    uint64    `json:"broker,omitempty"` // bytes that the broker itself calls lost, and that are counted already
+
+	Accepted *acceptance `json:"accepted,omitempty"` // nil: nobody has accepted a loss
+
+	revision uint64 // that a change must name
+}
+
+// acceptance ends what is said of all losses up to a sequence.
+type acceptance struct {
+	UpTo   uint64    `json:"up_to"`
+	Lost   uint64    `json:"lost"` // so many messages, at least
+	At     time.Time `json:"at"`
+	By     string    `json:"by"`
+	Reason string    `json:"reason"`
+}
+
+// accepted is up to which sequence losses are accepted.
+func (m mark) accepted() uint64 {
+	if m.Accepted == nil {
+		return 0
+	}
+	return m.Accepted.UpTo
+}
+
+// Losses says which streams have lost messages that they had acknowledged, and nobody has accepted that. A stream that does not
+// exist has lost nothing unless it was seen before. gaps are those that the caller met when it read whole streams.
+//
+// The streams of the kinds lose messages in one way only that is no loss: the oldest, by their age. So:
+//
+//   - Between first and last sequence none is missing. No service deletes, purges or rolls up, and a publication
+//     that the broker refuses takes no sequence.
+//   - A stream without an age (TIEBACK_DEAD, TIEBACK_DEALT) begins with sequence 1.
+//   - The oldest message that Remember has seen is there until its age.
+//   - The newest message that Remember has seen is there, and no other message has its sequence.
+//   - No consumer was handed a sequence that the stream does not have yet.
+//
+// The state bucket keeps one message for each key, and some for a time only: of it, only the end counts. What the broker itself
+// calls lost counts for all; it says so until it is restarted, and Remember keeps it.
+//
+// A loss of messages that are newer than the last call of Remember shows only where a gap is left, or the broker says so. In the state
+// bucket, so does a loss whose sequences were given again before the next call.
+// A message whose checksum is wrong is still counted by the broker; only a reading finds that it is gone.
+//
+// The cost is three questions a stream and one a consumer. The quota bucket may be forgotten, and is not looked at.
+func (b *Bus) Losses(ctx context.Context, gaps ...Gap) ([]Loss, error) {
+	all, _, err := b.losses(ctx, gaps)
+	return all, err
+}
+
+// look is a mark as it should be now.
+type look struct {
+	now     mark
+	changed bool
+}
+
+// watched are the streams that must lose nothing.
+func watched() []string {
+	var all []string
+	for _, k := range Kinds {
+		all = append(all, k.Stream())
+	}
+	return append(all, stateName)
+}
+
+// losses gives the marks too, as they should be now, of the streams that exist.
+func (b *Bus) losses(ctx context.Context, gaps []Gap) (all []Loss, marks map[string]look, err error) {
+	marks = map[string]look{}
+	for _, name := range watched() {
+		var met []Gap
+		for _, g := range gaps {
+			if g.Kind.Stream() == name {
+				met = append(met, g)
+			}
+		}
+		l, m, err := b.confirmed(ctx, name, met)
+		if err != nil {
+			return nil, nil, fmt.Errorf("what %s has lost: %w", name, err)
+		}
+		if l != nil {
+			all = append(all, *l)
+		}
+		if m != nil {
+			marks[name] = *m
+		}
+	}
+	return all, marks, nil
+}
+
+// A node that has just become the leader may know less for a moment, so that a loss in a cluster is looked at so often.
+const (
+	confirmations = 4
+	confirmEvery  = time.Second
+)
+
+func (b *Bus) confirmed(ctx context.Context, name string, met []Gap) (*Loss, *look, error) {
+	for n := 1; ; n++ {
+		l, m, replicas, err := b.lossOf(ctx, name, met)
+		if err != nil || l == nil || replicas <= 1 || n == confirmations {
+			return l, m, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, nil, ctx.Err()
+		case <-time.After(confirmEvery):
+		}
+	}
+}
+
+// lossOf compares a stream with its mark. It returns the mark as it should be now; nil: there is no such stream.
+func (b *Bus) lossOf(ctx context.Context, name string, met []Gap) (*Loss, *look, int, error) {
+	ctx, cancel := brief(ctx)
+	defer cancel()
+	m, err := b.mark(ctx, name)
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	handed, err := b.handedUpTo(ctx, name) // before the stream, which only grows
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	s, err := b.js.Stream(ctx, name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		if m.Last == 0 {
+			return nil, nil, 0, nil
+		}
+		return &Loss{Stream: name, Missing: m.Last + 1 - m.First, Why: "the stream does not exist any more"}, nil, 0, nil
+	}
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	info := s.CachedInfo()
+	missing, why, err := b.missing(ctx, s, m, handed)
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	shown, err := b.shownGaps(ctx, s, m.accepted(), met)
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	next := m
+	next.Created, next.First, next.Last = info.Created.UTC(), info.State.FirstSeq, info.State.LastSeq
+	next.FirstTime, next.LastTime, next.Broker = info.State.FirstTime.UTC(), info.State.LastTime.UTC(), 0
+	if lost := info.State.Lost; lost != nil {
+		next.Broker = lost.Bytes
+		if lost.Bytes != m.Broker && missing+shown == 0 {
+			missing, why = max(1, uint64(len(lost.Msgs))), fmt.Sprintf("the broker calls %d bytes of it lost", lost.Bytes)
+		}
+	}
+	if missing > 0 {
+		next.Lost, next.Why = m.Lost+missing, why
+	}
+	is := &look{now: next, changed: next != m}
+	if next.Lost+shown == 0 {
+		return nil, is, info.Config.Replicas, nil
+	}
+	loss := &Loss{Stream: name, Missing: next.Lost + shown, Why: next.Why}
+	if loss.Why == "" {
+		loss.Why = fmt.Sprintf("it has sequences %d to %d, and not all of them can be read", info.State.FirstSeq, info.State.LastSeq)
+	}
+	return loss, is, info.Config.Replicas, nil
+}
+
+// mark reads a stream's mark; zero: the stream was never seen.
+func (b *Bus) mark(ctx context.Context, stream string) (m mark, err error) {
+	key := "$KV." + seenBucket + "." + stream
+	marks, err := b.js.Stream(ctx, seenName)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return m, nil
+	}
+	if err != nil {
+		return m, err
+	}
+	raw, err := newest(ctx, marks, key)
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return m, nil
+	case err != nil:
+		return m, err
+	case json.Unmarshal(raw.Data, &m) != nil: // also where it was deleted by hand
+		return m, fmt.Errorf("bucket %s: the key %s holds what no service of ours wrote", seenBucket, stream)
+	}
+	m.revision = raw.Sequence
+	return m, nil
+}
+
+// writeMark writes a stream's mark, unless another process has written it since it was read.
+func (b *Bus) writeMark(ctx context.Context, stream string, m mark) (written bool, err error) {
+	ctx, cancel := brief(ctx)
+	defer cancel()
+	value, err := json.Marshal(m)
+	if err != nil {
+		return false, err
+	}
+	msg := &nats.Msg{Subject: "$KV." + seenBucket + "." + stream, Data: value, Header: nats.Header{}}
+	msg.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(m.revision, 10))
+	_, err = b.js.PublishMsg(ctx, msg)
+	var api *jetstream.APIError
+	switch {
+	case errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant):
+		return false, nil
+	case forgotten(err):
+		return false, fmt.Errorf("bucket %s is not to be had: run `streams`, which makes it: %w", seenBucket, err)
+	case err != nil:
+		return false, fmt.Errorf("bucket %s: %w", seenBucket, err)
+	}
+	return true, nil
+}
+
+// missing is how many messages are gone of which the state of the stream alone shows nothing, and how that shows.
+func (b *Bus) missing(ctx context.Context, s jetstream.Stream, m mark, handed uint64) (uint64, string, error) {
+	info := s.CachedInfo()
+	now, age := info.State, info.Config.MaxAge
+	switch {
+	case m.Last > 0 && !m.Created.Equal(info.Created):
+		return m.Last - min(m.Last, max(m.accepted(), m.First-1)), "the stream was deleted and made anew", nil
+	case now.LastSeq < m.Last:
+		return m.Last - now.LastSeq, fmt.Sprintf("its last sequence was %d, and went back to %d", m.Last, now.LastSeq), nil
+	case now.LastSeq < handed:
+		return handed - now.LastSeq, fmt.Sprintf("its consumers were handed sequence %d, and it ends with %d", handed, now.LastSeq), nil
+	case m.Last == 0:
+		return 0, "", nil
+	case age > 0 && now.FirstSeq > m.First && m.First > m.accepted() && m.FirstTime.Add(age).After(info.TimeStamp.Add(clocks)):
+		return min(now.FirstSeq, m.Last+1) - m.First, fmt.Sprintf("it began with sequence %d, and begins with %d before the age of %v", m.First, now.FirstSeq, age), nil
+	}
+	if info.Config.Name == stateName { // its messages are replaced
+		return 0, "", nil
+	}
+	again, err := b.again(ctx, s, m)
+	return again, fmt.Sprintf("its last sequence was %d, went back, and was given again", m.Last), err
+}
+
+// clocks is how far apart the clocks of a broker's nodes may be.
+const clocks = time.Minute
+
+// again is how many messages were lost before the newest that was seen, where another message has its sequence now.
+func (b *Bus) again(ctx context.Context, s jetstream.Stream, m mark) (uint64, error) {
+	if m.Last < s.CachedInfo().State.FirstSeq {
+		return 0, nil
+	}
+	is, err := s.GetMsg(ctx, m.Last)
+	if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && is.Time.Equal(m.LastTime) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	newer, err := b.batchOf(ctx, s.CachedInfo().Config.Name, 1, jetstreamext.GetBatchStartTime(m.LastTime.Add(1)))
+	if err != nil || len(newer) == 0 || newer[0].Sequence > m.Last { // the clock of another leader was behind
+		return 1, err
+	}
+	return m.Last + 1 - newer[0].Sequence, nil
+}
+
+// shownGaps is how many sequences above those accepted are missing of a kind's stream, as the broker says itself, or as a reading has met.
+func (b *Bus) shownGaps(ctx context.Context, s jetstream.Stream, accepted uint64, met []Gap) (n uint64, err error) {
+	info := s.CachedInfo()
+	if info.Config.MaxMsgsPerSubject == 1 { // the bucket: each write deletes the one before it
+		return 0, nil
+	}
+	for _, g := range met {
+		lost, err := b.unread(ctx, info.Config.Name, max(g.From, accepted+1), g.To)
+		if err != nil {
+			return 0, err
+		}
+		n += lost
+	}
+	var known uint64
+	if info.Config.MaxAge == 0 && info.State.FirstSeq > accepted+1 {
+		known = info.State.FirstSeq - 1 - accepted
+	}
+	switch {
+	case info.State.NumDeleted == 0:
+	case accepted == 0:
+		known += uint64(info.State.NumDeleted) //nolint:gosec // a count
+	default:
+		info, err := s.Info(ctx, jetstream.WithDeletedDetails(true))
+		if err != nil {
+			return 0, err
+		}
+		for _, deleted := range info.State.Deleted {
+			if deleted > accepted {
+				known++
+			}
+		}
+	}
+	return max(n, known), nil
+}
+
+// unread is how many of a run of sequences the leader of a stream can't read either. A replica may lag, or be damaged alone.
+func (b *Bus) unread(ctx context.Context, stream string, from, to uint64) (n uint64, err error) {
+	for from <= to {
+		m, err := b.leaderGet(ctx, stream, from, "")
+		if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && m.Sequence > to {
+			return n + to + 1 - from, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+		n += m.Sequence - from
+		from = m.Sequence + 1
+	}
+	return n, nil
+}
+
+// handedUpTo is the highest sequence that a stream's durable consumers were handed.
+func (b *Bus) handedUpTo(ctx context.Context, stream string) (last uint64, err error) {
+	for _, d := range Durables() {
+		if d.Kind.Stream() != stream {
+			continue
+		}
+		delivered, _, _, err := b.Handed(ctx, d.Kind, d.Name)
+		if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+			return 0, err
+		}
+		last = max(last, delivered)
+	}
+	return last, nil
+}
+
+// Remember returns the losses, as Losses does, and writes down how far each stream has come, for later calls. One
+// process at a time calls it, every few seconds. A stream that has not changed is not written again.
+func (b *Bus) Remember(ctx context.Context, gaps ...Gap) ([]Loss, error) {
+	all, marks, err := b.losses(ctx, gaps)
+	if err != nil {
+		return nil, err
+	}
+	for name, m := range marks {
+		if m.changed && m.now.Last > 0 {
+			if _, err := b.writeMark(ctx, name, m.now); err != nil {
+				return all, err
+			}
+		}
+	}
+	return all, nil
+}
+
+// AcceptLosses returns a function that returns the losses, as Losses does, and ends what is said of them: a person has dealt with all
+// that is missing up to now. by and reason are kept with the marks.
+func (b *Bus) AcceptLosses(by, reason string) func(ctx context.Context, gaps ...Gap) ([]Loss, error) {
+	return func(ctx context.Context, gaps ...Gap) ([]Loss, error) {
+		all, marks, err := b.losses(ctx, gaps)
+		if err != nil {
+			return nil, err
+		}
+		for _, l := range all {
+			m, there := marks[l.Stream]
+			if !there {
+				return nil, fmt.Errorf("%s does not exist: run `streams`, or start a service, which makes it, then accept", l.Stream)
+			}
+			m.now.Accepted = &acceptance{UpTo: m.now.Last, Lost: l.Missing, At: time.Now().UTC(), By: by, Reason: reason}
+			m.now.Lost, m.now.Why = 0, ""
+			written, err := b.writeMark(ctx, l.Stream, m.now)
+			if err != nil {
+				return nil, err
+			}
+			if !written { // lag was a moment faster
+				return nil, fmt.Errorf("the mark of %s was changed meanwhile: accept again", l.Stream)
+			}
+		}
+		return all, nil
+	}
+}
+
+// Gaps reads whole streams, and returns the sequences that can't be read; see Scan.Gap. It reads every message.
+func (b *Bus) Gaps(ctx context.Context, kinds ...Kind) (gaps []Gap, err error) {
+	for _, k := range kinds {
+		scan := Scan{Kind: k, Gap: func(g Gap) { gaps = append(gaps, g) }}
+		if err := b.Scan(ctx, scan, func(Message) error { return nil }); err != nil {
+			return nil, err
+		}
+	}
+	return gaps, nil
+}

@@ -1,0 +1,274 @@
+package broker_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/services/tieback/broker"
+	"github.com/tieback/tieback/services/tieback/cmdtest"
+)
+
+// disk is the folder of a broker that is stopped, damaged and started again.
+type disk struct {
+	*testing.T
+	dir string
+	log *zap.Logger
+}
+
+// on runs f beside the broker, then stops it.
+func (d disk) on(f func(b *bus.Bus)) {
+	d.Helper()
+	srv, err := broker.StartLogging(d.dir, d.log)
+	if err != nil {
+		d.Fatal(err)
+	}
+	defer srv.Close()
+	b, err := bus.Connect(d.Context(), bus.Options{InProcess: srv.InProcess(), Name: "test", Log: zap.NewNop()})
+	if err != nil {
+		d.Fatal(err)
+	}
+	defer b.Close()
+	f(b)
+}
+
+// lost gives the losses by stream, with the letters read.
+func lost(t *testing.T, b *bus.Bus, remember bool) map[string]uint64 {
+	t.Helper()
+	gaps, err := b.Gaps(t.Context(), bus.Kinds...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := b.Losses
+	if remember {
+		ask = b.Remember
+	}
+	all, err := ask(t.Context(), gaps...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]uint64{}
+	for _, l := range all {
+		t.Log(l)
+		found[l.Stream] = l.Missing
+	}
+	return found
+}
+
+func fill(t *testing.T, b *bus.Bus, from, to int64) {
+	t.Helper()
+	for n := from; n <= to; n++ {
+		if err := b.Publisher(bus.Delivery).Publish(t.Context(), delivery(n)); err != nil {
+			t.Fatal(err)
+		}
+		bury(t, b, n, true)
+		if err := b.State().SaveCursor(t.Context(), n, "VENDOR", fmt.Sprint(n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+const (
+	deliveries, dead, state = "TIEBACK_DELIVERY", "TIEBACK_DEAD", "KV_tieback-state"
+	many                    = 106
+)
+
+// Issue 11, section 4: a flipped byte lost 64 of 106 dead letters, and nothing said so.
+func TestWhatAStreamHasLostIsNoticed(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		stream  string
+		crashed bool // the broker finds the damage when it starts; else only who reads finds it
+	}{{dead, true}, {dead, false}, {deliveries, true}, {deliveries, false}, {state, true}} {
+		t.Run(fmt.Sprintf("%s/crashed=%v", c.stream, c.crashed), func(t *testing.T) {
+			t.Parallel()
+			stream, crashed := c.stream, c.crashed
+			log, logged := observer.New(zapcore.WarnLevel)
+			d := disk{t, t.TempDir(), zap.New(log)}
+			d.on(func(b *bus.Bus) {
+				fill(t, b, 1, many)
+				if all := lost(t, b, true); len(all) > 0 {
+					t.Errorf("before: %v", all)
+				}
+			})
+			cmdtest.Flip(t, d.dir, stream, 0.4, crashed)
+			var first uint64
+			d.on(func(b *bus.Bus) {
+				all := lost(t, b, true)
+				if first = all[stream]; first == 0 || len(all) > 1 {
+					t.Errorf("after the damage: %v", all)
+				}
+				if stream == dead && crashed && first != 64 {
+					t.Errorf("%d messages are missing, want 64", first)
+				}
+			})
+			d.on(func(b *bus.Bus) { // the sequences are given again
+				fill(t, b, many+1, 3*many)
+				if all := lost(t, b, true); all[stream] != first || len(all) > 1 {
+					t.Errorf("later: %v, want %d", all, first)
+				}
+				gaps, err := b.Gaps(t.Context(), bus.Kinds...)
+				if err != nil {
+					t.Fatal(err)
+				}
+				accepted, err := b.AcceptLosses("test", "seen to")(t.Context(), gaps...)
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Log(accepted)
+				if all := lost(t, b, true); len(all) > 0 {
+					t.Errorf("accepted: %v", all)
+				}
+			})
+			d.on(func(b *bus.Bus) {
+				if all := lost(t, b, true); len(all) > 0 {
+					t.Errorf("accepted, and started again: %v", all)
+				}
+			})
+			for _, l := range logged.All() {
+				t.Log(l.Level, l.Message, l.ContextMap())
+			}
+		})
+	}
+}
+
+// The exporter of lag remembers how far the streams have come, and shows what is missing: as found when the broker starts, and as found
+// when the letters are read.
+func TestTheExporterShowsWhatIsLost(t *testing.T) {
+	t.Parallel()
+	for crashed, want := range map[bool]float64{true: 64, false: 1} {
+		t.Run(fmt.Sprintf("crashed=%v", crashed), func(t *testing.T) {
+			t.Parallel()
+			d := disk{t, t.TempDir(), zap.NewNop()}
+			d.on(func(b *bus.Bus) {
+				fill(t, b, 1, many)
+				t.Run("whole", func(t *testing.T) {
+					export(t, b).until("no loss", func(v map[string]float64) bool {
+						return has("tieback_stream_lost_messages{TIEBACK_DEAD}", 0)(v) && v["tieback_dead_letters_open{ours}"] == many
+					})
+				})
+			})
+			cmdtest.Flip(t, d.dir, dead, 0.4, crashed)
+			d.on(func(b *bus.Bus) {
+				t.Run("damaged", func(t *testing.T) {
+					v := export(t, b).until("the loss", has("tieback_stream_lost_messages{TIEBACK_DEAD}", want))
+					if v["tieback_stream_lost_messages{TIEBACK_DELIVERY}"] != 0 {
+						t.Errorf("shown is %v", v)
+					}
+				})
+			})
+		})
+	}
+}
+
+// Nothing that a service does to a stream looks like a loss: refused and doubled publications, batches that fall apart, expiry.
+func TestNothingIsLostByWorking(t *testing.T) {
+	t.Parallel()
+	srv := start(t, t.TempDir())
+	b, err := bus.Connect(t.Context(), bus.Options{InProcess: srv.InProcess(), Name: "test", Retention: 2 * time.Second, Log: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	for round := range int64(4) {
+		var all sync.WaitGroup
+		for n := range int64(300) { // each twice, and every second one again in the next round
+			for range 2 {
+				all.Go(func() {
+					err := b.Publisher(bus.Delivery).Publish(t.Context(), delivery(round*150+n))
+					if err != nil && !errors.Is(err, bus.ErrDuplicate) {
+						t.Error(err)
+					}
+				})
+			}
+		}
+		all.Wait()
+		if found := lost(t, b, true); len(found) > 0 {
+			t.Fatalf("round %d: %v", round, found)
+		}
+		time.Sleep(700 * time.Millisecond)
+	}
+	s, err := b.JetStream().Stream(t.Context(), deliveries)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first := s.CachedInfo().State.FirstSeq; first == 1 {
+		t.Error("nothing has expired")
+	}
+}
+
+// A letter that somebody purges, and a stream that is made anew, are losses; a stream's oldest, gone before its age, too.
+func TestWhatIsDeletedByHandIsALoss(t *testing.T) {
+	t.Parallel()
+	b := connect(t)
+	fill(t, b, 1, 10)
+	if found := lost(t, b, true); len(found) > 0 {
+		t.Fatal(found)
+	}
+	js := b.JetStream()
+	letters, err := js.Stream(t.Context(), dead)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := letters.DeleteMsg(t.Context(), 4); err != nil {
+		t.Fatal(err)
+	}
+	early, err := js.Stream(t.Context(), deliveries)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := early.Purge(t.Context(), jetstream.WithPurgeSequence(4)); err != nil {
+		t.Fatal(err)
+	}
+	if found := lost(t, b, true); found[dead] != 1 || found[deliveries] != 3 || len(found) != 2 {
+		t.Errorf("%v", found)
+	}
+	cfg := letters.CachedInfo().Config
+	if err := js.DeleteStream(t.Context(), dead); err != nil {
+		t.Fatal(err)
+	}
+	if found, err := b.Losses(t.Context()); err != nil || len(found) != 2 || found[1].Missing != 10 {
+		t.Errorf("without the stream: %v, %v", found, err)
+	}
+	if _, err := js.CreateStream(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, b, 11, 30)
+	for range 2 { // it stays known
+		if found := lost(t, b, true); found[dead] != 10 || found[deliveries] != 3 || len(found) != 2 {
+			t.Errorf("made anew: %v", found)
+		}
+	}
+}
+
+// What the embedded broker complains of reaches the log, cut and bounded.
+func TestTheEmbeddedBrokersWarningsAreLogged(t *testing.T) {
+	t.Parallel()
+	log, logged := observer.New(zapcore.DebugLevel)
+	d := disk{t, t.TempDir(), zap.New(log)}
+	d.on(func(b *bus.Bus) { fill(t, b, 1, 10) })
+	if n := logged.Len(); n > 0 {
+		t.Errorf("a whole broker: %v", logged.All())
+	}
+	state := filepath.Join(d.dir, "jetstream", "$G", "streams", dead, "msgs", "index.db")
+	if err := os.WriteFile(state, []byte(strings.Repeat("broken ", 20)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.on(func(*bus.Bus) {})
+	some := logged.FilterField(zap.String("says", "Filestore [TIEBACK_DEAD] Stream state checksum did not match"))
+	if some.Len() != 1 || some.All()[0].Level != zapcore.WarnLevel {
+		t.Errorf("logged is %v", logged.All())
+	}
+}
