@@ -320,7 +320,7 @@ func (b *Bus) again(ctx context.Context, s jetstream.Stream, m mark) (uint64, er
 // shownGaps is how many sequences above those accepted are missing of a kind's stream, as the broker says itself, or as a reading has met.
 func (b *Bus) shownGaps(ctx context.Context, s jetstream.Stream, accepted uint64, met []Gap) (n uint64, err error) {
 	info := s.CachedInfo()
-	if info.Config.MaxMsgsPerSubject == 1 { // the bucket: each write deletes the one before it
+	if info.Config.Name == stateName { // the bucket: each write deletes the one before it
 		return 0, nil
 	}
 	for _, g := range met {

@@ -56,7 +56,7 @@ func (w *world) waitsForStreams(g *guarded, log *ears) {
 	for name := range pipeline.Services(nil) {
 		log.await(w.T, 0, "waiting for what `streams` makes", `"service":"`+name+`"`)
 	}
-	if made := g.streams(0); strings.Count(made, ": made\n") != len(bus.Kinds)+2+len(bus.Durables()) {
+	if made := g.streams(0); strings.Count(made, ": made\n") != len(bus.Kinds)+3+len(bus.Durables()) {
 		w.Errorf("streams made:\n%s", made)
 	}
 }

@@ -23,7 +23,7 @@ func TestTheDoctorComparesBucketsAndConsumers(t *testing.T) {
 	defer nc.Close()
 	js, err := jetstream.New(nc)
 	w.must(err)
-	w.doctor().has("streams", doctor.OK, fmt.Sprintf("%d streams are as this version wants them", len(bus.Kinds)+2))
+	w.doctor().has("streams", doctor.OK, fmt.Sprintf("%d streams are as this version wants them", len(bus.Kinds)+3))
 	s, err := js.Stream(t.Context(), "KV_tieback-state")
 	w.must(err)
 	cfg := s.CachedInfo().Config
@@ -44,8 +44,18 @@ func TestTheDoctorComparesBucketsAndConsumers(t *testing.T) {
 	for _, name := range bus.Streams(true) {
 		e.has("streams", doctor.Warning, name+" has 1 replicas, TIEBACK_NATS_REPLICAS says 3")
 	}
+	e.has("losses", doctor.OK, "lost nothing that can be seen")
 	w.must(js.DeleteStream(t.Context(), "KV_tieback-quota"))
-	w.doctor().has("streams", doctor.Problem, "KV_tieback-quota: ")
+	for _, subject := range []string{"tb.dead._._.7.1", "tb.dead._._.7.2", "tb.dead._._.7.3"} {
+		_, err := js.Publish(t.Context(), subject, nil)
+		w.must(err)
+	}
+	letters, err := js.Stream(t.Context(), bus.Dead.Stream())
+	w.must(err)
+	w.must(letters.DeleteMsg(t.Context(), 2))
+	e = w.doctor()
+	e.has("streams", doctor.Problem, "KV_tieback-quota: ")
+	e.has("losses", doctor.Problem, "TIEBACK_DEAD has lost 1 message")
 }
 
 // What is kept is held against both limits that can be seen, before ingest takes nothing more.
