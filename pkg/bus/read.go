@@ -14,12 +14,12 @@ import (
 	"github.com/synadia-io/orbit.go/jetstreamext"
 )
 
-// answer is how long the broker has for one answer. The client has such a limit of its own, but only
-// where ctx has no deadline: under one that is hours away a lost answer would be waited for that long.
-const answer = 5 * time.Second
+// AnswerTimeout is how long the broker has for one answer. nats.go applies its default timeout only to contexts
+// without a deadline: with a deadline hours away, a lost reply would block until then.
+const AnswerTimeout = 5 * time.Second
 
 func brief(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, answer)
+	return context.WithTimeout(ctx, AnswerTimeout)
 }
 
 // Last gives a subject's message, the newest where the subject is one of Any; false: it has none.

@@ -62,8 +62,15 @@ type account struct {
 	answers   *semaphore.Weighted // bytes of large answers in memory; of all accounts
 }
 
-// Session makes the calls of one company. Its methods may be called concurrently.
+// Session makes the calls of one company. It repeats none of them, unless it comes from Retrying. Its methods may be
+// called concurrently.
 type Session struct {
+	*sessionState
+	retry Retry
+}
+
+// sessionState is what all sessions of a company share.
+type sessionState struct {
 	*account
 	company *company.Company
 	sizes   sizes    // of the calls of sync actions
@@ -109,10 +116,10 @@ func New(cfg Config, companies company.Set, reg prometheus.Registerer) (*Client,
 			a.answers = answers
 			accounts[co.Client], c.accounts = a, append(c.accounts, a)
 		}
-		s := &Session{
+		s := &Session{sessionState: &sessionState{
 			account: a, company: co, calls: calls,
 			refused: refused.WithLabelValues(strconv.FormatInt(id, 10)), // there from the start: the first refusal is an increase
-		}
+		}}
 		a.companies, c.sessions[id] = append(a.companies, s), s
 	}
 	return c, reg.Register(gauge{c})
@@ -201,9 +208,13 @@ type Call struct {
 //	3xx                permanent: it is not followed, and says where it points
 //
 // All but those of the caller's own ctx come from fault.FromProcore.
-func (s *Session) Do(ctx context.Context, c Call) ([]byte, error) {
-	a, err := s.do(ctx, c)
-	return a.body, err
+func (s *Session) Do(ctx context.Context, c Call) (body []byte, err error) {
+	err = s.repeat(ctx, c.Route, func() error {
+		a, err := s.do(ctx, c)
+		body = a.body
+		return err
+	})
+	return body, err
 }
 
 // tracer: each call of Procore is a span, its waiting for quota and token included; see pkg/bus/trace.go.

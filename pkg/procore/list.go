@@ -36,7 +36,8 @@ const smallestCap = 100
 func (s *Session) List(ctx context.Context, c Call) iter.Seq2[map[string]any, error] {
 	return func(yield func(map[string]any, error) bool) {
 		for at := (place{page: 1}); !at.last; {
-			items, err := s.page(ctx, c, &at)
+			var items []map[string]any
+			err := s.repeat(ctx, c.Route, func() (err error) { items, err = s.page(ctx, c, &at); return err })
 			if err != nil {
 				if !yield(nil, err) || fault.ClassOf(err) == fault.Permanent || ctx.Err() != nil {
 					return

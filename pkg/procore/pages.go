@@ -24,7 +24,12 @@ type Page struct {
 // ReadPage reads the n-th page of a list, from 1: for those who know where in a long list to
 // look; List reads a whole one. It costs one call and fails as any other. With n 0 the call
 // is made as it is, for lists that are paged in another way: then Last means nothing.
-func (s *Session) ReadPage(ctx context.Context, c Call, n int) (Page, error) {
+func (s *Session) ReadPage(ctx context.Context, c Call, n int) (p Page, err error) {
+	err = s.repeat(ctx, c.Route, func() (err error) { p, err = s.readPage(ctx, c, n); return err })
+	return p, err
+}
+
+func (s *Session) readPage(ctx context.Context, c Call, n int) (Page, error) {
 	if n > 0 {
 		q := url.Values{}
 		maps.Copy(q, c.Query)

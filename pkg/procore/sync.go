@@ -50,12 +50,7 @@ type SyncResult struct {
 //	504, no answer        Procore may have taken it, and takes it again; the smaller size grows back in time
 //	400, 409, 422         one update may be at fault: what is refused alone is among Refused
 func (s *Session) Sync(ctx context.Context, c SyncCall) (SyncResult, error) {
-	return s.SyncBy(ctx, c, s.Do)
-}
-
-// SyncBy is Sync with the calls made by do, which is Session.Do with a patience of its own.
-func (s *Session) SyncBy(ctx context.Context, c SyncCall, do func(context.Context, Call) ([]byte, error)) (SyncResult, error) {
-	a := &syncing{session: s, SyncCall: c, do: do, todo: chunks(c.Updates, s.sizes.of(c.Route))}
+	a := &syncing{session: s, SyncCall: c, todo: chunks(c.Updates, s.sizes.of(c.Route))}
 	for len(a.todo) > 0 {
 		if err := a.next(ctx); err != nil {
 			return a.result, err
@@ -68,7 +63,6 @@ func (s *Session) SyncBy(ctx context.Context, c SyncCall, do func(context.Contex
 type syncing struct {
 	SyncCall
 	session *Session
-	do      func(context.Context, Call) ([]byte, error)
 	todo    [][]map[string]any // what is left, in the order of the updates, by calls
 	result  SyncResult
 	smaller *size // to be kept once a call of that size is taken
@@ -116,7 +110,7 @@ func (a *syncing) call(ctx context.Context, updates []map[string]any) (SyncResul
 	}
 	ctx, release := Holding(ctx)
 	defer release()
-	raw, err := a.do(ctx, Call{Route: a.Route, Query: a.Query, Body: body, items: len(updates)})
+	raw, err := a.session.Do(ctx, Call{Route: a.Route, Query: a.Query, Body: body, items: len(updates)})
 	if err != nil {
 		return SyncResult{}, err
 	}

@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tieback/tieback/pkg/bus"
 )
 
 var (
@@ -38,7 +40,7 @@ func (e *Exporter) Collect(ch chan<- prometheus.Metric) {
 	e.mu.Lock()
 	v, letters := e.view, e.letters
 	e.mu.Unlock()
-	if time.Since(v.at) > 2*e.Every+answer {
+	if time.Since(v.at) > 2*e.Every+bus.AnswerTimeout {
 		v, letters = view{}, nil
 	}
 	show := func(d *prometheus.Desc, n float64, labels ...string) {

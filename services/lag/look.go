@@ -12,9 +12,6 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 )
 
-// answer is how long the broker has for all the answers of one look, which are asked for at once.
-const answer = 5 * time.Second
-
 // stateStream holds links, lives, cursors and attempts: the one stream beside the kinds' that grows.
 const stateStream = "KV_tieback-state"
 
@@ -43,7 +40,7 @@ func newEye(b *bus.Bus) *eye {
 // look asks for all at once. The view lacks what was not answered; err says what that was. What does
 // not exist is no trouble of the broker's: a consumer that was not made yet has no numbers.
 func (e *eye) look(ctx context.Context) (view, error) {
-	ctx, cancel := context.WithTimeout(ctx, answer)
+	ctx, cancel := context.WithTimeout(ctx, bus.AnswerTimeout) // all questions are asked at once
 	defer cancel()
 	var (
 		all  sync.WaitGroup

@@ -29,14 +29,6 @@ type lists struct {
 	fails   map[string][]error // before the answer, each once; a permanent one for good
 	asked   []string
 	wrong   []string // calls that Procore does not publish
-	quota   *procore.Quota
-}
-
-func (p *lists) Quota() (procore.Quota, bool) {
-	if p.quota == nil {
-		return procore.Quota{}, false
-	}
-	return *p.quota, time.Now().Before(p.quota.Reset)
 }
 
 func (p *lists) List(_ context.Context, c procore.Call) iter.Seq2[map[string]any, error] {

@@ -39,7 +39,16 @@ import (
 // Session reads Procore's lists, as procore.Session does.
 type Session interface {
 	List(ctx context.Context, c procore.Call) iter.Seq2[map[string]any, error]
-	Quota() (procore.Quota, bool)
+}
+
+// Retry is how a rebuild's session repeats its calls: it waits for rate limits as long as it takes, asks for a page
+// six times, with 1, 2, 4, 8 and 16 seconds in between, before it fails, and leaves half of the rate limit to the
+// services, whose users wait. Waiting is called before each wait.
+func Retry(waiting func(d time.Duration, why string)) procore.Retry {
+	return procore.Retry{
+		Attempts: 6, Limits: procore.Forever, Reserve: func(limit int) int { return limit / 2 },
+		Waiting: func(d time.Duration, why string) error { waiting(d, why); return nil },
+	}
 }
 
 // State keeps the links, as bus.State does.
@@ -53,8 +62,6 @@ type Options struct {
 	Company *company.Company
 	Force   bool // change and end links too, not only add them
 	DryRun  bool // change nothing
-	// Waiting is told of each wait for Procore, before it; nil: nobody is.
-	Waiting func(d time.Duration, why string)
 }
 
 // saves is how many links are saved at a time: they share commits.
@@ -63,9 +70,8 @@ const saves = 256
 // Rebuild reads all lists of the company's records and saves the links they show. A list
 // that Procore refuses is in the report's Unread, and what it would have shown stays as it is.
 //
-// A spent rate limit is waited out, for as long as ctx allows, and half of the limit is left to the services.
-// Any error ends it: the report then tells what was found so far. Nothing is saved before all
-// is read; after an error while saving, rebuilding once more is harmless.
+// Any other error ends it: use a session that repeats its calls, see Retry. The report then has what was found so far.
+// Nothing is saved before all lists are read; after an error while saving, a further rebuild is harmless.
 func Rebuild(ctx context.Context, session Session, state State, o Options) (Report, error) {
 	report := Report{Company: o.Company.ID, DryRun: o.DryRun, Force: o.Force, Changes: []Change{}, Unread: []Unread{}, NoLines: []Unread{}, Hidden: []int64{}}
 	known, err := state.AllLinks(ctx, o.Company.ID)

@@ -8,15 +8,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"go.uber.org/goleak"
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/fault"
-	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/services/links"
 )
 
@@ -237,59 +234,20 @@ func TestWithoutAListOfStandardCostCodesTheyAreNotRead(t *testing.T) {
 	}
 }
 
-func TestASpentLimitIsWaitedOutAndTheRestGoesOn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p, b := acme(), &bucket{}
-		p.fails = map[string][]error{
-			"vendors_list":                         {fault.Wait(40*time.Minute, errors.New("used up")), fault.Wait(time.Second, errors.New("429"))},
-			"projects_list filters[by_status]=All": {fault.New(fault.Transient, errors.New("502")), fault.New(fault.Transient, errors.New("502"))},
-		}
-		var waits []time.Duration
-		start := time.Now()
-		rebuild(t, p, b, links.Options{Waiting: func(d time.Duration, _ string) { waits = append(waits, d) }})
-		if b.has() != acmeLinks || time.Since(start) != 40*time.Minute+4*time.Second || len(waits) != 4 {
-			t.Errorf("after %v, %v:\n%s", time.Since(start), waits, b.has())
-		}
-	})
+// Saving waits until all is read: a rebuild that ended early changed nothing.
+func TestAProcoreOutOfReachEndsIt(t *testing.T) {
+	p, b := acme(), &bucket{links: map[bus.Linked]bus.Link{}}
+	p.fails = map[string][]error{"requisitions_list project_id=10": {fault.New(fault.Transient, errors.New("no answer"))}}
+	_, err := links.Rebuild(t.Context(), p, b, links.Options{Company: &company.Company{ID: 7}})
+	if err == nil || !strings.Contains(err.Error(), "no answer") || len(b.links) != 0 {
+		t.Errorf("%v, %d links", err, len(b.links))
+	}
 }
 
 func TestHalfOfTheLimitIsLeftToTheServices(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := acme()
-		p.quota = &procore.Quota{Limit: 3600, Remaining: 1800, Reset: time.Now().Add(20 * time.Minute)}
-		start := time.Now()
-		rebuild(t, p, &bucket{}, links.Options{})
-		if time.Since(start) != 20*time.Minute {
-			t.Errorf("it took %v", time.Since(start))
-		}
-	})
-}
-
-// Saving waits until all is read: a rebuild that was stopped changed nothing.
-func TestWhoeverStopsARebuildStopsItsWaits(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		for _, err := range []error{fault.Wait(time.Hour, errors.New("used up")), fault.New(fault.Transient, errors.New("502"))} {
-			p, b := acme(), &bucket{links: map[bus.Linked]bus.Link{}}
-			p.fails = map[string][]error{"requisitions_list project_id=10": slices.Repeat([]error{err}, 10)}
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-			_, got := links.Rebuild(ctx, p, b, links.Options{Company: &company.Company{ID: 7}})
-			if !errors.Is(got, context.DeadlineExceeded) || len(b.links) != 0 {
-				t.Errorf("%v, %d links", got, len(b.links))
-			}
-			cancel()
-		}
-	})
-}
-
-func TestAProcoreOutOfReachEndsIt(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := acme()
-		p.fails = map[string][]error{"vendors_list": slices.Repeat([]error{fault.New(fault.Transient, errors.New("no answer"))}, 6)}
-		_, err := links.Rebuild(t.Context(), p, &bucket{}, links.Options{Company: &company.Company{ID: 7}})
-		if err == nil || !strings.Contains(err.Error(), "no answer") {
-			t.Error(err)
-		}
-	})
+	if left := links.Retry(nil).Reserve(3600); left != 1800 {
+		t.Errorf("%d of 3600 calls are left", left)
+	}
 }
 
 // A record that is deleted in Procore may still show the origin id that its successor has now.

@@ -136,7 +136,7 @@ func (r *reader) read(ctx context.Context, l list, p place) error {
 	r.done[v] = true
 	call, err := l.call(p)
 	if err == nil {
-		err = r.patient(ctx, call, func(o map[string]any) error { return r.take(l, p, o) })
+		err = r.list(ctx, l, p, call)
 		if err != nil && (ctx.Err() != nil || fault.ClassOf(err) != fault.Permanent) {
 			return err
 		}
@@ -150,6 +150,19 @@ func (r *reader) read(ctx context.Context, l list, p place) error {
 		r.miss(l)
 	}
 	return nil
+}
+
+// list reads a list to its end.
+func (r *reader) list(ctx context.Context, l list, p place, call procore.Call) error {
+	for item, err := range r.session.List(ctx, call) {
+		if err == nil {
+			err = r.take(l, p, item)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
 }
 
 // take notes a record and the lines inside it.

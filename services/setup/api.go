@@ -10,7 +10,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/procore"
 )
 
@@ -29,39 +28,19 @@ type Connection struct {
 	Metadata map[string]any // nil: not shown
 }
 
-// tries of a call: reads are made again after any passing trouble, writes only where Procore has not taken them.
-const tries = 4
-
-// do makes a call, waiting for rate limits. Its errors are in plain words.
+// do makes a call, and again after a transient error or a rate limit, three times at most. Its errors are in plain words.
 func (a *API) do(ctx context.Context, c procore.Call) ([]byte, error) {
-	wait := a.Backoff
-	for try := 1; ; try++ {
-		raw, err := a.Session.Do(ctx, c)
-		class := fault.ClassOf(err)
-		again := class == fault.Throttled || class == fault.Transient && c.Route.Method == http.MethodGet && !hopeless(err)
-		if err == nil || !again || try == tries || ctx.Err() != nil {
-			return raw, inWords(err)
-		}
-		wait = max(wait, fault.RetryAfter(err))
-		if end, bounded := ctx.Deadline(); bounded && time.Until(end) < wait {
-			return nil, inWords(err)
-		}
-		if wait > 10*time.Second { // a moment is no news
-			a.Waiting(wait, err.Error())
-		}
-		select {
-		case <-ctx.Done():
-			return nil, inWords(err) // says more than that the time is up
-		case <-time.After(wait):
-		}
-		wait *= 2
-	}
-}
-
-// hopeless is an error that no waiting mends for whoever sits before it.
-func hopeless(err error) bool {
-	var login *procore.LoginError
-	return errors.As(err, &login) && login.Status < 500
+	session := a.Session.Retrying(procore.Retry{
+		Attempts: 4, Backoff: a.Backoff, Interactive: true, Limits: 3,
+		Waiting: func(d time.Duration, why string) error {
+			if d > 10*time.Second { // a shorter wait needs no message
+				a.Waiting(d, why)
+			}
+			return nil
+		},
+	})
+	raw, err := session.Do(ctx, c)
+	return raw, inWords(err)
 }
 
 // inWords says what to do about an error of Procore's.

@@ -134,7 +134,7 @@ func (v *look) quotas(ctx context.Context) {
 }
 
 func (v *look) refusal(ctx context.Context, id int64) (*Refusal, error) {
-	ctx, cancel := context.WithTimeout(ctx, answer)
+	ctx, cancel := context.WithTimeout(ctx, bus.AnswerTimeout)
 	defer cancel()
 	raw, _, err := v.Quota.Read(ctx, procore.LoginKey(id, v.clientName(id)))
 	if err != nil {
@@ -152,7 +152,7 @@ func (v *look) refusal(ctx context.Context, id int64) (*Refusal, error) {
 }
 
 func (v *look) quota(ctx context.Context, id int64) (*Quota, error) {
-	ctx, cancel := context.WithTimeout(ctx, answer)
+	ctx, cancel := context.WithTimeout(ctx, bus.AnswerTimeout)
 	defer cancel()
 	client := v.Clients[id]
 	if client == nil {

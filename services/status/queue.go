@@ -19,9 +19,6 @@ type queue struct {
 	cutOff bool             // there are more
 }
 
-// answer is how long the broker has for one answer.
-const answer = 5 * time.Second
-
 // moment is how long a process may take from the end of one pull to the next.
 const moment = 300 * time.Millisecond
 
@@ -74,7 +71,7 @@ func (q *queue) taken(info *jetstream.ConsumerInfo) {
 }
 
 func (v *look) info(ctx context.Context, d bus.Durable) (*jetstream.ConsumerInfo, error) {
-	ctx, cancel := context.WithTimeout(ctx, answer)
+	ctx, cancel := context.WithTimeout(ctx, bus.AnswerTimeout)
 	defer cancel()
 	c, err := v.bus.JetStream().Consumer(ctx, d.Kind.Stream(), d.Name)
 	if err != nil {

@@ -75,7 +75,7 @@ func (v *look) newest(ctx context.Context, k bus.Kind) (bus.Scan, error) {
 	if err != nil || last <= uint64(v.Recent) { //nolint:gosec // a positive number
 		return scan, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, answer)
+	ctx, cancel := context.WithTimeout(ctx, bus.AnswerTimeout)
 	defer cancel()
 	s, err := v.bus.JetStream().Stream(ctx, k.Stream())
 	if err != nil {

@@ -11,7 +11,6 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/pkg/procore/erplog"
 	"github.com/tieback/tieback/services/worker/payload"
@@ -54,24 +53,11 @@ const patience = time.Minute
 
 // request asks for the request itself, and waits out a short rate limit.
 func (r *reading) request(ctx context.Context) ([]byte, error) {
-	for {
-		raw, err := r.Options.Procore.Do(ctx, procore.Call{Route: procore.GetERPRequest, ID: r.Options.Request})
-		if err == nil || fault.ClassOf(err) != fault.Throttled {
-			return raw, err
-		}
-		wait := max(fault.RetryAfter(err), time.Second)
-		if err := r.mayWait(wait, err.Error()); err != nil {
-			return nil, err
-		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(wait):
-		}
-	}
+	session := r.Options.Procore.Retrying(procore.Retry{Limits: procore.Forever, Waiting: r.mayWait})
+	return session.Do(ctx, procore.Call{Route: procore.GetERPRequest, ID: r.Options.Request})
 }
 
-// mayWait tells of a wait; an error: it is longer than our patience.
+// mayWait reports a wait; its error says that the wait would be longer than our patience.
 func (r *reading) mayWait(d time.Duration, why string) error {
 	now := time.Now()
 	if r.waited += d; r.waited > patience {

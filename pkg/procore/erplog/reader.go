@@ -47,56 +47,38 @@ func (r *Reader) odd(list procore.Route, line any, err error) {
 func (r *Reader) Calls() int { return int(r.calls.Load()) }
 
 const (
-	// tries is how often a page is asked for before Procore counts as out of reach: 1, 2, 4
-	// and 8 Backoffs lie between them. Waiting for a rate limit is no try.
-	tries = 5
+	// pageAttempts is how often a page is asked for before Procore counts as out of reach: 1, 2, 4
+	// and 8 Backoffs lie between them.
+	pageAttempts = 5
 	// short is how many calls a reading may make before it counts as a long one.
 	short = 10
 )
 
-// share waits where the rate limit is needed by others, who have users waiting: a short reading
-// leaves them a tenth of it, a long one half.
-func (r *Reader) share(ctx context.Context) error {
-	q, known := r.Session.Quota()
-	left := q.Limit / 10
+// reserve is how much of the rate limit is left to the services, whose users wait: a tenth by a short reading, half
+// by a long one.
+func (r *Reader) reserve(limit int) int {
 	if r.Calls() >= short {
-		left = q.Limit / 2
+		return limit / 2
 	}
-	if !known || q.Remaining > left {
-		return nil
-	}
-	return r.wait(ctx, time.Until(q.Reset), "the rest of Procore's rate limit is left to the services")
+	return limit / 10
 }
 
-// page makes one call, patiently. A refusal says which permission it takes.
+// page makes one call. A refusal says which permission it takes.
 func (r *Reader) page(ctx context.Context, c procore.Call, n int) (procore.Page, error) {
-	if err := r.share(ctx); err != nil {
-		return procore.Page{}, err
+	session := r.Session.Retrying(procore.Retry{
+		Attempts: pageAttempts, Backoff: r.Backoff, Limits: procore.Forever, Reserve: r.reserve,
+		Waiting: func(d time.Duration, why string) error {
+			if r.Waiting != nil {
+				r.Waiting(d, why)
+			}
+			return nil
+		},
+	})
+	p, err := session.ReadPage(procore.Counted(ctx, &r.calls), c, n)
+	if err != nil {
+		return procore.Page{}, refused(c.Route, err)
 	}
-	for failed := 0; ; {
-		p, err := r.Session.ReadPage(procore.Counted(ctx, &r.calls), c, n)
-		switch {
-		case err == nil || ctx.Err() != nil:
-			return p, err
-		case fault.ClassOf(err) == fault.Throttled:
-			err = r.wait(ctx, fault.RetryAfter(err), err.Error())
-		case fault.ClassOf(err) != fault.Permanent && failed < tries-1:
-			err = r.wait(ctx, r.backoff()<<failed, err.Error())
-			failed++
-		default:
-			err = refused(c.Route, err)
-		}
-		if err != nil {
-			return procore.Page{}, err
-		}
-	}
-}
-
-func (r *Reader) backoff() time.Duration {
-	if r.Backoff > 0 {
-		return r.Backoff
-	}
-	return time.Second
+	return p, nil
 }
 
 // permissions are what Procore's administrator has to give the app, by route.
@@ -115,21 +97,6 @@ func refused(route procore.Route, err error) error {
 		return err
 	}
 	return fault.New(fault.Permanent, fmt.Errorf("%w: the app (or service account) needs the permission %s: %w", ErrForbidden, permissions[route.Name], err))
-}
-
-func (r *Reader) wait(ctx context.Context, d time.Duration, why string) error {
-	d = max(d, 0)
-	if r.Waiting != nil {
-		r.Waiting(d, why)
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }
 
 // Hooks gives the ids of the company's hooks that deliver to ingest. Where none has ingest's

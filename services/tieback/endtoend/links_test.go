@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -118,6 +119,7 @@ func (w *world) rebuild(l *line, o links.Options) links.Report {
 	w.Helper()
 	session, err := l.Procore.Company(firstCompany)
 	w.must(err)
+	session = session.Retrying(links.Retry(func(time.Duration, string) {}))
 	o.Company = l.Companies[firstCompany]
 	r, err := links.Rebuild(w.Context(), session, l.Bus.State(), o)
 	w.must(err)

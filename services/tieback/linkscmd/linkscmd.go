@@ -84,13 +84,13 @@ func rebuild(cmd *cobra.Command, c common, o links.Options) error {
 	}
 	defer b.Close()
 	o.Company = b.Companies[c.company]
-	o.Waiting = func(d time.Duration, why string) {
-		fmt.Fprintf(cmd.ErrOrStderr(), "tieback links: waiting %v: %s\n", d.Round(time.Second), why)
-	}
 	session, err := b.Procore.Company(c.company)
 	if err != nil {
 		return err
 	}
+	session = session.Retrying(links.Retry(func(d time.Duration, why string) {
+		fmt.Fprintf(cmd.ErrOrStderr(), "tieback links: waiting %v: %s\n", d.Round(time.Second), why)
+	}))
 	report, err := links.Rebuild(cmd.Context(), session, b.Bus.State(), o)
 	if err != nil {
 		return failed(cmd, fmt.Errorf("rebuild of company %d did not end: %w", c.company, err))

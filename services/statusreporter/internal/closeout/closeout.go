@@ -21,6 +21,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -74,11 +75,15 @@ type Result struct {
 // as it is about to be reported, before its request details are: the user's next click may refer to the links.
 type LinkStore func(ctx context.Context, i int, reported *tiebackv1.Outcome) error
 
+// retry waits out the short window of Procore's rate limit: ten seconds, and what a clock may be off. A call gives up after
+// 20 such waits, in case the limit never lets it through.
+var retry = procore.Retry{Limits: 20, LongestLimit: 15 * time.Second}
+
 // Flush reports a company's outcomes to Procore in as few calls as possible. It returns one result an item and leaves
 // the items as they are. It waits out a short wait for the rate limit: otherwise the calls that were made already
 // would be made again, and use up the next window as well.
 func Flush(ctx context.Context, session *procore.Session, items []Item, store LinkStore) []Result {
-	s := patient{session}
+	s := session.Retrying(retry)
 	var units []*unit
 	results := make([]Result, len(items))
 	for i, it := range items {
@@ -87,7 +92,7 @@ func Flush(ctx context.Context, session *procore.Session, items []Item, store Li
 			units = append(units, &unit{CloseOut: c, event: i, repeat: it.Repeat, later: it.Later})
 		}
 	}
-	for _, step := range []func(context.Context, patient, []*unit){unlinks, externalData, assignments, transactions} {
+	for _, step := range []func(context.Context, *procore.Session, []*unit){unlinks, externalData, assignments, transactions} {
 		step(ctx, s, held(units))
 	}
 	learnRoutes(s, units)
@@ -147,7 +152,7 @@ type item struct {
 
 // run makes the action and hands each refusal to its unit. What makes Procore refuse a whole call is refused alone,
 // see procore.Session.Sync, so that one event's nonsense harms no other.
-func (b batch) run(ctx context.Context, s patient) {
+func (b batch) run(ctx context.Context, s *procore.Session) {
 	if len(b.items) == 0 {
 		return
 	}
@@ -173,7 +178,7 @@ func (b batch) run(ctx context.Context, s patient) {
 }
 
 // runHalves makes the action in two; false: it is one unit's alone.
-func (b batch) runHalves(ctx context.Context, s patient) bool {
+func (b batch) runHalves(ctx context.Context, s *procore.Session) bool {
 	left, right := b.halves()
 	if left.items == nil || right.items == nil {
 		return false
@@ -206,7 +211,7 @@ func (b batch) halves() (left, right batch) {
 
 // refuse matches what Procore echoes of each refused item to the items sent. Where an echo tells
 // nobody whose it is, the action is made again in halves, until it is one unit's alone.
-func (b batch) refuse(ctx context.Context, s patient, refused []procore.ItemError) {
+func (b batch) refuse(ctx context.Context, s *procore.Session, refused []procore.ItemError) {
 	whose := make([][]item, len(refused))
 	for i, r := range refused {
 		for _, it := range b.items {
@@ -280,7 +285,7 @@ func (u *unit) fail(sentence string) {
 	}
 }
 
-func externalData(ctx context.Context, s patient, units []*unit) {
+func externalData(ctx context.Context, s *procore.Session, units []*unit) {
 	b := batch{call: procore.SyncCall{Route: syncExternalData}}
 	for _, u := range units {
 		for _, m := range u.Marks {
@@ -313,7 +318,7 @@ func recordName(u *unit, itemType string) string {
 	return fmt.Sprintf("%s (%s)", u.Record, kind)
 }
 
-func assignments(ctx context.Context, s patient, units []*unit) {
+func assignments(ctx context.Context, s *procore.Session, units []*unit) {
 	type place struct{ project, subJob int64 }
 	batches := map[place]batch{}
 	for _, u := range units {
@@ -334,7 +339,7 @@ func assignments(ctx context.Context, s patient, units []*unit) {
 	}
 }
 
-func transactions(ctx context.Context, s patient, units []*unit) {
+func transactions(ctx context.Context, s *procore.Session, units []*unit) {
 	batches := map[int64]batch{}
 	for _, u := range units {
 		if u.Status != tiebackv1.Status_STATUS_SUCCESS {

@@ -16,7 +16,7 @@ import (
 // unlinks asks status management, a call for each record: there is no bulk form. The route is inferred. Where Procore
 // does not have it the record is marked as not synced with the other marks of the next step, as the events dictionary
 // documents; after a 405, or a 404 for a record that Procore knows, the route is not tried again in this process.
-func unlinks(ctx context.Context, s patient, units []*unit) {
+func unlinks(ctx context.Context, s *procore.Session, units []*unit) {
 	without := map[string]bool{} // routes that answered 404 in this flush: each more is held against the app
 	for _, u := range units {
 		if u.Status != tiebackv1.Status_STATUS_SUCCESS {
@@ -62,7 +62,7 @@ func (u *unit) unsync(l *tiebackv1.Unlink) *tiebackv1.Mark {
 }
 
 // learnRoutes remembers routes that Procore lacks: they answered 404 for a record that Procore has, as the mark was taken.
-func learnRoutes(s patient, units []*unit) {
+func learnRoutes(s *procore.Session, units []*unit) {
 	for _, u := range units {
 		for _, a := range u.asked {
 			if u.err == nil && slices.Contains(u.Marks, a.mark) && !slices.Contains(u.gone, a.mark) {
@@ -75,7 +75,7 @@ func learnRoutes(s patient, units []*unit) {
 // unlink unlinks a record. Procore refuses to unlink what is not linked any more, which is
 // what a repeat after a crash meets; so a repeat's refusal is checked by marking the record as
 // not synced, which is harmless and leaves no doubt. The refusal of a first try is meant.
-func unlink(ctx context.Context, s patient, l *tiebackv1.Unlink, repeat bool) error {
+func unlink(ctx context.Context, s *procore.Session, l *tiebackv1.Unlink, repeat bool) error {
 	err := tryUnlink(ctx, s, l)
 	if repeat {
 		return confirm(ctx, s, l, err)
@@ -90,7 +90,7 @@ func unlinkRoute(l *tiebackv1.Unlink) procore.Route {
 	return unlinkRecord
 }
 
-func tryUnlink(ctx context.Context, s patient, l *tiebackv1.Unlink) error {
+func tryUnlink(ctx context.Context, s *procore.Session, l *tiebackv1.Unlink) error {
 	call := procore.Call{Route: unlinkRoute(l), ID: l.ItemId}
 	if call.Route.Name == unlinkRecord.Name {
 		call.Body = map[string]any{"item_type": l.ItemType, "item_id": l.ItemId}
@@ -99,7 +99,7 @@ func tryUnlink(ctx context.Context, s patient, l *tiebackv1.Unlink) error {
 	return err
 }
 
-func confirm(ctx context.Context, s patient, l *tiebackv1.Unlink, refusal error) error {
+func confirm(ctx context.Context, s *procore.Session, l *tiebackv1.Unlink, refusal error) error {
 	var status *procore.StatusError
 	if !errors.As(refusal, &status) || status.Status != http.StatusUnprocessableEntity {
 		return refusal
@@ -165,7 +165,7 @@ func (d *detail) fail(err error) {
 }
 
 // requestDetails is the last step: the users' buttons come free.
-func requestDetails(ctx context.Context, s patient, units []*unit) {
+func requestDetails(ctx context.Context, s *procore.Session, units []*unit) {
 	byID := map[int64]*detail{}
 	var details []*detail
 	for _, u := range units {
@@ -186,7 +186,7 @@ func requestDetails(ctx context.Context, s patient, units []*unit) {
 }
 
 // tell updates details in bulk.
-func tell(ctx context.Context, s patient, details []*detail) {
+func tell(ctx context.Context, s *procore.Session, details []*detail) {
 	if len(details) == 0 {
 		return
 	}
@@ -204,7 +204,7 @@ func tell(ctx context.Context, s patient, details []*detail) {
 	}
 }
 
-func refusedDetails(ctx context.Context, s patient, details []*detail, refused []procore.ItemError) {
+func refusedDetails(ctx context.Context, s *procore.Session, details []*detail, refused []procore.ItemError) {
 	for _, r := range refused {
 		id := procore.ID(json.Number(fmt.Sprint(r.Item["id"])))
 		i := slices.IndexFunc(details, func(d *detail) bool { return d.id == id })
@@ -223,7 +223,7 @@ func refusedDetails(ctx context.Context, s patient, details []*detail, refused [
 //	we wanted to say that it is in progress     it has ended meanwhile; where that was not by us, it is noted
 //	we wanted to say failed                     it was called off, so that nothing is left to be told
 //	it has ended, and this is a later run       Procore keeps the first end; ours is noted beside it
-func (d *detail) stands(ctx context.Context, s patient, why string) {
+func (d *detail) stands(ctx context.Context, s *procore.Session, why string) {
 	at, err := procore.DetailStatus(ctx, s.Do, d.id)
 	if err != nil {
 		d.fail(err)
