@@ -38,7 +38,8 @@ func NewShared(d Drivers) *Shared {
 	return &Shared{drivers: d, erps: map[int64]*shared{}, unopened: map[int64]trouble.Trouble{}}
 }
 
-// Open gives the company's ERP. The error of one that can't be opened has the reason fault.Unopened. The first to ask opens it with its driver's settings, the
+// Open gives the company's ERP. The error of one that can't be opened has the reason fault.Damaged where the driver says
+// so, else fault.Unopened. The first to ask opens it with its driver's settings, the
 // last to Close closes it. The other fields of c count for the first. Settings is called
 // again by Renew, and must give a map that does not change.
 func (s *Shared) Open(ctx context.Context, driver string, settings func() map[string]string, c Config) (*ERP, error) {
@@ -48,7 +49,11 @@ func (s *Shared) Open(ctx context.Context, driver string, settings func() map[st
 	if open == nil {
 		var err error
 		if open, err = s.open(ctx, driver, settings, c); err != nil {
-			err = &fault.Error{Class: fault.Transient, Reason: fault.Unopened, Since: time.Now(), Err: err}
+			reason := fault.Unopened
+			if fault.ReasonOf(err) == fault.Damaged {
+				reason = fault.Damaged
+			}
+			err = &fault.Error{Class: fault.Transient, Reason: reason, Since: time.Now(), Err: err}
 			if _, before := s.unopened[c.Company]; !before {
 				s.unopened[c.Company] = trouble.Of(c.Company, err, time.Now())
 			}

@@ -18,6 +18,7 @@ const (
 	Denied      Reason = "denied"      // the source refuses our credentials, or we lack a permission
 	Busy        Reason = "busy"        // as many of our calls are under way as the source takes
 	Unopened    Reason = "unopened"    // the company's connector refuses its settings
+	Damaged     Reason = "damaged"     // the books lack what was booked, or can't be read
 	Undelivered Reason = "undelivered" // the source's webhooks do not reach us
 	NotRunning  Reason = "not-running" // no process takes the work
 	Queued      Reason = "queued"      // other work is before it

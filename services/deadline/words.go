@@ -30,6 +30,7 @@ type reason struct {
 //	Procore    throttled     Procore takes no more calls from the ERP integration until T.      -      after that
 //	Procore    else          Procore has answered with an error since T.                        -      later
 //	Tieback    unopened      … can't connect to your ERP system: its settings are wrong.        it     once that is corrected
+//	Tieback    damaged       The books of your ERP system are damaged, and nothing is booked …  it     once they are restored
 //	Tieback    not running   The part of the ERP integration that does this is not running.     it     once it runs
 //	Tieback    else          An error of the ERP integration itself has held this up since T.   it     later
 //	nil        queued        Other requests are before it.                                      -      later
@@ -48,6 +49,8 @@ func reasonOf(why error, zone *time.Location, now time.Time) reason {
 		return reason{"The part of the ERP integration that does this is not running.", tell, "once it runs"}
 	case about == fault.Unopened:
 		return reason{"The ERP integration can't connect to your ERP system: its settings are wrong.", tell, "once that is corrected"}
+	case about == fault.Damaged:
+		return reason{"The books of your ERP system are damaged, and nothing is booked until they are restored.", tell, "once they are restored"}
 	case source == fault.FromERP:
 		return ofSystem("Your ERP system", "", about, throttled, since, until(why, zone, now))
 	case source == fault.FromProcore:

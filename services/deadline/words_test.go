@@ -46,6 +46,7 @@ func TestAnAccountantReadsWhatIsSo(t *testing.T) {
 		{"Procore's spike limit", waiting(of(fault.FromProcore, fault.Throttled, ""), time.Second), "Procore takes no more calls from the ERP integration for the moment.", "later", false},
 		{"Procore answers 502", of(fault.FromProcore, fault.Transient, ""), "Procore has answered with an error since 09:02 CST.", "later", false},
 		{"the connector's settings are wrong", of("", fault.Transient, fault.Unopened), "The ERP integration can't connect to your ERP system: its settings are wrong.", "once that is corrected", true},
+		{"the books are damaged", of("", fault.Transient, fault.Damaged), "The books of your ERP system are damaged, and nothing is booked until they are restored.", "once they are restored", true},
 		{"the worker is down", of("", fault.Transient, fault.NotRunning), "The part of the ERP integration that does this is not running.", "once it runs", true},
 		{"a panic of ours", of("", fault.Transient, ""), "An error of the ERP integration itself has held this up since 09:02 CST.", "later", true},
 		{"behind other work", of("", fault.Transient, fault.Queued), "Other requests are before it.", "later", false},

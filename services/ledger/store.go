@@ -126,7 +126,11 @@ func openStore(ctx context.Context, path string) (_ *store, err error) {
 		read, err = openDB(ctx, abs, 4)
 	}
 	if err != nil {
-		return nil, errors.Join(fault.New(fault.Transient, fmt.Errorf("ledger %s: %w", path, err)), closeDB(write), closeDB(read), m.close())
+		opening := &fault.Error{Class: fault.Transient, Err: fmt.Errorf("ledger %s: %w", path, err)}
+		if errors.Is(err, ErrLost) || corrupt(err) {
+			opening.Reason = fault.Damaged
+		}
+		return nil, errors.Join(opening, closeDB(write), closeDB(read), m.close())
 	}
 	return &store{reader: read, writer: startWriter(write, m), mark: m}, nil
 }
@@ -157,16 +161,21 @@ func (s *store) close() error { return errors.Join(s.writer.Stop(), s.reader.Clo
 // unless the file itself is broken. An error that has a class keeps it.
 func classed(err error) error {
 	var known *fault.Error
-	var lite *sqlite.Error
 	switch {
 	case err == nil, errors.As(err, &known), errors.Is(err, ErrClosed),
 		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
-	case errors.As(err, &lite) && (lite.Code()&0xff == sqlite3.SQLITE_CORRUPT || lite.Code()&0xff == sqlite3.SQLITE_NOTADB):
+	case corrupt(err):
 		return &fault.Error{
 			Class: fault.Permanent, Err: fmt.Errorf("ledger: %w", err),
 			UserMessage: "The ledger's file is damaged. Ask your administrator to restore it from a backup.",
 		}
 	}
 	return fault.New(fault.Transient, fmt.Errorf("ledger: %w", err))
+}
+
+// corrupt says whether SQLite can't read its file for what is in it.
+func corrupt(err error) bool {
+	var lite *sqlite.Error
+	return errors.As(err, &lite) && (lite.Code()&0xff == sqlite3.SQLITE_CORRUPT || lite.Code()&0xff == sqlite3.SQLITE_NOTADB)
 }

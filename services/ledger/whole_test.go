@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tieback/tieback/pkg/fault"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
@@ -165,7 +166,7 @@ func TestFlippedByteInTheLog(t *testing.T) {
 				if err == nil {
 					return
 				}
-				if !errors.Is(err, ErrLost) {
+				if !errors.Is(err, ErrLost) || fault.ReasonOf(err) != fault.Damaged {
 					t.Fatal(err)
 				}
 				if after, err := os.ReadFile(filepath.Join(damaged, name+"-wal")); err != nil || !bytes.Equal(before, after) {

@@ -72,6 +72,7 @@ func TestWhoseSystemDoesNotDoItsPart(t *testing.T) {
 		{"Procore", of(fault.FromProcore, fault.NoAnswer, time.Hour), "Procore has not answered since"},
 		{"Procore's 401", of(fault.FromProcore, fault.Denied, time.Hour), "Procore has refused our credentials, or a permission, since"},
 		{"the connector's settings", of("", fault.Unopened, time.Hour), "its connector has refused its settings since"},
+		{"the books", of("", fault.Damaged, time.Hour), "its ERP's books have been damaged since"},
 		{"the hook", of(fault.FromProcore, fault.Undelivered, time.Hour), "Procore's deliveries have not reached ingest since"},
 		{"a panic", of("", "", time.Hour), "attempts have failed in Tieback itself since"},
 		{"Procore's limit", Trouble{Source: fault.FromProcore, Class: "throttled", Since: at.Add(-time.Hour)}, ""},

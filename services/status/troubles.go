@@ -132,6 +132,8 @@ func wrong(source fault.Source, reason fault.Reason) string {
 		return "Procore's deliveries have not reached ingest"
 	case reason == fault.Unopened:
 		return "its connector has refused its settings"
+	case reason == fault.Damaged:
+		return "its ERP's books have been damaged"
 	case system == "":
 		return "attempts have failed in Tieback itself"
 	case reason == fault.NoAnswer:
