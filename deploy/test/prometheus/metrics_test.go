@@ -175,6 +175,16 @@ func TestThePageOfMetricsIsComplete(t *testing.T) {
 	}
 }
 
+// The page of metrics has a row for each alert, with a link to its runbook.
+func TestThePageOfMetricsHasEachAlert(t *testing.T) {
+	page := asking(t)["docs/metrics.md"]
+	for alert := range runbooks(t) {
+		if !strings.Contains(page, "\n| [`"+alert+"`](../deploy/runbooks/"+alert+".md) |") {
+			t.Errorf("docs/metrics.md has no row for the alert %s", alert)
+		}
+	}
+}
+
 // asking is all that names metrics.
 func asking(t *testing.T) map[string]string {
 	t.Helper()
