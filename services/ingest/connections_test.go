@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"sync"
 	"testing"
 	"time"
 
@@ -67,5 +68,60 @@ func TestWhoWaitsLongestMakesRoom(t *testing.T) {
 	close(finish)
 	if err := <-slow; err != nil {
 		t.Errorf("an authentic delivery was cut off: %v", err)
+	}
+}
+
+// A connection has its time however fast new ones come: they wait in the listener's queue.
+func TestNoConnectionIsClosedYoung(t *testing.T) {
+	const most, hostile = 8, 32
+	c := newConnections(most)
+	var mu sync.Mutex
+	began, ages := map[net.Conn]time.Time{}, []time.Duration{}
+	srv := httptest.NewUnstartedServer(http.NotFoundHandler())
+	srv.Listener, srv.Config.ConnContext = listener{srv.Listener, c}, withConn
+	srv.Config.ConnState = func(conn net.Conn, state http.ConnState) {
+		mu.Lock()
+		switch state {
+		case http.StateNew:
+			began[conn] = time.Now()
+		case http.StateClosed:
+			ages = append(ages, time.Since(began[conn]))
+		}
+		mu.Unlock()
+		c.changed(conn, state)
+	}
+	srv.Start()
+	for range hostile {
+		conn, err := net.Dial("tcp", srv.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Get(srv.URL)
+	if err != nil {
+		t.Fatalf("behind idle connections: %v", err)
+	}
+	_ = resp.Body.Close()
+	mu.Lock()
+	if len(ages) < hostile-most {
+		t.Errorf("%d connections were closed to make room, want %d", len(ages), hostile-most)
+	}
+	for _, age := range ages[:min(len(ages), hostile-most)] {
+		if age < leastAge*9/10 {
+			t.Errorf("a connection was closed after %v, want %v at least", age, leastAge)
+		}
+	}
+	mu.Unlock()
+	srv.Close()
+}
+
+// Connections leave descriptors for the broker and for files: without any, `+"`tieback run`"+` ended.
+func TestConnectionsLeaveDescriptors(t *testing.T) {
+	for limit, want := range map[uint64]int{0: 1, 256: 128, 1024: 512, 20_000: maxConnections, 1 << 63: maxConnections} {
+		if got := bound(limit); got != want {
+			t.Errorf("of %d descriptors %d connections may be open, want %d", limit, got, want)
+		}
 	}
 }

@@ -51,7 +51,7 @@ var results = []string{"accepted", "duplicate", "other", "unauthorized", "malfor
 // New makes the service; reg gets its metrics. Authentic reports whether a token is one of a company's: in
 // constant time, for unknown companies too.
 func New(b *bus.Bus, authentic func(company int64, token string) bool, log *zap.Logger, reg prometheus.Registerer) (*Service, error) {
-	s := &Service{bus: b, authentic: authentic, log: log, open: newConnections(maxConnections), deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
+	s := &Service{bus: b, authentic: authentic, log: log, open: newConnections(bound(descriptors())), deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "tieback_deliveries_total", Help: "Webhook deliveries by result (" + strings.Join(results, ", ") + ").",
 	}, []string{"result"})}
 	s.strangers = log.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core { return zapcore.NewSamplerWithOptions(c, time.Minute, 5, 0) }))
@@ -63,7 +63,7 @@ func New(b *bus.Bus, authentic func(company int64, token string) bool, log *zap.
 
 // Run serves on l until ctx ends, and closes l.
 func (s *Service) Run(ctx context.Context, l net.Listener) error {
-	return telemetry.ServeWith(ctx, l, &http.Server{
+	return telemetry.ServeWith(ctx, listener{l, s.open}, &http.Server{
 		Handler: s.Handler(), ReadHeaderTimeout: 2 * time.Second, ReadTimeout: patience, WriteTimeout: 2 * patience, IdleTimeout: time.Minute, MaxHeaderBytes: maxHeader,
 		ConnState: s.open.changed, ConnContext: withConn, ErrorLog: zap.NewStdLog(s.strangers),
 	})
@@ -104,6 +104,7 @@ func companyOf(r *http.Request) int64 {
 func (s *Service) receive(w http.ResponseWriter, r *http.Request) {
 	id := companyOf(r)
 	if !s.authentic(id, bearer(r)) {
+		w.Header().Set("Connection", "close") // who guesses tokens needs a new connection for each
 		s.answer(w, http.StatusUnauthorized, "unauthorized", "This company's webhook token was not given in the Authorization header, or is not the right one.")
 		return
 	}

@@ -1,0 +1,218 @@
+// Command flood measures ingest under hostile connections: it keeps some thousands of them open in all the ways that
+// cost a server most, sends valid deliveries beside them, and says how long those took. It attacks this machine alone.
+//
+//	flood -url http://127.0.0.1:8080/webhooks/procore/COMPANY -token-file FILE
+//
+// Exit code 1: a valid delivery was not answered 200 within 5 seconds, which is Procore's patience.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// patience is how long Procore waits for an answer.
+const patience = 5 * time.Second
+
+type flood struct {
+	addr        string // of ingest
+	path        string
+	company     string
+	token       string
+	connections int
+	rate        int // valid deliveries a second
+	length      time.Duration
+
+	open     atomic.Int64 // hostile connections now
+	most     atomic.Int64 // and at most
+	opened   atomic.Int64
+	unopened atomic.Int64
+}
+
+func main() {
+	f := flood{}
+	target := flag.String("url", "", "the address of a company's deliveries; this machine's loopback")
+	tokenFile := flag.String("token-file", "", "the company's webhook token")
+	flag.IntVar(&f.connections, "connections", 5000, "hostile connections at once")
+	flag.IntVar(&f.rate, "rate", 20, "valid deliveries a second")
+	flag.DurationVar(&f.length, "for", 30*time.Second, "how long valid deliveries are sent")
+	flag.Parse()
+	if err := f.aim(*target, *tokenFile); err != nil {
+		fmt.Fprintln(os.Stderr, "flood:", err)
+		os.Exit(2)
+	}
+	if !f.run(context.Background(), os.Stdout) {
+		os.Exit(1)
+	}
+}
+
+func (f *flood) aim(target, tokenFile string) error {
+	u, err := url.Parse(target)
+	if err != nil {
+		return err
+	}
+	if ip := net.ParseIP(u.Hostname()); u.Scheme != "http" || ip == nil || !ip.IsLoopback() || u.Port() == "" {
+		return fmt.Errorf("-url %q: want http://127.0.0.1:PORT/webhooks/procore/COMPANY", target)
+	}
+	token, err := os.ReadFile(tokenFile)
+	if err != nil {
+		return err
+	}
+	f.addr, f.path, f.company, f.token = u.Host, u.Path, path.Base(u.Path), strings.TrimSpace(string(token))
+	return nil
+}
+
+// run floods, sends the valid deliveries, and says whether each was answered in time.
+func (f *flood) run(ctx context.Context, out io.Writer) bool {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	ways := f.ways()
+	for i := range f.connections {
+		go f.attack(ctx, ways[i%len(ways)]) // until the program ends
+	}
+	for began := time.Now(); f.most.Load() < int64(f.connections)*9/10 && time.Since(began) < 10*time.Second; { // as many as ingest lets be
+		time.Sleep(100 * time.Millisecond)
+	}
+	took, failed := f.deliver(ctx)
+	slices.Sort(took)
+	fmt.Fprintf(out, "hostile: %d opened in all, %d at most at once, %d could not be opened\n", f.opened.Load(), f.most.Load(), f.unopened.Load())
+	fmt.Fprintf(out, "valid:   %d answered 200, %d not; p50 %v, p99 %v, longest %v\n", len(took), len(failed), at(took, 50), at(took, 99), at(took, 100))
+	for _, why := range failed[:min(len(failed), 5)] {
+		fmt.Fprintln(out, "         ", why)
+	}
+	return len(failed) == 0 && len(took) > 0 && at(took, 100) < patience
+}
+
+func at(sorted []time.Duration, percent int) time.Duration {
+	if len(sorted) == 0 {
+		return 0
+	}
+	return sorted[(len(sorted)-1)*percent/100].Round(100 * time.Microsecond)
+}
+
+// deliver sends valid deliveries, each by a connection of its own.
+func (f *flood) deliver(ctx context.Context) (took []time.Duration, failed []string) {
+	client := &http.Client{Timeout: 2 * patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	tick := time.NewTicker(time.Second / time.Duration(f.rate))
+	defer tick.Stop()
+	first := time.Now().UnixNano()
+	for n := range int64(f.length.Seconds() * float64(f.rate)) {
+		<-tick.C
+		all.Go(func() {
+			began := time.Now()
+			err := f.one(ctx, client, first+n)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				failed = append(failed, fmt.Sprintf("after %v: %v", time.Since(began), err))
+				return
+			}
+			took = append(took, time.Since(began))
+		})
+	}
+	all.Wait()
+	return took, failed
+}
+
+func (f *flood) one(ctx context.Context, client *http.Client, request int64) error {
+	body := fmt.Sprintf(`{"id":1,"ulid":"","event_type":"create","resource_name":"ERP Requests","resource_id":%d,"company_id":%s,"timestamp":"2026-11-23T10:00:00Z","metadata":{}}`, request, f.company)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+f.addr+f.path, strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+f.token)
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	answer, _ := io.ReadAll(io.LimitReader(resp.Body, 1000))
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%d %s", resp.StatusCode, answer)
+	}
+	return nil
+}
+
+// way is how a hostile connection behaves until it is closed.
+type way func(ctx context.Context, c net.Conn)
+
+func (f *flood) ways() []way {
+	head := "POST " + f.path + " HTTP/1.1\r\nHost: x\r\n"
+	say := func(text string) way {
+		raw := []byte(text)
+		return func(_ context.Context, c net.Conn) {
+			_, err := c.Write(raw)
+			for answer := make([]byte, 512); err == nil; { // until it is closed
+				_, err = c.Read(answer)
+			}
+		}
+	}
+	drip := func(start, piece string) way {
+		return func(ctx context.Context, c net.Conn) {
+			_, err := io.WriteString(c, start)
+			for err == nil && ctx.Err() == nil {
+				time.Sleep(200 * time.Millisecond)
+				_, err = io.WriteString(c, piece)
+			}
+		}
+	}
+	forged := head + "Authorization: Bearer wrong\r\nContent-Length: 2\r\n\r\n{}"
+	return []way{
+		say(""), // idle
+		drip(head+"X: ", "x"),
+		say(head + "X: " + strings.Repeat("x", 15<<10)), // as much as is read, then idle
+		say(head + "X: " + strings.Repeat("x", 64<<10)), // more than is read
+		drip(head+"Content-Length: 100000\r\n\r\n", "{"),
+		say("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + strings.Repeat("\x7f", 500)), // a TLS ClientHello
+		func(ctx context.Context, c net.Conn) { // wrong tokens, as fast as they are answered
+			answer := make([]byte, 512)
+			for ctx.Err() == nil {
+				if _, err := io.WriteString(c, forged); err != nil {
+					return
+				}
+				if _, err := c.Read(answer); err != nil {
+					return
+				}
+			}
+		},
+	}
+}
+
+// attack keeps one connection open in its way, and opens another when it is closed.
+func (f *flood) attack(ctx context.Context, w way) {
+	for ctx.Err() == nil {
+		// Many source addresses: one has too few ports for so many connections a minute.
+		from := &net.TCPAddr{IP: net.IPv4(127, 0, byte(rand.N(16)), byte(2+rand.N(250)))}
+		c, err := (&net.Dialer{LocalAddr: from, Timeout: patience}).DialContext(ctx, "tcp", f.addr)
+		if err != nil {
+			f.unopened.Add(1)
+			time.Sleep(time.Second)
+			continue
+		}
+		f.opened.Add(1)
+		now := f.open.Add(1)
+		for most := f.most.Load(); now > most && !f.most.CompareAndSwap(most, now); most = f.most.Load() {
+		}
+		done := context.AfterFunc(ctx, func() { _ = c.Close() })
+		w(ctx, c)
+		done()
+		_ = c.Close()
+		f.open.Add(-1)
+		time.Sleep(rand.N(2 * time.Second))
+	}
+}
