@@ -8,7 +8,9 @@
 # make rolling   each service and broker node replaced under load; OLD=REF from that version and back
 # make check   format, vet, lint, generated files, links and commands of the pages
 # make fuzz    each fuzz target for FUZZTIME (30000x: so many inputs; 10m: so long)
-# make images   every container image, for VERSION and PLATFORM, with its size and user
+# make images   every container image, for VERSION and PLATFORM, with its size and user; in dist: binaries, bills of materials, checksums
+# make vulncheck   the known vulnerabilities of all modules
+# make pin     the digests of the images that our files name, from their registries
 # make generate   the code of proto/ and the table of docs/event-types.md
 
 MODULES := proto pkg services services/chaos services/ledger services/sandbox services/tieback deploy/test/kubernetes deploy/test/prometheus
@@ -17,14 +19,17 @@ FUZZTIME ?= 30000x
 BASE ?= origin/main
 
 # The tools, pinned; built once into bin.
-TOOLS := bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc bin/staticcheck
+TOOLS := bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc bin/staticcheck bin/govulncheck bin/cyclonedx-gomod bin/crane
 bin/buf: PKG := github.com/bufbuild/buf/cmd/buf@v1.75.0
 bin/protoc-gen-go: PKG := google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12
 bin/protoc-gen-go-grpc: PKG := google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2
 bin/staticcheck: PKG := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+bin/govulncheck: PKG := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+bin/cyclonedx-gomod: PKG := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
+bin/crane: PKG := github.com/google/go-containerregistry/cmd/crane@v0.22.1
 export CGO_ENABLED ?= 1
 
-.PHONY: chaos rolling run test test-docker test-tryton bench check fuzz generate generated
+.PHONY: chaos rolling run test test-docker test-tryton bench check fuzz generate generated images pin vulncheck
 
 run:
 	@go run ./services/tieback demo $(if $(ERP),--erp $(ERP)) $(if $(ADDRESS),--address $(ADDRESS)) $(if $(KEEP),--keep) $(if $(SEED),--seed $(SEED))
@@ -62,6 +67,14 @@ bench:
 images:
 	@VERSION="$(VERSION)" PLATFORM="$(PLATFORM)" deploy/docker/images
 
+# pin renews the digests of the third parties' images that our files name.
+pin: bin/crane
+	deploy/docker/pin
+
+# vulncheck looks up known vulnerabilities; GOVULNDB is another database than https://vuln.go.dev.
+vulncheck: bin/govulncheck
+	@.ci/vulncheck $(MODULES) deploy/test
+
 check: generated bin/staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these'; exit 1; }
 	@go test -count=1 ./services/tieback ./pkg/settings ./pkg/company -run 'TestLinks|TestReadme|TestCommands|TestComposeServices|TestThePage'
@@ -75,13 +88,13 @@ generated: bin/buf
 	@$(MAKE) --no-print-directory generate
 	@git diff --exit-code --stat -- proto docs deploy/kubernetes || { echo 'run make generate and commit the result'; exit 1; }
 
-generate: $(TOOLS)
+generate: bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc
 	cd proto && PATH="$(CURDIR)/bin:$$PATH" ../bin/buf generate
 	@go run ./services/tieback catalogue --into docs/event-types.md
 	@go test ./deploy/test/kubernetes -run TestPrometheusRule -update
 
 $(TOOLS):
-	GOBIN="$(CURDIR)/bin" GOWORK=off go install $(PKG)
+	CGO_ENABLED=0 GOFLAGS=-trimpath GOBIN="$(CURDIR)/bin" GOWORK=off go install $(PKG)
 
 # Each target by its package. Inputs are counted by default: a run that is ended by its time may fail
 # with "context deadline exceeded" and no finding. Minimizing one that is merely interesting is cut short.
