@@ -44,9 +44,9 @@ var groups = map[string]string{
 //	package                            programs                        reason
 const allowed = `
 	pkg/fault                          services ledger                 classes of errors
-	pkg/order                          services ledger                 compares requests by time and id
+	pkg/order                          tenants lag ledger              compares requests by time and id
 	pkg/secretfile                     services ledger                 reads files with secrets: broker keys, hashes, tokens
-	pkg/trouble                        services ledger                 what a company's ERP or Procore fails with
+	pkg/trouble                        tenants lag ledger              what a company's ERP or Procore fails with
 	proto/tieback/v1                   services ledger                 the messages
 	pkg/catalogue                      services sandbox                the event types
 	pkg/bus                            services                        publishes and consumes messages
@@ -62,6 +62,7 @@ const allowed = `
 	pkg/webhooks                       tenants                         company keeps its tokens as hashes
 	pkg/company                        tenants                         the companies file
 	pkg/procore                        tenants                         calls Procore
+	pkg/state                          tenants                         links, generations, cursors; reports troubles
 	pkg/connector                      tenants                         records and their keys; the workers' ERPs
 	services/worker/payload            tenants                         reads payloads
 

@@ -10,7 +10,7 @@
 //	TIEBACK_DEALT      tb.dealt.>       for ever     people, through tieback dead
 //	KV_tieback-quota   Procore's limits as its processes know them: see quota.go
 //	KV_tieback-seen    how far the streams have come: see losses.go
-//	KV_tieback-state   links, lives, cursors, attempts: see state.go
+//	KV_tieback-state   what package state keeps, and attempts: see bucket.go
 //
 // All are Limits streams: acknowledging deletes nothing, and one request's history can be
 // read back by its subject. A message of the first four kinds is written at most once per
@@ -52,10 +52,11 @@ type Options struct {
 
 // Bus is a connection to the broker. All methods may be called concurrently.
 type Bus struct {
+	name       string
 	nc         *nats.Conn
 	js         jetstream.JetStream
 	log        *zap.Logger
-	state      *State
+	bucket     *Bucket
 	publishers map[Kind]*Publisher
 	streams    map[Kind]jetstream.Stream // as setUp found them; none after LookOn
 	suspects   suspects                  // of all consumers: they share the process that a poison kills
@@ -98,7 +99,7 @@ func dial(o Options) (*Bus, error) {
 	if o.InProcess != nil {
 		opts = append(opts, o.InProcess)
 	}
-	b := &Bus{reach: reach{lost: make(chan struct{}, 1), tell: o.Waiting}, log: o.Log, ackWait: o.AckWait, made: o.Made, publishers: map[Kind]*Publisher{}, streams: map[Kind]jetstream.Stream{}}
+	b := &Bus{name: cmp.Or(o.Name, "tieback"), reach: reach{lost: make(chan struct{}, 1), tell: o.Waiting}, log: o.Log, ackWait: o.AckWait, made: o.Made, publishers: map[Kind]*Publisher{}, streams: map[Kind]jetstream.Stream{}}
 	opts = append(append(opts, nats.LameDuckModeHandler(b.leave)), b.reach.options()...)
 	nc, err := connect(o, opts)
 	if err != nil {
@@ -137,7 +138,7 @@ func (b *Bus) setUp(ctx context.Context, o Options) error {
 		}
 	}
 	var err error
-	b.state, err = b.openState(ctx, o)
+	b.bucket, err = b.openBucket(ctx, o)
 	return err
 }
 
@@ -165,8 +166,11 @@ func (b *Bus) ask(ctx context.Context) error {
 // Publisher gives the group-committing publisher of a kind.
 func (b *Bus) Publisher(k Kind) *Publisher { return b.publishers[k] }
 
-// State gives what is remembered about records: links, lives, cursors.
-func (b *Bus) State() *State { return b.state }
+// Bucket gives the key-value bucket; see package state. It is nil after LookOn where it did not answer.
+func (b *Bus) Bucket() *Bucket { return b.bucket }
+
+// Name is the name of the service that this is the connection of; tieback where Options had none.
+func (b *Bus) Name() string { return b.name }
 
 // JetStream gives the client itself, for readers of streams.
 func (b *Bus) JetStream() jetstream.JetStream { return b.js }
@@ -199,8 +203,8 @@ func (b *Bus) Close() {
 	for _, p := range b.publishers {
 		p.close()
 	}
-	if b.state != nil {
-		b.state.publisher.close()
+	if b.bucket != nil {
+		b.bucket.publisher.close()
 	}
 	_ = b.nc.FlushTimeout(time.Second) // acks on their way; unacked work would only be done again
 	b.nc.Close()

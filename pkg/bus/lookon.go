@@ -7,8 +7,8 @@ import (
 )
 
 // LookOn reaches a broker of which parts may not answer, for whoever only looks how it stands: it
-// makes nothing and asks for no stream, and publishes nothing either. Where even the bucket of what is
-// remembered does not answer, State is nil. Close it.
+// makes nothing and asks for no stream, and publishes nothing either. Where the bucket does not
+// answer either, Bucket is nil. Close it.
 func LookOn(ctx context.Context, o Options) (*Bus, error) {
 	o.Made = true
 	b, err := dial(o)
@@ -21,7 +21,7 @@ func LookOn(ctx context.Context, o Options) (*Bus, error) {
 	}
 	short, cancel := brief(ctx)
 	defer cancel()
-	if b.state, err = b.openState(short, o); err != nil {
+	if b.bucket, err = b.openBucket(short, o); err != nil {
 		b.log.Debug("what is remembered does not answer", zap.Error(err))
 	}
 	return b, nil

@@ -44,12 +44,12 @@ func (r *running) work(ctx context.Context, h *held) {
 // attempt counts, then runs the handler. The count is written before the handler starts,
 // so that a message that kills the process is known when it comes again. It returns the
 // history as it was before; nil: it could not be read or written, and must be left as it is.
-func (r *running) attempt(ctx context.Context, h *held, msg *Message) (*attempts, error) {
+func (r *running) attempt(ctx context.Context, h *held, msg *Message) (*Attempts, error) {
 	if h.senseless != nil {
-		return &attempts{}, fault.New(fault.Permanent, h.senseless)
+		return &Attempts{}, fault.New(fault.Permanent, h.senseless)
 	}
 	if !msg.Repeat {
-		return &attempts{}, r.guarded(ctx, *msg)
+		return &Attempts{}, r.guarded(ctx, *msg)
 	}
 	history, err := r.history(ctx, msg)
 	if err != nil {
@@ -69,10 +69,13 @@ func (r *running) attempt(ctx context.Context, h *held, msg *Message) (*attempts
 }
 
 // history reads what is known of a message that was begun before.
-func (r *running) history(ctx context.Context, msg *Message) (*attempts, error) {
-	h, err := r.bus.state.attempts(ctx, msg.Stream, r.Name, msg.Sequence)
+func (r *running) history(ctx context.Context, msg *Message) (*Attempts, error) {
+	h, noted, err := r.bus.attempts(ctx, r.attemptKey(*msg))
 	if err != nil {
 		return nil, fault.Wait(r.Backoff, err)
+	}
+	if !noted { // nothing is noted of a first attempt, and it has not ended
+		h.Unfinished = 1
 	}
 	msg.Attempt = h.Done + 1
 	if h.Unfinished >= maxUnfinished {
@@ -81,14 +84,18 @@ func (r *running) history(ctx context.Context, msg *Message) (*attempts, error) 
 	return &h, nil
 }
 
+func (r *running) attemptKey(m Message) AttemptKey {
+	return AttemptKey{Stream: m.Stream, Consumer: r.Name, Sequence: m.Sequence}
+}
+
 // begin notes that an attempt starts: not before it does, or who waits for its turn while
 // another kills the process would be blamed.
-func (r *running) begin(ctx context.Context, msg *Message, h attempts) error {
+func (r *running) begin(ctx context.Context, msg *Message, h Attempts) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	h.Unfinished++
-	if err := r.bus.state.saveAttempts(ctx, msg.Stream, r.Name, msg.Sequence, h); err != nil {
+	if err := r.bus.saveAttempts(ctx, r.attemptKey(*msg), h); err != nil {
 		return fault.Wait(r.Backoff, err)
 	}
 	return nil
@@ -96,11 +103,11 @@ func (r *running) begin(ctx context.Context, msg *Message, h attempts) error {
 
 // note keeps a message's history after a verdict that brings it back. If the note is lost,
 // the message counts as unfinished once, which it may be a few times.
-func (r *running) note(ctx context.Context, msg Message, h attempts) {
+func (r *running) note(ctx context.Context, msg Message, h Attempts) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
-	if msg.Repeat || h != (attempts{}) {
-		_ = r.bus.state.saveAttempts(ctx, msg.Stream, r.Name, msg.Sequence, h)
+	if msg.Repeat || h != (Attempts{}) {
+		_ = r.bus.saveAttempts(ctx, r.attemptKey(msg), h)
 	}
 }
 
@@ -120,7 +127,7 @@ func (r *running) guarded(ctx context.Context, msg Message) (err error) {
 }
 
 // settle is the one place where an error becomes an ack.
-func (r *running) settle(ctx context.Context, m *held, msg Message, h *attempts, err error) string {
+func (r *running) settle(ctx context.Context, m *held, msg Message, h *Attempts, err error) string {
 	if err == nil {
 		r.ack(ctx, m, msg)
 		return "done"
@@ -128,7 +135,7 @@ func (r *running) settle(ctx context.Context, m *held, msg Message, h *attempts,
 	class := fault.ClassOf(err)
 	if class == fault.Throttled {
 		if h != nil {
-			r.note(ctx, msg, attempts{Done: h.Done}.failed(err, *h))
+			r.note(ctx, msg, Attempts{Done: h.Done}.failed(err, *h))
 		}
 		m.ending = ending{throttled: true, wait: min(max(fault.RetryAfter(err), minWait), maxWait)}
 		_ = m.NakWithDelay(jitter(m.ending.wait))
@@ -144,11 +151,11 @@ func (r *running) settle(ctx context.Context, m *held, msg Message, h *attempts,
 		r.bus.log.Error("could not dead-letter, will try again", zap.String("subject", msg.Raw), zap.Error(giveUp))
 	}
 	m.ending.failed = class != fault.Permanent
-	var before attempts
+	var before Attempts
 	if h != nil {
 		before = *h
 	}
-	r.note(ctx, msg, attempts{Done: msg.Attempt}.failed(err, before))
+	r.note(ctx, msg, Attempts{Done: msg.Attempt}.failed(err, before))
 	_ = m.NakWithDelay(jitter(r.delay(msg.Attempt)))
 	return "again"
 }
@@ -163,7 +170,7 @@ const (
 func (r *running) ack(ctx context.Context, m *held, msg Message) {
 	_ = m.Ack() // a lost ack means one more delivery, and every stage bears that
 	if msg.Repeat {
-		_ = r.bus.state.forgetAttempts(ctx, msg.Stream, r.Name, msg.Sequence)
+		_ = r.bus.forgetAttempts(ctx, r.attemptKey(msg))
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// Generations remembers when a record's life in the ERP ended; bus.State does.
+// Generations remembers when a record's life in the ERP ended; state.State does.
 type Generations interface {
 	Generation(ctx context.Context, company int64, entity string, itemID int64) (order.Key, error)
 	NextGeneration(ctx context.Context, company int64, entity string, itemID int64, request order.Key) error

@@ -2,7 +2,7 @@
 // Procore, or the connector that Tieback could not open.
 //
 // A Tracker follows the calls that one process makes to one such system. It costs a lock per call. What it
-// knows is written to the broker only while there is trouble; see bus.State.SaveTrouble.
+// knows is written to the broker only while there is trouble; see state.State.SaveTrouble.
 package trouble
 
 import (

@@ -218,10 +218,11 @@ func (s Streams) sum(ctx context.Context, all map[int64]*facts, report *Report) 
 			continue
 		}
 		if found.Stage != "" {
-			var err error
-			if found.Attempts, err = s.Bus.State().Attempts(ctx, streamOf(found.Stage), found.Stage, found.at.Sequence); err != nil {
+			attempts, err := s.Bus.Attempts(ctx, bus.AttemptKey{Stream: streamOf(found.Stage), Consumer: found.Stage, Sequence: found.at.Sequence})
+			if err != nil {
 				return err
 			}
+			found.Attempts = attempts.Count()
 		}
 		report.Requests++
 		report.Counts[found.Class]++

@@ -16,6 +16,7 @@ import (
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/pkg/settings"
+	"github.com/tieback/tieback/pkg/state"
 	"github.com/tieback/tieback/services/setup"
 )
 
@@ -59,7 +60,7 @@ type Doctor struct {
 	Patience   time.Duration // of each check; 0: 15 s
 	Look       time.Duration // how often an idle service asks for work, at the longest; 0: 5 s
 
-	links map[int64]map[bus.Linked]bus.Link // by company; nil: the broker could not be asked
+	links map[int64]map[state.Linked]state.Link // by company; nil: the broker could not be asked
 }
 
 // report gathers findings. Safe for concurrent use.

@@ -6,21 +6,22 @@ import (
 	"strings"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/state"
 	"github.com/tieback/tieback/services/links"
 	"github.com/tieback/tieback/services/setup"
 )
 
 // readLinks keeps the links of the companies, to compare projects with.
 func (d *Doctor) readLinks(ctx context.Context, r *report, b *bus.Bus) {
-	if b.State() == nil {
+	if state.Of(b) == nil {
 		return // told by checkStreams
 	}
-	d.links = map[int64]map[bus.Linked]bus.Link{}
+	d.links = map[int64]map[state.Linked]state.Link{}
 	for id := range d.Companies {
 		if d.OnlyFor != 0 && d.OnlyFor != id {
 			continue
 		}
-		all, err := b.State().AllLinks(ctx, id)
+		all, err := state.Of(b).AllLinks(ctx, id)
 		if err != nil {
 			r.warn("links", "", "they could not be read, so permitted projects are not compared: %v", err)
 			return

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/state"
 	"github.com/tieback/tieback/services/deadletters"
 )
 
@@ -159,7 +160,7 @@ func (d *Doctor) checkSweeps(ctx context.Context, r *report, b *bus.Bus) {
 		if d.OnlyFor != 0 && d.OnlyFor != id {
 			continue
 		}
-		raw, err := b.State().Swept(ctx, id)
+		raw, err := state.Of(b).Swept(ctx, id)
 		var last struct {
 			At time.Time `json:"at"`
 		}

@@ -13,12 +13,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/order"
 	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/pkg/procore/schema"
+	"github.com/tieback/tieback/pkg/state"
 	"github.com/tieback/tieback/services/links"
 )
 
@@ -73,20 +73,20 @@ func (p *lists) checked(c procore.Call) {
 	}
 }
 
-// bucket keeps links by the rule of bus.State.
+// bucket keeps links by the rule of state.State.
 type bucket struct {
 	mu    sync.Mutex
-	links map[bus.Linked]bus.Link
+	links map[state.Linked]state.Link
 }
 
-func (b *bucket) AllLinks(context.Context, int64) (map[bus.Linked]bus.Link, error) {
+func (b *bucket) AllLinks(context.Context, int64) (map[state.Linked]state.Link, error) {
 	return maps.Clone(b.links), nil
 }
 
-func (b *bucket) SaveLink(_ context.Context, _ int64, itemType string, id int64, l bus.Link) error {
+func (b *bucket) SaveLink(_ context.Context, _ int64, itemType string, id int64, l state.Link) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	key := bus.Linked{ItemType: itemType, ItemID: id}
+	key := state.Linked{ItemType: itemType, ItemID: id}
 	if b.links[key].Order <= l.Order {
 		b.links[key] = l
 	}
@@ -106,7 +106,7 @@ func (b *bucket) has() string {
 func rebuild(t *testing.T, p *lists, b *bucket, o links.Options) links.Report {
 	t.Helper()
 	if b.links == nil {
-		b.links = map[bus.Linked]bus.Link{}
+		b.links = map[state.Linked]state.Link{}
 	}
 	o.Company = &company.Company{ID: 7, StandardCostCodeListID: 2}
 	r, err := links.Rebuild(t.Context(), p, b, o)

@@ -16,7 +16,7 @@
 // An answer without the key origin_id, as some views are, says nothing of the link.
 //
 // A rebuilt link carries the ERP request of the link it replaces, or none where there was none. So
-// State.SaveLink's own rule does the rest: what an ERP request teaches while a rebuild is
+// Store.SaveLink's own rule does the rest: what an ERP request teaches while a rebuild is
 // under way, or after it, is newer and stands, and any request that is told later overwrites a
 // rebuilt link. The bucket is read before Procore, so that a link learned meanwhile is not taken for gone.
 //
@@ -31,9 +31,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/procore"
+	"github.com/tieback/tieback/pkg/state"
 )
 
 // Session reads Procore's lists, as procore.Session does.
@@ -51,10 +51,10 @@ func Retry(waiting func(d time.Duration, why string)) procore.Retry {
 	}
 }
 
-// State keeps the links, as bus.State does.
-type State interface {
-	AllLinks(ctx context.Context, company int64) (map[bus.Linked]bus.Link, error)
-	SaveLink(ctx context.Context, company int64, itemType string, itemID int64, l bus.Link) error
+// Store keeps the links, as state.State does.
+type Store interface {
+	AllLinks(ctx context.Context, company int64) (map[state.Linked]state.Link, error)
+	SaveLink(ctx context.Context, company int64, itemType string, itemID int64, l state.Link) error
 }
 
 // Options say whose links are rebuilt, and how.
@@ -72,9 +72,9 @@ const saves = 256
 //
 // Any other error ends it: use a session that repeats its calls, see Retry. The report then has what was found so far.
 // Nothing is saved before all lists are read; after an error while saving, a further rebuild is harmless.
-func Rebuild(ctx context.Context, session Session, state State, o Options) (Report, error) {
+func Rebuild(ctx context.Context, session Session, store Store, o Options) (Report, error) {
 	report := Report{Company: o.Company.ID, DryRun: o.DryRun, Force: o.Force, Changes: []Change{}, Unread: []Unread{}, NoLines: []Unread{}, Hidden: []int64{}}
-	known, err := state.AllLinks(ctx, o.Company.ID)
+	known, err := store.AllLinks(ctx, o.Company.ID)
 	if err != nil {
 		return report, err
 	}
@@ -87,10 +87,10 @@ func Rebuild(ctx context.Context, session Session, state State, o Options) (Repo
 	if err != nil || o.DryRun {
 		return report, err
 	}
-	return report, save(ctx, state, &report)
+	return report, save(ctx, store, &report)
 }
 
-func save(ctx context.Context, state State, report *Report) error {
+func save(ctx context.Context, store Store, report *Report) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(saves)
 	for i := range report.Changes {
@@ -99,7 +99,7 @@ func save(ctx context.Context, state State, report *Report) error {
 			continue
 		}
 		g.Go(func() error {
-			err := state.SaveLink(ctx, report.Company, c.ItemType, c.ItemID, bus.Link{OriginID: c.Procore, Order: c.order})
+			err := store.SaveLink(ctx, report.Company, c.ItemType, c.ItemID, state.Link{OriginID: c.Procore, Order: c.order})
 			c.Saved = err == nil
 			return err
 		})

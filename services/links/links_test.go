@@ -11,9 +11,9 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/state"
 	"github.com/tieback/tieback/services/links"
 )
 
@@ -49,7 +49,7 @@ func TestADryRunChangesNothing(t *testing.T) {
 // What the bucket knows stands: what differs, and what Procore has no more, is told, and only changed by force.
 func TestWhatIsKnownIsChangedByForceOnly(t *testing.T) {
 	before := func() *bucket {
-		return &bucket{links: map[bus.Linked]bus.Link{
+		return &bucket{links: map[state.Linked]state.Link{
 			{ItemType: "vendor", ItemID: 1}:       {OriginID: "V-1", Order: by(500)},   // agrees
 			{ItemType: "vendor", ItemID: 2}:       {OriginID: "V-2", Order: by(501)},   // Procore has it, not synced
 			{ItemType: "vendor", ItemID: 9}:       {OriginID: "V-9", Order: by(502)},   // Procore has it no more
@@ -98,7 +98,7 @@ func TestALinkIsLookedForEverywhere(t *testing.T) {
 	p := acme()
 	p.answers["work_order_contracts_list project_id=11&view=extended"] = `[{"id":46,"origin_id":null}]`
 	p.answers["contract_payments_list contract_id=46&project_id=11"] = `[{"id":47,"origin_id":"P-2"}]`
-	b := &bucket{links: map[bus.Linked]bus.Link{
+	b := &bucket{links: map[state.Linked]state.Link{
 		{ItemType: "contract_payment", ItemID: 47}: {OriginID: "P-2", Order: by(1)},
 		{ItemType: "contract_payment", ItemID: 48}: {OriginID: "P-3", Order: by(1)},
 	}}
@@ -116,7 +116,7 @@ func TestAnAnswerWithoutOriginIDEndsNoLink(t *testing.T) {
 	p := acme()
 	p.answers["standard_cost_codes_list standard_cost_code_list_id=2&view=extended"] = `[{"id":5,"standard_cost_code_list_id":2},{"id":6,"standard_cost_code_list_id":2}]`
 	p.answers["purchase_order_contracts_list project_id=10&view=extended"] = `[{"id":43,"origin_id":"PO-1","line_items":[{"id":44}]}]`
-	b := &bucket{links: map[bus.Linked]bus.Link{
+	b := &bucket{links: map[state.Linked]state.Link{
 		{ItemType: "standard_cost_code", ItemID: 5}: {OriginID: "SCC-1", Order: by(1)},
 		{ItemType: "line_item", ItemID: 44}:         {OriginID: "PO-1-1", Order: by(1)},
 	}}
@@ -138,7 +138,7 @@ func TestAProjectThatWeMayNotSeeKeepsItsLinks(t *testing.T) {
 	for _, status := range []string{"sub_jobs_list project_id=13", "requisitions_list project_id=13"} {
 		p.fails[status] = []error{fault.New(fault.Permanent, errors.New("Procore answered 404"))}
 	}
-	kept := map[bus.Linked]bus.Link{
+	kept := map[state.Linked]state.Link{
 		{ItemType: "project", ItemID: 12}:                {OriginID: "J-2", Order: by(1)},
 		{ItemType: "sub_job", ItemID: 21}:                {OriginID: "SJ-2", Order: by(1)},
 		{ItemType: "cost_code", ItemID: 32}:              {OriginID: "CC-3", Order: by(1)},
@@ -167,7 +167,7 @@ func TestAProjectThatWeMayNotSeeKeepsItsLinks(t *testing.T) {
 func TestAnInactiveVendorKeepsItsLink(t *testing.T) {
 	p := acme()
 	p.answers["inactive_vendors_list"] = `[{"id":9,"origin_id":"V-9"}]`
-	b := &bucket{links: map[bus.Linked]bus.Link{{ItemType: "vendor", ItemID: 9}: {OriginID: "V-9", Order: by(1)}}}
+	b := &bucket{links: map[state.Linked]state.Link{{ItemType: "vendor", ItemID: 9}: {OriginID: "V-9", Order: by(1)}}}
 	rebuild(t, p, b, links.Options{Force: true})
 	if !strings.Contains(b.has(), "vendor 9 = V-9 (1)") {
 		t.Errorf("the bucket has\n%s", b.has())
@@ -177,16 +177,16 @@ func TestAnInactiveVendorKeepsItsLink(t *testing.T) {
 // lateState is a bucket that an ERP request writes to after the rebuild has read it.
 type lateState struct{ *bucket }
 
-func (s lateState) AllLinks(ctx context.Context, company int64) (map[bus.Linked]bus.Link, error) {
+func (s lateState) AllLinks(ctx context.Context, company int64) (map[state.Linked]state.Link, error) {
 	before, err := s.bucket.AllLinks(ctx, company)
-	_ = s.SaveLink(ctx, company, "vendor", 1, bus.Link{OriginID: "V-NEWER", Order: by(600)})
-	_ = s.SaveLink(ctx, company, "vendor", 77, bus.Link{OriginID: "V-77", Order: by(601)})
+	_ = s.SaveLink(ctx, company, "vendor", 1, state.Link{OriginID: "V-NEWER", Order: by(600)})
+	_ = s.SaveLink(ctx, company, "vendor", 77, state.Link{OriginID: "V-77", Order: by(601)})
 	return before, err
 }
 
 // Without this, a rebuild beside a running pipeline would take back what a click just made true.
 func TestWhatAnERPRequestTeachesMeanwhileStands(t *testing.T) {
-	for _, known := range []map[bus.Linked]bus.Link{{}, {{ItemType: "vendor", ItemID: 1}: {OriginID: "V-0", Order: by(500)}}} {
+	for _, known := range []map[state.Linked]state.Link{{}, {{ItemType: "vendor", ItemID: 1}: {OriginID: "V-0", Order: by(500)}}} {
 		s := lateState{&bucket{links: known}}
 		_, err := links.Rebuild(t.Context(), acme(), s, links.Options{Company: &company.Company{ID: 7}, Force: true})
 		if err != nil || !strings.Contains(s.has(), "vendor 1 = V-NEWER (600)") || !strings.Contains(s.has(), "vendor 77 = V-77 (601)") {
@@ -199,7 +199,7 @@ func TestAListThatIsRefusedDoesNotEndTheRest(t *testing.T) {
 	no := fault.New(fault.Permanent, errors.New("Procore answered 403"))
 	p := acme()
 	p.fails = map[string][]error{"vendors_list": {no}, "sub_jobs_list project_id=10": {no}}
-	b := &bucket{links: map[bus.Linked]bus.Link{
+	b := &bucket{links: map[state.Linked]state.Link{
 		{ItemType: "vendor", ItemID: 99}:    {OriginID: "V-99", Order: by(1)},
 		{ItemType: "cost_code", ItemID: 99}: {OriginID: "CC-99", Order: by(1)}, // may be a sub job's
 		{ItemType: "insurance", ItemID: 99}: {OriginID: "INS-99", Order: by(1)},
@@ -220,7 +220,7 @@ func TestAListThatIsRefusedDoesNotEndTheRest(t *testing.T) {
 func TestLinesThatNoAnswerHoldsAreLeftAndTold(t *testing.T) {
 	p := acme()
 	p.answers["commitment_change_orders_list of 10"] = `[{"id":60,"origin_id":"CCO-1"},{"id":65,"origin_id":"CCO-2"}]`
-	b := &bucket{links: map[bus.Linked]bus.Link{{ItemType: "line_item", ItemID: 61}: {OriginID: "CCO-1-1", Order: by(1)}}}
+	b := &bucket{links: map[state.Linked]state.Link{{ItemType: "line_item", ItemID: 61}: {OriginID: "CCO-1-1", Order: by(1)}}}
 	r := rebuild(t, p, b, links.Options{Force: true})
 	if !strings.Contains(b.has(), "line_item 61 = CCO-1-1 (1)") || len(r.NoLines) != 1 || len(r.Unread) != 0 {
 		t.Errorf("%+v\n%s", r.NoLines, b.has())
@@ -228,7 +228,7 @@ func TestLinesThatNoAnswerHoldsAreLeftAndTold(t *testing.T) {
 }
 
 func TestWithoutAListOfStandardCostCodesTheyAreNotRead(t *testing.T) {
-	r, err := links.Rebuild(t.Context(), acme(), &bucket{links: map[bus.Linked]bus.Link{}}, links.Options{Company: &company.Company{ID: 7}})
+	r, err := links.Rebuild(t.Context(), acme(), &bucket{links: map[state.Linked]state.Link{}}, links.Options{Company: &company.Company{ID: 7}})
 	if err != nil || len(r.Unread) != 1 || !strings.Contains(r.Unread[0].Why, "standard_cost_code_list_id is not known") {
 		t.Errorf("%v, %+v", err, r.Unread)
 	}
@@ -236,7 +236,7 @@ func TestWithoutAListOfStandardCostCodesTheyAreNotRead(t *testing.T) {
 
 // Saving waits until all is read: a rebuild that ended early changed nothing.
 func TestAProcoreOutOfReachEndsIt(t *testing.T) {
-	p, b := acme(), &bucket{links: map[bus.Linked]bus.Link{}}
+	p, b := acme(), &bucket{links: map[state.Linked]state.Link{}}
 	p.fails = map[string][]error{"requisitions_list project_id=10": {fault.New(fault.Transient, errors.New("no answer"))}}
 	_, err := links.Rebuild(t.Context(), p, b, links.Options{Company: &company.Company{ID: 7}})
 	if err == nil || !strings.Contains(err.Error(), "no answer") || len(b.links) != 0 {

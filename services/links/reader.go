@@ -8,9 +8,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/procore"
+	"github.com/tieback/tieback/pkg/state"
 )
 
 // record is what Procore's lists show of a record.
@@ -25,8 +25,8 @@ type record struct {
 type reader struct {
 	Options
 	session Session
-	known   map[bus.Linked]bus.Link
-	found   map[bus.Linked]record
+	known   map[state.Linked]state.Link
+	found   map[state.Linked]record
 	partial map[string]bool // item types of which some records may not have been seen
 	done    map[visit]bool
 	all     bool // also look below records that never were in the ERP
@@ -42,8 +42,8 @@ type visit struct {
 	place
 }
 
-func newReader(session Session, o Options, known map[bus.Linked]bus.Link) *reader {
-	return &reader{Options: o, session: session, known: known, found: map[bus.Linked]record{}, partial: map[string]bool{}, done: map[visit]bool{}}
+func newReader(session Session, o Options, known map[state.Linked]state.Link) *reader {
+	return &reader{Options: o, session: session, known: known, found: map[state.Linked]record{}, partial: map[string]bool{}, done: map[visit]bool{}}
 }
 
 // readAll reads the table below all that is, or was, in the ERP. Of an item type of which a
@@ -122,7 +122,7 @@ func (r *reader) places(l list) []place {
 }
 
 // tied says whether a record is, or was, in the ERP: only below such ones should there be links.
-func (r *reader) tied(key bus.Linked, rec record) bool {
+func (r *reader) tied(key state.Linked, rec record) bool {
 	_, known := r.known[key]
 	return known || rec.origin != "" || rec.silent || r.all
 }
@@ -167,7 +167,7 @@ func (r *reader) list(ctx context.Context, l list, p place, call procore.Call) e
 
 // take notes a record and the lines inside it.
 func (r *reader) take(l list, p place, o map[string]any) error {
-	key := bus.Linked{ItemType: l.itemType, ItemID: procore.ID(o["id"])}
+	key := state.Linked{ItemType: l.itemType, ItemID: procore.ID(o["id"])}
 	if key.ItemID == 0 {
 		return fault.New(fault.Permanent, fmt.Errorf("%s: an item has the id %v, which is none", l.route.Name, o["id"]))
 	}
@@ -193,7 +193,7 @@ func recordOf(o map[string]any) record {
 }
 
 // note keeps a record. An answer without the origin id does not replace one that has it.
-func (r *reader) note(key bus.Linked, rec record) {
+func (r *reader) note(key state.Linked, rec record) {
 	if old, seen := r.found[key]; seen && rec.silent && !old.silent {
 		old.bare = old.bare && rec.bare
 		rec = old
@@ -202,7 +202,7 @@ func (r *reader) note(key bus.Linked, rec record) {
 }
 
 // tellSilent notes, once a list, that its answers have no origin_id where there is a link.
-func (r *reader) tellSilent(l list, key bus.Linked, rec record) {
+func (r *reader) tellSilent(l list, key state.Linked, rec record) {
 	if !rec.silent || r.known[key].OriginID == "" {
 		return
 	}
@@ -226,7 +226,7 @@ func (r *reader) takeLines(l list, in *lines, o map[string]any) bool {
 	for _, v := range items {
 		line, _ := v.(map[string]any)
 		if id := procore.ID(line["id"]); id != 0 {
-			key, rec := bus.Linked{ItemType: in.itemType, ItemID: id}, recordOf(line)
+			key, rec := state.Linked{ItemType: in.itemType, ItemID: id}, recordOf(line)
 			r.note(key, rec)
 			r.tellSilent(l, key, rec)
 		}

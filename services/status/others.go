@@ -83,13 +83,14 @@ func (v *look) retries(ctx context.Context, queues []*queue) {
 		c.AtLeast = slices.ContainsFunc(queues, func(q *queue) bool { return q.cutOff })
 	}
 	newest := map[int64]time.Time{}
-	if v.bus.State() == nil {
+	if v.bus.Bucket() == nil {
 		v.unasked("what was tried again", errors.New("the bucket tieback-state is not to be had"))
 		return
 	}
-	cut, err := v.bus.State().AllTries(ctx, v.Tail, func(of bus.Tried, t bus.Tries) {
+	cut, err := v.bus.EachAttempts(ctx, v.Tail, func(of bus.AttemptKey, a bus.Attempts) {
 		q := byStop[of.Consumer]
-		if q == nil || t.Failure == nil || q.Kind.Stream() != of.Stream {
+		failure := a.Failure()
+		if q == nil || failure == nil || q.Kind.Stream() != of.Stream {
 			return
 		}
 		id, unfinished := q.open[of.Sequence]
@@ -98,9 +99,9 @@ func (v *look) retries(ctx context.Context, queues []*queue) {
 		}
 		c := v.company(id)
 		c.Retrying++
-		v.ours(id, t)
-		if t.At.After(newest[id]) {
-			newest[id], c.LastFailure = t.At, t.Failure.Error()
+		v.ours(id, a)
+		if a.At.After(newest[id]) {
+			newest[id], c.LastFailure = a.At, failure.Error()
 		}
 	})
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/state"
 	"github.com/tieback/tieback/pkg/trouble"
 )
 
@@ -26,11 +27,11 @@ type Trouble struct {
 
 // troubles adds what the services have noted of each company.
 func (v *look) troubles(ctx context.Context) {
-	if v.bus.State() == nil {
+	if state.Of(v.bus) == nil {
 		v.unasked("which companies are in trouble", errors.New("the bucket tieback-state is not to be had"))
 		return
 	}
-	cut, err := v.bus.State().Troubles(ctx, v.Tail, func(t trouble.Trouble) { v.trouble(t) })
+	cut, err := state.Of(v.bus).Troubles(ctx, v.Tail, func(t trouble.Trouble) { v.trouble(t) })
 	if err != nil {
 		v.unasked("which companies are in trouble", err)
 	}
@@ -60,10 +61,10 @@ func (v *look) trouble(t trouble.Trouble) {
 }
 
 // ours notes an attempt that failed in Tieback itself: no call of a system says so.
-func (v *look) ours(company int64, t bus.Tries) {
-	if fault.SourceOf(t.Failure) == "" && fault.ClassOf(t.Failure) != fault.Throttled {
-		found := trouble.Of(company, t.Failure, t.At)
-		found.Since = fault.SinceOf(t.Failure)
+func (v *look) ours(company int64, a bus.Attempts) {
+	if a.Source == "" && a.Class != fault.Throttled {
+		found := trouble.Of(company, a.Failure(), a.At)
+		found.Since = a.Since
 		v.trouble(found)
 	}
 }

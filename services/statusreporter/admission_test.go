@@ -11,6 +11,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/state"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
@@ -41,11 +42,11 @@ func (notes) PublishOnce(context.Context, bus.Subject, proto.Message) error {
 	return errors.New("read only")
 }
 
-func (notes) Link(context.Context, int64, string, int64) (bus.Link, error) {
-	return bus.Link{}, errors.New("read only")
+func (notes) Link(context.Context, int64, string, int64) (state.Link, error) {
+	return state.Link{}, errors.New("read only")
 }
 
-func (notes) SaveLink(context.Context, int64, string, int64, bus.Link) error {
+func (notes) SaveLink(context.Context, int64, string, int64, state.Link) error {
 	return errors.New("read only")
 }
 

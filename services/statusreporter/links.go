@@ -10,6 +10,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/order"
+	"github.com/tieback/tieback/pkg/state"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/statusreporter/internal/closeout"
 )
@@ -19,17 +20,17 @@ type memory interface {
 	Has(context.Context, bus.Subject) (bool, error)
 	Last(context.Context, bus.Subject) (bus.Message, bool, error)
 	PublishOnce(context.Context, bus.Subject, proto.Message) error
-	Link(ctx context.Context, company int64, itemType string, itemID int64) (bus.Link, error)
-	SaveLink(ctx context.Context, company int64, itemType string, itemID int64, l bus.Link) error
+	Link(ctx context.Context, company int64, itemType string, itemID int64) (state.Link, error)
+	SaveLink(ctx context.Context, company int64, itemType string, itemID int64, l state.Link) error
 }
 
 type onBus struct {
 	*bus.Bus
-	*bus.State
+	*state.State
 }
 
 // links are the links of an outcome's records, as they were before it was told.
-type links map[record]bus.Link
+type links map[record]state.Link
 
 type record struct {
 	itemType string

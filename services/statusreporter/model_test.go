@@ -23,6 +23,7 @@ import (
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/order"
 	"github.com/tieback/tieback/pkg/procore"
+	"github.com/tieback/tieback/pkg/state"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
@@ -58,7 +59,7 @@ type model struct {
 	expired  map[int64]bool
 	outcomes map[string]bool // ever written
 	closed   map[string]bool
-	link     bus.Link
+	link     state.Link
 
 	path []string
 }
@@ -208,11 +209,11 @@ func (x *explorer) PublishOnce(_ context.Context, s bus.Subject, told proto.Mess
 	return err
 }
 
-func (x *explorer) Link(context.Context, int64, string, int64) (bus.Link, error) {
+func (x *explorer) Link(context.Context, int64, string, int64) (state.Link, error) {
 	return x.model.link, nil
 }
 
-func (x *explorer) SaveLink(_ context.Context, _ int64, _ string, _ int64, l bus.Link) error {
+func (x *explorer) SaveLink(_ context.Context, _ int64, _ string, _ int64, l state.Link) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	made, err := x.call()
@@ -433,7 +434,7 @@ func TestEveryInterleavingEndsTruly(t *testing.T) {
 				replayed: map[int64]bool{}, waiting: map[string]*told{}, expired: map[int64]bool{}, outcomes: map[string]bool{}, closed: map[string]bool{},
 			}
 			if slices.Contains(c.kinds, "unlink") {
-				first.booked, first.mark, first.link = "V-0", "V-0", bus.Link{OriginID: "V-0"}
+				first.booked, first.mark, first.link = "V-0", "V-0", state.Link{OriginID: "V-0"}
 			}
 			seen, ends := map[string]bool{}, 0
 			for todo := []*model{first}; len(todo) > 0; {

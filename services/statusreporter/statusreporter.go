@@ -26,6 +26,7 @@ import (
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/procore"
+	"github.com/tieback/tieback/pkg/state"
 	"github.com/tieback/tieback/pkg/telemetry"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/deadline"
@@ -71,7 +72,7 @@ type Service struct {
 
 // New makes the service.
 func New(d Deps) (*Service, error) {
-	s := &Service{Deps: d, memory: onBus{d.Bus, d.Bus.State()}, batchers: map[int64]*batcher{}, seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+	s := &Service{Deps: d, memory: onBus{d.Bus, state.Of(d.Bus)}, batchers: map[int64]*batcher{}, seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "tieback_close_out_seconds", Help: "From the user's click in Procore to the close-out, by event type.",
 		Buckets: prometheus.ExponentialBuckets(0.05, 2, 15),
 	}, []string{"type"}), expired: prometheus.NewCounterVec(prometheus.CounterOpts{

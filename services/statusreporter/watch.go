@@ -15,6 +15,7 @@ import (
 	"github.com/tieback/tieback/pkg/catalogue"
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/procore"
+	"github.com/tieback/tieback/pkg/state"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/deadline"
 	"github.com/tieback/tieback/services/worker/payload"
@@ -170,11 +171,11 @@ func (w *watch) expire(ctx context.Context) error {
 // ERP asked, those behind it are not attempted. nil: it is with a worker, and nothing is known to be wrong.
 func (w *watch) why(ctx context.Context, o *open) error {
 	s := o.message.Subject
-	tries, err := w.bus.State().Tries(ctx, o.message.Stream, string(s.Category), o.message.Sequence)
+	attempts, err := w.bus.Attempts(ctx, bus.AttemptKey{Stream: o.message.Stream, Consumer: string(s.Category), Sequence: o.message.Sequence})
 	if err != nil {
 		return nil // it is only said less well
 	}
-	own := tries.Failure
+	own := attempts.Failure()
 	if own != nil && fault.UserMessage(own, "") != "" {
 		return own
 	}
@@ -197,7 +198,7 @@ func (w *watch) trouble(ctx context.Context, company int64) error {
 		return err
 	}
 	for _, source := range []fault.Source{"", fault.FromERP, fault.FromProcore} {
-		if t, bad, failed := w.bus.State().TroubleOf(ctx, company, source); failed == nil && bad && err == nil {
+		if t, bad, failed := state.Of(w.bus).TroubleOf(ctx, company, source); failed == nil && bad && err == nil {
 			err = t.Err()
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/procore/delivery"
 	"github.com/tieback/tieback/pkg/procore/erplog"
+	"github.com/tieback/tieback/pkg/state"
 	"github.com/tieback/tieback/pkg/trouble"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
@@ -72,7 +73,7 @@ func label(company int64) string { return strconv.FormatInt(company, 10) }
 
 func (s *Service) load(ctx context.Context, company int64) (memory, error) {
 	m := memory{Deliveries: map[string]erplog.DeliveryMark{}}
-	raw, err := s.Bus.State().Swept(ctx, company)
+	raw, err := state.Of(s.Bus).Swept(ctx, company)
 	if err != nil || raw == "" {
 		return m, err
 	}
@@ -87,7 +88,7 @@ func (s *Service) save(ctx context.Context, company int64, m memory) error {
 	if err != nil {
 		return err
 	}
-	return s.Bus.State().SaveSwept(ctx, company, string(raw))
+	return state.Of(s.Bus).SaveSwept(ctx, company, string(raw))
 }
 
 // round is one sweep of a company.
@@ -172,10 +173,10 @@ func (r *round) undelivered(ctx context.Context) error {
 		r.memory.Failing, t.Since = t.Last, t.Last
 		fallthrough
 	case r.Failing > 0:
-		return r.Bus.State().SaveTrouble(ctx, t, 2*r.Every+time.Minute)
+		return state.Of(r.Bus).SaveTrouble(ctx, t, 2*r.Every+time.Minute)
 	case !t.Since.IsZero():
 		r.memory.Failing = time.Time{}
-		return r.Bus.State().ClearTrouble(ctx, t)
+		return state.Of(r.Bus).ClearTrouble(ctx, t)
 	}
 	return nil
 }

@@ -51,27 +51,27 @@ func (r *reading) place(ctx context.Context) {
 	}
 	p := &Place{Stop: stop, Since: at.At.UTC(), Handed: r.handed(ctx, stop, stream, at.Sequence)}
 	r.Now = p
-	tries, err := r.bus.State().Tries(ctx, stream, stop, at.Sequence)
+	attempts, err := r.bus.Attempts(ctx, bus.AttemptKey{Stream: stream, Consumer: stop, Sequence: at.Sequence})
 	if err != nil {
 		r.unread("what is noted of its attempts", err)
 	}
-	p.tried(tries, r.Backoff)
+	p.tried(attempts, r.Backoff)
 	r.waits(p, stream, at.Sequence)
 }
 
-func (p *Place) tried(t bus.Tries, backoff time.Duration) {
-	if t.At.IsZero() {
+func (p *Place) tried(a bus.Attempts, backoff time.Duration) {
+	if a.At.IsZero() {
 		return
 	}
-	n, at := t.Done+t.Unfinished, t.At.UTC()
+	n, at := a.Done+a.Unfinished, a.At.UTC()
 	p.Attempts, p.Noted = &n, &at
-	if t.Failure != nil {
+	if err := a.Failure(); err != nil {
 		p.Failure = &Failure{
-			Class: fault.ClassOf(t.Failure).String(), Source: string(fault.SourceOf(t.Failure)),
-			Sentence: fault.UserMessage(t.Failure, ""), Error: t.Failure.Error(),
+			Class: fault.ClassOf(err).String(), Source: string(fault.SourceOf(err)),
+			Sentence: fault.UserMessage(err, ""), Error: err.Error(),
 		}
 	}
-	if next := t.Next(backoff).UTC(); next.Unix() > 0 {
+	if next := a.Next(backoff).UTC(); next.Unix() > 0 {
 		p.Next = &next
 	}
 }

@@ -32,6 +32,7 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/order"
 	"github.com/tieback/tieback/pkg/procore"
+	"github.com/tieback/tieback/pkg/state"
 	"github.com/tieback/tieback/pkg/telemetry"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/deadline"
@@ -82,7 +83,7 @@ func (t *Task) Book(ctx context.Context, r *tiebackv1.Record) (*tiebackv1.Bookin
 // Order is the event's place in the order of the company's requests.
 func (t *Task) Order() order.Key { return order.Of(t.Event) }
 
-// State is the part of the pipeline's state that handlers read and write; bus.State implements it.
+// State is the part of the pipeline's state that handlers read and write; state.State implements it.
 type State interface {
 	// LinkOf returns the origin id that a record is linked to, or "" if no link is known.
 	LinkOf(ctx context.Context, company int64, itemType string, itemID int64) (string, error)
@@ -147,7 +148,7 @@ func New(ctx context.Context, c catalogue.Category, handlers Handlers, d Deps) (
 	}
 	s := &Service{Deps: d, category: c, handlers: handlers, erps: map[int64]*connector.ERP{}, unopened: map[int64]error{}}
 	for id, co := range d.Companies {
-		erp, err := d.ERPs.Open(ctx, co.Driver, co.Settings, connector.Config{Company: id, Generations: d.Bus.State(), Log: d.Log, Metrics: d.Calls})
+		erp, err := d.ERPs.Open(ctx, co.Driver, co.Settings, connector.Config{Company: id, Generations: state.Of(d.Bus), Log: d.Log, Metrics: d.Calls})
 		d.Calls.Opened(id, err == nil)
 		if err != nil {
 			s.unopened[id] = fmt.Errorf("company %d: %w", id, err)
@@ -255,7 +256,7 @@ func (s *Service) task(m bus.Message) (*Task, error) {
 	request.Zone = co.Zone
 	return &Task{
 		Event: event, Redelivered: m.Repeat, Fresh: time.Since(m.Stored) < freshFor*cmp.Or(s.Backoff, time.Second), Row: row, Payload: request, Company: co,
-		ERP: s.erps[event.CompanyId], Procore: session, State: s.Bus.State(),
+		ERP: s.erps[event.CompanyId], Procore: session, State: state.Of(s.Bus),
 	}, nil
 }
 

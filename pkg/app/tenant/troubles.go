@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/state"
 	"github.com/tieback/tieback/pkg/trouble"
 )
 
@@ -24,7 +25,7 @@ func (a *App) ReportTroubles(ctx context.Context) error {
 		return nil
 	}
 	slow := cmp.Or(a.Slow, time.Minute)
-	r := troubles{state: a.Bus.State(), every: slow / 2, written: map[place]written{}}
+	r := troubles{state: state.Of(a.Bus), every: slow / 2, written: map[place]written{}}
 	tick := time.NewTicker(slow / 6)
 	defer tick.Stop()
 	for {
@@ -41,7 +42,7 @@ func (a *App) ReportTroubles(ctx context.Context) error {
 
 // troubles are those that the broker knows of this process.
 type troubles struct {
-	state   *bus.State
+	state   *state.State
 	every   time.Duration // between two writings of the same
 	written map[place]written
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/order"
+	"github.com/tieback/tieback/pkg/state"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/tieback/broker"
 )
@@ -325,8 +326,8 @@ func by(n int64) order.Key {
 func TestLinksAndLivesNeverGoBack(t *testing.T) {
 	t.Parallel()
 	b := connect(t)
-	st, ctx := b.State(), t.Context()
-	for _, l := range []bus.Link{{OriginID: "A", Order: by(5)}, {OriginID: "B", Order: by(9)}, {OriginID: "C", Order: by(7)}} {
+	st, ctx := state.Of(b), t.Context()
+	for _, l := range []state.Link{{OriginID: "A", Order: by(5)}, {OriginID: "B", Order: by(9)}, {OriginID: "C", Order: by(7)}} {
 		if err := st.SaveLink(ctx, 7, "vendor", 35, l); err != nil {
 			t.Fatal(err)
 		}
@@ -403,15 +404,15 @@ func TestTheNewerLinkWinsARace(t *testing.T) {
 	b := connect(t)
 	for i := range int64(50) {
 		var both sync.WaitGroup
-		for _, l := range []bus.Link{{OriginID: "old", Order: by(1)}, {OriginID: "new", Order: by(2)}} {
+		for _, l := range []state.Link{{OriginID: "old", Order: by(1)}, {OriginID: "new", Order: by(2)}} {
 			both.Go(func() {
-				if err := b.State().SaveLink(t.Context(), 7, "vendor", i, l); err != nil {
+				if err := state.Of(b).SaveLink(t.Context(), 7, "vendor", i, l); err != nil {
 					t.Error(err)
 				}
 			})
 		}
 		both.Wait()
-		if origin, err := b.State().LinkOf(t.Context(), 7, "vendor", i); err != nil || origin != "new" {
+		if origin, err := state.Of(b).LinkOf(t.Context(), 7, "vendor", i); err != nil || origin != "new" {
 			t.Fatalf("vendor %d: %q, %v", i, origin, err)
 		}
 	}
@@ -423,7 +424,7 @@ func TestALinkDeletedByHandCanBeWrittenAgain(t *testing.T) {
 	b := connect(t)
 	link := func(origin string, request int64) {
 		t.Helper()
-		if err := b.State().SaveLink(t.Context(), 7, "vendor", 35, bus.Link{OriginID: origin, Order: by(request)}); err != nil {
+		if err := state.Of(b).SaveLink(t.Context(), 7, "vendor", 35, state.Link{OriginID: origin, Order: by(request)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -435,11 +436,11 @@ func TestALinkDeletedByHandCanBeWrittenAgain(t *testing.T) {
 	if err := kv.Delete(t.Context(), "link.7.vendor.35"); err != nil {
 		t.Fatal(err)
 	}
-	if origin, err := b.State().LinkOf(t.Context(), 7, "vendor", 35); err != nil || origin != "" {
+	if origin, err := state.Of(b).LinkOf(t.Context(), 7, "vendor", 35); err != nil || origin != "" {
 		t.Errorf("%q, %v", origin, err)
 	}
 	link("B", 2)
-	if origin, err := b.State().LinkOf(t.Context(), 7, "vendor", 35); err != nil || origin != "B" {
+	if origin, err := state.Of(b).LinkOf(t.Context(), 7, "vendor", 35); err != nil || origin != "B" {
 		t.Errorf("%q, %v", origin, err)
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/order"
+	"github.com/tieback/tieback/pkg/state"
 	"github.com/tieback/tieback/services/tieback/broker"
 )
 
@@ -141,7 +142,7 @@ func TestReplicasAreRaisedUnderARunningProcess(t *testing.T) {
 		return b
 	}
 	runs := open(1)
-	if err := runs.State().NextGeneration(ctx, 7, "VENDOR", 35, by(8)); err != nil {
+	if err := state.Of(runs).NextGeneration(ctx, 7, "VENDOR", 35, by(8)); err != nil {
 		t.Fatal(err)
 	}
 	open(3)
@@ -149,7 +150,7 @@ func TestReplicasAreRaisedUnderARunningProcess(t *testing.T) {
 	var err error
 	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) { // a new leader is chosen meanwhile
 		try, cancel := context.WithTimeout(ctx, time.Second)
-		life, err = runs.State().Generation(try, 7, "VENDOR", 35)
+		life, err = state.Of(runs).Generation(try, 7, "VENDOR", 35)
 		cancel()
 		if err == nil {
 			break

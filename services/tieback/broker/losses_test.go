@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/state"
 	"github.com/tieback/tieback/services/tieback/broker"
 	"github.com/tieback/tieback/services/tieback/cmdtest"
 )
@@ -74,15 +75,15 @@ func fill(t *testing.T, b *bus.Bus, from, to int64) {
 			t.Fatal(err)
 		}
 		bury(t, b, n, true)
-		if err := b.State().SaveCursor(t.Context(), n, "VENDOR", fmt.Sprint(n)); err != nil {
+		if err := state.Of(b).SaveCursor(t.Context(), n, "VENDOR", fmt.Sprint(n)); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
 const (
-	deliveries, dead, state = "TIEBACK_DELIVERY", "TIEBACK_DEAD", "KV_tieback-state"
-	many                    = 106
+	deliveries, dead, stateStream = "TIEBACK_DELIVERY", "TIEBACK_DEAD", "KV_tieback-state"
+	many                          = 106
 )
 
 // Issue 11, section 4: a flipped byte lost 64 of 106 dead letters, and nothing said so.
@@ -91,7 +92,7 @@ func TestWhatAStreamHasLostIsNoticed(t *testing.T) {
 	for _, c := range []struct {
 		stream  string
 		crashed bool // the broker finds the damage when it starts; else only who reads finds it
-	}{{dead, true}, {dead, false}, {deliveries, true}, {deliveries, false}, {state, true}} {
+	}{{dead, true}, {dead, false}, {deliveries, true}, {deliveries, false}, {stateStream, true}} {
 		t.Run(fmt.Sprintf("%s/crashed=%v", c.stream, c.crashed), func(t *testing.T) {
 			t.Parallel()
 			stream, crashed := c.stream, c.crashed

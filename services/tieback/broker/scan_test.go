@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/state"
 	"github.com/tieback/tieback/services/tieback/broker"
 )
 
@@ -126,7 +127,7 @@ func TestALostAnswerIsNotWaitedForAsLongAsTheCallerHas(t *testing.T) {
 		"kept":  func() error { _, err := b.Kept(ctx, bus.Event); return err },
 		"last":  func() error { _, _, err := b.Last(ctx, bus.For(bus.Event, "create_vendor", 7, 9)); return err },
 		"floor": func() error { _, err := b.Floor(ctx, bus.Event, "export"); return err },
-		"state": func() error { _, err := b.State().Swept(ctx, 7); return err },
+		"state": func() error { _, err := state.Of(b).Swept(ctx, 7); return err },
 		"read": func() error {
 			_, err := b.Read(ctx, bus.Event, 1, time.Now(), func(bus.Message) error { return nil })
 			return err

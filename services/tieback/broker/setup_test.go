@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/state"
 	"github.com/tieback/tieback/services/tieback/broker"
 )
 
@@ -200,7 +201,7 @@ func TestNoRollupEmptiesTheState(t *testing.T) {
 	o := bus.Options{InProcess: start(t, t.TempDir()).InProcess(), Name: "test", Log: zap.NewNop()}
 	setUp(t, o)
 	b := connectMade(t, o)
-	if err := b.State().NextGeneration(t.Context(), 7, "VENDOR", 35, by(8)); err != nil {
+	if err := state.Of(b).NextGeneration(t.Context(), 7, "VENDOR", 35, by(8)); err != nil {
 		t.Fatal(err)
 	}
 	s, err := b.JetStream().Stream(t.Context(), "KV_tieback-state")
@@ -221,7 +222,7 @@ func TestNoRollupEmptiesTheState(t *testing.T) {
 	if _, err := b.JetStream().PublishMsg(t.Context(), m); err == nil {
 		t.Error("a rollup is taken")
 	}
-	if life, err := b.State().Generation(t.Context(), 7, "VENDOR", 35); life != by(8) || err != nil {
+	if life, err := state.Of(b).Generation(t.Context(), 7, "VENDOR", 35); life != by(8) || err != nil {
 		t.Errorf("the life is %s, %v", life, err)
 	}
 }

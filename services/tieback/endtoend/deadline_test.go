@@ -13,6 +13,7 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/state"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/deadline"
 	"github.com/tieback/tieback/services/ledger"
@@ -148,7 +149,7 @@ func TestWhatIsBookedAfterTheDeadlineIsMarked(t *testing.T) {
 		t.Fatalf("the late outcome was told as %v", late)
 	}
 	mark := late.CloseOuts[0].Marks[0]
-	link, err := l.Bus.State().LinkOf(t.Context(), firstCompany, mark.ItemType, mark.ItemId)
+	link, err := state.Of(l.Bus).LinkOf(t.Context(), firstCompany, mark.ItemType, mark.ItemId)
 	w.must(err)
 	if all := w.sound(l.Ledger, firstCompany, ledger.Vendor); len(all) != 1 || link != mark.OriginId || link == "" {
 		t.Errorf("%d vendors booked, linked to %q, marked as %q", len(all), link, mark.OriginId)

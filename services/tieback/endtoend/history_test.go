@@ -181,9 +181,9 @@ func (w *world) toldToWait(request int64) {
 func (w *world) triedAgain(l *line, n uint64) {
 	w.Helper()
 	tries := func(event uint64) int {
-		t, err := l.Bus.State().Tries(w.Context(), bus.Event.Stream(), "export", event)
+		a, err := l.Bus.Attempts(w.Context(), bus.AttemptKey{Stream: bus.Event.Stream(), Consumer: "export", Sequence: event})
 		w.must(err)
-		return t.Done
+		return a.Done
 	}
 	for event := uint64(1); event <= n; event++ {
 		for before, end := tries(event), time.Now().Add(patience); tries(event) <= before; time.Sleep(5 * time.Millisecond) {

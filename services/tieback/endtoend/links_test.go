@@ -13,7 +13,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/state"
 	"github.com/tieback/tieback/services/links"
 	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/sandbox/accountants"
@@ -92,7 +92,7 @@ func (w *world) playWith(l *line) {
 // unlinkVendors does what Procore does by itself with a vendor that was unlinked, and the sandbox doesn't.
 func (w *world) unlinkVendors(l *line) {
 	w.Helper()
-	all, err := l.Bus.State().AllLinks(w.Context(), firstCompany)
+	all, err := state.Of(l.Bus).AllLinks(w.Context(), firstCompany)
 	w.must(err)
 	for r, link := range all {
 		if r.ItemType == "vendor" && link.OriginID == "" {
@@ -102,11 +102,11 @@ func (w *world) unlinkVendors(l *line) {
 }
 
 // links are the origin ids that the bucket has for the first company's records.
-func (w *world) links(l *line) map[bus.Linked]string {
+func (w *world) links(l *line) map[state.Linked]string {
 	w.Helper()
-	all, err := l.Bus.State().AllLinks(w.Context(), firstCompany)
+	all, err := state.Of(l.Bus).AllLinks(w.Context(), firstCompany)
 	w.must(err)
-	out := map[bus.Linked]string{}
+	out := map[state.Linked]string{}
 	for r, link := range all {
 		if link.OriginID != "" {
 			out[r] = link.OriginID
@@ -121,7 +121,7 @@ func (w *world) rebuild(l *line, o links.Options) links.Report {
 	w.must(err)
 	session = session.Retrying(links.Retry(func(time.Duration, string) {}))
 	o.Company = l.Companies[firstCompany]
-	r, err := links.Rebuild(w.Context(), session, l.Bus.State(), o)
+	r, err := links.Rebuild(w.Context(), session, state.Of(l.Bus), o)
 	w.must(err)
 	return r
 }
@@ -142,7 +142,7 @@ type invoice struct{ id, contract, project int64 }
 
 func (w *world) exportedInvoice(l *line) invoice {
 	w.Helper()
-	all, err := l.Bus.State().AllLinks(w.Context(), firstCompany)
+	all, err := state.Of(l.Bus).AllLinks(w.Context(), firstCompany)
 	w.must(err)
 	for r, link := range all {
 		if r.ItemType == "requisition" && link.OriginID != "" {

@@ -14,6 +14,7 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/state"
 	"github.com/tieback/tieback/pkg/trouble"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/audit"
@@ -76,15 +77,15 @@ func TestStatusAndTraceNeedNoFurtherRight(t *testing.T) {
 		b, err := bus.Connect(t.Context(), bus.Options{URL: g.url, NKeyFile: g.key(service), Name: service, Made: true, Log: zap.NewNop()})
 		w.must(err)
 		noted := trouble.Of(8, fault.From(fault.FromERP, errors.New("away")), time.Now())
-		w.must(b.State().SaveTrouble(t.Context(), noted, time.Minute))
-		if got, known, err := b.State().TroubleOf(t.Context(), 8, fault.FromERP); err != nil || !known || got.Error != "away" {
+		w.must(state.Of(b).SaveTrouble(t.Context(), noted, time.Minute))
+		if got, known, err := state.Of(b).TroubleOf(t.Context(), 8, fault.FromERP); err != nil || !known || got.Error != "away" {
 			t.Errorf("%s notes a trouble as %+v, %v", service, got, err)
 		}
 		r, err := status.New(ours, o).Look(t.Context())
 		if c := companyOf(r, 8); err != nil || len(c.Troubles) != 1 || c.Troubles[0].Error != "away" {
 			t.Errorf("of what %s notes status shows %+v, %v", service, c.Troubles, err)
 		}
-		w.must(b.State().ClearTrouble(t.Context(), noted))
+		w.must(state.Of(b).ClearTrouble(t.Context(), noted))
 		if r, err := status.New(ours, o).Look(t.Context()); err != nil || len(companyOf(r, 8).Troubles) > 0 {
 			t.Errorf("what %s has cleared is shown, %v", service, err)
 		}

@@ -14,8 +14,8 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/catalogue"
+	"github.com/tieback/tieback/pkg/state"
 	"github.com/tieback/tieback/services/sandbox"
 )
 
@@ -60,7 +60,7 @@ func pressEach(t *testing.T) []*event {
 		payload, err := w.sandbox.Sample(e.company, row.Name, nil)
 		w.must(err)
 		if g, ok := givenFor[row.Name]; ok {
-			w.must(l.Bus.State().SaveLink(t.Context(), e.company, g.itemType, sandbox.GetID(payload, g.at), bus.Link{OriginID: g.origin}))
+			w.must(state.Of(l.Bus).SaveLink(t.Context(), e.company, g.itemType, sandbox.GetID(payload, g.at), state.Link{OriginID: g.origin}))
 		}
 		e.request.ID = w.pressIn(e.company, row.Name, payload)
 		e.kinds = w.kindsOf(e)
@@ -89,7 +89,7 @@ func (w *world) tie(l *line, company int64) {
 		id, err := w.sandbox.Mint(company, g.itemType)
 		w.must(err)
 		w.must(w.sandbox.Link(company, g.itemType, id, g.origin))
-		w.must(l.Bus.State().SaveLink(w.Context(), company, g.itemType, id, bus.Link{OriginID: g.origin}))
+		w.must(state.Of(l.Bus).SaveLink(w.Context(), company, g.itemType, id, state.Link{OriginID: g.origin}))
 	}
 }
 

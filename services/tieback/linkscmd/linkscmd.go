@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tieback/tieback/pkg/state"
 	"github.com/tieback/tieback/services/links"
 	"github.com/tieback/tieback/services/tieback/pipeline"
 )
@@ -91,7 +92,7 @@ func rebuild(cmd *cobra.Command, c common, o links.Options) error {
 	session = session.Retrying(links.Retry(func(d time.Duration, why string) {
 		fmt.Fprintf(cmd.ErrOrStderr(), "tieback links: waiting %v: %s\n", d.Round(time.Second), why)
 	}))
-	report, err := links.Rebuild(cmd.Context(), session, b.Bus.State(), o)
+	report, err := links.Rebuild(cmd.Context(), session, state.Of(b.Bus), o)
 	if err != nil {
 		return failed(cmd, fmt.Errorf("rebuild of company %d did not end: %w", c.company, err))
 	}
@@ -128,7 +129,7 @@ Exit code 0: done. 1: it failed. 2: wrong usage or settings.`,
 }
 
 func list(ctx context.Context, cmd *cobra.Command, b *pipeline.Pipeline, c common, args []string) error {
-	all, err := b.Bus.State().AllLinks(ctx, c.company)
+	all, err := state.Of(b.Bus).AllLinks(ctx, c.company)
 	if err != nil {
 		return err
 	}

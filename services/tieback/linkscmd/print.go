@@ -8,7 +8,7 @@ import (
 	"slices"
 	"text/tabwriter"
 
-	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/state"
 	"github.com/tieback/tieback/services/links"
 )
 
@@ -21,7 +21,7 @@ type link struct {
 }
 
 // sorted lists the links that are not ended, of the item types asked for or of all.
-func sorted(all map[bus.Linked]bus.Link, itemTypes []string) []link {
+func sorted(all map[state.Linked]state.Link, itemTypes []string) []link {
 	var out []link
 	for r, l := range all {
 		if l.OriginID != "" && (len(itemTypes) == 0 || slices.Contains(itemTypes, r.ItemType)) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/company"
+	"github.com/tieback/tieback/pkg/state"
 	"github.com/tieback/tieback/services/doctor"
 	"github.com/tieback/tieback/services/sandbox"
 )
@@ -96,7 +97,7 @@ func TestTheDoctorNamesProjectsThatAreNotPermitted(t *testing.T) {
 	for i := range 2 {
 		project, err := w.sandbox.Mint(id, "project")
 		w.must(err)
-		w.must(b.State().SaveLink(t.Context(), id, "project", project, bus.Link{OriginID: fmt.Sprint("J-", i)}))
+		w.must(state.Of(b).SaveLink(t.Context(), id, "project", project, state.Link{OriginID: fmt.Sprint("J-", i)}))
 		projects = append(projects, project)
 	}
 	w.doctor().has("projects", doctor.OK, "among them all that have links")

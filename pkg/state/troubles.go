@@ -1,16 +1,13 @@
-package bus
+package state
 
 import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-
+	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/trouble"
 )
@@ -22,28 +19,17 @@ func (s *State) SaveTrouble(ctx context.Context, t trouble.Trouble, keep time.Du
 	if err != nil {
 		return err
 	}
-	return s.putFor(ctx, s.troubleKey(t), value, "", keep)
+	return s.bucket.PutFor(ctx, s.troubleKey(t), value, keep)
 }
 
 // ClearTrouble forgets what SaveTrouble kept.
 func (s *State) ClearTrouble(ctx context.Context, t trouble.Trouble) error {
-	return s.putFor(ctx, s.troubleKey(t), nil, "DEL", time.Second)
-}
-
-func (s *State) putFor(ctx context.Context, key string, value []byte, operation string, keep time.Duration) error {
-	ctx, cancel := brief(ctx)
-	defer cancel()
-	m := &nats.Msg{Subject: "$KV." + bucket + "." + key, Data: value, Header: nats.Header{}}
-	if operation != "" {
-		m.Header.Set("KV-Operation", operation)
-	}
-	m.Header.Set(jetstream.MsgTTLHeader, max(keep, time.Second).Truncate(time.Second).String())
-	return s.publisher.Publish(ctx, m)
+	return s.bucket.Delete(ctx, s.troubleKey(t), time.Second)
 }
 
 // troubleKey is trouble.<company>.<what>.<service>.
 func (s *State) troubleKey(t trouble.Trouble) string {
-	return fmt.Sprintf("trouble.%d.%s.%s", t.Company, what(t.Source, t.Reason), cmp.Or(s.service, "tieback"))
+	return fmt.Sprintf("trouble.%d.%s.%s", t.Company, what(t.Source, t.Reason), s.service)
 }
 
 // what is a trouble's token: a system may do its part and still not deliver its webhooks.
@@ -59,11 +45,11 @@ func what(source fault.Source, reason fault.Reason) string {
 func (s *State) TroubleOf(ctx context.Context, company int64, source fault.Source) (trouble.Trouble, bool, error) {
 	var t trouble.Trouble
 	key := fmt.Sprintf("trouble.%d.%s.*", company, what(source, ""))
-	m, _, err := s.last(ctx, key)
-	if err != nil || m == nil {
+	e, err := s.bucket.Get(ctx, key)
+	if err != nil || e.Value == nil {
 		return t, false, err
 	}
-	if err := json.Unmarshal(m.Data, &t); err != nil {
+	if err := json.Unmarshal(e.Value, &t); err != nil {
 		return t, false, fmt.Errorf("state %s: %w", key, err)
 	}
 	return t, true, nil
@@ -72,25 +58,11 @@ func (s *State) TroubleOf(ctx context.Context, company int64, source fault.Sourc
 // Troubles hands over all that services know to be wrong, of most of them at most, with the service that
 // does; cut says that there is more.
 func (s *State) Troubles(ctx context.Context, most int, each func(trouble.Trouble)) (cut bool, err error) {
-	return s.most(ctx, "trouble.>", most, func(_ string, m *jetstream.RawStreamMsg) {
+	return s.bucket.Each(ctx, "trouble.>", most, func(e bus.Entry) error {
 		var t trouble.Trouble
-		if json.Unmarshal(m.Data, &t) == nil {
+		if json.Unmarshal(e.Value, &t) == nil {
 			each(t)
 		}
-	})
-}
-
-// most calls each for the values of keys, of most of them at most; cut says that there are more.
-func (s *State) most(ctx context.Context, keys string, most int, each func(key string, m *jetstream.RawStreamMsg)) (cut bool, err error) {
-	err = s.values(ctx, keys, func(key string, m *jetstream.RawStreamMsg) error {
-		if most--; most < 0 {
-			return ErrSeen
-		}
-		each(key, m)
 		return nil
 	})
-	if errors.Is(err, ErrSeen) {
-		return true, nil
-	}
-	return false, err
 }

@@ -1,0 +1,126 @@
+package state
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/order"
+)
+
+// Link is the origin id that Procore has for a record, and the ERP request it was learned from.
+type Link struct {
+	OriginID string    `json:"origin_id"` // "": unlinked
+	Order    order.Key `json:"order"`     // "": from no request, but read back from Procore; see services/links
+
+	// Of a link that was read: what a change must name.
+	read     bool
+	revision uint64
+}
+
+// Becomes is the link that an ERP request makes of a link that was read. To save it takes no
+// other look at what was read.
+func (l Link) Becomes(originID string, request order.Key) Link {
+	l.OriginID, l.Order = originID, request
+	return l
+}
+
+// SaveLink keeps a link. What an older request says never overwrites what a newer one said.
+func (s *State) SaveLink(ctx context.Context, company int64, itemType string, itemID int64, l Link) error {
+	key := linkKey(company, itemType, itemID)
+	value, err := json.Marshal(l)
+	if err != nil {
+		return err
+	}
+	if l.read {
+		if err := s.bucket.Replace(ctx, key, value, l.revision); !errors.Is(err, bus.ErrDuplicate) {
+			return err
+		}
+	}
+	return s.bucket.Update(ctx, key, func(raw []byte) ([]byte, error) {
+		var old Link
+		if raw != nil && json.Unmarshal(raw, &old) == nil && (old.Order > l.Order || old.OriginID == l.OriginID && old.Order == l.Order) {
+			return nil, nil
+		}
+		return value, nil
+	})
+}
+
+func linkKey(company int64, itemType string, itemID int64) string {
+	return fmt.Sprintf("link.%d.%s.%d", company, itemType, itemID)
+}
+
+// LinkOf is the origin id that Procore has for a record; "": none that we know of.
+func (s *State) LinkOf(ctx context.Context, company int64, itemType string, itemID int64) (string, error) {
+	l, err := s.Link(ctx, company, itemType, itemID)
+	return l.OriginID, err
+}
+
+// Link is what is known of a record's link; nothing: the link of no request.
+func (s *State) Link(ctx context.Context, company int64, itemType string, itemID int64) (Link, error) {
+	e, err := s.bucket.Get(ctx, linkKey(company, itemType, itemID))
+	if err != nil {
+		return Link{}, err
+	}
+	l := Link{}
+	if e.Value != nil && json.Unmarshal(e.Value, &l) != nil {
+		return Link{}, fmt.Errorf("state %s holds what no service of ours wrote", linkKey(company, itemType, itemID))
+	}
+	l.read, l.revision = true, e.Revision
+	return l, nil
+}
+
+// Links maps origin id to item id, for every linked record of a company's item type.
+func (s *State) Links(ctx context.Context, company int64, itemType string) (map[string]int64, error) {
+	links := map[string]int64{}
+	err := s.eachLink(ctx, fmt.Sprintf("link.%d.%s.*", company, itemType), func(r Linked, l Link) {
+		if l.OriginID != "" {
+			links[l.OriginID] = r.ItemID
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return links, nil
+}
+
+// Linked names a record that a link is kept for.
+type Linked struct {
+	ItemType string
+	ItemID   int64
+}
+
+// AllLinks gives every link kept for a company, the ended ones too.
+func (s *State) AllLinks(ctx context.Context, company int64) (map[Linked]Link, error) {
+	links := map[Linked]Link{}
+	err := s.eachLink(ctx, fmt.Sprintf("link.%d.>", company), func(r Linked, l Link) { links[r] = l })
+	return links, err
+}
+
+// eachLink calls do for every link whose key fits a filter.
+func (s *State) eachLink(ctx context.Context, filter string, do func(Linked, Link)) error {
+	_, err := s.bucket.Each(ctx, filter, 0, func(e bus.Entry) error {
+		r, l, err := readLink(e.Key, e.Value)
+		if err == nil {
+			do(r, l)
+		}
+		return err
+	})
+	return err
+}
+
+// readLink reads link.<company>.<item type>.<item id>.
+func readLink(key string, value []byte) (Linked, Link, error) {
+	var l Link
+	parts := strings.Split(key, ".")
+	if len(parts) == 4 && json.Unmarshal(value, &l) == nil {
+		if id, err := strconv.ParseInt(parts[3], 10, 64); err == nil {
+			return Linked{ItemType: parts[2], ItemID: id}, l, nil
+		}
+	}
+	return Linked{}, l, fmt.Errorf("state %s holds what no service of ours wrote", key)
+}

@@ -1,0 +1,79 @@
+// Package state is what the pipeline remembers about records and companies, in the broker's bucket tieback-state:
+//
+//	link.<company>.<item type>.<item id>    origin id that Procore has for the record; written by the status-reporter, and by a rebuild (services/links)
+//	life.<company>.<entity>.<item id>       the record's generation: order key of the ERP request that last unlinked or reset it; written by unlink and reset
+//	cursor.<company>.<entity>               up to where the ERP's changes are in Procore; written by sync
+//	cursor.<company>.deleted-<request>      what a throttled event has deleted in Procore so far; written by unlink and reset
+//	swept.<company>                         what the last sweep of Procore's lists left behind; written by sweep
+//	trouble.<company>.<what>.<service>      since when erp, procore, hook or ours (Tieback) is in trouble; expires
+package state
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/order"
+)
+
+// State reads and writes the bucket. Its methods may be called concurrently.
+type State struct {
+	bucket  *bus.Bucket
+	service string
+}
+
+// Of is the state at the broker of b; nil where b has no bucket, as may be after bus.LookOn.
+func Of(b *bus.Bus) *State {
+	if b.Bucket() == nil {
+		return nil
+	}
+	return &State{bucket: b.Bucket(), service: b.Name()}
+}
+
+func (s *State) text(ctx context.Context, key string) (string, error) {
+	e, err := s.bucket.Get(ctx, key)
+	return string(e.Value), err
+}
+
+// Generation is the order of the ERP request that last unlinked or reset the record; "": none did.
+func (s *State) Generation(ctx context.Context, company int64, entity string, itemID int64) (order.Key, error) {
+	key, err := s.text(ctx, generationKey(company, entity, itemID))
+	return order.Key(key), err
+}
+
+// NextGeneration notes that a request unlinked or reset the record: an export after it books anew, an export older than
+// it is superseded. An older request never moves the mark back.
+func (s *State) NextGeneration(ctx context.Context, company int64, entity string, itemID int64, request order.Key) error {
+	return s.bucket.Update(ctx, generationKey(company, entity, itemID), func(raw []byte) ([]byte, error) {
+		if order.Key(raw) >= request {
+			return nil, nil
+		}
+		return []byte(request), nil
+	})
+}
+
+func generationKey(company int64, entity string, itemID int64) string {
+	return fmt.Sprintf("life.%d.%s.%d", company, entity, itemID)
+}
+
+// Cursor is up to where the ERP's changes of an entity are in Procore; "": nothing yet.
+func (s *State) Cursor(ctx context.Context, company int64, entity string) (string, error) {
+	return s.text(ctx, fmt.Sprintf("cursor.%d.%s", company, entity))
+}
+
+// SaveCursor keeps a cursor; call it only after Procore has everything up to it.
+func (s *State) SaveCursor(ctx context.Context, company int64, entity, cursor string) error {
+	return s.bucket.Put(ctx, fmt.Sprintf("cursor.%d.%s", company, entity), []byte(cursor))
+}
+
+// Swept is what the last sweep of a company kept for the next; "": nothing yet.
+func (s *State) Swept(ctx context.Context, company int64) (string, error) {
+	return s.text(ctx, sweptKey(company))
+}
+
+// SaveSwept keeps what the next sweep of a company goes on from.
+func (s *State) SaveSwept(ctx context.Context, company int64, value string) error {
+	return s.bucket.Put(ctx, sweptKey(company), []byte(value))
+}
+
+func sweptKey(company int64) string { return fmt.Sprintf("swept.%d", company) }
