@@ -31,6 +31,8 @@ func rehearsed(args []string) bool {
 	switch args[0] {
 	case "run", "doctor", "audit", "sweep", "trace", "links", "ledger", "completion":
 		return true
+	case "losses":
+		return !slices.Contains(args, "--accept")
 	case "status":
 		return !slices.Contains(args, "-w")
 	case "dead":
