@@ -10,36 +10,36 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// fresh is how long an ERP's capabilities are believed. They change when a connector is
-// upgraded, not from call to call.
-const fresh = time.Minute
+// capabilitiesTTL is how long capabilities are cached. They change when a connector is upgraded, not from
+// call to call.
+const capabilitiesTTL = time.Minute
 
-// capabilities are the last that the driver told, or how it failed to. One caller asks; while
-// it does, the others go by what was told before, or wait for the first answer and share it,
-// a failure too: or each would wait for a dead ERP after the other.
+// capabilities caches the driver's last answer, or its error. One caller at a time asks the driver. In the
+// meantime the others use the previous answer, or wait for the first answer and share it. They also share an
+// error, so that they don't wait for an unreachable ERP one after the other.
 type capabilities struct {
-	lock chan struct{} // holds one while somebody asks
+	lock chan struct{} // a mutex whose Lock can be canceled
 	last atomic.Pointer[answer]
 }
 
 type answer struct {
-	told *tiebackv1.CapabilitiesResponse
-	err  error // told is nil
-	next time.Time
+	caps *tiebackv1.CapabilitiesResponse
+	err  error     // caps is nil
+	next time.Time // when to ask again
 }
 
-// Capabilities says what the ERP has and can do; it is asked once a minute. The answer is
-// shared: leave it as it is.
+// Capabilities returns what the ERP has and can do. It asks the driver once a minute. Callers must not change
+// the result.
 func (e *ERP) Capabilities(ctx context.Context) (*tiebackv1.CapabilitiesResponse, error) {
 	if a := e.caps.last.Load(); a != nil && time.Now().Before(a.next) {
-		return a.told, a.err
+		return a.caps, a.err
 	}
 	select {
 	case e.caps.lock <- struct{}{}:
 		defer func() { <-e.caps.lock }()
 	default:
-		if a := e.caps.last.Load(); a != nil && a.told != nil {
-			return a.told, nil
+		if a := e.caps.last.Load(); a != nil && a.caps != nil {
+			return a.caps, nil
 		}
 		select {
 		case e.caps.lock <- struct{}{}:
@@ -49,47 +49,48 @@ func (e *ERP) Capabilities(ctx context.Context) (*tiebackv1.CapabilitiesResponse
 		}
 	}
 	if a := e.caps.last.Load(); a != nil && time.Now().Before(a.next) {
-		return a.told, a.err
+		return a.caps, a.err
 	}
-	return e.ask(ctx)
+	return e.refreshCapabilities(ctx)
 }
 
-// ask asks the driver. What it told before still counts if it fails: the call that follows
-// will see what is wrong.
-func (e *ERP) ask(ctx context.Context) (*tiebackv1.CapabilitiesResponse, error) {
-	told, err := call(ctx, e, "capabilities", asks, &tiebackv1.CapabilitiesRequest{CompanyId: e.Company}, e.driver.Capabilities)
+// refreshCapabilities asks the driver. If it fails, the previous answer stays in use: the call that follows
+// will show the error.
+func (e *ERP) refreshCapabilities(ctx context.Context) (*tiebackv1.CapabilitiesResponse, error) {
+	caps, err := call(ctx, e, "capabilities", capabilitiesCall, &tiebackv1.CapabilitiesRequest{CompanyId: e.Company}, e.driver.Capabilities)
 	old := e.caps.last.Load()
 	switch {
 	case err == nil:
-		if e.slots == nil {
-			e.slots = newSlots(slotsOf(told.MaxConcurrent))
+		if e.calls == nil {
+			e.calls = newSemaphore(limitOf(caps.MaxConcurrent))
 		}
-		e.caps.last.Store(&answer{told: told, next: time.Now().Add(fresh)})
-	case ctx.Err() != nil: // it only means that this caller went away
-	case old != nil && old.told != nil:
-		e.caps.last.Store(&answer{told: old.told, next: time.Now().Add(fresh)})
-		return old.told, nil
+		e.caps.last.Store(&answer{caps: caps, next: time.Now().Add(capabilitiesTTL)})
+	case ctx.Err() != nil: // only this caller went away
+	case old != nil && old.caps != nil:
+		e.caps.last.Store(&answer{caps: old.caps, next: time.Now().Add(capabilitiesTTL)})
+		return old.caps, nil
 	default:
 		e.caps.last.Store(&answer{err: err, next: time.Now().Add(time.Second)})
 	}
-	return told, err
+	return caps, err
 }
 
-func slotsOf(most int32) int {
-	if most <= 0 {
+func limitOf(maxConcurrent int32) int {
+	if maxConcurrent <= 0 {
 		return unlimited
 	}
-	return int(most)
+	return int(maxConcurrent)
 }
 
-// can gives the ERP's name and what it can do with an entity, nothing if it does not have it.
+// can returns the ERP's name and its capabilities for an entity, or nil capabilities if the ERP does not have
+// the entity.
 func (e *ERP) can(ctx context.Context, entity tiebackv1.Entity) (string, *tiebackv1.EntityCapability, error) {
-	told, err := e.Capabilities(ctx)
+	caps, err := e.Capabilities(ctx)
 	if err != nil {
 		return "", nil, err
 	}
-	name := cmp.Or(fault.Name(told.Name), "Your ERP system")
-	for _, c := range told.Entities {
+	name := cmp.Or(fault.Name(caps.Name), "Your ERP system")
+	for _, c := range caps.Entities {
 		if c.Entity == entity {
 			return name, c, nil
 		}
@@ -97,8 +98,8 @@ func (e *ERP) can(ctx context.Context, entity tiebackv1.Entity) (string, *tiebac
 	return name, nil, nil
 }
 
-// takes refuses a new record that the ERP does not take.
-func (e *ERP) takes(ctx context.Context, r *tiebackv1.Record) error {
+// checkPut refuses a new record that the ERP does not take.
+func (e *ERP) checkPut(ctx context.Context, r *tiebackv1.Record) error {
 	erp, can, err := e.can(ctx, r.Entity)
 	if err == nil && !can.GetPut() {
 		err = fault.Permanentf("%s takes no %s from Procore, so %s was not exported. Enter it in %s by hand.", erp, Plural(r.Entity), Describe(r), erp)
@@ -106,17 +107,17 @@ func (e *ERP) takes(ctx context.Context, r *tiebackv1.Record) error {
 	return err
 }
 
-// changes refuses to change a record that the ERP does not let us change.
-func (e *ERP) changes(ctx context.Context, r *tiebackv1.Record) error {
+// checkUpdate refuses to change a record that the ERP does not allow to be changed.
+func (e *ERP) checkUpdate(ctx context.Context, r *tiebackv1.Record) error {
 	erp, can, err := e.can(ctx, r.Entity)
 	if err == nil && !can.GetUpdate() {
-		err = fault.Refused("origin_id", "The %s is in %s already, as %s, and an export can't change it there. "+
+		err = fault.Refused("origin_id", "The %s is already in %s, as %s, and an export can't change it there. "+
 			"Change it in %s, or reset it in Procore and export it again.", Describe(r), erp, r.OriginId, erp)
 	}
 	return err
 }
 
-func (e *ERP) lists(ctx context.Context, entity tiebackv1.Entity) error {
+func (e *ERP) checkList(ctx context.Context, entity tiebackv1.Entity) error {
 	erp, can, err := e.can(ctx, entity)
 	if err == nil && !can.GetList() {
 		err = fault.Permanentf("%s does not list its %s for Procore, so they can't be synced.", erp, Plural(entity))
@@ -124,18 +125,18 @@ func (e *ERP) lists(ctx context.Context, entity tiebackv1.Entity) error {
 	return err
 }
 
-func (e *ERP) tells(ctx context.Context, entity tiebackv1.Entity) error {
+func (e *ERP) checkState(ctx context.Context, entity tiebackv1.Entity) error {
 	erp, can, err := e.can(ctx, entity)
 	if err == nil && !can.GetState() {
-		err = fault.Permanentf("%s does not tell whether it still has a %s, so it was left as it is. Ask whoever runs your ERP integration to unlink it.", erp, Noun(entity))
+		err = fault.Permanentf("%s does not report whether it still has a %s, so it was left unchanged. Ask the administrator of your ERP integration to unlink it.", erp, Noun(entity))
 	}
 	return err
 }
 
-func (e *ERP) removes(ctx context.Context, entity tiebackv1.Entity) error {
+func (e *ERP) checkRemove(ctx context.Context, entity tiebackv1.Entity) error {
 	erp, can, err := e.can(ctx, entity)
 	if err == nil && !can.GetRemove() {
-		err = fault.Permanentf("%s does not let Tieback delete a %s. Please delete it there, then reset it again.", erp, Noun(entity))
+		err = fault.Permanentf("%s does not let Tieback delete a %s. Delete it there, then reset it again.", erp, Noun(entity))
 	}
 	return err
 }

@@ -20,18 +20,18 @@ import (
 
 const vendor = tiebackv1.Entity_ENTITY_VENDOR
 
-// books is a driver with a script: what Put and the others answer, call by call.
+// books is a scripted driver: before and after decide the result of each call.
 type books struct {
 	Driver
 	mu     sync.Mutex
 	calls  []string                        // "put 7/3/35/0"
 	booked map[string]*tiebackv1.Booking   // by key
-	before func(call string) error         // fails a call before it did anything
-	after  func(call string) error         // loses the answer of one that is done
+	before func(call string) error         // returns the error of a call that does nothing
+	after  func(call string) error         // returns the error of a call that was done
 	caps   *tiebackv1.CapabilitiesResponse // nil: vendors, everything
 	names  map[string]string               // by origin id
 	gone   map[string]bool
-	answer func(*tiebackv1.Booking) *tiebackv1.Booking // nil: as it is
+	answer func(*tiebackv1.Booking) *tiebackv1.Booking // nil: unchanged
 }
 
 func (b *books) did(call string) error {
@@ -98,13 +98,13 @@ func (b *books) Capabilities(context.Context, *tiebackv1.CapabilitiesRequest) (*
 	}}, nil
 }
 
-// lives is Generations in memory; during runs while a life is read.
-type lives struct {
+// generations is a connector.Generations in memory. during is called while a generation is read.
+type generations struct {
 	ended  map[int64]order.Key
-	during func(l *lives)
+	during func(l *generations)
 }
 
-func (l *lives) Generation(_ context.Context, _ int64, _ string, id int64) (order.Key, error) {
+func (l *generations) Generation(_ context.Context, _ int64, _ string, id int64) (order.Key, error) {
 	life := l.ended[id]
 	if l.during != nil {
 		l.during(l)
@@ -112,24 +112,24 @@ func (l *lives) Generation(_ context.Context, _ int64, _ string, id int64) (orde
 	return life, nil
 }
 
-func (l *lives) NextGeneration(_ context.Context, _ int64, _ string, id int64, request order.Key) error {
+func (l *generations) NextGeneration(_ context.Context, _ int64, _ string, id int64, request order.Key) error {
 	l.ended[id] = max(l.ended[id], request)
 	return nil
 }
 
-func world() (*books, *lives, *ERP) {
-	b, l := &books{booked: map[string]*tiebackv1.Booking{}, names: map[string]string{}}, &lives{ended: map[int64]order.Key{}}
+func world() (*books, *generations, *ERP) {
+	b, l := &books{booked: map[string]*tiebackv1.Booking{}, names: map[string]string{}}, &generations{ended: map[int64]order.Key{}}
 	return b, l, New(b, Config{Company: 7, Generations: l})
 }
 
-// by is the nth request, clicked within the same second as all others; ids fall while time passes.
+// by returns the key of the nth request. All are created in the same second, and their ids decrease with time.
 func by(n int) order.Key {
 	return order.New(time.Date(2026, 12, 1, 10, 0, 0, n*int(time.Millisecond), time.UTC), int64(1000-n))
 }
 
 func acme() *tiebackv1.Record { return &tiebackv1.Record{Entity: vendor, ProcoreId: 35, Name: "Acme"} }
 
-// once fails the first call that begins so.
+// once fails the first call with this prefix.
 func once(prefix string, err error) func(string) error {
 	done := false
 	return func(call string) error {
@@ -157,8 +157,8 @@ func refused(t *testing.T, err error, says string) {
 	}
 }
 
-// A lost answer is looked up by key before anything is sent again.
-func TestALostAnswerIsLookedUp(t *testing.T) {
+// If the answer is lost, the booking is looked up by key before anything is sent again.
+func TestBookLooksUpALostAnswer(t *testing.T) {
 	lost := fault.New(fault.Ambiguous, errors.New("connection reset"))
 	for _, tt := range []struct {
 		why    string
@@ -187,8 +187,8 @@ func operations(b *books) string {
 	return strings.Join(out, " ")
 }
 
-// Nothing is sent again while nobody can say what became of it.
-func TestNothingIsSentBlindly(t *testing.T) {
+// A write is not sent again while its result can't be looked up.
+func TestBookDoesNotResendWithoutLookup(t *testing.T) {
 	b, _, e := world()
 	b.before = func(string) error { return fault.New(fault.Ambiguous, errors.New("timeout")) }
 	_, err := e.Book(t.Context(), RequestRef{Order: by(1)}, acme())
@@ -197,8 +197,8 @@ func TestNothingIsSentBlindly(t *testing.T) {
 	}
 }
 
-// An event that comes again may have been booked before the crash.
-func TestARedeliveryLooksFirst(t *testing.T) {
+// A redelivered event may have been booked before a crash.
+func TestBookLooksUpARedelivery(t *testing.T) {
 	b, _, e := world()
 	first := book(t, e, RequestRef{Order: by(1)}, acme())
 	e = New(b, e.Config) // after the crash
@@ -209,7 +209,7 @@ func TestARedeliveryLooksFirst(t *testing.T) {
 	}
 }
 
-func TestCallsComeAgainByClass(t *testing.T) {
+func TestCallsAreRetriedByClass(t *testing.T) {
 	for _, tt := range []struct {
 		class fault.Class
 		calls int
@@ -226,7 +226,7 @@ func TestCallsComeAgainByClass(t *testing.T) {
 	}
 }
 
-// hangs is a driver whose calls never come back by themselves.
+// hangs is a driver whose calls block until their context ends.
 type hangs struct{ *books }
 
 func (h hangs) State(ctx context.Context, _ *tiebackv1.StateRequest) (*tiebackv1.StateResponse, error) {
@@ -241,8 +241,8 @@ func (h hangs) Remove(ctx context.Context, _ *tiebackv1.RemoveRequest) (*tieback
 	return nil, ctx.Err()
 }
 
-// A driver that hangs gives its slots back: a few such calls would end a company's ERP for ever.
-func TestACallThatHangsGivesItsSlotBack(t *testing.T) {
+// A call that hangs must release its slot: otherwise a few such calls would block the company's ERP forever.
+func TestHangingCallReleasesItsSlot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, l, _ := world()
 		b.caps = &tiebackv1.CapabilitiesResponse{MaxConcurrent: 1, Entities: []*tiebackv1.EntityCapability{{Entity: vendor, State: true, Remove: true}}}
@@ -256,23 +256,22 @@ func TestACallThatHangsGivesItsSlotBack(t *testing.T) {
 		if err := e.Remove(ctx, by(9), vendor, "V-1"); fault.ClassOf(err) != fault.Ambiguous {
 			t.Errorf("a write that hangs: %v", err)
 		}
-		if took := time.Since(start); took != 2*longest || len(b.calls) != 2 {
-			t.Errorf("two calls, %v, took %v; want %v each, and none made again at once", b.calls, took, longest)
+		if took := time.Since(start); took != 2*callTimeout || len(b.calls) != 2 {
+			t.Errorf("two calls, %v, took %v; want %v each, without an immediate retry", b.calls, took, callTimeout)
 		}
 	})
 }
 
-// named is acme under another name.
+// named returns acme with another name.
 func named(name string) *tiebackv1.Record {
 	r := acme()
 	r.Name = name
 	return r
 }
 
-// A second export of a record whose first was booked and never told to Procore: what the
-// ERP has is brought up to date, and nothing is booked anew. Also when it says again what
-// the first said, and another said something else between them.
-func TestALaterRequestChangesWhatAnEarlierBooked(t *testing.T) {
+// A record is exported again after a booking that was never reported to Procore: the ERP's record is updated, and
+// nothing new is booked. This also holds if the content is that of the first export again, after another one.
+func TestLaterRequestChangesAnEarlierBooking(t *testing.T) {
 	b, _, e := world()
 	for i, name := range []string{"Acme", "Acme & Sons", "Acme"} {
 		if origin := book(t, e, RequestRef{Order: by(i + 1)}, named(name)); origin != "V-1" || b.names["V-1"] != name {
@@ -281,9 +280,9 @@ func TestALaterRequestChangesWhatAnEarlierBooked(t *testing.T) {
 	}
 }
 
-// What can't be changed is adopted where there is nothing to change, as when Procore refused
-// the mark of the record or of a line; otherwise the refusal says what to do.
-func TestWhatCantBeChangedIsAdoptedIfItIsTheSame(t *testing.T) {
+// A record that can't be changed is adopted if there is nothing to change, for example after Procore refused the mark
+// of the record or of a line. Otherwise the refusal says what to do.
+func TestUnchangeableRecordIsAdoptedIfItIsTheSame(t *testing.T) {
 	b, _, e := world()
 	b.caps = &tiebackv1.CapabilitiesResponse{Name: "Books", Entities: []*tiebackv1.EntityCapability{{Entity: vendor, Put: true}}}
 	book(t, e, RequestRef{Order: by(1)}, acme())
@@ -295,11 +294,11 @@ func TestWhatCantBeChangedIsAdoptedIfItIsTheSame(t *testing.T) {
 		}
 	}
 	_, err := e.Book(t.Context(), RequestRef{Order: by(4)}, named("Other"))
-	refused(t, err, "is in Books already, as V-1")
+	refused(t, err, "is already in Books, as V-1")
 }
 
-// A record that the ERP's people deleted before Procore knew of it can be exported again.
-func TestWhatWasDeletedInTheERPIsBookedAnew(t *testing.T) {
+// A record that was deleted in the ERP before its booking was reported to Procore can be exported again.
+func TestRecordDeletedInTheERPIsBookedAgain(t *testing.T) {
 	b, l, e := world()
 	book(t, e, RequestRef{Order: by(1)}, acme())
 	b.gone = map[string]bool{"V-1": true}
@@ -309,8 +308,8 @@ func TestWhatWasDeletedInTheERPIsBookedAnew(t *testing.T) {
 	}
 }
 
-// An event larger than the ERP's window gets on each time that it is throttled.
-func TestALargeEventGetsOnWhileItIsThrottled(t *testing.T) {
+// An event that needs more calls than the ERP's limit makes progress between throttled answers.
+func TestThrottledLargeEventMakesProgress(t *testing.T) {
 	const records, window = 15, 10
 	b, _, e := world()
 	left := 0
@@ -337,8 +336,8 @@ func TestALargeEventGetsOnWhileItIsThrottled(t *testing.T) {
 	t.Errorf("%d of %d are booked", len(b.booked), records)
 }
 
-// Answers that make no sense end in an error, not in a panic or a success.
-func TestNonsenseIsNoSuccess(t *testing.T) {
+// An invalid answer is an error, not a panic or a success.
+func TestInvalidAnswersAreErrors(t *testing.T) {
 	for why, wrong := range map[string]func(*books){
 		"no booking": func(b *books) { b.answer = func(*tiebackv1.Booking) *tiebackv1.Booking { return nil } },
 		"another record's": func(b *books) {
@@ -359,7 +358,7 @@ func TestNonsenseIsNoSuccess(t *testing.T) {
 	}
 }
 
-func TestAnOlderRequestIsRefused(t *testing.T) {
+func TestOlderRequestIsRefused(t *testing.T) {
 	t.Run("after an unlink", func(t *testing.T) {
 		b, l, e := world()
 		_ = l.NextGeneration(t.Context(), 7, "", 35, by(5))
@@ -386,7 +385,7 @@ func TestAnOlderRequestIsRefused(t *testing.T) {
 	})
 	t.Run("unlinked while it was booked", func(t *testing.T) {
 		b, l, e := world()
-		l.during = func(l *lives) { l.ended[35] = by(9) }
+		l.during = func(l *generations) { l.ended[35] = by(9) }
 		_, err := e.Book(t.Context(), RequestRef{Order: by(4)}, acme())
 		refused(t, err, "in your ERP system as V-1")
 		if len(b.booked) != 1 {
@@ -395,13 +394,13 @@ func TestAnOlderRequestIsRefused(t *testing.T) {
 	})
 	t.Run("unlinked while it was changed", func(t *testing.T) {
 		_, l, e := world()
-		l.during = func(l *lives) { l.ended[35] = by(9) }
+		l.during = func(l *generations) { l.ended[35] = by(9) }
 		r := acme()
 		r.OriginId = "V-1"
 		_, err := e.Book(t.Context(), RequestRef{Order: by(4)}, r)
-		refused(t, err, "while it was exported")
+		refused(t, err, "while it was being exported")
 	})
-	t.Run("a new life is booked anew", func(t *testing.T) {
+	t.Run("a new generation is a new booking", func(t *testing.T) {
 		_, l, e := world()
 		first := book(t, e, RequestRef{Order: by(1)}, acme())
 		_ = l.NextGeneration(t.Context(), 7, "", 35, by(5))
@@ -411,16 +410,16 @@ func TestAnOlderRequestIsRefused(t *testing.T) {
 	})
 }
 
-// What an ERP can't do ends in a sentence, and no call is made.
-func TestWhatIsNotDeclaredIsRefused(t *testing.T) {
+// What an ERP does not declare is refused with a message, without a call.
+func TestUndeclaredOperationsAreRefused(t *testing.T) {
 	b, _, e := world()
 	b.caps = &tiebackv1.CapabilitiesResponse{Name: "Books"}
 	budget := tiebackv1.Entity_ENTITY_BUDGET
 	_, err := e.Book(t.Context(), RequestRef{Order: by(1)}, &tiebackv1.Record{Entity: budget, ProcoreId: 1, Name: "B"})
 	refused(t, err, `Books takes no budgets from Procore, so budget "B" was not exported`)
 	_, err = e.State(t.Context(), budget, "B-1")
-	refused(t, err, "does not tell")
-	refused(t, e.Remove(t.Context(), by(1), budget, "B-1"), "delete it there")
+	refused(t, err, "does not report")
+	refused(t, e.Remove(t.Context(), by(1), budget, "B-1"), "Delete it there")
 	for _, err := range e.Changes(t.Context(), &tiebackv1.ListRequest{Entity: budget}) {
 		refused(t, err, "does not list its budgets")
 	}
@@ -429,7 +428,7 @@ func TestWhatIsNotDeclaredIsRefused(t *testing.T) {
 	}
 }
 
-func TestNoMoreCallsThanTheERPBears(t *testing.T) {
+func TestCallsKeepToTheConcurrencyLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, _, e := world()
 		b.caps = &tiebackv1.CapabilitiesResponse{MaxConcurrent: 2, Entities: []*tiebackv1.EntityCapability{{Entity: vendor, State: true}}}
@@ -458,7 +457,7 @@ func TestNoMoreCallsThanTheERPBears(t *testing.T) {
 	})
 }
 
-func TestABookingThatLacksALineIsNoBooking(t *testing.T) {
+func TestBookingWithoutALineIsAnError(t *testing.T) {
 	_, _, e := world()
 	r := acme()
 	r.Lines = []*tiebackv1.Line{{Position: 1, Amount: "1.00"}}
@@ -467,8 +466,8 @@ func TestABookingThatLacksALineIsNoBooking(t *testing.T) {
 	}
 }
 
-// A dead ERP is not waited for by each of 100 callers after the other.
-func TestADeadERPIsAskedOnceForAll(t *testing.T) {
+// 100 callers do not wait for an unreachable ERP one after the other.
+func TestCallersShareTheCapabilitiesError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &dead{}
 		e := New(d, Config{Company: 7})
@@ -482,13 +481,13 @@ func TestADeadERPIsAskedOnceForAll(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if took := time.Since(start); took > 2*time.Minute || d.asked.Load() > tries {
+		if took := time.Since(start); took > 2*time.Minute || d.asked.Load() > maxAttempts {
 			t.Errorf("asked %d times in %v", d.asked.Load(), took)
 		}
 	})
 }
 
-// dead is an ERP that takes half a minute to say nothing.
+// dead is an ERP that does not answer for half a minute.
 type dead struct {
 	Driver
 	asked atomic.Int32
@@ -500,8 +499,8 @@ func (d *dead) Capabilities(context.Context, *tiebackv1.CapabilitiesRequest) (*t
 	return nil, fault.New(fault.Transient, errors.New("no answer"))
 }
 
-// Once it has answered, a connector that dies delays nobody who only wants to know what it can do.
-func TestADeadERPIsTakenAtItsLastWord(t *testing.T) {
+// After a connector stopped answering, its last capabilities are used without a delay.
+func TestLastCapabilitiesAreUsedWhenTheERPIsDead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, _, e := world()
 		if _, err := e.State(t.Context(), vendor, "V-1"); err != nil {
@@ -509,14 +508,14 @@ func TestADeadERPIsTakenAtItsLastWord(t *testing.T) {
 		}
 		d := &dying{books: b}
 		e.driver = d
-		time.Sleep(2 * fresh)
+		time.Sleep(2 * capabilitiesTTL)
 		start := time.Now()
 		var wg sync.WaitGroup
 		for range 20 {
 			wg.Go(func() { _, _ = e.State(t.Context(), vendor, "V-1") })
 		}
 		wg.Wait()
-		if took := time.Since(start); took > 2*time.Minute || d.asked.Load() > tries {
+		if took := time.Since(start); took > 2*time.Minute || d.asked.Load() > maxAttempts {
 			t.Errorf("asked %d times in %v", d.asked.Load(), took)
 		}
 	})
@@ -533,8 +532,8 @@ func (d *dying) Capabilities(context.Context, *tiebackv1.CapabilitiesRequest) (*
 	return nil, fault.New(fault.Transient, errors.New("no answer"))
 }
 
-// Who waits too long for a turn goes back to the broker, and is not counted as an attempt.
-func TestABusyERPHoldsNoWorker(t *testing.T) {
+// A call that waits too long for a slot is throttled: the event waits at the broker, and the attempt is not counted.
+func TestBusyERPDoesNotOccupyWorkers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, _, e := world()
 		b.caps = &tiebackv1.CapabilitiesResponse{MaxConcurrent: 1, Entities: []*tiebackv1.EntityCapability{{Entity: vendor, State: true}}}
@@ -550,14 +549,14 @@ func TestABusyERPHoldsNoWorker(t *testing.T) {
 		time.Sleep(time.Second)
 		start := time.Now()
 		_, err := e.State(t.Context(), vendor, "V-2")
-		if fault.ClassOf(err) != fault.Throttled || fault.RetryAfter(err) < time.Second || time.Since(start) != patience {
+		if fault.ClassOf(err) != fault.Throttled || fault.RetryAfter(err) < time.Second || time.Since(start) != queueTimeout {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
 	})
 }
 
-// The first of two writes was on its way all the time, and the second is refused because of it.
-func TestARefusalAfterALostAnswerIsLookedUp(t *testing.T) {
+// The first of two writes was still in flight, and the second is refused because of it.
+func TestRefusalAfterALostAnswerIsLookedUp(t *testing.T) {
 	b, _, e := world()
 	puts := 0
 	b.before = func(call string) error {
@@ -576,8 +575,8 @@ func TestARefusalAfterALostAnswerIsLookedUp(t *testing.T) {
 	}
 }
 
-// A connector that pages without end is a permanent error of the ERP's, and is not read for ever.
-func TestAnEndlessListEnds(t *testing.T) {
+// An endless listing is a permanent error of the ERP.
+func TestEndlessListIsAnError(t *testing.T) {
 	change := func(id string) []*tiebackv1.Change {
 		return []*tiebackv1.Change{{Record: &tiebackv1.Record{Entity: vendor, OriginId: id}}}
 	}
@@ -607,14 +606,14 @@ func TestAnEndlessListEnds(t *testing.T) {
 			}
 			pages++
 		}
-		if fault.ClassOf(last) != fault.Permanent || fault.CauseOf(last) != fault.ERP || !strings.Contains(fmt.Sprint(last), "the connector says that there are more vendors") {
+		if fault.ClassOf(last) != fault.Permanent || fault.CauseOf(last) != fault.ERP || !strings.Contains(fmt.Sprint(last), "the connector reports more vendors") {
 			t.Errorf("%s: %d pages, %v", name, pages, last)
 		}
 	}
 }
 
-// Records that come again, and pages without any, are usual as long as new ones come.
-func TestALongListIsRead(t *testing.T) {
+// Repeated records and empty pages are accepted as long as new records follow.
+func TestLongListIsRead(t *testing.T) {
 	b, _, _ := world()
 	const pages = 5000
 	e := New(&paged{books: b, page: func(n int) *tiebackv1.ListResponse {
@@ -635,10 +634,10 @@ func TestALongListIsRead(t *testing.T) {
 	}
 }
 
-// The total is bounded, too.
-func TestAListOfTooManyRecordsEnds(t *testing.T) {
+// The total number of records is bounded, too.
+func TestListOfTooManyRecordsIsAnError(t *testing.T) {
 	l := newListing(&tiebackv1.ListRequest{Entity: vendor})
-	l.pages = changesMost
+	l.pages = maxChanges
 	if err := l.add(&tiebackv1.ListResponse{Changes: []*tiebackv1.Change{{Record: &tiebackv1.Record{OriginId: "V1"}}}, Cursor: "c", More: true}); fault.ClassOf(err) != fault.Permanent {
 		t.Errorf("%v", err)
 	}
@@ -648,7 +647,7 @@ func TestAListOfTooManyRecordsEnds(t *testing.T) {
 	}
 }
 
-// paged is an ERP whose n-th List, from 1, gives a page.
+// paged is an ERP whose nth List, from 1, returns a page.
 type paged struct {
 	*books
 	page func(n int) *tiebackv1.ListResponse
@@ -660,8 +659,8 @@ func (p *paged) List(context.Context, *tiebackv1.ListRequest) (*tiebackv1.ListRe
 	return p.page(p.n), nil
 }
 
-// A connector whose cursors go round is told, and not read for ever.
-func TestCursorsThatGoRoundEnd(t *testing.T) {
+// Cursors that repeat are an error.
+func TestRepeatedCursorsAreAnError(t *testing.T) {
 	b, _, _ := world()
 	e := New(rounds{b}, Config{Company: 7})
 	pages := 0

@@ -9,8 +9,8 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// FuzzAnswers books and changes a record with a connector that answers whatever it likes:
-// never a panic, and no success without the origin id that Procore is to be given.
+// FuzzAnswers books and changes a record with a connector that returns arbitrary answers. Book never panics, and never
+// succeeds without the origin id to report to Procore.
 func FuzzAnswers(f *testing.F) {
 	for _, seed := range []*tiebackv1.Booking{
 		nil, {}, {OriginId: "V-1"}, {OriginId: "V-9"}, {OriginId: "V-1", LineOriginIds: []string{"a", ""}}, {OriginId: "V-1", LineOriginIds: []string{"a", "a"}},
@@ -18,7 +18,7 @@ func FuzzAnswers(f *testing.F) {
 	} {
 		raw, err := proto.Marshal(seed)
 		if err != nil {
-			continue // not UTF-8: the wire does not carry it
+			continue // not UTF-8: protobuf does not carry it
 		}
 		f.Add(raw, true, 0)
 		f.Add(raw, false, 2)

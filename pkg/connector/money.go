@@ -11,10 +11,10 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// takesMoney refuses a record with a tax, a retainage or a foreign currency that the ERP does not
-// take. What the ERP does not take would be missing in its books. A tax or retainage of zero is none,
-// unless the line has a tax code; the company's own currency is not foreign.
-func (e *ERP) takesMoney(ctx context.Context, r *tiebackv1.Record) error {
+// takesMoney refuses a record with a tax, a retainage or a foreign currency that the ERP does not take and
+// that would therefore be missing in its books. A tax or retainage of zero counts as none, unless the line
+// has a tax code. The company's own currency is not foreign.
+func (e *ERP) checkMoney(ctx context.Context, r *tiebackv1.Record) error {
 	erp, can, err := e.can(ctx, r.Entity)
 	if err != nil || can == nil {
 		return err
@@ -27,15 +27,15 @@ func (e *ERP) takesMoney(ctx context.Context, r *tiebackv1.Record) error {
 		return fault.Refused("retainage", "%s takes no retainage with %s from Procore, so %s was not exported: %s has %s. Enter it in %s by hand.",
 			erp, Plural(r.Entity), Describe(r), where, what, erp)
 	}
-	told, err := e.Capabilities(ctx)
-	if err != nil || r.Currency == "" || can.Currency || r.Currency == told.Currency {
+	caps, err := e.Capabilities(ctx)
+	if err != nil || r.Currency == "" || can.Currency || r.Currency == caps.Currency {
 		return err
 	}
 	return fault.Refused("currency", "%s takes %s in %s only, so %s was not exported: it is in %s. Enter it in %s by hand.",
-		erp, Plural(r.Entity), cmp.Or(told.Currency, "the company's own currency"), Describe(r), r.Currency, erp)
+		erp, Plural(r.Entity), cmp.Or(caps.Currency, "the company's own currency"), Describe(r), r.Currency, erp)
 }
 
-// taxOf says where a record has a tax, and which; "": it has none.
+// taxOf returns where a record has a tax, and which one. what is "" if there is none.
 func taxOf(r *tiebackv1.Record) (where, what string) {
 	if nonzero(r.TaxAmount) {
 		return "it", "a tax of " + r.TaxAmount
@@ -51,8 +51,8 @@ func taxOf(r *tiebackv1.Record) (where, what string) {
 	return "", ""
 }
 
-// retainageOf says where a record has a retainage, and which; "": it has none. The percentage of a
-// line counts for nothing without an amount.
+// retainageOf returns where a record has a retainage, and which one. what is "" if there is none. The
+// percentage of a line does not count without an amount.
 func retainageOf(r *tiebackv1.Record) (where, what string) {
 	if nonzero(r.RetainagePercent) {
 		return "it", "a retainage of " + r.RetainagePercent + " percent"

@@ -8,7 +8,7 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// What the ERP does not take is refused with the record and the field, and no call is made.
+// A tax, retainage or currency that the ERP does not take is refused with the record and the field, without a call.
 func TestTaxRetainageAndCurrency(t *testing.T) {
 	const invoice = tiebackv1.Entity_ENTITY_REQUISITION
 	type line = tiebackv1.Line
@@ -66,7 +66,7 @@ func TestTaxRetainageAndCurrency(t *testing.T) {
 	}
 }
 
-func TestACurrencyOfAnERPThatTellsNone(t *testing.T) {
+func TestCurrencyOfAnERPThatDeclaresNone(t *testing.T) {
 	b, _, e := world()
 	r := acme()
 	r.Currency = "USD"

@@ -14,14 +14,14 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// stampOf names a booking's request and content, <order>:<hash>, so that a later request
-// for the same record knows whether the ERP has what it says.
+// stampOf returns the stamp of a booking: its request and a hash of its content, <order>:<hash>. A later
+// request for the same record uses it to find out whether the ERP has the same content.
 func stampOf(request order.Key, r *tiebackv1.Record) string {
 	return string(request) + ":" + contentOf(r)
 }
 
-// contentOf hashes what a record says, without what Procore learned from us: the origin ids
-// and the origin data that mark it as synced.
+// contentOf hashes the content of a record without what Procore got from Tieback: the origin ids and the
+// origin data that mark it as synced.
 func contentOf(r *tiebackv1.Record) string {
 	r = proto.CloneOf(r)
 	r.OriginId, r.OriginData = "", ""
@@ -29,14 +29,14 @@ func contentOf(r *tiebackv1.Record) string {
 		l.OriginId = ""
 	}
 	raw, err := proto.MarshalOptions{Deterministic: true}.Marshal(r)
-	if err != nil { // a text that is not UTF-8: the driver will refuse it
+	if err != nil { // text that is not UTF-8: the driver will refuse it
 		raw = []byte(r.String())
 	}
 	return fmt.Sprintf("%x", sha256.Sum256(raw))
 }
 
-// sameContent says whether a booking was booked from what r says. A code that the ERP gave
-// comes back with the next export.
+// sameContent reports whether a booking was made from the content of r. A code that the ERP assigned comes
+// back with the next export.
 func sameContent(b *tiebackv1.Booking, r *tiebackv1.Record) bool {
 	_, booked, ok := strings.Cut(b.GetStamp(), ":")
 	if !ok || booked == contentOf(r) {
@@ -72,14 +72,14 @@ func validate(r *tiebackv1.Record) error {
 	return nil
 }
 
-// recent are bookings that the driver told of, by key. It forgets all when it is full.
+// recent caches bookings that the driver returned, by key. When it is full, it is cleared.
 type recent struct {
 	mu       sync.Mutex
 	bookings map[string]*tiebackv1.Booking
 }
 
-// recentMost bounds what is kept: some megabytes a company.
-const recentMost = 10_000
+// maxRecent bounds the cache to some megabytes per company.
+const maxRecent = 10_000
 
 func (r *recent) keep(key string, b *tiebackv1.Booking) {
 	if b == nil {
@@ -87,7 +87,7 @@ func (r *recent) keep(key string, b *tiebackv1.Booking) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.bookings == nil || len(r.bookings) >= recentMost {
+	if r.bookings == nil || len(r.bookings) >= maxRecent {
 		r.bookings = map[string]*tiebackv1.Booking{}
 	}
 	r.bookings[key] = b

@@ -7,15 +7,15 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// Reference is something that a record names by origin id.
+// Reference is a record, or a line of a contract, that a record names by origin id.
 type Reference struct {
 	Entity   tiebackv1.Entity // 0: a line of its contract
 	OriginID string
-	Field    string // as the accountant knows it: "job", "cost_code"
-	Line     int    // the record's line that names it, from 1; 0: the record itself
+	Field    string // in the accountant's terms: "job", "cost_code"
+	Line     int    // the record's line that has the reference, from 1; 0: the record itself
 }
 
-// ContractOf says what contract_origin_id means in an entity; 0: nothing.
+// ContractOf returns the entity that contract_origin_id of an entity refers to, or 0 if it refers to nothing.
 func ContractOf(e tiebackv1.Entity) tiebackv1.Entity {
 	switch e {
 	case tiebackv1.Entity_ENTITY_COMMITMENT_CHANGE_ORDER, tiebackv1.Entity_ENTITY_REQUISITION, tiebackv1.Entity_ENTITY_PAYMENT:
@@ -26,8 +26,8 @@ func ContractOf(e tiebackv1.Entity) tiebackv1.Entity {
 	return 0
 }
 
-// ParentOf says what parent_origin_id means in an entity; 0: nothing, or a vendor that
-// vendor_origin_id names as well.
+// ParentOf returns the entity that parent_origin_id of an entity refers to. It returns 0 if it refers to
+// nothing, or to a vendor that vendor_origin_id names as well.
 func ParentOf(e tiebackv1.Entity) tiebackv1.Entity {
 	switch e {
 	case tiebackv1.Entity_ENTITY_COST_CODE:
@@ -38,7 +38,7 @@ func ParentOf(e tiebackv1.Entity) tiebackv1.Entity {
 	return 0
 }
 
-// References lists what a record names, all that an ERP must have before it books it.
+// References returns the references of a record. The ERP must have all of them before it books the record.
 func References(r *tiebackv1.Record) []Reference {
 	var out []Reference
 	line := 0
@@ -70,7 +70,7 @@ func References(r *tiebackv1.Record) []Reference {
 	return out
 }
 
-// Where says in a sentence which line names it: " on line 2"; "": the record itself.
+// Where returns the place of the reference for a message: " on line 2", or "" for the record itself.
 func (r Reference) Where() string {
 	if r.Line == 0 {
 		return ""

@@ -15,11 +15,11 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// safe is an ERP that counts who has it open: each driver knows the password it was opened with.
+// safe is an ERP that records its drivers. Each driver knows the password with which it was opened.
 type safe struct {
 	mu      sync.Mutex
 	drivers []*guarded
-	refuse  error // of the next Opens
+	refuse  error // the error of the next Opens
 }
 
 type guarded struct {
@@ -28,7 +28,7 @@ type guarded struct {
 	under    chan struct{} // nil, or: a State waits for it
 	calls    atomic.Int32
 	closed   atomic.Bool
-	late     atomic.Bool // a call came or went after Close
+	late     atomic.Bool // a call began or ended after Close
 }
 
 func (s *safe) open(_ context.Context, _ int64, settings map[string]string) (Driver, error) {
@@ -67,7 +67,7 @@ func (g *guarded) Close() error {
 	return nil
 }
 
-// shop is one company's ERP, open, with settings that can be rotated.
+// shop has an open ERP of one company, with settings that can be rotated.
 type shop struct {
 	*testing.T
 	safe
@@ -98,7 +98,7 @@ func (s *shop) call() {
 	}
 }
 
-func TestARotatedPasswordReachesTheNextCallAndNoneIsCutOff(t *testing.T) {
+func TestRotatedPasswordAppliesToTheNextCallOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShop(t)
 		s.call()
@@ -135,8 +135,8 @@ func TestARotatedPasswordReachesTheNextCallAndNoneIsCutOff(t *testing.T) {
 	})
 }
 
-// While one driver waits for its calls to end, a second and a third rotation go their way.
-func TestACallThatHangsHoldsUpNoFurtherRotation(t *testing.T) {
+// While one driver waits for its calls to complete, a second and a third rotation take effect.
+func TestHangingCallDoesNotDelayFurtherRotations(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShop(t)
 		s.drivers[0].under = make(chan struct{})
@@ -158,7 +158,7 @@ func TestACallThatHangsHoldsUpNoFurtherRotation(t *testing.T) {
 	})
 }
 
-func TestWhatWillNotOpenLeavesTheOldAndIsTriedAgain(t *testing.T) {
+func TestFailedReopeningKeepsTheOldDriverAndIsRetried(t *testing.T) {
 	s := newShop(t)
 	s.rotate("new")
 	s.refuse = errors.New("connector.password: no")
@@ -171,7 +171,7 @@ func TestWhatWillNotOpenLeavesTheOldAndIsTriedAgain(t *testing.T) {
 		t.Error("the old driver is not in use any more")
 	}
 	if lines := s.log.FilterLevelExact(zap.ErrorLevel).All(); len(lines) != 1 || !strings.Contains(lines[0].Message, "not opened") {
-		t.Errorf("want to be told once: %v", lines)
+		t.Errorf("want one log line: %v", lines)
 	}
 	s.refuse = nil
 	s.shared.Renew(t.Context())
@@ -182,8 +182,8 @@ func TestWhatWillNotOpenLeavesTheOldAndIsTriedAgain(t *testing.T) {
 	}
 }
 
-// A driver that opens when the last user has gone is closed, not left behind.
-func TestARotationThatMeetsTheEndLeavesNothingOpen(t *testing.T) {
+// A driver that is opened after the last user closed the ERP is closed as well.
+func TestRotationDuringCloseLeavesNothingOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShop(t)
 		opening := make(chan struct{})
@@ -195,19 +195,19 @@ func TestARotationThatMeetsTheEndLeavesNothingOpen(t *testing.T) {
 		s.rotate("new")
 		s.shared.Renew(t.Context())
 		synctest.Wait()
-		s.shared.Renew(t.Context()) // and no second one meanwhile
+		s.shared.Renew(t.Context()) // it must not start a second one
 		if err := s.shared.Close(s.erp); err != nil {
 			t.Fatal(err)
 		}
 		close(opening)
 		s.shared.Wait()
 		if len(s.drivers) != 2 || !s.drivers[0].closed.Load() || !s.drivers[1].closed.Load() {
-			t.Errorf("%d drivers were opened, and not each is closed", len(s.drivers))
+			t.Errorf("%d drivers were opened, and not all are closed", len(s.drivers))
 		}
 	})
 }
 
-// Many callers through many rotations: no call fails, none meets a closed driver. Run with -race.
+// During rotations no call fails, and no call reaches a closed driver. Run with -race.
 func TestCallersDoNotNoticeRotations(t *testing.T) {
 	s := newShop(t)
 	done := make(chan struct{})

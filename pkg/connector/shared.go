@@ -10,38 +10,37 @@ import (
 	"github.com/tieback/tieback/pkg/trouble"
 )
 
-// Shared are the companies' ERPs of a process. Its services share them, so that an ERP is
-// called no more often at once than it bears, however many services run here.
+// Shared has the ERPs of a process, one per company. The services of the process share them, so that they
+// keep to the concurrency limit of an ERP together.
 type Shared struct {
 	drivers  Drivers
 	mu       sync.Mutex
 	erps     map[int64]*shared
-	unopened map[int64]trouble.Trouble // the companies whose last Open failed
-	work     sync.WaitGroup            // what Renew started
+	unopened map[int64]trouble.Trouble // companies whose last Open failed
+	work     sync.WaitGroup            // started by Renew
 }
 
-// shared is one ERP. The mutex of Shared guards what changes.
+// shared is one ERP. Its changing fields are guarded by the mutex of Shared.
 type shared struct {
 	erp      *ERP
 	driver   *renewable
 	opener   Opener
-	settings func() map[string]string // those of now
+	settings func() map[string]string // the current settings
 	users    int
 
-	opened   map[string]string // the settings that driver was opened with
+	opened   map[string]string // the settings with which driver was opened
 	renewing bool              // another driver is being opened
-	failed   string            // why the last could not be
+	failed   string            // the error of the last attempt
 }
 
-// NewShared makes a set without any; drivers may be added to until Open is called.
+// NewShared returns a Shared without ERPs. Drivers may be added to d until Open is called.
 func NewShared(d Drivers) *Shared {
 	return &Shared{drivers: d, erps: map[int64]*shared{}, unopened: map[int64]trouble.Trouble{}}
 }
 
-// Open gives the company's ERP. The error of one that can't be opened has the reason fault.Damaged where the driver says
-// so, else fault.Unopened. The first to ask opens it with its driver's settings, the
-// last to Close closes it. The other fields of c count for the first. Settings is called
-// again by Renew, and must give a map that does not change.
+// Open returns the ERP of a company. The first call opens it, with the driver's settings and c; the last
+// Close closes it. If it can't be opened, the error has the reason fault.Damaged if the driver reports it, and
+// fault.Unopened otherwise. Renew calls settings again, which must return a map that does not change.
 func (s *Shared) Open(ctx context.Context, driver string, settings func() map[string]string, c Config) (*ERP, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -80,8 +79,8 @@ func (s *Shared) open(ctx context.Context, driver string, settings func() map[st
 	return &shared{erp: New(r, c), driver: r, opener: opener, settings: settings, opened: with}, nil
 }
 
-// Troubles are those of the ERPs that are open, and of the companies whose ERP could not be opened. silent
-// is how long a call may be under way.
+// Troubles returns the troubles of the open ERPs, and of the companies whose ERP could not be opened. silent
+// is how long a call may be in flight without an answer.
 func (s *Shared) Troubles(silent time.Duration) []trouble.Trouble {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -99,7 +98,7 @@ func (s *Shared) Troubles(silent time.Duration) []trouble.Trouble {
 	return all
 }
 
-// Close gives an ERP back.
+// Close releases an ERP that Open returned.
 func (s *Shared) Close(e *ERP) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

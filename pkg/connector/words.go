@@ -16,7 +16,7 @@ var nouns = map[tiebackv1.Entity]string{
 	tiebackv1.Entity_ENTITY_STANDARD_CATEGORY:           "cost type",
 }
 
-// Noun is an entity in an accountant's words: "cost code".
+// Noun returns the accountants' term for an entity: "cost code".
 func Noun(e tiebackv1.Entity) string {
 	if n, ok := nouns[e]; ok {
 		return n
@@ -24,10 +24,10 @@ func Noun(e tiebackv1.Entity) string {
 	return strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(e.String(), "ENTITY_"), "_", " "))
 }
 
-// Plural is an entity's records in an accountant's words: "cost codes".
+// Plural returns the accountants' term for the records of an entity: "cost codes".
 func Plural(e tiebackv1.Entity) string { return Noun(e) + "s" }
 
-// Describe names a record as an accountant would: `vendor "Acme"`. A long name is cut; see fault.Name.
+// Describe names a record for accountants: `vendor "Acme"`. A long name is cut; see fault.Name.
 func Describe(r *tiebackv1.Record) string {
 	name := cmp.Or(r.GetName(), r.GetCode(), r.GetNumber(), r.GetOriginId(), fmt.Sprint(r.GetProcoreId()))
 	return fmt.Sprintf("%s %q", Noun(r.GetEntity()), fault.Name(name))

@@ -9,31 +9,31 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// Procore keeps origin ids apart by item type only, and some entities share one.
+// Procore distinguishes origin ids by item type only, and some entities share an item type.
 var (
-	lined  = []Entity{commitment, changeOrder, primeContract, primeChangeOrder} // lines: line_item
-	headed = []Entity{changeOrder, primeChangeOrder}                            // change_order
+	sharedLines   = []Entity{commitment, changeOrder, primeContract, primeChangeOrder} // their lines are line_items
+	sharedHeaders = []Entity{changeOrder, primeChangeOrder}                            // they are change_orders
 )
 
 func originsApart(ctx context.Context, s *suite) error {
 	var some []Entity
-	for _, e := range lined {
+	for _, e := range sharedLines {
 		if c := s.cans[e]; c != nil && c.Put {
 			some = append(some, e)
 		}
 	}
 	if len(some) < 2 {
-		return leave("the connector takes no two of %s", oneOf(lined))
+		return leaveOut("the connector takes no two of %s", oneOf(sharedLines))
 	}
 	heads, lines := owners{}, owners{}
 	var errs []error
 	for _, e := range some {
-		records, err := s.bookedAnd(ctx, e)
+		records, err := s.bookAndList(ctx, e)
 		if err != nil {
 			return err
 		}
 		for _, r := range records {
-			if e == headed[0] || e == headed[1] {
+			if e == sharedHeaders[0] || e == sharedHeaders[1] {
 				errs = append(errs, heads.claim(e, r.OriginId))
 			}
 			for _, l := range r.Lines {
@@ -44,8 +44,8 @@ func originsApart(ctx context.Context, s *suite) error {
 	return errors.Join(errs...)
 }
 
-// bookedAnd books a record and gives it with all that the ERP lists of its entity.
-func (s *suite) bookedAnd(ctx context.Context, e Entity) ([]*Record, error) {
+// bookAndList books a record and returns it with all other records of its entity that the ERP lists.
+func (s *suite) bookAndList(ctx context.Context, e Entity) ([]*Record, error) {
 	q, b, err := s.book(ctx, e)
 	if err != nil {
 		return nil, err
@@ -68,12 +68,12 @@ func (s *suite) bookedAnd(ctx context.Context, e Entity) ([]*Record, error) {
 	return out, err
 }
 
-// owners are the entities of origin ids.
+// owners maps origin ids to their entities.
 type owners map[string]Entity
 
 func (o owners) claim(e Entity, origin string) error {
 	if other, taken := o[origin]; taken && other != e {
-		return fmt.Errorf("the origin id %q is a %s's and a %s's (or their lines'); to Procore these are one item type, and it refuses the second",
+		return fmt.Errorf("the origin id %q is a %s's and a %s's (or their lines'); Procore has one item type for both, and refuses the second",
 			origin, connector.Noun(other), connector.Noun(e))
 	}
 	o[origin] = e
@@ -96,7 +96,7 @@ func lateReset(ctx context.Context, s *suite) error {
 	}
 	return errors.Join(
 		describe("a reset by an older request", refused(s.removeBy(ctx, e, b.OriginId, older), "request")),
-		s.stands(ctx, e, b.OriginId, present),
+		s.checkState(ctx, e, b.OriginId, present),
 		describe("a reset by a newer one", s.removeBy(ctx, e, b.OriginId, s.request())),
-		s.stands(ctx, e, b.OriginId, deleted))
+		s.checkState(ctx, e, b.OriginId, deleted))
 }

@@ -13,17 +13,16 @@ import (
 	"github.com/tieback/tieback/pkg/connector"
 )
 
-// flaw makes a right connector a wrong one.
+// flaw breaks a correct connector.
 type flaw struct {
 	name    string
-	driver  func(connector.Driver, *erp) connector.Driver // wraps each driver; nil: as it is
-	restart func(*erp)                                    // what a restart loses; nil: nothing
-	immune  bool                                          // a restart kills nothing
+	driver  func(connector.Driver, *erp) connector.Driver // wraps each driver; nil: not wrapped
+	restart func(*erp)                                    // loses data at a restart; nil: nothing is lost
+	immune  bool                                          // a restart does not end the drivers
 	caught  []string                                      // the cases that must catch it; others may too
 }
 
-// TestBrokenConnectorsAreCaught wraps the reference driver with one fault after the other.
-// With -v it prints which cases caught it.
+// Each test wraps the reference driver with one flaw. With -v it prints which cases caught the flaw.
 func TestBrokenConnectorsAreCaught(t *testing.T) {
 	reports := runs(t)
 	caught := map[string][]string{}
@@ -38,7 +37,7 @@ func TestBrokenConnectorsAreCaught(t *testing.T) {
 	}
 }
 
-// runs runs the suite against each broken connector, six at once: they mostly sleep.
+// runs runs the suite against each broken connector, six at a time, as they mostly sleep.
 func runs(t *testing.T) map[string]Report {
 	var mu sync.Mutex
 	out := map[string]Report{}
@@ -59,7 +58,7 @@ func runs(t *testing.T) map[string]Report {
 	return out
 }
 
-// failed are the names of the cases that failed.
+// failed returns the names of the failed cases.
 func failed(r Report) []string {
 	var out []string
 	for _, x := range r.Results {
@@ -70,7 +69,7 @@ func failed(r Report) []string {
 	return out
 }
 
-// check says which of the cases that must catch the flaw did not.
+// check reports the cases that must catch the flaw and did not.
 func (f flaw) check(t *testing.T, r Report, got []string) {
 	if r.OK() {
 		t.Error("passed")
@@ -96,8 +95,8 @@ func table(caught map[string][]string) string {
 	return out.String()
 }
 
-// TestEachCaseCatchesSomething: a case that no broken connector fails proves nothing.
-func TestEachCaseCatchesSomething(t *testing.T) {
+// A case that every broken connector passes proves nothing.
+func TestEveryCaseCatchesAFlaw(t *testing.T) {
 	for _, c := range Cases() {
 		if !slices.ContainsFunc(flaws, func(f flaw) bool { return slices.Contains(f.caught, c.Name) }) {
 			t.Errorf("no flaw is caught by %q", c.Name)
@@ -105,8 +104,8 @@ func TestEachCaseCatchesSomething(t *testing.T) {
 	}
 }
 
-// TestNothingDeclaredProvesNothing: an empty declaration must not pass.
-func TestNothingDeclaredProvesNothing(t *testing.T) {
+// A connector that declares nothing must not pass.
+func TestEmptyCapabilitiesFail(t *testing.T) {
 	nothing := flaw{driver: func(d connector.Driver, _ *erp) connector.Driver { return &broken{Driver: d, caps: declareNothing} }}
 	r, err := Run(t.Context(), newERP(nothing).target(), Options{})
 	if want := "failed: nothing was proved: the connector declares no entity that it books (put)"; err != nil || r.OK() || r.Summary() != want && r.Count(Failed) == 0 {

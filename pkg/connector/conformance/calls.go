@@ -14,10 +14,10 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// patient makes a call as the pipeline would: again after a throttled answer's time, and
-// twice more after a transient one. Any other error is the case's to judge.
-func patient[A any](ctx context.Context, f func() (A, error)) (A, error) {
-	for hiccups := 0; ; {
+// withRetries makes a call like the pipeline: it retries after the time of a throttled answer, and twice
+// after a transient error. Any other error is returned.
+func withRetries[A any](ctx context.Context, f func() (A, error)) (A, error) {
+	for failures := 0; ; {
 		a, err := f()
 		switch {
 		case err == nil:
@@ -26,8 +26,8 @@ func patient[A any](ctx context.Context, f func() (A, error)) (A, error) {
 			if !pause(ctx, max(fault.RetryAfter(err), 10*time.Millisecond)) {
 				return a, err
 			}
-		case classOf(err) == fault.Transient && hiccups < 2:
-			if hiccups++; !pause(ctx, 50*time.Millisecond) {
+		case classOf(err) == fault.Transient && failures < 2:
+			if failures++; !pause(ctx, 50*time.Millisecond) {
 				return a, err
 			}
 		default:
@@ -36,8 +36,7 @@ func patient[A any](ctx context.Context, f func() (A, error)) (A, error) {
 	}
 }
 
-// classOf is the class of a write's error: one that nobody classed is ambiguous, as the
-// portable side takes it.
+// classOf returns the class of a write's error: an unclassified one is ambiguous, as for the portable type.
 func classOf(err error) fault.Class {
 	var known *fault.Error
 	if err != nil && !errors.As(err, &known) {
@@ -46,9 +45,9 @@ func classOf(err error) fault.Class {
 	return fault.ClassOf(err)
 }
 
-// put books q and checks that the answer is whole.
+// put books q and checks that the answer is complete.
 func (s *suite) put(ctx context.Context, c *client, q *tiebackv1.PutRequest) (*tiebackv1.Booking, error) {
-	a, err := patient(ctx, func() (*tiebackv1.PutResponse, error) { return c.Put(ctx, proto.CloneOf(q)) })
+	a, err := withRetries(ctx, func() (*tiebackv1.PutResponse, error) { return c.Put(ctx, proto.CloneOf(q)) })
 	if err != nil {
 		return nil, fmt.Errorf("put of %s: %s: %w", aNoun(q.Record.Entity), classOf(err), err)
 	}
@@ -62,9 +61,9 @@ func (s *suite) put(ctx context.Context, c *client, q *tiebackv1.PutRequest) (*t
 	return b, nil
 }
 
-// book makes a new record of the entity and books it.
+// book books a new record of the entity.
 func (s *suite) book(ctx context.Context, e Entity) (*tiebackv1.PutRequest, *tiebackv1.Booking, error) {
-	q, err := s.fresh(ctx, e)
+	q, err := s.newPut(ctx, e)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -72,9 +71,9 @@ func (s *suite) book(ctx context.Context, e Entity) (*tiebackv1.PutRequest, *tie
 	return q, b, err
 }
 
-// find gives the booking of a key; nil: never booked.
+// find returns the booking of a key, or nil if it was never booked.
 func (s *suite) find(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.Booking, error) {
-	a, err := patient(ctx, func() (*tiebackv1.FindResponse, error) {
+	a, err := withRetries(ctx, func() (*tiebackv1.FindResponse, error) {
 		return s.main.Find(ctx, &tiebackv1.FindRequest{CompanyId: s.target.Company, Key: q.Key, Entity: q.Record.Entity})
 	})
 	if err != nil {
@@ -83,33 +82,33 @@ func (s *suite) find(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.B
 	return a.GetBooking(), nil
 }
 
-// foundAs says that a key's booking is not b.
-func (s *suite) foundAs(ctx context.Context, q *tiebackv1.PutRequest, b *tiebackv1.Booking) error {
+// foundAs returns an error if the booking of a key is not b.
+func (s *suite) checkFound(ctx context.Context, q *tiebackv1.PutRequest, b *tiebackv1.Booking) error {
 	found, err := s.find(ctx, q)
 	switch {
 	case err != nil:
 		return err
 	case found == nil:
-		return fmt.Errorf("%s was booked as %s, and Find by its key says that it never was", connector.Describe(q.Record), b.OriginId)
+		return fmt.Errorf("%s was booked as %s, but Find does not find its key", connector.Describe(q.Record), b.OriginId)
 	}
 	return same("Find", found, b)
 }
 
-// never says that a key was booked after all.
-func (s *suite) never(ctx context.Context, q *tiebackv1.PutRequest) error {
+// never returns an error if a key was booked.
+func (s *suite) checkNotBooked(ctx context.Context, q *tiebackv1.PutRequest) error {
 	found, err := s.find(ctx, q)
 	if err == nil && found != nil {
-		err = fmt.Errorf("%s was not booked, and Find by its key says that it is booked as %q", connector.Describe(q.Record), found.OriginId)
+		err = fmt.Errorf("%s was not booked, but Find finds its key, booked as %q", connector.Describe(q.Record), found.OriginId)
 	}
 	return err
 }
 
-// same says how an answer differs from the first one.
+// same returns an error if an answer differs from the first one.
 func same(what string, got, want *tiebackv1.Booking) error {
 	if proto.Equal(got, want) {
 		return nil
 	}
-	return fmt.Errorf("%s answers {%v}, the first answer was {%v}", what, got, want)
+	return fmt.Errorf("%s returned {%v}, the first answer was {%v}", what, got, want)
 }
 
 func (s *suite) remove(ctx context.Context, e Entity, origin string) error {
@@ -120,7 +119,7 @@ func (s *suite) remove(ctx context.Context, e Entity, origin string) error {
 }
 
 func (s *suite) removeBy(ctx context.Context, e Entity, origin string, request order.Key) error {
-	_, err := patient(ctx, func() (*tiebackv1.RemoveResponse, error) {
+	_, err := withRetries(ctx, func() (*tiebackv1.RemoveResponse, error) {
 		return s.main.Remove(ctx, &tiebackv1.RemoveRequest{
 			CompanyId: s.target.Company, Entity: e, OriginId: origin, Key: fmt.Sprintf("%d/reset/%d", s.target.Company, request.Request()),
 			Request: request.Request(), Order: string(request),
@@ -129,9 +128,9 @@ func (s *suite) removeBy(ctx context.Context, e Entity, origin string, request o
 	return err
 }
 
-// stands says that a record's state is not the one wanted.
-func (s *suite) stands(ctx context.Context, e Entity, origin string, want tiebackv1.RecordState) error {
-	a, err := patient(ctx, func() (*tiebackv1.StateResponse, error) {
+// checkState returns an error if a record's state is not the wanted one.
+func (s *suite) checkState(ctx context.Context, e Entity, origin string, want tiebackv1.RecordState) error {
+	a, err := withRetries(ctx, func() (*tiebackv1.StateResponse, error) {
 		return s.main.State(ctx, &tiebackv1.StateRequest{CompanyId: s.target.Company, Entity: e, OriginId: origin})
 	})
 	if err != nil {
@@ -146,12 +145,12 @@ func (s *suite) stands(ctx context.Context, e Entity, origin string, want tiebac
 func word(s tiebackv1.RecordState) string {
 	return map[tiebackv1.RecordState]string{
 		tiebackv1.RecordState_RECORD_STATE_PRESENT: "present", tiebackv1.RecordState_RECORD_STATE_DELETED: "deleted",
-		tiebackv1.RecordState_RECORD_STATE_UNKNOWN: "unknown", tiebackv1.RecordState_RECORD_STATE_UNSPECIFIED: "not told",
+		tiebackv1.RecordState_RECORD_STATE_UNKNOWN: "unknown", tiebackv1.RecordState_RECORD_STATE_UNSPECIFIED: "not specified",
 	}[s]
 }
 
-// refused says that err is not a refusal that an accountant can act on: permanent, with a
-// sentence and the field; "": any field.
+// refused returns an error if err is not a refusal that an accountant can act on: permanent, with a message
+// and the field; "" means any field.
 func refused(err error, field string) error {
 	switch {
 	case err == nil:
@@ -159,7 +158,7 @@ func refused(err error, field string) error {
 	case fault.ClassOf(err) != fault.Permanent:
 		return fmt.Errorf("the refusal is %s, it must be permanent: %w", fault.ClassOf(err), err)
 	case fault.UserMessage(err, "") == "":
-		return fmt.Errorf("the refusal has no sentence for the accountant: %w", err)
+		return fmt.Errorf("the refusal has no message for the accountant: %w", err)
 	case !names(fault.Field(err), field):
 		return fmt.Errorf("the refusal names the field %q, it should be %q: %w", fault.Field(err), field, err)
 	}

@@ -9,25 +9,25 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// olderRequest changes a record by a newer request and then by an older one, whose id is higher.
+// olderRequest changes a record by a newer request and then by an older one with a higher id.
 func olderRequest(ctx context.Context, s *suite) error {
-	return s.comesLate(ctx, func() (older, newer order.Key) { return s.request(), s.request() })
+	return s.lateChange(ctx, func() (older, newer order.Key) { return s.request(), s.request() })
 }
 
-// sameMoment does so with requests of the same microsecond.
+// sameMoment does the same with two requests of the same microsecond.
 func sameMoment(ctx context.Context, s *suite) error {
-	return s.comesLate(ctx, func() (older, newer order.Key) {
+	return s.lateChange(ctx, func() (older, newer order.Key) {
 		older = s.request()
 		return older, twin(older)
 	})
 }
 
-func (s *suite) comesLate(ctx context.Context, requests func() (older, newer order.Key)) error {
+func (s *suite) lateChange(ctx context.Context, requests func() (older, newer order.Key)) error {
 	e, err := s.pick("update and list", func(c *can) bool { return c.Put && c.Update && c.List })
 	if err != nil {
 		return err
 	}
-	from, err := s.mark(ctx, e)
+	from, err := s.cursor(ctx, e)
 	if err != nil {
 		return err
 	}
@@ -47,8 +47,8 @@ func (s *suite) comesLate(ctx context.Context, requests func() (older, newer ord
 	late := s.changeOf(q, b, older, func(r *Record) { r.Name = q.Record.Name + " older" })
 	_, err = s.putOnce(ctx, late)
 	return errors.Join(
-		describe("a change by an older request, under a key of its own", refused(err, "request")),
-		s.never(ctx, late), s.content(ctx, from, change, b), s.changedOnce(ctx, from, change, changed))
+		describe("a change by an older request, under a different key", refused(err, "request")),
+		s.checkNotBooked(ctx, late), s.checkContent(ctx, from, change, b), s.repeatChange(ctx, from, change, changed))
 }
 
 func describe(what string, err error) error {
@@ -58,24 +58,24 @@ func describe(what string, err error) error {
 	return fmt.Errorf("%s: %w", what, err)
 }
 
-// content says that a record in the books is not what a put says.
-func (s *suite) content(ctx context.Context, from string, q *tiebackv1.PutRequest, b *tiebackv1.Booking) error {
+// checkContent returns an error if the record in the books does not have the name of a put.
+func (s *suite) checkContent(ctx context.Context, from string, q *tiebackv1.PutRequest, b *tiebackv1.Booking) error {
 	all, err := s.since(ctx, q.Record.Entity, from)
 	if err != nil {
 		return err
 	}
-	r, err := all.once(q, b)
+	r, err := all.exactlyOne(q, b)
 	if err == nil && r.Name != q.Record.Name {
-		err = fmt.Errorf("%s should be %q by now, and the listing has %q", b.OriginId, q.Record.Name, r.Name)
+		err = fmt.Errorf("%s should be %q by now, but the listing has %q", b.OriginId, q.Record.Name, r.Name)
 	}
 	return err
 }
 
-// changedOnce changes the record once more and then repeats the change before: it is
-// answered as it was, and changes nothing back.
-func (s *suite) changedOnce(ctx context.Context, from string, change *tiebackv1.PutRequest, first *tiebackv1.Booking) error {
+// repeatChange changes the record once more and then repeats the previous change. The repetition returns the
+// same answer and changes nothing.
+func (s *suite) repeatChange(ctx context.Context, from string, change *tiebackv1.PutRequest, first *tiebackv1.Booking) error {
 	last := clone(change)
-	by(last, s.request(), "last")
+	setRequest(last, s.request(), "last")
 	last.Key, last.Record.Name = change.Key+"/last", change.Record.Name+" last"
 	if _, err := s.put(ctx, s.main, last); err != nil {
 		return err
@@ -84,20 +84,20 @@ func (s *suite) changedOnce(ctx context.Context, from string, change *tiebackv1.
 	if err != nil {
 		return fmt.Errorf("a change whose key was booked before: %w", err)
 	}
-	return errors.Join(same("a change that is repeated", again, first), s.content(ctx, from, last, first))
+	return errors.Join(same("a repeated change", again, first), s.checkContent(ctx, from, last, first))
 }
 
-// changeUnknown changes what the ERP never had, and what it has no more.
+// changeUnknown changes a record that the ERP never had, and one that was removed.
 func changeUnknown(ctx context.Context, s *suite) error {
 	e, err := s.pick("update", func(c *can) bool { return c.Put && c.Update })
 	if err != nil {
 		return err
 	}
-	from, err := s.mark(ctx, e)
+	from, err := s.cursor(ctx, e)
 	if err != nil {
 		return err
 	}
-	q, err := s.fresh(ctx, e)
+	q, err := s.newPut(ctx, e)
 	if err != nil {
 		return err
 	}

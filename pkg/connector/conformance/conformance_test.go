@@ -11,8 +11,8 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// TestARightConnectorPasses: the reference driver passes, and no case is left out.
-func TestARightConnectorPasses(t *testing.T) {
+// The reference driver passes all cases, and none is left out.
+func TestCorrectConnectorPasses(t *testing.T) {
 	e := newERP(flaw{})
 	r, err := Run(t.Context(), e.target(), Options{})
 	if err != nil || !r.OK() {
@@ -25,8 +25,8 @@ func TestARightConnectorPasses(t *testing.T) {
 	}
 }
 
-// TestTwiceOnTheSameBooks: a second run does not stumble over the first one's records.
-func TestTwiceOnTheSameBooks(t *testing.T) {
+// The records of a first run do not disturb a second one.
+func TestSecondRunOnTheSameBooksPasses(t *testing.T) {
 	e := newERP(flaw{})
 	for range 2 {
 		if r, err := Run(t.Context(), e.target(), Options{}); err != nil || !r.OK() {
@@ -35,7 +35,7 @@ func TestTwiceOnTheSameBooks(t *testing.T) {
 	}
 }
 
-func TestAsSubtests(t *testing.T) {
+func TestCasesRunAsSubtests(t *testing.T) {
 	target := newERP(flaw{}).target()
 	target.Restart, target.Rehearse, target.Other = nil, nil, 0 // these are skipped
 	Test(t, target)
@@ -43,8 +43,8 @@ func TestAsSubtests(t *testing.T) {
 
 var _ connector.Driver = (*memory)(nil)
 
-// TestAConnectorThatHangs is left behind, and does not hang the run.
-func TestAConnectorThatHangs(t *testing.T) {
+// A connector that hangs does not block the run.
+func TestHangingConnectorDoesNotBlockTheRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		hangs := flaw{driver: putting(func(d connector.Driver, _ *erp) putFunc {
@@ -54,10 +54,10 @@ func TestAConnectorThatHangs(t *testing.T) {
 			}
 		})}
 		r, err := Run(t.Context(), newERP(hangs).target(), Options{})
-		if err != nil || r.Count(Failed) != 1 || r.Results[1].Outcome != Failed || r.Results[1].Took != timeoutDefault+grace {
+		if err != nil || r.Count(Failed) != 1 || r.Results[1].Outcome != Failed || r.Results[1].Took != defaultTimeout+grace {
 			t.Errorf("%s, %v", r.Summary(), err)
 		}
-		if last := r.Results[len(r.Results)-1]; last.Outcome != LeftOut || last.Why != "the connector did not come back from the case every declared entity" {
+		if last := r.Results[len(r.Results)-1]; last.Outcome != LeftOut || last.Why != "the connector did not return from the case every declared entity" {
 			t.Errorf("%+v", last)
 		}
 		close(release)
@@ -65,7 +65,7 @@ func TestAConnectorThatHangs(t *testing.T) {
 	})
 }
 
-func TestATargetThatMakesNoSense(t *testing.T) {
+func TestInvalidTargetIsRefused(t *testing.T) {
 	for want, target := range map[string]Target{
 		"conformance: Target.Company is missing": {Open: func(context.Context) (connector.Driver, error) { return nil, nil }},
 		"conformance: Target.Open is missing":    {Company: 7},
@@ -76,7 +76,6 @@ func TestATargetThatMakesNoSense(t *testing.T) {
 	}
 }
 
-// TestMessages are read by people.
 func TestMessages(t *testing.T) {
 	for e, want := range map[Entity]string{vendor: "a vendor", insurance: "an insurance", later: "entity 99"} {
 		if got := aNoun(e); got != want {

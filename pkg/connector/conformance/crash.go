@@ -13,19 +13,19 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// crash kills the connector while 40 records are being booked, three times where that is quick.
+// crash kills the connector while it books 40 records, three times if that is fast.
 func crash(ctx context.Context, s *suite) error {
 	if s.target.Restart == nil {
-		return leave("the target has no way to restart the connector")
+		return leaveOut("the target has no way to restart the connector")
 	}
-	e, err := s.booked()
+	e, err := s.pickPut()
 	if err != nil {
 		return err
 	}
 	start := time.Now()
 	var noticed atomic.Int64 // calls that failed because of a restart
 	for round := range 3 {
-		if err := s.killed(ctx, e, 3+round*8, &noticed); err != nil {
+		if err := s.killWhileBooking(ctx, e, 3+round*8, &noticed); err != nil {
 			return err
 		}
 		if time.Since(start) > 10*time.Second {
@@ -33,21 +33,21 @@ func crash(ctx context.Context, s *suite) error {
 		}
 	}
 	if noticed.Load() == 0 {
-		return errors.New("the restart came back, and no call noticed: nothing was killed. Does it kill the process that keeps the books?")
+		return errors.New("Restart returned, but no call failed: nothing was killed. Does Restart kill the process that keeps the books?")
 	}
 	return nil
 }
 
-// attempt is a put and what its caller was told.
+// attempt is a put and the answer that its caller got.
 type attempt struct {
 	q   *tiebackv1.PutRequest
 	b   *tiebackv1.Booking
 	err error
 }
 
-// killed restarts the connector once some records are booked and others are under way.
-func (s *suite) killed(ctx context.Context, e Entity, after int, noticed *atomic.Int64) error {
-	from, err := s.mark(ctx, e)
+// killWhileBooking restarts the connector after some records are booked, while others are in flight.
+func (s *suite) killWhileBooking(ctx context.Context, e Entity, after int, noticed *atomic.Int64) error {
+	from, err := s.cursor(ctx, e)
 	if err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func (s *suite) killed(ctx context.Context, e Entity, after int, noticed *atomic
 		return err
 	}
 	if err := s.reopen(ctx, time.Minute); err != nil {
-		return fmt.Errorf("after it was killed and started again the connector does not answer: %w", err)
+		return fmt.Errorf("the connector was killed and restarted and does not answer: %w", err)
 	}
 	return s.settle(ctx, from, tried)
 }
@@ -70,8 +70,8 @@ func (s *suite) putAndKill(ctx context.Context, all []*tiebackv1.PutRequest, aft
 	var next, booked atomic.Int64
 	var once sync.Once
 	var dying atomic.Bool
-	enough, back := make(chan struct{}), make(chan struct{})
-	notice := func(err error) {
+	enough, restarted := make(chan struct{}), make(chan struct{})
+	count := func(err error) {
 		if class := fault.ClassOf(err); err != nil && dying.Load() && class != fault.Permanent && class != fault.Throttled {
 			noticed.Add(1)
 		}
@@ -83,7 +83,7 @@ func (s *suite) putAndKill(ctx context.Context, all []*tiebackv1.PutRequest, aft
 				call, cancel := context.WithTimeout(ctx, 10*time.Second)
 				tried[i] = s.attempt(call, all[i])
 				cancel()
-				notice(tried[i].err)
+				count(tried[i].err)
 				if tried[i].err != nil || int(booked.Add(1)) >= after {
 					once.Do(func() { close(enough) })
 				}
@@ -91,12 +91,12 @@ func (s *suite) putAndKill(ctx context.Context, all []*tiebackv1.PutRequest, aft
 		})
 	}
 	<-enough
-	for range 2 { // what is booked may all be answered before the connector dies
-		wg.Go(func() { s.look(ctx, all[0], back, notice) })
+	for range 2 { // the booked records may all be answered before the connector dies
+		wg.Go(func() { s.pollFind(ctx, all[0], restarted, count) })
 	}
 	dying.Store(true)
 	err := s.target.Restart(ctx)
-	close(back)
+	close(restarted)
 	wg.Wait()
 	if err != nil {
 		err = fmt.Errorf("the target can't restart the connector: %w", err)
@@ -104,18 +104,18 @@ func (s *suite) putAndKill(ctx context.Context, all []*tiebackv1.PutRequest, aft
 	return tried, err
 }
 
-// look asks for a key, again and again, until the connector is back, and once more.
-func (s *suite) look(ctx context.Context, q *tiebackv1.PutRequest, back <-chan struct{}, notice func(error)) {
+// pollFind calls Find repeatedly until the connector is restarted, and once more.
+func (s *suite) pollFind(ctx context.Context, q *tiebackv1.PutRequest, restarted <-chan struct{}, count func(error)) {
 	for last := false; ; {
 		call, cancel := context.WithTimeout(ctx, 10*time.Second)
 		_, err := s.main.Find(call, &tiebackv1.FindRequest{CompanyId: s.target.Company, Key: q.Key, Entity: q.Record.Entity})
 		cancel()
-		notice(err)
+		count(err)
 		if last || ctx.Err() != nil {
 			return
 		}
 		select {
-		case <-back:
+		case <-restarted:
 			last = true
 		case <-time.After(time.Millisecond):
 		}
@@ -127,28 +127,28 @@ func (s *suite) attempt(ctx context.Context, q *tiebackv1.PutRequest) attempt {
 	return attempt{q: q, b: a.GetBooking(), err: err}
 }
 
-// settle says what is not true of what callers were told, and books the rest again by the
-// same keys: each record is then there once.
+// settle checks the answers that callers got, and repeats all puts with the same keys. Afterwards each record
+// is booked once.
 func (s *suite) settle(ctx context.Context, from string, tried []attempt) error {
 	var asked []*tiebackv1.PutRequest
 	var got []*tiebackv1.Booking
 	for _, a := range tried {
-		b, err := s.again(ctx, a)
+		b, err := s.repeatAttempt(ctx, a)
 		if err != nil {
 			return err
 		}
 		asked, got = append(asked, a.q), append(got, b)
 	}
-	return s.eachOnce(ctx, from, asked, got)
+	return s.checkEachOnce(ctx, from, asked, got)
 }
 
-// again looks an attempt up by its key and sends it again.
-func (s *suite) again(ctx context.Context, a attempt) (*tiebackv1.Booking, error) {
+// repeatAttempt looks an attempt up by its key and sends it again.
+func (s *suite) repeatAttempt(ctx context.Context, a attempt) (*tiebackv1.Booking, error) {
 	found, err := s.find(ctx, a.q)
 	if err != nil {
 		return nil, err
 	}
-	if err := a.told(found); err != nil {
+	if err := a.checkAnswer(found); err != nil {
 		return nil, err
 	}
 	b, err := s.put(ctx, s.main, a.q)
@@ -158,44 +158,44 @@ func (s *suite) again(ctx context.Context, a attempt) (*tiebackv1.Booking, error
 	return b, err
 }
 
-// told compares what the caller was told with what the key says.
-func (a attempt) told(found *tiebackv1.Booking) error {
+// checkAnswer compares the answer that the caller got with the booking of the key.
+func (a attempt) checkAnswer(found *tiebackv1.Booking) error {
 	what := connector.Describe(a.q.Record)
 	switch {
 	case a.err == nil && found == nil:
-		return fmt.Errorf("%s was answered as booked, and Find by its key says that it never was", what)
+		return fmt.Errorf("%s was reported as booked, but Find does not find its key", what)
 	case a.err == nil:
 		return same("Find", found, a.b)
 	case classOf(a.err) == fault.Permanent:
-		return fmt.Errorf("%s was told as refused for good, and only the answer was missing: %w", what, a.err)
+		return fmt.Errorf("%s was reported as permanently refused, but only the answer was missing: %w", what, a.err)
 	case found != nil && classOf(a.err) != fault.Ambiguous:
-		return fmt.Errorf("%s was told as %s, so nothing should have happened, and it is booked as %s: %w", what, classOf(a.err), found.OriginId, a.err)
+		return fmt.Errorf("%s was reported as %s, so nothing should have happened, but it is booked as %s: %w", what, classOf(a.err), found.OriginId, a.err)
 	}
 	return nil
 }
 
-// timeouts puts with deadlines of 0.1, 0.2, 0.3 … ms up to some 50: an ERP's speed is
-// somewhere there.
+// timeouts puts records with deadlines of 0.1, 0.14, 0.2 … ms up to about 50 ms: the response time of an ERP
+// is in that range.
 func timeouts(ctx context.Context, s *suite) error {
 	deadline := 100 * time.Microsecond
-	return s.impatient(ctx, func(int) (context.Context, context.CancelFunc) {
+	return s.putAndGiveUp(ctx, func(int) (context.Context, context.CancelFunc) {
 		deadline += deadline * 2 / 5
 		return context.WithTimeout(ctx, deadline)
 	})
 }
 
-// promptly is how long a driver may take to notice that its caller is gone.
+// promptly is how long a driver may take to notice that its context ended.
 const promptly = 2 * time.Second
 
 func cancelled(ctx context.Context, s *suite) error {
 	gone, cancel := context.WithCancel(ctx)
 	cancel()
-	if err := s.gone(gone); err != nil {
+	if err := s.readCanceled(gone); err != nil {
 		return err
 	}
-	return s.impatient(ctx, func(i int) (context.Context, context.CancelFunc) {
+	return s.putAndGiveUp(ctx, func(i int) (context.Context, context.CancelFunc) {
 		call, cancel := context.WithCancel(ctx)
-		if i == 0 { // before it began
+		if i == 0 { // before the call begins
 			cancel()
 		}
 		timer := time.AfterFunc(time.Duration(i-1)*time.Millisecond, cancel)
@@ -203,13 +203,13 @@ func cancelled(ctx context.Context, s *suite) error {
 	})
 }
 
-// impatient books records whose callers give up, and settles what became of them.
-func (s *suite) impatient(ctx context.Context, patience func(i int) (context.Context, context.CancelFunc)) error {
-	e, err := s.booked()
+// putAndGiveUp books records whose callers give up, and settles the results.
+func (s *suite) putAndGiveUp(ctx context.Context, callContext func(i int) (context.Context, context.CancelFunc)) error {
+	e, err := s.pickPut()
 	if err != nil {
 		return err
 	}
-	from, err := s.mark(ctx, e)
+	from, err := s.cursor(ctx, e)
 	if err != nil {
 		return err
 	}
@@ -219,22 +219,22 @@ func (s *suite) impatient(ctx context.Context, patience func(i int) (context.Con
 	}
 	var tried []attempt
 	for i, q := range all {
-		call, cancel := patience(i)
+		call, cancel := callContext(i)
 		start := time.Now()
 		a := s.attempt(call, q)
 		over := call.Err() != nil
 		cancel()
 		if late := time.Since(start); over && late > promptly {
-			return fmt.Errorf("the caller gave up at once, and the put came back after %v", late.Round(time.Millisecond))
+			return fmt.Errorf("the context of the put ended, but the put returned after %v", late.Round(time.Millisecond))
 		}
 		tried = append(tried, a)
 	}
 	return s.settle(ctx, from, tried)
 }
 
-// gone makes each reading call for a caller who is gone already.
-func (s *suite) gone(ctx context.Context) error {
-	e, err := s.booked()
+// readCanceled makes each reading call with a canceled context.
+func (s *suite) readCanceled(ctx context.Context) error {
+	e, err := s.pickPut()
 	if err != nil {
 		return err
 	}
@@ -259,9 +259,9 @@ func (s *suite) gone(ctx context.Context) error {
 		declared := name != "list" && name != "state" || name == "list" && s.cans[e].List || name == "state" && s.cans[e].State
 		switch took := time.Since(start); {
 		case took > promptly:
-			return fmt.Errorf("the caller was gone, and %s came back after %v", name, took.Round(time.Millisecond))
+			return fmt.Errorf("the context had ended, but %s returned after %v", name, took.Round(time.Millisecond))
 		case declared && fault.ClassOf(err) == fault.Permanent:
-			return fmt.Errorf("the caller was gone, and %s calls that permanent: %w", name, err)
+			return fmt.Errorf("the context had ended, but %s returned a permanent error: %w", name, err)
 		case err != nil && declared && !errors.Is(err, context.Canceled) && fault.ClassOf(err) == fault.Ambiguous:
 			return fmt.Errorf("%s changes nothing, so it can't be ambiguous: %w", name, err)
 		}

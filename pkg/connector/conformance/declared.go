@@ -20,24 +20,24 @@ func capabilities(ctx context.Context, s *suite) error {
 		return err
 	}
 	if !proto.Equal(again, s.caps) {
-		return fmt.Errorf("they were {%v}, and are {%v} now", s.caps, again)
+		return fmt.Errorf("they were {%v} and are now {%v}", s.caps, again)
 	}
 	if s.caps.Name == "" {
-		return errors.New("the ERP has no name: accountants read it in sentences")
+		return errors.New("the ERP has no name; messages to accountants need it")
 	}
 	if s.caps.MaxConcurrent < 0 {
 		return fmt.Errorf("max_concurrent is %d", s.caps.MaxConcurrent)
 	}
 	if c := s.caps.Currency; c != "" && !isoCode.MatchString(c) {
-		return fmt.Errorf("the company's currency is %q, which is no ISO code such as USD", c)
+		return fmt.Errorf("the company's currency is %q, which is not an ISO code such as USD", c)
 	}
 	seen := map[Entity]bool{}
 	for _, c := range s.caps.Entities {
 		if c.Currency && s.caps.Currency == "" {
-			return fmt.Errorf("the %s takes other currencies than the company's, and the connector does not tell which that is", connector.Noun(c.Entity))
+			return fmt.Errorf("the %s takes other currencies, but the connector does not declare the company's own", connector.Noun(c.Entity))
 		}
 		if _, known := tiebackv1.Entity_name[int32(c.Entity)]; !known || c.Entity == 0 {
-			return fmt.Errorf("an entity is declared that the contract does not have: %v", c.Entity)
+			return fmt.Errorf("the declared entity %v is not in the contract", c.Entity)
 		}
 		if seen[c.Entity] {
 			return fmt.Errorf("the %s is declared twice", connector.Noun(c.Entity))
@@ -47,13 +47,13 @@ func capabilities(ctx context.Context, s *suite) error {
 	return nil
 }
 
-// everyEntity takes a record of each declared entity through all that is declared of it.
+// everyEntity makes every declared call for a record of each entity.
 func everyEntity(ctx context.Context, s *suite) error {
 	var errs []error
 	var left error
 	tried := 0
 	for _, e := range s.entities(func(*can) bool { return true }) {
-		err := s.throughLife(ctx, e)
+		err := s.tryEntity(ctx, e)
 		var none leftOut
 		switch {
 		case ctx.Err() != nil:
@@ -72,23 +72,23 @@ func everyEntity(ctx context.Context, s *suite) error {
 	case tried == 0 && left != nil:
 		return left
 	case tried == 0:
-		return leave("the connector declares nothing")
+		return leaveOut("the connector declares nothing")
 	}
 	return nil
 }
 
-func (s *suite) throughLife(ctx context.Context, e Entity) error {
+func (s *suite) tryEntity(ctx context.Context, e Entity) error {
 	c := s.cans[e]
-	from, err := s.mark(ctx, e) // a list that is declared has to work
+	from, err := s.cursor(ctx, e) // a declared list must work
 	if err != nil {
 		return err
 	}
 	if c.State {
-		if err := s.stands(ctx, e, "unknown-"+s.target.Unique, unknown); err != nil {
+		if err := s.checkState(ctx, e, "unknown-"+s.target.Unique, unknown); err != nil {
 			return err
 		}
 	}
-	if !c.Put || e == jobCost { // which follows from what is booked on it: Procore exports none
+	if !c.Put || e == jobCost { // job costs result from bookings: Procore exports none
 		return nil
 	}
 	q, b, err := s.book(ctx, e)
@@ -96,16 +96,16 @@ func (s *suite) throughLife(ctx context.Context, e Entity) error {
 		return err
 	}
 	if want := connector.AssignmentID(q.Record.CostCodeOriginId, q.Record.CategoryOriginId); e == assignment && b.OriginId != want {
-		return fmt.Errorf("it is named %q, and in every ERP its origin id is that of its cost code and category, %q", b.OriginId, want)
+		return fmt.Errorf("its origin id is %q; in every ERP it must be that of its cost code and category, %q", b.OriginId, want)
 	}
-	if err := errors.Join(distinct(b.LineOriginIds), s.foundAs(ctx, q, b), s.once(ctx, from, q, b)); err != nil {
+	if err := errors.Join(distinct(b.LineOriginIds), s.checkFound(ctx, q, b), s.checkOnce(ctx, from, q, b)); err != nil {
 		return err
 	}
-	return errors.Join(s.belongs(ctx, from, q, b), s.changeInLife(ctx, from, q, b), s.endOfLife(ctx, q, b))
+	return errors.Join(s.checkReferences(ctx, from, q, b), s.tryChange(ctx, from, q, b), s.tryRemove(ctx, q, b))
 }
 
-// belongs says that a listed record is another one's than it was booked of.
-func (s *suite) belongs(ctx context.Context, from string, q *tiebackv1.PutRequest, b *tiebackv1.Booking) error {
+// checkReferences returns an error if a listed record has other references than the put.
+func (s *suite) checkReferences(ctx context.Context, from string, q *tiebackv1.PutRequest, b *tiebackv1.Booking) error {
 	if !s.cans[q.Record.Entity].List {
 		return nil
 	}
@@ -121,7 +121,7 @@ func (s *suite) belongs(ctx context.Context, from string, q *tiebackv1.PutReques
 		{"code", got.Code, sent.Code},
 	} {
 		if f.sent != "" && f.got != f.sent {
-			return fmt.Errorf("its %s was booked as %q, and the listing has %q", f.what, f.sent, f.got)
+			return fmt.Errorf("its %s was booked as %q, but the listing has %q", f.what, f.sent, f.got)
 		}
 	}
 	if len(sent.Lines) == 0 {
@@ -130,7 +130,7 @@ func (s *suite) belongs(ctx context.Context, from string, q *tiebackv1.PutReques
 	return compare(got, sent, b.LineOriginIds)
 }
 
-func (s *suite) changeInLife(ctx context.Context, from string, q *tiebackv1.PutRequest, b *tiebackv1.Booking) error {
+func (s *suite) tryChange(ctx context.Context, from string, q *tiebackv1.PutRequest, b *tiebackv1.Booking) error {
 	if !s.cans[q.Record.Entity].Update {
 		return nil
 	}
@@ -146,13 +146,13 @@ func (s *suite) changeInLife(ctx context.Context, from string, q *tiebackv1.PutR
 	case got.OriginId != b.OriginId:
 		return fmt.Errorf("%s was changed in place, and the answer names %s", b.OriginId, got.OriginId)
 	}
-	return errors.Join(s.foundAs(ctx, change, got), s.once(ctx, from, change, b))
+	return errors.Join(s.checkFound(ctx, change, got), s.checkOnce(ctx, from, change, b))
 }
 
-func (s *suite) endOfLife(ctx context.Context, q *tiebackv1.PutRequest, b *tiebackv1.Booking) error {
+func (s *suite) tryRemove(ctx context.Context, q *tiebackv1.PutRequest, b *tiebackv1.Booking) error {
 	e, c := q.Record.Entity, s.cans[q.Record.Entity]
 	if c.State {
-		if err := s.stands(ctx, e, b.OriginId, present); err != nil {
+		if err := s.checkState(ctx, e, b.OriginId, present); err != nil {
 			return err
 		}
 	}
@@ -162,20 +162,20 @@ func (s *suite) endOfLife(ctx context.Context, q *tiebackv1.PutRequest, b *tieba
 	if err := s.remove(ctx, e, b.OriginId); err != nil || !c.State {
 		return err
 	}
-	return s.stands(ctx, e, b.OriginId, deleted)
+	return s.checkState(ctx, e, b.OriginId, deleted)
 }
 
-// later is an entity of a contract that is newer than the connector.
+// later is an entity of a future version of the contract.
 const later Entity = 99
 
-// undeclared makes the calls that the connector says it does not take.
+// undeclared makes the calls that the connector does not declare.
 func undeclared(ctx context.Context, s *suite) error {
 	var errs []error
-	for _, e := range append(plainest[:len(plainest):len(plainest)], later) {
+	for _, e := range append(simplest[:len(simplest):len(simplest)], later) {
 		c := s.cans[e]
 		switch {
 		case e == later:
-			c = &can{List: true, State: true, Remove: true} // whatever it answers
+			c = &can{List: true, State: true, Remove: true} // any answer is accepted
 		case c == nil:
 			c = &can{}
 		}
@@ -186,7 +186,7 @@ func undeclared(ctx context.Context, s *suite) error {
 			return err
 		}))
 		if !c.Put {
-			errs = append(errs, s.declinedPut(ctx, q))
+			errs = append(errs, s.checkUndeclaredPut(ctx, q))
 		}
 		errs = append(errs, declines(c.List, e, "list", func() error {
 			_, err := s.main.List(ctx, &tiebackv1.ListRequest{CompanyId: s.target.Company, Entity: e})
@@ -199,16 +199,16 @@ func undeclared(ctx context.Context, s *suite) error {
 			return err
 		}))
 		if c.Put && !c.Update && !joins(e) {
-			errs = append(errs, s.declinesChange(ctx, e))
+			errs = append(errs, s.checkUndeclaredChange(ctx, e))
 		}
 	}
 	return few(errs)
 }
 
-// findingsMax is how many findings of one kind are told.
+// findingsMax is the maximum number of findings of one kind in a message.
 const findingsMax = 3
 
-// few joins the first errors and counts the rest.
+// few joins the first errors and counts the others.
 func few(errs []error) error {
 	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
 	if more := len(errs) - findingsMax; more > 0 {
@@ -217,12 +217,12 @@ func few(errs []error) error {
 	return errors.Join(errs...)
 }
 
-// declinedPut says that a put which is not declared left a booking. A connector that looks
-// up keys of its own entities only may refuse to look this one up.
-func (s *suite) declinedPut(ctx context.Context, q *tiebackv1.PutRequest) error {
+// checkUndeclaredPut returns an error if an undeclared put made a booking. A connector that looks up only
+// keys of its own entities may refuse to look up this one.
+func (s *suite) checkUndeclaredPut(ctx context.Context, q *tiebackv1.PutRequest) error {
 	found, err := s.find(ctx, q)
 	if err == nil && found != nil {
-		return fmt.Errorf("%s is not taken, and Find says that it is booked as %s", aNoun(q.Record.Entity), found.OriginId)
+		return fmt.Errorf("put of %s is not declared, but Find finds it booked as %s", aNoun(q.Record.Entity), found.OriginId)
 	}
 	return nil
 }
@@ -232,21 +232,21 @@ func declines(declared bool, e Entity, what string, call func() error) error {
 		return nil
 	}
 	if err := call(); fault.ClassOf(err) != fault.Permanent {
-		return fmt.Errorf("%s of %s is not declared; it must be refused for good, and the answer was: %w", what, aNoun(e), told(err))
+		return fmt.Errorf("%s of %s is not declared; it must be refused permanently, but the answer was: %w", what, aNoun(e), answerOf(err))
 	}
 	return nil
 }
 
-func told(err error) error {
+func answerOf(err error) error {
 	if err == nil {
-		return errors.New("done")
+		return errors.New("success")
 	}
 	return fmt.Errorf("%s: %w", fault.ClassOf(err), err)
 }
 
-// declinesChange changes a record of an entity that takes new ones only.
-func (s *suite) declinesChange(ctx context.Context, e Entity) error {
-	from, err := s.mark(ctx, e)
+// checkUndeclaredChange changes a record of an entity that takes only new ones.
+func (s *suite) checkUndeclaredChange(ctx context.Context, e Entity) error {
+	from, err := s.cursor(ctx, e)
 	if err != nil {
 		return err
 	}
@@ -263,15 +263,15 @@ func (s *suite) declinesChange(ctx context.Context, e Entity) error {
 	if err := refused(err, ""); err != nil {
 		return fmt.Errorf("a change of %s is not declared: %w", aNoun(e), err)
 	}
-	return errors.Join(s.never(ctx, change), s.once(ctx, from, q, b))
+	return errors.Join(s.checkNotBooked(ctx, change), s.checkOnce(ctx, from, q, b))
 }
 
-// otherCompany looks for a company's record in another one's books.
+// otherCompany looks for a record of one company in the books of another.
 func otherCompany(ctx context.Context, s *suite) error {
 	if s.target.Other == 0 {
-		return leave("the target names no other company that the connector serves")
+		return leaveOut("the target names no other company that the connector serves")
 	}
-	e, err := s.booked()
+	e, err := s.pickPut()
 	if err != nil {
 		return err
 	}
@@ -289,7 +289,7 @@ func otherCompany(ctx context.Context, s *suite) error {
 	for cursor := ""; ; {
 		page, err := s.main.List(ctx, &tiebackv1.ListRequest{CompanyId: other, Entity: e, Cursor: cursor})
 		if err != nil || page == nil {
-			return nil // another company's books are closed to this driver
+			return nil // this driver can't read another company's books
 		}
 		for _, c := range page.Changes {
 			if c.GetRecord().GetOriginId() == b.OriginId && c.Record.Name == q.Record.Name {

@@ -1,20 +1,20 @@
-// Package conformance proves that a connector keeps the contract of connector.proto: it
-// books once, also at once, under crashes, timeouts and lost answers; tells the truth about
-// what it did; and loses no cent, no line and no change. After gocloud.dev's driver/drivertest.
+// Package conformance tests that a connector keeps the contract of connector.proto. Each record is booked once, also with
+// concurrent calls, crashes, timeouts and lost answers. The connector reports what it did truthfully. No cent, no line
+// and no change is lost. It is modeled on gocloud.dev's driver/drivertest.
 //
-//	passed     the case found nothing wrong
-//	failed     why, and what a real ledger would look like because of it
-//	left out   the connector doesn't declare what the case needs, or the target has no hook for it
+//	passed     the case found no error
+//	failed     with the reason, and the effect on a real ledger
+//	left out   the connector does not declare what the case needs, or the target lacks a hook for it
 //
-// Only the contract is used: records are made by Put, seen by List, taken away by Remove. The
-// suite works from the declared capabilities: what isn't declared is left out, and what is
-// declared must work. It builds the master data it needs, touches no record that it did not
-// make, and removes none of its own afterwards: run it against books made for testing.
+// The suite uses only the contract: it makes records with Put, reads them with List and removes them with Remove. It
+// works from the declared capabilities: whatever is not declared is left out, and whatever is declared must work. It
+// creates the master data that it needs, changes no records but its own, and does not remove these afterwards.
+// Run it on books made for testing.
 //
 //	func TestConformance(t *testing.T) {
 //		conformance.Test(t, conformance.Target{Company: 7, Open: open, Restart: killAndStart})
 //	}
 //
-// Of a connector that speaks gRPC package wire makes the target, and the command
-// "tieback connector verify" runs the suite.
+// For a connector that speaks gRPC, package wire makes the target, and the command "tieback connector verify" runs the
+// suite.
 package conformance

@@ -11,25 +11,25 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// patienceMax is how long a throttled answer is waited for.
-const patienceMax = 30 * time.Second
+// maxRetryAfter is the longest wait after a throttled answer.
+const maxRetryAfter = 30 * time.Second
 
 // rehearse puts a new record while the ERP has a fault.
 func (s *suite) rehearse(ctx context.Context, f rehearsal.Fault) (attempt, time.Duration, error) {
 	if s.target.Rehearse == nil {
-		return attempt{}, 0, leave("the connector rehearses no faults of its ERP (%s)", f)
+		return attempt{}, 0, leaveOut("the connector does not simulate faults of its ERP (%s)", f)
 	}
-	e, err := s.booked()
+	e, err := s.pickPut()
 	if err != nil {
 		return attempt{}, 0, err
 	}
-	q, err := s.fresh(ctx, e)
+	q, err := s.newPut(ctx, e)
 	if err != nil {
 		return attempt{}, 0, err
 	}
 	faulty, err := s.target.Rehearse(ctx, f)
 	if err != nil {
-		return attempt{}, 0, fmt.Errorf("the target can't rehearse %q: %w", f, err)
+		return attempt{}, 0, fmt.Errorf("the target can't simulate the fault %q: %w", f, err)
 	}
 	start := time.Now()
 	a := s.attempt(faulty, q)
@@ -37,11 +37,11 @@ func (s *suite) rehearse(ctx context.Context, f rehearsal.Fault) (attempt, time.
 }
 
 func lostAnswer(ctx context.Context, s *suite) error {
-	e, err := s.booked()
+	e, err := s.pickPut()
 	if err != nil {
 		return err
 	}
-	from, err := s.mark(ctx, e)
+	from, err := s.cursor(ctx, e)
 	if err != nil {
 		return err
 	}
@@ -50,19 +50,19 @@ func lostAnswer(ctx context.Context, s *suite) error {
 		return err
 	}
 	if a.err == nil {
-		err = errors.New("the ERP's answer was lost, and the connector told it as booked: it retried, looked it up by itself or swallowed the error")
+		err = errors.New("the ERP's answer was lost, but the connector reported the record as booked: it retried, looked it up itself or ignored the error")
 	} else if classOf(a.err) == fault.Throttled {
-		err = fmt.Errorf("a lost answer was told as throttled: %w", a.err)
+		err = fmt.Errorf("a lost answer was reported as throttled: %w", a.err)
 	}
 	return errors.Join(err, s.settle(ctx, from, []attempt{a}))
 }
 
 func throttled(ctx context.Context, s *suite) error {
-	e, err := s.booked()
+	e, err := s.pickPut()
 	if err != nil {
 		return err
 	}
-	from, err := s.mark(ctx, e)
+	from, err := s.cursor(ctx, e)
 	if err != nil {
 		return err
 	}
@@ -73,21 +73,21 @@ func throttled(ctx context.Context, s *suite) error {
 	wait := fault.RetryAfter(a.err)
 	switch {
 	case a.err == nil:
-		return errors.New("the ERP was busy, and the connector told it as booked: it retried by itself or swallowed the error")
+		return errors.New("the ERP was busy, but the connector reported the record as booked: it retried or ignored the error")
 	case fault.ClassOf(a.err) != fault.Throttled:
-		return fmt.Errorf("the ERP was busy, and the error is %s: %w", classOf(a.err), a.err)
+		return fmt.Errorf("the ERP was busy, but the error is %s: %w", classOf(a.err), a.err)
 	case wait <= 0:
-		return fmt.Errorf("the error does not say when to come again: %w", a.err)
+		return fmt.Errorf("the error does not say when to retry: %w", a.err)
 	case took > wait+time.Second:
-		return fmt.Errorf("the ERP was busy for %v, and the connector came back after %v: it waited by itself", wait, took.Round(time.Millisecond))
+		return fmt.Errorf("the ERP was busy for %v, but the connector returned after %v: it waited itself", wait, took.Round(time.Millisecond))
 	}
-	if err := s.never(ctx, a.q); err != nil {
+	if err := s.checkNotBooked(ctx, a.q); err != nil {
 		return err
 	}
-	pause(ctx, min(wait, patienceMax))
+	pause(ctx, min(wait, maxRetryAfter))
 	b, err := s.put(ctx, s.main, a.q)
 	if err != nil {
-		return fmt.Errorf("after the time that the connector asked for: %w", err)
+		return fmt.Errorf("after the wait that the connector asked for: %w", err)
 	}
-	return s.eachOnce(ctx, from, []*tiebackv1.PutRequest{a.q}, []*tiebackv1.Booking{b})
+	return s.checkEachOnce(ctx, from, []*tiebackv1.PutRequest{a.q}, []*tiebackv1.Booking{b})
 }

@@ -15,7 +15,7 @@ import (
 
 func putsAndLists(c *can) bool { return c.Put && c.List }
 
-// scripts are names as contractors have them, and some that they don't.
+// scripts are names as contractors have them, and some unusual ones.
 var scripts = map[string]string{
 	"accents":           "Söhne & Cie, Zażółć gęślą jaźń Ð ñ",
 	"Chinese, Japanese": "鋼鉄建設株式会社 𠮷野家",
@@ -42,7 +42,7 @@ func texts(ctx context.Context, s *suite) error {
 	}
 	description := func(r *Record) *string { return &r.Description }
 	err = s.text(ctx, e, "description", description, "A few words.")
-	var dropped notKept
+	var dropped notStored
 	if errors.As(err, &dropped) { // the ERP has no such field
 		return nil
 	}
@@ -55,18 +55,18 @@ func texts(ctx context.Context, s *suite) error {
 	return nil
 }
 
-// notKept says that a text isn't there at all.
-type notKept string
+// notStored is the error of a text that the listing lacks.
+type notStored string
 
-func (n notKept) Error() string { return "the " + string(n) + " is empty in the listing" }
+func (n notStored) Error() string { return "the " + string(n) + " is empty in the listing" }
 
-// text books a record with a text and reads it back: whole, or refused with its field.
+// text books a record with a text and reads it back: it is unchanged, or refused with its field.
 func (s *suite) text(ctx context.Context, e Entity, field string, of func(*Record) *string, text string) error {
-	from, err := s.mark(ctx, e)
+	from, err := s.cursor(ctx, e)
 	if err != nil {
 		return err
 	}
-	q, err := s.fresh(ctx, e)
+	q, err := s.newPut(ctx, e)
 	if err != nil {
 		return err
 	}
@@ -74,25 +74,25 @@ func (s *suite) text(ctx context.Context, e Entity, field string, of func(*Recor
 	*in = strings.TrimSpace(fit(*in+" "+text, field))
 	b, err := s.putOnce(ctx, q)
 	if err != nil {
-		return errors.Join(refused(err, field), s.absent(ctx, from, q))
+		return errors.Join(refused(err, field), s.checkAbsent(ctx, from, q))
 	}
 	all, err := s.since(ctx, e, from)
 	if err != nil {
 		return err
 	}
-	r, err := all.once(q, b)
+	r, err := all.exactlyOne(q, b)
 	switch {
 	case err != nil:
 		return err
 	case *of(r) == "":
-		return notKept(field)
+		return notStored(field)
 	case *of(r) != *in:
-		return fmt.Errorf("the %s of %d characters came back as %q (%d), it was %q", field, utf8.RuneCountInString(*in), clip(*of(r)), utf8.RuneCountInString(*of(r)), clip(*in))
+		return fmt.Errorf("the %s of %d characters was returned as %q (%d); it was %q", field, utf8.RuneCountInString(*in), clip(*of(r)), utf8.RuneCountInString(*of(r)), clip(*in))
 	}
 	return nil
 }
 
-// fit cuts a name to 255 characters; descriptions may be as long as they are.
+// fit cuts a name to 255 characters. A description may have any length.
 func fit(text, field string) string {
 	runes := []rune(text)
 	if field != "name" || len(runes) <= 255 {
@@ -109,7 +109,7 @@ func clip(text string) string {
 	return string(runes[:30]) + "…" + string(runes[len(runes)-30:])
 }
 
-// bigIDs books records whose Procore ids no float64 holds.
+// bigIDs books records whose Procore ids a float64 can't represent.
 func bigIDs(ctx context.Context, s *suite) error {
 	e, err := s.pick("put and list", putsAndLists)
 	if err != nil {
@@ -128,11 +128,11 @@ func bigIDs(ctx context.Context, s *suite) error {
 }
 
 func (s *suite) bigID(ctx context.Context, e Entity, id int64) error {
-	from, err := s.mark(ctx, e)
+	from, err := s.cursor(ctx, e)
 	if err != nil {
 		return err
 	}
-	q, err := s.fresh(ctx, e)
+	q, err := s.newPut(ctx, e)
 	if err != nil {
 		return err
 	}
@@ -151,7 +151,7 @@ func (s *suite) bigID(ctx context.Context, e Entity, id int64) error {
 	}
 	r := all[b.OriginId]
 	if r.GetProcoreId() != id {
-		return fmt.Errorf("%s has the Procore id %d, and the listing has it as %d", b.OriginId, id, r.GetProcoreId())
+		return fmt.Errorf("%s has the Procore id %d, but the listing has %d", b.OriginId, id, r.GetProcoreId())
 	}
 	by := map[string]int64{}
 	for _, l := range r.Lines {
@@ -159,16 +159,16 @@ func (s *suite) bigID(ctx context.Context, e Entity, id int64) error {
 	}
 	for i, l := range q.Record.Lines {
 		if got := by[b.LineOriginIds[i]]; got != l.ProcoreId {
-			return fmt.Errorf("line %d has the Procore id %d, and the listing has it as %d", i+1, l.ProcoreId, got)
+			return fmt.Errorf("line %d has the Procore id %d, but the listing has %d", i+1, l.ProcoreId, got)
 		}
 	}
 	return nil
 }
 
-// sums are the amounts of documents. Those of may can be refused, with the field.
+// sums are the amounts of documents. Those with mayRefuse may be refused with the field.
 var sums = []struct {
-	amounts []string
-	may     bool
+	amounts   []string
+	mayRefuse bool
 }{
 	{amounts: []string{"0.01"}},
 	{amounts: []string{"0.1", "0.2"}},
@@ -176,8 +176,8 @@ var sums = []struct {
 	{amounts: strings.Fields(strings.Repeat("0.10 ", 30))},
 	{amounts: []string{"33.33", "33.33", "33.34"}},
 	{amounts: []string{"16777217.01", "0.07"}}, // beyond what float32 holds
-	{amounts: []string{"300.75", "-250.70"}, may: true},
-	{amounts: []string{"99999999999.99"}, may: true},
+	{amounts: []string{"300.75", "-250.70"}, mayRefuse: true},
+	{amounts: []string{"99999999999.99"}, mayRefuse: true},
 }
 
 func cents(ctx context.Context, s *suite) error {
@@ -186,26 +186,26 @@ func cents(ctx context.Context, s *suite) error {
 		return err
 	}
 	for _, c := range sums {
-		from, err := s.mark(ctx, e)
+		from, err := s.cursor(ctx, e)
 		if err != nil {
 			return err
 		}
-		q, err := s.fresh(ctx, e)
+		q, err := s.newPut(ctx, e)
 		if err != nil {
 			return err
 		}
-		s.relined(q, c.amounts...)
-		if err := s.exact(ctx, from, q, c.may); err != nil {
+		s.setLines(q, c.amounts...)
+		if err := s.exact(ctx, from, q, c.mayRefuse); err != nil {
 			return fmt.Errorf("%s of %s: %w", aNoun(e), clip(strings.Join(c.amounts, " + ")), err)
 		}
 	}
 	return nil
 }
 
-func (s *suite) exact(ctx context.Context, from string, q *tiebackv1.PutRequest, may bool) error {
+func (s *suite) exact(ctx context.Context, from string, q *tiebackv1.PutRequest, mayRefuse bool) error {
 	b, err := s.putOnce(ctx, q)
-	if may && err != nil && fault.ClassOf(err) == fault.Permanent {
-		return errors.Join(refused(err, "amount"), s.never(ctx, q))
+	if mayRefuse && err != nil && fault.ClassOf(err) == fault.Permanent {
+		return errors.Join(refused(err, "amount"), s.checkNotBooked(ctx, q))
 	}
 	if err != nil {
 		return err
@@ -213,5 +213,5 @@ func (s *suite) exact(ctx context.Context, from string, q *tiebackv1.PutRequest,
 	if len(b.GetLineOriginIds()) != len(q.Record.Lines) {
 		return fmt.Errorf("%d lines were booked, and the answer has origin ids for %d", len(q.Record.Lines), len(b.GetLineOriginIds()))
 	}
-	return s.listedRight(ctx, from, q, b)
+	return s.checkListed(ctx, from, q, b)
 }

@@ -10,7 +10,7 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// everyField books a vendor and a job with all that Procore knows of them.
+// everyField books a vendor and a job with all fields that Procore has.
 func everyField(ctx context.Context, s *suite) error {
 	var errs []error
 	tried := false
@@ -21,45 +21,45 @@ func everyField(ctx context.Context, s *suite) error {
 		}
 	}
 	if !tried {
-		return leave("the connector declares no vendor or job with put and list")
+		return leaveOut("the connector declares no vendor or job with put and list")
 	}
 	return errors.Join(errs...)
 }
 
 func (s *suite) fields(ctx context.Context, e Entity) error {
-	from, err := s.mark(ctx, e)
+	from, err := s.cursor(ctx, e)
 	if err != nil {
 		return err
 	}
-	q, err := s.fresh(ctx, e)
+	q, err := s.newPut(ctx, e)
 	if err != nil {
 		return err
 	}
-	full(q.Record, s.target.Unique)
+	setAllFields(q.Record, s.target.Unique)
 	b, err := s.putOnce(ctx, q)
 	if err != nil {
 		if fault.ClassOf(err) == fault.Permanent && fault.Field(err) == "" {
 			return fmt.Errorf("the refusal does not name the field: %w", err)
 		}
-		return errors.Join(refused(err, ""), s.never(ctx, q), s.absent(ctx, from, q))
+		return errors.Join(refused(err, ""), s.checkNotBooked(ctx, q), s.checkAbsent(ctx, from, q))
 	}
 	all, err := s.since(ctx, e, from)
 	if err != nil {
 		return err
 	}
-	r, err := all.once(q, b)
+	r, err := all.exactlyOne(q, b)
 	if err != nil {
 		return err
 	}
-	wrong := kept(r, q.Record)
+	wrong := changedFields(r, q.Record)
 	if b.OriginCode != r.Code {
-		wrong = append(wrong, fmt.Errorf("it was answered with the code %q, and the listing has %q", b.OriginCode, r.Code))
+		wrong = append(wrong, fmt.Errorf("the answer has the code %q, but the listing has %q", b.OriginCode, r.Code))
 	}
 	return few(wrong)
 }
 
-// full writes all fields of a vendor or a job.
-func full(r *Record, unique string) {
+// setAllFields sets all fields of a vendor or a job.
+func setAllFields(r *Record, unique string) {
 	if r.Code == "" {
 		r.Code = fmt.Sprintf("%s-%d", unique, r.ProcoreId%(1<<20))
 	}
@@ -73,9 +73,9 @@ func full(r *Record, unique string) {
 	}
 }
 
-// kept says which fields the listing has otherwise than they were booked. How a phone number is
-// written is the ERP's own affair, and so is the last slash of a website.
-func kept(got, sent *Record) (wrong []error) {
+// changedFields returns an error for each field that the listing has changed. The ERP may format a phone
+// number in its own way, and drop the last slash of a website.
+func changedFields(got, sent *Record) (wrong []error) {
 	g, w := got.GetContact(), sent.Contact
 	for _, f := range []struct{ what, got, sent string }{
 		{"name", got.Name, sent.Name}, {"code", got.Code, sent.Code}, {"description", got.Description, sent.Description},
@@ -84,13 +84,13 @@ func kept(got, sent *Record) (wrong []error) {
 		{"start", got.StartsOn, sent.StartsOn}, {"end", got.EndsOn, sent.EndsOn},
 	} {
 		if f.got != f.sent {
-			wrong = append(wrong, fmt.Errorf("its %s was booked as %q, and the listing has %q", f.what, f.sent, f.got))
+			wrong = append(wrong, fmt.Errorf("its %s was booked as %q, but the listing has %q", f.what, f.sent, f.got))
 		}
 	}
 	return wrong
 }
 
-// digits are those of a phone number, without the country's.
+// digits returns the digits of a phone number without the country code.
 func digits(phone string) string {
 	out := strings.Map(func(r rune) rune {
 		if r < '0' || r > '9' {

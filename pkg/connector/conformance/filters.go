@@ -8,7 +8,7 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// filters lists what belongs to one job, sub job or vendor, beside another one's.
+// filters lists the records of one job, sub job or vendor; another one has records too.
 func filters(ctx context.Context, s *suite) error {
 	tried := false
 	for _, f := range []struct {
@@ -30,7 +30,7 @@ func filters(ctx context.Context, s *suite) error {
 		}
 	}
 	if !tried {
-		return leave("the connector declares nothing with put and list that belongs to a job, a sub job or a vendor")
+		return leaveOut("the connector declares nothing with put and list that belongs to a job, a sub job or a vendor")
 	}
 	return nil
 }
@@ -42,7 +42,7 @@ func (s *suite) filter(ctx context.Context, e, owner Entity, set func(*Record, s
 		if err != nil {
 			return err
 		}
-		q, err := s.fresh(ctx, e)
+		q, err := s.newPut(ctx, e)
 		if err != nil {
 			return err
 		}
@@ -64,7 +64,7 @@ func (s *suite) filter(ctx context.Context, e, owner Entity, set func(*Record, s
 			return err
 		}
 		if len(all) != 1 || all[0].Record.OriginId != of[i] {
-			return fmt.Errorf("%s has one, %s, and its listing has %d", id, of[i], len(all))
+			return fmt.Errorf("%s has one record, %s, but its listing has %d", id, of[i], len(all))
 		}
 	}
 	return nil

@@ -23,7 +23,7 @@ func declareNothing(c *tiebackv1.CapabilitiesResponse) { c.Entities = nil }
 
 var count atomic.Int64
 
-// ignoreKey books under another key each time; Find knows the first.
+// ignoreKey books under a different key each time; Find knows the first one.
 func ignoreKey(d connector.Driver, e *erp) putFunc {
 	return func(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
 		key := q.Key
@@ -36,7 +36,7 @@ func ignoreKey(d connector.Driver, e *erp) putFunc {
 	}
 }
 
-// checkThenBook looks the key up first, and others do so meanwhile.
+// checkThenBook looks the key up first, without a lock.
 func checkThenBook(d connector.Driver, e *erp) putFunc {
 	book := ignoreKey(d, e)
 	return func(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
@@ -49,7 +49,7 @@ func checkThenBook(d connector.Driver, e *erp) putFunc {
 	}
 }
 
-// checkThenChange looks the newest request up first, and others do so meanwhile.
+// checkThenChange looks the newest request up first, without a lock.
 func checkThenChange(d connector.Driver, e *erp) putFunc {
 	return func(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
 		e.mu.Lock()
@@ -78,7 +78,7 @@ func (e *erp) remember(key string, b *tiebackv1.Booking) {
 	}
 }
 
-// rewrite takes a repeat for a change.
+// rewrite treats a repeated request as a change.
 func rewrite(d connector.Driver, e *erp) putFunc {
 	return func(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
 		e.mu.Lock()
@@ -93,7 +93,7 @@ func rewrite(d connector.Driver, e *erp) putFunc {
 	}
 }
 
-// revive brings a removed record back instead of booking a new one.
+// revive restores a removed record instead of booking a new one.
 func revive(d connector.Driver, e *erp) putFunc {
 	return func(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
 		e.mu.Lock()
@@ -113,7 +113,7 @@ func revive(d connector.Driver, e *erp) putFunc {
 	}
 }
 
-// without leaves out what the ERP refuses, by the refusal's field, and books the rest.
+// without books a refused record without the field that the refusal names.
 func without(field string, leave func(*Record)) func(connector.Driver, *erp) connector.Driver {
 	return putting(func(d connector.Driver, _ *erp) putFunc {
 		return func(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
@@ -132,7 +132,7 @@ func without(field string, leave func(*Record)) func(connector.Driver, *erp) con
 	})
 }
 
-// retry hides a busy ERP.
+// retry hides a busy ERP by retrying.
 func retry(d connector.Driver, _ *erp) putFunc {
 	return func(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
 		a, err := d.Put(ctx, q)
@@ -144,7 +144,7 @@ func retry(d connector.Driver, _ *erp) putFunc {
 	}
 }
 
-// early shows a record's change before it is committed: the listing passes it by.
+// early gives a change its place in the list before it is committed, so that a listing skips it.
 func early(d connector.Driver, e *erp) connector.Driver {
 	return &broken{Driver: d, put: func(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
 		e.hide(q.Record.ProcoreId, 1)
@@ -178,7 +178,7 @@ func (e *erp) visible(all []*tiebackv1.Change) (out []*tiebackv1.Change) {
 	return out
 }
 
-// halfPage forgets a last page that isn't full.
+// halfPage omits the last page if it is not full.
 func halfPage(d connector.Driver) listFunc {
 	return func(ctx context.Context, q *tiebackv1.ListRequest) (*tiebackv1.ListResponse, error) {
 		a, err := d.List(ctx, q)
@@ -200,10 +200,10 @@ func inclusive(q *tiebackv1.ListRequest) {
 	}
 }
 
-// slow finishes what it does before it looks after its caller.
+// slow completes the call before it checks whether the caller is gone.
 func slow(d connector.Driver, _ *erp) putFunc {
 	return func(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
-		time.Sleep(3 * time.Millisecond) // long enough for its caller to go
+		time.Sleep(3 * time.Millisecond) // long enough for the caller to give up
 		a, err := d.Put(ctx, q)
 		if ctx.Err() != nil {
 			time.Sleep(promptly + 100*time.Millisecond)
@@ -231,7 +231,7 @@ func onLines(change func(*tiebackv1.Line)) func(*tiebackv1.PutRequest) {
 	}
 }
 
-// ownIsForeign refuses each currency that is named.
+// ownIsForeign refuses any named currency, the company's own included.
 func ownIsForeign(d connector.Driver, _ *erp) putFunc {
 	return func(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
 		if c := q.Record.Currency; c != "" {

@@ -10,14 +10,14 @@ import (
 )
 
 func sameKey(ctx context.Context, s *suite) error {
-	e, err := s.booked()
+	e, err := s.pickPut()
 	if err != nil {
 		return err
 	}
 	return s.repeat(ctx, e, func(*tiebackv1.PutRequest) {})
 }
 
-// otherContent repeats with another name, stamp and lines. Documents are the ones it hurts most.
+// otherContent repeats the key with another name, stamp and lines, preferably for a document.
 func otherContent(ctx context.Context, s *suite) error {
 	e, err := s.among("put", func(c *can) bool { return c.Put }, append(documents[:3:3], s.entities(func(c *can) bool { return c.Put })...)...)
 	if err != nil {
@@ -26,14 +26,14 @@ func otherContent(ctx context.Context, s *suite) error {
 	return s.repeat(ctx, e, func(q *tiebackv1.PutRequest) {
 		q.Record.Name, q.Stamp = q.Record.Name+" other", "0:other"
 		if len(q.Record.Lines) > 0 {
-			s.relined(q, "7", "8", "9")
+			s.setLines(q, "7", "8", "9")
 		}
 	})
 }
 
 // repeat books a record and sends its key again, with a change, from two processes.
 func (s *suite) repeat(ctx context.Context, e Entity, change func(*tiebackv1.PutRequest)) error {
-	from, err := s.mark(ctx, e)
+	from, err := s.cursor(ctx, e)
 	if err != nil {
 		return err
 	}
@@ -42,7 +42,7 @@ func (s *suite) repeat(ctx context.Context, e Entity, change func(*tiebackv1.Put
 		return err
 	}
 	if b.Stamp != q.Stamp {
-		return fmt.Errorf("booked with the stamp %q, and the answer has the stamp %q", q.Stamp, b.Stamp)
+		return fmt.Errorf("booked with the stamp %q, but the answer has the stamp %q", q.Stamp, b.Stamp)
 	}
 	another, closeAll, err := s.clients(ctx, 1)
 	if err != nil {
@@ -52,33 +52,33 @@ func (s *suite) repeat(ctx context.Context, e Entity, change func(*tiebackv1.Put
 	again := clone(q)
 	change(again)
 	for i, c := range []*client{s.main, another[0]} {
-		a, err := patient(ctx, func() (*tiebackv1.PutResponse, error) { return c.Put(ctx, clone(again)) })
+		a, err := withRetries(ctx, func() (*tiebackv1.PutResponse, error) { return c.Put(ctx, clone(again)) })
 		if err != nil {
-			return fmt.Errorf("the same key again was refused: %w", err)
+			return fmt.Errorf("the repeated key was refused: %w", err)
 		}
-		if err := same([]string{"the same key again", "the same key from another process"}[i], a.GetBooking(), b); err != nil {
+		if err := same([]string{"the repeated key", "the repeated key from another process"}[i], a.GetBooking(), b); err != nil {
 			return err
 		}
 	}
-	return errors.Join(s.foundAs(ctx, q, b), s.once(ctx, from, q, b), s.absentIfOther(ctx, from, q, again))
+	return errors.Join(s.checkFound(ctx, q, b), s.checkOnce(ctx, from, q, b), s.checkRepeatAbsent(ctx, from, q, again))
 }
 
-// absentIfOther says that the content of a repeat is in the books.
-func (s *suite) absentIfOther(ctx context.Context, from string, q, again *tiebackv1.PutRequest) error {
+// checkRepeatAbsent returns an error if the content of the repeated put is in the books.
+func (s *suite) checkRepeatAbsent(ctx context.Context, from string, q, again *tiebackv1.PutRequest) error {
 	if again.Record.Name == q.Record.Name || !s.cans[q.Record.Entity].List {
 		return nil
 	}
 	all, err := s.since(ctx, q.Record.Entity, from)
 	for _, r := range all {
 		if r.Name == again.Record.Name {
-			return fmt.Errorf("the repeat's content is in the books, as %s", r.OriginId)
+			return fmt.Errorf("the content of the repeated put is in the books, as %s", r.OriginId)
 		}
 	}
 	return err
 }
 
 func sameKeyAtOnce(ctx context.Context, s *suite) error {
-	e, err := s.booked()
+	e, err := s.pickPut()
 	if err != nil {
 		return err
 	}
@@ -88,24 +88,24 @@ func sameKeyAtOnce(ctx context.Context, s *suite) error {
 	}
 	defer closeAll()
 	for range 3 {
-		from, err := s.mark(ctx, e)
+		from, err := s.cursor(ctx, e)
 		if err != nil {
 			return err
 		}
-		q, err := s.fresh(ctx, e)
+		q, err := s.newPut(ctx, e)
 		if err != nil {
 			return err
 		}
-		got, err := s.atOnce(ctx, all, 16, func(int) *tiebackv1.PutRequest { return q })
+		got, err := s.putConcurrently(ctx, all, 16, func(int) *tiebackv1.PutRequest { return q })
 		if err != nil {
 			return err
 		}
 		for _, b := range got {
-			if err := same("one of 16 at once", b, got[0]); err != nil {
+			if err := same("one of 16 concurrent puts", b, got[0]); err != nil {
 				return err
 			}
 		}
-		if err := errors.Join(s.foundAs(ctx, q, got[0]), s.once(ctx, from, q, got[0])); err != nil {
+		if err := errors.Join(s.checkFound(ctx, q, got[0]), s.checkOnce(ctx, from, q, got[0])); err != nil {
 			return err
 		}
 	}
@@ -113,11 +113,11 @@ func sameKeyAtOnce(ctx context.Context, s *suite) error {
 }
 
 func keysAtOnce(ctx context.Context, s *suite) error {
-	e, err := s.booked()
+	e, err := s.pickPut()
 	if err != nil {
 		return err
 	}
-	from, err := s.mark(ctx, e)
+	from, err := s.cursor(ctx, e)
 	if err != nil {
 		return err
 	}
@@ -126,22 +126,22 @@ func keysAtOnce(ctx context.Context, s *suite) error {
 		return err
 	}
 	defer closeAll()
-	asked, err := s.many(ctx, e, 24)
+	sent, err := s.many(ctx, e, 24)
 	if err != nil {
 		return err
 	}
-	got, err := s.atOnce(ctx, all, len(asked), func(i int) *tiebackv1.PutRequest { return asked[i] })
+	got, err := s.putConcurrently(ctx, all, len(sent), func(i int) *tiebackv1.PutRequest { return sent[i] })
 	if err != nil {
 		return err
 	}
-	return s.eachOnce(ctx, from, asked, got)
+	return s.checkEachOnce(ctx, from, sent, got)
 }
 
-// many makes n puts of new records.
+// many returns n puts of new records.
 func (s *suite) many(ctx context.Context, e Entity, n int) ([]*tiebackv1.PutRequest, error) {
 	var all []*tiebackv1.PutRequest
 	for range n {
-		q, err := s.fresh(ctx, e)
+		q, err := s.newPut(ctx, e)
 		if err != nil {
 			return nil, err
 		}
@@ -150,8 +150,8 @@ func (s *suite) many(ctx context.Context, e Entity, n int) ([]*tiebackv1.PutRequ
 	return all, nil
 }
 
-// atOnce puts n records at once, over several drivers, and waits for all.
-func (s *suite) atOnce(ctx context.Context, over []*client, n int, q func(int) *tiebackv1.PutRequest) ([]*tiebackv1.Booking, error) {
+// putConcurrently puts n records concurrently, over several drivers, and waits for all.
+func (s *suite) putConcurrently(ctx context.Context, over []*client, n int, q func(int) *tiebackv1.PutRequest) ([]*tiebackv1.Booking, error) {
 	got, errs := make([]*tiebackv1.Booking, n), make([]error, n)
 	var wg sync.WaitGroup
 	for i := range n {
@@ -161,8 +161,8 @@ func (s *suite) atOnce(ctx context.Context, over []*client, n int, q func(int) *
 	return got, errors.Join(errs...)
 }
 
-// eachOnce says that some record of many is not in the books exactly once, as itself.
-func (s *suite) eachOnce(ctx context.Context, from string, asked []*tiebackv1.PutRequest, got []*tiebackv1.Booking) error {
+// checkEachOnce returns an error if a record is not in the books exactly once.
+func (s *suite) checkEachOnce(ctx context.Context, from string, asked []*tiebackv1.PutRequest, got []*tiebackv1.Booking) error {
 	by := map[string]*tiebackv1.PutRequest{}
 	for i, b := range got {
 		if other := by[b.OriginId]; other != nil {
@@ -179,7 +179,7 @@ func (s *suite) eachOnce(ctx context.Context, from string, asked []*tiebackv1.Pu
 		return err
 	}
 	for i, q := range asked {
-		if _, err := all.once(q, got[i]); err != nil {
+		if _, err := all.exactlyOne(q, got[i]); err != nil {
 			return err
 		}
 	}

@@ -10,7 +10,7 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// document is the plainest document that is booked, one that is listed too if there is one.
+// document returns the simplest document that the connector books, preferably one that it also lists.
 func (s *suite) document() (Entity, error) {
 	if e, err := s.among("put and list", func(c *can) bool { return c.Put && c.List }, documents...); err == nil {
 		return e, nil
@@ -18,23 +18,23 @@ func (s *suite) document() (Entity, error) {
 	return s.among("put", puts, documents...)
 }
 
-// long is the put of a document of 200 lines: 1.01, 2.02, 3.03 …
+// long returns a put of a document with 200 lines: 1.01, 2.02, 3.03 …
 func (s *suite) long(ctx context.Context) (q *tiebackv1.PutRequest, from string, err error) {
 	e, err := s.document()
 	if err != nil {
 		return nil, "", err
 	}
-	if from, err = s.mark(ctx, e); err != nil {
+	if from, err = s.cursor(ctx, e); err != nil {
 		return nil, "", err
 	}
-	if q, err = s.fresh(ctx, e); err != nil {
+	if q, err = s.newPut(ctx, e); err != nil {
 		return nil, "", err
 	}
 	var amounts []string
 	for i := range 200 {
 		amounts = append(amounts, decimal.New(int64(i+1)*101, -2).String())
 	}
-	s.relined(q, amounts...)
+	s.setLines(q, amounts...)
 	return q, from, nil
 }
 
@@ -47,7 +47,7 @@ func manyLines(ctx context.Context, s *suite) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(distinct(b.LineOriginIds), s.listedRight(ctx, from, q, b))
+	return errors.Join(distinct(b.LineOriginIds), s.checkListed(ctx, from, q, b))
 }
 
 func distinct(ids []string) error {
@@ -64,9 +64,9 @@ func distinct(ids []string) error {
 	return nil
 }
 
-// listedRight says how a listed document differs from the one that was booked: a line is
-// looked up by the origin id that the booking gave in its place.
-func (s *suite) listedRight(ctx context.Context, from string, q *tiebackv1.PutRequest, b *tiebackv1.Booking) error {
+// checkListed compares a listed document with the one that was booked. It finds a line by the origin id at
+// the line's position in the booking.
+func (s *suite) checkListed(ctx context.Context, from string, q *tiebackv1.PutRequest, b *tiebackv1.Booking) error {
 	if !s.cans[q.Record.Entity].List {
 		return nil
 	}
@@ -74,7 +74,7 @@ func (s *suite) listedRight(ctx context.Context, from string, q *tiebackv1.PutRe
 	if err != nil {
 		return err
 	}
-	r, err := all.once(q, b)
+	r, err := all.exactlyOne(q, b)
 	if err != nil {
 		return err
 	}
@@ -83,7 +83,7 @@ func (s *suite) listedRight(ctx context.Context, from string, q *tiebackv1.PutRe
 
 func compare(got, sent *Record, ids []string) error {
 	if len(got.Lines) != len(sent.Lines) {
-		return fmt.Errorf("%d lines were booked, and the listing has %d", len(sent.Lines), len(got.Lines))
+		return fmt.Errorf("%d lines were booked, but the listing has %d", len(sent.Lines), len(got.Lines))
 	}
 	by := map[string]*tiebackv1.Line{}
 	sum := decimal.Zero
@@ -94,20 +94,20 @@ func compare(got, sent *Record, ids []string) error {
 	for i, l := range sent.Lines {
 		is := by[ids[i]]
 		if is == nil {
-			return fmt.Errorf("line %d was booked as %s, and the listing has no such line", i+1, ids[i])
+			return fmt.Errorf("line %d was booked as %s, but the listing has no such line", i+1, ids[i])
 		}
 		if !amount(is.Amount).Equal(amount(l.Amount)) {
-			return fmt.Errorf("line %d of %s was booked as %s, which the listing has with %s", i+1, l.Amount, ids[i], is.Amount)
+			return fmt.Errorf("line %d with the amount %s was booked as %s, but the listing has the amount %s", i+1, l.Amount, ids[i], is.Amount)
 		}
 	}
 	total := amount(sent.Amount)
 	if !sum.Equal(total) || got.Amount != "" && !amount(got.Amount).Equal(total) {
-		return fmt.Errorf("the total %s became %q, and the lines add up to %s", total, got.Amount, sum)
+		return fmt.Errorf("the total %s became %q, but the lines add up to %s", total, got.Amount, sum)
 	}
 	return nil
 }
 
-// amount reads a decimal; what is none is no amount that anybody booked.
+// amount reads a decimal. It returns an impossible amount for an invalid one.
 func amount(s string) decimal.Decimal {
 	d, err := decimal.NewFromString(s)
 	if err != nil && s != "" {
@@ -122,7 +122,7 @@ func oneBadLine(ctx context.Context, s *suite) error {
 		return err
 	}
 	if q.Record.Lines[0].CostCodeOriginId == "" {
-		return leave("the ERP has no cost codes, so no line can be on an unknown one")
+		return leaveOut("the ERP has no cost codes, so no line can be on an unknown one")
 	}
 	q.Record.Lines[137].CostCodeOriginId = "unknown-" + s.target.Unique
 	if err := s.refuses(ctx, from, q, ""); err != nil {

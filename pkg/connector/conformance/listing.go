@@ -12,14 +12,14 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// pagesMax is when a listing is taken for endless.
-const pagesMax = 20_000
+// maxPages is the number of pages after which a listing counts as endless.
+const maxPages = 20_000
 
-// page lists one page and checks what is true of each.
+// page lists one page and checks the rules for every page.
 func (s *suite) page(ctx context.Context, q *tiebackv1.ListRequest) (*tiebackv1.ListResponse, error) {
 	q = proto.CloneOf(q)
 	q.CompanyId = s.target.Company
-	a, err := patient(ctx, func() (*tiebackv1.ListResponse, error) { return s.main.List(ctx, proto.CloneOf(q)) })
+	a, err := withRetries(ctx, func() (*tiebackv1.ListResponse, error) { return s.main.List(ctx, proto.CloneOf(q)) })
 	if err != nil {
 		return nil, fmt.Errorf("list of %s: %w", connector.Plural(q.Entity), err)
 	}
@@ -31,23 +31,23 @@ func (s *suite) page(ctx context.Context, q *tiebackv1.ListRequest) (*tiebackv1.
 	case len(a.Changes) > most:
 		return nil, fmt.Errorf("a page has %d records, the limit is %d", len(a.Changes), most)
 	case a.More && a.Cursor == q.Cursor:
-		return nil, errors.New("more pages are said to wait, and the cursor stands still")
+		return nil, errors.New("the page reports more pages, but its cursor did not advance")
 	case a.Cursor == "" && len(a.Changes) > 0:
-		return nil, errors.New("a page with records has no cursor: the next listing would start over")
+		return nil, errors.New("a page with records has no cursor, so that the next listing would start over")
 	}
 	for _, c := range a.Changes {
 		if c.GetRecord().GetEntity() != q.Entity || c.Record.OriginId == "" {
-			return nil, fmt.Errorf("the list of %s has a record without its entity or origin id: %v", connector.Plural(q.Entity), c)
+			return nil, fmt.Errorf("the list of %s has a record without an entity or an origin id: %v", connector.Plural(q.Entity), c)
 		}
 	}
 	return a, nil
 }
 
-// changes lists all pages from q's cursor on.
+// changes lists all pages from q's cursor on, and returns the last cursor.
 func (s *suite) changes(ctx context.Context, q *tiebackv1.ListRequest) ([]*tiebackv1.Change, string, error) {
 	q = proto.CloneOf(q)
 	var all []*tiebackv1.Change
-	for range pagesMax {
+	for range maxPages {
 		a, err := s.page(ctx, q)
 		if err != nil {
 			return nil, "", err
@@ -61,8 +61,8 @@ func (s *suite) changes(ctx context.Context, q *tiebackv1.ListRequest) ([]*tieba
 	return nil, "", fmt.Errorf("the list of %s does not end", connector.Plural(q.Entity))
 }
 
-// mark is the cursor behind all that an entity's listing has so far.
-func (s *suite) mark(ctx context.Context, e Entity) (string, error) {
+// cursor returns the cursor behind the current end of an entity's listing.
+func (s *suite) cursor(ctx context.Context, e Entity) (string, error) {
 	if c := s.cans[e]; c == nil || !c.List {
 		return "", nil
 	}
@@ -73,10 +73,10 @@ func (s *suite) mark(ctx context.Context, e Entity) (string, error) {
 	return cursor, err
 }
 
-// books is what a listing comes to for whoever follows it: live records by origin id.
+// books are the live records of a listing by origin id, for a reader that follows the listing.
 type books map[string]*Record
 
-// follow takes one change after the other.
+// follow applies changes in order.
 func (b books) follow(all []*tiebackv1.Change) {
 	for _, c := range all {
 		delete(b, c.Record.OriginId)
@@ -86,7 +86,7 @@ func (b books) follow(all []*tiebackv1.Change) {
 	}
 }
 
-// since is what changed since a cursor, and still is in the books.
+// since returns the records that changed since a cursor and are still in the books.
 func (s *suite) since(ctx context.Context, e Entity, cursor string) (books, error) {
 	all, _, err := s.changes(ctx, &tiebackv1.ListRequest{Entity: e, Cursor: cursor})
 	b := books{}
@@ -94,7 +94,7 @@ func (s *suite) since(ctx context.Context, e Entity, cursor string) (books, erro
 	return b, err
 }
 
-// of gives the records that are r, be it booked twice.
+// of returns the records with the id or name of r; more than one if r was booked twice.
 func (b books) of(r *Record) []*Record {
 	var out []*Record
 	for _, x := range b {
@@ -105,9 +105,9 @@ func (b books) of(r *Record) []*Record {
 	return out
 }
 
-// once says that a record is not in the books exactly once, as what it was booked. Where
-// the entity isn't listed nobody can tell.
-func (s *suite) once(ctx context.Context, cursor string, q *tiebackv1.PutRequest, b *tiebackv1.Booking) error {
+// checkOnce returns an error if a record is not in the books exactly once, with its origin id. It checks
+// nothing if the entity is not listed.
+func (s *suite) checkOnce(ctx context.Context, cursor string, q *tiebackv1.PutRequest, b *tiebackv1.Booking) error {
 	if c := s.cans[q.Record.Entity]; c == nil || !c.List {
 		return nil
 	}
@@ -115,26 +115,26 @@ func (s *suite) once(ctx context.Context, cursor string, q *tiebackv1.PutRequest
 	if err != nil {
 		return err
 	}
-	_, err = all.once(q, b)
+	_, err = all.exactlyOne(q, b)
 	return err
 }
 
-// once gives the one record that is q's.
-func (b books) once(q *tiebackv1.PutRequest, as *tiebackv1.Booking) (*Record, error) {
+// exactlyOne returns the one record of q.
+func (b books) exactlyOne(q *tiebackv1.PutRequest, as *tiebackv1.Booking) (*Record, error) {
 	of := b.of(q.Record)
 	switch {
 	case len(of) == 0:
-		return nil, fmt.Errorf("%s (Procore id %d) was booked as %s, and the listing does not have it", connector.Describe(q.Record), q.Record.ProcoreId, as.OriginId)
+		return nil, fmt.Errorf("%s (Procore id %d) was booked as %s, but the listing does not have it", connector.Describe(q.Record), q.Record.ProcoreId, as.OriginId)
 	case len(of) > 1:
 		return nil, fmt.Errorf("%s is in the books %d times: %s", connector.Describe(q.Record), len(of), origins(of))
 	case of[0].OriginId != as.OriginId:
-		return nil, fmt.Errorf("%s was booked as %s, and the listing has it as %s", connector.Describe(q.Record), as.OriginId, of[0].OriginId)
+		return nil, fmt.Errorf("%s was booked as %s, but the listing has it as %s", connector.Describe(q.Record), as.OriginId, of[0].OriginId)
 	}
 	return of[0], nil
 }
 
-// absent says that a record that was refused is in the books nevertheless.
-func (s *suite) absent(ctx context.Context, cursor string, q *tiebackv1.PutRequest) error {
+// checkAbsent returns an error if a refused record is in the books.
+func (s *suite) checkAbsent(ctx context.Context, cursor string, q *tiebackv1.PutRequest) error {
 	if c := s.cans[q.Record.Entity]; c == nil || !c.List {
 		return nil
 	}
@@ -143,7 +143,7 @@ func (s *suite) absent(ctx context.Context, cursor string, q *tiebackv1.PutReque
 		return err
 	}
 	if of := all.of(q.Record); len(of) > 0 {
-		return fmt.Errorf("%s was not booked, and the listing has it as %s", connector.Describe(q.Record), origins(of))
+		return fmt.Errorf("%s was not booked, but the listing has it as %s", connector.Describe(q.Record), origins(of))
 	}
 	return nil
 }
@@ -156,7 +156,7 @@ func origins(all []*Record) string {
 	return strings.Join(out, ", ")
 }
 
-// names says whether a refusal's field is the one wanted: "cost_code" and "Cost code of line 2" are.
+// names reports whether a refusal's field is the wanted one, such as "cost_code" or "Cost code of line 2".
 func names(field, want string) bool {
 	plain := strings.NewReplacer("_", " ", "-", " ")
 	return want == "" || strings.Contains(strings.ToLower(plain.Replace(field)), want)

@@ -11,8 +11,8 @@ import (
 
 func clone(q *tiebackv1.PutRequest) *tiebackv1.PutRequest { return proto.CloneOf(q) }
 
-// master is a record that others may refer to, made once a run: booked where the
-// connector takes it, else the first that the ERP lists.
+// master returns a record that others refer to, one per run and entity: it is booked if the connector takes
+// it, otherwise it is the first one that the ERP lists.
 func (s *suite) master(ctx context.Context, e Entity) (*tiebackv1.Booking, error) {
 	if b := s.masters[e]; b != nil {
 		return b, nil
@@ -40,10 +40,10 @@ func (s *suite) newMaster(ctx context.Context, e Entity) (*tiebackv1.Booking, er
 	case c != nil && c.List:
 		return s.listed(ctx, e)
 	}
-	return nil, leave("it needs %s, and the connector neither takes nor lists %s", aNoun(e), connector.Plural(e))
+	return nil, leaveOut("it needs %s, but the connector neither takes nor lists %s", aNoun(e), connector.Plural(e))
 }
 
-// listed is a record that the ERP has; of a cost code one of the job that is in use.
+// listed returns a record that the ERP has. A cost code is one of the job in use.
 func (s *suite) listed(ctx context.Context, e Entity) (*tiebackv1.Booking, error) {
 	q := &tiebackv1.ListRequest{Entity: e}
 	if e == costCode {
@@ -66,10 +66,10 @@ func (s *suite) listed(ctx context.Context, e Entity) (*tiebackv1.Booking, error
 			return b, nil
 		}
 	}
-	return nil, leave("it needs %s, and the ERP has none: make one there", aNoun(e))
+	return nil, leaveOut("it needs %s, but the ERP has none: make one there", aNoun(e))
 }
 
-// assign puts a category on a cost code, where the connector takes that.
+// assign adds a category to a cost code, if the connector takes assignments.
 func (s *suite) assign(ctx context.Context, code, category string) error {
 	if c := s.cans[assignment]; c == nil || !c.Put {
 		return nil

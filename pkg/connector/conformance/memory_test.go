@@ -18,8 +18,8 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// erp is a small ERP in memory that does everything right. It stands for what is on disk:
-// a restart ends the drivers that are open and keeps the books.
+// erp is a small, correct ERP in memory. It stands for the data on disk: a restart ends the open drivers and keeps
+// the books.
 type erp struct {
 	mu      sync.Mutex
 	records []*entry // in the order of their last change
@@ -78,7 +78,7 @@ func rehearse(ctx context.Context, f rehearsal.Fault) (context.Context, error) {
 	return rehearsal.With(ctx, f), nil
 }
 
-// memory is a driver of the ERP.
+// memory is a driver of erp.
 type memory struct {
 	*erp
 	life context.Context
@@ -96,7 +96,7 @@ func (m *memory) Capabilities(context.Context, *tiebackv1.CapabilitiesRequest) (
 	return out, m.dead()
 }
 
-// dead is the error of a call when the process is gone.
+// dead returns the error of a call after the process ended.
 func (m *memory) dead() error {
 	if m.life.Err() != nil {
 		return fault.New(fault.Transient, errors.New("no connection"))
@@ -118,7 +118,7 @@ func (m *memory) Put(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.P
 		return nil, err
 	}
 	if m.calls.Add(1)%3 == 0 {
-		time.Sleep(2 * time.Millisecond) // a long way back
+		time.Sleep(2 * time.Millisecond) // the way back is slow
 	}
 	if m.life.Err() != nil || ctx.Err() != nil || rehearsal.Of(ctx) == rehearsal.LostAnswer {
 		return nil, fault.New(fault.Ambiguous, errors.New("connection reset"))
@@ -196,7 +196,7 @@ func (m *memory) changeable(r *Record, old *entry, order string) error {
 	return nil
 }
 
-// check refuses what the ERP does not take.
+// check refuses a record that the ERP does not take.
 func (m *memory) check(r *Record) error {
 	if !slices.Contains(refs, r.Entity) {
 		return fault.Permanentf("There are no records of the kind %v.", r.Entity)

@@ -16,11 +16,11 @@ func paging(ctx context.Context, s *suite) error {
 	if err != nil {
 		return err
 	}
-	from, err := s.mark(ctx, e)
+	from, err := s.cursor(ctx, e)
 	if err != nil {
 		return err
 	}
-	asked, got, err := s.several(ctx, e, 17)
+	sent, got, err := s.several(ctx, e, 17)
 	if err != nil {
 		return err
 	}
@@ -34,32 +34,33 @@ func paging(ctx context.Context, s *suite) error {
 	}
 	for i, b := range got {
 		if n := times[b.OriginId]; n != 1 {
-			return fmt.Errorf("in pages of 7, %s (%d of %d, in the order of booking) comes %d times", connector.Describe(asked[i].Record), i+1, len(got), n)
+			return fmt.Errorf("in pages of 7, %s (%d of %d, in the order of booking) is listed %d times", connector.Describe(sent[i].Record), i+1, len(got), n)
 		}
 	}
-	return s.whole(ctx, e, asked, got)
+	return s.checkFromBeginning(ctx, e, sent, got)
 }
 
 // several books n records, one after the other.
-func (s *suite) several(ctx context.Context, e Entity, n int) (asked []*tiebackv1.PutRequest, got []*tiebackv1.Booking, err error) {
+func (s *suite) several(ctx context.Context, e Entity, n int) (sent []*tiebackv1.PutRequest, got []*tiebackv1.Booking, err error) {
 	for range n {
 		q, b, err := s.book(ctx, e)
 		if err != nil {
 			return nil, nil, err
 		}
-		asked, got = append(asked, q), append(got, b)
+		sent, got = append(sent, q), append(got, b)
 	}
-	return asked, got, nil
+	return sent, got, nil
 }
 
-// whole says what a listing from the beginning, with the connector's own page size, leaves out.
-func (s *suite) whole(ctx context.Context, e Entity, asked []*tiebackv1.PutRequest, got []*tiebackv1.Booking) error {
+// checkFromBeginning returns an error if a listing from the beginning, with the connector's own page size,
+// lacks a record.
+func (s *suite) checkFromBeginning(ctx context.Context, e Entity, sent []*tiebackv1.PutRequest, got []*tiebackv1.Booking) error {
 	all, err := s.since(ctx, e, "")
 	if err != nil {
 		return err
 	}
-	for i, q := range asked {
-		if _, err := all.once(q, got[i]); err != nil {
+	for i, q := range sent {
+		if _, err := all.exactlyOne(q, got[i]); err != nil {
 			return fmt.Errorf("listed from the beginning: %w", err)
 		}
 	}
@@ -74,13 +75,13 @@ func pagingWhileChanging(ctx context.Context, s *suite) error {
 	return errors.Join(s.changeBetweenPages(ctx, e), s.bookWhilePaging(ctx, e))
 }
 
-// changeBetweenPages changes, removes and adds records after each page, told and untold ones.
+// changeBetweenPages changes, removes and adds records after each page, both listed and unlisted ones.
 func (s *suite) changeBetweenPages(ctx context.Context, e Entity) error {
-	from, err := s.mark(ctx, e)
+	from, err := s.cursor(ctx, e)
 	if err != nil {
 		return err
 	}
-	asked, got, err := s.several(ctx, e, 12)
+	sent, got, err := s.several(ctx, e, 12)
 	if err != nil {
 		return err
 	}
@@ -98,8 +99,8 @@ func (s *suite) changeBetweenPages(ctx context.Context, e Entity) error {
 		if i >= 3 {
 			continue
 		}
-		for _, n := range []int{i, len(got) - 1 - i} { // one that was told, one that wasn't
-			if err := s.disturb(ctx, asked[n], got[n], n%2 == 1, gone); err != nil {
+		for _, n := range []int{i, len(got) - 1 - i} { // a listed one and an unlisted one
+			if err := s.disturb(ctx, sent[n], got[n], n%2 == 1, gone); err != nil {
 				return err
 			}
 		}
@@ -107,15 +108,15 @@ func (s *suite) changeBetweenPages(ctx context.Context, e Entity) error {
 		if err != nil {
 			return err
 		}
-		asked, got = append(asked, late), append(got, b)
+		sent, got = append(sent, late), append(got, b)
 	}
-	return seen.are(asked, got, gone)
+	return seen.check(sent, got, gone)
 }
 
 // disturb changes a record, or removes it.
-func (s *suite) disturb(ctx context.Context, q *tiebackv1.PutRequest, b *tiebackv1.Booking, away bool, gone map[string]bool) error {
+func (s *suite) disturb(ctx context.Context, q *tiebackv1.PutRequest, b *tiebackv1.Booking, remove bool, gone map[string]bool) error {
 	c := s.cans[q.Record.Entity]
-	if away && c.Remove {
+	if remove && c.Remove {
 		gone[b.OriginId] = true
 		return s.remove(ctx, q.Record.Entity, b.OriginId)
 	}
@@ -128,19 +129,19 @@ func (s *suite) disturb(ctx context.Context, q *tiebackv1.PutRequest, b *tieback
 	return err
 }
 
-// are compares what a reader ended with, with what the books hold.
-func (b books) are(asked []*tiebackv1.PutRequest, got []*tiebackv1.Booking, gone map[string]bool) error {
-	for i, q := range asked {
+// check compares the records that a reader followed with those in the books.
+func (b books) check(sent []*tiebackv1.PutRequest, got []*tiebackv1.Booking, gone map[string]bool) error {
+	for i, q := range sent {
 		r := b[got[i].OriginId]
 		switch {
 		case gone[got[i].OriginId]:
 			if r != nil {
-				return fmt.Errorf("%s was removed while somebody paged, and he was not told", connector.Describe(q.Record))
+				return fmt.Errorf("%s was removed during paging, but the reader did not see its tombstone", connector.Describe(q.Record))
 			}
 		case r == nil:
-			return fmt.Errorf("%s is in the books, and whoever paged meanwhile never saw it", connector.Describe(q.Record))
+			return fmt.Errorf("%s is in the books, but a reader that paged meanwhile never saw it", connector.Describe(q.Record))
 		case r.Name != q.Record.Name:
-			return fmt.Errorf("%s was changed while somebody paged, and he was not told: he has %q", connector.Describe(q.Record), r.Name)
+			return fmt.Errorf("%s was changed during paging, but the reader still has %q", connector.Describe(q.Record), r.Name)
 		}
 	}
 	return nil
@@ -153,11 +154,11 @@ func (s *suite) bookWhilePaging(ctx context.Context, e Entity) error {
 		return err
 	}
 	defer closeAll()
-	from, err := s.mark(ctx, e)
+	from, err := s.cursor(ctx, e)
 	if err != nil {
 		return err
 	}
-	asked, err := s.many(ctx, e, 48)
+	sent, err := s.many(ctx, e, 48)
 	if err != nil {
 		return err
 	}
@@ -167,9 +168,9 @@ func (s *suite) bookWhilePaging(ctx context.Context, e Entity) error {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		defer done.Store(true)
-		for i := 0; i < len(asked) && failed == nil; i += 12 {
+		for i := 0; i < len(sent) && failed == nil; i += 12 {
 			var some []*tiebackv1.Booking
-			some, failed = s.atOnce(ctx, over, 12, func(n int) *tiebackv1.PutRequest { return asked[i+n] })
+			some, failed = s.putConcurrently(ctx, over, 12, func(n int) *tiebackv1.PutRequest { return sent[i+n] })
 			got = append(got, some...)
 		}
 	})
@@ -178,7 +179,7 @@ func (s *suite) bookWhilePaging(ctx context.Context, e Entity) error {
 	if err := errors.Join(failed, err); err != nil {
 		return err
 	}
-	return seen.are(asked, got, nil)
+	return seen.check(sent, got, nil)
 }
 
 // followUntil follows a listing until the writers are done, and then to its end.
@@ -207,7 +208,7 @@ func cursors(ctx context.Context, s *suite) error {
 	if err != nil {
 		return err
 	}
-	from, err := s.mark(ctx, e)
+	from, err := s.cursor(ctx, e)
 	if err != nil {
 		return err
 	}
@@ -217,7 +218,7 @@ func cursors(ctx context.Context, s *suite) error {
 			return err
 		}
 		if len(all) > 0 {
-			return fmt.Errorf("nothing changed since the last listing, and this one has %d records, the first is %s", len(all), all[0].Record.OriginId)
+			return fmt.Errorf("nothing changed since the last listing, but this one has %d records, the first is %s", len(all), all[0].Record.OriginId)
 		}
 		from = next
 	}
@@ -235,16 +236,16 @@ func cursors(ctx context.Context, s *suite) error {
 		return err
 	}
 	if len(all) != 1 || all[0].Record.OriginId != want {
-		return fmt.Errorf("one record changed since the last listing, %s, and this one has %d", want, len(all))
+		return fmt.Errorf("one record changed since the last listing, %s, but this one has %d", want, len(all))
 	}
-	return s.garbage(ctx, e)
+	return s.checkUnknownCursor(ctx, e)
 }
 
-// garbage says that a cursor which nobody ever gave is not refused.
-func (s *suite) garbage(ctx context.Context, e Entity) error {
+// checkUnknownCursor returns an error if a cursor that the connector never returned is not refused.
+func (s *suite) checkUnknownCursor(ctx context.Context, e Entity) error {
 	_, err := s.main.List(ctx, &tiebackv1.ListRequest{CompanyId: s.target.Company, Entity: e, Cursor: "no cursor of yours!"})
 	if err := refused(err, "cursor"); err != nil {
-		return fmt.Errorf("a cursor that the connector never gave: %w", err)
+		return fmt.Errorf("a cursor that the connector never returned: %w", err)
 	}
 	return nil
 }

@@ -35,10 +35,10 @@ const (
 	directCost       = tiebackv1.Entity_ENTITY_DIRECT_COST
 )
 
-// documents are the entities whose lines cost something, the plainest first.
+// documents are the entities with lines that have amounts, the simplest first.
 var documents = []Entity{commitment, directCost, changeOrder, primeContract, primeChangeOrder, application, requisition, budget}
 
-// needs are the master data that an entity's records are of.
+// needs lists the master data that the records of an entity refer to.
 var needs = map[Entity][]Entity{
 	insurance: {vendor}, subJob: {job}, costCode: {job}, assignment: {costCode, standardCategory},
 	commitment: {vendor, job, costCode, standardCategory}, changeOrder: {commitment, costCode, standardCategory},
@@ -48,9 +48,9 @@ var needs = map[Entity][]Entity{
 	budget: {standardCategory},
 }
 
-// fresh is the put of a new record: with a key, a request and a stamp as Tieback makes
-// them, and the master data that it needs already in the books.
-func (s *suite) fresh(ctx context.Context, e Entity) (*tiebackv1.PutRequest, error) {
+// newPut returns the put of a new record, with a key, a request and a stamp like Tieback's. The master data
+// that it needs is in the books.
+func (s *suite) newPut(ctx context.Context, e Entity) (*tiebackv1.PutRequest, error) {
 	r := &Record{Entity: e, ProcoreId: s.id()}
 	r.Name = fmt.Sprintf("%s %s %d", s.target.Unique, connector.Noun(e), r.ProcoreId%(1<<20))
 	have, err := s.needed(ctx, e)
@@ -61,8 +61,8 @@ func (s *suite) fresh(ctx context.Context, e Entity) (*tiebackv1.PutRequest, err
 	return s.putOf(r), nil
 }
 
-// needed gives the origin ids of what a new record of the entity refers to. An ERP without
-// cost codes or cost types has documents without them.
+// needed returns the origin ids that a new record of the entity refers to. An ERP without cost codes or cost
+// types has documents without them.
 func (s *suite) needed(ctx context.Context, e Entity) (map[Entity]string, error) {
 	have := map[Entity]string{}
 	for _, need := range needs[e] {
@@ -77,9 +77,9 @@ func (s *suite) needed(ctx context.Context, e Entity) (map[Entity]string, error)
 		have[need] = b.OriginId
 	}
 	switch e {
-	case budget: // of which a job has one
+	case budget: // a job has one budget
 		return have, s.newSite(ctx, have)
-	case assignment: // of which a cost code has one for each cost type
+	case assignment: // a cost code has one assignment per cost type
 		_, b, err := s.book(ctx, costCode)
 		have[costCode] = b.GetOriginId()
 		return have, err
@@ -88,22 +88,22 @@ func (s *suite) needed(ctx context.Context, e Entity) (map[Entity]string, error)
 	}
 }
 
-// putOf is the put of a record in its first life.
+// putOf returns the put of a record in its first generation.
 func (s *suite) putOf(r *Record) *tiebackv1.PutRequest {
 	q := &tiebackv1.PutRequest{CompanyId: s.target.Company, Key: connector.Key(s.target.Company, r.Entity, r.ProcoreId, ""), Record: r}
-	by(q, s.request(), r.Name)
+	setRequest(q, s.request(), r.Name)
 	return q
 }
 
-// by makes a put that of a request.
-func by(q *tiebackv1.PutRequest, request order.Key, stamp string) {
+// setRequest sets the request of a put.
+func setRequest(q *tiebackv1.PutRequest, request order.Key, stamp string) {
 	q.Request, q.Order, q.Stamp = request.Request(), string(request), fmt.Sprintf("%s:%s", request, stamp)
 }
 
-// changeOf is the put that changes a booked record in place.
+// changeOf returns the put that changes a booked record in place.
 func (s *suite) changeOf(q *tiebackv1.PutRequest, b *tiebackv1.Booking, request order.Key, change func(*Record)) *tiebackv1.PutRequest {
 	c := clone(q)
-	by(c, request, "changed")
+	setRequest(c, request, "changed")
 	c.Record.OriginId, c.Key = b.OriginId, fmt.Sprintf("%s/%d", q.Key, request.Request())
 	for i, l := range c.Record.Lines {
 		l.OriginId = b.LineOriginIds[i]
@@ -112,14 +112,14 @@ func (s *suite) changeOf(q *tiebackv1.PutRequest, b *tiebackv1.Booking, request 
 	return c
 }
 
-// newSite makes a job with a cost code and an assignment of its own.
+// newSite makes a new job with a cost code and an assignment.
 func (s *suite) newSite(ctx context.Context, have map[Entity]string) error {
 	_, b, err := s.book(ctx, job)
 	if err != nil {
 		return err
 	}
 	have[job] = b.OriginId
-	q, err := s.fresh(ctx, costCode)
+	q, err := s.newPut(ctx, costCode)
 	if err != nil {
 		return err
 	}
@@ -131,7 +131,7 @@ func (s *suite) newSite(ctx context.Context, have map[Entity]string) error {
 	return err
 }
 
-// fill writes what a record of its entity says.
+// fill sets the fields of a new record.
 func (s *suite) fill(r *Record, have map[Entity]string) {
 	n := strconv.FormatInt(r.ProcoreId%(1<<20), 36)
 	switch r.Entity {
@@ -174,7 +174,7 @@ func isDocument(e Entity) bool {
 	return false
 }
 
-// lines gives a document lines of these amounts, and their sum as its total.
+// lines sets the lines of a document, one for each amount, and its total.
 func (s *suite) lines(r *Record, have map[Entity]string, amounts ...string) {
 	r.Lines = nil
 	sum := decimal.Zero
@@ -199,8 +199,8 @@ func (s *suite) lines(r *Record, have map[Entity]string, amounts ...string) {
 	r.Amount = sum.String()
 }
 
-// relined gives a put's record other lines on the same cost code.
-func (s *suite) relined(q *tiebackv1.PutRequest, amounts ...string) {
+// setLines replaces the lines of a put's record with lines on the same cost code.
+func (s *suite) setLines(q *tiebackv1.PutRequest, amounts ...string) {
 	l := q.Record.Lines[0]
 	s.lines(q.Record, map[Entity]string{costCode: l.CostCodeOriginId, standardCategory: l.CategoryOriginId}, amounts...)
 }

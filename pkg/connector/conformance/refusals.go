@@ -36,46 +36,45 @@ func unknownCostCode(ctx context.Context, s *suite) error {
 	}, commitment, directCost, changeOrder, budget, assignment)
 }
 
-// unknown books a record that refers to what the ERP does not have, of the first of some
-// entities that is taken.
+// unknown books a record with a reference that the ERP does not have, of the first entity that the connector
+// takes.
 func (s *suite) unknown(ctx context.Context, what Entity, refer func(*Record, string), some ...Entity) error {
 	e, err := s.among("put", puts, some...)
 	if err != nil {
 		return err
 	}
-	from, err := s.mark(ctx, e)
+	from, err := s.cursor(ctx, e)
 	if err != nil {
 		return err
 	}
-	q, err := s.fresh(ctx, e)
+	q, err := s.newPut(ctx, e)
 	if err != nil {
 		return err
 	}
-	right := clone(q)
+	corrected := clone(q)
 	refer(q.Record, "unknown-"+s.target.Unique)
 	if err := s.refuses(ctx, from, q, connector.Noun(what)); err != nil {
-		return fmt.Errorf("%s of an unknown %s: %w", aNoun(e), connector.Noun(what), err)
+		return fmt.Errorf("%s with an unknown %s: %w", aNoun(e), connector.Noun(what), err)
 	}
-	b, err := s.put(ctx, s.main, right) // put right in Procore and exported again: the same key
+	b, err := s.put(ctx, s.main, corrected) // corrected in Procore and exported again with the same key
 	if err != nil {
-		return fmt.Errorf("after it was put right: %w", err)
+		return fmt.Errorf("after it was corrected: %w", err)
 	}
-	return s.foundAs(ctx, right, b)
+	return s.checkFound(ctx, corrected, b)
 }
 
-// refuses says that a put is not refused for the accountant to see, with the field, or
-// that it left something behind.
+// refuses returns an error if a put is not refused with the field, or if it left something in the books.
 func (s *suite) refuses(ctx context.Context, from string, q *tiebackv1.PutRequest, field string) error {
 	_, err := s.putOnce(ctx, q)
 	if err := refused(err, field); err != nil {
-		return errors.Join(err, s.never(ctx, q), s.absent(ctx, from, q))
+		return errors.Join(err, s.checkNotBooked(ctx, q), s.checkAbsent(ctx, from, q))
 	}
-	return errors.Join(s.never(ctx, q), s.absent(ctx, from, q))
+	return errors.Join(s.checkNotBooked(ctx, q), s.checkAbsent(ctx, from, q))
 }
 
-// putOnce puts as the pipeline would, and leaves the answer as it is.
+// putOnce puts a record like the pipeline and returns the answer unchecked.
 func (s *suite) putOnce(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.Booking, error) {
-	a, err := patient(ctx, func() (*tiebackv1.PutResponse, error) { return s.main.Put(ctx, clone(q)) })
+	a, err := withRetries(ctx, func() (*tiebackv1.PutResponse, error) { return s.main.Put(ctx, clone(q)) })
 	return a.GetBooking(), err
 }
 
@@ -84,7 +83,7 @@ func takenCode(ctx context.Context, s *suite) error {
 	if err != nil {
 		return err
 	}
-	from, err := s.mark(ctx, e)
+	from, err := s.cursor(ctx, e)
 	if err != nil {
 		return err
 	}
@@ -92,7 +91,7 @@ func takenCode(ctx context.Context, s *suite) error {
 	if err != nil {
 		return err
 	}
-	second, err := s.fresh(ctx, e)
+	second, err := s.newPut(ctx, e)
 	if err != nil {
 		return err
 	}
@@ -103,9 +102,9 @@ func takenCode(ctx context.Context, s *suite) error {
 		return fmt.Errorf("a second job with the code %s: %w", first.Record.Code, wrong)
 	}
 	if !strings.Contains(strings.ToLower(fault.UserMessage(err, "")), "code") {
-		return fmt.Errorf("its sentence lacks the word code, without which Procore does not let the user choose another one: %q", fault.UserMessage(err, ""))
+		return fmt.Errorf("its message lacks the word code, without which Procore does not let the user choose another one: %q", fault.UserMessage(err, ""))
 	}
-	if err := errors.Join(s.never(ctx, second), s.absent(ctx, from, second)); err != nil {
+	if err := errors.Join(s.checkNotBooked(ctx, second), s.checkAbsent(ctx, from, second)); err != nil {
 		return err
 	}
 	second.Record.Code = other
@@ -113,5 +112,5 @@ func takenCode(ctx context.Context, s *suite) error {
 	if err != nil {
 		return fmt.Errorf("exported again with another code: %w", err)
 	}
-	return s.eachOnce(ctx, from, []*tiebackv1.PutRequest{first, second}, []*tiebackv1.Booking{b, b2})
+	return s.checkEachOnce(ctx, from, []*tiebackv1.PutRequest{first, second}, []*tiebackv1.Booking{b, b2})
 }

@@ -25,11 +25,11 @@ func tombstones(ctx context.Context, s *suite) error {
 	if err != nil {
 		return err
 	}
-	from, err := s.mark(ctx, e)
+	from, err := s.cursor(ctx, e)
 	if err != nil {
 		return err
 	}
-	brief, b2, err := s.book(ctx, e) // booked and removed between two listings
+	shortLived, b2, err := s.book(ctx, e) // booked and removed between two listings
 	if err != nil {
 		return err
 	}
@@ -42,10 +42,10 @@ func tombstones(ctx context.Context, s *suite) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(tombstone(all, q, b), s.neverLive(ctx, all, brief, b2), s.neverLive(ctx, all, q, b))
+	return errors.Join(tombstone(all, q, b), s.checkNotLive(ctx, all, shortLived, b2), s.checkNotLive(ctx, all, q, b))
 }
 
-// tombstone says what is wrong with the news of a removed record.
+// tombstone checks the listed change of a removed record.
 func tombstone(all []*tiebackv1.Change, q *tiebackv1.PutRequest, b *tiebackv1.Booking) error {
 	for _, c := range all {
 		if c.Record.OriginId != b.OriginId {
@@ -53,25 +53,25 @@ func tombstone(all []*tiebackv1.Change, q *tiebackv1.PutRequest, b *tiebackv1.Bo
 		}
 		switch {
 		case !c.Deleted:
-			return fmt.Errorf("%s was removed, and the listing has it as if it were there", b.OriginId)
+			return fmt.Errorf("%s was removed, but the listing has it as present", b.OriginId)
 		case c.Record.ProcoreId != q.Record.ProcoreId:
 			return fmt.Errorf("the tombstone of %s has the Procore id %d, it should be %d", b.OriginId, c.Record.ProcoreId, q.Record.ProcoreId)
 		}
 		return nil
 	}
-	return fmt.Errorf("%s was listed before and is removed, and no later listing says so", b.OriginId)
+	return fmt.Errorf("%s was listed and then removed, but no later listing says so", b.OriginId)
 }
 
-// neverLive says that a removed record is listed as if it were there.
-func (s *suite) neverLive(ctx context.Context, all []*tiebackv1.Change, q *tiebackv1.PutRequest, b *tiebackv1.Booking) error {
+// checkNotLive returns an error if a removed record is listed as present.
+func (s *suite) checkNotLive(ctx context.Context, all []*tiebackv1.Change, q *tiebackv1.PutRequest, b *tiebackv1.Booking) error {
 	for _, c := range all {
 		if c.Record.OriginId == b.OriginId && !c.Deleted {
-			return fmt.Errorf("%s was removed, and the listing has it as if it were there", b.OriginId)
+			return fmt.Errorf("%s was removed, but the listing has it as present", b.OriginId)
 		}
 	}
 	now, err := s.since(ctx, q.Record.Entity, "")
 	if err == nil && now[b.OriginId] != nil {
-		err = fmt.Errorf("%s was removed, and a listing from the beginning has it as if it were there", b.OriginId)
+		err = fmt.Errorf("%s was removed, but a listing from the beginning has it as present", b.OriginId)
 	}
 	return err
 }
@@ -87,7 +87,7 @@ func states(ctx context.Context, s *suite) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(s.stands(ctx, e, b.OriginId, present), s.stands(ctx, e, "unknown-"+s.target.Unique, unknown)); err != nil {
+	if err := errors.Join(s.checkState(ctx, e, b.OriginId, present), s.checkState(ctx, e, "unknown-"+s.target.Unique, unknown)); err != nil {
 		return err
 	}
 	if !s.cans[e].Remove {
@@ -96,7 +96,7 @@ func states(ctx context.Context, s *suite) error {
 	if err := s.remove(ctx, e, b.OriginId); err != nil {
 		return err
 	}
-	return s.stands(ctx, e, b.OriginId, deleted)
+	return s.checkState(ctx, e, b.OriginId, deleted)
 }
 
 func removedTwice(ctx context.Context, s *suite) error {
@@ -112,29 +112,29 @@ func removedTwice(ctx context.Context, s *suite) error {
 		return err
 	}
 	if err := s.remove(ctx, e, b.OriginId); err != nil {
-		return fmt.Errorf("the second time: %w", err)
+		return fmt.Errorf("removing it again: %w", err)
 	}
 	if err := s.remove(ctx, e, "unknown-"+s.target.Unique); err != nil {
-		return fmt.Errorf("of what the ERP never had: %w", err)
+		return fmt.Errorf("removing an unknown record: %w", err)
 	}
 	return nil
 }
 
-// dependents removes a vendor whose contract is in the books, then the contract, then the vendor.
+// dependents removes a vendor whose contract is in the books, then the contract, then the vendor again.
 func dependents(ctx context.Context, s *suite) error {
-	whole := func(c *can) bool { return c.Put && c.Remove && c.State }
-	e, err := s.among("put, remove and state", whole, commitment, directCost)
+	removable := func(c *can) bool { return c.Put && c.Remove && c.State }
+	e, err := s.among("put, remove and state", removable, commitment, directCost)
 	if err != nil {
 		return err
 	}
-	if _, err := s.among("put, remove and state", whole, vendor); err != nil {
+	if _, err := s.among("put, remove and state", removable, vendor); err != nil {
 		return err
 	}
 	_, v, err := s.book(ctx, vendor)
 	if err != nil {
 		return err
 	}
-	q, err := s.fresh(ctx, e)
+	q, err := s.newPut(ctx, e)
 	if err != nil {
 		return err
 	}
@@ -143,29 +143,29 @@ func dependents(ctx context.Context, s *suite) error {
 	if err != nil {
 		return err
 	}
-	if err := s.removeUnder(ctx, v.OriginId); err != nil {
+	if err := s.removeInUse(ctx, v.OriginId); err != nil {
 		return err
 	}
-	if err := s.stands(ctx, e, b.OriginId, present); err != nil {
-		return fmt.Errorf("its vendor was removed: %w", err)
+	if err := s.checkState(ctx, e, b.OriginId, present); err != nil {
+		return fmt.Errorf("after its vendor was removed: %w", err)
 	}
 	if err := errors.Join(s.remove(ctx, e, b.OriginId), s.remove(ctx, vendor, v.OriginId)); err != nil {
-		return fmt.Errorf("one after the other: %w", err)
+		return fmt.Errorf("removing the contract and then the vendor: %w", err)
 	}
-	return s.stands(ctx, vendor, v.OriginId, deleted)
+	return s.checkState(ctx, vendor, v.OriginId, deleted)
 }
 
-// removeUnder removes a vendor that is in use: refused with a sentence, and then it is
-// still there; or archived, which leaves the contract alone.
-func (s *suite) removeUnder(ctx context.Context, v string) error {
+// removeInUse removes a vendor that is in use. Either this is refused with a message and the vendor stays, or
+// the vendor is archived, which does not affect the contract.
+func (s *suite) removeInUse(ctx context.Context, v string) error {
 	err := s.remove(ctx, vendor, v)
 	if err == nil {
-		return s.stands(ctx, vendor, v, deleted)
+		return s.checkState(ctx, vendor, v, deleted)
 	}
 	if fault.ClassOf(err) != fault.Permanent || fault.UserMessage(err, "") == "" {
-		return fmt.Errorf("a vendor in use can't be removed, and the accountant is not told so: %w", err)
+		return fmt.Errorf("a vendor in use can't be removed, but the refusal has no message for the accountant: %w", err)
 	}
-	return s.stands(ctx, vendor, v, present)
+	return s.checkState(ctx, vendor, v, present)
 }
 
 func reset(ctx context.Context, s *suite) error {
@@ -175,7 +175,7 @@ func reset(ctx context.Context, s *suite) error {
 			return err
 		}
 	}
-	from, err := s.mark(ctx, e)
+	from, err := s.cursor(ctx, e)
 	if err != nil {
 		return err
 	}
@@ -186,24 +186,24 @@ func reset(ctx context.Context, s *suite) error {
 	if err := s.remove(ctx, e, b.OriginId); err != nil {
 		return err
 	}
-	if err := s.late(ctx, from, q, b); err != nil {
+	if err := s.repeatRemoved(ctx, from, q, b); err != nil {
 		return fmt.Errorf("after the reset: %w", err)
 	}
 	again := clone(q)
-	by(again, s.request(), "again")
+	setRequest(again, s.request(), "again")
 	again.Key = connector.Key(s.target.Company, e, q.Record.ProcoreId, s.request())
 	b2, err := s.put(ctx, s.main, again)
 	switch {
 	case err != nil:
 		return fmt.Errorf("exported again: %w", err)
 	case b2.OriginId == b.OriginId:
-		return fmt.Errorf("exported again it has the origin id of the record that was removed, %s", b.OriginId)
+		return fmt.Errorf("the new export has the origin id of the removed record, %s", b.OriginId)
 	}
-	return errors.Join(s.foundAs(ctx, q, b), s.foundAs(ctx, again, b2), s.once(ctx, from, again, b2))
+	return errors.Join(s.checkFound(ctx, q, b), s.checkFound(ctx, again, b2), s.checkOnce(ctx, from, again, b2))
 }
 
-// late repeats an export whose record was removed: the old answer, and nothing is booked.
-func (s *suite) late(ctx context.Context, from string, q *tiebackv1.PutRequest, b *tiebackv1.Booking) error {
+// repeatRemoved repeats an export whose record was removed: the answer is the old one, and nothing is booked.
+func (s *suite) repeatRemoved(ctx context.Context, from string, q *tiebackv1.PutRequest, b *tiebackv1.Booking) error {
 	a, err := s.put(ctx, s.main, q)
 	if err != nil {
 		return err
@@ -211,5 +211,5 @@ func (s *suite) late(ctx context.Context, from string, q *tiebackv1.PutRequest, 
 	if err := same("the old key", a, b); err != nil {
 		return err
 	}
-	return s.absent(ctx, from, q)
+	return s.checkAbsent(ctx, from, q)
 }

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Outcome is how a case ended.
+// Outcome is the outcome of a case.
 type Outcome int
 
 // The outcomes; see the package comment.
@@ -17,27 +17,27 @@ const (
 
 func (o Outcome) String() string { return [...]string{"passed", "FAILED", "left out"}[o] }
 
-// Result is how one case ended.
+// Result is the result of one case.
 type Result struct {
 	Case    Case
 	Outcome Outcome
-	Why     string // of what failed or was left out
+	Why     string // if it failed or was left out
 	Took    time.Duration
 }
 
-// Report is what a run found.
+// Report is the result of a run.
 type Report struct {
 	ERP, Version string // as the connector names them
 	Results      []Result
-	// Nothing says why the run proved nothing although nothing failed: the connector declares
-	// nothing that it books, or no case ran. "": something was proved.
+	// Nothing says why the run proved nothing although no case failed: the connector declares no entity with
+	// put, or no case ran. "": the run proved something.
 	Nothing string
-	// Interrupted says that the run's context ended before all cases were tried. The one that was
-	// under way is not among the results.
+	// Interrupted says that the run's context ended before all cases ran. The case that was running is not
+	// among the results.
 	Interrupted bool
 }
 
-// Count is how many cases ended so.
+// Count returns the number of cases with an outcome.
 func (r Report) Count(o Outcome) int {
 	n := 0
 	for _, x := range r.Results {
@@ -48,10 +48,10 @@ func (r Report) Count(o Outcome) int {
 	return n
 }
 
-// OK says that all cases were tried, something was proved and nothing failed.
+// OK reports whether all cases ran, the run proved something and no case failed.
 func (r Report) OK() bool { return !r.Interrupted && r.Nothing == "" && r.Count(Failed) == 0 }
 
-// Summary is the report in one line; it begins with "ok", "failed" or "interrupted".
+// Summary returns the report in one line. It begins with "ok", "failed" or "interrupted".
 func (r Report) Summary() string {
 	passed, failed, left := r.Count(Passed), r.Count(Failed), r.Count(LeftOut)
 	switch {

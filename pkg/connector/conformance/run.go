@@ -11,21 +11,21 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// Options of a run; the zero value runs all cases.
+// Options are the options of a run. The zero value runs all cases.
 type Options struct {
 	Run     *regexp.Regexp // only cases whose names match; nil: all
 	Timeout time.Duration  // of a case; 0: two minutes
-	Done    func(Result)   // called after each case; nil: nobody
+	Done    func(Result)   // called after each case; nil: not called
 }
 
 const (
-	timeoutDefault = 2 * time.Minute
-	// grace is how long a driver that ignores its context is waited for after the timeout.
+	defaultTimeout = 2 * time.Minute
+	// grace is the time that a driver has to return after the timeout of a case.
 	grace = 5 * time.Second
 )
 
-// Run runs the cases one after the other. The error says that it could not begin: the target
-// makes no sense, or the connector does not answer. What the cases found is in the report.
+// Run runs the cases one after the other. It returns an error if it can't begin: the target is invalid, or
+// the connector does not answer. The findings of the cases are in the report.
 func Run(ctx context.Context, target Target, o Options) (Report, error) {
 	s, err := open(ctx, target)
 	if err != nil {
@@ -42,7 +42,7 @@ func Run(ctx context.Context, target Target, o Options) (Report, error) {
 			break
 		}
 		got := s.try(ctx, c, o.Timeout)
-		if ctx.Err() != nil && got.Outcome == Failed { // of that, for all that is known
+		if ctx.Err() != nil && got.Outcome == Failed { // possibly because ctx ended
 			r.Interrupted = true
 			break
 		}
@@ -55,10 +55,10 @@ func Run(ctx context.Context, target Target, o Options) (Report, error) {
 	return r, nil
 }
 
-// nothing says why a run without failures proved nothing.
+// nothing returns why a run without failures proved nothing.
 func (s *suite) nothing(r Report) string {
 	if len(s.entities(func(c *tiebackv1.EntityCapability) bool { return c.Put })) == 0 {
-		return "the connector declares no entity that it books (put)"
+		return "the connector declares no entity with put"
 	}
 	if r.Count(Passed) == 0 {
 		return "no case ran"
@@ -66,7 +66,7 @@ func (s *suite) nothing(r Report) string {
 	return ""
 }
 
-// Test runs each case as a subtest. What is left out is skipped, and says why.
+// Test runs each case as a subtest. A case that is left out is skipped with the reason.
 func Test(t *testing.T, target Target) {
 	s, err := open(t.Context(), target)
 	if err != nil {
@@ -92,25 +92,25 @@ func Test(t *testing.T, target Target) {
 	}
 }
 
-// leftOut is the error of a case that can't be tried, and says why.
+// leftOut is the error of a case that can't run, with the reason.
 type leftOut string
 
 func (l leftOut) Error() string { return string(l) }
 
-func leave(format string, args ...any) error { return leftOut(fmt.Sprintf(format, args...)) }
+func leaveOut(format string, args ...any) error { return leftOut(fmt.Sprintf(format, args...)) }
 
-// try runs one case within its time. A driver that does not come back even when its context
-// ended is left behind, and no other case is tried with it.
+// try runs one case within its timeout. If a driver does not return even after its context ended, try leaves
+// the call running, and runs no other case with this driver.
 func (s *suite) try(ctx context.Context, c Case, timeout time.Duration) Result {
 	if s.stuck != "" {
-		return Result{Case: c, Outcome: LeftOut, Why: "the connector did not come back from the case " + s.stuck}
+		return Result{Case: c, Outcome: LeftOut, Why: "the connector did not return from the case " + s.stuck}
 	}
 	if timeout == 0 {
-		timeout = timeoutDefault
+		timeout = defaultTimeout
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	overdue := make(chan struct{}) // closed a grace after the context ended
+	overdue := make(chan struct{}) // closed when the grace period is over
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(grace, func() { close(overdue) }) })()
 	start, done := time.Now(), make(chan error, 1)
 	go func() { done <- c.run(ctx, s) }()
@@ -119,7 +119,7 @@ func (s *suite) try(ctx context.Context, c Case, timeout time.Duration) Result {
 	case err = <-done:
 	case <-overdue:
 		s.stuck = c.Name
-		err = fmt.Errorf("a call did not come back %v after its context had ended", grace)
+		err = fmt.Errorf("a call did not return within %v after its context ended", grace)
 	}
 	return result(c, err, time.Since(start))
 }

@@ -17,7 +17,7 @@ import (
 )
 
 type (
-	// Record is the canonical record, Entity its kind; see connector.proto.
+	// Record is the canonical record; see connector.proto.
 	Record = tiebackv1.Record
 	// Entity is the kind of a record.
 	Entity = tiebackv1.Entity
@@ -25,19 +25,19 @@ type (
 	can = tiebackv1.EntityCapability
 )
 
-// suite is one run against a target. Cases run one after the other; what their own
-// goroutines share is safe for that.
+// suite is one run against a target. Cases run one after the other. What their goroutines share is safe for
+// concurrent use.
 type suite struct {
 	target  Target
-	main    *client // the driver of whatever isn't about several of them
+	main    *client // the driver for all calls of a single process
 	caps    *tiebackv1.CapabilitiesResponse
 	cans    map[Entity]*can
-	cursors map[Entity]string // where the listing of an entity has come to
+	cursors map[Entity]string // the end of each entity's listing so far
 	masters map[Entity]*tiebackv1.Booking
-	base    int64 // of the Procore ids of this run
+	base    int64 // the first Procore id of this run
 	began   time.Time
 	made    atomic.Int64
-	stuck   string // the case that never came back
+	stuck   string // the case that did not return
 }
 
 func open(ctx context.Context, t Target) (*suite, error) {
@@ -54,8 +54,8 @@ func open(ctx context.Context, t Target) (*suite, error) {
 	return s, nil
 }
 
-// reopen opens the main driver and waits until it answers. What it refuses for good, such as
-// a company that it does not serve, is not waited for.
+// reopen opens the main driver and waits until it answers. It returns a permanent error at once, such as that
+// of a company that the connector does not serve.
 func (s *suite) reopen(ctx context.Context, most time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
@@ -88,31 +88,31 @@ func (s *suite) answers(ctx context.Context) error {
 	for _, c := range caps.GetEntities() {
 		s.cans[c.GetEntity()] = c
 	}
-	s.main = limit(d, caps.GetMaxConcurrent())
+	s.main = newClient(d, caps.GetMaxConcurrent())
 	return nil
 }
 
-// close closes the main driver. A case that was left behind may still use it.
+// close closes the main driver, unless a case that did not return may still use it.
 func (s *suite) close() {
 	if s.stuck != "" {
 		return
 	}
 	if s.main != nil {
-		_ = s.main.Close() // of a connector that was just killed, for one
+		_ = s.main.Close() // the connector may have just been killed
 	}
 	s.main = nil
 }
 
-// client opens one more driver; the case closes it.
+// client opens another driver, which the case closes.
 func (s *suite) client(ctx context.Context) (*client, error) {
 	d, err := s.target.Open(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("one more driver can't be opened: %w", err)
+		return nil, fmt.Errorf("another driver can't be opened: %w", err)
 	}
-	return limit(d, s.caps.GetMaxConcurrent()), nil
+	return newClient(d, s.caps.GetMaxConcurrent()), nil
 }
 
-// clients opens n drivers; closeAll closes them.
+// clients opens n drivers. closeAll closes them.
 func (s *suite) clients(ctx context.Context, n int) (all []*client, closeAll func(), err error) {
 	closeAll = func() {
 		for _, c := range all {
@@ -130,16 +130,16 @@ func (s *suite) clients(ctx context.Context, n int) (all []*client, closeAll fun
 	return all, closeAll, nil
 }
 
-// plainest are the entities, from those that need least to those that need most.
-var plainest = []Entity{
+// simplest lists the entities, from those that need the least master data to those that need the most.
+var simplest = []Entity{
 	vendor, job, standardCostCode, standardCategory, subJob, costCode, insurance, commitment, directCost,
 	primeContract, budget, changeOrder, requisition, primeChangeOrder, application, payment, assignment, jobCost,
 }
 
-// entities are those that the connector declares so, the plainest first.
+// entities returns the entities with wanted capabilities, the simplest first.
 func (s *suite) entities(want func(*can) bool) []Entity {
 	var out []Entity
-	for _, e := range plainest {
+	for _, e := range simplest {
 		if c := s.cans[e]; c != nil && want(c) {
 			out = append(out, e)
 		}
@@ -147,35 +147,35 @@ func (s *suite) entities(want func(*can) bool) []Entity {
 	return out
 }
 
-// pick is the plainest entity that is declared so, of those that have a name of their own.
+// pick returns the simplest entity with wanted capabilities, except those without a name.
 func (s *suite) pick(what string, want func(*can) bool) (Entity, error) {
 	for _, e := range s.entities(want) {
 		if !joins(e) {
 			return e, nil
 		}
 	}
-	return 0, leave("the connector declares no entity with %s", what)
+	return 0, leaveOut("the connector declares no entity with %s", what)
 }
 
-// joins says whether an entity is a cost code and a category together, named by nothing else.
+// joins reports whether an entity combines a cost code and a category, and has no name of its own.
 func joins(e Entity) bool { return e == assignment || e == jobCost }
 
-// booked is the plainest entity that is booked, one that is listed too if there is one.
-func (s *suite) booked() (Entity, error) {
+// pickPut returns the simplest entity with put, preferably one with list too.
+func (s *suite) pickPut() (Entity, error) {
 	if e, err := s.pick("put and list", func(c *can) bool { return c.Put && c.List }); err == nil {
 		return e, nil
 	}
 	return s.pick("put", func(c *can) bool { return c.Put })
 }
 
-// among is the first of some entities that is declared so.
+// among returns the first of some entities with wanted capabilities.
 func (s *suite) among(what string, want func(*can) bool, some ...Entity) (Entity, error) {
 	for _, e := range some {
 		if c := s.cans[e]; c != nil && want(c) {
 			return e, nil
 		}
 	}
-	return 0, leave("the connector declares no %s with %s", oneOf(some), what)
+	return 0, leaveOut("the connector declares no %s with %s", oneOf(some), what)
 }
 
 func oneOf(some []Entity) string {
@@ -186,7 +186,7 @@ func oneOf(some []Entity) string {
 	return strings.Join(nouns, " or ")
 }
 
-// aNoun is an entity with its article: "an insurance", "a vendor", "entity 99".
+// aNoun returns an entity with its article: "an insurance", "a vendor", "entity 99".
 func aNoun(e Entity) string {
 	n := connector.Noun(e)
 	switch {
@@ -198,23 +198,23 @@ func aNoun(e Entity) string {
 	return "a " + n
 }
 
-// id is a Procore id that no other record of this run has, and no other run.
+// id returns a Procore id that no other record of this or another run has.
 func (s *suite) id() int64 { return s.base + s.made.Add(1) }
 
-// request is an ERP request that was created after all others of this run. Its id is lower than
-// theirs: what goes by ids goes wrong.
+// request returns an ERP request that was created after all others of this run. Its id is lower than theirs,
+// so that a comparison of ids gives the wrong order.
 func (s *suite) request() order.Key {
 	n := s.made.Add(1)
 	return order.New(s.began.Add(time.Duration(n)*time.Microsecond), math.MaxInt64-2*(s.base+n))
 }
 
-// twin is a newer request of the same microsecond: only the id decides.
+// twin returns a newer request of the same microsecond: only its id is higher.
 func twin(older order.Key) order.Key {
 	at, _, _ := strings.Cut(string(older), "-")
 	return order.Key(fmt.Sprintf("%s-%019d", at, older.Request()+1))
 }
 
-// pause waits; false: ctx ended.
+// pause waits. It returns false if ctx ended.
 func pause(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-ctx.Done():

@@ -12,7 +12,7 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// flaws are what connectors get wrong, and the cases that must catch it.
+// flaws are typical mistakes of connectors, with the cases that must catch them.
 var flaws = []flaw{
 	{name: "books by each call, whatever the key", driver: putting(ignoreKey),
 		caught: []string{"the same key twice", "the same key many times at once", "timeouts", "cancelled"}},
@@ -133,7 +133,7 @@ func stating(is, told tiebackv1.RecordState) func(connector.Driver, *erp) connec
 	}
 }
 
-// ownKeys makes each process's keys its own.
+// ownKeys keeps the keys of each process separate.
 func ownKeys(d connector.Driver, _ *erp) connector.Driver {
 	process := fmt.Sprint("@", count.Add(1))
 	return &broken{Driver: d, find: func(q *tiebackv1.FindRequest) { q.Key += process },
@@ -143,7 +143,7 @@ func ownKeys(d connector.Driver, _ *erp) connector.Driver {
 		}}
 }
 
-// loseLast takes the last twelve records and their keys away, as of a second that was not yet synced.
+// loseLast loses the last twelve records and their keys, like data that was not yet synced to disk.
 func loseLast(e *erp) {
 	for range 12 {
 		n := len(e.records) - 1
@@ -156,7 +156,7 @@ func loseLast(e *erp) {
 	}
 }
 
-// sameOrigin answers with the number of whoever booked last.
+// sameOrigin returns the origin id of the latest booking.
 func sameOrigin(d connector.Driver, e *erp) connector.Driver {
 	return &broken{Driver: d, put: func(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
 		a, err := d.Put(ctx, q)
@@ -202,7 +202,7 @@ func oneCompany(d connector.Driver, _ *erp) connector.Driver {
 		}}
 }
 
-// tables numbers the lines of purchases and of sales, each from 1.
+// tables numbers the lines of purchases and of sales separately, each from 1.
 func tables(d connector.Driver, _ *erp) connector.Driver {
 	return &broken{Driver: d,
 		put: func(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {

@@ -15,27 +15,26 @@ import (
 
 // Target is the connector under test.
 type Target struct {
-	// Company is whose books are used.
+	// Company is the company whose books are used.
 	Company int64
-	// Other is another company that the same connector serves; 0: none, its case is left out.
+	// Other is another company that the same connector serves. 0: its case is left out.
 	Other int64
-	// Open opens a new driver on the same books, as a worker process of its own would. The
-	// suite closes what it opened. Several are open at once.
+	// Open opens a new driver on the same books, like a separate worker process. The suite closes the drivers
+	// that it opened. Several are open at once.
 	Open func(context.Context) (connector.Driver, error)
-	// Restart kills whatever keeps the books, without warning, and starts it again; calls are
-	// under way meanwhile. Drivers opened before may be dead after it. The suite waits until
-	// Capabilities answers. Nil: the cases that need it are left out.
+	// Restart kills the process that keeps the books, without warning, and starts it again, while calls are
+	// in flight. Drivers that were opened before may not work afterwards. The suite waits until Capabilities
+	// answers. nil: the cases that need it are left out.
 	Restart func(context.Context) error
-	// Rehearse makes the next call under the context that it returns meet a fault of the ERP:
-	// by a value in the context, as wire.Rehearse does, or by arming a stand-in of the ERP. Nil:
-	// the cases that need it are left out.
+	// Rehearse makes the next call with the returned context meet a fault of the ERP: through a value in the
+	// context, like wire.Rehearse, or by preparing a simulated ERP. nil: the cases that need it are left out.
 	Rehearse func(context.Context, rehearsal.Fault) (context.Context, error)
-	// Unique tells this run's records from those of others on the same books: up to eight
-	// letters and digits. "": made of the time.
+	// Unique distinguishes the records of this run from those of other runs on the same books: up to eight
+	// letters and digits. "": derived from the time.
 	Unique string
 }
 
-// checked fills in what may be left out, and refuses what makes no sense.
+// checked sets default values and returns an error if the target is invalid.
 func (t Target) checked() (Target, error) {
 	if t.Company <= 0 {
 		return t, errors.New("conformance: Target.Company is missing")

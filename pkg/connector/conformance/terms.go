@@ -12,18 +12,19 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// withholds are the entities whose lines withhold retainage; a contract says how much its invoices do.
+// withholds lists the entities whose lines withhold retainage. The percentage of a contract applies to its
+// invoices.
 var (
 	withholds = []Entity{directCost, requisition, application}
 	contracts = []Entity{commitment, primeContract}
 )
 
-// term is something that a document has beside its amounts.
+// term is a property that a document has besides its amounts.
 type term struct {
 	what  string
-	field string // of a refusal; "": it must be taken
+	field string // the field of a refusal; "": it must not be refused
 	set   func(*Record)
-	kept  func(got, sent *Record, line func(i int) *tiebackv1.Line) (was, is string) // what was sent, and what is listed
+	read  func(got, sent *Record, line func(i int) *tiebackv1.Line) (was, is string) // the values sent and listed
 }
 
 func lineTerm(what, field string, of func(*tiebackv1.Line) *string, value string, more func(*tiebackv1.Line)) term {
@@ -34,7 +35,7 @@ func lineTerm(what, field string, of func(*tiebackv1.Line) *string, value string
 				more(r.Lines[0])
 			}
 		},
-		kept: func(_, sent *Record, line func(int) *tiebackv1.Line) (string, string) {
+		read: func(_, sent *Record, line func(int) *tiebackv1.Line) (string, string) {
 			return *of(sent.Lines[0]), *of(line(0))
 		},
 	}
@@ -43,7 +44,7 @@ func lineTerm(what, field string, of func(*tiebackv1.Line) *string, value string
 func recordTerm(what, field string, of func(*Record) *string, value string) term {
 	return term{what: what, field: field,
 		set:  func(r *Record) { *of(r) = value },
-		kept: func(got, sent *Record, _ func(int) *tiebackv1.Line) (string, string) { return *of(sent), *of(got) },
+		read: func(got, sent *Record, _ func(int) *tiebackv1.Line) (string, string) { return *of(sent), *of(got) },
 	}
 }
 
@@ -53,8 +54,8 @@ func withheld(l *tiebackv1.Line) *string { return &l.Retainage }
 func recordTax(r *Record) *string        { return &r.TaxAmount }
 func percent(r *Record) *string          { return &r.RetainagePercent }
 
-// taxes books documents with tax. The suite knows no tax code of the ERP, so a code may be refused, and
-// so may a tax that is on no line.
+// taxes books documents with tax. The suite knows no tax code of the ERP, so a code may be refused. So may a
+// tax that is on no line.
 func taxes(ctx context.Context, s *suite) error {
 	declared := func(c *can) bool { return c.Put && c.List && c.Tax }
 	return s.terms(ctx, "tax", declared, documents, []term{
@@ -79,7 +80,7 @@ func retainage(ctx context.Context, s *suite) error {
 	return errors.Join(amounts, percents)
 }
 
-// terms books a document of each entity that declares them, with one term after the other.
+// terms books documents of each entity that declares the terms, one for each term.
 func (s *suite) terms(ctx context.Context, what string, declared func(*can) bool, of []Entity, terms []term) error {
 	var errs []error
 	tried := false
@@ -95,24 +96,24 @@ func (s *suite) terms(ctx context.Context, what string, declared func(*can) bool
 		}
 	}
 	if !tried {
-		return leave("the connector declares no %s with put, list and %s", oneOf(of), what)
+		return leaveOut("the connector declares no %s with put, list and %s", oneOf(of), what)
 	}
 	return few(errs)
 }
 
 func (s *suite) term(ctx context.Context, e Entity, t term) error {
-	from, err := s.mark(ctx, e)
+	from, err := s.cursor(ctx, e)
 	if err != nil {
 		return err
 	}
-	q, err := s.fresh(ctx, e)
+	q, err := s.newPut(ctx, e)
 	if err != nil {
 		return err
 	}
 	t.set(q.Record)
 	b, err := s.putOnce(ctx, q)
 	if t.field != "" && fault.ClassOf(err) == fault.Permanent {
-		return errors.Join(refused(err, t.field), s.never(ctx, q), s.absent(ctx, from, q))
+		return errors.Join(refused(err, t.field), s.checkNotBooked(ctx, q), s.checkAbsent(ctx, from, q))
 	}
 	if err != nil {
 		return err
@@ -121,7 +122,7 @@ func (s *suite) term(ctx context.Context, e Entity, t term) error {
 	if err != nil {
 		return err
 	}
-	r, err := all.once(q, b)
+	r, err := all.exactlyOne(q, b)
 	if err != nil {
 		return err
 	}
@@ -129,19 +130,19 @@ func (s *suite) term(ctx context.Context, e Entity, t term) error {
 	for _, l := range r.Lines {
 		by[l.OriginId] = l
 	}
-	was, is := t.kept(r, q.Record, func(i int) *tiebackv1.Line {
+	was, is := t.read(r, q.Record, func(i int) *tiebackv1.Line {
 		if l := by[b.LineOriginIds[i]]; l != nil {
 			return l
 		}
 		return &tiebackv1.Line{}
 	})
 	if !equal(was, is) {
-		return fmt.Errorf("it was booked with %q, and the listing has %q", was, is)
+		return fmt.Errorf("it was booked with %q, but the listing has %q", was, is)
 	}
 	return compare(r, q.Record, b.LineOriginIds)
 }
 
-// equal compares amounts by what they are worth, and other texts as they are.
+// equal compares amounts by value and other texts exactly.
 func equal(a, b string) bool {
 	x, err := decimal.NewFromString(a)
 	y, err2 := decimal.NewFromString(b)
@@ -150,7 +151,7 @@ func equal(a, b string) bool {
 
 var isoCode = regexp.MustCompile(`^[A-Z]{3}$`)
 
-// foreign is a currency that is not the company's own.
+// foreign returns a currency that is not the company's own.
 func (s *suite) foreign() string {
 	if s.caps.Currency == "CAD" {
 		return "USD"
@@ -158,19 +159,19 @@ func (s *suite) foreign() string {
 	return "CAD"
 }
 
-// currencies books documents in the company's own currency, by its name, and in another one. An ERP
-// may refuse a currency that it does not know, or one that would mix with another.
+// currencies books documents in the company's own currency, by its name, and in another one. An ERP may
+// refuse a currency that it does not know, or that can't be mixed with another one.
 func currencies(ctx context.Context, s *suite) error {
 	own := s.caps.Currency
 	if own == "" {
-		return leave("the connector does not tell the company's currency, so it is sent none")
+		return leaveOut("the connector does not declare the company's currency")
 	}
 	e, err := s.among("put and list", putsAndLists, documents...)
 	if err != nil {
 		return err
 	}
 	home := recordTerm("the company's own currency", "", func(r *Record) *string { return &r.Currency }, own)
-	home.kept = func(got, _ *Record, _ func(int) *tiebackv1.Line) (string, string) {
+	home.read = func(got, _ *Record, _ func(int) *tiebackv1.Line) (string, string) {
 		if got.Currency == "" {
 			return own, own
 		}
@@ -183,7 +184,7 @@ func currencies(ctx context.Context, s *suite) error {
 	err = s.terms(ctx, "currency", func(c *can) bool { return c.Put && c.List && c.Currency }, documents, []term{away})
 	var none leftOut
 	if errors.As(err, &none) {
-		return nil // the company's own is all that it takes
+		return nil // the connector takes only the company's own currency
 	}
 	return err
 }

@@ -15,7 +15,7 @@ type (
 	listFunc func(context.Context, *tiebackv1.ListRequest) (*tiebackv1.ListResponse, error)
 )
 
-// broken overrides calls of a right driver.
+// broken overrides calls of a correct driver.
 type broken struct {
 	connector.Driver
 	caps func(*tiebackv1.CapabilitiesResponse)
@@ -73,12 +73,12 @@ func (b *broken) Remove(ctx context.Context, q *tiebackv1.RemoveRequest) (*tieba
 	return b.Driver.Remove(ctx, q)
 }
 
-// putting is a flaw of Put.
+// putting makes a flaw of Put.
 func putting(f func(d connector.Driver, e *erp) putFunc) func(connector.Driver, *erp) connector.Driver {
 	return func(d connector.Driver, e *erp) connector.Driver { return &broken{Driver: d, put: f(d, e)} }
 }
 
-// sending changes what is sent.
+// sending makes a flaw that changes the request of Put.
 func sending(change func(*tiebackv1.PutRequest)) func(connector.Driver, *erp) connector.Driver {
 	return putting(func(d connector.Driver, _ *erp) putFunc {
 		return func(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
@@ -88,7 +88,7 @@ func sending(change func(*tiebackv1.PutRequest)) func(connector.Driver, *erp) co
 	})
 }
 
-// answering changes what is answered.
+// answering makes a flaw that changes the booking that Put returns.
 func answering(change func(*tiebackv1.Booking)) func(connector.Driver, *erp) connector.Driver {
 	return putting(func(d connector.Driver, _ *erp) putFunc {
 		return func(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
@@ -101,7 +101,7 @@ func answering(change func(*tiebackv1.Booking)) func(connector.Driver, *erp) con
 	})
 }
 
-// failing changes how an error is told; nil: as a booking.
+// failing makes a flaw that changes the error of Put; if change returns nil, Put returns a booking.
 func failing(change func(error) error) func(connector.Driver, *erp) connector.Driver {
 	return putting(func(d connector.Driver, _ *erp) putFunc {
 		return func(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
@@ -121,12 +121,12 @@ func failing(change func(error) error) func(connector.Driver, *erp) connector.Dr
 	})
 }
 
-// listing is a flaw of List.
+// listing makes a flaw of List.
 func listing(f func(d connector.Driver) listFunc) func(connector.Driver, *erp) connector.Driver {
 	return func(d connector.Driver, _ *erp) connector.Driver { return &broken{Driver: d, list: f(d)} }
 }
 
-// telling changes each page.
+// telling makes a flaw that changes each page.
 func telling(change func(*tiebackv1.ListResponse)) func(connector.Driver, *erp) connector.Driver {
 	return listing(func(d connector.Driver) listFunc {
 		return func(ctx context.Context, q *tiebackv1.ListRequest) (*tiebackv1.ListResponse, error) {
@@ -139,7 +139,7 @@ func telling(change func(*tiebackv1.ListResponse)) func(connector.Driver, *erp) 
 	})
 }
 
-// asking changes what a page is asked for by.
+// asking makes a flaw that changes the request of List.
 func asking(change func(*tiebackv1.ListRequest)) func(connector.Driver, *erp) connector.Driver {
 	return listing(func(d connector.Driver) listFunc {
 		return func(ctx context.Context, q *tiebackv1.ListRequest) (*tiebackv1.ListResponse, error) {

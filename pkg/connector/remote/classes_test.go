@@ -15,9 +15,8 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// TestEveryStatusHasItsClass holds each code against connector.proto, as a connector in any
-// language would answer it.
-func TestEveryStatusHasItsClass(t *testing.T) {
+// The class of each code is that of connector.proto, for a connector in any language.
+func TestClassOfEachStatus(t *testing.T) {
 	const p, th, tr, am = fault.Permanent, fault.Throttled, fault.Transient, fault.Ambiguous
 	for code, want := range map[codes.Code]struct{ read, write, unsent fault.Class }{
 		codes.InvalidArgument:    {p, p, p},
@@ -52,8 +51,8 @@ func TestEveryStatusHasItsClass(t *testing.T) {
 	}
 }
 
-// TestAProblemCrosses: what a driver refuses comes out at the other end as it was.
-func TestAProblemCrosses(t *testing.T) {
+// The client returns the error of the driver unchanged.
+func TestErrorsCrossTheWire(t *testing.T) {
 	for name, c := range map[string]struct {
 		err   error
 		class fault.Class
@@ -82,17 +81,16 @@ func TestAProblemCrosses(t *testing.T) {
 	}
 }
 
-// TestBusyWithoutATime: RESOURCE_EXHAUSTED with a Problem waits; without one it is gRPC's
-// own, about a message that will always be too large.
-func TestBusyWithoutATime(t *testing.T) {
+// RESOURCE_EXHAUSTED with a Problem is throttled. Without one it is from gRPC, for a message that is too large.
+func TestResourceExhaustedWithAndWithoutAProblem(t *testing.T) {
 	c := &client{settings: &settings{address: "erp:1"}}
 	err := c.classed(problem(codes.ResourceExhausted, "busy", &tiebackv1.Problem{}), outcome{write: true, sent: true})
-	if fault.ClassOf(err) != fault.Throttled || fault.RetryAfter(err) != waitDefault {
+	if fault.ClassOf(err) != fault.Throttled || fault.RetryAfter(err) != defaultWait {
 		t.Errorf("%v after %v", fault.ClassOf(err), fault.RetryAfter(err))
 	}
 	err = c.classed(problem(codes.ResourceExhausted, "busy", &tiebackv1.Problem{RetryAfterMs: math.MaxInt64}), outcome{write: true, sent: true})
-	if fault.RetryAfter(err) != waitMost {
-		t.Errorf("asked to wait for ever: after %v", fault.RetryAfter(err))
+	if fault.RetryAfter(err) != maxWait {
+		t.Errorf("asked to wait too long: %v", fault.RetryAfter(err))
 	}
 	err = c.classed(status.Error(codes.ResourceExhausted, "message larger than max"), outcome{write: true, sent: true})
 	if fault.ClassOf(err) != fault.Permanent {
@@ -100,8 +98,8 @@ func TestBusyWithoutATime(t *testing.T) {
 	}
 }
 
-// TestATokenThatIsEchoedIsNotTold: a careless connector must not put our token into our log.
-func TestATokenThatIsEchoedIsNotTold(t *testing.T) {
+// A connector that echoes the token must not bring it into the log.
+func TestEchoedTokenIsRemoved(t *testing.T) {
 	c := &client{settings: &settings{address: "erp:1", token: secret}}
 	err := c.classed(problem(codes.Unauthenticated, "bad token "+secret, &tiebackv1.Problem{UserMessage: "Bearer " + secret}), outcome{write: true, sent: true})
 	if strings.Contains(err.Error()+fault.UserMessage(err, ""), secret) || !strings.Contains(err.Error(), "refuses our token: bad token [secret]") {
@@ -109,8 +107,8 @@ func TestATokenThatIsEchoedIsNotTold(t *testing.T) {
 	}
 }
 
-// What a connector says reaches logs, dead letters and accountants: it is cut, printable and without the token.
-func TestWhatAConnectorSaysIsFit(t *testing.T) {
+// Texts of a connector reach logs, dead letters and accountants: they are cut, printable and without the token.
+func TestTextsOfAConnectorAreSanitized(t *testing.T) {
 	c := &client{settings: &settings{address: "erp:1", token: secret}}
 	long := "no\x00: authorization: Bearer another-" + secret + " " + strings.Repeat("\u202e€", 7<<20)
 	err := c.classed(problem(codes.FailedPrecondition, long, &tiebackv1.Problem{Field: long, UserMessage: long}), outcome{write: true, sent: true})

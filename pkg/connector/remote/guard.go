@@ -19,10 +19,10 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// guard admits those who may call the connector. Only hashes of the tokens are kept.
+// guard authenticates callers of the connector. It keeps only hashes of the tokens.
 type guard struct {
 	tokens    [][sha256.Size]byte
-	certified bool // a verified certificate is asked of the client
+	certified bool // a verified client certificate is required
 }
 
 func newGuard(tokens []string, certified bool) (*guard, error) {
@@ -36,13 +36,13 @@ func newGuard(tokens []string, certified bool) (*guard, error) {
 	return g, nil
 }
 
-// admit lets the health service be asked by anyone.
+// admit is the interceptor. The health service needs no authentication.
 func (g *guard) admit(ctx context.Context, q any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 	if !strings.HasPrefix(info.FullMethod, "/"+tiebackv1.ConnectorService_ServiceDesc.ServiceName+"/") {
 		return next(ctx, q)
 	}
 	if g.certified && !hasCertificate(ctx) {
-		return nil, status.Error(codes.Unauthenticated, "a client certificate is needed")
+		return nil, status.Error(codes.Unauthenticated, "a client certificate is required")
 	}
 	if len(g.tokens) > 0 && !g.knows(ctx) {
 		return nil, status.Error(codes.Unauthenticated, "the token is missing or wrong")
@@ -50,7 +50,7 @@ func (g *guard) admit(ctx context.Context, q any, info *grpc.UnaryServerInfo, ne
 	return next(ctx, q)
 }
 
-// knows compares with every token, in constant time.
+// knows reports whether the call has one of the tokens. It compares with every token, in constant time.
 func (g *guard) knows(ctx context.Context) bool {
 	md, _ := metadata.FromIncomingContext(ctx)
 	sent := md.Get("authorization")
@@ -75,13 +75,13 @@ func hasCertificate(ctx context.Context) bool {
 	return ok && len(info.State.VerifiedChains) > 0
 }
 
-// recovered turns a driver's panic into INTERNAL, which is ambiguous of a write. What
-// panicked is logged here and not told: it may be anything.
+// recovered turns a driver's panic into INTERNAL, which is ambiguous for a write. The panic value is logged
+// here and not returned, as it may contain anything.
 func recovered(log *zap.Logger) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, q any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (a any, err error) {
 		defer func() {
 			if p := recover(); p != nil {
-				log.Error("a driver panicked", zap.String("method", info.FullMethod), zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
+				log.Error("driver panicked", zap.String("method", info.FullMethod), zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
 				a, err = nil, status.Error(codes.Internal, "the connector's driver panicked; its log says where")
 			}
 		}()

@@ -1,17 +1,17 @@
-// Package remote speaks the connector contract over gRPC, so that an ERP's connector can
-// be a process of its own, in any language. Open is the driver; Serve is the other end.
+// Package remote implements the connector contract over gRPC, so that a connector can be a separate process,
+// in any language. Open is the driver; Serve is the server.
 //
-// Settings of the driver, in the companies file; each may be given as <name>_file, a path:
+// The settings of the driver in the companies file. Each may be given as <name>_file, a path:
 //
 //	address       the connector's host:port
 //	token         sent with each call as "authorization: Bearer <token>"
-//	tls           on, or off: plaintext, on the same host or private network only; on
-//	ca            PEM, whom to trust instead of the system's roots
-//	cert, key     PEM, the client's own certificate (mutual TLS)
-//	server_name   the name in the connector's certificate, where it is not the address's host
-//	timeout       of a call, as a Go duration up to 5m; a caller with less time has less; 30s
+//	tls           on (the default), or off: plaintext, on the same host or in a private network only
+//	ca            PEM, trusted instead of the system's roots
+//	cert, key     PEM, the client certificate (mutual TLS)
+//	server_name   the name in the connector's certificate, if it is not the host of address
+//	timeout       of a call, as a Go duration up to 5m; 30s by default. An earlier deadline of the caller applies
 //
-// A token with tls: off goes to this very host only.
+// A token with tls: off is sent to the same host only.
 package remote
 
 import (
@@ -33,17 +33,19 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// MaxMessage is how large a call, or the answer to a List, may be, in bytes: a page of 1,000 contracts with 40 lines each.
+// MaxMessage is the maximum size of a request, or of the response to a List, in bytes: a page of 1,000
+// contracts with 40 lines each.
 const MaxMessage = 16 << 20
 
-// maxAnswer is how large any other answer may be, in bytes: a booking with the ids of 10,000 lines.
+// maxAnswer is the maximum size of any other response, in bytes: a booking with the ids of 10,000 lines.
 const maxAnswer = 1 << 20
 
-// listing bounds the pages that a process reads at once, of all connectors: they may have MaxMessage each.
+// listing bounds the number of pages that a process reads at once, of all connectors, as each may have
+// MaxMessage bytes.
 var listing = semaphore.NewWeighted(4)
 
-// Open is the connector.Opener. It does not wait for the connector to be up. Settings that
-// make no sense are refused, all at once, each naming its field.
+// Open is the connector.Opener. It does not wait until the connector is up. It returns the errors of all
+// invalid settings, each with its field.
 func Open(_ context.Context, _ int64, all map[string]string) (connector.Driver, error) {
 	s, err := parse(all)
 	if err != nil {
@@ -59,18 +61,18 @@ func Open(_ context.Context, _ int64, all map[string]string) (connector.Driver, 
 func (s *settings) dial() []grpc.DialOption {
 	opts := []grpc.DialOption{
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer), grpc.MaxCallSendMsgSize(MaxMessage)),
-		grpc.WithStatsHandler(witness{}),
-		grpc.WithDisableServiceConfig(), // no retries by way of DNS: the portable side makes them
-		// A connector that was restarted is found again within seconds, not gRPC's two minutes.
+		grpc.WithStatsHandler(sentHandler{}),
+		grpc.WithDisableServiceConfig(), // no retries through DNS: the portable type retries
+		// A connector that was restarted is found again within seconds, rather than gRPC's two minutes.
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 3 * time.Second},
 			MinConnectTimeout: 5 * time.Second,
 		}),
-		// A dead connection is noticed by a ping. At most two a call: servers with gRPC's default
-		// policy hang up on the fourth.
+		// A ping detects a dead connection. At most two pings per call: servers with gRPC's default policy
+		// disconnect on the fourth.
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: max(30*time.Second, s.timeout/2), Timeout: 10 * time.Second}),
 	}
-	if s.tls == nil { // a proxy is not the same network
+	if s.tls == nil { // a proxy is not in the same network
 		opts = append(opts, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy())
 	} else {
 		opts = append(opts, grpc.WithTransportCredentials(credentials.NewTLS(s.tls)))
@@ -81,7 +83,7 @@ func (s *settings) dial() []grpc.DialOption {
 	return opts
 }
 
-// bearer puts the token on each call.
+// bearer adds the token to each call.
 type bearer struct {
 	token string
 	tls   bool
@@ -101,7 +103,7 @@ type client struct {
 	rpc  tiebackv1.ConnectorServiceClient
 }
 
-// call makes one call within its deadline and classes its error.
+// call makes one call within its deadline and classifies its error.
 func call[Q, A any](ctx context.Context, c *client, q Q, write bool, f func(context.Context, Q, ...grpc.CallOption) (A, error)) (A, error) {
 	if err := ctx.Err(); err != nil { // nothing was sent, so not even a write is ambiguous
 		var none A
@@ -109,7 +111,7 @@ func call[Q, A any](ctx context.Context, c *client, q Q, write bool, f func(cont
 	}
 	timed, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	timed, sent := watched(timed)
+	timed, sent := withSent(timed)
 	a, err := f(timed, q)
 	if err != nil {
 		err = c.classed(err, outcome{write: write, sent: sent.Load(), caller: ctx.Err()})
@@ -128,7 +130,7 @@ func (c *client) Put(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.P
 func (c *client) Find(ctx context.Context, q *tiebackv1.FindRequest) (*tiebackv1.FindResponse, error) {
 	return call(ctx, c, q, false, func(ctx context.Context, q *tiebackv1.FindRequest, opts ...grpc.CallOption) (*tiebackv1.FindResponse, error) {
 		a, err := c.rpc.Find(ctx, q, opts...)
-		if status.Code(err) == codes.NotFound { // gRPC's own word for: never booked
+		if status.Code(err) == codes.NotFound { // gRPC's usual code for a key that was never booked
 			return &tiebackv1.FindResponse{}, nil
 		}
 		return a, err

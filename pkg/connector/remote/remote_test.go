@@ -27,7 +27,7 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// expect checks an error's class and words.
+// expect checks the class and the text of an error.
 func expect(t testing.TB, err error, class fault.Class, says string) {
 	t.Helper()
 	if err == nil || fault.ClassOf(err) != class || !strings.Contains(err.Error(), says) {
@@ -35,7 +35,7 @@ func expect(t testing.TB, err error, class fault.Class, says string) {
 	}
 }
 
-func TestOverTLSWithATokenAndACertificate(t *testing.T) {
+func TestTLSWithTokenAndClientCertificate(t *testing.T) {
 	ca, stranger := newAuthority(t), newAuthority(t)
 	cert, key := ca.files(t, "erp.example.com")
 	address, _ := served(t, driver{}, ServerConfig{Tokens: []string{"the-former-token-too", secret}, TLSCert: cert, TLSKey: key, ClientCA: file(t, ca.pem)})
@@ -49,7 +49,7 @@ func TestOverTLSWithATokenAndACertificate(t *testing.T) {
 		"good":                   {nil, ""},
 		"the other token":        {map[string]string{"token": "the-former-token-too"}, ""},
 		"wrong token":            {map[string]string{"token": "another-token-altogether"}, "refuses our token: the token is missing or wrong"},
-		"no token":               {map[string]string{"token": ""}, "wants a token and connector.token is not set"},
+		"no token":               {map[string]string{"token": ""}, "requires a token, and connector.token is not set"},
 		"wrong CA":               {map[string]string{"ca": stranger.pem}, "certificate signed by unknown authority"},
 		"system roots":           {map[string]string{"ca": ""}, "unknown authority"},
 		"another name":           {map[string]string{"server_name": "other.example.com"}, "not other.example.com"},
@@ -71,7 +71,7 @@ func TestOverTLSWithATokenAndACertificate(t *testing.T) {
 					t.Error(err)
 				}
 			case name == "plaintext" || name == "stranger's certificate":
-				// The server hangs up while the request may be on its way: not proven unsent.
+				// The server disconnects while the request may be in flight: it may have been sent.
 				if err == nil || fault.ClassOf(err) == fault.Permanent {
 					t.Errorf("%v, %v", fault.ClassOf(err), err)
 				}
@@ -85,7 +85,7 @@ func TestOverTLSWithATokenAndACertificate(t *testing.T) {
 	}
 }
 
-func TestHealthIsAnyones(t *testing.T) {
+func TestHealthNeedsNoAuthentication(t *testing.T) {
 	address, _ := served(t, driver{}, ServerConfig{Tokens: []string{secret}})
 	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
@@ -98,15 +98,15 @@ func TestHealthIsAnyones(t *testing.T) {
 	}
 }
 
-func TestAServerConfigThatMakesNoSense(t *testing.T) {
+func TestInvalidServerConfigIsRefused(t *testing.T) {
 	ca := newAuthority(t)
 	cert, key := ca.files(t, "erp")
 	for says, c := range map[string]ServerConfig{
 		"token 2 of 2":              {Tokens: []string{secret, "short"}},
 		"TLS certificate":           {TLSCert: cert, TLSKey: "/nowhere"},
-		"CA of the clients needs":   {ClientCA: cert},
-		"CA of the clients":         {TLSCert: cert, TLSKey: key, ClientCA: "/nowhere"},
-		"holds no certificate":      {TLSCert: cert, TLSKey: key, ClientCA: key},
+		"ClientCA requires":         {ClientCA: cert},
+		"client CA":                 {TLSCert: cert, TLSKey: key, ClientCA: "/nowhere"},
+		"has no PEM certificate":    {TLSCert: cert, TLSKey: key, ClientCA: key},
 		"TLS certificate \"\" with": {TLSKey: key},
 	} {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -123,8 +123,8 @@ func TestAServerConfigThatMakesNoSense(t *testing.T) {
 	}
 }
 
-// TestNothingWasSent: where it is proven that a write never left, it is not ambiguous.
-func TestNothingWasSent(t *testing.T) {
+// A write that was certainly not sent is not ambiguous.
+func TestUnsentWriteIsTransient(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -149,20 +149,20 @@ func TestNothingWasSent(t *testing.T) {
 	expect(t, err, fault.Permanent, "larger than max")
 }
 
-// held is a driver whose Put waits until its caller is gone.
+// held returns a driver whose Put waits until its context ends.
 func held() (driver, <-chan struct{}) {
 	in := make(chan struct{}, 1)
 	return driver{put: func(ctx context.Context, _ *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
 		select {
 		case in <- struct{}{}:
-		default: // nobody asks
+		default: // not read
 		}
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}}, in
 }
 
-func TestTheNearerDeadlineCounts(t *testing.T) {
+func TestEarlierDeadlineApplies(t *testing.T) {
 	d, _ := held()
 	address, _ := served(t, d, ServerConfig{})
 	err := put(t.Context(), opened(t, address, map[string]string{"timeout": "100ms"}))
@@ -179,7 +179,7 @@ func TestTheNearerDeadlineCounts(t *testing.T) {
 	}
 }
 
-func TestTheCallerGoesAway(t *testing.T) {
+func TestCanceledCallIsStopped(t *testing.T) {
 	d, in := held()
 	address, _ := served(t, d, ServerConfig{})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -187,17 +187,17 @@ func TestTheCallerGoesAway(t *testing.T) {
 	err := put(ctx, opened(t, address, nil))
 	expect(t, err, fault.Ambiguous, address)
 	if !fault.Stopped(ctx, err) {
-		t.Errorf("not told as stopped: %v", err)
+		t.Errorf("not reported as stopped: %v", err)
 	}
 }
 
-// TestKilledWhileItWrites: a server that dies with the request in hand may have booked it.
-func TestKilledWhileItWrites(t *testing.T) {
+// A server that is killed while it handles a write may have booked it.
+func TestWriteToAKilledServerIsAmbiguous(t *testing.T) {
 	if os.Getenv("REMOTE_TEST_SERVE") != "" {
 		hang(t)
 		return
 	}
-	cmd := exec.Command(os.Args[0], "-test.run=^TestKilledWhileItWrites$")
+	cmd := exec.Command(os.Args[0], "-test.run=^TestWriteToAKilledServerIsAmbiguous$")
 	cmd.Env = append(os.Environ(), "REMOTE_TEST_SERVE=1")
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -210,7 +210,7 @@ func TestKilledWhileItWrites(t *testing.T) {
 	lines.Scan()
 	d := opened(t, lines.Text(), nil)
 	go func() {
-		lines.Scan() // it has the write in hand
+		lines.Scan() // it has received the write
 		_ = cmd.Process.Kill()
 	}()
 	expect(t, put(t.Context(), d), fault.Ambiguous, "Unavailable")
@@ -218,7 +218,7 @@ func TestKilledWhileItWrites(t *testing.T) {
 	expect(t, put(t.Context(), d), fault.Transient, "Unavailable")
 }
 
-// hang is the process that is killed: it says its address, and when it has a write in hand.
+// hang is the process that is killed. It prints its address, and a line when it has received a write.
 func hang(t *testing.T) {
 	address, _ := served(t, driver{put: func(ctx context.Context, _ *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
 		_, _ = io.WriteString(os.Stdout, "writing\n")
@@ -229,7 +229,7 @@ func hang(t *testing.T) {
 	<-t.Context().Done() // never: it is killed
 }
 
-func TestALargeMessage(t *testing.T) {
+func TestLargeMessage(t *testing.T) {
 	name := strings.Repeat("x", 12<<20) // gRPC's default is 4 MB; the broker takes 8 MB
 	address, _ := served(t, driver{put: func(_ context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
 		return &tiebackv1.PutResponse{Booking: &tiebackv1.Booking{OriginId: fmt.Sprint(len(q.Record.Name))}}, nil
@@ -240,7 +240,7 @@ func TestALargeMessage(t *testing.T) {
 	}
 }
 
-func TestADriverThatPanics(t *testing.T) {
+func TestPanickingDriver(t *testing.T) {
 	address, _ := served(t, driver{put: func(context.Context, *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) { panic(secret) }}, ServerConfig{})
 	d := opened(t, address, nil)
 	err := put(t.Context(), d)
@@ -253,8 +253,8 @@ func TestADriverThatPanics(t *testing.T) {
 	}
 }
 
-// TestStopLetsCallsInHandEnd: a rolling update loses no answer.
-func TestStopLetsCallsInHandEnd(t *testing.T) {
+// A rolling update loses no answer.
+func TestStopCompletesCallsInFlight(t *testing.T) {
 	in, out := make(chan struct{}), make(chan struct{})
 	address, stop := served(t, driver{put: func(context.Context, *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
 		close(in)
@@ -274,7 +274,6 @@ func TestStopLetsCallsInHandEnd(t *testing.T) {
 	<-stopped
 }
 
-// TestStopDoesNotWaitForADriverThatHangs: it once did, for ever.
 func TestStopDoesNotWaitForADriverThatHangs(t *testing.T) {
 	in, out := make(chan struct{}), make(chan struct{})
 	defer close(out)
@@ -313,14 +312,14 @@ func TestRehearsal(t *testing.T) {
 		t.Error("does not say so")
 	}
 
-	address, _ = served(t, d, ServerConfig{}) // where it is off it means nothing
+	address, _ = served(t, d, ServerConfig{}) // without Rehearsal the header is ignored
 	if err := put(rehearsal.With(t.Context(), rehearsal.Throttled), opened(t, address, nil)); err != nil || rehearses(t, address) {
 		t.Errorf("%v, says %v", err, rehearses(t, address))
 	}
 }
 
-// TestTheDriverRehearsesByItself: the server hands it the fault and does nothing else about it.
-func TestTheDriverRehearsesByItself(t *testing.T) {
+// The server passes the fault to the driver and does nothing else.
+func TestDriverSimulatesTheFault(t *testing.T) {
 	var asked []rehearsal.Fault
 	address, _ := served(t, driver{put: func(ctx context.Context, _ *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
 		asked = append(asked, rehearsal.Of(ctx))
@@ -343,8 +342,8 @@ func rehearses(t *testing.T, address string) bool {
 	return yes
 }
 
-// TestAServerOfAnotherMaking: one that has none of our code.
-func TestAServerOfAnotherMaking(t *testing.T) {
+// A server that uses none of our code.
+func TestForeignServer(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -373,7 +372,7 @@ func (d listDriver) Find(context.Context, *tiebackv1.FindRequest) (*tiebackv1.Fi
 	return &tiebackv1.FindResponse{Booking: &tiebackv1.Booking{OriginId: strings.Repeat("x", 2<<20)}}, nil
 }
 
-// An answer may have what its call can need: a page much, all others little.
+// The size of an answer is bounded by its call: a page may be large, all others are small.
 func TestAnswersAreBounded(t *testing.T) {
 	size := new(atomic.Int64)
 	address, _ := served(t, listDriver{list: func() (*tiebackv1.ListResponse, error) {
@@ -391,8 +390,8 @@ func TestAnswersAreBounded(t *testing.T) {
 	expect(t, err, fault.Permanent, "larger than max")
 }
 
-// The pages of all connectors that a process reads at once are bounded in number.
-func TestPagesAtOnceAreBounded(t *testing.T) {
+// The number of pages that a process reads at once, of all connectors, is bounded.
+func TestConcurrentPagesAreBounded(t *testing.T) {
 	var now, most atomic.Int64
 	address, _ := served(t, listDriver{list: func() (*tiebackv1.ListResponse, error) {
 		if n := now.Add(1); n > most.Load() {

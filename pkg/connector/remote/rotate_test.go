@@ -11,9 +11,9 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// A connector that comes back with another token and a certificate of another authority is
-// called by the new settings, through the ERP that was open all the time.
-func TestARotatedTokenAndAuthorityAreTakenUp(t *testing.T) {
+// A connector restarts with another token and a certificate of another authority. The open ERP calls it with the new
+// settings.
+func TestRotatedTokenAndAuthorityAreUsed(t *testing.T) {
 	const oldToken, newToken = "0123456789abcdef-old", "0123456789abcdef-new"
 	before, after := newAuthority(t), newAuthority(t)
 	cert, key := before.files(t, "127.0.0.1")
@@ -51,7 +51,7 @@ func TestARotatedTokenAndAuthorityAreTakenUp(t *testing.T) {
 	}
 }
 
-// find renews, and asks the ERP for a vendor.
+// find calls Renew and asks the ERP for a vendor.
 func find(ctx context.Context, shared *connector.Shared, erp *connector.ERP) error {
 	shared.Renew(ctx)
 	shared.Wait()
@@ -70,7 +70,7 @@ func (vendors) State(context.Context, *tiebackv1.StateRequest) (*tiebackv1.State
 	return &tiebackv1.StateResponse{State: tiebackv1.RecordState_RECORD_STATE_PRESENT}, nil
 }
 
-// servedAt serves at an address that a connector before had.
+// servedAt serves at the address of an earlier connector.
 func servedAt(t *testing.T, address string, c ServerConfig) {
 	t.Helper()
 	l, err := net.Listen("tcp", address)

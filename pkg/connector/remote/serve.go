@@ -21,28 +21,28 @@ import (
 	"github.com/tieback/tieback/pkg/secretfile"
 )
 
-// graceDefault is how long calls in hand may take to end once Serve is asked to.
-const graceDefault = 10 * time.Second
+// defaultGrace is how long calls in flight may take to complete after Serve is stopped.
+const defaultGrace = 10 * time.Second
 
-// ServerConfig is what a connector serves, and to whom.
+// ServerConfig configures Serve.
 type ServerConfig struct {
 	Listener net.Listener // Serve closes it
 	Resolve  Resolver
-	Tokens   []string // one, or two while rotating; none: whoever reaches the address may call
-	TLSCert  string   // path of a PEM file, read anew for each connection; "": plaintext
+	Tokens   []string // one, or two during a rotation; none: anyone who reaches the address may call
+	TLSCert  string   // path of a PEM file, read for each connection; "": plaintext
 	TLSKey   string   // path of its private key
-	ClientCA string   // path of a PEM file: only clients with a certificate of it may call; "": any
-	// Rehearsal lets callers ask for failures, to see what becomes of them: the fault is in the
-	// context of the call, and the driver asks rehearsal.Of, or is wrapped in rehearsal.Edge, which
-	// does. Never where real books are kept.
+	ClientCA string   // path of a PEM file: clients need a certificate from it; "": no client certificate is needed
+	// Rehearsal lets callers request failures to test how they are handled: the fault is in the context of
+	// the call, and the driver calls rehearsal.Of, or is wrapped in rehearsal.Edge, which does. Do not use it
+	// with real books.
 	Rehearsal bool
-	Grace     time.Duration // what calls in hand have to end when Serve is to; 0: 10 s
+	Grace     time.Duration // time for calls in flight to complete when ctx ends; 0: 10 s
 	Log       *zap.Logger   // nil: none
 }
 
-// Serve serves the contract, and gRPC's health service, which anyone may ask, until ctx ends.
-// Then calls in hand have a grace to end; those that don't are canceled, and one that does not
-// mind that is left behind. A config that makes no sense is refused at once.
+// Serve serves the contract, and gRPC's health service, which needs no authentication, until ctx ends. Then
+// calls in flight have the grace period to complete; the others are canceled. Serve does not wait for a
+// driver that ignores its context. It returns an error at once if the config is invalid.
 func Serve(ctx context.Context, c ServerConfig) error {
 	if c.Log == nil {
 		c.Log = zap.NewNop()
@@ -59,10 +59,10 @@ func Serve(ctx context.Context, c ServerConfig) error {
 	cancel := context.AfterFunc(ctx, func() {
 		defer close(stopped)
 		up.Shutdown()
-		stop(s, cmp.Or(c.Grace, graceDefault))
+		stop(s, cmp.Or(c.Grace, defaultGrace))
 	})
 	err = s.Serve(c.Listener)
-	if cancel() { // it ended by itself: the listener broke
+	if cancel() { // it ended by itself: the listener failed
 		s.Stop()
 		return err
 	}
@@ -70,10 +70,10 @@ func Serve(ctx context.Context, c ServerConfig) error {
 	return nil
 }
 
-// stop lets calls in hand end, but not for ever.
+// stop lets calls in flight complete within the grace period.
 func stop(s *grpc.Server, grace time.Duration) {
 	ended := make(chan struct{})
-	go func() { // as long as the slowest driver
+	go func() { // takes as long as the slowest driver
 		defer close(ended)
 		s.GracefulStop()
 	}()
@@ -102,7 +102,7 @@ func (c ServerConfig) options() ([]grpc.ServerOption, error) {
 	}
 	if c.TLSCert == "" && c.TLSKey == "" {
 		if c.ClientCA != "" {
-			return nil, errors.New("a CA of the clients needs a certificate and key of the server, too")
+			return nil, errors.New("ClientCA requires TLSCert and TLSKey")
 		}
 		return opts, nil
 	}
@@ -113,8 +113,8 @@ func (c ServerConfig) options() ([]grpc.ServerOption, error) {
 	return append(opts, grpc.Creds(credentials.NewTLS(secure))), nil
 }
 
-// tls reads the certificate for each connection, so that a renewed one needs no restart. A
-// client's certificate is verified if there is one; guard asks for it, but not of who asks for health.
+// tls reads the certificate for each connection, so that a renewed one needs no restart. A client certificate
+// is verified if there is one. guard requires it, except for the health service.
 func (c ServerConfig) tls() (*tls.Config, error) {
 	load := func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 		pair, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
@@ -129,11 +129,11 @@ func (c ServerConfig) tls() (*tls.Config, error) {
 	}
 	pem, err := secretfile.Read(c.ClientCA)
 	if err != nil {
-		return nil, fmt.Errorf("CA of the clients: %w", err)
+		return nil, fmt.Errorf("client CA: %w", err)
 	}
 	out.ClientCAs, out.ClientAuth = x509.NewCertPool(), tls.VerifyClientCertIfGiven
 	if !out.ClientCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("CA of the clients: %s holds no certificate in PEM", c.ClientCA)
+		return nil, fmt.Errorf("client CA: %s has no PEM certificate", c.ClientCA)
 	}
 	return out, nil
 }

@@ -14,12 +14,12 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// Resolver finds the driver of a company, for a connector that serves several. Its errors
-// mean that nothing happened.
+// Resolver returns the driver of a company, for a connector that serves several. Its errors mean that nothing
+// happened.
 type Resolver func(ctx context.Context, companyID int64) (connector.Driver, error)
 
-// Register puts drivers behind the contract's gRPC service, without all that Serve adds.
-// The drivers stay the caller's to close.
+// Register registers drivers as the contract's gRPC service, without what Serve adds. The caller closes the
+// drivers.
 func Register(s *grpc.Server, resolve Resolver) {
 	tiebackv1.RegisterConnectorServiceServer(s, &server{resolve: resolve})
 }
@@ -29,7 +29,7 @@ type server struct {
 	resolve Resolver
 }
 
-// serve makes a call of a company's driver and turns its error into a status.
+// serve calls a company's driver and turns its error into a status.
 func serve[Q interface{ GetCompanyId() int64 }, A any](ctx context.Context, s *server, q Q, write bool, f func(connector.Driver) (A, error)) (A, error) {
 	d, err := s.resolve(ctx, q.GetCompanyId())
 	if err != nil {
@@ -45,8 +45,8 @@ var codeOf = map[fault.Class]codes.Code{
 	fault.Throttled: codes.ResourceExhausted, fault.Ambiguous: codes.Unknown,
 }
 
-// statusOf is the status of an error's class. Of a write whose error nobody classed nobody
-// knows whether it happened, so it is not told as one that did not.
+// statusOf returns the status of an error's class. An unclassified error of a write becomes ambiguous, as it
+// is not known whether the write happened.
 func statusOf(err error, write bool) error {
 	if err == nil {
 		return nil
@@ -71,7 +71,7 @@ func problem(code codes.Code, message string, p *tiebackv1.Problem) error {
 	return s.Err()
 }
 
-// utf8 keeps a text fit for a message.
+// utf8 makes a text valid for a protobuf message.
 func utf8(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
 func (s *server) Capabilities(ctx context.Context, q *tiebackv1.CapabilitiesRequest) (*tiebackv1.CapabilitiesResponse, error) {

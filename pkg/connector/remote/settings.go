@@ -17,17 +17,17 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// How long a call of a connector may take, unless its caller has less time.
+// The timeout of a call, unless its caller has less time.
 const (
 	timeoutDefault = 30 * time.Second
 	timeoutMin     = 100 * time.Millisecond
 	timeoutMax     = 5 * time.Minute
 )
 
-// tokenMin is what a token needs to be worth the name.
+// tokenMin is the minimum length of a token.
 const tokenMin = 16
 
-// settings are the driver's settings, validated.
+// settings are the validated settings of the driver.
 type settings struct {
 	address string
 	token   string
@@ -35,29 +35,29 @@ type settings struct {
 	timeout time.Duration
 }
 
-// readers check one setting each; an empty value is a setting that isn't there.
+// readers validate one setting each. An empty value is the same as a missing setting.
 var readers = map[string]func(s *settings, all map[string]string) error{
 	"address":     (*settings).readAddress,
 	"token":       (*settings).readToken,
 	"tls":         (*settings).readTLS,
 	"ca":          (*settings).readCA,
 	"cert":        (*settings).readCert,
-	"key":         nil, // with cert
+	"key":         nil, // read with cert
 	"server_name": (*settings).readServerName,
 	"timeout":     (*settings).readTimeout,
 }
 
-// order lets a reader rely on those before it.
+// order is the order of the readers: each may rely on those before it.
 var order = []string{"address", "tls", "ca", "cert", "server_name", "token", "timeout"}
 
-// parse validates the settings and tells all mistakes at once. What it says never holds a
-// setting's value where that may be a secret.
+// parse validates the settings and returns all errors at once. An error never contains the value of a setting
+// that may be a secret.
 func parse(all map[string]string) (*settings, error) {
 	s := &settings{timeout: timeoutDefault}
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		if _, known := readers[name]; !known {
-			errs = append(errs, refused(name, "the driver remote has no such setting; it has address, token, tls, ca, cert, key, server_name and timeout"))
+			errs = append(errs, refused(name, "the driver remote has no such setting; its settings are address, token, tls, ca, cert, key, server_name and timeout"))
 		}
 	}
 	for _, name := range order {
@@ -91,7 +91,7 @@ func (s *settings) readTLS(all map[string]string) error {
 	case "off":
 		for _, name := range []string{"ca", "cert", "key", "server_name"} {
 			if all[name] != "" {
-				return refused(name, "means nothing with tls: off; remove it, or set tls: on")
+				return refused(name, "has no effect with tls: off; remove it, or set tls: on")
 			}
 		}
 	default:
@@ -106,7 +106,7 @@ func (s *settings) readCA(all map[string]string) error {
 	}
 	s.tls.RootCAs = x509.NewCertPool()
 	if !s.tls.RootCAs.AppendCertsFromPEM([]byte(all["ca"])) {
-		return refused("ca", "holds no certificate; give it PEM (-----BEGIN CERTIFICATE-----), or its path as ca_file")
+		return refused("ca", "has no certificate; give it as PEM (-----BEGIN CERTIFICATE-----), or its path as ca_file")
 	}
 	return nil
 }
@@ -117,13 +117,13 @@ func (s *settings) readCert(all map[string]string) error {
 	case cert == "" && key == "" || s.tls == nil:
 		return nil
 	case cert == "":
-		return refused("cert", "is missing beside connector.key; give the client certificate too, or its path as cert_file")
+		return refused("cert", "is missing, and connector.key is set; give the client certificate too, or its path as cert_file")
 	case key == "":
-		return refused("key", "is missing beside connector.cert; give the certificate's private key too, or its path as key_file")
+		return refused("key", "is missing, and connector.cert is set; give the certificate's private key too, or its path as key_file")
 	}
 	pair, err := tls.X509KeyPair([]byte(cert), []byte(key))
 	if err != nil {
-		return refused("cert", "with connector.key makes no client certificate (%v); give both as PEM, one belonging to the other", err)
+		return refused("cert", "and connector.key are not a client certificate (%v); give a certificate and its private key, both as PEM", err)
 	}
 	s.tls.Certificates = []tls.Certificate{pair}
 	return nil
@@ -139,7 +139,7 @@ func (s *settings) readServerName(all map[string]string) error {
 	return nil
 }
 
-// readToken refuses a token that would cross a network readable: whoever reads it can book.
+// readToken refuses a token that would cross a network unencrypted: anyone who reads it could book.
 func (s *settings) readToken(all map[string]string) error {
 	s.token = all["token"]
 	if s.token == "" {
@@ -149,17 +149,17 @@ func (s *settings) readToken(all map[string]string) error {
 		return refused("token", "%v", err)
 	}
 	if all["tls"] == "off" && !loopback(s.address) {
-		return refused("token", "would be readable on the way to %s with tls: off; set tls: on, or remove the token where the network is private", s.address)
+		return refused("token", "would be sent to %s unencrypted with tls: off; set tls: on, or remove the token where the network is private", s.address)
 	}
 	return nil
 }
 
 func validToken(token string) error {
 	if len(token) < tokenMin {
-		return fmt.Errorf("needs at least %d characters, as openssl rand -hex 32 makes them", tokenMin)
+		return fmt.Errorf("needs at least %d characters; make one with openssl rand -hex 32", tokenMin)
 	}
 	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return errors.New("may hold printable ASCII without spaces only; make one with openssl rand -hex 32")
+		return errors.New("may only contain printable ASCII without spaces; make one with openssl rand -hex 32")
 	}
 	return nil
 }

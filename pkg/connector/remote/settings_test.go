@@ -34,7 +34,7 @@ func TestGoodSettings(t *testing.T) {
 	}
 }
 
-func TestBadSettingsNameTheFieldAndNoSecret(t *testing.T) {
+func TestInvalidSettingsNameTheFieldButNoSecret(t *testing.T) {
 	ca := newAuthority(t)
 	cert, _ := ca.issue(t, "client")
 	_, strangersKey := ca.issue(t, "stranger")
@@ -82,11 +82,11 @@ func TestBadSettingsNameTheFieldAndNoSecret(t *testing.T) {
 	}
 }
 
-func TestAllMistakesAreToldAtOnce(t *testing.T) {
+func TestAllInvalidSettingsAreReportedAtOnce(t *testing.T) {
 	_, err := Open(t.Context(), 1, map[string]string{"adress": "a:1", "timeout": "soon"})
 	for _, field := range []string{"adress", "address", "timeout"} {
 		if err == nil || !strings.Contains(err.Error(), "connector."+field+":") {
-			t.Errorf("%s is not told: %v", field, err)
+			t.Errorf("%s is not reported: %v", field, err)
 		}
 	}
 }

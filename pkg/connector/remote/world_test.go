@@ -20,7 +20,7 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// driver is an ERP whose Put is a function; all else says nothing.
+// driver is an ERP whose Put is a function. Its other methods return empty answers.
 type driver struct {
 	put func(context.Context, *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error)
 }
@@ -54,7 +54,7 @@ func (driver) Remove(context.Context, *tiebackv1.RemoveRequest) (*tiebackv1.Remo
 
 func (driver) Close() error { return nil }
 
-// served serves d until the test ends or stop is called, and gives its address.
+// served serves d until the test ends or stop is called. It returns the address.
 func served(t testing.TB, d connector.Driver, c ServerConfig) (address string, stop func()) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -80,7 +80,7 @@ func served(t testing.TB, d connector.Driver, c ServerConfig) (address string, s
 	return l.Addr().String(), stop
 }
 
-// opened opens the driver; without a setting of TLS it is off.
+// opened opens the driver, with tls: off unless more has another setting.
 func opened(t testing.TB, address string, more map[string]string) connector.Driver {
 	t.Helper()
 	all := map[string]string{"address": address, "tls": "off"}
@@ -102,7 +102,7 @@ func put(ctx context.Context, d connector.Driver) error {
 	return err
 }
 
-// authority is a CA of the test's own.
+// authority is a CA for tests.
 type authority struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
@@ -120,7 +120,7 @@ func newAuthority(t testing.TB) authority {
 	return a
 }
 
-// sign makes a key and a certificate for it; of a CA without a key, its own.
+// sign makes a key and a certificate for it. A CA without a key signs its own certificate.
 func (a authority) sign(t testing.TB, cert *x509.Certificate) ([]byte, *ecdsa.PrivateKey) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -138,7 +138,7 @@ func (a authority) sign(t testing.TB, cert *x509.Certificate) ([]byte, *ecdsa.Pr
 	return der, key
 }
 
-// issue gives a certificate for a host, and its key, in PEM.
+// issue returns a certificate for a host, and its key, in PEM.
 func (a authority) issue(t testing.TB, host string) (cert, key string) {
 	t.Helper()
 	leaf := &x509.Certificate{
@@ -156,7 +156,7 @@ func (a authority) issue(t testing.TB, host string) (cert, key string) {
 	return armour("CERTIFICATE", der), armour("PRIVATE KEY", raw)
 }
 
-// files issues a certificate for a host into files.
+// files writes a certificate for a host, and its key, to files.
 func (a authority) files(t testing.TB, host string) (cert, key string) {
 	t.Helper()
 	certPEM, keyPEM := a.issue(t, host)

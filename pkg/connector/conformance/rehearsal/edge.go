@@ -10,12 +10,12 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// Wait is what an Edge that is throttled asks for.
+// Wait is the wait that a throttled Edge asks for.
 const Wait = 100 * time.Millisecond
 
-// Edge rehearses for a connector that keeps its books itself, so that there is no other
-// edge to its ERP. A connector that calls an ERP over a network asks Of there instead: what
-// is to be seen is how it takes the ERP's own answers.
+// Edge simulates faults for a connector that keeps its own books, so that it has no other boundary to its
+// ERP. A connector that calls an ERP over a network calls Of there instead, so that the suite sees how it
+// handles the ERP's own answers.
 func Edge(d connector.Driver) connector.Driver { return edge{d} }
 
 type edge struct{ connector.Driver }

@@ -16,8 +16,8 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// Offered asks a connector whether it rehearses, and waits until it is up. The settings are
-// those of package remote: a driver does not hand on the header that says so.
+// Offered reports whether a connector simulates faults. It waits until the connector is up. The settings are
+// those of package remote; its driver does not pass on the header that says so.
 func Offered(ctx context.Context, company int64, settings map[string]string) (bool, error) {
 	creds, err := credentialsOf(settings)
 	if err != nil {
@@ -45,7 +45,7 @@ func credentialsOf(settings map[string]string) (credentials.TransportCredentials
 	if ca := settings["ca"]; ca != "" {
 		c.RootCAs = x509.NewCertPool()
 		if !c.RootCAs.AppendCertsFromPEM([]byte(ca)) {
-			return nil, errors.New("ca: it holds no certificate in PEM")
+			return nil, errors.New("ca: it has no PEM certificate")
 		}
 	}
 	if cert := settings["cert"]; cert != "" {

@@ -1,13 +1,13 @@
-// Package rehearsal lets a caller ask a connector to meet a fault of its ERP on purpose, so
-// that its error handling can be seen: the fault travels with one call, in the context and,
-// over gRPC, in the metadata "tieback-rehearsal".
+// Package rehearsal lets a caller make a connector simulate a fault of its ERP, to test the connector's error
+// handling. The fault applies to one call. It is in the context and, over gRPC, in the metadata
+// "tieback-rehearsal".
 //
 //	caller                                        connector
-//	With(ctx, LostAnswer) ── Put ──▶ Interceptor ──▶ driver: Of(ctx), where it talks to the ERP
+//	With(ctx, LostAnswer) ── Put ──▶ Interceptor ──▶ driver: Of(ctx), where it calls the ERP
 //
-// A connector that rehearses says so in the header of its answers, "tieback-rehearsal: yes";
-// see Interceptor. It simulates the fault where it talks to its ERP, so that the rest of it
-// can't tell it from a real one; Edge does so for one that keeps its books itself.
+// A connector that simulates faults says so in the header of its responses, "tieback-rehearsal: yes"; see
+// Interceptor. It simulates the fault at its call to the ERP, so that the rest of the connector can't
+// distinguish it from a real one. Edge does this for a connector that keeps its own books.
 package rehearsal
 
 import (
@@ -17,37 +17,37 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-// Header is the name of the metadata, of calls and of answers.
+// Header is the name of the metadata of requests and responses.
 const Header = "tieback-rehearsal"
 
-// Fault is what the ERP does to one call.
+// Fault is a fault of the ERP in one call.
 type Fault string
 
 // The faults.
 const (
-	// Throttled: the ERP says that it is busy and when to come again; it did nothing.
+	// Throttled: the ERP is busy and says when to retry. It did nothing.
 	Throttled Fault = "throttled"
-	// LostAnswer: the ERP does what it is asked, and the answer is lost on the way.
+	// LostAnswer: the ERP does what it is asked, and its answer is lost.
 	LostAnswer Fault = "lost-answer"
 )
 
 type key struct{}
 
-// With makes calls under the context meet a fault, in this process and over gRPC.
+// With returns a context whose calls meet a fault, in this process and over gRPC.
 func With(ctx context.Context, f Fault) context.Context {
 	return metadata.AppendToOutgoingContext(context.WithValue(ctx, key{}, f), Header, string(f))
 }
 
-// Of is the fault that a call is to meet; "": none.
+// Of returns the fault that a call is to meet, or "" for none.
 func Of(ctx context.Context) Fault {
 	f, _ := ctx.Value(key{}).(Fault)
 	return f
 }
 
-// Interceptor hands the fault of a gRPC call to the drivers behind it and says that they
-// rehearse. Only for a connector whose driver asks Of, and never where real books are kept.
+// Interceptor passes the fault of a gRPC call to the drivers and announces that they simulate faults. Use it
+// only for a connector whose driver calls Of, and never with real books.
 func Interceptor(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	_ = grpc.SetHeader(ctx, metadata.Pairs(Header, "yes")) // fails where the call has ended already
+	_ = grpc.SetHeader(ctx, metadata.Pairs(Header, "yes")) // fails if the call has ended
 	if md, ok := metadata.FromIncomingContext(ctx); ok {
 		if asked := md.Get(Header); len(asked) > 0 {
 			ctx = context.WithValue(ctx, key{}, Fault(asked[0]))

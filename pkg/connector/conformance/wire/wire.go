@@ -1,4 +1,4 @@
-// Package wire makes a target of the conformance suite of a connector that speaks gRPC.
+// Package wire makes a target of the conformance suite for a connector that speaks gRPC.
 package wire
 
 import (
@@ -12,23 +12,23 @@ import (
 	"github.com/tieback/tieback/pkg/connector/remote"
 )
 
-// askFor is how long a connector is waited for when it is asked whether it rehearses.
-const askFor = 10 * time.Second
+// answerTimeout is how long Target waits for the connector to answer whether it simulates faults.
+const answerTimeout = 10 * time.Second
 
-// Target is the connector that the settings of package remote name. It rehearses faults
-// where the connector says that it does. Restart is the caller's to set. Errors: settings that
-// make no sense, each naming its field, or a connector that doesn't answer.
+// Target returns the target for the connector that the settings of package remote name. It simulates faults
+// if the connector says that it does. The caller sets Restart. Target returns an error if a setting is
+// invalid, with its field, or if the connector does not answer.
 func Target(ctx context.Context, company int64, settings map[string]string) (conformance.Target, error) {
 	t := conformance.Target{
 		Company: company,
 		Open:    func(ctx context.Context) (connector.Driver, error) { return remote.Open(ctx, company, settings) },
 	}
-	d, err := t.Open(ctx) // checks the settings
+	d, err := t.Open(ctx) // validates the settings
 	if err != nil {
 		return t, err
 	}
 	_ = d.Close() // nothing was sent
-	asked, cancel := context.WithTimeout(ctx, askFor)
+	asked, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	offered, err := rehearsal.Offered(asked, company, settings)
 	if err != nil {
@@ -40,7 +40,7 @@ func Target(ctx context.Context, company int64, settings map[string]string) (con
 	return t, nil
 }
 
-// Rehearse is the hook of a target that knows package rehearsal, over gRPC or in process.
+// Rehearse is the Rehearse hook for a target that uses package rehearsal, over gRPC or in process.
 func Rehearse(ctx context.Context, f rehearsal.Fault) (context.Context, error) {
 	return rehearsal.With(ctx, f), nil
 }

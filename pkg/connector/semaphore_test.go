@@ -13,21 +13,21 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// desk has one caller after the other ask for a slot, and notes who gets one, in which order.
-type desk struct {
+// queueTest lets named callers ask for slots, and records the order in which they get them.
+type queueTest struct {
 	*testing.T
-	*slots
-	mu   sync.Mutex
-	got  []string
-	gave map[string]func()
+	*semaphore
+	mu       sync.Mutex
+	got      []string
+	releases map[string]func()
 }
 
-func newDesk(t *testing.T, n int) *desk {
-	return &desk{T: t, slots: newSlots(n), gave: map[string]func(){}}
+func newQueueTest(t *testing.T, n int) *queueTest {
+	return &queueTest{T: t, semaphore: newSemaphore(n), releases: map[string]func(){}}
 }
 
-// ask has name wait for a slot; one that begins with b is a bulk call.
-func (d *desk) ask(names ...string) {
+// ask makes callers wait for a slot. A name that begins with b is a bulk call.
+func (d *queueTest) ask(names ...string) {
 	for _, name := range names {
 		ctx := d.Context()
 		if name[0] == 'b' {
@@ -38,18 +38,18 @@ func (d *desk) ask(names ...string) {
 			d.mu.Lock()
 			defer d.mu.Unlock()
 			if err == nil {
-				d.got, d.gave[name] = append(d.got, name), release
+				d.got, d.releases[name] = append(d.got, name), release
 			}
 		}()
 		synctest.Wait()
 	}
 }
 
-// done gives a slot back.
-func (d *desk) done(name string) {
+// done releases a slot.
+func (d *queueTest) done(name string) {
 	d.mu.Lock()
-	release := d.gave[name]
-	d.gave[name] = nil
+	release := d.releases[name]
+	d.releases[name] = nil
 	d.mu.Unlock()
 	if release == nil {
 		d.Fatalf("%s has no slot: %v", name, d.got)
@@ -58,7 +58,7 @@ func (d *desk) done(name string) {
 	synctest.Wait()
 }
 
-func (d *desk) have(want ...string) {
+func (d *queueTest) have(want ...string) {
 	d.Helper()
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -67,9 +67,9 @@ func (d *desk) have(want ...string) {
 	}
 }
 
-func TestABulkSyncLeavesASlotForTheNextClick(t *testing.T) {
+func TestBulkCallsLeaveASlotFree(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDesk(t, 3)
+		d := newQueueTest(t, 3)
 		d.ask("b1", "b2", "b3", "click")
 		d.have("b1", "b2", "click")
 		d.done("click")
@@ -81,9 +81,9 @@ func TestABulkSyncLeavesASlotForTheNextClick(t *testing.T) {
 	})
 }
 
-func TestClicksOvertakeTheBulkCallsThatWait(t *testing.T) {
+func TestInteractiveCallsOvertakeBulkCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDesk(t, 1)
+		d := newQueueTest(t, 1)
 		d.ask("b1", "b2", "b3", "click 1", "click 2")
 		for _, name := range []string{"b1", "click 1", "click 2", "b2"} {
 			d.done(name)
@@ -93,9 +93,9 @@ func TestClicksOvertakeTheBulkCallsThatWait(t *testing.T) {
 	})
 }
 
-func TestABulkSyncGetsOnBesideAnyNumberOfClicks(t *testing.T) {
+func TestBulkCallsAreNotStarved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDesk(t, 2)
+		d := newQueueTest(t, 2)
 		d.ask("c00", "c01", "b")
 		for i := range 20 {
 			d.ask(fmt.Sprintf("c%02d", i+2))
@@ -104,27 +104,27 @@ func TestABulkSyncGetsOnBesideAnyNumberOfClicks(t *testing.T) {
 			d.done(fmt.Sprintf("c%02d", i))
 		}
 		if turn := slices.Index(d.got, "b"); turn != 2+fair-1 {
-			t.Errorf("after %d clicks that waited, the bulk call had not had its turn, or earlier: %v", fair-1, d.got)
+			t.Errorf("the bulk call did not get its slot after %d waiting interactive calls: %v", fair-1, d.got)
 		}
 		d.finish()
 	})
 }
 
-// finish lets all end.
-func (d *desk) finish() {
+// finish releases all slots.
+func (d *queueTest) finish() {
 	for i := 0; i < len(d.got); i++ {
-		if release := d.gave[d.got[i]]; release != nil {
-			d.gave[d.got[i]] = nil
+		if release := d.releases[d.got[i]]; release != nil {
+			d.releases[d.got[i]] = nil
 			release()
 			synctest.Wait()
 		}
 	}
 }
 
-// Whoever gives up waiting takes no slot with it, whichever moment it picks.
-func TestWhoGivesUpWaitingLeavesNoSlotTaken(t *testing.T) {
+// A caller that gives up waiting, at any moment, occupies no slot.
+func TestCanceledWaitReleasesItsSlot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSlots(2)
+		s := newSemaphore(2)
 		var all sync.WaitGroup
 		for i := range 200 {
 			ctx := t.Context()
@@ -147,8 +147,8 @@ func TestWhoGivesUpWaitingLeavesNoSlotTaken(t *testing.T) {
 	})
 }
 
-// Whoever has no turn is told whether the ERP is at work on others, or answers none of them.
-func TestWhoHasNoTurnIsToldWhatFor(t *testing.T) {
+// The error of a call without a slot says whether the ERP is busy or does not answer.
+func TestErrorWithoutASlotSaysWhetherTheERPAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, _, e := world()
 		b.caps = &tiebackv1.CapabilitiesResponse{Name: "Books", MaxConcurrent: 1, Entities: []*tiebackv1.EntityCapability{{Entity: vendor, State: true}}}
@@ -157,7 +157,7 @@ func TestWhoHasNoTurnIsToldWhatFor(t *testing.T) {
 		go func() { _, _ = e.State(t.Context(), vendor, "V-1") }()
 		synctest.Wait()
 		for _, c := range []struct {
-			at   time.Duration // when it asks for its turn
+			at   time.Duration // when it asks for a slot
 			want fault.Reason
 		}{{time.Second, fault.Busy}, {20 * time.Second, fault.NoAnswer}} {
 			time.Sleep(time.Until(began.Add(c.at)))
