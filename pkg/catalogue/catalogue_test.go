@@ -10,8 +10,8 @@ import (
 	"github.com/tieback/tieback/pkg/catalogue"
 )
 
-// The dictionary's facts, as published; the table must not drift from them.
-func TestTableSaysWhatTheDictionarySays(t *testing.T) {
+// The table must agree with the published facts of the dictionary.
+func TestTableMatchesTheDictionary(t *testing.T) {
 	raw, err := os.ReadFile("testdata/events.json")
 	if err != nil {
 		t.Fatal(err)
@@ -61,9 +61,9 @@ func TestTableSaysWhatTheDictionarySays(t *testing.T) {
 	}
 }
 
-// What an outcome may hold follows from the dictionary where that says so: marks are of exports alone, records are
-// unlinked by unlinks and resets alone, and two writes of the dictionary are made from outcomes. The rest is compared with
-// what the handlers write: see TestEachRowAllowsWhatItsHandlerWrites in services/worker.
+// The dictionary decides some contents of outcomes: only exports have marks, only unlinks and resets unlink records, and two
+// writes in the dictionary are made from outcomes. The rest is compared with what the handlers write: see
+// TestCatalogueRowsAllowWhatHandlersWrite in services/worker.
 func TestOutcomesFollowTheDictionary(t *testing.T) {
 	for _, row := range catalogue.Table {
 		t.Run(row.Name, func(t *testing.T) {
@@ -82,7 +82,7 @@ func TestOutcomesFollowTheDictionary(t *testing.T) {
 	}
 }
 
-func TestItemTypesAreNamedOneByOne(t *testing.T) {
+func TestItemTypes(t *testing.T) {
 	row, _ := catalogue.Lookup("create_requisitions")
 	want := []string{"requisition", "requisition_change_order_item", "requisition_contract_detail_item", "requisition_contract_item"}
 	if got := row.ItemTypes(); !slices.Equal(got, want) {
@@ -90,7 +90,7 @@ func TestItemTypesAreNamedOneByOne(t *testing.T) {
 	}
 }
 
-func TestEachTypeHasOneCategory(t *testing.T) {
+func TestEveryTypeHasOneCategory(t *testing.T) {
 	total := 0
 	for _, c := range catalogue.Categories {
 		total += len(catalogue.Of(c))

@@ -1,6 +1,6 @@
 package catalogue
 
-// Table has one row for each event type, grouped by entity as the dictionary is.
+// Table has one row for each event type, grouped by entity as in the dictionary.
 var Table = []EventType{
 	// standard cost codes
 	{

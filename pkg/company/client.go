@@ -11,25 +11,24 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Client is an API client of Procore: an id with a secret, and the hosts that it is for. Several companies can
-// have the same one.
+// Client is an API client of Procore: an id with a secret, and its hosts. Several companies can share one.
 //
-//	in the companies file                Procore calls it                        Name
+//	in the companies file                Procore's term                          Name
 //	──────────────────────────────────── ─────────────────────────────────────── ─────────────────
 //	an item of clients, which companies  Developer Managed Service Account:      its name
-//	refer to by client: name             one client for all companies where
+//	refer to by client: name             one client for all companies in which
 //	                                     the app is installed
-//	client_id and client_secret[_file]   service account of one company          "", its company's
+//	client_id and client_secret[_file]   service account of one company          ""
 //	in a company's entry
 //
-// Its fields stay as they are while the process runs; its credentials may be rotated meanwhile (see Watcher).
+// Its fields don't change while the process runs. Its credentials may be rotated (see Watcher).
 // All methods may be called concurrently.
 type Client struct {
 	Name     string
-	APIURL   string // "": the environment's, as for LoginURL. Either both are set or none
+	APIURL   string // "": the environment's, as for LoginURL. Either both are set or neither
 	LoginURL string
 
-	owner       int64 // of a client without a name: its company
+	owner       int64 // the company of a client without a name
 	credentials atomic.Pointer[Credentials]
 }
 
@@ -39,7 +38,7 @@ type Credentials struct {
 	Secret Secret
 }
 
-// Credentials returns the credentials as they are now. Ask for them for each login.
+// Credentials returns the current credentials. Call it for each login.
 func (c *Client) Credentials() Credentials {
 	if now := c.credentials.Load(); now != nil {
 		return *now
@@ -47,7 +46,7 @@ func (c *Client) Credentials() Credentials {
 	return Credentials{}
 }
 
-// String names the client for people: client acme, or the client of company 7.
+// String returns the client's name for messages: client acme, or the client of company 7.
 func (c *Client) String() string {
 	if c.Name != "" {
 		return "client " + c.Name
@@ -61,7 +60,7 @@ func newClient(owner int64, c Credentials) *Client {
 	return client
 }
 
-// take replaces the credentials by those of now, and names the fields that changed.
+// take replaces the credentials with those of now, and returns the names of the fields that changed.
 func (c *Client) take(now *Client) (fields []string) {
 	old, next := c.Credentials(), now.Credentials()
 	if old.ID != next.ID {
@@ -76,7 +75,7 @@ func (c *Client) take(now *Client) (fields []string) {
 	return fields
 }
 
-// differs names the fields that differ and that change with a restart only.
+// differs returns the names of the changed fields that take effect only after a restart.
 func (c *Client) differs(now *Client) (fields []string) {
 	switch {
 	case c.Name != now.Name:
@@ -100,38 +99,38 @@ type clientEntry struct {
 	LoginURL         string `yaml:"login_url"`
 }
 
-// clientNodes are the items of clients; each is decoded by itself.
+// clientNodes are the items of clients. Each is decoded separately.
 type clientNodes []yaml.Node
 
 // clients are the named clients of a file.
 type clients struct {
-	right map[string]*Client
-	wrong map[string]error // those with a mistake
-	errs  []error          // mistakes of those without a name
-	used  map[string]bool
+	valid   map[string]*Client
+	invalid map[string]error // errors by name
+	errs    []error          // errors of clients without a name
+	used    map[string]bool
 }
 
-// parseClients validates all clients. Of two with the same name neither is right.
+// parseClients validates all clients. Two clients with the same name are both invalid.
 func parseClients(nodes clientNodes, read reader) *clients {
-	cs := &clients{right: map[string]*Client{}, wrong: map[string]error{}, used: map[string]bool{}}
+	cs := &clients{valid: map[string]*Client{}, invalid: map[string]error{}, used: map[string]bool{}}
 	for i := range nodes {
-		e, senseless, strange := decode[clientEntry](&nodes[i], "a client")
-		c, err := (*Client)(nil), senseless
-		if senseless == nil {
+		e, malformed, unknown := decode[clientEntry](&nodes[i], "a client")
+		c, err := (*Client)(nil), malformed
+		if malformed == nil {
 			c, err = e.client(read)
 		}
-		err = errors.Join(strange, err)
-		if err == nil && (cs.right[e.Name] != nil || cs.wrong[e.Name] != nil) {
+		err = errors.Join(unknown, err)
+		if err == nil && (cs.valid[e.Name] != nil || cs.invalid[e.Name] != nil) {
 			err = errors.New("name: another client has it; give each a name of its own")
 		}
 		switch {
 		case err == nil:
-			cs.right[c.Name] = c
+			cs.valid[c.Name] = c
 		case e.Name == "":
 			cs.errs = append(cs.errs, fmt.Errorf("clients[%d]: %w", i, err))
 		default:
-			cs.wrong[e.Name] = errors.Join(cs.wrong[e.Name], fmt.Errorf("clients[%d]: %w", i, err))
-			delete(cs.right, e.Name)
+			cs.invalid[e.Name] = errors.Join(cs.invalid[e.Name], fmt.Errorf("clients[%d]: %w", i, err))
+			delete(cs.valid, e.Name)
 		}
 	}
 	return cs
@@ -140,19 +139,20 @@ func parseClients(nodes clientNodes, read reader) *clients {
 // get returns the client that a company refers to.
 func (cs *clients) get(name string) (*Client, error) {
 	cs.used[name] = true
-	if err := cs.wrong[name]; err != nil {
-		return nil, fmt.Errorf("client: it has a mistake: %w", err)
+	if err := cs.invalid[name]; err != nil {
+		return nil, fmt.Errorf("client: it is invalid: %w", err)
 	}
-	if c := cs.right[name]; c != nil {
+	if c := cs.valid[name]; c != nil {
 		return c, nil
 	}
 	return nil, errors.New("client: there is no client of this name in the list clients")
 }
 
-// unused are the mistakes of clients that no company refers to; the others are part of their companies' errors.
+// unused returns the errors of clients that no company refers to. The others are part of their companies'
+// errors.
 func (cs *clients) unused() []error {
 	errs := cs.errs
-	for name, err := range cs.wrong {
+	for name, err := range cs.invalid {
 		if !cs.used[name] {
 			errs = append(errs, err)
 		}
@@ -162,7 +162,7 @@ func (cs *clients) unused() []error {
 
 var clientName = regexp.MustCompile(`^[a-z0-9-]{1,40}$`)
 
-// ValidClientName reports whether a client may have this name: 1 to 40 of a-z, 0-9 and -.
+// ValidClientName reports whether a client may have this name: 1 to 40 characters of a-z, 0-9 and -.
 func ValidClientName(name string) bool { return clientName.MatchString(name) }
 
 func (e clientEntry) client(read reader) (*Client, error) {
@@ -172,7 +172,7 @@ func (e clientEntry) client(read reader) (*Client, error) {
 	case e.Name == "":
 		fail("name", "is missing: companies refer to the client by it")
 	case !ValidClientName(e.Name):
-		fail("name", "may hold a-z, 0-9 and - only, at most 40")
+		fail("name", "may only contain a-z, 0-9 and -, and at most 40 characters")
 	}
 	if e.ClientID == "" {
 		fail("client_id", "is missing: the Client ID of the app in Procore's developer portal")
@@ -200,14 +200,14 @@ func (e clientEntry) client(read reader) (*Client, error) {
 	return c, nil
 }
 
-// host checks the base of a host of Procore's and removes a slash at its end; "" is valid.
+// host validates the base URL of a Procore host and removes a trailing slash; "" is valid.
 func host(raw string) (string, error) {
 	if raw == "" {
 		return "", nil
 	}
 	u, err := url.Parse(raw)
 	if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
-		return "", errors.New("must be a host's base, such as https://api.procoregov.com")
+		return "", errors.New("must be the base URL of a host, such as https://api.procoregov.com")
 	}
 	return strings.TrimRight(raw, "/"), nil
 }

@@ -30,7 +30,7 @@ func TestCompaniesShareANamedClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	if set[7].Client != set[8].Client || set[7].Client == set[9].Client {
-		t.Error("a named client is not one for the companies that refer to it")
+		t.Error("companies that refer to a named client do not share it")
 	}
 	for id, want := range map[int64]struct{ name, is, api, login, clientID, secret string }{
 		7:  {"commercial", "client commercial", "", "", "app", "app-secret"},
@@ -45,25 +45,25 @@ func TestCompaniesShareANamedClient(t *testing.T) {
 	}
 }
 
-func TestAMistakeInAClientNamesTheFieldAndTheCompanies(t *testing.T) {
+func TestInvalidClientErrorNamesTheFieldAndTheCompanies(t *testing.T) {
 	for name, c := range map[string]struct{ old, new, says string }{
 		"unknown client":     {"client: federal", "client: fedral", "companies[2]: client: there is no client of this name"},
-		"client and own id":  {"id: 7, client: commercial", "id: 7, client: commercial, client_id: x", "companies[0]: client: give it, or client_id with client_secret_file, not both"},
+		"client and own id":  {"id: 7, client: commercial", "id: 7, client: commercial, client_id: x", "companies[0]: client: give either client, or client_id with client_secret_file"},
 		"neither":            {"id: 7, client: commercial, ", "id: 7, ", "companies[0]: client_id: is missing"},
 		"no name":            {"name: federal, ", "", "clients[1]: name: is missing"},
-		"a bad name":         {"name: federal", "name: The Federal", "name: may hold a-z, 0-9 and - only"},
-		"listed twice":       {"name: federal", "name: commercial", "companies[0]: client: it has a mistake: clients[1]: name: another client has it"},
-		"no id":              {"client_id: gov, ", "", "companies[2]: client: it has a mistake: clients[1]: client_id: is missing"},
+		"a bad name":         {"name: federal", "name: The Federal", "name: may only contain a-z, 0-9 and -"},
+		"listed twice":       {"name: federal", "name: commercial", "companies[0]: client: it is invalid: clients[1]: name: another client has it"},
+		"no id":              {"client_id: gov, ", "", "companies[2]: client: it is invalid: clients[1]: client_id: is missing"},
 		"no secret":          {`client_secret: "gov-secret", `, "", "clients[1]: client_secret: is missing"},
 		"secret file gone":   {`client_secret: "gov-secret"`, "client_secret_file: /nowhere", "clients[1]: client_secret_file"},
 		"no login":           {", login_url: https://login.procoregov.com", "", "clients[1]: login_url: is missing"},
 		"no API":             {"api_url: https://api.procoregov.com/, ", "", "clients[1]: api_url: is missing"},
-		"no url":             {"https://login.procoregov.com", "login.procoregov.com", "clients[1]: login_url: must be a host's base"},
-		"a path":             {"https://api.procoregov.com/", "https://api.procoregov.com/rest", "clients[1]: api_url: must be a host's base"},
-		"a secret in an url": {"https://login.procoregov.com", "https://x:gov-secret@y", "clients[1]: login_url: must be a host's base"},
+		"no url":             {"https://login.procoregov.com", "login.procoregov.com", "clients[1]: login_url: must be the base URL of a host"},
+		"a path":             {"https://api.procoregov.com/", "https://api.procoregov.com/rest", "clients[1]: api_url: must be the base URL of a host"},
+		"a secret in an url": {"https://login.procoregov.com", "https://x:gov-secret@y", "clients[1]: login_url: must be the base URL of a host"},
 		"misspelt field":     {"client_id: gov", "client_id: gov, zone: us", "clients[1]: not a field of a client: zone (line 5); its fields are name, client_id, "},
-		"no list":            {shared[:strings.Index(shared, "companies:")], "clients: {name: x}\n", "a mapping stands where a list of clients belongs"},
-		"no mapping":         {shared[:strings.Index(shared, "companies:")], "clients: [gov-secret]\n", "a text stands where a mapping with a client's fields belongs"},
+		"no list":            {shared[:strings.Index(shared, "companies:")], "clients: {name: x}\n", "expected a list of clients, found a mapping"},
+		"no mapping":         {shared[:strings.Index(shared, "companies:")], "clients: [gov-secret]\n", "expected a mapping with a client's fields, found a text"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			text := strings.Replace(shared, c.old, c.new, 1)
@@ -78,8 +78,8 @@ func TestAMistakeInAClientNamesTheFieldAndTheCompanies(t *testing.T) {
 	}
 }
 
-// A mistake in a client stops its companies and no other; one that no company refers to stops none.
-func TestAMistakeInAClientStopsItsCompaniesOnly(t *testing.T) {
+// An invalid client affects only the companies that refer to it.
+func TestInvalidClientAffectsOnlyItsCompanies(t *testing.T) {
 	for name, c := range map[string]struct {
 		text     string
 		served   int
@@ -98,7 +98,7 @@ func TestAMistakeInAClientStopsItsCompaniesOnly(t *testing.T) {
 	}
 }
 
-func TestANamedClientsCredentialsRotateForAllItsCompanies(t *testing.T) {
+func TestCredentialsOfANamedClientRotateForAllItsCompanies(t *testing.T) {
 	path := written(t, shared)
 	set, err := company.Load(path)
 	if err != nil {
@@ -120,20 +120,20 @@ func TestANamedClientsCredentialsRotateForAllItsCompanies(t *testing.T) {
 			t.Errorf("company %d has the secret %q", id, string(is))
 		}
 	}
-	if n := log.FilterMessage("other credentials in the companies file").Len(); n != 1 || log.FilterMessage("secrets rotated").Len() != 0 {
+	if n := log.FilterMessage("credentials changed in the companies file").Len(); n != 1 || log.FilterMessage("secrets rotated").Len() != 0 {
 		t.Errorf("want one line for the client, and none that says rotated: %v", log.All())
 	}
 	look(strings.NewReplacer("https://login.procoregov.com", "https://login.example.com", "id: 8, client: commercial", "id: 8, client: federal").Replace(shared))
 	if set[8].Client != set[7].Client || set[9].Client.LoginURL != "https://login.procoregov.com" {
-		t.Error("what needs a restart was taken up")
+		t.Error("a setting that needs a restart was applied")
 	}
-	needs := log.FilterMessage("this changes with a restart of Tieback only").All()
+	needs := log.FilterMessage("setting changed: restart Tieback to apply it").All()
 	if len(needs) != 2 {
 		t.Errorf("%v", needs)
 	}
 }
 
-func TestAClientIsAddedAndEdited(t *testing.T) {
+func TestEditAddsAndChangesAClient(t *testing.T) {
 	path := written(t, "# ours\n"+commented)
 	f := edit(t, path)
 	if f.Client("tieback") != nil {
@@ -147,7 +147,7 @@ func TestAClientIsAddedAndEdited(t *testing.T) {
 	c.Set("client_secret", "app-secret")
 	e := f.Entry(7)
 	if !e.Drop("client_id") || !e.Drop("client_secret") || !e.Set("client", "tieback") {
-		t.Error("a change is not told")
+		t.Error("a change is not reported")
 	}
 	if c, err := e.Company(); err != nil || c.Client.Name != "tieback" || c.Client.Credentials().ID != "app" {
 		t.Errorf("%v", err)

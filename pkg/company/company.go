@@ -1,5 +1,5 @@
-// Package company reads the companies file: which Procore companies are connected,
-// with which credentials and which ERP. See docs/configuration.md.
+// Package company reads the companies file: the connected Procore companies with their credentials and their ERPs. See
+// docs/configuration.md.
 package company
 
 import (
@@ -10,60 +10,60 @@ import (
 	"github.com/tieback/tieback/pkg/webhooks"
 )
 
-// Secret is a value that prints as "[secret]" wherever it strays.
+// Secret is a string that prints as "[secret]".
 type Secret string
 
 func (Secret) String() string { return "[secret]" }
 
-// GoString keeps a secret out of %#v.
+// GoString keeps the secret out of %#v.
 func (Secret) GoString() string { return "[secret]" }
 
-// MarshalText keeps a secret out of encoders, zap's included.
+// MarshalText keeps the secret out of encoders, including zap's.
 func (Secret) MarshalText() ([]byte, error) { return []byte("[secret]"), nil }
 
-// Company is one connected Procore company, validated. Its fields stay as they are while the
-// process runs; its secrets may be rotated meanwhile (see Watcher), so ask for them anew for
-// each use and keep none. All methods may be called concurrently.
+// Company is one connected Procore company, validated. Its fields don't change while the process runs. Its
+// secrets may be rotated (see Watcher), so callers must read them for each use and not keep them. All methods
+// may be called concurrently.
 type Company struct {
 	ID                     int64
 	Name                   string
-	StandardCostCodeListID int64 // 0: not known; standard cost codes can't be synced
+	StandardCostCodeListID int64 // 0: not configured; standard cost codes can't be synced
 	Driver                 string
-	URL                    string         // ingest's public base, https://host; "": not known. Procore delivers to it
-	MetadataFile           string         // laid over the ERP metadata that is told to Procore; "": none
-	WebhookNamespace       string         // of our hook in Procore; "": tieback
-	RemoveOnReset          bool           // a reset of master data takes it out of the ERP; false: the ERP keeps it
-	Zone                   *time.Location // in which an instant becomes a date, and in which people read times; never nil, UTC by default
-	Since                  time.Time      // ERP requests that Procore created before it are not ours: see InScope; zero: all are
+	URL                    string         // the public base URL of ingest, https://host, to which Procore delivers; "": not configured
+	MetadataFile           string         // overrides parts of the ERP metadata that is sent to Procore; "": none
+	WebhookNamespace       string         // of Tieback's hook in Procore; "": tieback
+	RemoveOnReset          bool           // a reset of master data removes it from the ERP; false: the ERP keeps it
+	Zone                   *time.Location // for the dates of points in time, and for times in messages; never nil, UTC by default
+	Since                  time.Time      // ERP requests that Procore created before it are ignored: see InScope; zero: none are
 
-	Client *Client // by which its calls of Procore are made; never nil
+	Client *Client // for its calls to Procore; never nil
 
-	secrets atomic.Pointer[secrets] // replaced whole, never changed
+	secrets atomic.Pointer[secrets] // replaced as a whole, never modified
 }
 
-// Secrets are all of a company that is rotated.
+// Secrets are all secrets of a company that can be rotated.
 type Secrets struct {
-	ClientID      string // of a client of its own
+	ClientID      string // of the company's own client
 	ClientSecret  Secret
-	WebhookTokens []string          // one, or two while rotating
-	Settings      map[string]string // the driver's own, secrets resolved
+	WebhookTokens []string          // one, or two during a rotation
+	Settings      map[string]string // the driver's settings, with the content of secret files
 }
 
-// secrets are Secrets as they are kept: of a webhook token only the hash.
+// secrets are Secrets as they are kept: only hashes of the webhook tokens.
 type secrets struct {
 	tokens   []webhooks.Hash
 	settings map[string]string
 }
 
-// New makes a company that is in no file, with a client of its own, for tests; its other fields may be set before it
-// is shared.
+// New returns a company that is not in a file, with its own client, for tests. Its other fields may be set
+// before it is shared.
 func New(id int64, s Secrets) *Company {
 	c := &Company{ID: id, Zone: time.UTC, Client: newClient(id, Credentials{ID: s.ClientID, Secret: s.ClientSecret})}
-	c.secrets.Store(s.kept())
+	c.secrets.Store(s.hashed())
 	return c
 }
 
-func (s Secrets) kept() *secrets {
+func (s Secrets) hashed() *secrets {
 	k := &secrets{settings: s.Settings}
 	for _, t := range s.WebhookTokens {
 		k.tokens = append(k.tokens, webhooks.HashOf(t))
@@ -71,42 +71,42 @@ func (s Secrets) kept() *secrets {
 	return k
 }
 
-// Authentic says whether token is one of the company's webhook tokens, in constant time.
-// Only the tokens' hashes are kept. On a nil company it does the same work and says no,
-// so that an unknown company can't be told from a wrong token.
+// Authentic reports whether token is one of the company's webhook tokens, in constant time. Only hashes of
+// the tokens are kept. On a nil company it does the same work and returns false, so that a caller can't
+// distinguish an unknown company from a wrong token.
 func (c *Company) Authentic(token string) bool {
 	return webhooks.Match(c.TokenHashes(), token)
 }
 
-// TokenHashes are the hashes of the company's webhook tokens; none of a nil company.
+// TokenHashes returns the hashes of the company's webhook tokens, or none for a nil company.
 func (c *Company) TokenHashes() []webhooks.Hash {
 	if c == nil {
 		return nil
 	}
-	return c.now().tokens
+	return c.current().tokens
 }
 
-// Settings are those of the company's driver as they are now, secrets resolved. The map is
-// never changed: leave it as it is. A rotation makes another.
-func (c *Company) Settings() map[string]string { return c.now().settings }
+// Settings returns the current settings of the company's driver, with the content of secret files. Callers
+// must not change the map; a rotation makes another one.
+func (c *Company) Settings() map[string]string { return c.current().settings }
 
 var noSecrets = &secrets{}
 
-// now is never nil: a company made without secrets has empty ones.
-func (c *Company) now() *secrets {
+// current never returns nil: a company without secrets has empty ones.
+func (c *Company) current() *secrets {
 	if s := c.secrets.Load(); s != nil {
 		return s
 	}
 	return noSecrets
 }
 
-// Set is all connected companies, by id.
+// Set is a set of companies by id.
 type Set map[int64]*Company
 
 // Authentic reports whether token is one of a company's webhook tokens; see Company.Authentic.
 func (s Set) Authentic(company int64, token string) bool { return s[company].Authentic(token) }
 
-// Webhooks are the hashes of all companies' webhook tokens, as ingest reads them.
+// Webhooks returns the hashes of all companies' webhook tokens, as ingest reads them.
 func (s Set) Webhooks() webhooks.Hashes {
 	all := webhooks.Hashes{}
 	for id, c := range s {

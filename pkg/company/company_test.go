@@ -22,7 +22,7 @@ const good = `companies:
     time_zone: America/Chicago
 `
 
-func TestAGoodFile(t *testing.T) {
+func TestParse(t *testing.T) {
 	secret := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(secret, []byte("s3cr3t\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -50,15 +50,15 @@ func TestAGoodFile(t *testing.T) {
 	}
 }
 
-func TestABadFileNamesTheCompanyAndTheField(t *testing.T) {
+func TestParseErrorNamesTheCompanyAndTheField(t *testing.T) {
 	const base = `companies: [{id: 7, client_id: c, client_secret: s, webhook_tokens: [0123456789abcdef], connector: {driver: x}}]`
 	for name, c := range map[string]struct{ file, says string }{
 		"empty":             {``, "the list is empty"},
 		"no id":             {strings.Replace(base, "id: 7, ", "", 1), "companies[0]: id"},
 		"no client id":      {strings.Replace(base, "client_id: c, ", "", 1), "client_id: is missing"},
 		"no secret":         {strings.Replace(base, "client_secret: s, ", "", 1), "client_secret: is missing"},
-		"secret twice":      {strings.Replace(base, "client_secret: s", "client_secret: s, client_secret_file: f", 1), "not both"},
-		"secret for a file": {strings.Replace(base, "client_secret: s", "client_secret_file: hush", 1), "client_secret_file: it takes the path of a file, and what it has is none that can be read: no such file"},
+		"secret twice":      {strings.Replace(base, "client_secret: s", "client_secret: s, client_secret_file: f", 1), "give either client_secret or client_secret_file"},
+		"secret for a file": {strings.Replace(base, "client_secret: s", "client_secret_file: hush", 1), "client_secret_file: it must be the path of a readable file: no such file"},
 		"secret file gone":  {strings.Replace(base, "client_secret: s", "client_secret_file: /nowhere", 1), "client_secret_file"},
 		"no token":          {strings.Replace(base, "[0123456789abcdef]", "[]", 1), "webhook_tokens"},
 		"three tokens":      {strings.Replace(base, "[0123456789abcdef]", "[a,b,c]", 1), "there are 3"},
@@ -71,11 +71,11 @@ func TestABadFileNamesTheCompanyAndTheField(t *testing.T) {
 		"misspelt, merged":  {"companies: [{<<: &m {cleint: d}, " + base[len("companies: [{"):], "cleint (line 1)"},
 		"and another one":   {strings.Replace(base, "client_id: c", "cleint_id: c, nam: d", 1), "cleint_id (line 1), nam (line 1)"},
 		"and what it lacks": {strings.Replace(base, "client_id: c", "cleint_id: c", 1), "client_id: is missing"},
-		"of the file":       {base + "\ncompanys: 5\n", "line 2: companys is no field of the companies file, which has clients and companies"},
+		"of the file":       {base + "\ncompanys: 5\n", "line 2: companys is not a field of the companies file; its fields are clients and companies"},
 		"listed twice":      {base[:len(base)-1] + ", " + base[len("companies: ["):], "listed twice"},
-		"id of text":        {strings.Replace(base, "id: 7,", "id: seven,", 1), "line 1: a text stands where a whole number belongs"},
-		"no list":           {"companies: {id: 7}", "line 1: a mapping stands where a list of companies belongs"},
-		"tokens of text":    {strings.Replace(base, "[0123456789abcdef]", "0123456789abcdef", 1), "line 1: a text stands where a list of texts belongs"},
+		"id of text":        {strings.Replace(base, "id: 7,", "id: seven,", 1), "line 1: expected a whole number, found a text"},
+		"no list":           {"companies: {id: 7}", "line 1: expected a list of companies, found a mapping"},
+		"tokens of text":    {strings.Replace(base, "[0123456789abcdef]", "0123456789abcdef", 1), "line 1: expected a list of texts, found a text"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := company.Parse([]byte(c.file)); err == nil || !strings.Contains(err.Error(), c.says) {
@@ -85,7 +85,7 @@ func TestABadFileNamesTheCompanyAndTheField(t *testing.T) {
 	}
 }
 
-func TestACompanyWithoutATimeZoneIsInUTC(t *testing.T) {
+func TestDefaultTimeZoneIsUTC(t *testing.T) {
 	set, err := company.Parse([]byte(`companies: [{id: 7, client_id: c, client_secret: s, webhook_tokens: [0123456789abcdef], connector: {driver: x}}]`))
 	if err != nil {
 		t.Fatal(err)
@@ -95,8 +95,8 @@ func TestACompanyWithoutATimeZoneIsInUTC(t *testing.T) {
 	}
 }
 
-// What the YAML package cites may hold the very signs that it cites with.
-func TestAValueWithTicksIsNotTold(t *testing.T) {
+// A value that the YAML package quotes may contain quotation marks.
+func TestErrorHidesAValueWithQuotationMarks(t *testing.T) {
 	for _, file := range []string{
 		"companies: [{id: 'a`hush`b'}]", "companies: [{id: \"a`\\nhush\"}]", "companies: [{webhook_tokens: 'a`hush'}]", "companies: 'a`hush'",
 		"companies: [{\"a`\\\"hush\": 1}]", "\"a`\\\"hush\": 1\n", "companies: [{\"a\\\"hush\": 1, \"a\\\"hush\": 1}]", "companies: [{id: 7, '`hush': 1, '`hush': 2}]",
@@ -109,8 +109,8 @@ func TestAValueWithTicksIsNotTold(t *testing.T) {
 	}
 }
 
-// A secret file that never ends, or is not what it seems, is named, and not read.
-func TestASecretFileIsARegularOne(t *testing.T) {
+// A secret file that is not a regular file is refused by name and not read.
+func TestSecretFileMustBeARegularFile(t *testing.T) {
 	dir := t.TempDir()
 	secret, marked, large := filepath.Join(dir, "secret"), filepath.Join(dir, "marked"), filepath.Join(dir, "large")
 	for path, content := range map[string]string{secret: "s3cr3t-s3cr3t-s3cr3t", marked: "\ufeffs3cr3t-s3cr3t-s3cr3t", large: ""} {
@@ -143,7 +143,7 @@ func TestASecretFileIsARegularOne(t *testing.T) {
 	}
 }
 
-func TestFilesAreThoseWithSecrets(t *testing.T) {
+func TestFilesReturnsTheSecretFiles(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "companies.yaml")
 	const text = `clients: [{name: acme, client_id: c, client_secret_file: /s/acme}]
 companies:

@@ -12,7 +12,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// fieldsOf are the fields of an item of the file, as the file names them.
+// fieldsOf returns the names of the fields of an item, as in the file.
 func fieldsOf[E any]() (names []string) {
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[E]()) {
 		names = append(names, f.Tag.Get("yaml"))
@@ -20,26 +20,26 @@ func fieldsOf[E any]() (names []string) {
 	return names
 }
 
-// decode reads an item of the file, such as "a company": senseless, where it can't be read; strange, where it has
-// fields that nobody knows, which are perhaps misspelt. Both name the line.
-func decode[E any](n *yaml.Node, what string) (e E, senseless, strange error) {
-	senseless = plain(n.Decode(&e))
+// decode decodes an item of the file, such as "a company". malformed is the error if it can't be decoded.
+// unknown is the error if it has unknown fields, which may be misspelled. Both name the line.
+func decode[E any](n *yaml.Node, what string) (e E, malformed, unknown error) {
+	malformed = plain(n.Decode(&e))
 	fields := fieldsOf[E]()
-	if names := strangers(n, fields, map[*yaml.Node]bool{}); len(names) > 0 {
-		strange = fmt.Errorf("not a field of %s: %s; its fields are %s", what, strings.Join(names, ", "), strings.Join(fields, ", "))
+	if names := unknownFields(n, fields, map[*yaml.Node]bool{}); len(names) > 0 {
+		unknown = fmt.Errorf("not a field of %s: %s; its fields are %s", what, strings.Join(names, ", "), strings.Join(fields, ", "))
 	}
-	return e, senseless, strange
+	return e, malformed, unknown
 }
 
-// strangers are the fields of an item, and of what it merges, that nobody knows.
-func strangers(n *yaml.Node, fields []string, seen map[*yaml.Node]bool) (names []string) {
+// unknownFields returns the unknown fields of an item and of what it merges.
+func unknownFields(n *yaml.Node, fields []string, seen map[*yaml.Node]bool) (names []string) {
 	if n = target(n); seen[n] {
 		return nil
 	}
 	seen[n] = true
-	if n.Kind == yaml.SequenceNode { // several that are merged
+	if n.Kind == yaml.SequenceNode { // several merged mappings
 		for _, of := range n.Content {
-			names = append(names, strangers(of, fields, seen)...)
+			names = append(names, unknownFields(of, fields, seen)...)
 		}
 	}
 	if n.Kind != yaml.MappingNode {
@@ -48,15 +48,15 @@ func strangers(n *yaml.Node, fields []string, seen map[*yaml.Node]bool) (names [
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		switch key := target(n.Content[i]); {
 		case key.ShortTag() == "!!merge":
-			names = append(names, strangers(n.Content[i+1], fields, seen)...)
+			names = append(names, unknownFields(n.Content[i+1], fields, seen)...)
 		case !slices.Contains(fields, key.Value):
-			names = append(names, fmt.Sprintf("%s (line %d)", named(key.Value), key.Line))
+			names = append(names, fmt.Sprintf("%s (line %d)", safeName(key.Value), key.Line))
 		}
 	}
 	return names
 }
 
-// target is what an alias stands for.
+// target returns the node that an alias stands for.
 func target(n *yaml.Node) *yaml.Node {
 	if n.Kind == yaml.AliasNode {
 		return n.Alias
@@ -64,8 +64,9 @@ func target(n *yaml.Node) *yaml.Node {
 	return n
 }
 
-// named is a field that nobody knows, if it looks like one; anything else may be a secret in the wrong place.
-func named(field string) string {
+// safeName returns the name of an unknown field if it looks like a name. Anything else may be a secret in the
+// wrong place.
+func safeName(field string) string {
 	if fieldLike.MatchString(field) {
 		return field
 	}
@@ -74,17 +75,17 @@ func named(field string) string {
 
 var (
 	fieldLike = regexp.MustCompile(`^[a-z_]{1,40}$`)
-	// quoted is what the YAML package cites of a file, from the first sign to the last: a value, which may be
-	// a secret and have such signs in it.
+	// quoted matches what the YAML package quotes from a file, from the first quotation mark to the last: a
+	// value, which may be a secret and contain such marks.
 	quoted = regexp.MustCompile("(?s)`.*`|(anchor )'.*'|\".*\"")
 
-	lineOf  = regexp.MustCompile(`^line \d+: `)
-	unknown = regexp.MustCompile(`(?s)^line \d+: field (.*) not found in type \S+$`)
-	cannot  = regexp.MustCompile(`(?s)^line \d+: cannot unmarshal (?:!!(\w+)|\S+) (?:.* )?into (\S+)$`)
-	twice   = regexp.MustCompile(`(?s)^line \d+: mapping key .* already defined at (line \d+)$`)
+	lineOf   = regexp.MustCompile(`^line \d+: `)
+	notFound = regexp.MustCompile(`(?s)^line \d+: field (.*) not found in type \S+$`)
+	cannot   = regexp.MustCompile(`(?s)^line \d+: cannot unmarshal (?:!!(\w+)|\S+) (?:.* )?into (\S+)$`)
+	twice    = regexp.MustCompile(`(?s)^line \d+: mapping key .* already defined at (line \d+)$`)
 )
 
-// things are YAML's kinds and Go's types in plain words.
+// things are YAML's kinds and Go's types in words for users.
 var things = map[string]string{
 	"str": "a text", "int": "a number", "float": "a number", "bool": "true or false", "null": "nothing", "seq": "a list", "map": "a mapping", "timestamp": "a date",
 	"int64": "a whole number", "string": "a text", "[]string": "a list of texts", "map[string]string": "a mapping of texts",
@@ -92,7 +93,8 @@ var things = map[string]string{
 	"company.clientNodes": "a list of clients", "company.clientEntry": "a mapping with a client's fields",
 }
 
-// plain is the YAML package's error in plain words, without what it cites: the line it names is enough.
+// plain returns the YAML package's error in words for users, without the quoted values. The line number is
+// enough.
 func plain(err error) error {
 	if err == nil {
 		return nil
@@ -108,16 +110,16 @@ func plain(err error) error {
 	return errors.Join(errs...)
 }
 
-// mistake is one of the YAML package's in our words: of its own none but what is known to be no value.
+// mistake translates one error of the YAML package. It keeps only what is known to be no value.
 func mistake(line string) string {
-	if m := unknown.FindStringSubmatch(line); m != nil {
-		return named(m[1]) + " is no field of the companies file, which has clients and companies"
+	if m := notFound.FindStringSubmatch(line); m != nil {
+		return safeName(m[1]) + " is not a field of the companies file; its fields are clients and companies"
 	}
 	if m := cannot.FindStringSubmatch(line); m != nil {
-		return fmt.Sprintf("%s stands where %s belongs", cmp.Or(things[m[1]], "something else"), cmp.Or(things[m[2]], "another thing"))
+		return fmt.Sprintf("expected %[2]s, found %[1]s", cmp.Or(things[m[1]], "something else"), cmp.Or(things[m[2]], "another thing"))
 	}
 	if m := twice.FindStringSubmatch(line); m != nil {
-		return "a field that stands at " + m[1] + " already"
+		return "a field that is already at " + m[1]
 	}
 	return "can't be read"
 }

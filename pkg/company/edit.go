@@ -15,15 +15,15 @@ import (
 	"github.com/tieback/tieback/pkg/secretfile"
 )
 
-// File is a companies file that is being changed: its comments and the order of its fields stay. Not
+// File is a companies file that is being edited. Comments and the order of fields are kept. It is not safe
 // for concurrent use.
 type File struct {
 	path string
-	read []byte // as it was read; nil: there is none yet
+	read []byte // the content that was read; nil: there is no file yet
 	doc  *yaml.Node
 }
 
-// Edit reads the companies file at path; one that is not there yet is empty.
+// Edit reads the companies file at path. A file that does not exist is empty.
 func Edit(path string) (*File, error) {
 	if path == "" {
 		return nil, errors.New("TIEBACK_COMPANIES is not set: give it the path of the companies file")
@@ -43,7 +43,8 @@ func Edit(path string) (*File, error) {
 	return f, nil
 }
 
-// list is the sequence of a field, companies or clients, made where it is missing. Clients stand before companies.
+// list returns the sequence of a field, companies or clients. It adds the field if it is missing, clients
+// before companies.
 func (f *File) list(name string) (*yaml.Node, error) {
 	if f.doc.Kind == 0 {
 		f.doc.Kind = yaml.DocumentNode
@@ -73,14 +74,14 @@ func (f *File) list(name string) (*yaml.Node, error) {
 	return list, nil
 }
 
-// Entry is one company's part of the file, or one client's.
+// Entry is the entry of a company or a client in the file.
 type Entry struct {
 	file *File
 	id   int64 // of a company
 	node *yaml.Node
 }
 
-// Entry gives the entry of a company, nil where there is none.
+// Entry returns the entry of a company, or nil if there is none.
 func (f *File) Entry(id int64) *Entry {
 	if n := f.find("companies", "id", strconv.FormatInt(id, 10)); n != nil {
 		return &Entry{file: f, id: id, node: n}
@@ -88,7 +89,7 @@ func (f *File) Entry(id int64) *Entry {
 	return nil
 }
 
-// Client returns the entry of a named client, nil where there is none.
+// Client returns the entry of a named client, or nil if there is none.
 func (f *File) Client(name string) *Entry {
 	if root := f.doc.Content[0]; field(root, "clients") == nil {
 		return nil
@@ -99,7 +100,7 @@ func (f *File) Client(name string) *Entry {
 	return nil
 }
 
-// find returns the item of a list that has a value in a field.
+// find returns the item of a list whose field has a value.
 func (f *File) find(in, name, value string) *yaml.Node {
 	list, err := f.list(in)
 	if err != nil {
@@ -113,7 +114,7 @@ func (f *File) find(in, name, value string) *yaml.Node {
 	return nil
 }
 
-// Add adds an entry that has nothing but its id.
+// Add adds an entry that has only its id.
 func (f *File) Add(id int64) (*Entry, error) {
 	e, err := f.add("companies")
 	if err == nil {
@@ -123,7 +124,7 @@ func (f *File) Add(id int64) (*Entry, error) {
 	return e, err
 }
 
-// AddClient adds a client that has nothing but its name.
+// AddClient adds a client that has only its name.
 func (f *File) AddClient(name string) (*Entry, error) {
 	e, err := f.add("clients")
 	if err == nil {
@@ -139,11 +140,11 @@ func (f *File) add(to string) (*Entry, error) {
 	}
 	n := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
 	list.Content = append(list.Content, n)
-	list.Style = 0 // a list written as [] gets lines of its own
+	list.Style = 0 // a list written as [] gets one item per line
 	return &Entry{file: f, node: n}, nil
 }
 
-// Get gives a field as it is written; "": it is missing.
+// Get returns the value of a field as written, or "" if it is missing.
 func (e *Entry) Get(name string) string {
 	if v := field(e.node, name); v != nil {
 		return v.Value
@@ -151,18 +152,18 @@ func (e *Entry) Get(name string) string {
 	return ""
 }
 
-// Has says whether the entry has a field, of whatever kind.
+// Has reports whether the entry has a field of any kind.
 func (e *Entry) Has(name string) bool { return field(e.node, name) != nil }
 
-// Set writes a field as text. It says whether that changed anything.
+// Set writes a field as text and reports whether that changed anything.
 func (e *Entry) Set(name, value string) bool { return set(e.node, name, scalar(value)) }
 
-// SetNumber writes a field as a number. It says whether that changed anything.
+// SetNumber writes a field as a number and reports whether that changed anything.
 func (e *Entry) SetNumber(name string, value int64) bool {
 	return set(e.node, name, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!int", Value: strconv.FormatInt(value, 10)})
 }
 
-// Drop removes a field. It says whether there was one.
+// Drop removes a field and reports whether there was one.
 func (e *Entry) Drop(name string) bool {
 	for i := 0; i+1 < len(e.node.Content); i += 2 {
 		if e.node.Content[i].Value == name {
@@ -173,7 +174,7 @@ func (e *Entry) Drop(name string) bool {
 	return false
 }
 
-// Connector gives the connector's settings as they are written, secrets of files unresolved.
+// Connector returns the connector's settings as written, without the content of secret files.
 func (e *Entry) Connector() map[string]string {
 	settings := map[string]string{}
 	if n := field(e.node, "connector"); n != nil && n.Decode(&settings) != nil {
@@ -182,7 +183,7 @@ func (e *Entry) Connector() map[string]string {
 	return settings
 }
 
-// SetConnector replaces the connector's settings; order says in which order they are written.
+// SetConnector replaces the connector's settings, written in the given order.
 func (e *Entry) SetConnector(settings map[string]string, order []string) {
 	n := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Style: yaml.FlowStyle}
 	for _, name := range order {
@@ -191,11 +192,11 @@ func (e *Entry) SetConnector(settings map[string]string, order []string) {
 	set(e.node, "connector", n)
 }
 
-// Company is the entry as a process would have it, validated, except that it needs no webhook
-// tokens yet. Mistakes of other companies do not matter.
+// Company returns the entry as a validated company, except that it needs no webhook tokens yet. Mistakes in
+// the entries of other companies do not matter.
 func (e *Entry) Company() (*Company, error) {
-	w, senseless, strange := decode[entry](e.node, "a company")
-	if err := errors.Join(senseless, strange); err != nil {
+	w, malformed, unknown := decode[entry](e.node, "a company")
+	if err := errors.Join(malformed, unknown); err != nil {
 		return nil, fmt.Errorf("companies file %s: company %d: %w", e.file.path, e.id, err)
 	}
 	var named clientNodes
@@ -211,7 +212,7 @@ func (e *Entry) Company() (*Company, error) {
 	return c, nil
 }
 
-// Text is the file as it would be saved.
+// Text returns the file as Save would write it.
 func (f *File) Text() ([]byte, error) {
 	var b bytes.Buffer
 	enc := yaml.NewEncoder(&b)
@@ -220,8 +221,8 @@ func (f *File) Text() ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// Save writes the file whole or not at all, readable by its owner alone where it is new. An entry with a
-// mistake is refused before, and so is a file that somebody changed since it was read: read it again.
+// Save replaces the file atomically. A new file is readable only by its owner. Save refuses a file with an
+// invalid entry id, and a file that was changed since it was read.
 func (f *File) Save(id int64) error {
 	raw, err := f.Text()
 	if err != nil {
@@ -229,11 +230,11 @@ func (f *File) Save(id int64) error {
 	}
 	p := parse(raw, secretfile.Read)
 	if p.set[id] == nil {
-		return fmt.Errorf("companies file %s: not written, it would make no sense: %w", f.path, p.err())
+		return fmt.Errorf("companies file %s: not written, it would be invalid: %w", f.path, p.allErrors())
 	}
 	now, err := secretfile.Read(f.path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) || !bytes.Equal(now, f.read) {
-		return fmt.Errorf("companies file %s: somebody changed it meanwhile, so it was left alone: run this again", f.path)
+		return fmt.Errorf("companies file %s: not written, it was changed in the meantime: run this again", f.path)
 	}
 	if err := WriteFile(f.path, raw); err != nil {
 		return fmt.Errorf("companies file: %w", err)
@@ -242,17 +243,18 @@ func (f *File) Save(id int64) error {
 	return nil
 }
 
-// Dir is the folder of the file, as an absolute path.
+// Dir returns the folder of the file as an absolute path.
 func (f *File) Dir() (string, error) {
 	path, err := filepath.Abs(f.path)
 	return filepath.Dir(path), err
 }
 
-// Tokens reads the webhook tokens that the entry names, the newest last. No file yet: none.
+// Tokens reads the webhook tokens of the entry, the newest last. It returns none if their file does not exist
+// yet.
 func (e *Entry) Tokens() ([]Secret, error) {
 	var inline []string
 	if n := field(e.node, "webhook_tokens"); n != nil && n.Decode(&inline) != nil {
-		return nil, errors.New("webhook_tokens: must be a list of one token, or two while rotating")
+		return nil, errors.New("webhook_tokens: must be a list of one token, or two during a rotation")
 	}
 	if path := e.Get("webhook_tokens_file"); path != "" {
 		raw, err := secretfile.ReadSecret(path)

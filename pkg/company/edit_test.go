@@ -42,15 +42,15 @@ func edit(t *testing.T, path string) *company.File {
 	return f
 }
 
-func TestAnEditKeepsCommentsModeAndTheOthers(t *testing.T) {
+func TestEditKeepsCommentsModeAndOtherEntries(t *testing.T) {
 	path := written(t, commented)
 	f := edit(t, path)
 	e := f.Entry(7)
 	if e.Set("name", "Acme") || e.SetNumber("id", 7) {
-		t.Error("the same value is told as a change")
+		t.Error("the same value is reported as a change")
 	}
 	if !e.Set("client_id", "0123") || !e.SetNumber("standard_cost_code_list_id", 2) {
-		t.Error("a change is not told")
+		t.Error("a change is not reported")
 	}
 	if err := f.Save(7); err != nil {
 		t.Fatal(err)
@@ -69,11 +69,11 @@ func TestAnEditKeepsCommentsModeAndTheOthers(t *testing.T) {
 		t.Errorf("%v %v", set, err)
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o640 {
-		t.Errorf("the mode is %v: its readers can't read it any more (%v)", info.Mode(), err)
+		t.Errorf("the mode is %v: its readers can no longer read it (%v)", info.Mode(), err)
 	}
 }
 
-func TestAnEntryIsAdded(t *testing.T) {
+func TestEditAddsAnEntry(t *testing.T) {
 	for name, text := range map[string]string{"no file": "", "no list": "companies:\n", "an empty list": "companies: []\n", "others": commented} {
 		t.Run(name, func(t *testing.T) {
 			path := written(t, text)
@@ -86,7 +86,7 @@ func TestAnEntryIsAdded(t *testing.T) {
 				t.Fatal(err)
 			}
 			if err := f.Save(9); err == nil || !strings.Contains(err.Error(), "client_id: is missing") {
-				t.Errorf("half an entry was saved, or refused without a reason: %v", err)
+				t.Errorf("an incomplete entry was saved, or refused without a reason: %v", err)
 			}
 			tokens := filepath.Join(t.TempDir(), "tokens")
 			e.Set("client_id", "nine")
@@ -109,7 +109,7 @@ func TestAnEntryIsAdded(t *testing.T) {
 	}
 }
 
-func TestAFileThatSomebodyChangedIsLeftAlone(t *testing.T) {
+func TestSaveRefusesAFileThatWasChanged(t *testing.T) {
 	path := written(t, commented)
 	f := edit(t, path)
 	f.Entry(7).Set("name", "Ours")
@@ -117,15 +117,15 @@ func TestAFileThatSomebodyChangedIsLeftAlone(t *testing.T) {
 	if err := os.WriteFile(path, []byte(theirs), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Save(7); err == nil || !strings.Contains(err.Error(), "somebody changed it") {
+	if err := f.Save(7); err == nil || !strings.Contains(err.Error(), "it was changed in the meantime") {
 		t.Errorf("got %v", err)
 	}
 	if raw, _ := os.ReadFile(path); string(raw) != theirs {
-		t.Errorf("their change is gone: %s", raw)
+		t.Errorf("the other change is lost: %s", raw)
 	}
 }
 
-func TestNoEditTellsASecret(t *testing.T) {
+func TestEditErrorsHideSecrets(t *testing.T) {
 	const secret = "geheim-0123456789"
 	for name, text := range map[string]string{
 		"no YAML":   "companies: [" + secret,
@@ -146,7 +146,7 @@ func TestNoEditTellsASecret(t *testing.T) {
 	}
 }
 
-func TestALinkStaysALink(t *testing.T) {
+func TestSaveKeepsASymbolicLink(t *testing.T) {
 	path := written(t, commented)
 	link := filepath.Join(t.TempDir(), "link.yaml")
 	if err := os.Symlink(path, link); err != nil {

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// FuzzParse reads whatever somebody may write into a companies file: never a panic, nothing that
-// is half a company, and no secret in an error.
+// FuzzParse parses arbitrary companies files. Parse never panics, returns no incomplete company, and has no secret in its
+// error.
 func FuzzParse(f *testing.F) {
 	const secret = "geheim-0123456789"
 	for _, seed := range []string{
@@ -26,7 +26,7 @@ func FuzzParse(f *testing.F) {
 		}
 		set, err := Parse([]byte(raw))
 		if err != nil && strings.Contains(err.Error(), secret) {
-			t.Errorf("the error tells a secret: %v", err)
+			t.Errorf("the error has a secret: %v", err)
 		}
 		if err != nil {
 			return
@@ -36,7 +36,7 @@ func FuzzParse(f *testing.F) {
 		}
 		for id, c := range set {
 			if id <= 0 || c == nil || c.ID != id || c.Driver == "" || c.Client == nil || c.Client.Credentials().ID == "" || c.Authentic("") {
-				t.Errorf("company %d is half a company: %+v", id, c)
+				t.Errorf("company %d is incomplete: %+v", id, c)
 			}
 		}
 	})

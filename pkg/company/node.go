@@ -2,7 +2,7 @@ package company
 
 import "go.yaml.in/yaml/v3"
 
-// field is a mapping's value by name; nil: it has none.
+// field returns a mapping's value by name, or nil if it has none.
 func field(mapping *yaml.Node, name string) *yaml.Node {
 	if mapping.Kind != yaml.MappingNode {
 		return nil
@@ -15,7 +15,7 @@ func field(mapping *yaml.Node, name string) *yaml.Node {
 	return nil
 }
 
-// set puts a value into a mapping, in its place where it has one, and says whether that changed anything.
+// set sets a value of a mapping, in its place if it has one, and reports whether that changed anything.
 func set(mapping *yaml.Node, name string, value *yaml.Node) bool {
 	old := field(mapping, name)
 	if old == nil {
@@ -30,7 +30,7 @@ func set(mapping *yaml.Node, name string, value *yaml.Node) bool {
 	return true
 }
 
-// scalar is a text; the encoder quotes it where it would be read as something else.
+// scalar returns a text node. The encoder quotes it if necessary.
 func scalar(value string) *yaml.Node {
 	n := &yaml.Node{}
 	n.SetString(value)

@@ -18,7 +18,7 @@ import (
 
 type file struct {
 	Clients   clientNodes `yaml:"clients"`
-	Companies []yaml.Node `yaml:"companies"` // entries
+	Companies []yaml.Node `yaml:"companies"` // of type entry
 }
 
 type entry struct {
@@ -40,7 +40,7 @@ type entry struct {
 	Since                  string            `yaml:"since"`
 }
 
-// reader reads a file; secretfile.Read, or a Watcher's, which notes what it read.
+// reader reads a file: secretfile.Read, or that of a Watcher, which records what it reads.
 type reader func(path string) ([]byte, error)
 
 // Load reads and validates the companies file at path.
@@ -59,42 +59,42 @@ func Load(path string) (Set, error) {
 	return set, nil
 }
 
-// unreadable says what to do about a companies file that can't be read.
+// unreadable adds what to do to the error of a companies file that can't be read.
 func unreadable(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("companies file: %w (TIEBACK_COMPANIES; tieback setup makes it)", err)
+		return fmt.Errorf("companies file: %w (TIEBACK_COMPANIES; tieback setup creates it)", err)
 	}
 	return fmt.Errorf("companies file: %w", err)
 }
 
-// Parse validates a companies file; errors name the company and the field, never a value, and
-// all are told at once.
+// Parse validates a companies file. It returns all errors at once. They name the company and the field, never
+// a value.
 func Parse(raw []byte) (Set, error) {
 	p := parse(raw, secretfile.Read)
-	return p.set, p.err()
+	return p.set, p.allErrors()
 }
 
-// parsed is a companies file, as far as it makes sense.
+// parsed is a companies file, as far as it is valid.
 type parsed struct {
-	set    Set            // the companies without a mistake
-	unfit  map[int64]bool // those with one; 0: whose id it does not even say
-	errs   []error        // one for each mistaken company
-	unread error          // the file makes no sense at all: set is empty
+	set     Set            // the valid companies
+	invalid map[int64]bool // ids of the invalid companies; 0: one without an id
+	errs    []error        // one for each invalid company
+	err     error          // the file can't be parsed: set is empty
 }
 
-func (p parsed) err() error { return errors.Join(append(p.errs, p.unread)...) }
+func (p parsed) allErrors() error { return errors.Join(append(p.errs, p.err)...) }
 
 func parse(raw []byte, read reader) parsed {
 	var f file
 	dec := yaml.NewDecoder(bytes.NewReader(raw))
 	dec.KnownFields(true)
 	if err := dec.Decode(&f); err != nil && !errors.Is(err, io.EOF) {
-		return parsed{unread: plain(err)}
+		return parsed{err: plain(err)}
 	}
 	if len(f.Companies) == 0 {
-		return parsed{unread: errors.New("companies: the list is empty; add at least one company")}
+		return parsed{err: errors.New("companies: the list is empty; add at least one company")}
 	}
-	p := parsed{set: make(Set, len(f.Companies)), unfit: map[int64]bool{}}
+	p := parsed{set: make(Set, len(f.Companies)), invalid: map[int64]bool{}}
 	cs := parseClients(f.Clients, read)
 	for i := range f.Companies {
 		p.add(i, &f.Companies[i], read, cs)
@@ -103,27 +103,28 @@ func parse(raw []byte, read reader) parsed {
 	return p
 }
 
-// add takes one company up. Of two with the same id neither is right.
+// add adds one company. Two companies with the same id are both invalid.
 func (p *parsed) add(i int, n *yaml.Node, read reader, cs *clients) {
-	e, senseless, strange := decode[entry](n, "a company")
-	c, err := (*Company)(nil), senseless
-	if senseless == nil {
+	e, malformed, unknown := decode[entry](n, "a company")
+	c, err := (*Company)(nil), malformed
+	if malformed == nil {
 		c, err = e.company(read, cs, e.tokens)
 	}
-	err = errors.Join(strange, err)
-	if err == nil && (p.set[e.ID] != nil || p.unfit[e.ID]) {
+	err = errors.Join(unknown, err)
+	if err == nil && (p.set[e.ID] != nil || p.invalid[e.ID]) {
 		err = fmt.Errorf("id: company %d is listed twice", e.ID)
 	}
 	if err != nil {
 		p.errs = append(p.errs, fmt.Errorf("companies[%d]: %w", i, err))
-		p.unfit[e.ID] = true
+		p.invalid[e.ID] = true
 		delete(p.set, e.ID)
 		return
 	}
 	p.set[c.ID] = c
 }
 
-// company validates the entry. Its webhook tokens come from tokens: an entry that is being set up has none yet.
+// company validates the entry. Its webhook tokens come from tokensOf, as an entry that is being set up has
+// none yet.
 func (e entry) company(read reader, cs *clients, tokensOf func(reader) ([]string, error)) (*Company, error) {
 	var errs []error
 	fail := func(field, why string) { errs = append(errs, fmt.Errorf("%s: %s", field, why)) }
@@ -147,7 +148,7 @@ func (e entry) company(read reader, cs *clients, tokensOf func(reader) ([]string
 		errs = append(errs, fmt.Errorf("time_zone: %w", err))
 	}
 	if e.Resets != "" && e.Resets != "keep" && e.Resets != "remove" {
-		fail("resets", "must be keep (the ERP keeps what a super user resets in Procore) or remove")
+		fail("resets", "must be keep (the ERP keeps records that a super user resets in Procore) or remove")
 	}
 	since, err := ParseSince(e.Since)
 	if err != nil {
@@ -155,7 +156,7 @@ func (e entry) company(read reader, cs *clients, tokensOf func(reader) ([]string
 	}
 	driver := settings["driver"]
 	if driver == "" {
-		fail("connector.driver", "is missing: which ERP this company books in, for example ledger")
+		fail("connector.driver", "is missing: the ERP of this company, for example ledger")
 	}
 	delete(settings, "driver")
 	if len(errs) > 0 {
@@ -169,12 +170,12 @@ func (e entry) company(read reader, cs *clients, tokensOf func(reader) ([]string
 	return c, nil
 }
 
-// client returns the named client that the entry refers to, or makes the entry's own.
+// client returns the named client that the entry refers to, or makes the entry's own client.
 func (e entry) client(read reader, cs *clients) (*Client, error) {
 	own := e.ClientID != "" || e.ClientSecret != "" || e.ClientSecretFile != ""
 	switch {
 	case e.Client != "" && own:
-		return nil, errors.New("client: give it, or client_id with client_secret_file, not both")
+		return nil, errors.New("client: give either client, or client_id with client_secret_file")
 	case e.Client != "":
 		return cs.get(e.Client)
 	}
@@ -193,7 +194,7 @@ func (e entry) tokens(read reader) ([]string, error) {
 	tokens := e.WebhookTokens
 	if e.WebhookTokensFile != "" {
 		if len(tokens) > 0 {
-			return nil, errors.New("webhook_tokens: give it inline or as webhook_tokens_file, not both")
+			return nil, errors.New("webhook_tokens: give either webhook_tokens or webhook_tokens_file")
 		}
 		raw, err := read(e.WebhookTokensFile)
 		if err != nil {
@@ -209,7 +210,7 @@ func (e entry) tokens(read reader) ([]string, error) {
 
 func validTokens(tokens []string) error {
 	if len(tokens) < 1 || len(tokens) > 2 {
-		return fmt.Errorf("webhook_tokens: needs one token, or two while rotating; there are %d", len(tokens))
+		return fmt.Errorf("webhook_tokens: needs one token, or two during a rotation; there are %d", len(tokens))
 	}
 	for _, t := range tokens {
 		if len(t) < 16 {
@@ -219,7 +220,7 @@ func validTokens(tokens []string) error {
 	return nil
 }
 
-// resolve reads every name_file setting into name, in the order of their names.
+// resolve reads the file of each name_file setting into name, in the order of their names.
 func resolve(read reader, settings map[string]string) (map[string]string, error) {
 	out := make(map[string]string, len(settings))
 	var errs []error
@@ -239,11 +240,12 @@ func resolve(read reader, settings map[string]string) (map[string]string, error)
 	return out, errors.Join(errs...)
 }
 
-// noFile is why a file can't be read, without its path where that may be the secret itself, in the wrong place.
+// noFile returns why a file can't be read, without its path if that may be the secret itself, in the wrong
+// field.
 func noFile(path string, err error) error {
 	var at *fs.PathError
 	if errors.As(err, &at) && !filepath.IsAbs(path) {
-		return fmt.Errorf("it takes the path of a file, and what it has is none that can be read: %w", at.Err)
+		return fmt.Errorf("it must be the path of a readable file: %w", at.Err)
 	}
 	return err
 }
@@ -251,7 +253,7 @@ func noFile(path string, err error) error {
 func inlineOrFile(read reader, field, inline, path string) (string, error) {
 	switch {
 	case inline != "" && path != "":
-		return "", fmt.Errorf("%s: give it inline or as %s_file, not both", field, field)
+		return "", fmt.Errorf("%s: give either %s or %s_file", field, field, field)
 	case inline != "":
 		return inline, nil
 	case path == "":

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// ParseSince reads the field since of a company: a point in time, to the second. "" is the zero time.
+// ParseSince parses the field since of a company: a point in time, to the second. "" is the zero time.
 func ParseSince(text string) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
@@ -17,8 +17,9 @@ func ParseSince(text string) (time.Time, error) {
 	return t.Truncate(time.Second), nil
 }
 
-// InScope reports whether an ERP request that Procore created at that time is ours to work. The second of Since is, as
-// a request's created_at has whole seconds. A request whose time is not known (zero) is ours. It may be called on nil.
+// InScope reports whether Tieback processes an ERP request that Procore created at that time. The second of
+// Since is in scope, as the created_at of a request has whole seconds. A request with unknown (zero) time is
+// in scope. InScope may be called on nil.
 func (c *Company) InScope(created time.Time) bool {
 	return c == nil || c.Since.IsZero() || created.IsZero() || !created.Before(c.Since)
 }

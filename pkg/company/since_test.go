@@ -8,7 +8,7 @@ import (
 	"github.com/tieback/tieback/pkg/company"
 )
 
-func TestOldRequestsAreNotOurs(t *testing.T) {
+func TestRequestsBeforeSinceAreNotInScope(t *testing.T) {
 	with := func(since string) (company.Set, error) {
 		return company.Parse([]byte("companies:\n  - {id: 7, client_id: c, client_secret: s, webhook_tokens: [token-of-seven-token], connector: {driver: ledger}, since: " + since + "}\n"))
 	}
@@ -24,7 +24,7 @@ func TestOldRequestsAreNotOurs(t *testing.T) {
 	}
 	set, err := with("")
 	if err != nil || !set[7].InScope(time.Unix(1, 0)) {
-		t.Errorf("without since all is ours: %v", err)
+		t.Errorf("without since all requests are in scope: %v", err)
 	}
 	for _, text := range []string{"2026-11-30", "yesterday", "2026-11-30T08:00:00", "[1]"} {
 		if _, err := with(text); err == nil || !strings.Contains(err.Error(), "companies[0]") {

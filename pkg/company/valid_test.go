@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestOneCompanysMistakeDoesNotStopTheOthers(t *testing.T) {
+func TestInvalidCompanyDoesNotStopTheOthers(t *testing.T) {
 	const right = "{id: 7, client_id: c, client_secret: s, webhook_tokens: [0123456789abcdef], connector: {driver: x}}"
 	const wrong = "{id: 8, client_id: c, client_secret_file: /nowhere/at/all, webhook_tokens: [0123456789abcdef], connector: {driver: x}}"
 	for _, c := range []struct {
@@ -34,7 +34,7 @@ func TestOneCompanysMistakeDoesNotStopTheOthers(t *testing.T) {
 			t.Errorf("%s: %v names no field", c.name, mistakes)
 		}
 		if _, strict := Load(path); c.mistakes > 0 && strict == nil {
-			t.Errorf("%s: commands must be told", c.name)
+			t.Errorf("%s: Load must return the error", c.name)
 		}
 	}
 	if _, _, err := LoadValid(filepath.Join(t.TempDir(), "none.yaml")); err == nil {

@@ -12,61 +12,60 @@ import (
 	"github.com/tieback/tieback/pkg/secretfile"
 )
 
-// Watcher takes up secrets that are rotated in the companies file, or in a file that it names,
-// while the process runs. What a look does:
+// Watcher applies secrets that are rotated in the companies file, or in a file that it names, while the process runs. Each
+// Poll reads the files:
 //
-//	as at the last look that did something    nothing
-//	other than at the last look               nothing yet: it may be half written
-//	the same twice in a row                   each company whose entry is right takes its secrets from it
+//	unchanged since they were applied   nothing happens
+//	changed since the last Poll         nothing happens yet: a file may be incomplete
+//	unchanged since the last Poll       each company with a valid entry gets the secrets in it
 //
-// Of a client's credentials that only says what the next login is made with: Procore may refuse them. See
-// procore.Client.Renew.
+// A client's new credentials are used at its next login, and Procore may refuse them. See procore.Client.Renew.
 //
-// An entry with a mistake changes nothing for its company, a file that makes no sense nothing
-// for any; it is logged once, with the field. What else changed is logged: a restart takes it up.
+// A company with an invalid entry keeps its secrets. If the file can't be parsed, all companies do. The error is logged
+// once, with the field. Other changes are logged; they take effect after a restart.
 //
-// The files' content is compared, not their times: Kubernetes swaps symbolic links.
+// Watcher compares the content of the files, not their modification times: Kubernetes swaps symbolic links.
 type Watcher struct {
 	path string
 	set  Set
 	log  *zap.Logger
 
-	last, done [sha256.Size]byte // what the last look saw; what was dealt with
-	failing    bool
+	last, applied [sha256.Size]byte // fingerprints of the last Poll, and of the files last applied
+	failing       bool
 }
 
-// NewWatcher makes a watcher of the companies file at path, for the companies loaded from it.
+// NewWatcher returns a watcher of the companies file at path, for the companies loaded from it.
 func NewWatcher(path string, set Set, log *zap.Logger) *Watcher {
 	return &Watcher{path: path, set: set, log: log}
 }
 
 // Poll reads all files once. Call it every few seconds, from one goroutine.
 func (w *Watcher) Poll() {
-	seen, sum := w.read()
-	stands := sum == w.last
+	p, sum := w.read()
+	stable := sum == w.last
 	w.last = sum
-	if !stands || sum == w.done {
+	if !stable || sum == w.applied {
 		return
 	}
-	w.done = sum
-	w.tell(seen.err())
-	if seen.unread == nil {
-		w.take(seen)
+	w.applied = sum
+	w.logError(p.allErrors())
+	if p.err == nil {
+		w.apply(p)
 	}
 }
 
-// read reads the companies file and all files that it names, and what identifies their content.
+// read reads the companies file and all files that it names, and returns a fingerprint of their content.
 func (w *Watcher) read() (parsed, [sha256.Size]byte) {
 	f := fingerprint{sha256.New()}
 	raw, err := f.read(w.path)
 	if err != nil {
-		return parsed{unread: err}, f.sum()
+		return parsed{err: err}, f.sum()
 	}
-	seen := parse(raw, f.read)
-	return seen, f.sum()
+	p := parse(raw, f.read)
+	return p, f.sum()
 }
 
-// fingerprint is of all files read through it.
+// fingerprint hashes all files that are read through it.
 type fingerprint struct{ hash hash.Hash }
 
 func (f fingerprint) read(path string) ([]byte, error) {
@@ -81,35 +80,35 @@ func (f fingerprint) sum() (sum [sha256.Size]byte) {
 	return sum
 }
 
-// tell logs a mistake once, and once that it is gone.
-func (w *Watcher) tell(err error) {
+// logError logs an error once, and logs once that it is gone.
+func (w *Watcher) logError(err error) {
 	if err != nil {
-		w.log.Error("secrets not taken up: correct what the error names; until then the companies concerned keep the secrets they have",
+		w.log.Error("secrets not reloaded: correct the companies file; the companies concerned keep their current secrets",
 			zap.String("file", w.path), zap.Error(err))
 	} else if w.failing {
-		w.log.Info("the companies file is in order again", zap.String("file", w.path))
+		w.log.Info("the companies file is valid again", zap.String("file", w.path))
 	}
 	w.failing = err != nil
 }
 
-func (w *Watcher) take(seen parsed) {
-	for id, now := range seen.set {
+func (w *Watcher) apply(p parsed) {
+	for id, now := range p.set {
 		if w.set[id] == nil {
-			w.log.Warn("a new company: restart Tieback to connect it", zap.Int64("company", id))
+			w.log.Warn("new company: restart Tieback to connect it", zap.Int64("company", id))
 			continue
 		}
 		w.rotate(w.set[id], now)
 	}
 	for id := range w.set {
-		if seen.set[id] == nil && !seen.unfit[id] && !seen.unfit[0] {
-			w.log.Warn("a company is gone from the companies file but goes on being served: restart Tieback to disconnect it", zap.Int64("company", id))
+		if p.set[id] == nil && !p.invalid[id] && !p.invalid[0] {
+			w.log.Warn("company removed from the companies file but still served: restart Tieback to disconnect it", zap.Int64("company", id))
 		}
 	}
 }
 
 func (w *Watcher) rotate(c, now *Company) {
 	if fields := c.differs(now); fields != nil {
-		w.log.Warn("this changes with a restart of Tieback only", zap.Int64("company", c.ID), zap.Strings("fields", fields))
+		w.log.Warn("setting changed: restart Tieback to apply it", zap.Int64("company", c.ID), zap.Strings("fields", fields))
 	}
 	if fields := c.take(now); fields != nil {
 		w.log.Info("secrets rotated", zap.Int64("company", c.ID), zap.Strings("fields", fields))
@@ -117,12 +116,12 @@ func (w *Watcher) rotate(c, now *Company) {
 	if c.Client.Name != now.Client.Name {
 		return
 	}
-	if fields := c.Client.take(now.Client); fields != nil { // Procore has not taken them yet
-		w.log.Info("other credentials in the companies file", zap.Stringer("of", c.Client), zap.Strings("fields", fields))
+	if fields := c.Client.take(now.Client); fields != nil { // they are used at the next login
+		w.log.Info("credentials changed in the companies file", zap.Stringer("of", c.Client), zap.Strings("fields", fields))
 	}
 }
 
-// differs names what differs of that which stays for as long as the process runs.
+// differs returns the names of the changed fields that take effect only after a restart.
 func (c *Company) differs(now *Company) (fields []string) {
 	for name, differs := range map[string]bool{
 		"name": c.Name != now.Name, "connector.driver": c.Driver != now.Driver,
@@ -138,10 +137,10 @@ func (c *Company) differs(now *Company) (fields []string) {
 	return fields
 }
 
-// take replaces c's secrets by those of now, all at once, and names what changed. The settings
-// of another driver stay away.
+// take replaces c's secrets with those of now at once, and returns the names of the changed fields. It does
+// not take the settings of another driver.
 func (c *Company) take(now *Company) (fields []string) {
-	old, next := c.now(), *now.now()
+	old, next := c.current(), *now.current()
 	if c.Driver != now.Driver {
 		next.settings = old.settings
 	}
@@ -155,7 +154,7 @@ func (c *Company) take(now *Company) (fields []string) {
 	return fields
 }
 
-// changed names the settings that came, went or have another value.
+// changed returns the names of the settings that were added, removed or changed.
 func changed(old, next map[string]string) (fields []string) {
 	all := maps.Clone(old)
 	maps.Copy(all, next)

@@ -16,7 +16,7 @@ import (
 	"github.com/tieback/tieback/pkg/company"
 )
 
-// house is a companies file of two companies, 7 with its secrets in files, and who watches it.
+// house is a companies file of two companies with its watcher. The secrets of company 7 are in files.
 type house struct {
 	*testing.T
 	dir     string
@@ -56,7 +56,7 @@ func (h *house) write(name, text string) {
 	}
 }
 
-// companies is the companies file: company 7 and others.
+// companies returns the companies file: company 7 and others.
 func (h *house) companies(others string) string {
 	return fmt.Sprintf(`companies:
   - id: 7
@@ -70,7 +70,7 @@ func (h *house) companies(others string) string {
 `, h.path("secret"), h.path("tokens"), h.path("password"), others)
 }
 
-// look looks as often as it takes to believe what is there.
+// look polls twice, so that a change is applied.
 func (h *house) look() {
 	h.watcher.Poll()
 	h.watcher.Poll()
@@ -92,7 +92,7 @@ func (h *house) has(secret, token, password string) {
 	}
 }
 
-// told gives the log lines of a level, with their fields.
+// told returns the log lines of a level, with their fields.
 func (h *house) told(level zapcore.Level) (lines []string) {
 	for _, e := range h.log.FilterLevelExact(level).All() {
 		lines = append(lines, fmt.Sprint(e.Message, e.ContextMap()))
@@ -100,12 +100,12 @@ func (h *house) told(level zapcore.Level) (lines []string) {
 	return lines
 }
 
-func TestRotatedSecretsCountWithoutARestart(t *testing.T) {
+func TestRotatedSecretsApplyWithoutARestart(t *testing.T) {
 	h := newHouse(t)
 	h.look()
 	h.has(oldSecret, oldToken, "old-password")
 	if lines := h.told(zapcore.InfoLevel); len(lines) > 0 {
-		t.Errorf("nothing has changed, and yet: %v", lines)
+		t.Errorf("nothing has changed, but the log has: %v", lines)
 	}
 	h.write("tokens", oldToken+"\n"+newToken+"\n")
 	h.look()
@@ -118,16 +118,16 @@ func TestRotatedSecretsCountWithoutARestart(t *testing.T) {
 	h.has(newSecret, newToken, "new-password")
 	lines := h.told(zapcore.InfoLevel)
 	if len(lines) != 3 || !strings.Contains(lines[1], "webhook_tokens connector.password") || !strings.Contains(lines[1], "company:7") {
-		t.Errorf("the log tells of the two rotations: %v", lines)
+		t.Errorf("the log of the two rotations: %v", lines)
 	}
-	// That the file has another secret does not mean that Procore takes it.
+	// Procore may refuse the new secret in the file.
 	if last := lines[len(lines)-1]; strings.Contains(last, "rotated") || !strings.Contains(last, "client_secret") || !strings.Contains(last, "company 7") {
 		t.Errorf("of the client's secret the log says %s", last)
 	}
 }
 
-// A writer truncates, writes some, writes the rest: each state seen once is not believed.
-func TestAHalfWrittenFileChangesNothing(t *testing.T) {
+// A writer truncates a file and writes it in two parts. A state that is seen only once is not applied.
+func TestIncompleteFileChangesNothing(t *testing.T) {
 	h := newHouse(t)
 	h.look()
 	whole := strings.Replace(h.companies(second), "seven", "seven2", 1)
@@ -153,7 +153,7 @@ func TestAHalfWrittenFileChangesNothing(t *testing.T) {
 	}
 }
 
-func TestAMistakeIsToldOnceWithTheFieldAndWithoutTheValue(t *testing.T) {
+func TestInvalidFileIsLoggedOnceWithTheFieldAndWithoutTheValue(t *testing.T) {
 	for name, c := range map[string]struct{ file, text, says string }{
 		"no YAML":            {"companies.yaml", "companies:\n  - id: 7\n  client_secret: hush-hush\n", "line "},
 		"a value of a type":  {"companies.yaml", "companies:\n  - {id: 7, client_id: x, client_secret: y, webhook_tokens: hush}\n", "line 2"},
@@ -163,7 +163,7 @@ func TestAMistakeIsToldOnceWithTheFieldAndWithoutTheValue(t *testing.T) {
 		"no password":        {"password", "", "connector.password_file"},
 		"short tokens":       {"tokens", "hush", "webhook_tokens"},
 		"three tokens":       {"tokens", "hush-hush-hush-hush hush-hush-hush-hush hush-hush-hush-hush", "there are 3"},
-		"a companies of air": {"companies.yaml", "", "the list is empty"},
+		"an empty file":      {"companies.yaml", "", "the list is empty"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHouse(t)
@@ -183,14 +183,14 @@ func TestAMistakeIsToldOnceWithTheFieldAndWithoutTheValue(t *testing.T) {
 			}
 			h.write(c.file, string(before))
 			h.look()
-			if lines := h.told(zapcore.InfoLevel); len(lines) != 1 || !strings.Contains(lines[0], "in order again") {
-				t.Errorf("want to hear that it is in order again: %v", lines)
+			if lines := h.told(zapcore.InfoLevel); len(lines) != 1 || !strings.Contains(lines[0], "is valid again") {
+				t.Errorf("want a line that the file is valid again: %v", lines)
 			}
 		})
 	}
 }
 
-func TestAMistakeOfOneCompanyHoldsUpNoOther(t *testing.T) {
+func TestInvalidCompanyDoesNotDelayRotationsOfOthers(t *testing.T) {
 	h := newHouse(t)
 	h.look()
 	h.write("companies.yaml", h.companies(strings.ReplaceAll(second, `client_secret: "8secret"`, `client_secret_file: /nowhere`)))
@@ -208,7 +208,7 @@ func TestAMistakeOfOneCompanyHoldsUpNoOther(t *testing.T) {
 	}
 }
 
-func TestWhatNeedsARestartIsSaidAndLeftAlone(t *testing.T) {
+func TestSettingsThatNeedARestartAreLoggedAndNotApplied(t *testing.T) {
 	h := newHouse(t)
 	h.look()
 	ninth := strings.NewReplacer("id: 8", "id: 9", "eight", "nine").Replace(second)
@@ -223,9 +223,9 @@ func TestWhatNeedsARestartIsSaidAndLeftAlone(t *testing.T) {
 		t.Errorf("the set changed: %v", h.set)
 	}
 	lines := strings.Join(h.told(zapcore.WarnLevel), "\n")
-	for _, says := range []string{"a new company: restart", "company:9", "gone", "company:8", "connector.driver", "webhook_namespace", "time_zone", "resets"} {
+	for _, says := range []string{"new company: restart", "company:9", "removed from the companies file", "company:8", "connector.driver", "webhook_namespace", "time_zone", "resets"} {
 		if !strings.Contains(lines, says) {
-			t.Errorf("nobody says %q: %s", says, lines)
+			t.Errorf("no line says %q: %s", says, lines)
 		}
 	}
 	if n := strings.Count(lines, "\n") + 1; n != 3 {
@@ -233,9 +233,9 @@ func TestWhatNeedsARestartIsSaidAndLeftAlone(t *testing.T) {
 	}
 }
 
-// Kubernetes mounts ..data, a symbolic link to a folder, and swaps it: the file that is named
-// has not been touched.
-func TestASwappedSymbolicLinkIsSeen(t *testing.T) {
+// Kubernetes mounts ..data, a symbolic link to a folder, and replaces the link: the named file itself does not
+// change.
+func TestReplacedSymbolicLinkIsDetected(t *testing.T) {
 	h := newHouse(t)
 	for _, v := range []string{"v1", "v2"} {
 		if err := os.Mkdir(h.path(v), 0o700); err != nil {
@@ -262,7 +262,7 @@ func TestASwappedSymbolicLinkIsSeen(t *testing.T) {
 	h.has(newSecret, oldToken, "old-password")
 }
 
-func TestAPipeIsNotWaitedFor(t *testing.T) {
+func TestPollDoesNotWaitForAPipe(t *testing.T) {
 	h := newHouse(t)
 	h.look()
 	if err := os.Remove(h.path("secret")); err != nil {
@@ -278,8 +278,8 @@ func TestAPipeIsNotWaitedFor(t *testing.T) {
 	}
 }
 
-// Whoever reads while secrets are swapped sees those of one moment. Run with -race.
-func TestReadersSeeTheSecretsOfOneMoment(t *testing.T) {
+// Readers see consistent secrets during a rotation. Run with -race.
+func TestReadersSeeConsistentSecrets(t *testing.T) {
 	h := newHouse(t)
 	h.look()
 	done := make(chan struct{})
@@ -308,7 +308,7 @@ func TestReadersSeeTheSecretsOfOneMoment(t *testing.T) {
 		h.write("companies.yaml", h.companies(rotated))
 		h.look()
 		if id := h.set[8].Client.Credentials().ID; id != fmt.Sprint("eight", n) {
-			t.Fatalf("rotation %d is not taken up: %s", n, id)
+			t.Fatalf("rotation %d is not applied: %s", n, id)
 		}
 	}
 	close(done)

@@ -11,12 +11,12 @@ import (
 	"github.com/tieback/tieback/pkg/webhooks"
 )
 
-// WriteFile replaces a file whole or not at all, also if the machine stops meanwhile. A new one is
-// readable by its owner alone; one that was there keeps its mode. Root gives what it writes to the file's owner, or
-// that of its folder, so that the services can read it.
+// WriteFile replaces a file atomically, also if the machine stops. A new file is readable only by its owner;
+// an existing one keeps its mode. If the process runs as root, the file belongs to the owner of the old file
+// or of the folder, so that the services can read it.
 func WriteFile(path string, raw []byte) error {
 	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real // the link stays one
+		path = real // keep the link
 	}
 	mode, like := fs.FileMode(0o600), filepath.Dir(path)
 	if info, err := os.Stat(path); err == nil {
@@ -26,15 +26,15 @@ func WriteFile(path string, raw []byte) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.Remove(tmp.Name()) }() // gone already where all went well
+	defer func() { _ = os.Remove(tmp.Name()) }() // no effect after the rename
 	_, err = tmp.Write(raw)
-	err = errors.Join(err, tmp.Chmod(mode), owned(tmp, like), tmp.Sync(), tmp.Close())
+	err = errors.Join(err, tmp.Chmod(mode), setOwner(tmp, like), tmp.Sync(), tmp.Close())
 	if err != nil {
 		return err
 	}
 	if err := os.Rename(tmp.Name(), path); err != nil {
 		if errors.Is(err, syscall.EBUSY) {
-			return fmt.Errorf("%w: %s seems to be mounted by itself; mount its folder instead", err, path)
+			return fmt.Errorf("%w: %s seems to be a mount of a single file; mount its folder instead", err, path)
 		}
 		return err
 	}
@@ -45,7 +45,7 @@ func WriteFile(path string, raw []byte) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-func owned(f *os.File, like string) error {
+func setOwner(f *os.File, like string) error {
 	if os.Geteuid() != 0 {
 		return nil
 	}
@@ -59,7 +59,7 @@ func owned(f *os.File, like string) error {
 	return nil
 }
 
-// WriteWebhooks replaces the file of webhook hashes, and makes its folder, like WriteFile.
+// WriteWebhooks replaces the file of webhook hashes like WriteFile. It creates the folder if necessary.
 func WriteWebhooks(path string, all webhooks.Hashes) error {
 	raw, err := all.Text()
 	if err != nil {
@@ -74,7 +74,7 @@ func WriteWebhooks(path string, all webhooks.Hashes) error {
 	return WriteFile(path, raw)
 }
 
-// makeFolder makes a folder for its owner alone, who is that of the folder above.
+// makeFolder creates a folder only for its owner, who is the owner of the parent folder.
 func makeFolder(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -83,5 +83,5 @@ func makeFolder(dir string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(owned(f, filepath.Dir(dir)), f.Close())
+	return errors.Join(setOwner(f, filepath.Dir(dir)), f.Close())
 }

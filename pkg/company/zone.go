@@ -6,10 +6,10 @@ import (
 )
 
 // ParseZone returns the time zone of an IANA name, such as America/Chicago; "" is UTC. The error does not
-// repeat the name: in a companies file it may be a secret in the wrong field.
+// contain the name: in a companies file it may be a secret in the wrong field.
 func ParseZone(name string) (*time.Location, error) {
 	zone, err := time.LoadLocation(name)
-	if err != nil || name == "Local" { // which depends on the machine
+	if err != nil || name == "Local" { // Local depends on the machine
 		return nil, errors.New("must be the IANA name of a time zone, such as America/Chicago")
 	}
 	return zone, nil

@@ -2,17 +2,17 @@ package fault
 
 import "errors"
 
-// Source is the system whose answer, or silence, an error reports.
+// Source is the system that caused an error.
 type Source string
 
-// The systems that Tieback stands between; "" is Tieback itself.
+// The sources; "" is Tieback itself.
 const (
 	FromProcore Source = "procore"
 	FromERP     Source = "erp"
 )
 
-// From notes where err came from, keeping its class. Its texts are those of Clean. An error that says already
-// where it came from is only cleaned; nil stays nil.
+// From returns err with its source, with the same class. Its texts are sanitized as by Clean. An error that
+// already has a source is only sanitized. From returns nil for nil.
 func From(source Source, err error) error {
 	err = Clean(err)
 	if err == nil || SourceOf(err) != "" {
@@ -24,7 +24,7 @@ func From(source Source, err error) error {
 	}
 }
 
-// SourceOf is the system that err came from; "": Tieback's own, or unknown.
+// SourceOf returns the source of err, or "" if it is Tieback itself or unknown.
 func SourceOf(err error) Source {
 	var e *Error
 	if errors.As(err, &e) {
@@ -33,13 +33,13 @@ func SourceOf(err error) Source {
 	return ""
 }
 
-// Cause is where the trouble lies: who can mend it.
+// Cause is the part of the system that must be corrected.
 type Cause int
 
 // The causes, for dead letters and metrics.
 const (
-	Ours       Cause = iota // Tieback, its settings, or a message that no service of ours wrote
-	TenantData              // the record: the accountant can mend it
+	Ours       Cause = iota // Tieback, its settings, or a message that no service of Tieback published
+	TenantData              // the record: the accountant can correct it
 	ERP
 	Procore
 	Limits
@@ -49,11 +49,11 @@ func (c Cause) String() string {
 	return [...]string{"ours", "tenant data", "erp", "procore", "limits"}[c]
 }
 
-// CauseOf finds an error's cause:
+// CauseOf returns the cause of an error:
 //
-//	throttled, but for want of an answer          limits
-//	permanent, about a field or told in words     tenant data, unless Procore refused it
-//	else                                          by its source
+//	throttled, except if there was no answer         limits
+//	permanent, with a field or a message for users   tenant data, unless Procore refused it
+//	any other                                        by its source
 func CauseOf(err error) Cause {
 	class, source := ClassOf(err), SourceOf(err)
 	switch {

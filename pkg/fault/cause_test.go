@@ -33,7 +33,7 @@ func TestCauseOf(t *testing.T) {
 	}
 }
 
-func TestFromKeepsWhatAnErrorSays(t *testing.T) {
+func TestFromKeepsTheErrorsFields(t *testing.T) {
 	cause := &Error{Class: Throttled, UserMessage: "Wait.", Field: "name", RetryAfter: time.Minute, Err: errors.New("slow down")}
 	err := From(FromERP, cause)
 	if ClassOf(err) != Throttled || UserMessage(err, "") != "Wait." || Field(err) != "name" || RetryAfter(err) != time.Minute || !errors.Is(err, cause) || err.Error() != "slow down" {

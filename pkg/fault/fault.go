@@ -1,10 +1,10 @@
-// Package fault classes errors once; everyone handles them by class.
+// Package fault classifies errors. Each error is classified once, where it occurs; callers handle it by class.
 //
 //	class      the same input again      what the pipeline does
-//	permanent  will always fail          close out as failed with UserMessage, dead-letter
-//	transient  may work                  try again, waiting longer each time
-//	throttled  works after RetryAfter    wait that long; not counted as an attempt
-//	ambiguous  may have worked already   look the record up by key, then try again
+//	permanent  always fails              closes the request details as failed with UserMessage, and dead-letters
+//	transient  may succeed               retries with increasing delays
+//	throttled  succeeds after RetryAfter waits that long; not counted as an attempt
+//	ambiguous  may have succeeded        looks the record up by key, then retries
 package fault
 
 import (
@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// Class is one of the four; an error nobody classed is transient.
+// Class is the class of an error. An unclassified error is transient.
 type Class int
 
 // The classes; see the package comment.
@@ -29,17 +29,17 @@ func (c Class) String() string {
 	return [...]string{"transient", "permanent", "throttled", "ambiguous"}[c]
 }
 
-// Error is an error of a known class. It must never carry a secret: it is logged,
-// stored in dead letters, and its UserMessage is shown to accountants.
+// Error is an error with a class. It must never contain a secret: it is logged and stored in dead letters,
+// and its UserMessage is shown to accountants.
 type Error struct {
 	Class       Class
-	UserMessage string        // plain words for the accountant; "": none
-	Field       string        // the record's field as the accountant knows it; "": the whole record
+	UserMessage string        // for the accountant; "": none
+	Field       string        // the record's field in the accountant's terms; "": the whole record
 	RetryAfter  time.Duration // of a throttled error
-	Source      Source        // who said so; see From
-	Reason      Reason        // more about why; "": see ReasonOf
-	Since       time.Time     // when what Err says began; zero: not known
-	Err         error         // what happened, for the operator
+	Source      Source        // see From
+	Reason      Reason        // more precise than Class; "": see ReasonOf
+	Since       time.Time     // when the condition began; zero: unknown
+	Err         error         // for the operator
 }
 
 func (e *Error) Error() string {
@@ -52,28 +52,28 @@ func (e *Error) Error() string {
 	return e.Class.String() + " error"
 }
 
-// Unwrap gives the cause.
+// Unwrap returns Err.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Permanentf is a permanent error whose text is written for the accountant.
+// Permanentf returns a permanent error whose text is for the accountant.
 func Permanentf(format string, args ...any) error {
 	return &Error{Class: Permanent, UserMessage: fmt.Sprintf(format, args...)}
 }
 
-// Refused is a permanent error about one field of a record.
+// Refused returns a permanent error about one field of a record.
 func Refused(field, format string, args ...any) error {
 	return &Error{Class: Permanent, Field: field, UserMessage: fmt.Sprintf(format, args...)}
 }
 
-// New classes err.
+// New returns err with a class.
 func New(class Class, err error) error { return &Error{Class: class, Err: err} }
 
-// Wait is a throttled error: not before d has passed.
+// Wait returns a throttled error: the call may be retried after d.
 func Wait(d time.Duration, err error) error {
 	return &Error{Class: Throttled, RetryAfter: d, Err: err}
 }
 
-// ClassOf finds the class of err; nil and unclassed errors are transient.
+// ClassOf returns the class of err. nil and unclassified errors are transient.
 func ClassOf(err error) Class {
 	var e *Error
 	if errors.As(err, &e) {
@@ -82,7 +82,7 @@ func ClassOf(err error) Class {
 	return Transient
 }
 
-// RetryAfter is how long err asks to wait; 0: it does not say.
+// RetryAfter returns the wait that err asks for, or 0 if there is none.
 func RetryAfter(err error) time.Duration {
 	var e *Error
 	if errors.As(err, &e) {
@@ -91,21 +91,22 @@ func RetryAfter(err error) time.Duration {
 	return 0
 }
 
-// UserMessage is what the accountant is told of err, as Clean has it; otherwise stands where err has no words of its own.
+// UserMessage returns the message of err for the accountant, sanitized as by Clean, or otherwise if it has
+// none.
 func UserMessage(err error, otherwise string) string {
 	var e *Error
 	if errors.As(err, &e) && e.UserMessage != "" {
-		return fit(e.UserMessage, saidMost, nil)
+		return fit(e.UserMessage, maxError, nil)
 	}
 	return otherwise
 }
 
-// Stopped says whether err only means that the caller is shutting down.
+// Stopped reports whether err only means that the caller is shutting down.
 func Stopped(ctx context.Context, err error) bool {
 	return ctx.Err() != nil && errors.Is(err, context.Canceled)
 }
 
-// Field is the record's field that err is about; "": the whole record, or unknown.
+// Field returns the record's field that err is about, or "" if it is the whole record or unknown.
 func Field(err error) string {
 	var e *Error
 	if errors.As(err, &e) {

@@ -9,22 +9,22 @@ import (
 	"time"
 )
 
-// Reason says more precisely than a class why something is not done. The zero value says nothing.
+// Reason is a more precise reason than a class. The zero value means that there is none.
 type Reason string
 
 // The reasons.
 const (
 	NoAnswer    Reason = "no-answer"   // the source can't be reached, or does not answer in time
 	Denied      Reason = "denied"      // the source refuses our credentials, or we lack a permission
-	Busy        Reason = "busy"        // as many of our calls are under way as the source takes
+	Busy        Reason = "busy"        // the source's concurrency limit is reached
 	Unopened    Reason = "unopened"    // the company's connector refuses its settings
-	Damaged     Reason = "damaged"     // the books lack what was booked, or can't be read
-	Undelivered Reason = "undelivered" // the source's webhooks do not reach us
-	NotRunning  Reason = "not-running" // no process takes the work
-	Queued      Reason = "queued"      // other work is before it
+	Damaged     Reason = "damaged"     // the ERP's books lack a booking, or can't be read
+	Undelivered Reason = "undelivered" // the source's webhooks do not reach Tieback
+	NotRunning  Reason = "not-running" // no process consumes the events
+	Queued      Reason = "queued"      // other events are processed first
 )
 
-// ReasonOf is the reason of err. An error that names none and is one of the network has NoAnswer.
+// ReasonOf returns the reason of err. A network error without a reason has the reason NoAnswer.
 func ReasonOf(err error) Reason {
 	for next := err; next != nil; {
 		var e *Error
@@ -54,7 +54,7 @@ func unanswered(err error) bool {
 	return false
 }
 
-// SinceOf is when what err says began; zero: not known.
+// SinceOf returns the time when the condition that err reports began, or the zero time if it is unknown.
 func SinceOf(err error) time.Time {
 	for next := err; next != nil; {
 		var e *Error
@@ -69,7 +69,7 @@ func SinceOf(err error) time.Time {
 	return time.Time{}
 }
 
-// WithSince is err with the time at which what it says began.
+// WithSince returns err with the time when the condition that it reports began.
 func WithSince(since time.Time, err error) error {
 	if err == nil {
 		return nil

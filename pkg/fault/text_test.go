@@ -9,23 +9,23 @@ import (
 	"unicode/utf8"
 )
 
-func TestTextIsFit(t *testing.T) {
+func TestTextIsSanitized(t *testing.T) {
 	const token = "tok-0123456789abcdef"
 	for name, c := range map[string]struct{ in, want string }{
-		"as it is":                    {"name: is too long; größer als 5 €", "name: is too long; größer als 5 €"},
+		"unchanged":                   {"name: is too long; größer als 5 €", "name: is too long; größer als 5 €"},
 		"control characters":          {"a\x00b\x1b[31mc\r\nd\te\u0085f\x7f", "a b [31mc  d e f"},
 		"right to left":               {"paid \u202e001\u2066 to\u2028you\ufeff", "paid  001  to you"},
 		"not UTF-8":                   {"a\xff\xfeb", "a\uFFFDb"},
 		"a known secret":              {"you sent " + token + "!", "you sent [secret]!"},
 		"a known secret, in a URL":    {"code=se%2Fcr%2Bet&x", "code=[secret]&x"},
-		"a header of anybody":         {"Authorization: Bearer abc.def-ghi is wrong", "Authorization: Bearer [secret] is wrong"},
+		"an unknown header":           {"Authorization: Bearer abc.def-ghi is wrong", "Authorization: Bearer [secret] is wrong"},
 		"a header in JSON":            {`{"authorization":"bearer xyz","a":1}`, `{"authorization":"bearer [secret]","a":1}`},
 		"a header in escaped JSON":    {`{\"h\":\"Bearer xyz\",\"a\":1}`, `{\"h\":\"Bearer [secret]\",\"a\":1}`},
 		"a header in a list":          {`["BEARER", "xyz"]`, `["BEARER", "xyz"]`},
 		"a header with a control":     {"Bearer\x00abc", "Bearer [secret]"},
-		"a secret across the end":     {strings.Repeat("x", textMost-5) + token, strings.Repeat("x", textMost-5) + "[secr" + cutMark},
-		"an unknown one across it":    {strings.Repeat("x", textMost-10) + " Bearer abcdef", strings.Repeat("x", textMost-10) + " Bearer [s" + cutMark},
-		"many, and one at the end":    {strings.Repeat(token+" ", readMost/len(token)) + token[:7], strings.Repeat("[secret] ", textMost/9+1)[:textMost] + cutMark},
+		"a secret across the end":     {strings.Repeat("x", maxText-5) + token, strings.Repeat("x", maxText-5) + "[secr" + cutMark},
+		"an unknown one across it":    {strings.Repeat("x", maxText-10) + " Bearer abcdef", strings.Repeat("x", maxText-10) + " Bearer [s" + cutMark},
+		"many, and one at the end":    {strings.Repeat(token+" ", maxRead/len(token)) + token[:7], strings.Repeat("[secret] ", maxText/9+1)[:maxText] + cutMark},
 		"short secrets are not words": {"the tax of the job", "the tax of the job"},
 	} {
 		if got := Text(c.in, token, "", "tax", "se/cr+et"); got != c.want {
@@ -34,8 +34,8 @@ func TestTextIsFit(t *testing.T) {
 	}
 }
 
-// Secrets that make a text shorter do not bring what was cut in two at the end of what is read into it.
-func TestASecretAtTheEndOfWhatIsRead(t *testing.T) {
+// Removing secrets shortens a text. That must not bring a secret that was cut at the end of the read part into the result.
+func TestSecretAtTheEndOfTheReadPartIsRemoved(t *testing.T) {
 	secret := strings.Repeat("s", 4000)
 	for n := range 8 {
 		if got := Text(strings.Repeat("x", 500*n)+strings.Repeat(secret, 20), secret); strings.Contains(got, "sss") {
@@ -48,25 +48,25 @@ func TestTextIsCutBetweenCharacters(t *testing.T) {
 	for n := range 4 {
 		got := Text(strings.Repeat("x", n) + strings.Repeat("€", 1<<20))
 		text, marked := strings.CutSuffix(got, cutMark)
-		if !marked || len(text) > textMost || len(text) < textMost-4 || !utf8.ValidString(text) || strings.Contains(text, "\uFFFD") {
+		if !marked || len(text) > maxText || len(text) < maxText-4 || !utf8.ValidString(text) || strings.Contains(text, "\uFFFD") {
 			t.Errorf("%d bytes, marked: %v", len(text), marked)
 		}
 		if again := Text(got); again != got {
 			t.Errorf("cut again: %q", again[len(again)-40:])
 		}
 	}
-	if got := Name(strings.Repeat("A", 500)); got != strings.Repeat("A", nameMost)+cutMark {
+	if got := Name(strings.Repeat("A", 500)); got != strings.Repeat("A", maxName)+cutMark {
 		t.Errorf("a name: %q", got)
 	}
 }
 
-// What comes from another system is fit, whatever made the error, and keeps all else that it says.
-func TestWhatComesFromOthersIsCleaned(t *testing.T) {
+// The texts of an error from another system are sanitized; its other fields are kept.
+func TestErrorsOfOtherSystemsAreSanitized(t *testing.T) {
 	long := strings.Repeat("<", 20<<20)
 	cause := &Error{Class: Throttled, UserMessage: "No\x00: Bearer abc " + long, Field: "na\nme", RetryAfter: time.Minute, Reason: Busy, Err: errors.Join(io.EOF, errors.New(long))}
 	err := From(FromERP, cause)
-	if len(err.Error()) > saidMost+len(cutMark) || len(UserMessage(err, "")) > saidMost+len(cutMark) {
-		t.Errorf("%d bytes, and a sentence of %d", len(err.Error()), len(UserMessage(err, "")))
+	if len(err.Error()) > maxError+len(cutMark) || len(UserMessage(err, "")) > maxError+len(cutMark) {
+		t.Errorf("%d bytes, and a message of %d", len(err.Error()), len(UserMessage(err, "")))
 	}
 	if !strings.HasPrefix(UserMessage(err, ""), "No : Bearer [secret] <") || Field(err) != "na me" {
 		t.Errorf("%.60q of field %q", UserMessage(err, ""), Field(err))
@@ -78,11 +78,11 @@ func TestWhatComesFromOthersIsCleaned(t *testing.T) {
 		t.Errorf("cleaned again: %#v", again)
 	}
 	sourced := From(FromERP, &Error{Source: FromProcore, Err: errors.New(long)})
-	if len(sourced.Error()) > saidMost+len(cutMark) || SourceOf(sourced) != FromProcore {
+	if len(sourced.Error()) > maxError+len(cutMark) || SourceOf(sourced) != FromProcore {
 		t.Errorf("of a known source: %d bytes, from %s", len(sourced.Error()), SourceOf(sourced))
 	}
-	// An error of our own may quote what a payload has.
-	if got := UserMessage(Permanentf("The amount %s is wrong.", long), ""); len(got) > saidMost+len(cutMark) {
-		t.Errorf("a sentence of our own: %d bytes", len(got))
+	// An error of Tieback may quote a payload.
+	if got := UserMessage(Permanentf("The amount %s is wrong.", long), ""); len(got) > maxError+len(cutMark) {
+		t.Errorf("a message of Tieback: %d bytes", len(got))
 	}
 }

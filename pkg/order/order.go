@@ -1,4 +1,4 @@
-// Package order places the ERP requests of a company in the order in which Procore created them.
+// Package order orders the ERP requests of a company by the time when Procore created them.
 package order
 
 import (
@@ -10,28 +10,27 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// Key is the place of an ERP request among those of its company. Keys compare as strings: the
-// request of the higher key was created later, and only an equal key is the same request. The
-// shape has a fixed width:
+// Key is the place of an ERP request among those of its company. Keys compare as strings: the request with the higher
+// key was created later, and only equal keys are the same request. A key has a fixed width:
 //
 //	20261201T100000.123456Z-0000598134325841112
-//	when Procore created the request, in UTC and microseconds, and its id
+//	the time when Procore created the request, in UTC and microseconds, and its id
 //
-// Ids do not grow with time: Procore does not promise it, and several regions give them out. The id
-// decides between requests of the same microsecond only. A request whose time is known in seconds
-// counts from the start of its second, and so may come before others of that second which are older.
+// Ids do not grow with time: Procore does not promise it, and several regions assign them. The id only orders requests of
+// the same microsecond. A request whose time is known only in seconds counts from the start of its second, and so may
+// come before older requests of that second.
 //
-// The order is that of Procore's clock. Were that to go back, as no page of Procore's says it does, requests
-// of the time after would count as older than those of the time before.
+// The order is that of Procore's clock. If that clock went back, requests after the change would count as older than
+// those before it. Procore does not document such a case.
 //
-// The zero value is no request: it comes before all others. It stands for the ERP's own people, for
-// a link that was read back from Procore and for a record that was never unlinked or reset.
+// The zero value comes before all requests. It stands for a change by the ERP's own users, for a link that was read back
+// from Procore, and for a record that was never unlinked or reset.
 type Key string
 
 const layout = "20060102T150405.000000Z"
 
-// New is the key of a request that was created at the given time. A time that has no year of four
-// digits counts as the zero time: its requests are ordered by their ids, before all others.
+// New returns the key of a request that was created at the given time. A time without a four-digit year
+// counts as the zero time: such requests are ordered by id, before all others.
 func New(at time.Time, request int64) Key {
 	if at = at.UTC(); at.Year() < 1 || at.Year() > 9999 {
 		at = time.Time{}
@@ -39,8 +38,8 @@ func New(at time.Time, request int64) Key {
 	return Key(fmt.Sprintf("%s-%019d", at.Format(layout), request))
 }
 
-// Of is the key of an event's or outcome's request. It is the same each time: both carry the time
-// that the first delivery of the request brought.
+// Of returns the key of an event's or outcome's request. It is always the same, as both have the time of the
+// request's first delivery.
 func Of(m interface {
 	GetErpRequestId() int64
 	GetRequestedAt() *timestamppb.Timestamp
@@ -52,7 +51,7 @@ func Of(m interface {
 	return New(at, m.GetErpRequestId())
 }
 
-// Request is the id of the key's request; 0: it has none.
+// Request returns the id of the key's request, or 0 if it has none.
 func (k Key) Request() int64 {
 	_, id, _ := strings.Cut(string(k), "-")
 	n, _ := strconv.ParseInt(id, 10, 64)

@@ -17,7 +17,7 @@ func TestKeysSortByTimeThenID(t *testing.T) {
 	sorted := []order.Key{
 		"",
 		order.New(time.Time{}, 5),
-		order.New(click, math.MaxInt64), // known in seconds only: before the others of its second
+		order.New(click, math.MaxInt64), // known only in seconds: before the others of its second
 		order.New(click.Add(time.Microsecond), 9),
 		order.New(click.Add(2*time.Microsecond), 10),
 		order.New(click.Add(2*time.Microsecond).In(zone), 11),
@@ -37,7 +37,7 @@ func TestKeysSortByTimeThenID(t *testing.T) {
 	}
 }
 
-func TestATimeThatDoesNotFitKeepsTheWidth(t *testing.T) {
+func TestInvalidTimeKeepsTheWidth(t *testing.T) {
 	for _, at := range []time.Time{time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(-5, 1, 1, 0, 0, 0, 0, time.UTC)} {
 		if k := order.New(at, 7); k != order.New(time.Time{}, 7) {
 			t.Errorf("%v is %q", at, k)
@@ -56,6 +56,6 @@ func TestEventAndOutcomeHaveTheSameKey(t *testing.T) {
 		t.Errorf("without a time: %q", k)
 	}
 	if r := order.Key("").Request(); r != 0 {
-		t.Errorf("no request is request %d", r)
+		t.Errorf("the zero key has the request %d", r)
 	}
 }

@@ -10,20 +10,20 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// Tracker follows the calls to one system. The zero value is ready for use; its methods may be called
+// Tracker tracks the calls to one system. The zero value is ready for use. Its methods may be called
 // concurrently.
 type Tracker struct {
 	mu       sync.Mutex
 	pending  map[*call]struct{}
-	answered time.Time // when a call last was
-	bad      *Trouble  // how the last call ended that was not answered, since the last that was; nil: none
+	answered time.Time // when a call was last answered
+	bad      *Trouble  // the trouble since the last answered call; nil: none
 }
 
 type call struct{ start time.Time }
 
-// Begin notes that a call is under way. The caller calls end once, with its error. end returns the error
-// with the time since which calls end so. An error that says that the caller went away (context.Canceled)
-// is not noted.
+// Begin records that a call is in flight. The caller calls end once, with the error of the call. end returns
+// the error with the time since which calls fail like this. A canceled call (context.Canceled) is not
+// recorded.
 func (t *Tracker) Begin(company int64) (end func(err error) error) {
 	c := &call{start: time.Now()}
 	t.mu.Lock()
@@ -56,12 +56,12 @@ func (t *Tracker) end(company int64, c *call, err error) error {
 	return fault.WithSince(next.Since, err)
 }
 
-// answered says whether the system did its part. A refusal of a record is an answer.
+// answered reports whether the system did its part. The refusal of a record is an answer.
 func answered(err error) bool {
 	return err == nil || fault.ClassOf(err) == fault.Permanent && fault.ReasonOf(err) != fault.Denied
 }
 
-// Now is the trouble of this moment; false: none is known.
+// Now returns the current trouble, and false if none is known.
 func (t *Tracker) Now(company int64, source fault.Source, now time.Time, silent time.Duration) (Trouble, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -81,7 +81,7 @@ func (t *Tracker) Now(company int64, source fault.Source, now time.Time, silent 
 		return Trouble{}, false
 	}
 	bad := *t.bad
-	if len(t.pending) > 0 { // it is being tried
+	if len(t.pending) > 0 { // it is being retried
 		bad.Last = now
 	}
 	return bad, true

@@ -16,17 +16,17 @@ var (
 	denied  = fault.From(fault.FromERP, &fault.Error{Reason: fault.Denied, Err: errors.New("wrong password")})
 )
 
-// Each line is a second at which a call begins or ends.
-func TestSinceWhenASystemDoesNotAnswer(t *testing.T) {
+// Times are in seconds.
+func TestTrackerReportsSinceWhen(t *testing.T) {
 	type ends struct {
-		after time.Duration // its begin; 0: at once
+		after time.Duration // since its start; 0: at once
 		err   error
 	}
 	hangs := ends{time.Hour, nil}
 	for _, c := range []struct {
 		name   string
-		calls  map[int]ends // by the second at which they begin
-		look   int          // the second of the look
+		calls  map[int]ends // by the second in which they start
+		look   int          // the second in which Now is called
 		since  int          // -1: no trouble
 		reason fault.Reason
 	}{
@@ -72,8 +72,8 @@ func TestSinceWhenASystemDoesNotAnswer(t *testing.T) {
 	}
 }
 
-// What an error says of the time survives what wraps it.
-func TestAnErrorSaysSinceWhen(t *testing.T) {
+// A wrapped error keeps the time since which calls fail.
+func TestWrappedErrorKeepsSince(t *testing.T) {
 	var tr Tracker
 	first := tr.Begin(7)(refused)
 	again := fmt.Errorf("export: %w", tr.Begin(7)(refused))

@@ -1,8 +1,8 @@
-// Package trouble says since when a system that a company depends on has not done its part: its ERP,
-// Procore, or the connector that Tieback could not open.
+// Package trouble records since when a system that a company depends on has failed: its ERP, Procore, or the connector
+// that Tieback could not open.
 //
-// A Tracker follows the calls that one process makes to one such system. It costs a lock per call. What it
-// knows is written to the broker only while there is trouble; see state.State.SaveTrouble.
+// A Tracker tracks the calls of one process to one such system. It costs a lock per call. Its knowledge is written to the
+// broker only while there is trouble; see state.State.SaveTrouble.
 package trouble
 
 import (
@@ -12,24 +12,24 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// Silent is how long a call may be under way, with no other answered meanwhile, before the system counts
-// as one that does not answer.
+// Silent is how long a call may be in flight, with no other call answered in that time, before the system
+// counts as one that does not answer.
 const Silent = 20 * time.Second
 
-// Trouble is what is wrong with one system of a company.
+// Trouble is a failure of one system of a company.
 type Trouble struct {
 	Company     int64        `json:"company"`
 	Source      fault.Source `json:"source"` // "": Tieback itself
-	Reason      fault.Reason `json:"reason"` // "": it answers with errors, or asks us to wait (Class)
+	Reason      fault.Reason `json:"reason"` // "": the system returns errors, or asks to wait (Class)
 	Class       fault.Class  `json:"class"`
-	Since       time.Time    `json:"since"`                  // the first sign of it after the last call that was answered
-	Last        time.Time    `json:"last"`                   // the last sign of it
-	Until       time.Time    `json:"until,omitzero"`         // of a throttled system, when it may be called again
-	UserMessage string       `json:"user_message,omitempty"` // in the system's own plain words
+	Since       time.Time    `json:"since"`                  // the first failure after the last answered call
+	Last        time.Time    `json:"last"`                   // the last failure
+	Until       time.Time    `json:"until,omitzero"`         // of a throttled system: when it may be called again
+	UserMessage string       `json:"user_message,omitempty"` // the system's message for the accountant
 	Error       string       `json:"error"`                  // for the operator
 }
 
-// Of describes an error of a company's system that was seen now, for the first time.
+// Of returns the trouble of an error that occurred now for the first time.
 func Of(company int64, err error, now time.Time) Trouble {
 	t := Trouble{
 		Company: company, Source: fault.SourceOf(err), Reason: fault.ReasonOf(err), Class: fault.ClassOf(err), Since: now, Last: now,
@@ -41,7 +41,7 @@ func Of(company int64, err error, now time.Time) Trouble {
 	return t
 }
 
-// Err is the trouble as an error.
+// Err returns the trouble as an error.
 func (t Trouble) Err() error {
 	return &fault.Error{
 		Class: t.Class, Source: t.Source, Reason: t.Reason, Since: t.Since, UserMessage: t.UserMessage,
@@ -49,13 +49,13 @@ func (t Trouble) Err() error {
 	}
 }
 
-// Lasts says whether the trouble was seen lately, or is known to go on.
+// Lasts reports whether the trouble occurred recently, or is known to continue.
 func (t Trouble) Lasts(now time.Time) bool { return now.Sub(t.Last) < recent || t.Until.After(now) }
 
-// recent is longer than the pipeline waits between two attempts.
+// recent is longer than the longest wait of the pipeline between two attempts.
 const recent = 3 * time.Minute
 
-// same says whether two are one trouble that goes on.
+// same reports whether two troubles are the same continuing one.
 func (t Trouble) same(other Trouble) bool {
 	return t.Reason == other.Reason && (t.Class == fault.Throttled) == (other.Class == fault.Throttled)
 }
