@@ -44,7 +44,7 @@ var groups = map[string]string{
 //	package                            programs                        reason
 const allowed = `
 	pkg/fault                          services ledger                 classes of errors
-	pkg/order                          tenants lag ledger              compares requests by time and id
+	pkg/order                          tenants ledger                  compares requests by time and id
 	pkg/secretfile                     services ledger                 reads files with secrets: broker keys, hashes, tokens
 	pkg/trouble                        tenants lag ledger              what a company's ERP or Procore fails with
 	proto/tieback/v1                   services ledger                 the messages
@@ -64,7 +64,7 @@ const allowed = `
 	pkg/procore                        tenants                         calls Procore
 	pkg/state                          tenants                         links, generations, cursors; reports troubles
 	pkg/connector                      tenants                         records and their keys; the workers' ERPs
-	services/worker/payload            tenants                         reads payloads
+	services/worker/payload            fetcher status-reporter workers  reads payloads
 
 	services/fetcher                   fetcher                         the service
 
@@ -73,7 +73,7 @@ const allowed = `
 	pkg/connector/conformance/rehearsal  workers                       remote asks connectors under test for faults
 	services/tryton                    workers                         a driver
 	services/worker                    workers                         what all categories share
-	services/deadline                  workers                         whether an event's deadline ended it first
+	pkg/request                        workers                         whether an event's due time ended it first
 	services/worker/exports            export                          the service
 	services/worker/imports            import                          the service
 	services/worker/syncs              sync                            the service
@@ -86,21 +86,18 @@ const allowed = `
 
 	services/statusreporter            status-reporter                 the service
 	services/statusreporter/internal/closeout  status-reporter         the routes that mark and close
-	services/deadline                  status-reporter                 ends what is not done in time
+	services/deadline                  status-reporter                 words what is not done in time
+	pkg/request                        status-reporter                 ends what is not done in time
 
 	services/sweep                     sweep                           the service
-	services/audit                     sweep                           what Procore lists and the streams lack
+	pkg/request                        sweep                           whether a request has ended
 	pkg/procore/delivery               sweep                           writes a delivery as ingest would have
 	pkg/procore/erplog                 sweep                           Procore's log of deliveries and open request details
-	services/deadletters               sweep                           whether a request was given up
-	services/deadline                  sweep                           whether a request is late
 
 	services/lag                       lag                             the service
-	services/deadletters               lag                             counts unresolved dead letters
-	services/worker/payload            lag                             deadletters names a request's details
-	pkg/connector                      lag                             payload makes records of it
-	pkg/procore                        lag                             payload knows Procore's limits
-	pkg/company                        lag                             procore's client is made for companies
+	pkg/request                        lag                             counts open dead letters
+	pkg/procore                        lag                             request finds the request details of payloads
+	pkg/company                        lag                             request judges by a company's since
 	pkg/webhooks                       lag                             company keeps its tokens as hashes
 
 	services/streams                   streams                         the service

@@ -1,10 +1,12 @@
 package procore
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/tieback/tieback/pkg/fault"
 )
@@ -17,6 +19,42 @@ const (
 	DetailRejected   = "rejected" // an approver called the export off
 	DetailStale      = "stale"
 )
+
+// Detail is a request detail as Procore lists it.
+type Detail struct {
+	ID      int64
+	Request int64 // 0: the list does not say [I]
+	Status  string
+	Created time.Time     // by Procore's clock; zero: it does not say
+	Age     time.Duration // since Created, by Procore's clock; where it does not say, a day
+}
+
+// Open says whether the user's button is still busy.
+func (d Detail) Open() bool { return d.Status == DetailInProgress }
+
+// Ended says whether an integration has told how the request detail ended.
+func (d Detail) Ended() bool {
+	return d.Status == DetailSuccess || d.Status == DetailFailed
+}
+
+// CalledOff says whether it ended without that: an approver called the export off, or it became stale. A detail that
+// is neither open, ended nor called off has a status that we don't know; none of those is worked.
+func (d Detail) CalledOff() bool {
+	return d.Status == DetailRejected || d.Status == DetailStale
+}
+
+// Stands says where the request detail stands, for people.
+func (d Detail) Stands() string {
+	switch {
+	case d.CalledOff():
+		return fmt.Sprintf("request detail %d is %s in Procore: it was called off", d.ID, d.Status)
+	case d.Status == "":
+		return fmt.Sprintf("request detail %d has no status in Procore's list", d.ID)
+	case !d.Open() && !d.Ended():
+		return fmt.Sprintf("request detail %d has the status %.40q in Procore, which this version does not know", d.ID, d.Status)
+	}
+	return fmt.Sprintf("request detail %d is %s in Procore", d.ID, d.Status)
+}
 
 // DetailCalledOff reports whether a request detail with this status must not be worked: it ended without the
 // integration, or nobody knows what the status means. "" is no status, and says nothing.
@@ -38,4 +76,35 @@ func DetailStatus(ctx context.Context, do func(context.Context, Call) ([]byte, e
 		return "", fault.From(fault.FromProcore, fault.New(fault.Transient, fmt.Errorf("request detail %d does not parse: %w", id, err)))
 	}
 	return detail.Status, nil
+}
+
+// RequestDetails returns the ids of all request details that an ERP request's payload names, wherever they sit (the
+// samples do not show all places), in ascending order. It returns nil for a payload that does not parse.
+func RequestDetails(payload []byte) []int64 {
+	var v any
+	d := json.NewDecoder(bytes.NewReader(payload))
+	d.UseNumber()
+	if d.Decode(&v) != nil || d.More() {
+		return nil
+	}
+	var ids []int64
+	collectDetails(v, &ids)
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+func collectDetails(v any, ids *[]int64) {
+	switch v := v.(type) {
+	case []any:
+		for _, x := range v {
+			collectDetails(x, ids)
+		}
+	case map[string]any:
+		for name, x := range v {
+			if id := ID(x); name == "request_detail_id" && id > 0 {
+				*ids = append(*ids, id)
+			}
+			collectDetails(x, ids)
+		}
+	}
 }

@@ -10,32 +10,51 @@ import (
 	"time"
 
 	"github.com/tieback/tieback/pkg/bus"
-	"github.com/tieback/tieback/pkg/company"
+	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/pkg/procore/delivery"
 	"github.com/tieback/tieback/pkg/procore/erplog"
-	"github.com/tieback/tieback/services/deadline"
+	"github.com/tieback/tieback/pkg/request"
 )
 
 // Options say what is audited.
 type Options struct {
 	Since, Until time.Time // by the click: [Since, Until)
-	Limits       deadline.Limits
-	Ours         *company.Company // whose Since says which requests are ours; nil: all are
+	Rules        request.Rules
 }
 
 // Report is what an audit found.
 type Report struct {
-	Company   int64         `json:"company_id"`
-	Since     time.Time     `json:"since"`
-	Until     time.Time     `json:"until"`
-	Accounted bool          `json:"accounted_for"`
-	Requests  int           `json:"erp_requests"`
-	Counts    map[Class]int `json:"counts"`
-	Unlisted  int           `json:"unlisted"` // requests of ours that Procore does not list any more, or not yet
-	Calls     int           `json:"procore_calls"`
-	Losses    []bus.Loss    `json:"losses"` // what the streams have lost of what they acknowledged, of all companies
-	Notes     []string      `json:"notes"`
-	Findings  []Finding     `json:"findings"` // all requests, the oldest click first
+	Company   int64                 `json:"company_id"`
+	Since     time.Time             `json:"since"`
+	Until     time.Time             `json:"until"`
+	Accounted bool                  `json:"accounted_for"`
+	Requests  int                   `json:"erp_requests"`
+	Counts    map[request.Class]int `json:"counts"`
+	Unlisted  int                   `json:"unlisted"` // requests of ours that Procore does not list any more, or not yet
+	Calls     int                   `json:"procore_calls"`
+	Losses    []bus.Loss            `json:"losses"` // what the streams have lost of what they acknowledged, of all companies
+	Notes     []string              `json:"notes"`
+	Findings  []Finding             `json:"findings"` // all requests, the oldest click first
+}
+
+// Finding is what an audit says of a request.
+type Finding struct {
+	Request  int64         `json:"erp_request_id"`
+	Type     string        `json:"type"` // "_": not known
+	Class    request.Class `json:"class"`
+	Clicked  time.Time     `json:"clicked_at"`
+	Stage    string        `json:"stage,omitempty"`    // of a request at work: the stop it is at
+	Age      string        `json:"age,omitempty"`      // since it came to that stop
+	Attempts int           `json:"attempts,omitempty"` // there
+	Open     []int64       `json:"open_request_details,omitempty"`
+	Listed   bool          `json:"listed"` // Procore lists it: a delivery, or a request detail
+	Why      string        `json:"why,omitempty"`
+}
+
+// facts are all that is known of a request.
+type facts struct {
+	timeline *request.Timeline // nil: our streams hold nothing
+	procore  request.Procore
 }
 
 // maxOdd is how many request details without an ERP request a report names.
@@ -50,64 +69,42 @@ const early = 10 * time.Minute
 //
 // It costs a call for the hooks, one for each 1,000 deliveries in Procore's log, and one for each
 // 1,000 request details of the span, and one or two more.
-func Audit(ctx context.Context, r *erplog.Reader, s Streams, o Options) (Report, error) {
-	report := Report{Company: r.Company, Since: o.Since, Until: o.Until, Counts: map[Class]int{}, Losses: []bus.Loss{}, Notes: []string{}, Findings: []Finding{}}
+func Audit(ctx context.Context, r *erplog.Reader, b *bus.Bus, o Options) (Report, error) {
+	report := Report{Company: r.Company, Since: o.Since, Until: o.Until, Counts: map[request.Class]int{}, Losses: []bus.Loss{}, Notes: []string{}, Findings: []Finding{}}
 	began := time.Now()
 	r.Since = o.Since.Add(-early)
 	all := map[int64]*facts{}
-	orphans, err := known(ctx, r, began, o.Limits, all)
+	orphans, err := known(ctx, r, all)
 	if err != nil {
 		return report, err
 	}
-	traces, err := s.Since(ctx, r.Company, r.Since)
+	timelines, err := request.ReadSince(ctx, b, r.Company, r.Since)
 	if err != nil {
 		return report, err
 	}
-	for request, t := range traces {
-		factsOf(all, request, began, o.Limits).trace = t
-	}
-	for _, f := range all {
-		f.ours = o.Ours
+	for id, t := range timelines {
+		factsOf(all, id).timeline = t
 	}
 	orphans = adopt(all, orphans)
-	if err := s.lostLetters(ctx, r.Company, all, began); err != nil {
-		return report, err
-	}
-	if err := s.holds(ctx, o, began, &report); err != nil {
+	if err := holds(ctx, b, o, began, &report); err != nil {
 		return report, err
 	}
 	report.Calls = r.Calls()
 	report.Notes = append(report.Notes, r.Odd...)
-	if err := s.sum(ctx, all, &report); err != nil {
+	if err := report.sum(ctx, b, o.Rules, all, began); err != nil {
 		return report, err
 	}
 	report.unread(r, orphans)
-	return report, s.lost(ctx, &report)
-}
-
-// lostLetters marks the requests whose dead letter is gone. A letter may be older than the span, so that each of these requests is
-// read whole.
-func (s Streams) lostLetters(ctx context.Context, company int64, all map[int64]*facts, now time.Time) error {
-	var some []int64
-	for request, f := range all {
-		if f.trace != nil && f.trace.lostLetter(now) {
-			some = append(some, request)
-		}
-	}
-	traces, err := s.Of(ctx, company, some)
-	for request, t := range traces {
-		all[request].lost = t.lostLetter(now)
-	}
-	return err
+	return report, report.lost(ctx, b)
 }
 
 // lost: what a stream has lost can't be judged, so that nothing is proved.
-func (s Streams) lost(ctx context.Context, report *Report) error {
-	gaps, err := s.Bus.Gaps(ctx, bus.Dead, bus.Dealt) // of the others a request shows what is gone: it is not closed
+func (report *Report) lost(ctx context.Context, b *bus.Bus) error {
+	gaps, err := b.Gaps(ctx, bus.Dead, bus.Dealt) // of the others a request shows what is gone: it is not closed
 	if err != nil {
 		return err
 	}
-	losses, err := s.Bus.Losses(ctx, gaps...)
+	losses, err := b.Losses(ctx, gaps...)
 	if err != nil {
 		return err
 	}
@@ -117,7 +114,7 @@ func (s Streams) lost(ctx context.Context, report *Report) error {
 }
 
 // unread: what can't be read proves nothing, so that nothing is proved.
-func (report *Report) unread(r *erplog.Reader, orphans []erplog.Detail) {
+func (report *Report) unread(r *erplog.Reader, orphans []procore.Detail) {
 	if len(r.Odd) > 0 {
 		report.Accounted = false
 	}
@@ -134,14 +131,14 @@ func (report *Report) unread(r *erplog.Reader, orphans []erplog.Detail) {
 
 // adopt gives details that name no request to the request that told them. It returns those that
 // nobody told and that are open.
-func adopt(all map[int64]*facts, orphans []erplog.Detail) (open []erplog.Detail) {
+func adopt(all map[int64]*facts, orphans []procore.Detail) (open []procore.Detail) {
 	told := map[int64]*facts{}
 	for _, f := range all {
-		if f.trace == nil {
+		if f.timeline == nil {
 			continue
 		}
-		for _, r := range f.trace.Runs {
-			for _, c := range r.Told {
+		for _, r := range f.timeline.Reports {
+			for _, c := range r.CloseOuts {
 				told[c.RequestDetailId] = f
 			}
 		}
@@ -149,7 +146,7 @@ func adopt(all map[int64]*facts, orphans []erplog.Detail) (open []erplog.Detail)
 	for _, d := range orphans {
 		switch f := told[d.ID]; {
 		case f != nil:
-			f.details = append(f.details, d)
+			f.procore.Details = append(f.procore.Details, d)
 		case d.Open():
 			open = append(open, d)
 		}
@@ -157,15 +154,15 @@ func adopt(all map[int64]*facts, orphans []erplog.Detail) (open []erplog.Detail)
 	return open
 }
 
-func factsOf(all map[int64]*facts, request int64, now time.Time, limits deadline.Limits) *facts {
-	if all[request] == nil {
-		all[request] = &facts{now: now, limits: limits}
+func factsOf(all map[int64]*facts, id int64) *facts {
+	if all[id] == nil {
+		all[id] = &facts{}
 	}
-	return all[request]
+	return all[id]
 }
 
 // known reads all that Procore knows of the span. Request details that name no request are given back.
-func known(ctx context.Context, r *erplog.Reader, now time.Time, limits deadline.Limits, all map[int64]*facts) (orphans []erplog.Detail, err error) {
+func known(ctx context.Context, r *erplog.Reader, all map[int64]*facts) (orphans []procore.Detail, err error) {
 	hooks, err := r.Hooks(ctx)
 	if err != nil {
 		return nil, err
@@ -173,11 +170,11 @@ func known(ctx context.Context, r *erplog.Reader, now time.Time, limits deadline
 	for _, hook := range hooks {
 		_, err := r.Deliveries(ctx, hook, erplog.LogAny, erplog.DeliveryMark{}, func(some []erplog.Logged) error {
 			for _, d := range some {
-				f := factsOf(all, d.ErpRequestId, now, limits)
-				if f.logged != "ok" && f.logged != "discarded" { // an earlier attempt's line may come later
-					f.logged = cmp.Or(d.Outcome, "not tried yet")
+				p := &factsOf(all, d.ErpRequestId).procore
+				if p.Logged != "ok" && p.Logged != "discarded" { // an earlier attempt's line may come later
+					p.Logged = cmp.Or(d.Outcome, "not tried yet")
 				}
-				f.occurred = delivery.Occurred(d.Delivery)
+				p.Occurred = delivery.Occurred(d.Delivery)
 			}
 			return nil
 		})
@@ -185,14 +182,14 @@ func known(ctx context.Context, r *erplog.Reader, now time.Time, limits deadline
 			return nil, err
 		}
 	}
-	_, err = r.Details(ctx, erplog.DetailMark{}, 0, func(some []erplog.Detail) error {
+	_, err = r.Details(ctx, erplog.DetailMark{}, 0, func(some []procore.Detail) error {
 		for _, d := range some {
 			if d.Request == 0 {
 				orphans = append(orphans, d)
 				continue
 			}
-			f := factsOf(all, d.Request, now, limits)
-			f.details = append(f.details, d)
+			p := &factsOf(all, d.Request).procore
+			p.Details = append(p.Details, d)
 		}
 		return nil
 	})
@@ -200,8 +197,8 @@ func known(ctx context.Context, r *erplog.Reader, now time.Time, limits deadline
 }
 
 // holds notes where our streams do not reach back to the span's start.
-func (s Streams) holds(ctx context.Context, o Options, now time.Time, report *Report) error {
-	kept, err := s.Bus.Kept(ctx, bus.Delivery)
+func holds(ctx context.Context, b *bus.Bus, o Options, now time.Time, report *Report) error {
+	kept, err := b.Kept(ctx, bus.Delivery)
 	if err == nil && kept > 0 && o.Since.Before(now.Add(-kept)) {
 		report.Notes = append(report.Notes, "the pipeline's streams keep "+kept.String()+
 			": of what was clicked before "+now.Add(-kept).UTC().Format(time.RFC3339)+" only Procore's own word is left")
@@ -209,16 +206,22 @@ func (s Streams) holds(ctx context.Context, o Options, now time.Time, report *Re
 	return err
 }
 
-// sum judges all requests of the span.
-func (s Streams) sum(ctx context.Context, all map[int64]*facts, report *Report) error {
+// sum judges all requests of the span, as of now.
+func (report *Report) sum(ctx context.Context, b *bus.Bus, rules request.Rules, all map[int64]*facts, now time.Time) error {
 	report.Accounted = true
-	for request, f := range all {
-		found := judge(request, *f)
+	for id, f := range all {
+		found := Finding{Request: id, Type: "_", Clicked: f.timeline.CreatedBy(f.procore), Listed: f.procore.Logged != "" || len(f.procore.Details) > 0}
 		if found.Clicked.Before(report.Since) || !found.Clicked.Before(report.Until) {
 			continue
 		}
+		v := f.timeline.Verdict(rules, f.procore, now)
+		if f.timeline != nil {
+			found.Type = f.timeline.Type
+		}
+		found.Class, found.Open, found.Why, found.Stage = v.Class, v.Open, v.Why, v.At.Name
 		if found.Stage != "" {
-			attempts, err := s.Bus.Attempts(ctx, bus.AttemptKey{Stream: streamOf(found.Stage), Consumer: found.Stage, Sequence: found.at.Sequence})
+			found.Age = max(0, now.Sub(v.At.At)).Round(time.Second).String()
+			attempts, err := b.Attempts(ctx, bus.AttemptKey{Stream: v.At.Kind.Stream(), Consumer: found.Stage, Sequence: v.At.Sequence})
 			if err != nil {
 				return err
 			}

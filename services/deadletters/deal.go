@@ -11,25 +11,15 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
 // TakenError says that somebody has dealt with the letter before.
 type TakenError struct{ *tiebackv1.Dealing }
 
-func (e *TakenError) Error() string { return fmt.Sprintf("letter %d %s", e.Letter, Told(e.Dealing)) }
-
-// Told says in words what was done with a letter.
-func Told(deal *tiebackv1.Dealing) string {
-	s := "was " + ActionName(deal.Action)
-	if deal.Difference != "" {
-		s = "was edited and replayed"
-	}
-	s += fmt.Sprintf(" by %s at %s", deal.Who, deal.At.AsTime().Format(time.RFC3339))
-	if deal.Reason != "" {
-		s += fmt.Sprintf(" because %q", deal.Reason)
-	}
-	return s
+func (e *TakenError) Error() string {
+	return fmt.Sprintf("letter %d %s", e.Letter, request.ResolutionText(e.Dealing))
 }
 
 // Dealt is what was done with a letter.
@@ -43,11 +33,11 @@ const reach = 30 * time.Second
 
 // Replay sends a letter's message again, as it is. What somebody claimed and did not send is sent
 // as it was claimed. A letter that was dealt with already is a TakenError, unless again is
-// wanted. Other errors: ErrNoLetter, ErrUnworkable, or the broker's.
+// wanted. Other errors: request.ErrNoDeadLetter, ErrUnworkable, or the broker's.
 func (d *Desk) Replay(ctx context.Context, id uint64, again bool) (Dealt, error) {
 	ctx, cancel := context.WithTimeout(ctx, reach)
 	defer cancel()
-	l, err := d.letter(ctx, id)
+	l, err := request.WrittenDeadLetter(ctx, d.Bus, id)
 	if err != nil {
 		return Dealt{}, err
 	}
@@ -65,11 +55,11 @@ func (d *Desk) Replay(ctx context.Context, id uint64, again bool) (Dealt, error)
 	return d.replay(ctx, l, n, on, data, "")
 }
 
-// Discard closes a letter for good, with the reason. Errors: TakenError, ErrNoLetter, or the broker's.
+// Discard closes a letter for good, with the reason. Errors: TakenError, request.ErrNoDeadLetter, or the broker's.
 func (d *Desk) Discard(ctx context.Context, id uint64, reason string) (Dealt, error) {
 	ctx, cancel := context.WithTimeout(ctx, reach)
 	defer cancel()
-	l, err := d.letter(ctx, id)
+	l, err := request.WrittenDeadLetter(ctx, d.Bus, id)
 	if err != nil {
 		return Dealt{}, err
 	}
@@ -78,14 +68,14 @@ func (d *Desk) Discard(ctx context.Context, id uint64, reason string) (Dealt, er
 	return Dealt{Dealing: deal}, d.claim(ctx, place(l, 1), deal)
 }
 
-func (d *Desk) dealing(l Letter, action tiebackv1.Action) *tiebackv1.Dealing {
+func (d *Desk) dealing(l request.DeadLetter, action tiebackv1.Action) *tiebackv1.Dealing {
 	return &tiebackv1.Dealing{
 		CompanyId: l.CompanyId, ErpRequestId: l.ErpRequestId, Type: l.Type, Letter: l.ID, Action: action, Who: d.Who, At: timestamppb.Now(),
 	}
 }
 
 // place is the subject of a letter's n-th dealing, from 1.
-func place(l Letter, n int) bus.Subject {
+func place(l request.DeadLetter, n int) bus.Subject {
 	run := fmt.Sprint(l.ID)
 	if n > 1 {
 		run = fmt.Sprintf("%d-%d", l.ID, n)
@@ -95,7 +85,7 @@ func place(l Letter, n int) bus.Subject {
 
 // turn is the number of a letter's next dealing. Where the last one is a replay that was cut off,
 // it is sent now, and returned: cut. Where it stands, that is a TakenError, unless again is wanted.
-func (d *Desk) turn(ctx context.Context, l Letter, on bus.Subject, data []byte, again bool) (n int, cut *tiebackv1.Dealing, err error) {
+func (d *Desk) turn(ctx context.Context, l request.DeadLetter, on bus.Subject, data []byte, again bool) (n int, cut *tiebackv1.Dealing, err error) {
 	var last *tiebackv1.Dealing
 	for n = 1; ; n++ {
 		deal, err := d.standing(ctx, place(l, n))
@@ -136,7 +126,7 @@ func (d *Desk) standing(ctx context.Context, at bus.Subject) (*tiebackv1.Dealing
 }
 
 // replay claims the letter, then sends its message in a run of its own.
-func (d *Desk) replay(ctx context.Context, l Letter, n int, on bus.Subject, data []byte, difference string) (Dealt, error) {
+func (d *Desk) replay(ctx context.Context, l request.DeadLetter, n int, on bus.Subject, data []byte, difference string) (Dealt, error) {
 	at := place(l, n)
 	deal := d.dealing(l, tiebackv1.Action_ACTION_REPLAYED)
 	deal.Subject, deal.Difference = on.WithRun(at.Run).String(), difference
@@ -192,7 +182,7 @@ func (d *Desk) mend(ctx context.Context, deal *tiebackv1.Dealing, on bus.Subject
 	}
 	if deal.Difference != "" {
 		if data, err = redo(on, data, deal.Difference); err != nil {
-			return false, fmt.Errorf("letter %d %s, which was cut off: %w", deal.Letter, Told(deal), err)
+			return false, fmt.Errorf("letter %d %s, which was cut off: %w", deal.Letter, request.ResolutionText(deal), err)
 		}
 	}
 	return d.send(ctx, deal, data)

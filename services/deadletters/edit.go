@@ -16,8 +16,9 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/catalogue"
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/procore"
+	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/worker/payload"
 )
 
 // ErrEdit says that an edited message can't be taken; the text says why, for whoever edits.
@@ -25,7 +26,7 @@ var ErrEdit = errors.New("the edited message can't be taken")
 
 // Draft is a letter's message on the table, to be edited.
 type Draft struct {
-	Letter Letter
+	Letter request.DeadLetter
 	Text   string // what is edited: an event's payload as JSON, any other message as protojson
 
 	desk *Desk
@@ -36,7 +37,7 @@ type Draft struct {
 // Edit puts a letter's message on the table. Errors as of Replay: what lies on no subject of ours
 // can't be edited either.
 func (d *Desk) Edit(ctx context.Context, id uint64) (*Draft, error) {
-	l, err := d.Letter(ctx, id)
+	l, err := request.ReadDeadLetter(ctx, d.Bus, id)
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +98,7 @@ func encode(on bus.Subject, original, edited []byte) ([]byte, error) {
 	if on.Kind == bus.Event {
 		return encodeEvent(on, original, edited)
 	}
-	m := blank(on.Kind)
+	m := request.Blank(on.Kind)
 	if err := protojson.Unmarshal(edited, m); err != nil {
 		return nil, err
 	}
@@ -173,7 +174,7 @@ func (r *Draft) sameTime(message []byte) error {
 
 // created is when Procore created the request of a message, as the message tells it.
 func created(s bus.Subject, data []byte) *timestamppb.Timestamp {
-	m := blank(s.Kind)
+	m := request.Blank(s.Kind)
 	_ = proto.Unmarshal(data, m) // it was checked
 	switch m := m.(type) {
 	case *tiebackv1.Delivery:
@@ -193,7 +194,7 @@ func details(s bus.Subject, data []byte) []int64 {
 	case bus.Event:
 		e := &tiebackv1.Event{}
 		_ = proto.Unmarshal(data, e) // it was checked
-		return payload.Details(e.Payload)
+		return procore.RequestDetails(e.Payload)
 	case bus.Outcome:
 		o := &tiebackv1.Outcome{}
 		_ = proto.Unmarshal(data, o) // it was checked

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/worker/payload"
 )
@@ -27,7 +28,7 @@ var ErrUnworkable = errors.New("can't be replayed")
 var ErrForgotten = errors.New("its stream has forgotten the message")
 
 // message finds what died, wherever it is kept, and the subject that it came on.
-func (d *Desk) message(ctx context.Context, l Letter) (bus.Subject, []byte, error) {
+func (d *Desk) message(ctx context.Context, l request.DeadLetter) (bus.Subject, []byte, error) {
 	s, err := bus.Parse(l.Subject)
 	if err != nil {
 		return s, nil, fmt.Errorf("letter %d %w, nor edited: %w; discard it", l.ID, ErrUnworkable, err)
@@ -38,7 +39,11 @@ func (d *Desk) message(ctx context.Context, l Letter) (bus.Subject, []byte, erro
 	if len(l.Message) > 0 {
 		return s, l.Message, nil
 	}
-	m, err := d.stored(ctx, l.Stream, l.StreamSequence)
+	stream, err := d.Bus.JetStream().Stream(ctx, l.Stream)
+	if err != nil {
+		return s, nil, err
+	}
+	m, err := stream.GetMsg(ctx, l.StreamSequence)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return s, nil, fmt.Errorf("letter %d %w: %w (%s, %d); discard it", l.ID, ErrUnworkable, ErrForgotten, l.Stream, l.StreamSequence)
 	}
@@ -80,7 +85,7 @@ func text(s bus.Subject, data []byte) string {
 			raw = e.Payload
 		}
 	default:
-		if m := blank(s.Kind); proto.Unmarshal(data, m) == nil && len(data) > 0 {
+		if m := request.Blank(s.Kind); proto.Unmarshal(data, m) == nil && len(data) > 0 {
 			raw, _ = protojson.Marshal(m) // not to be marshalled: shown as it is
 		}
 	}
@@ -102,24 +107,9 @@ func indent(raw []byte) (string, bool) {
 	return pretty.String() + "\n", true
 }
 
-// blank is an empty message of a kind.
-func blank(k bus.Kind) proto.Message {
-	switch k {
-	case bus.Delivery:
-		return &tiebackv1.Delivery{}
-	case bus.Event:
-		return &tiebackv1.Event{}
-	case bus.Dead:
-		return &tiebackv1.DeadLetter{}
-	case bus.Dealt:
-		return &tiebackv1.Dealing{}
-	}
-	return &tiebackv1.Outcome{}
-}
-
 // Text is a letter's message for people to read: see Draft.Text; what lies on no subject of ours
 // is a quoted string. The error says why it can't be replayed as it is; nil: it can.
-func (d *Desk) Text(ctx context.Context, l Letter) (string, error) {
+func (d *Desk) Text(ctx context.Context, l request.DeadLetter) (string, error) {
 	s, data, err := d.message(ctx, l)
 	if err != nil {
 		return quoted(l.Message), err

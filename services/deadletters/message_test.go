@@ -3,7 +3,6 @@ package deadletters
 import (
 	"bytes"
 	"errors"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,7 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tieback/tieback/pkg/bus"
-	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
@@ -31,7 +30,7 @@ func raw(t testing.TB, m proto.Message) []byte {
 // on is a draft of a message of company 7, request 12.
 func on(kind bus.Kind, eventType string, data []byte) *Draft {
 	s := bus.For(kind, eventType, 7, 12)
-	return &Draft{Letter: Letter{ID: 3, DeadLetter: &tiebackv1.DeadLetter{}}, Text: text(s, data), on: s, data: data}
+	return &Draft{Letter: request.DeadLetter{ID: 3, DeadLetter: &tiebackv1.DeadLetter{}}, Text: text(s, data), on: s, data: data}
 }
 
 // Ids beyond a float, amounts with their zeros: an edit changes what was edited and no more.
@@ -101,43 +100,4 @@ func FuzzEdit(f *testing.F) {
 			t.Errorf("the difference gives %q, want %q (%v)", again, e.message, err)
 		}
 	})
-}
-
-// Each cause has a word, and the words are those that the list is filtered by.
-func TestEachCauseHasAWord(t *testing.T) {
-	for n := range tiebackv1.Cause_name {
-		if name := CauseName(tiebackv1.Cause(n)); !slices.Contains(Causes, name) {
-			t.Errorf("cause %d is %q, which is none of %v", n, name, Causes)
-		}
-	}
-	if got := Told(&tiebackv1.Dealing{Action: tiebackv1.Action_ACTION_DISCARDED, Who: "ann", At: timestamppb.New(time.Unix(0, 0)), Reason: "no"}); got != `was discarded by ann at 1970-01-01T00:00:00Z because "no"` {
-		t.Errorf("told is %q", got)
-	}
-}
-
-// How each run stands is told by what came last in it, whatever order the streams are read in.
-func TestHowARequestStands(t *testing.T) {
-	at := func(kind bus.Kind, run string, m proto.Message) Step { return Step{Kind: kind, Run: run, Message: m} }
-	failed := &tiebackv1.Outcome{CloseOuts: []*tiebackv1.CloseOut{{RequestDetailId: 5, Status: tiebackv1.Status_STATUS_FAILED, Stands: "success"}}}
-	letter := &tiebackv1.DeadLetter{Error: fault.New(fault.Permanent, errors.New("no")).Error()}
-	for name, c := range map[string]struct {
-		steps []Step
-		want  []string
-	}{
-		"received":      {[]Step{at(bus.Delivery, "", nil)}, []string{"waits to be fetched"}},
-		"at work":       {[]Step{at(bus.Delivery, "", nil), at(bus.Event, "", nil)}, []string{"is being worked"}},
-		"dead":          {[]Step{at(bus.Event, "", nil), at(bus.Dead, "", letter)}, []string{"dead; Procore was not told"}},
-		"dead and told": {[]Step{at(bus.Dead, "", letter), at(bus.Outcome, "", failed), at(bus.Closed, "", failed)}, []string{"closed: request detail 5 failed, though Procore keeps it at success; dead-lettered"}},
-		"replayed": {
-			[]Step{at(bus.Closed, "", failed), at(bus.Dealt, "3", nil), at(bus.Event, "3", nil), at(bus.Outcome, "3", failed)},
-			[]string{"closed", "Procore is not told yet"},
-		},
-	} {
-		stands := Stands(c.steps)
-		for i, want := range c.want {
-			if len(stands) != len(c.want) || !strings.Contains(stands[i].How, want) {
-				t.Errorf("%s: %+v, want %q", name, stands, c.want)
-			}
-		}
-	}
 }

@@ -3,6 +3,7 @@ package deadletters
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
@@ -58,7 +60,7 @@ func (w *Watch) Wait(ctx context.Context, replays []*tiebackv1.Dealing, tell fun
 	var mu sync.Mutex
 	g, both := errgroup.WithContext(ctx) // when one kind fails, the other's end is not waited for
 	for kind, after := range w.after {
-		q := bus.Scan{Kind: kind, Subjects: runs(kind, "*.*"), After: after, Follow: true}
+		q := bus.Scan{Kind: kind, Subjects: []string{fmt.Sprintf("tb.%s.*.*.*.*.*", kind)}, After: after, Follow: true}
 		g.Go(func() error {
 			err := w.desk.Bus.Scan(both, q, func(m bus.Message) (err error) {
 				mu.Lock()
@@ -115,7 +117,7 @@ func (w *Watch) deadBefore(ctx context.Context, m bus.Message) (bus.Message, err
 func end(letter uint64, m bus.Message) End {
 	e := End{Letter: letter, At: m.Stored}
 	if m.Subject.Kind == bus.Dead {
-		e.Again, e.Dead = m.Sequence, read(m.Sequence, m.Stored, m.Raw, m.Data).DeadLetter
+		e.Again, e.Dead = m.Sequence, request.ParseDeadLetter(m).DeadLetter
 		return e
 	}
 	e.Closed = &tiebackv1.Outcome{}

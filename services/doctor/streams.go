@@ -3,7 +3,6 @@ package doctor
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -11,8 +10,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/request"
 	"github.com/tieback/tieback/pkg/state"
-	"github.com/tieback/tieback/services/deadletters"
 )
 
 // checkStreams compares all streams, the buckets' among them, with what this version wants, and the broker's
@@ -83,54 +82,49 @@ func (d *Doctor) clock(r *report, check, whose string, theirs, asked time.Time, 
 func (d *Doctor) checkConsumers(ctx context.Context, r *report, b *bus.Bus) {
 	const check = "consumers"
 	good := 0
-	var alone []jetstream.Consumer
-	for _, want := range bus.Durables() {
-		c, err := b.JetStream().Consumer(ctx, want.Kind.Stream(), want.Name)
-		switch {
-		case errors.Is(err, jetstream.ErrConsumerNotFound):
-			r.warn(check, "start the service "+want.Name, "%s has never run here: it has no consumer of %s", want.Name, want.Kind.Stream())
-			continue
+	var alone []request.Queue
+	queues, unread := request.Queues(ctx, b)
+	for _, q := range queues {
+		differs := q.Differs(q.Config)
+		switch err := unread[q.Name]; {
 		case err != nil:
-			r.problem(check, "look at the broker", "%s: %v", want.Name, err)
-			continue
-		}
-		info := c.CachedInfo()
-		switch {
-		case len(want.Differs(info.Config)) > 0:
-			r.warn(check, "run the program streams of this version, or restart the service", "%s %s", want.Name, strings.Join(want.Differs(info.Config), "; "))
-		case info.NumWaiting == 0:
-			alone = append(alone, c)
+			r.problem(check, "look at the broker", "%s: %v", q.Name, err)
+		case !q.Made:
+			r.warn(check, "start the service "+q.Name, "%s has never run here: it has no consumer of %s", q.Name, q.Kind.Stream())
+		case len(differs) > 0:
+			r.warn(check, "run the program streams of this version, or restart the service", "%s %s", q.Name, strings.Join(differs, "; "))
+		case q.Pulls == 0:
+			alone = append(alone, q)
 		default:
 			good++
 		}
 	}
 	good += len(alone)
-	for _, c := range d.stillAlone(ctx, alone) {
+	for _, q := range d.stillAlone(ctx, b, alone) {
 		good--
-		info := c.CachedInfo()
-		if info.NumAckPending > 0 {
-			r.warn(check, "start the service "+info.Name+", if it is stopped", "nobody asks for work at %s: it is stopped, or busy with the %d that are out; %d wait", info.Name, info.NumAckPending, info.NumPending)
+		if q.InFlight > 0 {
+			r.warn(check, "start the service "+q.Name+", if it is stopped", "nobody asks for work at %s: it is stopped, or busy with the %d that are out; %d wait", q.Name, q.InFlight, q.Pending)
 			continue
 		}
-		r.problem(check, "start the service "+info.Name, "nobody takes from %s; %d wait", info.Name, info.NumPending)
+		r.problem(check, "start the service "+q.Name, "nobody takes from %s; %d wait", q.Name, q.Pending)
 	}
-	if good == len(bus.Durables()) {
+	if good == len(queues) {
 		r.ok(check, "%d stops have somebody who works them", good)
 	}
 }
 
 // stillAlone looks again and again for services that were just between two questions to the broker, and gives the
-// consumers that nobody asked.
-func (d *Doctor) stillAlone(ctx context.Context, alone []jetstream.Consumer) []jetstream.Consumer {
+// queues that nobody asked for work.
+func (d *Doctor) stillAlone(ctx context.Context, b *bus.Bus, alone []request.Queue) []request.Queue {
 	for end := time.Now().Add(d.Look); len(alone) > 0 && time.Now().Before(end); {
 		select {
 		case <-ctx.Done():
 			return alone
 		case <-time.After(d.Look / 10):
 		}
-		alone = slices.DeleteFunc(alone, func(c jetstream.Consumer) bool {
-			info, err := c.Info(ctx)
-			return err == nil && info.NumWaiting > 0
+		alone = slices.DeleteFunc(alone, func(q request.Queue) bool {
+			now, err := request.ReadQueue(ctx, b, q.Durable)
+			return err == nil && now.Pulls > 0
 		})
 	}
 	return alone
@@ -138,13 +132,13 @@ func (d *Doctor) stillAlone(ctx context.Context, alone []jetstream.Consumer) []j
 
 func (d *Doctor) checkLetters(ctx context.Context, r *report, b *bus.Bus) {
 	const check = "dead letters"
-	t := deadletters.NewTally(b)
+	t := request.NewCounter(b)
 	if err := t.Read(ctx); err != nil {
 		r.problem(check, "look at the broker", "they can't be counted: %v", err)
 		return
 	}
 	n := 0
-	for _, some := range t.Open() {
+	for _, some := range t.ByCause() {
 		n += some
 	}
 	if n > 0 {

@@ -14,13 +14,8 @@
 // What is not known is not shown: where the broker does not answer, tieback_broker_up is 0 and what
 // it did not answer is gone, so that no graph goes on with an old number.
 //
-// The oldest message is the first in its stream, above the consumer's ack floor, that the consumer's
-// filter matches. Up to the floor all that the consumer wants is acked, and the floor stops below
-// the first that is not, however many above it are acked out of order: so that message is the oldest
-// unfinished one. It may be waiting, in hand, or put off (throttled, to be tried again). It can be
-// finished only while the floor trails, as after a change of leader, or where the oldest was deleted
-// by its age; then the number is too high until the next ack, never too low. A message's age counts
-// from when its own stream took it: that of the status-reporter's oldest from its outcome, not from
+// The oldest message is that of request.Queue. It may be waiting, in flight, or put off (throttled, to be tried again). A
+// message's age counts from when its own stream took it: that of the status-reporter's oldest from its outcome, not from
 // the click, which tieback_close_out_seconds tells. The clocks are the broker's and this process's.
 package lag
 
@@ -33,7 +28,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tieback/tieback/pkg/bus"
-	"github.com/tieback/tieback/services/deadletters"
+	"github.com/tieback/tieback/pkg/request"
 )
 
 // Deps are what the exporter needs from its process.
@@ -99,11 +94,10 @@ func New(d Deps, reg prometheus.Registerer) (*Exporter, error) {
 func (e *Exporter) Run(ctx context.Context, b *bus.Bus) error {
 	var both sync.WaitGroup
 	defer both.Wait()
-	both.Go(func() { e.countLetters(ctx, deadletters.NewTally(b)) })
-	eye := newEye(b)
+	both.Go(func() { e.countLetters(ctx, request.NewCounter(b)) })
 	defer e.show(view{}, nil)
 	for {
-		v, err := eye.look(ctx)
+		v, err := look(ctx, b)
 		if v.up {
 			v.lost, err = e.losses(ctx, b)
 		}
@@ -173,12 +167,12 @@ func (e *Exporter) losses(ctx context.Context, b *bus.Bus) (map[string]uint64, e
 }
 
 // countLetters reads on in the dead letters: beside the looks, as the first reading may take long.
-func (e *Exporter) countLetters(ctx context.Context, t *deadletters.Tally) {
+func (e *Exporter) countLetters(ctx context.Context, t *request.Counter) {
 	for {
 		err := t.Read(ctx)
 		var open map[string]int
 		if err == nil {
-			open = t.Open()
+			open = t.ByCause()
 		}
 		e.mu.Lock()
 		e.letters, e.gaps = open, t.Gaps()

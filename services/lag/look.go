@@ -10,36 +10,15 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/request"
 )
 
 // stateStream holds links, lives, cursors and attempts: the one stream beside the kinds' that grows.
 const stateStream = "KV_tieback-state"
 
-// eye looks at the broker. One look at a time.
-type eye struct {
-	bus   *bus.Bus
-	known map[string]*oldest // by consumer
-}
-
-// oldest is the oldest unfinished message as it was last read. While a consumer's floor stands
-// still it is the same message, and need not be read again: an event may weigh megabytes.
-type oldest struct {
-	made   time.Time // the consumer
-	floor  uint64
-	stored time.Time // zero: not known
-}
-
-func newEye(b *bus.Bus) *eye {
-	e := &eye{bus: b, known: map[string]*oldest{}}
-	for _, d := range bus.Durables() {
-		e.known[d.Name] = &oldest{}
-	}
-	return e
-}
-
 // look asks for all at once. The view lacks what was not answered; err says what that was. What does
 // not exist is no trouble of the broker's: a consumer that was not made yet has no numbers.
-func (e *eye) look(ctx context.Context) (view, error) {
+func look(ctx context.Context, on *bus.Bus) (view, error) {
 	ctx, cancel := context.WithTimeout(ctx, bus.AnswerTimeout) // all questions are asked at once
 	defer cancel()
 	var (
@@ -59,7 +38,7 @@ func (e *eye) look(ctx context.Context) (view, error) {
 	}
 	for _, name := range streams() {
 		ask(name, func() error {
-			s, err := e.stock(ctx, name)
+			s, err := stockOf(ctx, on, name)
 			if err == nil {
 				mu.Lock()
 				defer mu.Unlock()
@@ -70,8 +49,8 @@ func (e *eye) look(ctx context.Context) (view, error) {
 	}
 	for _, d := range bus.Durables() {
 		ask(d.Name, func() error {
-			b, err := e.backlog(ctx, d)
-			if err == nil {
+			b, made, err := backlogOf(ctx, on, d)
+			if err == nil && made {
 				mu.Lock()
 				defer mu.Unlock()
 				v.consumers = append(v.consumers, b)
@@ -80,7 +59,7 @@ func (e *eye) look(ctx context.Context) (view, error) {
 		})
 	}
 	ask("account", func() error {
-		s, err := e.store(ctx)
+		s, err := storeOf(ctx, on)
 		mu.Lock()
 		defer mu.Unlock()
 		v.store = s
@@ -103,8 +82,8 @@ func streams() []string {
 	return append(all, stateStream)
 }
 
-func (e *eye) stock(ctx context.Context, name string) (stock, error) {
-	s, err := e.bus.JetStream().Stream(ctx, name)
+func stockOf(ctx context.Context, on *bus.Bus, name string) (stock, error) {
+	s, err := on.JetStream().Stream(ctx, name)
 	if err != nil {
 		return stock{}, err
 	}
@@ -113,52 +92,24 @@ func (e *eye) stock(ctx context.Context, name string) (stock, error) {
 	return stock{stream: name, messages: state.Msgs, bytes: state.Bytes, offline: len(offline)}, nil
 }
 
-func (e *eye) store(ctx context.Context) (store, error) {
-	account, err := e.bus.JetStream().AccountInfo(ctx)
+func storeOf(ctx context.Context, on *bus.Bus) (store, error) {
+	account, err := on.JetStream().AccountInfo(ctx)
 	if err != nil {
 		return store{}, err
 	}
 	return store{known: true, used: account.Store, limit: uint64(max(0, account.Limits.MaxStore))}, nil
 }
 
-// backlog asks a consumer, and for the age of its oldest message where that is not known.
-func (e *eye) backlog(ctx context.Context, d bus.Durable) (backlog, error) {
-	c, err := e.bus.JetStream().Consumer(ctx, d.Kind.Stream(), d.Name)
-	if err != nil {
-		return backlog{}, err
+// backlogOf asks a consumer, and for the age of its oldest message. made is false if there is no such consumer.
+func backlogOf(ctx context.Context, on *bus.Bus, d bus.Durable) (b backlog, made bool, err error) {
+	q, err := request.ReadQueue(ctx, on, d)
+	if err != nil || !q.Made {
+		return backlog{}, false, err
 	}
-	info := c.CachedInfo()
-	b := backlog{consumer: d.Name, messages: info.NumPending + uint64(info.NumAckPending)}
-	if b.messages == 0 {
-		return b, nil
+	b = backlog{consumer: d.Name, messages: q.Unfinished()}
+	m, found, err := q.Oldest(ctx, on)
+	if found {
+		b.oldest = max(0, time.Since(m.Stored)) // by two clocks, a new one may seem to come from the future
 	}
-	known := e.known[d.Name]
-	if known.stored.IsZero() || known.floor != info.AckFloor.Stream || !known.made.Equal(info.Created) {
-		stored, err := e.first(ctx, d, info.AckFloor.Stream+1)
-		if err != nil {
-			return backlog{}, err
-		}
-		*known = oldest{made: info.Created, floor: info.AckFloor.Stream, stored: stored}
-	}
-	if !known.stored.IsZero() {
-		b.oldest = max(0, time.Since(known.stored)) // by two clocks, a new one may seem to come from the future
-	}
-	return b, nil
-}
-
-// first is when the first message from a sequence on that a consumer wants was stored; zero: there
-// is none, as where it was finished since, or a replica that lags does not have it yet.
-func (e *eye) first(ctx context.Context, d bus.Durable, from uint64) (time.Time, error) {
-	s, err := e.bus.JetStream().Stream(ctx, d.Kind.Stream()) // it says whether it may be read without its leader
-	if err != nil {
-		return time.Time{}, err
-	}
-	m, err := s.GetMsg(ctx, from, jetstream.WithGetMsgSubject(d.Filter))
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return time.Time{}, nil
-	}
-	if err != nil {
-		return time.Time{}, err
-	}
-	return m.Time, nil
+	return b, true, err
 }

@@ -6,11 +6,7 @@ import (
 	"time"
 
 	"github.com/tieback/tieback/pkg/bus"
-	"github.com/tieback/tieback/pkg/catalogue"
 )
-
-// slack is how much longer than an event's deadline a queue's oldest may wait until that is told.
-const slack = time.Minute
 
 // needs says what needs a person, and what to do.
 func (v *look) needs() []string {
@@ -31,20 +27,19 @@ func (v *look) needs() []string {
 	needs = append(needs, v.refusals()...)
 	var asleep []string
 	for _, q := range v.report.Queues {
-		limit := v.Limits.Of(catalogue.Category(q.Stop)) + slack
 		if v.Embedded && q.Unfinished() > 0 {
 			asleep = append(asleep, messages(q.Unfinished(), "waits", "wait")+" for "+q.Stop)
 		}
 		switch {
 		case q.Waiting > 0 && !q.Taken && !v.Embedded:
 			needs = append(needs, fmt.Sprintf("nobody takes the %s for %s: start it", messages(q.Waiting, "that waits", "that wait"), q.Stop))
-		case q.Oldest != nil && limit > slack && *q.Oldest > limit.Seconds():
-			text := fmt.Sprintf("the oldest at %s has waited for %v: ", q.Stop, time.Duration(*q.Oldest*float64(time.Second)).Round(time.Second))
-			if q.Of.Request == 0 { // no service of ours wrote it
+		case q.Overdue != nil:
+			text := fmt.Sprintf("the oldest at %s has waited for %v: ", q.Stop, time.Duration(q.Overdue.Age*float64(time.Second)).Round(time.Second))
+			if q.Overdue.Request == 0 { // no service of ours wrote it
 				needs = append(needs, text+"it lies on no subject of ours: see the log of "+q.Stop)
 				continue
 			}
-			needs = append(needs, text+fmt.Sprintf("tieback trace %d --company %d says for what", q.Of.Request, q.Of.Company))
+			needs = append(needs, text+fmt.Sprintf("tieback trace %d --company %d says for what", q.Overdue.Request, q.Overdue.Company))
 		}
 	}
 	switch {

@@ -8,7 +8,6 @@ import (
 
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/trouble"
-	"github.com/tieback/tieback/services/deadline"
 )
 
 func seconds(d time.Duration) *float64 {
@@ -18,7 +17,7 @@ func seconds(d time.Duration) *float64 {
 
 // A person is called for what will not mend itself, and for nothing else.
 func TestWhatNeedsAPerson(t *testing.T) {
-	limits := deadline.Limits{Interactive: 15 * time.Minute, Sync: 6 * time.Hour}
+	late := func(of Event, age time.Duration) *Overdue { return &Overdue{of, age.Seconds()} }
 	of := &Event{Company: 7, Request: 12}
 	now := time.Date(2026, 11, 29, 12, 0, 0, 0, time.Local)
 	later := now.Add(30 * time.Minute)
@@ -32,11 +31,9 @@ func TestWhatNeedsAPerson(t *testing.T) {
 		{"a stop that never ran and has nothing to do", Report{Queues: []Queue{{Stop: "export", Known: true}}}, ""},
 		{"work that nobody takes", Report{Queues: []Queue{{Stop: "export", Made: true, Known: true, Waiting: 2}}}, "nobody takes the 2 messages"},
 		{"one message that nobody takes", Report{Queues: []Queue{{Stop: "export", Made: true, Known: true, Waiting: 1}}}, "nobody takes the 1 message that waits for export"},
-		{"an export within its deadline's slack", Report{Queues: []Queue{{Stop: "export", Made: true, Taken: true, Out: 1, Oldest: seconds(15*time.Minute + 30*time.Second), Of: of}}}, ""},
-		{"an export past its deadline", Report{Queues: []Queue{{Stop: "export", Made: true, Taken: true, Out: 1, Oldest: seconds(17 * time.Minute), Of: of}}}, "waited for 17m0s: tieback trace 12 --company 7"},
-		{"a sync that takes an hour", Report{Queues: []Queue{{Stop: "sync", Made: true, Taken: true, Out: 1, Oldest: seconds(time.Hour), Of: of}}}, ""},
-		{"a delivery that can't be fetched", Report{Queues: []Queue{{Stop: "fetcher", Made: true, Taken: true, Out: 1, Oldest: seconds(time.Hour), Of: of}}}, "the oldest at fetcher"},
-		{"what no service of ours wrote", Report{Queues: []Queue{{Stop: "export", Made: true, Taken: true, Out: 1, Oldest: seconds(time.Hour), Of: &Event{}}}}, "on no subject of ours: see the log of export"},
+		{"an old export that is not overdue", Report{Queues: []Queue{{Stop: "export", Made: true, Taken: true, Out: 1, Oldest: seconds(time.Hour), Of: of}}}, ""},
+		{"an overdue export", Report{Queues: []Queue{{Stop: "export", Made: true, Taken: true, Out: 1, Oldest: seconds(time.Hour), Of: &Event{Company: 7, Request: 9}, Overdue: late(*of, 17*time.Minute)}}}, "waited for 17m0s: tieback trace 12 --company 7"},
+		{"what no service of ours wrote", Report{Queues: []Queue{{Stop: "export", Made: true, Taken: true, Out: 1, Oldest: seconds(time.Hour), Of: &Event{}, Overdue: late(Event{}, time.Hour)}}}, "on no subject of ours: see the log of export"},
 		{"a letter", Report{Companies: []Company{{ID: 7, Dead: 1}}}, "1 dead letter waits"},
 		{"letters", Report{Companies: []Company{{ID: 7, Dead: 1}, {ID: 8, Dead: 2}}}, "3 dead letters wait"},
 		{"a broker that does not answer", Report{Unasked: []string{"the queue of sync: timeout"}}, "does not answer for the queue of sync"},
@@ -45,7 +42,7 @@ func TestWhatNeedsAPerson(t *testing.T) {
 		{"credentials refused", Report{Companies: []Company{{ID: 7, Refusal: &Refusal{Since: now.Add(-2 * time.Minute), Status: 401}}}}, "the credentials of company 7 since 2026-11-29 11:58:00 (401), and no call of Procore can be made: correct client_id"},
 		{"a shared client's", Report{Companies: []Company{{ID: 7, Client: "acme", Refusal: &Refusal{Since: now.Add(-time.Hour), Until: &later}}}}, "client acme (company 7 and all others that have it) since 2026-11-29 11:00:00 (0), and the token from before is used until 12:30:00"},
 	} {
-		v := &look{Looker: &Looker{Options: Options{Limits: limits}}, report: c.report, at: now}
+		v := &look{Looker: &Looker{}, report: c.report, at: now}
 		got := v.needs()
 		if c.want == "" && len(got) > 0 || c.want != "" && !slices.ContainsFunc(got, func(n string) bool { return strings.Contains(n, c.want) }) {
 			t.Errorf("%s: needs %q, want %q", c.name, got, c.want)
@@ -121,8 +118,8 @@ func TestWhatSeveralServicesSayIsOneTrouble(t *testing.T) {
 
 // Nobody can run beside the embedded broker while it is looked at, not even who was handed something last.
 func TestTheEmbeddedBrokerIsWorkedByNobody(t *testing.T) {
-	v := &look{Looker: &Looker{Options: Options{Embedded: true, Limits: deadline.Limits{Interactive: 15 * time.Minute}}}, report: Report{Queues: []Queue{
-		{Stop: "fetcher", Made: true, Known: true, Waiting: 1}, {Stop: "export", Made: true, Known: true, Out: 1, Waiting: 1, Oldest: seconds(time.Hour), Of: &Event{Company: 7, Request: 12}}, {Stop: "sync", Made: true, Known: true},
+	v := &look{Looker: &Looker{Options: Options{Embedded: true}}, report: Report{Queues: []Queue{
+		{Stop: "fetcher", Made: true, Known: true, Waiting: 1}, {Stop: "export", Made: true, Known: true, Out: 1, Waiting: 1, Overdue: &Overdue{Event{Company: 7, Request: 12}, 3600}}, {Stop: "sync", Made: true, Known: true},
 	}}}
 	v.Unserved = 1
 	want := []string{"1 entry of the companies file has a mistake, and its company is not served: tieback doctor says what to correct",

@@ -4,58 +4,28 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/procore"
 )
 
-// letters counts each company's dead letters that nobody has dealt with. A dealing names its letter in
-// its subject, so that no body is read. A replay that was claimed and cut off counts as dealt with;
-// tieback dead list tells those apart. It returns which letters and dealings can't be read.
-func (v *look) letters(ctx context.Context) (gaps []bus.Gap) {
-	last, err := v.bus.LastSequence(ctx, bus.Dead)
-	if err != nil || last == 0 {
-		if err != nil {
-			v.unasked("the dead letters", err)
-		}
-		return nil
-	}
-	gap := func(g bus.Gap) { gaps = append(gaps, g) }
-	dealt := map[uint64]bool{}
-	err = v.bus.Scan(ctx, bus.Scan{Kind: bus.Dealt, Gap: gap}, func(m bus.Message) error {
-		id, _, _ := strings.Cut(m.Subject.Run, "-")
-		if n, err := strconv.ParseUint(id, 10, 64); err == nil {
-			dealt[n] = true
-		}
-		return nil
-	})
-	scan := bus.Scan{Kind: bus.Dead, Gap: gap}
-	if most := uint64(v.Letters); last > most { //nolint:gosec // a positive number
-		scan.After = last - most
-		v.note("of the dead letters only the newest %d were looked at", v.Letters)
-	}
-	open := map[int64]int{}
-	if err == nil {
-		err = v.bus.Scan(ctx, scan, func(m bus.Message) error {
-			if !dealt[m.Sequence] {
-				open[m.Subject.Company]++ // 0: what no service of ours wrote
-			}
-			return nil
-		})
-	}
-	if err != nil {
+// deadLetters counts each company's dead letters that need a person. It returns which dead letters and resolutions
+// can't be read.
+func (v *look) deadLetters(ctx context.Context) []bus.Gap {
+	if err := v.letters.Read(ctx); err != nil {
 		v.unasked("the dead letters", err)
-		return gaps
+		return v.letters.Gaps()
+	}
+	if v.letters.Partial() {
+		v.note("of the dead letters only the newest %d were looked at", v.Letters)
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	for id, n := range open {
-		v.company(id).Dead = n
+	for _, d := range v.letters.Open() {
+		v.company(d.Company).Dead++ // 0: what no service of ours wrote
 	}
-	return gaps
+	return v.letters.Gaps()
 }
 
 // losses asks whether the streams have lost what they acknowledged.
@@ -74,9 +44,9 @@ func (v *look) losses(ctx context.Context, gaps []bus.Gap) {
 func (v *look) retries(ctx context.Context, queues []*queue) {
 	byStop := map[string]*queue{}
 	for _, q := range queues {
-		byStop[q.Stop] = q
+		byStop[q.Name] = q
 		if q.cutOff {
-			v.note("of the %d unfinished messages at %s the companies' numbers count only the first %d that were handed out, or that wait", q.Unfinished(), q.Stop, v.Tail)
+			v.note("of the %d unfinished messages at %s the companies' numbers count only the first %d that were handed out, or that wait", q.Unfinished(), q.Name, v.Tail)
 		}
 	}
 	for _, c := range v.companies {

@@ -2,19 +2,16 @@ package status
 
 import (
 	"context"
-	"errors"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/request"
 )
 
 // queue is a stop's queue while it is looked at.
 type queue struct {
-	bus.Durable
-	Queue
-	info   *jetstream.ConsumerInfo
+	request.Queue
+	Report Queue
 	open   map[uint64]int64 // company by sequence, of the unfinished messages that were looked at
 	cutOff bool             // there are more
 }
@@ -22,60 +19,99 @@ type queue struct {
 // moment is how long a process may take from the end of one pull to the next.
 const moment = 300 * time.Millisecond
 
-func (v *look) queue(ctx context.Context, q *queue) {
-	err := v.ask(ctx, q)
-	switch {
-	case errors.Is(err, jetstream.ErrConsumerNotFound): // it would begin at the start of its stream
-		q.Known, q.info = true, &jetstream.ConsumerInfo{}
-	case err != nil:
-		v.unasked("the queue of "+q.Stop, err)
+// queue looks at a stop's queue. That nobody takes its work is believed when it was seen twice.
+func (v *look) queue(ctx context.Context, d bus.Durable, q *queue) {
+	var err error
+	if q.Queue, err = request.ReadQueue(ctx, v.bus, d); err == nil && v.sleeps(q.Queue) {
+		select {
+		case <-ctx.Done():
+			err = ctx.Err()
+		case <-time.After(moment):
+			q.Queue, err = request.ReadQueue(ctx, v.bus, d)
+		}
+	}
+	if err != nil {
+		v.unasked("the queue of "+d.Name, err)
 		return
 	}
-	if q.Made && q.Unfinished() == 0 {
-		return
+	q.Report = Queue{
+		Stop: d.Name, Known: true, Made: q.Made, Waiting: q.Pending, Out: q.InFlight, Again: q.Redelivered,
+		Taken: q.Taken() && !v.Embedded, // the process that was handed something by an embedded broker is gone
 	}
-	if err := v.tail(ctx, q); err != nil {
-		v.unasked("what is in the queue of "+q.Stop, err)
+	if err := v.owners(ctx, q); err != nil {
+		v.unasked("what is in the queue of "+d.Name, err)
 	}
 }
 
-// ask asks how the consumer stands. That nobody takes its work is believed when it was seen twice.
-func (v *look) ask(ctx context.Context, q *queue) error {
-	info, err := v.info(ctx, q.Durable)
+// sleeps reports whether work waits that nobody takes.
+func (v *look) sleeps(q request.Queue) bool {
+	return q.Made && q.Pending > 0 && !q.Taken() && !v.Embedded
+}
+
+// mostCounted is of how many companies the broker is made to count a deep queue, at 10 ms or so each.
+const mostCounted = 200
+
+// owners finds whose the unfinished messages are: it looks at the first of those that were handed out, and of those
+// that wait, if they are few; else it has the broker count each company's.
+func (v *look) owners(ctx context.Context, q *queue) error {
+	q.open = map[uint64]int64{}
+	unfinished := q.Queue
+	deep := q.Pending > uint64(v.Tail) && len(v.Companies) <= mostCounted //nolint:gosec // a positive number
+	if deep {
+		unfinished.Pending = 0
+	}
+	cut, inexact, err := unfinished.Each(ctx, v.bus, v.Tail, func(m bus.Message) {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		q.open[m.Sequence] = m.Subject.Company
+		v.company(m.Subject.Company).Unfinished++
+		v.older(q, m)
+	})
 	if err != nil {
 		return err
 	}
-	q.taken(info)
-	if v.Embedded { // whoever was handed something is gone
-		q.Taken = false
-		return nil
+	if inexact {
+		v.note("more was finished lately than was looked at: the companies' numbers at %s may be too high", q.Name)
 	}
-	if !q.Taken && q.Waiting > 0 {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(moment):
-		}
-		if info, err = v.info(ctx, q.Durable); err != nil {
-			return err
-		}
-		q.taken(info)
+	if q.cutOff = cut; deep {
+		return v.counted(ctx, q)
 	}
 	return nil
 }
 
-func (q *queue) taken(info *jetstream.ConsumerInfo) {
-	q.info, q.Known, q.Made = info, true, true
-	q.Waiting, q.Out, q.Again = info.NumPending, info.NumAckPending, info.NumRedelivered
-	q.Taken = info.NumWaiting > 0 || info.NumAckPending > 0
+// older notes the age of a message that is unfinished, and whether it should have been finished. The caller holds mu.
+func (v *look) older(q *queue, m bus.Message) {
+	r, age, of := &q.Report, v.age(m.Stored), &Event{m.Subject.Company, m.Subject.Request, m.Subject.Type}
+	if r.Oldest == nil || *age > *r.Oldest {
+		r.Oldest, r.Of = age, of
+	}
+	if (r.Overdue == nil || *age > r.Overdue.Age) && v.Limits.Overdue(m, v.at) {
+		r.Overdue = &Overdue{*of, *age}
+	}
+	if c := v.company(m.Subject.Company); c.Oldest == nil || *age > *c.Oldest {
+		c.Oldest = age
+	}
 }
 
-func (v *look) info(ctx context.Context, d bus.Durable) (*jetstream.ConsumerInfo, error) {
-	ctx, cancel := context.WithTimeout(ctx, bus.AnswerTimeout)
-	defer cancel()
-	c, err := v.bus.JetStream().Consumer(ctx, d.Kind.Stream(), d.Name)
-	if err != nil {
-		return nil, err
+// counted has the broker count what waits, company by company, and looks at the first of each.
+func (v *look) counted(ctx context.Context, q *queue) error {
+	left := q.Pending
+	for id := range v.Companies {
+		n, oldest, err := q.PendingOf(ctx, v.bus, id)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			continue
+		}
+		left -= min(n, left)
+		v.mu.Lock()
+		v.company(id).Unfinished += int(n) //nolint:gosec // a count
+		v.older(q, oldest)
+		v.mu.Unlock()
 	}
-	return c.CachedInfo(), nil
+	if left > 0 {
+		v.note("%s of companies that are not in the companies file", messages(left, "at "+q.Name+" is", "at "+q.Name+" are"))
+	}
+	return nil
 }

@@ -7,11 +7,10 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/catalogue"
-	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/pkg/request"
 )
 
 // recent is what was written into a stream lately.
@@ -92,19 +91,15 @@ func (v *look) newest(ctx context.Context, k bus.Kind) (bus.Scan, error) {
 	return scan, err
 }
 
-// told counts how an event ended.
+// told counts how an event ended; one that was left alone did neither well nor badly.
 func (v *look) told(m bus.Message) {
-	o := &tiebackv1.Outcome{}
-	if m.Subject == (bus.Subject{}) || proto.Unmarshal(m.Data, o) != nil {
+	r, ok := request.ParseReport(m)
+	if !ok || r.Left != "" {
 		return
-	}
-	failed := o.DeadLettered
-	for _, c := range o.CloseOuts {
-		failed = failed || c.Status == tiebackv1.Status_STATUS_FAILED
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if c := v.company(m.Subject.Company); failed {
+	if c := v.company(m.Subject.Company); r.Failed() {
 		c.Failed++
 	} else {
 		c.Succeeded++
@@ -118,12 +113,12 @@ func (v *look) rates(queues []*queue, streams map[bus.Kind]*recent) {
 	for _, q := range queues {
 		switch q.Kind {
 		case bus.Delivery:
-			q.In, q.Finished = deliveries.perMinute(deliveries.all), sum(events.perMinute(events.all), outcomes.perMinute(outcomes.of[catalogue.Unknown]))
+			q.Report.In, q.Report.Finished = deliveries.perMinute(deliveries.all), sum(events.perMinute(events.all), outcomes.perMinute(outcomes.of[catalogue.Unknown]))
 		case bus.Event:
-			c := catalogue.Category(q.Stop)
-			q.In, q.Finished = events.perMinute(events.of[c]), outcomes.perMinute(outcomes.of[c])
+			c := catalogue.Category(q.Name)
+			q.Report.In, q.Report.Finished = events.perMinute(events.of[c]), outcomes.perMinute(outcomes.of[c])
 		default:
-			q.In, q.Finished = outcomes.perMinute(outcomes.all), closed.perMinute(closed.all)
+			q.Report.In, q.Report.Finished = outcomes.perMinute(outcomes.all), closed.perMinute(closed.all)
 		}
 	}
 }

@@ -18,13 +18,13 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/procore"
-	"github.com/tieback/tieback/services/deadline"
+	"github.com/tieback/tieback/pkg/request"
 )
 
 // Options say how to look.
 type Options struct {
 	Companies map[int64]string // names of those connected, by id
-	Limits    deadline.Limits
+	Limits    request.Limits
 	Clients   map[int64]*company.Client // of all companies; nil: not known, and their limits are not read
 	Quota     procore.Store             // Procore's limits as all processes share them; nil: none shares them
 	Unserved  int                       // entries of the companies file that have a mistake
@@ -59,6 +59,7 @@ type Queue struct {
 	Taken    bool     `json:"taken"`          // a process asks for its work, or has some
 	Oldest   *float64 `json:"oldest_seconds"` // age of the oldest unfinished; null: there is none, or not known
 	Of       *Event   `json:"oldest"`         // whose that is
+	Overdue  *Overdue `json:"overdue"`        // the oldest that should have been finished; null: none is known
 	In       *float64 `json:"in_per_minute"`  // null: not known
 	Finished *float64 `json:"out_per_minute"`
 }
@@ -68,6 +69,12 @@ type Event struct {
 	Company int64  `json:"company"`
 	Request int64  `json:"request"`
 	Type    string `json:"type"` // "_": not known, as of every delivery
+}
+
+// Overdue is a message that its stop should have finished.
+type Overdue struct {
+	Event
+	Age float64 `json:"age_seconds"`
 }
 
 // Unfinished is how deep the queue is.
@@ -116,7 +123,8 @@ type Window struct {
 // Looker looks again and again. Its methods are not for concurrent use.
 type Looker struct {
 	Options
-	bus *bus.Bus
+	bus     *bus.Bus
+	letters *request.Counter
 }
 
 // New makes a looker.
@@ -127,7 +135,9 @@ func New(b *bus.Bus, o Options) *Looker {
 			*n = otherwise
 		}
 	}
-	return &Looker{Options: o, bus: b}
+	letters := request.NewCounter(b)
+	letters.Newest = uint64(o.Letters) //nolint:gosec // a positive number
+	return &Looker{Options: o, bus: b, letters: letters}
 }
 
 // Look looks once. What could not be asked is in the report; an error is the end of ctx.
@@ -140,10 +150,10 @@ func (l *Looker) Look(ctx context.Context) (Report, error) {
 	var all sync.WaitGroup
 	queues := make([]*queue, len(bus.Durables()))
 	for i, d := range bus.Durables() {
-		queues[i] = &queue{Durable: d, Queue: Queue{Stop: d.Name}}
-		all.Go(func() { v.queue(ctx, queues[i]) })
+		queues[i] = &queue{Queue: request.Queue{Durable: d}, Report: Queue{Stop: d.Name}}
+		all.Go(func() { v.queue(ctx, d, queues[i]) })
 	}
-	all.Go(func() { v.losses(ctx, v.letters(ctx)) })
+	all.Go(func() { v.losses(ctx, v.deadLetters(ctx)) })
 	all.Go(func() { v.quotas(ctx) })
 	streams := v.recents(ctx, &all)
 	all.Wait()
@@ -151,7 +161,7 @@ func (l *Looker) Look(ctx context.Context) (Report, error) {
 	v.retries(ctx, queues)
 	v.troubles(ctx)
 	for _, q := range queues {
-		v.report.Queues = append(v.report.Queues, q.Queue)
+		v.report.Queues = append(v.report.Queues, q.Report)
 	}
 	return v.done(), ctx.Err()
 }

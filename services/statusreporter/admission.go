@@ -159,7 +159,7 @@ func (s *Service) owns(ctx context.Context, subject bus.Subject, details []int64
 		if err != nil {
 			return err
 		}
-		if named := payload.Details(e.GetPayload()); !slices.ContainsFunc(details, func(id int64) bool { return !slices.Contains(named, id) }) {
+		if named := procore.RequestDetails(e.GetPayload()); !slices.ContainsFunc(details, func(id int64) bool { return !slices.Contains(named, id) }) {
 			return nil
 		}
 	}

@@ -26,10 +26,10 @@ import (
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/procore"
+	"github.com/tieback/tieback/pkg/request"
 	"github.com/tieback/tieback/pkg/state"
 	"github.com/tieback/tieback/pkg/telemetry"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/deadline"
 	"github.com/tieback/tieback/services/statusreporter/internal/closeout"
 )
 
@@ -44,7 +44,7 @@ type Deps struct {
 	Metrics   *telemetry.Stages
 	Registry  prometheus.Registerer
 	Backoff   time.Duration // before the second attempt; 0: 1 s
-	Deadlines deadline.Limits
+	Deadlines request.Limits
 	Slow      time.Duration // until an event is told as in progress; 0: a minute
 }
 
@@ -52,7 +52,7 @@ type Deps struct {
 func Run(ctx context.Context, a *tenant.App) error {
 	s, err := New(Deps{
 		Bus: a.Bus, Companies: a.Companies, Procore: a.Procore, Log: a.Log, Metrics: a.Metrics, Registry: a.Registry, Backoff: a.Backoff,
-		Deadlines: deadline.Limits{Interactive: a.Settings.Deadline, Sync: a.Settings.SyncDeadline}, Slow: a.Slow,
+		Deadlines: request.Limits{Interactive: a.Settings.Deadline, Sync: a.Settings.SyncDeadline}, Slow: a.Slow,
 	})
 	if err != nil {
 		return err
@@ -103,7 +103,7 @@ func (s *Service) Run(ctx context.Context) error {
 	for _, b := range s.batchers {
 		batchers.Go(func() { b.run(ctx) })
 	}
-	if s.Deadlines != (deadline.Limits{}) {
+	if s.Deadlines != (request.Limits{}) {
 		batchers.Go(func() { s.watch().run(ctx, min(watchEvery, s.slow()/2)) })
 	}
 	return s.Bus.Consume(ctx, bus.Consumer{

@@ -15,10 +15,10 @@ import (
 	"github.com/tieback/tieback/pkg/catalogue"
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/procore"
+	"github.com/tieback/tieback/pkg/request"
 	"github.com/tieback/tieback/pkg/state"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/deadline"
-	"github.com/tieback/tieback/services/worker/payload"
 )
 
 // watch looks after the events whose users wait longer than they should.
@@ -31,7 +31,7 @@ import (
 type watch struct {
 	bus     *bus.Bus
 	zone    func(company int64) *time.Location
-	limits  deadline.Limits
+	limits  request.Limits
 	slow    time.Duration
 	log     *zap.Logger
 	expired *prometheus.CounterVec
@@ -133,14 +133,21 @@ func (w *watch) look(ctx context.Context) error {
 // consider takes an event on that has not ended and that somebody waits for.
 func (w *watch) consider(ctx context.Context, m bus.Message) error {
 	e := &tiebackv1.Event{}
-	if m.Subject == (bus.Subject{}) || bus.Decode(m, e) != nil || len(payload.Details(e.Payload)) == 0 {
+	if m.Subject == (bus.Subject{}) || bus.Decode(m, e) != nil {
 		return nil
 	}
-	ended, _, err := deadline.Ended(ctx, w.bus, m)
-	if err != nil || ended {
+	due, awaited := w.limits.Due(m)
+	if !awaited {
+		return nil
+	}
+	end, err := request.EndOf(ctx, w.bus, m)
+	if err != nil {
 		return err
 	}
-	w.open[m.Sequence] = &open{message: m, event: e, expires: m.Stored.Add(w.limits.Of(m.Subject.Category))}
+	if end.Ended() {
+		return request.RepairExpired(ctx, w.bus, m, end)
+	}
+	w.open[m.Sequence] = &open{message: m, event: e, expires: due}
 	return nil
 }
 
@@ -152,7 +159,7 @@ func (w *watch) expire(ctx context.Context) error {
 		if w.now().Before(o.expires) {
 			continue
 		}
-		expired, err := deadline.Expire(ctx, w.bus, o.message, o.event, w.limits.Of(o.message.Subject.Category), w.why(ctx, o), w.zone(o.event.CompanyId))
+		expired, err := deadline.Expire(ctx, w.bus, o.message, o.event, o.expires.Sub(o.message.Stored), w.why(ctx, o), w.zone(o.event.CompanyId))
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -268,8 +275,8 @@ func (w *watch) tellSlow(ctx context.Context) {
 		}
 		w.tells.Go(func() {
 			defer w.end(company)
-			ended, _, err := deadline.Ended(ctx, w.bus, o.message)
-			if err == nil && !ended {
+			end, err := request.EndOf(ctx, w.bus, o.message)
+			if err == nil && !end.Ended() {
 				err = w.sayWaiting(ctx, o)
 			}
 			if err != nil {
@@ -349,7 +356,7 @@ func calledOff(told *tiebackv1.Outcome) *tiebackv1.Outcome {
 func (w *watch) waiting(ctx context.Context, o *open) *tiebackv1.Outcome {
 	out := &tiebackv1.Outcome{CompanyId: o.event.CompanyId, ErpRequestId: o.event.ErpRequestId, Type: o.event.Type, RequestedAt: o.event.RequestedAt}
 	sentence := deadline.Waiting(w.why(ctx, o), o.expires, w.zone(o.event.CompanyId), w.now())
-	for _, id := range payload.Details(o.event.Payload) {
+	for _, id := range procore.RequestDetails(o.event.Payload) {
 		out.CloseOuts = append(out.CloseOuts, &tiebackv1.CloseOut{
 			RequestDetailId: id, Status: tiebackv1.Status_STATUS_IN_PROGRESS, Messages: []string{sentence},
 		})

@@ -15,6 +15,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/pkg/procore/delivery"
 	"github.com/tieback/tieback/pkg/procore/erplog"
 	"github.com/tieback/tieback/pkg/state"
@@ -251,7 +252,7 @@ func (r *round) details(ctx context.Context) error {
 		known[w.Detail] = true
 	}
 	var open []watched
-	next, err := r.reader.Details(ctx, mark, r.Grace, func(some []erplog.Detail) error {
+	next, err := r.reader.Details(ctx, mark, r.Grace, func(some []procore.Detail) error {
 		fresh := r.open(some, known)
 		open = append(open, fresh...)
 		return r.bring(ctx, deliveriesOf(r.id, fresh, some))
@@ -269,7 +270,7 @@ func (r *round) details(ctx context.Context) error {
 }
 
 // open picks the open details that should be with us and are not watched yet.
-func (r *round) open(some []erplog.Detail, known map[int64]bool) []watched {
+func (r *round) open(some []procore.Detail, known map[int64]bool) []watched {
 	var out []watched
 	for _, d := range some {
 		switch {
@@ -300,7 +301,7 @@ func (r *round) open(some []erplog.Detail, known map[int64]bool) []watched {
 }
 
 // deliveriesOf is what ingest would have written of the details' requests, as far as it is known.
-func deliveriesOf(company int64, open []watched, details []erplog.Detail) []*tiebackv1.Delivery {
+func deliveriesOf(company int64, open []watched, details []procore.Detail) []*tiebackv1.Delivery {
 	created := map[int64]time.Time{}
 	for _, d := range details {
 		created[d.ID] = d.Created

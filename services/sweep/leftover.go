@@ -1,6 +1,7 @@
 package sweep
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -9,8 +10,8 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/catalogue"
+	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/audit"
 )
 
 // watch looks in our own streams how the watched details' requests stand. A detail that was
@@ -22,18 +23,18 @@ func (r *round) watch(ctx context.Context) error {
 		byRequest[w.Request] = append(byRequest[w.Request], w.Detail)
 	}
 	var requests []int64
-	for request := range byRequest {
-		requests = append(requests, request)
+	for id := range byRequest {
+		requests = append(requests, id)
 	}
 	slices.Sort(requests)
-	traces, err := audit.Streams{Bus: r.Bus}.Of(ctx, r.id, requests)
+	timelines, err := request.Read(ctx, r.Bus, r.id, requests...)
 	if err != nil {
 		return err
 	}
 	var still []watched
-	for _, request := range requests {
-		t := traces[request]
-		left := slices.DeleteFunc(byRequest[request], t.Tells)
+	for _, id := range requests {
+		t := timelines[id]
+		left := slices.DeleteFunc(byRequest[id], func(detail int64) bool { return t.Closes(detail) })
 		if len(left) == 0 {
 			continue
 		}
@@ -41,7 +42,7 @@ func (r *round) watch(ctx context.Context) error {
 			continue
 		}
 		if !t.Ended() {
-			still = append(still, r.still(request, left)...)
+			still = append(still, r.still(id, left)...)
 			continue
 		}
 		if err := r.close(ctx, t, left); err != nil {
@@ -62,10 +63,10 @@ func (r *round) still(request int64, details []int64) []watched {
 
 // close has the details of a request closed that its end has left open. It can be done once for
 // a request: what is open after that is for a person, who sees it in an audit.
-func (r *round) close(ctx context.Context, t *audit.Trace, details []int64) error {
+func (r *round) close(ctx context.Context, t *request.Timeline, details []int64) error {
 	o := &tiebackv1.Outcome{
-		CompanyId: r.id, ErpRequestId: t.Request, Type: catalogue.Unknown, RequestedAt: timestamppb.New(t.Clicked),
-		CloseOuts: leftover(t, details), DeadLettered: len(t.Letters) > 0,
+		CompanyId: r.id, ErpRequestId: t.Request, Type: catalogue.Unknown, RequestedAt: timestamppb.New(t.Created),
+		CloseOuts: leftover(t, details), DeadLettered: len(t.DeadLetters) > 0,
 	}
 	first, err := r.Bus.Claim(ctx, bus.For(bus.Outcome, "", r.id, t.Request).WithRun(bus.Swept), o)
 	if first {
@@ -86,16 +87,14 @@ const (
 //	given up elsewhere                              failed, with the dead letter's sentence
 //	all done, and no detail was named at all        success: the one detail stands for the whole request
 //	anything else                                   failed: not known
-func leftover(t *audit.Trace, details []int64) []*tiebackv1.CloseOut {
+func leftover(t *request.Timeline, details []int64) []*tiebackv1.CloseOut {
 	status, text := tiebackv1.Status_STATUS_FAILED, unknown
-	switch n := len(t.Letters); {
-	case n > 0 && t.Letters[n-1].DeadLetter.Stop == "fetcher":
-		if text = unread; t.Letters[n-1].Sentence != "" {
-			text = t.Letters[n-1].Sentence
-		}
-	case n > 0 && t.Letters[n-1].Sentence != "":
-		text = t.Letters[n-1].Sentence
-	case n == 0 && len(details) == 1 && done(t):
+	switch dead := t.NewestDeadLetter(); {
+	case dead != nil && dead.Stop == request.Fetcher:
+		text = cmp.Or(dead.Sentence, unread)
+	case dead != nil:
+		text = cmp.Or(dead.Sentence, unknown)
+	case len(details) == 1 && done(t):
 		status, text = tiebackv1.Status_STATUS_SUCCESS, ""
 	}
 	var out []*tiebackv1.CloseOut
@@ -110,10 +109,10 @@ func leftover(t *audit.Trace, details []int64) []*tiebackv1.CloseOut {
 }
 
 // done says whether a request was done in whole, without a word of any request detail.
-func done(t *audit.Trace) bool {
+func done(t *request.Timeline) bool {
 	told := 0
-	for _, r := range t.Runs {
-		for _, c := range r.Told {
+	for _, r := range t.Reports {
+		for _, c := range r.CloseOuts {
 			if told++; c.RequestDetailId != 0 || c.Status != tiebackv1.Status_STATUS_SUCCESS {
 				return false
 			}

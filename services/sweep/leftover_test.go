@@ -7,8 +7,8 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/audit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -16,15 +16,15 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // Success is told of a detail only where the whole request was done and named no detail at all.
 func TestALeftOverDetailIsNeverCalledDoneUnlessAllWas(t *testing.T) {
 	const good, bad = tiebackv1.Status_STATUS_SUCCESS, tiebackv1.Status_STATUS_FAILED
-	told := func(all ...*tiebackv1.CloseOut) *audit.Trace {
-		return &audit.Trace{Runs: map[string]*audit.Run{"": {Told: all}}}
+	told := func(all ...*tiebackv1.CloseOut) *request.Timeline {
+		return &request.Timeline{Reports: []request.Report{{CloseOuts: all}}}
 	}
-	died := func(stop, sentence string) *audit.Trace {
-		return &audit.Trace{Letters: []audit.Letter{{DeadLetter: &tiebackv1.DeadLetter{Stop: stop, Error: "token=secret", Sentence: sentence}}}}
+	died := func(stop, sentence string) *request.Timeline {
+		return &request.Timeline{DeadLetters: []request.DeadLetter{{DeadLetter: &tiebackv1.DeadLetter{Stop: stop, Error: "token=secret", Sentence: sentence}}}}
 	}
 	for _, c := range []struct {
 		name    string
-		trace   *audit.Trace
+		trace   *request.Timeline
 		details []int64
 		want    tiebackv1.Status
 		says    string
@@ -50,18 +50,20 @@ func TestALeftOverDetailIsNeverCalledDoneUnlessAllWas(t *testing.T) {
 
 // A replica that lags may show nothing of a request that was brought in a moment ago: that is no end.
 func TestARequestThatOurStreamsDoNotShowHasNotEnded(t *testing.T) {
-	now := audit.Stop{At: time.Now(), Sequence: 1}
+	now := request.Position{At: time.Now(), Sequence: 1}
+	delivered := []*request.Run{{Delivery: now}}
+	closed := []request.Report{{Position: now}}
 	for name, c := range map[string]struct {
-		trace audit.Trace
-		want  bool
+		timeline request.Timeline
+		want     bool
 	}{
-		"nothing":              {audit.Trace{}, false},
-		"a delivery":           {audit.Trace{Runs: map[string]*audit.Run{"": {Delivery: now}}}, false},
-		"closed":               {audit.Trace{Runs: map[string]*audit.Run{"": {Delivery: now, Closed: now}}}, true},
-		"closed, and replayed": {audit.Trace{Runs: map[string]*audit.Run{"": {Closed: now}, "7": {Event: now}}}, false},
-		"given up":             {audit.Trace{Runs: map[string]*audit.Run{"": {Delivery: now}}, Letters: []audit.Letter{{DeadLetter: &tiebackv1.DeadLetter{Stop: "fetcher"}}}}, true},
+		"nothing":              {request.Timeline{}, false},
+		"a delivery":           {request.Timeline{Runs: delivered}, false},
+		"closed":               {request.Timeline{Runs: delivered, Reports: closed}, true},
+		"closed, and replayed": {request.Timeline{Runs: []*request.Run{{Name: "7", Event: now}}, Reports: closed}, false},
+		"given up":             {request.Timeline{Runs: delivered, DeadLetters: []request.DeadLetter{{DeadLetter: &tiebackv1.DeadLetter{Stop: "fetcher"}}}}, true},
 	} {
-		if got := c.trace.Ended(); got != c.want {
+		if got := c.timeline.Ended(); got != c.want {
 			t.Errorf("%s: ended is %v", name, got)
 		}
 	}

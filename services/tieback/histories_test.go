@@ -14,6 +14,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/audit"
 	"github.com/tieback/tieback/services/deadletters"
@@ -69,7 +70,7 @@ func (h *recorded) dies(sentence string) {
 
 // letter is the request's dead letter.
 func (h *recorded) letter() uint64 {
-	all, err := h.desk().List(h.Context(), deadletters.Filter{All: true})
+	all, err := request.DeadLetters(h.Context(), h.bus, request.Filter{All: true})
 	h.must(err)
 	for _, l := range all {
 		if l.ErpRequestId == h.request {
@@ -105,24 +106,24 @@ func TestAHistoryIsReadAlikeByEveryCommand(t *testing.T) {
 	all := []struct {
 		name    string
 		history func(*recorded)
-		details string      // status of the request detail in Procore; "": it has none
-		class   audit.Class // of audit and trace
-		why     []string    // in audit
-		verdict []string    // of trace
-		show    []string    // of dead show; nil: there is no letter
-		never   string      // of any of them
-		open    bool        // a dead letter waits for somebody
+		details string        // status of the request detail in Procore; "": it has none
+		class   request.Class // of audit and trace
+		why     []string      // in audit
+		verdict []string      // of trace
+		show    []string      // of dead show; nil: there is no letter
+		never   string        // of any of them
+		open    bool          // a dead letter waits for somebody
 	}{
 		{
-			name: "done", details: "success", class: audit.Success, verdict: []string{"closed as success"},
+			name: "done", details: "success", class: request.Success, verdict: []string{"closed as success"},
 			history: func(h *recorded) { h.clicked(true); h.ended("", h.closed(done, "")) },
 		},
 		{
-			name: "refused", details: "failed", class: audit.Failed, why: []string{"The code 12 is taken."}, verdict: []string{"closed as failed"},
+			name: "refused", details: "failed", class: request.Failed, why: []string{"The code 12 is taken."}, verdict: []string{"closed as failed"},
 			history: func(h *recorded) { h.clicked(true); h.ended("", h.closed(failed, "", "The code 12 is taken.")) },
 		},
 		{
-			name: "given up, and reported", details: "failed", class: audit.Dead, why: []string{"Your ERP is away."}, verdict: []string{"closed as failed", "waits for somebody"}, open: true,
+			name: "given up, and reported", details: "failed", class: request.Dead, why: []string{"Your ERP is away."}, verdict: []string{"closed as failed", "waits for somebody"}, open: true,
 			show: []string{"\nSHOWN TO THE ACCOUNTANT\nYour ERP is away."},
 			history: func(h *recorded) {
 				h.clicked(true)
@@ -131,7 +132,7 @@ func TestAHistoryIsReadAlikeByEveryCommand(t *testing.T) {
 			},
 		},
 		{
-			name: "given up, not reported yet", details: "in_progress", class: audit.Working, verdict: []string{"status-reporter"}, open: true,
+			name: "given up, not reported yet", details: "in_progress", class: request.Working, verdict: []string{"status-reporter"}, open: true,
 			show: []string{"\nNOT SHOWN TO THE ACCOUNTANT YET\nYour ERP is away."}, never: "\nSHOWN",
 			history: func(h *recorded) {
 				h.clicked(true)
@@ -140,7 +141,7 @@ func TestAHistoryIsReadAlikeByEveryCommand(t *testing.T) {
 			},
 		},
 		{
-			name: "given up, and no request detail to say so", class: audit.Dead, why: []string{"Your ERP is away."}, verdict: []string{"nothing to close"}, open: true,
+			name: "given up, and no request detail to say so", class: request.Dead, why: []string{"Your ERP is away."}, verdict: []string{"nothing to close"}, open: true,
 			show: []string{"\nNOT SHOWN TO THE ACCOUNTANT\nNo request detail", "in plain words: Your ERP is away."}, never: "\nSHOWN",
 			history: func(h *recorded) {
 				h.clicked(false)
@@ -149,7 +150,7 @@ func TestAHistoryIsReadAlikeByEveryCommand(t *testing.T) {
 			},
 		},
 		{
-			name: "given up, replayed and done", details: "success", class: audit.Recovered, why: []string{"was replayed by ann"}, verdict: []string{"the replay of dead letter", "was closed as success"},
+			name: "given up, replayed and done", details: "success", class: request.Recovered, why: []string{"was replayed by ann"}, verdict: []string{"the replay of dead letter", "was closed as success"},
 			show: []string{"\nSHOWN TO THE ACCOUNTANT\nYour ERP is away.", "replayed by ann"}, never: "closed as failed where",
 			history: func(h *recorded) {
 				h.clicked(true)
@@ -159,7 +160,7 @@ func TestAHistoryIsReadAlikeByEveryCommand(t *testing.T) {
 			},
 		},
 		{
-			name: "replayed and done, though Procore keeps its first end", details: "failed", class: audit.Recovered, why: []string{"was replayed by ann", "at failed"}, verdict: []string{"was closed as success", "Procore keeps request detail"},
+			name: "replayed and done, though Procore keeps its first end", details: "failed", class: request.Recovered, why: []string{"was replayed by ann", "at failed"}, verdict: []string{"was closed as success", "Procore keeps request detail"},
 			show: []string{"\nSHOWN TO THE ACCOUNTANT\nYour ERP is away."},
 			history: func(h *recorded) {
 				h.clicked(true)
@@ -169,7 +170,7 @@ func TestAHistoryIsReadAlikeByEveryCommand(t *testing.T) {
 			},
 		},
 		{
-			name: "replayed, and refused", details: "failed", class: audit.Dead, why: []string{"was replayed by ann"}, verdict: []string{"was closed as failed"},
+			name: "replayed, and refused", details: "failed", class: request.Dead, why: []string{"was replayed by ann"}, verdict: []string{"was closed as failed"},
 			show: []string{"\nSHOWN TO THE ACCOUNTANT\nYour ERP is away."},
 			history: func(h *recorded) {
 				h.clicked(true)
@@ -179,7 +180,7 @@ func TestAHistoryIsReadAlikeByEveryCommand(t *testing.T) {
 			},
 		},
 		{
-			name: "done after its deadline", details: "failed", class: audit.Recovered, why: []string{"at failed"}, verdict: []string{"after its deadline was closed as success"}, open: true,
+			name: "done after its deadline", details: "failed", class: request.Recovered, why: []string{"at failed"}, verdict: []string{"after its deadline was closed as success"}, open: true,
 			show: []string{"\nSHOWN TO THE ACCOUNTANT\nToo late."},
 			history: func(h *recorded) {
 				h.clicked(true)
@@ -191,7 +192,7 @@ func TestAHistoryIsReadAlikeByEveryCommand(t *testing.T) {
 			},
 		},
 		{
-			name: "given up, and discarded", details: "failed", class: audit.Dead, why: []string{"was discarded by ann"}, verdict: []string{"closed as failed"},
+			name: "given up, and discarded", details: "failed", class: request.Dead, why: []string{"was discarded by ann"}, verdict: []string{"closed as failed"},
 			show: []string{"\nSHOWN TO THE ACCOUNTANT\nYour ERP is away.", "was discarded by ann"},
 			history: func(h *recorded) {
 				h.clicked(true)

@@ -9,11 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/pkg/procore/erplog"
-	"github.com/tieback/tieback/services/worker/payload"
 )
 
 // Asked is what Procore itself says of the request.
@@ -33,7 +30,7 @@ type Detail struct {
 
 // ask asks Procore: one call for the request, and, where it carries request details, one for each
 // thousand of the company's list, from its newest end, until they are found or the list is older than the click.
-func (r *reading) ask(ctx context.Context) []erplog.Detail {
+func (r *reading) ask(ctx context.Context) []procore.Detail {
 	calls := new(atomic.Int32)
 	raw, err := r.request(procore.Counted(ctx, calls))
 	if err != nil && !procore.Gone(err) {
@@ -45,7 +42,7 @@ func (r *reading) ask(ctx context.Context) []erplog.Detail {
 		return nil
 	}
 	r.Story.Procore.read(raw)
-	return r.details(ctx, payload.Details(raw))
+	return r.details(ctx, procore.RequestDetails(raw))
 }
 
 // patience is how long Procore is waited for altogether.
@@ -91,7 +88,7 @@ const early = 24 * time.Hour
 var errFound = errors.New("all found")
 
 // details looks up where request details stand.
-func (r *reading) details(ctx context.Context, ids []int64) []erplog.Detail {
+func (r *reading) details(ctx context.Context, ids []int64) []procore.Detail {
 	if len(ids) == 0 {
 		return nil
 	}
@@ -105,10 +102,10 @@ func (r *reading) details(ctx context.Context, ids []int64) []erplog.Detail {
 	if at := r.Story.Procore.Created; at != nil {
 		reader.Since = at.Add(-early)
 	}
-	var found []erplog.Detail
-	_, err := reader.Details(ctx, erplog.DetailMark{}, 0, func(some []erplog.Detail) error {
+	var found []procore.Detail
+	_, err := reader.Details(ctx, erplog.DetailMark{}, 0, func(some []procore.Detail) error {
 		for _, d := range some {
-			known := slices.ContainsFunc(found, func(f erplog.Detail) bool { return f.ID == d.ID })
+			known := slices.ContainsFunc(found, func(f procore.Detail) bool { return f.ID == d.ID })
 			if slices.Contains(ids, d.ID) && !known {
 				found = append(found, d)
 			}
@@ -129,7 +126,7 @@ func (r *reading) details(ctx context.Context, ids []int64) []erplog.Detail {
 	a.Calls += reader.Calls()
 	for _, id := range ids {
 		d := Detail{ID: id}
-		i := slices.IndexFunc(found, func(f erplog.Detail) bool { return f.ID == id })
+		i := slices.IndexFunc(found, func(f procore.Detail) bool { return f.ID == id })
 		if i < 0 && !whole {
 			continue // nobody knows whether the list has it
 		}
@@ -139,9 +136,4 @@ func (r *reading) details(ctx context.Context, ids []int64) []erplog.Detail {
 		a.Details = append(a.Details, d)
 	}
 	return found
-}
-
-// isMissing says whether there is no such stream or consumer.
-func isMissing(err error) bool {
-	return errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound)
 }

@@ -1,10 +1,10 @@
 package trace
 
 import (
-	"strings"
 	"time"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/request"
 )
 
 // since notes how long a step took: since the message that it answers.
@@ -26,7 +26,7 @@ func (r *reading) since(s *Step) {
 }
 
 func (r *reading) answers(s *Step) (string, time.Time) {
-	base := strings.TrimSuffix(strings.TrimSuffix(s.Run, "late"), "-")
+	base := bus.Subject{Run: s.Run}.OfEvent().Run
 	switch bus.Kind(s.Kind) {
 	case bus.Delivery:
 		if s.Run == "" && r.Clicked != nil {
@@ -68,9 +68,9 @@ func (r *reading) died(s *Step, run string) (string, time.Time) {
 	switch {
 	case s.Letter == nil:
 		return "", time.Time{}
-	case s.Letter.Stop == "fetcher":
+	case s.Letter.Stop == request.Fetcher:
 		kind = bus.Delivery
-	case s.Letter.Stop == reporter:
+	case s.Letter.Stop == request.StatusReporter:
 		kind = bus.Outcome
 	}
 	return string(kind), r.last(kind, run)

@@ -6,10 +6,8 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/deadletters"
-	"github.com/tieback/tieback/services/deadline"
 )
 
 // Step is one message of the story. Of Delivery, Event, Told, Letter and Dealing it has the one of
@@ -70,32 +68,30 @@ type Dealing struct {
 }
 
 // steps makes the story's steps of the history.
-func (r *reading) steps(history []deadletters.Step) {
+func (r *reading) steps(history []request.Step) {
 	for _, h := range history {
-		s := Step{At: h.At.UTC(), Kind: string(h.Kind), Run: h.Run, What: h.What(), Subject: h.Subject, Sequence: h.Sequence}
+		s := Step{At: h.At.UTC(), Kind: string(h.Kind), Run: h.Run, By: h.By(), What: h.Text(), Subject: h.Subject, Sequence: h.Sequence}
 		switch m := h.Message.(type) {
 		case *tiebackv1.Delivery:
 			r.delivery(&s, m)
 		case *tiebackv1.Event:
-			r.clicked(moment(m.GetRequestedAt()), true)
-			s.By, s.Event = "fetcher", r.event(m)
+			s.Event = r.event(m)
 		case *tiebackv1.Outcome:
-			s.By, s.Told = r.by(h, m), toldOf(m)
+			s.Told = toldOf(m)
 		case *tiebackv1.DeadLetter:
-			s.By, s.Letter = m.Stop, letterOf(h.Sequence, m)
+			s.Letter = letterOf(h.Sequence, m)
 		case *tiebackv1.Dealing:
-			s.By, s.Dealing = m.Who, r.dealing(m)
+			s.Dealing = r.dealing(m)
 		}
 		if who := r.whose(s.Subject); who != "" {
 			s.By, s.What = who, "replayed: "+s.What
 		}
 		r.since(&s)
-		r.Steps, r.messagesOf = append(r.Steps, s), append(r.messagesOf, h.Message)
+		r.Steps = append(r.Steps, s)
 	}
 }
 
 func (r *reading) delivery(s *Step, d *tiebackv1.Delivery) {
-	r.clicked(moment(d.GetOccurredAt()), false)
 	s.Delivery = &Delivery{
 		EventID: d.EventId, APIVersion: d.ApiVersion, Project: d.ProjectId, User: d.UserId,
 		OccurredAt: moment(d.GetOccurredAt()), ReceivedAt: moment(d.GetReceivedAt()),
@@ -113,13 +109,6 @@ func moment(t *timestamppb.Timestamp) time.Time {
 	return t.AsTime()
 }
 
-// clicked notes when the user clicked; what the ERP request itself says is better than its delivery.
-func (r *reading) clicked(at time.Time, better bool) {
-	if at.Unix() > 0 && (r.Clicked == nil || better) {
-		r.Clicked = &at
-	}
-}
-
 func (r *reading) event(e *tiebackv1.Event) *Event {
 	out := &Event{Bytes: len(e.Payload)}
 	if !r.Payload {
@@ -131,34 +120,16 @@ func (r *reading) event(e *tiebackv1.Event) *Event {
 	return out
 }
 
-// by is the stop that wrote an outcome, or told it.
-func (r *reading) by(h deadletters.Step, o *tiebackv1.Outcome) string {
-	switch {
-	case h.Kind == bus.Closed:
-		return reporter
-	case h.Run == bus.Swept:
-		return "sweep"
-	case o.Expired:
-		return deadline.Stop
-	}
-	if s, err := bus.Parse(h.Subject); err == nil && s.Type != "_" {
-		return string(s.Category)
-	}
-	return "fetcher"
-}
-
-const reporter = "status-reporter"
-
 func letterOf(id uint64, d *tiebackv1.DeadLetter) *Letter {
 	return &Letter{
-		ID: id, Stop: d.Stop, Class: deadletters.ClassName(d.Class), Cause: deadletters.CauseName(d.Cause),
+		ID: id, Stop: d.Stop, Class: request.ClassName(d.Class), Cause: request.CauseName(d.Cause),
 		Attempts: d.Attempts, Error: d.Error, Sentence: d.Sentence,
 	}
 }
 
 func (r *reading) dealing(d *tiebackv1.Dealing) *Dealing {
 	out := &Dealing{
-		Letter: d.Letter, Action: deadletters.ActionName(d.Action), Who: d.Who, Reason: d.Reason, Replay: d.Subject, Edited: d.Difference != "",
+		Letter: d.Letter, Action: request.ActionName(d.Action), Who: d.Who, Reason: d.Reason, Replay: d.Subject, Edited: d.Difference != "",
 	}
 	if r.Payload {
 		out.Difference = d.Difference

@@ -1,8 +1,7 @@
 package trace
 
 import (
-	"strings"
-
+	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
@@ -68,7 +67,7 @@ func toldOf(o *tiebackv1.Outcome) *Told {
 
 func closeOutOf(c *tiebackv1.CloseOut) CloseOut {
 	out := CloseOut{
-		Detail: c.RequestDetailId, Record: c.Record, Status: statusName(c.Status), Messages: append([]string{}, c.Messages...), Stands: c.Stands,
+		Detail: c.RequestDetailId, Record: c.Record, Status: request.StatusName(c.Status), Messages: append([]string{}, c.Messages...), Stands: c.Stands,
 		Marks: []Mark{}, Assignments: []Assignment{}, Transactions: []Transaction{}, Unlinks: []Item{}, Links: []Mark{},
 	}
 	for _, m := range c.Marks {
@@ -87,8 +86,4 @@ func closeOutOf(c *tiebackv1.CloseOut) CloseOut {
 		out.Links = append(out.Links, Mark{Item: Item{l.ItemType, l.ItemId}, OriginID: l.OriginId})
 	}
 	return out
-}
-
-func statusName(s tiebackv1.Status) string {
-	return strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(s.String(), "STATUS_")), "_", "-")
 }

@@ -7,27 +7,18 @@ package trace
 import (
 	"context"
 	"fmt"
-	"slices"
-	"sync"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/tieback/tieback/pkg/bus"
-	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/procore"
-	"github.com/tieback/tieback/pkg/procore/erplog"
-	"github.com/tieback/tieback/services/audit"
-	"github.com/tieback/tieback/services/deadletters"
-	"github.com/tieback/tieback/services/deadline"
+	"github.com/tieback/tieback/pkg/request"
 )
 
 // Options say what is read, and how.
 type Options struct {
 	Company, Request int64
 	Payload          bool // with what Procore sent, which may hold personal data
-	Limits           deadline.Limits
-	Ours             *company.Company                  // whose since says whether the request is ours; nil: it is
+	Rules            request.Rules
 	Backoff          time.Duration                     // of the pipeline's consumers; 0: 1 s
 	Procore          *procore.Session                  // asked as well; nil: only our streams are
 	Waiting          func(d time.Duration, why string) // told of each wait for Procore, before it; nil: nobody is
@@ -35,34 +26,42 @@ type Options struct {
 
 // Story is all that is known of one ERP request. The names of its fields are stable.
 type Story struct {
-	Company   int64       `json:"company"`
-	Request   int64       `json:"request"`
-	Type      string      `json:"type"` // "_": not known
-	Category  string      `json:"category"`
-	Clicked   *time.Time  `json:"clicked_at"` // by Procore's clock; null: not known
-	Steps     []Step      `json:"steps"`      // in the order of time
-	Now       *Place      `json:"now"`        // null: nothing of it is at work
-	Procore   *Asked      `json:"procore"`    // null: Procore was not asked
-	Unread    []string    `json:"unread"`     // what could not be asked, and why: the rest may lack because of it
-	Class     audit.Class `json:"class"`
-	Accounted bool        `json:"accounted_for"` // it needs nobody
-	Verdict   string      `json:"verdict"`
+	Company   int64         `json:"company"`
+	Request   int64         `json:"request"`
+	Type      string        `json:"type"` // "_": not known
+	Category  string        `json:"category"`
+	Clicked   *time.Time    `json:"clicked_at"` // by Procore's clock; null: not known
+	Steps     []Step        `json:"steps"`      // in the order of time
+	Now       *Place        `json:"now"`        // null: nothing of it is at work
+	Procore   *Asked        `json:"procore"`    // null: Procore was not asked
+	Unread    []string      `json:"unread"`     // what could not be asked, and why: the rest may lack because of it
+	Class     request.Class `json:"class"`
+	Accounted bool          `json:"accounted_for"` // it needs nobody
+	Verdict   string        `json:"verdict"`
 }
 
 // Read reads a story. What one stream does not tell is noted as unread; an error is the end of ctx.
 func Read(ctx context.Context, b *bus.Bus, o Options) (Story, error) {
 	r := &reading{bus: b, Options: o, Story: Story{Company: o.Company, Request: o.Request, Steps: []Step{}, Unread: []string{}}}
-	messages := r.messages(ctx)
-	r.trace = audit.TraceOf(o.Request, messages)
-	r.Type = r.trace.Type
-	r.Category = string(bus.For(bus.Event, r.Type, 0, 0).Category)
-	r.steps(deadletters.Steps(messages))
-	var details []erplog.Detail
-	if o.Procore != nil {
-		details = r.ask(ctx)
+	messages, unread := request.Messages(ctx, b, o.Company, o.Request)
+	for _, k := range bus.Kinds {
+		if err := unread[k]; err != nil {
+			r.unread("the stream "+k.Stream(), err)
+		}
 	}
+	kept, err := b.Kept(ctx, bus.Event)
+	if err != nil && unread[bus.Event] == nil {
+		r.unread("the stream "+bus.Event.Stream(), err)
+	}
+	r.tell(messages, kept)
+	var p request.Procore
+	if o.Procore != nil {
+		p.Details = r.ask(ctx)
+	}
+	now := time.Now()
+	r.verdict = r.timeline.Verdict(o.Rules, p, now)
 	r.place(ctx)
-	r.judge(details, time.Now())
+	r.judge(now)
 	return r.Story, ctx.Err()
 }
 
@@ -70,36 +69,23 @@ func Read(ctx context.Context, b *bus.Bus, o Options) (Story, error) {
 type reading struct {
 	Options
 	Story
-	bus        *bus.Bus
-	waited     time.Duration // for Procore
-	trace      *audit.Trace
-	why        string          // of the class
-	messagesOf []proto.Message // of the steps; nil: it does not parse
+	bus      *bus.Bus
+	waited   time.Duration // for Procore
+	timeline *request.Timeline
+	verdict  request.Verdict
 }
 
 func (r *reading) unread(what string, err error) {
 	r.Unread = append(r.Unread, fmt.Sprintf("%s: %v", what, err))
 }
 
-// messages are all that the streams hold of the request, asked for at once: a broker that is away
-// is waited for once.
-func (r *reading) messages(ctx context.Context) []bus.Message {
-	found, errs := make([][]bus.Message, len(bus.Kinds)), make([]error, len(bus.Kinds))
-	var all sync.WaitGroup
-	for i, k := range bus.Kinds {
-		first := fmt.Sprintf("tb.%s.*.*.%d.%d", k, r.Options.Company, r.Options.Request)
-		all.Go(func() {
-			errs[i] = r.bus.Scan(ctx, bus.Scan{Kind: k, Subjects: []string{first, first + ".*"}}, func(m bus.Message) error {
-				found[i] = append(found[i], m)
-				return nil
-			})
-		})
+// tell makes the story of messages.
+func (r *reading) tell(messages []bus.Message, kept time.Duration) {
+	r.timeline = request.Of(r.Options.Request, messages, kept)
+	r.Type = r.timeline.Type
+	r.Category = string(bus.For(bus.Event, r.Type, 0, 0).Category)
+	if at := r.timeline.Created; !at.IsZero() {
+		r.Clicked = &at
 	}
-	all.Wait()
-	for i, err := range errs {
-		if err != nil {
-			r.unread("the stream "+bus.Kinds[i].Stream(), err)
-		}
-	}
-	return slices.Concat(found...)
+	r.steps(request.Steps(messages))
 }

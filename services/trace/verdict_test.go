@@ -9,11 +9,9 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tieback/tieback/pkg/bus"
-	"github.com/tieback/tieback/pkg/procore/erplog"
+	"github.com/tieback/tieback/pkg/procore"
+	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/audit"
-	"github.com/tieback/tieback/services/deadletters"
-	"github.com/tieback/tieback/services/deadline"
 )
 
 var clicked = time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
@@ -59,30 +57,32 @@ func TestVerdicts(t *testing.T) {
 	letter := said(t, 2, 42, bus.Dead, "", &tiebackv1.DeadLetter{CompanyId: 7, ErpRequestId: 12, Type: "create_vendor", Stop: "export", Attempts: 12, Cause: tiebackv1.Cause_CAUSE_ERP, Subject: event.Raw})
 	unread := said(t, 2, 42, bus.Dead, "", &tiebackv1.DeadLetter{CompanyId: 7, ErpRequestId: 12, Stop: "fetcher", Attempts: 3, Cause: tiebackv1.Cause_CAUSE_PROCORE, Subject: delivery.Raw})
 	discarded := said(t, 3, 1, bus.Dealt, "42", &tiebackv1.Dealing{CompanyId: 7, ErpRequestId: 12, Letter: 42, Action: tiebackv1.Action_ACTION_DISCARDED, Who: "ann@office", Reason: "made by hand"})
-	open := []erplog.Detail{{ID: 1, Request: 12, Status: "in_progress"}}
+	open := []procore.Detail{{ID: 1, Request: 12, Status: "in_progress"}}
 	for _, c := range []struct {
 		name     string
 		messages []bus.Message
-		details  []erplog.Detail
-		class    audit.Class
+		details  []procore.Detail
+		class    request.Class
 		want     []string
 	}{
-		{"success", ended(closeOuts(success)), nil, audit.Success, []string{"closed as success about 3 s after the click"}},
-		{"failed", ended(closeOuts(failed)), nil, audit.Failed, []string{"closed as failed about 3 s after the click"}},
-		{"failed in part", ended(closeOuts(success, failed, success)), nil, audit.Failed, []string{"closed as failed in 1 of 3 parts"}},
-		{"nothing to close", ended(closeOuts()), nil, audit.Success, []string{"done, with nothing to close"}},
-		{"its deadline passed", append(ended(expired), letter), nil, audit.Dead, []string{"closed as failed because its deadline passed", "dead letter 42 (export, erp) waits for somebody: tieback dead show 42"}},
-		{"late", append(ended(expired), letter, said(t, 9, 2, bus.Outcome, "late", late), said(t, 10, 2, bus.Closed, "late", late)), nil, audit.Recovered,
+		{"success", ended(closeOuts(success)), nil, request.Success, []string{"closed as success about 3 s after the click"}},
+		{"failed", ended(closeOuts(failed)), nil, request.Failed, []string{"closed as failed about 3 s after the click"}},
+		{"failed in part", ended(closeOuts(success, failed, success)), nil, request.Failed, []string{"closed as failed in 1 of 3 parts"}},
+		{"nothing to close", ended(closeOuts()), nil, request.Success, []string{"done, with nothing to close"}},
+		{"its deadline passed", append(ended(expired), letter), nil, request.Dead, []string{"closed as failed because its deadline passed", "dead letter 42 (export, erp) waits for somebody: tieback dead show 42"}},
+		{"late", append(ended(expired), letter, said(t, 9, 2, bus.Outcome, "late", late), said(t, 10, 2, bus.Closed, "late", late)), nil, request.Recovered,
 			[]string{"what was done after its deadline was closed as success about 10 s after the click", "Procore keeps request detail 1 at failed"}},
-		{"swept shut", []bus.Message{delivery, unread, said(t, 60, 3, bus.Closed, bus.Swept, closeOuts(failed))}, nil, audit.Dead, []string{"what its end had left open was closed as failed"}},
-		{"given up, and nobody told", []bus.Message{delivery, unread}, nil, audit.Unclosed, []string{"given up by fetcher (procore) after 3 attempts, and Procore was not told", "tieback dead show 42"}},
-		{"given up and discarded", []bus.Message{delivery, unread, discarded}, nil, audit.Discarded, []string{"dead letter 42 was discarded by ann@office"}},
-		{"closed here, and open there", ended(closeOuts(success)), open, audit.Mismatch, []string{"closed as success", "but Procore shows request details [1] open"}},
-		{"never arrived", nil, nil, audit.Missed, []string{"never arrived here", "tieback sweep"}},
+		{"swept shut", []bus.Message{delivery, unread, said(t, 60, 3, bus.Closed, bus.Swept, closeOuts(failed))}, nil, request.Dead, []string{"what its end had left open was closed as failed"}},
+		{"given up, and nobody told", []bus.Message{delivery, unread}, nil, request.Unclosed, []string{"given up by fetcher (procore) after 3 attempts, and Procore was not told", "tieback dead show 42"}},
+		{"given up and discarded", []bus.Message{delivery, unread, discarded}, nil, request.Discarded, []string{"dead letter 42 was discarded by ann@office"}},
+		{"closed here, and open there", ended(closeOuts(success)), open, request.Mismatch, []string{"closed as success", "but Procore shows request details [1] open"}},
+		{"never arrived", nil, nil, request.Missed, []string{"never arrived here", "tieback sweep"}},
 	} {
-		r := &reading{Options: Options{Limits: deadline.Limits{Interactive: 15 * time.Minute}}, trace: audit.TraceOf(12, c.messages)}
-		r.steps(deadletters.Steps(c.messages))
-		r.judge(c.details, clicked.Add(time.Hour))
+		r := &reading{Options: Options{Request: 12}}
+		r.tell(c.messages, 0)
+		now := clicked.Add(time.Hour)
+		r.verdict = r.timeline.Verdict(request.Rules{Limits: request.Limits{Interactive: 15 * time.Minute}}, request.Procore{Details: c.details}, now)
+		r.judge(now)
 		if r.Class != c.class || r.Accounted != c.class.Accounted() {
 			t.Errorf("%s: it is %s, want %s", c.name, r.Class, c.class)
 		}
@@ -91,7 +91,7 @@ func TestVerdicts(t *testing.T) {
 				t.Errorf("%s: the verdict is %q, want %q in it", c.name, r.Verdict, want)
 			}
 		}
-		if c.class == audit.Discarded && strings.Contains(r.Verdict, "waits for somebody") {
+		if c.class == request.Discarded && strings.Contains(r.Verdict, "waits for somebody") {
 			t.Errorf("%s: nobody is waited for: %q", c.name, r.Verdict)
 		}
 	}
@@ -105,30 +105,19 @@ func TestWhatIsWaitedFor(t *testing.T) {
 		place Place
 		want  string
 	}{
-		{Place{Stop: "export", Handed: Queued}, "in the queue of export since"},
-		{Place{Stop: "export", Handed: Out}, "with export since"},
-		{Place{Stop: "export", Handed: NoStop}, "which has never run"},
-		{Place{Stop: "export", Handed: LetGo, Run: "42"}, "run 42 was let go by export, which wrote down no end"},
-		{Place{Stop: "export", Handed: Out, Attempts: &three, Failure: &Failure{Class: "throttled", Source: "procore"}}, "waiting for a rate limit since"},
-		{Place{Stop: "fetcher", Handed: Out, Attempts: &three, Failure: &Failure{Class: "transient", Source: "procore"}}, "waiting for Procore since"},
-		{Place{Stop: "export", Handed: Out, Attempts: &three, Failure: &Failure{Class: "transient"}}, "waiting for another attempt since"},
-		{Place{Stop: "export", Handed: Out, Attempts: &three, Next: &next, Deadline: &end, Failure: &Failure{Class: "transient", Source: "erp"}}, "at export, 3 attempts, next at about " + clock(next, now) + ", deadline " + clock(end, now)},
+		{Place{Stop: "export", Handed: request.Queued}, "in the queue of export since"},
+		{Place{Stop: "export", Handed: request.Out}, "with export since"},
+		{Place{Stop: "export", Handed: request.NoQueue}, "which has never run"},
+		{Place{Stop: "export", Handed: request.LetGo, Run: "42"}, "run 42 was let go by export, which wrote down no end"},
+		{Place{Stop: "export", Handed: request.Out, Attempts: &three, Failure: &Failure{Class: "throttled", Source: "procore"}}, "waiting for a rate limit since"},
+		{Place{Stop: "fetcher", Handed: request.Out, Attempts: &three, Failure: &Failure{Class: "transient", Source: "procore"}}, "waiting for Procore since"},
+		{Place{Stop: "export", Handed: request.Out, Attempts: &three, Failure: &Failure{Class: "transient"}}, "waiting for another attempt since"},
+		{Place{Stop: "export", Handed: request.Out, Attempts: &three, Next: &next, Deadline: &end, Failure: &Failure{Class: "transient", Source: "erp"}}, "at export, 3 attempts, next at about " + clock(next, now) + ", deadline " + clock(end, now)},
 	} {
 		c.place.Since = now.Add(-time.Minute)
 		r := &reading{Story: Story{Now: &c.place}}
 		if got := r.atWork(now); !strings.Contains(got, c.want) {
 			t.Errorf("it says %q, want %q in it", got, c.want)
-		}
-	}
-}
-
-// Procore tells the click in whole seconds, and by its own clock: no tenth of a second is known.
-func TestNoMoreIsClaimedThanIsKnownOfTheClick(t *testing.T) {
-	for d, want := range map[time.Duration]string{
-		-time.Second: "less than 1 s", 880 * time.Millisecond: "less than 1 s", 3900 * time.Millisecond: "about 3 s", 903500 * time.Millisecond: "about 15m3s",
-	} {
-		if got := TookFromClick(d); got != want {
-			t.Errorf("%v is %q, want %q", d, got, want)
 		}
 	}
 }

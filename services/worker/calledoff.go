@@ -43,7 +43,7 @@ const (
 // whether the request was called off. An event that is processed promptly makes no such call. Neither does
 // one whose booking exists already: a redelivered event looks its booking up first.
 func (s *Service) beforeWrite(m bus.Message, t *Task) func(context.Context) error {
-	details := payload.Details(t.Event.Payload)
+	details := procore.RequestDetails(t.Event.Payload)
 	if len(details) == 0 {
 		return nil
 	}

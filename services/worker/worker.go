@@ -32,10 +32,10 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/order"
 	"github.com/tieback/tieback/pkg/procore"
+	"github.com/tieback/tieback/pkg/request"
 	"github.com/tieback/tieback/pkg/state"
 	"github.com/tieback/tieback/pkg/telemetry"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/deadline"
 	"github.com/tieback/tieback/services/worker/payload"
 )
 
@@ -122,7 +122,7 @@ type Deps struct {
 func Run(ctx context.Context, a *tenant.App, c catalogue.Category, handlers Handlers) error {
 	s, err := New(ctx, c, handlers, Deps{
 		Bus: a.Bus, Companies: a.Companies, Procore: a.Procore, ERPs: a.ERPs, Log: a.Log, Metrics: a.Metrics, Calls: a.Calls,
-		Backoff: a.Backoff, Deadline: deadline.Limits{Interactive: a.Settings.Deadline, Sync: a.Settings.SyncDeadline}.Of(c), Slow: a.Slow,
+		Backoff: a.Backoff, Deadline: request.Limits{Interactive: a.Settings.Deadline, Sync: a.Settings.SyncDeadline}.Of(c), Slow: a.Slow,
 	})
 	if err != nil {
 		return err
@@ -293,11 +293,14 @@ func unreportable(closeOuts []*tiebackv1.CloseOut) error {
 	return fault.New(fault.Permanent, errors.New(strings.Join(why, " ")))
 }
 
-// ended reports whether an event is finished: it was processed and only its ack was lost, or its deadline
-// passed.
+// ended reports whether an event has ended, so that it may be acked: it was worked and only its ack was lost, or its
+// due time passed.
 func (s *Service) ended(ctx context.Context, m bus.Message) (bool, error) {
-	ended, _, err := deadline.Ended(ctx, s.Bus, m)
-	return ended, err
+	end, err := request.EndOf(ctx, s.Bus, m)
+	if err == nil {
+		err = request.RepairExpired(ctx, s.Bus, m, end)
+	}
+	return end.Ended(), err
 }
 
 // publish publishes o after filling in the identity of the event. If the deadline was reported in the
@@ -310,8 +313,11 @@ func (s *Service) publish(ctx context.Context, m bus.Message, e *tiebackv1.Event
 	if err != nil || first {
 		return err
 	}
-	_, expired, err := deadline.Claimed(ctx, s.Bus, m)
-	if err != nil || !expired || o.Left != "" || o.DeadLettered && !slices.ContainsFunc(o.CloseOuts, succeeded) {
+	end, err := request.AwaitEnd(ctx, s.Bus, m)
+	if err == nil {
+		err = request.RepairExpired(ctx, s.Bus, m, end)
+	}
+	if err != nil || !end.Expired() || o.Left != "" || o.DeadLettered && !slices.ContainsFunc(o.CloseOuts, succeeded) {
 		return err
 	}
 	return s.Bus.PublishOnce(ctx, subject.Late(), o)

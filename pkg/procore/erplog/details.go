@@ -8,42 +8,6 @@ import (
 	"github.com/tieback/tieback/pkg/procore"
 )
 
-// Detail is a request detail as Procore lists it.
-type Detail struct {
-	ID      int64
-	Request int64 // 0: the list does not say [I]
-	Status  string
-	Created time.Time     // by Procore's clock; zero: it does not say
-	Age     time.Duration // since Created, by Procore's clock; where it does not say, a day
-}
-
-// Open says whether the user's button is still busy.
-func (d Detail) Open() bool { return d.Status == procore.DetailInProgress }
-
-// Ended says whether an integration has told how the request detail ended.
-func (d Detail) Ended() bool {
-	return d.Status == procore.DetailSuccess || d.Status == procore.DetailFailed
-}
-
-// CalledOff says whether it ended without that: an approver called the export off, or it became stale. A detail that
-// is neither open, ended nor called off has a status that we don't know; none of those is worked.
-func (d Detail) CalledOff() bool {
-	return d.Status == procore.DetailRejected || d.Status == procore.DetailStale
-}
-
-// Stands says where the request detail stands, for people.
-func (d Detail) Stands() string {
-	switch {
-	case d.CalledOff():
-		return fmt.Sprintf("request detail %d is %s in Procore: it was called off", d.ID, d.Status)
-	case d.Status == "":
-		return fmt.Sprintf("request detail %d has no status in Procore's list", d.ID)
-	case !d.Open() && !d.Ended():
-		return fmt.Sprintf("request detail %d has the status %.40q in Procore, which this version does not know", d.ID, d.Status)
-	}
-	return fmt.Sprintf("request detail %d is %s in Procore", d.ID, d.Status)
-}
-
 // DetailMark is up to where the list of request details is settled: nothing before it has to be
 // looked at again. The zero value: nothing is.
 //
@@ -64,8 +28,8 @@ type DetailMark struct {
 // next mark: up to the first detail younger than young, which may still be on its way to us.
 // A list that has not grown as the mark expects is read in full, its newest pages first where it grows
 // at its end. An error of take ends it; the mark then stays.
-func (r *Reader) Details(ctx context.Context, from DetailMark, young time.Duration, take func([]Detail) error) (DetailMark, error) {
-	l := &detailList{reader: r, young: young, take: take, pages: map[int][]Detail{}}
+func (r *Reader) Details(ctx context.Context, from DetailMark, young time.Duration, take func([]procore.Detail) error) (DetailMark, error) {
+	l := &detailList{reader: r, young: young, take: take, pages: map[int][]procore.Detail{}}
 	next, matched := from, false
 	var err error
 	switch {
@@ -88,18 +52,18 @@ func (r *Reader) Details(ctx context.Context, from DetailMark, young time.Durati
 type detailList struct {
 	reader *Reader
 	young  time.Duration
-	take   func([]Detail) error
-	pages  map[int][]Detail
+	take   func([]procore.Detail) error
+	pages  map[int][]procore.Detail
 	fresh  bool // a detail younger than young was met: nothing behind it is settled
 }
 
 // page reads a page, once.
-func (l *detailList) page(ctx context.Context, n int) (procore.Page, []Detail, error) {
+func (l *detailList) page(ctx context.Context, n int) (procore.Page, []procore.Detail, error) {
 	p, err := l.reader.page(ctx, procore.Call{Route: procore.ListRequestDetails}, n)
 	if err != nil {
 		return p, nil, err
 	}
-	var details []Detail
+	var details []procore.Detail
 	for _, item := range p.Items {
 		details = append(details, l.detail(item, p.Now))
 	}
@@ -107,8 +71,8 @@ func (l *detailList) page(ctx context.Context, n int) (procore.Page, []Detail, e
 	return p, details, nil
 }
 
-func (l *detailList) detail(item map[string]any, now time.Time) Detail {
-	d := Detail{ID: procore.ID(item["id"]), Request: procore.ID(item["erp_request_id"]), Age: 24 * time.Hour}
+func (l *detailList) detail(item map[string]any, now time.Time) procore.Detail {
+	d := procore.Detail{ID: procore.ID(item["id"]), Request: procore.ID(item["erp_request_id"]), Age: 24 * time.Hour}
 	d.Status, _ = item["status"].(string)
 	if d.ID == 0 {
 		l.reader.odd(procore.ListRequestDetails, item["id"], fmt.Errorf("that is no id"))
@@ -148,7 +112,7 @@ func (l *detailList) upFrom(ctx context.Context, m DetailMark) (DetailMark, bool
 
 // settle moves a mark on over the details behind it, as far as they are old enough; false where
 // their order is not that of a list which grows at its end.
-func (l *detailList) settle(m *DetailMark, details []Detail) bool {
+func (l *detailList) settle(m *DetailMark, details []procore.Detail) bool {
 	last := m.Anchor
 	for _, d := range details {
 		if d.ID <= last {
@@ -171,7 +135,7 @@ func (l *detailList) downTo(ctx context.Context, m DetailMark) (DetailMark, bool
 		if err != nil {
 			return m, false, err
 		}
-		var fresh []Detail
+		var fresh []procore.Detail
 		known := false
 		for _, d := range details {
 			if known = d.ID <= m.Anchor; known {
@@ -241,7 +205,7 @@ func (l *detailList) rest(ctx context.Context, m *DetailMark, last bool, pages [
 }
 
 // past says whether all that is still to be read was created before the reader's Since.
-func (l *detailList) past(details []Detail, backwards bool) bool {
+func (l *detailList) past(details []procore.Detail, backwards bool) bool {
 	if len(details) == 0 || !backwards && !descending(details) {
 		return false
 	}
@@ -254,7 +218,7 @@ func (l *detailList) past(details []Detail, backwards bool) bool {
 
 // conclude finds the list's order and with it what is settled.
 func (l *detailList) conclude(m *DetailMark) {
-	var all []Detail
+	var all []procore.Detail
 	for n := 1; n <= m.Pages; n++ {
 		all = append(all, l.pages[n]...)
 	}
@@ -272,7 +236,7 @@ func (l *detailList) conclude(m *DetailMark) {
 	}
 }
 
-func ascending(all []Detail) bool {
+func ascending(all []procore.Detail) bool {
 	for i := 1; i < len(all); i++ {
 		if all[i].ID <= all[i-1].ID {
 			return false
@@ -281,7 +245,7 @@ func ascending(all []Detail) bool {
 	return true
 }
 
-func descending(all []Detail) bool {
+func descending(all []procore.Detail) bool {
 	for i := 1; i < len(all); i++ {
 		if all[i].ID >= all[i-1].ID {
 			return false

@@ -197,7 +197,7 @@ func TestEveryDetailIsSeenAndAnIdleReadingCostsOneCall(t *testing.T) {
 			book := c.book
 			r := reader(t, func(r *http.Request) (map[string]string, any) { return book.page(r) })
 			seen := map[int64]bool{}
-			take := func(some []Detail) error {
+			take := func(some []procore.Detail) error {
 				for _, d := range some {
 					seen[d.ID] = true
 				}
@@ -241,7 +241,7 @@ func TestADetailTooYoungToBeMissedIsNotSettled(t *testing.T) {
 		for range 2 {
 			n := 0
 			var err error
-			mark, err = r.Details(t.Context(), mark, time.Minute, func(some []Detail) error {
+			mark, err = r.Details(t.Context(), mark, time.Minute, func(some []procore.Detail) error {
 				for _, d := range some {
 					if d.Age < time.Minute {
 						n++
@@ -264,7 +264,7 @@ func TestTheNewestPagesAreReadFirst(t *testing.T) {
 		pages = append(pages, r.URL.Query().Get("page"))
 		return book.page(r)
 	})
-	if _, err := r.Details(t.Context(), DetailMark{}, 0, func([]Detail) error { return nil }); err != nil {
+	if _, err := r.Details(t.Context(), DetailMark{}, 0, func([]procore.Detail) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if got := strings.Join(pages, " "); got != "1 10 9 8 7 6 5 4 3 2" {

@@ -12,8 +12,8 @@ import (
 
 	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/pkg/procore/erplog"
+	"github.com/tieback/tieback/pkg/request"
 	"github.com/tieback/tieback/services/audit"
-	"github.com/tieback/tieback/services/deadline"
 	"github.com/tieback/tieback/services/tieback/opened"
 	"github.com/tieback/tieback/services/tieback/pipeline"
 	"github.com/tieback/tieback/services/tieback/screen"
@@ -134,7 +134,7 @@ func (c *common) audit(cmd *cobra.Command, o audit.Options, all bool) error {
 		return err
 	}
 	defer b.Close()
-	o.Limits = deadline.Limits{Interactive: b.Settings.Deadline, Sync: b.Settings.SyncDeadline}
+	o.Rules.Limits = request.Limits{Interactive: b.Settings.Deadline, Sync: b.Settings.SyncDeadline}
 	result := error(nil)
 	for _, id := range companies {
 		session, err := b.Procore.Company(id)
@@ -142,8 +142,8 @@ func (c *common) audit(cmd *cobra.Command, o audit.Options, all bool) error {
 			return err
 		}
 		reader := &erplog.Reader{Session: session, Company: id, Namespace: b.Companies[id].WebhookNamespace, Backoff: b.Backoff, Waiting: c.waiting(cmd)}
-		o.Ours = b.Companies[id]
-		report, err := audit.Audit(cmd.Context(), reader, audit.Streams{Bus: b.Bus}, o)
+		o.Rules.Company = b.Companies[id]
+		report, err := audit.Audit(cmd.Context(), reader, b.Bus, o)
 		if err != nil { // the others are audited all the same
 			result = c.failed(cmd, fmt.Errorf("company %d: %w", id, err))
 			continue

@@ -15,6 +15,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/procore/schema/schematest"
+	"github.com/tieback/tieback/pkg/request"
 	"github.com/tieback/tieback/services/audit"
 	"github.com/tieback/tieback/services/sweep"
 	"github.com/tieback/tieback/services/tieback/cmdtest"
@@ -88,7 +89,7 @@ func TestWhatTheAuditMissesTheSweepBringsIn(t *testing.T) {
 	}
 	code, out, errs = run(t, "audit --company 7 -o json")
 	var r audit.Report
-	if err := json.Unmarshal([]byte(out), &r); err != nil || code != 0 || !r.Accounted || r.Counts[audit.Working] != 1 || r.Findings[0].Stage != "fetcher" {
+	if err := json.Unmarshal([]byte(out), &r); err != nil || code != 0 || !r.Accounted || r.Counts[request.Working] != 1 || r.Findings[0].Stage != "fetcher" {
 		t.Errorf("exit code %d, %v\n%s%s", code, err, out, errs)
 	}
 }
@@ -96,7 +97,7 @@ func TestWhatTheAuditMissesTheSweepBringsIn(t *testing.T) {
 // What letters and Procore's lists say is written by others, and steers no terminal.
 func TestNothingThatIsShownSteersTheTerminal(t *testing.T) {
 	const evil = "a\x1b[2J\nb"
-	r := audit.Report{Findings: []audit.Finding{{Request: 1, Type: evil, Class: audit.Missed, Why: evil, Stage: evil}}, Notes: []string{evil}}
+	r := audit.Report{Findings: []audit.Finding{{Request: 1, Type: evil, Class: request.Missed, Why: evil, Stage: evil}}, Notes: []string{evil}}
 	var out strings.Builder
 	if err := printReport(&out, "table", r, true); err != nil {
 		t.Fatal(err)

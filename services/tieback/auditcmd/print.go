@@ -8,34 +8,35 @@ import (
 	"time"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/request"
 	"github.com/tieback/tieback/services/audit"
 	"github.com/tieback/tieback/services/sweep"
 	"github.com/tieback/tieback/services/tieback/screen"
 )
 
 // meanings are the classes in words.
-var meanings = map[audit.Class]string{
-	audit.Success:   "closed as success",
-	audit.Failed:    "closed as failed, with the reason",
-	audit.Dead:      "dead-lettered, and closed as failed where there is a request detail",
-	audit.Recovered: "dead-lettered, and done since",
-	audit.Discarded: "dead-lettered, and discarded by a person with a reason",
-	audit.Working:   "at work, within its deadline",
-	audit.Elsewhere: "closed in Procore, and not by this pipeline as far as its streams reach",
-	audit.Older:     "older than the company's since: not ours, and not worked",
-	audit.CalledOff: "called off in Procore (rejected or stale), and not booked",
-	audit.Unknown:   "of a status in Procore that this version does not know, and not worked",
-	audit.Overdue:   "at work, past its deadline",
-	audit.Unclosed:  "dead-lettered, and not closed in Procore",
-	audit.Mismatch:  "closed by the pipeline, and open in Procore",
-	audit.Missed:    "never arrived",
-	audit.Lost:      "dead-lettered, and the dead letter is lost",
+var meanings = map[request.Class]string{
+	request.Success:   "closed as success",
+	request.Failed:    "closed as failed, with the reason",
+	request.Dead:      "dead-lettered, and closed as failed where there is a request detail",
+	request.Recovered: "dead-lettered, and done since",
+	request.Discarded: "dead-lettered, and discarded by a person with a reason",
+	request.Working:   "at work, within its deadline",
+	request.Elsewhere: "closed in Procore, and not by this pipeline as far as its streams reach",
+	request.Older:     "older than the company's since: not ours, and not worked",
+	request.CalledOff: "called off in Procore (rejected or stale), and not booked",
+	request.Unknown:   "of a status in Procore that this version does not know, and not worked",
+	request.Overdue:   "at work, past its deadline",
+	request.Unclosed:  "dead-lettered, and not closed in Procore",
+	request.Mismatch:  "closed by the pipeline, and open in Procore",
+	request.Missed:    "never arrived",
+	request.Lost:      "dead-lettered, and the dead letter is lost",
 }
 
 // words is the table of classes, for the help.
 func words() string {
 	var b strings.Builder
-	for _, c := range audit.Classes {
+	for _, c := range request.Classes {
 		mark := " "
 		if !c.Accounted() {
 			mark = "!"
@@ -50,7 +51,7 @@ func words() string {
 func printReport(w io.Writer, output string, r audit.Report, all bool) error {
 	var shown []audit.Finding
 	for _, f := range r.Findings {
-		if all || !f.Class.Accounted() || f.Class == audit.Working || f.Class == audit.Failed {
+		if all || !f.Class.Accounted() || f.Class == request.Working || f.Class == request.Failed {
 			shown = append(shown, f)
 		}
 	}
@@ -59,7 +60,7 @@ func printReport(w io.Writer, output string, r audit.Report, all bool) error {
 	}
 	fmt.Fprintf(w, "Company %d, clicked from %s until %s: %s.\n", r.Company, stamp(r.Since), stamp(r.Until), count(r.Requests, "ERP request", "ERP requests"))
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	for _, c := range audit.Classes {
+	for _, c := range request.Classes {
 		if r.Counts[c] > 0 {
 			fmt.Fprintf(t, "%d\t%s\t%s\n", r.Counts[c], c, meanings[c])
 		}

@@ -16,8 +16,8 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/catalogue"
 	"github.com/tieback/tieback/pkg/company"
+	"github.com/tieback/tieback/pkg/request"
 	"github.com/tieback/tieback/pkg/settings"
-	"github.com/tieback/tieback/services/deadletters"
 )
 
 type source = func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective)
@@ -25,7 +25,7 @@ type source = func(cmd *cobra.Command, args []string, begun string) ([]string, c
 // Into completes all commands under root, by the names of their flags.
 func Into(root *cobra.Command) {
 	for name, words := range map[string]source{
-		"company": companies, "output": fixed("table", "json"), "category": fixed(categories()...), "type": types, "cause": fixed(deadletters.Causes...),
+		"company": companies, "output": fixed("table", "json"), "category": fixed(categories()...), "type": types, "cause": fixed(request.Causes...),
 	} {
 		if root.Flags().Lookup(name) != nil {
 			_ = root.RegisterFlagCompletionFunc(name, words) // it fails only where there is one already
@@ -97,7 +97,7 @@ func letters(cmd *cobra.Command, args []string, _ string) ([]string, cobra.Shell
 		return nil, none
 	}
 	defer b.Close()
-	all, err := (&deadletters.Desk{Bus: b}).List(ctx, deadletters.Filter{Since: time.Now().Add(-lately)})
+	all, err := request.DeadLetters(ctx, b, request.Filter{Since: time.Now().Add(-lately)})
 	if err != nil {
 		return nil, none
 	}

@@ -15,8 +15,8 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/deadletters"
 	"github.com/tieback/tieback/services/tieback/cmdtest"
 )
 
@@ -163,7 +163,7 @@ func TestATimeOrHowLongAgo(t *testing.T) {
 
 // A subject's last word may be anybody's who may write there.
 func TestARunSteersNoTerminal(t *testing.T) {
-	s := shown{letter: deadletters.Letter{DeadLetter: &tiebackv1.DeadLetter{}}, history: []deadletters.Step{{Run: "\x1b[2J", Kind: bus.Event}}}
+	s := shown{letter: request.DeadLetter{DeadLetter: &tiebackv1.DeadLetter{}}, history: []request.Step{{Run: "\x1b[2J", Kind: bus.Event}}, runs: []request.RunState{{Run: "\x1b[2J", Text: "\x1b[2J"}}}
 	var out strings.Builder
 	if err := s.print(&out); err != nil {
 		t.Fatal(err)
@@ -176,7 +176,7 @@ func TestARunSteersNoTerminal(t *testing.T) {
 // A year beyond 9999 can't be written as JSON, and one such dealing hid all letters.
 func TestATimeThatNobodyCanWriteHidesNoLetters(t *testing.T) {
 	never := &timestamppb.Timestamp{Seconds: 1e12}
-	letters := []deadletters.Letter{{DeadLetter: &tiebackv1.DeadLetter{}, Dealings: []*tiebackv1.Dealing{{Letter: 1, At: never}}}}
+	letters := []request.DeadLetter{{DeadLetter: &tiebackv1.DeadLetter{}, Resolutions: []*tiebackv1.Dealing{{Letter: 1, At: never}}}}
 	if _, err := json.Marshal(listed(letters)); err != nil {
 		t.Error(err)
 	}

@@ -9,8 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tieback/tieback/pkg/catalogue"
-	"github.com/tieback/tieback/services/deadletters"
-	"github.com/tieback/tieback/services/deadline"
+	"github.com/tieback/tieback/pkg/request"
 )
 
 // filter are the flags that pick letters.
@@ -29,7 +28,7 @@ func (f *filter) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.category, "category", "", "only of this category: "+strings.Join(categories(), ", "))
 	cmd.Flags().StringVar(&f.eventType, "type", "", "only of this event type; _ where it is not known")
 	cmd.Flags().StringVar(&f.stop, "stop", "", "only given up by this service: "+strings.Join(stops(), ", "))
-	cmd.Flags().StringVar(&f.cause, "cause", "", "only of this cause: "+strings.Join(deadletters.Causes, ", "))
+	cmd.Flags().StringVar(&f.cause, "cause", "", "only of this cause: "+strings.Join(request.Causes, ", "))
 	cmd.Flags().StringVar(&f.since, "since", "", "only not older than this: a time (2026-11-25T08:00:00Z), or how long ago (2h)")
 	cmd.Flags().StringVar(&f.until, "until", "", "only not newer than this, likewise; 0s is now")
 	cmd.Flags().StringVar(&f.text, "contains", "", "only with this text in the error, the sentence or the message")
@@ -48,7 +47,7 @@ func stops() []string {
 	for _, c := range catalogue.Categories {
 		out = append(out, string(c))
 	}
-	return append(append([]string{"fetcher"}, out...), "status-reporter", deadline.Stop, catalogue.Unknown)
+	return append(append([]string{"fetcher"}, out...), "status-reporter", request.DeadlineStage, catalogue.Unknown)
 }
 
 // given says whether a flag of the filter was.
@@ -57,15 +56,15 @@ func (f *filter) given() bool {
 }
 
 // read checks the flags; now is what durations are counted from.
-func (f *filter) read(now time.Time) (deadletters.Filter, error) {
-	out := deadletters.Filter{Company: f.company, Category: catalogue.Category(f.category), Type: f.eventType, Stop: f.stop, Cause: f.cause, Contains: f.text}
+func (f *filter) read(now time.Time) (request.Filter, error) {
+	out := request.Filter{Company: f.company, Category: catalogue.Category(f.category), Type: f.eventType, Stage: f.stop, Cause: f.cause, Contains: f.text}
 	if f.company < 0 || f.company == 0 && f.cmd.Flags().Changed("company") {
 		return out, fmt.Errorf("--company %d: must be the company's id in Procore, a positive number", f.company)
 	}
 	for _, c := range []struct {
 		flag, value string
 		words       []string
-	}{{"category", f.category, categories()}, {"stop", f.stop, stops()}, {"cause", f.cause, deadletters.Causes}} {
+	}{{"category", f.category, categories()}, {"stop", f.stop, stops()}, {"cause", f.cause, request.Causes}} {
 		if c.value != "" && !slices.Contains(c.words, c.value) {
 			return out, fmt.Errorf("--%s %s: must be one of %s", c.flag, c.value, strings.Join(c.words, ", "))
 		}

@@ -4,8 +4,8 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/deadletters"
 )
 
 // The documents' field names are stable.
@@ -43,9 +43,9 @@ type dealingDoc struct {
 	Difference string    `json:"difference,omitempty"` // of an edit
 }
 
-func listed(letters []deadletters.Letter) listDoc {
+func listed(letters []request.DeadLetter) listDoc {
 	doc := listDoc{Letters: []letterDoc{}, Causes: map[string]int{}, Total: len(letters)}
-	for _, c := range deadletters.Causes {
+	for _, c := range request.Causes {
 		doc.Causes[c] = 0
 	}
 	for _, l := range letters {
@@ -55,20 +55,20 @@ func listed(letters []deadletters.Letter) listDoc {
 	return doc
 }
 
-func letterOf(l deadletters.Letter) letterDoc {
+func letterOf(l request.DeadLetter) letterDoc {
 	doc := letterDoc{
 		ID: l.ID, At: l.At.UTC(), State: string(l.State), Company: l.CompanyId, Request: l.ErpRequestId, Type: l.Type, Category: string(l.Category()),
-		Stop: l.Stop, Class: deadletters.ClassName(l.Class), Cause: l.Cause(), Attempts: l.Attempts, Error: l.Error, Sentence: l.Sentence, Subject: l.Subject,
+		Stop: l.Stop, Class: request.ClassName(l.Class), Cause: l.Cause(), Attempts: l.Attempts, Error: l.Error, Sentence: l.Sentence, Subject: l.Subject,
 		Dealings: []dealingDoc{},
 	}
-	for _, d := range l.Dealings {
+	for _, d := range l.Resolutions {
 		doc.Dealings = append(doc.Dealings, dealingOf(d))
 	}
 	return doc
 }
 
 func dealingOf(d *tiebackv1.Dealing) dealingDoc {
-	doc := dealingDoc{Action: deadletters.ActionName(d.Action), Who: d.Who, Reason: d.Reason, Subject: d.Subject, Difference: d.Difference}
+	doc := dealingDoc{Action: request.ActionName(d.Action), Who: d.Who, Reason: d.Reason, Subject: d.Subject, Difference: d.Difference}
 	if d.At.IsValid() { // else it tells no time, or one that JSON can't hold
 		doc.At = d.At.AsTime()
 	}
@@ -110,13 +110,13 @@ func (s *shown) doc() showDoc {
 	if s.why != nil {
 		doc.Why = s.why.Error()
 	}
-	reported, messages := deadletters.ReportOf(s.letter, s.history)
+	reported, messages := request.ShownOf(s.letter, s.history)
 	doc.Reported, doc.Messages = string(reported), append(doc.Messages, messages...)
 	for _, st := range s.history {
-		doc.History = append(doc.History, stepDoc{At: st.At.UTC(), Kind: string(st.Kind), Run: st.Run, Subject: st.Subject, Sequence: st.Sequence, What: st.What()})
+		doc.History = append(doc.History, stepDoc{At: st.At.UTC(), Kind: string(st.Kind), Run: st.Run, Subject: st.Subject, Sequence: st.Sequence, What: st.Text()})
 	}
-	for _, st := range deadletters.Stands(s.history) {
-		doc.Stands = append(doc.Stands, standDoc{Run: st.Run, At: st.At.UTC(), How: st.How})
+	for _, st := range s.runs {
+		doc.Stands = append(doc.Stands, standDoc{Run: st.Run, At: st.At.UTC(), How: st.Text})
 	}
 	return doc
 }

@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tieback/tieback/services/deadletters"
+	"github.com/tieback/tieback/pkg/request"
 	"github.com/tieback/tieback/services/tieback/screen"
 )
 
@@ -45,13 +45,13 @@ With -o json: {"letters": [...], "causes": {"erp": 2, ...}, "total": 2}.
 	return cmd
 }
 
-func list(cmd *cobra.Command, f deadletters.Filter, o output) error {
+func list(cmd *cobra.Command, f request.Filter, o output) error {
 	p, err := open(cmd, "")
 	if err != nil {
 		return err
 	}
 	defer p.Close()
-	letters, err := p.List(cmd.Context(), f)
+	letters, err := request.DeadLetters(cmd.Context(), p.Bus, f)
 	if err == nil && o == "json" {
 		err = screen.JSON(cmd.OutOrStdout(), listed(letters))
 	} else if err == nil {

@@ -8,13 +8,13 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/deadletters"
 	"github.com/tieback/tieback/services/tieback/screen"
 )
 
 // printLetters writes a table, then a line that sums it up by cause.
-func printLetters(w io.Writer, letters []deadletters.Letter) error {
+func printLetters(w io.Writer, letters []request.DeadLetter) error {
 	if len(letters) == 0 {
 		_, err := fmt.Fprintln(w, "No dead letters.")
 		return err
@@ -40,37 +40,37 @@ func printLetters(w io.Writer, letters []deadletters.Letter) error {
 }
 
 // lineColour of the table's i-th line, the head first.
-func lineColour(i int, letters []deadletters.Letter) string {
+func lineColour(i int, letters []request.DeadLetter) string {
 	switch {
 	case i == 0:
 		return screen.Bold
 	case letters[i-1].Done():
 		return screen.Dim
-	case letters[i-1].State == deadletters.CutOff:
+	case letters[i-1].State == request.StateInterrupted:
 		return screen.Yellow
 	}
 	return ""
 }
 
 // remark is the letter's error, after what was done with it.
-func remark(l deadletters.Letter) string {
+func remark(l request.DeadLetter) string {
 	text := screen.Line(l.Error)
-	if l.State == deadletters.CutOff {
+	if l.State == request.StateInterrupted {
 		text = "replay was cut off, replay it again: " + text
 	}
-	if n := len(l.Dealings); n > 0 {
-		text = screen.Line(deadletters.Told(l.Dealings[n-1])) + ": " + text
+	if n := len(l.Resolutions); n > 0 {
+		text = screen.Line(request.ResolutionText(l.Resolutions[n-1])) + ": " + text
 	}
 	return text
 }
 
-func summary(letters []deadletters.Letter) string {
+func summary(letters []request.DeadLetter) string {
 	count := map[string]int{}
 	for _, l := range letters {
 		count[l.Cause()]++
 	}
 	var parts []string
-	for _, c := range deadletters.Causes {
+	for _, c := range request.Causes {
 		if count[c] > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", count[c], c))
 		}
@@ -97,7 +97,7 @@ func printDifference(w io.Writer, difference string) {
 
 // printDealing writes a line for what was done.
 func printDealing(w io.Writer, d *tiebackv1.Dealing) {
-	fmt.Fprintf(w, "  %s\n", screen.Plain(deadletters.Told(d)))
+	fmt.Fprintf(w, "  %s\n", screen.Plain(request.ResolutionText(d)))
 	if d.Difference != "" {
 		printDifference(w, d.Difference)
 	}

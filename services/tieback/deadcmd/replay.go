@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tieback/tieback/pkg/request"
 	"github.com/tieback/tieback/services/deadletters"
 )
 
@@ -81,19 +82,19 @@ func discardCommand() *cobra.Command {
 }
 
 // check checks usage, and gives the letters' ids or the filter that picks them.
-func (d *dealer) check(args []string) ([]uint64, deadletters.Filter, error) {
+func (d *dealer) check(args []string) ([]uint64, request.Filter, error) {
 	if err := d.output.check(); err != nil {
-		return nil, deadletters.Filter{}, err
+		return nil, request.Filter{}, err
 	}
 	if d.who == "" {
-		return nil, deadletters.Filter{}, errors.New("--as: must not be empty: who deals is kept")
+		return nil, request.Filter{}, errors.New("--as: must not be empty: who deals is kept")
 	}
 	picked, err := ids(args)
 	if err != nil {
-		return nil, deadletters.Filter{}, err
+		return nil, request.Filter{}, err
 	}
 	if (len(args) > 0) == d.filter.given() {
-		return nil, deadletters.Filter{}, errors.New("pick letters either by their ids or by filters such as --cause; tieback dead list shows both")
+		return nil, request.Filter{}, errors.New("pick letters either by their ids or by filters such as --cause; tieback dead list shows both")
 	}
 	f, err := d.filter.read(time.Now())
 	return picked, f, err
@@ -135,9 +136,9 @@ func (d *dealer) canWait(p *place) error {
 }
 
 // plan picks letters by the filter, prints what would be done, and asks.
-func (d *dealer) plan(cmd *cobra.Command, p *place, f deadletters.Filter) (picked []uint64, agreed bool, err error) {
+func (d *dealer) plan(cmd *cobra.Command, p *place, f request.Filter) (picked []uint64, agreed bool, err error) {
 	f.All = d.again
-	letters, err := p.List(cmd.Context(), f)
+	letters, err := request.DeadLetters(cmd.Context(), p.Bus, f)
 	if err != nil {
 		return nil, false, err
 	}

@@ -1,14 +1,17 @@
 package deadcmd
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
-	"github.com/tieback/tieback/services/deadletters"
+	"github.com/tieback/tieback/pkg/request"
 	"github.com/tieback/tieback/services/tieback/screen"
 )
 
@@ -37,10 +40,11 @@ does not parse is shown as a quoted string.
 
 // shown is all there is to show of a letter.
 type shown struct {
-	letter  deadletters.Letter
+	letter  request.DeadLetter
 	text    string
 	why     error // it can't be replayed as it is; nil: it can
-	history []deadletters.Step
+	history []request.Step
+	runs    []request.RunState
 }
 
 func show(cmd *cobra.Command, id uint64, o output) error {
@@ -50,13 +54,15 @@ func show(cmd *cobra.Command, id uint64, o output) error {
 	}
 	defer p.Close()
 	var s shown
-	if s.letter, err = p.Letter(cmd.Context(), id); err != nil {
+	if s.letter, err = request.ReadDeadLetter(cmd.Context(), p.Bus, id); err != nil {
 		return failed(cmd, err)
 	}
 	s.text, s.why = p.Text(cmd.Context(), s.letter)
-	if s.history, err = p.History(cmd.Context(), s.letter.CompanyId, s.letter.ErpRequestId); err != nil {
+	messages, unread := request.Messages(cmd.Context(), p.Bus, s.letter.CompanyId, s.letter.ErpRequestId)
+	if err := errors.Join(slices.Collect(maps.Values(unread))...); err != nil {
 		return failed(cmd, err)
 	}
+	s.history, s.runs = request.Steps(messages), request.Of(s.letter.ErpRequestId, messages, 0).RunStates()
 	if o == "json" {
 		err = screen.JSON(cmd.OutOrStdout(), s.doc())
 	} else {
@@ -73,7 +79,7 @@ func (s *shown) print(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	for _, row := range [][2]string{
 		{"letter", fmt.Sprintf("%d, %s", l.ID, l.State)}, {"when", stamp(l.At)}, {"company", fmt.Sprint(l.CompanyId)}, {"request", fmt.Sprint(l.ErpRequestId)},
-		{"type", screen.Line(l.Type)}, {"stop", screen.Line(l.Stop)}, {"cause", l.Cause()}, {"class", deadletters.ClassName(l.Class)},
+		{"type", screen.Line(l.Type)}, {"stop", screen.Line(l.Stop)}, {"cause", l.Cause()}, {"class", request.ClassName(l.Class)},
 		{"attempts", fmt.Sprint(l.Attempts)}, {"subject", screen.Line(l.Subject)}, {"stored", fmt.Sprintf("%s, %d", screen.Line(l.Stream), l.StreamSequence)},
 	} {
 		fmt.Fprintf(t, "%s\t%s\n", row[0], row[1])
@@ -89,9 +95,9 @@ func (s *shown) print(w io.Writer) error {
 	if s.why != nil {
 		fmt.Fprintf(w, "It can't be replayed as it is: %s\n", screen.Plain(s.why.Error()))
 	}
-	if len(l.Dealings) > 0 {
+	if len(l.Resolutions) > 0 {
 		part(w, "DEALT WITH")
-		for _, d := range l.Dealings {
+		for _, d := range l.Resolutions {
 			printDealing(w, d)
 		}
 	}
@@ -100,12 +106,12 @@ func (s *shown) print(w io.Writer) error {
 
 // printReport writes what the accountant was shown, under a heading that says whether it was.
 func (s *shown) printReport(w io.Writer) {
-	reported, messages := deadletters.ReportOf(s.letter, s.history)
+	reported, messages := request.ShownOf(s.letter, s.history)
 	text := strings.Join(messages, "\n")
 	switch reported {
-	case deadletters.ReportedYes:
+	case request.ShownYes:
 		part(w, "SHOWN TO THE ACCOUNTANT")
-	case deadletters.ReportedPending:
+	case request.ShownPending:
 		part(w, "NOT SHOWN TO THE ACCOUNTANT YET")
 	default:
 		part(w, "NOT SHOWN TO THE ACCOUNTANT")
@@ -121,14 +127,14 @@ func (s *shown) printHistory(w io.Writer) error {
 	part(w, "HISTORY OF THE REQUEST")
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	for _, st := range s.history {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", stamp(st.At), or(screen.Line(st.Run), "-"), st.Kind, screen.Line(st.What()))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", stamp(st.At), or(screen.Line(st.Run), "-"), st.Kind, screen.Line(st.Text()))
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
 	part(w, "HOW IT STANDS")
-	for _, st := range deadletters.Stands(s.history) {
-		fmt.Fprintf(t, "%s\t%s\n", runName(st.Run), screen.Line(st.How))
+	for _, st := range s.runs {
+		fmt.Fprintf(t, "%s\t%s\n", runName(st.Run), screen.Line(st.Text))
 	}
 	return t.Flush()
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/deadletters"
 	"github.com/tieback/tieback/services/tieback/screen"
@@ -51,7 +52,7 @@ func done(r deadletters.Result) string {
 	d := r.Dealt.Dealing
 	switch {
 	case r.Dealt.Mended:
-		return fmt.Sprintf("letter %d %s, which was cut off: sent now, run %s", r.ID, deadletters.Told(d), runOf(d))
+		return fmt.Sprintf("letter %d %s, which was cut off: sent now, run %s", r.ID, request.ResolutionText(d), runOf(d))
 	case d.Action == tiebackv1.Action_ACTION_REPLAYED:
 		return fmt.Sprintf("letter %d: replayed, run %s", r.ID, runOf(d))
 	}
@@ -62,7 +63,7 @@ func done(r deadletters.Result) string {
 func (t *teller) ended(e deadletters.End) {
 	doc := endDoc{At: e.At.UTC(), Closed: e.Closed != nil, Letter: e.Again, How: "given up again: " + e.Dead.GetError()}
 	if e.Closed != nil {
-		doc.How = deadletters.Ended(e.Closed)
+		doc.How = request.CloseOutsText(e.Closed.CloseOuts)
 	} else {
 		doc.How += fmt.Sprintf(" (letter %d)", e.Again)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/procore/erplog"
+	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/audit"
 	"github.com/tieback/tieback/services/sandbox"
@@ -44,12 +45,12 @@ func TestAnAuditFindsExactlyWhatIsAmiss(t *testing.T) {
 		CloseOuts: []*tiebackv1.CloseOut{{RequestDetailId: r.Details[0].ID, Status: tiebackv1.Status_STATUS_SUCCESS}},
 	}))
 	report := l.audit()
-	got := map[int64]audit.Class{}
+	got := map[int64]request.Class{}
 	for _, f := range amiss(report) {
 		got[f.Request] = f.Class
 	}
-	want := map[int64]audit.Class{unread: audit.Unclosed, lost: audit.Missed, waiting: audit.Working, lied: audit.Mismatch}
-	if !maps.Equal(got, want) || report.Accounted || report.Requests != 16 || report.Counts[audit.Success] != 12 {
+	want := map[int64]request.Class{unread: request.Unclosed, lost: request.Missed, waiting: request.Working, lied: request.Mismatch}
+	if !maps.Equal(got, want) || report.Accounted || report.Requests != 16 || report.Counts[request.Success] != 12 {
 		t.Errorf("the audit found %v, want %v; %v of %d", got, want, report.Counts, report.Requests)
 	}
 	if f := of(report, waiting); f.Stage != "fetcher" || f.Attempts != 1 || len(f.Open) != 1 {
@@ -69,6 +70,7 @@ func TestAnAuditFindsExactlyWhatIsAmiss(t *testing.T) {
 	w.succeeded(lost)
 	w.succeeded(waiting)
 	w.wait(unread)
+	l.stored(bus.For(bus.Closed, "", firstCompany, unread).WithRun(bus.Swept)) // until then it is at the status-reporter
 	report = l.audit()
 	for _, f := range amiss(report) {
 		if f.Request != lied {
@@ -98,7 +100,7 @@ func TestAnAuditIsOfItsSpan(t *testing.T) {
 	}
 	session, err := l.Procore.Company(firstCompany)
 	w.must(err)
-	before, err := audit.Audit(w.Context(), &erplog.Reader{Session: session, Company: firstCompany}, audit.Streams{Bus: l.Bus},
+	before, err := audit.Audit(w.Context(), &erplog.Reader{Session: session, Company: firstCompany}, l.Bus,
 		audit.Options{Since: time.Now().Add(-60 * 24 * time.Hour), Until: time.Now().Add(-time.Hour)})
 	w.must(err)
 	if before.Requests != 0 || len(before.Notes) != 1 || !strings.Contains(before.Notes[0], "720h") {

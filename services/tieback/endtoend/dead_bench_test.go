@@ -13,6 +13,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/deadletters"
 	"github.com/tieback/tieback/services/tieback/broker"
@@ -33,14 +34,14 @@ func BenchmarkDeadLetters(b *testing.B) {
 	desk := &deadletters.Desk{Bus: bb, Who: "bench"}
 	for b.Loop() {
 		start := time.Now()
-		all, err := desk.List(b.Context(), deadletters.Filter{})
+		all, err := request.DeadLetters(b.Context(), bb, request.Filter{})
 		must(b, err)
 		if len(all) != letters {
 			b.Fatalf("%d letters listed, want %d", len(all), letters)
 		}
 		b.ReportMetric(time.Since(start).Seconds(), "s/list")
 		start = time.Now()
-		if _, err = desk.Letter(b.Context(), all[letters/2].ID); err != nil {
+		if _, err = request.ReadDeadLetter(b.Context(), bb, all[letters/2].ID); err != nil {
 			b.Fatal(err)
 		}
 		b.ReportMetric(time.Since(start).Seconds(), "s/letter")
@@ -54,7 +55,7 @@ func BenchmarkDeadLetters(b *testing.B) {
 		}, func(r deadletters.Result) { must(b, r.Err) })
 		b.ReportMetric(float64(replays)/time.Since(start).Seconds(), "replays/s")
 		start = time.Now()
-		left, err := desk.List(b.Context(), deadletters.Filter{})
+		left, err := request.DeadLetters(b.Context(), bb, request.Filter{})
 		must(b, err)
 		if len(left) != letters-replays {
 			b.Fatalf("%d letters left, want %d", len(left), letters-replays)

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/deadletters"
 	"github.com/tieback/tieback/services/ledger"
@@ -25,7 +26,7 @@ import (
 )
 
 // outage makes n letters of an ERP outage that is over.
-func (w *world) outage(n int) (*line, []deadletters.Letter) {
+func (w *world) outage(n int) (*line, []request.DeadLetter) {
 	w.Helper()
 	away := w.down()
 	l := w.run()
@@ -71,7 +72,7 @@ func TestAReplayThatWasCutOffIsMended(t *testing.T) {
 		}))
 	}
 	for _, d := range l.listed(2) {
-		if d.State != deadletters.CutOff {
+		if d.State != request.StateInterrupted {
 			t.Errorf("letter %d is %s, want cut off", d.ID, d.State)
 		}
 	}
@@ -94,7 +95,7 @@ func TestAReplayThatWasCutOffIsMended(t *testing.T) {
 	if n := l.sent(letters[2].Subject + "." + fmt.Sprint(letters[2].ID)); n != 0 {
 		t.Errorf("a replay that may have been sent long ago was sent %d times", n)
 	}
-	if got, err := l.desk("").List(t.Context(), deadletters.Filter{}); err != nil || len(got) != 0 {
+	if got, err := request.DeadLetters(t.Context(), l.Bus, request.Filter{}); err != nil || len(got) != 0 {
 		t.Errorf("listed are still %v, %v", got, err)
 	}
 }
@@ -176,7 +177,7 @@ func TestLettersThatDoNotParseAreNotReplayedAsTheyAre(t *testing.T) {
 	}
 	desk := l.desk("ann")
 	for _, d := range l.listed(6) {
-		whole, err := desk.Letter(t.Context(), d.ID)
+		whole, err := request.ReadDeadLetter(t.Context(), l.Bus, d.ID)
 		w.must(err)
 		if text, why := desk.Text(t.Context(), whole); why == nil || strings.ContainsAny(text, "\x00\x1b") {
 			t.Errorf("%s is shown as %q and can be replayed (%v)", d.Subject, text, why)
@@ -207,9 +208,9 @@ func TestLettersThatDoNotParseAreNotReplayedAsTheyAre(t *testing.T) {
 }
 
 // left lists what is left to do.
-func (l *line) left(n int) []deadletters.Letter {
+func (l *line) left(n int) []request.DeadLetter {
 	l.world.Helper()
-	all, err := l.desk("").List(l.world.Context(), deadletters.Filter{})
+	all, err := request.DeadLetters(l.world.Context(), l.Bus, request.Filter{})
 	l.world.must(err)
 	if len(all) != n {
 		l.world.Fatalf("%d letters are left, want %d", len(all), n)
@@ -222,7 +223,7 @@ func TestALetterWhoseMessageLiesInItsStreamCanBeReplayed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, outages)
 	l, letters := w.outage(1)
-	whole, err := l.desk("").Letter(t.Context(), letters[0].ID)
+	whole, err := request.ReadDeadLetter(t.Context(), l.Bus, letters[0].ID)
 	w.must(err)
 	whole.Message = nil
 	raw, err := proto.Marshal(whole.DeadLetter)

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/deadletters"
 	"github.com/tieback/tieback/services/ledger"
@@ -23,10 +24,10 @@ import (
 func (l *line) desk(who string) *deadletters.Desk { return &deadletters.Desk{Bus: l.Bus, Who: who} }
 
 // listed waits for n dead letters, and lists them.
-func (l *line) listed(n int) []deadletters.Letter {
+func (l *line) listed(n int) []request.DeadLetter {
 	l.world.Helper()
 	l.await(bus.Dead, n)
-	all, err := l.desk("").List(l.world.Context(), deadletters.Filter{})
+	all, err := request.DeadLetters(l.world.Context(), l.Bus, request.Filter{})
 	l.world.must(err)
 	if len(all) != n {
 		l.world.Fatalf("%d letters listed, want %d: %v", len(all), n, all)
@@ -105,8 +106,8 @@ func TestALetterThatIsEditedSucceeds(t *testing.T) {
 	vendor := w.minted("vendor")
 	payload := w.vendor(vendor, "Acme")
 	sandbox.Set(payload, "request_data.vendor.id", "V-12")
-	request := w.pressIn(firstCompany, "create_vendor", payload)
-	w.failed(request, "not an id")
+	clicked := w.pressIn(firstCompany, "create_vendor", payload)
+	w.failed(clicked, "not an id")
 	letter := l.listed(1)[0]
 	if letter.Cause() != "tenant-data" || letter.Stop != "export" || !strings.Contains(letter.Sentence, "not an id") {
 		t.Errorf("the letter says %s, %s, %q", letter.Cause(), letter.Stop, letter.Sentence)
@@ -114,7 +115,7 @@ func TestALetterThatIsEditedSucceeds(t *testing.T) {
 	draft, err := l.desk("ann@office").Edit(t.Context(), letter.ID)
 	w.must(err)
 	for mistake, text := range map[string]string{
-		"another request":        strings.Replace(draft.Text, fmt.Sprint(request), "7", 1),
+		"another request":        strings.Replace(draft.Text, fmt.Sprint(clicked), "7", 1),
 		"another company":        strings.Replace(draft.Text, fmt.Sprint(firstCompany), "7", 1),
 		"another type":           strings.Replace(draft.Text, `"create_vendor"`, `"create_commitment"`, 1),
 		"somebody else's button": strings.Replace(draft.Text, `"request_detail_id": `, `"request_detail_id": 9`, 1),
@@ -135,14 +136,14 @@ func TestALetterThatIsEditedSucceeds(t *testing.T) {
 		return edited.Replay(context.Background(), false)
 	}, letter.ID)[letter.ID]
 	w.ended(end, tiebackv1.Status_STATUS_SUCCESS, sandbox.Failed, "")
-	w.failed(request, "not an id")
+	w.failed(clicked, "not an id")
 	booked := w.sound(l.Ledger, firstCompany, ledger.Vendor)
 	if len(booked) != 1 || w.marked(vendor) != booked[0].OriginId {
 		t.Errorf("%d vendors in the books, marked as %q", len(booked), w.marked(vendor))
 	}
-	after, err := l.desk("").Letter(t.Context(), letter.ID)
+	after, err := request.ReadDeadLetter(t.Context(), l.Bus, letter.ID)
 	w.must(err)
-	if d := after.Dealings; after.State != deadletters.Replayed || len(d) != 1 || d[0].Who != "ann@office" ||
+	if d := after.Resolutions; after.State != request.StateReplayed || len(d) != 1 || d[0].Who != "ann@office" ||
 		!strings.Contains(d[0].Difference, `-      "id": "V-12"`) || !strings.Contains(d[0].Difference, fmt.Sprintf(`+      "id": %d`, vendor)) {
 		t.Errorf("on record is %s %v", after.State, d)
 	}
@@ -291,11 +292,11 @@ func TestLettersOfEachStopCanBeReplayed(t *testing.T) {
 	if n := len(w.sound(l.Ledger, firstCompany, ledger.Vendor)); n != 3 {
 		t.Errorf("%d vendors in the books, want 3", n)
 	}
-	history, err := l.desk("").History(t.Context(), firstCompany, worked)
+	timelines, err := request.Read(t.Context(), l.Bus, firstCompany, worked)
 	w.must(err)
-	stands := deadletters.Stands(history)
-	if len(stands) != 2 || !strings.Contains(stands[0].How, "failed") || !strings.Contains(stands[0].How, "dead-lettered") || !strings.Contains(stands[1].How, "success") {
-		t.Errorf("the request stands at %+v", stands)
+	runs := timelines[worked].RunStates()
+	if len(runs) != 2 || !strings.Contains(runs[0].Text, "failed") || !strings.Contains(runs[0].Text, "dead-lettered") || !strings.Contains(runs[1].Text, "success") {
+		t.Errorf("the request stands at %+v", runs)
 	}
 }
 
@@ -305,14 +306,14 @@ func TestReplaysBookOnce(t *testing.T) {
 	w := newWorld(t, setup{deadline: time.Second, backoff: time.Millisecond})
 	away := w.down()
 	l := w.run()
-	request := w.press("create_vendor")
-	w.failed(request, "")
+	clicked := w.press("create_vendor")
+	w.failed(clicked, "")
 	letter := l.listed(1)[0]
-	m, err := l.desk("").Letter(t.Context(), letter.ID)
+	m, err := request.ReadDeadLetter(t.Context(), l.Bus, letter.ID)
 	w.must(err)
 	raw, err := proto.Marshal(m.DeadLetter)
 	w.must(err)
-	_, err = l.Bus.JetStream().Publish(t.Context(), bus.For(bus.Dead, "create_vendor", firstCompany, request).String(), raw)
+	_, err = l.Bus.JetStream().Publish(t.Context(), bus.For(bus.Dead, "create_vendor", firstCompany, clicked).String(), raw)
 	w.must(err)
 	away.Store(false)
 	twice := l.listed(2)[1]
@@ -328,8 +329,8 @@ func TestReplaysBookOnce(t *testing.T) {
 	if n := len(w.sound(l.Ledger, firstCompany, ledger.Vendor)); n != 1 {
 		t.Errorf("%d vendors in the books, want 1", n)
 	}
-	if all, _ := l.desk("").Letter(t.Context(), letter.ID); len(all.Dealings) != 2 {
-		t.Errorf("on record are %v", all.Dealings)
+	if all, _ := request.ReadDeadLetter(t.Context(), l.Bus, letter.ID); len(all.Resolutions) != 2 {
+		t.Errorf("on record are %v", all.Resolutions)
 	}
 }
 
@@ -348,7 +349,7 @@ func TestManyAreReplayedByFilter(t *testing.T) {
 	}
 	l.await(bus.Dead, vendors+1)
 	away.Store(false)
-	letters, err := l.desk("").List(t.Context(), deadletters.Filter{Company: firstCompany, Type: "create_vendor", Cause: "erp", Contains: "CONNECTION refused"})
+	letters, err := request.DeadLetters(t.Context(), l.Bus, request.Filter{Company: firstCompany, Type: "create_vendor", Cause: "erp", Contains: "CONNECTION refused"})
 	w.must(err)
 	if len(letters) != vendors {
 		t.Fatalf("%d letters picked, want %d", len(letters), vendors)
@@ -363,7 +364,7 @@ func TestManyAreReplayedByFilter(t *testing.T) {
 	if n := len(w.sound(l.Ledger, firstCompany, ledger.Vendor)); n != vendors {
 		t.Errorf("%d vendors in the books, want %d", n, vendors)
 	}
-	left, err := l.desk("").List(t.Context(), deadletters.Filter{})
+	left, err := request.DeadLetters(t.Context(), l.Bus, request.Filter{})
 	w.must(err)
 	if len(left) != 1 || left[0].ErpRequestId != senseless {
 		t.Errorf("left are %v, want the one that makes no sense", left)

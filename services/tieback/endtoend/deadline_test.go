@@ -13,9 +13,9 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/request"
 	"github.com/tieback/tieback/pkg/state"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/deadline"
 	"github.com/tieback/tieback/services/ledger"
 	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/tieback/pipeline"
@@ -102,9 +102,9 @@ func TestAButtonComesFreeThoughTheWorkerIsDown(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{deadline: 2 * time.Second, slow: 500 * time.Millisecond})
 	l := w.runWith(services{"export": nil})
-	request := w.press("create_vendor")
-	w.failed(request, "could not be done within 2s")
-	if d := l.buried(request); d.Stop != deadline.Stop || d.Cause != tiebackv1.Cause_CAUSE_OURS {
+	clicked := w.press("create_vendor")
+	w.failed(clicked, "could not be done within 2s")
+	if d := l.buried(clicked); d.Stop != request.DeadlineStage || d.Cause != tiebackv1.Cause_CAUSE_OURS {
 		t.Errorf("dead letter by %q, cause %v", d.Stop, d.Cause)
 	}
 	l.stop()

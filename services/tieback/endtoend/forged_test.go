@@ -8,8 +8,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/deadletters"
 	"github.com/tieback/tieback/services/sandbox"
 )
 
@@ -23,19 +23,19 @@ func TestAThiefOfAWorkersKeyReportsNothingOfOthers(t *testing.T) {
 	g.streams(0)
 	l := w.runApart(g, func() {})
 	victim, own := w.press("create_vendor"), w.press("create_vendor")
-	for _, request := range []int64{victim, own} {
-		l.stored(bus.For(bus.Event, "create_vendor", firstCompany, request))
+	for _, clicked := range []int64{victim, own} {
+		l.stored(bus.For(bus.Event, "create_vendor", firstCompany, clicked))
 	}
-	done := func(request int64, itemType string) *tiebackv1.CloseOut {
-		r, ok := w.sandbox.Request(request)
+	done := func(clicked int64, itemType string) *tiebackv1.CloseOut {
+		r, ok := w.sandbox.Request(clicked)
 		if !ok {
-			t.Fatalf("no request %d", request)
+			t.Fatalf("no request %d", clicked)
 		}
 		d := r.Details[0]
 		return &tiebackv1.CloseOut{RequestDetailId: d.ID, Status: tiebackv1.Status_STATUS_SUCCESS, Messages: []string{"forged"}, Marks: []*tiebackv1.Mark{{ItemType: itemType, ItemId: d.ItemID, OriginId: "V-666"}}}
 	}
-	whose := func(request int64) *tiebackv1.CloseOut {
-		c := done(request, "vendor")
+	whose := func(clicked int64) *tiebackv1.CloseOut {
+		c := done(clicked, "vendor")
 		c.Marks = nil
 		return c
 	}
@@ -61,10 +61,10 @@ func TestAThiefOfAWorkersKeyReportsNothingOfOthers(t *testing.T) {
 		}
 		nc.Close()
 	}
-	var letters []deadletters.Letter
+	var letters []request.DeadLetter
 	for end := time.Now().Add(patience); len(letters) < 5 && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		var err error
-		letters, err = l.desk("").List(t.Context(), deadletters.Filter{})
+		letters, err = request.DeadLetters(t.Context(), l.Bus, request.Filter{})
 		w.must(err)
 	}
 	if len(letters) != 5 {

@@ -8,8 +8,8 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/connector"
+	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/audit"
 	"github.com/tieback/tieback/services/ledger"
 	"github.com/tieback/tieback/services/sandbox"
 )
@@ -52,7 +52,7 @@ func TestWhatIsOlderThanSinceIsNamedAndNeverWorked(t *testing.T) {
 	if len(r.Left) != len(old) || len(r.Found)+len(r.Closed) != 0 || !strings.Contains(r.Left[0].Why, "older than the company's since") {
 		t.Errorf("the sweep: %+v", r)
 	}
-	if a := l.audit(); !a.Accounted || a.Counts[audit.Older] != len(old) || a.Counts[audit.Success] != 1 {
+	if a := l.audit(); !a.Accounted || a.Counts[request.Older] != len(old) || a.Counts[request.Success] != 1 {
 		t.Errorf("the audit: %v, %+v", a.Counts, a.Findings)
 	}
 	if booked := len(w.sound(l.Ledger, firstCompany, ledger.Vendor)); booked != 1 {
@@ -72,7 +72,7 @@ func TestASweepBringsInNothingOlderThanSince(t *testing.T) {
 	l = w.runWith(services{"ingest": w.noIngest, "sweep": nil})
 	fresh := w.press("create_vendor")
 	w.flushed(l, len(old)+1)
-	if a := l.audit(); a.Accounted || a.Counts[audit.Older] != len(old) || a.Counts[audit.Missed] != 1 {
+	if a := l.audit(); a.Accounted || a.Counts[request.Older] != len(old) || a.Counts[request.Missed] != 1 {
 		t.Errorf("the audit before: %v", a.Counts)
 	}
 	r := l.sweep(l.sweeper())
@@ -100,7 +100,7 @@ func TestARejectedRequestDetailIsNotWorked(t *testing.T) {
 	}
 	w.succeeded(requests[3])
 	a := l.audit()
-	if a.Accounted || a.Counts[audit.CalledOff] != 2 || a.Counts[audit.Unknown] != 1 || a.Counts[audit.Success] != 1 {
+	if a.Accounted || a.Counts[request.CalledOff] != 2 || a.Counts[request.Unknown] != 1 || a.Counts[request.Success] != 1 {
 		t.Errorf("the audit: %v, %+v", a.Counts, a.Findings)
 	}
 	if booked := len(w.sound(l.Ledger, firstCompany, ledger.Vendor)); booked != 1 {
@@ -195,13 +195,13 @@ func (w *world) triedAgain(l *line, n uint64) {
 }
 
 // leftAlone insists that a request which was called off is left as it is, without a dead letter.
-func (w *world) leftAlone(l *line, request int64) {
+func (w *world) leftAlone(l *line, clicked int64) {
 	w.Helper()
-	if r, _ := w.sandbox.Request(request); r.Details[0].Status != sandbox.Rejected || w.isDead(request) {
-		w.Errorf("request %d: %+v, dead-lettered: %v", request, r.Details, w.isDead(request))
+	if r, _ := w.sandbox.Request(clicked); r.Details[0].Status != sandbox.Rejected || w.isDead(clicked) {
+		w.Errorf("request %d: %+v, dead-lettered: %v", clicked, r.Details, w.isDead(clicked))
 	}
 	a := l.audit()
-	if !a.Accounted || a.Counts[audit.CalledOff] != 1 {
+	if !a.Accounted || a.Counts[request.CalledOff] != 1 {
 		w.Errorf("the audit: %v, %+v", a.Counts, a.Findings)
 	}
 }

@@ -14,10 +14,10 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/request"
 	"github.com/tieback/tieback/pkg/state"
 	"github.com/tieback/tieback/pkg/trouble"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/audit"
 	"github.com/tieback/tieback/services/status"
 	"github.com/tieback/tieback/services/trace"
 )
@@ -34,9 +34,9 @@ func TestStatusAndTraceNeedNoFurtherRight(t *testing.T) {
 	writer, err := bus.Connect(t.Context(), bus.Options{URL: g.url, NKeyFile: g.key("tieback"), Name: "tieback", Made: true, Log: zap.NewNop()})
 	w.must(err)
 	defer writer.Close()
-	for request := range int64(4) {
-		w.must(writer.PublishOnce(t.Context(), bus.For(bus.Delivery, "", 7, request+1), &tiebackv1.Delivery{
-			CompanyId: 7, ErpRequestId: request + 1, EventId: "1", OccurredAt: timestamppb.Now(), ReceivedAt: timestamppb.Now(),
+	for clicked := range int64(4) {
+		w.must(writer.PublishOnce(t.Context(), bus.For(bus.Delivery, "", 7, clicked+1), &tiebackv1.Delivery{
+			CompanyId: 7, ErpRequestId: clicked + 1, EventId: "1", OccurredAt: timestamppb.Now(), ReceivedAt: timestamppb.Now(),
 		}))
 	}
 	fetcher, err := bus.Connect(t.Context(), bus.Options{URL: g.url, NKeyFile: g.key("fetcher"), Name: "fetcher", Made: true, Log: zap.NewNop()})
@@ -60,14 +60,14 @@ func TestStatusAndTraceNeedNoFurtherRight(t *testing.T) {
 	if q := queueOf(r, "fetcher"); len(r.Unasked) > 0 || q.Out != 1 || q.Waiting != 3 || q.Oldest == nil || companyOf(r, 7).Unfinished != 4 || !strings.Contains(strings.Join(r.Notes, " "), "client's secret") /* the value was read */ {
 		t.Errorf("it stands at %s", w.json(r))
 	}
-	have, err := trace.Companies(t.Context(), ours, 1, nil)
+	have, err := request.Companies(t.Context(), ours, 1, nil)
 	if err != nil || !slices.Equal(have, []int64{7}) {
 		t.Errorf("request 1 is of %v, %v", have, err)
 	}
-	for request, handed := range map[int64]trace.Handed{1: trace.Out, 2: trace.Queued} {
-		s, err := trace.Read(t.Context(), ours, trace.Options{Company: 7, Request: request})
-		if err != nil || len(s.Unread) > 0 || s.Class != audit.Working || s.Now == nil || s.Now.Handed != handed {
-			t.Errorf("the story of request %d is %s, %v", request, w.json(s), err)
+	for clicked, handed := range map[int64]request.Handed{1: request.Out, 2: request.Queued} {
+		s, err := trace.Read(t.Context(), ours, trace.Options{Company: 7, Request: clicked})
+		if err != nil || len(s.Unread) > 0 || s.Class != request.Working || s.Now == nil || s.Now.Handed != handed {
+			t.Errorf("the story of request %d is %s, %v", clicked, w.json(s), err)
 		}
 	}
 	for _, service := range bus.Users() {

@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/deadletters"
 	"github.com/tieback/tieback/services/ledger"
 	"github.com/tieback/tieback/services/links"
 	"github.com/tieback/tieback/services/sandbox"
@@ -98,15 +98,15 @@ func (w *world) expiredAndReplayed(g *guarded) {
 }
 
 // letterOf waits for a request's dead letter.
-func (l *line) letterOf(request int64) uint64 {
+func (l *line) letterOf(clicked int64) uint64 {
 	l.world.Helper()
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		all, err := l.desk("").List(l.world.Context(), deadletters.Filter{})
+		all, err := request.DeadLetters(l.world.Context(), l.Bus, request.Filter{})
 		l.world.must(err)
-		if i := slices.IndexFunc(all, func(d deadletters.Letter) bool { return d.ErpRequestId == request }); i >= 0 {
+		if i := slices.IndexFunc(all, func(d request.DeadLetter) bool { return d.ErpRequestId == clicked }); i >= 0 {
 			return all[i].ID
 		}
 	}
-	l.world.Fatalf("request %d is not among the dead letters", request)
+	l.world.Fatalf("request %d is not among the dead letters", clicked)
 	return 0
 }

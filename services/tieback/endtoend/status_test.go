@@ -14,8 +14,8 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/procore"
+	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/deadline"
 	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/status"
 )
@@ -23,7 +23,7 @@ import (
 // status looks once; change says how.
 func (l *line) status(change func(*status.Options)) status.Report {
 	l.world.Helper()
-	o := status.Options{Companies: map[int64]string{}, Limits: deadline.Limits{Interactive: l.Settings.Deadline, Sync: l.Settings.SyncDeadline}}
+	o := status.Options{Companies: map[int64]string{}, Limits: request.Limits{Interactive: l.Settings.Deadline, Sync: l.Settings.SyncDeadline}}
 	for id, c := range l.Companies {
 		o.Companies[id] = c.Name
 	}

@@ -11,18 +11,17 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/audit"
-	"github.com/tieback/tieback/services/deadline"
 	"github.com/tieback/tieback/services/trace"
 )
 
 // story reads a request's story; change says what else is asked.
-func (l *line) story(company, request int64, change func(*trace.Options)) trace.Story {
+func (l *line) story(company, clicked int64, change func(*trace.Options)) trace.Story {
 	l.world.Helper()
 	o := trace.Options{
-		Company: company, Request: request, Backoff: l.Backoff,
-		Limits: deadline.Limits{Interactive: l.Settings.Deadline, Sync: l.Settings.SyncDeadline},
+		Company: company, Request: clicked, Backoff: l.Backoff,
+		Rules: request.Rules{Limits: request.Limits{Interactive: l.Settings.Deadline, Sync: l.Settings.SyncDeadline}},
 	}
 	if change != nil {
 		change(&o)
@@ -51,7 +50,7 @@ func stepsOf(s trace.Story) string {
 	return strings.Join(out, " ")
 }
 
-func (w *world) verdict(s trace.Story, class audit.Class, parts ...string) {
+func (w *world) verdict(s trace.Story, class request.Class, parts ...string) {
 	w.Helper()
 	if s.Class != class || s.Accounted != class.Accounted() {
 		w.Errorf("request %d is %s (accounted for: %v), want %s", s.Request, s.Class, s.Accounted, class)
@@ -68,13 +67,13 @@ func TestTheStoryOfASuccess(t *testing.T) {
 	w := newWorld(t, setup{})
 	l := w.run()
 	vendor := w.minted("vendor")
-	request := w.pressIn(firstCompany, "create_vendor", w.vendor(vendor, "Acme"))
-	w.succeeded(request)
-	s := l.story(firstCompany, request, nil)
+	clicked := w.pressIn(firstCompany, "create_vendor", w.vendor(vendor, "Acme"))
+	w.succeeded(clicked)
+	s := l.story(firstCompany, clicked, nil)
 	if stepsOf(s) != "delivery event outcome closed" || s.Now != nil || s.Type != "create_vendor" || s.Category != "export" || len(s.Unread) > 0 {
 		t.Fatalf("the story is %s, at %+v, %v", stepsOf(s), s.Now, s.Unread)
 	}
-	w.verdict(s, audit.Success, "closed as success", "after the click")
+	w.verdict(s, request.Success, "closed as success", "after the click")
 	for i, want := range []struct{ by, since string }{{"", "click"}, {"fetcher", "delivery"}, {"export", "event"}, {"status-reporter", "outcome"}} {
 		if st := s.Steps[i]; st.By != want.by || st.Since != want.since || st.Took == nil || *st.Took < 0 || *st.Took > 60 {
 			t.Errorf("step %d, %s, is by %q, since %q, took %v; want %v", i, st.Kind, st.By, st.Since, st.Took, want)
@@ -92,7 +91,7 @@ func TestTheStoryOfASuccess(t *testing.T) {
 	if raw := w.json(s); strings.Contains(raw, "request_data") {
 		t.Error("a payload is shown that nobody asked for")
 	}
-	whole := l.story(firstCompany, request, func(o *trace.Options) { o.Payload = true; l.askProcore(o) })
+	whole := l.story(firstCompany, clicked, func(o *trace.Options) { o.Payload = true; l.askProcore(o) })
 	if raw := w.json(whole); !strings.Contains(raw, `"request_data"`) {
 		t.Errorf("the payload lacks: %s", raw)
 	}
@@ -120,18 +119,18 @@ func TestTheStoryOfADeadLetterThatWasReplayed(t *testing.T) {
 	w := newWorld(t, setup{deadline: time.Second, backoff: time.Millisecond})
 	away := w.down()
 	l := w.runWith(services{"sweep": nil})
-	request := w.press("create_vendor")
-	w.failed(request, "")
+	clicked := w.press("create_vendor")
+	w.failed(clicked, "")
 	letter := l.listed(1)[0]
-	s := l.story(firstCompany, request, nil)
-	w.verdict(s, audit.Dead, "closed as failed", "dead letter 1", "erp", "tieback dead show 1")
+	s := l.story(firstCompany, clicked, nil)
+	w.verdict(s, request.Dead, "closed as failed", "dead letter 1", "erp", "tieback dead show 1")
 	away.Store(false)
 	l.replayed(letter.ID)
-	s = l.story(firstCompany, request, nil)
+	s = l.story(firstCompany, clicked, nil)
 	if k := stepsOf(s); !strings.Contains(k, "dealt/1 ") || !strings.Contains(k, "event/1 outcome/1 closed/1") || !strings.Contains(k, "dead") {
 		t.Errorf("the story is %s", k)
 	}
-	w.verdict(s, audit.Recovered, "run 1, the replay of dead letter 1, was closed as success", "Procore keeps request detail", "at failed")
+	w.verdict(s, request.Recovered, "run 1, the replay of dead letter 1, was closed as success", "Procore keeps request detail", "at failed")
 	if strings.Contains(s.Verdict, "waits for somebody") {
 		t.Errorf("the letter was dealt with, and the verdict is %q", s.Verdict)
 	}
@@ -152,15 +151,15 @@ func TestTheStoryOfOneThatWaitsForTheERP(t *testing.T) {
 	w := newWorld(t, setup{backoff: 10 * time.Millisecond})
 	away := w.down()
 	l := w.run()
-	request := w.press("create_vendor")
+	clicked := w.press("create_vendor")
 	var s trace.Story
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		if s = l.story(firstCompany, request, nil); s.Now != nil && s.Now.Next != nil && *s.Now.Attempts > 1 {
+		if s = l.story(firstCompany, clicked, nil); s.Now != nil && s.Now.Next != nil && *s.Now.Attempts > 1 {
 			break
 		}
 	}
 	p := s.Now
-	if p == nil || p.Next == nil || p.Stop != "export" || p.Handed != trace.Out || p.Failure.Source != "erp" || !strings.Contains(p.Failure.Error, "connection refused") {
+	if p == nil || p.Next == nil || p.Stop != "export" || p.Handed != request.Out || p.Failure.Source != "erp" || !strings.Contains(p.Failure.Error, "connection refused") {
 		t.Fatalf("it is at %s", w.json(p))
 	}
 	if d := p.Deadline; d == nil || d.Sub(p.Since) != 15*time.Minute {
@@ -169,10 +168,10 @@ func TestTheStoryOfOneThatWaitsForTheERP(t *testing.T) {
 	if gap := p.Next.Sub(*p.Noted); gap < 10*time.Millisecond || gap > 600*time.Millisecond {
 		t.Errorf("the next attempt is %v after the last", gap)
 	}
-	w.verdict(s, audit.Working, "waiting for the ERP since", "attempts, next at about", "deadline")
+	w.verdict(s, request.Working, "waiting for the ERP since", "attempts, next at about", "deadline")
 	away.Store(false)
-	w.succeeded(request)
-	if s = l.story(firstCompany, request, nil); s.Now != nil {
+	w.succeeded(clicked)
+	if s = l.story(firstCompany, clicked, nil); s.Now != nil {
 		t.Errorf("it is done, and at %+v", s.Now)
 	}
 }
@@ -185,35 +184,35 @@ func TestTheStoryOfOneInAQueue(t *testing.T) {
 	w.succeeded(w.press("create_vendor"))
 	l.stop()
 	l = w.runWith(services{"export": nil, "sweep": nil})
-	request := w.press("create_vendor")
-	event := bus.For(bus.Event, "create_vendor", firstCompany, request)
+	clicked := w.press("create_vendor")
+	event := bus.For(bus.Event, "create_vendor", firstCompany, clicked)
 	l.stored(event)
-	s := l.story(firstCompany, request, nil)
-	if p := s.Now; p == nil || p.Handed != trace.Queued || p.Attempts != nil || p.Failure != nil || p.Stop != "export" {
+	s := l.story(firstCompany, clicked, nil)
+	if p := s.Now; p == nil || p.Handed != request.Queued || p.Attempts != nil || p.Failure != nil || p.Stop != "export" {
 		t.Errorf("it is at %s", w.json(s.Now))
 	}
-	w.verdict(s, audit.Working, "in the queue of export since", "not begun", "deadline")
+	w.verdict(s, request.Working, "in the queue of export since", "not begun", "deadline")
 }
 
 func TestTheStoryOfOneThatNeverArrivedAndWasSwept(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{noHooks: true})
 	l := w.runWith(services{"sweep": nil})
-	request := w.press("create_vendor")
-	s := l.story(firstCompany, request, nil)
-	w.verdict(s, audit.Missed, "never arrived here", "--ask-procore")
-	s = l.story(firstCompany, request, l.askProcore)
-	w.verdict(s, audit.Missed, "Procore has it: run tieback sweep")
+	clicked := w.press("create_vendor")
+	s := l.story(firstCompany, clicked, nil)
+	w.verdict(s, request.Missed, "never arrived here", "--ask-procore")
+	s = l.story(firstCompany, clicked, l.askProcore)
+	w.verdict(s, request.Missed, "Procore has it: run tieback sweep")
 	if len(s.Steps) != 0 || s.Procore.Type != "create_vendor" || len(s.Procore.Details) != 1 {
 		t.Errorf("the story is %s", w.json(s))
 	}
-	s = l.story(firstCompany, request+1_000_000, l.askProcore)
-	w.verdict(s, audit.Missed, "Procore does not know it either")
+	s = l.story(firstCompany, clicked+1_000_000, l.askProcore)
+	w.verdict(s, request.Missed, "Procore does not know it either")
 
 	l.sweep(l.sweeper())
-	w.succeeded(request)
-	s = l.story(firstCompany, request, nil)
-	w.verdict(s, audit.Success, "closed as success")
+	w.succeeded(clicked)
+	s = l.story(firstCompany, clicked, nil)
+	w.verdict(s, request.Success, "closed as success")
 	if stepsOf(s) != "delivery event outcome closed" || s.Steps[0].By != "sweep" || !strings.Contains(s.Steps[0].What, "a sweep found it") {
 		t.Errorf("the story is %s, and begins by %q", stepsOf(s), s.Steps[0].By)
 	}
@@ -224,27 +223,27 @@ func TestARequestOfTwoCompanies(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{companies: 2})
 	l := w.runWith(services{"sweep": nil})
-	request := w.press("create_vendor")
-	w.succeeded(request)
+	clicked := w.press("create_vendor")
+	w.succeeded(clicked)
 	known := []int64{firstCompany, firstCompany + 1}
-	have, err := trace.Companies(t.Context(), l.Bus, request, known)
+	have, err := request.Companies(t.Context(), l.Bus, clicked, known)
 	if err != nil || !slices.Equal(have, known[:1]) {
 		t.Errorf("it is of %v, %v", have, err)
 	}
-	if have, err = trace.Companies(t.Context(), l.Bus, request, nil); err != nil || !slices.Equal(have, known[:1]) {
+	if have, err = request.Companies(t.Context(), l.Bus, clicked, nil); err != nil || !slices.Equal(have, known[:1]) {
 		t.Errorf("without the companies file it is of %v, %v", have, err)
 	}
-	w.must(l.Bus.PublishOnce(t.Context(), bus.For(bus.Delivery, "", firstCompany+1, request), &tiebackv1.Delivery{
-		CompanyId: firstCompany + 1, ErpRequestId: request, EventId: "1", OccurredAt: timestamppb.Now(), ReceivedAt: timestamppb.Now(),
+	w.must(l.Bus.PublishOnce(t.Context(), bus.For(bus.Delivery, "", firstCompany+1, clicked), &tiebackv1.Delivery{
+		CompanyId: firstCompany + 1, ErpRequestId: clicked, EventId: "1", OccurredAt: timestamppb.Now(), ReceivedAt: timestamppb.Now(),
 	}))
-	if have, err = trace.Companies(t.Context(), l.Bus, request, known); err != nil || !slices.Equal(have, known) {
+	if have, err = request.Companies(t.Context(), l.Bus, clicked, known); err != nil || !slices.Equal(have, known) {
 		t.Errorf("it is of %v, %v", have, err)
 	}
-	w.verdict(l.story(firstCompany, request, nil), audit.Success)
-	if s := l.story(firstCompany+1, request, nil); s.Type == "create_vendor" || len(s.Steps) == 0 || s.Steps[0].Delivery.EventID != "1" {
+	w.verdict(l.story(firstCompany, clicked, nil), request.Success)
+	if s := l.story(firstCompany+1, clicked, nil); s.Type == "create_vendor" || len(s.Steps) == 0 || s.Steps[0].Delivery.EventID != "1" {
 		t.Errorf("the other's story is %s", w.json(s))
 	}
-	if have, err = trace.Companies(t.Context(), l.Bus, request+1_000_000, known); err != nil || len(have) > 0 {
+	if have, err = request.Companies(t.Context(), l.Bus, clicked+1_000_000, known); err != nil || len(have) > 0 {
 		t.Errorf("one that never arrived is of %v, %v", have, err)
 	}
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/catalogue"
 	"github.com/tieback/tieback/pkg/procore/erplog"
+	"github.com/tieback/tieback/pkg/request"
 	"github.com/tieback/tieback/services/audit"
-	"github.com/tieback/tieback/services/deadline"
 	"github.com/tieback/tieback/services/ledger"
 	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/sweep"
@@ -56,9 +56,9 @@ func (l *line) audit() audit.Report {
 	l.world.Helper()
 	session, err := l.Procore.Company(firstCompany)
 	l.world.must(err)
-	r, err := audit.Audit(l.world.Context(), &erplog.Reader{Session: session, Company: firstCompany, Backoff: l.Backoff}, audit.Streams{Bus: l.Bus}, audit.Options{
+	r, err := audit.Audit(l.world.Context(), &erplog.Reader{Session: session, Company: firstCompany, Backoff: l.Backoff}, l.Bus, audit.Options{
 		Since: time.Now().Add(-time.Hour), Until: time.Now().Add(time.Hour),
-		Limits: deadline.Limits{Interactive: l.Settings.Deadline, Sync: l.Settings.SyncDeadline}, Ours: l.Companies[firstCompany],
+		Rules: request.Rules{Limits: request.Limits{Interactive: l.Settings.Deadline, Sync: l.Settings.SyncDeadline}, Company: l.Companies[firstCompany]},
 	})
 	l.world.must(err)
 	return r
@@ -68,7 +68,7 @@ func (l *line) audit() audit.Report {
 func (l *line) clean(requests int) {
 	l.world.Helper()
 	r := l.audit()
-	if !r.Accounted || r.Requests != requests || r.Counts[audit.Working] > 0 {
+	if !r.Accounted || r.Requests != requests || r.Counts[request.Working] > 0 {
 		l.world.Errorf("the audit accounts for %v of %d requests, want all of %d closed: %+v", r.Counts, r.Requests, requests, amiss(r))
 	}
 }
@@ -76,7 +76,7 @@ func (l *line) clean(requests int) {
 // amiss is what an audit found that is not closed.
 func amiss(r audit.Report) []audit.Finding {
 	return slices.DeleteFunc(slices.Clone(r.Findings), func(f audit.Finding) bool {
-		return f.Class.Accounted() && f.Class != audit.Working
+		return f.Class.Accounted() && f.Class != request.Working
 	})
 }
 
@@ -126,7 +126,7 @@ func TestNothingIsLostWhenIngestIsDownForThirteenHours(t *testing.T) {
 	if n := len(l.messages(bus.Delivery)); n != 0 {
 		t.Fatalf("%d deliveries arrived: ingest was not down", n)
 	}
-	if r := l.audit(); r.Accounted || r.Counts[audit.Missed] != len(requests) {
+	if r := l.audit(); r.Accounted || r.Counts[request.Missed] != len(requests) {
 		t.Errorf("before the sweep the audit counts %v, want %d missed", r.Counts, len(requests))
 	}
 	l.stop()
@@ -226,23 +226,23 @@ func TestADetailOfARequestThatCouldNotBeReadIsClosedAsFailed(t *testing.T) {
 	w := newWorld(t, setup{})
 	l := w.runWith(services{"sweep": nil})
 	w.must(w.sandbox.Fail(sandbox.FaultRule{Path: "/erp_requests/", Kind: sandbox.FaultStatus, Status: 403}))
-	request := w.press("create_vendor")
-	w.closedHere(request)
-	if r := l.audit(); r.Accounted || r.Counts[audit.Unclosed] != 1 {
+	clicked := w.press("create_vendor")
+	w.closedHere(clicked)
+	if r := l.audit(); r.Accounted || r.Counts[request.Unclosed] != 1 {
 		t.Errorf("the audit counts %v, want one unclosed", r.Counts)
 	}
 	s := l.sweeper()
 	if r := l.sweep(s); len(r.Closed) != 1 || len(r.Found) != 0 {
 		t.Errorf("the sweep closed %v and found %v, want one detail closed", r.Closed, r.Found)
 	}
-	got := w.wait(request)
+	got := w.wait(clicked)
 	if got.Outcome() != sandbox.Failed || len(got.Details[0].Messages) != 1 || !strings.Contains(got.Details[0].Messages[0], "permission") {
 		t.Errorf("the user sees %+v", got.Details)
 	}
 	if r := l.sweep(s); len(r.Closed) != 0 {
 		t.Errorf("it was closed twice: %v", r.Closed)
 	}
-	if r := l.audit(); !r.Accounted || r.Counts[audit.Dead] != 1 {
+	if r := l.audit(); !r.Accounted || r.Counts[request.Dead] != 1 {
 		t.Errorf("the audit counts %v, want one dead: %+v", r.Counts, r.Findings)
 	}
 }

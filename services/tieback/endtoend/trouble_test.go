@@ -15,7 +15,7 @@ import (
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/connector/remote"
 	"github.com/tieback/tieback/pkg/fault"
-	"github.com/tieback/tieback/services/audit"
+	"github.com/tieback/tieback/pkg/request"
 	"github.com/tieback/tieback/services/ledger"
 	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/status"
@@ -235,7 +235,7 @@ func TestWhatTheERPRefusesIsSeen(t *testing.T) {
 	for _, stop := range []string{"export", "status-reporter"} {
 		log.await(t, 0, `"stop":"`+stop+`"`, fmt.Sprintf(`"erp_request":%d`, refused), `"outcome":"refused"`, "The code 12 is taken.")
 	}
-	if f := of(l.audit(), refused); f.Class != audit.Failed || !strings.Contains(f.Why, "The code 12 is taken.") {
+	if f := of(l.audit(), refused); f.Class != request.Failed || !strings.Contains(f.Why, "The code 12 is taken.") {
 		t.Errorf("the audit says %s: %q", f.Class, f.Why)
 	}
 	want := map[string]float64{"success": 1, "refused": 1, "failed": 0}

@@ -18,8 +18,8 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/procore"
+	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/deadletters"
 )
 
 // While an upgrade is under way, and after a downgrade, two versions work the same streams. What
@@ -132,7 +132,7 @@ func TestAnOlderVersionsMessagesAreWorked(t *testing.T) {
 		Message: w.marshalled(&tiebackv1.Delivery{CompanyId: firstCompany, ErpRequestId: died}),
 	}))
 	letter := l.listed(1)[0]
-	if letter.State != deadletters.Open || letter.Cause() == "" {
+	if letter.State != request.StateOpen || letter.Cause() == "" {
 		t.Errorf("the letter is %s, of cause %q", letter.State, letter.Cause())
 	}
 	l.replayed(letter.ID)

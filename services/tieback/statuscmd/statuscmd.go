@@ -15,7 +15,7 @@ import (
 	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/company"
-	"github.com/tieback/tieback/services/deadline"
+	"github.com/tieback/tieback/pkg/request"
 	"github.com/tieback/tieback/services/status"
 	"github.com/tieback/tieback/services/tieback/opened"
 	"github.com/tieback/tieback/services/tieback/screen"
@@ -109,7 +109,7 @@ func (f *flags) run(cmd *cobra.Command) error {
 	}
 	defer leave()
 	o := status.Options{
-		Companies: map[int64]string{}, Clients: map[int64]*company.Client{}, Limits: deadline.Limits{Interactive: p.Settings.Deadline, Sync: p.Settings.SyncDeadline},
+		Companies: map[int64]string{}, Clients: map[int64]*company.Client{}, Limits: request.Limits{Interactive: p.Settings.Deadline, Sync: p.Settings.SyncDeadline},
 	}
 	for id, c := range p.Companies {
 		o.Companies[id], o.Clients[id] = c.Name, c.Client

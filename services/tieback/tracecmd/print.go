@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/tieback/tieback/pkg/request"
 	"github.com/tieback/tieback/services/tieback/screen"
 	"github.com/tieback/tieback/services/trace"
 )
@@ -85,15 +86,15 @@ func took(s trace.Step) string {
 		return "-"
 	}
 	if s.Since == "click" {
-		return trace.TookFromClick(time.Duration(*s.Took * float64(time.Second)))
+		return request.TookFromClick(time.Duration(*s.Took * float64(time.Second)))
 	}
 	return trace.Took(time.Duration(*s.Took * float64(time.Second)))
 }
 
 // handed are the words for how far the broker has come with a message.
-var handed = map[trace.Handed]string{
-	trace.Queued: "not handed out to any process yet", trace.Out: "handed out to a process", trace.NoStop: "which has never run on this broker",
-	trace.LetGo: "which is done with it and wrote down no end", trace.Unknown: "and the broker does not say how far it is",
+var handed = map[request.Handed]string{
+	request.Queued: "not handed out to any process yet", request.Out: "handed out to a process", request.NoQueue: "which has never run on this broker",
+	request.LetGo: "which is done with it and wrote down no end", request.NotKnown: "and the broker does not say how far it is",
 }
 
 func printPlace(w writer, p *trace.Place) {

@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tieback/tieback/pkg/app/tenant"
-	"github.com/tieback/tieback/services/deadline"
+	"github.com/tieback/tieback/pkg/request"
 	"github.com/tieback/tieback/services/tieback/opened"
 	"github.com/tieback/tieback/services/tieback/pipeline"
 	"github.com/tieback/tieback/services/tieback/screen"
@@ -117,8 +117,7 @@ func (f *flags) run(cmd *cobra.Command) error {
 	}
 	o := trace.Options{
 		Company: f.company, Request: f.request, Payload: f.payload, Backoff: p.Backoff,
-		Limits: deadline.Limits{Interactive: p.Settings.Deadline, Sync: p.Settings.SyncDeadline},
-		Ours:   p.Companies[f.company],
+		Rules: request.Rules{Limits: request.Limits{Interactive: p.Settings.Deadline, Sync: p.Settings.SyncDeadline}, Company: p.Companies[f.company]},
 	}
 	if f.ask {
 		if o.Procore, err = p.Procore.Company(f.company); err != nil {
@@ -158,7 +157,7 @@ func (f *flags) find(cmd *cobra.Command, b *pipeline.Pipeline) error {
 		return nil
 	}
 	known := slices.Sorted(maps.Keys(b.Companies))
-	have, err := trace.Companies(cmd.Context(), b.Bus, f.request, known)
+	have, err := request.Companies(cmd.Context(), b.Bus, f.request, known)
 	switch {
 	case err != nil && have == nil:
 		return failed(cmd, err)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/procore/schema/schematest"
+	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/tieback/cmdtest"
 	"github.com/tieback/tieback/services/trace"
@@ -246,7 +247,7 @@ func example() trace.Story {
 				Unlinks: []trace.Item{{Type: "vendor", ID: 8}},
 			}}}},
 		},
-		Now: &trace.Place{Stop: "export", Run: "43", Since: at(1301), Handed: trace.Out, Attempts: &attempts, Noted: &noted, Next: &next, Deadline: &deadline,
+		Now: &trace.Place{Stop: "export", Run: "43", Since: at(1301), Handed: request.Out, Attempts: &attempts, Noted: &noted, Next: &next, Deadline: &deadline,
 			Failure: &trace.Failure{Class: "transient", Source: "erp", Sentence: "The ERP is away.", Error: "connection refused"}},
 		Procore: &trace.Asked{Known: true, Type: "create_vendor", Created: &clicked, Details: []trace.Detail{{ID: 5, Status: "failed"}}, Calls: 2},
 		Class:   "working", Accounted: true, Verdict: "run 43 waiting for the ERP since 12:21:41 (5.0 s) at export, 3 attempts",

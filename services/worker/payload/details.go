@@ -1,8 +1,6 @@
 package payload
 
 import (
-	"slices"
-
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/procore"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
@@ -10,35 +8,6 @@ import (
 
 // genericFailure is the message of a failure that has no message for the accountant.
 const genericFailure = "Tieback could not process this request. Nothing was marked as synced. Try again. If it fails again, contact the administrator of your ERP integration."
-
-// Details returns the ids of all request details in a payload, wherever they are: the samples do not show all
-// places. A payload that can't be parsed has none.
-func Details(raw []byte) []int64 {
-	var v any
-	if decode(raw, &v) != nil {
-		return nil
-	}
-	var ids []int64
-	collect(v, &ids)
-	slices.Sort(ids)
-	return slices.Compact(ids)
-}
-
-func collect(v any, ids *[]int64) {
-	switch v := v.(type) {
-	case []any:
-		for _, x := range v {
-			collect(x, ids)
-		}
-	case map[string]any:
-		for name, x := range v {
-			if id := toID(x); name == "request_detail_id" && id > 0 {
-				*ids = append(*ids, id)
-			}
-			collect(x, ids)
-		}
-	}
-}
 
 // toID reads an id. It returns 0 if there is none or it is invalid. See procore.ParseID.
 func toID(v any) int64 {
@@ -79,7 +48,7 @@ func invalidDetail(v any) any {
 // Failed returns failed close-outs of all request details of a payload, with the message of err.
 func Failed(raw []byte, err error) []*tiebackv1.CloseOut {
 	var out []*tiebackv1.CloseOut
-	for _, id := range Details(raw) {
+	for _, id := range procore.RequestDetails(raw) {
 		out = append(out, &tiebackv1.CloseOut{
 			RequestDetailId: id, Status: tiebackv1.Status_STATUS_FAILED, Messages: []string{fault.UserMessage(err, genericFailure)},
 		})

@@ -9,6 +9,7 @@ import (
 	"github.com/shopspring/decimal"
 
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/procore"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
@@ -60,7 +61,7 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Add([]byte(`{"request_data":{"budget":{"id":1,"project_id":2},"job_costs":[{"id":1,"new_amount":1e-9},null]}}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		Details(raw)
+		procore.RequestDetails(raw)
 		q, err := Parse(raw)
 		if err != nil {
 			permanent(t, err)

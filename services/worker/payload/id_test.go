@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/tieback/tieback/pkg/procore"
 )
 
 // An id that does not fit 63 bits is refused: truncated, it would be the id of another record.
@@ -31,7 +33,7 @@ func TestInvalidIDIsRefused(t *testing.T) {
 		if docs, err := ContractPayment(q); err == nil || !strings.Contains(err.Error(), "requisition id") {
 			t.Errorf("a payment of requisition %s was read as %v, error %v", id, docs[0].Refs, err)
 		}
-		if got := Details(fmt.Appendf(nil, `{"request_detail_id":%s,"x":{"request_detail_id":5}}`, id)); fmt.Sprint(got) != "[5]" && !strings.HasPrefix(id, "{") {
+		if got := procore.RequestDetails(fmt.Appendf(nil, `{"request_detail_id":%s,"x":{"request_detail_id":5}}`, id)); fmt.Sprint(got) != "[5]" && !strings.HasPrefix(id, "{") {
 			t.Errorf("request detail %s was read as %v", id, got)
 		}
 	}

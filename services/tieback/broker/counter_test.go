@@ -10,6 +10,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/request"
 	"github.com/tieback/tieback/services/deadletters"
 	"github.com/tieback/tieback/services/tieback/broker"
 )
@@ -29,13 +30,13 @@ func bury(t testing.TB, b *bus.Bus, n int64, ours bool) {
 }
 
 // open are the open letters that are not none.
-func open(t testing.TB, tally *deadletters.Tally) map[string]int {
+func open(t testing.TB, tally *request.Counter) map[string]int {
 	t.Helper()
 	if err := tally.Read(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	all := tally.Open()
-	if len(all) != len(deadletters.Causes) {
+	all := tally.ByCause()
+	if len(all) != len(request.Causes) {
 		t.Errorf("%v lacks a cause", all)
 	}
 	maps.DeleteFunc(all, func(_ string, n int) bool { return n == 0 })
@@ -46,13 +47,13 @@ func TestATallyReadsOn(t *testing.T) {
 	t.Parallel()
 	b := connect(t)
 	desk := &deadletters.Desk{Bus: b, Who: "test"}
-	tally := deadletters.NewTally(b)
+	tally := request.NewCounter(b)
 	expect := func(what string, want map[string]int) {
 		t.Helper()
 		if got := open(t, tally); !maps.Equal(got, want) {
 			t.Errorf("%s: %v are open, want %v", what, got, want)
 		}
-		if got := open(t, deadletters.NewTally(b)); !maps.Equal(got, want) {
+		if got := open(t, request.NewCounter(b)); !maps.Equal(got, want) {
 			t.Errorf("%s, read from the start: %v are open, want %v", what, got, want)
 		}
 	}
@@ -90,7 +91,7 @@ func TestATallyReadsOn(t *testing.T) {
 func TestATallyBeginsAnewWithNewStreams(t *testing.T) {
 	t.Parallel()
 	b := connect(t)
-	tally := deadletters.NewTally(b)
+	tally := request.NewCounter(b)
 	bury(t, b, 1, false)
 	bury(t, b, 2, false)
 	if got := open(t, tally); got["erp"] != 2 {
@@ -130,13 +131,13 @@ func BenchmarkTally(b *testing.B) {
 	hundredThousand(b, on)
 	b.Run("first", func(b *testing.B) {
 		for b.Loop() {
-			if got := open(b, deadletters.NewTally(on)); got["erp"] != 100_000 {
+			if got := open(b, request.NewCounter(on)); got["erp"] != 100_000 {
 				b.Fatalf("%v are open", got)
 			}
 		}
 	})
 	b.Run("again", func(b *testing.B) {
-		tally := deadletters.NewTally(on)
+		tally := request.NewCounter(on)
 		open(b, tally)
 		for b.Loop() {
 			open(b, tally)

@@ -1,0 +1,51 @@
+package request
+
+import (
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tieback/tieback/pkg/bus"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+func TestWhenAMessageIsDue(t *testing.T) {
+	limits := Limits{Interactive: 15 * time.Minute, Sync: 2 * time.Hour}
+	event := func(payload string) []byte {
+		data, err := proto.Marshal(&tiebackv1.Event{Payload: []byte(payload)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	awaited, alone := event(`{"request_data":{"request_detail_id":"5"}}`), event(`{"request_data":{}}`)
+	of := func(k bus.Kind, eventType string) bus.Subject { return bus.For(k, eventType, 7, 12) }
+	for name, c := range map[string]struct {
+		subject bus.Subject
+		data    []byte
+		limits  Limits
+		want    time.Duration // 0: never
+	}{
+		"an export":                       {of(bus.Event, "create_vendor"), awaited, limits, 15 * time.Minute},
+		"a sync":                          {of(bus.Event, "sync_vendors"), awaited, limits, 2 * time.Hour},
+		"an export that nobody waits for": {of(bus.Event, "create_vendor"), alone, limits, 0},
+		"a sync that nobody waits for":    {of(bus.Event, "sync_vendors"), alone, limits, 0},
+		"an event that does not parse":    {of(bus.Event, "create_vendor"), []byte{0xff}, limits, 15 * time.Minute},
+		"a delivery":                      {of(bus.Delivery, ""), nil, limits, 15 * time.Minute},
+		"a sync's outcome":                {of(bus.Outcome, "sync_vendors"), nil, limits, 15 * time.Minute},
+		"on no subject of ours":           {bus.Subject{}, []byte{0xff}, limits, 15 * time.Minute},
+		"without limits":                  {of(bus.Event, "create_vendor"), awaited, Limits{}, 0},
+	} {
+		m := bus.Message{Subject: c.subject, Data: c.data, Stored: now, Stream: bus.Event.Stream()}
+		due, ok := c.limits.Due(m)
+		if ok != (c.want > 0) || ok && !due.Equal(now.Add(c.want)) {
+			t.Errorf("%s is due at %v (%v), want %v after it was stored", name, due, ok, c.want)
+		}
+		for _, after := range []time.Duration{c.want + 30*time.Second, c.want + 90*time.Second} {
+			if got := c.limits.Overdue(m, now.Add(after)); got != (c.want > 0 && after > c.want+slack) {
+				t.Errorf("%s is overdue %v after it was stored: %v", name, after, got)
+			}
+		}
+	}
+}

@@ -1,0 +1,112 @@
+package request
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/fault"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+// DeadlineStage is the stage that dead letters of expired events name.
+const DeadlineStage = "deadline"
+
+// End is the first outcome of an event. The zero value is that of an event without one.
+type End struct {
+	Outcome *tiebackv1.Outcome // nil: there is none
+	Stored  time.Time
+}
+
+// Ended reports whether the event has an outcome.
+func (e End) Ended() bool { return e.Outcome != nil }
+
+// Expired reports whether the event ended because its due time passed. A worker that finishes it afterwards writes
+// a late outcome.
+func (e End) Expired() bool { return e.Outcome.GetExpired() }
+
+// EndOf reads how an event ended.
+func EndOf(ctx context.Context, b *bus.Bus, event bus.Message) (End, error) {
+	m, ended, err := b.Last(ctx, outcomeOf(event))
+	if err != nil || !ended {
+		return End{}, err
+	}
+	e := End{Outcome: &tiebackv1.Outcome{}, Stored: m.Stored}
+	if proto.Unmarshal(m.Data, e.Outcome) != nil { // it is an end all the same
+		e.Outcome = &tiebackv1.Outcome{}
+	}
+	return e, nil
+}
+
+// reach is how long a replica may lag behind its leader.
+const reach = 10 * time.Second
+
+// AwaitEnd is EndOf for a caller whose own outcome was refused because the event has one. A replica that lags may
+// not show that outcome yet, and is asked again for 10 seconds.
+func AwaitEnd(ctx context.Context, b *bus.Bus, event bus.Message) (End, error) {
+	ctx, cancel := context.WithTimeout(ctx, reach)
+	defer cancel()
+	for {
+		if e, err := EndOf(ctx, b, event); e.Ended() || err != nil {
+			return e, err
+		}
+		select {
+		case <-ctx.Done():
+			return End{}, fault.New(fault.Transient, fmt.Errorf("%s is taken, and can't be read", outcomeOf(event)))
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// Expire writes failed as the outcome of an event whose due time has passed, unless the event has an outcome, and
+// dead-letters the event. It returns false if the event ended otherwise. It may be repeated.
+//
+//	the worker is first  nothing expires
+//	Expire is first      the event is closed as failed and dead-lettered. The worker leaves it alone from then on; what
+//	                     it did meanwhile is a late outcome: marks are made, and Procore keeps the first end
+func Expire(ctx context.Context, b *bus.Bus, event bus.Message, failed *tiebackv1.Outcome, cause error) (bool, error) {
+	failed.DeadLettered, failed.Expired = true, true
+	first, err := b.Claim(ctx, outcomeOf(event), failed)
+	if err != nil {
+		return false, err
+	}
+	if first {
+		return true, b.Bury(ctx, DeadlineStage, event, cause)
+	}
+	end, err := AwaitEnd(ctx, b, event)
+	if err == nil {
+		err = RepairExpired(ctx, b, event, end)
+	}
+	return end.Expired(), err
+}
+
+// RepairExpired dead-letters an event that has expired, in case the process that ended it stopped before it had. It
+// does nothing for an event that ended otherwise, and for one that is dead-lettered. Call it before the event is acked.
+func RepairExpired(ctx context.Context, b *bus.Bus, event bus.Message, end End) error {
+	if !end.Expired() {
+		return nil
+	}
+	dead := event.Subject
+	dead.Kind = bus.Dead
+	if has, err := b.Has(ctx, dead); err != nil || has {
+		return err
+	}
+	cause := &fault.Error{Err: fmt.Errorf("not done within %v", end.Stored.Sub(event.Stored).Round(time.Second))}
+	for _, c := range end.Outcome.CloseOuts {
+		if len(c.Messages) > 0 {
+			cause.UserMessage = strings.Join(c.Messages, " ")
+			break
+		}
+	}
+	return b.Bury(ctx, DeadlineStage, event, cause)
+}
+
+func outcomeOf(event bus.Message) bus.Subject {
+	s := event.Subject
+	s.Kind = bus.Outcome
+	return s
+}

@@ -1,0 +1,265 @@
+package request
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/catalogue"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+// Step is one message of a request's history.
+type Step struct {
+	At       time.Time // when the broker stored it
+	Kind     bus.Kind
+	Run      string // "": the first; see bus.Subject
+	Subject  string
+	Sequence uint64        // in the kind's stream
+	Message  proto.Message // nil: it does not parse
+}
+
+// Steps returns messages of one request in the order of time.
+func Steps(messages []bus.Message) []Step {
+	all := make([]Step, 0, len(messages))
+	for _, m := range messages {
+		s := Step{At: m.Stored, Kind: kindOf(m.Stream), Subject: m.Raw, Sequence: m.Sequence}
+		if s.Run = m.Subject.Run; m.Subject == (bus.Subject{}) {
+			s.Run = runOf(m.Raw)
+		}
+		if s.Message = Blank(s.Kind); proto.Unmarshal(m.Data, s.Message) != nil {
+			s.Message = nil
+		}
+		all = append(all, s)
+	}
+	slices.SortStableFunc(all, func(a, b Step) int { return a.At.Compare(b.At) })
+	return all
+}
+
+// runOf is the run of a subject; "": the first, or the subject has none.
+func runOf(subject string) string {
+	if t := strings.Split(subject, "."); len(t) == 7 {
+		return t[6]
+	}
+	return ""
+}
+
+// Blank returns an empty message of a kind.
+func Blank(k bus.Kind) proto.Message {
+	switch k {
+	case bus.Delivery:
+		return &tiebackv1.Delivery{}
+	case bus.Event:
+		return &tiebackv1.Event{}
+	case bus.Dead:
+		return &tiebackv1.DeadLetter{}
+	case bus.Dealt:
+		return &tiebackv1.Dealing{}
+	}
+	return &tiebackv1.Outcome{}
+}
+
+// By is the stage that wrote the step, or the person who dealt with a dead letter; "": it is not recorded.
+func (s Step) By() string {
+	switch m := s.Message.(type) {
+	case *tiebackv1.Event:
+		return Fetcher
+	case *tiebackv1.DeadLetter:
+		return m.Stop
+	case *tiebackv1.Dealing:
+		return m.Who
+	case *tiebackv1.Outcome:
+		switch on, err := bus.Parse(s.Subject); {
+		case s.Kind == bus.Closed:
+			return StatusReporter
+		case s.Run == bus.Swept:
+			return "sweep"
+		case m.Expired:
+			return DeadlineStage
+		case err == nil && on.Type != catalogue.Unknown:
+			return string(on.Category)
+		}
+		return Fetcher
+	}
+	return ""
+}
+
+// Text says in words what happened.
+func (s Step) Text() string {
+	switch m := s.Message.(type) {
+	case *tiebackv1.Delivery:
+		return "Procore's delivery was taken in"
+	case *tiebackv1.Event:
+		return fmt.Sprintf("fetched: %s, %d bytes", m.Type, len(m.Payload))
+	case *tiebackv1.Outcome:
+		text := "worked: "
+		if s.Kind == bus.Closed {
+			text = "Procore was told: "
+		}
+		if text += CloseOutsText(m.CloseOuts); m.DeadLettered {
+			text += ", dead-lettered"
+		}
+		return text
+	case *tiebackv1.DeadLetter:
+		return fmt.Sprintf("given up by %s after %d attempts, letter %d: %s", m.Stop, m.Attempts, s.Sequence, m.Error)
+	case *tiebackv1.Dealing:
+		return fmt.Sprintf("letter %d %s", m.Letter, ResolutionText(m))
+	}
+	return "a message that does not parse"
+}
+
+// CloseOutsText says in words how close-outs ended, and where Procore kept another end.
+func CloseOutsText(all []*tiebackv1.CloseOut) string {
+	var parts []string
+	for _, c := range all {
+		part := StatusName(c.Status)
+		if c.RequestDetailId != 0 {
+			part = fmt.Sprintf("request detail %d %s", c.RequestDetailId, part)
+		}
+		if c.Record != "" {
+			part += " (" + c.Record + ")"
+		}
+		if len(c.Messages) > 0 {
+			part += fmt.Sprintf(" %q", strings.Join(c.Messages, " "))
+		}
+		if c.Stands != "" {
+			part += fmt.Sprintf(", though Procore keeps it at %s", c.Stands)
+		}
+		parts = append(parts, part)
+	}
+	if parts == nil {
+		return "nothing to close"
+	}
+	return strings.Join(parts, "; ")
+}
+
+// RunState is how far one run of a request has come.
+type RunState struct {
+	Run  string // "": the first
+	At   time.Time
+	Text string
+}
+
+// RunStates returns how far each run has come, in the order in which they began.
+func (t *Timeline) RunStates() []RunState {
+	var all []RunState
+	began := map[string]time.Time{}
+	add := func(from time.Time, s RunState) {
+		if _, known := began[s.Run]; !known {
+			began[s.Run], all = from, append(all, s)
+		}
+	}
+	for _, r := range t.Reports {
+		text := r.text()
+		if t.deadLettered(r.Run) {
+			text += "; dead-lettered"
+		}
+		from := r.At
+		if run := t.run(r.Run); run.Name == r.Run && !run.began().IsZero() {
+			from = run.began()
+		}
+		add(from, RunState{r.Run, r.At, text})
+	}
+	for _, r := range t.Runs {
+		if r.Late.is() {
+			add(r.Late.At, RunState{bus.Subject{Run: r.Name}.Late().Run, r.Late.At, "worked; Procore is not told yet"})
+		}
+		if !r.began().IsZero() {
+			add(r.began(), t.unreported(r))
+		}
+	}
+	slices.SortStableFunc(all, func(a, b RunState) int { return began[a.Run].Compare(began[b.Run]) })
+	return all
+}
+
+// unreported is the state of a run of which Procore was told nothing.
+func (t *Timeline) unreported(r *Run) RunState {
+	switch dead := t.deadLettered(r.Name); {
+	case r.Outcome.is() && dead:
+		return RunState{r.Name, r.Outcome.At, "worked; Procore is not told yet; dead-lettered"}
+	case r.Outcome.is():
+		return RunState{r.Name, r.Outcome.At, "worked; Procore is not told yet"}
+	case dead:
+		i := slices.IndexFunc(t.DeadLetters, func(d DeadLetter) bool { return d.Run == r.Name })
+		return RunState{r.Name, t.DeadLetters[i].At, "dead; Procore was not told anything by it"}
+	case r.Event.is():
+		return RunState{r.Name, r.Event.At, "is being worked, or waits for it"}
+	}
+	return RunState{r.Name, r.Delivery.At, "waits to be fetched"}
+}
+
+func (t *Timeline) deadLettered(run string) bool {
+	return slices.ContainsFunc(t.DeadLetters, func(d DeadLetter) bool { return d.Run == run })
+}
+
+func (r *Run) began() time.Time {
+	for _, p := range []Position{r.Delivery, r.Event, r.Outcome} {
+		if p.is() {
+			return p.At
+		}
+	}
+	return time.Time{}
+}
+
+// text says what Procore was told; of a request that was left alone it was nothing.
+func (r Report) text() string {
+	if r.Left != "" {
+		return "left alone: " + r.Left
+	}
+	return "closed: " + CloseOutsText(r.CloseOuts)
+}
+
+// Shown says whether the accountant was shown why a dead letter's message could not be done.
+type Shown string
+
+// The values of Shown.
+const (
+	ShownYes     Shown = "yes"     // a request detail was closed as failed
+	ShownPending Shown = "pending" // the outcome waits for the status-reporter
+	ShownNo      Shown = "no"      // no request detail says so
+)
+
+// ShownOf reads from a request's steps what the accountant was shown of a dead letter: the messages of the request
+// details that its run, or a sweep after it, closed as failed. While that is pending, messages are those that will be
+// shown; they are nil for ShownNo.
+func ShownOf(d DeadLetter, steps []Step) (shown Shown, messages []string) {
+	run := runOf(d.Subject)
+	shown = ShownNo
+	for _, s := range steps {
+		o, ok := s.Message.(*tiebackv1.Outcome)
+		if !ok || s.Run != run && (s.Run != bus.Swept || s.At.Before(d.At)) {
+			continue
+		}
+		failed, said := failures(o)
+		switch {
+		case !failed:
+		case s.Kind == bus.Closed && shown != ShownYes:
+			shown, messages = ShownYes, said
+		case s.Kind == bus.Closed:
+			messages = append(messages, said...)
+		case shown == ShownNo:
+			shown, messages = ShownPending, said
+		}
+	}
+	return shown, messages
+}
+
+// failures reports whether an outcome closes a request detail as failed, and returns the messages of those.
+func failures(o *tiebackv1.Outcome) (failed bool, messages []string) {
+	for _, c := range o.CloseOuts {
+		if c.RequestDetailId == 0 || c.Status != tiebackv1.Status_STATUS_FAILED {
+			continue
+		}
+		failed = true
+		for _, m := range c.Messages {
+			if !slices.Contains(messages, m) {
+				messages = append(messages, m)
+			}
+		}
+	}
+	return failed, messages
+}

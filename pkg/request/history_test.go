@@ -1,0 +1,93 @@
+package request
+
+import (
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tieback/tieback/pkg/bus"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+// Procore tells the click in whole seconds, and by its own clock: no tenth of a second is known.
+func TestNoMoreIsClaimedThanIsKnownOfTheClick(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		-time.Second: "less than 1 s", 880 * time.Millisecond: "less than 1 s", 3900 * time.Millisecond: "about 3 s", 903500 * time.Millisecond: "about 15m3s",
+	} {
+		if got := TookFromClick(d); got != want {
+			t.Errorf("%v is %q, want %q", d, got, want)
+		}
+	}
+}
+
+// Each cause has a word, and the words are those that the list is filtered by.
+func TestEachCauseHasAWord(t *testing.T) {
+	for n := range tiebackv1.Cause_name {
+		if name := CauseName(tiebackv1.Cause(n)); !slices.Contains(Causes, name) {
+			t.Errorf("cause %d is %q, which is none of %v", n, name, Causes)
+		}
+	}
+	if got := ResolutionText(&tiebackv1.Dealing{Action: tiebackv1.Action_ACTION_DISCARDED, Who: "ann", At: timestamppb.New(time.Unix(0, 0)), Reason: "no"}); got != `was discarded by ann at 1970-01-01T00:00:00Z because "no"` {
+		t.Errorf("told is %q", got)
+	}
+}
+
+// recorded is a message of request 12 of company 7, the n-th that the broker stored.
+func recorded(t testing.TB, n int, k bus.Kind, run string, m proto.Message) bus.Message {
+	t.Helper()
+	data, err := proto.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := bus.For(k, "create_vendor", 7, 12).WithRun(run)
+	if k == bus.Delivery {
+		s = bus.For(k, "", 7, 12).WithRun(run)
+	}
+	return bus.Message{Subject: s, Raw: s.String(), Data: data, Stored: now.Add(time.Duration(n) * time.Second), Stream: k.Stream(), Sequence: uint64(n)}
+}
+
+// How far a run has come is told by what came last in it, in whatever order the messages are read.
+func TestHowFarEachRunHasCome(t *testing.T) {
+	failed := &tiebackv1.Outcome{CloseOuts: []*tiebackv1.CloseOut{{RequestDetailId: 5, Status: tiebackv1.Status_STATUS_FAILED, Stands: "success"}}}
+	letter := &tiebackv1.DeadLetter{Error: "no", Subject: "tb.event.export.create_vendor.7.12", Stop: "export"}
+	replay := &tiebackv1.Dealing{Letter: 3, Action: tiebackv1.Action_ACTION_REPLAYED, Subject: "tb.event.export.create_vendor.7.12.3"}
+	delivery, event := recorded(t, 1, bus.Delivery, "", &tiebackv1.Delivery{}), recorded(t, 2, bus.Event, "", &tiebackv1.Event{})
+	dead, outcome, closed := recorded(t, 3, bus.Dead, "", letter), recorded(t, 4, bus.Outcome, "", failed), recorded(t, 5, bus.Closed, "", failed)
+	for name, c := range map[string]struct {
+		messages []bus.Message
+		want     []string
+	}{
+		"received":          {[]bus.Message{delivery}, []string{"waits to be fetched"}},
+		"at work":           {[]bus.Message{delivery, event}, []string{"is being worked"}},
+		"dead":              {[]bus.Message{event, dead}, []string{"dead; Procore was not told"}},
+		"dead and reported": {[]bus.Message{event, dead, outcome, closed}, []string{"closed: request detail 5 failed, though Procore keeps it at success; dead-lettered"}},
+		"left alone":        {[]bus.Message{event, recorded(t, 5, bus.Closed, "", &tiebackv1.Outcome{Left: "rejected", CloseOuts: failed.CloseOuts})}, []string{"left alone: rejected"}},
+		"late": {
+			[]bus.Message{event, dead, outcome, closed, recorded(t, 6, bus.Outcome, "late", failed), recorded(t, 7, bus.Closed, "late", failed)},
+			[]string{"closed: request detail 5 failed", "closed: request detail 5 failed"},
+		},
+		"late, not reported": {
+			[]bus.Message{event, dead, outcome, closed, recorded(t, 6, bus.Outcome, "late", failed)},
+			[]string{"closed: request detail 5 failed", "Procore is not told yet"},
+		},
+		"replayed": {
+			[]bus.Message{event, dead, outcome, closed, recorded(t, 6, bus.Dealt, "3", replay), recorded(t, 7, bus.Event, "3", &tiebackv1.Event{}), recorded(t, 8, bus.Outcome, "3", failed)},
+			[]string{"closed", "Procore is not told yet"},
+		},
+	} {
+		for range 8 {
+			rand.Shuffle(len(c.messages), func(i, j int) { c.messages[i], c.messages[j] = c.messages[j], c.messages[i] })
+			runs := Of(12, c.messages, 0).RunStates()
+			for i, want := range c.want {
+				if len(runs) != len(c.want) || !strings.Contains(runs[i].Text, want) {
+					t.Errorf("%s: %+v, want %q", name, runs, c.want)
+				}
+			}
+		}
+	}
+}

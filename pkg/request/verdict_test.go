@@ -1,0 +1,118 @@
+package request
+
+import (
+	"testing"
+	"time"
+
+	"github.com/tieback/tieback/pkg/company"
+	"github.com/tieback/tieback/pkg/procore"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+var now = time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+
+func ago(d time.Duration) Position { return Position{At: now.Add(-d), Sequence: 1} }
+
+func told(detail int64, s tiebackv1.Status) []*tiebackv1.CloseOut {
+	return []*tiebackv1.CloseOut{{RequestDetailId: detail, Status: s}}
+}
+
+const (
+	good = tiebackv1.Status_STATUS_SUCCESS
+	bad  = tiebackv1.Status_STATUS_FAILED
+)
+
+// run is a run with what was reported of it.
+type run struct {
+	Delivery, Event, Outcome, Late, Closed Position
+	Told                                   []*tiebackv1.CloseOut
+	Left                                   string
+	Dead                                   bool
+}
+
+// timelineOf makes a timeline of runs.
+func timelineOf(runs map[string]*run, letters []DeadLetter) *Timeline {
+	t := &Timeline{Request: 9, Type: "create_vendor", DeadLetters: letters}
+	for name, r := range runs {
+		t.Runs = append(t.Runs, &Run{Name: name, Delivery: r.Delivery, Event: r.Event, Outcome: r.Outcome, Late: r.Late, awaited: true})
+		if r.Closed.is() {
+			t.Reports = append(t.Reports, Report{Position: r.Closed, Run: name, CloseOuts: r.Told, Left: r.Left, DeadLettered: r.Dead})
+		}
+	}
+	return t
+}
+
+func letter(stage, run string) DeadLetter {
+	return DeadLetter{ID: 1, At: now.Add(-time.Hour), Run: run, State: StateOpen, DeadLetter: &tiebackv1.DeadLetter{Stop: stage, Error: "boom"}}
+}
+
+func discarded(d DeadLetter) DeadLetter {
+	d.State, d.Resolutions = StateDiscarded, []*tiebackv1.Dealing{{Action: tiebackv1.Action_ACTION_DISCARDED, Who: "ann"}}
+	return d
+}
+
+func TestHowARequestEndedIsJudgedByStreamsAndDetails(t *testing.T) {
+	open, final := []procore.Detail{{ID: 5, Status: "in_progress"}}, []procore.Detail{{ID: 5, Status: "failed"}}
+	worked := run{Delivery: ago(time.Hour), Event: ago(time.Hour), Outcome: ago(time.Hour), Closed: ago(time.Hour)}
+	with := func(told []*tiebackv1.CloseOut) *run { r := worked; r.Told = told; return &r }
+	since := now.Add(-time.Hour).Truncate(time.Second)
+	ours := &company.Company{Since: since}
+	left := func(why string) *run { r := worked; r.Left = why; return &r }
+	for _, c := range []struct {
+		name    string
+		runs    map[string]*run
+		letters []DeadLetter
+		details []procore.Detail
+		logged  string
+		want    Class
+		stage   string
+	}{
+		{name: "success", runs: map[string]*run{"": with(told(5, good))}, details: final, want: Success},
+		{name: "without a detail", runs: map[string]*run{"": with(nil)}, logged: "ok", want: Success},
+		{name: "refused by the ERP", runs: map[string]*run{"": with(told(5, bad))}, details: final, want: Failed},
+		{name: "success that Procore would not take", runs: map[string]*run{"": with([]*tiebackv1.CloseOut{{RequestDetailId: 5, Status: good, Stands: "failed"}})}, details: final, want: Failed},
+		{name: "dead and closed", runs: map[string]*run{"": with(told(5, bad))}, letters: []DeadLetter{letter("export", "")}, details: final, want: Dead},
+		{name: "dead, and its letter is gone", runs: map[string]*run{"": {Event: ago(time.Hour), Closed: ago(time.Hour), Dead: true, Told: told(5, bad)}}, details: final, want: Lost},
+		{name: "dead, and its letter may come", runs: map[string]*run{"": {Event: ago(time.Hour), Closed: ago(time.Second), Dead: true, Told: told(5, bad)}}, details: final, want: Dead},
+		{name: "dead without a word", runs: map[string]*run{"": with(nil)}, letters: []DeadLetter{letter("fetcher", "")}, details: open, want: Unclosed},
+		{name: "dead, and the swept outcome is on its way", runs: map[string]*run{"": with(nil), "swept": {Outcome: ago(time.Minute)}}, letters: []DeadLetter{letter("fetcher", "")}, details: open, want: Working, stage: "status-reporter"},
+		{name: "dead at the status-reporter", runs: map[string]*run{"": {Outcome: ago(time.Hour)}}, letters: []DeadLetter{letter("status-reporter", "")}, details: open, want: Unclosed},
+		{name: "discarded", runs: map[string]*run{"": {Event: ago(time.Hour)}}, letters: []DeadLetter{discarded(letter("export", ""))}, want: Discarded},
+		{name: "discarded, and the button busy", runs: map[string]*run{"": {Event: ago(time.Hour)}}, letters: []DeadLetter{discarded(letter("export", ""))}, details: open, want: Unclosed},
+		{name: "closed here, open there", runs: map[string]*run{"": with(told(5, good))}, details: open, want: Mismatch},
+		{name: "closed while Procore was read", runs: map[string]*run{"": {Outcome: ago(0), Closed: ago(-time.Second), Told: told(5, good)}}, details: open, want: Success},
+		{name: "at the fetcher", runs: map[string]*run{"": {Delivery: ago(time.Minute)}}, details: open, want: Working, stage: "fetcher"},
+		{name: "at its worker", runs: map[string]*run{"": {Delivery: ago(time.Minute), Event: ago(time.Minute)}}, details: open, want: Working, stage: "export"},
+		{name: "at its worker for too long", runs: map[string]*run{"": {Event: ago(17 * time.Minute)}}, details: open, want: Overdue, stage: "export"},
+		{name: "replayed, at its worker", runs: map[string]*run{"": with(nil), "1": {Event: ago(time.Minute)}}, letters: []DeadLetter{letter("export", "")}, details: open, want: Working, stage: "export"},
+		{name: "late outcome under way", runs: map[string]*run{"": {Event: ago(time.Hour), Outcome: ago(time.Hour), Closed: ago(time.Hour), Late: ago(time.Minute)}}, details: open, want: Working, stage: "status-reporter"},
+		{name: "discarded by Procore", logged: "discarded", want: Missed},
+		{name: "an open detail, no delivery", details: open, want: Missed},
+		{name: "older than since", details: []procore.Detail{{ID: 5, Status: "in_progress", Created: since.Add(-time.Second)}}, want: Older},
+		{name: "in the second of since", details: []procore.Detail{{ID: 5, Status: "in_progress", Created: since}}, want: Missed},
+		{name: "left alone as older", runs: map[string]*run{"": left("older")}, details: open, want: Older},
+		{name: "rejected, no delivery", details: []procore.Detail{{ID: 5, Status: "rejected"}}, logged: "discarded", want: CalledOff},
+		{name: "stale, no delivery", details: []procore.Detail{{ID: 5, Status: "stale"}}, want: CalledOff},
+		{name: "an unknown status, no delivery", details: []procore.Detail{{ID: 5, Status: "on_hold"}}, logged: "discarded", want: Unknown},
+		{name: "no status", details: []procore.Detail{{ID: 5}}, want: Unknown},
+		{name: "one rejected and one open", details: append([]procore.Detail{{ID: 6, Status: "rejected"}}, open...), want: Missed},
+		{name: "left alone as rejected", runs: map[string]*run{"": left("rejected")}, details: []procore.Detail{{ID: 5, Status: "rejected"}}, want: CalledOff},
+		{name: "left alone as rejected, open again", runs: map[string]*run{"": left("rejected")}, details: open, want: Mismatch},
+		{name: "left alone for an unknown status", runs: map[string]*run{"": left("on_hold")}, want: Unknown},
+		{name: "booked, and rejected", runs: map[string]*run{"": with(told(5, good))}, details: []procore.Detail{{ID: 5, Status: "rejected"}}, want: Mismatch},
+		{name: "failed, and rejected", runs: map[string]*run{"": with(told(5, bad))}, details: []procore.Detail{{ID: 5, Status: "rejected"}}, want: Failed},
+		{name: "closed by hand", details: final, logged: "discarded", want: Elsewhere},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var timeline *Timeline
+			if c.runs != nil || c.letters != nil {
+				timeline = timelineOf(c.runs, c.letters)
+			}
+			rules := Rules{Limits: Limits{Interactive: 15 * time.Minute, Sync: 2 * time.Hour}, Company: ours}
+			got := timeline.Verdict(rules, Procore{Details: c.details, Logged: c.logged}, now)
+			if got.Class != c.want || got.At.Name != c.stage {
+				t.Errorf("%s at %q, want %s at %q (%s)", got.Class, got.At.Name, c.want, c.stage, got.Why)
+			}
+		})
+	}
+}
