@@ -4,7 +4,7 @@
 # make test-tryton   those that need Tryton, in a container where it is not installed; likewise
 # make test-docker   those that need Docker; a part of make test where Docker is
 # make bench   events per second, CPU, latency, beside a bare JetStream publish
-# make chaos   real processes, killed, paused and cut off by SEEDS seeds; see services/chaos
+# make chaos   real processes, killed, paused and cut off by SEEDS seeds; see deploy/test/chaos
 # make rolling   each service and broker node replaced under load; OLD=REF from that version and back
 # make check   format, vet, lint, generated files, links and commands of the pages
 # make fuzz    each fuzz target for FUZZTIME (30000x: so many inputs; 10m: so long)
@@ -13,7 +13,7 @@
 # make pin     the digests of the images that our files name, from their registries
 # make generate   the code of proto/ and the table of docs/event-types.md
 
-MODULES := proto pkg services services/chaos services/ledger services/sandbox services/tieback deploy/test/kubernetes deploy/test/prometheus
+MODULES := proto pkg services deploy/test/chaos services/connectors/ledger services/sandbox services/tieback deploy/test/kubernetes deploy/test/prometheus
 PACKAGES := $(MODULES:%=./%/...)
 FUZZTIME ?= 30000x
 BASE ?= origin/main
@@ -38,7 +38,7 @@ run:
 test:
 	go test -race -parallel 4 -timeout 30m $(PACKAGES)
 	@if command -v trytond >/dev/null; then :; elif docker info >/dev/null 2>&1; then $(MAKE) --no-print-directory test-tryton; else \
-	echo 'LEFT OUT: the tests that need Tryton; services/tryton/README.md names the packages.'; fi
+	echo 'LEFT OUT: the tests that need Tryton; services/connectors/tryton/README.md names the packages.'; fi
 	@if [ "$(CI)" = true ] || docker info >/dev/null 2>&1; then $(MAKE) --no-print-directory test-docker; else \
 	echo 'LEFT OUT: the tests that need Docker (make test-docker). All others ran.'; fi
 
@@ -48,17 +48,17 @@ test-docker:
 
 # The tests run in the container as they are; its volume keeps the set-up company for the next time.
 test-tryton:
-	docker build -q -t tieback-tryton services/tryton
-	go test -c -race -o bin/tryton.test ./services/tryton
+	docker build -q -t tieback-tryton services/connectors/tryton
+	go test -c -race -o bin/tryton.test ./services/connectors/tryton
 	docker run --rm -e CI=true -v "$(CURDIR)/bin:/bin-host:ro" -v tieback-tryton:/root/.cache -w /tmp tieback-tryton /bin-host/tryton.test
 
 # SEEDS=50 is the evidence, FOR=1h an hour of it, SEED=7 one seed again.
 chaos:
-	go run ./services/chaos $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FOR),--for $(FOR))
+	go run ./deploy/test/chaos $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FOR),--for $(FOR))
 
 # OLD=auto is the newest release, or 20 commits ago.
 rolling:
-	go run ./services/chaos --rolling $(if $(SEED),--seed $(SEED)) $(if $(OLD),--old $(OLD))
+	go run ./deploy/test/chaos --rolling $(if $(SEED),--seed $(SEED)) $(if $(OLD),--old $(OLD))
 
 bench:
 	go build -o bin/tieback ./services/tieback
@@ -102,9 +102,9 @@ FUZZ = go test -run '^$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
 fuzz:
 	$(FUZZ) -fuzz FuzzParse ./pkg/procore/delivery
 	$(FUZZ) -fuzz FuzzRead ./services/fetcher
-	$(FUZZ) -fuzz FuzzDecode ./services/worker/payload
-	$(FUZZ) -fuzz FuzzDecimal ./services/worker/payload
-	$(FUZZ) -fuzz FuzzEdit ./services/deadletters
+	$(FUZZ) -fuzz FuzzDecode ./pkg/payload
+	$(FUZZ) -fuzz FuzzDecimal ./pkg/payload
+	$(FUZZ) -fuzz FuzzEdit ./services/tieback/deadletters
 	$(FUZZ) -fuzz FuzzSubject ./pkg/bus
 	$(FUZZ) -fuzz FuzzEnvelope ./pkg/bus
 	$(FUZZ) -fuzz FuzzParse ./pkg/company

@@ -11,9 +11,9 @@ import (
 	// cached result; it does see that a package changed which these contain.
 	_ "github.com/tieback/tieback/services/fetcher"
 	_ "github.com/tieback/tieback/services/ingest"
-	_ "github.com/tieback/tieback/services/lag"
-	_ "github.com/tieback/tieback/services/statusreporter"
-	_ "github.com/tieback/tieback/services/streams"
+	_ "github.com/tieback/tieback/services/lag-exporter"
+	_ "github.com/tieback/tieback/services/provisioner"
+	_ "github.com/tieback/tieback/services/status-reporter"
 	_ "github.com/tieback/tieback/services/sweep"
 	_ "github.com/tieback/tieback/services/worker/exports"
 )
@@ -23,10 +23,10 @@ const module = "github.com/tieback/tieback/"
 
 // programs are the mains of the table below.
 var programs = map[string]string{
-	"ingest": "services/cmd/ingest", "fetcher": "services/cmd/fetcher", "sweep": "services/cmd/sweep",
-	"export": "services/cmd/export", "sync": "services/cmd/sync", "import": "services/cmd/import", "unlink": "services/cmd/unlink", "reset": "services/cmd/reset",
-	"status-reporter": "services/cmd/status-reporter", "lag": "services/cmd/lag", "streams": "services/cmd/streams",
-	"ledger": "services/ledger/cmd/ledger", "sandbox": "services/sandbox/cmd/sandbox",
+	"ingest": "services/ingest/cmd/ingest", "fetcher": "services/fetcher/cmd/fetcher", "sweep": "services/sweep/cmd/sweep",
+	"export": "services/worker/cmd/export", "sync": "services/worker/cmd/sync", "import": "services/worker/cmd/import", "unlink": "services/worker/cmd/unlink", "reset": "services/worker/cmd/reset",
+	"status-reporter": "services/status-reporter/cmd/status-reporter", "lag": "services/lag-exporter/cmd/lag-exporter", "streams": "services/provisioner/cmd/provisioner",
+	"ledger": "services/connectors/ledger/cmd/ledger", "sandbox": "services/sandbox/cmd/sandbox",
 }
 
 // groups are names for several programs.
@@ -64,14 +64,14 @@ const allowed = `
 	pkg/procore                        tenants                         calls Procore
 	pkg/state                          tenants                         links, generations, cursors; reports troubles
 	pkg/connector                      tenants                         records and their keys; the workers' ERPs
-	services/worker/payload            fetcher status-reporter workers  reads payloads
+	pkg/payload            fetcher status-reporter workers  reads payloads
 
 	services/fetcher                   fetcher                         the service
 
 	services/connectors                workers                         the drivers they are built with
 	pkg/connector/remote               workers                         a driver: connectors over gRPC
 	pkg/connector/conformance/rehearsal  workers                       remote asks connectors under test for faults
-	services/tryton                    workers                         a driver
+	services/connectors/tryton                    workers                         a driver
 	services/worker                    workers                         what all categories share
 	pkg/request                        workers                         whether an event's due time ended it first
 	services/worker/exports            export                          the service
@@ -82,10 +82,10 @@ const allowed = `
 	services/worker/bulk               sync import                     lists too large for one call
 	services/worker/jobdata            sync import                     a job's codes, budget and costs as staged records
 	services/worker/removal            unlink reset                    takes records out of the ERP
-	services/metadata                  sync                            what Procore's ERP tool may do
+	pkg/procore/metadata                  sync                            what Procore's ERP tool may do
 
-	services/statusreporter            status-reporter                 the service
-	services/statusreporter/internal/closeout  status-reporter         the routes that mark and close
+	services/status-reporter            status-reporter                 the service
+	services/status-reporter/internal/closeout  status-reporter         the routes that mark and close
 	services/deadline                  status-reporter                 words what is not done in time
 	pkg/request                        status-reporter                 ends what is not done in time
 
@@ -94,19 +94,19 @@ const allowed = `
 	pkg/procore/delivery               sweep                           writes a delivery as ingest would have
 	pkg/procore/erplog                 sweep                           Procore's log of deliveries and open request details
 
-	services/lag                       lag                             the service
+	services/lag-exporter                       lag                             the service
 	pkg/request                        lag                             counts open dead letters
 	pkg/procore                        lag                             request finds the request details of payloads
 	pkg/company                        lag                             request judges by a company's since
 	pkg/webhooks                       lag                             company keeps its tokens as hashes
 
-	services/streams                   streams                         the service
+	services/provisioner                   streams                         the service
 
 	pkg/connector                      ledger                          it is a driver
 	pkg/connector/remote               ledger                          serves it over gRPC
 	pkg/connector/conformance/rehearsal  ledger                        acts out faults for the conformance suite
-	services/ledger                    ledger                          the books
-	services/ledger/ledgercmd          ledger                          looks at the books by hand
+	services/connectors/ledger                    ledger                          the books
+	services/connectors/ledger/ledgercmd          ledger                          looks at the books by hand
 
 	services/sandbox                   sandbox                         the simulated Procore
 	pkg/procore/schema                 sandbox                         Procore's published operations
@@ -199,7 +199,7 @@ func TestIngestReadsNoSecretButTokenHashes(t *testing.T) {
 			t.Errorf("in ingest %s reads files with secrets", pkg)
 		}
 	}
-	for _, never := range []string{"pkg/company", "pkg/connector", "pkg/procore", "services/worker/payload"} {
+	for _, never := range []string{"pkg/company", "pkg/connector", "pkg/procore", "pkg/payload"} {
 		if _, is := has[never]; is {
 			t.Errorf("ingest contains %s", never)
 		}

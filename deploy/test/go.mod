@@ -7,7 +7,7 @@ go 1.26.0
 require (
 	github.com/moby/moby/api v1.56.1
 	github.com/testcontainers/testcontainers-go v0.45.0
-	github.com/tieback/tieback/services/ledger v0.0.0
+	github.com/tieback/tieback/services/connectors/ledger v0.0.0
 	github.com/tieback/tieback/services/sandbox v0.0.0
 	github.com/tieback/tieback/services/tieback v0.0.0
 	go.uber.org/zap v1.28.0
@@ -113,7 +113,7 @@ replace (
 	github.com/tieback/tieback/pkg => ../../pkg
 	github.com/tieback/tieback/proto => ../../proto
 	github.com/tieback/tieback/services => ../../services
-	github.com/tieback/tieback/services/ledger => ../../services/ledger
+	github.com/tieback/tieback/services/connectors/ledger => ../../services/connectors/ledger
 	github.com/tieback/tieback/services/sandbox => ../../services/sandbox
 	github.com/tieback/tieback/services/tieback => ../../services/tieback
 )

@@ -25,7 +25,7 @@ type Route struct {
 }
 
 // The calls that any service may make. What only the status-reporter may call is declared
-// in services/statusreporter/internal/closeout.
+// in services/status-reporter/internal/closeout.
 var (
 	GetERPRequest = Route{"erp_request", "GET", "/rest/v1.0/companies/{company_id}/erp_requests/{id}"}
 

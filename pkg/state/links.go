@@ -15,7 +15,7 @@ import (
 // Link is the origin id that Procore has for a record, and the ERP request it was learned from.
 type Link struct {
 	OriginID string    `json:"origin_id"` // "": unlinked
-	Order    order.Key `json:"order"`     // "": from no request, but read back from Procore; see services/links
+	Order    order.Key `json:"order"`     // "": from no request, but read back from Procore; see services/tieback/links
 
 	// Of a link that was read: what a change must name.
 	read     bool

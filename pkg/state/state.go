@@ -1,6 +1,6 @@
 // Package state is what the pipeline remembers about records and companies, in the broker's bucket tieback-state:
 //
-//	link.<company>.<item type>.<item id>    origin id that Procore has for the record; written by the status-reporter, and by a rebuild (services/links)
+//	link.<company>.<item type>.<item id>    origin id that Procore has for the record; written by the status-reporter, and by a rebuild (services/tieback/links)
 //	life.<company>.<entity>.<item id>       the record's generation: order key of the ERP request that last unlinked or reset it; written by unlink and reset
 //	cursor.<company>.<entity>               up to where the ERP's changes are in Procore; written by sync
 //	cursor.<company>.deleted-<request>      what a throttled event has deleted in Procore so far; written by unlink and reset

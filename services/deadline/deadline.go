@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/payload"
 	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/worker/payload"
 )
 
 // Expire closes an event that is past its due time as failed, unless its worker was first; see request.Expire. limit is

@@ -19,10 +19,10 @@ import (
 	"github.com/tieback/tieback/pkg/catalogue"
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/payload"
 	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/pkg/telemetry"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/worker/payload"
 )
 
 const stop = "fetcher"

@@ -47,16 +47,16 @@ var proofs = []proof{
 	{`make bench`, ".ci/run", "make bench"},
 	{`make fuzz FUZZTIME=20000x`, ".ci/run", "make fuzz FUZZTIME=20000x"},
 	{`make images VERSION=\S+( PLATFORM=linux/arm64)?`, ".ci/run", `make images VERSION="$TIEBACK_VERSION"`},
-	{`make -C \.\./\.\. run ERP=remote ADDRESS=\S+`, "services/typescript/verify", "run ERP=remote ADDRESS="},
+	{`make -C \.\./\.\. run ERP=remote ADDRESS=\S+`, "services/connectors/typescript/verify", "run ERP=remote ADDRESS="},
 	{`deploy/docker/reproducible`, ".ci/run", "deploy/docker/reproducible ingest ledger"},
 	{`docker compose up( --build)? --wait`, ".ci/run", "docker compose up --build --wait"},
 	{`docker compose down`, "deploy/compose/again", "docker compose down"},
 	{`docker compose run --rm( --no-deps)? tieback .*`, "deploy/compose/common", "docker compose run --rm -T tieback"},
 	{`docker compose exec ledger /service list vendor --company \d+`, "deploy/compose/common", "/service list vendor --company"},
 	{`docker compose (ps|logs|exec) .*`, ".ci/run", "docker compose ps -a"}, // their services: TestComposeServices
-	{`go run \./services/chaos --seeds 50 --parallel 4`, ".ci/run", "make chaos SEEDS=2"},
+	{`go run \./deploy/test/chaos --seeds 50 --parallel 4`, ".ci/run", "make chaos SEEDS=2"},
 	{`go run \./services/tieback bench --fair --fair-seconds 40`, ".ci/run", "bench --fair"},
-	{`go run \./services/tryton/cmd/tryton-company run`, "", "TestConformance"},
+	{`go run \./services/connectors/tryton/cmd/tryton-company run`, "", "TestConformance"},
 	{`go test \./deploy/test/kubernetes`, ".ci/run", "make test"},
 	{`tieback losses( --accept --reason .+)?`, "", "TestALossIsShownUntilItIsAccepted"},
 	{`bin/sandbox`, "", "TestTheRehearsal"},
@@ -72,8 +72,8 @@ var proofs = []proof{
 	{`streams keys --(rotate|retire) keys`, "", "TestARotationNeverLeavesAServiceWithoutAKey"},
 
 	{`apt-get install .*`, ".ci/run", "tryton-modules-analytic-purchase"},
-	{`npm (ci|test|start|run build)`, "services/typescript/verify", "npm"},
-	{`\./verify`, ".ci/run", "services/typescript/verify"},
+	{`npm (ci|test|start|run build)`, "services/connectors/typescript/verify", "npm"},
+	{`\./verify`, ".ci/run", "services/connectors/typescript/verify"},
 	{`go test \./\.\.\.`, "", "TestNewBuildsAndPasses"}, // in the folder of a new connector
 	{`\./acme`, "", "TestNewBuildsAndPasses"},
 

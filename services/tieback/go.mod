@@ -13,7 +13,7 @@ require (
 	github.com/tieback/tieback/pkg v0.0.0
 	github.com/tieback/tieback/proto v0.0.0
 	github.com/tieback/tieback/services v0.0.0
-	github.com/tieback/tieback/services/ledger v0.0.0
+	github.com/tieback/tieback/services/connectors/ledger v0.0.0
 	github.com/tieback/tieback/services/sandbox v0.0.0
 	go.opentelemetry.io/proto/otlp v1.11.1
 	go.uber.org/goleak v1.3.0
@@ -80,6 +80,6 @@ replace (
 	github.com/tieback/tieback/pkg => ../../pkg
 	github.com/tieback/tieback/proto => ../../proto
 	github.com/tieback/tieback/services => ..
-	github.com/tieback/tieback/services/ledger => ../ledger
+	github.com/tieback/tieback/services/connectors/ledger => ../connectors/ledger
 	github.com/tieback/tieback/services/sandbox => ../sandbox
 )

@@ -16,10 +16,10 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/audit"
-	"github.com/tieback/tieback/services/deadletters"
+	"github.com/tieback/tieback/services/tieback/audit"
 	"github.com/tieback/tieback/services/tieback/cmdtest"
-	"github.com/tieback/tieback/services/trace"
+	"github.com/tieback/tieback/services/tieback/deadletters"
+	"github.com/tieback/tieback/services/tieback/trace"
 )
 
 // recorded writes the streams' messages of one request of company 7, as the services do.

@@ -18,7 +18,7 @@ import (
 	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/pkg/settings"
 	"github.com/tieback/tieback/pkg/telemetry"
-	"github.com/tieback/tieback/services/ledger/ledgercmd"
+	"github.com/tieback/tieback/services/connectors/ledger/ledgercmd"
 	"github.com/tieback/tieback/services/tieback/auditcmd"
 	"github.com/tieback/tieback/services/tieback/bench"
 	"github.com/tieback/tieback/services/tieback/complete"

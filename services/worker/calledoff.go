@@ -10,9 +10,9 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/payload"
 	"github.com/tieback/tieback/pkg/procore"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/worker/payload"
 )
 
 // calledOff is the error of an event whose request details ended in Procore before the event was processed,

@@ -5,9 +5,9 @@ import (
 	"fmt"
 
 	"github.com/tieback/tieback/pkg/connector"
+	"github.com/tieback/tieback/pkg/payload"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/worker"
-	"github.com/tieback/tieback/services/worker/payload"
 	"github.com/tieback/tieback/services/worker/workertest"
 )
 

@@ -31,12 +31,12 @@ import (
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/order"
+	"github.com/tieback/tieback/pkg/payload"
 	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/pkg/request"
 	"github.com/tieback/tieback/pkg/state"
 	"github.com/tieback/tieback/pkg/telemetry"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/worker/payload"
 )
 
 // Task is one event that is being processed, with everything that its handler may use.

@@ -45,7 +45,7 @@ require (
 	github.com/synadia-io/orbit.go/jetstreamext v0.3.2 // indirect
 	github.com/synadia-io/orbit.go/natsext v0.1.3 // indirect
 	github.com/tieback/tieback/proto v0.0.0 // indirect
-	github.com/tieback/tieback/services/ledger v0.0.0 // indirect
+	github.com/tieback/tieback/services/connectors/ledger v0.0.0 // indirect
 	go.opentelemetry.io/auto/sdk v1.2.1 // indirect
 	go.opentelemetry.io/otel v1.47.0 // indirect
 	go.opentelemetry.io/otel/exporters/otlp/otlptrace v1.47.0 // indirect
@@ -76,7 +76,7 @@ replace (
 	github.com/tieback/tieback/pkg => ../../../pkg
 	github.com/tieback/tieback/proto => ../../../proto
 	github.com/tieback/tieback/services => ../../../services
-	github.com/tieback/tieback/services/ledger => ../../../services/ledger
+	github.com/tieback/tieback/services/connectors/ledger => ../../../services/connectors/ledger
 	github.com/tieback/tieback/services/sandbox => ../../../services/sandbox
 	github.com/tieback/tieback/services/tieback => ../../../services/tieback
 )

@@ -15,7 +15,7 @@ import (
 	"github.com/tieback/tieback/pkg/catalogue"
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/procore"
-	"github.com/tieback/tieback/services/lag"
+	"github.com/tieback/tieback/services/lag-exporter"
 )
 
 // name is a metric of ours, in a rule, a panel or a text.

@@ -19,7 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tieback/tieback/pkg/telemetry"
-	"github.com/tieback/tieback/services/lag"
+	"github.com/tieback/tieback/services/lag-exporter"
 	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/tieback/local"
 )

@@ -13,7 +13,7 @@ import (
 	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/pkg/procore/erplog"
 	"github.com/tieback/tieback/pkg/request"
-	"github.com/tieback/tieback/services/audit"
+	"github.com/tieback/tieback/services/tieback/audit"
 	"github.com/tieback/tieback/services/tieback/opened"
 	"github.com/tieback/tieback/services/tieback/pipeline"
 	"github.com/tieback/tieback/services/tieback/screen"

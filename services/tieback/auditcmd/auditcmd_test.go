@@ -16,8 +16,8 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/procore/schema/schematest"
 	"github.com/tieback/tieback/pkg/request"
-	"github.com/tieback/tieback/services/audit"
 	"github.com/tieback/tieback/services/sweep"
+	"github.com/tieback/tieback/services/tieback/audit"
 	"github.com/tieback/tieback/services/tieback/cmdtest"
 	"github.com/tieback/tieback/services/tieback/statuscmd"
 )

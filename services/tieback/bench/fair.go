@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tieback/tieback/pkg/app/tenant"
-	"github.com/tieback/tieback/services/ledger"
+	"github.com/tieback/tieback/services/connectors/ledger"
 	"github.com/tieback/tieback/services/tieback/local"
 	"github.com/tieback/tieback/services/tieback/pipeline"
 )

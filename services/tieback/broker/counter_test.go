@@ -11,8 +11,8 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/request"
-	"github.com/tieback/tieback/services/deadletters"
 	"github.com/tieback/tieback/services/tieback/broker"
+	"github.com/tieback/tieback/services/tieback/deadletters"
 )
 
 // bury makes letter n, whose cause is the ERP or, if it is ours, ours.

@@ -14,7 +14,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/lag"
+	"github.com/tieback/tieback/services/lag-exporter"
 )
 
 // shown runs the exporter of lag for a test, and reads what it shows as "name{label}": value.

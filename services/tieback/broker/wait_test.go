@@ -10,7 +10,7 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/fault"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/deadletters"
+	"github.com/tieback/tieback/services/tieback/deadletters"
 )
 
 // A replay that is given up again is reported as such, although its request is closed as failed too,

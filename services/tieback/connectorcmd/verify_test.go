@@ -17,7 +17,7 @@ import (
 	"github.com/tieback/tieback/pkg/connector/conformance/rehearsal"
 	"github.com/tieback/tieback/pkg/connector/remote"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/ledger"
+	"github.com/tieback/tieback/services/connectors/ledger"
 )
 
 const token = "0123456789abcdef"

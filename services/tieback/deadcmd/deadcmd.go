@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tieback/tieback/pkg/app/tenant"
-	"github.com/tieback/tieback/services/deadletters"
+	"github.com/tieback/tieback/services/tieback/deadletters"
 	"github.com/tieback/tieback/services/tieback/opened"
 	"github.com/tieback/tieback/services/tieback/pipeline"
 	"github.com/tieback/tieback/services/tieback/screen"

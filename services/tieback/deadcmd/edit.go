@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tieback/tieback/services/deadletters"
+	"github.com/tieback/tieback/services/tieback/deadletters"
 )
 
 func editCommand() *cobra.Command {

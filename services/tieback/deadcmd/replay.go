@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tieback/tieback/pkg/request"
-	"github.com/tieback/tieback/services/deadletters"
+	"github.com/tieback/tieback/services/tieback/deadletters"
 )
 
 // dealer are the flags of the commands that deal with letters.

@@ -9,7 +9,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/deadletters"
+	"github.com/tieback/tieback/services/tieback/deadletters"
 	"github.com/tieback/tieback/services/tieback/screen"
 )
 

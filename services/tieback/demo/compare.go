@@ -6,10 +6,10 @@ import (
 	"github.com/shopspring/decimal"
 
 	"github.com/tieback/tieback/pkg/connector"
+	"github.com/tieback/tieback/pkg/payload"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/sandbox/accountants"
-	"github.com/tieback/tieback/services/worker/payload"
 )
 
 // exported reads what each export asks the ERP to book.

@@ -15,7 +15,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/connector/remote"
-	"github.com/tieback/tieback/services/ledger"
+	"github.com/tieback/tieback/services/connectors/ledger"
 )
 
 // remoteERP is a connector over gRPC: the one at ADDRESS, or a ledger that is served with TLS

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/tieback/tieback/services/tryton/local"
+	"github.com/tieback/tieback/services/connectors/tryton/local"
 )
 
 // trytonERP is a Tryton of the demo's own, with its PostgreSQL, set up from nothing. It lies in

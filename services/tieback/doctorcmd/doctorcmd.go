@@ -18,8 +18,8 @@ import (
 	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/pkg/settings"
 	"github.com/tieback/tieback/pkg/telemetry"
-	"github.com/tieback/tieback/services/doctor"
 	"github.com/tieback/tieback/services/tieback/broker"
+	"github.com/tieback/tieback/services/tieback/doctor"
 	"github.com/tieback/tieback/services/tieback/erps"
 	"github.com/tieback/tieback/services/tieback/screen"
 )

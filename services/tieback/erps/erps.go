@@ -9,7 +9,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/services/connectors"
-	"github.com/tieback/tieback/services/ledger"
+	"github.com/tieback/tieback/services/connectors/ledger"
 	"github.com/tieback/tieback/services/tieback/pipeline"
 )
 

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tieback/tieback/pkg/state"
-	"github.com/tieback/tieback/services/links"
+	"github.com/tieback/tieback/services/tieback/links"
 	"github.com/tieback/tieback/services/tieback/pipeline"
 )
 

@@ -6,8 +6,8 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/tieback/tieback/services/links"
 	"github.com/tieback/tieback/services/tieback/cmdtest"
+	"github.com/tieback/tieback/services/tieback/links"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -9,7 +9,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/tieback/tieback/pkg/state"
-	"github.com/tieback/tieback/services/links"
+	"github.com/tieback/tieback/services/tieback/links"
 )
 
 // link is a link as it is listed.

@@ -17,7 +17,7 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/telemetry"
 	"github.com/tieback/tieback/services/connectors"
-	"github.com/tieback/tieback/services/ledger"
+	"github.com/tieback/tieback/services/connectors/ledger"
 	"github.com/tieback/tieback/services/tieback/broker"
 )
 

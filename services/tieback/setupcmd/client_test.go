@@ -11,8 +11,8 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/state"
-	"github.com/tieback/tieback/services/doctor"
 	"github.com/tieback/tieback/services/sandbox"
+	"github.com/tieback/tieback/services/tieback/doctor"
 )
 
 // by is credentials for a named client, new or there already.

@@ -10,8 +10,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tieback/tieback/pkg/bus"
-	"github.com/tieback/tieback/services/doctor"
 	"github.com/tieback/tieback/services/sandbox"
+	"github.com/tieback/tieback/services/tieback/doctor"
 )
 
 // The buckets are streams, too, and a consumer is more than its filter.

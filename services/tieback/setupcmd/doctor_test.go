@@ -17,9 +17,9 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/tieback/tieback/pkg/bus"
-	"github.com/tieback/tieback/services/doctor"
+	"github.com/tieback/tieback/services/provisioner"
 	"github.com/tieback/tieback/services/sandbox"
-	"github.com/tieback/tieback/services/streams"
+	"github.com/tieback/tieback/services/tieback/doctor"
 	"github.com/tieback/tieback/services/tieback/doctorcmd"
 )
 

@@ -11,8 +11,8 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/tieback/tieback/services/setup"
 	"github.com/tieback/tieback/services/tieback/screen"
+	"github.com/tieback/tieback/services/tieback/setup"
 )
 
 // printer tells of a plan: people as it goes, JSON at the end.

@@ -15,9 +15,9 @@ import (
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/pkg/settings"
-	"github.com/tieback/tieback/services/setup"
 	"github.com/tieback/tieback/services/tieback/erps"
 	"github.com/tieback/tieback/services/tieback/screen"
+	"github.com/tieback/tieback/services/tieback/setup"
 )
 
 // ErrFailed is exit code 1: what went wrong has been told already. Any other error of the

@@ -5,8 +5,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tieback/tieback/services/doctor"
 	"github.com/tieback/tieback/services/sandbox"
+	"github.com/tieback/tieback/services/tieback/doctor"
 )
 
 var since = regexp.MustCompile(`(?m)^ +since: "?([0-9TZ:-]+)"?$`)

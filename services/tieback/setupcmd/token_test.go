@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/tieback/tieback/services/sandbox"
-	"github.com/tieback/tieback/services/setup"
+	"github.com/tieback/tieback/services/tieback/setup"
 )
 
 // impatient has setup wait a moment only for ingest.

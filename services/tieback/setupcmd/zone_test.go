@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tieback/tieback/services/doctor"
 	"github.com/tieback/tieback/services/sandbox"
+	"github.com/tieback/tieback/services/tieback/doctor"
 )
 
 // project makes a project in Procore; the list of projects shows zone, and the project itself tz_name.

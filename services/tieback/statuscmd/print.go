@@ -8,8 +8,8 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/tieback/tieback/services/status"
 	"github.com/tieback/tieback/services/tieback/screen"
+	"github.com/tieback/tieback/services/tieback/status"
 )
 
 type writer = io.Writer

@@ -16,9 +16,9 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/request"
-	"github.com/tieback/tieback/services/status"
 	"github.com/tieback/tieback/services/tieback/opened"
 	"github.com/tieback/tieback/services/tieback/screen"
+	"github.com/tieback/tieback/services/tieback/status"
 )
 
 // ErrFailed is exit code 1: what went wrong, or needs a person, has been told already. Any other error

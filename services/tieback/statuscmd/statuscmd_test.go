@@ -16,8 +16,8 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/fault"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/status"
 	"github.com/tieback/tieback/services/tieback/cmdtest"
+	"github.com/tieback/tieback/services/tieback/status"
 )
 
 func TestMain(m *testing.M) {

@@ -11,7 +11,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/request"
 	"github.com/tieback/tieback/services/tieback/screen"
-	"github.com/tieback/tieback/services/trace"
+	"github.com/tieback/tieback/services/tieback/trace"
 )
 
 type writer = io.Writer

@@ -5,7 +5,7 @@ import (
 	"strings"
 
 	"github.com/tieback/tieback/services/tieback/screen"
-	"github.com/tieback/tieback/services/trace"
+	"github.com/tieback/tieback/services/tieback/trace"
 )
 
 // what is the step in words; the close-outs of an outcome follow below.

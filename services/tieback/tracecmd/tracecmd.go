@@ -17,7 +17,7 @@ import (
 	"github.com/tieback/tieback/services/tieback/opened"
 	"github.com/tieback/tieback/services/tieback/pipeline"
 	"github.com/tieback/tieback/services/tieback/screen"
-	"github.com/tieback/tieback/services/trace"
+	"github.com/tieback/tieback/services/tieback/trace"
 )
 
 // ErrFailed is exit code 1: what went wrong, or needs a person, has been told already. Any other error

@@ -18,7 +18,7 @@ import (
 	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/tieback/cmdtest"
-	"github.com/tieback/tieback/services/trace"
+	"github.com/tieback/tieback/services/tieback/trace"
 )
 
 func TestMain(m *testing.M) {

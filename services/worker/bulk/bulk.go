@@ -7,9 +7,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tieback/tieback/pkg/payload"
 	"github.com/tieback/tieback/pkg/procore"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/worker/payload"
 )
 
 // Record is the canonical record; see proto/tieback/v1/connector.proto.

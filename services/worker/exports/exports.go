@@ -16,9 +16,9 @@ import (
 
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/payload"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/worker"
-	"github.com/tieback/tieback/services/worker/payload"
 )
 
 // Handlers are the handlers of the export category.

@@ -12,10 +12,10 @@ import (
 	"github.com/tieback/tieback/pkg/catalogue"
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/order"
+	"github.com/tieback/tieback/pkg/payload"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/worker"
 	"github.com/tieback/tieback/services/worker/exports"
-	"github.com/tieback/tieback/services/worker/payload"
 	"github.com/tieback/tieback/services/worker/workertest"
 )
 

@@ -5,9 +5,9 @@ import (
 	"context"
 
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/payload"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/worker"
-	"github.com/tieback/tieback/services/worker/payload"
 )
 
 // reclaim books a record whose code is already taken by the same record: a reset removed its link, and the

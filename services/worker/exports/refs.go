@@ -5,9 +5,9 @@ import (
 	"errors"
 
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/payload"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/worker"
-	"github.com/tieback/tieback/services/worker/payload"
 )
 
 // references fills in the origin ids of records that a document names only by Procore's id. Procore's payload

@@ -6,9 +6,9 @@ import (
 
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/payload"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/worker"
-	"github.com/tieback/tieback/services/worker/payload"
 )
 
 // masters are the entities that an ERP can deactivate: nothing new is booked on them, and what is booked

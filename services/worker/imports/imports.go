@@ -11,11 +11,11 @@ import (
 	"errors"
 
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/payload"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/worker"
 	"github.com/tieback/tieback/services/worker/bulk"
 	"github.com/tieback/tieback/services/worker/jobdata"
-	"github.com/tieback/tieback/services/worker/payload"
 )
 
 // Handlers are the handlers of the import category, one for each of its event types.

@@ -12,9 +12,9 @@ import (
 	"strings"
 
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/payload"
 	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/services/worker"
-	"github.com/tieback/tieback/services/worker/payload"
 )
 
 // Deletion deletes the records of one event. It is not safe for concurrent use.

@@ -23,10 +23,10 @@ import (
 
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/payload"
 	"github.com/tieback/tieback/pkg/procore"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/worker"
-	"github.com/tieback/tieback/services/worker/payload"
 	"github.com/tieback/tieback/services/worker/removal"
 )
 

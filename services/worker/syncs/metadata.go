@@ -5,8 +5,8 @@ import (
 
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/procore"
+	"github.com/tieback/tieback/pkg/procore/metadata"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/metadata"
 	"github.com/tieback/tieback/services/worker"
 	"github.com/tieback/tieback/services/worker/bulk"
 )

@@ -18,11 +18,11 @@ import (
 	"github.com/tieback/tieback/pkg/catalogue"
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/connector"
+	"github.com/tieback/tieback/pkg/payload"
 	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/pkg/procore/schema/schematest"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/worker"
-	"github.com/tieback/tieback/services/worker/payload"
 )
 
 // Company and RequestID are the company and the ERP request of every task.

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+)
+
+// What is built. Everything under services/cmd is a service of the pipeline, but for oneShots; one
+// that is added there is part of the next run.
+const (
+	servicesPath = "github.com/tieback/tieback/services/cmd/..."
+	ledgerPath   = "github.com/tieback/tieback/services/connectors/ledger/cmd/ledger"
+	brokerPath   = "github.com/nats-io/nats-server/v2"
+)
+
+// programs are the binaries of a run.
+type programs struct {
+	dir      string
+	services []string  // names, sorted
+	old      *programs // the services of an older version; nil: there is none
+}
+
+func (p programs) path(name string) string { return filepath.Join(p.dir, name) }
+
+// service is where a service's binary is. The old version may not have it yet.
+func (p programs) service(name, version string) string {
+	if version == oldVersion && p.old != nil && slices.Contains(p.old.services, name) {
+		p = *p.old
+	}
+	return p.path(filepath.Join("services", name))
+}
+
+// build builds every program once, as real processes need real binaries.
+func build(ctx context.Context, dir string) (programs, error) {
+	p := programs{dir: dir}
+	services := filepath.Join(dir, "services")
+	for _, step := range []struct {
+		into  string
+		paths []string
+	}{{services, []string{servicesPath}}, {dir, []string{ledgerPath, brokerPath}}} {
+		if err := os.MkdirAll(step.into, 0o755); err != nil {
+			return p, err
+		}
+		cmd := exec.CommandContext(ctx, "go", append([]string{"build", "-o", step.into + "/"}, step.paths...)...)
+		cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+		if err := cmd.Run(); err != nil {
+			return p, fmt.Errorf("go build %v: %w (run chaos inside the repository)", step.paths, err)
+		}
+	}
+	var err error
+	p.services, err = built(services)
+	return p, err
+}

@@ -1,0 +1,235 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tieback/tieback/pkg/bus"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/sandbox/accountants"
+)
+
+const (
+	// casts are the companies whose accountants begin one after the other, every few seconds, so
+	// that each event type is pressed all the time.
+	casts    = 10
+	castsOff = 6 * time.Second
+	// ackWait is after how long the broker gives a message to somebody else whose owner is gone.
+	ackWait = 30 * time.Second
+)
+
+// cast are the companies of a world.
+func (o options) cast() []firm {
+	if !o.rolling {
+		return []firm{{}, {}, {moody: true}, {crowd: true}, {crowd: true, moody: true}}
+	}
+	return append(make([]firm, casts), firm{crowd: true}, firm{crowd: true})
+}
+
+// upgrade plays one rolling upgrade and gives the exit code.
+func upgrade(ctx context.Context, o options) int {
+	ok, err := o.upgrade(ctx)
+	switch {
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "chaos:", err)
+		return 1
+	case !ok:
+		fmt.Printf("replay: go run ./deploy/test/chaos --rolling --seed %d --old %q; its logs are in %s\n", o.seed, o.old, o.dir)
+		return 1
+	case !o.keep:
+		_ = os.RemoveAll(o.dir)
+	}
+	return 0
+}
+
+func (o options) upgrade(ctx context.Context) (ok bool, err error) {
+	began := time.Now()
+	p, err := build(ctx, filepath.Join(o.dir, "bin"))
+	if err != nil {
+		return false, err
+	}
+	if o.old != "" {
+		was, commit, err := older(ctx, filepath.Join(o.dir, "old"), o.old)
+		if err != nil {
+			return false, err
+		}
+		p.old = &was
+		fmt.Println("old is", commit)
+	}
+	fmt.Printf("services: %v; built in %v; logs in %s\n", p.services, time.Since(began).Round(time.Second), o.dir)
+	w, err := newWorld(ctx, o, p, o.seed)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
+	r := &rolling{w: w, rng: rand.New(rand.NewPCG(o.seed, 5))}
+	v, err := w.upgraded(ctx, r)
+	if err != nil {
+		return false, err
+	}
+	r.print(os.Stdout, v)
+	return v.ok(), nil
+}
+
+// upgraded clicks while r goes round, and judges when all is quiet.
+func (w *world) upgraded(ctx context.Context, r *rolling) (*verdict, error) {
+	for _, s := range w.services {
+		s.forgive()
+		if s.service == "ingest" {
+			w.door.admit(s.listen)
+			r.ingests = append(r.ingests, s.listen)
+		}
+	}
+	v := &verdict{seed: w.seed, nodes: len(w.nodes)}
+	start := time.Now()
+	clicking, enough := context.WithCancel(ctx)
+	defer enough()
+	play := &plays{w: w}
+	var clickers sync.WaitGroup
+	clickers.Go(func() { play.run(ctx, clicking) })
+	for _, c := range w.crowds {
+		clickers.Go(func() {
+			if err := c.run(clicking, time.Hour); err != nil {
+				w.watch.trouble("the crowd: %v", err)
+			}
+		})
+	}
+	sleep(ctx, beside)
+	err := r.all(ctx, func(t turn) { fmt.Println(" ", t) })
+	v.calm = time.Now()
+	enough()
+	clickers.Wait()
+	if err = errors.Join(err, ctx.Err()); err != nil {
+		return nil, err
+	}
+	w.settle(ctx, play.report, patience)
+	v.took, v.healed = time.Since(start), time.Since(v.calm)
+	report := play.report()
+	if err := w.judge(ctx, v, report); err != nil {
+		return nil, err
+	}
+	r.judge(v)
+	return v, w.judgeIngest(ctx, v)
+}
+
+// judge holds what the processes did against what they should.
+func (r *rolling) judge(v *verdict) {
+	for _, t := range r.turns {
+		if t.err != nil {
+			v.wrong = append(v.wrong, t.String())
+		}
+	}
+	if len(v.crashes) > 0 {
+		v.wrong = append(v.wrong, fmt.Sprintf("%d processes ended by themselves", len(v.crashes)))
+	}
+	for _, name := range r.w.door.unused(r.ingests) {
+		v.wrong = append(v.wrong, name+" was ready and got no delivery")
+	}
+}
+
+// judgeIngest looks for deliveries that were answered 2xx and not kept. The sweep brings their
+// requests in, a minute late, and knows no event id: where ingest does its work it has nothing to do.
+func (w *world) judgeIngest(ctx context.Context, v *verdict) error {
+	subjects, err := w.ear.subjects(ctx, bus.Delivery, "tb."+string(bus.Delivery)+".>")
+	if err != nil {
+		return err
+	}
+	s, err := w.ear.js.Stream(ctx, bus.Delivery.Stream())
+	if err != nil {
+		return err
+	}
+	for subject := range subjects {
+		m, err := s.GetLastMsgForSubject(ctx, subject)
+		if err != nil {
+			return err
+		}
+		d := &tiebackv1.Delivery{}
+		if err := proto.Unmarshal(m.Data, d); err != nil {
+			return err
+		}
+		if d.EventId == "" {
+			v.lost = append(v.lost, fmt.Sprintf("request %d of company %d never came through ingest: the sweep found it", d.ErpRequestId, d.CompanyId))
+		}
+	}
+	return nil
+}
+
+// wait is how long an accountant waited for the end of a request.
+type wait struct {
+	what string
+	from time.Time
+	took time.Duration
+}
+
+// plays are the accountants' plays, a company each.
+type plays struct {
+	w     *world
+	mu    sync.Mutex
+	begun []*accountants.Play
+}
+
+// run begins the next company's play every few seconds while clicking lasts, and returns when all
+// that began are over.
+func (p *plays) run(ctx, clicking context.Context) {
+	var all sync.WaitGroup
+	defer all.Wait()
+	serial := new(atomic.Int64)
+	for i, f := range p.w.firms {
+		if f.crowd || clicking.Err() != nil {
+			continue
+		}
+		play := accountants.New(p.w.sandbox, accountants.Config{
+			ERPs: map[int64]accountants.ERP{f.id: hands{f, serial}}, Seed: p.w.seed + uint64(i), Scale: 1, Deadline: patience, NoUnclear: true,
+		})
+		p.mu.Lock()
+		p.begun = append(p.begun, play)
+		p.mu.Unlock()
+		all.Go(func() {
+			if err := play.Run(ctx); err != nil {
+				p.w.watch.trouble("accountants: %v", err)
+			}
+		})
+		sleep(clicking, castsOff)
+	}
+}
+
+func (p *plays) report() accountants.Report {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var sum accountants.Report
+	for _, play := range p.begun {
+		r := play.Report()
+		sum.Rows, sum.Lost = append(sum.Rows, r.Rows...), append(sum.Lost, r.Lost...)
+		sum.Wrong, sum.Skipped = append(sum.Wrong, r.Wrong...), append(sum.Skipped, r.Skipped...)
+	}
+	return sum
+}
+
+func (r *rolling) print(out io.Writer, v *verdict) {
+	late, slowest := 0, time.Duration(0)
+	for _, w := range v.waits {
+		slowest = max(slowest, w.took)
+		if w.took > ackWait {
+			late++
+			v.trouble = append(v.trouble, fmt.Sprintf("%s waited %.1f s, from %s on", w.what, w.took.Seconds(), w.from.UTC().Format(time.RFC3339Nano)))
+		}
+	}
+	v.details(out)
+	longest := slices.MaxFunc(r.turns, func(a, b turn) int { return cmp.Compare(a.drain, b.drain) })
+	fmt.Fprintf(out, "rolling, seed %d, %d node(s): %s, %d events, %d of them clicked while something was replaced, %d restarts, %d lost, %d doubled, %d stuck, %d wrong, longest drain %.1f s (%s), "+
+		"slowest event %.1f s, %d slower than %v, %d deliveries sent again, %d records compared, in %.0f s\n",
+		v.seed, v.nodes, map[bool]string{true: "ok", false: "FAILED"}[v.ok()], v.events, v.underFire, len(r.turns), len(v.lost), len(v.doubled), len(v.stuck), len(v.wrong),
+		longest.drain.Seconds(), longest.what, slowest.Seconds(), late, ackWait, r.w.door.refusals(), v.records, v.took.Seconds())
+}

@@ -1,0 +1,136 @@
+package endtoend
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/procore/erplog"
+	"github.com/tieback/tieback/pkg/request"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/sandbox"
+	"github.com/tieback/tieback/services/tieback/audit"
+)
+
+// Twelve requests end well, and five do not, each in its own way. The audit names those five.
+func TestAnAuditFindsExactlyWhatIsAmiss(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	l := w.runWith(services{"sweep": nil})
+	for _, id := range w.vendors(12) {
+		w.succeeded(id)
+	}
+	l.clean(12)
+
+	w.must(w.sandbox.Fail(sandbox.FaultRule{Path: "/erp_requests/", Kind: sandbox.FaultStatus, Status: 404}))
+	unread := w.press("create_vendor")
+	w.closedHere(unread)
+	l.stop()
+
+	l = w.runWith(services{"sweep": nil, "fetcher": nil})
+	lost, waiting, lied := w.press("create_vendor"), w.press("create_vendor"), w.press("create_vendor")
+	for _, id := range []int64{lost, waiting, lied} {
+		l.stored(bus.For(bus.Delivery, "", firstCompany, id))
+	}
+	l.delete(bus.For(bus.Delivery, "", firstCompany, lost))
+	r, _ := w.sandbox.Request(lied)
+	w.must(l.Bus.PublishOnce(w.Context(), bus.For(bus.Closed, "create_vendor", firstCompany, lied), &tiebackv1.Outcome{
+		CompanyId: firstCompany, ErpRequestId: lied, Type: "create_vendor",
+		CloseOuts: []*tiebackv1.CloseOut{{RequestDetailId: r.Details[0].ID, Status: tiebackv1.Status_STATUS_SUCCESS}},
+	}))
+	report := l.audit()
+	got := map[int64]request.Class{}
+	for _, f := range amiss(report) {
+		got[f.Request] = f.Class
+	}
+	want := map[int64]request.Class{unread: request.Unclosed, lost: request.Missed, waiting: request.Working, lied: request.Mismatch}
+	if !maps.Equal(got, want) || report.Accounted || report.Requests != 16 || report.Counts[request.Success] != 12 {
+		t.Errorf("the audit found %v, want %v; %v of %d", got, want, report.Counts, report.Requests)
+	}
+	if f := of(report, waiting); f.Stage != "fetcher" || f.Attempts != 1 || len(f.Open) != 1 {
+		t.Errorf("of the request that waits it says %+v", f)
+	}
+	if f := of(report, unread); !strings.Contains(f.Why, "dead letter 1 of fetcher") {
+		t.Errorf("of the one that could not be read it says %q", f.Why)
+	}
+
+	// The sweep mends what it can: what never arrived, and the button that nobody would have freed.
+	s := l.sweeper()
+	if r := l.sweep(s); !slices.Equal(r.Found, []int64{lost}) || len(r.Closed) != 1 {
+		t.Errorf("the sweep found %v and closed %v", r.Found, r.Closed)
+	}
+	l.stop()
+	l = w.runWith(services{"sweep": nil})
+	w.succeeded(lost)
+	w.succeeded(waiting)
+	w.wait(unread)
+	l.stored(bus.For(bus.Closed, "", firstCompany, unread).WithRun(bus.Swept)) // until then it is at the status-reporter
+	report = l.audit()
+	for _, f := range amiss(report) {
+		if f.Request != lied {
+			t.Errorf("after the sweep: %+v", f)
+		}
+	}
+}
+
+// of is what a report says of a request.
+func of(r audit.Report, request int64) audit.Finding {
+	i := slices.IndexFunc(r.Findings, func(f audit.Finding) bool { return f.Request == request })
+	return r.Findings[i]
+}
+
+// A request that Procore lists no more, as its lists are kept for some time only, is judged by
+// our own streams; and what was clicked outside of the span is not in it.
+func TestAnAuditIsOfItsSpan(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	l := w.runWith(services{"sweep": nil})
+	w.succeeded(w.press("create_vendor"))
+	unlisted := bus.For(bus.Closed, "create_vendor", firstCompany, 4711)
+	w.must(l.Bus.PublishOnce(w.Context(), bus.For(bus.Delivery, "", firstCompany, 4711), &tiebackv1.Delivery{CompanyId: firstCompany, ErpRequestId: 4711, OccurredAt: timestamppb.Now()}))
+	w.must(l.Bus.PublishOnce(w.Context(), unlisted, &tiebackv1.Outcome{CompanyId: firstCompany, ErpRequestId: 4711, Type: "create_vendor"}))
+	if r := l.audit(); !r.Accounted || r.Requests != 2 || r.Unlisted != 1 {
+		t.Errorf("%d requests, %d unlisted, accounted for: %v, %+v", r.Requests, r.Unlisted, r.Accounted, r.Findings)
+	}
+	session, err := l.Procore.Company(firstCompany)
+	w.must(err)
+	before, err := audit.Audit(w.Context(), &erplog.Reader{Session: session, Company: firstCompany}, l.Bus,
+		audit.Options{Since: time.Now().Add(-60 * 24 * time.Hour), Until: time.Now().Add(-time.Hour)})
+	w.must(err)
+	if before.Requests != 0 || len(before.Notes) != 1 || !strings.Contains(before.Notes[0], "720h") {
+		t.Errorf("before the first click: %d requests, notes %q", before.Requests, before.Notes)
+	}
+}
+
+// stored waits until a subject has its message.
+func (l *line) stored(s bus.Subject) {
+	l.world.Helper()
+	ctx, cancel := context.WithTimeout(l.world.Context(), patience)
+	defer cancel()
+	for {
+		has, err := l.Bus.Has(ctx, s)
+		l.world.must(err)
+		if has {
+			return
+		}
+	}
+}
+
+// delete removes a subject's message from its stream, as no service of ours does.
+func (l *line) delete(s bus.Subject) {
+	l.world.Helper()
+	m, has, err := l.Bus.Last(l.world.Context(), s)
+	l.world.must(err)
+	if !has {
+		l.world.Fatalf("%v has no message", s)
+	}
+	stream, err := l.Bus.JetStream().Stream(l.world.Context(), m.Stream)
+	l.world.must(err)
+	l.world.must(stream.DeleteMsg(l.world.Context(), m.Sequence))
+}

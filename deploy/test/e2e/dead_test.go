@@ -1,0 +1,372 @@
+package endtoend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/request"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/connectors/ledger"
+	"github.com/tieback/tieback/services/sandbox"
+	"github.com/tieback/tieback/services/tieback/deadletters"
+)
+
+// desk is where the tests deal with dead letters.
+func (l *line) desk(who string) *deadletters.Desk { return &deadletters.Desk{Bus: l.Bus, Who: who} }
+
+// listed waits for n dead letters, and lists them.
+func (l *line) listed(n int) []request.DeadLetter {
+	l.world.Helper()
+	l.await(bus.Dead, n)
+	all, err := request.DeadLetters(l.world.Context(), l.Bus, request.Filter{})
+	l.world.must(err)
+	if len(all) != n {
+		l.world.Fatalf("%d letters listed, want %d: %v", len(all), n, all)
+	}
+	return all
+}
+
+// ends replays letters and waits for their ends.
+func (l *line) ends(replay func(*deadletters.Desk, uint64) (deadletters.Dealt, error), ids ...uint64) map[uint64]deadletters.End {
+	l.world.Helper()
+	ctx, cancel := context.WithTimeout(l.world.Context(), patience)
+	defer cancel()
+	desk := l.desk("ann@office")
+	watch, err := desk.Watch(ctx)
+	l.world.must(err)
+	var sent []*tiebackv1.Dealing
+	deadletters.Many(ctx, ids, func(_ context.Context, id uint64) (deadletters.Dealt, error) { return replay(desk, id) }, func(r deadletters.Result) {
+		l.world.must(r.Err)
+		sent = append(sent, r.Dealt.Dealing)
+	})
+	ends := map[uint64]deadletters.End{}
+	l.world.must(watch.Wait(ctx, sent, func(e deadletters.End) { ends[e.Letter] = e }))
+	return ends
+}
+
+// replayed replays letters as they are, and waits for their ends.
+func (l *line) replayed(ids ...uint64) map[uint64]deadletters.End {
+	l.world.Helper()
+	return l.ends(func(d *deadletters.Desk, id uint64) (deadletters.Dealt, error) {
+		return d.Replay(context.Background(), id, false)
+	}, ids...)
+}
+
+// ended insists on how a replay's only close-out ended.
+func (w *world) ended(e deadletters.End, status tiebackv1.Status, stands, says string) *tiebackv1.CloseOut {
+	w.Helper()
+	if e.Closed == nil || len(e.Closed.CloseOuts) != 1 {
+		w.Fatalf("the replay of letter %d ended %+v, want one close-out", e.Letter, e)
+	}
+	c := e.Closed.CloseOuts[0]
+	if c.Status != status || c.Stands != stands || !strings.Contains(strings.Join(c.Messages, " "), says) {
+		w.Errorf("the replay of letter %d closed %v, want %v beside %q, with %q", e.Letter, c, status, stands, says)
+	}
+	return c
+}
+
+// vendor is a create_vendor payload for a vendor that Procore has.
+func (w *world) vendor(id int64, name string) map[string]any {
+	w.Helper()
+	payload, err := w.sandbox.Sample(firstCompany, "create_vendor", nil)
+	w.must(err)
+	sandbox.Set(payload, "request_data.vendor.id", id)
+	sandbox.Set(payload, "request_data.vendor.name", name)
+	return payload
+}
+
+func (w *world) minted(itemType string) int64 {
+	w.Helper()
+	id, err := w.sandbox.Mint(firstCompany, itemType)
+	w.must(err)
+	return id
+}
+
+// marked is the origin id that Procore has for a vendor.
+func (w *world) marked(id int64) string {
+	r, _ := w.sandbox.Record(firstCompany, "vendor", id)
+	return r.OriginID
+}
+
+// The accountant's data made no sense; mended by hand it is booked and marked, once. The request
+// detail has failed for good in Procore, and what was told beside it is on record.
+func TestALetterThatIsEditedSucceeds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	l := w.run()
+	vendor := w.minted("vendor")
+	payload := w.vendor(vendor, "Acme")
+	sandbox.Set(payload, "request_data.vendor.id", "V-12")
+	clicked := w.pressIn(firstCompany, "create_vendor", payload)
+	w.failed(clicked, "not an id")
+	letter := l.listed(1)[0]
+	if letter.Cause() != "tenant-data" || letter.Stop != "export" || !strings.Contains(letter.Sentence, "not an id") {
+		t.Errorf("the letter says %s, %s, %q", letter.Cause(), letter.Stop, letter.Sentence)
+	}
+	draft, err := l.desk("ann@office").Edit(t.Context(), letter.ID)
+	w.must(err)
+	for mistake, text := range map[string]string{
+		"another request":        strings.Replace(draft.Text, fmt.Sprint(clicked), "7", 1),
+		"another company":        strings.Replace(draft.Text, fmt.Sprint(firstCompany), "7", 1),
+		"another type":           strings.Replace(draft.Text, `"create_vendor"`, `"create_commitment"`, 1),
+		"somebody else's button": strings.Replace(draft.Text, `"request_detail_id": `, `"request_detail_id": 9`, 1),
+		"no JSON":                draft.Text + "}",
+		"a list, and no request": "[]",
+		"nothing":                "",
+	} {
+		if _, err := draft.Take(text); !errors.Is(err, deadletters.ErrEdit) {
+			t.Errorf("%s was taken: %v", mistake, err)
+		}
+	}
+	if same, err := draft.Take(strings.ReplaceAll(draft.Text, "\n", "\n ")); err != nil || same.Difference != "" {
+		t.Errorf("blanks alone make a difference: %v %+v", err, same)
+	}
+	edited, err := draft.Take(strings.Replace(draft.Text, `"V-12"`, fmt.Sprint(vendor), 1))
+	w.must(err)
+	end := l.ends(func(*deadletters.Desk, uint64) (deadletters.Dealt, error) {
+		return edited.Replay(context.Background(), false)
+	}, letter.ID)[letter.ID]
+	w.ended(end, tiebackv1.Status_STATUS_SUCCESS, sandbox.Failed, "")
+	w.failed(clicked, "not an id")
+	booked := w.sound(l.Ledger, firstCompany, ledger.Vendor)
+	if len(booked) != 1 || w.marked(vendor) != booked[0].OriginId {
+		t.Errorf("%d vendors in the books, marked as %q", len(booked), w.marked(vendor))
+	}
+	after, err := request.ReadDeadLetter(t.Context(), l.Bus, letter.ID)
+	w.must(err)
+	if d := after.Resolutions; after.State != request.StateReplayed || len(d) != 1 || d[0].Who != "ann@office" ||
+		!strings.Contains(d[0].Difference, `-      "id": "V-12"`) || !strings.Contains(d[0].Difference, fmt.Sprintf(`+      "id": %d`, vendor)) {
+		t.Errorf("on record is %s %v", after.State, d)
+	}
+}
+
+// down is an ERP that is away while it is set.
+func (w *world) down() *atomic.Bool {
+	away := &atomic.Bool{}
+	away.Store(true)
+	w.inTrouble(func(context.Context) error {
+		if away.Load() {
+			return errors.New("connection refused")
+		}
+		return nil
+	})
+	return away
+}
+
+// What a newer request has made of the record stands, in the ERP and in Procore: the old
+// one's replay is refused with a reason.
+func TestAReplayThatWasOvertakenChangesNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{deadline: time.Second, backoff: time.Millisecond})
+	away := w.down()
+	l := w.run()
+	vendor := w.minted("vendor")
+	old := w.pressIn(firstCompany, "create_vendor", w.vendor(vendor, "Old name"))
+	w.failed(old, "")
+	letter := l.listed(1)[0]
+	if letter.Cause() != "erp" {
+		t.Errorf("the letter's cause is %s", letter.Cause())
+	}
+	away.Store(false)
+	newer := w.pressIn(firstCompany, "create_vendor", w.vendor(vendor, "New name"))
+	w.succeeded(newer)
+	before, marks := w.sound(l.Ledger, firstCompany, ledger.Vendor), w.marks()
+	w.ended(l.replayed(letter.ID)[letter.ID], tiebackv1.Status_STATUS_FAILED, "", "newer")
+	after := w.sound(l.Ledger, firstCompany, ledger.Vendor)
+	if len(after) != 1 || after[0].Name != "New name" || after[0].OriginId != before[0].OriginId {
+		t.Errorf("the books have %v, want %v", after, before)
+	}
+	if w.marks() != marks || w.marked(vendor) != after[0].OriginId {
+		t.Errorf("%d calls mark records, want %d; the vendor is marked as %q", w.marks(), marks, w.marked(vendor))
+	}
+}
+
+// marks counts the calls that mark records.
+func (w *world) marks() int {
+	n := 0
+	for _, c := range w.sandbox.Calls() {
+		if strings.Contains(c.Path, "external_data/sync") {
+			n++
+		}
+	}
+	return n
+}
+
+// speechless is a Procore that lets nobody close request details while it is on. The status-reporter
+// tries twice: what it has to tell, then that it failed.
+type speechless struct {
+	on      atomic.Bool
+	refused chan struct{}
+}
+
+func (s *speechless) around(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !s.on.Load() || !strings.Contains(r.URL.Path, "erp_request_details/sync") {
+			h.ServeHTTP(w, r)
+			return
+		}
+		w.WriteHeader(http.StatusForbidden)
+		s.refused <- struct{}{}
+	})
+}
+
+// press presses a button whose end Procore is not told; then it may be again.
+func (s *speechless) press(w *world, payload map[string]any) int64 {
+	w.Helper()
+	s.on.Store(true)
+	id := w.pressIn(firstCompany, "create_vendor", payload)
+	for range 2 {
+		select {
+		case <-s.refused:
+		case <-time.After(patience):
+			w.Fatal("the status-reporter has nothing to tell")
+		}
+	}
+	s.on.Store(false)
+	return id
+}
+
+// An outcome that Procore would not take is told later, but not over what a newer request made true.
+func TestATellingThatWasOvertakenMarksNothing(t *testing.T) {
+	t.Parallel()
+	mute := &speechless{refused: make(chan struct{}, 8)}
+	w := newWorld(t, setup{around: mute.around})
+	l := w.runWith(services{"sweep": nil}) // it would close the details that were left open
+	vendor := w.minted("vendor")
+	mute.press(w, w.vendor(vendor, "Old name"))
+	letter := l.listed(1)[0]
+	if letter.Stop != "status-reporter" || letter.Cause() != "procore" {
+		t.Errorf("the letter is by %s, cause %s", letter.Stop, letter.Cause())
+	}
+	w.succeeded(w.pressIn(firstCompany, "create_vendor", w.vendor(vendor, "New name")))
+	marks := w.marks()
+	w.ended(l.replayed(letter.ID)[letter.ID], tiebackv1.Status_STATUS_SUCCESS, "", "")
+	if w.marks() != marks {
+		t.Errorf("%d calls mark records, want %d", w.marks(), marks)
+	}
+}
+
+// One letter of each stop, replayed once what was wrong is right.
+func TestLettersOfEachStopCanBeReplayed(t *testing.T) {
+	t.Parallel()
+	mute := &speechless{refused: make(chan struct{}, 8)}
+	w := newWorld(t, setup{deadline: time.Second, backoff: time.Millisecond, around: mute.around})
+	away := w.down()
+	l := w.runWith(services{"sweep": nil}) // it would close the details that were left open
+	w.must(w.sandbox.Fail(sandbox.FaultRule{Path: "/erp_requests/", Kind: sandbox.FaultStatus, Status: 404, Times: 1}))
+	fetched := w.press("create_vendor")
+	l.listed(1)
+	worked := w.press("create_vendor")
+	w.failed(worked, "")
+	l.listed(2)
+	away.Store(false)
+	told := mute.press(w, nil)
+	letters := l.listed(3)
+	ends := l.replayed(letters[0].ID, letters[1].ID, letters[2].ID)
+	for i, want := range []struct {
+		stop    string
+		kind    bus.Kind
+		request int64
+		stands  string
+	}{{"fetcher", bus.Delivery, fetched, ""}, {"export", bus.Event, worked, sandbox.Failed}, {"status-reporter", bus.Outcome, told, ""}} {
+		d := letters[i]
+		if s, err := bus.Parse(d.Subject); err != nil || d.Stop != want.stop && d.Stop != "deadline" || s.Kind != want.kind || d.ErpRequestId != want.request {
+			t.Errorf("letter %d is of %s, %s, request %d; want %+v", d.ID, d.Stop, d.Subject, d.ErpRequestId, want)
+		}
+		w.ended(ends[d.ID], tiebackv1.Status_STATUS_SUCCESS, want.stands, "")
+	}
+	for _, id := range []int64{fetched, told} {
+		if r, err := w.sandbox.Wait(t.Context(), id); err != nil || r.Outcome() != sandbox.Success {
+			t.Errorf("request %d ended %q, want success: its detail was never closed before (%v)", id, r.Outcome(), err)
+		}
+	}
+	if n := len(w.sound(l.Ledger, firstCompany, ledger.Vendor)); n != 3 {
+		t.Errorf("%d vendors in the books, want 3", n)
+	}
+	timelines, err := request.Read(t.Context(), l.Bus, firstCompany, worked)
+	w.must(err)
+	runs := timelines[worked].RunStates()
+	if len(runs) != 2 || !strings.Contains(runs[0].Text, "failed") || !strings.Contains(runs[0].Text, "dead-lettered") || !strings.Contains(runs[1].Text, "success") {
+		t.Errorf("the request stands at %+v", runs)
+	}
+}
+
+// Two letters of one message, each replayed twice: one booking.
+func TestReplaysBookOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{deadline: time.Second, backoff: time.Millisecond})
+	away := w.down()
+	l := w.run()
+	clicked := w.press("create_vendor")
+	w.failed(clicked, "")
+	letter := l.listed(1)[0]
+	m, err := request.ReadDeadLetter(t.Context(), l.Bus, letter.ID)
+	w.must(err)
+	raw, err := proto.Marshal(m.DeadLetter)
+	w.must(err)
+	_, err = l.Bus.JetStream().Publish(t.Context(), bus.For(bus.Dead, "create_vendor", firstCompany, clicked).String(), raw)
+	w.must(err)
+	away.Store(false)
+	twice := l.listed(2)[1]
+	l.replayed(letter.ID, twice.ID)
+	var taken *deadletters.TakenError
+	if _, err := l.desk("bob").Replay(t.Context(), letter.ID, false); !errors.As(err, &taken) || taken.Who != "ann@office" {
+		t.Errorf("a second replay: %v, want to be told who did it", err)
+	}
+	again := l.ends(func(d *deadletters.Desk, id uint64) (deadletters.Dealt, error) {
+		return d.Replay(context.Background(), id, true)
+	}, letter.ID)
+	w.ended(again[letter.ID], tiebackv1.Status_STATUS_SUCCESS, sandbox.Failed, "")
+	if n := len(w.sound(l.Ledger, firstCompany, ledger.Vendor)); n != 1 {
+		t.Errorf("%d vendors in the books, want 1", n)
+	}
+	if all, _ := request.ReadDeadLetter(t.Context(), l.Bus, letter.ID); len(all.Resolutions) != 2 {
+		t.Errorf("on record are %v", all.Resolutions)
+	}
+}
+
+// A night's outage of the ERP, 200 letters; in the morning they are replayed by filter.
+func TestManyAreReplayedByFilter(t *testing.T) {
+	t.Parallel()
+	const vendors = 200
+	w := newWorld(t, setup{deadline: 3 * time.Second, backoff: time.Millisecond}) // the replay of all has as long
+	away := w.down()
+	l := w.run()
+	senseless := w.pressIn(firstCompany, "create_vendor", map[string]any{"request_data": map[string]any{"vendor": "nonsense"}})
+	w.failed(senseless, "")
+	requests := w.vendors(vendors)
+	for _, id := range requests {
+		w.failed(id, "")
+	}
+	l.await(bus.Dead, vendors+1)
+	away.Store(false)
+	letters, err := request.DeadLetters(t.Context(), l.Bus, request.Filter{Company: firstCompany, Type: "create_vendor", Cause: "erp", Contains: "CONNECTION refused"})
+	w.must(err)
+	if len(letters) != vendors {
+		t.Fatalf("%d letters picked, want %d", len(letters), vendors)
+	}
+	var ids []uint64
+	for _, d := range letters {
+		ids = append(ids, d.ID)
+	}
+	for _, e := range l.replayed(ids...) {
+		w.ended(e, tiebackv1.Status_STATUS_SUCCESS, sandbox.Failed, "")
+	}
+	if n := len(w.sound(l.Ledger, firstCompany, ledger.Vendor)); n != vendors {
+		t.Errorf("%d vendors in the books, want %d", n, vendors)
+	}
+	left, err := request.DeadLetters(t.Context(), l.Bus, request.Filter{})
+	w.must(err)
+	if len(left) != 1 || left[0].ErpRequestId != senseless {
+		t.Errorf("left are %v, want the one that makes no sense", left)
+	}
+}

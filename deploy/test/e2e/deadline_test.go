@@ -1,0 +1,186 @@
+package endtoend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/connector"
+	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/request"
+	"github.com/tieback/tieback/pkg/state"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/connectors/ledger"
+	"github.com/tieback/tieback/services/sandbox"
+	"github.com/tieback/tieback/services/tieback/pipeline"
+)
+
+// troubled is the ledger with something before each booking.
+type troubled struct {
+	connector.Driver
+	before func(context.Context) error
+}
+
+func (d troubled) Put(ctx context.Context, r *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
+	if err := d.before(ctx); err != nil {
+		return nil, err
+	}
+	return d.Driver.Put(ctx, r)
+}
+
+// inTrouble makes the world's ERP a ledger that does something before each booking.
+func (w *world) inTrouble(before func(context.Context) error) {
+	books := ledger.Open(pipeline.LedgerDir(w.data))
+	w.driver = func(ctx context.Context, company int64, settings map[string]string) (connector.Driver, error) {
+		d, err := books.Opener()(ctx, company, settings)
+		return troubled{d, before}, err
+	}
+}
+
+// said waits until a request's first detail says want.
+func (w *world) said(request int64, status, want string) {
+	w.Helper()
+	var d sandbox.Detail
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		r, _ := w.sandbox.Request(request)
+		d = r.Details[0]
+		if d.Status == status && strings.Contains(strings.Join(d.Messages, " "), want) {
+			return
+		}
+	}
+	w.Fatalf("request %d says %q %q, want %q with %q", request, d.Status, d.Messages, status, want)
+}
+
+// buried waits until a request is among the dead letters.
+func (l *line) buried(request int64) *tiebackv1.DeadLetter {
+	l.world.Helper()
+	for _, d := range l.letters(1) {
+		if d.ErpRequestId != request {
+			l.world.Errorf("dead letter of request %d, want %d", d.ErpRequestId, request)
+		}
+		return d
+	}
+	return nil
+}
+
+// While it waits the user is told what for, and the button comes free in time, whatever the
+// ERP's trouble is.
+func TestABusyButtonIsToldWhyAndFreedAtItsDeadline(t *testing.T) {
+	t.Parallel()
+	for name, trouble := range map[string]struct {
+		err   error
+		cause tiebackv1.Cause
+	}{
+		"down":      {&fault.Error{Class: fault.Transient, UserMessage: "The books are closed for maintenance."}, tiebackv1.Cause_CAUSE_ERP},
+		"throttled": {&fault.Error{Class: fault.Throttled, RetryAfter: time.Hour, UserMessage: "The books take no more calls this hour."}, tiebackv1.Cause_CAUSE_LIMITS},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, setup{deadline: 3 * time.Second, slow: 500 * time.Millisecond})
+			w.inTrouble(func(context.Context) error { return trouble.err })
+			l := w.run()
+			request := w.press("create_vendor")
+			words := fault.UserMessage(trouble.err, "")
+			w.said(request, sandbox.InProgress, words)
+			w.failed(request, "could not be done within 3s")
+			w.said(request, sandbox.Failed, words)
+			if d := l.buried(request); d.Cause != trouble.cause || !strings.HasPrefix(d.Subject, "tb.event.") || d.Message == nil {
+				t.Errorf("dead letter %v of %q, want cause %v", d.Cause, d.Subject, trouble.cause)
+			}
+		})
+	}
+}
+
+// Nobody works the event; the worker that comes up later must not book what was told as failed.
+func TestAButtonComesFreeThoughTheWorkerIsDown(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{deadline: 2 * time.Second, slow: 500 * time.Millisecond})
+	l := w.runWith(services{"export": nil})
+	clicked := w.press("create_vendor")
+	w.failed(clicked, "could not be done within 2s")
+	if d := l.buried(clicked); d.Stop != request.DeadlineStage || d.Cause != tiebackv1.Cause_CAUSE_OURS {
+		t.Errorf("dead letter by %q, cause %v", d.Stop, d.Cause)
+	}
+	l.stop()
+	l = w.run()
+	w.succeeded(w.press("create_vendor"))
+	if all := w.sound(l.Ledger, firstCompany, ledger.Vendor); len(all) != 1 {
+		t.Errorf("%d vendors booked, want 1: the one that was not told as failed", len(all))
+	}
+	if n := len(l.messages(bus.Dead)); n != 1 {
+		t.Errorf("%d dead letters, want 1", n)
+	}
+}
+
+// The booking comes through after all: its mark is made, so that Procore shows the record as
+// synced, while the request detail keeps the end it was given.
+func TestWhatIsBookedAfterTheDeadlineIsMarked(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{deadline: time.Second, slow: 500 * time.Millisecond})
+	release := make(chan struct{})
+	var calls atomic.Int32
+	w.inTrouble(func(ctx context.Context) error {
+		if calls.Add(1) == 1 {
+			select {
+			case <-release:
+			case <-ctx.Done():
+				return errors.New("cut off")
+			}
+		}
+		return nil
+	})
+	l := w.run()
+	request := w.press("create_vendor")
+	w.failed(request, "could not be done within 1s")
+	close(release)
+	var late *tiebackv1.Outcome
+	for _, m := range l.await(bus.Closed, 2) {
+		if s, err := bus.Parse(m.Subject()); err == nil && s.IsLate() {
+			late = decoded(t, m.Data())
+		}
+	}
+	if late == nil || late.CloseOuts[0].Status != tiebackv1.Status_STATUS_SUCCESS || late.CloseOuts[0].Stands != sandbox.Failed {
+		t.Fatalf("the late outcome was told as %v", late)
+	}
+	mark := late.CloseOuts[0].Marks[0]
+	link, err := state.Of(l.Bus).LinkOf(t.Context(), firstCompany, mark.ItemType, mark.ItemId)
+	w.must(err)
+	if all := w.sound(l.Ledger, firstCompany, ledger.Vendor); len(all) != 1 || link != mark.OriginId || link == "" {
+		t.Errorf("%d vendors booked, linked to %q, marked as %q", len(all), link, mark.OriginId)
+	}
+	l.buried(request)
+}
+
+// Procore answers nothing for one company: while that company's button is told nothing, the other's
+// deadline holds.
+func TestACompanyThatCantBeToldKeepsNoOthersDeadline(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	hangs := func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, fmt.Sprintf("/companies/%d/erp_request_details/sync", int64(firstCompany))) {
+				<-release
+			}
+			h.ServeHTTP(rw, r)
+		})
+	}
+	w := newWorld(t, setup{companies: 2, deadline: 4 * time.Second, slow: 500 * time.Millisecond, timeout: 10 * time.Minute, around: hangs})
+	w.inTrouble(func(context.Context) error {
+		return &fault.Error{Class: fault.Transient, UserMessage: "The books are closed."}
+	})
+	w.run()
+	silent := w.pressIn(firstCompany, "create_vendor", nil)
+	heard := w.pressIn(firstCompany+1, "create_vendor", nil)
+	w.failed(heard, "could not be done within 4s")
+	if r, _ := w.sandbox.Request(silent); r.IsClosed() {
+		t.Error("the company that can't be told anything was told")
+	}
+	close(release)
+	w.wait(silent)
+}

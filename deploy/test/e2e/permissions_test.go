@@ -1,0 +1,112 @@
+package endtoend
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/request"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/connectors/ledger"
+	"github.com/tieback/tieback/services/sandbox"
+	"github.com/tieback/tieback/services/tieback/links"
+	"github.com/tieback/tieback/services/tieback/pipeline"
+)
+
+// Each service with its own key, and with no right that the table does not give it: a company's whole life
+// needs no more, with every event type, retries, dead letters, deadlines, a replay, missed clicks, an audit
+// and a rebuild of the links. Nobody is refused anything.
+func TestEachServiceDoesItsWorkWithItsOwnPermissionsAlone(t *testing.T) {
+	t.Parallel()
+	log := &ears{more: make(chan struct{})}
+	w := newWorld(t, setup{log: log.core(), slow: 100 * time.Millisecond})
+	g := newGuarded(t)
+	l := w.runApart(g, func() { w.waitsForStreams(g, log) })
+	w.retried(l, log)
+	w.playWith(l)
+	requests := w.every()
+	unknown := w.pressIn(firstCompany, "create_spaceship", map[string]any{"request_data": map[string]any{"request_detail_id": 0}})
+	for _, request := range append(requests, unknown) {
+		w.wait(request)
+	}
+	w.must(w.sandbox.RotateToken(firstCompany, "not-the-webhook-token"))
+	missed := w.press("create_vendor")
+	w.succeeded(missed)
+	log.await(t, 0, "sweep found something", fmt.Sprint(missed))
+	w.must(w.sandbox.RotateToken(firstCompany, w.token))
+	w.rebuild(l, links.Options{Force: true})
+	if r := l.audit(); !r.Accounted || r.Requests < len(requests)+2 {
+		t.Errorf("the audit accounts for %v of %d: %+v", r.Counts, r.Requests, amiss(r))
+	}
+	l.stop()
+	w.expiredAndReplayed(g)
+	for of, text := range map[string]string{"the services": log.all(), "the broker": g.said.String()} {
+		for _, v := range violations(text) {
+			t.Errorf("%s say: %s", of, v)
+		}
+	}
+}
+
+// waitsForStreams sees all services wait for streams that are not there, and has those made.
+func (w *world) waitsForStreams(g *guarded, log *ears) {
+	w.Helper()
+	for name := range pipeline.Services(nil) {
+		log.await(w.T, 0, "or for what `streams` makes there", `"service":"`+name+`"`)
+	}
+	if made := g.streams(0); strings.Count(made, ": made\n") != len(bus.Kinds)+3+len(bus.Durables()) {
+		w.Errorf("streams made:\n%s", made)
+	}
+}
+
+// retried has a message come again to each kind of consumer, whose attempts are then written down.
+func (w *world) retried(l *line, log *ears) {
+	w.Helper()
+	books, err := l.Ledger.Company(w.Context(), firstCompany)
+	w.must(err)
+	_, err = books.Add(w.Context(), &ledger.Record{Entity: ledger.Vendor, Name: "Acme"})
+	w.must(err)
+	w.must(books.Close())
+	for _, rule := range []sandbox.FaultRule{
+		{Path: "/erp_requests/", Kind: sandbox.FaultStatus, Status: 500, Times: 1},
+		{Path: "/staged_records/sync", Kind: sandbox.FaultStatus, Status: 500, Times: 1},
+		{Path: "/erp_request_details/sync", Kind: sandbox.FaultStatus, Status: 500, Times: 4}, // what is told in between has its share
+	} {
+		w.must(w.sandbox.Fail(rule))
+	}
+	w.wait(w.press("sync_vendors"))
+	for _, service := range []string{"fetcher", "sync", "status-reporter"} {
+		log.await(w.T, 0, `"verdict":"again"`, `"service":"`+service+`"`)
+	}
+}
+
+// expiredAndReplayed has an ERP be away for longer than events may take, and then the letters replayed.
+func (w *world) expiredAndReplayed(g *guarded) {
+	w.Helper()
+	w.deadline = time.Second
+	away := w.down()
+	l := w.runApart(g, func() {})
+	request := w.press("create_vendor")
+	w.failed(request, "")
+	away.Store(false)
+	for _, e := range l.replayed(l.letterOf(request)) {
+		w.ended(e, tiebackv1.Status_STATUS_SUCCESS, "failed", "")
+	}
+	l.stop()
+}
+
+// letterOf waits for a request's dead letter.
+func (l *line) letterOf(clicked int64) uint64 {
+	l.world.Helper()
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		all, err := request.DeadLetters(l.world.Context(), l.Bus, request.Filter{})
+		l.world.must(err)
+		if i := slices.IndexFunc(all, func(d request.DeadLetter) bool { return d.ErpRequestId == clicked }); i >= 0 {
+			return all[i].ID
+		}
+	}
+	l.world.Fatalf("request %d is not among the dead letters", clicked)
+	return 0
+}

@@ -1,0 +1,243 @@
+package endtoend
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tieback/tieback/pkg/app/tenant"
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/catalogue"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/connectors/ledger"
+	"github.com/tieback/tieback/services/sandbox"
+	"github.com/tieback/tieback/services/worker"
+	"github.com/tieback/tieback/services/worker/exports"
+)
+
+// await reads the first n messages of a stream, waiting for them.
+func (l *line) await(kind bus.Kind, n int) []jetstream.Msg {
+	l.world.Helper()
+	c, err := l.Bus.JetStream().OrderedConsumer(l.world.Context(), kind.Stream(), jetstream.OrderedConsumerConfig{})
+	l.world.must(err)
+	it, err := c.Messages()
+	l.world.must(err)
+	defer it.Stop()
+	late := time.AfterFunc(patience, it.Stop)
+	defer late.Stop()
+	var all []jetstream.Msg
+	for range n {
+		m, err := it.Next()
+		if err != nil {
+			var got []string
+			for _, m := range all {
+				got = append(got, m.Subject())
+			}
+			l.world.Fatalf("%d of %d messages in %s: %v: %v", len(all), n, kind.Stream(), err, got)
+		}
+		all = append(all, m)
+	}
+	return all
+}
+
+// letters reads the first n dead letters, by the subject of what died.
+func (l *line) letters(n int) map[string]*tiebackv1.DeadLetter {
+	l.world.Helper()
+	all := map[string]*tiebackv1.DeadLetter{}
+	for _, m := range l.await(bus.Dead, n) {
+		d := &tiebackv1.DeadLetter{}
+		l.world.must(proto.Unmarshal(m.Data(), d))
+		all[d.Subject] = d
+	}
+	if got := len(l.messages(bus.Dead)); got != n {
+		l.world.Errorf("%d dead letters, want %d", got, n)
+	}
+	return all
+}
+
+// failed waits for a request and insists on failure, with a sentence that has want in it.
+func (w *world) failed(request int64, want string) {
+	w.Helper()
+	r := w.wait(request)
+	if r.Outcome() != sandbox.Failed || !strings.Contains(strings.Join(r.Details[0].Messages, " "), want) {
+		w.Errorf("request %d, %s, ended %q %v; want failed, with %q", request, r.EventType, r.Outcome(), r.Details, want)
+	}
+}
+
+func (w *world) vendors(n int) []int64 {
+	var requests []int64
+	for range n {
+		requests = append(requests, w.press("create_vendor"))
+	}
+	return requests
+}
+
+// What nobody can work is kept whole, its user is told, and nobody else notices.
+func TestWhatCantBeWorkedFailsAlone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	l := w.run()
+	neighbours := w.vendors(5)
+	unknown := w.pressIn(firstCompany, "create_spaceship", map[string]any{"request_data": map[string]any{"request_detail_id": 0, "ship": map[string]any{"id": 1}}})
+	senseless := w.pressIn(firstCompany, "create_vendor", map[string]any{"request_data": map[string]any{"vendor": "nonsense"}})
+	nothing := w.pressIn(firstCompany, "create_commitment", map[string]any{"request_data": map[string]any{}})
+	neighbours = append(neighbours, w.vendors(5)...)
+	for _, id := range neighbours {
+		w.succeeded(id)
+	}
+	w.failed(unknown, "create_spaceship")
+	w.failed(senseless, "")
+	w.failed(nothing, "")
+	letters := l.letters(3)
+	for subject, stop := range map[string]string{
+		bus.For(bus.Delivery, "", firstCompany, unknown).String():               "fetcher",
+		bus.For(bus.Event, "create_vendor", firstCompany, senseless).String():   "export",
+		bus.For(bus.Event, "create_commitment", firstCompany, nothing).String(): "export",
+	} {
+		if d := letters[subject]; d == nil || d.Stop != stop || d.Class != tiebackv1.ErrorClass_ERROR_CLASS_PERMANENT || d.Attempts != 1 || d.Error == "" {
+			t.Errorf("dead letter of %s: %v; want one by %s", subject, d, stop)
+		}
+	}
+	if booked := len(w.sound(l.Ledger, firstCompany, ledger.Vendor)); booked != len(neighbours) {
+		t.Errorf("%d vendors in the books, want %d", booked, len(neighbours))
+	}
+}
+
+// Procore answers 200 and refuses one mark of many: its event alone fails.
+func TestARefusalInsideA200FailsItsEventAlone(t *testing.T) {
+	t.Parallel()
+	const crowd = 12
+	w := newWorld(t, setup{})
+	w.run()
+	for round := range 10 { // until the refused shared a call with others
+		taken := fmt.Sprintf("V-%06d", round*crowd+crowd/2) // the ledger's next ids, one of which is taken
+		other, err := w.sandbox.Mint(firstCompany, "vendor")
+		w.must(err)
+		w.must(w.sandbox.Link(firstCompany, "vendor", other, taken))
+		failures := 0
+		for _, id := range w.vendors(crowd) {
+			if r := w.wait(id); r.Outcome() == sandbox.Failed {
+				failures++
+				w.failed(id, "already taken")
+			} else {
+				w.succeeded(id)
+			}
+			if w.isDead(id) {
+				t.Errorf("request %d is dead-lettered: its user was told, that is enough", id)
+			}
+		}
+		if failures != 1 {
+			t.Fatalf("%d of %d events failed, want the one whose origin id %s is taken", failures, crowd, taken)
+		}
+		for _, c := range w.sandbox.Calls() {
+			if strings.Contains(string(c.Body), `"`+taken+`"`) && strings.Count(string(c.Body), "item_id") > 1 {
+				return
+			}
+		}
+	}
+	t.Error("the refused mark never shared a call with another: nothing was proved")
+}
+
+// What no service of ours wrote is dead-lettered as it is.
+func TestMessagesThatNobodyWroteDieAlone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	l := w.run()
+	raw := func(m proto.Message) []byte {
+		b, err := proto.Marshal(m)
+		w.must(err)
+		return b
+	}
+	garbage := []byte{0xff, 0x00, 'g', 'a', 'r', 'b', 'a', 'g', 'e', 0xfe}
+	subject := func(kind bus.Kind, eventType string, request int64) string {
+		return bus.For(kind, eventType, firstCompany, request).String()
+	}
+	poison := map[string][]byte{
+		subject(bus.Event, "create_vendor", 11):   garbage,
+		subject(bus.Event, "create_vendor", 12):   raw(&tiebackv1.Event{CompanyId: firstCompany, ErpRequestId: 999, Type: "create_vendor"}),
+		subject(bus.Event, "create_vendor", 13):   raw(&tiebackv1.Event{CompanyId: firstCompany, ErpRequestId: 13, Type: "create_spaceship"}),
+		subject(bus.Event, "create_vendor", 14):   raw(&tiebackv1.Event{CompanyId: firstCompany, ErpRequestId: 14, Type: "create_vendor", Payload: garbage}),
+		"tb.event.export.nobody.wrote.this":       garbage,
+		"tb.event.sync.create_vendor.7.15":        garbage,
+		subject(bus.Delivery, "", 16):             garbage,
+		subject(bus.Delivery, "", 17):             {},
+		"tb.delivery.what":                        []byte("ever"),
+		subject(bus.Outcome, "create_vendor", 18): garbage,
+		"tb.outcome.too.long.by.a.token.or.two":   garbage,
+		subject(bus.Delivery, "", 21):             raw(&tiebackv1.Delivery{CompanyId: firstCompany, ErpRequestId: 21}), // Procore has no such request
+	}
+	neighbours := w.vendors(5)
+	for s, data := range poison {
+		_, err := l.Bus.JetStream().Publish(t.Context(), s, data)
+		w.must(err)
+	}
+	neighbours = append(neighbours, w.vendors(5)...)
+	for _, id := range neighbours {
+		w.succeeded(id)
+	}
+	letters := l.letters(len(poison))
+	for s, data := range poison {
+		if d := letters[s]; d == nil || string(d.Message) != string(data) || d.Class != tiebackv1.ErrorClass_ERROR_CLASS_PERMANENT || d.StreamSequence == 0 {
+			t.Errorf("dead letter of %s: %v; want the message whole", s, d)
+		}
+	}
+	if booked := len(w.sound(l.Ledger, firstCompany, ledger.Vendor)); booked != len(neighbours) {
+		t.Errorf("%d vendors in the books, want %d", booked, len(neighbours))
+	}
+}
+
+// A handler that panics takes nobody along, and its event is done once it panics no more.
+// (When such an event is given up, package bus's own tests say.)
+func TestAPanicIsOneEventsOwn(t *testing.T) {
+	t.Parallel()
+	const panics = 6
+	w := newWorld(t, setup{backoff: time.Millisecond})
+	var tried atomic.Int64
+	handlers := maps.Clone(exports.Handlers)
+	handlers["create_vendor"] = func(ctx context.Context, task *worker.Task) ([]*tiebackv1.CloseOut, error) {
+		if task.Payload.Data.Object("vendor").Text("name") == "Poison" && tried.Add(1) <= panics {
+			panic("poison")
+		}
+		return exports.Handlers["create_vendor"](ctx, task)
+	}
+	l := w.runWith(services{"export": func(ctx context.Context, p *tenant.App) error {
+		s, err := worker.New(ctx, catalogue.Export, handlers, worker.Deps{
+			Bus: p.Bus, Companies: p.Companies, Procore: p.Procore, ERPs: p.ERPs, Log: p.Log, Metrics: p.Metrics, Backoff: p.Backoff,
+		})
+		if err != nil {
+			return err
+		}
+		return s.Run(ctx)
+	}})
+	neighbours := w.vendors(5)
+	payload, err := w.sandbox.Sample(firstCompany, "create_vendor", nil)
+	w.must(err)
+	sandbox.Set(payload, "request_data.vendor.name", "Poison")
+	poison := w.pressIn(firstCompany, "create_vendor", payload)
+	for _, id := range append(neighbours, w.vendors(5)...) {
+		w.succeeded(id)
+	}
+	w.succeeded(poison)
+	if tried.Load() != panics+1 || len(l.messages(bus.Dead)) != 0 {
+		t.Errorf("the handler was tried %d times, want %d and no dead letter", tried.Load(), panics+1)
+	}
+	if booked := len(w.sound(l.Ledger, firstCompany, ledger.Vendor)); booked != 11 {
+		t.Errorf("%d vendors in the books, want 11", booked)
+	}
+}
+
+func decoded(t *testing.T, raw []byte) *tiebackv1.Outcome {
+	t.Helper()
+	o := &tiebackv1.Outcome{}
+	if err := proto.Unmarshal(raw, o); err != nil {
+		t.Fatal(err)
+	}
+	return o
+}

@@ -1,0 +1,62 @@
+package endtoend
+
+import (
+	"net/http"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/services/connectors/ledger"
+	"github.com/tieback/tieback/services/tieback/pipeline"
+)
+
+// A broker that answers "insufficient resources", as its max_file_store is reached, makes ingest answer 503. The
+// services wait, and go on by themselves when there is room. What is under way then ends once.
+func TestBrokerWithoutResourcesIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	const most = 64 << 20
+	ns, err := server.NewServer(&server.Options{
+		ServerName: "tieback", Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: filepath.Join(w.data, "jetstream"),
+		NoSigs: true, NoLog: true, SyncAlways: true, MaxPayload: 8 << 20, JetStreamMaxStore: most,
+	})
+	w.must(err)
+	ns.Start()
+	t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
+	if !ns.ReadyForConnections(10 * time.Second) {
+		t.Fatal("the broker did not start")
+	}
+	p := w.process()
+	pl := &pipeline.Pipeline{App: p, Ledger: ledger.Open(pipeline.LedgerDir(w.data))}
+	w.must(p.Connect(t.Context(), bus.Options{URL: ns.ClientURL(), Name: "tieback"}))
+	l := w.start(&line{Pipeline: pl}, nil)
+
+	requests := w.vendors(20) // some are under way
+	nc, err := nats.Connect(ns.ClientURL())
+	w.must(err)
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	w.must(err)
+	_, err = js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "FILLER", Subjects: []string{"filler"}})
+	w.must(err)
+	for size := 4 << 20; size > 0; {
+		if _, err := js.Publish(t.Context(), "filler", make([]byte, size), jetstream.WithRetryAttempts(0)); err != nil {
+			t.Logf("%d bytes: %v", size, err)
+			size /= 4
+		}
+	}
+	if code, said := w.deliver(firstCompany, w.token, shapes["v4.0"](firstCompany, 1)); code != http.StatusServiceUnavailable {
+		t.Errorf("without room ingest answers %d %s, want 503", code, said)
+	}
+	requests = append(requests, w.vendors(10)...)
+	w.must(js.DeleteStream(t.Context(), "FILLER"))
+	w.allEndWell(requests)
+	if booked := len(w.sound(l.Ledger, firstCompany, ledger.Vendor)); booked != len(requests) {
+		t.Errorf("%d vendors in the books, want %d", booked, len(requests))
+	}
+}

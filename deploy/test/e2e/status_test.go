@@ -1,0 +1,321 @@
+package endtoend
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/company"
+	"github.com/tieback/tieback/pkg/procore"
+	"github.com/tieback/tieback/pkg/request"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/sandbox"
+	"github.com/tieback/tieback/services/tieback/status"
+)
+
+// status looks once; change says how.
+func (l *line) status(change func(*status.Options)) status.Report {
+	l.world.Helper()
+	o := status.Options{Companies: map[int64]string{}, Limits: request.Limits{Interactive: l.Settings.Deadline, Sync: l.Settings.SyncDeadline}}
+	for id, c := range l.Companies {
+		o.Companies[id] = c.Name
+	}
+	if change != nil {
+		change(&o)
+	}
+	r, err := status.New(l.Bus, o).Look(l.world.Context())
+	l.world.must(err)
+	return r
+}
+
+// until looks again and again until it is as wanted.
+func (l *line) until(wanted func(status.Report) bool) status.Report {
+	l.world.Helper()
+	var r status.Report
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if r = l.status(nil); wanted(r) {
+			return r
+		}
+	}
+	l.world.Fatalf("it never becomes as wanted: %s", l.world.json(r))
+	return r
+}
+
+func queueOf(r status.Report, stop string) status.Queue {
+	i := slices.IndexFunc(r.Queues, func(q status.Queue) bool { return q.Stop == stop })
+	return r.Queues[i]
+}
+
+func companyOf(r status.Report, id int64) status.Company {
+	i := slices.IndexFunc(r.Companies, func(c status.Company) bool { return c.ID == id })
+	return r.Companies[i]
+}
+
+func needs(r status.Report, part string) bool {
+	return slices.ContainsFunc(r.Needs, func(n string) bool { return strings.Contains(n, part) })
+}
+
+func TestAQuietPipelineNeedsNobody(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{companies: 2})
+	l := w.run()
+	for _, id := range w.vendors(3) {
+		w.succeeded(id)
+	}
+	r := l.until(func(r status.Report) bool { return queueOf(r, "status-reporter").Unfinished() == 0 })
+	if len(r.Needs)+len(r.Unasked)+len(r.Notes) > 0 || len(r.Queues) != 7 || len(r.Companies) != 2 {
+		t.Errorf("it stands at %s", w.json(r))
+	}
+	for _, q := range r.Queues {
+		if !q.Known || !q.Made || !q.Taken || q.Unfinished() > 0 || q.Oldest != nil {
+			t.Errorf("%s stands at %+v", q.Stop, q)
+		}
+	}
+	for _, stop := range []string{"fetcher", "export", "status-reporter"} {
+		if q := queueOf(r, stop); *q.In != 3 || *q.Finished != 3 {
+			t.Errorf("%s takes in %v a minute and finishes %v, want 3", stop, *q.In, *q.Finished)
+		}
+	}
+	if q := queueOf(r, "sync"); *q.In != 0 || *q.Finished != 0 {
+		t.Errorf("sync has nothing to do, and stands at %+v", q)
+	}
+	if c := companyOf(r, firstCompany); c.Succeeded != 3 || c.Failed+c.Unfinished+c.Dead != 0 || c.Oldest != nil || c.Name != "C0" {
+		t.Errorf("the company stands at %+v", c)
+	}
+	if c := companyOf(r, firstCompany+1); c.Succeeded != 0 {
+		t.Errorf("the other company stands at %+v", c)
+	}
+}
+
+func TestADeadERPShowsInTheStatus(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{companies: 2, backoff: 10 * time.Millisecond})
+	away := w.down()
+	l := w.run()
+	w.vendors(3)
+	other := w.pressIn(firstCompany+1, "create_vendor", nil)
+	r := l.until(func(r status.Report) bool {
+		if queueOf(r, "fetcher").Unfinished() > 0 {
+			return false // an event that was passed on counts there too until its delivery is acknowledged
+		}
+		return queueOf(r, "export").Out == 4 && queueOf(r, "export").Again > 0 && companyOf(r, firstCompany).Retrying > 0 && companyOf(r, firstCompany+1).Retrying == 1
+	})
+	if q := queueOf(r, "export"); q.Waiting != 0 || !q.Taken || q.Oldest == nil || q.Of.Type != "create_vendor" {
+		t.Errorf("export stands at %+v", q)
+	}
+	for id, want := range map[int64]int{firstCompany: 3, firstCompany + 1: 1} {
+		if c := companyOf(r, id); c.Unfinished != want || c.AtLeast || c.Oldest == nil || !strings.Contains(c.LastFailure, "connection refused") {
+			t.Errorf("company %d stands at %+v, want %d unfinished", id, c, want)
+		}
+	}
+	if len(r.Needs) > 0 {
+		t.Errorf("all are in time, and somebody is needed: %v", r.Needs)
+	}
+	cut := l.status(func(o *status.Options) { o.Tail = 2 })
+	if c := companyOf(cut, firstCompany); !c.AtLeast || c.Unfinished > 2 || !strings.Contains(strings.Join(cut.Notes, " "), "of the 4 unfinished messages at export the companies' numbers count only the first 2") {
+		t.Errorf("of the first two it says %s", w.json(cut))
+	}
+	away.Store(false)
+	w.succeeded(other)
+	r = l.until(func(r status.Report) bool { return companyOf(r, firstCompany+1).Unfinished == 0 })
+	if c := companyOf(r, firstCompany+1); c.LastFailure != "" || c.Retrying != 0 || c.Succeeded != 1 {
+		t.Errorf("it is done, and stands at %+v", c)
+	}
+}
+
+// One that hangs keeps the consumer's floor below all that was finished behind it: those count no more.
+func TestWhatIsFinishedBehindOneThatHangsIsNotCounted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	hang, begun := make(chan struct{}), make(chan struct{})
+	var calls atomic.Int32
+	w.inTrouble(func(ctx context.Context) error {
+		if calls.Add(1) == 1 {
+			close(begun)
+			<-hang
+		}
+		return ctx.Err()
+	})
+	l := w.run()
+	defer l.stop()
+	defer close(hang)
+	first := w.press("create_vendor")
+	<-begun
+	for _, id := range w.vendors(5) {
+		w.succeeded(id)
+	}
+	r := l.until(func(r status.Report) bool {
+		return queueOf(r, "export").Unfinished() == 1 && queueOf(r, "status-reporter").Unfinished() == 0
+	})
+	if q := queueOf(r, "export"); q.Of == nil || q.Of.Request != first {
+		t.Errorf("export stands at %s, want request %d as the oldest", w.json(q), first)
+	}
+	if c := companyOf(r, firstCompany); c.Unfinished != 1 || c.Succeeded != 5 {
+		t.Errorf("the company stands at %+v", c)
+	}
+}
+
+func TestAStopThatNobodyRunsShows(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	l := w.runWith(services{"export": nil, "sweep": nil})
+	press := func(n int) []int64 {
+		requests := w.vendors(n)
+		for _, id := range requests {
+			l.stored(bus.For(bus.Event, "create_vendor", firstCompany, id))
+		}
+		return requests
+	}
+	requests := press(2)
+	if r := l.status(nil); !needs(r, "nobody takes the 2 messages that wait for export: start it") || queueOf(r, "export").Made {
+		t.Errorf("an export that never ran: %s", w.json(r))
+	}
+	l.stop()
+	l = w.run()
+	for _, id := range requests {
+		w.succeeded(id)
+	}
+	l.until(func(r status.Report) bool {
+		return queueOf(r, "export").Made && companyOf(r, firstCompany).Unfinished == 0 && queueOf(r, "status-reporter").Unfinished() == 0
+	})
+	l.stop()
+	l = w.runWith(services{"export": nil, "sweep": nil})
+	press(4)
+	r := l.status(nil)
+	if q := queueOf(r, "export"); q.Taken || q.Waiting != 4 || q.Out != 0 || q.Oldest == nil || !needs(r, "nobody takes the 4 messages") {
+		t.Errorf("an export that stopped: %s", w.json(r))
+	}
+	w.must(l.Bus.PublishOnce(t.Context(), bus.For(bus.Event, "create_vendor", firstCompany+1, 1), &tiebackv1.Event{CompanyId: firstCompany + 1, ErpRequestId: 1}))
+	r = l.status(func(o *status.Options) { o.Tail = 3; o.Recent = 2 })
+	if c := companyOf(r, firstCompany); c.Unfinished != 4 || c.AtLeast || c.Oldest == nil || queueOf(r, "export").Waiting != 5 || *queueOf(r, "export").Oldest != *c.Oldest {
+		t.Errorf("of a queue too deep to be read it says %s", w.json(r))
+	}
+	if notes := strings.Join(r.Notes, "\n"); !strings.Contains(notes, "1 message at export is of companies that are not in the companies file") ||
+		!strings.Contains(notes, "only the newest 2") {
+		t.Errorf("its notes are %q", notes)
+	}
+}
+
+func TestDeadLettersNeedAPerson(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{companies: 2, deadline: time.Second, backoff: time.Millisecond})
+	w.down()
+	l := w.run()
+	for _, id := range w.vendors(2) {
+		w.failed(id, "")
+	}
+	letters := l.listed(2)
+	r := l.status(nil)
+	if c := companyOf(r, firstCompany); c.Dead != 2 || c.Failed != 2 || !needs(r, "2 dead letters wait for somebody") || companyOf(r, firstCompany+1).Dead != 0 {
+		t.Errorf("with two letters it stands at %s", w.json(r))
+	}
+	_, err := l.desk("ann@office").Discard(t.Context(), letters[0].ID, "a test")
+	w.must(err)
+	if r = l.status(nil); companyOf(r, firstCompany).Dead != 1 || !needs(r, "1 dead letter waits") {
+		t.Errorf("with one of them discarded it stands at %s", w.json(r))
+	}
+}
+
+func TestQuotaIsShown(t *testing.T) {
+	t.Parallel()
+	const spike = 25
+	w := newWorld(t, setup{companies: 2, noHooks: true, limits: sandbox.Config{HourlyLimit: 3600, SpikeLimit: spike}})
+	l := w.run()
+	quota, err := l.Bus.OpenQuota(t.Context(), 1)
+	w.must(err)
+	companies, err := company.Load(w.file)
+	w.must(err)
+	client, err := procore.New(procore.Config{APIURL: w.url, LoginURL: w.url}, companies, prometheus.NewRegistry())
+	w.must(err)
+	client.ShareLimits(quota)
+	if _, err := w.session(client, firstCompany).Do(t.Context(), procore.Call{Route: procore.GetERPRequest, ID: 1}); !procore.Gone(err) {
+		t.Fatal(err)
+	}
+	look := func() status.Report {
+		return l.status(func(o *status.Options) {
+			o.Quota, o.Clients = quota, map[int64]*company.Client{firstCompany: companies[firstCompany].Client, firstCompany + 1: companies[firstCompany+1].Client}
+		})
+	}
+	r := look()
+	q := companyOf(r, firstCompany).Quota
+	if q == nil || q.Spike == nil || q.Spike.Limit != spike || q.Spike.Left <= 0 || q.Hour != nil || q.Blocked != nil {
+		t.Errorf("the quota is %s", w.json(q))
+	}
+	if q := companyOf(r, firstCompany+1).Quota; q != nil {
+		t.Errorf("nothing is known of the other's quota, and it is %s", w.json(q))
+	}
+	// What no process of ours wrote is not shown.
+	_, _, err = quota.Swap(t.Context(), strconv.FormatInt(firstCompany+1, 10), []byte(`{"hour":{"limit":3600,"left":3120}}`), 0)
+	w.must(err)
+	r = look()
+	if q := companyOf(r, firstCompany+1).Quota; q != nil || !strings.Contains(strings.Join(r.Notes, " "), "client's secret") || companyOf(r, firstCompany).Quota == nil {
+		t.Errorf("with a foreign value it stands at %s", w.json(r))
+	}
+}
+
+// Credentials that Procore refuses need a person after a minute, while the token from before is used too.
+func TestRefusedCredentialsAreShown(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{companies: 2})
+	l := w.run()
+	quota, err := l.Bus.OpenQuota(t.Context(), 1)
+	w.must(err)
+	of := procore.LoginKey(firstCompany, "acme")
+	revision := uint64(0)
+	stored := func(value any) status.Report {
+		t.Helper()
+		text := ""
+		if value != nil {
+			text = w.json(value)
+		}
+		var ok bool
+		revision, ok, err = quota.Swap(t.Context(), of, []byte(text), revision)
+		if w.must(err); !ok {
+			t.Fatal("the store was written meanwhile")
+		}
+		return l.status(func(o *status.Options) {
+			o.Quota, o.Clients = quota, map[int64]*company.Client{firstCompany: {Name: "acme"}}
+		})
+	}
+	until := time.Now().Add(time.Hour)
+	r := stored(procore.Refusal{Since: time.Now().Add(-2 * time.Minute), Status: 401, Until: until})
+	if is := companyOf(r, firstCompany).Refusal; is == nil || is.Until == nil || !is.Until.Equal(until) || !needs(r, "Procore has refused the credentials of client acme") {
+		t.Errorf("it stands at %s", w.json(r))
+	}
+	if r := stored(procore.Refusal{Since: time.Now(), Status: 401}); companyOf(r, firstCompany).Refusal == nil || needs(r, "credentials") {
+		t.Errorf("a moment after it began it stands at %s", w.json(r))
+	}
+	if r := stored(nil); companyOf(r, firstCompany).Refusal != nil {
+		t.Errorf("after a login it stands at %s", w.json(r))
+	}
+}
+
+// What the broker does not answer is named, and the rest is told.
+func TestAStatusOfABrokenBroker(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	l := w.runOnBroker()
+	w.succeeded(w.press("create_vendor"))
+	w.must(l.Bus.JetStream().DeleteStream(t.Context(), bus.Closed.Stream()))
+	r := l.status(nil)
+	if len(r.Unasked) != 1 || !needs(r, "the broker does not answer for what came into "+bus.Closed.Stream()) {
+		t.Errorf("without a stream it cannot ask %v, and needs %v", r.Unasked, r.Needs)
+	}
+	if q := queueOf(r, "status-reporter"); q.Finished != nil || *q.In != 1 || !q.Known {
+		t.Errorf("the status-reporter stands at %s", w.json(q))
+	}
+	l.broker.Close()
+	r = l.status(nil)
+	for _, q := range r.Queues {
+		if q.Known || !needs(r, "the queue of "+q.Stop) {
+			t.Errorf("without a broker %s stands at %s", q.Stop, w.json(q))
+		}
+	}
+}

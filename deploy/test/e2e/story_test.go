@@ -1,0 +1,272 @@
+package endtoend
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/request"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/tieback/trace"
+)
+
+// story reads a request's story; change says what else is asked.
+func (l *line) story(company, clicked int64, change func(*trace.Options)) trace.Story {
+	l.world.Helper()
+	o := trace.Options{
+		Company: company, Request: clicked, Backoff: l.Backoff,
+		Rules: request.Rules{Limits: request.Limits{Interactive: l.Settings.Deadline, Sync: l.Settings.SyncDeadline}},
+	}
+	if change != nil {
+		change(&o)
+	}
+	s, err := trace.Read(l.world.Context(), l.Bus, o)
+	l.world.must(err)
+	return s
+}
+
+// askProcore has Procore asked too.
+func (l *line) askProcore(o *trace.Options) {
+	session, err := l.Procore.Company(o.Company)
+	l.world.must(err)
+	o.Procore = session
+}
+
+// stepsOf are a story's steps in short: kind, and run where there is one.
+func stepsOf(s trace.Story) string {
+	var out []string
+	for _, st := range s.Steps {
+		if st.Run != "" {
+			st.Kind += "/" + st.Run
+		}
+		out = append(out, st.Kind)
+	}
+	return strings.Join(out, " ")
+}
+
+func (w *world) verdict(s trace.Story, class request.Class, parts ...string) {
+	w.Helper()
+	if s.Class != class || s.Accounted != class.Accounted() {
+		w.Errorf("request %d is %s (accounted for: %v), want %s", s.Request, s.Class, s.Accounted, class)
+	}
+	for _, p := range parts {
+		if !strings.Contains(s.Verdict, p) {
+			w.Errorf("the verdict on request %d is %q, want %q in it", s.Request, s.Verdict, p)
+		}
+	}
+}
+
+func TestTheStoryOfASuccess(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	l := w.run()
+	vendor := w.minted("vendor")
+	clicked := w.pressIn(firstCompany, "create_vendor", w.vendor(vendor, "Acme"))
+	w.succeeded(clicked)
+	s := l.story(firstCompany, clicked, nil)
+	if stepsOf(s) != "delivery event outcome closed" || s.Now != nil || s.Type != "create_vendor" || s.Category != "export" || len(s.Unread) > 0 {
+		t.Fatalf("the story is %s, at %+v, %v", stepsOf(s), s.Now, s.Unread)
+	}
+	w.verdict(s, request.Success, "closed as success", "after the click")
+	for i, want := range []struct{ by, since string }{{"", "click"}, {"fetcher", "delivery"}, {"export", "event"}, {"status-reporter", "outcome"}} {
+		if st := s.Steps[i]; st.By != want.by || st.Since != want.since || st.Took == nil || *st.Took < 0 || *st.Took > 60 {
+			t.Errorf("step %d, %s, is by %q, since %q, took %v; want %v", i, st.Kind, st.By, st.Since, st.Took, want)
+		}
+	}
+	told := s.Steps[3].Told
+	if told.Calls < 1 || len(told.CloseOuts) != 1 {
+		t.Fatalf("Procore was told %+v", told)
+	}
+	if c := told.CloseOuts[0]; c.Status != "success" || c.Detail == 0 || !slices.Contains(c.Marks, trace.Mark{
+		Item: trace.Item{Type: "vendor", ID: vendor}, OriginID: w.marked(vendor), OriginCode: markCode(c.Marks),
+	}) {
+		t.Errorf("the close-out is %+v, want the vendor %d marked as %s", c, vendor, w.marked(vendor))
+	}
+	if raw := w.json(s); strings.Contains(raw, "request_data") {
+		t.Error("a payload is shown that nobody asked for")
+	}
+	whole := l.story(firstCompany, clicked, func(o *trace.Options) { o.Payload = true; l.askProcore(o) })
+	if raw := w.json(whole); !strings.Contains(raw, `"request_data"`) {
+		t.Errorf("the payload lacks: %s", raw)
+	}
+	if p := whole.Procore; p == nil || !p.Known || p.Type != "create_vendor" || len(p.Details) != 1 || p.Details[0].Status != "success" || p.Calls != 2 {
+		t.Errorf("Procore says %+v", p)
+	}
+}
+
+func markCode(marks []trace.Mark) string {
+	if len(marks) == 0 {
+		return ""
+	}
+	return marks[0].OriginCode
+}
+
+func (w *world) json(v any) string {
+	w.Helper()
+	raw, err := json.Marshal(v)
+	w.must(err)
+	return string(raw)
+}
+
+func TestTheStoryOfADeadLetterThatWasReplayed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{deadline: time.Second, backoff: time.Millisecond})
+	away := w.down()
+	l := w.runWith(services{"sweep": nil})
+	clicked := w.press("create_vendor")
+	w.failed(clicked, "")
+	letter := l.listed(1)[0]
+	s := l.story(firstCompany, clicked, nil)
+	w.verdict(s, request.Dead, "closed as failed", "dead letter 1", "erp", "tieback dead show 1")
+	away.Store(false)
+	l.replayed(letter.ID)
+	s = l.story(firstCompany, clicked, nil)
+	if k := stepsOf(s); !strings.Contains(k, "dealt/1 ") || !strings.Contains(k, "event/1 outcome/1 closed/1") || !strings.Contains(k, "dead") {
+		t.Errorf("the story is %s", k)
+	}
+	w.verdict(s, request.Recovered, "run 1, the replay of dead letter 1, was closed as success", "Procore keeps request detail", "at failed")
+	if strings.Contains(s.Verdict, "waits for somebody") {
+		t.Errorf("the letter was dealt with, and the verdict is %q", s.Verdict)
+	}
+	for _, st := range s.Steps {
+		switch {
+		case st.Letter != nil && (st.Letter.Cause != "erp" || st.Letter.Attempts < 1 || st.Letter.Error == "" || st.Since != "event"):
+			t.Errorf("the letter's step is %+v, %+v", st, st.Letter)
+		case st.Dealing != nil && (st.By != "ann@office" || st.Dealing.Action != "replayed" || st.Since != "letter"):
+			t.Errorf("the dealing's step is %+v, %+v", st, st.Dealing)
+		case st.Kind == "event" && st.Run == "1" && (st.Since != "dealing" || st.By != "ann@office"):
+			t.Errorf("the replay counts from %q", st.Since)
+		}
+	}
+}
+
+func TestTheStoryOfOneThatWaitsForTheERP(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{backoff: 10 * time.Millisecond})
+	away := w.down()
+	l := w.run()
+	clicked := w.press("create_vendor")
+	var s trace.Story
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if s = l.story(firstCompany, clicked, nil); s.Now != nil && s.Now.Next != nil && *s.Now.Attempts > 1 {
+			break
+		}
+	}
+	p := s.Now
+	if p == nil || p.Next == nil || p.Stop != "export" || p.Handed != request.Out || p.Failure.Source != "erp" || !strings.Contains(p.Failure.Error, "connection refused") {
+		t.Fatalf("it is at %s", w.json(p))
+	}
+	if d := p.Deadline; d == nil || d.Sub(p.Since) != 15*time.Minute {
+		t.Errorf("its deadline is %v", p.Deadline)
+	}
+	if gap := p.Next.Sub(*p.Noted); gap < 10*time.Millisecond || gap > 600*time.Millisecond {
+		t.Errorf("the next attempt is %v after the last", gap)
+	}
+	w.verdict(s, request.Working, "waiting for the ERP since", "attempts, next at about", "deadline")
+	away.Store(false)
+	w.succeeded(clicked)
+	if s = l.story(firstCompany, clicked, nil); s.Now != nil {
+		t.Errorf("it is done, and at %+v", s.Now)
+	}
+}
+
+// A message that nobody was given yet is not said to have been tried.
+func TestTheStoryOfOneInAQueue(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	l := w.run()
+	w.succeeded(w.press("create_vendor"))
+	l.stop()
+	l = w.runWith(services{"export": nil, "sweep": nil})
+	clicked := w.press("create_vendor")
+	event := bus.For(bus.Event, "create_vendor", firstCompany, clicked)
+	l.stored(event)
+	s := l.story(firstCompany, clicked, nil)
+	if p := s.Now; p == nil || p.Handed != request.Queued || p.Attempts != nil || p.Failure != nil || p.Stop != "export" {
+		t.Errorf("it is at %s", w.json(s.Now))
+	}
+	w.verdict(s, request.Working, "in the queue of export since", "not begun", "deadline")
+}
+
+func TestTheStoryOfOneThatNeverArrivedAndWasSwept(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{noHooks: true})
+	l := w.runWith(services{"sweep": nil})
+	clicked := w.press("create_vendor")
+	s := l.story(firstCompany, clicked, nil)
+	w.verdict(s, request.Missed, "never arrived here", "--ask-procore")
+	s = l.story(firstCompany, clicked, l.askProcore)
+	w.verdict(s, request.Missed, "Procore has it: run tieback sweep")
+	if len(s.Steps) != 0 || s.Procore.Type != "create_vendor" || len(s.Procore.Details) != 1 {
+		t.Errorf("the story is %s", w.json(s))
+	}
+	s = l.story(firstCompany, clicked+1_000_000, l.askProcore)
+	w.verdict(s, request.Missed, "Procore does not know it either")
+
+	l.sweep(l.sweeper())
+	w.succeeded(clicked)
+	s = l.story(firstCompany, clicked, nil)
+	w.verdict(s, request.Success, "closed as success")
+	if stepsOf(s) != "delivery event outcome closed" || s.Steps[0].By != "sweep" || !strings.Contains(s.Steps[0].What, "a sweep found it") {
+		t.Errorf("the story is %s, and begins by %q", stepsOf(s), s.Steps[0].By)
+	}
+}
+
+// Two companies with a request of one id: both are named, and each has its own story.
+func TestARequestOfTwoCompanies(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{companies: 2})
+	l := w.runWith(services{"sweep": nil})
+	clicked := w.press("create_vendor")
+	w.succeeded(clicked)
+	known := []int64{firstCompany, firstCompany + 1}
+	have, err := request.Companies(t.Context(), l.Bus, clicked, known)
+	if err != nil || !slices.Equal(have, known[:1]) {
+		t.Errorf("it is of %v, %v", have, err)
+	}
+	if have, err = request.Companies(t.Context(), l.Bus, clicked, nil); err != nil || !slices.Equal(have, known[:1]) {
+		t.Errorf("without the companies file it is of %v, %v", have, err)
+	}
+	w.must(l.Bus.PublishOnce(t.Context(), bus.For(bus.Delivery, "", firstCompany+1, clicked), &tiebackv1.Delivery{
+		CompanyId: firstCompany + 1, ErpRequestId: clicked, EventId: "1", OccurredAt: timestamppb.Now(), ReceivedAt: timestamppb.Now(),
+	}))
+	if have, err = request.Companies(t.Context(), l.Bus, clicked, known); err != nil || !slices.Equal(have, known) {
+		t.Errorf("it is of %v, %v", have, err)
+	}
+	w.verdict(l.story(firstCompany, clicked, nil), request.Success)
+	if s := l.story(firstCompany+1, clicked, nil); s.Type == "create_vendor" || len(s.Steps) == 0 || s.Steps[0].Delivery.EventID != "1" {
+		t.Errorf("the other's story is %s", w.json(s))
+	}
+	if have, err = request.Companies(t.Context(), l.Bus, clicked+1_000_000, known); err != nil || len(have) > 0 {
+		t.Errorf("one that never arrived is of %v, %v", have, err)
+	}
+}
+
+// A broker that does not answer is named, and nothing is concluded from its silence.
+func TestAStoryWithoutABroker(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	l := w.runOnBroker()
+	request := w.press("create_vendor")
+	w.succeeded(request)
+	w.must(l.Bus.JetStream().DeleteStream(t.Context(), bus.Closed.Stream()))
+	s := l.story(firstCompany, request, nil)
+	if len(s.Unread) != 1 || !strings.Contains(s.Unread[0], bus.Closed.Stream()) || s.Accounted || !strings.HasPrefix(s.Verdict, "as far as could be read:") {
+		t.Errorf("without the stream of what was told, the story is %s, %v", s.Verdict, s.Unread)
+	}
+	l.broker.Close()
+	if s = l.story(firstCompany, request, nil); len(s.Unread) < len(bus.Kinds) || s.Accounted {
+		t.Errorf("without a broker the story is %s, %v", s.Verdict, s.Unread)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := trace.Read(ctx, l.Bus, trace.Options{Company: firstCompany, Request: request}); err == nil {
+		t.Error("a reading that was stopped says nothing of it")
+	}
+}

@@ -1,0 +1,66 @@
+package endtoend
+
+import (
+	"fmt"
+	"testing"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tieback/tieback/services/connectors/ledger"
+)
+
+// A sync sends what changed, and what did not is not sent again: the second sync of 10,000
+// vendors, half of them synced and half waiting for import, only closes its request detail.
+func TestASecondSyncOf10000UnchangedVendorsCostsNoMoreThanTwoWrites(t *testing.T) {
+	t.Parallel()
+	const n, most = 10_000, 2
+	w := newWorld(t, setup{})
+	l := w.run()
+	books, err := l.Ledger.Company(t.Context(), firstCompany)
+	w.must(err)
+	t.Cleanup(func() { w.must(books.Close()) })
+	var g errgroup.Group
+	g.SetLimit(256)
+	origins := make([]string, n)
+	for i := range n {
+		g.Go(func() error {
+			r, err := books.Add(t.Context(), &ledger.Record{Entity: ledger.Vendor, Name: fmt.Sprintf("Vendor %d", i)})
+			origins[i] = r.GetOriginId()
+			return err
+		})
+	}
+	w.must(g.Wait())
+	sync := func() int {
+		before := len(w.sandbox.Writes())
+		w.succeeded(w.press("sync_vendors"))
+		return len(w.sandbox.Writes()) - before
+	}
+	first := sync()
+	if staged := len(w.sandbox.Staged(firstCompany, "vendor")); staged != n {
+		t.Fatalf("%d of %d vendors are ready to import", staged, n)
+	}
+	w.linkVendors(origins[:n/2])
+	second := sync()
+	t.Logf("%d vendors: %d writes to Procore in the first sync, %d in the second", n, first, second)
+	if second > most || first < n/1000 {
+		t.Errorf("%d writes, then %d; want at most %d the second time", first, second, most)
+	}
+	_, err = books.Update(t.Context(), &ledger.Record{Entity: ledger.Vendor, OriginId: origins[4711], Name: "Renamed"})
+	w.must(err)
+	if third := sync(); third != 2 { // the one vendor, and the close-out
+		t.Errorf("one changed vendor cost %d writes", third)
+	}
+}
+
+// linkVendors has a user link vendors of the ERP to Procore's own, all at once.
+func (w *world) linkVendors(origins []string) {
+	w.Helper()
+	var vendors []any
+	for _, origin := range origins {
+		id, err := w.sandbox.Mint(firstCompany, "vendor")
+		w.must(err)
+		w.must(w.sandbox.Link(firstCompany, "vendor", id, origin))
+		vendors = append(vendors, map[string]any{"id": id, "origin_id": origin, "name": origin})
+	}
+	w.wait(w.pressIn(firstCompany, "link_all_vendors", map[string]any{"request_data": map[string]any{"vendors": vendors}}))
+}

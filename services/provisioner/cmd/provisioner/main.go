@@ -1,0 +1,19 @@
+// Command streams makes what the services find at the broker, and their keys; then it ends.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/tieback/tieback/services/provisioner"
+)
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return streams.Run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
+}

@@ -1,0 +1,150 @@
+package streams_test
+
+import (
+	"bytes"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nkeys"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/services/provisioner"
+)
+
+// run runs the program with no settings, and gives its exit code and what it printed.
+func run(t *testing.T, args ...string) (int, string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code := streams.Run(t.Context(), args, func(string) string { return "" }, &out, &errs)
+	return code, out.String() + errs.String()
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
+}
+
+func mode(t *testing.T, path string) fs.FileMode {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Mode().Perm()
+}
+
+// What is missing is made, for its owner alone, and the broker's file has each public key and no seed.
+func TestKeysAreMadeOnceAndForTheirOwner(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "keys")
+	code, said := run(t, "keys", dir)
+	if code != 0 || strings.Count(said, ": made, U") != len(bus.Users()) {
+		t.Fatalf("exit %d:\n%s", code, said)
+	}
+	if m := mode(t, dir); m != 0o700 {
+		t.Errorf("the folder's mode is %o", m)
+	}
+	users := filepath.Join(dir, "users.conf")
+	conf := read(t, users)
+	seeds := map[string]string{}
+	for _, service := range bus.Users() {
+		file := filepath.Join(dir, service+".nk")
+		seeds[service] = read(t, file)
+		pair, err := nkeys.FromSeed([]byte(strings.TrimSpace(seeds[service])))
+		if err != nil {
+			t.Fatalf("%s: %v", service, err)
+		}
+		public, _ := pair.PublicKey()
+		if m := mode(t, file); m != 0o600 {
+			t.Errorf("%s has mode %o", file, m)
+		}
+		if !strings.Contains(conf, public) || strings.Contains(conf+said, strings.TrimSpace(seeds[service])) {
+			t.Errorf("%s: want its public key in the broker's file, and its seed nowhere", service)
+		}
+	}
+	if m := mode(t, users); m != 0o644 {
+		t.Errorf("the broker's file has mode %o", m)
+	}
+	if err := os.Remove(filepath.Join(dir, "sync.nk")); err != nil {
+		t.Fatal(err)
+	}
+	code, said = run(t, "keys", dir)
+	if code != 0 || strings.Count(said, ": was there, U") != len(bus.Users())-1 || !strings.Contains(said, "key of sync: made") {
+		t.Errorf("with one missing: exit %d:\n%s", code, said)
+	}
+	for service, seed := range seeds {
+		if same := read(t, filepath.Join(dir, service+".nk")) == seed; same == (service == "sync") {
+			t.Errorf("the seed of %s is the one of before: %v", service, same)
+		}
+	}
+	if code, said = run(t, "keys", dir); code != 0 || !strings.Contains(said, "users.conf: as it should be") {
+		t.Errorf("the third time: exit %d:\n%s", code, said)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != len(bus.Users())+1 {
+		t.Errorf("%d files, %v", len(left), err)
+	}
+}
+
+// The broker's file may lie elsewhere, with other modes for a group.
+func TestTheBrokersFileGoesWhereItIsWanted(t *testing.T) {
+	dir, users := t.TempDir(), filepath.Join(t.TempDir(), "broker.conf")
+	if code, said := run(t, "keys", "--users", users, "--mode", "0440", dir); code != 0 {
+		t.Fatalf("exit %d: %s", code, said)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "users.conf")); err == nil {
+		t.Error("it is in the folder of the keys too")
+	}
+	if m := mode(t, filepath.Join(dir, "lag.nk")); m != 0o440 || !strings.Contains(read(t, users), "_INBOX_lag.>") {
+		t.Errorf("a seed has mode %o; or the broker's file is not whole", m)
+	}
+}
+
+// A seed that is no seed may be somebody's only copy of something: it stays, and is named, not shown.
+func TestWhatIsNoSeedIsLeftAlone(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "export.nk")
+	if err := os.WriteFile(file, []byte("hush-hush"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, said := run(t, "keys", dir)
+	if code != 1 || !strings.Contains(said, file) || strings.Contains(said, "hush") || read(t, file) != "hush-hush" {
+		t.Errorf("exit %d: %s", code, said)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "users.conf")); err == nil {
+		t.Error("a file of users was written without export")
+	}
+}
+
+func TestWrongUsageIsExit2(t *testing.T) {
+	for want, args := range map[string][]string{
+		"TIEBACK_NATS_URL":  {},
+		`["now"]: want []`:  {"now"},
+		`[]: want ["DIR"]`:  {"keys"},
+		`want ["DIR"]`:      {"keys", "a", "b"},
+		"no mode":           {"keys", "--mode", "rw", "a"},
+		"in numbers":        {"keys", "--owner", "nonroot", "a"},
+		"not defined":       {"--keys"},
+		"usage: streams":    {"-h"},
+		"streams keys [--u": {"keys", "-h"},
+	} {
+		if code, said := run(t, args...); code != 2 || !strings.Contains(said, want) {
+			t.Errorf("streams %v: exit %d: %s", args, code, said)
+		}
+	}
+}
+
+// A broker that nobody can reach is a failure, told with its reason, and not waited for for ever.
+func TestABrokerThatIsNotThereIsExit1(t *testing.T) {
+	env := map[string]string{"TIEBACK_NATS_URL": "nats://127.0.0.1:1", "TIEBACK_LOG_LEVEL": "error"}
+	var out, errs bytes.Buffer
+	code := streams.Run(t.Context(), []string{"--wait", "300ms"}, func(name string) string { return env[name] }, &out, &errs)
+	if code != 1 || !strings.Contains(errs.String(), "TIEBACK_NATS_URL") {
+		t.Errorf("exit %d: %s", code, errs.String())
+	}
+}

@@ -1,0 +1,11 @@
+// Command status-reporter reports to Procore how events ended.
+package main
+
+import (
+	"os"
+
+	"github.com/tieback/tieback/pkg/app/tenant"
+	"github.com/tieback/tieback/services/status-reporter"
+)
+
+func main() { os.Exit(tenant.Main("status-reporter", nil, statusreporter.Run)) }

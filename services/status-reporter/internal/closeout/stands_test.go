@@ -1,0 +1,76 @@
+package closeout_test
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/tieback/tieback/pkg/fault"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/status-reporter/internal/closeout"
+)
+
+// finalAt is a Procore whose request detail 1001 has ended.
+func finalAt(status string) func(string, map[string]any) (int, string) {
+	return func(call string, _ map[string]any) (int, string) {
+		switch {
+		case call == details:
+			return http.StatusOK, `{"entities":[],"errors":[{"id":1001,"errors":{"status":["is already ` + status + `"]}}]}`
+		case strings.HasPrefix(call, "GET"):
+			return http.StatusOK, `{"id":1001,"status":"` + status + `"}`
+		}
+		return http.StatusOK, ""
+	}
+}
+
+// What Procore keeps is noted where it is a further run's, harmless where it is the same, and an
+// error where nobody can explain it.
+func TestARequestDetailThatHasEndedKeepsItsEnd(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		status tiebackv1.Status
+		later  bool
+		at     string
+		stands string
+		dies   bool
+	}{
+		{"a repeat meets its own success", tiebackv1.Status_STATUS_SUCCESS, false, "success", "", false},
+		{"progress comes after the end", tiebackv1.Status_STATUS_IN_PROGRESS, false, "failed", "", false},
+		{"a replay succeeds after the failure was told", tiebackv1.Status_STATUS_SUCCESS, true, "failed", "failed", false},
+		{"a replay fails after success was told", tiebackv1.Status_STATUS_FAILED, true, "success", "success", false},
+		{"a first run meets somebody else's end", tiebackv1.Status_STATUS_SUCCESS, false, "failed", "", true},
+		{"a replay meets a detail that has not ended", tiebackv1.Status_STATUS_SUCCESS, true, "in_progress", "", true},
+	} {
+		o := vendor(1)
+		o.CloseOuts[0].Status, o.CloseOuts[0].Marks = c.status, nil
+		p := procoreThat(t, finalAt(c.at))
+		r := closeout.Flush(t.Context(), p.Session, []closeout.Item{{Outcome: o, Later: c.later}}, noLinks)[0]
+		err, stands := r.Err, r.Reported.CloseOuts[0].Stands
+		if (err != nil) != c.dies || c.dies && fault.ClassOf(err) != fault.Permanent || stands != c.stands {
+			t.Errorf("%s: error %v, stands %q", c.name, err, stands)
+		}
+	}
+}
+
+// Both are told in one flush, in whichever order they came: the end counts.
+func TestBeingInProgressNeverHidesAnEnd(t *testing.T) {
+	for _, reversed := range []bool{false, true} {
+		told := map[string]string{}
+		p := procoreThat(t, statuses(told))
+		ended, waiting := vendor(1), vendor(1)
+		waiting.CloseOuts[0].Status, waiting.CloseOuts[0].Messages, waiting.CloseOuts[0].Marks = tiebackv1.Status_STATUS_IN_PROGRESS, []string{"Wait."}, nil
+		both := []*tiebackv1.Outcome{waiting, ended}
+		if reversed {
+			slices.Reverse(both)
+		}
+		for _, r := range flush(t, p, both) {
+			if r.Err != nil {
+				t.Fatal(r.Err)
+			}
+		}
+		if told["1001"] != "success[]" {
+			t.Errorf("reversed %v: told %q", reversed, told["1001"])
+		}
+	}
+}

@@ -1,0 +1,177 @@
+package closeout_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/tieback/tieback/pkg/fault"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/status-reporter/internal/closeout"
+)
+
+// bill is an unlinked payment application with a line.
+func bill(id int64) *tiebackv1.Outcome {
+	return &tiebackv1.Outcome{CompanyId: 7, ErpRequestId: id, CloseOuts: []*tiebackv1.CloseOut{{
+		RequestDetailId: 1000 + id, Status: tiebackv1.Status_STATUS_SUCCESS, Record: fmt.Sprintf("payment application %d", id),
+		Unlinks: []*tiebackv1.Unlink{{ItemType: "payment_application", ItemId: id}},
+		Marks:   []*tiebackv1.Mark{{ItemType: "payment_application_line_item", ItemId: 10 * id}},
+	}}}
+}
+
+// count is how often a call was made.
+func (f *fake) count(call string) int {
+	return len(slices.DeleteFunc(slices.Clone(f.calls), func(c string) bool { return c != call }))
+}
+
+// Where Procore has status management it unlinks the record, and external data the lines.
+func TestStatusManagementUnlinksTheRecordAndExternalDataItsLines(t *testing.T) {
+	told, marks := map[string]string{}, []string(nil)
+	p := procoreThat(t, noting(&marks, statuses(told)))
+	if err := flush(t, p, []*tiebackv1.Outcome{bill(1)})[0].Err; err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{unlinkCall, external, details}; !slices.Equal(p.calls, want) || !slices.Equal(marks, []string{"payment_application_line_item 10 <nil>"}) || told["1001"] != "success[]" {
+		t.Errorf("calls %v, marks %v, told %v", p.calls, marks, told)
+	}
+}
+
+// noting notes the marks of external data, and answers as next does.
+func noting(marks *[]string, next func(string, map[string]any) (int, string)) func(string, map[string]any) (int, string) {
+	return func(call string, body map[string]any) (int, string) {
+		if call == external {
+			for _, u := range body["updates"].([]any) {
+				up := u.(map[string]any)
+				*marks = append(*marks, fmt.Sprint(up["item_type"], " ", up["item_id"], " ", up["origin_id"]))
+			}
+		}
+		return next(call, body)
+	}
+}
+
+// A Procore without status management gets origin_id null instead, in one call for all, and is asked for the route once.
+func TestWithoutStatusManagementTheRecordIsMarkedAsNotSynced(t *testing.T) {
+	for _, status := range []int{404, 405} {
+		told, marks := map[string]string{}, []string(nil)
+		tell := noting(&marks, statuses(told))
+		p := procoreThat(t, func(call string, body map[string]any) (int, string) {
+			if call == unlinkCall {
+				return status, ""
+			}
+			return tell(call, body)
+		})
+		for range 2 {
+			p.calls, marks = p.calls[:0], nil
+			outcomes := []*tiebackv1.Outcome{bill(1), bill(2), bill(3)}
+			for _, r := range flush(t, p, outcomes) {
+				if r.Err != nil || r.Reported.CloseOuts[0].Status != tiebackv1.Status_STATUS_SUCCESS {
+					t.Fatalf("%d: %v, %v", status, r.Reported.CloseOuts[0], r.Err)
+				}
+			}
+			slices.Sort(marks)
+			if want := []string{
+				"payment_application 1 <nil>", "payment_application 2 <nil>", "payment_application 3 <nil>",
+				"payment_application_line_item 10 <nil>", "payment_application_line_item 20 <nil>", "payment_application_line_item 30 <nil>",
+			}; !slices.Equal(marks, want) || p.count(external) != 1 {
+				t.Errorf("%d: marks %v in calls %v", status, marks, p.calls)
+			}
+		}
+		if n := p.count(unlinkCall); n != 0 {
+			t.Errorf("%d: the second flush asked for the route %d times", status, n)
+		}
+	}
+}
+
+// A 404 for a record that Procore does not have says nothing of the route.
+func TestA404ForARecordThatIsGoneDoesNotLoseTheRoute(t *testing.T) {
+	p := procoreThat(t, func(call string, body map[string]any) (int, string) {
+		if call == unlinkCall && strings.Contains(fmt.Sprint(body), "item_id:1 ") {
+			return 404, `{"message":"Not Found"}`
+		}
+		if call == external && strings.Contains(fmt.Sprint(body), "item_id:1 ") {
+			return 200, `{"errors":[{"item_type":"payment_application","item_id":1,"errors":{"base":["could not be found"]}},{"item_type":"payment_application_line_item","item_id":10,"errors":{"base":["could not be found"]}}]}`
+		}
+		return 200, ""
+	})
+	for _, id := range []int64{1, 2} {
+		o := bill(id)
+		if r := flush(t, p, []*tiebackv1.Outcome{o})[0]; r.Err != nil || r.Reported.CloseOuts[0].Status != tiebackv1.Status_STATUS_SUCCESS {
+			t.Errorf("%d: %v, %v", id, r.Reported.CloseOuts[0], r.Err)
+		}
+	}
+	if p.count(unlinkCall) != 2 {
+		t.Errorf("calls %v", p.calls)
+	}
+}
+
+// A record that Procore keeps linked keeps its lines linked.
+func TestARefusedUnlinkLeavesTheLines(t *testing.T) {
+	told := map[string]string{}
+	tell := statuses(told)
+	p := procoreThat(t, func(call string, body map[string]any) (int, string) {
+		if call == unlinkCall {
+			return http.StatusUnprocessableEntity, `{"message":"has exported payments"}`
+		}
+		return tell(call, body)
+	})
+	if err := flush(t, p, []*tiebackv1.Outcome{bill(1)})[0].Err; err != nil || !strings.HasPrefix(told["1001"], "failed") || p.count(external) != 0 {
+		t.Errorf("told %v, calls %v, %v", told, p.calls, err)
+	}
+}
+
+// What Procore no longer has is not synced: an unlink, a reset's mark and their repeats are done.
+func TestWhatIsGoneFromProcoreIsUnlinked(t *testing.T) {
+	for name, o := range map[string]*tiebackv1.Outcome{
+		"a mark, with a request detail": {CloseOuts: []*tiebackv1.CloseOut{{RequestDetailId: 1001, Status: tiebackv1.Status_STATUS_SUCCESS, Marks: []*tiebackv1.Mark{{ItemType: "vendor", ItemId: 9}}}}},
+		"a mark, without one":           {CloseOuts: []*tiebackv1.CloseOut{{Status: tiebackv1.Status_STATUS_SUCCESS, Marks: []*tiebackv1.Mark{{ItemType: "vendor", ItemId: 9}}}}},
+		"an unlink":                     {CloseOuts: []*tiebackv1.CloseOut{{RequestDetailId: 1001, Status: tiebackv1.Status_STATUS_SUCCESS, Unlinks: []*tiebackv1.Unlink{{ItemType: "vendor", ItemId: 9}}}}},
+	} {
+		for _, repeat := range []bool{false, true} {
+			p := procoreThat(t, func(call string, _ map[string]any) (int, string) {
+				switch call {
+				case unlinkCall:
+					return 422, `{"errors":{"item_id":["could not be found"]}}`
+				case external:
+					return 200, `{"entities":[],"errors":[{"item_type":"vendor","item_id":9,"origin_id":null,"errors":{"item_id":["could not be found"]}}]}`
+				}
+				return 200, ""
+			})
+			var kept *tiebackv1.CloseOut
+			store := func(_ context.Context, _ int, o *tiebackv1.Outcome) error { kept = o.CloseOuts[0]; return nil }
+			if r := closeout.Flush(t.Context(), p.Session, items(repeat, o), store)[0]; r.Err != nil || r.Reported.CloseOuts[0].Status != tiebackv1.Status_STATUS_SUCCESS {
+				t.Errorf("%s, repeat %v: %v, %v", name, repeat, r.Reported.CloseOuts[0], r.Err)
+			}
+			if kept == nil || len(kept.Marks)+len(kept.Unlinks) == 0 {
+				t.Errorf("%s, repeat %v: the link is not ended: %v", name, repeat, kept)
+			}
+		}
+	}
+}
+
+// A booking whose record was deleted in Procore meanwhile is no success, and no link: the accountant is told that
+// the ERP has it, and an operator where there is no accountant to tell.
+func TestABookingOfARecordThatIsGoneFromProcoreIsToldAsIs(t *testing.T) {
+	told := map[string]string{}
+	tell := statuses(told)
+	p := procoreThat(t, func(call string, body map[string]any) (int, string) {
+		if call == external {
+			return 200, `{"errors":[{"item_type":"vendor","item_id":2,"origin_id":"V-2","errors":{"item_id":["could not be found"]}}]}`
+		}
+		return tell(call, body)
+	})
+	o := vendor(2)
+	if r := flush(t, p, []*tiebackv1.Outcome{o})[0]; r.Err != nil || len(r.Reported.CloseOuts[0].Marks) != 0 {
+		t.Errorf("%v, %v", r.Reported.CloseOuts[0], r.Err)
+	}
+	if !strings.HasPrefix(told["1002"], "failed") || !strings.Contains(told["1002"], "Your ERP system has booked this, but vendor 2 (vendor) no longer exists in Procore.") {
+		t.Errorf("told %q", told["1002"])
+	}
+	o = vendor(2)
+	o.CloseOuts[0].RequestDetailId = 0
+	if err := flush(t, p, []*tiebackv1.Outcome{o})[0].Err; fault.ClassOf(err) != fault.Permanent {
+		t.Errorf("without a request detail: %v", err)
+	}
+}

@@ -1,0 +1,119 @@
+package statusreporter
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/order"
+	"github.com/tieback/tieback/pkg/state"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/status-reporter/internal/closeout"
+)
+
+// memory is what was told and what is linked: the bus, or the model of it that a test explores.
+type memory interface {
+	Has(context.Context, bus.Subject) (bool, error)
+	Last(context.Context, bus.Subject) (bus.Message, bool, error)
+	PublishOnce(context.Context, bus.Subject, proto.Message) error
+	Link(ctx context.Context, company int64, itemType string, itemID int64) (state.Link, error)
+	SaveLink(ctx context.Context, company int64, itemType string, itemID int64, l state.Link) error
+}
+
+type onBus struct {
+	*bus.Bus
+	*state.State
+}
+
+// links are the links of an outcome's records, as they were before it was told.
+type links map[record]state.Link
+
+type record struct {
+	itemType string
+	id       int64
+}
+
+// dropSuperseded removes from a batch what a newer request has reported of a record since: Procore shows the newest
+// request's mark. An outcome whose links can't be read leaves the batch with the error, and is redelivered.
+func (s *Service) dropSuperseded(ctx context.Context, batch []*waiting) []*waiting {
+	errs := make([]error, len(batch))
+	var reads sync.WaitGroup
+	for i, w := range batch {
+		reads.Go(func() { errs[i] = s.dropSupersededOf(ctx, w) })
+	}
+	reads.Wait()
+	var left []*waiting
+	for i, w := range batch {
+		if errs[i] != nil {
+			w.done <- errs[i]
+			continue
+		}
+		left = append(left, w)
+	}
+	return left
+}
+
+// dropSupersededOf reads the links of the records that an outcome would change, and removes what is outdated.
+func (s *Service) dropSupersededOf(ctx context.Context, w *waiting) error {
+	o := w.Outcome
+	w.links = links{}
+	own := order.Of(o)
+	outdated := func(itemType string, id int64) bool { return w.links[record{itemType, id}].Order > own }
+	for _, c := range o.CloseOuts {
+		for _, m := range c.Marks {
+			if err := s.read(ctx, w, m.ItemType, m.ItemId); err != nil {
+				return err
+			}
+		}
+		for _, u := range c.Unlinks {
+			if err := s.read(ctx, w, u.ItemType, u.ItemId); err != nil {
+				return err
+			}
+		}
+		c.Marks = slices.DeleteFunc(c.Marks, func(m *tiebackv1.Mark) bool { return outdated(m.ItemType, m.ItemId) })
+		c.Unlinks = slices.DeleteFunc(c.Unlinks, func(u *tiebackv1.Unlink) bool { return outdated(u.ItemType, u.ItemId) })
+	}
+	return nil
+}
+
+func (s *Service) read(ctx context.Context, w *waiting, itemType string, id int64) error {
+	l, err := s.memory.Link(ctx, w.Outcome.CompanyId, itemType, id)
+	w.links[record{itemType, id}] = l
+	return err
+}
+
+// linkStore persists the links that Procore has taken. It may be called more than once.
+func (s *Service) linkStore(batch []*waiting) closeout.LinkStore {
+	return func(ctx context.Context, i int, o *tiebackv1.Outcome) error {
+		var g errgroup.Group
+		for _, l := range linkChanges(o) {
+			before := batch[i].links[record{l.ItemType, l.ItemId}]
+			g.Go(func() error {
+				return s.memory.SaveLink(ctx, o.CompanyId, l.ItemType, l.ItemId, before.Becomes(l.OriginId, order.Of(o)))
+			})
+		}
+		return g.Wait()
+	}
+}
+
+// linkChanges lists the links that an outcome makes or ends once Procore has taken it.
+func linkChanges(o *tiebackv1.Outcome) []*tiebackv1.Link {
+	var links []*tiebackv1.Link
+	for _, c := range o.CloseOuts {
+		for _, m := range c.Marks {
+			links = append(links, &tiebackv1.Link{ItemType: m.ItemType, ItemId: m.ItemId, OriginId: m.OriginId})
+		}
+		if c.Status != tiebackv1.Status_STATUS_SUCCESS {
+			continue
+		}
+		for _, u := range c.Unlinks {
+			links = append(links, &tiebackv1.Link{ItemType: u.ItemType, ItemId: u.ItemId})
+		}
+		links = append(links, c.Links...)
+	}
+	return links
+}

@@ -1,0 +1,71 @@
+package statusreporter
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tieback/tieback/pkg/bus"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/status-reporter/internal/closeout"
+)
+
+// says is an outcome with one close-out.
+func says(request, detail int64, origin string) *waiting {
+	c := &tiebackv1.CloseOut{RequestDetailId: detail}
+	if origin == unlinked {
+		c.Unlinks = []*tiebackv1.Unlink{{ItemType: "vendor", ItemId: 5}}
+	} else {
+		c.Marks = []*tiebackv1.Mark{{ItemType: "vendor", ItemId: 5, OriginId: origin}}
+	}
+	return &waiting{Item: closeout.Item{Outcome: &tiebackv1.Outcome{ErpRequestId: request, CloseOuts: []*tiebackv1.CloseOut{c}}}}
+}
+
+// at is w, requested so many microseconds after a full second.
+func at(micros int, w *waiting) *waiting {
+	w.Outcome.RequestedAt = timestamppb.New(time.Date(2026, 12, 1, 10, 0, 0, micros*int(time.Microsecond), time.UTC))
+	return w
+}
+
+// One refusal, one mark and one end of a button at a time; who says the same shares a call.
+func TestOneRoundSaysOneThingOfARecord(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		batch []*waiting
+		want  string // requests by round
+	}{
+		{"others", []*waiting{says(1, 1, "V"), {Item: closeout.Item{Outcome: &tiebackv1.Outcome{ErpRequestId: 2}}}}, "[[1 2]]"},
+		{"the same", []*waiting{says(2, 2, "V"), says(1, 1, "V")}, "[[1 2]]"},
+		{"another origin", []*waiting{says(2, 2, "B"), says(1, 1, "A"), says(3, 3, "B")}, "[[1] [2 3]]"},
+		{"unlinked before it is exported anew", []*waiting{says(12, 2, "V"), says(11, 1, unlinked)}, "[[11] [12]]"},
+		{"unlinked twice", []*waiting{says(11, 1, unlinked), says(12, 2, unlinked)}, "[[11] [12]]"},
+		{"the older has the higher id", []*waiting{at(2, says(1, 1, "V")), at(1, says(2, 2, unlinked))}, "[[2] [1]]"},
+		{"the older has the lower id", []*waiting{at(2, says(2, 2, "V")), at(1, says(1, 1, unlinked))}, "[[1] [2]]"},
+		{"the id decides between equals", []*waiting{at(1, says(2, 2, "V")), at(1, says(1, 1, unlinked))}, "[[1] [2]]"},
+		{"two ends of one detail", []*waiting{says(1, 9, "V"), says(1, 9, "V")}, "[[1] [1]]"},
+		{"without details", []*waiting{says(1, 0, "V"), says(2, 0, "V")}, "[[1 2]]"},
+	} {
+		var got [][]int64
+		for _, round := range rounds(c.batch) {
+			var requests []int64
+			for _, w := range round {
+				requests = append(requests, w.Outcome.ErpRequestId)
+			}
+			got = append(got, requests)
+		}
+		if fmt.Sprint(got) != c.want {
+			t.Errorf("%s: %v, want %s", c.name, got, c.want)
+		}
+	}
+}
+
+// The last word of a button is its end, whichever of the two was queued first.
+func TestThatItIsInProgressIsSaidBeforeItsEnd(t *testing.T) {
+	end, waits := says(1, 9, "V"), says(1, 9, "V")
+	end.subject = bus.For(bus.Closed, "create_vendor", 7, 1)
+	if all := rounds([]*waiting{end, waits}); len(all) != 2 || all[0][0] != waits || all[1][0] != end {
+		t.Errorf("%d rounds, the end first: %v", len(all), all[0][0] == end)
+	}
+}

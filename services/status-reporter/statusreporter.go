@@ -1,0 +1,334 @@
+// Package statusreporter alone tells Procore how events ended: it marks records as synced
+// and closes the request details, many events a call, and notes what was told.
+package statusreporter
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+	"go.uber.org/zap"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tieback/tieback/pkg/app/tenant"
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/catalogue"
+	"github.com/tieback/tieback/pkg/company"
+	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/procore"
+	"github.com/tieback/tieback/pkg/request"
+	"github.com/tieback/tieback/pkg/state"
+	"github.com/tieback/tieback/pkg/telemetry"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/status-reporter/internal/closeout"
+)
+
+const stop = "status-reporter"
+
+// Deps are what the status-reporter needs from its process.
+type Deps struct {
+	Bus       *bus.Bus
+	Companies company.Set
+	Procore   *procore.Client
+	Log       *zap.Logger
+	Metrics   *telemetry.Stages
+	Registry  prometheus.Registerer
+	Backoff   time.Duration // before the second attempt; 0: 1 s
+	Deadlines request.Limits
+	Slow      time.Duration // until an event is told as in progress; 0: a minute
+}
+
+// Run is the service: New and Service.Run with what the process has.
+func Run(ctx context.Context, a *tenant.App) error {
+	s, err := New(Deps{
+		Bus: a.Bus, Companies: a.Companies, Procore: a.Procore, Log: a.Log, Metrics: a.Metrics, Registry: a.Registry, Backoff: a.Backoff,
+		Deadlines: request.Limits{Interactive: a.Settings.Deadline, Sync: a.Settings.SyncDeadline}, Slow: a.Slow,
+	})
+	if err != nil {
+		return err
+	}
+	return s.Run(ctx)
+}
+
+// Service is the status-reporter.
+type Service struct {
+	Deps
+	memory   memory
+	batchers map[int64]*batcher
+	seconds  *prometheus.HistogramVec
+	expired  *prometheus.CounterVec
+	ends     *prometheus.CounterVec
+}
+
+// New makes the service.
+func New(d Deps) (*Service, error) {
+	s := &Service{Deps: d, memory: onBus{d.Bus, state.Of(d.Bus)}, batchers: map[int64]*batcher{}, seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "tieback_close_out_seconds", Help: "From the user's click in Procore to the close-out, by event type.",
+		Buckets: prometheus.ExponentialBuckets(0.05, 2, 15),
+	}, []string{"type"}), expired: prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "tieback_deadlines_passed_total", Help: "Events that were closed as failed because their deadline passed, by event type.",
+	}, []string{"type"}), ends: newEnds()}
+	for _, e := range catalogue.Table {
+		s.expired.WithLabelValues(e.Name) // there from the start: the first one is an increase
+	}
+	for id := range d.Companies {
+		s.startEnds(id)
+		session, err := d.Procore.Company(id)
+		if err != nil {
+			return nil, err
+		}
+		s.batchers[id] = &batcher{queue: make(chan *waiting), quota: session.Quota, flush: func(ctx context.Context, batch []*waiting) {
+			s.flush(ctx, session, batch)
+		}}
+	}
+	return s, errors.Join(d.Registry.Register(s.seconds), d.Registry.Register(s.expired), d.Registry.Register(s.ends))
+}
+
+// Run reports until ctx ends.
+func (s *Service) Run(ctx context.Context) error {
+	var batchers sync.WaitGroup
+	defer batchers.Wait()
+	ctx, end := context.WithCancel(ctx)
+	defer end() // a consumer that could not start ends the batchers too
+	for _, b := range s.batchers {
+		batchers.Go(func() { b.run(ctx) })
+	}
+	if s.Deadlines != (request.Limits{}) {
+		batchers.Go(func() { s.watch().run(ctx, min(watchEvery, s.slow()/2)) })
+	}
+	return s.Bus.Consume(ctx, bus.Consumer{
+		Kind: bus.Outcome, Name: stop, Concurrency: 2 * maxBatch, Backoff: s.Backoff, Patience: bus.Day,
+		Handle: s.handle, Done: s.told, GiveUp: s.giveUp, Observe: s.Metrics.Observer(stop, s.Log),
+	})
+}
+
+func (s *Service) slow() time.Duration {
+	return cmp.Or(s.Slow, slowAfter)
+}
+
+func (s *Service) watch() *watch {
+	return &watch{
+		bus: s.Bus, zone: s.zone, limits: s.Deadlines, slow: s.slow(), log: s.Log, expired: s.expired, now: time.Now, open: map[uint64]*open{}, telling: map[int64]int{},
+		tell: func(ctx context.Context, o *tiebackv1.Outcome) error {
+			return s.queue(ctx, &waiting{Item: closeout.Item{Outcome: o}, done: make(chan error, 1)})
+		},
+	}
+}
+
+// zone is the company's time zone; UTC for a company that is not known.
+func (s *Service) zone(id int64) *time.Location {
+	if c := s.Companies[id]; c != nil {
+		return c.Zone
+	}
+	return time.UTC
+}
+
+// handle waits until its outcome was flushed together with others of its company.
+func (s *Service) handle(ctx context.Context, m bus.Message) error {
+	w, err := s.open(ctx, m)
+	if w == nil || err != nil {
+		return err
+	}
+	if w.Outcome.Left != "" { // Procore is told nothing
+		return s.memory.PublishOnce(ctx, w.subject, w.Outcome)
+	}
+	if err := s.queue(ctx, w); err != nil {
+		return err
+	}
+	m.Say(w.result, reasonOf(w.reported))
+	return nil
+}
+
+// open reads an outcome that is to be told; nil: it was told to its end.
+func (s *Service) open(ctx context.Context, m bus.Message) (*waiting, error) {
+	o := &tiebackv1.Outcome{}
+	if err := bus.Decode(m, o); err != nil {
+		return nil, err
+	}
+	if err := s.admit(ctx, m.Subject, o); err != nil {
+		return nil, err
+	}
+	// An unlink can't be made twice, and a broker that was restarted may have forgotten its ack.
+	if slices.ContainsFunc(o.CloseOuts, func(c *tiebackv1.CloseOut) bool { return len(c.Unlinks) > 0 }) {
+		if told, err := s.told(ctx, m); told || err != nil {
+			return nil, err
+		}
+	}
+	item := closeout.Item{Outcome: o, Repeat: m.Repeat || m.Subject.Run != "", Later: m.Subject.Run != "" || o.DeadLettered}
+	return &waiting{Item: item, subject: closed(m), alone: m.Alone, done: make(chan error, 1)}, nil
+}
+
+// queue waits until an outcome was told together with others of its company.
+func (s *Service) queue(ctx context.Context, w *waiting) error {
+	w.span = trace.LinkFromContext(ctx)
+	b := s.batchers[w.Outcome.CompanyId]
+	if b == nil {
+		_, err := s.Procore.Company(w.Outcome.CompanyId)
+		return err
+	}
+	select {
+	case b.queue <- w:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-w.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// told says whether an outcome was told to its end, and only its ack was lost.
+func (s *Service) told(ctx context.Context, m bus.Message) (bool, error) {
+	return s.memory.Has(ctx, closed(m))
+}
+
+// tracer: a flush is of many events, so that its trace is its own and has links to theirs; see pkg/bus/trace.go.
+var tracer = otel.Tracer("github.com/tieback/tieback/services/status-reporter")
+
+func spans(batch []*waiting) (links []trace.Link) {
+	for _, w := range batch {
+		if w.span.SpanContext.IsValid() {
+			links = append(links, w.span)
+		}
+	}
+	return links
+}
+
+// flush tells Procore of a batch, in as few rounds as it can.
+func (s *Service) flush(ctx context.Context, session *procore.Session, batch []*waiting) {
+	for _, round := range rounds(batch) {
+		s.tell(ctx, session, round)
+	}
+}
+
+// tell tells Procore, then notes what it was told, then lets the handlers return.
+func (s *Service) tell(ctx context.Context, session *procore.Session, batch []*waiting) {
+	ctx, span := tracer.Start(ctx, "flush", trace.WithLinks(spans(batch)...), trace.WithAttributes(attribute.Int("tieback.outcomes", len(batch))))
+	defer span.End()
+	batch = s.dropSuperseded(ctx, batch)
+	items := make([]closeout.Item, len(batch))
+	for i, w := range batch {
+		items[i] = w.Item
+	}
+	results := s.flushRecovered(ctx, session, items, s.linkStore(batch))
+	var notes sync.WaitGroup
+	for i, w := range batch {
+		r := results[i]
+		notes.Go(func() {
+			if r.Err == nil {
+				w.reported, w.result = r.Reported, resultOf(w.Outcome)
+				if w.result == bus.ResultSuccess && resultOf(r.Reported) != bus.ResultSuccess {
+					w.result = bus.ResultFailed // Procore refused a part of it
+				}
+				if w.subject != (bus.Subject{}) {
+					r.Err = s.note(ctx, w.subject, r.Reported, w.result)
+				}
+			}
+			w.done <- r.Err
+		})
+	}
+	notes.Wait()
+}
+
+// flushRecovered is closeout.Flush, with a panic as the error of each item: it must not end the other companies' close-outs.
+func (s *Service) flushRecovered(ctx context.Context, session *procore.Session, items []closeout.Item, store closeout.LinkStore) (results []closeout.Result) {
+	defer func() {
+		if p := recover(); p != nil {
+			results = slices.Repeat([]closeout.Result{{Err: fault.New(fault.Transient, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))}}, len(items))
+		}
+	}()
+	return closeout.Flush(ctx, session, items, store)
+}
+
+// note writes down what was told. Twice is harmless.
+func (s *Service) note(ctx context.Context, subject bus.Subject, o *tiebackv1.Outcome, r bus.Result) error {
+	s.ends.WithLabelValues(strconv.FormatInt(subject.Company, 10), string(subject.Category), string(r)).Inc()
+	if t := o.GetRequestedAt(); t.IsValid() {
+		s.seconds.WithLabelValues(o.Type).Observe(time.Since(t.AsTime()).Seconds())
+	}
+	return s.memory.PublishOnce(ctx, subject, o)
+}
+
+// closed is the subject of what was told of an outcome.
+func closed(m bus.Message) bus.Subject {
+	return bus.For(bus.Closed, m.Subject.Type, m.Subject.Company, m.Subject.Request).WithRun(m.Subject.Run)
+}
+
+// giveUp keeps the outcome that Procore would not take, and tries once more to free the
+// user's button: what is in the dead letter was not told, so the details must say failed.
+// Of an outcome that is refused nothing is told; see instead.
+func (s *Service) giveUp(ctx context.Context, m bus.Message, cause error) error {
+	if told, err := s.memory.Has(ctx, closed(m)); told || err != nil {
+		return err // its end was told before, and this was a second copy
+	}
+	if err := s.Bus.Bury(ctx, stop, m, cause); err != nil {
+		return err
+	}
+	o := &tiebackv1.Outcome{}
+	if bus.Decode(m, o) != nil {
+		return nil // not an outcome of ours: there is nobody to tell
+	}
+	session, err := s.Procore.Company(o.CompanyId)
+	if err != nil {
+		return nil // not connected: Procore can't be told anything
+	}
+	failed, err := s.ending(ctx, m, o)
+	if failed == nil || err != nil {
+		return err
+	}
+	noLinks := func(context.Context, int, *tiebackv1.Outcome) error { return nil } // no mark is made
+	r := closeout.Flush(ctx, session, []closeout.Item{{Outcome: failed, Repeat: true, Later: true}}, noLinks)[0]
+	if r.Err != nil && fault.ClassOf(r.Err) != fault.Permanent {
+		return r.Err // the dead letter is kept, and the outcome is redelivered
+	}
+	if r.Err != nil {
+		s.Log.Error("request details could not be closed as failed: look at them in Procore", zap.String("subject", m.Raw), zap.Error(r.Err))
+		return nil
+	}
+	s.ends.WithLabelValues(strconv.FormatInt(o.CompanyId, 10), string(m.Subject.Category), string(bus.ResultFailed)).Inc()
+	return s.Bus.PublishOnce(ctx, closed(m), r.Reported)
+}
+
+// ending is what is told where an outcome is given up; nil: nothing. An outcome whose subject does not parse is a
+// newer version's, of which only the failures of request details are told.
+func (s *Service) ending(ctx context.Context, m bus.Message, o *tiebackv1.Outcome) (*tiebackv1.Outcome, error) {
+	if m.Raw != m.Subject.String() {
+		return failed(o), nil
+	}
+	switch err := s.admit(ctx, m.Subject, o); {
+	case err == nil:
+		return failed(o), nil
+	case fault.ClassOf(err) != fault.Permanent:
+		return nil, err
+	}
+	return s.instead(ctx, m.Subject)
+}
+
+// failed is the outcome with nothing but its request details, all failed.
+func failed(o *tiebackv1.Outcome) *tiebackv1.Outcome {
+	out := proto.Clone(o).(*tiebackv1.Outcome)
+	out.CloseOuts, out.DeadLettered = nil, true
+	for _, c := range o.CloseOuts {
+		if c.RequestDetailId == 0 {
+			continue
+		}
+		f := &tiebackv1.CloseOut{RequestDetailId: c.RequestDetailId, Status: tiebackv1.Status_STATUS_FAILED, Record: c.Record, Messages: c.Messages}
+		if c.Status != tiebackv1.Status_STATUS_FAILED {
+			f.Messages = []string{untold}
+		}
+		out.CloseOuts = append(out.CloseOuts, f)
+	}
+	return out
+}
