@@ -25,7 +25,7 @@ const module = "github.com/tieback/tieback/"
 var programs = map[string]string{
 	"ingest": "services/ingest/cmd/ingest", "fetcher": "services/fetcher/cmd/fetcher", "sweep": "services/sweep/cmd/sweep",
 	"export": "services/worker/cmd/export", "sync": "services/worker/cmd/sync", "import": "services/worker/cmd/import", "unlink": "services/worker/cmd/unlink", "reset": "services/worker/cmd/reset",
-	"status-reporter": "services/status-reporter/cmd/status-reporter", "lag": "services/lag-exporter/cmd/lag-exporter", "streams": "services/provisioner/cmd/provisioner",
+	"status-reporter": "services/status-reporter/cmd/status-reporter", "lag-exporter": "services/lag-exporter/cmd/lag-exporter", "streams": "services/provisioner/cmd/provisioner",
 	"ledger": "services/connectors/ledger/cmd/ledger", "sandbox": "services/sandbox/cmd/sandbox",
 }
 

@@ -57,7 +57,7 @@ func TestAServiceThatWaitsForTheBrokerIsAliveAndNotReady(t *testing.T) {
 
 // A service that can do without a broker runs, and is ready, before it has one.
 func TestAServiceThatNeedsNoBrokerIsReady(t *testing.T) {
-	a := &App{Name: "lag", Settings: settings.Settings{AdminAddr: freeAddr(t)}, Log: zap.NewNop(), Registry: prometheus.NewRegistry()}
+	a := &App{Name: "lag-exporter", Settings: settings.Settings{AdminAddr: freeAddr(t)}, Log: zap.NewNop(), Registry: prometheus.NewRegistry()}
 	running := make(chan struct{})
 	p := Program{BrokerOptional: true, Run: func(ctx context.Context, a *App) error {
 		if a.Bus != nil {

@@ -146,7 +146,7 @@ func (b *Bus) setUp(ctx context.Context, o Options) error {
 func (b *Bus) waitForBroker(ctx context.Context) error { return b.wait(ctx, b.ask) }
 
 // ask asks whether JetStream answers. A broker with a key for us may have our streams in this account, not in
-// one of their own as `streams keys` sets it up; which of the two is found out here, before anything else is asked.
+// one of their own as `provisioner keys` sets it up; which of the two is found out here, before anything else is asked.
 func (b *Bus) ask(ctx context.Context) error {
 	_, err := b.js.AccountInfo(ctx)
 	if b.js.Options().APIPrefix == "" || !errors.Is(err, jetstream.ErrJetStreamNotEnabled) { // what no responder is taken for

@@ -265,7 +265,7 @@ func (b *Bus) writeMark(ctx context.Context, stream string, m mark) (written boo
 	case errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant):
 		return false, nil
 	case forgotten(err):
-		return false, fmt.Errorf("bucket %s is not to be had: run `streams`, which makes it: %w", seenBucket, err)
+		return false, fmt.Errorf("bucket %s is not to be had: run `provisioner`, which makes it: %w", seenBucket, err)
 	case err != nil:
 		return false, fmt.Errorf("bucket %s: %w", seenBucket, err)
 	}
@@ -411,7 +411,7 @@ func (b *Bus) AcceptLosses(by, reason string) func(ctx context.Context, gaps ...
 		for _, l := range all {
 			m, there := marks[l.Stream]
 			if !there {
-				return nil, fmt.Errorf("%s does not exist: run `streams`, or start a service, which makes it, then accept", l.Stream)
+				return nil, fmt.Errorf("%s does not exist: run `provisioner`, or start a service, which makes it, then accept", l.Stream)
 			}
 			m.now.Accepted = &acceptance{UpTo: m.now.Last, Lost: l.Missing, At: time.Now().UTC(), By: by, Reason: reason}
 			m.now.Lost, m.now.Why = 0, ""

@@ -68,12 +68,12 @@ func users() []user {
 			name: "sweep", writes: []string{"tb.delivery.>", "tb.outcome._._.*.*." + Swept}, reads: Kinds,
 			state: true, keys: []string{swept}, procore: true,
 		},
-		user{name: "lag", reads: Kinds, marks: true},
+		user{name: "lag-exporter", reads: Kinds, marks: true},
 		user{
 			name: "tieback", writes: []string{"tb.dealt.>", "tb.delivery.>", "tb.event.>", "tb.outcome.>"}, reads: Kinds,
 			state: true, keys: []string{"link.>", swept}, procore: true, looks: true, marks: true,
 		},
-		user{name: "streams", makes: true},
+		user{name: "provisioner", makes: true},
 	)
 }
 

@@ -85,7 +85,7 @@ func (q *Quota) Swap(ctx context.Context, key string, value []byte, revision uin
 // again makes the bucket that somebody deleted; whoever may not make it can only say so.
 func (q *Quota) again(ctx context.Context, gone error) error {
 	if q.bus.made {
-		return fmt.Errorf("bucket %s is not to be had; if that lasts, run `streams`, which makes it: %w", quotaBucket, gone)
+		return fmt.Errorf("bucket %s is not to be had; if that lasts, run `provisioner`, which makes it: %w", quotaBucket, gone)
 	}
 	_, err := q.bus.stream(ctx, q.wanted)
 	return err

@@ -36,7 +36,7 @@ func UsersFile(keys map[string][]string) ([]byte, error) {
 		account(&services, u.name, keys[u.name], g)
 	}
 	var b strings.Builder
-	b.WriteString("# Accounts of Tieback at the broker. Written by `streams keys`: do not edit it, run that again.\n")
+	b.WriteString("# Accounts of Tieback at the broker. Written by `provisioner keys`: do not edit it, run that again.\n")
 	fmt.Fprintf(&b, "%s: {\n  jetstream: enabled\n  exports: [\n", tiebackAccount)
 	for _, g := range slices.SortedFunc(maps.Keys(exported), compareGrants) {
 		kind := ""

@@ -87,7 +87,7 @@ func (m *meter) foreign() {
 	if now := m.clock.local(); now.Sub(m.warned) >= time.Minute {
 		m.warned = now
 		m.log.Warn("the quota bucket holds a value that no process with the client's secret wrote; it is ignored. "+
-			"Where the client's secret is not being rotated, a service's key for the broker may be stolen: see `tieback streams keys`",
+			"Where the client's secret is not being rotated, a service's key for the broker may be stolen: see `tieback provisioner keys`",
 			zap.String("key", m.key), zap.Int64("ignored", m.ignored.Load()))
 	}
 }

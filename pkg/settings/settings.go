@@ -20,7 +20,7 @@ type Settings struct {
 	NATSURL         string        // TIEBACK_NATS_URL; "": the embedded server
 	NATSNKeyFile    string        // TIEBACK_NATS_NKEY_FILE: an nkey seed, read for each connect; "": none
 	NATSCAFile      string        // TIEBACK_NATS_CA_FILE: PEM, whom to trust as the broker; "": the system's roots
-	Made            bool          // TIEBACK_NATS_STREAMS: "made" where the program streams makes them, and nobody else may; else "make"
+	Made            bool          // TIEBACK_NATS_STREAMS: "made" where the provisioner makes them, and nobody else may; else "make"
 	Replicas        int           // TIEBACK_NATS_REPLICAS: of every stream
 	MaxBytes        uint64        // TIEBACK_NATS_MAX_BYTES: of all streams; 0: no end
 	ProcoreAPIURL   string        // TIEBACK_PROCORE_API_URL
@@ -64,7 +64,7 @@ func Load(getenv func(string) string) (Settings, error) {
 	case "make", "made":
 		s.Made = v == "made"
 	default:
-		errs = append(errs, errors.New("TIEBACK_NATS_STREAMS: must be make (whoever starts makes what is missing) or made (the program streams does)"))
+		errs = append(errs, errors.New("TIEBACK_NATS_STREAMS: must be make (whoever starts makes what is missing) or made (the provisioner does)"))
 	}
 	if s.MaxBytes, err = strconv.ParseUint(get("TIEBACK_NATS_MAX_BYTES", "0"), 10, 64); err != nil {
 		errs = append(errs, errors.New("TIEBACK_NATS_MAX_BYTES: must be a number of bytes; 0 or unset is no end"))

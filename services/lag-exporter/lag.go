@@ -1,4 +1,4 @@
-// Package lag shows Prometheus how far the pipeline is behind: it asks JetStream itself, a few small
+// Package lagexporter shows Prometheus how far the pipeline is behind: it asks JetStream itself, a few small
 // questions every ten seconds, however often it is scraped. It writes nothing but how far the streams have come, to notice when one goes back.
 //
 //	tieback_broker_up                        1: JetStream answered all that was last asked
@@ -17,7 +17,7 @@
 // The oldest message is that of request.Queue. It may be waiting, in flight, or put off (throttled, to be tried again). A
 // message's age counts from when its own stream took it: that of the status-reporter's oldest from its outcome, not from
 // the click, which tieback_close_out_seconds tells. The clocks are the broker's and this process's.
-package lag
+package lagexporter
 
 import (
 	"context"

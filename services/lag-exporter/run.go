@@ -1,4 +1,4 @@
-package lag
+package lagexporter
 
 import (
 	"context"

@@ -1,4 +1,4 @@
-package lag
+package lagexporter
 
 import (
 	"context"
@@ -21,7 +21,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // Started without a broker, the service shows that there is none, and ends when its context does.
 func TestRunWithoutBroker(t *testing.T) {
 	a := &app.App{
-		Name: "lag", Settings: settings.Settings{NATSURL: "nats://" + freeAddr(t), Replicas: 1},
+		Name: "lag-exporter", Settings: settings.Settings{NATSURL: "nats://" + freeAddr(t), Replicas: 1},
 		Log: zap.NewNop(), Registry: prometheus.NewRegistry(),
 	}
 	ctx, stop := context.WithCancel(t.Context())

@@ -1,4 +1,4 @@
-package streams
+package provisioner
 
 import (
 	"bytes"
@@ -28,7 +28,7 @@ type place struct {
 }
 
 func keys(_ context.Context, args []string, _ func(string) string, out io.Writer) error {
-	f := flag.NewFlagSet("streams keys", flag.ContinueOnError)
+	f := flag.NewFlagSet("provisioner keys", flag.ContinueOnError)
 	users := f.String("users", "", "the broker's file of users; DIR/users.conf")
 	owner := f.String("owner", "", "UID[:GID] of the seeds and their folder; only root may say")
 	mode := f.String("mode", "0600", "of the seeds")

@@ -1,4 +1,4 @@
-package streams_test
+package provisioner_test
 
 import (
 	"bytes"
@@ -18,7 +18,7 @@ import (
 func run(t *testing.T, args ...string) (int, string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	code := streams.Run(t.Context(), args, func(string) string { return "" }, &out, &errs)
+	code := provisioner.Run(t.Context(), args, func(string) string { return "" }, &out, &errs)
 	return code, out.String() + errs.String()
 }
 
@@ -100,7 +100,7 @@ func TestTheBrokersFileGoesWhereItIsWanted(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, "users.conf")); err == nil {
 		t.Error("it is in the folder of the keys too")
 	}
-	if m := mode(t, filepath.Join(dir, "lag.nk")); m != 0o440 || !strings.Contains(read(t, users), "_INBOX_lag.>") {
+	if m := mode(t, filepath.Join(dir, "lag-exporter.nk")); m != 0o440 || !strings.Contains(read(t, users), "_INBOX_lag-exporter.>") {
 		t.Errorf("a seed has mode %o; or the broker's file is not whole", m)
 	}
 }
@@ -123,15 +123,15 @@ func TestWhatIsNoSeedIsLeftAlone(t *testing.T) {
 
 func TestWrongUsageIsExit2(t *testing.T) {
 	for want, args := range map[string][]string{
-		"TIEBACK_NATS_URL":  {},
-		`["now"]: want []`:  {"now"},
-		`[]: want ["DIR"]`:  {"keys"},
-		`want ["DIR"]`:      {"keys", "a", "b"},
-		"no mode":           {"keys", "--mode", "rw", "a"},
-		"in numbers":        {"keys", "--owner", "nonroot", "a"},
-		"not defined":       {"--keys"},
-		"usage: streams":    {"-h"},
-		"streams keys [--u": {"keys", "-h"},
+		"TIEBACK_NATS_URL":      {},
+		`["now"]: want []`:      {"now"},
+		`[]: want ["DIR"]`:      {"keys"},
+		`want ["DIR"]`:          {"keys", "a", "b"},
+		"no mode":               {"keys", "--mode", "rw", "a"},
+		"in numbers":            {"keys", "--owner", "nonroot", "a"},
+		"not defined":           {"--keys"},
+		"usage: streams":        {"-h"},
+		"provisioner keys [--u": {"keys", "-h"},
 	} {
 		if code, said := run(t, args...); code != 2 || !strings.Contains(said, want) {
 			t.Errorf("streams %v: exit %d: %s", args, code, said)
@@ -143,7 +143,7 @@ func TestWrongUsageIsExit2(t *testing.T) {
 func TestABrokerThatIsNotThereIsExit1(t *testing.T) {
 	env := map[string]string{"TIEBACK_NATS_URL": "nats://127.0.0.1:1", "TIEBACK_LOG_LEVEL": "error"}
 	var out, errs bytes.Buffer
-	code := streams.Run(t.Context(), []string{"--wait", "300ms"}, func(name string) string { return env[name] }, &out, &errs)
+	code := provisioner.Run(t.Context(), []string{"--wait", "300ms"}, func(name string) string { return env[name] }, &out, &errs)
 	if code != 1 || !strings.Contains(errs.String(), "TIEBACK_NATS_URL") {
 		t.Errorf("exit %d: %s", code, errs.String())
 	}

@@ -1,4 +1,4 @@
-package streams
+package provisioner
 
 import (
 	"bytes"
@@ -61,7 +61,7 @@ func (p place) rotate(out io.Writer) error {
 	for _, service := range bus.Users() {
 		if !ready {
 			if p.has(service, old) {
-				return fmt.Errorf("%s: the key before the last rotation is still taken: run `streams keys --retire` first", service)
+				return fmt.Errorf("%s: the key before the last rotation is still taken: run `provisioner keys --retire` first", service)
 			}
 			if _, err := p.seed(p.file(service, next)); err != nil {
 				return err
@@ -73,10 +73,10 @@ func (p place) rotate(out io.Writer) error {
 		}
 	}
 	if ready {
-		fmt.Fprintln(out, "the next keys are used: give them to the services; when each has its own, run `streams keys --retire`")
+		fmt.Fprintln(out, "the next keys are used: give them to the services; when each has its own, run `provisioner keys --retire`")
 		return nil
 	}
-	fmt.Fprintln(out, "the next keys are made: have the broker read its file, then run `streams keys --rotate` again")
+	fmt.Fprintln(out, "the next keys are made: have the broker read its file, then run `provisioner keys --rotate` again")
 	return nil
 }
 

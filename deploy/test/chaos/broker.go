@@ -29,9 +29,9 @@ func (w *world) newKeys(ctx context.Context) error {
 		return nil
 	}
 	w.keys = filepath.Join(w.dir, "keys")
-	said, err := exec.CommandContext(ctx, w.programs.service("streams", newVersion), "keys", w.keys).CombinedOutput()
+	said, err := exec.CommandContext(ctx, w.programs.service("provisioner", newVersion), "keys", w.keys).CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("streams keys: %w: %s", err, said)
+		return fmt.Errorf("provisioner keys: %w: %s", err, said)
 	}
 	conf, err := os.ReadFile(filepath.Join(w.keys, "users.conf"))
 	if err != nil {

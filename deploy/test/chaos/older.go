@@ -59,7 +59,7 @@ func git(ctx context.Context, args ...string) (string, error) {
 
 // oneShots are programs under services/cmd that end by themselves: the services do their work
 // where nobody has run them.
-var oneShots = []string{"streams"}
+var oneShots = []string{"provisioner"}
 
 // built are the services in a folder, sorted.
 func built(dir string) ([]string, error) {

@@ -110,17 +110,17 @@ func TestTheDoorGivesEachATurn(t *testing.T) {
 
 // With an older version, everything goes there and back; what it does not have is the new one's all the time.
 func TestTheOldVersionHasWhatItHas(t *testing.T) {
-	p := programs{dir: "new", services: []string{"export", "lag"}, old: &programs{dir: "old", services: []string{"export"}}}
+	p := programs{dir: "new", services: []string{"export", "lag-exporter"}, old: &programs{dir: "old", services: []string{"export"}}}
 	for at, want := range map[[2]string]string{
 		{"export", oldVersion}: "old/services/export", {"export", newVersion}: "new/services/export", {"export", ""}: "new/services/export",
-		{"lag", oldVersion}: "new/services/lag", {"lag", newVersion}: "new/services/lag",
+		{"lag-exporter", oldVersion}: "new/services/lag-exporter", {"lag-exporter", newVersion}: "new/services/lag-exporter",
 	} {
 		if got := p.service(at[0], at[1]); got != want {
 			t.Errorf("%v: %s, want %s", at, got, want)
 		}
 	}
 	r := &rolling{w: &world{programs: p}}
-	if t2, err := r.replace(t.Context(), "lag", oldVersion); t2 != nil || err != nil {
+	if t2, err := r.replace(t.Context(), "lag-exporter", oldVersion); t2 != nil || err != nil {
 		t.Errorf("lag was replaced by an older one: %v, %v", t2, err)
 	}
 }

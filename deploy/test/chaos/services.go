@@ -90,8 +90,8 @@ func (w *world) environment(s *service, ingest string) (env []string, err error)
 func (w *world) streams(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, w.programs.service("streams", newVersion))
-	cmd.Env = append(slices.Clone(w.services[0].env), "TIEBACK_NATS_NKEY_FILE="+w.key("streams"))
+	cmd := exec.CommandContext(ctx, w.programs.service("provisioner", newVersion))
+	cmd.Env = append(slices.Clone(w.services[0].env), "TIEBACK_NATS_NKEY_FILE="+w.key("provisioner"))
 	said, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("streams: %w: %s", err, said)

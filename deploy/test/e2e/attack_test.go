@@ -252,7 +252,7 @@ func TestTheAttackSucceedsInOneAccount(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	err = connect("lag").PublishMsg(&nats.Msg{Subject: "$JS.API.DIRECT.GET.TIEBACK_EVENT.nope", Reply: "$JS.API.STREAM.DELETE.TIEBACK_DEAD"})
+	err = connect("lag-exporter").PublishMsg(&nats.Msg{Subject: "$JS.API.DIRECT.GET.TIEBACK_EVENT.nope", Reply: "$JS.API.STREAM.DELETE.TIEBACK_DEAD"})
 	if err != nil {
 		t.Fatal(err)
 	}

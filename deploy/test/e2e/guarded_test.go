@@ -26,7 +26,7 @@ import (
 	"github.com/tieback/tieback/services/tieback/pipeline"
 )
 
-// guarded is a broker that tells its users apart by their keys, as `streams keys` made both.
+// guarded is a broker that tells its users apart by their keys, as `provisioner keys` made both.
 type guarded struct {
 	t    *testing.T
 	dir  string // of the keys, and of all the broker has
@@ -98,9 +98,9 @@ func (g *guarded) key(service string) string { return filepath.Join(g.dir, "keys
 // streams runs the program of that name, and gives what it printed.
 func (g *guarded) streams(want int, args ...string) string {
 	g.t.Helper()
-	env := map[string]string{"TIEBACK_NATS_URL": g.url, "TIEBACK_NATS_NKEY_FILE": g.key("streams"), "TIEBACK_LOG_LEVEL": "error"}
+	env := map[string]string{"TIEBACK_NATS_URL": g.url, "TIEBACK_NATS_NKEY_FILE": g.key("provisioner"), "TIEBACK_LOG_LEVEL": "error"}
 	var out, errs bytes.Buffer
-	if got := streams.Run(g.t.Context(), args, func(name string) string { return env[name] }, &out, &errs); got != want {
+	if got := provisioner.Run(g.t.Context(), args, func(name string) string { return env[name] }, &out, &errs); got != want {
 		g.t.Fatalf("streams %v: exit %d, want %d: %s", args, got, want, errs.String())
 	}
 	return out.String() + errs.String()
@@ -161,8 +161,8 @@ func (w *world) runApart(g *guarded, meanwhile func()) *line {
 		p.Drivers["erp"] = opener
 		all.Go(func() error { return apart(ctx, g, name, p, run) })
 	}
-	watch := w.processOf(g, "lag")
-	all.Go(func() error { return apart(ctx, g, "lag", watch, lagging) })
+	watch := w.processOf(g, "lag-exporter")
+	all.Go(func() error { return apart(ctx, g, "lag-exporter", watch, lagging) })
 	meanwhile()
 	l := &line{Pipeline: &pipeline.Pipeline{App: w.processOf(g, "tieback"), Ledger: books}, world: w, cancel: cancel, done: make(chan error, 1)}
 	w.must(l.Connect(w.Context(), bus.Options{URL: g.url, Name: "tieback"}))
@@ -174,7 +174,7 @@ func (w *world) runApart(g *guarded, meanwhile func()) *line {
 
 // lagging is the exporter of lag, which looks often.
 func lagging(ctx context.Context, p *tenant.App) error {
-	e, err := lag.New(lag.Deps{Log: p.Log, Every: 50 * time.Millisecond}, p.Registry)
+	e, err := lagexporter.New(lagexporter.Deps{Log: p.Log, Every: 50 * time.Millisecond}, p.Registry)
 	if err != nil {
 		return err
 	}

@@ -47,9 +47,9 @@ func TestWhatIsNotPermittedIsRefused(t *testing.T) {
 			"$JS.API.CONSUMER.CREATE.TIEBACK_EVENT", "$JS.API.CONSUMER.DELETE.TIEBACK_OUTCOME.status-reporter", "$JS.API.CONSUMER.MSG.NEXT.TIEBACK_DELIVERY.fetcher",
 			"$JS.ACK.TIEBACK_EVENT.export.1.1.1.1.0", "$KV.tieback-seen.TIEBACK_DEAD",
 		},
-		"lag":     {"tb.delivery._._.7.9", "tb.dead._._.7.9", "$KV.tieback-state.link.7.vendor.35", "$KV.tieback-quota.7", "$JS.API.CONSUMER.DELETE.TIEBACK_EVENT.export", "$JS.API.CONSUMER.PAUSE.TIEBACK_EVENT.export", "$JS.API.STREAM.MSG.GET.KV_tieback-state"},
-		"tieback": {"tb.closed.export.create_vendor.7.9", "tb.dead._._.7.9", "$JS.API.STREAM.PURGE.TIEBACK_DEAD", "$JS.API.STREAM.MSG.DELETE.TIEBACK_DEAD", "$JS.API.STREAM.DELETE.TIEBACK_DEAD", "$KV.tieback-state.life.7.VENDOR.35"},
-		"streams": {"tb.event.export.create_vendor.7.9", "$JS.API.STREAM.DELETE.TIEBACK_EVENT", "$JS.API.STREAM.PURGE.TIEBACK_EVENT", "$JS.API.CONSUMER.DELETE.TIEBACK_EVENT.export", "$KV.tieback-state.life.7.VENDOR.35"},
+		"lag-exporter": {"tb.delivery._._.7.9", "tb.dead._._.7.9", "$KV.tieback-state.link.7.vendor.35", "$KV.tieback-quota.7", "$JS.API.CONSUMER.DELETE.TIEBACK_EVENT.export", "$JS.API.CONSUMER.PAUSE.TIEBACK_EVENT.export", "$JS.API.STREAM.MSG.GET.KV_tieback-state"},
+		"tieback":      {"tb.closed.export.create_vendor.7.9", "tb.dead._._.7.9", "$JS.API.STREAM.PURGE.TIEBACK_DEAD", "$JS.API.STREAM.MSG.DELETE.TIEBACK_DEAD", "$JS.API.STREAM.DELETE.TIEBACK_DEAD", "$KV.tieback-state.life.7.VENDOR.35"},
+		"provisioner":  {"tb.event.export.create_vendor.7.9", "$JS.API.STREAM.DELETE.TIEBACK_EVENT", "$JS.API.STREAM.PURGE.TIEBACK_EVENT", "$JS.API.CONSUMER.DELETE.TIEBACK_EVENT.export", "$KV.tieback-state.life.7.VENDOR.35"},
 	}
 	for _, service := range bus.Users() {
 		nc := g.as(service)
@@ -81,7 +81,7 @@ func TestTheKeysOfLagAndTiebackNoticeALoss(t *testing.T) {
 	t.Parallel()
 	g := newGuarded(t)
 	g.streams(0)
-	lag, tieback := g.bus("lag"), g.bus("tieback")
+	lag, tieback := g.bus("lag-exporter"), g.bus("tieback")
 	for n := range int64(3) {
 		if err := tieback.PublishOnce(t.Context(), bus.For(bus.Delivery, "", 7, n+1), &tiebackv1.Delivery{CompanyId: 7, ErpRequestId: n + 1, EventId: "01J"}); err != nil {
 			t.Fatal(err)
@@ -131,7 +131,7 @@ func TestWithoutAKeyNobodyIsLetIn(t *testing.T) {
 		t.Errorf("without a key: %v, %v", nc, err)
 	}
 	stranger := newGuarded(t)
-	opt, err := nats.NkeyOptionFromSeed(stranger.key("streams"))
+	opt, err := nats.NkeyOptionFromSeed(stranger.key("provisioner"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ import (
 var arrows = map[string][]struct{ from, to, port string }{
 	"": {
 		{everybody, "DNS", "53"},
-		{services + " streams tieback", "nats", "4222"},
+		{services + " provisioner tieback", "nats", "4222"},
 		{"nats", "nats", "6222"},
 		{"Prometheus", services, "9090"},
 	},
@@ -41,8 +41,8 @@ var arrows = map[string][]struct{ from, to, port string }{
 }
 
 const (
-	services  = "ingest fetcher export sync import unlink reset status-reporter sweep lag"
-	everybody = services + " streams tieback nats"
+	services  = "ingest fetcher export sync import unlink reset status-reporter sweep lag-exporter"
+	everybody = services + " provisioner tieback nats"
 	procore   = "fetcher export sync import unlink reset status-reporter sweep tieback"
 	erp       = "export sync import unlink reset tieback"
 )

@@ -101,7 +101,7 @@ func TestTheSettingsAreKnownAndRight(t *testing.T) {
 			if ingest := p.name == "ingest"; ingest != (s.Companies == "" && s.Webhooks != "") || ingest != sees(p, "tieback-webhooks") || ingest && !mounted(p, "tieback-webhooks", filepath.Dir(s.Webhooks)) {
 				t.Errorf("%s: webhook hashes %q; sees the secret: %v", p.name, s.Webhooks, sees(p, "tieback-webhooks"))
 			}
-			if needs := p.name != "lag" && p.name != "streams" && p.name != "ingest"; needs != (s.Companies != "") || needs != sees(p, "tieback-companies") {
+			if needs := p.name != "lag-exporter" && p.name != "provisioner" && p.name != "ingest"; needs != (s.Companies != "") || needs != sees(p, "tieback-companies") {
 				t.Errorf("%s: companies file %q; sees the secret: %v", p.name, s.Companies, sees(p, "tieback-companies"))
 			}
 		}

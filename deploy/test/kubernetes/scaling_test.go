@@ -13,7 +13,7 @@ import (
 )
 
 // single are those that must not be, or need not be, more than one.
-var single = []string{"lag", "sandbox", "status-reporter", "sweep"}
+var single = []string{"lag-exporter", "sandbox", "status-reporter", "sweep"}
 
 // scaler is who counts a service's replicas.
 type scaler struct {

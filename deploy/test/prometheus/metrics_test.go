@@ -106,7 +106,7 @@ func TestEveryMetricThatIsAskedForIsExported(t *testing.T) {
 func described(t *testing.T) (names []string) {
 	t.Helper()
 	var all describing
-	_, err := lag.New(lag.Deps{Log: zap.NewNop()}, &all)
+	_, err := lagexporter.New(lagexporter.Deps{Log: zap.NewNop()}, &all)
 	must(t, err)
 	_, err = procore.New(procore.Config{APIURL: "https://procore.test", LoginURL: "https://procore.test"}, company.Set{}, &all)
 	must(t, err)

@@ -76,9 +76,9 @@ func play(t *testing.T) []*dto.MetricFamily {
 	must(t, err)
 	defer pl.Close()
 	apart := prometheus.NewRegistry() // as in the program lag
-	exporter, err := lag.New(lag.Deps{Log: zap.NewNop(), Every: 50 * time.Millisecond, MaxBytes: 1 << 30}, apart)
+	exporter, err := lagexporter.New(lagexporter.Deps{Log: zap.NewNop(), Every: 50 * time.Millisecond, MaxBytes: 1 << 30}, apart)
 	must(t, err)
-	must(t, apart.Register(telemetry.BuildInfo("lag")))
+	must(t, apart.Register(telemetry.BuildInfo("lag-exporter")))
 
 	running, end := context.WithCancel(ctx)
 	g, running := errgroup.WithContext(running)

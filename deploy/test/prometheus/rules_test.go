@@ -165,7 +165,7 @@ func services(t *testing.T) []string {
 	}
 	var all []string
 	for _, f := range folders {
-		if f.Name() != "streams" {
+		if f.Name() != "provisioner" {
 			all = append(all, f.Name())
 		}
 	}

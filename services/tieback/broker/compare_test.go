@@ -18,7 +18,7 @@ import (
 // changed is named, until SetUp has put it right.
 func TestWhatDiffersFromTheLayoutIsNamed(t *testing.T) {
 	srv := listen(t, t.TempDir(), freePort(t))
-	o := bus.Options{URL: srv.ClientURL(), Name: "streams", Replicas: 1, Log: zap.NewNop()}
+	o := bus.Options{URL: srv.ClientURL(), Name: "provisioner", Replicas: 1, Log: zap.NewNop()}
 	setUp := func() {
 		if err := bus.SetUp(t.Context(), o, func(string, string) {}); err != nil {
 			t.Fatal(err)

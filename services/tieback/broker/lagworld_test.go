@@ -26,7 +26,7 @@ type shown struct {
 func export(t *testing.T, b *bus.Bus) shown {
 	t.Helper()
 	s := shown{t, prometheus.NewRegistry()}
-	e, err := lag.New(lag.Deps{Log: zap.NewNop(), Every: 20 * time.Millisecond, MaxBytes: 1 << 30}, s.registry)
+	e, err := lagexporter.New(lagexporter.Deps{Log: zap.NewNop(), Every: 20 * time.Millisecond, MaxBytes: 1 << 30}, s.registry)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,7 +29,7 @@ func start(t *testing.T, dir string) *broker.Server {
 	return srv
 }
 
-// setUp does what `streams` does, and gives what was done by what it was done to.
+// setUp does what `provisioner` does, and gives what was done by what it was done to.
 func setUp(t *testing.T, o bus.Options) map[string]string {
 	t.Helper()
 	done := map[string]string{}
@@ -114,7 +114,7 @@ func TestWithMadeNothingIsMade(t *testing.T) {
 	short, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
 	_, err := bus.Connect(short, o)
-	if err == nil || !strings.Contains(err.Error(), "stream TIEBACK_DELIVERY") || !strings.Contains(err.Error(), "`streams`") {
+	if err == nil || !strings.Contains(err.Error(), "stream TIEBACK_DELIVERY") || !strings.Contains(err.Error(), "`provisioner`") {
 		t.Fatalf("without streams: %v", err)
 	}
 	nc, err := nats.Connect("", o.InProcess)
@@ -155,7 +155,7 @@ func TestAConsumerOfTheTableHasItsFilter(t *testing.T) {
 	}
 }
 
-// The quota bucket is there after a restart, or no call would be made until somebody runs `streams`. One
+// The quota bucket is there after a restart, or no call would be made until somebody runs `provisioner`. One
 // of an older version, in memory, is made anew.
 func TestTheQuotaBucketOutlivesARestart(t *testing.T) {
 	t.Parallel()

@@ -23,7 +23,7 @@ func (d *Doctor) checkStreams(ctx context.Context, r *report, b *bus.Bus, shared
 		asked := time.Now()
 		s, err := b.JetStream().Stream(ctx, name)
 		if err != nil {
-			r.problem(check, "run the program streams, or start a service; if it is there, look at the broker's nodes: more than half must run", "%s: %v", name, err)
+			r.problem(check, "run the provisioner, or start a service; if it is there, look at the broker's nodes: more than half must run", "%s: %v", name, err)
 			continue
 		}
 		info := s.CachedInfo()
@@ -44,7 +44,7 @@ func (d *Doctor) checkStream(r *report, info *jetstream.StreamInfo) bool {
 	const check, nodes = "streams", "look at the broker's nodes: are all of them running, and do they reach each other?"
 	name, bad := info.Config.Name, len(r.all)
 	if differs := bus.StreamDiffers(info.Config, bus.Options{Replicas: d.Settings.Replicas}); len(differs) > 0 {
-		r.warn(check, "run the program streams of this version, or restart a service", "%s %s", name, strings.Join(differs, "; "))
+		r.warn(check, "run the provisioner of this version, or restart a service", "%s %s", name, strings.Join(differs, "; "))
 	}
 	if info.Cluster != nil && info.Cluster.Leader == "" {
 		r.problem(check, "look at the broker's nodes: more than half must run", "%s has no leader", name)
@@ -92,7 +92,7 @@ func (d *Doctor) checkConsumers(ctx context.Context, r *report, b *bus.Bus) {
 		case !q.Made:
 			r.warn(check, "start the service "+q.Name, "%s has never run here: it has no consumer of %s", q.Name, q.Kind.Stream())
 		case len(differs) > 0:
-			r.warn(check, "run the program streams of this version, or restart the service", "%s %s", q.Name, strings.Join(differs, "; "))
+			r.warn(check, "run the provisioner of this version, or restart the service", "%s %s", q.Name, strings.Join(differs, "; "))
 		case q.Pulls == 0:
 			alone = append(alone, q)
 		default:

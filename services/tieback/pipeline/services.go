@@ -23,7 +23,7 @@ func Services(ingest tenant.Service) map[string]tenant.Service {
 		"ingest": ingest, "fetcher": fetcher.Run,
 		"export": exports.Run, "sync": syncs.Run, "import": imports.Run, "unlink": unlinks.Run, "reset": resets.Run,
 		"status-reporter": statusreporter.Run, "sweep": sweep.Run,
-		"lag": func(ctx context.Context, a *tenant.App) error { return lag.Run(ctx, a.App) },
+		"lag-exporter": func(ctx context.Context, a *tenant.App) error { return lagexporter.Run(ctx, a.App) },
 	}
 }
 

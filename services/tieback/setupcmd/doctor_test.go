@@ -263,18 +263,18 @@ func TestABrokerThatIsDown(t *testing.T) {
 func TestKeysOfTheBroker(t *testing.T) {
 	w := newWorld(t, sandbox.Config{})
 	w.connect()
-	if code := streams.Run(t.Context(), []string{"keys", w.path("keys")}, func(string) string { return "" }, io.Discard, io.Discard); code != 0 {
+	if code := provisioner.Run(t.Context(), []string{"keys", w.path("keys")}, func(string) string { return "" }, io.Discard, io.Discard); code != 0 {
 		t.Fatal("no keys")
 	}
 	ns := w.broker(`accounts { include "keys/users.conf" }`)
-	env := map[string]string{"TIEBACK_NATS_URL": ns.ClientURL(), "TIEBACK_NATS_NKEY_FILE": w.path("keys/streams.nk")}
+	env := map[string]string{"TIEBACK_NATS_URL": ns.ClientURL(), "TIEBACK_NATS_NKEY_FILE": w.path("keys/provisioner.nk")}
 	t.Setenv("TIEBACK_NATS_STREAMS", "made")
 	t.Setenv("TIEBACK_NATS_NKEY_FILE", w.path("keys/tieback.nk"))
 	patient := doctorcmd.Patience
 	doctorcmd.Patience = 2 * time.Second // for streams that do not come
-	w.doctor().has("broker", doctor.Problem, "run the program streams")
+	w.doctor().has("broker", doctor.Problem, "run the provisioner")
 	doctorcmd.Patience = patient
-	if code := streams.Run(t.Context(), nil, func(name string) string { return env[name] }, io.Discard, io.Discard); code != 0 {
+	if code := provisioner.Run(t.Context(), nil, func(name string) string { return env[name] }, io.Discard, io.Discard); code != 0 {
 		t.Fatal("no streams")
 	}
 	e := w.doctor()

@@ -10,4 +10,6 @@ import (
 	"github.com/tieback/tieback/services/lag-exporter"
 )
 
-func main() { os.Exit(app.Program{Name: "lag", Run: lag.Run, BrokerOptional: true}.Main()) }
+func main() {
+	os.Exit(app.Program{Name: "lag-exporter", Run: lagexporter.Run, BrokerOptional: true}.Main())
+}

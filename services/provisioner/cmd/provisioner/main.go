@@ -15,5 +15,5 @@ func main() { os.Exit(run()) }
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	return streams.Run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
+	return provisioner.Run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
 }

@@ -1,11 +1,11 @@
-// Package streams is the one-shot that makes what the services find at the broker, so that none of
+// Package provisioner is the one-shot that makes what the services find at the broker, so that none of
 // them needs the right to, and the keys by which the broker tells them apart.
 //
 //	streams                   makes streams, buckets and durable consumers, or brings them up to this version
-//	streams keys DIR          makes the nkeys that are missing in DIR, and the broker's file of users
+//	provisioner keys DIR          makes the nkeys that are missing in DIR, and the broker's file of users
 //
 // Both can be run again at any time, while services run.
-package streams
+package provisioner
 
 import (
 	"context"
@@ -21,7 +21,7 @@ import (
 )
 
 const usage = `usage: streams [--wait 15m]
-       streams keys [--users FILE] [--owner UID[:GID]] [--mode 0600] [--rotate | --retire] DIR
+       provisioner keys [--users FILE] [--owner UID[:GID]] [--mode 0600] [--rotate | --retire] DIR
 `
 
 // Run does what args say and returns the exit code: 0 done, 1 failed, 2 wrong usage or settings.
@@ -64,7 +64,7 @@ func parse(f *flag.FlagSet, args []string, want ...string) error {
 }
 
 func setUp(ctx context.Context, args []string, getenv func(string) string, out io.Writer) error {
-	f := flag.NewFlagSet("streams", flag.ContinueOnError)
+	f := flag.NewFlagSet("provisioner", flag.ContinueOnError)
 	wait := f.Duration("wait", 15*time.Minute, "for the broker, which takes minutes to recover millions of messages")
 	if err := parse(f, args); err != nil {
 		return err
@@ -82,6 +82,6 @@ func setUp(ctx context.Context, args []string, getenv func(string) string, out i
 	}
 	ctx, cancel := context.WithTimeout(ctx, *wait)
 	defer cancel()
-	o := bus.Options{URL: s.NATSURL, NKeyFile: s.NATSNKeyFile, CAFile: s.NATSCAFile, Name: "streams", Replicas: s.Replicas, Log: log}
+	o := bus.Options{URL: s.NATSURL, NKeyFile: s.NATSNKeyFile, CAFile: s.NATSCAFile, Name: "provisioner", Replicas: s.Replicas, Log: log}
 	return bus.SetUp(ctx, o, func(what, done string) { fmt.Fprintf(out, "%s: %s\n", what, done) })
 }
