@@ -14,7 +14,7 @@
 # make generate   the code of proto/ and the table of docs/event-types.md
 
 MODULES := proto pkg services deploy/test/chaos services/connectors/ledger services/sandbox services/tieback deploy/test/kubernetes deploy/test/prometheus
-PACKAGES := $(MODULES:%=./%/...)
+PACKAGES := $(MODULES:%=./%/...) ./deploy/test/e2e/...
 FUZZTIME ?= 30000x
 BASE ?= origin/main
 
@@ -44,7 +44,7 @@ test:
 
 # Verbose, as a test that finds no image says so and is left out.
 test-docker:
-	go test -race -count=1 -timeout 30m -v ./deploy/test
+	go test -race -count=1 -timeout 30m -v ./deploy/test/compose
 
 # The tests run in the container as they are; its volume keeps the set-up company for the next time.
 test-tryton:

@@ -9,10 +9,10 @@ import (
 	"slices"
 )
 
-// What is built. Everything under services/cmd is a service of the pipeline, but for oneShots; one
-// that is added there is part of the next run.
+// What is built. Every command of the module services is a service of the pipeline, but for oneShots
+// and tools; one that is added is part of the next run.
 const (
-	servicesPath = "github.com/tieback/tieback/services/cmd/..."
+	servicesPath = "github.com/tieback/tieback/services/.../cmd/..."
 	ledgerPath   = "github.com/tieback/tieback/services/connectors/ledger/cmd/ledger"
 	brokerPath   = "github.com/nats-io/nats-server/v2"
 )

@@ -38,7 +38,7 @@ func older(ctx context.Context, dir, ref string) (p programs, commit string, err
 	for _, step := range []*exec.Cmd{
 		exec.CommandContext(ctx, "git", "-C", root, "archive", "-o", archive, ref),
 		exec.CommandContext(ctx, "tar", "-xf", archive, "-C", source),
-		exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", into+"/", "./services/cmd/..."), // trimmed: built once for all folders
+		exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", into+"/", "./services/.../cmd/..."), // trimmed: built once for all folders
 	} {
 		if step.Args[0] == "go" {
 			step.Dir = source
@@ -57,9 +57,9 @@ func git(ctx context.Context, args ...string) (string, error) {
 	return strings.TrimSpace(string(out)), err
 }
 
-// oneShots are programs under services/cmd that end by themselves: the services do their work
-// where nobody has run them.
-var oneShots = []string{"provisioner"}
+// oneShots are commands that end by themselves: the provisioner, whose work the services do where it
+// has not run, and a tool of the Tryton connector.
+var oneShots = []string{"provisioner", "tryton-company"}
 
 // built are the services in a folder, sorted.
 func built(dir string) ([]string, error) {

@@ -13,7 +13,7 @@ import (
 
 // folders are where each service's own code is. What it imports from beside it counts too.
 var folders = map[string]string{
-	"ingest": "ingest", "fetcher": "fetcher", "status-reporter": "statusreporter", "sweep": "sweep", "lag-exporter": "lag-exporter",
+	"ingest": "ingest", "fetcher": "fetcher", "status-reporter": "status-reporter", "sweep": "sweep", "lag-exporter": "lag-exporter",
 	"export": "worker/exports", "sync": "worker/syncs", "import": "worker/imports", "unlink": "worker/unlinks", "reset": "worker/resets",
 }
 
