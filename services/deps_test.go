@@ -25,15 +25,15 @@ const module = "github.com/tieback/tieback/"
 var programs = map[string]string{
 	"ingest": "services/ingest/cmd/ingest", "fetcher": "services/fetcher/cmd/fetcher", "sweep": "services/sweep/cmd/sweep",
 	"export": "services/worker/cmd/export", "sync": "services/worker/cmd/sync", "import": "services/worker/cmd/import", "unlink": "services/worker/cmd/unlink", "reset": "services/worker/cmd/reset",
-	"status-reporter": "services/status-reporter/cmd/status-reporter", "lag-exporter": "services/lag-exporter/cmd/lag-exporter", "streams": "services/provisioner/cmd/provisioner",
+	"status-reporter": "services/status-reporter/cmd/status-reporter", "lag-exporter": "services/lag-exporter/cmd/lag-exporter", "provisioner": "services/provisioner/cmd/provisioner",
 	"ledger": "services/connectors/ledger/cmd/ledger", "sandbox": "services/sandbox/cmd/sandbox",
 }
 
 // groups are names for several programs.
 var groups = map[string]string{
 	"workers":  "export sync import unlink reset",
-	"tenants":  "fetcher sweep status-reporter workers", // read the companies file and call Procore
-	"services": "ingest lag streams tenants",            // have a user at the broker
+	"tenants":  "fetcher sweep status-reporter workers",   // read the companies file and call Procore
+	"services": "ingest lag-exporter provisioner tenants", // have a user at the broker
 }
 
 // allowed says which of our packages each program may contain, and why. It is a policy: a service that the internet
@@ -41,75 +41,75 @@ var groups = map[string]string{
 // service's purpose explains; move code instead where there is none. Only tieback, which runs all services in one
 // process, contains all; it is not listed.
 //
-//	package                            programs                        reason
+//	package                                     programs                    reason
 const allowed = `
-	pkg/fault                          services ledger                 classes of errors
-	pkg/order                          tenants ledger                  compares requests by time and id
-	pkg/secretfile                     services ledger                 reads files with secrets: broker keys, hashes, tokens
-	pkg/trouble                        tenants lag ledger              what a company's ERP or Procore fails with
-	proto/tieback/v1                   services ledger                 the messages
-	pkg/catalogue                      services sandbox                the event types
-	pkg/bus                            services                        publishes and consumes messages
-	pkg/settings                       services                        the environment
-	pkg/telemetry                      services                        metrics, traces, admin port
-	pkg/app                            services                        the process
+	pkg/fault                                   services ledger             classes of errors
+	pkg/order                                   tenants ledger              compares requests by time and id
+	pkg/secretfile                              services ledger             reads files with secrets: broker keys, hashes, tokens
+	pkg/trouble                                 tenants lag-exporter ledger  what a company's ERP or Procore fails with
+	proto/tieback/v1                            services ledger             the messages
+	pkg/catalogue                               services sandbox            the event types
+	pkg/bus                                     services                    publishes and consumes messages
+	pkg/settings                                services                    the environment
+	pkg/telemetry                               services                    metrics, traces, admin port
+	pkg/app                                     services                    the process
 
-	pkg/webhooks                       ingest                          hashes of webhook tokens, the only secret of ingest
-	pkg/procore/delivery               ingest                          what a webhook says; knows nothing else of Procore
-	services/ingest                    ingest                          the service
+	pkg/webhooks                                ingest                      hashes of webhook tokens, the only secret of ingest
+	pkg/procore/delivery                        ingest                      what a webhook says; knows nothing else of Procore
+	services/ingest                             ingest                      the service
 
-	pkg/app/tenant                     tenants                         companies, Procore and ERPs of a process
-	pkg/webhooks                       tenants                         company keeps its tokens as hashes
-	pkg/company                        tenants                         the companies file
-	pkg/procore                        tenants                         calls Procore
-	pkg/state                          tenants                         links, generations, cursors; reports troubles
-	pkg/connector                      tenants                         records and their keys; the workers' ERPs
-	pkg/payload            fetcher status-reporter workers  reads payloads
+	pkg/app/tenant                              tenants                     companies, Procore and ERPs of a process
+	pkg/webhooks                                tenants                     company keeps its tokens as hashes
+	pkg/company                                 tenants                     the companies file
+	pkg/procore                                 tenants                     calls Procore
+	pkg/state                                   tenants                     links, generations, cursors; reports troubles
+	pkg/connector                               tenants                     records and their keys; the workers' ERPs
+	pkg/payload                                 fetcher status-reporter workers  reads payloads
 
-	services/fetcher                   fetcher                         the service
+	services/fetcher                            fetcher                     the service
 
-	services/connectors                workers                         the drivers they are built with
-	pkg/connector/remote               workers                         a driver: connectors over gRPC
-	pkg/connector/conformance/rehearsal  workers                       remote asks connectors under test for faults
-	services/connectors/tryton                    workers                         a driver
-	services/worker                    workers                         what all categories share
-	pkg/request                        workers                         whether an event's due time ended it first
-	services/worker/exports            export                          the service
-	services/worker/imports            import                          the service
-	services/worker/syncs              sync                            the service
-	services/worker/unlinks            unlink                          the service
-	services/worker/resets             reset                           the service
-	services/worker/bulk               sync import                     lists too large for one call
-	services/worker/jobdata            sync import                     a job's codes, budget and costs as staged records
-	services/worker/removal            unlink reset                    takes records out of the ERP
-	pkg/procore/metadata                  sync                            what Procore's ERP tool may do
+	services/connectors                         workers                     the drivers they are built with
+	pkg/connector/remote                        workers                     a driver: connectors over gRPC
+	pkg/connector/conformance/rehearsal         workers                     remote asks connectors under test for faults
+	services/connectors/tryton                  workers                     a driver
+	services/worker                             workers                     what all categories share
+	pkg/request                                 workers                     whether an event's due time ended it first
+	services/worker/exports                     export                      the service
+	services/worker/imports                     import                      the service
+	services/worker/syncs                       sync                        the service
+	services/worker/unlinks                     unlink                      the service
+	services/worker/resets                      reset                       the service
+	services/worker/bulk                        sync import                 lists too large for one call
+	services/worker/jobdata                     sync import                 a job's codes, budget and costs as staged records
+	services/worker/removal                     unlink reset                takes records out of the ERP
+	pkg/procore/metadata                        sync                        what Procore's ERP tool may do
 
-	services/status-reporter            status-reporter                 the service
-	services/status-reporter/internal/closeout  status-reporter         the routes that mark and close
-	services/deadline                  status-reporter                 words what is not done in time
-	pkg/request                        status-reporter                 ends what is not done in time
+	services/status-reporter                    status-reporter             the service
+	services/status-reporter/internal/closeout  status-reporter             the routes that mark and close
+	services/status-reporter/overdue            status-reporter             words what is not done in time
+	pkg/request                                 status-reporter             ends what is not done in time
 
-	services/sweep                     sweep                           the service
-	pkg/request                        sweep                           whether a request has ended
-	pkg/procore/delivery               sweep                           writes a delivery as ingest would have
-	pkg/procore/erplog                 sweep                           Procore's log of deliveries and open request details
+	services/sweep                              sweep                       the service
+	pkg/request                                 sweep                       whether a request has ended
+	pkg/procore/delivery                        sweep                       writes a delivery as ingest would have
+	pkg/procore/erplog                          sweep                       Procore's log of deliveries and open request details
 
-	services/lag-exporter                       lag                             the service
-	pkg/request                        lag                             counts open dead letters
-	pkg/procore                        lag                             request finds the request details of payloads
-	pkg/company                        lag                             request judges by a company's since
-	pkg/webhooks                       lag                             company keeps its tokens as hashes
+	services/lag-exporter                       lag-exporter                the service
+	pkg/request                                 lag-exporter                counts open dead letters
+	pkg/procore                                 lag-exporter                request finds the request details of payloads
+	pkg/company                                 lag-exporter                request judges by a company's since
+	pkg/webhooks                                lag-exporter                company keeps its tokens as hashes
 
-	services/provisioner                   streams                         the service
+	services/provisioner                        provisioner                 the service
 
-	pkg/connector                      ledger                          it is a driver
-	pkg/connector/remote               ledger                          serves it over gRPC
-	pkg/connector/conformance/rehearsal  ledger                        acts out faults for the conformance suite
-	services/connectors/ledger                    ledger                          the books
-	services/connectors/ledger/ledgercmd          ledger                          looks at the books by hand
+	pkg/connector                               ledger                      it is a driver
+	pkg/connector/remote                        ledger                      serves it over gRPC
+	pkg/connector/conformance/rehearsal         ledger                      acts out faults for the conformance suite
+	services/connectors/ledger                  ledger                      the books
+	services/connectors/ledger/ledgercmd        ledger                      looks at the books by hand
 
-	services/sandbox                   sandbox                         the simulated Procore
-	pkg/procore/schema                 sandbox                         Procore's published operations
+	services/sandbox                            sandbox                     the simulated Procore
+	pkg/procore/schema                          sandbox                     Procore's published operations
 `
 
 // rules gives, by program, the packages that it may contain.

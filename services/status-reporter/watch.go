@@ -18,7 +18,7 @@ import (
 	"github.com/tieback/tieback/pkg/request"
 	"github.com/tieback/tieback/pkg/state"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/deadline"
+	"github.com/tieback/tieback/services/status-reporter/overdue"
 )
 
 // watch looks after the events whose users wait longer than they should.
@@ -159,7 +159,7 @@ func (w *watch) expire(ctx context.Context) error {
 		if w.now().Before(o.expires) {
 			continue
 		}
-		expired, err := deadline.Expire(ctx, w.bus, o.message, o.event, o.expires.Sub(o.message.Stored), w.why(ctx, o), w.zone(o.event.CompanyId))
+		expired, err := overdue.Expire(ctx, w.bus, o.message, o.event, o.expires.Sub(o.message.Stored), w.why(ctx, o), w.zone(o.event.CompanyId))
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -355,7 +355,7 @@ func calledOff(told *tiebackv1.Outcome) *tiebackv1.Outcome {
 // waiting is an outcome that says that it is none yet.
 func (w *watch) waiting(ctx context.Context, o *open) *tiebackv1.Outcome {
 	out := &tiebackv1.Outcome{CompanyId: o.event.CompanyId, ErpRequestId: o.event.ErpRequestId, Type: o.event.Type, RequestedAt: o.event.RequestedAt}
-	sentence := deadline.Waiting(w.why(ctx, o), o.expires, w.zone(o.event.CompanyId), w.now())
+	sentence := overdue.Waiting(w.why(ctx, o), o.expires, w.zone(o.event.CompanyId), w.now())
 	for _, id := range procore.RequestDetails(o.event.Payload) {
 		out.CloseOuts = append(out.CloseOuts, &tiebackv1.CloseOut{
 			RequestDetailId: id, Status: tiebackv1.Status_STATUS_IN_PROGRESS, Messages: []string{sentence},

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/tieback/tieback/pkg/company"
-	"github.com/tieback/tieback/services/deadline"
+	"github.com/tieback/tieback/services/status-reporter/overdue"
 )
 
 // An accountant reads times on the clocks of the company.
@@ -18,7 +18,7 @@ func TestAnAccountantReadsTimesInTheCompanysZone(t *testing.T) {
 	s := &Service{Deps: Deps{Companies: company.Set{7: acme}}}
 	at := time.Date(2026, time.December, 1, 1, 30, 0, 0, time.UTC)
 	for id, want := range map[int64]string{7: "19:30 CST", 8: "01:30 UTC"} {
-		if got := deadline.Clock(at, s.zone(id), at); got != want {
+		if got := overdue.Clock(at, s.zone(id), at); got != want {
 			t.Errorf("company %d: %s, want %s", id, got, want)
 		}
 	}

@@ -47,7 +47,7 @@ var proofs = []proof{
 	{`make bench`, ".ci/run", "make bench"},
 	{`make fuzz FUZZTIME=20000x`, ".ci/run", "make fuzz FUZZTIME=20000x"},
 	{`make images VERSION=\S+( PLATFORM=linux/arm64)?`, ".ci/run", `make images VERSION="$TIEBACK_VERSION"`},
-	{`make -C \.\./\.\. run ERP=remote ADDRESS=\S+`, "services/connectors/typescript/verify", "run ERP=remote ADDRESS="},
+	{`make -C \.\./\.\./\.\. run ERP=remote ADDRESS=\S+`, "services/connectors/typescript/verify", "run ERP=remote ADDRESS="},
 	{`deploy/docker/reproducible`, ".ci/run", "deploy/docker/reproducible ingest ledger"},
 	{`docker compose up( --build)? --wait`, ".ci/run", "docker compose up --build --wait"},
 	{`docker compose down`, "deploy/compose/again", "docker compose down"},

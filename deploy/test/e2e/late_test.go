@@ -17,7 +17,7 @@ import (
 	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/pkg/telemetry"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/deadline"
+	"github.com/tieback/tieback/services/status-reporter/overdue"
 	"github.com/tieback/tieback/services/tieback/broker"
 	"github.com/tieback/tieback/services/worker"
 )
@@ -55,7 +55,7 @@ func TestWhatWasDoneIsToldAfterTheDeadlineThoughSomeWasRefused(t *testing.T) {
 		handlers[row.Name] = func(ctx context.Context, task *worker.Task) ([]*tiebackv1.CloseOut, error) {
 			i := int(task.Event.ErpRequestId) - 1
 			m := bus.Message{Subject: subject(bus.Event, i), Stream: bus.Event.Stream(), Sequence: uint64(i + 1), Stored: time.Now()}
-			if expired, err := deadline.Expire(ctx, b, m, task.Event, time.Minute, nil, time.UTC); err != nil || !expired {
+			if expired, err := overdue.Expire(ctx, b, m, task.Event, time.Minute, nil, time.UTC); err != nil || !expired {
 				t.Error(expired, err)
 			}
 			return cases[i].ends, nil

@@ -1,5 +1,5 @@
-// Package deadline words what accountants read of events that wait, and of those that are not done in time.
-package deadline
+// Package overdue words what accountants read of events that wait, and of those that are not done in time.
+package overdue
 
 import (
 	"context"
