@@ -2,6 +2,7 @@ package procore_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -152,8 +153,9 @@ func (r *realm) rotate(from, to string) {
 
 func (r *realm) refusal(id int64) (procore.Refusal, bool) {
 	r.Helper()
-	raw, _, _ := r.store.Read(r.Context(), procore.LoginKey(id, r.set[id].Client.Name))
-	refusal, refused, err := procore.ReadRefusal(raw)
+	client := r.set[id].Client
+	raw, _, _ := r.store.Read(r.Context(), procore.LoginKey(id, client.Name))
+	refusal, refused, err := procore.ReadRefusal(raw, id, client)
 	if err != nil {
 		r.Fatal(err)
 	}
@@ -264,6 +266,44 @@ func TestRefusedCredentialsLeaveTheOldTokenInUse(t *testing.T) {
 	}
 	if r.log.FilterMessageSnippet("secrets rotated").Len() != 1 {
 		t.Errorf("the log has %v", r.log.All())
+	}
+}
+
+// A refusal that was not sealed with the client's secret is not believed, and the next login replaces it. A key for the
+// broker was enough to have status report refused credentials.
+func TestAForgedRefusalIsNotBelieved(t *testing.T) {
+	r := newRealm(t, twoOfOne)
+	client, since := r.set[7].Client, time.Now().Add(-time.Hour)
+	plain, err := json.Marshal(procore.Refusal{Since: since, Status: 401})
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := newRealm(t, strings.ReplaceAll(twoOfOne, "first-secret", "other-secret"))
+	sealed, err := procore.Refusal{Since: since, Status: 401}.Seal(7, other.set[7].Client, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := procore.Refusal{Since: since, Status: 401}.Seal(7, client, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, raw := range map[string][]byte{"plain": plain, "of another secret": sealed, "junk": []byte("junk")} {
+		if is, refused, err := procore.ReadRefusal(raw, 7, client); refused || err == nil {
+			t.Errorf("%s: %+v, %v", name, is, err)
+		}
+	}
+	if is, refused, err := procore.ReadRefusal(own, 7, client); !refused || err != nil || !is.Since.Equal(since) {
+		t.Errorf("its own: %+v, %v", is, err)
+	}
+	key := procore.LoginKey(7, client.Name)
+	if _, ok, _ := r.store.Swap(t.Context(), key, plain, 0); !ok {
+		t.Fatal("not written")
+	}
+	if _, err := r.call(7); err != nil {
+		t.Fatal(err)
+	}
+	if raw, _, _ := r.store.Read(t.Context(), key); len(raw) > 0 {
+		t.Errorf("after a login the store has %s", raw)
 	}
 }
 

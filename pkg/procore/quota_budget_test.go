@@ -31,7 +31,7 @@ func (w *world) processes(n int) (all []*meter) {
 
 func (w *world) stored() (b budget) {
 	w.t.Helper()
-	b, _, err := unseal(w.store.value, "7", secret)
+	b, _, err := unseal[budget](w.store.value, "7", secret)
 	if err != nil {
 		w.t.Fatal(err)
 	}

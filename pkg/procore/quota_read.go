@@ -16,7 +16,7 @@ type Standing struct {
 // which now is taken for the time: it may be wrong by what the clocks differ. A value that was not sealed with the
 // client's secret is an error.
 func ReadStanding(raw []byte, id int64, client *company.Client, now time.Time) (Standing, error) {
-	b, _, err := unseal(raw, StoreKey(id, client.Name), string(client.Credentials().Secret))
+	b, _, err := unseal[budget](raw, StoreKey(id, client.Name), string(client.Credentials().Secret))
 	if err != nil {
 		return Standing{}, err
 	}

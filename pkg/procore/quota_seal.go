@@ -14,13 +14,14 @@ import (
 	"github.com/tieback/tieback/pkg/company"
 )
 
-// sealed is a budget as it lies in a Store. Each service that calls Procore may write there, so a thief of one
-// service's key for the broker could hold back the calls of all. MAC proves that the writer has the client's secret,
-// and with that it could spend the limits at Procore itself.
+// sealed is a budget or a Refusal as it lies in a Store. Each service that calls Procore may write there, so a thief
+// of one service's key for the broker could hold back the calls of all, or have `tieback status` report refused
+// credentials. MAC proves that the writer has the client's secret, and with that it could spend the limits at Procore
+// itself.
 type sealed struct {
-	Budget json.RawMessage `json:"budget"`
-	After  uint64          `json:"after"` // the revision that this value replaces
-	MAC    []byte          `json:"mac"`   // HMAC-SHA-256 of the key in the Store, After and Budget
+	Value json.RawMessage `json:"value"`
+	After uint64          `json:"after"` // the revision that this value replaces
+	MAC   []byte          `json:"mac"`   // HMAC-SHA-256 of the key in the Store, After and Value
 }
 
 // valueMost is how many bytes a value may have: some 300 for each company of a client. The bucket takes no larger one.
@@ -29,9 +30,9 @@ const valueMost = 1 << 20
 // errForeign is the error of a value that was not sealed with the client's secret.
 var errForeign = errors.New("the store holds a value that no process with the client's secret wrote")
 
-// seal gives b as it is stored at key in place of the revision after.
-func seal(b budget, key, secret string, after uint64) ([]byte, error) {
-	raw, err := json.Marshal(b)
+// seal returns value, a budget or a Refusal, as it is stored at key in place of the revision after.
+func seal(value any, key, secret string, after uint64) ([]byte, error) {
+	raw, err := json.Marshal(value)
 	if err != nil {
 		return nil, err
 	}
@@ -43,36 +44,37 @@ func seal(b budget, key, secret string, after uint64) ([]byte, error) {
 }
 
 // unseal reads what seal made.
-func unseal(raw []byte, key, secret string) (b budget, after uint64, err error) {
+func unseal[T budget | Refusal](raw []byte, key, secret string) (value T, after uint64, err error) {
+	var none T
 	var s sealed
 	if len(raw) > valueMost {
-		return b, 0, fmt.Errorf("%w: it has %d bytes", errForeign, len(raw))
+		return none, 0, fmt.Errorf("%w: it has %d bytes", errForeign, len(raw))
 	}
 	if err := json.Unmarshal(raw, &s); err != nil {
-		return b, 0, errForeign
+		return none, 0, errForeign
 	}
-	mac, err := macOf(s.Budget, key, secret, s.After)
+	mac, err := macOf(s.Value, key, secret, s.After)
 	if err != nil {
-		return b, 0, err
+		return none, 0, err
 	}
 	if !hmac.Equal(mac, s.MAC) {
-		return b, 0, errForeign
+		return none, 0, errForeign
 	}
-	if err := json.Unmarshal(s.Budget, &b); err != nil { // of another version
-		return budget{}, 0, errForeign
+	if err := json.Unmarshal(s.Value, &value); err != nil { // of another version
+		return none, 0, errForeign
 	}
-	return b, s.After, nil
+	return value, s.After, nil
 }
 
 // macOf authenticates a value with a key derived from the client's secret.
-func macOf(budget []byte, key, secret string, after uint64) ([]byte, error) {
+func macOf(value []byte, key, secret string, after uint64) ([]byte, error) {
 	derived, err := hkdf.Key(sha256.New, []byte(secret), nil, "tieback quota bucket", sha256.Size)
 	if err != nil {
 		return nil, err
 	}
 	h := hmac.New(sha256.New, derived)
 	fmt.Fprintf(h, "%q %d\n", key, after)
-	h.Write(budget)
+	h.Write(value)
 	return h.Sum(nil), nil
 }
 

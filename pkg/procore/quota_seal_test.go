@@ -63,11 +63,11 @@ func attacks() map[string]func([]byte) []byte {
 			}
 			return old
 		},
-		"a large value": text(fmt.Sprintf(`{"budget":{},"x":%q}`, make([]byte, 2*valueMost))),
+		"a large value": text(fmt.Sprintf(`{"value":{},"x":%q}`, make([]byte, 2*valueMost))),
 	}
 	for name, value := range plain {
 		all[name] = text(value)
-		all[name+", in the envelope"] = text(fmt.Sprintf(`{"budget":%s,"after":18446744073709551615,"mac":"AAAA"}`, value))
+		all[name+", in the envelope"] = text(fmt.Sprintf(`{"value":%s,"after":18446744073709551615,"mac":"AAAA"}`, value))
 	}
 	return all
 }

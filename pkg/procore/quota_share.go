@@ -148,7 +148,7 @@ func (m *meter) read(ctx context.Context) (b budget, from source, err error) {
 		before, again := m.shared.revision, m.shared.forged && revision == m.shared.revision
 		m.shared.revision, m.shared.cached, m.shared.forged, from = revision, true, false, fromStore
 		if len(raw) > 0 {
-			b, after, err := unseal(raw, m.key, m.secret())
+			b, after, err := unseal[budget](raw, m.key, m.secret())
 			// A revision lower than before is of a store that was made anew. Of the others each value replaces
 			// one that is no older than what was read before; a value that does not is an old one written again.
 			if err == nil && !again && (revision <= before || after >= before) {

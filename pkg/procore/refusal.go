@@ -2,10 +2,10 @@ package procore
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"strconv"
 	"time"
+
+	"github.com/tieback/tieback/pkg/company"
 )
 
 // StoreKey is the key under which a Store keeps the limits of a company's client; client is its name, "" where it is
@@ -29,22 +29,27 @@ type Refusal struct {
 	Until  time.Time `json:"until,omitzero"` // the end of the token from before, which is used meanwhile; zero: there is none
 }
 
-// ReadRefusal reads what a Store keeps at a LoginKey; false: Procore does not refuse the credentials, as far as
-// is known.
-func ReadRefusal(raw []byte) (r Refusal, refused bool, err error) {
+// Seal returns the refusal as a Store keeps it at the LoginKey of a company's client in place of the revision after.
+// It is sealed with the secret that Procore refuses. An old one that is written again is therefore taken only while
+// the companies file has a secret that Procore has refused before.
+func (r Refusal) Seal(id int64, client *company.Client, after uint64) ([]byte, error) {
+	return seal(r, LoginKey(id, client.Name), string(client.Credentials().Secret), after)
+}
+
+// ReadRefusal reads what a Store keeps at the LoginKey of a company's client; false: Procore does not refuse the
+// credentials, as far as is known. A value that was not sealed with the client's secret is an error.
+func ReadRefusal(raw []byte, id int64, client *company.Client) (r Refusal, refused bool, err error) {
 	if len(raw) == 0 {
 		return r, false, nil
 	}
-	if err := json.Unmarshal(raw, &r); err != nil {
-		return r, false, fmt.Errorf("the store holds what no service of ours wrote: %w", err)
-	}
-	return r, true, nil
+	r, _, err = unseal[Refusal](raw, LoginKey(id, client.Name), string(client.Credentials().Secret))
+	return r, err == nil, err
 }
 
 // keepRefusal keeps a refusal in the store, or that there is none. The time of the first one stays. A store that
 // does not answer is left alone: the next login tries again.
 func (a *account) keepRefusal(r *Refusal) {
-	store, key := a.meter.store, loginKey(a.meter.key)
+	store, key, id := a.meter.store, loginKey(a.meter.key), a.companies[0].company.ID
 	if store == nil {
 		return
 	}
@@ -54,9 +59,9 @@ func (a *account) keepRefusal(r *Refusal) {
 	if err != nil {
 		return
 	}
-	was, refused, _ := ReadRefusal(raw)
+	was, refused, _ := ReadRefusal(raw, id, a.client) // a value of another writer is replaced
 	switch {
-	case r == nil && !refused:
+	case r == nil && len(raw) == 0:
 		return
 	case r == nil:
 		raw = nil
@@ -67,7 +72,7 @@ func (a *account) keepRefusal(r *Refusal) {
 				r.Until = was.Until
 			}
 		}
-		if raw, err = json.Marshal(r); err != nil {
+		if raw, err = r.Seal(id, a.client, revision); err != nil {
 			return
 		}
 	}

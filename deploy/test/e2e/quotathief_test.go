@@ -38,7 +38,7 @@ func TestAThiefOfAKeyFillsTheQuotaBucketAndStopsNobody(t *testing.T) {
 	inAnHour := time.Now().Add(time.Hour).UnixMilli()
 	hostile := []string{
 		fmt.Sprintf(`{"blocked":%d,"asked":3600000}`, inAnHour),
-		fmt.Sprintf(`{"budget":{"hour":{"limit":1000,"left":0,"ends":%d}},"after":1,"mac":"AAAA"}`, inAnHour),
+		fmt.Sprintf(`{"value":{"hour":{"limit":1000,"left":0,"ends":%d}},"after":1,"mac":"AAAA"}`, inAnHour),
 		"junk", strings.Repeat("x", 1<<20),
 	}
 	w.must(nc.Publish(key, []byte(hostile[0]))) // before any call

@@ -268,32 +268,38 @@ func TestRefusedCredentialsAreShown(t *testing.T) {
 	quota, err := l.Bus.OpenQuota(t.Context(), 1)
 	w.must(err)
 	of := procore.LoginKey(firstCompany, "acme")
+	client := &company.Client{Name: "acme"}
 	revision := uint64(0)
-	stored := func(value any) status.Report {
+	stored := func(raw []byte) status.Report {
 		t.Helper()
-		text := ""
-		if value != nil {
-			text = w.json(value)
-		}
 		var ok bool
-		revision, ok, err = quota.Swap(t.Context(), of, []byte(text), revision)
+		revision, ok, err = quota.Swap(t.Context(), of, raw, revision)
 		if w.must(err); !ok {
 			t.Fatal("the store was written meanwhile")
 		}
 		return l.status(func(o *status.Options) {
-			o.Quota, o.Clients = quota, map[int64]*company.Client{firstCompany: {Name: "acme"}}
+			o.Quota, o.Clients = quota, map[int64]*company.Client{firstCompany: client}
 		})
 	}
+	sealed := func(r procore.Refusal) []byte {
+		raw, err := r.Seal(firstCompany, client, revision)
+		w.must(err)
+		return raw
+	}
 	until := time.Now().Add(time.Hour)
-	r := stored(procore.Refusal{Since: time.Now().Add(-2 * time.Minute), Status: 401, Until: until})
+	r := stored(sealed(procore.Refusal{Since: time.Now().Add(-2 * time.Minute), Status: 401, Until: until}))
 	if is := companyOf(r, firstCompany).Refusal; is == nil || is.Until == nil || !is.Until.Equal(until) || !needs(r, "Procore has refused the credentials of client acme") {
 		t.Errorf("it stands at %s", w.json(r))
 	}
-	if r := stored(procore.Refusal{Since: time.Now(), Status: 401}); companyOf(r, firstCompany).Refusal == nil || needs(r, "credentials") {
+	if r := stored(sealed(procore.Refusal{Since: time.Now(), Status: 401})); companyOf(r, firstCompany).Refusal == nil || needs(r, "credentials") {
 		t.Errorf("a moment after it began it stands at %s", w.json(r))
 	}
 	if r := stored(nil); companyOf(r, firstCompany).Refusal != nil {
 		t.Errorf("after a login it stands at %s", w.json(r))
+	}
+	forged := stored([]byte(w.json(procore.Refusal{Since: time.Now().Add(-time.Hour), Status: 401})))
+	if companyOf(forged, firstCompany).Refusal != nil || needs(forged, "credentials") || !strings.Contains(strings.Join(forged.Notes, " "), "client's secret") {
+		t.Errorf("with a forged value it stands at %s", w.json(forged))
 	}
 }
 

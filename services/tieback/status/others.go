@@ -107,13 +107,20 @@ func (v *look) quotas(ctx context.Context) {
 func (v *look) refusal(ctx context.Context, id int64) (*Refusal, error) {
 	ctx, cancel := context.WithTimeout(ctx, bus.AnswerTimeout)
 	defer cancel()
-	raw, _, err := v.Quota.Read(ctx, procore.LoginKey(id, v.clientName(id)))
+	client := v.Clients[id]
+	if client == nil {
+		return nil, nil
+	}
+	raw, _, err := v.Quota.Read(ctx, procore.LoginKey(id, client.Name))
 	if err != nil {
 		return nil, err
 	}
-	is, refused, err := procore.ReadRefusal(raw)
-	if err != nil || !refused {
-		return nil, err
+	is, refused, err := procore.ReadRefusal(raw, id, client)
+	if err != nil { // of a login with another secret, or of no service of ours
+		v.note("company %d: whether Procore refuses its credentials is not known: %v", id, err)
+	}
+	if !refused {
+		return nil, nil
 	}
 	r := &Refusal{Since: is.Since.UTC(), Status: is.Status}
 	if until := is.Until.UTC(); until.After(v.at) {
