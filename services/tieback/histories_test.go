@@ -202,6 +202,33 @@ func TestAHistoryIsReadAlikeByEveryCommand(t *testing.T) {
 				h.must(err)
 			},
 		},
+		{
+			name: "given up, and a replay that was cut off", details: "failed", class: request.Dead, why: []string{"was replayed by bob"}, verdict: []string{"closed as failed", "waits for somebody"}, open: true,
+			show: []string{"\nSHOWN TO THE ACCOUNTANT\nYour ERP is away.", "was replayed by bob", ", cut off"},
+			history: func(h *recorded) {
+				h.clicked(true)
+				h.dies("Your ERP is away.")
+				h.ended("", h.dead(h.closed(failed, "", "Your ERP is away.")))
+				h.decides("bob")
+			},
+		},
+		{
+			name: "given up, and a replay under way", details: "failed", class: request.Working, verdict: []string{"waiting for export"},
+			show: []string{"\nSHOWN TO THE ACCOUNTANT\nYour ERP is away.", "is being worked, or waits for it"},
+			history: func(h *recorded) {
+				h.clicked(true)
+				h.dies("Your ERP is away.")
+				h.ended("", h.dead(h.closed(failed, "", "Your ERP is away.")))
+				h.replays()
+			},
+		},
+		{
+			name: "left alone, as it was called off", details: "rejected", class: request.CalledOff, why: []string{"is rejected in Procore"}, verdict: []string{"not booked", "rejected"}, never: "closed",
+			history: func(h *recorded) {
+				h.clicked(true)
+				h.ended("", &tiebackv1.Outcome{Left: "rejected", CloseOuts: []*tiebackv1.CloseOut{{RequestDetailId: h.request, Stands: "rejected"}}})
+			},
+		},
 	}
 	cmdtest.Settings(t, 7)
 	details := map[int64]string{}
@@ -235,6 +262,9 @@ func TestAHistoryIsReadAlikeByEveryCommand(t *testing.T) {
 	if _, text := tieback(t, "status"); !strings.Contains(text, fmt.Sprintf("%d dead letters wait for somebody", open)) {
 		t.Errorf("status does not count %d open dead letters:\n%s", open, text)
 	}
+	if _, text := tieback(t, "doctor"); !strings.Contains(text, fmt.Sprintf("%d wait for somebody", open)) {
+		t.Errorf("doctor does not count %d open dead letters:\n%s", open, text)
+	}
 	_, list := tieback(t, "dead list")
 	if !strings.Contains(list, fmt.Sprintf("\n%d letters: ", open)) {
 		t.Errorf("dead list does not count %d:\n%s", open, list)
@@ -265,6 +295,15 @@ func TestAHistoryIsReadAlikeByEveryCommand(t *testing.T) {
 			t.Errorf("%s: the verdict is %q", c.name, s.Verdict)
 		}
 	}
+}
+
+// decides records that somebody had the letter replayed, whose process stopped before the message was sent.
+func (h *recorded) decides(who string) {
+	id := fmt.Sprint(h.letter())
+	h.must(h.bus.PublishOnce(h.Context(), bus.For(bus.Dealt, "create_vendor", 7, h.request).WithRun(id), &tiebackv1.Dealing{
+		CompanyId: 7, ErpRequestId: h.request, Type: "create_vendor", Letter: h.letter(), Action: tiebackv1.Action_ACTION_REPLAYED, Who: who,
+		At: timestamppb.Now(), Subject: h.event.Subject.WithRun(id).String(),
+	}))
 }
 
 // replayed replays the letter as far as it ends in o.

@@ -7,10 +7,12 @@ import (
 	"testing"
 
 	"go.uber.org/zap"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/request"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/tieback/broker"
 	"github.com/tieback/tieback/services/tieback/deadletters"
 )
@@ -77,6 +79,17 @@ func TestATallyReadsOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect("one written and dealt with in between", map[string]int{"erp": 2, "ours": 1})
+	replay := bus.For(bus.Event, "create_vendor", 7, 2).WithRun("2")
+	must(t, b.PublishOnce(t.Context(), bus.For(bus.Dealt, "create_vendor", 7, 2).WithRun("2"), &tiebackv1.Dealing{
+		CompanyId: 7, ErpRequestId: 2, Letter: 2, Action: tiebackv1.Action_ACTION_REPLAYED, At: timestamppb.Now(), Subject: replay.String(),
+	}))
+	expect("a replay that was cut off", map[string]int{"erp": 2, "ours": 1})
+	must(t, b.PublishOnce(t.Context(), replay, &tiebackv1.Event{CompanyId: 7, ErpRequestId: 2}))
+	expect("and sent", map[string]int{"erp": 1, "ours": 1})
+	must(t, b.PublishOnce(t.Context(), bus.For(bus.Dealt, "create_vendor", 7, 2).WithRun("2-2"), &tiebackv1.Dealing{
+		CompanyId: 7, ErpRequestId: 2, Letter: 2, Action: tiebackv1.Action_ACTION_REPLAYED, At: timestamppb.Now(), Subject: replay.WithRun("2-2").String(),
+	}))
+	expect("another one of the same letter that was cut off", map[string]int{"erp": 2, "ours": 1})
 	dead, err := b.JetStream().Stream(t.Context(), bus.Dead.Stream())
 	if err != nil {
 		t.Fatal(err)
@@ -163,5 +176,12 @@ func hundredThousand(b *testing.B, on *bus.Bus) {
 	close(todo)
 	for range 512 {
 		<-done
+	}
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -1,0 +1,56 @@
+package request
+
+import (
+	"testing"
+	"time"
+
+	"github.com/tieback/tieback/pkg/bus"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+// Of several runs at work the one that came to its stage last is where the request is, whatever order they are read in.
+func TestTheNewestRunAtWorkIsWhereARequestIs(t *testing.T) {
+	event := recorded(t, 1, bus.Event, "", &tiebackv1.Event{})
+	replay, again := recorded(t, 2, bus.Event, "3", &tiebackv1.Event{}), recorded(t, 3, bus.Outcome, "3-2", &tiebackv1.Outcome{})
+	for range 16 {
+		for _, messages := range [][]bus.Message{{event, replay, again}, {again, event, replay}, {replay, again, event}} {
+			if s := Of(12, messages, 0).Stage(); s.Name != StatusReporter || s.Run != "3-2" || s.Sequence != 3 {
+				t.Fatalf("the request is at %+v", s)
+			}
+		}
+	}
+}
+
+// An event for which nobody waits is closed by nothing at its deadline, and is not overdue.
+func TestAnEventThatNobodyWaitsForIsNotOverdue(t *testing.T) {
+	rules := Rules{Limits: Limits{Interactive: 15 * time.Minute, Sync: 2 * time.Hour}}
+	later := now.Add(time.Hour)
+	for payload, want := range map[string]Class{`{"request_data":{}}`: Working, `{"request_data":{"request_detail_id":5}}`: Overdue} {
+		v := Of(12, []bus.Message{recorded(t, 1, bus.Event, "", &tiebackv1.Event{Payload: []byte(payload)})}, 0).Verdict(rules, Procore{}, later)
+		if v.Class != want || v.Due.IsZero() == (want == Overdue) {
+			t.Errorf("%s: %s, due at %v; want %s", payload, v.Class, v.Due, want)
+		}
+	}
+}
+
+// A replay that was decided and never published needs a person, until the streams could have forgotten it.
+func TestAnInterruptedReplayNeedsAPerson(t *testing.T) {
+	dead := recorded(t, 1, bus.Dead, "", &tiebackv1.DeadLetter{Stop: "export", Subject: "tb.event.export.create_vendor.7.12"})
+	decided := recorded(t, 2, bus.Dealt, "1", &tiebackv1.Dealing{Letter: 1, Action: tiebackv1.Action_ACTION_REPLAYED, Subject: "tb.event.export.create_vendor.7.12.1"})
+	published := recorded(t, 3, bus.Event, "1", &tiebackv1.Event{})
+	for name, c := range map[string]struct {
+		messages []bus.Message
+		kept     time.Duration
+		want     State
+	}{
+		"open":        {[]bus.Message{dead}, 0, StateOpen},
+		"interrupted": {[]bus.Message{decided, dead}, 0, StateInterrupted},
+		"published":   {[]bus.Message{published, decided, dead}, 0, StateReplayed},
+		"forgotten":   {[]bus.Message{dead, decided}, time.Hour, StateReplayed},
+	} {
+		timeline := Of(12, c.messages, c.kept)
+		if got := timeline.DeadLetters[0].State; got != c.want || (timeline.OpenDeadLetter() == nil) != timeline.DeadLetters[0].Done() {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+}
