@@ -58,7 +58,6 @@ var proofs = []proof{
 	{`go run \./services/tieback bench --fair --fair-seconds 40`, ".ci/run", "bench --fair"},
 	{`go run \./services/connectors/tryton/cmd/tryton-company run`, "", "TestConformance"},
 	{`go test \./deploy/test/kubernetes`, ".ci/run", "make test"},
-	{`tieback losses( --accept --reason .+)?`, "", "TestALossIsShownUntilItIsAccepted"},
 	{`bin/sandbox`, "", "TestTheRehearsal"},
 	{`go build -o bin/ \./services/tieback \./services/sandbox/cmd/sandbox`, "Makefile", "go build"},
 	{`go build -o \S+ \./services/tieback`, "Makefile", "go build -o bin/tieback ./services/tieback"},

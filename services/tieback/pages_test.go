@@ -6,9 +6,14 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"unicode"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tieback/tieback/pkg/bus"
 )
 
 // repository is the repository's root, as the tests of this package see it.
@@ -115,5 +120,40 @@ func TestLinks(t *testing.T) {
 func TestReadmeLength(t *testing.T) {
 	if n := strings.Count(pages(t)["README.md"], "\n"); n > 150 {
 		t.Errorf("README.md has %d lines; 150 are the limit. Details belong to docs", n)
+	}
+}
+
+// TestVariablesExist checks the variables that pages and the help of commands name: pkg/settings reads them, docker-compose.yml or
+// .env has them, or they are the name of a stream.
+func TestVariablesExist(t *testing.T) {
+	var sources strings.Builder
+	for _, path := range []string{"pkg/settings/settings.go", "docker-compose.yml", ".env"} {
+		text, err := os.ReadFile(filepath.Join(repository, path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sources.Write(text)
+	}
+	for _, k := range bus.Kinds {
+		sources.WriteString(k.Stream() + "\n")
+	}
+	variable := regexp.MustCompile(`\bTIEBACK_[A-Z_]*[A-Z]\b`)
+	exist := variable.FindAllString(sources.String(), -1)
+	texts := pages(t)
+	delete(texts, "CHANGELOG.md") // it names those of earlier versions
+	var help func(*cobra.Command)
+	help = func(cmd *cobra.Command) {
+		texts[cmd.CommandPath()] = cmd.Long
+		for _, c := range cmd.Commands() {
+			help(c)
+		}
+	}
+	help(root())
+	for where, text := range texts {
+		for _, name := range variable.FindAllString(text, -1) {
+			if !slices.Contains(exist, name) {
+				t.Errorf("%s names %s, which does not exist", where, name)
+			}
+		}
 	}
 }

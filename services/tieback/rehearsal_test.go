@@ -172,7 +172,7 @@ func (r *rehearsal) exec(next interp.ExecHandlerFunc) interp.ExecHandlerFunc {
 			}
 			code, out := r.tieback(args[1:]...)
 			fmt.Fprint(h.Stdout, out)
-			return interp.NewExitStatus(uint8(code))
+			return interp.ExitStatus(code)
 		case args[0] == "curl" && len(args) == 4 && args[1] == "-X" && args[2] == "POST":
 			fmt.Fprintln(h.Stdout, r.post(args[3], ""))
 			return nil

@@ -32,8 +32,8 @@ func Command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "losses [--accept --reason WHY] [-o json]", Short: "Say which messages the broker has lost after it acknowledged them, or accept that", Args: cobra.NoArgs,
 		Long: `Read all streams to their end, and say which of them lack messages that they had acknowledged. A damaged file,
-a deleted stream, a purge by hand and a backup that was restored all show here; messages that are as old
-as TIEBACK_RETENTION are no loss. tieback status, doctor and audit and the alert TiebackMessagesLost say the same
+a deleted stream, a purge by hand and a backup that was restored all show here; messages that have
+reached 30 days, the age at which the streams drop them, are no loss. tieback status, doctor and audit and the alert TiebackMessagesLost say the same
 of what shows without reading everything.
 
 A loss is shown until it is accepted. Accept it when you have dealt with it:
