@@ -254,9 +254,9 @@ func (r *rehearsal) number(text, pattern string) string {
 
 func (r *rehearsal) await(what string, so func() bool) {
 	r.Helper()
-	for end := time.Now().Add(time.Minute); !so(); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(3 * time.Minute); !so(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
-			r.Fatalf("not so after a minute: %s\n%s", what, r.out.String())
+			r.Fatalf("not so after three minutes: %s\n%s", what, r.out.String())
 		}
 	}
 }
