@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// rules are the validations that Procore can run, and whether each needs a length.
+// rules are the validations that Procore supports, and whether each needs a length.
 var rules = map[string]bool{
 	"present": false, "numeric": false, "positive": false, "format": false, "disallow_division": false,
 	"max_length": true, "max_line_length": true, "max_length_decimal": true, "max_length_units": true,
@@ -17,7 +17,8 @@ var rules = map[string]bool{
 
 var nameForm = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
 
-// check refuses what Procore would not understand. Each error begins with the field it is about, as a path.
+// check returns an error for everything that Procore would not understand. Each error begins with the path of
+// its field.
 func check(settings object) error {
 	c := &checker{}
 	c.fields("", settings, map[string]func(string, any){
@@ -34,7 +35,7 @@ func (c *checker) fail(path, format string, args ...any) {
 	c.errs = append(c.errs, fmt.Errorf("%s: %s", path, fmt.Sprintf(format, args...)))
 }
 
-// each runs f on an object's fields, by name.
+// each calls f for each field of an object, by name.
 func (c *checker) each(path string, v any, f func(path, name string, v any)) {
 	o, isObject := v.(object)
 	if !isObject {
@@ -46,14 +47,14 @@ func (c *checker) each(path string, v any, f func(path, name string, v any)) {
 	}
 }
 
-// fields checks an object that has no other fields than those known.
+// fields checks an object that may have only known fields.
 func (c *checker) fields(path string, v any, known map[string]func(path string, v any)) {
 	c.each(path, v, func(path, name string, v any) {
 		if f := known[name]; f != nil {
 			f(path, v)
 			return
 		}
-		c.fail(path, "is not known here; there are %s", strings.Join(slices.Sorted(maps.Keys(known)), ", "))
+		c.fail(path, "is unknown; the known fields are %s", strings.Join(slices.Sorted(maps.Keys(known)), ", "))
 	})
 }
 
@@ -89,7 +90,7 @@ func (c *checker) configurations(path string, v any) {
 func (c *checker) entities(path string, v any) {
 	c.each(path, v, func(path, name string, v any) {
 		if !slices.ContainsFunc(entities, func(e entity) bool { return e.name == name }) {
-			c.fail(path, "is no entity of Procore's ERP tool; there are %s", strings.Join(names(), ", "))
+			c.fail(path, "is not an entity of Procore's ERP tool; its entities are %s", strings.Join(names(), ", "))
 			return
 		}
 		c.fields(path, v, map[string]func(string, any){
@@ -108,10 +109,11 @@ func names() (all []string) {
 	return all
 }
 
-// config is {"enabled": true}, or {"text": "…"}, with configs of its own and custom fields of an export.
+// config checks {"enabled": true} or {"text": "…"}, which may have nested configs, and the custom fields of
+// an export.
 func (c *checker) config(path, name string, v any) {
 	if !nameForm.MatchString(name) {
-		c.fail(path, "%q is no name: it may hold a-z, 0-9 and _", name)
+		c.fail(path, "%q is not a valid name: it may only contain a-z, 0-9 and _", name)
 		return
 	}
 	c.each(path, v, func(path, name string, v any) {
@@ -127,7 +129,7 @@ func (c *checker) config(path, name string, v any) {
 	})
 }
 
-// customFields are what Procore asks for beside the record when it is exported.
+// customFields checks the fields that Procore asks for in addition to the record when it is exported.
 func (c *checker) customFields(path string, v any) {
 	list, isList := v.([]any)
 	if !isList {
@@ -154,7 +156,7 @@ func (c *checker) tab(path string, v any) {
 	})
 }
 
-// actions are the rules of an export and of a save.
+// actions checks the rules of an export and of a save.
 func (c *checker) actions(path string, v any) {
 	action := func(path string, v any) {
 		c.fields(path, v, map[string]func(string, any){
@@ -175,14 +177,14 @@ func (c *checker) validation(path string, v any) {
 	c.each(path, v, func(path, name string, v any) {
 		needsLength, known := rules[name]
 		if !known {
-			c.fail(path, "is no rule; there are %s", strings.Join(slices.Sorted(maps.Keys(rules)), ", "))
+			c.fail(path, "is not a rule; the rules are %s", strings.Join(slices.Sorted(maps.Keys(rules)), ", "))
 			return
 		}
 		may := map[string]func(string, any){"enabled": c.yesNo, "message": c.text}
 		if needsLength {
 			may["length"] = c.length
 			if o, is := v.(object); is && o["length"] == nil {
-				c.fail(path+".length", "is missing: how long it may be")
+				c.fail(path+".length", "is missing: the maximum length")
 			}
 		}
 		c.fields(path, v, may)

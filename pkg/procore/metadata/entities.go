@@ -8,19 +8,19 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// entity is one of Procore's names and what stands behind it.
+// entity is an entity of Procore's ERP tool, with the connector's entity.
 type entity struct {
 	name   string
-	of     tiebackv1.Entity // 0: no connector has it
-	staged bool             // its new records wait in Procore to be imported
-	coded  string           // what an export needs a code for, in a sentence; "": it needs none
+	of     tiebackv1.Entity // 0: not in the connector contract
+	staged bool             // new records are staged in Procore for import
+	coded  string           // the noun of a record whose export needs a code; "": no code is needed
 	more   func(is able) object
 }
 
-// able says what the connector can do.
+// able are the capabilities of the connector by entity.
 type able map[tiebackv1.Entity]*tiebackv1.EntityCapability
 
-// entities are all that metadata may name.
+// entities are all entities that metadata may name.
 var entities = []entity{
 	{name: "standard_cost_codes", of: tiebackv1.Entity_ENTITY_STANDARD_COST_CODE},
 	{name: "standard_categories", of: tiebackv1.Entity_ENTITY_STANDARD_CATEGORY},
@@ -42,13 +42,12 @@ var entities = []entity{
 	{name: "prime_contract_change_orders", of: tiebackv1.Entity_ENTITY_PRIME_CONTRACT_CHANGE_ORDER, more: ofPrimeChanges},
 }
 
-// events are the catalogue's names where they differ: items come with what they are items of.
+// events maps names to the catalogue's names where they differ: items are exported with their document.
 var events = map[string]string{
 	"commitment_items": "commitments", "commitment_change_order_items": "commitment_change_orders", "contract_payments": "payments",
 }
 
-// settings enables of an entity what both sides can do: there is an event for it, and the ERP has the
-// call that the event needs.
+// settings enables what both sides support: there is an event for it, and the ERP has the call that the event needs.
 //
 //	export          Put
 //	import, staged  List
@@ -64,7 +63,7 @@ func (e entity) settings(can able, erp string) object {
 		"staged_records": enabled(c.GetList() && e.staged),
 	}
 	if e.more != nil {
-		lay(configs, e.more(can))
+		overlay(configs, e.more(can))
 	}
 	out := object{"enabled": on, "configs": configs, "tab": enabled(on)}
 	if e.coded != "" {
@@ -76,13 +75,13 @@ func (e entity) settings(can able, erp string) object {
 	return out
 }
 
-// codeIsPresent has Procore ask for the code before it exports.
+// codeIsPresent makes Procore ask for the code before an export.
 func codeIsPresent(what string) object {
 	present := object{"enabled": true, "message": fmt.Sprintf("The %s needs a code before it can be exported.", what)}
 	return object{"export": object{"fields": object{"code": object{"enabled": true, "validation": object{"present": present}}}}}
 }
 
-// has says whether there is an event of the category about the entity.
+// has reports whether there is an event of the category for the entity.
 func (e entity) has(c catalogue.Category) bool {
 	name := cmp.Or(events[e.name], e.name)
 	for _, row := range catalogue.Of(c) {

@@ -1,7 +1,7 @@
-// Package metadata makes the ERP metadata that Procore's ERP tool works by: which entities can be
-// exported, imported, unlinked and staged, how things are called, and what Procore checks before an export.
+// Package metadata makes the configuration of Procore's ERP tool: which entities can be exported, imported, unlinked and
+// staged, their labels, and what Procore checks before an export.
 //
-// It is generated from what the connector declares, and a company's metadata_file is laid over it:
+// It is generated from the capabilities of the connector. A company's metadata_file overrides parts of it:
 //
 //	connector's capabilities ──▶ generated ──▶ overlaid, checked ──▶ POST …/erp_connections    (tieback setup)
 //	                                ▲                           └──▶ PATCH …/erp_connections/metadata (sync_metadata)
@@ -19,15 +19,16 @@ import (
 // object is a JSON object.
 type object = map[string]any
 
-// Of is the whole document, {"settings": {labels, configurations, entities}}: generated from the connector's
-// capabilities, with the overlay file laid over it; "" is none. An error names the file and the field.
+// Of returns the complete document, {"settings": {labels, configurations, entities}}: generated from the
+// connector's capabilities and overlaid with the overlay file, if there is one. An error names the file and
+// the field.
 func Of(caps *tiebackv1.CapabilitiesResponse, overlayFile string) (map[string]any, error) {
 	over, err := load(overlayFile)
 	if err != nil {
 		return nil, err
 	}
 	settings := generate(caps)
-	lay(settings, over)
+	overlay(settings, over)
 	if err := check(settings); err != nil {
 		return nil, about(overlayFile, err)
 	}

@@ -106,21 +106,21 @@ func TestAnOverlay(t *testing.T) {
 
 func TestAnOverlayIsCheckedStrictly(t *testing.T) {
 	for overlay, says := range map[string]string{
-		"entities: {spaceships: {}}":                 "entities.spaceships: is no entity",
-		"entities: {vendors: {enabld: true}}":        "entities.vendors.enabld: is not known here; there are configs, enabled, rules, tab",
+		"entities: {spaceships: {}}":                 "entities.spaceships: is not an entity",
+		"entities: {vendors: {enabld: true}}":        "entities.vendors.enabld: is unknown; the known fields are configs, enabled, rules, tab",
 		"entities: {vendors: {enabled: yes please}}": "entities.vendors.enabled: must be true or false",
-		"entities: {vendors: {rules: {print: {}}}}":  "entities.vendors.rules.print: is not known here; there are export, save",
-		"entities: {vendors: {rules: {save: {fields: {city: {validation: {max_lenght: {length: 5}}}}}}}}":  "entities.vendors.rules.save.fields.city.validation.max_lenght: is no rule; there are",
+		"entities: {vendors: {rules: {print: {}}}}":  "entities.vendors.rules.print: is unknown; the known fields are export, save",
+		"entities: {vendors: {rules: {save: {fields: {city: {validation: {max_lenght: {length: 5}}}}}}}}":  "entities.vendors.rules.save.fields.city.validation.max_lenght: is not a rule; the rules are",
 		"entities: {vendors: {rules: {save: {fields: {city: {validation: {max_length: {}}}}}}}}":           "max_length.length: is missing",
 		"entities: {vendors: {rules: {save: {fields: {city: {validation: {max_length: {length: -1}}}}}}}}": "max_length.length: must be a positive whole number",
-		"entities: {vendors: {rules: {save: {fields: {city: {validation: {present: {length: 5}}}}}}}}":     "present.length: is not known here",
-		"entities: {vendors: {configs: {export: {custom_fields: [{kee: x}]}}}}":                            "entities.vendors.configs.export.custom_fields[0].kee: is not known here",
+		"entities: {vendors: {rules: {save: {fields: {city: {validation: {present: {length: 5}}}}}}}}":     "present.length: is unknown; the known fields are",
+		"entities: {vendors: {configs: {export: {custom_fields: [{kee: x}]}}}}":                            "entities.vendors.configs.export.custom_fields[0].kee: is unknown; the known fields are",
 		"entities: {vendors: {configs: {export: 5}}}":                                                      "entities.vendors.configs.export: must be an object",
-		"entities: {vendors: {tab: {columns: {code: {txt: x}}}}}":                                          "entities.vendors.tab.columns.code.txt: is not known here",
-		"labels: {nickname: x}":      "labels.nickname: is not known here; there are id_name, name, short_name",
+		"entities: {vendors: {tab: {columns: {code: {txt: x}}}}}":                                          "entities.vendors.tab.columns.code.txt: is unknown; the known fields are",
+		"labels: {nickname: x}":      "labels.nickname: is unknown; the known fields are id_name, name, short_name",
 		"entities: 5":                "entities: must be an object",
-		"configurations: {speed: 5}": "configurations.speed: is not known here",
-		"settings: {}\nlabels: {}":   "settings: must be an object, and nothing may stand beside it",
+		"configurations: {speed: 5}": "configurations.speed: is unknown; the known fields are",
+		"settings: {}\nlabels: {}":   "settings: must be an object, and the only field",
 		"[1, 2]":                     "metadata_file",
 	} {
 		if _, err := of(t, overlay); err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), "overlay.yaml") {

@@ -9,7 +9,7 @@ import (
 	"github.com/tieback/tieback/pkg/secretfile"
 )
 
-// load reads an overlay file, YAML or JSON: the fields of settings, or the whole {"settings": {…}}.
+// load reads an overlay file, YAML or JSON: the fields of settings, or the complete {"settings": {…}}.
 func load(path string) (object, error) {
 	if path == "" {
 		return nil, nil
@@ -25,7 +25,7 @@ func load(path string) (object, error) {
 	if whole, is := over["settings"]; is {
 		settings, isObject := whole.(object)
 		if !isObject || len(over) > 1 {
-			return nil, about(path, errors.New("settings: must be an object, and nothing may stand beside it"))
+			return nil, about(path, errors.New("settings: must be an object, and the only field"))
 		}
 		over = settings
 	}
@@ -39,8 +39,8 @@ func about(path string, err error) error {
 	return fmt.Errorf("metadata_file %s: %w", path, err)
 }
 
-// lay puts over on base: objects by their fields, everything else whole; null takes a field away.
-func lay(base, over object) {
+// overlay merges over into base: objects by their fields, other values as a whole. null removes a field.
+func overlay(base, over object) {
 	for name, v := range over {
 		above, isObject := v.(object)
 		below, both := base[name].(object)
@@ -48,7 +48,7 @@ func lay(base, over object) {
 		case v == nil:
 			delete(base, name)
 		case isObject && both:
-			lay(below, above)
+			overlay(below, above)
 		default:
 			base[name] = v
 		}

@@ -2,14 +2,14 @@ package tryton
 
 import "strconv"
 
-// rootOf says under which root an entity's accounts are.
+// rootOf maps entities to the root of their accounts.
 var rootOf = map[entity]string{
 	job: "jobs", subJob: "jobs", costCode: "jobs", assignment: "jobs",
 	standardCostCode: "standard_cost_codes", standardCategory: "standard_categories",
 }
 
-// account are the values of an analytic account. A change gives it another code and name; it
-// stays where it is in the tree.
+// account returns the values of an analytic account. A change sets its code and name; its place in the tree
+// stays the same.
 func (w *work) account(old *face) (object, error) {
 	r := w.r
 	if r.Entity == assignment {
@@ -37,7 +37,8 @@ func (w *work) account(old *face) (object, error) {
 	return w.at(values, kind, root, parent), nil
 }
 
-// leaf is an assignment's account: the cost type's code and name, unless the assignment has its own.
+// leaf returns the values of an assignment's account: the code and name of the cost type, unless the
+// assignment has its own.
 func (w *work) leaf(old *face) object {
 	r := w.r
 	category, costCode := w.found.of(standardCategory, r.CategoryOriginId), w.found.of(costCode, r.CostCodeOriginId)
@@ -55,7 +56,7 @@ func (w *work) at(values object, kind string, root, parent int64) object {
 	return values
 }
 
-// state is an analytic account's: a record that is deactivated is closed.
+// state returns the state of an analytic account. A deactivated record is closed.
 func state(r *record) string {
 	if r.Inactive {
 		return "closed"
@@ -63,7 +64,7 @@ func state(r *record) string {
 	return "opened"
 }
 
-// number is an origin id that is Tryton's id; 0: it is none.
+// number returns the Tryton id in an origin id, or 0 if it is not a number.
 func number(origin string) int64 {
 	id, err := strconv.ParseInt(origin, 10, 64)
 	if err != nil {

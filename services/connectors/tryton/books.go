@@ -12,25 +12,25 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// Books are one company's books in Tryton, a connector.Driver. All methods may be called
-// concurrently, and by several processes. Errors are classed, see classes.go.
+// Books are the books of one company in Tryton. It is a connector.Driver. All methods may be called
+// concurrently, and from several processes. Errors are classed; see classes.go.
 type Books struct {
 	rpc    *client
 	config config
-	id     int64 // Procore's of the company
+	id     int64 // Procore's id of the company
 
-	mu    *sync.Mutex // held while the company is looked up
+	mu    *sync.Mutex // held while facts are loaded
 	facts *facts
-	asked time.Time // for facts
+	asked time.Time // when facts were loaded
 }
 
 var _ connector.Driver = (*Books)(nil)
 
-// maxConcurrent calls are what a trytond bears without losing time to locks.
+// maxConcurrent is the number of concurrent calls that a trytond handles without losing time to locks.
 const maxConcurrent = 4
 
-// Capabilities says what Tryton 6.0 has: no budgets, no insurances, and no changes of documents. Tax
-// and retainage of documents are lines of their own; payments are in the company's currency.
+// Capabilities returns what Tryton 6.0 has: no budgets, no insurances, and no changes of documents. Tax and
+// retainage of documents are separate lines. Payments are in the company's currency.
 func (b *Books) Capabilities(ctx context.Context, q *tiebackv1.CapabilitiesRequest) (*tiebackv1.CapabilitiesResponse, error) {
 	if err := b.mine(q.GetCompanyId()); err != nil {
 		return nil, err
@@ -54,7 +54,7 @@ func (b *Books) Capabilities(ctx context.Context, q *tiebackv1.CapabilitiesReque
 	return out, nil
 }
 
-// Find gives the booking of a key. No booking in the answer: never booked.
+// Find returns the booking of a key. A response without a booking means that the key was never booked.
 func (b *Books) Find(ctx context.Context, q *tiebackv1.FindRequest) (*tiebackv1.FindResponse, error) {
 	if err := b.mine(q.GetCompanyId()); err != nil {
 		return nil, err
@@ -67,8 +67,8 @@ func (b *Books) Find(ctx context.Context, q *tiebackv1.FindRequest) (*tiebackv1.
 	return &tiebackv1.FindResponse{Booking: found}, err
 }
 
-// State says whether a record is in the books, was deleted, archived, cancelled or reversed,
-// or was never there.
+// State returns whether a record is in the books, was deleted, archived, cancelled or reversed, or never
+// existed.
 func (b *Books) State(ctx context.Context, q *tiebackv1.StateRequest) (*tiebackv1.StateResponse, error) {
 	if err := b.mine(q.GetCompanyId()); err != nil {
 		return nil, err
@@ -91,8 +91,8 @@ func (b *Books) State(ctx context.Context, q *tiebackv1.StateRequest) (*tiebackv
 	return &tiebackv1.StateResponse{State: state}, nil
 }
 
-// Remove takes a record out of the books; module/tieback/remove.py says what goes along and
-// what forbids it. Twice is harmless, and so is a record that Tryton never had.
+// Remove removes a record from the books; module/tieback/remove.py documents what is removed with it and what
+// prevents it. It is idempotent, and accepts a record that Tryton never had.
 func (b *Books) Remove(ctx context.Context, q *tiebackv1.RemoveRequest) (*tiebackv1.RemoveResponse, error) {
 	f, err := b.company(ctx, q.GetCompanyId())
 	if err != nil {
@@ -108,10 +108,10 @@ func (b *Books) Remove(ctx context.Context, q *tiebackv1.RemoveRequest) (*tiebac
 	return &tiebackv1.RemoveResponse{}, nil
 }
 
-// Close has nothing to close: a session ends by itself.
+// Close does nothing: a session expires by itself.
 func (b *Books) Close() error { return nil }
 
-// knows refuses an entity that Tryton does not have.
+// knows returns an error for an entity that Tryton does not have.
 func knows(e entity) error {
 	if _, ok := traitOf(e); ok {
 		return nil
@@ -119,7 +119,7 @@ func knows(e entity) error {
 	return fault.Permanentf("Tryton has no %s.", connector.Plural(e))
 }
 
-// mine refuses a request for another company; 0 stands for the one whose books these are.
+// mine returns an error for a request for another company. 0 stands for the company of these books.
 func (b *Books) mine(company int64) error {
 	if company == 0 || company == b.id {
 		return nil
@@ -127,7 +127,7 @@ func (b *Books) mine(company int64) error {
 	return fault.New(fault.Permanent, fmt.Errorf("tryton: asked for company %d in the books of company %d", company, b.id))
 }
 
-// looked is what our module knows of a key and of what a record refers to.
+// looked is the module's knowledge of a key and of the references of a record.
 type looked struct {
 	Booking string
 	Entity  string
@@ -145,8 +145,8 @@ func (b *Books) look(ctx context.Context, key string, refs []connector.Reference
 
 func bookingOf(raw string) (*tiebackv1.Booking, error) {
 	b := &tiebackv1.Booking{}
-	if err := json.Unmarshal([]byte(raw), b); err != nil { // the names of its fields are those of the message
-		return nil, fault.New(fault.Permanent, fmt.Errorf("tryton: a booking makes no sense: %w", err))
+	if err := json.Unmarshal([]byte(raw), b); err != nil { // its field names are those of the message
+		return nil, fault.New(fault.Permanent, fmt.Errorf("tryton: malformed booking: %w", err))
 	}
 	return b, nil
 }

@@ -14,11 +14,11 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// What becomes of an answer:
+// The class of a response:
 //
-//	answer                                        a read     a write
-//	never sent: refused, no route, ctx ended      transient  transient
-//	lost: timeout, broken off, no sense           transient  ambiguous
+//	response                                      a read     a write
+//	not sent: refused, no route, ctx ended        transient  transient
+//	lost: timeout, connection lost, malformed     transient  ambiguous
 //	401                                           log in again, once; then transient
 //	403, 413, other 4xx                           permanent  permanent
 //	404: no such database, or it is down          transient  transient
@@ -27,14 +27,15 @@ import (
 //	UserError, UserWarning                        permanent  permanent
 //	ConcurrencyException                          transient  transient
 //	a lock, a conflict, the database is down      transient  transient
-//	any other error of Tryton's                   transient  ambiguous
+//	any other error of Tryton                     transient  ambiguous
 
-// The errors made here have all that Tryton says; client.post cuts it, after it took the secrets out.
+// The errors made here contain everything that Tryton returned. client.post removes the secrets and cuts the
+// text.
 
-// slowDown is how long Tryton is left alone after a 429 that does not say.
+// slowDown is the wait after a 429 that does not say how long to wait.
 const slowDown = 30 * time.Second
 
-// lost is an error after which nobody knows what a write did.
+// lost returns the error of a call whose result is not known.
 func lost(method string, e effect, err error) error {
 	class := fault.Transient
 	if e == writes {
@@ -43,7 +44,7 @@ func lost(method string, e effect, err error) error {
 	return fault.New(class, fmt.Errorf("tryton: %s: %w", method, plain(err)))
 }
 
-// plain takes the URL out of an error of net/http; it says nothing new.
+// plain removes the URL from an error of net/http.
 func plain(err error) error {
 	var u *url.Error
 	if errors.As(err, &u) {
@@ -59,7 +60,7 @@ func refusedStatus(method string, e effect, res *http.Response, raw []byte) erro
 		return &sessionEnded{}
 	case code == http.StatusTooManyRequests:
 		wait, _ := strconv.Atoi(res.Header.Get("Retry-After"))
-		wait = min(max(wait, 0), 24*60*60) // else the product may be negative; the bus asks again earlier
+		wait = min(max(wait, 0), 24*60*60) // otherwise the product may be negative; the bus retries earlier
 		return fault.Wait(cmp.Or(time.Duration(wait)*time.Second, slowDown), err)
 	case code == http.StatusNotFound:
 		return fault.New(fault.Transient, fmt.Errorf("tryton: %s: no such database, or it is down (connector.database): HTTP 404", method))
@@ -71,7 +72,7 @@ func refusedStatus(method string, e effect, res *http.Response, raw []byte) erro
 	return lost(method, e, err)
 }
 
-// passing are what Tryton says where nothing happened and the same may work later.
+// passing are Tryton's errors after which nothing happened and the same call may succeed later.
 var passing = []string{
 	"could not obtain lock", "could not serialize access", "deadlock detected", "lock timeout",
 	"written meanwhile", "Connection refused", "the database system is ", "too many clients",
@@ -80,7 +81,7 @@ var passing = []string{
 func refusedCall(method string, e effect, args []json.RawMessage) error {
 	var name, said string
 	if len(args) == 0 || json.Unmarshal(args[0], &name) != nil {
-		return lost(method, e, errors.New("an error without words"))
+		return lost(method, e, errors.New("an error without a message"))
 	}
 	if len(args) > 1 && json.Unmarshal(args[1], &said) != nil {
 		said = ""
@@ -95,7 +96,7 @@ func refusedCall(method string, e effect, args []json.RawMessage) error {
 	case name == "UserWarning":
 		return userError(word(parts, 1), word(parts, 2))
 	case name == "ConcurrencyException":
-		return fault.New(fault.Transient, fmt.Errorf("tryton: %s: changed by another meanwhile: %s", method, said))
+		return fault.New(fault.Transient, fmt.Errorf("tryton: %s: changed by another transaction: %s", method, said))
 	}
 	for _, p := range passing {
 		if strings.Contains(name, p) {
@@ -113,26 +114,26 @@ func word(parts []any, i int) string {
 	return s
 }
 
-// What an accountant does about a date.
+// Advice to accountants about a date.
 const (
 	openYear = "Open a fiscal year for that date in Tryton, or correct the date in Procore, then export it again."
 	reopen   = "Reopen the period in Tryton, or correct the date in Procore, then export it again."
 )
 
-// userError is a refusal. Our module says the field; of Tryton's own sentences some are known.
+// userError returns a refusal. The messages of our module name the field; some of Tryton's own are known.
 func userError(message, description string) error {
 	if field, ours := strings.CutPrefix(description, "field:"); ours {
 		return fault.Refused(field, "%s", message)
 	}
-	sentence := strings.TrimSpace(message + " " + description)
+	text := strings.TrimSpace(message + " " + description)
 	for _, k := range []struct{ says, field, advice string }{
 		{"code on party", "code", "Export the vendor again with a different code."},
 		{"create a period for the date", "date", openYear}, {"create a fiscal year", "date", openYear},
 		{"closed period", "date", reopen}, {"is closed", "date", reopen}, {"closed journal-period", "date", reopen},
 	} {
-		if strings.Contains(strings.ToLower(sentence), strings.ToLower(k.says)) {
-			return fault.Refused(k.field, "Tryton says: %s %s", sentence, k.advice)
+		if strings.Contains(strings.ToLower(text), strings.ToLower(k.says)) {
+			return fault.Refused(k.field, "Tryton says: %s %s", text, k.advice)
 		}
 	}
-	return fault.Permanentf("Tryton says: %s Correct it in Procore or in Tryton, then try again.", sentence)
+	return fault.Permanentf("Tryton says: %s Correct it in Procore or in Tryton, then try again.", text)
 }

@@ -17,24 +17,24 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// How many bytes of an answer are read.
+// Limits of responses, in bytes.
 const (
-	mostBytes   = 16 << 20 // a page of 1,000 documents has about 6 MB
-	statusBytes = 64 << 10 // of one that is no 200
+	maxBytes       = 16 << 20 // a page of 1,000 documents has about 6 MB
+	maxStatusBytes = 64 << 10 // of a response that is not a 200
 )
 
-// client speaks JSON-RPC with one database. All methods may be called concurrently. It logs
-// in when it first needs to, and once more when the session has ended.
+// client calls one database over JSON-RPC. All methods may be called concurrently. It logs in before its
+// first call, and again when the session has ended.
 type client struct {
 	config
 	http *http.Client
 
-	mu      sync.Mutex // held while it logs in
-	session string     // of the Authorization header
+	mu      sync.Mutex // held during a login
+	session string     // for the Authorization header
 	context object     // the user's preferences, sent with every call
 }
 
-// effect says what a call may do, and so what a lost answer means.
+// effect says whether a call may write, and so what a lost response means.
 type effect bool
 
 const (
@@ -42,14 +42,14 @@ const (
 	writes effect = true
 )
 
-// call calls a method and reads its result into out (nil: not wanted). Errors are classed.
+// call calls a method and decodes its result into out, unless out is nil. Errors are classed.
 func (c *client) call(ctx context.Context, e effect, out any, method string, params ...any) error {
 	return c.callWith(ctx, e, nil, out, method, params...)
 }
 
-// callWith is call with more in the context than the user's preferences.
+// callWith is call with additional values in the context besides the user's preferences.
 func (c *client) callWith(ctx context.Context, e effect, extra object, out any, method string, params ...any) error {
-	for again := range 2 {
+	for attempt := range 2 {
 		session, preferences, err := c.logIn(ctx)
 		if err != nil {
 			return err
@@ -62,14 +62,14 @@ func (c *client) callWith(ctx context.Context, e effect, extra object, out any, 
 			return err
 		}
 		c.logOut(session)
-		if again == 1 {
+		if attempt == 1 {
 			return fault.New(fault.Transient, err)
 		}
 	}
 	panic("unreachable")
 }
 
-// sessionEnded is a 401: nothing happened, log in again.
+// sessionEnded is the error of a 401: nothing happened, and the client must log in again.
 type sessionEnded struct{}
 
 func (*sessionEnded) Error() string { return "tryton: the session has ended" }
@@ -93,7 +93,7 @@ func (c *client) logIn(ctx context.Context) (string, object, error) {
 	}
 	var key string
 	if len(got) != 2 || json.Unmarshal(got[1], &key) != nil {
-		return "", nil, fmt.Errorf("tryton: no session in the answer to the login")
+		return "", nil, fmt.Errorf("tryton: the response to the login has no session")
 	}
 	session := "Session " + base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "%s:%s:%s", c.user, got[0], key))
 	var preferences object
@@ -104,7 +104,7 @@ func (c *client) logIn(ctx context.Context) (string, object, error) {
 	return session, preferences, nil
 }
 
-// logOut forgets a session, unless another has logged in since.
+// logOut forgets a session, unless another one was started since.
 func (c *client) logOut(session string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -113,14 +113,15 @@ func (c *client) logOut(session string) {
 	}
 }
 
-// post sends one request. The error of a request that was never sent is transient. No error has the password or the session.
+// post sends one request. The error of a request that was not sent is transient. Errors do not contain the
+// password or the session.
 func (c *client) post(ctx context.Context, e effect, path, session string, out any, method string, params ...any) error {
 	return fault.Clean(c.send(ctx, e, path, session, out, method, params...), c.password, strings.TrimPrefix(session, "Session "))
 }
 
 func (c *client) send(ctx context.Context, e effect, path, session string, out any, method string, params ...any) error {
 	if params == nil {
-		params = []any{} // Tryton takes no null
+		params = []any{} // Tryton accepts no null
 	}
 	body, err := json.Marshal(object{"id": 1, "method": method, "params": params})
 	if err != nil {
@@ -143,15 +144,15 @@ func (c *client) send(ctx context.Context, e effect, path, session string, out a
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		raw, _ := io.ReadAll(io.LimitReader(res.Body, statusBytes))
+		raw, _ := io.ReadAll(io.LimitReader(res.Body, maxStatusBytes))
 		return refusedStatus(method, e, res, raw)
 	}
-	raw, err := io.ReadAll(io.LimitReader(res.Body, mostBytes+1))
+	raw, err := io.ReadAll(io.LimitReader(res.Body, maxBytes+1))
 	switch {
 	case err != nil:
 		return lost(method, e, err)
-	case len(raw) > mostBytes:
-		return lost(method, e, fmt.Errorf("the answer is longer than %d bytes", mostBytes))
+	case len(raw) > maxBytes:
+		return lost(method, e, fmt.Errorf("the response is longer than %d bytes", maxBytes))
 	}
 	return answer(method, e, raw, out)
 }
@@ -162,7 +163,7 @@ func answer(method string, e effect, raw []byte, out any) error {
 		Error  []json.RawMessage `json:"error"`
 	}
 	if err := json.Unmarshal(raw, &a); err != nil {
-		return lost(method, e, fmt.Errorf("the answer is no JSON: %w", err))
+		return lost(method, e, fmt.Errorf("the response is not JSON: %w", err))
 	}
 	if a.Error != nil {
 		return refusedCall(method, e, a.Error)
@@ -173,12 +174,12 @@ func answer(method string, e effect, raw []byte, out any) error {
 	d := json.NewDecoder(bytes.NewReader(a.Result))
 	d.UseNumber()
 	if err := d.Decode(out); err != nil {
-		return lost(method, e, fmt.Errorf("the answer makes no sense: %w", err))
+		return lost(method, e, fmt.Errorf("the response is malformed: %w", err))
 	}
 	return nil
 }
 
-// version of the server; it needs no session.
+// version returns the version of the server. It needs no session.
 func (c *client) version(ctx context.Context) (string, error) {
 	var v string
 	err := c.post(ctx, reads, "", "", &v, "common.server.version")

@@ -202,7 +202,7 @@ func TestAnAnswerThatStallsEnds(t *testing.T) {
 func TestAnAnswerHasASizeCap(t *testing.T) {
 	_, c := newStand(t, func(w http.ResponseWriter, _ string) {
 		chunk := strings.Repeat(" ", 1<<20)
-		for range mostBytes>>20 + 1 {
+		for range maxBytes>>20 + 1 {
 			if _, err := io.WriteString(w, chunk); err != nil {
 				return
 			}

@@ -13,19 +13,19 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// behind is where the sequence of lines starts that are not the record's: retainage and tax.
+// behind is the first sequence number of lines that are not the record's: retainage and tax.
 const behind = 10000
 
-// title is what a document is called in Tryton, and a line that says nothing.
+// title returns the description in Tryton of a document, or of a line without one.
 func title(r *record) string {
 	return cmp.Or(r.Name, r.Code, r.Number, connector.Noun(r.Entity))
 }
 
-// reference is the other side's number of a document.
+// reference returns the other party's number of a document.
 func reference(r *record) string { return cmp.Or(r.Number, r.Code) }
 
-// order adds a purchase's or a sale's values to a plan. It is quoted, so that it is numbered
-// and can still be cancelled.
+// order adds the values of a purchase or a sale to a plan. It is quoted, so that it has a number and can
+// still be cancelled.
 func (w *work) order(plan object) error {
 	r := w.r
 	values := object{
@@ -59,7 +59,7 @@ func (w *work) order(plan object) error {
 	return nil
 }
 
-// invoice adds an invoice's values to a plan. It is posted.
+// invoice adds the values of an invoice to a plan. It is posted.
 func (w *work) invoice(plan object) error {
 	r := w.r
 	kind, party, account, retainage := "in", w.facts.Sundry, w.facts.Expense, w.facts.RetainagePayable
@@ -77,17 +77,18 @@ func (w *work) invoice(plan object) error {
 		"lines": append(append(lines, kept...), taxes...),
 	}
 	if n := reference(r); kind == "out" && n != "" {
-		values["number"] = n // Procore's: Tryton's own numbers must follow the dates, and bills come in any order
+		values["number"] = n // Procore's number: Tryton's own must follow the dates, and invoices arrive in any order
 	}
 	plan["values"], plan["lines"], plan["code"], plan["total"] = values, len(r.Lines), "number", money{total.Add(tax).Sub(withheld)}
 	plan["buttons"], plan["states"] = []string{"post"}, []string{"posted", "paid"}
 	return nil
 }
 
-// orderLine is the model of the line that an invoice's line bills.
+// orderLine is the model of the line that a line of an invoice bills.
 var orderLine = map[entity]string{requisition: "purchase.line", directCost: "purchase.line", paymentApplication: "sale.line"}
 
-// lines are the record's, or one of its amount where it has none. Account 0: lines of an order.
+// lines returns the record's lines, or one line with its amount if it has none. account 0 means lines of an
+// order.
 func (w *work) lines(origin string, account int64) (out []object, total decimal.Decimal) {
 	all := w.r.Lines
 	if len(all) == 0 {
@@ -122,7 +123,7 @@ func (w *work) line(amount decimal.Decimal, description string, sequence int, ac
 	return v
 }
 
-// contractLines are the contract's lines that r bills or changes.
+// contractLines returns the lines of the contract that r bills or changes.
 func contractLines(r *record) ([]string, error) {
 	model := "purchase.line"
 	if connector.ContractOf(r.Entity) == primeContract {
@@ -142,8 +143,8 @@ func contractLines(r *record) ([]string, error) {
 	return out, nil
 }
 
-// exact gives a line its quantity and unit cost where they come to its amount to the cent,
-// and Tryton can hold them; else it is one of its amount.
+// exact sets the quantity and unit cost of a line if their product is its amount, to the cent, and Tryton can
+// store them. Otherwise the line keeps a quantity of one.
 func exact(v object, l *tiebackv1.Line) {
 	quantity, cost := amount(l.Quantity), amount(l.UnitCost)
 	fits := quantity.Equal(quantity.Round(4)) && cost.Equal(cost.Round(4)) && quantity.Abs().LessThan(decimal.New(1, 9))
@@ -152,7 +153,7 @@ func exact(v object, l *tiebackv1.Line) {
 	}
 }
 
-// withheld are the lines that withhold retainage.
+// withheld returns the lines that withhold retainage.
 func (w *work) withheld(account int64) (out []object, total decimal.Decimal) {
 	for i, l := range w.r.Lines {
 		if kept := amount(l.Retainage); !kept.IsZero() {
@@ -163,7 +164,7 @@ func (w *work) withheld(account int64) (out []object, total decimal.Decimal) {
 	return out, total
 }
 
-// taxes are the lines that add tax, with the tax code; account 0: lines of an order. Tryton's own
+// taxes returns the lines that add tax, with the tax code. account 0 means lines of an order. Tryton's own
 // taxes are not used.
 func (w *work) taxes(account int64) (out []object, total decimal.Decimal) {
 	for i, l := range w.r.Lines {
@@ -179,18 +180,18 @@ func (w *work) taxes(account int64) (out []object, total decimal.Decimal) {
 	return out, total
 }
 
-// partyID is the vendor's id, or the one that stands in where the record names none.
+// partyID returns the vendor's id, or otherwise if the record names none.
 func (w *work) partyID(otherwise int64) int64 {
 	if at := w.found.of(vendor, w.r.VendorOriginId); at != nil {
 		return at.Resource
 	}
-	if at := w.r.VendorOriginId; at != "" { // its contract's
+	if at := w.r.VendorOriginId; at != "" { // the contract's vendor
 		return number(at)
 	}
 	return otherwise
 }
 
-// payment adds a payment's move to a plan.
+// payment adds the move of a payment to a plan.
 func (w *work) payment(plan object) error {
 	r := w.r
 	paid := amount(r.Amount)

@@ -34,11 +34,11 @@ const (
 	directCost               = tiebackv1.Entity_ENTITY_DIRECT_COST
 )
 
-// trait is what the driver knows of an entity.
+// trait describes how the driver handles an entity.
 type trait struct {
 	entity entity
-	model  string // of Tryton that holds it
-	needs  string // fields that must be there, separated by spaces
+	model  string // Tryton's model
+	needs  string // required fields, separated by spaces
 	put    bool
 	update bool // Put with an origin id changes it in place
 }
@@ -80,13 +80,13 @@ func traitOf(e entity) (trait, bool) {
 	return trait{}, false
 }
 
-// name is an entity's in our module: "sub_job".
+// name returns the module's name of an entity: "sub_job".
 func name(e entity) string { return strings.ToLower(strings.TrimPrefix(e.String(), "ENTITY_")) }
 
-// natural says whether an origin id is made of what the record joins.
+// natural reports whether an origin id is made of the ids that the record joins.
 func natural(e entity) bool { return e == assignment || e == jobCost }
 
-// called names a record in a sentence: commitment "PO-7".
+// called names a record in a message: commitment "PO-7".
 func called(r *record) string {
 	s := cmp.Or(r.GetCode(), r.GetNumber(), r.GetName(), r.GetOriginId())
 	if s == "" {

@@ -9,7 +9,7 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// face is a row of tieback.record: a record of Tryton's as Procore knows it.
+// face is a row of tieback.record: a record of Tryton as Procore sees it.
 type face struct {
 	ID       int64
 	Entity   text
@@ -18,7 +18,7 @@ type face struct {
 	Live     bool
 	Procore  int64
 	Data     text // the record as it was booked; "": entered in Tryton
-	Lines    text // ids of the lines, as JSON, in the order of the record's
+	Lines    text // ids of the lines as JSON, in the order of the record's lines
 
 	Job, Vendor, Contract, Parent, Category text
 
@@ -26,7 +26,7 @@ type face struct {
 	CostCode text `json:"cost_code"`
 }
 
-// booked is the record as it was put, with the origin ids that it got; nil: entered in Tryton.
+// booked returns the record as it was put, with its origin ids, or nil if it was entered in Tryton.
 func (f *face) booked() (*record, error) {
 	if f.Data == "" {
 		return nil, nil
@@ -50,7 +50,7 @@ func (f *face) booked() (*record, error) {
 	return r, nil
 }
 
-// keep is r for a face: JSON without spaces, so that it can be searched.
+// keep encodes r for a face: JSON without spaces, so that it can be searched.
 func keep(r *record) (string, error) {
 	raw, err := protojson.Marshal(r)
 	if err != nil {
@@ -61,7 +61,7 @@ func keep(r *record) (string, error) {
 	return out.String(), err
 }
 
-// tombstone tells of a record that is out of the books.
+// tombstone returns the change of a record that is no longer in the books.
 func (f *face) tombstone(e entity) *tiebackv1.Change {
 	return &tiebackv1.Change{Deleted: true, Record: &record{
 		Entity: e, ProcoreId: f.Procore, OriginId: f.Origin, JobOriginId: f.Job, SubJobOriginId: f.SubJob,
@@ -70,7 +70,7 @@ func (f *face) tombstone(e entity) *tiebackv1.Change {
 	}}
 }
 
-// owners fills what the record belongs to, where it does not say so itself.
+// owners fills in what the record belongs to, unless the record has it.
 func (f *face) owners(r *record) {
 	for _, o := range []struct {
 		to   *string

@@ -7,18 +7,18 @@ import (
 	"time"
 )
 
-// facts are ids of what bookings of the company need; see module/tieback/company.py. They
-// are looked up once a minute: somebody may add a currency, or put the database back.
+// facts are the ids that bookings of the company need; see module/tieback/company.py. They are reloaded every
+// minute, as a currency may be added, or the database restored.
 type facts struct {
-	id         int64 // Tryton's of the company
+	id         int64 // Tryton's id of the company
 	Currency   int64
 	Code       string // of the currency, ISO 4217
 	Digits     int32
 	Currencies map[string]int64
 	DigitsOf   map[string]int32 `json:"digits_of"`
 	Roots      map[string]int64
-	Owner      int64 // party of a prime contract that names none
-	Sundry     int64 // party of a direct cost that names none
+	Owner      int64 // the party of a prime contract without one
+	Sundry     int64 // the party of a direct cost without one
 	Expense    int64
 	Revenue    int64
 	Unit       int64
@@ -32,20 +32,20 @@ type facts struct {
 	}
 }
 
-// factsFresh is how long they are believed.
-const factsFresh = time.Minute
+// factsTTL is how long facts are cached.
+const factsTTL = time.Minute
 
-// context is what calls about the company's books carry.
+// context returns the context of calls about the company's books.
 func (f *facts) context() object { return object{"company": f.id} }
 
-// company gives the company's facts, or refuses a request for another company.
+// company returns the company's facts. It returns an error for another company.
 func (b *Books) company(ctx context.Context, company int64) (*facts, error) {
 	if err := b.mine(company); err != nil {
 		return nil, err
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.facts != nil && time.Since(b.asked) < factsFresh {
+	if b.facts != nil && time.Since(b.asked) < factsTTL {
 		return b.facts, nil
 	}
 	f := &facts{}
@@ -60,7 +60,7 @@ func (b *Books) company(ctx context.Context, company int64) (*facts, error) {
 	return f, nil
 }
 
-// companyID finds the company by its name, or the only one.
+// companyID returns the id of the company by its name, or of the only company.
 func (b *Books) companyID(ctx context.Context) (int64, error) {
 	var rows []struct {
 		ID      int64  `json:"id"`
@@ -76,5 +76,5 @@ func (b *Books) companyID(ctx context.Context) (int64, error) {
 		}
 		names = append(names, r.RecName)
 	}
-	return 0, fmt.Errorf("tryton: connector.company: which of %q", strings.Join(names, ", "))
+	return 0, fmt.Errorf("tryton: connector.company: must name one of %q", strings.Join(names, ", "))
 }

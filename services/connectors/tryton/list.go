@@ -11,13 +11,12 @@ import (
 )
 
 const (
-	pageDefault = 200
-	pageMax     = 1000
+	defaultPage = 200
+	maxPage     = 1000
 )
 
-// List pages through what changed, in the order of change; module/tieback/record.py says how
-// nothing is left out. The records are read after the page was taken, so they may be newer;
-// then they come again with the next listing.
+// List pages through changes in their order; module/tieback/record.py documents why none is skipped. The
+// records are read after the page, so they may be newer; then they are listed again.
 func (b *Books) List(ctx context.Context, q *tiebackv1.ListRequest) (*tiebackv1.ListResponse, error) {
 	f, err := b.company(ctx, q.GetCompanyId())
 	if err != nil {
@@ -54,12 +53,12 @@ func (b *Books) List(ctx context.Context, q *tiebackv1.ListRequest) (*tiebackv1.
 
 func size(limit int32) int {
 	if limit <= 0 {
-		return pageDefault
+		return defaultPage
 	}
-	return min(int(limit), pageMax)
+	return min(int(limit), maxPage)
 }
 
-// only are the owners that the caller filters by.
+// only returns the owners by which the caller filters.
 func only(q *tiebackv1.ListRequest) map[string]string {
 	out := map[string]string{}
 	for column, origin := range map[string]string{"job": q.GetJobOriginId(), "sub_job": q.GetSubJobOriginId(), "parent": q.GetParentOriginId()} {
@@ -70,7 +69,7 @@ func only(q *tiebackv1.ListRequest) map[string]string {
 	return out
 }
 
-// changes makes records of faces, and tombstones of those that are gone.
+// changes returns the records of faces, and tombstones of those that are gone.
 func (b *Books) changes(ctx context.Context, f *facts, t trait, faces []*face) ([]*tiebackv1.Change, error) {
 	live := map[int64]*face{}
 	for _, at := range faces {
@@ -92,8 +91,8 @@ func (b *Books) changes(ctx context.Context, f *facts, t trait, faces []*face) (
 	return out, nil
 }
 
-// A cursor is what our module gave, packed: a database cluster, two snapshots, and the last
-// change that was told.
+// A cursor is the module's cursor, encoded: a database cluster, two snapshots, and the last change that was
+// listed.
 func writeCursor(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
 
 func readCursor(s string) (string, error) {

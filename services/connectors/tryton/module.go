@@ -9,14 +9,13 @@ import (
 	"path/filepath"
 )
 
-// module is our part of Tryton; it travels with the driver.
+// module has the files of our Tryton module.
 //
 //go:embed module/tieback/*.py module/tieback/*.cfg module/tieback/*.xml setup.go
 var module embed.FS
 
-// WriteModule writes the module below a folder so that a trytond with that folder in its
-// PYTHONPATH finds it. Where Tryton is installed for good, pip install module/tieback
-// instead.
+// WriteModule writes the module below a folder, for a trytond with that folder in its PYTHONPATH. In a
+// permanent installation, run pip install module/tieback instead.
 func WriteModule(folder string) error {
 	info := filepath.Join(folder, "trytond_tieback-6.0.0.egg-info")
 	into := filepath.Join(folder, "trytond", "modules", "tieback")
@@ -41,7 +40,7 @@ func WriteModule(folder string) error {
 	})
 }
 
-// ModuleHash changes with the module and with what SetUp does.
+// ModuleHash returns a hash of the module and of SetUp.
 func ModuleHash() string {
 	h := sha256.New()
 	_ = eachFile(func(name string, raw []byte) error {

@@ -10,20 +10,20 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// Tryton numbers each table's rows from 1. To Procore an origin id is unique within an item
-// type, and there the lines of purchases and sales are both line_item, and both their change
-// orders change_order. So sales and their lines carry a letter outside of Tryton: S12.
+// Tryton numbers the rows of each table from 1. For Procore, an origin id is unique within an item type: the
+// lines of purchases and sales are both line_item, and their change orders are both change_order. So outside
+// of Tryton the ids of sales and of their lines have a prefix: S12.
 const sale = "S"
 
-// sales are the entities that are sales, and what they are in references.
+// sales are the entities that are sales in Tryton.
 var sales = map[entity]bool{tiebackv1.Entity_ENTITY_PRIME_CONTRACT: true, tiebackv1.Entity_ENTITY_PRIME_CONTRACT_CHANGE_ORDER: true}
 
-// billsSales says whether an entity's contract is a sale.
+// billsSales reports whether the contract of an entity is a sale.
 func billsSales(e entity) bool {
 	return e == tiebackv1.Entity_ENTITY_PRIME_CONTRACT_CHANGE_ORDER || e == tiebackv1.Entity_ENTITY_PAYMENT_APPLICATION
 }
 
-// named is a driver whose origin ids are told apart.
+// named is a driver that adds and removes the prefix of origin ids.
 type named struct{ connector.Driver }
 
 func (n named) Put(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
@@ -106,7 +106,7 @@ func outside(id string) string {
 	return sale + id
 }
 
-// inside is Tryton's id; of what is none of ours, something that Tryton has not.
+// inside returns Tryton's id. For an id without the prefix it returns an id that Tryton does not have.
 func inside(id string) string {
 	if plain, ours := strings.CutPrefix(id, sale); ours || id == "" {
 		return plain

@@ -6,15 +6,15 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// mechanism is a phone, an email or a website.
+// mechanism is a phone number, an email address or a website.
 type mechanism struct {
 	ID    int64
 	Type  text
 	Value text
 }
 
-// party are a vendor's values. A change writes the first address and the first phone, email
-// and website over; what Procore does not say stays.
+// party returns the values of a vendor. A change overwrites the first address and the first phone, email and
+// website. Values that Procore lacks are not changed.
 func (w *work) party(ctx context.Context, old *face) (object, error) {
 	values := object{"name": w.r.Name}
 	if w.r.Code != "" {

@@ -11,9 +11,9 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// Put books a record under its key: one call of our module, one transaction. The same key
-// again is answered with the first booking, also after the record was deleted. The
-// request's record is not changed.
+// Put books a record under its key, with one call of our module and in one transaction. The same key always
+// returns the first booking, also after the record was deleted. Put does not change the record of the
+// request.
 func (b *Books) Put(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
 	facts, err := b.company(ctx, q.GetCompanyId())
 	if err != nil {
@@ -52,7 +52,7 @@ func (b *Books) put(ctx context.Context, facts *facts, q *tiebackv1.PutRequest) 
 	return bookingOf(raw)
 }
 
-// find looks up the key, what r refers to and what it changes.
+// find looks up the key, the references of r and the record that it changes.
 func (b *Books) find(ctx context.Context, key string, r *record) (found, *tiebackv1.Booking, error) {
 	refs := refsOf(r)
 	switch {
@@ -80,7 +80,7 @@ func (b *Books) find(ctx context.Context, key string, r *record) (found, *tiebac
 	return known, nil, nil
 }
 
-// work is one record on its way into the books.
+// work is one record that is being booked.
 type work struct {
 	*Books
 	facts *facts
@@ -89,7 +89,7 @@ type work struct {
 	trait trait
 }
 
-// plan is what our module shall do: the record's values, and its face.
+// plan returns what our module must do: the record's values, and its face.
 func (w *work) plan(ctx context.Context, q *tiebackv1.PutRequest) (object, error) {
 	old, err := w.changes()
 	if err != nil {
@@ -128,7 +128,8 @@ func (w *work) plan(ctx context.Context, q *tiebackv1.PutRequest) (object, error
 	return plan, err
 }
 
-// expect leaves out the record itself, which may be coming back.
+// expect returns the ids of the referenced faces, without the record itself, which may be deleted and
+// restored.
 func (w *work) expect(old *face) []int64 {
 	var out []int64
 	for _, id := range w.found.ids() {
@@ -139,7 +140,8 @@ func (w *work) expect(old *face) []int64 {
 	return out
 }
 
-// changes is the face of the record that w changes; nil: it is new. A deleted assignment comes back.
+// changes returns the face of the record that w changes, or nil if it is new. A deleted assignment is
+// restored.
 func (w *work) changes() (*face, error) {
 	r := w.r
 	if natural(r.Entity) {
@@ -149,20 +151,20 @@ func (w *work) changes() (*face, error) {
 		return nil, nil
 	}
 	if !w.trait.update {
-		return nil, fault.Refused("origin_id", "The %s is in Tryton already, as %s, and an export can't change it. "+
+		return nil, fault.Refused("origin_id", "The %s is already in Tryton, as %s, and an export can't change it. "+
 			"Change it in Tryton, or reset it in Procore and export it again.", called(r), r.OriginId)
 	}
 	old := w.found.of(r.Entity, r.OriginId)
 	switch {
 	case old == nil:
-		return nil, fault.Refused("origin_id", "The %s %s is unknown in Tryton, so it can't be changed. Reset it in Procore and export it anew.", connector.Noun(r.Entity), r.OriginId)
+		return nil, fault.Refused("origin_id", "The %s %s is unknown in Tryton, so it can't be changed. Reset it in Procore and export it again.", connector.Noun(r.Entity), r.OriginId)
 	case !old.Live:
-		return nil, fault.Refused("origin_id", "The %s %s was deleted in Tryton, so it can't be changed. Reset it in Procore and export it anew.", connector.Noun(r.Entity), r.OriginId)
+		return nil, fault.Refused("origin_id", "The %s %s was deleted in Tryton, so it can't be changed. Reset it in Procore and export it again.", connector.Noun(r.Entity), r.OriginId)
 	}
 	return old, nil
 }
 
-// carry keeps what a change does not say and the record had.
+// carry keeps the values of the record that a change lacks.
 func (w *work) carry(old *face) {
 	was, err := old.booked()
 	if err != nil || was == nil {
@@ -193,7 +195,7 @@ func (w *work) fill(ctx context.Context, plan object, old *face) (err error) {
 	return err
 }
 
-// face is what our module keeps beside the record.
+// face returns what our module stores with the record.
 func (w *work) face() (object, error) {
 	data, err := keep(w.r)
 	if err != nil {
@@ -212,7 +214,7 @@ func (w *work) face() (object, error) {
 	return out, nil
 }
 
-// digits are the decimals of the record's currency.
+// digits returns the number of decimals of the record's currency.
 func (w *work) digits() (int32, error) {
 	c := w.r.Currency
 	if c == "" {
@@ -225,7 +227,7 @@ func (w *work) digits() (int32, error) {
 	return digits, nil
 }
 
-// currency is Tryton's id of the record's.
+// currency returns Tryton's id of the record's currency.
 func (w *work) currency() int64 {
 	if w.r.Currency == "" {
 		return w.facts.Currency

@@ -12,11 +12,10 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// snapshotForm is how PostgreSQL writes a snapshot of its transactions.
+// snapshotForm is the format of a PostgreSQL transaction snapshot.
 var snapshotForm = regexp.MustCompile(`^\d{1,19}:\d{1,19}:(\d{1,19}(,\d{1,19})*)?$`)
 
-// row is a record of any of the models as Tryton has it now; fields that a model does not
-// have stay empty.
+// row is a record of any model as it is in Tryton now. Fields that a model lacks are empty.
 type row struct {
 	ID          int64
 	Name        text
@@ -76,7 +75,7 @@ var fieldsOf = map[string][]string{
 var documentFields = []string{"state", "untaxed_amount", "currency.code", "lines.sequence", "lines.type", "lines.amount",
 	"lines.description", "lines.analytic_accounts.account"}
 
-// records reads what faces stand for, by their id in the model.
+// records reads the records of faces, by their id in the model.
 func (b *Books) records(ctx context.Context, f *facts, t trait, faces map[int64]*face) (map[int64]*record, error) {
 	out := map[int64]*record{}
 	if len(faces) == 0 {
@@ -104,7 +103,7 @@ func (b *Books) records(ctx context.Context, f *facts, t trait, faces map[int64]
 	return out, nil
 }
 
-// leaves are the faces of the leaf accounts that lines are on, by account.
+// leaves returns the faces of the leaf accounts of lines, by account.
 func (b *Books) leaves(ctx context.Context, f *facts, rows []row) (map[int64]*face, error) {
 	on := map[int64]*face{}
 	for _, r := range rows {
@@ -127,7 +126,7 @@ func (b *Books) leaves(ctx context.Context, f *facts, rows []row) (map[int64]*fa
 	return on, err
 }
 
-// recordOf is what was booked, with what Tryton says of it now.
+// recordOf returns the record that was booked, with its current values in Tryton.
 func recordOf(e entity, f *face, is row, leaves map[int64]*face) (*record, error) {
 	r, err := f.booked()
 	if err != nil {
@@ -176,16 +175,16 @@ func (is row) vendor(r *record) {
 	}
 }
 
-// payment: the side of the move that carries the party.
+// payment reads the side of the move that has the party.
 func (is row) payment(r *record) {
-	paid, tied := decimal.Zero, false
+	paid, linked := decimal.Zero, false
 	slices.SortFunc(is.Lines, func(a, b line) int { return int(a.ID - b.ID) }) // the payable comes first
 	for _, l := range is.Lines {
 		if l.PaymentOf != 0 {
-			paid, tied = paid.Add(l.Debit.Sub(l.Credit.Decimal)), true
+			paid, linked = paid.Add(l.Debit.Sub(l.Credit.Decimal)), true
 		}
 	}
-	if i := slices.IndexFunc(is.Lines, func(l line) bool { return l.Party != 0 }); !tied && i >= 0 {
+	if i := slices.IndexFunc(is.Lines, func(l line) bool { return l.Party != 0 }); !linked && i >= 0 {
 		paid = is.Lines[i].Debit.Sub(is.Lines[i].Credit.Decimal)
 	}
 	r.Amount = same(r.Amount, paid)
@@ -193,7 +192,7 @@ func (is row) payment(r *record) {
 	r.Name = or(r.Name, is.Description)
 }
 
-// same keeps the text of an amount that still is equal.
+// same keeps the text of an amount that is still equal.
 func same(was string, is decimal.Decimal) string {
 	if d, ok := parse(was); ok && was != "" && d.Equal(is) {
 		return was
@@ -231,7 +230,8 @@ func total(lines []*tiebackv1.Line) (sum decimal.Decimal) {
 	return sum
 }
 
-// lines are the document's of now; what was booked of a line stays while its amount does.
+// lines returns the current lines of the document. The values with which a line was booked stay as long as
+// its amount does.
 func (is row) lines(r *record, title string, leaves map[int64]*face) []*tiebackv1.Line {
 	was := map[string]*tiebackv1.Line{}
 	for _, l := range r.Lines {
@@ -257,7 +257,7 @@ func (is row) lines(r *record, title string, leaves map[int64]*face) []*tiebackv
 	return out
 }
 
-// entered is a line that was entered in Tryton.
+// entered returns a line that was entered in Tryton.
 func (l line) entered(position int, leaves map[int64]*face) *tiebackv1.Line {
 	out := &tiebackv1.Line{OriginId: strconv.FormatInt(l.ID, 10), Amount: l.Amount.String(), Position: int32(position)}
 	for _, a := range l.Leaves {

@@ -7,12 +7,12 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// refsOf lists what r refers to, but for lines of contracts: Tryton looks at those itself.
+// refsOf returns the references of r, except to lines of contracts, which Tryton checks itself.
 func refsOf(r *record) []connector.Reference {
 	return slices.DeleteFunc(connector.References(r), func(ref connector.Reference) bool { return ref.Entity == 0 })
 }
 
-// distinct leaves out what is named again.
+// distinct removes duplicate references.
 func distinct(refs []connector.Reference) []connector.Reference {
 	var out []connector.Reference
 	for _, r := range refs {
@@ -23,12 +23,12 @@ func distinct(refs []connector.Reference) []connector.Reference {
 	return out
 }
 
-// found are the faces of what a record refers to.
+// found has the faces of a record's references.
 type found map[[2]string]*face
 
 func (f found) of(e entity, origin string) *face { return f[[2]string{name(e), origin}] }
 
-// check refuses a record that refers to what is unknown or deleted.
+// check refuses a record with an unknown or deleted reference.
 func (f found) check(r *record) error {
 	for _, ref := range refsOf(r) {
 		label := connector.Noun(ref.Entity)
@@ -37,15 +37,15 @@ func (f found) check(r *record) error {
 			return fault.Refused(ref.Field, "The %s%s of the %s is unknown in Tryton (it has no %s with the id %q). Export the %s first, then export this again.",
 				label, ref.Where(), called(r), label, ref.OriginID, label)
 		case !at.Live:
-			return fault.Refused(ref.Field, "The %s%s of the %s, %q, was deleted in Tryton. Choose another %s or export it anew, then export this again.",
+			return fault.Refused(ref.Field, "The %s%s of the %s, %q, was deleted in Tryton. Choose another %s or export it again, then export this again.",
 				label, ref.Where(), called(r), ref.OriginID, label)
 		}
 	}
 	return nil
 }
 
-// inherit fills what r leaves out and its requisition, contract or cost code says, in that
-// order: a requisition brings its contract along.
+// inherit fills in what r lacks from its requisition, contract and cost code, in this order: a requisition
+// also has a contract.
 func (f found) inherit(r *record) {
 	if connector.ParentOf(r.Entity) == requisition {
 		fill(r, f.of(requisition, r.ParentOriginId))
@@ -73,7 +73,7 @@ func fill(r *record, from *face) {
 	}
 }
 
-// ids of the faces: a booking looks at its end whether they are still there.
+// ids returns the ids of the faces. The module checks at the end of a booking that they still exist.
 func (f found) ids() []int64 {
 	out := []int64{}
 	for _, at := range f {

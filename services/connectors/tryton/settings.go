@@ -13,7 +13,7 @@ import (
 	"github.com/tieback/tieback/pkg/connector"
 )
 
-// config are the settings of a company's connector section.
+// config has the settings of a company's connector section.
 type config struct {
 	url, database, user, password, company string
 	confirm                                bool
@@ -21,14 +21,14 @@ type config struct {
 
 var known = []string{"company", "confirm", "database", "password", "url", "user"}
 
-// Open opens a company's books in a Tryton, a connector.Opener. Nothing is sent before the first call.
+// Open opens a company's books in a Tryton. It is a connector.Opener. It sends nothing before the first call.
 //
 //	url       http://host:8000
-//	database  of Tryton
+//	database  the database
 //	user      a Tryton user with access to accounting, purchases and sales
-//	password  his
+//	password  the user's password
 //	company   the company's name in Tryton; "": the only one
-//	confirm   true: purchases and sales are confirmed, not only quoted; a reset can't cancel them any more
+//	confirm   true: purchases and sales are confirmed, not only quoted; then a reset can't cancel them
 func Open(_ context.Context, companyID int64, settings map[string]string) (connector.Driver, error) {
 	c, err := read(settings)
 	if err != nil {
@@ -40,20 +40,20 @@ func Open(_ context.Context, companyID int64, settings map[string]string) (conne
 func read(s map[string]string) (config, error) {
 	for name := range s {
 		if !slices.Contains(known, name) && name != "driver" {
-			return config{}, fmt.Errorf("connector.%s: the tryton driver has no such setting; it has %s", name, strings.Join(known, ", "))
+			return config{}, fmt.Errorf("connector.%s: the tryton driver has no such setting; its settings are %s", name, strings.Join(known, ", "))
 		}
 	}
 	for _, name := range []string{"url", "database", "user", "password"} {
 		if s[name] == "" {
-			return config{}, fmt.Errorf("connector.%s: the tryton driver needs it", name)
+			return config{}, fmt.Errorf("connector.%s: is missing: the tryton driver needs it", name)
 		}
 	}
 	u, err := url.Parse(s["url"])
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {
-		return config{}, fmt.Errorf("connector.url: want a URL such as http://host:8000, without user and password")
+		return config{}, fmt.Errorf("connector.url: must be a URL such as http://host:8000, without user and password")
 	}
 	if c := s["confirm"]; c != "" && c != "true" && c != "false" {
-		return config{}, fmt.Errorf("connector.confirm: want true or false")
+		return config{}, fmt.Errorf("connector.confirm: must be true or false")
 	}
 	return config{
 		url: strings.TrimSuffix(s["url"], "/") + "/", database: s["database"], user: s["user"],
@@ -61,12 +61,12 @@ func read(s map[string]string) (config, error) {
 	}, nil
 }
 
-// longest is how long Tryton may take for an answer, to its last byte.
-const longest = 5 * time.Minute
+// timeout is the time for a complete response of Tryton.
+const timeout = 5 * time.Minute
 
 func newClient(c config) *client {
-	return &client{config: c, http: &http.Client{Timeout: longest, Transport: &http.Transport{
-		DisableKeepAlives: true, // trytond closes after each answer; a reused connection would lose writes
+	return &client{config: c, http: &http.Client{Timeout: timeout, Transport: &http.Transport{
+		DisableKeepAlives: true, // trytond closes the connection after each response; a reused connection would lose writes
 		Proxy:             http.ProxyFromEnvironment,
 	}}}
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/shopspring/decimal"
 )
 
-// Modules are Tryton's that the driver needs, and ours.
+// Modules are the modules of Tryton that the driver needs, and ours.
 var Modules = []string{
 	"party", "company", "currency", "product", "account", "account_invoice", "account_product", "purchase", "sale",
 	"analytic_account", "analytic_purchase", "analytic_invoice", "analytic_sale", "tieback",
@@ -21,10 +21,10 @@ const (
 	lastYear  = 2030
 )
 
-// SetUp makes a working company in a database in which Modules are active: currency, chart of
-// accounts, fiscal years with periods from 2020 to 2030, payment method,
-// retainage accounts. It takes some seconds. Settings are those of Open; what a company of
-// that name has already is left alone, so twice is harmless. currency is an ISO code.
+// SetUp makes a working company in a database with Modules activated: currency, chart of accounts, fiscal
+// years with periods from 2020 to 2030, payment method and retainage accounts. It takes some seconds.
+// settings are those of Open. SetUp does not change what a company of that name already has, so it may run
+// again. currency is an ISO code.
 func SetUp(ctx context.Context, settings map[string]string, company, currency string) error {
 	c, err := read(settings)
 	if err != nil {
@@ -36,7 +36,7 @@ func SetUp(ctx context.Context, settings map[string]string, company, currency st
 		do   func(context.Context) error
 	}{
 		{"company", s.company}, {"chart of accounts", s.chart}, {"accounts", s.accounts}, {"fiscal years", s.years},
-		{"payments", s.payments}, {"Tieback's own", s.facts},
+		{"payments", s.payments}, {"facts of the module", s.facts},
 	} {
 		if err := step.do(ctx); err != nil {
 			return fmt.Errorf("set up the %s: %w", step.what, err)
@@ -45,12 +45,12 @@ func SetUp(ctx context.Context, settings map[string]string, company, currency st
 	return nil
 }
 
-// setUp is a company that is being made.
+// setUp is a company that is being set up.
 type setUp struct {
 	*client
 	name, code string
 
-	id       int64 // of the company
+	id       int64 // the company's id
 	currency int64
 	payable  int64 // accounts
 	receive  int64
@@ -67,7 +67,7 @@ func (s *setUp) call(ctx context.Context, out any, method string, params ...any)
 	return s.callWith(ctx, writes, with, out, method, params...)
 }
 
-// make creates one record and gives its id.
+// make creates one record and returns its id.
 func (s *setUp) make(ctx context.Context, model string, values object) (int64, error) {
 	var ids []int64
 	if err := s.call(ctx, &ids, "model."+model+".create", []object{values}); err != nil {
@@ -76,7 +76,7 @@ func (s *setUp) make(ctx context.Context, model string, values object) (int64, e
 	return ids[0], nil
 }
 
-// search gives the first id that a domain finds; 0: none.
+// search returns the first id that matches a domain, or 0 if there is none.
 func (s *setUp) search(ctx context.Context, model string, domain ...any) (int64, error) {
 	var ids []int64
 	if domain == nil {
@@ -113,7 +113,7 @@ func (s *setUp) company(ctx context.Context) error {
 	return err
 }
 
-// money is the company's currency, with a rate of 1.
+// money returns the company's currency, which it creates with a rate of 1 if necessary.
 func (s *setUp) money(ctx context.Context) (int64, error) {
 	id, err := s.search(ctx, "currency.currency", []any{"code", "=", s.code})
 	if id != 0 || err != nil {
@@ -124,7 +124,7 @@ func (s *setUp) money(ctx context.Context) (int64, error) {
 		"rounding": money{decimal.RequireFromString("0.01")}, "rates": create(one)})
 }
 
-// chart runs Tryton's wizard on its English template.
+// chart runs Tryton's wizard with its English template.
 func (s *setUp) chart(ctx context.Context) error {
 	if s.main(ctx) == nil {
 		return nil
@@ -153,7 +153,7 @@ func (s *setUp) chart(ctx context.Context) error {
 	return s.call(ctx, nil, "wizard.account.create_chart.execute", session, object{"properties": form}, "create_properties")
 }
 
-// main finds the accounts of the chart by what they are for.
+// main finds the accounts of the chart by their purpose.
 func (s *setUp) main(ctx context.Context) (err error) {
 	for _, a := range []struct {
 		to     *int64
@@ -174,7 +174,7 @@ func (s *setUp) main(ctx context.Context) (err error) {
 	return nil
 }
 
-// accounts makes those of retainage: a debt that invoices may be booked on, and a revenue.
+// accounts creates the retainage accounts: a liability on which invoices may be booked, and a revenue.
 func (s *setUp) accounts(ctx context.Context) error {
 	var root []struct{ Parent int64 }
 	if err := s.call(ctx, &root, "model.account.account.read", []int64{s.expense}, []string{"parent"}); err != nil {
@@ -200,7 +200,7 @@ func (s *setUp) accounts(ctx context.Context) error {
 	return nil
 }
 
-// kind is an account type with a flag; it stands where the like type stands in the statements.
+// kind returns an account type with a flag. It has the place of the like type in the statements.
 func (s *setUp) kind(ctx context.Context, name, flag, like string) (int64, error) {
 	id, err := s.search(ctx, "account.account.type", []any{flag, "=", true}, []any{"company", "=", s.id})
 	if id != 0 || err != nil {
@@ -221,7 +221,7 @@ func (s *setUp) kind(ctx context.Context, name, flag, like string) (int64, error
 		"statement": rows[0].Statement, flag: true})
 }
 
-// years opens the fiscal years with monthly periods. Invoices are numbered through, without gaps.
+// years opens the fiscal years with monthly periods. Invoices are numbered without gaps.
 func (s *setUp) years(ctx context.Context) error {
 	bills, err := s.sequence(ctx, "ir.sequence.strict", "Invoice", "Bills of suppliers")
 	if err != nil {
@@ -274,7 +274,7 @@ func (s *setUp) sequence(ctx context.Context, model, kind, name string) (int64, 
 	return s.make(ctx, model, object{"name": name, "sequence_type": of, "company": s.id})
 }
 
-// payments makes a bank's payment method, and allows to reverse what we billed.
+// payments creates a bank's payment method, and allows invoices to customers to be cancelled.
 func (s *setUp) payments(ctx context.Context) error {
 	there, err := s.search(ctx, "account.invoice.payment.method", []any{"company", "=", s.id})
 	if there != 0 || err != nil {
@@ -295,7 +295,7 @@ func (s *setUp) facts(ctx context.Context) error {
 	return s.call(ctx, nil, "model.tieback.company.facts", s.id)
 }
 
-// Ready says whether a trytond answers at url.
+// Ready returns an error unless a trytond responds at url.
 func Ready(ctx context.Context, url string) error {
 	_, err := newClient(config{url: strings.TrimSuffix(url, "/") + "/"}).version(ctx)
 	return err

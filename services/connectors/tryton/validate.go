@@ -14,7 +14,8 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// An amount as Tryton's fields hold it: at most 14 digits before the point, no exponent.
+// amountForm is an amount that fits Tryton's fields: at most 14 digits before the decimal point, and no
+// exponent.
 var amountForm = regexp.MustCompile(`^[+-]?\d{1,14}(\.\d{1,12})?$`)
 
 // parse reads an amount exactly; "" is zero.
@@ -29,13 +30,14 @@ func parse(s string) (decimal.Decimal, bool) {
 	return d, err == nil
 }
 
-// amount is one that valid has seen.
+// amount returns an amount that valid has accepted.
 func amount(s string) decimal.Decimal {
 	d, _ := parse(s)
 	return d
 }
 
-// normalize trims what people type, in place, and brings what is compared into Unicode's normal form C.
+// normalize trims texts that users type, in place, and brings texts that are compared into Unicode's normal
+// form C.
 func normalize(r *record) {
 	for _, s := range []*string{&r.OriginId, &r.Code, &r.Name, &r.Currency, &r.Date, &r.StartsOn, &r.EndsOn, &r.Number} {
 		*s = strings.TrimSpace(*s)
@@ -48,7 +50,7 @@ func normalize(r *record) {
 	}
 }
 
-// valid refuses what the record itself shows to be wrong; digits are those of its currency.
+// valid refuses a record with invalid values. digits are the decimals of its currency.
 func valid(r *record, t trait, digits int32) error {
 	for field := range strings.FieldsSeq(t.needs) {
 		if err := present(r, field); err != nil {
@@ -67,8 +69,8 @@ func valid(r *record, t trait, digits int32) error {
 	return validMoney(r, t.model)
 }
 
-// validMoney refuses tax and retainage that would not be booked: orders have a retainage percent,
-// invoices have amounts, and nothing else has either.
+// validMoney refuses tax and retainage that would not be booked: only orders have a retainage percentage, and
+// only invoices have retainage amounts.
 func validMoney(r *record, model string) error {
 	order, invoice := model == buys || model == sells, model == invoices
 	taxed := !amount(r.TaxAmount).IsZero()
@@ -113,7 +115,7 @@ func validText(r *record) error {
 	}
 	for _, s := range texts {
 		if !utf8.ValidString(s) || strings.ContainsRune(s, 0) {
-			return fault.Refused("", "The %s has a text with broken characters. Type it anew and export it again.", strings.ToLower(called(&record{Entity: r.Entity})))
+			return fault.Refused("", "The %s has a text with invalid characters. Enter the text again in Procore, then export the record again.", strings.ToLower(called(&record{Entity: r.Entity})))
 		}
 	}
 	return nil
@@ -125,7 +127,7 @@ func validDates(r *record) error {
 			continue
 		}
 		if _, err := time.Parse(time.DateOnly, d.value); err != nil {
-			return fault.Refused(d.field, "The date %q of the %s is no date of the form YYYY-MM-DD.", d.value, called(r))
+			return fault.Refused(d.field, "The date %q of the %s is not a date of the form YYYY-MM-DD.", d.value, called(r))
 		}
 	}
 	return nil
@@ -161,7 +163,7 @@ func validLine(r *record, where string, l *tiebackv1.Line, digits int32) error {
 	return nil
 }
 
-// validAmount refuses what Tryton would round.
+// validAmount refuses an amount that Tryton would round.
 func validAmount(r *record, field, where, value string, digits int32) error {
 	d, ok := parse(value)
 	label := strings.ReplaceAll(field, "_", " ")

@@ -8,11 +8,10 @@ import (
 	"github.com/shopspring/decimal"
 )
 
-// object is a dictionary of Tryton's.
+// object is a dictionary of Tryton.
 type object = map[string]any
 
-// money is a Decimal on the wire, {"__class__": "Decimal", "decimal": "1.10"}. It never is a
-// float. Null is zero.
+// money is a Decimal in JSON, {"__class__": "Decimal", "decimal": "1.10"}. It is never a float. null is zero.
 type money struct{ decimal.Decimal }
 
 // MarshalJSON writes all digits.
@@ -20,7 +19,7 @@ func (m money) MarshalJSON() ([]byte, error) {
 	return json.Marshal(map[string]string{"__class__": "Decimal", "decimal": m.String()})
 }
 
-// UnmarshalJSON reads a Decimal; a plain number, as of an integer field, too.
+// UnmarshalJSON reads a Decimal, or a plain number such as an integer field.
 func (m *money) UnmarshalJSON(raw []byte) (err error) {
 	if string(raw) == "null" {
 		return nil
@@ -33,13 +32,13 @@ func (m *money) UnmarshalJSON(raw []byte) (err error) {
 		return err
 	}
 	if err := json.Unmarshal(raw, &d); err != nil || d.Decimal == nil {
-		return fmt.Errorf("no Decimal: %.40s", raw)
+		return fmt.Errorf("not a Decimal: %.40s", raw)
 	}
 	m.Decimal, err = decimal.NewFromString(*d.Decimal)
 	return err
 }
 
-// day is a date on the wire; "" is null.
+// day is a date in JSON; "" is null.
 type day string
 
 // MarshalJSON writes {"__class__": "date", …}.
@@ -64,5 +63,5 @@ func (d *day) UnmarshalJSON(raw []byte) error {
 // text is a string or null.
 type text = string
 
-// create is a value of a One2many field: make these.
+// create returns the value of a One2many field that creates rows.
 func create(rows ...object) any { return []any{[]any{"create", rows}} }

@@ -9,13 +9,13 @@ import (
 	"github.com/tieback/tieback/pkg/company"
 )
 
-// namedClient lays the options of a client over the client that the company refers to, which is made where --client
-// names a new one. Without a named client they are laid over the company's entry.
+// namedClient applies the client options to the client that the company refers to. It adds the client if
+// --client names a new one. Without a named client the options apply to the company's entry.
 func (w *work) namedClient() error {
 	name := w.entry.Get("client")
 	switch {
 	case w.ClientName != "" && !company.ValidClientName(w.ClientName):
-		return usagef("--client: may hold a-z, 0-9 and - only, at most 40")
+		return usagef("--client: may only contain a-z, 0-9 and -, and at most 40 characters")
 	case w.ClientName != "":
 		for _, own := range []string{"client_id", "client_secret", "client_secret_file"} {
 			if w.entry.Drop(own) {
@@ -28,9 +28,9 @@ func (w *work) namedClient() error {
 		}
 		name = w.ClientName
 	case name != "" && (w.ClientID != "" || w.ClientSecretFile != ""):
-		return usagef("the company has the client %s, which others may have as well: give --client %s to change it for all of them", name, name)
+		return usagef("the company has the client %s, which other companies may use too: give --client %s to change it for all of them", name, name)
 	case name == "" && (w.APIURL != "" || w.LoginURL != ""):
-		return usagef("--api-url and --login-url are a named client's: give --client NAME as well")
+		return usagef("--api-url and --login-url belong to a named client: give --client NAME as well")
 	}
 	if name == "" {
 		return nil
@@ -46,7 +46,7 @@ func (w *work) namedClient() error {
 		}
 	}
 	path := w.ClientSecretFile
-	if path != "" { // it is read by processes that were started elsewhere
+	if path != "" { // services read it from other working directories
 		if path, err = filepath.Abs(path); err != nil {
 			return err
 		}
@@ -64,7 +64,7 @@ func (w *work) namedClient() error {
 	return nil
 }
 
-// stepOfClient plans what becomes of the named client.
+// stepOfClient plans the changes of the named client.
 func (w *work) stepOfClient() {
 	if w.client == nil {
 		return
@@ -74,13 +74,13 @@ func (w *work) stepOfClient() {
 	case w.freshClient:
 		w.plan.add(Create, w.saveClient, what, w.Companies)
 	case len(w.clientFields) > 0:
-		w.plan.add(Change, w.saveClient, what, strings.Join(w.clientFields, ", ")+", for all companies that have it")
+		w.plan.add(Change, w.saveClient, what, strings.Join(w.clientFields, ", ")+", for all companies that use it")
 	default:
 		w.plan.add(Keep, nil, what, w.Companies)
 	}
 }
 
-// saveClient writes the file, the entry with it: one can't be without the other.
+// saveClient writes the file with the client and the entry.
 func (w *work) saveClient(ctx context.Context) error {
 	if err := w.save(ctx); err != nil {
 		return err

@@ -18,7 +18,7 @@ import (
 	"github.com/tieback/tieback/pkg/webhooks"
 )
 
-// readEntry reads the company's entry and lays the options over it, in memory.
+// readEntry reads the company's entry and applies the options to it, in memory.
 func (w *work) readEntry() (err error) {
 	if w.file, err = company.Edit(w.Companies); err != nil {
 		return usageError{err}
@@ -29,7 +29,7 @@ func (w *work) readEntry() (err error) {
 			return usageError{err}
 		}
 	}
-	if err := w.given(); err != nil {
+	if err := w.applyOptions(); err != nil {
 		return err
 	}
 	if w.tokens, err = w.entry.Tokens(); err != nil {
@@ -37,7 +37,7 @@ func (w *work) readEntry() (err error) {
 	}
 	w.known = len(w.tokens)
 	if w.RotateToken && w.known > 0 && w.entry.Get("webhook_tokens_file") == "" {
-		return usagef("--rotate-token: the webhook token is in the companies file itself; move it to a file that webhook_tokens_file names, then it can be rotated")
+		return usagef("--rotate-token: the webhook token is in the companies file itself; move it to a file and name that in webhook_tokens_file, then rotate it")
 	}
 	if w.company, err = w.entry.Company(); err != nil {
 		if missing := w.missing(); w.fresh && missing != "" {
@@ -50,15 +50,15 @@ func (w *work) readEntry() (err error) {
 		return nil
 	}
 	if w.entry.Get("url") == "" {
-		return usagef("--url is missing: ingest's public base, such as https://tieback.example.com; it is kept in the companies file")
+		return usagef("--url is missing: the public base URL of ingest, such as https://tieback.example.com; it is stored in the companies file")
 	}
 	if _, err := base(w.entry.Get("url")); err != nil {
 		return err
 	}
-	return w.place()
+	return w.setTokensFile()
 }
 
-// missing are the flags that a new entry needs and that were not given; "": none.
+// missing returns the flags that a new entry needs and that were not given, or "".
 func (w *work) missing() string {
 	var flags []string
 	for _, f := range []struct {
@@ -83,8 +83,8 @@ func (w *work) missing() string {
 	return strings.Join(flags, "")
 }
 
-// given lays the options over the entry.
-func (w *work) given() error {
+// applyOptions applies the options to the entry.
+func (w *work) applyOptions() error {
 	if err := w.namedClient(); err != nil {
 		return err
 	}
@@ -99,7 +99,7 @@ func (w *work) given() error {
 			continue
 		}
 		value := o.value
-		if strings.HasSuffix(o.name, "_file") { // it is read by processes that were started elsewhere
+		if strings.HasSuffix(o.name, "_file") { // services read it from other working directories
 			var err error
 			if value, err = filepath.Abs(value); err != nil {
 				return err
@@ -128,14 +128,14 @@ func (w *work) given() error {
 	return nil
 }
 
-// order puts the driver before its settings.
+// order returns the names of the settings, the driver first.
 func order(connector map[string]string) []string {
 	names := slices.DeleteFunc(slices.Sorted(maps.Keys(connector)), func(n string) bool { return n == "driver" })
 	return append([]string{"driver"}, names...)
 }
 
-// place gives the webhook token a file, where the entry has neither.
-func (w *work) place() error {
+// setTokensFile names a file for the webhook token, if the entry has neither a file nor a token.
+func (w *work) setTokensFile() error {
 	if w.entry.Get("webhook_tokens_file") != "" || len(w.tokens) > 0 {
 		return nil
 	}
@@ -146,7 +146,7 @@ func (w *work) place() error {
 	w.entry.Drop("webhook_tokens") // an empty list
 	w.entry.Set("webhook_tokens_file", filepath.Join(dir, fmt.Sprintf("%d.webhook-tokens", w.id())))
 	w.fields = append(w.fields, "webhook_tokens_file")
-	w.tokens, err = w.entry.Tokens() // of a run that was cut off
+	w.tokens, err = w.entry.Tokens() // an interrupted run may have left some
 	w.known = len(w.tokens)
 	if err != nil {
 		return usageError{err}
@@ -154,20 +154,20 @@ func (w *work) place() error {
 	return nil
 }
 
-// newToken makes a token: 32 random bytes in hex.
+// newToken returns a new token: 32 random bytes in hex.
 func newToken() company.Secret {
 	raw := make([]byte, 32)
 	_, _ = rand.Read(raw) // never fails; see crypto/rand
 	return company.Secret(hex.EncodeToString(raw))
 }
 
-// writeTokens writes the tokens to their file, and remembers them once they are there. What another setup put
-// there since this one looked is left alone: a hook may send it.
+// writeTokens writes the tokens to their file, and sets w.tokens after that. If another setup changed the
+// file since this one read it, it is not overwritten: a hook may use its token.
 func (w *work) writeTokens(tokens []company.Secret) error {
 	path := w.entry.Get("webhook_tokens_file")
-	meanwhile := fmt.Errorf("webhook_tokens_file: somebody changed %s meanwhile, so it was left alone: run this again", path)
+	changed := fmt.Errorf("webhook_tokens_file: %s was changed in the meantime and was not overwritten: run this again", path)
 	if now, err := w.entry.Tokens(); err != nil || !slices.Equal(now, w.tokens) {
-		return errors.Join(meanwhile, err)
+		return errors.Join(changed, err)
 	}
 	var b strings.Builder
 	for _, t := range tokens {
@@ -179,7 +179,7 @@ func (w *work) writeTokens(tokens []company.Secret) error {
 	}
 	switch err := write(path, []byte(b.String())); {
 	case errors.Is(err, fs.ErrExist):
-		return meanwhile
+		return changed
 	case err != nil:
 		return fmt.Errorf("webhook_tokens_file: %w", err)
 	}
@@ -187,7 +187,7 @@ func (w *work) writeTokens(tokens []company.Secret) error {
 	return w.writeHashes()
 }
 
-// hashes are those of the company's tokens.
+// hashes returns the hashes of the company's tokens.
 func (w *work) hashes() []webhooks.Hash {
 	var all []webhooks.Hash
 	for _, t := range w.tokens {
@@ -196,7 +196,7 @@ func (w *work) hashes() []webhooks.Hash {
 	return all
 }
 
-// writeHashes brings the company's entry in ingest's file up to its tokens; without tokens it takes it out.
+// writeHashes updates the company's entry in ingest's file. Without tokens it removes the entry.
 func (w *work) writeHashes() error {
 	all, err := webhooks.ReadOrNone(w.Webhooks)
 	if err != nil {
@@ -212,17 +212,17 @@ func (w *work) writeHashes() error {
 	return nil
 }
 
-// stepOfHashes plans to write ingest's file where it is behind the tokens, as after an edit by hand.
+// stepOfHashes plans to update ingest's file if it differs from the tokens, for example after a manual edit.
 func (w *work) stepOfHashes() {
 	all, err := webhooks.ReadOrNone(w.Webhooks)
 	if err == nil && slices.Equal(all[w.id()], w.hashes()) || len(w.tokens) == 0 {
-		return // the step that makes the tokens writes it too
+		return // the step that makes the tokens writes the hashes too
 	}
 	w.plan.add(Change, func(context.Context) error { return w.writeHashes() }, "webhook hashes for ingest", w.Webhooks)
 }
 
-// createFile is company.WriteFile for a file that must not be there yet: of two that make it at once one gets
-// fs.ErrExist, and nobody ever sees half of it.
+// createFile is company.WriteFile for a file that must not exist. If two processes create it at once, one
+// gets fs.ErrExist. The file is never visible incompletely.
 func createFile(path string, raw []byte) error {
 	whole := fmt.Sprintf("%s.%.16s", path, string(newToken()))
 	if err := company.WriteFile(whole, raw); err != nil {
@@ -231,7 +231,7 @@ func createFile(path string, raw []byte) error {
 	return errors.Join(os.Link(whole, path), os.Remove(whole))
 }
 
-// stepsOfFiles plans the tokens file and the entry.
+// stepsOfFiles plans the changes of the tokens file and the entry.
 func (w *work) stepsOfFiles() {
 	path := w.entry.Get("webhook_tokens_file")
 	switch {
@@ -240,7 +240,7 @@ func (w *work) stepsOfFiles() {
 			"webhook token", "random, in "+path)
 	case w.RotateToken && len(w.tokens) == 1:
 		w.plan.add(Change, func(context.Context) error { return w.writeTokens(append(slices.Clone(w.tokens), newToken())) },
-			"webhook token", "a new one beside the old, both count, in "+path)
+			"webhook token", "a new one in addition to the old one, both valid, in "+path)
 	default:
 		w.plan.add(Keep, nil, "webhook token", fmt.Sprintf("%d in the companies file or the file that it names", len(w.tokens)))
 	}

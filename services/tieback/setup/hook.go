@@ -11,7 +11,7 @@ import (
 	"github.com/tieback/tieback/pkg/company"
 )
 
-// rank puts the hook to keep first: one that tells of ERP requests has events in its queue.
+// rank sorts the hook to keep first: one with a trigger for ERP requests has events in its queue.
 func rank(hooks []Hook, destination string) {
 	worth := func(h Hook) (n int) {
 		if h.Listens() > 0 {
@@ -27,8 +27,8 @@ func rank(hooks []Hook, destination string) {
 	})
 }
 
-// Sends reports whether the hook sends a token, as far as Procore shows its header: all of it, or only its last
-// characters. Shown is false where Procore shows too little to tell.
+// Sends reports whether the hook sends a token, as far as Procore shows its header: completely, or only its
+// last characters. shown is false if Procore shows too little.
 func (h Hook) Sends(token company.Secret) (sends, shown bool) {
 	want := "Bearer " + string(token)
 	if subtle.ConstantTimeCompare([]byte(h.Header), []byte(want)) == 1 {
@@ -41,11 +41,13 @@ func (h Hook) Sends(token company.Secret) (sends, shown bool) {
 	return end != "" && strings.HasSuffix(want, end), end != ""
 }
 
-// shownEnd is how many characters Procore shows at the end of a masked header, as its reference has it.
+// shownEnd is the number of characters that Procore shows at the end of a masked header, according to its
+// reference.
 const shownEnd = 5
 
-// End is what Procore shows of a masked header; "": nothing to compare. Masked is false where the header is not
-// shown, or shown whole. Procore does not document how it masks: here are stars, dots and one repeated letter.
+// End returns the visible end of a masked header, or "" if there is nothing to compare. masked is false if
+// the header is not shown, or shown completely. Procore does not document its mask: End recognizes stars,
+// dots and one repeated letter.
 func (h Hook) End() (end string, masked bool) {
 	hidden, end := h.Header[:max(0, len(h.Header)-shownEnd)], h.Header[max(0, len(h.Header)-shownEnd):]
 	mask, whole := strings.CutPrefix(hidden, "Bearer ")
@@ -60,7 +62,8 @@ func (h Hook) End() (end string, masked bool) {
 
 const maskSigns = "*•●…#[]<>"
 
-// sends is Hook.Sends of the newest token. Where the visible end is an older token's as well it tells nothing.
+// sends is Hook.Sends for the newest token. If the visible end is also that of an older token, shown is
+// false.
 func (w *work) sends(h Hook) (sends, shown bool) {
 	sends, shown = h.Sends(w.newest())
 	_, masked := h.End()
@@ -91,13 +94,13 @@ func (w *work) stepsOfHook() {
 	w.plan.add(Keep, nil, h.String(), h.URL)
 }
 
-// differs says what about the hook is not as it should be.
+// differs returns the differences between the hook and what it should be.
 func (w *work) differs(h Hook) (why []string) {
 	if h.URL != w.destination() {
-		why = append(why, fmt.Sprintf("delivers to %s, should to %s", h.URL, w.destination()))
+		why = append(why, fmt.Sprintf("delivers to %s, should deliver to %s", h.URL, w.destination()))
 	}
 	if w.APIVersion != "" && h.APIVersion != w.APIVersion {
-		why = append(why, fmt.Sprintf("sends version %s, should %s", h.APIVersion, w.APIVersion))
+		why = append(why, fmt.Sprintf("sends version %s, should send %s", h.APIVersion, w.APIVersion))
 	}
 	sends, shown := w.sends(h)
 	switch {
@@ -105,8 +108,8 @@ func (w *work) differs(h Hook) (why []string) {
 		why = append(why, "gets the new webhook token")
 	case shown && !sends:
 		why = append(why, "does not send the newest webhook token")
-	case !shown: // a run that was broken off may have left it with another
-		why = append(why, "gets the newest webhook token, as Procore does not show which it sends")
+	case !shown: // an interrupted run may have set another token
+		why = append(why, "gets the newest webhook token, as Procore does not show which one it sends")
 	}
 	return why
 }
@@ -122,7 +125,7 @@ func (w *work) createHook(ctx context.Context) error {
 	return nil
 }
 
-// changeHook changes the hook in place, once ingest takes what it will send.
+// changeHook changes the hook in place, once ingest accepts its new token.
 func (w *work) changeHook(ctx context.Context) error {
 	if err := w.await(ctx); err != nil {
 		return err
@@ -142,44 +145,44 @@ func (w *work) stepsOfTrigger() {
 	found := 0
 	for _, t := range h.Triggers {
 		if !t.ours() {
-			w.plan.note("hook %d has a trigger %s / %s too: its deliveries are acknowledged and left", h.ID, t.Resource, t.Event)
+			w.plan.note("hook %d also has a trigger %s / %s: its deliveries are acknowledged and ignored", h.ID, t.Resource, t.Event)
 			continue
 		}
 		if found++; found == 1 {
 			w.plan.add(Keep, nil, what, fmt.Sprintf("%d of hook %d", t.ID, h.ID))
 			continue
 		}
-		w.plan.add(Remove, func(ctx context.Context) error { return w.api().deleteTrigger(ctx, h, t.ID) }, fmt.Sprintf("trigger %d of hook %d", t.ID, h.ID), "it is there twice")
+		w.plan.add(Remove, func(ctx context.Context) error { return w.api().deleteTrigger(ctx, h, t.ID) }, fmt.Sprintf("trigger %d of hook %d", t.ID, h.ID), "it exists twice")
 	}
 	if found == 0 {
-		w.plan.add(Create, create, what, fmt.Sprintf("of hook %d, which tells of no ERP requests", h.ID))
+		w.plan.add(Create, create, what, fmt.Sprintf("of hook %d, which has no trigger for ERP requests", h.ID))
 	}
 }
 
-// stepsOfDuplicates removes other hooks of our namespace. What still waits in one's queue is delivered, or given
-// up by Procore and then found by the sweep, before the hook goes.
+// stepsOfDuplicates removes other hooks of the namespace. Before a hook is deleted, the deliveries in its
+// queue are made, or Procore gives them up and the sweep finds them.
 func (w *work) stepsOfDuplicates() {
 	if len(w.hooks) < 2 {
 		return
 	}
 	for _, h := range w.hooks[1:] {
 		if h.Failing < 0 {
-			w.plan.add(Keep, nil, h.String(), fmt.Sprintf("a second one, to %s; Procore does not say whether deliveries wait in it", h.URL))
-			w.plan.note("hook %d is a duplicate and stays, as Procore does not say whether deliveries wait in it: each event comes twice and is worked once. "+
-				"Delete it in Procore when none waits (after 12 hours at most)", h.ID)
+			w.plan.add(Keep, nil, h.String(), fmt.Sprintf("a duplicate, to %s; Procore does not say whether it has pending deliveries", h.URL))
+			w.plan.note("hook %d is a duplicate and stays, as Procore does not say whether it has pending deliveries: each event is delivered twice and processed once. "+
+				"Delete it in Procore when it has none (after at most 12 hours)", h.ID)
 			continue
 		}
 		if h.Failing > 0 {
-			w.plan.add(Keep, nil, h.String(), fmt.Sprintf("a second one, to %s, with %d deliveries waiting", h.URL, h.Failing))
-			w.plan.note("hook %d is a duplicate, but deliveries wait in it: run this again when they are through (after 12 hours at most)", h.ID)
+			w.plan.add(Keep, nil, h.String(), fmt.Sprintf("a duplicate, to %s, with %d pending deliveries", h.URL, h.Failing))
+			w.plan.note("hook %d is a duplicate with pending deliveries: run this again when they are done (after at most 12 hours)", h.ID)
 			continue
 		}
 		w.plan.add(Remove, func(ctx context.Context) error { return w.api().deleteHook(ctx, h) }, h.String(),
-			fmt.Sprintf("a second one of namespace %s, to %s", h.Namespace, h.URL))
+			fmt.Sprintf("a duplicate in the namespace %s, to %s", h.Namespace, h.URL))
 	}
 }
 
-// stepsOfOldToken ends a rotation: the hook sends the newest token, so the one before it goes.
+// stepsOfOldToken completes a rotation: once the hook sends the newest token, the older one is removed.
 func (w *work) stepsOfOldToken() {
 	if w.known < 2 || len(w.hooks) == 0 {
 		return
@@ -188,31 +191,31 @@ func (w *work) stepsOfOldToken() {
 	sends, shown := w.sends(h)
 	switch {
 	case w.entry.Get("webhook_tokens_file") == "":
-		w.plan.note("two webhook tokens are in the companies file itself; take the older one away by hand when the hook sends the newer")
+		w.plan.note("two webhook tokens are in the companies file itself; remove the older one manually when the hook sends the newer one")
 	case shown && !sends:
 		w.plan.note("the older webhook token stays until the next run: the hook gets the newer one now")
 	case h.Failing > 0:
-		w.plan.note("the older webhook token stays: %d deliveries of hook %d wait to be made again; run this again when they are through", h.Failing, h.ID)
+		w.plan.note("the older webhook token stays: %d deliveries of hook %d will be retried; run this again when they are done", h.Failing, h.ID)
 	case h.Failing < 0:
-		w.plan.note("the older webhook token stays, as Procore does not say whether deliveries of hook %d wait to be made again: "+
-			"take it (the first line) out of %s by hand, 12 hours after the hook got the newer one", h.ID, w.entry.Get("webhook_tokens_file"))
+		w.plan.note("the older webhook token stays, as Procore does not say whether deliveries of hook %d will be retried: "+
+			"remove it (the first line) from %s manually, 12 hours after the hook got the newer one", h.ID, w.entry.Get("webhook_tokens_file"))
 	default:
 		w.plan.add(Remove, func(context.Context) error { return w.writeTokens(w.tokens[1:]) }, "older webhook token", "in "+w.entry.Get("webhook_tokens_file"))
 	}
 }
 
-// stepsOfRemoval deletes our hooks, their triggers with them.
+// stepsOfRemoval deletes the hooks of the namespace with their triggers.
 func (w *work) stepsOfRemoval() {
 	for _, h := range w.hooks {
 		detail := "with its triggers; to " + h.URL
 		if h.Failing > 0 {
-			detail += fmt.Sprintf("; %d deliveries that wait in it will not come", h.Failing)
+			detail += fmt.Sprintf("; its %d pending deliveries are lost to the webhook", h.Failing)
 		} else if h.Failing < 0 {
-			detail += "; deliveries that wait in it will not come, and Procore does not say whether there are any"
+			detail += "; its pending deliveries, if there are any, are lost to the webhook"
 		}
 		w.plan.add(Remove, func(ctx context.Context) error { return w.api().deleteHook(ctx, h) }, h.String(), detail)
 	}
-	w.plan.note("what stays: the ERP connection in Procore (an administrator deactivates ERP Integrations there), the company's entry %s and its webhook token, "+
-		"the links and the history in the broker, and the ERP's books. Take the entry out of the file and restart the services to end it all. "+
-		"If the company is connected again later, give setup --since: what was clicked before is then not worked", "in "+w.Companies)
+	w.plan.note("not removed: the ERP connection in Procore (an administrator deactivates ERP Integrations there), the company's entry %s and its webhook token, "+
+		"the links and the history in the broker, and the ERP's books. Remove the entry from the file and restart the services to disconnect the company. "+
+		"If you connect the company again later, give setup --since: earlier requests are then not processed", "in "+w.Companies)
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/tieback/tieback/pkg/procore/erplog"
 )
 
-// Hook is a webhook of Procore's with its triggers.
+// Hook is a webhook in Procore with its triggers.
 type Hook struct {
 	ID         int64
 	Namespace  string
@@ -17,10 +17,10 @@ type Hook struct {
 	URL        string
 	Header     string // Authorization as Procore shows it, often masked; "": not shown. A secret: never print it
 	Triggers   []Trigger
-	Failing    int // deliveries that wait to be made again; -1: unknown
+	Failing    int // deliveries that Procore will retry; -1: unknown
 }
 
-// Trigger is what makes Procore call a hook.
+// Trigger is a condition on which Procore calls a hook.
 type Trigger struct {
 	ID       int64
 	Resource string
@@ -34,7 +34,7 @@ func (t Trigger) ours() bool {
 
 const erpRequests = "ERP Requests"
 
-// Listens says how many triggers of the hook tell of new ERP requests: one is right.
+// Listens returns the number of the hook's triggers for new ERP requests. It should be one.
 func (h Hook) Listens() (n int) {
 	for _, t := range h.Triggers {
 		if t.ours() {
@@ -44,7 +44,7 @@ func (h Hook) Listens() (n int) {
 	return n
 }
 
-// Hooks gives the company's hooks of a namespace with their triggers.
+// Hooks returns the company's hooks of a namespace with their triggers.
 func (a *API) Hooks(ctx context.Context, namespace string) ([]Hook, error) {
 	items, err := a.list(ctx, procore.Call{Route: procore.ListHooks, Query: procore.Query("company_id", a.Company, "namespace", namespace)})
 	if err != nil {
@@ -65,7 +65,7 @@ func (a *API) Hooks(ctx context.Context, namespace string) ([]Hook, error) {
 	return hooks, nil
 }
 
-// AllHooks gives the company's hooks of any namespace that Procore shows, without their triggers.
+// AllHooks returns the company's hooks of all namespaces that Procore shows, without their triggers.
 func (a *API) AllHooks(ctx context.Context) ([]Hook, error) {
 	items, err := a.list(ctx, procore.Call{Route: procore.ListHooks, Query: procore.Query("company_id", a.Company)})
 	var hooks []Hook
@@ -101,7 +101,8 @@ func (a *API) triggers(ctx context.Context, h Hook) ([]Trigger, error) {
 	return out, err
 }
 
-// failing counts deliveries that Procore retries; -1 where Procore does not say, which is no reason to stop.
+// failing returns the number of deliveries that Procore will retry, or -1 if Procore does not say, which is
+// not an error.
 func (a *API) failing(ctx context.Context, h Hook) int {
 	r := &erplog.Reader{Session: a.Session, Company: a.Company, Namespace: h.Namespace, Backoff: a.Backoff, Waiting: a.Waiting}
 	n, _, err := r.Failing(ctx, h.ID, erplog.DeliveryMark{}, func([]erplog.Logged) error { return nil })
@@ -111,7 +112,7 @@ func (a *API) failing(ctx context.Context, h Hook) int {
 	return n
 }
 
-// write is a hook's settings on their way to Procore; empty ones stay as they are.
+// write has the settings of a hook to write; empty ones do not change.
 type write struct {
 	APIVersion string            `json:"api_version,omitempty"`
 	Namespace  string            `json:"namespace"`
@@ -123,7 +124,7 @@ func (a *API) createHook(ctx context.Context, h write) (Hook, error) {
 	o, err := a.object(ctx, procore.Call{Route: procore.CreateHook, Body: map[string]any{"company_id": a.Company, "hook": h}})
 	made := hookOf(o)
 	if err == nil && made.ID == 0 {
-		err = errors.New("hook_create: Procore's answer names no id")
+		err = errors.New("hook_create: Procore's response has no id")
 	}
 	return made, err
 }
@@ -133,7 +134,7 @@ func (a *API) updateHook(ctx context.Context, id int64, h write) error {
 	return err
 }
 
-// deleteHook deletes a hook with its triggers; one that is gone is no error.
+// deleteHook deletes a hook with its triggers. It is no error if the hook does not exist.
 func (a *API) deleteHook(ctx context.Context, h Hook) error {
 	return gone(a.do(ctx, procore.Call{Route: procore.DeleteHook, ID: h.ID, Query: procore.Query("company_id", a.Company)}))
 }

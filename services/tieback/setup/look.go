@@ -14,7 +14,7 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// work is a setup: what was found, then what is made of it.
+// work is a setup in progress: what was found, and the plan.
 type work struct {
 	Deps
 	Options
@@ -23,25 +23,25 @@ type work struct {
 	file   *company.File
 	entry  *company.Entry
 	fresh  bool     // the entry is not in the file yet
-	made   bool     // it was put there by this run
-	fields []string // of the entry that change
+	made   bool     // this run added it
+	fields []string // fields of the entry that change
 
-	client       *company.Entry // named; nil: the company's own
-	freshClient  bool           // it is not in the file yet
-	clientFields []string       // of it that change
+	client       *company.Entry // the named client; nil: the company has its own
+	freshClient  bool           // the client is not in the file yet
+	clientFields []string       // fields of the client that change
 
 	company  *company.Company
 	tokens   []company.Secret // the newest last
-	known    int              // of the tokens that were there at the start
+	known    int              // number of tokens at the start
 	session  *procore.Session
 	erp      *tiebackv1.CapabilitiesResponse
 	metadata map[string]any
 
-	connection *Connection // nil: there is none, or Procore does not show it
+	connection *Connection // nil: none, or Procore does not show it
 	shown      bool        // Procore shows connections
-	hooks      []Hook      // of our namespace, the one to keep first
-	reached    reach       // ingest, with the newest token
-	served     reach       // ingest, with any token that may count: accepts where it takes one of them
+	hooks      []Hook      // of the namespace, the one to keep first
+	reached    reach       // ingest's answer to the newest token
+	served     reach       // ingest's answer to any token in use: accepts if it accepts one of them
 }
 
 func (w *work) defaults() {
@@ -59,7 +59,7 @@ func (w *work) defaults() {
 	}
 }
 
-// look finds out all that a plan needs, and changes nothing.
+// look reads everything that a plan needs. It changes nothing.
 func (w *work) look(ctx context.Context) error {
 	if err := w.readEntry(); err != nil {
 		return err
@@ -88,29 +88,30 @@ func (w *work) look(ctx context.Context) error {
 		return err
 	}
 	rank(w.hooks, w.destination())
-	if err := w.lookForStrangers(ctx); err != nil {
+	if err := w.lookForOtherHooks(ctx); err != nil {
 		return err
 	}
 	if !w.Remove {
-		w.ask(ctx)
+		w.probeTokens(ctx)
 	}
 	return nil
 }
 
-// lookForStrangers tells of hooks of another namespace that deliver to us too, as somebody made one by hand.
-func (w *work) lookForStrangers(ctx context.Context) error {
+// lookForOtherHooks reports hooks of another namespace that also deliver to this ingest, for example ones
+// that were made manually.
+func (w *work) lookForOtherHooks(ctx context.Context) error {
 	all, err := w.api().AllHooks(ctx)
 	for _, h := range all {
 		if h.URL == w.destination() && h.Namespace != w.Namespace && !w.Remove {
-			w.plan.note("hook %d of namespace %s delivers to us as well: each event comes twice and is worked once. "+
+			w.plan.note("hook %d of namespace %s delivers to this URL as well: each event is delivered twice and processed once. "+
 				"Delete it in Procore, or adopt it: --namespace %s", h.ID, h.Namespace, h.Namespace)
 		}
 	}
 	return err
 }
 
-// lookAtClock checks the permissions, and gives a new entry the time at which the company is connected, by Procore's
-// clock: what was clicked before is not ours. A later run keeps it.
+// lookAtClock checks the permissions. It sets since of a new entry to the current time of Procore's clock:
+// earlier requests are not processed. Later runs keep the time.
 func (w *work) lookAtClock(ctx context.Context, api *API) error {
 	if !w.fresh || w.entry.Get("since") != "" {
 		return api.Permitted(ctx)
@@ -122,7 +123,7 @@ func (w *work) lookAtClock(ctx context.Context, api *API) error {
 	return err
 }
 
-// id is the company's, in Procore.
+// id is the company's id in Procore.
 func (w *work) id() int64 { return w.Options.Company }
 
 func (w *work) api() *API {
@@ -131,7 +132,7 @@ func (w *work) api() *API {
 
 func (w *work) destination() string { return Destination(w.entry.Get("url"), w.id()) }
 
-// newest is the token that the hook should send; "": there is none yet.
+// newest returns the token that the hook should send, or "" if there is none yet.
 func (w *work) newest() company.Secret {
 	if len(w.tokens) == 0 {
 		return ""
@@ -139,7 +140,7 @@ func (w *work) newest() company.Secret {
 	return w.tokens[len(w.tokens)-1]
 }
 
-// lookAtERP asks the connector what it can do, which the metadata is made of.
+// lookAtERP asks the connector for its capabilities, from which the metadata is made.
 func (w *work) lookAtERP(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -154,7 +155,7 @@ func (w *work) lookAtERP(ctx context.Context) error {
 	erp := connector.New(driver, connector.Config{Company: w.id()})
 	w.erp, err = erp.Capabilities(ctx)
 	if err := errors.Join(err, erp.Close()); err != nil {
-		return fmt.Errorf("the connector does not say what its ERP can do: is it running, and are its settings in the companies file right? %w", err)
+		return fmt.Errorf("the connector does not return its capabilities. Check that it is running, and its settings in the companies file: %w", err)
 	}
 	w.metadata, err = metadata.Of(w.erp, w.company.MetadataFile)
 	if err != nil {

@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// Action is what a step does.
+// Action is the action of a step.
 type Action string
 
-// The actions. Keep does nothing.
+// The actions. Keep changes nothing.
 const (
 	Create Action = "create"
 	Change Action = "change"
@@ -17,7 +17,7 @@ const (
 	Keep   Action = "keep"
 )
 
-// Step is a line of a plan.
+// Step is a step of a plan.
 type Step struct {
 	Action Action `json:"action"`
 	What   string `json:"what"`
@@ -27,17 +27,17 @@ type Step struct {
 	do func(context.Context) error
 }
 
-// Plan is what is to be done, in its order.
+// Plan is the list of steps in order.
 type Plan struct {
 	Company int64    `json:"company"`
 	Steps   []Step   `json:"steps"`
-	Notes   []string `json:"notes"`   // what somebody should know
-	Restart []string `json:"restart"` // what running services take up with a restart only; filled by Apply
+	Notes   []string `json:"notes"`   // notes for the user
+	Restart []string `json:"restart"` // changes that take effect after a restart of the services; set by Apply
 
 	work *work
 }
 
-// Changes counts the steps that do something.
+// Changes returns the number of steps that change something.
 func (p *Plan) Changes() (n int) {
 	for _, s := range p.Steps {
 		if s.Action != Keep {
@@ -47,7 +47,7 @@ func (p *Plan) Changes() (n int) {
 	return n
 }
 
-// Count counts the steps of an action.
+// Count returns the number of steps with an action.
 func (p *Plan) Count(a Action) (n int) {
 	for _, s := range p.Steps {
 		if s.Action == a {
@@ -57,9 +57,9 @@ func (p *Plan) Count(a Action) (n int) {
 	return n
 }
 
-// Apply does the steps in order and tells each that is done. After an error the steps before it stay done, and
-// another setup goes on from there.
-func (p *Plan) Apply(ctx context.Context, tell func(Step)) error {
+// Apply runs the steps in order and calls done after each. After an error the earlier steps stay done, and
+// another setup continues from there.
+func (p *Plan) Apply(ctx context.Context, done func(Step)) error {
 	for i := range p.Steps {
 		s := &p.Steps[i]
 		if s.do == nil {
@@ -69,7 +69,7 @@ func (p *Plan) Apply(ctx context.Context, tell func(Step)) error {
 			return p.work.clean(fmt.Errorf("%s: %w", s.What, err))
 		}
 		s.Done = true
-		tell(*s)
+		done(*s)
 	}
 	return p.work.afterwards(ctx)
 }
@@ -82,7 +82,7 @@ func (p *Plan) note(format string, args ...any) {
 	p.Notes = append(p.Notes, fmt.Sprintf(format, args...))
 }
 
-// cleaned is an error in which no secret of the company is left, whatever others put into their answers.
+// cleaned is an error without the company's secrets, whatever a response contained.
 type cleaned struct {
 	text string
 	err  error
@@ -90,7 +90,7 @@ type cleaned struct {
 
 func (c cleaned) Error() string { return c.text }
 
-// Unwrap gives the error as it was, for errors.Is; its own text is not to be printed.
+// Unwrap returns the original error, for errors.Is. Its text must not be printed.
 func (c cleaned) Unwrap() error { return c.err }
 
 func (w *work) clean(err error) error {

@@ -12,18 +12,18 @@ import (
 	"github.com/tieback/tieback/pkg/company"
 )
 
-// reach is how ingest answered a delivery of ours, which is about nothing and so stored nowhere.
+// reach is ingest's response to a test delivery, which has no content and is not stored.
 type reach int
 
 const (
-	unasked reach = iota
-	accepts       // it is there, and takes the token
-	refuses       // it is there, and knows neither the company nor the token yet
-	silent        // no answer from here, or somebody else's; Procore may reach it all the same
+	notProbed reach = iota
+	accepts         // ingest accepts the token
+	refuses         // ingest does not know the company or the token yet
+	silent          // no response from here, or not from ingest; Procore may still reach it
 )
 
-// Probe asks ingest at a company's destination whether it takes a token: true, false, or an error where it
-// can't be told from here.
+// Probe asks ingest at a company's destination whether it accepts a token. It returns an error if that can't
+// be determined from here.
 func Probe(ctx context.Context, client *http.Client, destination string, id int64, token company.Secret) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -34,9 +34,9 @@ func Probe(ctx context.Context, client *http.Client, destination string, id int6
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Authorization", "Bearer "+string(token))
-	alone := *client
-	alone.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // the token is for nobody else
-	resp, err := alone.Do(req)
+	noRedirect := *client
+	noRedirect.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // the token is for nobody else
+	resp, err := noRedirect.Do(req)
 	if err != nil {
 		return false, err
 	}
@@ -47,26 +47,26 @@ func Probe(ctx context.Context, client *http.Client, destination string, id int6
 	case http.StatusUnauthorized:
 		return false, nil
 	}
-	return false, fmt.Errorf("%s answered %d, which ingest would not", destination, resp.StatusCode)
+	return false, fmt.Errorf("%s responded %d, which ingest would not do", destination, resp.StatusCode)
 }
 
 func (w *work) probe(ctx context.Context, token company.Secret) reach {
 	if w.entry.Get("url") == "" {
-		return unasked
+		return notProbed
 	}
-	takes, err := Probe(ctx, w.Client, w.destination(), w.id(), token)
+	accepted, err := Probe(ctx, w.Client, w.destination(), w.id(), token)
 	switch {
 	case err != nil:
 		return silent
-	case takes:
+	case accepted:
 		return accepts
 	}
 	return refuses
 }
 
-// ask finds out what ingest takes: of the tokens in the file, and of what the hook sends, which may be one that
-// the file has lost.
-func (w *work) ask(ctx context.Context) {
+// probeTokens asks ingest about the tokens in the file, and about the token that the hook sends, which may no
+// longer be in the file.
+func (w *work) probeTokens(ctx context.Context) {
 	for _, t := range w.tokens {
 		w.reached = w.probe(ctx, t) // the newest is the last
 		w.served = better(w.served, w.reached)
@@ -82,46 +82,47 @@ func (w *work) ask(ctx context.Context) {
 	}
 }
 
-// asked reports whether ingest was asked about the token that the hook sends: Procore shows it whole, or what it
-// shows is the end of one in the file. Otherwise the hook may send a token that the file has lost and ingest takes.
-func (w *work) asked(h Hook) bool {
+// probed reports whether ingest was asked about the token that the hook sends: Procore shows it completely,
+// or its visible end is that of a token in the file. Otherwise the hook may send a token that is not in the
+// file but that ingest accepts.
+func (w *work) probed(h Hook) bool {
 	if _, masked := h.End(); !masked {
 		return h.Header != ""
 	}
 	return slices.ContainsFunc(w.tokens, func(t company.Secret) bool { sends, _ := h.Sends(t); return sends })
 }
 
-// better is what two answers say together: one that takes its token says that the company is served, and one
-// that did not come leaves it open.
+// better combines two responses: if one token is accepted, the company is served; if one probe had no
+// response, it is not known.
 func better(a, b reach) reach {
 	for _, r := range []reach{accepts, silent, refuses} {
 		if a == r || b == r {
 			return r
 		}
 	}
-	return unasked
+	return notProbed
 }
 
-// await waits until ingest takes the newest token, before the hook sends it instead of one that may count now.
-// It does not wait where there is nothing to lose: the hook sends it already, or ingest takes nothing that the
-// hook can be sending, or nobody answers and the newest token is the only one.
+// await waits until ingest accepts the newest token, before the hook sends it instead of a token that may be
+// valid. It does not wait if nothing can be lost: the hook sends the token already, or ingest accepts nothing
+// that the hook may send, or ingest can't be reached and the newest token is the only one.
 func (w *work) await(ctx context.Context) error {
 	sends, _ := w.sends(w.hooks[0])
-	if w.served == unasked { // there was no token yet
+	if w.served == notProbed { // there was no token yet
 		w.served = w.probe(ctx, w.newest())
 	}
 	switch {
-	case sends, w.WithoutIngest, w.served == refuses && w.asked(w.hooks[0]), w.served == silent && len(w.tokens) == 1:
+	case sends, w.WithoutIngest, w.served == refuses && w.probed(w.hooks[0]), w.served == silent && len(w.tokens) == 1:
 		return nil
 	case w.served == silent:
-		return fmt.Errorf("ingest can't be asked at %s from here whether it takes the new webhook token, so the hook was left as it is, and both tokens count: "+
-			"run this again where it can be asked, or with --without-ingest once every ingest has read the file", w.entry.Get("url"))
+		return fmt.Errorf("ingest can't be reached at %s from here to check the new webhook token, so the hook was not changed, and both tokens are valid: "+
+			"run this again where ingest can be reached, or with --without-ingest once every ingest has read the file", w.entry.Get("url"))
 	}
 	until := time.Now().Add(w.Patience)
 	for w.probe(ctx, w.newest()) != accepts {
 		if time.Now().After(until) {
-			return fmt.Errorf("ingest does not take the new webhook token from its file after %v, so the hook was left as it is: "+
-				"can the services read the file, is it the one that they read, and were they restarted if the company is new? Then run this again; --without-ingest does not wait", w.Patience)
+			return fmt.Errorf("ingest does not accept the new webhook token after %v, so the hook was not changed: "+
+				"check that ingest can read its file and that it is this one, and restart it if the company is new. Then run this again; --without-ingest does not wait", w.Patience)
 		}
 		select {
 		case <-ctx.Done():

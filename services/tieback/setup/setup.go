@@ -1,17 +1,17 @@
-// Package setup connects a company: it compares what is there with what should be, shows the difference as
-// a plan, and makes it so.
+// Package setup connects a company: it compares the current state with the required state, shows the difference as a
+// plan, and applies the plan.
 //
-//	where              what should be there
+//	where              the required state
 //	────────────────── ───────────────────────────────────────────────────────────────────────
 //	companies file     the named client, if the company has one
 //	                   the entry: client or credentials, connector, webhook_tokens_file, cost code list, url
-//	tokens file        a webhook token; two while it is rotated, the newest last
+//	tokens file        a webhook token; two during a rotation, the newest last
 //	Procore            an ERP connection with the metadata of package metadata
 //	                   one hook of our namespace, to <url>/webhooks/procore/<company>, with the newest token
 //	                   its trigger, ERP Requests / create
 //
-// Each step leaves a state from which another run goes on: what a hook sends is in the file before the hook is
-// told to send it, and leaves the file after. A hook is changed in place, so that what waits in its queue stays.
+// After each step another run can continue: a token is in the file before the hook sends it, and is removed from the file
+// after the hook stops sending it. A hook is changed in place, so that its pending deliveries are kept.
 package setup
 
 import (
@@ -29,52 +29,52 @@ import (
 	"github.com/tieback/tieback/pkg/procore"
 )
 
-// Namespace is what our hooks are called in Procore, unless somebody says otherwise.
+// Namespace is the default namespace of our hooks in Procore.
 const Namespace = "tieback"
 
-// APIVersion is the shape of deliveries that a new hook asks for; ingest reads all of them.
+// APIVersion is the payload version of deliveries that a new hook requests. ingest reads all versions.
 const APIVersion = "v2.0"
 
-// Options say what a company's setup should come to. What is empty stays as it is in the companies file.
+// Options are the options of a company's setup. Empty ones keep the values in the companies file.
 type Options struct {
 	Company int64
 
-	URL              string // ingest's public base, https://host
+	URL              string // the public base URL of ingest, https://host
 	Name             string
-	ClientName       string // a named client, made where the file has none; "": that of the entry, or one of the company's own
+	ClientName       string // a named client, added if the file has none; "": that of the entry, or the company's own
 	ClientID         string // of the client, as are the next three
 	ClientSecretFile string
-	APIURL           string // a named client's; "": the environment's
+	APIURL           string // of a named client; "": the environment's
 	LoginURL         string
-	Connector        map[string]string // "driver" and its settings; nil: as it is
+	Connector        map[string]string // "driver" and its settings; nil: unchanged
 	MetadataFile     string
 	TimeZone         string // IANA name
-	Since            string // RFC 3339; what Procore created before it is not worked
-	CodeList         int64  // standard cost code list of a connection that Procore does not show
+	Since            string // RFC 3339; requests that Procore created before it are not processed
+	CodeList         int64  // standard cost code list, if Procore does not show the connection
 
-	Namespace  string // of our hook; kept in the entry
-	APIVersion string // "": APIVersion for a new hook, and any for one that is there
+	Namespace  string // of our hook; stored in the entry
+	APIVersion string // "": APIVersion for a new hook, any version for an existing one
 
-	SendMetadata bool // also where it seems to be there already
+	SendMetadata bool // even if Procore seems to have it
 	RotateToken  bool
-	Remove       bool // hook and trigger instead of making them
+	Remove       bool // remove hook and trigger instead of creating them
 
-	WithoutIngest bool // changes the hook's token without ingest's word that it takes it
+	WithoutIngest bool // change the hook's token without checking that ingest accepts it
 }
 
-// Deps are what a setup works with.
+// Deps are the dependencies of a setup.
 type Deps struct {
-	Companies string                                     // the companies file; it need not be there yet
-	Webhooks  string                                     // the file of webhook hashes that ingest reads; it need not be there yet
+	Companies string                                     // the companies file; it need not exist yet
+	Webhooks  string                                     // the file of webhook hashes that ingest reads; it need not exist yet
 	Procore   func(company.Set) (*procore.Client, error) // a client for one company
 	Drivers   connector.Drivers                          //
-	Client    *http.Client                               // asks ingest; nil: one with 5 s
-	Waiting   func(d time.Duration, why string)          // told of each wait; nil: nobody is
-	Backoff   time.Duration                              // before a second try of a call that reads; 0: 1 s
-	Patience  time.Duration                              // for ingest to take up a new token; 0: 20 s
+	Client    *http.Client                               // for probes of ingest; nil: a client with a timeout of 5 s
+	Waiting   func(d time.Duration, why string)          // called before each long wait; nil: not called
+	Backoff   time.Duration                              // before a read is retried; 0: 1 s
+	Patience  time.Duration                              // time for ingest to accept a new token; 0: 20 s
 }
 
-// ErrUsage is an error of the options or the companies file; nothing was called.
+// ErrUsage is an error in the options or the companies file. No call was made.
 var ErrUsage = errors.New("setup: wrong options or companies file")
 
 type usageError struct{ error }
@@ -85,7 +85,7 @@ func usagef(format string, args ...any) error { return usageError{fmt.Errorf(for
 
 var namespaceForm = regexp.MustCompile(`^[a-z0-9-]+$`)
 
-// secretSettings are the drivers' settings that are secrets, which must not be on a command line.
+// secretSettings are the secret settings of drivers. They must not be on a command line.
 var secretSettings = []string{"password", "token", "key", "secret"}
 
 func (o *Options) check() error {
@@ -93,14 +93,14 @@ func (o *Options) check() error {
 		return usagef("--company: must be the company's id in Procore, a positive number")
 	}
 	if o.Namespace != "" && !namespaceForm.MatchString(o.Namespace) {
-		return usagef("--namespace %q: may hold a-z, 0-9 and - only", o.Namespace)
+		return usagef("--namespace %q: may only contain a-z, 0-9 and -", o.Namespace)
 	}
 	if o.Remove && o.RotateToken {
-		return usagef("--remove and --rotate-token: one of them")
+		return usagef("--remove and --rotate-token: give only one of them")
 	}
 	for _, name := range secretSettings {
 		if o.Connector[name] != "" {
-			return usagef("--connector %s=…: a secret on the command line can be read by everybody on this machine; write it to a file and give %s_file=PATH", name, name)
+			return usagef("--connector %s=…: everyone on this machine can read a secret on the command line; write it to a file and give %s_file=PATH", name, name)
 		}
 	}
 	var err error
@@ -108,28 +108,28 @@ func (o *Options) check() error {
 	return err
 }
 
-// base checks ingest's public base and takes its last slash away.
+// base validates the public base URL of ingest and removes a trailing slash.
 func base(raw string) (string, error) {
 	if raw == "" {
 		return "", nil
 	}
 	u, err := url.Parse(raw)
 	if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
-		return "", usagef("--url: must be ingest's public base, such as https://tieback.example.com")
+		return "", usagef("--url: must be the public base URL of ingest, such as https://tieback.example.com")
 	}
 	if strings.Contains(u.Path, "/webhooks/") {
-		return "", usagef("--url %s: give the base only; /webhooks/procore/<company> is put behind it", raw)
+		return "", usagef("--url %s: give only the base URL; /webhooks/procore/<company> is appended", raw)
 	}
 	return strings.TrimRight(raw, "/"), nil
 }
 
-// Destination is where a company's deliveries go.
+// Destination returns the URL to which Procore delivers for a company.
 func Destination(base string, id int64) string {
 	return fmt.Sprintf("%s/webhooks/procore/%d", strings.TrimRight(base, "/"), id)
 }
 
-// Make looks at what is there and plans the rest. It changes nothing. An error that is ErrUsage is the caller's
-// to correct; any other says in plain words what is in the way.
+// Make reads the current state and returns the plan. It changes nothing. An error that is ErrUsage must be
+// corrected by the caller. Any other error says what is wrong.
 func Make(ctx context.Context, d Deps, o Options) (*Plan, error) {
 	if err := o.check(); err != nil {
 		return nil, err

@@ -12,7 +12,7 @@ import (
 	"github.com/tieback/tieback/pkg/procore"
 )
 
-// steps plans what makes of what was found what should be there, in an order in which it may stop anywhere.
+// steps plans the changes, in an order in which the setup may stop after any step.
 func (w *work) steps() {
 	if w.Remove {
 		w.stepsOfRemoval()
@@ -25,10 +25,10 @@ func (w *work) steps() {
 	w.stepsOfDuplicates()
 	w.stepsOfOldToken()
 	if strings.HasPrefix(w.entry.Get("url"), "http://") {
-		w.plan.note("%s is not https: whoever reads the network reads the webhook token", w.entry.Get("url"))
+		w.plan.note("%s is not https: the webhook token can be read on the network", w.entry.Get("url"))
 	}
 	if w.plan.Changes() == 0 {
-		w.sayReached()
+		w.noteReach()
 	}
 }
 
@@ -52,45 +52,45 @@ func (w *work) stepsOfConnection() {
 	}
 }
 
-// metadataStep compares the metadata with what Procore has; nil: it does not show it.
+// metadataStep compares the metadata with Procore's. has is nil if Procore does not show it.
 func (w *work) metadataStep(has map[string]any) {
 	const what = "ERP metadata in Procore"
 	send := func(ctx context.Context) error { return w.api().UpdateMetadata(ctx, w.metadata) }
 	switch {
 	case w.SendMetadata:
-		w.plan.add(Change, send, what, "sent anew, as asked")
+		w.plan.add(Change, send, what, "sent again, as requested")
 	case has == nil:
 		w.plan.add(Keep, nil, what, "Procore does not show it; --send-metadata sends it, and so does Sync Metadata in Procore")
 	case SameMetadata(has, w.metadata):
-		w.plan.add(Keep, nil, what, "as the connector and metadata_file say")
+		w.plan.add(Keep, nil, what, "as generated from the connector and metadata_file")
 	default:
-		w.plan.add(Change, send, what, "it is not what the connector and metadata_file say")
+		w.plan.add(Change, send, what, "it differs from the connector and metadata_file")
 	}
 }
 
-// SameMetadata says whether Procore has the metadata that it should have.
+// SameMetadata reports whether Procore's metadata equals the wanted one.
 func SameMetadata(has, want map[string]any) bool {
 	return reflect.DeepEqual(plain(has), plain(want))
 }
 
-// plain is a document as JSON has it, whatever it is made of here.
+// plain returns a document as decoded JSON, whatever its Go types.
 func plain(doc map[string]any) (v any) {
 	raw, err := json.Marshal(doc)
 	if err == nil {
-		_ = json.Unmarshal(raw, &v) // it was marshalled just now
+		_ = json.Unmarshal(raw, &v) // it was just marshaled
 	}
 	return v
 }
 
-// connect makes the ERP connection and keeps its cost code list.
+// connect creates the ERP connection and stores its cost code list.
 func (w *work) connect(ctx context.Context) error {
 	c, err := w.api().CreateConnection(ctx, w.entry.Get("url"), w.metadata)
 	var refused *procore.StatusError
 	switch {
 	case errors.As(err, &refused) && !errors.Is(err, ErrForbidden):
-		return fmt.Errorf("%w. If the company has a connection already that Procore does not show, give its list: --standard-cost-code-list N", err)
+		return fmt.Errorf("%w. If the company already has a connection that Procore does not show, give its list: --standard-cost-code-list N", err)
 	case fault.ClassOf(err) == fault.Ambiguous:
-		return fmt.Errorf("%w. It may have been made all the same: run this again", err)
+		return fmt.Errorf("%w. It may have been created anyway: run this again", err)
 	case err != nil:
 		return err
 	}
@@ -109,7 +109,7 @@ func (w *work) keepCodeList(ctx context.Context, id int64) error {
 	return w.save(ctx)
 }
 
-// afterwards says what is left for people.
+// afterwards notes what is left to do for the user.
 func (w *work) afterwards(ctx context.Context) error {
 	if w.Remove {
 		return nil
@@ -117,21 +117,21 @@ func (w *work) afterwards(ctx context.Context) error {
 	if len(w.tokens) > 0 {
 		w.reached = w.probe(ctx, w.newest())
 	}
-	w.sayReached()
+	w.noteReach()
 	if len(w.tokens) == 2 {
-		w.plan.note("two webhook tokens count now; run tieback setup --company %d again, once a delivery has come with the new one, and the old one goes", w.id())
+		w.plan.note("two webhook tokens are valid now; once a delivery has arrived with the new one, run tieback setup --company %d again to remove the old one", w.id())
 	}
 	return nil
 }
 
-func (w *work) sayReached() {
+func (w *work) noteReach() {
 	switch w.reached {
 	case accepts:
-		w.plan.note("ingest answers at %s and takes the webhook token", w.entry.Get("url"))
+		w.plan.note("ingest responds at %s and accepts the webhook token", w.entry.Get("url"))
 	case refuses:
-		w.plan.note("ingest answers at %s and does not know this company and token: it needs this companies file, and a restart where the company is new. "+
-			"Until then Procore repeats what is refused, for 12 hours", w.entry.Get("url"))
+		w.plan.note("ingest responds at %s and does not know this company and token: it needs this companies file, and a restart if the company is new. "+
+			"Until then Procore retries refused deliveries, for 12 hours", w.entry.Get("url"))
 	case silent:
-		w.plan.note("ingest could not be asked at %s from here; Procore must reach it there", w.entry.Get("url"))
+		w.plan.note("ingest could not be reached at %s from here; Procore must be able to reach it there", w.entry.Get("url"))
 	}
 }

@@ -23,7 +23,7 @@ func TestAWrongSecret(t *testing.T) {
 	w := newWorld(t, sandbox.Config{})
 	w.write("acme.secret", "wrong-secret-wrong-secret")
 	w.secrets = append(w.secrets, "wrong-secret-wrong-secret")
-	w.does(1, "does not know this client id with this client secret", append(w.credentials(), "--yes")...)
+	w.does(1, "does not accept this client id and client secret", append(w.credentials(), "--yes")...)
 	if _, err := os.Stat(w.path("companies.yaml")); err == nil {
 		t.Error("credentials that open nothing were written to the companies file")
 	}
@@ -46,7 +46,7 @@ func TestNoPermission(t *testing.T) {
 	for _, tool := range []sandbox.Tool{sandbox.ERPIntegrations, sandbox.Webhooks} {
 		w := newWorld(t, sandbox.Config{})
 		w.must(w.sandbox.Forbid(id, tool))
-		w.does(1, "An administrator of the company in Procore installs the app", append(w.credentials(), "--yes")...)
+		w.does(1, "An administrator of the company in Procore must install the app", append(w.credentials(), "--yes")...)
 		w.must(w.sandbox.Forbid(id))
 		w.connect()
 	}
@@ -55,7 +55,7 @@ func TestNoPermission(t *testing.T) {
 func TestAConnectorThatIsDown(t *testing.T) {
 	w := newWorld(t, sandbox.Config{})
 	args := append(w.credentials(), "--yes", "--connector", "driver=remote,tls=off,timeout=100ms,address="+freePort(t))
-	w.does(1, "is it running", args...)
+	w.does(1, "Check that it is running", args...)
 	if n := len(w.sandbox.Writes()); n > 0 {
 		t.Errorf("%d writes to Procore", n)
 	}
@@ -100,7 +100,7 @@ func TestAProcoreThatShowsNoConnection(t *testing.T) {
 	w.does(0, "done: create trigger", "--yes", "--standard-cost-code-list", "2")
 	w.sound()
 	writes := len(w.sandbox.Writes())
-	w.does(0, "sent anew", "--yes", "--send-metadata")
+	w.does(0, "sent again", "--yes", "--send-metadata")
 	if n := len(w.sandbox.Writes()); n != writes+1 {
 		t.Errorf("%d writes", n-writes)
 	}

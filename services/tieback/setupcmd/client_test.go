@@ -72,9 +72,9 @@ func TestSetupGivesAClientItsHosts(t *testing.T) {
 	t.Setenv("TIEBACK_PROCORE_API_URL", nowhere)
 	t.Setenv("TIEBACK_PROCORE_LOGIN_URL", nowhere)
 	client := []string{"--client-id", "client", "--client-secret-file", w.path("acme.secret"), "--yes"}
-	w.does(2, "--api-url and --login-url are a named client's", append(w.credentials(), "--api-url", w.api, "--login-url", w.api)...)
+	w.does(2, "--api-url and --login-url belong to a named client", append(w.credentials(), "--api-url", w.api, "--login-url", w.api)...)
 	w.does(2, "login_url: is missing", w.by("federal", append(client, "--api-url", w.api)...)...)
-	w.does(2, "--client: may hold a-z", w.by("The Federal", client...)...)
+	w.does(2, "--client: may only contain a-z", w.by("The Federal", client...)...)
 	w.does(0, "done: create trigger", w.by("federal", append(client, "--api-url", w.api, "--login-url", w.api)...)...)
 	if c := w.companies()[id].Client; c.APIURL != w.api || c.LoginURL != w.api {
 		t.Errorf("%q %q", c.APIURL, c.LoginURL)

@@ -178,7 +178,7 @@ func TestEachThingThatIsWrong(t *testing.T) {
 		"a wrong secret": {func(t *testing.T) {
 			w.must(w.sandbox.RotateSecret(id, "another-secret-0123456789"))
 			t.Cleanup(func() { w.must(w.sandbox.RotateSecret(id, clientSecret)) })
-		}, "procore", "does not know this client id"},
+		}, "procore", "does not accept this client id"},
 		"no permission": {func(t *testing.T) {
 			w.must(w.sandbox.Forbid(id, sandbox.ERPIntegrations))
 			t.Cleanup(func() { w.must(w.sandbox.Forbid(id)) })

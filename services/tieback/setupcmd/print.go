@@ -15,23 +15,23 @@ import (
 	"github.com/tieback/tieback/services/tieback/setup"
 )
 
-// printer tells of a plan: people as it goes, JSON at the end.
+// printer prints a plan: for users during the setup, as JSON at the end.
 type printer struct {
-	out  io.Writer
-	json bool
-	plan *setup.Plan
-	told int // notes so far
+	out   io.Writer
+	json  bool
+	plan  *setup.Plan
+	noted int // notes printed so far
 }
 
-// doc is what -o json prints. The names of its fields are stable.
+// doc is the JSON output of -o json. Its field names are stable.
 type doc struct {
 	*setup.Plan
 	DryRun  bool   `json:"dry_run"`
-	Changes int    `json:"changes"` // steps that do something, done or not
+	Changes int    `json:"changes"` // steps that change something, done or not
 	Error   string `json:"error,omitempty"`
 }
 
-// marks are the first columns of a step's line.
+// marks are the prefixes of a step's line.
 var marks = map[setup.Action]struct{ mark, colour string }{
 	setup.Create: {"+ create", screen.Green},
 	setup.Change: {"~ change", screen.Yellow},
@@ -53,7 +53,7 @@ func line(s setup.Step) string {
 	return text
 }
 
-// show shows the plan.
+// show prints the plan.
 func (p *printer) show() {
 	p.say("%s\n", screen.Paint(p.out, screen.Bold, fmt.Sprintf("Company %d", p.plan.Company)))
 	for _, s := range p.plan.Steps {
@@ -68,22 +68,22 @@ func (p *printer) show() {
 	p.say("\nPlan: %d to create, %d to change, %d to remove.\n", p.plan.Count(setup.Create), p.plan.Count(setup.Change), p.plan.Count(setup.Remove))
 }
 
-// notes tells the notes that came since the last time.
+// notes prints the notes that were added since the last call.
 func (p *printer) notes() {
-	for _, n := range p.plan.Notes[p.told:] {
+	for _, n := range p.plan.Notes[p.noted:] {
 		p.say("  note: %s\n", screen.Line(n))
 	}
-	p.told = len(p.plan.Notes)
+	p.noted = len(p.plan.Notes)
 }
 
-// done tells of a step that was done.
+// done prints a step that was done.
 func (p *printer) done(s setup.Step) { p.say("done: %s %s\n", s.Action, screen.Line(s.What)) }
 
-// end tells what is left, and how it went.
+// end prints the remaining notes and the result.
 func (p *printer) end(cmd *cobra.Command, dry bool, err error) error {
 	p.notes()
 	if len(p.plan.Restart) > 0 {
-		p.say("\nRestart the services now: %s, and they take that up when they start.\n", strings.Join(p.plan.Restart, ", "))
+		p.say("\nRestart the services now: %s; this takes effect when they start.\n", strings.Join(p.plan.Restart, ", "))
 	}
 	if p.json {
 		d := doc{Plan: p.plan, DryRun: dry, Changes: p.plan.Changes()}
@@ -95,18 +95,18 @@ func (p *printer) end(cmd *cobra.Command, dry bool, err error) error {
 		}
 	}
 	if err != nil {
-		return failed(cmd, fmt.Errorf("%w\nWhat is done stays done; run it again to go on", err))
+		return failed(cmd, fmt.Errorf("%w\nThe completed steps are kept; run it again to continue", err))
 	}
 	return nil
 }
 
-// canAsk says whether there is somebody to ask.
+// canAsk reports whether standard input is a terminal.
 func canAsk(cmd *cobra.Command) bool {
 	f, ok := cmd.InOrStdin().(*os.File)
 	return ok && term.IsTerminal(int(f.Fd())) //nolint:gosec // a file descriptor fits
 }
 
-// ask asks a yes-or-no question; anything but a yes is a no.
+// ask asks a yes-or-no question. Any answer but yes is a no.
 func ask(cmd *cobra.Command, question string) (bool, error) {
 	fmt.Fprintf(cmd.ErrOrStderr(), "%s [y/N] ", question)
 	answer, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')

@@ -20,9 +20,9 @@ func TestFromCredentialsToTheFirstEvent(t *testing.T) {
 	if _, err := os.Stat(w.path("companies.yaml")); err == nil || len(w.sandbox.Writes()) > 0 {
 		t.Error("a dry run wrote something")
 	}
-	w.does(2, "nobody to ask", w.credentials()...)
+	w.does(2, "not a terminal", w.credentials()...)
 	out := w.does(0, "Restart the services now: the company is new", append(w.credentials(), "--yes")...)
-	if !strings.Contains(out, "could not be asked") {
+	if !strings.Contains(out, "could not be reached") {
 		t.Errorf("nobody says that ingest does not answer: %s", out)
 	}
 	w.sound()
@@ -42,7 +42,7 @@ func TestFromCredentialsToTheFirstEvent(t *testing.T) {
 	w.does(0, "webhook hashes for ingest", "--yes")
 	w.run()
 	w.press()
-	w.does(0, "takes the webhook token")
+	w.does(0, "accepts the webhook token")
 	const synced = "PATCH /rest/v1.0/companies/{company_id}/erp_connections/metadata"
 	_, err = w.sandbox.Press(id, "sync_metadata", nil)
 	w.must(err)
@@ -94,11 +94,11 @@ func TestWhatDriftedIsRepaired(t *testing.T) {
 		}, "+ create trigger"},
 		"two triggers": {func(w *world) {
 			w.changes("POST", hook(w)+"/triggers", `{"company_id":598134325841112,"trigger":{"resource_name":"ERP Requests","event_type":"create"}}`)
-		}, "it is there twice"},
+		}, "it exists twice"},
 		"no hook": {func(w *world) { w.changes("DELETE", hook(w), "") }, "+ create webhook hook"},
 		"two hooks": {func(w *world) {
 			w.changes("POST", hooks, `{"company_id":598134325841112,"hook":{"api_version":"v2.0","namespace":"tieback","destination_url":"http://elsewhere/x"}}`)
-		}, "a second one of namespace tieback, to http://elsewhere/x"},
+		}, "a duplicate in the namespace tieback, to http://elsewhere/x"},
 		"other metadata": {func(w *world) {
 			w.changes("PATCH", "/rest/v1.0/companies/598134325841112/erp_connections/metadata", `{"metadata":{"settings":{"labels":{"name":"Old"}}}}`)
 		}, "~ change ERP metadata"},
@@ -153,7 +153,7 @@ func TestADuplicateWithDeliveriesWaitingStays(t *testing.T) {
 		_, raw := w.call("GET", fmt.Sprintf("%s/%v/deliveries?company_id=%d&filters[status]=failing", hooks, second, int64(id)), "")
 		return raw != "[]"
 	})
-	w.does(0, "run this again when they are through", "--yes")
+	w.does(0, "run this again when they are done", "--yes")
 	if n := len(w.hooks()); n != 2 {
 		t.Errorf("%d hooks", n)
 	}
@@ -164,7 +164,7 @@ func TestAHookOfAnotherNamespace(t *testing.T) {
 	w := newWorld(t, sandbox.Config{})
 	const hooks = "/rest/v1.0/webhooks/hooks"
 	w.changes("POST", hooks, fmt.Sprintf(`{"company_id":%d,"hook":{"api_version":"v4.0","namespace":"by-hand","destination_url":"%s/webhooks/procore/%d"}}`, int64(id), w.url(), int64(id)))
-	w.does(0, "of namespace by-hand delivers to us as well", append(w.credentials(), "--dry-run")...)
+	w.does(0, "of namespace by-hand delivers to this URL as well", append(w.credentials(), "--dry-run")...)
 	w.does(0, "~ change webhook hook", append(w.credentials(), "--yes", "--namespace", "by-hand", "--name", "Acme")...)
 	all := w.hooks()
 	if len(all) != 1 || all[0]["api_version"] != "v4.0" || w.sends() != w.tokens()[0] {
@@ -178,7 +178,7 @@ func TestAHookOfAnotherNamespace(t *testing.T) {
 func TestRemove(t *testing.T) {
 	w := newWorld(t, sandbox.Config{})
 	w.connect()
-	w.does(0, "what stays: the ERP connection", "--remove", "--yes")
+	w.does(0, "not removed: the ERP connection", "--remove", "--yes")
 	if left := w.hooks(); len(left) > 0 {
 		t.Errorf("left: %v", left)
 	}
@@ -195,14 +195,14 @@ func TestUsage(t *testing.T) {
 		"give --client-id, --client-secret-file and --connector": {"--url", "https://x"},
 		"give --client-secret-file and --url":                    {"--client-id", "x", "--connector", "driver=ledger"},
 		"give --connector driver=ledger, or another driver":      {"--url", "https://x", "--client-id", "x", "--client-secret-file", w.path("acme.secret")},
-		"--connector: write driver=ledger":                       {"--connector", "ledger"},
+		"--connector: must be driver=ledger":                     {"--connector", "ledger"},
 		"or driver=remote,address=HOST:PORT":                     {"--connector", "driver=remote,a=b,hush-hush"},
-		"ingest's public base":                                   {"--url", "x.example.com"},
-		"is put behind it":                                       {"--url", "https://x/webhooks/procore/7"},
-		"may hold a-z":                                           {"--namespace", "Tie_Back"},
+		"the public base URL of ingest":                          {"--url", "x.example.com"},
+		"is appended":                                            {"--url", "https://x/webhooks/procore/7"},
+		"may only contain a-z":                                   {"--namespace", "Tie_Back"},
 		"must be table or json":                                  {"-o", "xml"},
-		"--dry-run: one":                                         {"--yes", "--dry-run"},
-		"--rotate-token: one":                                    {"--remove", "--rotate-token"},
+		"--dry-run exclude each other":                           {"--yes", "--dry-run"},
+		"--rotate-token: give only one":                          {"--remove", "--rotate-token"},
 	} {
 		if out := w.does(2, says, args...); strings.Contains(out, "hush") {
 			t.Errorf("a secret is repeated: %s", out)
@@ -211,7 +211,7 @@ func TestUsage(t *testing.T) {
 	w.write("bad.yaml", "entities: {spaceships: {enabled: true}}\n")
 	w.does(2, "entities.spaceships", append(w.credentials(), "--metadata-file", w.path("bad.yaml"), "--dry-run")...)
 	t.Setenv("TIEBACK_COMPANIES", filepath.Join(w.dir, "no", "companies.yaml"))
-	w.does(2, "folder is not there", w.credentials()...)
+	w.does(2, "directory does not exist", w.credentials()...)
 	if n := len(w.sandbox.Writes()); n > 0 {
 		t.Errorf("%d writes to Procore", n)
 	}

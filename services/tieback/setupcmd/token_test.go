@@ -43,9 +43,9 @@ func TestARotationThatIngestDoesNotSeeNeverReachesTheHook(t *testing.T) {
 			w.run() // with a copy of the files, as where a mount is not renewed
 			t.Setenv("TIEBACK_COMPANIES", w.path("companies.yaml"))
 			impatient(t)
-			w.does(1, "does not take the new webhook token", "--rotate-token", "--yes")
-			w.does(1, "does not take the new webhook token", "--rotate-token", "--yes") // as it says: run this again
-			w.does(1, "does not take the new webhook token", "--yes")
+			w.does(1, "does not accept the new webhook token", "--rotate-token", "--yes")
+			w.does(1, "does not accept the new webhook token", "--rotate-token", "--yes") // as it says: run this again
+			w.does(1, "does not accept the new webhook token", "--yes")
 			if tokens := w.tokens(); len(tokens) != 2 || tokens[0] != old {
 				t.Errorf("the file holds %d tokens", len(tokens))
 			}
@@ -71,7 +71,7 @@ func TestALostTokensFileLeavesAHookThatWorks(t *testing.T) {
 	impatient(t)
 	w.must(os.Remove(w.path(fmt.Sprintf("%d.webhook-tokens", int64(id)))))
 	for range 2 {
-		w.does(1, "does not take the new webhook token", "--yes")
+		w.does(1, "does not accept the new webhook token", "--yes")
 		w.tokens()
 		if w.sends() != lost {
 			t.Fatal("the hook sends a token that ingest does not take")
@@ -86,7 +86,7 @@ func TestARotationWithoutIngestIsOnlyMadeOnRequest(t *testing.T) {
 	w.connect() // ingest does not run
 	old := w.tokens()[0]
 	for range 2 {
-		w.does(1, "can't be asked", "--rotate-token", "--yes")
+		w.does(1, "can't be reached", "--rotate-token", "--yes")
 		if tokens := w.tokens(); len(tokens) != 2 || w.sends() != old {
 			t.Fatalf("%d tokens, or the hook was changed", len(tokens))
 		}

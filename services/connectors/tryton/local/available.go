@@ -1,8 +1,8 @@
 //go:build unix
 
-// Package local runs a Tryton of its own: a private PostgreSQL and a trytond on free
-// loopback ports, with a company set up, for tests, demos and trying out. It ends only
-// processes that it started. The database trusts whoever is on this machine.
+// Package local runs a private Tryton: a PostgreSQL and a trytond on free loopback ports, with a company, for
+// tests, demos and experiments. It ends only processes that it started. The database trusts every user of
+// this machine.
 package local
 
 import (
@@ -14,7 +14,7 @@ import (
 	"strings"
 )
 
-// Available says why a Tryton can't be run here; nil: it can.
+// Available returns why a Tryton can't run on this machine, or nil if it can.
 func Available() error {
 	var missing []string
 	for _, p := range []struct{ found, pkg string }{
@@ -30,7 +30,7 @@ func Available() error {
 		}
 	}
 	if len(missing) > 0 {
-		return fmt.Errorf("a Tryton of this machine needs %s: apt-get install -y --no-install-recommends %s",
+		return fmt.Errorf("a local Tryton needs %s: apt-get install -y --no-install-recommends %s",
 			strings.Join(missing, ", "), strings.Join(missing, " "))
 	}
 	return nil
@@ -46,7 +46,7 @@ func find(program string) string {
 	return p
 }
 
-// postgres finds a program of the newest PostgreSQL; Debian keeps them out of the PATH.
+// postgres finds a program of the newest PostgreSQL. Debian does not install them in the PATH.
 func postgres(program string) string {
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/" + program)
 	if len(found) > 0 {
@@ -56,7 +56,7 @@ func postgres(program string) string {
 	return find(program)
 }
 
-// debian finds a Python package of the system's Python, which is the one trytond runs with.
+// debian finds a package of the system's Python, which trytond uses.
 func debian(name string) string {
 	for _, dir := range []string{"/usr/lib/python3/dist-packages/", "/usr/local/lib/python3*/dist-packages/", "/usr/local/lib/python3*/site-packages/"} {
 		if found, _ := filepath.Glob(dir + name); len(found) > 0 {

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// process is one that we started.
+// process is a process that this package started.
 type process struct {
 	cmd   *exec.Cmd
 	log   string
@@ -38,7 +38,7 @@ func run(cmd *exec.Cmd, log string) (*process, error) {
 	return p, nil
 }
 
-// wait waits until check is content, or the process has ended.
+// wait waits until check succeeds or the process has ended.
 func (p *process) wait(ctx context.Context, check func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, ready)
 	defer cancel()
@@ -64,7 +64,7 @@ func tail(file string) string {
 	return string(raw[max(0, len(raw)-2000):])
 }
 
-// end signals the process and waits for it; after ten seconds it is killed.
+// end signals the process and waits for it. It kills it after ten seconds.
 func (p *process) end(s syscall.Signal) {
 	if p == nil {
 		return
@@ -83,10 +83,10 @@ func (p *process) end(s syscall.Signal) {
 	}
 }
 
-// asPostgres are the attributes of a process of the database: root can't run it, so its own
-// user does.
+// asPostgres returns the attributes of the database's process. PostgreSQL does not run as root, so root
+// starts it as the user postgres.
 func asPostgres() (*syscall.SysProcAttr, error) {
-	a := &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for us; we end it in order
+	a := &syscall.SysProcAttr{Setpgid: true} // Ctrl-C must not reach it: Close ends it in order
 	if os.Geteuid() != 0 {
 		return a, nil
 	}

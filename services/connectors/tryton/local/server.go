@@ -18,7 +18,7 @@ import (
 	"github.com/tieback/tieback/services/connectors/tryton"
 )
 
-// What a local Tryton is set up with. The password is no secret: the ports are loopback.
+// The settings of a local Tryton. The password is not secret: the ports are on loopback.
 const (
 	Database = "tieback"
 	User     = "admin"
@@ -27,16 +27,15 @@ const (
 	Currency = "USD"
 )
 
-// Server is a running Tryton with its database. Its methods are for one goroutine.
+// Server is a running Tryton with its database. Its methods are not safe for concurrent use.
 type Server struct {
 	dir          string
 	pgPort, port int
 	pg, trytond  *process
 }
 
-// Start runs a Tryton whose books are kept in dir; an empty dir gets a new company, from a
-// template that is built once for a user (about two minutes) and copied from then on
-// (some seconds). Close it.
+// Start runs a Tryton whose books are in dir. An empty dir gets a new company, copied from a template that is
+// built once per user (about two minutes; a copy takes some seconds). The caller closes the server.
 func Start(ctx context.Context, dir string) (*Server, error) {
 	if err := Available(); err != nil {
 		return nil, err
@@ -56,15 +55,15 @@ func Start(ctx context.Context, dir string) (*Server, error) {
 // data is the folder of the database cluster.
 func (s *Server) data() string { return filepath.Join(s.dir, "postgresql") }
 
-// Settings are the driver's.
+// Settings returns the settings of the driver.
 func (s *Server) Settings() map[string]string {
 	return map[string]string{"url": s.URL(), "database": Database, "user": User, "password": Password, "company": Company}
 }
 
-// URL of trytond; it stays the same over Restart.
+// URL returns the URL of trytond. Restart keeps it.
 func (s *Server) URL() string { return fmt.Sprintf("http://127.0.0.1:%d", s.port) }
 
-// up starts what is not running.
+// up starts the processes.
 func (s *Server) up(ctx context.Context) (err error) {
 	if err := os.MkdirAll(s.dir, 0o755); err != nil {
 		return err
@@ -114,8 +113,8 @@ func (s *Server) startTrytond(ctx context.Context) (err error) {
 	return s.trytond.wait(ctx, func(ctx context.Context) error { return tryton.Ready(ctx, s.URL()) })
 }
 
-// configure writes trytond.conf. Sessions last: some buttons want a fresh one. Retry: postings
-// of several clients meet on the same sequences.
+// configure writes trytond.conf. Sessions are long, as some buttons need a new one. Retries are needed
+// because the postings of several clients use the same sequences.
 func (s *Server) configure() (string, error) {
 	conf := filepath.Join(s.dir, "trytond.conf")
 	return conf, os.WriteFile(conf, fmt.Appendf(nil, `[database]
@@ -134,16 +133,16 @@ func (s *Server) env() []string {
 		"TRYTONPASSFILE="+filepath.Join(s.dir, "password"))
 }
 
-// Kill ends trytond at once, as kill -9 does; the database runs on.
+// Kill ends trytond immediately, like kill -9. The database keeps running.
 func (s *Server) Kill() { s.trytond.end(syscall.SIGKILL) }
 
-// Restart starts trytond again, after Kill or as it is.
+// Restart starts trytond again, and kills it first if it is running.
 func (s *Server) Restart(ctx context.Context) error {
 	s.Kill()
 	return s.startTrytond(ctx)
 }
 
-// Close ends both; the books stay in the folder. Twice is harmless.
+// Close ends both processes. The books stay in the folder. It may be called twice.
 func (s *Server) Close() error {
 	s.trytond.end(syscall.SIGTERM)
 	s.pg.end(syscall.SIGINT)
@@ -159,10 +158,10 @@ func freePort() (int, error) {
 	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
-// ready is how long a process may take to be ready.
+// ready is the time that a process may take to start.
 const ready = time.Minute
 
-// DatabaseURI is where the books are, for psql.
+// DatabaseURI returns the URI of the database, for psql.
 func (s *Server) DatabaseURI() string {
 	return fmt.Sprintf("postgresql://tieback@127.0.0.1:%d/%s", s.pgPort, Database)
 }

@@ -31,9 +31,9 @@ func fromTemplate(ctx context.Context, to string) error {
 	return command(ctx, nil, nil, "cp", "-a", from, to)
 }
 
-// template is the cluster of a company that was just set up. It stands on a base, Tryton with
-// its own modules, which takes most of the time. Their folders' names say what they were made
-// of, so that another module or Tryton makes others. One process at a time builds.
+// template returns the folder of the cluster with a new company. It is made from a base, Tryton with its own
+// modules, which takes most of the time. The folder names contain the versions, so that another module or
+// Tryton makes new ones. One process builds at a time.
 func template(ctx context.Context) (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -52,21 +52,21 @@ func template(ctx context.Context) (string, error) {
 		return "", err
 	}
 	base := filepath.Join(cache, "tryton-base-"+versions(ctx))
-	if err := kept(ctx, base, (*Server).buildBase); err != nil {
+	if err := buildOnce(ctx, base, (*Server).buildBase); err != nil {
 		return "", err
 	}
 	done := filepath.Join(cache, "tryton-"+versions(ctx)+"-"+tryton.ModuleHash())
-	forget(cache, done)
-	return done, kept(ctx, done, func(s *Server, ctx context.Context) error { return s.buildCompany(ctx, base) })
+	removeOld(cache, done)
+	return done, buildOnce(ctx, done, func(s *Server, ctx context.Context) error { return s.buildCompany(ctx, base) })
 }
 
-// forget removes templates of modules that were, an hour after they were made: nobody copies
-// them any more.
-func forget(cache, but string) {
+// removeOld removes templates of older modules an hour after they were made, when no process copies them any
+// more.
+func removeOld(cache, except string) {
 	old, _ := filepath.Glob(filepath.Join(cache, "tryton-*-*"))
 	for _, dir := range old {
 		at, err := os.Stat(dir)
-		if err == nil && dir != but && !strings.Contains(dir, "tryton-base-") && time.Since(at.ModTime()) > time.Hour {
+		if err == nil && dir != except && !strings.Contains(dir, "tryton-base-") && time.Since(at.ModTime()) > time.Hour {
 			_ = os.RemoveAll(dir)
 		}
 	}
@@ -81,8 +81,8 @@ func versions(ctx context.Context) string {
 	return hex.EncodeToString(h.Sum(nil)[:4])
 }
 
-// kept builds a cluster in a folder that postgres can reach, unless it is kept already.
-func kept(ctx context.Context, done string, build func(*Server, context.Context) error) error {
+// buildOnce builds a cluster in a folder that postgres can access, unless it exists.
+func buildOnce(ctx context.Context, done string, build func(*Server, context.Context) error) error {
 	if _, err := os.Stat(done); err == nil {
 		return nil
 	}
@@ -171,17 +171,17 @@ func (s *Server) initdb(ctx context.Context) error {
 	return command(ctx, as, nil, postgres("initdb"), "-D", s.data(), "-U", "tieback", "--auth=trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
 }
 
-// command runs a program to its end; its words are in the error.
+// command runs a program and waits for it. The error has its output.
 func command(ctx context.Context, as *syscall.SysProcAttr, env []string, args ...string) error {
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.SysProcAttr, cmd.Env = as, env
 	if as != nil {
 		cmd.Dir = "/"
 	}
-	said, err := cmd.CombinedOutput()
+	output, err := cmd.CombinedOutput()
 	if err != nil {
-		words := strings.TrimSpace(string(said))
-		return fmt.Errorf("%s: %w: %s", filepath.Base(args[0]), err, words[max(0, len(words)-2000):])
+		text := strings.TrimSpace(string(output))
+		return fmt.Errorf("%s: %w: %s", filepath.Base(args[0]), err, text[max(0, len(text)-2000):])
 	}
 	return nil
 }

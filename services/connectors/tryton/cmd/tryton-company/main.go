@@ -1,8 +1,8 @@
-// tryton-company brings a Tryton company up from nothing.
+// Tryton-company sets up a Tryton company.
 //
 //	tryton-company run [folder]       a private PostgreSQL and trytond with a company, until Ctrl-C;
-//	                                  the books stay in folder (default .tieback/tryton)
-//	tryton-company set-up             a company in your own Tryton, in which the modules are active:
+//	                                  the books are kept in folder (default .tieback/tryton)
+//	tryton-company set-up             a company in your own Tryton, with the modules activated:
 //	    -url http://host:8000 -database NAME -user admin -password-file FILE -company NAME -currency USD
 package main
 
