@@ -439,6 +439,52 @@ func Gone(err error) bool {
 	return errors.As(err, &s) && s.Status == http.StatusNotFound
 }
 
+// completed returns the beginning of a JSON text with the ends of its strings, lists and objects, so that it can be
+// read: of a long refusal only the beginning is there. It is shortened by what an escape sequence may have, then value
+// by value, until it can be.
+func completed(start []byte) []byte {
+	var all []byte
+	for n := range 14 {
+		if all = append(bytes.Clone(start), ends(start)...); json.Valid(all) {
+			break
+		}
+		shorter := len(start) - 1
+		if n >= len(`\u0000`) {
+			shorter = bytes.LastIndexByte(start, ',')
+		}
+		start = start[:max(0, shorter)]
+	}
+	return all
+}
+
+// ends returns what the open strings, lists and objects of a JSON text need at its end.
+func ends(text []byte) []byte {
+	var open []byte
+	inString, escaped := false, false
+	for _, b := range text {
+		switch {
+		case escaped:
+			escaped = false
+		case inString && b == '\\':
+			escaped = true
+		case b == '"':
+			inString = !inString
+		case inString:
+		case b == '{':
+			open = append(open, '}')
+		case b == '[':
+			open = append(open, ']')
+		case len(open) > 0 && b == open[len(open)-1]:
+			open = open[:len(open)-1]
+		}
+	}
+	if inString {
+		open = append(open, '"')
+	}
+	slices.Reverse(open)
+	return open
+}
+
 // reason reads Procore's words out of an error answer.
 func reason(answer []byte) string {
 	var body struct {
@@ -446,7 +492,7 @@ func reason(answer []byte) string {
 		Error   string `json:"error"`
 		Errors  any    `json:"errors"`
 	}
-	if json.Unmarshal(answer, &body) == nil {
+	if json.Unmarshal(answer, &body) == nil || json.Unmarshal(completed(answer), &body) == nil {
 		switch {
 		case body.Errors != nil:
 			return words(body.Errors)

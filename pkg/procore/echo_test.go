@@ -69,6 +69,24 @@ func TestWhatProcoreSaysIsCut(t *testing.T) {
 	}
 }
 
+// Only the beginning of a long refusal is read. It is read as JSON all the same, wherever it was cut.
+func TestALongRefusalIsReadAsJSON(t *testing.T) {
+	for n := range 40 {
+		for name, body := range map[string]string{
+			"a message":       `{"code":1,"message":"the name is odd: ` + strings.Repeat("x", n) + strings.Repeat(`\n\u00fc\"`, 20_000) + `"}`,
+			"errors":          `{"errors":{"name":["the name is odd"` + strings.Repeat(" ", n) + strings.Repeat(`, "is too long"`, 20_000) + `]}}`,
+			"errors of many":  `{"errors":{"name":["the name is odd"],"other":[` + strings.Repeat(" ", n) + strings.Repeat(`{"id":12,"why":"is too long"},`, 20_000) + `null]}}`,
+			"without an end":  `{"errors":{"name":["the name is odd"` + strings.Repeat(" ", n) + strings.Repeat(`, "is too long"`, 20_000),
+			"a short one cut": `{"errors":{"name":["the name is odd", "` + strings.Repeat("x", n),
+		} {
+			err := get(t, refuses(t, 422, func(*http.Request) string { return body }))
+			if said := fault.UserMessage(err, ""); !strings.Contains(said, "the name is odd") || strings.ContainsAny(said[:min(len(said), 50)], `{[`) {
+				t.Errorf("%s, %d: %.100q", name, n, said)
+			}
+		}
+	}
+}
+
 // The same inside the 200 of a sync action.
 func TestWhatProcoreSaysOfAnItemIsCut(t *testing.T) {
 	s := refuses(t, 200, func(r *http.Request) string {

@@ -1,0 +1,171 @@
+package endtoend
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/tieback/tieback/pkg/bus"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/sandbox"
+)
+
+// counter is a sink that counts what is logged, and the longest line.
+type counter struct{ bytes, longest atomic.Int64 }
+
+func (c *counter) Write(p []byte) (int, error) {
+	c.bytes.Add(int64(len(p)))
+	for n := int64(len(p)); ; {
+		was := c.longest.Load()
+		if n <= was || c.longest.CompareAndSwap(was, n) {
+			return len(p), nil
+		}
+	}
+}
+
+func (*counter) Sync() error { return nil }
+
+func (c *counter) core() zapcore.Core {
+	return zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), c, zap.DebugLevel)
+}
+
+// longAnswers are refusals that are larger than any reader needs. Each has the reason at its beginning.
+var longAnswers = map[string]func(w io.Writer){
+	"a message of 20 MB": func(w io.Writer) {
+		_, _ = io.WriteString(w, `{"message":"the name is odd: `+strings.Repeat("x", 20<<20)+`"}`)
+	},
+	"20 MB of errors": func(w io.Writer) {
+		_, _ = io.WriteString(w, `{"errors":{"name":["the name is odd"`+strings.Repeat(`,"is too long"`, (20<<20)/14)+`]}}`)
+	},
+	"without end": func(w io.Writer) {
+		_, _ = io.WriteString(w, `{"errors":{"name":["the name is odd: `)
+		for piece := strings.Repeat("x", 64<<10); ; {
+			if _, err := io.WriteString(w, piece); err != nil {
+				return
+			}
+		}
+	},
+}
+
+// A refusal of Procore that is longer than any reader needs fails its event alone, for good, for what Procore says.
+// A 422 with a message of 20 MB made a dead letter larger than the broker takes: the event ended as "may kill the
+// process", cause ours, and 147 MB of log were written.
+func TestLongRefusalsFailTheirEventAlone(t *testing.T) {
+	t.Parallel()
+	type trial struct {
+		name, path, eventType, stop string
+		answer                      func(io.Writer)
+		request                     int64
+	}
+	var trials []*trial
+	for name, answer := range longAnswers {
+		trials = append(trials,
+			&trial{name: "fetcher, " + name, path: "/erp_requests/", eventType: "create_vendor", stop: "fetcher", answer: answer},
+			&trial{name: "worker, " + name, path: "/staged_records/sync", eventType: "sync_vendors", stop: "sync", answer: answer},
+			&trial{name: "status-reporter, marks, " + name, path: "/external_data/sync", eventType: "create_vendor", answer: answer},
+			&trial{name: "status-reporter, details, " + name, path: "/erp_request_details/sync", eventType: "create_vendor", stop: "status-reporter", answer: answer},
+		)
+	}
+	of := func(company int64) *trial {
+		if i := company - firstCompany; i >= 0 && i < int64(len(trials)) {
+			return trials[i]
+		}
+		return nil // the neighbour
+	}
+	log := &counter{}
+	w := newWorld(t, setup{companies: len(trials) + 1, log: log.core(), around: func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			company, _ := strconv.ParseInt(r.Header.Get("Procore-Company-Id"), 10, 64)
+			if tr := of(company); tr != nil && strings.Contains(r.URL.Path, tr.path) {
+				rw.Header().Set("Content-Type", "application/json")
+				rw.WriteHeader(http.StatusUnprocessableEntity)
+				tr.answer(rw)
+				return
+			}
+			next.ServeHTTP(rw, r)
+		})
+	}})
+	l := w.run()
+	letters := 0
+	for i, tr := range trials {
+		company := firstCompany + int64(i)
+		if tr.eventType == "sync_vendors" {
+			w.add(l, company, "Acme Concrete")
+		}
+		if tr.stop != "" {
+			letters++
+		}
+		tr.request = w.pressIn(company, tr.eventType, nil)
+	}
+	neighbour := w.pressIn(firstCompany+int64(len(trials)), "create_vendor", nil)
+	w.succeeded(neighbour)
+	dead := map[int64]*tiebackv1.DeadLetter{}
+	for _, d := range l.letters(letters) {
+		dead[d.ErpRequestId] = d
+	}
+	for _, tr := range trials {
+		d := dead[tr.request]
+		switch {
+		case tr.stop == "" && d != nil:
+			t.Errorf("%s: dead-lettered: %.300s", tr.name, d.Error)
+		case tr.stop == "":
+		case d == nil:
+			t.Errorf("%s: no dead letter", tr.name)
+		case d.Stop != tr.stop || d.Class != tiebackv1.ErrorClass_ERROR_CLASS_PERMANENT || d.Cause != tiebackv1.Cause_CAUSE_PROCORE || d.Attempts != 1:
+			t.Errorf("%s: by %s, %v, %v, after %d attempts: %.300s", tr.name, d.Stop, d.Class, d.Cause, d.Attempts, d.Error)
+		case len(d.Error) > 1500 || len(d.Sentence) > 1500 || !strings.Contains(d.Error, "the name is odd") || !strings.Contains(d.Sentence, "the name is odd") || len(d.Message) == 0:
+			t.Errorf("%s: an error of %d bytes and a sentence of %d: %.200q %.200q", tr.name, len(d.Error), len(d.Sentence), d.Error, d.Sentence)
+		}
+		if tr.stop == "fetcher" || tr.stop == "status-reporter" {
+			continue // Procore does not say which details there are, or takes nothing for them
+		}
+		r := w.wait(tr.request)
+		said := strings.Join(r.Details[0].Messages, " ")
+		if r.Outcome() != sandbox.Failed || len(said) > 1500 || !strings.Contains(said, "the name is odd") || strings.Contains(said, `{"`) {
+			t.Errorf("%s: ended %q with %d bytes: %.300q", tr.name, r.Outcome(), len(said), said)
+		}
+	}
+	l.stop()
+	t.Logf("%d bytes of log, the longest line has %d", log.bytes.Load(), log.longest.Load())
+	if n := log.bytes.Load(); n > 1<<20 || log.longest.Load() > 32<<10 {
+		t.Errorf("%d bytes of log were written, the longest line has %d", n, log.longest.Load())
+	}
+}
+
+// An event that fills what the broker takes does not fit into a dead letter. The letter is written without it, says
+// where it is, and keeps the reason.
+func TestAMessageTooLargeForItsDeadLetter(t *testing.T) {
+	t.Parallel()
+	const largest = 8<<20 - 200 // the broker counts the headers too
+	log := &counter{}
+	w := newWorld(t, setup{log: log.core()})
+	l := w.run()
+	subjects := map[string]string{
+		bus.For(bus.Event, "create_vendor", firstCompany, 11).String(): "export",
+		bus.For(bus.Delivery, "", firstCompany, 12).String():           "fetcher",
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for subject := range subjects {
+		_, err := l.Bus.JetStream().Publish(ctx, subject, []byte(strings.Repeat("\xff", largest)))
+		w.must(err)
+	}
+	neighbour := w.press("create_vendor")
+	w.succeeded(neighbour)
+	for subject, d := range l.letters(len(subjects)) {
+		if d.Stop != subjects[subject] || d.Class != tiebackv1.ErrorClass_ERROR_CLASS_PERMANENT || len(d.Message) > 0 || d.StreamSequence == 0 ||
+			!strings.Contains(d.Error, "does not parse") || !strings.Contains(d.Error, "too large to be kept") {
+			t.Errorf("dead letter of %s: by %s, %v, %d bytes: %.500s", subject, d.Stop, d.Class, len(d.Message), d.Error)
+		}
+	}
+	if n := log.bytes.Load(); n > 1<<20 {
+		t.Errorf("%d bytes of log were written", n)
+	}
+}
