@@ -104,7 +104,7 @@ fuzz:
 	$(FUZZ) -fuzz FuzzRead ./services/fetcher
 	$(FUZZ) -fuzz FuzzDecode ./pkg/payload
 	$(FUZZ) -fuzz FuzzDecimal ./pkg/payload
-	$(FUZZ) -fuzz FuzzEdit ./services/tieback/deadletters
+	$(FUZZ) -fuzz FuzzEdit ./services/tieback/dead
 	$(FUZZ) -fuzz FuzzSubject ./pkg/bus
 	$(FUZZ) -fuzz FuzzEnvelope ./pkg/bus
 	$(FUZZ) -fuzz FuzzParse ./pkg/company

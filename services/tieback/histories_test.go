@@ -17,8 +17,8 @@ import (
 	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/tieback/audit"
-	"github.com/tieback/tieback/services/tieback/cmdtest"
-	"github.com/tieback/tieback/services/tieback/deadletters"
+	"github.com/tieback/tieback/services/tieback/dead"
+	"github.com/tieback/tieback/services/tieback/internal/commandtest"
 	"github.com/tieback/tieback/services/tieback/trace"
 )
 
@@ -81,7 +81,7 @@ func (h *recorded) letter() uint64 {
 	return 0
 }
 
-func (h *recorded) desk() *deadletters.Desk { return &deadletters.Desk{Bus: h.bus, Who: "ann"} }
+func (h *recorded) desk() *dead.Desk { return &dead.Desk{Bus: h.bus, Who: "ann"} }
 
 // replays sends the letter again; it returns the replay's run.
 func (h *recorded) replays() string {
@@ -230,10 +230,10 @@ func TestAHistoryIsReadAlikeByEveryCommand(t *testing.T) {
 			},
 		},
 	}
-	cmdtest.Settings(t, 7)
+	commandtest.Settings(t, 7)
 	details := map[int64]string{}
 	procoreLists(t, details)
-	b, leave := cmdtest.Embedded(t)
+	b, leave := commandtest.Embedded(t)
 	letters, open := map[int64]uint64{}, 0
 	for i, c := range all {
 		h := &recorded{T: t, bus: b, request: int64(i + 1)}

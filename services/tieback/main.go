@@ -19,31 +19,31 @@ import (
 	"github.com/tieback/tieback/pkg/settings"
 	"github.com/tieback/tieback/pkg/telemetry"
 	"github.com/tieback/tieback/services/connectors/ledger/ledgercmd"
-	"github.com/tieback/tieback/services/tieback/auditcmd"
+	"github.com/tieback/tieback/services/tieback/audit"
 	"github.com/tieback/tieback/services/tieback/bench"
-	"github.com/tieback/tieback/services/tieback/complete"
-	"github.com/tieback/tieback/services/tieback/connectorcmd"
-	"github.com/tieback/tieback/services/tieback/deadcmd"
+	"github.com/tieback/tieback/services/tieback/catalogue"
+	"github.com/tieback/tieback/services/tieback/connector"
+	"github.com/tieback/tieback/services/tieback/dead"
 	"github.com/tieback/tieback/services/tieback/demo"
-	"github.com/tieback/tieback/services/tieback/docs"
-	"github.com/tieback/tieback/services/tieback/doctorcmd"
-	"github.com/tieback/tieback/services/tieback/linkscmd"
-	"github.com/tieback/tieback/services/tieback/lossescmd"
-	"github.com/tieback/tieback/services/tieback/pipeline"
+	"github.com/tieback/tieback/services/tieback/doctor"
+	"github.com/tieback/tieback/services/tieback/internal/completion"
+	"github.com/tieback/tieback/services/tieback/links"
+	"github.com/tieback/tieback/services/tieback/losses"
+	"github.com/tieback/tieback/services/tieback/run"
 	"github.com/tieback/tieback/services/tieback/setupcmd"
-	"github.com/tieback/tieback/services/tieback/statuscmd"
-	"github.com/tieback/tieback/services/tieback/tracecmd"
+	"github.com/tieback/tieback/services/tieback/status"
+	"github.com/tieback/tieback/services/tieback/trace"
 )
 
-func main() { os.Exit(run()) }
+func main() { os.Exit(execute()) }
 
 // exit is an exit code whose reason has been told already.
 type exit int
 
 func (e exit) Error() string { return fmt.Sprintf("exit %d", int(e)) }
 
-// run returns 0 for done, 1 for failed, 2 for wrong usage or settings.
-func run() int {
+// execute returns 0 for done, 1 for failed, 2 for wrong usage or settings.
+func execute() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	return codeOf(os.Stderr, root().ExecuteContext(ctx))
@@ -63,10 +63,10 @@ Exit codes, of every command; its help says what they mean there:
 Completion of commands, flags, companies and dead letters: tieback completion bash|zsh|fish, whose help says how.`,
 		Version: telemetry.Version, SilenceUsage: true, SilenceErrors: true,
 	}
-	cmd.AddCommand(demoCommand(), runCommand(), connectorcmd.Command(), linkscmd.Command(), deadcmd.Command(), ledgerCommand(), benchCommand(), catalogueCommand())
-	cmd.AddCommand(auditcmd.Command(), auditcmd.SweepCommand(), setupcmd.Command(), setupcmd.WebhooksCommand(), doctorcmd.Command())
-	cmd.AddCommand(statuscmd.Command(), tracecmd.Command(), lossescmd.Command())
-	complete.Into(cmd)
+	cmd.AddCommand(demoCommand(), runCommand(), connector.Command(), links.Command(), dead.Command(), ledgerCommand(), benchCommand(), catalogueCommand())
+	cmd.AddCommand(audit.Command(), audit.SweepCommand(), setupcmd.Command(), setupcmd.WebhooksCommand(), doctor.Command())
+	cmd.AddCommand(status.Command(), trace.Command(), losses.Command())
+	completion.Into(cmd)
 	helpOnlyForWhatIs(cmd)
 	return cmd
 }
@@ -100,8 +100,8 @@ func codeOf(w io.Writer, err error) int {
 		return 0
 	case errors.As(err, &code):
 		return int(code)
-	case errors.Is(err, linkscmd.ErrFailed), errors.Is(err, auditcmd.ErrFailed), errors.Is(err, deadcmd.ErrFailed), errors.Is(err, connectorcmd.ErrFailed),
-		errors.Is(err, setupcmd.ErrFailed), errors.Is(err, doctorcmd.ErrFailed), errors.Is(err, statuscmd.ErrFailed), errors.Is(err, tracecmd.ErrFailed), errors.Is(err, lossescmd.ErrFailed):
+	case errors.Is(err, links.ErrFailed), errors.Is(err, audit.ErrFailed), errors.Is(err, dead.ErrFailed), errors.Is(err, connector.ErrFailed),
+		errors.Is(err, setupcmd.ErrFailed), errors.Is(err, doctor.ErrFailed), errors.Is(err, status.ErrFailed), errors.Is(err, trace.ErrFailed), errors.Is(err, losses.ErrFailed):
 		return 1
 	}
 	fmt.Fprintf(w, "tieback: %v\n", err)
@@ -161,7 +161,7 @@ func serve(ctx context.Context, p *tenant.App) error {
 	if err != nil {
 		return fmt.Errorf("TIEBACK_INGEST_ADDR: %w", err)
 	}
-	pl, err := pipeline.Open(ctx, p)
+	pl, err := run.Open(ctx, p)
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
@@ -220,9 +220,9 @@ func catalogueCommand() *cobra.Command {
 Exit code 0: printed. 2: wrong usage, or the file can't be written.`,
 		RunE: func(*cobra.Command, []string) error {
 			if into != "" {
-				return docs.Rewrite(into)
+				return catalogue.Rewrite(into)
 			}
-			return docs.Catalogue(os.Stdout)
+			return catalogue.Catalogue(os.Stdout)
 		},
 	}
 	cmd.Flags().StringVar(&into, "into", "", "put it between the catalogue marks of this file instead")

@@ -18,7 +18,7 @@ import (
 
 	"github.com/tieback/tieback/services/connectors/ledger"
 	"github.com/tieback/tieback/services/sandbox"
-	"github.com/tieback/tieback/services/tieback/local"
+	"github.com/tieback/tieback/services/tieback/run/local"
 )
 
 // The broker dies in the middle of 200 vendor exports and comes back: nothing is lost, nothing

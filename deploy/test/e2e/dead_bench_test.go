@@ -16,7 +16,7 @@ import (
 	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/tieback/broker"
-	"github.com/tieback/tieback/services/tieback/deadletters"
+	"github.com/tieback/tieback/services/tieback/dead"
 )
 
 // BenchmarkDeadLetters lists 100,000 letters of 3 KB, then replays 10,000 of them:
@@ -31,7 +31,7 @@ func BenchmarkDeadLetters(b *testing.B) {
 	must(b, err)
 	defer bb.Close()
 	bury(b, bb, letters)
-	desk := &deadletters.Desk{Bus: bb, Who: "bench"}
+	desk := &dead.Desk{Bus: bb, Who: "bench"}
 	for b.Loop() {
 		start := time.Now()
 		all, err := request.DeadLetters(b.Context(), bb, request.Filter{})
@@ -50,9 +50,9 @@ func BenchmarkDeadLetters(b *testing.B) {
 		for _, l := range all[:replays] {
 			ids = append(ids, l.ID)
 		}
-		deadletters.Many(b.Context(), ids, func(ctx context.Context, id uint64) (deadletters.Dealt, error) {
+		dead.Many(b.Context(), ids, func(ctx context.Context, id uint64) (dead.Dealt, error) {
 			return desk.Replay(ctx, id, false)
-		}, func(r deadletters.Result) { must(b, r.Err) })
+		}, func(r dead.Result) { must(b, r.Err) })
 		b.ReportMetric(float64(replays)/time.Since(start).Seconds(), "replays/s")
 		start = time.Now()
 		left, err := request.DeadLetters(b.Context(), bb, request.Filter{})

@@ -20,9 +20,8 @@ import (
 	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/connectors/ledger"
-	"github.com/tieback/tieback/services/tieback/deadcmd"
-	"github.com/tieback/tieback/services/tieback/deadletters"
-	"github.com/tieback/tieback/services/tieback/pipeline"
+	"github.com/tieback/tieback/services/tieback/dead"
+	"github.com/tieback/tieback/services/tieback/run"
 )
 
 // outage makes n letters of an ERP outage that is over.
@@ -87,7 +86,7 @@ func TestAReplayThatWasCutOffIsMended(t *testing.T) {
 		t.Errorf("in the books are %v, want one as it was and one edited", names)
 	}
 	for _, i := range []int{0, 2} {
-		var taken *deadletters.TakenError
+		var taken *dead.TakenError
 		if _, err := l.desk("bob").Replay(t.Context(), letters[i].ID, false); !errors.As(err, &taken) || taken.Who != "the one who died" {
 			t.Errorf("letter %d once more: %v", letters[i].ID, err)
 		}
@@ -115,16 +114,16 @@ func TestOneOfThoseWhoDealAtOnceHasTheLetter(t *testing.T) {
 			ids = append(ids, d.ID)
 		}
 		desk := l.desk(who)
-		deal := func(id uint64) (deadletters.Dealt, error) { return desk.Replay(t.Context(), id, false) }
+		deal := func(id uint64) (dead.Dealt, error) { return desk.Replay(t.Context(), id, false) }
 		if who == "cleo" {
-			deal = func(id uint64) (deadletters.Dealt, error) { return desk.Discard(t.Context(), id, "a test") }
+			deal = func(id uint64) (dead.Dealt, error) { return desk.Discard(t.Context(), id, "a test") }
 		}
 		for _, id := range ids {
 			race.Go(func() {
 				done, err := deal(id)
 				mu.Lock()
 				defer mu.Unlock()
-				var taken *deadletters.TakenError
+				var taken *dead.TakenError
 				switch {
 				case errors.As(err, &taken):
 					told[id] = append(told[id], taken.Who)
@@ -182,7 +181,7 @@ func TestLettersThatDoNotParseAreNotReplayedAsTheyAre(t *testing.T) {
 		if text, why := desk.Text(t.Context(), whole); why == nil || strings.ContainsAny(text, "\x00\x1b") {
 			t.Errorf("%s is shown as %q and can be replayed (%v)", d.Subject, text, why)
 		}
-		if _, err := desk.Replay(t.Context(), d.ID, false); !errors.Is(err, deadletters.ErrUnworkable) {
+		if _, err := desk.Replay(t.Context(), d.ID, false); !errors.Is(err, dead.ErrUnworkable) {
 			t.Errorf("%s was replayed: %v", d.Subject, err)
 		}
 		if d.Subject != on {
@@ -201,7 +200,7 @@ func TestLettersThatDoNotParseAreNotReplayedAsTheyAre(t *testing.T) {
 	if !strings.Contains(e.Difference, `-"\xff\x00g\x1b[2J\xfe"`) {
 		t.Errorf("the difference does not show what was there:\n%s", e.Difference)
 	}
-	l.ends(func(*deadletters.Desk, uint64) (deadletters.Dealt, error) { return e.Replay(w.Context(), false) }, letter.ID)
+	l.ends(func(*dead.Desk, uint64) (dead.Dealt, error) { return e.Replay(w.Context(), false) }, letter.ID)
 	if booked := w.sound(l.Ledger, firstCompany, ledger.Vendor); len(booked) != 1 || w.marked(vendor) != booked[0].OriginId {
 		t.Errorf("in the books are %v, marked is %q", booked, w.marked(vendor))
 	}
@@ -249,7 +248,7 @@ func (w *world) deadCommandOn(url, line string, more ...string) (string, error) 
 		w.Setenv(name, value)
 	}
 	var out bytes.Buffer
-	cmd := deadcmd.Command()
+	cmd := dead.Command()
 	cmd.SilenceErrors, cmd.SilenceUsage = true, true
 	cmd.SetOut(&out)
 	cmd.SetErr(&out)
@@ -285,7 +284,7 @@ func TestTheCommandDealsWithLetters(t *testing.T) {
 	w.says("discard --as dan "+id(0), []string{"--reason", "the vendor is bankrupt"}, "letter "+id(0)+": discarded")
 	w.says("list", nil, "3 letters")
 	w.says("list --all", nil, `was discarded by dan`, `"the vendor is bankrupt"`)
-	if out, err := w.deadCommand("replay --as eve " + id(0)); !errors.Is(err, deadcmd.ErrFailed) || !strings.Contains(out, "was discarded by dan") {
+	if out, err := w.deadCommand("replay --as eve " + id(0)); !errors.Is(err, dead.ErrFailed) || !strings.Contains(out, "was discarded by dan") {
 		t.Errorf("a discarded letter was replayed: %v\n%s", err, out)
 	}
 
@@ -320,7 +319,7 @@ func TestTheCommandWaitsForTheEndsOfReplays(t *testing.T) {
 	w := newWorld(t, outages)
 	away := w.down()
 	p := w.process()
-	pl := &pipeline.Pipeline{App: p, Ledger: ledger.Open(pipeline.LedgerDir(w.data))}
+	pl := &run.Pipeline{App: p, Ledger: ledger.Open(run.LedgerDir(w.data))}
 	w.must(p.Connect(w.Context(), bus.Options{URL: ns.ClientURL(), Name: "tieback"}))
 	l := w.start(&line{Pipeline: pl}, nil)
 	requests := w.vendors(3)

@@ -17,11 +17,11 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/connectors/ledger"
 	"github.com/tieback/tieback/services/sandbox"
-	"github.com/tieback/tieback/services/tieback/deadletters"
+	"github.com/tieback/tieback/services/tieback/dead"
 )
 
 // desk is where the tests deal with dead letters.
-func (l *line) desk(who string) *deadletters.Desk { return &deadletters.Desk{Bus: l.Bus, Who: who} }
+func (l *line) desk(who string) *dead.Desk { return &dead.Desk{Bus: l.Bus, Who: who} }
 
 // listed waits for n dead letters, and lists them.
 func (l *line) listed(n int) []request.DeadLetter {
@@ -36,7 +36,7 @@ func (l *line) listed(n int) []request.DeadLetter {
 }
 
 // ends replays letters and waits for their ends.
-func (l *line) ends(replay func(*deadletters.Desk, uint64) (deadletters.Dealt, error), ids ...uint64) map[uint64]deadletters.End {
+func (l *line) ends(replay func(*dead.Desk, uint64) (dead.Dealt, error), ids ...uint64) map[uint64]dead.End {
 	l.world.Helper()
 	ctx, cancel := context.WithTimeout(l.world.Context(), patience)
 	defer cancel()
@@ -44,25 +44,25 @@ func (l *line) ends(replay func(*deadletters.Desk, uint64) (deadletters.Dealt, e
 	watch, err := desk.Watch(ctx)
 	l.world.must(err)
 	var sent []*tiebackv1.Dealing
-	deadletters.Many(ctx, ids, func(_ context.Context, id uint64) (deadletters.Dealt, error) { return replay(desk, id) }, func(r deadletters.Result) {
+	dead.Many(ctx, ids, func(_ context.Context, id uint64) (dead.Dealt, error) { return replay(desk, id) }, func(r dead.Result) {
 		l.world.must(r.Err)
 		sent = append(sent, r.Dealt.Dealing)
 	})
-	ends := map[uint64]deadletters.End{}
-	l.world.must(watch.Wait(ctx, sent, func(e deadletters.End) { ends[e.Letter] = e }))
+	ends := map[uint64]dead.End{}
+	l.world.must(watch.Wait(ctx, sent, func(e dead.End) { ends[e.Letter] = e }))
 	return ends
 }
 
 // replayed replays letters as they are, and waits for their ends.
-func (l *line) replayed(ids ...uint64) map[uint64]deadletters.End {
+func (l *line) replayed(ids ...uint64) map[uint64]dead.End {
 	l.world.Helper()
-	return l.ends(func(d *deadletters.Desk, id uint64) (deadletters.Dealt, error) {
+	return l.ends(func(d *dead.Desk, id uint64) (dead.Dealt, error) {
 		return d.Replay(context.Background(), id, false)
 	}, ids...)
 }
 
 // ended insists on how a replay's only close-out ended.
-func (w *world) ended(e deadletters.End, status tiebackv1.Status, stands, says string) *tiebackv1.CloseOut {
+func (w *world) ended(e dead.End, status tiebackv1.Status, stands, says string) *tiebackv1.CloseOut {
 	w.Helper()
 	if e.Closed == nil || len(e.Closed.CloseOuts) != 1 {
 		w.Fatalf("the replay of letter %d ended %+v, want one close-out", e.Letter, e)
@@ -123,7 +123,7 @@ func TestALetterThatIsEditedSucceeds(t *testing.T) {
 		"a list, and no request": "[]",
 		"nothing":                "",
 	} {
-		if _, err := draft.Take(text); !errors.Is(err, deadletters.ErrEdit) {
+		if _, err := draft.Take(text); !errors.Is(err, dead.ErrEdit) {
 			t.Errorf("%s was taken: %v", mistake, err)
 		}
 	}
@@ -132,7 +132,7 @@ func TestALetterThatIsEditedSucceeds(t *testing.T) {
 	}
 	edited, err := draft.Take(strings.Replace(draft.Text, `"V-12"`, fmt.Sprint(vendor), 1))
 	w.must(err)
-	end := l.ends(func(*deadletters.Desk, uint64) (deadletters.Dealt, error) {
+	end := l.ends(func(*dead.Desk, uint64) (dead.Dealt, error) {
 		return edited.Replay(context.Background(), false)
 	}, letter.ID)[letter.ID]
 	w.ended(end, tiebackv1.Status_STATUS_SUCCESS, sandbox.Failed, "")
@@ -318,11 +318,11 @@ func TestReplaysBookOnce(t *testing.T) {
 	away.Store(false)
 	twice := l.listed(2)[1]
 	l.replayed(letter.ID, twice.ID)
-	var taken *deadletters.TakenError
+	var taken *dead.TakenError
 	if _, err := l.desk("bob").Replay(t.Context(), letter.ID, false); !errors.As(err, &taken) || taken.Who != "ann@office" {
 		t.Errorf("a second replay: %v, want to be told who did it", err)
 	}
-	again := l.ends(func(d *deadletters.Desk, id uint64) (deadletters.Dealt, error) {
+	again := l.ends(func(d *dead.Desk, id uint64) (dead.Dealt, error) {
 		return d.Replay(context.Background(), id, true)
 	}, letter.ID)
 	w.ended(again[letter.ID], tiebackv1.Status_STATUS_SUCCESS, sandbox.Failed, "")

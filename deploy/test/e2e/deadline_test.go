@@ -18,7 +18,7 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/connectors/ledger"
 	"github.com/tieback/tieback/services/sandbox"
-	"github.com/tieback/tieback/services/tieback/pipeline"
+	"github.com/tieback/tieback/services/tieback/run"
 )
 
 // troubled is the ledger with something before each booking.
@@ -36,7 +36,7 @@ func (d troubled) Put(ctx context.Context, r *tiebackv1.PutRequest) (*tiebackv1.
 
 // inTrouble makes the world's ERP a ledger that does something before each booking.
 func (w *world) inTrouble(before func(context.Context) error) {
-	books := ledger.Open(pipeline.LedgerDir(w.data))
+	books := ledger.Open(run.LedgerDir(w.data))
 	w.driver = func(ctx context.Context, company int64, settings map[string]string) (connector.Driver, error) {
 		d, err := books.Opener()(ctx, company, settings)
 		return troubled{d, before}, err

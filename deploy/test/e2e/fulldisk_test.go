@@ -25,7 +25,7 @@ import (
 	"github.com/tieback/tieback/services/connectors/ledger"
 	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/tieback/broker"
-	"github.com/tieback/tieback/services/tieback/pipeline"
+	"github.com/tieback/tieback/services/tieback/run"
 )
 
 // onSmallDisk makes the test binary the process that has a disk of its own. How it fills up:
@@ -82,7 +82,7 @@ func surviveFullDisk(t *testing.T, how string) {
 	w.must(l.Close())
 	p := w.process()
 	p.Settings.AdminAddr = admin
-	pl, err := pipeline.Open(t.Context(), p)
+	pl, err := run.Open(t.Context(), p)
 	w.must(err)
 	defer pl.Close()
 	p.Drivers["erp"] = pl.Ledger.Opener()

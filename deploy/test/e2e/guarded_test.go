@@ -23,7 +23,7 @@ import (
 	"github.com/tieback/tieback/services/connectors/ledger"
 	"github.com/tieback/tieback/services/lag-exporter"
 	"github.com/tieback/tieback/services/provisioner"
-	"github.com/tieback/tieback/services/tieback/pipeline"
+	"github.com/tieback/tieback/services/tieback/run"
 )
 
 // guarded is a broker that tells its users apart by their keys, as `provisioner keys` made both.
@@ -149,14 +149,14 @@ func (w *world) processOf(g *guarded, service string) *tenant.App {
 // come after meanwhile.
 func (w *world) runApart(g *guarded, meanwhile func()) *line {
 	w.Helper()
-	books := ledger.Open(pipeline.LedgerDir(w.data))
+	books := ledger.Open(run.LedgerDir(w.data))
 	opener := books.Opener()
 	if w.driver != nil {
 		opener = w.driver
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	all, ctx := errgroup.WithContext(ctx)
-	for name, run := range pipeline.Services(pipeline.Ingest(w.front.open())) {
+	for name, run := range run.Services(run.Ingest(w.front.open())) {
 		p := w.processOf(g, name)
 		p.Drivers["erp"] = opener
 		all.Go(func() error { return apart(ctx, g, name, p, run) })
@@ -164,7 +164,7 @@ func (w *world) runApart(g *guarded, meanwhile func()) *line {
 	watch := w.processOf(g, "lag-exporter")
 	all.Go(func() error { return apart(ctx, g, "lag-exporter", watch, lagging) })
 	meanwhile()
-	l := &line{Pipeline: &pipeline.Pipeline{App: w.processOf(g, "tieback"), Ledger: books}, world: w, cancel: cancel, done: make(chan error, 1)}
+	l := &line{Pipeline: &run.Pipeline{App: w.processOf(g, "tieback"), Ledger: books}, world: w, cancel: cancel, done: make(chan error, 1)}
 	w.must(l.Connect(w.Context(), bus.Options{URL: g.url, Name: "tieback"}))
 	all.Go(func() error { return w.listen(ctx, l.Bus) })
 	go func() { l.done <- all.Wait() }()

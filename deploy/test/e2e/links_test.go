@@ -17,7 +17,6 @@ import (
 	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/sandbox/accountants"
 	"github.com/tieback/tieback/services/tieback/links"
-	"github.com/tieback/tieback/services/tieback/linkscmd"
 )
 
 // unlisted are the item types whose links no list of Procore's shows.
@@ -177,7 +176,7 @@ func (w *world) command(args ...string) (string, error) {
 		w.Setenv(name, value)
 	}
 	var out bytes.Buffer
-	cmd := linkscmd.Command()
+	cmd := links.Command()
 	cmd.SilenceErrors, cmd.SilenceUsage = true, true
 	cmd.SetOut(&out)
 	cmd.SetErr(w.Output())
@@ -199,7 +198,7 @@ func TestARebuildThatMayNotReadAllSaysSo(t *testing.T) {
 	text, err := w.command("rebuild")
 	var r links.Report
 	w.must(json.Unmarshal([]byte(text), &r))
-	if !errors.Is(err, linkscmd.ErrFailed) || len(r.Unread) != 1 || r.Unread[0].List != "projects_list" {
+	if !errors.Is(err, links.ErrFailed) || len(r.Unread) != 1 || r.Unread[0].List != "projects_list" {
 		t.Errorf("%v: %s", err, text)
 	}
 	text, err = w.command("list", "vendor")

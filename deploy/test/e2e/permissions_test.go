@@ -13,7 +13,7 @@ import (
 	"github.com/tieback/tieback/services/connectors/ledger"
 	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/tieback/links"
-	"github.com/tieback/tieback/services/tieback/pipeline"
+	"github.com/tieback/tieback/services/tieback/run"
 )
 
 // Each service with its own key, and with no right that the table does not give it: a company's whole life
@@ -53,7 +53,7 @@ func TestEachServiceDoesItsWorkWithItsOwnPermissionsAlone(t *testing.T) {
 // waitsForStreams sees all services wait for streams that are not there, and has those made.
 func (w *world) waitsForStreams(g *guarded, log *ears) {
 	w.Helper()
-	for name := range pipeline.Services(nil) {
+	for name := range run.Services(nil) {
 		log.await(w.T, 0, "or for what `provisioner` makes there", `"service":"`+name+`"`)
 	}
 	if made := g.streams(0); strings.Count(made, ": made\n") != len(bus.Kinds)+3+len(bus.Durables()) {

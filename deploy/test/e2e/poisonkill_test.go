@@ -25,7 +25,7 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/connectors/ledger"
 	"github.com/tieback/tieback/services/sandbox"
-	"github.com/tieback/tieback/services/tieback/pipeline"
+	"github.com/tieback/tieback/services/tieback/run"
 )
 
 // beTheVictim makes the test binary the process that dies.
@@ -95,10 +95,10 @@ func (w *world) listeningBroker() string {
 func (w *world) runIngest(url string) *line {
 	w.Helper()
 	p := w.process()
-	pl := &pipeline.Pipeline{App: p, Ledger: ledger.Open(pipeline.LedgerDir(w.data))}
+	pl := &run.Pipeline{App: p, Ledger: ledger.Open(run.LedgerDir(w.data))}
 	w.must(p.Connect(w.Context(), bus.Options{URL: url, Name: "ingest"}))
 	others := services{}
-	for name := range pipeline.Services(nil) {
+	for name := range run.Services(nil) {
 		if name != "ingest" {
 			others[name] = nil
 		}
@@ -183,14 +183,14 @@ func runVictim(ctx context.Context) error {
 		return err
 	}
 	p.Backoff, p.Log = time.Second/60, zap.NewNop()
-	pl := &pipeline.Pipeline{App: p, Ledger: ledger.Open(pipeline.LedgerDir(p.Settings.Data))}
+	pl := &run.Pipeline{App: p, Ledger: ledger.Open(run.LedgerDir(p.Settings.Data))}
 	p.Drivers["erp"] = deadly(pl.Ledger.Opener())
 	if err := p.Connect(ctx, bus.Options{URL: p.Settings.NATSURL, Name: "victim", AckWait: 2 * time.Second}); err != nil {
 		return err
 	}
 	defer pl.Close()
 	g, ctx := errgroup.WithContext(ctx)
-	for name, run := range pipeline.Services(nil) {
+	for name, run := range run.Services(nil) {
 		if name != "ingest" && name != "sweep" {
 			g.Go(func() error { return run(ctx, p) })
 		}

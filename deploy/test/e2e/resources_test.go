@@ -12,7 +12,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/services/connectors/ledger"
-	"github.com/tieback/tieback/services/tieback/pipeline"
+	"github.com/tieback/tieback/services/tieback/run"
 )
 
 // A broker that answers "insufficient resources", as its max_file_store is reached, makes ingest answer 503. The
@@ -32,7 +32,7 @@ func TestBrokerWithoutResourcesIsWaitedFor(t *testing.T) {
 		t.Fatal("the broker did not start")
 	}
 	p := w.process()
-	pl := &pipeline.Pipeline{App: p, Ledger: ledger.Open(pipeline.LedgerDir(w.data))}
+	pl := &run.Pipeline{App: p, Ledger: ledger.Open(run.LedgerDir(w.data))}
 	w.must(p.Connect(t.Context(), bus.Options{URL: ns.ClientURL(), Name: "tieback"}))
 	l := w.start(&line{Pipeline: pl}, nil)
 

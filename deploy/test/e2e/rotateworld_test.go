@@ -21,7 +21,7 @@ import (
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/fault"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/tieback/pipeline"
+	"github.com/tieback/tieback/services/tieback/run"
 )
 
 // rotation is a world whose secrets are all in files, and the pipeline that runs in it: as
@@ -59,7 +59,7 @@ func newRotation(t *testing.T) *rotation {
 	return r
 }
 
-// start runs the pipeline as the one process does: by pipeline.Run.
+// start runs the pipeline as the one process does: by run.Run.
 func (r *rotation) start() {
 	r.Helper()
 	env := map[string]string{
@@ -71,7 +71,7 @@ func (r *rotation) start() {
 	r.must(err)
 	p.Backoff, p.Reread, p.Log = r.backoff, 10*time.Millisecond, zap.New(r.setup.log)
 	p.Drivers["erp"] = r.erp.opener
-	pl, err := pipeline.Open(r.Context(), p)
+	pl, err := run.Open(r.Context(), p)
 	r.must(err)
 	ctx, cancel := context.WithCancel(context.Background())
 	r.line = &line{Pipeline: pl, world: r.world, cancel: cancel, done: make(chan error, 1)}

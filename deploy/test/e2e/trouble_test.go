@@ -18,7 +18,7 @@ import (
 	"github.com/tieback/tieback/pkg/request"
 	"github.com/tieback/tieback/services/connectors/ledger"
 	"github.com/tieback/tieback/services/sandbox"
-	"github.com/tieback/tieback/services/tieback/pipeline"
+	"github.com/tieback/tieback/services/tieback/run"
 	"github.com/tieback/tieback/services/tieback/status"
 )
 
@@ -59,7 +59,7 @@ func (w *world) remotely() *away {
 func (a *away) arrive() {
 	l, err := net.Listen("tcp", a.address)
 	a.must(err)
-	books := ledger.Open(pipeline.LedgerDir(a.data))
+	books := ledger.Open(run.LedgerDir(a.data))
 	ctx, stop := context.WithCancel(context.Background())
 	before := func(ctx context.Context) error {
 		if a.hangs.Load() {
@@ -158,7 +158,7 @@ func TestASecretThatProcoreRefusesIsNamed(t *testing.T) {
 func TestAConnectorThatCantBeOpenedIsNamed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{companies: 2, slow: time.Second})
-	books := ledger.Open(pipeline.LedgerDir(w.data))
+	books := ledger.Open(run.LedgerDir(w.data))
 	w.driver = func(ctx context.Context, company int64, settings map[string]string) (connector.Driver, error) {
 		if company == firstCompany {
 			return nil, errors.New("connector.address: is missing")

@@ -28,7 +28,7 @@ import (
 	"github.com/tieback/tieback/services/connectors/ledger"
 	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/tieback/broker"
-	"github.com/tieback/tieback/services/tieback/pipeline"
+	"github.com/tieback/tieback/services/tieback/run"
 )
 
 // firstCompany is the first of a world's companies; the others follow. Their ids fit
@@ -165,7 +165,7 @@ func (w *world) writeCompanies() {
 
 // line is a pipeline while it runs.
 type line struct {
-	*pipeline.Pipeline
+	*run.Pipeline
 	world  *world
 	cancel context.CancelFunc
 	done   chan error
@@ -182,7 +182,7 @@ func (w *world) run() *line { return w.runWith(nil) }
 func (w *world) runWith(change services) *line {
 	w.Helper()
 	p := w.process()
-	pl, err := pipeline.Open(w.Context(), p)
+	pl, err := run.Open(w.Context(), p)
 	w.must(err)
 	return w.start(&line{Pipeline: pl}, change)
 }
@@ -209,7 +209,7 @@ func (w *world) runOn(srv *broker.Server) *line { return w.runOnWith(srv, nil) }
 func (w *world) runOnWith(srv *broker.Server, change services) *line {
 	w.Helper()
 	p := w.process()
-	pl := &pipeline.Pipeline{App: p, Ledger: ledger.Open(pipeline.LedgerDir(w.data))}
+	pl := &run.Pipeline{App: p, Ledger: ledger.Open(run.LedgerDir(w.data))}
 	w.must(p.Connect(w.Context(), bus.Options{InProcess: srv.InProcess(), Name: "tieback"}))
 	return w.start(&line{Pipeline: pl}, change)
 }
@@ -243,7 +243,7 @@ func (w *world) start(l *line, change services) *line {
 	if w.driver != nil {
 		l.Drivers["erp"] = w.driver
 	}
-	all := pipeline.Services(pipeline.Ingest(w.front.open()))
+	all := run.Services(run.Ingest(w.front.open()))
 	for name, run := range change {
 		if all[name] = run; run == nil {
 			delete(all, name)

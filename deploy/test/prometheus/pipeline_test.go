@@ -21,7 +21,7 @@ import (
 	"github.com/tieback/tieback/pkg/telemetry"
 	"github.com/tieback/tieback/services/lag-exporter"
 	"github.com/tieback/tieback/services/sandbox"
-	"github.com/tieback/tieback/services/tieback/local"
+	"github.com/tieback/tieback/services/tieback/run/local"
 )
 
 // exported gives what a pipeline exports that has closed some events, met some trouble and been

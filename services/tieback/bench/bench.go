@@ -21,8 +21,8 @@ import (
 	"go.uber.org/zap/zapcore"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/tieback/tieback/services/tieback/local"
-	"github.com/tieback/tieback/services/tieback/pipeline"
+	"github.com/tieback/tieback/services/tieback/run"
+	"github.com/tieback/tieback/services/tieback/run/local"
 )
 
 // Options size the bench.
@@ -120,7 +120,7 @@ burst of 1,000 exports       %8d Procore calls
 }
 
 // barePublish is what the broker takes without us: synchronous publishes, 64 at a time.
-func barePublish(ctx context.Context, pl *pipeline.Pipeline, d time.Duration) (float64, error) {
+func barePublish(ctx context.Context, pl *run.Pipeline, d time.Duration) (float64, error) {
 	js := pl.Bus.JetStream()
 	data := make([]byte, 1024)
 	var n atomic.Int64

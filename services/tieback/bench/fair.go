@@ -14,8 +14,8 @@ import (
 
 	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/services/connectors/ledger"
-	"github.com/tieback/tieback/services/tieback/local"
-	"github.com/tieback/tieback/services/tieback/pipeline"
+	"github.com/tieback/tieback/services/tieback/run"
+	"github.com/tieback/tieback/services/tieback/run/local"
 )
 
 // The two companies of the fairness bench: one whose clicks are measured, and its neighbour.
@@ -130,7 +130,7 @@ func (c *child) exports(ctx context.Context, n, rate int) (r result, err error) 
 }
 
 // openTwo opens a pipeline for the two companies.
-func openTwo(ctx context.Context, dir, procore string, secrets local.Secrets, t trouble) (*pipeline.Pipeline, error) {
+func openTwo(ctx context.Context, dir, procore string, secrets local.Secrets, t trouble) (*run.Pipeline, error) {
 	file := filepath.Join(dir, "companies.yaml")
 	text := "companies:\n"
 	for _, id := range []int64{measured, neighbour} {
@@ -149,7 +149,7 @@ func openTwo(ctx context.Context, dir, procore string, secrets local.Secrets, t 
 		return nil, err
 	}
 	p.Log = zap.NewNop()
-	pl, err := pipeline.Open(ctx, p)
+	pl, err := run.Open(ctx, p)
 	if err != nil {
 		return nil, err
 	}

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/tieback/tieback/services/sandbox"
-	"github.com/tieback/tieback/services/tieback/local"
+	"github.com/tieback/tieback/services/tieback/run/local"
 )
 
 // serveFairSandbox is the child of the fairness bench: two companies without limits, and

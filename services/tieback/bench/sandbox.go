@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tieback/tieback/services/sandbox"
-	"github.com/tieback/tieback/services/tieback/local"
+	"github.com/tieback/tieback/services/tieback/run/local"
 )
 
 // result is what a run of presses came to.

@@ -14,7 +14,7 @@ import (
 	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/tieback/broker"
-	"github.com/tieback/tieback/services/tieback/deadletters"
+	"github.com/tieback/tieback/services/tieback/dead"
 )
 
 // bury makes letter n, whose cause is the ERP or, if it is ours, ours.
@@ -48,7 +48,7 @@ func open(t testing.TB, tally *request.Counter) map[string]int {
 func TestATallyReadsOn(t *testing.T) {
 	t.Parallel()
 	b := connect(t)
-	desk := &deadletters.Desk{Bus: b, Who: "test"}
+	desk := &dead.Desk{Bus: b, Who: "test"}
 	tally := request.NewCounter(b)
 	expect := func(what string, want map[string]int) {
 		t.Helper()

@@ -19,7 +19,7 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/state"
 	"github.com/tieback/tieback/services/tieback/broker"
-	"github.com/tieback/tieback/services/tieback/cmdtest"
+	"github.com/tieback/tieback/services/tieback/internal/commandtest"
 )
 
 // disk is the folder of a broker that is stopped, damaged and started again.
@@ -82,8 +82,8 @@ func fill(t *testing.T, b *bus.Bus, from, to int64) {
 }
 
 const (
-	deliveries, dead, stateStream = "TIEBACK_DELIVERY", "TIEBACK_DEAD", "KV_tieback-state"
-	many                          = 106
+	deliveries, deadStream, stateStream = "TIEBACK_DELIVERY", "TIEBACK_DEAD", "KV_tieback-state"
+	many                                = 106
 )
 
 // Issue 11, section 4: a flipped byte lost 64 of 106 dead letters, and nothing said so.
@@ -92,7 +92,7 @@ func TestWhatAStreamHasLostIsNoticed(t *testing.T) {
 	for _, c := range []struct {
 		stream  string
 		crashed bool // the broker finds the damage when it starts; else only who reads finds it
-	}{{dead, true}, {dead, false}, {deliveries, true}, {deliveries, false}, {stateStream, true}} {
+	}{{deadStream, true}, {deadStream, false}, {deliveries, true}, {deliveries, false}, {stateStream, true}} {
 		t.Run(fmt.Sprintf("%s/crashed=%v", c.stream, c.crashed), func(t *testing.T) {
 			t.Parallel()
 			stream, crashed := c.stream, c.crashed
@@ -104,14 +104,14 @@ func TestWhatAStreamHasLostIsNoticed(t *testing.T) {
 					t.Errorf("before: %v", all)
 				}
 			})
-			cmdtest.Flip(t, d.dir, stream, 0.4, crashed)
+			commandtest.Flip(t, d.dir, stream, 0.4, crashed)
 			var first uint64
 			d.on(func(b *bus.Bus) {
 				all := lost(t, b, true)
 				if first = all[stream]; first == 0 || len(all) > 1 {
 					t.Errorf("after the damage: %v", all)
 				}
-				if stream == dead && crashed && first != 64 {
+				if stream == deadStream && crashed && first != 64 {
 					t.Errorf("%d messages are missing, want 64", first)
 				}
 			})
@@ -161,7 +161,7 @@ func TestTheExporterShowsWhatIsLost(t *testing.T) {
 					})
 				})
 			})
-			cmdtest.Flip(t, d.dir, dead, 0.4, crashed)
+			commandtest.Flip(t, d.dir, deadStream, 0.4, crashed)
 			d.on(func(b *bus.Bus) {
 				t.Run("damaged", func(t *testing.T) {
 					v := export(t, b).until("the loss", has("tieback_stream_lost_messages{TIEBACK_DEAD}", want))
@@ -219,7 +219,7 @@ func TestWhatIsDeletedByHandIsALoss(t *testing.T) {
 		t.Fatal(found)
 	}
 	js := b.JetStream()
-	letters, err := js.Stream(t.Context(), dead)
+	letters, err := js.Stream(t.Context(), deadStream)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,11 +233,11 @@ func TestWhatIsDeletedByHandIsALoss(t *testing.T) {
 	if err := early.Purge(t.Context(), jetstream.WithPurgeSequence(4)); err != nil {
 		t.Fatal(err)
 	}
-	if found := lost(t, b, true); found[dead] != 1 || found[deliveries] != 3 || len(found) != 2 {
+	if found := lost(t, b, true); found[deadStream] != 1 || found[deliveries] != 3 || len(found) != 2 {
 		t.Errorf("%v", found)
 	}
 	cfg := letters.CachedInfo().Config
-	if err := js.DeleteStream(t.Context(), dead); err != nil {
+	if err := js.DeleteStream(t.Context(), deadStream); err != nil {
 		t.Fatal(err)
 	}
 	if found, err := b.Losses(t.Context()); err != nil || len(found) != 2 || found[1].Missing != 10 {
@@ -248,7 +248,7 @@ func TestWhatIsDeletedByHandIsALoss(t *testing.T) {
 	}
 	fill(t, b, 11, 30)
 	for range 2 { // it stays known
-		if found := lost(t, b, true); found[dead] != 10 || found[deliveries] != 3 || len(found) != 2 {
+		if found := lost(t, b, true); found[deadStream] != 10 || found[deliveries] != 3 || len(found) != 2 {
 			t.Errorf("made anew: %v", found)
 		}
 	}
@@ -263,7 +263,7 @@ func TestTheEmbeddedBrokersWarningsAreLogged(t *testing.T) {
 	if n := logged.Len(); n > 0 {
 		t.Errorf("a whole broker: %v", logged.All())
 	}
-	state := filepath.Join(d.dir, "jetstream", "$G", "streams", dead, "msgs", "index.db")
+	state := filepath.Join(d.dir, "jetstream", "$G", "streams", deadStream, "msgs", "index.db")
 	if err := os.WriteFile(state, []byte(strings.Repeat("broken ", 20)), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/fault"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/tieback/deadletters"
+	"github.com/tieback/tieback/services/tieback/dead"
 )
 
 // A replay that is given up again is reported as such, although its request is closed as failed too,
@@ -18,7 +18,7 @@ import (
 func TestAReplayGivenUpAgainIsNotReportedAsClosed(t *testing.T) {
 	t.Parallel()
 	b := connect(t)
-	desk := &deadletters.Desk{Bus: b, Who: "test"}
+	desk := &dead.Desk{Bus: b, Who: "test"}
 	watch, err := desk.Watch(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -42,7 +42,7 @@ func TestAReplayGivenUpAgainIsNotReportedAsClosed(t *testing.T) {
 		replays = append(replays, &tiebackv1.Dealing{Letter: uint64(n + 1), Subject: m.Raw})
 	}
 	ended := 0
-	err = watch.Wait(t.Context(), replays, func(e deadletters.End) {
+	err = watch.Wait(t.Context(), replays, func(e dead.End) {
 		ended++
 		if e.Dead == nil {
 			t.Errorf("the replay of letter %d was given up again, and is reported as closed", e.Letter)

@@ -20,8 +20,8 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/sandbox/accountants"
-	"github.com/tieback/tieback/services/tieback/local"
-	"github.com/tieback/tieback/services/tieback/pipeline"
+	"github.com/tieback/tieback/services/tieback/run"
+	"github.com/tieback/tieback/services/tieback/run/local"
 )
 
 // speed makes an hour of Procore's limits and backoffs a minute.
@@ -44,7 +44,7 @@ type stage struct {
 	url      string // of the sandbox
 	listener net.Listener
 	secrets  local.Secrets
-	pipeline *pipeline.Pipeline
+	pipeline *run.Pipeline
 	driver   connector.Driver // the demo's own
 	caps     *tiebackv1.CapabilitiesResponse
 	stop     []func() error // what bringing up the ERP left to stop

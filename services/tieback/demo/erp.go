@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/tieback/local"
+	"github.com/tieback/tieback/services/tieback/run/local"
 )
 
 // erps bring up the ERP of the demo and give the connector section of the companies file.

@@ -14,7 +14,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/catalogue"
 	"github.com/tieback/tieback/services/sandbox/accountants"
-	"github.com/tieback/tieback/services/tieback/local"
+	"github.com/tieback/tieback/services/tieback/run/local"
 )
 
 // progress shows how far the play is: in place on a terminal, now and then in a pipe.

@@ -20,7 +20,6 @@ import (
 	"github.com/tieback/tieback/services/provisioner"
 	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/tieback/doctor"
-	"github.com/tieback/tieback/services/tieback/doctorcmd"
 )
 
 // examined is what `tieback doctor` found.
@@ -36,13 +35,13 @@ func (w *world) doctor(args ...string) examined {
 	began := time.Now()
 	e := examined{T: w.T}
 	var out bytes.Buffer
-	cmd := doctorcmd.Command()
+	cmd := doctor.Command()
 	cmd.SilenceUsage, cmd.SilenceErrors = true, true
 	cmd.SetOut(&out)
 	cmd.SetErr(&out)
 	cmd.SetArgs(append([]string{"-o", "json"}, args...))
 	switch err := cmd.ExecuteContext(w.Context()); {
-	case errors.Is(err, doctorcmd.ErrFailed):
+	case errors.Is(err, doctor.ErrFailed):
 		e.code = 1
 	case err != nil:
 		w.Fatal(err)
@@ -270,10 +269,10 @@ func TestKeysOfTheBroker(t *testing.T) {
 	env := map[string]string{"TIEBACK_NATS_URL": ns.ClientURL(), "TIEBACK_NATS_NKEY_FILE": w.path("keys/provisioner.nk")}
 	t.Setenv("TIEBACK_NATS_STREAMS", "made")
 	t.Setenv("TIEBACK_NATS_NKEY_FILE", w.path("keys/tieback.nk"))
-	patient := doctorcmd.Patience
-	doctorcmd.Patience = 2 * time.Second // for streams that do not come
+	patient := doctor.Patience
+	doctor.Patience = 2 * time.Second // for streams that do not come
 	w.doctor().has("broker", doctor.Problem, "run the provisioner")
-	doctorcmd.Patience = patient
+	doctor.Patience = patient
 	if code := provisioner.Run(t.Context(), nil, func(name string) string { return env[name] }, io.Discard, io.Discard); code != 0 {
 		t.Fatal("no streams")
 	}
@@ -281,8 +280,8 @@ func TestKeysOfTheBroker(t *testing.T) {
 	e.has("streams", doctor.OK, "")
 	e.has("dead letters", doctor.OK, "none")
 	e.onlyProblem("consumers", "start the service export")
-	doctorcmd.Patience = 3 * time.Second
-	defer func() { doctorcmd.Patience = patient }()
+	doctor.Patience = 3 * time.Second
+	defer func() { doctor.Patience = patient }()
 	t.Setenv("TIEBACK_NATS_NKEY_FILE", w.path("keys/ingest.nk"))
 	w.doctor().has("broker", doctor.Problem, "Permissions Violation")
 	t.Setenv("TIEBACK_NATS_NKEY_FILE", "")

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/tieback/tieback/services/tieback/screen"
+	"github.com/tieback/tieback/services/tieback/internal/terminal"
 	"github.com/tieback/tieback/services/tieback/setup"
 )
 
@@ -33,10 +33,10 @@ type doc struct {
 
 // marks are the prefixes of a step's line.
 var marks = map[setup.Action]struct{ mark, colour string }{
-	setup.Create: {"+ create", screen.Green},
-	setup.Change: {"~ change", screen.Yellow},
-	setup.Remove: {"- remove", screen.Red},
-	setup.Keep:   {"  keep  ", screen.Dim},
+	setup.Create: {"+ create", terminal.Green},
+	setup.Change: {"~ change", terminal.Yellow},
+	setup.Remove: {"- remove", terminal.Red},
+	setup.Keep:   {"  keep  ", terminal.Dim},
 }
 
 func (p *printer) say(format string, args ...any) {
@@ -46,19 +46,19 @@ func (p *printer) say(format string, args ...any) {
 }
 
 func line(s setup.Step) string {
-	text := screen.Line(s.What)
+	text := terminal.Line(s.What)
 	if s.Detail != "" {
-		text += ": " + screen.Line(s.Detail)
+		text += ": " + terminal.Line(s.Detail)
 	}
 	return text
 }
 
 // show prints the plan.
 func (p *printer) show() {
-	p.say("%s\n", screen.Paint(p.out, screen.Bold, fmt.Sprintf("Company %d", p.plan.Company)))
+	p.say("%s\n", terminal.Paint(p.out, terminal.Bold, fmt.Sprintf("Company %d", p.plan.Company)))
 	for _, s := range p.plan.Steps {
 		m := marks[s.Action]
-		p.say("%s\n", screen.Paint(p.out, m.colour, "  "+m.mark+" "+line(s)))
+		p.say("%s\n", terminal.Paint(p.out, m.colour, "  "+m.mark+" "+line(s)))
 	}
 	p.notes()
 	if p.plan.Changes() == 0 {
@@ -71,13 +71,13 @@ func (p *printer) show() {
 // notes prints the notes that were added since the last call.
 func (p *printer) notes() {
 	for _, n := range p.plan.Notes[p.noted:] {
-		p.say("  note: %s\n", screen.Line(n))
+		p.say("  note: %s\n", terminal.Line(n))
 	}
 	p.noted = len(p.plan.Notes)
 }
 
 // done prints a step that was done.
-func (p *printer) done(s setup.Step) { p.say("done: %s %s\n", s.Action, screen.Line(s.What)) }
+func (p *printer) done(s setup.Step) { p.say("done: %s %s\n", s.Action, terminal.Line(s.What)) }
 
 // end prints the remaining notes and the result.
 func (p *printer) end(cmd *cobra.Command, dry bool, err error) error {
@@ -90,7 +90,7 @@ func (p *printer) end(cmd *cobra.Command, dry bool, err error) error {
 		if err != nil {
 			d.Error = err.Error()
 		}
-		if jsonErr := screen.JSON(p.out, d); jsonErr != nil {
+		if jsonErr := terminal.JSON(p.out, d); jsonErr != nil {
 			return failed(cmd, jsonErr)
 		}
 	}

@@ -15,8 +15,8 @@ import (
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/pkg/settings"
-	"github.com/tieback/tieback/services/tieback/erps"
-	"github.com/tieback/tieback/services/tieback/screen"
+	"github.com/tieback/tieback/services/tieback/internal/connect"
+	"github.com/tieback/tieback/services/tieback/internal/terminal"
 	"github.com/tieback/tieback/services/tieback/setup"
 )
 
@@ -113,7 +113,7 @@ Exit codes: 0: everything is as required, or the plan was applied. 1: it failed 
 
 // failed prints an error and returns ErrFailed.
 func failed(cmd *cobra.Command, err error) error {
-	fmt.Fprintf(cmd.ErrOrStderr(), "tieback setup: %s\n", screen.Plain(err.Error()))
+	fmt.Fprintf(cmd.ErrOrStderr(), "tieback setup: %s\n", terminal.Plain(err.Error()))
 	return ErrFailed
 }
 
@@ -178,7 +178,7 @@ func depsOf(cmd *cobra.Command) (d setup.Deps, done func(), err error) {
 	if _, err := os.Stat(filepath.Dir(s.Companies)); err != nil {
 		return d, nil, fmt.Errorf("TIEBACK_COMPANIES: its directory does not exist: %w", err)
 	}
-	drivers, done := erps.Drivers(s.Data)
+	drivers, done := connect.Drivers(s.Data)
 	return setup.Deps{
 		Patience:  patience,
 		Companies: s.Companies,
@@ -188,7 +188,7 @@ func depsOf(cmd *cobra.Command) (d setup.Deps, done func(), err error) {
 			return procore.New(procore.Config{APIURL: s.ProcoreAPIURL, LoginURL: s.ProcoreLoginURL, Routes: routes}, set, prometheus.NewRegistry())
 		},
 		Waiting: func(d time.Duration, why string) {
-			fmt.Fprintf(cmd.ErrOrStderr(), "tieback setup: waiting %v: %s\n", d.Round(time.Second), screen.Line(why))
+			fmt.Fprintf(cmd.ErrOrStderr(), "tieback setup: waiting %v: %s\n", d.Round(time.Second), terminal.Line(why))
 		},
 	}, done, nil
 }

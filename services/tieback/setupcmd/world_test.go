@@ -21,7 +21,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/services/sandbox"
-	"github.com/tieback/tieback/services/tieback/pipeline"
+	"github.com/tieback/tieback/services/tieback/run"
 )
 
 func TestMain(m *testing.M) {
@@ -270,7 +270,7 @@ func (w *world) run() (stop func()) {
 	p.Log, p.Backoff, p.Reread = zap.NewNop(), time.Second/60, 10*time.Millisecond
 	l, err := net.Listen("tcp", w.ingest)
 	w.must(err)
-	pl, err := pipeline.Open(w.Context(), p)
+	pl, err := run.Open(w.Context(), p)
 	w.must(err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

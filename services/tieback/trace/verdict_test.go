@@ -40,8 +40,8 @@ func closeOuts(statuses ...tiebackv1.Status) *tiebackv1.Outcome {
 }
 
 const (
-	success = tiebackv1.Status_STATUS_SUCCESS
-	failed  = tiebackv1.Status_STATUS_FAILED
+	success      = tiebackv1.Status_STATUS_SUCCESS
+	statusFailed = tiebackv1.Status_STATUS_FAILED
 )
 
 func TestVerdicts(t *testing.T) {
@@ -50,7 +50,7 @@ func TestVerdicts(t *testing.T) {
 	ended := func(o *tiebackv1.Outcome) []bus.Message {
 		return []bus.Message{delivery, event, said(t, 2, 1, bus.Outcome, "", o), said(t, 3.25, 1, bus.Closed, "", o)}
 	}
-	expired := closeOuts(failed)
+	expired := closeOuts(statusFailed)
 	expired.Expired, expired.DeadLettered = true, true
 	late := closeOuts(success)
 	late.CloseOuts[0].Stands = "failed"
@@ -66,13 +66,13 @@ func TestVerdicts(t *testing.T) {
 		want     []string
 	}{
 		{"success", ended(closeOuts(success)), nil, request.Success, []string{"closed as success about 3 s after the click"}},
-		{"failed", ended(closeOuts(failed)), nil, request.Failed, []string{"closed as failed about 3 s after the click"}},
-		{"failed in part", ended(closeOuts(success, failed, success)), nil, request.Failed, []string{"closed as failed in 1 of 3 parts"}},
+		{"failed", ended(closeOuts(statusFailed)), nil, request.Failed, []string{"closed as failed about 3 s after the click"}},
+		{"failed in part", ended(closeOuts(success, statusFailed, success)), nil, request.Failed, []string{"closed as failed in 1 of 3 parts"}},
 		{"nothing to close", ended(closeOuts()), nil, request.Success, []string{"done, with nothing to close"}},
 		{"its deadline passed", append(ended(expired), letter), nil, request.Dead, []string{"closed as failed because its deadline passed", "dead letter 42 (export, erp) waits for somebody: tieback dead show 42"}},
 		{"late", append(ended(expired), letter, said(t, 9, 2, bus.Outcome, "late", late), said(t, 10, 2, bus.Closed, "late", late)), nil, request.Recovered,
 			[]string{"what was done after its deadline was closed as success about 10 s after the click", "Procore keeps request detail 1 at failed"}},
-		{"swept shut", []bus.Message{delivery, unread, said(t, 60, 3, bus.Closed, bus.Swept, closeOuts(failed))}, nil, request.Dead, []string{"what its end had left open was closed as failed"}},
+		{"swept shut", []bus.Message{delivery, unread, said(t, 60, 3, bus.Closed, bus.Swept, closeOuts(statusFailed))}, nil, request.Dead, []string{"what its end had left open was closed as failed"}},
 		{"given up, and nobody told", []bus.Message{delivery, unread}, nil, request.Unclosed, []string{"given up by fetcher (procore) after 3 attempts, and Procore was not told", "tieback dead show 42"}},
 		{"given up and discarded", []bus.Message{delivery, unread, discarded}, nil, request.Discarded, []string{"dead letter 42 was discarded by ann@office"}},
 		{"closed here, and open there", ended(closeOuts(success)), open, request.Mismatch, []string{"closed as success", "but Procore shows request details [1] open"}},

@@ -1,0 +1,88 @@
+package connector
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// command runs "tieback connector" as a user would.
+func command(t *testing.T, args ...string) (out, errs string, err error) {
+	t.Helper()
+	var o, e strings.Builder
+	cmd := Command()
+	cmd.SilenceUsage, cmd.SilenceErrors = true, true
+	cmd.SetArgs(args)
+	cmd.SetOut(&o)
+	cmd.SetErr(&e)
+	err = cmd.ExecuteContext(t.Context())
+	return o.String(), e.String(), err
+}
+
+// TestNewBuildsAndPasses writes a connector, and tests it with what this module was built from.
+func TestNewBuildsAndPasses(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "acme-erp")
+	out, _, err := command(t, "new", dir)
+	if err != nil || !strings.Contains(out, "go.mod") || !strings.Contains(out, "go test ./...") {
+		t.Fatalf("%s, %v", out, err)
+	}
+	for _, args := range [][]string{{"mod", "tidy", "-diff"}, {"vet", "./..."}, {"test", "-v", "./..."}} {
+		cmd := exec.CommandContext(t.Context(), "go", args...)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=mod", "GOPROXY=off")
+		raw, err := cmd.CombinedOutput()
+		if err != nil && args[0] == "mod" && strings.Contains(string(raw), "GOPROXY=off") {
+			continue // tidy asks for more modules than building does, and this machine never downloaded them
+		}
+		if err != nil {
+			t.Fatalf("go %v: %v\n%s", args, err, raw)
+		}
+		if args[0] == "test" && !strings.Contains(string(raw), "--- PASS: TestConformance/killed_while_booking") {
+			t.Errorf("nothing was killed:\n%s", raw)
+		}
+	}
+	if raw, err := exec.CommandContext(t.Context(), "gofmt", "-l", dir).CombinedOutput(); err != nil || len(raw) > 0 {
+		t.Errorf("gofmt: %s, %v", raw, err)
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	full := t.TempDir()
+	if err := os.WriteFile(filepath.Join(full, "main.go"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for want, args := range map[string][]string{
+		"is not empty (it has main.go); give a new folder, or an empty one": {"new", full},
+		"is no checkout of Tieback":                                         {"new", filepath.Join(t.TempDir(), "x"), "--tieback", full},
+		"is no name of a Go module; give one with --module":                 {"new", filepath.Join(t.TempDir(), "my erp")},
+		"name the new folder, as in tieback connector new":                  {"new"},
+		"say what to do: verify or new":                                     {},
+	} {
+		if _, _, err := command(t, args...); err == nil || errors.Is(err, ErrFailed) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", args, err, want)
+		}
+	}
+}
+
+// TestNewWithoutACheckout says what is missing, and writes nothing.
+func TestNewWithoutACheckout(t *testing.T) {
+	t.Chdir(t.TempDir())
+	out, _, err := command(t, "new", "erp", "--module", "example.com/erp")
+	if err == nil || errors.Is(err, ErrFailed) || err.Error() != "no checkout of Tieback found here: give --tieback PATH" {
+		t.Errorf("%s, %v", out, err)
+	}
+	if there, err := os.ReadDir("."); err != nil || len(there) > 0 {
+		t.Errorf("it wrote %v, %v", there, err)
+	}
+}
+
+// TestNewInsideTheWorkspace warns of what go would say.
+func TestNewInsideTheWorkspace(t *testing.T) {
+	s := skeleton{}
+	if err := s.find("erp"); err != nil || !s.Inside || !strings.Contains(s.told("erp", nil), "GOWORK=off") {
+		t.Errorf("%+v, %v", s, err)
+	}
+}

@@ -1,0 +1,98 @@
+package dead
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tieback/tieback/pkg/catalogue"
+	"github.com/tieback/tieback/pkg/request"
+)
+
+// filter are the flags that pick letters.
+type filter struct {
+	company                                              int64
+	category, eventType, stop, cause, since, until, text string
+	cmd                                                  *cobra.Command
+}
+
+// names are the filter's flags.
+var names = []string{"company", "category", "type", "stop", "cause", "since", "until", "contains"}
+
+func (f *filter) flags(cmd *cobra.Command) {
+	f.cmd = cmd
+	cmd.Flags().Int64Var(&f.company, "company", 0, "only letters of this company, by its id in Procore")
+	cmd.Flags().StringVar(&f.category, "category", "", "only of this category: "+strings.Join(categories(), ", "))
+	cmd.Flags().StringVar(&f.eventType, "type", "", "only of this event type; _ where it is not known")
+	cmd.Flags().StringVar(&f.stop, "stop", "", "only given up by this service: "+strings.Join(stops(), ", "))
+	cmd.Flags().StringVar(&f.cause, "cause", "", "only of this cause: "+strings.Join(request.Causes, ", "))
+	cmd.Flags().StringVar(&f.since, "since", "", "only not older than this: a time (2026-11-25T08:00:00Z), or how long ago (2h)")
+	cmd.Flags().StringVar(&f.until, "until", "", "only not newer than this, likewise; 0s is now")
+	cmd.Flags().StringVar(&f.text, "contains", "", "only with this text in the error, the sentence or the message")
+}
+
+func categories() []string {
+	var out []string
+	for _, c := range catalogue.Categories {
+		out = append(out, string(c))
+	}
+	return append(out, catalogue.Unknown)
+}
+
+func stops() []string {
+	var out []string
+	for _, c := range catalogue.Categories {
+		out = append(out, string(c))
+	}
+	return append(append([]string{"fetcher"}, out...), "status-reporter", request.DeadlineStage, catalogue.Unknown)
+}
+
+// given says whether a flag of the filter was.
+func (f *filter) given() bool {
+	return slices.ContainsFunc(names, f.cmd.Flags().Changed)
+}
+
+// read checks the flags; now is what durations are counted from.
+func (f *filter) read(now time.Time) (request.Filter, error) {
+	out := request.Filter{Company: f.company, Category: catalogue.Category(f.category), Type: f.eventType, Stage: f.stop, Cause: f.cause, Contains: f.text}
+	if f.company < 0 || f.company == 0 && f.cmd.Flags().Changed("company") {
+		return out, fmt.Errorf("--company %d: must be the company's id in Procore, a positive number", f.company)
+	}
+	for _, c := range []struct {
+		flag, value string
+		words       []string
+	}{{"category", f.category, categories()}, {"stop", f.stop, stops()}, {"cause", f.cause, request.Causes}} {
+		if c.value != "" && !slices.Contains(c.words, c.value) {
+			return out, fmt.Errorf("--%s %s: must be one of %s", c.flag, c.value, strings.Join(c.words, ", "))
+		}
+	}
+	if row, known := catalogue.Lookup(f.eventType); known {
+		out.Type = row.Name
+	} else if f.eventType != "" && f.eventType != catalogue.Unknown {
+		return out, fmt.Errorf("--type %s: is no event type of the catalogue (tieback catalogue prints it)", f.eventType)
+	}
+	var err error
+	if out.Since, err = moment("since", f.since, now); err != nil {
+		return out, err
+	}
+	out.Until, err = moment("until", f.until, now)
+	return out, err
+}
+
+// moment reads a time, or how long ago.
+func moment(flag, value string, now time.Time) (time.Time, error) {
+	if value == "" {
+		return time.Time{}, nil
+	}
+	if ago, err := time.ParseDuration(value); err == nil && ago >= 0 {
+		return now.Add(-ago), nil
+	}
+	t, err := time.Parse(time.RFC3339, value)
+	if err != nil {
+		return t, fmt.Errorf("--%s %s: must be a time like 2026-11-25T08:00:00Z, or a duration like 2h", flag, value)
+	}
+	return t, nil
+}

@@ -1,0 +1,64 @@
+package dead
+
+import (
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tieback/tieback/pkg/request"
+	"github.com/tieback/tieback/services/tieback/internal/terminal"
+)
+
+func listCommand() *cobra.Command {
+	var f filter
+	var o output
+	var all bool
+	cmd := &cobra.Command{
+		Use: "list [--company N] [--cause CAUSE] [--since 2h] ... [-o json]", Short: "List the letters that nobody has dealt with, newest last", Args: cobra.NoArgs,
+		Long: `List the letters that nobody has dealt with, newest last, and how many there are of each cause:
+
+  tenant-data   the record: whoever keeps it can mend it
+  erp           the ERP was away, or answered what it should not
+  procore       likewise Procore
+  limits        a rate limit, or the deadline while waiting for one
+  ours          Tieback, its settings, or a message that no service of it wrote
+  unknown       of a version that told no causes
+
+A replay that was claimed and then cut off is listed as well: replay it once more.
+With -o json: {"letters": [...], "causes": {"erp": 2, ...}, "total": 2}.
+` + codes,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.check(); err != nil {
+				return err
+			}
+			pick, err := f.read(time.Now())
+			if err != nil {
+				return err
+			}
+			pick.All = all
+			return list(cmd, pick, o)
+		},
+	}
+	f.flags(cmd)
+	o.flag(cmd)
+	cmd.Flags().BoolVar(&all, "all", false, "also those that were dealt with, with what was done")
+	return cmd
+}
+
+func list(cmd *cobra.Command, f request.Filter, o output) error {
+	p, err := open(cmd, "")
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	letters, err := request.DeadLetters(cmd.Context(), p.Bus, f)
+	if err == nil && o == "json" {
+		err = terminal.JSON(cmd.OutOrStdout(), listed(letters))
+	} else if err == nil {
+		err = printLetters(cmd.OutOrStdout(), letters)
+	}
+	if err != nil {
+		return failed(cmd, err)
+	}
+	return nil
+}

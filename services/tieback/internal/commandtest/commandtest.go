@@ -1,0 +1,148 @@
+// Package cmdtest is what the tests of the commands' packages share: settings, a command line run in
+// process, a broker to put something into, golden files. Only tests import it.
+package commandtest
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/services/tieback/broker"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// Settings makes the environment, until the test ends, that of a tieback with an empty data folder, the
+// embedded broker, a Procore that nobody reaches, and these companies, each called Acme and on the ledger.
+func Settings(t *testing.T, companies ...int64) {
+	t.Helper()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "companies.yaml")
+	text := "companies:\n"
+	for _, id := range companies {
+		text += fmt.Sprintf("  - {id: %d, name: Acme, client_id: c%d, client_secret: s, webhook_tokens: [0123456789abcdef], connector: {driver: ledger}}\n", id, id)
+	}
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{
+		"TIEBACK_DATA": filepath.Join(dir, "data"), "TIEBACK_COMPANIES": file, "TIEBACK_INGEST_ADDR": "127.0.0.1:0", "TIEBACK_NATS_URL": "",
+		"TIEBACK_LOG_LEVEL": "error", "TIEBACK_PROCORE_API_URL": "http://127.0.0.1:1", "TIEBACK_PROCORE_LOGIN_URL": "http://127.0.0.1:1",
+	} {
+		t.Setenv(name, value)
+	}
+}
+
+// Run runs cmd as main does, with the words of line and nothing on its input, and gives its exit code: 1
+// for failed, which is the ErrFailed of its package, 2 for any other error, which is then told in errs.
+func Run(ctx context.Context, cmd *cobra.Command, failed error, line string) (code int, out, errs string) {
+	var stdout, stderr strings.Builder
+	cmd.SilenceErrors, cmd.SilenceUsage = true, true
+	cmd.SetIn(strings.NewReader(""))
+	cmd.SetOut(&stdout)
+	cmd.SetErr(&stderr)
+	cmd.SetArgs(strings.Fields(line))
+	err := cmd.ExecuteContext(ctx)
+	switch {
+	case errors.Is(err, failed):
+		code = 1
+	case err != nil:
+		fmt.Fprintln(&stderr, err)
+		code = 2
+	}
+	return code, stdout.String(), stderr.String()
+}
+
+// Embedded opens the embedded broker of the settings' data folder. Only one can have it: leave before a
+// command is run.
+func Embedded(t *testing.T) (b *bus.Bus, leave func()) {
+	t.Helper()
+	srv, err := broker.Start(filepath.Join(os.Getenv("TIEBACK_DATA"), "jetstream"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err = bus.Connect(t.Context(), bus.Options{InProcess: srv.InProcess(), Log: zap.NewNop()})
+	if err != nil {
+		srv.Close()
+		t.Fatal(err)
+	}
+	return b, func() { b.Close(); srv.Close() }
+}
+
+// Damage is Flip for the embedded broker of the settings' data folder, which must be stopped.
+func Damage(t *testing.T, stream string, part float64, crashed bool) {
+	t.Helper()
+	Flip(t, filepath.Join(os.Getenv("TIEBACK_DATA"), "jetstream"), stream, part, crashed)
+}
+
+// Flip changes a bit at a part (0 to 1) of a stream's first block, in the folder of a broker that is stopped. crashed: the broker
+// did not write the stream's state when it stopped, so that it reads the block when it starts.
+func Flip(t *testing.T, dir, stream string, part float64, crashed bool) {
+	t.Helper()
+	msgs := filepath.Join(dir, "jetstream", "$G", "streams", stream, "msgs")
+	block := filepath.Join(msgs, "1.blk")
+	raw, err := os.ReadFile(block) //nolint:gosec // of the test's own folder
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw[int(float64(len(raw))*part)] ^= 0x40
+	if err := os.WriteFile(block, raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if crashed {
+		if err := os.Remove(filepath.Join(msgs, "index.db")); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Listening starts a broker with a port, has the settings name it, and makes the streams. It and the
+// connection end with the test.
+func Listening(t *testing.T) *bus.Bus {
+	t.Helper()
+	ns, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns.Start()
+	t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
+	if !ns.ReadyForConnections(10 * time.Second) {
+		t.Fatal("the broker did not start")
+	}
+	t.Setenv("TIEBACK_NATS_URL", ns.ClientURL())
+	b, err := bus.Connect(t.Context(), bus.Options{URL: ns.ClientURL(), Log: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	return b
+}
+
+// Golden compares got with testdata/<name>; go test -update writes it anew.
+func Golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s (-update writes it anew) is now:\n%s", name, got)
+	}
+}

@@ -1,0 +1,117 @@
+// Package complete tells the shell what may come next: companies from the companies file, dead letters
+// from the broker, and the words that flags take. What can't be had within a moment is not offered.
+package completion
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/catalogue"
+	"github.com/tieback/tieback/pkg/company"
+	"github.com/tieback/tieback/pkg/request"
+	"github.com/tieback/tieback/pkg/settings"
+)
+
+type source = func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective)
+
+// Into completes all commands under root, by the names of their flags.
+func Into(root *cobra.Command) {
+	for name, words := range map[string]source{
+		"company": companies, "output": fixed("table", "json"), "category": fixed(categories()...), "type": types, "cause": fixed(request.Causes...),
+	} {
+		if root.Flags().Lookup(name) != nil {
+			_ = root.RegisterFlagCompletionFunc(name, words) // it fails only where there is one already
+		}
+	}
+	if parent := root.Parent(); parent != nil && parent.Name() == "dead" && slices.Contains([]string{"show", "replay", "discard", "edit"}, root.Name()) {
+		root.ValidArgsFunction = letters
+	}
+	for _, c := range root.Commands() {
+		Into(c)
+	}
+}
+
+func fixed(words ...string) source {
+	return func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return words, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+func categories() []string {
+	var out []string
+	for _, c := range catalogue.Categories {
+		out = append(out, string(c))
+	}
+	return out
+}
+
+func types(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	var out []string
+	for _, t := range catalogue.Table {
+		out = append(out, t.Name)
+	}
+	return out, cobra.ShellCompDirectiveNoFileComp
+}
+
+// companies are those of the companies file, each with its name.
+func companies(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	s, err := settings.Load(os.Getenv)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	all, err := company.Load(s.Companies)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var out []string
+	for id, c := range all {
+		out = append(out, fmt.Sprintf("%d\t%s", id, c.Name))
+	}
+	slices.Sort(out)
+	return out, cobra.ShellCompDirectiveNoFileComp
+}
+
+// moment is how long a person waits for a completion.
+const moment = 2 * time.Second
+
+// letters are the newest dead letters that nobody has dealt with, each with its type and cause. The
+// embedded broker is not opened for it.
+func letters(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	none := cobra.ShellCompDirectiveNoFileComp
+	s, err := settings.Load(os.Getenv)
+	if err != nil || s.NATSURL == "" || len(args) > 0 && cmd.Name() != "replay" && cmd.Name() != "discard" {
+		return nil, none
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(cmd.Context()), moment)
+	defer cancel()
+	b, err := bus.LookOn(ctx, bus.Options{URL: s.NATSURL, NKeyFile: s.NATSNKeyFile, CAFile: s.NATSCAFile, Name: "tieback", Log: zap.NewNop()})
+	if err != nil {
+		return nil, none
+	}
+	defer b.Close()
+	all, err := request.DeadLetters(ctx, b, request.Filter{Since: time.Now().Add(-lately)})
+	if err != nil {
+		return nil, none
+	}
+	var out []string
+	for _, l := range all[max(0, len(all)-most):] {
+		if id := fmt.Sprint(l.ID); !slices.Contains(args, id) {
+			out = append(out, fmt.Sprintf("%s\t%s, %s, request %d", id, strings.ReplaceAll(l.Type, "\t", " "), l.Cause(), l.ErpRequestId))
+		}
+	}
+	return out, none | cobra.ShellCompDirectiveKeepOrder
+}
+
+// What is offered is of the last week, and the newest of that.
+const (
+	lately = 7 * 24 * time.Hour
+	most   = 50
+)

@@ -1,0 +1,108 @@
+// Package local sets up a pipeline on this machine against a sandbox: for the demo, the
+// bench and the tests.
+package local
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.uber.org/zap/zapcore"
+
+	"github.com/tieback/tieback/pkg/app/tenant"
+	"github.com/tieback/tieback/services/tieback/run"
+)
+
+// The company of the demo, with an id that does not fit a float or 32 bits.
+const (
+	CompanyID    = 598134325841112
+	CostCodeList = 2
+	ClientID     = "demo"
+)
+
+// Parts say where the local company's Procore and receiver are.
+type Parts struct {
+	Data       string // a folder for all that is kept
+	ProcoreURL string
+	AdminAddr  string // "127.0.0.1:0" where nobody looks
+	LogLevel   zapcore.Level
+	Backoff    time.Duration     // before a second attempt
+	NATSURL    string            // "": the embedded broker
+	Connector  map[string]string // of the companies file; nil: the embedded ledger
+	Secrets    Secrets
+}
+
+// Secrets are made anew for each run.
+type Secrets struct{ ClientSecret, WebhookToken string }
+
+// NewSecrets makes random ones.
+func NewSecrets() Secrets {
+	return Secrets{ClientSecret: rand.Text(), WebhookToken: rand.Text()}
+}
+
+// Open opens a pipeline for the one local company, configured as a user would: by a
+// companies file and the environment.
+func Open(ctx context.Context, parts Parts) (*run.Pipeline, error) {
+	path, err := companiesFile(parts)
+	if err != nil {
+		return nil, err
+	}
+	env := map[string]string{
+		"TIEBACK_DATA": parts.Data, "TIEBACK_COMPANIES": path, "TIEBACK_NATS_URL": parts.NATSURL,
+		"TIEBACK_PROCORE_API_URL": parts.ProcoreURL, "TIEBACK_PROCORE_LOGIN_URL": parts.ProcoreURL,
+		"TIEBACK_ADMIN_ADDR": parts.AdminAddr, "TIEBACK_LOG_LEVEL": parts.LogLevel.String(),
+	}
+	p, err := tenant.LoadFrom("tieback", func(name string) string { return env[name] })
+	if err != nil {
+		return nil, err
+	}
+	p.Backoff = parts.Backoff
+	return run.Open(ctx, p)
+}
+
+func companiesFile(parts Parts) (string, error) {
+	if err := os.MkdirAll(parts.Data, 0o700); err != nil {
+		return "", err
+	}
+	if parts.Connector == nil {
+		parts.Connector = map[string]string{"driver": "ledger"}
+	}
+	settings, err := json.Marshal(parts.Connector) // which is YAML as well
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(parts.Data, "companies.yaml")
+	text := fmt.Sprintf(`companies:
+  - id: %d
+    name: Acme Builders
+    client_id: %s
+    client_secret: %s
+    webhook_tokens: [%s]
+    standard_cost_code_list_id: %d
+    connector: %s
+`, CompanyID, ClientID, parts.Secrets.ClientSecret, parts.Secrets.WebhookToken, CostCodeList, settings)
+	return path, os.WriteFile(path, []byte(text), 0o600)
+}
+
+// WebhookURL is where the local company's deliveries go.
+func WebhookURL(l net.Listener) string {
+	return fmt.Sprintf("http://%s/webhooks/procore/%d", l.Addr(), int64(CompanyID))
+}
+
+// Serve serves h on a free port of the loopback until ctx ends, and gives its URL.
+func Serve(ctx context.Context, h http.Handler) (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second}
+	context.AfterFunc(ctx, func() { _ = srv.Close() })
+	go func() { _ = srv.Serve(l) }() // ends with Close
+	return "http://" + l.Addr().String(), nil
+}

@@ -1,0 +1,178 @@
+package trace
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/tieback/tieback/pkg/request"
+	"github.com/tieback/tieback/services/tieback/internal/terminal"
+)
+
+type writer = io.Writer
+
+// printStory writes a story for people.
+func printStory(w writer, s Story) error {
+	fmt.Fprintf(w, "%s\n", terminal.Paint(w, terminal.Bold, head(s)))
+	if err := printSteps(w, s.Steps); err != nil {
+		return err
+	}
+	if s.Now != nil {
+		fmt.Fprintf(w, "\n%s\n", terminal.Paint(w, terminal.Bold, "NOW"))
+		printPlace(w, s.Now)
+	}
+	if s.Procore != nil {
+		fmt.Fprintf(w, "\n%s\n", terminal.Paint(w, terminal.Bold, "PROCORE SAYS"))
+		printAsked(w, s.Procore)
+	}
+	for _, u := range s.Unread {
+		fmt.Fprintf(w, "\nCould not ask %s\n", terminal.Line(u))
+	}
+	colour := terminal.Green
+	if !s.Accounted {
+		colour = terminal.Red
+	}
+	_, err := fmt.Fprintf(w, "\n%s\n", terminal.Paint(w, colour, terminal.Line(upper(s.Verdict))+"."))
+	return err
+}
+
+func head(s Story) string {
+	text := fmt.Sprintf("ERP request %d of company %d", s.Request, s.Company)
+	if s.Type != "_" {
+		text += fmt.Sprintf(": %s (%s)", terminal.Line(s.Type), s.Category)
+	}
+	if s.Clicked != nil {
+		text += ", clicked at " + second(*s.Clicked)
+	}
+	return text
+}
+
+// printSteps writes a row for each step, and below it what it did to which record.
+func printSteps(w writer, steps []Step) error {
+	if len(steps) == 0 {
+		return nil
+	}
+	var b bytes.Buffer
+	t := tabwriter.NewWriter(&b, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(t, "WHEN\tTOOK\tRUN\tBY\tWHAT")
+	for _, s := range steps {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", stamp(s.At), took(s), dash(terminal.Line(s.Run)), dash(terminal.Line(s.By)), what(s))
+		for _, line := range more(s) {
+			text := strings.TrimLeft(line, " ")
+			fmt.Fprintf(t, "\t\t\t\t  %s%s\n", line[:len(line)-len(text)], terminal.Line(text))
+		}
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
+	for i, text := range strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n") {
+		colour := ""
+		if i == 0 {
+			colour = terminal.Bold
+		}
+		fmt.Fprintln(w, terminal.Paint(w, colour, strings.TrimRight(text, " ")))
+	}
+	return printPayloads(w, steps)
+}
+
+func took(s Step) string {
+	if s.Took == nil {
+		return "-"
+	}
+	if s.Since == "click" {
+		return request.TookFromClick(time.Duration(*s.Took * float64(time.Second)))
+	}
+	return Took(time.Duration(*s.Took * float64(time.Second)))
+}
+
+// handed are the words for how far the broker has come with a message.
+var handed = map[request.Handed]string{
+	request.Queued: "not handed out to any process yet", request.Out: "handed out to a process", request.NoQueue: "which has never run on this broker",
+	request.LetGo: "which is done with it and wrote down no end", request.NotKnown: "and the broker does not say how far it is",
+}
+
+func printPlace(w writer, p *Place) {
+	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	row := func(name, value string) { fmt.Fprintf(t, "  %s\t%s\n", name, value) }
+	row("stop", p.Stop+", "+handed[p.Handed])
+	if p.Run != "" {
+		row("run", terminal.Line(p.Run))
+	}
+	row("since", stamp(p.Since))
+	if p.Attempts != nil {
+		row("attempts", fmt.Sprintf("%d, the last noted at %s", *p.Attempts, stamp(*p.Noted)))
+	}
+	if f := p.Failure; f != nil {
+		row("last failure", fmt.Sprintf("%s, %s: %s", f.Class, or(f.Source, "ours"), terminal.Line(f.Error)))
+	}
+	if p.Next != nil {
+		row("next attempt", "at about "+stamp(*p.Next))
+	}
+	if p.Deadline != nil {
+		row("deadline", stamp(*p.Deadline))
+	}
+	_ = t.Flush() // to w, whose errors show with the verdict
+}
+
+func printAsked(w writer, a *Asked) {
+	if !a.Known {
+		fmt.Fprintf(w, "  it knows no such request\n")
+		return
+	}
+	created := "; it does not say when it was clicked"
+	if a.Created != nil {
+		created = ", clicked at " + second(*a.Created)
+	}
+	fmt.Fprintf(w, "  %s%s\n", terminal.Line(or(a.Type, "a request without a name")), created)
+	for _, d := range a.Details {
+		fmt.Fprintf(w, "  request detail %d: %s\n", d.ID, terminal.Line(or(d.Status, "not in its list")))
+	}
+	if a.Calls == 1 {
+		fmt.Fprintf(w, "  (1 call)\n")
+		return
+	}
+	fmt.Fprintf(w, "  (%d calls)\n", a.Calls)
+}
+
+// printPayloads writes what Procore sent and what people changed, where it was asked for.
+func printPayloads(w writer, steps []Step) error {
+	for _, s := range steps {
+		if s.Event != nil && s.Event.Payload != nil {
+			var pretty bytes.Buffer
+			if err := json.Indent(&pretty, s.Event.Payload, "", "  "); err != nil {
+				return err
+			}
+			fmt.Fprintf(w, "\n%s\n%s\n", terminal.Paint(w, terminal.Bold, "PAYLOAD, "+stamp(s.At)), terminal.Plain(pretty.String()))
+		}
+		if s.Dealing != nil && s.Dealing.Difference != "" {
+			fmt.Fprintf(w, "\n%s\n%s", terminal.Paint(w, terminal.Bold, "EDITED, "+stamp(s.At)), terminal.Plain(s.Dealing.Difference))
+		}
+	}
+	return nil
+}
+
+func stamp(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05.000") }
+
+// second is a time of Procore's, which has no parts of one.
+func second(t time.Time) string { return t.Local().Format(time.DateTime) }
+
+func dash(s string) string { return or(s, "-") }
+
+func or(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+func upper(s string) string {
+	if s == "" {
+		return s
+	}
+	return strings.ToUpper(s[:1]) + s[1:]
+}
