@@ -1,5 +1,6 @@
-// Package audit holds what Procore knows of a company's ERP requests against what the pipeline's streams hold of
-// them, and says of each request how it ended. It changes nothing.
+// Package audit implements `tieback audit`, which compares the ERP requests that Procore lists with what the streams
+// hold and reports how each request ended, and `tieback sweep`, which fetches requests that never arrived. An audit
+// changes nothing.
 package audit
 
 import (

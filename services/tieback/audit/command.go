@@ -1,5 +1,3 @@
-// Package auditcmd is `tieback audit`, which proves that every ERP request is accounted for, and
-// `tieback sweep`, which brings in what never reached us.
 package audit
 
 import (

@@ -1,4 +1,4 @@
-// Package docs writes the table of docs/event-types.md from the catalogue.
+// Package catalogue writes the table of docs/event-types.md from the catalogue, for `tieback catalogue`.
 package catalogue
 
 import (

@@ -1,5 +1,5 @@
-// Package connectorcmd is the command "tieback connector": it proves that a connector keeps
-// the contract, and writes the beginning of a new one.
+// Package connector implements `tieback connector`: it tests a connector against the contract, and writes the
+// skeleton of a new one.
 package connector
 
 import (

@@ -1,4 +1,3 @@
-// Package deadcmd is `tieback dead`: dead letters, listed, shown, replayed, discarded, edited.
 package dead
 
 import (

@@ -1,23 +1,21 @@
-// Package deadletters is where people work off what the pipeline could not do: letters, as package request lists
-// them, are replayed as they are or edited, and discarded.
+// Package dead implements `tieback dead`: it lists, shows, replays, edits and discards dead letters.
 //
-//	a letter is  it has                                      what can be done with it
-//	open         no dealing                                  replay, edit, discard
-//	cut off      a dealing "replayed" that was never sent    replay: sends what was claimed
-//	replayed     a dealing "replayed", and its message sent  replay or edit again
-//	discarded    a dealing "discarded", with the reason      replay or edit again
+//	state        its latest resolution                     next
+//	open         none                                      replay, edit, discard
+//	interrupted  "replayed", but the replay was not sent   replay: sends the recorded replay
+//	replayed     "replayed", and the replay was sent       replay or edit again
+//	discarded    "discarded", with the reason              replay or edit again
 //
-// A dealing is a message of kind dealt, written Once under the letter's sequence: of two people
-// who deal with one letter, one has it and the other is told who and when. It is written before
-// the replay is sent, and the replay is sent Once as well, so that a crash between the two is
-// mended by doing it again. What is dealt with again gets a further subject, 42-2 after 42.
+// A resolution is a message on a subject of its own, with the dead letter's sequence. Only one resolver can publish
+// it; another gets an error that says who resolved the dead letter, and when. The resolution is published before the
+// replay is sent, and both are idempotent: after a crash between the two, a second replay resumes the first.
+// A second resolution of dead letter 42 has the subject 42-2.
 //
-// A replay is the letter's message on its own subject, in a run of its own. It goes through the
-// same stops and the same guards as any message: its key is the old one, so what was booked is
-// not booked twice, and the ERP refuses what a newer request has overtaken. Should it fail for good
-// again, that is a new letter.
+// A replay is the failed message on its own subject, as a run of its own. It passes the same stages and the same
+// idempotency guards as any message: it has the same key, so a booking is not made twice, and the ERP refuses what a
+// newer request has superseded. If it fails for good again, it becomes a new dead letter.
 //
-// Who deals is whoever the caller says. Nobody checks it: services have no users.
+// The resolver's name is what the caller says. It is not checked: services have no users.
 package dead
 
 import (

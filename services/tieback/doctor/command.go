@@ -1,4 +1,3 @@
-// Package doctorcmd is `tieback doctor`: what is wrong with an installation, and what to do about it.
 package doctor
 
 import (

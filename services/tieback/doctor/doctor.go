@@ -1,5 +1,5 @@
-// Package doctor looks at everything that a call for help would ask about, and says of each what to do. It
-// changes nothing, and it works with whatever part is down: each check has its time.
+// Package doctor implements `tieback doctor`: it checks an installation and says how to repair what is wrong. It changes
+// nothing. Each check has a timeout, so that the others run whatever is down.
 package doctor
 
 import (

@@ -1,5 +1,3 @@
-// Package linkscmd is `tieback links`: what ties Procore's records to the ERP's, listed, and
-// rebuilt from Procore.
 package links
 
 import (

@@ -1,27 +1,27 @@
-// Package links rebuilds what ties Procore's records to the ERP's, the links in the bucket
-// tieback-state, from Procore, which has the truth: the origin id of each synced record.
+// Package links implements `tieback links`: it lists the links between Procore's records and the ERP's, which the
+// bucket tieback-state holds, and rebuilds them from Procore. Procore is authoritative: it has the origin id of each
+// synced record.
 //
-//	Procore has  the bucket has       a rebuild                          with Force
-//	──────────── ──────────────────── ────────────────────────────────── ──────────────────────────
-//	A            nothing              saves A, with no request           the same
-//	A            A                    leaves it                          the same
-//	A            B, or an ended link  reports both                       saves A, with B's request
-//	null         B                    reports it                         ends the link, with B's request
-//	no record    B, of the company    reports it, where all lists that   ends the link, with B's
-//	                                  could have it were read            request
-//	no record    B, of a project      leaves it                          the same
-//	no origin_id B                    leaves it                          the same
+//	Procore has  the bucket has         a rebuild                          with Force
+//	──────────── ────────────────────── ────────────────────────────────── ──────────────────────────
+//	A            nothing                saves A, without a request         the same
+//	A            A                      leaves it                          the same
+//	A            B, or an ended link    reports both                       saves A, with B's request
+//	null         B                      reports it                         ends the link, with B's request
+//	no record    B, of the company      reports it, if all lists that      ends the link, with B's
+//	                                    could have it were read            request
+//	no record    B, of a project        leaves it                          the same
+//	no origin_id B                      leaves it                          the same
 //
-// A record of a project that no list shows may be in a project that is not permitted to our account.
-// An answer without the key origin_id, as some views are, says nothing of the link.
+// A project's record that no list shows may belong to a project that is not permitted to our account.
+// A response without the key origin_id, as in some views, does not say whether there is a link.
 //
-// A rebuilt link carries the ERP request of the link it replaces, or none where there was none. So
-// Store.SaveLink's own rule does the rest: what an ERP request teaches while a rebuild is
-// under way, or after it, is newer and stands, and any request that is told later overwrites a
-// rebuilt link. The bucket is read before Procore, so that a link learned meanwhile is not taken for gone.
+// A rebuilt link has the ERP request of the link that it replaces, if there was one. By the rule of Store.SaveLink,
+// a link that a newer ERP request saves during or after the rebuild wins. The bucket is read before Procore, so that
+// a link that is saved during the rebuild is not reported as gone.
 //
-// Only links come back. Generations (which unlink or reset ended a record's last life in the ERP) are
-// known to nobody but the bucket; cursors need no rebuilding: the next sync starts anew.
+// A rebuild restores links only. Generations are stored nowhere but in the bucket. Cursors need no rebuild:
+// without one, the next sync starts from the beginning.
 package links
 
 import (

@@ -1,4 +1,4 @@
-// Package lossescmd is `tieback losses`: what the streams have lost of the messages that they acknowledged.
+// Package losses implements `tieback losses`: it lists acknowledged messages that the streams no longer have.
 package losses
 
 import (

@@ -1,5 +1,5 @@
-// Package pipeline puts the whole of Tieback into one process: the embedded broker and ERP
-// where none is configured, and the same services that run apart in production.
+// Package run runs all services of Tieback in one process, with the embedded broker and the embedded ERP where no
+// others are configured.
 package run
 
 import (

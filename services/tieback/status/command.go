@@ -1,4 +1,3 @@
-// Package statuscmd is `tieback status`: how the queues and the companies stand, and what needs a person.
 package status
 
 import (

@@ -1,10 +1,10 @@
-// Package status says how the pipeline stands at this moment: its queues, its companies, and what
-// needs a person. It changes nothing.
+// Package status implements `tieback status`: it reports the health of the queues and companies, and what needs
+// action. It changes nothing.
 //
-// A look costs some dozens of questions to the broker, and reads a bounded number of messages without
-// their bodies, however many the streams hold: of each queue no more than its first Tail unfinished ones,
-// of each stream no more than the newest Recent of the last Window. Where that cuts something off, the
-// report says so. What the broker does not answer is named, and the rest is told all the same.
+// A report costs some dozens of requests to the broker and reads a bounded number of messages without their bodies,
+// however many the streams hold: the first Tail unfinished messages of each queue, and the newest Recent messages of
+// each stream within the last Window. The report says where it is incomplete for this reason, and what the broker did
+// not answer.
 package status
 
 import (

@@ -1,4 +1,3 @@
-// Package tracecmd is `tieback trace`: the whole story of one ERP request, read back from the streams.
 package trace
 
 import (

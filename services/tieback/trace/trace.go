@@ -1,7 +1,6 @@
-// Package trace reads back what happened to one ERP request: every message that the streams hold of
-// it, in all its runs, where it is if it is not finished, and what that comes to in a sentence. It
-// changes nothing. What was not recorded is not told: attempts, for one, are remembered only while
-// a message is unfinished, and of what was given up.
+// Package trace implements `tieback trace`: it shows the timeline of one ERP request, with every message that the
+// streams hold of it, in all its runs, its current stage if it has not ended, and a verdict in one sentence. It changes
+// nothing. It shows only what was recorded: attempts are stored only while a message is unfinished, and in dead letters.
 package trace
 
 import (

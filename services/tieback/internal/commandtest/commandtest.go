@@ -1,5 +1,5 @@
-// Package cmdtest is what the tests of the commands' packages share: settings, a command line run in
-// process, a broker to put something into, golden files. Only tests import it.
+// Package commandtest helps the tests of the commands: settings, an in-process command line, a broker, golden files.
+// Only tests import it.
 package commandtest
 
 import (

@@ -1,5 +1,5 @@
-// Package complete tells the shell what may come next: companies from the companies file, dead letters
-// from the broker, and the words that flags take. What can't be had within a moment is not offered.
+// Package completion completes command lines for the shell: companies from the companies file, dead letters from
+// the broker, and the values of flags. It offers nothing that takes longer than 2 s to find out.
 package completion
 
 import (

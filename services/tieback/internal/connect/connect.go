@@ -1,5 +1,5 @@
-// Package opened connects a command of tieback to what `tieback run` works on, without
-// running any of it.
+// Package connect gives a command access to the broker and to the ERP drivers that `tieback run` uses, without
+// starting any service.
 package connect
 
 import (

@@ -1,4 +1,3 @@
-// Package erps are the drivers of the command line, for commands that only ask what an ERP can do.
 package connect
 
 import (

@@ -1,5 +1,5 @@
-// Package screen is what the commands share of writing for people: text that steers no terminal, and
-// colours and widths only where there is one.
+// Package terminal writes output for people: it escapes text that could control a terminal, and uses colors and
+// widths only on a terminal.
 package terminal
 
 import (

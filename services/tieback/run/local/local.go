@@ -1,5 +1,5 @@
-// Package local sets up a pipeline on this machine against a sandbox: for the demo, the
-// bench and the tests.
+// Package local opens a pipeline on this machine for one company, whose Procore is a sandbox. The demo, the benchmark
+// and the tests use it.
 package local
 
 import (
