@@ -52,6 +52,7 @@ const allowed = `
 	pkg/bus                                     services                    publishes and consumes messages
 	pkg/settings                                services                    the environment
 	pkg/telemetry                               services                    metrics, traces, admin port
+	pkg/connlimit                               services                    bounds the connections of ports
 	pkg/app                                     services                    the process
 
 	pkg/webhooks                                ingest                      hashes of webhook tokens, the only secret of ingest

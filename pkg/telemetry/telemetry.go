@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/connlimit"
 	"github.com/tieback/tieback/pkg/fault"
 )
 
@@ -125,9 +126,14 @@ func Ready(addr string) error {
 	return nil
 }
 
-// Serve serves HTTP on l until ctx ends, then gives the requests under way five seconds.
+// maxAdminConnections is how many connections Serve keeps open. It uses at most an eighth of the file descriptors.
+const maxAdminConnections = 128
+
+// Serve serves HTTP on l until ctx ends, then gives the requests under way five seconds. Of more connections than may
+// be open, the oldest are closed.
 func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
-	return ServeWith(ctx, l, &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10})
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
+	return ServeWith(ctx, connlimit.New(connlimit.Share(maxAdminConnections, 8)).Limit(srv, l), srv)
 }
 
 // ServeWith is Serve with a server of the caller's, which must not be used again.

@@ -25,11 +25,17 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/connlimit"
 	"github.com/tieback/tieback/pkg/procore/delivery"
 	"github.com/tieback/tieback/pkg/telemetry"
 )
 
 const (
+	// Bounds of the public port, before a caller has shown the token of a company. A delivery has about 1 KiB of headers;
+	// a connection that waits for its headers costs up to 50 KiB: 2,048 of them took 142 MiB, as the command flood measured.
+	maxHeader      = 16 << 10
+	maxConnections = 2048
+
 	maxBody = 256 << 10
 	// patience with the broker: Procore gives up 5 seconds after it connected.
 	patience = 3500 * time.Millisecond
@@ -41,7 +47,7 @@ type Service struct {
 	authentic  func(company int64, token string) bool
 	log        *zap.Logger
 	strangers  *zap.Logger // for what anybody may cause: a few lines a minute
-	open       *connections
+	open       *connlimit.Connections
 	deliveries *prometheus.CounterVec
 }
 
@@ -51,7 +57,7 @@ var results = []string{"accepted", "duplicate", "other", "unauthorized", "malfor
 // New makes the service; reg gets its metrics. Authentic reports whether a token is one of a company's: in
 // constant time, for unknown companies too.
 func New(b *bus.Bus, authentic func(company int64, token string) bool, log *zap.Logger, reg prometheus.Registerer) (*Service, error) {
-	s := &Service{bus: b, authentic: authentic, log: log, open: newConnections(bound(descriptors())), deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
+	s := &Service{bus: b, authentic: authentic, log: log, open: connlimit.New(connlimit.Share(maxConnections, 2)), deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "tieback_deliveries_total", Help: "Webhook deliveries by result (" + strings.Join(results, ", ") + ").",
 	}, []string{"result"})}
 	s.strangers = log.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core { return zapcore.NewSamplerWithOptions(c, time.Minute, 5, 0) }))
@@ -63,10 +69,11 @@ func New(b *bus.Bus, authentic func(company int64, token string) bool, log *zap.
 
 // Run serves on l until ctx ends, and closes l.
 func (s *Service) Run(ctx context.Context, l net.Listener) error {
-	return telemetry.ServeWith(ctx, listener{l, s.open}, &http.Server{
+	srv := &http.Server{
 		Handler: s.Handler(), ReadHeaderTimeout: 2 * time.Second, ReadTimeout: patience, WriteTimeout: 2 * patience, IdleTimeout: time.Minute, MaxHeaderBytes: maxHeader,
-		ConnState: s.open.changed, ConnContext: withConn, ErrorLog: zap.NewStdLog(s.strangers),
-	})
+		ErrorLog: zap.NewStdLog(s.strangers),
+	}
+	return telemetry.ServeWith(ctx, s.open.Limit(srv, l), srv)
 }
 
 // Handler is the one endpoint: POST /webhooks/procore/{company_id}.
@@ -108,7 +115,7 @@ func (s *Service) receive(w http.ResponseWriter, r *http.Request) {
 		s.answer(w, http.StatusUnauthorized, "unauthorized", "This company's webhook token was not given in the Authorization header, or is not the right one.")
 		return
 	}
-	s.open.authentic(r)
+	s.open.Keep(r)
 	r, done := patient(w, r)
 	defer done()
 	ctx, span := tracer.Start(r.Context(), "ingest", trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(attribute.Int64("tieback.company", id)))

@@ -14,9 +14,9 @@ import (
 	"time"
 )
 
-// hostile keeps n connections open, each in one of the ways that cost a server most, and opens a new one
+// hostile keeps n connections to addr open, each in one of the ways that cost a server most, and opens a new one
 // for each that is closed, until the test ends.
-func (w *world) hostile(n int) {
+func (w *world) hostile(addr string, n int) {
 	w.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var all, first sync.WaitGroup
@@ -35,7 +35,7 @@ func (w *world) hostile(n int) {
 			defer opened()
 			for ctx.Err() == nil {
 				slots <- struct{}{}
-				c, err := net.DialTimeout("tcp", w.front.Addr().String(), 5*time.Second)
+				c, err := net.DialTimeout("tcp", addr, 5*time.Second)
 				<-slots
 				if err != nil {
 					opened()
@@ -59,7 +59,7 @@ func (w *world) hostile(n int) {
 func TestAValidDeliveryIsAnsweredBesideHostileConnections(t *testing.T) {
 	w := newWorld(t, setup{noHooks: true})
 	w.run()
-	w.hostile(3000)
+	w.hostile(w.front.Addr().String(), 3000)
 	const request = 9007199254750000
 	for i := range int64(50) {
 		began := time.Now()

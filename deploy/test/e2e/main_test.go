@@ -15,10 +15,14 @@ import (
 // finish for ten seconds, also when it is shut down meanwhile (server/jetstream_batching.go,
 // cleanup): crashing pipelines leave such batches. All other goroutines must have ended.
 //
-// The test binary is also the process that a poison message kills; see poisonkill_test.go.
+// The test binary is also the process that a poison message kills, and a
+// `tieback run` with few descriptors; see poisonkill_test.go and descriptors_test.go.
 func TestMain(m *testing.M) {
 	if os.Getenv(beTheVictim) != "" {
 		os.Exit(victim())
+	}
+	if os.Getenv(fewDescriptors) != "" {
+		os.Exit(runWithFewDescriptors())
 	}
 	const server = "github.com/nats-io/nats-server/v2/server"
 	goleak.VerifyTestMain(m,

@@ -1,14 +1,18 @@
 //go:build unix
 
-package ingest
+package connlimit
 
-import "golang.org/x/sys/unix"
+import (
+	"math"
+
+	"golang.org/x/sys/unix"
+)
 
 // descriptors is how many the process may have open.
 func descriptors() uint64 {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		return maxConnections * 2
+		return math.MaxInt32
 	}
 	return limit.Cur
 }

@@ -1,4 +1,4 @@
-package ingest
+package connlimit
 
 import (
 	"io"
@@ -18,17 +18,17 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // authentic delivery is coming in by.
 func TestWhoWaitsLongestMakesRoom(t *testing.T) {
 	const most = 4
-	c := newConnections(most)
+	c := New(most)
 	received, finish := make(chan struct{}), make(chan struct{})
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c.authentic(r)
+		c.Keep(r)
 		if r.URL.Path == "/slow" {
 			close(received)
 			<-finish
 		}
 		_, _ = io.WriteString(w, "ok")
 	}))
-	srv.Config.ConnState, srv.Config.ConnContext = c.changed, withConn
+	srv.Listener = c.Limit(srv.Config, srv.Listener)
 	srv.Start()
 	defer srv.Close()
 	slow := make(chan error, 1)
@@ -67,14 +67,14 @@ func TestWhoWaitsLongestMakesRoom(t *testing.T) {
 	c.mu.Unlock()
 	close(finish)
 	if err := <-slow; err != nil {
-		t.Errorf("an authentic delivery was cut off: %v", err)
+		t.Errorf("a request that is kept was cut off: %v", err)
 	}
 }
 
 // A connection has its time however fast new ones come: they wait in the listener's queue.
 func TestNoConnectionIsClosedYoung(t *testing.T) {
 	const most, hostile = 8, 32
-	c := newConnections(most)
+	c := New(most)
 	var mu sync.Mutex
 	began, ages := map[net.Conn]time.Time{}, []time.Duration{}
 	srv := httptest.NewUnstartedServer(http.NotFoundHandler())
@@ -117,10 +117,10 @@ func TestNoConnectionIsClosedYoung(t *testing.T) {
 	srv.Close()
 }
 
-// Connections leave descriptors for the broker and for files: without any, `+"`tieback run`"+` ended.
+// Connections leave descriptors for the broker and for files: without any, `tieback run` ended.
 func TestConnectionsLeaveDescriptors(t *testing.T) {
-	for limit, want := range map[uint64]int{0: 1, 256: 128, 1024: 512, 20_000: maxConnections, 1 << 63: maxConnections} {
-		if got := bound(limit); got != want {
+	for limit, want := range map[uint64]int{0: 1, 256: 128, 1024: 512, 20_000: 2048, 1 << 63: 2048} {
+		if got := share(2048, 2, limit); got != want {
 			t.Errorf("of %d descriptors %d connections may be open, want %d", limit, got, want)
 		}
 	}

@@ -1,6 +1,8 @@
 //go:build !unix
 
-package ingest
+package connlimit
+
+import "math"
 
 // descriptors is how many the process may have open: where there is no such limit, enough.
-func descriptors() uint64 { return maxConnections * 2 }
+func descriptors() uint64 { return math.MaxInt32 }

@@ -1,0 +1,131 @@
+// Package connlimit bounds how many connections an HTTP server keeps open, so that idle and slow ones take neither all
+// memory nor all file descriptors of the process.
+package connlimit
+
+import (
+	"container/list"
+	"context"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// leastAge is how long each connection may stay at least. While all are younger, no new one is accepted: new ones
+// wait in the listener's queue. So a request has this time to be read, at any rate of new connections.
+const leastAge = 200 * time.Millisecond
+
+// Share is most, or 1/parts of the file descriptors that the process may have if that is less; at least 1. The process
+// also needs descriptors for the broker and for files.
+func Share(most, parts int) int { return share(most, parts, descriptors()) }
+
+func share(most, parts int, descriptors uint64) int {
+	return int(min(uint64(most), max(descriptors/uint64(parts), 1))) //nolint:gosec // positive numbers, at most most
+}
+
+// Connections are those of one server. While there are more than its limit, the one is closed that has waited longest
+// for a request that Keep was called for, so that a request that needs milliseconds finds room beside any number of
+// idle or slow connections. All methods may be called concurrently.
+type Connections struct {
+	most int
+
+	mu      sync.Mutex
+	open    map[net.Conn]*list.Element // in waiting; nil: kept
+	waiting *list.List                 // of waiter, the longest first
+}
+
+// waiter is a connection that is not kept.
+type waiter struct {
+	conn  net.Conn
+	since time.Time
+}
+
+// New returns a limit of most connections.
+func New(most int) *Connections {
+	return &Connections{most: most, open: map[net.Conn]*list.Element{}, waiting: list.New()}
+}
+
+// Limit has srv keep to the limit on connections of l. Serve the listener that it returns. It sets ConnState and
+// ConnContext of srv.
+func (c *Connections) Limit(srv *http.Server, l net.Listener) net.Listener {
+	srv.ConnState, srv.ConnContext = c.changed, withConn
+	return listener{l, c}
+}
+
+// changed is an http.Server's ConnState.
+func (c *Connections) changed(conn net.Conn, state http.ConnState) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch state {
+	case http.StateNew:
+		c.open[conn] = c.waiting.PushBack(waiter{conn, time.Now()})
+		c.evict()
+	case http.StateIdle:
+		if e, known := c.open[conn]; known {
+			c.forget(e)
+			c.open[conn] = c.waiting.PushBack(waiter{conn, time.Now()})
+		}
+	case http.StateClosed, http.StateHijacked:
+		c.forget(c.open[conn])
+		delete(c.open, conn)
+	}
+}
+
+func (c *Connections) forget(e *list.Element) {
+	if e != nil {
+		c.waiting.Remove(e)
+	}
+}
+
+// full is how long to wait until one more connection may be accepted; 0: one may be now.
+func (c *Connections) full() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.open) < c.most {
+		return 0
+	}
+	if c.waiting.Len() == 0 {
+		return leastAge / 10
+	}
+	return max(0, leastAge-time.Since(c.waiting.Front().Value.(waiter).since))
+}
+
+// listener accepts a connection when there is room for it.
+type listener struct {
+	net.Listener
+	open *Connections
+}
+
+// Accept implements net.Listener.
+func (l listener) Accept() (net.Conn, error) {
+	for wait := l.open.full(); wait > 0; wait = l.open.full() {
+		time.Sleep(wait)
+	}
+	return l.Listener.Accept()
+}
+
+// evict closes what is more than most. The caller holds mu.
+func (c *Connections) evict() {
+	for len(c.open) > c.most && c.waiting.Len() > 0 {
+		conn := c.waiting.Remove(c.waiting.Front()).(waiter).conn
+		delete(c.open, conn)
+		_ = conn.Close() // its handler sees the end of the connection
+	}
+}
+
+// Keep keeps a request's connection open until the next request on it.
+func (c *Connections) Keep(r *http.Request) {
+	conn, _ := r.Context().Value(connKey{}).(net.Conn)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e, known := c.open[conn]; known {
+		c.forget(e)
+		c.open[conn] = nil
+	}
+}
+
+type connKey struct{}
+
+func withConn(ctx context.Context, conn net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, conn)
+}
