@@ -40,9 +40,18 @@ const MaxMessage = 16 << 20
 // maxAnswer is the maximum size of any other response, in bytes: a booking with the ids of 10,000 lines.
 const maxAnswer = 1 << 20
 
-// listing bounds the number of pages that a process reads at once, of all connectors, as each may have
-// MaxMessage bytes.
-var listing = semaphore.NewWeighted(4)
+// answers bounds the bytes of the answers that a process reads at once, of all connectors. An answer counts as large as
+// it may be from the arrival of its headers until it is parsed. What arrives before that is bounded by window for each
+// call: a worker makes 256 calls at once, which is 16 MiB.
+var answers = semaphore.NewWeighted(2 * MaxMessage)
+
+const (
+	window     = 64 << 10
+	connWindow = 1 << 20 // bytes under way on a connection: 20 MB/s at a distance of 50 ms
+
+	// maxHeaders is the maximum size of the headers of an answer, which have the text of an error, in bytes.
+	maxHeaders = 1 << 20
+)
 
 // Open is the connector.Opener. It does not wait until the connector is up. It returns the errors of all
 // invalid settings, each with its field.
@@ -62,6 +71,7 @@ func (s *settings) dial() []grpc.DialOption {
 	opts := []grpc.DialOption{
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer), grpc.MaxCallSendMsgSize(MaxMessage)),
 		grpc.WithStatsHandler(sentHandler{}),
+		grpc.WithUnaryInterceptor(bounded), grpc.WithStaticStreamWindowSize(window), grpc.WithStaticConnWindowSize(connWindow), grpc.WithMaxHeaderListSize(maxHeaders),
 		grpc.WithDisableServiceConfig(), // no retries through DNS: the portable type retries
 		// A connector that was restarted is found again within seconds, rather than gRPC's two minutes.
 		grpc.WithConnectParams(grpc.ConnectParams{
@@ -119,6 +129,29 @@ func call[Q, A any](ctx context.Context, c *client, q Q, write bool, f func(cont
 	return a, err
 }
 
+// bounded makes a call and reads its answer when answers has room for it.
+func bounded(ctx context.Context, method string, q, a any, cc *grpc.ClientConn, _ grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	s, err := cc.NewStream(ctx, &grpc.StreamDesc{}, method, opts...)
+	if err != nil {
+		return err
+	}
+	if err := s.SendMsg(q); err != nil {
+		return err
+	}
+	if _, err := s.Header(); err != nil {
+		return err
+	}
+	size := int64(maxAnswer)
+	if method == tiebackv1.ConnectorService_List_FullMethodName {
+		size = MaxMessage
+	}
+	if err := answers.Acquire(ctx, size); err != nil {
+		return status.Errorf(status.FromContextError(err).Code(), "the answer was not read, as many large ones were read at once: %v", err)
+	}
+	defer answers.Release(size)
+	return s.RecvMsg(a)
+}
+
 func (c *client) Capabilities(ctx context.Context, q *tiebackv1.CapabilitiesRequest) (*tiebackv1.CapabilitiesResponse, error) {
 	return call(ctx, c, q, false, c.rpc.Capabilities)
 }
@@ -139,10 +172,6 @@ func (c *client) Find(ctx context.Context, q *tiebackv1.FindRequest) (*tiebackv1
 
 func (c *client) List(ctx context.Context, q *tiebackv1.ListRequest) (*tiebackv1.ListResponse, error) {
 	return call(ctx, c, q, false, func(ctx context.Context, q *tiebackv1.ListRequest, opts ...grpc.CallOption) (*tiebackv1.ListResponse, error) {
-		if err := listing.Acquire(ctx, 1); err != nil {
-			return nil, status.FromContextError(err).Err()
-		}
-		defer listing.Release(1)
 		return c.rpc.List(ctx, q, append(opts, grpc.MaxCallRecvMsgSize(MaxMessage))...)
 	})
 }

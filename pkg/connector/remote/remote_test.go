@@ -390,30 +390,94 @@ func TestAnswersAreBounded(t *testing.T) {
 	expect(t, err, fault.Permanent, "larger than max")
 }
 
-// The number of pages that a process reads at once, of all connectors, is bounded.
-func TestConcurrentPagesAreBounded(t *testing.T) {
-	var now, most atomic.Int64
-	address, _ := served(t, listDriver{list: func() (*tiebackv1.ListResponse, error) {
-		if n := now.Add(1); n > most.Load() {
-			most.Store(n)
+// The bytes of the answers that a process reads at once, of all connectors, are bounded: 200 answers of almost 1 MiB,
+// and ten pages of 16 MiB.
+func TestConcurrentAnswersAreBounded(t *testing.T) {
+	const most = 2*MaxMessage + 200*window + 4*connWindow
+	for name, c := range map[string]struct {
+		calls, bytes int
+		call         func(context.Context, connector.Driver) error
+	}{
+		"bookings": {200, maxAnswer - 1000, put},
+		"pages": {10, MaxMessage - 1000, func(ctx context.Context, d connector.Driver) error {
+			_, err := d.List(ctx, &tiebackv1.ListRequest{})
+			return err
+		}},
+	} {
+		var arrived sync.WaitGroup // the answers go out at once
+		arrived.Add(c.calls)
+		text := strings.Repeat("x", c.bytes)
+		d := listDriver{list: func() (*tiebackv1.ListResponse, error) {
+			arrived.Done()
+			arrived.Wait()
+			return &tiebackv1.ListResponse{Cursor: text}, nil
+		}}
+		d.put = func(context.Context, *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
+			arrived.Done()
+			arrived.Wait()
+			return &tiebackv1.PutResponse{Booking: &tiebackv1.Booking{OriginId: text}}, nil
 		}
-		time.Sleep(20 * time.Millisecond)
-		now.Add(-1)
-		return &tiebackv1.ListResponse{}, nil
-	}}, ServerConfig{})
-	one, other := opened(t, address, nil), opened(t, address, nil)
-	var all sync.WaitGroup
-	for range 10 {
-		for _, d := range []connector.Driver{one, other} {
+		address, _ := served(t, d, ServerConfig{})
+		held := &heldBytes{}
+		drivers := []connector.Driver{opened(t, held.before(t, address), nil), opened(t, held.before(t, address), nil)}
+		var all sync.WaitGroup
+		for i := range c.calls {
 			all.Go(func() {
-				if _, err := d.List(t.Context(), &tiebackv1.ListRequest{}); err != nil {
+				if err := c.call(t.Context(), drivers[i%2]); err != nil {
 					t.Error(err)
 				}
+				held.add(-c.bytes)
 			})
 		}
+		all.Wait()
+		t.Logf("%s: at most %d MiB at once", name, held.most>>20)
+		if held.most > most || held.most < 1<<20 {
+			t.Errorf("%s: %d bytes were held at once, want at most %d", name, held.most, most)
+		}
 	}
-	all.Wait()
-	if most.Load() > 4 || most.Load() < 2 {
-		t.Errorf("%d pages at once", most.Load())
+}
+
+// heldBytes counts the bytes that went to clients and are not those of completed calls.
+type heldBytes struct {
+	mu        sync.Mutex
+	now, most int
+}
+
+func (h *heldBytes) add(n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.now += n
+	h.most = max(h.most, h.now)
+}
+
+// Write implements io.Writer.
+func (h *heldBytes) Write(p []byte) (int, error) {
+	h.add(len(p))
+	return len(p), nil
+}
+
+// before returns the address of a proxy that counts what a server at address sends.
+func (h *heldBytes) before(t *testing.T, address string) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
 	}
+	var all sync.WaitGroup
+	t.Cleanup(func() { _ = l.Close(); all.Wait() })
+	all.Go(func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			out, err := net.Dial("tcp", address)
+			if err != nil {
+				_ = in.Close()
+				continue
+			}
+			all.Go(func() { _, _ = io.Copy(out, in); _ = out.Close() })
+			all.Go(func() { _, _ = io.Copy(io.MultiWriter(in, h), out); _ = in.Close() })
+		}
+	})
+	return l.Addr().String()
 }
