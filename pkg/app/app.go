@@ -65,7 +65,7 @@ func Logger(s settings.Settings) (*zap.Logger, error) {
 func (a *App) Connect(ctx context.Context, o bus.Options) error {
 	o.Replicas, o.MaxBytes, o.Log = a.Settings.Replicas, a.Settings.MaxBytes, a.Log
 	if o.InProcess == nil { // the embedded broker has no port and asks for no key
-		o.NKeyFile, o.CAFile, o.Made = a.Settings.NATSNKeyFile, a.Settings.NATSCAFile, a.Settings.Made
+		o.NKeyFile, o.CAFile, o.TopologyManaged = a.Settings.NATSNKeyFile, a.Settings.NATSCAFile, a.Settings.TopologyManaged
 	}
 	b, err := bus.Connect(ctx, o)
 	a.Bus = b

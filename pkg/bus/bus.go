@@ -7,7 +7,7 @@
 //	TIEBACK_OUTCOME    tb.outcome.>     Retention    workers, fetcher (dead ends)
 //	TIEBACK_CLOSED     tb.closed.>      Retention    status-reporter
 //	TIEBACK_DEAD       tb.dead.>        for ever     whoever gives up
-//	TIEBACK_DEALT      tb.dealt.>       for ever     people, through tieback dead
+//	TIEBACK_RESOLUTION      tb.resolution.>       for ever     people, through tieback dead
 //	KV_tieback-quota   Procore's limits as its processes know them: see quota.go
 //	KV_tieback-seen    how far the streams have come: see losses.go
 //	KV_tieback-state   what package state keeps, and attempts: see bucket.go
@@ -35,17 +35,17 @@ import (
 
 // Options say how to reach the broker and how to lay out its streams.
 type Options struct {
-	URL       string        // "": InProcess must be given
-	InProcess nats.Option   // nats.InProcessServer of an embedded server
-	NKeyFile  string        // an nkey seed, read for each connect; "": none is shown
-	CAFile    string        // PEM, whom to trust as the broker; "": the system's roots
-	Name      string        // of the service, shown by the broker; answers come to _INBOX_<name>; "": tieback
-	Made      bool          // all that SetUp makes is there, or will be: wait for it and make nothing
-	Replicas  int           // of every stream, at least; 0: 1
-	Retention time.Duration // of the pipeline's streams; 0: 30 days
-	MaxBytes  uint64        // of all streams together, from nine tenths of which no new delivery is taken; 0: no end
-	AckWait   time.Duration // of consumers that say nothing themselves; 0: 30 s
-	Log       *zap.Logger
+	URL             string        // "": InProcess must be given
+	InProcess       nats.Option   // nats.InProcessServer of an embedded server
+	NKeyFile        string        // an nkey seed, read for each connect; "": none is shown
+	CAFile          string        // PEM, whom to trust as the broker; "": the system's roots
+	Name            string        // of the service, shown by the broker; answers come to _INBOX_<name>; "": tieback
+	TopologyManaged bool          // all that SetUp makes is there, or will be: wait for it and make nothing
+	Replicas        int           // of every stream, at least; 0: 1
+	Retention       time.Duration // of the pipeline's streams; 0: 30 days
+	MaxBytes        uint64        // of all streams together, from nine tenths of which no new delivery is taken; 0: no end
+	AckWait         time.Duration // of consumers that say nothing themselves; 0: 30 s
+	Log             *zap.Logger
 
 	Waiting func(why error) // called while a caller waits for the broker, with each reason; may be nil
 }
@@ -99,7 +99,7 @@ func dial(o Options) (*Bus, error) {
 	if o.InProcess != nil {
 		opts = append(opts, o.InProcess)
 	}
-	b := &Bus{name: cmp.Or(o.Name, "tieback"), reach: reach{lost: make(chan struct{}, 1), tell: o.Waiting}, log: o.Log, ackWait: o.AckWait, made: o.Made, publishers: map[Kind]*Publisher{}, streams: map[Kind]jetstream.Stream{}}
+	b := &Bus{name: cmp.Or(o.Name, "tieback"), reach: reach{lost: make(chan struct{}, 1), tell: o.Waiting}, log: o.Log, ackWait: o.AckWait, made: o.TopologyManaged, publishers: map[Kind]*Publisher{}, streams: map[Kind]jetstream.Stream{}}
 	opts = append(append(opts, nats.LameDuckModeHandler(b.leave)), b.reach.options()...)
 	nc, err := connect(o, opts)
 	if err != nil {

@@ -50,7 +50,7 @@ func kindStream(k Kind, o Options) wanted {
 		Duplicates: 10 * time.Minute, AllowAtomicPublish: true,
 	}
 	cfg.Duplicates = min(cfg.Duplicates, o.Retention)
-	if k == Dead || k == Dealt {
+	if k == Dead || k == Resolution {
 		cfg.MaxAge = 0 // a dead letter stays until somebody has dealt with it, and who did stays too
 	}
 	return wanted{StreamConfig: cfg}

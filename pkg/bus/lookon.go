@@ -10,7 +10,7 @@ import (
 // makes nothing and asks for no stream, and publishes nothing either. Where the bucket does not
 // answer either, Bucket is nil. Close it.
 func LookOn(ctx context.Context, o Options) (*Bus, error) {
-	o.Made = true
+	o.TopologyManaged = true
 	b, err := dial(o)
 	if err != nil {
 		return nil, err

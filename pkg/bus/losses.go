@@ -95,7 +95,7 @@ func (m mark) accepted() uint64 {
 //
 //   - Between first and last sequence none is missing. No service deletes, purges or rolls up, and a publication
 //     that the broker refuses takes no sequence.
-//   - A stream without an age (TIEBACK_DEAD, TIEBACK_DEALT) begins with sequence 1.
+//   - A stream without an age (TIEBACK_DEAD, TIEBACK_RESOLUTION) begins with sequence 1.
 //   - The oldest message that Remember has seen is there until its age.
 //   - The newest message that Remember has seen is there, and no other message has its sequence.
 //   - No consumer was handed a sequence that the stream does not have yet.

@@ -24,7 +24,7 @@ func insist[T any](ctx context.Context, b *Bus, what string, f func(context.Cont
 		made, err := f(try)
 		cancel()
 		if said := nc.LastError(); err != nil && said != before && errors.Is(said, nats.ErrPermissionViolation) { // asked in vain: it gives no answer
-			return made, fmt.Errorf("%s: this key may not make it; is it TIEBACK_NATS_STREAMS=made here, and `provisioner` that makes it? (%w)", what, said)
+			return made, fmt.Errorf("%s: this key may not make it; is it TIEBACK_NATS_TOPOLOGY=managed here, and `provisioner` that makes it? (%w)", what, said)
 		}
 		var api *jetstream.APIError
 		if err == nil || ctx.Err() != nil || errors.As(err, &api) && api.Code < 500 {
@@ -58,7 +58,7 @@ func find[T any](ctx context.Context, b *Bus, what string, f func(context.Contex
 		if ctx.Err() == nil || why == nil { // else it failed only because ctx ended
 			was, said := why, b.nc.LastError()
 			if denied := said != before && errors.Is(said, nats.ErrPermissionViolation); denied || missing(err) {
-				why = fmt.Errorf("%s is not to be had, and TIEBACK_NATS_STREAMS=made leaves it to `provisioner` to make it: %w", what, err)
+				why = fmt.Errorf("%s is not to be had, and TIEBACK_NATS_TOPOLOGY=managed leaves it to `provisioner` to make it: %w", what, err)
 			} else {
 				why = fmt.Errorf("%s: %w, or has no leader for it: %w", what, ErrRecovering, err)
 			}

@@ -60,9 +60,9 @@ func (b *Bus) Bury(ctx context.Context, stop string, msg Message, cause error) e
 	cause = shortened(cause) // a letter that is too large without its message could not be written at all
 	letter := &tiebackv1.DeadLetter{
 		CompanyId: msg.Subject.Company, ErpRequestId: msg.Subject.Request, Type: msg.Subject.Type,
-		Stop: stop, Class: classes[fault.ClassOf(cause)], Error: strings.ToValidUTF8(cause.Error(), "?"), Attempts: int32(msg.Attempt),
+		Stage: stop, Class: classes[fault.ClassOf(cause)], Error: strings.ToValidUTF8(cause.Error(), "?"), Attempts: int32(msg.Attempt),
 		DiedAt: timestamppb.Now(), Subject: msg.Raw, Message: msg.Data, Stream: msg.Stream, StreamSequence: msg.Sequence,
-		Cause: causes[fault.CauseOf(cause)], Sentence: strings.ToValidUTF8(fault.UserMessage(cause, ""), "?"),
+		Cause: causes[fault.CauseOf(cause)], UserMessage: strings.ToValidUTF8(fault.UserMessage(cause, ""), "?"),
 	}
 	if buried, err := b.buried(ctx, msg.Subject.Run, letter); buried || err != nil {
 		return err
@@ -103,7 +103,7 @@ func (b *Bus) buried(ctx context.Context, run string, letter *tiebackv1.DeadLett
 		return false, err
 	}
 	last := &tiebackv1.DeadLetter{}
-	return proto.Unmarshal(m.Data, last) == nil && last.Stop == letter.Stop && last.Stream == letter.Stream && last.StreamSequence == letter.StreamSequence, nil
+	return proto.Unmarshal(m.Data, last) == nil && last.Stage == letter.Stage && last.Stream == letter.Stream && last.StreamSequence == letter.StreamSequence, nil
 }
 
 // grave is where a letter lies.
@@ -118,7 +118,7 @@ func (b *Bus) bury(ctx context.Context, run string, letter *tiebackv1.DeadLetter
 	}
 	subject := grave(run, letter)
 	h := nats.Header{}
-	h.Set(nats.MsgIdHdr, fmt.Sprintf("dead-%s-%s-%d", letter.Stream, letter.Stop, letter.StreamSequence))
+	h.Set(nats.MsgIdHdr, fmt.Sprintf("dead-%s-%s-%d", letter.Stream, letter.Stage, letter.StreamSequence))
 	return b.Publisher(Dead).Publish(ctx, &nats.Msg{Subject: subject.String(), Data: data, Header: h})
 }
 

@@ -70,7 +70,7 @@ func users() []user {
 		},
 		user{name: "lag-exporter", reads: Kinds, marks: true},
 		user{
-			name: "tieback", writes: []string{"tb.dealt.>", "tb.delivery.>", "tb.event.>", "tb.outcome.>"}, reads: Kinds,
+			name: "tieback", writes: []string{"tb.resolution.>", "tb.delivery.>", "tb.event.>", "tb.outcome.>"}, reads: Kinds,
 			state: true, keys: []string{"link.>", swept}, procore: true, looks: true, marks: true,
 		},
 		user{name: "provisioner", makes: true},

@@ -38,16 +38,16 @@ type Kind string
 
 // The kinds, in the order in which an event meets them.
 const (
-	Delivery Kind = "delivery" // ingest → fetcher
-	Event    Kind = "event"    // fetcher → worker
-	Outcome  Kind = "outcome"  // worker → status-reporter
-	Closed   Kind = "closed"   // what Procore was told, by the status-reporter
-	Dead     Kind = "dead"     // what could not be done, by whoever gave up
-	Dealt    Kind = "dealt"    // what a person did with a dead letter
+	Delivery   Kind = "delivery"   // ingest → fetcher
+	Event      Kind = "event"      // fetcher → worker
+	Outcome    Kind = "outcome"    // worker → status-reporter
+	Closed     Kind = "closed"     // what Procore was told, by the status-reporter
+	Dead       Kind = "dead"       // what could not be done, by whoever gave up
+	Resolution Kind = "resolution" // how a person resolved a dead letter
 )
 
 // Kinds lists all of them.
-var Kinds = []Kind{Delivery, Event, Outcome, Closed, Dead, Dealt}
+var Kinds = []Kind{Delivery, Event, Outcome, Closed, Dead, Resolution}
 
 // Stream is the JetStream stream that holds the kind.
 func (k Kind) Stream() string { return "TIEBACK_" + strings.ToUpper(string(k)) }

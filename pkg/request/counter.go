@@ -25,9 +25,9 @@ type Counter struct {
 	letters     page
 	resolutions page
 	open        map[uint64]Counted
-	from        uint64                        // the first dead letter that is counted
-	replayed    map[uint64]replayed           // replays without a message
-	early       map[uint64]*tiebackv1.Dealing // resolutions of dead letters that were not read yet
+	from        uint64                           // the first dead letter that is counted
+	replayed    map[uint64]replayed              // replays without a message
+	early       map[uint64]*tiebackv1.Resolution // resolutions of dead letters that were not read yet
 	gaps        []bus.Gap
 }
 
@@ -40,7 +40,7 @@ type Counted struct {
 // replayed is a dead letter with a replay as its newest resolution.
 type replayed struct {
 	Counted
-	resolution *tiebackv1.Dealing
+	resolution *tiebackv1.Resolution
 }
 
 // page is how far a stream was read.
@@ -58,7 +58,7 @@ func (c *Counter) Read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	resolutions, err := streamInfo(ctx, c.bus, bus.Dealt)
+	resolutions, err := streamInfo(ctx, c.bus, bus.Resolution)
 	if err != nil {
 		return err
 	}
@@ -68,7 +68,7 @@ func (c *Counter) Read(ctx context.Context) error {
 			c.letters.next = last - c.Newest + 1
 		}
 		c.from, c.gaps = c.letters.next, nil
-		c.open, c.replayed, c.early = map[uint64]Counted{}, map[uint64]replayed{}, map[uint64]*tiebackv1.Dealing{}
+		c.open, c.replayed, c.early = map[uint64]Counted{}, map[uint64]replayed{}, map[uint64]*tiebackv1.Resolution{}
 	}
 	purged := letters.State.FirstSeq // by hand: all before it
 	maps.DeleteFunc(c.open, func(id uint64, _ Counted) bool { return id < purged })
@@ -76,7 +76,7 @@ func (c *Counter) Read(ctx context.Context) error {
 	if err := c.read(ctx, bus.Dead, &c.letters, letters, c.letter); err != nil {
 		return err
 	}
-	if err := c.read(ctx, bus.Dealt, &c.resolutions, resolutions, c.resolution); err != nil {
+	if err := c.read(ctx, bus.Resolution, &c.resolutions, resolutions, c.resolution); err != nil {
 		return err
 	}
 	return c.verify(ctx)
@@ -138,22 +138,22 @@ func (c *Counter) letter(m bus.Message) {
 }
 
 func (c *Counter) resolution(m bus.Message) {
-	r := &tiebackv1.Dealing{}
+	r := &tiebackv1.Resolution{}
 	if proto.Unmarshal(m.Data, r) != nil {
 		return // no service of ours wrote it
 	}
-	if r.Letter >= c.letters.next { // written since, and read next time
-		c.early[r.Letter] = r
+	if r.DeadLetter >= c.letters.next { // written since, and read next time
+		c.early[r.DeadLetter] = r
 		return
 	}
-	d, open := c.open[r.Letter]
+	d, open := c.open[r.DeadLetter]
 	if !open {
-		d = c.replayed[r.Letter].Counted // its cause is looked up if it is needed, where this is zero
+		d = c.replayed[r.DeadLetter].Counted // its cause is looked up if it is needed, where this is zero
 	}
-	c.resolve(r.Letter, d, r)
+	c.resolve(r.DeadLetter, d, r)
 }
 
-func (c *Counter) resolve(letter uint64, d Counted, r *tiebackv1.Dealing) {
+func (c *Counter) resolve(letter uint64, d Counted, r *tiebackv1.Resolution) {
 	delete(c.open, letter)
 	delete(c.replayed, letter)
 	if r.Action != tiebackv1.Action_ACTION_DISCARDED && letter >= c.from {

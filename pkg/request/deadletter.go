@@ -29,7 +29,7 @@ type DeadLetter struct {
 	At  time.Time // when the broker stored it
 	Run string    // of its subject; "": the first run
 	*tiebackv1.DeadLetter
-	Resolutions []*tiebackv1.Dealing // the oldest first
+	Resolutions []*tiebackv1.Resolution // the oldest first
 	State       State
 }
 
@@ -45,7 +45,7 @@ func (d DeadLetter) Category() catalogue.Category {
 func (d DeadLetter) Cause() string { return CauseName(d.DeadLetter.GetCause()) }
 
 // resolution is the newest resolution; nil: there is none.
-func (d DeadLetter) resolution() *tiebackv1.Dealing {
+func (d DeadLetter) resolution() *tiebackv1.Resolution {
 	if len(d.Resolutions) == 0 {
 		return nil
 	}
@@ -68,7 +68,7 @@ func (d DeadLetter) state(now time.Time, kept time.Duration, published func(bus.
 }
 
 // replayOf returns the subject of a resolution's replay; false: it is none, or one so old that its message may be gone.
-func replayOf(r *tiebackv1.Dealing, now time.Time, kept time.Duration) (bus.Subject, bool) {
+func replayOf(r *tiebackv1.Resolution, now time.Time, kept time.Duration) (bus.Subject, bool) {
 	if r == nil || r.Action == tiebackv1.Action_ACTION_DISCARDED || kept > 0 && now.Sub(r.At.AsTime()) >= kept {
 		return bus.Subject{}, false
 	}
@@ -82,7 +82,7 @@ func ParseDeadLetter(m bus.Message) DeadLetter {
 	d := &tiebackv1.DeadLetter{}
 	if err := proto.Unmarshal(m.Data, d); err != nil || d.Subject == "" {
 		d = &tiebackv1.DeadLetter{
-			Type: catalogue.Unknown, Stop: catalogue.Unknown, Message: m.Data, Stream: bus.Dead.Stream(), StreamSequence: m.Sequence,
+			Type: catalogue.Unknown, Stage: catalogue.Unknown, Message: m.Data, Stream: bus.Dead.Stream(), StreamSequence: m.Sequence,
 			Error: fmt.Sprintf("no service of Tieback wrote this letter, found on %s", m.Raw), Cause: tiebackv1.Cause_CAUSE_OURS,
 		}
 	}
@@ -114,7 +114,7 @@ func word(name, prefix string) string {
 }
 
 // ResolutionText says in words what was done about a dead letter, to follow its name.
-func ResolutionText(r *tiebackv1.Dealing) string {
+func ResolutionText(r *tiebackv1.Resolution) string {
 	s := "was " + ActionName(r.Action)
 	if r.Difference != "" {
 		s = "was edited and replayed"

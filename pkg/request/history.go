@@ -57,8 +57,8 @@ func Blank(k bus.Kind) proto.Message {
 		return &tiebackv1.Event{}
 	case bus.Dead:
 		return &tiebackv1.DeadLetter{}
-	case bus.Dealt:
-		return &tiebackv1.Dealing{}
+	case bus.Resolution:
+		return &tiebackv1.Resolution{}
 	}
 	return &tiebackv1.Outcome{}
 }
@@ -69,8 +69,8 @@ func (s Step) By() string {
 	case *tiebackv1.Event:
 		return Fetcher
 	case *tiebackv1.DeadLetter:
-		return m.Stop
-	case *tiebackv1.Dealing:
+		return m.Stage
+	case *tiebackv1.Resolution:
 		return m.Who
 	case *tiebackv1.Outcome:
 		switch on, err := bus.Parse(s.Subject); {
@@ -105,9 +105,9 @@ func (s Step) Text() string {
 		}
 		return text
 	case *tiebackv1.DeadLetter:
-		return fmt.Sprintf("given up by %s after %d attempts, letter %d: %s", m.Stop, m.Attempts, s.Sequence, m.Error)
-	case *tiebackv1.Dealing:
-		return fmt.Sprintf("letter %d %s", m.Letter, ResolutionText(m))
+		return fmt.Sprintf("given up by %s after %d attempts, letter %d: %s", m.Stage, m.Attempts, s.Sequence, m.Error)
+	case *tiebackv1.Resolution:
+		return fmt.Sprintf("letter %d %s", m.DeadLetter, ResolutionText(m))
 	}
 	return "a message that does not parse"
 }
@@ -126,8 +126,8 @@ func CloseOutsText(all []*tiebackv1.CloseOut) string {
 		if len(c.Messages) > 0 {
 			part += fmt.Sprintf(" %q", strings.Join(c.Messages, " "))
 		}
-		if c.Stands != "" {
-			part += fmt.Sprintf(", though Procore keeps it at %s", c.Stands)
+		if c.KeptStatus != "" {
+			part += fmt.Sprintf(", though Procore keeps it at %s", c.KeptStatus)
 		}
 		parts = append(parts, part)
 	}

@@ -32,7 +32,7 @@ func TestEachCauseHasAWord(t *testing.T) {
 			t.Errorf("cause %d is %q, which is none of %v", n, name, Causes)
 		}
 	}
-	if got := ResolutionText(&tiebackv1.Dealing{Action: tiebackv1.Action_ACTION_DISCARDED, Who: "ann", At: timestamppb.New(time.Unix(0, 0)), Reason: "no"}); got != `was discarded by ann at 1970-01-01T00:00:00Z because "no"` {
+	if got := ResolutionText(&tiebackv1.Resolution{Action: tiebackv1.Action_ACTION_DISCARDED, Who: "ann", At: timestamppb.New(time.Unix(0, 0)), Reason: "no"}); got != `was discarded by ann at 1970-01-01T00:00:00Z because "no"` {
 		t.Errorf("told is %q", got)
 	}
 }
@@ -53,9 +53,9 @@ func recorded(t testing.TB, n int, k bus.Kind, run string, m proto.Message) bus.
 
 // How far a run has come is told by what came last in it, in whatever order the messages are read.
 func TestHowFarEachRunHasCome(t *testing.T) {
-	failed := &tiebackv1.Outcome{CloseOuts: []*tiebackv1.CloseOut{{RequestDetailId: 5, Status: tiebackv1.Status_STATUS_FAILED, Stands: "success"}}}
-	letter := &tiebackv1.DeadLetter{Error: "no", Subject: "tb.event.export.create_vendor.7.12", Stop: "export"}
-	replay := &tiebackv1.Dealing{Letter: 3, Action: tiebackv1.Action_ACTION_REPLAYED, Subject: "tb.event.export.create_vendor.7.12.3"}
+	failed := &tiebackv1.Outcome{CloseOuts: []*tiebackv1.CloseOut{{RequestDetailId: 5, Status: tiebackv1.Status_STATUS_FAILED, KeptStatus: "success"}}}
+	letter := &tiebackv1.DeadLetter{Error: "no", Subject: "tb.event.export.create_vendor.7.12", Stage: "export"}
+	replay := &tiebackv1.Resolution{DeadLetter: 3, Action: tiebackv1.Action_ACTION_REPLAYED, Subject: "tb.event.export.create_vendor.7.12.3"}
 	delivery, event := recorded(t, 1, bus.Delivery, "", &tiebackv1.Delivery{}), recorded(t, 2, bus.Event, "", &tiebackv1.Event{})
 	dead, outcome, closed := recorded(t, 3, bus.Dead, "", letter), recorded(t, 4, bus.Outcome, "", failed), recorded(t, 5, bus.Closed, "", failed)
 	for name, c := range map[string]struct {
@@ -76,7 +76,7 @@ func TestHowFarEachRunHasCome(t *testing.T) {
 			[]string{"closed: request detail 5 failed", "Procore is not told yet"},
 		},
 		"replayed": {
-			[]bus.Message{event, dead, outcome, closed, recorded(t, 6, bus.Dealt, "3", replay), recorded(t, 7, bus.Event, "3", &tiebackv1.Event{}), recorded(t, 8, bus.Outcome, "3", failed)},
+			[]bus.Message{event, dead, outcome, closed, recorded(t, 6, bus.Resolution, "3", replay), recorded(t, 7, bus.Event, "3", &tiebackv1.Event{}), recorded(t, 8, bus.Outcome, "3", failed)},
 			[]string{"closed", "Procore is not told yet"},
 		},
 	} {

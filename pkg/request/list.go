@@ -64,13 +64,13 @@ func (f Filter) subjects() []string {
 
 func (f Filter) has(d DeadLetter) bool {
 	switch {
-	case f.Stage != "" && d.Stop != f.Stage, f.Cause != "" && d.Cause() != f.Cause, !f.Until.IsZero() && d.At.After(f.Until):
+	case f.Stage != "" && d.Stage != f.Stage, f.Cause != "" && d.Cause() != f.Cause, !f.Until.IsZero() && d.At.After(f.Until):
 		return false
 	case f.Contains == "":
 		return true
 	}
 	text := []byte(strings.ToLower(f.Contains))
-	for _, in := range [][]byte{[]byte(d.Error), []byte(d.Sentence), d.Message} {
+	for _, in := range [][]byte{[]byte(d.Error), []byte(d.UserMessage), d.Message} {
 		if bytes.Contains(bytes.ToLower(in), text) {
 			return true
 		}
@@ -148,12 +148,12 @@ func resolve(ctx context.Context, b *bus.Bus, since time.Time, requests string, 
 	for i, d := range all {
 		at[d.ID] = i
 	}
-	err := b.Scan(ctx, bus.Scan{Kind: bus.Dealt, Since: since, Subjects: replays(bus.Dealt, requests)}, func(m bus.Message) error {
-		r := &tiebackv1.Dealing{}
+	err := b.Scan(ctx, bus.Scan{Kind: bus.Resolution, Since: since, Subjects: replays(bus.Resolution, requests)}, func(m bus.Message) error {
+		r := &tiebackv1.Resolution{}
 		if proto.Unmarshal(m.Data, r) != nil {
 			return nil // no service of ours wrote it
 		}
-		if i, ok := at[r.Letter]; ok {
+		if i, ok := at[r.DeadLetter]; ok {
 			all[i].Resolutions = append(all[i].Resolutions, r)
 		}
 		return nil

@@ -44,9 +44,9 @@ type Timeline struct {
 	Runs        []*Run    // in no order; see Run.Name
 	Reports     []Report  // in the order of time
 	DeadLetters []DeadLetter
-	resolutions map[uint64][]*tiebackv1.Dealing // of dead letters, by their id, in the order of their stream
-	kept        time.Duration                   // how long the streams keep runs; 0: for ever
-	createdBy   int                             // how good the source of Created is
+	resolutions map[uint64][]*tiebackv1.Resolution // of dead letters, by their id, in the order of their stream
+	kept        time.Duration                      // how long the streams keep runs; 0: for ever
+	createdBy   int                                // how good the source of Created is
 }
 
 // Run is one way of a request through the stages; see bus.Subject. A late outcome belongs to the run that it is late for.
@@ -168,7 +168,7 @@ func ReadSince(ctx context.Context, b *bus.Bus, company int64, since time.Time) 
 // readOrder begins with the last messages of a request. A request that moves on while it is read then shows as at an
 // earlier stage than it is, and never as ended while a new run has begun. It also saves reading an event's payload
 // where the outcome is there.
-var readOrder = []bus.Kind{bus.Closed, bus.Dealt, bus.Dead, bus.Outcome, bus.Event, bus.Delivery}
+var readOrder = []bus.Kind{bus.Closed, bus.Resolution, bus.Dead, bus.Outcome, bus.Event, bus.Delivery}
 
 // reading are timelines while they are read.
 type reading struct {
@@ -244,13 +244,13 @@ func (t *Timeline) add(m bus.Message) {
 		d := ParseDeadLetter(m)
 		d.Message = nil // large, and not needed
 		t.DeadLetters = append(t.DeadLetters, d)
-	case bus.Dealt:
-		r := &tiebackv1.Dealing{}
+	case bus.Resolution:
+		r := &tiebackv1.Resolution{}
 		if proto.Unmarshal(m.Data, r) == nil {
 			if t.resolutions == nil {
-				t.resolutions = map[uint64][]*tiebackv1.Dealing{}
+				t.resolutions = map[uint64][]*tiebackv1.Resolution{}
 			}
-			t.resolutions[r.Letter] = append(t.resolutions[r.Letter], r)
+			t.resolutions[r.DeadLetter] = append(t.resolutions[r.DeadLetter], r)
 		}
 	}
 }
@@ -278,7 +278,7 @@ func ParseReport(m bus.Message) (Report, bool) {
 	r := Report{Position: Position{m.Stored, m.Sequence}, Run: m.Subject.Run, DeadLettered: o.DeadLettered, Expired: o.Expired, Left: o.Left}
 	for _, c := range o.CloseOuts {
 		r.CloseOuts = append(r.CloseOuts, &tiebackv1.CloseOut{
-			RequestDetailId: c.RequestDetailId, Status: c.Status, Stands: c.Stands, Record: c.Record, Messages: shortened(c.Messages),
+			RequestDetailId: c.RequestDetailId, Status: c.Status, KeptStatus: c.KeptStatus, Record: c.Record, Messages: shortened(c.Messages),
 		})
 	}
 	return r, true
@@ -390,7 +390,7 @@ func (t *Timeline) stageOf(r *Run) Stage {
 
 // died reports whether a stage dead-lettered the message of a run.
 func (t *Timeline) died(run, stage string) bool {
-	return slices.ContainsFunc(t.DeadLetters, func(d DeadLetter) bool { return d.Stop == stage && baseRun(d.Run) == run })
+	return slices.ContainsFunc(t.DeadLetters, func(d DeadLetter) bool { return d.Stage == stage && baseRun(d.Run) == run })
 }
 
 // AtWork reports whether a stage still has something of the request to work.

@@ -35,8 +35,8 @@ func TestAnEventThatNobodyWaitsForIsNotOverdue(t *testing.T) {
 
 // A replay that was decided and never published needs a person, until the streams could have forgotten it.
 func TestAnInterruptedReplayNeedsAPerson(t *testing.T) {
-	dead := recorded(t, 1, bus.Dead, "", &tiebackv1.DeadLetter{Stop: "export", Subject: "tb.event.export.create_vendor.7.12"})
-	decided := recorded(t, 2, bus.Dealt, "1", &tiebackv1.Dealing{Letter: 1, Action: tiebackv1.Action_ACTION_REPLAYED, Subject: "tb.event.export.create_vendor.7.12.1"})
+	dead := recorded(t, 1, bus.Dead, "", &tiebackv1.DeadLetter{Stage: "export", Subject: "tb.event.export.create_vendor.7.12"})
+	decided := recorded(t, 2, bus.Resolution, "1", &tiebackv1.Resolution{DeadLetter: 1, Action: tiebackv1.Action_ACTION_REPLAYED, Subject: "tb.event.export.create_vendor.7.12.1"})
 	published := recorded(t, 3, bus.Event, "1", &tiebackv1.Event{})
 	for name, c := range map[string]struct {
 		messages []bus.Message

@@ -219,7 +219,7 @@ func (v *Verdict) closed(t *Timeline, last *Report) {
 			reasons = append(reasons, c.Messages...)
 		}
 		if keeps(c) {
-			kept = append(kept, fmt.Sprintf("Procore keeps request detail %d at %s", c.RequestDetailId, c.Stands))
+			kept = append(kept, fmt.Sprintf("Procore keeps request detail %d at %s", c.RequestDetailId, c.KeptStatus))
 		}
 	}
 	switch dead := len(t.DeadLetters) > 0 || last.DeadLettered; {
@@ -240,14 +240,14 @@ func (v *Verdict) closed(t *Timeline, last *Report) {
 
 // keeps reports whether Procore keeps another end of a request detail than the one that was reported.
 func keeps(c *tiebackv1.CloseOut) bool {
-	return c.Stands != "" && c.Stands != StatusName(c.Status)
+	return c.KeptStatus != "" && c.KeptStatus != StatusName(c.Status)
 }
 
 // Failed reports whether an accountant sees a failure: a request detail was closed as failed, or Procore keeps it
 // so, or the event is dead-lettered. A request that was left alone has not failed.
 func (r Report) Failed() bool {
 	return r.Left == "" && (r.DeadLettered || slices.ContainsFunc(r.CloseOuts, func(c *tiebackv1.CloseOut) bool {
-		return c.Status == tiebackv1.Status_STATUS_FAILED || c.Stands == "failed"
+		return c.Status == tiebackv1.Status_STATUS_FAILED || c.KeptStatus == "failed"
 	}))
 }
 
@@ -285,7 +285,7 @@ func (t *Timeline) deadLetterText() string {
 	if d == nil {
 		return ""
 	}
-	text := fmt.Sprintf("dead letter %d of %s (%s): %s", d.ID, d.Stop, d.Cause(), cmp.Or(d.Sentence, d.Error))
+	text := fmt.Sprintf("dead letter %d of %s (%s): %s", d.ID, d.Stage, d.Cause(), cmp.Or(d.UserMessage, d.Error))
 	if r := d.resolution(); r != nil {
 		text += "; it " + ResolutionText(r)
 		if d.State == StateInterrupted {
@@ -312,7 +312,7 @@ func (t *Timeline) ended() string {
 	}
 	for _, c := range last.CloseOuts {
 		if keeps(c) {
-			text += fmt.Sprintf("; Procore keeps request detail %d at %s", c.RequestDetailId, c.Stands)
+			text += fmt.Sprintf("; Procore keeps request detail %d at %s", c.RequestDetailId, c.KeptStatus)
 		}
 	}
 	return text
@@ -355,7 +355,7 @@ func (t *Timeline) givenUp() string {
 	if d.Attempts != 1 {
 		attempts = fmt.Sprintf("%d attempts", d.Attempts)
 	}
-	text := fmt.Sprintf("given up by %s (%s) after %s, and Procore was not told: its button is still busy, which the sweep ends", d.Stop, d.Cause(), attempts)
+	text := fmt.Sprintf("given up by %s (%s) after %s, and Procore was not told: its button is still busy, which the sweep ends", d.Stage, d.Cause(), attempts)
 	if r := d.resolution(); r != nil {
 		text += fmt.Sprintf("; dead letter %d was %s by %s", d.ID, ActionName(r.Action), r.Who)
 	}

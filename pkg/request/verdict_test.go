@@ -43,11 +43,11 @@ func timelineOf(runs map[string]*run, letters []DeadLetter) *Timeline {
 }
 
 func letter(stage, run string) DeadLetter {
-	return DeadLetter{ID: 1, At: now.Add(-time.Hour), Run: run, State: StateOpen, DeadLetter: &tiebackv1.DeadLetter{Stop: stage, Error: "boom"}}
+	return DeadLetter{ID: 1, At: now.Add(-time.Hour), Run: run, State: StateOpen, DeadLetter: &tiebackv1.DeadLetter{Stage: stage, Error: "boom"}}
 }
 
 func discarded(d DeadLetter) DeadLetter {
-	d.State, d.Resolutions = StateDiscarded, []*tiebackv1.Dealing{{Action: tiebackv1.Action_ACTION_DISCARDED, Who: "ann"}}
+	d.State, d.Resolutions = StateDiscarded, []*tiebackv1.Resolution{{Action: tiebackv1.Action_ACTION_DISCARDED, Who: "ann"}}
 	return d
 }
 
@@ -70,7 +70,7 @@ func TestHowARequestEndedIsJudgedByStreamsAndDetails(t *testing.T) {
 		{name: "success", runs: map[string]*run{"": with(told(5, good))}, details: final, want: Success},
 		{name: "without a detail", runs: map[string]*run{"": with(nil)}, logged: "ok", want: Success},
 		{name: "refused by the ERP", runs: map[string]*run{"": with(told(5, bad))}, details: final, want: Failed},
-		{name: "success that Procore would not take", runs: map[string]*run{"": with([]*tiebackv1.CloseOut{{RequestDetailId: 5, Status: good, Stands: "failed"}})}, details: final, want: Failed},
+		{name: "success that Procore would not take", runs: map[string]*run{"": with([]*tiebackv1.CloseOut{{RequestDetailId: 5, Status: good, KeptStatus: "failed"}})}, details: final, want: Failed},
 		{name: "dead and closed", runs: map[string]*run{"": with(told(5, bad))}, letters: []DeadLetter{letter("export", "")}, details: final, want: Dead},
 		{name: "dead, and its letter is gone", runs: map[string]*run{"": {Event: ago(time.Hour), Closed: ago(time.Hour), Dead: true, Told: told(5, bad)}}, details: final, want: Lost},
 		{name: "dead, and its letter may come", runs: map[string]*run{"": {Event: ago(time.Hour), Closed: ago(time.Second), Dead: true, Told: told(5, bad)}}, details: final, want: Dead},

@@ -20,7 +20,7 @@ type Settings struct {
 	NATSURL         string        // TIEBACK_NATS_URL; "": the embedded server
 	NATSNKeyFile    string        // TIEBACK_NATS_NKEY_FILE: an nkey seed, read for each connect; "": none
 	NATSCAFile      string        // TIEBACK_NATS_CA_FILE: PEM, whom to trust as the broker; "": the system's roots
-	Made            bool          // TIEBACK_NATS_STREAMS: "made" where the provisioner makes them, and nobody else may; else "make"
+	TopologyManaged bool          // TIEBACK_NATS_TOPOLOGY=managed: only the provisioner creates streams and consumers; with create each process does
 	Replicas        int           // TIEBACK_NATS_REPLICAS: of every stream
 	MaxBytes        uint64        // TIEBACK_NATS_MAX_BYTES: of all streams; 0: no end
 	ProcoreAPIURL   string        // TIEBACK_PROCORE_API_URL
@@ -60,11 +60,11 @@ func Load(getenv func(string) string) (Settings, error) {
 	if s.Replicas, err = strconv.Atoi(get("TIEBACK_NATS_REPLICAS", "1")); err != nil || s.Replicas < 1 || s.Replicas > 5 {
 		errs = append(errs, errors.New("TIEBACK_NATS_REPLICAS: must be a number from 1 to 5"))
 	}
-	switch v := get("TIEBACK_NATS_STREAMS", "make"); v {
-	case "make", "made":
-		s.Made = v == "made"
+	switch v := get("TIEBACK_NATS_TOPOLOGY", "create"); v {
+	case "create", "managed":
+		s.TopologyManaged = v == "managed"
 	default:
-		errs = append(errs, errors.New("TIEBACK_NATS_STREAMS: must be make (whoever starts makes what is missing) or made (the provisioner does)"))
+		errs = append(errs, errors.New("TIEBACK_NATS_TOPOLOGY: must be create (each process creates the streams and consumers that are missing) or managed (only the provisioner creates them)"))
 	}
 	if s.MaxBytes, err = strconv.ParseUint(get("TIEBACK_NATS_MAX_BYTES", "0"), 10, 64); err != nil {
 		errs = append(errs, errors.New("TIEBACK_NATS_MAX_BYTES: must be a number of bytes; 0 or unset is no end"))

@@ -14,7 +14,7 @@ func load(env map[string]string) (settings.Settings, error) {
 
 func TestDefaults(t *testing.T) {
 	s, err := load(nil)
-	if err != nil || s.Data != ".tieback" || s.ProcoreAPIURL != "https://api.procore.com" || s.IngestAddr != ":8080" || s.Replicas != 1 || s.Made ||
+	if err != nil || s.Data != ".tieback" || s.ProcoreAPIURL != "https://api.procore.com" || s.IngestAddr != ":8080" || s.Replicas != 1 || s.TopologyManaged ||
 		s.Deadline != 15*time.Minute || s.SyncDeadline != 2*time.Hour {
 		t.Errorf("%+v, %v", s, err)
 	}
@@ -22,7 +22,7 @@ func TestDefaults(t *testing.T) {
 
 func TestEachBadVariableIsNamed(t *testing.T) {
 	for name, bad := range map[string]string{
-		"TIEBACK_NATS_REPLICAS": "0", "TIEBACK_NATS_STREAMS": "maybe", "TIEBACK_LOG_LEVEL": "loud", "TIEBACK_INGEST_ADDR": "8080", "TIEBACK_ADMIN_ADDR": "nowhere",
+		"TIEBACK_NATS_REPLICAS": "0", "TIEBACK_NATS_TOPOLOGY": "maybe", "TIEBACK_LOG_LEVEL": "loud", "TIEBACK_INGEST_ADDR": "8080", "TIEBACK_ADMIN_ADDR": "nowhere",
 		"TIEBACK_DEADLINE": "15", "TIEBACK_SYNC_DEADLINE": "100ms", "TIEBACK_PROCORE_API_URL": "procore.com", "TIEBACK_PROCORE_LOGIN_URL": "ftp://login", "TIEBACK_TRACES": "collector:4318",
 	} {
 		if _, err := load(map[string]string{name: bad}); err == nil || !strings.Contains(err.Error(), name) {
@@ -31,10 +31,10 @@ func TestEachBadVariableIsNamed(t *testing.T) {
 	}
 }
 
-func TestWhoMakesTheStreams(t *testing.T) {
-	for text, want := range map[string]bool{"": false, "make": false, "made": true} {
-		if s, err := load(map[string]string{"TIEBACK_NATS_STREAMS": text}); err != nil || s.Made != want {
-			t.Errorf("%q: made is %v, %v", text, s.Made, err)
+func TestTopologyManaged(t *testing.T) {
+	for text, want := range map[string]bool{"": false, "create": false, "managed": true} {
+		if s, err := load(map[string]string{"TIEBACK_NATS_TOPOLOGY": text}); err != nil || s.TopologyManaged != want {
+			t.Errorf("%q: TopologyManaged is %v, %v", text, s.TopologyManaged, err)
 		}
 	}
 }

@@ -22,7 +22,7 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// Stages are the metrics of the stops an event makes, one set for a process.
+// Stages are the metrics of the pipeline's stages, one set for a process.
 type Stages struct {
 	attempts *prometheus.CounterVec
 	failures *prometheus.CounterVec
@@ -33,24 +33,24 @@ type Stages struct {
 func NewStages(reg prometheus.Registerer) (*Stages, error) {
 	s := &Stages{
 		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "tieback_attempts_total", Help: "Attempts at an event, by stop, event type and verdict (done, again, throttled, dead).",
-		}, []string{"stop", "type", "verdict"}),
+			Name: "tieback_attempts_total", Help: "Attempts at an event, by stage, event type and verdict (done, again, throttled, dead).",
+		}, []string{"stage", "type", "verdict"}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "tieback_attempt_failures_total", Help: "Attempts that ended with an error, by stop, the error's class (transient, permanent, throttled, ambiguous) and who can mend it (ours, tenant-data, erp, procore, limits).",
-		}, []string{"stop", "class", "cause"}),
+			Name: "tieback_attempt_failures_total", Help: "Attempts that ended with an error, by stage, the error's class (transient, permanent, throttled, ambiguous) and who can mend it (ours, tenant-data, erp, procore, limits).",
+		}, []string{"stage", "class", "cause"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "tieback_attempt_seconds", Help: "How long an attempt took, by stop.", Buckets: prometheus.ExponentialBuckets(0.001, 3, 10),
-		}, []string{"stop"}),
+			Name: "tieback_attempt_seconds", Help: "How long an attempt took, by stage.", Buckets: prometheus.ExponentialBuckets(0.001, 3, 10),
+		}, []string{"stage"}),
 	}
 	return s, errors.Join(reg.Register(s.attempts), reg.Register(s.failures), reg.Register(s.seconds))
 }
 
-// Observer logs and counts each attempt of one stop.
-func (s *Stages) Observer(stop string, log *zap.Logger) func(bus.Message, time.Duration, string, error) {
-	log = log.With(zap.String("stop", stop))
+// Observer logs and counts each attempt of one stage.
+func (s *Stages) Observer(stage string, log *zap.Logger) func(bus.Message, time.Duration, string, error) {
+	log = log.With(zap.String("stage", stage))
 	return func(m bus.Message, took time.Duration, verdict string, err error) {
-		s.attempts.WithLabelValues(stop, m.Subject.Type, verdict).Inc()
-		s.seconds.WithLabelValues(stop).Observe(took.Seconds())
+		s.attempts.WithLabelValues(stage, m.Subject.Type, verdict).Inc()
+		s.seconds.WithLabelValues(stage).Observe(took.Seconds())
 		write := log.Info
 		fields := []zap.Field{
 			zap.Int64("company", m.Subject.Company), zap.Int64("erp_request", m.Subject.Request), zap.String("type", m.Subject.Type),
@@ -58,7 +58,7 @@ func (s *Stages) Observer(stop string, log *zap.Logger) func(bus.Message, time.D
 		}
 		if err != nil {
 			write = log.Warn
-			s.failures.WithLabelValues(stop, fault.ClassOf(err).String(), cause(err)).Inc()
+			s.failures.WithLabelValues(stage, fault.ClassOf(err).String(), cause(err)).Inc()
 			fields = append(fields, zap.Stringer("class", fault.ClassOf(err)), zap.Error(err))
 		}
 		if r, reason := result(m, verdict, err); r != "" {

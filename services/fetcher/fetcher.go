@@ -25,7 +25,7 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-const stop = "fetcher"
+const stage = "fetcher"
 
 // lateAfter is how long a delivery may be on its way, and by how much Procore's clock and the broker's may differ.
 const lateAfter = 2 * time.Minute
@@ -55,8 +55,8 @@ func New(d Deps) *Service { return &Service{d} }
 // Run fetches until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
 	return s.Bus.Consume(ctx, bus.Consumer{
-		Kind: bus.Delivery, Name: stop, Concurrency: s.Concurrency, Backoff: s.Backoff, Patience: bus.Day,
-		Handle: s.handle, Done: s.done, GiveUp: s.giveUp, Observe: s.Metrics.Observer(stop, s.Log),
+		Kind: bus.Delivery, Name: stage, Concurrency: s.Concurrency, Backoff: s.Backoff, Patience: bus.Day,
+		Handle: s.handle, Done: s.done, GiveUp: s.giveUp, Observe: s.Metrics.Observer(stage, s.Log),
 	})
 }
 
@@ -174,7 +174,7 @@ func senseless(err error) error {
 
 // giveUp buries the delivery and has the request details of the payload, if it came, closed as failed.
 func (s *Service) giveUp(ctx context.Context, m bus.Message, cause error) error {
-	if err := s.Bus.Bury(ctx, stop, m, cause); err != nil {
+	if err := s.Bus.Bury(ctx, stage, m, cause); err != nil {
 		return err
 	}
 	var d tiebackv1.Delivery

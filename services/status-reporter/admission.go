@@ -66,7 +66,7 @@ func allowed(subject bus.Subject, o *tiebackv1.Outcome) error {
 		default:
 			return fmt.Errorf("a close-out says %s, which is no end", c.Status)
 		}
-		if c.Stands != "" {
+		if c.KeptStatus != "" {
 			return errors.New("it says what Procore has, which only the status-reporter can know")
 		}
 		if err := allowedOf(row, c); err != nil {
@@ -83,8 +83,8 @@ func allowedToLeave(subject bus.Subject, o *tiebackv1.Outcome) error {
 		return fmt.Errorf("it leaves the request alone as %.40q, which is no reason", o.Left)
 	}
 	for _, c := range o.CloseOuts {
-		stands := &tiebackv1.CloseOut{RequestDetailId: c.RequestDetailId, Stands: c.Stands}
-		if !procore.DetailCalledOff(c.Stands) || !proto.Equal(c, stands) {
+		stands := &tiebackv1.CloseOut{RequestDetailId: c.RequestDetailId, KeptStatus: c.KeptStatus}
+		if !procore.DetailCalledOff(c.KeptStatus) || !proto.Equal(c, stands) {
 			return errors.New("it leaves the request alone and says more of a request detail than where that stands")
 		}
 	}

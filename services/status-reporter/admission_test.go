@@ -138,7 +138,7 @@ func TestAnOutcomeSaysOnlyWhatItsSubjectMay(t *testing.T) {
 		{"a type in the body alone", "_._.7.1", "create_vendor", says(bad, 11), "its subject says otherwise"},
 		{"no end", "export.create_vendor.7.1", "create_vendor", says(tiebackv1.Status_STATUS_IN_PROGRESS, 11), "which is no end"},
 		{"no status", "export.create_vendor.7.1", "create_vendor", says(0, 11), "which is no end"},
-		{"what Procore has", "export.create_vendor.7.1", "create_vendor", &tiebackv1.CloseOut{Status: bad, RequestDetailId: 11, Stands: "success"}, "only the status-reporter"},
+		{"what Procore has", "export.create_vendor.7.1", "create_vendor", &tiebackv1.CloseOut{Status: bad, RequestDetailId: 11, KeptStatus: "success"}, "only the status-reporter"},
 
 		{"its own request detail", "export.create_vendor.7.1", "create_vendor", says(good, 11), ""},
 		{"its own, late", "export.create_vendor.7.1.late", "create_vendor", says(good, 11), ""},
@@ -191,7 +191,7 @@ func TestAnOutcomeIsOfItsSubjectsCompanyAndRequest(t *testing.T) {
 // A request that is left alone may say where its request details stand, and nothing that has an effect.
 func TestWhatIsLeftAloneHasNoEffect(t *testing.T) {
 	stands := func(status string) *tiebackv1.CloseOut {
-		return &tiebackv1.CloseOut{RequestDetailId: 11, Stands: status}
+		return &tiebackv1.CloseOut{RequestDetailId: 11, KeptStatus: status}
 	}
 	of := func(subject string) bus.Subject {
 		s, err := bus.Parse("tb.outcome." + subject)
@@ -212,9 +212,9 @@ func TestWhatIsLeftAloneHasNoEffect(t *testing.T) {
 		{"called off, of no type", "_._.7.1", "_", "rejected", stands("rejected"), "which is no reason"},
 		{"as it succeeded", vendor, "create_vendor", "success", nil, "which is no reason"},
 		{"with a success", vendor, "create_vendor", "rejected", stands("success"), "says more"},
-		{"with a status", vendor, "create_vendor", "rejected", &tiebackv1.CloseOut{RequestDetailId: 11, Stands: "rejected", Status: good}, "says more"},
-		{"with a mark", vendor, "create_vendor", bus.LeftOlder, &tiebackv1.CloseOut{Stands: "stale", Marks: []*tiebackv1.Mark{{ItemType: "vendor", ItemId: 5, OriginId: "V-666"}}}, "says more"},
-		{"with a link", vendor, "create_vendor", bus.LeftOlder, &tiebackv1.CloseOut{Stands: "stale", Links: []*tiebackv1.Link{{ItemType: "vendor", ItemId: 5, OriginId: "V-666"}}}, "says more"},
+		{"with a status", vendor, "create_vendor", "rejected", &tiebackv1.CloseOut{RequestDetailId: 11, KeptStatus: "rejected", Status: good}, "says more"},
+		{"with a mark", vendor, "create_vendor", bus.LeftOlder, &tiebackv1.CloseOut{KeptStatus: "stale", Marks: []*tiebackv1.Mark{{ItemType: "vendor", ItemId: 5, OriginId: "V-666"}}}, "says more"},
+		{"with a link", vendor, "create_vendor", bus.LeftOlder, &tiebackv1.CloseOut{KeptStatus: "stale", Links: []*tiebackv1.Link{{ItemType: "vendor", ItemId: 5, OriginId: "V-666"}}}, "says more"},
 	} {
 		o := &tiebackv1.Outcome{CompanyId: 7, ErpRequestId: 1, Type: c.kind, Left: c.left}
 		if c.closeOut != nil {

@@ -33,7 +33,7 @@ import (
 	"github.com/tieback/tieback/services/status-reporter/internal/closeout"
 )
 
-const stop = "status-reporter"
+const stage = "status-reporter"
 
 // Deps are what the status-reporter needs from its process.
 type Deps struct {
@@ -107,8 +107,8 @@ func (s *Service) Run(ctx context.Context) error {
 		batchers.Go(func() { s.watch().run(ctx, min(watchEvery, s.slow()/2)) })
 	}
 	return s.Bus.Consume(ctx, bus.Consumer{
-		Kind: bus.Outcome, Name: stop, Concurrency: 2 * maxBatch, Backoff: s.Backoff, Patience: bus.Day,
-		Handle: s.handle, Done: s.told, GiveUp: s.giveUp, Observe: s.Metrics.Observer(stop, s.Log),
+		Kind: bus.Outcome, Name: stage, Concurrency: 2 * maxBatch, Backoff: s.Backoff, Patience: bus.Day,
+		Handle: s.handle, Done: s.told, GiveUp: s.giveUp, Observe: s.Metrics.Observer(stage, s.Log),
 	})
 }
 
@@ -273,7 +273,7 @@ func (s *Service) giveUp(ctx context.Context, m bus.Message, cause error) error 
 	if told, err := s.memory.Has(ctx, closed(m)); told || err != nil {
 		return err // its end was told before, and this was a second copy
 	}
-	if err := s.Bus.Bury(ctx, stop, m, cause); err != nil {
+	if err := s.Bus.Bury(ctx, stage, m, cause); err != nil {
 		return err
 	}
 	o := &tiebackv1.Outcome{}

@@ -343,11 +343,11 @@ func (w *watch) sayWaiting(ctx context.Context, o *open) error {
 func calledOff(told *tiebackv1.Outcome) *tiebackv1.Outcome {
 	left := &tiebackv1.Outcome{CompanyId: told.CompanyId, ErpRequestId: told.ErpRequestId, Type: told.Type, ProcoreCalls: 1}
 	for _, c := range told.CloseOuts {
-		if !procore.DetailCalledOff(c.Stands) {
+		if !procore.DetailCalledOff(c.KeptStatus) {
 			return nil
 		}
-		left.Left = c.Stands
-		left.CloseOuts = append(left.CloseOuts, &tiebackv1.CloseOut{RequestDetailId: c.RequestDetailId, Stands: c.Stands})
+		left.Left = c.KeptStatus
+		left.CloseOuts = append(left.CloseOuts, &tiebackv1.CloseOut{RequestDetailId: c.RequestDetailId, KeptStatus: c.KeptStatus})
 	}
 	return left
 }

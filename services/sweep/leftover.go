@@ -90,10 +90,10 @@ const (
 func leftover(t *request.Timeline, details []int64) []*tiebackv1.CloseOut {
 	status, text := tiebackv1.Status_STATUS_FAILED, unknown
 	switch dead := t.NewestDeadLetter(); {
-	case dead != nil && dead.Stop == request.Fetcher:
-		text = cmp.Or(dead.Sentence, unread)
+	case dead != nil && dead.Stage == request.Fetcher:
+		text = cmp.Or(dead.UserMessage, unread)
 	case dead != nil:
-		text = cmp.Or(dead.Sentence, unknown)
+		text = cmp.Or(dead.UserMessage, unknown)
 	case len(details) == 1 && done(t):
 		status, text = tiebackv1.Status_STATUS_SUCCESS, ""
 	}

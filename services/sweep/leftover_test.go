@@ -20,7 +20,7 @@ func TestALeftOverDetailIsNeverCalledDoneUnlessAllWas(t *testing.T) {
 		return &request.Timeline{Reports: []request.Report{{CloseOuts: all}}}
 	}
 	died := func(stop, sentence string) *request.Timeline {
-		return &request.Timeline{DeadLetters: []request.DeadLetter{{DeadLetter: &tiebackv1.DeadLetter{Stop: stop, Error: "token=secret", Sentence: sentence}}}}
+		return &request.Timeline{DeadLetters: []request.DeadLetter{{DeadLetter: &tiebackv1.DeadLetter{Stage: stop, Error: "token=secret", UserMessage: sentence}}}}
 	}
 	for _, c := range []struct {
 		name    string
@@ -61,7 +61,7 @@ func TestARequestThatOurStreamsDoNotShowHasNotEnded(t *testing.T) {
 		"a delivery":           {request.Timeline{Runs: delivered}, false},
 		"closed":               {request.Timeline{Runs: delivered, Reports: closed}, true},
 		"closed, and replayed": {request.Timeline{Runs: []*request.Run{{Name: "7", Event: now}}, Reports: closed}, false},
-		"given up":             {request.Timeline{Runs: delivered, DeadLetters: []request.DeadLetter{{DeadLetter: &tiebackv1.DeadLetter{Stop: "fetcher"}}}}, true},
+		"given up":             {request.Timeline{Runs: delivered, DeadLetters: []request.DeadLetter{{DeadLetter: &tiebackv1.DeadLetter{Stage: "fetcher"}}}}, true},
 	} {
 		if got := c.timeline.Ended(); got != c.want {
 			t.Errorf("%s: ended is %v", name, got)

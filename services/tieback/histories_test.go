@@ -92,7 +92,7 @@ func (h *recorded) replays() string {
 }
 
 func (h *recorded) closed(s tiebackv1.Status, stands string, messages ...string) *tiebackv1.Outcome {
-	return &tiebackv1.Outcome{CloseOuts: []*tiebackv1.CloseOut{{RequestDetailId: h.request, Status: s, Stands: stands, Messages: messages}}}
+	return &tiebackv1.Outcome{CloseOuts: []*tiebackv1.CloseOut{{RequestDetailId: h.request, Status: s, KeptStatus: stands, Messages: messages}}}
 }
 
 func (h *recorded) dead(o *tiebackv1.Outcome) *tiebackv1.Outcome {
@@ -226,7 +226,7 @@ func TestAHistoryIsReadAlikeByEveryCommand(t *testing.T) {
 			name: "left alone, as it was called off", details: "rejected", class: request.CalledOff, why: []string{"is rejected in Procore"}, verdict: []string{"not booked", "rejected"}, never: "closed",
 			history: func(h *recorded) {
 				h.clicked(true)
-				h.ended("", &tiebackv1.Outcome{Left: "rejected", CloseOuts: []*tiebackv1.CloseOut{{RequestDetailId: h.request, Stands: "rejected"}}})
+				h.ended("", &tiebackv1.Outcome{Left: "rejected", CloseOuts: []*tiebackv1.CloseOut{{RequestDetailId: h.request, KeptStatus: "rejected"}}})
 			},
 		},
 	}
@@ -300,8 +300,8 @@ func TestAHistoryIsReadAlikeByEveryCommand(t *testing.T) {
 // decides records that somebody had the letter replayed, whose process stopped before the message was sent.
 func (h *recorded) decides(who string) {
 	id := fmt.Sprint(h.letter())
-	h.must(h.bus.PublishOnce(h.Context(), bus.For(bus.Dealt, "create_vendor", 7, h.request).WithRun(id), &tiebackv1.Dealing{
-		CompanyId: 7, ErpRequestId: h.request, Type: "create_vendor", Letter: h.letter(), Action: tiebackv1.Action_ACTION_REPLAYED, Who: who,
+	h.must(h.bus.PublishOnce(h.Context(), bus.For(bus.Resolution, "create_vendor", 7, h.request).WithRun(id), &tiebackv1.Resolution{
+		CompanyId: 7, ErpRequestId: h.request, Type: "create_vendor", DeadLetter: h.letter(), Action: tiebackv1.Action_ACTION_REPLAYED, Who: who,
 		At: timestamppb.Now(), Subject: h.event.Subject.WithRun(id).String(),
 	}))
 }

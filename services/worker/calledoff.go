@@ -24,7 +24,7 @@ type calledOff struct {
 }
 
 func (c *calledOff) Error() string {
-	return fmt.Sprintf("request detail %d is %q in Procore", c.details[0].RequestDetailId, c.details[0].Stands)
+	return fmt.Sprintf("request detail %d is %q in Procore", c.details[0].RequestDetailId, c.details[0].KeptStatus)
 }
 
 const (
@@ -60,7 +60,7 @@ func (s *Service) beforeWrite(m bus.Message, t *Task) func(context.Context) erro
 			case err != nil && fault.ClassOf(err) != fault.Permanent:
 				return err
 			case procore.DetailCalledOff(status):
-				off.details = append(off.details, &tiebackv1.CloseOut{RequestDetailId: id, Stands: status})
+				off.details = append(off.details, &tiebackv1.CloseOut{RequestDetailId: id, KeptStatus: status})
 			default: // it is open, or Procore did not say
 				off.open = true
 			}
@@ -88,5 +88,5 @@ func (s *Service) finishCalledOff(ctx context.Context, m bus.Message, t *Task, o
 		refusal := fault.Permanentf("Part of this request was called off in Procore before it was processed, so nothing was done. Export it again if you still want it.")
 		return s.publish(ctx, m, t.Event, &tiebackv1.Outcome{CloseOuts: payload.Failed(t.Event.Payload, refusal), ProcoreCalls: 2})
 	}
-	return s.publish(ctx, m, t.Event, &tiebackv1.Outcome{Left: off.details[0].Stands, CloseOuts: off.details, ProcoreCalls: 2})
+	return s.publish(ctx, m, t.Event, &tiebackv1.Outcome{Left: off.details[0].KeptStatus, CloseOuts: off.details, ProcoreCalls: 2})
 }

@@ -71,12 +71,12 @@ func (w *world) environment(s *service, ingest string) (env []string, err error)
 	if err != nil {
 		return nil, err
 	}
-	streams := "make"
+	topology := "create"
 	if w.programs.old == nil { // as in production; an older version may not know of it
-		streams = "made"
+		topology = "managed"
 	}
 	return []string{
-		"TIEBACK_NATS_STREAMS=" + streams, "TIEBACK_NATS_NKEY_FILE=" + w.key(s.service),
+		"TIEBACK_NATS_TOPOLOGY=" + topology, "TIEBACK_NATS_NKEY_FILE=" + w.key(s.service),
 		"PATH=" + os.Getenv("PATH"), "HOME=" + w.dir, "TIEBACK_DATA=" + filepath.Join(w.dir, s.name),
 		"TIEBACK_NATS_URL=" + strings.Join(urls, ","), "TIEBACK_NATS_REPLICAS=" + strconv.Itoa(len(w.nodes)),
 		"TIEBACK_PROCORE_API_URL=http://" + procore.addr, "TIEBACK_PROCORE_LOGIN_URL=http://" + procore.addr,

@@ -65,8 +65,8 @@ func TestAReplayThatWasCutOffIsMended(t *testing.T) {
 		s, err := bus.Parse(d.Subject)
 		w.must(err)
 		run := fmt.Sprint(d.ID)
-		w.must(l.Bus.PublishOnce(t.Context(), bus.For(bus.Dealt, d.Type, d.CompanyId, d.ErpRequestId).WithRun(run), &tiebackv1.Dealing{
-			CompanyId: d.CompanyId, ErpRequestId: d.ErpRequestId, Type: d.Type, Letter: d.ID, Action: tiebackv1.Action_ACTION_REPLAYED,
+		w.must(l.Bus.PublishOnce(t.Context(), bus.For(bus.Resolution, d.Type, d.CompanyId, d.ErpRequestId).WithRun(run), &tiebackv1.Resolution{
+			CompanyId: d.CompanyId, ErpRequestId: d.ErpRequestId, Type: d.Type, DeadLetter: d.ID, Action: tiebackv1.Action_ACTION_REPLAYED,
 			Who: "the one who died", At: timestamppb.New(claimed[i]), Subject: s.WithRun(run).String(), Difference: difference,
 		}))
 	}
@@ -151,7 +151,7 @@ func TestOneOfThoseWhoDealAtOnceHasTheLetter(t *testing.T) {
 			t.Errorf("letter %d was sent %d times, want %d", d.ID, got, want)
 		}
 	}
-	if n := len(l.messages(bus.Dealt)); n != len(letters) {
+	if n := len(l.messages(bus.Resolution)); n != len(letters) {
 		t.Errorf("%d dealings, want %d", n, len(letters))
 	}
 }

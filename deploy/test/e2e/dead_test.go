@@ -43,10 +43,10 @@ func (l *line) ends(replay func(*dead.Desk, uint64) (dead.Dealt, error), ids ...
 	desk := l.desk("ann@office")
 	watch, err := desk.Watch(ctx)
 	l.world.must(err)
-	var sent []*tiebackv1.Dealing
+	var sent []*tiebackv1.Resolution
 	dead.Many(ctx, ids, func(_ context.Context, id uint64) (dead.Dealt, error) { return replay(desk, id) }, func(r dead.Result) {
 		l.world.must(r.Err)
-		sent = append(sent, r.Dealt.Dealing)
+		sent = append(sent, r.Dealt.Resolution)
 	})
 	ends := map[uint64]dead.End{}
 	l.world.must(watch.Wait(ctx, sent, func(e dead.End) { ends[e.Letter] = e }))
@@ -68,7 +68,7 @@ func (w *world) ended(e dead.End, status tiebackv1.Status, stands, says string) 
 		w.Fatalf("the replay of letter %d ended %+v, want one close-out", e.Letter, e)
 	}
 	c := e.Closed.CloseOuts[0]
-	if c.Status != status || c.Stands != stands || !strings.Contains(strings.Join(c.Messages, " "), says) {
+	if c.Status != status || c.KeptStatus != stands || !strings.Contains(strings.Join(c.Messages, " "), says) {
 		w.Errorf("the replay of letter %d closed %v, want %v beside %q, with %q", e.Letter, c, status, stands, says)
 	}
 	return c
@@ -109,8 +109,8 @@ func TestALetterThatIsEditedSucceeds(t *testing.T) {
 	clicked := w.pressIn(firstCompany, "create_vendor", payload)
 	w.failed(clicked, "not an id")
 	letter := l.listed(1)[0]
-	if letter.Cause() != "tenant-data" || letter.Stop != "export" || !strings.Contains(letter.Sentence, "not an id") {
-		t.Errorf("the letter says %s, %s, %q", letter.Cause(), letter.Stop, letter.Sentence)
+	if letter.Cause() != "tenant-data" || letter.Stage != "export" || !strings.Contains(letter.UserMessage, "not an id") {
+		t.Errorf("the letter says %s, %s, %q", letter.Cause(), letter.Stage, letter.UserMessage)
 	}
 	draft, err := l.desk("ann@office").Edit(t.Context(), letter.ID)
 	w.must(err)
@@ -244,8 +244,8 @@ func TestATellingThatWasOvertakenMarksNothing(t *testing.T) {
 	vendor := w.minted("vendor")
 	mute.press(w, w.vendor(vendor, "Old name"))
 	letter := l.listed(1)[0]
-	if letter.Stop != "status-reporter" || letter.Cause() != "procore" {
-		t.Errorf("the letter is by %s, cause %s", letter.Stop, letter.Cause())
+	if letter.Stage != "status-reporter" || letter.Cause() != "procore" {
+		t.Errorf("the letter is by %s, cause %s", letter.Stage, letter.Cause())
 	}
 	w.succeeded(w.pressIn(firstCompany, "create_vendor", w.vendor(vendor, "New name")))
 	marks := w.marks()
@@ -279,8 +279,8 @@ func TestLettersOfEachStopCanBeReplayed(t *testing.T) {
 		stands  string
 	}{{"fetcher", bus.Delivery, fetched, ""}, {"export", bus.Event, worked, sandbox.Failed}, {"status-reporter", bus.Outcome, told, ""}} {
 		d := letters[i]
-		if s, err := bus.Parse(d.Subject); err != nil || d.Stop != want.stop && d.Stop != "deadline" || s.Kind != want.kind || d.ErpRequestId != want.request {
-			t.Errorf("letter %d is of %s, %s, request %d; want %+v", d.ID, d.Stop, d.Subject, d.ErpRequestId, want)
+		if s, err := bus.Parse(d.Subject); err != nil || d.Stage != want.stop && d.Stage != "deadline" || s.Kind != want.kind || d.ErpRequestId != want.request {
+			t.Errorf("letter %d is of %s, %s, request %d; want %+v", d.ID, d.Stage, d.Subject, d.ErpRequestId, want)
 		}
 		w.ended(ends[d.ID], tiebackv1.Status_STATUS_SUCCESS, want.stands, "")
 	}

@@ -104,8 +104,8 @@ func TestAButtonComesFreeThoughTheWorkerIsDown(t *testing.T) {
 	l := w.runWith(services{"export": nil})
 	clicked := w.press("create_vendor")
 	w.failed(clicked, "could not be done within 2s")
-	if d := l.buried(clicked); d.Stop != request.DeadlineStage || d.Cause != tiebackv1.Cause_CAUSE_OURS {
-		t.Errorf("dead letter by %q, cause %v", d.Stop, d.Cause)
+	if d := l.buried(clicked); d.Stage != request.DeadlineStage || d.Cause != tiebackv1.Cause_CAUSE_OURS {
+		t.Errorf("dead letter by %q, cause %v", d.Stage, d.Cause)
 	}
 	l.stop()
 	l = w.run()
@@ -145,7 +145,7 @@ func TestWhatIsBookedAfterTheDeadlineIsMarked(t *testing.T) {
 			late = decoded(t, m.Data())
 		}
 	}
-	if late == nil || late.CloseOuts[0].Status != tiebackv1.Status_STATUS_SUCCESS || late.CloseOuts[0].Stands != sandbox.Failed {
+	if late == nil || late.CloseOuts[0].Status != tiebackv1.Status_STATUS_SUCCESS || late.CloseOuts[0].KeptStatus != sandbox.Failed {
 		t.Fatalf("the late outcome was told as %v", late)
 	}
 	mark := late.CloseOuts[0].Marks[0]

@@ -71,8 +71,8 @@ func TestAThiefOfAWorkersKeyReportsNothingOfOthers(t *testing.T) {
 		t.Errorf("%d letters, want 5", len(letters))
 	}
 	for _, d := range letters {
-		if d.Stop != "status-reporter" || d.Class != tiebackv1.ErrorClass_ERROR_CLASS_PERMANENT || d.DeadLetter.Cause != tiebackv1.Cause_CAUSE_OURS || !strings.Contains(d.Error, "refused") && !strings.Contains(d.Error, "its subject says otherwise") {
-			t.Errorf("letter of %s: %s, %s: %s", d.Stop, d.Class, d.DeadLetter.Cause, d.Error)
+		if d.Stage != "status-reporter" || d.Class != tiebackv1.ErrorClass_ERROR_CLASS_PERMANENT || d.DeadLetter.Cause != tiebackv1.Cause_CAUSE_OURS || !strings.Contains(d.Error, "refused") && !strings.Contains(d.Error, "its subject says otherwise") {
+			t.Errorf("letter of %s: %s, %s: %s", d.Stage, d.Class, d.DeadLetter.Cause, d.Error)
 		}
 	}
 	w.failed(own, "Tell whoever runs the ERP integration")

@@ -132,7 +132,7 @@ func (w *world) processOf(g *guarded, service string) *tenant.App {
 	w.Helper()
 	env := map[string]string{
 		"TIEBACK_DATA": w.data, "TIEBACK_COMPANIES": w.file, "TIEBACK_ADMIN_ADDR": "127.0.0.1:0",
-		"TIEBACK_NATS_URL": g.url, "TIEBACK_NATS_NKEY_FILE": g.key(service), "TIEBACK_NATS_STREAMS": "made",
+		"TIEBACK_NATS_URL": g.url, "TIEBACK_NATS_NKEY_FILE": g.key(service), "TIEBACK_NATS_TOPOLOGY": "managed",
 		"TIEBACK_PROCORE_API_URL": w.url, "TIEBACK_PROCORE_LOGIN_URL": w.url, "TIEBACK_LOG_LEVEL": "debug", "TIEBACK_SWEEP_EVERY": "1s",
 		"TIEBACK_NATS_MAX_BYTES": "1000000000",
 	}

@@ -118,10 +118,10 @@ func TestLongRefusalsFailTheirEventAlone(t *testing.T) {
 		case tr.stop == "":
 		case d == nil:
 			t.Errorf("%s: no dead letter", tr.name)
-		case d.Stop != tr.stop || d.Class != tiebackv1.ErrorClass_ERROR_CLASS_PERMANENT || d.Cause != tiebackv1.Cause_CAUSE_PROCORE || d.Attempts != 1:
-			t.Errorf("%s: by %s, %v, %v, after %d attempts: %.300s", tr.name, d.Stop, d.Class, d.Cause, d.Attempts, d.Error)
-		case len(d.Error) > 1500 || len(d.Sentence) > 1500 || !strings.Contains(d.Error, "the name is odd") || !strings.Contains(d.Sentence, "the name is odd") || len(d.Message) == 0:
-			t.Errorf("%s: an error of %d bytes and a sentence of %d: %.200q %.200q", tr.name, len(d.Error), len(d.Sentence), d.Error, d.Sentence)
+		case d.Stage != tr.stop || d.Class != tiebackv1.ErrorClass_ERROR_CLASS_PERMANENT || d.Cause != tiebackv1.Cause_CAUSE_PROCORE || d.Attempts != 1:
+			t.Errorf("%s: by %s, %v, %v, after %d attempts: %.300s", tr.name, d.Stage, d.Class, d.Cause, d.Attempts, d.Error)
+		case len(d.Error) > 1500 || len(d.UserMessage) > 1500 || !strings.Contains(d.Error, "the name is odd") || !strings.Contains(d.UserMessage, "the name is odd") || len(d.Message) == 0:
+			t.Errorf("%s: an error of %d bytes and a sentence of %d: %.200q %.200q", tr.name, len(d.Error), len(d.UserMessage), d.Error, d.UserMessage)
 		}
 		if tr.stop == "fetcher" || tr.stop == "status-reporter" {
 			continue // Procore does not say which details there are, or takes nothing for them
@@ -160,9 +160,9 @@ func TestAMessageTooLargeForItsDeadLetter(t *testing.T) {
 	neighbour := w.press("create_vendor")
 	w.succeeded(neighbour)
 	for subject, d := range l.letters(len(subjects)) {
-		if d.Stop != subjects[subject] || d.Class != tiebackv1.ErrorClass_ERROR_CLASS_PERMANENT || len(d.Message) > 0 || d.StreamSequence == 0 ||
+		if d.Stage != subjects[subject] || d.Class != tiebackv1.ErrorClass_ERROR_CLASS_PERMANENT || len(d.Message) > 0 || d.StreamSequence == 0 ||
 			!strings.Contains(d.Error, "does not parse") || !strings.Contains(d.Error, "too large to be kept") {
-			t.Errorf("dead letter of %s: by %s, %v, %d bytes: %.500s", subject, d.Stop, d.Class, len(d.Message), d.Error)
+			t.Errorf("dead letter of %s: by %s, %v, %d bytes: %.500s", subject, d.Stage, d.Class, len(d.Message), d.Error)
 		}
 	}
 	if n := log.bytes.Load(); n > 1<<20 {

@@ -31,7 +31,7 @@ func TestStatusAndTraceNeedNoFurtherRight(t *testing.T) {
 	ours, err := bus.LookOn(t.Context(), bus.Options{URL: g.url, NKeyFile: g.key("tieback"), Name: "tieback", Log: zap.NewNop()})
 	w.must(err)
 	defer ours.Close()
-	writer, err := bus.Connect(t.Context(), bus.Options{URL: g.url, NKeyFile: g.key("tieback"), Name: "tieback", Made: true, Log: zap.NewNop()})
+	writer, err := bus.Connect(t.Context(), bus.Options{URL: g.url, NKeyFile: g.key("tieback"), Name: "tieback", TopologyManaged: true, Log: zap.NewNop()})
 	w.must(err)
 	defer writer.Close()
 	for clicked := range int64(4) {
@@ -39,7 +39,7 @@ func TestStatusAndTraceNeedNoFurtherRight(t *testing.T) {
 			CompanyId: 7, ErpRequestId: clicked + 1, EventId: "1", OccurredAt: timestamppb.Now(), ReceivedAt: timestamppb.Now(),
 		}))
 	}
-	fetcher, err := bus.Connect(t.Context(), bus.Options{URL: g.url, NKeyFile: g.key("fetcher"), Name: "fetcher", Made: true, Log: zap.NewNop()})
+	fetcher, err := bus.Connect(t.Context(), bus.Options{URL: g.url, NKeyFile: g.key("fetcher"), Name: "fetcher", TopologyManaged: true, Log: zap.NewNop()})
 	w.must(err)
 	defer fetcher.Close()
 	quota, err := fetcher.OpenQuota(t.Context(), 1)
@@ -74,7 +74,7 @@ func TestStatusAndTraceNeedNoFurtherRight(t *testing.T) {
 		if !bus.CallsProcore(service) {
 			continue
 		}
-		b, err := bus.Connect(t.Context(), bus.Options{URL: g.url, NKeyFile: g.key(service), Name: service, Made: true, Log: zap.NewNop()})
+		b, err := bus.Connect(t.Context(), bus.Options{URL: g.url, NKeyFile: g.key(service), Name: service, TopologyManaged: true, Log: zap.NewNop()})
 		w.must(err)
 		noted := trouble.Of(8, fault.From(fault.FromERP, errors.New("away")), time.Now())
 		w.must(state.Of(b).SaveTrouble(t.Context(), noted, time.Minute))

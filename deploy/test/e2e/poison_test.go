@@ -101,7 +101,7 @@ func TestWhatCantBeWorkedFailsAlone(t *testing.T) {
 		bus.For(bus.Event, "create_vendor", firstCompany, senseless).String():   "export",
 		bus.For(bus.Event, "create_commitment", firstCompany, nothing).String(): "export",
 	} {
-		if d := letters[subject]; d == nil || d.Stop != stop || d.Class != tiebackv1.ErrorClass_ERROR_CLASS_PERMANENT || d.Attempts != 1 || d.Error == "" {
+		if d := letters[subject]; d == nil || d.Stage != stop || d.Class != tiebackv1.ErrorClass_ERROR_CLASS_PERMANENT || d.Attempts != 1 || d.Error == "" {
 			t.Errorf("dead letter of %s: %v; want one by %s", subject, d, stop)
 		}
 	}

@@ -55,7 +55,7 @@ func TestPoisonKillsItsProcessButNoNeighbour(t *testing.T) {
 	for i, id := range poison {
 		w.failed(id, "")
 		subject := bus.For(bus.Event, "create_vendor", firstCompany+int64([]int{neighbours / 3, neighbours / 2}[i]%companies), id).String()
-		if d := letters[subject]; d == nil || d.Stop != "export" || !strings.Contains(d.Error, "did not end") {
+		if d := letters[subject]; d == nil || d.Stage != "export" || !strings.Contains(d.Error, "did not end") {
 			t.Errorf("dead letter of the poison %s: %v", subject, d)
 		}
 	}

@@ -32,7 +32,7 @@ func TestWhatIsNotPermittedIsRefused(t *testing.T) {
 			"$JS.API.CONSUMER.DELETE.TIEBACK_EVENT.export", "$JS.API.CONSUMER.MSG.NEXT.TIEBACK_EVENT.sync",
 			"$JS.ACK.TIEBACK_EVENT.sync.1.1.1.1.0", "$JS.ACK._.hash.TIEBACK_EVENT.sync.1.1.1.1.0.x",
 			"$JS.ACK.TIEBACK_EVENT.export.TIEBACK_EVENT.sync.1.1.1.1.0.x", "$JS.ACK.TIEBACK_EVENT.sync.TIEBACK_EVENT.export.1.1.1", // one shape read as the other
-			"tb.event.export.create_vendor.7.9", "tb.outcome.sync.sync_vendors.7.9", "tb.closed.export.create_vendor.7.9", "tb.dealt.export.create_vendor.7.9.1",
+			"tb.event.export.create_vendor.7.9", "tb.outcome.sync.sync_vendors.7.9", "tb.closed.export.create_vendor.7.9", "tb.resolution.export.create_vendor.7.9.1",
 			"tb.outcome._._.7.9.swept", "tb.outcome._._.7.9.42", "tb.dead._._.7.9.42",
 			"$KV.tieback-state.link.7.vendor.35", "$KV.tieback-state.cursor.7.VENDOR", "$KV.tieback-state.attempt.TIEBACK_EVENT.sync.1", "$KV.tieback-state.trouble.7.erp.sync",
 		},
@@ -112,7 +112,7 @@ func TestARefusalIsInTheServicesLog(t *testing.T) {
 	g := newGuarded(t)
 	g.streams(0)
 	log := &ears{more: make(chan struct{})}
-	b, err := bus.Connect(t.Context(), bus.Options{URL: g.url, NKeyFile: g.key("ingest"), Name: "ingest", Made: true, Log: log.logger()})
+	b, err := bus.Connect(t.Context(), bus.Options{URL: g.url, NKeyFile: g.key("ingest"), Name: "ingest", TopologyManaged: true, Log: log.logger()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +156,7 @@ func TestAServiceThatWouldMakeStreamsIsToldNotTo(t *testing.T) {
 	g := newGuarded(t)
 	g.streams(0)
 	_, err := bus.Connect(t.Context(), bus.Options{URL: g.url, NKeyFile: g.key("tieback"), Name: "tieback", Log: zap.NewNop()})
-	if err == nil || !strings.Contains(err.Error(), "TIEBACK_NATS_STREAMS=made") {
+	if err == nil || !strings.Contains(err.Error(), "TIEBACK_NATS_TOPOLOGY=managed") {
 		t.Errorf("it is told %v", err)
 	}
 }
@@ -188,7 +188,7 @@ func (g *guarded) refused(nc *nats.Conn, what string, sent error) {
 // bus connects as a service does.
 func (g *guarded) bus(service string) *bus.Bus {
 	g.t.Helper()
-	b, err := bus.Connect(g.t.Context(), bus.Options{URL: g.url, NKeyFile: g.key(service), Name: service, Made: true, Log: zap.NewNop()})
+	b, err := bus.Connect(g.t.Context(), bus.Options{URL: g.url, NKeyFile: g.key(service), Name: service, TopologyManaged: true, Log: zap.NewNop()})
 	if err != nil {
 		g.t.Fatal(err)
 	}

@@ -127,7 +127,7 @@ func TestTheStoryOfADeadLetterThatWasReplayed(t *testing.T) {
 	away.Store(false)
 	l.replayed(letter.ID)
 	s = l.story(firstCompany, clicked, nil)
-	if k := stepsOf(s); !strings.Contains(k, "dealt/1 ") || !strings.Contains(k, "event/1 outcome/1 closed/1") || !strings.Contains(k, "dead") {
+	if k := stepsOf(s); !strings.Contains(k, "resolution/1 ") || !strings.Contains(k, "event/1 outcome/1 closed/1") || !strings.Contains(k, "dead") {
 		t.Errorf("the story is %s", k)
 	}
 	w.verdict(s, request.Recovered, "run 1, the replay of dead letter 1, was closed as success", "Procore keeps request detail", "at failed")

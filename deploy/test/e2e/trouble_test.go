@@ -233,7 +233,7 @@ func TestWhatTheERPRefusesIsSeen(t *testing.T) {
 	refused := w.press("create_vendor")
 	w.failed(refused, "The code 12 is taken.")
 	for _, stop := range []string{"export", "status-reporter"} {
-		log.await(t, 0, `"stop":"`+stop+`"`, fmt.Sprintf(`"erp_request":%d`, refused), `"outcome":"refused"`, "The code 12 is taken.")
+		log.await(t, 0, `"stage":"`+stop+`"`, fmt.Sprintf(`"erp_request":%d`, refused), `"outcome":"refused"`, "The code 12 is taken.")
 	}
 	if f := of(l.audit(), refused); f.Class != request.Failed || !strings.Contains(f.Why, "The code 12 is taken.") {
 		t.Errorf("the audit says %s: %q", f.Class, f.Why)

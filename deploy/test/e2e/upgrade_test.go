@@ -128,7 +128,7 @@ func TestAnOlderVersionsMessagesAreWorked(t *testing.T) {
 
 	on := bus.For(bus.Delivery, "", firstCompany, died)
 	l.published(bus.For(bus.Dead, "", firstCompany, died).String(), w.marshalled(&tiebackv1.DeadLetter{
-		CompanyId: firstCompany, ErpRequestId: died, Stop: "fetcher", Subject: on.String(),
+		CompanyId: firstCompany, ErpRequestId: died, Stage: "fetcher", Subject: on.String(),
 		Message: w.marshalled(&tiebackv1.Delivery{CompanyId: firstCompany, ErpRequestId: died}),
 	}))
 	letter := l.listed(1)[0]
@@ -161,7 +161,7 @@ func TestANewerVersionsSubjectsAreKept(t *testing.T) {
 	letters := l.letters(len(subjects))
 	for subject, stop := range subjects {
 		owner := fmt.Sprintf(".%d.%d", letters[subject].GetCompanyId(), letters[subject].GetErpRequestId())
-		if d := letters[subject]; d == nil || d.Stop != stop || !bytes.Equal(d.Message, data[subject]) || !strings.Contains(subject, owner) {
+		if d := letters[subject]; d == nil || d.Stage != stop || !bytes.Equal(d.Message, data[subject]) || !strings.Contains(subject, owner) {
 			t.Errorf("%s: %v; want a letter of %s and its company, with all of it", subject, d, stop)
 		}
 	}

@@ -117,8 +117,8 @@ func TestEachPodSeesItsOwnKeyOnly(t *testing.T) {
 func TestOnlyOneMakesStreams(t *testing.T) {
 	each(t, func(t *testing.T, _ variant, b built) {
 		for _, p := range pods(t, b) {
-			if env := environment(t, b, p); env["TIEBACK_NATS_NKEY_FILE"] != "" && env["TIEBACK_NATS_STREAMS"] != "made" {
-				t.Errorf("%s: TIEBACK_NATS_STREAMS is %q", p.name, env["TIEBACK_NATS_STREAMS"])
+			if env := environment(t, b, p); env["TIEBACK_NATS_NKEY_FILE"] != "" && env["TIEBACK_NATS_TOPOLOGY"] != "managed" {
+				t.Errorf("%s: TIEBACK_NATS_TOPOLOGY is %q", p.name, env["TIEBACK_NATS_TOPOLOGY"])
 			}
 		}
 	})

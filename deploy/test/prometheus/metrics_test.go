@@ -66,7 +66,7 @@ func bounds() map[string]*regexp.Regexp {
 	}
 	one := func(of ...string) *regexp.Regexp { return regexp.MustCompile("^(" + strings.Join(of, "|") + ")$") }
 	return map[string]*regexp.Regexp{
-		"type": one(append(types, "_")...), "consumer": one(consumers...), "stop": one(append(categories, "fetcher", "status-reporter")...),
+		"type": one(append(types, "_")...), "consumer": one(consumers...), "stage": one(append(categories, "fetcher", "status-reporter")...),
 		"verdict": one("done", "again", "throttled", "dead"), "class": one("transient", "permanent", "throttled", "ambiguous"),
 		"cause": one("ours", "tenant-data", "erp", "procore", "limits", "unknown"), "window": one("hour", "spike"),
 		"company": one("598134325841112"), "status": one("[1-5][0-9][0-9]", "error"), "route": one("[a-z_/ ]+"), "operation": one("[a-z_]+"),

@@ -101,7 +101,7 @@ func Audit(ctx context.Context, r *erplog.Reader, b *bus.Bus, o Options) (Report
 
 // lost: what a stream has lost can't be judged, so that nothing is proved.
 func (report *Report) lost(ctx context.Context, b *bus.Bus) error {
-	gaps, err := b.Gaps(ctx, bus.Dead, bus.Dealt) // of the others a request shows what is gone: it is not closed
+	gaps, err := b.Gaps(ctx, bus.Dead, bus.Resolution) // of the others a request shows what is gone: it is not closed
 	if err != nil {
 		return err
 	}

@@ -285,7 +285,7 @@ func TestADeadLetterHoldsTheWholeMessage(t *testing.T) {
 	if err := proto.Unmarshal(raw.Data, &got); err != nil {
 		t.Fatal(err)
 	}
-	if string(got.Message) != "whole" || got.Stop != "export" || got.Class != tiebackv1.ErrorClass_ERROR_CLASS_PERMANENT || got.Attempts != 3 || got.Error != "why" {
+	if string(got.Message) != "whole" || got.Stage != "export" || got.Class != tiebackv1.ErrorClass_ERROR_CLASS_PERMANENT || got.Attempts != 3 || got.Error != "why" {
 		t.Errorf("dead letter %v", &got)
 	}
 	if n := s.CachedInfo().State.Msgs; n != 1 {
@@ -475,8 +475,8 @@ func TestADeadLetterIsWrittenWhateverTheErrorSays(t *testing.T) {
 		if err := proto.Unmarshal(letter.Data, &got); err != nil {
 			t.Fatal(err)
 		}
-		if !strings.HasPrefix(got.Error, "Procore says: xxx") || len(got.Error)+len(got.Sentence) > 32<<10 || fault.UserMessage(c.cause, "") != got.Sentence {
-			t.Errorf("%s: an error of %d bytes, a sentence of %d: %.60q", name, len(got.Error), len(got.Sentence), got.Error)
+		if !strings.HasPrefix(got.Error, "Procore says: xxx") || len(got.Error)+len(got.UserMessage) > 32<<10 || fault.UserMessage(c.cause, "") != got.UserMessage {
+			t.Errorf("%s: an error of %d bytes, a sentence of %d: %.60q", name, len(got.Error), len(got.UserMessage), got.Error)
 		}
 		if whole := len(c.data) < 1<<20; whole != (len(got.Message) == len(c.data)) || whole == strings.Contains(got.Error, "too large to be kept") {
 			t.Errorf("%s: %d bytes of the message are kept: %q", name, len(got.Message), got.Error[len(got.Error)-100:])

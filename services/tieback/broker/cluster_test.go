@@ -169,7 +169,7 @@ func TestTheQuotaIsReadThoughOnlyTheLeaderAnswersFromNowOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(srv.Close)
-	o := bus.Options{InProcess: srv.InProcess(), Name: "test", Made: true, Log: zap.NewNop()}
+	o := bus.Options{InProcess: srv.InProcess(), Name: "test", TopologyManaged: true, Log: zap.NewNop()}
 	if err := bus.SetUp(t.Context(), o, func(string, string) {}); err != nil {
 		t.Fatal(err)
 	}

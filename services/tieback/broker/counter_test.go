@@ -80,14 +80,14 @@ func TestATallyReadsOn(t *testing.T) {
 	}
 	expect("one written and dealt with in between", map[string]int{"erp": 2, "ours": 1})
 	replay := bus.For(bus.Event, "create_vendor", 7, 2).WithRun("2")
-	must(t, b.PublishOnce(t.Context(), bus.For(bus.Dealt, "create_vendor", 7, 2).WithRun("2"), &tiebackv1.Dealing{
-		CompanyId: 7, ErpRequestId: 2, Letter: 2, Action: tiebackv1.Action_ACTION_REPLAYED, At: timestamppb.Now(), Subject: replay.String(),
+	must(t, b.PublishOnce(t.Context(), bus.For(bus.Resolution, "create_vendor", 7, 2).WithRun("2"), &tiebackv1.Resolution{
+		CompanyId: 7, ErpRequestId: 2, DeadLetter: 2, Action: tiebackv1.Action_ACTION_REPLAYED, At: timestamppb.Now(), Subject: replay.String(),
 	}))
 	expect("a replay that was cut off", map[string]int{"erp": 2, "ours": 1})
 	must(t, b.PublishOnce(t.Context(), replay, &tiebackv1.Event{CompanyId: 7, ErpRequestId: 2}))
 	expect("and sent", map[string]int{"erp": 1, "ours": 1})
-	must(t, b.PublishOnce(t.Context(), bus.For(bus.Dealt, "create_vendor", 7, 2).WithRun("2-2"), &tiebackv1.Dealing{
-		CompanyId: 7, ErpRequestId: 2, Letter: 2, Action: tiebackv1.Action_ACTION_REPLAYED, At: timestamppb.Now(), Subject: replay.WithRun("2-2").String(),
+	must(t, b.PublishOnce(t.Context(), bus.For(bus.Resolution, "create_vendor", 7, 2).WithRun("2-2"), &tiebackv1.Resolution{
+		CompanyId: 7, ErpRequestId: 2, DeadLetter: 2, Action: tiebackv1.Action_ACTION_REPLAYED, At: timestamppb.Now(), Subject: replay.WithRun("2-2").String(),
 	}))
 	expect("another one of the same letter that was cut off", map[string]int{"erp": 2, "ours": 1})
 	dead, err := b.JetStream().Stream(t.Context(), bus.Dead.Stream())

@@ -45,7 +45,7 @@ func setUp(t *testing.T, o bus.Options) map[string]string {
 // connectMade connects as a service that may make nothing.
 func connectMade(t *testing.T, o bus.Options) *bus.Bus {
 	t.Helper()
-	o.Made = true
+	o.TopologyManaged = true
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	b, err := bus.Connect(ctx, o)
@@ -110,7 +110,7 @@ func TestSetUpCanBeRunAgain(t *testing.T) {
 // Who finds nothing there makes nothing, and says what it waits for.
 func TestWithMadeNothingIsMade(t *testing.T) {
 	t.Parallel()
-	o := bus.Options{InProcess: start(t, t.TempDir()).InProcess(), Name: "test", Log: zap.NewNop(), Made: true}
+	o := bus.Options{InProcess: start(t, t.TempDir()).InProcess(), Name: "test", Log: zap.NewNop(), TopologyManaged: true}
 	short, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
 	_, err := bus.Connect(short, o)
@@ -129,7 +129,7 @@ func TestWithMadeNothingIsMade(t *testing.T) {
 	for name := range js.StreamNames(t.Context()).Name() {
 		t.Errorf("made %s", name)
 	}
-	o.Made = false
+	o.TopologyManaged = false
 	setUp(t, o)
 	b := connectMade(t, o)
 	if err := js.DeleteConsumer(t.Context(), bus.Outcome.Stream(), "status-reporter"); err != nil {

@@ -27,7 +27,7 @@ func TestAReplayGivenUpAgainIsNotReportedAsClosed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var replays []*tiebackv1.Dealing
+	var replays []*tiebackv1.Resolution
 	for n := range int64(40) {
 		run := fmt.Sprint(n + 1)
 		s := bus.For(bus.Event, "create_vendor", 7, n+1).WithRun(run)
@@ -39,7 +39,7 @@ func TestAReplayGivenUpAgainIsNotReportedAsClosed(t *testing.T) {
 		if _, err := b.JetStream().Publish(t.Context(), s.String(), closed); err != nil {
 			t.Fatal(err)
 		}
-		replays = append(replays, &tiebackv1.Dealing{Letter: uint64(n + 1), Subject: m.Raw})
+		replays = append(replays, &tiebackv1.Resolution{DeadLetter: uint64(n + 1), Subject: m.Raw})
 	}
 	ended := 0
 	err = watch.Wait(t.Context(), replays, func(e dead.End) {

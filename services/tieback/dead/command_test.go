@@ -176,7 +176,7 @@ func TestARunSteersNoTerminal(t *testing.T) {
 // A year beyond 9999 can't be written as JSON, and one such dealing hid all letters.
 func TestATimeThatNobodyCanWriteHidesNoLetters(t *testing.T) {
 	never := &timestamppb.Timestamp{Seconds: 1e12}
-	letters := []request.DeadLetter{{DeadLetter: &tiebackv1.DeadLetter{}, Resolutions: []*tiebackv1.Dealing{{Letter: 1, At: never}}}}
+	letters := []request.DeadLetter{{DeadLetter: &tiebackv1.DeadLetter{}, Resolutions: []*tiebackv1.Resolution{{DeadLetter: 1, At: never}}}}
 	if _, err := json.Marshal(listed(letters)); err != nil {
 		t.Error(err)
 	}

@@ -16,15 +16,15 @@ import (
 )
 
 // TakenError says that somebody has dealt with the letter before.
-type TakenError struct{ *tiebackv1.Dealing }
+type TakenError struct{ *tiebackv1.Resolution }
 
 func (e *TakenError) Error() string {
-	return fmt.Sprintf("letter %d %s", e.Letter, request.ResolutionText(e.Dealing))
+	return fmt.Sprintf("letter %d %s", e.DeadLetter, request.ResolutionText(e.Resolution))
 }
 
 // Dealt is what was done with a letter.
 type Dealt struct {
-	*tiebackv1.Dealing
+	*tiebackv1.Resolution
 	Mended bool // the dealing is an earlier one that was cut off: its replay was sent now
 }
 
@@ -65,12 +65,12 @@ func (d *Desk) Discard(ctx context.Context, id uint64, reason string) (Dealt, er
 	}
 	deal := d.dealing(l, tiebackv1.Action_ACTION_DISCARDED)
 	deal.Reason = reason
-	return Dealt{Dealing: deal}, d.claim(ctx, place(l, 1), deal)
+	return Dealt{Resolution: deal}, d.claim(ctx, place(l, 1), deal)
 }
 
-func (d *Desk) dealing(l request.DeadLetter, action tiebackv1.Action) *tiebackv1.Dealing {
-	return &tiebackv1.Dealing{
-		CompanyId: l.CompanyId, ErpRequestId: l.ErpRequestId, Type: l.Type, Letter: l.ID, Action: action, Who: d.Who, At: timestamppb.Now(),
+func (d *Desk) dealing(l request.DeadLetter, action tiebackv1.Action) *tiebackv1.Resolution {
+	return &tiebackv1.Resolution{
+		CompanyId: l.CompanyId, ErpRequestId: l.ErpRequestId, Type: l.Type, DeadLetter: l.ID, Action: action, Who: d.Who, At: timestamppb.Now(),
 	}
 }
 
@@ -80,13 +80,13 @@ func place(l request.DeadLetter, n int) bus.Subject {
 	if n > 1 {
 		run = fmt.Sprintf("%d-%d", l.ID, n)
 	}
-	return bus.For(bus.Dealt, l.Type, l.CompanyId, l.ErpRequestId).WithRun(run)
+	return bus.For(bus.Resolution, l.Type, l.CompanyId, l.ErpRequestId).WithRun(run)
 }
 
 // turn is the number of a letter's next dealing. Where the last one is a replay that was cut off,
 // it is sent now, and returned: cut. Where it stands, that is a TakenError, unless again is wanted.
-func (d *Desk) turn(ctx context.Context, l request.DeadLetter, on bus.Subject, data []byte, again bool) (n int, cut *tiebackv1.Dealing, err error) {
-	var last *tiebackv1.Dealing
+func (d *Desk) turn(ctx context.Context, l request.DeadLetter, on bus.Subject, data []byte, again bool) (n int, cut *tiebackv1.Resolution, err error) {
+	var last *tiebackv1.Resolution
 	for n = 1; ; n++ {
 		deal, err := d.standing(ctx, place(l, n))
 		if err != nil {
@@ -113,12 +113,12 @@ func (d *Desk) turn(ctx context.Context, l request.DeadLetter, on bus.Subject, d
 }
 
 // standing reads a dealing; nil: there is none.
-func (d *Desk) standing(ctx context.Context, at bus.Subject) (*tiebackv1.Dealing, error) {
+func (d *Desk) standing(ctx context.Context, at bus.Subject) (*tiebackv1.Resolution, error) {
 	m, there, err := d.Bus.Last(ctx, at)
 	if err != nil || !there {
 		return nil, err
 	}
-	deal := &tiebackv1.Dealing{}
+	deal := &tiebackv1.Resolution{}
 	if err := proto.Unmarshal(m.Data, deal); err != nil {
 		return nil, fmt.Errorf("%s holds what no service of ours wrote: %w", at, err)
 	}
@@ -134,11 +134,11 @@ func (d *Desk) replay(ctx context.Context, l request.DeadLetter, n int, on bus.S
 		return Dealt{}, err
 	}
 	_, err := d.send(ctx, deal, data)
-	return Dealt{Dealing: deal}, err
+	return Dealt{Resolution: deal}, err
 }
 
 // claim writes a dealing at its place; a place that is taken is a TakenError.
-func (d *Desk) claim(ctx context.Context, at bus.Subject, deal *tiebackv1.Dealing) error {
+func (d *Desk) claim(ctx context.Context, at bus.Subject, deal *tiebackv1.Resolution) error {
 	if first, err := d.Bus.Claim(ctx, at, deal); first || err != nil {
 		return err
 	}
@@ -158,7 +158,7 @@ func (d *Desk) claim(ctx context.Context, at bus.Subject, deal *tiebackv1.Dealin
 }
 
 // send sends the message of a replay, and says whether it was not sent before.
-func (d *Desk) send(ctx context.Context, deal *tiebackv1.Dealing, data []byte) (bool, error) {
+func (d *Desk) send(ctx context.Context, deal *tiebackv1.Resolution, data []byte) (bool, error) {
 	s, err := bus.Parse(deal.Subject)
 	if err != nil {
 		return false, err
@@ -172,7 +172,7 @@ func (d *Desk) send(ctx context.Context, deal *tiebackv1.Dealing, data []byte) (
 
 // mend sends a replay that was claimed and not sent, as it was claimed, and says whether it
 // did. What is older than its stream's memory is left alone: nobody can tell any more.
-func (d *Desk) mend(ctx context.Context, deal *tiebackv1.Dealing, on bus.Subject, data []byte) (bool, error) {
+func (d *Desk) mend(ctx context.Context, deal *tiebackv1.Resolution, on bus.Subject, data []byte) (bool, error) {
 	if deal.Action != tiebackv1.Action_ACTION_REPLAYED {
 		return false, nil
 	}
@@ -182,7 +182,7 @@ func (d *Desk) mend(ctx context.Context, deal *tiebackv1.Dealing, on bus.Subject
 	}
 	if deal.Difference != "" {
 		if data, err = redo(on, data, deal.Difference); err != nil {
-			return false, fmt.Errorf("letter %d %s, which was cut off: %w", deal.Letter, request.ResolutionText(deal), err)
+			return false, fmt.Errorf("letter %d %s, which was cut off: %w", deal.DeadLetter, request.ResolutionText(deal), err)
 		}
 	}
 	return d.send(ctx, deal, data)

@@ -58,7 +58,7 @@ func listed(letters []request.DeadLetter) listDoc {
 func letterOf(l request.DeadLetter) letterDoc {
 	doc := letterDoc{
 		ID: l.ID, At: l.At.UTC(), State: string(l.State), Company: l.CompanyId, Request: l.ErpRequestId, Type: l.Type, Category: string(l.Category()),
-		Stop: l.Stop, Class: request.ClassName(l.Class), Cause: l.Cause(), Attempts: l.Attempts, Error: l.Error, Sentence: l.Sentence, Subject: l.Subject,
+		Stop: l.Stage, Class: request.ClassName(l.Class), Cause: l.Cause(), Attempts: l.Attempts, Error: l.Error, Sentence: l.UserMessage, Subject: l.Subject,
 		Dealings: []dealingDoc{},
 	}
 	for _, d := range l.Resolutions {
@@ -67,7 +67,7 @@ func letterOf(l request.DeadLetter) letterDoc {
 	return doc
 }
 
-func dealingOf(d *tiebackv1.Dealing) dealingDoc {
+func dealingOf(d *tiebackv1.Resolution) dealingDoc {
 	doc := dealingDoc{Action: request.ActionName(d.Action), Who: d.Who, Reason: d.Reason, Subject: d.Subject, Difference: d.Difference}
 	if d.At.IsValid() { // else it tells no time, or one that JSON can't hold
 		doc.At = d.At.AsTime()

@@ -24,7 +24,7 @@ func printLetters(w io.Writer, letters []request.DeadLetter) error {
 	fmt.Fprintln(t, "ID\tWHEN\tCOMPANY\tREQUEST\tTYPE\tSTOP\tCAUSE\tATTEMPTS\tERROR")
 	for _, l := range letters {
 		fmt.Fprintf(t, "%d\t%s\t%d\t%d\t%s\t%s\t%s\t%d\t%s\n",
-			l.ID, l.At.Local().Format("2006-01-02 15:04:05"), l.CompanyId, l.ErpRequestId, terminal.Line(l.Type), terminal.Line(l.Stop), l.Cause(), l.Attempts, remark(l))
+			l.ID, l.At.Local().Format("2006-01-02 15:04:05"), l.CompanyId, l.ErpRequestId, terminal.Line(l.Type), terminal.Line(l.Stage), l.Cause(), l.Attempts, remark(l))
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -96,7 +96,7 @@ func printDifference(w io.Writer, difference string) {
 }
 
 // printDealing writes a line for what was done.
-func printDealing(w io.Writer, d *tiebackv1.Dealing) {
+func printDealing(w io.Writer, d *tiebackv1.Resolution) {
 	fmt.Fprintf(w, "  %s\n", terminal.Plain(request.ResolutionText(d)))
 	if d.Difference != "" {
 		printDifference(w, d.Difference)

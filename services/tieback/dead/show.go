@@ -79,7 +79,7 @@ func (s *shown) print(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	for _, row := range [][2]string{
 		{"letter", fmt.Sprintf("%d, %s", l.ID, l.State)}, {"when", stamp(l.At)}, {"company", fmt.Sprint(l.CompanyId)}, {"request", fmt.Sprint(l.ErpRequestId)},
-		{"type", terminal.Line(l.Type)}, {"stop", terminal.Line(l.Stop)}, {"cause", l.Cause()}, {"class", request.ClassName(l.Class)},
+		{"type", terminal.Line(l.Type)}, {"stop", terminal.Line(l.Stage)}, {"cause", l.Cause()}, {"class", request.ClassName(l.Class)},
 		{"attempts", fmt.Sprint(l.Attempts)}, {"subject", terminal.Line(l.Subject)}, {"stored", fmt.Sprintf("%s, %d", terminal.Line(l.Stream), l.StreamSequence)},
 	} {
 		fmt.Fprintf(t, "%s\t%s\n", row[0], row[1])
@@ -116,8 +116,8 @@ func (s *shown) printReport(w io.Writer) {
 	default:
 		part(w, "NOT SHOWN TO THE ACCOUNTANT")
 		text = "No request detail in Procore was closed as failed for it."
-		if s.letter.Sentence != "" {
-			text += " The reason in plain words: " + s.letter.Sentence
+		if s.letter.UserMessage != "" {
+			text += " The reason in plain words: " + s.letter.UserMessage
 		}
 	}
 	fmt.Fprintln(w, terminal.Plain(or(text, "The request detail was closed without a message.")))

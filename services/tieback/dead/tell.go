@@ -17,7 +17,7 @@ type teller struct {
 	cmd    *cobra.Command
 	output output
 	doc    resultsDoc
-	sent   []*tiebackv1.Dealing
+	sent   []*tiebackv1.Resolution
 	bad    bool
 }
 
@@ -26,13 +26,13 @@ func newTeller(cmd *cobra.Command, o output) *teller {
 }
 
 // replays are those that were sent.
-func (t *teller) replays() []*tiebackv1.Dealing { return t.sent }
+func (t *teller) replays() []*tiebackv1.Resolution { return t.sent }
 
 // tell takes a result; one call at a time.
 func (t *teller) tell(r Result) {
 	doc := resultDoc{ID: r.ID, Done: r.Err == nil, Mended: r.Dealt.Mended}
-	if r.Dealt.Dealing != nil {
-		d := dealingOf(r.Dealt.Dealing)
+	if r.Dealt.Resolution != nil {
+		d := dealingOf(r.Dealt.Resolution)
 		doc.Dealing = &d
 	}
 	if r.Err != nil {
@@ -41,14 +41,14 @@ func (t *teller) tell(r Result) {
 		t.problem(r.Err)
 	} else {
 		t.doc.Done++
-		t.sent = append(t.sent, r.Dealt.Dealing)
+		t.sent = append(t.sent, r.Dealt.Resolution)
 		t.say("%s", done(r))
 	}
 	t.doc.Results = append(t.doc.Results, doc)
 }
 
 func done(r Result) string {
-	d := r.Dealt.Dealing
+	d := r.Dealt.Resolution
 	switch {
 	case r.Dealt.Mended:
 		return fmt.Sprintf("letter %d %s, which was cut off: sent now, run %s", r.ID, request.ResolutionText(d), runOf(d))
@@ -100,4 +100,6 @@ func (t *teller) end() error {
 }
 
 // runOf is the run of a replay.
-func runOf(d *tiebackv1.Dealing) string { return d.Subject[strings.LastIndexByte(d.Subject, '.')+1:] }
+func runOf(d *tiebackv1.Resolution) string {
+	return d.Subject[strings.LastIndexByte(d.Subject, '.')+1:]
+}

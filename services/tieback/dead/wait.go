@@ -45,7 +45,7 @@ func (d *Desk) Watch(ctx context.Context) (*Watch, error) {
 
 // Wait tells how each replay ended, as it ends, one after the other; it returns when all have, or
 // with ctx's error.
-func (w *Watch) Wait(ctx context.Context, replays []*tiebackv1.Dealing, tell func(End)) error {
+func (w *Watch) Wait(ctx context.Context, replays []*tiebackv1.Resolution, tell func(End)) error {
 	if len(replays) == 0 {
 		return nil
 	}
@@ -54,7 +54,7 @@ func (w *Watch) Wait(ctx context.Context, replays []*tiebackv1.Dealing, tell fun
 	open := map[bus.Subject]uint64{}
 	for _, r := range replays {
 		if s, err := bus.Parse(r.Subject); err == nil {
-			open[whose(s)] = r.Letter
+			open[whose(s)] = r.DeadLetter
 		}
 	}
 	var mu sync.Mutex

@@ -42,7 +42,7 @@ func (d *Doctor) checkBroker(ctx context.Context, r *report) {
 		return
 	}
 	heard := &ear{LevelEnabler: zapcore.WarnLevel}
-	o.Log, o.Made = zap.New(heard), true // to make nothing
+	o.Log, o.TopologyManaged = zap.New(heard), true // to make nothing
 	b, err := d.connect(ctx, o)
 	if err != nil {
 		d.unreachable(r, err, heard)
@@ -114,7 +114,7 @@ func (d *Doctor) unreachable(r *report, err error, heard *ear) {
 	if errors.Is(err, bus.ErrRecovering) {
 		do = patience
 	} else if text := err.Error(); strings.Contains(text, "not to be had") || errors.Is(err, jetstream.ErrStreamNotFound) {
-		do = "run the provisioner, which makes them; with TIEBACK_NATS_STREAMS=make the services do it when they start"
+		do = "run the provisioner, which makes them; with TIEBACK_NATS_TOPOLOGY=create the services do it when they start"
 	} else if strings.Contains(strings.ToLower(text), "authorization") || strings.Contains(text, "refuses") || strings.Contains(text, "permissions") {
 		do = "give TIEBACK_NATS_NKEY_FILE the key of the user tieback, and the broker the users.conf that it is from"
 	}

@@ -267,7 +267,7 @@ func TestKeysOfTheBroker(t *testing.T) {
 	}
 	ns := w.broker(`accounts { include "keys/users.conf" }`)
 	env := map[string]string{"TIEBACK_NATS_URL": ns.ClientURL(), "TIEBACK_NATS_NKEY_FILE": w.path("keys/provisioner.nk")}
-	t.Setenv("TIEBACK_NATS_STREAMS", "made")
+	t.Setenv("TIEBACK_NATS_TOPOLOGY", "managed")
 	t.Setenv("TIEBACK_NATS_NKEY_FILE", w.path("keys/tieback.nk"))
 	patient := doctor.Patience
 	doctor.Patience = 2 * time.Second // for streams that do not come

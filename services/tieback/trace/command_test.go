@@ -234,7 +234,7 @@ func example() Story {
 				What:   "given up by deadline after 12 attempts, letter 42: not done within 15m0s: connection refused",
 				Letter: &Letter{ID: 42, Stop: "deadline", Class: "transient", Cause: "erp", Attempts: 12, Error: "not done within 15m0s: connection refused"}},
 			{At: at(902), Took: took(1), Since: "outcome", Kind: "closed", By: "status-reporter", Subject: "tb.closed.export.create_vendor.598134325841112.1001", Sequence: 1, Told: failed},
-			{At: at(1300), Took: took(398.9), Since: "letter", Kind: "dealt", Run: "42", By: "ann@office", What: "letter 42 was replayed by ann@office", Subject: "tb.dealt.export.create_vendor.598134325841112.1001.42", Sequence: 1,
+			{At: at(1300), Took: took(398.9), Since: "letter", Kind: "resolution", Run: "42", By: "ann@office", What: "letter 42 was replayed by ann@office", Subject: "tb.resolution.export.create_vendor.598134325841112.1001.42", Sequence: 1,
 				Dealing: &Dealing{Letter: 42, Action: "replayed", Who: "ann@office", Replay: "tb.event.export.create_vendor.598134325841112.1001.42"}},
 			{At: at(1301), Took: took(1), Since: "dealing", Kind: "event", Run: "42", By: "ann@office", What: "replayed: fetched: create_vendor, 812 bytes", Subject: "tb.event.export.create_vendor.598134325841112.1001.42", Sequence: 2,
 				Event: &Event{Bytes: 812}},

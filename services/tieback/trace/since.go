@@ -46,7 +46,7 @@ func (r *reading) answers(s *Step) (string, time.Time) {
 		return "outcome", r.last(bus.Outcome, s.Run)
 	case bus.Dead:
 		return r.died(s, base)
-	case bus.Dealt:
+	case bus.Resolution:
 		return "letter", r.letter(s)
 	}
 	return "dealing", r.replayed(s.Subject)

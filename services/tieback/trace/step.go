@@ -16,7 +16,7 @@ type Step struct {
 	At       time.Time `json:"at"`           // when the broker took it
 	Took     *float64  `json:"took_seconds"` // since the message that it answers, see Since; null: that one is not there
 	Since    string    `json:"since"`        // what Took is counted from: click (two clocks, and too much by up to a second, as it has whole ones), delivery, event, outcome, letter, dealing; "": nothing
-	Kind     string    `json:"kind"`         // delivery, event, outcome, closed, dead, dealt
+	Kind     string    `json:"kind"`         // delivery, event, outcome, closed, dead, resolution
 	Run      string    `json:"run"`          // "": the first; 42: the replay of dead letter 42; late; swept
 	By       string    `json:"by"`           // the stop that wrote it, or the person; "": not recorded
 	What     string    `json:"what"`
@@ -80,7 +80,7 @@ func (r *reading) steps(history []request.Step) {
 			s.Told = toldOf(m)
 		case *tiebackv1.DeadLetter:
 			s.Letter = letterOf(h.Sequence, m)
-		case *tiebackv1.Dealing:
+		case *tiebackv1.Resolution:
 			s.Dealing = r.dealing(m)
 		}
 		if who := r.whose(s.Subject); who != "" {
@@ -122,14 +122,14 @@ func (r *reading) event(e *tiebackv1.Event) *Event {
 
 func letterOf(id uint64, d *tiebackv1.DeadLetter) *Letter {
 	return &Letter{
-		ID: id, Stop: d.Stop, Class: request.ClassName(d.Class), Cause: request.CauseName(d.Cause),
-		Attempts: d.Attempts, Error: d.Error, Sentence: d.Sentence,
+		ID: id, Stop: d.Stage, Class: request.ClassName(d.Class), Cause: request.CauseName(d.Cause),
+		Attempts: d.Attempts, Error: d.Error, Sentence: d.UserMessage,
 	}
 }
 
-func (r *reading) dealing(d *tiebackv1.Dealing) *Dealing {
+func (r *reading) dealing(d *tiebackv1.Resolution) *Dealing {
 	out := &Dealing{
-		Letter: d.Letter, Action: request.ActionName(d.Action), Who: d.Who, Reason: d.Reason, Replay: d.Subject, Edited: d.Difference != "",
+		Letter: d.DeadLetter, Action: request.ActionName(d.Action), Who: d.Who, Reason: d.Reason, Replay: d.Subject, Edited: d.Difference != "",
 	}
 	if r.Payload {
 		out.Difference = d.Difference

@@ -67,7 +67,7 @@ func toldOf(o *tiebackv1.Outcome) *Told {
 
 func closeOutOf(c *tiebackv1.CloseOut) CloseOut {
 	out := CloseOut{
-		Detail: c.RequestDetailId, Record: c.Record, Status: request.StatusName(c.Status), Messages: append([]string{}, c.Messages...), Stands: c.Stands,
+		Detail: c.RequestDetailId, Record: c.Record, Status: request.StatusName(c.Status), Messages: append([]string{}, c.Messages...), Stands: c.KeptStatus,
 		Marks: []Mark{}, Assignments: []Assignment{}, Transactions: []Transaction{}, Unlinks: []Item{}, Links: []Mark{},
 	}
 	for _, m := range c.Marks {

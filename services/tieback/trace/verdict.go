@@ -35,7 +35,7 @@ func (r *reading) judge(now time.Time) {
 		parts = append(parts, r.verdict.Why)
 	}
 	if d := r.timeline.OpenDeadLetter(); d != nil {
-		parts = append(parts, fmt.Sprintf("dead letter %d (%s, %s) waits for somebody: tieback dead show %d", d.ID, d.Stop, d.Cause(), d.ID))
+		parts = append(parts, fmt.Sprintf("dead letter %d (%s, %s) waits for somebody: tieback dead show %d", d.ID, d.Stage, d.Cause(), d.ID))
 	}
 	r.Verdict = strings.Join(parts, "; ")
 	if len(r.Unread) > 0 {

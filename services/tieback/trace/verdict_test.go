@@ -53,10 +53,10 @@ func TestVerdicts(t *testing.T) {
 	expired := closeOuts(statusFailed)
 	expired.Expired, expired.DeadLettered = true, true
 	late := closeOuts(success)
-	late.CloseOuts[0].Stands = "failed"
-	letter := said(t, 2, 42, bus.Dead, "", &tiebackv1.DeadLetter{CompanyId: 7, ErpRequestId: 12, Type: "create_vendor", Stop: "export", Attempts: 12, Cause: tiebackv1.Cause_CAUSE_ERP, Subject: event.Raw})
-	unread := said(t, 2, 42, bus.Dead, "", &tiebackv1.DeadLetter{CompanyId: 7, ErpRequestId: 12, Stop: "fetcher", Attempts: 3, Cause: tiebackv1.Cause_CAUSE_PROCORE, Subject: delivery.Raw})
-	discarded := said(t, 3, 1, bus.Dealt, "42", &tiebackv1.Dealing{CompanyId: 7, ErpRequestId: 12, Letter: 42, Action: tiebackv1.Action_ACTION_DISCARDED, Who: "ann@office", Reason: "made by hand"})
+	late.CloseOuts[0].KeptStatus = "failed"
+	letter := said(t, 2, 42, bus.Dead, "", &tiebackv1.DeadLetter{CompanyId: 7, ErpRequestId: 12, Type: "create_vendor", Stage: "export", Attempts: 12, Cause: tiebackv1.Cause_CAUSE_ERP, Subject: event.Raw})
+	unread := said(t, 2, 42, bus.Dead, "", &tiebackv1.DeadLetter{CompanyId: 7, ErpRequestId: 12, Stage: "fetcher", Attempts: 3, Cause: tiebackv1.Cause_CAUSE_PROCORE, Subject: delivery.Raw})
+	discarded := said(t, 3, 1, bus.Resolution, "42", &tiebackv1.Resolution{CompanyId: 7, ErpRequestId: 12, DeadLetter: 42, Action: tiebackv1.Action_ACTION_DISCARDED, Who: "ann@office", Reason: "made by hand"})
 	open := []procore.Detail{{ID: 1, Request: 12, Status: "in_progress"}}
 	for _, c := range []struct {
 		name     string

@@ -466,7 +466,7 @@ func TestACallThatProcoreCanNotTakeIsMadeInSmallerOnes(t *testing.T) {
 				outcomes = append(outcomes, vendor(int64(i+1)))
 			}
 			for i, r := range flush(t, p, outcomes) {
-				if c := r.Reported.CloseOuts[0]; r.Err != nil || c.Status != tiebackv1.Status_STATUS_SUCCESS || len(c.Marks) != 1 || c.Stands != "" {
+				if c := r.Reported.CloseOuts[0]; r.Err != nil || c.Status != tiebackv1.Status_STATUS_SUCCESS || len(c.Marks) != 1 || c.KeptStatus != "" {
 					t.Errorf("vendor %d: %v, %v", i+1, c, r.Err)
 				}
 			}

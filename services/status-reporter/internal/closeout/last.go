@@ -232,10 +232,10 @@ func (d *detail) stands(ctx context.Context, s *procore.Session, why string) {
 	for _, u := range d.units {
 		switch {
 		case procore.DetailCalledOff(at) && u.Status != tiebackv1.Status_STATUS_SUCCESS:
-			u.Stands = at
+			u.KeptStatus = at
 		case at == statusNames[u.Status], u.Status == tiebackv1.Status_STATUS_IN_PROGRESS:
 		case u.later && ends(at):
-			u.Stands = at
+			u.KeptStatus = at
 		default:
 			u.err = fault.New(fault.Permanent, fmt.Errorf("request detail %d stands at %q in Procore and can't become %q: %s", d.id, at, statusNames[u.Status], why))
 		}

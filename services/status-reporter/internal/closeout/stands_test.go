@@ -46,7 +46,7 @@ func TestARequestDetailThatHasEndedKeepsItsEnd(t *testing.T) {
 		o.CloseOuts[0].Status, o.CloseOuts[0].Marks = c.status, nil
 		p := procoreThat(t, finalAt(c.at))
 		r := closeout.Flush(t.Context(), p.Session, []closeout.Item{{Outcome: o, Later: c.later}}, noLinks)[0]
-		err, stands := r.Err, r.Reported.CloseOuts[0].Stands
+		err, stands := r.Err, r.Reported.CloseOuts[0].KeptStatus
 		if (err != nil) != c.dies || c.dies && fault.ClassOf(err) != fault.Permanent || stands != c.stands {
 			t.Errorf("%s: error %v, stands %q", c.name, err, stands)
 		}
