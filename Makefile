@@ -6,6 +6,7 @@
 # make bench   events per second, CPU, latency, beside a bare JetStream publish
 # make chaos   real processes, killed, paused and cut off by SEEDS seeds; see deploy/test/chaos
 # make rolling   each service and broker node replaced under load; OLD=REF from that version and back
+# make flood   ingest under 5,000 hostile connections, with 256 MB of memory; CONNECTIONS, RATE and FOR change the numbers
 # make check   format, vet, lint, generated files, links and commands of the pages
 # make fuzz    each fuzz target for FUZZTIME (30000x: so many inputs; 10m: so long)
 # make images   every container image, for VERSION and PLATFORM, with its size and user; in dist: binaries, bills of materials, checksums
@@ -29,7 +30,7 @@ bin/cyclonedx-gomod: PKG := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-g
 bin/crane: PKG := github.com/google/go-containerregistry/cmd/crane@v0.22.1
 export CGO_ENABLED ?= 1
 
-.PHONY: chaos rolling run test test-docker test-tryton bench check fuzz generate generated images pin vulncheck
+.PHONY: chaos flood rolling run test test-docker test-tryton bench check fuzz generate generated images pin vulncheck
 
 run:
 	@go run ./services/tieback demo $(if $(ERP),--erp $(ERP)) $(if $(ADDRESS),--address $(ADDRESS)) $(if $(KEEP),--keep) $(if $(SEED),--seed $(SEED))
@@ -59,6 +60,9 @@ chaos:
 # OLD=auto is the newest release, or 20 commits ago.
 rolling:
 	go run ./deploy/test/chaos --rolling $(if $(SEED),--seed $(SEED)) $(if $(OLD),--old $(OLD))
+
+flood:
+	@CONNECTIONS="$(CONNECTIONS)" RATE="$(RATE)" FOR="$(FOR)" services/ingest/flood/run
 
 bench:
 	go build -o bin/tieback ./services/tieback

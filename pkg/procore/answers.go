@@ -30,7 +30,9 @@ const (
 )
 
 // atOnce is how many bytes of answers a Client has in memory, without the first smallMost of each: they are all of
-// nearly every answer. Parsed, an answer has several times its size.
+// nearly every answer. Parsed, an answer has several times its size. The first smallMost are bounded by the calls at
+// once: a fetcher or a worker has 256 handlers, each with one call, which is 16 MiB. `tieback run` has one fetcher and
+// five workers, which is 96 MiB.
 const atOnce = 24 << 20
 
 // headersMost is how many bytes the headers of an answer may have.
