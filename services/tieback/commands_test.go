@@ -45,6 +45,7 @@ var proofs = []proof{
 	{`make chaos( SEEDS=50| FOR=1h| SEED=7)?`, ".ci/run", "make chaos SEEDS=2"},
 	{`make rolling( OLD=auto)?`, ".ci/run", "make rolling"},
 	{`make bench`, ".ci/run", "make bench"},
+	{`make flood`, ".ci/run", "make flood FOR=5s"},
 	{`make fuzz FUZZTIME=20000x`, ".ci/run", "make fuzz FUZZTIME=20000x"},
 	{`make images VERSION=\S+( PLATFORM=linux/arm64)?`, ".ci/run", `make images VERSION="$TIEBACK_VERSION"`},
 	{`make -C \.\./\.\./\.\. run ERP=remote ADDRESS=\S+`, "services/connectors/typescript/verify", "run ERP=remote ADDRESS="},

@@ -16,7 +16,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/services/sandbox"
-	"github.com/tieback/tieback/services/tieback/pipeline"
+	"github.com/tieback/tieback/services/tieback/run"
 )
 
 // fewDescriptors makes the test binary a `tieback run` that may have few file descriptors open.
@@ -102,7 +102,7 @@ func runWithFewDescriptors() int {
 		if err != nil {
 			return err
 		}
-		pl, err := pipeline.Open(ctx, p)
+		pl, err := run.Open(ctx, p)
 		if err != nil {
 			return err
 		}
