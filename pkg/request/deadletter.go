@@ -17,10 +17,10 @@ type State string
 
 // The states, as they are shown. A dead letter that is StateOpen or StateInterrupted needs a person.
 const (
-	StateOpen        State = "open"      // nothing
-	StateInterrupted State = "cut off"   // a replay was decided, and its message was never published; a further replay resumes it
-	StateReplayed    State = "replayed"  // its message was published again
-	StateDiscarded   State = "discarded" // a person closed it, with a reason
+	StateOpen        State = "open"        // nothing
+	StateInterrupted State = "interrupted" // a replay was decided, and its message was never published; a further replay resumes it
+	StateReplayed    State = "replayed"    // its message was published again
+	StateDiscarded   State = "discarded"   // a person closed it, with a reason
 )
 
 // DeadLetter is a dead letter and what was done about it.

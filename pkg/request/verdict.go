@@ -289,7 +289,7 @@ func (t *Timeline) deadLetterText() string {
 	if r := d.resolution(); r != nil {
 		text += "; it " + ResolutionText(r)
 		if d.State == StateInterrupted {
-			text += ", which was cut off"
+			text += ", and that replay was interrupted"
 		}
 	}
 	return text

@@ -83,7 +83,7 @@ var proofs = []proof{
 	{`tieback setup .*--client .*`, "", "TestSetupMakesAClientAndUsesIt"},
 	{`tieback setup .*--rotate-token.*`, "", "TestRotateTheTokenWithoutLosingAnEvent"},
 	{`tieback setup .*--remove.*`, "deploy/compose/try", "tieback setup"},
-	{`tieback losses --accept .*`, "", "TestALossIsShownUntilItIsAccepted"},
+	{`tieback losses --accept .*`, "", "TestLossIsListedUntilAccepted"},
 	{`tieback status -w`, "", "TestItLooksUntilItIsStopped"},
 }
 

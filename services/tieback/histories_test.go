@@ -81,7 +81,7 @@ func (h *recorded) letter() uint64 {
 	return 0
 }
 
-func (h *recorded) desk() *dead.Desk { return &dead.Desk{Bus: h.bus, Who: "ann"} }
+func (h *recorded) desk() *dead.Resolver { return &dead.Resolver{Bus: h.bus, Who: "ann"} }
 
 // replays sends the letter again; it returns the replay's run.
 func (h *recorded) replays() string {
@@ -142,7 +142,7 @@ func TestAHistoryIsReadAlikeByEveryCommand(t *testing.T) {
 		},
 		{
 			name: "given up, and no request detail to say so", class: request.Dead, why: []string{"Your ERP is away."}, verdict: []string{"nothing to close"}, open: true,
-			show: []string{"\nNOT SHOWN TO THE ACCOUNTANT\nNo request detail", "in plain words: Your ERP is away."}, never: "\nSHOWN",
+			show: []string{"\nNOT SHOWN TO THE ACCOUNTANT\nNo request detail", "The message would be: Your ERP is away."}, never: "\nSHOWN",
 			history: func(h *recorded) {
 				h.clicked(false)
 				h.dies("Your ERP is away.")
@@ -203,8 +203,8 @@ func TestAHistoryIsReadAlikeByEveryCommand(t *testing.T) {
 			},
 		},
 		{
-			name: "given up, and a replay that was cut off", details: "failed", class: request.Dead, why: []string{"was replayed by bob"}, verdict: []string{"closed as failed", "waits for somebody"}, open: true,
-			show: []string{"\nSHOWN TO THE ACCOUNTANT\nYour ERP is away.", "was replayed by bob", ", cut off"},
+			name: "given up, and a replay that was interrupted", details: "failed", class: request.Dead, why: []string{"was replayed by bob"}, verdict: []string{"closed as failed", "waits for somebody"}, open: true,
+			show: []string{"\nSHOWN TO THE ACCOUNTANT\nYour ERP is away.", "was replayed by bob", ", interrupted"},
 			history: func(h *recorded) {
 				h.clicked(true)
 				h.dies("Your ERP is away.")
@@ -266,7 +266,7 @@ func TestAHistoryIsReadAlikeByEveryCommand(t *testing.T) {
 		t.Errorf("doctor does not count %d open dead letters:\n%s", open, text)
 	}
 	_, list := tieback(t, "dead list")
-	if !strings.Contains(list, fmt.Sprintf("\n%d letters: ", open)) {
+	if !strings.Contains(list, fmt.Sprintf("\n%d dead letters: ", open)) {
 		t.Errorf("dead list does not count %d:\n%s", open, list)
 	}
 	for i, c := range all {

@@ -31,7 +31,7 @@ func BenchmarkDeadLetters(b *testing.B) {
 	must(b, err)
 	defer bb.Close()
 	bury(b, bb, letters)
-	desk := &dead.Desk{Bus: bb, Who: "bench"}
+	desk := &dead.Resolver{Bus: bb, Who: "bench"}
 	for b.Loop() {
 		start := time.Now()
 		all, err := request.DeadLetters(b.Context(), bb, request.Filter{})
@@ -50,7 +50,7 @@ func BenchmarkDeadLetters(b *testing.B) {
 		for _, l := range all[:replays] {
 			ids = append(ids, l.ID)
 		}
-		dead.Many(b.Context(), ids, func(ctx context.Context, id uint64) (dead.Dealt, error) {
+		dead.ResolveAll(b.Context(), ids, func(ctx context.Context, id uint64) (dead.Resolution, error) {
 			return desk.Replay(ctx, id, false)
 		}, func(r dead.Result) { must(b, r.Err) })
 		b.ReportMetric(float64(replays)/time.Since(start).Seconds(), "replays/s")

@@ -51,7 +51,7 @@ func (l *line) sent(subject string) int {
 
 // Whoever claimed a replay and died before it was sent: it is listed, and sent by whoever
 // replays next, as it was claimed, edits included.
-func TestAReplayThatWasCutOffIsMended(t *testing.T) {
+func TestInterruptedReplayIsResumed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, outages)
 	l, letters := w.outage(3)
@@ -72,7 +72,7 @@ func TestAReplayThatWasCutOffIsMended(t *testing.T) {
 	}
 	for _, d := range l.listed(2) {
 		if d.State != request.StateInterrupted {
-			t.Errorf("letter %d is %s, want cut off", d.ID, d.State)
+			t.Errorf("dead letter %d is %s, want interrupted", d.ID, d.State)
 		}
 	}
 	for _, e := range l.replayed(letters[0].ID, letters[1].ID) {
@@ -86,9 +86,9 @@ func TestAReplayThatWasCutOffIsMended(t *testing.T) {
 		t.Errorf("in the books are %v, want one as it was and one edited", names)
 	}
 	for _, i := range []int{0, 2} {
-		var taken *dead.TakenError
+		var taken *dead.ResolvedError
 		if _, err := l.desk("bob").Replay(t.Context(), letters[i].ID, false); !errors.As(err, &taken) || taken.Who != "the one who died" {
-			t.Errorf("letter %d once more: %v", letters[i].ID, err)
+			t.Errorf("dead letter %d once more: %v", letters[i].ID, err)
 		}
 	}
 	if n := l.sent(letters[2].Subject + "." + fmt.Sprint(letters[2].ID)); n != 0 {
@@ -114,22 +114,22 @@ func TestOneOfThoseWhoDealAtOnceHasTheLetter(t *testing.T) {
 			ids = append(ids, d.ID)
 		}
 		desk := l.desk(who)
-		deal := func(id uint64) (dead.Dealt, error) { return desk.Replay(t.Context(), id, false) }
+		deal := func(id uint64) (dead.Resolution, error) { return desk.Replay(t.Context(), id, false) }
 		if who == "cleo" {
-			deal = func(id uint64) (dead.Dealt, error) { return desk.Discard(t.Context(), id, "a test") }
+			deal = func(id uint64) (dead.Resolution, error) { return desk.Discard(t.Context(), id, "a test") }
 		}
 		for _, id := range ids {
 			race.Go(func() {
 				done, err := deal(id)
 				mu.Lock()
 				defer mu.Unlock()
-				var taken *dead.TakenError
+				var taken *dead.ResolvedError
 				switch {
 				case errors.As(err, &taken):
 					told[id] = append(told[id], taken.Who)
 				case err != nil:
 					t.Error(err)
-				case done.Mended:
+				case done.Resumed:
 					told[id] = append(told[id], done.Who)
 				default:
 					won[id] = append(won[id], who)
@@ -140,7 +140,7 @@ func TestOneOfThoseWhoDealAtOnceHasTheLetter(t *testing.T) {
 	race.Wait()
 	for _, d := range letters {
 		if len(won[d.ID]) != 1 || len(told[d.ID]) != 2 || told[d.ID][0] != won[d.ID][0] || told[d.ID][1] != won[d.ID][0] {
-			t.Errorf("letter %d went to %v, and told were %v", d.ID, won[d.ID], told[d.ID])
+			t.Errorf("dead letter %d went to %v, and told were %v", d.ID, won[d.ID], told[d.ID])
 			continue
 		}
 		want := 1
@@ -148,7 +148,7 @@ func TestOneOfThoseWhoDealAtOnceHasTheLetter(t *testing.T) {
 			want = 0
 		}
 		if got := l.sent(d.Subject + "." + fmt.Sprint(d.ID)); got != want {
-			t.Errorf("letter %d was sent %d times, want %d", d.ID, got, want)
+			t.Errorf("dead letter %d was sent %d times, want %d", d.ID, got, want)
 		}
 	}
 	if n := len(l.messages(bus.Resolution)); n != len(letters) {
@@ -181,7 +181,7 @@ func TestLettersThatDoNotParseAreNotReplayedAsTheyAre(t *testing.T) {
 		if text, why := desk.Text(t.Context(), whole); why == nil || strings.ContainsAny(text, "\x00\x1b") {
 			t.Errorf("%s is shown as %q and can be replayed (%v)", d.Subject, text, why)
 		}
-		if _, err := desk.Replay(t.Context(), d.ID, false); !errors.Is(err, dead.ErrUnworkable) {
+		if _, err := desk.Replay(t.Context(), d.ID, false); !errors.Is(err, dead.ErrNotReplayable) {
 			t.Errorf("%s was replayed: %v", d.Subject, err)
 		}
 		if d.Subject != on {
@@ -200,7 +200,7 @@ func TestLettersThatDoNotParseAreNotReplayedAsTheyAre(t *testing.T) {
 	if !strings.Contains(e.Difference, `-"\xff\x00g\x1b[2J\xfe"`) {
 		t.Errorf("the difference does not show what was there:\n%s", e.Difference)
 	}
-	l.ends(func(*dead.Desk, uint64) (dead.Dealt, error) { return e.Replay(w.Context(), false) }, letter.ID)
+	l.ends(func(*dead.Resolver, uint64) (dead.Resolution, error) { return e.Replay(w.Context(), false) }, letter.ID)
 	if booked := w.sound(l.Ledger, firstCompany, ledger.Vendor); len(booked) != 1 || w.marked(vendor) != booked[0].OriginId {
 		t.Errorf("in the books are %v, marked is %q", booked, w.marked(vendor))
 	}
@@ -277,12 +277,12 @@ func TestTheCommandDealsWithLetters(t *testing.T) {
 	l, letters := w.outage(4)
 	l.stop()
 	id := func(i int) string { return fmt.Sprint(letters[i].ID) }
-	w.says("list", nil, "connection refused", "4 letters: 4 erp.")
+	w.says("list", nil, "connection refused", "4 dead letters: 4 erp.")
 	w.says("list --since 1h --cause erp --type create_vendor -o json", nil, `"total": 4`, `"state": "open"`, `"erp": 4`)
 	w.says("list --until 1h", nil, "No dead letters.")
 	w.says("discard --as dan --yes --contains nobody-has-this --reason x", nil, "No dead letters.")
-	w.says("discard --as dan "+id(0), []string{"--reason", "the vendor is bankrupt"}, "letter "+id(0)+": discarded")
-	w.says("list", nil, "3 letters")
+	w.says("discard --as dan "+id(0), []string{"--reason", "the vendor is bankrupt"}, "dead letter "+id(0)+": discarded")
+	w.says("list", nil, "3 dead letters")
 	w.says("list --all", nil, `was discarded by dan`, `"the vendor is bankrupt"`)
 	if out, err := w.deadCommand("replay --as eve " + id(0)); !errors.Is(err, dead.ErrFailed) || !strings.Contains(out, "was discarded by dan") {
 		t.Errorf("a discarded letter was replayed: %v\n%s", err, out)
@@ -292,7 +292,7 @@ func TestTheCommandDealsWithLetters(t *testing.T) {
 	edited := filepath.Join(t.TempDir(), "edited.json")
 	w.must(os.WriteFile(edited, []byte("{}"), 0o600))
 	w.says("edit --as dan --yes "+id(1), []string{"--file", edited}, "+{}", "replayed, run "+id(1))
-	w.says("show -o json "+id(1), nil, `"action": "replayed"`, `"difference": "--- letter`, `"replayable": true`, `"message": {`)
+	w.says("show -o json "+id(1), nil, `"action": "replayed"`, `"difference": "--- dead letter`, `"replayable": true`, `"message": {`)
 	w.says("replay --as dan --yes --cause erp -o json", nil, `"done": 2`, `"failed": 0`)
 	w.says("list", nil, "No dead letters.")
 
@@ -328,7 +328,7 @@ func TestTheCommandWaitsForTheEndsOfReplays(t *testing.T) {
 	}
 	letters := l.listed(3)
 	out, err := w.deadCommandOn(ns.ClientURL(), fmt.Sprintf("replay --wait %d", letters[0].ID))
-	if err != nil || !strings.Contains(out, fmt.Sprintf("letter %d ended: given up again", letters[0].ID)) {
+	if err != nil || !strings.Contains(out, fmt.Sprintf("dead letter %d ended: failed for good again", letters[0].ID)) {
 		t.Errorf("while the ERP is down: %v\n%s", err, out)
 	}
 	away.Store(false)
@@ -348,7 +348,7 @@ func TestTheCommandWaitsForTheEndsOfReplays(t *testing.T) {
 	}
 	for _, r := range doc.Results {
 		if !r.End.Closed || !strings.Contains(r.End.How, "success") || !strings.Contains(r.End.How, "Procore keeps it at failed") {
-			t.Errorf("letter %d ended %+v", r.ID, r.End)
+			t.Errorf("dead letter %d ended %+v", r.ID, r.End)
 		}
 	}
 	if n := len(w.sound(l.Ledger, firstCompany, ledger.Vendor)); n != 3 {

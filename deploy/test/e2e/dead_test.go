@@ -21,7 +21,7 @@ import (
 )
 
 // desk is where the tests deal with dead letters.
-func (l *line) desk(who string) *dead.Desk { return &dead.Desk{Bus: l.Bus, Who: who} }
+func (l *line) desk(who string) *dead.Resolver { return &dead.Resolver{Bus: l.Bus, Who: who} }
 
 // listed waits for n dead letters, and lists them.
 func (l *line) listed(n int) []request.DeadLetter {
@@ -36,7 +36,7 @@ func (l *line) listed(n int) []request.DeadLetter {
 }
 
 // ends replays letters and waits for their ends.
-func (l *line) ends(replay func(*dead.Desk, uint64) (dead.Dealt, error), ids ...uint64) map[uint64]dead.End {
+func (l *line) ends(replay func(*dead.Resolver, uint64) (dead.Resolution, error), ids ...uint64) map[uint64]dead.End {
 	l.world.Helper()
 	ctx, cancel := context.WithTimeout(l.world.Context(), patience)
 	defer cancel()
@@ -44,19 +44,19 @@ func (l *line) ends(replay func(*dead.Desk, uint64) (dead.Dealt, error), ids ...
 	watch, err := desk.Watch(ctx)
 	l.world.must(err)
 	var sent []*tiebackv1.Resolution
-	dead.Many(ctx, ids, func(_ context.Context, id uint64) (dead.Dealt, error) { return replay(desk, id) }, func(r dead.Result) {
+	dead.ResolveAll(ctx, ids, func(_ context.Context, id uint64) (dead.Resolution, error) { return replay(desk, id) }, func(r dead.Result) {
 		l.world.must(r.Err)
-		sent = append(sent, r.Dealt.Resolution)
+		sent = append(sent, r.Resolution.Resolution)
 	})
 	ends := map[uint64]dead.End{}
-	l.world.must(watch.Wait(ctx, sent, func(e dead.End) { ends[e.Letter] = e }))
+	l.world.must(watch.Wait(ctx, sent, func(e dead.End) { ends[e.ID] = e }))
 	return ends
 }
 
 // replayed replays letters as they are, and waits for their ends.
 func (l *line) replayed(ids ...uint64) map[uint64]dead.End {
 	l.world.Helper()
-	return l.ends(func(d *dead.Desk, id uint64) (dead.Dealt, error) {
+	return l.ends(func(d *dead.Resolver, id uint64) (dead.Resolution, error) {
 		return d.Replay(context.Background(), id, false)
 	}, ids...)
 }
@@ -65,11 +65,11 @@ func (l *line) replayed(ids ...uint64) map[uint64]dead.End {
 func (w *world) ended(e dead.End, status tiebackv1.Status, stands, says string) *tiebackv1.CloseOut {
 	w.Helper()
 	if e.Closed == nil || len(e.Closed.CloseOuts) != 1 {
-		w.Fatalf("the replay of letter %d ended %+v, want one close-out", e.Letter, e)
+		w.Fatalf("the replay of dead letter %d ended %+v, want one close-out", e.ID, e)
 	}
 	c := e.Closed.CloseOuts[0]
 	if c.Status != status || c.KeptStatus != stands || !strings.Contains(strings.Join(c.Messages, " "), says) {
-		w.Errorf("the replay of letter %d closed %v, want %v beside %q, with %q", e.Letter, c, status, stands, says)
+		w.Errorf("the replay of dead letter %d closed %v, want %v beside %q, with %q", e.ID, c, status, stands, says)
 	}
 	return c
 }
@@ -123,7 +123,7 @@ func TestALetterThatIsEditedSucceeds(t *testing.T) {
 		"a list, and no request": "[]",
 		"nothing":                "",
 	} {
-		if _, err := draft.Take(text); !errors.Is(err, dead.ErrEdit) {
+		if _, err := draft.Take(text); !errors.Is(err, dead.ErrInvalidEdit) {
 			t.Errorf("%s was taken: %v", mistake, err)
 		}
 	}
@@ -132,7 +132,7 @@ func TestALetterThatIsEditedSucceeds(t *testing.T) {
 	}
 	edited, err := draft.Take(strings.Replace(draft.Text, `"V-12"`, fmt.Sprint(vendor), 1))
 	w.must(err)
-	end := l.ends(func(*dead.Desk, uint64) (dead.Dealt, error) {
+	end := l.ends(func(*dead.Resolver, uint64) (dead.Resolution, error) {
 		return edited.Replay(context.Background(), false)
 	}, letter.ID)[letter.ID]
 	w.ended(end, tiebackv1.Status_STATUS_SUCCESS, sandbox.Failed, "")
@@ -280,7 +280,7 @@ func TestLettersOfEachStopCanBeReplayed(t *testing.T) {
 	}{{"fetcher", bus.Delivery, fetched, ""}, {"export", bus.Event, worked, sandbox.Failed}, {"status-reporter", bus.Outcome, told, ""}} {
 		d := letters[i]
 		if s, err := bus.Parse(d.Subject); err != nil || d.Stage != want.stop && d.Stage != "deadline" || s.Kind != want.kind || d.ErpRequestId != want.request {
-			t.Errorf("letter %d is of %s, %s, request %d; want %+v", d.ID, d.Stage, d.Subject, d.ErpRequestId, want)
+			t.Errorf("dead letter %d is of %s, %s, request %d; want %+v", d.ID, d.Stage, d.Subject, d.ErpRequestId, want)
 		}
 		w.ended(ends[d.ID], tiebackv1.Status_STATUS_SUCCESS, want.stands, "")
 	}
@@ -318,11 +318,11 @@ func TestReplaysBookOnce(t *testing.T) {
 	away.Store(false)
 	twice := l.listed(2)[1]
 	l.replayed(letter.ID, twice.ID)
-	var taken *dead.TakenError
+	var taken *dead.ResolvedError
 	if _, err := l.desk("bob").Replay(t.Context(), letter.ID, false); !errors.As(err, &taken) || taken.Who != "ann@office" {
 		t.Errorf("a second replay: %v, want to be told who did it", err)
 	}
-	again := l.ends(func(d *dead.Desk, id uint64) (dead.Dealt, error) {
+	again := l.ends(func(d *dead.Resolver, id uint64) (dead.Resolution, error) {
 		return d.Replay(context.Background(), id, true)
 	}, letter.ID)
 	w.ended(again[letter.ID], tiebackv1.Status_STATUS_SUCCESS, sandbox.Failed, "")

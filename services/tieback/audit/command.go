@@ -58,7 +58,7 @@ func (c *common) open(cmd *cobra.Command) (*run.Pipeline, []int64, error) {
 		return nil, nil, p.NotServed(c.company)
 	}
 	slices.Sort(companies)
-	b, err := connect.Connect(cmd.Context(), p)
+	b, err := connect.Open(cmd.Context(), p)
 	if err != nil {
 		return nil, nil, c.failed(cmd, err)
 	}

@@ -48,7 +48,7 @@ func open(t testing.TB, tally *request.Counter) map[string]int {
 func TestATallyReadsOn(t *testing.T) {
 	t.Parallel()
 	b := connect(t)
-	desk := &dead.Desk{Bus: b, Who: "test"}
+	desk := &dead.Resolver{Bus: b, Who: "test"}
 	tally := request.NewCounter(b)
 	expect := func(what string, want map[string]int) {
 		t.Helper()

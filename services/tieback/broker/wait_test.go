@@ -18,7 +18,7 @@ import (
 func TestAReplayGivenUpAgainIsNotReportedAsClosed(t *testing.T) {
 	t.Parallel()
 	b := connect(t)
-	desk := &dead.Desk{Bus: b, Who: "test"}
+	desk := &dead.Resolver{Bus: b, Who: "test"}
 	watch, err := desk.Watch(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -45,7 +45,7 @@ func TestAReplayGivenUpAgainIsNotReportedAsClosed(t *testing.T) {
 	err = watch.Wait(t.Context(), replays, func(e dead.End) {
 		ended++
 		if e.Dead == nil {
-			t.Errorf("the replay of letter %d was given up again, and is reported as closed", e.Letter)
+			t.Errorf("the replay of dead letter %d was given up again, and is reported as closed", e.ID)
 		}
 	})
 	if err != nil || ended != len(replays) {

@@ -7,33 +7,33 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Result is what became of one letter of many.
+// Result is the result of resolving one dead letter of several.
 type Result struct {
-	ID    uint64
-	Dealt Dealt
-	Err   error // nothing was done, or not all of it: doing it again does the rest
+	ID         uint64
+	Resolution Resolution
+	Err        error // the resolution is missing or incomplete; a second call completes it
 }
 
-// atOnce is how many letters are dealt with at once; their writes share commits.
-const atOnce = 128
+// concurrency is how many dead letters are resolved at once. Their writes share commits.
+const concurrency = 128
 
-// Many deals with many letters at once, and tells of each as it is done, one after the other.
-// What ctx ends before its turn has ctx's error.
-func Many(ctx context.Context, ids []uint64, deal func(context.Context, uint64) (Dealt, error), tell func(Result)) {
+// ResolveAll calls resolve for each dead letter, concurrently, and report with each result, one call at a time.
+// After ctx ends, the remaining dead letters have ctx's error.
+func ResolveAll(ctx context.Context, ids []uint64, resolve func(context.Context, uint64) (Resolution, error), report func(Result)) {
 	var g errgroup.Group
 	var mu sync.Mutex
-	g.SetLimit(atOnce)
+	g.SetLimit(concurrency)
 	for _, id := range ids {
 		g.Go(func() error {
 			r := Result{ID: id, Err: ctx.Err()}
 			if r.Err == nil {
-				r.Dealt, r.Err = deal(ctx, id)
+				r.Resolution, r.Err = resolve(ctx, id)
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			tell(r)
+			report(r)
 			return nil
 		})
 	}
-	_ = g.Wait() // each error is told
+	_ = g.Wait() // report has received the errors
 }

@@ -3,8 +3,6 @@ package dead
 import (
 	"errors"
 	"fmt"
-	"os"
-	"os/user"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -15,41 +13,41 @@ import (
 	"github.com/tieback/tieback/services/tieback/run"
 )
 
-// ErrFailed is exit code 1: what went wrong has been told already. Any other error of the
-// command is a mistake in its usage or settings, exit code 2, and not told yet.
-var ErrFailed = errors.New("failed; the reason was told")
+// ErrFailed means exit code 1; its cause has been printed. Any other error of the command is a mistake in its usage or
+// settings, exit code 2, and has not been printed.
+var ErrFailed = errors.New("failed; the reason was printed")
 
-// codes ends each command's help.
+// codes ends the help of each command.
 const codes = `
-It needs the settings of tieback run. With the embedded broker (no TIEBACK_NATS_URL) tieback run
-must be stopped first: what is replayed is then worked when it runs again.
+It needs the settings of tieback run. With the embedded broker (no TIEBACK_NATS_URL) stop tieback run
+first; it processes replays when it starts again.
 
 Exit code 0: done. 1: it failed, or not all was done. 2: wrong usage or settings.`
 
 // Command is `tieback dead`. It needs the same settings as `tieback run`.
 func Command() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "dead", Short: "Work off what could not be done: list, show, replay, discard and edit dead letters",
-		Long: `Work off what could not be done.
+		Use: "dead", Short: "List, show, replay, edit and discard dead letters",
+		Long: `List, show, replay, edit and discard dead letters.
 
-A dead letter is a message that a stop of the pipeline gave up, whole, with the reason. It stays
-until somebody replays or discards it, and who did what, when and why stays for ever. A replay
-goes through the same stops and guards as any message: what was booked is not booked twice, what
-a newer request has overtaken is refused, and a request detail that Procore holds as ended
-keeps its end.
+A dead letter is a message that a stage failed to process for good, with the reason. It is open until
+it is replayed or discarded. Who did that, when and why is stored without limit of time. A replay
+passes the same stages and idempotency guards as any message: a booking is not made twice, what
+a newer request has superseded is refused, and a request detail that has ended in Procore keeps its
+status.
 
-Who deals is what --as says, or else the user of this machine: nobody checks it, as the services
-know no users. Guard the command by who may reach the broker.
+The name of the resolver is the value of --as, or the user of this machine. It is not checked, as the
+services have no users. Restrict who can reach the broker instead.
 ` + codes,
 		Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
-			return errors.New("dead: say what to do: list, show, replay, discard or edit")
+			return errors.New("dead: name a command: list, show, replay, discard or edit")
 		},
 	}
 	cmd.AddCommand(listCommand(), showCommand(), replayCommand(), discardCommand(), editCommand())
 	return cmd
 }
 
-// failed tells an error and makes it exit code 1.
+// failed prints an error and returns ErrFailed.
 func failed(cmd *cobra.Command, err error) error {
 	fmt.Fprintf(cmd.ErrOrStderr(), "tieback dead: %s\n", terminal.Plain(err.Error()))
 	return ErrFailed
@@ -58,20 +56,20 @@ func failed(cmd *cobra.Command, err error) error {
 // session is a connected command.
 type session struct {
 	*run.Pipeline
-	Desk
+	Resolver
 }
 
-// open reads the settings, where an error is exit code 2, then connects.
+// open reads the settings, then connects to the broker. Only a failure to connect is ErrFailed.
 func open(cmd *cobra.Command, who string) (*session, error) {
 	p, err := tenant.LoadServing("dead")
 	if err != nil {
 		return nil, err
 	}
-	b, err := connect.Connect(cmd.Context(), p)
+	b, err := connect.Open(cmd.Context(), p)
 	if err != nil {
 		return nil, failed(cmd, err)
 	}
-	return &session{Pipeline: b, Desk: Desk{Bus: b.Bus, Who: who}}, nil
+	return &session{Pipeline: b, Resolver: Resolver{Bus: b.Bus, Who: who}}, nil
 }
 
 // output is the flag -o.
@@ -88,37 +86,25 @@ func (o output) check() error {
 	return nil
 }
 
-// me is the user of this machine.
-func me() string {
-	name := "unknown"
-	if u, err := user.Current(); err == nil {
-		name = u.Username
-	}
-	if host, err := os.Hostname(); err == nil {
-		name += "@" + host
-	}
-	return name
-}
-
-// oneLetter wants the id of one letter.
-func oneLetter(cmd *cobra.Command, args []string) error {
+// oneID accepts one argument, the id of a dead letter.
+func oneID(cmd *cobra.Command, args []string) error {
 	switch {
 	case len(args) == 0:
-		return fmt.Errorf("say which dead letter, by its id: tieback dead %s 12 (tieback dead list shows them)", cmd.Name())
+		return fmt.Errorf("give the id of a dead letter: tieback dead %s 12 (tieback dead list shows the ids)", cmd.Name())
 	case len(args) > 1:
-		return fmt.Errorf("%d arguments were given: %s one dead letter at a time, as in tieback dead %s 12", len(args), cmd.Name(), cmd.Name())
+		return fmt.Errorf("%d ids were given: %s one dead letter at a time, as in tieback dead %s 12", len(args), cmd.Name(), cmd.Name())
 	}
 	return nil
 }
 
-// ids reads the ids of letters.
+// ids parses the ids of dead letters and removes duplicates.
 func ids(args []string) ([]uint64, error) {
 	var out []uint64
 	seen := map[uint64]bool{}
 	for _, a := range args {
 		id, err := strconv.ParseUint(a, 10, 64)
 		if err != nil || id == 0 {
-			return nil, fmt.Errorf("%q is no letter's id: a positive number, as list shows it", a)
+			return nil, fmt.Errorf("%q is not the id of a dead letter: give a positive number, as tieback dead list shows it", a)
 		}
 		if !seen[id] {
 			seen[id], out = true, append(out, id)

@@ -27,7 +27,7 @@ func execute(t *testing.T, line string) (code int, out, errs string) {
 	return commandtest.Run(t.Context(), Command(), ErrFailed, line)
 }
 
-// settings are those of a tieback with one company, of somebody who has no editor.
+// settings sets the environment: one company, no editor.
 func settings(t *testing.T) {
 	t.Helper()
 	commandtest.Settings(t, 7)
@@ -35,8 +35,8 @@ func settings(t *testing.T) {
 	t.Setenv("EDITOR", "")
 }
 
-// buried puts a letter among the dead, whose error would like to steer the terminal.
-func buried(t *testing.T) {
+// deadLettered publishes a dead letter whose error and payload have terminal control characters.
+func deadLettered(t *testing.T) {
 	t.Helper()
 	b, leave := commandtest.Embedded(t)
 	defer leave()
@@ -53,25 +53,25 @@ func buried(t *testing.T) {
 
 func TestExitCodes(t *testing.T) {
 	settings(t)
-	buried(t)
+	deadLettered(t)
 	for _, c := range []struct {
 		line string
 		code int
-		says string
+		want string
 	}{
 		{"", 2, "list, show, replay, discard or edit"},
-		{"list", 0, "1 letter: 1 ours."},
+		{"list", 0, "1 dead letter: 1 ours."},
 		{"list 1", 2, "unknown command"},
 		{"list --company 8", 0, "No dead letters."},
 		{"list --company 0", 2, "positive number"},
 		{"list --cause bad-luck", 2, "must be one of"},
-		{"list --type create_spaceship", 2, "no event type"},
+		{"list --type create_spaceship", 2, "not an event type"},
 		{"list --since yesterday", 2, "2026-11-25T08:00:00Z"},
 		{"list -o xml", 2, "table or json"},
-		{"show", 2, "say which dead letter, by its id: tieback dead show 12 (tieback dead list shows them)"},
+		{"show", 2, "give the id of a dead letter: tieback dead show 12 (tieback dead list shows the ids)"},
 		{"show 1 2", 2, "one dead letter at a time"},
 		{"edit", 2, "tieback dead edit 12"},
-		{"show one", 2, "no letter's id"},
+		{"show one", 2, "not the id of a dead letter"},
 		{"show 99", 1, "there is no dead letter 99: tieback dead list shows those that are there"},
 		{"replay", 2, "by their ids or by filters"},
 		{"replay 1 --cause ours", 2, "by their ids or by filters"},
@@ -84,16 +84,16 @@ func TestExitCodes(t *testing.T) {
 		{"edit 1 --file nowhere", 2, "--yes"},
 		{"edit 1 --yes --file nowhere", 1, "nowhere"},
 	} {
-		if code, out, errs := execute(t, c.line); code != c.code || !strings.Contains(out+errs, c.says) {
-			t.Errorf("%q: exit %d, want %d and %q\n%s%s", c.line, code, c.code, c.says, out, errs)
+		if code, out, errs := execute(t, c.line); code != c.code || !strings.Contains(out+errs, c.want) {
+			t.Errorf("%q: exit %d, want %d and %q\n%s%s", c.line, code, c.code, c.want, out, errs)
 		}
 	}
 }
 
-// What tenants and ERPs write is shown, and steers no terminal.
-func TestNothingThatIsShownSteersTheTerminal(t *testing.T) {
+// Text from tenants and ERPs is escaped.
+func TestOutputHasNoTerminalControlCharacters(t *testing.T) {
 	settings(t)
-	buried(t)
+	deadLettered(t)
 	for _, line := range []string{"list", "show 1"} {
 		code, out, errs := execute(t, line)
 		if strings.ContainsAny(out+errs, "\x1b\u009b\u202e") || code != 0 || !strings.Contains(out, `line one\u001b[2J`) {
@@ -105,38 +105,38 @@ func TestNothingThatIsShownSteersTheTerminal(t *testing.T) {
 	}
 }
 
-// The editor gets a file of its own; a mistake costs nobody what was typed.
-func TestTheEditorsTextIsTakenOrKept(t *testing.T) {
+// The editor opens a temporary file. If the text is refused, the file is kept.
+func TestEditorFileIsKeptIfTextIsRefused(t *testing.T) {
 	settings(t)
-	buried(t)
+	deadLettered(t)
 	t.Setenv("TMPDIR", t.TempDir())
 	t.Setenv("EDITOR", `sed -i s/12/13/`)
 	code, _, errs := execute(t, "edit 1 --yes")
-	if code != 1 || !strings.Contains(errs, "its id is 13") || !strings.Contains(errs, "mend it and say --file") {
+	if code != 1 || !strings.Contains(errs, "its id is 13") || !strings.Contains(errs, "correct it and give it with --file") {
 		t.Errorf("another request: exit %d, %s", code, errs)
 	}
-	left, err := filepath.Glob(filepath.Join(os.Getenv("TMPDIR"), "tieback-letter-1-*.json"))
+	left, err := filepath.Glob(filepath.Join(os.Getenv("TMPDIR"), "tieback-dead-letter-1-*.json"))
 	if err != nil || len(left) != 1 || !strings.Contains(errs, left[0]) {
 		t.Errorf("kept are %v, %v", left, err)
 	}
 	t.Setenv("EDITOR", "true")
-	if code, out, errs := execute(t, "edit 1 --yes"); code != 0 || !strings.Contains(out, "nothing is done") {
+	if code, out, errs := execute(t, "edit 1 --yes"); code != 0 || !strings.Contains(out, "nothing is sent") {
 		t.Errorf("no change: exit %d, %s%s", code, out, errs)
 	}
 	t.Setenv("EDITOR", `sed -i s/name/nom/`)
 	if code, out, errs := execute(t, "edit 1 --yes --as ann"); code != 0 || !strings.Contains(out, `+    "nom"`) || !strings.Contains(out, "replayed, run 1") {
 		t.Errorf("a change: exit %d, %s%s", code, out, errs)
 	}
-	if left, _ := filepath.Glob(filepath.Join(os.Getenv("TMPDIR"), "tieback-letter-1-*.json")); len(left) != 1 {
-		t.Errorf("files are left of edits that were taken, or changed nothing: %v", left)
+	if left, _ := filepath.Glob(filepath.Join(os.Getenv("TMPDIR"), "tieback-dead-letter-1-*.json")); len(left) != 1 {
+		t.Errorf("files of accepted or empty edits are left: %v", left)
 	}
 	if code, _, errs := execute(t, "replay 1 --as bob"); code != 1 || !strings.Contains(errs, "was edited and replayed by ann") {
 		t.Errorf("once more: exit %d, %s", code, errs)
 	}
 }
 
-// Two brokers on one folder would spoil it.
-func TestBesideARunningTiebackItIsRefused(t *testing.T) {
+// Two brokers would corrupt the data folder.
+func TestEmbeddedBrokerInUse(t *testing.T) {
 	settings(t)
 	_, leave := commandtest.Embedded(t)
 	defer leave()
@@ -145,7 +145,7 @@ func TestBesideARunningTiebackItIsRefused(t *testing.T) {
 	}
 }
 
-func TestATimeOrHowLongAgo(t *testing.T) {
+func TestMoment(t *testing.T) {
 	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 	for value, want := range map[string]time.Time{
 		"": {}, "2h": now.Add(-2 * time.Hour), "0s": now, "2026-11-25T08:00:00+01:00": time.Date(2026, 11, 25, 7, 0, 0, 0, time.UTC),
@@ -156,13 +156,13 @@ func TestATimeOrHowLongAgo(t *testing.T) {
 	}
 	for _, value := range []string{"-2h", "today", "2026-11-25"} {
 		if got, err := moment("since", value, now); err == nil {
-			t.Errorf("%q passes for %v", value, got)
+			t.Errorf("%q is accepted as %v", value, got)
 		}
 	}
 }
 
-// A subject's last word may be anybody's who may write there.
-func TestARunSteersNoTerminal(t *testing.T) {
+// The run, the last token of a subject, is not validated by the broker.
+func TestRunHasNoTerminalControlCharacters(t *testing.T) {
 	s := shown{letter: request.DeadLetter{DeadLetter: &tiebackv1.DeadLetter{}}, history: []request.Step{{Run: "\x1b[2J", Kind: bus.Event}}, runs: []request.RunState{{Run: "\x1b[2J", Text: "\x1b[2J"}}}
 	var out strings.Builder
 	if err := s.print(&out); err != nil {
@@ -173,8 +173,8 @@ func TestARunSteersNoTerminal(t *testing.T) {
 	}
 }
 
-// A year beyond 9999 can't be written as JSON, and one such dealing hid all letters.
-func TestATimeThatNobodyCanWriteHidesNoLetters(t *testing.T) {
+// A year after 9999 can't be written as JSON. One resolution with such a time made the whole list fail.
+func TestTimeOutOfRangeDoesNotHideDeadLetters(t *testing.T) {
 	never := &timestamppb.Timestamp{Seconds: 1e12}
 	letters := []request.DeadLetter{{DeadLetter: &tiebackv1.DeadLetter{}, Resolutions: []*tiebackv1.Resolution{{DeadLetter: 1, At: never}}}}
 	if _, err := json.Marshal(listed(letters)); err != nil {

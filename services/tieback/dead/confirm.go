@@ -14,14 +14,14 @@ import (
 	"github.com/tieback/tieback/services/tieback/internal/terminal"
 )
 
-// canAsk says whether there is somebody to ask.
-func canAsk(cmd *cobra.Command) bool {
+// interactive reports whether standard input is a terminal.
+func interactive(cmd *cobra.Command) bool {
 	f, ok := cmd.InOrStdin().(*os.File)
 	return ok && term.IsTerminal(int(f.Fd())) //nolint:gosec // a file descriptor fits
 }
 
-// ask asks a yes-or-no question; anything but a yes is a no.
-func ask(cmd *cobra.Command, question string) (bool, error) {
+// confirm asks a yes-or-no question and reports whether the answer was yes.
+func confirm(cmd *cobra.Command, question string) (bool, error) {
 	fmt.Fprintf(cmd.ErrOrStderr(), "%s [y/N] ", terminal.Plain(question))
 	answer, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {

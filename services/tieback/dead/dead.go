@@ -22,8 +22,8 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 )
 
-// Desk is where one person works. All its methods may be called concurrently.
-type Desk struct {
+// Resolver resolves dead letters in the name of one person. Its methods may be called concurrently.
+type Resolver struct {
 	Bus *bus.Bus
-	Who string // who deals; kept with each dealing
+	Who string // stored with each resolution
 }

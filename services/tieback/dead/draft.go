@@ -21,79 +21,78 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// ErrEdit says that an edited message can't be taken; the text says why, for whoever edits.
-var ErrEdit = errors.New("the edited message can't be taken")
+// ErrInvalidEdit is returned for an edited message that is not accepted. The error's text says why.
+var ErrInvalidEdit = errors.New("the edited message is not accepted")
 
-// Draft is a letter's message on the table, to be edited.
+// Draft is the message of a dead letter, to be edited.
 type Draft struct {
-	Letter request.DeadLetter
-	Text   string // what is edited: an event's payload as JSON, any other message as protojson
+	DeadLetter request.DeadLetter
+	Text       string // an event's payload as JSON, any other message as protojson
 
-	desk *Desk
-	on   bus.Subject
-	data []byte
+	resolver *Resolver
+	on       bus.Subject
+	data     []byte
 }
 
-// Edit puts a letter's message on the table. Errors as of Replay: what lies on no subject of ours
-// can't be edited either.
-func (d *Desk) Edit(ctx context.Context, id uint64) (*Draft, error) {
-	l, err := request.ReadDeadLetter(ctx, d.Bus, id)
+// Edit returns the message of a dead letter, to be edited. Its errors are those of Replay.
+func (r *Resolver) Edit(ctx context.Context, id uint64) (*Draft, error) {
+	l, err := request.ReadDeadLetter(ctx, r.Bus, id)
 	if err != nil {
 		return nil, err
 	}
-	on, data, err := d.message(ctx, l)
+	on, data, err := r.message(ctx, l)
 	if err != nil {
 		return nil, err
 	}
-	return &Draft{Letter: l, Text: text(on, data), desk: d, on: on, data: data}, nil
+	return &Draft{DeadLetter: l, Text: text(on, data), resolver: r, on: on, data: data}, nil
 }
 
-// Edited is a draft with its new text, checked.
+// Edited is a draft with a new text that was checked.
 type Edited struct {
 	*Draft
-	Difference string // unified diff from Text; "": nothing was changed but blanks
+	Difference string // unified diff from Text; "" if at most white space was changed
 	message    []byte
 }
 
-// Take checks an edited text: it must be understood on the letter's subject, as the same company's
-// same request of the same type, and close no other request's buttons. The error is an ErrEdit.
-func (r *Draft) Take(edited string) (*Edited, error) {
-	message, err := encode(r.on, r.data, []byte(edited))
+// Take checks an edited text. It must be valid on the subject of the failed message, with the same company, request and
+// type, and must not close other request details. The error is an ErrInvalidEdit.
+func (d *Draft) Take(edited string) (*Edited, error) {
+	message, err := encode(d.on, d.data, []byte(edited))
 	if err == nil {
-		err = check(r.on, message)
+		err = check(d.on, message)
 	}
 	if err == nil {
-		err = r.sameDetails(message)
+		err = d.sameDetails(message)
 	}
 	if err == nil {
-		err = r.sameTime(message)
+		err = d.sameTime(message)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s", ErrEdit, fault.UserMessage(err, err.Error()))
+		return nil, fmt.Errorf("%w: %s", ErrInvalidEdit, fault.UserMessage(err, err.Error()))
 	}
-	e := &Edited{Draft: r, message: message}
-	after := text(r.on, message)
-	e.Difference = udiff.Unified(fmt.Sprint("letter ", r.Letter.ID), "edited", r.Text, after)
-	if again, err := redo(r.on, r.data, e.Difference); e.Difference != "" && (err != nil || !bytes.Equal(again, message)) {
-		return nil, fmt.Errorf("%w: its difference can't be kept", ErrEdit)
+	e := &Edited{Draft: d, message: message}
+	after := text(d.on, message)
+	e.Difference = udiff.Unified(fmt.Sprint("dead letter ", d.DeadLetter.ID), "edited", d.Text, after)
+	if again, err := reapply(d.on, d.data, e.Difference); e.Difference != "" && (err != nil || !bytes.Equal(again, message)) {
+		return nil, fmt.Errorf("%w: its difference can't be stored", ErrInvalidEdit)
 	}
 	return e, nil
 }
 
-// Replay keeps the difference and sends the edited message; otherwise it is as Desk.Replay. An
-// earlier replay that was cut off is sent instead, as it was claimed: see Dealt.Mended.
-func (e *Edited) Replay(ctx context.Context, again bool) (Dealt, error) {
-	ctx, cancel := context.WithTimeout(ctx, reach)
+// Replay stores the difference and sends the edited message; otherwise it is like Resolver.Replay. If an earlier replay
+// was interrupted, Replay sends that one instead (see Resolution.Resumed).
+func (e *Edited) Replay(ctx context.Context, again bool) (Resolution, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	n, cut, err := e.desk.turn(ctx, e.Letter, e.on, e.data, again)
-	if err != nil || cut != nil {
-		return Dealt{cut, true}, err
+	n, resumed, err := e.resolver.next(ctx, e.DeadLetter, e.on, e.data, again)
+	if err != nil || resumed != nil {
+		return Resolution{resumed, true}, err
 	}
-	return e.desk.replay(ctx, e.Letter, n, e.on, e.message, e.Difference)
+	return e.resolver.replay(ctx, e.DeadLetter, n, e.on, e.message, e.Difference)
 }
 
-// encode makes a message of a text; what the text does not hold is as in the original, the fields
-// that only a newer version knows among it.
+// encode makes a message of an edited text. Fields that the text does not show, such as those of a newer version, are as in the
+// original.
 func encode(on bus.Subject, original, edited []byte) ([]byte, error) {
 	if on.Kind == bus.Event {
 		return encodeEvent(on, original, edited)
@@ -108,9 +107,9 @@ func encode(on bus.Subject, original, edited []byte) ([]byte, error) {
 	return proto.MarshalOptions{Deterministic: true}.Marshal(m)
 }
 
-// encodeEvent wraps a payload in its event: when it was requested is kept, all else the subject says.
+// encodeEvent makes an event of an edited payload. The time of the request is the original's; the rest is in the subject.
 func encodeEvent(on bus.Subject, original, edited []byte) ([]byte, error) {
-	if err := named(on, edited); err != nil {
+	if err := checkPayload(on, edited); err != nil {
 		return nil, err
 	}
 	var flat bytes.Buffer
@@ -118,7 +117,7 @@ func encodeEvent(on bus.Subject, original, edited []byte) ([]byte, error) {
 		return nil, err
 	}
 	was := &tiebackv1.Event{}
-	_ = proto.Unmarshal(original, was) // what does not parse says nothing
+	_ = proto.Unmarshal(original, was) // a malformed original has no time
 	is := &tiebackv1.Event{CompanyId: on.Company, ErpRequestId: on.Request, Type: on.Type, RequestedAt: was.RequestedAt, Payload: flat.Bytes()}
 	if err := keepUnknown(original, is); err != nil {
 		return nil, err
@@ -126,53 +125,52 @@ func encodeEvent(on bus.Subject, original, edited []byte) ([]byte, error) {
 	return proto.MarshalOptions{Deterministic: true}.Marshal(is)
 }
 
-// named compares what an ERP request says of itself with the subject that it goes on.
-func named(on bus.Subject, edited []byte) error {
+// checkPayload compares the ids and the name in an ERP request with its subject.
+func checkPayload(on bus.Subject, edited []byte) error {
 	var request struct {
 		ID          json.Number `json:"id"`
 		CompanyID   json.Number `json:"company_id"`
 		RequestName string      `json:"request_name"`
 	}
 	if err := json.Unmarshal(edited, &request); err != nil {
-		return fmt.Errorf("it is no ERP request: %w", err)
+		return fmt.Errorf("it is not an ERP request: %w", err)
 	}
 	row, known := catalogue.Lookup(request.RequestName)
 	switch {
 	case request.ID != "" && request.ID.String() != fmt.Sprint(on.Request):
 		return fmt.Errorf("its id is %s, the request's is %d", request.ID, on.Request)
 	case request.CompanyID != "" && request.CompanyID.String() != fmt.Sprint(on.Company):
-		return fmt.Errorf("its company_id is %s, the letter's is %d", request.CompanyID, on.Company)
+		return fmt.Errorf("its company_id is %s, the dead letter's is %d", request.CompanyID, on.Company)
 	case request.RequestName != "" && (!known || row.Name != on.Type):
-		return fmt.Errorf("its request_name is %q, the letter's type is %s", request.RequestName, on.Type)
+		return fmt.Errorf("its request_name is %q, the dead letter's type is %s", request.RequestName, on.Type)
 	}
 	return nil
 }
 
-// sameDetails says whether the message names a request detail that the original does not: a
-// button that is somebody else's. An original that can't be read names none, and is not asked.
-func (r *Draft) sameDetails(message []byte) error {
-	if check(r.on, r.data) != nil {
+// sameDetails refuses a message with a request detail that the original does not have. A malformed original is not compared.
+func (d *Draft) sameDetails(message []byte) error {
+	if check(d.on, d.data) != nil {
 		return nil
 	}
-	own := details(r.on, r.data)
-	for _, id := range details(r.on, message) {
+	own := details(d.on, d.data)
+	for _, id := range details(d.on, message) {
 		if !slices.Contains(own, id) {
-			return fmt.Errorf("request detail %d is not in the letter's message", id)
+			return fmt.Errorf("request detail %d is not in the original message", id)
 		}
 	}
 	return nil
 }
 
-// sameTime refuses another time of the request. It orders the company's requests, and a replay has the
-// place of the request itself. An original that can't be read has none to compare with.
-func (r *Draft) sameTime(message []byte) error {
-	if check(r.on, r.data) == nil && !proto.Equal(created(r.on, r.data), created(r.on, message)) {
-		return errors.New("the time is that at which Procore created the request, and can't be edited")
+// sameTime refuses a message with another time of the request. The time orders the company's requests, and a replay has the
+// same order as its request. A malformed original is not compared.
+func (d *Draft) sameTime(message []byte) error {
+	if check(d.on, d.data) == nil && !proto.Equal(created(d.on, d.data), created(d.on, message)) {
+		return errors.New("the time at which Procore created the request can't be edited")
 	}
 	return nil
 }
 
-// created is when Procore created the request of a message, as the message tells it.
+// created returns the time at which Procore created the request of a message.
 func created(s bus.Subject, data []byte) *timestamppb.Timestamp {
 	m := request.Blank(s.Kind)
 	_ = proto.Unmarshal(data, m) // it was checked
@@ -187,7 +185,7 @@ func created(s bus.Subject, data []byte) *timestamppb.Timestamp {
 	return nil
 }
 
-// details lists the request details that a message would close.
+// details returns the request details that a message would close.
 func details(s bus.Subject, data []byte) []int64 {
 	var ids []int64
 	switch s.Kind {
@@ -207,8 +205,8 @@ func details(s bus.Subject, data []byte) []int64 {
 	return ids
 }
 
-// redo makes the edited message from the original and the difference that was kept.
-func redo(on bus.Subject, original []byte, difference string) ([]byte, error) {
+// reapply makes the edited message of the original and the stored difference.
+func reapply(on bus.Subject, original []byte, difference string) ([]byte, error) {
 	edited, err := patch(text(on, original), difference)
 	if err != nil {
 		return nil, err

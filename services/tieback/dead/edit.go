@@ -12,51 +12,51 @@ import (
 )
 
 func editCommand() *cobra.Command {
-	d := dealer{replaying: true}
+	f := resolveFlags{replaying: true}
 	var file string
 	cmd := &cobra.Command{
-		Use: "edit ID [--file F] [--yes] [--wait]", Short: "Edit a letter's message and replay it; the difference is kept", Args: oneLetter,
-		Long: `Edit a letter's message and replay it. An event is edited as its payload, the ERP request's JSON;
+		Use: "edit ID [--file F] [--yes] [--wait]", Short: "Edit the message of a dead letter and replay it", Args: oneID,
+		Long: `Edit the message of a dead letter and replay it. An event is edited as its payload, the ERP request's JSON;
 any other message as protojson. $VISUAL or $EDITOR opens it, or --file has the edited text.
 
-The text must still be of the same company and request, of the letter's type, and close no other
-request's details. What differs is printed and asked for, unless --yes was said, and is kept with
-who did it. Nothing differs: nothing is done. For the rest see replay.
+The edited text must have the same company, request and type, and must not close other request details.
+The command prints the difference and asks for confirmation, unless --yes is given. The difference is stored
+with the name of the resolver. Without a difference, nothing is sent. For the rest see tieback dead replay.
 ` + codes,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			id, err := ids(args)
 			if err == nil {
-				err = d.output.check()
+				err = f.output.check()
 			}
 			switch {
 			case err != nil:
 				return err
-			case d.who == "":
-				return errors.New("--as: must not be empty: who deals is kept")
+			case f.who == "":
+				return errors.New("--as: must not be empty: the name of the resolver is stored")
 			case file == "" && editor() == "":
-				return errors.New("neither $VISUAL nor $EDITOR is set: say which editor, or give the edited text with --file")
-			case !d.yes && (file == "-" || !canAsk(cmd)):
-				return errors.New("an edit is sent only after a yes: say --yes, or run it on a terminal")
+				return errors.New("neither $VISUAL nor $EDITOR is set: set one, or give the edited text with --file")
+			case !f.yes && (file == "-" || !interactive(cmd)):
+				return errors.New("an edit needs a confirmation: give --yes, or run the command on a terminal")
 			}
-			return d.edit(cmd, id[0], file)
+			return f.edit(cmd, id[0], file)
 		},
 	}
-	d.flags(cmd)
+	f.flags(cmd)
 	cmd.Flags().StringVar(&file, "file", "", "the edited text; - is standard input")
-	cmd.Flags().BoolVar(&d.again, "again", false, "also if the letter was replayed or discarded before")
-	cmd.Flags().BoolVar(&d.wait, "wait", false, "wait until the replay is closed or dead again, and tell how it ended")
+	cmd.Flags().BoolVar(&f.again, "again", false, "even if the dead letter is resolved")
+	cmd.Flags().BoolVar(&f.wait, "wait", false, "wait until the replay is closed or fails for good again, and print its end")
 	return cmd
 }
 
 func editor() string { return or(os.Getenv("VISUAL"), os.Getenv("EDITOR")) }
 
-func (d *dealer) edit(cmd *cobra.Command, id uint64, file string) error {
-	p, err := open(cmd, d.who)
+func (f *resolveFlags) edit(cmd *cobra.Command, id uint64, file string) error {
+	p, err := open(cmd, f.who)
 	if err != nil {
 		return err
 	}
 	defer p.Close()
-	if err := d.canWait(p); err != nil {
+	if err := f.canWait(p); err != nil {
 		return err
 	}
 	draft, err := p.Edit(cmd.Context(), id)
@@ -69,7 +69,7 @@ func (d *dealer) edit(cmd *cobra.Command, id uint64, file string) error {
 	}
 	e, err := draft.Take(text)
 	if err != nil && kept != "" {
-		err = fmt.Errorf("%w (the text is in %s: mend it and say --file)", err, kept)
+		err = fmt.Errorf("%w (the text is in %s: correct it and give it with --file)", err, kept)
 	}
 	if err != nil {
 		return failed(cmd, err)
@@ -77,36 +77,31 @@ func (d *dealer) edit(cmd *cobra.Command, id uint64, file string) error {
 	if kept != "" {
 		defer os.Remove(kept) //nolint:errcheck // a file in the temporary folder
 	}
-	if ok, err := d.agreed(cmd, e); err != nil || !ok {
-		return ended(cmd, err)
+	confirmed, err := f.confirmed(cmd, e)
+	if err != nil {
+		return failed(cmd, err)
 	}
-	return d.deal(cmd, p, []uint64{id}, func(ctx context.Context, _ uint64) (Dealt, error) { return e.Replay(ctx, d.again) })
-}
-
-// ended is exit code 0, or 1 and why.
-func ended(cmd *cobra.Command, err error) error {
-	if err == nil {
+	if !confirmed {
 		return nil
 	}
-	return failed(cmd, err)
+	return f.resolve(cmd, p, []uint64{id}, func(ctx context.Context, _ uint64) (Resolution, error) { return e.Replay(ctx, f.again) })
 }
 
-// agreed prints the difference, and asks.
-func (d *dealer) agreed(cmd *cobra.Command, e *Edited) (bool, error) {
-	w := d.beside(cmd)
+// confirmed prints the difference and asks for confirmation.
+func (f *resolveFlags) confirmed(cmd *cobra.Command, e *Edited) (bool, error) {
+	w := f.messages(cmd)
 	if e.Difference == "" {
-		fmt.Fprintln(w, "Nothing was changed, so nothing is done.")
+		fmt.Fprintln(w, "The message was not changed; nothing is sent.")
 		return false, nil
 	}
 	printDifference(w, e.Difference)
-	if d.yes {
+	if f.yes {
 		return true, nil
 	}
-	return ask(cmd, fmt.Sprintf("Keep this difference and replay letter %d as %s?", e.Letter.ID, d.who))
+	return confirm(cmd, fmt.Sprintf("Store this difference and replay dead letter %d as %s?", e.DeadLetter.ID, f.who))
 }
 
-// edited gets the edited text; kept is the file that it was typed in, for whoever made a mistake in
-// it; "": none.
+// edited returns the edited text. kept is the temporary file that holds it if the user typed it in an editor.
 func edited(cmd *cobra.Command, draft *Draft, file string) (text, kept string, err error) {
 	var raw []byte
 	switch file {
@@ -120,9 +115,9 @@ func edited(cmd *cobra.Command, draft *Draft, file string) (text, kept string, e
 	return string(raw), "", err
 }
 
-// inEditor has the user edit the text in a file that only they can read.
+// inEditor opens the text in the user's editor, in a file that only the user can read.
 func inEditor(cmd *cobra.Command, draft *Draft) (text, kept string, err error) {
-	f, err := os.CreateTemp("", fmt.Sprintf("tieback-letter-%d-*.json", draft.Letter.ID))
+	f, err := os.CreateTemp("", fmt.Sprintf("tieback-dead-letter-%d-*.json", draft.DeadLetter.ID))
 	if err != nil {
 		return "", "", err
 	}

@@ -8,33 +8,31 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// The documents' field names are stable.
-
 type listDoc struct {
-	Letters []letterDoc    `json:"letters"`
-	Causes  map[string]int `json:"causes"` // how many of each; every cause is there
-	Total   int            `json:"total"`
+	DeadLetters []deadLetterDoc `json:"dead_letters"`
+	Causes      map[string]int  `json:"causes"` // the number of each cause, zeros too
+	Total       int             `json:"total"`
 }
 
-type letterDoc struct {
-	ID       uint64       `json:"id"`
-	At       time.Time    `json:"at"`
-	State    string       `json:"state"` // open, cut off, replayed, discarded
-	Company  int64        `json:"company"`
-	Request  int64        `json:"request"`
-	Type     string       `json:"type"`
-	Category string       `json:"category"`
-	Stop     string       `json:"stop"`
-	Class    string       `json:"class"`
-	Cause    string       `json:"cause"`
-	Attempts int32        `json:"attempts"`
-	Error    string       `json:"error"`
-	Sentence string       `json:"sentence"`
-	Subject  string       `json:"subject"`
-	Dealings []dealingDoc `json:"dealings"`
+type deadLetterDoc struct {
+	ID          uint64          `json:"id"`
+	At          time.Time       `json:"at"`
+	State       string          `json:"state"` // open, interrupted, replayed, discarded
+	Company     int64           `json:"company"`
+	Request     int64           `json:"request"`
+	Type        string          `json:"type"`
+	Category    string          `json:"category"`
+	Stage       string          `json:"stage"`
+	Class       string          `json:"class"`
+	Cause       string          `json:"cause"`
+	Attempts    int32           `json:"attempts"`
+	Error       string          `json:"error"`
+	UserMessage string          `json:"user_message"` // for the accountant
+	Subject     string          `json:"subject"`
+	Resolutions []resolutionDoc `json:"resolutions"`
 }
 
-type dealingDoc struct {
+type resolutionDoc struct {
 	Action     string    `json:"action"` // replayed, discarded
 	Who        string    `json:"who"`
 	At         time.Time `json:"at"`
@@ -44,66 +42,66 @@ type dealingDoc struct {
 }
 
 func listed(letters []request.DeadLetter) listDoc {
-	doc := listDoc{Letters: []letterDoc{}, Causes: map[string]int{}, Total: len(letters)}
+	doc := listDoc{DeadLetters: []deadLetterDoc{}, Causes: map[string]int{}, Total: len(letters)}
 	for _, c := range request.Causes {
 		doc.Causes[c] = 0
 	}
 	for _, l := range letters {
 		doc.Causes[l.Cause()]++
-		doc.Letters = append(doc.Letters, letterOf(l))
+		doc.DeadLetters = append(doc.DeadLetters, docOf(l))
 	}
 	return doc
 }
 
-func letterOf(l request.DeadLetter) letterDoc {
-	doc := letterDoc{
+func docOf(l request.DeadLetter) deadLetterDoc {
+	doc := deadLetterDoc{
 		ID: l.ID, At: l.At.UTC(), State: string(l.State), Company: l.CompanyId, Request: l.ErpRequestId, Type: l.Type, Category: string(l.Category()),
-		Stop: l.Stage, Class: request.ClassName(l.Class), Cause: l.Cause(), Attempts: l.Attempts, Error: l.Error, Sentence: l.UserMessage, Subject: l.Subject,
-		Dealings: []dealingDoc{},
+		Stage: l.Stage, Class: request.ClassName(l.Class), Cause: l.Cause(), Attempts: l.Attempts, Error: l.Error, UserMessage: l.UserMessage, Subject: l.Subject,
+		Resolutions: []resolutionDoc{},
 	}
 	for _, d := range l.Resolutions {
-		doc.Dealings = append(doc.Dealings, dealingOf(d))
+		doc.Resolutions = append(doc.Resolutions, resolutionOf(d))
 	}
 	return doc
 }
 
-func dealingOf(d *tiebackv1.Resolution) dealingDoc {
-	doc := dealingDoc{Action: request.ActionName(d.Action), Who: d.Who, Reason: d.Reason, Subject: d.Subject, Difference: d.Difference}
-	if d.At.IsValid() { // else it tells no time, or one that JSON can't hold
+func resolutionOf(d *tiebackv1.Resolution) resolutionDoc {
+	doc := resolutionDoc{Action: request.ActionName(d.Action), Who: d.Who, Reason: d.Reason, Subject: d.Subject, Difference: d.Difference}
+	if d.At.IsValid() { // JSON can't represent an invalid time
 		doc.At = d.At.AsTime()
 	}
 	return doc
 }
 
 type showDoc struct {
-	letterDoc
-	Message    json.RawMessage `json:"message"`      // of an event its payload; null where it is no JSON
-	Text       string          `json:"message_text"` // the same as show prints it; a quoted string where it does not parse
-	Replayable bool            `json:"replayable"`   // as it is
+	deadLetterDoc
+	Message    json.RawMessage `json:"message"`      // an event's payload; null if it is not JSON
+	Text       string          `json:"message_text"` // as tieback dead show prints it; a quoted string if it is malformed
+	Replayable bool            `json:"replayable"`   // unchanged
 	Why        string          `json:"why,omitempty"`
 	Reported   string          `json:"reported_to_accountant"` // yes, pending, no
-	Messages   []string        `json:"reported_messages"`      // shown in Procore, or to be shown
+	Messages   []string        `json:"reported_messages"`      // that Procore shows, or will show
 	History    []stepDoc       `json:"history"`
-	Stands     []standDoc      `json:"stands"`
+	Runs       []runDoc        `json:"runs"`
 }
 
 type stepDoc struct {
 	At       time.Time `json:"at"`
 	Kind     string    `json:"kind"`
-	Run      string    `json:"run"` // "": the first
+	Run      string    `json:"run"` // "" for the first
 	Subject  string    `json:"subject"`
 	Sequence uint64    `json:"sequence"`
-	What     string    `json:"what"`
+	Text     string    `json:"text"`
 }
 
-type standDoc struct {
-	Run string    `json:"run"`
-	At  time.Time `json:"at"`
-	How string    `json:"how"`
+type runDoc struct {
+	Run  string    `json:"run"`
+	At   time.Time `json:"at"`
+	Text string    `json:"text"`
 }
 
 func (s *shown) doc() showDoc {
-	doc := showDoc{letterDoc: letterOf(s.letter), Text: s.text, Replayable: s.why == nil, Messages: []string{}, History: []stepDoc{}, Stands: []standDoc{}}
+	doc := showDoc{deadLetterDoc: docOf(s.letter), Text: s.text, Replayable: s.why == nil, Messages: []string{}, History: []stepDoc{}, Runs: []runDoc{}}
 	if json.Valid([]byte(s.text)) && s.text[0] != '"' {
 		doc.Message = json.RawMessage(s.text)
 	}
@@ -113,10 +111,10 @@ func (s *shown) doc() showDoc {
 	reported, messages := request.ShownOf(s.letter, s.history)
 	doc.Reported, doc.Messages = string(reported), append(doc.Messages, messages...)
 	for _, st := range s.history {
-		doc.History = append(doc.History, stepDoc{At: st.At.UTC(), Kind: string(st.Kind), Run: st.Run, Subject: st.Subject, Sequence: st.Sequence, What: st.Text()})
+		doc.History = append(doc.History, stepDoc{At: st.At.UTC(), Kind: string(st.Kind), Run: st.Run, Subject: st.Subject, Sequence: st.Sequence, Text: st.Text()})
 	}
 	for _, st := range s.runs {
-		doc.Stands = append(doc.Stands, standDoc{Run: st.Run, At: st.At.UTC(), How: st.Text})
+		doc.Runs = append(doc.Runs, runDoc{Run: st.Run, At: st.At.UTC(), Text: st.Text})
 	}
 	return doc
 }
@@ -128,17 +126,17 @@ type resultsDoc struct {
 }
 
 type resultDoc struct {
-	ID      uint64      `json:"id"`
-	Done    bool        `json:"done"`
-	Mended  bool        `json:"mended,omitempty"` // an earlier replay that was cut off was sent now
-	Dealing *dealingDoc `json:"dealing,omitempty"`
-	Error   string      `json:"error,omitempty"`
-	End     *endDoc     `json:"end,omitempty"` // with --wait
+	ID         uint64         `json:"id"`
+	Done       bool           `json:"done"`
+	Resumed    bool           `json:"resumed,omitempty"` // an earlier replay was interrupted and has been sent now
+	Resolution *resolutionDoc `json:"resolution,omitempty"`
+	Error      string         `json:"error,omitempty"`
+	End        *endDoc        `json:"end,omitempty"` // with --wait
 }
 
 type endDoc struct {
-	At     time.Time `json:"at"`
-	Closed bool      `json:"closed"`           // false: given up again
-	Letter uint64    `json:"letter,omitempty"` // the new one
-	How    string    `json:"how"`
+	At         time.Time `json:"at"`
+	Closed     bool      `json:"closed"`                // false if it failed for good again
+	DeadLetter uint64    `json:"dead_letter,omitempty"` // the new one, if closed is false
+	Text       string    `json:"text"`
 }

@@ -14,18 +14,18 @@ func listCommand() *cobra.Command {
 	var o output
 	var all bool
 	cmd := &cobra.Command{
-		Use: "list [--company N] [--cause CAUSE] [--since 2h] ... [-o json]", Short: "List the letters that nobody has dealt with, newest last", Args: cobra.NoArgs,
-		Long: `List the letters that nobody has dealt with, newest last, and how many there are of each cause:
+		Use: "list [--company N] [--cause CAUSE] [--since 2h] ... [-o json]", Short: "List the open dead letters, newest last", Args: cobra.NoArgs,
+		Long: `List the open dead letters, newest last, and the number of each cause:
 
-  tenant-data   the record: whoever keeps it can mend it
-  erp           the ERP was away, or answered what it should not
-  procore       likewise Procore
+  tenant-data   the record in Procore or in the ERP; its accountant can correct it
+  erp           the ERP was unavailable, or gave a wrong answer
+  procore       the same of Procore
   limits        a rate limit, or the deadline while waiting for one
-  ours          Tieback, its settings, or a message that no service of it wrote
-  unknown       of a version that told no causes
+  ours          Tieback, its settings, or a message that it did not write
+  unknown       written by a version without causes
 
-A replay that was claimed and then cut off is listed as well: replay it once more.
-With -o json: {"letters": [...], "causes": {"erp": 2, ...}, "total": 2}.
+Replays that were interrupted are listed as well: replay these dead letters once more.
+With -o json: {"dead_letters": [...], "causes": {"erp": 2, ...}, "total": 2}.
 ` + codes,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.check(); err != nil {
@@ -41,7 +41,7 @@ With -o json: {"letters": [...], "causes": {"erp": 2, ...}, "total": 2}.
 	}
 	f.flags(cmd)
 	o.flag(cmd)
-	cmd.Flags().BoolVar(&all, "all", false, "also those that were dealt with, with what was done")
+	cmd.Flags().BoolVar(&all, "all", false, "list resolved dead letters too, with their resolutions")
 	return cmd
 }
 

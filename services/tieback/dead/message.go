@@ -19,33 +19,33 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// ErrUnworkable says that a letter's message can't be replayed as it is: it would not be
-// understood again. Some such can be edited, others only discarded; the text says which.
-var ErrUnworkable = errors.New("can't be replayed")
+// ErrNotReplayable is returned for a message that no stage would accept. The error's text says whether it can be
+// edited, or only discarded.
+var ErrNotReplayable = errors.New("can't be replayed")
 
-// ErrForgotten says that a message that was too large to be kept with its letter has grown
-// older than its stream keeps messages.
-var ErrForgotten = errors.New("its stream has forgotten the message")
+// ErrExpired is returned for a message that was too large to be stored with its dead letter, and that its stream no
+// longer has.
+var ErrExpired = errors.New("its stream no longer has the message")
 
-// message finds what died, wherever it is kept, and the subject that it came on.
-func (d *Desk) message(ctx context.Context, l request.DeadLetter) (bus.Subject, []byte, error) {
+// message returns the failed message and its subject.
+func (r *Resolver) message(ctx context.Context, l request.DeadLetter) (bus.Subject, []byte, error) {
 	s, err := bus.Parse(l.Subject)
 	if err != nil {
-		return s, nil, fmt.Errorf("letter %d %w, nor edited: %w; discard it", l.ID, ErrUnworkable, err)
+		return s, nil, fmt.Errorf("dead letter %d %w or edited: %w; discard it", l.ID, ErrNotReplayable, err)
 	}
 	if s.Kind != bus.Delivery && s.Kind != bus.Event && s.Kind != bus.Outcome {
-		return s, nil, fmt.Errorf("letter %d %w, nor edited: nobody works a message of kind %s; discard it", l.ID, ErrUnworkable, s.Kind)
+		return s, nil, fmt.Errorf("dead letter %d %w or edited: no stage reads messages of kind %s; discard it", l.ID, ErrNotReplayable, s.Kind)
 	}
 	if len(l.Message) > 0 {
 		return s, l.Message, nil
 	}
-	stream, err := d.Bus.JetStream().Stream(ctx, l.Stream)
+	stream, err := r.Bus.JetStream().Stream(ctx, l.Stream)
 	if err != nil {
 		return s, nil, err
 	}
 	m, err := stream.GetMsg(ctx, l.StreamSequence)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return s, nil, fmt.Errorf("letter %d %w: %w (%s, %d); discard it", l.ID, ErrUnworkable, ErrForgotten, l.Stream, l.StreamSequence)
+		return s, nil, fmt.Errorf("dead letter %d %w: %w (%s, %d); discard it", l.ID, ErrNotReplayable, ErrExpired, l.Stream, l.StreamSequence)
 	}
 	if err != nil {
 		return s, nil, err
@@ -53,7 +53,7 @@ func (d *Desk) message(ctx context.Context, l request.DeadLetter) (bus.Subject, 
 	return s, m.Data, nil
 }
 
-// check says why a message would not be understood on its subject; nil: it would.
+// check returns why no stage would accept a message on its subject, or nil.
 func check(s bus.Subject, data []byte) error {
 	msg := bus.Message{Subject: s, Data: data}
 	switch s.Kind {
@@ -63,7 +63,7 @@ func check(s bus.Subject, data []byte) error {
 			return err
 		}
 		if e.Type != s.Type {
-			return fmt.Errorf("the event is a %q, its subject says %s", e.Type, s.Type)
+			return fmt.Errorf("the event's type is %q, but its subject has %s", e.Type, s.Type)
 		}
 		_, err := payload.Parse(e.Payload)
 		return err
@@ -73,9 +73,8 @@ func check(s bus.Subject, data []byte) error {
 	return bus.Decode(msg, &tiebackv1.Delivery{})
 }
 
-// text is a message as people read and edit it: an event is its payload, all else is the whole
-// message as JSON. What does not parse is a quoted string of Go's. The same message has the same
-// text always: kept differences are applied to it.
+// text returns a message for people to read and edit: an event's payload, any other message as protojson, and a
+// malformed message as a quoted Go string. The text of a message never changes, as stored differences are applied to it.
 func text(s bus.Subject, data []byte) string {
 	raw := data
 	switch s.Kind {
@@ -86,7 +85,7 @@ func text(s bus.Subject, data []byte) string {
 		}
 	default:
 		if m := request.Blank(s.Kind); proto.Unmarshal(data, m) == nil && len(data) > 0 {
-			raw, _ = protojson.Marshal(m) // not to be marshalled: shown as it is
+			raw, _ = protojson.Marshal(m) // on error, raw is empty and the result is quoted
 		}
 	}
 	if pretty, ok := indent(raw); ok {
@@ -98,7 +97,7 @@ func text(s bus.Subject, data []byte) string {
 	return quoted(raw)
 }
 
-// indent gives JSON one form, whatever blanks it came with; numbers stay as they are written.
+// indent reformats JSON. It does not change how numbers are written.
 func indent(raw []byte) (string, bool) {
 	var flat, pretty bytes.Buffer
 	if json.Compact(&flat, raw) != nil || json.Indent(&pretty, flat.Bytes(), "", "  ") != nil {
@@ -107,10 +106,10 @@ func indent(raw []byte) (string, bool) {
 	return pretty.String() + "\n", true
 }
 
-// Text is a letter's message for people to read: see Draft.Text; what lies on no subject of ours
-// is a quoted string. The error says why it can't be replayed as it is; nil: it can.
-func (d *Desk) Text(ctx context.Context, l request.DeadLetter) (string, error) {
-	s, data, err := d.message(ctx, l)
+// Text returns the message of a dead letter for people to read, as in Draft.Text, or as a quoted string if its subject is
+// malformed. The error says why the message can't be replayed unchanged; nil if it can.
+func (r *Resolver) Text(ctx context.Context, l request.DeadLetter) (string, error) {
+	s, data, err := r.message(ctx, l)
 	if err != nil {
 		return quoted(l.Message), err
 	}

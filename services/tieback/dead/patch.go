@@ -7,14 +7,13 @@ import (
 	"strings"
 )
 
-// errPatch says that a kept difference does not fit the text that it was made from.
-var errPatch = errors.New("the difference that was kept does not fit the message")
+// errPatch is returned if a stored difference does not apply to the message.
+var errPatch = errors.New("the stored difference does not apply to the message")
 
 var hunk = regexp.MustCompile(`^@@ -(\d+)`)
 
-// patch makes the new text from the old one and a unified diff of whole lines. It is strict: it
-// is only meant for the very text that the difference was made from. (The differ's own
-// ApplyUnified fails on what its Unified prints.)
+// patch applies a unified diff of whole lines. It is strict: before must be the text that the difference was made from.
+// (ApplyUnified of the diff library fails on some output of its Unified.)
 func patch(before, difference string) (string, error) {
 	old, at := strings.SplitAfter(before, "\n"), 0
 	var out strings.Builder

@@ -9,8 +9,8 @@ import (
 	"github.com/aymanbagabas/go-udiff"
 )
 
-// A replay that was cut off is mended by its difference: it must give the very text back.
-func TestADifferenceGivesTheEditedTextBack(t *testing.T) {
+// An interrupted replay of an edit is resumed from its difference.
+func TestDifferenceReproducesEditedText(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 1)) //nolint:gosec // reproducible, not secret
 	words := []string{"a", "-- b", "++ c", "@@ -1", "{", " ", "", "- d"}
 	text := func() string {
@@ -29,7 +29,7 @@ func TestADifferenceGivesTheEditedTextBack(t *testing.T) {
 	}
 }
 
-func TestADifferenceOfAnotherTextIsRefused(t *testing.T) {
+func TestDifferenceOfOtherTextIsRefused(t *testing.T) {
 	difference := udiff.Unified("x", "y", "1\n2\n3\n4\n", "1\n2\n3\n5\n")
 	for _, other := range []string{"", "1\n", "1\n2\n3\n6\n", "0\n2\n3\n4\n"} {
 		if got, err := patch(other, difference); err == nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/tieback/tieback/services/tieback/internal/terminal"
 )
 
-// printLetters writes a table, then a line that sums it up by cause.
+// printLetters prints a table of dead letters and their number by cause.
 func printLetters(w io.Writer, letters []request.DeadLetter) error {
 	if len(letters) == 0 {
 		_, err := fmt.Fprintln(w, "No dead letters.")
@@ -21,7 +21,7 @@ func printLetters(w io.Writer, letters []request.DeadLetter) error {
 	}
 	var b bytes.Buffer
 	t := tabwriter.NewWriter(&b, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(t, "ID\tWHEN\tCOMPANY\tREQUEST\tTYPE\tSTOP\tCAUSE\tATTEMPTS\tERROR")
+	fmt.Fprintln(t, "ID\tWHEN\tCOMPANY\tREQUEST\tTYPE\tSTAGE\tCAUSE\tATTEMPTS\tERROR")
 	for _, l := range letters {
 		fmt.Fprintf(t, "%d\t%s\t%d\t%d\t%s\t%s\t%s\t%d\t%s\n",
 			l.ID, l.At.Local().Format("2006-01-02 15:04:05"), l.CompanyId, l.ErpRequestId, terminal.Line(l.Type), terminal.Line(l.Stage), l.Cause(), l.Attempts, remark(l))
@@ -39,7 +39,7 @@ func printLetters(w io.Writer, letters []request.DeadLetter) error {
 	return err
 }
 
-// lineColour of the table's i-th line, the head first.
+// lineColour returns the color of the table's i-th line, counting the header.
 func lineColour(i int, letters []request.DeadLetter) string {
 	switch {
 	case i == 0:
@@ -52,11 +52,11 @@ func lineColour(i int, letters []request.DeadLetter) string {
 	return ""
 }
 
-// remark is the letter's error, after what was done with it.
+// remark returns the dead letter's latest resolution and its error.
 func remark(l request.DeadLetter) string {
 	text := terminal.Line(l.Error)
 	if l.State == request.StateInterrupted {
-		text = "replay was cut off, replay it again: " + text
+		text = "the replay was interrupted, replay it again: " + text
 	}
 	if n := len(l.Resolutions); n > 0 {
 		text = terminal.Line(request.ResolutionText(l.Resolutions[n-1])) + ": " + text
@@ -75,19 +75,19 @@ func summary(letters []request.DeadLetter) string {
 			parts = append(parts, fmt.Sprintf("%d %s", count[c], c))
 		}
 	}
-	return fmt.Sprintf("%s: %s.", letterCount(len(letters)), strings.Join(parts, ", "))
+	return fmt.Sprintf("%s: %s.", countText(len(letters)), strings.Join(parts, ", "))
 }
 
-func letterCount(n int) string {
+func countText(n int) string {
 	if n == 1 {
-		return "1 letter"
+		return "1 dead letter"
 	}
-	return fmt.Sprintf("%d letters", n)
+	return fmt.Sprintf("%d dead letters", n)
 }
 
 func stamp(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05.000") }
 
-// printDifference writes a unified diff, in colours where there are any.
+// printDifference prints a unified diff.
 func printDifference(w io.Writer, difference string) {
 	for _, text := range strings.Split(strings.TrimSuffix(difference, "\n"), "\n") {
 		colour := map[byte]string{'+': terminal.Green, '-': terminal.Red, '@': terminal.Bold}[(text + " ")[0]]
@@ -95,8 +95,8 @@ func printDifference(w io.Writer, difference string) {
 	}
 }
 
-// printDealing writes a line for what was done.
-func printDealing(w io.Writer, d *tiebackv1.Resolution) {
+// printResolution prints a resolution in a line, and the difference of an edit.
+func printResolution(w io.Writer, d *tiebackv1.Resolution) {
 	fmt.Fprintf(w, "  %s\n", terminal.Plain(request.ResolutionText(d)))
 	if d.Difference != "" {
 		printDifference(w, d.Difference)

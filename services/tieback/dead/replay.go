@@ -10,10 +10,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tieback/tieback/pkg/request"
+	"github.com/tieback/tieback/services/tieback/internal/connect"
 )
 
-// dealer are the flags of the commands that deal with letters.
-type dealer struct {
+// resolveFlags are the flags of the commands that resolve dead letters.
+type resolveFlags struct {
 	filter
 	output
 	who       string
@@ -24,167 +25,161 @@ type dealer struct {
 	replaying bool
 }
 
-func (d *dealer) flags(cmd *cobra.Command) {
-	d.output.flag(cmd)
-	cmd.Flags().StringVar(&d.who, "as", me(), "who deals; kept with the letter")
-	cmd.Flags().BoolVar(&d.yes, "yes", false, "do not ask")
+func (f *resolveFlags) flags(cmd *cobra.Command) {
+	f.output.flag(cmd)
+	cmd.Flags().StringVar(&f.who, "as", connect.User(), "the name of the resolver; it is stored")
+	cmd.Flags().BoolVar(&f.yes, "yes", false, "do not ask for confirmation")
 }
 
-const picks = `
-Letters are picked by id, or by the same filters as in list; then what would be done is printed
-and asked for, unless --yes was said. --until 0s picks all that are open.
+const selection = `
+Select dead letters by id, or by the filters of tieback dead list. With filters, the command prints the
+dead letters and asks for confirmation, unless --yes is given. --until 0s selects all that are open.
 `
 
 func replayCommand() *cobra.Command {
-	d := dealer{replaying: true}
+	f := resolveFlags{replaying: true}
 	cmd := &cobra.Command{
-		Use: "replay ID... | --cause erp --since 2h ... [--yes] [--wait]", Short: "Send letters' messages through the pipeline again",
-		Long: `Send letters' messages again, each on its own subject in a run of its own, and keep who did it.
-` + picks + `
-Of two who deal with one letter at once, one does, and the other is told who and when. A replay
-that was cut off by a crash is finished by replaying the letter once more. What was replayed or
-discarded is not replayed again, unless --again is said: a discard is meant to be final. Then the
-message is sent as it lies in the letter, without earlier edits.
+		Use: "replay ID... | --cause erp --since 2h ... [--yes] [--wait]", Short: "Send the messages of dead letters through the pipeline again",
+		Long: `Send the messages of dead letters again, each on its own subject as a run of its own, and store who did it.
+` + selection + `
+If two persons resolve a dead letter at once, one succeeds, and the other gets an error that says who resolved
+it and when. To resume a replay that a crash interrupted, replay the dead letter once more. A resolved
+dead letter is not replayed again unless --again is given. Then the message is sent without earlier edits.
 
-A replay that fails for good again becomes a new letter. A message that does not parse can't be
-replayed: edit it, or discard it. --wait waits until all are closed or dead again, and tells how
-each ended; it needs a running pipeline, so not the embedded broker.
+A replay that fails for good again becomes a new dead letter. A malformed message can't be replayed: edit
+it, or discard it. --wait waits until each replay is closed or fails for good again, and prints its end; it needs a
+running pipeline, so it does not work with the embedded broker.
 
-With -o json: {"results": [{"id": 12, "done": true, "dealing": {...}, "end": {...}}], "done": 1, "failed": 0}.
+With -o json: {"results": [{"id": 12, "done": true, "resolution": {...}, "end": {...}}], "done": 1, "failed": 0}.
 ` + codes,
-		RunE: func(cmd *cobra.Command, args []string) error { return d.run(cmd, args) },
+		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
 	}
-	d.filter.flags(cmd)
-	d.flags(cmd)
-	cmd.Flags().BoolVar(&d.again, "again", false, "also what was replayed or discarded before")
-	cmd.Flags().BoolVar(&d.wait, "wait", false, "wait until the replays are closed or dead again, and tell how they ended")
+	f.filter.flags(cmd)
+	f.flags(cmd)
+	cmd.Flags().BoolVar(&f.again, "again", false, "replay resolved dead letters too")
+	cmd.Flags().BoolVar(&f.wait, "wait", false, "wait until each replay is closed or fails for good again, and print its end")
 	return cmd
 }
 
 func discardCommand() *cobra.Command {
-	var d dealer
+	var f resolveFlags
 	cmd := &cobra.Command{
-		Use: `discard ID... | --cause ours ... --reason "..." [--yes]`, Short: "Close letters for good, with a reason that is kept",
-		Long: `Close letters for good: they are listed no more, and who did it, when and why is kept.
-` + picks + codes,
+		Use: `discard ID... | --cause ours ... --reason "..." [--yes]`, Short: "Close dead letters for good, with a reason",
+		Long: `Close dead letters for good. They are not listed any more. Who did it, when and why is stored.
+` + selection + codes,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if d.reason == "" {
-				return errors.New("--reason is missing: why nothing more is to be done; it is kept")
+			if f.reason == "" {
+				return errors.New("--reason is missing: give the reason for which the message is not needed; it is stored")
 			}
-			return d.run(cmd, args)
+			return f.run(cmd, args)
 		},
 	}
-	d.filter.flags(cmd)
-	d.flags(cmd)
-	cmd.Flags().StringVar(&d.reason, "reason", "", "why nothing more is to be done (required)")
+	f.filter.flags(cmd)
+	f.flags(cmd)
+	cmd.Flags().StringVar(&f.reason, "reason", "", "why the message is not needed (required)")
 	return cmd
 }
 
-// check checks usage, and gives the letters' ids or the filter that picks them.
-func (d *dealer) check(args []string) ([]uint64, request.Filter, error) {
-	if err := d.output.check(); err != nil {
+// check checks the usage, and returns the ids of the dead letters or the filter that selects them.
+func (f *resolveFlags) check(args []string) ([]uint64, request.Filter, error) {
+	if err := f.output.check(); err != nil {
 		return nil, request.Filter{}, err
 	}
-	if d.who == "" {
-		return nil, request.Filter{}, errors.New("--as: must not be empty: who deals is kept")
+	if f.who == "" {
+		return nil, request.Filter{}, errors.New("--as: must not be empty: the name of the resolver is stored")
 	}
-	picked, err := ids(args)
+	selected, err := ids(args)
 	if err != nil {
 		return nil, request.Filter{}, err
 	}
-	if (len(args) > 0) == d.filter.given() {
-		return nil, request.Filter{}, errors.New("pick letters either by their ids or by filters such as --cause; tieback dead list shows both")
+	if (len(args) > 0) == f.filter.given() {
+		return nil, request.Filter{}, errors.New("select dead letters either by their ids or by filters such as --cause; tieback dead list shows both")
 	}
-	f, err := d.filter.read(time.Now())
-	return picked, f, err
+	filter, err := f.filter.read(time.Now())
+	return selected, filter, err
 }
 
-func (d *dealer) run(cmd *cobra.Command, args []string) error {
-	picked, f, err := d.check(args)
+func (f *resolveFlags) run(cmd *cobra.Command, args []string) error {
+	selected, filter, err := f.check(args)
 	if err != nil {
 		return err
 	}
-	if len(args) == 0 && !d.yes && !canAsk(cmd) {
-		return errors.New("many letters are dealt with only after a yes: say --yes, or run it on a terminal")
+	if len(args) == 0 && !f.yes && !interactive(cmd) {
+		return errors.New("filters need a confirmation: give --yes, or run the command on a terminal")
 	}
-	p, err := open(cmd, d.who)
+	p, err := open(cmd, f.who)
 	if err != nil {
 		return err
 	}
 	defer p.Close()
-	if err := d.canWait(p); err != nil {
+	if err := f.canWait(p); err != nil {
 		return err
 	}
 	if len(args) == 0 {
-		var agreed bool
-		if picked, agreed, err = d.plan(cmd, p, f); err != nil {
+		var confirmed bool
+		if selected, confirmed, err = f.plan(cmd, p, filter); err != nil {
 			return failed(cmd, err)
 		}
-		if !agreed {
+		if !confirmed {
 			return nil
 		}
 	}
-	return d.deal(cmd, p, picked, d.one(p))
+	return f.resolve(cmd, p, selected, func(ctx context.Context, id uint64) (Resolution, error) {
+		if f.replaying {
+			return p.Replay(ctx, id, f.again)
+		}
+		return p.Discard(ctx, id, f.reason)
+	})
 }
 
-func (d *dealer) canWait(p *session) error {
-	if d.wait && p.Settings.NATSURL == "" {
-		return errors.New("--wait: the embedded broker is in this process, and nothing works the replays meanwhile; leave it out, or set TIEBACK_NATS_URL")
+func (f *resolveFlags) canWait(p *session) error {
+	if f.wait && p.Settings.NATSURL == "" {
+		return errors.New("--wait: the embedded broker runs in this process without the services, so no replay would end; leave it out, or set TIEBACK_NATS_URL")
 	}
 	return nil
 }
 
-// plan picks letters by the filter, prints what would be done, and asks.
-func (d *dealer) plan(cmd *cobra.Command, p *session, f request.Filter) (picked []uint64, agreed bool, err error) {
-	f.All = d.again
-	letters, err := request.DeadLetters(cmd.Context(), p.Bus, f)
+// plan selects dead letters by the filter, prints them, and asks for confirmation.
+func (f *resolveFlags) plan(cmd *cobra.Command, p *session, filter request.Filter) (selected []uint64, confirmed bool, err error) {
+	filter.All = f.again
+	letters, err := request.DeadLetters(cmd.Context(), p.Bus, filter)
 	if err != nil {
 		return nil, false, err
 	}
 	for _, l := range letters {
-		picked = append(picked, l.ID)
+		selected = append(selected, l.ID)
 	}
-	if err := printLetters(d.beside(cmd), letters); err != nil {
+	if err := printLetters(f.messages(cmd), letters); err != nil {
 		return nil, false, err
 	}
-	if d.yes || len(letters) == 0 {
-		return picked, true, nil
+	if f.yes || len(letters) == 0 {
+		return selected, true, nil
 	}
-	what := map[bool]string{true: "Replay", false: "Discard"}[d.replaying]
-	agreed, err = ask(cmd, fmt.Sprintf("%s %s as %s?", what, letterCount(len(letters)), d.who))
-	return picked, agreed, err
+	what := map[bool]string{true: "Replay", false: "Discard"}[f.replaying]
+	confirmed, err = confirm(cmd, fmt.Sprintf("%s %s as %s?", what, countText(len(letters)), f.who))
+	return selected, confirmed, err
 }
 
-// beside is where people are told what is not the result.
-func (d *dealer) beside(cmd *cobra.Command) io.Writer {
-	if d.output == "json" {
+// messages returns where to print messages that are not the result.
+func (f *resolveFlags) messages(cmd *cobra.Command) io.Writer {
+	if f.output == "json" {
 		return cmd.ErrOrStderr()
 	}
 	return cmd.OutOrStdout()
 }
 
-// deal deals with the letters, tells of each, and waits for their ends where that is wanted.
-func (d *dealer) deal(cmd *cobra.Command, p *session, picked []uint64, one dealing) error {
+// resolve resolves dead letters, reports each result, and waits for the replays to end if --wait is given.
+func (f *resolveFlags) resolve(cmd *cobra.Command, p *session, ids []uint64, one func(context.Context, uint64) (Resolution, error)) error {
 	watch, err := p.Watch(cmd.Context())
 	if err != nil {
 		return failed(cmd, err)
 	}
-	t := newTeller(cmd, d.output)
-	Many(cmd.Context(), picked, one, t.tell)
-	if d.wait {
-		if err := watch.Wait(cmd.Context(), t.replays(), t.ended); err != nil {
-			t.problem(fmt.Errorf("not all replays have ended: %w", err))
+	r := newReporter(cmd, f.output)
+	ResolveAll(cmd.Context(), ids, one, r.result)
+	if f.wait {
+		if err := watch.Wait(cmd.Context(), r.sent, r.end); err != nil {
+			r.problem(fmt.Errorf("not all replays have ended: %w", err))
 		}
 	}
-	return t.end()
-}
-
-// dealing deals with one letter.
-type dealing func(context.Context, uint64) (Dealt, error)
-
-func (d *dealer) one(p *session) dealing {
-	if d.replaying {
-		return func(ctx context.Context, id uint64) (Dealt, error) { return p.Replay(ctx, id, d.again) }
-	}
-	return func(ctx context.Context, id uint64) (Dealt, error) { return p.Discard(ctx, id, d.reason) }
+	return r.finish()
 }

@@ -12,94 +12,88 @@ import (
 	"github.com/tieback/tieback/services/tieback/internal/terminal"
 )
 
-// teller tells what was done with each letter: people at once, JSON at the end.
-type teller struct {
+// reporter reports the result for each dead letter: as text at once, as JSON at the end.
+type reporter struct {
 	cmd    *cobra.Command
 	output output
 	doc    resultsDoc
-	sent   []*tiebackv1.Resolution
-	bad    bool
+	sent   []*tiebackv1.Resolution // the replays that were sent
+	failed bool
 }
 
-func newTeller(cmd *cobra.Command, o output) *teller {
-	return &teller{cmd: cmd, output: o, doc: resultsDoc{Results: []resultDoc{}}}
+func newReporter(cmd *cobra.Command, o output) *reporter {
+	return &reporter{cmd: cmd, output: o, doc: resultsDoc{Results: []resultDoc{}}}
 }
 
-// replays are those that were sent.
-func (t *teller) replays() []*tiebackv1.Resolution { return t.sent }
-
-// tell takes a result; one call at a time.
-func (t *teller) tell(r Result) {
-	doc := resultDoc{ID: r.ID, Done: r.Err == nil, Mended: r.Dealt.Mended}
-	if r.Dealt.Resolution != nil {
-		d := dealingOf(r.Dealt.Resolution)
-		doc.Dealing = &d
+// result reports the result for one dead letter. It must not be called concurrently.
+func (p *reporter) result(r Result) {
+	doc := resultDoc{ID: r.ID, Done: r.Err == nil, Resumed: r.Resolution.Resumed}
+	if r.Resolution.Resolution != nil {
+		d := resolutionOf(r.Resolution.Resolution)
+		doc.Resolution = &d
 	}
 	if r.Err != nil {
 		doc.Error = r.Err.Error()
-		t.doc.Failed++
-		t.problem(r.Err)
+		p.doc.Failed++
+		p.problem(r.Err)
 	} else {
-		t.doc.Done++
-		t.sent = append(t.sent, r.Dealt.Resolution)
-		t.say("%s", done(r))
+		p.doc.Done++
+		p.sent = append(p.sent, r.Resolution.Resolution)
+		p.print("%s", resultText(r))
 	}
-	t.doc.Results = append(t.doc.Results, doc)
+	p.doc.Results = append(p.doc.Results, doc)
 }
 
-func done(r Result) string {
-	d := r.Dealt.Resolution
+func resultText(r Result) string {
+	d := r.Resolution.Resolution
+	run := d.Subject[strings.LastIndexByte(d.Subject, '.')+1:]
 	switch {
-	case r.Dealt.Mended:
-		return fmt.Sprintf("letter %d %s, which was cut off: sent now, run %s", r.ID, request.ResolutionText(d), runOf(d))
+	case r.Resolution.Resumed:
+		return fmt.Sprintf("dead letter %d %s, and that replay was interrupted: resumed, run %s", r.ID, request.ResolutionText(d), run)
 	case d.Action == tiebackv1.Action_ACTION_REPLAYED:
-		return fmt.Sprintf("letter %d: replayed, run %s", r.ID, runOf(d))
+		return fmt.Sprintf("dead letter %d: replayed, run %s", r.ID, run)
 	}
-	return fmt.Sprintf("letter %d: discarded", r.ID)
+	return fmt.Sprintf("dead letter %d: discarded", r.ID)
 }
 
-// ended takes a replay's end; one call at a time.
-func (t *teller) ended(e End) {
-	doc := endDoc{At: e.At.UTC(), Closed: e.Closed != nil, Letter: e.Again, How: "given up again: " + e.Dead.GetError()}
+// end reports the end of one replay. It must not be called concurrently.
+func (p *reporter) end(e End) {
+	doc := endDoc{At: e.At.UTC(), Closed: e.Closed != nil, DeadLetter: e.NewID}
 	if e.Closed != nil {
-		doc.How = request.CloseOutsText(e.Closed.CloseOuts)
+		doc.Text = request.CloseOutsText(e.Closed.CloseOuts)
 	} else {
-		doc.How += fmt.Sprintf(" (letter %d)", e.Again)
+		doc.Text = fmt.Sprintf("failed for good again: %s (dead letter %d)", e.Dead.GetError(), e.NewID)
 	}
-	i := slices.IndexFunc(t.doc.Results, func(r resultDoc) bool { return r.ID == e.Letter })
+	i := slices.IndexFunc(p.doc.Results, func(r resultDoc) bool { return r.ID == e.ID })
 	if i >= 0 {
-		t.doc.Results[i].End = &doc
+		p.doc.Results[i].End = &doc
 	}
-	t.say("letter %d ended: %s", e.Letter, doc.How)
+	p.print("dead letter %d ended: %s", e.ID, doc.Text)
 }
 
-func (t *teller) say(format string, args ...any) {
-	if t.output == "table" {
-		fmt.Fprintln(t.cmd.OutOrStdout(), terminal.Line(fmt.Sprintf(format, args...)))
+func (p *reporter) print(format string, args ...any) {
+	if p.output == "table" {
+		fmt.Fprintln(p.cmd.OutOrStdout(), terminal.Line(fmt.Sprintf(format, args...)))
 	}
 }
 
-// problem tells an error, which makes the command fail.
-func (t *teller) problem(err error) {
-	t.bad = true
-	_ = failed(t.cmd, err) // told now; the exit code comes at the end
+// problem prints an error at once and makes the command fail at the end.
+func (p *reporter) problem(err error) {
+	p.failed = true
+	_ = failed(p.cmd, err)
 }
 
-func (t *teller) end() error {
-	if t.output == "json" {
-		if err := terminal.JSON(t.cmd.OutOrStdout(), t.doc); err != nil {
-			return failed(t.cmd, err)
+// finish prints the JSON document or the totals, and returns ErrFailed if there was a problem.
+func (p *reporter) finish() error {
+	if p.output == "json" {
+		if err := terminal.JSON(p.cmd.OutOrStdout(), p.doc); err != nil {
+			return failed(p.cmd, err)
 		}
-	} else if n := t.doc.Done + t.doc.Failed; n > 1 {
-		t.say("%d done, %d not.", t.doc.Done, t.doc.Failed)
+	} else if n := p.doc.Done + p.doc.Failed; n > 1 {
+		p.print("%d done, %d not.", p.doc.Done, p.doc.Failed)
 	}
-	if t.bad {
+	if p.failed {
 		return ErrFailed
 	}
 	return nil
-}
-
-// runOf is the run of a replay.
-func runOf(d *tiebackv1.Resolution) string {
-	return d.Subject[strings.LastIndexByte(d.Subject, '.')+1:]
 }

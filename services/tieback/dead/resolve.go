@@ -15,67 +15,67 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// TakenError says that somebody has dealt with the letter before.
-type TakenError struct{ *tiebackv1.Resolution }
+// ResolvedError is returned when a dead letter already has a resolution.
+type ResolvedError struct{ *tiebackv1.Resolution }
 
-func (e *TakenError) Error() string {
-	return fmt.Sprintf("letter %d %s", e.DeadLetter, request.ResolutionText(e.Resolution))
+func (e *ResolvedError) Error() string {
+	return fmt.Sprintf("dead letter %d %s", e.DeadLetter, request.ResolutionText(e.Resolution))
 }
 
-// Dealt is what was done with a letter.
-type Dealt struct {
+// Resolution is what was done about a dead letter.
+type Resolution struct {
 	*tiebackv1.Resolution
-	Mended bool // the dealing is an earlier one that was cut off: its replay was sent now
+	Resumed bool // an earlier replay was interrupted and has been sent now
 }
 
-// reach is how long the broker has to take what one letter needs.
-const reach = 30 * time.Second
+// timeout limits the calls to the broker for one dead letter.
+const timeout = 30 * time.Second
 
-// Replay sends a letter's message again, as it is. What somebody claimed and did not send is sent
-// as it was claimed. A letter that was dealt with already is a TakenError, unless again is
-// wanted. Other errors: request.ErrNoDeadLetter, ErrUnworkable, or the broker's.
-func (d *Desk) Replay(ctx context.Context, id uint64, again bool) (Dealt, error) {
-	ctx, cancel := context.WithTimeout(ctx, reach)
+// Replay sends the message of a dead letter again, unchanged. If an earlier replay was interrupted, Replay sends that one.
+// If the dead letter already has a resolution, the error is a ResolvedError, unless again is set. Other errors:
+// request.ErrNoDeadLetter, ErrNotReplayable, or the broker's.
+func (r *Resolver) Replay(ctx context.Context, id uint64, again bool) (Resolution, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	l, err := request.WrittenDeadLetter(ctx, d.Bus, id)
+	l, err := request.WrittenDeadLetter(ctx, r.Bus, id)
 	if err != nil {
-		return Dealt{}, err
+		return Resolution{}, err
 	}
-	on, data, err := d.message(ctx, l)
+	on, data, err := r.message(ctx, l)
 	if err != nil {
-		return Dealt{}, err
+		return Resolution{}, err
 	}
-	n, cut, err := d.turn(ctx, l, on, data, again)
-	if err != nil || cut != nil {
-		return Dealt{cut, true}, err
+	n, resumed, err := r.next(ctx, l, on, data, again)
+	if err != nil || resumed != nil {
+		return Resolution{resumed, true}, err
 	}
 	if err := check(on, data); err != nil {
-		return Dealt{}, fmt.Errorf("letter %d %w as it is: %w; edit it, or discard it", id, ErrUnworkable, err)
+		return Resolution{}, fmt.Errorf("dead letter %d %w unchanged: %w; edit it, or discard it", id, ErrNotReplayable, err)
 	}
-	return d.replay(ctx, l, n, on, data, "")
+	return r.replay(ctx, l, n, on, data, "")
 }
 
-// Discard closes a letter for good, with the reason. Errors: TakenError, request.ErrNoDeadLetter, or the broker's.
-func (d *Desk) Discard(ctx context.Context, id uint64, reason string) (Dealt, error) {
-	ctx, cancel := context.WithTimeout(ctx, reach)
+// Discard closes a dead letter for good, with the reason. Errors: ResolvedError, request.ErrNoDeadLetter, or the broker's.
+func (r *Resolver) Discard(ctx context.Context, id uint64, reason string) (Resolution, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	l, err := request.WrittenDeadLetter(ctx, d.Bus, id)
+	l, err := request.WrittenDeadLetter(ctx, r.Bus, id)
 	if err != nil {
-		return Dealt{}, err
+		return Resolution{}, err
 	}
-	deal := d.dealing(l, tiebackv1.Action_ACTION_DISCARDED)
-	deal.Reason = reason
-	return Dealt{Resolution: deal}, d.claim(ctx, place(l, 1), deal)
+	d := r.resolution(l, tiebackv1.Action_ACTION_DISCARDED)
+	d.Reason = reason
+	return Resolution{Resolution: d}, r.publish(ctx, resolutionSubject(l, 1), d)
 }
 
-func (d *Desk) dealing(l request.DeadLetter, action tiebackv1.Action) *tiebackv1.Resolution {
+func (r *Resolver) resolution(l request.DeadLetter, action tiebackv1.Action) *tiebackv1.Resolution {
 	return &tiebackv1.Resolution{
-		CompanyId: l.CompanyId, ErpRequestId: l.ErpRequestId, Type: l.Type, DeadLetter: l.ID, Action: action, Who: d.Who, At: timestamppb.Now(),
+		CompanyId: l.CompanyId, ErpRequestId: l.ErpRequestId, Type: l.Type, DeadLetter: l.ID, Action: action, Who: r.Who, At: timestamppb.Now(),
 	}
 }
 
-// place is the subject of a letter's n-th dealing, from 1.
-func place(l request.DeadLetter, n int) bus.Subject {
+// resolutionSubject returns the subject of a dead letter's n-th resolution, counted from 1.
+func resolutionSubject(l request.DeadLetter, n int) bus.Subject {
 	run := fmt.Sprint(l.ID)
 	if n > 1 {
 		run = fmt.Sprintf("%d-%d", l.ID, n)
@@ -83,107 +83,107 @@ func place(l request.DeadLetter, n int) bus.Subject {
 	return bus.For(bus.Resolution, l.Type, l.CompanyId, l.ErpRequestId).WithRun(run)
 }
 
-// turn is the number of a letter's next dealing. Where the last one is a replay that was cut off,
-// it is sent now, and returned: cut. Where it stands, that is a TakenError, unless again is wanted.
-func (d *Desk) turn(ctx context.Context, l request.DeadLetter, on bus.Subject, data []byte, again bool) (n int, cut *tiebackv1.Resolution, err error) {
+// next returns the number of a dead letter's next resolution. If the latest one is an interrupted replay, next sends it
+// and returns it as resumed. If the latest one is complete, the error is a ResolvedError, unless again is set.
+func (r *Resolver) next(ctx context.Context, l request.DeadLetter, on bus.Subject, data []byte, again bool) (n int, resumed *tiebackv1.Resolution, err error) {
 	var last *tiebackv1.Resolution
 	for n = 1; ; n++ {
-		deal, err := d.standing(ctx, place(l, n))
+		d, err := r.read(ctx, resolutionSubject(l, n))
 		if err != nil {
 			return n, nil, err
 		}
-		if deal == nil {
+		if d == nil {
 			break
 		}
-		last = deal
+		last = d
 	}
 	if last == nil {
 		return n, nil, nil
 	}
-	sent, err := d.mend(ctx, last, on, data)
+	sent, err := r.resume(ctx, last, on, data)
 	switch {
 	case err != nil:
 		return n, nil, err
 	case sent:
 		return n, last, nil
 	case !again:
-		return n, nil, &TakenError{last}
+		return n, nil, &ResolvedError{last}
 	}
 	return n, nil, nil
 }
 
-// standing reads a dealing; nil: there is none.
-func (d *Desk) standing(ctx context.Context, at bus.Subject) (*tiebackv1.Resolution, error) {
-	m, there, err := d.Bus.Last(ctx, at)
-	if err != nil || !there {
+// read reads the resolution on a subject; nil if there is none.
+func (r *Resolver) read(ctx context.Context, at bus.Subject) (*tiebackv1.Resolution, error) {
+	m, found, err := r.Bus.Last(ctx, at)
+	if err != nil || !found {
 		return nil, err
 	}
-	deal := &tiebackv1.Resolution{}
-	if err := proto.Unmarshal(m.Data, deal); err != nil {
-		return nil, fmt.Errorf("%s holds what no service of ours wrote: %w", at, err)
+	d := &tiebackv1.Resolution{}
+	if err := proto.Unmarshal(m.Data, d); err != nil {
+		return nil, fmt.Errorf("the message on %s is not a resolution: %w", at, err)
 	}
-	return deal, nil
+	return d, nil
 }
 
-// replay claims the letter, then sends its message in a run of its own.
-func (d *Desk) replay(ctx context.Context, l request.DeadLetter, n int, on bus.Subject, data []byte, difference string) (Dealt, error) {
-	at := place(l, n)
-	deal := d.dealing(l, tiebackv1.Action_ACTION_REPLAYED)
-	deal.Subject, deal.Difference = on.WithRun(at.Run).String(), difference
-	if err := d.claim(ctx, at, deal); err != nil {
-		return Dealt{}, err
+// replay publishes the resolution, then sends the message as a run of its own.
+func (r *Resolver) replay(ctx context.Context, l request.DeadLetter, n int, on bus.Subject, data []byte, difference string) (Resolution, error) {
+	at := resolutionSubject(l, n)
+	d := r.resolution(l, tiebackv1.Action_ACTION_REPLAYED)
+	d.Subject, d.Difference = on.WithRun(at.Run).String(), difference
+	if err := r.publish(ctx, at, d); err != nil {
+		return Resolution{}, err
 	}
-	_, err := d.send(ctx, deal, data)
-	return Dealt{Resolution: deal}, err
+	_, err := r.send(ctx, d, data)
+	return Resolution{Resolution: d}, err
 }
 
-// claim writes a dealing at its place; a place that is taken is a TakenError.
-func (d *Desk) claim(ctx context.Context, at bus.Subject, deal *tiebackv1.Resolution) error {
-	if first, err := d.Bus.Claim(ctx, at, deal); first || err != nil {
+// publish publishes a resolution. If another one has its subject, the error is a ResolvedError.
+func (r *Resolver) publish(ctx context.Context, at bus.Subject, d *tiebackv1.Resolution) error {
+	if first, err := r.Bus.Claim(ctx, at, d); first || err != nil {
 		return err
 	}
-	for ctx.Err() == nil { // the replica that answers may not have it yet
-		stands, err := d.standing(ctx, at)
+	for ctx.Err() == nil { // the replica that answers may not have the message yet
+		existing, err := r.read(ctx, at)
 		switch {
 		case err != nil:
 			return err
-		case proto.Equal(stands, deal): // ours: the broker's first answer was lost
+		case proto.Equal(existing, d): // ours: the broker's first reply was lost
 			return nil
-		case stands != nil:
-			return &TakenError{stands}
+		case existing != nil:
+			return &ResolvedError{existing}
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
 	return ctx.Err()
 }
 
-// send sends the message of a replay, and says whether it was not sent before.
-func (d *Desk) send(ctx context.Context, deal *tiebackv1.Resolution, data []byte) (bool, error) {
-	s, err := bus.Parse(deal.Subject)
+// send sends the message of a replay. It returns false if the message was sent before.
+func (r *Resolver) send(ctx context.Context, d *tiebackv1.Resolution, data []byte) (bool, error) {
+	s, err := bus.Parse(d.Subject)
 	if err != nil {
 		return false, err
 	}
-	err = d.Bus.Publisher(s.Kind).Publish(ctx, bus.Once(&nats.Msg{Subject: deal.Subject, Data: data}))
+	err = r.Bus.Publisher(s.Kind).Publish(ctx, bus.Once(&nats.Msg{Subject: d.Subject, Data: data}))
 	if errors.Is(err, bus.ErrDuplicate) {
 		return false, nil
 	}
 	return err == nil, err
 }
 
-// mend sends a replay that was claimed and not sent, as it was claimed, and says whether it
-// did. What is older than its stream's memory is left alone: nobody can tell any more.
-func (d *Desk) mend(ctx context.Context, deal *tiebackv1.Resolution, on bus.Subject, data []byte) (bool, error) {
-	if deal.Action != tiebackv1.Action_ACTION_REPLAYED {
+// resume sends a replay that was interrupted before it was sent, and reports whether it did. A replay older than the
+// stream's retention is not resumed: the stream no longer shows whether it was sent.
+func (r *Resolver) resume(ctx context.Context, d *tiebackv1.Resolution, on bus.Subject, data []byte) (bool, error) {
+	if d.Action != tiebackv1.Action_ACTION_REPLAYED {
 		return false, nil
 	}
-	age, err := d.Bus.Kept(ctx, on.Kind)
-	if err != nil || age > 0 && time.Since(deal.At.AsTime()) >= age {
+	age, err := r.Bus.Kept(ctx, on.Kind)
+	if err != nil || age > 0 && time.Since(d.At.AsTime()) >= age {
 		return false, err
 	}
-	if deal.Difference != "" {
-		if data, err = redo(on, data, deal.Difference); err != nil {
-			return false, fmt.Errorf("letter %d %s, which was cut off: %w", deal.DeadLetter, request.ResolutionText(deal), err)
+	if d.Difference != "" {
+		if data, err = reapply(on, data, d.Difference); err != nil {
+			return false, fmt.Errorf("dead letter %d %s, and that replay was interrupted: %w", d.DeadLetter, request.ResolutionText(d), err)
 		}
 	}
-	return d.send(ctx, deal, data)
+	return r.send(ctx, d, data)
 }

@@ -18,10 +18,10 @@ import (
 func showCommand() *cobra.Command {
 	var o output
 	cmd := &cobra.Command{
-		Use: "show ID [-o json]", Short: "Show a letter whole: the message, its event's history, what was done with it", Args: oneLetter,
-		Long: `Show a letter whole: why it died, what the accountant was shown, the message (an event as its
-payload), all that happened to the request in the order of time, and how it stands now. What
-does not parse is shown as a quoted string.
+		Use: "show ID [-o json]", Short: "Show a dead letter: its message, its resolutions, the history of its request", Args: oneID,
+		Long: `Show a dead letter: the error, the message that the accountant sees in Procore, the failed message (an event
+as its payload), the resolutions, the history of the request, and the current state of each run. A
+malformed message is shown as a quoted string.
 ` + codes,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := o.check(); err != nil {
@@ -38,11 +38,11 @@ does not parse is shown as a quoted string.
 	return cmd
 }
 
-// shown is all there is to show of a letter.
+// shown is the output of `tieback dead show`.
 type shown struct {
 	letter  request.DeadLetter
 	text    string
-	why     error // it can't be replayed as it is; nil: it can
+	why     error // why the message can't be replayed unchanged; nil if it can
 	history []request.Step
 	runs    []request.RunState
 }
@@ -78,8 +78,8 @@ func (s *shown) print(w io.Writer) error {
 	l := s.letter
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	for _, row := range [][2]string{
-		{"letter", fmt.Sprintf("%d, %s", l.ID, l.State)}, {"when", stamp(l.At)}, {"company", fmt.Sprint(l.CompanyId)}, {"request", fmt.Sprint(l.ErpRequestId)},
-		{"type", terminal.Line(l.Type)}, {"stop", terminal.Line(l.Stage)}, {"cause", l.Cause()}, {"class", request.ClassName(l.Class)},
+		{"dead letter", fmt.Sprintf("%d, %s", l.ID, l.State)}, {"when", stamp(l.At)}, {"company", fmt.Sprint(l.CompanyId)}, {"request", fmt.Sprint(l.ErpRequestId)},
+		{"type", terminal.Line(l.Type)}, {"stage", terminal.Line(l.Stage)}, {"cause", l.Cause()}, {"class", request.ClassName(l.Class)},
 		{"attempts", fmt.Sprint(l.Attempts)}, {"subject", terminal.Line(l.Subject)}, {"stored", fmt.Sprintf("%s, %d", terminal.Line(l.Stream), l.StreamSequence)},
 	} {
 		fmt.Fprintf(t, "%s\t%s\n", row[0], row[1])
@@ -93,18 +93,18 @@ func (s *shown) print(w io.Writer) error {
 	part(w, "MESSAGE")
 	fmt.Fprint(w, terminal.Plain(s.text))
 	if s.why != nil {
-		fmt.Fprintf(w, "It can't be replayed as it is: %s\n", terminal.Plain(s.why.Error()))
+		fmt.Fprintf(w, "It can't be replayed unchanged: %s\n", terminal.Plain(s.why.Error()))
 	}
 	if len(l.Resolutions) > 0 {
-		part(w, "DEALT WITH")
+		part(w, "RESOLUTIONS")
 		for _, d := range l.Resolutions {
-			printDealing(w, d)
+			printResolution(w, d)
 		}
 	}
 	return s.printHistory(w)
 }
 
-// printReport writes what the accountant was shown, under a heading that says whether it was.
+// printReport prints the message for the accountant, and whether Procore shows it.
 func (s *shown) printReport(w io.Writer) {
 	reported, messages := request.ShownOf(s.letter, s.history)
 	text := strings.Join(messages, "\n")
@@ -115,9 +115,9 @@ func (s *shown) printReport(w io.Writer) {
 		part(w, "NOT SHOWN TO THE ACCOUNTANT YET")
 	default:
 		part(w, "NOT SHOWN TO THE ACCOUNTANT")
-		text = "No request detail in Procore was closed as failed for it."
+		text = "No request detail was closed as failed for this dead letter."
 		if s.letter.UserMessage != "" {
-			text += " The reason in plain words: " + s.letter.UserMessage
+			text += " The message would be: " + s.letter.UserMessage
 		}
 	}
 	fmt.Fprintln(w, terminal.Plain(or(text, "The request detail was closed without a message.")))
@@ -132,7 +132,7 @@ func (s *shown) printHistory(w io.Writer) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	part(w, "HOW IT STANDS")
+	part(w, "CURRENT STATE")
 	for _, st := range s.runs {
 		fmt.Fprintf(t, "%s\t%s\n", runName(st.Run), terminal.Line(st.Text))
 	}

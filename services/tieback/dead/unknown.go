@@ -7,25 +7,25 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// keepUnknown gives an edited message the fields that a newer version wrote into the original, and that
-// nobody here could see to edit. Those of its parts (a close-out's) can't be given back, as nobody can
-// tell which edited part was which: then it is an error, and that version can edit it.
+// keepUnknown copies the unknown fields of the original, which a newer version wrote, to the edited message. It returns
+// an error if a nested message (such as a close-out) has unknown fields, because the edited parts can't be matched with
+// the original ones.
 func keepUnknown(original []byte, edited proto.Message) error {
 	was := edited.ProtoReflect().New()
 	if proto.Unmarshal(original, was.Interface()) != nil {
-		return nil // what does not parse says nothing
+		return nil // a malformed message has no fields to keep
 	}
 	if part := unknownWithin(was); part != "" {
-		return fmt.Errorf("a newer version wrote fields into its %s that this version does not know, and an edit here would lose them: edit it with that version", part)
+		return fmt.Errorf("its %s has fields of a newer version, which an edit by this version would lose: edit it with the newer version", part)
 	}
 	edited.ProtoReflect().SetUnknown(was.GetUnknown())
 	return nil
 }
 
-// unknownWithin names the first field with a part, however deep, that holds unknown fields; "": none does.
+// unknownWithin returns the name of a field with unknown fields at any depth, or "".
 func unknownWithin(m protoreflect.Message) (name string) {
 	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
-		if f.Message() == nil || f.IsMap() { // no map of ours holds messages
+		if f.Message() == nil || f.IsMap() { // our maps have no messages
 			return true
 		}
 		for _, part := range parts(f, v) {

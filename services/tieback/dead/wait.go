@@ -15,26 +15,26 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// Watch waits for the ends of replays. Make it before the first is sent.
+// Watch waits for the ends of replays. Create it before the first replay is sent.
 type Watch struct {
-	desk  *Desk
+	bus   *bus.Bus
 	after map[bus.Kind]uint64
 }
 
-// End is how a replay ended: closed, or given up again.
+// End is the end of a replay: its close-out, or a new dead letter.
 type End struct {
-	Letter uint64
+	ID     uint64 // the dead letter that was replayed
 	At     time.Time
-	Closed *tiebackv1.Outcome    // what Procore was told; nil: it was given up
-	Again  uint64                // the new letter where it was given up
-	Dead   *tiebackv1.DeadLetter // the same
+	Closed *tiebackv1.Outcome    // what was reported to Procore; nil if the replay failed for good
+	NewID  uint64                // the new dead letter if the replay failed for good
+	Dead   *tiebackv1.DeadLetter // likewise
 }
 
-// Watch notes where the streams stand.
-func (d *Desk) Watch(ctx context.Context) (*Watch, error) {
-	w := &Watch{desk: d, after: map[bus.Kind]uint64{}}
+// Watch records the current ends of the streams.
+func (r *Resolver) Watch(ctx context.Context) (*Watch, error) {
+	w := &Watch{bus: r.Bus, after: map[bus.Kind]uint64{}}
 	for _, k := range []bus.Kind{bus.Closed, bus.Dead} {
-		last, err := d.Bus.LastSequence(ctx, k)
+		last, err := r.Bus.LastSequence(ctx, k)
 		if err != nil {
 			return nil, err
 		}
@@ -43,9 +43,9 @@ func (d *Desk) Watch(ctx context.Context) (*Watch, error) {
 	return w, nil
 }
 
-// Wait tells how each replay ended, as it ends, one after the other; it returns when all have, or
-// with ctx's error.
-func (w *Watch) Wait(ctx context.Context, replays []*tiebackv1.Resolution, tell func(End)) error {
+// Wait calls report with the end of each replay, one call at a time. It returns when all replays have ended, or with
+// ctx's error.
+func (w *Watch) Wait(ctx context.Context, replays []*tiebackv1.Resolution, report func(End)) error {
 	if len(replays) == 0 {
 		return nil
 	}
@@ -54,27 +54,27 @@ func (w *Watch) Wait(ctx context.Context, replays []*tiebackv1.Resolution, tell 
 	open := map[bus.Subject]uint64{}
 	for _, r := range replays {
 		if s, err := bus.Parse(r.Subject); err == nil {
-			open[whose(s)] = r.DeadLetter
+			open[runOf(s)] = r.DeadLetter
 		}
 	}
 	var mu sync.Mutex
-	g, both := errgroup.WithContext(ctx) // when one kind fails, the other's end is not waited for
+	g, both := errgroup.WithContext(ctx) // if one scan fails, the other stops
 	for kind, after := range w.after {
 		q := bus.Scan{Kind: kind, Subjects: []string{fmt.Sprintf("tb.%s.*.*.*.*.*", kind)}, After: after, Follow: true}
 		g.Go(func() error {
-			err := w.desk.Bus.Scan(both, q, func(m bus.Message) (err error) {
+			err := w.bus.Scan(both, q, func(m bus.Message) (err error) {
 				mu.Lock()
 				defer mu.Unlock()
-				s := whose(m.Subject)
+				s := runOf(m.Subject)
 				if open[s] == 0 {
 					return nil
 				}
 				if kind == bus.Closed {
-					if m, err = w.deadBefore(both, m); err != nil {
+					if m, err = w.deadLetterBefore(both, m); err != nil {
 						return err
 					}
 				}
-				tell(end(open[s], m))
+				report(end(open[s], m))
 				delete(open, s)
 				if len(open) == 0 {
 					cancel()
@@ -97,30 +97,31 @@ func (w *Watch) Wait(ctx context.Context, replays []*tiebackv1.Resolution, tell 
 	return nil
 }
 
-// whose is what all messages of one run have in common: a delivery's type is not known yet.
-func whose(s bus.Subject) bus.Subject {
+// runOf returns what the subjects of all messages of one run have in common. The type is not part of it, as a delivery
+// has none.
+func runOf(s bus.Subject) bus.Subject {
 	return bus.Subject{Company: s.Company, Request: s.Request, Run: s.Run}
 }
 
-// deadBefore returns the dead letter of the run that m closed, and m where there is none. A run that
-// is given up writes its dead letter first and is closed as failed afterwards; the two streams are
-// read side by side, so the close may be read first.
-func (w *Watch) deadBefore(ctx context.Context, m bus.Message) (bus.Message, error) {
+// deadLetterBefore returns the dead letter of the run that m closed, or m if there is none. A run that fails for good
+// publishes its dead letter before it is closed as failed, but the two streams are read concurrently, so the close-out may
+// be read first.
+func (w *Watch) deadLetterBefore(ctx context.Context, m bus.Message) (bus.Message, error) {
 	s := m.Subject
-	dead, found, err := w.desk.Bus.Last(ctx, bus.Any(bus.Dead, s.Company, s.Request).WithRun(s.Run))
+	dead, found, err := w.bus.Last(ctx, bus.Any(bus.Dead, s.Company, s.Request).WithRun(s.Run))
 	if err != nil || !found {
 		return m, err
 	}
 	return dead, nil
 }
 
-func end(letter uint64, m bus.Message) End {
-	e := End{Letter: letter, At: m.Stored}
+func end(id uint64, m bus.Message) End {
+	e := End{ID: id, At: m.Stored}
 	if m.Subject.Kind == bus.Dead {
-		e.Again, e.Dead = m.Sequence, request.ParseDeadLetter(m).DeadLetter
+		e.NewID, e.Dead = m.Sequence, request.ParseDeadLetter(m).DeadLetter
 		return e
 	}
 	e.Closed = &tiebackv1.Outcome{}
-	_ = proto.Unmarshal(m.Data, e.Closed) // what does not parse closed nothing
+	_ = proto.Unmarshal(m.Data, e.Closed) // a malformed message closed nothing
 	return e
 }

@@ -20,7 +20,7 @@ func open(cmd *cobra.Command, c common) (*run.Pipeline, error) {
 	if p.Companies[c.company] == nil {
 		return nil, p.NotServed(c.company)
 	}
-	b, err := connect.Connect(cmd.Context(), p)
+	b, err := connect.Open(cmd.Context(), p)
 	if err != nil {
 		return nil, failed(cmd, err)
 	}

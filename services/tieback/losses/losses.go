@@ -4,8 +4,6 @@ package losses
 import (
 	"errors"
 	"fmt"
-	"os"
-	"os/user"
 
 	"github.com/spf13/cobra"
 
@@ -15,11 +13,11 @@ import (
 	"github.com/tieback/tieback/services/tieback/internal/terminal"
 )
 
-// ErrFailed is exit code 1: the reason has been told already. Any other error of the command is a mistake in its usage or settings,
-// exit code 2, and not told yet.
-var ErrFailed = errors.New("failed; the reason was told")
+// ErrFailed means exit code 1; its cause has been printed. Any other error of the command is a mistake in its usage or
+// settings, exit code 2, and has not been printed.
+var ErrFailed = errors.New("failed; the reason was printed")
 
-// flags are the command's.
+// flags are the command's flags.
 type flags struct {
 	accept bool
 	reason string
@@ -30,31 +28,31 @@ type flags struct {
 func Command() *cobra.Command {
 	var f flags
 	cmd := &cobra.Command{
-		Use: "losses [--accept --reason WHY] [-o json]", Short: "Say which messages the broker has lost after it acknowledged them, or accept that", Args: cobra.NoArgs,
-		Long: `Read all streams to their end, and say which of them lack messages that they had acknowledged. A damaged file,
-a deleted stream, a purge by hand and a backup that was restored all show here; messages that have
-reached 30 days, the age at which the streams drop them, are no loss. tieback status, doctor and audit and the alert TiebackMessagesLost say the same
-of what shows without reading everything.
+		Use: "losses [--accept --reason WHY] [-o json]", Short: "List acknowledged messages that the broker has lost, or accept the losses", Args: cobra.NoArgs,
+		Long: `Read all streams to their end, and list those that lack messages that they had acknowledged. A damaged file,
+a deleted stream, a manual purge and a restored backup cause such losses. Messages that have reached 30 days, the
+retention of the streams, are not losses. tieback status, doctor and audit and the alert TiebackMessagesLost report the
+losses that show without reading everything.
 
-A loss is shown until it is accepted. Accept it when you have dealt with it:
+A loss is listed until it is accepted. Accept it when you have repaired what you can:
   1. Restore the broker's data from a backup if there is one, and look at the disk.
-  2. tieback sweep brings in what Procore still has open.
-  3. tieback audit --since T for the time that is missing; compare what it can't account for with the ERP.
+  2. tieback sweep fetches the requests that are still open in Procore.
+  3. tieback audit --since T for the missing time. Compare the requests that it can't account for with the ERP.
   4. After a loss of KV_tieback-state: tieback links rebuild --company N for each company.
   5. tieback losses --accept --reason "..."
 
-Only with the embedded broker (no TIEBACK_NATS_URL) tieback run must be stopped first.
+With the embedded broker (no TIEBACK_NATS_URL) stop tieback run first.
 
-Exit code 0: nothing is lost, or it is accepted now. 1: something is, or it failed. 2: wrong usage or settings.`,
+Exit code 0: no losses, or they are accepted now. 1: there are losses, or it failed. 2: wrong usage or settings.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
-	cmd.Flags().BoolVar(&f.accept, "accept", false, "all that is missing now has been dealt with: say no more of it")
-	cmd.Flags().StringVar(&f.reason, "reason", "", "with --accept: what was done; it is kept")
+	cmd.Flags().BoolVar(&f.accept, "accept", false, "accept all losses that are found now; they are not listed again")
+	cmd.Flags().StringVar(&f.reason, "reason", "", "with --accept: what was done about the losses; it is stored")
 	cmd.Flags().StringVarP(&f.output, "output", "o", "table", "table or json")
 	return cmd
 }
 
-// doc is what -o json prints. The names of its fields are stable.
+// doc is the output of -o json.
 type doc struct {
 	Losses   []bus.Loss `json:"losses"`
 	Accepted bool       `json:"accepted"`
@@ -70,9 +68,9 @@ func (f *flags) check() error {
 	case f.output != "table" && f.output != "json":
 		return fmt.Errorf("-o %s: must be table or json", f.output)
 	case f.accept && f.reason == "":
-		return errors.New("--accept needs --reason: say what was done about the loss")
+		return errors.New("--accept needs --reason: give what was done about the loss")
 	case f.reason != "" && !f.accept:
-		return errors.New("--reason is kept with an acceptance: give --accept too")
+		return errors.New("--reason is stored only with an acceptance: give --accept too")
 	}
 	return nil
 }
@@ -85,7 +83,7 @@ func (f *flags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	b, err := connect.Connect(cmd.Context(), p)
+	b, err := connect.Open(cmd.Context(), p)
 	if err != nil {
 		return failed(cmd, err)
 	}
@@ -94,11 +92,11 @@ func (f *flags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return failed(cmd, err)
 	}
-	ask := b.Bus.Losses
+	find := b.Bus.Losses
 	if f.accept {
-		ask = b.Bus.AcceptLosses(me(), f.reason)
+		find = b.Bus.AcceptLosses(connect.User(), f.reason)
 	}
-	all, err := ask(cmd.Context(), gaps...)
+	all, err := find(cmd.Context(), gaps...)
 	if err != nil {
 		return failed(cmd, err)
 	}
@@ -124,19 +122,7 @@ func (f *flags) show(cmd *cobra.Command, all []bus.Loss) error {
 		fmt.Fprintln(w, terminal.Line(text))
 	}
 	if len(all) == 0 {
-		fmt.Fprintln(w, "The streams have lost nothing that can be seen.")
+		fmt.Fprintln(w, "No losses found.")
 	}
 	return nil
-}
-
-// me is the user of this machine.
-func me() string {
-	name := "unknown"
-	if u, err := user.Current(); err == nil {
-		name = u.Username
-	}
-	if host, err := os.Hostname(); err == nil {
-		name += "@" + host
-	}
-	return name
 }

@@ -13,7 +13,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestALossIsShownUntilItIsAccepted(t *testing.T) {
+func TestLossIsListedUntilAccepted(t *testing.T) {
 	commandtest.Settings(t, 7)
 	b, leave := commandtest.Embedded(t)
 	for n := range int64(20) {
@@ -27,23 +27,23 @@ func TestALossIsShownUntilItIsAccepted(t *testing.T) {
 	for _, c := range []struct {
 		line   string
 		code   int
-		says   string
+		want   string
 		before func()
 	}{
-		{line: "--accept", code: 2, says: "--accept needs --reason"},
-		{line: "--reason x", code: 2, says: "give --accept too"},
-		{line: "-o yaml", code: 2, says: "table or json"},
-		{line: "", code: 0, says: "lost nothing"},
-		{line: "", code: 1, says: "TIEBACK_DEAD has lost 1 message", before: func() { commandtest.Damage(t, bus.Dead.Stream(), 0.5, false) }},
-		{line: "-o json", code: 1, says: `"missing": 1`},
-		{line: "--accept --reason restored", code: 0, says: "accepted: TIEBACK_DEAD has lost 1 message"},
-		{line: "", code: 0, says: "lost nothing"},
+		{line: "--accept", code: 2, want: "--accept needs --reason"},
+		{line: "--reason x", code: 2, want: "give --accept too"},
+		{line: "-o yaml", code: 2, want: "table or json"},
+		{line: "", code: 0, want: "No losses found"},
+		{line: "", code: 1, want: "TIEBACK_DEAD has lost 1 message", before: func() { commandtest.Damage(t, bus.Dead.Stream(), 0.5, false) }},
+		{line: "-o json", code: 1, want: `"missing": 1`},
+		{line: "--accept --reason restored", code: 0, want: "accepted: TIEBACK_DEAD has lost 1 message"},
+		{line: "", code: 0, want: "No losses found"},
 	} {
 		if c.before != nil {
 			c.before()
 		}
-		if code, out, errs := commandtest.Run(t.Context(), Command(), ErrFailed, c.line); code != c.code || !strings.Contains(out+errs, c.says) {
-			t.Errorf("%q: exit code %d, want %d and %q\n%s%s", c.line, code, c.code, c.says, out, errs)
+		if code, out, errs := commandtest.Run(t.Context(), Command(), ErrFailed, c.line); code != c.code || !strings.Contains(out+errs, c.want) {
+			t.Errorf("%q: exit code %d, want %d and %q\n%s%s", c.line, code, c.code, c.want, out, errs)
 		}
 	}
 }

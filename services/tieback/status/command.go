@@ -125,7 +125,7 @@ const reach = 30 * time.Second
 // open reaches the broker, parts of which may not answer, or opens the embedded one.
 func open(ctx context.Context, p *tenant.App) (*bus.Bus, func(), error) {
 	if p.Settings.NATSURL == "" {
-		b, err := connect.Connect(ctx, p)
+		b, err := connect.Open(ctx, p)
 		if err != nil {
 			return nil, nil, err
 		}

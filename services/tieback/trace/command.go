@@ -105,7 +105,7 @@ func (f *flags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	b, err := connect.Connect(cmd.Context(), p)
+	b, err := connect.Open(cmd.Context(), p)
 	if err != nil {
 		return failed(cmd, err)
 	}

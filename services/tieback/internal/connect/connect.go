@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"os/user"
 	"time"
 
 	"github.com/tieback/tieback/pkg/app/tenant"
@@ -13,21 +15,32 @@ import (
 	"github.com/tieback/tieback/services/tieback/run"
 )
 
-// reach is how long the broker has to answer.
-const reach = 10 * time.Second
+// timeout limits how long connecting to the broker takes.
+const timeout = 10 * time.Second
 
-// Connect reaches the broker of p's settings, the embedded one where they name none: then `tieback run`
-// can't start until it is closed. Its errors are failures, not mistakes in usage or settings: p has been
-// loaded and checked.
-func Connect(ctx context.Context, p *tenant.App) (*run.Pipeline, error) {
-	if p.Settings.NATSURL != "" { // the embedded one is opened here, which takes the time that it takes
+// Open connects to the broker of p's settings. If they name none, it opens the embedded broker, and `tieback run`
+// can't start until the result is closed. An error is a failure, not a mistake in usage or settings.
+func Open(ctx context.Context, p *tenant.App) (*run.Pipeline, error) {
+	if p.Settings.NATSURL != "" { // opening the embedded broker has no limit
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, reach)
+		ctx, cancel = context.WithTimeout(ctx, timeout)
 		defer cancel()
 	}
 	pl, err := run.Open(ctx, p)
 	if errors.Is(err, broker.ErrHeld) {
-		return nil, fmt.Errorf("TIEBACK_NATS_URL is not set, so all is kept by the embedded broker. Stop tieback run first, or give both a broker: %w", err)
+		return nil, fmt.Errorf("TIEBACK_NATS_URL is not set, and the embedded broker is in use. Stop tieback run first, or run a broker and set TIEBACK_NATS_URL for both: %w", err)
 	}
 	return pl, err
+}
+
+// User returns the user and the host of this process, as user@host.
+func User() string {
+	name := "unknown"
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	if host, err := os.Hostname(); err == nil {
+		name += "@" + host
+	}
+	return name
 }

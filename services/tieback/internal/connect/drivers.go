@@ -12,8 +12,8 @@ import (
 	"github.com/tieback/tieback/services/tieback/run"
 )
 
-// Drivers gives the drivers by name, the embedded ledger's books under data. Books that are not there yet are not
-// made: a folder that is removed again answers for them. Close ends what the drivers share.
+// Drivers returns the drivers by name. The embedded ledger's books are under data; for a company without books, the driver
+// uses a temporary folder, so that a command creates none. Call close when all drivers are closed.
 func Drivers(data string) (drivers connector.Drivers, close func()) {
 	books := ledger.Open(run.LedgerDir(data))
 	drivers = maps.Clone(connectors.Drivers)
@@ -21,13 +21,13 @@ func Drivers(data string) (drivers connector.Drivers, close func()) {
 		if _, err := os.Stat(books.Path(id)); err == nil {
 			return books.Opener()(ctx, id, settings)
 		}
-		return aside(ctx, id, settings)
+		return openTemporary(ctx, id, settings)
 	}
 	return drivers, func() { _ = books.Close() } // nothing was written
 }
 
-// aside opens the ledger in a folder of its own, which goes when the driver is closed.
-func aside(ctx context.Context, id int64, settings map[string]string) (connector.Driver, error) {
+// openTemporary opens the ledger in a temporary folder, which is removed when the driver is closed.
+func openTemporary(ctx context.Context, id int64, settings map[string]string) (connector.Driver, error) {
 	dir, err := os.MkdirTemp("", "tieback-ledger-")
 	if err != nil {
 		return nil, err
@@ -37,14 +37,14 @@ func aside(ctx context.Context, id int64, settings map[string]string) (connector
 	if err != nil {
 		return nil, errors.Join(err, books.Close(), os.RemoveAll(dir))
 	}
-	return passing{driver, func() error { return errors.Join(books.Close(), os.RemoveAll(dir)) }}, nil
+	return temporary{driver, func() error { return errors.Join(books.Close(), os.RemoveAll(dir)) }}, nil
 }
 
-// passing is a driver whose books go with it.
-type passing struct {
+// temporary is a driver with temporary books.
+type temporary struct {
 	connector.Driver
-	end func() error
+	remove func() error
 }
 
 // Close closes the driver and removes its books.
-func (p passing) Close() error { return errors.Join(p.Driver.Close(), p.end()) }
+func (t temporary) Close() error { return errors.Join(t.Driver.Close(), t.remove()) }
