@@ -73,7 +73,7 @@ func (a Attempts) Next(backoff time.Duration) time.Time {
 	}
 	c := Consumer{Backoff: backoff}
 	c.defaults()
-	return a.At.Add((&running{Consumer: c}).delay(a.Done))
+	return a.At.Add((&dispatcher{Consumer: c}).delay(a.Done))
 }
 
 // failed is a with how an attempt ended; before is what was noted of the attempts before it.

@@ -39,9 +39,9 @@ type Entry struct {
 // stateStream is the bucket as a stream of our own making, which any client of key-value buckets
 // can open: the buckets' own API would let any replica answer a read, and a follower may not
 // know yet which generation of a record is the present one. With replicas, reads go to the leader.
-func stateStream(o Options) wanted {
-	return wanted{leaderReads: true, StreamConfig: jetstream.StreamConfig{
-		Name: stateName, Description: "links, lives, cursors and attempts of Tieback", Subjects: []string{keyPrefix + ">"},
+func stateStream(o Options) streamSpec {
+	return streamSpec{leaderReads: true, StreamConfig: jetstream.StreamConfig{
+		Name: stateName, Description: "links, generations, cursors and attempts of Tieback", Subjects: []string{keyPrefix + ">"},
 		Storage: jetstream.FileStorage, Replicas: o.Replicas,
 		MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew, DenyDelete: true, AllowAtomicPublish: true,
 		AllowMsgTTL: true, Duplicates: 2 * time.Minute,
@@ -58,7 +58,7 @@ func (b *Bus) openBucket(ctx context.Context, o Options) (*Bucket, error) {
 
 // Get gives a key's entry. A key with wildcards gives the newest entry of those that match.
 func (b *Bucket) Get(ctx context.Context, key string) (Entry, error) {
-	ctx, cancel := brief(ctx)
+	ctx, cancel := answerContext(ctx)
 	defer cancel()
 	m, err := newest(ctx, b.stream, keyPrefix+key)
 	switch {
@@ -103,7 +103,7 @@ func (b *Bucket) Update(ctx context.Context, key string, next func(old []byte) (
 }
 
 // PutFor writes a key that expires after keep, which has whole seconds, at least one.
-func (b *Bucket) PutFor(ctx context.Context, key string, value []byte, keep time.Duration) error {
+func (b *Bucket) PutTTL(ctx context.Context, key string, value []byte, keep time.Duration) error {
 	return b.expiring(ctx, key, value, nats.Header{}, keep)
 }
 
@@ -114,7 +114,7 @@ func (b *Bucket) Delete(ctx context.Context, key string, keep time.Duration) err
 }
 
 func (b *Bucket) expiring(ctx context.Context, key string, value []byte, h nats.Header, keep time.Duration) error {
-	ctx, cancel := brief(ctx)
+	ctx, cancel := answerContext(ctx)
 	defer cancel()
 	h.Set(jetstream.MsgTTLHeader, max(keep, time.Second).Truncate(time.Second).String())
 	return b.publish(ctx, key, value, h)
@@ -128,7 +128,7 @@ func (b *Bucket) publish(ctx context.Context, key string, value []byte, h nats.H
 // deleted meanwhile is passed as it was or as it is, or left out. It reads at most so many entries; cut says that
 // there are more. most 0: all.
 func (b *Bucket) Each(ctx context.Context, filter string, most int, each func(Entry) error) (cut bool, err error) {
-	listing, cancel := brief(ctx)
+	listing, cancel := answerContext(ctx)
 	defer cancel()
 	info, err := b.stream.Info(listing, jetstream.WithSubjectFilter(keyPrefix+filter))
 	if err != nil {
@@ -149,13 +149,13 @@ func (b *Bucket) Each(ctx context.Context, filter string, most int, each func(En
 			mu.Lock()
 			defer mu.Unlock()
 			if seen++; most > 0 && seen > most {
-				return ErrSeen
+				return ErrStopScan
 			}
 			return each(e)
 		})
 	}
 	err = all.Wait()
-	if errors.Is(err, ErrSeen) {
+	if errors.Is(err, ErrStopScan) {
 		return true, nil
 	}
 	return false, err

@@ -59,11 +59,11 @@ type Bus struct {
 	bucket     *Bucket
 	publishers map[Kind]*Publisher
 	streams    map[Kind]jetstream.Stream // as setUp found them; none after LookOn
-	suspects   suspects                  // of all consumers: they share the process that a poison kills
+	quarantine quarantine                // of all consumers: they share the process that a poison kills
 	ackWait    time.Duration
 	pulls      sync.RWMutex // read-locked by each pull; see leave
-	made       bool
-	reach      reach
+	managed    bool
+	conn       connState
 	watching   sync.WaitGroup
 	unwatch    context.CancelFunc // ends watching; nil: not begun
 }
@@ -99,8 +99,8 @@ func dial(o Options) (*Bus, error) {
 	if o.InProcess != nil {
 		opts = append(opts, o.InProcess)
 	}
-	b := &Bus{name: cmp.Or(o.Name, "tieback"), reach: reach{lost: make(chan struct{}, 1), tell: o.Waiting}, log: o.Log, ackWait: o.AckWait, made: o.TopologyManaged, publishers: map[Kind]*Publisher{}, streams: map[Kind]jetstream.Stream{}}
-	opts = append(append(opts, nats.LameDuckModeHandler(b.leave)), b.reach.options()...)
+	b := &Bus{name: cmp.Or(o.Name, "tieback"), conn: connState{lost: make(chan struct{}, 1), onWait: o.Waiting}, log: o.Log, ackWait: o.AckWait, managed: o.TopologyManaged, publishers: map[Kind]*Publisher{}, streams: map[Kind]jetstream.Stream{}}
+	opts = append(append(opts, nats.LameDuckModeHandler(b.leaveNode)), b.conn.options()...)
 	nc, err := connect(o, opts)
 	if err != nil {
 		return nil, err
@@ -130,9 +130,9 @@ func (b *Bus) setUp(ctx context.Context, o Options) error {
 		b.publishers[k] = newPublisher(b.js, k.Stream())
 	}
 	if o.MaxBytes > 0 {
-		b.publishers[Delivery].room = &room{js: b.js, max: o.MaxBytes}
+		b.publishers[Delivery].capacity = &capacityGuard{js: b.js, max: o.MaxBytes}
 	}
-	if !b.made { // else lag says if it is not there
+	if !b.managed { // else lag says if it is not there
 		if _, err := b.stream(ctx, seenStream(o)); err != nil {
 			return err
 		}
@@ -143,11 +143,11 @@ func (b *Bus) setUp(ctx context.Context, o Options) error {
 }
 
 // waitForBroker waits until JetStream answers: services and broker start in any order.
-func (b *Bus) waitForBroker(ctx context.Context) error { return b.wait(ctx, b.ask) }
+func (b *Bus) waitForBroker(ctx context.Context) error { return b.wait(ctx, b.probe) }
 
 // ask asks whether JetStream answers. A broker with a key for us may have our streams in this account, not in
 // one of their own as `provisioner keys` sets it up; which of the two is found out here, before anything else is asked.
-func (b *Bus) ask(ctx context.Context) error {
+func (b *Bus) probe(ctx context.Context) error {
 	_, err := b.js.AccountInfo(ctx)
 	if b.js.Options().APIPrefix == "" || !errors.Is(err, jetstream.ErrJetStreamNotEnabled) { // what no responder is taken for
 		return err
@@ -176,18 +176,18 @@ func (b *Bus) Name() string { return b.name }
 func (b *Bus) JetStream() jetstream.JetStream { return b.js }
 
 // tolerated is how long the broker may refuse what it is given: an election and a restart pass.
-const tolerated = 30 * time.Second
+const outageTolerance = 30 * time.Second
 
 // Healthy says whether the broker can be reached now, has its streams ready, and takes what it is given.
 func (b *Bus) Healthy() error {
-	if why := b.reach.why(); why != nil {
+	if why := b.conn.unavailable(); why != nil {
 		return fmt.Errorf("waiting for the broker: %w", why)
 	}
 	if !b.nc.IsConnected() {
 		return errors.New("not connected to the broker")
 	}
 	for k, p := range b.publishers {
-		if d := p.stuckFor(); d > tolerated {
+		if d := p.stalledFor(); d > outageTolerance {
 			return fmt.Errorf("the broker has taken nothing into %s for %v: is its disk full, or has it no leader?", k.Stream(), d.Round(time.Second))
 		}
 	}

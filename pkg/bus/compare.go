@@ -24,28 +24,28 @@ func Streams(shared bool) []string {
 // options would change; nil: nothing. What a newer version made it would leave.
 func StreamDiffers(has jetstream.StreamConfig, o Options) []string {
 	all := layout(o)
-	i := slices.IndexFunc(all, func(w wanted) bool { return w.Name == has.Name })
+	i := slices.IndexFunc(all, func(w streamSpec) bool { return w.Name == has.Name })
 	switch {
 	case i < 0:
 		return []string{"is no stream of this version"}
-	case newer(has.Metadata):
+	case isNewer(has.Metadata):
 		return nil
 	}
-	want := all[i].fit(has.Replicas)
+	want := all[i].config(has.Replicas)
 	var differs []string
 	if has.Replicas < want.Replicas {
 		differs = []string{fmt.Sprintf("has %d replicas, TIEBACK_NATS_REPLICAS says %d", has.Replicas, want.Replicas)}
 	}
 	differs = append(differs, compare(fields(want), fields(has), "num_replicas")...)
-	return append(differs, marks(has.Metadata)...)
+	return append(differs, layoutDiffers(has.Metadata)...)
 }
 
 // Differs says the same of a consumer. Its ack_wait is left out, which services set as they need it.
 func (d Durable) Differs(has jetstream.ConsumerConfig) []string {
-	if newer(has.Metadata) {
+	if isNewer(has.Metadata) {
 		return nil
 	}
-	return append(compare(fields(d.config(has.AckWait)), fields(has), "name", "num_replicas"), marks(has.Metadata)...)
+	return append(compare(fields(d.config(has.AckWait)), fields(has), "name", "num_replicas"), layoutDiffers(has.Metadata)...)
 }
 
 // filled are settings that the broker fills in where they are not given.
@@ -61,10 +61,10 @@ func compare(want, has map[string]any, but ...string) (differs []string) {
 	}
 	for name, value := range want {
 		switch {
-		case slices.Contains(but, name), reflect.DeepEqual(value, has[name]), none(value) && (none(has[name]) || slices.Contains(filled, name)):
-		case none(has[name]):
+		case slices.Contains(but, name), reflect.DeepEqual(value, has[name]), isUnset(value) && (isUnset(has[name]) || slices.Contains(filled, name)):
+		case isUnset(has[name]):
 			differs = append(differs, fmt.Sprintf("has no %s, should have %v", name, value))
-		case none(value):
+		case isUnset(value):
 			differs = append(differs, fmt.Sprintf("has %s %v, should have none", name, has[name]))
 		default:
 			differs = append(differs, fmt.Sprintf("has %s %v, should have %v", name, has[name], value))
@@ -75,7 +75,7 @@ func compare(want, has map[string]any, but ...string) (differs []string) {
 }
 
 // none says whether a setting is not set: the broker writes some of those as -1.
-func none(v any) bool {
+func isUnset(v any) bool {
 	switch v := v.(type) {
 	case nil:
 		return true
@@ -87,8 +87,8 @@ func none(v any) bool {
 	return reflect.ValueOf(v).IsZero()
 }
 
-func marks(has map[string]string) []string {
-	if has[layoutKey] == marked()[layoutKey] {
+func layoutDiffers(has map[string]string) []string {
+	if has[layoutKey] == layoutMetadata()[layoutKey] {
 		return nil
 	}
 	return []string{"is of an older version"}
@@ -96,7 +96,7 @@ func marks(has map[string]string) []string {
 
 // Missing names the replicas of a stream that its leader does not hear (offline), and those that it hears and
 // that have not all of it yet (behind), by their servers' names. A broker alone has none.
-func Missing(c *jetstream.ClusterInfo) (offline, behind []string) {
+func LaggingReplicas(c *jetstream.ClusterInfo) (offline, behind []string) {
 	if c == nil {
 		return nil, nil
 	}

@@ -9,16 +9,16 @@ import (
 
 // Message is one message as a handler sees it.
 type Message struct {
-	Subject  Subject
-	Raw      string // the subject as received, even where it does not parse
-	Data     []byte
-	Attempt  int       // 1 for the first
-	Repeat   bool      // an earlier attempt may have done part of the work: it was begun before, or is older than its consumer
-	Alone    bool      // others wait until it ends (see suspects): to wait for company is in vain
-	Stored   time.Time // when the broker took it
-	Stream   string
-	Sequence uint64
-	End      *End // for the handler to fill in; nil: nobody reads it
+	Subject     Subject
+	Raw         string // the subject as received, even where it does not parse
+	Data        []byte
+	Attempt     int       // 1 for the first
+	Redelivered bool      // an earlier attempt may have done part of the work: it was begun before, or is older than its consumer
+	Isolated    bool      // others wait until it ends (see suspects): to wait for company is in vain
+	Stored      time.Time // when the broker took it
+	Stream      string
+	Sequence    uint64
+	End         *End // for the handler to fill in; nil: nobody reads it
 }
 
 // End is how the request of a message came out, for the line of the attempt. The zero value: the handler does
@@ -42,7 +42,7 @@ const (
 var Results = []Result{ResultSuccess, ResultRefused, ResultFailed}
 
 // Say fills in how the request came out.
-func (m Message) Say(r Result, reason string) {
+func (m Message) SetEnd(r Result, reason string) {
 	if m.End != nil {
 		*m.End = End{Result: r, Reason: reason}
 	}
@@ -76,10 +76,10 @@ type Consumer struct {
 	Name        string        // of the durable consumer, and of the stop in dead letters
 	Filter      string        // subjects; "": those of Durables, or else the whole stream
 	Concurrency int           // handlers at once; 0: 256
-	Hold        int           // messages in hand beside those; 0: 4,096
+	Prefetch    int           // messages in hand beside those; 0: 4,096
 	Attempts    int           // 0: 12
 	Backoff     time.Duration // 0: 1 s
-	Patience    time.Duration // 0: 15 minutes
+	RetryFor    time.Duration // 0: 15 minutes
 	AckWait     time.Duration // until an attempt that was never heard of again is repeated; 0: 30 s. Where it was Made: as it was made
 	Handle      Handler
 	// Done says whether a message has its end already: then it is acked and not handled. nil: it is not known.
@@ -94,7 +94,7 @@ type Consumer struct {
 const Day = 24 * time.Hour
 
 // fresh is the age up to which a message that comes for the first time is taken not to be done.
-const fresh = 5 * time.Second
+const firstDeliveryAge = 5 * time.Second
 
 const (
 	maxUnfinished = 5
@@ -103,7 +103,7 @@ const (
 	// a tenth of a core while they wait; with 500,000 the broker takes seconds to look them through.
 	maxPending = 1_000_000
 	// holdSize is how many bytes are held beside the handlers: 1,000 lines are about 3 MB.
-	holdSize = 64 << 20
+	prefetchBytes = 64 << 20
 )
 
 // Consume works the consumer's messages until ctx ends, then waits for the handlers under
@@ -114,22 +114,22 @@ func (b *Bus) Consume(ctx context.Context, c Consumer) error {
 	if err != nil {
 		return err
 	}
-	cons, err := b.bind(ctx, d, cmp.Or(c.AckWait, b.ackWait, defaultAckWait))
+	cons, err := b.consumerFor(ctx, d, cmp.Or(c.AckWait, b.ackWait, defaultAckWait))
 	if err != nil {
 		return err
 	}
 	c.AckWait = cons.CachedInfo().Config.AckWait // whoever made it had the say
 	c.defaults()
-	r := newRunning(b, c)
+	r := newDispatcher(b, c)
 	r.created = cons.CachedInfo().Created
 	working, stop := context.WithCancel(ctx)
 	var alive sync.WaitGroup
-	alive.Go(func() { r.keepAlive(working) })
+	alive.Go(func() { r.extendAckWait(working) })
 	err = r.pull(working, cons)
 	r.close()
 	stop() // the handlers too, where it is not ctx that ended
 	r.handlers.Wait()
-	r.handBack()
+	r.release()
 	alive.Wait()
 	return err
 }
@@ -138,8 +138,8 @@ func (c *Consumer) defaults() {
 	if c.Concurrency == 0 {
 		c.Concurrency = 256
 	}
-	if c.Hold == 0 {
-		c.Hold = 4096
+	if c.Prefetch == 0 {
+		c.Prefetch = 4096
 	}
 	if c.Attempts == 0 {
 		c.Attempts = 12
@@ -147,8 +147,8 @@ func (c *Consumer) defaults() {
 	if c.Backoff == 0 {
 		c.Backoff = time.Second
 	}
-	if c.Patience == 0 {
-		c.Patience = 15 * time.Minute
+	if c.RetryFor == 0 {
+		c.RetryFor = 15 * time.Minute
 	}
 	if c.Observe == nil {
 		c.Observe = func(Message, time.Duration, string, error) {}

@@ -16,7 +16,7 @@ func (b *Bus) Count(ctx context.Context, s Scan) (n uint64, err error) {
 	for _, f := range r.filters {
 		first, err := r.batch(ctx, f, 1)
 		if err != nil {
-			return 0, about(s.Kind.Stream(), err)
+			return 0, wrap(s.Kind.Stream(), err)
 		}
 		for _, m := range first {
 			after, _ := strconv.ParseUint(m.Header.Get("Nats-Num-Pending"), 10, 64) // of the leader's answer: none

@@ -52,15 +52,15 @@ const defaultAckWait = 30 * time.Second
 func (d Durable) config(ackWait time.Duration) jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{
 		Durable: d.Name, FilterSubject: d.Filter, AckPolicy: jetstream.AckExplicitPolicy,
-		AckWait: ackWait, MaxDeliver: -1, MaxAckPending: maxPending, Metadata: marked(),
+		AckWait: ackWait, MaxDeliver: -1, MaxAckPending: maxPending, Metadata: layoutMetadata(),
 	}
 }
 
 // bind gives a durable consumer: makes it, or waits until it is there.
-func (b *Bus) bind(ctx context.Context, d Durable, ackWait time.Duration) (jetstream.Consumer, error) {
+func (b *Bus) consumerFor(ctx context.Context, d Durable, ackWait time.Duration) (jetstream.Consumer, error) {
 	what := "consumer " + d.Name
-	if b.made {
-		return find(ctx, b, what, func(ctx context.Context) (jetstream.Consumer, error) {
+	if b.managed {
+		return await(ctx, b, what, func(ctx context.Context) (jetstream.Consumer, error) {
 			return b.js.Consumer(ctx, d.Kind.Stream(), d.Name)
 		})
 	}

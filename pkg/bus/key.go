@@ -42,7 +42,7 @@ func credentials(o Options) ([]nats.Option, *key, error) {
 	if o.NKeyFile == "" {
 		return opts, nil, nil
 	}
-	if named(o.URL) {
+	if hasUser(o.URL) {
 		return nil, nil, errors.New("TIEBACK_NATS_NKEY_FILE: TIEBACK_NATS_URL names a user too; give one of them")
 	}
 	k := &key{file: o.NKeyFile}
@@ -55,7 +55,7 @@ func credentials(o Options) ([]nats.Option, *key, error) {
 }
 
 // named says whether one of the servers in urls has a user in it, which nats.go prefers to a key.
-func named(urls string) bool {
+func hasUser(urls string) bool {
 	for u := range strings.SplitSeq(urls, ",") {
 		if parsed, err := url.Parse(strings.TrimSpace(u)); err == nil && parsed.User != nil {
 			return true

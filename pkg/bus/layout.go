@@ -15,31 +15,33 @@ const (
 	layoutKey    = "tieback.layout"
 )
 
-func marked() map[string]string { return map[string]string{layoutKey: strconv.Itoa(layoutNumber)} }
+func layoutMetadata() map[string]string {
+	return map[string]string{layoutKey: strconv.Itoa(layoutNumber)}
+}
 
 // newer says whether a newer version than this has made something.
-func newer(metadata map[string]string) bool {
+func isNewer(metadata map[string]string) bool {
 	n, err := strconv.Atoi(metadata[layoutKey])
 	return err == nil && n > layoutNumber
 }
 
 // wanted is a stream as this version wants it.
-type wanted struct {
+type streamSpec struct {
 	jetstream.StreamConfig
 	leaderReads bool // where there are replicas only the leader answers: a follower may lag
-	forgettable bool // see fit; what can't be changed in place is made anew, empty
+	volatile    bool // see fit; what can't be changed in place is made anew, empty
 }
 
 // layout is every stream there is, the buckets' among them.
-func layout(o Options) []wanted {
-	var all []wanted
+func layout(o Options) []streamSpec {
+	var all []streamSpec
 	for _, k := range Kinds {
 		all = append(all, kindStream(k, o))
 	}
 	return append(all, stateStream(o), seenStream(o), quotaStream(o.Replicas))
 }
 
-func kindStream(k Kind, o Options) wanted {
+func kindStream(k Kind, o Options) streamSpec {
 	if o.Retention == 0 {
 		o.Retention = 30 * 24 * time.Hour
 	}
@@ -53,7 +55,7 @@ func kindStream(k Kind, o Options) wanted {
 	if k == Dead || k == Resolution {
 		cfg.MaxAge = 0 // a dead letter stays until somebody has dealt with it, and who did stays too
 	}
-	return wanted{StreamConfig: cfg}
+	return streamSpec{StreamConfig: cfg}
 }
 
 // fit is the configuration with no fewer replicas than there are: a command run beside a cluster,
@@ -62,15 +64,15 @@ func kindStream(k Kind, o Options) wanted {
 // What may be forgotten need not be synced, but its stream must be there after a restart, as services
 // may have no right to make it. With replicas it is kept in memory, and the cluster remembers that
 // there is such a stream; a single broker would not, so there it is a file that nobody waits for.
-func (w wanted) fit(replicas int) jetstream.StreamConfig {
+func (w streamSpec) config(replicas int) jetstream.StreamConfig {
 	cfg := w.StreamConfig
-	cfg.Metadata = marked()
+	cfg.Metadata = layoutMetadata()
 	cfg.Replicas = max(1, cfg.Replicas, replicas)
 	cfg.AllowDirect = !w.leaderReads || cfg.Replicas == 1
 	switch {
-	case w.forgettable && cfg.Replicas == 1:
+	case w.volatile && cfg.Replicas == 1:
 		cfg.Storage, cfg.PersistMode = jetstream.FileStorage, jetstream.AsyncPersistMode
-	case w.forgettable:
+	case w.volatile:
 		cfg.Storage = jetstream.MemoryStorage
 	}
 	return cfg

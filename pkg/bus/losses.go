@@ -48,15 +48,15 @@ const (
 
 // seenStream is the bucket of the marks: one key for each stream, readable with `nats kv get tieback-seen TIEBACK_DEAD`. It is one
 // of its own, since a stream that is damaged can lose its mark together with its end.
-func seenStream(o Options) wanted {
-	return wanted{leaderReads: true, StreamConfig: jetstream.StreamConfig{
+func seenStream(o Options) streamSpec {
+	return streamSpec{leaderReads: true, StreamConfig: jetstream.StreamConfig{
 		Name: seenName, Description: "how far the streams of Tieback have come", Subjects: []string{"$KV." + seenBucket + ".>"},
 		Storage: jetstream.FileStorage, Replicas: o.Replicas, MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew, DenyDelete: true,
 	}}
 }
 
 // mark is what is remembered of a stream, in the bucket tieback-seen, to notice when it goes back.
-type mark struct {
+type watermark struct {
 	Created   time.Time `json:"created"` // of the stream: another one's sequences mean other messages
 	First     uint64    `json:"first"`   // the oldest message, and when it was stored
 	FirstTime time.Time `json:"first_time"`
@@ -81,7 +81,7 @@ type acceptance struct {
 }
 
 // accepted is up to which sequence losses are accepted.
-func (m mark) accepted() uint64 {
+func (m watermark) accepted() uint64 {
 	if m.Accepted == nil {
 		return 0
 	}
@@ -114,13 +114,13 @@ func (b *Bus) Losses(ctx context.Context, gaps ...Gap) ([]Loss, error) {
 }
 
 // look is a mark as it should be now.
-type look struct {
-	now     mark
+type checked struct {
+	now     watermark
 	changed bool
 }
 
 // watched are the streams that must lose nothing.
-func watched() []string {
+func watchedStreams() []string {
 	var all []string
 	for _, k := range Kinds {
 		all = append(all, k.Stream())
@@ -129,16 +129,16 @@ func watched() []string {
 }
 
 // losses gives the marks too, as they should be now, of the streams that exist.
-func (b *Bus) losses(ctx context.Context, gaps []Gap) (all []Loss, marks map[string]look, err error) {
-	marks = map[string]look{}
-	for _, name := range watched() {
+func (b *Bus) losses(ctx context.Context, gaps []Gap) (all []Loss, marks map[string]checked, err error) {
+	marks = map[string]checked{}
+	for _, name := range watchedStreams() {
 		var met []Gap
 		for _, g := range gaps {
 			if g.Kind.Stream() == name {
 				met = append(met, g)
 			}
 		}
-		l, m, err := b.confirmed(ctx, name, met)
+		l, m, err := b.confirmedLoss(ctx, name, met)
 		if err != nil {
 			return nil, nil, fmt.Errorf("what %s has lost: %w", name, err)
 		}
@@ -158,7 +158,7 @@ const (
 	confirmEvery  = time.Second
 )
 
-func (b *Bus) confirmed(ctx context.Context, name string, met []Gap) (*Loss, *look, error) {
+func (b *Bus) confirmedLoss(ctx context.Context, name string, met []Gap) (*Loss, *checked, error) {
 	for n := 1; ; n++ {
 		l, m, replicas, err := b.lossOf(ctx, name, met)
 		if err != nil || l == nil || replicas <= 1 || n == confirmations {
@@ -173,14 +173,14 @@ func (b *Bus) confirmed(ctx context.Context, name string, met []Gap) (*Loss, *lo
 }
 
 // lossOf compares a stream with its mark. It returns the mark as it should be now; nil: there is no such stream.
-func (b *Bus) lossOf(ctx context.Context, name string, met []Gap) (*Loss, *look, int, error) {
-	ctx, cancel := brief(ctx)
+func (b *Bus) lossOf(ctx context.Context, name string, met []Gap) (*Loss, *checked, int, error) {
+	ctx, cancel := answerContext(ctx)
 	defer cancel()
-	m, err := b.mark(ctx, name)
+	m, err := b.readWatermark(ctx, name)
 	if err != nil {
 		return nil, nil, 0, err
 	}
-	handed, err := b.handedUpTo(ctx, name) // before the stream, which only grows
+	handed, err := b.deliveredUpTo(ctx, name) // before the stream, which only grows
 	if err != nil {
 		return nil, nil, 0, err
 	}
@@ -215,7 +215,7 @@ func (b *Bus) lossOf(ctx context.Context, name string, met []Gap) (*Loss, *look,
 	if missing > 0 {
 		next.Lost, next.Why = m.Lost+missing, why
 	}
-	is := &look{now: next, changed: next != m}
+	is := &checked{now: next, changed: next != m}
 	if next.Lost+shown == 0 {
 		return nil, is, info.Config.Replicas, nil
 	}
@@ -227,7 +227,7 @@ func (b *Bus) lossOf(ctx context.Context, name string, met []Gap) (*Loss, *look,
 }
 
 // mark reads a stream's mark; zero: the stream was never seen.
-func (b *Bus) mark(ctx context.Context, stream string) (m mark, err error) {
+func (b *Bus) readWatermark(ctx context.Context, stream string) (m watermark, err error) {
 	key := "$KV." + seenBucket + "." + stream
 	marks, err := b.js.Stream(ctx, seenName)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -250,8 +250,8 @@ func (b *Bus) mark(ctx context.Context, stream string) (m mark, err error) {
 }
 
 // writeMark writes a stream's mark, unless another process has written it since it was read.
-func (b *Bus) writeMark(ctx context.Context, stream string, m mark) (written bool, err error) {
-	ctx, cancel := brief(ctx)
+func (b *Bus) writeWatermark(ctx context.Context, stream string, m watermark) (written bool, err error) {
+	ctx, cancel := answerContext(ctx)
 	defer cancel()
 	value, err := json.Marshal(m)
 	if err != nil {
@@ -264,7 +264,7 @@ func (b *Bus) writeMark(ctx context.Context, stream string, m mark) (written boo
 	switch {
 	case errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant):
 		return false, nil
-	case forgotten(err):
+	case isMissingStream(err):
 		return false, fmt.Errorf("bucket %s is not to be had: run `provisioner`, which makes it: %w", seenBucket, err)
 	case err != nil:
 		return false, fmt.Errorf("bucket %s: %w", seenBucket, err)
@@ -273,7 +273,7 @@ func (b *Bus) writeMark(ctx context.Context, stream string, m mark) (written boo
 }
 
 // missing is how many messages are gone of which the state of the stream alone shows nothing, and how that shows.
-func (b *Bus) missing(ctx context.Context, s jetstream.Stream, m mark, handed uint64) (uint64, string, error) {
+func (b *Bus) missing(ctx context.Context, s jetstream.Stream, m watermark, handed uint64) (uint64, string, error) {
 	info := s.CachedInfo()
 	now, age := info.State, info.Config.MaxAge
 	switch {
@@ -285,21 +285,21 @@ func (b *Bus) missing(ctx context.Context, s jetstream.Stream, m mark, handed ui
 		return handed - now.LastSeq, fmt.Sprintf("its consumers were handed sequence %d, and it ends with %d", handed, now.LastSeq), nil
 	case m.Last == 0:
 		return 0, "", nil
-	case age > 0 && now.FirstSeq > m.First && m.First > m.accepted() && m.FirstTime.Add(age).After(info.TimeStamp.Add(clocks)):
+	case age > 0 && now.FirstSeq > m.First && m.First > m.accepted() && m.FirstTime.Add(age).After(info.TimeStamp.Add(maxClockSkew)):
 		return min(now.FirstSeq, m.Last+1) - m.First, fmt.Sprintf("it began with sequence %d, and begins with %d before the age of %v", m.First, now.FirstSeq, age), nil
 	}
 	if info.Config.Name == stateName { // its messages are replaced
 		return 0, "", nil
 	}
-	again, err := b.again(ctx, s, m)
+	again, err := b.overwritten(ctx, s, m)
 	return again, fmt.Sprintf("its last sequence was %d, went back, and was given again", m.Last), err
 }
 
 // clocks is how far apart the clocks of a broker's nodes may be.
-const clocks = time.Minute
+const maxClockSkew = time.Minute
 
 // again is how many messages were lost before the newest that was seen, where another message has its sequence now.
-func (b *Bus) again(ctx context.Context, s jetstream.Stream, m mark) (uint64, error) {
+func (b *Bus) overwritten(ctx context.Context, s jetstream.Stream, m watermark) (uint64, error) {
 	if m.Last < s.CachedInfo().State.FirstSeq {
 		return 0, nil
 	}
@@ -369,12 +369,12 @@ func (b *Bus) unread(ctx context.Context, stream string, from, to uint64) (n uin
 }
 
 // handedUpTo is the highest sequence that a stream's durable consumers were handed.
-func (b *Bus) handedUpTo(ctx context.Context, stream string) (last uint64, err error) {
+func (b *Bus) deliveredUpTo(ctx context.Context, stream string) (last uint64, err error) {
 	for _, d := range Durables() {
 		if d.Kind.Stream() != stream {
 			continue
 		}
-		delivered, _, _, err := b.Handed(ctx, d.Kind, d.Name)
+		delivered, _, _, err := b.Progress(ctx, d.Kind, d.Name)
 		if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 			return 0, err
 		}
@@ -385,14 +385,14 @@ func (b *Bus) handedUpTo(ctx context.Context, stream string) (last uint64, err e
 
 // Remember returns the losses, as Losses does, and writes down how far each stream has come, for later calls. One
 // process at a time calls it, every few seconds. A stream that has not changed is not written again.
-func (b *Bus) Remember(ctx context.Context, gaps ...Gap) ([]Loss, error) {
+func (b *Bus) RecordWatermarks(ctx context.Context, gaps ...Gap) ([]Loss, error) {
 	all, marks, err := b.losses(ctx, gaps)
 	if err != nil {
 		return nil, err
 	}
 	for name, m := range marks {
 		if m.changed && m.now.Last > 0 {
-			if _, err := b.writeMark(ctx, name, m.now); err != nil {
+			if _, err := b.writeWatermark(ctx, name, m.now); err != nil {
 				return all, err
 			}
 		}
@@ -415,7 +415,7 @@ func (b *Bus) AcceptLosses(by, reason string) func(ctx context.Context, gaps ...
 			}
 			m.now.Accepted = &acceptance{UpTo: m.now.Last, Lost: l.Missing, At: time.Now().UTC(), By: by, Reason: reason}
 			m.now.Lost, m.now.Why = 0, ""
-			written, err := b.writeMark(ctx, l.Stream, m.now)
+			written, err := b.writeWatermark(ctx, l.Stream, m.now)
 			if err != nil {
 				return nil, err
 			}

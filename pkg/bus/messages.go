@@ -16,12 +16,12 @@ import (
 
 // Claim writes m as the one message of its subject. It says whether it did: false where the
 // subject has its message already, which may be m itself where the broker's first answer was lost.
-func (b *Bus) Claim(ctx context.Context, s Subject, m proto.Message) (bool, error) {
+func (b *Bus) PublishIfAbsent(ctx context.Context, s Subject, m proto.Message) (bool, error) {
 	data, err := proto.Marshal(m)
 	if err != nil {
 		return false, fault.New(fault.Permanent, err)
 	}
-	err = b.Publisher(s.Kind).Publish(ctx, Once(&nats.Msg{Subject: s.String(), Data: data}))
+	err = b.Publisher(s.Kind).Publish(ctx, IfAbsent(&nats.Msg{Subject: s.String(), Data: data}))
 	if errors.Is(err, ErrDuplicate) {
 		return false, nil
 	}
@@ -30,7 +30,7 @@ func (b *Bus) Claim(ctx context.Context, s Subject, m proto.Message) (bool, erro
 
 // PublishOnce is Claim for those to whom it is all the same who wrote it.
 func (b *Bus) PublishOnce(ctx context.Context, s Subject, m proto.Message) error {
-	_, err := b.Claim(ctx, s, m)
+	_, err := b.PublishIfAbsent(ctx, s, m)
 	return err
 }
 
@@ -56,49 +56,49 @@ func Decode(msg Message, into interface {
 // returned nil the message may be acked. Burying the same message again adds nothing within
 // ten minutes, nor later while its letter is the last of its subject. A message so large that the
 // broker does not take it with its obituary stays where it is, named by stream and sequence.
-func (b *Bus) Bury(ctx context.Context, stop string, msg Message, cause error) error {
-	cause = shortened(cause) // a letter that is too large without its message could not be written at all
+func (b *Bus) DeadLetter(ctx context.Context, stop string, msg Message, cause error) error {
+	cause = truncateError(cause) // a letter that is too large without its message could not be written at all
 	letter := &tiebackv1.DeadLetter{
 		CompanyId: msg.Subject.Company, ErpRequestId: msg.Subject.Request, Type: msg.Subject.Type,
 		Stage: stop, Class: classes[fault.ClassOf(cause)], Error: strings.ToValidUTF8(cause.Error(), "?"), Attempts: int32(msg.Attempt),
 		DiedAt: timestamppb.Now(), Subject: msg.Raw, Message: msg.Data, Stream: msg.Stream, StreamSequence: msg.Sequence,
 		Cause: causes[fault.CauseOf(cause)], UserMessage: strings.ToValidUTF8(fault.UserMessage(cause, ""), "?"),
 	}
-	if buried, err := b.buried(ctx, msg.Subject.Run, letter); buried || err != nil {
+	if buried, err := b.exists(ctx, msg.Subject.Run, letter); buried || err != nil {
 		return err
 	}
-	err := b.bury(ctx, msg.Subject.Run, letter)
+	err := b.publishDeadLetter(ctx, msg.Subject.Run, letter)
 	if err != nil && fault.ClassOf(err) == fault.Permanent && letter.Message != nil {
 		letter.Message, letter.Error = nil, letter.Error+" (the message is too large to be kept here: read it from its stream)"
-		err = b.bury(ctx, msg.Subject.Run, letter)
+		err = b.publishDeadLetter(ctx, msg.Subject.Run, letter)
 	}
 	return err
 }
 
 // errorMost is how many bytes of an error's text are kept: more than pkg/fault leaves of what others say, for a panic's stack.
-const errorMost = 16 << 10
+const maxErrorText = 16 << 10
 
 // shortened cuts the text of an error that is longer than errorMost.
-func shortened(err error) error {
-	if err == nil || len(err.Error()) <= errorMost {
+func truncateError(err error) error {
+	if err == nil || len(err.Error()) <= maxErrorText {
 		return err
 	}
-	return &shortError{fault.Cut(err.Error(), errorMost), err}
+	return &truncatedError{fault.Cut(err.Error(), maxErrorText), err}
 }
 
 // shortError is an error whose text was cut.
-type shortError struct {
+type truncatedError struct {
 	text string
 	err  error
 }
 
-func (e *shortError) Error() string { return e.text }
-func (e *shortError) Unwrap() error { return e.err }
+func (e *truncatedError) Error() string { return e.text }
+func (e *truncatedError) Unwrap() error { return e.err }
 
 // buried says whether the last letter of the subject is of the same message and stop: somebody who
 // can't be told comes back for a day, and ten minutes of duplicates would make it many letters.
-func (b *Bus) buried(ctx context.Context, run string, letter *tiebackv1.DeadLetter) (bool, error) {
-	m, has, err := b.Last(ctx, grave(run, letter))
+func (b *Bus) exists(ctx context.Context, run string, letter *tiebackv1.DeadLetter) (bool, error) {
+	m, has, err := b.Last(ctx, deadLetterSubject(run, letter))
 	if !has || err != nil {
 		return false, err
 	}
@@ -107,16 +107,16 @@ func (b *Bus) buried(ctx context.Context, run string, letter *tiebackv1.DeadLett
 }
 
 // grave is where a letter lies.
-func grave(run string, letter *tiebackv1.DeadLetter) Subject {
+func deadLetterSubject(run string, letter *tiebackv1.DeadLetter) Subject {
 	return For(Dead, letter.Type, letter.CompanyId, letter.ErpRequestId).WithRun(run)
 }
 
-func (b *Bus) bury(ctx context.Context, run string, letter *tiebackv1.DeadLetter) error {
+func (b *Bus) publishDeadLetter(ctx context.Context, run string, letter *tiebackv1.DeadLetter) error {
 	data, err := proto.Marshal(letter)
 	if err != nil {
 		return err
 	}
-	subject := grave(run, letter)
+	subject := deadLetterSubject(run, letter)
 	h := nats.Header{}
 	h.Set(nats.MsgIdHdr, fmt.Sprintf("dead-%s-%s-%d", letter.Stream, letter.Stage, letter.StreamSequence))
 	return b.Publisher(Dead).Publish(ctx, &nats.Msg{Subject: subject.String(), Data: data, Header: h})

@@ -35,16 +35,16 @@ import (
 // gets, not through consumers: the deliver subject of a consumer that a service creates would be another
 // reply subject of its choice.
 type user struct {
-	name    string
-	writes  []string // subjects
-	asks    []string // whether there is such a message, and which: by its subject
-	reads   []Kind   // streams, and the state of their consumers
-	keys    []string // of the state bucket, that it writes
-	state   bool     // reads keys of the state bucket
-	procore bool     // shares Procore's limits with others
-	marks   bool     // reads and writes how far the streams have come
-	looks   bool     // which streams and consumers there are
-	makes   bool
+	name       string
+	writes     []string // subjects
+	lookups    []string // whether there is such a message, and which: by its subject
+	reads      []Kind   // streams, and the state of their consumers
+	keys       []string // of the state bucket, that it writes
+	state      bool     // reads keys of the state bucket
+	procore    bool     // shares Procore's limits with others
+	watermarks bool     // reads and writes how far the streams have come
+	inspects   bool     // which streams and consumers there are
+	provisions bool
 }
 
 // users is the table of them.
@@ -53,7 +53,7 @@ func users() []user {
 		{name: "ingest", writes: []string{"tb.delivery.>"}},
 		{
 			name: "fetcher", writes: []string{"tb.event.>", "tb.outcome._._.>", "tb.dead._._.>"},
-			asks: []string{"tb.event.>", "tb.outcome._._.>", "tb.dead._._.>"}, state: true, procore: true,
+			lookups: []string{"tb.event.>", "tb.outcome._._.>", "tb.dead._._.>"}, state: true, procore: true,
 		},
 	}
 	for _, c := range catalogue.Categories {
@@ -62,18 +62,18 @@ func users() []user {
 	return append(all,
 		user{
 			name: "status-reporter", writes: []string{"tb.outcome.>", "tb.closed.>", "tb.dead.>"},
-			reads: []Kind{Event}, asks: []string{"tb.outcome.>", "tb.closed.>", "tb.dead.>"}, state: true, keys: []string{"link.>"}, procore: true,
+			reads: []Kind{Event}, lookups: []string{"tb.outcome.>", "tb.closed.>", "tb.dead.>"}, state: true, keys: []string{"link.>"}, procore: true,
 		},
 		user{
 			name: "sweep", writes: []string{"tb.delivery.>", "tb.outcome._._.*.*." + Swept}, reads: Kinds,
 			state: true, keys: []string{swept}, procore: true,
 		},
-		user{name: "lag-exporter", reads: Kinds, marks: true},
+		user{name: "lag-exporter", reads: Kinds, watermarks: true},
 		user{
 			name: "tieback", writes: []string{"tb.resolution.>", "tb.delivery.>", "tb.event.>", "tb.outcome.>"}, reads: Kinds,
-			state: true, keys: []string{"link.>", swept}, procore: true, looks: true, marks: true,
+			state: true, keys: []string{"link.>", swept}, procore: true, inspects: true, watermarks: true,
 		},
-		user{name: "provisioner", makes: true},
+		user{name: "provisioner", provisions: true},
 	)
 }
 
@@ -84,16 +84,16 @@ const swept = "swept.>"
 // of it; the status-reporter takes nothing but a failure from there.
 func worker(c catalogue.Category) user {
 	ends := []string{fmt.Sprintf("tb.outcome.%s.>", c), fmt.Sprintf("tb.dead.%s.>", c), "tb.outcome._._.*.*", "tb.dead._._.*.*"}
-	u := user{name: string(c), writes: ends, asks: ends, state: true, procore: true}
+	u := user{name: string(c), writes: ends, lookups: ends, state: true, procore: true}
 	switch c {
 	case catalogue.Export:
-		u.keys = []string{"life.>"}
+		u.keys = []string{"generation.>"}
 	case catalogue.Sync, catalogue.Import:
 		u.keys = []string{"cursor.>"}
 	case catalogue.Unlink:
-		u.keys = []string{"life.>", "cursor.>"}
+		u.keys = []string{"generation.>", "cursor.>"}
 	case catalogue.Reset:
-		u.keys = []string{"life.>", "cursor.>"}
+		u.keys = []string{"generation.>", "cursor.>"}
 	}
 	return u
 }
@@ -140,8 +140,8 @@ type grants []grant
 func (u user) grants() grants {
 	var g grants
 	g.api("INFO")
-	if u.makes {
-		g.maker()
+	if u.provisions {
+		g.provisions()
 		return g
 	}
 	for _, w := range layout(Options{}) { // to connect is to look whether they exist
@@ -152,11 +152,11 @@ func (u user) grants() grants {
 	g.publish(u.writes...)
 	for _, d := range Durables() {
 		if d.Name == u.name {
-			g.works(d)
+			g.consumes(d)
 			u.keys = append(u.keys, fmt.Sprintf("attempt.%s.%s.*", d.Kind.Stream(), d.Name))
 		}
 	}
-	for _, subject := range u.asks {
+	for _, subject := range u.lookups {
 		g.api("DIRECT.GET." + Kind(strings.Split(subject, ".")[1]).Stream() + "." + subject)
 	}
 	for _, k := range u.reads {
@@ -164,7 +164,7 @@ func (u user) grants() grants {
 		g.api("CONSUMER.INFO." + k.Stream() + ".*")
 	}
 	u.buckets(&g)
-	if u.looks {
+	if u.inspects {
 		g.api("STREAM.LIST", "STREAM.NAMES", "CONSUMER.LIST.*", "CONSUMER.NAMES.*")
 	}
 	slices.SortFunc(g, compareGrants)
@@ -181,7 +181,7 @@ func (u user) buckets(g *grants) {
 	for _, key := range u.keys {
 		g.publish("$KV." + bucket + "." + key)
 	}
-	if u.marks {
+	if u.watermarks {
 		g.api("STREAM.INFO." + seenName)
 		g.reads(seenName)
 		g.publish("$KV." + seenBucket + ".>")
@@ -208,7 +208,7 @@ func (g *grants) api(subjects ...string) {
 // works is what a durable consumer's service needs: to pull, and to settle what it pulled. Acks have two
 // shapes, the longer one with domain and account before the stream. The number of tokens is exact, so that an
 // ack of one consumer can't be read as the other shape of another consumer's.
-func (g *grants) works(d Durable) {
+func (g *grants) consumes(d Durable) {
 	of := d.Kind.Stream() + "." + d.Name
 	g.api("CONSUMER.INFO." + of)
 	*g = append(*g, grant{subject: jetStreamAPI + ".CONSUMER.MSG.NEXT." + of, many: true})
@@ -222,10 +222,10 @@ func (g *grants) reads(stream string) {
 }
 
 // maker is to create what is in the layout, and no more than that.
-func (g *grants) maker() {
+func (g *grants) provisions() {
 	for _, w := range layout(Options{}) {
 		g.api("STREAM.INFO."+w.Name, "STREAM.CREATE."+w.Name, "STREAM.UPDATE."+w.Name)
-		if w.forgettable {
+		if w.volatile {
 			g.api("STREAM.DELETE." + w.Name)
 		}
 	}

@@ -26,15 +26,15 @@ const maxGroup = 500
 // commit is under way goes into the next as one atomic batch, and shares its fsync. A
 // lone message, or a few, are written at once. Publish may be called concurrently.
 type Publisher struct {
-	js     jetstream.JetStream
-	stream string
-	room   *room        // nil: no end
-	stuck  atomic.Int64 // since when, in Unix nanoseconds, nothing was taken; 0: the last was
-	failed atomic.Int64 // when something was last not taken
-	queue  chan *publication
-	stop   chan struct{}
-	done   sync.WaitGroup
-	once   sync.Once
+	js           jetstream.JetStream
+	stream       string
+	capacity     *capacityGuard // nil: no end
+	stalledSince atomic.Int64   // since when, in Unix nanoseconds, nothing was taken; 0: the last was
+	lastFailure  atomic.Int64   // when something was last not taken
+	queue        chan *publication
+	stop         chan struct{}
+	done         sync.WaitGroup
+	once         sync.Once
 }
 
 type publication struct {
@@ -50,7 +50,7 @@ func newPublisher(js jetstream.JetStream, stream string) *Publisher {
 }
 
 // Once makes m the only message its subject will ever have.
-func Once(m *nats.Msg) *nats.Msg {
+func IfAbsent(m *nats.Msg) *nats.Msg {
 	if m.Header == nil {
 		m.Header = nats.Header{}
 	}
@@ -63,7 +63,7 @@ func Once(m *nats.Msg) *nats.Msg {
 // be on disk, and publishing it again is right. It retries while the broker is away. A new
 // delivery is refused while the streams are full; see Options.MaxBytes.
 func (p *Publisher) Publish(ctx context.Context, m *nats.Msg) error {
-	if err := p.room.full(ctx); err != nil {
+	if err := p.capacity.check(ctx); err != nil {
 		return err
 	}
 	inject(ctx, m)
@@ -99,23 +99,23 @@ func (p *Publisher) run() {
 		case first := <-p.queue:
 			g := p.group(first, busy)
 			p.commit(g)
-			busy = len(g) >= worthABatch
+			busy = len(g) >= minBatch
 		}
 	}
 }
 
 // worthABatch is from how many messages on an atomic batch beats writing each alone: the
 // broker stages a batch in files of its own, which costs about as many syncs.
-const worthABatch = 6
+const minBatch = 6
 
 // linger is how long a busy publisher waits for more company. Only where there is enough for a batch
 // already: one message behind somebody else's burst waits for nobody.
-const linger = 10 * time.Millisecond
+const batchDelay = 10 * time.Millisecond
 
 func (p *Publisher) group(first *publication, busy bool) []*publication {
 	g := []*publication{first}
-	if busy && len(p.queue)+1 >= worthABatch {
-		time.Sleep(linger)
+	if busy && len(p.queue)+1 >= minBatch {
+		time.Sleep(batchDelay)
 	}
 	for len(g) < maxGroup {
 		select {
@@ -131,8 +131,8 @@ func (p *Publisher) group(first *publication, busy bool) []*publication {
 // commit writes a group in one atomic batch. If the batch is refused, which one message
 // can cause for all, each is published alone and gets a verdict of its own.
 func (p *Publisher) commit(g []*publication) {
-	if len(g) >= worthABatch && p.batch(g) == nil {
-		p.answered(nil)
+	if len(g) >= minBatch && p.batch(g) == nil {
+		p.recordAnswer(nil)
 		for _, pub := range g {
 			pub.err <- nil
 		}
@@ -140,7 +140,7 @@ func (p *Publisher) commit(g []*publication) {
 	}
 	var each sync.WaitGroup
 	for _, pub := range g {
-		each.Go(func() { pub.err <- p.publishAlone(pub.ctx, pub.msg) })
+		each.Go(func() { pub.err <- p.publishOne(pub.ctx, pub.msg) })
 	}
 	each.Wait()
 }
@@ -166,21 +166,21 @@ func cloneHeader(h nats.Header) nats.Header {
 }
 
 // answered notes whether the broker takes messages at all.
-func (p *Publisher) answered(err error) {
+func (p *Publisher) recordAnswer(err error) {
 	var api *jetstream.APIError
 	if err == nil || errors.As(err, &api) && api.Code < 500 { // an answer is an answer
-		p.stuck.Store(0)
+		p.stalledSince.Store(0)
 		return
 	}
-	p.stuck.CompareAndSwap(0, time.Now().UnixNano())
-	p.failed.Store(time.Now().UnixNano())
+	p.stalledSince.CompareAndSwap(0, time.Now().UnixNano())
+	p.lastFailure.Store(time.Now().UnixNano())
 }
 
 // stuckFor is how long the broker has taken nothing although it is asked to. Where nobody has asked
 // lately nothing is known: whoever is kept out as unhealthy would else never find out.
-func (p *Publisher) stuckFor() time.Duration {
-	since := p.stuck.Load()
-	if since == 0 || time.Since(time.Unix(0, p.failed.Load())) > tolerated/2 {
+func (p *Publisher) stalledFor() time.Duration {
+	since := p.stalledSince.Load()
+	if since == 0 || time.Since(time.Unix(0, p.lastFailure.Load())) > outageTolerance/2 {
 		return 0
 	}
 	return time.Since(time.Unix(0, since))
@@ -188,12 +188,12 @@ func (p *Publisher) stuckFor() time.Duration {
 
 const retryPublish = 250 * time.Millisecond
 
-func (p *Publisher) publishAlone(ctx context.Context, m *nats.Msg) error {
+func (p *Publisher) publishOne(ctx context.Context, m *nats.Msg) error {
 	for {
 		try, cancel := context.WithTimeout(ctx, 5*time.Second)
 		_, err := p.js.PublishMsg(try, m, jetstream.WithRetryAttempts(0))
 		cancel()
-		p.answered(err)
+		p.recordAnswer(err)
 		var api *jetstream.APIError
 		switch {
 		case err == nil:

@@ -27,12 +27,12 @@ const (
 // see wanted.fit. All methods may be called concurrently.
 type Quota struct {
 	bus    *Bus
-	wanted wanted
+	spec   streamSpec
 	stream jetstream.Stream
 }
 
-func quotaStream(replicas int) wanted {
-	return wanted{leaderReads: true, forgettable: true, StreamConfig: jetstream.StreamConfig{
+func quotaStream(replicas int) streamSpec {
+	return streamSpec{leaderReads: true, volatile: true, StreamConfig: jetstream.StreamConfig{
 		Name: quotaName, Description: "Procore's rate limits as Tieback's processes know them", Subjects: []string{"$KV." + quotaBucket + ".>"},
 		Replicas: replicas, MaxMsgsPerSubject: 1, Discard: jetstream.DiscardOld, DenyDelete: true,
 		MaxMsgSize: quotaValueMost, MaxBytes: quotaMost, MaxAge: 24 * time.Hour,
@@ -41,17 +41,17 @@ func quotaStream(replicas int) wanted {
 
 // OpenQuota opens the store, with so many replicas (0: 1). It is closed with the bus.
 func (b *Bus) OpenQuota(ctx context.Context, replicas int) (*Quota, error) {
-	q := &Quota{bus: b, wanted: quotaStream(replicas)}
+	q := &Quota{bus: b, spec: quotaStream(replicas)}
 	var err error
-	q.stream, err = b.stream(ctx, q.wanted)
+	q.stream, err = b.stream(ctx, q.spec)
 	return q, err
 }
 
 // Read gives a key's value, nil where there is none, and the revision that a Swap must name.
 func (q *Quota) Read(ctx context.Context, key string) ([]byte, uint64, error) {
 	m, err := newest(ctx, q.stream, quotaSubject(key))
-	if forgotten(err) {
-		if err = q.again(ctx, err); err == nil {
+	if isMissingStream(err) {
+		if err = q.recreate(ctx, err); err == nil {
 			m, err = newest(ctx, q.stream, quotaSubject(key))
 		}
 	}
@@ -74,8 +74,8 @@ func (q *Quota) Swap(ctx context.Context, key string, value []byte, revision uin
 	switch {
 	case errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant):
 		return 0, false, nil
-	case forgotten(err):
-		return 0, false, q.again(ctx, err) // it is empty now
+	case isMissingStream(err):
+		return 0, false, q.recreate(ctx, err) // it is empty now
 	case err != nil:
 		return 0, false, fmt.Errorf("bucket %s: %w", quotaBucket, err)
 	}
@@ -83,16 +83,16 @@ func (q *Quota) Swap(ctx context.Context, key string, value []byte, revision uin
 }
 
 // again makes the bucket that somebody deleted; whoever may not make it can only say so.
-func (q *Quota) again(ctx context.Context, gone error) error {
-	if q.bus.made {
+func (q *Quota) recreate(ctx context.Context, gone error) error {
+	if q.bus.managed {
 		return fmt.Errorf("bucket %s is not to be had; if that lasts, run `provisioner`, which makes it: %w", quotaBucket, gone)
 	}
-	_, err := q.bus.stream(ctx, q.wanted)
+	_, err := q.bus.stream(ctx, q.spec)
 	return err
 }
 
 // forgotten says whether err is how a broker answers for a stream that it does not have.
-func forgotten(err error) bool {
+func isMissingStream(err error) bool {
 	return errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, nats.ErrNoResponders)
 }
 

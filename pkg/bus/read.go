@@ -18,13 +18,13 @@ import (
 // without a deadline: with a deadline hours away, a lost reply would block until then.
 const AnswerTimeout = 5 * time.Second
 
-func brief(ctx context.Context) (context.Context, context.CancelFunc) {
+func answerContext(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, AnswerTimeout)
 }
 
 // Last gives a subject's message, the newest where the subject is one of Any; false: it has none.
 func (b *Bus) Last(ctx context.Context, s Subject) (Message, bool, error) {
-	ctx, cancel := brief(ctx)
+	ctx, cancel := answerContext(ctx)
 	defer cancel()
 	stream, err := b.streamOf(ctx, s.Kind)
 	if err != nil {
@@ -76,7 +76,7 @@ func stored(k Kind, m *jetstream.RawStreamMsg) Message {
 // Floor is the sequence up to which the consumers of a kind have finished every message; the
 // highest there is where they have nothing left to do. A consumer that was never made has
 // finished none.
-func (b *Bus) Floor(ctx context.Context, k Kind, consumers ...string) (uint64, error) {
+func (b *Bus) AckFloor(ctx context.Context, k Kind, consumers ...string) (uint64, error) {
 	floor := uint64(math.MaxUint64)
 	for _, name := range consumers {
 		c, err := b.consumer(ctx, k, name)
@@ -87,7 +87,7 @@ func (b *Bus) Floor(ctx context.Context, k Kind, consumers ...string) (uint64, e
 			return 0, fmt.Errorf("consumer %s: %w", name, err)
 		}
 		info := c.CachedInfo()
-		if info.NumPending > 0 || info.NumAckPending > 0 || time.Since(info.Created) < settling {
+		if info.NumPending > 0 || info.NumAckPending > 0 || time.Since(info.Created) < consumerSettleTime {
 			floor = min(floor, info.AckFloor.Stream)
 		}
 	}
@@ -95,12 +95,12 @@ func (b *Bus) Floor(ctx context.Context, k Kind, consumers ...string) (uint64, e
 }
 
 // settling is how long a consumer that was just made may say that there is nothing to do, and not know yet.
-const settling = 2 * time.Second
+const consumerSettleTime = 2 * time.Second
 
 // Handed says up to which sequence a consumer was handed messages, how many of those it has not finished, and
 // whether a process takes its work: one asks for messages, or was handed some. A consumer that was never made
 // takes none.
-func (b *Bus) Handed(ctx context.Context, k Kind, name string) (delivered uint64, unfinished int, taken bool, err error) {
+func (b *Bus) Progress(ctx context.Context, k Kind, name string) (delivered uint64, unfinished int, taken bool, err error) {
 	c, err := b.consumer(ctx, k, name)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return 0, 0, false, nil
@@ -113,7 +113,7 @@ func (b *Bus) Handed(ctx context.Context, k Kind, name string) (delivered uint64
 }
 
 func (b *Bus) consumer(ctx context.Context, k Kind, name string) (jetstream.Consumer, error) {
-	ctx, cancel := brief(ctx)
+	ctx, cancel := answerContext(ctx)
 	defer cancel()
 	return b.js.Consumer(ctx, k.Stream(), name)
 }
@@ -128,7 +128,7 @@ func (b *Bus) LastSequence(ctx context.Context, k Kind) (uint64, error) {
 }
 
 // Kept is how long a kind's messages are kept; 0: for ever.
-func (b *Bus) Kept(ctx context.Context, k Kind) (time.Duration, error) {
+func (b *Bus) Retention(ctx context.Context, k Kind) (time.Duration, error) {
 	info, err := b.info(ctx, k)
 	if err != nil {
 		return 0, err
@@ -137,7 +137,7 @@ func (b *Bus) Kept(ctx context.Context, k Kind) (time.Duration, error) {
 }
 
 func (b *Bus) info(ctx context.Context, k Kind) (*jetstream.StreamInfo, error) {
-	ctx, cancel := brief(ctx)
+	ctx, cancel := answerContext(ctx)
 	defer cancel()
 	stream, err := b.js.Stream(ctx, k.Stream())
 	if err != nil {
@@ -178,7 +178,7 @@ func (b *Bus) batch(ctx context.Context, k Kind, n int, opts ...jetstreamext.Get
 }
 
 func (b *Bus) batchOf(ctx context.Context, stream string, n int, opts ...jetstreamext.GetBatchOpt) ([]*jetstream.RawStreamMsg, error) {
-	ctx, cancel := brief(ctx)
+	ctx, cancel := answerContext(ctx)
 	defer cancel()
 	batch, err := jetstreamext.GetBatch(ctx, b.js, stream, n, append(opts, jetstreamext.GetBatchMaxBytes(batchBytes))...)
 	if err != nil {
@@ -203,7 +203,7 @@ func (b *Bus) batchOf(ctx context.Context, stream string, n int, opts ...jetstre
 // leaderGet asks the leader of a stream for the first message of a subject from a sequence on; else
 // ErrMsgNotFound. Direct gets may be answered by a replica that lags behind.
 func (b *Bus) leaderGet(ctx context.Context, stream string, from uint64, subject string) (*jetstream.RawStreamMsg, error) {
-	ctx, cancel := brief(ctx)
+	ctx, cancel := answerContext(ctx)
 	defer cancel()
 	query, err := json.Marshal(map[string]any{"seq": from, "next_by_subj": cmp.Or(subject, ">")})
 	if err != nil {

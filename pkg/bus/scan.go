@@ -28,11 +28,11 @@ type Scan struct {
 }
 
 // ErrSeen ends a scan, without an error.
-var ErrSeen = errors.New("seen enough")
+var ErrStopScan = errors.New("seen enough")
 
 const (
 	// scanPatience is how long the broker is asked for the same batch: an election or a restart passes.
-	scanPatience = 15 * time.Second
+	scanTimeout = 15 * time.Second
 	// followEvery is the time between two looks for new messages.
 	followEvery = 250 * time.Millisecond
 )
@@ -41,8 +41,8 @@ const (
 // direct gets, in batches. An error of each ends the scan, and so does a broker that does not answer
 // for scanPatience. What each was called with by then was right; the scan may be repeated.
 func (b *Bus) Scan(ctx context.Context, s Scan, each func(Message) error) error {
-	if err := b.scan(ctx, s, each); !errors.Is(err, ErrSeen) {
-		return about(s.Kind.Stream(), err)
+	if err := b.scan(ctx, s, each); !errors.Is(err, ErrStopScan) {
+		return wrap(s.Kind.Stream(), err)
 	}
 	return nil
 }
@@ -173,7 +173,7 @@ func (r *scanner) gap(ctx context.Context, report func(Gap), next uint64, m *jet
 func (r *scanner) fill(ctx context.Context, f *filtered) (err error) {
 	for began := time.Now(); ; {
 		f.read, err = r.batch(ctx, f, batchRead)
-		if err == nil || ctx.Err() != nil || time.Since(began) > scanPatience {
+		if err == nil || ctx.Err() != nil || time.Since(began) > scanTimeout {
 			break
 		}
 		select {
@@ -215,7 +215,7 @@ func (r *scanner) batch(ctx context.Context, f *filtered, n int) ([]*jetstream.R
 }
 
 func infoOf(ctx context.Context, c jetstream.Consumer) (*jetstream.ConsumerInfo, error) {
-	ctx, cancel := brief(ctx)
+	ctx, cancel := answerContext(ctx)
 	defer cancel()
 	return c.Info(ctx)
 }

@@ -13,63 +13,63 @@ import (
 )
 
 // message is a message for its handler.
-func (h *held) message() Message {
+func (h *prefetched) message() Message {
 	return Message{
-		Subject: h.subject, Raw: h.Subject(), Data: h.Data(), Attempt: 1, Repeat: h.begun,
+		Subject: h.subject, Raw: h.Subject(), Data: h.Data(), Attempt: 1, Redelivered: h.redelivered,
 		Stored: h.Timestamp, Stream: h.Stream, Sequence: h.sequence(),
 	}
 }
 
-func (r *running) work(ctx context.Context, h *held) {
+func (r *dispatcher) work(ctx context.Context, h *prefetched) {
 	msg := h.message()
 	msg.End = &End{}
-	ctx, span := traced(ctx, r.Name, h)
+	ctx, span := startSpan(ctx, r.Name, h)
 	start := time.Now()
 	history, err := r.attempt(ctx, h, &msg)
-	err = shortened(err)
+	err = truncateError(err)
 	took := time.Since(start)
 	if fault.Stopped(ctx, err) {
 		if history != nil {
-			r.note(ctx, msg, *history) // a restart is no attempt
+			r.saveHistory(ctx, msg, *history) // a restart is no attempt
 		}
-		r.unfinished(h)
-		ended(span, msg.Attempt, "unfinished", err)
+		r.keepUnfinished(h)
+		endSpan(span, msg.Attempt, "unfinished", err)
 		return
 	}
 	verdict := r.settle(ctx, h, msg, history, err)
-	ended(span, msg.Attempt, verdict, err)
+	endSpan(span, msg.Attempt, verdict, err)
 	r.Observe(msg, took, verdict, err)
 }
 
 // attempt counts, then runs the handler. The count is written before the handler starts,
 // so that a message that kills the process is known when it comes again. It returns the
 // history as it was before; nil: it could not be read or written, and must be left as it is.
-func (r *running) attempt(ctx context.Context, h *held, msg *Message) (*Attempts, error) {
-	if h.senseless != nil {
-		return &Attempts{}, fault.New(fault.Permanent, h.senseless)
+func (r *dispatcher) attempt(ctx context.Context, h *prefetched, msg *Message) (*Attempts, error) {
+	if h.malformed != nil {
+		return &Attempts{}, fault.New(fault.Permanent, h.malformed)
 	}
-	if !msg.Repeat {
-		return &Attempts{}, r.guarded(ctx, *msg)
+	if !msg.Redelivered {
+		return &Attempts{}, r.handle(ctx, *msg)
 	}
 	history, err := r.history(ctx, msg)
 	if err != nil {
 		return history, err
 	}
-	if history.Unfinished >= suspected {
-		defer r.bus.suspects.alone(msg.Subject.Company)()
-		msg.Alone = true
+	if history.Unfinished >= quarantineAfter {
+		defer r.bus.quarantine.enter(msg.Subject.Company)()
+		msg.Isolated = true
 	}
-	if err := r.begin(ctx, msg, *history); err != nil {
+	if err := r.recordStart(ctx, msg, *history); err != nil {
 		if fault.Stopped(ctx, err) {
 			return history, err // if it was written all the same, it is taken back
 		}
 		return nil, err
 	}
-	return history, r.guarded(ctx, *msg)
+	return history, r.handle(ctx, *msg)
 }
 
 // history reads what is known of a message that was begun before.
-func (r *running) history(ctx context.Context, msg *Message) (*Attempts, error) {
+func (r *dispatcher) history(ctx context.Context, msg *Message) (*Attempts, error) {
 	h, noted, err := r.bus.attempts(ctx, r.attemptKey(*msg))
 	if err != nil {
 		return nil, fault.Wait(r.Backoff, err)
@@ -84,13 +84,13 @@ func (r *running) history(ctx context.Context, msg *Message) (*Attempts, error) 
 	return &h, nil
 }
 
-func (r *running) attemptKey(m Message) AttemptKey {
+func (r *dispatcher) attemptKey(m Message) AttemptKey {
 	return AttemptKey{Stream: m.Stream, Consumer: r.Name, Sequence: m.Sequence}
 }
 
 // begin notes that an attempt starts: not before it does, or who waits for its turn while
 // another kills the process would be blamed.
-func (r *running) begin(ctx context.Context, msg *Message, h Attempts) error {
+func (r *dispatcher) recordStart(ctx context.Context, msg *Message, h Attempts) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -103,17 +103,17 @@ func (r *running) begin(ctx context.Context, msg *Message, h Attempts) error {
 
 // note keeps a message's history after a verdict that brings it back. If the note is lost,
 // the message counts as unfinished once, which it may be a few times.
-func (r *running) note(ctx context.Context, msg Message, h Attempts) {
+func (r *dispatcher) saveHistory(ctx context.Context, msg Message, h Attempts) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
-	if msg.Repeat || h != (Attempts{}) {
+	if msg.Redelivered || h != (Attempts{}) {
 		_ = r.bus.saveAttempts(ctx, r.attemptKey(msg), h)
 	}
 }
 
-func (r *running) guarded(ctx context.Context, msg Message) (err error) {
-	msg.Repeat = msg.Repeat || r.older(msg.Stored)
-	if r.Done != nil && (msg.Repeat || time.Since(msg.Stored) > min(fresh, r.Patience)) {
+func (r *dispatcher) handle(ctx context.Context, msg Message) (err error) {
+	msg.Redelivered = msg.Redelivered || r.predatesConsumer(msg.Stored)
+	if r.Done != nil && (msg.Redelivered || time.Since(msg.Stored) > min(firstDeliveryAge, r.RetryFor)) {
 		if done, err := r.Done(ctx, msg); done || err != nil {
 			return err
 		}
@@ -127,7 +127,7 @@ func (r *running) guarded(ctx context.Context, msg Message) (err error) {
 }
 
 // settle is the one place where an error becomes an ack.
-func (r *running) settle(ctx context.Context, m *held, msg Message, h *Attempts, err error) string {
+func (r *dispatcher) settle(ctx context.Context, m *prefetched, msg Message, h *Attempts, err error) string {
 	if err == nil {
 		r.ack(ctx, m, msg)
 		return "done"
@@ -135,13 +135,13 @@ func (r *running) settle(ctx context.Context, m *held, msg Message, h *Attempts,
 	class := fault.ClassOf(err)
 	if class == fault.Throttled {
 		if h != nil {
-			r.note(ctx, msg, Attempts{Done: h.Done}.failed(err, *h))
+			r.saveHistory(ctx, msg, Attempts{Done: h.Done}.failed(err, *h))
 		}
-		m.ending = ending{throttled: true, wait: min(max(fault.RetryAfter(err), minWait), maxWait)}
-		_ = m.NakWithDelay(jitter(m.ending.wait))
+		m.result = result{throttled: true, wait: min(max(fault.RetryAfter(err), minWait), maxWait)}
+		_ = m.NakWithDelay(jitter(m.result.wait))
 		return "throttled"
 	}
-	patient := msg.Attempt < r.Attempts || time.Since(msg.Stored) < r.Patience
+	patient := msg.Attempt < r.Attempts || time.Since(msg.Stored) < r.RetryFor
 	if class == fault.Permanent || !patient {
 		giveUp := r.GiveUp(ctx, msg, err)
 		if giveUp == nil {
@@ -150,12 +150,12 @@ func (r *running) settle(ctx context.Context, m *held, msg Message, h *Attempts,
 		}
 		r.bus.log.Error("could not dead-letter, will try again", zap.String("subject", msg.Raw), zap.Error(giveUp))
 	}
-	m.ending.failed = class != fault.Permanent
+	m.result.failed = class != fault.Permanent
 	var before Attempts
 	if h != nil {
 		before = *h
 	}
-	r.note(ctx, msg, Attempts{Done: msg.Attempt}.failed(err, before))
+	r.saveHistory(ctx, msg, Attempts{Done: msg.Attempt}.failed(err, before))
 	_ = m.NakWithDelay(jitter(r.delay(msg.Attempt)))
 	return "again"
 }
@@ -167,15 +167,15 @@ const (
 	maxWait = time.Hour + time.Minute
 )
 
-func (r *running) ack(ctx context.Context, m *held, msg Message) {
+func (r *dispatcher) ack(ctx context.Context, m *prefetched, msg Message) {
 	_ = m.Ack() // a lost ack means one more delivery, and every stage bears that
-	if msg.Repeat {
+	if msg.Redelivered {
 		_ = r.bus.forgetAttempts(ctx, r.attemptKey(msg))
 	}
 }
 
 // delay before the attempt after the n-th: 1, 2, 4, 8, 16, 32, 60, 60 … Backoffs.
-func (r *running) delay(n int) time.Duration {
+func (r *dispatcher) delay(n int) time.Duration {
 	return time.Duration(min(1<<min(n-1, 6), 60)) * r.Backoff
 }
 

@@ -62,10 +62,10 @@ func repeat(t *testing.T, m *memory, handle Handler) *delivered {
 	defer b.bucket.publisher.close()
 	c := Consumer{Name: "test", Kind: Delivery, AckWait: time.Minute, Handle: handle}
 	c.defaults()
-	r := newRunning(b, c)
+	r := newDispatcher(b, c)
 	msg := &delivered{back: -1}
 	meta := &jetstream.MsgMetadata{Stream: Delivery.Stream(), Sequence: jetstream.SequencePair{Stream: 4}, Timestamp: time.Now()}
-	r.work(t.Context(), &held{Msg: msg, MsgMetadata: meta, subject: For(Delivery, "", 7, 9), begun: true})
+	r.work(t.Context(), &prefetched{Msg: msg, MsgMetadata: meta, subject: For(Delivery, "", 7, 9), redelivered: true})
 	return msg
 }
 
@@ -109,7 +109,7 @@ func TestNobodyWaitsLongerThanTheLongestLimitAsksFor(t *testing.T) {
 func TestANoteThatMakesNoSenseIsOneAttemptThatDidNotEnd(t *testing.T) {
 	var got Message
 	repeat(t, &memory{note: "?"}, func(_ context.Context, m Message) error { got = m; return nil })
-	if got.Attempt != 1 || got.Alone {
+	if got.Attempt != 1 || got.Isolated {
 		t.Errorf("worked as %+v, want the first attempt", got)
 	}
 }
@@ -118,8 +118,8 @@ func TestANoteThatMakesNoSenseIsOneAttemptThatDidNotEnd(t *testing.T) {
 func TestASuspectIsToldThatItRunsAlone(t *testing.T) {
 	for note, want := range map[string]bool{`{"done":0,"unfinished":1}`: false, `{"done":0,"unfinished":2}`: true} {
 		repeat(t, &memory{note: note}, func(_ context.Context, m Message) error {
-			if m.Alone != want {
-				t.Errorf("%s: alone is %v", note, m.Alone)
+			if m.Isolated != want {
+				t.Errorf("%s: alone is %v", note, m.Isolated)
 			}
 			return nil
 		})

@@ -45,10 +45,10 @@ func SetUp(ctx context.Context, o Options, tell func(what, done string)) error {
 // ensureDurable makes a consumer, or brings it up to what is wanted; what a newer version made it leaves.
 // Before is nil where it was not.
 func (b *Bus) ensureDurable(ctx context.Context, d Durable, ackWait time.Duration) (made jetstream.Consumer, before *jetstream.ConsumerConfig, err error) {
-	made, err = insist(ctx, b, "consumer "+d.Name, func(ctx context.Context) (jetstream.Consumer, error) {
+	made, err = create(ctx, b, "consumer "+d.Name, func(ctx context.Context) (jetstream.Consumer, error) {
 		c, err := b.js.Consumer(ctx, d.Kind.Stream(), d.Name)
 		switch {
-		case err == nil && newer(c.CachedInfo().Config.Metadata):
+		case err == nil && isNewer(c.CachedInfo().Config.Metadata):
 			before = &c.CachedInfo().Config
 			return c, nil
 		case err == nil:
@@ -66,7 +66,7 @@ func difference[C any](before *C, after C, metadata map[string]string) string {
 	switch {
 	case before == nil:
 		return "made"
-	case newer(metadata):
+	case isNewer(metadata):
 		return "left as a newer version made it"
 	}
 	var names []string

@@ -135,7 +135,7 @@ func Parse(subject string) (Subject, error) {
 
 // owner is whose message lies on a subject that Parse does not take: a newer version's category, type or
 // run is unknown here, and the accountant is to be told all the same. Zeros: not even that can be read.
-func owner(subject string) (company, request int64) {
+func requestOf(subject string) (company, request int64) {
 	t := strings.Split(subject, ".")
 	if len(t) < 6 || t[0] != "tb" {
 		return 0, 0

@@ -18,8 +18,8 @@ import (
 // span that published the message: its context rides in the header traceparent (W3C). With traces
 // off no header is written and spans cost nothing.
 var (
-	tracer  = otel.Tracer("github.com/tieback/tieback/pkg/bus")
-	carried propagation.TraceContext
+	tracer     = otel.Tracer("github.com/tieback/tieback/pkg/bus")
+	propagator propagation.TraceContext
 )
 
 // carrier is a message's headers: as they are spelled, where http.Header would capitalize them.
@@ -42,12 +42,12 @@ func inject(ctx context.Context, m *nats.Msg) {
 	if m.Header == nil {
 		m.Header = nats.Header{}
 	}
-	carried.Inject(ctx, carrier(m.Header))
+	propagator.Inject(ctx, carrier(m.Header))
 }
 
 // traced begins the span of an attempt at a message.
-func traced(ctx context.Context, consumer string, h *held) (context.Context, trace.Span) {
-	ctx = carried.Extract(ctx, carrier(h.Headers()))
+func startSpan(ctx context.Context, consumer string, h *prefetched) (context.Context, trace.Span) {
+	ctx = propagator.Extract(ctx, carrier(h.Headers()))
 	return tracer.Start(ctx, consumer, trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
 		attribute.Int64("tieback.company", h.subject.Company), attribute.Int64("tieback.erp_request", h.subject.Request),
 		attribute.String("tieback.event_type", h.subject.Type), attribute.String("tieback.run", h.subject.Run),
@@ -56,7 +56,7 @@ func traced(ctx context.Context, consumer string, h *held) (context.Context, tra
 }
 
 // ended ends it with what became of the message.
-func ended(span trace.Span, attempt int, verdict string, err error) {
+func endSpan(span trace.Span, attempt int, verdict string, err error) {
 	span.SetAttributes(attribute.Int("tieback.attempt", attempt), attribute.String("tieback.verdict", verdict))
 	if err != nil {
 		span.SetAttributes(attribute.String("tieback.error_class", fault.ClassOf(err).String()))

@@ -18,7 +18,7 @@ func TestAMessageCarriesItsTraceAndWithTracesOffNothing(t *testing.T) {
 	state := &nats.Msg{Subject: "$KV.tieback-state.cursor.7.swept"}
 	inject(ctx, m)
 	inject(ctx, state)
-	if got := trace.SpanContextFromContext(carried.Extract(context.Background(), carrier(m.Header))); got.TraceID() != (trace.TraceID{1}) || got.SpanID() != (trace.SpanID{2}) {
+	if got := trace.SpanContextFromContext(propagator.Extract(context.Background(), carrier(m.Header))); got.TraceID() != (trace.TraceID{1}) || got.SpanID() != (trace.SpanID{2}) {
 		t.Errorf("read back: %v", got)
 	}
 	if state.Header != nil {

@@ -166,7 +166,7 @@ func (c *Counter) verify(ctx context.Context) error {
 	if len(c.replayed) == 0 {
 		return nil
 	}
-	kept, err := c.bus.Kept(ctx, bus.Event)
+	kept, err := c.bus.Retention(ctx, bus.Event)
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ type Limits struct {
 }
 
 // Of returns the limit of a category's events.
-func (l Limits) Of(c catalogue.Category) time.Duration {
+func (l Limits) For(c catalogue.Category) time.Duration {
 	if c == catalogue.Sync {
 		return l.Sync
 	}
@@ -46,7 +46,7 @@ func (l Limits) Due(m bus.Message) (time.Time, bool) {
 func (l Limits) due(k bus.Kind, c catalogue.Category, stored time.Time, awaited bool) (time.Time, bool) {
 	limit := l.Interactive
 	if k == bus.Event {
-		limit = l.Of(c)
+		limit = l.For(c)
 	}
 	if !awaited || limit <= 0 {
 		return time.Time{}, false

@@ -70,12 +70,12 @@ func AwaitEnd(ctx context.Context, b *bus.Bus, event bus.Message) (End, error) {
 //	                     it did meanwhile is a late outcome: marks are made, and Procore keeps the first end
 func Expire(ctx context.Context, b *bus.Bus, event bus.Message, failed *tiebackv1.Outcome, cause error) (bool, error) {
 	failed.DeadLettered, failed.Expired = true, true
-	first, err := b.Claim(ctx, outcomeOf(event), failed)
+	first, err := b.PublishIfAbsent(ctx, outcomeOf(event), failed)
 	if err != nil {
 		return false, err
 	}
 	if first {
-		return true, b.Bury(ctx, DeadlineStage, event, cause)
+		return true, b.DeadLetter(ctx, DeadlineStage, event, cause)
 	}
 	end, err := AwaitEnd(ctx, b, event)
 	if err == nil {
@@ -102,7 +102,7 @@ func RepairExpired(ctx context.Context, b *bus.Bus, event bus.Message, end End) 
 			break
 		}
 	}
-	return b.Bury(ctx, DeadlineStage, event, cause)
+	return b.DeadLetter(ctx, DeadlineStage, event, cause)
 }
 
 func outcomeOf(event bus.Message) bus.Subject {

@@ -162,7 +162,7 @@ func resolve(ctx context.Context, b *bus.Bus, since time.Time, requests string, 
 		return err
 	}
 	now := time.Now()
-	kept, err := b.Kept(ctx, bus.Event)
+	kept, err := b.Retention(ctx, bus.Event)
 	if err != nil {
 		return err
 	}

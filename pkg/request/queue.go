@@ -16,7 +16,7 @@ import (
 // does not exist: it would begin with the first message of its stream.
 type Queue struct {
 	bus.Durable
-	Made        bool                     // the consumer exists: its service has run here, or streams has made it
+	Exists      bool                     // the consumer exists: its service has run here, or streams has made it
 	Pending     uint64                   // not handed out to any process yet
 	InFlight    int                      // handed out: worked, prefetched, or waiting for another attempt
 	Redelivered int                      // of those, handed out more than once
@@ -60,35 +60,35 @@ func ReadQueue(ctx context.Context, b *bus.Bus, d bus.Durable) (Queue, error) {
 		return q, err
 	}
 	info := c.CachedInfo()
-	q.Made, q.Config = true, info.Config
+	q.Exists, q.Config = true, info.Config
 	q.Pending, q.InFlight, q.Redelivered, q.Pulls = info.NumPending, info.NumAckPending, info.NumRedelivered, info.NumWaiting
 	q.delivered, q.floor = info.Delivered.Stream, info.AckFloor.Stream
 	return q, nil
 }
 
 // Handed says how far the broker has come with a message of a queue.
-type Handed string
+type DeliveryState string
 
 // The values of Handed.
 const (
-	Queued   Handed = "queued"   // no process was given it yet
-	Out      Handed = "out"      // a process was given it, and has not said that it is done
-	LetGo    Handed = "let go"   // the stage is done with it
-	NoQueue  Handed = "no queue" // the stage has never run on this broker
-	NotKnown Handed = "unknown"  // the broker could not be asked
+	Queued     DeliveryState = "queued"   // no process was given it yet
+	Delivered  DeliveryState = "out"      // a process was given it, and has not said that it is done
+	Settled    DeliveryState = "let go"   // the stage is done with it
+	NoConsumer DeliveryState = "no queue" // the stage has never run on this broker
+	NotRead    DeliveryState = "unknown"  // the broker could not be asked
 )
 
 // Handed says how far the broker has come with the message of a sequence.
-func (q Queue) Handed(seq uint64) Handed {
+func (q Queue) DeliveryState(seq uint64) DeliveryState {
 	switch {
-	case !q.Made:
-		return NoQueue
+	case !q.Exists:
+		return NoConsumer
 	case seq > q.delivered:
 		return Queued
 	case seq <= q.floor || q.InFlight == 0:
-		return LetGo
+		return Settled
 	}
-	return Out
+	return Delivered
 }
 
 // waiting scans what was not handed out yet.
@@ -219,11 +219,11 @@ func firsts(ctx context.Context, b *bus.Bus, scan bus.Scan, most int, wanted fun
 	n := 0
 	err = b.Scan(ctx, scan, func(m bus.Message) error {
 		if !wanted(m) {
-			return bus.ErrSeen
+			return bus.ErrStopScan
 		}
 		if n++; n > most {
 			cut = true
-			return bus.ErrSeen
+			return bus.ErrStopScan
 		}
 		each(m)
 		return nil

@@ -178,7 +178,7 @@ type reading struct {
 }
 
 func newReading(ctx context.Context, b *bus.Bus) (*reading, error) {
-	kept, err := b.Kept(ctx, bus.Event)
+	kept, err := b.Retention(ctx, bus.Event)
 	return &reading{bus: b, kept: kept, timelines: map[int64]*Timeline{}}, err
 }
 

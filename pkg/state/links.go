@@ -24,7 +24,7 @@ type Link struct {
 
 // Becomes is the link that an ERP request makes of a link that was read. To save it takes no
 // other look at what was read.
-func (l Link) Becomes(originID string, request order.Key) Link {
+func (l Link) Update(originID string, request order.Key) Link {
 	l.OriginID, l.Order = originID, request
 	return l
 }
@@ -54,8 +54,8 @@ func linkKey(company int64, itemType string, itemID int64) string {
 	return fmt.Sprintf("link.%d.%s.%d", company, itemType, itemID)
 }
 
-// LinkOf is the origin id that Procore has for a record; "": none that we know of.
-func (s *State) LinkOf(ctx context.Context, company int64, itemType string, itemID int64) (string, error) {
+// OriginID is the origin id that Procore has for a record; "": none that we know of.
+func (s *State) OriginID(ctx context.Context, company int64, itemType string, itemID int64) (string, error) {
 	l, err := s.Link(ctx, company, itemType, itemID)
 	return l.OriginID, err
 }

@@ -1,7 +1,7 @@
 // Package state is what the pipeline remembers about records and companies, in the broker's bucket tieback-state:
 //
 //	link.<company>.<item type>.<item id>    origin id that Procore has for the record; written by the status-reporter, and by a rebuild (services/tieback/links)
-//	life.<company>.<entity>.<item id>       the record's generation: order key of the ERP request that last unlinked or reset it; written by unlink and reset
+//	generation.<company>.<entity>.<item id>       the record's generation: order key of the ERP request that last unlinked or reset it; written by unlink and reset
 //	cursor.<company>.<entity>               up to where the ERP's changes are in Procore; written by sync
 //	cursor.<company>.deleted-<request>      what a throttled event has deleted in Procore so far; written by unlink and reset
 //	swept.<company>                         what the last sweep of Procore's lists left behind; written by sweep
@@ -53,7 +53,7 @@ func (s *State) NextGeneration(ctx context.Context, company int64, entity string
 }
 
 func generationKey(company int64, entity string, itemID int64) string {
-	return fmt.Sprintf("life.%d.%s.%d", company, entity, itemID)
+	return fmt.Sprintf("generation.%d.%s.%d", company, entity, itemID)
 }
 
 // Cursor is up to where the ERP's changes of an entity are in Procore; "": nothing yet.
@@ -67,12 +67,12 @@ func (s *State) SaveCursor(ctx context.Context, company int64, entity, cursor st
 }
 
 // Swept is what the last sweep of a company kept for the next; "": nothing yet.
-func (s *State) Swept(ctx context.Context, company int64) (string, error) {
+func (s *State) SweepCheckpoint(ctx context.Context, company int64) (string, error) {
 	return s.text(ctx, sweptKey(company))
 }
 
 // SaveSwept keeps what the next sweep of a company goes on from.
-func (s *State) SaveSwept(ctx context.Context, company int64, value string) error {
+func (s *State) SaveSweepCheckpoint(ctx context.Context, company int64, value string) error {
 	return s.bucket.Put(ctx, sweptKey(company), []byte(value))
 }
 

@@ -19,7 +19,7 @@ func (s *State) SaveTrouble(ctx context.Context, t trouble.Trouble, keep time.Du
 	if err != nil {
 		return err
 	}
-	return s.bucket.PutFor(ctx, s.troubleKey(t), value, keep)
+	return s.bucket.PutTTL(ctx, s.troubleKey(t), value, keep)
 }
 
 // ClearTrouble forgets what SaveTrouble kept.

@@ -55,7 +55,7 @@ func New(d Deps) *Service { return &Service{d} }
 // Run fetches until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
 	return s.Bus.Consume(ctx, bus.Consumer{
-		Kind: bus.Delivery, Name: stage, Concurrency: s.Concurrency, Backoff: s.Backoff, Patience: bus.Day,
+		Kind: bus.Delivery, Name: stage, Concurrency: s.Concurrency, Backoff: s.Backoff, RetryFor: bus.Day,
 		Handle: s.handle, Done: s.done, GiveUp: s.giveUp, Observe: s.Metrics.Observer(stage, s.Log),
 	})
 }
@@ -174,7 +174,7 @@ func senseless(err error) error {
 
 // giveUp buries the delivery and has the request details of the payload, if it came, closed as failed.
 func (s *Service) giveUp(ctx context.Context, m bus.Message, cause error) error {
-	if err := s.Bus.Bury(ctx, stage, m, cause); err != nil {
+	if err := s.Bus.DeadLetter(ctx, stage, m, cause); err != nil {
 		return err
 	}
 	var d tiebackv1.Delivery

@@ -144,7 +144,7 @@ func (e *Exporter) losses(ctx context.Context, b *bus.Bus) (map[string]uint64, e
 	e.mu.Lock()
 	gaps := e.gaps
 	e.mu.Unlock()
-	all, err := b.Remember(ctx, gaps...)
+	all, err := b.RecordWatermarks(ctx, gaps...)
 	if err != nil {
 		return nil, err
 	}

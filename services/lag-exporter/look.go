@@ -13,7 +13,7 @@ import (
 	"github.com/tieback/tieback/pkg/request"
 )
 
-// stateStream holds links, lives, cursors and attempts: the one stream beside the kinds' that grows.
+// stateStream holds links, generations, cursors and attempts: the one stream beside the kinds' that grows.
 const stateStream = "KV_tieback-state"
 
 // look asks for all at once. The view lacks what was not answered; err says what that was. What does
@@ -88,7 +88,7 @@ func stockOf(ctx context.Context, on *bus.Bus, name string) (stock, error) {
 		return stock{}, err
 	}
 	state := s.CachedInfo().State
-	offline, _ := bus.Missing(s.CachedInfo().Cluster)
+	offline, _ := bus.LaggingReplicas(s.CachedInfo().Cluster)
 	return stock{stream: name, messages: state.Msgs, bytes: state.Bytes, offline: len(offline)}, nil
 }
 
@@ -103,7 +103,7 @@ func storeOf(ctx context.Context, on *bus.Bus) (store, error) {
 // backlogOf asks a consumer, and for the age of its oldest message. made is false if there is no such consumer.
 func backlogOf(ctx context.Context, on *bus.Bus, d bus.Durable) (b backlog, made bool, err error) {
 	q, err := request.ReadQueue(ctx, on, d)
-	if err != nil || !q.Made {
+	if err != nil || !q.Exists {
 		return backlog{}, false, err
 	}
 	b = backlog{consumer: d.Name, messages: q.Unfinished()}

@@ -93,7 +93,7 @@ func (s *Service) linkStore(batch []*waiting) closeout.LinkStore {
 		for _, l := range linkChanges(o) {
 			before := batch[i].links[record{l.ItemType, l.ItemId}]
 			g.Go(func() error {
-				return s.memory.SaveLink(ctx, o.CompanyId, l.ItemType, l.ItemId, before.Becomes(l.OriginId, order.Of(o)))
+				return s.memory.SaveLink(ctx, o.CompanyId, l.ItemType, l.ItemId, before.Update(l.OriginId, order.Of(o)))
 			})
 		}
 		return g.Wait()

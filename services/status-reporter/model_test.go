@@ -319,9 +319,9 @@ func (x *explorer) tell(m *model, subjects []string, cut int) int {
 		if err != nil {
 			x.t.Fatal(err)
 		}
-		message := bus.Message{Subject: parsed, Raw: s, Data: data, Repeat: m.waiting[s].repeat}
+		message := bus.Message{Subject: parsed, Raw: s, Data: data, Redelivered: m.waiting[s].repeat}
 		before := false
-		if message.Repeat { // the bus asks
+		if message.Redelivered { // the bus asks
 			if before, err = x.service.told(x.t.Context(), message); err != nil {
 				x.t.Fatal(err)
 			}

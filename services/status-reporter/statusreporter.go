@@ -107,7 +107,7 @@ func (s *Service) Run(ctx context.Context) error {
 		batchers.Go(func() { s.watch().run(ctx, min(watchEvery, s.slow()/2)) })
 	}
 	return s.Bus.Consume(ctx, bus.Consumer{
-		Kind: bus.Outcome, Name: stage, Concurrency: 2 * maxBatch, Backoff: s.Backoff, Patience: bus.Day,
+		Kind: bus.Outcome, Name: stage, Concurrency: 2 * maxBatch, Backoff: s.Backoff, RetryFor: bus.Day,
 		Handle: s.handle, Done: s.told, GiveUp: s.giveUp, Observe: s.Metrics.Observer(stage, s.Log),
 	})
 }
@@ -145,7 +145,7 @@ func (s *Service) handle(ctx context.Context, m bus.Message) error {
 	if err := s.queue(ctx, w); err != nil {
 		return err
 	}
-	m.Say(w.result, reasonOf(w.reported))
+	m.SetEnd(w.result, reasonOf(w.reported))
 	return nil
 }
 
@@ -164,8 +164,8 @@ func (s *Service) open(ctx context.Context, m bus.Message) (*waiting, error) {
 			return nil, err
 		}
 	}
-	item := closeout.Item{Outcome: o, Repeat: m.Repeat || m.Subject.Run != "", Later: m.Subject.Run != "" || o.DeadLettered}
-	return &waiting{Item: item, subject: closed(m), alone: m.Alone, done: make(chan error, 1)}, nil
+	item := closeout.Item{Outcome: o, Repeat: m.Redelivered || m.Subject.Run != "", Later: m.Subject.Run != "" || o.DeadLettered}
+	return &waiting{Item: item, subject: closed(m), alone: m.Isolated, done: make(chan error, 1)}, nil
 }
 
 // queue waits until an outcome was told together with others of its company.
@@ -273,7 +273,7 @@ func (s *Service) giveUp(ctx context.Context, m bus.Message, cause error) error 
 	if told, err := s.memory.Has(ctx, closed(m)); told || err != nil {
 		return err // its end was told before, and this was a second copy
 	}
-	if err := s.Bus.Bury(ctx, stage, m, cause); err != nil {
+	if err := s.Bus.DeadLetter(ctx, stage, m, cause); err != nil {
 		return err
 	}
 	o := &tiebackv1.Outcome{}

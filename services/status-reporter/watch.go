@@ -111,7 +111,7 @@ func (w *watch) look(ctx context.Context) error {
 		return err
 	}
 	w.last = last
-	floor, err := w.bus.Floor(ctx, bus.Event, names...)
+	floor, err := w.bus.AckFloor(ctx, bus.Event, names...)
 	if err != nil {
 		return err
 	}
@@ -247,7 +247,7 @@ func (w *watch) handed(ctx context.Context, c catalogue.Category) handed {
 		return h
 	}
 	for range 2 {
-		h.delivered, h.unfinished, h.taken, h.err = w.bus.Handed(ctx, bus.Event, string(c))
+		h.delivered, h.unfinished, h.taken, h.err = w.bus.Progress(ctx, bus.Event, string(c))
 		if h.taken || h.err != nil {
 			break
 		}

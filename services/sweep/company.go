@@ -74,7 +74,7 @@ func label(company int64) string { return strconv.FormatInt(company, 10) }
 
 func (s *Service) load(ctx context.Context, company int64) (memory, error) {
 	m := memory{Deliveries: map[string]erplog.DeliveryMark{}}
-	raw, err := state.Of(s.Bus).Swept(ctx, company)
+	raw, err := state.Of(s.Bus).SweepCheckpoint(ctx, company)
 	if err != nil || raw == "" {
 		return m, err
 	}
@@ -89,7 +89,7 @@ func (s *Service) save(ctx context.Context, company int64, m memory) error {
 	if err != nil {
 		return err
 	}
-	return state.Of(s.Bus).SaveSwept(ctx, company, string(raw))
+	return state.Of(s.Bus).SaveSweepCheckpoint(ctx, company, string(raw))
 }
 
 // round is one sweep of a company.
@@ -126,7 +126,7 @@ func (r *round) run(ctx context.Context) error {
 	if r.memory, err = r.load(ctx, r.id); err != nil {
 		return err
 	}
-	if r.kept, err = r.Bus.Kept(ctx, bus.Delivery); err != nil {
+	if r.kept, err = r.Bus.Retention(ctx, bus.Delivery); err != nil {
 		return err
 	}
 	errs := []error{r.details(ctx), r.deliveries(ctx), r.watch(ctx)}
@@ -226,7 +226,7 @@ func (r *round) bring(ctx context.Context, all []*tiebackv1.Delivery) error {
 	g.SetLimit(256)
 	for _, d := range all {
 		g.Go(func() error {
-			missed, err := r.Bus.Claim(ctx, bus.For(bus.Delivery, "", d.CompanyId, d.ErpRequestId), d)
+			missed, err := r.Bus.PublishIfAbsent(ctx, bus.For(bus.Delivery, "", d.CompanyId, d.ErpRequestId), d)
 			if missed {
 				r.mu.Lock()
 				r.Found = append(r.Found, d.ErpRequestId)

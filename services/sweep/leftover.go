@@ -68,7 +68,7 @@ func (r *round) close(ctx context.Context, t *request.Timeline, details []int64)
 		CompanyId: r.id, ErpRequestId: t.Request, Type: catalogue.Unknown, RequestedAt: timestamppb.New(t.Created),
 		CloseOuts: leftover(t, details), DeadLettered: len(t.DeadLetters) > 0,
 	}
-	first, err := r.Bus.Claim(ctx, bus.For(bus.Outcome, "", r.id, t.Request).WithRun(bus.Swept), o)
+	first, err := r.Bus.PublishIfAbsent(ctx, bus.For(bus.Outcome, "", r.id, t.Request).WithRun(bus.Swept), o)
 	if first {
 		r.Closed = append(r.Closed, details...)
 	}

@@ -65,7 +65,7 @@ func (h *recorded) outcome(run string, o *tiebackv1.Outcome) {
 }
 
 func (h *recorded) dies(sentence string) {
-	h.must(h.bus.Bury(h.Context(), "export", h.event, &fault.Error{Class: fault.Transient, Source: fault.FromERP, UserMessage: sentence, Err: errors.New("connection refused")}))
+	h.must(h.bus.DeadLetter(h.Context(), "export", h.event, &fault.Error{Class: fault.Transient, Source: fault.FromERP, UserMessage: sentence, Err: errors.New("connection refused")}))
 }
 
 // letter is the request's dead letter.

@@ -60,7 +60,7 @@ type Task struct {
 func (t *Task) LinkedAs(ctx context.Context, link payload.Link) (string, error) {
 	last := link.ItemTypes[len(link.ItemTypes)-1]
 	for _, itemType := range link.ItemTypes[:len(link.ItemTypes)-1] {
-		origin, err := t.State.LinkOf(ctx, t.Event.CompanyId, itemType, link.Record.ProcoreId)
+		origin, err := t.State.OriginID(ctx, t.Event.CompanyId, itemType, link.Record.ProcoreId)
 		if err != nil || origin != "" && origin == link.Record.OriginId {
 			return itemType, err
 		}
@@ -85,8 +85,8 @@ func (t *Task) Order() order.Key { return order.Of(t.Event) }
 
 // State is the part of the pipeline's state that handlers read and write; state.State implements it.
 type State interface {
-	// LinkOf returns the origin id that a record is linked to, or "" if no link is known.
-	LinkOf(ctx context.Context, company int64, itemType string, itemID int64) (string, error)
+	// OriginID returns the origin id that a record is linked to, or "" if no link is known.
+	OriginID(ctx context.Context, company int64, itemType string, itemID int64) (string, error)
 	// Links returns the item ids of all linked records of a company's item type, by origin id.
 	Links(ctx context.Context, company int64, itemType string) (map[string]int64, error)
 	// Cursor returns the position up to which the ERP's changes of an entity are in Procore, or "" if there
@@ -122,7 +122,7 @@ type Deps struct {
 func Run(ctx context.Context, a *tenant.App, c catalogue.Category, handlers Handlers) error {
 	s, err := New(ctx, c, handlers, Deps{
 		Bus: a.Bus, Companies: a.Companies, Procore: a.Procore, ERPs: a.ERPs, Log: a.Log, Metrics: a.Metrics, Calls: a.Calls,
-		Backoff: a.Backoff, Deadline: request.Limits{Interactive: a.Settings.Deadline, Sync: a.Settings.SyncDeadline}.Of(c), Slow: a.Slow,
+		Backoff: a.Backoff, Deadline: request.Limits{Interactive: a.Settings.Deadline, Sync: a.Settings.SyncDeadline}.For(c), Slow: a.Slow,
 	})
 	if err != nil {
 		return err
@@ -190,7 +190,7 @@ func (s *Service) close() error {
 func (s *Service) Run(ctx context.Context) error {
 	err := s.Bus.Consume(ctx, bus.Consumer{
 		Kind: bus.Event, Name: string(s.category),
-		Concurrency: s.Concurrency, Backoff: s.Backoff, Patience: s.Deadline,
+		Concurrency: s.Concurrency, Backoff: s.Backoff, RetryFor: s.Deadline,
 		Handle: s.handle, Done: s.ended, GiveUp: s.giveUp, Observe: s.Metrics.Observer(string(s.category), s.Log),
 	})
 	return errors.Join(err, s.close())
@@ -218,10 +218,10 @@ func (s *Service) handle(ctx context.Context, m bus.Message) error {
 	if err != nil {
 		return err
 	}
-	m.Say(resultOf(closeOuts))
+	m.SetEnd(resultOf(closeOuts))
 	dead := unreportable(closeOuts)
 	if dead != nil {
-		if err := s.Bus.Bury(ctx, string(s.category), m, dead); err != nil {
+		if err := s.Bus.DeadLetter(ctx, string(s.category), m, dead); err != nil {
 			return err
 		}
 	}
@@ -255,7 +255,7 @@ func (s *Service) task(m bus.Message) (*Task, error) {
 	co := s.Companies[event.CompanyId]
 	request.Zone = co.Zone
 	return &Task{
-		Event: event, Redelivered: m.Repeat, Fresh: time.Since(m.Stored) < freshFor*cmp.Or(s.Backoff, time.Second), Row: row, Payload: request, Company: co,
+		Event: event, Redelivered: m.Redelivered, Fresh: time.Since(m.Stored) < freshFor*cmp.Or(s.Backoff, time.Second), Row: row, Payload: request, Company: co,
 		ERP: s.erps[event.CompanyId], Procore: session, State: state.Of(s.Bus),
 	}, nil
 }
@@ -309,7 +309,7 @@ func (s *Service) ended(ctx context.Context, m bus.Message) (bool, error) {
 func (s *Service) publish(ctx context.Context, m bus.Message, e *tiebackv1.Event, o *tiebackv1.Outcome) error {
 	o.CompanyId, o.ErpRequestId, o.Type, o.RequestedAt = m.Subject.Company, m.Subject.Request, m.Subject.Type, e.GetRequestedAt()
 	subject := bus.For(bus.Outcome, o.Type, o.CompanyId, o.ErpRequestId).WithRun(m.Subject.Run)
-	first, err := s.Bus.Claim(ctx, subject, o)
+	first, err := s.Bus.PublishIfAbsent(ctx, subject, o)
 	if err != nil || first {
 		return err
 	}
@@ -327,7 +327,7 @@ func succeeded(c *tiebackv1.CloseOut) bool { return c.Status == tiebackv1.Status
 
 // giveUp dead-letters the event, then has every request detail of its payload closed as failed.
 func (s *Service) giveUp(ctx context.Context, m bus.Message, cause error) error {
-	if err := s.Bus.Bury(ctx, string(s.category), m, cause); err != nil {
+	if err := s.Bus.DeadLetter(ctx, string(s.category), m, cause); err != nil {
 		return err
 	}
 	event := &tiebackv1.Event{}

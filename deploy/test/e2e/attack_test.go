@@ -46,7 +46,7 @@ func aims() []string {
 		}
 	}
 	all = append(all, "$JS.ACK.TIEBACK_EVENT.import.1.1.1.1.0", "$JS.ACK.TIEBACK_OUTCOME.status-reporter.1.1.1.1.0", "$JS.ACK.TIEBACK_DELIVERY.fetcher.1.1.1.1.0",
-		"$KV.tieback-state.link.7.vendor.666", "$KV.tieback-state.life.7.VENDOR.666", "$KV.tieback-state.cursor.7.VENDOR", "$KV.tieback-state.swept.7", "$KV.tieback-quota.666", "$KV.tieback-seen.TIEBACK_DEAD", "_R_.666")
+		"$KV.tieback-state.link.7.vendor.666", "$KV.tieback-state.generation.7.VENDOR.666", "$KV.tieback-state.cursor.7.VENDOR", "$KV.tieback-state.swept.7", "$KV.tieback-quota.666", "$KV.tieback-seen.TIEBACK_DEAD", "_R_.666")
 	for _, k := range bus.Kinds {
 		for _, of := range []string{"export.create_vendor", "reset.reset_job", "_._"} {
 			all = append(all, fmt.Sprintf("tb.%s.%s.7.666", k, of))
@@ -154,7 +154,7 @@ func victims(t *testing.T, g *guarded) (owner jetstream.JetStream) {
 	owner = g.owner
 	for _, subject := range []string{
 		"tb.delivery._._.7.9", "tb.event.export.create_vendor.7.9", "tb.event.import.link_vendor.7.9", "tb.outcome.export.create_vendor.7.9",
-		"tb.closed.export.create_vendor.7.9", "tb.dead.export.create_vendor.7.9", "tb.dead._._.7.9", "$KV.tieback-state.link.7.vendor.35", "$KV.tieback-state.life.7.VENDOR.35",
+		"tb.closed.export.create_vendor.7.9", "tb.dead.export.create_vendor.7.9", "tb.dead._._.7.9", "$KV.tieback-state.link.7.vendor.35", "$KV.tieback-state.generation.7.VENDOR.35",
 	} {
 		if _, err := owner.Publish(t.Context(), subject, []byte(`{"origin_id":"V1","request":9}`)); err != nil {
 			t.Fatal(err)

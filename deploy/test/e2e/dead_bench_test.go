@@ -76,7 +76,7 @@ func bury(b *testing.B, on *bus.Bus, n int) {
 				s := bus.For(bus.Event, "create_vendor", firstCompany, int64(i+1))
 				data, _ := proto.Marshal(&tiebackv1.Event{CompanyId: s.Company, ErpRequestId: s.Request, Type: s.Type, Payload: payload})
 				m := bus.Message{Subject: s, Raw: s.String(), Data: data, Attempt: 12, Stream: "TIEBACK_EVENT", Sequence: uint64(i + 1)}
-				if err := on.Bury(context.Background(), "export", m, fault.New(fault.Transient, fmt.Errorf("attempt %d: connection refused", i))); err != nil {
+				if err := on.DeadLetter(context.Background(), "export", m, fault.New(fault.Transient, fmt.Errorf("attempt %d: connection refused", i))); err != nil {
 					b.Error(err)
 				}
 			}

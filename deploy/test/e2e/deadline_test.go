@@ -149,7 +149,7 @@ func TestWhatIsBookedAfterTheDeadlineIsMarked(t *testing.T) {
 		t.Fatalf("the late outcome was told as %v", late)
 	}
 	mark := late.CloseOuts[0].Marks[0]
-	link, err := state.Of(l.Bus).LinkOf(t.Context(), firstCompany, mark.ItemType, mark.ItemId)
+	link, err := state.Of(l.Bus).OriginID(t.Context(), firstCompany, mark.ItemType, mark.ItemId)
 	w.must(err)
 	if all := w.sound(l.Ledger, firstCompany, ledger.Vendor); len(all) != 1 || link != mark.OriginId || link == "" {
 		t.Errorf("%d vendors booked, linked to %q, marked as %q", len(all), link, mark.OriginId)

@@ -41,7 +41,7 @@ func TestABrokerThatForgetsWhatWasDoneMakesNoDeadLetter(t *testing.T) {
 	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		last, err := b.LastSequence(t.Context(), bus.Outcome)
 		w.must(err)
-		floor, err := b.Floor(t.Context(), bus.Outcome, "status-reporter")
+		floor, err := b.AckFloor(t.Context(), bus.Outcome, "status-reporter")
 		w.must(err)
 		if floor >= last {
 			break

@@ -66,7 +66,7 @@ func TestWhatWasDoneIsToldAfterTheDeadlineThoughSomeWasRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := b.Publisher(bus.Event).Publish(t.Context(), bus.Once(&nats.Msg{Subject: subject(bus.Event, i).String(), Data: data})); err != nil {
+		if err := b.Publisher(bus.Event).Publish(t.Context(), bus.IfAbsent(&nats.Msg{Subject: subject(bus.Event, i).String(), Data: data})); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -106,7 +106,7 @@ func work(t *testing.T, b *bus.Bus, handlers worker.Handlers) {
 	last, err := b.LastSequence(ctx, bus.Event)
 	for end := time.Now().Add(20 * time.Second); err == nil; {
 		var floor uint64
-		if floor, err = b.Floor(ctx, bus.Event, string(catalogue.Export)); floor >= last {
+		if floor, err = b.AckFloor(ctx, bus.Event, string(catalogue.Export)); floor >= last {
 			break
 		}
 		if time.Now().After(end) {

@@ -28,7 +28,7 @@ func TestStatusAndTraceNeedNoFurtherRight(t *testing.T) {
 	g := newGuarded(t)
 	g.streams(0)
 	w := &world{T: t}
-	ours, err := bus.LookOn(t.Context(), bus.Options{URL: g.url, NKeyFile: g.key("tieback"), Name: "tieback", Log: zap.NewNop()})
+	ours, err := bus.ConnectReadOnly(t.Context(), bus.Options{URL: g.url, NKeyFile: g.key("tieback"), Name: "tieback", Log: zap.NewNop()})
 	w.must(err)
 	defer ours.Close()
 	writer, err := bus.Connect(t.Context(), bus.Options{URL: g.url, NKeyFile: g.key("tieback"), Name: "tieback", TopologyManaged: true, Log: zap.NewNop()})
@@ -64,7 +64,7 @@ func TestStatusAndTraceNeedNoFurtherRight(t *testing.T) {
 	if err != nil || !slices.Equal(have, []int64{7}) {
 		t.Errorf("request 1 is of %v, %v", have, err)
 	}
-	for clicked, handed := range map[int64]request.Handed{1: request.Out, 2: request.Queued} {
+	for clicked, handed := range map[int64]request.DeliveryState{1: request.Delivered, 2: request.Queued} {
 		s, err := trace.Read(t.Context(), ours, trace.Options{Company: 7, Request: clicked})
 		if err != nil || len(s.Unread) > 0 || s.Class != request.Working || s.Now == nil || s.Now.Handed != handed {
 			t.Errorf("the story of request %d is %s, %v", clicked, w.json(s), err)

@@ -22,7 +22,7 @@ func TestWhatIsNotPermittedIsRefused(t *testing.T) {
 	closed := map[string][]string{
 		"ingest": {
 			"tb.closed.export.create_vendor.7.9", "tb.event.export.create_vendor.7.9", "tb.outcome._._.7.9", "tb.dead._._.7.9",
-			"$KV.tieback-state.life.7.VENDOR.35", "$KV.tieback-quota.7", "$JS.API.CONSUMER.CREATE.TIEBACK_DELIVERY.mine", "$KV.tieback-state.trouble.7.erp.ingest",
+			"$KV.tieback-state.generation.7.VENDOR.35", "$KV.tieback-quota.7", "$JS.API.CONSUMER.CREATE.TIEBACK_DELIVERY.mine", "$KV.tieback-state.trouble.7.erp.ingest",
 			"$JS.API.DIRECT.GET.TIEBACK_EVENT", "$JS.API.STREAM.MSG.GET.KV_tieback-state", "$KV.tieback-seen.TIEBACK_DEAD",
 		},
 		"fetcher": {"tb.delivery._._.7.9", "tb.closed._._.7.9", "tb.outcome.export.create_vendor.7.9", "$JS.API.CONSUMER.MSG.NEXT.TIEBACK_EVENT.export", "$KV.tieback-state.link.7.vendor.35"},
@@ -36,11 +36,11 @@ func TestWhatIsNotPermittedIsRefused(t *testing.T) {
 			"tb.outcome._._.7.9.swept", "tb.outcome._._.7.9.42", "tb.dead._._.7.9.42",
 			"$KV.tieback-state.link.7.vendor.35", "$KV.tieback-state.cursor.7.VENDOR", "$KV.tieback-state.attempt.TIEBACK_EVENT.sync.1", "$KV.tieback-state.trouble.7.erp.sync",
 		},
-		"sync":            {"$KV.tieback-state.life.7.VENDOR.35", "$KV.tieback-state.swept.7", "tb.outcome.export.create_vendor.7.9", "$JS.API.CONSUMER.CREATE.TIEBACK_EVENT.mine"},
-		"import":          {"$KV.tieback-state.life.7.VENDOR.35", "tb.closed.import.link_vendor.7.9"},
+		"sync":            {"$KV.tieback-state.generation.7.VENDOR.35", "$KV.tieback-state.swept.7", "tb.outcome.export.create_vendor.7.9", "$JS.API.CONSUMER.CREATE.TIEBACK_EVENT.mine"},
+		"import":          {"$KV.tieback-state.generation.7.VENDOR.35", "tb.closed.import.link_vendor.7.9"},
 		"unlink":          {"$KV.tieback-state.link.7.vendor.35", "$KV.tieback-state.swept.7", "tb.closed.unlink.unlink_vendor.7.9"},
 		"reset":           {"$KV.tieback-state.link.7.vendor.35", "tb.closed.reset.reset_job.7.9"},
-		"status-reporter": {"tb.delivery._._.7.9", "tb.event.export.create_vendor.7.9", "$JS.API.CONSUMER.MSG.NEXT.TIEBACK_EVENT.export", "$KV.tieback-state.life.7.VENDOR.35"},
+		"status-reporter": {"tb.delivery._._.7.9", "tb.event.export.create_vendor.7.9", "$JS.API.CONSUMER.MSG.NEXT.TIEBACK_EVENT.export", "$KV.tieback-state.generation.7.VENDOR.35"},
 		"sweep": {
 			"tb.closed._._.7.9", "tb.outcome.export.create_vendor.7.9", "tb.outcome._._.7.9", "$KV.tieback-state.cursor.7.VENDOR",
 			"$JS.API.CONSUMER.CREATE.TIEBACK_EVENT.export", "$JS.API.CONSUMER.CREATE.TIEBACK_EVENT.export.tb.event.export.>", "$JS.API.CONSUMER.DURABLE.CREATE.TIEBACK_EVENT.export",
@@ -48,8 +48,8 @@ func TestWhatIsNotPermittedIsRefused(t *testing.T) {
 			"$JS.ACK.TIEBACK_EVENT.export.1.1.1.1.0", "$KV.tieback-seen.TIEBACK_DEAD",
 		},
 		"lag-exporter": {"tb.delivery._._.7.9", "tb.dead._._.7.9", "$KV.tieback-state.link.7.vendor.35", "$KV.tieback-quota.7", "$JS.API.CONSUMER.DELETE.TIEBACK_EVENT.export", "$JS.API.CONSUMER.PAUSE.TIEBACK_EVENT.export", "$JS.API.STREAM.MSG.GET.KV_tieback-state"},
-		"tieback":      {"tb.closed.export.create_vendor.7.9", "tb.dead._._.7.9", "$JS.API.STREAM.PURGE.TIEBACK_DEAD", "$JS.API.STREAM.MSG.DELETE.TIEBACK_DEAD", "$JS.API.STREAM.DELETE.TIEBACK_DEAD", "$KV.tieback-state.life.7.VENDOR.35"},
-		"provisioner":  {"tb.event.export.create_vendor.7.9", "$JS.API.STREAM.DELETE.TIEBACK_EVENT", "$JS.API.STREAM.PURGE.TIEBACK_EVENT", "$JS.API.CONSUMER.DELETE.TIEBACK_EVENT.export", "$KV.tieback-state.life.7.VENDOR.35"},
+		"tieback":      {"tb.closed.export.create_vendor.7.9", "tb.dead._._.7.9", "$JS.API.STREAM.PURGE.TIEBACK_DEAD", "$JS.API.STREAM.MSG.DELETE.TIEBACK_DEAD", "$JS.API.STREAM.DELETE.TIEBACK_DEAD", "$KV.tieback-state.generation.7.VENDOR.35"},
+		"provisioner":  {"tb.event.export.create_vendor.7.9", "$JS.API.STREAM.DELETE.TIEBACK_EVENT", "$JS.API.STREAM.PURGE.TIEBACK_EVENT", "$JS.API.CONSUMER.DELETE.TIEBACK_EVENT.export", "$KV.tieback-state.generation.7.VENDOR.35"},
 	}
 	for _, service := range bus.Users() {
 		nc := g.as(service)
@@ -87,7 +87,7 @@ func TestTheKeysOfLagAndTiebackNoticeALoss(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if all, err := lag.Remember(t.Context()); err != nil || len(all) > 0 {
+	if all, err := lag.RecordWatermarks(t.Context()); err != nil || len(all) > 0 {
 		t.Fatalf("whole: %v, %v", all, err)
 	}
 	if all, err := lag.Losses(t.Context(), bus.Gap{Kind: bus.Delivery, From: 3, To: 4}); err != nil || len(all) != 1 || all[0].Missing != 1 {

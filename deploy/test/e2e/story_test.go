@@ -159,7 +159,7 @@ func TestTheStoryOfOneThatWaitsForTheERP(t *testing.T) {
 		}
 	}
 	p := s.Now
-	if p == nil || p.Next == nil || p.Stop != "export" || p.Handed != request.Out || p.Failure.Source != "erp" || !strings.Contains(p.Failure.Error, "connection refused") {
+	if p == nil || p.Next == nil || p.Stop != "export" || p.Handed != request.Delivered || p.Failure.Source != "erp" || !strings.Contains(p.Failure.Error, "connection refused") {
 		t.Fatalf("it is at %s", w.json(p))
 	}
 	if d := p.Deadline; d == nil || d.Sub(p.Since) != 15*time.Minute {

@@ -199,7 +199,7 @@ func known(ctx context.Context, r *erplog.Reader, all map[int64]*facts) (orphans
 
 // holds notes where our streams do not reach back to the span's start.
 func holds(ctx context.Context, b *bus.Bus, o Options, now time.Time, report *Report) error {
-	kept, err := b.Kept(ctx, bus.Delivery)
+	kept, err := b.Retention(ctx, bus.Delivery)
 	if err == nil && kept > 0 && o.Since.Before(now.Add(-kept)) {
 		report.Notes = append(report.Notes, "the pipeline's streams keep "+kept.String()+
 			": of what was clicked before "+now.Add(-kept).UTC().Format(time.RFC3339)+" only Procore's own word is left")

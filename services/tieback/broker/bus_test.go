@@ -74,7 +74,7 @@ func connect(t testing.TB) *bus.Bus {
 }
 
 func delivery(request int64) *nats.Msg {
-	return bus.Once(&nats.Msg{Subject: bus.For(bus.Delivery, "", 7, request).String(), Data: []byte("x")})
+	return bus.IfAbsent(&nats.Msg{Subject: bus.For(bus.Delivery, "", 7, request).String(), Data: []byte("x")})
 }
 
 // A delivery that comes again, alone or in a crowd, is one message, and spoils no neighbour.
@@ -162,7 +162,7 @@ func TestErrorsDecideWhatBecomesOfAMessage(t *testing.T) {
 	}
 	count := func() int { mu.Lock(); defer mu.Unlock(); return len(buried) }
 	consume(t, b, bus.Consumer{
-		Kind: bus.Delivery, Name: "test", Attempts: 4, Backoff: 10 * time.Millisecond, Patience: time.Nanosecond,
+		Kind: bus.Delivery, Name: "test", Attempts: 4, Backoff: 10 * time.Millisecond, RetryFor: time.Nanosecond,
 		Handle: func(_ context.Context, m bus.Message) error {
 			mu.Lock()
 			calls[m.Subject.Request]++
@@ -229,7 +229,7 @@ func TestARestartIsNoAttempt(t *testing.T) {
 	b := connect(t)
 	publish(t, b, 1)
 	work := func(handle bus.Handler, stop func() bool) {
-		consume(t, b, bus.Consumer{Kind: bus.Delivery, Name: "test", Attempts: 2, Backoff: time.Millisecond, Patience: time.Nanosecond, Handle: handle,
+		consume(t, b, bus.Consumer{Kind: bus.Delivery, Name: "test", Attempts: 2, Backoff: time.Millisecond, RetryFor: time.Nanosecond, Handle: handle,
 			GiveUp: func(context.Context, bus.Message, error) error { t.Error("given up"); return nil }}, stop)
 	}
 	for range 8 {
@@ -269,7 +269,7 @@ func TestADeadLetterHoldsTheWholeMessage(t *testing.T) {
 	b := connect(t)
 	m := bus.Message{Subject: bus.For(bus.Event, "create_vendor", 7, 9), Raw: "tb.event.export.create_vendor.7.9", Data: []byte("whole"), Attempt: 3, Stream: "S", Sequence: 4}
 	for range 2 { // a repeat after a crash adds nothing
-		if err := b.Bury(t.Context(), "export", m, fault.Permanentf("why")); err != nil {
+		if err := b.DeadLetter(t.Context(), "export", m, fault.Permanentf("why")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -308,7 +308,7 @@ func TestAMessageIsBuriedOnceHoweverLate(t *testing.T) {
 	t.Cleanup(b.Close)
 	for i := range 3 {
 		m := bus.Message{Subject: bus.For(bus.Outcome, "create_vendor", 7, 9), Data: []byte("whole"), Stream: "S", Sequence: max(uint64(i), 1)}
-		if err := b.Bury(t.Context(), "status-reporter", m, fault.Permanentf("why")); err != nil {
+		if err := b.DeadLetter(t.Context(), "status-reporter", m, fault.Permanentf("why")); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(1500 * time.Millisecond) // longer than the broker knows duplicates
@@ -368,7 +368,7 @@ func BenchmarkPublish(b *testing.B) {
 		var n atomic.Int64
 		b.RunParallel(func(pb *testing.PB) {
 			for pb.Next() {
-				if err := p.Publish(context.Background(), bus.Once(&nats.Msg{Subject: fmt.Sprintf("tb.delivery._._.7.%d", n.Add(1)), Data: data})); err != nil {
+				if err := p.Publish(context.Background(), bus.IfAbsent(&nats.Msg{Subject: fmt.Sprintf("tb.delivery._._.7.%d", n.Add(1)), Data: data})); err != nil {
 					b.Error(err)
 				}
 			}
@@ -381,7 +381,7 @@ func TestAMessageTooLargeForItsDeadLetterIsNamedThere(t *testing.T) {
 	t.Parallel()
 	b := connect(t)
 	m := bus.Message{Subject: bus.For(bus.Event, "create_vendor", 7, 9), Raw: "tb.event.export.create_vendor.7.9", Data: make([]byte, 8<<20), Attempt: 1, Stream: "S", Sequence: 4}
-	if err := b.Bury(t.Context(), "export", m, errors.New("not UTF-8: \xff")); err != nil {
+	if err := b.DeadLetter(t.Context(), "export", m, errors.New("not UTF-8: \xff")); err != nil {
 		t.Fatal(err)
 	}
 	s, err := b.JetStream().Stream(t.Context(), bus.Dead.Stream())
@@ -412,7 +412,7 @@ func TestTheNewerLinkWinsARace(t *testing.T) {
 			})
 		}
 		both.Wait()
-		if origin, err := state.Of(b).LinkOf(t.Context(), 7, "vendor", i); err != nil || origin != "new" {
+		if origin, err := state.Of(b).OriginID(t.Context(), 7, "vendor", i); err != nil || origin != "new" {
 			t.Fatalf("vendor %d: %q, %v", i, origin, err)
 		}
 	}
@@ -436,11 +436,11 @@ func TestALinkDeletedByHandCanBeWrittenAgain(t *testing.T) {
 	if err := kv.Delete(t.Context(), "link.7.vendor.35"); err != nil {
 		t.Fatal(err)
 	}
-	if origin, err := state.Of(b).LinkOf(t.Context(), 7, "vendor", 35); err != nil || origin != "" {
+	if origin, err := state.Of(b).OriginID(t.Context(), 7, "vendor", 35); err != nil || origin != "" {
 		t.Errorf("%q, %v", origin, err)
 	}
 	link("B", 2)
-	if origin, err := state.Of(b).LinkOf(t.Context(), 7, "vendor", 35); err != nil || origin != "B" {
+	if origin, err := state.Of(b).OriginID(t.Context(), 7, "vendor", 35); err != nil || origin != "B" {
 		t.Errorf("%q, %v", origin, err)
 	}
 }
@@ -463,7 +463,7 @@ func TestADeadLetterIsWrittenWhateverTheErrorSays(t *testing.T) {
 	} {
 		subject := bus.For(bus.Event, "create_vendor", 7, c.request)
 		m := bus.Message{Subject: subject, Raw: subject.String(), Data: c.data, Attempt: 1, Stream: "S", Sequence: uint64(c.request)}
-		if err := b.Bury(t.Context(), "export", m, c.cause); err != nil {
+		if err := b.DeadLetter(t.Context(), "export", m, c.cause); err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}

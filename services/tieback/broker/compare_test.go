@@ -131,7 +131,7 @@ func TestAReplicaThatIsOfflineIsShown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if offline, _ := bus.Missing(stream.CachedInfo().Cluster); !slices.Equal(offline, []string{gone}) {
+	if offline, _ := bus.LaggingReplicas(stream.CachedInfo().Cluster); !slices.Equal(offline, []string{gone}) {
 		t.Errorf("offline are %v, not %s", offline, gone)
 	}
 	if differs := bus.StreamDiffers(stream.CachedInfo().Config, o); differs != nil {

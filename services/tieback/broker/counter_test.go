@@ -26,7 +26,7 @@ func bury(t testing.TB, b *bus.Bus, n int64, ours bool) {
 	}
 	m := bus.Message{Subject: bus.For(bus.Event, "create_vendor", 7, n), Stream: bus.Event.Stream(), Sequence: uint64(n), Data: []byte("x")}
 	m.Raw = m.Subject.String()
-	if err := b.Bury(t.Context(), "export", m, cause); err != nil {
+	if err := b.DeadLetter(t.Context(), "export", m, cause); err != nil {
 		t.Fatal(err)
 	}
 }

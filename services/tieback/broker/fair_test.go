@@ -21,7 +21,7 @@ func backlog(t *testing.T, b *bus.Bus, company int64, n int) {
 	var all sync.WaitGroup
 	for i := range n {
 		all.Go(func() {
-			m := bus.Once(&nats.Msg{Subject: bus.For(bus.Delivery, "", company, int64(i+1)).String(), Data: []byte("x")})
+			m := bus.IfAbsent(&nats.Msg{Subject: bus.For(bus.Delivery, "", company, int64(i+1)).String(), Data: []byte("x")})
 			if err := b.Publisher(bus.Delivery).Publish(t.Context(), m); err != nil {
 				t.Error(err)
 			}
@@ -47,7 +47,7 @@ func (s *seen) note(m bus.Message, done bool) {
 	if done {
 		s.done[m.Subject.Company]++
 	}
-	if m.Repeat || m.Attempt != 1 {
+	if m.Redelivered || m.Attempt != 1 {
 		s.repeat++
 	}
 }
@@ -67,7 +67,7 @@ func TestACompanyBehindAHangingBacklogIsServed(t *testing.T) {
 	backlog(t, b, 2, 20)
 	s := newSeen()
 	consume(t, b, bus.Consumer{
-		Kind: bus.Delivery, Name: "test", Concurrency: 8, Hold: 50,
+		Kind: bus.Delivery, Name: "test", Concurrency: 8, Prefetch: 50,
 		Handle: func(ctx context.Context, m bus.Message) error {
 			if m.Subject.Company == 1 {
 				<-ctx.Done()
@@ -90,7 +90,7 @@ func TestWhatWasHandedBackComesAsIfForTheFirstTime(t *testing.T) {
 	s := newSeen()
 	gate := make(chan struct{})
 	consume(t, b, bus.Consumer{
-		Kind: bus.Delivery, Name: "test", Concurrency: 4, Hold: 20,
+		Kind: bus.Delivery, Name: "test", Concurrency: 4, Prefetch: 20,
 		Handle: func(_ context.Context, m bus.Message) error {
 			<-gate
 			s.note(m, true)
@@ -134,7 +134,7 @@ func TestOnlyWhatIsNotDoneIsHandledAfterAConsumerWasLost(t *testing.T) {
 	backlog(t, b, 1, n)
 	s := newSeen()
 	consume(t, b, bus.Consumer{
-		Kind: bus.Delivery, Name: "test", Concurrency: 4, Hold: 20,
+		Kind: bus.Delivery, Name: "test", Concurrency: 4, Prefetch: 20,
 		Done:   func(_ context.Context, m bus.Message) (bool, error) { return m.Sequence%3 != 0, nil },
 		Handle: func(_ context.Context, m bus.Message) error { s.note(m, true); return nil },
 	}, func() bool { return s.has(1, n/3) })
@@ -222,7 +222,7 @@ func TestACompanyBehindManyThrottledOnesIsServed(t *testing.T) {
 	s := newSeen()
 	late := false
 	consume(t, b, bus.Consumer{
-		Kind: bus.Delivery, Name: "test", Concurrency: 16, Hold: 100,
+		Kind: bus.Delivery, Name: "test", Concurrency: 16, Prefetch: 100,
 		Handle: func(_ context.Context, m bus.Message) error {
 			s.note(m, m.Subject.Company == 99)
 			if m.Subject.Company == 99 {

@@ -54,7 +54,7 @@ func lost(t *testing.T, b *bus.Bus, remember bool) map[string]uint64 {
 	}
 	ask := b.Losses
 	if remember {
-		ask = b.Remember
+		ask = b.RecordWatermarks
 	}
 	all, err := ask(t.Context(), gaps...)
 	if err != nil {

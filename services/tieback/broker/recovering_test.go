@@ -189,7 +189,7 @@ func TestWhyABrokerDoesNotAnswer(t *testing.T) {
 	look := func(t *testing.T, url string) error {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
-		b, err := bus.LookOn(ctx, bus.Options{URL: url, Name: "test", Log: zap.NewNop()})
+		b, err := bus.ConnectReadOnly(ctx, bus.Options{URL: url, Name: "test", Log: zap.NewNop()})
 		if err == nil {
 			b.Close()
 			t.Fatal("it answers")

@@ -47,7 +47,7 @@ func TestAScanReadsAllAndLeavesNothingBehind(t *testing.T) {
 	few := 0
 	err = b.Scan(t.Context(), bus.Scan{Kind: bus.Delivery, After: 1000}, func(bus.Message) error {
 		if few++; few == 3 {
-			return bus.ErrSeen
+			return bus.ErrStopScan
 		}
 		return nil
 	})
@@ -124,10 +124,10 @@ func TestALostAnswerIsNotWaitedForAsLongAsTheCallerHas(t *testing.T) {
 	defer cancel()
 	var all sync.WaitGroup
 	for name, ask := range map[string]func() error{
-		"kept":  func() error { _, err := b.Kept(ctx, bus.Event); return err },
+		"kept":  func() error { _, err := b.Retention(ctx, bus.Event); return err },
 		"last":  func() error { _, _, err := b.Last(ctx, bus.For(bus.Event, "create_vendor", 7, 9)); return err },
-		"floor": func() error { _, err := b.Floor(ctx, bus.Event, "export"); return err },
-		"state": func() error { _, err := state.Of(b).Swept(ctx, 7); return err },
+		"floor": func() error { _, err := b.AckFloor(ctx, bus.Event, "export"); return err },
+		"state": func() error { _, err := state.Of(b).SweepCheckpoint(ctx, 7); return err },
 		"read": func() error {
 			_, err := b.Read(ctx, bus.Event, 1, time.Now(), func(bus.Message) error { return nil })
 			return err

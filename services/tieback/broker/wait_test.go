@@ -32,7 +32,7 @@ func TestAReplayGivenUpAgainIsNotReportedAsClosed(t *testing.T) {
 		run := fmt.Sprint(n + 1)
 		s := bus.For(bus.Event, "create_vendor", 7, n+1).WithRun(run)
 		m := bus.Message{Subject: s, Raw: s.String(), Stream: bus.Event.Stream(), Sequence: uint64(n + 1), Data: []byte("x")}
-		if err := b.Bury(t.Context(), "export", m, fault.New(fault.Transient, errors.New("the ERP is down"))); err != nil {
+		if err := b.DeadLetter(t.Context(), "export", m, fault.New(fault.Transient, errors.New("the ERP is down"))); err != nil {
 			t.Fatal(err)
 		}
 		s.Kind = bus.Closed

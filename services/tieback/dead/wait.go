@@ -78,7 +78,7 @@ func (w *Watch) Wait(ctx context.Context, replays []*tiebackv1.Resolution, repor
 				delete(open, s)
 				if len(open) == 0 {
 					cancel()
-					return bus.ErrSeen
+					return bus.ErrStopScan
 				}
 				return nil
 			})

@@ -49,7 +49,7 @@ func (d *Doctor) checkStream(r *report, info *jetstream.StreamInfo) bool {
 	if info.Cluster != nil && info.Cluster.Leader == "" {
 		r.problem(check, "look at the broker's nodes: more than half must run", "%s has no leader", name)
 	}
-	offline, behind := bus.Missing(info.Cluster)
+	offline, behind := bus.LaggingReplicas(info.Cluster)
 	if len(offline) > 0 {
 		r.problem(check, nodes, "%s: %d of %d replicas are offline: %s", name, len(offline), info.Config.Replicas, strings.Join(offline, ", "))
 	}
@@ -89,7 +89,7 @@ func (d *Doctor) checkConsumers(ctx context.Context, r *report, b *bus.Bus) {
 		switch err := unread[q.Name]; {
 		case err != nil:
 			r.problem(check, "look at the broker", "%s: %v", q.Name, err)
-		case !q.Made:
+		case !q.Exists:
 			r.warn(check, "start the service "+q.Name, "%s has never run here: it has no consumer of %s", q.Name, q.Kind.Stream())
 		case len(differs) > 0:
 			r.warn(check, "run the provisioner of this version, or restart the service", "%s %s", q.Name, strings.Join(differs, "; "))
@@ -154,7 +154,7 @@ func (d *Doctor) checkSweeps(ctx context.Context, r *report, b *bus.Bus) {
 		if d.OnlyFor != 0 && d.OnlyFor != id {
 			continue
 		}
-		raw, err := state.Of(b).Swept(ctx, id)
+		raw, err := state.Of(b).SweepCheckpoint(ctx, id)
 		var last struct {
 			At time.Time `json:"at"`
 		}

@@ -110,7 +110,7 @@ func (pl *Pipeline) remember(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	if _, err := pl.Bus.Remember(ctx); err != nil {
+	if _, err := pl.Bus.RecordWatermarks(ctx); err != nil {
 		pl.Log.Warn("how far the streams have come can't be written down", zap.Error(err))
 	}
 }

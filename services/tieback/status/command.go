@@ -133,7 +133,7 @@ func open(ctx context.Context, p *tenant.App) (*bus.Bus, func(), error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, reach)
 	defer cancel()
-	b, err := bus.LookOn(ctx, bus.Options{
+	b, err := bus.ConnectReadOnly(ctx, bus.Options{
 		URL: p.Settings.NATSURL, NKeyFile: p.Settings.NATSNKeyFile, CAFile: p.Settings.NATSCAFile, Name: "tieback", Log: p.Log,
 	})
 	if err != nil {

@@ -35,7 +35,7 @@ func (v *look) queue(ctx context.Context, d bus.Durable, q *queue) {
 		return
 	}
 	q.Report = Queue{
-		Stop: d.Name, Known: true, Made: q.Made, Waiting: q.Pending, Out: q.InFlight, Again: q.Redelivered,
+		Stop: d.Name, Known: true, Made: q.Exists, Waiting: q.Pending, Out: q.InFlight, Again: q.Redelivered,
 		Taken: q.Taken() && !v.Embedded, // the process that was handed something by an embedded broker is gone
 	}
 	if err := v.owners(ctx, q); err != nil {
@@ -45,7 +45,7 @@ func (v *look) queue(ctx context.Context, d bus.Durable, q *queue) {
 
 // sleeps reports whether work waits that nobody takes.
 func (v *look) sleeps(q request.Queue) bool {
-	return q.Made && q.Pending > 0 && !q.Taken() && !v.Embedded
+	return q.Exists && q.Pending > 0 && !q.Taken() && !v.Embedded
 }
 
 // mostCounted is of how many companies the broker is made to count a deep queue, at 10 ms or so each.

@@ -246,7 +246,7 @@ func example() Story {
 				Unlinks: []Item{{Type: "vendor", ID: 8}},
 			}}}},
 		},
-		Now: &Place{Stop: "export", Run: "43", Since: at(1301), Handed: request.Out, Attempts: &attempts, Noted: &noted, Next: &next, Deadline: &deadline,
+		Now: &Place{Stop: "export", Run: "43", Since: at(1301), Handed: request.Delivered, Attempts: &attempts, Noted: &noted, Next: &next, Deadline: &deadline,
 			Failure: &Failure{Class: "transient", Source: "erp", Sentence: "The ERP is away.", Error: "connection refused"}},
 		Procore: &Asked{Known: true, Type: "create_vendor", Created: &clicked, Details: []Detail{{ID: 5, Status: "failed"}}, Calls: 2},
 		Class:   "working", Accounted: true, Verdict: "run 43 waiting for the ERP since 12:21:41 (5.0 s) at export, 3 attempts",

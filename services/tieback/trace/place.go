@@ -12,15 +12,15 @@ import (
 
 // Place is where a request is that is not finished.
 type Place struct {
-	Stop     string         `json:"stop"`
-	Run      string         `json:"run"`
-	Since    time.Time      `json:"since"`    // when its message was written there
-	Handed   request.Handed `json:"handed"`   //
-	Attempts *int           `json:"attempts"` // begun; null: nothing is noted, as of a first attempt
-	Noted    *time.Time     `json:"noted_at"` // when an attempt last began, or failed; null: nothing is noted
-	Failure  *Failure       `json:"failure"`  // how the last attempt ended that ended; null: none is noted
-	Next     *time.Time     `json:"next_at"`  // about when the next begins; null: not known, or one is under way
-	Deadline *time.Time     `json:"deadline"` // when it is closed as failed; null: it has none
+	Stop     string                `json:"stop"`
+	Run      string                `json:"run"`
+	Since    time.Time             `json:"since"`    // when its message was written there
+	Handed   request.DeliveryState `json:"handed"`   //
+	Attempts *int                  `json:"attempts"` // begun; null: nothing is noted, as of a first attempt
+	Noted    *time.Time            `json:"noted_at"` // when an attempt last began, or failed; null: nothing is noted
+	Failure  *Failure              `json:"failure"`  // how the last attempt ended that ended; null: none is noted
+	Next     *time.Time            `json:"next_at"`  // about when the next begins; null: not known, or one is under way
+	Deadline *time.Time            `json:"deadline"` // when it is closed as failed; null: it has none
 }
 
 // Failure is how an attempt ended.
@@ -68,16 +68,16 @@ func (p *Place) tried(a bus.Attempts, backoff time.Duration) {
 }
 
 // handed asks how far the stop's consumer has come.
-func (r *reading) handed(ctx context.Context, stop string, seq uint64) request.Handed {
+func (r *reading) handed(ctx context.Context, stop string, seq uint64) request.DeliveryState {
 	durables := bus.Durables()
 	i := slices.IndexFunc(durables, func(d bus.Durable) bool { return d.Name == stop })
 	if i < 0 {
-		return request.NoQueue
+		return request.NoConsumer
 	}
 	q, err := request.ReadQueue(ctx, r.bus, durables[i])
 	if err != nil {
 		r.unread("the consumer "+stop, err)
-		return request.NotKnown
+		return request.NotRead
 	}
-	return q.Handed(seq)
+	return q.DeliveryState(seq)
 }

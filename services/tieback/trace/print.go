@@ -91,9 +91,9 @@ func took(s Step) string {
 }
 
 // handed are the words for how far the broker has come with a message.
-var handed = map[request.Handed]string{
-	request.Queued: "not handed out to any process yet", request.Out: "handed out to a process", request.NoQueue: "which has never run on this broker",
-	request.LetGo: "which is done with it and wrote down no end", request.NotKnown: "and the broker does not say how far it is",
+var handed = map[request.DeliveryState]string{
+	request.Queued: "not handed out to any process yet", request.Delivered: "handed out to a process", request.NoConsumer: "which has never run on this broker",
+	request.Settled: "which is done with it and wrote down no end", request.NotRead: "and the broker does not say how far it is",
 }
 
 func printPlace(w writer, p *Place) {

@@ -48,7 +48,7 @@ func Read(ctx context.Context, b *bus.Bus, o Options) (Story, error) {
 			r.unread("the stream "+k.Stream(), err)
 		}
 	}
-	kept, err := b.Kept(ctx, bus.Event)
+	kept, err := b.Retention(ctx, bus.Event)
 	if err != nil && unread[bus.Event] == nil {
 		r.unread("the stream "+bus.Event.Stream(), err)
 	}

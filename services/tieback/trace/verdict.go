@@ -68,14 +68,14 @@ func (r *reading) atWork(now time.Time) string {
 	}
 	since := fmt.Sprintf("since %s (%s)", clock(p.Since, now), Took(now.Sub(p.Since)))
 	switch {
-	case p.Handed == request.LetGo:
+	case p.Handed == request.Settled:
 		fmt.Fprintf(&b, "was let go by %s, which wrote down no end: see its log", p.Stop)
 		return b.String()
 	case p.Failure != nil:
 		fmt.Fprintf(&b, "waiting for %s %s at %s", waitsFor(p.Failure), since, p.Stop)
 	case p.Handed == request.Queued:
 		fmt.Fprintf(&b, "in the queue of %s %s, not begun", p.Stop, since)
-	case p.Handed == request.NoQueue:
+	case p.Handed == request.NoConsumer:
 		fmt.Fprintf(&b, "waiting for %s %s, which has never run on this broker", p.Stop, since)
 	default:
 		fmt.Fprintf(&b, "with %s %s", p.Stop, since)

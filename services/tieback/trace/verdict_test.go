@@ -106,13 +106,13 @@ func TestWhatIsWaitedFor(t *testing.T) {
 		want  string
 	}{
 		{Place{Stop: "export", Handed: request.Queued}, "in the queue of export since"},
-		{Place{Stop: "export", Handed: request.Out}, "with export since"},
-		{Place{Stop: "export", Handed: request.NoQueue}, "which has never run"},
-		{Place{Stop: "export", Handed: request.LetGo, Run: "42"}, "run 42 was let go by export, which wrote down no end"},
-		{Place{Stop: "export", Handed: request.Out, Attempts: &three, Failure: &Failure{Class: "throttled", Source: "procore"}}, "waiting for a rate limit since"},
-		{Place{Stop: "fetcher", Handed: request.Out, Attempts: &three, Failure: &Failure{Class: "transient", Source: "procore"}}, "waiting for Procore since"},
-		{Place{Stop: "export", Handed: request.Out, Attempts: &three, Failure: &Failure{Class: "transient"}}, "waiting for another attempt since"},
-		{Place{Stop: "export", Handed: request.Out, Attempts: &three, Next: &next, Deadline: &end, Failure: &Failure{Class: "transient", Source: "erp"}}, "at export, 3 attempts, next at about " + clock(next, now) + ", deadline " + clock(end, now)},
+		{Place{Stop: "export", Handed: request.Delivered}, "with export since"},
+		{Place{Stop: "export", Handed: request.NoConsumer}, "which has never run"},
+		{Place{Stop: "export", Handed: request.Settled, Run: "42"}, "run 42 was let go by export, which wrote down no end"},
+		{Place{Stop: "export", Handed: request.Delivered, Attempts: &three, Failure: &Failure{Class: "throttled", Source: "procore"}}, "waiting for a rate limit since"},
+		{Place{Stop: "fetcher", Handed: request.Delivered, Attempts: &three, Failure: &Failure{Class: "transient", Source: "procore"}}, "waiting for Procore since"},
+		{Place{Stop: "export", Handed: request.Delivered, Attempts: &three, Failure: &Failure{Class: "transient"}}, "waiting for another attempt since"},
+		{Place{Stop: "export", Handed: request.Delivered, Attempts: &three, Next: &next, Deadline: &end, Failure: &Failure{Class: "transient", Source: "erp"}}, "at export, 3 attempts, next at about " + clock(next, now) + ", deadline " + clock(end, now)},
 	} {
 		c.place.Since = now.Add(-time.Minute)
 		r := &reading{Story: Story{Now: &c.place}}

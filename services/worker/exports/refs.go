@@ -74,7 +74,7 @@ func (r *references) document(ctx context.Context, d payload.Document) error {
 // fill fills in one reference and reports whether a link was found.
 func (r *references) fill(ctx context.Context, ref payload.Ref) (linked bool, err error) {
 	for _, itemType := range ref.ItemTypes {
-		origin, err := r.State.LinkOf(ctx, r.Event.CompanyId, itemType, ref.ItemID)
+		origin, err := r.State.OriginID(ctx, r.Event.CompanyId, itemType, ref.ItemID)
 		if err != nil {
 			return false, err
 		}

@@ -207,7 +207,7 @@ func existingBudget(ctx context.Context, t *worker.Task, d payload.Document) (*t
 	if b != nil || err != nil {
 		return b, err
 	}
-	origin, err := t.State.LinkOf(ctx, t.Event.CompanyId, d.ItemType, d.Record.ProcoreId)
+	origin, err := t.State.OriginID(ctx, t.Event.CompanyId, d.ItemType, d.Record.ProcoreId)
 	if err != nil || origin == "" {
 		return nil, err
 	}

@@ -46,7 +46,7 @@ func inERP(ctx context.Context, t *worker.Task, d payload.Document) (string, err
 	if d.Record.OriginId != "" {
 		return d.Record.OriginId, nil
 	}
-	origin, err := t.State.LinkOf(ctx, t.Event.CompanyId, d.ItemType, d.Record.ProcoreId)
+	origin, err := t.State.OriginID(ctx, t.Event.CompanyId, d.ItemType, d.Record.ProcoreId)
 	if err != nil || origin != "" {
 		return origin, err
 	}

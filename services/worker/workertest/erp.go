@@ -221,8 +221,8 @@ func (e *ERP) Link(itemType string, id int64, origin string) {
 	}
 }
 
-// LinkOf returns the origin id in Linked.
-func (e *ERP) LinkOf(_ context.Context, _ int64, itemType string, id int64) (string, error) {
+// OriginID returns the origin id in Linked.
+func (e *ERP) OriginID(_ context.Context, _ int64, itemType string, id int64) (string, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.Linked[fmt.Sprintf("%s/%d", itemType, id)], nil

@@ -92,7 +92,7 @@ func letters(cmd *cobra.Command, args []string, _ string) ([]string, cobra.Shell
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(cmd.Context()), moment)
 	defer cancel()
-	b, err := bus.LookOn(ctx, bus.Options{URL: s.NATSURL, NKeyFile: s.NATSNKeyFile, CAFile: s.NATSCAFile, Name: "tieback", Log: zap.NewNop()})
+	b, err := bus.ConnectReadOnly(ctx, bus.Options{URL: s.NATSURL, NKeyFile: s.NATSNKeyFile, CAFile: s.NATSCAFile, Name: "tieback", Log: zap.NewNop()})
 	if err != nil {
 		return nil, none
 	}

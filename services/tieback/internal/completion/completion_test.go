@@ -82,7 +82,7 @@ func TestDeadLettersAreOffered(t *testing.T) {
 	for seq, request := range []int64{12, 13} {
 		s := bus.For(bus.Event, "create_vendor", 7, request)
 		m := bus.Message{Subject: s, Raw: s.String(), Stream: bus.Event.Stream(), Sequence: uint64(seq + 1)} //nolint:gosec // 1 or 2
-		if err := b.Bury(t.Context(), "export", m, fault.New(fault.Permanent, errors.New("no"))); err != nil {
+		if err := b.DeadLetter(t.Context(), "export", m, fault.New(fault.Permanent, errors.New("no"))); err != nil {
 			t.Fatal(err)
 		}
 	}

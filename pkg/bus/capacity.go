@@ -13,32 +13,32 @@ import (
 
 // room keeps new work out while the streams are nearly full: what is under way needs the rest
 // to come to its end. A nil room has no end.
-type room struct {
+type capacityGuard struct {
 	js  jetstream.JetStream
 	max uint64 // bytes of all streams together
 
-	mu      sync.Mutex
-	looking chan struct{} // closed when the look that is under way ends; nil: none is
-	next    time.Time     // not before is there another
-	err     error         // of the last
+	mu         sync.Mutex
+	measuring  chan struct{} // closed when the look that is under way ends; nil: none is
+	validUntil time.Time     // not before is there another
+	err        error         // of the last
 }
 
 // lookEvery is how long the result of a look holds.
-const lookEvery = 2 * time.Second
+const measureEvery = 2 * time.Second
 
 // full is a throttled error while nine tenths of the room are taken, or while nobody knows. Who
 // comes while somebody looks waits for that look, as long as ctx allows.
-func (r *room) full(ctx context.Context) error {
+func (r *capacityGuard) check(ctx context.Context) error {
 	if r == nil {
 		return nil
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.looking == nil && time.Now().After(r.next) {
-		r.looking = make(chan struct{})
+	if r.measuring == nil && time.Now().After(r.validUntil) {
+		r.measuring = make(chan struct{})
 		go r.refresh(ctx)
 	}
-	if looking := r.looking; looking != nil {
+	if looking := r.measuring; looking != nil {
 		r.mu.Unlock()
 		select {
 		case <-looking:
@@ -52,28 +52,28 @@ func (r *room) full(ctx context.Context) error {
 	return r.err
 }
 
-func (r *room) refresh(ctx context.Context) {
-	err := r.look(ctx)
+func (r *capacityGuard) refresh(ctx context.Context) {
+	err := r.measure(ctx)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	close(r.looking)
-	r.looking, r.err, r.next = nil, err, time.Now().Add(lookEvery)
+	close(r.measuring)
+	r.measuring, r.err, r.validUntil = nil, err, time.Now().Add(measureEvery)
 }
 
 // look holds for everybody, so that the caller's hurry is not its own.
-func (r *room) look(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookEvery)
+func (r *capacityGuard) measure(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), measureEvery)
 	defer cancel()
 	var used uint64
 	for _, k := range Kinds {
 		s, err := r.js.Stream(ctx, k.Stream())
 		if err != nil {
-			return fault.Wait(lookEvery, fmt.Errorf("how full the broker is can't be told: %w", err))
+			return fault.Wait(measureEvery, fmt.Errorf("how full the broker is can't be told: %w", err))
 		}
 		used += s.CachedInfo().State.Bytes
 	}
 	if used < r.max/10*9 {
 		return nil
 	}
-	return fault.Wait(lookEvery, fmt.Errorf("the streams are full: %d of %d bytes (TIEBACK_NATS_MAX_BYTES); nothing new is taken until some have aged out or the limit is raised", used, r.max))
+	return fault.Wait(measureEvery, fmt.Errorf("the streams are full: %d of %d bytes (TIEBACK_NATS_MAX_BYTES); nothing new is taken until some have aged out or the limit is raised", used, r.max))
 }

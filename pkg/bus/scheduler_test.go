@@ -10,15 +10,15 @@ import (
 // floor is a consumer's fair share without a broker, at a time that the test moves on.
 type floor struct {
 	*testing.T
-	fair
+	scheduler
 	now     time.Time
 	seq     uint64
-	working map[int64][]*held // by company, the oldest first
+	working map[int64][]*prefetched // by company, the oldest first
 }
 
 func newFloor(t *testing.T, slots, room int) *floor {
-	return &floor{T: t, fair: fair{slots: slots, room: room, roomSize: 1 << 20, lanes: map[int64]*lane{}},
-		now: time.Unix(1_800_000_000, 0), working: map[int64][]*held{}}
+	return &floor{T: t, scheduler: scheduler{concurrency: slots, maxQueued: room, maxBytes: 1 << 20, tenants: map[int64]*tenantQueue{}},
+		now: time.Unix(1_800_000_000, 0), working: map[int64][]*prefetched{}}
 }
 
 // arrive brings n messages of a company and says how many were kept, and when the others come again.
@@ -26,7 +26,7 @@ func (f *floor) arrive(company int64, n int) (kept int, later []time.Duration) {
 	for range n {
 		f.seq++
 		meta := &jetstream.MsgMetadata{Sequence: jetstream.SequencePair{Stream: f.seq}}
-		d, ok := f.add(&held{MsgMetadata: meta, size: 10, subject: Subject{Company: company}}, company, f.now)
+		d, ok := f.add(&prefetched{MsgMetadata: meta, size: 10, subject: Subject{Company: company}}, company, f.now)
 		if !ok {
 			later = append(later, d)
 			continue
@@ -38,7 +38,7 @@ func (f *floor) arrive(company int64, n int) (kept int, later []time.Duration) {
 
 // begin starts whoever may, in their order.
 func (f *floor) begin() (order []int64) {
-	for h := f.start(f.now); h != nil; h = f.start(f.now) {
+	for h := f.next(f.now); h != nil; h = f.next(f.now) {
 		c := h.subject.Company
 		f.working[c] = append(f.working[c], h)
 		order = append(order, c)
@@ -48,18 +48,18 @@ func (f *floor) begin() (order []int64) {
 
 // finish ends n of a company's messages.
 func (f *floor) finish(company int64, n int) {
-	f.endAll(company, n, ending{})
+	f.endAll(company, n, result{})
 }
 
 func (f *floor) throttled(company int64, n int, wait time.Duration) {
-	f.endAll(company, n, ending{throttled: true, wait: wait})
+	f.endAll(company, n, result{throttled: true, wait: wait})
 }
 
-func (f *floor) fail(company int64, n int) { f.endAll(company, n, ending{failed: true}) }
+func (f *floor) fail(company int64, n int) { f.endAll(company, n, result{failed: true}) }
 
-func (f *floor) endAll(company int64, n int, e ending) {
+func (f *floor) endAll(company int64, n int, e result) {
 	for range n {
-		f.end(f.working[company][0], e, f.now)
+		f.scheduler.finish(f.working[company][0], e, f.now)
 		f.working[company] = f.working[company][1:]
 	}
 }
@@ -97,7 +97,7 @@ func TestNoCompanyCanTakeAllSlots(t *testing.T) {
 	for c := int64(3); c < 10; c++ {
 		f.arrive(c, 1)
 		if count(f.begin(), c) != 1 {
-			t.Errorf("company %d finds no free slot beside two that hang: %d of %d run", c, f.running, f.slots)
+			t.Errorf("company %d finds no free slot beside two that hang: %d of %d run", c, f.running, f.concurrency)
 		}
 	}
 }
@@ -126,7 +126,7 @@ func TestBehindABacklogOthersAreReached(t *testing.T) {
 		t.Error("the one message behind the backlog was not begun")
 	}
 	for _, d := range later {
-		if d < soonest || d > latest+time.Second {
+		if d < minReturn || d > maxReturn+time.Second {
 			t.Fatalf("handed back for %v", d)
 		}
 	}
@@ -164,15 +164,15 @@ func TestACompanyThatStandsStillHoldsLittle(t *testing.T) {
 	f.begin()
 	f.now = f.now.Add(10 * time.Second)
 	kept, later := f.arrive(1, 2000)
-	if held := len(f.lanes[1].queue); held != fewest || kept == 0 {
-		t.Errorf("holds %d, want %d", held, fewest)
+	if held := len(f.tenants[1].messages); held != minShare || kept == 0 {
+		t.Errorf("holds %d, want %d", held, minShare)
 	}
 	first, end := later[0], later[len(later)-1]
 	if took := end - first; took < 15*time.Second || took > 25*time.Second {
 		t.Errorf("%d come again within %v; want a hundred a second", len(later), took)
 	}
 	_, later = f.arrive(1, 100_000)
-	if end := later[50_000]; end < latest/2 {
+	if end := later[50_000]; end < maxReturn/2 {
 		t.Errorf("of 100,000 the half are here again after %v", end)
 	}
 }
@@ -190,7 +190,7 @@ func TestWhatWasHandedBackIsSoonHereWhenAnERPAnswersAgain(t *testing.T) {
 			t.Fatalf("%d handed back, want all", len(later))
 		}
 		for _, d := range later {
-			if d < soonest || d > 6*time.Second {
+			if d < minReturn || d > 6*time.Second {
 				t.Fatalf("comes again after %v", d)
 			}
 		}
@@ -200,10 +200,10 @@ func TestWhatWasHandedBackIsSoonHereWhenAnERPAnswersAgain(t *testing.T) {
 
 // However many ERPs hang, what is handed back of all of them comes again no faster than of one.
 func TestManyThatStandStillAreNoCrowd(t *testing.T) {
-	f := newFloor(t, 256, 100*fewest)
-	f.roomSize = 1 << 30
+	f := newFloor(t, 256, 100*minShare)
+	f.maxBytes = 1 << 30
 	for c := range int64(100) {
-		f.arrive(c, fewest+1)
+		f.arrive(c, minShare+1)
 	}
 	f.begin()
 	f.now = f.now.Add(10 * time.Second)
@@ -216,7 +216,7 @@ func TestManyThatStandStillAreNoCrowd(t *testing.T) {
 			}
 		}
 	}
-	if soon > 30*2*slowest {
+	if soon > 30*2*minReturnRate {
 		t.Errorf("%d of 100,000 come again within 30 s", soon)
 	}
 }
@@ -236,7 +236,7 @@ func TestAThrottledCompanyWaitsWithoutASlotAndOthersGoOn(t *testing.T) {
 	if count(f.begin(), 2) != 5 {
 		t.Error("another company waits, too")
 	}
-	if at := f.wake(f.now); !at.Equal(f.now.Add(time.Hour)) {
+	if at := f.nextWake(f.now); !at.Equal(f.now.Add(time.Hour)) {
 		t.Errorf("wakes at %v, want an hour from %v", at, f.now)
 	}
 	_, later := f.arrive(1, 5000)
@@ -269,7 +269,7 @@ func TestAfterAThrottleFewerAreTriedAtOnce(t *testing.T) {
 // Large messages take room by their size, so that a few companies do not fill the memory.
 func TestRoomIsLimitedInBytesToo(t *testing.T) {
 	f := newFloor(t, 4, 4096)
-	f.roomSize = 100
+	f.maxBytes = 100
 	if kept, _ := f.arrive(1, 50); kept != 5 { // of 10 bytes
 		t.Errorf("kept %d, want half of 100 bytes", kept)
 	}
@@ -291,11 +291,11 @@ func TestWhatIsHeldIsCountedRight(t *testing.T) {
 		f.finish(c, len(f.working[c]))
 	}
 	held, size, running := 0, 0, 0
-	for _, l := range f.lanes {
-		held, size, running = held+len(l.queue), size+l.size, running+l.running
+	for _, l := range f.tenants {
+		held, size, running = held+len(l.messages), size+l.bytes, running+l.running
 	}
-	if held != f.held || size != f.size || running != f.running || size != 10*held {
-		t.Errorf("counted %d held of %d bytes and %d running; there are %d, %d, %d", f.held, f.size, f.running, held, size, running)
+	if held != f.queued || size != f.bytes || running != f.running || size != 10*held {
+		t.Errorf("counted %d held of %d bytes and %d running; there are %d, %d, %d", f.queued, f.bytes, f.running, held, size, running)
 	}
 }
 
@@ -313,7 +313,7 @@ func TestWhereAllFailOnlyAFewTry(t *testing.T) {
 	if tries > 300 {
 		t.Errorf("%d tries in a minute; every message tried is 12,000, and one in five seconds after the first is about 150", tries)
 	}
-	f.now = f.now.Add(longestStop)
+	f.now = f.now.Add(maxPause)
 	f.begin()
 	f.finish(1, 1) // it is back
 	for range 20 {
@@ -336,7 +336,7 @@ func TestOneMessageThatAlwaysFailsStopsNobody(t *testing.T) {
 		}
 		bad := f.working[1][0]
 		f.fail(1, 1)
-		if _, kept := f.add(&held{MsgMetadata: bad.MsgMetadata, subject: bad.subject}, 1, f.now); !kept {
+		if _, kept := f.add(&prefetched{MsgMetadata: bad.MsgMetadata, subject: bad.subject}, 1, f.now); !kept {
 			t.Fatal("it was not kept")
 		}
 	}
@@ -351,10 +351,10 @@ func TestCompaniesThatWaitKeepNobodyFromBeingAskedFor(t *testing.T) {
 		f.throttled(c, 1, time.Hour)
 		f.arrive(c, 300)
 	}
-	if f.running > 0 || f.held < 4000 {
-		t.Fatalf("%d run and %d are held; want none and about all of 4,096", f.running, f.held)
+	if f.running > 0 || f.queued < 4000 {
+		t.Fatalf("%d run and %d are held; want none and about all of 4,096", f.running, f.queued)
 	}
-	if n := f.free(); n < 64 {
+	if n := f.wanted(); n < 64 {
 		t.Errorf("%d more are asked for while no slot is taken", n)
 	}
 	if kept, _ := f.arrive(99, 1); kept != 1 || count(f.begin(), 99) != 1 {
@@ -366,7 +366,7 @@ func TestNothingIsAskedForWhileNoSlotIsFree(t *testing.T) {
 	f := newFloor(t, 1, 100)
 	f.arrive(1, 2)
 	f.begin()
-	if n := f.free(); n != 0 {
+	if n := f.wanted(); n != 0 {
 		t.Errorf("%d are asked for", n)
 	}
 }

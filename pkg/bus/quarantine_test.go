@@ -6,9 +6,9 @@ import (
 )
 
 // began says whether a suspect of a company gets its turn within wait, and ends it.
-func began(s *suspects, company int64, wait time.Duration) bool {
+func began(s *quarantine, company int64, wait time.Duration) bool {
 	turn := make(chan func(), 1)
-	go func() { turn <- s.alone(company) }()
+	go func() { turn <- s.enter(company) }()
 	select {
 	case done := <-turn:
 		done()
@@ -21,8 +21,8 @@ func began(s *suspects, company int64, wait time.Duration) bool {
 
 // A suspect sync that pages for an hour does not keep those waiting that somebody has clicked.
 func TestASuspectHasTheProcessToItselfForATurnAndNoLonger(t *testing.T) {
-	s := &suspects{turn: 200 * time.Millisecond}
-	done := s.alone(1)
+	s := &quarantine{max: 200 * time.Millisecond}
+	done := s.enter(1)
 	if began(s, 2, 50*time.Millisecond) {
 		t.Error("another began at once")
 	}
@@ -30,7 +30,7 @@ func TestASuspectHasTheProcessToItselfForATurnAndNoLonger(t *testing.T) {
 		t.Error("another did not begin after a turn")
 	}
 	done() // late
-	done = s.alone(1)
+	done = s.enter(1)
 	if began(s, 2, 50*time.Millisecond) {
 		t.Error("whose turn was over has ended that of the next")
 	}

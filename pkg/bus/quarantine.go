@@ -14,39 +14,39 @@ import (
 // They take turns by company: one waits for one of each other company at most, and for none
 // longer than a turn. What runs longer, as a sync may for an hour, goes on beside those that
 // somebody waits for. The zero value is ready for use.
-type suspects struct {
-	turn time.Duration // 0: aTurn
-	one  sync.Mutex    // held by the one that runs
-	mu   sync.Mutex
-	of   map[int64]*sync.Mutex // held by the company's one that runs or is next
+type quarantine struct {
+	max       time.Duration // 0: aTurn
+	slot      sync.Mutex    // held by the one that runs
+	mu        sync.Mutex
+	companies map[int64]*sync.Mutex // held by the company's one that runs or is next
 }
 
 // aTurn is how long a suspect has the process to itself. What kills does so sooner, as a rule; and
 // who is beside it when it does must be so three times in a row to be taken for it.
-const aTurn = time.Minute
+const maxIsolation = time.Minute
 
 // suspected is from how many unfinished attempts on a message is a suspect.
-const suspected = 2
+const quarantineAfter = 2
 
 // alone waits until no other suspect has its turn, and returns what lets the next one.
-func (s *suspects) alone(company int64) (done func()) {
+func (s *quarantine) enter(company int64) (done func()) {
 	s.mu.Lock()
-	if s.of == nil {
-		s.of = map[int64]*sync.Mutex{}
+	if s.companies == nil {
+		s.companies = map[int64]*sync.Mutex{}
 	}
-	mine := s.of[company]
+	mine := s.companies[company]
 	if mine == nil {
 		mine = &sync.Mutex{}
-		s.of[company] = mine
+		s.companies[company] = mine
 	}
 	s.mu.Unlock()
 	mine.Lock()
-	s.one.Lock()
+	s.slot.Lock()
 	next := sync.OnceFunc(func() {
-		s.one.Unlock()
+		s.slot.Unlock()
 		mine.Unlock()
 	})
-	over := time.AfterFunc(cmp.Or(s.turn, aTurn), next)
+	over := time.AfterFunc(cmp.Or(s.max, maxIsolation), next)
 	return func() {
 		over.Stop()
 		next()

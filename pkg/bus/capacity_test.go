@@ -33,17 +33,17 @@ func (m *mute) Stream(ctx context.Context, _ string) (jetstream.Stream, error) {
 func TestWhoAsksForRoomWaitsForOneLookAtMost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		broker := &mute{}
-		r := &room{js: broker, max: 100}
+		r := &capacityGuard{js: broker, max: 100}
 		start := time.Now()
 		var all sync.WaitGroup
 		for i := range 50 {
 			time.Sleep(10 * time.Millisecond)
 			all.Go(func() {
 				began := time.Now()
-				if err := r.full(t.Context()); fault.ClassOf(err) != fault.Throttled {
+				if err := r.check(t.Context()); fault.ClassOf(err) != fault.Throttled {
 					t.Errorf("%v, want it throttled", err)
 				}
-				if took := time.Since(began); took > lookEvery {
+				if took := time.Since(began); took > measureEvery {
 					t.Errorf("number %d waited %v", i, took)
 				}
 			})
@@ -51,11 +51,11 @@ func TestWhoAsksForRoomWaitsForOneLookAtMost(t *testing.T) {
 		hurry, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
 		began := time.Now()
-		if err := r.full(hurry); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 100*time.Millisecond {
+		if err := r.check(hurry); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 100*time.Millisecond {
 			t.Errorf("who can wait 100 ms: %v after %v", err, time.Since(began))
 		}
 		all.Wait()
-		if err := r.full(t.Context()); fault.ClassOf(err) != fault.Throttled || broker.asked != 1 {
+		if err := r.check(t.Context()); fault.ClassOf(err) != fault.Throttled || broker.asked != 1 {
 			t.Errorf("%v; looked %d times in %v, want one", err, broker.asked, time.Since(start))
 		}
 	})

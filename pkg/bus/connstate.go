@@ -22,29 +22,29 @@ import (
 var ErrRecovering = errors.New("the broker is recovering its streams")
 
 // errUnknown is the reason while the first attempt to connect is under way.
-var errUnknown = errors.New("it can't be reached: does it run, and is TIEBACK_NATS_URL right?")
+var errUnreachable = errors.New("it can't be reached: does it run, and is TIEBACK_NATS_URL right?")
 
 // remindEvery is the time between two log lines that give the same reason for waiting.
 const remindEvery = 30 * time.Second
 
 // reach is the state of the connection to the broker. The zero value: it was never connected.
-type reach struct {
-	lost chan struct{}   // capacity 1: the connection was cut
-	tell func(why error) // of Options.Waiting; may be nil
+type connState struct {
+	lost   chan struct{}   // capacity 1: the connection was cut
+	onWait func(why error) // of Options.Waiting; may be nil
 
-	mu      sync.Mutex
-	reached bool  // the broker has accepted this client before
-	dialed  error // why the last attempt to connect failed; nil: none did, or one succeeded since
-	waiting error // why the broker does not serve; nil: it does, as far as is known
+	mu              sync.Mutex
+	connectedBefore bool  // the broker has accepted this client before
+	dialErr         error // why the last attempt to connect failed; nil: none did, or one succeeded since
+	reason          error // why the broker does not serve; nil: it does, as far as is known
 }
 
 // options are the handlers that keep the state up to date.
-func (r *reach) options() []nats.Option {
+func (r *connState) options() []nats.Option {
 	return []nats.Option{
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
-			r.dialed = err
+			r.dialErr = err
 		}),
 		nats.DisconnectErrHandler(func(*nats.Conn, error) {
 			select {
@@ -56,21 +56,21 @@ func (r *reach) options() []nats.Option {
 }
 
 // set notes why the broker does not serve; nil: it answered.
-func (r *reach) set(waiting error) {
+func (r *connState) set(waiting error) {
 	r.mu.Lock()
-	if r.waiting = waiting; waiting == nil {
-		r.reached, r.dialed = true, nil
+	if r.reason = waiting; waiting == nil {
+		r.connectedBefore, r.dialErr = true, nil
 	}
 	r.mu.Unlock()
-	if r.tell != nil && waiting != nil {
-		r.tell(waiting)
+	if r.onWait != nil && waiting != nil {
+		r.onWait(waiting)
 	}
 }
 
-func (r *reach) why() error {
+func (r *connState) unavailable() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.waiting
+	return r.reason
 }
 
 // watch waits, each time the connection was cut, until JetStream answers again. It ends with ctx.
@@ -79,7 +79,7 @@ func (b *Bus) watch(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-b.reach.lost:
+		case <-b.conn.lost:
 		}
 		_ = b.wait(ctx, func(ctx context.Context) error { _, err := b.js.AccountInfo(ctx); return err })
 	}
@@ -94,18 +94,18 @@ func (b *Bus) wait(ctx context.Context, ask func(context.Context) error) error {
 		err := ask(try)
 		cancel()
 		if err == nil {
-			b.reach.set(nil)
+			b.conn.set(nil)
 			if told != "" {
 				b.log.Info("the broker answers", zap.Duration("waited", time.Since(began).Round(time.Second)))
 			}
 			return nil
 		}
-		why := b.whyNot(err)
-		b.reach.set(why)
+		why := b.unavailableReason(err)
+		b.conn.set(why)
 		if ctx.Err() != nil {
 			return fmt.Errorf("no answer from the broker: %w", why)
 		}
-		if why != errUnknown && (why.Error() != told || time.Since(at) > remindEvery) {
+		if why != errUnreachable && (why.Error() != told || time.Since(at) > remindEvery) {
 			told, at = why.Error(), time.Now()
 			b.log.Warn("waiting for the broker", zap.Duration("waited", time.Since(began).Round(time.Second)), zap.Error(why))
 		}
@@ -117,16 +117,16 @@ func (b *Bus) wait(ctx context.Context, ask func(context.Context) error) error {
 }
 
 // whyNot gives the reason why the broker did not answer a request, which failed with err, and says what to do.
-func (b *Bus) whyNot(err error) error {
+func (b *Bus) unavailableReason(err error) error {
 	connected, last := b.nc.IsConnected(), b.nc.LastError()
-	b.reach.mu.Lock()
-	defer b.reach.mu.Unlock()
+	b.conn.mu.Lock()
+	defer b.conn.mu.Unlock()
 	if connected {
-		b.reach.reached, b.reach.dialed = true, nil
+		b.conn.connectedBefore, b.conn.dialErr = true, nil
 	}
 	var op *net.OpError
 	var unknown *net.DNSError
-	switch last = cmp.Or(last, b.reach.dialed); {
+	switch last = cmp.Or(last, b.conn.dialErr); {
 	case errors.Is(last, nats.ErrAuthorization) || errors.Is(last, nats.ErrAuthExpired) || errors.Is(last, nats.ErrAuthRevoked):
 		return fmt.Errorf("the broker refuses the login: correct TIEBACK_NATS_NKEY_FILE, or give the broker the users.conf that lists this key: %w", last)
 	case errors.Is(last, nats.ErrPermissionViolation):
@@ -135,7 +135,7 @@ func (b *Bus) whyNot(err error) error {
 		return fmt.Errorf("%w, or its users.conf gives this key no JetStream: %w", ErrRecovering, err)
 	case connected:
 		return fmt.Errorf("%w: it is connected, but JetStream does not answer; if that lasts, its log says why: %w", ErrRecovering, err)
-	case b.reach.reached:
+	case b.conn.connectedBefore:
 		return fmt.Errorf("%w, or is stopped: it was connected before, and can't be reached now: %w", ErrRecovering, cmp.Or(last, err))
 	case errors.As(last, &unknown):
 		return fmt.Errorf("the host name in TIEBACK_NATS_URL is not known: correct it, or start the broker: %w", last)
@@ -145,7 +145,7 @@ func (b *Bus) whyNot(err error) error {
 	case errors.As(last, &op) && op.Op != "dial" && op.Timeout() || errors.Is(last, io.EOF) || errors.Is(last, syscall.ECONNRESET):
 		return fmt.Errorf("%w: the connection is accepted, but no NATS server answers yet: %w", ErrRecovering, last)
 	case last == nil:
-		return errUnknown
+		return errUnreachable
 	}
 	return fmt.Errorf("it can't be reached: does it run, and are TIEBACK_NATS_URL and TIEBACK_NATS_CA_FILE right? (%w)", last)
 }

@@ -13,43 +13,43 @@ import (
 )
 
 // running is a consumer at work: what it has in hand, from the pull to the verdict.
-type running struct {
+type dispatcher struct {
 	Consumer
-	bus      *Bus
-	handlers sync.WaitGroup
-	changed  chan struct{} // holds one when there may be room for more
-	looking  chan struct{} // holds one for each message that Done is asked of before it has a lane
-	looked   time.Time     // when it was last asked whether the consumer is there; of pull alone
-	mu       sync.Mutex    // guards all below
-	created  time.Time     // the durable consumer, by the broker's clock
-	fair     *fair
-	inHand   map[uint64]*held  // by stream sequence
-	unbegun  map[uint64]uint64 // handed back before any attempt: the broker's count of deliveries then
-	back     []jetstream.Msg   // not finished when ctx ended
-	closed   bool
-	wake     *time.Timer // for the next company that waits out a throttle
+	bus        *Bus
+	handlers   sync.WaitGroup
+	roomFreed  chan struct{} // holds one when there may be room for more
+	lookups    chan struct{} // holds one for each message that Done is asked of before it has a lane
+	checked    time.Time     // when it was last asked whether the consumer is there; of pull alone
+	mu         sync.Mutex    // guards all below
+	created    time.Time     // the durable consumer, by the broker's clock
+	scheduler  *scheduler
+	inFlight   map[uint64]*prefetched // by stream sequence
+	unstarted  map[uint64]uint64      // handed back before any attempt: the broker's count of deliveries then
+	unfinished []jetstream.Msg        // not finished when ctx ended
+	closed     bool
+	wake       *time.Timer // for the next company that waits out a throttle
 }
 
 // held is a message in hand.
-type held struct {
+type prefetched struct {
 	jetstream.Msg
 	*jetstream.MsgMetadata
-	subject   Subject
-	senseless error // the subject does not parse
-	begun     bool  // in an earlier delivery, as far as is known
-	running   bool
-	told      time.Time // when the broker last heard that it is in hand
-	ending    ending
-	lane      *lane
-	size      int
+	subject     Subject
+	malformed   error // the subject does not parse
+	redelivered bool  // in an earlier delivery, as far as is known
+	running     bool
+	extended    time.Time // when the broker last heard that it is in hand
+	result      result
+	queue       *tenantQueue
+	size        int
 }
 
-func (h *held) sequence() uint64 { return h.Sequence.Stream }
+func (h *prefetched) sequence() uint64 { return h.Sequence.Stream }
 
-func newRunning(b *Bus, c Consumer) *running {
-	return &running{
-		Consumer: c, bus: b, changed: make(chan struct{}, 1), looking: make(chan struct{}, pullMost), inHand: map[uint64]*held{}, unbegun: map[uint64]uint64{},
-		fair: &fair{slots: c.Concurrency, room: c.Hold, roomSize: holdSize, lanes: map[int64]*lane{}},
+func newDispatcher(b *Bus, c Consumer) *dispatcher {
+	return &dispatcher{
+		Consumer: c, bus: b, roomFreed: make(chan struct{}, 1), lookups: make(chan struct{}, pullMost), inFlight: map[uint64]*prefetched{}, unstarted: map[uint64]uint64{},
+		scheduler: &scheduler{concurrency: c.Concurrency, maxQueued: c.Prefetch, maxBytes: prefetchBytes, tenants: map[int64]*tenantQueue{}},
 	}
 }
 
@@ -61,9 +61,9 @@ const (
 
 // pull asks for messages as long as a slot is free: where all in hand are of companies that
 // have their share, those behind them may be of others.
-func (r *running) pull(ctx context.Context, cons jetstream.Consumer) error {
+func (r *dispatcher) pull(ctx context.Context, cons jetstream.Consumer) error {
 	for {
-		n := r.room(ctx)
+		n := r.waitForRoom(ctx)
 		if n == 0 {
 			return nil
 		}
@@ -71,29 +71,29 @@ func (r *running) pull(ctx context.Context, cons jetstream.Consumer) error {
 		batch, err := cons.Fetch(n, jetstream.FetchMaxWait(pullWait))
 		if err == nil {
 			for m := range batch.Messages() {
-				r.take(ctx, m)
+				r.receive(ctx, m)
 			}
 			err = batch.Error()
 		}
 		r.bus.pulls.RUnlock()
-		if err := r.pulled(ctx, cons, err); err != nil {
+		if err := r.checkPull(ctx, cons, err); err != nil {
 			return err
 		}
 	}
 }
 
 // room waits until a pull is worth it and says for how many; 0: ctx ended.
-func (r *running) room(ctx context.Context) int {
+func (r *dispatcher) waitForRoom(ctx context.Context) int {
 	for ctx.Err() == nil {
 		r.mu.Lock()
-		n := min(r.fair.free(), pullMost)
+		n := min(r.scheduler.wanted(), pullMost)
 		r.mu.Unlock()
 		if n > 0 {
 			return n
 		}
 		select {
 		case <-ctx.Done():
-		case <-r.changed:
+		case <-r.roomFreed:
 		}
 	}
 	return 0
@@ -102,12 +102,12 @@ func (r *running) room(ctx context.Context) int {
 // pulled looks at how a pull ended: that the consumer or its stream is gone ends it, anything else is waited
 // out. A pull that only ran out of time may not have been heard by anybody, so that now and
 // then the consumer is asked for all the same.
-func (r *running) pulled(ctx context.Context, cons jetstream.Consumer, err error) error {
+func (r *dispatcher) checkPull(ctx context.Context, cons jetstream.Consumer, err error) error {
 	quiet := err == nil || errors.Is(err, nats.ErrTimeout)
-	if ctx.Err() != nil || quiet && time.Since(r.looked) < 5*time.Second {
+	if ctx.Err() != nil || quiet && time.Since(r.checked) < 5*time.Second {
 		return nil
 	}
-	r.looked = time.Now()
+	r.checked = time.Now()
 	info, gone := infoOf(ctx, cons)
 	if gone == nil {
 		r.mu.Lock()
@@ -131,134 +131,134 @@ func (r *running) pulled(ctx context.Context, cons jetstream.Consumer, err error
 // take puts a message into its company's lane, or hands it back where that is full, and
 // starts whoever may. A second copy of a message that is in hand is left alone: the first
 // one's verdict holds for both.
-func (r *running) take(ctx context.Context, m jetstream.Msg) {
+func (r *dispatcher) receive(ctx context.Context, m jetstream.Msg) {
 	meta, err := m.Metadata()
 	if err != nil {
 		return // not from a stream: nobody waits for it
 	}
-	h := &held{Msg: m, MsgMetadata: meta, told: time.Now(), size: len(m.Data())}
-	if h.subject, h.senseless = Parse(m.Subject()); h.senseless != nil {
-		company, request := owner(m.Subject())
+	h := &prefetched{Msg: m, MsgMetadata: meta, extended: time.Now(), size: len(m.Data())}
+	if h.subject, h.malformed = Parse(m.Subject()); h.malformed != nil {
+		company, request := requestOf(m.Subject())
 		h.subject = For(r.Kind, "", company, request)
 	}
-	if r.Done == nil || h.senseless != nil || !r.older(h.Timestamp) {
-		r.settleIn(ctx, h)
+	if r.Done == nil || h.malformed != nil || !r.predatesConsumer(h.Timestamp) {
+		r.enqueueOrRelease(ctx, h)
 		return
 	}
-	r.looking <- struct{}{}
+	r.lookups <- struct{}{}
 	r.handlers.Go(func() {
-		defer func() { <-r.looking }()
+		defer func() { <-r.lookups }()
 		if done, err := r.Done(ctx, h.message()); done && err == nil {
 			_ = m.Ack() // lost: it comes back after the ack wait
 			return
 		}
-		r.settleIn(ctx, h)
+		r.enqueueOrRelease(ctx, h)
 	})
 }
 
 // settleIn gives a message a place in its company's lane, or hands it back.
-func (r *running) settleIn(ctx context.Context, h *held) {
-	if later, kept := r.keep(ctx, h); !kept {
+func (r *dispatcher) enqueueOrRelease(ctx context.Context, h *prefetched) {
+	if later, kept := r.enqueue(ctx, h); !kept {
 		_ = h.NakWithDelay(later) // lost: it comes back after the ack wait
 	}
 }
 
 // older says whether a message was stored before its consumer was made.
-func (r *running) older(stored time.Time) bool {
+func (r *dispatcher) predatesConsumer(stored time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return stored.Before(r.created)
 }
 
 // keep is take without a word to the broker.
-func (r *running) keep(ctx context.Context, h *held) (later time.Duration, kept bool) {
+func (r *dispatcher) enqueue(ctx context.Context, h *prefetched) (later time.Duration, kept bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	seq := h.sequence()
-	if twice := r.inHand[seq]; twice != nil {
+	if twice := r.inFlight[seq]; twice != nil {
 		if !twice.running {
-			twice.begun = true // by whoever else it was given to, for all we know
-			twice.Msg, twice.MsgMetadata, twice.told = h.Msg, h.MsgMetadata, h.told
+			twice.redelivered = true // by whoever else it was given to, for all we know
+			twice.Msg, twice.MsgMetadata, twice.extended = h.Msg, h.MsgMetadata, h.extended
 		}
 		return 0, true
 	}
 	if ctx.Err() != nil {
-		r.back = append(r.back, h)
+		r.unfinished = append(r.unfinished, h)
 		return 0, true
 	}
-	h.begun = h.NumDelivered > 1 && r.unbegun[seq] != h.NumDelivered-1
-	delete(r.unbegun, seq)
-	later, kept = r.fair.add(h, h.subject.Company, h.told)
+	h.redelivered = h.NumDelivered > 1 && r.unstarted[seq] != h.NumDelivered-1
+	delete(r.unstarted, seq)
+	later, kept = r.scheduler.add(h, h.subject.Company, h.extended)
 	if !kept {
-		r.remember(h)
+		r.recordUnstarted(h)
 		return later, false
 	}
-	r.inHand[seq] = h
-	r.start(ctx)
+	r.inFlight[seq] = h
+	r.startReady(ctx)
 	return 0, true
 }
 
 // maxUnbegun bounds unbegun to about 50 MB. What is forgotten counts as begun once, which is
 // what a crash does to all in hand, and is no harm.
-const maxUnbegun = 1_000_000
+const maxUnstarted = 1_000_000
 
 // remember that a message goes back that no attempt was made at. Another process does not
 // know.
-func (r *running) remember(h *held) {
-	if h.begun {
+func (r *dispatcher) recordUnstarted(h *prefetched) {
+	if h.redelivered {
 		return
 	}
-	if len(r.unbegun) >= maxUnbegun {
-		clear(r.unbegun)
+	if len(r.unstarted) >= maxUnstarted {
+		clear(r.unstarted)
 	}
-	r.unbegun[h.sequence()] = h.NumDelivered
+	r.unstarted[h.sequence()] = h.NumDelivered
 }
 
 // start starts a handler for each message whose turn it is. The caller holds mu.
-func (r *running) start(ctx context.Context) {
+func (r *dispatcher) startReady(ctx context.Context) {
 	if r.closed || ctx.Err() != nil {
 		return
 	}
 	now := time.Now()
-	for h := r.fair.start(now); h != nil; h = r.fair.start(now) {
+	for h := r.scheduler.next(now); h != nil; h = r.scheduler.next(now) {
 		h.running = true
 		r.handlers.Go(func() {
-			defer r.end(ctx, h)
+			defer r.finish(ctx, h)
 			r.work(ctx, h)
 		})
 	}
-	if at := r.fair.wake(now); !at.IsZero() {
+	if at := r.scheduler.nextWake(now); !at.IsZero() {
 		r.wakeAt(ctx, at.Sub(now))
 	}
 }
 
 // wakeAt has start called again after d.
-func (r *running) wakeAt(ctx context.Context, d time.Duration) {
+func (r *dispatcher) wakeAt(ctx context.Context, d time.Duration) {
 	if r.wake != nil {
 		r.wake.Stop()
 	}
 	r.wake = time.AfterFunc(d, func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.start(ctx)
+		r.startReady(ctx)
 	})
 }
 
 // end lets go of a message and starts the next.
-func (r *running) end(ctx context.Context, h *held) {
+func (r *dispatcher) finish(ctx context.Context, h *prefetched) {
 	r.mu.Lock()
-	delete(r.inHand, h.sequence())
-	r.fair.end(h, h.ending, time.Now())
-	r.start(ctx)
+	delete(r.inFlight, h.sequence())
+	r.scheduler.finish(h, h.result, time.Now())
+	r.startReady(ctx)
 	r.mu.Unlock()
 	select {
-	case r.changed <- struct{}{}:
+	case r.roomFreed <- struct{}{}:
 	default:
 	}
 }
 
 // close has no handler start from now on.
-func (r *running) close() {
+func (r *dispatcher) close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.closed = true
@@ -268,7 +268,7 @@ func (r *running) close() {
 }
 
 // keepAlive tells the broker, until ctx ends, which messages are in hand.
-func (r *running) keepAlive(ctx context.Context) {
+func (r *dispatcher) extendAckWait(ctx context.Context) {
 	tick := time.NewTicker(r.AckWait / 3)
 	defer tick.Stop()
 	for {
@@ -277,7 +277,7 @@ func (r *running) keepAlive(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		for _, m := range r.silent(time.Now()) {
+		for _, m := range r.dueForExtension(time.Now()) {
 			_ = m.InProgress() // if it is lost, the message comes twice, which is harmless
 		}
 	}
@@ -285,31 +285,31 @@ func (r *running) keepAlive(ctx context.Context) {
 
 // silent gives the messages in hand of which the broker has not heard for a while. Most are
 // done before.
-func (r *running) silent(now time.Time) []jetstream.Msg {
+func (r *dispatcher) dueForExtension(now time.Time) []jetstream.Msg {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var silent []jetstream.Msg
-	for _, h := range r.inHand {
-		if now.Sub(h.told) > r.AckWait/4 {
-			h.told = now
+	for _, h := range r.inFlight {
+		if now.Sub(h.extended) > r.AckWait/4 {
+			h.extended = now
 			silent = append(silent, h.Msg)
 		}
 	}
 	return silent
 }
 
-func (r *running) unfinished(h *held) {
+func (r *dispatcher) keepUnfinished(h *prefetched) {
 	r.mu.Lock()
-	r.back = append(r.back, h)
+	r.unfinished = append(r.unfinished, h)
 	r.mu.Unlock()
 }
 
 // handBack returns what was not finished, now that our own pull can't swallow it again.
-func (r *running) handBack() {
-	for _, h := range r.inHand {
-		r.back = append(r.back, h)
+func (r *dispatcher) release() {
+	for _, h := range r.inFlight {
+		r.unfinished = append(r.unfinished, h)
 	}
-	for _, m := range r.back {
+	for _, m := range r.unfinished {
 		_ = m.Nak() // lost: it comes back after the ack wait
 	}
 }
