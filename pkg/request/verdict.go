@@ -289,11 +289,7 @@ func (t *Timeline) deadLetterText() string {
 	if r := d.resolution(); r != nil {
 		text += "; it " + ResolutionText(r)
 		if d.State == StateInterrupted {
-<<<<<<< HEAD
 			text += ", and that replay was interrupted"
-=======
-			text += ", which was interrupted"
->>>>>>> f1c04c9 (bus, state, request: plain names for the bus's operations)
 		}
 	}
 	return text

@@ -139,7 +139,7 @@ func (r *Resolver) replay(ctx context.Context, l request.DeadLetter, n int, on b
 
 // publish publishes a resolution. If another one has its subject, the error is a ResolvedError.
 func (r *Resolver) publish(ctx context.Context, at bus.Subject, d *tiebackv1.Resolution) error {
-	if first, err := r.Bus.Claim(ctx, at, d); first || err != nil {
+	if first, err := r.Bus.PublishIfAbsent(ctx, at, d); first || err != nil {
 		return err
 	}
 	for ctx.Err() == nil { // the replica that answers may not have the message yet
@@ -163,7 +163,7 @@ func (r *Resolver) send(ctx context.Context, d *tiebackv1.Resolution, data []byt
 	if err != nil {
 		return false, err
 	}
-	err = r.Bus.Publisher(s.Kind).Publish(ctx, bus.Once(&nats.Msg{Subject: d.Subject, Data: data}))
+	err = r.Bus.Publisher(s.Kind).Publish(ctx, bus.IfAbsent(&nats.Msg{Subject: d.Subject, Data: data}))
 	if errors.Is(err, bus.ErrDuplicate) {
 		return false, nil
 	}
@@ -176,7 +176,7 @@ func (r *Resolver) resume(ctx context.Context, d *tiebackv1.Resolution, on bus.S
 	if d.Action != tiebackv1.Action_ACTION_REPLAYED {
 		return false, nil
 	}
-	age, err := r.Bus.Kept(ctx, on.Kind)
+	age, err := r.Bus.Retention(ctx, on.Kind)
 	if err != nil || age > 0 && time.Since(d.At.AsTime()) >= age {
 		return false, err
 	}
