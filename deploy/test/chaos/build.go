@@ -9,8 +9,8 @@ import (
 	"slices"
 )
 
-// What is built. Every command of the module services is a service of the pipeline, but for oneShots
-// and tools; one that is added is part of the next run.
+// What is built. Every command below services is a service of the pipeline, but for notServices; a
+// service that is added is part of the next run.
 const (
 	servicesPath = "github.com/tieback/tieback/services/.../cmd/..."
 	ledgerPath   = "github.com/tieback/tieback/services/connectors/ledger/cmd/ledger"

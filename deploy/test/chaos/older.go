@@ -57,16 +57,17 @@ func git(ctx context.Context, args ...string) (string, error) {
 	return strings.TrimSpace(string(out)), err
 }
 
-// oneShots are commands that end by themselves: the provisioner, whose work the services do where it
-// has not run, and a tool of the Tryton connector.
-var oneShots = []string{"provisioner", "tryton-company"}
+// notServices are commands below services that are no service of the pipeline: the provisioner, whose work
+// the services do where it has not run, the ERP and the Procore of a run, which chaos starts by itself,
+// and a tool of the Tryton connector.
+var notServices = []string{"provisioner", "ledger", "sandbox", "tryton-company"}
 
 // built are the services in a folder, sorted.
 func built(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	var names []string
 	for _, e := range entries {
-		if !slices.Contains(oneShots, e.Name()) {
+		if !slices.Contains(notServices, e.Name()) {
 			names = append(names, e.Name())
 		}
 	}
