@@ -14,8 +14,8 @@
 # make pin     the digests of the images that our files name, from their registries
 # make generate   the code of proto/ and the table of docs/event-types.md
 
-MODULES := proto pkg services deploy/test/chaos services/connectors/ledger services/sandbox services/tieback deploy/test/kubernetes deploy/test/prometheus
-PACKAGES := $(MODULES:%=./%/...) ./deploy/test/e2e/...
+MODULES := proto pkg pkg/bus/bustest services deploy/test/chaos services/connectors/ledger services/sandbox services/tieback deploy/test/kubernetes deploy/test/prometheus
+PACKAGES := $(MODULES:%=./%/...) ./deploy/test/e2e/... ./deploy/test/lag-exporter/...
 FUZZTIME ?= 30000x
 BASE ?= origin/main
 

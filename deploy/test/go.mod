@@ -12,13 +12,13 @@ require (
 	github.com/prometheus/client_golang v1.25.0
 	github.com/testcontainers/testcontainers-go v0.45.0
 	github.com/tieback/tieback/pkg v0.0.0
+	github.com/tieback/tieback/pkg/bus/bustest v0.0.0
 	github.com/tieback/tieback/proto v0.0.0
 	github.com/tieback/tieback/services v0.0.0
 	github.com/tieback/tieback/services/connectors/ledger v0.0.0
 	github.com/tieback/tieback/services/sandbox v0.0.0
 	github.com/tieback/tieback/services/tieback v0.0.0
 	go.opentelemetry.io/proto/otlp v1.11.1
-	go.uber.org/goleak v1.3.0
 	go.uber.org/zap v1.28.0
 	golang.org/x/sync v0.24.0
 	google.golang.org/protobuf v1.36.12
@@ -53,6 +53,7 @@ require (
 	github.com/grpc-ecosystem/grpc-gateway/v2 v2.31.0 // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
 	github.com/klauspost/compress v1.20.3 // indirect
+	github.com/kylelemons/godebug v1.1.0 // indirect
 	github.com/lufia/plan9stats v0.0.0-20260330125221-c963978e514e // indirect
 	github.com/magiconair/properties v1.18.12 // indirect
 	github.com/mattn/go-isatty v0.0.24 // indirect
@@ -96,6 +97,7 @@ require (
 	go.opentelemetry.io/otel/metric v1.47.0 // indirect
 	go.opentelemetry.io/otel/sdk v1.47.0 // indirect
 	go.opentelemetry.io/otel/trace v1.47.0 // indirect
+	go.uber.org/goleak v1.3.0 // indirect
 	go.uber.org/multierr v1.10.0 // indirect
 	go.yaml.in/yaml/v3 v3.0.6 // indirect
 	golang.org/x/crypto v0.58.0 // indirect
@@ -116,6 +118,7 @@ require (
 
 replace (
 	github.com/tieback/tieback/pkg => ../../pkg
+	github.com/tieback/tieback/pkg/bus/bustest => ../../pkg/bus/bustest
 	github.com/tieback/tieback/proto => ../../proto
 	github.com/tieback/tieback/services => ../../services
 	github.com/tieback/tieback/services/connectors/ledger => ../../services/connectors/ledger

@@ -11,6 +11,7 @@ require (
 	github.com/spf13/cobra v1.10.2
 	github.com/spf13/pflag v1.1.0
 	github.com/tieback/tieback/pkg v0.0.0
+	github.com/tieback/tieback/pkg/bus/bustest v0.0.0
 	github.com/tieback/tieback/proto v0.0.0
 	github.com/tieback/tieback/services v0.0.0
 	github.com/tieback/tieback/services/connectors/ledger v0.0.0
@@ -37,7 +38,6 @@ require (
 	github.com/grpc-ecosystem/grpc-gateway/v2 v2.31.0 // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
 	github.com/klauspost/compress v1.20.3 // indirect
-	github.com/kylelemons/godebug v1.1.0 // indirect
 	github.com/mattn/go-isatty v0.0.24 // indirect
 	github.com/minio/highwayhash v1.0.4 // indirect
 	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
@@ -78,6 +78,7 @@ require (
 
 replace (
 	github.com/tieback/tieback/pkg => ../../pkg
+	github.com/tieback/tieback/pkg/bus/bustest => ../../pkg/bus/bustest
 	github.com/tieback/tieback/proto => ../../proto
 	github.com/tieback/tieback/services => ..
 	github.com/tieback/tieback/services/connectors/ledger => ../connectors/ledger

@@ -20,6 +20,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/bustest"
 )
 
 // TIEBACK_NATS_CA_FILE says whom to trust as the broker, and is read again when the broker comes
@@ -34,7 +35,7 @@ func TestTheBrokersAuthorityIsTrustedAndRotates(t *testing.T) {
 		}
 		return pair
 	}
-	options := server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true}
+	options := server.Options{Port: server.RANDOM_PORT, StoreDir: t.TempDir()}
 	old := secureBroker(t, options, certificate())
 	log := &ears{more: make(chan struct{})}
 	b, err := bus.Connect(t.Context(), bus.Options{URL: old.ClientURL(), CAFile: file, Log: log.logger()})
@@ -58,8 +59,7 @@ func TestTheBrokersAuthorityIsTrustedAndRotates(t *testing.T) {
 	back := make(chan struct{})
 	conn.SetReconnectHandler(func(*nats.Conn) { close(back) })
 	options.Port = old.Addr().(*net.TCPAddr).Port
-	old.Shutdown()
-	old.WaitForShutdown()
+	bustest.Stop(old)
 	secureBroker(t, options, certificate())
 	select {
 	case <-back:
@@ -71,16 +71,7 @@ func TestTheBrokersAuthorityIsTrustedAndRotates(t *testing.T) {
 func secureBroker(t *testing.T, o server.Options, pair tls.Certificate) *server.Server {
 	t.Helper()
 	o.TLS, o.TLSConfig = true, &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}
-	ns, err := server.NewServer(&o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ns.Start()
-	t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
-	if !ns.ReadyForConnections(10 * time.Second) {
-		t.Fatal("the broker did not start")
-	}
-	return ns
+	return bustest.Start(t, o)
 }
 
 // selfSigned is a certificate that is its own authority, and that in PEM.

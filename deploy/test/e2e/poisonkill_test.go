@@ -21,6 +21,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/bustest"
 	"github.com/tieback/tieback/pkg/connector"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/connectors/ledger"
@@ -78,17 +79,7 @@ func TestPoisonKillsItsProcessButNoNeighbour(t *testing.T) {
 // listeningBroker is a broker that other processes reach.
 func (w *world) listeningBroker() string {
 	w.Helper()
-	ns, err := server.NewServer(&server.Options{
-		ServerName: "tieback", Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: filepath.Join(w.data, "jetstream"),
-		NoSigs: true, NoLog: true, SyncAlways: true, MaxPayload: 8 << 20,
-	})
-	w.must(err)
-	ns.Start()
-	w.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
-	if !ns.ReadyForConnections(10 * time.Second) {
-		w.Fatal("the broker did not start")
-	}
-	return ns.ClientURL()
+	return bustest.Start(w.T, server.Options{Port: -1, StoreDir: filepath.Join(w.data, "jetstream"), SyncAlways: true}).ClientURL()
 }
 
 // runIngest runs nothing else of the pipeline in this process.

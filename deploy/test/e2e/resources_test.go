@@ -4,13 +4,13 @@ import (
 	"net/http"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/bustest"
 	"github.com/tieback/tieback/services/connectors/ledger"
 	"github.com/tieback/tieback/services/tieback/run"
 )
@@ -20,17 +20,7 @@ import (
 func TestBrokerWithoutResourcesIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{})
-	const most = 64 << 20
-	ns, err := server.NewServer(&server.Options{
-		ServerName: "tieback", Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: filepath.Join(w.data, "jetstream"),
-		NoSigs: true, NoLog: true, SyncAlways: true, MaxPayload: 8 << 20, JetStreamMaxStore: most,
-	})
-	w.must(err)
-	ns.Start()
-	t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
-	if !ns.ReadyForConnections(10 * time.Second) {
-		t.Fatal("the broker did not start")
-	}
+	ns := bustest.Start(t, server.Options{Port: -1, StoreDir: filepath.Join(w.data, "jetstream"), SyncAlways: true, JetStreamMaxStore: 64 << 20})
 	p := w.process()
 	pl := &run.Pipeline{App: p, Ledger: ledger.Open(run.LedgerDir(w.data))}
 	w.must(p.Connect(t.Context(), bus.Options{URL: ns.ClientURL(), Name: "tieback"}))

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tieback/tieback/pkg/app/tenant"
+	"github.com/tieback/tieback/pkg/bus/bustest"
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/fault"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
@@ -180,20 +181,11 @@ type lockedBroker struct {
 
 func startLockedBroker(t *testing.T, seeds ...string) *lockedBroker {
 	t.Helper()
-	b := &lockedBroker{options: &server.Options{
-		Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
+	o := &server.Options{ // all of them, as knows reloads them
+		ServerName: "tieback", Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
 		MaxPayload: 8 << 20, Nkeys: usersOf(t, seeds),
-	}}
-	var err error
-	if b.Server, err = server.NewServer(b.options.Clone()); err != nil {
-		t.Fatal(err)
 	}
-	b.Start()
-	t.Cleanup(func() { b.Shutdown(); b.WaitForShutdown() })
-	if !b.ReadyForConnections(10 * time.Second) {
-		t.Fatal("the broker did not start")
-	}
-	return b
+	return &lockedBroker{bustest.Start(t, *o.Clone()), o}
 }
 
 // knows replaces the keys that the broker knows; whoever came by another is cut off.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/bustest"
 	"github.com/tieback/tieback/pkg/catalogue"
 	"github.com/tieback/tieback/pkg/procore/erplog"
 	"github.com/tieback/tieback/pkg/request"
@@ -322,8 +323,8 @@ func (w *world) counted(reg *prometheus.Registry, result string) {
 func TestTheCompaniesAreSweptWhenTheBrokerIsBack(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{noHooks: true})
-	dir := t.TempDir()
-	ns := w.listening(dir, server.RANDOM_PORT)
+	o := server.Options{Port: server.RANDOM_PORT, StoreDir: t.TempDir()}
+	ns := bustest.Start(t, o)
 	p := w.process()
 	w.must(p.Connect(t.Context(), bus.Options{URL: ns.ClientURL(), Name: "sweep"}))
 	defer p.Bus.Close()
@@ -333,25 +334,11 @@ func TestTheCompaniesAreSweptWhenTheBrokerIsBack(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
 	w.counted(p.Registry, "clean")
-	port := ns.Addr().(*net.TCPAddr).Port
-	ns.Shutdown()
-	ns.WaitForShutdown()
+	o.Port = ns.Addr().(*net.TCPAddr).Port
+	bustest.Stop(ns)
 	w.press("create_vendor")
-	ns = w.listening(dir, port)
-	defer func() { ns.Shutdown(); ns.WaitForShutdown() }()
+	bustest.Start(t, o)
 	w.counted(p.Registry, "found")
 	stop()
 	w.must(<-done)
-}
-
-// listening starts a broker with a port.
-func (w *world) listening(dir string, port int) *server.Server {
-	w.Helper()
-	ns, err := server.NewServer(&server.Options{ServerName: "tieback", Host: "127.0.0.1", Port: port, JetStream: true, StoreDir: dir, NoSigs: true, NoLog: true})
-	w.must(err)
-	ns.Start()
-	if !ns.ReadyForConnections(10 * time.Second) {
-		w.Fatal("the broker did not start")
-	}
-	return ns
 }

@@ -73,6 +73,7 @@ require (
 
 replace (
 	github.com/tieback/tieback/pkg => ../../../pkg
+	github.com/tieback/tieback/pkg/bus/bustest => ../../../pkg/bus/bustest
 	github.com/tieback/tieback/proto => ../../../proto
 	github.com/tieback/tieback/services => ../../../services
 	github.com/tieback/tieback/services/connectors/ledger => ../../../services/connectors/ledger

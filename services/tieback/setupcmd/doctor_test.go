@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/bustest"
 	"github.com/tieback/tieback/services/provisioner"
 	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/tieback/doctor"
@@ -95,14 +96,7 @@ func (w *world) broker(config string) *server.Server {
 	w.write("nats.conf", fmt.Sprintf("listen: \"127.0.0.1:-1\"\nmax_payload: 8MB\njetstream { store_dir: %q }\n%s\n", w.path("nats"), config))
 	o, err := server.ProcessConfigFile(w.path("nats.conf"))
 	w.must(err)
-	o.NoSigs, o.NoLog = true, true
-	ns, err := server.NewServer(o)
-	w.must(err)
-	ns.Start()
-	w.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
-	if !ns.ReadyForConnections(10 * time.Second) {
-		w.Fatal("the broker did not start")
-	}
+	ns := bustest.Start(w.T, *o)
 	w.Setenv("TIEBACK_NATS_URL", ns.ClientURL())
 	return ns
 }

@@ -11,13 +11,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/bustest"
 	"github.com/tieback/tieback/services/tieback/broker"
 )
 
@@ -80,46 +80,17 @@ func Embedded(t *testing.T) (b *bus.Bus, leave func()) {
 	return b, func() { b.Close(); srv.Close() }
 }
 
-// Damage is Flip for the embedded broker of the settings' data folder, which must be stopped.
+// Damage is bustest.Flip for the embedded broker of the settings' data folder, which must be stopped.
 func Damage(t *testing.T, stream string, part float64, crashed bool) {
 	t.Helper()
-	Flip(t, filepath.Join(os.Getenv("TIEBACK_DATA"), "jetstream"), stream, part, crashed)
-}
-
-// Flip changes a bit at a part (0 to 1) of a stream's first block, in the folder of a broker that is stopped. crashed: the broker
-// did not write the stream's state when it stopped, so that it reads the block when it starts.
-func Flip(t *testing.T, dir, stream string, part float64, crashed bool) {
-	t.Helper()
-	msgs := filepath.Join(dir, "jetstream", "$G", "streams", stream, "msgs")
-	block := filepath.Join(msgs, "1.blk")
-	raw, err := os.ReadFile(block) //nolint:gosec // of the test's own folder
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw[int(float64(len(raw))*part)] ^= 0x40
-	if err := os.WriteFile(block, raw, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if crashed {
-		if err := os.Remove(filepath.Join(msgs, "index.db")); err != nil {
-			t.Fatal(err)
-		}
-	}
+	bustest.Flip(t, filepath.Join(os.Getenv("TIEBACK_DATA"), "jetstream"), stream, part, crashed)
 }
 
 // Listening starts a broker with a port, has the settings name it, and makes the streams. It and the
 // connection end with the test.
 func Listening(t *testing.T) *bus.Bus {
 	t.Helper()
-	ns, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ns.Start()
-	t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
-	if !ns.ReadyForConnections(10 * time.Second) {
-		t.Fatal("the broker did not start")
-	}
+	ns := bustest.Start(t, server.Options{Port: -1})
 	t.Setenv("TIEBACK_NATS_URL", ns.ClientURL())
 	b, err := bus.Connect(t.Context(), bus.Options{URL: ns.ClientURL(), Log: zap.NewNop()})
 	if err != nil {

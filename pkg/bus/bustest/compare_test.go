@@ -1,23 +1,24 @@
-package broker_test
+package bustest_test
 
 import (
-	"context"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/bustest"
 )
 
 // What SetUp has just made differs in nothing, whatever the broker filled in, and each setting that somebody
 // changed is named, until SetUp has put it right.
 func TestWhatDiffersFromTheLayoutIsNamed(t *testing.T) {
-	srv := listen(t, t.TempDir(), freePort(t))
+	srv := bustest.Start(t, server.Options{Port: -1})
 	o := bus.Options{URL: srv.ClientURL(), Name: "provisioner", Replicas: 1, Log: zap.NewNop()}
 	setUp := func() {
 		if err := bus.SetUp(t.Context(), o, func(string, string) {}); err != nil {
@@ -101,40 +102,4 @@ func TestWhatDiffersFromTheLayoutIsNamed(t *testing.T) {
 	}
 	setUp()
 	same()
-}
-
-// Replicas whose node is gone are shown by lag and named, those of the buckets, too.
-func TestAReplicaThatIsOfflineIsShown(t *testing.T) {
-	t.Parallel()
-	all := nodes(t)
-	servers := startNodes(t, all)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	o := bus.Options{InProcess: nats.InProcessServer(servers[0]), Name: "test", Replicas: 3, Log: zap.NewNop()}
-	b, err := bus.Connect(ctx, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(b.Close)
-	s := export(t, b)
-	const state = "tieback_stream_replicas_offline{KV_tieback-state}"
-	s.until("all are there", has(state, 0))
-	gone := servers[2].Name()
-	servers[2].Shutdown()
-	servers[2].WaitForShutdown()
-	for deadline := time.Now().Add(40 * time.Second); !has(state, 1)(s.values()); time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not shown: %v", s.values())
-		}
-	}
-	stream, err := b.JetStream().Stream(ctx, "KV_tieback-state")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if offline, _ := bus.LaggingReplicas(stream.CachedInfo().Cluster); !slices.Equal(offline, []string{gone}) {
-		t.Errorf("offline are %v, not %s", offline, gone)
-	}
-	if differs := bus.StreamDiffers(stream.CachedInfo().Config, o); differs != nil {
-		t.Errorf("in a cluster %q", differs)
-	}
 }

@@ -1,4 +1,4 @@
-package broker_test
+package bustest_test
 
 import (
 	"context"
@@ -8,10 +8,10 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/bustest"
 	"github.com/tieback/tieback/pkg/fault"
 )
 
@@ -62,7 +62,7 @@ func (s *seen) has(company int64, n int) bool {
 // than may be held; the company behind it is served as if it were alone.
 func TestACompanyBehindAHangingBacklogIsServed(t *testing.T) {
 	t.Parallel()
-	b := connect(t)
+	b := bustest.Connect(t)
 	backlog(t, b, 1, 500)
 	backlog(t, b, 2, 20)
 	s := newSeen()
@@ -83,7 +83,7 @@ func TestACompanyBehindAHangingBacklogIsServed(t *testing.T) {
 // and no attempt counts.
 func TestWhatWasHandedBackComesAsIfForTheFirstTime(t *testing.T) {
 	t.Parallel()
-	b := connect(t)
+	b := bustest.Connect(t)
 	const n = 300
 	makeConsumer(t, b)
 	backlog(t, b, 1, n)
@@ -129,7 +129,7 @@ func makeConsumer(t *testing.T, b *bus.Bus) {
 // are not handled, and those that are not come as repeats, without a note of attempts for each.
 func TestOnlyWhatIsNotDoneIsHandledAfterAConsumerWasLost(t *testing.T) {
 	t.Parallel()
-	b := connect(t)
+	b := bustest.Connect(t)
 	const n = 300
 	backlog(t, b, 1, n)
 	s := newSeen()
@@ -177,7 +177,7 @@ func notes(t *testing.T, b *bus.Bus) int {
 // While a company's quota is spent its messages are not tried one by one, and another's go on.
 func TestAThrottledCompanyIsNotTriedOneByOne(t *testing.T) {
 	t.Parallel()
-	b := connect(t)
+	b := bustest.Connect(t)
 	backlog(t, b, 1, 200)
 	backlog(t, b, 2, 200)
 	s := newSeen()
@@ -214,7 +214,7 @@ func TestAThrottledCompanyIsNotTriedOneByOne(t *testing.T) {
 // them is served at once, not when a quota is back.
 func TestACompanyBehindManyThrottledOnesIsServed(t *testing.T) {
 	t.Parallel()
-	b := connect(t)
+	b := bustest.Connect(t)
 	const throttled, each = 6, 60
 	for c := range int64(throttled) {
 		backlog(t, b, c+1, each)

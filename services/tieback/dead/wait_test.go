@@ -1,4 +1,4 @@
-package broker_test
+package dead_test
 
 import (
 	"errors"
@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/bustest"
 	"github.com/tieback/tieback/pkg/fault"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/tieback/dead"
@@ -17,7 +18,7 @@ import (
 // in whichever order the two streams are read.
 func TestAReplayGivenUpAgainIsNotReportedAsClosed(t *testing.T) {
 	t.Parallel()
-	b := connect(t)
+	b := bustest.Connect(t)
 	desk := &dead.Resolver{Bus: b, Who: "test"}
 	watch, err := desk.Watch(t.Context())
 	if err != nil {

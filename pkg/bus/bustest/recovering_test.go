@@ -1,4 +1,4 @@
-package broker_test
+package bustest_test
 
 import (
 	"context"

@@ -1,15 +1,22 @@
-package broker_test
+package lagexporter_test
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"maps"
+	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/zap"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/bustest"
 )
 
 const exportLag, exportAge = "tieback_consumer_lag_messages{export}", "tieback_consumer_oldest_seconds{export}"
@@ -18,7 +25,7 @@ const exportLag, exportAge = "tieback_consumer_lag_messages{export}", "tieback_c
 // anything that this consumer wants.
 func TestTheOldestMessageIsOneThatTheConsumerWants(t *testing.T) {
 	t.Parallel()
-	b := connect(t)
+	b := bustest.Connect(t)
 	c := durable(t, b, "export")
 	durable(t, b, "sync")
 	s := export(t, b)
@@ -40,7 +47,7 @@ func TestTheOldestMessageIsOneThatTheConsumerWants(t *testing.T) {
 // Whatever is acked above it, a message that is not stays the oldest.
 func TestAcksOutOfOrderHideNoOldMessage(t *testing.T) {
 	t.Parallel()
-	b := connect(t)
+	b := bustest.Connect(t)
 	c := durable(t, b, "export")
 	s := export(t, b)
 	events(t, b, 1, "create_vendor", "create_vendor")
@@ -66,9 +73,10 @@ func TestAcksOutOfOrderHideNoOldMessage(t *testing.T) {
 
 // A number nobody asked the broker for must not stay on the screen; back again, all is shown again.
 func TestABrokerThatIsAwayLeavesNoOldNumbers(t *testing.T) {
-	dir, port := t.TempDir(), freePort(t)
-	srv := listen(t, dir, port)
-	b, err := bus.Connect(t.Context(), bus.Options{URL: srv.ClientURL(), Name: "test", Log: zap.NewNop()})
+	o := server.Options{StoreDir: t.TempDir(), Port: -1}
+	ns := bustest.Start(t, o)
+	o.Port = ns.Addr().(*net.TCPAddr).Port
+	b, err := bus.Connect(t.Context(), bus.Options{URL: ns.ClientURL(), Name: "test", Log: zap.NewNop()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,12 +87,11 @@ func TestABrokerThatIsAwayLeavesNoOldNumbers(t *testing.T) {
 	whole := s.until("all is shown", func(v map[string]float64) bool {
 		return has(exportLag, 1)(v) && has("tieback_broker_up", 1)(v) && has("tieback_dead_letters_open{erp}", 0)(v)
 	})
-	srv.Shutdown()
-	srv.WaitForShutdown()
+	bustest.Stop(ns)
 	s.until("only that the broker is away", func(v map[string]float64) bool {
 		return maps.Equal(v, map[string]float64{"tieback_broker_up": 0})
 	})
-	listen(t, dir, port)
+	bustest.Start(t, o)
 	s.until("all again", func(v map[string]float64) bool {
 		return has(exportLag, 1)(v) && has("tieback_broker_up", 1)(v) && len(v) == len(whole)
 	})
@@ -93,7 +100,7 @@ func TestABrokerThatIsAwayLeavesNoOldNumbers(t *testing.T) {
 // What is labelled is a fixed number of names, and the names are Prometheus' way.
 func TestWhatTheExporterShowsIsBoundedAndWellNamed(t *testing.T) {
 	t.Parallel()
-	b := connect(t)
+	b := bustest.Connect(t)
 	var consumers []string
 	for _, d := range bus.Durables() {
 		durable(t, b, d.Name)
@@ -132,9 +139,98 @@ func TestWhatTheExporterShowsIsBoundedAndWellNamed(t *testing.T) {
 // A consumer that was never made has no numbers, and is no trouble of the broker's.
 func TestAConsumerThatIsNotThereHasNoNumbers(t *testing.T) {
 	t.Parallel()
-	s := export(t, connect(t))
+	s := export(t, bustest.Connect(t))
 	v := s.until("the broker is there", has("tieback_broker_up", 1))
 	if _, there := v[exportLag]; there {
 		t.Errorf("shown is %v", v)
+	}
+}
+
+// Lost messages are shown: those that the server misses when it starts, and those that the exporter misses when it reads the
+// dead letters.
+func TestTheExporterShowsWhatIsLost(t *testing.T) {
+	t.Parallel()
+	for crashed, want := range map[bool]float64{true: 64, false: 1} {
+		t.Run(fmt.Sprintf("crashed=%v", crashed), func(t *testing.T) {
+			t.Parallel()
+			const letters = 106
+			dir := t.TempDir()
+			run := func(use func(*bus.Bus)) {
+				t.Helper()
+				ns := bustest.Start(t, server.Options{StoreDir: dir})
+				defer bustest.Stop(ns)
+				b, err := bus.Connect(t.Context(), bustest.Options(ns))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer b.Close()
+				use(b)
+			}
+			run(func(b *bus.Bus) {
+				for n := range int64(letters) {
+					deadLetter(t, b, n+1)
+				}
+				t.Run("whole", func(t *testing.T) {
+					export(t, b).until("no loss", func(v map[string]float64) bool {
+						return has("tieback_stream_lost_messages{TIEBACK_DEAD}", 0)(v) && v["tieback_dead_letters_open{ours}"] == letters
+					})
+				})
+			})
+			bustest.Flip(t, dir, bus.Dead.Stream(), 0.4, crashed)
+			run(func(b *bus.Bus) {
+				t.Run("damaged", func(t *testing.T) {
+					v := export(t, b).until("the loss", has("tieback_stream_lost_messages{TIEBACK_DEAD}", want))
+					if v["tieback_stream_lost_messages{TIEBACK_EVENT}"] != 0 {
+						t.Errorf("shown is %v", v)
+					}
+				})
+			})
+		})
+	}
+}
+
+// deadLetter publishes the event of a request and its dead letter, whose cause is ours.
+func deadLetter(t *testing.T, b *bus.Bus, request int64) {
+	t.Helper()
+	events(t, b, request, "create_vendor")
+	m := bus.Message{Subject: bus.For(bus.Event, "create_vendor", 7, request), Stream: bus.Event.Stream(), Sequence: uint64(request), Data: []byte("x")}
+	m.Raw = m.Subject.String()
+	if err := b.DeadLetter(t.Context(), "export", m, errors.New("a mistake")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A stream's replica whose node has stopped is counted in a metric, and bus.LaggingReplicas returns the node's name.
+func TestAReplicaThatIsOfflineIsShown(t *testing.T) {
+	t.Parallel()
+	servers := bustest.StartNodes(t, bustest.Nodes(t))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	o := bustest.Options(servers[0])
+	o.Replicas = 3
+	b, err := bus.Connect(ctx, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	s := export(t, b)
+	const state = "tieback_stream_replicas_offline{KV_tieback-state}"
+	s.until("all are there", has(state, 0))
+	gone := servers[2].Name()
+	bustest.Stop(servers[2])
+	for deadline := time.Now().Add(40 * time.Second); !has(state, 1)(s.values()); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not shown: %v", s.values())
+		}
+	}
+	stream, err := b.JetStream().Stream(ctx, "KV_tieback-state")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if offline, _ := bus.LaggingReplicas(stream.CachedInfo().Cluster); !slices.Equal(offline, []string{gone}) {
+		t.Errorf("offline are %v, not %s", offline, gone)
+	}
+	if differs := bus.StreamDiffers(stream.CachedInfo().Config, o); differs != nil {
+		t.Errorf("in a cluster %q", differs)
 	}
 }

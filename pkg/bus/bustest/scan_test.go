@@ -1,4 +1,4 @@
-package broker_test
+package bustest_test
 
 import (
 	"context"
@@ -7,12 +7,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
-	"go.uber.org/zap"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/bustest"
 	"github.com/tieback/tieback/pkg/state"
-	"github.com/tieback/tieback/services/tieback/broker"
 )
 
 func filled(t *testing.T, b *bus.Bus, n int) {
@@ -31,7 +31,7 @@ func filled(t *testing.T, b *bus.Bus, n int) {
 // A scan reads what was there when it began, and leaves no consumer behind.
 func TestAScanReadsAllAndLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
-	b := connect(t)
+	b := bustest.Connect(t)
 	filled(t, b, 1200)
 	seen := map[uint64]bool{}
 	err := b.Scan(t.Context(), bus.Scan{Kind: bus.Delivery}, func(m bus.Message) error {
@@ -67,19 +67,15 @@ func TestAScanReadsAllAndLeavesNothingBehind(t *testing.T) {
 // with it the sweep of its company.
 func TestAScanOutlivesNoBrokerThatIsGone(t *testing.T) {
 	t.Parallel()
-	srv, err := broker.Start(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := bus.Connect(t.Context(), bus.Options{InProcess: srv.InProcess(), Name: "test", Log: zap.NewNop()})
+	ns := bustest.Start(t, server.Options{})
+	b, err := bus.Connect(t.Context(), bustest.Options(ns))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.Close)
 	filled(t, b, 1200)
 	ended := make(chan error, 1)
-	gone := sync.OnceFunc(srv.Close)
-	t.Cleanup(gone)
+	gone := sync.OnceFunc(func() { bustest.Stop(ns) })
 	go func() {
 		ended <- b.Scan(t.Context(), bus.Scan{Kind: bus.Delivery}, func(bus.Message) error { gone(); return nil })
 	}()
@@ -96,7 +92,7 @@ func TestAScanOutlivesNoBrokerThatIsGone(t *testing.T) {
 // A batch whose answer is lost ends without a word. That is not the end of the stream.
 func TestAnAnswerThatIsLostIsNotTheEndOfTheStream(t *testing.T) {
 	t.Parallel()
-	b := connect(t)
+	b := bustest.Connect(t)
 	filled(t, b, 3)
 	late, cancel := context.WithDeadline(t.Context(), time.Now())
 	defer cancel()
@@ -110,16 +106,13 @@ func TestAnAnswerThatIsLostIsNotTheEndOfTheStream(t *testing.T) {
 // one that was two hours away, one lost answer held up a company's sweep.
 func TestALostAnswerIsNotWaitedForAsLongAsTheCallerHas(t *testing.T) {
 	t.Parallel()
-	srv, err := broker.Start(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := bus.Connect(t.Context(), bus.Options{InProcess: srv.InProcess(), Name: "test", Log: zap.NewNop()})
+	ns := bustest.Start(t, server.Options{})
+	b, err := bus.Connect(t.Context(), bustest.Options(ns))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.Close)
-	srv.Close()
+	bustest.Stop(ns)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Hour)
 	defer cancel()
 	var all sync.WaitGroup

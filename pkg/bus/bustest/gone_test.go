@@ -1,4 +1,4 @@
-package broker_test
+package bustest_test
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/bustest"
 )
 
 // ends runs a consumer, takes something away from under it, and wants it to end with an error.
@@ -34,7 +35,7 @@ func ends(t *testing.T, b *bus.Bus, c bus.Consumer, take func(ctx context.Contex
 // Somebody deletes a stream: whoever works it must not go on silently, as if there were nothing to do.
 func TestADeletedStreamIsAnErrorAndNoSilence(t *testing.T) {
 	t.Parallel()
-	b := connect(t)
+	b := bustest.Connect(t)
 	publish(t, b, 1)
 	began := make(chan struct{}, 1)
 	err := ends(t, b, bus.Consumer{Kind: bus.Delivery, Name: "test", Handle: func(context.Context, bus.Message) error {
@@ -52,7 +53,7 @@ func TestADeletedStreamIsAnErrorAndNoSilence(t *testing.T) {
 // A handler that waits, as one does for a slow ERP, is told to stop when the consumer is gone.
 func TestADeletedConsumerEndsEvenWhileAHandlerWaits(t *testing.T) {
 	t.Parallel()
-	b := connect(t)
+	b := bustest.Connect(t)
 	publish(t, b, 1)
 	began := make(chan struct{}, 1)
 	err := ends(t, b, bus.Consumer{Kind: bus.Delivery, Name: "test", Handle: func(ctx context.Context, _ bus.Message) error {

@@ -1,20 +1,18 @@
-package broker_test
+package bustest_test
 
 import (
-	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"testing"
 
-	"go.uber.org/zap"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/bustest"
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/tieback/broker"
-	"github.com/tieback/tieback/services/tieback/dead"
 )
 
 // bury makes letter n, whose cause is the ERP or, if it is ours, ours.
@@ -47,8 +45,15 @@ func open(t testing.TB, tally *request.Counter) map[string]int {
 
 func TestATallyReadsOn(t *testing.T) {
 	t.Parallel()
-	b := connect(t)
-	desk := &dead.Resolver{Bus: b, Who: "test"}
+	b := bustest.Connect(t)
+	discard := func(letter, request int64) {
+		t.Helper()
+		err := b.PublishOnce(t.Context(), bus.For(bus.Resolution, "create_vendor", 7, request).WithRun(fmt.Sprint(letter)),
+			&tiebackv1.Resolution{DeadLetter: uint64(letter), Action: tiebackv1.Action_ACTION_DISCARDED})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	tally := request.NewCounter(b)
 	expect := func(what string, want map[string]int) {
 		t.Helper()
@@ -67,17 +72,11 @@ func TestATallyReadsOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect("four and a stranger's", map[string]int{"erp": 3, "ours": 2})
-	if _, err := desk.Discard(t.Context(), 1, "a test"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := desk.Discard(t.Context(), 4, "a test"); err != nil {
-		t.Fatal(err)
-	}
+	discard(1, 1)
+	discard(4, 4)
 	expect("two discarded", map[string]int{"erp": 2, "ours": 1})
 	bury(t, b, 6, false)
-	if _, err := desk.Discard(t.Context(), 6, "a test"); err != nil {
-		t.Fatal(err)
-	}
+	discard(6, 6)
 	expect("one written and dealt with in between", map[string]int{"erp": 2, "ours": 1})
 	replay := bus.For(bus.Event, "create_vendor", 7, 2).WithRun("2")
 	must(t, b.PublishOnce(t.Context(), bus.For(bus.Resolution, "create_vendor", 7, 2).WithRun("2"), &tiebackv1.Resolution{
@@ -103,7 +102,7 @@ func TestATallyReadsOn(t *testing.T) {
 // Streams that were lost and made anew count from 1 again: their first letters are no old ones.
 func TestATallyBeginsAnewWithNewStreams(t *testing.T) {
 	t.Parallel()
-	b := connect(t)
+	b := bustest.Connect(t)
 	tally := request.NewCounter(b)
 	bury(t, b, 1, false)
 	bury(t, b, 2, false)
@@ -131,16 +130,7 @@ func TestATallyBeginsAnewWithNewStreams(t *testing.T) {
 
 // 100,000 letters: the first reading of a process, and each one after it.
 func BenchmarkTally(b *testing.B) {
-	srv, err := broker.Start(b.TempDir())
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer srv.Close()
-	on, err := bus.Connect(context.Background(), bus.Options{InProcess: srv.InProcess(), Name: "bench", Log: zap.NewNop()})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer on.Close()
+	on := bustest.Connect(b)
 	hundredThousand(b, on)
 	b.Run("first", func(b *testing.B) {
 		for b.Loop() {

@@ -1,12 +1,9 @@
-// The tests of package bus live here, by the embedded server they need, so that pkg does
-// not depend on it.
-package broker_test
+package bustest_test
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -14,64 +11,20 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.uber.org/goleak"
-	"go.uber.org/zap"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/bustest"
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/order"
 	"github.com/tieback/tieback/pkg/state"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/tieback/broker"
 )
 
-// A node of a cluster that is shut down while it still opens its streams leaves the loops of some of their
-// file stores behind (nats-server's own, seen now and then). All other goroutines must have ended.
-func TestMain(m *testing.M) {
-	const server = "github.com/nats-io/nats-server/v2/server"
-	goleak.VerifyTestMain(m,
-		goleak.IgnoreAnyFunction(server+".(*msgBlock).flushLoop"),
-		goleak.IgnoreAnyFunction(server+".(*fileStore).flushStreamStateLoop"),
-		goleak.IgnoreAnyFunction(server+"/ats.Register.func1"))
-}
-
-// Two brokers on one folder would spoil it.
-func TestAFolderHasOneBroker(t *testing.T) {
-	t.Parallel()
-	dir := filepath.Join(t.TempDir(), "jetstream")
-	first, err := broker.Start(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if second, err := broker.Start(dir); err == nil || !strings.Contains(err.Error(), "stop it first") {
-		second.Close()
-		t.Errorf("a second one: %v", err)
-	}
-	first.Close()
-	again, err := broker.Start(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	again.Close()
-}
-
-func connect(t testing.TB) *bus.Bus {
-	t.Helper()
-	srv, err := broker.Start(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(srv.Close)
-	b, err := bus.Connect(context.Background(), bus.Options{InProcess: srv.InProcess(), Name: "test", Log: zap.NewNop()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(b.Close)
-	return b
-}
+func TestMain(m *testing.M) { bustest.VerifyNoLeaks(m) }
 
 func delivery(request int64) *nats.Msg {
 	return bus.IfAbsent(&nats.Msg{Subject: bus.For(bus.Delivery, "", 7, request).String(), Data: []byte("x")})
@@ -80,7 +33,7 @@ func delivery(request int64) *nats.Msg {
 // A delivery that comes again, alone or in a crowd, is one message, and spoils no neighbour.
 func TestASubjectGetsOneMessageHoweverOftenItIsPublished(t *testing.T) {
 	t.Parallel()
-	b := connect(t)
+	b := bustest.Connect(t)
 	var accepted, duplicate atomic.Int64
 	var all sync.WaitGroup
 	for i := range 400 {
@@ -139,7 +92,7 @@ func consume(t *testing.T, b *bus.Bus, c bus.Consumer, stop func() bool) {
 
 func TestErrorsDecideWhatBecomesOfAMessage(t *testing.T) {
 	t.Parallel()
-	b := connect(t)
+	b := bustest.Connect(t)
 	publish(t, b, 5)
 	var mu sync.Mutex
 	calls, buried := map[int64]int{}, map[int64]error{}
@@ -189,7 +142,7 @@ func TestErrorsDecideWhatBecomesOfAMessage(t *testing.T) {
 // its neighbours, which die with it, are not blamed.
 func TestAMessageThatNeverEndsIsGivenUpAndItsNeighboursAreNot(t *testing.T) {
 	t.Parallel()
-	b := connect(t)
+	b := bustest.Connect(t)
 	publish(t, b, 20)
 	var mu sync.Mutex
 	done, buried, started := map[int64]bool{}, map[int64]bool{}, 0
@@ -226,7 +179,7 @@ func TestAMessageThatNeverEndsIsGivenUpAndItsNeighboursAreNot(t *testing.T) {
 // Twenty deployments in a row are no fault of the message that waits through them.
 func TestARestartIsNoAttempt(t *testing.T) {
 	t.Parallel()
-	b := connect(t)
+	b := bustest.Connect(t)
 	publish(t, b, 1)
 	work := func(handle bus.Handler, stop func() bool) {
 		consume(t, b, bus.Consumer{Kind: bus.Delivery, Name: "test", Attempts: 2, Backoff: time.Millisecond, RetryFor: time.Nanosecond, Handle: handle,
@@ -246,7 +199,7 @@ func TestARestartIsNoAttempt(t *testing.T) {
 
 func TestADeletedConsumerIsAnErrorAndNoSilence(t *testing.T) {
 	t.Parallel()
-	b := connect(t)
+	b := bustest.Connect(t)
 	failed := make(chan error, 1)
 	go func() {
 		failed <- b.Consume(t.Context(), bus.Consumer{Kind: bus.Delivery, Name: "test", Handle: func(context.Context, bus.Message) error { return nil }})
@@ -266,7 +219,7 @@ func TestADeletedConsumerIsAnErrorAndNoSilence(t *testing.T) {
 
 func TestADeadLetterHoldsTheWholeMessage(t *testing.T) {
 	t.Parallel()
-	b := connect(t)
+	b := bustest.Connect(t)
 	m := bus.Message{Subject: bus.For(bus.Event, "create_vendor", 7, 9), Raw: "tb.event.export.create_vendor.7.9", Data: []byte("whole"), Attempt: 3, Stream: "S", Sequence: 4}
 	for range 2 { // a repeat after a crash adds nothing
 		if err := b.DeadLetter(t.Context(), "export", m, fault.Permanentf("why")); err != nil {
@@ -296,12 +249,9 @@ func TestADeadLetterHoldsTheWholeMessage(t *testing.T) {
 // Whoever can't be told comes back for a day: that is one letter, not one for each ten minutes.
 func TestAMessageIsBuriedOnceHoweverLate(t *testing.T) {
 	t.Parallel()
-	srv, err := broker.Start(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(srv.Close)
-	b, err := bus.Connect(t.Context(), bus.Options{InProcess: srv.InProcess(), Name: "test", Log: zap.NewNop(), Retention: time.Second})
+	o := bustest.Options(bustest.Start(t, server.Options{}))
+	o.Retention = time.Second
+	b, err := bus.Connect(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -325,7 +275,7 @@ func by(n int64) order.Key {
 
 func TestLinksAndLivesNeverGoBack(t *testing.T) {
 	t.Parallel()
-	b := connect(t)
+	b := bustest.Connect(t)
 	st, ctx := state.Of(b), t.Context()
 	for _, l := range []state.Link{{OriginID: "A", Order: by(5)}, {OriginID: "B", Order: by(9)}, {OriginID: "C", Order: by(7)}} {
 		if err := st.SaveLink(ctx, 7, "vendor", 35, l); err != nil {
@@ -350,7 +300,7 @@ func TestLinksAndLivesNeverGoBack(t *testing.T) {
 func BenchmarkPublish(b *testing.B) {
 	data := make([]byte, 1024)
 	b.Run("bare", func(b *testing.B) {
-		js := connect(b).JetStream()
+		js := bustest.Connect(b).JetStream()
 		b.SetParallelism(64)
 		var n atomic.Int64
 		b.RunParallel(func(pb *testing.PB) {
@@ -363,7 +313,7 @@ func BenchmarkPublish(b *testing.B) {
 		})
 	})
 	b.Run("group", func(b *testing.B) {
-		p := connect(b).Publisher(bus.Delivery)
+		p := bustest.Connect(b).Publisher(bus.Delivery)
 		b.SetParallelism(64)
 		var n atomic.Int64
 		b.RunParallel(func(pb *testing.PB) {
@@ -379,7 +329,7 @@ func BenchmarkPublish(b *testing.B) {
 // A message too large for a dead letter around it must not come back for ever.
 func TestAMessageTooLargeForItsDeadLetterIsNamedThere(t *testing.T) {
 	t.Parallel()
-	b := connect(t)
+	b := bustest.Connect(t)
 	m := bus.Message{Subject: bus.For(bus.Event, "create_vendor", 7, 9), Raw: "tb.event.export.create_vendor.7.9", Data: make([]byte, 8<<20), Attempt: 1, Stream: "S", Sequence: 4}
 	if err := b.DeadLetter(t.Context(), "export", m, errors.New("not UTF-8: \xff")); err != nil {
 		t.Fatal(err)
@@ -401,7 +351,7 @@ func TestAMessageTooLargeForItsDeadLetterIsNamedThere(t *testing.T) {
 // Two outcomes of one record flushed together: the newer request's word stands.
 func TestTheNewerLinkWinsARace(t *testing.T) {
 	t.Parallel()
-	b := connect(t)
+	b := bustest.Connect(t)
 	for i := range int64(50) {
 		var both sync.WaitGroup
 		for _, l := range []state.Link{{OriginID: "old", Order: by(1)}, {OriginID: "new", Order: by(2)}} {
@@ -421,7 +371,7 @@ func TestTheNewerLinkWinsARace(t *testing.T) {
 // An operator deletes a link by hand (nats kv del): the next one is written all the same.
 func TestALinkDeletedByHandCanBeWrittenAgain(t *testing.T) {
 	t.Parallel()
-	b := connect(t)
+	b := bustest.Connect(t)
 	link := func(origin string, request int64) {
 		t.Helper()
 		if err := state.Of(b).SaveLink(t.Context(), 7, "vendor", 35, state.Link{OriginID: origin, Order: by(request)}); err != nil {
@@ -449,7 +399,7 @@ func TestALinkDeletedByHandCanBeWrittenAgain(t *testing.T) {
 // reason. What was not written came back until it counted as a message that kills its process.
 func TestADeadLetterIsWrittenWhateverTheErrorSays(t *testing.T) {
 	t.Parallel()
-	b := connect(t)
+	b := bustest.Connect(t)
 	long := "Procore says: " + strings.Repeat("x", 20<<20)
 	for name, c := range map[string]struct {
 		request int64
@@ -488,7 +438,7 @@ func TestADeadLetterIsWrittenWhateverTheErrorSays(t *testing.T) {
 // letter that could not be written wrote 147 MB of log.
 func TestTheErrorOfAnAttemptIsBounded(t *testing.T) {
 	t.Parallel()
-	b := connect(t)
+	b := bustest.Connect(t)
 	publish(t, b, 1)
 	cause := &fault.Error{Class: fault.Permanent, Source: fault.FromProcore, Err: errors.New(strings.Repeat("x", 20<<20))}
 	var ended atomic.Int64

@@ -1,4 +1,4 @@
-package broker_test
+package bustest_test
 
 import (
 	"context"
@@ -7,27 +7,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.uber.org/zap"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/bustest"
 	"github.com/tieback/tieback/pkg/state"
-	"github.com/tieback/tieback/services/tieback/broker"
 )
 
 // everything is how many streams and durable consumers there are.
 var everything = len(bus.Kinds) + 3 + len(bus.Durables())
-
-func start(t *testing.T, dir string) *broker.Server {
-	t.Helper()
-	srv, err := broker.Start(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(srv.Close)
-	return srv
-}
 
 // setUp does what `provisioner` does, and gives what was done by what it was done to.
 func setUp(t *testing.T, o bus.Options) map[string]string {
@@ -69,7 +59,7 @@ func count(done map[string]string, how string) int {
 // What is there stays as it is; what somebody changed is put right and named; no message is touched.
 func TestSetUpCanBeRunAgain(t *testing.T) {
 	t.Parallel()
-	o := bus.Options{InProcess: start(t, t.TempDir()).InProcess(), Name: "test", Log: zap.NewNop()}
+	o := bustest.Options(bustest.Start(t, server.Options{}))
 	if done := setUp(t, o); count(done, "made") != everything {
 		t.Errorf("the first time: %v", done)
 	}
@@ -110,7 +100,8 @@ func TestSetUpCanBeRunAgain(t *testing.T) {
 // Who finds nothing there makes nothing, and says what it waits for.
 func TestWithMadeNothingIsMade(t *testing.T) {
 	t.Parallel()
-	o := bus.Options{InProcess: start(t, t.TempDir()).InProcess(), Name: "test", Log: zap.NewNop(), TopologyManaged: true}
+	o := bustest.Options(bustest.Start(t, server.Options{}))
+	o.TopologyManaged = true
 	short, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
 	_, err := bus.Connect(short, o)
@@ -149,7 +140,7 @@ func TestWithMadeNothingIsMade(t *testing.T) {
 // A worker that works other subjects than the table says would leave some to nobody.
 func TestAConsumerOfTheTableHasItsFilter(t *testing.T) {
 	t.Parallel()
-	err := connect(t).Consume(t.Context(), bus.Consumer{Kind: bus.Event, Name: "export", Filter: "tb.event.sync.>"})
+	err := bustest.Connect(t).Consume(t.Context(), bus.Consumer{Kind: bus.Event, Name: "export", Filter: "tb.event.sync.>"})
 	if err == nil || !strings.Contains(err.Error(), "tb.event.export.>") {
 		t.Errorf("got %v", err)
 	}
@@ -160,8 +151,8 @@ func TestAConsumerOfTheTableHasItsFilter(t *testing.T) {
 func TestTheQuotaBucketOutlivesARestart(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	srv := start(t, dir)
-	o := bus.Options{InProcess: srv.InProcess(), Name: "test", Log: zap.NewNop()}
+	ns := bustest.Start(t, server.Options{StoreDir: dir})
+	o := bustest.Options(ns)
 	nc, err := nats.Connect("", o.InProcess)
 	if err != nil {
 		t.Fatal(err)
@@ -183,8 +174,8 @@ func TestTheQuotaBucketOutlivesARestart(t *testing.T) {
 		t.Fatalf("the first swap: %v, %v", ok, err)
 	}
 	before.Close()
-	srv.Close()
-	o.InProcess = start(t, dir).InProcess()
+	bustest.Stop(ns)
+	o = bustest.Options(bustest.Start(t, server.Options{StoreDir: dir}))
 	q := openQuota(t, connectMade(t, o))
 	value, revision, err := q.Read(t.Context(), "7")
 	if string(value) != "x" || err != nil {
@@ -198,7 +189,7 @@ func TestTheQuotaBucketOutlivesARestart(t *testing.T) {
 // Whoever may write one key can't empty the bucket by it. An older version's bucket let them.
 func TestNoRollupEmptiesTheState(t *testing.T) {
 	t.Parallel()
-	o := bus.Options{InProcess: start(t, t.TempDir()).InProcess(), Name: "test", Log: zap.NewNop()}
+	o := bustest.Options(bustest.Start(t, server.Options{}))
 	setUp(t, o)
 	b := connectMade(t, o)
 	if err := state.Of(b).NextGeneration(t.Context(), 7, "VENDOR", 35, by(8)); err != nil {

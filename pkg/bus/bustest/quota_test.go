@@ -1,4 +1,4 @@
-package broker_test
+package bustest_test
 
 import (
 	"fmt"
@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/bustest"
 	"github.com/tieback/tieback/pkg/procore"
 )
 
@@ -22,7 +23,7 @@ func openQuota(t *testing.T, b *bus.Bus) procore.Store {
 // Of those who swap at the same revision one wins, and the others are told.
 func TestOneSwapOfTheQuotaWins(t *testing.T) {
 	t.Parallel()
-	q := openQuota(t, connect(t))
+	q := openQuota(t, bustest.Connect(t))
 	if value, revision, err := q.Read(t.Context(), "7"); value != nil || revision != 0 || err != nil {
 		t.Fatalf("%q at %d, %v, before anything is there", value, revision, err)
 	}
@@ -54,7 +55,7 @@ func TestOneSwapOfTheQuotaWins(t *testing.T) {
 // A broker that was restarted has forgotten what it kept in memory, and its bucket too.
 func TestAForgottenQuotaIsMadeAnew(t *testing.T) {
 	t.Parallel()
-	b := connect(t)
+	b := bustest.Connect(t)
 	q := openQuota(t, b)
 	_, _, err := q.Swap(t.Context(), "7", []byte("x"), 0)
 	if err != nil {

@@ -1,9 +1,7 @@
-package broker_test
+package bustest_test
 
 import (
 	"context"
-	"fmt"
-	"net"
 	"strings"
 	"testing"
 	"time"
@@ -13,58 +11,15 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/bustest"
 	"github.com/tieback/tieback/pkg/order"
 	"github.com/tieback/tieback/pkg/state"
-	"github.com/tieback/tieback/services/tieback/broker"
 )
 
-// cluster starts a broker of three nodes and gives the first.
+// cluster starts three nodes and returns the first.
 func cluster(t *testing.T) *server.Server {
 	t.Helper()
-	return startNodes(t, nodes(t))[0]
-}
-
-// nodes are three nodes of a broker, not yet started.
-func nodes(t *testing.T) []*server.Options {
-	t.Helper()
-	var routes []string
-	var ports []int
-	for range 3 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-		routes = append(routes, fmt.Sprintf("nats://127.0.0.1:%d", ports[len(ports)-1]))
-		_ = l.Close() // for the node to take
-	}
-	var all []*server.Options
-	for i, port := range ports {
-		o := &server.Options{
-			ServerName: fmt.Sprint("n", i), JetStream: true, StoreDir: t.TempDir(), Host: "127.0.0.1", Port: -1, NoSigs: true, NoLog: true,
-			Cluster: server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: port},
-		}
-		for _, r := range routes {
-			o.Routes = append(o.Routes, server.RoutesFromStr(r)...)
-		}
-		all = append(all, o)
-	}
-	return all
-}
-
-func startNodes(t *testing.T, all []*server.Options) []*server.Server {
-	t.Helper()
-	var started []*server.Server
-	for _, o := range all {
-		ns, err := server.NewServer(o.Clone())
-		if err != nil {
-			t.Fatal(err)
-		}
-		ns.Start()
-		t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
-		started = append(started, ns)
-	}
-	return started
+	return bustest.StartNodes(t, bustest.Nodes(t))[0]
 }
 
 // A command of tieback, run in a shell that says nothing of replicas, must leave production's three,
@@ -164,12 +119,8 @@ func TestReplicasAreRaisedUnderARunningProcess(t *testing.T) {
 // The same for the quota, of a process that may make no bucket anew.
 func TestTheQuotaIsReadThoughOnlyTheLeaderAnswersFromNowOn(t *testing.T) {
 	t.Parallel()
-	srv, err := broker.Start(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(srv.Close)
-	o := bus.Options{InProcess: srv.InProcess(), Name: "test", TopologyManaged: true, Log: zap.NewNop()}
+	o := bustest.Options(bustest.Start(t, server.Options{}))
+	o.TopologyManaged = true
 	if err := bus.SetUp(t.Context(), o, func(string, string) {}); err != nil {
 		t.Fatal(err)
 	}
@@ -203,10 +154,10 @@ func TestTheQuotaIsReadThoughOnlyTheLeaderAnswersFromNowOn(t *testing.T) {
 // them: whoever may not make it finds it empty, and goes on.
 func TestTheQuotaBucketOutlivesTheWholeCluster(t *testing.T) {
 	t.Parallel()
-	all := nodes(t)
+	all := bustest.Nodes(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	running := startNodes(t, all)
+	running := bustest.StartNodes(t, all)
 	o := bus.Options{InProcess: nats.InProcessServer(running[0]), Name: "test", Replicas: 3, Log: zap.NewNop()}
 	setUp(t, o)
 	before := connectMade(t, o)
@@ -215,10 +166,9 @@ func TestTheQuotaBucketOutlivesTheWholeCluster(t *testing.T) {
 	}
 	before.Close()
 	for _, ns := range running {
-		ns.Shutdown()
-		ns.WaitForShutdown()
+		bustest.Stop(ns)
 	}
-	o.InProcess = nats.InProcessServer(startNodes(t, all)[0])
+	o.InProcess = nats.InProcessServer(bustest.StartNodes(t, all)[0])
 	q := openQuota(t, connectMade(t, o))
 	ok, err := false, ctx.Err()
 	for !ok && ctx.Err() == nil { // a leader is chosen meanwhile
@@ -236,11 +186,11 @@ func TestTheQuotaBucketOutlivesTheWholeCluster(t *testing.T) {
 // its way there, which nobody gets for a whole AckWait.
 func TestANodeThatShutsDownIsLeftAtOnce(t *testing.T) {
 	t.Parallel()
-	all := nodes(t)
+	all := bustest.Nodes(t)
 	for _, o := range all {
 		o.LameDuckGracePeriod, o.LameDuckDuration = 30*time.Second, time.Minute
 	}
-	servers := startNodes(t, all)
+	servers := bustest.StartNodes(t, all)
 	var urls []string
 	for _, ns := range servers {
 		urls = append(urls, ns.ClientURL())

@@ -1,43 +1,32 @@
-package broker_test
+package bustest_test
 
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
-	"go.uber.org/zap/zaptest/observer"
-
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/bustest"
 	"github.com/tieback/tieback/pkg/state"
-	"github.com/tieback/tieback/services/tieback/broker"
-	"github.com/tieback/tieback/services/tieback/internal/commandtest"
 )
 
 // disk is the folder of a broker that is stopped, damaged and started again.
 type disk struct {
 	*testing.T
 	dir string
-	log *zap.Logger
 }
 
 // on runs f beside the broker, then stops it.
 func (d disk) on(f func(b *bus.Bus)) {
 	d.Helper()
-	srv, err := broker.StartLogging(d.dir, d.log)
-	if err != nil {
-		d.Fatal(err)
-	}
-	defer srv.Close()
-	b, err := bus.Connect(d.Context(), bus.Options{InProcess: srv.InProcess(), Name: "test", Log: zap.NewNop()})
+	ns := bustest.Start(d.T, server.Options{StoreDir: d.dir})
+	defer bustest.Stop(ns)
+	b, err := bus.Connect(d.Context(), bustest.Options(ns))
 	if err != nil {
 		d.Fatal(err)
 	}
@@ -96,15 +85,14 @@ func TestWhatAStreamHasLostIsNoticed(t *testing.T) {
 		t.Run(fmt.Sprintf("%s/crashed=%v", c.stream, c.crashed), func(t *testing.T) {
 			t.Parallel()
 			stream, crashed := c.stream, c.crashed
-			log, logged := observer.New(zapcore.WarnLevel)
-			d := disk{t, t.TempDir(), zap.New(log)}
+			d := disk{t, t.TempDir()}
 			d.on(func(b *bus.Bus) {
 				fill(t, b, 1, many)
 				if all := lost(t, b, true); len(all) > 0 {
 					t.Errorf("before: %v", all)
 				}
 			})
-			commandtest.Flip(t, d.dir, stream, 0.4, crashed)
+			bustest.Flip(t, d.dir, stream, 0.4, crashed)
 			var first uint64
 			d.on(func(b *bus.Bus) {
 				all := lost(t, b, true)
@@ -138,38 +126,6 @@ func TestWhatAStreamHasLostIsNoticed(t *testing.T) {
 					t.Errorf("accepted, and started again: %v", all)
 				}
 			})
-			for _, l := range logged.All() {
-				t.Log(l.Level, l.Message, l.ContextMap())
-			}
-		})
-	}
-}
-
-// The exporter of lag remembers how far the streams have come, and shows what is missing: as found when the broker starts, and as found
-// when the letters are read.
-func TestTheExporterShowsWhatIsLost(t *testing.T) {
-	t.Parallel()
-	for crashed, want := range map[bool]float64{true: 64, false: 1} {
-		t.Run(fmt.Sprintf("crashed=%v", crashed), func(t *testing.T) {
-			t.Parallel()
-			d := disk{t, t.TempDir(), zap.NewNop()}
-			d.on(func(b *bus.Bus) {
-				fill(t, b, 1, many)
-				t.Run("whole", func(t *testing.T) {
-					export(t, b).until("no loss", func(v map[string]float64) bool {
-						return has("tieback_stream_lost_messages{TIEBACK_DEAD}", 0)(v) && v["tieback_dead_letters_open{ours}"] == many
-					})
-				})
-			})
-			commandtest.Flip(t, d.dir, deadStream, 0.4, crashed)
-			d.on(func(b *bus.Bus) {
-				t.Run("damaged", func(t *testing.T) {
-					v := export(t, b).until("the loss", has("tieback_stream_lost_messages{TIEBACK_DEAD}", want))
-					if v["tieback_stream_lost_messages{TIEBACK_DELIVERY}"] != 0 {
-						t.Errorf("shown is %v", v)
-					}
-				})
-			})
 		})
 	}
 }
@@ -177,8 +133,9 @@ func TestTheExporterShowsWhatIsLost(t *testing.T) {
 // Nothing that a service does to a stream looks like a loss: refused and doubled publications, batches that fall apart, expiry.
 func TestNothingIsLostByWorking(t *testing.T) {
 	t.Parallel()
-	srv := start(t, t.TempDir())
-	b, err := bus.Connect(t.Context(), bus.Options{InProcess: srv.InProcess(), Name: "test", Retention: 2 * time.Second, Log: zap.NewNop()})
+	o := bustest.Options(bustest.Start(t, server.Options{}))
+	o.Retention = 2 * time.Second
+	b, err := bus.Connect(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,7 +170,7 @@ func TestNothingIsLostByWorking(t *testing.T) {
 // A letter that somebody purges, and a stream that is made anew, are losses; a stream's oldest, gone before its age, too.
 func TestWhatIsDeletedByHandIsALoss(t *testing.T) {
 	t.Parallel()
-	b := connect(t)
+	b := bustest.Connect(t)
 	fill(t, b, 1, 10)
 	if found := lost(t, b, true); len(found) > 0 {
 		t.Fatal(found)
@@ -251,25 +208,5 @@ func TestWhatIsDeletedByHandIsALoss(t *testing.T) {
 		if found := lost(t, b, true); found[deadStream] != 10 || found[deliveries] != 3 || len(found) != 2 {
 			t.Errorf("made anew: %v", found)
 		}
-	}
-}
-
-// What the embedded broker complains of reaches the log, cut and bounded.
-func TestTheEmbeddedBrokersWarningsAreLogged(t *testing.T) {
-	t.Parallel()
-	log, logged := observer.New(zapcore.DebugLevel)
-	d := disk{t, t.TempDir(), zap.New(log)}
-	d.on(func(b *bus.Bus) { fill(t, b, 1, 10) })
-	if n := logged.Len(); n > 0 {
-		t.Errorf("a whole broker: %v", logged.All())
-	}
-	state := filepath.Join(d.dir, "jetstream", "$G", "streams", deadStream, "msgs", "index.db")
-	if err := os.WriteFile(state, []byte(strings.Repeat("broken ", 20)), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	d.on(func(*bus.Bus) {})
-	some := logged.FilterField(zap.String("says", "Filestore [TIEBACK_DEAD] Stream state checksum did not match"))
-	if some.Len() != 1 || some.All()[0].Level != zapcore.WarnLevel {
-		t.Errorf("logged is %v", logged.All())
 	}
 }
