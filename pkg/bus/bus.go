@@ -100,7 +100,7 @@ func dial(o Options) (*Bus, error) {
 		opts = append(opts, o.InProcess)
 	}
 	b := &Bus{name: cmp.Or(o.Name, "tieback"), conn: connState{lost: make(chan struct{}, 1), onWait: o.Waiting}, log: o.Log, ackWait: o.AckWait, managed: o.TopologyManaged, publishers: map[Kind]*Publisher{}, streams: map[Kind]jetstream.Stream{}}
-	opts = append(append(opts, nats.LameDuckModeHandler(b.leaveNode)), b.conn.options()...)
+	opts = append(append(opts, nats.LameDuckModeHandler(b.leaveLameDuck)), b.conn.options()...)
 	nc, err := connect(o, opts)
 	if err != nil {
 		return nil, err

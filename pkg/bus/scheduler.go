@@ -6,77 +6,77 @@ import (
 	"time"
 )
 
-// fair decides whose message a consumer works next. It holds more messages than run, in a lane
-// for each company, so that it sees past the backlog of one to the messages of the others:
+// scheduler decides which company's message a consumer works next. It queues more messages than it runs, in one queue
+// for each company (tenant), so that a backlog of one company does not hide the messages of the others:
 //
-//	whose turn        the companies with something to do, one message each, in turn
-//	how many at once  as many as there are free slots: one company alone gets half of them, n
-//	                  get one (n+1)th each; some are always free for whoever comes next
-//	after a throttle  none until then, and afterwards half as many at once as before; each
-//	                  message that ends adds one
-//	when all fail     after eight messages in a row the same, for 0.2, 0.4 … 5 s: whatever is
-//	                  down is asked now and then, not by every message in turn
-//	held              as many as there is free room, by number and by bytes; but no more than
-//	                  the lane gets through in two seconds, once that is known; one in any case
-//	the surplus       handed back, to come again about when its turn would be, or sooner: see slowest
+//	order         round robin: each company with queued messages starts one in turn
+//	concurrency   limited by the free workers: a single company uses at most half of them, n companies
+//	              an (n+1)th each, so that some are always free for the next company
+//	throttled     the company starts nothing until the wait is over, and half as many at once afterwards;
+//	              each success raises that limit by one
+//	failing       eight failures in a row pause the company for 0.2, 0.4 … 5 s, so that a system that is
+//	              down is probed now and then, and not by every message
+//	queued        up to the free room, in messages and in bytes, and no more than the company completes
+//	              in two seconds, once that is known; at least one
+//	surplus       released to the broker, for redelivery about when its turn comes, or earlier: see minReturnRate
 //
-// It knows no broker and no clock, and is not safe for concurrent use.
+// It uses neither a broker nor a clock. It is not safe for concurrent use.
 type scheduler struct {
-	concurrency int // handlers at once
-	maxQueued   int // messages held
-	maxBytes    int // their bytes
+	concurrency int // messages running at once
+	maxQueued   int // messages
+	maxBytes    int // of the queued messages
 	running     int
 	queued      int
 	bytes       int
-	tenants     map[int64]*tenantQueue
-	ready       []*tenantQueue // those that hold something; the first has waited longest for its turn
+	tenants     map[int64]*tenantQueue // by company
+	ready       []*tenantQueue         // the ones that are not empty; the first has waited longest for its turn
 }
 
-// lane is one company's share of a consumer.
+// tenantQueue is the queue of one company.
 type tenantQueue struct {
 	messages      []*prefetched
-	bytes         int // bytes in queue
+	bytes         int // of messages
 	running       int
-	limit         int       // most at once, since a throttle; 0: nothing was throttled lately
-	pausedUntil   time.Time // none before, as Procore or the ERP asked
-	failures      int       // messages in a row
-	lastFailed    uint64    // the sequence of the last of them
-	pauses        int       // stops in a row since one did not fail
-	completed     int       // since mark, with always more in the queue
+	limit         int       // of running, since a throttle; 0: none
+	pausedUntil   time.Time // nothing starts before
+	failures      int       // in a row
+	lastFailed    uint64    // sequence of the last failure
+	pauses        int       // in a row, since the last success
+	completed     int       // since measuredSince, while the queue was never empty
 	measuredSince time.Time
 	rate          float64   // messages a second; 0: not known
-	lastReturn    time.Time // when the last that was handed back comes again
+	lastReturn    time.Time // when the last released message is redelivered
 }
 
 const (
-	// fewest is what a slow lane may hold, as far as there is room.
+	// minShare is how many messages a slow company may queue, if there is room.
 	minShare = 256
-	// guess is the rate of a lane of which none is known yet, in messages a second.
+	// initialRate is the assumed throughput of a company before it is measured, in messages a second.
 	initialRate = 1000
-	// leastPull is how many messages are asked for at least while a slot is free.
+	// minPull is the least number of messages to pull while a worker is free.
 	minPull = 64
-	// slowest is how many messages a second come again at least, of all companies that hold some in sum, however
-	// slowly they get on: when whatever hangs answers again, the few must not be away for minutes.
+	// minReturnRate is the least rate of redelivery, in messages a second over all companies with queued messages,
+	// however slow they are: when a hanging system recovers, the released messages must not be minutes away.
 	minReturnRate = 100
-	// soonest and latest bound how long what was handed back stays away.
+	// minReturn and maxReturn bound the delay of a redelivery.
 	minReturn = time.Second
 	maxReturn = 2 * time.Minute
-	// inARow is how many messages must fail for a lane to stop, first for firstStop, at last
-	// for longestStop.
+	// failuresToPause failures in a row pause a company, first for minPause, at most for maxPause.
 	failuresToPause = 8
 	minPause        = 200 * time.Millisecond
 	maxPause        = 5 * time.Second
 )
 
-// ending is how an attempt ended, as far as its lane cares.
+// result is how an attempt ended. The zero value: the message is done.
 type result struct {
-	throttled bool // until wait is over
+	throttled bool // for the duration wait
 	wait      time.Duration
-	failed    bool // it comes again
+	failed    bool // the message is redelivered
 }
 
-// add takes a message in, or says after how long it should come again.
-func (f *scheduler) add(h *prefetched, company int64, now time.Time) (later time.Duration, kept bool) {
+// add queues a message. If there is no room it returns false, and the delay after which the message should be
+// redelivered.
+func (f *scheduler) add(h *prefetched, company int64, now time.Time) (delay time.Duration, queued bool) {
 	l := f.tenants[company]
 	if l == nil {
 		l = &tenantQueue{}
@@ -95,7 +95,7 @@ func (f *scheduler) add(h *prefetched, company int64, now time.Time) (later time
 	return 0, true
 }
 
-// share is how many messages a lane may hold.
+// share is how many messages a company may queue.
 func (f *scheduler) share(l *tenantQueue, now time.Time) int {
 	free := f.maxQueued - f.queued
 	if rate, known := l.throughput(now); known {
@@ -104,7 +104,7 @@ func (f *scheduler) share(l *tenantQueue, now time.Time) int {
 	return free
 }
 
-// start gives the next message to work; nil: nobody may start one.
+// next returns the next message to start, or nil if no company may start one.
 func (f *scheduler) next(now time.Time) *prefetched {
 	i := slices.IndexFunc(f.ready, func(l *tenantQueue) bool { return f.mayStart(l, now) })
 	if i < 0 {
@@ -127,7 +127,7 @@ func (f *scheduler) mayStart(l *tenantQueue, now time.Time) bool {
 	return free > 0 && (l.running == 0 || l.running < free) && (l.limit == 0 || l.running < l.limit) && !now.Before(l.pausedUntil)
 }
 
-// end takes note of how a message ended that was started.
+// finish records the result of a message that next returned.
 func (f *scheduler) finish(h *prefetched, e result, now time.Time) {
 	l := h.queue
 	switch {
@@ -141,8 +141,8 @@ func (f *scheduler) finish(h *prefetched, e result, now time.Time) {
 	l.running, f.running = l.running-1, f.running-1
 }
 
-// fail stops the lane where nothing but failures come. One message that fails again and
-// again stops nobody, nor do those that ran when the lane was stopped.
+// fail pauses the company after failuresToPause failures in a row. Repeated failures of one message count once, and
+// failures during a pause do not count: those messages were running when it began.
 func (l *tenantQueue) fail(sequence uint64, now time.Time) {
 	if sequence == l.lastFailed || now.Before(l.pausedUntil) {
 		return
@@ -154,8 +154,8 @@ func (l *tenantQueue) fail(sequence uint64, now time.Time) {
 	}
 }
 
-// throttle stops the lane until wait is over. Those that ran beside the first to be throttled
-// are told the same, and change nothing more.
+// throttle pauses the company for wait. Only the first throttle halves its limit: messages that were running beside
+// that one are throttled as well, and carry no news.
 func (l *tenantQueue) throttle(wait time.Duration, now time.Time) {
 	if !now.Before(l.pausedUntil) {
 		l.limit = max(1, l.running/2)
@@ -166,10 +166,10 @@ func (l *tenantQueue) throttle(wait time.Duration, now time.Time) {
 	l.resetRate(l.pausedUntil)
 }
 
-func (l *tenantQueue) succeed(slots int, now time.Time) {
+func (l *tenantQueue) succeed(concurrency int, now time.Time) {
 	l.failures, l.lastFailed, l.pauses = 0, 0, 0
 	if l.limit > 0 {
-		if l.limit++; l.limit >= slots {
+		if l.limit++; l.limit >= concurrency {
 			l.limit = 0
 		}
 	}
@@ -184,10 +184,10 @@ func (l *tenantQueue) succeed(slots int, now time.Time) {
 	}
 }
 
-// forget what the rate was: a lane that ran dry does not tell what it bears.
+// resetRate starts a new measurement: an empty queue says nothing about throughput.
 func (l *tenantQueue) resetRate(now time.Time) { l.completed, l.measuredSince, l.rate = 0, now, 0 }
 
-// pace is how many messages a second the lane gets through, once it is known.
+// throughput returns how many messages a second the company completes, once that is known.
 func (l *tenantQueue) throughput(now time.Time) (rate float64, known bool) {
 	if now.Before(l.pausedUntil) {
 		return 0, true
@@ -198,15 +198,15 @@ func (l *tenantQueue) throughput(now time.Time) (rate float64, known bool) {
 	return l.rate, l.rate > 0
 }
 
-// later is when a message that finds no room should come again: after those that wait here
-// and those that were handed back before it, as far as that can be told. Those of a second
-// come together, since the broker looks through all that is pending each time.
-func (l *tenantQueue) redeliverAfter(now time.Time, lanes int) time.Duration {
+// redeliverAfter returns the delay for a message that finds no room: its turn is estimated to come after the queued
+// messages and the ones released before it. Delays end on whole seconds, because the broker scans everything that is
+// pending for each redelivery.
+func (l *tenantQueue) redeliverAfter(now time.Time, companies int) time.Duration {
 	begin, rate := now, float64(initialRate)
 	if l.pausedUntil.After(now) {
 		begin = l.pausedUntil
 	} else if known, ok := l.throughput(now); ok {
-		rate = max(known, minReturnRate/float64(lanes))
+		rate = max(known, minReturnRate/float64(companies))
 	}
 	if first := begin.Add(timeFor(len(l.messages), rate)); first.After(l.lastReturn) {
 		l.lastReturn = first
@@ -222,12 +222,12 @@ func (l *tenantQueue) redeliverAfter(now time.Time, lanes int) time.Duration {
 	return at.Truncate(time.Second).Add(time.Second).Sub(now)
 }
 
-// last is how long n messages take at a rate, as far as it matters.
+// timeFor is how long n messages take at a rate, at most maxReturn.
 func timeFor(n int, rate float64) time.Duration {
 	return time.Duration(min(float64(n)/max(rate, 1e-6), maxReturn.Seconds()) * float64(time.Second))
 }
 
-// wake is when the next lane may go on that waits out a throttle; zero: none does.
+// nextWake returns when the next pause of a company with queued messages ends; zero: none is paused.
 func (f *scheduler) nextWake(now time.Time) time.Time {
 	var first time.Time
 	for _, l := range f.ready {
@@ -238,9 +238,9 @@ func (f *scheduler) nextWake(now time.Time) time.Time {
 	return first
 }
 
-// free says how many more messages may be asked for: none while no slot is free, and else at least
-// a few, even where the room is taken: by companies that wait, for all we know, and those behind them
-// must not. Of a company that holds nothing one is kept in any case, the others are handed back.
+// wanted returns how many messages to pull: none while all workers are busy, and at least minPull otherwise, even if
+// the queues are full. They may be full of paused companies' messages, and the messages behind those may belong to
+// others: add always takes the first message of a company, and the surplus is released.
 func (f *scheduler) wanted() int {
 	if f.running >= f.concurrency {
 		return 0

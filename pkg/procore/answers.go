@@ -23,36 +23,36 @@ import (
 //	any other call              anyMost
 //	a token, and each refusal   smallMost; of a refusal the rest is not read
 const (
-	requestMost = 8 << 20 // one of 1,000 lines has about 3 MB
-	anyMost     = 1 << 20
-	itemMost    = 16 << 10
-	smallMost   = 64 << 10
+	maxRequest = 8 << 20 // one of 1,000 lines has about 3 MB
+	maxAnswer  = 1 << 20
+	maxItem    = 16 << 10
+	maxSmall   = 64 << 10
 )
 
 // atOnce is how many bytes of answers a Client has in memory, without the first smallMost of each: they are all of
 // nearly every answer. Parsed, an answer has several times its size. The first smallMost are bounded by the calls at
 // once: a fetcher or a worker has 256 handlers, each with one call, which is 16 MiB. `tieback run` has one fetcher and
 // five workers, which is 96 MiB.
-const atOnce = 24 << 20
+const maxBuffered = 24 << 20
 
 // headersMost is how many bytes the headers of an answer may have.
-const headersMost = 64 << 10
+const maxHeaders = 64 << 10
 
 // most is how many bytes the answer may have.
-func (c Call) most() int64 {
+func (c Call) maxBytes() int64 {
 	if c.Route.Name == GetERPRequest.Name {
-		return requestMost
+		return maxRequest
 	}
-	return anyMost + int64(c.items)*itemMost
+	return maxAnswer + int64(c.items)*maxItem
 }
 
 // errTooLong is in the chain of the error of a call whose answer is larger than it may be.
 var errTooLong = errors.New("the answer is too large")
 
-type heldKey struct{}
+type holdKey struct{}
 
 // held are the bytes of answers that the holder of a context keeps.
-type held struct {
+type answerHold struct {
 	of    *semaphore.Weighted
 	bytes int64
 }
@@ -61,11 +61,11 @@ type held struct {
 // while it is read: for callers that work with a large answer. One call is made in such a context at a time; where
 // there are several, each answer takes the place of the one before.
 func Holding(ctx context.Context) (holding context.Context, release func()) {
-	h := &held{}
-	return context.WithValue(ctx, heldKey{}, h), h.release
+	h := &answerHold{}
+	return context.WithValue(ctx, holdKey{}, h), h.release
 }
 
-func (h *held) release() {
+func (h *answerHold) release() {
 	if h.of != nil {
 		h.of.Release(h.bytes)
 	}
@@ -74,14 +74,14 @@ func (h *held) release() {
 
 // read reads an answer, of a refusal only its beginning.
 func (s *Session) read(ctx context.Context, c Call, resp *http.Response) ([]byte, error) {
-	start, err := io.ReadAll(io.LimitReader(resp.Body, smallMost))
+	start, err := io.ReadAll(io.LimitReader(resp.Body, maxSmall))
 	if err != nil {
 		return nil, s.noAnswer(c.Route, err)
 	}
-	if len(start) < smallMost || resp.StatusCode < 200 || resp.StatusCode > 299 {
+	if len(start) < maxSmall || resp.StatusCode < 200 || resp.StatusCode > 299 {
 		return start, nil
 	}
-	most := c.most()
+	most := c.maxBytes()
 	if resp.ContentLength > most {
 		return nil, tooLong(c.Route, most)
 	}
@@ -89,9 +89,9 @@ func (s *Session) read(ctx context.Context, c Call, resp *http.Response) ([]byte
 	if resp.ContentLength >= 0 {
 		need = resp.ContentLength
 	}
-	h, holding := ctx.Value(heldKey{}).(*held)
+	h, holding := ctx.Value(holdKey{}).(*answerHold)
 	if !holding {
-		h = &held{}
+		h = &answerHold{}
 		defer h.release()
 	}
 	h.release()
@@ -103,11 +103,11 @@ func (s *Session) read(ctx context.Context, c Call, resp *http.Response) ([]byte
 	if resp.ContentLength >= 0 {
 		all.Grow(int(need) - len(start) + bytes.MinRead)
 	}
-	n, err := all.ReadFrom(io.LimitReader(resp.Body, most-smallMost+1))
+	n, err := all.ReadFrom(io.LimitReader(resp.Body, most-maxSmall+1))
 	switch {
 	case err != nil:
 		return nil, s.noAnswer(c.Route, err)
-	case n > most-smallMost:
+	case n > most-maxSmall:
 		return nil, tooLong(c.Route, most)
 	}
 	return all.Bytes(), nil

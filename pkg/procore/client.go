@@ -57,7 +57,7 @@ type account struct {
 	cfg       Config     // the hosts are the client's
 	log       *zap.Logger
 	http      *http.Client
-	meter     *meter
+	limiter   *limiter
 	login     login
 	answers   *semaphore.Weighted // bytes of large answers in memory; of all accounts
 }
@@ -74,7 +74,7 @@ type sessionState struct {
 	*account
 	company *company.Company
 	sizes   sizes    // of the calls of sync actions
-	lacks   sync.Map // names of routes, see Lack
+	missing sync.Map // names of routes, see Lack
 	calls   *prometheus.CounterVec
 	refused prometheus.Counter // of our credentials or token
 	trouble trouble.Tracker
@@ -93,7 +93,7 @@ func New(cfg Config, companies company.Set, reg prometheus.Registerer) (*Client,
 	if cfg.Transport == nil {
 		transport := http.DefaultTransport.(*http.Transport).Clone()
 		transport.MaxIdleConnsPerHost, transport.MaxIdleConns = 256, 1024
-		transport.MaxResponseHeaderBytes = headersMost
+		transport.MaxResponseHeaderBytes = maxHeaders
 		cfg.Transport = transport
 	}
 	c := &Client{sessions: make(map[int64]*Session, len(companies))}
@@ -106,7 +106,7 @@ func New(cfg Config, companies company.Set, reg prometheus.Registerer) (*Client,
 	if err := errors.Join(reg.Register(calls), reg.Register(refused)); err != nil {
 		return nil, err
 	}
-	answers := semaphore.NewWeighted(atOnce)
+	answers := semaphore.NewWeighted(maxBuffered)
 	accounts := map[*company.Client]*account{}
 	for _, id := range slices.Sorted(maps.Keys(companies)) {
 		co := companies[id]
@@ -131,7 +131,7 @@ func newAccount(cfg Config, co *company.Company) *account {
 		cfg.APIURL, cfg.LoginURL = co.Client.APIURL, co.Client.LoginURL
 	}
 	return &account{
-		client: co.Client, cfg: cfg, log: zap.NewNop(), meter: newMeter(StoreKey(co.ID, co.Client.Name), co.Client.Name != "", cfg.Timeout, secretOf(co.Client)),
+		client: co.Client, cfg: cfg, log: zap.NewNop(), limiter: newLimiter(StoreKey(co.ID, co.Client.Name), co.Client.Name != "", cfg.Timeout, secretOf(co.Client)),
 		// A redirect is not followed: a write would be with a GET, whose 200 says that nothing was done.
 		http: &http.Client{Transport: cfg.Transport, Timeout: cfg.Timeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}
@@ -141,7 +141,7 @@ func newAccount(cfg Config, co *company.Company) *account {
 // use the same clients. Without it this process counts as the only one. Call it before the first call.
 func (c *Client) ShareLimits(store Store) {
 	for _, a := range c.accounts {
-		a.meter.store = store
+		a.limiter.store = store
 	}
 }
 
@@ -149,7 +149,7 @@ func (c *Client) ShareLimits(store Store) {
 // the first call.
 func (c *Client) LogTo(log *zap.Logger) {
 	for _, a := range c.accounts {
-		a.log, a.meter.log = log, log
+		a.log, a.limiter.log = log, log
 	}
 }
 
@@ -165,11 +165,11 @@ func (c *Client) Company(id int64) (*Session, error) {
 
 // Lack notes that Procore does not have a route, so that it is not called again for this company while the process
 // runs: Procore holds needless 404s against an app.
-func (s *Session) Lack(r Route) { s.lacks.Store(r.Name, true) }
+func (s *Session) MarkMissing(r Route) { s.missing.Store(r.Name, true) }
 
 // Lacks reports whether Lack was called for the route.
-func (s *Session) Lacks(r Route) bool {
-	_, lacks := s.lacks.Load(r.Name)
+func (s *Session) Missing(r Route) bool {
+	_, lacks := s.missing.Load(r.Name)
 	return lacks
 }
 
@@ -186,7 +186,7 @@ func (c *Client) Troubles(silent time.Duration) []trouble.Trouble {
 }
 
 // Quota is what is left of the rate limit; false: not known now.
-func (s *Session) Quota() (Quota, bool) { return s.meter.left(s.company.ID) }
+func (s *Session) Quota() (Quota, bool) { return s.limiter.left(s.company.ID) }
 
 // Call is one call: its route, the record in the path, the query and the body.
 type Call struct {
@@ -232,7 +232,7 @@ func (s *Session) do(ctx context.Context, c Call) (answer, error) {
 	ctx, span := tracer.Start(ctx, "procore "+c.Route.Name, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attribute.Int64("tieback.company", s.company.ID)))
 	defer span.End()
 	ended := s.trouble.Begin(s.company.ID)
-	a, err := s.twice(ctx, c)
+	a, err := s.doAuthorized(ctx, c)
 	err = fault.Clean(err, s.secrets()...)
 	if err != nil {
 		span.SetStatus(codes.Error, err.Error())
@@ -244,7 +244,7 @@ func (s *Session) do(ctx context.Context, c Call) (answer, error) {
 }
 
 // twice makes a call, and again if the token was not taken.
-func (s *Session) twice(ctx context.Context, c Call) (answer, error) {
+func (s *Session) doAuthorized(ctx context.Context, c Call) (answer, error) {
 	body, err := marshal(c.Body)
 	if err != nil {
 		return answer{}, fault.New(fault.Permanent, err)
@@ -253,10 +253,10 @@ func (s *Session) twice(ctx context.Context, c Call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	a, err := s.once(ctx, tok, c, body)
+	a, err := s.send(ctx, tok, c, body)
 	if err == nil && a.status == http.StatusUnauthorized {
 		if tok, err = s.accessToken(ctx, tok); err == nil {
-			a, err = s.once(ctx, tok, c, body)
+			a, err = s.send(ctx, tok, c, body)
 		}
 		if err == nil && a.status == http.StatusUnauthorized {
 			s.refused.Inc()
@@ -302,7 +302,7 @@ func marshal(v any) ([]byte, error) {
 }
 
 // once makes the call; a 429 or 503 comes back as a throttled error.
-func (s *Session) once(ctx context.Context, tok *oauth2.Token, c Call, body []byte) (answer, error) {
+func (s *Session) send(ctx context.Context, tok *oauth2.Token, c Call, body []byte) (answer, error) {
 	u := s.cfg.APIURL + c.Route.path(s.cfg.Routes, s.company.ID, c)
 	req, err := http.NewRequestWithContext(ctx, c.Route.Method, u, bytes.NewReader(body))
 	if err != nil {
@@ -313,22 +313,22 @@ func (s *Session) once(ctx context.Context, tok *oauth2.Token, c Call, body []by
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	claim, err := s.meter.take(ctx, s.company.ID)
+	claim, err := s.limiter.reserve(ctx, s.company.ID)
 	if err != nil {
 		return answer{}, err
 	}
 	if n, ok := ctx.Value(countKey{}).(*atomic.Int32); ok {
 		n.Add(1)
 	}
-	sent := s.meter.clock.local()
+	sent := s.limiter.clock.local()
 	resp, err := s.http.Do(req)
 	if err != nil {
-		s.meter.fail(claim, reached(err))
+		s.limiter.recordFailure(claim, reached(err))
 		s.count(c.Route, "error")
 		return answer{}, s.noAnswer(c.Route, err)
 	}
 	defer resp.Body.Close()
-	wait := s.meter.learn(claim, sent, resp.StatusCode, resp.Header)
+	wait := s.limiter.recordAnswer(claim, sent, resp.StatusCode, resp.Header)
 	s.count(c.Route, strconv.Itoa(resp.StatusCode))
 	read, err := s.read(ctx, c, resp)
 	if err != nil {

@@ -44,7 +44,7 @@ func (d Detail) CalledOff() bool {
 }
 
 // Stands says where the request detail stands, for people.
-func (d Detail) Stands() string {
+func (d Detail) StatusText() string {
 	switch {
 	case d.CalledOff():
 		return fmt.Sprintf("request detail %d is %s in Procore: it was called off", d.ID, d.Status)

@@ -35,7 +35,7 @@ const smallestCap = 100
 // error after which it starts anew, so that items can come twice.
 func (s *Session) List(ctx context.Context, c Call) iter.Seq2[map[string]any, error] {
 	return func(yield func(map[string]any, error) bool) {
-		for at := (place{page: 1}); !at.last; {
+		for at := (listPosition{page: 1}); !at.last; {
 			var items []map[string]any
 			err := s.repeat(ctx, c.Route, func() (err error) { items, err = s.page(ctx, c, &at); return err })
 			if err != nil {
@@ -53,7 +53,7 @@ func (s *Session) List(ctx context.Context, c Call) iter.Seq2[map[string]any, er
 }
 
 // place is how far a list was read.
-type place struct {
+type listPosition struct {
 	page  int               // the next one
 	seen  int               // items so far
 	total int               // as the last page said; 0: it did not
@@ -63,7 +63,7 @@ type place struct {
 
 // page reads the next page and moves the place on. After an error the place has not moved,
 // or is back at the start.
-func (s *Session) page(ctx context.Context, c Call, at *place) ([]map[string]any, error) {
+func (s *Session) page(ctx context.Context, c Call, at *listPosition) ([]map[string]any, error) {
 	q := url.Values{}
 	maps.Copy(q, c.Query)
 	q.Set("page", strconv.Itoa(at.page))
@@ -85,7 +85,7 @@ func (s *Session) page(ctx context.Context, c Call, at *place) ([]map[string]any
 	}
 	if total := number(a.header, "Total"); a.header.Get("Total") != "" && total < at.total {
 		err := fmt.Errorf("%s: the list had %d items and has %d now: it is read from its start again", c.Route.Name, at.total, total)
-		*at = place{page: 1}
+		*at = listPosition{page: 1}
 		return nil, fault.New(fault.Transient, err)
 	}
 	at.move(a, len(items))
@@ -93,16 +93,16 @@ func (s *Session) page(ctx context.Context, c Call, at *place) ([]map[string]any
 }
 
 // repeated says whether a page is the one before it: the list ignores page numbers.
-func (p *place) repeated(raw []byte) bool { return p.page > 1 && p.sum == sha256.Sum256(raw) }
+func (p *listPosition) repeated(raw []byte) bool { return p.page > 1 && p.sum == sha256.Sum256(raw) }
 
-func (p *place) move(a answer, got int) {
+func (p *listPosition) move(a answer, got int) {
 	p.page, p.seen, p.sum = p.page+1, p.seen+got, sha256.Sum256(a.body)
 	p.total = max(p.total, number(a.header, "Total"))
 	p.last = got == 0 || !p.more(a.header, got)
 }
 
 // more says whether there is another page: by Link, else by Total, else by whether this page is full.
-func (p *place) more(h http.Header, got int) bool {
+func (p *listPosition) more(h http.Header, got int) bool {
 	if links := h.Values("Link"); len(links) > 0 {
 		return strings.Contains(strings.ReplaceAll(strings.Join(links, ","), `"`, ""), "rel=next")
 	}

@@ -39,11 +39,11 @@ type login struct {
 	of    company.Credentials // that the token was fetched with
 	sent  [2]string           // this token and the one before, which an answer may echo
 
-	failed error // the last one, since the last that worked; nil: none
-	times  int   // in a row
-	until  time.Time
-	tried  company.Credentials // that failed
-	since  time.Time           // when Procore first refused them; zero: it did not
+	failed   error // the last one, since the last that worked; nil: none
+	failures int   // in a row
+	until    time.Time
+	tried    company.Credentials // that failed
+	since    time.Time           // when Procore first refused them; zero: it did not
 }
 
 // accessToken gives a token other than refused, which may be nil, and fetches one if there is none.
@@ -155,7 +155,7 @@ func (a *account) loggedIn(tok *oauth2.Token, with company.Credentials) {
 	l := &a.login
 	l.mu.Lock()
 	rotated, refused := l.token != nil && with != l.of || l.failed != nil && with != l.tried, !l.since.IsZero()
-	l.token, l.of, l.failed, l.times, l.since = tok, with, nil, 0, time.Time{}
+	l.token, l.of, l.failed, l.failures, l.since = tok, with, nil, 0, time.Time{}
 	l.sent = [2]string{tok.AccessToken, l.sent[0]}
 	l.mu.Unlock()
 	switch {
@@ -173,10 +173,10 @@ func (a *account) loginFailed(err error, with company.Credentials) {
 	l.mu.Lock()
 	other := l.failed == nil || with != l.tried
 	if other {
-		l.times, l.since = 0, time.Time{}
+		l.failures, l.since = 0, time.Time{}
 	}
-	wait := max(min(time.Second<<l.times, time.Minute), fault.RetryAfter(err))
-	l.failed, l.tried, l.times, l.until = err, with, min(l.times+1, 6), time.Now().Add(wait)
+	wait := max(min(time.Second<<l.failures, time.Minute), fault.RetryAfter(err))
+	l.failed, l.tried, l.failures, l.until = err, with, min(l.failures+1, 6), time.Now().Add(wait)
 	var answer *LoginError
 	refused := errors.As(err, &answer) && answer.refused()
 	news := refused && l.since.IsZero()
@@ -217,7 +217,7 @@ func (a *account) fetchToken(with company.Credentials) (*oauth2.Token, error) {
 		ClientID: with.ID, ClientSecret: string(with.Secret),
 		TokenURL: a.cfg.LoginURL + "/oauth/token", AuthStyle: oauth2.AuthStyleInParams,
 	}
-	client := &http.Client{Transport: dated{a.http.Transport, &a.meter.clock}, Timeout: a.cfg.Timeout, CheckRedirect: a.http.CheckRedirect} // the secret goes where it was meant to go
+	client := &http.Client{Transport: clockedTransport{a.http.Transport, &a.limiter.clock}, Timeout: a.cfg.Timeout, CheckRedirect: a.http.CheckRedirect} // the secret goes where it was meant to go
 	tok, err := cfg.Token(context.WithValue(context.Background(), oauth2.HTTPClient, client))
 	var answer *oauth2.RetrieveError
 	switch {
@@ -277,17 +277,17 @@ func (e *LoginError) refused() bool { return e.Status >= 400 && e.Status < 500 }
 
 // dated lets a clock hear the answers: a login's is the first that a process gets of Procore,
 // so that it knows Procore's time before it makes a call.
-type dated struct {
+type clockedTransport struct {
 	http.RoundTripper
-	clock *theirs
+	clock *procoreClock
 }
 
-func (d dated) RoundTrip(r *http.Request) (*http.Response, error) {
+func (d clockedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	sent := d.clock.local()
 	resp, err := d.RoundTripper.RoundTrip(r)
 	if err == nil {
-		d.clock.hear(resp.Header, sent)
-		resp.Body = http.MaxBytesReader(nil, resp.Body, smallMost)
+		d.clock.update(resp.Header, sent)
+		resp.Body = http.MaxBytesReader(nil, resp.Body, maxSmall)
 	}
 	return resp, err
 }

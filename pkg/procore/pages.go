@@ -53,7 +53,7 @@ func (s *Session) readPage(ctx context.Context, c Call, n int) (Page, error) {
 	if per == 0 {
 		per = PerPage
 	}
-	at := place{seen: max(0, n-1)*per + len(items), total: p.Total}
+	at := listPosition{seen: max(0, n-1)*per + len(items), total: p.Total}
 	p.Last = len(items) == 0 || !at.more(a.header, len(items))
 	return p, nil
 }

@@ -25,47 +25,47 @@ type Quota struct {
 }
 
 var (
-	errSpent  = errors.New("no call now: Procore's rate limit is used up, or answers under way will tell")
-	errSilent = errors.New("no call now: what other processes have used of Procore's rate limit is not known")
+	errNoQuota          = errors.New("no call now: Procore's rate limit is used up, or answers under way will tell")
+	errStoreUnavailable = errors.New("no call now: what other processes have used of Procore's rate limit is not known")
 )
 
 // meter spends the quota of one client, for all its companies. No call is made while a window is spent, or while it is
 // not known whether one is. All methods may be called concurrently; none waits for the quota.
-type meter struct {
-	clock   theirs
-	timeout time.Duration                     // of a call, with reading its answer
-	key, me string                            // in the store: see StoreKey; this process
-	several bool                              // companies may have the client
-	store   Store                             // nil: nobody shares the client
-	spread  func(time.Duration) time.Duration // jitter
-	secret  func() string                     // of the client, which seals what is in the store
-	log     *zap.Logger
-	ignored atomic.Int64 // values in the store that were not sealed
-	warned  time.Time    // of them, last
+type limiter struct {
+	clock         procoreClock
+	timeout       time.Duration                     // of a call, with reading its answer
+	key, me       string                            // in the store: see StoreKey; this process
+	multiCompany  bool                              // companies may have the client
+	store         Store                             // nil: nobody shares the client
+	spread        func(time.Duration) time.Duration // jitter
+	secret        func() string                     // of the client, which seals what is in the store
+	log           *zap.Logger
+	foreignValues atomic.Int64 // values in the store that were not sealed
+	warned        time.Time    // of them, last
 
-	mu     sync.Mutex
-	budget budget        // as this process last saw it
-	calls  map[int64]int // under way in this process, by company
-	shared shared
+	mu      sync.Mutex
+	budget  budget        // as this process last saw it
+	calls   map[int64]int // under way in this process, by company
+	sharing sharing
 }
 
-func newMeter(key string, several bool, timeout time.Duration, secret func() string) *meter {
-	return &meter{
-		clock: theirs{local: time.Now}, timeout: timeout, key: key, several: several, me: crand.Text(), spread: jitter,
+func newLimiter(key string, several bool, timeout time.Duration, secret func() string) *limiter {
+	return &limiter{
+		clock: procoreClock{local: time.Now}, timeout: timeout, key: key, multiCompany: several, me: crand.Text(), spread: jitter,
 		secret: secret, log: zap.NewNop(),
 	}
 }
 
 // move is what a call asks of its meter: to begin, or (end not nil) to end.
-type move struct {
+type op struct {
 	company int64
 	bulk    bool
 	end     *end
 	// The answer:
-	ticket ticket
-	wait   int64 // ms; 0: go
-	err    error // the store could not be asked
-	done   chan bool
+	reservation reservation
+	wait        int64 // ms; 0: go
+	err         error // the store could not be asked
+	done        chan bool
 }
 
 type bulkKey struct{}
@@ -75,30 +75,30 @@ type bulkKey struct{}
 func Bulk(ctx context.Context) context.Context { return context.WithValue(ctx, bulkKey{}, true) }
 
 // take claims one call of a company, or says how long to wait. Each claim is ended with learn or fail.
-func (m *meter) take(ctx context.Context, company int64) (ticket, error) {
-	mv := &move{company: company, bulk: ctx.Value(bulkKey{}) != nil}
-	m.play(mv)
+func (m *limiter) reserve(ctx context.Context, company int64) (reservation, error) {
+	mv := &op{company: company, bulk: ctx.Value(bulkKey{}) != nil}
+	m.run(mv)
 	switch {
 	case mv.err != nil:
-		return ticket{}, fault.Wait(m.spread(time.Second), errSilent)
+		return reservation{}, fault.Wait(m.spread(time.Second), errStoreUnavailable)
 	case mv.wait > 0:
-		return ticket{}, fault.Wait(m.spread(time.Duration(mv.wait)*time.Millisecond), errSpent)
+		return reservation{}, fault.Wait(m.spread(time.Duration(mv.wait)*time.Millisecond), errNoQuota)
 	}
-	return mv.ticket, nil
+	return mv.reservation, nil
 }
 
 // learn ends a call that was sent at a local time and answered with a status and headers. After a
 // 429 or 503 it says how long to wait.
-func (m *meter) learn(t ticket, sent time.Time, status int, h http.Header) time.Duration {
-	m.clock.hear(h, sent)
+func (m *limiter) recordAnswer(t reservation, sent time.Time, status int, h http.Header) time.Duration {
+	m.clock.update(h, sent)
 	now := m.clock.now()
-	e := &end{ticket: t, good: status >= 200 && status < 300, retry: -1}
+	e := &end{reservation: t, good: status >= 200 && status < 300, retry: -1}
 	e.refused = status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable
-	e.told, e.heard = rates(h, now)
+	e.headers, e.parsed = rates(h, now)
 	if after, ok := retryAfter(h, now); ok {
 		e.retry = after
 	}
-	m.play(&move{end: e})
+	m.run(&op{end: e})
 	if !e.refused {
 		return 0
 	}
@@ -106,28 +106,30 @@ func (m *meter) learn(t ticket, sent time.Time, status int, h http.Header) time.
 	l, _ := m.budget.of(t.company)
 	wait := max(l.Blocked-now, e.retry)
 	m.mu.Unlock()
-	return m.spread(time.Duration(min(max(wait, 100), farthest)) * time.Millisecond)
+	return m.spread(time.Duration(min(max(wait, 100), longestWait)) * time.Millisecond)
 }
 
 // fail ends a call that got no answer; how says whether it was sent at all.
-func (m *meter) fail(t ticket, how outcome) { m.play(&move{end: &end{ticket: t, how: how}}) }
+func (m *limiter) recordFailure(t reservation, how outcome) {
+	m.run(&op{end: &end{reservation: t, how: how}})
+}
 
 // play lets moves be made, here or, where the client is shared, in the store.
-func (m *meter) play(mv *move) {
+func (m *limiter) run(mv *op) {
 	if m.store != nil {
-		m.share(mv)
+		m.runShared(mv)
 		return
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.calls, _, _ = m.apply(&m.budget, []*move{mv}, false)
+	m.calls, _, _ = m.apply(&m.budget, []*op{mv}, false)
 }
 
 // apply makes moves on b: first what ended, then, with what that taught, what wants to begin.
 // It gives how many calls this process then has under way, whether b is to be kept, and whether
 // a move was refused. It may be asked again with the same moves and another b. Where b is alone, what other
 // processes do is not known.
-func (m *meter) apply(b *budget, moves []*move, alone bool) (calls map[int64]int, changed, refused bool) {
+func (m *limiter) apply(b *budget, moves []*op, alone bool) (calls map[int64]int, changed, refused bool) {
 	now := m.clock.now()
 	b.tidy(now, m.me)
 	calls = make(map[int64]int, len(m.calls)+1)
@@ -136,7 +138,7 @@ func (m *meter) apply(b *budget, moves []*move, alone bool) (calls map[int64]int
 	for _, mv := range moves {
 		if mv.end != nil {
 			b.end(*mv.end, now)
-			calls[mv.end.ticket.company]--
+			calls[mv.end.reservation.company]--
 			changed = true
 		}
 	}
@@ -145,19 +147,19 @@ func (m *meter) apply(b *budget, moves []*move, alone bool) (calls map[int64]int
 		if mv.end != nil {
 			continue
 		}
-		if m.several {
-			b.join(mv.company, now)
+		if m.multiCompany {
+			b.ensurePart(mv.company, now)
 		}
 		var missed bool
 		mv.wait, missed = b.wait(mv.company, now, mv.bulk)
-		if alone && underway(calls) {
-			mv.wait = max(mv.wait, soon)
+		if alone && anyInFlight(calls) {
+			mv.wait = max(mv.wait, answerWait)
 		}
 		if mv.wait > 0 {
 			refused, changed = true, changed || missed
 			continue
 		}
-		mv.ticket = b.ticket(mv.company, now)
+		mv.reservation = b.reserve(mv.company, now)
 		calls[mv.company]++
 		changed = true
 		b.claim(m.me, calls, until)
@@ -166,7 +168,7 @@ func (m *meter) apply(b *budget, moves []*move, alone bool) (calls map[int64]int
 	return calls, changed, refused
 }
 
-func underway(calls map[int64]int) bool {
+func anyInFlight(calls map[int64]int) bool {
 	for _, n := range calls {
 		if n > 0 {
 			return true
@@ -176,7 +178,7 @@ func underway(calls map[int64]int) bool {
 }
 
 // windows gives those of a company that are known to run, by name, and among how many companies they are shared.
-func (m *meter) windows(company int64) (running map[string]Quota, among int) {
+func (m *limiter) windows(company int64) (running map[string]Quota, among int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now, here := m.clock.now(), m.clock.local()
@@ -186,14 +188,14 @@ func (m *meter) windows(company int64) (running map[string]Quota, among int) {
 	for name, w := range map[string]window{"hour": l.Hour, "spike": l.Spike} {
 		if w.Ends > 0 {
 			reset := here.Add(time.Duration(w.Ends-now) * time.Millisecond)
-			running[name] = Quota{Limit: w.Limit, Remaining: max(0, w.Left-l.under()), Reset: reset}
+			running[name] = Quota{Limit: w.Limit, Remaining: max(0, w.Left-l.inFlight()), Reset: reset}
 		}
 	}
 	return running, among
 }
 
 // left is the window that binds a company, with its share of what remains; false: none is known to run.
-func (m *meter) left(company int64) (binding Quota, known bool) {
+func (m *limiter) left(company int64) (binding Quota, known bool) {
 	running, among := m.windows(company)
 	for _, q := range running {
 		q.Remaining /= among

@@ -30,16 +30,16 @@ type budget struct {
 
 // part is one company's part in a budget.
 type part struct {
-	limits            // the company's calls alone count
-	HourTurn  turn    `json:"hour_turn"`
-	SpikeTurn turn    `json:"spike_turn"`
-	HourBase  reading `json:"hour_base"`
-	SpikeBase reading `json:"spike_base"`
-	Last      int64   `json:"last"` // when a call was last asked for
+	limits              // the company's calls alone count
+	HourDemand  demand  `json:"hour_demand"`
+	SpikeDemand demand  `json:"spike_demand"`
+	HourBase    reading `json:"hour_base"`
+	SpikeBase   reading `json:"spike_base"`
+	Last        int64   `json:"last"` // when a call was last asked for
 }
 
 // turn is what a company wanted and got of a window that it shares.
-type turn struct {
+type demand struct {
 	Round  int64 `json:"round"`  // of the window, that the rest is of
 	Used   int   `json:"used"`   // calls begun
 	Missed int   `json:"missed"` // calls that the window held back
@@ -47,32 +47,32 @@ type turn struct {
 }
 
 // to goes on to a round.
-func (t turn) to(round int64) turn {
+func (t demand) in(round int64) demand {
 	switch {
 	case t.Round == round:
 		return t
 	case t.Round == round-1:
-		return turn{Round: round, Before: t.Used + t.Missed}
+		return demand{Round: round, Before: t.Used + t.Missed}
 	}
-	return turn{Round: round}
+	return demand{Round: round}
 }
 
 // wants is how many calls the company is expected to want of the window.
-func (t turn) wants() int { return max(t.Used+t.Missed, t.Before) }
+func (t demand) expected() int { return max(t.Used+t.Missed, t.Before) }
 
-func inRange(n int) int { return min(max(n, 0), mostCalls) }
+func inRange(n int) int { return min(max(n, 0), maxCalls) }
 
 // reading is an answer to a company that later ones are compared with.
 type reading struct {
-	Limit int   `json:"limit,omitempty"` // 0: none yet
-	Left  int   `json:"left,omitempty"`
-	Reset int64 `json:"reset,omitempty"`
-	All   tally `json:"all"` // the client's calls then
-	Own   tally `json:"own"` // the company's
+	Limit int        `json:"limit,omitempty"` // 0: none yet
+	Left  int        `json:"left,omitempty"`
+	Reset int64      `json:"reset,omitempty"`
+	All   callCounts `json:"all"` // the client's calls then
+	Own   callCounts `json:"own"` // the company's
 }
 
 // tally is how many calls there were when an answer came.
-type tally struct {
+type callCounts struct {
 	Ended   int64 `json:"ended,omitempty"`
 	Counted int64 `json:"counted,omitempty"`
 	Out     int   `json:"out,omitempty"`   // under way: Procore may have counted them before the answer, or will after it
@@ -81,10 +81,10 @@ type tally struct {
 
 // slack is how many calls the answers must differ by from what one way of counting predicts until it counts as
 // refuted: Procore's counters need not be exact.
-const slack = 3
+const minEvidence = 3
 
 // forget is how long a part is kept that nobody asks for.
-const forget = 3 * hour
+const partRetention = 3 * hour
 
 func (b *budget) clone() budget {
 	c := *b
@@ -105,20 +105,20 @@ func (b *budget) clone() budget {
 func (b *budget) tidy(now int64, me string) {
 	b.limits.tidy(now, me)
 	for id, p := range b.Parts {
-		if p == nil || p.Last < now-forget {
+		if p == nil || p.Last < now-partRetention {
 			delete(b.Parts, id)
 			continue
 		}
 		p.limits.tidy(now, me)
 		p.Last = min(p.Last, now)
-		for _, t := range []*turn{&p.HourTurn, &p.SpikeTurn} {
+		for _, t := range []*demand{&p.HourDemand, &p.SpikeDemand} {
 			t.Used, t.Missed, t.Before = inRange(t.Used), inRange(t.Missed), inRange(t.Before)
 		}
 	}
 }
 
 // join makes sure that a company has its part.
-func (b *budget) join(company, now int64) *part {
+func (b *budget) ensurePart(company, now int64) *part {
 	if b.Parts == nil {
 		b.Parts = map[int64]*part{}
 	}
@@ -128,7 +128,7 @@ func (b *budget) join(company, now int64) *part {
 		b.Parts[company] = p
 	}
 	p.Last = now
-	p.HourTurn, p.SpikeTurn = p.HourTurn.to(b.Hour.Round), p.SpikeTurn.to(b.Spike.Round)
+	p.HourDemand, p.SpikeDemand = p.HourDemand.in(b.Hour.Round), p.SpikeDemand.in(b.Spike.Round)
 	return p
 }
 
@@ -149,25 +149,25 @@ func (b *budget) claim(me string, calls map[int64]int, until int64) {
 func (b *budget) wait(company, now int64, bulk bool) (wait int64, missed bool) {
 	p := b.Parts[company]
 	if p == nil {
-		return b.limits.wait(now, b.Hour.leave(bulk), b.Spike.leave(bulk)), false
+		return b.limits.wait(now, b.Hour.reserveIf(bulk), b.Spike.reserveIf(bulk)), false
 	}
-	own := p.limits.wait(now, p.Hour.leave(bulk), p.Spike.leave(bulk))
+	own := p.limits.wait(now, p.Hour.reserveIf(bulk), p.Spike.reserveIf(bulk))
 	if b.Apart {
 		return own, false
 	}
-	ofHour := max(b.Hour.leave(bulk), b.keep(company, &b.Hour, func(p *part) turn { return p.HourTurn }))
-	ofSpike := max(b.Spike.leave(bulk), b.keep(company, &b.Spike, func(p *part) turn { return p.SpikeTurn }))
+	ofHour := max(b.Hour.reserveIf(bulk), b.owedToOthers(company, &b.Hour, func(p *part) demand { return p.HourDemand }))
+	ofSpike := max(b.Spike.reserveIf(bulk), b.owedToOthers(company, &b.Spike, func(p *part) demand { return p.SpikeDemand }))
 	wait = max(own, b.limits.wait(now, ofHour, ofSpike))
 	if wait > 0 {
-		under := b.under()
-		missed = p.HourTurn.miss(&b.Hour, b.Hour.wait(now, under, ofHour)) || missed
-		missed = p.SpikeTurn.miss(&b.Spike, b.Spike.wait(now, under, ofSpike)) || missed
+		under := b.inFlight()
+		missed = p.HourDemand.recordMiss(&b.Hour, b.Hour.wait(now, under, ofHour)) || missed
+		missed = p.SpikeDemand.recordMiss(&b.Spike, b.Spike.wait(now, under, ofSpike)) || missed
 	}
 	return wait, missed
 }
 
 // miss notes a call that the window holds back, no more of them than it has calls.
-func (t *turn) miss(w *window, wait int64) bool {
+func (t *demand) recordMiss(w *window, wait int64) bool {
 	if wait == 0 || t.Missed >= w.Limit {
 		return false
 	}
@@ -176,13 +176,13 @@ func (t *turn) miss(w *window, wait int64) bool {
 }
 
 // keep is how many calls of a shared window a company leaves to the others.
-func (b *budget) keep(company int64, w *window, turnOf func(*part) turn) int {
+func (b *budget) owedToOthers(company int64, w *window, turnOf func(*part) demand) int {
 	if w.Limit <= 1 {
 		return 0
 	}
 	wanting := 1
 	for id, p := range b.Parts {
-		if id != company && turnOf(p).to(w.Round).wants() > 0 {
+		if id != company && turnOf(p).in(w.Round).expected() > 0 {
 			wanting++
 		}
 	}
@@ -192,67 +192,67 @@ func (b *budget) keep(company int64, w *window, turnOf func(*part) turn) int {
 	}
 	owed := 0
 	for id, p := range b.Parts {
-		if t := turnOf(p).to(w.Round); id != company {
-			owed += max(0, min(share, t.wants())-t.Used)
+		if t := turnOf(p).in(w.Round); id != company {
+			owed += max(0, min(share, t.expected())-t.Used)
 		}
 	}
 	return max(owed, w.reserve())
 }
 
 // ticket begins a call.
-func (b *budget) ticket(company, now int64) ticket {
-	t := ticket{company: company, at: now, all: b.mark()}
+func (b *budget) reserve(company, now int64) reservation {
+	t := reservation{company: company, at: now, all: b.mark()}
 	if p := b.Parts[company]; p != nil {
 		t.own = p.mark()
-		p.HourTurn.Used++
-		p.SpikeTurn.Used++
+		p.HourDemand.Used++
+		p.SpikeDemand.Used++
 	}
 	return t
 }
 
 // end takes in how a call ended.
 func (b *budget) end(e end, now int64) {
-	p := b.Parts[e.ticket.company]
-	b.limits.end(e, e.ticket.all, now)
+	p := b.Parts[e.reservation.company]
+	b.limits.end(e, e.reservation.all, now)
 	if p == nil {
 		return
 	}
-	p.limits.end(e, e.ticket.own, now)
-	if e.how == answered && e.heard && !e.refused {
-		b.learn(p, e)
+	p.limits.end(e, e.reservation.own, now)
+	if e.how == answered && e.parsed && !e.refused {
+		b.detectCounting(p, e)
 	}
 }
 
 // learn compares an answer to a company with answers before it: how far Remaining fell says whose calls Procore
 // counted. Only calls that are known to lie between two answers count for that: of those under way it is not known
 // when Procore counted them.
-func (b *budget) learn(p *part, e end) {
+func (b *budget) detectCounting(p *part, e end) {
 	shown, _, _ := p.sort(e)
 	of := func(p *part) *reading { return &p.SpikeBase }
 	if shown == &p.Hour {
 		of = func(p *part) *reading { return &p.HourBase }
 	}
 	for _, other := range b.Parts {
-		if other != p && !b.Apart && of(other).precedes(e) && b.unexplained(of(other), e) >= slack {
+		if other != p && !b.Apart && of(other).precedes(e) && b.unexplained(of(other), e) >= minEvidence {
 			b.Apart = true
 		}
 	}
 	base := of(p)
-	if base.Limit != e.told.limit || !near(base.Reset, e.told.reset) {
+	if base.Limit != e.headers.limit || !near(base.Reset, e.headers.reset) {
 		*base = b.reading(p, e)
 		return
 	}
-	if e.ticket.all.ended < base.All.Ended {
+	if e.reservation.all.ended < base.All.Ended {
 		return // it was under way together with the other
 	}
-	fell := base.Left - e.told.left
-	own := most(base.Own, p.Ended, p.under())
+	fell := base.Left - e.headers.left
+	own := most(base.Own, p.Ended, p.inFlight())
 	switch {
-	case b.unexplained(base, e) >= slack:
+	case b.unexplained(base, e) >= minEvidence:
 		b.Apart = true
-	case fell-own >= slack && fell <= most(base.All, b.Ended, b.under()):
+	case fell-own >= minEvidence && fell <= most(base.All, b.Ended, b.inFlight()):
 		b.Apart = false
-	case fell-own < slack && fell >= 0:
+	case fell-own < minEvidence && fell >= 0:
 		return // no news
 	}
 	*base = b.reading(p, e)
@@ -261,18 +261,18 @@ func (b *budget) learn(p *part, e end) {
 // precedes says whether the window of a reading of another company was running when an answer was made, and the
 // answer is to a call that began after it.
 func (r *reading) precedes(e end) bool {
-	made := e.told.reset - e.told.away
-	return r.Limit == e.told.limit && r.Reset > made+behind && e.told.reset > made+behind && e.ticket.all.ended >= r.All.Ended
+	made := e.headers.reset - e.headers.away
+	return r.Limit == e.headers.limit && r.Reset > made+maxClockSkew && e.headers.reset > made+maxClockSkew && e.reservation.all.ended >= r.All.Ended
 }
 
 // unexplained is how many calls more an answer leaves than it would if Procore counted by client.
 func (b *budget) unexplained(r *reading, e end) int {
-	between := max(0, since(e.ticket.all.counted, r.All.Counted)-r.All.Out)
-	return e.told.left - (r.Left - between - 1)
+	between := max(0, since(e.reservation.all.counted, r.All.Counted)-r.All.Out)
+	return e.headers.left - (r.Left - between - 1)
 }
 
 // most is how many calls Procore may have counted since a reading.
-func most(then tally, ended int64, under int) int {
+func most(then callCounts, ended int64, under int) int {
 	return since(ended, then.Ended) + under + then.Maybe
 }
 
@@ -280,9 +280,9 @@ func near(a, b int64) bool { return a >= b-1000 && a <= b+1000 }
 
 func (b *budget) reading(p *part, e end) reading {
 	return reading{
-		Limit: e.told.limit, Left: e.told.left, Reset: e.told.reset,
-		All: tally{b.Ended, b.Counted, b.under(), since(b.Ended, e.ticket.all.ended)},
-		Own: tally{p.Ended, p.Counted, p.under(), since(p.Ended, e.ticket.own.ended)},
+		Limit: e.headers.limit, Left: e.headers.left, Reset: e.headers.reset,
+		All: callCounts{b.Ended, b.Counted, b.inFlight(), since(b.Ended, e.reservation.all.ended)},
+		Own: callCounts{p.Ended, p.Counted, p.inFlight(), since(p.Ended, e.reservation.own.ended)},
 	}
 }
 
@@ -294,7 +294,7 @@ func (b *budget) of(company int64) (l *limits, among int) {
 	}
 	among = 1
 	for id, p := range b.Parts {
-		if id != company && (p.HourTurn.to(b.Hour.Round).wants() > 0 || p.SpikeTurn.to(b.Spike.Round).wants() > 0) {
+		if id != company && (p.HourDemand.in(b.Hour.Round).expected() > 0 || p.SpikeDemand.in(b.Spike.Round).expected() > 0) {
 			among++
 		}
 	}

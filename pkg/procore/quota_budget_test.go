@@ -7,14 +7,14 @@ import (
 )
 
 // shared is a process whose client several companies have.
-func (w *world) shared(name string, skew time.Duration) *meter {
+func (w *world) shared(name string, skew time.Duration) *limiter {
 	m := w.meter(name, skew)
-	m.several = true
+	m.multiCompany = true
 	return m
 }
 
 // busy has a company call with so many callers in each process.
-func (w *world) busy(processes []*meter, company int64, callers int, pause time.Duration, bulk bool) {
+func (w *world) busy(processes []*limiter, company int64, callers int, pause time.Duration, bulk bool) {
 	for _, m := range processes {
 		for range callers {
 			w.after(w.trip(), func() { w.client(m, caller{company: company, bulk: bulk, pause: pause}) })
@@ -22,7 +22,7 @@ func (w *world) busy(processes []*meter, company int64, callers int, pause time.
 	}
 }
 
-func (w *world) processes(n int) (all []*meter) {
+func (w *world) processes(n int) (all []*limiter) {
 	for i := range n {
 		all = append(all, w.shared(fmt.Sprint("p", i), time.Duration(i*i-3)*7*time.Minute))
 	}
@@ -168,13 +168,13 @@ func TestUntilItIsKnownBothWaysOfCountingBind(t *testing.T) {
 	m := w.shared("a", 0)
 	m.store = nil
 	call := func(id int64) bool {
-		tk, err := m.take(t.Context(), id)
+		tk, err := m.reserve(t.Context(), id)
 		if err != nil {
 			return false
 		}
 		sent := m.clock.local()
 		status, h := w.answerTo(id)
-		m.learn(tk, sent, status, h)
+		m.recordAnswer(tk, sent, status, h)
 		return true
 	}
 	for range 15 {
@@ -245,20 +245,20 @@ func TestQuotaTellsTheCompanysShare(t *testing.T) {
 	w := newSimulation(t, 1, 1000, 25)
 	m := w.shared("a", 0)
 	for _, id := range []int64{7, 8, 7, 8, 7} {
-		tk, err := m.take(t.Context(), id)
+		tk, err := m.reserve(t.Context(), id)
 		if err != nil {
 			t.Fatal(err)
 		}
 		sent := m.clock.local()
 		w.now = w.now.Add(time.Millisecond)
 		status, h := w.answerTo(id)
-		m.learn(tk, sent, status, h)
+		m.recordAnswer(tk, sent, status, h)
 	}
 	if q, known := m.left(7); !known || q.Limit != 25 || q.Remaining != 10 {
 		t.Errorf("%+v, want half of the 20 that are left", q)
 	}
 	b := w.stored()
-	s := b.standing(8, w.now)
+	s := b.status(8, w.now)
 	if s.Spike.Remaining != 20 {
 		t.Errorf("%+v; want all that are left", s)
 	}

@@ -10,27 +10,27 @@ import (
 // monotonic clock: resets are Procore's times, and our wall clock may be wrong or jump. It
 // is late rather than early, by less than a second once some answers came, so that what
 // counts as over is over. Before the first answer it has only the wall clock.
-type theirs struct {
+type procoreClock struct {
 	local func() time.Time
 
-	mu    sync.Mutex
-	known bool
-	shown int64     // on Procore's clock …
-	at    time.Time // … at this local time
+	mu        sync.Mutex
+	known     bool
+	base      int64     // on Procore's clock …
+	baseLocal time.Time // … at this local time
 }
 
-func (c *theirs) now() int64 {
+func (c *procoreClock) now() int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.when(c.local())
+	return c.at(c.local())
 }
 
 // when needs the lock.
-func (c *theirs) when(local time.Time) int64 {
+func (c *procoreClock) at(local time.Time) int64 {
 	if !c.known {
 		return local.UnixMilli()
 	}
-	return c.shown + local.Sub(c.at).Milliseconds()
+	return c.base + local.Sub(c.baseLocal).Milliseconds()
 }
 
 // hear learns from an answer to a call that was sent at a local time. Its Date is cut to
@@ -40,7 +40,7 @@ func (c *theirs) when(local time.Time) int64 {
 //	and was, when sent,      before Date + 1 s
 //
 // What contradicts the second means that a clock jumped, and the Date has it.
-func (c *theirs) hear(h http.Header, sent time.Time) {
+func (c *procoreClock) update(h http.Header, sent time.Time) {
 	date, ok := dateOf(h)
 	if !ok {
 		return
@@ -48,7 +48,7 @@ func (c *theirs) hear(h http.Header, sent time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	here := c.local()
-	if !c.known || c.when(here) < date || c.when(sent) >= date+1000 {
-		c.known, c.shown, c.at = true, date, here
+	if !c.known || c.at(here) < date || c.at(sent) >= date+1000 {
+		c.known, c.base, c.baseLocal = true, date, here
 	}
 }

@@ -37,12 +37,12 @@ func (g gauge) Describe(ch chan<- *prometheus.Desc) {
 func (g gauge) Collect(ch chan<- prometheus.Metric) {
 	var ignored int64
 	for _, a := range g.client.accounts {
-		ignored += a.meter.ignored.Load()
+		ignored += a.limiter.foreignValues.Load()
 	}
 	ch <- prometheus.MustNewConstMetric(foreignValues, prometheus.CounterValue, float64(ignored))
 	for id, s := range g.client.sessions {
 		label := strconv.FormatInt(id, 10)
-		running, _ := s.meter.windows(id)
+		running, _ := s.limiter.windows(id)
 		for name, q := range running {
 			ch <- prometheus.MustNewConstMetric(remaining, prometheus.GaugeValue, float64(q.Remaining), label, name)
 		}

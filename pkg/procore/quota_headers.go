@@ -11,13 +11,13 @@ const (
 	hour  = int64(time.Hour / time.Millisecond)
 	spike = int64(10 * time.Second / time.Millisecond)
 	// farthest is the longest that anything is waited for: the hour and a minute.
-	farthest = hour + 60_000
+	longestWait = hour + 60_000
 	// mostCalls bounds a limit that is no limit, so that counting stays in range.
-	mostCalls = 1_000_000_000
+	maxCalls = 1_000_000_000
 )
 
 // told is what an answer's headers say of one window. Times are in ms of Procore's clock.
-type told struct {
+type rateHeaders struct {
 	limit, left int
 	reset       int64
 	away        int64 // from the answer to the reset
@@ -25,20 +25,20 @@ type told struct {
 
 // rates reads the three headers. now is what we think Procore's clock shows; the answer's own
 // Date is better. Not ok: they are missing, or can't be true.
-func rates(h http.Header, now int64) (t told, ok bool) {
+func rates(h http.Header, now int64) (t rateHeaders, ok bool) {
 	limit, ok1 := count(h, "X-Rate-Limit-Limit")
 	left, ok2 := count(h, "X-Rate-Limit-Remaining")
 	reset, ok3 := count(h, "X-Rate-Limit-Reset")
 	if !ok1 || !ok2 || !ok3 || limit == 0 || reset > maxSeconds {
-		return told{}, false
+		return rateHeaders{}, false
 	}
 	if date, known := dateOf(h); known {
 		now = date
 	}
-	t = told{limit: int(min(limit, mostCalls)), reset: reset * 1000}
+	t = rateHeaders{limit: int(min(limit, maxCalls)), reset: reset * 1000}
 	t.left = int(min(left, int64(t.limit)))
 	t.away = t.reset - now
-	return t, t.away <= farthest && t.away >= -60_000
+	return t, t.away <= longestWait && t.away >= -60_000
 }
 
 // maxSeconds keeps a time in seconds from overflowing as milliseconds: the year 9999.
@@ -67,7 +67,7 @@ func moment(text string) (int64, bool) {
 func retryAfter(h http.Header, now int64) (int64, bool) {
 	wait, ok := count(h, "Retry-After")
 	if ok {
-		return min(wait, farthest/1000) * 1000, true
+		return min(wait, longestWait/1000) * 1000, true
 	}
 	until, ok := moment(h.Get("Retry-After"))
 	if !ok {
@@ -76,5 +76,5 @@ func retryAfter(h http.Header, now int64) (int64, bool) {
 	if date, known := dateOf(h); known {
 		now = date
 	}
-	return min(max(until-now, 0), farthest), true
+	return min(max(until-now, 0), longestWait), true
 }

@@ -23,7 +23,7 @@ type claim struct {
 }
 
 // ticket is what a call must remember until it ends.
-type ticket struct {
+type reservation struct {
 	company  int64
 	at       int64 // when it was claimed
 	all, own mark  // of the client and of the company, as they were then
@@ -41,8 +41,8 @@ func (l *limits) tidy(now int64, me string) {
 	if l.Spike.Ends == 0 && l.Spike.Limit >= oddSpike && l.Hour.Limit == 0 {
 		l.Spike.Limit = 0
 	}
-	l.Asked = min(max(l.Asked, 0), farthest)
-	if l.Blocked > now+l.Asked+behind {
+	l.Asked = min(max(l.Asked, 0), longestWait)
+	if l.Blocked > now+l.Asked+maxClockSkew {
 		l.Blocked = now + l.Asked
 	}
 	if l.Mute > now+muteFor {
@@ -51,23 +51,23 @@ func (l *limits) tidy(now int64, me string) {
 	l.Refused = min(max(l.Refused, 0), 7)
 	l.Since = min(l.Since, now)
 	for who, c := range l.Claims {
-		if who != me && (c.Calls <= 0 || c.Until <= now || c.Until > now+farthest) {
-			l.lose(min(max(c.Calls, 0), mostCalls))
+		if who != me && (c.Calls <= 0 || c.Until <= now || c.Until > now+longestWait) {
+			l.countUncertain(min(max(c.Calls, 0), maxCalls))
 			delete(l.Claims, who)
 		}
 	}
 }
 
 // lose counts calls of which nobody knows whether Procore counted them.
-func (l *limits) lose(n int) {
-	l.Hour.lose(n)
-	l.Spike.lose(n)
+func (l *limits) countUncertain(n int) {
+	l.Hour.countUncertain(n)
+	l.Spike.countUncertain(n)
 }
 
-func (l *limits) under() int {
+func (l *limits) inFlight() int {
 	n := 0
 	for _, c := range l.Claims {
-		n += min(max(c.Calls, 0), mostCalls)
+		n += min(max(c.Calls, 0), maxCalls)
 	}
 	return n
 }
@@ -94,18 +94,18 @@ func (l *limits) known(now int64) bool {
 // While nothing is known, one call at a time finds out. ofHour and ofSpike are how many calls of each
 // window are left to others.
 func (l *limits) wait(now int64, ofHour, ofSpike int) int64 {
-	under := l.under()
+	under := l.inFlight()
 	switch {
 	case l.Blocked > now:
 		return l.Blocked - now
 	case !l.known(now) && under > 0:
-		return soon
+		return answerWait
 	}
 	return max(l.Hour.wait(now, under, ofHour), l.Spike.wait(now, under, ofSpike))
 }
 
 // since is how far a count went on; the counts of a store that was lost begin anew.
-func since(now, then int64) int { return int(min(max(now-then, 0), mostCalls)) }
+func since(now, then int64) int { return int(min(max(now-then, 0), maxCalls)) }
 
 // outcome is how a call ended.
 type outcome int
@@ -118,13 +118,13 @@ const (
 
 // end is one call's end, as far as the limits go.
 type end struct {
-	ticket  ticket
-	how     outcome
-	told    told  // by its answer, if heard
-	heard   bool  // false: it says nothing of limits
-	good    bool  // 2xx
-	refused bool  // 429 or 503
-	retry   int64 // of a refusal: after so many ms; -1: it does not say
+	reservation reservation
+	how         outcome
+	headers     rateHeaders // by its answer, if heard
+	parsed      bool    // false: it says nothing of limits
+	good        bool    // 2xx
+	refused     bool    // 429 or 503
+	retry       int64   // of a refusal: after so many ms; -1: it does not say
 }
 
 // end takes in how a call ended that was claimed at a mark.
@@ -135,7 +135,7 @@ func (l *limits) end(e end, then mark, now int64) {
 	case unsent:
 		return
 	case lost:
-		l.lose(1)
+		l.countUncertain(1)
 		return
 	}
 	if !e.refused {
@@ -143,18 +143,18 @@ func (l *limits) end(e end, then mark, now int64) {
 	}
 	shown, hidden, size := l.sort(e)
 	switch {
-	case !e.heard:
-		l.Hour.miss(now, hour, e.ticket.at)
-		l.Spike.miss(now, spike, e.ticket.at)
+	case !e.parsed:
+		l.Hour.countHidden(now, hour, e.reservation.at)
+		l.Spike.countHidden(now, spike, e.reservation.at)
 		if e.good {
 			l.Mute = now + muteFor
 		}
 	case shown == &l.Hour:
-		shown.show(e.told, now, others, since(shown.Unseen, then.hourSeen))
-		hidden.miss(now, size, e.ticket.at)
+		shown.update(e.headers, now, others, since(shown.Unseen, then.hourSeen))
+		hidden.countHidden(now, size, e.reservation.at)
 	default:
-		shown.show(e.told, now, others, since(shown.Unseen, then.spikeSeen))
-		hidden.miss(now, size, e.ticket.at)
+		shown.update(e.headers, now, others, since(shown.Unseen, then.spikeSeen))
+		hidden.countHidden(now, size, e.reservation.at)
 	}
 	l.block(e, now)
 }
@@ -171,22 +171,22 @@ func (l *limits) block(e end, now int64) {
 		return
 	case e.retry >= 0:
 		wait = e.retry
-	case e.heard && e.told.left == 0:
-		wait = e.told.reset + grace - now
+	case e.parsed && e.headers.left == 0:
+		wait = e.headers.reset + grace - now
 	default:
-		if e.ticket.at > l.Since || l.Refused == 0 {
+		if e.reservation.at > l.Since || l.Refused == 0 {
 			l.Refused, l.Since = min(l.Refused+1, 7), now
 		}
 		wait = 500 << l.Refused
 	}
-	if wait = min(max(wait, 100), farthest); now+wait > l.Blocked {
+	if wait = min(max(wait, 100), longestWait); now+wait > l.Blocked {
 		l.Blocked, l.Asked = now+wait, wait
 	}
 }
 
 const (
 	// behind is by how much the processes' notions of Procore's clock may differ, and more.
-	behind = 3000
+	maxClockSkew = 3000
 	// oddSpike is a limit that was perhaps an hour's, seen in its last seconds before anything else.
 	oddSpike = 1000
 	// muteFor is how long an answer that says nothing of limits lets calls go freely, in ms.
@@ -196,15 +196,15 @@ const (
 // sort says which window an answer shows, and which it hides, with its size; nil: none. A window is
 // known by its limit, and by how far its reset is.
 func (l *limits) sort(e end) (shown, hidden *window, size int64) {
-	if !e.heard {
+	if !e.parsed {
 		return nil, nil, 0
 	}
-	byHour, bySpike := l.Hour.Limit == e.told.limit, l.Spike.Limit == e.told.limit
+	byHour, bySpike := l.Hour.Limit == e.headers.limit, l.Spike.Limit == e.headers.limit
 	isHour := byHour
 	if byHour == bySpike { // both have that limit, or it is a new one
-		isHour = l.Hour.ends(e.told.reset) && !l.Spike.ends(e.told.reset)
+		isHour = l.Hour.ends(e.headers.reset) && !l.Spike.ends(e.headers.reset)
 	}
-	if isHour || e.told.away > spike+3000 {
+	if isHour || e.headers.away > spike+3000 {
 		return &l.Hour, &l.Spike, spike
 	}
 	return &l.Spike, &l.Hour, hour

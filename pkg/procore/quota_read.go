@@ -7,7 +7,7 @@ import (
 )
 
 // Standing is how a company's rate limits stand, for whoever looks from outside.
-type Standing struct {
+type LimitStatus struct {
 	Hour, Spike Quota     // Limit 0: not known. Reset zero: its time is over, so that it is whole
 	Blocked     time.Time // no call is made until then, as Procore asked; zero: none asked
 }
@@ -15,18 +15,18 @@ type Standing struct {
 // ReadStanding reads what a Store keeps of a company of a client at its StoreKey. Its times are by Procore's clock, of
 // which now is taken for the time: it may be wrong by what the clocks differ. A value that was not sealed with the
 // client's secret is an error.
-func ReadStanding(raw []byte, id int64, client *company.Client, now time.Time) (Standing, error) {
+func ReadLimitStatus(raw []byte, id int64, client *company.Client, now time.Time) (LimitStatus, error) {
 	b, _, err := unseal[budget](raw, StoreKey(id, client.Name), string(client.Credentials().Secret))
 	if err != nil {
-		return Standing{}, err
+		return LimitStatus{}, err
 	}
-	return b.standing(id, now), nil
+	return b.status(id, now), nil
 }
 
-func (b *budget) standing(id int64, now time.Time) Standing {
+func (b *budget) status(id int64, now time.Time) LimitStatus {
 	b.tidy(now.UnixMilli(), "")
 	l, _ := b.of(id)
-	s := Standing{Hour: l.Hour.quota(l.under()), Spike: l.Spike.quota(l.under())}
+	s := LimitStatus{Hour: l.Hour.quota(l.inFlight()), Spike: l.Spike.quota(l.inFlight())}
 	if l.Blocked > now.UnixMilli() {
 		s.Blocked = time.UnixMilli(l.Blocked)
 	}

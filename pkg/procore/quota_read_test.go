@@ -18,7 +18,7 @@ func TestAStandingIsReadAsOfNow(t *testing.T) {
 		`"blocked":1800000005000,"asked":5000,"claims":{"a":{"calls":4,"until":1800000020000}}}`), &b); err != nil {
 		t.Fatal(err)
 	}
-	s := b.standing(7, now)
+	s := b.status(7, now)
 	if s.Hour.Limit != 3600 || s.Hour.Remaining != 2996 || !s.Hour.Reset.Equal(now.Add(10*time.Minute)) {
 		t.Errorf("the hour stands at %+v", s.Hour)
 	}
@@ -38,19 +38,19 @@ func TestAStandingIsOfTheClientsOwnProcesses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s, err := ReadStanding(good, 7, client, time.UnixMilli(noon)); err != nil || s.Spike.Remaining != 3 {
+	if s, err := ReadLimitStatus(good, 7, client, time.UnixMilli(noon)); err != nil || s.Spike.Remaining != 3 {
 		t.Errorf("%+v, %v", s, err)
 	}
 	other, _ := seal(b, "client-other", "", 41)
 	secret, _ := seal(b, "client-acme", "other", 41)
 	for name, raw := range map[string][]byte{
 		"nonsense": []byte("nonsense"), "nothing": {}, "null": []byte("null"), "no MAC": []byte(`{"budget":{},"after":41}`),
-		"another key": other, "another secret": secret, "too large": append(good, strings.Repeat(" ", valueMost)...),
+		"another key": other, "another secret": secret, "too large": append(good, strings.Repeat(" ", maxValue)...),
 		"changed":         []byte(strings.Replace(string(good), `"left":3`, `"left":0`, 1)),
 		"another version": []byte(strings.Replace(string(good), `"after":41`, `"after":42`, 1)),
 		"the plain value": []byte(`{"spike":{"limit":25,"left":0,"ends":1795600008000}}`),
 	} {
-		if s, err := ReadStanding(raw, 7, client, time.UnixMilli(noon)); !errors.Is(err, errForeign) {
+		if s, err := ReadLimitStatus(raw, 7, client, time.UnixMilli(noon)); !errors.Is(err, errForeign) {
 			t.Errorf("%s: %+v, %v", name, s, err)
 		}
 	}

@@ -25,7 +25,7 @@ type sealed struct {
 }
 
 // valueMost is how many bytes a value may have: some 300 for each company of a client. The bucket takes no larger one.
-const valueMost = 1 << 20
+const maxValue = 1 << 20
 
 // errForeign is the error of a value that was not sealed with the client's secret.
 var errForeign = errors.New("the store holds a value that no process with the client's secret wrote")
@@ -47,7 +47,7 @@ func seal(value any, key, secret string, after uint64) ([]byte, error) {
 func unseal[T budget | Refusal](raw []byte, key, secret string) (value T, after uint64, err error) {
 	var none T
 	var s sealed
-	if len(raw) > valueMost {
+	if len(raw) > maxValue {
 		return none, 0, fmt.Errorf("%w: it has %d bytes", errForeign, len(raw))
 	}
 	if err := json.Unmarshal(raw, &s); err != nil {
@@ -84,12 +84,12 @@ func secretOf(c *company.Client) func() string {
 }
 
 // foreign counts a value that was ignored, and logs it once a minute. Only the leader of shared calls it.
-func (m *meter) foreign() {
-	m.ignored.Add(1)
+func (m *limiter) recordForeign() {
+	m.foreignValues.Add(1)
 	if now := m.clock.local(); now.Sub(m.warned) >= time.Minute {
 		m.warned = now
 		m.log.Warn("the quota bucket holds a value that no process with the client's secret wrote; it is ignored. "+
 			"Where the client's secret is not being rotated, a service's key for the broker may be stolen: see `tieback provisioner keys`",
-			zap.String("key", m.key), zap.Int64("ignored", m.ignored.Load()))
+			zap.String("key", m.key), zap.Int64("ignored", m.foreignValues.Load()))
 	}
 }

@@ -63,7 +63,7 @@ func attacks() map[string]func([]byte) []byte {
 			}
 			return old
 		},
-		"a large value": text(fmt.Sprintf(`{"value":{},"x":%q}`, make([]byte, 2*valueMost))),
+		"a large value": text(fmt.Sprintf(`{"value":{},"x":%q}`, make([]byte, 2*maxValue))),
 	}
 	for name, value := range plain {
 		all[name] = text(value)
@@ -84,7 +84,7 @@ func TestAThiefOfABrokerKeyStopsNoCalls(t *testing.T) {
 			t.Run(name+" "+how, func(t *testing.T) {
 				w := newSimulation(t, 3, 100_000, perWindow)
 				f := &thief{fakeStore: w.store}
-				var all []*meter
+				var all []*limiter
 				for i := range processes {
 					m := w.meter(fmt.Sprint("p", i), 0)
 					m.store = f
@@ -115,7 +115,7 @@ func TestAThiefOfABrokerKeyStopsNoCalls(t *testing.T) {
 				t.Logf("%d calls were made, %d refused", made, refused)
 				var ignored int64
 				for _, m := range all {
-					ignored += m.ignored.Load()
+					ignored += m.foreignValues.Load()
 				}
 				if ignored == 0 {
 					t.Error("nothing was ignored")
@@ -140,7 +140,7 @@ func TestAStoreThatIsMadeAnewIsRead(t *testing.T) {
 		w.play(t.Context(), b)
 		w.now = w.now.Add(12 * time.Second)
 	}
-	if n := a.ignored.Load() + b.ignored.Load(); n > 0 || w.refused > 0 {
+	if n := a.foreignValues.Load() + b.foreignValues.Load(); n > 0 || w.refused > 0 {
 		t.Errorf("%d values were ignored, %d calls refused", n, w.refused)
 	}
 }

@@ -18,43 +18,43 @@ type Store interface {
 }
 
 // patience with the store, for one round of moves.
-const patience = time.Second
+const storeTimeout = time.Second
 
 // shared is what a meter keeps to share its limits: the moves of this process gather while a
 // write is under way, and go into the next one together, so that processes contend, not calls.
 //
 // There is no goroutine of its own. Whoever comes while nobody writes leads: it writes what
 // is queued, and hands the lead to one of those who came meanwhile.
-type shared struct {
-	queue    []*move
-	leading  bool
-	revision uint64
-	cached   bool    // the budget is the store's at revision, as far as we know
-	forged   bool    // the value at revision was ignored
-	owed     []*move // ends that could not be written yet; only the leader touches them
+type sharing struct {
+	queue     []*op
+	leading   bool
+	revision  uint64
+	cached    bool  // the budget is the store's at revision, as far as we know
+	forged    bool  // the value at revision was ignored
+	unwritten []*op // ends that could not be written yet; only the leader touches them
 }
 
 // share makes a move in the store. An end that nobody asks about waits for no one.
-func (m *meter) share(mv *move) {
+func (m *limiter) runShared(mv *op) {
 	mv.done = make(chan bool, 1)
 	m.mu.Lock()
-	m.shared.queue = append(m.shared.queue, mv)
-	lead := !m.shared.leading
-	m.shared.leading = true
+	m.sharing.queue = append(m.sharing.queue, mv)
+	lead := !m.sharing.leading
+	m.sharing.leading = true
 	m.mu.Unlock()
 	if !lead && (mv.end != nil && !mv.end.refused || !<-mv.done) {
 		return
 	}
 	for more := true; more; {
-		more = m.round()
+		more = m.writeQueued()
 	}
 }
 
 // round writes what is queued, and says whether the caller leads still.
-func (m *meter) round() bool {
+func (m *limiter) writeQueued() bool {
 	m.mu.Lock()
-	batch := m.shared.queue
-	m.shared.queue = nil
+	batch := m.sharing.queue
+	m.sharing.queue = nil
 	m.mu.Unlock()
 	m.write(batch)
 	for _, mv := range batch {
@@ -62,31 +62,31 @@ func (m *meter) round() bool {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, mv := range m.shared.queue {
+	for _, mv := range m.sharing.queue {
 		if mv.end == nil {
 			mv.done <- true
 			return false
 		}
 	}
-	m.shared.leading = len(m.shared.queue) > 0
-	return m.shared.leading
+	m.sharing.leading = len(m.sharing.queue) > 0
+	return m.sharing.leading
 }
 
 // write makes the moves, and those owed, in the store. If that can't be, those that want to
 // begin get an error, and ends are owed: until they are paid they count as calls under way.
-func (m *meter) write(batch []*move) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+func (m *limiter) write(batch []*op) {
+	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
-	moves := append(m.shared.owed, batch...)
+	moves := append(m.sharing.unwritten, batch...)
 	err := m.swap(ctx, moves)
-	m.shared.owed = nil
+	m.sharing.unwritten = nil
 	if err == nil {
 		return
 	}
-	m.shared.cached = false
+	m.sharing.cached = false
 	for _, mv := range moves {
 		if mv.end != nil {
-			m.shared.owed = append(m.shared.owed, mv)
+			m.sharing.unwritten = append(m.sharing.unwritten, mv)
 		} else {
 			mv.err = err
 		}
@@ -96,7 +96,7 @@ func (m *meter) write(batch []*move) {
 // swap tries until the moves are made on what the store has. While somebody else writes values that are not sealed,
 // this process goes on from what it knows, as if the store had forgotten, and after a few tries without the store. It
 // makes one call at a time then, since it does not know those of the others: each answer tells.
-func (m *meter) swap(ctx context.Context, moves []*move) error {
+func (m *limiter) swap(ctx context.Context, moves []*op) error {
 	forged := false
 	for moved := 0; ; moved++ {
 		b, from, err := m.read(ctx)
@@ -107,19 +107,19 @@ func (m *meter) swap(ctx context.Context, moves []*move) error {
 		calls, changed, refused := m.apply(&b, moves, forged)
 		switch {
 		case refused && from == fromCache: // perhaps there is more by now
-			m.shared.cached = false
+			m.sharing.cached = false
 			moved--
 			continue
 		case !changed:
-			m.keep(b, calls)
+			m.set(b, calls)
 			return nil
 		}
 		if ok, err := m.put(ctx, b, calls); ok || err != nil {
 			return err
 		}
-		m.shared.cached = false
+		m.sharing.cached = false
 		if forged && moved >= 2 {
-			m.keep(b, calls)
+			m.set(b, calls)
 			return nil
 		}
 		if moved > 0 { // again: let the others finish
@@ -139,14 +139,14 @@ const (
 
 // read gives a copy of the budget. What the store has forgotten, or what no holder of the client's secret wrote, is
 // replaced by what this process knows.
-func (m *meter) read(ctx context.Context) (b budget, from source, err error) {
-	if !m.shared.cached {
+func (m *limiter) read(ctx context.Context) (b budget, from source, err error) {
+	if !m.sharing.cached {
 		raw, revision, err := m.store.Read(ctx, m.key)
 		if err != nil {
 			return b, from, err
 		}
-		before, again := m.shared.revision, m.shared.forged && revision == m.shared.revision
-		m.shared.revision, m.shared.cached, m.shared.forged, from = revision, true, false, fromStore
+		before, again := m.sharing.revision, m.sharing.forged && revision == m.sharing.revision
+		m.sharing.revision, m.sharing.cached, m.sharing.forged, from = revision, true, false, fromStore
 		if len(raw) > 0 {
 			b, after, err := unseal[budget](raw, m.key, m.secret())
 			// A revision lower than before is of a store that was made anew. Of the others each value replaces
@@ -154,9 +154,9 @@ func (m *meter) read(ctx context.Context) (b budget, from source, err error) {
 			if err == nil && !again && (revision <= before || after >= before) {
 				return b, from, nil
 			}
-			m.shared.forged = true
+			m.sharing.forged = true
 			from = fromForged
-			m.foreign()
+			m.recordForeign()
 		}
 	}
 	m.mu.Lock()
@@ -165,20 +165,20 @@ func (m *meter) read(ctx context.Context) (b budget, from source, err error) {
 }
 
 // put writes b, and takes it over once it is written. Not ok: somebody else wrote meanwhile.
-func (m *meter) put(ctx context.Context, b budget, calls map[int64]int) (ok bool, err error) {
-	raw, err := seal(b, m.key, m.secret(), m.shared.revision)
+func (m *limiter) put(ctx context.Context, b budget, calls map[int64]int) (ok bool, err error) {
+	raw, err := seal(b, m.key, m.secret(), m.sharing.revision)
 	if err != nil {
 		return false, err
 	}
-	revision, ok, err := m.store.Swap(ctx, m.key, raw, m.shared.revision)
+	revision, ok, err := m.store.Swap(ctx, m.key, raw, m.sharing.revision)
 	if ok && err == nil {
-		m.shared.revision = revision
-		m.keep(b, calls)
+		m.sharing.revision = revision
+		m.set(b, calls)
 	}
 	return ok, err
 }
 
-func (m *meter) keep(b budget, calls map[int64]int) {
+func (m *limiter) set(b budget, calls map[int64]int) {
 	m.mu.Lock()
 	m.budget, m.calls = b, calls
 	m.mu.Unlock()

@@ -24,14 +24,14 @@ type fakeStore struct {
 
 func (f *fakeStore) Read(context.Context, string) ([]byte, uint64, error) {
 	if f.down {
-		return nil, 0, errSilent
+		return nil, 0, errStoreUnavailable
 	}
 	return f.value, f.revision, nil
 }
 
 func (f *fakeStore) Swap(_ context.Context, _ string, value []byte, revision uint64) (uint64, bool, error) {
 	if f.down {
-		return 0, false, errSilent
+		return 0, false, errStoreUnavailable
 	}
 	if revision != f.revision {
 		return 0, false, nil
@@ -129,15 +129,15 @@ func (w *world) run(d time.Duration) {
 }
 
 // meter is a process whose wall clock is wrong by skew, and that has logged in.
-func (w *world) meter(name string, skew time.Duration) *meter {
-	m := &meter{clock: theirs{local: func() time.Time { return w.now.Add(skew) }}, timeout: 30 * time.Second, key: "7", me: name}
+func (w *world) meter(name string, skew time.Duration) *limiter {
+	m := &limiter{clock: procoreClock{local: func() time.Time { return w.now.Add(skew) }}, timeout: 30 * time.Second, key: "7", me: name}
 	m.store, m.secret, m.log = w.store, func() string { return secret }, zap.NewNop()
 	m.spread = func(d time.Duration) time.Duration { // as jitter does
 		return d + time.Duration(w.rng.Int64N(int64(min(max(d/10, 100*time.Millisecond), 10*time.Second))))
 	}
 	h := http.Header{}
 	h.Set("Date", w.now.UTC().Format(http.TimeFormat))
-	m.clock.hear(h, m.clock.local())
+	m.clock.update(h, m.clock.local())
 	return m
 }
 
@@ -184,7 +184,7 @@ func headers(limit, left int, reset int64, date time.Time) http.Header {
 }
 
 // caller calls for company 7 again and again, and waits as it is told.
-func (w *world) caller(m *meter, bulk bool) { w.client(m, caller{company: 7, bulk: bulk}) }
+func (w *world) caller(m *limiter, bulk bool) { w.client(m, caller{company: 7, bulk: bulk}) }
 
 // caller calls for a company.
 type caller struct {
@@ -196,7 +196,7 @@ type caller struct {
 }
 
 // client is a caller at work.
-func (w *world) client(m *meter, c caller) {
+func (w *world) client(m *limiter, c caller) {
 	ctx := context.Background()
 	if c.bulk {
 		ctx = Bulk(ctx)
@@ -204,7 +204,7 @@ func (w *world) client(m *meter, c caller) {
 	if c.asked.IsZero() {
 		c.asked = w.now
 	}
-	t, err := m.take(ctx, c.company)
+	t, err := m.reserve(ctx, c.company)
 	if err != nil {
 		if fault.ClassOf(err) != fault.Throttled || fault.RetryAfter(err) <= 0 || fault.RetryAfter(err) > time.Hour+2*time.Minute {
 			w.t.Fatalf("no call: %v, after %v", err, fault.RetryAfter(err))
@@ -223,7 +223,7 @@ func (w *world) client(m *meter, c caller) {
 	sent := m.clock.local()
 	w.after(w.trip(), func() {
 		if w.rng.Float64() < w.lose/2 {
-			w.after(30*time.Second, func() { m.fail(t, lost); again() })
+			w.after(30*time.Second, func() { m.recordFailure(t, lost); again() })
 			return
 		}
 		status, h := w.answerTo(c.company)
@@ -236,9 +236,9 @@ func (w *world) client(m *meter, c caller) {
 		}
 		w.after(back, func() {
 			if w.rng.Float64() < w.lose/2 {
-				m.fail(t, lost)
+				m.recordFailure(t, lost)
 			} else {
-				m.learn(t, sent, status, h)
+				m.recordAnswer(t, sent, status, h)
 			}
 			again()
 		})
@@ -325,7 +325,7 @@ func TestClaimsOfADeadProcessLapse(t *testing.T) {
 		}
 		w.run(25 * time.Second)
 		for range 10 { // it claims all there is, and is never heard of again
-			_, _ = dead.take(t.Context(), 7)
+			_, _ = dead.reserve(t.Context(), 7)
 		}
 		before := w.byCaller["alive"]
 		w.run(2 * time.Minute)

@@ -11,16 +11,16 @@ import (
 )
 
 // play makes calls one after the other, and gives how many went before the first was kept back, and for how long.
-func (w *world) play(ctx context.Context, m *meter) (calls int, wait time.Duration) {
+func (w *world) play(ctx context.Context, m *limiter) (calls int, wait time.Duration) {
 	for ; calls < 10_000; calls++ {
-		t, err := m.take(ctx, 7)
+		t, err := m.reserve(ctx, 7)
 		if err != nil {
 			return calls, fault.RetryAfter(err)
 		}
 		sent := m.clock.local()
 		w.now = w.now.Add(time.Millisecond)
 		status, h := w.answer()
-		m.learn(t, sent, status, h)
+		m.recordAnswer(t, sent, status, h)
 	}
 	return calls, 0
 }
@@ -28,23 +28,23 @@ func (w *world) play(ctx context.Context, m *meter) (calls int, wait time.Durati
 func TestWhileNothingIsKnownOneCallAtATimeFindsOut(t *testing.T) {
 	w := newSimulation(t, 1, 1000, 25)
 	a, b := w.meter("a", 0), w.meter("b", 0)
-	first, err := a.take(t.Context(), 7)
+	first, err := a.reserve(t.Context(), 7)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range []*meter{a, b} {
-		if _, err := m.take(t.Context(), 7); fault.ClassOf(err) != fault.Throttled || fault.RetryAfter(err) > time.Second {
+	for _, m := range []*limiter{a, b} {
+		if _, err := m.reserve(t.Context(), 7); fault.ClassOf(err) != fault.Throttled || fault.RetryAfter(err) > time.Second {
 			t.Errorf("a second call before the first was answered: %v, after %v", err, fault.RetryAfter(err))
 		}
 	}
 	status, h := w.answer()
-	a.learn(first, a.clock.local(), status, h)
+	a.recordAnswer(first, a.clock.local(), status, h)
 	for range 24 {
-		if _, err := b.take(t.Context(), 7); err != nil {
+		if _, err := b.reserve(t.Context(), 7); err != nil {
 			t.Fatalf("the limit is known: %v", err)
 		}
 	}
-	if _, err := a.take(t.Context(), 7); err == nil {
+	if _, err := a.reserve(t.Context(), 7); err == nil {
 		t.Error("a 26th call under way of 25")
 	}
 }
@@ -53,10 +53,10 @@ func TestWhileNothingIsKnownOneCallAtATimeFindsOut(t *testing.T) {
 func TestAnswersThatSayNothingOfLimitsLetCallsGo(t *testing.T) {
 	w := newSimulation(t, 1, 1000, 25)
 	m := w.meter("a", 0)
-	first, _ := m.take(t.Context(), 7)
-	m.learn(first, w.now, 200, http.Header{})
+	first, _ := m.reserve(t.Context(), 7)
+	m.recordAnswer(first, w.now, 200, http.Header{})
 	for range 100 {
-		if _, err := m.take(t.Context(), 7); err != nil {
+		if _, err := m.reserve(t.Context(), 7); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -109,7 +109,7 @@ func TestProcoresClockMayBeWrongAndJump(t *testing.T) {
 			told := time.Duration(0) // how far Procore's clock is off
 			play := func() (n int, wait time.Duration) {
 				for ; ; n++ {
-					tk, err := m.take(t.Context(), 7)
+					tk, err := m.reserve(t.Context(), 7)
 					if err != nil {
 						return n, fault.RetryAfter(err)
 					}
@@ -119,7 +119,7 @@ func TestProcoresClockMayBeWrongAndJump(t *testing.T) {
 					_, _ = fmt.Sscan(h.Get("X-Rate-Limit-Limit"), &limit)
 					_, _ = fmt.Sscan(h.Get("X-Rate-Limit-Remaining"), &left)
 					_, _ = fmt.Sscan(h.Get("X-Rate-Limit-Reset"), &reset)
-					m.learn(tk, m.clock.local(), status, headers(limit, left, reset+int64(told.Seconds()), w.now.Add(told)))
+					m.recordAnswer(tk, m.clock.local(), status, headers(limit, left, reset+int64(told.Seconds()), w.now.Add(told)))
 				}
 			}
 			n, wait := play()
@@ -160,14 +160,14 @@ func TestA429AndA503AreWaitedOutWithJitterByAllProcesses(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			w := newSimulation(t, 1, 1000, 25)
 			a, b := w.meter("a", 0), w.meter("b", time.Hour)
-			tk, _ := a.take(t.Context(), 7)
+			tk, _ := a.reserve(t.Context(), 7)
 			h := http.Header{}
 			for name, value := range c.header {
 				h.Set(name, value)
 			}
-			waits := map[time.Duration]bool{a.learn(tk, a.clock.local(), c.status, h): true}
+			waits := map[time.Duration]bool{a.recordAnswer(tk, a.clock.local(), c.status, h): true}
 			for range 20 {
-				_, err := b.take(t.Context(), 7)
+				_, err := b.reserve(t.Context(), 7)
 				waits[fault.RetryAfter(err)] = true
 			}
 			for wait := range waits {
@@ -188,11 +188,11 @@ func TestRepeatedRefusalsWithoutAReasonAreWaitedOutLonger(t *testing.T) {
 	m := w.meter("a", 0)
 	var waits []time.Duration
 	for range 9 {
-		tk, err := m.take(t.Context(), 7)
+		tk, err := m.reserve(t.Context(), 7)
 		if err != nil {
 			t.Fatal(err)
 		}
-		wait := m.learn(tk, m.clock.local(), 429, http.Header{})
+		wait := m.recordAnswer(tk, m.clock.local(), 429, http.Header{})
 		waits = append(waits, wait)
 		w.now = w.now.Add(wait)
 	}
@@ -207,14 +207,14 @@ func TestWithoutTheStoreNoCallIsMade(t *testing.T) {
 	m := w.meter("a", 0)
 	w.play(t.Context(), m)
 	w.now = w.now.Add(12 * time.Second)
-	tk, err := m.take(t.Context(), 7)
+	tk, err := m.reserve(t.Context(), 7)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.store.down = true
 	status, h := w.answer()
-	m.learn(tk, m.clock.local(), status, h)
-	_, err = m.take(t.Context(), 7)
+	m.recordAnswer(tk, m.clock.local(), status, h)
+	_, err = m.reserve(t.Context(), 7)
 	if fault.ClassOf(err) != fault.Throttled || fault.RetryAfter(err) > 2*time.Second || fault.RetryAfter(err) < time.Second {
 		t.Errorf("%v, after %v", err, fault.RetryAfter(err))
 	}
@@ -265,7 +265,7 @@ func FuzzHeaders(f *testing.F) {
 		const longest = 62 * time.Minute
 		for range 3 { // once more, and with sound answers between
 			for _, odd := range []bool{true, false} {
-				tk, err := m.take(t.Context(), 7)
+				tk, err := m.reserve(t.Context(), 7)
 				if err != nil {
 					if d := fault.RetryAfter(err); d <= 0 || d > longest {
 						t.Fatalf("wait of %v", d)
@@ -274,8 +274,8 @@ func FuzzHeaders(f *testing.F) {
 				}
 				if !odd {
 					_, sound := w.answer()
-					m.learn(tk, m.clock.local(), 200, sound)
-				} else if d := m.learn(tk, m.clock.local(), status, h); d < 0 || d > longest {
+					m.recordAnswer(tk, m.clock.local(), 200, sound)
+				} else if d := m.recordAnswer(tk, m.clock.local(), status, h); d < 0 || d > longest {
 					t.Fatalf("wait of %v", d)
 				}
 			}
@@ -287,7 +287,7 @@ func FuzzHeaders(f *testing.F) {
 			}
 		}
 		w.now = w.now.Add(longest + time.Minute)
-		if _, err := m.take(t.Context(), 7); err != nil {
+		if _, err := m.reserve(t.Context(), 7); err != nil {
 			t.Fatalf("after the hour: %v in %v", err, fault.RetryAfter(err))
 		}
 	})
@@ -307,7 +307,7 @@ func FuzzStored(f *testing.F) {
 			w := newSimulation(t, 1, 1000, 25)
 			w.store.value, w.store.revision = sealedRaw(t, stored, 2), 3
 			m := w.meter("a", 0)
-			m.several = several
+			m.multiCompany = several
 			for range 4 {
 				n, wait := w.play(t.Context(), m)
 				if wait > 62*time.Minute || n > 1000 {
@@ -324,14 +324,14 @@ func FuzzStored(f *testing.F) {
 
 // What counting costs a call in a process that shares with nobody.
 func BenchmarkCount(b *testing.B) {
-	m := newMeter("7", false, 30*time.Second, nil)
+	m := newLimiter("7", false, 30*time.Second, nil)
 	h := headers(1_000_000_000, 999_999_999, time.Now().Unix()+3000, time.Now())
 	for b.Loop() {
-		tk, err := m.take(b.Context(), 7)
+		tk, err := m.reserve(b.Context(), 7)
 		if err != nil {
 			b.Fatal(err)
 		}
-		m.learn(tk, time.Now(), 200, h)
+		m.recordAnswer(tk, time.Now(), 200, h)
 	}
 }
 
@@ -343,7 +343,7 @@ func TestABurstThatIsRefusedIsOneRefusal(t *testing.T) {
 	refused := func(n int, at int64) {
 		for range n {
 			now += 10 // they come in one after the other
-			l.end(end{ticket: ticket{at: at}, refused: true, retry: -1}, mark{}, now)
+			l.end(end{reservation: reservation{at: at}, refused: true, retry: -1}, mark{}, now)
 		}
 	}
 	for i, want := range []int64{1000, 2000, 4000, 8000, 16_000, 32_000, 64_000, 64_000} {
@@ -354,7 +354,7 @@ func TestABurstThatIsRefusedIsOneRefusal(t *testing.T) {
 		}
 		now += want
 	}
-	l.end(end{ticket: ticket{at: now}, good: true}, mark{}, now+10)
+	l.end(end{reservation: reservation{at: now}, good: true}, mark{}, now+10)
 	now += 100
 	refused(50, now)
 	if wait := l.wait(now, 0, 0); wait != 1000 {

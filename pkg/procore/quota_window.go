@@ -21,9 +21,9 @@ type window struct {
 
 // roll ends a window whose time is over, and forgets one that can't be.
 func (w *window) roll(now, size int64) {
-	w.Left, w.Doubt = min(max(w.Left, -mostCalls), w.Limit), min(max(w.Doubt, 0), mostCalls)
+	w.Left, w.Doubt = min(max(w.Left, -maxCalls), w.Limit), min(max(w.Doubt, 0), maxCalls)
 	switch {
-	case w.Ends > now+size+min(size/2, 60_000), w.Limit <= 0, w.Limit > mostCalls, w.Ends < 0:
+	case w.Ends > now+size+min(size/2, 60_000), w.Limit <= 0, w.Limit > maxCalls, w.Ends < 0:
 		*w = window{Unseen: w.Unseen, Round: w.Round}
 	case w.Ends == 0:
 	case now >= w.Ends+grace:
@@ -35,7 +35,7 @@ const (
 	// grace is how long after its reset a window counts as over, in ms: Procore may cut the reset to the second.
 	grace = 1000
 	// soon is how long to wait for answers under way, in ms.
-	soon = 200
+	answerWait = 200
 )
 
 // wait is for how long, in ms, no call may go while under are under way and so many calls are left to others; 0: one
@@ -49,13 +49,13 @@ func (w *window) wait(now int64, under, leave int) int64 {
 	case spare > under, under == 0 && (spare+w.Doubt > 0 || w.Ends == 0): // in doubt, one call finds out
 		return 0
 	case spare+w.Doubt > 0, w.Ends == 0:
-		return min(max((w.Ends-now)/10, soon), 5*soon)
+		return min(max((w.Ends-now)/10, answerWait), 5*answerWait)
 	}
-	return max(w.Ends+grace-now, soon)
+	return max(w.Ends+grace-now, answerWait)
 }
 
 // leave is how many calls are left to others: bulk work leaves the last fifth.
-func (w *window) leave(bulk bool) int {
+func (w *window) reserveIf(bulk bool) int {
 	if bulk {
 		return w.reserve()
 	}
@@ -67,7 +67,7 @@ func (w *window) reserve() int { return min(max(w.Limit/5, 1), w.Limit-1) }
 
 // show takes in what an answer says of this window; others is how many calls ended while it
 // was under way, unseen how many of them whose answers showed the other window.
-func (w *window) show(t told, now int64, others, unseen int) {
+func (w *window) update(t rateHeaders, now int64, others, unseen int) {
 	switch {
 	case w.Limit > 0 && t.reset+grace <= now, w.Ends > 0 && !w.Guess && t.reset < min(w.Ends-1000, now+2000):
 		return // of a window that is over
@@ -87,7 +87,7 @@ func (w *window) show(t told, now int64, others, unseen int) {
 }
 
 // miss counts a call that was answered with the other window; since is when it was claimed.
-func (w *window) miss(now, size, since int64) {
+func (w *window) countHidden(now, size, since int64) {
 	w.Unseen++
 	if w.Limit == 0 {
 		return
@@ -103,7 +103,7 @@ func (w *window) miss(now, size, since int64) {
 }
 
 // lose counts calls that Procore may have counted.
-func (w *window) lose(n int) {
+func (w *window) countUncertain(n int) {
 	if w.Limit > 0 {
 		w.Left, w.Doubt = w.Left-n, w.Doubt+n
 	}

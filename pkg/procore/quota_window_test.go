@@ -11,7 +11,7 @@ func running(limit, left int, ends int64) window { return window{Limit: limit, L
 func TestTheWindowThatIsNotShownCountsByItself(t *testing.T) {
 	w := running(100, 3, noon+hour/2)
 	for range 3 {
-		w.miss(noon, hour, noon-50)
+		w.countHidden(noon, hour, noon-50)
 	}
 	if wait := w.wait(noon, 0, 0); wait < hour/2 {
 		t.Errorf("all 3 calls that were left are made, and the next waits %d ms", wait)
@@ -22,12 +22,12 @@ func TestTheWindowThatIsNotShownCountsByItself(t *testing.T) {
 func TestAWindowBeginsAtTheLatestWithTheFirstCallAfterTheLast(t *testing.T) {
 	w := running(100, 3, noon)
 	w.roll(noon+2000, hour)
-	w.miss(noon+3000, hour, noon-100) // made before noon
-	w.miss(noon+60_000, hour, noon+59_900)
+	w.countHidden(noon+3000, hour, noon-100) // made before noon
+	w.countHidden(noon+60_000, hour, noon+59_900)
 	if w.Left != 98 || w.Ends < noon+59_900+hour {
 		t.Errorf("%+v ends %d ms after noon; its first call for sure was made 59.9 s after", w, w.Ends-noon)
 	}
-	w.miss(noon+120_000, hour, noon+119_900)
+	w.countHidden(noon+120_000, hour, noon+119_900)
 	if w.Ends > noon+62_000+hour {
 		t.Errorf("a later call moved the end to %d ms after noon", w.Ends-noon)
 	}
@@ -36,7 +36,7 @@ func TestAWindowBeginsAtTheLatestWithTheFirstCallAfterTheLast(t *testing.T) {
 // Calls that ended meanwhile may have been counted after the answer that shows a new window.
 func TestANewWindowStartsWithoutWhatItMayNotHaveCountedYet(t *testing.T) {
 	w := running(25, 0, noon)
-	w.show(told{limit: 25, left: 20, reset: noon + 11_000}, noon+1500, 7, 4)
+	w.update(rateHeaders{limit: 25, left: 20, reset: noon + 11_000}, noon+1500, 7, 4)
 	if w.Left != 16 || w.Ends != noon+11_000 {
 		t.Errorf("%+v", w)
 	}
@@ -45,7 +45,7 @@ func TestANewWindowStartsWithoutWhatItMayNotHaveCountedYet(t *testing.T) {
 // An answer of the last window that comes late changes nothing in this one.
 func TestALateAnswerOfTheLastWindowIsNotTakenForThisOne(t *testing.T) {
 	w := running(25, 9, noon+10_000)
-	w.show(told{limit: 25, left: 0, reset: noon}, noon+500, 3, 0)
+	w.update(rateHeaders{limit: 25, left: 0, reset: noon}, noon+500, 3, 0)
 	if w.Left != 9 || w.Ends != noon+10_000 {
 		t.Errorf("%+v", w)
 	}
@@ -63,11 +63,11 @@ func TestAWindowThatEndsTooFarAwayIsForgotten(t *testing.T) {
 // Where it is not known whether lost calls were counted, one call finds out; a second waits.
 func TestInDoubtOneCallAtATimeGoes(t *testing.T) {
 	w := running(25, 2, noon+10_000)
-	w.lose(2)
+	w.countUncertain(2)
 	if w.wait(noon, 0, 0) != 0 || w.wait(noon, 1, 0) == 0 {
 		t.Errorf("%+v: alone %d, beside another %d", w, w.wait(noon, 0, 0), w.wait(noon, 1, 0))
 	}
-	w.show(told{limit: 25, left: 0, reset: noon + 10_000}, noon, 0, 0)
+	w.update(rateHeaders{limit: 25, left: 0, reset: noon + 10_000}, noon, 0, 0)
 	if w.wait(noon, 0, 0) < 10_000 {
 		t.Errorf("%+v: it is spent", w)
 	}

@@ -49,11 +49,11 @@ func ReadRefusal(raw []byte, id int64, client *company.Client) (r Refusal, refus
 // keepRefusal keeps a refusal in the store, or that there is none. The time of the first one stays. A store that
 // does not answer is left alone: the next login tries again.
 func (a *account) keepRefusal(r *Refusal) {
-	store, key, id := a.meter.store, loginKey(a.meter.key), a.companies[0].company.ID
+	store, key, id := a.limiter.store, loginKey(a.limiter.key), a.companies[0].company.ID
 	if store == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
 	raw, revision, err := store.Read(ctx, key)
 	if err != nil {

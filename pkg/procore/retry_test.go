@@ -113,8 +113,8 @@ func TestRetryWaitsNoLongerThanItsCallerDoes(t *testing.T) {
 // A session that retries shares what its company's sessions know: the routes that Procore lacks, its limits.
 func TestRetryingSharesTheSessionsState(t *testing.T) {
 	s := &Session{sessionState: &sessionState{}}
-	s.Retrying(Retry{}).Lack(GetERPRequest)
-	if !s.Lacks(GetERPRequest) {
+	s.Retrying(Retry{}).MarkMissing(GetERPRequest)
+	if !s.Missing(GetERPRequest) {
 		t.Error("what one session learns the other does not know")
 	}
 }

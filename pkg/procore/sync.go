@@ -226,37 +226,37 @@ func parseSync(raw []byte, clean func(string) string) ([]map[string]any, []ItemE
 }
 
 // wordsMost is how much words says, or a little more: it is cut afterwards.
-const wordsMost = 64 << 10
+const maxErrorText = 64 << 10
 
 // words turns Procore's errors value, of whatever shape, into "field: why; field: why".
 func words(errs any) string {
 	var b strings.Builder
-	sayErrors(&b, errs)
+	writeErrors(&b, errs)
 	return b.String()
 }
 
-func sayErrors(b *strings.Builder, errs any) {
+func writeErrors(b *strings.Builder, errs any) {
 	switch v := errs.(type) {
 	case map[string]any:
 		for i, field := range slices.Sorted(maps.Keys(v)) {
-			if b.Len() > wordsMost {
+			if b.Len() > maxErrorText {
 				return
 			}
 			if i > 0 {
 				b.WriteString("; ")
 			}
 			b.WriteString(strings.ReplaceAll(field, "_", " ") + ": ")
-			sayErrors(b, v[field])
+			writeErrors(b, v[field])
 		}
 	case []any:
 		for i, why := range v {
-			if b.Len() > wordsMost {
+			if b.Len() > maxErrorText {
 				return
 			}
 			if i > 0 {
 				b.WriteString(", ")
 			}
-			sayErrors(b, why)
+			writeErrors(b, why)
 		}
 	case nil:
 		b.WriteString("no reason given")

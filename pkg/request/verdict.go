@@ -191,7 +191,7 @@ func (p Procore) calledOff() string {
 	var all []string
 	for _, d := range p.Details {
 		if !d.Open() && !d.Ended() {
-			all = append(all, d.Stands())
+			all = append(all, d.StatusText())
 		}
 	}
 	return strings.Join(all, "; ")

@@ -110,7 +110,7 @@ func (s *Service) Sweep(ctx context.Context, company int64) (Result, error) {
 	r := &round{Service: s, id: company, off: map[int64]bool{}, Result: Result{Company: company, Found: []int64{}, Closed: []int64{}, Left: []Left{}, Notes: []string{}}}
 	err := r.run(ctx)
 	if r.reader != nil {
-		r.Calls, r.Notes = r.reader.Calls(), append(r.Notes, r.reader.Odd...)
+		r.Calls, r.Notes = r.reader.Calls(), append(r.Notes, r.reader.Malformed...)
 	}
 	return r.Result, err
 }
@@ -280,7 +280,7 @@ func (r *round) open(some []procore.Detail, known map[int64]bool) []watched {
 			if _, other := r.off[d.Request]; !other {
 				r.off[d.Request] = true
 			}
-			r.Left = append(r.Left, Left{Request: d.Request, Detail: d.ID, Why: d.Stands()})
+			r.Left = append(r.Left, Left{Request: d.Request, Detail: d.ID, Why: d.StatusText()})
 			continue
 		case !r.works(d.Created):
 			r.Left = append(r.Left, Left{Request: d.Request, Detail: d.ID, Why: r.older()})

@@ -25,7 +25,7 @@ func (a *App) ReportTroubles(ctx context.Context) error {
 		return nil
 	}
 	slow := cmp.Or(a.Slow, time.Minute)
-	r := troubles{state: state.Of(a.Bus), every: slow / 2, written: map[place]written{}}
+	r := troubles{state: state.Of(a.Bus), every: slow / 2, written: map[troubleKey]written{}}
 	tick := time.NewTicker(slow / 6)
 	defer tick.Stop()
 	for {
@@ -44,10 +44,10 @@ func (a *App) ReportTroubles(ctx context.Context) error {
 type troubles struct {
 	state   *state.State
 	every   time.Duration // between two writings of the same
-	written map[place]written
+	written map[troubleKey]written
 }
 
-type place struct {
+type troubleKey struct {
 	company int64
 	source  string
 }
@@ -61,9 +61,9 @@ type written struct {
 func (r *troubles) write(ctx context.Context, all []trouble.Trouble, now time.Time) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(64)
-	seen := map[place]bool{}
+	seen := map[troubleKey]bool{}
 	for _, t := range all {
-		at := place{t.Company, string(t.Source)}
+		at := troubleKey{t.Company, string(t.Source)}
 		if !t.Lasts(now) {
 			continue
 		}

@@ -182,7 +182,7 @@ func (l *deliveryList) read(item map[string]any) (Logged, bool) {
 		d, err = delivery.ParseLogged(raw)
 	}
 	if err != nil {
-		l.reader.odd(procore.ListDeliveries, key, err)
+		l.reader.malformed(procore.ListDeliveries, key, err)
 	}
 	l.note(key, d)
 	l.count(key, outcome, d, err)

@@ -75,7 +75,7 @@ func (l *detailList) detail(item map[string]any, now time.Time) procore.Detail {
 	d := procore.Detail{ID: procore.ID(item["id"]), Request: procore.ID(item["erp_request_id"]), Age: 24 * time.Hour}
 	d.Status, _ = item["status"].(string)
 	if d.ID == 0 {
-		l.reader.odd(procore.ListRequestDetails, item["id"], fmt.Errorf("that is no id"))
+		l.reader.malformed(procore.ListRequestDetails, item["id"], fmt.Errorf("that is no id"))
 	}
 	text, _ := item["created_at"].(string)
 	if t, err := time.Parse(time.RFC3339, text); err == nil {

@@ -139,8 +139,8 @@ func TestALineThatCanNotBeReadHidesNoOther(t *testing.T) {
 	})
 	n := 0
 	_, err := r.Deliveries(t.Context(), 1, LogAny, DeliveryMark{}, func(some []Logged) error { n += len(some); return nil })
-	if err != nil || n != 2 || len(r.Odd) != 1 || !strings.Contains(r.Odd[0], "resource_id") {
-		t.Errorf("%d read, odd: %v, %v", n, r.Odd, err)
+	if err != nil || n != 2 || len(r.Malformed) != 1 || !strings.Contains(r.Malformed[0], "resource_id") {
+		t.Errorf("%d read, odd: %v, %v", n, r.Malformed, err)
 	}
 }
 

@@ -29,17 +29,17 @@ type Reader struct {
 
 	Since time.Time // what was created before it is not needed; zero: all is
 
-	Odd []string // lines of Procore's lists that could not be read, and why; a few
+	Malformed []string // lines of Procore's lists that could not be read, and why; a few
 
 	calls atomic.Int32
 }
 
-const maxOdd = 10
+const maxMalformed = 10
 
 // odd notes a line that could not be read: one bad line must not hide the rest.
-func (r *Reader) odd(list procore.Route, line any, err error) {
-	if len(r.Odd) < maxOdd {
-		r.Odd = append(r.Odd, fmt.Sprintf("%s: %v: %v", list.Name, line, err))
+func (r *Reader) malformed(list procore.Route, line any, err error) {
+	if len(r.Malformed) < maxMalformed {
+		r.Malformed = append(r.Malformed, fmt.Sprintf("%s: %v: %v", list.Name, line, err))
 	}
 }
 

@@ -91,7 +91,7 @@ func Audit(ctx context.Context, r *erplog.Reader, b *bus.Bus, o Options) (Report
 		return report, err
 	}
 	report.Calls = r.Calls()
-	report.Notes = append(report.Notes, r.Odd...)
+	report.Notes = append(report.Notes, r.Malformed...)
 	if err := report.sum(ctx, b, o.Rules, all, began); err != nil {
 		return report, err
 	}
@@ -116,7 +116,7 @@ func (report *Report) lost(ctx context.Context, b *bus.Bus) error {
 
 // unread: what can't be read proves nothing, so that nothing is proved.
 func (report *Report) unread(r *erplog.Reader, orphans []procore.Detail) {
-	if len(r.Odd) > 0 {
+	if len(r.Malformed) > 0 {
 		report.Accounted = false
 	}
 	for i, d := range orphans {

@@ -22,7 +22,7 @@ func TestAnOpenDetailOfNobodyIsNotAccountedFor(t *testing.T) {
 		want    bool
 	}{{want: true}, {orphans: rest}, {odd: []string{"a line that can't be read"}}} {
 		r := Report{Accounted: true}
-		r.unread(&erplog.Reader{Odd: c.odd}, c.orphans)
+		r.unread(&erplog.Reader{Malformed: c.odd}, c.orphans)
 		if r.Accounted != c.want {
 			t.Errorf("%v, %v: accounted for: %v", c.odd, c.orphans, r.Accounted)
 		}

@@ -140,7 +140,7 @@ func (v *look) quota(ctx context.Context, id int64) (*Quota, error) {
 	if err != nil || len(raw) == 0 {
 		return nil, err
 	}
-	s, err := procore.ReadStanding(raw, id, client, v.at)
+	s, err := procore.ReadLimitStatus(raw, id, client, v.at)
 	if err != nil { // the services ignore it, too
 		v.note("company %d: %v", id, err)
 		return nil, nil

@@ -24,7 +24,7 @@ func unlinks(ctx context.Context, s *procore.Session, units []*unit) {
 		}
 		for _, l := range u.Unlinks {
 			route := unlinkRoute(l)
-			if without[route.Name] || s.Lacks(route) {
+			if without[route.Name] || s.Missing(route) {
 				u.unsync(l)
 				continue
 			}
@@ -32,7 +32,7 @@ func unlinks(ctx context.Context, s *procore.Session, units []*unit) {
 			switch status := (*procore.StatusError)(nil); {
 			case err == nil:
 			case errors.As(err, &status) && status.Status == http.StatusMethodNotAllowed:
-				s.Lack(route)
+				s.MarkMissing(route)
 				u.unsync(l)
 			case errors.As(err, &status) && status.Status == http.StatusNotFound:
 				without[route.Name] = true
@@ -66,7 +66,7 @@ func learnRoutes(s *procore.Session, units []*unit) {
 	for _, u := range units {
 		for _, a := range u.asked {
 			if u.err == nil && slices.Contains(u.Marks, a.mark) && !slices.Contains(u.gone, a.mark) {
-				s.Lack(a.route)
+				s.MarkMissing(a.route)
 			}
 		}
 	}
