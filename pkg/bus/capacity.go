@@ -11,23 +11,23 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// room keeps new work out while the streams are nearly full: what is under way needs the rest
-// to come to its end. A nil room has no end.
+// capacityGuard refuses new deliveries while the streams are nearly full (backpressure): requests that are under way
+// need the rest to finish. A nil capacityGuard refuses nothing.
 type capacityGuard struct {
 	js  jetstream.JetStream
 	max uint64 // bytes of all streams together
 
 	mu         sync.Mutex
-	measuring  chan struct{} // closed when the look that is under way ends; nil: none is
-	validUntil time.Time     // not before is there another
-	err        error         // of the last
+	measuring  chan struct{} // closed when the measurement under way ends; nil: none is
+	validUntil time.Time     // err is used until then
+	err        error         // of the last measurement; nil: there is room
 }
 
-// lookEvery is how long the result of a look holds.
+// measureEvery is how long a measurement is used.
 const measureEvery = 2 * time.Second
 
-// full is a throttled error while nine tenths of the room are taken, or while nobody knows. Who
-// comes while somebody looks waits for that look, as long as ctx allows.
+// check returns a throttled error while nine tenths of the capacity are used, or while the broker does not say. Callers
+// share one measurement, and wait for it until ctx ends.
 func (r *capacityGuard) check(ctx context.Context) error {
 	if r == nil {
 		return nil
@@ -38,10 +38,10 @@ func (r *capacityGuard) check(ctx context.Context) error {
 		r.measuring = make(chan struct{})
 		go r.refresh(ctx)
 	}
-	if looking := r.measuring; looking != nil {
+	if measuring := r.measuring; measuring != nil {
 		r.mu.Unlock()
 		select {
-		case <-looking:
+		case <-measuring:
 		case <-ctx.Done():
 		}
 		r.mu.Lock()
@@ -60,7 +60,7 @@ func (r *capacityGuard) refresh(ctx context.Context) {
 	r.measuring, r.err, r.validUntil = nil, err, time.Now().Add(measureEvery)
 }
 
-// look holds for everybody, so that the caller's hurry is not its own.
+// measure serves all callers, so it ignores the deadline of the one that started it.
 func (r *capacityGuard) measure(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), measureEvery)
 	defer cancel()
@@ -68,12 +68,12 @@ func (r *capacityGuard) measure(ctx context.Context) error {
 	for _, k := range Kinds {
 		s, err := r.js.Stream(ctx, k.Stream())
 		if err != nil {
-			return fault.Wait(measureEvery, fmt.Errorf("how full the broker is can't be told: %w", err))
+			return fault.Wait(measureEvery, fmt.Errorf("can't measure the size of the streams: %w", err))
 		}
 		used += s.CachedInfo().State.Bytes
 	}
 	if used < r.max/10*9 {
 		return nil
 	}
-	return fault.Wait(measureEvery, fmt.Errorf("the streams are full: %d of %d bytes (TIEBACK_NATS_MAX_BYTES); nothing new is taken until some have aged out or the limit is raised", used, r.max))
+	return fault.Wait(measureEvery, fmt.Errorf("the streams are full: %d of %d bytes (TIEBACK_NATS_MAX_BYTES); new deliveries are refused until messages have expired or the limit is raised", used, r.max))
 }

@@ -13,102 +13,100 @@ type Message struct {
 	Raw         string // the subject as received, even where it does not parse
 	Data        []byte
 	Attempt     int       // 1 for the first
-	Redelivered bool      // an earlier attempt may have done part of the work: it was begun before, or is older than its consumer
-	Isolated    bool      // others wait until it ends (see suspects): to wait for company is in vain
-	Stored      time.Time // when the broker took it
+	Redelivered bool      // an earlier attempt may have done part of the work: one has begun, or the message is older than its consumer
+	Isolated    bool      // it runs in quarantine, where others wait for it: do not wait for a batch to fill
+	Stored      time.Time // when the broker stored it
 	Stream      string
 	Sequence    uint64
-	End         *End // for the handler to fill in; nil: nobody reads it
+	End         *End // for the handler to fill in; nil: the result is not used
 }
 
-// End is how the request of a message came out, for the line of the attempt. The zero value: the handler does
-// not say.
+// End is the result of a message's request, for the log line of the attempt. The zero value: the handler did not set it.
 type End struct {
 	Result Result
 	Reason string // why it was refused or failed, in plain words
 }
 
-// Result is how a request came out.
+// Result says how a request ended.
 type Result string
 
 // The results.
 const (
 	ResultSuccess Result = "success"
-	ResultRefused Result = "refused" // for what the record says: the accountant can correct it
-	ResultFailed  Result = "failed"  // given up, or not all of it could be reported
+	ResultRefused Result = "refused" // because of the record, which the accountant can correct
+	ResultFailed  Result = "failed"  // dead-lettered, or not reported completely
 )
 
-// Results are all of them.
+// Results lists all results.
 var Results = []Result{ResultSuccess, ResultRefused, ResultFailed}
 
-// Say fills in how the request came out.
+// SetEnd sets the result of the message's request.
 func (m Message) SetEnd(r Result, reason string) {
 	if m.End != nil {
 		*m.End = End{Result: r, Reason: reason}
 	}
 }
 
-// Handler works a message. It returns nil or an error classed by package fault; it never
-// acks, sleeps or retries. It must be safe to run again after a crash at any point.
+// Handler processes a message. It returns nil or an error classified by package fault. It does not ack, sleep or retry.
+// It must be idempotent: after a crash at any point it runs again.
 type Handler func(context.Context, Message) error
 
-// Consumer is a durable subscription, fair among companies: see fair. What becomes of a
-// message, by the handler's error:
+// Consumer is a durable subscription that is fair among companies; see scheduler. The handler's error decides what
+// happens to a message:
 //
-//	nil                    acked
-//	throttled              comes back after RetryAfter; not an attempt; until then nothing
-//	                       else of its company is begun
-//	transient, ambiguous   comes back after 1, 2, 4 … 60 Backoffs; as permanent after
-//	                       Attempts, but not before it is Patience old
-//	permanent              GiveUp, then acked; if GiveUp fails, it comes back and so on
+//	nil                    it is acked
+//	throttled              it is redelivered after RetryAfter, which does not count as an attempt; until then
+//	                       no other message of its company starts
+//	transient, ambiguous   it is redelivered after 1, 2, 4 … 60 Backoffs; after Attempts attempts, and once
+//	                       the message is older than RetryFor, the error counts as permanent
+//	permanent              GiveUp is called, and the message acked; if GiveUp fails, it is redelivered
 //
-// A message whose attempts end without any verdict kills its process. See suspects for how
-// it is told from its neighbours; after maxUnfinished it is given up.
+// A poison message is one that crashes its process: its attempts end without a result. The quarantine tells it from
+// the messages that were running beside it; after maxUnfinished such attempts it is given up.
 //
-// The broker keeps what was done in the durable consumer alone. Where that was lost or made again, all
-// messages of the stream come as if for the first time. So a message that is older than its consumer is a
-// Repeat, and Done is asked of it before it takes a place in its company's lane: the messages behind it
-// do not wait for its turn. Done is also asked of a message that comes again, or that was stored more than
-// 5 seconds (or Patience) ago, as a broker that lost power may have forgotten acks. It costs nothing while
-// messages are worked as they come.
+// The broker keeps acks in the durable consumer alone. If the consumer was lost or created again, all messages of the
+// stream are delivered as if for the first time. A message that is older than its consumer is therefore Redelivered,
+// and Done is called before it is queued, so that new messages do not wait behind it. Done is also called for a
+// message that is redelivered or was stored more than 5 seconds (or RetryFor) ago, because a broker that lost power may
+// have lost acks. It is not called for messages that are processed as they arrive.
 type Consumer struct {
 	Kind        Kind
-	Name        string        // of the durable consumer, and of the stop in dead letters
-	Filter      string        // subjects; "": those of Durables, or else the whole stream
-	Concurrency int           // handlers at once; 0: 256
-	Prefetch    int           // messages in hand beside those; 0: 4,096
+	Name        string        // of the durable consumer, and of the stage in dead letters
+	Filter      string        // of subjects; "": that of Durables, or else the whole stream
+	Concurrency int           // handlers running at once; 0: 256
+	Prefetch    int           // messages queued beside those; 0: 4,096
 	Attempts    int           // 0: 12
 	Backoff     time.Duration // 0: 1 s
 	RetryFor    time.Duration // 0: 15 minutes
-	AckWait     time.Duration // until an attempt that was never heard of again is repeated; 0: 30 s. Where it was Made: as it was made
+	AckWait     time.Duration // after which the broker redelivers a message without an ack; 0: 30 s. With a managed topology the consumer's own is used
 	Handle      Handler
-	// Done says whether a message has its end already: then it is acked and not handled. nil: it is not known.
+	// Done reports whether a message was processed before. If so it is acked and not handled. May be nil.
 	Done func(context.Context, Message) (bool, error)
-	// GiveUp takes over a message that can't be done: it must keep it as a dead letter.
+	// GiveUp takes a message that can't be processed, and must store it as a dead letter.
 	GiveUp  func(ctx context.Context, m Message, err error) error
-	Observe func(m Message, took time.Duration, verdict string, err error) // one call per attempt; may be nil
+	Observe func(m Message, took time.Duration, verdict string, err error) // called once per attempt; may be nil
 }
 
-// Day is the patience of those who only need Procore: its outages pass, and what was
-// given up without its payload can't be closed out.
+// Day is RetryFor of stages that need only Procore: its outages pass, and a request that is given up before its
+// payload was fetched can't be closed out.
 const Day = 24 * time.Hour
 
-// fresh is the age up to which a message that comes for the first time is taken not to be done.
+// firstDeliveryAge is the age up to which Done is not called for a message's first delivery.
 const firstDeliveryAge = 5 * time.Second
 
 const (
+	// maxUnfinished is the number of unfinished attempts after which a message is given up.
 	maxUnfinished = 5
-	// maxPending is how many messages may be out, running, held or handed back for later,
-	// before the broker gives no more. Each takes about 300 bytes, here and there. 100,000 cost
-	// a tenth of a core while they wait; with 500,000 the broker takes seconds to look them through.
+	// maxPending is how many unacked messages a consumer may have, running, queued or released for later, before the
+	// broker delivers no more. Each takes about 300 bytes, here and in the broker. 100,000 cost a tenth of a core
+	// while they wait; the broker takes seconds to scan 500,000.
 	maxPending = 1_000_000
-	// holdSize is how many bytes are held beside the handlers: 1,000 lines are about 3 MB.
+	// prefetchBytes bounds the size of the queued messages. An event of 1,000 lines has about 3 MB.
 	prefetchBytes = 64 << 20
 )
 
-// Consume works the consumer's messages until ctx ends, then waits for the handlers under
-// way, which are cancelled with it. What was not finished is delivered again. It ends with
-// an error, in the same way, if somebody deleted the consumer or its stream.
+// Consume processes the consumer's messages until ctx ends, which also cancels running handlers, and waits for them.
+// Unfinished messages are released for redelivery. It returns an error if the consumer or its stream is deleted.
 func (b *Bus) Consume(ctx context.Context, c Consumer) error {
 	d, err := c.durable()
 	if err != nil {
@@ -118,19 +116,19 @@ func (b *Bus) Consume(ctx context.Context, c Consumer) error {
 	if err != nil {
 		return err
 	}
-	c.AckWait = cons.CachedInfo().Config.AckWait // whoever made it had the say
+	c.AckWait = cons.CachedInfo().Config.AckWait // as the consumer was created
 	c.defaults()
 	r := newDispatcher(b, c)
 	r.created = cons.CachedInfo().Created
 	working, stop := context.WithCancel(ctx)
-	var alive sync.WaitGroup
-	alive.Go(func() { r.extendAckWait(working) })
+	var extending sync.WaitGroup
+	extending.Go(func() { r.extendAckWait(working) })
 	err = r.pull(working, cons)
 	r.close()
-	stop() // the handlers too, where it is not ctx that ended
+	stop() // cancels the handlers, if ctx has not ended
 	r.handlers.Wait()
 	r.release()
-	alive.Wait()
+	extending.Wait()
 	return err
 }
 

@@ -12,33 +12,34 @@ import (
 	"go.uber.org/zap"
 )
 
-// running is a consumer at work: what it has in hand, from the pull to the verdict.
+// dispatcher runs a consumer: it pulls messages, queues them in its scheduler, starts handlers, and settles each
+// message by the handler's error.
 type dispatcher struct {
 	Consumer
 	bus        *Bus
 	handlers   sync.WaitGroup
-	roomFreed  chan struct{} // holds one when there may be room for more
-	lookups    chan struct{} // holds one for each message that Done is asked of before it has a lane
-	checked    time.Time     // when it was last asked whether the consumer is there; of pull alone
-	mu         sync.Mutex    // guards all below
-	created    time.Time     // the durable consumer, by the broker's clock
+	roomFreed  chan struct{} // capacity 1; signals that there may be room for more messages
+	lookups    chan struct{} // a semaphore for calls of Done before a message is queued
+	checked    time.Time     // when the consumer was last looked up; used by pull alone
+	mu         sync.Mutex    // guards the fields below
+	created    time.Time     // when the durable consumer was created, by the broker's clock
 	scheduler  *scheduler
-	inFlight   map[uint64]*prefetched // by stream sequence
-	unstarted  map[uint64]uint64      // handed back before any attempt: the broker's count of deliveries then
-	unfinished []jetstream.Msg        // not finished when ctx ended
+	inFlight   map[uint64]*prefetched // queued or running, by stream sequence
+	unstarted  map[uint64]uint64      // released before any attempt, by sequence: the broker's delivery count at that time
+	unfinished []jetstream.Msg        // to be released when the consumer stops
 	closed     bool
-	wake       *time.Timer // for the next company that waits out a throttle
+	wake       *time.Timer // fires when the next pause of a company ends
 }
 
-// held is a message in hand.
+// prefetched is a message that is queued or running.
 type prefetched struct {
 	jetstream.Msg
 	*jetstream.MsgMetadata
 	subject     Subject
-	malformed   error // the subject does not parse
-	redelivered bool  // in an earlier delivery, as far as is known
+	malformed   error // why the subject does not parse; nil: it does
+	redelivered bool  // an attempt may have begun in an earlier delivery
 	running     bool
-	extended    time.Time // when the broker last heard that it is in hand
+	extended    time.Time // when the broker's ack wait was last restarted
 	result      result
 	queue       *tenantQueue
 	size        int
@@ -54,13 +55,15 @@ func newDispatcher(b *Bus, c Consumer) *dispatcher {
 }
 
 const (
-	// pullWait bounds how long a pull stays open; a stop waits for it.
+	// pullWait is how long a pull stays open. Stopping waits for it.
 	pullWait = time.Second
+	// pullMost is the largest number of messages of one pull.
 	pullMost = 256
 )
 
-// pull asks for messages as long as a slot is free: where all in hand are of companies that
-// have their share, those behind them may be of others.
+// pull pulls messages while a worker is free, even if the queues are full: the messages behind those of a company
+// that has its share may belong to others. It returns nil when ctx ends, and an error if the consumer or its stream
+// does not exist any more.
 func (r *dispatcher) pull(ctx context.Context, cons jetstream.Consumer) error {
 	for {
 		n := r.waitForRoom(ctx)
@@ -82,7 +85,7 @@ func (r *dispatcher) pull(ctx context.Context, cons jetstream.Consumer) error {
 	}
 }
 
-// room waits until a pull is worth it and says for how many; 0: ctx ended.
+// waitForRoom waits until messages are wanted and returns how many to pull; 0: ctx ended.
 func (r *dispatcher) waitForRoom(ctx context.Context) int {
 	for ctx.Err() == nil {
 		r.mu.Lock()
@@ -99,9 +102,9 @@ func (r *dispatcher) waitForRoom(ctx context.Context) int {
 	return 0
 }
 
-// pulled looks at how a pull ended: that the consumer or its stream is gone ends it, anything else is waited
-// out. A pull that only ran out of time may not have been heard by anybody, so that now and
-// then the consumer is asked for all the same.
+// checkPull handles the error of a pull. It returns an error if the consumer or its stream does not exist any more, and
+// waits after any other error. A pull of a deleted consumer may just time out, so the consumer is also looked up every
+// 5 seconds while pulls stay empty.
 func (r *dispatcher) checkPull(ctx context.Context, cons jetstream.Consumer, err error) error {
 	quiet := err == nil || errors.Is(err, nats.ErrTimeout)
 	if ctx.Err() != nil || quiet && time.Since(r.checked) < 5*time.Second {
@@ -111,7 +114,7 @@ func (r *dispatcher) checkPull(ctx context.Context, cons jetstream.Consumer, err
 	info, gone := infoOf(ctx, cons)
 	if gone == nil {
 		r.mu.Lock()
-		r.created = info.Created // it may have been deleted and made anew between two pulls
+		r.created = info.Created // it may have been deleted and created again between two pulls
 		r.mu.Unlock()
 	}
 	if errors.Is(gone, jetstream.ErrConsumerNotFound) || errors.Is(gone, jetstream.ErrStreamNotFound) {
@@ -120,7 +123,7 @@ func (r *dispatcher) checkPull(ctx context.Context, cons jetstream.Consumer, err
 	if quiet {
 		return nil
 	}
-	r.bus.log.Warn("no messages from the broker, asking again", zap.String("consumer", r.Name), zap.Error(err))
+	r.bus.log.Warn("could not pull messages from the broker, retrying", zap.String("consumer", r.Name), zap.Error(err))
 	select {
 	case <-ctx.Done():
 	case <-time.After(pullWait):
@@ -128,13 +131,13 @@ func (r *dispatcher) checkPull(ctx context.Context, cons jetstream.Consumer, err
 	return nil
 }
 
-// take puts a message into its company's lane, or hands it back where that is full, and
-// starts whoever may. A second copy of a message that is in hand is left alone: the first
-// one's verdict holds for both.
+// receive queues a message, or releases it if its company's queue is full, and starts what may start. A message that
+// is older than its consumer is acked if Done says so. A second copy of a message that is in flight is dropped: the
+// result of the first one settles both.
 func (r *dispatcher) receive(ctx context.Context, m jetstream.Msg) {
 	meta, err := m.Metadata()
 	if err != nil {
-		return // not from a stream: nobody waits for it
+		return // not from a stream
 	}
 	h := &prefetched{Msg: m, MsgMetadata: meta, extended: time.Now(), size: len(m.Data())}
 	if h.subject, h.malformed = Parse(m.Subject()); h.malformed != nil {
@@ -149,35 +152,36 @@ func (r *dispatcher) receive(ctx context.Context, m jetstream.Msg) {
 	r.handlers.Go(func() {
 		defer func() { <-r.lookups }()
 		if done, err := r.Done(ctx, h.message()); done && err == nil {
-			_ = m.Ack() // lost: it comes back after the ack wait
+			_ = m.Ack() // if it is lost, the message is redelivered after the ack wait
 			return
 		}
 		r.enqueueOrRelease(ctx, h)
 	})
 }
 
-// settleIn gives a message a place in its company's lane, or hands it back.
+// enqueueOrRelease queues a message, or returns it to the broker for a later redelivery.
 func (r *dispatcher) enqueueOrRelease(ctx context.Context, h *prefetched) {
-	if later, kept := r.enqueue(ctx, h); !kept {
-		_ = h.NakWithDelay(later) // lost: it comes back after the ack wait
+	if delay, queued := r.enqueue(ctx, h); !queued {
+		_ = h.NakWithDelay(delay) // if it is lost, the message is redelivered after the ack wait
 	}
 }
 
-// older says whether a message was stored before its consumer was made.
+// predatesConsumer reports whether a message was stored before its consumer was created.
 func (r *dispatcher) predatesConsumer(stored time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return stored.Before(r.created)
 }
 
-// keep is take without a word to the broker.
-func (r *dispatcher) enqueue(ctx context.Context, h *prefetched) (later time.Duration, kept bool) {
+// enqueue queues a message and starts what may start. If there is no room it returns false and the delay after which
+// the message should be redelivered.
+func (r *dispatcher) enqueue(ctx context.Context, h *prefetched) (delay time.Duration, queued bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	seq := h.sequence()
 	if twice := r.inFlight[seq]; twice != nil {
 		if !twice.running {
-			twice.redelivered = true // by whoever else it was given to, for all we know
+			twice.redelivered = true // another process may have had it in between
 			twice.Msg, twice.MsgMetadata, twice.extended = h.Msg, h.MsgMetadata, h.extended
 		}
 		return 0, true
@@ -188,22 +192,21 @@ func (r *dispatcher) enqueue(ctx context.Context, h *prefetched) (later time.Dur
 	}
 	h.redelivered = h.NumDelivered > 1 && r.unstarted[seq] != h.NumDelivered-1
 	delete(r.unstarted, seq)
-	later, kept = r.scheduler.add(h, h.subject.Company, h.extended)
-	if !kept {
+	delay, queued = r.scheduler.add(h, h.subject.Company, h.extended)
+	if !queued {
 		r.recordUnstarted(h)
-		return later, false
+		return delay, false
 	}
 	r.inFlight[seq] = h
 	r.startReady(ctx)
 	return 0, true
 }
 
-// maxUnbegun bounds unbegun to about 50 MB. What is forgotten counts as begun once, which is
-// what a crash does to all in hand, and is no harm.
+// maxUnstarted bounds unstarted to about 50 MB. A forgotten message counts one unfinished attempt too many, as all
+// messages in flight do after a crash, which is harmless.
 const maxUnstarted = 1_000_000
 
-// remember that a message goes back that no attempt was made at. Another process does not
-// know.
+// recordUnstarted records that a message is released without an attempt. Other processes do not know it.
 func (r *dispatcher) recordUnstarted(h *prefetched) {
 	if h.redelivered {
 		return
@@ -214,7 +217,7 @@ func (r *dispatcher) recordUnstarted(h *prefetched) {
 	r.unstarted[h.sequence()] = h.NumDelivered
 }
 
-// start starts a handler for each message whose turn it is. The caller holds mu.
+// startReady starts a handler for each message that the scheduler lets start. The caller holds mu.
 func (r *dispatcher) startReady(ctx context.Context) {
 	if r.closed || ctx.Err() != nil {
 		return
@@ -232,7 +235,7 @@ func (r *dispatcher) startReady(ctx context.Context) {
 	}
 }
 
-// wakeAt has start called again after d.
+// wakeAt calls startReady after d, instead of at an earlier set time.
 func (r *dispatcher) wakeAt(ctx context.Context, d time.Duration) {
 	if r.wake != nil {
 		r.wake.Stop()
@@ -244,7 +247,7 @@ func (r *dispatcher) wakeAt(ctx context.Context, d time.Duration) {
 	})
 }
 
-// end lets go of a message and starts the next.
+// finish removes a message that was settled and starts the next.
 func (r *dispatcher) finish(ctx context.Context, h *prefetched) {
 	r.mu.Lock()
 	delete(r.inFlight, h.sequence())
@@ -257,7 +260,7 @@ func (r *dispatcher) finish(ctx context.Context, h *prefetched) {
 	}
 }
 
-// close has no handler start from now on.
+// close prevents handlers from starting.
 func (r *dispatcher) close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -267,7 +270,7 @@ func (r *dispatcher) close() {
 	}
 }
 
-// keepAlive tells the broker, until ctx ends, which messages are in hand.
+// extendAckWait restarts the broker's ack wait of all messages in flight, until ctx ends.
 func (r *dispatcher) extendAckWait(ctx context.Context) {
 	tick := time.NewTicker(r.AckWait / 3)
 	defer tick.Stop()
@@ -278,38 +281,39 @@ func (r *dispatcher) extendAckWait(ctx context.Context) {
 		case <-tick.C:
 		}
 		for _, m := range r.dueForExtension(time.Now()) {
-			_ = m.InProgress() // if it is lost, the message comes twice, which is harmless
+			_ = m.InProgress() // if it is lost, the message is delivered twice, which is harmless
 		}
 	}
 }
 
-// silent gives the messages in hand of which the broker has not heard for a while. Most are
-// done before.
+// dueForExtension returns the messages in flight whose ack wait was not restarted for a while. Most messages are done
+// before.
 func (r *dispatcher) dueForExtension(now time.Time) []jetstream.Msg {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var silent []jetstream.Msg
+	var due []jetstream.Msg
 	for _, h := range r.inFlight {
 		if now.Sub(h.extended) > r.AckWait/4 {
 			h.extended = now
-			silent = append(silent, h.Msg)
+			due = append(due, h.Msg)
 		}
 	}
-	return silent
+	return due
 }
 
+// keepUnfinished keeps a message for release.
 func (r *dispatcher) keepUnfinished(h *prefetched) {
 	r.mu.Lock()
 	r.unfinished = append(r.unfinished, h)
 	r.mu.Unlock()
 }
 
-// handBack returns what was not finished, now that our own pull can't swallow it again.
+// release returns all unfinished messages to the broker. Call it after pull has returned, which could receive them again.
 func (r *dispatcher) release() {
 	for _, h := range r.inFlight {
 		r.unfinished = append(r.unfinished, h)
 	}
 	for _, m := range r.unfinished {
-		_ = m.Nak() // lost: it comes back after the ack wait
+		_ = m.Nak() // if it is lost, the message is redelivered after the ack wait
 	}
 }

@@ -6,12 +6,12 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// leave leaves a broker node that says it shuts down (lame duck), before the node cuts the connection.
-// It does so between two pulls: what is on its way on a connection that is cut is given to nobody
-// else for a whole AckWait.
+// leaveLameDuck reconnects to another broker node when this one announces its shutdown (lame duck mode), before the node
+// closes the connection. It waits for the pull under way: messages that are lost with a closed connection are not
+// redelivered for a whole AckWait.
 func (b *Bus) leaveLameDuck(nc *nats.Conn) {
 	b.pulls.Lock()
 	defer b.pulls.Unlock()
-	_ = nc.FlushTimeout(time.Second) // acks on their way; a lost one is borne
-	_ = nc.ForceReconnect()          // not connected: it is looking for another already
+	_ = nc.FlushTimeout(time.Second) // sends pending acks; a lost one only costs a redelivery
+	_ = nc.ForceReconnect()          // it fails if the client is reconnecting already
 }

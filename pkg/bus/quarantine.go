@@ -6,29 +6,27 @@ import (
 	"time"
 )
 
-// suspects are messages at which several attempts in a row began and were never heard of
-// again: they killed the process, or were beside one that did. One of them runs at a time in
-// a process, whatever its consumer, beside any number of messages above suspicion. So each
-// crash adds to the count of one suspect alone; a neighbour gets no further than being one.
+// quarantine isolates suspects: messages with several unfinished attempts in a row, which have crashed the process or
+// were in flight beside one that did. One suspect at a time runs in a process, whatever its consumer, beside any number
+// of other messages. Each crash therefore counts against one suspect alone, and a bystander stays a suspect.
 //
-// They take turns by company: one waits for one of each other company at most, and for none
-// longer than a turn. What runs longer, as a sync may for an hour, goes on beside those that
-// somebody waits for. The zero value is ready for use.
+// Suspects take turns by company: one waits for at most one of each other company, and no longer than max for each. A
+// suspect that runs longer, as a sync may for an hour, continues beside the next one. The zero value is ready to use.
 type quarantine struct {
-	max       time.Duration // 0: aTurn
-	slot      sync.Mutex    // held by the one that runs
+	max       time.Duration // of a suspect's isolation; 0: maxIsolation
+	slot      sync.Mutex    // held by the suspect that runs isolated
 	mu        sync.Mutex
-	companies map[int64]*sync.Mutex // held by the company's one that runs or is next
+	companies map[int64]*sync.Mutex // by company; held by its suspect that runs or is next
 }
 
-// aTurn is how long a suspect has the process to itself. What kills does so sooner, as a rule; and
-// who is beside it when it does must be so three times in a row to be taken for it.
+// maxIsolation is how long other suspects wait for one. A poison message usually crashes the process well within this
+// time. A bystander is mistaken for it only if it is in flight during three consecutive crashes.
 const maxIsolation = time.Minute
 
-// suspected is from how many unfinished attempts on a message is a suspect.
+// quarantineAfter is the number of unfinished attempts that make a message a suspect.
 const quarantineAfter = 2
 
-// alone waits until no other suspect has its turn, and returns what lets the next one.
+// enter waits until no other suspect is isolated. The caller calls done when its attempt has ended.
 func (s *quarantine) enter(company int64) (done func()) {
 	s.mu.Lock()
 	if s.companies == nil {

@@ -6,9 +6,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// LookOn reaches a broker of which parts may not answer, for whoever only looks how it stands: it
-// makes nothing and asks for no stream, and publishes nothing either. Where the bucket does not
-// answer either, Bucket is nil. Close it.
+// ConnectReadOnly connects to a broker that may be partly unavailable, for commands that inspect it. It creates nothing,
+// requires no stream, and the bus must not publish. Bucket is nil if the state bucket does not answer. The caller must
+// close the bus.
 func ConnectReadOnly(ctx context.Context, o Options) (*Bus, error) {
 	o.TopologyManaged = true
 	b, err := dial(o)
@@ -22,7 +22,7 @@ func ConnectReadOnly(ctx context.Context, o Options) (*Bus, error) {
 	short, cancel := answerContext(ctx)
 	defer cancel()
 	if b.bucket, err = b.openBucket(short, o); err != nil {
-		b.log.Debug("what is remembered does not answer", zap.Error(err))
+		b.log.Debug("the state bucket does not answer", zap.Error(err))
 	}
 	return b, nil
 }
