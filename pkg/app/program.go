@@ -78,7 +78,7 @@ func healthcheck() int {
 	return 0
 }
 
-var errNotConnected = errors.New("waiting for the broker, or for what `provisioner` makes there")
+var errNotConnected = errors.New("waiting for the broker, or for `provisioner` to create streams and consumers")
 
 // serve runs the service beside its admin port; the first to end stops the others. The admin port answers before
 // the broker does, so that a process that waits for the broker is alive, though not ready, and is not restarted.

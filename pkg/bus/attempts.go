@@ -13,31 +13,31 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// Attempts is what was noted of the attempts at a message that is not finished. Nothing is noted of a first attempt,
-// and what was noted is deleted with the last. The broker's own count is of deliveries to a client: by it, the
-// neighbours of a message that kills its process would be blamed for it.
+// Attempts is the stored record of the attempts at an unfinished message. A first attempt is not stored, and the record is
+// deleted after the last. The broker's own count is of deliveries, which would blame the messages that are in flight
+// beside a poison message.
 type Attempts struct {
-	Done       int       `json:"done"`       // attempts that ended with a verdict; waiting for a rate limit is none
-	Unfinished int       `json:"unfinished"` // attempts that began since and have not ended; one of them may be under way
-	At         time.Time `json:"-"`          // when this was noted; zero: nothing was
+	Done       int       `json:"done"`       // attempts that ended with an error, but not throttled ones
+	Unfinished int       `json:"unfinished"` // attempts that began since and have not ended; one may be running
+	At         time.Time `json:"-"`          // when this was stored; zero: it was not
 
-	// How the last attempt with a verdict ended.
+	// How the last of the Done attempts ended.
 	Class  fault.Class  `json:"class,omitempty"`
 	Source fault.Source `json:"source,omitempty"`
 	Reason fault.Reason `json:"reason,omitempty"`
-	Since  time.Time    `json:"since,omitzero"`  // when what the error says began, or else the first attempt that failed
-	Until  time.Time    `json:"until,omitzero"`  // of a throttled attempt
-	Why    string       `json:"why,omitempty"`   // the sentence for the accountant, or ""
+	Since  time.Time    `json:"since,omitzero"`  // when the cause began, or else the first attempt that failed with it
+	Until  time.Time    `json:"until,omitzero"`  // when a throttled message is redelivered
+	Why    string       `json:"why,omitempty"`   // the message for the accountant, or ""
 	Error  string       `json:"error,omitempty"` // for the operator
 }
 
-// AttemptKey names a message as a consumer attempts it.
+// AttemptKey identifies the attempts of a consumer at a message.
 type AttemptKey struct {
 	Stream, Consumer string
 	Sequence         uint64
 }
 
-// String is attempt.<stream>.<consumer>.<seq>.
+// String returns attempt.<stream>.<consumer>.<sequence>, the key in the state bucket.
 func (k AttemptKey) String() string {
 	return fmt.Sprintf("attempt.%s.%s.%d", k.Stream, k.Consumer, k.Sequence)
 }
@@ -51,10 +51,10 @@ func parseAttemptKey(key string) (AttemptKey, bool) {
 	return AttemptKey{Stream: p[1], Consumer: p[2], Sequence: seq}, err == nil
 }
 
-// Count is how many attempts were made; 1 where nothing was noted.
+// Count returns the number of attempts; 1 if none was stored.
 func (a Attempts) Count() int { return max(1, a.Done+a.Unfinished) }
 
-// Failure is how the last attempt with a verdict ended, as an error; nil: not known.
+// Failure returns the error of the last attempt that ended; nil: not known.
 func (a Attempts) Failure() error {
 	if a.Done == 0 && a.Class == fault.Transient {
 		return nil
@@ -65,8 +65,8 @@ func (a Attempts) Failure() error {
 	}
 }
 
-// Next is about when the next attempt begins, where the last has failed; zero: that is not known, as
-// where one is under way, or a rate limit is waited out.
+// Next returns about when the next attempt starts after a failed one. It returns zero if that is not known, as while an
+// attempt is running or the message waits for a rate limit.
 func (a Attempts) Next(backoff time.Duration) time.Time {
 	if a.Done == 0 || a.Unfinished > 0 || a.Class == fault.Throttled {
 		return time.Time{}
@@ -76,7 +76,7 @@ func (a Attempts) Next(backoff time.Duration) time.Time {
 	return a.At.Add((&dispatcher{Consumer: c}).delay(a.Done))
 }
 
-// failed is a with how an attempt ended; before is what was noted of the attempts before it.
+// failed returns a with the error of an attempt; before is the record of the attempts before it.
 func (a Attempts) failed(err error, before Attempts) Attempts {
 	a.Class, a.Source, a.Reason, a.Why = fault.ClassOf(err), fault.SourceOf(err), fault.ReasonOf(err), fault.UserMessage(err, "")
 	a.Since = fault.SinceOf(err)
@@ -93,7 +93,7 @@ func (a Attempts) failed(err error, before Attempts) Attempts {
 	return a
 }
 
-// readAttempts reads an entry. One that this version can't read counts as one attempt that has not ended.
+// readAttempts parses an entry. One that does not parse counts as one unfinished attempt.
 func readAttempts(e Entry) Attempts {
 	var a Attempts
 	if e.Value != nil && json.Unmarshal(e.Value, &a) != nil {
@@ -103,7 +103,7 @@ func readAttempts(e Entry) Attempts {
 	return a
 }
 
-// Attempts reads what was noted of a message; the zero Attempts where nothing was.
+// Attempts returns the stored attempts at a message; the zero Attempts if none was stored.
 func (b *Bus) Attempts(ctx context.Context, of AttemptKey) (Attempts, error) {
 	a, _, err := b.attempts(ctx, of)
 	return a, err
@@ -117,7 +117,7 @@ func (b *Bus) attempts(ctx context.Context, of AttemptKey) (a Attempts, noted bo
 	return readAttempts(e), true, nil
 }
 
-// EachAttempts passes what was noted of unfinished messages, of so many at most; cut says that there are more.
+// EachAttempts calls each for the stored attempts of at most most messages, in no order. It returns true if there are more.
 func (b *Bus) EachAttempts(ctx context.Context, most int, each func(AttemptKey, Attempts)) (cut bool, err error) {
 	return b.bucket.Each(ctx, "attempt.>", most, func(e Entry) error {
 		if of, ok := parseAttemptKey(e.Key); ok {

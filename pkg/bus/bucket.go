@@ -20,25 +20,25 @@ const (
 	keyPrefix = "$KV." + bucket + "."
 )
 
-// Bucket is the key-value bucket tieback-state (readable with `nats kv ls tieback-state`). Package state says what
-// its keys mean, but for attempt.<stream>.<consumer>.<seq>: see Attempts. Its methods may be called concurrently.
-// Writes share commits with other writes of the moment.
+// Bucket is the key-value bucket tieback-state (readable with `nats kv ls tieback-state`). Package state documents its
+// keys, except attempt.<stream>.<consumer>.<seq>; see Attempts. Its methods may be called concurrently. Concurrent writes
+// share commits.
 type Bucket struct {
-	stream    jetstream.Stream // the bucket's own
+	stream    jetstream.Stream
 	publisher *Publisher
 }
 
-// Entry is what the bucket has under a key.
+// Entry is the value of a key.
 type Entry struct {
 	Key      string
 	Value    []byte    // nil: none, or it was deleted
-	Revision uint64    // that Replace must name; 0: the key was never written
+	Revision uint64    // to pass to Replace; 0: the key was never written
 	At       time.Time // when it was written
 }
 
-// stateStream is the bucket as a stream of our own making, which any client of key-value buckets
-// can open: the buckets' own API would let any replica answer a read, and a follower may not
-// know yet which generation of a record is the present one. With replicas, reads go to the leader.
+// stateStream is the stream of the bucket. Clients for key-value buckets can open it, but it is not created with their
+// API, which lets any replica answer a read: a follower may lag and return a record's previous generation. With
+// replicas, reads go to the leader.
 func stateStream(o Options) streamSpec {
 	return streamSpec{leaderReads: true, StreamConfig: jetstream.StreamConfig{
 		Name: stateName, Description: "links, generations, cursors and attempts of Tieback", Subjects: []string{keyPrefix + ">"},
@@ -56,7 +56,7 @@ func (b *Bus) openBucket(ctx context.Context, o Options) (*Bucket, error) {
 	return &Bucket{stream: s, publisher: newPublisher(b.js, stateName)}, nil
 }
 
-// Get gives a key's entry. A key with wildcards gives the newest entry of those that match.
+// Get returns a key's entry, or the newest of those that match a key with wildcards.
 func (b *Bucket) Get(ctx context.Context, key string) (Entry, error) {
 	ctx, cancel := answerContext(ctx)
 	defer cancel()
@@ -79,13 +79,13 @@ func (b *Bucket) Put(ctx context.Context, key string, value []byte) error {
 	return b.publish(ctx, key, value, nats.Header{})
 }
 
-// Replace writes a key whose entry still has the revision given; else it returns ErrDuplicate.
+// Replace writes a key if its entry still has the given revision. Otherwise it returns ErrDuplicate.
 func (b *Bucket) Replace(ctx context.Context, key string, value []byte, revision uint64) error {
 	return b.publish(ctx, key, value, nats.Header{jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(revision, 10)}})
 }
 
-// Update writes what next makes of a key's value. Where another process wrote the key meanwhile, next is called again
-// with the new value. It writes nothing where next returns nil.
+// Update replaces a key's value by what next returns for it. If another process writes the key in between, next is called
+// again with the new value. Update writes nothing if next returns nil.
 func (b *Bucket) Update(ctx context.Context, key string, next func(old []byte) ([]byte, error)) error {
 	for {
 		old, err := b.Get(ctx, key)
@@ -102,21 +102,21 @@ func (b *Bucket) Update(ctx context.Context, key string, next func(old []byte) (
 	}
 }
 
-// PutFor writes a key that expires after keep, which has whole seconds, at least one.
-func (b *Bucket) PutTTL(ctx context.Context, key string, value []byte, keep time.Duration) error {
-	return b.expiring(ctx, key, value, nats.Header{}, keep)
+// PutTTL writes a key that expires after ttl, which is rounded down to whole seconds, at least one.
+func (b *Bucket) PutTTL(ctx context.Context, key string, value []byte, ttl time.Duration) error {
+	return b.expiring(ctx, key, value, nats.Header{}, ttl)
 }
 
-// Delete deletes a key. It leaves a mark that expires after keep. It is no rollup, as a key-value bucket's own purge
-// is: a service that may send one may purge the whole bucket by it, so that none may (AllowRollup).
-func (b *Bucket) Delete(ctx context.Context, key string, keep time.Duration) error {
-	return b.expiring(ctx, key, nil, nats.Header{"KV-Operation": {"DEL"}}, keep)
+// Delete deletes a key. It leaves a marker that expires after ttl. It does not use a rollup, as the purge of key-value
+// clients does: a service that may send rollups could purge the whole bucket, so the stream refuses them.
+func (b *Bucket) Delete(ctx context.Context, key string, ttl time.Duration) error {
+	return b.expiring(ctx, key, nil, nats.Header{"KV-Operation": {"DEL"}}, ttl)
 }
 
-func (b *Bucket) expiring(ctx context.Context, key string, value []byte, h nats.Header, keep time.Duration) error {
+func (b *Bucket) expiring(ctx context.Context, key string, value []byte, h nats.Header, ttl time.Duration) error {
 	ctx, cancel := answerContext(ctx)
 	defer cancel()
-	h.Set(jetstream.MsgTTLHeader, max(keep, time.Second).Truncate(time.Second).String())
+	h.Set(jetstream.MsgTTLHeader, max(ttl, time.Second).Truncate(time.Second).String())
 	return b.publish(ctx, key, value, h)
 }
 
@@ -124,9 +124,9 @@ func (b *Bucket) publish(ctx context.Context, key string, value []byte, h nats.H
 	return b.publisher.Publish(ctx, &nats.Msg{Subject: keyPrefix + key, Data: value, Header: h})
 }
 
-// Each calls each for every entry with a value whose key fits a filter, in no order. An entry that is written or
-// deleted meanwhile is passed as it was or as it is, or left out. It reads at most so many entries; cut says that
-// there are more. most 0: all.
+// Each calls each for the entries whose key matches a filter and that have a value, in no order, for at most most of them
+// (0: all). It returns true if there are more. An entry that is written or deleted in the meantime is passed in its old
+// or new state, or left out.
 func (b *Bucket) Each(ctx context.Context, filter string, most int, each func(Entry) error) (cut bool, err error) {
 	listing, cancel := answerContext(ctx)
 	defer cancel()
@@ -161,5 +161,5 @@ func (b *Bucket) Each(ctx context.Context, filter string, most int, each func(En
 	return false, err
 }
 
-// readsAtOnce is how many keys are read at once.
+// readsAtOnce is how many keys Each reads concurrently.
 const readsAtOnce = 64

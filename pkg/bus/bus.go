@@ -1,23 +1,23 @@
-// Package bus is Tieback's use of NATS JetStream: its streams, subjects, consumers and
-// the one place that turns a handler's error into an ack, a delay or a dead letter.
+// Package bus publishes and consumes Tieback's messages on NATS JetStream. It declares the streams, subjects, consumers
+// and permissions, and is the only place that turns a handler's error into an ack, a redelivery or a dead letter.
 //
-//	stream             subjects         kept         written by
+//	stream             subjects         retention    written by
 //	TIEBACK_DELIVERY   tb.delivery.>    Retention    ingest
 //	TIEBACK_EVENT      tb.event.>       Retention    fetcher
-//	TIEBACK_OUTCOME    tb.outcome.>     Retention    workers, fetcher (dead ends)
+//	TIEBACK_OUTCOME    tb.outcome.>     Retention    workers, fetcher (failures)
 //	TIEBACK_CLOSED     tb.closed.>      Retention    status-reporter
-//	TIEBACK_DEAD       tb.dead.>        for ever     whoever gives up
+//	TIEBACK_DEAD       tb.dead.>        for ever     the stage that gives up
 //	TIEBACK_RESOLUTION      tb.resolution.>       for ever     people, through tieback dead
-//	KV_tieback-quota   Procore's limits as its processes know them: see quota.go
-//	KV_tieback-seen    how far the streams have come: see losses.go
-//	KV_tieback-state   what package state keeps, and attempts: see bucket.go
+//	KV_tieback-quota   Procore's rate limits, shared by processes: see quota.go
+//	KV_tieback-seen    the streams' watermarks: see losses.go
+//	KV_tieback-state   records of package state, and attempts: see bucket.go
 //
-// All are Limits streams: acknowledging deletes nothing, and one request's history can be
-// read back by its subject. A message of the first four kinds is written at most once per
-// subject (see Once), which is the durable mark against duplicates, for as long as Retention.
+// All streams have the limits retention policy: an ack deletes nothing, and the history of a request can be read by its
+// subject. A message of the first four kinds is published at most once per subject (see IfAbsent). This is the
+// idempotency guard of the pipeline, for as long as Retention.
 //
-// Who makes them: whoever connects (the default), or SetUp alone, and then nobody else needs the
-// right to (Options.Made). Who may do what else is one table: see permissions.go.
+// Streams and consumers are created by each process that connects (the default), or by SetUp alone, so that other
+// processes need no right to (Options.Made). Who may do what else is one table: see permissions.go.
 package bus
 
 import (
@@ -33,21 +33,21 @@ import (
 	"go.uber.org/zap"
 )
 
-// Options say how to reach the broker and how to lay out its streams.
+// Options are the address of the broker and the configuration of its streams.
 type Options struct {
 	URL             string        // "": InProcess must be given
 	InProcess       nats.Option   // nats.InProcessServer of an embedded server
-	NKeyFile        string        // an nkey seed, read for each connect; "": none is shown
-	CAFile          string        // PEM, whom to trust as the broker; "": the system's roots
-	Name            string        // of the service, shown by the broker; answers come to _INBOX_<name>; "": tieback
+	NKeyFile        string        // with an nkey seed, read for each connect; "": no login
+	CAFile          string        // PEM; certificate authorities of the broker; "": those of the system
+	Name            string        // of the service, as the broker shows it; replies go to _INBOX_<name>; "": tieback
 	TopologyManaged bool          // all that SetUp makes is there, or will be: wait for it and make nothing
 	Replicas        int           // of every stream, at least; 0: 1
 	Retention       time.Duration // of the pipeline's streams; 0: 30 days
-	MaxBytes        uint64        // of all streams together, from nine tenths of which no new delivery is taken; 0: no end
-	AckWait         time.Duration // of consumers that say nothing themselves; 0: 30 s
+	MaxBytes        uint64        // of all streams together; at nine tenths of it new deliveries are refused; 0: no limit
+	AckWait         time.Duration // of consumers without one of their own; 0: 30 s
 	Log             *zap.Logger
 
-	Waiting func(why error) // called while a caller waits for the broker, with each reason; may be nil
+	Waiting func(why error) // called with each reason while Connect waits for the broker; may be nil
 }
 
 // Bus is a connection to the broker. All methods may be called concurrently.
@@ -58,18 +58,18 @@ type Bus struct {
 	log        *zap.Logger
 	bucket     *Bucket
 	publishers map[Kind]*Publisher
-	streams    map[Kind]jetstream.Stream // as setUp found them; none after LookOn
-	quarantine quarantine                // of all consumers: they share the process that a poison kills
+	streams    map[Kind]jetstream.Stream // as setUp found them; empty after ConnectReadOnly
+	quarantine quarantine                // shared by all consumers, as a poison message crashes the whole process
 	ackWait    time.Duration
-	pulls      sync.RWMutex // read-locked by each pull; see leave
+	pulls      sync.RWMutex // read-locked during each pull; see leaveLameDuck
 	managed    bool
 	conn       connState
 	watching   sync.WaitGroup
-	unwatch    context.CancelFunc // ends watching; nil: not begun
+	unwatch    context.CancelFunc // stops watching; nil: not started
 }
 
-// Connect reaches the broker, waiting for it as long as ctx allows, and makes sure that the
-// streams are as this version wants them, or waits until they are there (Made). Close it after all
+// Connect connects to the broker and waits for it until ctx ends. It creates or updates the streams, or waits until they
+// exist (Made). Close it after all
 // its consumers have stopped.
 func Connect(ctx context.Context, o Options) (*Bus, error) {
 	b, err := dial(o)
@@ -86,14 +86,14 @@ func Connect(ctx context.Context, o Options) (*Bus, error) {
 	return b, nil
 }
 
-// dial gives a bus that has a connection, perhaps not yet made, and knows no streams.
+// dial returns a bus without streams. Its connection may not be established yet.
 func dial(o Options) (*Bus, error) {
 	opts := []nats.Option{
 		nats.Name("tieback " + o.Name), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond),
-		nats.RetryOnFailedConnect(true), nats.IgnoreAuthErrorAbort(), // else a second refusal in a row closes the connection for good
+		nats.RetryOnFailedConnect(true), nats.IgnoreAuthErrorAbort(), // otherwise a second refusal in a row closes the connection for good
 		nats.ReconnectBufSize(-1), nats.CustomInboxPrefix(inbox(cmp.Or(o.Name, "tieback"))),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
-			o.Log.Warn("broker refused or dropped something", zap.Error(err))
+			o.Log.Warn("the broker refused or dropped a message", zap.Error(err))
 		}),
 	}
 	if o.InProcess != nil {
@@ -106,7 +106,7 @@ func dial(o Options) (*Bus, error) {
 		return nil, err
 	}
 	js, err := jetstream.New(nc)
-	if o.NKeyFile != "" { // the service has an account of its own; see permissions.go
+	if o.NKeyFile != "" { // the service has its own account; see permissions.go
 		js, err = jetstream.NewWithAPIPrefix(nc, apiPrefix)
 	}
 	if err != nil {
@@ -132,7 +132,7 @@ func (b *Bus) setUp(ctx context.Context, o Options) error {
 	if o.MaxBytes > 0 {
 		b.publishers[Delivery].capacity = &capacityGuard{js: b.js, max: o.MaxBytes}
 	}
-	if !b.managed { // else lag says if it is not there
+	if !b.managed { // otherwise lag-exporter reports that it is missing
 		if _, err := b.stream(ctx, seenStream(o)); err != nil {
 			return err
 		}
@@ -142,14 +142,14 @@ func (b *Bus) setUp(ctx context.Context, o Options) error {
 	return err
 }
 
-// waitForBroker waits until JetStream answers: services and broker start in any order.
+// waitForBroker waits until JetStream answers, because services and broker start in any order.
 func (b *Bus) waitForBroker(ctx context.Context) error { return b.wait(ctx, b.probe) }
 
-// ask asks whether JetStream answers. A broker with a key for us may have our streams in this account, not in
-// one of their own as `provisioner keys` sets it up; which of the two is found out here, before anything else is asked.
+// probe checks that JetStream answers. A broker that requires a key may have the streams in the service's own account
+// instead of the separate one that `provisioner keys` configures. probe finds out which, before any other request.
 func (b *Bus) probe(ctx context.Context) error {
 	_, err := b.js.AccountInfo(ctx)
-	if b.js.Options().APIPrefix == "" || !errors.Is(err, jetstream.ErrJetStreamNotEnabled) { // what no responder is taken for
+	if b.js.Options().APIPrefix == "" || !errors.Is(err, jetstream.ErrJetStreamNotEnabled) { // nats.go returns it if there is no responder
 		return err
 	}
 	plain, err := jetstream.New(b.nc)
@@ -163,22 +163,23 @@ func (b *Bus) probe(ctx context.Context) error {
 	return nil
 }
 
-// Publisher gives the group-committing publisher of a kind.
+// Publisher returns the publisher of a kind.
 func (b *Bus) Publisher(k Kind) *Publisher { return b.publishers[k] }
 
-// Bucket gives the key-value bucket; see package state. It is nil after LookOn where it did not answer.
+// Bucket returns the state bucket; see package state. It is nil if the bucket did not answer ConnectReadOnly.
 func (b *Bus) Bucket() *Bucket { return b.bucket }
 
-// Name is the name of the service that this is the connection of; tieback where Options had none.
+// Name returns the name of the connected service; tieback if Options has none.
 func (b *Bus) Name() string { return b.name }
 
-// JetStream gives the client itself, for readers of streams.
+// JetStream returns the JetStream client, for reading streams.
 func (b *Bus) JetStream() jetstream.JetStream { return b.js }
 
-// tolerated is how long the broker may refuse what it is given: an election and a restart pass.
+// outageTolerance is how long the broker may refuse messages before the bus is unhealthy: long enough for an election or
+// a restart.
 const outageTolerance = 30 * time.Second
 
-// Healthy says whether the broker can be reached now, has its streams ready, and takes what it is given.
+// Healthy returns nil if the broker is connected, serves its streams, and accepts messages.
 func (b *Bus) Healthy() error {
 	if why := b.conn.unavailable(); why != nil {
 		return fmt.Errorf("waiting for the broker: %w", why)
@@ -188,13 +189,13 @@ func (b *Bus) Healthy() error {
 	}
 	for k, p := range b.publishers {
 		if d := p.stalledFor(); d > outageTolerance {
-			return fmt.Errorf("the broker has taken nothing into %s for %v: is its disk full, or has it no leader?", k.Stream(), d.Round(time.Second))
+			return fmt.Errorf("the broker has accepted no message for %s for %v: check its disk, and that the stream has a leader", k.Stream(), d.Round(time.Second))
 		}
 	}
 	return nil
 }
 
-// Close ends the publishers, then the connection.
+// Close stops the publishers, then closes the connection.
 func (b *Bus) Close() {
 	if b.unwatch != nil {
 		b.unwatch()
@@ -206,6 +207,6 @@ func (b *Bus) Close() {
 	if b.bucket != nil {
 		b.bucket.publisher.close()
 	}
-	_ = b.nc.FlushTimeout(time.Second) // acks on their way; unacked work would only be done again
+	_ = b.nc.FlushTimeout(time.Second) // sends pending acks; a lost one only costs a redelivery
 	b.nc.Close()
 }

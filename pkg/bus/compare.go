@@ -8,8 +8,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Streams names every stream there is, the buckets' among them. That of Procore's limits is there only
-// where several processes share them, as they do not on an embedded broker.
+// Streams returns the names of all streams, including those of the buckets. The stream of Procore's rate limits is included
+// if shared: an embedded broker has none, as a single process has the limits to itself.
 func Streams(shared bool) []string {
 	var names []string
 	for _, w := range layout(Options{}) {
@@ -20,8 +20,8 @@ func Streams(shared bool) []string {
 	return names
 }
 
-// StreamDiffers says in words what of a stream's configuration, as the broker gave it, SetUp with the same
-// options would change; nil: nothing. What a newer version made it would leave.
+// StreamDiffers returns, in words, what SetUp with the same options would change in a stream's configuration; nil: nothing.
+// The configuration of a newer version is left as it is.
 func StreamDiffers(has jetstream.StreamConfig, o Options) []string {
 	all := layout(o)
 	i := slices.IndexFunc(all, func(w streamSpec) bool { return w.Name == has.Name })
@@ -40,7 +40,7 @@ func StreamDiffers(has jetstream.StreamConfig, o Options) []string {
 	return append(differs, layoutDiffers(has.Metadata)...)
 }
 
-// Differs says the same of a consumer. Its ack_wait is left out, which services set as they need it.
+// Differs is StreamDiffers for a consumer. It ignores ack_wait, which services set as they need it.
 func (d Durable) Differs(has jetstream.ConsumerConfig) []string {
 	if isNewer(has.Metadata) {
 		return nil
@@ -48,10 +48,10 @@ func (d Durable) Differs(has jetstream.ConsumerConfig) []string {
 	return append(compare(fields(d.config(has.AckWait)), fields(has), "name", "num_replicas"), layoutDiffers(has.Metadata)...)
 }
 
-// filled are settings that the broker fills in where they are not given.
+// filled are settings for which the broker has defaults.
 var filled = []string{"duplicate_window", "max_waiting"}
 
-// compare goes through two configurations' settings, but for the metadata, where the broker writes, too.
+// compare compares the settings of two configurations, except the metadata, which the broker writes as well.
 func compare(want, has map[string]any, but ...string) (differs []string) {
 	but = append(but, "metadata")
 	for name := range has {
@@ -74,7 +74,7 @@ func compare(want, has map[string]any, but ...string) (differs []string) {
 	return differs
 }
 
-// none says whether a setting is not set: the broker writes some of those as -1.
+// isUnset reports whether a setting is not set; the broker writes some unset values as -1.
 func isUnset(v any) bool {
 	switch v := v.(type) {
 	case nil:
@@ -94,8 +94,8 @@ func layoutDiffers(has map[string]string) []string {
 	return []string{"is of an older version"}
 }
 
-// Missing names the replicas of a stream that its leader does not hear (offline), and those that it hears and
-// that have not all of it yet (behind), by their servers' names. A broker alone has none.
+// LaggingReplicas returns the names of the servers whose replica of a stream is offline or behind its leader. A single broker
+// has none.
 func LaggingReplicas(c *jetstream.ClusterInfo) (offline, behind []string) {
 	if c == nil {
 		return nil, nil

@@ -5,8 +5,8 @@ import (
 	"strconv"
 )
 
-// Count is how many messages a scan would read, as the broker counts them. It reads one message of each
-// filter. With a million messages on subjects of their own it takes the broker some 10 ms.
+// Count returns how many messages a scan would read, as the broker counts them. It reads one message of each filter. With a
+// million messages on distinct subjects it takes the broker about 10 ms.
 func (b *Bus) Count(ctx context.Context, s Scan) (n uint64, err error) {
 	info, err := b.info(ctx, s.Kind)
 	if err != nil {
@@ -19,7 +19,7 @@ func (b *Bus) Count(ctx context.Context, s Scan) (n uint64, err error) {
 			return 0, wrap(s.Kind.Stream(), err)
 		}
 		for _, m := range first {
-			after, _ := strconv.ParseUint(m.Header.Get("Nats-Num-Pending"), 10, 64) // of the leader's answer: none
+			after, _ := strconv.ParseUint(m.Header.Get("Nats-Num-Pending"), 10, 64) // a reply of the leader has no such header
 			n += 1 + after
 		}
 	}

@@ -11,11 +11,11 @@ import (
 	"go.uber.org/zap"
 )
 
-// makePatience is how long one try at making a stream or a consumer may take: an election.
+// createTimeout bounds one attempt to create or look up a stream or a consumer; it covers an election.
 const createTimeout = 5 * time.Second
 
-// insist makes a stream or a consumer, again and again until ctx ends: a cluster that has no
-// leader just now answers late or not at all, and why is told once. A refusal that will not pass ends it.
+// create calls f to create or update a stream or a consumer, and retries until ctx ends: a cluster without a leader replies
+// late or not at all. It logs each reason once. A permanent refusal is returned at once.
 func create[T any](ctx context.Context, b *Bus, what string, f func(context.Context) (T, error)) (T, error) {
 	nc := b.nc
 	for told := ""; ; {
@@ -23,16 +23,16 @@ func create[T any](ctx context.Context, b *Bus, what string, f func(context.Cont
 		try, cancel := context.WithTimeout(ctx, createTimeout)
 		made, err := f(try)
 		cancel()
-		if said := nc.LastError(); err != nil && said != before && errors.Is(said, nats.ErrPermissionViolation) { // asked in vain: it gives no answer
+		if said := nc.LastError(); err != nil && said != before && errors.Is(said, nats.ErrPermissionViolation) { // the broker does not reply to such a request
 			return made, fmt.Errorf("%s: this key may not make it; is it TIEBACK_NATS_TOPOLOGY=managed here, and `provisioner` that makes it? (%w)", what, said)
 		}
 		var api *jetstream.APIError
 		if err == nil || ctx.Err() != nil || errors.As(err, &api) && api.Code < 500 {
 			return made, wrap(what, err)
 		}
-		if api != nil && err.Error() != told { // as against no answer: it may be for good
+		if api != nil && err.Error() != told { // a reply, unlike a timeout, may be permanent
 			told = err.Error()
-			b.log.Warn("the broker does not make it, asking again", zap.String("what", what), zap.Error(err))
+			b.log.Warn("the broker does not create it, retrying", zap.String("what", what), zap.Error(err))
 		}
 		select {
 		case <-ctx.Done():
@@ -42,8 +42,8 @@ func create[T any](ctx context.Context, b *Bus, what string, f func(context.Cont
 	}
 }
 
-// find waits until a stream or a consumer that others make is there, and logs each reason once. A broker that says
-// it is missing differs from one that does not answer, as it is still recovering or has no leader.
+// await waits until a stream or a consumer that the provisioner creates exists, and logs each reason once. It distinguishes
+// a missing one from a broker that does not reply because it is recovering or has no leader.
 func await[T any](ctx context.Context, b *Bus, what string, f func(context.Context) (T, error)) (T, error) {
 	var why error
 	for {
@@ -55,16 +55,16 @@ func await[T any](ctx context.Context, b *Bus, what string, f func(context.Conte
 			b.conn.set(nil)
 			return found, nil
 		}
-		if ctx.Err() == nil || why == nil { // else it failed only because ctx ended
+		if ctx.Err() == nil || why == nil { // otherwise ctx is the only reason
 			was, said := why, b.nc.LastError()
 			if denied := said != before && errors.Is(said, nats.ErrPermissionViolation); denied || isNotFound(err) {
-				why = fmt.Errorf("%s is not to be had, and TIEBACK_NATS_TOPOLOGY=managed leaves it to `provisioner` to make it: %w", what, err)
+				why = fmt.Errorf("%s is missing, and with TIEBACK_NATS_TOPOLOGY=managed only `provisioner` creates it: run it: %w", what, err)
 			} else {
 				why = fmt.Errorf("%s: %w, or has no leader for it: %w", what, ErrRecovering, err)
 			}
 			b.conn.set(why)
 			if was == nil || was.Error() != why.Error() {
-				b.log.Warn("waiting for the broker, or for what `provisioner` makes there", zap.String("for", what), zap.Error(why))
+				b.log.Warn("waiting for the broker, or for `provisioner` to create streams and consumers", zap.String("for", what), zap.Error(why))
 			}
 		}
 		select {
@@ -75,12 +75,12 @@ func await[T any](ctx context.Context, b *Bus, what string, f func(context.Conte
 	}
 }
 
-// missing says whether the broker answered that a stream or a consumer does not exist.
+// isNotFound reports whether the broker replied that a stream or a consumer does not exist.
 func isNotFound(err error) bool {
 	return errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrConsumerNotFound)
 }
 
-// stream gives a stream: makes it or brings it up to this version, or waits until it is there.
+// stream returns a stream, which it creates or updates, or with a managed topology waits for.
 func (b *Bus) stream(ctx context.Context, w streamSpec) (jetstream.Stream, error) {
 	if b.managed {
 		return await(ctx, b, "stream "+w.Name, func(ctx context.Context) (jetstream.Stream, error) { return b.js.Stream(ctx, w.Name) })
@@ -89,8 +89,8 @@ func (b *Bus) stream(ctx context.Context, w streamSpec) (jetstream.Stream, error
 	return s, err
 }
 
-// ensure makes a stream, or brings it up to what is wanted; what a newer version made it leaves. Before is
-// how it was, nil: it was not.
+// ensure creates a stream, or updates its configuration, unless a newer version wrote it. before is the previous
+// configuration; nil: it did not exist.
 func (b *Bus) ensure(ctx context.Context, w streamSpec) (made jetstream.Stream, before *jetstream.StreamConfig, err error) {
 	js := b.js
 	made, err = create(ctx, b, "stream "+w.Name, func(ctx context.Context) (jetstream.Stream, error) {
@@ -116,6 +116,7 @@ func (b *Bus) ensure(ctx context.Context, w streamSpec) (made jetstream.Stream, 
 	return made, before, err
 }
 
+// wrap prefixes an error; nil stays nil.
 func wrap(what string, err error) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)

@@ -11,15 +11,15 @@ import (
 	"github.com/tieback/tieback/pkg/catalogue"
 )
 
-// Durable is a consumer that the broker keeps: how far a stop has come in its stream.
+// Durable is the durable consumer of a stage.
 type Durable struct {
 	Kind   Kind
-	Name   string // of the stop, and of the service that works it
+	Name   string // of the stage, its service and the consumer
 	Filter string // subjects
 }
 
-// Durables are all that there are, in the order of the stops: the fetcher, a worker for each category
-// of the catalogue, the status-reporter.
+// Durables returns all durable consumers, in the order of the stages: the fetcher, a worker for each category of the
+// catalogue, the status-reporter.
 func Durables() []Durable {
 	all := []Durable{{Kind: Delivery, Name: "fetcher", Filter: Delivery.subjects()}}
 	for _, c := range catalogue.Categories {
@@ -28,10 +28,10 @@ func Durables() []Durable {
 	return append(all, Durable{Kind: Outcome, Name: "status-reporter", Filter: Outcome.subjects()})
 }
 
-// subjects is the filter of all that a kind's stream holds.
+// subjects returns the filter of all messages of a kind.
 func (k Kind) subjects() string { return "tb." + string(k) + ".>" }
 
-// durable is what the table says of a consumer, or else what the consumer says of itself.
+// durable returns the consumer's entry in Durables, or one made from its own settings if it has none.
 func (c Consumer) durable() (Durable, error) {
 	all := Durables()
 	i := slices.IndexFunc(all, func(d Durable) bool { return d.Kind == c.Kind && d.Name == c.Name })
@@ -41,12 +41,12 @@ func (c Consumer) durable() (Durable, error) {
 	case i < 0:
 		return Durable{c.Kind, c.Name, c.Filter}, nil
 	case c.Filter != "" && c.Filter != all[i].Filter:
-		return Durable{}, fmt.Errorf("consumer %s works %s, and the table of durable consumers says %s", c.Name, c.Filter, all[i].Filter)
+		return Durable{}, fmt.Errorf("consumer %s has the filter %s, but Durables has %s", c.Name, c.Filter, all[i].Filter)
 	}
 	return all[i], nil
 }
 
-// defaultAckWait is until an attempt that was never heard of again is repeated.
+// defaultAckWait is the ack wait of consumers without one of their own.
 const defaultAckWait = 30 * time.Second
 
 func (d Durable) config(ackWait time.Duration) jetstream.ConsumerConfig {
@@ -56,7 +56,7 @@ func (d Durable) config(ackWait time.Duration) jetstream.ConsumerConfig {
 	}
 }
 
-// bind gives a durable consumer: makes it, or waits until it is there.
+// consumerFor returns a durable consumer, which it creates or updates, or with a managed topology waits for.
 func (b *Bus) consumerFor(ctx context.Context, d Durable, ackWait time.Duration) (jetstream.Consumer, error) {
 	what := "consumer " + d.Name
 	if b.managed {

@@ -7,9 +7,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// layoutNumber is raised by one with every change of how a stream, a bucket or a durable consumer is
-// configured. It lies in their metadata: what a newer version made is left as it is by an older one,
-// which could only undo it.
+// layoutNumber is the version of the configuration of streams, buckets and durable consumers. Every change of it adds
+// one. It is stored in their metadata, so that an older version does not revert the configuration of a newer one.
 const (
 	layoutNumber = 1
 	layoutKey    = "tieback.layout"
@@ -19,20 +18,20 @@ func layoutMetadata() map[string]string {
 	return map[string]string{layoutKey: strconv.Itoa(layoutNumber)}
 }
 
-// newer says whether a newer version than this has made something.
+// isNewer reports whether the metadata were written by a newer version.
 func isNewer(metadata map[string]string) bool {
 	n, err := strconv.Atoi(metadata[layoutKey])
 	return err == nil && n > layoutNumber
 }
 
-// wanted is a stream as this version wants it.
+// streamSpec is the configuration of a stream in this version.
 type streamSpec struct {
 	jetstream.StreamConfig
-	leaderReads bool // where there are replicas only the leader answers: a follower may lag
-	volatile    bool // see fit; what can't be changed in place is made anew, empty
+	leaderReads bool // with replicas, only the leader answers reads: a follower may lag
+	volatile    bool // it may lose its content; see config
 }
 
-// layout is every stream there is, the buckets' among them.
+// layout returns all streams, including those of the buckets.
 func layout(o Options) []streamSpec {
 	var all []streamSpec
 	for _, k := range Kinds {
@@ -53,17 +52,17 @@ func kindStream(k Kind, o Options) streamSpec {
 	}
 	cfg.Duplicates = min(cfg.Duplicates, o.Retention)
 	if k == Dead || k == Resolution {
-		cfg.MaxAge = 0 // a dead letter stays until somebody has dealt with it, and who did stays too
+		cfg.MaxAge = 0 // dead letters and their resolutions do not expire
 	}
 	return streamSpec{StreamConfig: cfg}
 }
 
-// fit is the configuration with no fewer replicas than there are: a command run beside a cluster,
-// in a shell that does not say how many, must not undo them.
+// config returns the configuration of a stream that has so many replicas, and never fewer than these: a command that runs
+// in a shell without TIEBACK_NATS_REPLICAS must not remove them.
 //
-// What may be forgotten need not be synced, but its stream must be there after a restart, as services
-// may have no right to make it. With replicas it is kept in memory, and the cluster remembers that
-// there is such a stream; a single broker would not, so there it is a file that nobody waits for.
+// A volatile stream is not synced to disk, but must exist after a restart, because services may have no right to create
+// it. With replicas it is in memory, as the cluster keeps the configuration. A single broker would lose that, so there it
+// is a file with asynchronous writes.
 func (w streamSpec) config(replicas int) jetstream.StreamConfig {
 	cfg := w.StreamConfig
 	cfg.Metadata = layoutMetadata()

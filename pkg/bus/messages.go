@@ -14,8 +14,8 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// Claim writes m as the one message of its subject. It says whether it did: false where the
-// subject has its message already, which may be m itself where the broker's first answer was lost.
+// PublishIfAbsent publishes m unless its subject has a message. It returns false if the subject has one, which may be m
+// itself if the broker's first reply was lost.
 func (b *Bus) PublishIfAbsent(ctx context.Context, s Subject, m proto.Message) (bool, error) {
 	data, err := proto.Marshal(m)
 	if err != nil {
@@ -28,43 +28,43 @@ func (b *Bus) PublishIfAbsent(ctx context.Context, s Subject, m proto.Message) (
 	return err == nil, err
 }
 
-// PublishOnce is Claim for those to whom it is all the same who wrote it.
+// PublishOnce is PublishIfAbsent for callers that don't care whether they or another process published the message.
 func (b *Bus) PublishOnce(ctx context.Context, s Subject, m proto.Message) error {
 	_, err := b.PublishIfAbsent(ctx, s, m)
 	return err
 }
 
-// LeftOlder is the reason of an outcome whose request was created before its company's since.
+// LeftOlder is the Left of an outcome whose request was created before its company's since.
 const LeftOlder = "older"
 
-// Decode reads a message of the bus; what no service of ours wrote is a permanent error.
+// Decode parses a message and checks that its company and request are those of its subject. Its errors are permanent.
 func Decode(msg Message, into interface {
 	proto.Message
 	GetCompanyId() int64
 	GetErpRequestId() int64
 }) error {
 	if err := proto.Unmarshal(msg.Data, into); err != nil {
-		return fault.New(fault.Permanent, fmt.Errorf("message does not parse: %w", err))
+		return fault.New(fault.Permanent, fmt.Errorf("the message does not parse: %w", err))
 	}
 	if into.GetCompanyId() != msg.Subject.Company || into.GetErpRequestId() != msg.Subject.Request {
-		return fault.New(fault.Permanent, fmt.Errorf("message is of company %d, request %d; its subject says otherwise", into.GetCompanyId(), into.GetErpRequestId()))
+		return fault.New(fault.Permanent, fmt.Errorf("the message is of company %d, request %d, which differs from its subject", into.GetCompanyId(), into.GetErpRequestId()))
 	}
 	return nil
 }
 
-// Bury keeps a message that could not be worked in the dead letter stream, whole. Once it
-// returned nil the message may be acked. Burying the same message again adds nothing within
-// ten minutes, nor later while its letter is the last of its subject. A message so large that the
-// broker does not take it with its obituary stays where it is, named by stream and sequence.
-func (b *Bus) DeadLetter(ctx context.Context, stop string, msg Message, cause error) error {
-	cause = truncateError(cause) // a letter that is too large without its message could not be written at all
+// DeadLetter stores a message that a stage could not process in the stream of dead letters, with the cause. After it
+// returns nil the message may be acked. A second call for the same message and stage stores nothing within ten minutes,
+// nor later while its dead letter is the last one of its subject. If the message is too large to be stored with its dead
+// letter, the dead letter names its stream and sequence only.
+func (b *Bus) DeadLetter(ctx context.Context, stage string, msg Message, cause error) error {
+	cause = truncateError(cause) // the dead letter must fit without its message
 	letter := &tiebackv1.DeadLetter{
 		CompanyId: msg.Subject.Company, ErpRequestId: msg.Subject.Request, Type: msg.Subject.Type,
-		Stage: stop, Class: classes[fault.ClassOf(cause)], Error: strings.ToValidUTF8(cause.Error(), "?"), Attempts: int32(msg.Attempt),
+		Stage: stage, Class: classes[fault.ClassOf(cause)], Error: strings.ToValidUTF8(cause.Error(), "?"), Attempts: int32(msg.Attempt),
 		DiedAt: timestamppb.Now(), Subject: msg.Raw, Message: msg.Data, Stream: msg.Stream, StreamSequence: msg.Sequence,
 		Cause: causes[fault.CauseOf(cause)], UserMessage: strings.ToValidUTF8(fault.UserMessage(cause, ""), "?"),
 	}
-	if buried, err := b.exists(ctx, msg.Subject.Run, letter); buried || err != nil {
+	if exists, err := b.exists(ctx, msg.Subject.Run, letter); exists || err != nil {
 		return err
 	}
 	err := b.publishDeadLetter(ctx, msg.Subject.Run, letter)
@@ -75,10 +75,11 @@ func (b *Bus) DeadLetter(ctx context.Context, stop string, msg Message, cause er
 	return err
 }
 
-// errorMost is how many bytes of an error's text are kept: more than pkg/fault leaves of what others say, for a panic's stack.
+// maxErrorText is how many bytes of an error's text are stored. It is more than pkg/fault's limit of foreign texts, as a
+// panic has a stack.
 const maxErrorText = 16 << 10
 
-// shortened cuts the text of an error that is longer than errorMost.
+// truncateError truncates the text of an error to maxErrorText bytes.
 func truncateError(err error) error {
 	if err == nil || len(err.Error()) <= maxErrorText {
 		return err
@@ -86,7 +87,7 @@ func truncateError(err error) error {
 	return &truncatedError{fault.Cut(err.Error(), maxErrorText), err}
 }
 
-// shortError is an error whose text was cut.
+// truncatedError is an error whose text was truncated.
 type truncatedError struct {
 	text string
 	err  error
@@ -95,8 +96,9 @@ type truncatedError struct {
 func (e *truncatedError) Error() string { return e.text }
 func (e *truncatedError) Unwrap() error { return e.err }
 
-// buried says whether the last letter of the subject is of the same message and stop: somebody who
-// can't be told comes back for a day, and ten minutes of duplicates would make it many letters.
+// exists reports whether the last dead letter of the subject is of the same message and stage. The broker's duplicate
+// window of ten minutes is too short for a message whose result can't be reported to Procore: it is redelivered for a
+// day.
 func (b *Bus) exists(ctx context.Context, run string, letter *tiebackv1.DeadLetter) (bool, error) {
 	m, has, err := b.Last(ctx, deadLetterSubject(run, letter))
 	if !has || err != nil {
@@ -106,7 +108,7 @@ func (b *Bus) exists(ctx context.Context, run string, letter *tiebackv1.DeadLett
 	return proto.Unmarshal(m.Data, last) == nil && last.Stage == letter.Stage && last.Stream == letter.Stream && last.StreamSequence == letter.StreamSequence, nil
 }
 
-// grave is where a letter lies.
+// deadLetterSubject returns the subject of a dead letter.
 func deadLetterSubject(run string, letter *tiebackv1.DeadLetter) Subject {
 	return For(Dead, letter.Type, letter.CompanyId, letter.ErpRequestId).WithRun(run)
 }

@@ -15,22 +15,22 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// ErrDuplicate is returned by Publish when the subject has its one message already.
-// To a stage of the pipeline that is as good as success: the work was handed on before.
+// ErrDuplicate is returned by Publish if the subject already has its message. For a stage of the pipeline that is
+// success: the message was published before.
 var ErrDuplicate = errors.New("already published")
 
-// maxGroup is how many messages share a commit. The broker's limit is 1,000.
+// maxGroup is the largest number of messages of a commit. The broker's limit is 1,000.
 const maxGroup = 500
 
-// Publisher writes to one stream with group commit: whatever is published while one
-// commit is under way goes into the next as one atomic batch, and shares its fsync. A
-// lone message, or a few, are written at once. Publish may be called concurrently.
+// Publisher publishes to one stream with group commit: messages that are published while a commit is under way go into
+// the next one as an atomic batch and share its fsync. A few messages are published one by one, without delay. Publish
+// may be called concurrently.
 type Publisher struct {
 	js           jetstream.JetStream
 	stream       string
-	capacity     *capacityGuard // nil: no end
-	stalledSince atomic.Int64   // since when, in Unix nanoseconds, nothing was taken; 0: the last was
-	lastFailure  atomic.Int64   // when something was last not taken
+	capacity     *capacityGuard // nil: no limit
+	stalledSince atomic.Int64   // since when no message was accepted, in Unix nanoseconds; 0: the last one was
+	lastFailure  atomic.Int64   // when a message was last refused, in Unix nanoseconds
 	queue        chan *publication
 	stop         chan struct{}
 	done         sync.WaitGroup
@@ -49,7 +49,8 @@ func newPublisher(js jetstream.JetStream, stream string) *Publisher {
 	return p
 }
 
-// Once makes m the only message its subject will ever have.
+// IfAbsent sets the header by which the broker stores m only if its subject has no message, and returns m. It is the
+// idempotency guard of the pipeline.
 func IfAbsent(m *nats.Msg) *nats.Msg {
 	if m.Header == nil {
 		m.Header = nats.Header{}
@@ -58,10 +59,9 @@ func IfAbsent(m *nats.Msg) *nats.Msg {
 	return m
 }
 
-// Publish returns when the broker has m on disk, ErrDuplicate if m was made with Once and
-// its subject has a message, or another error when ctx ends first: then m may or may not
-// be on disk, and publishing it again is right. It retries while the broker is away. A new
-// delivery is refused while the streams are full; see Options.MaxBytes.
+// Publish returns nil once the broker has m on disk, and ErrDuplicate if m has the guard of IfAbsent and its subject has a
+// message. It retries while the broker is unavailable. If ctx ends first, m may or may not be on disk; the caller should
+// publish it again. Deliveries are refused with a throttled error while the streams are full; see Options.MaxBytes.
 func (p *Publisher) Publish(ctx context.Context, m *nats.Msg) error {
 	if err := p.capacity.check(ctx); err != nil {
 		return err
@@ -104,12 +104,12 @@ func (p *Publisher) run() {
 	}
 }
 
-// worthABatch is from how many messages on an atomic batch beats writing each alone: the
-// broker stages a batch in files of its own, which costs about as many syncs.
+// minBatch is the number of messages from which an atomic batch is faster than publishing each: the broker stages a
+// batch in files of its own, which costs about as many syncs.
 const minBatch = 6
 
-// linger is how long a busy publisher waits for more company. Only where there is enough for a batch
-// already: one message behind somebody else's burst waits for nobody.
+// batchDelay is how long a busy publisher waits for more messages. It waits only if there are enough for a batch
+// already, so that a single message after a burst is not delayed.
 const batchDelay = 10 * time.Millisecond
 
 func (p *Publisher) group(first *publication, busy bool) []*publication {
@@ -128,8 +128,8 @@ func (p *Publisher) group(first *publication, busy bool) []*publication {
 	return g
 }
 
-// commit writes a group in one atomic batch. If the batch is refused, which one message
-// can cause for all, each is published alone and gets a verdict of its own.
+// commit publishes a group in one atomic batch. One message can make the broker refuse the batch; then each message is
+// published on its own and has its own error.
 func (p *Publisher) commit(g []*publication) {
 	if len(g) >= minBatch && p.batch(g) == nil {
 		p.recordAnswer(nil)
@@ -156,7 +156,7 @@ func (p *Publisher) batch(g []*publication) error {
 	return err
 }
 
-// cloneHeader keeps the batch's own headers out of a message that may be published again alone.
+// cloneHeader copies a header, because batch headers must not stay on a message that is published again on its own.
 func cloneHeader(h nats.Header) nats.Header {
 	out := make(nats.Header, len(h)+3)
 	for k, v := range h {
@@ -165,10 +165,10 @@ func cloneHeader(h nats.Header) nats.Header {
 	return out
 }
 
-// answered notes whether the broker takes messages at all.
+// recordAnswer records whether the broker accepts messages.
 func (p *Publisher) recordAnswer(err error) {
 	var api *jetstream.APIError
-	if err == nil || errors.As(err, &api) && api.Code < 500 { // an answer is an answer
+	if err == nil || errors.As(err, &api) && api.Code < 500 { // a refusal of one message
 		p.stalledSince.Store(0)
 		return
 	}
@@ -176,8 +176,8 @@ func (p *Publisher) recordAnswer(err error) {
 	p.lastFailure.Store(time.Now().UnixNano())
 }
 
-// stuckFor is how long the broker has taken nothing although it is asked to. Where nobody has asked
-// lately nothing is known: whoever is kept out as unhealthy would else never find out.
+// stalledFor returns how long the broker has accepted no message although some were published. It returns 0 if none was
+// published lately: an unhealthy service gets no work, and could not recover otherwise.
 func (p *Publisher) stalledFor() time.Duration {
 	since := p.stalledSince.Load()
 	if since == 0 || time.Since(time.Unix(0, p.lastFailure.Load())) > outageTolerance/2 {
@@ -201,11 +201,11 @@ func (p *Publisher) publishOne(ctx context.Context, m *nats.Msg) error {
 		case errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence:
 			return ErrDuplicate
 		case errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant:
-			// Of a cluster: another message of the subject is being committed. It may still fail; asked again, we are told.
+			// In a cluster: another message of the subject is being committed, which may fail. Retry to find out.
 		case errors.As(err, &api) && api.Code < 500:
 			return err
 		case errors.Is(err, nats.ErrMaxPayload):
-			return fault.New(fault.Permanent, fmt.Errorf("message of %d bytes for %s is larger than the broker takes (its max_payload)", len(m.Data), m.Subject))
+			return fault.New(fault.Permanent, fmt.Errorf("message of %d bytes for %s is larger than the broker accepts (its max_payload)", len(m.Data), m.Subject))
 		}
 		select {
 		case <-ctx.Done():

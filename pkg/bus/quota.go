@@ -15,16 +15,16 @@ const (
 	quotaBucket = "tieback-quota"
 	quotaName   = "KV_" + quotaBucket // of its stream
 
-	quotaValueMost = 1<<20 + 1<<10 // as pkg/procore reads, and the headers
+	quotaValueMost = 1<<20 + 1<<10 // the limit of pkg/procore, and the headers
 	quotaMost      = 32 << 20
 )
 
-// Quota does procore.Store: what is known of Procore's limits, one key a client (readable with
-// `nats kv get tieback-quota <company>`, or client-<name> of a named one), and which client's credentials Procore
-// refuses, at login-<the same>. Each service that calls Procore may write all keys, so the bucket is bounded: a
-// thief of a key who fills it displaces values, which is as if they were forgotten. No write of it is waited for until it is on disk: what
-// a broker forgets when it dies one call finds out anew. The bucket itself outlives a restart;
-// see wanted.fit. All methods may be called concurrently.
+// Quota implements procore.Store: the state of Procore's rate limits, one key for each client (readable with
+// `nats kv get tieback-quota <company>`, or client-<name> for a named client), and refused credentials under
+// login-<the same key>. Each service that calls Procore may write all keys, so the size of the bucket is bounded: a
+// stolen broker key can at most displace values, as if the store had lost them. Writes are not synced to disk: after a
+// crash of the broker, one call to Procore restores a lost value. The bucket itself survives a restart; see
+// streamSpec.config. All methods may be called concurrently.
 type Quota struct {
 	bus    *Bus
 	spec   streamSpec
@@ -39,7 +39,7 @@ func quotaStream(replicas int) streamSpec {
 	}}
 }
 
-// OpenQuota opens the store, with so many replicas (0: 1). It is closed with the bus.
+// OpenQuota opens the store. replicas is the number of its replicas; 0: 1. It is closed with the bus.
 func (b *Bus) OpenQuota(ctx context.Context, replicas int) (*Quota, error) {
 	q := &Quota{bus: b, spec: quotaStream(replicas)}
 	var err error
@@ -47,7 +47,7 @@ func (b *Bus) OpenQuota(ctx context.Context, replicas int) (*Quota, error) {
 	return q, err
 }
 
-// Read gives a key's value, nil where there is none, and the revision that a Swap must name.
+// Read returns a key's value, nil if there is none, and the revision to pass to Swap.
 func (q *Quota) Read(ctx context.Context, key string) ([]byte, uint64, error) {
 	m, err := newest(ctx, q.stream, quotaSubject(key))
 	if isMissingStream(err) {
@@ -61,11 +61,11 @@ func (q *Quota) Read(ctx context.Context, key string) ([]byte, uint64, error) {
 	case err != nil:
 		return nil, 0, fmt.Errorf("bucket %s: %w", quotaBucket, err)
 	}
-	return m.Data, m.Sequence, nil // of a key deleted by hand the data is empty
+	return m.Data, m.Sequence, nil // a key that was deleted by hand has no data
 }
 
-// Swap writes a key whose revision is still the one given, and gives the new one. Not ok:
-// somebody else wrote it meanwhile.
+// Swap writes a key if its revision is still the given one, and returns the new one. It returns false if another process
+// has written the key.
 func (q *Quota) Swap(ctx context.Context, key string, value []byte, revision uint64) (next uint64, ok bool, err error) {
 	m := &nats.Msg{Subject: quotaSubject(key), Data: value, Header: nats.Header{}}
 	m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(revision, 10))
@@ -75,23 +75,23 @@ func (q *Quota) Swap(ctx context.Context, key string, value []byte, revision uin
 	case errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant):
 		return 0, false, nil
 	case isMissingStream(err):
-		return 0, false, q.recreate(ctx, err) // it is empty now
+		return 0, false, q.recreate(ctx, err) // the bucket is empty now
 	case err != nil:
 		return 0, false, fmt.Errorf("bucket %s: %w", quotaBucket, err)
 	}
 	return ack.Sequence, true, nil
 }
 
-// again makes the bucket that somebody deleted; whoever may not make it can only say so.
+// recreate creates a bucket that was deleted. With a managed topology it returns an error instead.
 func (q *Quota) recreate(ctx context.Context, gone error) error {
 	if q.bus.managed {
-		return fmt.Errorf("bucket %s is not to be had; if that lasts, run `provisioner`, which makes it: %w", quotaBucket, gone)
+		return fmt.Errorf("bucket %s is missing; if this persists, run `provisioner` to create it: %w", quotaBucket, gone)
 	}
 	_, err := q.bus.stream(ctx, q.spec)
 	return err
 }
 
-// forgotten says whether err is how a broker answers for a stream that it does not have.
+// isMissingStream reports whether err is a reply for a stream that does not exist.
 func isMissingStream(err error) bool {
 	return errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, nats.ErrNoResponders)
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// message is a message for its handler.
+// message returns the message as its handler sees it.
 func (h *prefetched) message() Message {
 	return Message{
 		Subject: h.subject, Raw: h.Subject(), Data: h.Data(), Attempt: 1, Redelivered: h.redelivered,
@@ -30,7 +30,7 @@ func (r *dispatcher) work(ctx context.Context, h *prefetched) {
 	took := time.Since(start)
 	if fault.Stopped(ctx, err) {
 		if history != nil {
-			r.saveHistory(ctx, msg, *history) // a restart is no attempt
+			r.saveHistory(ctx, msg, *history) // a restart does not count as an attempt
 		}
 		r.keepUnfinished(h)
 		endSpan(span, msg.Attempt, "unfinished", err)
@@ -41,9 +41,9 @@ func (r *dispatcher) work(ctx context.Context, h *prefetched) {
 	r.Observe(msg, took, verdict, err)
 }
 
-// attempt counts, then runs the handler. The count is written before the handler starts,
-// so that a message that kills the process is known when it comes again. It returns the
-// history as it was before; nil: it could not be read or written, and must be left as it is.
+// attempt counts the attempt, then runs the handler. A redelivered message is counted before the handler starts, so that
+// a poison message is recognized after the crash. It returns the history before the attempt; nil: it could not be read
+// or written, and must not be overwritten.
 func (r *dispatcher) attempt(ctx context.Context, h *prefetched, msg *Message) (*Attempts, error) {
 	if h.malformed != nil {
 		return &Attempts{}, fault.New(fault.Permanent, h.malformed)
@@ -61,25 +61,25 @@ func (r *dispatcher) attempt(ctx context.Context, h *prefetched, msg *Message) (
 	}
 	if err := r.recordStart(ctx, msg, *history); err != nil {
 		if fault.Stopped(ctx, err) {
-			return history, err // if it was written all the same, it is taken back
+			return history, err // the caller reverts the count, which may have been stored
 		}
 		return nil, err
 	}
 	return history, r.handle(ctx, *msg)
 }
 
-// history reads what is known of a message that was begun before.
+// history reads the attempts at a redelivered message, and sets msg.Attempt.
 func (r *dispatcher) history(ctx context.Context, msg *Message) (*Attempts, error) {
 	h, noted, err := r.bus.attempts(ctx, r.attemptKey(*msg))
 	if err != nil {
 		return nil, fault.Wait(r.Backoff, err)
 	}
-	if !noted { // nothing is noted of a first attempt, and it has not ended
+	if !noted { // a first attempt is not stored, and it has not ended
 		h.Unfinished = 1
 	}
 	msg.Attempt = h.Done + 1
 	if h.Unfinished >= maxUnfinished {
-		return &h, fault.New(fault.Permanent, fmt.Errorf("%d attempts did not end: it may kill the process that works it", h.Unfinished))
+		return &h, fault.New(fault.Permanent, fmt.Errorf("%d attempts did not end: the message may crash the process that handles it", h.Unfinished))
 	}
 	return &h, nil
 }
@@ -88,8 +88,8 @@ func (r *dispatcher) attemptKey(m Message) AttemptKey {
 	return AttemptKey{Stream: m.Stream, Consumer: r.Name, Sequence: m.Sequence}
 }
 
-// begin notes that an attempt starts: not before it does, or who waits for its turn while
-// another kills the process would be blamed.
+// recordStart stores that an attempt starts. It is called after the wait for the quarantine: a message that waits must
+// not be blamed for a crash that another one causes.
 func (r *dispatcher) recordStart(ctx context.Context, msg *Message, h Attempts) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -101,8 +101,8 @@ func (r *dispatcher) recordStart(ctx context.Context, msg *Message, h Attempts) 
 	return nil
 }
 
-// note keeps a message's history after a verdict that brings it back. If the note is lost,
-// the message counts as unfinished once, which it may be a few times.
+// saveHistory stores the history of a message that is redelivered. If the write is lost, the attempt counts as
+// unfinished, which is harmless.
 func (r *dispatcher) saveHistory(ctx context.Context, msg Message, h Attempts) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
@@ -111,6 +111,7 @@ func (r *dispatcher) saveHistory(ctx context.Context, msg Message, h Attempts) {
 	}
 }
 
+// handle runs the handler, unless Done says that the message was processed before. A panic is a transient error.
 func (r *dispatcher) handle(ctx context.Context, msg Message) (err error) {
 	msg.Redelivered = msg.Redelivered || r.predatesConsumer(msg.Stored)
 	if r.Done != nil && (msg.Redelivered || time.Since(msg.Stored) > min(firstDeliveryAge, r.RetryFor)) {
@@ -126,7 +127,8 @@ func (r *dispatcher) handle(ctx context.Context, msg Message) (err error) {
 	return r.Handle(ctx, msg)
 }
 
-// settle is the one place where an error becomes an ack.
+// settle acks or releases a message by the error of its attempt, and returns the verdict for logs and metrics: done,
+// throttled, dead or again.
 func (r *dispatcher) settle(ctx context.Context, m *prefetched, msg Message, h *Attempts, err error) string {
 	if err == nil {
 		r.ack(ctx, m, msg)
@@ -141,14 +143,14 @@ func (r *dispatcher) settle(ctx context.Context, m *prefetched, msg Message, h *
 		_ = m.NakWithDelay(jitter(m.result.wait))
 		return "throttled"
 	}
-	patient := msg.Attempt < r.Attempts || time.Since(msg.Stored) < r.RetryFor
-	if class == fault.Permanent || !patient {
+	retry := msg.Attempt < r.Attempts || time.Since(msg.Stored) < r.RetryFor
+	if class == fault.Permanent || !retry {
 		giveUp := r.GiveUp(ctx, msg, err)
 		if giveUp == nil {
 			r.ack(ctx, m, msg)
 			return "dead"
 		}
-		r.bus.log.Error("could not dead-letter, will try again", zap.String("subject", msg.Raw), zap.Error(giveUp))
+		r.bus.log.Error("could not write the dead letter, retrying", zap.String("subject", msg.Raw), zap.Error(giveUp))
 	}
 	m.result.failed = class != fault.Permanent
 	var before Attempts
@@ -161,25 +163,25 @@ func (r *dispatcher) settle(ctx context.Context, m *prefetched, msg Message, h *
 }
 
 const (
-	// minWait is the shortest wait of a throttled message.
+	// minWait is the shortest redelivery delay of a throttled message.
 	minWait = 100 * time.Millisecond
-	// maxWait is the longest, whatever is asked for: the longest of Procore's limits, and a bit.
+	// maxWait is the longest one: Procore's longest rate limit window, and a margin.
 	maxWait = time.Hour + time.Minute
 )
 
 func (r *dispatcher) ack(ctx context.Context, m *prefetched, msg Message) {
-	_ = m.Ack() // a lost ack means one more delivery, and every stage bears that
+	_ = m.Ack() // a lost ack causes a redelivery, which every stage tolerates
 	if msg.Redelivered {
 		_ = r.bus.forgetAttempts(ctx, r.attemptKey(msg))
 	}
 }
 
-// delay before the attempt after the n-th: 1, 2, 4, 8, 16, 32, 60, 60 … Backoffs.
+// delay returns the delay before the attempt after the n-th: 1, 2, 4, 8, 16, 32, 60, 60 … Backoffs.
 func (r *dispatcher) delay(n int) time.Duration {
 	return time.Duration(min(1<<min(n-1, 6), 60)) * r.Backoff
 }
 
-// jitter adds up to a fifth, so that what failed together does not come back together.
+// jitter adds up to a fifth, so that messages that failed together are not redelivered together.
 func jitter(d time.Duration) time.Duration {
 	return d + time.Duration(rand.Int64N(int64(d)/5+1))
 }

@@ -12,10 +12,10 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// SetUp makes all that services find at the broker: the streams, the buckets and the durable consumers;
-// what is there already is brought up to this version, its messages untouched. It waits for the broker
-// as long as ctx allows, and tells of each what was done: "made", "as it should be", "left as a newer version
-// made it", "changed: …" with the names of what was changed. Services may run meanwhile; twice is harmless.
+// SetUp creates the streams, buckets and durable consumers, or updates their configuration to this version; messages are
+// kept. It waits for the broker until ctx ends, and calls tell for each with what was done: "created", "unchanged", "left
+// as a newer version configured it", or "changed: …" with the names of the changed settings. It is idempotent, and
+// services may run in the meantime.
 func SetUp(ctx context.Context, o Options, tell func(what, done string)) error {
 	b, err := dial(o)
 	if err != nil {
@@ -42,8 +42,8 @@ func SetUp(ctx context.Context, o Options, tell func(what, done string)) error {
 	return nil
 }
 
-// ensureDurable makes a consumer, or brings it up to what is wanted; what a newer version made it leaves.
-// Before is nil where it was not.
+// ensureDurable creates a consumer, or updates its configuration, unless a newer version wrote it. before is the previous
+// configuration; nil: it did not exist.
 func (b *Bus) ensureDurable(ctx context.Context, d Durable, ackWait time.Duration) (made jetstream.Consumer, before *jetstream.ConsumerConfig, err error) {
 	made, err = create(ctx, b, "consumer "+d.Name, func(ctx context.Context) (jetstream.Consumer, error) {
 		c, err := b.js.Consumer(ctx, d.Kind.Stream(), d.Name)
@@ -61,13 +61,13 @@ func (b *Bus) ensureDurable(ctx context.Context, d Durable, ackWait time.Duratio
 	return made, before, err
 }
 
-// difference says in words what was done to a configuration.
+// difference returns what was done to a configuration, in words.
 func difference[C any](before *C, after C, metadata map[string]string) string {
 	switch {
 	case before == nil:
-		return "made"
+		return "created"
 	case isNewer(metadata):
-		return "left as a newer version made it"
+		return "left as a newer version configured it"
 	}
 	var names []string
 	was, is := fields(*before), fields(after)
@@ -82,13 +82,13 @@ func difference[C any](before *C, after C, metadata map[string]string) string {
 		}
 	}
 	if names == nil {
-		return "as it should be"
+		return "unchanged"
 	}
 	slices.Sort(names)
 	return "changed: " + strings.Join(names, ", ")
 }
 
-// fields are a configuration's, as the broker writes them.
+// fields returns the settings of a configuration by their JSON names.
 func fields(cfg any) map[string]any {
 	var all map[string]any
 	raw, err := json.Marshal(cfg)
@@ -96,7 +96,7 @@ func fields(cfg any) map[string]any {
 		err = json.Unmarshal(raw, &all)
 	}
 	if err != nil {
-		return nil // can't be: it came from the broker as JSON
+		return nil // impossible: it came from the broker as JSON
 	}
 	return all
 }

@@ -14,15 +14,15 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// With traces on (telemetry.StartTraces) each attempt at a message is a span, and its parent is the
-// span that published the message: its context rides in the header traceparent (W3C). With traces
-// off no header is written and spans cost nothing.
+// With tracing enabled (telemetry.StartTraces) each attempt at a message is a span, whose parent is the span that
+// published the message: its context is in the header traceparent (W3C). With tracing disabled no header is written and
+// spans cost nothing.
 var (
 	tracer     = otel.Tracer("github.com/tieback/tieback/pkg/bus")
 	propagator propagation.TraceContext
 )
 
-// carrier is a message's headers: as they are spelled, where http.Header would capitalize them.
+// carrier implements propagation.TextMapCarrier. Unlike http.Header it does not canonicalize names.
 type carrier nats.Header
 
 func (c carrier) Get(key string) string { return nats.Header(c).Get(key) }
@@ -34,7 +34,7 @@ func (c carrier) Keys() (keys []string) {
 	return keys
 }
 
-// inject has a message of the pipeline carry the span of ctx, if there is one.
+// inject writes the span context of ctx into the headers of a message of the pipeline. It does nothing without a span.
 func inject(ctx context.Context, m *nats.Msg) {
 	if !trace.SpanContextFromContext(ctx).IsValid() || !strings.HasPrefix(m.Subject, "tb.") {
 		return
@@ -45,7 +45,7 @@ func inject(ctx context.Context, m *nats.Msg) {
 	propagator.Inject(ctx, carrier(m.Header))
 }
 
-// traced begins the span of an attempt at a message.
+// startSpan starts the span of an attempt at a message.
 func startSpan(ctx context.Context, consumer string, h *prefetched) (context.Context, trace.Span) {
 	ctx = propagator.Extract(ctx, carrier(h.Headers()))
 	return tracer.Start(ctx, consumer, trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
@@ -55,7 +55,7 @@ func startSpan(ctx context.Context, consumer string, h *prefetched) (context.Con
 	))
 }
 
-// ended ends it with what became of the message.
+// endSpan ends the span of an attempt with its verdict and error.
 func endSpan(span trace.Span, attempt int, verdict string, err error) {
 	span.SetAttributes(attribute.Int("tieback.attempt", attempt), attribute.String("tieback.verdict", verdict))
 	if err != nil {

@@ -121,10 +121,10 @@ type end struct {
 	reservation reservation
 	how         outcome
 	headers     rateHeaders // by its answer, if heard
-	parsed      bool    // false: it says nothing of limits
-	good        bool    // 2xx
-	refused     bool    // 429 or 503
-	retry       int64   // of a refusal: after so many ms; -1: it does not say
+	parsed      bool        // false: it says nothing of limits
+	good        bool        // 2xx
+	refused     bool        // 429 or 503
+	retry       int64       // of a refusal: after so many ms; -1: it does not say
 }
 
 // end takes in how a call ended that was claimed at a mark.

@@ -54,7 +54,7 @@ func TestEachServiceDoesItsWorkWithItsOwnPermissionsAlone(t *testing.T) {
 func (w *world) waitsForStreams(g *guarded, log *ears) {
 	w.Helper()
 	for name := range run.Services(nil) {
-		log.await(w.T, 0, "or for what `provisioner` makes there", `"service":"`+name+`"`)
+		log.await(w.T, 0, "or for `provisioner` to create streams and consumers", `"service":"`+name+`"`)
 	}
 	if made := g.streams(0); strings.Count(made, ": made\n") != len(bus.Kinds)+3+len(bus.Durables()) {
 		w.Errorf("streams made:\n%s", made)
