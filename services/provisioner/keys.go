@@ -103,7 +103,7 @@ func (p place) make(out io.Writer) error {
 		}
 		done := "was there"
 		if made {
-			done = "made"
+			done = "created"
 		}
 		fmt.Fprintf(out, "key of %s: %s, %s\n", service, done, public[service][0])
 	}
@@ -113,7 +113,7 @@ func (p place) make(out io.Writer) error {
 	}
 	old, err := os.ReadFile(p.users)
 	if err == nil && bytes.Equal(old, text) {
-		fmt.Fprintf(out, "%s: as it should be\n", p.users)
+		fmt.Fprintf(out, "%s: unchanged\n", p.users)
 		return nil
 	}
 	if err := replace(p.users, text); err != nil {

@@ -83,7 +83,7 @@ func TestKeysAreMadeOnceAndForTheirOwner(t *testing.T) {
 			t.Errorf("the seed of %s is the one of before: %v", service, same)
 		}
 	}
-	if code, said = run(t, "keys", dir); code != 0 || !strings.Contains(said, "users.conf: as it should be") {
+	if code, said = run(t, "keys", dir); code != 0 || !strings.Contains(said, "users.conf: unchanged") {
 		t.Errorf("the third time: exit %d:\n%s", code, said)
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) != len(bus.Users())+1 {

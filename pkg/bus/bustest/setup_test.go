@@ -60,14 +60,14 @@ func count(done map[string]string, how string) int {
 func TestSetUpCanBeRunAgain(t *testing.T) {
 	t.Parallel()
 	o := bustest.Options(bustest.Start(t, server.Options{}))
-	if done := setUp(t, o); count(done, "made") != everything {
+	if done := setUp(t, o); count(done, "created") != everything {
 		t.Errorf("the first time: %v", done)
 	}
 	b := connectMade(t, o)
 	if err := b.Publisher(bus.Delivery).Publish(t.Context(), delivery(1)); err != nil {
 		t.Fatal(err)
 	}
-	if done := setUp(t, o); count(done, "as it should be") != everything {
+	if done := setUp(t, o); count(done, "unchanged") != everything {
 		t.Errorf("the second time: %v", done)
 	}
 	s, err := b.JetStream().Stream(t.Context(), bus.Delivery.Stream())
@@ -89,7 +89,7 @@ func TestSetUpCanBeRunAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	done := setUp(t, o)
-	if stream, consumer := done["stream TIEBACK_DELIVERY"], done["consumer fetcher of TIEBACK_DELIVERY"]; stream != "changed: max_age" || consumer != "changed: ack_wait" || count(done, "as it should be") != everything-2 {
+	if stream, consumer := done["stream TIEBACK_DELIVERY"], done["consumer fetcher of TIEBACK_DELIVERY"]; stream != "changed: max_age" || consumer != "changed: ack_wait" || count(done, "unchanged") != everything-2 {
 		t.Errorf("after somebody changed two: %v", done)
 	}
 	if has, err := b.Has(t.Context(), bus.For(bus.Delivery, "", 7, 1)); !has || err != nil {
