@@ -40,11 +40,11 @@ func mode(t *testing.T, path string) fs.FileMode {
 	return info.Mode().Perm()
 }
 
-// What is missing is made, for its owner alone, and the broker's file has each public key and no seed.
+// What is missing is created, for its owner alone, and the broker's file has each public key and no seed.
 func TestKeysAreMadeOnceAndForTheirOwner(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "keys")
 	code, said := run(t, "keys", dir)
-	if code != 0 || strings.Count(said, ": made, U") != len(bus.Users()) {
+	if code != 0 || strings.Count(said, ": created, U") != len(bus.Users()) {
 		t.Fatalf("exit %d:\n%s", code, said)
 	}
 	if m := mode(t, dir); m != 0o700 {
@@ -75,7 +75,7 @@ func TestKeysAreMadeOnceAndForTheirOwner(t *testing.T) {
 		t.Fatal(err)
 	}
 	code, said = run(t, "keys", dir)
-	if code != 0 || strings.Count(said, ": was there, U") != len(bus.Users())-1 || !strings.Contains(said, "key of sync: made") {
+	if code != 0 || strings.Count(said, ": was there, U") != len(bus.Users())-1 || !strings.Contains(said, "key of sync: created") {
 		t.Errorf("with one missing: exit %d:\n%s", code, said)
 	}
 	for service, seed := range seeds {
