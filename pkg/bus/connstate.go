@@ -16,20 +16,20 @@ import (
 	"go.uber.org/zap"
 )
 
-// ErrRecovering says that the broker is there, or was there before, and does not serve its streams at present: it
-// recovers them after a restart, which takes minutes with millions of messages kept, or elects a leader. The
-// settings are not to blame: the caller waits.
+// ErrRecovering is the error of a broker that is or was reachable and does not serve its streams at present: it recovers
+// them after a restart, which takes minutes for millions of messages, or elects a leader. The settings are correct; the
+// caller should wait.
 var ErrRecovering = errors.New("the broker is recovering its streams")
 
-// errUnknown is the reason while the first attempt to connect is under way.
+// errUnreachable is the reason during the first attempt to connect.
 var errUnreachable = errors.New("it can't be reached: does it run, and is TIEBACK_NATS_URL right?")
 
 // remindEvery is the time between two log lines that give the same reason for waiting.
 const remindEvery = 30 * time.Second
 
-// reach is the state of the connection to the broker. The zero value: it was never connected.
+// connState is the state of the connection to the broker. The zero value is that of a client that never connected.
 type connState struct {
-	lost   chan struct{}   // capacity 1: the connection was cut
+	lost   chan struct{}   // capacity 1; signals a lost connection
 	onWait func(why error) // of Options.Waiting; may be nil
 
 	mu              sync.Mutex
@@ -38,7 +38,7 @@ type connState struct {
 	reason          error // why the broker does not serve; nil: it does, as far as is known
 }
 
-// options are the handlers that keep the state up to date.
+// options returns the handlers that update the state.
 func (r *connState) options() []nats.Option {
 	return []nats.Option{
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
@@ -55,7 +55,7 @@ func (r *connState) options() []nats.Option {
 	}
 }
 
-// set notes why the broker does not serve; nil: it answered.
+// set records why the broker does not serve; nil: it answered.
 func (r *connState) set(waiting error) {
 	r.mu.Lock()
 	if r.reason = waiting; waiting == nil {
@@ -73,7 +73,7 @@ func (r *connState) unavailable() error {
 	return r.reason
 }
 
-// watch waits, each time the connection was cut, until JetStream answers again. It ends with ctx.
+// watch waits after each lost connection until JetStream answers again. It returns when ctx ends.
 func (b *Bus) watch(ctx context.Context) {
 	for {
 		select {
@@ -116,7 +116,7 @@ func (b *Bus) wait(ctx context.Context, ask func(context.Context) error) error {
 	}
 }
 
-// whyNot gives the reason why the broker did not answer a request, which failed with err, and says what to do.
+// unavailableReason returns why a request to the broker failed with err, and what to do.
 func (b *Bus) unavailableReason(err error) error {
 	connected, last := b.nc.IsConnected(), b.nc.LastError()
 	b.conn.mu.Lock()

@@ -14,30 +14,30 @@ import (
 	"github.com/tieback/tieback/pkg/secretfile"
 )
 
-// errRotated ends an attempt to connect that had begun with the old key. The next has the new one.
-var errRotated = errors.New("the broker key was rotated meanwhile")
+// errRotated ends an attempt to connect that began with the old key. The next attempt uses the new one.
+var errRotated = errors.New("the broker key was rotated during the login")
 
-// key is the nkey that we show the broker. Its file is read for each attempt to connect, so
-// that a key rotated there counts from the next on:
+// key is the nkey with which the process logs in to the broker. Its file is read for each attempt to connect, so that a
+// rotated key is used from the next attempt on:
 //
 //	file has   server has    what happens
 //	old        old           connected
 //	new        old and new   stays connected by the old key
-//	new        new           the server cuts the connection; attempt 1 notices the new key, attempt 2 shows it
-//	old        new           refused, again and again, until the file has the new one
+//	new        new           the server closes the connection; attempt 1 detects the new key, attempt 2 uses it
+//	old        new           refused until the file has the new key
 //
-// Of two in the server, remove the old one only when every service's file has the new one.
+// Remove the old key from the server only when every service's file has the new one.
 type key struct {
 	file string
 	conn atomic.Pointer[nats.Conn]
 }
 
-// credentials are the options that say who we are and whom we trust, and the key, to be told
-// its connection.
+// credentials returns the options for login and TLS, and the key, whose conn the caller sets after connecting; nil: no
+// login.
 func credentials(o Options) ([]nats.Option, *key, error) {
 	var opts []nats.Option
 	if o.CAFile != "" {
-		opts = append(opts, nats.RootCAs(o.CAFile)) // reads it anew for each connect
+		opts = append(opts, nats.RootCAs(o.CAFile)) // read for each connect
 	}
 	if o.NKeyFile == "" {
 		return opts, nil, nil
@@ -54,7 +54,7 @@ func credentials(o Options) ([]nats.Option, *key, error) {
 	return append(opts, nats.Nkey(public, k.sign)), k, nil
 }
 
-// named says whether one of the servers in urls has a user in it, which nats.go prefers to a key.
+// hasUser reports whether one of the URLs has a user, which nats.go prefers to a key.
 func hasUser(urls string) bool {
 	for u := range strings.SplitSeq(urls, ",") {
 		if parsed, err := url.Parse(strings.TrimSpace(u)); err == nil && parsed.User != nil {
@@ -64,7 +64,7 @@ func hasUser(urls string) bool {
 	return false
 }
 
-// read reads the file; no error has its content.
+// read reads the file. Its errors do not contain the content.
 func (k *key) read() (pair nkeys.KeyPair, public string, err error) {
 	raw, err := secretfile.ReadSecret(k.file)
 	if err != nil {
@@ -78,8 +78,8 @@ func (k *key) read() (pair nkeys.KeyPair, public string, err error) {
 	return pair, public, err
 }
 
-// sign answers the server's challenge. nats.go calls it when it has chosen the public key for
-// this attempt already, and holds the connection's lock: so a new key is put in its place for the next.
+// sign signs the server's challenge. nats.go calls it after it has sent the public key, and holds the connection's lock, so
+// that a new key is set for the next attempt.
 func (k *key) sign(nonce []byte) ([]byte, error) {
 	pair, public, err := k.read()
 	if err != nil {
@@ -93,7 +93,7 @@ func (k *key) sign(nonce []byte) ([]byte, error) {
 	return pair.Sign(nonce)
 }
 
-// connect connects with these options and tells the key of its connection.
+// connect connects to the broker.
 func connect(o Options, opts []nats.Option) (*nats.Conn, error) {
 	who, k, err := credentials(o)
 	if err != nil {

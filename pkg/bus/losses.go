@@ -13,14 +13,14 @@ import (
 	"github.com/synadia-io/orbit.go/jetstreamext"
 )
 
-// Loss says that a stream has lost messages that it had acknowledged.
+// Loss describes messages that a stream has lost after it acknowledged them.
 type Loss struct {
 	Stream  string `json:"stream"`
-	Missing uint64 `json:"missing"` // at least so many; 0: the broker does not say how many
-	Why     string `json:"why"`     // how the loss shows
+	Missing uint64 `json:"missing"` // at least; 0: not known
+	Why     string `json:"why"`     // how the loss was detected
 }
 
-// String is the loss in words, without what to do.
+// String describes the loss, without what to do; see AfterLoss.
 func (l Loss) String() string {
 	switch l.Missing {
 	case 0:
@@ -31,11 +31,11 @@ func (l Loss) String() string {
 	return fmt.Sprintf("%s has lost %d messages that it had acknowledged (%s)", l.Stream, l.Missing, l.Why)
 }
 
-// AfterLoss is what an operator does about a loss.
+// AfterLoss says what an operator should do about a loss.
 const AfterLoss = "restore the broker's data from a backup, or run tieback sweep, then tieback audit, and compare with Procore; " +
 	"afterwards tieback losses --accept --reason WHY ends this message"
 
-// Gap is a run of sequences that a reading of a whole stream did not find: see Scan.Gap.
+// Gap is a run of sequences that a scan of a whole stream did not find; see Scan.Gap.
 type Gap struct {
 	Kind     Kind
 	From, To uint64
@@ -46,16 +46,16 @@ const (
 	seenName   = "KV_" + seenBucket // of its stream
 )
 
-// seenStream is the bucket of the marks: one key for each stream, readable with `nats kv get tieback-seen TIEBACK_DEAD`. It is one
-// of its own, since a stream that is damaged can lose its mark together with its end.
+// seenStream is the bucket of the watermarks, with one key for each stream, readable with
+// `nats kv get tieback-seen TIEBACK_DEAD`. It is a stream of its own: a damaged stream could lose its own watermark.
 func seenStream(o Options) streamSpec {
 	return streamSpec{leaderReads: true, StreamConfig: jetstream.StreamConfig{
-		Name: seenName, Description: "how far the streams of Tieback have come", Subjects: []string{"$KV." + seenBucket + ".>"},
+		Name: seenName, Description: "watermarks of Tieback's streams", Subjects: []string{"$KV." + seenBucket + ".>"},
 		Storage: jetstream.FileStorage, Replicas: o.Replicas, MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew, DenyDelete: true,
 	}}
 }
 
-// mark is what is remembered of a stream, in the bucket tieback-seen, to notice when it goes back.
+// watermark is the state of a stream when it was last read, kept in the bucket tieback-seen to detect losses.
 type watermark struct {
 	Created   time.Time `json:"created"` // of the stream: another one's sequences mean other messages
 	First     uint64    `json:"first"`   // the oldest message, and when it was stored
@@ -68,19 +68,19 @@ type watermark struct {
 
 	Accepted *acceptance `json:"accepted,omitempty"` // nil: nobody has accepted a loss
 
-	revision uint64 // that a change must name
+	revision uint64 // of the key, for the next write
 }
 
-// acceptance ends what is said of all losses up to a sequence.
+// acceptance records that a person has accepted all losses up to a sequence.
 type acceptance struct {
 	UpTo   uint64    `json:"up_to"`
-	Lost   uint64    `json:"lost"` // so many messages, at least
+	Lost   uint64    `json:"lost"` // messages, at least
 	At     time.Time `json:"at"`
 	By     string    `json:"by"`
 	Reason string    `json:"reason"`
 }
 
-// accepted is up to which sequence losses are accepted.
+// accepted returns the sequence up to which losses are accepted.
 func (m watermark) accepted() uint64 {
 	if m.Accepted == nil {
 		return 0
@@ -88,22 +88,22 @@ func (m watermark) accepted() uint64 {
 	return m.Accepted.UpTo
 }
 
-// Losses says which streams have lost messages that they had acknowledged, and nobody has accepted that. A stream that does not
-// exist has lost nothing unless it was seen before. gaps are those that the caller met when it read whole streams.
+// Losses returns the losses of acknowledged messages that were not accepted. A stream that does not exist has a loss only if
+// it has a watermark. gaps are those that the caller found when it scanned whole streams.
 //
-// The streams of the kinds lose messages in one way only that is no loss: the oldest, by their age. So:
+// The streams of the kinds may drop only their oldest messages, by age. Therefore:
 //
 //   - Between first and last sequence none is missing. No service deletes, purges or rolls up, and a publication
 //     that the broker refuses takes no sequence.
 //   - A stream without an age (TIEBACK_DEAD, TIEBACK_RESOLUTION) begins with sequence 1.
-//   - The oldest message that Remember has seen is there until its age.
-//   - The newest message that Remember has seen is there, and no other message has its sequence.
-//   - No consumer was handed a sequence that the stream does not have yet.
+//   - The oldest message that RecordWatermarks has seen is there until its age.
+//   - The newest message that RecordWatermarks has seen is there, and no other message has its sequence.
+//   - No consumer was delivered a sequence that the stream does not have yet.
 //
 // The state bucket keeps one message for each key, and some for a time only: of it, only the end counts. What the broker itself
-// calls lost counts for all; it says so until it is restarted, and Remember keeps it.
+// calls lost counts for all; it says so until it is restarted, and RecordWatermarks keeps it.
 //
-// A loss of messages that are newer than the last call of Remember shows only where a gap is left, or the broker says so. In the state
+// A loss of messages that are newer than the last call of RecordWatermarks shows only where a gap is left, or the broker says so. In the state
 // bucket, so does a loss whose sequences were given again before the next call.
 // A message whose checksum is wrong is still counted by the broker; only a reading finds that it is gone.
 //
@@ -113,13 +113,13 @@ func (b *Bus) Losses(ctx context.Context, gaps ...Gap) ([]Loss, error) {
 	return all, err
 }
 
-// look is a mark as it should be now.
+// checked is a new watermark, and whether it differs from the stored one.
 type checked struct {
 	now     watermark
 	changed bool
 }
 
-// watched are the streams that must lose nothing.
+// watchedStreams returns the streams that must not lose messages.
 func watchedStreams() []string {
 	var all []string
 	for _, k := range Kinds {
@@ -128,7 +128,7 @@ func watchedStreams() []string {
 	return append(all, stateName)
 }
 
-// losses gives the marks too, as they should be now, of the streams that exist.
+// losses also returns the new watermarks of the streams that exist.
 func (b *Bus) losses(ctx context.Context, gaps []Gap) (all []Loss, marks map[string]checked, err error) {
 	marks = map[string]checked{}
 	for _, name := range watchedStreams() {
@@ -152,7 +152,7 @@ func (b *Bus) losses(ctx context.Context, gaps []Gap) (all []Loss, marks map[str
 	return all, marks, nil
 }
 
-// A node that has just become the leader may know less for a moment, so that a loss in a cluster is looked at so often.
+// A new leader may lag for a moment, so a loss in a cluster is confirmed by several readings.
 const (
 	confirmations = 4
 	confirmEvery  = time.Second
@@ -172,7 +172,8 @@ func (b *Bus) confirmedLoss(ctx context.Context, name string, met []Gap) (*Loss,
 	}
 }
 
-// lossOf compares a stream with its mark. It returns the mark as it should be now; nil: there is no such stream.
+// lossOf compares a stream with its watermark, and returns the loss, the new watermark (nil: the stream does not exist) and
+// the number of replicas.
 func (b *Bus) lossOf(ctx context.Context, name string, met []Gap) (*Loss, *checked, int, error) {
 	ctx, cancel := answerContext(ctx)
 	defer cancel()
@@ -226,7 +227,7 @@ func (b *Bus) lossOf(ctx context.Context, name string, met []Gap) (*Loss, *check
 	return loss, is, info.Config.Replicas, nil
 }
 
-// mark reads a stream's mark; zero: the stream was never seen.
+// readWatermark reads a stream's watermark; the zero value if it has none.
 func (b *Bus) readWatermark(ctx context.Context, stream string) (m watermark, err error) {
 	key := "$KV." + seenBucket + "." + stream
 	marks, err := b.js.Stream(ctx, seenName)
@@ -249,7 +250,7 @@ func (b *Bus) readWatermark(ctx context.Context, stream string) (m watermark, er
 	return m, nil
 }
 
-// writeMark writes a stream's mark, unless another process has written it since it was read.
+// writeWatermark writes a stream's watermark, unless another process has written it since it was read.
 func (b *Bus) writeWatermark(ctx context.Context, stream string, m watermark) (written bool, err error) {
 	ctx, cancel := answerContext(ctx)
 	defer cancel()
@@ -265,7 +266,7 @@ func (b *Bus) writeWatermark(ctx context.Context, stream string, m watermark) (w
 	case errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant):
 		return false, nil
 	case isMissingStream(err):
-		return false, fmt.Errorf("bucket %s is not to be had: run `provisioner`, which makes it: %w", seenBucket, err)
+		return false, fmt.Errorf("bucket %s is missing: run `provisioner` to create it: %w", seenBucket, err)
 	case err != nil:
 		return false, fmt.Errorf("bucket %s: %w", seenBucket, err)
 	}
@@ -278,11 +279,11 @@ func (b *Bus) missing(ctx context.Context, s jetstream.Stream, m watermark, hand
 	now, age := info.State, info.Config.MaxAge
 	switch {
 	case m.Last > 0 && !m.Created.Equal(info.Created):
-		return m.Last - min(m.Last, max(m.accepted(), m.First-1)), "the stream was deleted and made anew", nil
+		return m.Last - min(m.Last, max(m.accepted(), m.First-1)), "the stream was deleted and created again", nil
 	case now.LastSeq < m.Last:
 		return m.Last - now.LastSeq, fmt.Sprintf("its last sequence was %d, and went back to %d", m.Last, now.LastSeq), nil
 	case now.LastSeq < handed:
-		return handed - now.LastSeq, fmt.Sprintf("its consumers were handed sequence %d, and it ends with %d", handed, now.LastSeq), nil
+		return handed - now.LastSeq, fmt.Sprintf("its consumers were delivered sequence %d, and it ends with %d", handed, now.LastSeq), nil
 	case m.Last == 0:
 		return 0, "", nil
 	case age > 0 && now.FirstSeq > m.First && m.First > m.accepted() && m.FirstTime.Add(age).After(info.TimeStamp.Add(maxClockSkew)):
@@ -295,7 +296,7 @@ func (b *Bus) missing(ctx context.Context, s jetstream.Stream, m watermark, hand
 	return again, fmt.Sprintf("its last sequence was %d, went back, and was given again", m.Last), err
 }
 
-// clocks is how far apart the clocks of a broker's nodes may be.
+// maxClockSkew is the largest difference between the clocks of a broker's nodes.
 const maxClockSkew = time.Minute
 
 // again is how many messages were lost before the newest that was seen, where another message has its sequence now.
@@ -368,7 +369,7 @@ func (b *Bus) unread(ctx context.Context, stream string, from, to uint64) (n uin
 	return n, nil
 }
 
-// handedUpTo is the highest sequence that a stream's durable consumers were handed.
+// deliveredUpTo returns the highest sequence that was delivered to a stream's durable consumers.
 func (b *Bus) deliveredUpTo(ctx context.Context, stream string) (last uint64, err error) {
 	for _, d := range Durables() {
 		if d.Kind.Stream() != stream {
@@ -383,8 +384,8 @@ func (b *Bus) deliveredUpTo(ctx context.Context, stream string) (last uint64, er
 	return last, nil
 }
 
-// Remember returns the losses, as Losses does, and writes down how far each stream has come, for later calls. One
-// process at a time calls it, every few seconds. A stream that has not changed is not written again.
+// RecordWatermarks returns the losses, as Losses does, and stores the watermark of each stream that has changed. One process
+// at a time should call it, every few seconds.
 func (b *Bus) RecordWatermarks(ctx context.Context, gaps ...Gap) ([]Loss, error) {
 	all, marks, err := b.losses(ctx, gaps)
 	if err != nil {
@@ -400,8 +401,8 @@ func (b *Bus) RecordWatermarks(ctx context.Context, gaps ...Gap) ([]Loss, error)
 	return all, nil
 }
 
-// AcceptLosses returns a function that returns the losses, as Losses does, and ends what is said of them: a person has dealt with all
-// that is missing up to now. by and reason are kept with the marks.
+// AcceptLosses returns a function that returns the losses, as Losses does, and marks them as accepted, so that they are not
+// reported any more. by and reason are stored with the watermarks.
 func (b *Bus) AcceptLosses(by, reason string) func(ctx context.Context, gaps ...Gap) ([]Loss, error) {
 	return func(ctx context.Context, gaps ...Gap) ([]Loss, error) {
 		all, marks, err := b.losses(ctx, gaps)
@@ -419,15 +420,15 @@ func (b *Bus) AcceptLosses(by, reason string) func(ctx context.Context, gaps ...
 			if err != nil {
 				return nil, err
 			}
-			if !written { // lag was a moment faster
-				return nil, fmt.Errorf("the mark of %s was changed meanwhile: accept again", l.Stream)
+			if !written { // lag-exporter has written it
+				return nil, fmt.Errorf("the watermark of %s has changed: run the command again", l.Stream)
 			}
 		}
 		return all, nil
 	}
 }
 
-// Gaps reads whole streams, and returns the sequences that can't be read; see Scan.Gap. It reads every message.
+// Gaps reads all messages of the kinds and returns the sequences that can't be read; see Scan.Gap.
 func (b *Bus) Gaps(ctx context.Context, kinds ...Kind) (gaps []Gap, err error) {
 	for _, k := range kinds {
 		scan := Scan{Kind: k, Gap: func(g Gap) { gaps = append(gaps, g) }}

@@ -8,10 +8,9 @@ import (
 	"github.com/tieback/tieback/pkg/catalogue"
 )
 
-// user is what a service does at the broker, from which follows what it may do. Each service has an
-// nkey and an account of its own; see UsersFile. The streams are in the account tiebackAccount, which has no
-// user. A service's account imports exactly the subjects that its user may request, and nothing else of
-// that account exists for it:
+// user declares what a service does at the broker; its permissions follow from that. Each service has its own nkey and
+// account; see UsersFile. The streams are in the account tiebackAccount, which has no user. A service's account imports
+// exactly the subjects that its user may request:
 //
 //	service          writes                                reads, beside its own consumer
 //	ingest           deliveries                            nothing
@@ -19,35 +18,33 @@ import (
 //	export … reset   their category's outcomes and dead    whether those exist; state
 //	status-reporter  outcomes (deadlines), closed, dead    events; whether those exist; state
 //	sweep            deliveries, outcomes (swept)          all streams; state
-//	lag              how far the streams have come         all streams
+//	lag-exporter     watermarks                            all streams
 //	tieback          replays, resolutions; links           all streams; state
-//	streams          nothing, but creates them             nothing
+//	provisioner      nothing, but creates streams          nothing
 //
-// Permissions alone are not enough, because JetStream answers a request to whatever reply subject the
-// requester names, with rights of its own: a reader could have an answer executed as a command. Between
-// accounts it can't: the broker replaces the reply subject by one of its own, and delivers the answer in the
-// account that asked. There it can reach nothing that the service could not have published itself.
+// Permissions alone are not enough: JetStream sends its reply to any reply subject that the requester names, with its own
+// rights, so a reader could have a reply executed as a command. Between accounts the broker replaces the reply subject and
+// delivers the reply in the requester's account, where it reaches nothing that the service could not publish itself.
 //
-// Permissions bound subjects, not what a message says: any worker may end any request under "_". The status-reporter
-// takes of an outcome only what its subject allows; see admit there.
+// Permissions restrict subjects, not contents: any worker may end any request under "_". The status-reporter accepts of an
+// outcome only what its subject allows; see admit there.
 //
-// Only streams may create, change or delete a stream, a bucket or a consumer. Scans therefore read by direct
-// gets, not through consumers: the deliver subject of a consumer that a service creates would be another
-// reply subject of its choice.
+// Only the provisioner may create, change or delete a stream, a bucket or a consumer. Scans therefore use direct gets and
+// no consumers: the deliver subject of a consumer would be another reply subject of the service's choice.
 type user struct {
 	name       string
 	writes     []string // subjects
-	lookups    []string // whether there is such a message, and which: by its subject
-	reads      []Kind   // streams, and the state of their consumers
-	keys       []string // of the state bucket, that it writes
+	lookups    []string // subjects whose messages it looks up
+	reads      []Kind   // whole streams, and the state of their consumers
+	keys       []string // keys of the state bucket that it writes
 	state      bool     // reads keys of the state bucket
-	procore    bool     // shares Procore's limits with others
-	watermarks bool     // reads and writes how far the streams have come
-	inspects   bool     // which streams and consumers there are
+	procore    bool     // shares Procore's rate limits with other services
+	watermarks bool     // reads and writes the streams' watermarks
+	inspects   bool     // lists streams and consumers
 	provisions bool
 }
 
-// users is the table of them.
+// users returns the users of all services.
 func users() []user {
 	all := []user{
 		{name: "ingest", writes: []string{"tb.delivery.>"}},
@@ -77,11 +74,11 @@ func users() []user {
 	)
 }
 
-// swept are the sweep's keys, one for each company.
+// swept matches the sweep's checkpoints, one key for each company.
 const swept = "swept.>"
 
-// worker ends the events of its category. One whose subject it can't read it ends under "_", and never a replay
-// of it; the status-reporter takes nothing but a failure from there.
+// worker returns the user of a category's worker. It ends events whose subject it can't parse under "_", but not their
+// replays; the status-reporter accepts only failures from there.
 func worker(c catalogue.Category) user {
 	ends := []string{fmt.Sprintf("tb.outcome.%s.>", c), fmt.Sprintf("tb.dead.%s.>", c), "tb.outcome._._.*.*", "tb.dead._._.*.*"}
 	u := user{name: string(c), writes: ends, lookups: ends, state: true, procore: true}
@@ -98,7 +95,7 @@ func worker(c catalogue.Category) user {
 	return u
 }
 
-// Users are the names of all services that have a user at the broker.
+// Users returns the names of all services that have a user at the broker.
 func Users() []string {
 	var names []string
 	for _, u := range users() {
@@ -107,7 +104,7 @@ func Users() []string {
 	return names
 }
 
-// CallsProcore says whether a service shares Procore's limits; one that is no user of ours may.
+// CallsProcore reports whether a service shares Procore's rate limits. It returns true for an unknown service.
 func CallsProcore(service string) bool {
 	all := users()
 	i := slices.IndexFunc(all, func(u user) bool { return u.name == service })
@@ -117,16 +114,16 @@ func CallsProcore(service string) bool {
 // grant is a subject of tiebackAccount that a service may send requests to.
 type grant struct {
 	subject string
-	many    bool // a request has any number of answers
+	many    bool // a request may have several replies
 }
 
-// apiPrefix replaces $JS.API in the accounts of services. There $JS.API is the API of an account without
-// JetStream, which answers every request by saying so.
+// apiPrefix replaces $JS.API in the accounts of services, where $JS.API is the API of the account itself, which has no
+// JetStream.
 const apiPrefix = "tieback.api"
 
 const jetStreamAPI = "$JS.API"
 
-// local is the subject of the grant in the service's own account.
+// local returns the subject of the grant in the service's own account.
 func (g grant) local() string {
 	if rest, ok := strings.CutPrefix(g.subject, jetStreamAPI); ok {
 		return apiPrefix + rest
@@ -134,7 +131,7 @@ func (g grant) local() string {
 	return g.subject
 }
 
-// grants are all that a user may do.
+// grants are the permissions of a user.
 type grants []grant
 
 func (u user) grants() grants {
@@ -144,7 +141,7 @@ func (u user) grants() grants {
 		g.provisions()
 		return g
 	}
-	for _, w := range layout(Options{}) { // to connect is to look whether they exist
+	for _, w := range layout(Options{}) { // Connect checks that they exist
 		if w.Name != quotaName && w.Name != seenName {
 			g.api("STREAM.INFO." + w.Name)
 		}
@@ -175,7 +172,7 @@ func (u user) buckets(g *grants) {
 	if u.state {
 		g.reads(stateName)
 	}
-	if u.procore { // what may call Procore or an ERP says what is wrong with them
+	if u.procore { // services that call Procore or an ERP report their troubles
 		u.keys = append(u.keys, "trouble.*.*."+u.name)
 	}
 	for _, key := range u.keys {
@@ -205,9 +202,9 @@ func (g *grants) api(subjects ...string) {
 	}
 }
 
-// works is what a durable consumer's service needs: to pull, and to settle what it pulled. Acks have two
-// shapes, the longer one with domain and account before the stream. The number of tokens is exact, so that an
-// ack of one consumer can't be read as the other shape of another consumer's.
+// consumes adds what the service of a durable consumer needs to pull messages and to ack them. Ack subjects have two forms,
+// the longer one with domain and account before the stream. The number of tokens is exact, so that an ack of one consumer
+// can't be parsed as the other form of another consumer's.
 func (g *grants) consumes(d Durable) {
 	of := d.Kind.Stream() + "." + d.Name
 	g.api("CONSUMER.INFO." + of)
@@ -215,13 +212,13 @@ func (g *grants) consumes(d Durable) {
 	g.publish("$JS.ACK."+of+".*.*.*.*.*", "$JS.ACK.*.*."+of+".*.*.*.*.>")
 }
 
-// reads is to read messages by sequence or subject, one or many at a time.
+// reads adds reading messages by sequence or subject, one or many at a time.
 func (g *grants) reads(stream string) {
 	g.api("STREAM.MSG.GET."+stream, "DIRECT.GET."+stream+".>")
 	*g = append(*g, grant{subject: jetStreamAPI + ".DIRECT.GET." + stream, many: true})
 }
 
-// maker is to create what is in the layout, and no more than that.
+// provisions adds creating the streams of the layout and the durable consumers, and nothing else.
 func (g *grants) provisions() {
 	for _, w := range layout(Options{}) {
 		g.api("STREAM.INFO."+w.Name, "STREAM.CREATE."+w.Name, "STREAM.UPDATE."+w.Name)

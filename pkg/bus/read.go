@@ -22,7 +22,7 @@ func answerContext(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, AnswerTimeout)
 }
 
-// Last gives a subject's message, the newest where the subject is one of Any; false: it has none.
+// Last returns the message of a subject, or the newest one if the subject is one of Any. It returns false if there is none.
 func (b *Bus) Last(ctx context.Context, s Subject) (Message, bool, error) {
 	ctx, cancel := answerContext(ctx)
 	defer cancel()
@@ -40,7 +40,7 @@ func (b *Bus) Last(ctx context.Context, s Subject) (Message, bool, error) {
 	return stored(s.Kind, m), true, nil
 }
 
-// streamOf gives the stream of a kind: the one that setUp found, so that a lookup is one request.
+// streamOf returns the stream of a kind, if possible the one that setUp found, which saves a request.
 func (b *Bus) streamOf(ctx context.Context, k Kind) (jetstream.Stream, error) {
 	if s := b.streams[k]; s != nil {
 		return s, nil
@@ -48,8 +48,9 @@ func (b *Bus) streamOf(ctx context.Context, k Kind) (jetstream.Stream, error) {
 	return b.js.Stream(ctx, k.Stream())
 }
 
-// newest gives a subject's newest message. Where replicas are raised while we run, only the leader
-// answers from then on: nobody hears who asks as before, and the stream must be looked at anew.
+// newest returns a subject's newest message. If the number of replicas is raised while the process runs, only the leader
+// answers reads from then on, and reads with the old configuration have no responder: newest then reads the
+// configuration again.
 func newest(ctx context.Context, s jetstream.Stream, subject string) (*jetstream.RawStreamMsg, error) {
 	m, err := s.GetLastMsgForSubject(ctx, subject)
 	if !errors.Is(err, nats.ErrNoResponders) {
@@ -61,21 +62,20 @@ func newest(ctx context.Context, s jetstream.Stream, subject string) (*jetstream
 	return s.GetLastMsgForSubject(ctx, subject)
 }
 
-// Has says whether a subject has its message.
+// Has reports whether a subject has a message.
 func (b *Bus) Has(ctx context.Context, s Subject) (bool, error) {
 	_, has, err := b.Last(ctx, s)
 	return has, err
 }
 
-// stored is a message as it lies in its stream; Subject is zero where its subject does not parse.
+// stored converts a message of a stream. Subject is zero if the subject does not parse.
 func stored(k Kind, m *jetstream.RawStreamMsg) Message {
 	s, _ := Parse(m.Subject)
 	return Message{Subject: s, Raw: m.Subject, Data: m.Data, Attempt: 1, Stored: m.Time, Stream: k.Stream(), Sequence: m.Sequence}
 }
 
-// Floor is the sequence up to which the consumers of a kind have finished every message; the
-// highest there is where they have nothing left to do. A consumer that was never made has
-// finished none.
+// AckFloor returns the sequence up to which the consumers of a kind have finished all messages (a low watermark). It returns
+// the highest uint64 if they have nothing left to do, and 0 if one of the consumers does not exist.
 func (b *Bus) AckFloor(ctx context.Context, k Kind, consumers ...string) (uint64, error) {
 	floor := uint64(math.MaxUint64)
 	for _, name := range consumers {
@@ -94,12 +94,11 @@ func (b *Bus) AckFloor(ctx context.Context, k Kind, consumers ...string) (uint64
 	return floor, nil
 }
 
-// settling is how long a consumer that was just made may say that there is nothing to do, and not know yet.
+// consumerSettleTime is how long a new consumer may report no pending messages although it has some.
 const consumerSettleTime = 2 * time.Second
 
-// Handed says up to which sequence a consumer was handed messages, how many of those it has not finished, and
-// whether a process takes its work: one asks for messages, or was handed some. A consumer that was never made
-// takes none.
+// Progress returns the highest sequence that was delivered to a consumer, how many delivered messages are unfinished, and
+// whether a process serves it: one pulls messages or has some. It returns zeros for a consumer that does not exist.
 func (b *Bus) Progress(ctx context.Context, k Kind, name string) (delivered uint64, unfinished int, taken bool, err error) {
 	c, err := b.consumer(ctx, k, name)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
@@ -118,7 +117,7 @@ func (b *Bus) consumer(ctx context.Context, k Kind, name string) (jetstream.Cons
 	return b.js.Consumer(ctx, k.Stream(), name)
 }
 
-// LastSequence is the sequence of a kind's newest message; 0: there is none.
+// LastSequence returns the sequence of a kind's newest message; 0: there is none.
 func (b *Bus) LastSequence(ctx context.Context, k Kind) (uint64, error) {
 	info, err := b.info(ctx, k)
 	if err != nil {
@@ -127,7 +126,7 @@ func (b *Bus) LastSequence(ctx context.Context, k Kind) (uint64, error) {
 	return info.State.LastSeq, nil
 }
 
-// Kept is how long a kind's messages are kept; 0: for ever.
+// Retention returns how long a kind's messages are kept; 0: for ever.
 func (b *Bus) Retention(ctx context.Context, k Kind) (time.Duration, error) {
 	info, err := b.info(ctx, k)
 	if err != nil {
@@ -146,14 +145,14 @@ func (b *Bus) info(ctx context.Context, k Kind) (*jetstream.StreamInfo, error) {
 	return stream.CachedInfo(), nil
 }
 
-// A batch has so many messages at most, and takes about so many bytes: a message may weigh megabytes.
+// A batch has at most batchRead messages and about batchBytes bytes: a message may have megabytes.
 const (
 	batchRead  = 256
 	batchBytes = 4 << 20
 )
 
-// Read gives each message of a kind from a sequence on, in their order, up to those stored at
-// until. It returns the sequence to go on from; an error of each ends it at that message.
+// Read calls each for the messages of a kind from a sequence on, in order, up to those stored at until. It returns the
+// sequence to continue from. An error of each ends it at that message.
 func (b *Bus) Read(ctx context.Context, k Kind, from uint64, until time.Time, each func(Message) error) (next uint64, err error) {
 	for next = max(from, 1); ; {
 		some, err := b.batch(ctx, k, batchRead, jetstreamext.GetBatchSeq(next))
@@ -172,7 +171,7 @@ func (b *Bus) Read(ctx context.Context, k Kind, from uint64, until time.Time, ea
 	}
 }
 
-// batch reads the next messages of a kind's stream, n at most, in their order; none: there are no more.
+// batch reads at most n messages of a kind's stream, in order. It returns none if there are no more.
 func (b *Bus) batch(ctx context.Context, k Kind, n int, opts ...jetstreamext.GetBatchOpt) ([]*jetstream.RawStreamMsg, error) {
 	return b.batchOf(ctx, k.Stream(), n, opts...)
 }
@@ -194,14 +193,14 @@ func (b *Bus) batchOf(ctx context.Context, stream string, n int, opts ...jetstre
 		}
 		some = append(some, m)
 	}
-	if len(some) == 0 { // the client ends a batch without a word when its time is over
+	if len(some) == 0 { // the client ends a batch without an error when it times out
 		return nil, fmt.Errorf("%s: no answer from the broker: %w", stream, cmp.Or(ctx.Err(), nats.ErrTimeout))
 	}
 	return some, nil
 }
 
-// leaderGet asks the leader of a stream for the first message of a subject from a sequence on; else
-// ErrMsgNotFound. Direct gets may be answered by a replica that lags behind.
+// leaderGet reads the first message of a subject from a sequence on from the stream's leader, because a direct get may be
+// answered by a lagging replica. The error is ErrMsgNotFound if there is none.
 func (b *Bus) leaderGet(ctx context.Context, stream string, from uint64, subject string) (*jetstream.RawStreamMsg, error) {
 	ctx, cancel := answerContext(ctx)
 	defer cancel()

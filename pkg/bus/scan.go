@@ -12,34 +12,34 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Scan says which messages of a kind's stream to read, in the order of the stream. It is for commands and
-// reports, which read much at once; Read is for a service that reads on from where it was.
+// Scan selects messages of a kind's stream. It is for commands and reports, which read many messages at once; Read is for
+// services, which continue from a sequence.
 type Scan struct {
 	Kind     Kind
-	Subjects []string  // filters that do not overlap; none: the whole stream
-	Since    time.Time // stored since then; zero: from the start
-	After    uint64    // only higher sequences; used without Since
-	Follow   bool      // read on as messages are written, until ctx ends or each returns ErrSeen
+	Subjects []string  // filters that do not overlap; empty: the whole stream
+	Since    time.Time // only messages stored since then; zero: all
+	After    uint64    // only higher sequences; ignored with Since
+	Follow   bool      // continue with new messages until ctx ends or each returns ErrSeen
 
-	// Gap is called with each run of sequences that the stream should hold and that can't be read: they were deleted, or are
-	// damaged, or a replica lags behind; Losses tells these apart. It is used only without Subjects, Since and Follow. nil: gaps
-	// are passed over.
+	// Gap is called for each run of sequences that can't be read although the stream should have them: messages were
+	// deleted or are damaged, or a replica lags; Losses distinguishes these. It is used only without Subjects, Since and
+	// Follow. nil: gaps are ignored.
 	Gap func(Gap)
 }
 
-// ErrSeen ends a scan, without an error.
-var ErrStopScan = errors.New("seen enough")
+// ErrStopScan is returned by the function of a Scan to end it without an error.
+var ErrStopScan = errors.New("stop the scan")
 
 const (
-	// scanPatience is how long the broker is asked for the same batch: an election or a restart passes.
+	// scanTimeout is how long a failing read is retried: long enough for an election or a restart.
 	scanTimeout = 15 * time.Second
-	// followEvery is the time between two looks for new messages.
+	// followEvery is the interval of reads for new messages.
 	followEvery = 250 * time.Millisecond
 )
 
-// Scan calls each for every message, up to the one that was the last when the scan began. It reads by
-// direct gets, in batches. An error of each ends the scan, and so does a broker that does not answer
-// for scanPatience. What each was called with by then was right; the scan may be repeated.
+// Scan calls each for every selected message in the order of the stream, up to the message that was the last when the
+// scan began. It reads in batches, with direct gets. It ends with an error of each, or if the broker does not answer for
+// 15 seconds. The scan may be repeated then; calls made before the error are valid.
 func (b *Bus) Scan(ctx context.Context, s Scan, each func(Message) error) error {
 	if err := b.scan(ctx, s, each); !errors.Is(err, ErrStopScan) {
 		return wrap(s.Kind.Stream(), err)
@@ -56,7 +56,7 @@ func (b *Bus) scan(ctx context.Context, s Scan, each func(Message) error) error 
 	if err := r.prime(ctx); err != nil {
 		return err
 	}
-	next := max(s.After+1, info.State.FirstSeq) // what comes if there is no gap
+	next := max(s.After+1, info.State.FirstSeq) // the next sequence, unless there is a gap
 	for {
 		m, err := r.next(ctx)
 		switch {
@@ -85,7 +85,7 @@ func (b *Bus) scan(ctx context.Context, s Scan, each func(Message) error) error 
 	}
 }
 
-// scanner merges what is read for each filter into the order of the stream.
+// scanner merges the messages of several filters into the order of the stream.
 type scanner struct {
 	bus     *Bus
 	kind    Kind
@@ -94,12 +94,12 @@ type scanner struct {
 	filters []*filtered
 }
 
-// filtered are the messages of one filter.
+// filtered holds the messages of one filter.
 type filtered struct {
 	subject string // "": all
-	from    uint64 // the lowest sequence that was not read yet
+	from    uint64 // the lowest sequence not read yet
 	since   time.Time
-	read    []*jetstream.RawStreamMsg // and not handed over yet
+	read    []*jetstream.RawStreamMsg // read, and not returned by next yet
 }
 
 func newScanner(b *Bus, s Scan, info *jetstream.StreamInfo) *scanner {
@@ -114,7 +114,7 @@ func newScanner(b *Bus, s Scan, info *jetstream.StreamInfo) *scanner {
 	return r
 }
 
-// prime reads the first batch of each filter, several at once: a report may have a hundred filters.
+// prime reads the first batch of each filter, several concurrently: a report may have a hundred filters.
 func (r *scanner) prime(ctx context.Context) error {
 	all, ctx := errgroup.WithContext(ctx)
 	all.SetLimit(16)
@@ -124,7 +124,7 @@ func (r *scanner) prime(ctx context.Context) error {
 	return all.Wait()
 }
 
-// next gives the next message; nil: there is none up to last.
+// next returns the next message; nil: there is none up to last.
 func (r *scanner) next(ctx context.Context) (*jetstream.RawStreamMsg, error) {
 	var first *filtered
 	for _, f := range r.filters {
@@ -159,7 +159,7 @@ func (r *scanner) gap(ctx context.Context, report func(Gap), next uint64, m *jet
 	if err != nil {
 		return 0, err
 	}
-	if now.Config.MaxAge > 0 { // it may have lost them by their age meanwhile
+	if now.Config.MaxAge > 0 { // they may have expired in the meantime
 		next = max(next, now.State.FirstSeq)
 	}
 	if next <= to {
@@ -168,8 +168,8 @@ func (r *scanner) gap(ctx context.Context, report func(Gap), next uint64, m *jet
 	return after, nil
 }
 
-// fill reads the next batch of a filter. At the end of the stream it leaves read empty, and from behind
-// last unless new messages are followed.
+// fill reads the next batch of a filter. At the end of the stream read stays empty, and from is set after last unless the
+// scan follows new messages.
 func (r *scanner) fill(ctx context.Context, f *filtered) (err error) {
 	for began := time.Now(); ; {
 		f.read, err = r.batch(ctx, f, batchRead)

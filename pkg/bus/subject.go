@@ -9,15 +9,15 @@ import (
 	"github.com/tieback/tieback/pkg/catalogue"
 )
 
-// Subject names one message of one event. Every kind has the same tokens:
+// Subject is the subject of one message of an ERP request. All kinds have the same tokens:
 //
 //	tb.<kind>.<category>.<event type>.<company>.<erp request>[.<run>]
 //	tb.event.unlink.*.7.>       every unlink of company 7
 //	tb.*.*.*.7.123              the first run of one request
 //	tb.*.*.*.7.123.*            its further runs
 //
-// Category and type are "_" where they are not known (every delivery; unknown types). A subject
-// has one message at most, so what is done once more needs a run of its own:
+// Category and type are "_" if they are not known (for every delivery, and for unknown types). A subject has at most one
+// message, so a repeated step has a run of its own:
 //
 //	      none: the first run
 //	42    the replay of dead letter 42; of kind dealt: what was done with letter 42
@@ -33,26 +33,26 @@ type Subject struct {
 	Run      string
 }
 
-// Kind is what a subject carries; each has a stream of its own.
+// Kind is the kind of a message. Each kind has its own stream.
 type Kind string
 
-// The kinds, in the order in which an event meets them.
+// The kinds, in the order of the pipeline.
 const (
 	Delivery   Kind = "delivery"   // ingest → fetcher
 	Event      Kind = "event"      // fetcher → worker
 	Outcome    Kind = "outcome"    // worker → status-reporter
-	Closed     Kind = "closed"     // what Procore was told, by the status-reporter
-	Dead       Kind = "dead"       // what could not be done, by whoever gave up
+	Closed     Kind = "closed"     // what the status-reporter has reported to Procore
+	Dead       Kind = "dead"       // what a stage could not process
 	Resolution Kind = "resolution" // how a person resolved a dead letter
 )
 
-// Kinds lists all of them.
+// Kinds lists all kinds.
 var Kinds = []Kind{Delivery, Event, Outcome, Closed, Dead, Resolution}
 
-// Stream is the JetStream stream that holds the kind.
+// Stream returns the name of the kind's stream.
 func (k Kind) Stream() string { return "TIEBACK_" + strings.ToUpper(string(k)) }
 
-// For is the subject of kind for an event of the given type; an unknown type becomes "_".
+// For returns the subject of a kind for an event type; an unknown type becomes "_".
 func For(kind Kind, eventType string, company, request int64) Subject {
 	row, ok := catalogue.Lookup(eventType)
 	if !ok {
@@ -61,19 +61,19 @@ func For(kind Kind, eventType string, company, request int64) Subject {
 	return Subject{Kind: kind, Category: row.Category, Type: row.Name, Company: company, Request: request}
 }
 
-// Any matches the messages of a kind for one request, whatever their type. It is a filter: Last and
-// Has take it, and nothing can be published to it.
+// Any returns a filter for the messages of a kind of one request, of any type. Last and Has accept it; it can't be
+// published to.
 func Any(kind Kind, company, request int64) Subject {
 	return Subject{Kind: kind, Category: "*", Type: "*", Company: company, Request: request}
 }
 
-// WithRun is the same subject in another run; see Subject.
+// WithRun returns the subject with another run; see Subject.
 func (s Subject) WithRun(run string) Subject {
 	s.Run = run
 	return s
 }
 
-// Late is the run of an outcome that came after its deadline had been told.
+// Late returns the subject of an outcome that arrives after its event was reported as expired.
 func (s Subject) Late() Subject {
 	if s.Run == "" {
 		return s.WithRun(late)
@@ -81,16 +81,16 @@ func (s Subject) Late() Subject {
 	return s.WithRun(s.Run + "-" + late)
 }
 
-// IsLate says whether the run is one of those that Late makes.
+// IsLate reports whether the run is one that Late returns.
 func (s Subject) IsLate() bool { return strings.HasSuffix(s.Run, late) }
 
-// OfEvent is the subject of the event whose outcome s is.
+// OfEvent returns the subject of the event of an outcome's subject.
 func (s Subject) OfEvent() Subject {
 	s.Kind = Event
 	return s.WithRun(strings.TrimSuffix(strings.TrimSuffix(s.Run, late), "-"))
 }
 
-// Runs that are no replay.
+// Runs that are not replays.
 const (
 	late  = "late"
 	Swept = "swept"
@@ -111,7 +111,7 @@ func (s Subject) String() string {
 	return string(b)
 }
 
-// Parse reads a subject; anything that no service of ours would write is an error.
+// Parse parses a subject. A subject that String would not return is an error.
 func Parse(subject string) (Subject, error) {
 	t := strings.Split(subject, ".")
 	if len(t) < 6 || len(t) > 7 || t[0] != "tb" || len(t) == 7 && !runs.MatchString(t[6]) {
@@ -128,13 +128,13 @@ func Parse(subject string) (Subject, error) {
 	s := For(Kind(t[1]), t[3], company, request)
 	s.Run = strings.Join(t[6:], "")
 	if s.String() != subject {
-		return Subject{}, fmt.Errorf("subject %q: category and type do not fit the catalogue", subject)
+		return Subject{}, fmt.Errorf("subject %q: category and type differ from the catalogue", subject)
 	}
 	return s, nil
 }
 
-// owner is whose message lies on a subject that Parse does not take: a newer version's category, type or
-// run is unknown here, and the accountant is to be told all the same. Zeros: not even that can be read.
+// requestOf returns the company and request of a subject that Parse refuses, so that its failure can be reported: a newer
+// version may use other categories, types or runs. It returns zeros if they can't be read.
 func requestOf(subject string) (company, request int64) {
 	t := strings.Split(subject, ".")
 	if len(t) < 6 || t[0] != "tb" {

@@ -25,11 +25,11 @@ type Quota struct {
 }
 
 var (
-	errNoQuota          = errors.New("no call now: Procore's rate limit is used up, or answers under way will tell")
+	errNoQuota          = errors.New("no call now: Procore's rate limit is used up, or it is not known until running calls are answered")
 	errStoreUnavailable = errors.New("no call now: what other processes have used of Procore's rate limit is not known")
 )
 
-// meter spends the quota of one client, for all its companies. No call is made while a window is spent, or while it is
+// limiter admits the calls of one client, for all its companies. No call is made while a window is used up, or while it is
 // not known whether one is. All methods may be called concurrently; none waits for the quota.
 type limiter struct {
 	clock         procoreClock
@@ -56,12 +56,12 @@ func newLimiter(key string, several bool, timeout time.Duration, secret func() s
 	}
 }
 
-// move is what a call asks of its meter: to begin, or (end not nil) to end.
+// op is an operation on a limiter: it reserves a call, or (end not nil) ends one.
 type op struct {
 	company int64
 	bulk    bool
 	end     *end
-	// The answer:
+	// The result:
 	reservation reservation
 	wait        int64 // ms; 0: go
 	err         error // the store could not be asked
@@ -70,11 +70,12 @@ type op struct {
 
 type bulkKey struct{}
 
-// Bulk returns a context whose calls are bulk work's: they leave the last fifth of a rate
-// limit, and at least one call, to those that somebody waits for.
+// Bulk returns a context for bulk work: its calls leave the last fifth of a rate limit, and at least one call, to calls for
+// which a user waits.
 func Bulk(ctx context.Context) context.Context { return context.WithValue(ctx, bulkKey{}, true) }
 
-// take claims one call of a company, or says how long to wait. Each claim is ended with learn or fail.
+// reserve reserves one call of a company. It returns a throttled error if none may be made now. The caller ends each
+// reservation with recordAnswer or recordFailure.
 func (m *limiter) reserve(ctx context.Context, company int64) (reservation, error) {
 	mv := &op{company: company, bulk: ctx.Value(bulkKey{}) != nil}
 	m.run(mv)
@@ -87,8 +88,8 @@ func (m *limiter) reserve(ctx context.Context, company int64) (reservation, erro
 	return mv.reservation, nil
 }
 
-// learn ends a call that was sent at a local time and answered with a status and headers. After a
-// 429 or 503 it says how long to wait.
+// recordAnswer ends a call that was sent at a local time and answered with a status and headers. After a 429 or 503 it
+// returns how long to wait; otherwise 0.
 func (m *limiter) recordAnswer(t reservation, sent time.Time, status int, h http.Header) time.Duration {
 	m.clock.update(h, sent)
 	now := m.clock.now()
@@ -109,12 +110,12 @@ func (m *limiter) recordAnswer(t reservation, sent time.Time, status int, h http
 	return m.spread(time.Duration(min(max(wait, 100), longestWait)) * time.Millisecond)
 }
 
-// fail ends a call that got no answer; how says whether it was sent at all.
+// recordFailure ends a call without an answer; how says whether it was sent.
 func (m *limiter) recordFailure(t reservation, how outcome) {
 	m.run(&op{end: &end{reservation: t, how: how}})
 }
 
-// play lets moves be made, here or, where the client is shared, in the store.
+// run executes an operation, in the store if the client is shared.
 func (m *limiter) run(mv *op) {
 	if m.store != nil {
 		m.runShared(mv)

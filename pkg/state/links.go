@@ -22,14 +22,14 @@ type Link struct {
 	revision uint64
 }
 
-// Becomes is the link that an ERP request makes of a link that was read. To save it takes no
-// other look at what was read.
+// Update returns a link that was read, changed by an ERP request. Saving it needs no further read, unless another process
+// has changed the link.
 func (l Link) Update(originID string, request order.Key) Link {
 	l.OriginID, l.Order = originID, request
 	return l
 }
 
-// SaveLink keeps a link. What an older request says never overwrites what a newer one said.
+// SaveLink stores a link, unless the stored one is of a newer request.
 func (s *State) SaveLink(ctx context.Context, company int64, itemType string, itemID int64, l Link) error {
 	key := linkKey(company, itemType, itemID)
 	value, err := json.Marshal(l)
@@ -54,13 +54,13 @@ func linkKey(company int64, itemType string, itemID int64) string {
 	return fmt.Sprintf("link.%d.%s.%d", company, itemType, itemID)
 }
 
-// OriginID is the origin id that Procore has for a record; "": none that we know of.
+// OriginID returns the origin id that Procore has for a record; "": none is known.
 func (s *State) OriginID(ctx context.Context, company int64, itemType string, itemID int64) (string, error) {
 	l, err := s.Link(ctx, company, itemType, itemID)
 	return l.OriginID, err
 }
 
-// Link is what is known of a record's link; nothing: the link of no request.
+// Link returns the link of a record; the zero link if none is stored.
 func (s *State) Link(ctx context.Context, company int64, itemType string, itemID int64) (Link, error) {
 	e, err := s.bucket.Get(ctx, linkKey(company, itemType, itemID))
 	if err != nil {
@@ -68,7 +68,7 @@ func (s *State) Link(ctx context.Context, company int64, itemType string, itemID
 	}
 	l := Link{}
 	if e.Value != nil && json.Unmarshal(e.Value, &l) != nil {
-		return Link{}, fmt.Errorf("state %s holds what no service of ours wrote", linkKey(company, itemType, itemID))
+		return Link{}, fmt.Errorf("state %s holds a value that no service of Tieback wrote", linkKey(company, itemType, itemID))
 	}
 	l.read, l.revision = true, e.Revision
 	return l, nil
@@ -94,14 +94,14 @@ type Linked struct {
 	ItemID   int64
 }
 
-// AllLinks gives every link kept for a company, the ended ones too.
+// AllLinks returns all links of a company, including unlinked ones.
 func (s *State) AllLinks(ctx context.Context, company int64) (map[Linked]Link, error) {
 	links := map[Linked]Link{}
 	err := s.eachLink(ctx, fmt.Sprintf("link.%d.>", company), func(r Linked, l Link) { links[r] = l })
 	return links, err
 }
 
-// eachLink calls do for every link whose key fits a filter.
+// eachLink calls do for every link whose key matches a filter.
 func (s *State) eachLink(ctx context.Context, filter string, do func(Linked, Link)) error {
 	_, err := s.bucket.Each(ctx, filter, 0, func(e bus.Entry) error {
 		r, l, err := readLink(e.Key, e.Value)
@@ -122,5 +122,5 @@ func readLink(key string, value []byte) (Linked, Link, error) {
 			return Linked{ItemType: parts[2], ItemID: id}, l, nil
 		}
 	}
-	return Linked{}, l, fmt.Errorf("state %s holds what no service of ours wrote", key)
+	return Linked{}, l, fmt.Errorf("state %s holds a value that no service of Tieback wrote", key)
 }

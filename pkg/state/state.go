@@ -1,10 +1,10 @@
-// Package state is what the pipeline remembers about records and companies, in the broker's bucket tieback-state:
+// Package state stores what the pipeline knows about records and companies, in the broker's bucket tieback-state:
 //
 //	link.<company>.<item type>.<item id>    origin id that Procore has for the record; written by the status-reporter, and by a rebuild (services/tieback/links)
 //	generation.<company>.<entity>.<item id>       the record's generation: order key of the ERP request that last unlinked or reset it; written by unlink and reset
-//	cursor.<company>.<entity>               up to where the ERP's changes are in Procore; written by sync
+//	cursor.<company>.<entity>               position up to which the ERP's changes are in Procore; written by sync
 //	cursor.<company>.deleted-<request>      what a throttled event has deleted in Procore so far; written by unlink and reset
-//	swept.<company>                         what the last sweep of Procore's lists left behind; written by sweep
+//	swept.<company>                         checkpoint of the last sweep of Procore's lists; written by sweep
 //	trouble.<company>.<what>.<service>      since when erp, procore, hook or ours (Tieback) is in trouble; expires
 package state
 
@@ -35,7 +35,7 @@ func (s *State) text(ctx context.Context, key string) (string, error) {
 	return string(e.Value), err
 }
 
-// Generation is the order of the ERP request that last unlinked or reset the record; "": none did.
+// Generation returns the order key of the ERP request that last unlinked or reset the record; "": none did.
 func (s *State) Generation(ctx context.Context, company int64, entity string, itemID int64) (order.Key, error) {
 	key, err := s.text(ctx, generationKey(company, entity, itemID))
 	return order.Key(key), err
@@ -56,22 +56,22 @@ func generationKey(company int64, entity string, itemID int64) string {
 	return fmt.Sprintf("generation.%d.%s.%d", company, entity, itemID)
 }
 
-// Cursor is up to where the ERP's changes of an entity are in Procore; "": nothing yet.
+// Cursor returns the position up to which the ERP's changes of an entity are in Procore; "": none yet.
 func (s *State) Cursor(ctx context.Context, company int64, entity string) (string, error) {
 	return s.text(ctx, fmt.Sprintf("cursor.%d.%s", company, entity))
 }
 
-// SaveCursor keeps a cursor; call it only after Procore has everything up to it.
+// SaveCursor stores a cursor. Call it only after Procore has all changes up to it.
 func (s *State) SaveCursor(ctx context.Context, company int64, entity, cursor string) error {
 	return s.bucket.Put(ctx, fmt.Sprintf("cursor.%d.%s", company, entity), []byte(cursor))
 }
 
-// Swept is what the last sweep of a company kept for the next; "": nothing yet.
+// SweepCheckpoint returns the checkpoint of a company's last sweep; "": none yet.
 func (s *State) SweepCheckpoint(ctx context.Context, company int64) (string, error) {
 	return s.text(ctx, sweptKey(company))
 }
 
-// SaveSwept keeps what the next sweep of a company goes on from.
+// SaveSweepCheckpoint stores the checkpoint from which the next sweep of a company continues.
 func (s *State) SaveSweepCheckpoint(ctx context.Context, company int64, value string) error {
 	return s.bucket.Put(ctx, sweptKey(company), []byte(value))
 }
