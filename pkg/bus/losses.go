@@ -299,7 +299,7 @@ func (b *Bus) missing(ctx context.Context, s jetstream.Stream, m watermark, hand
 // maxClockSkew is the largest difference between the clocks of a broker's nodes.
 const maxClockSkew = time.Minute
 
-// again is how many messages were lost before the newest that was seen, where another message has its sequence now.
+// overwritten is how many messages were lost before the newest that was seen, where another message has its sequence now.
 func (b *Bus) overwritten(ctx context.Context, s jetstream.Stream, m watermark) (uint64, error) {
 	if m.Last < s.CachedInfo().State.FirstSeq {
 		return 0, nil

@@ -29,16 +29,16 @@ const (
 	maxSmall   = 64 << 10
 )
 
-// atOnce is how many bytes of answers a Client has in memory, without the first smallMost of each: they are all of
+// maxBuffered is how many bytes of answers a Client has in memory, without the first smallMost of each: they are all of
 // nearly every answer. Parsed, an answer has several times its size. The first smallMost are bounded by the calls at
 // once: a fetcher or a worker has 256 handlers, each with one call, which is 16 MiB. `tieback run` has one fetcher and
 // five workers, which is 96 MiB.
 const maxBuffered = 24 << 20
 
-// headersMost is how many bytes the headers of an answer may have.
+// maxHeaders is how many bytes the headers of an answer may have.
 const maxHeaders = 64 << 10
 
-// most is how many bytes the answer may have.
+// maxBytes is how many bytes the answer may have.
 func (c Call) maxBytes() int64 {
 	if c.Route.Name == GetERPRequest.Name {
 		return maxRequest
@@ -51,7 +51,7 @@ var errTooLong = errors.New("the answer is too large")
 
 type holdKey struct{}
 
-// held are the bytes of answers that the holder of a context keeps.
+// answerHold are the bytes of answers that the holder of a context keeps.
 type answerHold struct {
 	of    *semaphore.Weighted
 	bytes int64

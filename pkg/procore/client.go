@@ -163,11 +163,11 @@ func (c *Client) Company(id int64) (*Session, error) {
 	return s, nil
 }
 
-// Lack notes that Procore does not have a route, so that it is not called again for this company while the process
+// MarkMissing notes that Procore does not have a route, so that it is not called again for this company while the process
 // runs: Procore holds needless 404s against an app.
 func (s *Session) MarkMissing(r Route) { s.missing.Store(r.Name, true) }
 
-// Lacks reports whether Lack was called for the route.
+// Missing reports whether Lack was called for the route.
 func (s *Session) Missing(r Route) bool {
 	_, lacks := s.missing.Load(r.Name)
 	return lacks
@@ -243,7 +243,7 @@ func (s *Session) do(ctx context.Context, c Call) (answer, error) {
 	return a, ended(err)
 }
 
-// twice makes a call, and again if the token was not taken.
+// doAuthorized makes a call, and again if the token was not taken.
 func (s *Session) doAuthorized(ctx context.Context, c Call) (answer, error) {
 	body, err := marshal(c.Body)
 	if err != nil {
@@ -301,7 +301,7 @@ func marshal(v any) ([]byte, error) {
 	return json.Marshal(v)
 }
 
-// once makes the call; a 429 or 503 comes back as a throttled error.
+// send makes the call; a 429 or 503 comes back as a throttled error.
 func (s *Session) send(ctx context.Context, tok *oauth2.Token, c Call, body []byte) (answer, error) {
 	u := s.cfg.APIURL + c.Route.path(s.cfg.Routes, s.company.ID, c)
 	req, err := http.NewRequestWithContext(ctx, c.Route.Method, u, bytes.NewReader(body))

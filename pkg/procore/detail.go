@@ -43,7 +43,7 @@ func (d Detail) CalledOff() bool {
 	return d.Status == DetailRejected || d.Status == DetailStale
 }
 
-// Stands says where the request detail stands, for people.
+// StatusText says where the request detail stands, for people.
 func (d Detail) StatusText() string {
 	switch {
 	case d.CalledOff():

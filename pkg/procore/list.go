@@ -52,7 +52,7 @@ func (s *Session) List(ctx context.Context, c Call) iter.Seq2[map[string]any, er
 	}
 }
 
-// place is how far a list was read.
+// listPosition is how far a list was read.
 type listPosition struct {
 	page  int               // the next one
 	seen  int               // items so far

@@ -275,7 +275,7 @@ func (e *LoginError) Error() string {
 // refused says whether the answer refuses the credentials.
 func (e *LoginError) refused() bool { return e.Status >= 400 && e.Status < 500 }
 
-// dated lets a clock hear the answers: a login's is the first that a process gets of Procore,
+// clockedTransport lets a clock hear the answers: a login's is the first that a process gets of Procore,
 // so that it knows Procore's time before it makes a call.
 type clockedTransport struct {
 	http.RoundTripper

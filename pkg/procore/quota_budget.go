@@ -38,7 +38,7 @@ type part struct {
 	Last        int64   `json:"last"` // when a call was last asked for
 }
 
-// turn is what a company wanted and got of a window that it shares.
+// demand is what a company wanted and got of a window that it shares.
 type demand struct {
 	Round  int64 `json:"round"`  // of the window, that the rest is of
 	Used   int   `json:"used"`   // calls begun
@@ -46,7 +46,7 @@ type demand struct {
 	Before int   `json:"before"` // both, in the round before
 }
 
-// to goes on to a round.
+// in goes on to a round.
 func (t demand) in(round int64) demand {
 	switch {
 	case t.Round == round:
@@ -57,7 +57,7 @@ func (t demand) in(round int64) demand {
 	return demand{Round: round}
 }
 
-// wants is how many calls the company is expected to want of the window.
+// expected is how many calls the company is expected to want of the window.
 func (t demand) expected() int { return max(t.Used+t.Missed, t.Before) }
 
 func inRange(n int) int { return min(max(n, 0), maxCalls) }
@@ -71,7 +71,7 @@ type reading struct {
 	Own   callCounts `json:"own"` // the company's
 }
 
-// tally is how many calls there were when an answer came.
+// callCounts is how many calls there were when an answer came.
 type callCounts struct {
 	Ended   int64 `json:"ended,omitempty"`
 	Counted int64 `json:"counted,omitempty"`
@@ -79,11 +79,11 @@ type callCounts struct {
 	Maybe   int   `json:"maybe,omitempty"` // ended while the answer was under way: likewise
 }
 
-// slack is how many calls the answers must differ by from what one way of counting predicts until it counts as
+// minEvidence is how many calls the answers must differ by from what one way of counting predicts until it counts as
 // refuted: Procore's counters need not be exact.
 const minEvidence = 3
 
-// forget is how long a part is kept that nobody asks for.
+// partRetention is how long a part is kept that nobody asks for.
 const partRetention = 3 * hour
 
 func (b *budget) clone() budget {
@@ -117,7 +117,7 @@ func (b *budget) tidy(now int64, me string) {
 	}
 }
 
-// join makes sure that a company has its part.
+// ensurePart makes sure that a company has its part.
 func (b *budget) ensurePart(company, now int64) *part {
 	if b.Parts == nil {
 		b.Parts = map[int64]*part{}
@@ -166,7 +166,7 @@ func (b *budget) wait(company, now int64, bulk bool) (wait int64, missed bool) {
 	return wait, missed
 }
 
-// miss notes a call that the window holds back, no more of them than it has calls.
+// recordMiss notes a call that the window holds back, no more of them than it has calls.
 func (t *demand) recordMiss(w *window, wait int64) bool {
 	if wait == 0 || t.Missed >= w.Limit {
 		return false
@@ -175,7 +175,7 @@ func (t *demand) recordMiss(w *window, wait int64) bool {
 	return true
 }
 
-// keep is how many calls of a shared window a company leaves to the others.
+// owedToOthers is how many calls of a shared window a company leaves to the others.
 func (b *budget) owedToOthers(company int64, w *window, turnOf func(*part) demand) int {
 	if w.Limit <= 1 {
 		return 0
@@ -199,7 +199,7 @@ func (b *budget) owedToOthers(company int64, w *window, turnOf func(*part) deman
 	return max(owed, w.reserve())
 }
 
-// ticket begins a call.
+// reserve begins a call.
 func (b *budget) reserve(company, now int64) reservation {
 	t := reservation{company: company, at: now, all: b.mark()}
 	if p := b.Parts[company]; p != nil {
@@ -223,7 +223,7 @@ func (b *budget) end(e end, now int64) {
 	}
 }
 
-// learn compares an answer to a company with answers before it: how far Remaining fell says whose calls Procore
+// detectCounting compares an answer to a company with answers before it: how far Remaining fell says whose calls Procore
 // counted. Only calls that are known to lie between two answers count for that: of those under way it is not known
 // when Procore counted them.
 func (b *budget) detectCounting(p *part, e end) {

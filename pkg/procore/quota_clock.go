@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// theirs tells Procore's time, in ms since 1970, from the Dates of its answers and our own
+// procoreClock tells Procore's time, in ms since 1970, from the Dates of its answers and our own
 // monotonic clock: resets are Procore's times, and our wall clock may be wrong or jump. It
 // is late rather than early, by less than a second once some answers came, so that what
 // counts as over is over. Before the first answer it has only the wall clock.
@@ -25,7 +25,7 @@ func (c *procoreClock) now() int64 {
 	return c.at(c.local())
 }
 
-// when needs the lock.
+// at needs the lock.
 func (c *procoreClock) at(local time.Time) int64 {
 	if !c.known {
 		return local.UnixMilli()
@@ -33,7 +33,7 @@ func (c *procoreClock) at(local time.Time) int64 {
 	return c.base + local.Sub(c.baseLocal).Milliseconds()
 }
 
-// hear learns from an answer to a call that was sent at a local time. Its Date is cut to
+// update learns from an answer to a call that was sent at a local time. Its Date is cut to
 // the second, and it was made between then and now:
 //
 //	Procore's clock now is   at least Date

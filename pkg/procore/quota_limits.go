@@ -22,7 +22,7 @@ type claim struct {
 	Until int64 `json:"until"`
 }
 
-// ticket is what a call must remember until it ends.
+// reservation is what a call must remember until it ends.
 type reservation struct {
 	company  int64
 	at       int64 // when it was claimed
@@ -58,7 +58,7 @@ func (l *limits) tidy(now int64, me string) {
 	}
 }
 
-// lose counts calls of which nobody knows whether Procore counted them.
+// countUncertain counts calls of which nobody knows whether Procore counted them.
 func (l *limits) countUncertain(n int) {
 	l.Hour.countUncertain(n)
 	l.Spike.countUncertain(n)
@@ -185,7 +185,7 @@ func (l *limits) block(e end, now int64) {
 }
 
 const (
-	// behind is by how much the processes' notions of Procore's clock may differ, and more.
+	// maxClockSkew is by how much the processes' notions of Procore's clock may differ, and more.
 	maxClockSkew = 3000
 	// oddSpike is a limit that was perhaps an hour's, seen in its last seconds before anything else.
 	oddSpike = 1000

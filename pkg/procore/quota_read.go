@@ -6,13 +6,13 @@ import (
 	"github.com/tieback/tieback/pkg/company"
 )
 
-// Standing is how a company's rate limits stand, for whoever looks from outside.
+// LimitStatus is how a company's rate limits stand, for whoever looks from outside.
 type LimitStatus struct {
 	Hour, Spike Quota     // Limit 0: not known. Reset zero: its time is over, so that it is whole
 	Blocked     time.Time // no call is made until then, as Procore asked; zero: none asked
 }
 
-// ReadStanding reads what a Store keeps of a company of a client at its StoreKey. Its times are by Procore's clock, of
+// ReadLimitStatus reads what a Store keeps of a company of a client at its StoreKey. Its times are by Procore's clock, of
 // which now is taken for the time: it may be wrong by what the clocks differ. A value that was not sealed with the
 // client's secret is an error.
 func ReadLimitStatus(raw []byte, id int64, client *company.Client, now time.Time) (LimitStatus, error) {

@@ -24,7 +24,7 @@ type sealed struct {
 	MAC   []byte          `json:"mac"`   // HMAC-SHA-256 of the key in the Store, After and Value
 }
 
-// valueMost is how many bytes a value may have: some 300 for each company of a client. The bucket takes no larger one.
+// maxValue is how many bytes a value may have: some 300 for each company of a client. The bucket takes no larger one.
 const maxValue = 1 << 20
 
 // errForeign is the error of a value that was not sealed with the client's secret.
@@ -83,7 +83,7 @@ func secretOf(c *company.Client) func() string {
 	return func() string { return string(c.Credentials().Secret) }
 }
 
-// foreign counts a value that was ignored, and logs it once a minute. Only the leader of shared calls it.
+// recordForeign counts a value that was ignored, and logs it once a minute. Only the leader of shared calls it.
 func (m *limiter) recordForeign() {
 	m.foreignValues.Add(1)
 	if now := m.clock.local(); now.Sub(m.warned) >= time.Minute {

@@ -17,10 +17,10 @@ type Store interface {
 	Swap(ctx context.Context, key string, value []byte, revision uint64) (next uint64, ok bool, err error)
 }
 
-// patience with the store, for one round of moves.
+// storeTimeout with the store, for one round of moves.
 const storeTimeout = time.Second
 
-// shared is what a meter keeps to share its limits: the moves of this process gather while a
+// sharing is what a meter keeps to share its limits: the moves of this process gather while a
 // write is under way, and go into the next one together, so that processes contend, not calls.
 //
 // There is no goroutine of its own. Whoever comes while nobody writes leads: it writes what
@@ -34,7 +34,7 @@ type sharing struct {
 	unwritten []*op // ends that could not be written yet; only the leader touches them
 }
 
-// share makes a move in the store. An end that nobody asks about waits for no one.
+// runShared makes a move in the store. An end that nobody asks about waits for no one.
 func (m *limiter) runShared(mv *op) {
 	mv.done = make(chan bool, 1)
 	m.mu.Lock()
@@ -50,7 +50,7 @@ func (m *limiter) runShared(mv *op) {
 	}
 }
 
-// round writes what is queued, and says whether the caller leads still.
+// writeQueued writes what is queued, and says whether the caller leads still.
 func (m *limiter) writeQueued() bool {
 	m.mu.Lock()
 	batch := m.sharing.queue

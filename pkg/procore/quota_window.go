@@ -34,7 +34,7 @@ func (w *window) roll(now, size int64) {
 const (
 	// grace is how long after its reset a window counts as over, in ms: Procore may cut the reset to the second.
 	grace = 1000
-	// soon is how long to wait for answers under way, in ms.
+	// answerWait is how long to wait for answers under way, in ms.
 	answerWait = 200
 )
 
@@ -54,7 +54,7 @@ func (w *window) wait(now int64, under, leave int) int64 {
 	return max(w.Ends+grace-now, answerWait)
 }
 
-// leave is how many calls are left to others: bulk work leaves the last fifth.
+// reserveIf is how many calls are left to others: bulk work leaves the last fifth.
 func (w *window) reserveIf(bulk bool) int {
 	if bulk {
 		return w.reserve()
@@ -65,7 +65,7 @@ func (w *window) reserveIf(bulk bool) int {
 // reserve is the last fifth. Of a single call it is none.
 func (w *window) reserve() int { return min(max(w.Limit/5, 1), w.Limit-1) }
 
-// show takes in what an answer says of this window; others is how many calls ended while it
+// update takes in what an answer says of this window; others is how many calls ended while it
 // was under way, unseen how many of them whose answers showed the other window.
 func (w *window) update(t rateHeaders, now int64, others, unseen int) {
 	switch {
@@ -86,7 +86,7 @@ func (w *window) update(t rateHeaders, now int64, others, unseen int) {
 	w.Limit, w.Ends, w.Guess, w.Since = t.limit, t.reset, false, 0
 }
 
-// miss counts a call that was answered with the other window; since is when it was claimed.
+// countHidden counts a call that was answered with the other window; since is when it was claimed.
 func (w *window) countHidden(now, size, since int64) {
 	w.Unseen++
 	if w.Limit == 0 {
@@ -102,7 +102,7 @@ func (w *window) countHidden(now, size, since int64) {
 	}
 }
 
-// lose counts calls that Procore may have counted.
+// countUncertain counts calls that Procore may have counted.
 func (w *window) countUncertain(n int) {
 	if w.Limit > 0 {
 		w.Left, w.Doubt = w.Left-n, w.Doubt+n

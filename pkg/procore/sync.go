@@ -225,7 +225,7 @@ func parseSync(raw []byte, clean func(string) string) ([]map[string]any, []ItemE
 	return answer.Entities, refused, nil
 }
 
-// wordsMost is how much words says, or a little more: it is cut afterwards.
+// maxErrorText is how much words says, or a little more: it is cut afterwards.
 const maxErrorText = 64 << 10
 
 // words turns Procore's errors value, of whatever shape, into "field: why; field: why".

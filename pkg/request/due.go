@@ -17,7 +17,7 @@ type Limits struct {
 	Sync        time.Duration // events of the category sync, which page through the ERP
 }
 
-// Of returns the limit of a category's events.
+// For returns the limit of a category's events.
 func (l Limits) For(c catalogue.Category) time.Duration {
 	if c == catalogue.Sync {
 		return l.Sync

@@ -66,7 +66,7 @@ func ReadQueue(ctx context.Context, b *bus.Bus, d bus.Durable) (Queue, error) {
 	return q, nil
 }
 
-// Handed says how far the broker has come with a message of a queue.
+// DeliveryState says how far the broker has come with a message of a queue.
 type DeliveryState string
 
 // The values of Handed.
@@ -78,7 +78,7 @@ const (
 	NotRead    DeliveryState = "unknown"  // the broker could not be asked
 )
 
-// Handed says how far the broker has come with the message of a sequence.
+// DeliveryState says how far the broker has come with the message of a sequence.
 func (q Queue) DeliveryState(seq uint64) DeliveryState {
 	switch {
 	case !q.Exists:

@@ -36,7 +36,7 @@ type Reader struct {
 
 const maxMalformed = 10
 
-// odd notes a line that could not be read: one bad line must not hide the rest.
+// malformed notes a line that could not be read: one bad line must not hide the rest.
 func (r *Reader) malformed(list procore.Route, line any, err error) {
 	if len(r.Malformed) < maxMalformed {
 		r.Malformed = append(r.Malformed, fmt.Sprintf("%s: %v: %v", list.Name, line, err))
