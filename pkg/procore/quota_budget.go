@@ -17,9 +17,9 @@ import "maps"
 // refuse. What they show is looked at again with each answer, since it may change. A client of one company alone
 // has no parts: its limits are the client's.
 //
-// Where companies share, they have turns: each may use its share of a window, Limit over the companies that want
-// calls. A company beyond its share leaves to the others what they wanted in this window or the last one, up to
-// their shares, and never takes the last fifth.
+// Companies that share a client's limits have a fair share of each window: Limit divided by the number of companies that
+// want calls. A company beyond its share leaves to the others what they wanted in this window or the last one, up to their
+// shares, and never uses the last fifth.
 //
 // Its methods are not safe for concurrent use.
 type budget struct {
@@ -38,7 +38,7 @@ type part struct {
 	Last        int64   `json:"last"` // when a call was last asked for
 }
 
-// demand is what a company wanted and got of a window that it shares.
+// demand is what a company wanted and got of a shared window.
 type demand struct {
 	Round  int64 `json:"round"`  // of the window, that the rest is of
 	Used   int   `json:"used"`   // calls begun
@@ -83,7 +83,7 @@ type callCounts struct {
 // refuted: Procore's counters need not be exact.
 const minEvidence = 3
 
-// partRetention is how long a part is kept that nobody asks for.
+// partRetention is how long an unused part is kept.
 const partRetention = 3 * hour
 
 func (b *budget) clone() budget {
@@ -117,7 +117,7 @@ func (b *budget) tidy(now int64, me string) {
 	}
 }
 
-// ensurePart makes sure that a company has its part.
+// ensurePart returns a company's part, which it creates if necessary.
 func (b *budget) ensurePart(company, now int64) *part {
 	if b.Parts == nil {
 		b.Parts = map[int64]*part{}
@@ -175,7 +175,7 @@ func (t *demand) recordMiss(w *window, wait int64) bool {
 	return true
 }
 
-// owedToOthers is how many calls of a shared window a company leaves to the others.
+// owedToOthers returns how many calls of a shared window a company leaves to the others.
 func (b *budget) owedToOthers(company int64, w *window, turnOf func(*part) demand) int {
 	if w.Limit <= 1 {
 		return 0
@@ -210,7 +210,7 @@ func (b *budget) reserve(company, now int64) reservation {
 	return t
 }
 
-// end takes in how a call ended.
+// end records the end of a call.
 func (b *budget) end(e end, now int64) {
 	p := b.Parts[e.reservation.company]
 	b.limits.end(e, e.reservation.all, now)

@@ -15,8 +15,8 @@ type limits struct {
 	Claims  map[string]claim `json:"claims,omitempty"`  // by process
 }
 
-// claim is what one process has under way. It lapses, so that the calls of a process that
-// died do not count for ever.
+// claim is the number of calls that one process has in flight. It expires, so that the calls of a process that crashed do
+// not count for ever.
 type claim struct {
 	Calls int   `json:"calls"`
 	Until int64 `json:"until"`
@@ -34,7 +34,7 @@ type mark struct{ ended, counted, hourSeen, spikeSeen int64 }
 
 func (l *limits) mark() mark { return mark{l.Ended, l.Counted, l.Hour.Unseen, l.Spike.Unseen} }
 
-// tidy ends what is over at now. What me has under way it knows better than anybody.
+// tidy ends windows, blocks and claims that are over at now. The claim of me, this process, does not expire.
 func (l *limits) tidy(now int64, me string) {
 	l.Hour.roll(now, hour)
 	l.Spike.roll(now, spike)
@@ -58,7 +58,7 @@ func (l *limits) tidy(now int64, me string) {
 	}
 }
 
-// countUncertain counts calls of which nobody knows whether Procore counted them.
+// countUncertain counts calls that Procore may or may not have counted.
 func (l *limits) countUncertain(n int) {
 	l.Hour.countUncertain(n)
 	l.Spike.countUncertain(n)
@@ -72,7 +72,7 @@ func (l *limits) inFlight() int {
 	return n
 }
 
-// claim sets what a process has under way.
+// claim sets the number of calls that a process has in flight.
 func (l *limits) claim(me string, calls int, until int64) {
 	if calls == 0 {
 		delete(l.Claims, me)
@@ -90,8 +90,8 @@ func (l *limits) known(now int64) bool {
 	return l.Spike.Limit > 0 || l.Hour.Ends > 0 || l.Mute > now
 }
 
-// wait is for how long, in ms, no call may go; 0: one may go now. A call needs both windows.
-// While nothing is known, one call at a time finds out. ofHour and ofSpike are how many calls of each
+// wait returns for how many ms no call may be made; 0: one may be made now. A call needs both windows.
+// While no limits are known, one call at a time is made to learn them. ofHour and ofSpike are how many calls of each
 // window are left to others.
 func (l *limits) wait(now int64, ofHour, ofSpike int) int64 {
 	under := l.inFlight()
@@ -104,7 +104,7 @@ func (l *limits) wait(now int64, ofHour, ofSpike int) int64 {
 	return max(l.Hour.wait(now, under, ofHour), l.Spike.wait(now, under, ofSpike))
 }
 
-// since is how far a count went on; the counts of a store that was lost begin anew.
+// since returns by how much a counter grew; after the store was lost, counters start again.
 func since(now, then int64) int { return int(min(max(now-then, 0), maxCalls)) }
 
 // outcome is how a call ended.
@@ -127,7 +127,7 @@ type end struct {
 	retry       int64       // of a refusal: after so many ms; -1: it does not say
 }
 
-// end takes in how a call ended that was claimed at a mark.
+// end records the end of a call that was reserved at a mark.
 func (l *limits) end(e end, then mark, now int64) {
 	others := since(l.Ended, then.ended)
 	l.Ended++

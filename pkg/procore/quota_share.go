@@ -13,7 +13,7 @@ type Store interface {
 	// Read gives a key's value and revision; nil and the revision to name where there is none.
 	Read(ctx context.Context, key string) (value []byte, revision uint64, err error)
 	// Swap writes a value if the key is at the revision still, and gives the new one. Not ok:
-	// somebody else wrote it meanwhile.
+	// another process has written it.
 	Swap(ctx context.Context, key string, value []byte, revision uint64) (next uint64, ok bool, err error)
 }
 
@@ -23,8 +23,8 @@ const storeTimeout = time.Second
 // sharing is what a meter keeps to share its limits: the moves of this process gather while a
 // write is under way, and go into the next one together, so that processes contend, not calls.
 //
-// There is no goroutine of its own. Whoever comes while nobody writes leads: it writes what
-// is queued, and hands the lead to one of those who came meanwhile.
+// There is no extra goroutine. The first caller to find no write in flight becomes leader: it writes everything queued, then
+// hands leadership to a waiting caller.
 type sharing struct {
 	queue     []*op
 	leading   bool
@@ -34,7 +34,7 @@ type sharing struct {
 	unwritten []*op // ends that could not be written yet; only the leader touches them
 }
 
-// runShared makes a move in the store. An end that nobody asks about waits for no one.
+// runShared makes a move in the store. The end of a call does not wait for the write, unless the call was refused.
 func (m *limiter) runShared(mv *op) {
 	mv.done = make(chan bool, 1)
 	m.mu.Lock()
@@ -58,7 +58,7 @@ func (m *limiter) writeQueued() bool {
 	m.mu.Unlock()
 	m.write(batch)
 	for _, mv := range batch {
-		mv.done <- false // never blocks: nobody told it anything before, but who leads
+		mv.done <- false // never blocks: the channel has capacity 1, and only a leader was sent to before
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -106,7 +106,7 @@ func (m *limiter) swap(ctx context.Context, moves []*op) error {
 		forged = forged || from == fromForged
 		calls, changed, refused := m.apply(&b, moves, forged)
 		switch {
-		case refused && from == fromCache: // perhaps there is more by now
+		case refused && from == fromCache: // other processes may have freed calls since
 			m.sharing.cached = false
 			moved--
 			continue
@@ -164,7 +164,7 @@ func (m *limiter) read(ctx context.Context) (b budget, from source, err error) {
 	return m.budget.clone(), from, nil
 }
 
-// put writes b, and takes it over once it is written. Not ok: somebody else wrote meanwhile.
+// put writes b, and takes it over once it is written. It returns false if another process has written.
 func (m *limiter) put(ctx context.Context, b budget, calls map[int64]int) (ok bool, err error) {
 	raw, err := seal(b, m.key, m.secret(), m.sharing.revision)
 	if err != nil {

@@ -2,7 +2,7 @@ package procore
 
 // window is one of a client's two. Times are in ms of Procore's clock; 0: none.
 //
-//	never shown    Limit 0      it binds nobody
+//	never shown    Limit 0      it limits no call
 //	running        Ends > 0     Left calls more, less those under way
 //	over           Ends 0       as good as new, with the limit it had; the next call begins it
 //
@@ -19,7 +19,7 @@ type window struct {
 	Round  int64 `json:"round,omitempty"`  // windows that are over
 }
 
-// roll ends a window whose time is over, and forgets one that can't be.
+// roll ends a window whose time is over, and resets one with impossible values.
 func (w *window) roll(now, size int64) {
 	w.Left, w.Doubt = min(max(w.Left, -maxCalls), w.Limit), min(max(w.Doubt, 0), maxCalls)
 	switch {
@@ -62,7 +62,7 @@ func (w *window) reserveIf(bulk bool) int {
 	return 0
 }
 
-// reserve is the last fifth. Of a single call it is none.
+// reserve returns a fifth of the limit, at least one call; 0 for a limit of one call.
 func (w *window) reserve() int { return min(max(w.Limit/5, 1), w.Limit-1) }
 
 // update takes in what an answer says of this window; others is how many calls ended while it
