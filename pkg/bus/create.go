@@ -14,6 +14,16 @@ import (
 // createTimeout bounds one attempt to create or look up a stream or a consumer; it covers an election.
 const createTimeout = 5 * time.Second
 
+// errNoPeers is the broker's error code of a stream with more replicas than nodes are online at present, as while a cluster
+// starts. It has the status 400.
+const errNoPeers jetstream.ErrorCode = 10005
+
+// refusesForGood reports whether the broker's reply to a request to create something is the same for the next one.
+func refusesForGood(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && api.Code < 500 && api.ErrorCode != errNoPeers
+}
+
 // create calls f to create or update a stream or a consumer, and retries until ctx ends: a cluster without a leader replies
 // late or not at all. It logs each reason once. A permanent refusal is returned at once.
 func create[T any](ctx context.Context, b *Bus, what string, f func(context.Context) (T, error)) (T, error) {
@@ -27,10 +37,10 @@ func create[T any](ctx context.Context, b *Bus, what string, f func(context.Cont
 			return made, fmt.Errorf("%s: this key may not make it; is it TIEBACK_NATS_TOPOLOGY=managed here, and `provisioner` that makes it? (%w)", what, said)
 		}
 		var api *jetstream.APIError
-		if err == nil || ctx.Err() != nil || errors.As(err, &api) && api.Code < 500 {
+		if err == nil || ctx.Err() != nil || refusesForGood(err) {
 			return made, wrap(what, err)
 		}
-		if api != nil && err.Error() != told { // a reply, unlike a timeout, may be permanent
+		if errors.As(err, &api) && err.Error() != told { // a reply, unlike a timeout, may be permanent
 			told = err.Error()
 			b.log.Warn("the broker does not create it, retrying", zap.String("what", what), zap.Error(err))
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -24,7 +25,8 @@ import (
 //
 // The error is permanent where the outcome is refused, and is for the operator. Any other error means that
 // the streams could not be read.
-func (s *Service) admit(ctx context.Context, subject bus.Subject, o *tiebackv1.Outcome) error {
+func (s *Service) admit(ctx context.Context, m bus.Message, o *tiebackv1.Outcome) error {
+	subject := m.Subject
 	if err := allowed(subject, o); err != nil {
 		return refused(err)
 	}
@@ -38,9 +40,9 @@ func (s *Service) admit(ctx context.Context, subject bus.Subject, o *tiebackv1.O
 	case len(done) == 0:
 		return nil
 	case subject.Type == catalogue.Unknown:
-		return s.whole(ctx, subject)
+		return s.whole(ctx, m)
 	}
-	return s.owns(ctx, subject, done)
+	return s.owns(ctx, m, done)
 }
 
 func refused(err error) error {
@@ -126,8 +128,8 @@ func allowedOf(row catalogue.EventType, c *tiebackv1.CloseOut) error {
 
 // whole checks a success that the sweep reports: that of the one request detail that stands for a whole request, all
 // of which was told as done, without a request detail. What was told is read from the status-reporter's own notes.
-func (s *Service) whole(ctx context.Context, subject bus.Subject) error {
-	told := 0
+func (s *Service) whole(ctx context.Context, outcome bus.Message) error {
+	told, subject := 0, outcome.Subject
 	for _, run := range []string{"", "*"} {
 		m, has, err := s.memory.Last(ctx, bus.Any(bus.Closed, subject.Company, subject.Request).WithRun(run))
 		if err != nil {
@@ -147,13 +149,27 @@ func (s *Service) whole(ctx context.Context, subject bus.Subject) error {
 		}
 	}
 	if told == 0 {
-		return refused(errors.New("it says success of a request of which nothing was told"))
+		return missing(outcome, errors.New("it says success of a request of which nothing was reported"))
 	}
 	return nil
 }
 
+// catchUp is how long a message that justifies an outcome may be missing before the outcome is refused: reads are
+// answered by any replica of the stream, and one that was cut off or restarted lags behind for some seconds.
+const catchUp = time.Minute
+
+// missing refuses an outcome because of a message that was not found. While the outcome is younger than catchUp, the
+// error is transient: the replica that was asked may lag behind.
+func missing(outcome bus.Message, err error) error {
+	if time.Since(outcome.Stored) < catchUp {
+		return fault.New(fault.Transient, fmt.Errorf("outcome not admitted yet, as a replica of the stream may lag behind: %w", err))
+	}
+	return refused(err)
+}
+
 // owns checks that request details are named by the payload of an event of the subject's type and request.
-func (s *Service) owns(ctx context.Context, subject bus.Subject, details []int64) error {
+func (s *Service) owns(ctx context.Context, outcome bus.Message, details []int64) error {
+	subject, found := outcome.Subject, false
 	for _, run := range []string{subject.OfEvent().Run, "", "*"} { // the replay of an outcome has a run without an event
 		e, err := s.event(ctx, subject.OfEvent().WithRun(run))
 		if err != nil {
@@ -162,8 +178,12 @@ func (s *Service) owns(ctx context.Context, subject bus.Subject, details []int64
 		if named := procore.RequestDetails(e.GetPayload()); !slices.ContainsFunc(details, func(id int64) bool { return !slices.Contains(named, id) }) {
 			return nil
 		}
+		found = found || e != nil
 	}
-	return refused(fmt.Errorf("it says success of request details %v, of which the event %s of request %d names not all, or the event is kept no longer", details, subject.Type, subject.Request))
+	if !found {
+		return missing(outcome, fmt.Errorf("it says success of request details %v, and there is no event %s of request %d, or it is kept no longer", details, subject.Type, subject.Request))
+	}
+	return refused(fmt.Errorf("it says success of request details %v, which the event %s of request %d does not all name", details, subject.Type, subject.Request))
 }
 
 // event reads the event of a subject's type, company, request and run; nil: there is none.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -112,7 +113,7 @@ func TestAnOutcomeSaysOnlyWhatItsSubjectMay(t *testing.T) {
 		{"swept, after all was done", "_._.7.4.swept", "_", says(good, 14), ""},
 		{"swept, after a part failed", "_._.7.5.swept", "_", says(good, 15), "not told as done in whole"},
 		{"swept, after a replay failed", "_._.7.6.swept", "_", says(good, 16), "not told as done in whole"},
-		{"swept, of what was never told", "_._.7.1.swept", "_", says(good, 11), "of which nothing was told"},
+		{"swept, of what was never told", "_._.7.1.swept", "_", says(good, 11), "of which nothing was reported"},
 		{"swept, with a mark", "_._.7.4.swept", "_", mark("vendor", "V-666"), "success of an event"},
 		{"swept and failed", "_._.7.5.swept", "_", says(bad, 15), ""},
 
@@ -182,8 +183,33 @@ func TestAnOutcomeIsOfItsSubjectsCompanyAndRequest(t *testing.T) {
 		if w, err := s.open(t.Context(), bus.Message{Subject: subject, Raw: subject.String(), Data: data}); w != nil || fault.ClassOf(err) != fault.Permanent {
 			t.Errorf("%v: opened %v, error %v", o, w, err)
 		}
-		if err := s.admit(t.Context(), subject, o); fault.ClassOf(err) != fault.Permanent {
+		if err := s.admit(t.Context(), bus.Message{Subject: subject}, o); fault.ClassOf(err) != fault.Permanent {
 			t.Errorf("%v: error %v", o, err)
+		}
+	}
+}
+
+// A replica that lags behind does not have the event of an outcome yet. The outcome is refused only when that lasts.
+func TestOutcomeWhoseEventIsMissingIsRefusedOnlyLater(t *testing.T) {
+	s := &Service{memory: notes{}}
+	for _, of := range []struct {
+		subject string
+		outcome *tiebackv1.Outcome
+	}{
+		{"tb.outcome.export.create_vendor.7.1", &tiebackv1.Outcome{Type: "create_vendor"}},
+		{"tb.outcome._._.7.1.swept", &tiebackv1.Outcome{}},
+	} {
+		subject, err := bus.Parse(of.subject)
+		if err != nil {
+			t.Fatal(err)
+		}
+		of.outcome.CompanyId, of.outcome.ErpRequestId = 7, 1
+		of.outcome.CloseOuts = []*tiebackv1.CloseOut{{RequestDetailId: 11, Status: good}}
+		for age, want := range map[time.Duration]fault.Class{0: fault.Transient, 2 * catchUp: fault.Permanent} {
+			m := bus.Message{Subject: subject, Stored: time.Now().Add(-age)}
+			if err := s.admit(t.Context(), m, of.outcome); fault.ClassOf(err) != want {
+				t.Errorf("%s, %s old: %v; want a %s error", of.subject, age, err, want)
+			}
 		}
 	}
 }

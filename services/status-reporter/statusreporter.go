@@ -155,7 +155,7 @@ func (s *Service) open(ctx context.Context, m bus.Message) (*waiting, error) {
 	if err := bus.Decode(m, o); err != nil {
 		return nil, err
 	}
-	if err := s.admit(ctx, m.Subject, o); err != nil {
+	if err := s.admit(ctx, m, o); err != nil {
 		return nil, err
 	}
 	// An unlink can't be made twice, and a broker that was restarted may have forgotten its ack.
@@ -307,7 +307,7 @@ func (s *Service) ending(ctx context.Context, m bus.Message, o *tiebackv1.Outcom
 	if m.Raw != m.Subject.String() {
 		return failed(o), nil
 	}
-	switch err := s.admit(ctx, m.Subject, o); {
+	switch err := s.admit(ctx, m, o); {
 	case err == nil:
 		return failed(o), nil
 	case fault.ClassOf(err) != fault.Permanent:
