@@ -123,7 +123,7 @@ func TestAHistoryIsReadAlikeByEveryCommand(t *testing.T) {
 			history: func(h *recorded) { h.clicked(true); h.ended("", h.closed(failed, "", "The code 12 is taken.")) },
 		},
 		{
-			name: "given up, and reported", details: "failed", class: request.Dead, why: []string{"Your ERP is away."}, verdict: []string{"closed as failed", "waits for somebody"}, open: true,
+			name: "given up, and reported", details: "failed", class: request.Dead, why: []string{"Your ERP is away."}, verdict: []string{"closed as failed", "is open"}, open: true,
 			show: []string{"\nSHOWN TO THE ACCOUNTANT\nYour ERP is away."},
 			history: func(h *recorded) {
 				h.clicked(true)
@@ -203,7 +203,7 @@ func TestAHistoryIsReadAlikeByEveryCommand(t *testing.T) {
 			},
 		},
 		{
-			name: "given up, and a replay that was interrupted", details: "failed", class: request.Dead, why: []string{"was replayed by bob"}, verdict: []string{"closed as failed", "waits for somebody"}, open: true,
+			name: "given up, and a replay that was interrupted", details: "failed", class: request.Dead, why: []string{"was replayed by bob"}, verdict: []string{"closed as failed", "is open"}, open: true,
 			show: []string{"\nSHOWN TO THE ACCOUNTANT\nYour ERP is away.", "was replayed by bob", ", interrupted"},
 			history: func(h *recorded) {
 				h.clicked(true)
@@ -272,7 +272,7 @@ func TestAHistoryIsReadAlikeByEveryCommand(t *testing.T) {
 	for i, c := range all {
 		request := int64(i + 1)
 		f := findings[request]
-		var s trace.Story
+		var s trace.Trace
 		parse(t, fmt.Sprintf("trace %d --company 7 -o json", request), &s)
 		show := ""
 		if id := letters[request]; id != 0 {
@@ -291,7 +291,7 @@ func TestAHistoryIsReadAlikeByEveryCommand(t *testing.T) {
 		if c.never != "" && strings.Contains(f.Why+s.Verdict+show, c.never) {
 			t.Errorf("%s: %q is said, and is not so:\n%s\n%s\n%s", c.name, c.never, f.Why, s.Verdict, show)
 		}
-		if c.open != strings.Contains(s.Verdict, "waits for somebody") {
+		if c.open != strings.Contains(s.Verdict, "is open") {
 			t.Errorf("%s: the verdict is %q", c.name, s.Verdict)
 		}
 	}

@@ -66,7 +66,7 @@ func TestStatusAndTraceNeedNoFurtherRight(t *testing.T) {
 	}
 	for clicked, handed := range map[int64]request.DeliveryState{1: request.Delivered, 2: request.Queued} {
 		s, err := trace.Read(t.Context(), ours, trace.Options{Company: 7, Request: clicked})
-		if err != nil || len(s.Unread) > 0 || s.Class != request.Working || s.Now == nil || s.Now.Handed != handed {
+		if err != nil || len(s.Unread) > 0 || s.Class != request.Working || s.Current == nil || s.Current.Handed != handed {
 			t.Errorf("the story of request %d is %s, %v", clicked, w.json(s), err)
 		}
 	}

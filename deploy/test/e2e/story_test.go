@@ -17,7 +17,7 @@ import (
 )
 
 // story reads a request's story; change says what else is asked.
-func (l *line) story(company, clicked int64, change func(*trace.Options)) trace.Story {
+func (l *line) story(company, clicked int64, change func(*trace.Options)) trace.Trace {
 	l.world.Helper()
 	o := trace.Options{
 		Company: company, Request: clicked, Backoff: l.Backoff,
@@ -39,7 +39,7 @@ func (l *line) askProcore(o *trace.Options) {
 }
 
 // stepsOf are a story's steps in short: kind, and run where there is one.
-func stepsOf(s trace.Story) string {
+func stepsOf(s trace.Trace) string {
 	var out []string
 	for _, st := range s.Steps {
 		if st.Run != "" {
@@ -50,7 +50,7 @@ func stepsOf(s trace.Story) string {
 	return strings.Join(out, " ")
 }
 
-func (w *world) verdict(s trace.Story, class request.Class, parts ...string) {
+func (w *world) verdict(s trace.Trace, class request.Class, parts ...string) {
 	w.Helper()
 	if s.Class != class || s.Accounted != class.Accounted() {
 		w.Errorf("request %d is %s (accounted for: %v), want %s", s.Request, s.Class, s.Accounted, class)
@@ -70,8 +70,8 @@ func TestTheStoryOfASuccess(t *testing.T) {
 	clicked := w.pressIn(firstCompany, "create_vendor", w.vendor(vendor, "Acme"))
 	w.succeeded(clicked)
 	s := l.story(firstCompany, clicked, nil)
-	if stepsOf(s) != "delivery event outcome closed" || s.Now != nil || s.Type != "create_vendor" || s.Category != "export" || len(s.Unread) > 0 {
-		t.Fatalf("the story is %s, at %+v, %v", stepsOf(s), s.Now, s.Unread)
+	if stepsOf(s) != "delivery event outcome closed" || s.Current != nil || s.Type != "create_vendor" || s.Category != "export" || len(s.Unread) > 0 {
+		t.Fatalf("the story is %s, at %+v, %v", stepsOf(s), s.Current, s.Unread)
 	}
 	w.verdict(s, request.Success, "closed as success", "after the click")
 	for i, want := range []struct{ by, since string }{{"", "click"}, {"fetcher", "delivery"}, {"export", "event"}, {"status-reporter", "outcome"}} {
@@ -79,7 +79,7 @@ func TestTheStoryOfASuccess(t *testing.T) {
 			t.Errorf("step %d, %s, is by %q, since %q, took %v; want %v", i, st.Kind, st.By, st.Since, st.Took, want)
 		}
 	}
-	told := s.Steps[3].Told
+	told := s.Steps[3].Outcome
 	if told.Calls < 1 || len(told.CloseOuts) != 1 {
 		t.Fatalf("Procore was told %+v", told)
 	}
@@ -131,16 +131,16 @@ func TestTheStoryOfADeadLetterThatWasReplayed(t *testing.T) {
 		t.Errorf("the story is %s", k)
 	}
 	w.verdict(s, request.Recovered, "run 1, the replay of dead letter 1, was closed as success", "Procore keeps request detail", "at failed")
-	if strings.Contains(s.Verdict, "waits for somebody") {
+	if strings.Contains(s.Verdict, "is open") {
 		t.Errorf("the letter was dealt with, and the verdict is %q", s.Verdict)
 	}
 	for _, st := range s.Steps {
 		switch {
-		case st.Letter != nil && (st.Letter.Cause != "erp" || st.Letter.Attempts < 1 || st.Letter.Error == "" || st.Since != "event"):
-			t.Errorf("the letter's step is %+v, %+v", st, st.Letter)
-		case st.Dealing != nil && (st.By != "ann@office" || st.Dealing.Action != "replayed" || st.Since != "letter"):
-			t.Errorf("the dealing's step is %+v, %+v", st, st.Dealing)
-		case st.Kind == "event" && st.Run == "1" && (st.Since != "dealing" || st.By != "ann@office"):
+		case st.DeadLetter != nil && (st.DeadLetter.Cause != "erp" || st.DeadLetter.Attempts < 1 || st.DeadLetter.Error == "" || st.Since != "event"):
+			t.Errorf("the letter's step is %+v, %+v", st, st.DeadLetter)
+		case st.Resolution != nil && (st.By != "ann@office" || st.Resolution.Action != "replayed" || st.Since != "dead_letter"):
+			t.Errorf("the dealing's step is %+v, %+v", st, st.Resolution)
+		case st.Kind == "event" && st.Run == "1" && (st.Since != "resolution" || st.By != "ann@office"):
 			t.Errorf("the replay counts from %q", st.Since)
 		}
 	}
@@ -152,27 +152,27 @@ func TestTheStoryOfOneThatWaitsForTheERP(t *testing.T) {
 	away := w.down()
 	l := w.run()
 	clicked := w.press("create_vendor")
-	var s trace.Story
+	var s trace.Trace
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		if s = l.story(firstCompany, clicked, nil); s.Now != nil && s.Now.Next != nil && *s.Now.Attempts > 1 {
+		if s = l.story(firstCompany, clicked, nil); s.Current != nil && s.Current.Next != nil && *s.Current.Attempts > 1 {
 			break
 		}
 	}
-	p := s.Now
-	if p == nil || p.Next == nil || p.Stop != "export" || p.Handed != request.Delivered || p.Failure.Source != "erp" || !strings.Contains(p.Failure.Error, "connection refused") {
+	p := s.Current
+	if p == nil || p.Next == nil || p.Stage != "export" || p.Handed != request.Delivered || p.Failure.Source != "erp" || !strings.Contains(p.Failure.Error, "connection refused") {
 		t.Fatalf("it is at %s", w.json(p))
 	}
 	if d := p.Deadline; d == nil || d.Sub(p.Since) != 15*time.Minute {
 		t.Errorf("its deadline is %v", p.Deadline)
 	}
-	if gap := p.Next.Sub(*p.Noted); gap < 10*time.Millisecond || gap > 600*time.Millisecond {
+	if gap := p.Next.Sub(*p.LastAttempt); gap < 10*time.Millisecond || gap > 600*time.Millisecond {
 		t.Errorf("the next attempt is %v after the last", gap)
 	}
 	w.verdict(s, request.Working, "waiting for the ERP since", "attempts, next at about", "deadline")
 	away.Store(false)
 	w.succeeded(clicked)
-	if s = l.story(firstCompany, clicked, nil); s.Now != nil {
-		t.Errorf("it is done, and at %+v", s.Now)
+	if s = l.story(firstCompany, clicked, nil); s.Current != nil {
+		t.Errorf("it is done, and at %+v", s.Current)
 	}
 }
 
@@ -188,10 +188,10 @@ func TestTheStoryOfOneInAQueue(t *testing.T) {
 	event := bus.For(bus.Event, "create_vendor", firstCompany, clicked)
 	l.stored(event)
 	s := l.story(firstCompany, clicked, nil)
-	if p := s.Now; p == nil || p.Handed != request.Queued || p.Attempts != nil || p.Failure != nil || p.Stop != "export" {
-		t.Errorf("it is at %s", w.json(s.Now))
+	if p := s.Current; p == nil || p.Handed != request.Queued || p.Attempts != nil || p.Failure != nil || p.Stage != "export" {
+		t.Errorf("it is at %s", w.json(s.Current))
 	}
-	w.verdict(s, request.Working, "in the queue of export since", "not begun", "deadline")
+	w.verdict(s, request.Working, "in the queue of export since", "not started", "deadline")
 }
 
 func TestTheStoryOfOneThatNeverArrivedAndWasSwept(t *testing.T) {
@@ -213,7 +213,7 @@ func TestTheStoryOfOneThatNeverArrivedAndWasSwept(t *testing.T) {
 	w.succeeded(clicked)
 	s = l.story(firstCompany, clicked, nil)
 	w.verdict(s, request.Success, "closed as success")
-	if stepsOf(s) != "delivery event outcome closed" || s.Steps[0].By != "sweep" || !strings.Contains(s.Steps[0].What, "a sweep found it") {
+	if stepsOf(s) != "delivery event outcome closed" || s.Steps[0].By != "sweep" || !strings.Contains(s.Steps[0].Text, "a sweep found it") {
 		t.Errorf("the story is %s, and begins by %q", stepsOf(s), s.Steps[0].By)
 	}
 }

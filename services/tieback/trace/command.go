@@ -18,11 +18,11 @@ import (
 	"github.com/tieback/tieback/services/tieback/run"
 )
 
-// ErrFailed is exit code 1: what went wrong, or needs a person, has been told already. Any other error
-// of the command is a mistake in its usage or settings, exit code 2, and not told yet.
-var ErrFailed = errors.New("failed; the reason was told")
+// ErrFailed means exit code 1; its cause has been printed. Any other error of the command is a mistake in its usage or
+// settings, exit code 2, and has not been printed.
+var ErrFailed = errors.New("failed; the reason was printed")
 
-// flags are the command's.
+// flags are the command's flags.
 type flags struct {
 	company int64
 	payload bool
@@ -35,27 +35,25 @@ type flags struct {
 func Command() *cobra.Command {
 	var f flags
 	cmd := &cobra.Command{
-		Use: "trace REQUEST [--company N] [--payload] [--ask-procore] [-o json]", Short: "Tell the whole story of one ERP request", Args: one,
-		Long: `Tell all that the streams hold of one ERP request, by its id in Procore: when it was clicked, how it
-came, what each stop made of it and how long that took, what Procore was told of each request
-detail and which records were marked, dead letters and what people did about them, all its
-replays, and where it is if it is not finished: since when, how often it was tried, how the last
-attempt ended, when the next begins, and when its deadline is. The last line is the verdict.
+		Use: "trace REQUEST [--company N] [--payload] [--ask-procore] [-o json]", Short: "Show the timeline of one ERP request", Args: oneID,
+		Long: `Show what the streams have of one ERP request, by its id in Procore: the click, the delivery, the result and duration
+of each stage, the close-outs and marks in Procore, dead letters and their resolutions, all replays, and, if the
+request has not ended, its current stage: since when, how many attempts, the last failure, the next attempt, and the
+deadline. The last line is the verdict.
 
-Without --company it is looked for in all companies. Nothing is changed, and Procore is asked only
-with --ask-procore: a call for the request, and some for the list of its request details; of its rate limit a minute is
-waited out. TOOK counts from the message that a step answers, on our clock; from the click, which Procore tells in whole
-seconds of its own clock, only about, and it can be off by what the clocks differ. Attempts are remembered only until a message is finished; of what was given
-up the dead letter has them.
+Without --company the request is looked up in all companies. Nothing is changed. Procore is called only with
+--ask-procore: once for the request, and some times for the list of its request details. If Procore's rate limit is
+exceeded, the command waits up to a minute. TOOK is the time since the step before, by our clock. From the click it is
+approximate, as Procore gives whole seconds of its own clock. Attempts are stored only until a message is
+processed; a dead letter has the number of its own.
 
-What Procore sent, and what a person changed in it, may hold personal data: it is shown only with
---payload.
+What Procore sent, and what a person edited in it, may contain personal data. It is shown only with --payload.
 
-It may run beside a working pipeline. Only with the embedded broker (no TIEBACK_NATS_URL) tieback
-run must be stopped first.
+The command may run while the pipeline runs. With the embedded broker (no TIEBACK_NATS_URL) stop tieback
+run first.
 
-Exit code 0: it was closed, or is at work in time. 1: it needs a person (never arrived, late, given up
-and not told, closed here and open in Procore), not all could be read, or it failed. 2: wrong usage or settings.`,
+Exit code 0: it was closed, or is in progress in time. 1: it needs action (never arrived, late, failed for good
+and not reported, closed here and open in Procore), not all could be read, or it failed. 2: wrong usage or settings.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.check(args[0]); err != nil {
 				return err
@@ -63,20 +61,20 @@ and not told, closed here and open in Procore), not all could be read, or it fai
 			return f.run(cmd)
 		},
 	}
-	cmd.Flags().Int64Var(&f.company, "company", 0, "the company's id in Procore; without it the request is looked for")
-	cmd.Flags().BoolVar(&f.payload, "payload", false, "show what Procore sent; it may hold personal data")
-	cmd.Flags().BoolVar(&f.ask, "ask-procore", false, "ask Procore too: whether it has the request, and where its request details stand")
+	cmd.Flags().Int64Var(&f.company, "company", 0, "the company's id in Procore; without it the request is looked up in all")
+	cmd.Flags().BoolVar(&f.payload, "payload", false, "show what Procore sent; it may contain personal data")
+	cmd.Flags().BoolVar(&f.ask, "ask-procore", false, "read from Procore too: whether it has the request, and the status of its request details")
 	cmd.Flags().StringVarP(&f.output, "output", "o", "table", "table or json")
 	return cmd
 }
 
-// one wants the id of one ERP request.
-func one(_ *cobra.Command, args []string) error {
+// oneID accepts one argument, the id of an ERP request.
+func oneID(_ *cobra.Command, args []string) error {
 	switch {
 	case len(args) == 0:
-		return errors.New("say which ERP request, by its id in Procore: tieback trace 1001")
+		return errors.New("give the id of an ERP request in Procore: tieback trace 1001")
 	case len(args) > 1:
-		return fmt.Errorf("%d arguments were given: tell of one ERP request at a time, as in tieback trace 1001", len(args))
+		return fmt.Errorf("%d ids were given: trace one ERP request at a time, as in tieback trace 1001", len(args))
 	}
 	return nil
 }
@@ -85,7 +83,7 @@ func (f *flags) check(request string) error {
 	id, err := strconv.ParseInt(request, 10, 64)
 	switch {
 	case err != nil || id <= 0:
-		return fmt.Errorf("%q is no ERP request's id: a positive number", request)
+		return fmt.Errorf("%q is not the id of an ERP request: give a positive number", request)
 	case f.company < 0:
 		return fmt.Errorf("--company %d: must be the company's id in Procore, a positive number", f.company)
 	case f.output != "table" && f.output != "json":
@@ -125,31 +123,31 @@ func (f *flags) run(cmd *cobra.Command) error {
 			fmt.Fprintf(cmd.ErrOrStderr(), "tieback trace: waiting %v: %s\n", d.Round(time.Second), terminal.Line(why))
 		}
 	}
-	story, err := Read(cmd.Context(), b.Bus, o)
+	tr, err := Read(cmd.Context(), b.Bus, o)
 	if err != nil {
 		return failed(cmd, err)
 	}
-	if _, ours := p.Companies[f.company]; !ours && len(story.Steps) == 0 && len(story.Unread) == 0 {
-		return p.NotServed(f.company) // of one that was ours once the streams may still hold it
+	if _, ours := p.Companies[f.company]; !ours && len(tr.Steps) == 0 && len(tr.Unread) == 0 {
+		return p.NotServed(f.company) // the streams may still have requests of a former company
 	}
-	return f.tell(cmd, story)
+	return f.print(cmd, tr)
 }
 
-func (f *flags) tell(cmd *cobra.Command, story Story) error {
-	show := printStory
+func (f *flags) print(cmd *cobra.Command, tr Trace) error {
+	show := printTrace
 	if f.output == "json" {
-		show = func(w writer, s Story) error { return terminal.JSON(w, s) }
+		show = func(w writer, s Trace) error { return terminal.JSON(w, s) }
 	}
-	if err := show(cmd.OutOrStdout(), story); err != nil {
+	if err := show(cmd.OutOrStdout(), tr); err != nil {
 		return failed(cmd, err)
 	}
-	if !story.Accounted {
+	if !tr.Accounted {
 		return ErrFailed
 	}
 	return nil
 }
 
-// find finds the request's company where none was named.
+// find sets the request's company if the flag is not given.
 func (f *flags) find(cmd *cobra.Command, b *run.Pipeline) error {
 	if f.company != 0 {
 		return nil
@@ -162,12 +160,12 @@ func (f *flags) find(cmd *cobra.Command, b *run.Pipeline) error {
 	case len(have) == 1:
 		f.company = have[0]
 	case len(have) > 1:
-		return fmt.Errorf("request %d is of companies %s: say which with --company", f.request, list(have))
+		return fmt.Errorf("request %d is of companies %s: choose one with --company", f.request, list(have))
 	case len(known) == 1:
-		f.company = known[0] // it never arrived, and there is only one that it could be of
+		f.company = known[0] // it never arrived; this is the only company
 	default:
-		return failed(cmd, fmt.Errorf("request %d never arrived here, of no company, or longer ago than the streams remember: "+
-			"if it was clicked lately, run tieback sweep; --company N --ask-procore asks Procore whether it was (companies: %s)", f.request, list(known)))
+		return failed(cmd, fmt.Errorf("request %d never arrived here for any company, or is older than the streams' retention: "+
+			"if it was clicked lately, run tieback sweep; --company N --ask-procore shows whether Procore has it (companies: %s)", f.request, list(known)))
 	}
 	return nil
 }

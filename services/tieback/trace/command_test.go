@@ -30,9 +30,9 @@ func execute(t *testing.T, line string) (code int, out, errs string) {
 	return commandtest.Run(t.Context(), Command(), ErrFailed, line)
 }
 
-// kept puts request 12 of company 7, done, and request 13 of both into the streams. Somebody who wrote
-// a record's name would like to steer the terminal.
-func kept(t *testing.T) {
+// publishRequests publishes request 12 of company 7, which is closed, request 13 of companies 7 and 8, and request 15 of
+// company 9. A record's name has terminal control characters.
+func publishRequests(t *testing.T) {
 	t.Helper()
 	b, leave := commandtest.Embedded(t)
 	defer leave()
@@ -63,27 +63,27 @@ func kept(t *testing.T) {
 
 func TestExitCodes(t *testing.T) {
 	commandtest.Settings(t, 7, 8)
-	kept(t)
+	publishRequests(t)
 	for _, c := range []struct {
 		line string
 		code int
 		says string
 	}{
-		{"", 2, "say which ERP request, by its id in Procore: tieback trace 1001"},
+		{"", 2, "give the id of an ERP request in Procore: tieback trace 1001"},
 		{"12 13", 2, "one ERP request at a time"},
-		{"twelve", 2, "no ERP request's id"},
-		{"0", 2, "no ERP request's id"},
+		{"twelve", 2, "not the id of an ERP request"},
+		{"0", 2, "not the id of an ERP request"},
 		{"12 -o xml", 2, "table or json"},
 		{"12 --company=-1", 2, "positive number"},
 		{"12", 0, "Closed as success"},
 		{"12 --company 7", 0, "marked vendor 9 as V-1"},
 		{"12 --company 8", 1, "Never arrived here"},
-		{"13", 2, "of companies 7, 8: say which with --company"},
+		{"13", 2, "of companies 7, 8: choose one with --company"},
 		{"13 --company 8", 0, "Waiting for fetcher"},
-		{"14", 1, "never arrived here, of no company"},
+		{"14", 1, "never arrived here for any company"},
 		{"12 --company 9", 2, "--company 9: is not in the companies file, which has 7, 8"},
 		{"12 --company 9 --ask-procore", 2, "which has 7, 8"},
-		{"15 --company 9", 0, "Waiting for fetcher"}, // was ours once: its story is still there
+		{"15 --company 9", 0, "Waiting for fetcher"}, // a former company: its messages are still there
 		{"12 --company 7 --ask-procore", 1, "As far as could be read"},
 	} {
 		if code, out, errs := execute(t, c.line); code != c.code || !strings.Contains(out+errs, c.says) {
@@ -98,8 +98,8 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-// procoreSays has answer stand for Procore until the test's end or the next call; its login lets everybody in.
-func procoreSays(t *testing.T, answer http.HandlerFunc) {
+// serveProcore serves answer as Procore until the test ends or the next call. Its login accepts any client.
+func serveProcore(t *testing.T, answer http.HandlerFunc) {
 	t.Helper()
 	srv := httptest.NewServer(schematest.Handler(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
@@ -115,10 +115,10 @@ func procoreSays(t *testing.T, answer http.HandlerFunc) {
 	t.Setenv("TIEBACK_PROCORE_LOGIN_URL", srv.URL)
 }
 
-// A short rate limit is waited out, and said; a long one is not, and it is said until when.
-func TestARateLimitOfProcore(t *testing.T) {
+// The command waits for a short rate limit, and reports the time of a long one.
+func TestProcoreRateLimit(t *testing.T) {
 	commandtest.Settings(t, 7, 8)
-	kept(t)
+	publishRequests(t)
 	for _, c := range []struct {
 		after, says string
 		code        int
@@ -128,7 +128,7 @@ func TestARateLimitOfProcore(t *testing.T) {
 		{"900", "run it again at about ", 1, 1},
 	} {
 		var calls atomic.Int32
-		procoreSays(t, func(w http.ResponseWriter, _ *http.Request) {
+		serveProcore(t, func(w http.ResponseWriter, _ *http.Request) {
 			if calls.Add(1) == 1 {
 				w.Header().Set("Retry-After", c.after)
 				w.WriteHeader(http.StatusTooManyRequests)
@@ -144,12 +144,12 @@ func TestARateLimitOfProcore(t *testing.T) {
 	}
 }
 
-// The company's list of request details is not read further back than the click: it may have millions.
-func TestProcoresListIsReadNoFurtherThanTheClick(t *testing.T) {
+// A company may have millions of request details.
+func TestDetailsAreNotReadBeyondTheClick(t *testing.T) {
 	commandtest.Settings(t, 7, 8)
-	kept(t)
+	publishRequests(t)
 	var pages atomic.Int32
-	procoreSays(t, func(w http.ResponseWriter, r *http.Request) {
+	serveProcore(t, func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case strings.HasSuffix(r.URL.Path, "/erp_request_details"):
 			n := 100 - 2*pages.Add(1)
@@ -166,11 +166,11 @@ func TestProcoresListIsReadNoFurtherThanTheClick(t *testing.T) {
 	}
 }
 
-// Of a list that could not be read nobody can say what is not in it.
-func TestAListThatProcoreRefusesLacksNothing(t *testing.T) {
+// If the list can't be read, it is not known which request details it lacks.
+func TestUnreadableListIsNotReportedAsLackingDetails(t *testing.T) {
 	commandtest.Settings(t, 7, 8)
-	kept(t)
-	procoreSays(t, func(w http.ResponseWriter, r *http.Request) {
+	publishRequests(t)
+	serveProcore(t, func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case strings.HasSuffix(r.URL.Path, "/erp_request_details"):
 			w.WriteHeader(http.StatusForbidden)
@@ -179,85 +179,85 @@ func TestAListThatProcoreRefusesLacksNothing(t *testing.T) {
 		}
 	})
 	code, out, errs := execute(t, "12 --company 7 --ask-procore")
-	if code != 1 || strings.Contains(out, "not in its list") || !strings.Contains(out, "create_vendor; it does not say when it was clicked") || !strings.Contains(out, "Could not ask Procore's list of request details") {
+	if code != 1 || strings.Contains(out, "not in its list") || !strings.Contains(out, "create_vendor; no creation time") || !strings.Contains(out, "Could not read Procore's list of request details") {
 		t.Errorf("exit %d\n%s%s", code, out, errs)
 	}
 }
 
-func TestJSONIsOneDocument(t *testing.T) {
+func TestJSON(t *testing.T) {
 	commandtest.Settings(t, 7, 8)
-	kept(t)
+	publishRequests(t)
 	code, out, errs := execute(t, "12 -o json")
-	var s Story
+	var s Trace
 	if err := json.Unmarshal([]byte(out), &s); err != nil || code != 0 || errs != "" {
 		t.Fatalf("exit %d, %v: %s", code, err, errs)
 	}
-	if len(s.Steps) != 4 || s.Steps[3].Told.CloseOuts[0].Marks[0].OriginID != "V-1" || s.Verdict == "" || s.Company != 7 || s.Now != nil {
+	if len(s.Steps) != 4 || s.Steps[3].Outcome.CloseOuts[0].Marks[0].OriginID != "V-1" || s.Verdict == "" || s.Company != 7 || s.Current != nil {
 		t.Errorf("it has %s", out)
 	}
 }
 
-// What each line looks like, and each field of the JSON is called: the files change only on purpose.
+// TestGolden compares the text and the JSON with golden files.
 func TestGolden(t *testing.T) {
-	story := example()
+	tr := example()
 	var table strings.Builder
-	if err := printStory(&table, story); err != nil {
+	if err := printTrace(&table, tr); err != nil {
 		t.Fatal(err)
 	}
-	commandtest.Golden(t, "story.golden", table.String())
-	doc, err := json.MarshalIndent(story, "", "  ")
+	commandtest.Golden(t, "trace.golden", table.String())
+	doc, err := json.MarshalIndent(tr, "", "  ")
 	if err != nil {
 		t.Fatal(err)
 	}
-	commandtest.Golden(t, "story.json", string(doc)+"\n")
+	commandtest.Golden(t, "trace.json", string(doc)+"\n")
 }
 
-// example is a story with something of everything: given up, edited and replayed, throttled now.
-func example() Story {
+// example is a trace with every kind of step: failed for good, edited and replayed, retried now.
+func example() Trace {
 	at := func(s float64) time.Time {
 		return time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC).Add(time.Duration(s * float64(time.Second)))
 	}
 	took := func(s float64) *float64 { return &s }
 	clicked, next, noted, deadline, attempts := at(0), at(1310), at(1302), at(2201), 3
-	failed := &Told{Calls: 1, Expired: true, DeadLettered: true, CloseOuts: []CloseOut{{
+	failed := &Outcome{Calls: 1, Expired: true, DeadLettered: true, CloseOuts: []CloseOut{{
 		Detail: 5, Status: "failed", Record: `vendor "Acme"`, Messages: []string{"This could not be done within 15 minutes."},
 	}}}
-	return Story{
+	return Trace{
 		Company: 598134325841112, Request: 1001, Type: "create_vendor", Category: "export", Clicked: &clicked, Unread: []string{},
 		Steps: []Step{
-			{At: at(0.4), Took: took(0.4), Since: "click", Kind: "delivery", What: "Procore's delivery was taken in", Subject: "tb.delivery._._.598134325841112.1001", Sequence: 1,
+			{At: at(0.4), Took: took(0.4), Since: "click", Kind: "delivery", Text: "Procore's delivery was taken in", Subject: "tb.delivery._._.598134325841112.1001", Sequence: 1,
 				Delivery: &Delivery{EventID: "01J", APIVersion: "v4.0", User: 5, OccurredAt: at(0), ReceivedAt: at(0.39)}},
-			{At: at(1), Took: took(0.6), Since: "delivery", Kind: "event", By: "fetcher", What: "fetched: create_vendor, 812 bytes", Subject: "tb.event.export.create_vendor.598134325841112.1001", Sequence: 1,
+			{At: at(1), Took: took(0.6), Since: "delivery", Kind: "event", By: "fetcher", Text: "fetched: create_vendor, 812 bytes", Subject: "tb.event.export.create_vendor.598134325841112.1001", Sequence: 1,
 				Event: &Event{Bytes: 812}},
-			{At: at(901), Took: took(900), Since: "event", Kind: "outcome", By: "deadline", Subject: "tb.outcome.export.create_vendor.598134325841112.1001", Sequence: 1, Told: failed},
+			{At: at(901), Took: took(900), Since: "event", Kind: "outcome", By: "deadline", Subject: "tb.outcome.export.create_vendor.598134325841112.1001", Sequence: 1, Outcome: failed},
 			{At: at(901.1), Took: took(900.1), Since: "event", Kind: "dead", By: "deadline", Subject: "tb.dead.export.create_vendor.598134325841112.1001", Sequence: 42,
-				What:   "given up by deadline after 12 attempts, letter 42: not done within 15m0s: connection refused",
-				Letter: &Letter{ID: 42, Stop: "deadline", Class: "transient", Cause: "erp", Attempts: 12, Error: "not done within 15m0s: connection refused"}},
-			{At: at(902), Took: took(1), Since: "outcome", Kind: "closed", By: "status-reporter", Subject: "tb.closed.export.create_vendor.598134325841112.1001", Sequence: 1, Told: failed},
-			{At: at(1300), Took: took(398.9), Since: "letter", Kind: "resolution", Run: "42", By: "ann@office", What: "letter 42 was replayed by ann@office", Subject: "tb.resolution.export.create_vendor.598134325841112.1001.42", Sequence: 1,
-				Dealing: &Dealing{Letter: 42, Action: "replayed", Who: "ann@office", Replay: "tb.event.export.create_vendor.598134325841112.1001.42"}},
-			{At: at(1301), Took: took(1), Since: "dealing", Kind: "event", Run: "42", By: "ann@office", What: "replayed: fetched: create_vendor, 812 bytes", Subject: "tb.event.export.create_vendor.598134325841112.1001.42", Sequence: 2,
+				Text:       "given up by deadline after 12 attempts, letter 42: not done within 15m0s: connection refused",
+				DeadLetter: &DeadLetter{ID: 42, Stage: "deadline", Class: "transient", Cause: "erp", Attempts: 12, Error: "not done within 15m0s: connection refused"}},
+			{At: at(902), Took: took(1), Since: "outcome", Kind: "closed", By: "status-reporter", Subject: "tb.closed.export.create_vendor.598134325841112.1001", Sequence: 1, Outcome: failed},
+			{At: at(1300), Took: took(398.9), Since: "dead_letter", Kind: "resolution", Run: "42", By: "ann@office", Text: "letter 42 was replayed by ann@office", Subject: "tb.resolution.export.create_vendor.598134325841112.1001.42", Sequence: 1,
+				Resolution: &Resolution{DeadLetter: 42, Action: "replayed", Who: "ann@office", Replay: "tb.event.export.create_vendor.598134325841112.1001.42"}},
+			{At: at(1301), Took: took(1), Since: "resolution", Kind: "event", Run: "42", By: "ann@office", Text: "replayed: fetched: create_vendor, 812 bytes", Subject: "tb.event.export.create_vendor.598134325841112.1001.42", Sequence: 2,
 				Event: &Event{Bytes: 812}},
-			{At: at(1302), Took: took(1), Since: "event", Kind: "outcome", Run: "42", By: "export", Subject: "tb.outcome.export.create_vendor.598134325841112.1001.42", Sequence: 2, Told: &Told{Calls: 2, CloseOuts: []CloseOut{{
+			{At: at(1302), Took: took(1), Since: "event", Kind: "outcome", Run: "42", By: "export", Subject: "tb.outcome.export.create_vendor.598134325841112.1001.42", Sequence: 2, Outcome: &Outcome{Calls: 2, CloseOuts: []CloseOut{{
 				Detail: 5, Status: "success", Record: `vendor "Acme"`, Marks: []Mark{{Item: Item{Type: "vendor", ID: 9}, OriginID: "V-1", OriginCode: "ACME"}},
 			}}}},
-			{At: at(1304), Took: took(2), Since: "outcome", Kind: "closed", Run: "42", By: "status-reporter", Subject: "tb.closed.export.create_vendor.598134325841112.1001.42", Sequence: 2, Told: &Told{Calls: 2, CloseOuts: []CloseOut{{
-				Detail: 5, Status: "success", Record: `vendor "Acme"`, Stands: "failed", Marks: []Mark{{Item: Item{Type: "vendor", ID: 9}, OriginID: "V-1", OriginCode: "ACME"}},
+			{At: at(1304), Took: took(2), Since: "outcome", Kind: "closed", Run: "42", By: "status-reporter", Subject: "tb.closed.export.create_vendor.598134325841112.1001.42", Sequence: 2, Outcome: &Outcome{Calls: 2, CloseOuts: []CloseOut{{
+				Detail: 5, Status: "success", Record: `vendor "Acme"`, KeptStatus: "failed", Marks: []Mark{{Item: Item{Type: "vendor", ID: 9}, OriginID: "V-1", OriginCode: "ACME"}},
 				Unlinks: []Item{{Type: "vendor", ID: 8}},
 			}}}},
 		},
-		Now: &Place{Stop: "export", Run: "43", Since: at(1301), Handed: request.Delivered, Attempts: &attempts, Noted: &noted, Next: &next, Deadline: &deadline,
-			Failure: &Failure{Class: "transient", Source: "erp", Sentence: "The ERP is away.", Error: "connection refused"}},
-		Procore: &Asked{Known: true, Type: "create_vendor", Created: &clicked, Details: []Detail{{ID: 5, Status: "failed"}}, Calls: 2},
+		Current: &Current{Stage: "export", Run: "43", Since: at(1301), Handed: request.Delivered, Attempts: &attempts, LastAttempt: &noted, Next: &next, Deadline: &deadline,
+			Failure: &Failure{Class: "transient", Source: "erp", UserMessage: "The ERP is away.", Error: "connection refused"}},
+		Procore: &ProcoreState{Known: true, Type: "create_vendor", Created: &clicked, Details: []Detail{{ID: 5, Status: "failed"}}, Calls: 2},
 		Class:   "working", Accounted: true, Verdict: "run 43 waiting for the ERP since 12:21:41 (5.0 s) at export, 3 attempts",
 	}
 }
 
-// A subject's last word may be anybody's who may write there.
-func TestARunSteersNoTerminal(t *testing.T) {
-	story := Story{Steps: []Step{{Run: "\x1b[2J", Kind: "event"}}, Now: &Place{Run: "\x1b[2J", Stop: "export"}}
+// The run, the last token of a subject, is not validated by the broker.
+func TestRunHasNoTerminalControlCharacters(t *testing.T) {
+	tr := Trace{Steps: []Step{{Run: "\x1b[2J", Kind: "event"}}, Current: &Current{Run: "\x1b[2J", Stage: "export"}}
 	var out strings.Builder
-	if err := printStory(&out, story); err != nil {
+	if err := printTrace(&out, tr); err != nil {
 		t.Fatal(err)
 	}
 	if strings.Contains(out.String(), "\x1b") || strings.Count(out.String(), `\u001b[2J`) != 2 {

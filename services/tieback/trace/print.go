@@ -15,22 +15,22 @@ import (
 
 type writer = io.Writer
 
-// printStory writes a story for people.
-func printStory(w writer, s Story) error {
+// printTrace prints a trace for people.
+func printTrace(w writer, s Trace) error {
 	fmt.Fprintf(w, "%s\n", terminal.Paint(w, terminal.Bold, head(s)))
 	if err := printSteps(w, s.Steps); err != nil {
 		return err
 	}
-	if s.Now != nil {
+	if s.Current != nil {
 		fmt.Fprintf(w, "\n%s\n", terminal.Paint(w, terminal.Bold, "NOW"))
-		printPlace(w, s.Now)
+		printCurrent(w, s.Current)
 	}
 	if s.Procore != nil {
-		fmt.Fprintf(w, "\n%s\n", terminal.Paint(w, terminal.Bold, "PROCORE SAYS"))
-		printAsked(w, s.Procore)
+		fmt.Fprintf(w, "\n%s\n", terminal.Paint(w, terminal.Bold, "IN PROCORE"))
+		printProcore(w, s.Procore)
 	}
 	for _, u := range s.Unread {
-		fmt.Fprintf(w, "\nCould not ask %s\n", terminal.Line(u))
+		fmt.Fprintf(w, "\nCould not read %s\n", terminal.Line(u))
 	}
 	colour := terminal.Green
 	if !s.Accounted {
@@ -40,7 +40,7 @@ func printStory(w writer, s Story) error {
 	return err
 }
 
-func head(s Story) string {
+func head(s Trace) string {
 	text := fmt.Sprintf("ERP request %d of company %d", s.Request, s.Company)
 	if s.Type != "_" {
 		text += fmt.Sprintf(": %s (%s)", terminal.Line(s.Type), s.Category)
@@ -51,7 +51,7 @@ func head(s Story) string {
 	return text
 }
 
-// printSteps writes a row for each step, and below it what it did to which record.
+// printSteps prints a row for each step, and its close-outs and marks below.
 func printSteps(w writer, steps []Step) error {
 	if len(steps) == 0 {
 		return nil
@@ -60,8 +60,8 @@ func printSteps(w writer, steps []Step) error {
 	t := tabwriter.NewWriter(&b, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(t, "WHEN\tTOOK\tRUN\tBY\tWHAT")
 	for _, s := range steps {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", stamp(s.At), took(s), dash(terminal.Line(s.Run)), dash(terminal.Line(s.By)), what(s))
-		for _, line := range more(s) {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", stamp(s.At), took(s), dash(terminal.Line(s.Run)), dash(terminal.Line(s.By)), stepText(s))
+		for _, line := range stepLines(s) {
 			text := strings.TrimLeft(line, " ")
 			fmt.Fprintf(t, "\t\t\t\t  %s%s\n", line[:len(line)-len(text)], terminal.Line(text))
 		}
@@ -90,22 +90,22 @@ func took(s Step) string {
 	return Took(time.Duration(*s.Took * float64(time.Second)))
 }
 
-// handed are the words for how far the broker has come with a message.
+// handed describes whether the broker has delivered a message.
 var handed = map[request.DeliveryState]string{
-	request.Queued: "not handed out to any process yet", request.Delivered: "handed out to a process", request.NoConsumer: "which has never run on this broker",
-	request.Settled: "which is done with it and wrote down no end", request.NotRead: "and the broker does not say how far it is",
+	request.Queued: "not delivered to a process yet", request.Delivered: "delivered to a process", request.NoConsumer: "which has never run on this broker",
+	request.Settled: "which has acknowledged it without an end", request.NotRead: "not known whether delivered",
 }
 
-func printPlace(w writer, p *Place) {
+func printCurrent(w writer, p *Current) {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	row := func(name, value string) { fmt.Fprintf(t, "  %s\t%s\n", name, value) }
-	row("stop", p.Stop+", "+handed[p.Handed])
+	row("stage", p.Stage+", "+handed[p.Handed])
 	if p.Run != "" {
 		row("run", terminal.Line(p.Run))
 	}
 	row("since", stamp(p.Since))
 	if p.Attempts != nil {
-		row("attempts", fmt.Sprintf("%d, the last noted at %s", *p.Attempts, stamp(*p.Noted)))
+		row("attempts", fmt.Sprintf("%d, the last at %s", *p.Attempts, stamp(*p.LastAttempt)))
 	}
 	if f := p.Failure; f != nil {
 		row("last failure", fmt.Sprintf("%s, %s: %s", f.Class, or(f.Source, "ours"), terminal.Line(f.Error)))
@@ -116,15 +116,15 @@ func printPlace(w writer, p *Place) {
 	if p.Deadline != nil {
 		row("deadline", stamp(*p.Deadline))
 	}
-	_ = t.Flush() // to w, whose errors show with the verdict
+	_ = t.Flush() // a write error shows again with the verdict
 }
 
-func printAsked(w writer, a *Asked) {
+func printProcore(w writer, a *ProcoreState) {
 	if !a.Known {
-		fmt.Fprintf(w, "  it knows no such request\n")
+		fmt.Fprintf(w, "  Procore does not have the request\n")
 		return
 	}
-	created := "; it does not say when it was clicked"
+	created := "; no creation time"
 	if a.Created != nil {
 		created = ", clicked at " + second(*a.Created)
 	}
@@ -139,7 +139,7 @@ func printAsked(w writer, a *Asked) {
 	fmt.Fprintf(w, "  (%d calls)\n", a.Calls)
 }
 
-// printPayloads writes what Procore sent and what people changed, where it was asked for.
+// printPayloads prints the payloads and edits, which the steps have only with --payload.
 func printPayloads(w writer, steps []Step) error {
 	for _, s := range steps {
 		if s.Event != nil && s.Event.Payload != nil {
@@ -149,8 +149,8 @@ func printPayloads(w writer, steps []Step) error {
 			}
 			fmt.Fprintf(w, "\n%s\n%s\n", terminal.Paint(w, terminal.Bold, "PAYLOAD, "+stamp(s.At)), terminal.Plain(pretty.String()))
 		}
-		if s.Dealing != nil && s.Dealing.Difference != "" {
-			fmt.Fprintf(w, "\n%s\n%s", terminal.Paint(w, terminal.Bold, "EDITED, "+stamp(s.At)), terminal.Plain(s.Dealing.Difference))
+		if s.Resolution != nil && s.Resolution.Difference != "" {
+			fmt.Fprintf(w, "\n%s\n%s", terminal.Paint(w, terminal.Bold, "EDITED, "+stamp(s.At)), terminal.Plain(s.Resolution.Difference))
 		}
 	}
 	return nil
@@ -158,7 +158,7 @@ func printPayloads(w writer, steps []Step) error {
 
 func stamp(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05.000") }
 
-// second is a time of Procore's, which has no parts of one.
+// second formats a time of Procore's, which has whole seconds.
 func second(t time.Time) string { return t.Local().Format(time.DateTime) }
 
 func dash(s string) string { return or(s, "-") }

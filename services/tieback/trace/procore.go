@@ -13,51 +13,51 @@ import (
 	"github.com/tieback/tieback/pkg/procore/erplog"
 )
 
-// Asked is what Procore itself says of the request.
-type Asked struct {
-	Known   bool       `json:"known"`           // it has such a request
-	Type    string     `json:"type"`            // as Procore names it; "": not told
-	Created *time.Time `json:"created_at"`      // null: not told
-	Details []Detail   `json:"request_details"` // where their list could not be read, only those that were found
+// ProcoreState is what Procore knows about the request.
+type ProcoreState struct {
+	Known   bool       `json:"known"`           // Procore has the request
+	Type    string     `json:"type"`            // Procore's name; "" if not known
+	Created *time.Time `json:"created_at"`      // null if not known
+	Details []Detail   `json:"request_details"` // if their list can't be read, only those that were found
 	Calls   int        `json:"procore_calls"`
 }
 
-// Detail is a request detail of the payload and where it stands in Procore's list.
+// Detail is a request detail of the payload and its status in Procore's list.
 type Detail struct {
 	ID     int64  `json:"id"`
-	Status string `json:"status"` // "": the list does not have it
+	Status string `json:"status"` // "" if the list does not have it
 }
 
-// ask asks Procore: one call for the request, and, where it carries request details, one for each
-// thousand of the company's list, from its newest end, until they are found or the list is older than the click.
-func (r *reading) ask(ctx context.Context) []procore.Detail {
+// askProcore reads the request with one call. If the request has details, it also reads the company's list of request
+// details, the newest first and 1,000 a call, until it has found them or the list is older than the click.
+func (r *reader) askProcore(ctx context.Context) []procore.Detail {
 	calls := new(atomic.Int32)
 	raw, err := r.request(procore.Counted(ctx, calls))
 	if err != nil && !procore.Gone(err) {
 		r.unread("Procore", err)
 		return nil
 	}
-	r.Story.Procore = &Asked{Known: err == nil, Details: []Detail{}, Calls: int(calls.Load())}
+	r.Trace.Procore = &ProcoreState{Known: err == nil, Details: []Detail{}, Calls: int(calls.Load())}
 	if err != nil {
 		return nil
 	}
-	r.Story.Procore.read(raw)
+	r.Trace.Procore.read(raw)
 	return r.details(ctx, procore.RequestDetails(raw))
 }
 
-// patience is how long Procore is waited for altogether.
-const patience = time.Minute
+// maxWait limits the total time of waiting for Procore.
+const maxWait = time.Minute
 
-// request asks for the request itself, and waits out a short rate limit.
-func (r *reading) request(ctx context.Context) ([]byte, error) {
+// request reads the request and waits while Procore's rate limit is exceeded.
+func (r *reader) request(ctx context.Context) ([]byte, error) {
 	session := r.Options.Procore.Retrying(procore.Retry{Limits: procore.Forever, Waiting: r.mayWait})
 	return session.Do(ctx, procore.Call{Route: procore.GetERPRequest, ID: r.Options.Request})
 }
 
-// mayWait reports a wait; its error says that the wait would be longer than our patience.
-func (r *reading) mayWait(d time.Duration, why string) error {
+// mayWait reports a wait. It returns an error if the total would exceed maxWait.
+func (r *reader) mayWait(d time.Duration, why string) error {
 	now := time.Now()
-	if r.waited += d; r.waited > patience {
+	if r.waited += d; r.waited > maxWait {
 		return fmt.Errorf("%s: run it again at about %s", why, clock(now.Add(d), now))
 	}
 	if r.Waiting != nil {
@@ -66,13 +66,13 @@ func (r *reading) mayWait(d time.Duration, why string) error {
 	return nil
 }
 
-func (a *Asked) read(raw []byte) {
+func (a *ProcoreState) read(raw []byte) {
 	var request struct {
 		Name    string `json:"request_name"`
 		Created any    `json:"created_at"`
 	}
 	if json.Unmarshal(raw, &request) != nil {
-		return // the fetcher would not understand it either, and says so
+		return // the fetcher reports this
 	}
 	a.Type = request.Name
 	text, _ := request.Created.(string)
@@ -82,13 +82,13 @@ func (a *Asked) read(raw []byte) {
 	}
 }
 
-// early is how much older than its request a request detail may be, generously: both are made by the click.
+// early is how much older than its request a request detail may be. Both are created by the click, so this is generous.
 const early = 24 * time.Hour
 
 var errFound = errors.New("all found")
 
-// details looks up where request details stand.
-func (r *reading) details(ctx context.Context, ids []int64) []procore.Detail {
+// details looks up the status of request details.
+func (r *reader) details(ctx context.Context, ids []int64) []procore.Detail {
 	if len(ids) == 0 {
 		return nil
 	}
@@ -96,10 +96,10 @@ func (r *reading) details(ctx context.Context, ids []int64) []procore.Detail {
 	defer cancel(nil)
 	reader := &erplog.Reader{Session: r.Options.Procore, Company: r.Options.Company, Backoff: r.Backoff, Waiting: func(d time.Duration, why string) {
 		if err := r.mayWait(d, why); err != nil {
-			cancel(err) // which ends the wait
+			cancel(err) // ends the wait
 		}
 	}}
-	if at := r.Story.Procore.Created; at != nil {
+	if at := r.Trace.Procore.Created; at != nil {
 		reader.Since = at.Add(-early)
 	}
 	var found []procore.Detail
@@ -122,13 +122,13 @@ func (r *reading) details(ctx context.Context, ids []int64) []procore.Detail {
 	if !whole {
 		r.unread("Procore's list of request details", err)
 	}
-	a := r.Story.Procore
+	a := r.Trace.Procore
 	a.Calls += reader.Calls()
 	for _, id := range ids {
 		d := Detail{ID: id}
 		i := slices.IndexFunc(found, func(f procore.Detail) bool { return f.ID == id })
 		if i < 0 && !whole {
-			continue // nobody knows whether the list has it
+			continue // not known whether the list has it
 		}
 		if i >= 0 {
 			d.Status = found[i].Status

@@ -7,17 +7,17 @@ import (
 	"github.com/tieback/tieback/pkg/request"
 )
 
-// since notes how long a step took: since the message that it answers.
+// since sets how long a step took, counted from an earlier step:
 //
-//	step                 answers
-//	delivery             the click
-//	event                the delivery of its run, or the dealing that replayed it
-//	outcome              the event of its run, or the delivery of one that could not be fetched, or the dealing
-//	closed               the outcome of its run
-//	dead letter          the message that died: outcome, event or delivery of its run
-//	dealing              its letter
-func (r *reading) since(s *Step) {
-	what, at := r.answers(s)
+//	step          counted from
+//	delivery      the click
+//	event         the delivery of its run, or the resolution that replayed it
+//	outcome       the event of its run, the delivery if it could not be fetched, or the resolution
+//	closed        the outcome of its run
+//	dead letter   the message that failed: outcome, event or delivery of its run
+//	resolution    its dead letter
+func (r *reader) since(s *Step) {
+	what, at := r.previous(s)
 	if at.IsZero() {
 		return
 	}
@@ -25,7 +25,7 @@ func (r *reading) since(s *Step) {
 	s.Since, s.Took = what, &took
 }
 
-func (r *reading) answers(s *Step) (string, time.Time) {
+func (r *reader) previous(s *Step) (string, time.Time) {
 	base := bus.Subject{Run: s.Run}.OfEvent().Run
 	switch bus.Kind(s.Kind) {
 	case bus.Delivery:
@@ -45,15 +45,15 @@ func (r *reading) answers(s *Step) (string, time.Time) {
 	case bus.Closed:
 		return "outcome", r.last(bus.Outcome, s.Run)
 	case bus.Dead:
-		return r.died(s, base)
+		return r.failedMessage(s, base)
 	case bus.Resolution:
-		return "letter", r.letter(s)
+		return "dead_letter", r.deadLetterTime(s)
 	}
-	return "dealing", r.replayed(s.Subject)
+	return "resolution", r.replayed(s.Subject)
 }
 
-// last is when a run's message of a kind came; zero: it did not.
-func (r *reading) last(k bus.Kind, run string) time.Time {
+// last returns the time of a run's last message of a kind, or zero.
+func (r *reader) last(k bus.Kind, run string) time.Time {
 	for i := len(r.Steps) - 1; i >= 0; i-- {
 		if s := r.Steps[i]; s.Kind == string(k) && s.Run == run {
 			return s.At
@@ -62,44 +62,44 @@ func (r *reading) last(k bus.Kind, run string) time.Time {
 	return time.Time{}
 }
 
-// died is the message that a letter is about, by the stop that gave it up.
-func (r *reading) died(s *Step, run string) (string, time.Time) {
+// failedMessage returns the kind and time of the message that a dead letter is about, which its stage determines.
+func (r *reader) failedMessage(s *Step, run string) (string, time.Time) {
 	kind := bus.Event
 	switch {
-	case s.Letter == nil:
+	case s.DeadLetter == nil:
 		return "", time.Time{}
-	case s.Letter.Stop == request.Fetcher:
+	case s.DeadLetter.Stage == request.Fetcher:
 		kind = bus.Delivery
-	case s.Letter.Stop == request.StatusReporter:
+	case s.DeadLetter.Stage == request.StatusReporter:
 		kind = bus.Outcome
 	}
 	return string(kind), r.last(kind, run)
 }
 
-// letter is when the letter of a dealing was written.
-func (r *reading) letter(s *Step) time.Time {
+// deadLetterTime returns the time of a resolution's dead letter, or zero.
+func (r *reader) deadLetterTime(s *Step) time.Time {
 	for _, l := range r.Steps {
-		if s.Dealing != nil && l.Letter != nil && l.Letter.ID == s.Dealing.Letter {
+		if s.Resolution != nil && l.DeadLetter != nil && l.DeadLetter.ID == s.Resolution.DeadLetter {
 			return l.At
 		}
 	}
 	return time.Time{}
 }
 
-// whose is who had a message replayed on a subject; "": nobody had.
-func (r *reading) whose(subject string) string {
+// replayedBy returns the resolver who replayed a message on a subject, or "".
+func (r *reader) replayedBy(subject string) string {
 	for _, d := range r.Steps {
-		if d.Dealing != nil && d.Dealing.Replay == subject {
-			return d.Dealing.Who
+		if d.Resolution != nil && d.Resolution.Replay == subject {
+			return d.Resolution.Who
 		}
 	}
 	return ""
 }
 
-// replayed is when somebody had a message replayed on a subject.
-func (r *reading) replayed(subject string) time.Time {
+// replayed returns the time of the resolution that replayed a message on a subject, or zero.
+func (r *reader) replayed(subject string) time.Time {
 	for _, d := range r.Steps {
-		if d.Dealing != nil && d.Dealing.Replay == subject {
+		if d.Resolution != nil && d.Resolution.Replay == subject {
 			return d.At
 		}
 	}

@@ -13,35 +13,35 @@ import (
 	"github.com/tieback/tieback/pkg/request"
 )
 
-// Options say what is read, and how.
+// Options say which request is read, and how.
 type Options struct {
 	Company, Request int64
-	Payload          bool // with what Procore sent, which may hold personal data
+	Payload          bool // include what Procore sent, which may contain personal data
 	Rules            request.Rules
 	Backoff          time.Duration                     // of the pipeline's consumers; 0: 1 s
-	Procore          *procore.Session                  // asked as well; nil: only our streams are
-	Waiting          func(d time.Duration, why string) // told of each wait for Procore, before it; nil: nobody is
+	Procore          *procore.Session                  // also read; nil: only the streams are read
+	Waiting          func(d time.Duration, why string) // called before each wait for Procore; may be nil
 }
 
-// Story is all that is known of one ERP request. The names of its fields are stable.
-type Story struct {
+// Trace is all that is known of one ERP request.
+type Trace struct {
 	Company   int64         `json:"company"`
 	Request   int64         `json:"request"`
-	Type      string        `json:"type"` // "_": not known
+	Type      string        `json:"type"` // "_" if not known
 	Category  string        `json:"category"`
-	Clicked   *time.Time    `json:"clicked_at"` // by Procore's clock; null: not known
-	Steps     []Step        `json:"steps"`      // in the order of time
-	Now       *Place        `json:"now"`        // null: nothing of it is at work
-	Procore   *Asked        `json:"procore"`    // null: Procore was not asked
-	Unread    []string      `json:"unread"`     // what could not be asked, and why: the rest may lack because of it
+	Clicked   *time.Time    `json:"clicked_at"` // by Procore's clock; null if not known
+	Steps     []Step        `json:"steps"`      // oldest first
+	Current   *Current      `json:"current"`    // null if nothing is in progress
+	Procore   *ProcoreState `json:"procore"`    // null if Procore was not read
+	Unread    []string      `json:"unread"`     // what could not be read, and why; the trace may be incomplete
 	Class     request.Class `json:"class"`
-	Accounted bool          `json:"accounted_for"` // it needs nobody
+	Accounted bool          `json:"accounted_for"` // it needs no action
 	Verdict   string        `json:"verdict"`
 }
 
-// Read reads a story. What one stream does not tell is noted as unread; an error is the end of ctx.
-func Read(ctx context.Context, b *bus.Bus, o Options) (Story, error) {
-	r := &reading{bus: b, Options: o, Story: Story{Company: o.Company, Request: o.Request, Steps: []Step{}, Unread: []string{}}}
+// Read reads a trace. A stream that can't be read is listed in Unread. The only error is ctx's.
+func Read(ctx context.Context, b *bus.Bus, o Options) (Trace, error) {
+	r := &reader{bus: b, Options: o, Trace: Trace{Company: o.Company, Request: o.Request, Steps: []Step{}, Unread: []string{}}}
 	messages, unread := request.Messages(ctx, b, o.Company, o.Request)
 	for _, k := range bus.Kinds {
 		if err := unread[k]; err != nil {
@@ -52,34 +52,34 @@ func Read(ctx context.Context, b *bus.Bus, o Options) (Story, error) {
 	if err != nil && unread[bus.Event] == nil {
 		r.unread("the stream "+bus.Event.Stream(), err)
 	}
-	r.tell(messages, kept)
+	r.read(messages, kept)
 	var p request.Procore
 	if o.Procore != nil {
-		p.Details = r.ask(ctx)
+		p.Details = r.askProcore(ctx)
 	}
 	now := time.Now()
 	r.verdict = r.timeline.Verdict(o.Rules, p, now)
-	r.place(ctx)
-	r.judge(now)
-	return r.Story, ctx.Err()
+	r.current(ctx)
+	r.conclude(now)
+	return r.Trace, ctx.Err()
 }
 
-// reading is a story while it is read.
-type reading struct {
+// reader reads a trace.
+type reader struct {
 	Options
-	Story
+	Trace
 	bus      *bus.Bus
 	waited   time.Duration // for Procore
 	timeline *request.Timeline
 	verdict  request.Verdict
 }
 
-func (r *reading) unread(what string, err error) {
+func (r *reader) unread(what string, err error) {
 	r.Unread = append(r.Unread, fmt.Sprintf("%s: %v", what, err))
 }
 
-// tell makes the story of messages.
-func (r *reading) tell(messages []bus.Message, kept time.Duration) {
+// read fills the trace from messages.
+func (r *reader) read(messages []bus.Message, kept time.Duration) {
 	r.timeline = request.Of(r.Options.Request, messages, kept)
 	r.Type = r.timeline.Type
 	r.Category = string(bus.For(bus.Event, r.Type, 0, 0).Category)

@@ -9,24 +9,23 @@ import (
 	"github.com/tieback/tieback/pkg/request"
 )
 
-// judge says what the story comes to: its class is what an audit would say, and the verdict says it
-// in a sentence.
-func (r *reading) judge(now time.Time) {
+// conclude sets the class, as in an audit, and the verdict in one sentence.
+func (r *reader) conclude(now time.Time) {
 	r.Class, r.Accounted = r.verdict.Class, r.verdict.Class.Accounted()
 	var parts []string
 	switch {
 	case len(r.Steps) == 0:
 		parts = append(parts, r.absent())
-	case r.Now != nil:
-		parts = append(parts, r.atWork(now))
+	case r.Current != nil:
+		parts = append(parts, r.inProgress(now))
 		switch {
-		case r.Class == request.Overdue && r.Now.Deadline != nil:
-			parts = append(parts, "it is past its deadline: see that the status-reporter runs")
+		case r.Class == request.Overdue && r.Current.Deadline != nil:
+			parts = append(parts, "it is past its deadline: check that the status-reporter runs")
 		case r.Class == request.Overdue:
-			parts = append(parts, "it should have been done by now: see the log of "+r.Now.Stop)
+			parts = append(parts, "it should have been done by now: see the log of "+r.Current.Stage)
 		}
 	default:
-		parts = append(parts, cmp.Or(r.verdict.Ended, "nothing here says how it ended"))
+		parts = append(parts, cmp.Or(r.verdict.Ended, "how it ended is not recorded here"))
 	}
 	if r.Class == request.Mismatch {
 		parts = append(parts, fmt.Sprintf("but Procore shows request details %v open: see tieback audit --help", r.verdict.Open))
@@ -35,7 +34,7 @@ func (r *reading) judge(now time.Time) {
 		parts = append(parts, r.verdict.Why)
 	}
 	if d := r.timeline.OpenDeadLetter(); d != nil {
-		parts = append(parts, fmt.Sprintf("dead letter %d (%s, %s) waits for somebody: tieback dead show %d", d.ID, d.Stage, d.Cause(), d.ID))
+		parts = append(parts, fmt.Sprintf("dead letter %d (%s, %s) is open: tieback dead show %d", d.ID, d.Stage, d.Cause(), d.ID))
 	}
 	r.Verdict = strings.Join(parts, "; ")
 	if len(r.Unread) > 0 {
@@ -44,24 +43,24 @@ func (r *reading) judge(now time.Time) {
 	}
 }
 
-// absent: the streams hold nothing of it.
-func (r *reading) absent() string {
-	switch p := r.Story.Procore; {
+// absent is the verdict if the streams have nothing of the request.
+func (r *reader) absent() string {
+	switch p := r.Trace.Procore; {
 	case p == nil:
-		return "never arrived here, or longer ago than the streams remember: if it was clicked lately, run tieback sweep; --ask-procore asks Procore whether it was"
+		return "never arrived here, or is older than the streams' retention: if it was clicked lately, run tieback sweep; --ask-procore shows whether Procore has it"
 	case !p.Known:
-		return "never arrived here, and Procore does not know it either: is it the right number, and the right company?"
+		return "never arrived here, and Procore does not have it either: check the request's id and the company"
 	case r.Class == request.Older, r.Class == request.CalledOff, r.Class == request.Unknown:
-		return "it is not worked, and our streams hold nothing of it: " + r.verdict.Why
+		return "it is not processed, and the streams have nothing of it: " + r.verdict.Why
 	case r.Class == request.Elsewhere:
-		return "Procore has it, closed, and our streams hold nothing of it: it is older than they remember, or something else closed it"
+		return "Procore has it as closed, and the streams have nothing of it: it is older than their retention, or something else closed it"
 	}
-	return "never arrived here, and Procore has it: run tieback sweep, which brings it in"
+	return "never arrived here, and Procore has it: run tieback sweep, which fetches it"
 }
 
-// atWork says what it waits for.
-func (r *reading) atWork(now time.Time) string {
-	p := r.Now
+// inProgress describes the current stage.
+func (r *reader) inProgress(now time.Time) string {
+	p := r.Current
 	var b strings.Builder
 	if p.Run != "" {
 		fmt.Fprintf(&b, "run %s ", p.Run)
@@ -69,16 +68,16 @@ func (r *reading) atWork(now time.Time) string {
 	since := fmt.Sprintf("since %s (%s)", clock(p.Since, now), Took(now.Sub(p.Since)))
 	switch {
 	case p.Handed == request.Settled:
-		fmt.Fprintf(&b, "was let go by %s, which wrote down no end: see its log", p.Stop)
+		fmt.Fprintf(&b, "was released by %s without an end: see its log", p.Stage)
 		return b.String()
 	case p.Failure != nil:
-		fmt.Fprintf(&b, "waiting for %s %s at %s", waitsFor(p.Failure), since, p.Stop)
+		fmt.Fprintf(&b, "waiting for %s %s at %s", waitsFor(p.Failure), since, p.Stage)
 	case p.Handed == request.Queued:
-		fmt.Fprintf(&b, "in the queue of %s %s, not begun", p.Stop, since)
+		fmt.Fprintf(&b, "in the queue of %s %s, not started", p.Stage, since)
 	case p.Handed == request.NoConsumer:
-		fmt.Fprintf(&b, "waiting for %s %s, which has never run on this broker", p.Stop, since)
+		fmt.Fprintf(&b, "waiting for %s %s, which has never run on this broker", p.Stage, since)
 	default:
-		fmt.Fprintf(&b, "with %s %s", p.Stop, since)
+		fmt.Fprintf(&b, "with %s %s", p.Stage, since)
 	}
 	if p.Attempts != nil {
 		fmt.Fprintf(&b, ", %s", count(*p.Attempts, "attempt"))
@@ -92,7 +91,7 @@ func (r *reading) atWork(now time.Time) string {
 	return b.String()
 }
 
-// waitsFor is who could end the wait.
+// waitsFor names what a retry waits for.
 func waitsFor(f *Failure) string {
 	switch {
 	case f.Class == "throttled":
@@ -105,7 +104,7 @@ func waitsFor(f *Failure) string {
 	return "another attempt"
 }
 
-// clock is a time of today, or with its day.
+// clock formats a time, with its date unless it is today.
 func clock(t, now time.Time) string {
 	t, now = t.Local(), now.Local()
 	if t.Format(time.DateOnly) == now.Format(time.DateOnly) {
@@ -114,7 +113,7 @@ func clock(t, now time.Time) string {
 	return t.Format(time.DateTime)
 }
 
-// Took is a duration as people say it. Of less than nothing, as clocks differ, it is nothing.
+// Took formats a duration for people. A negative duration, as clocks differ, is zero.
 func Took(d time.Duration) string {
 	switch d = max(d, 0); {
 	case d < time.Second:

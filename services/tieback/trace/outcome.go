@@ -5,28 +5,27 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// Told is what Procore is told of the event, or was.
-type Told struct {
+// Outcome is what is to be reported to Procore about an event, or was reported.
+type Outcome struct {
 	CloseOuts    []CloseOut `json:"close_outs"`
 	DeadLettered bool       `json:"dead_lettered"`
-	Expired      bool       `json:"expired"`        // its deadline passed first
-	Left         string     `json:"left,omitempty"` // why it was left alone: older, or the status of its request details in Procore; "": it was worked
-	Calls        int32      `json:"procore_calls"`  // made for this event alone, by the attempt that worked
+	Expired      bool       `json:"expired"`        // the deadline passed first
+	Left         string     `json:"left,omitempty"` // why it was not processed: older, or the status of its request details in Procore; "" if it was processed
+	Calls        int32      `json:"procore_calls"`  // for this event alone, by the last attempt
 }
 
-// CloseOut is one request detail's end, with the marks made before it. A mark that Procore refused
-// made its close-out a failed one.
+// CloseOut closes one request detail, after its marks are made. If Procore refuses a mark, the close-out is failed.
 type CloseOut struct {
-	Detail       int64         `json:"request_detail"` // 0: none, only marks
-	Record       string        `json:"record"`         // as a person calls it; "": not told
+	Detail       int64         `json:"request_detail"` // 0 if there are only marks
+	Record       string        `json:"record"`         // its name for people; "" if not known
 	Status       string        `json:"status"`         // success, failed, in-progress
 	Messages     []string      `json:"messages"`       // shown to the accountant
-	Stands       string        `json:"stands"`         // where Procore kept an earlier end: that one
+	KeptStatus   string        `json:"kept_status"`    // the earlier final status, if Procore kept it
 	Marks        []Mark        `json:"marks"`
 	Assignments  []Assignment  `json:"assignments"`
 	Transactions []Transaction `json:"budget_transactions"`
 	Unlinks      []Item        `json:"unlinks"`
-	Links        []Mark        `json:"links"` // learned by us, told to nobody
+	Links        []Mark        `json:"links"` // stored by Tieback, not reported
 }
 
 // Item is a record of Procore.
@@ -35,17 +34,17 @@ type Item struct {
 	ID   int64  `json:"item_id"`
 }
 
-// Mark ties a record to one of the ERP.
+// Mark links a record to one of the ERP.
 type Mark struct {
 	Item
-	OriginID   string `json:"origin_id"` // "": marked as not synced
+	OriginID   string `json:"origin_id"` // "" if marked as not synced
 	OriginCode string `json:"origin_code,omitempty"`
 }
 
 // Assignment is a cost code's line item type that was marked as synced.
 type Assignment struct {
 	Project      int64 `json:"project"`
-	SubJob       int64 `json:"sub_job"` // 0: the project itself
+	SubJob       int64 `json:"sub_job"` // 0 for the project itself
 	CostCode     int64 `json:"cost_code"`
 	LineItemType int64 `json:"line_item_type"`
 }
@@ -57,8 +56,8 @@ type Transaction struct {
 	OriginID string `json:"origin_id"`
 }
 
-func toldOf(o *tiebackv1.Outcome) *Told {
-	t := &Told{CloseOuts: []CloseOut{}, DeadLettered: o.DeadLettered, Expired: o.Expired, Left: o.Left, Calls: o.ProcoreCalls}
+func outcomeOf(o *tiebackv1.Outcome) *Outcome {
+	t := &Outcome{CloseOuts: []CloseOut{}, DeadLettered: o.DeadLettered, Expired: o.Expired, Left: o.Left, Calls: o.ProcoreCalls}
 	for _, c := range o.CloseOuts {
 		t.CloseOuts = append(t.CloseOuts, closeOutOf(c))
 	}
@@ -67,7 +66,7 @@ func toldOf(o *tiebackv1.Outcome) *Told {
 
 func closeOutOf(c *tiebackv1.CloseOut) CloseOut {
 	out := CloseOut{
-		Detail: c.RequestDetailId, Record: c.Record, Status: request.StatusName(c.Status), Messages: append([]string{}, c.Messages...), Stands: c.KeptStatus,
+		Detail: c.RequestDetailId, Record: c.Record, Status: request.StatusName(c.Status), Messages: append([]string{}, c.Messages...), KeptStatus: c.KeptStatus,
 		Marks: []Mark{}, Assignments: []Assignment{}, Transactions: []Transaction{}, Unlinks: []Item{}, Links: []Mark{},
 	}
 	for _, m := range c.Marks {

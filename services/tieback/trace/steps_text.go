@@ -7,13 +7,13 @@ import (
 	"github.com/tieback/tieback/services/tieback/internal/terminal"
 )
 
-// what is the step in words; the close-outs of an outcome follow below.
-func what(s Step) string {
-	switch t := s.Told; {
+// stepText describes a step in a line. The close-outs of an outcome follow it: see stepLines.
+func stepText(s Step) string {
+	switch t := s.Outcome; {
 	case t == nil:
-		return terminal.Line(s.What)
+		return terminal.Line(s.Text)
 	case s.Kind == "closed":
-		return "told Procore"
+		return "reported to Procore"
 	case t.Expired:
 		return "deadline passed: to be closed as failed"
 	case t.Calls == 1:
@@ -23,16 +23,16 @@ func what(s Step) string {
 	}
 }
 
-// more are the lines below a step: what Procore was told, or is to be told, of each request detail.
-func more(s Step) []string {
+// stepLines returns the lines below a step: the close-outs and marks.
+func stepLines(s Step) []string {
 	if s.Delivery != nil && s.Delivery.EventID != "" {
 		return []string{fmt.Sprintf("event %s, API %s, by user %d", s.Delivery.EventID, s.Delivery.APIVersion, s.Delivery.User)}
 	}
-	if s.Told == nil {
+	if s.Outcome == nil {
 		return nil
 	}
 	var out []string
-	for _, c := range s.Told.CloseOuts {
+	for _, c := range s.Outcome.CloseOuts {
 		out = append(out, closeOut(c))
 		if s.Kind == "closed" {
 			out = append(out, marks(c)...)
@@ -41,8 +41,8 @@ func more(s Step) []string {
 	if len(out) == 0 {
 		out = []string{"nothing to close"}
 	}
-	if s.Told.DeadLettered {
-		out = append(out, "the event lies among the dead letters")
+	if s.Outcome.DeadLettered {
+		out = append(out, "the event is a dead letter")
 	}
 	return out
 }
@@ -58,13 +58,13 @@ func closeOut(c CloseOut) string {
 	if len(c.Messages) > 0 {
 		text += fmt.Sprintf(" %q", strings.Join(c.Messages, " "))
 	}
-	if c.Stands != "" {
-		text += ", though Procore keeps it at " + c.Stands
+	if c.KeptStatus != "" {
+		text += ", but Procore keeps the earlier status " + c.KeptStatus
 	}
 	return text
 }
 
-// marks are those that were made before a close-out. Of one that failed it is not known which were.
+// marks describes the marks of a close-out. If it failed, it is not known which of them were made.
 func marks(c CloseOut) []string {
 	var out []string
 	add := func(format string, args ...any) { out = append(out, "  "+fmt.Sprintf(format, args...)) }
