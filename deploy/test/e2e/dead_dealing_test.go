@@ -330,7 +330,7 @@ func TestTheCommandWaitsForTheEndsOfReplays(t *testing.T) {
 			ID  uint64
 			End struct {
 				Closed bool
-				How    string
+				Text   string
 			}
 		}
 	}
@@ -338,7 +338,7 @@ func TestTheCommandWaitsForTheEndsOfReplays(t *testing.T) {
 		t.Fatalf("three that are left: %v\n%s", err, out)
 	}
 	for _, r := range doc.Results {
-		if !r.End.Closed || !strings.Contains(r.End.How, "success") || !strings.Contains(r.End.How, "Procore keeps it at failed") {
+		if !r.End.Closed || !strings.Contains(r.End.Text, "success") || !strings.Contains(r.End.Text, "Procore keeps it at failed") {
 			t.Errorf("dead letter %d ended %+v", r.ID, r.End)
 		}
 	}

@@ -207,7 +207,7 @@ func TestTheStoryOfOneThatNeverArrivedAndWasSwept(t *testing.T) {
 		t.Errorf("the story is %s", w.json(s))
 	}
 	s = l.story(firstCompany, clicked+1_000_000, l.askProcore)
-	w.verdict(s, request.Missed, "Procore does not know it either")
+	w.verdict(s, request.Missed, "Procore does not have it either")
 
 	l.sweep(l.sweeper())
 	w.succeeded(clicked)
