@@ -1,4 +1,4 @@
-// Package secretfile reads the files that an operator gives: secrets, keys, the companies file.
+// Package secretfile reads files that an operator provides: secrets, keys, and the companies file.
 package secretfile
 
 import (
@@ -11,17 +11,17 @@ import (
 	"syscall"
 )
 
-// Most is how many bytes a file may have: the companies file of ten thousand companies has less.
-const Most = 16 << 20
+// MaxSize is how many bytes a file may have: the companies file of ten thousand companies has less.
+const MaxSize = 16 << 20
 
-// What is wrong with a file. The errors of Read wrap them in a *fs.PathError.
+// Errors of Read and ReadSecret, wrapped in a *fs.PathError.
 var (
-	ErrIrregular = errors.New("it is no regular file, so it can't be read again when it is rotated; give the path of one")
-	ErrTooLarge  = fmt.Errorf("it is larger than %d MiB, which no secret is", Most>>20)
-	ErrMarked    = errors.New("it begins with a byte order mark; save it as UTF-8 without one")
+	ErrIrregular = errors.New("not a regular file, so it can't be read again after a rotation; give the path of a regular file")
+	ErrTooLarge  = fmt.Errorf("larger than %d MiB; is it the right file?", MaxSize>>20)
+	ErrMarked    = errors.New("starts with a byte order mark; save it as UTF-8 without one")
 )
 
-// Read reads a regular file of at most Most bytes. It does not wait for a writer of a pipe, and follows symbolic
+// Read reads a regular file of at most MaxSize bytes. It does not wait for a writer of a pipe, and follows symbolic
 // links, which Kubernetes makes. No error has the content.
 func Read(path string) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) //nolint:gosec // the operator names the file
@@ -36,8 +36,8 @@ func Read(path string) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, &fs.PathError{Op: "read", Path: path, Err: ErrIrregular}
 	}
-	raw, err := io.ReadAll(io.LimitReader(f, Most+1))
-	if err == nil && len(raw) > Most {
+	raw, err := io.ReadAll(io.LimitReader(f, MaxSize+1))
+	if err == nil && len(raw) > MaxSize {
 		err = &fs.PathError{Op: "read", Path: path, Err: ErrTooLarge}
 	}
 	if err != nil {
@@ -46,7 +46,7 @@ func Read(path string) ([]byte, error) {
 	return raw, nil
 }
 
-// Check is ErrMarked where a content begins with a byte order mark of UTF-8 or UTF-16: it would be a part of the secret.
+// Check returns ErrMarked if raw starts with a byte order mark of UTF-8 or UTF-16, which would become part of the secret.
 func Check(raw []byte) error {
 	for _, mark := range []string{"\xef\xbb\xbf", "\xfe\xff", "\xff\xfe"} {
 		if bytes.HasPrefix(raw, []byte(mark)) {
@@ -56,7 +56,7 @@ func Check(raw []byte) error {
 	return nil
 }
 
-// ReadSecret is Read and Check.
+// ReadSecret reads a file like Read and checks it like Check.
 func ReadSecret(path string) ([]byte, error) {
 	raw, err := Read(path)
 	if err == nil {
@@ -68,7 +68,8 @@ func ReadSecret(path string) ([]byte, error) {
 	return raw, err
 }
 
-// Exposed reports whether others than the file's owner and group may read it. A file that is not there is not exposed.
+// Exposed reports whether users other than the file's owner and group may read it. It returns false if the file does not
+// exist.
 func Exposed(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.Mode().Perm()&0o004 != 0

@@ -11,7 +11,7 @@ import (
 	"github.com/tieback/tieback/pkg/secretfile"
 )
 
-func TestOnlyASmallRegularFileIsRead(t *testing.T) {
+func TestReadSecret(t *testing.T) {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
 	write := func(name, content string) {
@@ -57,6 +57,6 @@ func TestExposed(t *testing.T) {
 		}
 	}
 	if secretfile.Exposed(path + "x") {
-		t.Error("a file that is not there is exposed")
+		t.Error("a missing file is exposed")
 	}
 }

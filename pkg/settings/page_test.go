@@ -11,8 +11,8 @@ import (
 	"github.com/tieback/tieback/pkg/settings"
 )
 
-// TestThePageOfTheVariables holds the table of docs/configuration.md against Load: it has each variable that Load reads,
-// and no other, and the defaults are those of Load.
+// TestThePageOfTheVariables checks that the table of docs/configuration.md has exactly the variables that Load reads, with
+// their defaults.
 func TestThePageOfTheVariables(t *testing.T) {
 	raw, err := os.ReadFile("../../docs/configuration.md")
 	if err != nil {
@@ -33,7 +33,7 @@ func TestThePageOfTheVariables(t *testing.T) {
 	for _, row := range regexp.MustCompile("(?m)^\\| `(TIEBACK_[A-Z_]+)` \\|([^|]*)\\|").FindAllStringSubmatch(string(raw), -1) {
 		listed = append(listed, row[1])
 		value := strings.Trim(row[2], " ")
-		if row[1] == "TIEBACK_WEBHOOKS" { // beside the companies file, of which there is none here
+		if row[1] == "TIEBACK_WEBHOOKS" { // relative to the companies file, which is not set here
 			continue
 		}
 		s, err := settings.Load(func(name string) string {
@@ -46,7 +46,7 @@ func TestThePageOfTheVariables(t *testing.T) {
 			t.Errorf("%s: %s is not the default: %v", row[1], value, err)
 		}
 		if value == "" && !empty(defaults, row[1], t) {
-			t.Errorf("%s has a default, which the page does not show", row[1])
+			t.Errorf("%s has a default that the page does not show", row[1])
 		}
 	}
 	slices.Sort(listed)
@@ -55,7 +55,7 @@ func TestThePageOfTheVariables(t *testing.T) {
 	}
 }
 
-// empty reports whether a variable has no default: then a value of its own is the only text among the settings that changes them.
+// empty reports whether the default of a variable is the empty string.
 func empty(defaults settings.Settings, name string, t *testing.T) bool {
 	t.Helper()
 	const value = "http://127.0.0.1:1"

@@ -1,5 +1,5 @@
-// Package settings reads Tieback's environment: the same variables in one process and in
-// separate services. Each is checked before anything starts.
+// Package settings reads Tieback's environment variables. They are the same for one process and for separate services, and
+// are validated before anything starts.
 package settings
 
 import (
@@ -14,36 +14,36 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// Settings are the variables, with their defaults filled in.
+// Settings are the values of the variables, with defaults applied.
 type Settings struct {
-	Data            string        // TIEBACK_DATA: a folder for all that is kept
+	Data            string        // TIEBACK_DATA: the data folder
 	NATSURL         string        // TIEBACK_NATS_URL; "": the embedded server
-	NATSNKeyFile    string        // TIEBACK_NATS_NKEY_FILE: an nkey seed, read for each connect; "": none
-	NATSCAFile      string        // TIEBACK_NATS_CA_FILE: PEM, whom to trust as the broker; "": the system's roots
+	NATSNKeyFile    string        // TIEBACK_NATS_NKEY_FILE: nkey seed, read at each connect; "": none
+	NATSCAFile      string        // TIEBACK_NATS_CA_FILE: PEM certificates that the broker is verified with; "": the system's roots
 	TopologyManaged bool          // TIEBACK_NATS_TOPOLOGY=managed: only the provisioner creates streams and consumers; with create each process does
 	Replicas        int           // TIEBACK_NATS_REPLICAS: of every stream
-	MaxBytes        uint64        // TIEBACK_NATS_MAX_BYTES: of all streams; 0: no end
+	MaxBytes        uint64        // TIEBACK_NATS_MAX_BYTES: of all streams together; 0: unlimited
 	ProcoreAPIURL   string        // TIEBACK_PROCORE_API_URL
 	ProcoreLoginURL string        // TIEBACK_PROCORE_LOGIN_URL
 	Companies       string        // TIEBACK_COMPANIES: the companies file
-	Webhooks        string        // TIEBACK_WEBHOOKS: the hashes of webhook tokens, for ingest; webhooks/webhooks.json beside the companies file
+	Webhooks        string        // TIEBACK_WEBHOOKS: hashes of webhook tokens, for ingest; default webhooks/webhooks.json beside the companies file
 	IngestAddr      string        // TIEBACK_INGEST_ADDR
 	AdminAddr       string        // TIEBACK_ADMIN_ADDR
 	Routes          string        // TIEBACK_PROCORE_ROUTES: path overrides; "": none
 	LogLevel        zapcore.Level // TIEBACK_LOG_LEVEL
-	Deadline        time.Duration // TIEBACK_DEADLINE: an event that is not done by then is closed as failed
-	SyncDeadline    time.Duration // TIEBACK_SYNC_DEADLINE: the same for syncs, which page through the ERP
-	SweepEvery      time.Duration // TIEBACK_SWEEP_EVERY: between the sweeps of a company
-	Traces          string        // TIEBACK_TRACES: URL of an OTLP collector; "": traces are off
+	Deadline        time.Duration // TIEBACK_DEADLINE: time until an unfinished event is closed as failed
+	SyncDeadline    time.Duration // TIEBACK_SYNC_DEADLINE: the same for syncs
+	SweepEvery      time.Duration // TIEBACK_SWEEP_EVERY: interval between sweeps of a company
+	Traces          string        // TIEBACK_TRACES: URL of an OTLP collector; "": no traces
 }
 
-// Load reads the variables through getenv (os.Getenv) and tells all that is wrong at once.
+// Load reads the variables with getenv, usually os.Getenv. Its error lists all invalid variables.
 func Load(getenv func(string) string) (Settings, error) {
-	get := func(name, otherwise string) string {
+	get := func(name, fallback string) string {
 		if v := getenv(name); v != "" {
 			return v
 		}
-		return otherwise
+		return fallback
 	}
 	s := Settings{
 		Data: DataFolder(getenv), NATSURL: getenv("TIEBACK_NATS_URL"),
@@ -54,7 +54,7 @@ func Load(getenv func(string) string) (Settings, error) {
 		Companies:       getenv("TIEBACK_COMPANIES"), Routes: getenv("TIEBACK_PROCORE_ROUTES"),
 		IngestAddr: get("TIEBACK_INGEST_ADDR", ":8080"), AdminAddr: get("TIEBACK_ADMIN_ADDR", "127.0.0.1:9090"),
 	}
-	s.Webhooks = get("TIEBACK_WEBHOOKS", beside(s.Companies))
+	s.Webhooks = get("TIEBACK_WEBHOOKS", defaultWebhooks(s.Companies))
 	var errs []error
 	var err error
 	if s.Replicas, err = strconv.Atoi(get("TIEBACK_NATS_REPLICAS", "1")); err != nil || s.Replicas < 1 || s.Replicas > 5 {
@@ -67,18 +67,18 @@ func Load(getenv func(string) string) (Settings, error) {
 		errs = append(errs, errors.New("TIEBACK_NATS_TOPOLOGY: must be create (each process creates the streams and consumers that are missing) or managed (only the provisioner creates them)"))
 	}
 	if s.MaxBytes, err = strconv.ParseUint(get("TIEBACK_NATS_MAX_BYTES", "0"), 10, 64); err != nil {
-		errs = append(errs, errors.New("TIEBACK_NATS_MAX_BYTES: must be a number of bytes; 0 or unset is no end"))
+		errs = append(errs, errors.New("TIEBACK_NATS_MAX_BYTES: must be a number of bytes; 0 or unset means unlimited"))
 	}
 	if s.LogLevel, err = zapcore.ParseLevel(get("TIEBACK_LOG_LEVEL", "info")); err != nil {
 		errs = append(errs, errors.New("TIEBACK_LOG_LEVEL: must be debug, info, warn or error"))
 	}
-	if s.Deadline, err = span("TIEBACK_DEADLINE", get("TIEBACK_DEADLINE", "15m")); err != nil {
+	if s.Deadline, err = duration("TIEBACK_DEADLINE", get("TIEBACK_DEADLINE", "15m")); err != nil {
 		errs = append(errs, err)
 	}
-	if s.SyncDeadline, err = span("TIEBACK_SYNC_DEADLINE", get("TIEBACK_SYNC_DEADLINE", "2h")); err != nil {
+	if s.SyncDeadline, err = duration("TIEBACK_SYNC_DEADLINE", get("TIEBACK_SYNC_DEADLINE", "2h")); err != nil {
 		errs = append(errs, err)
 	}
-	if s.SweepEvery, err = span("TIEBACK_SWEEP_EVERY", get("TIEBACK_SWEEP_EVERY", "5m")); err != nil {
+	if s.SweepEvery, err = duration("TIEBACK_SWEEP_EVERY", get("TIEBACK_SWEEP_EVERY", "5m")); err != nil {
 		errs = append(errs, err)
 	}
 	if s.Traces != "" {
@@ -89,16 +89,16 @@ func Load(getenv func(string) string) (Settings, error) {
 	return s, errors.Join(errs...)
 }
 
-// beside is where the webhook hashes are unless TIEBACK_WEBHOOKS says otherwise. They have a folder of their
-// own, so that a container can be given that folder alone.
-func beside(companies string) string {
+// defaultWebhooks returns the default of TIEBACK_WEBHOOKS. The file has its own folder, so that a container can mount only
+// that folder.
+func defaultWebhooks(companies string) string {
 	if companies == "" {
 		return ""
 	}
 	return filepath.Join(filepath.Dir(companies), "webhooks", "webhooks.json")
 }
 
-// DataFolder is TIEBACK_DATA, or .tieback.
+// DataFolder returns TIEBACK_DATA, or .tieback if it is not set.
 func DataFolder(getenv func(string) string) string {
 	if v := getenv("TIEBACK_DATA"); v != "" {
 		return v
@@ -106,18 +106,18 @@ func DataFolder(getenv func(string) string) string {
 	return ".tieback"
 }
 
-// span reads a time span. A deadline of less than a minute is for rehearsals only, but makes sense.
-func span(name, v string) (time.Duration, error) {
+// duration parses a duration of at least a second. Deadlines of less than a minute are for tests.
+func duration(name, v string) (time.Duration, error) {
 	d, err := time.ParseDuration(v)
 	if err != nil || d < time.Second {
-		return 0, fmt.Errorf("%s: %q is no time span of at least 1s; write it as 15m or 2h", name, v)
+		return 0, fmt.Errorf("%s: %q is not a duration of at least 1s; write it as 15m or 2h", name, v)
 	}
 	return d, nil
 }
 
 func addr(name, v string) error {
 	if _, _, err := net.SplitHostPort(v); err != nil {
-		return fmt.Errorf("%s: %q is no address to listen on; write it as :8080 or 127.0.0.1:8080", name, v)
+		return fmt.Errorf("%s: %q is not an address to listen on; write it as :8080 or 127.0.0.1:8080", name, v)
 	}
 	return nil
 }

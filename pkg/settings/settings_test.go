@@ -20,7 +20,7 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-func TestEachBadVariableIsNamed(t *testing.T) {
+func TestErrorNamesVariable(t *testing.T) {
 	for name, bad := range map[string]string{
 		"TIEBACK_NATS_REPLICAS": "0", "TIEBACK_NATS_TOPOLOGY": "maybe", "TIEBACK_LOG_LEVEL": "loud", "TIEBACK_INGEST_ADDR": "8080", "TIEBACK_ADMIN_ADDR": "nowhere",
 		"TIEBACK_DEADLINE": "15", "TIEBACK_SYNC_DEADLINE": "100ms", "TIEBACK_PROCORE_API_URL": "procore.com", "TIEBACK_PROCORE_LOGIN_URL": "ftp://login", "TIEBACK_TRACES": "collector:4318",

@@ -1,5 +1,5 @@
-// Package telemetry is what every service shows of itself: one log line per attempt,
-// Prometheus metrics, and /healthz and /readyz on a port of their own.
+// Package telemetry has what every service exports: a log line for each attempt, Prometheus metrics, traces, and /healthz
+// and /readyz on the admin port.
 package telemetry
 
 import (
@@ -29,14 +29,14 @@ type Stages struct {
 	seconds  *prometheus.HistogramVec
 }
 
-// NewStages registers the metrics.
+// NewStages returns the metrics, registered with reg.
 func NewStages(reg prometheus.Registerer) (*Stages, error) {
 	s := &Stages{
 		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tieback_attempts_total", Help: "Attempts at an event, by stage, event type and verdict (done, again, throttled, dead).",
 		}, []string{"stage", "type", "verdict"}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "tieback_attempt_failures_total", Help: "Attempts that ended with an error, by stage, the error's class (transient, permanent, throttled, ambiguous) and who can mend it (ours, tenant-data, erp, procore, limits).",
+			Name: "tieback_attempt_failures_total", Help: "Attempts that ended with an error, by stage, the error's class (transient, permanent, throttled, ambiguous) and its cause (ours, tenant-data, erp, procore, limits).",
 		}, []string{"stage", "class", "cause"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "tieback_attempt_seconds", Help: "How long an attempt took, by stage.", Buckets: prometheus.ExponentialBuckets(0.001, 3, 10),
@@ -71,7 +71,7 @@ func (s *Stages) Observer(stage string, log *zap.Logger) func(bus.Message, time.
 	}
 }
 
-// result is how the request came out, and why; "": this attempt was not its end, or its handler does not say.
+// result returns the result of the request and the reason; "": the attempt did not end it, or its handler does not report one.
 func result(m bus.Message, verdict string, err error) (bus.Result, string) {
 	switch {
 	case verdict == "dead" && fault.CauseOf(err) == fault.TenantData:
@@ -84,11 +84,11 @@ func result(m bus.Message, verdict string, err error) (bus.Result, string) {
 	return "", ""
 }
 
-// cause is an error's cause in one word, the word of tieback dead.
+// cause returns an error's cause as a label value, as tieback dead shows it.
 func cause(err error) string { return strings.ReplaceAll(fault.CauseOf(err).String(), " ", "-") }
 
-// ServeAdmin serves /metrics, /healthz and /readyz at addr until ctx ends. Ready answers
-// nil when the service can do its work.
+// ServeAdmin serves /metrics, /healthz and /readyz at addr until ctx ends. ready returns nil if the service can do its
+// work, otherwise the reason why not.
 func ServeAdmin(ctx context.Context, addr string, reg prometheus.Gatherer, ready func() error) error {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
@@ -107,7 +107,7 @@ func ServeAdmin(ctx context.Context, addr string, reg prometheus.Gatherer, ready
 	return Serve(ctx, l, mux)
 }
 
-// Ready asks the admin port of this machine's service, as configured, whether it is ready.
+// Ready asks the service with admin address addr on this machine whether it is ready. Its error has the reason.
 func Ready(addr string) error {
 	_, port, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -120,7 +120,7 @@ func Ready(addr string) error {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		why, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10)) // cut short: what came is shown
+		why, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10)) // on an error, show what was read
 		return fmt.Errorf("not ready: %s: %s", resp.Status, bytes.TrimSpace(why))
 	}
 	return nil
@@ -129,21 +129,21 @@ func Ready(addr string) error {
 // maxAdminConnections is how many connections Serve keeps open. It uses at most an eighth of the file descriptors.
 const maxAdminConnections = 128
 
-// Serve serves HTTP on l until ctx ends, then gives the requests under way five seconds. Of more connections than may
+// Serve serves HTTP on l until ctx ends, then waits up to five seconds for requests in progress. Of more connections than may
 // be open, the oldest are closed.
 func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 	srv := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
 	return ServeWith(ctx, connlimit.New(connlimit.Share(maxAdminConnections, 8)).Limit(srv, l), srv)
 }
 
-// ServeWith is Serve with a server of the caller's, which must not be used again.
+// ServeWith is like Serve, with a server of the caller's, which can't be used again.
 func ServeWith(ctx context.Context, l net.Listener, srv *http.Server) error {
 	drained := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(drained)
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
-		_ = srv.Shutdown(grace) // past the grace they are cut off
+		_ = srv.Shutdown(grace) // Close interrupts the remaining requests
 		_ = srv.Close()
 	})
 	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {

@@ -16,7 +16,6 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// Who looks at a graph of failures must see what kind they are and who can mend them.
 func TestFailuresAreCountedByClassAndCause(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	stages, err := NewStages(reg)
@@ -26,12 +25,12 @@ func TestFailuresAreCountedByClassAndCause(t *testing.T) {
 	observe := stages.Observer("export", zap.NewNop())
 	m := bus.Message{Subject: bus.For(bus.Event, "create_vendor", 7, 1), Stored: time.Now()}
 	observe(m, time.Second, "done", nil)
-	observe(m, time.Second, "again", errors.New("nobody classed this"))
+	observe(m, time.Second, "again", errors.New("without a class"))
 	observe(m, time.Second, "dead", fault.Permanentf("The vendor has no name."))
 	observe(m, time.Second, "throttled", fault.Wait(time.Minute, errors.New("429")))
 	observe(m, time.Second, "again", fault.From(fault.FromERP, fault.New(fault.Ambiguous, errors.New("cut off"))))
 	want := `
-# HELP tieback_attempt_failures_total Attempts that ended with an error, by stage, the error's class (transient, permanent, throttled, ambiguous) and who can mend it (ours, tenant-data, erp, procore, limits).
+# HELP tieback_attempt_failures_total Attempts that ended with an error, by stage, the error's class (transient, permanent, throttled, ambiguous) and its cause (ours, tenant-data, erp, procore, limits).
 # TYPE tieback_attempt_failures_total counter
 tieback_attempt_failures_total{cause="erp",class="ambiguous",stage="export"} 1
 tieback_attempt_failures_total{cause="limits",class="throttled",stage="export"} 1
@@ -43,13 +42,13 @@ tieback_attempt_failures_total{cause="tenant-data",class="permanent",stage="expo
 	}
 }
 
-func TestBuildInfoSaysWhatRuns(t *testing.T) {
+func TestBuildInfo(t *testing.T) {
 	defer func(version, commit string) { Version, Commit = version, commit }(Version, Commit)
 	Version, Commit = "1.2.3", "abc"
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(BuildInfo("export"))
 	want := `
-# HELP tieback_build_info Always 1; its labels say which version of which service runs, and the commit it was built from.
+# HELP tieback_build_info Always 1; its labels have the service, its version, and the commit that it was built from.
 # TYPE tieback_build_info gauge
 tieback_build_info{revision="abc",service="export",version="1.2.3"} 1
 `
@@ -58,7 +57,7 @@ tieback_build_info{revision="abc",service="export",version="1.2.3"} 1
 	}
 }
 
-func TestTheRevisionTellsOfUncommittedChanges(t *testing.T) {
+func TestRevision(t *testing.T) {
 	for want, settings := range map[string][]debug.BuildSetting{
 		"unknown":     {{Key: "vcs.modified", Value: "true"}},
 		"abc":         {{Key: "vcs.revision", Value: "abc"}, {Key: "vcs.modified", Value: "false"}},
@@ -70,8 +69,8 @@ func TestTheRevisionTellsOfUncommittedChanges(t *testing.T) {
 	}
 }
 
-// What the ERP refused is no error of the pipeline, and shows in the line of the attempt all the same.
-func TestALineSaysHowTheRequestCameOut(t *testing.T) {
+// A refusal by the ERP is not an error of the pipeline, but the attempt's log line has it.
+func TestLogLineHasOutcome(t *testing.T) {
 	stages, err := NewStages(prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
@@ -96,7 +95,7 @@ func TestALineSaysHowTheRequestCameOut(t *testing.T) {
 		outcome, _ := fields["outcome"].(string)
 		reason, _ := fields["reason"].(string)
 		if outcome != c.outcome || reason != c.reason {
-			t.Errorf("%s, %v: the line says outcome=%q reason=%q, want %q, %q", c.verdict, c.err, outcome, reason, c.outcome, c.reason)
+			t.Errorf("%s, %v: the line has outcome=%q reason=%q, want %q, %q", c.verdict, c.err, outcome, reason, c.outcome, c.reason)
 		}
 	}
 }

@@ -15,16 +15,16 @@ import (
 	"go.uber.org/zap"
 )
 
-// StartTraces has spans sent to an OTLP collector at endpoint (http://host:4318; the path is /v1/traces
-// if it has none); "" leaves traces off. Which traces are kept is OTEL_TRACES_SAMPLER's to say, all by
-// default. A collector that is away costs traces and nothing else. Stop sends what is left.
+// StartTraces sends spans to the OTLP collector at endpoint, such as http://host:4318; the path is /v1/traces unless given.
+// If endpoint is "", there are no traces. OTEL_TRACES_SAMPLER selects the traces, by default all. If the collector is
+// unavailable, traces are lost and nothing else is affected. stop sends the remaining spans.
 func StartTraces(ctx context.Context, service, endpoint string, log *zap.Logger) (stop func(), err error) {
 	if endpoint == "" {
 		return func() {}, nil
 	}
 	u, err := url.Parse(endpoint)
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-		return nil, fmt.Errorf("TIEBACK_TRACES: %q is no http(s) URL of a collector; write it as http://collector:4318", endpoint)
+		return nil, fmt.Errorf("TIEBACK_TRACES: %q is not an http or https URL; write it as http://collector:4318", endpoint)
 	}
 	if u.Path == "" || u.Path == "/" {
 		u.Path = "/v1/traces"
@@ -33,7 +33,7 @@ func StartTraces(ctx context.Context, service, endpoint string, log *zap.Logger)
 	if err != nil {
 		return nil, fmt.Errorf("TIEBACK_TRACES: %w", err)
 	}
-	otel.SetErrorHandler(&quietly{log: log})
+	otel.SetErrorHandler(&rateLimited{log: log})
 	provider := trace.NewTracerProvider(trace.WithBatcher(exporter), trace.WithResource(resource.NewSchemaless(
 		attribute.String("service.name", service), attribute.String("service.namespace", "tieback"), attribute.String("service.version", Version),
 	)))
@@ -41,20 +41,20 @@ func StartTraces(ctx context.Context, service, endpoint string, log *zap.Logger)
 	return func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
 		defer cancel()
-		_ = provider.Shutdown(ctx) // told by the error handler
+		_ = provider.Shutdown(ctx) // the error handler logs it
 	}, nil
 }
 
-// quietly logs that traces are lost, once a minute: a collector that is away is no reason to fill a log.
-type quietly struct {
+// rateLimited logs that traces are lost, once a minute.
+type rateLimited struct {
 	log  *zap.Logger
 	next atomic.Int64 // Unix nanoseconds
 }
 
-// Handle does otel.ErrorHandler.
-func (q *quietly) Handle(err error) {
-	now, next := time.Now(), q.next.Load()
-	if now.UnixNano() >= next && q.next.CompareAndSwap(next, now.Add(time.Minute).UnixNano()) {
-		q.log.Warn("traces are lost (TIEBACK_TRACES)", zap.Error(err))
+// Handle implements otel.ErrorHandler.
+func (r *rateLimited) Handle(err error) {
+	now, next := time.Now(), r.next.Load()
+	if now.UnixNano() >= next && r.next.CompareAndSwap(next, now.Add(time.Minute).UnixNano()) {
+		r.log.Warn("traces are lost (TIEBACK_TRACES)", zap.Error(err))
 	}
 }

@@ -6,16 +6,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Version is the release that the binary belongs to, one for all services. It is set when a
-// release is built: -ldflags "-X github.com/tieback/tieback/pkg/telemetry.Version=1.2.3".
+// Version is the release of the binary, the same for all services. It is set when a release is built: -ldflags "-X github.com/tieback/tieback/pkg/telemetry.Version=1.2.3".
 var Version = "dev"
 
-// Commit is set likewise where the binary is built outside of its repository, as images are. "": what
-// Go itself knows of it.
+// Commit is set in the same way if the binary is built outside of its repository, as for images. "": Go's build
+// information has it.
 var Commit = ""
 
-// Revision is the commit that the binary was built from, with "+changes" behind it where the tree
-// had others; "unknown": nobody said.
+// Revision returns the commit that the binary was built from, followed by "+changes" if the tree had uncommitted changes;
+// "unknown" if the commit is not known.
 func Revision() string {
 	if Commit != "" {
 		return Commit
@@ -45,10 +44,10 @@ func revision(settings []debug.BuildSetting) string {
 	return commit + changes
 }
 
-// BuildInfo is the metric that says which version of a service runs. Its value is always 1.
+// BuildInfo returns a metric whose labels have the version of a service. Its value is always 1.
 func BuildInfo(service string) prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "tieback_build_info", Help: "Always 1; its labels say which version of which service runs, and the commit it was built from.",
+		Name: "tieback_build_info", Help: "Always 1; its labels have the service, its version, and the commit that it was built from.",
 		ConstLabels: prometheus.Labels{"service": service, "version": Version, "revision": Revision()},
 	}, func() float64 { return 1 })
 }

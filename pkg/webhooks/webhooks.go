@@ -1,6 +1,6 @@
-// Package webhooks is the file that ingest reads: the companies, and the hashes of their webhook tokens. It
-// is derived from the companies file by `tieback setup` and `tieback webhooks`, so that the one service that
-// the internet reaches holds no token, no client secret and no credential of an ERP.
+// Package webhooks reads and writes the file of webhook token hashes, by company. `tieback setup` and `tieback webhooks`
+// derive it from the companies file. ingest, the service that is reachable from the internet, reads only this file, and so
+// has no token, client secret or ERP credential.
 //
 //	{"companies": [{"id": "598134325841112", "token_sha256": ["9f86d0…"]}]}
 package webhooks
@@ -28,18 +28,18 @@ import (
 // Hash is the SHA-256 of a token.
 type Hash [sha256.Size]byte
 
-// HashOf gives a token's hash.
+// HashOf returns the hash of a token.
 func HashOf(token string) Hash { return sha256.Sum256([]byte(token)) }
 
-// Hashes are the hashes of each company's tokens: one, or two while they are rotated.
+// Hashes are the hashes of each company's tokens: one, or two during a rotation.
 type Hashes map[int64][]Hash
 
-// Authentic reports whether token is one of a company's. It does the same work for an unknown company.
+// Authentic reports whether token is one of the company's, in constant time, also for an unknown company.
 func (h Hashes) Authentic(company int64, token string) bool {
 	return Match(h[company], token)
 }
 
-// Match reports whether token has one of at most two hashes, in constant time.
+// Match reports whether token has one of the hashes, of which there are at most two, in constant time.
 func Match(hashes []Hash, token string) bool {
 	hash := HashOf(token)
 	want := make([]Hash, 2)
@@ -51,14 +51,14 @@ func Match(hashes []Hash, token string) bool {
 	return ok == 1
 }
 
-// Tokens are the hashes in a file, read again while the process runs. All methods may be called concurrently.
+// Tokens are the hashes of a file that is reread while the process runs. All methods may be called concurrently.
 type Tokens struct {
 	path string
 	log  *zap.Logger
 	now  atomic.Pointer[Hashes]
 }
 
-// Open reads the file; a mistake in it is an error that names the field.
+// Open reads the file. An error in it names the field.
 func Open(path string, log *zap.Logger) (*Tokens, error) {
 	t := &Tokens{path: path, log: log}
 	h, err := Read(path)
@@ -74,11 +74,11 @@ func (t *Tokens) Authentic(company int64, token string) bool {
 	return t.now.Load().Authentic(company, token)
 }
 
-// Companies is how many companies there are.
+// Companies returns the number of companies.
 func (t *Tokens) Companies() int { return len(*t.now.Load()) }
 
-// Watch takes up changes of the file until ctx ends, new companies too. A change counts once two reads in a
-// row gave the same; a mistake changes nothing and is logged once.
+// Watch rereads the file until ctx ends and applies changes, including new companies. A change is applied when two
+// consecutive reads return the same. An invalid file is logged once and changes nothing.
 func (t *Tokens) Watch(ctx context.Context, every time.Duration) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
@@ -93,14 +93,14 @@ func (t *Tokens) Watch(ctx context.Context, every time.Duration) {
 		if err != nil {
 			raw = []byte(err.Error())
 		}
-		stands := bytes.Equal(raw, last)
-		if last = raw; !stands || bytes.Equal(raw, done) {
+		stable := bytes.Equal(raw, last)
+		if last = raw; !stable || bytes.Equal(raw, done) {
 			continue
 		}
 		done = raw
 		h, err := Read(t.path)
 		if err != nil {
-			t.log.Error("the webhook hashes are not taken up: correct the file, or run `tieback webhooks`", zap.Error(err))
+			t.log.Error("the changed file of webhook hashes is invalid and not used: correct it, or run `tieback webhooks`", zap.Error(err))
 			continue
 		}
 		t.now.Store(&h)
@@ -108,7 +108,7 @@ func (t *Tokens) Watch(ctx context.Context, every time.Duration) {
 	}
 }
 
-// file is the file's content.
+// file is the JSON of the file.
 type file struct {
 	Companies []entry `json:"companies"`
 }
@@ -118,7 +118,7 @@ type entry struct {
 	Hashes []string `json:"token_sha256"`
 }
 
-// Read reads a file.
+// Read reads a file of hashes.
 func Read(path string) (Hashes, error) {
 	raw, err := secretfile.Read(path)
 	if err != nil {
@@ -132,15 +132,15 @@ func Read(path string) (Hashes, error) {
 	for i, c := range f.Companies {
 		id, err := strconv.ParseInt(c.ID, 10, 64)
 		if err != nil || id <= 0 {
-			return nil, fmt.Errorf("%s: companies[%d].id: %.40q is no company", path, i, c.ID)
+			return nil, fmt.Errorf("%s: companies[%d].id: %.40q is not a company id", path, i, c.ID)
 		}
 		if all[id] != nil || len(c.Hashes) < 1 || len(c.Hashes) > 2 {
-			return nil, fmt.Errorf("%s: company %d: want one entry with one hash, or two", path, id)
+			return nil, fmt.Errorf("%s: company %d: want one entry with one or two hashes", path, id)
 		}
 		for _, text := range c.Hashes {
 			raw, err := hex.DecodeString(text)
 			if err != nil || len(raw) != sha256.Size {
-				return nil, fmt.Errorf("%s: company %d: token_sha256: %.10q… is no SHA-256 in hex", path, id, text)
+				return nil, fmt.Errorf("%s: company %d: token_sha256: %.10q… is not a SHA-256 in hex", path, id, text)
 			}
 			all[id] = append(all[id], Hash(raw))
 		}
@@ -148,7 +148,7 @@ func Read(path string) (Hashes, error) {
 	return all, nil
 }
 
-// ReadOrNone is Read; a file that does not exist has no companies.
+// ReadOrNone reads a file like Read, but returns no companies if it does not exist.
 func ReadOrNone(path string) (Hashes, error) {
 	h, err := Read(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -157,7 +157,7 @@ func ReadOrNone(path string) (Hashes, error) {
 	return h, err
 }
 
-// Text is the file's content, companies in the order of their ids.
+// Text returns the content of the file, sorted by company id.
 func (h Hashes) Text() ([]byte, error) {
 	f := file{Companies: []entry{}}
 	ids := make([]int64, 0, len(h))

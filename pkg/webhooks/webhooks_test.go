@@ -27,8 +27,8 @@ func write(t *testing.T, path string, h Hashes) {
 	}
 }
 
-// The file holds no token, and what was written is read.
-func TestWhatIsWrittenIsRead(t *testing.T) {
+// The file contains no token.
+func TestRoundTrip(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "webhooks.json")
 	write(t, path, Hashes{7: {HashOf("seven-seven-seven")}, 598134325841112: {HashOf("old-old-old-old"), HashOf("new-new-new-new")}})
 	raw, err := os.ReadFile(path)
@@ -45,19 +45,19 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 		}
 	}
 	if h.Authentic(8, "") || h.Authentic(7, "") {
-		t.Error("an empty token is taken")
+		t.Error("an empty token is accepted")
 	}
 }
 
-func TestAMistakeNamesItsField(t *testing.T) {
+func TestErrorNamesField(t *testing.T) {
 	dir := t.TempDir()
 	for says, text := range map[string]string{
-		"invalid character":   `companies`,
-		"companies[0].id":     `{"companies":[{"id":"acme","token_sha256":["00"]}]}`,
-		"is no SHA-256":       `{"companies":[{"id":"7","token_sha256":["00"]}]}`,
-		"want one entry":      `{"companies":[{"id":"7","token_sha256":[]}]}`,
-		"no regular file":     "",
-		"is larger than 16 M": strings.Repeat(" ", secretfile.Most+1),
+		"invalid character":  `companies`,
+		"companies[0].id":    `{"companies":[{"id":"acme","token_sha256":["00"]}]}`,
+		"is not a SHA-256":   `{"companies":[{"id":"7","token_sha256":["00"]}]}`,
+		"want one entry":     `{"companies":[{"id":"7","token_sha256":[]}]}`,
+		"not a regular file": "",
+		"larger than 16 M":   strings.Repeat(" ", secretfile.MaxSize+1),
 	} {
 		path := filepath.Join(dir, "w.json")
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -72,8 +72,8 @@ func TestAMistakeNamesItsField(t *testing.T) {
 	}
 }
 
-// A rotation and a new company count without a restart; a mistake changes nothing.
-func TestAChangeIsTakenUp(t *testing.T) {
+// A rotation and a new company take effect without a restart. An invalid file changes nothing.
+func TestWatch(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "webhooks.json")
 	write(t, path, Hashes{7: {HashOf("old")}})
 	tokens, err := Open(path, zap.NewNop())
@@ -93,7 +93,7 @@ func TestAChangeIsTakenUp(t *testing.T) {
 		}
 	}
 	write(t, path, Hashes{7: {HashOf("old"), HashOf("new")}, 8: {HashOf("eight")}})
-	until("the new token is not taken", func() bool {
+	until("the new token is not accepted", func() bool {
 		return tokens.Authentic(7, "new") && tokens.Authentic(7, "old") && tokens.Authentic(8, "eight")
 	})
 	if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
@@ -101,10 +101,10 @@ func TestAChangeIsTakenUp(t *testing.T) {
 	}
 	time.Sleep(20 * time.Millisecond)
 	if !tokens.Authentic(7, "old") {
-		t.Error("a mistake took the tokens away")
+		t.Error("an invalid file removed the tokens")
 	}
 	write(t, path, Hashes{7: {HashOf("new")}})
-	until("the old token is still taken", func() bool {
+	until("the old token is still accepted", func() bool {
 		return !tokens.Authentic(7, "old") && tokens.Authentic(7, "new") && tokens.Companies() == 1
 	})
 }

@@ -19,26 +19,26 @@ import (
 	"github.com/tieback/tieback/pkg/secretfile"
 )
 
-// place is where the keys go, and whose they are.
+// place is the folder of the keys, and their owner and mode.
 type place struct {
 	dir      string
-	users    string      // the file of users
+	users    string      // path of the broker's users file
 	mode     fs.FileMode // of seeds
-	uid, gid int         // -1: whoever makes them
+	uid, gid int         // -1: the user of this process
 }
 
 func keys(_ context.Context, args []string, _ func(string) string, out io.Writer) error {
 	f := flag.NewFlagSet("provisioner keys", flag.ContinueOnError)
-	users := f.String("users", "", "the broker's file of users; DIR/users.conf")
-	owner := f.String("owner", "", "UID[:GID] of the seeds and their folder; only root may say")
-	mode := f.String("mode", "0600", "of the seeds")
-	rotate := f.Bool("rotate", false, "make the next keys; run again, use them")
-	retire := f.Bool("retire", false, "take the keys before the last rotation out of the broker's file")
+	users := f.String("users", "", "the broker's users file (default DIR/users.conf)")
+	owner := f.String("owner", "", "UID[:GID] of the seeds and their folder; needs root")
+	mode := f.String("mode", "0600", "mode of the seeds")
+	rotate := f.Bool("rotate", false, "create the next keys; run again to switch to them")
+	retire := f.Bool("retire", false, "remove the keys before the last rotation from the broker's users file")
 	if err := parse(f, args, "DIR"); err != nil {
 		return err
 	}
 	if *rotate && *retire {
-		return &usageError{errors.New("--rotate and --retire: give one of them")}
+		return &usageError{errors.New("--rotate and --retire exclude each other")}
 	}
 	p := place{dir: f.Arg(0), users: *users}
 	if p.users == "" {
@@ -63,13 +63,13 @@ func keys(_ context.Context, args []string, _ func(string) string, out io.Writer
 	if err != nil {
 		return err
 	}
-	return p.make(out)
+	return p.create(out)
 }
 
 func modeOf(text string) (fs.FileMode, error) {
 	n, err := strconv.ParseUint(text, 8, 32)
 	if err != nil || n > 0o777 || n&0o400 == 0 {
-		return 0, fmt.Errorf("%q is no mode such as 0600", text)
+		return 0, fmt.Errorf("%q is not a mode; write it as 0600", text)
 	}
 	return fs.FileMode(n), nil
 }
@@ -90,19 +90,19 @@ func ownerOf(text string) (uid, gid int, err error) {
 	return uid, gid, nil
 }
 
-// make makes the seeds that are missing, and writes the broker's file. It never touches a seed that exists.
-func (p place) make(out io.Writer) error {
+// create creates the missing seeds and writes the broker's users file. It never changes a seed that exists.
+func (p place) create(out io.Writer) error {
 	public := map[string][]string{}
 	for _, service := range bus.Users() {
-		made, err := p.seed(p.file(service, current))
+		created, err := p.seed(p.file(service, current))
 		if err != nil {
 			return err
 		}
 		if public[service], err = p.publicKeys(service); err != nil {
 			return err
 		}
-		done := "was there"
-		if made {
+		done := "exists"
+		if created {
 			done = "created"
 		}
 		fmt.Fprintf(out, "key of %s: %s, %s\n", service, done, public[service][0])
@@ -119,11 +119,11 @@ func (p place) make(out io.Writer) error {
 	if err := replace(p.users, text); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "%s: written; a broker that runs must read it again (nats-server --signal reload)\n", p.users)
+	fmt.Fprintf(out, "%s: written; reload the broker (nats-server --signal reload)\n", p.users)
 	return nil
 }
 
-// folder makes the folder, for its owner alone. One that is there stays as it is.
+// folder creates the folder with mode 0700. It does not change an existing one.
 func (p place) folder() error {
 	if _, err := os.Stat(p.dir); !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -134,6 +134,7 @@ func (p place) folder() error {
 	return p.own(p.dir)
 }
 
+// own gives a file to the owner of the keys.
 func (p place) own(path string) error {
 	if p.uid < 0 {
 		return nil
@@ -141,9 +142,9 @@ func (p place) own(path string) error {
 	return os.Chown(path, p.uid, p.gid)
 }
 
-// seed makes a seed unless there is one, and says whether it did. It comes into being whole: a link
-// to a finished file, which does not replace what another run has made meanwhile.
-func (p place) seed(file string) (made bool, err error) {
+// seed creates a seed unless the file exists, and reports whether it did. It links to a complete file, so the seed is
+// never partial, and does not replace one that another process has created meanwhile.
+func (p place) seed(file string) (created bool, err error) {
 	if _, err := os.Lstat(file); !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	}
@@ -161,7 +162,7 @@ func (p place) seed(file string) (made bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	defer func() { _ = os.Remove(draft) }() // of a link, the other name
+	defer func() { _ = os.Remove(draft) }() // the link stays
 	switch err := os.Link(draft, file); {
 	case errors.Is(err, fs.ErrExist):
 		return false, nil
@@ -171,8 +172,9 @@ func (p place) seed(file string) (made bool, err error) {
 	return true, nil
 }
 
+// draft writes a seed to a temporary file and returns its name.
 func (p place) draft(text []byte) (string, error) {
-	f, err := os.CreateTemp(p.dir, ".key-") // for its owner alone
+	f, err := os.CreateTemp(p.dir, ".key-") // mode 0600
 	if err != nil {
 		return "", err
 	}
@@ -184,7 +186,7 @@ func (p place) draft(text []byte) (string, error) {
 	return f.Name(), nil
 }
 
-// publicOf reads a seed's public key; no error has its content.
+// publicOf returns the public key of a seed file. Its errors never contain the seed.
 func publicOf(file string) (string, error) {
 	raw, err := secretfile.ReadSecret(file)
 	if err != nil {
@@ -193,13 +195,13 @@ func publicOf(file string) (string, error) {
 	defer clear(raw)
 	pair, err := nkeys.ParseDecoratedUserNKey(bytes.TrimSpace(raw))
 	if err != nil {
-		return "", fmt.Errorf("%s holds no user's nkey seed (SU…): %w; delete it to have one made", file, err)
+		return "", fmt.Errorf("%s does not contain a user's nkey seed (SU…): %w; delete it to create a new one", file, err)
 	}
 	defer pair.Wipe()
 	return pair.PublicKey()
 }
 
-// replace writes a file that everybody may read, whole or not at all.
+// replace writes a file with mode 0644 atomically.
 func replace(file string, text []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(file), ".users-")
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/tieback/tieback/services/provisioner"
 )
 
-// run runs the program with no settings, and gives its exit code and what it printed.
+// run runs the program without settings and returns its exit code and output.
 func run(t *testing.T, args ...string) (int, string) {
 	t.Helper()
 	var out, errs bytes.Buffer
@@ -40,8 +40,8 @@ func mode(t *testing.T, path string) fs.FileMode {
 	return info.Mode().Perm()
 }
 
-// What is missing is created, for its owner alone, and the broker's file has each public key and no seed.
-func TestKeysAreMadeOnceAndForTheirOwner(t *testing.T) {
+// Missing keys are created with mode 0600, and the broker's users file has each public key and no seed.
+func TestKeysAreCreatedOnce(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "keys")
 	code, said := run(t, "keys", dir)
 	if code != 0 || strings.Count(said, ": created, U") != len(bus.Users()) {
@@ -75,7 +75,7 @@ func TestKeysAreMadeOnceAndForTheirOwner(t *testing.T) {
 		t.Fatal(err)
 	}
 	code, said = run(t, "keys", dir)
-	if code != 0 || strings.Count(said, ": was there, U") != len(bus.Users())-1 || !strings.Contains(said, "key of sync: created") {
+	if code != 0 || strings.Count(said, ": exists, U") != len(bus.Users())-1 || !strings.Contains(said, "key of sync: created") {
 		t.Errorf("with one missing: exit %d:\n%s", code, said)
 	}
 	for service, seed := range seeds {
@@ -91,8 +91,8 @@ func TestKeysAreMadeOnceAndForTheirOwner(t *testing.T) {
 	}
 }
 
-// The broker's file may lie elsewhere, with other modes for a group.
-func TestTheBrokersFileGoesWhereItIsWanted(t *testing.T) {
+// The users file may be elsewhere, and the seeds may have another mode.
+func TestUsersFileAndMode(t *testing.T) {
 	dir, users := t.TempDir(), filepath.Join(t.TempDir(), "broker.conf")
 	if code, said := run(t, "keys", "--users", users, "--mode", "0440", dir); code != 0 {
 		t.Fatalf("exit %d: %s", code, said)
@@ -105,8 +105,8 @@ func TestTheBrokersFileGoesWhereItIsWanted(t *testing.T) {
 	}
 }
 
-// A seed that is no seed may be somebody's only copy of something: it stays, and is named, not shown.
-func TestWhatIsNoSeedIsLeftAlone(t *testing.T) {
+// A file that is not a seed is not overwritten. The error names the file and does not show its content.
+func TestInvalidSeedIsNotOverwritten(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "export.nk")
 	if err := os.WriteFile(file, []byte("hush-hush"), 0o600); err != nil {
@@ -121,26 +121,26 @@ func TestWhatIsNoSeedIsLeftAlone(t *testing.T) {
 	}
 }
 
-func TestWrongUsageIsExit2(t *testing.T) {
+func TestUsageErrorExitsWith2(t *testing.T) {
 	for want, args := range map[string][]string{
 		"TIEBACK_NATS_URL":      {},
 		`["now"]: want []`:      {"now"},
 		`[]: want ["DIR"]`:      {"keys"},
 		`want ["DIR"]`:          {"keys", "a", "b"},
-		"no mode":               {"keys", "--mode", "rw", "a"},
+		"not a mode":            {"keys", "--mode", "rw", "a"},
 		"in numbers":            {"keys", "--owner", "nonroot", "a"},
 		"not defined":           {"--keys"},
-		"usage: streams":        {"-h"},
+		"usage: provisioner":    {"-h"},
 		"provisioner keys [--u": {"keys", "-h"},
 	} {
 		if code, said := run(t, args...); code != 2 || !strings.Contains(said, want) {
-			t.Errorf("streams %v: exit %d: %s", args, code, said)
+			t.Errorf("provisioner %v: exit %d: %s", args, code, said)
 		}
 	}
 }
 
-// A broker that nobody can reach is a failure, told with its reason, and not waited for for ever.
-func TestABrokerThatIsNotThereIsExit1(t *testing.T) {
+// If the broker can't be reached within --wait, the error has the reason.
+func TestUnreachableBrokerExitsWith1(t *testing.T) {
 	env := map[string]string{"TIEBACK_NATS_URL": "nats://127.0.0.1:1", "TIEBACK_LOG_LEVEL": "error"}
 	var out, errs bytes.Buffer
 	code := provisioner.Run(t.Context(), []string{"--wait", "300ms"}, func(name string) string { return env[name] }, &out, &errs)

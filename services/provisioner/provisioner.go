@@ -1,10 +1,10 @@
-// Package provisioner is the one-shot that makes what the services find at the broker, so that none of
-// them needs the right to, and the keys by which the broker tells them apart.
+// Package provisioner creates the streams, buckets and consumers of the broker, so that no other service needs the
+// permission to, and the keys by which the broker identifies the services.
 //
-//	streams                   makes streams, buckets and durable consumers, or brings them up to this version
-//	provisioner keys DIR          makes the nkeys that are missing in DIR, and the broker's file of users
+//	provisioner               creates streams, buckets and durable consumers, or updates them to this version
+//	provisioner keys DIR      creates the nkeys that are missing in DIR, and the broker's users file
 //
-// Both can be run again at any time, while services run.
+// Both are idempotent and may run while services run.
 package provisioner
 
 import (
@@ -20,11 +20,11 @@ import (
 	"github.com/tieback/tieback/pkg/settings"
 )
 
-const usage = `usage: streams [--wait 15m]
+const usage = `usage: provisioner [--wait 15m]
        provisioner keys [--users FILE] [--owner UID[:GID]] [--mode 0600] [--rotate | --retire] DIR
 `
 
-// Run does what args say and returns the exit code: 0 done, 1 failed, 2 wrong usage or settings.
+// Run runs the command that args name and returns its exit code: 0 success, 1 failure, 2 wrong usage or settings.
 func Run(ctx context.Context, args []string, getenv func(string) string, out, errs io.Writer) int {
 	do := setUp
 	if len(args) > 0 && args[0] == "keys" {
@@ -39,17 +39,17 @@ func Run(ctx context.Context, args []string, getenv func(string) string, out, er
 		fmt.Fprint(errs, usage)
 		return 2
 	case errors.As(err, &wrong):
-		fmt.Fprintf(errs, "streams: %v\n%s", err, usage)
+		fmt.Fprintf(errs, "provisioner: %v\n%s", err, usage)
 		return 2
 	}
-	fmt.Fprintf(errs, "streams: %v\n", err)
+	fmt.Fprintf(errs, "provisioner: %v\n", err)
 	return 1
 }
 
-// usageError is a mistake in the arguments or the settings.
+// usageError is an error in the arguments or the settings.
 type usageError struct{ error }
 
-// parse reads flags, and what is wanted after them.
+// parse parses flags and checks that as many arguments as want names follow them.
 func parse(f *flag.FlagSet, args []string, want ...string) error {
 	f.SetOutput(io.Discard)
 	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
@@ -65,7 +65,7 @@ func parse(f *flag.FlagSet, args []string, want ...string) error {
 
 func setUp(ctx context.Context, args []string, getenv func(string) string, out io.Writer) error {
 	f := flag.NewFlagSet("provisioner", flag.ContinueOnError)
-	wait := f.Duration("wait", 15*time.Minute, "for the broker, which takes minutes to recover millions of messages")
+	wait := f.Duration("wait", 15*time.Minute, "how long to wait for the broker, which takes minutes to recover millions of messages")
 	if err := parse(f, args); err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func setUp(ctx context.Context, args []string, getenv func(string) string, out i
 		return &usageError{err}
 	}
 	if s.NATSURL == "" {
-		return &usageError{errors.New("TIEBACK_NATS_URL is not set: which broker? (nats://host:4222)")}
+		return &usageError{errors.New("TIEBACK_NATS_URL is not set; set it to the broker's address, such as nats://host:4222")}
 	}
 	log, err := app.Logger(s)
 	if err != nil {

@@ -12,25 +12,26 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 )
 
-// The files of a service's keys, and where a rotation stands:
+// The files of a service's keys at each step of a rotation:
 //
-//	           files           the broker takes   services show
+//	           files           broker accepts     services use
 //	           .nk             .nk                .nk
 //	--rotate   .nk .next       .nk .next          .nk
-//	--rotate   .nk .old        .nk .old           .nk, which was .next, from their next connect on
+//	--rotate   .nk .old        .nk .old           .nk, the former .next, from their next connect
 //	--retire   .nk             .nk                .nk
 //
-// The broker must read its file after each step before the next one, and the services must have the new seed
-// before --retire. Then no service waits: at each moment the broker takes whichever key a service shows.
+// Reload the broker after each step, and give the services their new seeds before --retire. Then the broker accepts the
+// key of every service at all times.
 const (
 	current = ".nk"   // the seed
 	next    = ".next" // the seed of the next key
-	old     = ".old"  // the public half of the key before
+	old     = ".old"  // the previous public key
 )
 
+// file returns the path of a service's key.
 func (p place) file(service, suffix string) string { return filepath.Join(p.dir, service+suffix) }
 
-// publicKeys are the keys of a service that the broker is to take, the current one first.
+// publicKeys returns the keys of a service that the broker accepts, the current one first.
 func (p place) publicKeys(service string) ([]string, error) {
 	key, err := publicOf(p.file(service, current))
 	if err != nil {
@@ -52,7 +53,7 @@ func (p place) publicKeys(service string) ([]string, error) {
 	return all, nil
 }
 
-// rotate makes the next keys, or uses them where the broker's file has them all.
+// rotate creates the next keys, or switches to them if the broker's users file has all of them.
 func (p place) rotate(out io.Writer) error {
 	ready, err := p.ready()
 	if err != nil {
@@ -61,7 +62,7 @@ func (p place) rotate(out io.Writer) error {
 	for _, service := range bus.Users() {
 		if !ready {
 			if p.has(service, old) {
-				return fmt.Errorf("%s: the key before the last rotation is still taken: run `provisioner keys --retire` first", service)
+				return fmt.Errorf("%s: the key before the last rotation is still accepted; run `provisioner keys --retire` first", service)
 			}
 			if _, err := p.seed(p.file(service, next)); err != nil {
 				return err
@@ -73,14 +74,14 @@ func (p place) rotate(out io.Writer) error {
 		}
 	}
 	if ready {
-		fmt.Fprintln(out, "the next keys are used: give them to the services; when each has its own, run `provisioner keys --retire`")
+		fmt.Fprintln(out, "switched to the next keys: give them to the services, then run `provisioner keys --retire`")
 		return nil
 	}
-	fmt.Fprintln(out, "the next keys are made: have the broker read its file, then run `provisioner keys --rotate` again")
+	fmt.Fprintln(out, "created the next keys: reload the broker, then run `provisioner keys --rotate` again")
 	return nil
 }
 
-// ready reports whether there are next keys, and the broker's file has all of them.
+// ready reports whether there are next keys and the broker's users file has all of them.
 func (p place) ready() (bool, error) {
 	conf, err := os.ReadFile(p.users)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -96,14 +97,14 @@ func (p place) ready() (bool, error) {
 			some = true
 		case !errors.Is(err, fs.ErrNotExist):
 			return false, err
-		case !p.has(service, old): // neither: it is not being rotated yet
+		case !p.has(service, old): // the rotation has not started
 			return false, nil
 		}
 	}
 	return some, nil
 }
 
-// use puts a service's next key in the place of its current one. Where an earlier run did that, it does nothing.
+// use replaces a service's current key with the next one. It does nothing if an earlier run did so.
 func (p place) use(service string) error {
 	if !p.has(service, next) {
 		return nil
@@ -118,18 +119,19 @@ func (p place) use(service string) error {
 	return os.Rename(p.file(service, next), p.file(service, current))
 }
 
+// has reports whether a key file exists.
 func (p place) has(service, suffix string) bool {
 	_, err := os.Lstat(p.file(service, suffix))
 	return err == nil
 }
 
-// retire forgets the keys before the last rotation.
+// retire removes the keys before the last rotation.
 func (p place) retire(out io.Writer) error {
 	for _, service := range bus.Users() {
 		if err := os.Remove(p.file(service, old)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
-	fmt.Fprintln(out, "the old keys are retired: have the broker read its file")
+	fmt.Fprintln(out, "the old keys are retired: reload the broker")
 	return nil
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 )
 
-// At each step of a rotation the broker's file has the key that services show, and the key that they show next.
-func TestARotationNeverLeavesAServiceWithoutAKey(t *testing.T) {
+// At each step of a rotation the users file has the key that services use, and the key that they use next.
+func TestRotationKeepsKeysInUse(t *testing.T) {
 	dir := t.TempDir()
 	users := filepath.Join(dir, "users.conf")
 	step := func(want int, args ...string) string {
@@ -29,18 +29,18 @@ func TestARotationNeverLeavesAServiceWithoutAKey(t *testing.T) {
 	keys := func() int { return strings.Count(read(t, users), "nkey:") }
 	first := public(step(0))
 	if said := step(0, "--rotate"); public(said) != first || keys() != 2*len(bus.Users()) {
-		t.Fatalf("after the first step export shows %s, first %s; the broker takes %d keys", public(said), first, keys())
+		t.Fatalf("after the first step export uses %s, first %s; the broker accepts %d keys", public(said), first, keys())
 	}
 	second := public(step(0, "--rotate"))
 	if second == first || keys() != 2*len(bus.Users()) || !strings.Contains(read(t, users), first) || !strings.Contains(read(t, users), second) {
-		t.Fatalf("after the second step export shows %s, first %s; the broker takes %d keys", second, first, keys())
+		t.Fatalf("after the second step export uses %s, first %s; the broker accepts %d keys", second, first, keys())
 	}
 	if said := step(1, "--rotate"); !strings.Contains(said, "--retire") {
-		t.Errorf("a rotation that was not finished begins again: %s", said)
+		t.Errorf("an unfinished rotation starts again: %s", said)
 	}
 	step(0, "--retire")
 	if keys() != len(bus.Users()) || strings.Contains(read(t, users), first) || !strings.Contains(read(t, users), second) {
-		t.Errorf("the old keys are still taken, or the new ones are not:\n%s", read(t, users))
+		t.Errorf("the old keys are still accepted, or the new ones are not:\n%s", read(t, users))
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) != len(bus.Users())+1 {
 		t.Errorf("%d files are left, %v", len(left), err)
@@ -50,8 +50,8 @@ func TestARotationNeverLeavesAServiceWithoutAKey(t *testing.T) {
 	}
 }
 
-// A rotation that was cut off goes on: no key is used before the broker's file has it.
-func TestARotationThatWasCutOffGoesOn(t *testing.T) {
+// An interrupted rotation continues, and no key is used before the users file has it.
+func TestInterruptedRotationContinues(t *testing.T) {
 	dir := t.TempDir()
 	if code, said := run(t, "keys", dir); code != 0 {
 		t.Fatal(said)
@@ -61,12 +61,12 @@ func TestARotationThatWasCutOffGoesOn(t *testing.T) {
 	if code, said := run(t, "keys", "--rotate", dir); code != 0 {
 		t.Fatal(said)
 	}
-	if err := os.WriteFile(users, []byte(before), 0o600); err != nil { // as where it was not written any more
+	if err := os.WriteFile(users, []byte(before), 0o600); err != nil { // as if the process had ended before it wrote the file
 		t.Fatal(err)
 	}
 	seed := read(t, filepath.Join(dir, "export.nk"))
 	if code, said := run(t, "keys", "--rotate", dir); code != 0 || read(t, filepath.Join(dir, "export.nk")) != seed {
-		t.Fatalf("a key is used that the broker does not know: exit %d, %s", code, said)
+		t.Fatalf("a key is used that the broker does not accept: exit %d, %s", code, said)
 	}
 	if code, said := run(t, "keys", "--rotate", dir); code != 0 || read(t, filepath.Join(dir, "export.nk")) == seed {
 		t.Fatalf("the next key is not used: exit %d, %s", code, said)

@@ -17,14 +17,13 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// admit checks that an outcome says nothing that the services which may write to its subject may not report. Each
-// of them may be in the hands of an attacker, and the broker checks subjects alone:
+// admit checks that an outcome has nothing that the services which may publish on its subject may not report. An
+// attacker may control any of them, and the broker checks subjects only:
 //
-//	under "_"            failed; success only for what the sweep closes, see whole
+//	under "_"            failed; success only for what the sweep closes, see reportedWhole
 //	of an event type     marks, unlinks and links of its catalogue row; success only for request details of its event
 //
-// The error is permanent where the outcome is refused, and is for the operator. Any other error means that
-// the streams could not be read.
+// The error is permanent if the outcome is refused. Any other error means that the streams could not be read.
 func (s *Service) admit(ctx context.Context, m bus.Message, o *tiebackv1.Outcome) error {
 	subject := m.Subject
 	if err := allowed(subject, o); err != nil {
@@ -40,7 +39,7 @@ func (s *Service) admit(ctx context.Context, m bus.Message, o *tiebackv1.Outcome
 	case len(done) == 0:
 		return nil
 	case subject.Type == catalogue.Unknown:
-		return s.whole(ctx, m)
+		return s.reportedWhole(ctx, m)
 	}
 	return s.owns(ctx, m, done)
 }
@@ -52,7 +51,7 @@ func refused(err error) error {
 // allowed checks an outcome against the row of its subject's type.
 func allowed(subject bus.Subject, o *tiebackv1.Outcome) error {
 	if bus.For(subject.Kind, o.Type, o.CompanyId, o.ErpRequestId).WithRun(subject.Run) != subject {
-		return fmt.Errorf("it is of type %.40q, company %d, request %d; its subject says otherwise", o.Type, o.CompanyId, o.ErpRequestId)
+		return fmt.Errorf("it is of type %.40q, company %d, request %d; its subject is of another", o.Type, o.CompanyId, o.ErpRequestId)
 	}
 	if o.Left != "" {
 		return allowedToLeave(subject, o)
@@ -63,13 +62,13 @@ func allowed(subject bus.Subject, o *tiebackv1.Outcome) error {
 		case tiebackv1.Status_STATUS_FAILED:
 		case tiebackv1.Status_STATUS_SUCCESS:
 			if !known && (subject.Run != bus.Swept || len(o.CloseOuts) != 1 || c.RequestDetailId == 0) {
-				return errors.New("it says success of an event whose type is not known")
+				return errors.New("it reports success of an event of unknown type")
 			}
 		default:
-			return fmt.Errorf("a close-out says %s, which is no end", c.Status)
+			return fmt.Errorf("a close-out has status %s, which is not final", c.Status)
 		}
 		if c.KeptStatus != "" {
-			return errors.New("it says what Procore has, which only the status-reporter can know")
+			return errors.New("it has a kept status, which only the status-reporter can know")
 		}
 		if err := allowedOf(row, c); err != nil {
 			return err
@@ -78,28 +77,28 @@ func allowed(subject bus.Subject, o *tiebackv1.Outcome) error {
 	return nil
 }
 
-// allowedToLeave checks the outcome of a request that is left alone, of which Procore is told nothing: it is older than
-// its company's since, or its request details were called off. It may say where they stand, and have no effect.
+// allowedToLeave checks the outcome of a request that was not processed: it is older than its company's since, or its
+// request details were called off. It may have the current status of request details, and no effect.
 func allowedToLeave(subject bus.Subject, o *tiebackv1.Outcome) error {
 	if o.Left != bus.LeftOlder && (subject.Type == catalogue.Unknown || !procore.DetailCalledOff(o.Left)) {
-		return fmt.Errorf("it leaves the request alone as %.40q, which is no reason", o.Left)
+		return fmt.Errorf("it leaves the request alone as %.40q, which is not a reason", o.Left)
 	}
 	for _, c := range o.CloseOuts {
-		stands := &tiebackv1.CloseOut{RequestDetailId: c.RequestDetailId, KeptStatus: c.KeptStatus}
-		if !procore.DetailCalledOff(c.KeptStatus) || !proto.Equal(c, stands) {
-			return errors.New("it leaves the request alone and says more of a request detail than where that stands")
+		status := &tiebackv1.CloseOut{RequestDetailId: c.RequestDetailId, KeptStatus: c.KeptStatus}
+		if !procore.DetailCalledOff(c.KeptStatus) || !proto.Equal(c, status) {
+			return errors.New("it leaves the request alone and has more of a request detail than its current status")
 		}
 	}
 	return nil
 }
 
-// allowedOf checks a close-out; the zero row allows nothing but an end.
+// allowedOf checks a close-out against a row; the zero row allows nothing but a final status.
 func allowedOf(row catalogue.EventType, c *tiebackv1.CloseOut) error {
 	may := row.Outcome
 	no := func(what, itemType string) error {
-		return fmt.Errorf("it %s a %.40q, which the event type %q never does", what, itemType, row.Name)
+		return fmt.Errorf("it %s a %.40q, which the event type %q does not allow", what, itemType, row.Name)
 	}
-	for _, m := range c.Marks { // an ERP may give a line no origin id
+	for _, m := range c.Marks { // an ERP may have no origin id for a line
 		if !slices.Contains(row.ItemTypes(), m.ItemType) && (m.OriginId != "" || !slices.Contains(may.Unmark, m.ItemType)) {
 			return no("marks", m.ItemType)
 		}
@@ -126,10 +125,10 @@ func allowedOf(row catalogue.EventType, c *tiebackv1.CloseOut) error {
 	return nil
 }
 
-// whole checks a success that the sweep reports: that of the one request detail that stands for a whole request, all
-// of which was told as done, without a request detail. What was told is read from the status-reporter's own notes.
-func (s *Service) whole(ctx context.Context, outcome bus.Message) error {
-	told, subject := 0, outcome.Subject
+// reportedWhole checks a success that the sweep reports: the only request detail of a request all of whose close-outs
+// were reported as success without a request detail. The reports are read from tb.closed.
+func (s *Service) reportedWhole(ctx context.Context, outcome bus.Message) error {
+	reported, subject := 0, outcome.Subject
 	for _, run := range []string{"", "*"} {
 		m, has, err := s.memory.Last(ctx, bus.Any(bus.Closed, subject.Company, subject.Request).WithRun(run))
 		if err != nil {
@@ -143,23 +142,23 @@ func (s *Service) whole(ctx context.Context, outcome bus.Message) error {
 			return err
 		}
 		for _, c := range o.CloseOuts {
-			if told++; c.RequestDetailId != 0 || c.Status != tiebackv1.Status_STATUS_SUCCESS {
-				return refused(errors.New("it says success of a request that was not told as done in whole"))
+			if reported++; c.RequestDetailId != 0 || c.Status != tiebackv1.Status_STATUS_SUCCESS {
+				return refused(errors.New("it reports success of a request that was not completely reported as success"))
 			}
 		}
 	}
-	if told == 0 {
-		return missing(outcome, errors.New("it says success of a request of which nothing was reported"))
+	if reported == 0 {
+		return missing(outcome, errors.New("it reports success of a request of which nothing was reported"))
 	}
 	return nil
 }
 
-// catchUp is how long a message that justifies an outcome may be missing before the outcome is refused: reads are
-// answered by any replica of the stream, and one that was cut off or restarted lags behind for some seconds.
+// catchUp is how long the message that justifies an outcome may be missing before the outcome is refused. Any replica of
+// the stream answers a read, and a replica that was cut off or restarted lags behind for some seconds.
 const catchUp = time.Minute
 
-// missing refuses an outcome because of a message that was not found. While the outcome is younger than catchUp, the
-// error is transient: the replica that was asked may lag behind.
+// missing refuses an outcome because the message that justifies it was not found. While the outcome is younger than catchUp,
+// the error is transient: the replica that answered may lag behind.
 func missing(outcome bus.Message, err error) error {
 	if time.Since(outcome.Stored) < catchUp {
 		return fault.New(fault.Transient, fmt.Errorf("outcome not admitted yet, as a replica of the stream may lag behind: %w", err))
@@ -167,7 +166,7 @@ func missing(outcome bus.Message, err error) error {
 	return refused(err)
 }
 
-// owns checks that request details are named by the payload of an event of the subject's type and request.
+// owns checks that the payload of an event of the subject's type and request names the request details.
 func (s *Service) owns(ctx context.Context, outcome bus.Message, details []int64) error {
 	subject, found := outcome.Subject, false
 	for _, run := range []string{subject.OfEvent().Run, "", "*"} { // the replay of an outcome has a run without an event
@@ -181,12 +180,12 @@ func (s *Service) owns(ctx context.Context, outcome bus.Message, details []int64
 		found = found || e != nil
 	}
 	if !found {
-		return missing(outcome, fmt.Errorf("it says success of request details %v, and there is no event %s of request %d, or it is kept no longer", details, subject.Type, subject.Request))
+		return missing(outcome, fmt.Errorf("it reports success of request details %v, but the event %s of request %d is not there, or no longer kept", details, subject.Type, subject.Request))
 	}
-	return refused(fmt.Errorf("it says success of request details %v, which the event %s of request %d does not all name", details, subject.Type, subject.Request))
+	return refused(fmt.Errorf("it reports success of request details %v, but the event %s of request %d does not name all of them", details, subject.Type, subject.Request))
 }
 
-// event reads the event of a subject's type, company, request and run; nil: there is none.
+// event returns the event of a subject's type, company, request and run; nil: there is none.
 func (s *Service) event(ctx context.Context, subject bus.Subject) (*tiebackv1.Event, error) {
 	m, has, err := s.memory.Last(ctx, subject)
 	if !has || err != nil {
@@ -199,9 +198,8 @@ func (s *Service) event(ctx context.Context, subject bus.Subject) (*tiebackv1.Ev
 	return e, nil
 }
 
-// instead is what Procore is told where an outcome is refused: that the request details of its event
-// failed. nil: there is no such event, and nothing is told. The deadline, the worker or the sweep then closes
-// them.
+// instead returns what is reported in place of a refused outcome: the request details of its event, as failed. nil: there
+// is no such event and nothing is reported; the deadline, the worker or the sweep closes the request details.
 func (s *Service) instead(ctx context.Context, subject bus.Subject) (*tiebackv1.Outcome, error) {
 	e, err := s.event(ctx, subject.OfEvent())
 	if e == nil || err != nil {
@@ -209,9 +207,9 @@ func (s *Service) instead(ctx context.Context, subject bus.Subject) (*tiebackv1.
 	}
 	return &tiebackv1.Outcome{
 		CompanyId: e.CompanyId, ErpRequestId: e.ErpRequestId, Type: subject.Type, RequestedAt: e.RequestedAt, DeadLettered: true,
-		CloseOuts: payload.Failed(e.Payload, fault.Permanentf("%s", untold)),
+		CloseOuts: payload.Failed(e.Payload, fault.Permanentf("%s", notReported)),
 	}, nil
 }
 
-// untold is what the accountant reads where an outcome became a dead letter.
-const untold = "The ERP system may have done this, but Procore could not be told all of it. Tell whoever runs the ERP integration before you try again."
+// notReported is the accountant's message for an outcome that became a dead letter.
+const notReported = "The ERP system may have done this, but not all of it could be reported to Procore. Tell whoever runs the ERP integration before you try again."

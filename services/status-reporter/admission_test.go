@@ -16,10 +16,10 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// notes is a memory that only reads: messages by subject.
-type notes map[string]proto.Message
+// records is a memory that only reads: messages by subject.
+type records map[string]proto.Message
 
-func (n notes) Last(_ context.Context, s bus.Subject) (bus.Message, bool, error) {
+func (n records) Last(_ context.Context, s bus.Subject) (bus.Message, bool, error) {
 	for key, m := range n {
 		of, err := bus.Parse(key)
 		if err != nil {
@@ -34,20 +34,20 @@ func (n notes) Last(_ context.Context, s bus.Subject) (bus.Message, bool, error)
 	return bus.Message{}, false, nil
 }
 
-func (n notes) Has(ctx context.Context, s bus.Subject) (bool, error) {
+func (n records) Has(ctx context.Context, s bus.Subject) (bool, error) {
 	_, has, err := n.Last(ctx, s)
 	return has, err
 }
 
-func (notes) PublishOnce(context.Context, bus.Subject, proto.Message) error {
+func (records) PublishOnce(context.Context, bus.Subject, proto.Message) error {
 	return errors.New("read only")
 }
 
-func (notes) Link(context.Context, int64, string, int64) (state.Link, error) {
+func (records) Link(context.Context, int64, string, int64) (state.Link, error) {
 	return state.Link{}, errors.New("read only")
 }
 
-func (notes) SaveLink(context.Context, int64, string, int64, state.Link) error {
+func (records) SaveLink(context.Context, int64, string, int64, state.Link) error {
 	return errors.New("read only")
 }
 
@@ -56,23 +56,23 @@ const (
 	bad  = tiebackv1.Status_STATUS_FAILED
 )
 
-// An outcome is told only if its subject may say so. Each refusal is one that a thief of a worker's key could send.
-func TestAnOutcomeSaysOnlyWhatItsSubjectMay(t *testing.T) {
+// An outcome may have only what its subject allows. Each refused one could be sent with a stolen key of a worker.
+func TestAdmit(t *testing.T) {
 	event := func(request int64, details string) proto.Message {
 		return &tiebackv1.Event{CompanyId: 7, ErpRequestId: request, Payload: []byte(details)}
 	}
-	told := func(request int64, all ...*tiebackv1.CloseOut) proto.Message {
+	closed := func(request int64, all ...*tiebackv1.CloseOut) proto.Message {
 		return &tiebackv1.Outcome{CompanyId: 7, ErpRequestId: request, CloseOuts: all}
 	}
-	s := &Service{memory: notes{
+	s := &Service{memory: records{
 		"tb.event.export.create_vendor.7.1":    event(1, `{"request_data":{"request_detail_id":11}}`),
 		"tb.event.export.create_vendor.7.2.42": event(2, `{"request_detail_id":12}`),
 		"tb.event.export.create_budget.7.1":    event(1, `{"request_detail_id":11}`),
 		"tb.event.unlink.unlink_vendor.7.3":    event(3, `{"request_detail_id":13}`),
-		"tb.closed.export.create_budget.7.4":   told(4, &tiebackv1.CloseOut{Status: good}),
-		"tb.closed.export.create_budget.7.5":   told(5, &tiebackv1.CloseOut{Status: good}, &tiebackv1.CloseOut{Status: bad}),
-		"tb.closed.export.create_budget.7.6":   told(6, &tiebackv1.CloseOut{Status: good}),
-		"tb.closed.export.create_budget.7.6.8": told(6, &tiebackv1.CloseOut{Status: bad}),
+		"tb.closed.export.create_budget.7.4":   closed(4, &tiebackv1.CloseOut{Status: good}),
+		"tb.closed.export.create_budget.7.5":   closed(5, &tiebackv1.CloseOut{Status: good}, &tiebackv1.CloseOut{Status: bad}),
+		"tb.closed.export.create_budget.7.6":   closed(6, &tiebackv1.CloseOut{Status: good}),
+		"tb.closed.export.create_budget.7.6.8": closed(6, &tiebackv1.CloseOut{Status: bad}),
 	}}
 	mark := func(itemType, origin string) *tiebackv1.CloseOut {
 		return &tiebackv1.CloseOut{Status: good, Marks: []*tiebackv1.Mark{{ItemType: itemType, ItemId: 5, OriginId: origin}}}
@@ -96,12 +96,12 @@ func TestAnOutcomeSaysOnlyWhatItsSubjectMay(t *testing.T) {
 	for _, c := range []struct {
 		name, subject, kind string
 		closeOut            *tiebackv1.CloseOut
-		want                string // "": it is told
+		want                string // the error; "": admitted
 	}{
 		{"failed, of no type", "_._.7.1", "_", says(bad, 11), ""},
 		{"failed, of no type, in a replay", "_._.7.1.42", "_", says(bad, 11), ""},
-		{"success, of no type", "_._.7.1", "_", says(good, 11), "success of an event whose type is not known"},
-		{"success, of no type and detail", "_._.7.1", "_", says(good, 0), "success of an event whose type is not known"},
+		{"success, of no type", "_._.7.1", "_", says(good, 11), "success of an event of unknown type"},
+		{"success, of no type and detail", "_._.7.1", "_", says(good, 0), "success of an event of unknown type"},
 		{"a mark, of no type", "_._.7.1", "_", failing(mark("vendor", "V-666")), `marks a "vendor"`},
 		{"a mark as not synced, of no type", "_._.7.1", "_", failing(mark("vendor", "")), `marks a "vendor"`},
 		{"a link, of no type", "_._.7.1", "_", failing(link("vendor", "V-666")), `links a "vendor"`},
@@ -111,9 +111,9 @@ func TestAnOutcomeSaysOnlyWhatItsSubjectMay(t *testing.T) {
 		{"a transaction, of no type", "_._.7.1", "_", failing(moves), "budget transaction"},
 
 		{"swept, after all was done", "_._.7.4.swept", "_", says(good, 14), ""},
-		{"swept, after a part failed", "_._.7.5.swept", "_", says(good, 15), "not told as done in whole"},
-		{"swept, after a replay failed", "_._.7.6.swept", "_", says(good, 16), "not told as done in whole"},
-		{"swept, of what was never told", "_._.7.1.swept", "_", says(good, 11), "of which nothing was reported"},
+		{"swept, after a part failed", "_._.7.5.swept", "_", says(good, 15), "not completely reported as success"},
+		{"swept, after a replay failed", "_._.7.6.swept", "_", says(good, 16), "not completely reported as success"},
+		{"swept, never reported", "_._.7.1.swept", "_", says(good, 11), "of which nothing was reported"},
 		{"swept, with a mark", "_._.7.4.swept", "_", mark("vendor", "V-666"), "success of an event"},
 		{"swept and failed", "_._.7.5.swept", "_", says(bad, 15), ""},
 
@@ -134,12 +134,12 @@ func TestAnOutcomeSaysOnlyWhatItsSubjectMay(t *testing.T) {
 		{"a transaction in a vendor's export", "export.create_vendor.7.1", "create_vendor", moves, "budget transaction"},
 		{"a transaction in a budget's", "export.create_budget.7.1", "create_budget", moves, ""},
 
-		{"another type in the body", "export.create_vendor.7.1", "create_payment", says(bad, 11), "its subject says otherwise"},
-		{"no type in the body", "export.create_vendor.7.1", "_", says(bad, 11), "its subject says otherwise"},
-		{"a type in the body alone", "_._.7.1", "create_vendor", says(bad, 11), "its subject says otherwise"},
-		{"no end", "export.create_vendor.7.1", "create_vendor", says(tiebackv1.Status_STATUS_IN_PROGRESS, 11), "which is no end"},
-		{"no status", "export.create_vendor.7.1", "create_vendor", says(0, 11), "which is no end"},
-		{"what Procore has", "export.create_vendor.7.1", "create_vendor", &tiebackv1.CloseOut{Status: bad, RequestDetailId: 11, KeptStatus: "success"}, "only the status-reporter"},
+		{"another type in the body", "export.create_vendor.7.1", "create_payment", says(bad, 11), "its subject is of another"},
+		{"no type in the body", "export.create_vendor.7.1", "_", says(bad, 11), "its subject is of another"},
+		{"a type in the body alone", "_._.7.1", "create_vendor", says(bad, 11), "its subject is of another"},
+		{"no end", "export.create_vendor.7.1", "create_vendor", says(tiebackv1.Status_STATUS_IN_PROGRESS, 11), "which is not final"},
+		{"no status", "export.create_vendor.7.1", "create_vendor", says(0, 11), "which is not final"},
+		{"a kept status", "export.create_vendor.7.1", "create_vendor", &tiebackv1.CloseOut{Status: bad, RequestDetailId: 11, KeptStatus: "success"}, "only the status-reporter"},
 
 		{"its own request detail", "export.create_vendor.7.1", "create_vendor", says(good, 11), ""},
 		{"its own, late", "export.create_vendor.7.1.late", "create_vendor", says(good, 11), ""},
@@ -162,7 +162,7 @@ func TestAnOutcomeSaysOnlyWhatItsSubjectMay(t *testing.T) {
 			w, err := s.open(t.Context(), bus.Message{Subject: subject, Raw: subject.String(), Data: data})
 			switch {
 			case c.want == "" && (err != nil || w == nil):
-				t.Errorf("not told: %v", err)
+				t.Errorf("not admitted: %v", err)
 			case c.want != "" && (err == nil || w != nil || fault.ClassOf(err) != fault.Permanent || fault.CauseOf(err) != fault.Ours || !strings.Contains(fmt.Sprint(err), c.want)):
 				t.Errorf("opened %v, error %v; want a permanent one of ours: %s", w, err, c.want)
 			}
@@ -170,8 +170,8 @@ func TestAnOutcomeSaysOnlyWhatItsSubjectMay(t *testing.T) {
 	}
 }
 
-// An outcome of another company or request than its subject's is refused as well.
-func TestAnOutcomeIsOfItsSubjectsCompanyAndRequest(t *testing.T) {
+// An outcome whose company or request differs from its subject's is refused.
+func TestAdmitRefusesOtherCompanyAndRequest(t *testing.T) {
 	subject := bus.For(bus.Outcome, "create_vendor", 7, 1)
 	for _, o := range []*tiebackv1.Outcome{{CompanyId: 8, ErpRequestId: 1}, {CompanyId: 7, ErpRequestId: 2}} {
 		o.Type = "create_vendor"
@@ -179,7 +179,7 @@ func TestAnOutcomeIsOfItsSubjectsCompanyAndRequest(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := &Service{memory: notes{}}
+		s := &Service{memory: records{}}
 		if w, err := s.open(t.Context(), bus.Message{Subject: subject, Raw: subject.String(), Data: data}); w != nil || fault.ClassOf(err) != fault.Permanent {
 			t.Errorf("%v: opened %v, error %v", o, w, err)
 		}
@@ -191,7 +191,7 @@ func TestAnOutcomeIsOfItsSubjectsCompanyAndRequest(t *testing.T) {
 
 // A replica that lags behind does not have the event of an outcome yet. The outcome is refused only when that lasts.
 func TestOutcomeWhoseEventIsMissingIsRefusedOnlyLater(t *testing.T) {
-	s := &Service{memory: notes{}}
+	s := &Service{memory: records{}}
 	for _, of := range []struct {
 		subject string
 		outcome *tiebackv1.Outcome
@@ -235,12 +235,12 @@ func TestWhatIsLeftAloneHasNoEffect(t *testing.T) {
 		{"older, of no type", "_._.7.1", "_", bus.LeftOlder, nil, ""},
 		{"older", vendor, "create_vendor", bus.LeftOlder, nil, ""},
 		{"called off", vendor, "create_vendor", "rejected", stands("rejected"), ""},
-		{"called off, of no type", "_._.7.1", "_", "rejected", stands("rejected"), "which is no reason"},
-		{"as it succeeded", vendor, "create_vendor", "success", nil, "which is no reason"},
-		{"with a success", vendor, "create_vendor", "rejected", stands("success"), "says more"},
-		{"with a status", vendor, "create_vendor", "rejected", &tiebackv1.CloseOut{RequestDetailId: 11, KeptStatus: "rejected", Status: good}, "says more"},
-		{"with a mark", vendor, "create_vendor", bus.LeftOlder, &tiebackv1.CloseOut{KeptStatus: "stale", Marks: []*tiebackv1.Mark{{ItemType: "vendor", ItemId: 5, OriginId: "V-666"}}}, "says more"},
-		{"with a link", vendor, "create_vendor", bus.LeftOlder, &tiebackv1.CloseOut{KeptStatus: "stale", Links: []*tiebackv1.Link{{ItemType: "vendor", ItemId: 5, OriginId: "V-666"}}}, "says more"},
+		{"called off, of no type", "_._.7.1", "_", "rejected", stands("rejected"), "which is not a reason"},
+		{"as it succeeded", vendor, "create_vendor", "success", nil, "which is not a reason"},
+		{"with a success", vendor, "create_vendor", "rejected", stands("success"), "has more"},
+		{"with a status", vendor, "create_vendor", "rejected", &tiebackv1.CloseOut{RequestDetailId: 11, KeptStatus: "rejected", Status: good}, "has more"},
+		{"with a mark", vendor, "create_vendor", bus.LeftOlder, &tiebackv1.CloseOut{KeptStatus: "stale", Marks: []*tiebackv1.Mark{{ItemType: "vendor", ItemId: 5, OriginId: "V-666"}}}, "has more"},
+		{"with a link", vendor, "create_vendor", bus.LeftOlder, &tiebackv1.CloseOut{KeptStatus: "stale", Links: []*tiebackv1.Link{{ItemType: "vendor", ItemId: 5, OriginId: "V-666"}}}, "has more"},
 	} {
 		o := &tiebackv1.Outcome{CompanyId: 7, ErpRequestId: 1, Type: c.kind, Left: c.left}
 		if c.closeOut != nil {

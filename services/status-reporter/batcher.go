@@ -12,32 +12,31 @@ import (
 	"github.com/tieback/tieback/services/status-reporter/internal/closeout"
 )
 
+// Limits of flushInterval. Within the shortest, a burst of outcomes shares its calls.
 const (
-	// minGap between two flushes of a busy company: a burst shares its calls.
-	minGap = 200 * time.Millisecond
-	maxGap = 60 * time.Second
-	// callsPerFlush is what a flush usually costs: external data and request details, and a third now and then.
+	minFlushInterval = 200 * time.Millisecond
+	maxFlushInterval = 60 * time.Second
+	// callsPerFlush is the usual number of calls of a flush: external data, request details, and sometimes one more.
 	callsPerFlush = 3
 )
 
-// waiting is an outcome whose handler waits for the flush.
+// waiting is an outcome whose handler waits for a flush.
 type waiting struct {
 	closeout.Item
-	subject bus.Subject // under which is noted what was told; zero: it is no end
-	links   links
-	span    trace.Link // of its handler; zero with traces off
-	alone   bool       // others wait until it is told, elsewhere too: it waits for no gap
-	done    chan error
+	subject   bus.Subject // where the report is recorded; zero: in progress, not recorded
+	links     links
+	span      trace.Link // to the handler's span; zero if tracing is off
+	immediate bool       // flush it without waiting for the interval: it runs isolated, and other outcomes wait for it
+	done      chan error
 
-	// Set by the flush before it sends to done.
-	reported *tiebackv1.Outcome // nil where the flush failed
-	result   bus.Result         // how the event came out
+	// Set before a flush sends to done.
+	reported *tiebackv1.Outcome // nil if the flush failed
+	result   bus.Result         // of the event
 }
 
-// batcher coalesces one company's outcomes. The first after a quiet time goes out at once;
-// what comes within the gap after a flush goes out together when the gap ends, or when
-// there are maxBatch of them, or one that has no company to wait for. While a flush is under way
-// the next batch gathers.
+// batcher groups one company's outcomes into flushes. The first outcome after a quiet time is flushed at once. Later
+// ones are flushed together when the flush interval ends, when there are maxBatch of them, or when an immediate one
+// arrives. While a flush is in progress, outcomes queue for the next.
 type batcher struct {
 	queue chan *waiting
 	flush func(context.Context, []*waiting)
@@ -46,7 +45,7 @@ type batcher struct {
 
 const maxBatch = procore.MaxUpdates
 
-// run ends with ctx; whoever still waits then gives up by the same ctx.
+// run flushes until ctx ends. Handlers that wait then return because of the same ctx.
 func (b *batcher) run(ctx context.Context) {
 	var next time.Time // no flush before
 	for {
@@ -57,17 +56,18 @@ func (b *batcher) run(ctx context.Context) {
 			batch := b.gather(ctx, first, time.Until(next))
 			start := time.Now()
 			b.flush(ctx, batch)
-			next = start.Add(gap(b.quota))
+			next = start.Add(flushInterval(b.quota))
 		}
 	}
 }
 
+// gather collects a batch for at most wait.
 func (b *batcher) gather(ctx context.Context, first *waiting, wait time.Duration) []*waiting {
 	batch := []*waiting{first}
 	timer := time.NewTimer(max(wait, 0))
 	defer timer.Stop()
 	for len(batch) < maxBatch {
-		if batch[len(batch)-1].alone {
+		if batch[len(batch)-1].immediate {
 			return b.rest(batch)
 		}
 		select {
@@ -82,7 +82,7 @@ func (b *batcher) gather(ctx context.Context, first *waiting, wait time.Duration
 	return batch
 }
 
-// rest takes along what is queued already.
+// rest adds to a batch what is already queued.
 func (b *batcher) rest(batch []*waiting) []*waiting {
 	for len(batch) < maxBatch {
 		select {
@@ -95,17 +95,17 @@ func (b *batcher) rest(batch []*waiting) []*waiting {
 	return batch
 }
 
-// gap is the time between two flushes that leaves half of the quota to the other services:
+// flushInterval returns the time between two flushes that leaves half of the quota to the other services:
 //
-//	gap = time to the reset × callsPerFlush ÷ (remaining ÷ 2), at least minGap, at most maxGap
-func gap(quota func() (procore.Quota, bool)) time.Duration {
+//	interval = time to the reset × callsPerFlush ÷ (remaining ÷ 2), at least minFlushInterval, at most maxFlushInterval
+func flushInterval(quota func() (procore.Quota, bool)) time.Duration {
 	q, known := quota()
 	if !known {
-		return minGap
+		return minFlushInterval
 	}
-	left := time.Until(q.Reset)
+	untilReset := time.Until(q.Reset)
 	if q.Remaining <= 0 {
-		return min(max(left, minGap), maxGap)
+		return min(max(untilReset, minFlushInterval), maxFlushInterval)
 	}
-	return min(max(left*2*callsPerFlush/time.Duration(q.Remaining), minGap), maxGap)
+	return min(max(untilReset*2*callsPerFlush/time.Duration(q.Remaining), minFlushInterval), maxFlushInterval)
 }

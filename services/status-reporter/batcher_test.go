@@ -9,7 +9,7 @@ import (
 	"github.com/tieback/tieback/pkg/procore"
 )
 
-// flushes runs a batcher against arrivals and says when, and how large, its flushes were.
+// flushes runs a batcher on arrivals and returns the times and sizes of its flushes.
 func flushes(t *testing.T, quota func() (procore.Quota, bool), arrivals []time.Duration) (at []time.Duration, sizes []int) {
 	t.Helper()
 	start := time.Now()
@@ -23,7 +23,7 @@ func flushes(t *testing.T, quota func() (procore.Quota, bool), arrivals []time.D
 		time.Sleep(time.Until(start.Add(a)))
 		b.queue <- &waiting{}
 	}
-	time.Sleep(2 * maxGap)
+	time.Sleep(2 * maxFlushInterval)
 	synctest.Wait()
 	stop()
 	<-done
@@ -34,7 +34,7 @@ func plenty() (procore.Quota, bool) {
 	return procore.Quota{Limit: 3600, Remaining: 1_000_000, Reset: time.Now().Add(time.Hour)}, true
 }
 
-func TestALoneEventOnAQuietCompanyIsClosedAtOnce(t *testing.T) {
+func TestFirstOutcomeAfterQuietTimeIsFlushedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		at, _ := flushes(t, plenty, []time.Duration{time.Second, time.Minute})
 		if len(at) != 2 || at[0] != time.Second || at[1] != time.Minute {
@@ -43,7 +43,7 @@ func TestALoneEventOnAQuietCompanyIsClosedAtOnce(t *testing.T) {
 	})
 }
 
-func TestABurstSharesItsCalls(t *testing.T) {
+func TestBurstSharesCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var arrivals []time.Duration
 		for i := range 1000 {
@@ -56,7 +56,7 @@ func TestABurstSharesItsCalls(t *testing.T) {
 	})
 }
 
-func TestTheScarcerTheCallsTheLongerItWaitsForCompany(t *testing.T) {
+func TestFlushIntervalGrowsAsQuotaShrinks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		end := time.Now().Add(time.Hour)
 		scarce := func() (procore.Quota, bool) {
@@ -73,11 +73,11 @@ func TestTheScarcerTheCallsTheLongerItWaitsForCompany(t *testing.T) {
 	})
 }
 
-// An outcome that may have killed the process runs alone: the others of all companies wait for it,
-// and must not wait for its company's gap.
-func TestWhoRunsAloneWaitsForNoGap(t *testing.T) {
+// An outcome that may have killed the process runs isolated. Outcomes of all companies wait for it, so it
+// does not wait for its company's flush interval.
+func TestImmediateOutcomeDoesNotWaitForInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		spent := func() (procore.Quota, bool) { // the gap is a minute
+		spent := func() (procore.Quota, bool) { // the interval is a minute
 			return procore.Quota{Limit: 3600, Reset: time.Now().Add(time.Hour)}, true
 		}
 		var sizes []int
@@ -92,7 +92,7 @@ func TestWhoRunsAloneWaitsForNoGap(t *testing.T) {
 		go b.run(ctx)
 		start := time.Now()
 		for range 100 {
-			w := &waiting{alone: true, done: make(chan error, 1)}
+			w := &waiting{immediate: true, done: make(chan error, 1)}
 			b.queue <- w
 			<-w.done
 		}
@@ -102,12 +102,12 @@ func TestWhoRunsAloneWaitsForNoGap(t *testing.T) {
 		other := &waiting{done: make(chan error, 1)}
 		b.queue <- other // gathers
 		time.Sleep(time.Second)
-		w := &waiting{alone: true, done: make(chan error, 1)}
+		w := &waiting{immediate: true, done: make(chan error, 1)}
 		b.queue <- w
 		<-w.done
 		<-other.done
 		if took := time.Since(start); took != time.Second {
-			t.Errorf("the one that came to a batch that gathers was told after %v", took-time.Second)
+			t.Errorf("an immediate outcome that joined a batch was flushed after %v", took-time.Second)
 		}
 	})
 }
@@ -119,13 +119,13 @@ func TestGap(t *testing.T) {
 			q    procore.Quota
 			want time.Duration
 		}{
-			{"unknown quota", procore.Quota{}, minGap},
-			{"plenty", procore.Quota{Remaining: 1_000_000, Reset: time.Now().Add(time.Hour)}, minGap},
+			{"unknown quota", procore.Quota{}, minFlushInterval},
+			{"plenty", procore.Quota{Remaining: 1_000_000, Reset: time.Now().Add(time.Hour)}, minFlushInterval},
 			{"an hour for 3,600 calls", procore.Quota{Remaining: 3600, Reset: time.Now().Add(time.Hour)}, 6 * time.Second},
 			{"spent, 5 s to go", procore.Quota{Remaining: 0, Reset: time.Now().Add(5 * time.Second)}, 5 * time.Second},
-			{"never longer than a minute", procore.Quota{Remaining: 1, Reset: time.Now().Add(time.Hour)}, maxGap},
+			{"never longer than a minute", procore.Quota{Remaining: 1, Reset: time.Now().Add(time.Hour)}, maxFlushInterval},
 		} {
-			if got := gap(func() (procore.Quota, bool) { return c.q, c.name != "unknown quota" }); got != c.want {
+			if got := flushInterval(func() (procore.Quota, bool) { return c.q, c.name != "unknown quota" }); got != c.want {
 				t.Errorf("%s: %v, want %v", c.name, got, c.want)
 			}
 		}

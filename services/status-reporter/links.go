@@ -15,7 +15,7 @@ import (
 	"github.com/tieback/tieback/services/status-reporter/internal/closeout"
 )
 
-// memory is what was told and what is linked: the bus, or the model of it that a test explores.
+// memory is what was reported and what is linked: the bus, or the model of it that a test explores.
 type memory interface {
 	Has(context.Context, bus.Subject) (bool, error)
 	Last(context.Context, bus.Subject) (bus.Message, bool, error)
@@ -29,7 +29,7 @@ type onBus struct {
 	*state.State
 }
 
-// links are the links of an outcome's records, as they were before it was told.
+// links are the links of an outcome's records, as they were before it was reported.
 type links map[record]state.Link
 
 type record struct {
@@ -37,8 +37,8 @@ type record struct {
 	id       int64
 }
 
-// dropSuperseded removes from a batch what a newer request has reported of a record since: Procore shows the newest
-// request's mark. An outcome whose links can't be read leaves the batch with the error, and is redelivered.
+// dropSuperseded removes from a batch the updates of records that a newer request has updated since, so that Procore
+// keeps the newest request's mark. An outcome whose links can't be read leaves the batch with the error, and is redelivered.
 func (s *Service) dropSuperseded(ctx context.Context, batch []*waiting) []*waiting {
 	errs := make([]error, len(batch))
 	var reads sync.WaitGroup
@@ -57,7 +57,7 @@ func (s *Service) dropSuperseded(ctx context.Context, batch []*waiting) []*waiti
 	return left
 }
 
-// dropSupersededOf reads the links of the records that an outcome would change, and removes what is outdated.
+// dropSupersededOf reads the links of the records that an outcome would change, and removes the outdated updates.
 func (s *Service) dropSupersededOf(ctx context.Context, w *waiting) error {
 	o := w.Outcome
 	w.links = links{}
@@ -80,13 +80,14 @@ func (s *Service) dropSupersededOf(ctx context.Context, w *waiting) error {
 	return nil
 }
 
+// read adds the link of a record to w.links.
 func (s *Service) read(ctx context.Context, w *waiting, itemType string, id int64) error {
 	l, err := s.memory.Link(ctx, w.Outcome.CompanyId, itemType, id)
 	w.links[record{itemType, id}] = l
 	return err
 }
 
-// linkStore persists the links that Procore has taken. It may be called more than once.
+// linkStore persists the links that Procore has accepted. It may be called more than once.
 func (s *Service) linkStore(batch []*waiting) closeout.LinkStore {
 	return func(ctx context.Context, i int, o *tiebackv1.Outcome) error {
 		var g errgroup.Group
@@ -100,7 +101,7 @@ func (s *Service) linkStore(batch []*waiting) closeout.LinkStore {
 	}
 }
 
-// linkChanges lists the links that an outcome makes or ends once Procore has taken it.
+// linkChanges lists the links that an outcome makes or ends once Procore has accepted it.
 func linkChanges(o *tiebackv1.Outcome) []*tiebackv1.Link {
 	var links []*tiebackv1.Link
 	for _, c := range o.CloseOuts {

@@ -27,20 +27,19 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// The model explores every order in which two requests for one record can be worked, told, cut
-// off by a crash at any call, delivered again, overtaken by their deadline, replayed, and told
-// late. The code that tells is the real one; Procore, the ERP and the bus are a few maps:
+// The model explores every interleaving of two requests for one record: they are processed, reported, interrupted by a
+// crash at any call, redelivered, expired, replayed, and reported late. The status-reporter is the real one; Procore, the
+// ERP and the bus are maps.
 //
-//	work     the ERP does a request's part, unless a newer request has changed the record; the
-//	         outcome is written, unless the deadline was first: then it is a late one
-//	expire   the deadline is first, for one of the two
-//	replay   what expired is worked again, in a run of its own
-//	tell     one outcome, or all that wait together, are told; a crash cuts it off after n calls,
-//	         the last of which may have been made without its answer
+//	work     the ERP books a request, unless a newer request has changed the record; the outcome is published, as a
+//	         late one if the deadline has passed
+//	expire   the deadline of one of the two passes before its outcome
+//	replay   the expired request is processed again, in a run of its own
+//	report   one outcome, or all that wait together, are reported; a crash interrupts this after n calls, and the answer
+//	         of the last call may be lost
 //
-// In every state: no success before its mark, and none for what the ERP has not done. In every
-// state in which nothing is left to do: each button is free, each outcome noted, and Procore's
-// mark, our link and the ERP agree.
+// In every state, no success is reported before its mark, nor for anything that the ERP has not done. In every final
+// state, each button is free, each report is recorded, and Procore's mark, the link and the ERP agree.
 type model struct {
 	kinds   []string // of the older and of the newer request: export or unlink
 	ids     []int64  // of the older and of the newer request: 1, 2 or 2, 1
@@ -55,7 +54,7 @@ type model struct {
 
 	worked   map[string]bool // runs whose event needs no more work
 	replayed map[int64]bool
-	waiting  map[string]*told // outcomes to be told, by subject
+	waiting  map[string]*pendingOutcome // outcomes to report, by subject
 	expired  map[int64]bool
 	outcomes map[string]bool // ever written
 	closed   map[string]bool
@@ -64,9 +63,9 @@ type model struct {
 	path []string
 }
 
-type told struct {
-	outcome *tiebackv1.Outcome
-	repeat  bool
+type pendingOutcome struct {
+	outcome     *tiebackv1.Outcome
+	redelivered bool
 }
 
 const modelCompany = 7
@@ -84,7 +83,7 @@ func (m *model) clone() *model {
 func (m *model) key() string {
 	var waiting []string
 	for s, w := range m.waiting {
-		waiting = append(waiting, fmt.Sprint(s, w.repeat))
+		waiting = append(waiting, fmt.Sprint(s, w.redelivered))
 	}
 	slices.Sort(waiting)
 	return fmt.Sprint(m.crashes, m.details, m.mark, m.booked, m.changed, m.did, m.worked, m.replayed, waiting, m.expired, m.outcomes, m.closed, m.link.OriginID, m.link.Order)
@@ -139,7 +138,7 @@ func (m *model) work(request int64, run string) {
 func (m *model) publish(s bus.Subject, o *tiebackv1.Outcome) {
 	if !m.outcomes[s.String()] {
 		m.outcomes[s.String()] = true
-		m.waiting[s.String()] = &told{outcome: o}
+		m.waiting[s.String()] = &pendingOutcome{outcome: o}
 	}
 }
 
@@ -166,7 +165,7 @@ type explorer struct {
 
 var errCrash = errors.New("crash")
 
-// never and none are cuts: of a telling that comes to its end, and of one that makes no call.
+// never and none are cuts: a report that is not interrupted, and one interrupted before its first call.
 const (
 	never = 1 << 20
 )
@@ -194,12 +193,12 @@ func (x *explorer) Last(_ context.Context, s bus.Subject) (bus.Message, bool, er
 	return bus.Message{Subject: s, Data: data}, s.Kind == bus.Event, err
 }
 
-func (x *explorer) PublishOnce(_ context.Context, s bus.Subject, told proto.Message) error {
+func (x *explorer) PublishOnce(_ context.Context, s bus.Subject, o proto.Message) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for _, c := range told.(*tiebackv1.Outcome).CloseOuts {
+	for _, c := range o.(*tiebackv1.Outcome).CloseOuts {
 		if c.Status == tiebackv1.Status_STATUS_FAILED && x.done[s.String()] {
-			x.broken = append(x.broken, fmt.Sprint(s, " is noted as failed, and the ERP has done it: ", c.Messages))
+			x.broken = append(x.broken, fmt.Sprint(s, " is recorded as failed, but the ERP has done it: ", c.Messages))
 		}
 	}
 	made, err := x.call()
@@ -291,22 +290,22 @@ func (x *explorer) answer(r *http.Request) string {
 	return `{"entities":[],"errors":[` + strings.Join(refused, ",") + `]}`
 }
 
-// judge looks at a status the moment it is told.
+// judge checks a status when it is reported.
 func (x *explorer) judge(request int64, status string) {
 	m := x.model
 	if status != "success" {
 		return
 	}
 	if !m.did[request] {
-		x.broken = append(x.broken, fmt.Sprintf("success was told for request %d, which the ERP has not done", request))
+		x.broken = append(x.broken, fmt.Sprintf("success was reported for request %d, which the ERP has not done", request))
 	}
 	if m.kinds[m.place(request)] == "export" && m.mark == "" && m.link.Order <= order.Of(m.outcome(request)) {
-		x.broken = append(x.broken, fmt.Sprintf("success was told for request %d before its mark", request))
+		x.broken = append(x.broken, fmt.Sprintf("success was reported for request %d before its mark", request))
 	}
 }
 
-// tell runs the service over some of the waiting outcomes. It says how many calls that took.
-func (x *explorer) tell(m *model, subjects []string, cut int) int {
+// report runs the service on some of the waiting outcomes and returns the number of calls.
+func (x *explorer) report(m *model, subjects []string, cut int) int {
 	x.model, x.cut, x.calls, x.done = m, cut, 0, map[string]bool{}
 	var batch []*waiting
 	var names []string
@@ -319,10 +318,10 @@ func (x *explorer) tell(m *model, subjects []string, cut int) int {
 		if err != nil {
 			x.t.Fatal(err)
 		}
-		message := bus.Message{Subject: parsed, Raw: s, Data: data, Redelivered: m.waiting[s].repeat}
+		message := bus.Message{Subject: parsed, Raw: s, Data: data, Redelivered: m.waiting[s].redelivered}
 		before := false
 		if message.Redelivered { // the bus asks
-			if before, err = x.service.told(x.t.Context(), message); err != nil {
+			if before, err = x.service.reported(x.t.Context(), message); err != nil {
 				x.t.Fatal(err)
 			}
 		}
@@ -345,9 +344,9 @@ func (x *explorer) tell(m *model, subjects []string, cut int) int {
 		if err := <-w.done; err == nil && cut == never {
 			delete(m.waiting, names[i])
 		} else if cut == never {
-			x.broken = append(x.broken, fmt.Sprintf("%s could not be told: %v", names[i], err))
+			x.broken = append(x.broken, fmt.Sprintf("%s could not be reported: %v", names[i], err))
 		} else {
-			m.waiting[names[i]] = &told{outcome: m.waiting[names[i]].outcome, repeat: true}
+			m.waiting[names[i]] = &pendingOutcome{outcome: m.waiting[names[i]].outcome, redelivered: true}
 		}
 	}
 	return x.calls
@@ -383,13 +382,13 @@ func (x *explorer) steps(m *model) []*model {
 	}
 	for _, b := range batches {
 		whole := m.clone()
-		whole.path = append(whole.path, fmt.Sprint("tell ", b))
-		calls := x.tell(whole, b, never)
+		whole.path = append(whole.path, fmt.Sprint("report ", b))
+		calls := x.report(whole, b, never)
 		next = append(next, whole)
 		for made := 0; m.crashes > 0 && made <= calls; made++ { // made, the last of them without its answer
-			step(fmt.Sprint("tell ", b, " and crash, ", made, " calls made"), func(n *model) {
+			step(fmt.Sprint("report ", b, " and crash, ", made, " calls made"), func(n *model) {
 				n.crashes--
-				x.tell(n, b, made-1)
+				x.report(n, b, made-1)
 			})
 		}
 	}
@@ -407,7 +406,7 @@ func (x *explorer) settled(m *model) {
 		parsed, _ := bus.Parse(s)
 		parsed.Kind = bus.Closed
 		if !m.closed[parsed.String()] {
-			x.broken = append(x.broken, s+" was never noted as told")
+			x.broken = append(x.broken, s+" was never recorded")
 		}
 	}
 	if m.mark != m.booked || m.link.OriginID != m.booked {
@@ -431,7 +430,7 @@ func TestEveryInterleavingEndsTruly(t *testing.T) {
 			x := newExplorer(t)
 			first := &model{
 				kinds: c.kinds, ids: c.ids, crashes: c.crashes, details: map[int64]string{1: "in_progress", 2: "in_progress"}, did: map[int64]bool{}, worked: map[string]bool{},
-				replayed: map[int64]bool{}, waiting: map[string]*told{}, expired: map[int64]bool{}, outcomes: map[string]bool{}, closed: map[string]bool{},
+				replayed: map[int64]bool{}, waiting: map[string]*pendingOutcome{}, expired: map[int64]bool{}, outcomes: map[string]bool{}, closed: map[string]bool{},
 			}
 			if slices.Contains(c.kinds, "unlink") {
 				first.booked, first.mark, first.link = "V-0", "V-0", state.Link{OriginID: "V-0"}

@@ -14,11 +14,11 @@ import (
 func newEnds() *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "tieback_close_outs_total",
-		Help: "Events that were reported to Procore, by company, category and outcome: success, refused for what a record says, failed.",
+		Help: "Events that were reported to Procore, by company, category and outcome: success, refused because of a record's data, or failed.",
 	}, []string{"company", "category", "outcome"})
 }
 
-// startEnds shows a company's close-outs of each kind from the start: its first refusal is an increase.
+// startEnds exports a company's counters from the start, so that Prometheus sees the first close-out as an increase.
 func (s *Service) startEnds(company int64) {
 	for _, c := range append([]catalogue.Category{catalogue.Unknown}, catalogue.Categories...) {
 		for _, r := range bus.Results {
@@ -27,8 +27,7 @@ func (s *Service) startEnds(company int64) {
 	}
 }
 
-// resultOf is how an event came out, as its outcome says: what was given up failed, a close-out that says failed
-// otherwise is a refusal of its record.
+// resultOf returns the result of an event: failed if it became a dead letter, refused if a close-out failed otherwise.
 func resultOf(o *tiebackv1.Outcome) bus.Result {
 	if o.DeadLettered {
 		return bus.ResultFailed
@@ -41,7 +40,7 @@ func resultOf(o *tiebackv1.Outcome) bus.Result {
 	return bus.ResultSuccess
 }
 
-// reasonOf is why an event failed, in the words that were reported first; "": it did not.
+// reasonOf returns the messages of an outcome's first failed close-out; "": none failed.
 func reasonOf(o *tiebackv1.Outcome) string {
 	for _, c := range o.CloseOuts {
 		if c.Status == tiebackv1.Status_STATUS_FAILED {

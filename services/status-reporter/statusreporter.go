@@ -1,5 +1,5 @@
-// Package statusreporter alone tells Procore how events ended: it marks records as synced
-// and closes the request details, many events a call, and notes what was told.
+// Package statusreporter reports the outcomes of events to Procore: it marks records as synced and closes request
+// details, for many events in one call, and records what it reported. No other service does this.
 package statusreporter
 
 import (
@@ -45,10 +45,10 @@ type Deps struct {
 	Registry  prometheus.Registerer
 	Backoff   time.Duration // before the second attempt; 0: 1 s
 	Deadlines request.Limits
-	Slow      time.Duration // until an event is told as in progress; 0: a minute
+	Slow      time.Duration // until an event is reported as in progress; 0: a minute
 }
 
-// Run is the service: New and Service.Run with what the process has.
+// Run runs the service with the resources of its process.
 func Run(ctx context.Context, a *tenant.App) error {
 	s, err := New(Deps{
 		Bus: a.Bus, Companies: a.Companies, Procore: a.Procore, Log: a.Log, Metrics: a.Metrics, Registry: a.Registry, Backoff: a.Backoff,
@@ -70,7 +70,7 @@ type Service struct {
 	ends     *prometheus.CounterVec
 }
 
-// New makes the service.
+// New returns the service and registers its metrics.
 func New(d Deps) (*Service, error) {
 	s := &Service{Deps: d, memory: onBus{d.Bus, state.Of(d.Bus)}, batchers: map[int64]*batcher{}, seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "tieback_close_out_seconds", Help: "From the user's click in Procore to the close-out, by event type.",
@@ -79,7 +79,7 @@ func New(d Deps) (*Service, error) {
 		Name: "tieback_deadlines_passed_total", Help: "Events that were closed as failed because their deadline passed, by event type.",
 	}, []string{"type"}), ends: newEnds()}
 	for _, e := range catalogue.Table {
-		s.expired.WithLabelValues(e.Name) // there from the start: the first one is an increase
+		s.expired.WithLabelValues(e.Name) // exported from the start, so that the first one is an increase
 	}
 	for id := range d.Companies {
 		s.startEnds(id)
@@ -99,33 +99,33 @@ func (s *Service) Run(ctx context.Context) error {
 	var batchers sync.WaitGroup
 	defer batchers.Wait()
 	ctx, end := context.WithCancel(ctx)
-	defer end() // a consumer that could not start ends the batchers too
+	defer end() // if the consumer does not start, the batchers end too
 	for _, b := range s.batchers {
 		batchers.Go(func() { b.run(ctx) })
 	}
 	if s.Deadlines != (request.Limits{}) {
-		batchers.Go(func() { s.watch().run(ctx, min(watchEvery, s.slow()/2)) })
+		batchers.Go(func() { s.overdueMonitor().run(ctx, min(checkInterval, s.slow()/2)) })
 	}
 	return s.Bus.Consume(ctx, bus.Consumer{
 		Kind: bus.Outcome, Name: stage, Concurrency: 2 * maxBatch, Backoff: s.Backoff, RetryFor: bus.Day,
-		Handle: s.handle, Done: s.told, GiveUp: s.giveUp, Observe: s.Metrics.Observer(stage, s.Log),
+		Handle: s.handle, Done: s.reported, GiveUp: s.giveUp, Observe: s.Metrics.Observer(stage, s.Log),
 	})
 }
 
 func (s *Service) slow() time.Duration {
-	return cmp.Or(s.Slow, slowAfter)
+	return cmp.Or(s.Slow, defaultSlow)
 }
 
-func (s *Service) watch() *watch {
-	return &watch{
-		bus: s.Bus, zone: s.zone, limits: s.Deadlines, slow: s.slow(), log: s.Log, expired: s.expired, now: time.Now, open: map[uint64]*open{}, telling: map[int64]int{},
-		tell: func(ctx context.Context, o *tiebackv1.Outcome) error {
+func (s *Service) overdueMonitor() *overdueMonitor {
+	return &overdueMonitor{
+		bus: s.Bus, zone: s.zone, limits: s.Deadlines, slow: s.slow(), log: s.Log, expired: s.expired, now: time.Now, open: map[uint64]*open{}, reporting: map[int64]int{},
+		report: func(ctx context.Context, o *tiebackv1.Outcome) error {
 			return s.queue(ctx, &waiting{Item: closeout.Item{Outcome: o}, done: make(chan error, 1)})
 		},
 	}
 }
 
-// zone is the company's time zone; UTC for a company that is not known.
+// zone returns the company's time zone; UTC if the company is unknown.
 func (s *Service) zone(id int64) *time.Location {
 	if c := s.Companies[id]; c != nil {
 		return c.Zone
@@ -133,13 +133,13 @@ func (s *Service) zone(id int64) *time.Location {
 	return time.UTC
 }
 
-// handle waits until its outcome was flushed together with others of its company.
+// handle waits until its outcome has been flushed together with others of the company.
 func (s *Service) handle(ctx context.Context, m bus.Message) error {
 	w, err := s.open(ctx, m)
 	if w == nil || err != nil {
 		return err
 	}
-	if w.Outcome.Left != "" { // Procore is told nothing
+	if w.Outcome.Left != "" { // nothing is reported
 		return s.memory.PublishOnce(ctx, w.subject, w.Outcome)
 	}
 	if err := s.queue(ctx, w); err != nil {
@@ -149,7 +149,7 @@ func (s *Service) handle(ctx context.Context, m bus.Message) error {
 	return nil
 }
 
-// open reads an outcome that is to be told; nil: it was told to its end.
+// open reads an outcome to report; nil: it was completely reported before.
 func (s *Service) open(ctx context.Context, m bus.Message) (*waiting, error) {
 	o := &tiebackv1.Outcome{}
 	if err := bus.Decode(m, o); err != nil {
@@ -158,17 +158,17 @@ func (s *Service) open(ctx context.Context, m bus.Message) (*waiting, error) {
 	if err := s.admit(ctx, m, o); err != nil {
 		return nil, err
 	}
-	// An unlink can't be made twice, and a broker that was restarted may have forgotten its ack.
+	// An unlink can't be repeated, and a broker that was restarted may have lost the ack.
 	if slices.ContainsFunc(o.CloseOuts, func(c *tiebackv1.CloseOut) bool { return len(c.Unlinks) > 0 }) {
-		if told, err := s.told(ctx, m); told || err != nil {
+		if done, err := s.reported(ctx, m); done || err != nil {
 			return nil, err
 		}
 	}
-	item := closeout.Item{Outcome: o, Repeat: m.Redelivered || m.Subject.Run != "", Later: m.Subject.Run != "" || o.DeadLettered}
-	return &waiting{Item: item, subject: closed(m), alone: m.Isolated, done: make(chan error, 1)}, nil
+	item := closeout.Item{Outcome: o, Redelivered: m.Redelivered || m.Subject.Run != "", Later: m.Subject.Run != "" || o.DeadLettered}
+	return &waiting{Item: item, subject: closed(m), immediate: m.Isolated, done: make(chan error, 1)}, nil
 }
 
-// queue waits until an outcome was told together with others of its company.
+// queue passes an outcome to its company's batcher and waits for the flush.
 func (s *Service) queue(ctx context.Context, w *waiting) error {
 	w.span = trace.LinkFromContext(ctx)
 	b := s.batchers[w.Outcome.CompanyId]
@@ -189,12 +189,12 @@ func (s *Service) queue(ctx context.Context, w *waiting) error {
 	}
 }
 
-// told says whether an outcome was told to its end, and only its ack was lost.
-func (s *Service) told(ctx context.Context, m bus.Message) (bool, error) {
+// reported reports whether an outcome was completely reported and only its ack was lost.
+func (s *Service) reported(ctx context.Context, m bus.Message) (bool, error) {
 	return s.memory.Has(ctx, closed(m))
 }
 
-// tracer: a flush is of many events, so that its trace is its own and has links to theirs; see pkg/bus/trace.go.
+// tracer starts a trace for each flush. A flush has many events, so its span has links to theirs; see pkg/bus/trace.go.
 var tracer = otel.Tracer("github.com/tieback/tieback/services/status-reporter")
 
 func spans(batch []*waiting) (links []trace.Link) {
@@ -206,15 +206,15 @@ func spans(batch []*waiting) (links []trace.Link) {
 	return links
 }
 
-// flush tells Procore of a batch, in as few rounds as it can.
-func (s *Service) flush(ctx context.Context, session *procore.Session, batch []*waiting) {
-	for _, round := range rounds(batch) {
-		s.tell(ctx, session, round)
+// flush reports outcomes to Procore in as few conflict-free batches as possible.
+func (s *Service) flush(ctx context.Context, session *procore.Session, outcomes []*waiting) {
+	for _, batch := range conflictFree(outcomes) {
+		s.report(ctx, session, batch)
 	}
 }
 
-// tell tells Procore, then notes what it was told, then lets the handlers return.
-func (s *Service) tell(ctx context.Context, session *procore.Session, batch []*waiting) {
+// report reports a batch to Procore, records what was reported, then lets the handlers return.
+func (s *Service) report(ctx context.Context, session *procore.Session, batch []*waiting) {
 	ctx, span := tracer.Start(ctx, "flush", trace.WithLinks(spans(batch)...), trace.WithAttributes(attribute.Int("tieback.outcomes", len(batch))))
 	defer span.End()
 	batch = s.dropSuperseded(ctx, batch)
@@ -223,26 +223,26 @@ func (s *Service) tell(ctx context.Context, session *procore.Session, batch []*w
 		items[i] = w.Item
 	}
 	results := s.flushRecovered(ctx, session, items, s.linkStore(batch))
-	var notes sync.WaitGroup
+	var records sync.WaitGroup
 	for i, w := range batch {
 		r := results[i]
-		notes.Go(func() {
+		records.Go(func() {
 			if r.Err == nil {
 				w.reported, w.result = r.Reported, resultOf(w.Outcome)
 				if w.result == bus.ResultSuccess && resultOf(r.Reported) != bus.ResultSuccess {
 					w.result = bus.ResultFailed // Procore refused a part of it
 				}
 				if w.subject != (bus.Subject{}) {
-					r.Err = s.note(ctx, w.subject, r.Reported, w.result)
+					r.Err = s.record(ctx, w.subject, r.Reported, w.result)
 				}
 			}
 			w.done <- r.Err
 		})
 	}
-	notes.Wait()
+	records.Wait()
 }
 
-// flushRecovered is closeout.Flush, with a panic as the error of each item: it must not end the other companies' close-outs.
+// flushRecovered is closeout.Flush, but returns a panic as the error of each item, so that close-outs of other companies continue.
 func (s *Service) flushRecovered(ctx context.Context, session *procore.Session, items []closeout.Item, store closeout.LinkStore) (results []closeout.Result) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -252,8 +252,8 @@ func (s *Service) flushRecovered(ctx context.Context, session *procore.Session, 
 	return closeout.Flush(ctx, session, items, store)
 }
 
-// note writes down what was told. Twice is harmless.
-func (s *Service) note(ctx context.Context, subject bus.Subject, o *tiebackv1.Outcome, r bus.Result) error {
+// record counts an outcome and publishes what was reported of it. It may be called more than once.
+func (s *Service) record(ctx context.Context, subject bus.Subject, o *tiebackv1.Outcome, r bus.Result) error {
 	s.ends.WithLabelValues(strconv.FormatInt(subject.Company, 10), string(subject.Category), string(r)).Inc()
 	if t := o.GetRequestedAt(); t.IsValid() {
 		s.seconds.WithLabelValues(o.Type).Observe(time.Since(t.AsTime()).Seconds())
@@ -261,48 +261,47 @@ func (s *Service) note(ctx context.Context, subject bus.Subject, o *tiebackv1.Ou
 	return s.memory.PublishOnce(ctx, subject, o)
 }
 
-// closed is the subject of what was told of an outcome.
+// closed returns the subject under which the report of an outcome is recorded.
 func closed(m bus.Message) bus.Subject {
 	return bus.For(bus.Closed, m.Subject.Type, m.Subject.Company, m.Subject.Request).WithRun(m.Subject.Run)
 }
 
-// giveUp keeps the outcome that Procore would not take, and tries once more to free the
-// user's button: what is in the dead letter was not told, so the details must say failed.
-// Of an outcome that is refused nothing is told; see instead.
+// giveUp writes a dead letter for an outcome that could not be reported, then closes its request details as failed, so
+// that the user's button is free. If the outcome itself was refused, its request details are not trusted; see instead.
 func (s *Service) giveUp(ctx context.Context, m bus.Message, cause error) error {
-	if told, err := s.memory.Has(ctx, closed(m)); told || err != nil {
-		return err // its end was told before, and this was a second copy
+	if done, err := s.memory.Has(ctx, closed(m)); done || err != nil {
+		return err // it was reported before, and this was a second copy
 	}
 	if err := s.Bus.DeadLetter(ctx, stage, m, cause); err != nil {
 		return err
 	}
 	o := &tiebackv1.Outcome{}
 	if bus.Decode(m, o) != nil {
-		return nil // not an outcome of ours: there is nobody to tell
+		return nil // not an outcome: it has no request details
 	}
 	session, err := s.Procore.Company(o.CompanyId)
 	if err != nil {
-		return nil // not connected: Procore can't be told anything
+		return nil // the company is not connected
 	}
 	failed, err := s.ending(ctx, m, o)
 	if failed == nil || err != nil {
 		return err
 	}
-	noLinks := func(context.Context, int, *tiebackv1.Outcome) error { return nil } // no mark is made
-	r := closeout.Flush(ctx, session, []closeout.Item{{Outcome: failed, Repeat: true, Later: true}}, noLinks)[0]
+	noLinks := func(context.Context, int, *tiebackv1.Outcome) error { return nil } // failed has no marks
+	r := closeout.Flush(ctx, session, []closeout.Item{{Outcome: failed, Redelivered: true, Later: true}}, noLinks)[0]
 	if r.Err != nil && fault.ClassOf(r.Err) != fault.Permanent {
 		return r.Err // the dead letter is kept, and the outcome is redelivered
 	}
 	if r.Err != nil {
-		s.Log.Error("request details could not be closed as failed: look at them in Procore", zap.String("subject", m.Raw), zap.Error(r.Err))
+		s.Log.Error("request details could not be closed as failed: check them in Procore", zap.String("subject", m.Raw), zap.Error(r.Err))
 		return nil
 	}
 	s.ends.WithLabelValues(strconv.FormatInt(o.CompanyId, 10), string(m.Subject.Category), string(bus.ResultFailed)).Inc()
 	return s.Bus.PublishOnce(ctx, closed(m), r.Reported)
 }
 
-// ending is what is told where an outcome is given up; nil: nothing. An outcome whose subject does not parse is a
-// newer version's, of which only the failures of request details are told.
+// ending returns what is reported of an outcome that is given up; nil: nothing. An outcome whose subject does not parse
+// was written by a newer version; only failures of its request details are reported.
 func (s *Service) ending(ctx context.Context, m bus.Message, o *tiebackv1.Outcome) (*tiebackv1.Outcome, error) {
 	if m.Raw != m.Subject.String() {
 		return failed(o), nil
@@ -316,7 +315,7 @@ func (s *Service) ending(ctx context.Context, m bus.Message, o *tiebackv1.Outcom
 	return s.instead(ctx, m.Subject)
 }
 
-// failed is the outcome with nothing but its request details, all failed.
+// failed returns the outcome reduced to its request details, all failed.
 func failed(o *tiebackv1.Outcome) *tiebackv1.Outcome {
 	out := proto.Clone(o).(*tiebackv1.Outcome)
 	out.CloseOuts, out.DeadLettered = nil, true
@@ -326,7 +325,7 @@ func failed(o *tiebackv1.Outcome) *tiebackv1.Outcome {
 		}
 		f := &tiebackv1.CloseOut{RequestDetailId: c.RequestDetailId, Status: tiebackv1.Status_STATUS_FAILED, Record: c.Record, Messages: c.Messages}
 		if c.Status != tiebackv1.Status_STATUS_FAILED {
-			f.Messages = []string{untold}
+			f.Messages = []string{notReported}
 		}
 		out.CloseOuts = append(out.CloseOuts, f)
 	}

@@ -1,4 +1,4 @@
-// Package overdue words what accountants read of events that wait, and of those that are not done in time.
+// Package overdue writes the accountants' messages for events that wait, and closes events that miss their deadline.
 package overdue
 
 import (
@@ -12,8 +12,9 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// Expire closes an event that is past its due time as failed, unless its worker was first; see request.Expire. limit is
-// how long it had. why says what it waited for; nil: nothing is known. Times are told in the company's zone.
+// Expire closes an event that is past its due time as failed, unless its worker has published an outcome; see
+// request.Expire. limit is the time it had. why is the reason why it waited; nil: not known. Times in the message are in
+// the company's zone. It reports whether it closed the event.
 func Expire(ctx context.Context, b *bus.Bus, m bus.Message, e *tiebackv1.Event, limit time.Duration, why error, zone *time.Location) (bool, error) {
 	cause := passed(limit, why, zone, time.Now())
 	return request.Expire(ctx, b, m, &tiebackv1.Outcome{
@@ -22,6 +23,7 @@ func Expire(ctx context.Context, b *bus.Bus, m bus.Message, e *tiebackv1.Event, 
 	}, cause)
 }
 
+// orUnknown returns err, or an error that says that the reason is not known.
 func orUnknown(err error) error {
 	if err == nil {
 		return fmt.Errorf("no attempt has ended; is the worker running?")
@@ -29,8 +31,8 @@ func orUnknown(err error) error {
 	return err
 }
 
-// words is a duration as people say it.
-func words(d time.Duration) string {
+// durationText formats a duration for accountants.
+func durationText(d time.Duration) string {
 	switch {
 	case d >= 2*time.Hour && d%time.Hour == 0:
 		return fmt.Sprintf("%d hours", d/time.Hour)

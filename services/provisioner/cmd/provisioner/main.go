@@ -1,4 +1,4 @@
-// Command streams makes what the services find at the broker, and their keys; then it ends.
+// Command provisioner creates the broker's streams, buckets and consumers, or the services' keys, and exits.
 package main
 
 import (

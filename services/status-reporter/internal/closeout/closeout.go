@@ -1,17 +1,15 @@
-// Package closeout tells Procore how events ended. It sits under the status-reporter's
-// internal folder so that no other service can make these calls.
+// Package closeout reports the outcomes of events to Procore. It is internal to the status-reporter, so that no other
+// service can make these calls.
 //
-// Many events' close-outs go out together, step by step, so that success is never told
-// before what it promises is true:
+// It reports the close-outs of many events together, step by step, so that success is never reported before it is true:
 //
 //	status management → external data → assignments → budget transactions → (links persisted) → request details
 //
-// Status management comes first, as external data stands in for it where Procore has no such route, and as the lines of
-// a record are unlinked only after the record itself.
+// Status management comes first, because external data replaces it if Procore lacks the route, and because the lines of a
+// record are unlinked only after the record itself.
 //
-// A close-out that a step refuses becomes failed, with the reason, and goes on to the last
-// step. A step that could not be made at all holds back the events that needed it; all of
-// it may be made again.
+// A close-out that Procore refuses in one step becomes failed, with the reason, and continues with the last step. If a
+// step fails otherwise, the events that need it are not reported further; all steps may be repeated.
 package closeout
 
 import (
@@ -30,27 +28,26 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// Item is an outcome to be told.
+// Item is an outcome to report.
 type Item struct {
-	Outcome *tiebackv1.Outcome
-	Repeat  bool // it came before, or another run of it: part of it may have been told already
-	// Later is one whose request details may have had another end: of a further run, of one that
-	// came too late, of an event that was given up and may have been replayed already. Procore
-	// keeps the first end.
+	Outcome     *tiebackv1.Outcome
+	Redelivered bool // part of it may have been reported before, by an earlier delivery or another run
+	// Later is true if the request details may have a final status already: the outcome is of a further run, of a run
+	// that was late, or of a dead letter that may have been replayed. Procore keeps the first final status.
 	Later bool
 }
 
 // unit is one close-out on its way through the steps.
 type unit struct {
 	*tiebackv1.CloseOut
-	event  int // index of its outcome
-	repeat bool
-	later  bool
-	err    error // it could not be told: the event must come again, or be given up
+	event       int // index of its outcome
+	redelivered bool
+	later       bool
+	err         error // it could not be reported: the event is retried, or given up
 
-	asked []asked
+	substitutes []substitute
 
-	gone []*tiebackv1.Mark // marks as not synced of what Procore no longer has: there is nothing left to do
+	gone []*tiebackv1.Mark // marks as not synced of records that Procore no longer has; nothing is left to do
 }
 
 // refuse turns the close-out into a failed one.
@@ -61,13 +58,13 @@ func (u *unit) refuse(why string) {
 	u.Messages = append(u.Messages, why)
 }
 
-// Result is what became of an item.
+// Result is the result of an item.
 type Result struct {
 	// Reported is the item's outcome as it was reported to Procore: close-outs that Procore refused are failed, and
 	// marks that it refused are left out. It is complete only if Err is nil.
 	Reported *tiebackv1.Outcome
-	// Err is nil where all of the outcome was reported. A permanent error is one of a single close-out: the rest of
-	// the outcome was reported.
+	// Err is nil if the whole outcome was reported. A permanent error concerns a single close-out; the rest of the outcome
+	// was reported.
 	Err error
 }
 
@@ -75,13 +72,13 @@ type Result struct {
 // as it is about to be reported, before its request details are: the user's next click may refer to the links.
 type LinkStore func(ctx context.Context, i int, reported *tiebackv1.Outcome) error
 
-// retry waits out the short window of Procore's rate limit: ten seconds, and what a clock may be off. A call gives up after
-// 20 such waits, in case the limit never lets it through.
+// retry waits out the short window of Procore's rate limit, which has ten seconds, and allows for clock skew. A call gives
+// up after 20 such waits.
 var retry = procore.Retry{Limits: 20, LongestLimit: 15 * time.Second}
 
-// Flush reports a company's outcomes to Procore in as few calls as possible. It returns one result an item and leaves
-// the items as they are. It waits out a short wait for the rate limit: otherwise the calls that were made already
-// would be made again, and use up the next window as well.
+// Flush reports a company's outcomes to Procore in as few calls as possible. It returns one result for each item and
+// does not change the items. It waits out short rate limits: if it returned instead, the calls already made would be
+// repeated and use up the next window too.
 func Flush(ctx context.Context, session *procore.Session, items []Item, store LinkStore) []Result {
 	s := session.Retrying(retry)
 	var units []*unit
@@ -89,15 +86,15 @@ func Flush(ctx context.Context, session *procore.Session, items []Item, store Li
 	for i, it := range items {
 		results[i].Reported = proto.CloneOf(it.Outcome)
 		for _, c := range results[i].Reported.CloseOuts {
-			units = append(units, &unit{CloseOut: c, event: i, repeat: it.Repeat, later: it.Later})
+			units = append(units, &unit{CloseOut: c, event: i, redelivered: it.Redelivered, later: it.Later})
 		}
 	}
 	for _, step := range []func(context.Context, *procore.Session, []*unit){unlinks, externalData, assignments, transactions} {
-		step(ctx, s, held(units))
+		step(ctx, s, reportable(units))
 	}
 	learnRoutes(s, units)
-	persistLinks(ctx, results, held(units), store)
-	requestDetails(ctx, s, held(units))
+	persistLinks(ctx, results, reportable(units), store)
+	requestDetails(ctx, s, reportable(units))
 	for _, u := range units {
 		if r := &results[u.event]; u.err != nil && (r.Err == nil || fault.ClassOf(r.Err) == fault.Permanent) {
 			r.Err = u.err // a transient error outweighs a permanent one
@@ -106,17 +103,17 @@ func Flush(ctx context.Context, session *procore.Session, items []Item, store Li
 	return results
 }
 
-// held leaves out the units of events that are held back by an earlier step, to come again. What
-// Procore refused for good holds nothing back: the rest of its event is true all the same.
-func held(units []*unit) []*unit {
-	back := map[int]bool{}
+// reportable returns the units without those of events that an earlier step failed to report and that will be retried. A
+// permanent refusal does not stop the rest of its event.
+func reportable(units []*unit) []*unit {
+	retried := map[int]bool{}
 	for _, u := range units {
-		back[u.event] = back[u.event] || u.err != nil && fault.ClassOf(u.err) != fault.Permanent
+		retried[u.event] = retried[u.event] || u.err != nil && fault.ClassOf(u.err) != fault.Permanent
 	}
-	return slices.DeleteFunc(slices.Clone(units), func(u *unit) bool { return back[u.event] })
+	return slices.DeleteFunc(slices.Clone(units), func(u *unit) bool { return retried[u.event] })
 }
 
-// persistLinks persists the outcomes' links, all at once, so that the writes share their commits.
+// persistLinks persists the outcomes' links concurrently, so that the writes share commits.
 func persistLinks(ctx context.Context, results []Result, units []*unit, store LinkStore) {
 	byEvent := map[int][]*unit{}
 	for _, u := range units {
@@ -141,17 +138,17 @@ type batch struct {
 	items []item
 }
 
-// item is one update, whose it is, and what names it in an answer.
+// item is one update, its unit, and the fields that identify it in an answer.
 type item struct {
 	unit   *unit
 	update map[string]any
-	names  []string // fields that identify it among the refused
+	names  []string // fields that identify it in a refusal
 	record string   // for the accountant
 	mark   *tiebackv1.Mark
 }
 
-// run makes the action and hands each refusal to its unit. What makes Procore refuse a whole call is refused alone,
-// see procore.Session.Sync, so that one event's nonsense harms no other.
+// run makes the call and passes each refusal to its unit. If one item makes Procore refuse the whole call,
+// procore.Session.Sync finds that item, so that it does not affect other events.
 func (b batch) run(ctx context.Context, s *procore.Session) {
 	if len(b.items) == 0 {
 		return
@@ -177,7 +174,7 @@ func (b batch) run(ctx context.Context, s *procore.Session) {
 	}
 }
 
-// runHalves makes the action in two; false: it is one unit's alone.
+// runHalves makes the call in two halves. It returns false if all items belong to one unit.
 func (b batch) runHalves(ctx context.Context, s *procore.Session) bool {
 	left, right := b.halves()
 	if left.items == nil || right.items == nil {
@@ -188,7 +185,7 @@ func (b batch) runHalves(ctx context.Context, s *procore.Session) bool {
 	return true
 }
 
-// halves parts the batch between two units; one half is empty where there is one unit only.
+// halves splits the batch between two units. One half is empty if there is only one unit.
 func (b batch) halves() (left, right batch) {
 	left.call, right.call = b.call, b.call
 	left.call.Updates, right.call.Updates = nil, nil
@@ -209,25 +206,25 @@ func (b batch) halves() (left, right batch) {
 	return left, right
 }
 
-// refuse matches what Procore echoes of each refused item to the items sent. Where an echo tells
-// nobody whose it is, the action is made again in halves, until it is one unit's alone.
+// refuse matches the refused items in Procore's answer to the items sent. If one can't be matched, the call is repeated in
+// halves, until it has the items of one unit only.
 func (b batch) refuse(ctx context.Context, s *procore.Session, refused []procore.ItemError) {
-	whose := make([][]item, len(refused))
+	matches := make([][]item, len(refused))
 	for i, r := range refused {
 		for _, it := range b.items {
 			if it.is(r.Item) {
-				whose[i] = append(whose[i], it)
+				matches[i] = append(matches[i], it)
 			}
 		}
-		if whose[i] == nil && b.runHalves(ctx, s) {
+		if matches[i] == nil && b.runHalves(ctx, s) {
 			return
 		}
 	}
 	for i, r := range refused {
-		for _, it := range whose[i] {
+		for _, it := range matches[i] {
 			it.refuse(r.Why)
 		}
-		if whose[i] == nil { // nobody knows which of the unit's: none counts as taken
+		if matches[i] == nil { // it is unknown which of the unit's items: none counts as accepted
 			for _, it := range b.items {
 				it.drop()
 			}
@@ -236,7 +233,7 @@ func (b batch) refuse(ctx context.Context, s *procore.Session, refused []procore
 	}
 }
 
-// refuse has the unit fail with a refused item, unless there is nothing left to do.
+// refuse fails the unit because of a refused item, unless nothing is left to do.
 func (it item) refuse(why string) {
 	switch missing := notFound(why); {
 	case missing && it.mark != nil && it.mark.OriginId == "":
@@ -250,19 +247,20 @@ func (it item) refuse(why string) {
 	}
 }
 
-// notFound reports whether a refusal says that Procore doesn't have the record. Its words are not documented; these
-// are what has been seen.
+// notFound reports whether a refusal says that Procore does not have the record. The text is not documented; these
+// are the ones observed.
 func notFound(why string) bool {
 	why = strings.ToLower(why)
 	return slices.ContainsFunc([]string{"could not be found", "couldn't be found", "can't be found", "not found", "does not exist", "no longer exists"},
 		func(words string) bool { return strings.Contains(why, words) })
 }
 
-// drop takes a refused mark out of its close-out: it is not true, so that no link is learned from it.
+// drop removes a refused mark from its close-out, so that no link is stored for it.
 func (it item) drop() {
 	it.unit.Marks = slices.DeleteFunc(it.unit.Marks, func(m *tiebackv1.Mark) bool { return m == it.mark })
 }
 
+// is reports whether an item of Procore's answer is this one.
 func (it item) is(echo map[string]any) bool {
 	for _, n := range it.names {
 		if fmt.Sprint(echo[n]) != fmt.Sprint(it.update[n]) {
@@ -272,16 +270,16 @@ func (it item) is(echo map[string]any) bool {
 	return true
 }
 
-// reject fails the close-out because Procore would not take a mark.
+// reject fails the close-out because Procore refused an update.
 func (u *unit) reject(record, why string) {
 	u.fail(fmt.Sprintf("Your ERP system has done its part, but Procore refused to update %s: %s.", record, strings.TrimSuffix(why, ".")))
 }
 
-// fail fails the close-out. An event that carries no request detail has nobody to tell, so that it becomes a dead letter.
-func (u *unit) fail(sentence string) {
-	u.refuse(sentence)
+// fail fails the close-out. Without a request detail there is nowhere to report it, so its event becomes a dead letter.
+func (u *unit) fail(message string) {
+	u.refuse(message)
 	if u.RequestDetailId == 0 {
-		u.err = &fault.Error{Class: fault.Permanent, UserMessage: sentence}
+		u.err = &fault.Error{Class: fault.Permanent, UserMessage: message}
 	}
 }
 
@@ -309,7 +307,7 @@ func markUpdate(m *tiebackv1.Mark) map[string]any {
 	return up
 }
 
-// recordName is the record as an accountant knows it, or at least what kind it is.
+// recordName returns the record's name for messages, with its kind; without a name, only the kind.
 func recordName(u *unit, itemType string) string {
 	kind := strings.ReplaceAll(itemType, "_", " ")
 	if u.Record == "" {

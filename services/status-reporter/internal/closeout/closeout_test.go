@@ -24,7 +24,7 @@ import (
 	"github.com/tieback/tieback/services/status-reporter/internal/closeout"
 )
 
-// fake is just enough of Procore: it answers every call as told and keeps what was said.
+// fake is a minimal Procore. It answers each call with a function and records the calls.
 type fake struct {
 	*procore.Session
 	mu     sync.Mutex
@@ -103,7 +103,7 @@ const (
 func items(repeat bool, outcomes ...*tiebackv1.Outcome) []closeout.Item {
 	var out []closeout.Item
 	for _, o := range outcomes {
-		out = append(out, closeout.Item{Outcome: o, Repeat: repeat})
+		out = append(out, closeout.Item{Outcome: o, Redelivered: repeat})
 	}
 	return out
 }
@@ -116,8 +116,8 @@ func flush(t *testing.T, p *fake, outcomes []*tiebackv1.Outcome) []closeout.Resu
 	return closeout.Flush(t.Context(), p.Session, items(false, outcomes...), noLinks)
 }
 
-// The user who sees success may press the next button at once: an invoice's payment needs its link.
-func TestLinksAreKeptBeforeSuccessIsTold(t *testing.T) {
+// After success the user may press the next button at once: the payment of an invoice needs the invoice's link.
+func TestLinksArePersistedBeforeSuccess(t *testing.T) {
 	p := procoreThat(t, nil)
 	var at []string
 	keep := func(err error) closeout.LinkStore {
@@ -140,7 +140,7 @@ func TestLinksAreKeptBeforeSuccessIsTold(t *testing.T) {
 	}
 }
 
-func TestAThousandEventsTakeTwoCallsAndSuccessComesLast(t *testing.T) {
+func TestFlushOfThousandEventsMakesTwoCalls(t *testing.T) {
 	p := procoreThat(t, nil)
 	var outcomes []*tiebackv1.Outcome
 	for i := range 1000 {
@@ -156,7 +156,7 @@ func TestAThousandEventsTakeTwoCallsAndSuccessComesLast(t *testing.T) {
 	}
 }
 
-func TestTheStepsComeInTheirOrder(t *testing.T) {
+func TestStepOrder(t *testing.T) {
 	p := procoreThat(t, nil)
 	o := vendor(1)
 	o.CloseOuts[0].Assignments = []*tiebackv1.Assignment{{ProjectId: 3, CostCodeId: 4, LineItemTypeId: 5}}
@@ -171,7 +171,7 @@ func TestTheStepsComeInTheirOrder(t *testing.T) {
 	}
 }
 
-// statuses reads what each request detail was told.
+// statuses records the reported status of each request detail.
 func statuses(into map[string]string) func(string, map[string]any) (int, string) {
 	return func(call string, body map[string]any) (int, string) {
 		if call == details {
@@ -184,14 +184,14 @@ func statuses(into map[string]string) func(string, map[string]any) (int, string)
 	}
 }
 
-func TestAnItemRefusedInsideA200FailsItsOwnEventAndNoOther(t *testing.T) {
-	told := map[string]string{}
-	tell := statuses(told)
+func TestItemRefusedInside200FailsItsEventOnly(t *testing.T) {
+	reported := map[string]string{}
+	next := statuses(reported)
 	p := procoreThat(t, func(call string, body map[string]any) (int, string) {
 		if call == external {
 			return 200, `{"entities":[],"errors":[{"item_type":"vendor","item_id":2,"origin_id":"V-2","errors":{"origin_id":["has already been taken"]}}]}`
 		}
-		return tell(call, body)
+		return next(call, body)
 	})
 	outcomes := []*tiebackv1.Outcome{vendor(1), vendor(2), vendor(3)}
 	results := flush(t, p, outcomes)
@@ -200,11 +200,11 @@ func TestAnItemRefusedInsideA200FailsItsOwnEventAndNoOther(t *testing.T) {
 			t.Fatal(r.Err)
 		}
 	}
-	if told["1001"] != "success[]" || told["1003"] != "success[]" {
-		t.Errorf("neighbours were told %v", told)
+	if reported["1001"] != "success[]" || reported["1003"] != "success[]" {
+		t.Errorf("the other events were reported as %v", reported)
 	}
-	if !strings.HasPrefix(told["1002"], "failed") || !strings.Contains(told["1002"], "has already been taken") || !strings.Contains(told["1002"], "vendor 2") {
-		t.Errorf("the refused one was told %q", told["1002"])
+	if !strings.HasPrefix(reported["1002"], "failed") || !strings.Contains(reported["1002"], "has already been taken") || !strings.Contains(reported["1002"], "vendor 2") {
+		t.Errorf("the refused event was reported as %q", reported["1002"])
 	}
 	if len(results[1].Reported.CloseOuts[0].Marks) != 0 {
 		t.Error("a refused mark stays in the close-out: a link would be learned from it")
@@ -214,7 +214,7 @@ func TestAnItemRefusedInsideA200FailsItsOwnEventAndNoOther(t *testing.T) {
 	}
 }
 
-func TestNobodyIsToldAnythingWhileTheMarksCouldNotBeMade(t *testing.T) {
+func TestNoDetailIsReportedIfMarksFail(t *testing.T) {
 	for name, status := range map[string]int{"500": 500, "503": 503, "429": 429} {
 		t.Run(name, func(t *testing.T) {
 			p := procoreThat(t, func(call string, _ map[string]any) (int, string) {
@@ -231,29 +231,29 @@ func TestNobodyIsToldAnythingWhileTheMarksCouldNotBeMade(t *testing.T) {
 	}
 }
 
-// One event's nonsense makes Procore refuse the whole call: its neighbours go alone.
-func TestAWholeCallRefusedIsMadeForEachEventAlone(t *testing.T) {
-	told := map[string]string{}
-	tell := statuses(told)
+// If one event makes Procore refuse the whole call, the other events are still reported.
+func TestRefusedCallIsRetriedByEvent(t *testing.T) {
+	reported := map[string]string{}
+	next := statuses(reported)
 	p := procoreThat(t, func(call string, body map[string]any) (int, string) {
 		if call == external && strings.Contains(fmt.Sprint(body), "item_id:2 ") {
 			return 422, `{"errors":{"updates":["item_type is unknown"]}}`
 		}
-		return tell(call, body)
+		return next(call, body)
 	})
 	for _, r := range flush(t, p, []*tiebackv1.Outcome{vendor(1), vendor(2), vendor(3)}) {
 		if r.Err != nil {
 			t.Fatal(r.Err)
 		}
 	}
-	if told["1001"] != "success[]" || told["1003"] != "success[]" || !strings.Contains(told["1002"], "item type is unknown") && !strings.Contains(told["1002"], "item_type is unknown") {
-		t.Errorf("told %v", told)
+	if reported["1001"] != "success[]" || reported["1003"] != "success[]" || !strings.Contains(reported["1002"], "item type is unknown") && !strings.Contains(reported["1002"], "item_type is unknown") {
+		t.Errorf("reported %v", reported)
 	}
 }
 
-// A crash between the call and the ack makes everything come again; Procore does not let a
-// final detail be changed, not even to what it is.
-func TestARepeatMeetsItsOwnSuccess(t *testing.T) {
+// A crash between the call and the ack causes a redelivery, and Procore refuses to change a final request detail, even to
+// the same status.
+func TestRedeliveryOfReportedSuccess(t *testing.T) {
 	for standing, wantErr := range map[string]bool{"success": false, "failed": true} {
 		t.Run(standing, func(t *testing.T) {
 			p := procoreThat(t, func(call string, _ map[string]any) (int, string) {
@@ -273,9 +273,9 @@ func TestARepeatMeetsItsOwnSuccess(t *testing.T) {
 	}
 }
 
-// Procore refuses to unlink what is unlinked. On a repeat that may be our own success, which
-// is settled by a mark that is harmless to make; the refusal of a first try is meant.
-func TestAnUnlinkThatIsRefusedIsCheckedBeforeSuccessIsTold(t *testing.T) {
+// Procore refuses to unlink a record that is not linked. On a redelivery an earlier attempt may have unlinked it, which an
+// idempotent mark shows; a refusal of the first attempt is final.
+func TestRefusedUnlinkIsChecked(t *testing.T) {
 	for name, c := range map[string]struct {
 		repeat, markRefused bool
 		want                string
@@ -285,8 +285,8 @@ func TestAnUnlinkThatIsRefusedIsCheckedBeforeSuccessIsTold(t *testing.T) {
 		"repeat, still linked":    {true, true, "failed"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			told := map[string]string{}
-			tell := statuses(told)
+			reported := map[string]string{}
+			next := statuses(reported)
 			p := procoreThat(t, func(call string, body map[string]any) (int, string) {
 				switch {
 				case strings.Contains(call, "unlink"):
@@ -294,7 +294,7 @@ func TestAnUnlinkThatIsRefusedIsCheckedBeforeSuccessIsTold(t *testing.T) {
 				case call == external && c.markRefused:
 					return 200, `{"errors":[{"item_type":"vendor","item_id":9,"errors":{"item_id":["is unknown"]}}]}`
 				}
-				return tell(call, body)
+				return next(call, body)
 			})
 			o := &tiebackv1.Outcome{CompanyId: 7, ErpRequestId: 1, CloseOuts: []*tiebackv1.CloseOut{{
 				RequestDetailId: 1001, Status: tiebackv1.Status_STATUS_SUCCESS, Unlinks: []*tiebackv1.Unlink{{ItemType: "vendor", ItemId: 9}},
@@ -302,15 +302,15 @@ func TestAnUnlinkThatIsRefusedIsCheckedBeforeSuccessIsTold(t *testing.T) {
 			if err := closeout.Flush(t.Context(), p.Session, items(c.repeat, o), noLinks)[0].Err; err != nil {
 				t.Fatal(err)
 			}
-			if !strings.HasPrefix(told["1001"], c.want) {
-				t.Errorf("told %v, want %s", told, c.want)
+			if !strings.HasPrefix(reported["1001"], c.want) {
+				t.Errorf("reported %v, want %s", reported, c.want)
 			}
 		})
 	}
 }
 
-// The second copy of an outcome must not be taken for told when the first could not be.
-func TestCopiesOfOneOutcomeShareTheirVerdict(t *testing.T) {
+// If one copy of an outcome could not be reported, the other is not reported either.
+func TestCopiesOfOutcomeShareResult(t *testing.T) {
 	p := procoreThat(t, func(call string, _ map[string]any) (int, string) {
 		if call == details {
 			return 500, ""
@@ -319,13 +319,13 @@ func TestCopiesOfOneOutcomeShareTheirVerdict(t *testing.T) {
 	})
 	for i, r := range flush(t, p, []*tiebackv1.Outcome{vendor(1), vendor(1)}) {
 		if r.Err == nil {
-			t.Errorf("copy %d passes for told", i)
+			t.Errorf("copy %d counts as reported", i)
 		}
 	}
 }
 
-// Forty unlinks at 3 calls a window: each window goes on where the last one ended.
-func TestAFlushLargerThanTheRateWindowComesToItsEnd(t *testing.T) {
+// Forty unlinks at 3 calls a window: each window continues where the last one ended.
+func TestFlushLargerThanRateWindow(t *testing.T) {
 	p := procoreThat(t, nil)
 	var mu sync.Mutex
 	left, window := 3, time.Now()
@@ -350,7 +350,7 @@ func TestAFlushLargerThanTheRateWindowComesToItsEnd(t *testing.T) {
 	}
 }
 
-func TestALackOfPermissionIsToldByOneCallAndNotOneForEachEvent(t *testing.T) {
+func TestForbiddenCallIsMadeOnce(t *testing.T) {
 	p := procoreThat(t, func(string, map[string]any) (int, string) { return 403, "" })
 	var outcomes []*tiebackv1.Outcome
 	for i := range 300 {
@@ -358,7 +358,7 @@ func TestALackOfPermissionIsToldByOneCallAndNotOneForEachEvent(t *testing.T) {
 	}
 	for _, r := range flush(t, p, outcomes) {
 		if r.Err == nil {
-			t.Fatal("told?")
+			t.Fatal("no error")
 		}
 	}
 	if len(p.calls) > 2 {
@@ -366,7 +366,7 @@ func TestALackOfPermissionIsToldByOneCallAndNotOneForEachEvent(t *testing.T) {
 	}
 }
 
-func TestARefusedMarkThatNobodyCanBeToldOfIsAnError(t *testing.T) {
+func TestRefusedMarkWithoutRequestDetailIsError(t *testing.T) {
 	p := procoreThat(t, func(call string, _ map[string]any) (int, string) {
 		return 200, `{"errors":[{"item_type":"vendor","item_id":1,"errors":{"item_id":["is unknown"]}}]}`
 	})
@@ -377,9 +377,9 @@ func TestARefusedMarkThatNobodyCanBeToldOfIsAnError(t *testing.T) {
 	}
 }
 
-// What Procore has taken is true, though it refused the rest of the event: the link must say so, or
-// an older request could put its own mark back.
-func TestTheMarksThatProcoreTookAreKeptThoughItRefusedOthersOfTheEvent(t *testing.T) {
+// A mark that Procore accepted counts, also if it refused the rest of the event. Without its link an older request could
+// overwrite it.
+func TestAcceptedMarksArePersistedIfOthersAreRefused(t *testing.T) {
 	p := procoreThat(t, func(call string, _ map[string]any) (int, string) {
 		return 200, `{"errors":[{"item_type":"line_item","item_id":2,"errors":{"item_id":["is unknown"]}}]}`
 	})
@@ -396,8 +396,8 @@ func TestTheMarksThatProcoreTookAreKeptThoughItRefusedOthersOfTheEvent(t *testin
 	}
 }
 
-// An echo that names no item says that somebody's is refused, not whose: the others are told their end all the same.
-func TestARefusalThatNamesNobodyIsPinnedOnItsOwnEvent(t *testing.T) {
+// If a refusal names no item, the event that it belongs to is found, and the other events are reported.
+func TestRefusalWithoutItemIsMatchedToItsEvent(t *testing.T) {
 	p := procoreThat(t, func(call string, body map[string]any) (int, string) {
 		updates, _ := body["updates"].([]any)
 		for _, u := range updates {
@@ -420,7 +420,7 @@ func TestARefusalThatNamesNobodyIsPinnedOnItsOwnEvent(t *testing.T) {
 		if i == 3 {
 			want = tiebackv1.Status_STATUS_FAILED
 			if c := r.Reported.CloseOuts[0]; len(c.Messages) != 1 || len(c.Marks) != 0 {
-				t.Errorf("the refused one says %q, and takes %v for true", c.Messages, c.Marks)
+				t.Errorf("the refused event has messages %q and marks %v", c.Messages, c.Marks)
 			}
 		}
 		if c := r.Reported.CloseOuts[0]; r.Err != nil || c.Status != want {
@@ -429,9 +429,9 @@ func TestARefusalThatNamesNobodyIsPinnedOnItsOwnEvent(t *testing.T) {
 	}
 }
 
-// A Procore that can't take so much at once, and may have taken it all the same, gets less: each event is told its
-// end once, and none of it is lost.
-func TestACallThatProcoreCanNotTakeIsMadeInSmallerOnes(t *testing.T) {
+// If a call is too large for Procore, which may have processed it nevertheless, it is split. Each event is reported once,
+// and none is lost.
+func TestTooLargeCallIsSplit(t *testing.T) {
 	for _, status := range []int{408, 413, 504} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
 			marked, final := map[float64]any{}, map[string]string{}
@@ -482,8 +482,8 @@ func TestACallThatProcoreCanNotTakeIsMadeInSmallerOnes(t *testing.T) {
 	}
 }
 
-// A commitment whose lines Procore refuses one and all, whole calls with them, fails alone.
-func TestOneEventsRefusedLinesHarmNoOther(t *testing.T) {
+// A commitment whose lines make Procore refuse whole calls fails alone.
+func TestRefusedLinesFailTheirEventOnly(t *testing.T) {
 	p := procoreThat(t, func(call string, body map[string]any) (int, string) {
 		if call == external && slices.ContainsFunc(body["updates"].([]any), func(u any) bool { return u.(map[string]any)["item_type"] == "line_item" }) {
 			return 422, `{"message":"bad line"}`
@@ -511,8 +511,8 @@ func TestOneEventsRefusedLinesHarmNoOther(t *testing.T) {
 	}
 }
 
-// Request details that Procore refuses, whole calls with them, do not keep the others from being closed.
-func TestRefusedRequestDetailsHarmNoOther(t *testing.T) {
+// Request details that make Procore refuse whole calls do not prevent others from being closed.
+func TestRefusedRequestDetailsFailAlone(t *testing.T) {
 	closed := map[int64]bool{}
 	p := procoreThat(t, func(call string, body map[string]any) (int, string) {
 		if strings.HasPrefix(call, "GET ") {

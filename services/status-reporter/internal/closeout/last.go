@@ -13,11 +13,11 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// unlinks asks status management, a call for each record: there is no bulk form. The route is inferred. Where Procore
-// does not have it the record is marked as not synced with the other marks of the next step, as the events dictionary
-// documents; after a 405, or a 404 for a record that Procore knows, the route is not tried again in this process.
+// unlinks calls status management once for each record; there is no bulk form. The route is inferred. If Procore does not
+// have it, the record is marked as not synced in the next step, as the events dictionary documents. After a 405, or a 404
+// for a record that Procore has, the route is not called again in this process.
 func unlinks(ctx context.Context, s *procore.Session, units []*unit) {
-	without := map[string]bool{} // routes that answered 404 in this flush: each more is held against the app
+	without := map[string]bool{} // routes that answered 404 in this flush; Procore counts repeated 404s against the app
 	for _, u := range units {
 		if u.Status != tiebackv1.Status_STATUS_SUCCESS {
 			continue
@@ -28,7 +28,7 @@ func unlinks(ctx context.Context, s *procore.Session, units []*unit) {
 				u.unsync(l)
 				continue
 			}
-			err := unlink(ctx, s, l, u.repeat)
+			err := unlink(ctx, s, l, u.redelivered)
 			switch status := (*procore.StatusError)(nil); {
 			case err == nil:
 			case errors.As(err, &status) && status.Status == http.StatusMethodNotAllowed:
@@ -36,7 +36,7 @@ func unlinks(ctx context.Context, s *procore.Session, units []*unit) {
 				u.unsync(l)
 			case errors.As(err, &status) && status.Status == http.StatusNotFound:
 				without[route.Name] = true
-				u.asked = append(u.asked, asked{u.unsync(l), route})
+				u.substitutes = append(u.substitutes, substitute{u.unsync(l), route})
 			case fault.ClassOf(err) != fault.Permanent:
 				u.err = err
 			case errors.As(err, &status) && notFound(status.Why): // Procore no longer has it
@@ -48,23 +48,24 @@ func unlinks(ctx context.Context, s *procore.Session, units []*unit) {
 	}
 }
 
-// asked is a mark that stands in for an unlink which was answered 404.
-type asked struct {
+// substitute is a mark that replaces an unlink that was answered 404.
+type substitute struct {
 	mark  *tiebackv1.Mark
 	route procore.Route
 }
 
-// unsync has the record marked as not synced in the next step.
+// unsync adds a mark of the record as not synced, for the next step.
 func (u *unit) unsync(l *tiebackv1.Unlink) *tiebackv1.Mark {
 	m := &tiebackv1.Mark{ItemType: l.ItemType, ItemId: l.ItemId}
 	u.Marks = append(u.Marks, m)
 	return m
 }
 
-// learnRoutes remembers routes that Procore lacks: they answered 404 for a record that Procore has, as the mark was taken.
+// learnRoutes remembers the routes that Procore lacks: they answered 404, and Procore accepted the substitute mark, so it
+// has the record.
 func learnRoutes(s *procore.Session, units []*unit) {
 	for _, u := range units {
-		for _, a := range u.asked {
+		for _, a := range u.substitutes {
 			if u.err == nil && slices.Contains(u.Marks, a.mark) && !slices.Contains(u.gone, a.mark) {
 				s.MarkMissing(a.route)
 			}
@@ -72,12 +73,12 @@ func learnRoutes(s *procore.Session, units []*unit) {
 	}
 }
 
-// unlink unlinks a record. Procore refuses to unlink what is not linked any more, which is
-// what a repeat after a crash meets; so a repeat's refusal is checked by marking the record as
-// not synced, which is harmless and leaves no doubt. The refusal of a first try is meant.
-func unlink(ctx context.Context, s *procore.Session, l *tiebackv1.Unlink, repeat bool) error {
+// unlink unlinks a record. Procore refuses to unlink a record that is not linked any more. After a crash the unlink may
+// have been made before, so a refusal of a redelivered unlink is checked by marking the record as not synced, which is
+// idempotent. A refusal of the first attempt is final.
+func unlink(ctx context.Context, s *procore.Session, l *tiebackv1.Unlink, redelivered bool) error {
 	err := tryUnlink(ctx, s, l)
-	if repeat {
+	if redelivered {
 		return confirm(ctx, s, l, err)
 	}
 	return err
@@ -122,22 +123,21 @@ var statusNames = map[tiebackv1.Status]string{
 	tiebackv1.Status_STATUS_FAILED:      "failed",
 }
 
-// detail is a request detail and the close-outs that speak for it: more than one where an
-// outcome names it twice, or came twice.
+// detail is a request detail and its close-outs. It has several if an outcome names it twice, or was delivered twice.
 type detail struct {
 	id    int64
 	units []*unit
 }
 
-// rank says which status speaks for a detail that has several close-outs: an end outweighs
-// being in progress, and one failure outweighs any success.
+// rank decides between the statuses of several close-outs: a final status outranks in progress, and a failure outranks any
+// success.
 var rank = map[tiebackv1.Status]int{
 	tiebackv1.Status_STATUS_IN_PROGRESS: 1,
 	tiebackv1.Status_STATUS_SUCCESS:     2,
 	tiebackv1.Status_STATUS_FAILED:      3,
 }
 
-// update is what the detail's close-outs say together.
+// update merges the detail's close-outs into one update.
 func (d *detail) update() map[string]any {
 	status, texts := tiebackv1.Status_STATUS_UNSPECIFIED, []string{}
 	for _, u := range d.units {
@@ -152,7 +152,7 @@ func (d *detail) update() map[string]any {
 			}
 		}
 	}
-	for _, u := range d.units { // what was told, in all their records
+	for _, u := range d.units { // record in each what is reported
 		u.Status, u.Messages = status, texts
 	}
 	return map[string]any{"id": d.id, "status": statusNames[status], "messages": texts}
@@ -164,7 +164,7 @@ func (d *detail) fail(err error) {
 	}
 }
 
-// requestDetails is the last step: the users' buttons come free.
+// requestDetails is the last step. It frees the users' buttons.
 func requestDetails(ctx context.Context, s *procore.Session, units []*unit) {
 	byID := map[int64]*detail{}
 	var details []*detail
@@ -182,11 +182,11 @@ func requestDetails(ctx context.Context, s *procore.Session, units []*unit) {
 			d.units = append(d.units, u)
 		}
 	}
-	tell(ctx, s, details)
+	updateDetails(ctx, s, details)
 }
 
-// tell updates details in bulk.
-func tell(ctx context.Context, s *procore.Session, details []*detail) {
+// updateDetails updates request details in bulk.
+func updateDetails(ctx context.Context, s *procore.Session, details []*detail) {
 	if len(details) == 0 {
 		return
 	}
@@ -208,38 +208,39 @@ func refusedDetails(ctx context.Context, s *procore.Session, details []*detail, 
 	for _, r := range refused {
 		id := procore.ID(json.Number(fmt.Sprint(r.Item["id"])))
 		i := slices.IndexFunc(details, func(d *detail) bool { return d.id == id })
-		if i < 0 && len(details) > 1 { // nobody knows whose it is: again, in halves
-			tell(ctx, s, details[:len(details)/2])
-			tell(ctx, s, details[len(details)/2:])
+		if i < 0 && len(details) > 1 { // unknown which one: repeat in halves
+			updateDetails(ctx, s, details[:len(details)/2])
+			updateDetails(ctx, s, details[len(details)/2:])
 			return
 		}
-		details[max(i, 0)].stands(ctx, s, r.Why)
+		details[max(i, 0)].refused(ctx, s, r.Why)
 	}
 }
 
-// stands looks at a request detail that Procore would not change. That is as it should be where
+// refused handles a request detail that Procore refused to update, by its current status in Procore. It is no error if
 //
-//	it says already what we wanted to say       a repeat met its own success
-//	we wanted to say that it is in progress     it has ended meanwhile; where that was not by us, it is noted
-//	we wanted to say failed                     it was called off, so that nothing is left to be told
-//	it has ended, and this is a later run       Procore keeps the first end; ours is noted beside it
-func (d *detail) stands(ctx context.Context, s *procore.Session, why string) {
-	at, err := procore.DetailStatus(ctx, s.Do, d.id)
+//	it has the reported status                   an earlier delivery of the outcome reported it
+//	in progress was reported                     it has a final status meanwhile; kept_status has it if it was called off
+//	it was called off, and no success reported   nothing is left to report
+//	it has a final status, and this run is later Procore keeps the first final status; kept_status has it
+func (d *detail) refused(ctx context.Context, s *procore.Session, why string) {
+	current, err := procore.DetailStatus(ctx, s.Do, d.id)
 	if err != nil {
 		d.fail(err)
 		return
 	}
 	for _, u := range d.units {
 		switch {
-		case procore.DetailCalledOff(at) && u.Status != tiebackv1.Status_STATUS_SUCCESS:
-			u.KeptStatus = at
-		case at == statusNames[u.Status], u.Status == tiebackv1.Status_STATUS_IN_PROGRESS:
-		case u.later && ends(at):
-			u.KeptStatus = at
+		case procore.DetailCalledOff(current) && u.Status != tiebackv1.Status_STATUS_SUCCESS:
+			u.KeptStatus = current
+		case current == statusNames[u.Status], u.Status == tiebackv1.Status_STATUS_IN_PROGRESS:
+		case u.later && final(current):
+			u.KeptStatus = current
 		default:
-			u.err = fault.New(fault.Permanent, fmt.Errorf("request detail %d stands at %q in Procore and can't become %q: %s", d.id, at, statusNames[u.Status], why))
+			u.err = fault.New(fault.Permanent, fmt.Errorf("request detail %d is %q in Procore and can't become %q: %s", d.id, current, statusNames[u.Status], why))
 		}
 	}
 }
 
-func ends(status string) bool { return status != "" && status != procore.DetailInProgress }
+// final reports whether a request detail's status is an end.
+func final(status string) bool { return status != "" && status != procore.DetailInProgress }

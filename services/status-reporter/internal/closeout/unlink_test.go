@@ -22,24 +22,24 @@ func bill(id int64) *tiebackv1.Outcome {
 	}}}
 }
 
-// count is how often a call was made.
+// count returns how often a call was made.
 func (f *fake) count(call string) int {
 	return len(slices.DeleteFunc(slices.Clone(f.calls), func(c string) bool { return c != call }))
 }
 
-// Where Procore has status management it unlinks the record, and external data the lines.
-func TestStatusManagementUnlinksTheRecordAndExternalDataItsLines(t *testing.T) {
-	told, marks := map[string]string{}, []string(nil)
-	p := procoreThat(t, noting(&marks, statuses(told)))
+// Status management unlinks the record, external data its lines.
+func TestUnlinkOfRecordAndLines(t *testing.T) {
+	reported, marks := map[string]string{}, []string(nil)
+	p := procoreThat(t, noting(&marks, statuses(reported)))
 	if err := flush(t, p, []*tiebackv1.Outcome{bill(1)})[0].Err; err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{unlinkCall, external, details}; !slices.Equal(p.calls, want) || !slices.Equal(marks, []string{"payment_application_line_item 10 <nil>"}) || told["1001"] != "success[]" {
-		t.Errorf("calls %v, marks %v, told %v", p.calls, marks, told)
+	if want := []string{unlinkCall, external, details}; !slices.Equal(p.calls, want) || !slices.Equal(marks, []string{"payment_application_line_item 10 <nil>"}) || reported["1001"] != "success[]" {
+		t.Errorf("calls %v, marks %v, reported %v", p.calls, marks, reported)
 	}
 }
 
-// noting notes the marks of external data, and answers as next does.
+// noting records the marks of external data, and answers as next does.
 func noting(marks *[]string, next func(string, map[string]any) (int, string)) func(string, map[string]any) (int, string) {
 	return func(call string, body map[string]any) (int, string) {
 		if call == external {
@@ -52,16 +52,16 @@ func noting(marks *[]string, next func(string, map[string]any) (int, string)) fu
 	}
 }
 
-// A Procore without status management gets origin_id null instead, in one call for all, and is asked for the route once.
-func TestWithoutStatusManagementTheRecordIsMarkedAsNotSynced(t *testing.T) {
+// If Procore lacks status management, records get origin_id null in one call, and the route is called once.
+func TestUnlinkWithoutStatusManagement(t *testing.T) {
 	for _, status := range []int{404, 405} {
-		told, marks := map[string]string{}, []string(nil)
-		tell := noting(&marks, statuses(told))
+		reported, marks := map[string]string{}, []string(nil)
+		next := noting(&marks, statuses(reported))
 		p := procoreThat(t, func(call string, body map[string]any) (int, string) {
 			if call == unlinkCall {
 				return status, ""
 			}
-			return tell(call, body)
+			return next(call, body)
 		})
 		for range 2 {
 			p.calls, marks = p.calls[:0], nil
@@ -85,8 +85,8 @@ func TestWithoutStatusManagementTheRecordIsMarkedAsNotSynced(t *testing.T) {
 	}
 }
 
-// A 404 for a record that Procore does not have says nothing of the route.
-func TestA404ForARecordThatIsGoneDoesNotLoseTheRoute(t *testing.T) {
+// A 404 for a record that Procore does not have does not mean that the route is missing.
+func TestUnlinkOfMissingRecordKeepsRoute(t *testing.T) {
 	p := procoreThat(t, func(call string, body map[string]any) (int, string) {
 		if call == unlinkCall && strings.Contains(fmt.Sprint(body), "item_id:1 ") {
 			return 404, `{"message":"Not Found"}`
@@ -107,23 +107,23 @@ func TestA404ForARecordThatIsGoneDoesNotLoseTheRoute(t *testing.T) {
 	}
 }
 
-// A record that Procore keeps linked keeps its lines linked.
-func TestARefusedUnlinkLeavesTheLines(t *testing.T) {
-	told := map[string]string{}
-	tell := statuses(told)
+// If Procore refuses to unlink a record, its lines stay linked.
+func TestRefusedUnlinkKeepsLines(t *testing.T) {
+	reported := map[string]string{}
+	next := statuses(reported)
 	p := procoreThat(t, func(call string, body map[string]any) (int, string) {
 		if call == unlinkCall {
 			return http.StatusUnprocessableEntity, `{"message":"has exported payments"}`
 		}
-		return tell(call, body)
+		return next(call, body)
 	})
-	if err := flush(t, p, []*tiebackv1.Outcome{bill(1)})[0].Err; err != nil || !strings.HasPrefix(told["1001"], "failed") || p.count(external) != 0 {
-		t.Errorf("told %v, calls %v, %v", told, p.calls, err)
+	if err := flush(t, p, []*tiebackv1.Outcome{bill(1)})[0].Err; err != nil || !strings.HasPrefix(reported["1001"], "failed") || p.count(external) != 0 {
+		t.Errorf("reported %v, calls %v, %v", reported, p.calls, err)
 	}
 }
 
-// What Procore no longer has is not synced: an unlink, a reset's mark and their repeats are done.
-func TestWhatIsGoneFromProcoreIsUnlinked(t *testing.T) {
+// A record that Procore no longer has counts as unlinked: for an unlink, a reset's mark, and their redeliveries.
+func TestMissingRecordIsUnlinked(t *testing.T) {
 	for name, o := range map[string]*tiebackv1.Outcome{
 		"a mark, with a request detail": {CloseOuts: []*tiebackv1.CloseOut{{RequestDetailId: 1001, Status: tiebackv1.Status_STATUS_SUCCESS, Marks: []*tiebackv1.Mark{{ItemType: "vendor", ItemId: 9}}}}},
 		"a mark, without one":           {CloseOuts: []*tiebackv1.CloseOut{{Status: tiebackv1.Status_STATUS_SUCCESS, Marks: []*tiebackv1.Mark{{ItemType: "vendor", ItemId: 9}}}}},
@@ -151,23 +151,23 @@ func TestWhatIsGoneFromProcoreIsUnlinked(t *testing.T) {
 	}
 }
 
-// A booking whose record was deleted in Procore meanwhile is no success, and no link: the accountant is told that
-// the ERP has it, and an operator where there is no accountant to tell.
-func TestABookingOfARecordThatIsGoneFromProcoreIsToldAsIs(t *testing.T) {
-	told := map[string]string{}
-	tell := statuses(told)
+// If the record of a booking was deleted in Procore, the request fails, no link is stored, and the message says that the
+// ERP has the record. Without a request detail it becomes a dead letter.
+func TestBookingOfMissingRecordFails(t *testing.T) {
+	reported := map[string]string{}
+	next := statuses(reported)
 	p := procoreThat(t, func(call string, body map[string]any) (int, string) {
 		if call == external {
 			return 200, `{"errors":[{"item_type":"vendor","item_id":2,"origin_id":"V-2","errors":{"item_id":["could not be found"]}}]}`
 		}
-		return tell(call, body)
+		return next(call, body)
 	})
 	o := vendor(2)
 	if r := flush(t, p, []*tiebackv1.Outcome{o})[0]; r.Err != nil || len(r.Reported.CloseOuts[0].Marks) != 0 {
 		t.Errorf("%v, %v", r.Reported.CloseOuts[0], r.Err)
 	}
-	if !strings.HasPrefix(told["1002"], "failed") || !strings.Contains(told["1002"], "Your ERP system has booked this, but vendor 2 (vendor) no longer exists in Procore.") {
-		t.Errorf("told %q", told["1002"])
+	if !strings.HasPrefix(reported["1002"], "failed") || !strings.Contains(reported["1002"], "Your ERP system has booked this, but vendor 2 (vendor) no longer exists in Procore.") {
+		t.Errorf("reported %q", reported["1002"])
 	}
 	o = vendor(2)
 	o.CloseOuts[0].RequestDetailId = 0

@@ -8,8 +8,8 @@ import (
 	"github.com/tieback/tieback/services/status-reporter/overdue"
 )
 
-// An accountant reads times on the clocks of the company.
-func TestAnAccountantReadsTimesInTheCompanysZone(t *testing.T) {
+// Times in messages are in the company's time zone.
+func TestZone(t *testing.T) {
 	acme := company.New(7, company.Secrets{})
 	var err error
 	if acme.Zone, err = time.LoadLocation("America/Chicago"); err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/tieback/tieback/services/status-reporter/internal/closeout"
 )
 
-// finalAt is a Procore whose request detail 1001 has ended.
+// finalAt is a Procore whose request detail 1001 has a final status.
 func finalAt(status string) func(string, map[string]any) (int, string) {
 	return func(call string, _ map[string]any) (int, string) {
 		switch {
@@ -24,9 +24,8 @@ func finalAt(status string) func(string, map[string]any) (int, string) {
 	}
 }
 
-// What Procore keeps is noted where it is a further run's, harmless where it is the same, and an
-// error where nobody can explain it.
-func TestARequestDetailThatHasEndedKeepsItsEnd(t *testing.T) {
+// A kept status is recorded for a later run, ignored if it is the reported one, and an error otherwise.
+func TestKeptStatus(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		status tiebackv1.Status
@@ -37,8 +36,8 @@ func TestARequestDetailThatHasEndedKeepsItsEnd(t *testing.T) {
 	}{
 		{"a repeat meets its own success", tiebackv1.Status_STATUS_SUCCESS, false, "success", "", false},
 		{"progress comes after the end", tiebackv1.Status_STATUS_IN_PROGRESS, false, "failed", "", false},
-		{"a replay succeeds after the failure was told", tiebackv1.Status_STATUS_SUCCESS, true, "failed", "failed", false},
-		{"a replay fails after success was told", tiebackv1.Status_STATUS_FAILED, true, "success", "success", false},
+		{"a replay succeeds after the failure was reported", tiebackv1.Status_STATUS_SUCCESS, true, "failed", "failed", false},
+		{"a replay fails after success was reported", tiebackv1.Status_STATUS_FAILED, true, "success", "success", false},
 		{"a first run meets somebody else's end", tiebackv1.Status_STATUS_SUCCESS, false, "failed", "", true},
 		{"a replay meets a detail that has not ended", tiebackv1.Status_STATUS_SUCCESS, true, "in_progress", "", true},
 	} {
@@ -53,11 +52,11 @@ func TestARequestDetailThatHasEndedKeepsItsEnd(t *testing.T) {
 	}
 }
 
-// Both are told in one flush, in whichever order they came: the end counts.
-func TestBeingInProgressNeverHidesAnEnd(t *testing.T) {
+// If one flush has both, the final status wins in either order.
+func TestFinalStatusOutranksInProgress(t *testing.T) {
 	for _, reversed := range []bool{false, true} {
-		told := map[string]string{}
-		p := procoreThat(t, statuses(told))
+		reported := map[string]string{}
+		p := procoreThat(t, statuses(reported))
 		ended, waiting := vendor(1), vendor(1)
 		waiting.CloseOuts[0].Status, waiting.CloseOuts[0].Messages, waiting.CloseOuts[0].Marks = tiebackv1.Status_STATUS_IN_PROGRESS, []string{"Wait."}, nil
 		both := []*tiebackv1.Outcome{waiting, ended}
@@ -69,8 +68,8 @@ func TestBeingInProgressNeverHidesAnEnd(t *testing.T) {
 				t.Fatal(r.Err)
 			}
 		}
-		if told["1001"] != "success[]" {
-			t.Errorf("reversed %v: told %q", reversed, told["1001"])
+		if reported["1001"] != "success[]" {
+			t.Errorf("reversed %v: reported %q", reversed, reported["1001"])
 		}
 	}
 }

@@ -29,12 +29,12 @@ func at(micros int, w *waiting) *waiting {
 	return w
 }
 
-// One refusal, one mark and one end of a button at a time; who says the same shares a call.
-func TestOneRoundSaysOneThingOfARecord(t *testing.T) {
+// A batch has no conflicting updates of a record or request detail; equal updates share a batch.
+func TestConflictFree(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		batch []*waiting
-		want  string // requests by round
+		want  string // requests by batch
 	}{
 		{"others", []*waiting{says(1, 1, "V"), {Item: closeout.Item{Outcome: &tiebackv1.Outcome{ErpRequestId: 2}}}}, "[[1 2]]"},
 		{"the same", []*waiting{says(2, 2, "V"), says(1, 1, "V")}, "[[1 2]]"},
@@ -48,9 +48,9 @@ func TestOneRoundSaysOneThingOfARecord(t *testing.T) {
 		{"without details", []*waiting{says(1, 0, "V"), says(2, 0, "V")}, "[[1 2]]"},
 	} {
 		var got [][]int64
-		for _, round := range rounds(c.batch) {
+		for _, batch := range conflictFree(c.batch) {
 			var requests []int64
-			for _, w := range round {
+			for _, w := range batch {
 				requests = append(requests, w.Outcome.ErpRequestId)
 			}
 			got = append(got, requests)
@@ -61,11 +61,11 @@ func TestOneRoundSaysOneThingOfARecord(t *testing.T) {
 	}
 }
 
-// The last word of a button is its end, whichever of the two was queued first.
-func TestThatItIsInProgressIsSaidBeforeItsEnd(t *testing.T) {
+// A request detail gets its end after "in progress", whichever was queued first.
+func TestInProgressIsReportedBeforeEnd(t *testing.T) {
 	end, waits := says(1, 9, "V"), says(1, 9, "V")
 	end.subject = bus.For(bus.Closed, "create_vendor", 7, 1)
-	if all := rounds([]*waiting{end, waits}); len(all) != 2 || all[0][0] != waits || all[1][0] != end {
-		t.Errorf("%d rounds, the end first: %v", len(all), all[0][0] == end)
+	if all := conflictFree([]*waiting{end, waits}); len(all) != 2 || all[0][0] != waits || all[1][0] != end {
+		t.Errorf("%d batches, the end first: %v", len(all), all[0][0] == end)
 	}
 }

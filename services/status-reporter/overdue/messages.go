@@ -8,18 +8,18 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// reason is what an accountant is told of a request that waits.
+// reason explains to an accountant why a request waits.
 type reason struct {
-	what  string // is the matter
-	ask   string // for, of whom; "": nobody has to do anything
-	again string // when it makes sense to try again
+	what  string // the problem
+	ask   string // a request to the reader; "": nothing to do
+	again string // when to try again
 }
 
-// reasonOf says in plain words why a request waits. T is a time in the company's zone, with since or until
-// left out where it is not known; "it" is whoever runs the ERP integration.
+// reasonOf explains an error. T is a time in the company's zone; "since T" or "until T" is left out if it is not known.
+// Where the column ask says "it", the reader is asked to tell whoever runs the ERP integration.
 //
 //	source     reason        what                                                               ask    try again
-//	any        own words     the words that the ERP's connector chose. Since T.                 -      later
+//	any        own words     the user message of the ERP's connector. Since T.                    -      later
 //	ERP        no answer     Your ERP system has not answered since T.                          -      once it answers
 //	ERP        denied        Your ERP system has refused the sign-in … since T.                 it     once that is corrected
 //	ERP        busy          Your ERP system is busy with other requests …                      -      later
@@ -46,23 +46,23 @@ func reasonOf(why error, zone *time.Location, now time.Time) reason {
 	case about == fault.Queued:
 		return reason{what: "Other requests are before it.", again: "later"}
 	case about == fault.NotRunning:
-		return reason{"The part of the ERP integration that does this is not running.", tell, "once it runs"}
+		return reason{"The part of the ERP integration that does this is not running.", askOperator, "once it runs"}
 	case about == fault.Unopened:
-		return reason{"The ERP integration can't connect to your ERP system: its settings are wrong.", tell, "once that is corrected"}
+		return reason{"The ERP integration can't connect to your ERP system: its settings are wrong.", askOperator, "once that is corrected"}
 	case about == fault.Damaged:
-		return reason{"The books of your ERP system are damaged, and nothing is booked until they are restored.", tell, "once they are restored"}
+		return reason{"The books of your ERP system are damaged, and nothing is booked until they are restored.", askOperator, "once they are restored"}
 	case source == fault.FromERP:
 		return ofSystem("Your ERP system", "", about, throttled, since, until(why, zone, now))
 	case source == fault.FromProcore:
 		return ofSystem("Procore", " from the ERP integration", about, throttled, since, until(why, zone, now))
 	}
-	return reason{"An error of the ERP integration itself has held this up" + since + ".", tell, "later"}
+	return reason{"An error of the ERP integration itself has held this up" + since + ".", askOperator, "later"}
 }
 
-// tell asks for whoever can end it.
-const tell = "Please tell whoever runs the ERP integration."
+// askOperator is the request of the column ask.
+const askOperator = "Please tell whoever runs the ERP integration."
 
-// ofSystem is reasonOf of the ERP or of Procore. whose says whose calls it is about, where that must be said.
+// ofSystem is reasonOf for errors of the ERP or Procore. whose names the caller, if the message needs it.
 func ofSystem(name, whose string, about fault.Reason, throttled bool, since, until string) reason {
 	switch {
 	case about == fault.NoAnswer && whose == "":
@@ -70,9 +70,9 @@ func ofSystem(name, whose string, about fault.Reason, throttled bool, since, unt
 	case about == fault.NoAnswer:
 		return reason{name + " has not answered the ERP integration" + since + ".", "", "once it answers"}
 	case about == fault.Denied && whose == "":
-		return reason{name + " has refused the sign-in of the ERP integration" + since + ".", tell, "once that is corrected"}
+		return reason{name + " has refused the sign-in of the ERP integration" + since + ".", askOperator, "once that is corrected"}
 	case about == fault.Denied:
-		return reason{name + " has refused the sign-in, or a permission, of the ERP integration" + since + ".", tell, "once that is corrected"}
+		return reason{name + " has refused the sign-in, or a permission, of the ERP integration" + since + ".", askOperator, "once that is corrected"}
 	case about == fault.Busy:
 		return reason{name + " is busy with other requests of your company, and this one waits for its turn.", "", "later"}
 	case throttled && until == "":
@@ -80,12 +80,12 @@ func ofSystem(name, whose string, about fault.Reason, throttled bool, since, unt
 	case throttled:
 		return reason{name + " takes no more calls" + whose + until + ".", "", "after that"}
 	case whose == "":
-		return reason{name + " has answered with an error" + since + ".", tell, "later"}
+		return reason{name + " has answered with an error" + since + ".", askOperator, "later"}
 	}
 	return reason{name + " has answered with an error" + since + ".", "", "later"}
 }
 
-// until is when a throttled system takes calls again, where that is worth saying.
+// until returns the time at which a throttled system takes calls again; "": within a minute, or not known.
 func until(why error, zone *time.Location, now time.Time) string {
 	if wait := fault.RetryAfter(why); wait >= time.Minute {
 		return " until " + Clock(now.Add(wait), zone, now)
@@ -107,7 +107,7 @@ func sinceSentence(since string) string {
 	return " It has been so" + since + "."
 }
 
-// Clock is a time as an accountant reads it: in the company's zone, with its day where that is not today.
+// Clock formats a time for accountants: in the company's zone, with the day unless it is today.
 func Clock(t time.Time, zone *time.Location, now time.Time) string {
 	zone = cmp.Or(zone, time.UTC)
 	t, now = t.In(zone), now.In(zone)
@@ -117,22 +117,22 @@ func Clock(t time.Time, zone *time.Location, now time.Time) string {
 	return t.Format("15:04 MST on 2 January")
 }
 
-// Waiting is what an accountant reads of a request that is still in progress: why, until when it is tried,
-// and what to do if that is in vain. why is as in Expire.
+// Waiting returns the message for a request that is still in progress: the reason, how long it will be tried, and what to
+// do if it fails. why is as in Expire.
 func Waiting(why error, expires time.Time, zone *time.Location, now time.Time) string {
 	r := reasonOf(why, zone, now)
 	return fmt.Sprintf("This takes longer than usual. %s %sThe ERP integration goes on trying until %s, and then closes this as failed. If that happens, please try again %s: nothing is ever booked twice.",
 		r.what, spaced(r.ask), Clock(expires, zone, now), r.again)
 }
 
-// passed is the error of an event that was not done in time.
+// passed returns the error of an event that missed its deadline.
 func passed(limit time.Duration, why error, zone *time.Location, now time.Time) error {
 	r := reasonOf(why, zone, now)
 	return &fault.Error{
 		Class: fault.ClassOf(why), Source: fault.SourceOf(why), Reason: fault.ReasonOf(why), Since: fault.SinceOf(why),
 		Err: fmt.Errorf("not done within %v: %w", limit, orUnknown(why)),
 		UserMessage: fmt.Sprintf("This could not be done within %s, so the ERP integration stopped trying. %s %sPlease try again %s: nothing is ever booked twice.",
-			words(limit), r.what, spaced(r.ask), r.again),
+			durationText(limit), r.what, spaced(r.ask), r.again),
 	}
 }
 

@@ -9,8 +9,8 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// One row for each row of the table at reasonOf.
-func TestAnAccountantReadsWhatIsSo(t *testing.T) {
+// It has a row for each row of the table at reasonOf.
+func TestMessages(t *testing.T) {
 	chicago, err := time.LoadLocation("America/Chicago")
 	if err != nil {
 		t.Fatal(err)

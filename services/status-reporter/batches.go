@@ -1,0 +1,79 @@
+package statusreporter
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/order"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+// conflictFree sorts outcomes by the order of their requests and splits them into batches without conflicting updates
+// of one record or request detail. A flush makes all marks before all unlinks, and Procore's refusal names the record,
+// not the request, so one flush can carry only one update of a record.
+func conflictFree(outcomes []*waiting) [][]*waiting {
+	slices.SortStableFunc(outcomes, func(a, b *waiting) int {
+		return cmp.Or(cmp.Compare(order.Of(a.Outcome), order.Of(b.Outcome)), cmp.Compare(a.rank(), b.rank()))
+	})
+	records, details := map[record]update{}, map[int64]int{} // the last batch with an update of each
+	var batches [][]*waiting
+	for _, w := range outcomes {
+		batch, updates := 0, updatesOf(w.Outcome)
+		for r, origin := range updates {
+			if last, ok := records[r]; ok {
+				batch = max(batch, last.batch)
+				if last.origin != origin || origin == unlinked {
+					batch = max(batch, last.batch+1)
+				}
+			}
+		}
+		for _, c := range w.Outcome.CloseOuts {
+			if last, ok := details[c.RequestDetailId]; ok && c.RequestDetailId != 0 {
+				batch = max(batch, last+1)
+			}
+		}
+		for r, origin := range updates {
+			records[r] = update{batch, origin}
+		}
+		for _, c := range w.Outcome.CloseOuts {
+			details[c.RequestDetailId] = batch
+		}
+		if batch == len(batches) {
+			batches = append(batches, nil)
+		}
+		batches[batch] = append(batches[batch], w)
+	}
+	return batches
+}
+
+// rank sorts the outcomes of one request: in progress before its end.
+func (w *waiting) rank() int {
+	if w.subject == (bus.Subject{}) {
+		return 0
+	}
+	return 1
+}
+
+// update is the last update of a record, and the batch that has it.
+type update struct {
+	batch  int
+	origin string
+}
+
+// unlinked stands for the origin id of a record that status management unlinks.
+const unlinked = "\x00"
+
+// updatesOf returns the origin id that an outcome gives each record.
+func updatesOf(o *tiebackv1.Outcome) map[record]string {
+	updates := map[record]string{}
+	for _, c := range o.CloseOuts {
+		for _, m := range c.Marks {
+			updates[record{m.ItemType, m.ItemId}] = m.OriginId
+		}
+		for _, u := range c.Unlinks {
+			updates[record{u.ItemType, u.ItemId}] = unlinked
+		}
+	}
+	return updates
+}

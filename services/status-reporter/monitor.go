@@ -1,0 +1,368 @@
+package statusreporter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/catalogue"
+	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/procore"
+	"github.com/tieback/tieback/pkg/request"
+	"github.com/tieback/tieback/pkg/state"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/status-reporter/overdue"
+)
+
+// overdueMonitor handles events that take longer than they should.
+//
+//	not finished after slow          reports it as in progress, with the reason
+//	not finished at its deadline     closes it as failed; see package overdue
+//
+// It reads only the events that the workers have not finished. Events without a request detail keep no button busy, and
+// have no deadline here.
+type overdueMonitor struct {
+	bus     *bus.Bus
+	zone    func(company int64) *time.Location
+	limits  request.Limits
+	slow    time.Duration
+	log     *zap.Logger
+	expired *prometheus.CounterVec
+	report  func(context.Context, *tiebackv1.Outcome) error // without recording it in tb.closed
+	now     func() time.Time
+	next    uint64           // sequence of the first event that was not read
+	last    uint64           // last sequence of the event stream at the previous check
+	open    map[uint64]*open // slow events by sequence
+
+	mu        sync.Mutex
+	known     map[int64]error               // each company's trouble, for one check; nil: none known
+	places    map[catalogue.Category]handed // each category's consumer, for one check
+	reporting map[int64]int                 // by company: reports of events in progress that are under way
+	reports   sync.WaitGroup
+}
+
+// open is an event that was slow at the last check.
+type open struct {
+	message bus.Message
+	event   *tiebackv1.Event
+	expires time.Time
+	state   atomic.Int32 // pending, reporting or reported
+}
+
+// Whether an open event was reported as in progress.
+const (
+	pending int32 = iota
+	reporting
+	reported
+)
+
+// Defaults of the monitor.
+const (
+	checkInterval = 10 * time.Second
+	defaultSlow   = time.Minute
+)
+
+// run checks at each interval until ctx ends.
+func (w *overdueMonitor) run(ctx context.Context, every time.Duration) {
+	defer w.reports.Wait()
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		if err := w.check(ctx); err != nil && ctx.Err() == nil {
+			w.log.Warn("could not check slow events, will try again", zap.Error(err))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// check finds events that have become slow, closes the ones past their deadline, and reports the others as in progress.
+func (w *overdueMonitor) check(ctx context.Context) error {
+	if err := w.findSlow(ctx); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	w.known, w.places = map[int64]error{}, map[catalogue.Category]handed{}
+	w.mu.Unlock()
+	err := w.expire(ctx)
+	w.reportSlow(ctx)
+	return err
+}
+
+// findSlow finds the events that have become slow since the last check.
+func (w *overdueMonitor) findSlow(ctx context.Context) error {
+	var names []string
+	for _, c := range catalogue.Categories {
+		names = append(names, string(c))
+	}
+	// The last sequence is read before the ack floor, so that the floor covers no event after it. It is bounded by the
+	// last sequence of the previous check, because in a cluster the consumer's leader may lag behind the stream's.
+	before := w.last
+	last, err := w.bus.LastSequence(ctx, bus.Event)
+	if err != nil {
+		return err
+	}
+	w.last = last
+	floor, err := w.bus.AckFloor(ctx, bus.Event, names...)
+	if err != nil {
+		return err
+	}
+	for seq := range w.open {
+		if seq <= floor {
+			delete(w.open, seq)
+		}
+	}
+	w.next = max(w.next, min(floor, before)+1)
+	if w.next > last {
+		return nil
+	}
+	w.next, err = w.bus.Read(ctx, bus.Event, w.next, w.now().Add(-min(w.slow, w.limits.Interactive, w.limits.Sync)), func(m bus.Message) error {
+		return w.consider(ctx, m)
+	})
+	return err
+}
+
+// consider adds an event to w.open if it has not ended and has a deadline.
+func (w *overdueMonitor) consider(ctx context.Context, m bus.Message) error {
+	e := &tiebackv1.Event{}
+	if m.Subject == (bus.Subject{}) || bus.Decode(m, e) != nil {
+		return nil
+	}
+	due, awaited := w.limits.Due(m)
+	if !awaited {
+		return nil
+	}
+	end, err := request.EndOf(ctx, w.bus, m)
+	if err != nil {
+		return err
+	}
+	if end.Ended() {
+		return request.RepairExpired(ctx, w.bus, m, end)
+	}
+	w.open[m.Sequence] = &open{message: m, event: e, expires: due}
+	return nil
+}
+
+// expire closes the events that have passed their deadline. An event that could not be closed is tried again at the next
+// check, and does not delay others.
+func (w *overdueMonitor) expire(ctx context.Context) error {
+	var errs []error
+	for seq, o := range w.open {
+		if w.now().Before(o.expires) {
+			continue
+		}
+		expired, err := overdue.Expire(ctx, w.bus, o.message, o.event, o.expires.Sub(o.message.Stored), w.why(ctx, o), w.zone(o.event.CompanyId))
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		delete(w.open, seq)
+		if expired {
+			w.expired.WithLabelValues(o.event.Type).Inc()
+			w.log.Error("deadline passed: closed as failed and dead-lettered", zap.String("subject", o.message.Raw))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// why returns the reason why an event waits: the failure of its last attempt, unless that was only a wait for its turn,
+// or the company's trouble has the same source and is newer. A call that hangs ends no attempt, and while an event waits
+// as the ERP asked, the ones behind it are not attempted. nil: a worker has it, and no trouble is known.
+func (w *overdueMonitor) why(ctx context.Context, o *open) error {
+	s := o.message.Subject
+	attempts, err := w.bus.Attempts(ctx, bus.AttemptKey{Stream: o.message.Stream, Consumer: string(s.Category), Sequence: o.message.Sequence})
+	if err != nil {
+		return nil // the message is only less specific
+	}
+	own := attempts.Failure()
+	if own != nil && fault.UserMessage(own, "") != "" {
+		return own
+	}
+	company := w.trouble(ctx, s.Company)
+	switch {
+	case own == nil && company != nil, own != nil && company != nil && (fault.ReasonOf(own) == fault.Busy || fault.SourceOf(own) == fault.SourceOf(company)):
+		return company
+	case own != nil:
+		return own
+	}
+	return w.place(ctx, o)
+}
+
+// trouble returns the trouble that the workers have recorded of a company; nil: none. It is read once a check.
+func (w *overdueMonitor) trouble(ctx context.Context, company int64) error {
+	w.mu.Lock()
+	err, known := w.known[company]
+	w.mu.Unlock()
+	if known {
+		return err
+	}
+	for _, source := range []fault.Source{"", fault.FromERP, fault.FromProcore} {
+		if t, bad, failed := state.Of(w.bus).TroubleOf(ctx, company, source); failed == nil && bad && err == nil {
+			err = t.Err()
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.known[company] = err
+	return err
+}
+
+// handed is the progress of a category's consumer.
+type handed struct {
+	delivered  uint64
+	unfinished int
+	taken      bool
+	err        error
+}
+
+// place returns the reason why an event without known trouble waits; nil: a worker has it, or had it.
+func (w *overdueMonitor) place(ctx context.Context, o *open) error {
+	category := o.message.Subject.Category
+	switch h := w.handed(ctx, category); {
+	case h.err != nil:
+		return nil
+	case !h.taken:
+		return &fault.Error{Reason: fault.NotRunning, Err: fmt.Errorf("no process takes the events of %s", category)}
+	case o.message.Sequence > h.delivered && h.unfinished > 0:
+		return &fault.Error{Reason: fault.Queued, Err: errors.New("no attempt has ended: other events are before it")}
+	}
+	return nil
+}
+
+// handed returns the progress of a category's consumer, read once a check. A consumer counts as idle only after two
+// samples without a pull request, because a process may be between two pulls.
+func (w *overdueMonitor) handed(ctx context.Context, c catalogue.Category) handed {
+	w.mu.Lock()
+	h, known := w.places[c]
+	w.mu.Unlock()
+	if known {
+		return h
+	}
+	for range 2 {
+		h.delivered, h.unfinished, h.taken, h.err = w.bus.Progress(ctx, bus.Event, string(c))
+		if h.taken || h.err != nil {
+			break
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(betweenPulls):
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.places[c] = h
+	return h
+}
+
+// betweenPulls is the longest time between two pulls of a process.
+const betweenPulls = 300 * time.Millisecond
+
+// reportSlow reports each slow event as in progress, once. The reports run concurrently, so that they share calls, and
+// reportSlow does not wait for them: a company that Procore does not answer must not delay other companies' deadlines.
+func (w *overdueMonitor) reportSlow(ctx context.Context) {
+	for _, o := range w.open {
+		company := o.event.CompanyId
+		if w.now().Before(o.message.Stored.Add(w.slow)) || !w.startReport(company, o) {
+			continue
+		}
+		w.reports.Go(func() {
+			defer w.endReport(company)
+			end, err := request.EndOf(ctx, w.bus, o.message)
+			if err == nil && !end.Ended() {
+				err = w.reportInProgress(ctx, o)
+			}
+			if err != nil {
+				o.state.Store(pending) // the next check tries again
+				w.log.Debug("could not report an event as in progress", zap.String("subject", o.message.Raw), zap.Error(err))
+				return
+			}
+			o.state.Store(reported)
+		})
+	}
+}
+
+// startReport reports whether an event is to be reported now: it was not before, and its company has fewer than maxBatch
+// reports under way.
+func (w *overdueMonitor) startReport(company int64, o *open) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.reporting[company] >= maxBatch || !o.state.CompareAndSwap(pending, reporting) {
+		return false
+	}
+	w.reporting[company]++
+	return true
+}
+
+func (w *overdueMonitor) endReport(company int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.reporting[company]--; w.reporting[company] == 0 {
+		delete(w.reporting, company)
+	}
+}
+
+// reportInProgress reports an event as in progress. If another process has reported its end meanwhile, the end is
+// reported again, so that it is the last status.
+func (w *overdueMonitor) reportInProgress(ctx context.Context, o *open) error {
+	outcome := w.inProgress(ctx, o)
+	if err := w.report(ctx, outcome); err != nil {
+		return err
+	}
+	if left := calledOff(outcome); left != nil {
+		w.log.Info("an event that was called off in Procore is not processed", zap.String("subject", o.message.Raw), zap.String("status", left.Left))
+		subject := o.message.Subject
+		subject.Kind = bus.Outcome
+		left.RequestedAt = o.event.RequestedAt
+		return w.bus.PublishOnce(ctx, subject, left)
+	}
+	end := o.message.Subject
+	end.Kind = bus.Closed
+	m, ended, err := w.bus.Last(ctx, end)
+	if err != nil || !ended {
+		return err
+	}
+	out := &tiebackv1.Outcome{}
+	if err := bus.Decode(m, out); err != nil {
+		return err
+	}
+	for _, c := range out.CloseOuts { // the updates were made before
+		c.Marks, c.Assignments, c.BudgetTransactions, c.Unlinks, c.Links = nil, nil, nil, nil, nil
+	}
+	return w.report(ctx, out)
+}
+
+// calledOff returns the outcome of an event whose request details were all called off in Procore before they could become
+// in progress; nil: they were not. If the worker publishes an outcome first, the broker keeps the worker's.
+func calledOff(reported *tiebackv1.Outcome) *tiebackv1.Outcome {
+	left := &tiebackv1.Outcome{CompanyId: reported.CompanyId, ErpRequestId: reported.ErpRequestId, Type: reported.Type, ProcoreCalls: 1}
+	for _, c := range reported.CloseOuts {
+		if !procore.DetailCalledOff(c.KeptStatus) {
+			return nil
+		}
+		left.Left = c.KeptStatus
+		left.CloseOuts = append(left.CloseOuts, &tiebackv1.CloseOut{RequestDetailId: c.RequestDetailId, KeptStatus: c.KeptStatus})
+	}
+	return left
+}
+
+// inProgress returns an outcome that reports an event as in progress, with the reason.
+func (w *overdueMonitor) inProgress(ctx context.Context, o *open) *tiebackv1.Outcome {
+	out := &tiebackv1.Outcome{CompanyId: o.event.CompanyId, ErpRequestId: o.event.ErpRequestId, Type: o.event.Type, RequestedAt: o.event.RequestedAt}
+	message := overdue.Waiting(w.why(ctx, o), o.expires, w.zone(o.event.CompanyId), w.now())
+	for _, id := range procore.RequestDetails(o.event.Payload) {
+		out.CloseOuts = append(out.CloseOuts, &tiebackv1.CloseOut{
+			RequestDetailId: id, Status: tiebackv1.Status_STATUS_IN_PROGRESS, Messages: []string{message},
+		})
+	}
+	return out
+}
