@@ -11,21 +11,21 @@ import (
 	"github.com/tieback/tieback/services/sandbox"
 )
 
-// actions turn a blow into deeds; each answers how to undo it, nil where it ends by itself.
-var actions = map[string]func(*world, blow) (undo func(), err error){
-	"kill a service":           (*world).kill,
-	"kill a broker node":       (*world).kill,
-	"kill the ERP":             (*world).kill,
-	"pause a service":          (*world).pause,
-	"pause a broker node":      (*world).pause,
-	"pause the ERP":            (*world).pause,
-	"cut off a broker node":    (*world).cutOff,
-	"cut a link":               func(w *world, f blow) (func(), error) { return w.link(f).cut(), nil },
-	"slow a link":              func(w *world, f blow) (func(), error) { return w.link(f).poison(latency(seconds(f.Amount))) },
-	"narrow a link":            func(w *world, f blow) (func(), error) { return w.link(f).poison(narrow(1 + int(f.Amount))) },
-	"hang a link":              func(w *world, f blow) (func(), error) { return w.link(f).poison(hanging) },
-	"lose a link's answers":    func(w *world, f blow) (func(), error) { return w.link(f).poison(lostAnswers) },
-	"reset a link":             func(w *world, f blow) (func(), error) { return w.link(f).poison(resetting) },
+// actions start each kind of fault. Each returns a function that ends the fault, or nil if it ends by itself.
+var actions = map[string]func(*cluster, fault) (undo func(), err error){
+	"kill a service":           (*cluster).kill,
+	"kill a broker node":       (*cluster).kill,
+	"kill the ERP":             (*cluster).kill,
+	"pause a service":          (*cluster).pause,
+	"pause a broker node":      (*cluster).pause,
+	"pause the ERP":            (*cluster).pause,
+	"cut off a broker node":    (*cluster).cutOff,
+	"cut a link":               func(cl *cluster, f fault) (func(), error) { return cl.link(f).cut(), nil },
+	"slow a link":              func(cl *cluster, f fault) (func(), error) { return cl.link(f).poison(latency(seconds(f.Amount))) },
+	"narrow a link":            func(cl *cluster, f fault) (func(), error) { return cl.link(f).poison(narrow(1 + int(f.Amount))) },
+	"hang a link":              func(cl *cluster, f fault) (func(), error) { return cl.link(f).poison(hanging) },
+	"lose a link's answers":    func(cl *cluster, f fault) (func(), error) { return cl.link(f).poison(lostAnswers) },
+	"reset a link":             func(cl *cluster, f fault) (func(), error) { return cl.link(f).poison(resetting) },
 	"Procore: 429":             rule(sandbox.FaultRule{Kind: sandbox.FaultStatus, Status: 429, RetryAfter: 2}),
 	"Procore: 500":             rule(sandbox.FaultRule{Kind: sandbox.FaultStatus, Status: 500}),
 	"Procore: 503":             rule(sandbox.FaultRule{Kind: sandbox.FaultStatus, Status: 503}),
@@ -33,37 +33,37 @@ var actions = map[string]func(*world, blow) (undo func(), err error){
 	"Procore resets":           rule(sandbox.FaultRule{Kind: sandbox.FaultReset}),
 	"Procore loses answers":    rule(sandbox.FaultRule{Kind: sandbox.FaultLoseAnswer}),
 	"Procore expires tokens":   rule(sandbox.FaultRule{Kind: sandbox.FaultExpire}),
-	"Procore drops deliveries": (*world).drop,
-	"Procore's clock jumps":    (*world).jump,
-	"ERP: 429":                 moody("busy"),
-	"ERP: 500":                 moody("broken"),
-	"ERP hangs":                moody("hangs"),
-	"ERP loses answers":        moody("loses"),
-	"full disk":                (*world).fill,
+	"Procore drops deliveries": (*cluster).drop,
+	"Procore's clock jumps":    (*cluster).jump,
+	"ERP: 429":                 failing("busy"),
+	"ERP: 500":                 failing("broken"),
+	"ERP hangs":                failing("hangs"),
+	"ERP loses answers":        failing("loses"),
+	"full disk":                (*cluster).fill,
 }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
-func (w *world) kill(f blow) (func(), error) {
-	w.program(f.Target).kill(f.For)
+func (cl *cluster) kill(f fault) (func(), error) {
+	cl.program(f.Target).kill(f.For)
 	return nil, nil
 }
 
-func (w *world) pause(f blow) (func(), error) {
-	p := w.program(f.Target)
+func (cl *cluster) pause(f fault) (func(), error) {
+	p := cl.program(f.Target)
 	p.pause()
 	return p.resume, nil
 }
 
-func (w *world) link(f blow) *link {
-	i := slices.IndexFunc(w.network.links, func(l *link) bool { return l.name == f.Target })
-	return w.network.links[i]
+func (cl *cluster) link(f fault) *link {
+	i := slices.IndexFunc(cl.network.links, func(l *link) bool { return l.name == f.Target })
+	return cl.network.links[i]
 }
 
 // cutOff leaves a node without its neighbours and without clients.
-func (w *world) cutOff(f blow) (func(), error) {
+func (cl *cluster) cutOff(f fault) (func(), error) {
 	var undo []func()
-	for _, l := range w.network.links {
+	for _, l := range cl.network.links {
 		if l.from == f.Target || l.to == f.Target {
 			undo = append(undo, l.cut())
 		}
@@ -75,44 +75,44 @@ func (w *world) cutOff(f blow) (func(), error) {
 	}, nil
 }
 
-func rule(r sandbox.FaultRule) func(*world, blow) (func(), error) {
-	return func(w *world, f blow) (func(), error) {
+func rule(r sandbox.FaultRule) func(*cluster, fault) (func(), error) {
+	return func(cl *cluster, f fault) (func(), error) {
 		r.Seconds, r.Fraction = f.For.Seconds(), f.Amount
 		r.CompanyID, _ = strconv.ParseInt(f.Target, 10, 64) // "all": 0
-		return nil, w.sandbox.Fail(r)
+		return nil, cl.sandbox.Fail(r)
 	}
 }
 
-// drop is what Procore does after 12 hours without a 2xx: all deliveries that wait are discarded. For
-// some to wait, ingest is cut off a while first.
-func (w *world) drop(blow) (func(), error) {
-	i := slices.IndexFunc(w.network.links, func(l *link) bool { return l.from == "procore" })
-	heal := w.network.links[i].cut()
+// drop discards all waiting deliveries, as Procore does after 12 hours without a 2xx. So that some wait, it cuts ingest off
+// first.
+func (cl *cluster) drop(fault) (func(), error) {
+	i := slices.IndexFunc(cl.network.links, func(l *link) bool { return l.from == "procore" })
+	heal := cl.network.links[i].cut()
 	return func() {
-		w.sandbox.DropDeliveries()
+		cl.sandbox.DropDeliveries()
 		heal()
 	}, nil
 }
 
-func (w *world) jump(f blow) (func(), error) {
-	w.sandbox.JumpServers(seconds(f.Amount))
-	return func() { w.sandbox.JumpServers(0) }, nil
+func (cl *cluster) jump(f fault) (func(), error) {
+	cl.sandbox.JumpServers(seconds(f.Amount))
+	return func() { cl.sandbox.JumpServers(0) }, nil
 }
 
-func moody(how string) func(*world, blow) (func(), error) {
-	return func(w *world, f blow) (func(), error) {
-		w.erp.front.set(mood{how, f.Amount})
-		return func() { w.erp.front.set(mood{}) }, nil
+func failing(how string) func(*cluster, fault) (func(), error) {
+	return func(cl *cluster, f fault) (func(), error) {
+		cl.erp.proxy.set(mode{how, f.Amount})
+		return func() { cl.erp.proxy.set(mode{}) }, nil
 	}
 }
 
-// fill fills a disk, and frees it. A broker node keeps refusing to write to a stream whose
-// disk was full once, until it is started again, which is the operator's to do.
-func (w *world) fill(f blow) (func(), error) {
+// fill fills a disk and frees it. A broker node whose disk was full refuses to write to a stream until it is restarted; the
+// operator must do that, so fill does.
+func (cl *cluster) fill(f fault) (func(), error) {
 	if f.Target == "ledger" {
-		return w.erp.disk.fill()
+		return cl.erp.disk.fill()
 	}
-	for _, n := range w.nodes {
+	for _, n := range cl.nodes {
 		if n.name != f.Target {
 			continue
 		}
@@ -123,7 +123,7 @@ func (w *world) fill(f blow) (func(), error) {
 		return func() {
 			free()
 			if n.program.logged("ritical write error") {
-				w.watch.note("restart after a full disk", n.name)
+				cl.recorder.note("restart after a full disk", n.name)
 				n.program.kill(0)
 			}
 		}, nil
@@ -131,9 +131,8 @@ func (w *world) fill(f blow) (func(), error) {
 	return nil, fmt.Errorf("no disk of %s", f.Target)
 }
 
-// act does all faults of a plan at their time and returns when the last is undone, or ctx ends: then
-// all are undone at once.
-func (w *world) act(ctx context.Context, plan []blow) {
+// act starts each fault of a plan at its time and returns when the last has ended. When ctx ends it ends all of them.
+func (cl *cluster) act(ctx context.Context, plan []fault) {
 	start := time.Now()
 	var all sync.WaitGroup
 	for _, f := range plan {
@@ -141,10 +140,10 @@ func (w *world) act(ctx context.Context, plan []blow) {
 			if !sleep(ctx, f.At-time.Since(start)) {
 				return
 			}
-			w.watch.note(f.Kind, f.Target)
-			undo, err := actions[f.Kind](w, f)
+			cl.recorder.note(f.Kind, f.Target)
+			undo, err := actions[f.Kind](cl, f)
 			if err != nil {
-				w.watch.trouble("%s of %s: %v", f.Kind, f.Target, err)
+				cl.recorder.trouble("%s of %s: %v", f.Kind, f.Target, err)
 			}
 			if undo == nil {
 				return

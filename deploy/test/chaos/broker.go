@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// node is one broker of a world.
+// node is one broker of a cluster.
 type node struct {
 	name    string
 	client  string // address for clients; theirs go through links
@@ -24,52 +24,52 @@ type node struct {
 
 // newKeys makes a key and an account for each service, as production has them, and a user for ourselves who
 // may read everything. Services of an older version may not fit these accounts: they have no keys.
-func (w *world) newKeys(ctx context.Context) error {
-	if w.programs.old != nil {
+func (cl *cluster) newKeys(ctx context.Context) error {
+	if cl.programs.old != nil {
 		return nil
 	}
-	w.keys = filepath.Join(w.dir, "keys")
-	said, err := exec.CommandContext(ctx, w.programs.service("provisioner", newVersion), "keys", w.keys).CombinedOutput()
+	cl.keys = filepath.Join(cl.dir, "keys")
+	said, err := exec.CommandContext(ctx, cl.programs.service("provisioner", newVersion), "keys", cl.keys).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("provisioner keys: %w: %s", err, said)
 	}
-	conf, err := os.ReadFile(filepath.Join(w.keys, "users.conf"))
+	conf, err := os.ReadFile(filepath.Join(cl.keys, "users.conf"))
 	if err != nil {
 		return err
 	}
 	const account = "tieback: {\n"
 	text := strings.Replace(string(conf), account, account+"  users: [{user: chaos, password: chaos}]\n", 1)
 	if text == string(conf) {
-		return fmt.Errorf("%s/users.conf has no account of the streams", w.keys)
+		return fmt.Errorf("%s/users.conf has no account of the streams", cl.keys)
 	}
-	return os.WriteFile(filepath.Join(w.dir, "accounts.conf"), []byte(text), 0o600)
+	return os.WriteFile(filepath.Join(cl.dir, "accounts.conf"), []byte(text), 0o600)
 }
 
 // key is a service's seed file; "": there are no keys.
-func (w *world) key(service string) string {
-	if w.keys == "" {
+func (cl *cluster) key(service string) string {
+	if cl.keys == "" {
 		return ""
 	}
-	return filepath.Join(w.keys, service+".nk")
+	return filepath.Join(cl.keys, service+".nk")
 }
 
-func (w *world) newNodes(n int) error {
+func (cl *cluster) newNodes(n int) error {
 	for i := range n {
 		node := &node{name: fmt.Sprintf("broker%d", i)}
 		for _, addr := range []*string{&node.client, &node.routes, &node.monitor} {
 			var err error
-			if *addr, err = w.ports.take(); err != nil {
+			if *addr, err = cl.ports.take(); err != nil {
 				return err
 			}
 		}
 		var err error
-		if node.disk, err = newDisk(filepath.Join(w.dir, node.name)); err != nil {
+		if node.disk, err = newDisk(filepath.Join(cl.dir, node.name)); err != nil {
 			return err
 		}
-		w.nodes = append(w.nodes, node)
+		cl.nodes = append(cl.nodes, node)
 	}
-	for _, node := range w.nodes {
-		if err := w.configure(node); err != nil {
+	for _, node := range cl.nodes {
+		if err := cl.configure(node); err != nil {
 			return err
 		}
 	}
@@ -79,7 +79,7 @@ func (w *world) newNodes(n int) error {
 // configure writes a node's configuration as production has it: files, every write synced.
 // Between nodes each pair has a link each way; what a node tells others of its address leads nowhere, or
 // they would find ways around the links.
-func (w *world) configure(n *node) error {
+func (cl *cluster) configure(n *node) error {
 	text := fmt.Sprintf(`server_name: %s
 listen: %q
 http: %q
@@ -87,13 +87,13 @@ max_payload: 8MB
 lame_duck_grace_period: 2s
 jetstream { store_dir: %q, max_file_store: 10GB, sync_interval: always }
 `, n.name, n.client, n.monitor, n.disk.dir)
-	if len(w.nodes) > 1 {
+	if len(cl.nodes) > 1 {
 		var routes []string
-		for _, other := range w.nodes {
+		for _, other := range cl.nodes {
 			if other == n {
 				continue
 			}
-			l, err := w.network.link(n.name, other.name, other.routes)
+			l, err := cl.network.link(n.name, other.name, other.routes)
 			if err != nil {
 				return err
 			}
@@ -102,14 +102,14 @@ jetstream { store_dir: %q, max_file_store: 10GB, sync_interval: always }
 		text += fmt.Sprintf("cluster { name: chaos, listen: %q, advertise: \"127.0.0.1:1\", no_advertise: true, routes: [%s] }\n",
 			n.routes, strings.Join(routes, ", "))
 	}
-	if w.keys != "" {
+	if cl.keys != "" {
 		text += "accounts { include accounts.conf }\n"
 	}
-	path := filepath.Join(w.dir, n.name+".conf")
+	path := filepath.Join(cl.dir, n.name+".conf")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return err
 	}
-	n.program = &program{name: n.name, path: w.programs.path("nats-server"), args: []string{"-c", path}, logs: w.logs}
+	n.program = &program{name: n.name, path: cl.programs.path("nats-server"), args: []string{"-c", path}, logs: cl.logs}
 	return nil
 }
 
@@ -132,7 +132,7 @@ func (n *node) healthy() bool { return answers("http://" + n.monitor + "/healthz
 
 // orchestrate starts a broker node again whose liveness probe fails for 5 seconds. One that was asked
 // to end is not probed: a lame duck has no JetStream.
-func (w *world) orchestrate(ctx context.Context) {
+func (cl *cluster) orchestrate(ctx context.Context) {
 	since := map[*node]time.Time{}
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
@@ -142,7 +142,7 @@ func (w *world) orchestrate(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		for _, n := range w.nodes {
+		for _, n := range cl.nodes {
 			if !n.program.running() || n.program.isRetired() || n.alive() {
 				delete(since, n)
 				continue
@@ -152,7 +152,7 @@ func (w *world) orchestrate(ctx context.Context) {
 			}
 			if time.Since(since[n]) > 5*time.Second {
 				delete(since, n)
-				w.watch.note("probed", n.name)
+				cl.recorder.note("probed", n.name)
 				n.program.kill(0)
 			}
 		}

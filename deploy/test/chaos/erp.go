@@ -13,33 +13,33 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// erp is the reference ERP: a ledger served over gRPC, a process like any other, and the front
+// erp is the reference ERP: a ledger served over gRPC, a process like any other, and the fault proxy
 // that the last company's calls go through.
 type erp struct {
 	program *program
 	addr    string
 	disk    *disk
-	front   *front
+	proxy   *faultProxy
 }
 
-func (w *world) openERP(ctx context.Context) (err error) {
-	w.erp = &erp{}
-	if w.erp.disk, err = newDisk(filepath.Join(w.dir, "ledger")); err != nil {
+func (cl *cluster) openERP(ctx context.Context) (err error) {
+	cl.erp = &erp{}
+	if cl.erp.disk, err = newDisk(filepath.Join(cl.dir, "ledger")); err != nil {
 		return err
 	}
-	if w.erp.addr, err = w.ports.take(); err != nil {
+	if cl.erp.addr, err = cl.ports.take(); err != nil {
 		return err
 	}
-	w.erp.program = &program{
-		name: "ledger", path: w.programs.path("ledger"), logs: w.logs,
-		env: []string{"TIEBACK_DATA=" + w.erp.disk.dir, "LEDGER_ADDR=" + w.erp.addr},
-		up:  func() { w.watch.restartedERP(w.erp) },
+	cl.erp.program = &program{
+		name: "ledger", path: cl.programs.path("ledger"), logs: cl.logs,
+		env: []string{"TIEBACK_DATA=" + cl.erp.disk.dir, "LEDGER_ADDR=" + cl.erp.addr},
+		up:  func() { cl.recorder.restartedERP(cl.erp) },
 	}
-	if w.erp.front, err = openFront(w.ports, w.erp.addr); err != nil {
+	if cl.erp.proxy, err = openFaultProxy(cl.ports, cl.erp.addr); err != nil {
 		return err
 	}
-	for _, f := range w.firms {
-		if f.books, err = remote.Open(ctx, f.id, map[string]string{"address": w.erp.addr, "tls": "off", "timeout": "5s"}); err != nil {
+	for _, f := range cl.firms {
+		if f.books, err = remote.Open(ctx, f.id, map[string]string{"address": cl.erp.addr, "tls": "off", "timeout": "5s"}); err != nil {
 			return err
 		}
 	}
@@ -50,16 +50,16 @@ func (e *erp) close() {
 	if e.program != nil {
 		e.program.close()
 	}
-	if e.front != nil {
-		e.front.close()
+	if e.proxy != nil {
+		e.proxy.close()
 	}
 }
 
 // up says whether the ledger answers.
-func (w *world) booksOpen(ctx context.Context) bool {
+func (cl *cluster) booksOpen(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	_, err := w.firms[0].books.Capabilities(ctx, &tiebackv1.CapabilitiesRequest{CompanyId: w.firms[0].id})
+	_, err := cl.firms[0].books.Capabilities(ctx, &tiebackv1.CapabilitiesRequest{CompanyId: cl.firms[0].id})
 	return err == nil
 }
 

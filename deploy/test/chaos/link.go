@@ -11,7 +11,7 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// network is all links of a world: one for each pair that talks, so that each can be cut alone.
+// network is all links of a cluster: one for each pair that talks, so that each can be cut alone.
 type network struct {
 	server *toxiproxy.ApiServer
 	ports  *ports

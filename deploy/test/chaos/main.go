@@ -55,7 +55,7 @@ func main() {
 func flags() (o options, err error) {
 	flag.IntVar(&o.seeds, "seeds", 4, "how many seeds")
 	seed := flag.Uint64("seed", 0, "play this seed alone; with --seeds: the first of them")
-	flag.IntVar(&o.events, "events", 290, "about how many events of the accountants a seed; the crowd adds about half as many")
+	flag.IntVar(&o.events, "events", 290, "about how many events of the scenario a seed; the load generators add about half as many")
 	flag.IntVar(&o.faults, "faults", 24, "how many faults a seed")
 	flag.DurationVar(&o.window, "window", 25*time.Second, "how long faults begin")
 	flag.DurationVar(&o.lasts, "for", 0, "run seeds for so long")
@@ -174,15 +174,15 @@ func play(ctx context.Context, o options) (*total, error) {
 }
 
 func one(ctx context.Context, o options, p programs, seed uint64) (v *verdict, err error) {
-	w, err := newWorld(ctx, o, p, seed)
+	cl, err := newCluster(ctx, o, p, seed)
 	if err != nil {
 		return nil, err
 	}
 	defer func() {
-		err = errors.Join(err, w.close())
+		err = errors.Join(err, cl.close())
 		if err == nil && v.ok() && !o.keep {
-			_ = os.RemoveAll(w.dir)
+			_ = os.RemoveAll(cl.dir)
 		}
 	}()
-	return w.judged(ctx, o)
+	return cl.run(ctx, o)
 }

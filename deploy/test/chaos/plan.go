@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// blow is one thing that goes wrong, at a moment of a seed and for a while.
-type blow struct {
+// fault is one fault of a seed's plan.
+type fault struct {
 	At     time.Duration // from the first click
 	For    time.Duration
 	Kind   string
@@ -16,18 +16,18 @@ type blow struct {
 	Amount float64
 }
 
-func (f blow) String() string {
+func (f fault) String() string {
 	return fmt.Sprintf("%6.2f s  %-22s %-28s for %.1f s (%.2f)", f.At.Seconds(), f.Kind, f.Target, f.For.Seconds(), f.Amount)
 }
 
-// targets are what a world has that can go wrong.
+// targets are the parts of a cluster that can fail.
 type targets struct {
 	services, nodes, links []string
 	disks                  []string
 	companies              []string
 }
 
-// kind says how often a kind is drawn and what it hits. at draws how much of it.
+// kind is a kind of fault: how often it is drawn, its targets, how long it lasts, and how strong it is.
 type kind struct {
 	name     string
 	weight   int
@@ -42,12 +42,12 @@ func links(t targets) []string     { return t.links }
 func disks(t targets) []string     { return t.disks }
 func companies(t targets) []string { return append([]string{"all"}, t.companies...) }
 func ledgers(targets) []string     { return []string{"ledger"} }
-func fronts(targets) []string      { return []string{"front"} }
+func proxies(targets) []string     { return []string{"fault proxy"} }
 func hooks(targets) []string       { return []string{"all"} }
 func clocks(targets) []string      { return []string{"procore"} }
 
-// cluster is for what needs more than one node.
-func cluster(t targets) []string {
+// multiNode returns the broker nodes if there are several.
+func multiNode(t targets) []string {
 	if len(t.nodes) < 2 {
 		return nil
 	}
@@ -77,7 +77,7 @@ var kinds = []kind{
 	{"pause a service", 6, services, 1 * second, 8 * second, none},
 	{"kill a broker node", 4, nodes, 0, 3 * second, none},
 	{"pause a broker node", 3, nodes, 1 * second, 8 * second, none},
-	{"cut off a broker node", 3, cluster, 1 * second, 10 * second, none},
+	{"cut off a broker node", 3, multiNode, 1 * second, 10 * second, none},
 	{"kill the ERP", 4, ledgers, 0, 3 * second, none},
 	{"pause the ERP", 2, ledgers, 1 * second, 8 * second, none},
 	{"cut a link", 6, links, 1 * second, 10 * second, none},
@@ -95,15 +95,15 @@ var kinds = []kind{
 	{"Procore expires tokens", 2, companies, 1 * second, 4 * second, some},
 	{"Procore drops deliveries", 5, hooks, second, 4 * second, none},
 	{"Procore's clock jumps", 3, clocks, 2 * second, 12 * second, skew},
-	{"ERP: 429", 2, fronts, 1 * second, 6 * second, some},
-	{"ERP: 500", 2, fronts, 1 * second, 6 * second, some},
-	{"ERP hangs", 2, fronts, 1 * second, 4 * second, some},
-	{"ERP loses answers", 4, fronts, 1 * second, 8 * second, some},
+	{"ERP: 429", 2, proxies, 1 * second, 6 * second, some},
+	{"ERP: 500", 2, proxies, 1 * second, 6 * second, some},
+	{"ERP hangs", 2, proxies, 1 * second, 4 * second, some},
+	{"ERP loses answers", 4, proxies, 1 * second, 8 * second, some},
 	{"full disk", 3, disks, 2 * second, 6 * second, none},
 }
 
 // draw makes a seed's plan: the same seed and targets give the same faults at the same moments.
-func draw(seed uint64, t targets, n int, window time.Duration) []blow {
+func draw(seed uint64, t targets, n int, window time.Duration) []fault {
 	r := rand.New(rand.NewPCG(seed, 4))
 	var urn []kind
 	for _, k := range kinds {
@@ -114,37 +114,37 @@ func draw(seed uint64, t targets, n int, window time.Duration) []blow {
 			urn = append(urn, k)
 		}
 	}
-	var out []blow
+	var out []fault
 	for range n {
 		k := urn[r.IntN(len(urn))]
 		aims := k.targets(t)
-		f := blow{Kind: k.name, Target: aims[r.IntN(len(aims))], At: time.Duration(r.Int64N(int64(window))), Amount: k.amount(r)}
+		f := fault{Kind: k.name, Target: aims[r.IntN(len(aims))], At: time.Duration(r.Int64N(int64(window))), Amount: k.amount(r)}
 		f.For = k.from + time.Duration(r.Int64N(int64(k.to-k.from)))
 		out = append(out, f)
 	}
-	slices.SortStableFunc(out, func(a, b blow) int { return int(a.At - b.At) })
+	slices.SortStableFunc(out, func(a, b fault) int { return int(a.At - b.At) })
 	return out
 }
 
 // targets are named, not pointed to, so that a plan can be printed and compared.
-func (w *world) targets() targets {
+func (cl *cluster) targets() targets {
 	var t targets
-	for _, s := range w.services {
+	for _, s := range cl.services {
 		t.services = append(t.services, s.name)
 	}
-	for _, n := range w.nodes {
+	for _, n := range cl.nodes {
 		t.nodes = append(t.nodes, n.name)
 		if n.disk.small {
 			t.disks = append(t.disks, n.name)
 		}
 	}
-	if w.erp.disk.small {
+	if cl.erp.disk.small {
 		t.disks = append(t.disks, "ledger")
 	}
-	for _, l := range w.network.links {
+	for _, l := range cl.network.links {
 		t.links = append(t.links, l.name)
 	}
-	for _, f := range w.firms {
+	for _, f := range cl.firms {
 		t.companies = append(t.companies, fmt.Sprint(f.id))
 	}
 	return t

@@ -44,7 +44,7 @@ func TestEveryKindOfFaultIsDrawnAndCanBeDone(t *testing.T) {
 }
 
 // One node has no neighbours to be cut off from, and where nothing can be mounted no disk is filled.
-func TestAPlanHoldsOnlyWhatTheWorldHas(t *testing.T) {
+func TestPlanTargetsExist(t *testing.T) {
 	small := targets{services: []string{"export"}, nodes: []string{"broker0"}, links: []string{"export→broker0"}, companies: []string{"1"}}
 	for seed := range uint64(50) {
 		for _, b := range draw(seed, small, 24, 20*time.Second) {

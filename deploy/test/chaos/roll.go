@@ -14,11 +14,11 @@ import (
 // A rolling upgrade as Kubernetes does it, one service after the other:
 //
 //	the new one starts ─▶ /readyz ─▶ both work ─▶ the old one gets SIGTERM ─▶ exit 0 within its grace
-//	of ingest also:       the door knows it       the door forgets it, a while before SIGTERM (preStop)
+//	of ingest also:       registered with the LB  removed from the LB, a while before SIGTERM (preStop)
 //	status-reporter:      the old one ends first (a StatefulSet of one)
 //	a broker node:        lame duck, exit, start, caught up
 type rolling struct {
-	w       *world
+	cl      *cluster
 	rng     *rand.Rand
 	turns   []turn
 	ingests []string // addresses of all instances that there were
@@ -58,16 +58,16 @@ const (
 func (r *rolling) all(ctx context.Context, tell func(turn)) error {
 	for _, into := range r.rounds() {
 		if into == newVersion {
-			if err := r.w.streams(ctx); err != nil {
+			if err := r.cl.streams(ctx); err != nil {
 				return err
 			}
 		}
-		names := make([]string, 0, len(r.w.services)+len(r.w.nodes))
-		for _, s := range r.w.services {
+		names := make([]string, 0, len(r.cl.services)+len(r.cl.nodes))
+		for _, s := range r.cl.services {
 			names = append(names, s.service)
 		}
-		if r.w.programs.old == nil {
-			for _, n := range r.w.nodes {
+		if r.cl.programs.old == nil {
+			for _, n := range r.cl.nodes {
 				names = append(names, n.name)
 			}
 		}
@@ -87,7 +87,7 @@ func (r *rolling) all(ctx context.Context, tell func(turn)) error {
 }
 
 func (r *rolling) rounds() []string {
-	if r.w.programs.old == nil {
+	if r.cl.programs.old == nil {
 		return []string{""}
 	}
 	return []string{newVersion, oldVersion}
@@ -95,14 +95,14 @@ func (r *rolling) rounds() []string {
 
 // replace answers nil where the version has no such service.
 func (r *rolling) replace(ctx context.Context, name, into string) (*turn, error) {
-	if i := slices.IndexFunc(r.w.nodes, func(n *node) bool { return n.name == name }); i >= 0 {
-		return r.restart(ctx, r.w.nodes[i])
+	if i := slices.IndexFunc(r.cl.nodes, func(n *node) bool { return n.name == name }); i >= 0 {
+		return r.restart(ctx, r.cl.nodes[i])
 	}
-	if into == oldVersion && !slices.Contains(r.w.programs.old.services, name) {
+	if into == oldVersion && !slices.Contains(r.cl.programs.old.services, name) {
 		return nil, nil
 	}
-	i := slices.IndexFunc(r.w.services, func(s *service) bool { return s.service == name })
-	was := r.w.services[i]
+	i := slices.IndexFunc(r.cl.services, func(s *service) bool { return s.service == name })
+	was := r.cl.services[i]
 	next, err := r.instance(was, into)
 	if err != nil {
 		return nil, err
@@ -115,7 +115,7 @@ func (r *rolling) replace(ctx context.Context, name, into string) (*turn, error)
 		sleep(ctx, beside)
 		r.end(ctx, was, t)
 	}
-	r.w.services[i] = next
+	r.cl.services[i] = next
 	return t, err
 }
 
@@ -123,12 +123,12 @@ func (r *rolling) replace(ctx context.Context, name, into string) (*turn, error)
 func (r *rolling) instance(was *service, into string) (*service, error) {
 	s := &service{service: was.service, generation: was.generation + 1, program: &program{logs: was.logs, env: slices.Clone(was.env)}}
 	s.name = fmt.Sprintf("%s-%d", s.service, s.generation)
-	s.path = r.w.programs.service(s.service, into)
+	s.path = r.cl.programs.service(s.service, into)
 	var err error
-	if s.admin, err = r.w.ports.take(); err != nil {
+	if s.admin, err = r.cl.ports.take(); err != nil {
 		return nil, err
 	}
-	if s.listen, err = r.w.ports.take(); err != nil {
+	if s.listen, err = r.cl.ports.take(); err != nil {
 		return nil, err
 	}
 	s.env = append(s.env, "TIEBACK_ADMIN_ADDR="+s.admin, "TIEBACK_INGEST_ADDR="+s.listen) // the last one counts
@@ -140,14 +140,14 @@ func (r *rolling) begin(ctx context.Context, s *service, t *turn) error {
 	if err := s.start(ctx); err != nil {
 		return err
 	}
-	err := r.w.until(ctx, caughtUp, func() error {
+	err := r.cl.until(ctx, caughtUp, func() error {
 		if !s.ready() {
 			return fmt.Errorf("is not ready: see %s", s.log())
 		}
 		return nil
 	})
 	if t.ready = time.Since(began); err == nil && s.service == "ingest" {
-		r.w.door.admit(s.listen)
+		r.cl.balancer.admit(s.listen)
 		r.ingests = append(r.ingests, s.listen)
 	}
 	return err
@@ -156,7 +156,7 @@ func (r *rolling) begin(ctx context.Context, s *service, t *turn) error {
 func (r *rolling) end(ctx context.Context, s *service, t *turn) {
 	if s.service == "ingest" {
 		sleep(ctx, forgotten)
-		r.w.door.dismiss(s.listen)
+		r.cl.balancer.dismiss(s.listen)
 		sleep(ctx, preStop-forgotten)
 	}
 	t.drain, t.err = s.retire(syscall.SIGTERM, grace)
@@ -173,7 +173,7 @@ func (r *rolling) restart(ctx context.Context, n *node) (*turn, error) {
 	if err := n.program.start(ctx); err != nil {
 		return nil, err
 	}
-	err := r.w.until(ctx, caughtUp, func() error {
+	err := r.cl.until(ctx, caughtUp, func() error {
 		if !n.healthy() {
 			return fmt.Errorf("is not healthy: see %s", n.program.log())
 		}

@@ -61,9 +61,9 @@ func TestABadEndIsTold(t *testing.T) {
 	}
 }
 
-// A delivery goes to one of those behind the door, and is never sent twice.
-func TestTheDoorGivesEachATurn(t *testing.T) {
-	d, err := openDoor(&ports{next: firstPort})
+// Each delivery goes to one instance, and the load balancer never sends it twice.
+func TestLoadBalancerSendsEachDeliveryToOneInstance(t *testing.T) {
+	d, err := openLoadBalancer(&ports{next: firstPort})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +119,7 @@ func TestTheOldVersionHasWhatItHas(t *testing.T) {
 			t.Errorf("%v: %s, want %s", at, got, want)
 		}
 	}
-	r := &rolling{w: &world{programs: p}}
+	r := &rolling{cl: &cluster{programs: p}}
 	if t2, err := r.replace(t.Context(), "lag-exporter", oldVersion); t2 != nil || err != nil {
 		t.Errorf("lag was replaced by an older one: %v, %v", t2, err)
 	}
@@ -127,9 +127,9 @@ func TestTheOldVersionHasWhatItHas(t *testing.T) {
 
 // A run that found something says so, in the line and in the verdict.
 func TestABadEndFailsTheRun(t *testing.T) {
-	r := &rolling{w: &world{door: &door{}}, turns: []turn{{what: "export", drain: time.Second}, {what: "sync", drain: 2 * time.Second, err: errors.New("exit status 3")}}}
+	r := &rolling{cl: &cluster{balancer: &loadBalancer{}}, turns: []turn{{what: "export", drain: time.Second}, {what: "sync", drain: 2 * time.Second, err: errors.New("exit status 3")}}}
 	v := &verdict{waits: []wait{{took: 40 * time.Second}, {took: time.Second}}}
-	r.judge(v)
+	r.check(v)
 	var said bytes.Buffer
 	r.print(&said, v)
 	if v.ok() || len(v.wrong) != 1 || !strings.Contains(v.wrong[0], "exit status 3") {

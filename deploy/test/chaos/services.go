@@ -27,94 +27,94 @@ type service struct {
 	listen     string // address: of ingest's webhooks
 }
 
-func (w *world) newServices(context.Context) error {
-	ingest, err := w.ports.take()
+func (cl *cluster) newServices(context.Context) error {
+	ingest, err := cl.ports.take()
 	if err != nil {
 		return err
 	}
-	for _, name := range w.programs.services {
-		s := &service{service: name, listen: ingest, program: &program{name: name, path: w.programs.service(name, oldVersion), logs: w.logs}}
-		if s.env, err = w.environment(s, ingest); err != nil {
+	for _, name := range cl.programs.services {
+		s := &service{service: name, listen: ingest, program: &program{name: name, path: cl.programs.service(name, oldVersion), logs: cl.logs}}
+		if s.env, err = cl.environment(s, ingest); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		s.up = func() { w.watch.restarted(s) }
-		w.services = append(w.services, s)
+		s.up = func() { cl.recorder.restarted(s) }
+		cl.services = append(cl.services, s)
 	}
-	if w.door != nil {
-		return w.connect(w.door.addr)
+	if cl.balancer != nil {
+		return cl.connect(cl.balancer.addr)
 	}
-	hook, err := w.network.link("procore", "ingest", ingest)
+	hook, err := cl.network.link("procore", "ingest", ingest)
 	if err != nil {
 		return err
 	}
-	return w.connect(hook.addr)
+	return cl.connect(hook.addr)
 }
 
 // environment is a service's own: it reaches everything through links of its own.
-func (w *world) environment(s *service, ingest string) (env []string, err error) {
-	if s.admin, err = w.ports.take(); err != nil {
+func (cl *cluster) environment(s *service, ingest string) (env []string, err error) {
+	if s.admin, err = cl.ports.take(); err != nil {
 		return nil, err
 	}
 	var urls []string
-	for _, n := range w.nodes {
-		l, err := w.network.link(s.name, n.name, n.client)
+	for _, n := range cl.nodes {
+		l, err := cl.network.link(s.name, n.name, n.client)
 		if err != nil {
 			return nil, err
 		}
 		urls = append(urls, "nats://"+l.addr)
 	}
-	procore, err := w.network.link(s.name, "procore", w.procore)
+	procore, err := cl.network.link(s.name, "procore", cl.procore)
 	if err != nil {
 		return nil, err
 	}
-	companies, err := w.companies(s)
+	companies, err := cl.companies(s)
 	if err != nil {
 		return nil, err
 	}
 	topology := "create"
-	if w.programs.old == nil { // as in production; an older version may not know of it
+	if cl.programs.old == nil { // as in production; an older version may not know of it
 		topology = "managed"
 	}
 	return []string{
-		"TIEBACK_NATS_TOPOLOGY=" + topology, "TIEBACK_NATS_NKEY_FILE=" + w.key(s.service),
-		"PATH=" + os.Getenv("PATH"), "HOME=" + w.dir, "TIEBACK_DATA=" + filepath.Join(w.dir, s.name),
-		"TIEBACK_NATS_URL=" + strings.Join(urls, ","), "TIEBACK_NATS_REPLICAS=" + strconv.Itoa(len(w.nodes)),
+		"TIEBACK_NATS_TOPOLOGY=" + topology, "TIEBACK_NATS_NKEY_FILE=" + cl.key(s.service),
+		"PATH=" + os.Getenv("PATH"), "HOME=" + cl.dir, "TIEBACK_DATA=" + filepath.Join(cl.dir, s.name),
+		"TIEBACK_NATS_URL=" + strings.Join(urls, ","), "TIEBACK_NATS_REPLICAS=" + strconv.Itoa(len(cl.nodes)),
 		"TIEBACK_PROCORE_API_URL=http://" + procore.addr, "TIEBACK_PROCORE_LOGIN_URL=http://" + procore.addr,
-		"TIEBACK_COMPANIES=" + companies, "TIEBACK_WEBHOOKS=" + w.webhooks(), "TIEBACK_INGEST_ADDR=" + ingest, "TIEBACK_ADMIN_ADDR=" + s.admin, "GOMAXPROCS=2",
+		"TIEBACK_COMPANIES=" + companies, "TIEBACK_WEBHOOKS=" + cl.webhooks(), "TIEBACK_INGEST_ADDR=" + ingest, "TIEBACK_ADMIN_ADDR=" + s.admin, "GOMAXPROCS=2",
 		"TIEBACK_SWEEP_EVERY=5s", // five minutes, at this speed
 	}, nil
 }
 
 // streams makes what the services find at the broker, or brings it up to the new version, as its Job
 // does before an upgrade.
-func (w *world) streams(ctx context.Context) error {
+func (cl *cluster) streams(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, w.programs.service("provisioner", newVersion))
-	cmd.Env = append(slices.Clone(w.services[0].env), "TIEBACK_NATS_NKEY_FILE="+w.key("provisioner"))
+	cmd := exec.CommandContext(ctx, cl.programs.service("provisioner", newVersion))
+	cmd.Env = append(slices.Clone(cl.services[0].env), "TIEBACK_NATS_NKEY_FILE="+cl.key("provisioner"))
 	said, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("streams: %w: %s", err, said)
 	}
-	return os.WriteFile(filepath.Join(w.logs, "streams.log"), said, 0o600)
+	return os.WriteFile(filepath.Join(cl.logs, "streams.log"), said, 0o600)
 }
 
 // companies writes the service's companies file: its ways to the ERP are its own.
-func (w *world) companies(s *service) (string, error) {
-	direct, err := w.network.link(s.name, "ledger", w.erp.addr)
+func (cl *cluster) companies(s *service) (string, error) {
+	direct, err := cl.network.link(s.name, "ledger", cl.erp.addr)
 	if err != nil {
 		return "", err
 	}
-	front, err := w.network.link(s.name, "front", w.erp.front.addr)
+	proxy, err := cl.network.link(s.name, "fault proxy", cl.erp.proxy.addr)
 	if err != nil {
 		return "", err
 	}
 	var b strings.Builder
 	b.WriteString("companies:\n")
-	for _, f := range w.firms {
+	for _, f := range cl.firms {
 		addr := direct.addr
-		if f.moody {
-			addr = front.addr
+		if f.faulty {
+			addr = proxy.addr
 		}
 		fmt.Fprintf(&b, `  - id: %d
     name: Builders %d
@@ -126,15 +126,15 @@ func (w *world) companies(s *service) (string, error) {
 `, f.id, f.id, f.clientID, f.clientSecret, f.webhookToken, f.costCodeList, addr)
 	}
 	hashes := webhooks.Hashes{}
-	for _, f := range w.firms {
+	for _, f := range cl.firms {
 		hashes[f.id] = []webhooks.Hash{webhooks.HashOf(f.webhookToken)}
 	}
-	path := filepath.Join(w.dir, "companies-"+s.name+".yaml")
-	return path, errors.Join(os.WriteFile(path, []byte(b.String()), 0o600), company.WriteWebhooks(w.webhooks(), hashes))
+	path := filepath.Join(cl.dir, "companies-"+s.name+".yaml")
+	return path, errors.Join(os.WriteFile(path, []byte(b.String()), 0o600), company.WriteWebhooks(cl.webhooks(), hashes))
 }
 
 // webhooks is the file that ingest reads.
-func (w *world) webhooks() string { return filepath.Join(w.dir, "webhooks.json") }
+func (cl *cluster) webhooks() string { return filepath.Join(cl.dir, "webhooks.json") }
 
 func (s *service) ready() bool { return answers("http://" + s.admin + "/readyz") }
 

@@ -30,12 +30,12 @@ const (
 	ackWait = 30 * time.Second
 )
 
-// cast are the companies of a world.
+// cast are the companies of a cluster.
 func (o options) cast() []firm {
 	if !o.rolling {
-		return []firm{{}, {}, {moody: true}, {crowd: true}, {crowd: true, moody: true}}
+		return []firm{{}, {}, {faulty: true}, {load: true}, {load: true, faulty: true}}
 	}
-	return append(make([]firm, casts), firm{crowd: true}, firm{crowd: true})
+	return append(make([]firm, casts), firm{load: true}, firm{load: true})
 }
 
 // upgrade plays one rolling upgrade and gives the exit code.
@@ -69,13 +69,13 @@ func (o options) upgrade(ctx context.Context) (ok bool, err error) {
 		fmt.Println("old is", commit)
 	}
 	fmt.Printf("services: %v; built in %v; logs in %s\n", p.services, time.Since(began).Round(time.Second), o.dir)
-	w, err := newWorld(ctx, o, p, o.seed)
+	cl, err := newCluster(ctx, o, p, o.seed)
 	if err != nil {
 		return false, err
 	}
-	defer func() { err = errors.Join(err, w.close()) }()
-	r := &rolling{w: w, rng: rand.New(rand.NewPCG(o.seed, 5))}
-	v, err := w.upgraded(ctx, r)
+	defer func() { err = errors.Join(err, cl.close()) }()
+	r := &rolling{cl: cl, rng: rand.New(rand.NewPCG(o.seed, 5))}
+	v, err := cl.upgraded(ctx, r)
 	if err != nil {
 		return false, err
 	}
@@ -83,26 +83,26 @@ func (o options) upgrade(ctx context.Context) (ok bool, err error) {
 	return v.ok(), nil
 }
 
-// upgraded clicks while r goes round, and judges when all is quiet.
-func (w *world) upgraded(ctx context.Context, r *rolling) (*verdict, error) {
-	for _, s := range w.services {
+// upgraded clicks while r goes round, and checks when all is done.
+func (cl *cluster) upgraded(ctx context.Context, r *rolling) (*verdict, error) {
+	for _, s := range cl.services {
 		s.forgive()
 		if s.service == "ingest" {
-			w.door.admit(s.listen)
+			cl.balancer.admit(s.listen)
 			r.ingests = append(r.ingests, s.listen)
 		}
 	}
-	v := &verdict{seed: w.seed, nodes: len(w.nodes)}
+	v := &verdict{seed: cl.seed, nodes: len(cl.nodes)}
 	start := time.Now()
 	clicking, enough := context.WithCancel(ctx)
 	defer enough()
-	play := &plays{w: w}
+	play := &plays{cl: cl}
 	var clickers sync.WaitGroup
 	clickers.Go(func() { play.run(ctx, clicking) })
-	for _, c := range w.crowds {
+	for _, c := range cl.generators {
 		clickers.Go(func() {
 			if err := c.run(clicking, time.Hour); err != nil {
-				w.watch.trouble("the crowd: %v", err)
+				cl.recorder.trouble("the load generator: %v", err)
 			}
 		})
 	}
@@ -114,18 +114,18 @@ func (w *world) upgraded(ctx context.Context, r *rolling) (*verdict, error) {
 	if err = errors.Join(err, ctx.Err()); err != nil {
 		return nil, err
 	}
-	w.settle(ctx, play.report, patience)
+	cl.settle(ctx, play.report, patience)
 	v.took, v.healed = time.Since(start), time.Since(v.calm)
 	report := play.report()
-	if err := w.judge(ctx, v, report); err != nil {
+	if err := cl.check(ctx, v, report); err != nil {
 		return nil, err
 	}
-	r.judge(v)
-	return v, w.judgeIngest(ctx, v)
+	r.check(v)
+	return v, cl.checkIngest(ctx, v)
 }
 
-// judge holds what the processes did against what they should.
-func (r *rolling) judge(v *verdict) {
+// check compares what the processes did with what they must do.
+func (r *rolling) check(v *verdict) {
 	for _, t := range r.turns {
 		if t.err != nil {
 			v.wrong = append(v.wrong, t.String())
@@ -134,19 +134,19 @@ func (r *rolling) judge(v *verdict) {
 	if len(v.crashes) > 0 {
 		v.wrong = append(v.wrong, fmt.Sprintf("%d processes ended by themselves", len(v.crashes)))
 	}
-	for _, name := range r.w.door.unused(r.ingests) {
+	for _, name := range r.cl.balancer.unused(r.ingests) {
 		v.wrong = append(v.wrong, name+" was ready and got no delivery")
 	}
 }
 
-// judgeIngest looks for deliveries that were answered 2xx and not kept. The sweep brings their
+// checkIngest looks for deliveries that were answered 2xx and not kept. The sweep brings their
 // requests in, a minute late, and knows no event id: where ingest does its work it has nothing to do.
-func (w *world) judgeIngest(ctx context.Context, v *verdict) error {
-	subjects, err := w.ear.subjects(ctx, bus.Delivery, "tb."+string(bus.Delivery)+".>")
+func (cl *cluster) checkIngest(ctx context.Context, v *verdict) error {
+	subjects, err := cl.watcher.subjects(ctx, bus.Delivery, "tb."+string(bus.Delivery)+".>")
 	if err != nil {
 		return err
 	}
-	s, err := w.ear.js.Stream(ctx, bus.Delivery.Stream())
+	s, err := cl.watcher.js.Stream(ctx, bus.Delivery.Stream())
 	if err != nil {
 		return err
 	}
@@ -175,7 +175,7 @@ type wait struct {
 
 // plays are the accountants' plays, a company each.
 type plays struct {
-	w     *world
+	cl    *cluster
 	mu    sync.Mutex
 	begun []*accountants.Play
 }
@@ -186,19 +186,19 @@ func (p *plays) run(ctx, clicking context.Context) {
 	var all sync.WaitGroup
 	defer all.Wait()
 	serial := new(atomic.Int64)
-	for i, f := range p.w.firms {
-		if f.crowd || clicking.Err() != nil {
+	for i, f := range p.cl.firms {
+		if f.load || clicking.Err() != nil {
 			continue
 		}
-		play := accountants.New(p.w.sandbox, accountants.Config{
-			ERPs: map[int64]accountants.ERP{f.id: hands{f, serial}}, Seed: p.w.seed + uint64(i), Scale: 1, Deadline: patience, NoUnclear: true,
+		play := accountants.New(p.cl.sandbox, accountants.Config{
+			ERPs: map[int64]accountants.ERP{f.id: hands{f, serial}}, Seed: p.cl.seed + uint64(i), Scale: 1, Deadline: patience, NoUnclear: true,
 		})
 		p.mu.Lock()
 		p.begun = append(p.begun, play)
 		p.mu.Unlock()
 		all.Go(func() {
 			if err := play.Run(ctx); err != nil {
-				p.w.watch.trouble("accountants: %v", err)
+				p.cl.recorder.trouble("accountants: %v", err)
 			}
 		})
 		sleep(clicking, castsOff)
@@ -219,11 +219,11 @@ func (p *plays) report() accountants.Report {
 
 func (r *rolling) print(out io.Writer, v *verdict) {
 	late, slowest := 0, time.Duration(0)
-	for _, w := range v.waits {
-		slowest = max(slowest, w.took)
-		if w.took > ackWait {
+	for _, cl := range v.waits {
+		slowest = max(slowest, cl.took)
+		if cl.took > ackWait {
 			late++
-			v.trouble = append(v.trouble, fmt.Sprintf("%s waited %.1f s, from %s on", w.what, w.took.Seconds(), w.from.UTC().Format(time.RFC3339Nano)))
+			v.trouble = append(v.trouble, fmt.Sprintf("%s waited %.1f s, from %s on", cl.what, cl.took.Seconds(), cl.from.UTC().Format(time.RFC3339Nano)))
 		}
 	}
 	v.details(out)
@@ -231,5 +231,5 @@ func (r *rolling) print(out io.Writer, v *verdict) {
 	fmt.Fprintf(out, "rolling, seed %d, %d node(s): %s, %d events, %d of them clicked while something was replaced, %d restarts, %d lost, %d doubled, %d stuck, %d wrong, longest drain %.1f s (%s), "+
 		"slowest event %.1f s, %d slower than %v, %d deliveries sent again, %d records compared, in %.0f s\n",
 		v.seed, v.nodes, map[bool]string{true: "ok", false: "FAILED"}[v.ok()], v.events, v.underFire, len(r.turns), len(v.lost), len(v.doubled), len(v.stuck), len(v.wrong),
-		longest.drain.Seconds(), longest.what, slowest.Seconds(), late, ackWait, r.w.door.refusals(), v.records, v.took.Seconds())
+		longest.drain.Seconds(), longest.what, slowest.Seconds(), late, ackWait, r.cl.balancer.refusals(), v.records, v.took.Seconds())
 }

@@ -13,9 +13,9 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 )
 
-// ear reads what the pipeline says of itself, past all links, and tells the sandbox what Procore can't see of
-// requests that carry no request detail: that they were closed, that they were dead-lettered.
-type ear struct {
+// watcher reads the pipeline's own streams, over no link that fails, and reports to the sandbox what Procore can't see of
+// requests without request details: that they were closed or dead-lettered.
+type watcher struct {
 	nc   *nats.Conn
 	js   jetstream.JetStream
 	done sync.WaitGroup
@@ -26,13 +26,13 @@ type ear struct {
 	dead   map[int64]int
 }
 
-func listen(ctx context.Context, w *world) (*ear, error) {
+func listen(ctx context.Context, cl *cluster) (*watcher, error) {
 	var urls []string
-	for _, n := range w.nodes {
+	for _, n := range cl.nodes {
 		urls = append(urls, "nats://"+n.client)
 	}
 	var who nats.Option = func(*nats.Options) error { return nil }
-	if w.keys != "" {
+	if cl.keys != "" {
 		who = nats.UserInfo("chaos", "chaos")
 	}
 	nc, err := nats.Connect(strings.Join(urls, ","), who, nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond), nats.RetryOnFailedConnect(true),
@@ -45,31 +45,31 @@ func listen(ctx context.Context, w *world) (*ear, error) {
 		nc.Close()
 		return nil, err
 	}
-	e := &ear{nc: nc, js: js, closed: map[int64]int{}, dead: map[int64]int{}}
+	e := &watcher{nc: nc, js: js, closed: map[int64]int{}, dead: map[int64]int{}}
 	ctx, e.stop = context.WithCancel(ctx)
 	e.done.Go(func() {
-		e.follow(ctx, bus.Closed.Stream(), func(s bus.Subject) { e.note(e.closed, s); w.sandbox.Closed(s.Request) })
+		e.follow(ctx, bus.Closed.Stream(), func(s bus.Subject) { e.note(e.closed, s); cl.sandbox.Closed(s.Request) })
 	})
 	e.done.Go(func() {
-		e.follow(ctx, bus.Dead.Stream(), func(s bus.Subject) { e.note(e.dead, s); w.sandbox.DeadLettered(s.Request) })
+		e.follow(ctx, bus.Dead.Stream(), func(s bus.Subject) { e.note(e.dead, s); cl.sandbox.DeadLettered(s.Request) })
 	})
 	return e, nil
 }
 
-func (e *ear) note(in map[int64]int, s bus.Subject) {
+func (e *watcher) note(in map[int64]int, s bus.Subject) {
 	e.mu.Lock()
 	in[s.Request]++
 	e.mu.Unlock()
 }
 
-func (e *ear) heard(in map[int64]int, request int64) int {
+func (e *watcher) heard(in map[int64]int, request int64) int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return in[request]
 }
 
-// follow reads a stream from its start, each message once, whatever the broker goes through.
-func (e *ear) follow(ctx context.Context, stream string, heard func(bus.Subject)) {
+// follow reads a stream from its start, each message once, also across restarts of the broker.
+func (e *watcher) follow(ctx context.Context, stream string, heard func(bus.Subject)) {
 	last := uint64(0)
 	for ctx.Err() == nil {
 		last = e.read(ctx, stream, last, heard)
@@ -80,8 +80,8 @@ func (e *ear) follow(ctx context.Context, stream string, heard func(bus.Subject)
 	}
 }
 
-// read reads what came after last, and gives the last sequence it read.
-func (e *ear) read(ctx context.Context, stream string, last uint64, heard func(bus.Subject)) uint64 {
+// read reads the messages after the sequence last and returns the last sequence that it read.
+func (e *watcher) read(ctx context.Context, stream string, last uint64, heard func(bus.Subject)) uint64 {
 	limited, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	s, err := e.js.Stream(limited, stream)
@@ -102,7 +102,7 @@ func (e *ear) read(ctx context.Context, stream string, last uint64, heard func(b
 }
 
 // subjects counts the messages of a kind by subject.
-func (e *ear) subjects(ctx context.Context, k bus.Kind, filter string) (map[string]uint64, error) {
+func (e *watcher) subjects(ctx context.Context, k bus.Kind, filter string) (map[string]uint64, error) {
 	s, err := e.js.Stream(ctx, k.Stream())
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", k.Stream(), err)
@@ -114,7 +114,7 @@ func (e *ear) subjects(ctx context.Context, k bus.Kind, filter string) (map[stri
 	return info.State.Subjects, nil
 }
 
-func (e *ear) close() {
+func (e *watcher) close() {
 	e.stop()
 	e.done.Wait()
 	e.nc.Close()

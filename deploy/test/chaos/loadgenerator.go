@@ -12,11 +12,10 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// crowd are users who wait for nothing: they export vendors all the time that things go wrong,
-// and the same vendor again, changed, while its last export is under way. What the accountants
-// do one after the other, the crowd does at once.
-type crowd struct {
-	w       *world
+// loadGenerator exports vendors of one company for as long as faults happen, and exports a vendor again, changed, while its
+// last export is still running. The scenario does these one after the other; the load generator does them concurrently.
+type loadGenerator struct {
+	cl      *cluster
 	firm    *firm
 	rng     *rand.Rand
 	clicks  []click
@@ -30,11 +29,11 @@ type click struct {
 	name    string
 }
 
-// between is how long a crowd waits from click to click on average.
+// between is the average time from click to click.
 const between = 350 * time.Millisecond
 
-// run clicks until time is up.
-func (c *crowd) run(ctx context.Context, window time.Duration) error {
+// run clicks until the window has passed or ctx ends.
+func (c *loadGenerator) run(ctx context.Context, window time.Duration) error {
 	end := time.Now().Add(window)
 	for n := 0; time.Now().Before(end); n++ {
 		if err := c.click(n); err != nil {
@@ -51,51 +50,51 @@ func (c *crowd) run(ctx context.Context, window time.Duration) error {
 	return nil
 }
 
-func (c *crowd) click(n int) (err error) {
+func (c *loadGenerator) click(n int) (err error) {
 	var payload map[string]any
 	if len(c.vendors) > 0 && c.rng.IntN(5) < 2 {
 		payload = c.vendors[len(c.vendors)-1-c.rng.IntN(min(3, len(c.vendors)))] // one of the last, whose export may be under way
 	} else {
-		if payload, err = c.w.sandbox.Sample(c.firm.id, "create_vendor", nil); err != nil {
+		if payload, err = c.cl.sandbox.Sample(c.firm.id, "create_vendor", nil); err != nil {
 			return err
 		}
 		sandbox.Set(payload, "request_data.vendor.origin_code", fmt.Sprintf("CV-%03d", n))
 		c.vendors = append(c.vendors, payload)
 	}
-	name := fmt.Sprintf("Crowd %03d", n)
+	name := fmt.Sprintf("Load %03d", n)
 	sandbox.Set(payload, "request_data.vendor.name", name)
 	sandbox.Set(payload, "request_data.vendor.company", name)
-	id, err := c.w.sandbox.Press(c.firm.id, "create_vendor", payload)
+	id, err := c.cl.sandbox.Press(c.firm.id, "create_vendor", payload)
 	c.clicks = append(c.clicks, click{id, sandbox.GetID(payload, "request_data.vendor.id"), name})
 	return err
 }
 
-// overtaken is what an export may say that a newer one of the same record overtook.
+// overtaken is in the message of an export that a newer one of the same record superseded.
 const overtaken = "newer request"
 
-// judge says how the clicks ended: the newest export of a vendor succeeds, and is what the ERP
-// has, once; an older one succeeded before, or says that it was overtaken.
-func (c *crowd) judge(ctx context.Context, v *verdict) error {
+// check adds the result of the clicks to v. The newest export of a vendor must succeed, and the ERP must hold it once; an
+// older one must succeed or say that it was superseded.
+func (c *loadGenerator) check(ctx context.Context, v *verdict) error {
 	newest := map[int64]click{}
 	for _, k := range c.clicks {
 		newest[k.vendor] = k
 	}
 	for _, k := range c.clicks {
-		r, _ := c.w.sandbox.Request(k.request)
-		c.w.judgeRequest(v, r)
+		r, _ := c.cl.sandbox.Request(k.request)
+		c.cl.checkRequest(v, r)
 		said := ""
 		for _, d := range r.Details {
 			said += strings.Join(d.Messages, " ")
 		}
 		older := newest[k.vendor].request != k.request
 		if r.IsClosed() && r.Outcome() != sandbox.Success && !(older && strings.Contains(said, overtaken)) || len(r.TooEarly) > 0 {
-			v.wrong = append(v.wrong, fmt.Sprintf("%s, of the crowd: is %q: %s %s", describe(r), r.Outcome(), said, strings.Join(r.TooEarly, " ")))
+			v.wrong = append(v.wrong, fmt.Sprintf("%s, of the load generator: is %q: %s %s", describe(r), r.Outcome(), said, strings.Join(r.TooEarly, " ")))
 		}
 	}
 	return c.books(ctx, v, newest)
 }
 
-func (c *crowd) books(ctx context.Context, v *verdict, newest map[int64]click) error {
+func (c *loadGenerator) books(ctx context.Context, v *verdict, newest map[int64]click) error {
 	booked := map[int64]map[string]*tiebackv1.Record{} // by vendor and origin id
 	cursor := ""
 	for more := true; more; {

@@ -36,7 +36,7 @@ func TestEveryWayToGoWrongIsTold(t *testing.T) {
 }
 
 // What Procore shows of a request is held against what the pipeline says of it.
-func TestARequestIsJudgedByBothSides(t *testing.T) {
+func TestRequestIsCheckedInProcoreAndInTheStreams(t *testing.T) {
 	now := time.Now()
 	for _, tt := range []struct {
 		why                  string
@@ -49,9 +49,9 @@ func TestARequestIsJudgedByBothSides(t *testing.T) {
 		{"closed, and told twice", sandbox.Request{ID: 1, Closed: now}, 2, 0, 1, 0},
 		{"told, and the button is still busy", sandbox.Request{ID: 1}, 1, 0, 0, 1},
 	} {
-		w := &world{ear: &ear{closed: map[int64]int{1: tt.told}, dead: map[int64]int{}}}
+		cl := &cluster{watcher: &watcher{closed: map[int64]int{1: tt.told}, dead: map[int64]int{}}}
 		v := &verdict{}
-		w.judgeRequest(v, tt.request)
+		cl.checkRequest(v, tt.request)
 		if len(v.lost) != tt.lost || len(v.doubled) != tt.doubled || len(v.stuck) != tt.stuck {
 			t.Errorf("%s: %d lost, %d doubled, %d stuck", tt.why, len(v.lost), len(v.doubled), len(v.stuck))
 		}

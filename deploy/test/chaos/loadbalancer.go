@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// door is the one address before the instances of ingest, as a cluster's Ingress is: each delivery
-// goes to one of those that are ready, in turn. It never sends one a second time; Procore does.
-type door struct {
+// loadBalancer is the one address of all instances of ingest, like a Kubernetes Ingress. It sends each delivery to the
+// next instance that is ready and never retries one: Procore does.
+type loadBalancer struct {
 	addr   string
 	server *http.Server
 	done   chan struct{}
@@ -25,7 +25,7 @@ type door struct {
 	refused int            // deliveries that were answered otherwise, or not
 }
 
-func openDoor(p *ports) (*door, error) {
+func openLoadBalancer(p *ports) (*loadBalancer, error) {
 	addr, err := p.take()
 	if err != nil {
 		return nil, err
@@ -34,7 +34,7 @@ func openDoor(p *ports) (*door, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &door{addr: addr, done: make(chan struct{}), passed: map[string]int{}}
+	d := &loadBalancer{addr: addr, done: make(chan struct{}), passed: map[string]int{}}
 	d.server = &http.Server{ReadHeaderTimeout: 5 * time.Second, Handler: &httputil.ReverseProxy{
 		Transport:      &http.Transport{MaxIdleConnsPerHost: 32},
 		Rewrite:        func(r *httputil.ProxyRequest) { r.SetURL(&url.URL{Scheme: "http", Host: d.turn()}) },
@@ -51,8 +51,8 @@ func openDoor(p *ports) (*door, error) {
 	return d, nil
 }
 
-// turn is whose turn it is; an address that nobody listens at where there is nobody.
-func (d *door) turn() string {
+// turn returns the next instance's address, or, if there is none, an address on which no process listens.
+func (d *loadBalancer) turn() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.behind) == 0 {
@@ -62,7 +62,7 @@ func (d *door) turn() string {
 	return d.behind[d.next%len(d.behind)]
 }
 
-func (d *door) answered(r *http.Response) error {
+func (d *loadBalancer) answered(r *http.Response) error {
 	if r.StatusCode/100 != 2 {
 		d.refuse()
 		return nil
@@ -73,26 +73,26 @@ func (d *door) answered(r *http.Response) error {
 	return nil
 }
 
-func (d *door) refuse() {
+func (d *loadBalancer) refuse() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.refused++
 }
 
-func (d *door) admit(addr string) {
+func (d *loadBalancer) admit(addr string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.behind = append(d.behind, addr)
 }
 
-func (d *door) dismiss(addr string) {
+func (d *loadBalancer) dismiss(addr string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.behind = slices.DeleteFunc(d.behind, func(b string) bool { return b == addr })
 }
 
-// unused are the instances that were behind the door and got no delivery.
-func (d *door) unused(instances []string) []string {
+// unused returns the instances that were registered and got no delivery.
+func (d *loadBalancer) unused(instances []string) []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var out []string
@@ -104,14 +104,14 @@ func (d *door) unused(instances []string) []string {
 	return out
 }
 
-func (d *door) refusals() int {
+func (d *loadBalancer) refusals() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.refused
 }
 
-// close is for good; a nil door is closed.
-func (d *door) close() {
+// close stops the load balancer. It does nothing to a nil one.
+func (d *loadBalancer) close() {
 	if d != nil {
 		_ = d.server.Close()
 		<-d.done

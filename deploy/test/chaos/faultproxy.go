@@ -12,13 +12,13 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
-	"github.com/tieback/tieback/pkg/fault"
+	tiebackfault "github.com/tieback/tieback/pkg/fault"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// front stands before the ERP and answers as a moody one does: what a link can't do, as it
-// does not know where a call begins.
-type front struct {
+// faultProxy is a gRPC proxy before the ERP that makes a share of the calls fail. A link can't do that, as it does not know
+// where a call begins.
+type faultProxy struct {
 	tiebackv1.UnimplementedConnectorServiceServer
 	addr   string
 	conn   *grpc.ClientConn
@@ -27,17 +27,17 @@ type front struct {
 	done   chan struct{}
 
 	mu   sync.Mutex
-	mood mood
+	mode mode
 	rng  *rand.Rand
 }
 
-// mood is what becomes of a share of the calls.
-type mood struct {
+// mode says how a share of the calls fails.
+type mode struct {
 	kind  string // busy, broken, hangs, loses; "": nothing
 	share float64
 }
 
-func openFront(p *ports, upstream string) (*front, error) {
+func openFaultProxy(p *ports, upstream string) (*faultProxy, error) {
 	addr, err := p.take()
 	if err != nil {
 		return nil, err
@@ -50,7 +50,7 @@ func openFront(p *ports, upstream string) (*front, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &front{addr: addr, conn: conn, rpc: tiebackv1.NewConnectorServiceClient(conn), server: grpc.NewServer(), done: make(chan struct{}), rng: rand.New(rand.NewPCG(1, 2))}
+	f := &faultProxy{addr: addr, conn: conn, rpc: tiebackv1.NewConnectorServiceClient(conn), server: grpc.NewServer(), done: make(chan struct{}), rng: rand.New(rand.NewPCG(1, 2))}
 	tiebackv1.RegisterConnectorServiceServer(f.server, f)
 	go func() {
 		defer close(f.done)
@@ -59,29 +59,29 @@ func openFront(p *ports, upstream string) (*front, error) {
 	return f, nil
 }
 
-func (f *front) close() {
+func (f *faultProxy) close() {
 	f.server.Stop()
 	<-f.done
 	_ = f.conn.Close()
 }
 
-func (f *front) set(m mood) {
+func (f *faultProxy) set(m mode) {
 	f.mu.Lock()
-	f.mood = m
+	f.mode = m
 	f.mu.Unlock()
 }
 
-func (f *front) roll() string {
+func (f *faultProxy) roll() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.mood.kind == "" || f.rng.Float64() >= f.mood.share {
+	if f.mode.kind == "" || f.rng.Float64() >= f.mode.share {
 		return ""
 	}
-	return f.mood.kind
+	return f.mode.kind
 }
 
-// pass hands a call on, or not.
-func pass[Q, A any](ctx context.Context, f *front, q Q, call func(context.Context, Q, ...grpc.CallOption) (A, error)) (A, error) {
+// pass forwards a call, or fails it as the mode says.
+func pass[Q, A any](ctx context.Context, f *faultProxy, q Q, call func(context.Context, Q, ...grpc.CallOption) (A, error)) (A, error) {
 	var none A
 	switch f.roll() {
 	case "busy": // what an HTTP API says by 429
@@ -104,32 +104,32 @@ func pass[Q, A any](ctx context.Context, f *front, q Q, call func(context.Contex
 	return call(ctx, q)
 }
 
-func (f *front) Capabilities(ctx context.Context, q *tiebackv1.CapabilitiesRequest) (*tiebackv1.CapabilitiesResponse, error) {
+func (f *faultProxy) Capabilities(ctx context.Context, q *tiebackv1.CapabilitiesRequest) (*tiebackv1.CapabilitiesResponse, error) {
 	return pass(ctx, f, q, f.rpc.Capabilities)
 }
 
-func (f *front) Put(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
+func (f *faultProxy) Put(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
 	return pass(ctx, f, q, f.rpc.Put)
 }
 
-func (f *front) Find(ctx context.Context, q *tiebackv1.FindRequest) (*tiebackv1.FindResponse, error) {
+func (f *faultProxy) Find(ctx context.Context, q *tiebackv1.FindRequest) (*tiebackv1.FindResponse, error) {
 	return pass(ctx, f, q, f.rpc.Find)
 }
 
-func (f *front) List(ctx context.Context, q *tiebackv1.ListRequest) (*tiebackv1.ListResponse, error) {
+func (f *faultProxy) List(ctx context.Context, q *tiebackv1.ListRequest) (*tiebackv1.ListResponse, error) {
 	return pass(ctx, f, q, f.rpc.List)
 }
 
-func (f *front) State(ctx context.Context, q *tiebackv1.StateRequest) (*tiebackv1.StateResponse, error) {
+func (f *faultProxy) State(ctx context.Context, q *tiebackv1.StateRequest) (*tiebackv1.StateResponse, error) {
 	return pass(ctx, f, q, f.rpc.State)
 }
 
-func (f *front) Remove(ctx context.Context, q *tiebackv1.RemoveRequest) (*tiebackv1.RemoveResponse, error) {
+func (f *faultProxy) Remove(ctx context.Context, q *tiebackv1.RemoveRequest) (*tiebackv1.RemoveResponse, error) {
 	return pass(ctx, f, q, f.rpc.Remove)
 }
 
-// refused says whether an ERP's no is final.
+// refused reports whether an ERP's refusal is permanent.
 func refused(err error) bool {
-	var e *fault.Error
-	return errors.As(err, &e) && e.Class == fault.Permanent
+	var e *tiebackfault.Error
+	return errors.As(err, &e) && e.Class == tiebackfault.Permanent
 }

@@ -10,10 +10,10 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 )
 
-// watch counts the faults and measures recovery: from the start of a killed process to the first
-// work it finished, or to when it was ready and nothing was left for it to do.
-type watch struct {
-	w       *world
+// recorder counts the faults and measures recoveries: from the start of a killed process until it finishes its first work, or
+// until it is ready and has nothing to do.
+type recorder struct {
+	cl      *cluster
 	mu      sync.Mutex
 	faults  map[string]int // by kind
 	waiting map[string]restart
@@ -27,51 +27,51 @@ type restart struct {
 	recovered func(context.Context) bool
 }
 
-func newWatch(w *world) *watch {
-	return &watch{w: w, faults: map[string]int{}, waiting: map[string]restart{}, took: map[string]time.Duration{}}
+func newRecorder(cl *cluster) *recorder {
+	return &recorder{cl: cl, faults: map[string]int{}, waiting: map[string]restart{}, took: map[string]time.Duration{}}
 }
 
-func (v *watch) note(kind, _ string) {
+func (v *recorder) note(kind, _ string) {
 	v.mu.Lock()
 	v.faults[kind]++
 	v.mu.Unlock()
 }
 
-func (v *watch) trouble(format string, args ...any) {
+func (v *recorder) trouble(format string, args ...any) {
 	v.mu.Lock()
 	v.errs = append(v.errs, fmt.Sprintf(format, args...))
 	v.mu.Unlock()
 }
 
-func (v *watch) started(name string, recovered func(context.Context) bool) {
+func (v *recorder) started(name string, recovered func(context.Context) bool) {
 	v.mu.Lock()
 	v.waiting[name] = restart{time.Now(), recovered}
 	v.mu.Unlock()
 }
 
-func (v *watch) restarted(s *service) {
+func (v *recorder) restarted(s *service) {
 	v.started(s.name, func(ctx context.Context) bool { return s.ready() && v.worked(ctx, s) })
 }
 
-func (v *watch) restartedERP(*erp) { v.started("ledger", v.w.booksOpen) }
+func (v *recorder) restartedERP(*erp) { v.started("ledger", v.cl.booksOpen) }
 
-// worked says whether a service finished something since its start, or has nothing to do.
-func (v *watch) worked(ctx context.Context, s *service) bool {
+// worked reports whether a service has finished a message since its start, or has nothing to do.
+func (v *recorder) worked(ctx context.Context, s *service) bool {
 	if n, ok := s.finished(); ok && n > 0 {
 		return true
 	}
-	open, known := v.w.open(ctx, s.name)
+	open, known := v.cl.open(ctx, s.name)
 	return known && len(open) == 0
 }
 
 // open are the consumers of a service ("": of all) that have not done all of their messages, in
 // words; a service without any has nothing to do that this harness could see. known is false
 // while the broker does not say.
-func (w *world) open(ctx context.Context, service string) (open []string, known bool) {
+func (cl *cluster) open(ctx context.Context, service string) (open []string, known bool) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	for _, k := range bus.Kinds {
-		s, err := w.ear.js.Stream(ctx, k.Stream())
+		s, err := cl.watcher.js.Stream(ctx, k.Stream())
 		if err != nil {
 			return nil, false
 		}
@@ -90,7 +90,7 @@ func (w *world) open(ctx context.Context, service string) (open []string, known 
 }
 
 // run looks several times a second who has recovered.
-func (v *watch) run(ctx context.Context) {
+func (v *recorder) run(ctx context.Context) {
 	tick := time.NewTicker(150 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -110,7 +110,7 @@ func (v *watch) run(ctx context.Context) {
 	}
 }
 
-func (v *watch) recovered(name string, r restart) {
+func (v *recorder) recovered(name string, r restart) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.waiting[name].at != r.at { // it was killed again meanwhile
@@ -122,7 +122,7 @@ func (v *watch) recovered(name string, r restart) {
 }
 
 // unrecovered are those that were started again and never came back.
-func (v *watch) unrecovered() []string {
+func (v *recorder) unrecovered() []string {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	var out []string
@@ -133,7 +133,7 @@ func (v *watch) unrecovered() []string {
 }
 
 // tell puts what was seen into a verdict.
-func (v *watch) tell(to *verdict) {
+func (v *recorder) tell(to *verdict) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	to.faults, to.recovery, to.recoveries = maps.Clone(v.faults), maps.Clone(v.took), v.many
