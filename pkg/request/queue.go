@@ -16,7 +16,7 @@ import (
 // does not exist: it would begin with the first message of its stream.
 type Queue struct {
 	bus.Durable
-	Exists      bool                     // the consumer exists: its service has run here, or streams has made it
+	Exists      bool                     // the consumer exists: its service has run here, or provisioner has created it
 	Pending     uint64                   // not handed out to any process yet
 	InFlight    int                      // handed out: worked, prefetched, or waiting for another attempt
 	Redelivered int                      // of those, handed out more than once
@@ -69,7 +69,7 @@ func ReadQueue(ctx context.Context, b *bus.Bus, d bus.Durable) (Queue, error) {
 // DeliveryState says how far the broker has come with a message of a queue.
 type DeliveryState string
 
-// The values of Handed.
+// The values of DeliveryState.
 const (
 	Queued     DeliveryState = "queued"   // no process was given it yet
 	Delivered  DeliveryState = "out"      // a process was given it, and has not said that it is done

@@ -69,7 +69,7 @@ var proofs = []proof{
 	{`(helm|kind) .*`, "", "TestEveryManifestIsOfTheAPI"},
 	{`docker (tag|run) .*`, "", "TestImagesHaveOneVersion"},
 	{`deploy/kubernetes/secrets keys( companies)?`, "", "TestWhatPodsReferToIsThere"},
-	{`provisioner keys --(rotate|retire) keys`, "", "TestARotationNeverLeavesAServiceWithoutAKey"},
+	{`provisioner keys --(rotate|retire) keys`, "", "TestRotationKeepsKeysInUse"},
 
 	{`apt-get install .*`, ".ci/run", "tryton-modules-analytic-purchase"},
 	{`npm (ci|test|start|run build)`, "services/connectors/typescript/verify", "npm"},

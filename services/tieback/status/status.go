@@ -52,7 +52,7 @@ type Report struct {
 type Queue struct {
 	Stop     string   `json:"stop"`
 	Known    bool     `json:"known"`          // the broker answered for it; else all below is zero
-	Made     bool     `json:"made"`           // its service has run here, or streams has made it
+	Made     bool     `json:"made"`           // its service has run here, or provisioner has created it
 	Waiting  uint64   `json:"waiting"`        // not handed out to any process yet
 	Out      int      `json:"out"`            // handed out: worked, held, or waiting for another attempt
 	Again    int      `json:"handed_again"`   // of those, handed out more than once
