@@ -11,7 +11,7 @@ import (
 	"syscall"
 )
 
-// MaxSize is how many bytes a file may have: the companies file of ten thousand companies has less.
+// MaxSize is the largest size of a file in bytes. The companies file of ten thousand companies is smaller.
 const MaxSize = 16 << 20
 
 // Errors of Read and ReadSecret, wrapped in a *fs.PathError.
@@ -21,8 +21,8 @@ var (
 	ErrMarked    = errors.New("starts with a byte order mark; save it as UTF-8 without one")
 )
 
-// Read reads a regular file of at most MaxSize bytes. It does not wait for a writer of a pipe, and follows symbolic
-// links, which Kubernetes makes. No error has the content.
+// Read reads a regular file of at most MaxSize bytes. It follows symbolic links, which Kubernetes uses, and does not block
+// on a pipe. Its errors never contain the content.
 func Read(path string) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) //nolint:gosec // the operator names the file
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package fetcher turns a delivery, which carries only an id, into an event with its
-// payload: it gets the ERP request from Procore and publishes it under its event type.
+// Package fetcher turns a delivery, which has only an id, into an event with its payload. It gets the ERP request from
+// Procore and publishes it under its event type.
 package fetcher
 
 import (
@@ -27,7 +27,8 @@ import (
 
 const stage = "fetcher"
 
-// lateAfter is how long a delivery may be on its way, and by how much Procore's clock and the broker's may differ.
+// lateAfter is the age from which a delivery is late. It allows for transmission and for skew between the clocks of Procore
+// and the broker.
 const lateAfter = 2 * time.Minute
 
 // Deps are what the fetcher needs from its process.
@@ -37,11 +38,11 @@ type Deps struct {
 	Procore     *procore.Client
 	Log         *zap.Logger
 	Metrics     *telemetry.Stages
-	Concurrency int           // fetches at once; 0: 256
+	Concurrency int           // concurrent fetches; 0: 256
 	Backoff     time.Duration // before the second attempt; 0: 1 s
 }
 
-// Run is the service: New and Service.Run with what the process has.
+// Run runs the service with the resources of its process.
 func Run(ctx context.Context, a *tenant.App) error {
 	return New(Deps{Bus: a.Bus, Companies: a.Companies, Procore: a.Procore, Log: a.Log, Metrics: a.Metrics, Backoff: a.Backoff}).Run(ctx)
 }
@@ -49,7 +50,7 @@ func Run(ctx context.Context, a *tenant.App) error {
 // Service is the fetcher.
 type Service struct{ Deps }
 
-// New makes the service.
+// New returns the service.
 func New(d Deps) *Service { return &Service{d} }
 
 // Run fetches until ctx ends.
@@ -60,16 +61,17 @@ func (s *Service) Run(ctx context.Context) error {
 	})
 }
 
-// unworkable is an ERP request that was fetched and can't be worked. It keeps the payload,
-// whose request details must be closed.
-type unworkable struct {
+// unprocessable is the error of an ERP request that was fetched and can't be processed. It has the payload, whose request
+// details must be closed.
+type unprocessable struct {
 	payload []byte
 	cause   error
 }
 
-func (u *unworkable) Error() string { return u.cause.Error() }
-func (u *unworkable) Unwrap() error { return u.cause }
+func (u *unprocessable) Error() string { return u.cause.Error() }
+func (u *unprocessable) Unwrap() error { return u.cause }
 
+// handle fetches the ERP request of a delivery and publishes its event.
 func (s *Service) handle(ctx context.Context, m bus.Message) error {
 	var d tiebackv1.Delivery
 	if err := bus.Decode(m, &d); err != nil {
@@ -79,9 +81,9 @@ func (s *Service) handle(ctx context.Context, m bus.Message) error {
 	if err != nil {
 		return err
 	}
-	ours := s.Companies[d.CompanyId]
-	if d.OccurredAt.IsValid() && !ours.InScope(d.OccurredAt.AsTime()) { // without a call
-		return s.leave(ctx, m, &d)
+	settings := s.Companies[d.CompanyId]
+	if d.OccurredAt.IsValid() && !settings.InScope(d.OccurredAt.AsTime()) { // no call is needed
+		return s.leaveAlone(ctx, m, &d)
 	}
 	ctx, release := procore.Holding(ctx) // until the event is published
 	defer release()
@@ -91,20 +93,20 @@ func (s *Service) handle(ctx context.Context, m bus.Message) error {
 	}
 	event, err := read(&d, raw)
 	if err != nil {
-		return &unworkable{payload: raw, cause: err}
+		return &unprocessable{payload: raw, cause: err}
 	}
-	if !ours.InScope(event.RequestedAt.AsTime()) {
-		return s.leave(ctx, m, &d)
+	if !settings.InScope(event.RequestedAt.AsTime()) {
+		return s.leaveAlone(ctx, m, &d)
 	}
 	event.Late = d.OccurredAt.IsValid() && m.Stored.Sub(d.OccurredAt.AsTime()) > lateAfter
 	err = s.Bus.PublishOnce(ctx, bus.For(bus.Event, event.Type, d.CompanyId, d.ErpRequestId).WithRun(m.Subject.Run), event)
-	if err != nil && fault.ClassOf(err) == fault.Permanent { // larger than the broker takes
-		return &unworkable{payload: raw, cause: err}
+	if err != nil && fault.ClassOf(err) == fault.Permanent { // larger than the broker accepts
+		return &unprocessable{payload: raw, cause: err}
 	}
 	return err
 }
 
-// done says whether the event of a delivery is here already, or was given up.
+// done reports whether the event of a delivery was published before, or the delivery was given up.
 func (s *Service) done(ctx context.Context, m bus.Message) (bool, error) {
 	fetched, err := s.Bus.Has(ctx, bus.Any(bus.Event, m.Subject.Company, m.Subject.Request).WithRun(m.Subject.Run))
 	if fetched || err != nil {
@@ -113,14 +115,14 @@ func (s *Service) done(ctx context.Context, m bus.Message) (bool, error) {
 	return s.Bus.Has(ctx, bus.For(bus.Outcome, "", m.Subject.Company, m.Subject.Request).WithRun(m.Subject.Run))
 }
 
-// leave ends a request that was created before its company's since: it becomes no event.
-func (s *Service) leave(ctx context.Context, m bus.Message, d *tiebackv1.Delivery) error {
-	s.Log.Info("an ERP request that is older than since is left alone", zap.Int64("company", d.CompanyId), zap.Int64("request", d.ErpRequestId))
+// leaveAlone publishes the outcome of a request that is older than its company's since. The request gets no event.
+func (s *Service) leaveAlone(ctx context.Context, m bus.Message, d *tiebackv1.Delivery) error {
+	s.Log.Info("left an ERP request alone: it is older than the company's since", zap.Int64("company", d.CompanyId), zap.Int64("request", d.ErpRequestId))
 	out := &tiebackv1.Outcome{CompanyId: d.CompanyId, ErpRequestId: d.ErpRequestId, Type: catalogue.Unknown, RequestedAt: d.OccurredAt, Left: bus.LeftOlder}
 	return s.Bus.PublishOnce(ctx, bus.For(bus.Outcome, "", d.CompanyId, d.ErpRequestId).WithRun(m.Subject.Run), out)
 }
 
-// read makes an event of an ERP request, or a permanent error with a sentence.
+// read returns the event of an ERP request, or a permanent error with a user message.
 func read(d *tiebackv1.Delivery, raw []byte) (*tiebackv1.Event, error) {
 	var request struct {
 		ID          json.Number `json:"id"`
@@ -130,13 +132,13 @@ func read(d *tiebackv1.Delivery, raw []byte) (*tiebackv1.Event, error) {
 	}
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	if err := dec.Decode(&request); err != nil {
-		return nil, senseless(fmt.Errorf("ERP request does not parse: %w", err))
+		return nil, malformed(fmt.Errorf("parsing the ERP request: %w", err))
 	}
 	if id := request.ID.String(); id != "" && id != fmt.Sprint(d.ErpRequestId) {
-		return nil, senseless(fmt.Errorf("asked for ERP request %d, got %.40s", d.ErpRequestId, id))
+		return nil, malformed(fmt.Errorf("requested ERP request %d, got %.40s", d.ErpRequestId, id))
 	}
 	if id := request.CompanyID.String(); id != "" && id != fmt.Sprint(d.CompanyId) {
-		return nil, senseless(fmt.Errorf("ERP request %d is of company %.40s, not %d", d.ErpRequestId, id, d.CompanyId))
+		return nil, malformed(fmt.Errorf("ERP request %d is of company %.40s, not %d", d.ErpRequestId, id, d.CompanyId))
 	}
 	row, ok := catalogue.Lookup(request.RequestName)
 	if !ok {
@@ -149,12 +151,12 @@ func read(d *tiebackv1.Delivery, raw []byte) (*tiebackv1.Event, error) {
 	return &tiebackv1.Event{CompanyId: d.CompanyId, ErpRequestId: d.ErpRequestId, Type: row.Name, RequestedAt: requestedAt(d, created), Payload: raw}, nil
 }
 
-// requestedAt is when Procore created the request. It orders the company's requests, so that it is
-// taken from what was stored with the delivery, or from what never changes.
+// requestedAt returns the time at which Procore created the request. Requests of a company are ordered by it, so it must be
+// the same for each run.
 //
-//	a delivery, of a webhook or of Procore's log    its own time, to the microsecond
-//	an open request detail, a delivery without one  created_at of the request, to the second
-//	neither                                         of the detail, or when the delivery was stored
+//	a delivery of a webhook or of Procore's log          its time, in microseconds
+//	an open request detail, or a delivery without time   created_at of the request, in seconds
+//	a request without created_at                         the detail's created_at, or the time the delivery was received
 func requestedAt(d *tiebackv1.Delivery, created string) *timestamppb.Timestamp {
 	if d.EventId != "" && d.OccurredAt != nil {
 		return d.OccurredAt
@@ -165,24 +167,26 @@ func requestedAt(d *tiebackv1.Delivery, created string) *timestamppb.Timestamp {
 	return cmp.Or(d.OccurredAt, d.ReceivedAt)
 }
 
-func senseless(err error) error {
+// malformed returns a permanent error for an answer of Procore that can't be understood.
+func malformed(err error) error {
 	return &fault.Error{
 		Class: fault.Permanent, Err: err,
 		UserMessage: "The data that Procore sent for this request could not be understood, so nothing was done. Tell whoever runs the ERP integration.",
 	}
 }
 
-// giveUp buries the delivery and has the request details of the payload, if it came, closed as failed.
+// giveUp writes a dead letter for the delivery and publishes an outcome that closes the payload's request details, if there
+// is a payload, as failed.
 func (s *Service) giveUp(ctx context.Context, m bus.Message, cause error) error {
 	if err := s.Bus.DeadLetter(ctx, stage, m, cause); err != nil {
 		return err
 	}
 	var d tiebackv1.Delivery
 	if bus.Decode(m, &d) != nil {
-		return nil // not a delivery of ours: there is nobody to tell
+		return nil // not a delivery: it has no request details
 	}
 	out := &tiebackv1.Outcome{CompanyId: d.CompanyId, ErpRequestId: d.ErpRequestId, Type: catalogue.Unknown, RequestedAt: d.OccurredAt, DeadLettered: true, ProcoreCalls: 1}
-	var u *unworkable
+	var u *unprocessable
 	if errors.As(cause, &u) {
 		out.CloseOuts = payload.Failed(u.payload, u.cause)
 	}

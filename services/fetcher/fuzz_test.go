@@ -8,8 +8,8 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// FuzzRead reads whatever Procore may answer for an ERP request: an event of the catalogue that
-// keeps the payload whole, or a refusal that an accountant can read.
+// FuzzRead checks that any answer of Procore becomes an event of the catalogue with an unchanged payload, or a permanent
+// error with a user message.
 func FuzzRead(f *testing.F) {
 	for _, seed := range []string{
 		`{"id":9,"company_id":7,"request_name":"create_vendor","created_at":"2026-11-25T10:00:00Z"}`, `{"id":"9","company_id":"7","request_name":"create_contract_payment"}`,
@@ -21,7 +21,7 @@ func FuzzRead(f *testing.F) {
 		e, err := read(&tiebackv1.Delivery{CompanyId: 7, ErpRequestId: 9}, raw)
 		if err != nil {
 			if fault.ClassOf(err) != fault.Permanent || fault.UserMessage(err, "") == "" {
-				t.Errorf("%v: no permanent error with words for the accountant", err)
+				t.Errorf("%v: want a permanent error with a user message", err)
 			}
 			return
 		}

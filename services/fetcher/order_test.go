@@ -10,8 +10,8 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// Where a request stands among others is taken from its delivery; created_at has no fraction of a second.
-func TestWhenARequestWasCreated(t *testing.T) {
+// The order of requests is taken from their deliveries, because created_at has no fraction of a second.
+func TestRequestedAt(t *testing.T) {
 	at := func(s string) *timestamppb.Timestamp {
 		when, err := time.Parse(time.RFC3339, s)
 		if err != nil {
@@ -27,11 +27,11 @@ func TestWhenARequestWasCreated(t *testing.T) {
 		raw      string
 		want     string
 	}{
-		"a delivery":                     {&tiebackv1.Delivery{EventId: "01J", OccurredAt: clicked}, raw, "20261201T100000.123456Z-0000000000000000009"},
-		"a delivery without a time":      {&tiebackv1.Delivery{EventId: "01J"}, raw, "20261201T100000.000000Z-0000000000000000009"},
-		"an open detail":                 {&tiebackv1.Delivery{OccurredAt: at("2026-12-01T10:00:01Z")}, raw, "20261201T100000.000000Z-0000000000000000009"},
-		"an open detail, no created_at":  {&tiebackv1.Delivery{OccurredAt: at("2026-12-01T10:00:01Z")}, bare, "20261201T100001.000000Z-0000000000000000009"},
-		"no time but that of its coming": {&tiebackv1.Delivery{EventId: "01J"}, bare, "20261201T100500.000000Z-0000000000000000009"},
+		"a delivery":                    {&tiebackv1.Delivery{EventId: "01J", OccurredAt: clicked}, raw, "20261201T100000.123456Z-0000000000000000009"},
+		"a delivery without a time":     {&tiebackv1.Delivery{EventId: "01J"}, raw, "20261201T100000.000000Z-0000000000000000009"},
+		"an open detail":                {&tiebackv1.Delivery{OccurredAt: at("2026-12-01T10:00:01Z")}, raw, "20261201T100000.000000Z-0000000000000000009"},
+		"an open detail, no created_at": {&tiebackv1.Delivery{OccurredAt: at("2026-12-01T10:00:01Z")}, bare, "20261201T100001.000000Z-0000000000000000009"},
+		"only the time it was received": {&tiebackv1.Delivery{EventId: "01J"}, bare, "20261201T100500.000000Z-0000000000000000009"},
 	} {
 		c.delivery.CompanyId, c.delivery.ErpRequestId, c.delivery.ReceivedAt = 7, 9, received
 		e, err := read(c.delivery, []byte(c.raw))

@@ -1,5 +1,5 @@
-// Package ingest receives Procore's webhooks. It answers 2xx only once the broker has the
-// delivery on disk, and knows nothing of what the delivery is about.
+// Package ingest receives Procore's webhooks. It answers 2xx only after the broker has stored the delivery on disk, and
+// does not look at the ERP request that the delivery is about.
 package ingest
 
 import (
@@ -31,14 +31,14 @@ import (
 )
 
 const (
-	// Bounds of the public port, before a caller has shown the token of a company. A delivery has about 1 KiB of headers;
-	// a connection that waits for its headers costs up to 50 KiB: 2,048 of them took 142 MiB, as the command flood measured.
+	// Limits of the public port, which protect it before a caller is authenticated. A delivery has about 1 KiB of headers.
+	// A connection that waits for its headers costs up to 50 KiB; 2,048 of them took 142 MiB (measured with command flood).
 	maxHeader      = 16 << 10
 	maxConnections = 2048
 
 	maxBody = 256 << 10
-	// patience with the broker: Procore gives up 5 seconds after it connected.
-	patience = 3500 * time.Millisecond
+	// requestTimeout is the time to read and store a delivery. Procore gives up 5 seconds after it connects.
+	requestTimeout = 3500 * time.Millisecond
 )
 
 // Service is the webhook receiver.
@@ -46,23 +46,23 @@ type Service struct {
 	bus        *bus.Bus
 	authentic  func(company int64, token string) bool
 	log        *zap.Logger
-	strangers  *zap.Logger // for what anybody may cause: a few lines a minute
+	sampled    *zap.Logger // a few lines a minute, for requests without authentication
 	open       *connlimit.Connections
 	deliveries *prometheus.CounterVec
 }
 
-// results are what becomes of a request; see Handler.
+// results are the results of a request; see Handler.
 var results = []string{"accepted", "duplicate", "other", "unauthorized", "malformed", "unavailable", "not_found"}
 
-// New makes the service; reg gets its metrics. Authentic reports whether a token is one of a company's: in
-// constant time, for unknown companies too.
+// New returns the service and registers its metrics with reg. authentic reports whether a token is one of the company's. It
+// must take constant time, also for unknown companies.
 func New(b *bus.Bus, authentic func(company int64, token string) bool, log *zap.Logger, reg prometheus.Registerer) (*Service, error) {
 	s := &Service{bus: b, authentic: authentic, log: log, open: connlimit.New(connlimit.Share(maxConnections, 2)), deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "tieback_deliveries_total", Help: "Webhook deliveries by result (" + strings.Join(results, ", ") + ").",
 	}, []string{"result"})}
-	s.strangers = log.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core { return zapcore.NewSamplerWithOptions(c, time.Minute, 5, 0) }))
+	s.sampled = log.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core { return zapcore.NewSamplerWithOptions(c, time.Minute, 5, 0) }))
 	for _, result := range results {
-		s.deliveries.WithLabelValues(result) // there from the start: the first one is an increase
+		s.deliveries.WithLabelValues(result) // exported from the start, so that the first one is an increase
 	}
 	return s, reg.Register(s.deliveries)
 }
@@ -70,18 +70,20 @@ func New(b *bus.Bus, authentic func(company int64, token string) bool, log *zap.
 // Run serves on l until ctx ends, and closes l.
 func (s *Service) Run(ctx context.Context, l net.Listener) error {
 	srv := &http.Server{
-		Handler: s.Handler(), ReadHeaderTimeout: 2 * time.Second, ReadTimeout: patience, WriteTimeout: 2 * patience, IdleTimeout: time.Minute, MaxHeaderBytes: maxHeader,
-		ErrorLog: zap.NewStdLog(s.strangers),
+		Handler: s.Handler(), ReadHeaderTimeout: 2 * time.Second, ReadTimeout: requestTimeout, WriteTimeout: 2 * requestTimeout, IdleTimeout: time.Minute, MaxHeaderBytes: maxHeader,
+		ErrorLog: zap.NewStdLog(s.sampled),
 	}
 	return telemetry.ServeWith(ctx, s.open.Limit(srv, l), srv)
 }
 
 // Handler is the one endpoint: POST /webhooks/procore/{company_id}.
 //
-//	200  on disk: accepted, or duplicate, or about something else (other)
-//	400  malformed, with a sentence    401  unknown company or wrong token, not told apart
-//	404  no such address or method     413  too large
-//	503  the broker can't take it now: send it again
+//	200  stored on disk (accepted), stored before (duplicate), or not about a new ERP request (other)
+//	400  malformed; the body has the reason
+//	401  unknown company or wrong token; the answer is the same for both
+//	404  no such path or method
+//	413  too large
+//	503  the broker can't store it now; Procore sends it again
 func (s *Service) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /webhooks/procore/{company_id}", s.receive)
@@ -89,14 +91,14 @@ func (s *Service) Handler() http.Handler {
 	return mux
 }
 
-// notFound says what the address of a hook is: one with a trailing slash never arrives.
+// notFound answers with the path of deliveries. A webhook URL with a trailing slash ends up here.
 func (s *Service) notFound(w http.ResponseWriter, r *http.Request) {
-	s.strangers.Warn("a request to an address that is none of ours: does the hook's URL end in /webhooks/procore/COMPANY, without a slash? `tieback setup` corrects it",
+	s.sampled.Warn("request to an unknown path: the webhook's URL must end in /webhooks/procore/COMPANY, without a slash; `tieback setup` corrects it",
 		zap.String("method", r.Method), zap.String("path", r.URL.Path[:min(len(r.URL.Path), 200)]))
 	s.answer(w, http.StatusNotFound, "not_found", "Deliveries are POSTed to /webhooks/procore/COMPANY, without a slash at the end.")
 }
 
-// tracer: an authentic delivery begins the trace of its event; see pkg/bus/trace.go.
+// tracer starts the trace of an event when its delivery is authenticated; see pkg/bus/trace.go.
 var tracer = otel.Tracer("github.com/tieback/tieback/services/ingest")
 
 // companyOf returns the company id in a request's path, 0 if it is not a positive 64-bit integer.
@@ -108,15 +110,16 @@ func companyOf(r *http.Request) int64 {
 	return int64(id) //nolint:gosec // it has 63 bits
 }
 
+// receive authenticates a delivery, parses it and stores it.
 func (s *Service) receive(w http.ResponseWriter, r *http.Request) {
 	id := companyOf(r)
 	if !s.authentic(id, bearer(r)) {
-		w.Header().Set("Connection", "close") // who guesses tokens needs a new connection for each
+		w.Header().Set("Connection", "close") // each guess of a token needs a new connection
 		s.answer(w, http.StatusUnauthorized, "unauthorized", "This company's webhook token was not given in the Authorization header, or is not the right one.")
 		return
 	}
 	s.open.Keep(r)
-	r, done := patient(w, r)
+	r, done := withTimeout(w, r)
 	defer done()
 	ctx, span := tracer.Start(r.Context(), "ingest", trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(attribute.Int64("tieback.company", id)))
 	defer span.End()
@@ -147,7 +150,7 @@ func (s *Service) receive(w http.ResponseWriter, r *http.Request) {
 	s.store(w, r, bus.For(bus.Delivery, "", d.CompanyId, d.ErpRequestId), data)
 }
 
-// bearer is the token of the Authorization header; "": there is none. The scheme's case does not matter.
+// bearer returns the token of the Authorization header; "": there is none. The scheme is case-insensitive.
 func bearer(r *http.Request) string {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {
@@ -158,7 +161,7 @@ func bearer(r *http.Request) string {
 
 var bom = []byte("\xef\xbb\xbf")
 
-// read reads a body of at most maxBody bytes, also where it is compressed, without its byte order mark.
+// read reads a body of at most maxBody bytes, before and after decompression, and removes a byte order mark.
 func read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	limited := http.MaxBytesReader(w, r.Body, maxBody)
 	if !strings.EqualFold(r.Header.Get("Content-Encoding"), "gzip") {
@@ -176,14 +179,15 @@ func read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	return bytes.TrimPrefix(body, bom), err
 }
 
-// patient bounds the whole of a delivery, its body included.
-func patient(w http.ResponseWriter, r *http.Request) (*http.Request, context.CancelFunc) {
-	deadline := time.Now().Add(patience)
-	_ = http.NewResponseController(w).SetReadDeadline(deadline) // where it can't be set, the server's own holds
+// withTimeout limits the time of a request, including the reading of its body.
+func withTimeout(w http.ResponseWriter, r *http.Request) (*http.Request, context.CancelFunc) {
+	deadline := time.Now().Add(requestTimeout)
+	_ = http.NewResponseController(w).SetReadDeadline(deadline) // on error, the server's ReadTimeout applies
 	ctx, done := context.WithDeadline(r.Context(), deadline)
 	return r.WithContext(ctx), done
 }
 
+// unreadable answers a request whose body could not be read.
 func (s *Service) unreadable(w http.ResponseWriter, err error) {
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
@@ -193,6 +197,7 @@ func (s *Service) unreadable(w http.ResponseWriter, err error) {
 	s.answer(w, http.StatusBadRequest, "malformed", "The body could not be read to its end.")
 }
 
+// store publishes a delivery and answers when it is on disk.
 func (s *Service) store(w http.ResponseWriter, r *http.Request, subject bus.Subject, data []byte) {
 	trace.SpanFromContext(r.Context()).SetAttributes(attribute.Int64("tieback.erp_request", subject.Request))
 	err := s.bus.Publisher(bus.Delivery).Publish(r.Context(), bus.IfAbsent(&nats.Msg{Subject: subject.String(), Data: data}))
@@ -207,9 +212,10 @@ func (s *Service) store(w http.ResponseWriter, r *http.Request, subject bus.Subj
 	}
 }
 
-func (s *Service) answer(w http.ResponseWriter, status int, result, sentence string) {
+// answer counts a result and answers the request with it.
+func (s *Service) answer(w http.ResponseWriter, status int, result, message string) {
 	s.deliveries.WithLabelValues(result).Inc()
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)
-	fmt.Fprintf(w, "%s: %s\n", result, sentence)
+	fmt.Fprintf(w, "%s: %s\n", result, message)
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/tieback/tieback/pkg/webhooks"
 )
 
-// Run is the service in a process of its own. It reads the hashes of webhook tokens and no other secret.
+// Run runs the service in a process of its own. It reads the hashes of webhook tokens, and no secret.
 func Run(ctx context.Context, a *app.App) error {
 	tokens, err := webhooks.Open(a.Settings.Webhooks, a.Log)
 	if err != nil {

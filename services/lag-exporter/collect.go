@@ -9,22 +9,22 @@ import (
 )
 
 var (
-	brokerUp = prometheus.NewDesc("tieback_broker_up", "1: JetStream answered all that the exporter of lag last asked; 0: it did not.", nil, nil)
+	brokerUp = prometheus.NewDesc("tieback_broker_up", "1 if JetStream answered all requests of the last sample, otherwise 0.", nil, nil)
 	messages = prometheus.NewDesc("tieback_consumer_lag_messages",
-		"Messages that a consumer has not finished: not yet delivered, in hand, or put off.", []string{"consumer"}, nil)
+		"Messages that a consumer has not finished: pending, in flight, or delayed.", []string{"consumer"}, nil)
 	age = prometheus.NewDesc("tieback_consumer_oldest_seconds",
-		"How long ago its stream took the oldest message that a consumer has not finished; 0: there is none.", []string{"consumer"}, nil)
-	streamMessages = prometheus.NewDesc("tieback_stream_messages", "Messages kept in a stream.", []string{"stream"}, nil)
-	streamBytes    = prometheus.NewDesc("tieback_stream_bytes", "Bytes that a stream takes on disk.", []string{"stream"}, nil)
+		"Age of the oldest message that a consumer has not finished, since its stream stored it; 0: there is none.", []string{"consumer"}, nil)
+	streamMessages = prometheus.NewDesc("tieback_stream_messages", "Messages in a stream.", []string{"stream"}, nil)
+	streamBytes    = prometheus.NewDesc("tieback_stream_bytes", "Bytes of a stream on disk.", []string{"stream"}, nil)
 	streamLimit    = prometheus.NewDesc("tieback_stream_bytes_limit",
-		"Bytes that the streams TIEBACK_… may take together (TIEBACK_NATS_MAX_BYTES); not shown: no end.", nil, nil)
-	offline     = prometheus.NewDesc("tieback_stream_replicas_offline", "Replicas of a stream that its leader does not hear.", []string{"stream"}, nil)
-	brokerBytes = prometheus.NewDesc("tieback_broker_bytes", "Bytes that the account takes on the broker's disks, all replicas together.", nil, nil)
-	brokerLimit = prometheus.NewDesc("tieback_broker_bytes_limit", "Bytes that the account may take there; not shown: it has no limit of its own.", nil, nil)
+		"Limit of the bytes of all streams TIEBACK_… together (TIEBACK_NATS_MAX_BYTES); absent: no limit.", nil, nil)
+	offline     = prometheus.NewDesc("tieback_stream_replicas_offline", "Replicas of a stream that its leader can't reach.", []string{"stream"}, nil)
+	brokerBytes = prometheus.NewDesc("tieback_broker_bytes", "Bytes of the account on the broker's disks, all replicas together.", nil, nil)
+	brokerLimit = prometheus.NewDesc("tieback_broker_bytes_limit", "Limit of the account's bytes on the broker's disks; absent: no limit.", nil, nil)
 	lost        = prometheus.NewDesc("tieback_stream_lost_messages",
-		"Messages that a stream has lost after it acknowledged them, at least, and that nobody has accepted as lost (tieback losses).", []string{"stream"}, nil)
+		"Least number of messages that a stream has lost after it acknowledged them and that are not accepted as lost (tieback losses).", []string{"stream"}, nil)
 	deadLetters = prometheus.NewDesc("tieback_dead_letters_open",
-		"Dead letters that nobody has dealt with, by who can mend the cause (ours, tenant-data, erp, procore, limits, unknown).", []string{"cause"}, nil)
+		"Unresolved dead letters, by cause (ours, tenant-data, erp, procore, limits, unknown).", []string{"cause"}, nil)
 )
 
 // Describe implements prometheus.Collector.
@@ -34,14 +34,14 @@ func (e *Exporter) Describe(ch chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect implements prometheus.Collector: it shows the last look and asks nothing. A look takes
-// seconds at most, so one that is much older than that was the last of a process that hangs.
+// Collect implements prometheus.Collector. It exports the last sample and makes no requests. A sample takes seconds at most,
+// so a much older one means that the exporter hangs, and is not exported.
 func (e *Exporter) Collect(ch chan<- prometheus.Metric) {
 	e.mu.Lock()
-	v, letters := e.view, e.letters
+	v, deadLetterCounts := e.sample, e.deadLetters
 	e.mu.Unlock()
 	if time.Since(v.at) > 2*e.Every+bus.AnswerTimeout {
-		v, letters = view{}, nil
+		v, deadLetterCounts = sample{}, nil
 	}
 	show := func(d *prometheus.Desc, n float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, n, labels...)
@@ -72,7 +72,7 @@ func (e *Exporter) Collect(ch chan<- prometheus.Metric) {
 	for stream, n := range v.lost {
 		show(lost, float64(n), stream)
 	}
-	for cause, n := range letters {
+	for cause, n := range deadLetterCounts {
 		show(deadLetters, float64(n), cause)
 	}
 }

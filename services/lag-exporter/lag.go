@@ -1,22 +1,22 @@
-// Package lagexporter shows Prometheus how far the pipeline is behind: it asks JetStream itself, a few small
-// questions every ten seconds, however often it is scraped. It writes nothing but how far the streams have come, to notice when one goes back.
+// Package lagexporter exports the lag of the pipeline to Prometheus. It samples JetStream every ten seconds, with a few small
+// requests, independently of scrapes. It writes only the last sequence of each stream, to detect losses.
 //
-//	tieback_broker_up                        1: JetStream answered all that was last asked
-//	tieback_consumer_lag_messages{consumer}  not finished: not yet delivered, or out and not acked
-//	tieback_consumer_oldest_seconds{consumer}  how old the oldest of them is; 0: there is none
+//	tieback_broker_up                        1: JetStream answered all requests of the last sample
+//	tieback_consumer_lag_messages{consumer}  not finished: pending, in flight, or delayed
+//	tieback_consumer_oldest_seconds{consumer}  age of the oldest of them; 0: there is none
 //	tieback_stream_messages{stream}, tieback_stream_bytes{stream}
-//	tieback_stream_bytes_limit               TIEBACK_NATS_MAX_BYTES; from 0.9 of it ingest takes nothing new
-//	tieback_stream_replicas_offline{stream}  the stream's leader does not hear them
-//	tieback_broker_bytes, tieback_broker_bytes_limit  of the account there, all replicas together
+//	tieback_stream_bytes_limit               TIEBACK_NATS_MAX_BYTES; from 0.9 of it ingest answers 503
+//	tieback_stream_replicas_offline{stream}  the stream's leader can't reach them
+//	tieback_broker_bytes, tieback_broker_bytes_limit  of the account, all replicas together
 //	tieback_stream_lost_messages{stream}     acknowledged, gone, and not accepted as lost; see bus.Losses
-//	tieback_dead_letters_open{cause}         nobody has dealt with them
+//	tieback_dead_letters_open{cause}         unresolved
 //
-// What is not known is not shown: where the broker does not answer, tieback_broker_up is 0 and what
-// it did not answer is gone, so that no graph goes on with an old number.
+// Unknown values are absent: if the broker does not answer, tieback_broker_up is 0 and the values that it did not answer are
+// removed, so that no graph continues with an old value.
 //
-// The oldest message is that of request.Queue. It may be waiting, in flight, or put off (throttled, to be tried again). A
-// message's age counts from when its own stream took it: that of the status-reporter's oldest from its outcome, not from
-// the click, which tieback_close_out_seconds tells. The clocks are the broker's and this process's.
+// The oldest message is that of request.Queue. It may be pending, in flight, or delayed (throttled, or waiting for a retry).
+// Its age counts from when its own stream stored it. For the status-reporter that is the time of the outcome, not of the
+// click; tieback_close_out_seconds counts from the click. The age depends on the clocks of the broker and this process.
 package lagexporter
 
 import (
@@ -34,54 +34,54 @@ import (
 // Deps are what the exporter needs from its process.
 type Deps struct {
 	Log   *zap.Logger
-	Every time.Duration // between two looks at the broker; 0: 10 s
+	Every time.Duration // interval between samples; 0: 10 s
 
-	MaxBytes uint64 // TIEBACK_NATS_MAX_BYTES, of the kinds' streams together; 0: no end
+	MaxBytes uint64 // TIEBACK_NATS_MAX_BYTES, limit of the streams together; 0: no limit
 }
 
-// Exporter shows what is known. It may be scraped before Run, and while the broker is away.
+// Exporter is the collector. It may be scraped before Run, and while the broker is unavailable.
 type Exporter struct {
 	Deps
 
-	mu      sync.Mutex
-	view    view
-	letters map[string]int // nil: not known
-	gaps    []bus.Gap      // that the reading of the letters met
-	saidOf  string         // the losses that were logged last
-	told    string         // the trouble that was logged last
+	mu           sync.Mutex
+	sample       sample
+	deadLetters  map[string]int // by cause; nil: not known
+	gaps         []bus.Gap      // met by the count of dead letters
+	loggedLosses string         // the losses that were logged last
+	loggedError  string         // the error that was logged last
 }
 
-// view is what one look at the broker showed.
-type view struct {
-	at        time.Time // zero: there was none
+// sample is the state of the broker at one time.
+type sample struct {
+	at        time.Time // zero: no sample yet
 	up        bool
-	consumers []backlog
-	streams   []stock
-	store     store
+	consumers []consumerLag
+	streams   []streamSize
+	store     storeSize
 	lost      map[string]uint64 // messages by stream; nil: not known
 }
 
-// backlog is what a consumer has not finished.
-type backlog struct {
+// consumerLag is what a consumer has not finished.
+type consumerLag struct {
 	consumer string
 	messages uint64
 	oldest   time.Duration
 }
 
-// stock is what a stream holds.
-type stock struct {
+// streamSize is the size of a stream.
+type streamSize struct {
 	stream          string
 	messages, bytes uint64
 	offline         int // replicas
 }
 
-// store is what the broker's account takes on disk, all replicas counted, in bytes.
-type store struct {
+// storeSize is what the broker's account uses on disk, with all replicas, in bytes.
+type storeSize struct {
 	known       bool
-	used, limit uint64 // limit 0: there is none
+	used, limit uint64 // limit 0: no limit
 }
 
-// New makes the exporter; reg gets its metrics.
+// New returns the exporter, registered with reg.
 func New(d Deps, reg prometheus.Registerer) (*Exporter, error) {
 	if d.Every == 0 {
 		d.Every = 10 * time.Second
@@ -90,14 +90,14 @@ func New(d Deps, reg prometheus.Registerer) (*Exporter, error) {
 	return e, reg.Register(e)
 }
 
-// Run asks the broker until ctx ends. What it showed is gone then.
+// Run samples the broker until ctx ends, then removes the metrics.
 func (e *Exporter) Run(ctx context.Context, b *bus.Bus) error {
 	var both sync.WaitGroup
 	defer both.Wait()
-	both.Go(func() { e.countLetters(ctx, request.NewCounter(b)) })
-	defer e.show(view{}, nil)
+	both.Go(func() { e.countDeadLetters(ctx, request.NewCounter(b)) })
+	defer e.show(sample{}, nil)
 	for {
-		v, err := look(ctx, b)
+		v, err := takeSample(ctx, b)
 		if v.up {
 			v.lost, err = e.losses(ctx, b)
 		}
@@ -108,7 +108,7 @@ func (e *Exporter) Run(ctx context.Context, b *bus.Bus) error {
 	}
 }
 
-// wait says whether d has passed; false: ctx has ended.
+// wait waits for d. It returns false if ctx ends first.
 func wait(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -120,26 +120,26 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// show replaces what is shown, and logs a change of trouble.
-func (e *Exporter) show(v view, err error) {
+// show replaces the exported sample, and logs an error when it changes.
+func (e *Exporter) show(v sample, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.view = v
-	trouble := ""
+	e.sample = v
+	text := ""
 	if err != nil {
-		trouble = err.Error()
+		text = err.Error()
 	}
 	switch {
-	case trouble == e.told:
+	case text == e.loggedError:
 	case err != nil:
-		e.Log.Warn("the broker does not answer all that is asked", zap.Error(err))
+		e.Log.Warn("the broker does not answer all requests", zap.Error(err))
 	default:
 		e.Log.Info("the broker answers again")
 	}
-	e.told = trouble
+	e.loggedError = text
 }
 
-// losses asks what the streams have lost, has the bus remember how far they have come, and logs a change.
+// losses returns the losses of the streams, records their last sequences, and logs new losses.
 func (e *Exporter) losses(ctx context.Context, b *bus.Bus) (map[string]uint64, error) {
 	e.mu.Lock()
 	gaps := e.gaps
@@ -148,26 +148,26 @@ func (e *Exporter) losses(ctx context.Context, b *bus.Bus) (map[string]uint64, e
 	if err != nil {
 		return nil, err
 	}
-	lost, said := map[string]uint64{}, ""
+	lost, text := map[string]uint64{}, ""
 	for _, name := range streams() {
 		lost[name] = 0
 	}
 	for _, l := range all {
 		lost[l.Stream] = max(1, l.Missing)
-		said += l.String() + "\n"
+		text += l.String() + "\n"
 	}
-	if said != e.saidOf && said != "" {
+	if text != e.loggedLosses && text != "" {
 		for _, l := range all {
 			e.Log.Error("a stream has lost messages that it had acknowledged", zap.String("stream", l.Stream),
 				zap.Uint64("messages", l.Missing), zap.String("why", l.Why), zap.String("do", bus.AfterLoss))
 		}
 	}
-	e.saidOf = said
+	e.loggedLosses = text
 	return lost, nil
 }
 
-// countLetters reads on in the dead letters: beside the looks, as the first reading may take long.
-func (e *Exporter) countLetters(ctx context.Context, t *request.Counter) {
+// countDeadLetters counts dead letters. It runs beside the samples, because the first count may take long.
+func (e *Exporter) countDeadLetters(ctx context.Context, t *request.Counter) {
 	for {
 		err := t.Read(ctx)
 		var open map[string]int
@@ -175,10 +175,10 @@ func (e *Exporter) countLetters(ctx context.Context, t *request.Counter) {
 			open = t.ByCause()
 		}
 		e.mu.Lock()
-		e.letters, e.gaps = open, t.Gaps()
+		e.deadLetters, e.gaps = open, t.Gaps()
 		e.mu.Unlock()
 		if err != nil && ctx.Err() == nil {
-			e.Log.Debug("dead letters can't be counted", zap.Error(err))
+			e.Log.Debug("could not count dead letters", zap.Error(err))
 		}
 		if !wait(ctx, e.Every) {
 			return

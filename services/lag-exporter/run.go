@@ -10,8 +10,7 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 )
 
-// Run is the service. Where the process has no connection to the broker yet, it connects by itself: tieback_broker_up
-// is 0 until then.
+// Run runs the service. If the process is not connected to the broker yet, Run connects; tieback_broker_up is 0 until then.
 func Run(ctx context.Context, a *app.App) error {
 	e, err := New(Deps{Log: a.Log, MaxBytes: a.Settings.MaxBytes}, a.Registry)
 	if err != nil {
@@ -23,7 +22,7 @@ func Run(ctx context.Context, a *app.App) error {
 			break
 		}
 		if ctx.Err() == nil {
-			a.Log.Warn("no broker", zap.Error(err))
+			a.Log.Warn("could not connect to the broker, will try again", zap.Error(err))
 		}
 		if !wait(ctx, reconnectDelay) {
 			return ctx.Err()
@@ -32,6 +31,5 @@ func Run(ctx context.Context, a *app.App) error {
 	return e.Run(ctx, a.Bus)
 }
 
-// reconnectDelay is the time until the next attempt after the broker refused the connection: its administrator may
-// be about to give it this service's key.
+// reconnectDelay is the time between attempts to connect. The broker may refuse them until it has this service's key.
 const reconnectDelay = 5 * time.Second

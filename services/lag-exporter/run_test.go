@@ -18,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// Started without a broker, the service shows that there is none, and ends when its context does.
+// Without a broker, the service exports tieback_broker_up 0, and ends with its context.
 func TestRunWithoutBroker(t *testing.T) {
 	a := &app.App{
 		Name: "lag-exporter", Settings: settings.Settings{NATSURL: "nats://" + freeAddr(t), Replicas: 1},
@@ -29,7 +29,7 @@ func TestRunWithoutBroker(t *testing.T) {
 	go func() { done <- Run(ctx, a) }()
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		err := testutil.GatherAndCompare(a.Registry, strings.NewReader(`
-# HELP tieback_broker_up 1: JetStream answered all that the exporter of lag last asked; 0: it did not.
+# HELP tieback_broker_up 1 if JetStream answered all requests of the last sample, otherwise 0.
 # TYPE tieback_broker_up gauge
 tieback_broker_up 0
 `), "tieback_broker_up", "tieback_consumer_lag_messages", "tieback_stream_messages")
@@ -44,7 +44,7 @@ tieback_broker_up 0
 	select {
 	case <-done: // nil, or that ctx has ended
 	case <-time.After(10 * time.Second):
-		t.Fatal("it does not end")
+		t.Fatal("Run does not return")
 	}
 }
 

@@ -23,37 +23,37 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// Result is what a sweep found.
+// Result is the result of a sweep.
 type Result struct {
 	Company int64    `json:"company_id"`
-	Found   []int64  `json:"found"`                  // ERP requests that were brought in
-	Closed  []int64  `json:"closed_request_details"` // that nothing of ours would have closed; the status-reporter does
-	Left    []Left   `json:"left_alone"`             // what Procore's lists show and is not worked
-	Failing int      `json:"failing_deliveries"`     // that Procore tries again and again now
+	Found   []int64  `json:"found"`                  // ERP requests whose deliveries the sweep published
+	Closed  []int64  `json:"closed_request_details"` // request details for which the sweep published an outcome
+	Left    []Left   `json:"left_alone"`             // ERP requests in Procore's lists that are not processed
+	Failing int      `json:"failing_deliveries"`     // deliveries that Procore is retrying
 	Calls   int      `json:"procore_calls"`
-	Notes   []string `json:"notes"` // what somebody should look at
+	Notes   []string `json:"notes"` // what an operator should check
 }
 
-// Left is an ERP request that is not worked, though Procore's lists show that it did not end as success or failed.
+// Left is an ERP request that is not processed, although it is neither success nor failed in Procore.
 type Left struct {
-	Request int64  `json:"erp_request_id"`              // 0: the list does not say
+	Request int64  `json:"erp_request_id"`              // 0: not in the list
 	Detail  int64  `json:"request_detail_id,omitempty"` // 0: it was a delivery
 	Why     string `json:"why"`
 }
 
-// memory is what is remembered of a company's sweeps, in the bucket's key cursor.<company>.swept.
-// It is written by one sweep whole: the marks and the watched details belong together. That two
-// sweeps at once overwrite each other's is harmless: each read what its marks say.
+// memory is the state of a company's sweeps, in the key cursor.<company>.swept of the state bucket. A sweep writes it as a
+// whole, because the marks and the watched details belong together. Concurrent sweeps may overwrite each other's state:
+// each has read the lists up to its own marks.
 type memory struct {
-	At         time.Time                      `json:"at"`         // when the last one ended
+	At         time.Time                      `json:"at"`         // end of the last complete sweep
 	Deliveries map[string]erplog.DeliveryMark `json:"deliveries"` // by hook: given up; by hook/failing: retried
 	Details    erplog.DetailMark              `json:"details"`
 	Watched    []watched                      `json:"watched,omitempty"`
-	Failing    time.Time                      `json:"failing,omitzero"` // since when sweeps have seen deliveries fail; zero: the last saw none
+	Failing    time.Time                      `json:"failing,omitzero"` // since when sweeps find failing deliveries; zero: the last one found none
 }
 
-// watched is a request detail that was open when its page was settled: our own streams say
-// when it is closed, and no call is made for it again.
+// watched is a request detail that was open when its page was read for the last time. The streams have its close-out, so no
+// further call is made for it.
 type watched struct {
 	Detail  int64     `json:"detail"`
 	Request int64     `json:"request"`
@@ -61,11 +61,11 @@ type watched struct {
 }
 
 const (
-	// maxWatched bounds the memory; above it the list's mark stays where it was.
+	// maxWatched limits the watched details. Above it, the mark of the list is not advanced.
 	maxWatched = 2000
-	// fullEvery is how often the lists are read from their start in any case.
+	// fullEvery is the longest time between complete reads of the lists.
 	fullEvery = 24 * time.Hour
-	// unordered lists of more than fewPages are read only so often.
+	// unorderedEvery is the time between reads of a list that has no reliable order and more than fewPages pages.
 	unorderedEvery = time.Hour
 	fewPages       = 3
 )
@@ -78,7 +78,7 @@ func (s *Service) load(ctx context.Context, company int64) (memory, error) {
 	if err != nil || raw == "" {
 		return m, err
 	}
-	if json.Unmarshal([]byte(raw), &m) != nil || m.Deliveries == nil { // another version's: begin anew
+	if json.Unmarshal([]byte(raw), &m) != nil || m.Deliveries == nil { // of another version: start anew
 		return memory{Deliveries: map[string]erplog.DeliveryMark{}}, nil
 	}
 	return m, nil
@@ -95,17 +95,17 @@ func (s *Service) save(ctx context.Context, company int64, m memory) error {
 // round is one sweep of a company.
 type round struct {
 	*Service
-	reader *erplog.Reader
-	id     int64
-	memory memory
-	off    map[int64]bool // requests of which this sweep saw request details that were called off; false: and an open one
-	kept   time.Duration  // how long our streams remember what arrived
-	mu     sync.Mutex
+	reader    *erplog.Reader
+	id        int64
+	memory    memory
+	off       map[int64]bool // true: all of the request's details in this sweep were called off; false: one is open
+	retention time.Duration  // how long our streams remember what arrived
+	mu        sync.Mutex
 	Result
 }
 
-// Sweep sweeps a company once, now. An error of one list does not keep the others from being
-// read; what was found until then was brought in. Twice, or two at once, is harmless.
+// Sweep sweeps a company once. If one list can't be read, the others are read nevertheless, and the deliveries found before
+// the error are published. Sweep is idempotent and may run concurrently.
 func (s *Service) Sweep(ctx context.Context, company int64) (Result, error) {
 	r := &round{Service: s, id: company, off: map[int64]bool{}, Result: Result{Company: company, Found: []int64{}, Closed: []int64{}, Left: []Left{}, Notes: []string{}}}
 	err := r.run(ctx)
@@ -126,25 +126,25 @@ func (r *round) run(ctx context.Context) error {
 	if r.memory, err = r.load(ctx, r.id); err != nil {
 		return err
 	}
-	if r.kept, err = r.Bus.Retention(ctx, bus.Delivery); err != nil {
+	if r.retention, err = r.Bus.Retention(ctx, bus.Delivery); err != nil {
 		return err
 	}
 	errs := []error{r.details(ctx), r.deliveries(ctx), r.watch(ctx)}
 	if err := errors.Join(errs...); err != nil {
-		return errors.Join(err, r.save(ctx, r.id, r.memory)) // without At: it is to be done again
+		return errors.Join(err, r.save(ctx, r.id, r.memory)) // without At, so that the sweep is repeated
 	}
 	r.memory.At = time.Now()
 	return r.save(ctx, r.id, r.memory)
 }
 
-// deliveries brings in what the company's hooks have given up, or try in vain now.
+// deliveries publishes the deliveries that the company's webhooks have discarded or are retrying.
 func (r *round) deliveries(ctx context.Context) error {
 	hooks, err := r.reader.Hooks(ctx)
 	if err != nil {
 		return err
 	}
 	if len(hooks) == 0 {
-		r.Notes = append(r.Notes, "the company has no webhook in Procore: only open request details tell of its clicks")
+		r.Notes = append(r.Notes, "the company has no webhook in Procore: requests are found by open request details only")
 	}
 	for _, hook := range hooks {
 		discarded, failing := r.mark(label(hook)), r.mark(label(hook)+"/failing")
@@ -163,11 +163,11 @@ func (r *round) deliveries(ctx context.Context) error {
 	return r.undelivered(ctx)
 }
 
-// undelivered notes for tieback status that deliveries fail, until a sweep finds that none does.
+// undelivered records for tieback status that deliveries fail, until a sweep finds none that does.
 func (r *round) undelivered(ctx context.Context) error {
 	t := trouble.Trouble{
 		Company: r.id, Source: fault.FromProcore, Reason: fault.Undelivered, Since: r.memory.Failing, Last: time.Now(),
-		Error: fmt.Sprintf("Procore tries %d deliveries again and again", r.Failing),
+		Error: fmt.Sprintf("Procore is retrying %d deliveries", r.Failing),
 	}
 	switch {
 	case r.Failing > 0 && t.Since.IsZero():
@@ -182,7 +182,7 @@ func (r *round) undelivered(ctx context.Context) error {
 	return nil
 }
 
-// mark is where the reading of a list begins: at its start at least once in fullEvery.
+// mark returns where to continue in a list: at its start at least once each fullEvery.
 func (r *round) mark(list string) erplog.DeliveryMark {
 	if mark := r.memory.Deliveries[list]; time.Since(mark.Full) <= fullEvery {
 		return mark
@@ -190,13 +190,14 @@ func (r *round) mark(list string) erplog.DeliveryMark {
 	return erplog.DeliveryMark{}
 }
 
+// logged publishes the deliveries of Procore's log that are in scope.
 func (r *round) logged(ctx context.Context, some []erplog.Logged) error {
 	var missing []*tiebackv1.Delivery
 	for _, d := range some {
 		if r.off[d.ErpRequestId] {
-			continue // named with its request detail
+			continue // listed with its request detail
 		}
-		if !r.works(delivery.Occurred(d.Delivery)) {
+		if !r.inScope(delivery.Occurred(d.Delivery)) {
 			r.Left = append(r.Left, Left{Request: d.ErpRequestId, Why: r.older()})
 			continue
 		}
@@ -204,24 +205,24 @@ func (r *round) logged(ctx context.Context, some []erplog.Logged) error {
 			missing = append(missing, d.Delivery)
 		}
 	}
-	return r.bring(ctx, missing)
+	return r.publish(ctx, missing)
 }
 
-// works says whether what was clicked then is ours.
-func (r *round) works(clicked time.Time) bool { return r.Companies[r.id].InScope(clicked) }
+// inScope reports whether a request of that time is not older than the company's since.
+func (r *round) inScope(clicked time.Time) bool { return r.Companies[r.id].InScope(clicked) }
 
 func (r *round) older() string {
 	return "it is older than the company's since, " + r.Companies[r.id].Since.UTC().Format(time.RFC3339)
 }
 
-// forgotten says whether a click is so old that our streams need not remember it any more: then
-// nobody can tell whether it was worked, and working it again after a month helps nobody.
+// forgotten reports whether the streams may no longer have a request of that age. It is then unknown whether the request
+// was processed, so it is not processed again.
 func (r *round) forgotten(age time.Duration) bool {
-	return r.kept > 0 && age > r.kept-min(bus.Day, r.kept/30)
+	return r.retention > 0 && age > r.retention-min(bus.Day, r.retention/30)
 }
 
-// bring writes the deliveries that are not with us yet, together, so that they share commits.
-func (r *round) bring(ctx context.Context, all []*tiebackv1.Delivery) error {
+// publish publishes the missing deliveries concurrently, so that they share commits.
+func (r *round) publish(ctx context.Context, all []*tiebackv1.Delivery) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(256)
 	for _, d := range all {
@@ -238,7 +239,7 @@ func (r *round) bring(ctx context.Context, all []*tiebackv1.Delivery) error {
 	return g.Wait()
 }
 
-// details brings in the requests of open details, and watches those details.
+// details publishes the deliveries of open details, and adds the details to the watched ones.
 func (r *round) details(ctx context.Context) error {
 	mark := r.memory.Details
 	switch age := time.Since(mark.Full); {
@@ -255,7 +256,7 @@ func (r *round) details(ctx context.Context) error {
 	next, err := r.reader.Details(ctx, mark, r.Grace, func(some []procore.Detail) error {
 		fresh := r.open(some, known)
 		open = append(open, fresh...)
-		return r.bring(ctx, deliveriesOf(r.id, fresh, some))
+		return r.publish(ctx, deliveriesOf(r.id, fresh, some))
 	})
 	if err != nil {
 		return err
@@ -269,7 +270,7 @@ func (r *round) details(ctx context.Context) error {
 	return nil
 }
 
-// open picks the open details that should be with us and are not watched yet.
+// open returns the open details that are in scope and not watched yet.
 func (r *round) open(some []procore.Detail, known map[int64]bool) []watched {
 	var out []watched
 	for _, d := range some {
@@ -282,7 +283,7 @@ func (r *round) open(some []procore.Detail, known map[int64]bool) []watched {
 			}
 			r.Left = append(r.Left, Left{Request: d.Request, Detail: d.ID, Why: d.StatusText()})
 			continue
-		case !r.works(d.Created):
+		case !r.inScope(d.Created):
 			r.Left = append(r.Left, Left{Request: d.Request, Detail: d.ID, Why: r.older()})
 			continue
 		case d.Age < r.Grace:
@@ -291,7 +292,7 @@ func (r *round) open(some []procore.Detail, known map[int64]bool) []watched {
 			r.Notes = append(r.Notes, fmt.Sprintf("request detail %d is open, and Procore's list does not name its ERP request (erp_request_id)", d.ID))
 			continue
 		case r.forgotten(d.Age):
-			r.Notes = append(r.Notes, fmt.Sprintf("request detail %d of ERP request %d has been open for %v: close it by hand", d.ID, d.Request, d.Age.Round(time.Hour)))
+			r.Notes = append(r.Notes, fmt.Sprintf("request detail %d of ERP request %d has been open for %v: close it in Procore", d.ID, d.Request, d.Age.Round(time.Hour)))
 			continue
 		}
 		known[d.ID], r.off[d.Request] = true, false
@@ -300,7 +301,7 @@ func (r *round) open(some []procore.Detail, known map[int64]bool) []watched {
 	return out
 }
 
-// deliveriesOf is what ingest would have written of the details' requests, as far as it is known.
+// deliveriesOf returns the deliveries of the details' requests, with the fields that are known.
 func deliveriesOf(company int64, open []watched, details []procore.Detail) []*tiebackv1.Delivery {
 	created := map[int64]time.Time{}
 	for _, d := range details {

@@ -14,9 +14,8 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// watch looks in our own streams how the watched details' requests stand. A detail that was
-// told is watched no longer. One that nothing of ours will close any more, as the request's end said
-// nothing of it, gets an outcome of its own.
+// watch reads the status of the watched details' requests from the streams. A detail that was reported is no longer
+// watched. If the request has ended without closing the detail, watch publishes an outcome for it.
 func (r *round) watch(ctx context.Context) error {
 	byRequest := map[int64][]int64{}
 	for _, w := range r.memory.Watched {
@@ -42,7 +41,7 @@ func (r *round) watch(ctx context.Context) error {
 			continue
 		}
 		if !t.Ended() {
-			still = append(still, r.still(id, left)...)
+			still = append(still, r.stillWatched(id, left)...)
 			continue
 		}
 		if err := r.close(ctx, t, left); err != nil {
@@ -53,16 +52,15 @@ func (r *round) watch(ctx context.Context) error {
 	return nil
 }
 
-// still are the details of a request that go on being watched, but not for longer than our streams
-// could say anything of it.
-func (r *round) still(request int64, details []int64) []watched {
+// stillWatched returns the details of a request that stay watched: those younger than the retention of the streams.
+func (r *round) stillWatched(request int64, details []int64) []watched {
 	return slices.DeleteFunc(slices.Clone(r.memory.Watched), func(w watched) bool {
-		return w.Request != request || !slices.Contains(details, w.Detail) || r.kept > 0 && time.Since(w.Since) > r.kept
+		return w.Request != request || !slices.Contains(details, w.Detail) || r.retention > 0 && time.Since(w.Since) > r.retention
 	})
 }
 
-// close has the details of a request closed that its end has left open. It can be done once for
-// a request: what is open after that is for a person, who sees it in an audit.
+// close publishes an outcome for the details that the end of a request has left open. It does so once for a request; audit
+// lists details that are still open after that.
 func (r *round) close(ctx context.Context, t *request.Timeline, details []int64) error {
 	o := &tiebackv1.Outcome{
 		CompanyId: r.id, ErpRequestId: t.Request, Type: catalogue.Unknown, RequestedAt: timestamppb.New(t.Created),
@@ -75,18 +73,18 @@ func (r *round) close(ctx context.Context, t *request.Timeline, details []int64)
 	return err
 }
 
-// What the accountant is told of a request detail that nothing else closes.
+// Messages for the accountant, for request details that nothing else closes.
 const (
 	unread  = "The ERP integration could not get this request from Procore, so nothing was done in your ERP system. Please try again; if that fails too, tell whoever runs the integration."
-	unknown = "The ERP integration has ended its work on this request and does not know how this part of it ended. Look in your ERP system before you try again."
+	unknown = "The ERP integration has ended its work on this request and does not know the result of this part of it. Check your ERP system before you try again."
 )
 
-// leftover says how the details of a request ended that its own close-outs did not name.
+// leftover returns close-outs for the details of a request that its own close-outs did not name.
 //
-//	given up by the fetcher, which had no payload   failed: nothing was done
-//	given up elsewhere                              failed, with the dead letter's sentence
-//	all done, and no detail was named at all        success: the one detail stands for the whole request
-//	anything else                                   failed: not known
+//	given up by the fetcher, without a payload       failed: nothing was done
+//	given up by another stage                        failed, with the dead letter's user message
+//	all succeeded, no detail named, one detail open  success: the detail is for the whole request
+//	anything else                                    failed: result unknown
 func leftover(t *request.Timeline, details []int64) []*tiebackv1.CloseOut {
 	status, text := tiebackv1.Status_STATUS_FAILED, unknown
 	switch dead := t.NewestDeadLetter(); {
@@ -108,15 +106,15 @@ func leftover(t *request.Timeline, details []int64) []*tiebackv1.CloseOut {
 	return out
 }
 
-// done says whether a request was done in whole, without a word of any request detail.
+// done reports whether all close-outs of a request succeeded, none with a request detail.
 func done(t *request.Timeline) bool {
-	told := 0
+	reported := 0
 	for _, r := range t.Reports {
 		for _, c := range r.CloseOuts {
-			if told++; c.RequestDetailId != 0 || c.Status != tiebackv1.Status_STATUS_SUCCESS {
+			if reported++; c.RequestDetailId != 0 || c.Status != tiebackv1.Status_STATUS_SUCCESS {
 				return false
 			}
 		}
 	}
-	return told > 0
+	return reported > 0
 }

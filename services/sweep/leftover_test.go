@@ -13,10 +13,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// Success is told of a detail only where the whole request was done and named no detail at all.
-func TestALeftOverDetailIsNeverCalledDoneUnlessAllWas(t *testing.T) {
+// A leftover detail is reported as success only if the whole request succeeded and named no detail.
+func TestLeftover(t *testing.T) {
 	const good, bad = tiebackv1.Status_STATUS_SUCCESS, tiebackv1.Status_STATUS_FAILED
-	told := func(all ...*tiebackv1.CloseOut) *request.Timeline {
+	reported := func(all ...*tiebackv1.CloseOut) *request.Timeline {
 		return &request.Timeline{Reports: []request.Report{{CloseOuts: all}}}
 	}
 	died := func(stop, sentence string) *request.Timeline {
@@ -29,11 +29,11 @@ func TestALeftOverDetailIsNeverCalledDoneUnlessAllWas(t *testing.T) {
 		want    tiebackv1.Status
 		says    string
 	}{
-		{"all done, no detail named", told(&tiebackv1.CloseOut{Status: good}, &tiebackv1.CloseOut{Status: good}), []int64{5}, good, ""},
-		{"all done, two details", told(&tiebackv1.CloseOut{Status: good}), []int64{5, 6}, bad, "does not know"},
-		{"another detail named", told(&tiebackv1.CloseOut{Status: good, RequestDetailId: 4}), []int64{5}, bad, "does not know"},
-		{"part failed", told(&tiebackv1.CloseOut{Status: good}, &tiebackv1.CloseOut{Status: bad}), []int64{5}, bad, "does not know"},
-		{"nothing told", told(), []int64{5}, bad, "does not know"},
+		{"all done, no detail named", reported(&tiebackv1.CloseOut{Status: good}, &tiebackv1.CloseOut{Status: good}), []int64{5}, good, ""},
+		{"all done, two details", reported(&tiebackv1.CloseOut{Status: good}), []int64{5, 6}, bad, "does not know"},
+		{"another detail named", reported(&tiebackv1.CloseOut{Status: good, RequestDetailId: 4}), []int64{5}, bad, "does not know"},
+		{"part failed", reported(&tiebackv1.CloseOut{Status: good}, &tiebackv1.CloseOut{Status: bad}), []int64{5}, bad, "does not know"},
+		{"nothing reported", reported(), []int64{5}, bad, "does not know"},
 		{"dead at the fetcher", died("fetcher", ""), []int64{5}, bad, "nothing was done"},
 		{"dead at the fetcher, with a reason", died("fetcher", "Procore refused: gone."), []int64{5}, bad, "Procore refused: gone."},
 		{"dead at its worker", died("export", "The vendor has no name."), []int64{5}, bad, "no name"},
@@ -43,13 +43,13 @@ func TestALeftOverDetailIsNeverCalledDoneUnlessAllWas(t *testing.T) {
 			t.Errorf("%s: %v", c.name, got)
 		}
 		if c.want == good && len(got[0].Messages) > 0 {
-			t.Errorf("%s: success with words: %v", c.name, got)
+			t.Errorf("%s: success with a message: %v", c.name, got)
 		}
 	}
 }
 
-// A replica that lags may show nothing of a request that was brought in a moment ago: that is no end.
-func TestARequestThatOurStreamsDoNotShowHasNotEnded(t *testing.T) {
+// A replica that lags may not have a request that was just published; the request has not ended.
+func TestRequestThatIsNotInStreamsHasNotEnded(t *testing.T) {
 	now := request.Position{At: time.Now(), Sequence: 1}
 	delivered := []*request.Run{{Delivery: now}}
 	closed := []request.Report{{Position: now}}

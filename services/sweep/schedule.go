@@ -8,19 +8,19 @@ import (
 	"go.uber.org/zap"
 )
 
-// schedule is when one company is swept.
+// schedule decides when a company is swept.
 //
-//	at start                   unless a replica swept within the last Every/20
-//	after an outage            unless a replica has swept since it ended
-//	every Every, and a tenth   unless a replica swept within the last Every/2
+//	at start                   unless a process swept it within the last Every/20
+//	after an outage            unless a process has swept it since the outage ended
+//	each Every, plus jitter    unless a process swept it within the last Every/2
 type schedule struct {
 	service *Service
 	company int64
-	outage  chan time.Time // one place: when it ended
+	outage  chan time.Time // of capacity 1: when an outage ended
 }
 
-// nudge has the company swept at once, as after an outage. Many nudges are one.
-func (c *schedule) nudge() {
+// trigger makes the company be swept at once, after an outage. Concurrent triggers count as one.
+func (c *schedule) trigger() {
 	select {
 	case c.outage <- time.Now():
 	default:
@@ -35,7 +35,7 @@ func (c *schedule) run(ctx context.Context) {
 		} else {
 			c.service.attempt(ctx, c.company)
 		}
-		timer := time.NewTimer(every + rand.N(every/10+1)) //nolint:gosec // so that companies do not go in step
+		timer := time.NewTimer(every + rand.N(every/10+1)) //nolint:gosec // jitter, so that companies are not swept together
 		select {
 		case <-ctx.Done():
 		case since = <-c.outage:
@@ -46,14 +46,14 @@ func (c *schedule) run(ctx context.Context) {
 	}
 }
 
-// skip says whether the company has been swept since then. If that can't be known, it is swept.
+// skip reports whether the company has been swept since the given time. It returns false if that is not known.
 func (c *schedule) skip(ctx context.Context, since time.Time) bool {
 	m, err := c.service.load(ctx, c.company)
 	if err != nil {
-		c.service.Log.Warn("when the last sweep was is not known", zap.Int64("company", c.company), zap.Error(err))
+		c.service.Log.Warn("could not read the time of the last sweep, will sweep now", zap.Int64("company", c.company), zap.Error(err))
 		return false
 	}
-	if !m.At.IsZero() && !m.At.After(time.Now()) { // by a process before this one, or beside it
+	if !m.At.IsZero() && !m.At.After(time.Now()) { // by an earlier or another process
 		c.service.last.WithLabelValues(label(c.company)).Set(float64(m.At.Unix()))
 	}
 	return m.At.After(since) && !m.At.After(time.Now())

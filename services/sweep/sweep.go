@@ -1,28 +1,26 @@
-// Package sweep finds what never reached us: it reads Procore's own log of deliveries and the
-// request details that are still open, and brings in each ERP request that we have no delivery of, as
-// the message that ingest would have written. What arrived already is untouched: a delivery's
-// subject has one message at most.
+// Package sweep is the reconciliation that repairs: it reads Procore's log of deliveries and the open request details, and
+// publishes a delivery for each ERP request that ingest has not received. A request that was received is not affected: the
+// subject of a delivery has at most one message.
 //
 //	Procore shows                                 a sweep
 //	───────────────────────────────────────────── ──────────────────────────────────────────────
-//	a delivery discarded, or failing              writes the delivery
-//	what is older than the company's since    names it, and leaves it alone
-//	a request detail rejected, stale or of    names it, and leaves it alone
-//	  a status that is not known
-//	a request detail open, older than a minute    writes the delivery of its ERP request
-//	  and the request was given up, or ended,     writes an outcome of run "swept" for the detail:
-//	  without a word of this detail               the status-reporter closes it
+//	a delivery discarded, or failing              publishes the delivery
+//	a request older than the company's since       lists it, and leaves it alone
+//	a request detail rejected, stale, or with      lists it, and leaves it alone
+//	  an unknown status
+//	a request detail open, older than a minute    publishes the delivery of its ERP request
+//	  whose request was given up or ended         publishes an outcome of run "swept", by which the
+//	  without closing it                          status-reporter closes the detail
 //
 // A company is swept every TIEBACK_SWEEP_EVERY (5m), when the service starts, and at once when
-// the broker is back after an outage. While deliveries fail, Procore shows only those it tried: what
-// waits behind them is found by its open request details.
+// the broker is available again after an outage. While deliveries fail, Procore lists only those that it has tried; the
+// ones behind them are found by their open request details.
 //
-// What an idle sweep costs is 4 calls, for a company with one hook: 1 for the hooks; 2 for each
-// hook, discarded and failing; 1 for the page of request details on which the settled ones end. That is
-// 48 an hour, of a limit of 3,600. The first sweep, one a day, and one that finds the lists not
-// grown as expected, read all pages: 1 call for each 1,000 request details. Where the list has no
-// order that can be relied on, all of it is read once an hour instead, if it has more than 3 pages. Long
-// readings leave half of the rate limit to the services, short ones a tenth.
+// For a company with one webhook, an idle sweep makes 4 calls: 1 for the webhooks, 2 for each webhook's discarded and failing
+// deliveries, and 1 for the first page with open request details. That is 48 calls an hour, of a limit of 3,600. The first
+// sweep, one sweep a day, and a sweep that finds the lists changed unexpectedly read all pages: 1 call for each 1,000 request
+// details. If the list has no reliable order and more than 3 pages, it is read completely, once an hour. Long reads leave
+// half of the rate limit to the other services, short ones a tenth.
 package sweep
 
 import (
@@ -48,12 +46,12 @@ type Deps struct {
 	Companies company.Set
 	Procore   *procore.Client
 	Log       *zap.Logger
-	Every     time.Duration // between the sweeps of a company; 0: 5 minutes
-	Backoff   time.Duration // before a second try of a call; 0: 1 s
-	Grace     time.Duration // how long a click may be on its way to us; 0: 60 Backoffs; negative: none
+	Every     time.Duration // interval between sweeps of a company; 0: 5 minutes
+	Backoff   time.Duration // before a call is retried; 0: 1 s
+	Grace     time.Duration // time in which a delivery may still arrive; 0: 60 Backoffs; negative: none
 }
 
-// Run is the service: New and Service.Run with what the process has.
+// Run runs the service with the resources of its process.
 func Run(ctx context.Context, a *tenant.App) error {
 	s, err := New(Deps{Bus: a.Bus, Companies: a.Companies, Procore: a.Procore, Log: a.Log, Every: a.Settings.SweepEvery, Backoff: a.Backoff}, a.Registry)
 	if err != nil {
@@ -68,10 +66,10 @@ type Service struct {
 	sweeps *prometheus.CounterVec
 	found  *prometheus.CounterVec
 	last   *prometheus.GaugeVec
-	named  sync.Map // by company: how much was left alone by the last sweep, to log it once
+	named  sync.Map // by company: number of requests left alone by the last sweep that left any, to log them once
 }
 
-// New makes the service; reg gets its metrics.
+// New returns the service and registers its metrics with reg.
 func New(d Deps, reg prometheus.Registerer) (*Service, error) {
 	if d.Every == 0 {
 		d.Every = 5 * time.Minute
@@ -85,18 +83,18 @@ func New(d Deps, reg prometheus.Registerer) (*Service, error) {
 	s := &Service{Deps: d, sweeps: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "tieback_sweeps_total", Help: "Sweeps by company and result (clean, found, forbidden, failed, skipped: another replica has just swept).",
 	}, []string{"company", "result"}), found: prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "tieback_sweep_found_total", Help: "ERP requests that never reached us and were brought in by a sweep.",
+		Name: "tieback_sweep_found_total", Help: "ERP requests that ingest did not receive and a sweep published.",
 	}, []string{"company"}), last: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "tieback_sweep_last_success_timestamp_seconds", Help: "When a company was last swept to the end, by this process or another, as Unix time; 0: never, as far as this process knows.",
+		Name: "tieback_sweep_last_success_timestamp_seconds", Help: "Unix time of the last complete sweep of a company, by any process; 0: none is known to this process.",
 	}, []string{"company"})}
-	for id := range d.Companies { // there from the start: the first find is an increase, a company never swept is seen
+	for id := range d.Companies { // exported from the start, so that the first find is an increase and a company without a sweep shows
 		s.found.WithLabelValues(label(id))
 		s.last.WithLabelValues(label(id))
 	}
 	return s, errors.Join(reg.Register(s.sweeps), reg.Register(s.found), reg.Register(s.last))
 }
 
-// Run sweeps until ctx ends: each company on its own, so that none waits for another's rate limit.
+// Run sweeps until ctx ends. Companies are swept independently, so that none waits for another's rate limit.
 func (s *Service) Run(ctx context.Context) error {
 	var all sync.WaitGroup
 	defer all.Wait()
@@ -115,16 +113,16 @@ func (s *Service) Run(ctx context.Context) error {
 			return nil
 		case _, open := <-connected:
 			if !open {
-				connected = nil // the connection is closed: nothing will follow
+				connected = nil // the connection is closed for good
 			}
 			for _, c := range companies {
-				c.nudge()
+				c.trigger()
 			}
 		}
 	}
 }
 
-// attempt sweeps a company and shows how it went.
+// attempt sweeps a company, and logs and counts the result.
 func (s *Service) attempt(ctx context.Context, id int64) {
 	label := label(id)
 	began := time.Now()
@@ -142,7 +140,7 @@ func (s *Service) attempt(ctx context.Context, id int64) {
 	}
 	switch {
 	case err != nil:
-		s.Log.Warn("sweep did not end", append(fields, zap.Error(err))...)
+		s.Log.Warn("sweep failed", append(fields, zap.Error(err))...)
 		return
 	case len(r.Found) > 0 || len(r.Closed) > 0 || len(r.Notes) > 0 || s.more(id, len(r.Left)):
 		s.Log.Info("sweep found something", fields...)
@@ -152,9 +150,9 @@ func (s *Service) attempt(ctx context.Context, id int64) {
 	s.last.WithLabelValues(label).SetToCurrentTime()
 }
 
-// more says whether more is left alone than by the last sweep that left something alone.
+// more reports whether more requests are left alone than by the last sweep that left any.
 func (s *Service) more(id int64, left int) bool {
-	if left == 0 { // a sweep reads what is new since the last
+	if left == 0 { // this sweep read only what is new since the last one
 		return false
 	}
 	before, _ := s.named.Swap(id, left)
@@ -162,10 +160,10 @@ func (s *Service) more(id int64, left int) bool {
 	return left > n
 }
 
-// maxShown is how many requests a log line names.
+// maxShown is the largest number of requests in a log line.
 const maxShown = 20
 
-// result is the sweep in a word, for its metric.
+// result returns the label of the metric.
 func (r Result) result(err error) string {
 	switch {
 	case errors.Is(err, erplog.ErrForbidden):

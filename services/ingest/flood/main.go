@@ -1,9 +1,9 @@
-// Command flood measures ingest under hostile connections: it keeps some thousands of them open in all the ways that
-// cost a server most, sends valid deliveries beside them, and says how long those took. It attacks this machine alone.
+// Command flood measures ingest under hostile connections. It keeps thousands of them open, in the ways that cost a server
+// most, sends valid deliveries at the same time, and prints how long those took. It accepts loopback addresses only.
 //
 //	flood -url http://127.0.0.1:8080/webhooks/procore/COMPANY -token-file FILE
 //
-// Exit code 1: a valid delivery was not answered 200 within 5 seconds, which is Procore's patience.
+// Exit code 1: a valid delivery was not answered 200 within 5 seconds, Procore's timeout.
 package main
 
 import (
@@ -24,8 +24,8 @@ import (
 	"time"
 )
 
-// patience is how long Procore waits for an answer.
-const patience = 5 * time.Second
+// procoreTimeout is the time that Procore waits for an answer.
+const procoreTimeout = 5 * time.Second
 
 type flood struct {
 	addr        string // of ingest
@@ -36,19 +36,19 @@ type flood struct {
 	rate        int // valid deliveries a second
 	length      time.Duration
 
-	open     atomic.Int64 // hostile connections now
-	most     atomic.Int64 // and at most
+	open     atomic.Int64 // open hostile connections
+	most     atomic.Int64 // largest value of open
 	opened   atomic.Int64
 	unopened atomic.Int64
 }
 
 func main() {
 	f := flood{}
-	target := flag.String("url", "", "the address of a company's deliveries; this machine's loopback")
-	tokenFile := flag.String("token-file", "", "the company's webhook token")
-	flag.IntVar(&f.connections, "connections", 5000, "hostile connections at once")
-	flag.IntVar(&f.rate, "rate", 20, "valid deliveries a second")
-	flag.DurationVar(&f.length, "for", 30*time.Second, "how long valid deliveries are sent")
+	target := flag.String("url", "", "URL of a company's deliveries, on a loopback address")
+	tokenFile := flag.String("token-file", "", "file with the company's webhook token")
+	flag.IntVar(&f.connections, "connections", 5000, "concurrent hostile connections")
+	flag.IntVar(&f.rate, "rate", 20, "valid deliveries per second")
+	flag.DurationVar(&f.length, "for", 30*time.Second, "how long to send valid deliveries")
 	flag.Parse()
 	if err := f.aim(*target, *tokenFile); err != nil {
 		fmt.Fprintln(os.Stderr, "flood:", err)
@@ -59,6 +59,7 @@ func main() {
 	}
 }
 
+// aim sets the target of the flood.
 func (f *flood) aim(target, tokenFile string) error {
 	u, err := url.Parse(target)
 	if err != nil {
@@ -75,15 +76,15 @@ func (f *flood) aim(target, tokenFile string) error {
 	return nil
 }
 
-// run floods, sends the valid deliveries, and says whether each was answered in time.
+// run opens the hostile connections, sends the valid deliveries, and reports whether each was answered in time.
 func (f *flood) run(ctx context.Context, out io.Writer) bool {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	ways := f.ways()
+	behaviors := f.behaviors()
 	for i := range f.connections {
-		go f.attack(ctx, ways[i%len(ways)]) // until the program ends
+		go f.attack(ctx, behaviors[i%len(behaviors)]) // until the program ends
 	}
-	for began := time.Now(); f.most.Load() < int64(f.connections)*9/10 && time.Since(began) < 10*time.Second; { // as many as ingest lets be
+	for began := time.Now(); f.most.Load() < int64(f.connections)*9/10 && time.Since(began) < 10*time.Second; { // as many as ingest accepts
 		time.Sleep(100 * time.Millisecond)
 	}
 	took, failed := f.deliver(ctx)
@@ -93,9 +94,10 @@ func (f *flood) run(ctx context.Context, out io.Writer) bool {
 	for _, why := range failed[:min(len(failed), 5)] {
 		fmt.Fprintln(out, "         ", why)
 	}
-	return len(failed) == 0 && len(took) > 0 && at(took, 100) < patience
+	return len(failed) == 0 && len(took) > 0 && at(took, 100) < procoreTimeout
 }
 
+// at returns a percentile.
 func at(sorted []time.Duration, percent int) time.Duration {
 	if len(sorted) == 0 {
 		return 0
@@ -103,9 +105,9 @@ func at(sorted []time.Duration, percent int) time.Duration {
 	return sorted[(len(sorted)-1)*percent/100].Round(100 * time.Microsecond)
 }
 
-// deliver sends valid deliveries, each by a connection of its own.
+// deliver sends valid deliveries, each on a connection of its own.
 func (f *flood) deliver(ctx context.Context) (took []time.Duration, failed []string) {
-	client := &http.Client{Timeout: 2 * patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Timeout: 2 * procoreTimeout, Transport: &http.Transport{DisableKeepAlives: true}}
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	tick := time.NewTicker(time.Second / time.Duration(f.rate))
@@ -129,6 +131,7 @@ func (f *flood) deliver(ctx context.Context) (took []time.Duration, failed []str
 	return took, failed
 }
 
+// one sends a valid delivery.
 func (f *flood) one(ctx context.Context, client *http.Client, request int64) error {
 	body := fmt.Sprintf(`{"id":1,"ulid":"","event_type":"create","resource_name":"ERP Requests","resource_id":%d,"company_id":%s,"timestamp":"2026-11-23T10:00:00Z","metadata":{}}`, request, f.company)
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+f.addr+f.path, strings.NewReader(body))
@@ -148,12 +151,13 @@ func (f *flood) one(ctx context.Context, client *http.Client, request int64) err
 	return nil
 }
 
-// way is how a hostile connection behaves until it is closed.
-type way func(ctx context.Context, c net.Conn)
+// behavior uses a hostile connection until it is closed.
+type behavior func(ctx context.Context, c net.Conn)
 
-func (f *flood) ways() []way {
+// behaviors returns the kinds of hostile connections.
+func (f *flood) behaviors() []behavior {
 	head := "POST " + f.path + " HTTP/1.1\r\nHost: x\r\n"
-	say := func(text string) way {
+	send := func(text string) behavior {
 		raw := []byte(text)
 		return func(_ context.Context, c net.Conn) {
 			_, err := c.Write(raw)
@@ -162,7 +166,7 @@ func (f *flood) ways() []way {
 			}
 		}
 	}
-	drip := func(start, piece string) way {
+	drip := func(start, piece string) behavior {
 		return func(ctx context.Context, c net.Conn) {
 			_, err := io.WriteString(c, start)
 			for err == nil && ctx.Err() == nil {
@@ -172,13 +176,13 @@ func (f *flood) ways() []way {
 		}
 	}
 	forged := head + "Authorization: Bearer wrong\r\nContent-Length: 2\r\n\r\n{}"
-	return []way{
-		say(""), // idle
+	return []behavior{
+		send(""), // idle
 		drip(head+"X: ", "x"),
-		say(head + "X: " + strings.Repeat("x", 15<<10)), // as much as is read, then idle
-		say(head + "X: " + strings.Repeat("x", 64<<10)), // more than is read
+		send(head + "X: " + strings.Repeat("x", 15<<10)), // as much as the server reads, then idle
+		send(head + "X: " + strings.Repeat("x", 64<<10)), // more than the server reads
 		drip(head+"Content-Length: 100000\r\n\r\n", "{"),
-		say("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + strings.Repeat("\x7f", 500)), // a TLS ClientHello
+		send("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + strings.Repeat("\x7f", 500)), // a TLS ClientHello
 		func(ctx context.Context, c net.Conn) { // wrong tokens, as fast as they are answered
 			answer := make([]byte, 512)
 			for ctx.Err() == nil {
@@ -193,12 +197,12 @@ func (f *flood) ways() []way {
 	}
 }
 
-// attack keeps one connection open in its way, and opens another when it is closed.
-func (f *flood) attack(ctx context.Context, w way) {
+// attack keeps one hostile connection open, and opens another when it is closed.
+func (f *flood) attack(ctx context.Context, use behavior) {
 	for ctx.Err() == nil {
-		// Many source addresses: one has too few ports for so many connections a minute.
+		// Use many source addresses: one has too few ports for so many connections per minute.
 		from := &net.TCPAddr{IP: net.IPv4(127, 0, byte(rand.N(16)), byte(2+rand.N(250)))}
-		c, err := (&net.Dialer{LocalAddr: from, Timeout: patience}).DialContext(ctx, "tcp", f.addr)
+		c, err := (&net.Dialer{LocalAddr: from, Timeout: procoreTimeout}).DialContext(ctx, "tcp", f.addr)
 		if err != nil {
 			f.unopened.Add(1)
 			time.Sleep(time.Second)
@@ -209,7 +213,7 @@ func (f *flood) attack(ctx context.Context, w way) {
 		for most := f.most.Load(); now > most && !f.most.CompareAndSwap(most, now); most = f.most.Load() {
 		}
 		done := context.AfterFunc(ctx, func() { _ = c.Close() })
-		w(ctx, c)
+		use(ctx, c)
 		done()
 		_ = c.Close()
 		f.open.Add(-1)

@@ -1,6 +1,6 @@
-// Command lag shows Prometheus how far each consumer is behind and how old its oldest message is, how many dead
-// letters are unresolved, and whether the broker answers. It is ready as soon as it can be scraped, with or without
-// a broker.
+// Command lag-exporter exports to Prometheus the lag of each consumer and the age of its oldest message, the number of
+// unresolved dead letters, and whether the broker answers. It is ready as soon as it can be scraped, with or without a
+// broker.
 package main
 
 import (

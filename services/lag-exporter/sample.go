@@ -16,15 +16,15 @@ import (
 // stateStream holds links, generations, cursors and attempts: the one stream beside the kinds' that grows.
 const stateStream = "KV_tieback-state"
 
-// look asks for all at once. The view lacks what was not answered; err says what that was. What does
-// not exist is no trouble of the broker's: a consumer that was not made yet has no numbers.
-func look(ctx context.Context, on *bus.Bus) (view, error) {
-	ctx, cancel := context.WithTimeout(ctx, bus.AnswerTimeout) // all questions are asked at once
+// takeSample makes all requests concurrently. The sample lacks what was not answered; the error lists it. A stream or
+// consumer that does not exist is not an error, and is not in the sample.
+func takeSample(ctx context.Context, on *bus.Bus) (sample, error) {
+	ctx, cancel := context.WithTimeout(ctx, bus.AnswerTimeout)
 	defer cancel()
 	var (
 		all  sync.WaitGroup
 		mu   sync.Mutex
-		v    view
+		v    sample
 		errs []error
 	)
 	ask := func(what string, f func() error) {
@@ -38,7 +38,7 @@ func look(ctx context.Context, on *bus.Bus) (view, error) {
 	}
 	for _, name := range streams() {
 		ask(name, func() error {
-			s, err := stockOf(ctx, on, name)
+			s, err := streamSizeOf(ctx, on, name)
 			if err == nil {
 				mu.Lock()
 				defer mu.Unlock()
@@ -49,7 +49,7 @@ func look(ctx context.Context, on *bus.Bus) (view, error) {
 	}
 	for _, d := range bus.Durables() {
 		ask(d.Name, func() error {
-			b, made, err := backlogOf(ctx, on, d)
+			b, made, err := consumerLagOf(ctx, on, d)
 			if err == nil && made {
 				mu.Lock()
 				defer mu.Unlock()
@@ -59,7 +59,7 @@ func look(ctx context.Context, on *bus.Bus) (view, error) {
 		})
 	}
 	ask("account", func() error {
-		s, err := storeOf(ctx, on)
+		s, err := storeSizeOf(ctx, on)
 		mu.Lock()
 		defer mu.Unlock()
 		v.store = s
@@ -70,10 +70,12 @@ func look(ctx context.Context, on *bus.Bus) (view, error) {
 	return v, errors.Join(errs...)
 }
 
+// missing reports whether err says that a stream or consumer does not exist.
 func missing(err error) bool {
 	return errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound)
 }
 
+// streams returns the names of the sampled streams.
 func streams() []string {
 	var all []string
 	for _, k := range bus.Kinds {
@@ -82,34 +84,34 @@ func streams() []string {
 	return append(all, stateStream)
 }
 
-func stockOf(ctx context.Context, on *bus.Bus, name string) (stock, error) {
+func streamSizeOf(ctx context.Context, on *bus.Bus, name string) (streamSize, error) {
 	s, err := on.JetStream().Stream(ctx, name)
 	if err != nil {
-		return stock{}, err
+		return streamSize{}, err
 	}
 	state := s.CachedInfo().State
 	offline, _ := bus.LaggingReplicas(s.CachedInfo().Cluster)
-	return stock{stream: name, messages: state.Msgs, bytes: state.Bytes, offline: len(offline)}, nil
+	return streamSize{stream: name, messages: state.Msgs, bytes: state.Bytes, offline: len(offline)}, nil
 }
 
-func storeOf(ctx context.Context, on *bus.Bus) (store, error) {
+func storeSizeOf(ctx context.Context, on *bus.Bus) (storeSize, error) {
 	account, err := on.JetStream().AccountInfo(ctx)
 	if err != nil {
-		return store{}, err
+		return storeSize{}, err
 	}
-	return store{known: true, used: account.Store, limit: uint64(max(0, account.Limits.MaxStore))}, nil
+	return storeSize{known: true, used: account.Store, limit: uint64(max(0, account.Limits.MaxStore))}, nil
 }
 
 // backlogOf asks a consumer, and for the age of its oldest message. made is false if there is no such consumer.
-func backlogOf(ctx context.Context, on *bus.Bus, d bus.Durable) (b backlog, made bool, err error) {
+func consumerLagOf(ctx context.Context, on *bus.Bus, d bus.Durable) (b consumerLag, made bool, err error) {
 	q, err := request.ReadQueue(ctx, on, d)
 	if err != nil || !q.Exists {
-		return backlog{}, false, err
+		return consumerLag{}, false, err
 	}
-	b = backlog{consumer: d.Name, messages: q.Unfinished()}
+	b = consumerLag{consumer: d.Name, messages: q.Unfinished()}
 	m, found, err := q.Oldest(ctx, on)
 	if found {
-		b.oldest = max(0, time.Since(m.Stored)) // by two clocks, a new one may seem to come from the future
+		b.oldest = max(0, time.Since(m.Stored)) // clock skew may make a new message seem to come from the future
 	}
 	return b, true, err
 }
