@@ -125,7 +125,7 @@ func TestSecretFileMustBeARegularFile(t *testing.T) {
 	text := func(paths ...any) []byte {
 		return fmt.Appendf(nil, "companies: [{id: 7, client_id: c, client_secret_file: %s, webhook_tokens_file: %s, connector: {driver: x, password_file: %s}}]", paths...)
 	}
-	for path, want := range map[string]string{"/dev/zero": "no regular file", dir: "no regular file", large: "larger than 16 MiB", marked: "byte order mark"} {
+	for path, want := range map[string]string{"/dev/zero": "not a regular file", dir: "not a regular file", large: "larger than 16 MiB", marked: "byte order mark"} {
 		for i, field := range fields {
 			paths := []any{secret, secret, secret}
 			paths[i] = path

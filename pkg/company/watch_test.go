@@ -273,7 +273,7 @@ func TestPollDoesNotWaitForAPipe(t *testing.T) {
 	}
 	h.look()
 	h.has(oldSecret, oldToken, "old-password")
-	if lines := h.told(zapcore.ErrorLevel); len(lines) != 1 || !strings.Contains(lines[0], "no regular file") {
+	if lines := h.told(zapcore.ErrorLevel); len(lines) != 1 || !strings.Contains(lines[0], "not a regular file") {
 		t.Errorf("%v", lines)
 	}
 }

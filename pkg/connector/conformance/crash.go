@@ -33,7 +33,7 @@ func crash(ctx context.Context, s *suite) error {
 		}
 	}
 	if noticed.Load() == 0 {
-		return errors.New("Restart returned, but no call failed: nothing was killed. Does Restart kill the process that keeps the books?")
+		return errors.New("no call failed after Restart returned: nothing was killed. Does Restart kill the process that keeps the books?")
 	}
 	return nil
 }

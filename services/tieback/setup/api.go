@@ -49,7 +49,7 @@ func explain(err error) error {
 	var status *procore.StatusError
 	switch {
 	case errors.As(err, &login) && login.Status < 500:
-		return fmt.Errorf("Procore's login does not accept this client id and client secret: copy both again from the app in Procore's developer portal (or from the company's "+
+		return fmt.Errorf("the login of Procore does not accept this client id and client secret: copy both again from the app in Procore's developer portal (or from the company's "+
 			"service account). Procore's sandboxes and its federal zone have separate clients and hosts (TIEBACK_PROCORE_API_URL and TIEBACK_PROCORE_LOGIN_URL, "+
 			"or api_url and login_url of a client): %w", err)
 	case errors.As(err, &status) && status.Status == http.StatusForbidden:
