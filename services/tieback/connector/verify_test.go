@@ -187,7 +187,7 @@ func TestVerifyWithABadRestart(t *testing.T) {
 	address := served(t, asIs, remote.ServerConfig{})
 	for restart, says := range map[string]string{
 		"echo no docker; false": `--restart "echo no docker; false": exit status 1: no docker`,
-		"true":                  "the restart came back, and no call noticed: nothing was killed",
+		"true":                  "no call failed after Restart returned: nothing was killed",
 		"sleep 30":              `--restart "sleep 30": it had not ended`,
 	} {
 		out, _, err := command(t, "verify", address, "--company", "7", "--tls", "off", "--run", "killed", "--timeout", "3s", "--restart", restart)
