@@ -1,25 +1,25 @@
-# make run     the whole pipeline on embedded parts, all event types; KEEP=1 goes on serving;
-#              ERP=tryton a real ERP, ERP=remote a connector over gRPC (at ADDRESS, or one of its own)
+# make run     the whole pipeline with an embedded broker, sandbox and ERP, all event types; KEEP=1 keeps serving;
+#              ERP=tryton uses Tryton, ERP=remote a connector over gRPC (at ADDRESS, or one that it starts)
 # make test    every test that can run on this machine, with the race detector
-# make test-tryton   those that need Tryton, in a container where it is not installed; likewise
-# make test-docker   those that need Docker; a part of make test where Docker is
-# make bench   events per second, CPU, latency, beside a bare JetStream publish
-# make chaos   real processes, killed, paused and cut off by SEEDS seeds; see deploy/test/chaos
-# make rolling   each service and broker node replaced under load; OLD=REF from that version and back
-# make flood   ingest under 5,000 hostile connections, with 256 MB of memory; CONNECTIONS, RATE and FOR change the numbers
-# make check   format, vet, lint, generated files, links and commands of the pages
-# make fuzz    each fuzz target for FUZZTIME (30000x: so many inputs; 10m: so long)
+# make test-tryton   the tests that need Tryton, in a container unless it is installed
+# make test-docker   the tests that need Docker; part of make test if Docker is installed
+# make bench   events per second, CPU and latency, compared with plain JetStream publishes
+# make chaos   real processes under faults (kills, pauses, partitions) for SEEDS seeds; see deploy/test/chaos
+# make rolling   replaces each service and broker node under load; OLD=REF upgrades from that version and back
+# make flood   measures ingest with 256 MB of memory under 5,000 hostile connections; set CONNECTIONS, RATE and FOR
+# make check   format, vet, lint, generated files, links and commands in the documentation
+# make fuzz    each fuzz target for FUZZTIME (30000x: number of inputs; 10m: time)
 # make images   every container image, for VERSION and PLATFORM, with its size and user; in dist: binaries, bills of materials, checksums
-# make vulncheck   the known vulnerabilities of all modules
-# make pin     the digests of the images that our files name, from their registries
-# make generate   the code of proto/ and the table of docs/event-types.md
+# make vulncheck   known vulnerabilities of all modules
+# make pin     updates the digests of third-party images from their registries
+# make generate   code of proto/, table of docs/event-types.md, Prometheus rules for Kubernetes
 
 MODULES := proto pkg pkg/bus/bustest services deploy/test/chaos services/connectors/ledger services/sandbox services/tieback deploy/test/kubernetes deploy/test/prometheus
 PACKAGES := $(MODULES:%=./%/...) ./deploy/test/e2e/... ./deploy/test/lag-exporter/...
 FUZZTIME ?= 30000x
 BASE ?= origin/main
 
-# The tools, pinned; built once into bin.
+# Pinned tools, built once into bin.
 TOOLS := bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc bin/staticcheck bin/govulncheck bin/cyclonedx-gomod bin/crane
 bin/buf: PKG := github.com/bufbuild/buf/cmd/buf@v1.75.0
 bin/protoc-gen-go: PKG := google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12
@@ -35,7 +35,7 @@ export CGO_ENABLED ?= 1
 run:
 	@go run ./services/tieback demo $(if $(ERP),--erp $(ERP)) $(if $(ADDRESS),--address $(ADDRESS)) $(if $(KEEP),--keep) $(if $(SEED),--seed $(SEED))
 
-# Those that run side by side wait, for the most part.
+# Parallel tests mostly wait, so four run on any machine.
 test:
 	go test -race -parallel 4 -timeout 30m $(PACKAGES)
 	@if command -v trytond >/dev/null; then :; elif docker info >/dev/null 2>&1; then $(MAKE) --no-print-directory test-tryton; else \
@@ -43,17 +43,17 @@ test:
 	@if [ "$(CI)" = true ] || docker info >/dev/null 2>&1; then $(MAKE) --no-print-directory test-docker; else \
 	echo 'LEFT OUT: the tests that need Docker (make test-docker). All others ran.'; fi
 
-# Verbose, as a test that finds no image says so and is left out.
+# Verbose, because a test without its image is skipped with a message.
 test-docker:
 	go test -race -count=1 -timeout 30m -v ./deploy/test/compose
 
-# The tests run in the container as they are; its volume keeps the set-up company for the next time.
+# The container runs the same tests; its volume keeps the company that they set up for the next run.
 test-tryton:
 	docker build -q -t tieback-tryton services/connectors/tryton
 	go test -c -race -o bin/tryton.test ./services/connectors/tryton
 	docker run --rm -e CI=true -v "$(CURDIR)/bin:/bin-host:ro" -v tieback-tryton:/root/.cache -w /tmp tieback-tryton /bin-host/tryton.test
 
-# SEEDS=50 is the evidence, FOR=1h an hour of it, SEED=7 one seed again.
+# SEEDS=50 is the run of docs/evidence.md, FOR=1h runs for an hour, SEED=7 repeats one seed.
 chaos:
 	go run ./deploy/test/chaos $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FOR),--for $(FOR))
 
@@ -71,11 +71,11 @@ bench:
 images:
 	@VERSION="$(VERSION)" PLATFORM="$(PLATFORM)" deploy/docker/images
 
-# pin renews the digests of the third parties' images that our files name.
+# pin updates the digests of third-party images.
 pin: bin/crane
 	deploy/docker/pin
 
-# vulncheck looks up known vulnerabilities; GOVULNDB is another database than https://vuln.go.dev.
+# vulncheck looks up known vulnerabilities; GOVULNDB replaces the database https://vuln.go.dev.
 vulncheck: bin/govulncheck
 	@.ci/vulncheck $(MODULES) deploy/test
 
@@ -100,8 +100,8 @@ generate: bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc
 $(TOOLS):
 	CGO_ENABLED=0 GOFLAGS=-trimpath GOBIN="$(CURDIR)/bin" GOWORK=off go install $(PKG)
 
-# Each target by its package. Inputs are counted by default: a run that is ended by its time may fail
-# with "context deadline exceeded" and no finding. Minimizing one that is merely interesting is cut short.
+# Targets by package. The default is a number of inputs, because a run that ends by time may fail with "context deadline
+# exceeded" without a finding. The minimization of interesting inputs is limited.
 FUZZ = go test -run '^$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
 fuzz:
 	$(FUZZ) -fuzz FuzzParse ./pkg/procore/delivery
