@@ -180,6 +180,13 @@ func (s *Service) owns(ctx context.Context, outcome bus.Message, details []int64
 		found = found || e != nil
 	}
 	if !found {
+		_, other, err := s.memory.Last(ctx, bus.Any(bus.Event, subject.Company, subject.Request))
+		if err != nil {
+			return err
+		}
+		if other { // the request's event is of another type, which no lag explains
+			return refused(fmt.Errorf("it reports success of request details %v, but request %d has no event %s", details, subject.Request, subject.Type))
+		}
 		return missing(outcome, fmt.Errorf("it reports success of request details %v, but the event %s of request %d is not there, or no longer kept", details, subject.Type, subject.Request))
 	}
 	return refused(fmt.Errorf("it reports success of request details %v, but the event %s of request %d does not name all of them", details, subject.Type, subject.Request))

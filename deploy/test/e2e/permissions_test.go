@@ -56,7 +56,7 @@ func (w *world) waitsForStreams(g *guarded, log *ears) {
 	for name := range run.Services(nil) {
 		log.await(w.T, 0, "or for `provisioner` to create streams and consumers", `"service":"`+name+`"`)
 	}
-	if made := g.streams(0); strings.Count(made, ": made\n") != len(bus.Kinds)+3+len(bus.Durables()) {
+	if made := g.streams(0); strings.Count(made, ": created\n") != len(bus.Kinds)+3+len(bus.Durables()) {
 		w.Errorf("streams made:\n%s", made)
 	}
 }
