@@ -17,7 +17,7 @@
 MODULES := proto pkg pkg/bus/bustest services deploy/test/chaos services/connectors/ledger services/sandbox services/tieback deploy/test/kubernetes deploy/test/prometheus
 PACKAGES := $(MODULES:%=./%/...) ./deploy/test/e2e/... ./deploy/test/lag-exporter/...
 FUZZTIME ?= 30000x
-BASE ?= origin/main
+BASE ?= $(shell git describe --tags --abbrev=0 2>/dev/null)
 
 # Pinned tools, built once into bin.
 TOOLS := bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc bin/staticcheck bin/govulncheck bin/cyclonedx-gomod bin/crane
