@@ -205,12 +205,26 @@ func TestOutcomeWhoseEventIsMissingIsRefusedOnlyLater(t *testing.T) {
 		}
 		of.outcome.CompanyId, of.outcome.ErpRequestId = 7, 1
 		of.outcome.CloseOuts = []*tiebackv1.CloseOut{{RequestDetailId: 11, Status: good}}
-		for age, want := range map[time.Duration]fault.Class{0: fault.Transient, 2 * catchUp: fault.Permanent} {
+		for age, want := range map[time.Duration]fault.Class{time.Second: fault.Transient, time.Hour: fault.Permanent} {
 			m := bus.Message{Subject: subject, Stored: time.Now().Add(-age)}
 			if err := s.admit(t.Context(), m, of.outcome); fault.ClassOf(err) != want {
 				t.Errorf("%s, %s old: %v; want a %s error", of.subject, age, err, want)
 			}
 		}
+	}
+}
+
+// The event of a request that has another type cannot be the one that a lagging replica lacks: the outcome is refused at once,
+// however young it is.
+func TestOutcomeOfAnotherTypeIsRefusedAtOnce(t *testing.T) {
+	s := &Service{memory: records{"tb.event.export.create_vendor.7.1": &tiebackv1.Event{CompanyId: 7, ErpRequestId: 1}}}
+	subject, err := bus.Parse("tb.outcome.unlink.unlink_vendor.7.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &tiebackv1.Outcome{Type: "unlink_vendor", CompanyId: 7, ErpRequestId: 1, CloseOuts: []*tiebackv1.CloseOut{{RequestDetailId: 11, Status: good}}}
+	if err := s.admit(t.Context(), bus.Message{Subject: subject, Stored: time.Now()}, o); fault.ClassOf(err) != fault.Permanent {
+		t.Errorf("%v; want a permanent error", err)
 	}
 }
 
