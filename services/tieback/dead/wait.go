@@ -105,14 +105,14 @@ func runOf(s bus.Subject) bus.Subject {
 
 // deadLetterBefore returns the dead letter of the run that m closed, or m if there is none. A run that fails for good
 // publishes its dead letter before it is closed as failed, but the two streams are read concurrently, so the close-out may
-// be read first.
+// be read first. It scans, and does not call Last, because a scan asks the leader before it finds nothing.
 func (w *Watch) deadLetterBefore(ctx context.Context, m bus.Message) (bus.Message, error) {
-	s := m.Subject
-	dead, found, err := w.bus.Last(ctx, bus.Any(bus.Dead, s.Company, s.Request).WithRun(s.Run))
-	if err != nil || !found {
-		return m, err
-	}
-	return dead, nil
+	of := bus.Any(bus.Dead, m.Subject.Company, m.Subject.Request).WithRun(m.Subject.Run)
+	err := w.bus.Scan(ctx, bus.Scan{Kind: bus.Dead, Subjects: []string{of.String()}, After: w.after[bus.Dead]}, func(dead bus.Message) error {
+		m = dead
+		return bus.ErrStopScan
+	})
+	return m, err
 }
 
 func end(id uint64, m bus.Message) End {
