@@ -168,8 +168,8 @@ func missing(outcome bus.Message, err error) error {
 
 // owns checks that the payload of an event of the subject's type and request names the request details.
 func (s *Service) owns(ctx context.Context, outcome bus.Message, details []int64) error {
-	subject, found := outcome.Subject, false
-	for _, run := range []string{subject.OfEvent().Run, "", "*"} { // the replay of an outcome has a run without an event
+	subject, found := outcome.Subject, false // found: the event of the outcome's own run
+	for i, run := range []string{subject.OfEvent().Run, "", "*"} { // the replay of an outcome has a run without an event
 		e, err := s.event(ctx, subject.OfEvent().WithRun(run))
 		if err != nil {
 			return err
@@ -177,14 +177,14 @@ func (s *Service) owns(ctx context.Context, outcome bus.Message, details []int64
 		if named := procore.RequestDetails(e.GetPayload()); !slices.ContainsFunc(details, func(id int64) bool { return !slices.Contains(named, id) }) {
 			return nil
 		}
-		found = found || e != nil
+		found = found || i == 0 && e != nil
 	}
 	if !found {
-		_, other, err := s.memory.Last(ctx, bus.Any(bus.Event, subject.Company, subject.Request))
+		e, has, err := s.memory.Last(ctx, bus.Any(bus.Event, subject.Company, subject.Request))
 		if err != nil {
 			return err
 		}
-		if other { // the request's event is of another type, which no lag explains
+		if has && e.Subject.Type != subject.Type { // no lag explains it; an event of this type is one that another replica has
 			return refused(fmt.Errorf("it reports success of request details %v, but request %d has no event %s", details, subject.Request, subject.Type))
 		}
 		return missing(outcome, fmt.Errorf("it reports success of request details %v, but the event %s of request %d is not there, or no longer kept", details, subject.Type, subject.Request))

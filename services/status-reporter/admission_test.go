@@ -228,6 +228,39 @@ func TestOutcomeOfAnotherTypeIsRefusedAtOnce(t *testing.T) {
 	}
 }
 
+// lagging is a stream whose replicas differ: the first reads are answered by one that has no message yet.
+type lagging struct {
+	records
+	misses int
+}
+
+func (l *lagging) Last(ctx context.Context, s bus.Subject) (bus.Message, bool, error) {
+	if l.misses--; l.misses >= 0 {
+		return bus.Message{}, false, nil
+	}
+	return l.records.Last(ctx, s)
+}
+
+// Each read of an outcome's event may be answered by another replica. However many of them lag behind, a true outcome is
+// admitted or tried again.
+func TestOutcomeIsNotRefusedForReplicasThatDiffer(t *testing.T) {
+	subject, err := bus.Parse("tb.outcome.export.create_vendor.7.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	event := &tiebackv1.Event{CompanyId: 7, ErpRequestId: 1, Payload: []byte(`{"request_data": {"request_detail_id": 11}}`)}
+	o := &tiebackv1.Outcome{Type: "create_vendor", CompanyId: 7, ErpRequestId: 1, CloseOuts: []*tiebackv1.CloseOut{{RequestDetailId: 11, Status: good}}}
+	for misses := range 5 {
+		s := &Service{memory: &lagging{records{"tb.event.export.create_vendor.7.1": event}, misses}}
+		if err := s.admit(t.Context(), bus.Message{Subject: subject, Stored: time.Now()}, o); err != nil && fault.ClassOf(err) != fault.Transient {
+			t.Errorf("after %d misses: %v", misses, err)
+		}
+		if err := s.admit(t.Context(), bus.Message{Subject: subject, Stored: time.Now()}, o); misses < 4 && err != nil {
+			t.Errorf("tried again after %d misses: %v", misses, err)
+		}
+	}
+}
+
 // A request that is left alone may say where its request details stand, and nothing that has an effect.
 func TestWhatIsLeftAloneHasNoEffect(t *testing.T) {
 	stands := func(status string) *tiebackv1.CloseOut {
