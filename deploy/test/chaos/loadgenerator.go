@@ -125,8 +125,21 @@ func (c *loadGenerator) books(ctx context.Context, v *verdict, newest map[int64]
 		case len(got) == 0:
 			v.wrong = append(v.wrong, fmt.Sprintf("vendor %d of company %d was exported by request %d, and is not in the ERP", vendor, c.firm.id, k.request))
 		case name != k.name:
-			v.wrong = append(v.wrong, fmt.Sprintf("vendor %d of company %d is %q in the ERP; request %d, the newest, said %q", vendor, c.firm.id, name, k.request, k.name))
+			v.wrong = append(v.wrong, fmt.Sprintf("vendor %d of company %d is %q in the ERP; request %d, the newest, said %q; its exports were %s",
+				vendor, c.firm.id, name, k.request, k.name, c.exports(vendor)))
 		}
 	}
 	return nil
+}
+
+// exports lists the clicks on a vendor with the times that Procore has for them.
+func (c *loadGenerator) exports(vendor int64) string {
+	var all []string
+	for _, k := range c.clicks {
+		if k.vendor == vendor {
+			r, _ := c.cl.sandbox.Request(k.request)
+			all = append(all, fmt.Sprintf("%q at %s", k.name, r.Clicked.UTC().Format("15:04:05.000000")))
+		}
+	}
+	return strings.Join(all, ", ")
 }
