@@ -168,7 +168,7 @@ func missing(outcome bus.Message, err error) error {
 
 // owns checks that the payload of an event of the subject's type and request names the request details.
 func (s *Service) owns(ctx context.Context, outcome bus.Message, details []int64) error {
-	subject, found := outcome.Subject, false // found: the event of the outcome's own run
+	subject, found := outcome.Subject, false                       // found: the event of the outcome's own run
 	for i, run := range []string{subject.OfEvent().Run, "", "*"} { // the replay of an outcome has a run without an event
 		e, err := s.event(ctx, subject.OfEvent().WithRun(run))
 		if err != nil {
