@@ -20,10 +20,11 @@ FUZZTIME ?= 30000x
 BASE ?= $(shell git describe --tags --abbrev=0 2>/dev/null)
 
 # Pinned tools, built once into bin.
-TOOLS := bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc bin/staticcheck bin/govulncheck bin/cyclonedx-gomod bin/crane
+TOOLS := bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc bin/protoc-gen-connect-go bin/staticcheck bin/govulncheck bin/cyclonedx-gomod bin/crane
 bin/buf: PKG := github.com/bufbuild/buf/cmd/buf@v1.75.0
 bin/protoc-gen-go: PKG := google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12
 bin/protoc-gen-go-grpc: PKG := google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2
+bin/protoc-gen-connect-go: PKG := connectrpc.com/connect/cmd/protoc-gen-connect-go@v1.21.1
 bin/staticcheck: PKG := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 bin/govulncheck: PKG := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 bin/cyclonedx-gomod: PKG := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
@@ -92,8 +93,8 @@ generated: bin/buf
 	@$(MAKE) --no-print-directory generate
 	@git diff --exit-code --stat -- proto docs deploy/kubernetes || { echo 'run make generate and commit the result'; exit 1; }
 
-generate: bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc
-	cd proto && PATH="$(CURDIR)/bin:$$PATH" ../bin/buf generate
+generate: bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc bin/protoc-gen-connect-go
+	cd proto && PATH="$(CURDIR)/bin:$$PATH" ../bin/buf generate && PATH="$(CURDIR)/bin:$$PATH" ../bin/buf generate --template buf.gen.operator.yaml
 	@go run ./services/tieback catalogue --into docs/event-types.md
 	@go test ./deploy/test/kubernetes -run TestPrometheusRule -update
 
