@@ -14,7 +14,7 @@
 # make pin     updates the digests of third-party images from their registries
 # make generate   code of proto/, table of docs/event-types.md, Prometheus rules for Kubernetes
 
-MODULES := proto pkg pkg/bus/bustest services deploy/test/chaos services/connectors/ledger services/sandbox services/tieback deploy/test/kubernetes deploy/test/prometheus
+MODULES := proto pkg pkg/bus/bustest services deploy/test/chaos services/connectors/ledger services/console services/sandbox services/tieback deploy/test/kubernetes deploy/test/prometheus
 PACKAGES := $(MODULES:%=./%/...) ./deploy/test/e2e/... ./deploy/test/lag-exporter/...
 FUZZTIME ?= 30000x
 BASE ?= $(shell git describe --tags --abbrev=0 2>/dev/null)
