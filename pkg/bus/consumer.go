@@ -80,6 +80,9 @@ type Consumer struct {
 	RetryFor    time.Duration // 0: 15 minutes
 	AckWait     time.Duration // after which the broker redelivers a message without an ack; 0: 30 s. With a managed topology the consumer's own is used
 	Handle      Handler
+	// Paused reports whether no message of a company may start now. It is called often, and must be fast and safe for
+	// concurrent use. The end of a pause is noticed within a second. nil: no company is paused.
+	Paused func(company int64) bool
 	// Done reports whether a message was processed before. If so it is acked and not handled. May be nil.
 	Done func(context.Context, Message) (bool, error)
 	// GiveUp takes a message that can't be processed, and must store it as a dead letter.

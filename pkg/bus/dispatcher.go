@@ -223,6 +223,7 @@ func (r *dispatcher) startReady(ctx context.Context) {
 		return
 	}
 	now := time.Now()
+	r.scheduler.pause(r.Paused, now)
 	for h := r.scheduler.next(now); h != nil; h = r.scheduler.next(now) {
 		h.running = true
 		r.handlers.Go(func() {

@@ -68,7 +68,7 @@ func users() []user {
 		user{name: "lag-exporter", reads: Kinds, watermarks: true},
 		user{
 			name: "tieback", writes: []string{"tb.resolution.>", "tb.delivery.>", "tb.event.>", "tb.outcome.>"}, reads: Kinds,
-			state: true, keys: []string{"link.>", swept}, procore: true, inspects: true, watermarks: true,
+			state: true, keys: []string{"link.>", swept, "pauses"}, procore: true, inspects: true, watermarks: true,
 		},
 		user{name: "provisioner", provisions: true},
 	)

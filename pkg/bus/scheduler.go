@@ -14,6 +14,7 @@ import (
 //	              an (n+1)th each, so that some are always free for the next company
 //	throttled     the company starts nothing until the wait is over, and half as many at once afterwards;
 //	              each success raises that limit by one
+//	paused        by an operator: the company starts nothing; see Consumer.Paused
 //	failing       eight failures in a row pause the company for 0.2, 0.4 … 5 s, so that a system that is
 //	              down is probed now and then, and not by every message
 //	queued        up to the free room, in messages and in bytes, and no more than the company completes
@@ -34,6 +35,7 @@ type scheduler struct {
 
 // tenantQueue is the queue of one company.
 type tenantQueue struct {
+	company       int64
 	messages      []*prefetched
 	bytes         int // of messages
 	running       int
@@ -79,7 +81,7 @@ type result struct {
 func (f *scheduler) add(h *prefetched, company int64, now time.Time) (delay time.Duration, queued bool) {
 	l := f.tenants[company]
 	if l == nil {
-		l = &tenantQueue{}
+		l = &tenantQueue{company: company}
 		f.tenants[company] = l
 	}
 	switch {
@@ -102,6 +104,21 @@ func (f *scheduler) share(l *tenantQueue, now time.Time) int {
 		return min(free, max(minShare, int(2*rate)))
 	}
 	return free
+}
+
+// pauseCheck is how often a company that an operator paused is looked at again.
+const pauseCheck = time.Second
+
+// pause keeps the companies that an operator paused from starting messages until pauseCheck has passed.
+func (f *scheduler) pause(paused func(company int64) bool, now time.Time) {
+	if paused == nil {
+		return
+	}
+	for _, l := range f.ready {
+		if !now.Before(l.pausedUntil) && paused(l.company) {
+			l.pausedUntil = now.Add(pauseCheck)
+		}
+	}
 }
 
 // next returns the next message to start, or nil if no company may start one.

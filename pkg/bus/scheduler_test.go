@@ -370,3 +370,27 @@ func TestNothingIsAskedForWhileNoSlotIsFree(t *testing.T) {
 		t.Errorf("%d are asked for", n)
 	}
 }
+
+// A company that an operator paused starts nothing, its queue stays, and others are not affected.
+func TestAPausedCompanyStartsNothing(t *testing.T) {
+	f := newFloor(t, 8, 100)
+	paused := map[int64]bool{1: true}
+	f.arrive(1, 3)
+	f.arrive(2, 3)
+	is := func(company int64) bool { return paused[company] }
+	f.pause(is, f.now)
+	for _, c := range f.begin() {
+		if c == 1 {
+			t.Fatal("a message of the paused company was started")
+		}
+	}
+	if at := f.nextWake(f.now); !at.Equal(f.now.Add(pauseCheck)) {
+		t.Errorf("looked at again at %v, want after %v", at, pauseCheck)
+	}
+	delete(paused, 1)
+	f.now = f.now.Add(pauseCheck)
+	f.pause(is, f.now)
+	if n := len(f.begin()); n == 0 {
+		t.Error("nothing was started after the pause")
+	}
+}

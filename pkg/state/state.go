@@ -5,6 +5,7 @@
 //	cursor.<company>.<entity>               position up to which the ERP's changes are in Procore; written by sync
 //	cursor.<company>.deleted-<request>      what a throttled event has deleted in Procore so far; written by unlink and reset
 //	swept.<company>                         checkpoint of the last sweep of Procore's lists; written by sweep
+//	pauses                                  companies and stages that an operator paused; written by the console
 //	trouble.<company>.<what>.<service>      since when erp, procore, hook or ours (Tieback) is in trouble; expires
 package state
 

@@ -19,6 +19,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -137,6 +138,7 @@ type Service struct {
 	handlers Handlers
 	erps     map[int64]*connector.ERP
 	unopened map[int64]error // by company: why its connector could not be opened
+	pauses   pauses
 }
 
 // New checks that the handlers are exactly those of the category, and opens the companies' connectors. Run
@@ -188,8 +190,13 @@ func (s *Service) close() error {
 
 // Run processes events until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
+	polling, stop := context.WithCancel(ctx)
+	var poll sync.WaitGroup
+	poll.Go(func() { s.pauses.follow(polling, state.Of(s.Bus), string(s.category), s.Log) })
+	defer poll.Wait()
+	defer stop()
 	err := s.Bus.Consume(ctx, bus.Consumer{
-		Kind: bus.Event, Name: string(s.category),
+		Kind: bus.Event, Name: string(s.category), Paused: s.pauses.has,
 		Concurrency: s.Concurrency, Backoff: s.Backoff, RetryFor: s.Deadline,
 		Handle: s.handle, Done: s.ended, GiveUp: s.giveUp, Observe: s.Metrics.Observer(string(s.category), s.Log),
 	})
