@@ -50,6 +50,7 @@ const allowed = `
 	proto/tieback/v1                            services ledger             the messages
 	pkg/catalogue                               services sandbox            the event types
 	pkg/bus                                     services                    publishes and consumes messages
+	pkg/bus/scheduler                           services                    of bus: which company's message starts next
 	pkg/settings                                services                    the environment
 	pkg/telemetry                               services                    metrics, traces, admin port
 	pkg/connlimit                               services                    bounds the connections of ports

@@ -51,7 +51,7 @@ func (m Message) SetEnd(r Result, reason string) {
 // It must be idempotent: after a crash at any point it runs again.
 type Handler func(context.Context, Message) error
 
-// Consumer is a durable subscription that is fair among companies; see scheduler. The handler's error decides what
+// Consumer is a durable subscription that is fair among companies; see package scheduler. The handler's error decides what
 // happens to a message:
 //
 //	nil                    it is acked

@@ -10,6 +10,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
+
+	"github.com/tieback/tieback/pkg/bus/scheduler"
 )
 
 // dispatcher runs a consumer: it pulls messages, queues them in its scheduler, starts handlers, and settles each
@@ -23,7 +25,7 @@ type dispatcher struct {
 	checked    time.Time     // when the consumer was last looked up; used by pull alone
 	mu         sync.Mutex    // guards the fields below
 	created    time.Time     // when the durable consumer was created, by the broker's clock
-	scheduler  *scheduler
+	scheduler  *scheduler.Scheduler[*prefetched]
 	inFlight   map[uint64]*prefetched // queued or running, by stream sequence
 	unstarted  map[uint64]uint64      // released before any attempt, by sequence: the broker's delivery count at that time
 	unfinished []jetstream.Msg        // to be released when the consumer stops
@@ -40,9 +42,7 @@ type prefetched struct {
 	redelivered bool  // an attempt may have begun in an earlier delivery
 	running     bool
 	extended    time.Time // when the broker's ack wait was last restarted
-	result      result
-	queue       *tenantQueue
-	size        int
+	result      scheduler.Result
 }
 
 func (h *prefetched) sequence() uint64 { return h.Sequence.Stream }
@@ -50,7 +50,7 @@ func (h *prefetched) sequence() uint64 { return h.Sequence.Stream }
 func newDispatcher(b *Bus, c Consumer) *dispatcher {
 	return &dispatcher{
 		Consumer: c, bus: b, roomFreed: make(chan struct{}, 1), lookups: make(chan struct{}, pullMost), inFlight: map[uint64]*prefetched{}, unstarted: map[uint64]uint64{},
-		scheduler: &scheduler{concurrency: c.Concurrency, maxQueued: c.Prefetch, maxBytes: prefetchBytes, tenants: map[int64]*tenantQueue{}},
+		scheduler: scheduler.New[*prefetched](scheduler.Limits{Running: c.Concurrency, Queued: c.Prefetch, Bytes: prefetchBytes}),
 	}
 }
 
@@ -89,7 +89,7 @@ func (r *dispatcher) pull(ctx context.Context, cons jetstream.Consumer) error {
 func (r *dispatcher) waitForRoom(ctx context.Context) int {
 	for ctx.Err() == nil {
 		r.mu.Lock()
-		n := min(r.scheduler.wanted(), pullMost)
+		n := min(r.scheduler.Wanted(), pullMost)
 		r.mu.Unlock()
 		if n > 0 {
 			return n
@@ -139,7 +139,7 @@ func (r *dispatcher) receive(ctx context.Context, m jetstream.Msg) {
 	if err != nil {
 		return // not from a stream
 	}
-	h := &prefetched{Msg: m, MsgMetadata: meta, extended: time.Now(), size: len(m.Data())}
+	h := &prefetched{Msg: m, MsgMetadata: meta, extended: time.Now()}
 	if h.subject, h.malformed = Parse(m.Subject()); h.malformed != nil {
 		company, request := requestOf(m.Subject())
 		h.subject = For(r.Kind, "", company, request)
@@ -192,7 +192,7 @@ func (r *dispatcher) enqueue(ctx context.Context, h *prefetched) (delay time.Dur
 	}
 	h.redelivered = h.NumDelivered > 1 && r.unstarted[seq] != h.NumDelivered-1
 	delete(r.unstarted, seq)
-	delay, queued = r.scheduler.add(h, h.subject.Company, h.extended)
+	delay, queued = r.scheduler.Add(h.subject.Company, h, len(h.Data()), h.extended)
 	if !queued {
 		r.recordUnstarted(h)
 		return delay, false
@@ -223,15 +223,15 @@ func (r *dispatcher) startReady(ctx context.Context) {
 		return
 	}
 	now := time.Now()
-	r.scheduler.pause(r.Paused, now)
-	for h := r.scheduler.next(now); h != nil; h = r.scheduler.next(now) {
+	r.scheduler.Pause(r.Paused, now)
+	for h, ok := r.scheduler.Next(now); ok; h, ok = r.scheduler.Next(now) {
 		h.running = true
 		r.handlers.Go(func() {
 			defer r.finish(ctx, h)
 			r.work(ctx, h)
 		})
 	}
-	if at := r.scheduler.nextWake(now); !at.IsZero() {
+	if at := r.scheduler.NextWake(now); !at.IsZero() {
 		r.wakeAt(ctx, at.Sub(now))
 	}
 }
@@ -252,7 +252,7 @@ func (r *dispatcher) wakeAt(ctx context.Context, d time.Duration) {
 func (r *dispatcher) finish(ctx context.Context, h *prefetched) {
 	r.mu.Lock()
 	delete(r.inFlight, h.sequence())
-	r.scheduler.finish(h, h.result, time.Now())
+	r.scheduler.Finish(h.subject.Company, h.sequence(), h.result, time.Now())
 	r.startReady(ctx)
 	r.mu.Unlock()
 	select {

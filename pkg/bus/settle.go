@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/tieback/tieback/pkg/bus/scheduler"
 	"github.com/tieback/tieback/pkg/fault"
 )
 
@@ -139,8 +140,8 @@ func (r *dispatcher) settle(ctx context.Context, m *prefetched, msg Message, h *
 		if h != nil {
 			r.saveHistory(ctx, msg, Attempts{Done: h.Done}.failed(err, *h))
 		}
-		m.result = result{throttled: true, wait: min(max(fault.RetryAfter(err), minWait), maxWait)}
-		_ = m.NakWithDelay(jitter(m.result.wait))
+		m.result = scheduler.Result{Throttled: true, Wait: min(max(fault.RetryAfter(err), minWait), maxWait)}
+		_ = m.NakWithDelay(jitter(m.result.Wait))
 		return "throttled"
 	}
 	retry := msg.Attempt < r.Attempts || time.Since(msg.Stored) < r.RetryFor
@@ -152,7 +153,7 @@ func (r *dispatcher) settle(ctx context.Context, m *prefetched, msg Message, h *
 		}
 		r.bus.log.Error("could not write the dead letter, retrying", zap.String("subject", msg.Raw), zap.Error(giveUp))
 	}
-	m.result.failed = class != fault.Permanent
+	m.result.Failed = class != fault.Permanent
 	var before Attempts
 	if h != nil {
 		before = *h
