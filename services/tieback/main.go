@@ -30,7 +30,7 @@ import (
 	"github.com/tieback/tieback/services/tieback/links"
 	"github.com/tieback/tieback/services/tieback/losses"
 	"github.com/tieback/tieback/services/tieback/run"
-	"github.com/tieback/tieback/services/tieback/setupcmd"
+	"github.com/tieback/tieback/services/tieback/setup"
 	"github.com/tieback/tieback/services/tieback/status"
 	"github.com/tieback/tieback/services/tieback/trace"
 )
@@ -64,7 +64,7 @@ Completion of commands, flags, companies and dead letters: tieback completion ba
 		Version: telemetry.Version, SilenceUsage: true, SilenceErrors: true,
 	}
 	cmd.AddCommand(demoCommand(), runCommand(), connector.Command(), links.Command(), dead.Command(), ledgerCommand(), benchCommand(), catalogueCommand())
-	cmd.AddCommand(audit.Command(), audit.SweepCommand(), setupcmd.Command(), setupcmd.WebhooksCommand(), doctor.Command())
+	cmd.AddCommand(audit.Command(), audit.SweepCommand(), setup.Command(), setup.WebhooksCommand(), doctor.Command())
 	cmd.AddCommand(status.Command(), trace.Command(), losses.Command())
 	completion.Into(cmd)
 	helpOnlyForWhatIs(cmd)
@@ -101,7 +101,7 @@ func codeOf(w io.Writer, err error) int {
 	case errors.As(err, &code):
 		return int(code)
 	case errors.Is(err, links.ErrFailed), errors.Is(err, audit.ErrFailed), errors.Is(err, dead.ErrFailed), errors.Is(err, connector.ErrFailed),
-		errors.Is(err, setupcmd.ErrFailed), errors.Is(err, doctor.ErrFailed), errors.Is(err, status.ErrFailed), errors.Is(err, trace.ErrFailed), errors.Is(err, losses.ErrFailed):
+		errors.Is(err, setup.ErrFailed), errors.Is(err, doctor.ErrFailed), errors.Is(err, status.ErrFailed), errors.Is(err, trace.ErrFailed), errors.Is(err, losses.ErrFailed):
 		return 1
 	}
 	fmt.Fprintf(w, "tieback: %v\n", err)

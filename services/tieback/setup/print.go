@@ -1,4 +1,4 @@
-package setupcmd
+package setup
 
 import (
 	"bufio"
@@ -12,31 +12,30 @@ import (
 	"golang.org/x/term"
 
 	"github.com/tieback/tieback/services/tieback/internal/terminal"
-	"github.com/tieback/tieback/services/tieback/setup"
 )
 
 // printer prints a plan: for users during the setup, as JSON at the end.
 type printer struct {
 	out   io.Writer
 	json  bool
-	plan  *setup.Plan
+	plan  *Plan
 	noted int // notes printed so far
 }
 
 // doc is the JSON output of -o json. Its field names are stable.
 type doc struct {
-	*setup.Plan
+	*Plan
 	DryRun  bool   `json:"dry_run"`
 	Changes int    `json:"changes"` // steps that change something, done or not
 	Error   string `json:"error,omitempty"`
 }
 
 // marks are the prefixes of a step's line.
-var marks = map[setup.Action]struct{ mark, colour string }{
-	setup.Create: {"+ create", terminal.Green},
-	setup.Change: {"~ change", terminal.Yellow},
-	setup.Remove: {"- remove", terminal.Red},
-	setup.Keep:   {"  keep  ", terminal.Dim},
+var marks = map[Action]struct{ mark, colour string }{
+	Create: {"+ create", terminal.Green},
+	Change: {"~ change", terminal.Yellow},
+	Remove: {"- remove", terminal.Red},
+	Keep:   {"  keep  ", terminal.Dim},
 }
 
 func (p *printer) say(format string, args ...any) {
@@ -45,7 +44,7 @@ func (p *printer) say(format string, args ...any) {
 	}
 }
 
-func line(s setup.Step) string {
+func line(s Step) string {
 	text := terminal.Line(s.What)
 	if s.Detail != "" {
 		text += ": " + terminal.Line(s.Detail)
@@ -65,7 +64,7 @@ func (p *printer) show() {
 		p.say("\nNothing to change.\n")
 		return
 	}
-	p.say("\nPlan: %d to create, %d to change, %d to remove.\n", p.plan.Count(setup.Create), p.plan.Count(setup.Change), p.plan.Count(setup.Remove))
+	p.say("\nPlan: %d to create, %d to change, %d to remove.\n", p.plan.Count(Create), p.plan.Count(Change), p.plan.Count(Remove))
 }
 
 // notes prints the notes that were added since the last call.
@@ -77,7 +76,7 @@ func (p *printer) notes() {
 }
 
 // done prints a step that was done.
-func (p *printer) done(s setup.Step) { p.say("done: %s %s\n", s.Action, terminal.Line(s.What)) }
+func (p *printer) done(s Step) { p.say("done: %s %s\n", s.Action, terminal.Line(s.What)) }
 
 // end prints the remaining notes and the result.
 func (p *printer) end(cmd *cobra.Command, dry bool, err error) error {

@@ -1,5 +1,4 @@
-// Package setupcmd implements the command `tieback setup`, which connects a company to Procore.
-package setupcmd
+package setup
 
 import (
 	"errors"
@@ -17,7 +16,6 @@ import (
 	"github.com/tieback/tieback/pkg/settings"
 	"github.com/tieback/tieback/services/tieback/internal/connect"
 	"github.com/tieback/tieback/services/tieback/internal/terminal"
-	"github.com/tieback/tieback/services/tieback/setup"
 )
 
 // ErrFailed means exit code 1; its cause has been printed. Any other error of the command is a mistake in its usage
@@ -26,7 +24,7 @@ var ErrFailed = errors.New("failed; the reason was printed")
 
 // flags are the flags of the command: the options of setup and its own.
 type flags struct {
-	setup.Options
+	Options
 	yes, dry bool
 	output   string
 }
@@ -93,8 +91,8 @@ Exit codes: 0: everything is as required, or the plan was applied. 1: it failed 
 	fs.StringVar(&f.TimeZone, "time-zone", "", "the company's IANA time zone, such as America/Chicago; default: that of the projects, if all have the same")
 	fs.StringVar(&f.Since, "since", "", "process only requests made in Procore since then, such as 2026-11-30T08:00:00Z; default for a new entry: now")
 	fs.Int64Var(&f.CodeList, "standard-cost-code-list", 0, "the standard cost code list of an existing ERP connection that Procore does not show")
-	fs.StringVar(&f.Namespace, "namespace", "", "the namespace of our hook in Procore (default "+setup.Namespace+"); kept in the companies file")
-	fs.StringVar(&f.APIVersion, "api-version", "", "the version of deliveries (default for a new hook: "+setup.APIVersion+"; ingest reads all)")
+	fs.StringVar(&f.Namespace, "namespace", "", "the namespace of our hook in Procore (default "+Namespace+"); kept in the companies file")
+	fs.StringVar(&f.APIVersion, "api-version", "", "the version of deliveries (default for a new hook: "+APIVersion+"; ingest reads all)")
 	fs.BoolVar(&f.SendMetadata, "send-metadata", false, "send the ERP metadata even if Procore seems to have it")
 	fs.BoolVar(&f.RotateToken, "rotate-token", false, "add a new webhook token; run setup again later to remove the old one")
 	fs.BoolVar(&f.WithoutIngest, "without-ingest", false, "change the hook's token without asking ingest whether it accepts it; if it does not, deliveries fail")
@@ -129,9 +127,9 @@ func (f *flags) run(cmd *cobra.Command) error {
 		return err
 	}
 	defer done()
-	plan, err := setup.Make(cmd.Context(), deps, f.Options)
+	plan, err := Make(cmd.Context(), deps, f.Options)
 	switch {
-	case errors.Is(err, setup.ErrUsage):
+	case errors.Is(err, ErrUsage):
 		return err
 	case err != nil:
 		return failed(cmd, err)
@@ -140,7 +138,7 @@ func (f *flags) run(cmd *cobra.Command) error {
 }
 
 // carryOut shows the plan, asks for confirmation, and applies the plan.
-func (f *flags) carryOut(cmd *cobra.Command, plan *setup.Plan) error {
+func (f *flags) carryOut(cmd *cobra.Command, plan *Plan) error {
 	p := &printer{out: cmd.OutOrStdout(), json: f.output == "json", plan: plan}
 	changes := plan.Changes()
 	if changes > 0 && !f.yes && !f.dry && !canAsk(cmd) {
@@ -163,7 +161,7 @@ func (f *flags) carryOut(cmd *cobra.Command, plan *setup.Plan) error {
 }
 
 // depsOf reads the settings. Its errors have exit code 2.
-func depsOf(cmd *cobra.Command) (d setup.Deps, done func(), err error) {
+func depsOf(cmd *cobra.Command) (d Deps, done func(), err error) {
 	s, err := settings.Load(os.Getenv)
 	if err != nil {
 		return d, nil, err
@@ -179,7 +177,7 @@ func depsOf(cmd *cobra.Command) (d setup.Deps, done func(), err error) {
 		return d, nil, fmt.Errorf("TIEBACK_COMPANIES: its directory does not exist: %w", err)
 	}
 	drivers, done := connect.Drivers(s.Data)
-	return setup.Deps{
+	return Deps{
 		Patience:  patience,
 		Companies: s.Companies,
 		Webhooks:  s.Webhooks,

@@ -1,0 +1,9 @@
+package doctor_test
+
+import (
+	"testing"
+
+	"github.com/tieback/tieback/pkg/bus/bustest"
+)
+
+func TestMain(m *testing.M) { bustest.VerifyNoLeaks(m) }

@@ -1,0 +1,7 @@
+package setup
+
+// DepsOf and Patience are visible to the tests of the command.
+var (
+	DepsOf   = depsOf
+	Patience = &patience
+)
