@@ -116,3 +116,4 @@ fuzz:
 	$(FUZZ) -fuzz FuzzAnswers ./pkg/connector
 	$(FUZZ) -fuzz FuzzHeaders ./pkg/procore
 	$(FUZZ) -fuzz FuzzStored ./pkg/procore
+	$(FUZZ) -fuzz FuzzSearch ./services/console/index

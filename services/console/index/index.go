@@ -1,0 +1,309 @@
+// Package index is the console's search index: one SQLite file with a row for each ERP request. It is built from the
+// pipeline's streams and can be built again from them at any time: delete the file. It keeps a request for a year, which is
+// longer than the streams keep its messages.
+//
+//	Run      follows the streams; the only writer
+//	Search   pages of requests, the newest first or the failed first, by words and filters
+//	Find     the requests that a person may mean by an id, a number or a name
+//	Get      one request with its messages, as package request reads them from the streams
+//	Counts   totals for overview pages
+//
+// A row has the request's messages without payloads, from which package request derives what is shown. The index has no
+// answers of its own.
+//
+// # What is stored
+//
+// The streams' messages without an event's payload, a dead letter's message, an edit's difference, a delivery's user and the
+// marks of an outcome. Of a payload only the ids of its request details and the names, codes, numbers and amounts of its
+// records are stored, as canonical records have them. The file is readable by its owner only.
+//
+// # Search
+//
+// The words of a request are one document of an FTS5 table. Its values of each filter (company, type, category, state) are
+// words too: a character of a private use area, which text never contains. So a search with filters is one intersection,
+// read from the newest row on, and ends with the page.
+package index
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/tieback/tieback/pkg/request"
+)
+
+// version is that of the schema and of the words. A file with another version is deleted and built again.
+const version = 1
+
+const schema = `
+CREATE TABLE requests (
+	id       INTEGER PRIMARY KEY, -- when its first message was stored, in units of 10 µs of Unix time; see newID
+	company  INTEGER NOT NULL,
+	request  INTEGER NOT NULL,
+	state    INTEGER NOT NULL, -- index of States; -1: none, it is not shown
+	recheck  INTEGER NOT NULL, -- Unix time in ms at which the state may change without a message; 0: none
+	record   TEXT NOT NULL,    -- what the request is about: vendor "Acme"
+	amount   TEXT NOT NULL,    -- decimal; '': none
+	words    TEXT NOT NULL,    -- of its payload; see tokens
+	history  BLOB NOT NULL     -- its messages; see history.go
+);
+CREATE UNIQUE INDEX requests_request ON requests (request, company);
+CREATE INDEX requests_recheck ON requests (recheck) WHERE recheck > 0;
+CREATE TABLE facets (n INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE counts (company INTEGER, state INTEGER, n INTEGER NOT NULL, PRIMARY KEY (company, state)) WITHOUT ROWID;
+CREATE TABLE minutes (minute INTEGER, company INTEGER, received INTEGER NOT NULL, closed INTEGER NOT NULL, failed INTEGER NOT NULL,
+	PRIMARY KEY (minute, company)) WITHOUT ROWID;
+CREATE TABLE streams (kind TEXT PRIMARY KEY, created INTEGER NOT NULL, next INTEGER NOT NULL, kept INTEGER NOT NULL) WITHOUT ROWID;
+CREATE VIRTUAL TABLE search USING fts5(document, content='', contentless_delete=1, detail=none, tokenize='ascii');
+CREATE VIRTUAL TABLE terms USING fts5vocab(search, instance);
+`
+
+// DefaultKeep is Options.Keep where that is 0.
+const DefaultKeep = 366 * 24 * time.Hour
+
+// Options are the options of Open. The zero value is usable.
+type Options struct {
+	Keep  time.Duration                     // for how long after its last message a request is kept; 0: DefaultKeep
+	Rules func(company int64) request.Rules // what a company's requests are judged by; nil: the zero Rules. It may be called concurrently
+	Log   *zap.Logger                       // nil: none
+}
+
+// Index is an open index. All methods may be called concurrently. Only one process may have the file open.
+type Index struct {
+	path string
+	o    Options
+
+	mu          sync.RWMutex // locked while the file is replaced; read-locked by all that use it
+	read, write *sql.DB
+
+	writing sync.Mutex // guards writer, and orders transactions
+	writer  writer
+	kept    atomic.Int64 // how long the streams keep messages, as time.Duration
+	damaged atomic.Bool  // a query found the file corrupt: Run replaces it
+
+	statusMu sync.Mutex
+	status   Status
+}
+
+// Open opens the index at path and creates it if there is none. A file that is corrupt or has another version is replaced by
+// an empty index, which Run fills. Close it after Run has returned.
+func Open(path string, o Options) (*Index, error) {
+	if o.Keep == 0 {
+		o.Keep = DefaultKeep
+	}
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	if o.Rules == nil {
+		o.Rules = func(int64) request.Rules { return request.Rules{} }
+	}
+	x := &Index{path: path, o: o}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("index: %w", err)
+	}
+	err := x.open()
+	if replace := (*unusable)(nil); errors.As(err, &replace) || corrupt(err) {
+		x.o.Log.Warn("the index is built again", zap.String("file", path), zap.Error(err))
+		err = x.replace()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("index %s: %w", path, err)
+	}
+	return x, nil
+}
+
+// unusable is the error for a file of another version.
+type unusable struct{ version int }
+
+func (u *unusable) Error() string {
+	return fmt.Sprintf("it has version %d, and this program writes version %d", u.version, version)
+}
+
+// open opens the file and creates the tables of an empty one.
+func (x *Index) open() (err error) {
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, x.close())
+		}
+	}()
+	f, err := os.OpenFile(x.path, os.O_CREATE|os.O_RDWR, 0o600) // SQLite creates its further files with the same permissions
+	if err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	if x.write, err = openDB(x.path, 1); err != nil {
+		return err
+	}
+	if x.read, err = openDB(x.path, 4); err != nil {
+		return err
+	}
+	var is, tables int
+	if err := x.write.QueryRow("SELECT user_version, (SELECT count(*) FROM sqlite_schema) FROM pragma_user_version").Scan(&is, &tables); err != nil {
+		return err
+	}
+	switch {
+	case tables == 0:
+		if _, err := x.write.Exec(fmt.Sprintf("BEGIN IMMEDIATE; %s PRAGMA user_version = %d; COMMIT;", schema, version)); err != nil {
+			return err
+		}
+	case is != version:
+		return &unusable{is}
+	}
+	x.writer = writer{}
+	if err := x.writer.load(context.Background(), x.write); err != nil {
+		return err
+	}
+	var kept int64
+	if err := x.write.QueryRow("SELECT coalesce(max(kept), 0) FROM streams").Scan(&kept); err != nil {
+		return err
+	}
+	x.kept.Store(kept)
+	return nil
+}
+
+func openDB(path string, conns int) (*sql.DB, error) {
+	q := url.Values{"_pragma": {
+		"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(NORMAL)", "temp_store(MEMORY)", // a container may have no folder for temporary files
+		"cache_size(-32768)", "wal_autocheckpoint(8000)",
+	}}
+	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Path: path, RawQuery: q.Encode()}).String())
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(conns)
+	db.SetMaxIdleConns(conns)
+	return db, nil
+}
+
+// replace deletes the file and opens an empty one. The caller holds mu and writing, or has not shared x yet.
+func (x *Index) replace() error {
+	if err := x.close(); err != nil {
+		x.o.Log.Warn("closing the index", zap.Error(err))
+	}
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := os.Remove(x.path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	x.damaged.Store(false)
+	return x.open()
+}
+
+func (x *Index) close() (err error) {
+	for _, db := range []*sql.DB{x.read, x.write} {
+		if db != nil {
+			err = errors.Join(err, db.Close())
+		}
+	}
+	x.read, x.write = nil, nil
+	return err
+}
+
+// Close closes the file. No other method may be called afterwards.
+func (x *Index) Close() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.close()
+}
+
+// reading calls f with the readers' connections. A corrupt file is noted for Run.
+func (x *Index) reading(f func(db *sql.DB) error) error {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	if x.read == nil {
+		return errors.New("index: it is closed")
+	}
+	err := f(x.read)
+	if corrupt(err) {
+		x.damaged.Store(true)
+	}
+	if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrCursor) {
+		return fmt.Errorf("index: %w", err)
+	}
+	return err
+}
+
+// transaction calls f in a transaction of the writer.
+func (x *Index) transaction(ctx context.Context, f func(tx *sql.Tx) error) error {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	x.writing.Lock()
+	defer x.writing.Unlock()
+	if x.write == nil {
+		return errors.New("index: it is closed")
+	}
+	tx, err := x.write.BeginTx(ctx, nil)
+	if err == nil {
+		if err = f(tx); err == nil {
+			err = tx.Commit()
+		} else {
+			_ = tx.Rollback() // f's error is the cause
+		}
+	}
+	if err == nil {
+		return nil
+	}
+	if corrupt(err) {
+		x.damaged.Store(true)
+	}
+	x.writer = writer{}
+	if again := x.writer.load(context.Background(), x.write); again != nil {
+		err = errors.Join(err, again)
+	}
+	return fmt.Errorf("index: %w", err)
+}
+
+// corrupt reports whether SQLite can't read its file because of the content.
+func corrupt(err error) bool {
+	var lite *sqlite.Error
+	return errors.As(err, &lite) && (lite.Code()&0xff == sqlite3.SQLITE_CORRUPT || lite.Code()&0xff == sqlite3.SQLITE_NOTADB)
+}
+
+// unit is the unit of a row's id.
+const unit = 10 * time.Microsecond
+
+// idAt returns the lowest id of a request that arrived at t or later. Times that ids can't have are the lowest or highest id.
+func idAt(t time.Time) int64 {
+	switch {
+	case t.Unix() <= 0:
+		return 0
+	case t.Year() > 2500:
+		return math.MaxInt64
+	}
+	return (t.UnixMicro() + int64(unit/time.Microsecond) - 1) / int64(unit/time.Microsecond)
+}
+
+// Status says how far the index has come.
+type Status struct {
+	Complete time.Time // when Run last had read all that the streams have; zero: not since Open
+	Behind   uint64    // messages of the streams that are not in the index, as of Run's last look
+	Err      error     // why Run can't read or write; nil: it can
+}
+
+// Status returns how far the index has come.
+func (x *Index) Status() Status {
+	x.statusMu.Lock()
+	defer x.statusMu.Unlock()
+	return x.status
+}
+
+func (x *Index) setStatus(set func(*Status)) {
+	x.statusMu.Lock()
+	defer x.statusMu.Unlock()
+	set(&x.status)
+}
