@@ -51,6 +51,7 @@ const allowed = `
 	pkg/catalogue                               services sandbox            the event types
 	pkg/bus                                     services                    publishes and consumes messages
 	pkg/bus/scheduler                           services                    of bus: which company's message starts next
+	pkg/bus/topology                            services                    of bus: streams, consumers, permissions
 	pkg/settings                                services                    the environment
 	pkg/telemetry                               services                    metrics, traces, admin port
 	pkg/connlimit                               services                    bounds the connections of ports

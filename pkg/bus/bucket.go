@@ -12,12 +12,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
-)
 
-const (
-	bucket    = "tieback-state"
-	stateName = "KV_" + bucket // of its stream
-	keyPrefix = "$KV." + bucket + "."
+	"github.com/tieback/tieback/pkg/bus/topology"
 )
 
 // Bucket is the key-value bucket tieback-state (readable with `nats kv ls tieback-state`). Package state documents its
@@ -36,38 +32,26 @@ type Entry struct {
 	At       time.Time // when it was written
 }
 
-// stateStream is the stream of the bucket. Clients for key-value buckets can open it, but it is not created with their
-// API, which lets any replica answer a read: a follower may lag and return a record's previous generation. With
-// replicas, reads go to the leader.
-func stateStream(o Options) streamSpec {
-	return streamSpec{leaderReads: true, StreamConfig: jetstream.StreamConfig{
-		Name: stateName, Description: "links, generations, cursors and attempts of Tieback", Subjects: []string{keyPrefix + ">"},
-		Storage: jetstream.FileStorage, Replicas: o.Replicas,
-		MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew, DenyDelete: true, AllowAtomicPublish: true,
-		AllowMsgTTL: true, Duplicates: 2 * time.Minute,
-	}}
-}
-
 func (b *Bus) openBucket(ctx context.Context, o Options) (*Bucket, error) {
-	s, err := b.stream(ctx, stateStream(o))
+	s, err := b.stream(ctx, topology.StateStream(o.topology()))
 	if err != nil {
 		return nil, err
 	}
-	return &Bucket{stream: s, publisher: newPublisher(b.js, stateName)}, nil
+	return &Bucket{stream: s, publisher: newPublisher(b.js, topology.State.Stream())}, nil
 }
 
 // Get returns a key's entry, or the newest of those that match a key with wildcards.
 func (b *Bucket) Get(ctx context.Context, key string) (Entry, error) {
 	ctx, cancel := answerContext(ctx)
 	defer cancel()
-	m, err := newest(ctx, b.stream, keyPrefix+key)
+	m, err := newest(ctx, b.stream, topology.State.Subject(key))
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return Entry{Key: key}, nil
 	case err != nil:
 		return Entry{}, fmt.Errorf("state %s: %w", key, err)
 	}
-	e := Entry{Key: strings.TrimPrefix(m.Subject, keyPrefix), Revision: m.Sequence, At: m.Time}
+	e := Entry{Key: strings.TrimPrefix(m.Subject, topology.State.Subject("")), Revision: m.Sequence, At: m.Time}
 	if m.Header.Get("KV-Operation") == "" && m.Header.Get(jetstream.MarkerReasonHeader) == "" {
 		e.Value = m.Data
 	}
@@ -121,7 +105,7 @@ func (b *Bucket) expiring(ctx context.Context, key string, value []byte, h nats.
 }
 
 func (b *Bucket) publish(ctx context.Context, key string, value []byte, h nats.Header) error {
-	return b.publisher.Publish(ctx, &nats.Msg{Subject: keyPrefix + key, Data: value, Header: h})
+	return b.publisher.Publish(ctx, &nats.Msg{Subject: topology.State.Subject(key), Data: value, Header: h})
 }
 
 // Each calls each for the entries whose key matches a filter and that have a value, in no order, for at most most of them
@@ -130,7 +114,7 @@ func (b *Bucket) publish(ctx context.Context, key string, value []byte, h nats.H
 func (b *Bucket) Each(ctx context.Context, filter string, most int, each func(Entry) error) (cut bool, err error) {
 	listing, cancel := answerContext(ctx)
 	defer cancel()
-	info, err := b.stream.Info(listing, jetstream.WithSubjectFilter(keyPrefix+filter))
+	info, err := b.stream.Info(listing, jetstream.WithSubjectFilter(topology.State.Subject(filter)))
 	if err != nil {
 		return false, fmt.Errorf("state %s: %w", filter, err)
 	}
@@ -142,7 +126,7 @@ func (b *Bucket) Each(ctx context.Context, filter string, most int, each func(En
 	all.SetLimit(readsAtOnce)
 	for subject := range info.State.Subjects {
 		all.Go(func() error {
-			e, err := b.Get(ctx, strings.TrimPrefix(subject, keyPrefix))
+			e, err := b.Get(ctx, strings.TrimPrefix(subject, topology.State.Subject("")))
 			if err != nil || e.Value == nil {
 				return err
 			}

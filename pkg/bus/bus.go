@@ -1,23 +1,18 @@
-// Package bus publishes and consumes Tieback's messages on NATS JetStream. It declares the streams, subjects, consumers
-// and permissions, and is the only place that turns a handler's error into an ack, a redelivery or a dead letter.
+// Package bus publishes and consumes Tieback's messages on NATS JetStream. It is the only place that turns a handler's
+// error into an ack, a redelivery or a dead letter.
 //
-//	stream             subjects         retention    written by
-//	TIEBACK_DELIVERY   tb.delivery.>    Retention    ingest
-//	TIEBACK_EVENT      tb.event.>       Retention    fetcher
-//	TIEBACK_OUTCOME    tb.outcome.>     Retention    workers, fetcher (failures)
-//	TIEBACK_CLOSED     tb.closed.>      Retention    status-reporter
-//	TIEBACK_DEAD       tb.dead.>        for ever     the stage that gives up
-//	TIEBACK_RESOLUTION      tb.resolution.>       for ever     people, through tieback dead
-//	KV_tieback-quota   Procore's rate limits, shared by processes: see quota.go
-//	KV_tieback-seen    the streams' watermarks: see losses.go
-//	KV_tieback-state   records of package state, and attempts: see bucket.go
+//	connect    bus.go, key.go, connstate.go, lameduck.go, readonly.go; setup.go, create.go: streams and consumers
+//	publish    subject.go, messages.go, publisher.go (group commit), capacity.go (backpressure)
+//	consume    consumer.go, dispatcher.go, settle.go, attempts.go, quarantine.go, and package bus/scheduler (fairness)
+//	read       read.go, scan.go, count.go, losses.go
+//	buckets    bucket.go (state), quota.go (Procore's rate limits)
 //
-// All streams have the limits retention policy: an ack deletes nothing, and the history of a request can be read by its
-// subject. A message of the first four kinds is published at most once per subject (see IfAbsent). This is the
-// idempotency guard of the pipeline, for as long as Retention.
+// Package bus/topology declares the streams, consumers and permissions. A message of the kinds delivery, event, outcome and
+// closed is published at most once per subject (see IfAbsent). This is the idempotency guard of the pipeline, for as long
+// as Options.Retention.
 //
 // Streams and consumers are created by each process that connects (the default), or by SetUp alone, so that other
-// processes need no right to (Options.Made). Who may do what else is one table: see permissions.go.
+// processes need no right to (Options.TopologyManaged).
 package bus
 
 import (
@@ -31,6 +26,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
+
+	"github.com/tieback/tieback/pkg/bus/topology"
 )
 
 // Options are the address of the broker and the configuration of its streams.
@@ -40,7 +37,7 @@ type Options struct {
 	NKeyFile        string        // with an nkey seed, read for each connect; "": no login
 	CAFile          string        // PEM; certificate authorities of the broker; "": those of the system
 	Name            string        // of the service, as the broker shows it; replies go to _INBOX_<name>; "": tieback
-	TopologyManaged bool          // all that SetUp makes is there, or will be: wait for it and make nothing
+	TopologyManaged bool          // create no stream and no consumer, but wait for those of SetUp
 	Replicas        int           // of every stream, at least; 0: 1
 	Retention       time.Duration // of the pipeline's streams; 0: 30 days
 	MaxBytes        uint64        // of all streams together; at nine tenths of it new deliveries are refused; 0: no limit
@@ -48,6 +45,10 @@ type Options struct {
 	Log             *zap.Logger
 
 	Waiting func(why error) // called with each reason while Connect waits for the broker; may be nil
+}
+
+func (o Options) topology() topology.Config {
+	return topology.Config{Replicas: o.Replicas, Retention: o.Retention}
 }
 
 // Bus is a connection to the broker. All methods may be called concurrently.
@@ -69,8 +70,7 @@ type Bus struct {
 }
 
 // Connect connects to the broker and waits for it until ctx ends. It creates or updates the streams, or waits until they
-// exist (Made). Close it after all
-// its consumers have stopped.
+// exist (TopologyManaged). Close it after all its consumers have stopped.
 func Connect(ctx context.Context, o Options) (*Bus, error) {
 	b, err := dial(o)
 	if err != nil {
@@ -91,7 +91,7 @@ func dial(o Options) (*Bus, error) {
 	opts := []nats.Option{
 		nats.Name("tieback " + o.Name), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond),
 		nats.RetryOnFailedConnect(true), nats.IgnoreAuthErrorAbort(), // otherwise a second refusal in a row closes the connection for good
-		nats.ReconnectBufSize(-1), nats.CustomInboxPrefix(inbox(cmp.Or(o.Name, "tieback"))),
+		nats.ReconnectBufSize(-1), nats.CustomInboxPrefix(topology.Inbox(cmp.Or(o.Name, "tieback"))),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			o.Log.Warn("the broker refused or dropped a message", zap.Error(err))
 		}),
@@ -106,8 +106,8 @@ func dial(o Options) (*Bus, error) {
 		return nil, err
 	}
 	js, err := jetstream.New(nc)
-	if o.NKeyFile != "" { // the service has its own account; see permissions.go
-		js, err = jetstream.NewWithAPIPrefix(nc, apiPrefix)
+	if o.NKeyFile != "" { // the service has its own account; see package topology
+		js, err = jetstream.NewWithAPIPrefix(nc, topology.APIPrefix)
 	}
 	if err != nil {
 		nc.Close()
@@ -122,7 +122,7 @@ func (b *Bus) setUp(ctx context.Context, o Options) error {
 		return err
 	}
 	for _, k := range Kinds {
-		s, err := b.stream(ctx, kindStream(k, o))
+		s, err := b.stream(ctx, topology.KindStream(k, o.topology()))
 		if err != nil {
 			return err
 		}
@@ -133,7 +133,7 @@ func (b *Bus) setUp(ctx context.Context, o Options) error {
 		b.publishers[Delivery].capacity = &capacityGuard{js: b.js, max: o.MaxBytes}
 	}
 	if !b.managed { // otherwise lag-exporter reports that it is missing
-		if _, err := b.stream(ctx, seenStream(o)); err != nil {
+		if _, err := b.stream(ctx, topology.SeenStream(o.topology())); err != nil {
 			return err
 		}
 	}

@@ -3,8 +3,12 @@ package bus
 import (
 	"cmp"
 	"context"
+	"fmt"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/tieback/tieback/pkg/bus/topology"
 )
 
 // Message is one message as a handler sees it.
@@ -72,7 +76,7 @@ type Handler func(context.Context, Message) error
 type Consumer struct {
 	Kind        Kind
 	Name        string        // of the durable consumer, and of the stage in dead letters
-	Filter      string        // of subjects; "": that of Durables, or else the whole stream
+	Filter      string        // of subjects; "": that of topology.Durables, or else the whole stream
 	Concurrency int           // handlers running at once; 0: 256
 	Prefetch    int           // messages queued beside those; 0: 4,096
 	Attempts    int           // 0: 12
@@ -100,10 +104,6 @@ const firstDeliveryAge = 5 * time.Second
 const (
 	// maxUnfinished is the number of unfinished attempts after which a message is given up.
 	maxUnfinished = 5
-	// maxPending is how many unacked messages a consumer may have, running, queued or released for later, before the
-	// broker delivers no more. Each takes about 300 bytes, here and in the broker. 100,000 cost a tenth of a core
-	// while they wait; the broker takes seconds to scan 500,000.
-	maxPending = 1_000_000
 	// prefetchBytes bounds the size of the queued messages. An event of 1,000 lines has about 3 MB.
 	prefetchBytes = 64 << 20
 )
@@ -155,3 +155,19 @@ func (c *Consumer) defaults() {
 		c.Observe = func(Message, time.Duration, string, error) {}
 	}
 }
+
+// durable returns the consumer's entry in topology.Durables, or one made from its own settings if it has none.
+func (c Consumer) durable() (topology.Durable, error) {
+	all := topology.Durables()
+	i := slices.IndexFunc(all, func(d topology.Durable) bool { return d.Kind == c.Kind && d.Name == c.Name })
+	switch {
+	case i < 0:
+		return topology.Durable{Kind: c.Kind, Name: c.Name, Filter: cmp.Or(c.Filter, c.Kind.Subjects())}, nil
+	case c.Filter != "" && c.Filter != all[i].Filter:
+		return topology.Durable{}, fmt.Errorf("consumer %s has the filter %s, but topology.Durables has %s", c.Name, c.Filter, all[i].Filter)
+	}
+	return all[i], nil
+}
+
+// defaultAckWait is the ack wait of consumers without one of their own.
+const defaultAckWait = 30 * time.Second

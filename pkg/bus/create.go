@@ -9,6 +9,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
+
+	"github.com/tieback/tieback/pkg/bus/topology"
 )
 
 // createTimeout bounds one attempt to create or look up a stream or a consumer; it covers an election.
@@ -91,7 +93,7 @@ func isNotFound(err error) bool {
 }
 
 // stream returns a stream, which it creates or updates, or with a managed topology waits for.
-func (b *Bus) stream(ctx context.Context, w streamSpec) (jetstream.Stream, error) {
+func (b *Bus) stream(ctx context.Context, w topology.Stream) (jetstream.Stream, error) {
 	if b.managed {
 		return await(ctx, b, "stream "+w.Name, func(ctx context.Context) (jetstream.Stream, error) { return b.js.Stream(ctx, w.Name) })
 	}
@@ -101,22 +103,22 @@ func (b *Bus) stream(ctx context.Context, w streamSpec) (jetstream.Stream, error
 
 // ensure creates a stream, or updates its configuration, unless a newer version wrote it. before is the previous
 // configuration; nil: it did not exist.
-func (b *Bus) ensure(ctx context.Context, w streamSpec) (made jetstream.Stream, before *jetstream.StreamConfig, err error) {
+func (b *Bus) ensure(ctx context.Context, w topology.Stream) (made jetstream.Stream, before *jetstream.StreamConfig, err error) {
 	js := b.js
 	made, err = create(ctx, b, "stream "+w.Name, func(ctx context.Context) (jetstream.Stream, error) {
 		s, err := js.Stream(ctx, w.Name)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			return js.CreateOrUpdateStream(ctx, w.config(0))
+			return js.CreateOrUpdateStream(ctx, w.For(0))
 		}
 		if err != nil {
 			return nil, err
 		}
 		before = &s.CachedInfo().Config
-		if isNewer(before.Metadata) {
+		if topology.IsNewer(before.Metadata) {
 			return s, nil
 		}
-		cfg := w.config(before.Replicas)
-		if w.volatile && (cfg.Storage != before.Storage || cfg.PersistMode != before.PersistMode) {
+		cfg := w.For(before.Replicas)
+		if w.Volatile && (cfg.Storage != before.Storage || cfg.PersistMode != before.PersistMode) {
 			if err := js.DeleteStream(ctx, w.Name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 				return nil, err
 			}

@@ -11,6 +11,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/synadia-io/orbit.go/jetstreamext"
+
+	"github.com/tieback/tieback/pkg/bus/topology"
 )
 
 // Loss describes messages that a stream has lost after it acknowledged them.
@@ -39,20 +41,6 @@ const AfterLoss = "restore the broker's data from a backup, or run tieback sweep
 type Gap struct {
 	Kind     Kind
 	From, To uint64
-}
-
-const (
-	seenBucket = "tieback-seen"
-	seenName   = "KV_" + seenBucket // of its stream
-)
-
-// seenStream is the bucket of the watermarks, with one key for each stream, readable with
-// `nats kv get tieback-seen TIEBACK_DEAD`. It is a stream of its own: a damaged stream could lose its own watermark.
-func seenStream(o Options) streamSpec {
-	return streamSpec{leaderReads: true, StreamConfig: jetstream.StreamConfig{
-		Name: seenName, Description: "watermarks of Tieback's streams", Subjects: []string{"$KV." + seenBucket + ".>"},
-		Storage: jetstream.FileStorage, Replicas: o.Replicas, MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew, DenyDelete: true,
-	}}
 }
 
 // watermark is the state of a stream when it was last read, kept in the bucket tieback-seen to detect losses.
@@ -125,7 +113,7 @@ func watchedStreams() []string {
 	for _, k := range Kinds {
 		all = append(all, k.Stream())
 	}
-	return append(all, stateName)
+	return append(all, topology.State.Stream())
 }
 
 // losses also returns the new watermarks of the streams that exist.
@@ -229,8 +217,8 @@ func (b *Bus) lossOf(ctx context.Context, name string, met []Gap) (*Loss, *check
 
 // readWatermark reads a stream's watermark; the zero value if it has none.
 func (b *Bus) readWatermark(ctx context.Context, stream string) (m watermark, err error) {
-	key := "$KV." + seenBucket + "." + stream
-	marks, err := b.js.Stream(ctx, seenName)
+	key := topology.Seen.Subject(stream)
+	marks, err := b.js.Stream(ctx, topology.Seen.Stream())
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return m, nil
 	}
@@ -244,7 +232,7 @@ func (b *Bus) readWatermark(ctx context.Context, stream string) (m watermark, er
 	case err != nil:
 		return m, err
 	case json.Unmarshal(raw.Data, &m) != nil: // also where it was deleted by hand
-		return m, fmt.Errorf("bucket %s: the key %s holds what no service of ours wrote", seenBucket, stream)
+		return m, fmt.Errorf("bucket %s: the key %s holds what no service of ours wrote", topology.Seen, stream)
 	}
 	m.revision = raw.Sequence
 	return m, nil
@@ -258,7 +246,7 @@ func (b *Bus) writeWatermark(ctx context.Context, stream string, m watermark) (w
 	if err != nil {
 		return false, err
 	}
-	msg := &nats.Msg{Subject: "$KV." + seenBucket + "." + stream, Data: value, Header: nats.Header{}}
+	msg := &nats.Msg{Subject: topology.Seen.Subject(stream), Data: value, Header: nats.Header{}}
 	msg.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(m.revision, 10))
 	_, err = b.js.PublishMsg(ctx, msg)
 	var api *jetstream.APIError
@@ -266,9 +254,9 @@ func (b *Bus) writeWatermark(ctx context.Context, stream string, m watermark) (w
 	case errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant):
 		return false, nil
 	case isMissingStream(err):
-		return false, fmt.Errorf("bucket %s is missing: run `provisioner` to create it: %w", seenBucket, err)
+		return false, fmt.Errorf("bucket %s is missing: run `provisioner` to create it: %w", topology.Seen, err)
 	case err != nil:
-		return false, fmt.Errorf("bucket %s: %w", seenBucket, err)
+		return false, fmt.Errorf("bucket %s: %w", topology.Seen, err)
 	}
 	return true, nil
 }
@@ -289,7 +277,7 @@ func (b *Bus) missing(ctx context.Context, s jetstream.Stream, m watermark, hand
 	case age > 0 && now.FirstSeq > m.First && m.First > m.accepted() && m.FirstTime.Add(age).After(info.TimeStamp.Add(maxClockSkew)):
 		return min(now.FirstSeq, m.Last+1) - m.First, fmt.Sprintf("it began with sequence %d, and begins with %d before the age of %v", m.First, now.FirstSeq, age), nil
 	}
-	if info.Config.Name == stateName { // its messages are replaced
+	if info.Config.Name == topology.State.Stream() { // its messages are replaced
 		return 0, "", nil
 	}
 	again, err := b.overwritten(ctx, s, m)
@@ -321,7 +309,7 @@ func (b *Bus) overwritten(ctx context.Context, s jetstream.Stream, m watermark) 
 // shownGaps is how many sequences above those accepted are missing of a kind's stream, as the broker says itself, or as a reading has met.
 func (b *Bus) shownGaps(ctx context.Context, s jetstream.Stream, accepted uint64, met []Gap) (n uint64, err error) {
 	info := s.CachedInfo()
-	if info.Config.Name == stateName { // the bucket: each write deletes the one before it
+	if info.Config.Name == topology.State.Stream() { // the bucket: each write deletes the one before it
 		return 0, nil
 	}
 	for _, g := range met {
@@ -371,7 +359,7 @@ func (b *Bus) unread(ctx context.Context, stream string, from, to uint64) (n uin
 
 // deliveredUpTo returns the highest sequence that was delivered to a stream's durable consumers.
 func (b *Bus) deliveredUpTo(ctx context.Context, stream string) (last uint64, err error) {
-	for _, d := range Durables() {
+	for _, d := range topology.Durables() {
 		if d.Kind.Stream() != stream {
 			continue
 		}

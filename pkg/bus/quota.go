@@ -5,18 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-)
 
-const (
-	quotaBucket = "tieback-quota"
-	quotaName   = "KV_" + quotaBucket // of its stream
-
-	quotaValueMost = 1<<20 + 1<<10 // the limit of pkg/procore, and the headers
-	quotaMost      = 32 << 20
+	"github.com/tieback/tieback/pkg/bus/topology"
 )
 
 // Quota implements procore.Store: the state of Procore's rate limits, one key for each client (readable with
@@ -24,24 +17,16 @@ const (
 // login-<the same key>. Each service that calls Procore may write all keys, so the size of the bucket is bounded: a
 // stolen broker key can at most displace values, as if the store had lost them. Writes are not synced to disk: after a
 // crash of the broker, one call to Procore restores a lost value. The bucket itself survives a restart; see
-// streamSpec.config. All methods may be called concurrently.
+// topology.Stream.For. All methods may be called concurrently.
 type Quota struct {
 	bus    *Bus
-	spec   streamSpec
+	spec   topology.Stream
 	stream jetstream.Stream
-}
-
-func quotaStream(replicas int) streamSpec {
-	return streamSpec{leaderReads: true, volatile: true, StreamConfig: jetstream.StreamConfig{
-		Name: quotaName, Description: "Procore's rate limits as Tieback's processes know them", Subjects: []string{"$KV." + quotaBucket + ".>"},
-		Replicas: replicas, MaxMsgsPerSubject: 1, Discard: jetstream.DiscardOld, DenyDelete: true,
-		MaxMsgSize: quotaValueMost, MaxBytes: quotaMost, MaxAge: 24 * time.Hour,
-	}}
 }
 
 // OpenQuota opens the store. replicas is the number of its replicas; 0: 1. It is closed with the bus.
 func (b *Bus) OpenQuota(ctx context.Context, replicas int) (*Quota, error) {
-	q := &Quota{bus: b, spec: quotaStream(replicas)}
+	q := &Quota{bus: b, spec: topology.QuotaStream(topology.Config{Replicas: replicas})}
 	var err error
 	q.stream, err = b.stream(ctx, q.spec)
 	return q, err
@@ -49,17 +34,17 @@ func (b *Bus) OpenQuota(ctx context.Context, replicas int) (*Quota, error) {
 
 // Read returns a key's value, nil if there is none, and the revision to pass to Swap.
 func (q *Quota) Read(ctx context.Context, key string) ([]byte, uint64, error) {
-	m, err := newest(ctx, q.stream, quotaSubject(key))
+	m, err := newest(ctx, q.stream, topology.Quota.Subject(key))
 	if isMissingStream(err) {
 		if err = q.recreate(ctx, err); err == nil {
-			m, err = newest(ctx, q.stream, quotaSubject(key))
+			m, err = newest(ctx, q.stream, topology.Quota.Subject(key))
 		}
 	}
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return nil, 0, nil
 	case err != nil:
-		return nil, 0, fmt.Errorf("bucket %s: %w", quotaBucket, err)
+		return nil, 0, fmt.Errorf("bucket %s: %w", topology.Quota, err)
 	}
 	return m.Data, m.Sequence, nil // a key that was deleted by hand has no data
 }
@@ -67,7 +52,7 @@ func (q *Quota) Read(ctx context.Context, key string) ([]byte, uint64, error) {
 // Swap writes a key if its revision is still the given one, and returns the new one. It returns false if another process
 // has written the key.
 func (q *Quota) Swap(ctx context.Context, key string, value []byte, revision uint64) (next uint64, ok bool, err error) {
-	m := &nats.Msg{Subject: quotaSubject(key), Data: value, Header: nats.Header{}}
+	m := &nats.Msg{Subject: topology.Quota.Subject(key), Data: value, Header: nats.Header{}}
 	m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(revision, 10))
 	ack, err := q.bus.js.PublishMsg(ctx, m, jetstream.WithRetryAttempts(0))
 	var api *jetstream.APIError
@@ -77,7 +62,7 @@ func (q *Quota) Swap(ctx context.Context, key string, value []byte, revision uin
 	case isMissingStream(err):
 		return 0, false, q.recreate(ctx, err) // the bucket is empty now
 	case err != nil:
-		return 0, false, fmt.Errorf("bucket %s: %w", quotaBucket, err)
+		return 0, false, fmt.Errorf("bucket %s: %w", topology.Quota, err)
 	}
 	return ack.Sequence, true, nil
 }
@@ -85,7 +70,7 @@ func (q *Quota) Swap(ctx context.Context, key string, value []byte, revision uin
 // recreate creates a bucket that was deleted. With a managed topology it returns an error instead.
 func (q *Quota) recreate(ctx context.Context, gone error) error {
 	if q.bus.managed {
-		return fmt.Errorf("bucket %s is missing; if this persists, run `provisioner` to create it: %w", quotaBucket, gone)
+		return fmt.Errorf("bucket %s is missing; if this persists, run `provisioner` to create it: %w", topology.Quota, gone)
 	}
 	_, err := q.bus.stream(ctx, q.spec)
 	return err
@@ -95,5 +80,3 @@ func (q *Quota) recreate(ctx context.Context, gone error) error {
 func isMissingStream(err error) bool {
 	return errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, nats.ErrNoResponders)
 }
-
-func quotaSubject(key string) string { return "$KV." + quotaBucket + "." + key }

@@ -12,6 +12,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/synadia-io/orbit.go/jetstreamext"
+
+	"github.com/tieback/tieback/pkg/bus/topology"
 )
 
 // AnswerTimeout is how long the broker has for one answer. nats.go applies its default timeout only to contexts
@@ -234,5 +236,22 @@ func (b *Bus) leaderGet(ctx context.Context, stream string, from uint64, subject
 }
 
 func (b *Bus) apiSubject(of string) string {
-	return cmp.Or(b.js.Options().APIPrefix, jetStreamAPI) + "." + of
+	return cmp.Or(b.js.Options().APIPrefix, topology.JetStreamAPI) + "." + of
+}
+
+// LaggingReplicas returns the names of the servers whose replica of a stream is offline or behind its leader. A single broker
+// has none.
+func LaggingReplicas(c *jetstream.ClusterInfo) (offline, behind []string) {
+	if c == nil {
+		return nil, nil
+	}
+	for _, r := range c.Replicas {
+		switch {
+		case r.Offline:
+			offline = append(offline, r.Name)
+		case !r.Current:
+			behind = append(behind, r.Name)
+		}
+	}
+	return offline, behind
 }

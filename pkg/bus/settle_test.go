@@ -58,7 +58,7 @@ func (d *delivered) NakWithDelay(after time.Duration) error {
 // repeat works a message that was begun before, against m, and says after how long it comes back.
 func repeat(t *testing.T, m *memory, handle Handler) *delivered {
 	t.Helper()
-	b := &Bus{log: zap.NewNop(), bucket: &Bucket{stream: reads{memory: m}, publisher: newPublisher(writes{memory: m}, "KV_"+bucket)}}
+	b := &Bus{log: zap.NewNop(), bucket: &Bucket{stream: reads{memory: m}, publisher: newPublisher(writes{memory: m}, "KV_tieback-state")}}
 	defer b.bucket.publisher.close()
 	c := Consumer{Name: "test", Kind: Delivery, AckWait: time.Minute, Handle: handle}
 	c.defaults()

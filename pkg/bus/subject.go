@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/tieback/tieback/pkg/bus/topology"
 	"github.com/tieback/tieback/pkg/catalogue"
 )
 
@@ -20,10 +21,10 @@ import (
 // message, so a repeated step has a run of its own:
 //
 //	      none: the first run
-//	42    the replay of dead letter 42; of kind dealt: what was done with letter 42
-//	42-2  the same, when letter 42 was dealt with a second time
-//	late  an outcome that came after the deadline had been told (42-late: of that replay)
-//	swept a request detail that the sweep found open, without an event to close it
+//	42    the replay of dead letter 42; of kind resolution: how dead letter 42 was resolved
+//	42-2  the same for the second resolution of dead letter 42
+//	late  an outcome that came after its event was reported as expired (42-late: of that replay)
+//	swept the outcome of a request detail that the sweep found open, without an event
 type Subject struct {
 	Kind     Kind
 	Category catalogue.Category
@@ -34,23 +35,20 @@ type Subject struct {
 }
 
 // Kind is the kind of a message. Each kind has its own stream.
-type Kind string
+type Kind = topology.Kind
 
-// The kinds, in the order of the pipeline.
+// The kinds; see package topology.
 const (
-	Delivery   Kind = "delivery"   // ingest → fetcher
-	Event      Kind = "event"      // fetcher → worker
-	Outcome    Kind = "outcome"    // worker → status-reporter
-	Closed     Kind = "closed"     // what the status-reporter has reported to Procore
-	Dead       Kind = "dead"       // what a stage could not process
-	Resolution Kind = "resolution" // how a person resolved a dead letter
+	Delivery   = topology.Delivery
+	Event      = topology.Event
+	Outcome    = topology.Outcome
+	Closed     = topology.Closed
+	Dead       = topology.Dead
+	Resolution = topology.Resolution
 )
 
-// Kinds lists all kinds.
-var Kinds = []Kind{Delivery, Event, Outcome, Closed, Dead, Resolution}
-
-// Stream returns the name of the kind's stream.
-func (k Kind) Stream() string { return "TIEBACK_" + strings.ToUpper(string(k)) }
+// Kinds lists all kinds, in the order of the pipeline.
+var Kinds = topology.Kinds
 
 // For returns the subject of a kind for an event type; an unknown type becomes "_".
 func For(kind Kind, eventType string, company, request int64) Subject {

@@ -10,12 +10,13 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/topology"
 )
 
 // Queue is what a stage has not finished, as its durable consumer says. The zero values are those of a consumer that
 // does not exist: it would begin with the first message of its stream.
 type Queue struct {
-	bus.Durable
+	topology.Durable
 	Exists      bool                     // the consumer exists: its service has run here, or provisioner has created it
 	Pending     uint64                   // not handed out to any process yet
 	InFlight    int                      // handed out: worked, prefetched, or waiting for another attempt
@@ -36,7 +37,7 @@ func (q Queue) Taken() bool { return q.Pulls > 0 || q.InFlight > 0 }
 // stage, and its queue is zero.
 func Queues(ctx context.Context, b *bus.Bus) (all []Queue, unread map[string]error) {
 	unread = map[string]error{}
-	for _, d := range bus.Durables() {
+	for _, d := range topology.Durables() {
 		q, err := ReadQueue(ctx, b, d)
 		if err != nil {
 			unread[d.Name] = err
@@ -47,7 +48,7 @@ func Queues(ctx context.Context, b *bus.Bus) (all []Queue, unread map[string]err
 }
 
 // ReadQueue returns the queue of one stage. If its consumer does not exist the broker counts what waits for it.
-func ReadQueue(ctx context.Context, b *bus.Bus, d bus.Durable) (Queue, error) {
+func ReadQueue(ctx context.Context, b *bus.Bus, d topology.Durable) (Queue, error) {
 	q := Queue{Durable: d}
 	short, cancel := context.WithTimeout(ctx, bus.AnswerTimeout)
 	defer cancel()

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/topology"
 	"github.com/tieback/tieback/pkg/request"
 )
 
@@ -47,7 +48,7 @@ func takeSample(ctx context.Context, on *bus.Bus) (sample, error) {
 			return err
 		})
 	}
-	for _, d := range bus.Durables() {
+	for _, d := range topology.Durables() {
 		ask(d.Name, func() error {
 			b, made, err := consumerLagOf(ctx, on, d)
 			if err == nil && made {
@@ -103,7 +104,7 @@ func storeSizeOf(ctx context.Context, on *bus.Bus) (storeSize, error) {
 }
 
 // backlogOf asks a consumer, and for the age of its oldest message. made is false if there is no such consumer.
-func consumerLagOf(ctx context.Context, on *bus.Bus, d bus.Durable) (b consumerLag, made bool, err error) {
+func consumerLagOf(ctx context.Context, on *bus.Bus, d topology.Durable) (b consumerLag, made bool, err error) {
 	q, err := request.ReadQueue(ctx, on, d)
 	if err != nil || !q.Exists {
 		return consumerLag{}, false, err

@@ -15,7 +15,7 @@ import (
 
 	"github.com/nats-io/nkeys"
 
-	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/topology"
 	"github.com/tieback/tieback/pkg/secretfile"
 )
 
@@ -93,7 +93,7 @@ func ownerOf(text string) (uid, gid int, err error) {
 // create creates the missing seeds and writes the broker's users file. It never changes a seed that exists.
 func (p place) create(out io.Writer) error {
 	public := map[string][]string{}
-	for _, service := range bus.Users() {
+	for _, service := range topology.Users() {
 		created, err := p.seed(p.file(service, current))
 		if err != nil {
 			return err
@@ -107,7 +107,7 @@ func (p place) create(out io.Writer) error {
 		}
 		fmt.Fprintf(out, "key of %s: %s, %s\n", service, done, public[service][0])
 	}
-	text, err := bus.UsersFile(public)
+	text, err := topology.UsersFile(public)
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,7 @@ import (
 
 	"github.com/nats-io/nkeys"
 
-	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/topology"
 	"github.com/tieback/tieback/services/provisioner"
 )
 
@@ -44,7 +44,7 @@ func mode(t *testing.T, path string) fs.FileMode {
 func TestKeysAreCreatedOnce(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "keys")
 	code, said := run(t, "keys", dir)
-	if code != 0 || strings.Count(said, ": created, U") != len(bus.Users()) {
+	if code != 0 || strings.Count(said, ": created, U") != len(topology.Users()) {
 		t.Fatalf("exit %d:\n%s", code, said)
 	}
 	if m := mode(t, dir); m != 0o700 {
@@ -53,7 +53,7 @@ func TestKeysAreCreatedOnce(t *testing.T) {
 	users := filepath.Join(dir, "users.conf")
 	conf := read(t, users)
 	seeds := map[string]string{}
-	for _, service := range bus.Users() {
+	for _, service := range topology.Users() {
 		file := filepath.Join(dir, service+".nk")
 		seeds[service] = read(t, file)
 		pair, err := nkeys.FromSeed([]byte(strings.TrimSpace(seeds[service])))
@@ -75,7 +75,7 @@ func TestKeysAreCreatedOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	code, said = run(t, "keys", dir)
-	if code != 0 || strings.Count(said, ": exists, U") != len(bus.Users())-1 || !strings.Contains(said, "key of sync: created") {
+	if code != 0 || strings.Count(said, ": exists, U") != len(topology.Users())-1 || !strings.Contains(said, "key of sync: created") {
 		t.Errorf("with one missing: exit %d:\n%s", code, said)
 	}
 	for service, seed := range seeds {
@@ -86,7 +86,7 @@ func TestKeysAreCreatedOnce(t *testing.T) {
 	if code, said = run(t, "keys", dir); code != 0 || !strings.Contains(said, "users.conf: unchanged") {
 		t.Errorf("the third time: exit %d:\n%s", code, said)
 	}
-	if left, err := os.ReadDir(dir); err != nil || len(left) != len(bus.Users())+1 {
+	if left, err := os.ReadDir(dir); err != nil || len(left) != len(topology.Users())+1 {
 		t.Errorf("%d files, %v", len(left), err)
 	}
 }

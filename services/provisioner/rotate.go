@@ -9,7 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/topology"
 )
 
 // The files of a service's keys at each step of a rotation:
@@ -59,7 +59,7 @@ func (p place) rotate(out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	for _, service := range bus.Users() {
+	for _, service := range topology.Users() {
 		if !ready {
 			if p.has(service, old) {
 				return fmt.Errorf("%s: the key before the last rotation is still accepted; run `provisioner keys --retire` first", service)
@@ -88,7 +88,7 @@ func (p place) ready() (bool, error) {
 		return false, err
 	}
 	some := false
-	for _, service := range bus.Users() {
+	for _, service := range topology.Users() {
 		key, err := publicOf(p.file(service, next))
 		switch {
 		case err == nil && !bytes.Contains(conf, []byte(key)):
@@ -127,7 +127,7 @@ func (p place) has(service, suffix string) bool {
 
 // retire removes the keys before the last rotation.
 func (p place) retire(out io.Writer) error {
-	for _, service := range bus.Users() {
+	for _, service := range topology.Users() {
 		if err := os.Remove(p.file(service, old)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/topology"
 )
 
 // At each step of a rotation the users file has the key that services use, and the key that they use next.
@@ -28,21 +28,21 @@ func TestRotationKeepsKeysInUse(t *testing.T) {
 	}
 	keys := func() int { return strings.Count(read(t, users), "nkey:") }
 	first := public(step(0))
-	if said := step(0, "--rotate"); public(said) != first || keys() != 2*len(bus.Users()) {
+	if said := step(0, "--rotate"); public(said) != first || keys() != 2*len(topology.Users()) {
 		t.Fatalf("after the first step export uses %s, first %s; the broker accepts %d keys", public(said), first, keys())
 	}
 	second := public(step(0, "--rotate"))
-	if second == first || keys() != 2*len(bus.Users()) || !strings.Contains(read(t, users), first) || !strings.Contains(read(t, users), second) {
+	if second == first || keys() != 2*len(topology.Users()) || !strings.Contains(read(t, users), first) || !strings.Contains(read(t, users), second) {
 		t.Fatalf("after the second step export uses %s, first %s; the broker accepts %d keys", second, first, keys())
 	}
 	if said := step(1, "--rotate"); !strings.Contains(said, "--retire") {
 		t.Errorf("an unfinished rotation starts again: %s", said)
 	}
 	step(0, "--retire")
-	if keys() != len(bus.Users()) || strings.Contains(read(t, users), first) || !strings.Contains(read(t, users), second) {
+	if keys() != len(topology.Users()) || strings.Contains(read(t, users), first) || !strings.Contains(read(t, users), second) {
 		t.Errorf("the old keys are still accepted, or the new ones are not:\n%s", read(t, users))
 	}
-	if left, err := os.ReadDir(dir); err != nil || len(left) != len(bus.Users())+1 {
+	if left, err := os.ReadDir(dir); err != nil || len(left) != len(topology.Users())+1 {
 		t.Errorf("%d files are left, %v", len(left), err)
 	}
 	if code, _ := run(t, "keys", "--rotate", "--retire", dir); code != 2 {

@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/topology"
 )
 
 // attacker sends, with one service's key, every request that the key may send, and names for each a reply
@@ -52,7 +53,7 @@ func aims() []string {
 			all = append(all, fmt.Sprintf("tb.%s.%s.7.666", k, of))
 		}
 	}
-	for _, service := range bus.Users() {
+	for _, service := range topology.Users() {
 		all = append(all, "_INBOX_"+service+".666")
 	}
 	return all
@@ -183,13 +184,13 @@ func victims(t *testing.T, g *guarded) (owner jetstream.JetStream) {
 // account of its own, the key of lag deleted a stream by naming a command as the reply subject of a read.
 func TestNoAnswerCanBeAimedAtAnything(t *testing.T) {
 	t.Parallel()
-	for _, service := range bus.Users() {
+	for _, service := range topology.Users() {
 		t.Run(service, func(t *testing.T) {
 			g := newGuarded(t)
 			g.streams(0)
 			owner := victims(t, g)
 			var strangers atomic.Int64 // answers in inboxes of services that asked for nothing
-			for _, other := range bus.Users() {
+			for _, other := range topology.Users() {
 				nc := g.as(other)
 				defer nc.Close()
 				if _, err := nc.Subscribe("_INBOX_"+other+".666", func(*nats.Msg) { strangers.Add(1) }); err != nil {

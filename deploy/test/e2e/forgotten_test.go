@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/topology"
 	"github.com/tieback/tieback/pkg/connector"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/sandbox"
@@ -126,7 +127,7 @@ func (w *world) lose(srv *broker.Server) {
 	b, err := bus.Connect(w.Context(), bus.Options{InProcess: srv.InProcess(), Name: "test", Log: zap.NewNop()})
 	w.must(err)
 	defer b.Close()
-	for _, d := range bus.Durables() {
+	for _, d := range topology.Durables() {
 		w.must(b.JetStream().DeleteConsumer(w.Context(), d.Kind.Stream(), d.Name))
 	}
 }
@@ -134,7 +135,7 @@ func (w *world) lose(srv *broker.Server) {
 // drained waits until all durable consumers have finished all that their streams hold.
 func (w *world) drained(l *line) {
 	w.Helper()
-	for _, d := range bus.Durables() {
+	for _, d := range topology.Durables() {
 		for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 			c, err := l.Bus.JetStream().Consumer(w.Context(), d.Kind.Stream(), d.Name)
 			w.must(err)

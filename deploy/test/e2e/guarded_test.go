@@ -20,6 +20,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/topology"
 	"github.com/tieback/tieback/services/connectors/ledger"
 	"github.com/tieback/tieback/services/lag-exporter"
 	"github.com/tieback/tieback/services/provisioner"
@@ -201,7 +202,7 @@ func apart(ctx context.Context, g *guarded, name string, p *tenant.App, run tena
 // connected are connections that show the keys of before, and will show no others.
 func (g *guarded) connected() map[string]*nats.Conn {
 	all := map[string]*nats.Conn{}
-	for _, service := range bus.Users() {
+	for _, service := range topology.Users() {
 		all[service] = g.as(service)
 	}
 	return all

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/topology"
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/request"
@@ -70,8 +71,8 @@ func TestStatusAndTraceNeedNoFurtherRight(t *testing.T) {
 			t.Errorf("the story of request %d is %s, %v", clicked, w.json(s), err)
 		}
 	}
-	for _, service := range bus.Users() {
-		if !bus.CallsProcore(service) {
+	for _, service := range topology.Users() {
+		if !topology.CallsProcore(service) {
 			continue
 		}
 		b, err := bus.Connect(t.Context(), bus.Options{URL: g.url, NKeyFile: g.key(service), Name: service, TopologyManaged: true, Log: zap.NewNop()})

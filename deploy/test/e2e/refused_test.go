@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/topology"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
@@ -51,7 +52,7 @@ func TestWhatIsNotPermittedIsRefused(t *testing.T) {
 		"tieback":      {"tb.closed.export.create_vendor.7.9", "tb.dead._._.7.9", "$JS.API.STREAM.PURGE.TIEBACK_DEAD", "$JS.API.STREAM.MSG.DELETE.TIEBACK_DEAD", "$JS.API.STREAM.DELETE.TIEBACK_DEAD", "$KV.tieback-state.generation.7.VENDOR.35"},
 		"provisioner":  {"tb.event.export.create_vendor.7.9", "$JS.API.STREAM.DELETE.TIEBACK_EVENT", "$JS.API.STREAM.PURGE.TIEBACK_EVENT", "$JS.API.CONSUMER.DELETE.TIEBACK_EVENT.export", "$KV.tieback-state.generation.7.VENDOR.35"},
 	}
-	for _, service := range bus.Users() {
+	for _, service := range topology.Users() {
 		nc := g.as(service)
 		if len(closed[service]) == 0 {
 			t.Errorf("nothing is tried of %s", service)

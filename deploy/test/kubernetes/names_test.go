@@ -9,7 +9,7 @@ import (
 
 	"sigs.k8s.io/yaml"
 
-	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/topology"
 )
 
 // TestServiceNames checks that a service has one name: of its command's folder, its program, its image and its service
@@ -69,7 +69,7 @@ func TestServiceNames(t *testing.T) {
 			t.Errorf("%s: the program's name is not %q", main, name)
 		}
 	}
-	for _, d := range bus.Durables() {
+	for _, d := range topology.Durables() {
 		if !slices.Contains(names, d.Name) {
 			t.Errorf("no service has the name of the consumer %s", d.Name)
 		}

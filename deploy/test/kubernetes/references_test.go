@@ -12,14 +12,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 
-	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/topology"
 )
 
 // made are the secrets that the script `secrets` makes, or whoever sets TLS up; the README tells of them.
 var made = map[string]bool{"tieback-companies": true, "tieback-webhooks": true, "tieback-nats-users": true, "nats-ca": true}
 
 func init() {
-	for _, user := range bus.Users() {
+	for _, user := range topology.Users() {
 		made["tieback-nkey-"+user] = true
 	}
 }
@@ -107,7 +107,7 @@ func TestEachPodSeesItsOwnKeyOnly(t *testing.T) {
 			}
 		}
 		slices.Sort(users)
-		known := slices.Sorted(slices.Values(bus.Users()))
+		known := slices.Sorted(slices.Values(topology.Users()))
 		if !slices.Equal(users, known) {
 			t.Errorf("pods with a key: %v; the broker's users: %v", users, known)
 		}

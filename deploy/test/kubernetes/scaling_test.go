@@ -9,7 +9,7 @@ import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	policyv1 "k8s.io/api/policy/v1"
 
-	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/topology"
 )
 
 // single are those that must not be, or need not be, more than one.
@@ -63,7 +63,7 @@ func TestAutoscalers(t *testing.T) {
 
 func TestKEDALooksAtTheOwnConsumer(t *testing.T) {
 	var consumers []string
-	for _, d := range bus.Durables() {
+	for _, d := range topology.Durables() {
 		consumers = append(consumers, d.Name)
 	}
 	each(t, func(t *testing.T, _ variant, b built) {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/bus/bustest"
+	"github.com/tieback/tieback/pkg/bus/topology"
 )
 
 const exportLag, exportAge = "tieback_consumer_lag_messages{export}", "tieback_consumer_oldest_seconds{export}"
@@ -102,7 +103,7 @@ func TestWhatTheExporterShowsIsBoundedAndWellNamed(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)
 	var consumers []string
-	for _, d := range bus.Durables() {
+	for _, d := range topology.Durables() {
 		durable(t, b, d.Name)
 		consumers = append(consumers, d.Name)
 	}
@@ -230,7 +231,7 @@ func TestAReplicaThatIsOfflineIsShown(t *testing.T) {
 	if offline, _ := bus.LaggingReplicas(stream.CachedInfo().Cluster); !slices.Equal(offline, []string{gone}) {
 		t.Errorf("offline are %v, not %s", offline, gone)
 	}
-	if differs := bus.StreamDiffers(stream.CachedInfo().Config, o); differs != nil {
+	if differs := topology.StreamDiffers(stream.CachedInfo().Config, topology.Config{Replicas: o.Replicas, Retention: o.Retention}); differs != nil {
 		t.Errorf("in a cluster %q", differs)
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/bus/bustest"
+	"github.com/tieback/tieback/pkg/bus/topology"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/lag-exporter"
 )
@@ -93,7 +94,7 @@ func events(t *testing.T, b *bus.Bus, first int64, types ...string) {
 
 func durable(t *testing.T, b *bus.Bus, name string) jetstream.Consumer {
 	t.Helper()
-	for _, d := range bus.Durables() {
+	for _, d := range topology.Durables() {
 		if d.Name == name {
 			c, err := b.JetStream().CreateOrUpdateConsumer(t.Context(), d.Kind.Stream(), jetstream.ConsumerConfig{
 				Durable: name, FilterSubject: d.Filter, AckPolicy: jetstream.AckExplicitPolicy, MaxAckPending: -1, AckWait: time.Hour,

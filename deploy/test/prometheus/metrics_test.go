@@ -11,7 +11,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"go.uber.org/zap"
 
-	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/topology"
 	"github.com/tieback/tieback/pkg/catalogue"
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/procore"
@@ -58,7 +58,7 @@ func bounds() map[string]*regexp.Regexp {
 	for _, e := range catalogue.Table {
 		types = append(types, e.Name)
 	}
-	for _, d := range bus.Durables() {
+	for _, d := range topology.Durables() {
 		consumers = append(consumers, d.Name)
 	}
 	for _, c := range catalogue.Categories {

@@ -10,7 +10,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/topology"
 )
 
 type rule struct {
@@ -133,7 +133,7 @@ func TestEveryAlertIsTested(t *testing.T) {
 func TestNothingThatIsMissingIsOverlooked(t *testing.T) {
 	text := read(t, deploy+"/prometheus/rules.yaml")
 	var want []string
-	for _, d := range bus.Durables() {
+	for _, d := range topology.Durables() {
 		want = append(want, d.Name)
 	}
 	if got := named(text, `absent\(tieback_consumer_lag_messages\{consumer="([a-z-]+)"\}\)`); !slices.Equal(got, sorted(want)) {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/app"
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/topology"
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/procore"
@@ -157,7 +158,7 @@ func (a *App) Connect(ctx context.Context, o bus.Options) error {
 // shareLimits has the client of Procore share its limits with the other processes through the broker, if the user
 // of this name is one that calls Procore.
 func (a *App) shareLimits(ctx context.Context, user string) error {
-	if !bus.CallsProcore(user) {
+	if !topology.CallsProcore(user) {
 		return nil
 	}
 	quota, err := a.Bus.OpenQuota(ctx, a.Settings.Replicas)

@@ -8,7 +8,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/topology"
 	"github.com/tieback/tieback/pkg/state"
 	"github.com/tieback/tieback/pkg/trouble"
 )
@@ -21,7 +21,7 @@ import (
 //	it ends                                    cleared within ten seconds
 //	the process ends                           expires after a minute and a half
 func (a *App) ReportTroubles(ctx context.Context) error {
-	if !bus.CallsProcore(a.Name) {
+	if !topology.CallsProcore(a.Name) {
 		return nil
 	}
 	slow := cmp.Or(a.Slow, time.Minute)

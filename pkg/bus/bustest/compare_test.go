@@ -13,13 +13,15 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/bus/bustest"
+	"github.com/tieback/tieback/pkg/bus/topology"
 )
 
-// What SetUp has just made differs in nothing, whatever the broker filled in, and each setting that somebody
-// changed is named, until SetUp has put it right.
-func TestWhatDiffersFromTheLayoutIsNamed(t *testing.T) {
+// What SetUp creates has no differences, whatever defaults the broker adds. Each changed setting is named, until SetUp
+// has reverted it.
+func TestDifferencesAreNamed(t *testing.T) {
 	srv := bustest.Start(t, server.Options{Port: -1})
 	o := bus.Options{URL: srv.ClientURL(), Name: "provisioner", Replicas: 1, Log: zap.NewNop()}
+	config := topology.Config{Replicas: 1}
 	setUp := func() {
 		if err := bus.SetUp(t.Context(), o, func(string, string) {}); err != nil {
 			t.Fatal(err)
@@ -42,7 +44,7 @@ func TestWhatDiffersFromTheLayoutIsNamed(t *testing.T) {
 		}
 		return s.CachedInfo().Config
 	}
-	consumer := func(d bus.Durable) jetstream.ConsumerConfig {
+	consumer := func(d topology.Durable) jetstream.ConsumerConfig {
 		c, err := js.Consumer(t.Context(), d.Kind.Stream(), d.Name)
 		if err != nil {
 			t.Fatal(err)
@@ -51,12 +53,12 @@ func TestWhatDiffersFromTheLayoutIsNamed(t *testing.T) {
 	}
 	same := func() {
 		t.Helper()
-		for _, name := range bus.Streams(true) {
-			if differs := bus.StreamDiffers(stream(name), o); differs != nil {
+		for _, name := range topology.StreamNames(true) {
+			if differs := topology.StreamDiffers(stream(name), config); differs != nil {
 				t.Errorf("%s %q", name, differs)
 			}
 		}
-		for _, d := range bus.Durables() {
+		for _, d := range topology.Durables() {
 			if differs := d.Differs(consumer(d)); differs != nil {
 				t.Errorf("%s %q", d.Name, differs)
 			}
@@ -74,7 +76,7 @@ func TestWhatDiffersFromTheLayoutIsNamed(t *testing.T) {
 	} {
 		cfg := stream("TIEBACK_EVENT")
 		change(&cfg)
-		if differs := bus.StreamDiffers(cfg, o); len(differs) != 1 || !strings.HasPrefix(differs[0], says) {
+		if differs := topology.StreamDiffers(cfg, config); len(differs) != 1 || !strings.HasPrefix(differs[0], says) {
 			t.Errorf("want %q, not %q", says, differs)
 		}
 	}
@@ -85,13 +87,13 @@ func TestWhatDiffersFromTheLayoutIsNamed(t *testing.T) {
 	if _, err := js.UpdateStream(t.Context(), wrong); err != nil {
 		t.Fatal(err)
 	}
-	if differs := bus.StreamDiffers(stream("KV_tieback-state"), o); len(differs) != 2 || !strings.HasPrefix(differs[1], "has max_msgs_per_subject 5") {
+	if differs := topology.StreamDiffers(stream("KV_tieback-state"), config); len(differs) != 2 || !strings.HasPrefix(differs[1], "has max_msgs_per_subject 5") {
 		t.Errorf("the bucket %q", differs)
 	}
-	if differs := bus.StreamDiffers(state, bus.Options{Replicas: 3}); !slices.Contains(differs, "has 1 replicas, TIEBACK_NATS_REPLICAS says 3") {
+	if differs := topology.StreamDiffers(state, topology.Config{Replicas: 3}); !slices.Contains(differs, "has 1 replicas, TIEBACK_NATS_REPLICAS says 3") {
 		t.Errorf("the bucket %q", differs)
 	}
-	d := bus.Durables()[1]
+	d := topology.Durables()[1]
 	cfg := consumer(d)
 	cfg.MaxDeliver, cfg.AckWait = 3, time.Minute // which services set as they need it
 	if _, err := js.UpdateConsumer(t.Context(), d.Kind.Stream(), cfg); err != nil {

@@ -13,11 +13,12 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/bus/bustest"
+	"github.com/tieback/tieback/pkg/bus/topology"
 	"github.com/tieback/tieback/pkg/state"
 )
 
 // everything is how many streams and durable consumers there are.
-var everything = len(bus.Kinds) + 3 + len(bus.Durables())
+var everything = len(bus.Kinds) + 3 + len(topology.Durables())
 
 // setUp does what `provisioner` does, and gives what was done by what it was done to.
 func setUp(t *testing.T, o bus.Options) map[string]string {

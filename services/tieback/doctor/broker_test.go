@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/topology"
 	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/tieback/doctor"
 	"github.com/tieback/tieback/services/tieback/internal/sitetest"
@@ -42,7 +43,7 @@ func TestTheDoctorComparesBucketsAndConsumers(t *testing.T) {
 	e.Has("consumers", doctor.Warning, "export has max_deliver 3")
 	t.Setenv("TIEBACK_NATS_REPLICAS", "3")
 	e = s.Doctor()
-	for _, name := range bus.Streams(true) {
+	for _, name := range topology.StreamNames(true) {
 		e.Has("streams", doctor.Warning, name+" has 1 replicas, TIEBACK_NATS_REPLICAS says 3")
 	}
 	e.Has("losses", doctor.OK, "lost nothing that can be seen")

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/topology"
 	"github.com/tieback/tieback/pkg/request"
 	"github.com/tieback/tieback/pkg/state"
 )
@@ -18,7 +19,7 @@ import (
 // clock with ours.
 func (d *Doctor) checkStreams(ctx context.Context, r *report, b *bus.Bus, shared bool) {
 	const check = "streams"
-	names, good := bus.Streams(shared), 0
+	names, good := topology.StreamNames(shared), 0
 	for _, name := range names {
 		asked := time.Now()
 		s, err := b.JetStream().Stream(ctx, name)
@@ -43,7 +44,7 @@ func (d *Doctor) checkStreams(ctx context.Context, r *report, b *bus.Bus, shared
 func (d *Doctor) checkStream(r *report, info *jetstream.StreamInfo) bool {
 	const check, nodes = "streams", "look at the broker's nodes: are all of them running, and do they reach each other?"
 	name, bad := info.Config.Name, len(r.all)
-	if differs := bus.StreamDiffers(info.Config, bus.Options{Replicas: d.Settings.Replicas}); len(differs) > 0 {
+	if differs := topology.StreamDiffers(info.Config, topology.Config{Replicas: d.Settings.Replicas}); len(differs) > 0 {
 		r.warn(check, "run the provisioner of this version, or restart a service", "%s %s", name, strings.Join(differs, "; "))
 	}
 	if info.Cluster != nil && info.Cluster.Leader == "" {

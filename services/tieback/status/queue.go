@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/topology"
 	"github.com/tieback/tieback/pkg/request"
 )
 
@@ -20,7 +21,7 @@ type queue struct {
 const moment = 300 * time.Millisecond
 
 // queue looks at a stop's queue. That nobody takes its work is believed when it was seen twice.
-func (v *look) queue(ctx context.Context, d bus.Durable, q *queue) {
+func (v *look) queue(ctx context.Context, d topology.Durable, q *queue) {
 	var err error
 	if q.Queue, err = request.ReadQueue(ctx, v.bus, d); err == nil && v.sleeps(q.Queue) {
 		select {

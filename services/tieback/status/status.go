@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/topology"
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/pkg/request"
@@ -148,8 +149,8 @@ func (l *Looker) Look(ctx context.Context) (Report, error) {
 		v.company(id)
 	}
 	var all sync.WaitGroup
-	queues := make([]*queue, len(bus.Durables()))
-	for i, d := range bus.Durables() {
+	queues := make([]*queue, len(topology.Durables()))
+	for i, d := range topology.Durables() {
 		queues[i] = &queue{Queue: request.Queue{Durable: d}, Report: Queue{Stop: d.Name}}
 		all.Go(func() { v.queue(ctx, d, queues[i]) })
 	}

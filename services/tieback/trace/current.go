@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/topology"
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/request"
 )
@@ -69,8 +70,8 @@ func (p *Current) attempts(a bus.Attempts, backoff time.Duration) {
 
 // handed returns whether the stage's consumer has delivered the message.
 func (r *reader) handed(ctx context.Context, stage string, seq uint64) request.DeliveryState {
-	durables := bus.Durables()
-	i := slices.IndexFunc(durables, func(d bus.Durable) bool { return d.Name == stage })
+	durables := topology.Durables()
+	i := slices.IndexFunc(durables, func(d topology.Durable) bool { return d.Name == stage })
 	if i < 0 {
 		return request.NoConsumer
 	}

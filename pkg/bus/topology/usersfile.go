@@ -1,4 +1,4 @@
-package bus
+package topology
 
 import (
 	"fmt"
@@ -59,7 +59,7 @@ func account(b *strings.Builder, service string, keys []string, all grants) {
 	fmt.Fprintf(b, "%s: {\n  users: [\n", accountOf(service))
 	for _, key := range keys {
 		fmt.Fprintf(b, "    {nkey: %s, permissions: {publish: {allow: [%s]}, subscribe: {allow: [%s]}}}\n",
-			strconv.Quote(key), strings.Join(subjects, ", "), strconv.Quote(inbox(service)+".>"))
+			strconv.Quote(key), strings.Join(subjects, ", "), strconv.Quote(Inbox(service)+".>"))
 	}
 	b.WriteString("  ]\n  imports: [\n")
 	for i, g := range all {

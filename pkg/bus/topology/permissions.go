@@ -1,4 +1,4 @@
-package bus
+package topology
 
 import (
 	"fmt"
@@ -62,7 +62,7 @@ func users() []user {
 			reads: []Kind{Event}, lookups: []string{"tb.outcome.>", "tb.closed.>", "tb.dead.>"}, state: true, keys: []string{"link.>"}, procore: true,
 		},
 		user{
-			name: "sweep", writes: []string{"tb.delivery.>", "tb.outcome._._.*.*." + Swept}, reads: Kinds,
+			name: "sweep", writes: []string{"tb.delivery.>", "tb.outcome._._.*.*.swept"}, reads: Kinds,
 			state: true, keys: []string{swept}, procore: true,
 		},
 		user{name: "lag-exporter", reads: Kinds, watermarks: true},
@@ -117,16 +117,17 @@ type grant struct {
 	many    bool // a request may have several replies
 }
 
-// apiPrefix replaces $JS.API in the accounts of services, where $JS.API is the API of the account itself, which has no
+// APIPrefix replaces $JS.API in the accounts of services, where $JS.API is the API of the account itself, which has no
 // JetStream.
-const apiPrefix = "tieback.api"
+const APIPrefix = "tieback.api"
 
-const jetStreamAPI = "$JS.API"
+// JetStreamAPI is the prefix of JetStream's API in the account of the streams.
+const JetStreamAPI = "$JS.API"
 
 // local returns the subject of the grant in the service's own account.
 func (g grant) local() string {
-	if rest, ok := strings.CutPrefix(g.subject, jetStreamAPI); ok {
-		return apiPrefix + rest
+	if rest, ok := strings.CutPrefix(g.subject, JetStreamAPI); ok {
+		return APIPrefix + rest
 	}
 	return g.subject
 }
@@ -141,9 +142,9 @@ func (u user) grants() grants {
 		g.provisions()
 		return g
 	}
-	for _, w := range layout(Options{}) { // Connect checks that they exist
-		if w.Name != quotaName && w.Name != seenName {
-			g.api("STREAM.INFO." + w.Name)
+	for _, s := range Streams(Config{}) { // Connect checks that they exist
+		if s.Name != Quota.Stream() && s.Name != Seen.Stream() {
+			g.api("STREAM.INFO." + s.Name)
 		}
 	}
 	g.publish(u.writes...)
@@ -170,23 +171,23 @@ func (u user) grants() grants {
 
 func (u user) buckets(g *grants) {
 	if u.state {
-		g.reads(stateName)
+		g.reads(State.Stream())
 	}
 	if u.procore { // services that call Procore or an ERP report their troubles
 		u.keys = append(u.keys, "trouble.*.*."+u.name)
 	}
 	for _, key := range u.keys {
-		g.publish("$KV." + bucket + "." + key)
+		g.publish(State.Subject(key))
 	}
 	if u.watermarks {
-		g.api("STREAM.INFO." + seenName)
-		g.reads(seenName)
-		g.publish("$KV." + seenBucket + ".>")
+		g.api("STREAM.INFO." + Seen.Stream())
+		g.reads(Seen.Stream())
+		g.publish(Seen.Subject(">"))
 	}
 	if u.procore {
-		g.api("STREAM.INFO." + quotaName)
-		g.reads(quotaName)
-		g.publish("$KV." + quotaBucket + ".>")
+		g.api("STREAM.INFO." + Quota.Stream())
+		g.reads(Quota.Stream())
+		g.publish(Quota.Subject(">"))
 	}
 }
 
@@ -198,7 +199,7 @@ func (g *grants) publish(subjects ...string) {
 
 func (g *grants) api(subjects ...string) {
 	for _, s := range subjects {
-		*g = append(*g, grant{subject: jetStreamAPI + "." + s})
+		*g = append(*g, grant{subject: JetStreamAPI + "." + s})
 	}
 }
 
@@ -208,22 +209,22 @@ func (g *grants) api(subjects ...string) {
 func (g *grants) consumes(d Durable) {
 	of := d.Kind.Stream() + "." + d.Name
 	g.api("CONSUMER.INFO." + of)
-	*g = append(*g, grant{subject: jetStreamAPI + ".CONSUMER.MSG.NEXT." + of, many: true})
+	*g = append(*g, grant{subject: JetStreamAPI + ".CONSUMER.MSG.NEXT." + of, many: true})
 	g.publish("$JS.ACK."+of+".*.*.*.*.*", "$JS.ACK.*.*."+of+".*.*.*.*.>")
 }
 
 // reads adds reading messages by sequence or subject, one or many at a time.
 func (g *grants) reads(stream string) {
 	g.api("STREAM.MSG.GET."+stream, "DIRECT.GET."+stream+".>")
-	*g = append(*g, grant{subject: jetStreamAPI + ".DIRECT.GET." + stream, many: true})
+	*g = append(*g, grant{subject: JetStreamAPI + ".DIRECT.GET." + stream, many: true})
 }
 
-// provisions adds creating the streams of the layout and the durable consumers, and nothing else.
+// provisions adds creating the streams and the durable consumers, and nothing else.
 func (g *grants) provisions() {
-	for _, w := range layout(Options{}) {
-		g.api("STREAM.INFO."+w.Name, "STREAM.CREATE."+w.Name, "STREAM.UPDATE."+w.Name)
-		if w.volatile {
-			g.api("STREAM.DELETE." + w.Name)
+	for _, s := range Streams(Config{}) {
+		g.api("STREAM.INFO."+s.Name, "STREAM.CREATE."+s.Name, "STREAM.UPDATE."+s.Name)
+		if s.Volatile {
+			g.api("STREAM.DELETE." + s.Name)
 		}
 	}
 	for _, d := range Durables() {
@@ -232,4 +233,5 @@ func (g *grants) provisions() {
 	}
 }
 
-func inbox(service string) string { return "_INBOX_" + service }
+// Inbox returns the prefix of the reply subjects that a service may subscribe to.
+func Inbox(service string) string { return "_INBOX_" + service }

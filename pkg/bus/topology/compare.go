@@ -1,0 +1,138 @@
+package topology
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// StreamNames returns the names of all streams, including those of the buckets. The stream of Procore's rate limits is
+// included if shared: an embedded broker has none, as a single process has the limits to itself.
+func StreamNames(shared bool) []string {
+	var names []string
+	for _, s := range Streams(Config{}) {
+		if shared || s.Name != Quota.Stream() {
+			names = append(names, s.Name)
+		}
+	}
+	return names
+}
+
+// StreamDiffers returns, in words, what bus.SetUp with the same settings would change in a stream's configuration; nil: nothing.
+// The configuration of a newer version is left as it is.
+func StreamDiffers(has jetstream.StreamConfig, c Config) []string {
+	all := Streams(c)
+	i := slices.IndexFunc(all, func(s Stream) bool { return s.Name == has.Name })
+	switch {
+	case i < 0:
+		return []string{"is no stream of this version"}
+	case IsNewer(has.Metadata):
+		return nil
+	}
+	want := all[i].For(has.Replicas)
+	var differs []string
+	if has.Replicas < want.Replicas {
+		differs = []string{fmt.Sprintf("has %d replicas, TIEBACK_NATS_REPLICAS says %d", has.Replicas, want.Replicas)}
+	}
+	differs = append(differs, compare(fields(want), fields(has), "num_replicas")...)
+	return append(differs, versionDiffers(has.Metadata)...)
+}
+
+// Differs is StreamDiffers for a consumer. It ignores ack_wait, which services set as they need it.
+func (d Durable) Differs(has jetstream.ConsumerConfig) []string {
+	if IsNewer(has.Metadata) {
+		return nil
+	}
+	return append(compare(fields(d.Config(has.AckWait)), fields(has), "name", "num_replicas"), versionDiffers(has.Metadata)...)
+}
+
+// filled are settings for which the broker has defaults.
+var filled = []string{"duplicate_window", "max_waiting"}
+
+// compare compares the settings of two configurations, except the metadata, which the broker writes as well.
+func compare(want, has map[string]any, but ...string) (differs []string) {
+	but = append(but, "metadata")
+	for name := range has {
+		if _, there := want[name]; !there {
+			want[name] = nil
+		}
+	}
+	for name, value := range want {
+		switch {
+		case slices.Contains(but, name), reflect.DeepEqual(value, has[name]), isUnset(value) && (isUnset(has[name]) || slices.Contains(filled, name)):
+		case isUnset(has[name]):
+			differs = append(differs, fmt.Sprintf("has no %s, should have %v", name, value))
+		case isUnset(value):
+			differs = append(differs, fmt.Sprintf("has %s %v, should have none", name, has[name]))
+		default:
+			differs = append(differs, fmt.Sprintf("has %s %v, should have %v", name, has[name], value))
+		}
+	}
+	slices.Sort(differs)
+	return differs
+}
+
+// isUnset reports whether a setting is not set; the broker writes some unset values as -1.
+func isUnset(v any) bool {
+	switch v := v.(type) {
+	case nil:
+		return true
+	case float64:
+		return v == 0 || v == -1
+	case map[string]any:
+		return len(v) == 0
+	}
+	return reflect.ValueOf(v).IsZero()
+}
+
+func versionDiffers(has map[string]string) []string {
+	if has[versionKey] == metadata()[versionKey] {
+		return nil
+	}
+	return []string{"is of an older version"}
+}
+
+// Changes returns, in words, what bus.SetUp did to a configuration: "created", "unchanged", "left as a newer version
+// configured it", or "changed: …" with the names of the changed settings. before is nil if it did not exist.
+func Changes[C any](before *C, after C, metadata map[string]string) string {
+	switch {
+	case before == nil:
+		return "created"
+	case IsNewer(metadata):
+		return "left as a newer version configured it"
+	}
+	var names []string
+	was, is := fields(*before), fields(after)
+	for name := range is {
+		if !reflect.DeepEqual(was[name], is[name]) {
+			names = append(names, name)
+		}
+	}
+	for name := range was {
+		if _, still := is[name]; !still {
+			names = append(names, name)
+		}
+	}
+	if names == nil {
+		return "unchanged"
+	}
+	slices.Sort(names)
+	return "changed: " + strings.Join(names, ", ")
+}
+
+// fields returns the settings of a configuration by their JSON names.
+func fields(cfg any) map[string]any {
+	var all map[string]any
+	raw, err := json.Marshal(cfg)
+	if err == nil {
+		err = json.Unmarshal(raw, &all)
+	}
+	if err != nil {
+		return nil // impossible: it came from the broker as JSON
+	}
+	return all
+}

@@ -1,0 +1,175 @@
+// Package topology declares what Tieback has at the broker: the streams, the durable consumers, and the accounts and
+// permissions of the services. It connects to nothing; package bus creates what it declares.
+//
+//	stream              subjects           retention         written by
+//	TIEBACK_DELIVERY    tb.delivery.>      Config.Retention  ingest
+//	TIEBACK_EVENT       tb.event.>         Config.Retention  fetcher
+//	TIEBACK_OUTCOME     tb.outcome.>       Config.Retention  workers, fetcher (failures)
+//	TIEBACK_CLOSED      tb.closed.>        Config.Retention  status-reporter
+//	TIEBACK_DEAD        tb.dead.>          for ever          the stage that gives up
+//	TIEBACK_RESOLUTION  tb.resolution.>    for ever          people, through tieback dead
+//	KV_tieback-quota    Procore's rate limits, shared by processes: see bus.Quota
+//	KV_tieback-seen     the streams' watermarks: see bus.RecordWatermarks
+//	KV_tieback-state    records of package state, and attempts: see bus.Bucket
+//
+// All streams have the limits retention policy: an ack deletes nothing, and the history of a request can be read by its
+// subject.
+package topology
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Kind is the kind of a message. Each kind has its own stream.
+type Kind string
+
+// The kinds, in the order of the pipeline.
+const (
+	Delivery   Kind = "delivery"   // ingest → fetcher
+	Event      Kind = "event"      // fetcher → worker
+	Outcome    Kind = "outcome"    // worker → status-reporter
+	Closed     Kind = "closed"     // what the status-reporter has reported to Procore
+	Dead       Kind = "dead"       // what a stage could not process
+	Resolution Kind = "resolution" // how a person resolved a dead letter
+)
+
+// Kinds lists all kinds.
+var Kinds = []Kind{Delivery, Event, Outcome, Closed, Dead, Resolution}
+
+// Stream returns the name of the kind's stream.
+func (k Kind) Stream() string { return "TIEBACK_" + strings.ToUpper(string(k)) }
+
+// Subjects returns the filter of all messages of the kind.
+func (k Kind) Subjects() string { return "tb." + string(k) + ".>" }
+
+// Bucket is the name of a key-value bucket.
+type Bucket string
+
+// The buckets.
+const (
+	State Bucket = "tieback-state"
+	Seen  Bucket = "tieback-seen"
+	Quota Bucket = "tieback-quota"
+)
+
+// Stream returns the name of the bucket's stream.
+func (b Bucket) Stream() string { return "KV_" + string(b) }
+
+// Subject returns the subject of a key, which may be a filter.
+func (b Bucket) Subject(key string) string { return "$KV." + string(b) + "." + key }
+
+// Config are the settings of the streams that an operator chooses.
+type Config struct {
+	Replicas  int           // of every stream, at least; 0: 1
+	Retention time.Duration // of the pipeline's streams; 0: 30 days
+}
+
+// version is the version of the configuration of streams, buckets and durable consumers. Every change of it adds
+// one. It is stored in their metadata, so that an older version does not revert the configuration of a newer one.
+const (
+	version    = 1
+	versionKey = "tieback.layout"
+)
+
+func metadata() map[string]string {
+	return map[string]string{versionKey: strconv.Itoa(version)}
+}
+
+// IsNewer reports whether the metadata were written by a newer version.
+func IsNewer(metadata map[string]string) bool {
+	n, err := strconv.Atoi(metadata[versionKey])
+	return err == nil && n > version
+}
+
+// Stream is the configuration of a stream in this version.
+type Stream struct {
+	jetstream.StreamConfig
+	LeaderReads bool // with replicas, only the leader answers reads: a follower may lag
+	Volatile    bool // it may lose its content; see For
+}
+
+// Streams returns all streams, including those of the buckets.
+func Streams(c Config) []Stream {
+	var all []Stream
+	for _, k := range Kinds {
+		all = append(all, KindStream(k, c))
+	}
+	return append(all, StateStream(c), SeenStream(c), QuotaStream(c))
+}
+
+// KindStream returns the stream of a kind.
+func KindStream(k Kind, c Config) Stream {
+	if c.Retention == 0 {
+		c.Retention = 30 * 24 * time.Hour
+	}
+	cfg := jetstream.StreamConfig{
+		Name: k.Stream(), Subjects: []string{k.Subjects()},
+		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, MaxAge: c.Retention,
+		Storage: jetstream.FileStorage, Replicas: c.Replicas,
+		Duplicates: min(10*time.Minute, c.Retention), AllowAtomicPublish: true,
+	}
+	if k == Dead || k == Resolution {
+		cfg.MaxAge = 0 // dead letters and their resolutions do not expire
+	}
+	return Stream{StreamConfig: cfg}
+}
+
+// StateStream returns the stream of the bucket State. Clients for key-value buckets can open it, but it is not created with
+// their API, which lets any replica answer a read: a follower may lag and return a record's previous generation. With
+// replicas, reads go to the leader.
+func StateStream(c Config) Stream {
+	return Stream{LeaderReads: true, StreamConfig: jetstream.StreamConfig{
+		Name: State.Stream(), Description: "links, generations, cursors and attempts of Tieback", Subjects: []string{State.Subject(">")},
+		Storage: jetstream.FileStorage, Replicas: c.Replicas,
+		MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew, DenyDelete: true, AllowAtomicPublish: true,
+		AllowMsgTTL: true, Duplicates: 2 * time.Minute,
+	}}
+}
+
+// SeenStream returns the stream of the bucket Seen, which has one key for each stream. It is a stream of its own: a damaged
+// stream could lose its own watermark.
+func SeenStream(c Config) Stream {
+	return Stream{LeaderReads: true, StreamConfig: jetstream.StreamConfig{
+		Name: Seen.Stream(), Description: "watermarks of Tieback's streams", Subjects: []string{Seen.Subject(">")},
+		Storage: jetstream.FileStorage, Replicas: c.Replicas, MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew, DenyDelete: true,
+	}}
+}
+
+const (
+	quotaValueMost = 1<<20 + 1<<10 // the limit of pkg/procore, and the headers
+	quotaMost      = 32 << 20
+)
+
+// QuotaStream returns the stream of the bucket Quota. Its size is bounded, as each service that calls Procore may write all
+// keys.
+func QuotaStream(c Config) Stream {
+	return Stream{LeaderReads: true, Volatile: true, StreamConfig: jetstream.StreamConfig{
+		Name: Quota.Stream(), Description: "Procore's rate limits as Tieback's processes know them", Subjects: []string{Quota.Subject(">")},
+		Replicas: c.Replicas, MaxMsgsPerSubject: 1, Discard: jetstream.DiscardOld, DenyDelete: true,
+		MaxMsgSize: quotaValueMost, MaxBytes: quotaMost, MaxAge: 24 * time.Hour,
+	}}
+}
+
+// For returns the configuration of the stream where it has so many replicas. It never has fewer than these: a command that
+// runs in a shell without TIEBACK_NATS_REPLICAS must not remove them.
+//
+// A volatile stream is not synced to disk, but must exist after a restart, because services may have no right to create
+// it. With replicas it is in memory, as the cluster keeps the configuration. A single broker would lose that, so there it
+// is a file with asynchronous writes.
+func (s Stream) For(replicas int) jetstream.StreamConfig {
+	cfg := s.StreamConfig
+	cfg.Metadata = metadata()
+	cfg.Replicas = max(1, cfg.Replicas, replicas)
+	cfg.AllowDirect = !s.LeaderReads || cfg.Replicas == 1
+	switch {
+	case s.Volatile && cfg.Replicas == 1:
+		cfg.Storage, cfg.PersistMode = jetstream.FileStorage, jetstream.AsyncPersistMode
+	case s.Volatile:
+		cfg.Storage = jetstream.MemoryStorage
+	}
+	return cfg
+}
