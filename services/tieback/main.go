@@ -1,4 +1,5 @@
-// Command tieback is the whole pipeline in one process, and its tools.
+// Command tieback runs the whole pipeline in one process, and has the commands of its operators. Each subcommand has a
+// package of its own.
 package main
 
 import (
@@ -37,42 +38,43 @@ import (
 
 func main() { os.Exit(execute()) }
 
-// exit is an exit code whose reason has been told already.
-type exit int
+// exitCode is an error whose reason has been printed.
+type exitCode int
 
-func (e exit) Error() string { return fmt.Sprintf("exit %d", int(e)) }
+func (e exitCode) Error() string { return fmt.Sprintf("exit %d", int(e)) }
 
-// execute returns 0 for done, 1 for failed, 2 for wrong usage or settings.
+// execute runs the command line and returns its exit code: 0 done, 1 failed, 2 wrong usage or settings.
 func execute() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	return codeOf(os.Stderr, root().ExecuteContext(ctx))
 }
 
-// root is the whole command.
+// root returns the command tieback with all subcommands.
 func root() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "tieback", Short: "Tieback ties Procore to a contractor's ERP.",
-		Long: `Tieback ties Procore to a contractor's ERP.
+		Use: "tieback", Short: "Connect Procore to a contractor's ERP",
+		Long: `Tieback connects Procore to a contractor's ERP.
 
-Exit codes, of every command; its help says what they mean there:
-  0  done, and all is well
-  1  it failed, or something is wrong
+Exit codes of all commands; the help of a command has the details:
+  0  done, and nothing is wrong
+  1  the command failed, or it found a problem
   2  wrong usage or settings
 
-Completion of commands, flags, companies and dead letters: tieback completion bash|zsh|fish, whose help says how.`,
+The shell can complete commands, flags, companies and dead letters: see tieback help completion.`,
 		Version: telemetry.Version, SilenceUsage: true, SilenceErrors: true,
 	}
 	cmd.AddCommand(demoCommand(), runCommand(), connector.Command(), links.Command(), dead.Command(), ledgerCommand(), benchCommand(), catalogueCommand())
 	cmd.AddCommand(audit.Command(), audit.SweepCommand(), setup.Command(), setup.WebhooksCommand(), doctor.Command())
 	cmd.AddCommand(status.Command(), trace.Command(), losses.Command())
 	completion.Into(cmd)
-	helpOnlyForWhatIs(cmd)
+	rejectHelpForUnknown(cmd)
 	return cmd
 }
 
-// helpOnlyForWhatIs makes help for no command wrong usage: cobra prints the root's, and is content.
-func helpOnlyForWhatIs(root *cobra.Command) {
+// rejectHelpForUnknown makes help for an unknown command a usage error. By default cobra prints the help of root and exits
+// with 0.
+func rejectHelpForUnknown(root *cobra.Command) {
 	root.InitDefaultHelpCmd()
 	for _, help := range root.Commands() {
 		if help.Name() != "help" {
@@ -87,14 +89,14 @@ func helpOnlyForWhatIs(root *cobra.Command) {
 			if found != nil && found != root {
 				list = "tieback help " + strings.TrimPrefix(found.CommandPath(), "tieback ")
 			}
-			return fmt.Errorf("there is no command %q: %s lists all", strings.Join(args, " "), list)
+			return fmt.Errorf("unknown command %q: %s lists the commands", strings.Join(args, " "), list)
 		}
 	}
 }
 
-// codeOf is the exit code that an error comes to; one that was not told yet is told.
+// codeOf returns the exit code for an error. It prints the error to w unless the command has done so.
 func codeOf(w io.Writer, err error) int {
-	var code exit
+	var code exitCode
 	switch {
 	case err == nil:
 		return 0
@@ -111,45 +113,48 @@ func codeOf(w io.Writer, err error) int {
 func demoCommand() *cobra.Command {
 	var o demo.Options
 	cmd := &cobra.Command{
-		Use: "demo", Short: "Play a company's accountants through all event types, on embedded parts", Args: cobra.NoArgs,
-		Long: `Play a company's accountants through all event types, against a sandbox of Procore, on embedded parts.
+		Use: "demo", Short: "Run the whole pipeline with all event types against a simulated Procore", Args: cobra.NoArgs,
+		Long: `Run the whole pipeline in one process with all event types: simulated accountants work in a simulated
+Procore, and the ERP is the embedded ledger unless --erp names another. At the end demo compares the ERP's
+books with what Procore exported.
 
-Exit code 0: all ended as it should. 1: not all, or it failed. 2: wrong usage.`,
+Exit code 0: all events ended as they should. 1: some did not, or the demo failed. 2: wrong usage.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ok, err := demo.Run(cmd.Context(), o, os.Stdout)
 			if err != nil {
 				fmt.Fprintf(os.Stderr, "tieback demo: %v\n", err)
 			}
 			if err != nil || !ok {
-				return exit(1)
+				return exitCode(1)
 			}
 			return nil
 		},
 	}
-	cmd.Flags().BoolVar(&o.Keep, "keep", false, "go on serving after the play")
-	cmd.Flags().StringVar(&o.ERP, "erp", "ledger", "the ERP: ledger (embedded), tryton, or remote (over gRPC)")
-	cmd.Flags().StringVar(&o.Address, "address", "", "with --erp remote: host:port of a connector that runs already, without TLS")
-	cmd.Flags().Uint64Var(&o.Seed, "seed", 1, "seed of all that is random in the play")
+	cmd.Flags().BoolVar(&o.Keep, "keep", false, "keep serving after the last event, until interrupted")
+	cmd.Flags().StringVar(&o.ERP, "erp", "ledger", "the ERP: ledger (embedded), tryton, or remote (a connector over gRPC)")
+	cmd.Flags().StringVar(&o.Address, "address", "", "with --erp remote: host:port of a running connector, without TLS; default: the demo starts one")
+	cmd.Flags().Uint64Var(&o.Seed, "seed", 1, "seed of the random choices of the demo")
 	return cmd
 }
 
 func runCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "run", Short: "Serve a real Procore, all services in one process, until stopped", Args: cobra.NoArgs,
-		Long: `Serve a real Procore, all services in one process, until stopped.
+		Use: "run", Short: "Run all services in one process", Args: cobra.NoArgs,
+		Long: `Run all services in one process, for the companies in the companies file, until a signal stops it. Without
+TIEBACK_NATS_URL it uses an embedded broker in TIEBACK_DATA.
 
-Exit code 0: stopped by a signal. 1: it failed. 2: wrong usage or settings.`,
+Exit code 0: stopped by a signal. 1: a service failed. 2: wrong usage or settings.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p, err := tenant.LoadServing("tieback")
 			if err != nil {
 				return err
 			}
 			if demo.Made(p.Settings.Data) {
-				return fmt.Errorf("TIEBACK_DATA: %s was made by a demo, and the next demo empties it; give a real company another folder", p.Settings.Data)
+				return fmt.Errorf("TIEBACK_DATA: %s was created by tieback demo, and the next demo deletes its content: give another directory", p.Settings.Data)
 			}
 			if err := serve(cmd.Context(), p); err != nil && cmd.Context().Err() == nil {
-				p.Log.Error("stopped", zap.Error(err))
-				return exit(1)
+				p.Log.Error("stopped by an error", zap.Error(err))
+				return exitCode(1)
 			}
 			return nil
 		},
@@ -172,11 +177,11 @@ func serve(ctx context.Context, p *tenant.App) error {
 
 func ledgerCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "ledger list|show|add|delete|check|accept-loss --company N ...", Short: "Look at the embedded ERP's books, and change them by hand",
+		Use: "ledger list|show|add|delete|check|accept-loss --company N ...", Short: "Show or change the books of the embedded ERP",
 		DisableFlagParsing: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if code := ledgercmd.Run(cmd.Context(), args, settings.DataFolder(os.Getenv), os.Stdout, os.Stderr); code != 0 {
-				return exit(code)
+				return exitCode(code)
 			}
 			return nil
 		},
@@ -186,28 +191,27 @@ func ledgerCommand() *cobra.Command {
 func benchCommand() *cobra.Command {
 	var o bench.Options
 	cmd := &cobra.Command{
-		Use: "bench", Short: "Measure the pipeline end to end, beside a bare JetStream publish", Args: cobra.NoArgs,
-		Long: `Measure the pipeline end to end, beside a bare JetStream publish.
+		Use: "bench", Short: "Measure the throughput and latency of the pipeline", Args: cobra.NoArgs,
+		Long: `Measure the throughput and latency of the pipeline, and for comparison those of bare JetStream publishes.
+With --fair, measure instead how much another company's load or failure delays a company's exports.
 
-Exit code 0: measured. 1: it failed. 2: wrong usage.`,
+Exit code 0: measured. 1: the measurement failed. 2: wrong usage.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := bench.Run(cmd.Context(), o, os.Stdout); err != nil {
 				fmt.Fprintf(os.Stderr, "tieback bench: %v\n", err)
-				return exit(1)
+				return exitCode(1)
 			}
 			return nil
 		},
 	}
-	cmd.Flags().IntVar(&o.Events, "events", 5000, "vendor exports in the throughput run")
-	cmd.Flags().IntVar(&o.Rate, "rate", 100, "events a second in the steady run")
+	cmd.Flags().IntVar(&o.Events, "events", 5000, "number of vendor exports in the throughput run")
+	cmd.Flags().IntVar(&o.Rate, "rate", 100, "events per second in the steady run")
 	cmd.Flags().StringVar(&o.Profile, "cpuprofile", "", "write a CPU profile of the throughput run to this file")
-	cmd.Flags().BoolVar(&o.Sandbox, "sandbox", false, "be the bench's Procore, in a process of its own")
-	cmd.Flags().BoolVar(&o.Fair, "fair", false, "measure one company's exports beside another company in trouble instead")
-	cmd.Flags().IntVar(&o.FairRate, "fair-rate", 2, "with --fair: exports a second of the one; the other has a hundred times as many")
-	cmd.Flags().IntVar(&o.FairSeconds, "fair-seconds", 60, "with --fair: seconds of each measurement")
-	cmd.Flags().BoolVar(&o.FairSandbox, "fair-sandbox", false, "be the Procore of --fair, in a process of its own")
+	cmd.Flags().BoolVar(&o.Sandbox, "sandbox", false, "run the simulated Procore of bench")
+	cmd.Flags().BoolVar(&o.Fair, "fair", false, "measure one company's exports while another company has a high load or a failure")
+	cmd.Flags().IntVar(&o.FairRate, "fair-rate", 2, "with --fair: exports per second of the measured company; the other company has 100 times as many")
+	cmd.Flags().IntVar(&o.FairSeconds, "fair-seconds", 60, "with --fair: duration of each measurement in seconds")
 	_ = cmd.Flags().MarkHidden("sandbox")
-	_ = cmd.Flags().MarkHidden("fair-sandbox")
 	return cmd
 }
 
@@ -225,6 +229,6 @@ Exit code 0: printed. 2: wrong usage, or the file can't be written.`,
 			return catalogue.Catalogue(os.Stdout)
 		},
 	}
-	cmd.Flags().StringVar(&into, "into", "", "put it between the catalogue marks of this file instead")
+	cmd.Flags().StringVar(&into, "into", "", "write the table into this file, between the catalogue marks")
 	return cmd
 }

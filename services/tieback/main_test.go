@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// Help for what does not exist was exit code 0.
-func TestHelpForNoCommand(t *testing.T) {
+// Help for an unknown command once exited with 0.
+func TestHelpForUnknownCommand(t *testing.T) {
 	for _, c := range []struct {
 		line string
 		code int
@@ -16,8 +16,8 @@ func TestHelpForNoCommand(t *testing.T) {
 		{"help trace", 0, ""},
 		{"help dead show", 0, ""},
 		{"help completion bash", 0, ""},
-		{"help nosuch", 2, `there is no command "nosuch": tieback help lists all`},
-		{"help dead nosuch", 2, `there is no command "dead nosuch": tieback help dead lists all`},
+		{"help nosuch", 2, `unknown command "nosuch": tieback help lists the commands`},
+		{"help dead nosuch", 2, `unknown command "dead nosuch": tieback help dead lists the commands`},
 		{"nosuch", 2, "nosuch"},
 	} {
 		var out, errs strings.Builder

@@ -1,16 +1,13 @@
-// Package bench measures the pipeline end to end, with every write synced, beside a bare
-// JetStream publish in the same run. The sandbox runs in a process of its own, so that the
-// CPU seconds are those of the services, the broker and the embedded ERP alone.
+// Package bench measures the throughput and latency of the pipeline. Every write is synced to disk. For comparison it measures
+// bare JetStream publishes in the same run. The simulated Procore runs in a process of its own, so that the CPU time is that of
+// the services, the broker and the embedded ERP.
 package bench
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"os"
 	"runtime/pprof"
 	"sync/atomic"
@@ -25,66 +22,46 @@ import (
 	"github.com/tieback/tieback/services/tieback/run/local"
 )
 
-// Options size the bench.
+// Options are the flags of `tieback bench`.
 type Options struct {
-	Events  int    // in the throughput run
-	Rate    int    // events a second in the steady run, for ten seconds
-	Sandbox bool   // be the sandbox
+	Events  int    // exports in the throughput run
+	Rate    int    // events per second in the steady run, which takes ten seconds
 	Profile string // file for a CPU profile of the throughput run; "": none
+	Sandbox bool   // run the simulated Procore instead
 
-	Fair        bool // measure one company beside another in trouble instead
-	FairRate    int  // exports a second of the one; the other has a hundred times as many
-	FairSeconds int  // of each measurement
-	FairSandbox bool // be the sandbox of that
+	Fair        bool // measure one company while another has a high load or a failure
+	FairRate    int  // exports per second of the measured company; the other has 100 times as many
+	FairSeconds int  // duration of each measurement
 }
 
-// Run measures and prints.
+// Run measures and prints the results to out.
 func Run(ctx context.Context, o Options, out io.Writer) error {
-	if o.Sandbox {
+	switch {
+	case o.Sandbox:
 		return serveSandbox(ctx, out)
-	}
-	if o.FairSandbox {
-		return serveFairSandbox(ctx, out)
-	}
-	if o.Fair {
+	case o.Fair:
 		return fairness(ctx, o, out)
 	}
-	dir, err := os.MkdirTemp("", "tieback-bench-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	secrets := local.NewSecrets()
-	child, err := startSandbox(ctx, "--sandbox", secrets, local.WebhookURL(l))
-	if err != nil {
-		return err
-	}
-	defer child.stop()
-	pl, err := local.Open(ctx, local.Parts{Data: dir, ProcoreURL: child.url, AdminAddr: "127.0.0.1:0", LogLevel: zapcore.ErrorLevel, Secrets: secrets})
-	if err != nil {
-		return err
-	}
-	defer pl.Close()
-	bare, err := barePublish(ctx, pl, 2*time.Second)
-	if err != nil {
-		return err
-	}
-	g, ctx := errgroup.WithContext(ctx)
-	ctx, stop := context.WithCancel(ctx)
-	g.Go(func() error { return pl.Run(ctx, l) })
-	g.Go(func() error { defer stop(); return measure(ctx, o, child, bare, out) })
-	return g.Wait()
+	return withPipeline(ctx, openOne, func(ctx context.Context, c *child, pl *run.Pipeline) error {
+		bare, err := barePublish(ctx, pl, 2*time.Second)
+		if err != nil {
+			return err
+		}
+		return measure(ctx, o, c, bare, out)
+	})
 }
 
+// openOne opens a pipeline for the measured company with the embedded ledger.
+func openOne(ctx context.Context, dir, procoreURL string, secrets local.Secrets) (*run.Pipeline, error) {
+	return local.Open(ctx, local.Parts{Data: dir, ProcoreURL: procoreURL, AdminAddr: "127.0.0.1:0", LogLevel: zapcore.ErrorLevel, Secrets: secrets})
+}
+
+// measure exports vendors in several patterns and prints the results. bare is the rate of bare publishes.
 func measure(ctx context.Context, o Options, child *child, bare float64, out io.Writer) error {
-	if _, err := child.press(ctx, 200, 0); err != nil { // warm up: tokens, connections, caches
+	if _, err := child.export(ctx, 200, 0); err != nil { // warm up tokens, connections and caches
 		return err
 	}
-	burst, err := child.press(ctx, 1000, 0)
+	burst, err := child.export(ctx, 1000, 0)
 	if err != nil {
 		return err
 	}
@@ -93,17 +70,17 @@ func measure(ctx context.Context, o Options, child *child, bare float64, out io.
 		return err
 	}
 	before := cpuSeconds()
-	full, err := child.press(ctx, o.Events, 0)
+	full, err := child.export(ctx, o.Events, 0)
 	stop()
 	if err != nil {
 		return err
 	}
 	cpu := cpuSeconds() - before
-	steady, err := child.press(ctx, 10*o.Rate, o.Rate)
+	steady, err := child.export(ctx, 10*o.Rate, o.Rate)
 	if err != nil {
 		return err
 	}
-	lone, err := child.press(ctx, 5, 1)
+	lone, err := child.export(ctx, 5, 1)
 	if err != nil {
 		return err
 	}
@@ -119,7 +96,7 @@ burst of 1,000 exports       %8d Procore calls
 	return nil
 }
 
-// barePublish is what the broker takes without us: synchronous publishes, 64 at a time.
+// barePublish returns the messages per second that 64 publishers achieve with synchronous publishes.
 func barePublish(ctx context.Context, pl *run.Pipeline, d time.Duration) (float64, error) {
 	js := pl.Bus.JetStream()
 	data := make([]byte, 1024)
@@ -141,7 +118,7 @@ func barePublish(ctx context.Context, pl *run.Pipeline, d time.Duration) (float6
 	return float64(n.Load()) / time.Since(start).Seconds(), err
 }
 
-// profile starts a CPU profile, if one is wanted, and returns what ends it.
+// profile starts a CPU profile and returns a function that ends it. Without a file it does nothing.
 func profile(file string) (stop func(), err error) {
 	if file == "" {
 		return func() {}, nil
@@ -156,29 +133,11 @@ func profile(file string) (stop func(), err error) {
 	return func() { pprof.StopCPUProfile(); _ = f.Close() }, nil
 }
 
-// cpuSeconds is the user and system time that this process has used.
+// cpuSeconds returns the user and system time of this process.
 func cpuSeconds() float64 {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
 		return 0
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
-}
-
-// get asks the sandbox process for a measurement.
-func get(ctx context.Context, url string, into any) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1000))
-		return fmt.Errorf("sandbox: %s: %s", resp.Status, text)
-	}
-	return json.NewDecoder(resp.Body).Decode(into)
 }

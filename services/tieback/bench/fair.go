@@ -4,10 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
-	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
@@ -18,22 +16,16 @@ import (
 	"github.com/tieback/tieback/services/tieback/run/local"
 )
 
-// The two companies of the fairness bench: one whose clicks are measured, and its neighbour.
-const (
-	measured  = local.CompanyID
-	neighbour = local.CompanyID + 1
-)
-
-// trouble is what goes on beside the measured company's exports.
-type trouble struct {
+// condition is the condition under which the measured company's exports are measured a second time.
+type condition struct {
 	name string
-	load bool   // the neighbour's exports, a hundred times as many
-	kind string // of trouble in the sandbox; "": none
-	hang bool   // the neighbour's ERP
-	sync bool   // of 10,000 vendors of the measured company itself
+	load bool   // the neighbour exports 100 times as many vendors
+	kind string // failure of the neighbour in Procore: quota or secret; "": none
+	hang bool   // the neighbour's ERP does not respond
+	sync bool   // the measured company itself syncs 10,000 vendors
 }
 
-var troubles = []trouble{
+var conditions = []condition{
 	{name: "100 times its load", load: true},
 	{name: "… of a company with a dead ERP", load: true, hang: true},
 	{name: "… of a company at its quota", load: true, kind: "quota"},
@@ -41,107 +33,70 @@ var troubles = []trouble{
 	{name: "its own sync of 10,000 vendors", sync: true},
 }
 
-// fairness prints one company's latency alone and then beside each trouble, each time on a
-// fresh pipeline and sandbox, so that both halves of a line find the machine alike.
+// fairness measures one company's latency alone and then under each condition. Each condition has a new pipeline and sandbox,
+// so that both measurements of a line start from the same state.
 func fairness(ctx context.Context, o Options, out io.Writer) error {
-	fmt.Fprintf(out, "%d vendor exports a second for %d s, from click to close-out; an ERP call takes %v\n%-40s %15s %18s\n",
-		o.FairRate, o.FairSeconds, erpTakes, "beside", "alone p50, p99", "beside it p50, p99")
-	for _, t := range troubles {
-		alone, crowded, err := beside(ctx, o, t)
+	fmt.Fprintf(out, "%d vendor exports per second for %d s, from click to close-out; an ERP call takes %v\n%-40s %15s %18s\n",
+		o.FairRate, o.FairSeconds, erpLatency, "beside", "alone p50, p99", "beside it p50, p99")
+	for _, c := range conditions {
+		var alone, loaded result
+		err := withPipeline(ctx, c.open, func(ctx context.Context, child *child, _ *run.Pipeline) (err error) {
+			alone, loaded, err = child.compare(ctx, o, c)
+			return err
+		})
 		if err != nil {
-			return fmt.Errorf("%s: %w", t.name, err)
+			return fmt.Errorf("%s: %w", c.name, err)
 		}
 		fmt.Fprintf(out, "%-40s %4.0f ms, %4.0f ms %6.0f ms, %4.0f ms  p99 %+.0f %%\n",
-			t.name, alone.P50ms, alone.P99ms, crowded.P50ms, crowded.P99ms, 100*(crowded.P99ms/alone.P99ms-1))
+			c.name, alone.P50ms, alone.P99ms, loaded.P50ms, loaded.P99ms, 100*(loaded.P99ms/alone.P99ms-1))
 	}
 	return nil
 }
 
-// beside measures on a pipeline of its own.
-func beside(ctx context.Context, o Options, t trouble) (alone, crowded result, err error) {
-	dir, err := os.MkdirTemp("", "tieback-fair-")
-	if err != nil {
-		return alone, crowded, err
+// compare measures without and then with the condition. It does not wait for the neighbour's requests.
+func (c *child) compare(ctx context.Context, o Options, cond condition) (alone, loaded result, err error) {
+	if _, err = c.export(ctx, 50, 50); err != nil { // warm up
+		return alone, loaded, err
 	}
-	defer os.RemoveAll(dir)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return alone, crowded, err
+	if alone, err = c.export(ctx, o.FairRate*o.FairSeconds, o.FairRate); err != nil {
+		return alone, loaded, err
 	}
-	secrets := local.NewSecrets()
-	child, err := startSandbox(ctx, "--fair-sandbox", secrets, "http://"+l.Addr().String()+"/webhooks/procore/")
-	if err != nil {
-		return alone, crowded, err
-	}
-	defer child.stop()
-	pl, err := openTwo(ctx, dir, child.url, secrets, t)
-	if err != nil {
-		return alone, crowded, err
-	}
-	defer pl.Close()
-	g, ctx := errgroup.WithContext(ctx)
-	ctx, stop := context.WithCancel(ctx)
-	g.Go(func() error {
-		if err := pl.Run(ctx, l); ctx.Err() == nil {
-			return err
-		}
-		return nil // stopped in the midst of the neighbour's work
-	})
-	g.Go(func() (err error) { defer stop(); alone, crowded, err = child.beside(ctx, o, t); return err })
-	err = g.Wait()
-	return alone, crowded, err
-}
-
-// beside presses and waits; what the neighbour has left over is left behind.
-func (c *child) beside(ctx context.Context, o Options, t trouble) (alone, crowded result, err error) {
-	if _, err = c.exports(ctx, 50, 50); err != nil { // warm up
-		return alone, crowded, err
-	}
-	if alone, err = c.exports(ctx, o.FairRate*o.FairSeconds, o.FairRate); err != nil {
-		return alone, crowded, err
-	}
-	for _, path := range t.begin(o) {
-		if err := get(ctx, c.url+path, new(bool)); err != nil {
-			return alone, crowded, err
+	for _, path := range cond.start(o) {
+		if err := c.get(ctx, path, new(bool)); err != nil {
+			return alone, loaded, err
 		}
 	}
-	crowded, err = c.exports(ctx, o.FairRate*o.FairSeconds, o.FairRate)
-	return alone, crowded, err
+	loaded, err = c.export(ctx, o.FairRate*o.FairSeconds, o.FairRate)
+	return alone, loaded, err
 }
 
-// begin is what to ask of the sandbox.
-func (t trouble) begin(o Options) (paths []string) {
-	if t.kind != "" {
-		paths = append(paths, "/trouble?kind="+t.kind)
+// start returns the requests to the sandbox that start the condition.
+func (c condition) start(o Options) (paths []string) {
+	if c.kind != "" {
+		paths = append(paths, "/failure?kind="+c.kind)
 	}
-	if t.load {
-		paths = append(paths, fmt.Sprintf("/load?company=%d&rate=%d&seconds=%d", neighbour, 100*o.FairRate, o.FairSeconds))
+	if c.load {
+		paths = append(paths, fmt.Sprintf("/load?company=%d&rate=%d&seconds=%d", int64(neighbour), 100*o.FairRate, o.FairSeconds))
 	}
-	if t.sync {
-		paths = append(paths, fmt.Sprintf("/sync?company=%d", measured))
+	if c.sync {
+		paths = append(paths, fmt.Sprintf("/sync?company=%d", int64(measured)))
 	}
 	return paths
 }
 
-// exports presses n of the measured company, so many a second, and waits for their end.
-func (c *child) exports(ctx context.Context, n, rate int) (r result, err error) {
-	err = get(ctx, fmt.Sprintf("%s/bench?company=%d&n=%d&rate=%d", c.url, measured, n, rate), &r)
-	return r, err
-}
-
-// openTwo opens a pipeline for the two companies.
-func openTwo(ctx context.Context, dir, procore string, secrets local.Secrets, t trouble) (*run.Pipeline, error) {
+// open opens a pipeline for both companies, each with a slow ERP.
+func (c condition) open(ctx context.Context, dir, procoreURL string, secrets local.Secrets) (*run.Pipeline, error) {
 	file := filepath.Join(dir, "companies.yaml")
 	text := "companies:\n"
-	for _, id := range []int64{measured, neighbour} {
-		text += fmt.Sprintf("  - {id: %d, name: C, client_id: client-%d, client_secret: %s, webhook_tokens: [%s], standard_cost_code_list_id: %d, connector: {driver: fair}}\n",
-			id, id, secrets.ClientSecret, secrets.WebhookToken, local.CostCodeList)
+	for id, client := range clients {
+		text += fmt.Sprintf("  - {id: %d, name: C, client_id: %s, client_secret: %s, webhook_tokens: [%s], standard_cost_code_list_id: %d, connector: {driver: fair}}\n",
+			id, client, secrets.ClientSecret, secrets.WebhookToken, local.CostCodeList)
 	}
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
 	env := map[string]string{
-		"TIEBACK_DATA": dir, "TIEBACK_COMPANIES": file, "TIEBACK_PROCORE_API_URL": procore, "TIEBACK_PROCORE_LOGIN_URL": procore,
+		"TIEBACK_DATA": dir, "TIEBACK_COMPANIES": file, "TIEBACK_PROCORE_API_URL": procoreURL, "TIEBACK_PROCORE_LOGIN_URL": procoreURL,
 		"TIEBACK_ADMIN_ADDR": "127.0.0.1:0", "TIEBACK_LOG_LEVEL": "error",
 	}
 	p, err := tenant.LoadFrom("tieback", func(name string) string { return env[name] })
@@ -153,14 +108,14 @@ func openTwo(ctx context.Context, dir, procore string, secrets local.Secrets, t 
 	if err != nil {
 		return nil, err
 	}
-	p.Drivers["fair"] = slowERPs(pl.Ledger.Opener(), t.hang)
-	if t.sync {
+	p.Drivers["fair"] = slowERPs(pl.Ledger.Opener(), c.hang)
+	if c.sync {
 		err = fillBooks(ctx, pl.Ledger, 10_000)
 	}
 	return pl, err
 }
 
-// fillBooks has the ERP's own users add vendors.
+// fillBooks adds n vendors to the measured company's ledger that Procore does not have.
 func fillBooks(ctx context.Context, l *ledger.Ledger, n int) error {
 	books, err := l.Company(ctx, measured)
 	if err != nil {
@@ -179,9 +134,3 @@ func fillBooks(ctx context.Context, l *ledger.Ledger, n int) error {
 	}
 	return books.Close()
 }
-
-const (
-	erpTakes = 5 * time.Millisecond
-	erpBears = 8 // calls at once
-	erpHangs = 30 * time.Second
-)

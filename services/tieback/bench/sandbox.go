@@ -1,17 +1,15 @@
 package bench
 
 import (
-	"bufio"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -20,77 +18,62 @@ import (
 	"github.com/tieback/tieback/services/tieback/run/local"
 )
 
-// result is what a run of presses came to.
-type result struct {
-	Seconds float64 // from the first click to the last close-out
-	P50ms   float64
-	P99ms   float64
-	Calls   int64 // of Procore's API
-}
+// The companies of the sandbox. The neighbour is idle except in the fairness bench.
+const (
+	measured  = local.CompanyID
+	neighbour = local.CompanyID + 1
+)
 
-// child is the sandbox's process.
-type child struct {
-	cmd *exec.Cmd
-	url string
-}
+// clients are the client ids of the companies.
+var clients = map[int64]string{measured: local.ClientID, neighbour: "neighbour"}
 
-// startSandbox runs this program again as the sandbox that the flag names.
-func startSandbox(ctx context.Context, flag string, s local.Secrets, webhook string) (*child, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	cmd := exec.CommandContext(ctx, self, "bench", flag)
-	cmd.Env = append(os.Environ(), "BENCH_SECRET="+s.ClientSecret, "BENCH_TOKEN="+s.WebhookToken, "BENCH_WEBHOOK="+webhook)
-	cmd.Stderr = os.Stderr
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	url, err := bufio.NewReader(stdout).ReadString('\n')
-	if err != nil {
-		return nil, fmt.Errorf("the sandbox process said nothing: %w", err)
-	}
-	return &child{cmd: cmd, url: strings.TrimSpace(url)}, nil
-}
-
-func (c *child) stop() {
-	_ = c.cmd.Process.Kill()
-	_ = c.cmd.Wait() // killed: it has no status of interest
-}
-
-// press has n vendor exports pressed, rate a second (0: at once), and waits for their end.
-func (c *child) press(ctx context.Context, n, rate int) (result, error) {
-	var r result
-	err := get(ctx, fmt.Sprintf("%s/bench?n=%d&rate=%d", c.url, n, rate), &r)
-	return r, err
-}
-
-// serveSandbox is the child: a sandbox without limits, and the presses at /bench.
+// serveSandbox is the child process: a simulated Procore without rate limits, which prints its URL and serves also
+//
+//	/export?company=&n=&rate=        exports vendors and waits for their end; the response is a result
+//	/load?company=&rate=&seconds=    starts exporting vendors and does not wait
+//	/sync?company=                   starts a sync of vendors
+//	/failure?kind=                   quota: the neighbour's rate limit becomes 100 per hour; secret: its secret is revoked
 func serveSandbox(ctx context.Context, out io.Writer) error {
 	sb := sandbox.New(sandbox.Config{HourlyLimit: 100_000_000, SpikeLimit: -1, CallLog: -1, InFlight: 128, APIVersion: sandbox.Rotate})
-	err := sb.AddCompany(sandbox.Company{
-		ID: local.CompanyID, Name: "Acme Builders", ClientID: local.ClientID, ClientSecret: os.Getenv("BENCH_SECRET"),
-		WebhookURL: os.Getenv("BENCH_WEBHOOK"), WebhookToken: os.Getenv("BENCH_TOKEN"), StandardCostCodeListID: local.CostCodeList,
-	})
-	if err != nil {
-		return err
+	for id, client := range clients {
+		err := sb.AddCompany(sandbox.Company{
+			ID: id, Name: "Acme Builders", ClientID: client, ClientSecret: os.Getenv("BENCH_SECRET"),
+			WebhookURL: os.Getenv("BENCH_WEBHOOK") + strconv.FormatInt(id, 10), WebhookToken: os.Getenv("BENCH_TOKEN"), StandardCostCodeListID: local.CostCodeList,
+		})
+		if err != nil {
+			return err
+		}
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/", sb.Handler())
-	mux.HandleFunc("GET /bench", func(w http.ResponseWriter, r *http.Request) {
-		n, _ := strconv.Atoi(r.FormValue("n"))
-		rate, _ := strconv.Atoi(r.FormValue("rate"))
-		res, err := pressMany(r.Context(), sb, local.CompanyID, n, rate)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-			return
-		}
-		_ = json.NewEncoder(w).Encode(res) // the parent gone is no news
-	})
+	for path, do := range map[string]func(*http.Request) (any, error){
+		"GET /export": func(r *http.Request) (any, error) {
+			return pressMany(r.Context(), sb, int64(number(r, "company")), number(r, "n"), number(r, "rate"))
+		},
+		"GET /load": func(r *http.Request) (any, error) {
+			go pressOn(ctx, sb, int64(number(r, "company")), number(r, "rate"), time.Duration(number(r, "seconds"))*time.Second)
+			return true, nil
+		},
+		"GET /sync": func(r *http.Request) (any, error) {
+			_, err := sb.Press(int64(number(r, "company")), "sync_vendors", nil)
+			return true, err
+		},
+		"GET /failure": func(r *http.Request) (any, error) {
+			if r.FormValue("kind") == "secret" {
+				return true, sb.RotateSecret(neighbour, rand.Text())
+			}
+			return true, sb.SetLimits(neighbour, 100, -1)
+		},
+	} {
+		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+			a, err := do(r)
+			if err != nil {
+				http.Error(w, err.Error(), http.StatusInternalServerError)
+				return
+			}
+			_ = json.NewEncoder(w).Encode(a) // fails only if the parent has ended
+		})
+	}
 	url, err := local.Serve(ctx, mux)
 	if err != nil {
 		return err
@@ -99,6 +82,13 @@ func serveSandbox(ctx context.Context, out io.Writer) error {
 	return sb.Run(ctx)
 }
 
+// number returns a parameter that the parent process has sent.
+func number(r *http.Request, name string) int {
+	n, _ := strconv.Atoi(r.FormValue(name))
+	return n
+}
+
+// pressMany presses Export n times, rate times per second (0: without a pause), and waits until all requests succeeded.
 func pressMany(ctx context.Context, sb *sandbox.Sandbox, company int64, n, rate int) (result, error) {
 	payloads := make([]map[string]any, n)
 	for i := range payloads {
@@ -136,4 +126,21 @@ func pressMany(ctx context.Context, sb *sandbox.Sandbox, company int64, n, rate 
 	slices.Sort(took)
 	ms := func(q float64) float64 { return float64(took[int(q*float64(n-1))].Microseconds()) / 1000 }
 	return result{Seconds: time.Since(start).Seconds(), P50ms: ms(0.50), P99ms: ms(0.99), Calls: sb.TotalCalls() - calls}, nil
+}
+
+// pressOn presses Export at a rate for a duration. It does not wait for the requests.
+func pressOn(ctx context.Context, sb *sandbox.Sandbox, company int64, rate int, d time.Duration) {
+	tick := time.NewTicker(time.Second / time.Duration(rate))
+	defer tick.Stop()
+	for end := time.Now().Add(d); time.Now().Before(end); {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if _, err := sb.Press(company, "create_vendor", nil); err != nil {
+			fmt.Fprintln(os.Stderr, "tieback bench: export:", err)
+			return
+		}
+	}
 }

@@ -10,33 +10,38 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// slowERPs are embedded ledgers that take a moment for each call, and no more than a few at
-// once. The neighbour's may be dead: its calls hang until they time out.
+const (
+	erpLatency     = 5 * time.Millisecond
+	erpConcurrency = 8
+	erpTimeout     = 30 * time.Second
+)
+
+// slowERPs returns an opener of ledgers whose calls take erpLatency. If dead is set, the neighbour's calls fail after erpTimeout.
 func slowERPs(open connector.Opener, dead bool) connector.Opener {
 	return func(ctx context.Context, company int64, settings map[string]string) (connector.Driver, error) {
 		d, err := open(ctx, company, settings)
-		return &slowERP{Driver: d, hang: dead && company == neighbour}, err
+		return &slowERP{Driver: d, dead: dead && company == neighbour}, err
 	}
 }
 
 type slowERP struct {
 	connector.Driver
-	hang bool
+	dead bool
 }
 
-// wait is what a call takes; an error where nobody answers.
+// wait takes the time of a call. It returns an error if the ERP is dead.
 func (e *slowERP) wait(ctx context.Context) error {
-	takes := erpTakes
-	if e.hang {
-		takes = erpHangs
+	latency := erpLatency
+	if e.dead {
+		latency = erpTimeout
 	}
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-time.After(takes):
+	case <-time.After(latency):
 	}
-	if e.hang {
-		return fault.New(fault.Transient, errors.New("no answer"))
+	if e.dead {
+		return fault.New(fault.Transient, errors.New("the ERP did not respond"))
 	}
 	return nil
 }
@@ -44,7 +49,7 @@ func (e *slowERP) wait(ctx context.Context) error {
 func (e *slowERP) Capabilities(ctx context.Context, q *tiebackv1.CapabilitiesRequest) (*tiebackv1.CapabilitiesResponse, error) {
 	a, err := e.Driver.Capabilities(ctx, q)
 	if err == nil {
-		a.MaxConcurrent = erpBears
+		a.MaxConcurrent = erpConcurrency
 	}
 	return a, err
 }
