@@ -229,10 +229,10 @@ func TestBrokerThatDoesNotRecoverEndsItsProcess(t *testing.T) {
 			done()
 		}
 	})
-	err = srv.Keep(ctx, zap.NewNop())
+	err = srv.Supervise(ctx, zap.NewNop())
 	stop()
 	publishing.Wait()
 	if err == nil || !strings.Contains(err.Error(), "after 5 restarts") {
-		t.Errorf("Keep ended with %v, want the reason", err)
+		t.Errorf("Supervise ended with %v, want the reason", err)
 	}
 }

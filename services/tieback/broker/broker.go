@@ -1,5 +1,5 @@
-// Package broker is a JetStream server inside the process: files on disk, every write
-// synced, no port. Keep restarts it after its disk was full.
+// Package broker runs a JetStream server inside the process. It stores files on disk, syncs every write, and listens on no
+// port. Supervise restarts it after its disk was full.
 package broker
 
 import (
@@ -24,19 +24,22 @@ type Server struct {
 	lock *os.File
 
 	mu sync.Mutex
-	ns *server.Server // nil while it is restarted, and after Close
+	ns *server.Server // nil during a restart and after Close
 }
 
-// ErrHeld says that another process has the folder.
-var ErrHeld = errors.New("one process at a time can open the embedded broker, and another one has it, tieback run or a command: stop it first")
+// ErrInUse is returned by Start if another process runs a broker on the directory.
+var ErrInUse = errors.New("another process, tieback run or a command, uses the embedded broker: stop it first")
 
-// Start starts a broker that keeps its streams in dir, where no other process does: else ErrHeld. Close it after its clients.
-// It logs nothing.
+// errNotRunning is the error of a broker that is being restarted.
+var errNotRunning = errors.New("the embedded broker is not running")
+
+// Start starts a broker that stores its streams in dir. If another process uses dir, the error is ErrInUse. Close the broker after
+// its clients. It logs nothing.
 func Start(dir string) (*Server, error) { return StartLogging(dir, zap.NewNop()) }
 
-// StartLogging is Start with a log for the broker's own warnings and errors.
+// StartLogging is Start with a log for the broker's warnings and errors.
 func StartLogging(dir string, log *zap.Logger) (*Server, error) {
-	lock, err := take(dir + ".lock")
+	lock, err := acquire(dir + ".lock")
 	if err != nil {
 		return nil, err
 	}
@@ -47,8 +50,8 @@ func StartLogging(dir string, log *zap.Logger) (*Server, error) {
 	return &Server{dir: dir, log: log, lock: lock, ns: ns}, nil
 }
 
-// take locks a file: two brokers on one folder would spoil it. The lock goes with the process.
-func take(path string) (*os.File, error) {
+// acquire locks a file, as two brokers on one directory would corrupt it. The lock ends with the process.
+func acquire(path string) (*os.File, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
 	}
@@ -58,9 +61,9 @@ func take(path string) (*os.File, error) {
 	}
 	switch err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); { //nolint:gosec // a file descriptor fits
 	case errors.Is(err, syscall.EWOULDBLOCK):
-		return nil, errors.Join(fmt.Errorf("%s: %w", path, ErrHeld), f.Close())
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, ErrInUse), f.Close())
 	case err != nil:
-		return nil, errors.Join(fmt.Errorf("%s can't be locked, is it on a network drive? Give TIEBACK_DATA a local folder: %w", path, err), f.Close())
+		return nil, errors.Join(fmt.Errorf("%s can't be locked; network drives may not support locks: set TIEBACK_DATA to a local directory: %w", path, err), f.Close())
 	}
 	return f, nil
 }
@@ -82,28 +85,28 @@ func start(dir string, log *zap.Logger) (*server.Server, error) {
 	return ns, nil
 }
 
-// InProcess is how a client in this process connects. It reconnects by itself after a restart of the broker.
+// InProcess returns the option by which a client in this process connects. The client reconnects after a restart of the broker.
 func (s *Server) InProcess() nats.Option { return nats.InProcessServer(s) }
 
-// InProcessConn gives a client a connection to the broker, and an error while it is restarted.
+// InProcessConn implements nats.InProcessConnProvider. It returns an error during a restart of the broker.
 func (s *Server) InProcessConn() (net.Conn, error) {
 	if ns := s.running(); ns != nil {
 		return ns.InProcessConn()
 	}
-	return nil, errors.New("the embedded broker does not run")
+	return nil, errNotRunning
 }
 
-// running is the broker; nil: none runs now.
+// running returns the server, or nil during a restart and after Close.
 func (s *Server) running() *server.Server {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.ns
 }
 
-// Close stops the broker and waits for it. Keep must have returned.
+// Close stops the broker and waits for it. Supervise must have returned.
 func (s *Server) Close() {
 	s.shutdown()
-	_ = s.lock.Close() // which unlocks
+	_ = s.lock.Close() // this unlocks the file
 }
 
 func (s *Server) shutdown() {

@@ -17,8 +17,8 @@ import (
 
 func TestMain(m *testing.M) { bustest.VerifyNoLeaks(m) }
 
-// Two servers would spoil one folder.
-func TestAFolderHasOneBroker(t *testing.T) {
+// Two servers would corrupt one directory.
+func TestOnlyOneBrokerUsesADirectory(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "jetstream")
 	first, err := Start(dir)
@@ -27,7 +27,7 @@ func TestAFolderHasOneBroker(t *testing.T) {
 	}
 	if second, err := Start(dir); err == nil || !strings.Contains(err.Error(), "stop it first") {
 		second.Close()
-		t.Errorf("a second one: %v", err)
+		t.Errorf("a second broker: %v", err)
 	}
 	first.Close()
 	again, err := Start(dir)
@@ -38,7 +38,7 @@ func TestAFolderHasOneBroker(t *testing.T) {
 }
 
 // The server's warnings reach the log, truncated and sampled.
-func TestTheEmbeddedBrokersWarningsAreLogged(t *testing.T) {
+func TestWarningsAreLogged(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	core, logged := observer.New(zapcore.DebugLevel)
@@ -63,15 +63,15 @@ func TestTheEmbeddedBrokersWarningsAreLogged(t *testing.T) {
 		}
 	})
 	if n := logged.Len(); n > 0 {
-		t.Errorf("a whole store: %v", logged.All())
+		t.Errorf("an intact store logs: %v", logged.All())
 	}
 	state := filepath.Join(dir, "jetstream", "$G", "streams", bus.Dead.Stream(), "msgs", "index.db")
 	if err := os.WriteFile(state, []byte(strings.Repeat("broken ", 20)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	run(func(*Server) {})
-	some := logged.FilterField(zap.String("says", "Filestore [TIEBACK_DEAD] Stream state checksum did not match"))
+	some := logged.FilterField(zap.String("text", "Filestore [TIEBACK_DEAD] Stream state checksum did not match"))
 	if some.Len() != 1 || some.All()[0].Level != zapcore.WarnLevel {
-		t.Errorf("logged is %v", logged.All())
+		t.Errorf("the log is %v", logged.All())
 	}
 }

@@ -115,7 +115,7 @@ func reach(s settings.Settings) (o bus.Options, done func(), why string, err err
 	}
 	b, err := broker.Start(dir)
 	switch {
-	case errors.Is(err, broker.ErrHeld):
+	case errors.Is(err, broker.ErrInUse):
 		return o, nil, "the embedded broker is in use, by tieback run as it seems; it is looked into only while that is stopped", nil
 	case err != nil:
 		return o, nil, "", fmt.Errorf("embedded broker: %w", err)

@@ -21,14 +21,14 @@ import (
 	"github.com/tieback/tieback/services/tieback/broker"
 )
 
-// Pipeline is everything but the run of it. Close it after Run has returned.
+// Pipeline has the connections and drivers of all services. Close it after Run has returned.
 type Pipeline struct {
 	*tenant.App
 	Ledger *ledger.Ledger
 	broker *broker.Server
 }
 
-// Open starts the embedded parts under TIEBACK_DATA and connects.
+// Open opens the ledger under TIEBACK_DATA and connects to the broker. Without TIEBACK_NATS_URL it starts the embedded broker.
 func Open(ctx context.Context, a *tenant.App) (*Pipeline, error) {
 	pl := &Pipeline{App: a, Ledger: ledger.Open(LedgerDir(a.Settings.Data))}
 	maps.Copy(a.Drivers, connectors.Drivers)
@@ -46,14 +46,14 @@ func Open(ctx context.Context, a *tenant.App) (*Pipeline, error) {
 		pl.Close()
 		return nil, err
 	}
-	pl.remember(ctx) // before anything is written
+	pl.recordWatermarks(ctx) // before anything is written
 	return pl, nil
 }
 
-// LedgerDir is where the embedded ERP keeps its books.
+// LedgerDir returns the directory of the embedded ERP's books.
 func LedgerDir(data string) string { return filepath.Join(data, "ledger") }
 
-// Run runs every service until ctx ends or one of them fails; deliveries come in on l.
+// Run runs every service until ctx ends or one of them fails. ingest serves on l, which Run closes.
 func (pl *Pipeline) Run(ctx context.Context, l net.Listener) error {
 	stopTraces, err := telemetry.StartTraces(ctx, "tieback", pl.Settings.Traces, pl.Log)
 	if err != nil {
@@ -65,7 +65,7 @@ func (pl *Pipeline) Run(ctx context.Context, l net.Listener) error {
 		return telemetry.ServeAdmin(ctx, pl.Settings.AdminAddr, pl.Registry, pl.ready)
 	})
 	if pl.broker != nil {
-		g.Go(func() error { return pl.broker.Keep(ctx, pl.Log) })
+		g.Go(func() error { return pl.broker.Supervise(ctx, pl.Log) })
 	}
 	g.Go(func() error { return pl.WatchSecrets(ctx) })
 	g.Go(func() error { return pl.ReportTroubles(ctx) })
@@ -82,7 +82,7 @@ func (pl *Pipeline) Run(ctx context.Context, l net.Listener) error {
 
 func (pl *Pipeline) ready() error {
 	if pl.broker != nil {
-		if err := pl.broker.Writes(); err != nil {
+		if err := pl.broker.Writable(); err != nil {
 			return err
 		}
 	}
@@ -92,7 +92,7 @@ func (pl *Pipeline) ready() error {
 // Close closes what Open opened.
 func (pl *Pipeline) Close() {
 	if pl.Bus != nil {
-		pl.remember(context.Background())
+		pl.recordWatermarks(context.Background())
 		pl.Bus.Close()
 	}
 	if pl.broker != nil {
@@ -103,14 +103,14 @@ func (pl *Pipeline) Close() {
 	}
 }
 
-// remember writes down how far the embedded broker's streams have come, so that the next process notices what is lost until then.
-func (pl *Pipeline) remember(ctx context.Context) {
+// recordWatermarks records the last sequences of the embedded broker's streams, so that the next process can detect losses.
+func (pl *Pipeline) recordWatermarks(ctx context.Context) {
 	if pl.broker == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	if _, err := pl.Bus.RecordWatermarks(ctx); err != nil {
-		pl.Log.Warn("how far the streams have come can't be written down", zap.Error(err))
+		pl.Log.Warn("the last sequences of the streams can't be recorded: losses until the next record may stay unnoticed", zap.Error(err))
 	}
 }

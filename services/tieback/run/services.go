@@ -17,7 +17,7 @@ import (
 	"github.com/tieback/tieback/services/worker/unlinks"
 )
 
-// Services are the services of the pipeline by name, as they run in one process.
+// Services returns the services of the pipeline by name.
 func Services(ingest tenant.Service) map[string]tenant.Service {
 	return map[string]tenant.Service{
 		"ingest": ingest, "fetcher": fetcher.Run,
@@ -27,8 +27,8 @@ func Services(ingest tenant.Service) map[string]tenant.Service {
 	}
 }
 
-// Ingest is the webhook receiver beside the other services. It serves on l, and takes the webhook tokens from the
-// companies file, as this process has read that anyway.
+// Ingest returns the service ingest, which serves on l. It takes the webhook tokens from the companies file, which this process
+// reads anyway, and not from the file of hashes.
 func Ingest(l net.Listener) tenant.Service {
 	return func(ctx context.Context, a *tenant.App) error {
 		s, err := ingest.New(a.Bus, a.Companies.Authentic, a.Log, a.Registry)

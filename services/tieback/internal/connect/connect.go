@@ -27,7 +27,7 @@ func Open(ctx context.Context, p *tenant.App) (*run.Pipeline, error) {
 		defer cancel()
 	}
 	pl, err := run.Open(ctx, p)
-	if errors.Is(err, broker.ErrHeld) {
+	if errors.Is(err, broker.ErrInUse) {
 		return nil, fmt.Errorf("TIEBACK_NATS_URL is not set, and the embedded broker is in use. Stop tieback run first, or run a broker and set TIEBACK_NATS_URL for both: %w", err)
 	}
 	return pl, err

@@ -1,5 +1,4 @@
-// Package local opens a pipeline on this machine for one company, whose Procore is a sandbox. The demo, the benchmark
-// and the tests use it.
+// Package local opens a pipeline for one company of a sandbox, on this machine. The demo, the benchmark and the tests use it.
 package local
 
 import (
@@ -19,35 +18,34 @@ import (
 	"github.com/tieback/tieback/services/tieback/run"
 )
 
-// The company of the demo, with an id that does not fit a float or 32 bits.
+// The company. Its id does not fit 32 bits or a float32.
 const (
 	CompanyID    = 598134325841112
 	CostCodeList = 2
 	ClientID     = "demo"
 )
 
-// Parts say where the local company's Procore and receiver are.
+// Parts are the settings of Open.
 type Parts struct {
-	Data       string // a folder for all that is kept
+	Data       string // directory of the companies file, the broker and the books
 	ProcoreURL string
-	AdminAddr  string // "127.0.0.1:0" where nobody looks
+	AdminAddr  string // host:port of metrics and health; port 0: any free port
 	LogLevel   zapcore.Level
-	Backoff    time.Duration     // before a second attempt
+	Backoff    time.Duration     // before the second attempt
 	NATSURL    string            // "": the embedded broker
-	Connector  map[string]string // of the companies file; nil: the embedded ledger
+	Connector  map[string]string // the company's connector section; nil: the embedded ledger
 	Secrets    Secrets
 }
 
-// Secrets are made anew for each run.
+// Secrets are the secrets of the company.
 type Secrets struct{ ClientSecret, WebhookToken string }
 
-// NewSecrets makes random ones.
+// NewSecrets returns random secrets.
 func NewSecrets() Secrets {
 	return Secrets{ClientSecret: rand.Text(), WebhookToken: rand.Text()}
 }
 
-// Open opens a pipeline for the one local company, configured as a user would: by a
-// companies file and the environment.
+// Open opens a pipeline. It configures the pipeline as users do, by a companies file and environment variables.
 func Open(ctx context.Context, parts Parts) (*run.Pipeline, error) {
 	path, err := companiesFile(parts)
 	if err != nil {
@@ -73,7 +71,7 @@ func companiesFile(parts Parts) (string, error) {
 	if parts.Connector == nil {
 		parts.Connector = map[string]string{"driver": "ledger"}
 	}
-	settings, err := json.Marshal(parts.Connector) // which is YAML as well
+	settings, err := json.Marshal(parts.Connector) // JSON is YAML as well
 	if err != nil {
 		return "", err
 	}
@@ -90,12 +88,12 @@ func companiesFile(parts Parts) (string, error) {
 	return path, os.WriteFile(path, []byte(text), 0o600)
 }
 
-// WebhookURL is where the local company's deliveries go.
+// WebhookURL returns the URL to which Procore delivers for the company, if ingest serves on l.
 func WebhookURL(l net.Listener) string {
 	return fmt.Sprintf("http://%s/webhooks/procore/%d", l.Addr(), int64(CompanyID))
 }
 
-// Serve serves h on a free port of the loopback until ctx ends, and gives its URL.
+// Serve serves h on a free loopback port until ctx ends, and returns its URL.
 func Serve(ctx context.Context, h http.Handler) (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

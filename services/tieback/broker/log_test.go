@@ -9,7 +9,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 )
 
-func TestTheLogOfABrokerThatRepeatsItselfIsBounded(t *testing.T) {
+func TestRepeatedMessagesAreSampled(t *testing.T) {
 	t.Parallel()
 	core, logged := observer.New(zapcore.DebugLevel)
 	l := newLogger(zap.New(core))
@@ -22,9 +22,9 @@ func TestTheLogOfABrokerThatRepeatsItselfIsBounded(t *testing.T) {
 		t.Errorf("%d lines, want %d", n, 2*burst)
 	}
 	for _, line := range logged.All() {
-		says, _ := line.ContextMap()["says"].(string)
-		if len(says) > longest || says == "started" || strings.ContainsAny(says, "\n\x1b") {
-			t.Errorf("%.80q (%d bytes)", says, len(says))
+		text, _ := line.ContextMap()["text"].(string)
+		if len(text) > maxText || text == "started" || strings.ContainsAny(text, "\n\x1b") {
+			t.Errorf("%.80q (%d bytes)", text, len(text))
 		}
 	}
 }
