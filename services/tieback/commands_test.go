@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-
 	"errors"
 	"fmt"
 	"io"
@@ -27,14 +26,14 @@ type shown struct {
 
 func (c shown) String() string { return strings.Join(c.args, " ") }
 
-// proof names what executes the commands that match, other than TestTheRehearsal.
+// proof names the test or the script that executes the commands that match, other than TestTheRehearsal.
 type proof struct {
 	command string // a regular expression that matches the whole command
 	file    string // of the repository; "": a Go test
-	text    string // what must be in the file; of a Go test its name
+	text    string // text that the file must contain; for a Go test its name
 }
 
-// proofs are tried in order. One that matches no command, or whose executor is gone, fails TestCommands.
+// proofs are tried in order. TestCommands fails for a proof that matches no command or whose executor does not exist.
 var proofs = []proof{
 	{`make run`, ".ci/run", "make run"},
 	{`make run KEEP=1`, "", "TestTheDemoEndsWell"},
@@ -64,7 +63,7 @@ var proofs = []proof{
 	{`go build -o \S+ \./services/tieback`, "Makefile", "go build -o bin/tieback ./services/tieback"},
 	{`promtool test rules deploy/prometheus/rules_test\.yaml`, "", "TestTheRulesDoWhatTheySay"},
 
-	// A cluster is not to be had in CI. What these commands name is held against the manifests and the scripts.
+	// CI has no cluster. The tests compare the names in these commands with the manifests and the scripts.
 	{`kubectl .*`, "", "TestWhatTextsNameForKubectlIsThere"},
 	{`(helm|kind) .*`, "", "TestEveryManifestIsOfTheAPI"},
 	{`docker (tag|run) .*`, "", "TestImagesHaveOneVersion"},
@@ -78,7 +77,7 @@ var proofs = []proof{
 	{`\./acme`, "", "TestNewBuildsAndPasses"},
 
 	{`tieback connector new .*`, "", "TestNewBuildsAndPasses"},
-	{`tieback connector verify .*`, "", "TestARestartThatLeavesAProcessBehind"},
+	{`tieback connector verify .*`, "", "TestRestartLeavesAProcessInTheBackground"},
 	{`tieback dead (replay|edit|discard) .*`, "", "TestTheCommandDealsWithLetters"},
 	{`tieback setup .*--client .*`, "", "TestSetupMakesAClientAndUsesIt"},
 	{`tieback setup .*--rotate-token.*`, "", "TestRotateTheTokenWithoutLosingAnEvent"},
@@ -87,8 +86,8 @@ var proofs = []proof{
 	{`tieback status -w`, "", "TestItLooksUntilItIsStopped"},
 }
 
-// plain are programs that every system has.
-var plain = []string{"cat", "cd", "chmod", "curl", "echo", "grep", "id", "kill", "ls", "mkdir", "sleep", "sort", "source", "umask", "uniq"}
+// standard are programs that every system has.
+var standard = []string{"cat", "cd", "chmod", "curl", "echo", "grep", "id", "kill", "ls", "mkdir", "sleep", "sort", "source", "umask", "uniq"}
 
 var shellBlock = regexp.MustCompile("(?ms)^[ \t]*```(?:sh|console|bash)\n(.*?)^[ \t]*```[ \t]*$")
 
@@ -131,7 +130,7 @@ func commands(t *testing.T) (all []shown) {
 	return all
 }
 
-// tiebackArgs returns the arguments of a command that runs tieback in one of its ways.
+// tiebackArgs returns the arguments of tieback, if the command runs it in one of the documented ways.
 func (c shown) tiebackArgs() ([]string, bool) {
 	for _, prefix := range []string{"tieback", "bin/tieback", "deploy/kubernetes/tieback", "go run ./services/tieback",
 		"docker compose run --rm tieback", "docker compose run --rm --no-deps tieback"} {
@@ -145,12 +144,12 @@ func (c shown) tiebackArgs() ([]string, bool) {
 	return nil, false
 }
 
-// placeholder is a word that a page writes in capitals for the reader to replace.
+// placeholder matches a word in capitals that the reader replaces.
 var placeholder = regexp.MustCompile(`^[A-Z][A-Z_]+$|^N$`)
 
-// accepts reports whether tieback has the command with these flags. A placeholder stands for a value. whole: all that the command
-// needs must be there.
-func accepts(args []string, whole bool) error {
+// accepts returns an error if tieback does not have the command with these flags. Placeholders are values. If complete is set, the
+// required arguments and flags must be given.
+func accepts(args []string, complete bool) error {
 	args = slices.Clone(args)
 	for i, a := range args {
 		if placeholder.MatchString(a) {
@@ -165,14 +164,14 @@ func accepts(args []string, whole bool) error {
 		return err
 	case found == cmd:
 		return fmt.Errorf("tieback has no command %q", args)
-	case found.DisableFlagParsing: // it parses them itself when it runs
+	case found.DisableFlagParsing: // the command parses its flags when it runs
 		return nil
 	}
 	found.InitDefaultHelpFlag()
 	if err := found.ParseFlags(rest); err != nil && !errors.Is(err, pflag.ErrHelp) {
 		return err
 	}
-	if help, err := found.Flags().GetBool("help"); !whole || err == nil && help {
+	if help, err := found.Flags().GetBool("help"); !complete || err == nil && help {
 		return nil
 	}
 	if !found.Runnable() {
@@ -201,7 +200,7 @@ func TestCommands(t *testing.T) {
 				continue
 			}
 		}
-		if slices.Contains(plain, c.args[0]) {
+		if slices.Contains(standard, c.args[0]) {
 			continue
 		}
 		i := slices.IndexFunc(proofs, func(p proof) bool {
@@ -222,7 +221,7 @@ func TestCommands(t *testing.T) {
 	}
 }
 
-// check finds the executor.
+// check checks that the executor exists.
 func (p proof) check(t *testing.T) {
 	if p.file == "" {
 		if !tests(t)[p.text] {
@@ -236,7 +235,7 @@ func (p proof) check(t *testing.T) {
 	}
 }
 
-// checkPaths checks the arguments that are paths of the repository, from its root.
+// checkPaths checks that the arguments that are paths from the repository's root exist.
 func (c shown) checkPaths(t *testing.T) {
 	for _, a := range c.args {
 		path := strings.TrimPrefix(a, "./")
@@ -251,7 +250,7 @@ func (c shown) checkPaths(t *testing.T) {
 
 var testFunc = regexp.MustCompile(`(?m)^func (Test\w+)\(`)
 
-// tests are the names of all tests of the repository.
+// tests returns the names of all tests of the repository.
 func tests(t *testing.T) map[string]bool {
 	t.Helper()
 	all := map[string]bool{}
@@ -263,7 +262,7 @@ func tests(t *testing.T) map[string]bool {
 	return all
 }
 
-// TestCommandsInText checks the commands of tieback that the pages name in their text.
+// TestCommandsInText checks the commands of tieback in the text of the pages, outside of shell blocks.
 func TestCommandsInText(t *testing.T) {
 	seen := 0
 	for page, text := range pages(t) {
@@ -283,7 +282,7 @@ func TestCommandsInText(t *testing.T) {
 	}
 }
 
-// TestComposeServices checks that the services exist that commands of docker compose name.
+// TestComposeServices checks that docker-compose.yml has the services that the commands name.
 func TestComposeServices(t *testing.T) {
 	raw, err := os.ReadFile(filepath.Join(repository, "docker-compose.yml"))
 	if err != nil {

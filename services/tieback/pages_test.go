@@ -16,10 +16,10 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 )
 
-// repository is the repository's root, as the tests of this package see it.
+// repository is the path of the repository's root from this package.
 const repository = "../.."
 
-// files returns the text of each file of the repository whose name ends so, by its path from the root.
+// files returns the text of each file of the repository whose name has the ending, by its path from the root.
 func files(t *testing.T, ending string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -116,15 +116,15 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// TestReadmeLength keeps the README to its one page.
+// TestReadmeLength limits the length of the README.
 func TestReadmeLength(t *testing.T) {
 	if n := strings.Count(pages(t)["README.md"], "\n"); n > 150 {
-		t.Errorf("README.md has %d lines; 150 are the limit. Details belong to docs", n)
+		t.Errorf("README.md has %d lines, at most 150 are allowed: move details to docs", n)
 	}
 }
 
-// TestVariablesExist checks the variables that pages and the help of commands name: pkg/settings reads them, docker-compose.yml or
-// .env has them, or they are the name of a stream.
+// TestVariablesExist checks the environment variables in pages and help texts: each is in pkg/settings, docker-compose.yml or .env,
+// or is the name of a stream.
 func TestVariablesExist(t *testing.T) {
 	var sources strings.Builder
 	for _, path := range []string{"pkg/settings/settings.go", "docker-compose.yml", ".env"} {
@@ -140,7 +140,7 @@ func TestVariablesExist(t *testing.T) {
 	variable := regexp.MustCompile(`\bTIEBACK_[A-Z_]*[A-Z]\b`)
 	exist := variable.FindAllString(sources.String(), -1)
 	texts := pages(t)
-	delete(texts, "CHANGELOG.md") // it names those of earlier versions
+	delete(texts, "CHANGELOG.md") // it has the variables of earlier versions
 	var help func(*cobra.Command)
 	help = func(cmd *cobra.Command) {
 		texts[cmd.CommandPath()] = cmd.Long

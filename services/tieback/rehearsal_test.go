@@ -43,7 +43,7 @@ func rehearsed(args []string) bool {
 	return false
 }
 
-// reports are the commands whose exit code 1 says that something needs a person; something does after the rehearsal.
+// reports are the commands that exit with 1 if something needs attention. After the rehearsal a dead letter does.
 var reports = []string{"status", "doctor", "trace"}
 
 // rehearsal runs the shell block of docs/connect.md that connects the sandbox's company. The programs that it
@@ -70,19 +70,19 @@ func TestTheRehearsal(t *testing.T) {
 		return regexp.MustCompile(`"closed":true.*"outcome":"success"|"outcome":"success".*"closed":true`).MatchString(r.get("http://" + r.procore + "/sandbox/requests/" + request))
 	})
 	r.post("http://"+r.procore+"/sandbox/companies/"+rehearsedCompany+"/press/invented_type", `{"request_data":{}}`)
-	letters := ""
+	deadLetters := ""
 	r.await("the request of an unknown type is a dead letter", func() bool {
 		time.Sleep(500 * time.Millisecond)
 		r.stopServices()
-		_, letters = r.tieback("dead", "list", "-o", "json")
-		if regexp.MustCompile(`"id": *\d`).MatchString(letters) {
+		_, deadLetters = r.tieback("dead", "list", "-o", "json")
+		if regexp.MustCompile(`"id": *\d`).MatchString(deadLetters) {
 			return true
 		}
 		r.serve()
 		return false
 	})
 	values := map[string]string{
-		"N": rehearsedCompany, "REQUEST": request, "4711": request, "CAUSE": "ours", "LETTER": r.number(letters, `"id": *(\d+)`),
+		"N": rehearsedCompany, "REQUEST": request, "4711": request, "CAUSE": "ours", "LETTER": r.number(deadLetters, `"id": *(\d+)`),
 	}
 	values["42"] = values["LETTER"]
 	ran := map[string]bool{}
@@ -130,7 +130,7 @@ func (r *rehearsal) block() {
 		r.must(os.Symlink(filepath.Join(root, name), filepath.Join(dir, name)))
 	}
 	for _, name := range []string{"TIEBACK_COMPANIES", "TIEBACK_DATA", "TIEBACK_PROCORE_API_URL", "TIEBACK_PROCORE_LOGIN_URL", "TIEBACK_NATS_URL", "TIEBACK_WEBHOOKS"} {
-		r.Setenv(name, "") // and as it was, when the test ends
+		r.Setenv(name, "") // restored when the test ends
 	}
 	r.Setenv("TIEBACK_INGEST_ADDR", r.ingest)
 	r.Setenv("TIEBACK_ADMIN_ADDR", "127.0.0.1:0")
@@ -176,7 +176,7 @@ func (r *rehearsal) exec(next interp.ExecHandlerFunc) interp.ExecHandlerFunc {
 		case args[0] == "curl" && len(args) == 4 && args[1] == "-X" && args[2] == "POST":
 			fmt.Fprintln(h.Stdout, r.post(args[3], ""))
 			return nil
-		case args[0] == "go" && args[1] == "build": // they are built by this test's own build
+		case args[0] == "go" && args[1] == "build": // the programs run in this process
 			for _, folder := range args[4:] {
 				if _, err := os.Stat(filepath.Join(h.Dir, folder)); err != nil {
 					r.Error(err)
@@ -184,7 +184,7 @@ func (r *rehearsal) exec(next interp.ExecHandlerFunc) interp.ExecHandlerFunc {
 			}
 			return nil
 		case args[0] == "sleep":
-			return nil // nothing here takes time to start
+			return nil // exec waits until a program listens
 		}
 		return next(ctx, args)
 	}
@@ -222,7 +222,7 @@ func (r *rehearsal) stopServices() {
 	}
 }
 
-// tieback runs a command as main does, and returns its exit code and what it printed.
+// tieback runs a command as main does, and returns its exit code and its output.
 func (r *rehearsal) tieback(args ...string) (int, string) { return r.tiebackIn(r.ctx, args...) }
 
 func (r *rehearsal) tiebackIn(ctx context.Context, args ...string) (int, string) {
@@ -252,11 +252,11 @@ func (r *rehearsal) number(text, pattern string) string {
 	return m[1]
 }
 
-func (r *rehearsal) await(what string, so func() bool) {
+func (r *rehearsal) await(what string, done func() bool) {
 	r.Helper()
-	for end := time.Now().Add(3 * time.Minute); !so(); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(3 * time.Minute); !done(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
-			r.Fatalf("not so after three minutes: %s\n%s", what, r.out.String())
+			r.Fatalf("after three minutes not true: %s\n%s", what, r.out.String())
 		}
 	}
 }

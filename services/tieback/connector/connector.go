@@ -9,25 +9,27 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// ErrFailed is returned when the connector failed, or could not be asked; it has been told
-// already. Any other error is one of usage.
+// ErrFailed means exit code 1: a test case failed, or the suite could not run; the reason has been printed. Any other error is a
+// usage error, exit code 2, and has not been printed.
 var ErrFailed = errors.New("the connector failed")
 
-// one wants a single argument, which says so.
-func one(says string) cobra.PositionalArgs {
+// one accepts exactly one argument. usage is the end of the error otherwise.
+func one(usage string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		if len(args) != 1 {
-			return fmt.Errorf("%d arguments were given: %s", len(args), says)
+			return fmt.Errorf("got %d arguments: %s", len(args), usage)
 		}
 		return nil
 	}
 }
 
-// Command is "tieback connector". What it finds goes to the command's output.
+// Command returns the command `tieback connector`.
 func Command() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "connector", Short: "Prove a connector, or begin a new one",
-		Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error { return errors.New("connector: say what to do: verify or new") },
+		Use: "connector", Short: "Test a connector, or create a new one",
+		Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
+			return errors.New("tieback connector needs a subcommand: verify or new")
+		},
 	}
 	cmd.AddCommand(verifyCommand(), newCommand())
 	return cmd

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// command runs "tieback connector" as a user would.
+// command runs `tieback connector`.
 func command(t *testing.T, args ...string) (out, errs string, err error) {
 	t.Helper()
 	var o, e strings.Builder
@@ -22,7 +22,7 @@ func command(t *testing.T, args ...string) (out, errs string, err error) {
 	return o.String(), e.String(), err
 }
 
-// TestNewBuildsAndPasses writes a connector, and tests it with what this module was built from.
+// TestNewBuildsAndPasses creates a connector and tests it offline, with the modules that this module was built from.
 func TestNewBuildsAndPasses(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "acme-erp")
 	out, _, err := command(t, "new", dir)
@@ -35,13 +35,13 @@ func TestNewBuildsAndPasses(t *testing.T) {
 		cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=mod", "GOPROXY=off")
 		raw, err := cmd.CombinedOutput()
 		if err != nil && args[0] == "mod" && strings.Contains(string(raw), "GOPROXY=off") {
-			continue // tidy asks for more modules than building does, and this machine never downloaded them
+			continue // tidy needs more modules than the build, and this machine has not downloaded them
 		}
 		if err != nil {
 			t.Fatalf("go %v: %v\n%s", args, err, raw)
 		}
 		if args[0] == "test" && !strings.Contains(string(raw), "--- PASS: TestConformance/killed_while_booking") {
-			t.Errorf("nothing was killed:\n%s", raw)
+			t.Errorf("the case that kills the connector did not run:\n%s", raw)
 		}
 	}
 	if raw, err := exec.CommandContext(t.Context(), "gofmt", "-l", dir).CombinedOutput(); err != nil || len(raw) > 0 {
@@ -49,17 +49,17 @@ func TestNewBuildsAndPasses(t *testing.T) {
 	}
 }
 
-func TestNewRefuses(t *testing.T) {
+func TestNewUsageErrors(t *testing.T) {
 	full := t.TempDir()
 	if err := os.WriteFile(filepath.Join(full, "main.go"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for want, args := range map[string][]string{
-		"is not empty (it has main.go); give a new folder, or an empty one": {"new", full},
-		"is no checkout of Tieback":                                         {"new", filepath.Join(t.TempDir(), "x"), "--tieback", full},
-		"is no name of a Go module; give one with --module":                 {"new", filepath.Join(t.TempDir(), "my erp")},
-		"name the new folder, as in tieback connector new":                  {"new"},
-		"say what to do: verify or new":                                     {},
+		"is not empty (it contains main.go); give a new or an empty directory": {"new", full},
+		"is not a checkout of Tieback":                                         {"new", filepath.Join(t.TempDir(), "x"), "--tieback", full},
+		"is not a valid module path: give one with --module":                   {"new", filepath.Join(t.TempDir(), "my erp")},
+		"give the new directory, as in tieback connector new":                  {"new"},
+		"needs a subcommand: verify or new":                                    {},
 	} {
 		if _, _, err := command(t, args...); err == nil || errors.Is(err, ErrFailed) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", args, err, want)
@@ -67,22 +67,22 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-// TestNewWithoutACheckout says what is missing, and writes nothing.
+// Without a checkout the error names the flag, and nothing is written.
 func TestNewWithoutACheckout(t *testing.T) {
 	t.Chdir(t.TempDir())
 	out, _, err := command(t, "new", "erp", "--module", "example.com/erp")
-	if err == nil || errors.Is(err, ErrFailed) || err.Error() != "no checkout of Tieback found here: give --tieback PATH" {
+	if err == nil || errors.Is(err, ErrFailed) || err.Error() != "the working directory is not in a checkout of Tieback: give --tieback PATH" {
 		t.Errorf("%s, %v", out, err)
 	}
-	if there, err := os.ReadDir("."); err != nil || len(there) > 0 {
-		t.Errorf("it wrote %v, %v", there, err)
+	if files, err := os.ReadDir("."); err != nil || len(files) > 0 {
+		t.Errorf("it wrote %v, %v", files, err)
 	}
 }
 
-// TestNewInsideTheWorkspace warns of what go would say.
+// Inside the checkout, go refuses a module that is not in the workspace.
 func TestNewInsideTheWorkspace(t *testing.T) {
 	s := skeleton{}
-	if err := s.find("erp"); err != nil || !s.Inside || !strings.Contains(s.told("erp", nil), "GOWORK=off") {
+	if err := s.resolve("erp"); err != nil || !s.Inside || !strings.Contains(s.nextSteps("erp", nil), "GOWORK=off") {
 		t.Errorf("%+v, %v", s, err)
 	}
 }

@@ -14,50 +14,49 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// files are what a new connector begins with. Their names end in .tmpl, so that no tool
-// takes them for a part of this module.
+// files are the templates of a new connector. Their names end in .tmpl, so that tools do not read them as a part of this module.
 //
 //go:embed template/*.tmpl
 var files embed.FS
 
-// skeleton is what the templates are filled with.
+// skeleton is the data of the templates.
 type skeleton struct {
 	Module  string
-	Tieback string // the checkout
-	Inside  bool   // the connector's folder lies in the checkout
+	Tieback string // path of the checkout
+	Inside  bool   // the connector's directory is in the checkout
 }
 
 func newCommand() *cobra.Command {
 	var s skeleton
 	cmd := &cobra.Command{
 		Use:   "new DIR",
-		Short: "Write the beginning of a connector, in Go, that passes the conformance suite",
-		Long: `New writes a small connector of its own Go module to DIR: it keeps vendors and jobs in
-a file, serves them over gRPC, and has a test that runs the conformance suite, kill -9 included.
-Replace the file by your ERP, step by step; the suite tells what breaks.
+		Short: "Create a connector in Go that passes the conformance suite",
+		Long: `Create a small connector, a Go module, in DIR. It stores vendors and jobs in a file, serves them over gRPC,
+and has a test that runs the conformance suite, including kill -9. Replace the file with your ERP step by
+step; the suite reports each rule that the connector breaks.
 
-Exit code 0: written. 2: wrong usage, or it could not be written.`,
-		Args: one("name the new folder, as in tieback connector new ../my-erp"),
+Exit code 0: created. 2: wrong usage, or a file can't be written.`,
+		Args: one("give the new directory, as in tieback connector new ../my-erp"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			wrote, err := s.write(args[0])
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprint(cmd.OutOrStdout(), s.told(args[0], wrote))
+			_, err = fmt.Fprint(cmd.OutOrStdout(), s.nextSteps(args[0], wrote))
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&s.Module, "module", "", "the Go module's path; the name of DIR")
-	cmd.Flags().StringVar(&s.Tieback, "tieback", "", "a checkout of Tieback to build against; the one that you are in")
+	cmd.Flags().StringVar(&s.Module, "module", "", "the path of the Go module; default: the name of DIR")
+	cmd.Flags().StringVar(&s.Tieback, "tieback", "", "a checkout of Tieback to build against; default: the one that contains the working directory")
 	return cmd
 }
 
-// write fills dir and gives the names of the files. A folder that holds something is refused.
+// write writes the files to dir, which must be empty or not exist, and returns their names.
 func (s *skeleton) write(dir string) ([]string, error) {
-	if err := empty(dir); err != nil {
+	if err := checkEmpty(dir); err != nil {
 		return nil, err
 	}
-	if err := s.find(dir); err != nil {
+	if err := s.resolve(dir); err != nil {
 		return nil, err
 	}
 	mod, sum, err := s.modFiles()
@@ -67,7 +66,7 @@ func (s *skeleton) write(dir string) ([]string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	wrote, err := s.fill(dir)
+	wrote, err := s.execute(dir)
 	for name, text := range map[string]string{"go.mod": mod, "go.sum": sum} {
 		if err == nil {
 			err = os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644)
@@ -76,20 +75,21 @@ func (s *skeleton) write(dir string) ([]string, error) {
 	return append([]string{"go.mod"}, wrote...), err
 }
 
-func empty(dir string) error {
-	there, err := os.ReadDir(dir)
+func checkEmpty(dir string) error {
+	entries, err := os.ReadDir(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
 		return err
-	case len(there) > 0:
-		return fmt.Errorf("%s is not empty (it has %s); give a new folder, or an empty one", dir, there[0].Name())
+	case len(entries) > 0:
+		return fmt.Errorf("%s is not empty (it contains %s); give a new or an empty directory", dir, entries[0].Name())
 	}
 	return nil
 }
 
-func (s *skeleton) fill(dir string) ([]string, error) {
+// execute executes the templates and returns the names of the files.
+func (s *skeleton) execute(dir string) ([]string, error) {
 	all, err := template.ParseFS(files, "template/*.tmpl")
 	if err != nil {
 		return nil, err
@@ -110,11 +110,11 @@ func (s *skeleton) fill(dir string) ([]string, error) {
 	return wrote, nil
 }
 
-// told is what to do next.
-func (s *skeleton) told(dir string, wrote []string) string {
+// nextSteps returns the output of the command.
+func (s *skeleton) nextSteps(dir string, wrote []string) string {
 	out := fmt.Sprintf("Wrote %s to %s.\n", strings.Join(wrote, ", "), dir)
 	if s.Inside {
-		out += "It lies inside the checkout's workspace, which does not know it: export GOWORK=off, or move it.\n"
+		out += "The directory is inside the checkout, but not in its workspace: set GOWORK=off, or move the directory.\n"
 	}
 	return out + fmt.Sprintf("Next: cd %s && go test ./...\n", dir)
 }

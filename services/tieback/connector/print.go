@@ -10,7 +10,7 @@ import (
 	"github.com/tieback/tieback/pkg/connector/conformance"
 )
 
-// printer tells what a run finds: each result as it comes, and the whole at the end.
+// printer prints the results: each when its case has ended, and the report at the end.
 type printer interface {
 	result(conformance.Result)
 	report(conformance.Report) error
@@ -23,7 +23,7 @@ func printerOf(format string, w io.Writer) (printer, error) {
 	case "json":
 		return document{w}, nil
 	}
-	return nil, fmt.Errorf("--output: %q is neither table nor json", format)
+	return nil, fmt.Errorf("-o %s: must be table or json", format)
 }
 
 // table prints a line for each case, wide enough for the longest name.

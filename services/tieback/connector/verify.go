@@ -17,7 +17,7 @@ import (
 	"github.com/tieback/tieback/pkg/connector/remote"
 )
 
-// verification is what "tieback connector verify" is asked for.
+// verification has the flags of `tieback connector verify`.
 type verification struct {
 	address        string
 	company, other int64
@@ -33,34 +33,34 @@ func verifyCommand() *cobra.Command {
 	var v verification
 	cmd := &cobra.Command{
 		Use:   "verify ADDRESS --company N",
-		Short: "Prove that a connector books once, loses nothing and tells the truth",
-		Long: `Verify runs the conformance suite against a connector that listens at ADDRESS
-(host:port). It books records, changes and removes them: never point it at real books.
-Each case passes, fails with what a real ledger would look like, or is left out, with the reason.
+		Short: "Run the conformance suite against a connector",
+		Long: `Run the conformance suite against the connector at ADDRESS (host:port). The suite books records, changes them
+and removes them: never use a company with real books. Each case passes, fails with an example of the damage
+in a real ledger, or is left out with the reason.
 
-Exit code 0: all cases passed. 1: one failed, nothing was proved, or it was interrupted. 2: wrong usage.`,
+Exit code 0: all cases passed. 1: a case failed, no case ran, or the suite was interrupted. 2: wrong usage.`,
 		Example: `  tieback connector verify 127.0.0.1:7070 --company 1 --tls off \
       --restart 'docker kill -s KILL erp && docker start erp'`,
-		Args: one("name where the connector listens, as in tieback connector verify 127.0.0.1:7070 --company 1"),
+		Args: one("give the connector's address, as in tieback connector verify 127.0.0.1:7070 --company 1"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			v.address = args[0]
 			return v.verify(cmd)
 		},
 	}
 	f := cmd.Flags()
-	f.Int64Var(&v.company, "company", 0, "the company whose books are used; made for testing")
-	f.Int64Var(&v.other, "other-company", 0, "another company that the connector serves, to see that it keeps them apart")
+	f.Int64Var(&v.company, "company", 0, "the company whose books the suite changes; a company for tests")
+	f.Int64Var(&v.other, "other-company", 0, "another company of the connector, to check that it keeps the companies apart")
 	f.StringVar(&v.restart, "restart", "", "a shell command that kills the connector without warning and starts it again")
-	f.StringVar(&v.tokenFile, "token-file", "", "a file with the token that the connector asks for")
-	f.StringVar(&v.ca, "ca", "", "a file with the certificates to trust, in PEM; the system's")
-	f.StringVar(&v.tls, "tls", "on", "on, or off for a connector on this host or a private network")
-	f.StringVar(&v.run, "run", "", "only the cases whose names match this regular expression")
-	f.DurationVar(&v.timeout, "timeout", 2*time.Minute, "of each case")
+	f.StringVar(&v.tokenFile, "token-file", "", "a file with the token that the connector requires")
+	f.StringVar(&v.ca, "ca", "", "a PEM file with the certificates to trust; default: those of the system")
+	f.StringVar(&v.tls, "tls", "on", "on or off; off only for a connector on this host or in a private network")
+	f.StringVar(&v.run, "run", "", "run only the cases whose names match this regular expression")
+	f.DurationVar(&v.timeout, "timeout", 2*time.Minute, "time limit of each case")
 	f.StringVarP(&v.output, "output", "o", "table", "table or json")
 	return cmd
 }
 
-// verify returns errors of usage, and ErrFailed.
+// verify runs the suite and prints the results. Its error is ErrFailed or a usage error.
 func (v *verification) verify(cmd *cobra.Command) error {
 	settings, o, err := v.read()
 	if err != nil {
@@ -85,27 +85,27 @@ func (v *verification) verify(cmd *cobra.Command) error {
 func (v *verification) suite(ctx context.Context, settings map[string]string, o conformance.Options) (conformance.Report, error) {
 	target, err := wire.Target(ctx, v.company, settings)
 	if err != nil {
-		return conformance.Report{}, v.explained(err)
+		return conformance.Report{}, v.explain(err)
 	}
 	target.Other = v.other
 	if v.restart != "" {
-		target.Restart = v.kill
+		target.Restart = v.restartConnector
 	}
 	return conformance.Run(ctx, target, o)
 }
 
-// explained adds what a failed handshake most often means; one that failed over a certificate says so itself.
-func (v *verification) explained(err error) error {
-	if said := err.Error(); v.tls == "off" || !strings.Contains(said, "handshake failed") || strings.Contains(said, "certificate") {
+// explain adds a hint to a failed TLS handshake, unless the error is about a certificate.
+func (v *verification) explain(err error) error {
+	if text := err.Error(); v.tls == "off" || !strings.Contains(text, "handshake failed") || strings.Contains(text, "certificate") {
 		return err
 	}
-	return fmt.Errorf("%w: is it plaintext? then --tls off", err)
+	return fmt.Errorf("%w: if the connector does not use TLS, give --tls off", err)
 }
 
 // read checks the flags and reads the files that they name.
 func (v *verification) read() (settings map[string]string, o conformance.Options, err error) {
 	if v.company <= 0 {
-		return nil, o, errors.New("--company is missing: the number of a company made for testing, whose books are used")
+		return nil, o, errors.New("--company is missing: give the id of a company for tests; the suite changes its books")
 	}
 	settings = map[string]string{"address": v.address, "tls": v.tls}
 	for name, path := range map[string]string{"token": v.tokenFile, "ca": v.ca} {
@@ -129,24 +129,24 @@ func (v *verification) read() (settings map[string]string, o conformance.Options
 	return settings, o, d.Close()
 }
 
-// kill runs the command that restarts the connector. What it says goes to a file and not to a
-// pipe: a connector that it leaves behind may hold that for as long as it runs.
-func (v *verification) kill(ctx context.Context) error {
-	said, err := os.CreateTemp("", "tieback-restart-")
+// restartConnector runs the command of --restart. The output goes to a file: with a pipe, Run would wait for a connector that the
+// command has started in the background.
+func (v *verification) restartConnector(ctx context.Context) error {
+	output, err := os.CreateTemp("", "tieback-restart-")
 	if err != nil {
 		return err
 	}
-	defer os.Remove(said.Name())
-	defer said.Close()
+	defer os.Remove(output.Name())
+	defer output.Close()
 	cmd := exec.CommandContext(ctx, "sh", "-c", v.restart)
-	cmd.Stdout, cmd.Stderr = said, said
+	cmd.Stdout, cmd.Stderr = output, output
 	err = cmd.Run()
 	switch {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
-		err = errors.New("it had not ended when the time of the case was over; does it start the connector in the foreground?")
+		err = errors.New("the command did not end within the time limit of the case: it must start the connector in the background")
 	}
-	raw, _ := os.ReadFile(said.Name()) // what it said only explains
+	raw, _ := os.ReadFile(output.Name()) // without it the error is only shorter
 	return fmt.Errorf("--restart %q: %w: %s", v.restart, err, strings.TrimSpace(string(raw)))
 }

@@ -22,8 +22,8 @@ import (
 
 const token = "0123456789abcdef"
 
-// served serves a new ledger, wrapped, and gives its address.
-func served(t *testing.T, wrap func(connector.Driver) connector.Driver, c remote.ServerConfig) string {
+// serve serves a new ledger, wrapped, and returns its address.
+func serve(t *testing.T, wrap func(connector.Driver) connector.Driver, c remote.ServerConfig) string {
 	t.Helper()
 	books := ledger.Open(t.TempDir())
 	d, err := books.Company(t.Context(), 7)
@@ -54,7 +54,7 @@ func last(out string) string {
 }
 
 func TestVerifyTheLedger(t *testing.T) {
-	address := served(t, rehearsal.Edge, remote.ServerConfig{Rehearsal: true, Tokens: []string{token}})
+	address := serve(t, rehearsal.Edge, remote.ServerConfig{Rehearsal: true, Tokens: []string{token}})
 	file := filepath.Join(t.TempDir(), "token")
 	if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -63,14 +63,14 @@ func TestVerifyTheLedger(t *testing.T) {
 	if err != nil || !strings.HasPrefix(last(out), "ok: ") || !strings.HasSuffix(last(out), "cases passed, 2 left out") {
 		t.Errorf("%v\n%s\n%s", err, out, errs)
 	}
-	for _, says := range []string{"the target has no way to restart the connector", "Tieback Ledger 1.0.0"} {
-		if !strings.Contains(out, says) {
-			t.Errorf("it does not say %q:\n%s", says, out)
+	for _, want := range []string{"the target has no way to restart the connector", "Tieback Ledger 1.0.0"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the output lacks %q:\n%s", want, out)
 		}
 	}
 }
 
-// immortal says that all records are present.
+// immortal reports every record as present.
 type immortal struct{ connector.Driver }
 
 func (immortal) State(context.Context, *tiebackv1.StateRequest) (*tiebackv1.StateResponse, error) {
@@ -78,14 +78,14 @@ func (immortal) State(context.Context, *tiebackv1.StateRequest) (*tiebackv1.Stat
 }
 
 func TestVerifyABrokenConnector(t *testing.T) {
-	address := served(t, func(d connector.Driver) connector.Driver { return immortal{d} }, remote.ServerConfig{})
+	address := serve(t, func(d connector.Driver) connector.Driver { return immortal{d} }, remote.ServerConfig{})
 	out, _, err := command(t, "verify", address, "--company", "7", "--tls", "off", "--run", "^state$|cents")
 	if !errors.Is(err, ErrFailed) || last(out) != "failed: 1 case of 2, 1 passed, 0 left out" {
 		t.Errorf("%v\n%s", err, out)
 	}
-	for _, says := range []string{"FAILED", "is present, it should be unknown", "In a real ledger: Procore unlinks a record"} {
-		if !strings.Contains(out, says) {
-			t.Errorf("it does not say %q:\n%s", says, out)
+	for _, want := range []string{"FAILED", "is present, it should be unknown", "In a real ledger: Procore unlinks a record"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the output lacks %q:\n%s", want, out)
 		}
 	}
 	out, _, err = command(t, "verify", address, "--company", "7", "--tls", "off", "--run", "^state$", "-o", "json")
@@ -95,19 +95,19 @@ func TestVerifyABrokenConnector(t *testing.T) {
 	}
 }
 
-// TestVerifyRestartsByACommand kills a process, and leaves the next one behind in the background.
+// The command of --restart kills the connector and starts the next one in the background.
 func TestVerifyRestartsByACommand(t *testing.T) {
 	if dir := os.Getenv("VERIFY_TEST_SERVE"); dir != "" {
 		t.Error(serveUntilKilled(dir, os.Getenv("VERIFY_TEST_ADDR")))
 		return
 	}
-	dir, address := t.TempDir(), free(t)
+	dir, address := t.TempDir(), freeAddress(t)
 	start := "VERIFY_TEST_SERVE=" + dir + " VERIFY_TEST_ADDR=" + address + " " + os.Args[0] + " -test.run=^TestVerifyRestartsByACommand$ & echo $! >" + dir + "/pid"
 	kill := "kill -9 $(cat " + dir + "/pid)"
-	if err := (&verification{restart: start}).kill(t.Context()); err != nil {
+	if err := (&verification{restart: start}).restartConnector(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = (&verification{restart: kill}).kill(context.Background()) })
+	t.Cleanup(func() { _ = (&verification{restart: kill}).restartConnector(context.Background()) })
 	out, errs, err := command(t, "verify", address, "--company", "7", "--tls", "off", "--run", "killed", "--restart", kill+"; "+start)
 	if err != nil || last(out) != "ok: 1 case passed, 0 left out" {
 		t.Errorf("%v\n%s%s", err, out, errs)
@@ -116,7 +116,7 @@ func TestVerifyRestartsByACommand(t *testing.T) {
 
 func serveUntilKilled(dir, address string) error {
 	l, err := net.Listen("tcp", address)
-	for range 100 { // the one that was killed may hold the address for a moment
+	for range 100 { // the killed process may hold the address for a moment
 		if err == nil {
 			break
 		}
@@ -133,8 +133,8 @@ func serveUntilKilled(dir, address string) error {
 	})
 }
 
-// free is an address that nobody listens at.
-func free(t *testing.T) string {
+// freeAddress returns an address of a free port.
+func freeAddress(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -144,10 +144,10 @@ func free(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// TestVerifyInterrupted stops, and calls no case failed that was not tried.
+// An interrupted suite does not report the remaining cases as failed.
 func TestVerifyInterrupted(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())
-	address := served(t, func(d connector.Driver) connector.Driver { return hangs{d, interrupt} }, remote.ServerConfig{})
+	address := serve(t, func(d connector.Driver) connector.Driver { return hangs{d, interrupt} }, remote.ServerConfig{})
 	var out strings.Builder
 	cmd := Command()
 	cmd.SilenceUsage, cmd.SilenceErrors = true, true
@@ -160,7 +160,7 @@ func TestVerifyInterrupted(t *testing.T) {
 	}
 }
 
-// hangs is interrupted in its first Put.
+// hangs interrupts the suite in its first Put and does not return.
 type hangs struct {
 	connector.Driver
 	interrupt func()
@@ -172,62 +172,62 @@ func (h hangs) Put(ctx context.Context, _ *tiebackv1.PutRequest) (*tiebackv1.Put
 	return nil, ctx.Err()
 }
 
-// TestVerifyPlaintextWithTLS says what is wrong.
+// With a plaintext connector the error names the flag.
 func TestVerifyPlaintextWithTLS(t *testing.T) {
-	t.Parallel() // it takes as long as a connector is waited for
-	address := served(t, asIs, remote.ServerConfig{})
+	t.Parallel() // it waits for the timeout of the handshake
+	address := serve(t, asIs, remote.ServerConfig{})
 	_, errs, err := command(t, "verify", address, "--company", "7")
-	if !errors.Is(err, ErrFailed) || !strings.Contains(errs, "is it plaintext? then --tls off") {
+	if !errors.Is(err, ErrFailed) || !strings.Contains(errs, "if the connector does not use TLS, give --tls off") {
 		t.Errorf("%v\n%s", err, errs)
 	}
 }
 
-// TestVerifyWithABadRestart: what the command says is told when it fails, and one that kills nothing fails.
+// The output of a failed restart is shown, and a restart that kills nothing fails.
 func TestVerifyWithABadRestart(t *testing.T) {
-	address := served(t, asIs, remote.ServerConfig{})
-	for restart, says := range map[string]string{
+	address := serve(t, asIs, remote.ServerConfig{})
+	for restart, want := range map[string]string{
 		"echo no docker; false": `--restart "echo no docker; false": exit status 1: no docker`,
 		"true":                  "no call failed after Restart returned: nothing was killed",
-		"sleep 30":              `--restart "sleep 30": it had not ended`,
+		"sleep 30":              `--restart "sleep 30": the command did not end`,
 	} {
 		out, _, err := command(t, "verify", address, "--company", "7", "--tls", "off", "--run", "killed", "--timeout", "3s", "--restart", restart)
-		if !errors.Is(err, ErrFailed) || !strings.Contains(out, says) {
+		if !errors.Is(err, ErrFailed) || !strings.Contains(out, want) {
 			t.Errorf("%v\n%s", err, out)
 		}
 	}
 }
 
-// TestARestartThatLeavesAProcessBehind: it holds the output, and is not waited for.
-func TestARestartThatLeavesAProcessBehind(t *testing.T) {
+// A restart may leave a process in the background, which holds the output open.
+func TestRestartLeavesAProcessInTheBackground(t *testing.T) {
 	pid := filepath.Join(t.TempDir(), "pid")
 	start := time.Now()
-	if err := (&verification{restart: "sleep 20 & echo $! >" + pid}).kill(t.Context()); err != nil || time.Since(start) > 10*time.Second {
+	if err := (&verification{restart: "sleep 20 & echo $! >" + pid}).restartConnector(t.Context()); err != nil || time.Since(start) > 10*time.Second {
 		t.Errorf("%v after %v", err, time.Since(start))
 	}
-	if err := (&verification{restart: "kill $(cat " + pid + ")"}).kill(t.Context()); err != nil {
+	if err := (&verification{restart: "kill $(cat " + pid + ")"}).restartConnector(t.Context()); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestVerifyProvesNothingWhereNoCaseRuns(t *testing.T) {
-	address := served(t, asIs, remote.ServerConfig{})
+func TestVerifyFailsIfNoCaseRuns(t *testing.T) {
+	address := serve(t, asIs, remote.ServerConfig{})
 	out, _, err := command(t, "verify", address, "--company", "7", "--tls", "off", "--run", "no such case")
 	if !errors.Is(err, ErrFailed) || last(out) != "failed: nothing was proved: no case ran" {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
 
-func TestVerifyRefuses(t *testing.T) {
+func TestVerifyUsageErrors(t *testing.T) {
 	for want, args := range map[string][]string{
-		"--company is missing":             {"verify", "127.0.0.1:1"},
-		"connector.address":                {"verify", "https://erp", "--company", "7"},
-		"connector.tls":                    {"verify", "127.0.0.1:1", "--company", "7", "--tls", "maybe"},
-		"--run":                            {"verify", "127.0.0.1:1", "--company", "7", "--run", "("},
-		"no such file":                     {"verify", "127.0.0.1:1", "--company", "7", "--ca", "/no/such/file"},
-		"neither table nor json":           {"verify", "127.0.0.1:1", "--company", "7", "-o", "xml"},
-		"connector.ca":                     {"verify", "127.0.0.1:1", "--company", "7", "--ca", os.Args[0]},
-		"name where the connector listens": {"verify"},
-		"unknown flag: --companies":        {"verify", "--companies", "7"},
+		"--company is missing":         {"verify", "127.0.0.1:1"},
+		"connector.address":            {"verify", "https://erp", "--company", "7"},
+		"connector.tls":                {"verify", "127.0.0.1:1", "--company", "7", "--tls", "maybe"},
+		"--run":                        {"verify", "127.0.0.1:1", "--company", "7", "--run", "("},
+		"no such file":                 {"verify", "127.0.0.1:1", "--company", "7", "--ca", "/no/such/file"},
+		"must be table or json":        {"verify", "127.0.0.1:1", "--company", "7", "-o", "xml"},
+		"connector.ca":                 {"verify", "127.0.0.1:1", "--company", "7", "--ca", os.Args[0]},
+		"give the connector's address": {"verify"},
+		"unknown flag: --companies":    {"verify", "--companies", "7"},
 	} {
 		if _, _, err := command(t, args...); err == nil || errors.Is(err, ErrFailed) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", args, err, want)
@@ -235,8 +235,7 @@ func TestVerifyRefuses(t *testing.T) {
 	}
 }
 
-// TestThePrintedTableIsEven: the outcomes stand below each other.
-func TestThePrintedTableIsEven(t *testing.T) {
+func TestTableColumnsAreAligned(t *testing.T) {
 	var out strings.Builder
 	for _, c := range conformance.Cases() {
 		table{&out}.result(conformance.Result{Case: c})
