@@ -5,40 +5,13 @@ import (
 
 	"github.com/shopspring/decimal"
 
+	"github.com/tieback/tieback/pkg/catalogue"
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/payload"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/sandbox/accountants"
 )
-
-// exported reads what each export asks the ERP to book.
-var exported = map[string]func(payload.Request) ([]payload.Document, error){
-	"create_standard_cost_codes":         payload.StandardCostCodes,
-	"create_vendor":                      payload.Vendor,
-	"create_or_update_job":               flat(payload.Job),
-	"create_sub_job":                     flat(payload.SubJob),
-	"create_budget":                      payload.Budget,
-	"update_budget":                      payload.Budget,
-	"create_requisitions":                payload.Requisitions,
-	"create_payment":                     payload.ContractPayment,
-	"create_commitment":                  payload.Commitment,
-	"create_commitment_change_order":     payload.CommitmentChangeOrder,
-	"create_payment_application":         payload.PaymentApplication,
-	"create_prime_contract_change_order": payload.PrimeContractChangeOrder,
-	"create_company_level_direct_cost":   payload.DirectCost,
-}
-
-func flat(read func(payload.Request) (payload.Tree, error)) func(payload.Request) ([]payload.Document, error) {
-	return func(q payload.Request) ([]payload.Document, error) {
-		tree, err := read(q)
-		docs := []payload.Document{tree.Document}
-		for _, c := range tree.CostCodes {
-			docs = append(docs, c.Document)
-		}
-		return docs, err
-	}
-}
 
 // comparison holds the ERP's books against what Procore exported: each record of a
 // successful export is there once, or was there and was taken out since; each amount is the
@@ -55,11 +28,10 @@ func compare(b *books, rows []accountants.Row, sb *sandbox.Sandbox) (*comparison
 	c := &comparison{books: b, seen: map[recordID]bool{}}
 	var failed []payload.Document
 	for _, row := range rows {
-		read := exported[row.Type]
-		if read == nil || row.Expected == accountants.DeadLetter {
+		if e, _ := catalogue.Lookup(row.Type); e.Category != catalogue.Export || row.Expected == accountants.DeadLetter {
 			continue
 		}
-		docs, err := documents(sb, row, read)
+		docs, err := documents(sb, row)
 		if err != nil {
 			return nil, err
 		}
@@ -79,16 +51,18 @@ func compare(b *books, rows []accountants.Row, sb *sandbox.Sandbox) (*comparison
 	return c, nil
 }
 
-func documents(sb *sandbox.Sandbox, row accountants.Row, read func(payload.Request) ([]payload.Document, error)) ([]payload.Document, error) {
+// documents returns the documents of a request's payload.
+func documents(sb *sandbox.Sandbox, row accountants.Row) ([]payload.Document, error) {
 	req, _ := sb.Request(row.RequestID)
 	parsed, err := payload.Parse(req.Payload)
-	if err == nil {
-		var docs []payload.Document
-		if docs, err = read(parsed); err == nil {
-			return docs, nil
-		}
+	if err != nil {
+		return nil, fmt.Errorf("request %d, %s: %w", row.RequestID, row.Type, err)
 	}
-	return nil, fmt.Errorf("request %d, %s: %w", row.RequestID, row.Type, err)
+	docs, err := payload.Exported(row.Type, parsed)
+	if err != nil {
+		return nil, fmt.Errorf("request %d, %s: %w", row.RequestID, row.Type, err)
+	}
+	return docs, nil
 }
 
 func (c *comparison) differs(format string, args ...any) {
