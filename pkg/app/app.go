@@ -33,7 +33,7 @@ type App struct {
 // that finds it; see company.Watcher and webhooks.Tokens.
 const RereadEvery = 5 * time.Second
 
-// Service runs until ctx ends. It returns nil, or the context's error, once it has stopped because of that.
+// Service runs until ctx ends. Then it returns nil or the context's error.
 type Service func(ctx context.Context, a *App) error
 
 // New reads the settings through getenv (os.Getenv) and opens the log and the metrics. Its error is a mistake in the
@@ -61,7 +61,7 @@ func Logger(s settings.Settings) (*zap.Logger, error) {
 }
 
 // Connect connects to the broker and sets Bus. It waits for the broker until ctx ends, so that services and broker
-// may start in any order. The caller sets o.Name and either o.URL or o.InProcess; the settings say the rest.
+// may start in any order. The caller sets o.Name and either o.URL or o.InProcess; the settings have the rest.
 func (a *App) Connect(ctx context.Context, o bus.Options) error {
 	o.Replicas, o.MaxBytes, o.Log = a.Settings.Replicas, a.Settings.MaxBytes, a.Log
 	if o.InProcess == nil { // the embedded broker has no port and asks for no key

@@ -33,7 +33,7 @@ type Program struct {
 	// Run is the service. App.Bus is connected, unless BrokerOptional is set.
 	Run Service
 
-	// BrokerOptional says that the service is ready without a broker, and that Run connects by itself.
+	// BrokerOptional is set if the service is ready without a broker. Run then connects to it.
 	BrokerOptional bool
 }
 
@@ -125,7 +125,7 @@ func (p Program) serve(ctx context.Context, a *App) error {
 		a.Log.Info("running", zap.String("admin", a.Settings.AdminAddr))
 		err := p.Run(ctx, a)
 		if err == nil && ctx.Err() == nil {
-			err = errors.New("the service ended by itself")
+			err = errors.New("the service ended although it was not stopped")
 		}
 		a.Log.Info("service ended", zap.Duration("after", time.Since(start)))
 		return err

@@ -109,7 +109,7 @@ func (b *Bus) Attempts(ctx context.Context, of AttemptKey) (Attempts, error) {
 	return a, err
 }
 
-func (b *Bus) attempts(ctx context.Context, of AttemptKey) (a Attempts, noted bool, err error) {
+func (b *Bus) attempts(ctx context.Context, of AttemptKey) (a Attempts, found bool, err error) {
 	e, err := b.bucket.Get(ctx, of.String())
 	if err != nil || e.Value == nil {
 		return Attempts{}, false, err

@@ -90,7 +90,7 @@ func Connect(ctx context.Context, o Options) (*Bus, error) {
 func dial(o Options) (*Bus, error) {
 	opts := []nats.Option{
 		nats.Name("tieback " + o.Name), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond),
-		nats.RetryOnFailedConnect(true), nats.IgnoreAuthErrorAbort(), // otherwise a second refusal in a row closes the connection for good
+		nats.RetryOnFailedConnect(true), nats.IgnoreAuthErrorAbort(), // otherwise a second refusal in a row closes the connection
 		nats.ReconnectBufSize(-1), nats.CustomInboxPrefix(topology.Inbox(cmp.Or(o.Name, "tieback"))),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			o.Log.Warn("the broker refused or dropped a message", zap.Error(err))

@@ -88,14 +88,14 @@ func (b *Bus) watch(ctx context.Context) {
 // wait calls ask until it succeeds or ctx ends. It logs why it waits: at once, when the reason changes, and every
 // 30 seconds. The error is ErrRecovering unless the settings or the address may be wrong.
 func (b *Bus) wait(ctx context.Context, ask func(context.Context) error) error {
-	began, told, at := time.Now(), "", time.Time{}
+	began, logged, at := time.Now(), "", time.Time{}
 	for {
 		try, cancel := context.WithTimeout(ctx, 2*time.Second)
 		err := ask(try)
 		cancel()
 		if err == nil {
 			b.conn.set(nil)
-			if told != "" {
+			if logged != "" {
 				b.log.Info("the broker answers", zap.Duration("waited", time.Since(began).Round(time.Second)))
 			}
 			return nil
@@ -105,8 +105,8 @@ func (b *Bus) wait(ctx context.Context, ask func(context.Context) error) error {
 		if ctx.Err() != nil {
 			return fmt.Errorf("no answer from the broker: %w", why)
 		}
-		if why != errUnreachable && (why.Error() != told || time.Since(at) > remindEvery) {
-			told, at = why.Error(), time.Now()
+		if why != errUnreachable && (why.Error() != logged || time.Since(at) > remindEvery) {
+			logged, at = why.Error(), time.Now()
 			b.log.Warn("waiting for the broker", zap.Duration("waited", time.Since(began).Round(time.Second)), zap.Error(why))
 		}
 		select {

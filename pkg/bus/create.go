@@ -20,8 +20,8 @@ const createTimeout = 5 * time.Second
 // starts. It has the status 400.
 const errNoPeers jetstream.ErrorCode = 10005
 
-// refusesForGood reports whether the broker's reply to a request to create something is the same for the next one.
-func refusesForGood(err error) bool {
+// isPermanent reports whether the broker would refuse a repeated request to create something in the same way.
+func isPermanent(err error) bool {
 	var api *jetstream.APIError
 	return errors.As(err, &api) && api.Code < 500 && api.ErrorCode != errNoPeers
 }
@@ -30,21 +30,21 @@ func refusesForGood(err error) bool {
 // late or not at all. It logs each reason once. A permanent refusal is returned at once.
 func create[T any](ctx context.Context, b *Bus, what string, f func(context.Context) (T, error)) (T, error) {
 	nc := b.nc
-	for told := ""; ; {
+	for logged := ""; ; {
 		before := nc.LastError()
 		try, cancel := context.WithTimeout(ctx, createTimeout)
 		made, err := f(try)
 		cancel()
-		if said := nc.LastError(); err != nil && said != before && errors.Is(said, nats.ErrPermissionViolation) { // the broker does not reply to such a request
-			return made, fmt.Errorf("%s: this key may not make it; is it TIEBACK_NATS_TOPOLOGY=managed here, and `provisioner` that makes it? (%w)", what, said)
+		if denied := nc.LastError(); err != nil && denied != before && errors.Is(denied, nats.ErrPermissionViolation) { // the broker does not reply to such a request
+			return made, fmt.Errorf("%s: this key has no permission to create it: set TIEBACK_NATS_TOPOLOGY=managed and run `provisioner`: %w", what, denied)
 		}
 		var api *jetstream.APIError
-		if err == nil || ctx.Err() != nil || refusesForGood(err) {
+		if err == nil || ctx.Err() != nil || isPermanent(err) {
 			return made, wrap(what, err)
 		}
-		if errors.As(err, &api) && err.Error() != told { // a reply, unlike a timeout, may be permanent
-			told = err.Error()
-			b.log.Warn("the broker does not create it, retrying", zap.String("what", what), zap.Error(err))
+		if errors.As(err, &api) && err.Error() != logged { // a reply, unlike a timeout, may be permanent
+			logged = err.Error()
+			b.log.Warn("the broker refused to create a stream or a consumer, retrying", zap.String("what", what), zap.Error(err))
 		}
 		select {
 		case <-ctx.Done():
@@ -68,8 +68,8 @@ func await[T any](ctx context.Context, b *Bus, what string, f func(context.Conte
 			return found, nil
 		}
 		if ctx.Err() == nil || why == nil { // otherwise ctx is the only reason
-			was, said := why, b.nc.LastError()
-			if denied := said != before && errors.Is(said, nats.ErrPermissionViolation); denied || isNotFound(err) {
+			was, last := why, b.nc.LastError()
+			if denied := last != before && errors.Is(last, nats.ErrPermissionViolation); denied || isNotFound(err) {
 				why = fmt.Errorf("%s is missing, and with TIEBACK_NATS_TOPOLOGY=managed only `provisioner` creates it: run it: %w", what, err)
 			} else {
 				why = fmt.Errorf("%s: %w, or has no leader for it: %w", what, ErrRecovering, err)

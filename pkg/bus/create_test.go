@@ -8,7 +8,7 @@ import (
 )
 
 // While a cluster starts, the broker refuses a stream with "no suitable peers for placement", which has the status 400 and passes.
-func TestRefusesForGood(t *testing.T) {
+func TestIsPermanent(t *testing.T) {
 	for _, of := range []struct {
 		err  error
 		want bool
@@ -18,7 +18,7 @@ func TestRefusesForGood(t *testing.T) {
 		{context.DeadlineExceeded, false},
 		{&jetstream.APIError{Code: 400, ErrorCode: 10074}, true},
 	} {
-		if got := refusesForGood(of.err); got != of.want {
+		if got := isPermanent(of.err); got != of.want {
 			t.Errorf("%v: %v, want %v", of.err, got, of.want)
 		}
 	}

@@ -51,10 +51,10 @@ type watermark struct {
 	Last      uint64    `json:"last"` // the newest message, and when it was stored
 	LastTime  time.Time `json:"last_time"`
 	Lost      uint64    `json:"lost,omitempty"`   // messages lost earlier, which the state of the stream does not show any more
-	Why       string    `json:"why,omitempty"`    // how that loss showed
-	Broker    uint64    `json:"broker,omitempty"` // bytes that the broker itself calls lost, and that are counted already
+	Why       string    `json:"why,omitempty"`    // how that loss was detected
+	Broker    uint64    `json:"broker,omitempty"` // bytes that the broker itself reports as lost, and that are counted already
 
-	Accepted *acceptance `json:"accepted,omitempty"` // nil: nobody has accepted a loss
+	Accepted *acceptance `json:"accepted,omitempty"` // nil: no loss was accepted
 
 	revision uint64 // of the key, for the next write
 }
@@ -79,23 +79,23 @@ func (m watermark) accepted() uint64 {
 // Losses returns the losses of acknowledged messages that were not accepted. A stream that does not exist has a loss only if
 // it has a watermark. gaps are those that the caller found when it scanned whole streams.
 //
-// The streams of the kinds may drop only their oldest messages, by age. Therefore:
+// The streams of the kinds drop only their oldest messages, by age. Losses checks what follows from that:
 //
-//   - Between first and last sequence none is missing. No service deletes, purges or rolls up, and a publication
-//     that the broker refuses takes no sequence.
+//   - No sequence is missing between the first and the last. No service deletes, purges or rolls up messages, and a
+//     publication that the broker refuses takes no sequence.
 //   - A stream without an age (TIEBACK_DEAD, TIEBACK_RESOLUTION) begins with sequence 1.
-//   - The oldest message that RecordWatermarks has seen is there until its age.
-//   - The newest message that RecordWatermarks has seen is there, and no other message has its sequence.
-//   - No consumer was delivered a sequence that the stream does not have yet.
+//   - The oldest message that RecordWatermarks has seen exists until it has the stream's age.
+//   - The newest message that RecordWatermarks has seen exists, and no other message has its sequence.
+//   - No consumer was delivered a sequence that is higher than the stream's last.
 //
-// The state bucket keeps one message for each key, and some for a time only: of it, only the end counts. What the broker itself
-// calls lost counts for all; it says so until it is restarted, and RecordWatermarks keeps it.
+// The state bucket has one message per key, and some expire, so only its last sequence is checked. For all streams, the loss
+// that the broker itself reports counts. The broker reports it until it is restarted; RecordWatermarks stores it.
 //
-// A loss of messages that are newer than the last call of RecordWatermarks shows only where a gap is left, or the broker says so. In the state
-// bucket, so does a loss whose sequences were given again before the next call.
-// A message whose checksum is wrong is still counted by the broker; only a reading finds that it is gone.
+// A loss of messages that are newer than the last call of RecordWatermarks is detected only if it left a gap or if the broker
+// reports it. The same holds for the state bucket if the lost sequences were reused before the next call. The broker still
+// counts a message with a wrong checksum; only a scan detects that it can't be read.
 //
-// The cost is three questions a stream and one a consumer. The quota bucket may be forgotten, and is not looked at.
+// Losses makes three requests per stream and one per consumer. It does not check the quota bucket, which may lose its content.
 func (b *Bus) Losses(ctx context.Context, gaps ...Gap) ([]Loss, error) {
 	all, _, err := b.losses(ctx, gaps)
 	return all, err
@@ -120,13 +120,13 @@ func watchedStreams() []string {
 func (b *Bus) losses(ctx context.Context, gaps []Gap) (all []Loss, marks map[string]checked, err error) {
 	marks = map[string]checked{}
 	for _, name := range watchedStreams() {
-		var met []Gap
+		var found []Gap
 		for _, g := range gaps {
 			if g.Kind.Stream() == name {
-				met = append(met, g)
+				found = append(found, g)
 			}
 		}
-		l, m, err := b.confirmedLoss(ctx, name, met)
+		l, m, err := b.confirmedLoss(ctx, name, found)
 		if err != nil {
 			return nil, nil, fmt.Errorf("what %s has lost: %w", name, err)
 		}
@@ -146,9 +146,9 @@ const (
 	confirmEvery  = time.Second
 )
 
-func (b *Bus) confirmedLoss(ctx context.Context, name string, met []Gap) (*Loss, *checked, error) {
+func (b *Bus) confirmedLoss(ctx context.Context, name string, found []Gap) (*Loss, *checked, error) {
 	for n := 1; ; n++ {
-		l, m, replicas, err := b.lossOf(ctx, name, met)
+		l, m, replicas, err := b.lossOf(ctx, name, found)
 		if err != nil || l == nil || replicas <= 1 || n == confirmations {
 			return l, m, err
 		}
@@ -162,14 +162,14 @@ func (b *Bus) confirmedLoss(ctx context.Context, name string, met []Gap) (*Loss,
 
 // lossOf compares a stream with its watermark, and returns the loss, the new watermark (nil: the stream does not exist) and
 // the number of replicas.
-func (b *Bus) lossOf(ctx context.Context, name string, met []Gap) (*Loss, *checked, int, error) {
+func (b *Bus) lossOf(ctx context.Context, name string, found []Gap) (*Loss, *checked, int, error) {
 	ctx, cancel := answerContext(ctx)
 	defer cancel()
 	m, err := b.readWatermark(ctx, name)
 	if err != nil {
 		return nil, nil, 0, err
 	}
-	handed, err := b.deliveredUpTo(ctx, name) // before the stream, which only grows
+	delivered, err := b.deliveredUpTo(ctx, name) // read before the stream, which only grows
 	if err != nil {
 		return nil, nil, 0, err
 	}
@@ -184,11 +184,11 @@ func (b *Bus) lossOf(ctx context.Context, name string, met []Gap) (*Loss, *check
 		return nil, nil, 0, err
 	}
 	info := s.CachedInfo()
-	missing, why, err := b.missing(ctx, s, m, handed)
+	missing, why, err := b.missing(ctx, s, m, delivered)
 	if err != nil {
 		return nil, nil, 0, err
 	}
-	shown, err := b.shownGaps(ctx, s, m.accepted(), met)
+	shown, err := b.shownGaps(ctx, s, m.accepted(), found)
 	if err != nil {
 		return nil, nil, 0, err
 	}
@@ -198,7 +198,7 @@ func (b *Bus) lossOf(ctx context.Context, name string, met []Gap) (*Loss, *check
 	if lost := info.State.Lost; lost != nil {
 		next.Broker = lost.Bytes
 		if lost.Bytes != m.Broker && missing+shown == 0 {
-			missing, why = max(1, uint64(len(lost.Msgs))), fmt.Sprintf("the broker calls %d bytes of it lost", lost.Bytes)
+			missing, why = max(1, uint64(len(lost.Msgs))), fmt.Sprintf("the broker reports %d bytes of it as lost", lost.Bytes)
 		}
 	}
 	if missing > 0 {
@@ -232,7 +232,7 @@ func (b *Bus) readWatermark(ctx context.Context, stream string) (m watermark, er
 	case err != nil:
 		return m, err
 	case json.Unmarshal(raw.Data, &m) != nil: // also where it was deleted by hand
-		return m, fmt.Errorf("bucket %s: the key %s holds what no service of ours wrote", topology.Seen, stream)
+		return m, fmt.Errorf("bucket %s: the key %s has a value that no service of Tieback wrote", topology.Seen, stream)
 	}
 	m.revision = raw.Sequence
 	return m, nil
@@ -261,8 +261,8 @@ func (b *Bus) writeWatermark(ctx context.Context, stream string, m watermark) (w
 	return true, nil
 }
 
-// missing is how many messages are gone of which the state of the stream alone shows nothing, and how that shows.
-func (b *Bus) missing(ctx context.Context, s jetstream.Stream, m watermark, handed uint64) (uint64, string, error) {
+// missing returns how many messages the stream has lost compared with its watermark, and how that was detected.
+func (b *Bus) missing(ctx context.Context, s jetstream.Stream, m watermark, delivered uint64) (uint64, string, error) {
 	info := s.CachedInfo()
 	now, age := info.State, info.Config.MaxAge
 	switch {
@@ -270,8 +270,8 @@ func (b *Bus) missing(ctx context.Context, s jetstream.Stream, m watermark, hand
 		return m.Last - min(m.Last, max(m.accepted(), m.First-1)), "the stream was deleted and created again", nil
 	case now.LastSeq < m.Last:
 		return m.Last - now.LastSeq, fmt.Sprintf("its last sequence was %d, and went back to %d", m.Last, now.LastSeq), nil
-	case now.LastSeq < handed:
-		return handed - now.LastSeq, fmt.Sprintf("its consumers were delivered sequence %d, and it ends with %d", handed, now.LastSeq), nil
+	case now.LastSeq < delivered:
+		return delivered - now.LastSeq, fmt.Sprintf("its consumers were delivered sequence %d, and it ends with %d", delivered, now.LastSeq), nil
 	case m.Last == 0:
 		return 0, "", nil
 	case age > 0 && now.FirstSeq > m.First && m.First > m.accepted() && m.FirstTime.Add(age).After(info.TimeStamp.Add(maxClockSkew)):
@@ -281,13 +281,13 @@ func (b *Bus) missing(ctx context.Context, s jetstream.Stream, m watermark, hand
 		return 0, "", nil
 	}
 	again, err := b.overwritten(ctx, s, m)
-	return again, fmt.Sprintf("its last sequence was %d, went back, and was given again", m.Last), err
+	return again, fmt.Sprintf("its last sequence was %d, went back, and was reused", m.Last), err
 }
 
 // maxClockSkew is the largest difference between the clocks of a broker's nodes.
 const maxClockSkew = time.Minute
 
-// overwritten is how many messages were lost before the newest that was seen, where another message has its sequence now.
+// overwritten returns how many messages were lost if the sequence of the newest message in the watermark was reused.
 func (b *Bus) overwritten(ctx context.Context, s jetstream.Stream, m watermark) (uint64, error) {
 	if m.Last < s.CachedInfo().State.FirstSeq {
 		return 0, nil
@@ -306,13 +306,14 @@ func (b *Bus) overwritten(ctx context.Context, s jetstream.Stream, m watermark) 
 	return m.Last + 1 - newer[0].Sequence, nil
 }
 
-// shownGaps is how many sequences above those accepted are missing of a kind's stream, as the broker says itself, or as a reading has met.
-func (b *Bus) shownGaps(ctx context.Context, s jetstream.Stream, accepted uint64, met []Gap) (n uint64, err error) {
+// shownGaps returns how many sequences of a kind's stream are missing above the accepted ones, by the state of the stream or
+// by gaps that a scan found.
+func (b *Bus) shownGaps(ctx context.Context, s jetstream.Stream, accepted uint64, found []Gap) (n uint64, err error) {
 	info := s.CachedInfo()
 	if info.Config.Name == topology.State.Stream() { // the bucket: each write deletes the one before it
 		return 0, nil
 	}
-	for _, g := range met {
+	for _, g := range found {
 		lost, err := b.unread(ctx, info.Config.Name, max(g.From, accepted+1), g.To)
 		if err != nil {
 			return 0, err
@@ -341,7 +342,7 @@ func (b *Bus) shownGaps(ctx context.Context, s jetstream.Stream, accepted uint64
 	return max(n, known), nil
 }
 
-// unread is how many of a run of sequences the leader of a stream can't read either. A replica may lag, or be damaged alone.
+// unread returns how many of a run of sequences the leader of the stream can't read either. A replica may lag or be damaged.
 func (b *Bus) unread(ctx context.Context, stream string, from, to uint64) (n uint64, err error) {
 	for from <= to {
 		m, err := b.leaderGet(ctx, stream, from, "")
@@ -363,11 +364,11 @@ func (b *Bus) deliveredUpTo(ctx context.Context, stream string) (last uint64, er
 		if d.Kind.Stream() != stream {
 			continue
 		}
-		delivered, _, _, err := b.Progress(ctx, d.Kind, d.Name)
+		upTo, _, _, err := b.Progress(ctx, d.Kind, d.Name)
 		if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 			return 0, err
 		}
-		last = max(last, delivered)
+		last = max(last, upTo)
 	}
 	return last, nil
 }
@@ -400,7 +401,7 @@ func (b *Bus) AcceptLosses(by, reason string) func(ctx context.Context, gaps ...
 		for _, l := range all {
 			m, there := marks[l.Stream]
 			if !there {
-				return nil, fmt.Errorf("%s does not exist: run `provisioner`, or start a service, which makes it, then accept", l.Stream)
+				return nil, fmt.Errorf("%s does not exist: run `provisioner`, or start a service that creates it, then run the command again", l.Stream)
 			}
 			m.now.Accepted = &acceptance{UpTo: m.now.Last, Lost: l.Missing, At: time.Now().UTC(), By: by, Reason: reason}
 			m.now.Lost, m.now.Why = 0, ""

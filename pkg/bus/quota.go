@@ -46,7 +46,7 @@ func (q *Quota) Read(ctx context.Context, key string) ([]byte, uint64, error) {
 	case err != nil:
 		return nil, 0, fmt.Errorf("bucket %s: %w", topology.Quota, err)
 	}
-	return m.Data, m.Sequence, nil // a key that was deleted by hand has no data
+	return m.Data, m.Sequence, nil // a key that a person deleted has no data
 }
 
 // Swap writes a key if its revision is still the given one, and returns the new one. It returns false if another process

@@ -71,11 +71,11 @@ func (r *dispatcher) attempt(ctx context.Context, h *prefetched, msg *Message) (
 
 // history reads the attempts at a redelivered message, and sets msg.Attempt.
 func (r *dispatcher) history(ctx context.Context, msg *Message) (*Attempts, error) {
-	h, noted, err := r.bus.attempts(ctx, r.attemptKey(*msg))
+	h, found, err := r.bus.attempts(ctx, r.attemptKey(*msg))
 	if err != nil {
 		return nil, fault.Wait(r.Backoff, err)
 	}
-	if !noted { // a first attempt is not stored, and it has not ended
+	if !found { // a first attempt is not stored, and it has not ended
 		h.Unfinished = 1
 	}
 	msg.Attempt = h.Done + 1

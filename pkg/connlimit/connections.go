@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// leastAge is how long each connection may stay at least. While all are younger, no new one is accepted: new ones
-// wait in the listener's queue. So a request has this time to be read, at any rate of new connections.
+// leastAge is the least time that a connection stays open. While all are younger, no new one is accepted: new ones wait in
+// the listener's queue. A request thus has this time to arrive, whatever the rate of new connections.
 const leastAge = 200 * time.Millisecond
 
 // Share is most, or 1/parts of the file descriptors that the process may have if that is less; at least 1. The process
@@ -23,9 +23,9 @@ func share(most, parts int, descriptors uint64) int {
 	return int(min(uint64(most), max(descriptors/uint64(parts), 1))) //nolint:gosec // positive numbers, at most most
 }
 
-// Connections are those of one server. While there are more than its limit, the one is closed that has waited longest
-// for a request that Keep was called for, so that a request that needs milliseconds finds room beside any number of
-// idle or slow connections. All methods may be called concurrently.
+// Connections limits the open connections of one server. While there are too many, it closes the one that has been open for
+// the longest time without a request for which Keep was called. A short request thus succeeds beside any number of idle or
+// slow connections. All methods may be called concurrently.
 type Connections struct {
 	most int
 
@@ -45,8 +45,8 @@ func New(most int) *Connections {
 	return &Connections{most: most, open: map[net.Conn]*list.Element{}, waiting: list.New()}
 }
 
-// Limit has srv keep to the limit on connections of l. Serve the listener that it returns. It sets ConnState and
-// ConnContext of srv.
+// Limit applies the limit to connections that srv accepts from l. The caller serves the returned listener. Limit sets
+// ConnState and ConnContext of srv.
 func (c *Connections) Limit(srv *http.Server, l net.Listener) net.Listener {
 	srv.ConnState, srv.ConnContext = c.changed, withConn
 	return listener{l, c}
@@ -77,7 +77,7 @@ func (c *Connections) forget(e *list.Element) {
 	}
 }
 
-// full is how long to wait until one more connection may be accepted; 0: one may be now.
+// full returns how long to wait until one more connection may be accepted; 0: now.
 func (c *Connections) full() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()

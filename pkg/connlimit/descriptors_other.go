@@ -4,5 +4,5 @@ package connlimit
 
 import "math"
 
-// descriptors is how many the process may have open: where there is no such limit, enough.
+// descriptors returns a large number, as the system has no limit that can be read.
 func descriptors() uint64 { return math.MaxInt32 }

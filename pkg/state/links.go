@@ -15,9 +15,9 @@ import (
 // Link is the origin id that Procore has for a record, and the ERP request it was learned from.
 type Link struct {
 	OriginID string    `json:"origin_id"` // "": unlinked
-	Order    order.Key `json:"order"`     // "": from no request, but read back from Procore; see services/tieback/links
+	Order    order.Key `json:"order"`     // "": read back from Procore by tieback links
 
-	// Of a link that was read: what a change must name.
+	// Of a link that was read, for a conditional write.
 	read     bool
 	revision uint64
 }
@@ -74,7 +74,7 @@ func (s *State) Link(ctx context.Context, company int64, itemType string, itemID
 	return l, nil
 }
 
-// Links maps origin id to item id, for every linked record of a company's item type.
+// Links returns the item id of each origin id, for all linked records of a company's item type.
 func (s *State) Links(ctx context.Context, company int64, itemType string) (map[string]int64, error) {
 	links := map[string]int64{}
 	err := s.eachLink(ctx, fmt.Sprintf("link.%d.%s.*", company, itemType), func(r Linked, l Link) {
@@ -88,7 +88,7 @@ func (s *State) Links(ctx context.Context, company int64, itemType string) (map[
 	return links, nil
 }
 
-// Linked names a record that a link is kept for.
+// Linked identifies a record that has a link.
 type Linked struct {
 	ItemType string
 	ItemID   int64

@@ -1,7 +1,7 @@
 // Package state stores what the pipeline knows about records and companies, in the broker's bucket tieback-state:
 //
-//	link.<company>.<item type>.<item id>    origin id that Procore has for the record; written by the status-reporter, and by a rebuild (services/tieback/links)
-//	generation.<company>.<entity>.<item id>       the record's generation: order key of the ERP request that last unlinked or reset it; written by unlink and reset
+//	link.<company>.<item type>.<item id>    origin id that Procore has for the record; written by the status-reporter and tieback links
+//	generation.<company>.<entity>.<item id> order key of the ERP request that last unlinked or reset the record; written by unlink and reset
 //	cursor.<company>.<entity>               position up to which the ERP's changes are in Procore; written by sync
 //	cursor.<company>.deleted-<request>      what a throttled event has deleted in Procore so far; written by unlink and reset
 //	swept.<company>                         checkpoint of the last sweep of Procore's lists; written by sweep
@@ -23,7 +23,7 @@ type State struct {
 	service string
 }
 
-// Of is the state at the broker of b; nil where b has no bucket, as may be after bus.LookOn.
+// Of returns the state at the broker of b; nil if b has no bucket, as may be after bus.ConnectReadOnly.
 func Of(b *bus.Bus) *State {
 	if b.Bucket() == nil {
 		return nil
@@ -42,8 +42,8 @@ func (s *State) Generation(ctx context.Context, company int64, entity string, it
 	return order.Key(key), err
 }
 
-// NextGeneration notes that a request unlinked or reset the record: an export after it books anew, an export older than
-// it is superseded. An older request never moves the mark back.
+// NextGeneration records that a request unlinked or reset the record: a newer export makes a new booking, an older one is
+// superseded. It does nothing if a newer request is recorded.
 func (s *State) NextGeneration(ctx context.Context, company int64, entity string, itemID int64, request order.Key) error {
 	return s.bucket.Update(ctx, generationKey(company, entity, itemID), func(raw []byte) ([]byte, error) {
 		if order.Key(raw) >= request {

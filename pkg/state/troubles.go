@@ -12,8 +12,8 @@ import (
 	"github.com/tieback/tieback/pkg/trouble"
 )
 
-// SaveTrouble keeps what this service knows to be wrong, for keep, or until it is cleared or saved again.
-// keep has whole seconds, one at least.
+// SaveTrouble stores a trouble that this service observes. It expires after keep, which is rounded down to whole seconds, at
+// least one.
 func (s *State) SaveTrouble(ctx context.Context, t trouble.Trouble, keep time.Duration) error {
 	value, err := json.Marshal(t)
 	if err != nil {
@@ -22,7 +22,7 @@ func (s *State) SaveTrouble(ctx context.Context, t trouble.Trouble, keep time.Du
 	return s.bucket.PutTTL(ctx, s.troubleKey(t), value, keep)
 }
 
-// ClearTrouble forgets what SaveTrouble kept.
+// ClearTrouble deletes a trouble that SaveTrouble stored.
 func (s *State) ClearTrouble(ctx context.Context, t trouble.Trouble) error {
 	return s.bucket.Delete(ctx, s.troubleKey(t), time.Second)
 }
@@ -32,7 +32,7 @@ func (s *State) troubleKey(t trouble.Trouble) string {
 	return fmt.Sprintf("trouble.%d.%s.%s", t.Company, what(t.Source, t.Reason), s.service)
 }
 
-// what is a trouble's token: a system may do its part and still not deliver its webhooks.
+// what returns a trouble's token in its key. Undelivered webhooks have one of their own: the system may answer calls.
 func what(source fault.Source, reason fault.Reason) string {
 	if reason == fault.Undelivered {
 		return "hook"
@@ -40,8 +40,8 @@ func what(source fault.Source, reason fault.Reason) string {
 	return cmp.Or(string(source), "ours")
 }
 
-// TroubleOf is what is known to be wrong with a company's system, by whichever service noted something
-// last; false: nothing is. An empty source is Tieback itself.
+// TroubleOf returns the trouble of a company's system that a service stored last, and false if there is none. An empty source
+// is Tieback itself.
 func (s *State) TroubleOf(ctx context.Context, company int64, source fault.Source) (trouble.Trouble, bool, error) {
 	var t trouble.Trouble
 	key := fmt.Sprintf("trouble.%d.%s.*", company, what(source, ""))
@@ -55,8 +55,7 @@ func (s *State) TroubleOf(ctx context.Context, company int64, source fault.Sourc
 	return t, true, nil
 }
 
-// Troubles hands over all that services know to be wrong, of most of them at most, with the service that
-// does; cut says that there is more.
+// Troubles calls each for the stored troubles of all companies, at most most of them. It returns true if there are more.
 func (s *State) Troubles(ctx context.Context, most int, each func(trouble.Trouble)) (cut bool, err error) {
 	return s.bucket.Each(ctx, "trouble.>", most, func(e bus.Entry) error {
 		var t trouble.Trouble

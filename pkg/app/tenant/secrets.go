@@ -14,7 +14,7 @@ import (
 )
 
 // WatchSecrets reads rotated secrets until ctx ends. A new webhook token is valid at once; new credentials of a client
-// are used by a new login at Procore; other secrets are used by opening a company's ERP anew. The broker key is not
+// are used by a new login at Procore; for other secrets the company's ERP is opened again. The broker key is not
 // watched: it is read for each connect.
 func (a *App) WatchSecrets(ctx context.Context) error {
 	every := cmp.Or(a.Reread, app.RereadEvery)
@@ -32,12 +32,12 @@ func (a *App) WatchSecrets(ctx context.Context) error {
 	return g.Wait()
 }
 
-// warnOfExposed warns of secret files that users other than their owner and group may read. They are used all the
-// same: an orchestrator may mount them so in a container that has no other users.
+// warnOfExposed warns of secret files that users other than their owner and group may read. They are used
+// anyway: an orchestrator may mount them with this mode in a container that has no other users.
 func (a *App) warnOfExposed() {
 	for _, path := range append(company.Files(a.Settings.Companies), a.Settings.NATSNKeyFile) {
 		if secretfile.Exposed(path) {
-			a.Log.Warn("everybody on this machine can read a file with a secret: chmod o-rwx it", zap.String("file", path))
+			a.Log.Warn("every user of this machine can read a file with a secret: run chmod o-rwx on it", zap.String("file", path))
 		}
 	}
 }

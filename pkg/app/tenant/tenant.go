@@ -1,5 +1,5 @@
 // Package tenant is the runtime of a process that serves companies. To package app it adds the companies file, whose
-// secrets may be rotated meanwhile, a client of Procore whose limits all processes share, the companies' ERPs, and
+// secrets may be rotated while it runs, a client of Procore whose limits all processes share, the companies' ERPs, and
 // reports of the companies whose ERP or Procore is in trouble.
 package tenant
 
@@ -126,7 +126,7 @@ func (a *App) NotServed(id int64) error {
 	ids := fmt.Sprint(slices.Sorted(maps.Keys(a.Companies)))
 	err := fmt.Errorf("--company %d: is not in the companies file, which has %s", id, strings.ReplaceAll(strings.Trim(ids, "[]"), " ", ", "))
 	if a.Unserved > 0 {
-		err = fmt.Errorf("%w; entries with a mistake are left out: tieback doctor says what to correct", err)
+		err = fmt.Errorf("%w; entries with a mistake are left out: run tieback doctor to see what to correct", err)
 	}
 	return err
 }

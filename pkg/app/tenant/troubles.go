@@ -13,8 +13,8 @@ import (
 	"github.com/tieback/tieback/pkg/trouble"
 )
 
-// ReportTroubles writes to the broker which companies' ERP or Procore fails, as far as this process knows from its
-// own calls, until ctx ends. It writes nothing of a company without trouble.
+// ReportTroubles records at the broker, until ctx ends, which companies' ERP or Procore fails, as this process observes it in
+// its own calls. It writes nothing for a company without trouble.
 //
 //	a trouble begins, or changes its reason    written within ten seconds
 //	it goes on                                 written again every 30 seconds
@@ -34,16 +34,16 @@ func (a *App) ReportTroubles(ctx context.Context) error {
 			return nil
 		case now := <-tick.C:
 			if err := r.write(ctx, append(a.ERPs.Troubles(slow/3), a.Procore.Troubles(slow/3)...), now); err != nil && ctx.Err() == nil {
-				a.Log.Debug("could not note which companies are in trouble", zap.Error(err))
+				a.Log.Debug("could not record which companies are in trouble", zap.Error(err))
 			}
 		}
 	}
 }
 
-// troubles are those that the broker knows of this process.
+// troubles are the ones that this process has recorded.
 type troubles struct {
 	state   *state.State
-	every   time.Duration // between two writings of the same
+	every   time.Duration // between two writes of the same trouble
 	written map[troubleKey]written
 }
 
@@ -57,7 +57,7 @@ type written struct {
 	at time.Time
 }
 
-// write writes what is new, or was written long ago, and clears what is over.
+// write stores the troubles that are new or were stored some time ago, and clears those that ended.
 func (r *troubles) write(ctx context.Context, all []trouble.Trouble, now time.Time) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(64)
