@@ -57,12 +57,12 @@ const allowed = `
 	pkg/connlimit                               services                    bounds the connections of ports
 	pkg/app                                     services                    the process
 
-	pkg/webhooks                                ingest                      hashes of webhook tokens, the only secret of ingest
+	pkg/tokenhash                               ingest                      hashes of webhook tokens, the only secret of ingest
 	pkg/procore/delivery                        ingest                      what a webhook says; knows nothing else of Procore
 	services/ingest                             ingest                      the service
 
 	pkg/app/tenant                              tenants                     companies, Procore and ERPs of a process
-	pkg/webhooks                                tenants                     company keeps its tokens as hashes
+	pkg/tokenhash                               tenants                     company keeps its tokens as hashes
 	pkg/company                                 tenants                     the companies file
 	pkg/procore                                 tenants                     calls Procore
 	pkg/state                                   tenants                     links, generations, cursors; reports troubles
@@ -101,7 +101,7 @@ const allowed = `
 	pkg/request                                 lag-exporter                counts open dead letters
 	pkg/procore                                 lag-exporter                request finds the request details of payloads
 	pkg/company                                 lag-exporter                request judges by a company's since
-	pkg/webhooks                                lag-exporter                company keeps its tokens as hashes
+	pkg/tokenhash                               lag-exporter                company keeps its tokens as hashes
 
 	services/provisioner                        provisioner                 the service
 
@@ -198,7 +198,7 @@ func TestProgramsContainOnlyWhatTheyNeed(t *testing.T) {
 func TestIngestReadsNoSecretButTokenHashes(t *testing.T) {
 	has := contained(t, programs["ingest"])
 	for pkg, imports := range has {
-		if slices.Contains(imports, "pkg/secretfile") && pkg != "pkg/bus" && pkg != "pkg/webhooks" {
+		if slices.Contains(imports, "pkg/secretfile") && pkg != "pkg/bus" && pkg != "pkg/tokenhash" {
 			t.Errorf("in ingest %s reads files with secrets", pkg)
 		}
 	}

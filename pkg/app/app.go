@@ -30,7 +30,7 @@ type App struct {
 }
 
 // RereadEvery is how often files with secrets are read again. A rotated secret takes effect at the second reading
-// that finds it; see company.Watcher and webhooks.Tokens.
+// that finds it; see company.Watcher and tokenhash.File.
 const RereadEvery = 5 * time.Second
 
 // Service runs until ctx ends. Then it returns nil or the context's error.

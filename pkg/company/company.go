@@ -7,7 +7,7 @@ import (
 	"time"
 	_ "time/tzdata" // distroless images have no time zones
 
-	"github.com/tieback/tieback/pkg/webhooks"
+	"github.com/tieback/tieback/pkg/tokenhash"
 )
 
 // Secret is a string that prints as "[secret]".
@@ -51,7 +51,7 @@ type Secrets struct {
 
 // secrets are Secrets as they are kept: only hashes of the webhook tokens.
 type secrets struct {
-	tokens   []webhooks.Hash
+	tokens   []tokenhash.Hash
 	settings map[string]string
 }
 
@@ -66,7 +66,7 @@ func New(id int64, s Secrets) *Company {
 func (s Secrets) hashed() *secrets {
 	k := &secrets{settings: s.Settings}
 	for _, t := range s.WebhookTokens {
-		k.tokens = append(k.tokens, webhooks.HashOf(t))
+		k.tokens = append(k.tokens, tokenhash.Of(t))
 	}
 	return k
 }
@@ -75,11 +75,11 @@ func (s Secrets) hashed() *secrets {
 // the tokens are kept. On a nil company it does the same work and returns false, so that a caller can't
 // distinguish an unknown company from a wrong token.
 func (c *Company) Authentic(token string) bool {
-	return webhooks.Match(c.TokenHashes(), token)
+	return tokenhash.Match(c.TokenHashes(), token)
 }
 
 // TokenHashes returns the hashes of the company's webhook tokens, or none for a nil company.
-func (c *Company) TokenHashes() []webhooks.Hash {
+func (c *Company) TokenHashes() []tokenhash.Hash {
 	if c == nil {
 		return nil
 	}
@@ -107,8 +107,8 @@ type Set map[int64]*Company
 func (s Set) Authentic(company int64, token string) bool { return s[company].Authentic(token) }
 
 // Webhooks returns the hashes of all companies' webhook tokens, as ingest reads them.
-func (s Set) Webhooks() webhooks.Hashes {
-	all := webhooks.Hashes{}
+func (s Set) Webhooks() tokenhash.Hashes {
+	all := tokenhash.Hashes{}
 	for id, c := range s {
 		all[id] = c.TokenHashes()
 	}

@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"github.com/tieback/tieback/pkg/webhooks"
+	"github.com/tieback/tieback/pkg/tokenhash"
 )
 
 // WriteFile replaces a file atomically, also if the machine stops. A new file is readable only by its owner;
@@ -60,7 +60,7 @@ func setOwner(f *os.File, like string) error {
 }
 
 // WriteWebhooks replaces the file of webhook hashes like WriteFile. It creates the folder if necessary.
-func WriteWebhooks(path string, all webhooks.Hashes) error {
+func WriteWebhooks(path string, all tokenhash.Hashes) error {
 	raw, err := all.Text()
 	if err != nil {
 		return err

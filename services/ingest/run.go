@@ -10,12 +10,12 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tieback/tieback/pkg/app"
-	"github.com/tieback/tieback/pkg/webhooks"
+	"github.com/tieback/tieback/pkg/tokenhash"
 )
 
 // Run runs the service in a process of its own. It reads the hashes of webhook tokens, and no secret.
 func Run(ctx context.Context, a *app.App) error {
-	tokens, err := webhooks.Open(a.Settings.Webhooks, a.Log)
+	tokens, err := tokenhash.Open(a.Settings.Webhooks, a.Log)
 	if err != nil {
 		return fmt.Errorf("TIEBACK_WEBHOOKS: %w", err)
 	}

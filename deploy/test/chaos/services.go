@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/tieback/tieback/pkg/company"
-	"github.com/tieback/tieback/pkg/webhooks"
+	"github.com/tieback/tieback/pkg/tokenhash"
 )
 
 // service is a process of the pipeline.
@@ -125,9 +125,9 @@ func (cl *cluster) companies(s *service) (string, error) {
     connector: {driver: remote, address: %q, tls: "off"}
 `, f.id, f.id, f.clientID, f.clientSecret, f.webhookToken, f.costCodeList, addr)
 	}
-	hashes := webhooks.Hashes{}
+	hashes := tokenhash.Hashes{}
 	for _, f := range cl.firms {
-		hashes[f.id] = []webhooks.Hash{webhooks.HashOf(f.webhookToken)}
+		hashes[f.id] = []tokenhash.Hash{tokenhash.Of(f.webhookToken)}
 	}
 	path := filepath.Join(cl.dir, "companies-"+s.name+".yaml")
 	return path, errors.Join(os.WriteFile(path, []byte(b.String()), 0o600), company.WriteWebhooks(cl.webhooks(), hashes))

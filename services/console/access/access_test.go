@@ -25,14 +25,14 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
-	"github.com/tieback/tieback/pkg/webhooks"
+	"github.com/tieback/tieback/pkg/tokenhash"
 )
 
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"))
 }
 
-func hashOf(token string) string { h := webhooks.HashOf(token); return hex.EncodeToString(h[:]) }
+func hashOf(token string) string { h := tokenhash.Of(token); return hex.EncodeToString(h[:]) }
 
 func write(t *testing.T, path, text string) {
 	t.Helper()

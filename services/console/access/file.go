@@ -18,7 +18,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/tieback/tieback/pkg/secretfile"
-	"github.com/tieback/tieback/pkg/webhooks"
+	"github.com/tieback/tieback/pkg/tokenhash"
 )
 
 // File is the access file. It has no secret: tokens are hashes (printf %s TOKEN | sha256sum), and client_secret_file is a path.
@@ -114,7 +114,7 @@ type rules struct {
 
 type token struct {
 	name   string
-	hashes []webhooks.Hash
+	hashes []tokenhash.Hash
 	grant  Grant
 }
 
@@ -262,8 +262,8 @@ func (c *checker) token(i int, t Token) {
 			c.fail("is not a SHA-256 in hex: printf %s TOKEN | sha256sum", at("token_sha256")...)
 			continue
 		}
-		hash := webhooks.Hash(raw)
-		if hash == webhooks.HashOf("") {
+		hash := tokenhash.Hash(raw)
+		if hash == tokenhash.Of("") {
 			c.fail("is the hash of an empty token", at("token_sha256")...)
 		}
 		if slices.ContainsFunc(c.r.tokens, func(other token) bool { return slices.Contains(other.hashes, hash) }) {

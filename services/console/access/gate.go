@@ -22,7 +22,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/connlimit"
 	"github.com/tieback/tieback/pkg/telemetry"
-	"github.com/tieback/tieback/pkg/webhooks"
+	"github.com/tieback/tieback/pkg/tokenhash"
 )
 
 const (
@@ -294,21 +294,21 @@ func (ru *rules) caller(who identity) Caller {
 }
 
 // tokenOf returns the hash of a valid token. It takes the same time for all tokens that are not valid.
-func (g *Gate) tokenOf(r *http.Request, text string) (webhooks.Hash, error) {
+func (g *Gate) tokenOf(r *http.Request, text string) (tokenhash.Hash, error) {
 	ru := g.rules()
 	from := client(r, ru.proxies)
 	if g.failures.tooMany(g.now(), from) {
-		return webhooks.Hash{}, errLimited
+		return tokenhash.Hash{}, errLimited
 	}
 	found := false
 	for _, t := range ru.tokens {
-		found = webhooks.Match(t.hashes, text) || found
+		found = tokenhash.Match(t.hashes, text) || found
 	}
 	if !found || text == "" {
 		g.failed(from, "token")
-		return webhooks.Hash{}, errToken
+		return tokenhash.Hash{}, errToken
 	}
-	return webhooks.HashOf(text), nil
+	return tokenhash.Of(text), nil
 }
 
 // failed counts and logs a failed sign-in.

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tieback/tieback/pkg/webhooks"
+	"github.com/tieback/tieback/pkg/tokenhash"
 	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/tieback/internal/sitetest"
 )
@@ -34,7 +34,7 @@ func TestFromCredentialsToTheFirstEvent(t *testing.T) {
 	if token := s.Tokens()[0]; len(token) != 64 {
 		t.Errorf("the webhook token has %d characters", len(token))
 	}
-	hashes, err := webhooks.Read(s.Path("webhooks/webhooks.json"))
+	hashes, err := tokenhash.Read(s.Path("webhooks/webhooks.json"))
 	if err != nil || !hashes.Authentic(sitetest.ID, string(s.Tokens()[0])) {
 		t.Errorf("ingest does not learn the webhook token: %v", err)
 	}

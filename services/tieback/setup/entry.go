@@ -15,7 +15,7 @@ import (
 	"strings"
 
 	"github.com/tieback/tieback/pkg/company"
-	"github.com/tieback/tieback/pkg/webhooks"
+	"github.com/tieback/tieback/pkg/tokenhash"
 )
 
 // readEntry reads the company's entry and applies the options to it, in memory.
@@ -188,17 +188,17 @@ func (w *work) writeTokens(tokens []company.Secret) error {
 }
 
 // hashes returns the hashes of the company's tokens.
-func (w *work) hashes() []webhooks.Hash {
-	var all []webhooks.Hash
+func (w *work) hashes() []tokenhash.Hash {
+	var all []tokenhash.Hash
 	for _, t := range w.tokens {
-		all = append(all, webhooks.HashOf(string(t)))
+		all = append(all, tokenhash.Of(string(t)))
 	}
 	return all
 }
 
 // writeHashes updates the company's entry in ingest's file. Without tokens it removes the entry.
 func (w *work) writeHashes() error {
-	all, err := webhooks.ReadOrNone(w.Webhooks)
+	all, err := tokenhash.ReadOrNone(w.Webhooks)
 	if err != nil {
 		return fmt.Errorf("webhook hashes: %w", err)
 	}
@@ -214,7 +214,7 @@ func (w *work) writeHashes() error {
 
 // stepOfHashes plans to update ingest's file if it differs from the tokens, for example after a manual edit.
 func (w *work) stepOfHashes() {
-	all, err := webhooks.ReadOrNone(w.Webhooks)
+	all, err := tokenhash.ReadOrNone(w.Webhooks)
 	if err == nil && slices.Equal(all[w.id()], w.hashes()) || len(w.tokens) == 0 {
 		return // the step that makes the tokens writes the hashes too
 	}

@@ -1,4 +1,4 @@
-package webhooks
+package tokenhash
 
 import (
 	"context"
@@ -30,7 +30,7 @@ func write(t *testing.T, path string, h Hashes) {
 // The file contains no token.
 func TestRoundTrip(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "webhooks.json")
-	write(t, path, Hashes{7: {HashOf("seven-seven-seven")}, 598134325841112: {HashOf("old-old-old-old"), HashOf("new-new-new-new")}})
+	write(t, path, Hashes{7: {Of("seven-seven-seven")}, 598134325841112: {Of("old-old-old-old"), Of("new-new-new-new")}})
 	raw, err := os.ReadFile(path)
 	if err != nil || strings.Contains(string(raw), "new-new") || !strings.Contains(string(raw), `"598134325841112"`) {
 		t.Fatalf("%v: %s", err, raw)
@@ -75,7 +75,7 @@ func TestErrorNamesField(t *testing.T) {
 // A rotation and a new company take effect without a restart. An invalid file changes nothing.
 func TestWatch(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "webhooks.json")
-	write(t, path, Hashes{7: {HashOf("old")}})
+	write(t, path, Hashes{7: {Of("old")}})
 	tokens, err := Open(path, zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
@@ -92,7 +92,7 @@ func TestWatch(t *testing.T) {
 			}
 		}
 	}
-	write(t, path, Hashes{7: {HashOf("old"), HashOf("new")}, 8: {HashOf("eight")}})
+	write(t, path, Hashes{7: {Of("old"), Of("new")}, 8: {Of("eight")}})
 	until("the new token is not accepted", func() bool {
 		return tokens.Authentic(7, "new") && tokens.Authentic(7, "old") && tokens.Authentic(8, "eight")
 	})
@@ -103,7 +103,7 @@ func TestWatch(t *testing.T) {
 	if !tokens.Authentic(7, "old") {
 		t.Error("an invalid file removed the tokens")
 	}
-	write(t, path, Hashes{7: {HashOf("new")}})
+	write(t, path, Hashes{7: {Of("new")}})
 	until("the old token is still accepted", func() bool {
 		return !tokens.Authentic(7, "old") && tokens.Authentic(7, "new") && tokens.Companies() == 1
 	})

@@ -1,9 +1,9 @@
-// Package webhooks reads and writes the file of webhook token hashes, by company. `tieback setup` and `tieback webhooks`
+// Package tokenhash hashes webhook tokens, and reads and writes the file with the hashes of each company's tokens. `tieback setup` and `tieback webhooks`
 // derive it from the companies file. ingest, the service that is reachable from the internet, reads only this file, and so
 // has no token, client secret or ERP credential.
 //
 //	{"companies": [{"id": "598134325841112", "token_sha256": ["9f86d0…"]}]}
-package webhooks
+package tokenhash
 
 import (
 	"bytes"
@@ -28,8 +28,8 @@ import (
 // Hash is the SHA-256 of a token.
 type Hash [sha256.Size]byte
 
-// HashOf returns the hash of a token.
-func HashOf(token string) Hash { return sha256.Sum256([]byte(token)) }
+// Of returns the hash of a token.
+func Of(token string) Hash { return sha256.Sum256([]byte(token)) }
 
 // Hashes are the hashes of each company's tokens: one, or two during a rotation.
 type Hashes map[int64][]Hash
@@ -41,7 +41,7 @@ func (h Hashes) Authentic(company int64, token string) bool {
 
 // Match reports whether token has one of the hashes, of which there are at most two, in constant time.
 func Match(hashes []Hash, token string) bool {
-	hash := HashOf(token)
+	hash := Of(token)
 	want := make([]Hash, 2)
 	known := copy(want, hashes)
 	ok := 0
@@ -51,16 +51,16 @@ func Match(hashes []Hash, token string) bool {
 	return ok == 1
 }
 
-// Tokens are the hashes of a file that is reread while the process runs. All methods may be called concurrently.
-type Tokens struct {
+// File is a file of hashes that is read again while the process runs. All methods may be called concurrently.
+type File struct {
 	path string
 	log  *zap.Logger
 	now  atomic.Pointer[Hashes]
 }
 
 // Open reads the file. An error in it names the field.
-func Open(path string, log *zap.Logger) (*Tokens, error) {
-	t := &Tokens{path: path, log: log}
+func Open(path string, log *zap.Logger) (*File, error) {
+	t := &File{path: path, log: log}
 	h, err := Read(path)
 	if err != nil {
 		return nil, err
@@ -70,16 +70,16 @@ func Open(path string, log *zap.Logger) (*Tokens, error) {
 }
 
 // Authentic reports whether token is one of a company's webhook tokens.
-func (t *Tokens) Authentic(company int64, token string) bool {
+func (t *File) Authentic(company int64, token string) bool {
 	return t.now.Load().Authentic(company, token)
 }
 
 // Companies returns the number of companies.
-func (t *Tokens) Companies() int { return len(*t.now.Load()) }
+func (t *File) Companies() int { return len(*t.now.Load()) }
 
 // Watch rereads the file until ctx ends and applies changes, including new companies. A change is applied when two
 // consecutive reads return the same. An invalid file is logged once and changes nothing.
-func (t *Tokens) Watch(ctx context.Context, every time.Duration) {
+func (t *File) Watch(ctx context.Context, every time.Duration) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	var last, done []byte
@@ -108,8 +108,8 @@ func (t *Tokens) Watch(ctx context.Context, every time.Duration) {
 	}
 }
 
-// file is the JSON of the file.
-type file struct {
+// content is the JSON of the file.
+type content struct {
 	Companies []entry `json:"companies"`
 }
 
@@ -124,7 +124,7 @@ func Read(path string) (Hashes, error) {
 	if err != nil {
 		return nil, err
 	}
-	var f file
+	var f content
 	if err := json.Unmarshal(raw, &f); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -159,7 +159,7 @@ func ReadOrNone(path string) (Hashes, error) {
 
 // Text returns the content of the file, sorted by company id.
 func (h Hashes) Text() ([]byte, error) {
-	f := file{Companies: []entry{}}
+	f := content{Companies: []entry{}}
 	ids := make([]int64, 0, len(h))
 	for id := range h {
 		ids = append(ids, id)
