@@ -245,7 +245,7 @@ func (cl *cluster) twice(ctx context.Context, v *verdict) error {
 func (cl *cluster) held(ctx context.Context, v *verdict, rows []accountants.Row) error {
 	for _, f := range cl.firms {
 		own := slices.DeleteFunc(slices.Clone(rows), func(r accountants.Row) bool { return r.CompanyID != f.id || r.Outcome == "" })
-		h, err := demo.Hold(ctx, f.books, f.id, own, cl.sandbox)
+		h, err := demo.CompareBooks(ctx, f.books, f.id, own, cl.sandbox)
 		if err != nil {
 			return fmt.Errorf("reading the books of company %d: %w", f.id, err)
 		}

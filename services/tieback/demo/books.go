@@ -10,18 +10,18 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// recordID is a record of Procore.
+// recordID identifies a record of Procore.
 type recordID struct {
 	entity tiebackv1.Entity
 	id     int64
 }
 
-// books are all of an ERP's records that came from Procore, as its own lists tell them.
+// books are the records of an ERP that came from Procore, as the ERP lists them.
 type books struct {
-	live map[recordID][]*tiebackv1.Record
-	gone map[recordID]bool // tombstones
-	told map[tiebackv1.Entity]bool
-	own  string // the company's currency
+	live     map[recordID][]*tiebackv1.Record
+	deleted  map[recordID]bool
+	listed   map[tiebackv1.Entity]bool // the ERP lists this entity
+	currency string                    // the company's
 }
 
 func readBooks(ctx context.Context, d connector.Driver, company int64) (*books, error) {
@@ -29,13 +29,13 @@ func readBooks(ctx context.Context, d connector.Driver, company int64) (*books, 
 	if err != nil {
 		return nil, err
 	}
-	b := &books{live: map[recordID][]*tiebackv1.Record{}, gone: map[recordID]bool{}, told: map[tiebackv1.Entity]bool{}, own: caps.Currency}
+	b := &books{live: map[recordID][]*tiebackv1.Record{}, deleted: map[recordID]bool{}, listed: map[tiebackv1.Entity]bool{}, currency: caps.Currency}
 	erp := connector.New(d, connector.Config{Company: company})
 	for _, c := range caps.Entities {
 		if !c.List {
 			continue
 		}
-		b.told[c.Entity] = true
+		b.listed[c.Entity] = true
 		if err := b.read(ctx, erp, c.Entity); err != nil {
 			return nil, fmt.Errorf("reading the ERP's %s: %w", connector.Plural(c.Entity), err)
 		}
@@ -43,7 +43,7 @@ func readBooks(ctx context.Context, d connector.Driver, company int64) (*books, 
 	return b, nil
 }
 
-// read reads an entity; a record that is told twice counts as it was told last.
+// read reads an entity. Of several changes of a record the last one counts.
 func (b *books) read(ctx context.Context, erp *connector.ERP, entity tiebackv1.Entity) error {
 	last := map[string]*tiebackv1.Change{}
 	for page, err := range erp.Changes(ctx, &tiebackv1.ListRequest{Entity: entity}) {
@@ -60,7 +60,7 @@ func (b *books) read(ctx context.Context, erp *connector.ERP, entity tiebackv1.E
 		switch {
 		case id.id == 0:
 		case c.Deleted:
-			b.gone[id] = true
+			b.deleted[id] = true
 		default:
 			b.live[id] = append(b.live[id], c.Record)
 		}
@@ -68,7 +68,7 @@ func (b *books) read(ctx context.Context, erp *connector.ERP, entity tiebackv1.E
 	return nil
 }
 
-// doubles names the records of Procore that are in the books more than once.
+// doubles describes the records of Procore that are booked more than once.
 func (b *books) doubles() []string {
 	var out []string
 	for id, records := range b.live {

@@ -1,6 +1,8 @@
 package demo
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 
 	"github.com/shopspring/decimal"
@@ -13,19 +15,33 @@ import (
 	"github.com/tieback/tieback/services/sandbox/accountants"
 )
 
-// comparison holds the ERP's books against what Procore exported: each record of a
-// successful export is there once, or was there and was taken out since; each amount is the
-// same to the last digit; nothing of a failed export is there.
-type comparison struct {
-	books   *books
-	seen    map[recordID]bool // of successful exports
-	records int
-	amounts int
-	differ  []string
+// Comparison is the result of CompareBooks.
+type Comparison struct {
+	Records, Amounts int      // compared
+	Doubled          []string // records of Procore that are booked more than once
+	Differ           []string // records and amounts that differ
 }
 
-func compare(b *books, rows []accountants.Row, sb *sandbox.Sandbox) (*comparison, error) {
-	c := &comparison{books: b, seen: map[recordID]bool{}}
+// CompareBooks compares the books of a company with Procore's exports. Each record of a successful export must be booked once, or
+// booked and deleted since. Each amount must be equal. No record of a failed export may be booked, unless another export booked it.
+func CompareBooks(ctx context.Context, d connector.Driver, company int64, rows []accountants.Row, sb *sandbox.Sandbox) (Comparison, error) {
+	books, err := readBooks(ctx, d, company)
+	if err != nil {
+		return Comparison{}, err
+	}
+	c := &comparison{Comparison: Comparison{Doubled: books.doubles()}, books: books, seen: map[recordID]bool{}}
+	err = c.compare(rows, sb)
+	return c.Comparison, err
+}
+
+// comparison is a comparison in progress.
+type comparison struct {
+	Comparison
+	books *books
+	seen  map[recordID]bool // records of successful exports
+}
+
+func (c *comparison) compare(rows []accountants.Row, sb *sandbox.Sandbox) error {
 	var failed []payload.Document
 	for _, row := range rows {
 		if e, _ := catalogue.Lookup(row.Type); e.Category != catalogue.Export || row.Expected == accountants.DeadLetter {
@@ -33,7 +49,7 @@ func compare(b *books, rows []accountants.Row, sb *sandbox.Sandbox) (*comparison
 		}
 		docs, err := documents(sb, row)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if row.Outcome == sandbox.Failed || row.DeadLettered {
 			failed = append(failed, docs[0])
@@ -44,11 +60,11 @@ func compare(b *books, rows []accountants.Row, sb *sandbox.Sandbox) (*comparison
 		}
 	}
 	for _, d := range failed {
-		if id := (recordID{d.Record.Entity, d.Record.ProcoreId}); !c.seen[id] && len(b.live[id]) > 0 {
-			c.differs("%s failed in Procore, and is in the ERP", connector.Describe(d.Record))
+		if id := (recordID{d.Record.Entity, d.Record.ProcoreId}); !c.seen[id] && len(c.books.live[id]) > 0 {
+			c.differs("%s: the export failed in Procore, but the record is in the ERP", connector.Describe(d.Record))
 		}
 	}
-	return c, nil
+	return nil
 }
 
 // documents returns the documents of a request's payload.
@@ -66,19 +82,19 @@ func documents(sb *sandbox.Sandbox, row accountants.Row) ([]payload.Document, er
 }
 
 func (c *comparison) differs(format string, args ...any) {
-	c.differ = append(c.differ, fmt.Sprintf(format, args...))
+	c.Differ = append(c.Differ, fmt.Sprintf(format, args...))
 }
 
 func (c *comparison) document(want *tiebackv1.Record) {
 	id := recordID{want.Entity, want.ProcoreId}
 	c.seen[id] = true
-	c.records++
+	c.Records++
 	if len(c.books.live[id]) == 0 {
 		switch {
-		case !c.books.told[want.Entity]:
-			c.differs("%s: the ERP does not list %s, so nobody can say whether it was booked", connector.Describe(want), connector.Plural(want.Entity))
-		case !c.books.gone[id]:
-			c.differs("%s was exported, and is not in the ERP", connector.Describe(want))
+		case !c.books.listed[want.Entity]:
+			c.differs("%s: the ERP does not list %s, so it is unknown whether it was booked", connector.Describe(want), connector.Plural(want.Entity))
+		case !c.books.deleted[id]:
+			c.differs("%s was exported, but is not in the ERP", connector.Describe(want))
 		}
 		return
 	}
@@ -86,7 +102,7 @@ func (c *comparison) document(want *tiebackv1.Record) {
 	if want.Name != "" && got.Name != want.Name {
 		c.differs("%s is named %q in the ERP", connector.Describe(want), got.Name)
 	}
-	if want.Entity != tiebackv1.Entity_ENTITY_BUDGET { // a budget grows by its lines
+	if want.Entity != tiebackv1.Entity_ENTITY_BUDGET { // the amount of a budget is the sum of its lines
 		c.amount(connector.Describe(want), want.Amount, got.Amount)
 	}
 	c.amount("tax of "+connector.Describe(want), want.TaxAmount, got.TaxAmount)
@@ -124,34 +140,22 @@ func (c *comparison) lines(want, got *tiebackv1.Record) {
 	}
 }
 
-// currency holds the currency of a record against the ERP's. One that is not named in Procore is the
-// company's own, or that of the contract or invoice it belongs to, which the ERP may name.
+// currency compares the currencies of a record. If Procore names none, it is the company's, or that of the contract or invoice to
+// which the record belongs.
 func (c *comparison) currency(want, got *tiebackv1.Record) {
-	named := func(r *tiebackv1.Record) string {
-		if r.Currency == "" {
-			return c.books.own
-		}
-		return r.Currency
-	}
+	named := func(r *tiebackv1.Record) string { return cmp.Or(r.Currency, c.books.currency) }
 	if named(want) != named(got) && (want.Currency != "" || want.ContractOriginId == "" && want.ParentOriginId == "") {
 		c.differs("%s is in %q in Procore and in %q in the ERP", connector.Describe(want), named(want), named(got))
 	}
 }
 
 func (c *comparison) amount(what, want, got string) {
-	w, err := decimal.NewFromString(or(want))
-	g, err2 := decimal.NewFromString(or(got))
+	w, err := decimal.NewFromString(cmp.Or(want, "0"))
+	g, err2 := decimal.NewFromString(cmp.Or(got, "0"))
 	if want != "" {
-		c.amounts++
+		c.Amounts++
 	}
 	if err != nil || err2 != nil || !w.Equal(g) {
-		c.differs("%s: Procore says %s, the ERP %s", what, or(want), or(got))
+		c.differs("%s is %s in Procore and %s in the ERP", what, cmp.Or(want, "0"), cmp.Or(got, "0"))
 	}
-}
-
-func or(amount string) string {
-	if amount == "" {
-		return "0"
-	}
-	return amount
 }

@@ -1,5 +1,5 @@
-// Package demo plays a company's accountants through all event types against the whole
-// pipeline in this process, and tells how it went.
+// Package demo implements `tieback demo`: simulated accountants raise all event types in a sandbox of Procore, the pipeline in
+// this process handles them, and a report compares the result with what was expected.
 package demo
 
 import (
@@ -24,19 +24,19 @@ import (
 	"github.com/tieback/tieback/services/tieback/run/local"
 )
 
-// speed makes an hour of Procore's limits and backoffs a minute.
+// speed is the speed of the sandbox's clock: an hour of limits and backoffs takes a minute.
 const speed = 60
 
-// Options are the demo's flags.
+// Options are the flags of `tieback demo`.
 type Options struct {
 	Keep    bool
 	Seed    uint64
 	ERP     string // ledger, tryton, remote; "": ledger
-	Address string // of a connector that runs already, for remote; "": one is started
+	Address string // host:port of a running connector, for remote; "": the demo starts one
 }
 
-// stage is the demo while it runs.
-type stage struct {
+// demo is a running demo.
+type demo struct {
 	Options
 	out      io.Writer
 	data     string
@@ -45,33 +45,33 @@ type stage struct {
 	listener net.Listener
 	secrets  local.Secrets
 	pipeline *run.Pipeline
-	driver   connector.Driver // the demo's own
+	driver   connector.Driver // for the ERP's own users, and to read the books
 	caps     *tiebackv1.CapabilitiesResponse
-	stop     []func() error // what bringing up the ERP left to stop
-	tally    *tally
+	stop     []func() error // stop what startERP started, in reverse order
+	calls    *callCounter
 }
 
-// Run plays the demo, prints its progress and results, and says whether all went well.
+// Run runs the demo, prints its progress and the report to out, and reports whether all events ended as they should.
 func Run(ctx context.Context, o Options, out io.Writer) (bool, error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	o.ERP = cmp.Or(o.ERP, "ledger")
-	s := &stage{Options: o, out: out, secrets: local.NewSecrets(), tally: newTally()}
+	s := &demo{Options: o, out: out, secrets: local.NewSecrets(), calls: newCallCounter()}
 	defer s.close()
-	if err := s.set(ctx); err != nil {
+	if err := s.open(ctx); err != nil {
 		return false, err
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.sandbox.Run(ctx) })
 	g.Go(func() error { return s.pipeline.Run(ctx, s.listener) })
-	g.Go(func() error { return s.listen(ctx) })
+	g.Go(func() error { return s.watchStreams(ctx) })
 	ok := false
 	g.Go(func() error {
 		defer stop()
 		var err error
-		ok, err = s.play(ctx)
+		ok, err = s.runScenario(ctx)
 		if err == nil && o.Keep {
-			s.keep(ctx)
+			s.keepServing(ctx)
 		}
 		return err
 	})
@@ -82,9 +82,9 @@ func Run(ctx context.Context, o Options, out io.Writer) (bool, error) {
 	return ok, err
 }
 
-func (s *stage) close() {
+func (s *demo) close() {
 	if s.driver != nil {
-		_ = s.driver.Close() // it only read
+		_ = s.driver.Close() // nothing is left to write
 	}
 	if s.pipeline != nil {
 		s.pipeline.Close()
@@ -96,16 +96,12 @@ func (s *stage) close() {
 	}
 }
 
-// set opens everything: the data folder, the sandbox, the pipeline.
-func (s *stage) set(ctx context.Context) (err error) {
-	if s.data, err = dataFolder(); err != nil {
+// open opens the data directory, the sandbox, the ERP and the pipeline.
+func (s *demo) open(ctx context.Context) (err error) {
+	if s.data, err = dataDir(); err != nil {
 		return err
 	}
-	addr := os.Getenv("TIEBACK_INGEST_ADDR")
-	if addr == "" {
-		addr = "127.0.0.1:0"
-	}
-	if s.listener, err = net.Listen("tcp", addr); err != nil {
+	if s.listener, err = net.Listen("tcp", cmp.Or(os.Getenv("TIEBACK_INGEST_ADDR"), "127.0.0.1:0")); err != nil {
 		return fmt.Errorf("TIEBACK_INGEST_ADDR: %w", err)
 	}
 	s.sandbox = sandbox.New(sandbox.Config{Speed: speed, Seed: s.Seed, APIVersion: sandbox.Rotate, DuplicateEvery: 10})
@@ -119,7 +115,7 @@ func (s *stage) set(ctx context.Context) (err error) {
 	if s.url, err = local.Serve(ctx, s.sandbox.Handler()); err != nil {
 		return err
 	}
-	settings, err := s.bringUp(ctx)
+	settings, err := s.startERP(ctx)
 	if err != nil {
 		return err
 	}
@@ -134,27 +130,23 @@ func (s *stage) set(ctx context.Context) (err error) {
 	return s.connect(ctx)
 }
 
-func adminAddr() string {
-	if v := os.Getenv("TIEBACK_ADMIN_ADDR"); v != "" {
-		return v
-	}
-	return "127.0.0.1:9090"
-}
+func adminAddr() string { return cmp.Or(os.Getenv("TIEBACK_ADMIN_ADDR"), "127.0.0.1:9090") }
 
-// logLevel keeps the log out of the picture: what fails on purpose would fill it.
+// logLevel is error by default, as the events that fail on purpose would fill the log with warnings.
 func logLevel() zapcore.Level {
-	if l, err := zapcore.ParseLevel(os.Getenv("TIEBACK_LOG_LEVEL")); err == nil && os.Getenv("TIEBACK_LOG_LEVEL") != "" {
-		return l
+	l, err := zapcore.ParseLevel(cmp.Or(os.Getenv("TIEBACK_LOG_LEVEL"), "error"))
+	if err != nil {
+		return zapcore.ErrorLevel
 	}
-	return zapcore.ErrorLevel
+	return l
 }
 
-// play runs the accountants and reports.
-func (s *stage) play(ctx context.Context) (bool, error) {
-	fmt.Fprintf(s.out, "Tieback, whole, in one process. Procore is a sandbox at %s, the ERP %s %s by the driver %s; all is kept in %s.\n",
+// runScenario runs the accountants and prints the report.
+func (s *demo) runScenario(ctx context.Context) (bool, error) {
+	fmt.Fprintf(s.out, "The whole pipeline runs in this process. Procore is a sandbox at %s. The ERP is %s %s with the driver %s. All data is in %s.\n",
 		s.url, s.caps.Name, s.caps.Version, s.ERP, s.data)
 	play := accountants.New(s.sandbox, accountants.Config{
-		ERPs: map[int64]accountants.ERP{local.CompanyID: hands{s.driver, local.CompanyID}}, Cannot: s.cannot(), OneCurrency: s.oneCurrency(), Seed: s.Seed,
+		ERPs: map[int64]accountants.ERP{local.CompanyID: erpUser{s.driver, local.CompanyID}}, Cannot: s.unsupported(), OneCurrency: s.oneCurrency(), Seed: s.Seed,
 	})
 	progress, done := context.WithCancel(ctx)
 	shown := make(chan struct{})
@@ -168,17 +160,17 @@ func (s *stage) play(ctx context.Context) (bool, error) {
 	return s.report(ctx, play.Report())
 }
 
-// keep serves until ctx ends and says what there is to see.
-func (s *stage) keep(ctx context.Context) {
+// keepServing serves until ctx ends. It prints commands to try.
+func (s *demo) keepServing(ctx context.Context) {
 	fmt.Fprintf(s.out, `
-Still serving; stop with Ctrl-C. To try by hand:
-  press Export on a new vendor    curl -X POST %[1]s/sandbox/companies/%[2]d/press/create_vendor
-  how its request stands          curl %[1]s/sandbox/requests/ERP_REQUEST_ID
-  what Procore was asked          curl %[1]s/sandbox/calls
-  a delivery that is not ours     curl -i -X POST http://%[3]s/webhooks/procore/%[2]d -H 'Authorization: Bearer wrong' -d '{}'
+Still serving; stop with Ctrl-C. Commands to try:
+  export a new vendor             curl -X POST %[1]s/sandbox/companies/%[2]d/press/create_vendor
+  the state of its request        curl %[1]s/sandbox/requests/ERP_REQUEST_ID
+  the calls to Procore's API      curl %[1]s/sandbox/calls
+  a delivery with a wrong token   curl -i -X POST http://%[3]s/webhooks/procore/%[2]d -H 'Authorization: Bearer wrong' -d '{}'
   metrics and health              curl http://%[4]s/metrics
 `, s.url, int64(local.CompanyID), s.listener.Addr(), adminAddr())
-	if s.ERP != "tryton" && s.Address == "" { // then the ERP is the ledger
+	if s.ERP != "tryton" && s.Address == "" { // the ERP is the ledger
 		fmt.Fprintf(s.out, "  the ERP's books                 TIEBACK_DATA=%s go run ./services/tieback ledger list vendor --company %d\n", s.data, int64(local.CompanyID))
 	}
 	<-ctx.Done()

@@ -12,29 +12,29 @@ import (
 	"github.com/tieback/tieback/services/tieback/run/local"
 )
 
-// erps bring up the ERP of the demo and give the connector section of the companies file.
-var erps = map[string]func(context.Context, *stage) (map[string]string, error){
-	"ledger": func(context.Context, *stage) (map[string]string, error) {
+// erps start the ERP of the demo and return the connector section of the companies file.
+var erps = map[string]func(context.Context, *demo) (map[string]string, error){
+	"ledger": func(context.Context, *demo) (map[string]string, error) {
 		return map[string]string{"driver": "ledger"}, nil
 	},
 	"remote": remoteERP,
 	"tryton": trytonERP,
 }
 
-// bringUp brings the chosen ERP up.
-func (s *stage) bringUp(ctx context.Context) (map[string]string, error) {
-	up := erps[s.ERP]
-	if up == nil {
-		return nil, fmt.Errorf("ERP=%s: there is no such ERP; one of %s", s.ERP, strings.Join(slices.Sorted(maps.Keys(erps)), ", "))
+// startERP starts the chosen ERP.
+func (s *demo) startERP(ctx context.Context) (map[string]string, error) {
+	start := erps[s.ERP]
+	if start == nil {
+		return nil, fmt.Errorf("--erp %s: must be one of %s", s.ERP, strings.Join(slices.Sorted(maps.Keys(erps)), ", "))
 	}
 	if s.Address != "" && s.ERP != "remote" {
-		return nil, errors.New("ADDRESS: is the address of a connector, for ERP=remote")
+		return nil, errors.New("--address: give it only with --erp remote")
 	}
-	return up(ctx, s)
+	return start(ctx, s)
 }
 
-// connect opens a connector of the demo's own: for the ERP's people, and to read the books.
-func (s *stage) connect(ctx context.Context) (err error) {
+// connect opens a second driver, for the ERP's own users and to read the books.
+func (s *demo) connect(ctx context.Context) (err error) {
 	co := s.pipeline.Companies[local.CompanyID]
 	s.driver, err = s.pipeline.Drivers[co.Driver](ctx, co.ID, co.Settings())
 	if err != nil {
@@ -44,8 +44,8 @@ func (s *stage) connect(ctx context.Context) (err error) {
 	return err
 }
 
-// cannot are the entities that the ERP does not take from Procore.
-func (s *stage) cannot() []tiebackv1.Entity {
+// unsupported returns the entities that the ERP does not accept from Procore.
+func (s *demo) unsupported() []tiebackv1.Entity {
 	can := map[tiebackv1.Entity]bool{}
 	for _, c := range s.caps.Entities {
 		can[c.Entity] = c.Put
@@ -59,9 +59,8 @@ func (s *stage) cannot() []tiebackv1.Entity {
 	return out
 }
 
-// oneCurrency says whether the ERP takes contracts in the company's own currency only. The demo's
-// Tryton would take others, but has only that one.
-func (s *stage) oneCurrency() bool {
+// oneCurrency reports whether the ERP accepts contracts only in the company's currency. The demo's Tryton has only that one.
+func (s *demo) oneCurrency() bool {
 	for _, c := range s.caps.Entities {
 		if c.Entity == tiebackv1.Entity_ENTITY_COMMITMENT {
 			return !c.Currency || s.ERP == "tryton"

@@ -18,9 +18,8 @@ import (
 	"github.com/tieback/tieback/services/connectors/ledger"
 )
 
-// remoteERP is a connector over gRPC: the one at ADDRESS, or a ledger that is served with TLS
-// and a token as it would be in production.
-func remoteERP(ctx context.Context, s *stage) (map[string]string, error) {
+// remoteERP uses the connector at Address, or starts a ledger that is served over gRPC with TLS and a token, as in production.
+func remoteERP(ctx context.Context, s *demo) (map[string]string, error) {
 	if s.Address != "" {
 		return map[string]string{"driver": "remote", "address": s.Address, "tls": "off"}, nil
 	}
@@ -34,7 +33,7 @@ func remoteERP(ctx context.Context, s *stage) (map[string]string, error) {
 	}
 	token := rand.Text()
 	books := ledger.Open(filepath.Join(s.data, "ledger"))
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // it outlives the pipeline, which is its client
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // it ends after the pipeline, which is its client
 	served := make(chan error, 1)
 	go func() {
 		served <- remote.Serve(ctx, remote.ServerConfig{
@@ -46,7 +45,7 @@ func remoteERP(ctx context.Context, s *stage) (map[string]string, error) {
 	return map[string]string{"driver": "remote", "address": l.Addr().String(), "token": token, "ca_file": cert}, nil
 }
 
-// certificate makes a certificate for this machine that signs itself, and its key, as files.
+// certificate writes a self-signed certificate for the loopback address, and its key, and returns their paths.
 func certificate(dir string) (cert, key string, err error) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -17,8 +17,8 @@ import (
 	"github.com/tieback/tieback/services/tieback/run/local"
 )
 
-// progress shows how far the play is: in place on a terminal, now and then in a pipe.
-func (s *stage) progress(ctx context.Context, play *accountants.Play) {
+// progress prints the number of finished events: five times per second in one line on a terminal, otherwise every five seconds.
+func (s *demo) progress(ctx context.Context, play *accountants.Play) {
 	live := s.out == os.Stdout && term.IsTerminal(int(os.Stdout.Fd()))
 	every, format := 5*time.Second, "%s\n"
 	if live {
@@ -42,11 +42,11 @@ func (s *stage) progress(ctx context.Context, play *accountants.Play) {
 				closed++
 			}
 		}
-		fmt.Fprintf(s.out, format, fmt.Sprintf("%d pressed, %d closed out, %d Procore calls", len(rows), closed, s.sandbox.TotalCalls()))
+		fmt.Fprintf(s.out, format, fmt.Sprintf("%d events, %d closed, %d Procore calls", len(rows), closed, s.sandbox.TotalCalls()))
 	}
 }
 
-// line is a row of the table: what became of the events of one type.
+// line is a row of the table: the events of one type.
 type line struct {
 	category, name              string
 	count, closed, failed, dead int
@@ -78,13 +78,13 @@ func (l *line) quantile(q float64) string {
 	return l.took[int(q*float64(len(l.took)-1))].Round(time.Millisecond).String()
 }
 
-func (s *stage) lines(rows []accountants.Row) []*line {
+func (s *demo) lines(rows []accountants.Row) []*line {
 	byType := map[string]*line{}
 	for _, r := range rows {
 		if byType[r.Type] == nil {
 			byType[r.Type] = &line{category: r.Category, name: r.Type}
 		}
-		byType[r.Type].add(r, s.tally.of(r.RequestID))
+		byType[r.Type].add(r, s.calls.of(r.RequestID))
 	}
 	var lines []*line
 	for _, l := range byType {
@@ -102,32 +102,27 @@ func (s *stage) lines(rows []accountants.Row) []*line {
 	return lines
 }
 
-// report prints the table and the last line, and says whether all went well.
-func (s *stage) report(ctx context.Context, r accountants.Report) (bool, error) {
-	books, err := readBooks(ctx, s.driver, local.CompanyID)
-	if err != nil {
-		return false, err
-	}
-	doubles := books.doubles()
-	held, err := compare(books, r.Rows, s.sandbox)
+// report prints the report and reports whether all events ended as they should.
+func (s *demo) report(ctx context.Context, r accountants.Report) (bool, error) {
+	c, err := CompareBooks(ctx, s.driver, local.CompanyID, r.Rows, s.sandbox)
 	if err != nil {
 		return false, err
 	}
 	lines := s.lines(r.Rows)
 	own := s.table(lines)
 	total := s.sandbox.TotalCalls()
-	fmt.Fprintf(s.out, "\nProcore calls are those made for an event alone; %d more closed events out together, got tokens or were made again.\n", total-int64(own))
+	fmt.Fprintf(s.out, "\nThe table counts the Procore calls that were made for one event alone. %d more calls closed several events, fetched tokens or were retries.\n", total-int64(own))
 	for _, row := range r.Lost {
-		fmt.Fprintf(s.out, "lost: request %d, %s, clicked at %s\n", row.RequestID, row.Type, row.Clicked.Format(time.TimeOnly))
+		fmt.Fprintf(s.out, "lost: request %d, %s, made at %s\n", row.RequestID, row.Type, row.Clicked.Format(time.TimeOnly))
 	}
 	for _, row := range r.Wrong {
-		fmt.Fprintf(s.out, "wrong: request %d, %s: meant %s, got %s %s %s\n", row.RequestID, row.Type, row.Expected,
+		fmt.Fprintf(s.out, "wrong: request %d, %s: expected %s, got %s %s %s\n", row.RequestID, row.Type, row.Expected,
 			cmp.Or(row.Outcome, "no status"), strings.Join(row.Messages, " "), strings.Join(row.TooEarly, " "))
 	}
-	for _, d := range doubles {
+	for _, d := range c.Doubled {
 		fmt.Fprintf(s.out, "doubled: %s\n", d)
 	}
-	for _, d := range held.differ {
+	for _, d := range c.Differ {
 		fmt.Fprintf(s.out, "differs: %s\n", d)
 	}
 	violations := s.sandbox.Violations()
@@ -135,7 +130,7 @@ func (s *stage) report(ctx context.Context, r accountants.Report) (bool, error) 
 		fmt.Fprintf(s.out, "not as Procore publishes: %s\n", v)
 	}
 	for _, why := range r.Skipped {
-		fmt.Fprintf(s.out, "not pressed: %s\n", why)
+		fmt.Fprintf(s.out, "not tested: %s\n", why)
 	}
 	closed, dead, types := 0, 0, 0
 	for _, l := range lines {
@@ -144,15 +139,15 @@ func (s *stage) report(ctx context.Context, r accountants.Report) (bool, error) 
 			types++
 		}
 	}
-	fmt.Fprintf(s.out, "The ERP's books beside Procore's exports: %d records and %d amounts compared, %d differ.\n", held.records, held.amounts, len(held.differ))
-	ok := len(r.Lost)+len(r.Wrong)+len(r.Skipped)+len(doubles)+len(held.differ)+len(violations) == 0 && types == len(catalogue.Table)
+	fmt.Fprintf(s.out, "Compared %d records and %d amounts of the ERP's books with Procore's exports: %d differences.\n", c.Records, c.Amounts, len(c.Differ))
+	ok := len(r.Lost)+len(r.Wrong)+len(r.Skipped)+len(c.Doubled)+len(c.Differ)+len(violations) == 0 && types == len(catalogue.Table)
 	fmt.Fprintf(s.out, "%s: %d events, %d event types, %d closed, %d lost, %d doubled, %d dead-lettered, %d Procore calls\n",
-		map[bool]string{true: "ok", false: "failed"}[ok], len(r.Rows), types, closed, len(r.Lost), len(doubles), dead, total)
+		map[bool]string{true: "ok", false: "failed"}[ok], len(r.Rows), types, closed, len(r.Lost), len(c.Doubled), dead, total)
 	return ok, nil
 }
 
-// table prints the lines and returns the calls they add up to.
-func (s *stage) table(lines []*line) int {
+// table prints the lines and returns the sum of their calls.
+func (s *demo) table(lines []*line) int {
 	own := 0
 	w := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "\ncategory\tevent type\tcount\tclosed\tfailed on purpose\tdead-lettered\tp50\tp95\tProcore calls")
@@ -160,6 +155,6 @@ func (s *stage) table(lines []*line) int {
 		own += l.calls
 		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%s\t%s\t%d\n", l.category, l.name, l.count, l.closed, l.failed, l.dead, l.quantile(0.5), l.quantile(0.95), l.calls)
 	}
-	_ = w.Flush() // to s.out, whose errors nobody could be told of
+	_ = w.Flush() // out is the terminal; an error could not be shown
 	return own
 }

@@ -8,9 +8,8 @@ import (
 	"github.com/tieback/tieback/services/connectors/tryton/local"
 )
 
-// trytonERP is a Tryton of the demo's own, with its PostgreSQL, set up from nothing. It lies in
-// a temporary folder, since the database may have to run as another user than this one.
-func trytonERP(ctx context.Context, s *stage) (map[string]string, error) {
+// trytonERP starts a new Tryton with PostgreSQL in a temporary directory, because the database may have to run as another user.
+func trytonERP(ctx context.Context, s *demo) (map[string]string, error) {
 	if err := local.Available(); err != nil {
 		return nil, err
 	}
@@ -22,7 +21,7 @@ func trytonERP(ctx context.Context, s *stage) (map[string]string, error) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return nil, err
 	}
-	fmt.Fprintln(s.out, "Bringing up Tryton with its database: about two minutes the first time, some seconds from then on.")
+	fmt.Fprintln(s.out, "Starting Tryton with its database. This takes about two minutes the first time, and some seconds later.")
 	server, err := local.Start(ctx, dir)
 	if err != nil {
 		return nil, err

@@ -9,24 +9,24 @@ import (
 	"github.com/tieback/tieback/pkg/settings"
 )
 
-// marker is in a folder that a demo made, and that the next one may empty.
+// marker is the name of a file in a directory that a demo created. The next demo may empty the directory.
 const marker = "made-by-tieback-demo"
 
-// Made says whether a demo made the folder: no place for a real company's data.
+// Made reports whether a demo created the directory. It must not have a real company's data.
 func Made(dir string) bool {
 	_, err := os.Stat(filepath.Join(dir, marker))
 	return err == nil
 }
 
-// dataFolder gives an empty folder: the sandbox forgets, so the broker and the ERP must too.
-func dataFolder() (string, error) {
+// dataDir returns a directory without data of the broker and the ERP, as the sandbox starts without data too.
+func dataDir() (string, error) {
 	dir := settings.DataFolder(os.Getenv)
 	files, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return "", fmt.Errorf("TIEBACK_DATA: %w", err)
 	}
 	if len(files) > 0 && !Made(dir) {
-		return "", fmt.Errorf("TIEBACK_DATA: %s holds something that no demo made; give the demo a folder of its own", dir)
+		return "", fmt.Errorf("TIEBACK_DATA: %s is not empty, and no demo created it: give another directory", dir)
 	}
 	for _, part := range []string{"jetstream", "ledger"} {
 		if err := os.RemoveAll(filepath.Join(dir, part)); err != nil {

@@ -12,29 +12,29 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// tally is what the pipeline's own streams say of each request.
-type tally struct {
+// callCounter counts the Procore calls that were made for one request alone. It is safe for concurrent use.
+type callCounter struct {
 	mu    sync.Mutex
-	calls map[int64]int // Procore calls made for a request alone, by request
+	calls map[int64]int // by ERP request
 }
 
-func newTally() *tally { return &tally{calls: map[int64]int{}} }
+func newCallCounter() *callCounter { return &callCounter{calls: map[int64]int{}} }
 
-func (t *tally) add(request int64, calls int) {
+func (t *callCounter) add(request int64, calls int) {
 	t.mu.Lock()
 	t.calls[request] += calls
 	t.mu.Unlock()
 }
 
-func (t *tally) of(request int64) int {
+func (t *callCounter) of(request int64) int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.calls[request]
 }
 
-// listen tells the sandbox what it can't see of requests that carry no request detail: that
-// they were closed, and that they were dead-lettered. It ends with ctx.
-func (s *stage) listen(ctx context.Context) error {
+// watchStreams reports closed and dead-lettered requests to the sandbox, which can't see this of requests without a request detail. It
+// returns when ctx ends.
+func (s *demo) watchStreams(ctx context.Context) error {
 	js := s.pipeline.Bus.JetStream()
 	closed, err := js.OrderedConsumer(ctx, bus.Closed.Stream(), jetstream.OrderedConsumerConfig{})
 	if err != nil {
@@ -62,11 +62,11 @@ func (s *stage) listen(ctx context.Context) error {
 	return nil
 }
 
-func (s *stage) closed(m jetstream.Msg) {
+func (s *demo) closed(m jetstream.Msg) {
 	var o tiebackv1.Outcome
 	if proto.Unmarshal(m.Data(), &o) != nil {
-		return // not one of ours
+		return // not an outcome
 	}
-	s.tally.add(o.ErpRequestId, int(o.ProcoreCalls))
+	s.calls.add(o.ErpRequestId, int(o.ProcoreCalls))
 	s.sandbox.Closed(o.ErpRequestId)
 }

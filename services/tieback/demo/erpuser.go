@@ -11,15 +11,14 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// hands are the ERP's own people, who book and delete there what Procore knows nothing of.
-// They work through the connector, so that they can work in any ERP.
-type hands struct {
+// erpUser books and deletes records in the ERP that Procore does not know. It uses the connector, so it works with any ERP.
+type erpUser struct {
 	driver  connector.Driver
 	company int64
 }
 
 // Add books a record that has no Procore id.
-func (h hands) Add(ctx context.Context, r *tiebackv1.Record) (*tiebackv1.Record, error) {
+func (h erpUser) Add(ctx context.Context, r *tiebackv1.Record) (*tiebackv1.Record, error) {
 	answer, err := h.driver.Put(ctx, &tiebackv1.PutRequest{CompanyId: h.company, Key: "by-hand/" + rand.Text(), Record: r})
 	if err != nil {
 		return nil, err
@@ -36,8 +35,8 @@ func (h hands) Add(ctx context.Context, r *tiebackv1.Record) (*tiebackv1.Record,
 	return out, nil
 }
 
-// Delete takes a record out of the ERP.
-func (h hands) Delete(ctx context.Context, entity tiebackv1.Entity, originID string) error {
+// Delete removes a record.
+func (h erpUser) Delete(ctx context.Context, entity tiebackv1.Entity, originID string) error {
 	_, err := h.driver.Remove(ctx, &tiebackv1.RemoveRequest{CompanyId: h.company, Entity: entity, OriginId: originID, Key: "by-hand/" + rand.Text()})
 	return err
 }
