@@ -10,9 +10,12 @@ import (
 	"strings"
 )
 
-// older builds the services as they were at a commit: "auto" is the newest release, or 20 commits
-// ago where there is none. The commit's files are unpacked apart, so that a run that is cut off
-// leaves nothing in the repository.
+// firstCompatible is the oldest commit whose services can run beside today's. Earlier ones have other names of streams, of
+// broker accounts and of keys in the state, so neither version would find what the other wrote.
+const firstCompatible = "13f4fb0"
+
+// older builds the services of a commit; "auto" is the newest release, or 20 commits ago if there is none. The commit's files
+// are unpacked outside of the repository, so that an interrupted run leaves nothing in it.
 func older(ctx context.Context, dir, ref string) (p programs, commit string, err error) {
 	if ref == "auto" {
 		if ref, err = git(ctx, "describe", "--tags", "--abbrev=0"); err != nil {
@@ -21,6 +24,10 @@ func older(ctx context.Context, dir, ref string) (p programs, commit string, err
 	}
 	if commit, err = git(ctx, "log", "-1", "--format=%h %s", ref); err != nil {
 		return p, "", fmt.Errorf("--old %s: %w", ref, err)
+	}
+	if _, err := git(ctx, "merge-base", "--is-ancestor", firstCompatible, ref); err != nil {
+		return p, "", fmt.Errorf("--old %s: the commit (%s) has other names of streams, broker accounts and state keys, so its services cannot run beside "+
+			"today's; name %s or a later commit (git: %w)", ref, commit, firstCompatible, err)
 	}
 	source := filepath.Join(dir, "source")
 	p = programs{dir: filepath.Join(dir, "bin")}
@@ -57,12 +64,11 @@ func git(ctx context.Context, args ...string) (string, error) {
 	return strings.TrimSpace(string(out)), err
 }
 
-// notServices are commands below services that are no service of the pipeline: the provisioner, whose work
-// the services do where it has not run, the ERP and the Procore of a run, which chaos starts by itself,
-// and a tool of the Tryton connector.
+// notServices are the commands below services that are not services of the pipeline: the provisioner, which chaos runs
+// separately, the ERP and the simulated Procore, and a tool of the Tryton connector.
 var notServices = []string{"provisioner", "ledger", "sandbox", "tryton-company"}
 
-// built are the services in a folder, sorted.
+// built lists the services in a folder, sorted.
 func built(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	var names []string
