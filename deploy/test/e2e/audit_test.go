@@ -18,8 +18,8 @@ import (
 	"github.com/tieback/tieback/services/tieback/audit"
 )
 
-// Twelve requests end well, and five do not, each in its own way. The audit names those five.
-func TestAnAuditFindsExactlyWhatIsAmiss(t *testing.T) {
+// Twelve requests succeed, and four do not, each in another way. The audit names those four.
+func TestAuditReportsExactlyWhatIsNotClosed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{})
 	l := w.runWith(services{"sweep": nil})
@@ -85,9 +85,8 @@ func of(r audit.Report, request int64) audit.Finding {
 	return r.Findings[i]
 }
 
-// A request that Procore lists no more, as its lists are kept for some time only, is judged by
-// our own streams; and what was clicked outside of the span is not in it.
-func TestAnAuditIsOfItsSpan(t *testing.T) {
+// A request that Procore no longer lists is judged by the streams. Requests outside of the period are not counted.
+func TestAuditCoversItsPeriod(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{})
 	l := w.runWith(services{"sweep": nil})

@@ -50,8 +50,8 @@ func (l *line) sent(subject string) int {
 	return n
 }
 
-// Whoever claimed a replay and died before it was sent: it is listed, and sent by whoever
-// replays next, as it was claimed, edits included.
+// A replay that was recorded but not sent is listed as interrupted. The next replay of the dead letter sends it as it was
+// recorded, with its edits.
 func TestInterruptedReplayIsResumed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, outages)
@@ -100,8 +100,8 @@ func TestInterruptedReplayIsResumed(t *testing.T) {
 	}
 }
 
-// Each of many letters, dealt with by three people at once: one has it, the others are told who.
-func TestOneOfThoseWhoDealAtOnceHasTheLetter(t *testing.T) {
+// Three people resolve each of many dead letters at once: one succeeds, and the others get the winner's name.
+func TestConcurrentResolutionsHaveOneWinner(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, outages)
 	l, letters := w.outage(40)
@@ -157,9 +157,8 @@ func TestOneOfThoseWhoDealAtOnceHasTheLetter(t *testing.T) {
 	}
 }
 
-// What no service of ours wrote is listed and shown, but there is nothing to replay; whoever
-// knows what it should have been can write it.
-func TestLettersThatDoNotParseAreNotReplayedAsTheyAre(t *testing.T) {
+// A message that no service of Tieback wrote is listed and shown, but cannot be replayed as it is. It can be replaced by edited text.
+func TestUnparsableDeadLetterIsReplayedOnlyEdited(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{})
 	l := w.run()
@@ -218,8 +217,8 @@ func (l *line) left(n int) []request.DeadLetter {
 	return all
 }
 
-// A message too large to be kept with its obituary is read from its stream.
-func TestALetterWhoseMessageLiesInItsStreamCanBeReplayed(t *testing.T) {
+// A message that is too large for its dead letter is read from its stream.
+func TestDeadLetterWithoutItsMessageIsReplayed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, outages)
 	l, letters := w.outage(1)
@@ -272,8 +271,8 @@ func (w *world) says(line string, more []string, want ...string) {
 	}
 }
 
-// What an operator does after a bad night, with the pipeline stopped, as the broker is in it.
-func TestTheCommandDealsWithLetters(t *testing.T) {
+// An operator resolves the dead letters of an outage with the command, while the pipeline is stopped, as the broker runs in it.
+func TestDeadCommandResolvesDeadLetters(t *testing.T) {
 	w := newWorld(t, outages)
 	l, letters := w.outage(4)
 	l.stop()
@@ -304,8 +303,8 @@ func TestTheCommandDealsWithLetters(t *testing.T) {
 	}
 }
 
-// Beside a running pipeline the command waits for what it replayed.
-func TestTheCommandWaitsForTheEndsOfReplays(t *testing.T) {
+// Beside a running pipeline, the command waits until its replays are closed.
+func TestDeadCommandWaitsForReplays(t *testing.T) {
 	ns := bustest.Start(t, server.Options{Port: server.RANDOM_PORT})
 	w := newWorld(t, outages)
 	away := w.down()

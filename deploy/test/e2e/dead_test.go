@@ -97,9 +97,9 @@ func (w *world) marked(id int64) string {
 	return r.OriginID
 }
 
-// The accountant's data made no sense; mended by hand it is booked and marked, once. The request
-// detail has failed for good in Procore, and what was told beside it is on record.
-func TestALetterThatIsEditedSucceeds(t *testing.T) {
+// Malformed data is corrected in the dead letter, then booked and marked, once. Procore keeps the request detail as failed;
+// the difference is recorded.
+func TestEditedDeadLetterSucceeds(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{})
 	l := w.run()
@@ -162,9 +162,8 @@ func (w *world) down() *atomic.Bool {
 	return away
 }
 
-// What a newer request has made of the record stands, in the ERP and in Procore: the old
-// one's replay is refused with a reason.
-func TestAReplayThatWasOvertakenChangesNothing(t *testing.T) {
+// The replay of a request is refused with a reason if a newer request has changed the record.
+func TestReplayOfSupersededRequestChangesNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{deadline: time.Second, backoff: time.Millisecond})
 	away := w.down()
@@ -235,8 +234,8 @@ func (s *speechless) press(w *world, payload map[string]any) int64 {
 	return id
 }
 
-// An outcome that Procore would not take is told later, but not over what a newer request made true.
-func TestATellingThatWasOvertakenMarksNothing(t *testing.T) {
+// An outcome that Procore refused is reported when it is replayed, but it does not replace the mark of a newer request.
+func TestReplayOfSupersededOutcomeMarksNothing(t *testing.T) {
 	t.Parallel()
 	mute := &speechless{refused: make(chan struct{}, 8)}
 	w := newWorld(t, setup{around: mute.around})
@@ -255,8 +254,8 @@ func TestATellingThatWasOvertakenMarksNothing(t *testing.T) {
 	}
 }
 
-// One letter of each stop, replayed once what was wrong is right.
-func TestLettersOfEachStopCanBeReplayed(t *testing.T) {
+// A dead letter of each stage succeeds when it is replayed after the cause was fixed.
+func TestDeadLetterOfEachStageIsReplayed(t *testing.T) {
 	t.Parallel()
 	mute := &speechless{refused: make(chan struct{}, 8)}
 	w := newWorld(t, setup{deadline: time.Second, backoff: time.Millisecond, around: mute.around})
@@ -300,7 +299,7 @@ func TestLettersOfEachStopCanBeReplayed(t *testing.T) {
 	}
 }
 
-// Two letters of one message, each replayed twice: one booking.
+// Two dead letters of one message, each replayed twice, make one booking.
 func TestReplaysBookOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{deadline: time.Second, backoff: time.Millisecond})
@@ -334,8 +333,8 @@ func TestReplaysBookOnce(t *testing.T) {
 	}
 }
 
-// A night's outage of the ERP, 200 letters; in the morning they are replayed by filter.
-func TestManyAreReplayedByFilter(t *testing.T) {
+// The 200 dead letters of an outage of the ERP are selected by a filter and replayed.
+func TestDeadLettersAreReplayedByFilter(t *testing.T) {
 	t.Parallel()
 	const vendors = 200
 	w := newWorld(t, setup{deadline: 3 * time.Second, backoff: time.Millisecond}) // the replay of all has as long

@@ -69,9 +69,8 @@ func (l *line) buried(request int64) *tiebackv1.DeadLetter {
 	return nil
 }
 
-// While it waits the user is told what for, and the button comes free in time, whatever the
-// ERP's trouble is.
-func TestABusyButtonIsToldWhyAndFreedAtItsDeadline(t *testing.T) {
+// While a request waits, Procore shows what it waits for. At its deadline it is closed as failed with that reason.
+func TestButtonShowsReasonAndIsFreedAtDeadline(t *testing.T) {
 	t.Parallel()
 	for name, trouble := range map[string]struct {
 		err   error
@@ -97,8 +96,8 @@ func TestABusyButtonIsToldWhyAndFreedAtItsDeadline(t *testing.T) {
 	}
 }
 
-// Nobody works the event; the worker that comes up later must not book what was told as failed.
-func TestAButtonComesFreeThoughTheWorkerIsDown(t *testing.T) {
+// The worker does not run. When it starts later, it must not book what was reported as failed.
+func TestButtonIsFreedWhileWorkerIsDown(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{deadline: 2 * time.Second, slow: 500 * time.Millisecond})
 	l := w.runWith(services{"export": nil})
@@ -118,9 +117,8 @@ func TestAButtonComesFreeThoughTheWorkerIsDown(t *testing.T) {
 	}
 }
 
-// The booking comes through after all: its mark is made, so that Procore shows the record as
-// synced, while the request detail keeps the end it was given.
-func TestWhatIsBookedAfterTheDeadlineIsMarked(t *testing.T) {
+// A booking that succeeds after the deadline is marked, so that Procore shows the record as synced. The request detail stays failed.
+func TestBookingAfterDeadlineIsMarked(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{deadline: time.Second, slow: 500 * time.Millisecond})
 	release := make(chan struct{})
@@ -157,9 +155,8 @@ func TestWhatIsBookedAfterTheDeadlineIsMarked(t *testing.T) {
 	l.buried(request)
 }
 
-// Procore answers nothing for one company: while that company's button is told nothing, the other's
-// deadline holds.
-func TestACompanyThatCantBeToldKeepsNoOthersDeadline(t *testing.T) {
+// Procore does not answer for one company. The other company's deadline is kept.
+func TestHangingReportsOfCompanyDelayNoOtherDeadline(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
 	hangs := func(h http.Handler) http.Handler {

@@ -28,7 +28,8 @@ func (k *keptDemo) Write(p []byte) (int, error) {
 	return k.Buffer.Write(p)
 }
 
-func TestTheDemoEndsWell(t *testing.T) {
+// The demo succeeds, and README.md shows its last line.
+func TestDemoEndsWithLineOfREADME(t *testing.T) {
 	t.Setenv("TIEBACK_DATA", filepath.Join(t.TempDir(), "demo"))
 	t.Setenv("TIEBACK_ADMIN_ADDR", "127.0.0.1:0")
 	t.Setenv("TIEBACK_INGEST_ADDR", "")

@@ -24,10 +24,10 @@ const fewDescriptors = "TIEBACK_TEST_FEW_DESCRIPTORS"
 
 const descriptorLimit = 256
 
-// Connections to its ports, up to the limit of file descriptors and beyond, do not end `tieback run`: it answers valid
-// deliveries beside them, and works them. Without descriptors for its streams the embedded broker lost a consumer, and
-// the process exited with "consumer not found".
-func TestConnectionsUpToTheDescriptorLimitAreSurvived(t *testing.T) {
+// More connections to its ports than the limit of file descriptors do not end `tieback run`, nor keep valid deliveries out.
+// Without the bound on connections the embedded broker had no descriptors for its streams and lost a consumer, and the
+// process exited.
+func TestHostileConnectionsDoNotEndTheProcess(t *testing.T) {
 	t.Parallel()
 	const deliveries = 15
 	w := newWorld(t, setup{noHooks: true})

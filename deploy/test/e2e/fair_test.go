@@ -13,9 +13,9 @@ import (
 	"github.com/tieback/tieback/services/sandbox"
 )
 
-// While one company is in trouble, with more events under way than any stop has handlers,
-// another's are served to their end. Once the trouble is over the first one's are, too.
-func TestOneCompanysTroubleIsItsOwn(t *testing.T) {
+// One company is in trouble and has more events in flight than any stage has handlers. Another company's requests are closed
+// meanwhile. The first company's requests are closed once the trouble is over.
+func TestTroubleOfCompanyDoesNotDelayAnother(t *testing.T) {
 	t.Parallel()
 	const backlog, clicks, troubled, other = 600, 20, int64(firstCompany), int64(firstCompany + 1)
 	for name, trouble := range map[string]struct {

@@ -34,9 +34,9 @@ var targets = []struct{ stop, path, eventType string }{
 	{"status-reporter", "erp_request_details/sync", "create_vendor"},
 }
 
-// Whatever goes wrong on the way, the event ends as success, is booked once, and is never
-// told success before its marks. Each pair of fault and call has a company of its own.
-func TestEventsOutliveProcoresFaults(t *testing.T) {
+// Each pair of a fault and a call has a company of its own. The event succeeds, is booked once, and is not reported as
+// success before its marks are made.
+func TestEventsSurviveFaultsOfProcore(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{companies: len(faults) * len(targets), timeout: time.Second})
 	l := w.run()

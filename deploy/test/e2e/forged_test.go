@@ -13,9 +13,9 @@ import (
 	"github.com/tieback/tieback/services/sandbox"
 )
 
-// A thief of a worker's key reports what that worker may not: the events of others come to their true end, and Procore
-// is told nothing that the thief said.
-func TestAThiefOfAWorkersKeyReportsNothingOfOthers(t *testing.T) {
+// Outcomes published with a worker's key that are not the worker's to report do not reach Procore, and the events they name
+// end as they would without them.
+func TestStolenWorkerKeyCannotReportForOthers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{backoff: time.Millisecond})
 	away := w.down()

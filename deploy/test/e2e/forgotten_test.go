@@ -16,10 +16,9 @@ import (
 	"github.com/tieback/tieback/services/tieback/broker"
 )
 
-// Found by chaos (seed 39): a broker that lost power forgets acks, and that it delivered at all.
-// What was told comes again as if for the first time: an unlink was refused by Procore as made
-// already, and its event became a dead letter.
-func TestABrokerThatForgetsWhatWasDoneMakesNoDeadLetter(t *testing.T) {
+// A broker that loses power may lose acks and delivery counts, so a reported outcome is delivered again as if for the first
+// time. Procore refuses to repeat an unlink; that must not become a dead letter. Found by chaos, seed 39.
+func TestLostAcksCauseNoDeadLetter(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{})
 	srv := w.startBroker()
@@ -56,9 +55,8 @@ func TestABrokerThatForgetsWhatWasDoneMakesNoDeadLetter(t *testing.T) {
 	}
 }
 
-// All durable consumers are lost after every event type and a hundred vendors were worked, and made again.
-// Everything comes again as if for the first time. Nothing of it costs a call to Procore or to the ERP, and a
-// new click is closed at once.
+// All durable consumers are lost after requests of all event types and a hundred vendors were closed. Everything is delivered
+// again as if for the first time. That costs no call to Procore or the ERP, and a new request is closed at once.
 func TestRecreatedConsumersRepeatNothing(t *testing.T) {
 	t.Parallel()
 	writes := &atomic.Int64{}

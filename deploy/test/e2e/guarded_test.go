@@ -22,7 +22,7 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/bus/topology"
 	"github.com/tieback/tieback/services/connectors/ledger"
-	"github.com/tieback/tieback/services/lag-exporter"
+	lagexporter "github.com/tieback/tieback/services/lag-exporter"
 	"github.com/tieback/tieback/services/provisioner"
 	"github.com/tieback/tieback/services/tieback/run"
 )

@@ -27,9 +27,9 @@ func (w *world) connectedNow() {
 	w.writeCompanies()
 }
 
-// Clicks of the time before a company was connected come late by webhook, and stand in Procore's lists. They are
-// named, and neither fetched nor worked; their buttons are left as they are.
-func TestWhatIsOlderThanSinceIsNamedAndNeverWorked(t *testing.T) {
+// Requests from before a company was connected arrive late by webhook and are in Procore's lists. They are recorded, neither
+// fetched nor processed, and not reported to Procore.
+func TestRequestsOlderThanSinceAreLeftAlone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{})
 	old := w.vendors(3) // ingest is not there yet: Procore sends them again
@@ -60,8 +60,8 @@ func TestWhatIsOlderThanSinceIsNamedAndNeverWorked(t *testing.T) {
 	}
 }
 
-// The same without a webhook: a sweep names the old ones and brings in the new one.
-func TestASweepBringsInNothingOlderThanSince(t *testing.T) {
+// Without a webhook, a sweep reports the old requests and brings in the new one.
+func TestSweepBringsInNothingOlderThanSince(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{limits: sandbox.Config{Speed: 13 * 3600}})
 	l := w.runWith(services{"ingest": w.noIngest, "sweep": nil})
@@ -85,8 +85,8 @@ func TestASweepBringsInNothingOlderThanSince(t *testing.T) {
 	}
 }
 
-// What was called off, or has a status that nobody knows, is not open: a sweep does not bring it in.
-func TestARejectedRequestDetailIsNotWorked(t *testing.T) {
+// Request details that were rejected, or have an unknown status, are not open: a sweep does not bring them in.
+func TestSweepBringsInNoRejectedRequest(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{limits: sandbox.Config{Speed: 13 * 3600}})
 	l := w.runWith(services{"ingest": w.noIngest, "sweep": nil})
@@ -108,9 +108,9 @@ func TestARejectedRequestDetailIsNotWorked(t *testing.T) {
 	}
 }
 
-// An approver calls exports off while the ERP is down, after Procore was told that they wait. What was not called
-// off is booked when the ERP is back. Procore is asked once about each, and not while the ERP is down.
-func TestWhatIsCalledOffWhileTheERPIsDownIsNotBooked(t *testing.T) {
+// An approver rejects an export while the ERP is down, after it was reported as in progress. When the ERP is back, only the
+// other export is booked. Procore is asked once about each, and not while the ERP is down.
+func TestRequestRejectedWhileERPIsDownIsNotBooked(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{slow: 200 * time.Millisecond})
 	away := w.down()
@@ -141,8 +141,8 @@ func TestWhatIsCalledOffWhileTheERPIsDownIsNotBooked(t *testing.T) {
 	}
 }
 
-// It is called off before Procore is told that it waits: Procore refuses to hear that, and that is enough to know.
-func TestWhatIsCalledOffBeforeItIsSlowIsLeftAloneWhileTheERPIsDown(t *testing.T) {
+// A request is rejected before it is reported as in progress. Procore refuses that report, which settles the request.
+func TestRequestRejectedBeforeInProgressIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{slow: 200 * time.Millisecond})
 	w.down()
@@ -206,8 +206,8 @@ func (w *world) leftAlone(l *line, clicked int64) {
 	}
 }
 
-// A delivery came minutes after the click, as one that a sweep brings in does. The export was called off meanwhile.
-func TestALateRequestThatWasCalledOffIsNotBooked(t *testing.T) {
+// A delivery arrives minutes after the click, as from a sweep. The export was rejected meanwhile.
+func TestLateRequestThatWasRejectedIsNotBooked(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{})
 	w.sandbox.SkewClock(-5 * time.Minute)

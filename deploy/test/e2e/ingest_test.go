@@ -72,7 +72,7 @@ func (w *world) wire(path, token, body string) string {
 	return date.ReplaceAllString(string(answer), "Date:")
 }
 
-func TestAnUnknownCompanyCantBeToldFromAWrongToken(t *testing.T) {
+func TestUnknownCompanyLooksLikeWrongToken(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{noHooks: true})
 	w.run()
@@ -97,7 +97,7 @@ func TestAnUnknownCompanyCantBeToldFromAWrongToken(t *testing.T) {
 	}
 }
 
-func TestWhatIngestAnswers(t *testing.T) {
+func TestIngestAnswers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{noHooks: true, tokens: []string{"second-token-while-rotating"}})
 	l := w.run()
@@ -133,8 +133,8 @@ func TestWhatIngestAnswers(t *testing.T) {
 	}
 }
 
-// Procore delivers again whenever it is in doubt; the ERP must not notice.
-func TestADeliveryThatComesAgainIsOneEvent(t *testing.T) {
+// Procore may deliver a webhook several times; it is booked once.
+func TestDuplicateDeliveriesAreOneEvent(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{noHooks: true})
 	l := w.run()
@@ -177,9 +177,8 @@ func TestADeliveryThatComesAgainIsOneEvent(t *testing.T) {
 	}
 }
 
-// While the broker is gone nothing is promised: 503, within Procore's patience, and what
-// was answered 200 before is on disk.
-func TestNothingIsPromisedWhileTheBrokerIsGone(t *testing.T) {
+// Without a broker, ingest answers 503 within Procore's timeout. Each delivery that was answered 200 is on disk.
+func TestDeliveryIsAcknowledgedOnlyIfStored(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{noHooks: true})
 	l := w.runOnBroker()

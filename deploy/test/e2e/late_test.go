@@ -22,9 +22,9 @@ import (
 	"github.com/tieback/tieback/services/worker"
 )
 
-// The deadline of each event is told while its worker is at it. Procore must learn of what is in the ERP
-// all the same, also where something was refused; an event of which nothing is there adds nothing.
-func TestWhatWasDoneIsToldAfterTheDeadlineThoughSomeWasRefused(t *testing.T) {
+// Each event expires while its worker processes it. If the ERP has booked anything, the worker publishes a late outcome, even
+// if the rest was refused.
+func TestPartialBookingAfterDeadlineIsReported(t *testing.T) {
 	t.Parallel()
 	srv, err := broker.Start(t.TempDir())
 	if err != nil {

@@ -24,9 +24,9 @@ var unlisted = []string{
 	"budget", "requisition_contract_item", "requisition_contract_detail_item", "requisition_change_order_item", "payment_application_line_item",
 }
 
-// A company's whole working life, then the links are lost: they come back from Procore as they were,
-// and the next click that builds on one works.
-func TestTheLinksAreRebuiltFromProcore(t *testing.T) {
+// All links of a company are lost after a run of the scenario. They are restored from Procore, and the next request that needs
+// one succeeds.
+func TestLinksAreRebuiltFromProcore(t *testing.T) {
 	w := newWorld(t, setup{})
 	l := w.run()
 	w.playWith(l)
@@ -185,9 +185,8 @@ func (w *world) command(args ...string) (string, error) {
 	return out.String(), err
 }
 
-// Without permission for one of Procore's lists the rest is rebuilt, a server's mishaps are
-// tried again, and the command's exit code says that not all could be read.
-func TestARebuildThatMayNotReadAllSaysSo(t *testing.T) {
+// If one of Procore's lists may not be read, the rest is rebuilt and the command fails. Transient errors are retried.
+func TestRebuildWithUnreadableListFails(t *testing.T) {
 	w := newWorld(t, setup{})
 	id, err := w.sandbox.Mint(firstCompany, "vendor")
 	w.must(err)

@@ -1,7 +1,6 @@
 package endtoend
 
 import (
-	"context"
 	"io"
 	"net/http"
 	"strconv"
@@ -12,7 +11,6 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
-	"github.com/tieback/tieback/pkg/bus"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/sandbox"
 )
@@ -54,10 +52,9 @@ var longAnswers = map[string]func(w io.Writer){
 	},
 }
 
-// A refusal of Procore that is longer than any reader needs fails its event alone, for good, for what Procore says.
-// A 422 with a message of 20 MB made a dead letter larger than the broker takes: the event ended as "may kill the
-// process", cause ours, and 147 MB of log were written.
-func TestLongRefusalsFailTheirEventAlone(t *testing.T) {
+// A refusal of Procore that is larger than anyone reads fails only its event, permanently, with Procore's reason. A 422 with a
+// message of 20 MB once made a dead letter that was larger than the broker accepts, and 147 MB of log.
+func TestOversizedRefusalsFailOnlyTheirEvents(t *testing.T) {
 	t.Parallel()
 	type trial struct {
 		name, path, eventType, stop string
@@ -136,36 +133,5 @@ func TestLongRefusalsFailTheirEventAlone(t *testing.T) {
 	t.Logf("%d bytes of log, the longest line has %d", log.bytes.Load(), log.longest.Load())
 	if n := log.bytes.Load(); n > 1<<20 || log.longest.Load() > 32<<10 {
 		t.Errorf("%d bytes of log were written, the longest line has %d", n, log.longest.Load())
-	}
-}
-
-// An event that fills what the broker takes does not fit into a dead letter. The letter is written without it, says
-// where it is, and keeps the reason.
-func TestAMessageTooLargeForItsDeadLetter(t *testing.T) {
-	t.Parallel()
-	const largest = 8<<20 - 200 // the broker counts the headers too
-	log := &counter{}
-	w := newWorld(t, setup{log: log.core()})
-	l := w.run()
-	subjects := map[string]string{
-		bus.For(bus.Event, "create_vendor", firstCompany, 11).String(): "export",
-		bus.For(bus.Delivery, "", firstCompany, 12).String():           "fetcher",
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	for subject := range subjects {
-		_, err := l.Bus.JetStream().Publish(ctx, subject, []byte(strings.Repeat("\xff", largest)))
-		w.must(err)
-	}
-	neighbour := w.press("create_vendor")
-	w.succeeded(neighbour)
-	for subject, d := range l.letters(len(subjects)) {
-		if d.Stage != subjects[subject] || d.Class != tiebackv1.ErrorClass_ERROR_CLASS_PERMANENT || len(d.Message) > 0 || d.StreamSequence == 0 ||
-			!strings.Contains(d.Error, "does not parse") || !strings.Contains(d.Error, "too large to be kept") {
-			t.Errorf("dead letter of %s: by %s, %v, %d bytes: %.500s", subject, d.Stage, d.Class, len(d.Message), d.Error)
-		}
-	}
-	if n := log.bytes.Load(); n > 1<<20 {
-		t.Errorf("%d bytes of log were written", n)
 	}
 }

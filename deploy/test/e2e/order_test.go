@@ -12,9 +12,9 @@ import (
 	"github.com/tieback/tieback/services/sandbox"
 )
 
-// Procore's ids do not grow. Each vendor is exported twice within a second, unlinked, and exported
-// again; whatever the ids, the last click stands, in the books and in Procore.
-func TestTwoClicksOfOneSecondInEitherOrderOfIDs(t *testing.T) {
+// Procore's ids do not increase. Each vendor is exported twice within a second, unlinked, and exported again. Whatever the ids
+// are, the newest request determines the books and the marks.
+func TestNewestRequestWinsInAnyOrderOfIDs(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{})
 	l := w.run()
@@ -84,9 +84,8 @@ func bookedFor(all []*ledger.Record, id int64) []*ledger.Record {
 	return out
 }
 
-// Procore is not told of the vendor before the direct cost is exported: no link is kept, and the
-// payload names the vendor by Procore's id. The ERP has it.
-func TestWhatTheERPHasIsKnownBeforeProcoreIsTold(t *testing.T) {
+// A direct cost names a vendor that is booked but not yet reported, so there is no link. The booking is found in the ERP.
+func TestBookedReferenceIsFoundBeforeItIsReported(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{})
 	l := w.runWith(services{"status-reporter": nil})

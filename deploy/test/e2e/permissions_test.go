@@ -8,19 +8,19 @@ import (
 	"time"
 
 	"github.com/tieback/tieback/pkg/bus"
-	"github.com/tieback/tieback/pkg/bus/topology"
+	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/connectors/ledger"
 	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/tieback/links"
 	"github.com/tieback/tieback/services/tieback/run"
+	"github.com/tieback/tieback/services/tieback/status"
 )
 
-// Each service with its own key, and with no right that the table does not give it: a company's whole life
-// needs no more, with every event type, retries, dead letters, deadlines, a replay, missed clicks, an audit
-// and a rebuild of the links. Nobody is refused anything.
-func TestEachServiceDoesItsWorkWithItsOwnPermissionsAlone(t *testing.T) {
+// Each service and the command line have their own key. A company's life needs no other right: every event type, retries, dead
+// letters, deadlines, a replay, missed deliveries, status, trace, an audit and a rebuild of the links. The broker refuses nothing.
+func TestOwnPermissionsSuffice(t *testing.T) {
 	t.Parallel()
 	log := &ears{more: make(chan struct{})}
 	w := newWorld(t, setup{log: log.core(), slow: 100 * time.Millisecond})
@@ -30,15 +30,23 @@ func TestEachServiceDoesItsWorkWithItsOwnPermissionsAlone(t *testing.T) {
 	w.playWith(l)
 	requests := w.every()
 	unknown := w.pressIn(firstCompany, "create_spaceship", map[string]any{"request_data": map[string]any{"request_detail_id": 0}})
-	for _, request := range append(requests, unknown) {
-		w.wait(request)
+	for _, clicked := range append(requests, unknown) {
+		w.wait(clicked)
 	}
 	w.must(w.sandbox.RotateToken(firstCompany, "not-the-webhook-token"))
 	missed := w.press("create_vendor")
 	w.succeeded(missed)
 	log.await(t, 0, "sweep found something", fmt.Sprint(missed))
 	w.must(w.sandbox.RotateToken(firstCompany, w.token))
+	quota, err := l.Bus.OpenQuota(t.Context(), 1)
+	w.must(err)
 	w.rebuild(l, links.Options{Force: true})
+	if r := l.status(func(o *status.Options) {
+		o.Quota, o.Clients = quota, map[int64]*company.Client{firstCompany: l.Companies[firstCompany].Client}
+	}); len(r.Unasked) > 0 || companyOf(r, firstCompany).Quota == nil {
+		t.Errorf("status: %s", w.json(r))
+	}
+	w.verdict(l.story(firstCompany, missed, nil), request.Success)
 	if r := l.audit(); !r.Accounted || r.Requests < len(requests)+2 {
 		t.Errorf("the audit accounts for %v of %d: %+v", r.Counts, r.Requests, amiss(r))
 	}
@@ -57,7 +65,7 @@ func (w *world) waitsForStreams(g *guarded, log *ears) {
 	for name := range run.Services(nil) {
 		log.await(w.T, 0, "or for `provisioner` to create streams and consumers", `"service":"`+name+`"`)
 	}
-	if made := g.streams(0); strings.Count(made, ": created\n") != len(bus.Kinds)+3+len(topology.Durables()) {
+	if made := g.streams(0); strings.Count(made, ": created\n") != len(bus.Kinds)+3+len(bus.Durables()) {
 		w.Errorf("streams made:\n%s", made)
 	}
 }
@@ -91,6 +99,9 @@ func (w *world) expiredAndReplayed(g *guarded) {
 	l := w.runApart(g, func() {})
 	request := w.press("create_vendor")
 	w.failed(request, "")
+	if r := l.status(nil); len(companyOf(r, firstCompany).Troubles) == 0 {
+		w.Errorf("status shows no trouble while the ERP is down: %s", w.json(r))
+	}
 	away.Store(false)
 	for _, e := range l.replayed(l.letterOf(request)) {
 		w.ended(e, tiebackv1.Status_STATUS_SUCCESS, "failed", "")

@@ -2,7 +2,6 @@ package endtoend
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"strings"
 	"sync/atomic"
@@ -79,8 +78,8 @@ func (w *world) vendors(n int) []int64 {
 	return requests
 }
 
-// What nobody can work is kept whole, its user is told, and nobody else notices.
-func TestWhatCantBeWorkedFailsAlone(t *testing.T) {
+// A request that cannot be processed becomes a dead letter with its whole message and is closed as failed. Others are not affected.
+func TestMalformedRequestsFailAlone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{})
 	l := w.run()
@@ -110,43 +109,8 @@ func TestWhatCantBeWorkedFailsAlone(t *testing.T) {
 	}
 }
 
-// Procore answers 200 and refuses one mark of many: its event alone fails.
-func TestARefusalInsideA200FailsItsEventAlone(t *testing.T) {
-	t.Parallel()
-	const crowd = 12
-	w := newWorld(t, setup{})
-	w.run()
-	for round := range 10 { // until the refused shared a call with others
-		taken := fmt.Sprintf("V-%06d", round*crowd+crowd/2) // the ledger's next ids, one of which is taken
-		other, err := w.sandbox.Mint(firstCompany, "vendor")
-		w.must(err)
-		w.must(w.sandbox.Link(firstCompany, "vendor", other, taken))
-		failures := 0
-		for _, id := range w.vendors(crowd) {
-			if r := w.wait(id); r.Outcome() == sandbox.Failed {
-				failures++
-				w.failed(id, "already taken")
-			} else {
-				w.succeeded(id)
-			}
-			if w.isDead(id) {
-				t.Errorf("request %d is dead-lettered: its user was told, that is enough", id)
-			}
-		}
-		if failures != 1 {
-			t.Fatalf("%d of %d events failed, want the one whose origin id %s is taken", failures, crowd, taken)
-		}
-		for _, c := range w.sandbox.Calls() {
-			if strings.Contains(string(c.Body), `"`+taken+`"`) && strings.Count(string(c.Body), "item_id") > 1 {
-				return
-			}
-		}
-	}
-	t.Error("the refused mark never shared a call with another: nothing was proved")
-}
-
-// What no service of ours wrote is dead-lettered as it is.
-func TestMessagesThatNobodyWroteDieAlone(t *testing.T) {
+// Messages that no service of Tieback wrote become dead letters, unchanged.
+func TestForeignMessagesAreDeadLetteredWhole(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{})
 	l := w.run()
@@ -193,9 +157,9 @@ func TestMessagesThatNobodyWroteDieAlone(t *testing.T) {
 	}
 }
 
-// A handler that panics takes nobody along, and its event is done once it panics no more.
-// (When such an event is given up, package bus's own tests say.)
-func TestAPanicIsOneEventsOwn(t *testing.T) {
+// A handler that panics does not affect other events, and its event is processed once it no longer panics. The tests of pkg/bus
+// show when it is given up.
+func TestPanicFailsOnlyItsEvent(t *testing.T) {
 	t.Parallel()
 	const panics = 6
 	w := newWorld(t, setup{backoff: time.Millisecond})

@@ -32,10 +32,9 @@ import (
 // beTheVictim makes the test binary the process that dies.
 const beTheVictim = "TIEBACK_TEST_VICTIM"
 
-// Records that kill whatever process touches them are dead-lettered after their attempts, and
-// of all that was in flight beside them nothing is, nor is it booked twice. The process is a
-// real one, with every stop but ingest, and dies of SIGKILL.
-func TestPoisonKillsItsProcessButNoNeighbour(t *testing.T) {
+// Records that kill every process that handles them become dead letters after their attempts. Events that were in flight beside
+// them succeed and are booked once. The process is a real one with all stages but ingest; SIGKILL ends it.
+func TestPoisonMessageFailsAlone(t *testing.T) {
 	t.Parallel()
 	const neighbours, companies, attempts = 200, 3, 5
 	w := newWorld(t, setup{companies: companies})

@@ -15,8 +15,8 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// What a stolen key of each service does not open.
-func TestWhatIsNotPermittedIsRefused(t *testing.T) {
+// The broker refuses what the key of a service must not do.
+func TestStolenKeyPermitsNothingElse(t *testing.T) {
 	t.Parallel()
 	g := newGuarded(t)
 	g.streams(0)
@@ -77,8 +77,8 @@ func TestWhatIsNotPermittedIsRefused(t *testing.T) {
 	}
 }
 
-// The keys of lag and of the commands are enough to notice a loss, to remember how far the streams have come, and to accept a loss.
-func TestTheKeysOfLagAndTiebackNoticeALoss(t *testing.T) {
+// The keys of lag-exporter and tieback suffice to detect a loss, to record the watermarks, and to accept a loss.
+func TestLagExporterAndTiebackDetectLosses(t *testing.T) {
 	t.Parallel()
 	g := newGuarded(t)
 	g.streams(0)
@@ -107,8 +107,8 @@ func TestTheKeysOfLagAndTiebackNoticeALoss(t *testing.T) {
 	}
 }
 
-// What a service asks for and may not have is in its log: it is not merely silent.
-func TestARefusalIsInTheServicesLog(t *testing.T) {
+// A service logs what the broker refuses.
+func TestRefusedPublishIsLogged(t *testing.T) {
 	t.Parallel()
 	g := newGuarded(t)
 	g.streams(0)
@@ -124,8 +124,8 @@ func TestARefusalIsInTheServicesLog(t *testing.T) {
 	log.await(t, 0, "refused", "Permissions Violation", "tb.closed.export.create_vendor.7.9")
 }
 
-// Nobody gets in without a key of the table, nor with one that was taken out of it.
-func TestWithoutAKeyNobodyIsLetIn(t *testing.T) {
+// The broker accepts only the keys of its users file.
+func TestUnknownKeyIsRefused(t *testing.T) {
 	t.Parallel()
 	g := newGuarded(t)
 	if nc, err := nats.Connect(g.url); !errors.Is(err, nats.ErrAuthorization) {
@@ -141,8 +141,7 @@ func TestWithoutAKeyNobodyIsLetIn(t *testing.T) {
 	}
 }
 
-// What keeps the one-shot out is what it says.
-func TestStreamsSaysThatItsKeyIsNotTaken(t *testing.T) {
+func TestProvisionerReportsRefusedKey(t *testing.T) {
 	t.Parallel()
 	g, stranger := newGuarded(t), newGuarded(t)
 	stranger.url = g.url
@@ -151,8 +150,8 @@ func TestStreamsSaysThatItsKeyIsNotTaken(t *testing.T) {
 	}
 }
 
-// Whoever forgets the setting is told of it, and does not wait for ever.
-func TestAServiceThatWouldMakeStreamsIsToldNotTo(t *testing.T) {
+// A service without TIEBACK_NATS_TOPOLOGY=managed fails at once and names the setting.
+func TestServiceThatMayNotCreateStreamsNamesTheSetting(t *testing.T) {
 	t.Parallel()
 	g := newGuarded(t)
 	g.streams(0)

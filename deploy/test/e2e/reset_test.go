@@ -35,9 +35,8 @@ func (w *world) reset(project int64, origin string) {
 	}
 }
 
-// A job that is reset stays in the ERP with its cost codes, and its next export finds it: the code is not taken by
-// itself, and nothing is there twice.
-func TestAJobThatIsResetIsFoundAgain(t *testing.T) {
+// A job that is reset stays in the ERP with its cost codes. Its next export finds it, and nothing is booked twice.
+func TestResetJobIsFoundAgain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{})
 	l := w.run()
@@ -56,8 +55,8 @@ func TestAJobThatIsResetIsFoundAgain(t *testing.T) {
 	}
 }
 
-// One that came from the ERP has no key there. The reset's note leads back to it.
-func TestAJobFromTheERPThatIsResetIsFoundAgain(t *testing.T) {
+// A job that came from the ERP has no key there. The reset records its origin id, by which the next export finds it.
+func TestResetJobFromERPIsFoundAgain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{})
 	l := w.run()
@@ -77,8 +76,8 @@ func TestAJobFromTheERPThatIsResetIsFoundAgain(t *testing.T) {
 	}
 }
 
-// A company may have its resets take the records out of the ERP. Codes are then deleted in Procore as well.
-func TestResetsMayRemove(t *testing.T) {
+// With `resets: remove` a reset deletes the records in the ERP, and codes in Procore as well.
+func TestResetsRemoveRecordsIfConfigured(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{resets: "remove", driver: yesERPs()})
 	w.run()
@@ -115,9 +114,8 @@ func (w *world) budget(project int64, costCode, category string) map[string]any 
 	return payload
 }
 
-// A budget is in the ledger once, whatever Procore sends of it after its job was reset: all of it again, or, as its
-// transactions are marked already, none of them.
-func TestABudgetIsBookedOnceAcrossAResetOfItsJob(t *testing.T) {
+// After its job is reset, Procore sends a budget with all of its transactions or, as they are marked, with none. The ledger has it once.
+func TestBudgetIsBookedOnceAcrossReset(t *testing.T) {
 	t.Parallel()
 	for _, transactions := range []bool{true, false} {
 		t.Run(fmt.Sprintf("transactions again %v", transactions), func(t *testing.T) {

@@ -15,9 +15,9 @@ import (
 	"github.com/tieback/tieback/services/tieback/run"
 )
 
-// A broker that answers "insufficient resources", as its max_file_store is reached, makes ingest answer 503. The
-// services wait, and go on by themselves when there is room. What is under way then ends once.
-func TestBrokerWithoutResourcesIsWaitedFor(t *testing.T) {
+// A broker that has reached max_file_store answers "insufficient resources", and ingest answers 503. The services wait and
+// resume when there is space. Requests in flight are booked once.
+func TestBrokerWithoutStorageIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{})
 	ns := bustest.Start(t, server.Options{Port: -1, StoreDir: filepath.Join(w.data, "jetstream"), SyncAlways: true, JetStreamMaxStore: 64 << 20})
@@ -26,7 +26,7 @@ func TestBrokerWithoutResourcesIsWaitedFor(t *testing.T) {
 	w.must(p.Connect(t.Context(), bus.Options{URL: ns.ClientURL(), Name: "tieback"}))
 	l := w.start(&line{Pipeline: pl}, nil)
 
-	requests := w.vendors(20) // some are under way
+	requests := w.vendors(20) // some are in flight
 	nc, err := nats.Connect(ns.ClientURL())
 	w.must(err)
 	defer nc.Close()
@@ -45,7 +45,7 @@ func TestBrokerWithoutResourcesIsWaitedFor(t *testing.T) {
 	}
 	requests = append(requests, w.vendors(10)...)
 	w.must(js.DeleteStream(t.Context(), "FILLER"))
-	w.allEndWell(requests)
+	w.allSucceed(requests)
 	if booked := len(w.sound(l.Ledger, firstCompany, ledger.Vendor)); booked != len(requests) {
 		t.Errorf("%d vendors in the books, want %d", booked, len(requests))
 	}

@@ -11,9 +11,9 @@ import (
 	"github.com/nats-io/nkeys"
 )
 
-// Each secret is rotated while the whole pipeline runs: events before, between and after
-// succeed, the old secret opens nothing, and nothing is started again.
-func TestSecretsRotateWithoutARestart(t *testing.T) {
+// Each secret is rotated while the pipeline runs. Requests before, between and after succeed, the old secret is refused, and no
+// process is restarted.
+func TestSecretsRotateWithoutRestart(t *testing.T) {
 	t.Parallel()
 	r := newRotation(t)
 	r.succeeded(r.press("create_vendor"))

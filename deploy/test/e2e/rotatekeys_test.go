@@ -6,9 +6,8 @@ import (
 	"time"
 )
 
-// All keys at the broker are rotated while events come in: each is closed, none waits for a key, and the
-// old keys open nothing in the end.
-func TestKeysRotateWhileEventsComeIn(t *testing.T) {
+// All broker keys are rotated while requests arrive. Each request is closed, and the old keys are refused in the end.
+func TestBrokerKeysRotateUnderLoad(t *testing.T) {
 	t.Parallel()
 	log := &ears{more: make(chan struct{})}
 	w := newWorld(t, setup{log: log.core()})

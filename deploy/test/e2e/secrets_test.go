@@ -65,8 +65,8 @@ func (p *purse) around(h http.Handler) http.Handler {
 	})
 }
 
-// Whatever happens, a secret is in no log, no metric and no message.
-func TestSecretsStrayNowhere(t *testing.T) {
+// No secret is in a log, a metric, a message or the data folder, whatever fails.
+func TestSecretsAreNotDisclosed(t *testing.T) {
 	t.Parallel()
 	log, purse := &buffer{}, &purse{}
 	const rotated, guessed = "rotated-webhook-token-xyz", "guessed-webhook-token-xyz"

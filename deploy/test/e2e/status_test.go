@@ -62,7 +62,7 @@ func needs(r status.Report, part string) bool {
 	return slices.ContainsFunc(r.Needs, func(n string) bool { return strings.Contains(n, part) })
 }
 
-func TestAQuietPipelineNeedsNobody(t *testing.T) {
+func TestStatusOfIdlePipeline(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{companies: 2})
 	l := w.run()
@@ -94,7 +94,7 @@ func TestAQuietPipelineNeedsNobody(t *testing.T) {
 	}
 }
 
-func TestADeadERPShowsInTheStatus(t *testing.T) {
+func TestStatusShowsUnreachableERP(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{companies: 2, backoff: 10 * time.Millisecond})
 	away := w.down()
@@ -130,8 +130,8 @@ func TestADeadERPShowsInTheStatus(t *testing.T) {
 	}
 }
 
-// One that hangs keeps the consumer's floor below all that was finished behind it: those count no more.
-func TestWhatIsFinishedBehindOneThatHangsIsNotCounted(t *testing.T) {
+// An event that hangs keeps the consumer's ack floor low. The events that were finished after it are not counted.
+func TestStatusIgnoresFinishedBehindHanging(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{})
 	hang, begun := make(chan struct{}), make(chan struct{})
@@ -162,7 +162,7 @@ func TestWhatIsFinishedBehindOneThatHangsIsNotCounted(t *testing.T) {
 	}
 }
 
-func TestAStopThatNobodyRunsShows(t *testing.T) {
+func TestStatusNamesStageThatDoesNotRun(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{})
 	l := w.runWith(services{"export": nil, "sweep": nil})
@@ -203,7 +203,7 @@ func TestAStopThatNobodyRunsShows(t *testing.T) {
 	}
 }
 
-func TestDeadLettersNeedAPerson(t *testing.T) {
+func TestStatusCountsOpenDeadLetters(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{companies: 2, deadline: time.Second, backoff: time.Millisecond})
 	w.down()
@@ -223,7 +223,7 @@ func TestDeadLettersNeedAPerson(t *testing.T) {
 	}
 }
 
-func TestQuotaIsShown(t *testing.T) {
+func TestStatusShowsQuota(t *testing.T) {
 	t.Parallel()
 	const spike = 25
 	w := newWorld(t, setup{companies: 2, noHooks: true, limits: sandbox.Config{HourlyLimit: 3600, SpikeLimit: spike}})
@@ -260,8 +260,8 @@ func TestQuotaIsShown(t *testing.T) {
 	}
 }
 
-// Credentials that Procore refuses need a person after a minute, while the token from before is used too.
-func TestRefusedCredentialsAreShown(t *testing.T) {
+// Refused credentials need attention after a minute, also while an earlier token is still accepted.
+func TestStatusShowsRefusedCredentials(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{companies: 2})
 	l := w.run()
@@ -300,28 +300,5 @@ func TestRefusedCredentialsAreShown(t *testing.T) {
 	forged := stored([]byte(w.json(procore.Refusal{Since: time.Now().Add(-time.Hour), Status: 401})))
 	if companyOf(forged, firstCompany).Refusal != nil || needs(forged, "credentials") || !strings.Contains(strings.Join(forged.Notes, " "), "client's secret") {
 		t.Errorf("with a forged value it stands at %s", w.json(forged))
-	}
-}
-
-// What the broker does not answer is named, and the rest is told.
-func TestAStatusOfABrokenBroker(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, setup{})
-	l := w.runOnBroker()
-	w.succeeded(w.press("create_vendor"))
-	w.must(l.Bus.JetStream().DeleteStream(t.Context(), bus.Closed.Stream()))
-	r := l.status(nil)
-	if len(r.Unasked) != 1 || !needs(r, "the broker does not answer for what came into "+bus.Closed.Stream()) {
-		t.Errorf("without a stream it cannot ask %v, and needs %v", r.Unasked, r.Needs)
-	}
-	if q := queueOf(r, "status-reporter"); q.Finished != nil || *q.In != 1 || !q.Known {
-		t.Errorf("the status-reporter stands at %s", w.json(q))
-	}
-	l.broker.Close()
-	r = l.status(nil)
-	for _, q := range r.Queues {
-		if q.Known || !needs(r, "the queue of "+q.Stop) {
-			t.Errorf("without a broker %s stands at %s", q.Stop, w.json(q))
-		}
 	}
 }

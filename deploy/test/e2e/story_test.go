@@ -62,7 +62,7 @@ func (w *world) verdict(s trace.Trace, class request.Class, parts ...string) {
 	}
 }
 
-func TestTheStoryOfASuccess(t *testing.T) {
+func TestTraceOfSuccess(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{})
 	l := w.run()
@@ -114,7 +114,7 @@ func (w *world) json(v any) string {
 	return string(raw)
 }
 
-func TestTheStoryOfADeadLetterThatWasReplayed(t *testing.T) {
+func TestTraceOfReplayedDeadLetter(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{deadline: time.Second, backoff: time.Millisecond})
 	away := w.down()
@@ -146,7 +146,7 @@ func TestTheStoryOfADeadLetterThatWasReplayed(t *testing.T) {
 	}
 }
 
-func TestTheStoryOfOneThatWaitsForTheERP(t *testing.T) {
+func TestTraceOfRequestThatWaitsForERP(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{backoff: 10 * time.Millisecond})
 	away := w.down()
@@ -176,8 +176,8 @@ func TestTheStoryOfOneThatWaitsForTheERP(t *testing.T) {
 	}
 }
 
-// A message that nobody was given yet is not said to have been tried.
-func TestTheStoryOfOneInAQueue(t *testing.T) {
+// A message that was never delivered has no attempts.
+func TestTraceOfQueuedRequest(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{})
 	l := w.run()
@@ -194,7 +194,7 @@ func TestTheStoryOfOneInAQueue(t *testing.T) {
 	w.verdict(s, request.Working, "in the queue of export since", "not started", "deadline")
 }
 
-func TestTheStoryOfOneThatNeverArrivedAndWasSwept(t *testing.T) {
+func TestTraceOfSweptRequest(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{noHooks: true})
 	l := w.runWith(services{"sweep": nil})
@@ -218,8 +218,8 @@ func TestTheStoryOfOneThatNeverArrivedAndWasSwept(t *testing.T) {
 	}
 }
 
-// Two companies with a request of one id: both are named, and each has its own story.
-func TestARequestOfTwoCompanies(t *testing.T) {
+// Two companies have a request of the same id: both are named, and each has its own trace.
+func TestTraceOfRequestInTwoCompanies(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{companies: 2})
 	l := w.runWith(services{"sweep": nil})
@@ -248,8 +248,8 @@ func TestARequestOfTwoCompanies(t *testing.T) {
 	}
 }
 
-// A broker that does not answer is named, and nothing is concluded from its silence.
-func TestAStoryWithoutABroker(t *testing.T) {
+// What the broker does not answer is named, and nothing is concluded from it.
+func TestTraceWithoutBroker(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{})
 	l := w.runOnBroker()

@@ -115,10 +115,9 @@ func (w *world) flushed(l *line, want int) {
 	}
 }
 
-// Ingest is down for 13 hours, of which each lasts 1/13 second here. Procore tries for 12, then
-// flushes its queue, and nobody will ever send those clicks again. All 51 event types, and 50
-// vendors more, are pressed meanwhile.
-func TestNothingIsLostWhenIngestIsDownForThirteenHours(t *testing.T) {
+// Ingest is down for 13 hours, each of which lasts 1/13 second here. Procore retries for 12 hours, then discards the deliveries.
+// All 51 event types and 50 more vendors are requested meanwhile; a sweep brings them in.
+func TestNothingIsLostWhileIngestIsDown(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{limits: sandbox.Config{Speed: 13 * 3600}})
 	l := w.runWith(services{"ingest": w.noIngest, "sweep": nil})
@@ -155,9 +154,9 @@ func TestNothingIsLostWhenIngestIsDownForThirteenHours(t *testing.T) {
 	}
 }
 
-// While the queue is paused, Procore's log shows only the delivery at its head: what waits
-// behind is found by its open request details, and what Procore sends later is a duplicate.
-func TestAPausedQueueIsSweptByItsOpenRequestDetails(t *testing.T) {
+// While Procore's queue is paused, its log shows only the first delivery. The sweep finds the others by their open request
+// details, and what Procore delivers later is a duplicate.
+func TestSweepFindsRequestsOfPausedQueue(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{limits: sandbox.Config{Speed: 1, InFlight: 1}})
 	requests := w.vendors(30)
@@ -177,9 +176,8 @@ func TestAPausedQueueIsSweptByItsOpenRequestDetails(t *testing.T) {
 	}
 }
 
-// Sweeps beside live traffic with duplicates, the way a sweep with no grace would: whoever is
-// second finds the delivery there, and nothing is worked twice.
-func TestSweepsAmidLiveTrafficBringNothingTwice(t *testing.T) {
+// Sweeps without a grace period beside live traffic with duplicates: the second publisher of a delivery finds it stored.
+func TestSweepsBesideLiveTrafficDuplicateNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{limits: sandbox.Config{DuplicateEvery: 3, Speed: 60}})
 	l := w.runWith(services{"sweep": nil})
@@ -203,8 +201,8 @@ func TestSweepsAmidLiveTrafficBringNothingTwice(t *testing.T) {
 	l.clean(len(requests))
 }
 
-// The quota is precious: what a sweep that finds nothing costs is promised in its doc comment.
-func TestAnIdleSweepCostsFourCalls(t *testing.T) {
+// The doc comment of sweep promises the number of calls of a sweep that finds nothing.
+func TestIdleSweepMakesFourCalls(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{})
 	l := w.runWith(services{"sweep": nil})
@@ -220,9 +218,8 @@ func TestAnIdleSweepCostsFourCalls(t *testing.T) {
 	}
 }
 
-// A delivery whose payload Procore refused dies at the fetcher, which knows of no request
-// detail. The user's button must not stay busy.
-func TestADetailOfARequestThatCouldNotBeReadIsClosedAsFailed(t *testing.T) {
+// If Procore refuses to show a request, the fetcher gives it up without knowing its request details. The sweep closes them.
+func TestUnreadableRequestIsClosedAsFailed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{})
 	l := w.runWith(services{"sweep": nil})
@@ -261,9 +258,9 @@ func (w *world) closedHere(request int64) {
 	}
 }
 
-// A company whose service account may not read webhooks is still swept by its request details,
-// and the error says what is missing; the other company is none the worse.
-func TestAMissingPermissionIsNamedAndStopsNobodyElse(t *testing.T) {
+// A company whose service account may not read webhooks is swept by its request details, and the error names the missing
+// permission. The other company is not affected.
+func TestMissingPermissionIsNamedAndAffectsOneCompany(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{companies: 2})
 	l := w.runWith(services{"ingest": w.noIngest, "sweep": nil})
@@ -279,8 +276,8 @@ func TestAMissingPermissionIsNamedAndStopsNobodyElse(t *testing.T) {
 	}
 }
 
-// Two replicas share the work: of two that are due at once, one sweeps.
-func TestOfTwoReplicasOneSweeps(t *testing.T) {
+// Of two replicas that are due at once, one sweeps.
+func TestOneOfTwoReplicasSweeps(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{noHooks: true})
 	l := w.runWith(services{"sweep": sweep.Run})
@@ -318,9 +315,8 @@ func (w *world) counted(reg *prometheus.Registry, result string) {
 	}
 }
 
-// An outage of the broker is one in which ingest could take nothing: when it is over, the
-// companies are swept at once, and not at their next turn, which is an hour away.
-func TestTheCompaniesAreSweptWhenTheBrokerIsBack(t *testing.T) {
+// Ingest could accept nothing while the broker was down. When it returns, the companies are swept at once, not an hour later.
+func TestCompaniesAreSweptWhenBrokerReturns(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{noHooks: true})
 	o := server.Options{Port: server.RANDOM_PORT, StoreDir: t.TempDir()}

@@ -9,9 +9,9 @@ import (
 	"github.com/tieback/tieback/services/connectors/ledger"
 )
 
-// A sync sends what changed, and what did not is not sent again: the second sync of 10,000
-// vendors, half of them synced and half waiting for import, only closes its request detail.
-func TestASecondSyncOf10000UnchangedVendorsCostsNoMoreThanTwoWrites(t *testing.T) {
+// A sync does not send again what has not changed. The second sync of 10,000 vendors, half of them synced and half waiting for
+// their import, only closes its request detail.
+func TestSyncSendsOnlyChanges(t *testing.T) {
 	t.Parallel()
 	const n, most = 10_000, 2
 	w := newWorld(t, setup{})

@@ -67,9 +67,9 @@ func verdict(s *tracev1.Span) string {
 	return ""
 }
 
-// From the delivery to the close-out, one event is one trace, through four services and a broker.
-// Not beside others, nor twice in a process: where traces go is the whole process's.
-func TestAnEventIsOneTraceAcrossAllStops(t *testing.T) {
+// From the delivery to the close-out, an event is one trace across four services and the broker. The test is not parallel,
+// because a process has one trace exporter.
+func TestEventIsOneTraceAcrossStages(t *testing.T) {
 	g := &gathered{}
 	srv := httptest.NewServer(g)
 	defer srv.Close()

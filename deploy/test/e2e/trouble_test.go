@@ -81,10 +81,10 @@ func (a *away) arrive() {
 	a.Cleanup(func() { stop(); <-done; _ = books.Close() })
 }
 
-// A remote connector is away, hangs, and comes back: whoever waits reads what is so, in the company's time, also
-// of an event that no attempt was made at, or whose first attempt hangs; status names company, reason and
-// command; and all of it is over once it answers.
-func TestAConnectorThatIsAwayHangsAndComesBack(t *testing.T) {
+// A remote connector is unreachable, hangs, and recovers. Procore shows the reason in the company's time zone, also for an event
+// without an attempt and for one whose first attempt hangs. Status names the company, the reason and the command, until the
+// connector answers.
+func TestUnreachableConnectorIsNamedUntilItAnswers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{slow: time.Second, zone: "America/Chicago"})
 	a := w.remotely()
@@ -107,8 +107,8 @@ func TestAConnectorThatIsAwayHangsAndComesBack(t *testing.T) {
 	l.needed("")
 }
 
-// The ERP asks for an hour: the events behind the first are not attempted, and say so too.
-func TestWhatIsNotAttemptedSaysWhatItsCompanyWaitsFor(t *testing.T) {
+// The ERP asks to wait for an hour. The events behind the first are not attempted, and Procore shows the reason for them too.
+func TestEventsBehindThrottledOneShowReason(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{slow: time.Second})
 	asked := make(chan struct{})
@@ -128,8 +128,8 @@ func TestWhatIsNotAttemptedSaysWhatItsCompanyWaitsFor(t *testing.T) {
 	l.needed("") // it goes on by itself
 }
 
-// Procore refuses a company's secret: status says so of that company alone, and no more once it is right.
-func TestASecretThatProcoreRefusesIsNamed(t *testing.T) {
+// Procore refuses a company's secret. Status names that company only, until the secret is accepted.
+func TestRefusedSecretIsNamed(t *testing.T) {
 	t.Parallel()
 	var refuse atomic.Bool
 	refuse.Store(true)
@@ -154,8 +154,8 @@ func TestASecretThatProcoreRefusesIsNamed(t *testing.T) {
 	l.needed("")
 }
 
-// A connector that refuses its settings is named before anybody clicks, and whoever clicks is told.
-func TestAConnectorThatCantBeOpenedIsNamed(t *testing.T) {
+// A connector that refuses its settings is named before the first request, and in the messages of requests.
+func TestUnusableConnectorIsNamed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{companies: 2, slow: time.Second})
 	books := ledger.Open(run.LedgerDir(w.data))
@@ -170,8 +170,7 @@ func TestAConnectorThatCantBeOpenedIsNamed(t *testing.T) {
 	w.said(w.press("create_vendor"), sandbox.InProgress, "The ERP integration can't connect to your ERP system: its settings are wrong. Please tell whoever runs the ERP integration.")
 }
 
-// While all is well nothing is written of it.
-func TestNoTroubleIsNotWritten(t *testing.T) {
+func TestHealthyPipelineRecordsNoTrouble(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{slow: time.Second})
 	l := w.run()
@@ -189,8 +188,8 @@ func TestNoTroubleIsNotWritten(t *testing.T) {
 	}
 }
 
-// Deliveries that fail are seen by the sweep, and status names the company until they come through.
-func TestAWebhookThatIsRefusedIsNamed(t *testing.T) {
+// The sweep sees deliveries that fail, and status names the company until they succeed.
+func TestRefusedWebhookIsNamed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{})
 	l := w.runWith(services{"sweep": nil})
@@ -214,9 +213,9 @@ func TestAWebhookThatIsRefusedIsNamed(t *testing.T) {
 	l.needed("")
 }
 
-// What the ERP refuses is no error of the pipeline, and is seen all the same: in the lines of its attempts, in the
-// metric of its company, and in the audit with its reason.
-func TestWhatTheERPRefusesIsSeen(t *testing.T) {
+// A refusal of the ERP is not an error of the pipeline. It is in the log of each attempt, in the metric of the company, and in
+// the audit with its reason.
+func TestRefusalOfERPIsShown(t *testing.T) {
 	t.Parallel()
 	log := &ears{more: make(chan struct{})}
 	w := newWorld(t, setup{log: log.core()})

@@ -60,8 +60,8 @@ func (l *line) quiet(kind bus.Kind, consumer string) *jetstream.ConsumerInfo {
 	}
 }
 
-// What is passed on, or kept, is passed on and kept with the fields that only a newer version knows.
-func TestANewerVersionsFieldsAreNotLost(t *testing.T) {
+// Messages that are passed on or dead-lettered keep the fields that only a newer version knows.
+func TestFieldsOfNewerVersionAreKept(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{noHooks: true})
 	l := w.run()
@@ -80,8 +80,8 @@ func TestANewerVersionsFieldsAreNotLost(t *testing.T) {
 	}
 }
 
-// A replay sends what died, byte for byte.
-func TestAReplayKeepsTheFieldsOfANewerVersion(t *testing.T) {
+// A replay publishes the message byte for byte.
+func TestReplayKeepsFieldsOfNewerVersion(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, outages)
 	away := w.down()
@@ -117,8 +117,8 @@ func (w *world) eventOf(l *line, id int64) []byte {
 	return w.marshalled(&tiebackv1.Event{CompanyId: firstCompany, ErpRequestId: id, Type: "create_vendor", Payload: payload})
 }
 
-// An older version wrote fewer fields: what is missing is read as what it was before there was such a field.
-func TestAnOlderVersionsMessagesAreWorked(t *testing.T) {
+// An older version wrote fewer fields. A missing field means what it meant before it existed.
+func TestMessagesOfOlderVersionAreProcessed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{noHooks: true})
 	l := w.run()
@@ -141,8 +141,8 @@ func TestAnOlderVersionsMessagesAreWorked(t *testing.T) {
 	}
 }
 
-// An event type of a newer version, or a run, is kept for it whole; nobody acks it and says nothing.
-func TestANewerVersionsSubjectsAreKept(t *testing.T) {
+// A message of an event type or a run that only a newer version knows becomes a dead letter, unchanged.
+func TestSubjectsOfNewerVersionAreDeadLettered(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{noHooks: true})
 	l := w.run()
@@ -167,8 +167,8 @@ func TestANewerVersionsSubjectsAreKept(t *testing.T) {
 	}
 }
 
-// A category that a newer version has its service for waits for that service.
-func TestANewerVersionsCategoryWaitsForItsService(t *testing.T) {
+// Events of a category that only a newer version has wait for its service.
+func TestCategoryOfNewerVersionWaits(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{noHooks: true})
 	l := w.run()
@@ -189,8 +189,8 @@ func TestANewerVersionsCategoryWaitsForItsService(t *testing.T) {
 	}
 }
 
-// Streams and consumers of an older version are brought up to this one, and what lies in them is worked.
-func TestAnOlderVersionsStreamsAreBroughtUp(t *testing.T) {
+// Streams and consumers of an older version are updated, and their messages are processed.
+func TestStreamsOfOlderVersionAreUpdated(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{noHooks: true})
 	srv := w.startBroker()
@@ -223,8 +223,8 @@ func TestAnOlderVersionsStreamsAreBroughtUp(t *testing.T) {
 // layoutKey is where a version's number lies in what it made at the broker.
 const layoutKey = "tieback.layout"
 
-// The last to start is not the newest, while an upgrade is under way.
-func TestAnOlderVersionDoesNotUndoWhatANewerMade(t *testing.T) {
+// During an upgrade the last process to start may be of the older version.
+func TestOlderVersionKeepsLayoutOfNewer(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{noHooks: true})
 	srv := w.startBroker()

@@ -508,3 +508,11 @@ func (g *gate) Close() error {
 }
 
 func (g *gate) Addr() net.Addr { return g.front.Addr() }
+
+// session returns the session of a company.
+func (w *world) session(c *procore.Client, company int64) *procore.Session {
+	w.Helper()
+	s, err := c.Company(company)
+	w.must(err)
+	return s
+}

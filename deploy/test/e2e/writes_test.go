@@ -185,9 +185,9 @@ func (e *event) text(t *testing.T) string {
 	})
 }
 
-// What Procore is asked for each event type, request by request. The ERP says yes to all,
-// and the records of given were tied before.
-func TestEachTypesWrites(t *testing.T) {
+// Procore receives exactly these requests for each event type. The ERP accepts everything, and the records of linkedBefore are
+// linked.
+func TestWritesOfEachEventType(t *testing.T) {
 	t.Parallel()
 	for _, e := range everyEvent(t) {
 		t.Run(e.Name, func(t *testing.T) {
@@ -224,9 +224,9 @@ func golden(t *testing.T, file, got string) {
 	}
 }
 
-// What the catalogue promises of each type is in the calls, and success comes last. Nothing
-// here looks at the golden files or the handlers.
-func TestEachTypeKeepsItsRowsPromises(t *testing.T) {
+// The calls make every mark and write of the catalogue's row, and success comes last. This test uses neither the golden files
+// nor the handlers.
+func TestEachEventTypeKeepsItsCatalogueRow(t *testing.T) {
 	t.Parallel()
 	for _, e := range everyEvent(t) {
 		t.Run(e.Name, func(t *testing.T) {
