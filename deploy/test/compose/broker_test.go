@@ -1,4 +1,4 @@
-package test
+package compose
 
 import (
 	"context"
@@ -18,11 +18,10 @@ import (
 	"github.com/testcontainers/testcontainers-go/wait"
 )
 
-// image is the one of docker-compose.yml.
+// image is the NATS image of docker-compose.yml.
 const image = "nats:2.15.2-alpine"
 
-// The tests remove what they start, so the reaper, one more image to have, stays away.
-// testcontainers reads this once, before its first container.
+// TestMain disables the reaper of testcontainers, which would need another image. The tests remove their containers.
 func TestMain(m *testing.M) {
 	if err := os.Setenv("TESTCONTAINERS_RYUK_DISABLED", "true"); err != nil {
 		panic(err)
@@ -30,7 +29,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// broker is a NATS server in a container, at an address that outlives a restart.
+// broker is a NATS server in a container. Its address survives a restart.
 type broker struct {
 	url       string
 	container testcontainers.Container
@@ -51,8 +50,8 @@ func startBroker(t *testing.T) *broker {
 		}),
 		testcontainers.WithFiles(
 			testcontainers.ContainerFile{HostFilePath: conf, ContainerFilePath: "/etc/nats/tieback.conf", FileMode: 0o644},
-			// No users: the pipeline is in one process here, and whoever has no key may do all.
-			testcontainers.ContainerFile{Reader: strings.NewReader("# nobody\n"), ContainerFilePath: "/etc/nats/users/users.conf", FileMode: 0o644},
+			// Without users, a client without a key may do everything. The pipeline is one process here.
+			testcontainers.ContainerFile{Reader: strings.NewReader("# no users\n"), ContainerFilePath: "/etc/nats/users/users.conf", FileMode: 0o644},
 		),
 		testcontainers.WithCmd("--config", "/etc/nats/tieback.conf"),
 		testcontainers.WithWaitStrategy(wait.ForLog("Server is ready")),
@@ -64,7 +63,7 @@ func startBroker(t *testing.T) *broker {
 	return &broker{url: fmt.Sprintf("nats://127.0.0.1:%d", port), container: c}
 }
 
-// kill ends the server with no time to finish anything.
+// kill ends the server at once.
 func (b *broker) kill(t *testing.T) {
 	t.Helper()
 	if err := b.container.Stop(t.Context(), new(time.Duration)); err != nil {
@@ -72,7 +71,7 @@ func (b *broker) kill(t *testing.T) {
 	}
 }
 
-// start starts it again on the same files.
+// start starts the server again with the same files.
 func (b *broker) start(t *testing.T) {
 	t.Helper()
 	if err := b.container.Start(t.Context()); err != nil {
@@ -80,11 +79,11 @@ func (b *broker) start(t *testing.T) {
 	}
 }
 
-// needImage leaves a test out, loudly, on a machine without Docker or the image; in CI it fails.
+// needImage skips the test on a machine without Docker or the image. In CI the test fails.
 func needImage(t *testing.T) {
 	t.Helper()
 	if err := haveImage(t.Context()); err != nil {
-		why := fmt.Sprintf("LEFT OUT: this test runs %s in Docker, and that can't be had here: %v", image, err)
+		why := fmt.Sprintf("LEFT OUT: this test needs %s in Docker: %v", image, err)
 		if os.Getenv("CI") == "true" {
 			t.Fatal(why)
 		}

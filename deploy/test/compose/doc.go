@@ -1,3 +1,3 @@
-// Package test holds the tests that need Docker: the pipeline against a NATS server in a
-// container, configured as docker-compose.yml configures it. `make test-docker` runs them.
-package test
+// Package compose has the tests that need Docker: the pipeline with a NATS server in a container, with the configuration of
+// docker-compose.yml. `make test-docker` runs them.
+package compose

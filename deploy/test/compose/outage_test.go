@@ -1,4 +1,4 @@
-package test
+package compose
 
 import (
 	"context"
@@ -21,19 +21,19 @@ import (
 	"github.com/tieback/tieback/services/tieback/run/local"
 )
 
-// The broker dies in the middle of 200 vendor exports and comes back: nothing is lost, nothing
-// is done twice, and ingest says 503 for as long as it can keep nothing.
-func TestThePipelineSurvivesTheBrokersDeath(t *testing.T) {
+// The broker is killed during 200 vendor exports and started again. Nothing is lost or booked twice, and ingest answers 503
+// while the broker is down.
+func TestBrokerIsKilledUnderLoad(t *testing.T) {
 	broker := startBroker(t)
 	p := startPipeline(t, broker.url)
 
 	before := p.press(t, 100)
-	p.wait(t, before[:20]) // work is under way, at every stop
+	p.wait(t, before[:20]) // every stage has work
 	broker.kill(t)
 	p.front.down(true)
 	during := p.press(t, 60)
 	p.answersByHand(t, during[0], http.StatusServiceUnavailable)
-	time.Sleep(time.Second) // long enough for the sandbox's own tries
+	time.Sleep(time.Second) // time for deliveries of the sandbox
 	p.front.down(false)
 	broker.start(t)
 	after := p.press(t, 40)
@@ -43,11 +43,11 @@ func TestThePipelineSurvivesTheBrokersDeath(t *testing.T) {
 	p.wait(t, after)
 	p.front.check(t)
 	p.checkBooks(t, 200)
-	p.answersByHand(t, during[0], http.StatusOK) // a duplicate, however late
+	p.answersByHand(t, during[0], http.StatusOK) // a duplicate
 	p.checkBooks(t, 200)
 }
 
-// pipeline is the whole of Tieback in this process, but for the broker, and its Procore.
+// pipeline is Tieback in this process, without the broker, and a simulated Procore.
 type pipeline struct {
 	sandbox *sandbox.Sandbox
 	books   *ledger.Books
@@ -63,7 +63,7 @@ func startPipeline(t *testing.T, natsURL string) *pipeline {
 	}
 	secrets := local.NewSecrets()
 	p := &pipeline{
-		// An hour of Procore's backoff is 20 s, but nothing is dropped before the test is over.
+		// An hour of Procore's backoff lasts 20 s; no delivery is discarded during the test.
 		sandbox: sandbox.New(sandbox.Config{Speed: 180, HourlyLimit: -1, SpikeLimit: -1, APIVersion: sandbox.Rotate, DuplicateEvery: 7}),
 		front:   newFront(t, l), token: secrets.WebhookToken,
 	}
@@ -94,7 +94,7 @@ func startPipeline(t *testing.T, natsURL string) *pipeline {
 	t.Cleanup(func() {
 		stop()
 		if err := g.Wait(); err != nil {
-			t.Errorf("the pipeline ended: %v", err)
+			t.Errorf("the pipeline ended with %v", err)
 		}
 	})
 	return p
@@ -143,7 +143,7 @@ func (p *pipeline) checkBooks(t *testing.T, want int) {
 	}
 }
 
-// answersByHand delivers a request as Procore would and compares ingest's answer.
+// answersByHand delivers a request as Procore does, and compares the status.
 func (p *pipeline) answersByHand(t *testing.T, request int64, want int) {
 	t.Helper()
 	body := fmt.Sprintf(`{"id": 1, "company_id": %d, "resource_name": "ERP Requests", "resource_id": %d, "event_type": "create"}`, int64(local.CompanyID), request)
@@ -162,13 +162,13 @@ func (p *pipeline) answersByHand(t *testing.T, request int64, want int) {
 	}
 }
 
-// front stands before ingest and notes what it answers while the broker is down.
+// front is a proxy of ingest that counts its answers while the broker is down.
 type front struct {
 	url string
 
 	mu     sync.Mutex
-	outage int         // counts up when the broker goes or comes: odd while it is down
-	while  map[int]int // answers begun and ended in one outage, by status
+	outage int         // incremented when the broker is stopped or started: odd while it is down
+	while  map[int]int // requests that began and ended in one outage, by status
 }
 
 func newFront(t *testing.T, ingest net.Listener) *front {
@@ -199,7 +199,7 @@ func (f *front) note(began, code int) {
 	}
 }
 
-// down says that the broker is down from now on, or no longer.
+// down records that the broker is down from now on, or no longer.
 func (f *front) down(is bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -214,11 +214,11 @@ func (f *front) check(t *testing.T) {
 	defer f.mu.Unlock()
 	t.Logf("ingest's answers while the broker was down: %v", f.while)
 	if len(f.while) != 1 || f.while[http.StatusServiceUnavailable] < 2 {
-		t.Errorf("ingest answered %v while the broker was down; want 503 alone, to the sandbox too", f.while)
+		t.Errorf("ingest answered %v while the broker was down; want only 503, and at least two", f.while)
 	}
 }
 
-// status remembers the status that was written.
+// status records the status that was written.
 type status struct {
 	http.ResponseWriter
 	code int

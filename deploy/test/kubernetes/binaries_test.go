@@ -17,7 +17,7 @@ import (
 	"github.com/tieback/tieback/pkg/telemetry"
 )
 
-// environment is a pod's, as the kubelet would make it up.
+// environment returns the environment variables of a pod.
 func environment(t *testing.T, b built, p pod) map[string]string {
 	t.Helper()
 	env := map[string]string{}
@@ -34,8 +34,8 @@ func environment(t *testing.T, b built, p pod) map[string]string {
 	return env
 }
 
-// There is a pod for each command of a service, and for no other.
-func TestEveryProgramRuns(t *testing.T) {
+// Each command of a service has a pod.
+func TestEveryServiceHasPod(t *testing.T) {
 	folders, err := filepath.Glob(root + "/services/*/cmd/*")
 	if err != nil {
 		t.Fatal(err)
@@ -61,8 +61,8 @@ func TestEveryProgramRuns(t *testing.T) {
 	})
 }
 
-func TestTheSettingsAreKnownAndRight(t *testing.T) {
-	known := map[string]bool{"GOMEMLIMIT": true} // Go's own
+func TestSettings(t *testing.T) {
+	known := map[string]bool{"GOMEMLIMIT": true} // of the Go runtime
 	if _, err := settings.Load(func(name string) string { known[name] = true; return "" }); err != nil {
 		t.Fatal(err)
 	}
@@ -70,11 +70,11 @@ func TestTheSettingsAreKnownAndRight(t *testing.T) {
 		for _, p := range pods(t, b) {
 			env := environment(t, b, p)
 			if p.name == "sandbox" {
-				continue // TestTheSandboxKnowsTheCompany
+				continue // see TestSandboxHasCompany
 			}
 			for name := range env {
 				if !known[name] {
-					t.Errorf("%s: pkg/settings does not know %s", p.name, name)
+					t.Errorf("%s: unknown variable %s", p.name, name)
 				}
 			}
 			s, err := settings.Load(func(name string) string { return env[name] })
@@ -95,16 +95,16 @@ func TestTheSettingsAreKnownAndRight(t *testing.T) {
 				t.Errorf("%s: %s is not mounted", p.name, s.NATSCAFile)
 			}
 			if want := map[string]int{"production": 3}[v.overlay]; s.Replicas != max(1, want) {
-				t.Errorf("%s: %d replicas of each stream", p.name, s.Replicas)
+				t.Errorf("%s: streams have %d replicas", p.name, s.Replicas)
 			}
 			if p.service() && !(hasPort(p, "admin", port(t, s.AdminAddr)) && (p.name != "ingest" || hasPort(p, "http", port(t, s.IngestAddr)))) {
 				t.Errorf("%s listens on %s and %s", p.name, s.AdminAddr, s.IngestAddr)
 			}
 			if ingest := p.name == "ingest"; ingest != (s.Companies == "" && s.Webhooks != "") || ingest != sees(p, "tieback-webhooks") || ingest && !mounted(p, "tieback-webhooks", filepath.Dir(s.Webhooks)) {
-				t.Errorf("%s: webhook hashes %q; sees the secret: %v", p.name, s.Webhooks, sees(p, "tieback-webhooks"))
+				t.Errorf("%s: webhook hashes %q; mounts the secret: %v", p.name, s.Webhooks, sees(p, "tieback-webhooks"))
 			}
 			if needs := p.name != "lag-exporter" && p.name != "provisioner" && p.name != "ingest"; needs != (s.Companies != "") || needs != sees(p, "tieback-companies") {
-				t.Errorf("%s: companies file %q; sees the secret: %v", p.name, s.Companies, sees(p, "tieback-companies"))
+				t.Errorf("%s: companies file %q; mounts the secret: %v", p.name, s.Companies, sees(p, "tieback-companies"))
 			}
 		}
 	})
@@ -123,7 +123,7 @@ func sees(p pod, secret string) bool {
 	return slices.ContainsFunc(p.spec.Volumes, func(v corev1.Volume) bool { return v.Secret != nil && v.Secret.SecretName == secret })
 }
 
-// mounted says whether a pod has a secret as that folder.
+// mounted reports whether a pod mounts a secret at a folder.
 func mounted(p pod, secret, folder string) bool {
 	return slices.ContainsFunc(p.spec.Volumes, func(v corev1.Volume) bool {
 		return v.Secret != nil && v.Secret.SecretName == secret && slices.ContainsFunc(p.spec.Containers[0].VolumeMounts, func(m corev1.VolumeMount) bool {
@@ -132,20 +132,20 @@ func mounted(p pod, secret, folder string) bool {
 	})
 }
 
-// Without TLS there is no such secret, and nothing may wait for it.
-func TestOnlyTLSNeedsItsSecret(t *testing.T) {
+// Without TLS the secret nats-ca does not exist, so it must be optional.
+func TestOnlyTLSNeedsCA(t *testing.T) {
 	each(t, func(t *testing.T, v variant, b built) {
 		for _, p := range pods(t, b) {
 			for _, volume := range p.spec.Volumes {
 				if s := volume.Secret; s != nil && s.SecretName == "nats-ca" && !v.with("tls") && (s.Optional == nil || !*s.Optional) {
-					t.Errorf("%s waits for nats-ca for ever", p.name)
+					t.Errorf("%s waits for nats-ca forever", p.name)
 				}
 			}
 		}
 	})
 }
 
-func TestTheSandboxKnowsTheCompany(t *testing.T) {
+func TestSandboxHasCompany(t *testing.T) {
 	b := build(t, variant{overlay: "local"})
 	set, err := company.Parse(of[*corev1.Secret](b)["tieback-companies"].Data["companies.yaml"])
 	if err != nil {
@@ -158,7 +158,7 @@ func TestTheSandboxKnowsTheCompany(t *testing.T) {
 		for id, c := range set {
 			token, _, _ := strings.Cut(field(t, string(s.Data["sandbox.yaml"]), "webhook_token"), "\n")
 			if !c.Authentic(token) {
-				t.Errorf("company %d does not know the sandbox's token", id)
+				t.Errorf("the sandbox's token is not of company %d", id)
 			}
 			if url := field(t, string(s.Data["sandbox.yaml"]), "webhook_url"); !strings.HasPrefix(url, "http://ingest:8080/webhooks/procore/598134325841112") || id != 598134325841112 {
 				t.Errorf("the sandbox delivers to %s, for company %d", url, id)
@@ -166,10 +166,10 @@ func TestTheSandboxKnowsTheCompany(t *testing.T) {
 		}
 		return
 	}
-	t.Error("the sandbox has no companies")
+	t.Error("the sandbox has no company")
 }
 
-// field is what stands behind "name: " in a flat YAML file.
+// field returns the value after "name: " in a flat YAML file.
 func field(t *testing.T, text, name string) string {
 	t.Helper()
 	_, after, found := strings.Cut(text, name+": ")
@@ -180,8 +180,8 @@ func field(t *testing.T, text, name string) string {
 	return value
 }
 
-// What a service needs to end, measured, fits into what the kubelet gives it, twice over.
-func TestTheGracePeriodIsEnough(t *testing.T) {
+// The grace period is at least twice the measured time that a server needs to end.
+func TestGracePeriod(t *testing.T) {
 	drain := drained(t)
 	eachPod(t, func(t *testing.T, p pod) {
 		if !p.service() {
@@ -192,15 +192,15 @@ func TestTheGracePeriodIsEnough(t *testing.T) {
 			wait = time.Duration(l.PreStop.Sleep.Seconds) * time.Second
 		}
 		if p.name == "ingest" && wait < 5*time.Second {
-			t.Error("the ingress controller has no time to hear that it goes")
+			t.Error("the ingress controller has no time to notice that the pod ends")
 		}
 		if grace := time.Duration(*p.spec.TerminationGracePeriodSeconds) * time.Second; grace < wait+2*drain {
-			t.Errorf("%s of grace, %s of which before SIGTERM; a server takes up to %s", grace, wait, drain)
+			t.Errorf("the grace period is %s, %s of it before SIGTERM; a server needs up to %s", grace, wait, drain)
 		}
 	})
 }
 
-// drained is how long a server takes to end while a request does not.
+// drained measures the time in which a server ends while a request is in flight.
 func drained(t *testing.T) time.Duration {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())

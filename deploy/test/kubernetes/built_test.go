@@ -47,7 +47,7 @@ func (v variant) with(component string) bool {
 	return false
 }
 
-// variants are all that make sense: keda and hpa exclude each other, and the local NATS has no TLS.
+// variants returns all combinations: keda and hpa exclude each other, and the local NATS has no TLS.
 func variants() []variant {
 	all := []variant{{overlay: "base"}}
 	for _, overlay := range []string{"local", "production"} {
@@ -71,14 +71,14 @@ func variants() []variant {
 	return all
 }
 
-// object is one manifest, in the API's own type.
+// object is a manifest in its type of the API.
 type object struct {
 	metav1.Object
 	typed runtime.Object
 	kind  string
 }
 
-// built are the manifests of a variant.
+// built has the manifests of a variant.
 type built []object
 
 var cache = struct {
@@ -118,7 +118,7 @@ func build(t *testing.T, v variant) built {
 	return b
 }
 
-// entry is the folder to build: the overlay's own, or one that adds the components as a user's would.
+// entry returns the folder to build: the overlay, or a folder that adds components as a user does.
 func entry(t *testing.T, v variant) string {
 	overlay := filepath.Join(manifests, "overlays", v.overlay)
 	if v.overlay == "base" {
@@ -178,13 +178,13 @@ func decode(t *testing.T, raw []byte) object {
 	return object{Object: typed.(metav1.Object), typed: typed, kind: kind.Kind}
 }
 
-func TestEveryManifestIsOfTheAPI(t *testing.T) {
+func TestManifestsDecode(t *testing.T) {
 	each(t, func(t *testing.T, _ variant, b built) {
 		seen := map[string]bool{}
 		for _, o := range b {
 			id := o.kind + "/" + o.GetName()
 			if seen[id] {
-				t.Errorf("%s is there twice", id)
+				t.Errorf("%s exists twice", id)
 			}
 			seen[id] = true
 			if o.kind != "Namespace" && o.GetNamespace() != namespace {
@@ -194,7 +194,7 @@ func TestEveryManifestIsOfTheAPI(t *testing.T) {
 	})
 }
 
-// of are the objects of a type, by name.
+// of returns the objects of a type by name.
 func of[T any](b built) map[string]T {
 	all := map[string]T{}
 	for _, o := range b {

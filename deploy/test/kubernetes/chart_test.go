@@ -11,9 +11,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// values are nats/values.yaml and nats/tls.yaml, with the keys that chart nats-2.14.6 of nats-io/k8s has:
-// a misspelt one would be silently nothing. What stands under merge and patch goes into the resource or the
-// configuration as it is.
+// values has the keys of the chart nats-2.14.6 of nats-io/k8s that nats/values.yaml and nats/tls.yaml use. The chart ignores
+// unknown keys. It copies merge and patch to the resource or the configuration.
 type values struct {
 	FullnameOverride string `json:"fullnameOverride"`
 	Container        struct {

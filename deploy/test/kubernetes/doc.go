@@ -1,8 +1,7 @@
-// Package kubernetes checks deploy/kubernetes as far as it can be without a cluster: each overlay
-// with each component is built, decoded strictly into the API's own types, and held against the
-// policies, the drawn arrows, and the binaries that it runs.
+// Package kubernetes tests deploy/kubernetes without a cluster. It builds each overlay with each component, decodes the manifests
+// strictly into the types of the API, and compares them with pod security, the table of connections and the programs.
 //
-// After a change of the Prometheus rules:
+// To update the rules of the Prometheus Operator after a change of deploy/prometheus/rules.yaml:
 //
 //	go test ./deploy/test/kubernetes -run TestPrometheusRule -update
 package kubernetes

@@ -6,8 +6,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// ScaledObject is KEDA's, as far as we use it: what is not here is refused. KEDA's own module brings 300
-// others along. Written after the reference of KEDA 2.22, keda.sh/docs/2.22/reference/scaledobject-spec.
+// ScaledObject has the fields of KEDA's type that the manifests use, after keda.sh/docs/2.22/reference/scaledobject-spec; other
+// fields are refused. KEDA's own module requires 300 others.
 type ScaledObject struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata"`
@@ -29,7 +29,7 @@ type ScaledObject struct {
 	} `json:"spec"`
 }
 
-// prometheusMetadata is of the trigger prometheus; KEDA's are strings.
+// prometheusMetadata is the metadata of the trigger prometheus.
 type prometheusMetadata struct {
 	ServerAddress    string `json:"serverAddress"`
 	Query            string `json:"query"`
@@ -37,7 +37,7 @@ type prometheusMetadata struct {
 	IgnoreNullValues string `json:"ignoreNullValues"`
 }
 
-// DeepCopyObject makes it an object of the API's machinery; nobody here changes a copy.
+// DeepCopyObject implements runtime.Object. The copy shares its slices.
 func (s *ScaledObject) DeepCopyObject() runtime.Object {
 	c := *s
 	return &c

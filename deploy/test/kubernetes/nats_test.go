@@ -16,10 +16,10 @@ import (
 	psa "k8s.io/pod-security-admission/api"
 	"k8s.io/pod-security-admission/policy"
 
-	"github.com/tieback/tieback/pkg/bus/topology"
+	"github.com/tieback/tieback/pkg/bus"
 )
 
-func TestTheClusterKeepsWhatItAcknowledges(t *testing.T) {
+func TestNATSValues(t *testing.T) {
 	v := chart(t, "values.yaml")
 	if c := v.Config.Cluster; !c.Enabled || c.Replicas != 3 {
 		t.Errorf("cluster: %+v", c)
@@ -41,10 +41,10 @@ func TestTheClusterKeepsWhatItAcknowledges(t *testing.T) {
 	}
 	apart := v.PodTemplate.Merge.Spec.Affinity.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution
 	if len(apart) != 1 || apart[0].TopologyKey != corev1.LabelHostname || !selects(t, apart[0].LabelSelector, map[string]string{"app.kubernetes.io/name": "nats"}) {
-		t.Errorf("two of its nodes may share a machine: %+v", apart)
+		t.Errorf("two nodes may share a machine: %+v", apart)
 	}
 	if _, zones := v.PodTemplate.TopologySpreadConstraints[corev1.LabelTopologyZone]; !zones {
-		t.Error("its nodes may share a zone")
+		t.Error("all nodes may share a zone")
 	}
 	local := build(t, variant{overlay: "local"})
 	for _, p := range pods(t, local) {
@@ -57,8 +57,8 @@ func TestTheClusterKeepsWhatItAcknowledges(t *testing.T) {
 	}
 }
 
-// The chart's pods, as far as these values make them, are admitted to the namespace.
-func TestTheClustersPodsAreRestricted(t *testing.T) {
+// The namespace admits the chart's pods with these values.
+func TestNATSPodsAreRestricted(t *testing.T) {
 	v := chart(t, "values.yaml")
 	spec := v.PodTemplate.Merge.Spec
 	for name, c := range map[string]corev1.Container{"nats": v.Container.Merge, "reloader": v.Reloader.Merge} {
@@ -80,12 +80,12 @@ func TestTheClustersPodsAreRestricted(t *testing.T) {
 	mount, volume := v.Container.Patch[0], v.PodTemplate.Patch[0]
 	if mount.Op != "add" || mount.Path != "/volumeMounts/-" || volume.Op != "add" || volume.Path != "/spec/volumes/-" ||
 		mount.Value.Name != volume.Value.Name || !made[volume.Value.Secret.SecretName] || !strings.HasPrefix(mount.Value.MountPath, "/etc/") {
-		t.Errorf("the users' file: %+v, %+v", mount, volume)
+		t.Errorf("users.conf is mounted as %+v, %+v", mount, volume)
 	}
 }
 
-// Both brokers, by NATS' own reading of their configuration and our own users' file.
-func TestNATSReadsItsConfiguration(t *testing.T) {
+// nats-server accepts the configurations of both brokers, with the users file that provisioner writes.
+func TestNATSAcceptsConfiguration(t *testing.T) {
 	v := chart(t, "values.yaml")
 	mounted := v.Container.Patch[0].Value.MountPath
 	conf := map[string]any{"jetstream": v.Config.JetStream.Merge}
@@ -93,21 +93,21 @@ func TestNATSReadsItsConfiguration(t *testing.T) {
 	for where, text := range map[string]string{"the chart's values": format(conf), "the local overlay": config(t)} {
 		t.Run(where, func(t *testing.T) {
 			dir := t.TempDir()
-			// The chart's is in /etc/nats-config, the local one in /etc/nats: both have the users beside it.
+			// The chart's configuration is in /etc/nats-config, the local one in /etc/nats; users.conf is beside both.
 			write(t, filepath.Join(dir, "etc/nats-config/nats.conf"), []byte(text))
 			write(t, filepath.Join(dir, mounted, "users.conf"), users(t))
 			o, err := server.ProcessConfigFile(filepath.Join(dir, "etc/nats-config/nats.conf"))
 			if err != nil {
 				t.Fatalf("%v\n%s", err, text)
 			}
-			if !o.SyncAlways || o.MaxPayload != 8<<20 || len(o.Nkeys) != len(topology.Users()) {
-				t.Errorf("synced %v, %d bytes a message, %d users", o.SyncAlways, o.MaxPayload, len(o.Nkeys))
+			if !o.SyncAlways || o.MaxPayload != 8<<20 || len(o.Nkeys) != len(bus.Users()) {
+				t.Errorf("sync_interval always: %v, %d bytes per message, %d users", o.SyncAlways, o.MaxPayload, len(o.Nkeys))
 			}
 		})
 	}
 }
 
-// config is the local overlay's.
+// config returns nats.conf of the local overlay.
 func config(t *testing.T) string {
 	t.Helper()
 	for name, m := range of[*corev1.ConfigMap](build(t, variant{overlay: "local"})) {
@@ -119,7 +119,7 @@ func config(t *testing.T) string {
 	return ""
 }
 
-// format writes values as the chart does: << X >> is X as it stands, a key that ends in $include an include.
+// format formats values as the chart does: << X >> becomes X without quotes, and a key that ends in $include an include.
 func format(conf map[string]any) string {
 	var out strings.Builder
 	for _, key := range slices.Sorted(maps.Keys(conf)) {
@@ -144,7 +144,7 @@ func format(conf map[string]any) string {
 func users(t *testing.T) []byte {
 	t.Helper()
 	keys := map[string][]string{}
-	for _, user := range topology.Users() {
+	for _, user := range bus.Users() {
 		pair, err := nkeys.CreateUser()
 		if err != nil {
 			t.Fatal(err)
@@ -155,7 +155,7 @@ func users(t *testing.T) []byte {
 		}
 		keys[user] = []string{key}
 	}
-	file, err := topology.UsersFile(keys)
+	file, err := bus.UsersFile(keys)
 	if err != nil {
 		t.Fatal(err)
 	}

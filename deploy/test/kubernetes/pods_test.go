@@ -18,21 +18,21 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// pod is what a workload runs.
+// pod is the pod of a workload.
 type pod struct {
 	kind, name string // of the workload
-	replicas   *int32 // nil: one, or an autoscaler's
+	replicas   *int32 // nil: one, or set by an autoscaler
 	selector   *metav1.LabelSelector
 	meta       metav1.ObjectMeta
 	spec       corev1.PodSpec
 }
 
-// service says whether it is one of ours that runs all the time.
+// service reports whether the pod is of a service of Tieback.
 func (p pod) service() bool {
 	return p.kind == "Deployment" && p.name != "sandbox" || p.kind == "StatefulSet" && p.name == "status-reporter"
 }
 
-// pods are those of all workloads, and the one that deploy/kubernetes/tieback runs.
+// pods returns the pods of all workloads and the one that deploy/kubernetes/tieback runs.
 func pods(t *testing.T, b built) []pod {
 	t.Helper()
 	var all []pod
@@ -53,7 +53,7 @@ func pods(t *testing.T, b built) []pod {
 	return append(all, commandLine(t, b))
 }
 
-// commandLine is the pod of tieback.json, filled in as the script does.
+// commandLine returns the pod of tieback.json with the values that the script sets.
 func commandLine(t *testing.T, b built) pod {
 	t.Helper()
 	raw, err := os.ReadFile(manifests + "/tieback.json")
@@ -68,7 +68,7 @@ func commandLine(t *testing.T, b built) pod {
 	if err := json.Unmarshal(raw, &whole); err != nil {
 		t.Fatal(err)
 	}
-	whole["kind"] = "Pod" // which kubectl run adds
+	whole["kind"] = "Pod" // kubectl run adds it
 	if raw, err = json.Marshal(whole); err != nil {
 		t.Fatal(err)
 	}
@@ -99,17 +99,17 @@ func TestPodsAreRestricted(t *testing.T) {
 			}
 		}
 		if p.spec.AutomountServiceAccountToken == nil || *p.spec.AutomountServiceAccountToken {
-			t.Error("the pod gets a token for the API")
+			t.Error("the pod has a token for the API")
 		}
 		for _, c := range p.spec.Containers {
 			if c.SecurityContext == nil || c.SecurityContext.ReadOnlyRootFilesystem == nil || !*c.SecurityContext.ReadOnlyRootFilesystem {
-				t.Error("the container may write to its image's file system")
+				t.Error("the root file system is writable")
 			}
 		}
 	})
 }
 
-func TestTheNamespaceAdmitsNoOtherPods(t *testing.T) {
+func TestNamespaceEnforcesRestrictedPods(t *testing.T) {
 	each(t, func(t *testing.T, _ variant, b built) {
 		ns := of[*corev1.Namespace](b)[namespace]
 		if ns == nil || ns.Labels[psa.EnforceLevelLabel] != string(psa.LevelRestricted) {
@@ -117,7 +117,7 @@ func TestTheNamespaceAdmitsNoOtherPods(t *testing.T) {
 		}
 		for name, account := range of[*corev1.ServiceAccount](b) {
 			if account.AutomountServiceAccountToken == nil || *account.AutomountServiceAccountToken {
-				t.Errorf("service account %s gives its token away", name)
+				t.Errorf("service account %s mounts its token", name)
 			}
 		}
 	})
@@ -129,7 +129,7 @@ func TestPodsHaveRequestsAndLimits(t *testing.T) {
 			for _, r := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
 				request, limit := c.Resources.Requests[r], c.Resources.Limits[r]
 				if request.IsZero() || limit.IsZero() || request.Cmp(limit) > 0 {
-					t.Errorf("%s: requests %s of a limit of %s", r, request.String(), limit.String())
+					t.Errorf("%s: request %s, limit %s", r, request.String(), limit.String())
 				}
 			}
 		}
@@ -160,11 +160,11 @@ func TestImagesHaveOneVersion(t *testing.T) {
 func TestProbes(t *testing.T) {
 	eachPod(t, func(t *testing.T, p pod) {
 		if p.kind == "Job" || p.kind == "Pod" {
-			return // they end by themselves
+			return // they end
 		}
 		for _, c := range p.spec.Containers {
 			if c.Name == "reloader" {
-				continue // it serves nothing
+				continue // it has no port
 			}
 			for name, probe := range map[string]*corev1.Probe{"startup": c.StartupProbe, "liveness": c.LivenessProbe, "readiness": c.ReadinessProbe} {
 				if probe == nil {
@@ -186,7 +186,7 @@ func TestProbes(t *testing.T) {
 	})
 }
 
-// recovers checks that a broker with millions of messages is given ten minutes before it is started again.
+// recovers checks that a broker with millions of messages has ten minutes to start.
 func recovers(t *testing.T, p *corev1.Probe) {
 	t.Helper()
 	if p == nil || p.PeriodSeconds*p.FailureThreshold < 600 {
@@ -194,8 +194,8 @@ func recovers(t *testing.T, p *corev1.Probe) {
 	}
 }
 
-// Compose gives the broker, and the services that wait for it, ten minutes too.
-func TestComposeLeavesTheBrokerTime(t *testing.T) {
+// In docker-compose.yml too, the broker and the services that wait for it have ten minutes to start.
+func TestComposeStartPeriods(t *testing.T) {
 	raw, err := os.ReadFile("../../../docker-compose.yml")
 	if err != nil {
 		t.Fatal(err)
@@ -212,7 +212,7 @@ func TestComposeLeavesTheBrokerTime(t *testing.T) {
 	}
 	for _, name := range []string{"nats", "ingest", "status-reporter"} {
 		if d, err := time.ParseDuration(file.Services[name].HealthCheck.StartPeriod); err != nil || d < 10*time.Minute {
-			t.Errorf("%s is unhealthy after %q (%v); want 10m", name, file.Services[name].HealthCheck.StartPeriod, err)
+			t.Errorf("%s has the start period %q (%v), want at least 10m", name, file.Services[name].HealthCheck.StartPeriod, err)
 		}
 	}
 }
@@ -220,21 +220,21 @@ func TestComposeLeavesTheBrokerTime(t *testing.T) {
 func TestSelectors(t *testing.T) {
 	eachPod(t, func(t *testing.T, p pod) {
 		if p.selector != nil && !selects(t, p.selector, p.meta.Labels) {
-			t.Errorf("the workload's selector %v is not its pods' %v", p.selector.MatchLabels, p.meta.Labels)
+			t.Errorf("the selector %v does not match the pods' labels %v", p.selector.MatchLabels, p.meta.Labels)
 		}
 		if p.meta.Labels["app.kubernetes.io/name"] != p.name || p.meta.Labels["app.kubernetes.io/part-of"] != "tieback" ||
 			p.meta.Labels["app.kubernetes.io/component"] == "" {
 			t.Errorf("labels: %v", p.meta.Labels)
 		}
 		if p.service() && len(p.spec.TopologySpreadConstraints) == 0 {
-			t.Error("nothing keeps its pods apart")
+			t.Error("no constraint spreads its pods")
 		}
 		for _, c := range p.spec.TopologySpreadConstraints {
 			if !selects(t, c.LabelSelector, p.meta.Labels) {
-				t.Errorf("spread of others: %v", c.LabelSelector)
+				t.Errorf("a spread constraint selects other pods: %v", c.LabelSelector)
 			}
 			if !slices.Contains(c.MatchLabelKeys, "app.kubernetes.io/name") {
-				t.Error("spread together with other services")
+				t.Error("the spread constraint counts pods of other services")
 			}
 		}
 	})

@@ -15,7 +15,7 @@ import (
 	"github.com/tieback/tieback/pkg/bus/topology"
 )
 
-// made are the secrets that the script `secrets` makes, or whoever sets TLS up; the README tells of them.
+// made has the secrets that no manifest creates; README.md describes them.
 var made = map[string]bool{"tieback-companies": true, "tieback-webhooks": true, "tieback-nats-users": true, "nats-ca": true}
 
 func init() {
@@ -24,7 +24,7 @@ func init() {
 	}
 }
 
-func TestWhatPodsReferToIsThere(t *testing.T) {
+func TestReferences(t *testing.T) {
 	each(t, func(t *testing.T, _ variant, b built) {
 		secrets, maps, accounts := of[*corev1.Secret](b), of[*corev1.ConfigMap](b), of[*corev1.ServiceAccount](b)
 		for _, p := range pods(t, b) {
@@ -32,11 +32,11 @@ func TestWhatPodsReferToIsThere(t *testing.T) {
 				switch {
 				case v.Secret != nil:
 					if secrets[v.Secret.SecretName] == nil && !made[v.Secret.SecretName] {
-						t.Errorf("%s: nobody makes the secret %s", p.name, v.Secret.SecretName)
+						t.Errorf("%s: no secret %s", p.name, v.Secret.SecretName)
 					}
 				case v.ConfigMap != nil:
 					if maps[v.ConfigMap.Name] == nil {
-						t.Errorf("%s: there is no config map %s", p.name, v.ConfigMap.Name)
+						t.Errorf("%s: no config map %s", p.name, v.ConfigMap.Name)
 					}
 				default:
 					t.Errorf("%s: volume %s is neither a secret nor a config map", p.name, v.Name)
@@ -45,12 +45,12 @@ func TestWhatPodsReferToIsThere(t *testing.T) {
 			for _, c := range p.spec.Containers {
 				for _, from := range c.EnvFrom {
 					if from.ConfigMapRef == nil || maps[from.ConfigMapRef.Name] == nil {
-						t.Errorf("%s: its settings are not there", p.name)
+						t.Errorf("%s: no config map for its settings", p.name)
 					}
 				}
 				for _, e := range c.Env {
 					if e.ValueFrom != nil {
-						t.Errorf("%s: %s comes from elsewhere; secrets are files", p.name, e.Name)
+						t.Errorf("%s: the variable %s has a reference; secrets must be files", p.name, e.Name)
 					}
 				}
 				mounts(t, p, c)
@@ -62,7 +62,7 @@ func TestWhatPodsReferToIsThere(t *testing.T) {
 	})
 }
 
-// mounts checks that volumes and mounts belong together, and that what is rotated arrives.
+// mounts checks that each volume is mounted, and that rotated secrets reach the container.
 func mounts(t *testing.T, p pod, c corev1.Container) {
 	t.Helper()
 	claims := []string{"data"} // of stateful sets
@@ -71,21 +71,21 @@ func mounts(t *testing.T, p pod, c corev1.Container) {
 			return slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.Name == v.Name })
 		})
 		if !mounted {
-			t.Errorf("%s: volume %s is nowhere mounted", p.name, v.Name)
+			t.Errorf("%s: volume %s is not mounted", p.name, v.Name)
 		}
 		claims = append(claims, v.Name)
 	}
 	for _, m := range c.VolumeMounts {
 		if !slices.Contains(claims, m.Name) {
-			t.Errorf("%s: there is no volume %s", p.name, m.Name)
+			t.Errorf("%s: no volume %s", p.name, m.Name)
 		}
 		if m.SubPath != "" || (m.Name != "data" && !m.ReadOnly) {
-			t.Errorf("%s: %s is mounted as a part, or can be written", p.name, m.MountPath)
+			t.Errorf("%s: %s is mounted with a subPath, or is writable", p.name, m.MountPath)
 		}
 	}
 }
 
-func TestEachPodSeesItsOwnKeyOnly(t *testing.T) {
+func TestPodsMountOnlyTheirKey(t *testing.T) {
 	each(t, func(t *testing.T, _ variant, b built) {
 		var users []string
 		for _, p := range pods(t, b) {
@@ -95,14 +95,14 @@ func TestEachPodSeesItsOwnKeyOnly(t *testing.T) {
 			}
 			users = append(users, p.name)
 			if file != "/etc/tieback-key/"+p.name+".nk" {
-				t.Errorf("%s: its key is %s", p.name, file)
+				t.Errorf("%s: its key file is %s", p.name, file)
 			}
 			for _, v := range p.spec.Volumes {
 				if v.Secret != nil && strings.HasPrefix(v.Secret.SecretName, "tieback-nkey-") && v.Secret.SecretName != "tieback-nkey-"+p.name {
-					t.Errorf("%s sees the key of %s", p.name, v.Secret.SecretName)
+					t.Errorf("%s mounts the key %s", p.name, v.Secret.SecretName)
 				}
 				if v.Secret != nil && (v.Secret.DefaultMode == nil || *v.Secret.DefaultMode != 0o440) {
-					t.Errorf("%s: others may read %s", p.name, v.Secret.SecretName)
+					t.Errorf("%s: other users may read %s", p.name, v.Secret.SecretName)
 				}
 			}
 		}
@@ -114,7 +114,7 @@ func TestEachPodSeesItsOwnKeyOnly(t *testing.T) {
 	})
 }
 
-func TestOnlyOneMakesStreams(t *testing.T) {
+func TestTopologyIsManaged(t *testing.T) {
 	each(t, func(t *testing.T, _ variant, b built) {
 		for _, p := range pods(t, b) {
 			if env := environment(t, b, p); env["TIEBACK_NATS_NKEY_FILE"] != "" && env["TIEBACK_NATS_TOPOLOGY"] != "managed" {
@@ -124,7 +124,7 @@ func TestOnlyOneMakesStreams(t *testing.T) {
 	})
 }
 
-func TestTheIngressLeadsToIngest(t *testing.T) {
+func TestIngressRoutesToIngest(t *testing.T) {
 	each(t, func(t *testing.T, v variant, b built) {
 		in := of[*networkingv1.Ingress](b)["ingest"]
 		for _, rule := range in.Spec.Rules {
@@ -140,13 +140,13 @@ func TestTheIngressLeadsToIngest(t *testing.T) {
 	})
 }
 
-// Whoever is woken types what the runbooks say: what they name for kubectl must be there.
-func TestWhatTextsNameForKubectlIsThere(t *testing.T) {
+// The objects in the kubectl commands of the runbooks and README.md exist.
+func TestKubectlCommandsNameObjects(t *testing.T) {
 	texts, err := filepath.Glob(root + "/deploy/runbooks/*.md")
 	if err != nil || len(texts) == 0 {
 		t.Fatalf("no runbooks: %v", err)
 	}
-	there := map[string]bool{"statefulset/nats": true} // the chart's
+	there := map[string]bool{"statefulset/nats": true} // of the chart
 	b := build(t, variant{overlay: "production"})
 	for _, o := range b {
 		there[strings.ToLower(o.kind)+"/"+o.GetName()] = true
@@ -164,21 +164,21 @@ func TestWhatTextsNameForKubectlIsThere(t *testing.T) {
 		for _, command := range regexp.MustCompile("kubectl [^`\n]*").FindAllString(string(text), -1) {
 			for _, m := range asked.FindAllStringSubmatch(command, -1) {
 				seen++
-				// CONSUMER is whom the alert names: the status-reporter, too, of which there must not be more.
+				// CONSUMER stands for the alert's consumer. It may be status-reporter, which must not be scaled.
 				scaled := m[2] == "CONSUMER" && strings.Contains(command, " scale ")
 				if !scaled && !there[m[1]+"/"+m[2]] {
-					t.Errorf("%s: there is no %s %s: %s", filepath.Base(path), m[1], m[2], command)
+					t.Errorf("%s: no %s %s: %s", filepath.Base(path), m[1], m[2], command)
 				}
 			}
 		}
 	}
 	if seen < 10 {
-		t.Errorf("only %d found", seen)
+		t.Errorf("found only %d objects", seen)
 	}
 }
 
-// The README says how to make each secret that a reader has to make.
-func TestTheGuideNamesEverySecret(t *testing.T) {
+// README.md describes each secret that the reader creates.
+func TestREADMENamesEverySecret(t *testing.T) {
 	guide, err := os.ReadFile(manifests + "/README.md")
 	if err != nil {
 		t.Fatal(err)
@@ -188,22 +188,22 @@ func TestTheGuideNamesEverySecret(t *testing.T) {
 			secret = "tieback-nkey-<service>"
 		}
 		if !strings.Contains(string(guide), "`"+secret+"`") {
-			t.Errorf("README.md does not say where %s comes from", secret)
+			t.Errorf("README.md does not name the secret %s", secret)
 		}
 	}
 }
 
-func TestThereIsOneStatusReporter(t *testing.T) {
+func TestOneStatusReporter(t *testing.T) {
 	each(t, func(t *testing.T, _ variant, b built) {
 		if of[*appsv1.Deployment](b)["status-reporter"] != nil {
-			t.Error("a Deployment starts the next one while the last still ends: on a drain, an eviction, a delete")
+			t.Error("a Deployment may run two pods when a node is drained or a pod deleted")
 		}
 		s := of[*appsv1.StatefulSet](b)["status-reporter"]
 		if s == nil || s.Spec.Replicas == nil || *s.Spec.Replicas != 1 {
-			t.Fatal("no StatefulSet of one: two could tell one record's requests out of order")
+			t.Fatal("no StatefulSet of one replica: two could report a record's requests out of order")
 		}
 		if s.Spec.PodManagementPolicy != appsv1.ParallelPodManagement {
-			t.Error("a version that never gets ready could not be taken back: the controller would wait for it")
+			t.Error("a version that never becomes ready could not be replaced")
 		}
 	})
 }

@@ -10,11 +10,11 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-var update = flag.Bool("update", false, "write the PrometheusRule anew from deploy/prometheus/rules.yaml")
+var update = flag.Bool("update", false, "update the PrometheusRule from deploy/prometheus/rules.yaml")
 
 const rule = manifests + "/components/monitoring/prometheusrule.yaml"
 
-// The operator's rules are Prometheus' own, in its wrapping.
+// The PrometheusRule has the rules of deploy/prometheus/rules.yaml.
 func TestPrometheusRule(t *testing.T) {
 	want := wrapped(t)
 	if *update {
@@ -27,7 +27,7 @@ func TestPrometheusRule(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(have, want) {
-		t.Errorf("%s is not of deploy/prometheus/rules.yaml any more: go test ./deploy/test/kubernetes -run TestPrometheusRule -update", rule)
+		t.Errorf("%s differs from deploy/prometheus/rules.yaml: run go test ./deploy/test/kubernetes -run TestPrometheusRule -update", rule)
 	}
 	typed := decode(t, have).typed.(*monitoringv1.PrometheusRule)
 	if len(typed.Spec.Groups) == 0 {
@@ -53,11 +53,11 @@ func wrapped(t *testing.T) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return append([]byte("# Made from deploy/prometheus/rules.yaml; see deploy/test/kubernetes/doc.go. Don't edit.\n"), out...)
+	return append([]byte("# Code generated from deploy/prometheus/rules.yaml by deploy/test/kubernetes; DO NOT EDIT.\n"), out...)
 }
 
-// Prometheus finds each service's metrics, by the label that the rules know it by.
-func TestThePodMonitorFindsEveryService(t *testing.T) {
+// Prometheus scrapes each service, with the label service.
+func TestPodMonitorSelectsServices(t *testing.T) {
 	each(t, func(t *testing.T, v variant, b built) {
 		m := of[*monitoringv1.PodMonitor](b)["tieback"]
 		if (m != nil) != v.with("monitoring") {

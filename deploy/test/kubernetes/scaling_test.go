@@ -12,10 +12,10 @@ import (
 	"github.com/tieback/tieback/pkg/bus/topology"
 )
 
-// single are those that must not be, or need not be, more than one.
+// single has the workloads with one replica.
 var single = []string{"lag-exporter", "sandbox", "status-reporter", "sweep"}
 
-// scaler is who counts a service's replicas.
+// scaler is an autoscaler of a service.
 type scaler struct {
 	target   string
 	min, max int32
@@ -39,12 +39,12 @@ func TestAutoscalers(t *testing.T) {
 		for _, s := range scalers(b) {
 			d := deployments[s.target]
 			if d == nil || slices.Contains(single, s.target) || scaled[s.target] {
-				t.Errorf("%s must not be scaled, or not twice", s.target)
+				t.Errorf("%s must not be scaled, or is scaled twice", s.target)
 				continue
 			}
 			scaled[s.target] = true
 			if d.Spec.Replicas != nil {
-				t.Errorf("%s: each apply would set the count back to %d", s.target, *d.Spec.Replicas)
+				t.Errorf("%s: each apply would reset its replicas to %d", s.target, *d.Spec.Replicas)
 			}
 			if s.min < 2 || s.max <= s.min {
 				t.Errorf("%s: from %d to %d", s.target, s.min, s.max)
@@ -55,13 +55,13 @@ func TestAutoscalers(t *testing.T) {
 		}
 		for name, d := range deployments {
 			if d.Spec.Replicas == nil && !scaled[name] {
-				t.Errorf("%s: nobody says how many", name)
+				t.Errorf("%s has no number of replicas", name)
 			}
 		}
 	})
 }
 
-func TestKEDALooksAtTheOwnConsumer(t *testing.T) {
+func TestKEDAScalesByOwnConsumer(t *testing.T) {
 	var consumers []string
 	for _, d := range topology.Durables() {
 		consumers = append(consumers, d.Name)
@@ -73,14 +73,14 @@ func TestKEDALooksAtTheOwnConsumer(t *testing.T) {
 			}
 			m := s.Spec.Triggers[0].Metadata
 			if want := fmt.Sprintf(`max(tieback_consumer_lag_messages{consumer=%q})`, s.Spec.ScaleTargetRef.Name); m.Query != want {
-				t.Errorf("%s asks for %s; want %s", name, m.Query, want)
+				t.Errorf("%s queries %s; want %s", name, m.Query, want)
 			}
 			if !slices.Contains(consumers, s.Spec.ScaleTargetRef.Name) {
-				t.Errorf("there is no consumer %s", s.Spec.ScaleTargetRef.Name)
+				t.Errorf("no consumer %s", s.Spec.ScaleTargetRef.Name)
 			}
-			// No figures must not mean no work.
+			// Missing metrics must not scale down.
 			if f := s.Spec.Fallback; m.IgnoreNullValues != "false" || f.FailureThreshold < 1 || f.Replicas < 2 || f.Behavior != "currentReplicasIfHigher" {
-				t.Errorf("%s: without figures: %q, %+v", name, m.IgnoreNullValues, f)
+				t.Errorf("%s: without metrics: %q, %+v", name, m.IgnoreNullValues, f)
 			}
 		}
 	})
@@ -107,12 +107,12 @@ func TestBudgets(t *testing.T) {
 				}
 			}
 			if len(selected) != 1 || selected[0] != name || !many[name] || budget.Spec.MaxUnavailable.IntValue() != 1 {
-				t.Errorf("budget %s is for %v (more than one: %v), %v may be away", name, selected, many[name], budget.Spec.MaxUnavailable)
+				t.Errorf("budget %s is for %v (more than one: %v), %v may be unavailable", name, selected, many[name], budget.Spec.MaxUnavailable)
 			}
 		}
 		for name := range many {
 			if v.overlay != "local" && many[name] && budgets[name] == nil {
-				t.Errorf("%s has no budget: a drain may take all of it", name)
+				t.Errorf("%s has no budget: a drain may end all of its pods", name)
 			}
 		}
 	})

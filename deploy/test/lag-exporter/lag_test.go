@@ -22,9 +22,8 @@ import (
 
 const exportLag, exportAge = "tieback_consumer_lag_messages{export}", "tieback_consumer_oldest_seconds{export}"
 
-// What follows the ack floor in the stream may be another category's, and much older than
-// anything that this consumer wants.
-func TestTheOldestMessageIsOneThatTheConsumerWants(t *testing.T) {
+// The message after the ack floor may be another category's, and older than any message of this consumer.
+func TestOldestMessageIsOfConsumer(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)
 	c := durable(t, b, "export")
@@ -38,15 +37,15 @@ func TestTheOldestMessageIsOneThatTheConsumerWants(t *testing.T) {
 	ack(t, take(t, c, 1)[0])
 	v := s.until("one is done", has(exportLag, 2))
 	if got, since := v[exportAge], age(t, b, 3); got == 0 || got > since {
-		t.Errorf("the oldest export is %v s old, want that of the second: %v s by now", got, since)
+		t.Errorf("the oldest export is %v s old, want at most %v s, the age of the second", got, since)
 	}
 	if got := v["tieback_consumer_oldest_seconds{sync}"]; got < 1.5 {
-		t.Errorf("the oldest sync is %v s old, want 1.5 s at least", got)
+		t.Errorf("the oldest sync is %v s old, want at least 1.5 s", got)
 	}
 }
 
-// Whatever is acked above it, a message that is not stays the oldest.
-func TestAcksOutOfOrderHideNoOldMessage(t *testing.T) {
+// A message that is not acked stays the oldest, whatever is acked after it.
+func TestAcksOutOfOrder(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)
 	c := durable(t, b, "export")
@@ -61,19 +60,19 @@ func TestAcksOutOfOrderHideNoOldMessage(t *testing.T) {
 	ack(t, young[1])
 	v := s.until("two are done", has(exportLag, 2))
 	if got := v[exportAge]; got < 1.2 {
-		t.Errorf("the oldest is %v s old, want 1.2 s at least", got)
+		t.Errorf("the oldest is %v s old, want at least 1.2 s", got)
 	}
 	ack(t, old[0])
 	v = s.until("the old ones are done", has(exportLag, 1))
 	if got, since := v[exportAge], age(t, b, 3); got == 0 || got > since {
-		t.Errorf("the oldest is %v s old, want that of the young one: %v s by now", got, since)
+		t.Errorf("the oldest is %v s old, want at most %v s, the age of the young one", got, since)
 	}
 	ack(t, young[0])
 	s.until("all done", func(v map[string]float64) bool { return has(exportLag, 0)(v) && has(exportAge, 0)(v) })
 }
 
-// A number nobody asked the broker for must not stay on the screen; back again, all is shown again.
-func TestABrokerThatIsAwayLeavesNoOldNumbers(t *testing.T) {
+// While the broker is unreachable, no old values are exported. When it returns, all are exported again.
+func TestNoOldValuesWithoutBroker(t *testing.T) {
 	o := server.Options{StoreDir: t.TempDir(), Port: -1}
 	ns := bustest.Start(t, o)
 	o.Port = ns.Addr().(*net.TCPAddr).Port
@@ -89,7 +88,7 @@ func TestABrokerThatIsAwayLeavesNoOldNumbers(t *testing.T) {
 		return has(exportLag, 1)(v) && has("tieback_broker_up", 1)(v) && has("tieback_dead_letters_open{erp}", 0)(v)
 	})
 	bustest.Stop(ns)
-	s.until("only that the broker is away", func(v map[string]float64) bool {
+	s.until("only that the broker is down", func(v map[string]float64) bool {
 		return maps.Equal(v, map[string]float64{"tieback_broker_up": 0})
 	})
 	bustest.Start(t, o)
@@ -98,8 +97,8 @@ func TestABrokerThatIsAwayLeavesNoOldNumbers(t *testing.T) {
 	})
 }
 
-// What is labelled is a fixed number of names, and the names are Prometheus' way.
-func TestWhatTheExporterShowsIsBoundedAndWellNamed(t *testing.T) {
+// The number of series is fixed, and their names follow the conventions of Prometheus.
+func TestSeries(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)
 	var consumers []string
@@ -121,7 +120,7 @@ func TestWhatTheExporterShowsIsBoundedAndWellNamed(t *testing.T) {
 		"tieback_broker_up": 1, "tieback_consumer_lag_messages": len(consumers), "tieback_consumer_oldest_seconds": len(consumers),
 		"tieback_stream_messages": 7, "tieback_stream_bytes": 7, "tieback_stream_replicas_offline": 7, "tieback_stream_lost_messages": 7,
 		"tieback_dead_letters_open":  6,
-		"tieback_stream_bytes_limit": 1, "tieback_broker_bytes": 1, // without a limit of the account's
+		"tieback_stream_bytes_limit": 1, "tieback_broker_bytes": 1, // the account has no limit
 	}
 	if !maps.Equal(labels, want) {
 		t.Errorf("series %v, want %v", labels, want)
@@ -130,26 +129,26 @@ func TestWhatTheExporterShowsIsBoundedAndWellNamed(t *testing.T) {
 		t.Errorf("the stream of events has %v messages", v["tieback_stream_messages{TIEBACK_EVENT}"])
 	}
 	if v["tieback_stream_bytes_limit"] != 1<<30 || v["tieback_broker_bytes"] == 0 || v["tieback_stream_replicas_offline{TIEBACK_EVENT}"] != 0 {
-		t.Errorf("shown is %v", v)
+		t.Errorf("values: %v", v)
 	}
 	if problems, err := testutil.GatherAndLint(s.registry); err != nil || len(problems) > 0 {
 		t.Errorf("%v %v", problems, err)
 	}
 }
 
-// A consumer that was never made has no numbers, and is no trouble of the broker's.
-func TestAConsumerThatIsNotThereHasNoNumbers(t *testing.T) {
+// A consumer that does not exist has no values, and the broker is up.
+func TestMissingConsumerHasNoValues(t *testing.T) {
 	t.Parallel()
 	s := export(t, bustest.Connect(t))
 	v := s.until("the broker is there", has("tieback_broker_up", 1))
 	if _, there := v[exportLag]; there {
-		t.Errorf("shown is %v", v)
+		t.Errorf("values: %v", v)
 	}
 }
 
-// Lost messages are shown: those that the server misses when it starts, and those that the exporter misses when it reads the
+// Lost messages are exported: those that the server misses when it starts, and those that the exporter misses when it reads the
 // dead letters.
-func TestTheExporterShowsWhatIsLost(t *testing.T) {
+func TestLossesAreExported(t *testing.T) {
 	t.Parallel()
 	for crashed, want := range map[bool]float64{true: 64, false: 1} {
 		t.Run(fmt.Sprintf("crashed=%v", crashed), func(t *testing.T) {
@@ -182,7 +181,7 @@ func TestTheExporterShowsWhatIsLost(t *testing.T) {
 				t.Run("damaged", func(t *testing.T) {
 					v := export(t, b).until("the loss", has("tieback_stream_lost_messages{TIEBACK_DEAD}", want))
 					if v["tieback_stream_lost_messages{TIEBACK_EVENT}"] != 0 {
-						t.Errorf("shown is %v", v)
+						t.Errorf("values: %v", v)
 					}
 				})
 			})
@@ -201,8 +200,8 @@ func deadLetter(t *testing.T, b *bus.Bus, request int64) {
 	}
 }
 
-// A stream's replica whose node has stopped is counted in a metric, and bus.LaggingReplicas returns the node's name.
-func TestAReplicaThatIsOfflineIsShown(t *testing.T) {
+// A replica whose node has stopped is counted in a metric, and bus.LaggingReplicas returns the node's name.
+func TestOfflineReplicaIsExported(t *testing.T) {
 	t.Parallel()
 	servers := bustest.StartNodes(t, bustest.Nodes(t))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -221,7 +220,7 @@ func TestAReplicaThatIsOfflineIsShown(t *testing.T) {
 	bustest.Stop(servers[2])
 	for deadline := time.Now().Add(40 * time.Second); !has(state, 1)(s.values()); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not shown: %v", s.values())
+			t.Fatalf("the replica is not counted: %v", s.values())
 		}
 	}
 	stream, err := b.JetStream().Stream(ctx, "KV_tieback-state")
@@ -229,7 +228,7 @@ func TestAReplicaThatIsOfflineIsShown(t *testing.T) {
 		t.Fatal(err)
 	}
 	if offline, _ := bus.LaggingReplicas(stream.CachedInfo().Cluster); !slices.Equal(offline, []string{gone}) {
-		t.Errorf("offline are %v, not %s", offline, gone)
+		t.Errorf("offline are %v, want %s", offline, gone)
 	}
 	if differs := topology.StreamDiffers(stream.CachedInfo().Config, topology.Config{Replicas: o.Replicas, Retention: o.Retention}); differs != nil {
 		t.Errorf("in a cluster %q", differs)

@@ -19,15 +19,15 @@ import (
 
 func TestMain(m *testing.M) { bustest.VerifyNoLeaks(m) }
 
-// shown runs the exporter of lag for a test, and reads what it shows as "name{label}": value.
-type shown struct {
+// exporter runs lag-exporter for a test. Its values are read as "name{label}": value.
+type exporter struct {
 	*testing.T
 	registry *prometheus.Registry
 }
 
-func export(t *testing.T, b *bus.Bus) shown {
+func export(t *testing.T, b *bus.Bus) exporter {
 	t.Helper()
-	s := shown{t, prometheus.NewRegistry()}
+	s := exporter{t, prometheus.NewRegistry()}
 	e, err := lagexporter.New(lagexporter.Deps{Log: zap.NewNop(), Every: 20 * time.Millisecond, MaxBytes: 1 << 30}, s.registry)
 	if err != nil {
 		t.Fatal(err)
@@ -44,7 +44,7 @@ func export(t *testing.T, b *bus.Bus) shown {
 	return s
 }
 
-func (s shown) values() map[string]float64 {
+func (s exporter) values() map[string]float64 {
 	s.Helper()
 	families, err := s.registry.Gather()
 	if err != nil {
@@ -63,8 +63,8 @@ func (s shown) values() map[string]float64 {
 	return all
 }
 
-// until waits until what is shown is as wanted.
-func (s shown) until(what string, as func(map[string]float64) bool) map[string]float64 {
+// until waits until the values satisfy as.
+func (s exporter) until(what string, as func(map[string]float64) bool) map[string]float64 {
 	s.Helper()
 	for range 1000 {
 		if v := s.values(); as(v) {
@@ -72,7 +72,7 @@ func (s shown) until(what string, as func(map[string]float64) bool) map[string]f
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	s.Fatalf("%s: not shown within 10 s; shown is %v", what, s.values())
+	s.Fatalf("%s: not within 10 s; values: %v", what, s.values())
 	return nil
 }
 
@@ -80,7 +80,7 @@ func has(name string, want float64) func(map[string]float64) bool {
 	return func(v map[string]float64) bool { got, there := v[name]; return there && got == want }
 }
 
-// events publishes one event of each type, in this order; requests count from first.
+// events publishes an event of each type, in this order, with consecutive request ids from first.
 func events(t *testing.T, b *bus.Bus, first int64, types ...string) {
 	t.Helper()
 	for i, name := range types {
@@ -135,7 +135,7 @@ func ack(t *testing.T, m jetstream.Msg) {
 	}
 }
 
-// age is how many seconds ago the stream of events took a message.
+// age returns the age of an event in seconds.
 func age(t *testing.T, b *bus.Bus, seq uint64) float64 {
 	t.Helper()
 	s, err := b.JetStream().Stream(t.Context(), bus.Event.Stream())

@@ -8,7 +8,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// dashboard is what of Grafana's model is checked.
+// dashboard has the fields of Grafana's model that the tests check.
 type dashboard struct {
 	UID         string
 	Title       string
@@ -50,7 +50,7 @@ func dashboards(t *testing.T) map[string]dashboard {
 	return all
 }
 
-// expressions are those of all panels.
+// expressions returns the expressions of all panels.
 func expressions(t *testing.T) []string {
 	t.Helper()
 	var all []string
@@ -67,7 +67,7 @@ func expressions(t *testing.T) []string {
 	return all
 }
 
-func TestEveryPanelAsksSomethingOfTheRightSource(t *testing.T) {
+func TestPanels(t *testing.T) {
 	var provisioned struct{ Datasources []struct{ UID string } }
 	if err := yaml.Unmarshal([]byte(read(t, deploy+"/grafana/provisioning/datasources/prometheus.yaml")), &provisioned); err != nil {
 		t.Fatal(err)
@@ -77,20 +77,20 @@ func TestEveryPanelAsksSomethingOfTheRightSource(t *testing.T) {
 		ids := map[int]bool{}
 		for i, p := range d.Panels {
 			if ids[p.ID] || p.Title == "" || p.Description == "" || p.Datasource.UID != uid || len(p.Targets) == 0 {
-				t.Errorf("%s: panel %d %q lacks something, or has another's id or source", name, p.ID, p.Title)
+				t.Errorf("%s: panel %d %q lacks a field, or its id or source is wrong", name, p.ID, p.Title)
 			}
 			ids[p.ID] = true
 			for _, target := range p.Targets {
 				if target.Expr == "" || target.Datasource.UID != uid {
-					t.Errorf("%s: %q asks nothing, or another source", name, p.Title)
+					t.Errorf("%s: %q has no expression, or another source", name, p.Title)
 				}
 			}
 			if p.GridPos.X+p.GridPos.W > 24 || p.GridPos.W*p.GridPos.H == 0 {
-				t.Errorf("%s: %q is off the screen", name, p.Title)
+				t.Errorf("%s: %q is outside of the grid", name, p.Title)
 			}
 			for _, other := range d.Panels[:i] {
 				if overlap(p, other) {
-					t.Errorf("%s: %q lies over %q", name, p.Title, other.Title)
+					t.Errorf("%s: %q overlaps %q", name, p.Title, other.Title)
 				}
 			}
 		}

@@ -1,4 +1,4 @@
-// Package prometheus checks what watches Tieback: deploy/prometheus, deploy/alertmanager, deploy/grafana
-// and deploy/runbooks, with Prometheus' own promtool, and against the metrics that a running
-// pipeline exports. Debian's packages prometheus and prometheus-alertmanager have the tools.
+// Package prometheus tests deploy/prometheus, deploy/alertmanager, deploy/grafana and deploy/runbooks with promtool and amtool,
+// and against the metrics that a running pipeline exports. Debian has the tools in the packages prometheus and
+// prometheus-alertmanager.
 package prometheus

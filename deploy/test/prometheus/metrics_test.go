@@ -18,10 +18,10 @@ import (
 	"github.com/tieback/tieback/services/lag-exporter"
 )
 
-// name is a metric of ours, in a rule, a panel or a text.
+// name matches the name of a metric of Tieback.
 var name = regexp.MustCompile(`\btieback_[a-z_]+\b`)
 
-// family is the metric that a series belongs to.
+// family returns the name of the metric of a series.
 func family(series string) string {
 	for _, suffix := range []string{"_bucket", "_count", "_sum"} {
 		if base, cut := strings.CutSuffix(series, suffix); cut && strings.HasSuffix(base, "_seconds") {
@@ -42,7 +42,7 @@ func ours(t *testing.T) map[string]*dto.MetricFamily {
 	return all
 }
 
-func TestMetricsAreNamedByPrometheusConventions(t *testing.T) {
+func TestMetricNames(t *testing.T) {
 	problems, err := promlint.NewWithMetricFamilies(exported(t)).Lint()
 	if err != nil {
 		t.Fatal(err)
@@ -52,7 +52,7 @@ func TestMetricsAreNamedByPrometheusConventions(t *testing.T) {
 	}
 }
 
-// bounds says which values a label may have: a number that does not grow with what is worked.
+// bounds returns for each label the values that it may have. Their number does not grow with the number of events.
 func bounds() map[string]*regexp.Regexp {
 	var types, consumers, categories []string
 	for _, e := range catalogue.Table {
@@ -75,34 +75,34 @@ func bounds() map[string]*regexp.Regexp {
 	}
 }
 
-func TestNoLabelGrowsWithWhatIsWorked(t *testing.T) {
+func TestLabelsAreBounded(t *testing.T) {
 	bounds := bounds()
 	for name, f := range ours(t) {
 		for _, m := range f.GetMetric() {
 			for _, l := range m.GetLabel() {
 				bound := bounds[l.GetName()]
 				if bound == nil || !bound.MatchString(l.GetValue()) {
-					t.Errorf("%s has the label %s=%q: a label must be of few, known values", name, l.GetName(), l.GetValue())
+					t.Errorf("%s has the label %s=%q: a label must have few, known values", name, l.GetName(), l.GetValue())
 				}
 			}
 		}
 	}
 }
 
-// Whatever a rule, a panel or a runbook asks for must be there to be had.
-func TestEveryMetricThatIsAskedForIsExported(t *testing.T) {
+// Each metric in a rule, a panel or a runbook is exported.
+func TestUsedMetricsAreExported(t *testing.T) {
 	have, maybe := ours(t), described(t)
-	for where, text := range asking(t) {
+	for where, text := range users(t) {
 		for _, n := range name.FindAllString(text, -1) {
 			if have[family(n)] == nil && !slices.Contains(maybe, n) {
-				t.Errorf("%s asks for %s, which no service exports", where, n)
+				t.Errorf("%s uses %s, which no service exports", where, n)
 			}
 		}
 	}
 }
 
-// described are the metrics that lag and the client of Procore know to show, also where there is nothing to be
-// told: an account's limit, credentials that are refused.
+// described returns the metrics that lag-exporter and the client of Procore describe. Some have no series in the pipeline, such as
+// refused credentials.
 func described(t *testing.T) (names []string) {
 	t.Helper()
 	var all describing
@@ -116,7 +116,7 @@ func described(t *testing.T) (names []string) {
 	return names
 }
 
-// describing is a registry that only notes what its collectors may show.
+// describing is a registry that only records the descriptions of its collectors.
 type describing struct {
 	prometheus.Registerer
 	descs []*prometheus.Desc
@@ -132,10 +132,10 @@ func (r *describing) Register(c prometheus.Collector) error {
 	return nil
 }
 
-// What is exported and never looked at costs memory in every Prometheus.
-func TestEveryMetricThatIsExportedIsLookedAt(t *testing.T) {
+// Each exported metric is in a rule or a panel. Others would cost memory in every Prometheus.
+func TestExportedMetricsAreUsed(t *testing.T) {
 	var asked []string
-	for where, text := range asking(t) {
+	for where, text := range users(t) {
 		if !strings.HasSuffix(where, ".md") {
 			for _, n := range name.FindAllString(text, -1) {
 				asked = append(asked, family(n))
@@ -144,15 +144,15 @@ func TestEveryMetricThatIsExportedIsLookedAt(t *testing.T) {
 	}
 	for n := range ours(t) {
 		if !slices.Contains(asked, n) {
-			t.Errorf("no rule and no panel shows %s", n)
+			t.Errorf("no rule and no panel uses %s", n)
 		}
 	}
 }
 
-// The page of metrics has a row for each metric, with its labels.
-func TestThePageOfMetricsIsComplete(t *testing.T) {
+// docs/metrics.md has a row for each metric, with its labels.
+func TestPageOfMetrics(t *testing.T) {
 	rows := map[string]string{} // labels by name
-	for _, m := range regexp.MustCompile("(?m)^\\| `(tieback_[a-z_]+)(?:\\{([a-z_,]+)\\})?` \\|").FindAllStringSubmatch(asking(t)["docs/metrics.md"], -1) {
+	for _, m := range regexp.MustCompile("(?m)^\\| `(tieback_[a-z_]+)(?:\\{([a-z_,]+)\\})?` \\|").FindAllStringSubmatch(users(t)["docs/metrics.md"], -1) {
 		rows[m[1]] = m[2]
 	}
 	have := ours(t)
@@ -175,9 +175,9 @@ func TestThePageOfMetricsIsComplete(t *testing.T) {
 	}
 }
 
-// The page of metrics has a row for each alert, with a link to its runbook.
-func TestThePageOfMetricsHasEachAlert(t *testing.T) {
-	page := asking(t)["docs/metrics.md"]
+// docs/metrics.md has a row for each alert, with a link to its runbook.
+func TestPageOfMetricsHasEachAlert(t *testing.T) {
+	page := users(t)["docs/metrics.md"]
 	for alert := range runbooks(t) {
 		if !strings.Contains(page, "\n| [`"+alert+"`](../deploy/runbooks/"+alert+".md) |") {
 			t.Errorf("docs/metrics.md has no row for the alert %s", alert)
@@ -185,8 +185,8 @@ func TestThePageOfMetricsHasEachAlert(t *testing.T) {
 	}
 }
 
-// asking is all that names metrics.
-func asking(t *testing.T) map[string]string {
+// users returns all texts that name metrics.
+func users(t *testing.T) map[string]string {
 	t.Helper()
 	all := map[string]string{
 		"rules.yaml":      read(t, deploy+"/prometheus/rules.yaml"),
@@ -202,17 +202,17 @@ func asking(t *testing.T) map[string]string {
 	return all
 }
 
-// The rule for late close-outs compares with an edge of the histogram.
-func TestTheThresholdOfLateCloseOutsIsAnEdge(t *testing.T) {
+// The threshold of late close-outs in the rules is a bucket of the histogram.
+func TestThresholdOfLateCloseOutsIsBucket(t *testing.T) {
 	for _, m := range ours(t)["tieback_close_out_seconds"].GetMetric() {
 		if !slices.ContainsFunc(m.GetHistogram().GetBucket(), func(b *dto.Bucket) bool { return b.GetUpperBound() == 102.4 }) {
-			t.Errorf("102.4 s is no edge of %v", m.GetHistogram().GetBucket())
+			t.Errorf("102.4 s is no bucket of %v", m.GetHistogram().GetBucket())
 		}
 	}
 }
 
-// Syncs are told from the other types by their names.
-func TestSyncsAreNamedSo(t *testing.T) {
+// The rules recognize syncs by their names.
+func TestNamesOfSyncs(t *testing.T) {
 	for _, e := range catalogue.Table {
 		if strings.HasPrefix(e.Name, "sync_") != (e.Category == catalogue.Sync) {
 			t.Errorf("%s is of category %s", e.Name, e.Category)

@@ -24,13 +24,13 @@ import (
 	"github.com/tieback/tieback/services/tieback/run/local"
 )
 
-// exported gives what a pipeline exports that has closed some events, met some trouble and been
-// swept: every metric there is. It runs once for all tests.
+// exported returns the metrics of a pipeline that has closed events, retried some and been swept, so that every metric has a
+// series. It runs once for all tests.
 func exported(t *testing.T) []*dto.MetricFamily {
 	t.Helper()
 	once.Do(func() { families = play(t) })
 	if len(families) == 0 {
-		t.Fatal("the pipeline did not play: see the test that ran it")
+		t.Fatal("the pipeline failed: see the first test")
 	}
 	return families
 }
@@ -40,7 +40,7 @@ var (
 	families []*dto.MetricFamily
 )
 
-// scraped are the registries of the pipeline, each as a Prometheus would scrape it.
+// scraped has the registries of the pipeline, each of which Prometheus scrapes.
 type scraped []prometheus.Gatherer
 
 func (s scraped) gather() ([]*dto.MetricFamily, error) {
@@ -75,7 +75,7 @@ func play(t *testing.T) []*dto.MetricFamily {
 	})
 	must(t, err)
 	defer pl.Close()
-	apart := prometheus.NewRegistry() // as in the program lag
+	apart := prometheus.NewRegistry() // as in lag-exporter
 	exporter, err := lagexporter.New(lagexporter.Deps{Log: zap.NewNop(), Every: 50 * time.Millisecond, MaxBytes: 1 << 30}, apart)
 	must(t, err)
 	must(t, apart.Register(telemetry.BuildInfo("lag-exporter")))
@@ -99,7 +99,7 @@ func play(t *testing.T) []*dto.MetricFamily {
 	all := scraped{pl.Registry, apart}
 	for !all.has("tieback_close_out_seconds", "tieback_sweeps_total", "tieback_dead_letters_open", "tieback_consumer_lag_messages", "tieback_attempt_failures_total") {
 		if ctx.Err() != nil {
-			t.Fatalf("not all is exported within a minute")
+			t.Fatalf("some metrics are not exported within a minute")
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
@@ -125,7 +125,7 @@ func (s scraped) has(names ...string) bool {
 	return true
 }
 
-// troubled is a Procore that fails the first question for an ERP request.
+// troubled is a Procore that fails the first call that reads an ERP request.
 func troubled(h http.Handler) http.Handler {
 	var asked atomic.Bool
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

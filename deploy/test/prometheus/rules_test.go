@@ -36,7 +36,7 @@ func rules(t *testing.T) []rule {
 	return all
 }
 
-// runbooks are their texts by alert.
+// runbooks returns the text of each runbook by alert.
 func runbooks(t *testing.T) map[string]string {
 	t.Helper()
 	paths, err := filepath.Glob(deploy + "/runbooks/*.md")
@@ -50,32 +50,32 @@ func runbooks(t *testing.T) map[string]string {
 	return all
 }
 
-// An alert says how urgent it is, what is wrong, what to do first, and where it is written down.
-func TestEveryAlertHelpsWhoeverIsWoken(t *testing.T) {
+// An alert has a severity, a summary, the first thing to do, and a link to its runbook.
+func TestAlertsHaveRunbooks(t *testing.T) {
 	books := runbooks(t)
 	for _, r := range rules(t) {
 		if s := r.Labels["severity"]; s != "page" && s != "ticket" {
 			t.Errorf("%s has the severity %q; want page or ticket", r.Alert, s)
 		}
 		if s := r.Annotations["summary"]; s == "" || len(s) > 250 {
-			t.Errorf("%s: a summary is one line: %q", r.Alert, s)
+			t.Errorf("%s: the summary must be one line: %q", r.Alert, s)
 		}
 		if !strings.Contains(r.Annotations["description"], "First: ") {
 			t.Errorf("%s does not say what to do first", r.Alert)
 		}
 		want := fmt.Sprintf("https://github.com/tieback/tieback/blob/main/deploy/runbooks/%s.md", r.Alert)
 		if r.Annotations["runbook_url"] != want || books[r.Alert] == "" {
-			t.Errorf("%s: runbook %q; want %s, and the page", r.Alert, r.Annotations["runbook_url"], want)
+			t.Errorf("%s: runbook %q; want %s, and that file", r.Alert, r.Annotations["runbook_url"], want)
 		}
 	}
 }
 
-// A runbook without an alert is one that nobody is sent to, and each has the same parts.
-func TestEveryRunbookHasItsAlert(t *testing.T) {
+// Each runbook has an alert, and all have the same parts.
+func TestRunbooksHaveAlerts(t *testing.T) {
 	all := rules(t)
 	for alert, text := range runbooks(t) {
 		if !slices.ContainsFunc(all, func(r rule) bool { return r.Alert == alert }) {
-			t.Errorf("%s.md is no alert's", alert)
+			t.Errorf("%s.md has no alert", alert)
 		}
 		if !strings.HasPrefix(text, "# "+alert+"\n") {
 			t.Errorf("%s.md does not begin with its name", alert)
@@ -91,8 +91,8 @@ func TestEveryRunbookHasItsAlert(t *testing.T) {
 	}
 }
 
-// Whoever is woken types what the runbook says: the command must be there.
-func TestEveryCommandThatIsNamedExists(t *testing.T) {
+// The commands in the runbooks exist.
+func TestCommandsInRunbooksExist(t *testing.T) {
 	var source strings.Builder
 	paths, err := filepath.Glob(deploy + "/../services/tieback/*/*.go")
 	if err != nil || len(paths) == 0 {
@@ -120,7 +120,7 @@ func TestEveryCommandThatIsNamedExists(t *testing.T) {
 	}
 }
 
-func TestEveryAlertIsTested(t *testing.T) {
+func TestAlertsAreTested(t *testing.T) {
 	tests := read(t, deploy+"/prometheus/rules_test.yaml")
 	for _, r := range rules(t) {
 		if !strings.Contains(tests, "summary: "+r.Alert) && !strings.Contains(tests, "alertname: "+r.Alert+"\n") {
@@ -129,33 +129,33 @@ func TestEveryAlertIsTested(t *testing.T) {
 	}
 }
 
-// What is missing is noticed for every consumer that there is, and for every service.
-func TestNothingThatIsMissingIsOverlooked(t *testing.T) {
+// The alerts for missing metrics name every consumer and every service.
+func TestAbsentMetricsAlertNamesAll(t *testing.T) {
 	text := read(t, deploy+"/prometheus/rules.yaml")
 	var want []string
 	for _, d := range topology.Durables() {
 		want = append(want, d.Name)
 	}
 	if got := named(text, `absent\(tieback_consumer_lag_messages\{consumer="([a-z-]+)"\}\)`); !slices.Equal(got, sorted(want)) {
-		t.Errorf("consumers looked for: %v, there are %v", got, want)
+		t.Errorf("the rules name the consumers %v, want %v", got, want)
 	}
 	if got, want := named(text, `absent\(up\{service="([a-z-]+)"\}\)`), services(t); !slices.Equal(got, want) {
-		t.Errorf("services looked for: %v, there are %v", got, want)
+		t.Errorf("the rules name the services %v, want %v", got, want)
 	}
 	down := regexp.MustCompile(`up\{service=~"([a-z|-]+)"\}`).FindStringSubmatch(text)
 	if got, want := sorted(strings.Split(down[1], "|")), sorted(append(services(t), "tieback")); !slices.Equal(got, want) {
-		t.Errorf("services that may be down: %v, there are %v", got, want)
+		t.Errorf("the rules for services that are down name %v, want %v", got, want)
 	}
 }
 
-func TestPrometheusScrapesEveryService(t *testing.T) {
+func TestScrapeConfigNamesEveryService(t *testing.T) {
 	got := named(read(t, deploy+"/prometheus/prometheus.yaml"), `(?m)^ +- ([a-z-]+):9090$`)
 	if want := services(t); !slices.Equal(got, want) {
-		t.Errorf("scraped are %v, there are %v", got, want)
+		t.Errorf("prometheus.yaml scrapes %v, want %v", got, want)
 	}
 }
 
-// services are those that go on running and have an admin port: all but the provisioner, which ends, and the sandbox, which is none of ours.
+// services returns the services with an admin port: all but the provisioner, which ends, and the sandbox.
 func services(t *testing.T) []string {
 	t.Helper()
 	folders, err := filepath.Glob(deploy + "/../services/*/cmd/*")

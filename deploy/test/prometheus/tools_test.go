@@ -10,10 +10,10 @@ import (
 	"testing"
 )
 
-// deploy is the folder of all that is checked here.
+// deploy is the folder under test.
 const deploy = "../.."
 
-// tool runs promtool or amtool and fails with what it says.
+// tool runs promtool or amtool and fails with its output.
 func tool(t *testing.T, name string, args ...string) {
 	t.Helper()
 	if _, err := exec.LookPath(name); err != nil {
@@ -31,34 +31,34 @@ func tool(t *testing.T, name string, args ...string) {
 	}
 }
 
-func TestPrometheusTakesItsConfiguration(t *testing.T) {
+func TestPrometheusConfig(t *testing.T) {
 	tool(t, "promtool", "check", "config", "--lint-fatal", deploy+"/prometheus/prometheus.yaml")
 }
 
-func TestPrometheusTakesTheRules(t *testing.T) {
+func TestPrometheusRules(t *testing.T) {
 	tool(t, "promtool", "check", "rules", "--lint-fatal", deploy+"/prometheus/rules.yaml")
 }
 
-// Every rule fires, keeps quiet through what is normal, and resolves.
-func TestTheRulesDoWhatTheySay(t *testing.T) {
+// Every alert fires, resolves, and does not fire in normal operation.
+func TestAlertsFireAndResolve(t *testing.T) {
 	tool(t, "promtool", "test", "rules", deploy+"/prometheus/rules_test.yaml")
 }
 
-func TestAlertmanagerTakesItsConfiguration(t *testing.T) {
+func TestAlertmanagerConfig(t *testing.T) {
 	tool(t, "amtool", "check-config", deploy+"/alertmanager/alertmanager.yaml")
 }
 
-// The receivers that are commented out work once the marks are taken away.
-func TestAlertmanagerTakesTheExamplesToo(t *testing.T) {
+// The receivers in comments are valid.
+func TestAlertmanagerExamples(t *testing.T) {
 	text := regexp.MustCompile(`(?m)^  #   `).ReplaceAllString(read(t, deploy+"/alertmanager/alertmanager.yaml"), "    ")
 	if !strings.Contains(text, "\n    slack_configs:") || !strings.Contains(text, "\n    pagerduty_configs:") {
-		t.Fatal("the examples are not where they were")
+		t.Fatal("the examples were not found")
 	}
 	tool(t, "amtool", "check-config", file(t, "alertmanager.yaml", text))
 }
 
-// A panel whose expression does not parse shows nothing.
-func TestPrometheusTakesTheExpressionsOfTheDashboards(t *testing.T) {
+// The expressions of the dashboards parse.
+func TestDashboardExpressions(t *testing.T) {
 	rules := "groups:\n- name: panels\n  rules:\n"
 	for i, expr := range expressions(t) {
 		expr = strings.NewReplacer("$__rate_interval", "1m", "$company", ".*").Replace(expr)

@@ -12,10 +12,10 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// arrows are all that there are, of each overlay: from whom, to whom, at which port. ARCHITECTURE.md draws them.
-var arrows = map[string][]struct{ from, to, port string }{
+// connections has the allowed connections of all overlays ("") and of each. README.md has the same table.
+var connections = map[string][]struct{ from, to, port string }{
 	"": {
-		{everybody, "DNS", "53"},
+		{everyPod, "DNS", "53"},
 		{services + " provisioner tieback", "nats", "4222"},
 		{"nats", "nats", "6222"},
 		{"Prometheus", services, "9090"},
@@ -41,13 +41,13 @@ var arrows = map[string][]struct{ from, to, port string }{
 }
 
 const (
-	services  = "ingest fetcher export sync import unlink reset status-reporter sweep lag-exporter"
-	everybody = services + " provisioner tieback nats"
-	procore   = "fetcher export sync import unlink reset status-reporter sweep tieback"
-	erp       = "export sync import unlink reset tieback"
+	services = "ingest fetcher export sync import unlink reset status-reporter sweep lag-exporter"
+	everyPod = services + " provisioner tieback nats"
+	procore  = "fetcher export sync import unlink reset status-reporter sweep tieback"
+	erp      = "export sync import unlink reset tieback"
 )
 
-// outside names who is not of the namespace, or not of the overlay.
+// outside has the names of peers that are no pods of the overlay.
 var outside = map[string]string{
 	"kubernetes.io/metadata.name=kube-system k8s-app=kube-dns":                 "DNS",
 	"kubernetes.io/metadata.name=ingress-nginx":                                "the ingress controller",
@@ -59,21 +59,21 @@ var outside = map[string]string{
 	"app.kubernetes.io/component=connector": "connectors",
 }
 
-func TestThePoliciesAreTheDrawnArrows(t *testing.T) {
+func TestPoliciesMatchConnections(t *testing.T) {
 	each(t, func(t *testing.T, v variant, b built) {
-		peers := map[string]map[string]string{"nats": {"app.kubernetes.io/name": "nats"}} // the chart's
-		if v.overlay == "production" {                                                    // which asks for a certificate
+		peers := map[string]map[string]string{"nats": {"app.kubernetes.io/name": "nats"}} // of the chart
+		if v.overlay == "production" {                                                    // for the certificate
 			peers["solver"] = map[string]string{"acme.cert-manager.io/http01-solver": "true"}
 		}
 		for _, p := range pods(t, b) {
 			peers[p.name] = p.meta.Labels
 		}
-		drawn := map[string]bool{}
+		want := map[string]bool{}
 		for _, of := range []string{"", v.overlay} {
-			for _, a := range arrows[of] {
+			for _, a := range connections[of] {
 				for from := range names(a.from) {
 					for to := range names(a.to) {
-						drawn[from+" → "+to+":"+a.port] = true
+						want[from+" → "+to+":"+a.port] = true
 					}
 				}
 			}
@@ -93,21 +93,21 @@ func TestThePoliciesAreTheDrawnArrows(t *testing.T) {
 				}
 			}
 		}
-		// An arrow within the namespace needs both of its ends.
-		inside := func(arrow string, leaving bool) bool {
-			from, to, _ := strings.Cut(arrow, " → ")
+		// A connection within the namespace needs an egress and an ingress rule.
+		inside := func(connection string, leaving bool) bool {
+			from, to, _ := strings.Cut(connection, " → ")
 			to, _, _ = strings.Cut(to, ":")
 			if leaving {
 				return peers[from] != nil
 			}
 			return peers[to] != nil
 		}
-		compare(t, "leaving", out, drawn, func(a string) bool { return inside(a, true) })
-		compare(t, "arriving", in, drawn, func(a string) bool { return inside(a, false) })
+		compare(t, "egress", out, want, func(a string) bool { return inside(a, true) })
+		compare(t, "ingress", in, want, func(a string) bool { return inside(a, false) })
 	})
 }
 
-// names gives the names in "a b c", or the one in "the d" or "DNS".
+// names returns the names in "a b c", or the one in "the d".
 func names(list string) map[string]bool {
 	if strings.HasPrefix(list, "the ") {
 		return map[string]bool{list: true}
@@ -119,16 +119,16 @@ func names(list string) map[string]bool {
 	return all
 }
 
-func compare(t *testing.T, which string, have, drawn map[string]bool, concerns func(string) bool) {
+func compare(t *testing.T, which string, have, want map[string]bool, concerns func(string) bool) {
 	t.Helper()
 	for a := range have {
-		if !drawn[a] {
-			t.Errorf("allowed, but not drawn (%s): %s", which, a)
+		if !want[a] {
+			t.Errorf("%s is allowed and must not be: %s", which, a)
 		}
 	}
-	for _, a := range slices.Sorted(maps.Keys(drawn)) {
+	for _, a := range slices.Sorted(maps.Keys(want)) {
 		if concerns(a) && !have[a] {
-			t.Errorf("drawn, but not allowed (%s): %s", which, a)
+			t.Errorf("%s is not allowed and must be: %s", which, a)
 		}
 	}
 }
@@ -143,11 +143,11 @@ func matching(t *testing.T, peers map[string]map[string]string, s *metav1.LabelS
 	return found
 }
 
-// named are the peers of a rule by name. A rule without peers is for the whole world: an error.
+// named returns the names of the peers of a rule. A rule without peers allows all, which is an error.
 func named(t *testing.T, policy string, peers map[string]map[string]string, of []networkingv1.NetworkPolicyPeer) (found []string) {
 	t.Helper()
 	if len(of) == 0 {
-		t.Errorf("%s: a rule for everybody", policy)
+		t.Errorf("%s: a rule for all peers", policy)
 	}
 	for _, p := range of {
 		if p.IPBlock == nil && p.NamespaceSelector == nil {
@@ -158,7 +158,7 @@ func named(t *testing.T, policy string, peers map[string]map[string]string, of [
 		}
 		name, known := outside[described(p)]
 		if !known {
-			t.Errorf("%s: a peer that nobody knows: %s", policy, described(p))
+			t.Errorf("%s: an unknown peer: %s", policy, described(p))
 		}
 		found = append(found, name)
 	}
@@ -178,7 +178,7 @@ func described(p networkingv1.NetworkPolicyPeer) string {
 	return strings.Join(parts, " ")
 }
 
-func add(t *testing.T, policy string, to map[string]bool, arrow string, ports []networkingv1.NetworkPolicyPort) {
+func add(t *testing.T, policy string, to map[string]bool, connection string, ports []networkingv1.NetworkPolicyPort) {
 	t.Helper()
 	if len(ports) == 0 {
 		t.Errorf("%s: a rule for all ports", policy)
@@ -188,12 +188,12 @@ func add(t *testing.T, policy string, to map[string]bool, arrow string, ports []
 			t.Errorf("%s: a range of ports", policy)
 			continue
 		}
-		to[arrow+":"+p.Port.String()] = true
+		to[connection+":"+p.Port.String()] = true
 	}
 }
 
-// A cluster asks its DNS's pods, or each node's cache.
-func TestBothKindsOfDNSAreReached(t *testing.T) {
+// A cluster has DNS in pods, or a cache on each node.
+func TestPoliciesAllowBothKindsOfDNS(t *testing.T) {
 	each(t, func(t *testing.T, _ variant, b built) {
 		var found []string
 		for _, rule := range of[*networkingv1.NetworkPolicy](b)["dns"].Spec.Egress {
@@ -204,17 +204,17 @@ func TestBothKindsOfDNSAreReached(t *testing.T) {
 			}
 		}
 		if len(found) != 2 {
-			t.Errorf("reached: %v", found)
+			t.Errorf("allowed are %v", found)
 		}
 	})
 }
 
-func TestNothingElseIsOpen(t *testing.T) {
+func TestOtherConnectionsAreDenied(t *testing.T) {
 	each(t, func(t *testing.T, _ variant, b built) {
 		closed := of[*networkingv1.NetworkPolicy](b)["closed"]
 		if closed == nil || len(closed.Spec.PodSelector.MatchLabels)+len(closed.Spec.PodSelector.MatchExpressions) > 0 ||
 			len(closed.Spec.PolicyTypes) != 2 || len(closed.Spec.Ingress)+len(closed.Spec.Egress) > 0 {
-			t.Errorf("no policy closes everything: %+v", closed)
+			t.Errorf("no policy denies all connections: %+v", closed)
 		}
 	})
 }
