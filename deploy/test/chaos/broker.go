@@ -22,8 +22,8 @@ type node struct {
 	program *program
 }
 
-// newKeys makes a key and an account for each service, as production has them, and a user for ourselves who
-// may read everything. Services of an older version may not fit these accounts: they have no keys.
+// newKeys creates a key and an account for each service, as in production, and a user for the checker that may read everything.
+// A rolling upgrade from an older version has no keys, because its services may need other permissions.
 func (cl *cluster) newKeys(ctx context.Context) error {
 	if cl.programs.old != nil {
 		return nil
@@ -45,7 +45,7 @@ func (cl *cluster) newKeys(ctx context.Context) error {
 	return os.WriteFile(filepath.Join(cl.dir, "accounts.conf"), []byte(text), 0o600)
 }
 
-// key is a service's seed file; "": there are no keys.
+// key returns the seed file of a service; "": there are no keys.
 func (cl *cluster) key(service string) string {
 	if cl.keys == "" {
 		return ""
@@ -76,9 +76,8 @@ func (cl *cluster) newNodes(n int) error {
 	return nil
 }
 
-// configure writes a node's configuration as production has it: files, every write synced.
-// Between nodes each pair has a link each way; what a node tells others of its address leads nowhere, or
-// they would find ways around the links.
+// configure writes the configuration of a node, with files and synced writes as in production. Each pair of nodes has a link in
+// each direction. A node advertises an unusable address to the others, so that they connect over the links only.
 func (cl *cluster) configure(n *node) error {
 	text := fmt.Sprintf(`server_name: %s
 listen: %q
@@ -124,14 +123,14 @@ func answers(url string) bool {
 	return resp.StatusCode == http.StatusOK
 }
 
-// alive is the liveness probe: JetStream disables itself when its disk is full.
+// alive is the liveness probe. It fails if JetStream has disabled itself, as it does when its disk is full.
 func (n *node) alive() bool { return answers("http://" + n.monitor + "/healthz?js-enabled-only=true") }
 
-// healthy says that it has all that the cluster knows.
+// healthy reports whether the node has caught up with the cluster.
 func (n *node) healthy() bool { return answers("http://" + n.monitor + "/healthz") }
 
-// orchestrate starts a broker node again whose liveness probe fails for 5 seconds. One that was asked
-// to end is not probed: a lame duck has no JetStream.
+// orchestrate restarts broker nodes whose liveness probe fails for 5 seconds. A node that was told to end is not probed, because
+// it has no JetStream in lame duck mode.
 func (cl *cluster) orchestrate(ctx context.Context) {
 	since := map[*node]time.Time{}
 	tick := time.NewTicker(500 * time.Millisecond)

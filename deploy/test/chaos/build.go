@@ -9,8 +9,7 @@ import (
 	"slices"
 )
 
-// What is built. Every command below services is a service of the pipeline, but for notServices; a
-// service that is added is part of the next run.
+// The packages to build. Every command below services is a service of the pipeline, except notServices.
 const (
 	servicesPath = "github.com/tieback/tieback/services/.../cmd/..."
 	ledgerPath   = "github.com/tieback/tieback/services/connectors/ledger/cmd/ledger"
@@ -26,7 +25,7 @@ type programs struct {
 
 func (p programs) path(name string) string { return filepath.Join(p.dir, name) }
 
-// service is where a service's binary is. The old version may not have it yet.
+// service returns the path of a service's binary. If the old version lacks the service, it is that of the new version.
 func (p programs) service(name, version string) string {
 	if version == oldVersion && p.old != nil && slices.Contains(p.old.services, name) {
 		p = *p.old
@@ -34,7 +33,7 @@ func (p programs) service(name, version string) string {
 	return p.path(filepath.Join("services", name))
 }
 
-// build builds every program once, as real processes need real binaries.
+// build builds every program.
 func build(ctx context.Context, dir string) (programs, error) {
 	p := programs{dir: dir}
 	services := filepath.Join(dir, "services")

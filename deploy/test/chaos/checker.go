@@ -17,26 +17,26 @@ import (
 	"github.com/tieback/tieback/services/tieback/demo"
 )
 
-// verdict is how a seed went.
+// verdict is the result of a seed.
 //
-//	lost     Procore created it, and the pipeline says nothing of it: neither closed nor dead-lettered
-//	stuck    the pipeline knows it, and its button is still busy; or a message is never done
-//	doubled  two live bookings of one record, two outcomes of one request, two messages of a subject
+//	lost     a request of Procore that the pipeline neither closed nor dead-lettered
+//	stuck    a request that the pipeline has and Procore shows as open, or a message that is never finished
+//	doubled  two bookings of one record, two outcomes of one request, or two messages of one subject
 //	wrong    reported wrongly: a success whose record does not exist, or a failure without a cause
 type verdict struct {
 	seed      uint64
 	nodes     int
 	took      time.Duration
-	healed    time.Duration // from the heal until all was closed
-	calm      time.Time     // when all was healed
+	healed    time.Duration // from the end of the faults until all requests were closed
+	calm      time.Time     // end of the faults
 	plan      []fault
 	events    int
-	underFire int // clicked before the heal
+	underFire int // requests created before the faults ended
 	calls     int64
 	spent     int      // calls answered 429
-	records   int      // compared with the ERP's books
+	records   int      // records compared with the books of the ERP
 	crashes   []string // processes that ended by themselves
-	waits     []wait   // of what was closed
+	waits     []wait   // of the closed requests
 
 	lost, stuck, doubled, wrong, trouble []string
 	faults                               map[string]int
@@ -46,10 +46,10 @@ type verdict struct {
 
 func (v *verdict) ok() bool { return len(v.lost)+len(v.stuck)+len(v.doubled)+len(v.wrong) == 0 }
 
-// patience is how long after the heal everything must be closed.
+// patience is the time after the faults in which everything must be closed.
 const patience = 90 * time.Second
 
-// run runs one seed from its first click to its verdict.
+// run runs one seed from its first request to its verdict.
 func (cl *cluster) run(ctx context.Context, o options) (*verdict, error) {
 	v := &verdict{seed: cl.seed, nodes: len(cl.nodes), plan: draw(cl.seed, cl.targets(), o.faults, o.window)}
 	start := time.Now()
@@ -118,17 +118,17 @@ func (cl *cluster) playing(o options) accountants.Config {
 func (cl *cluster) settle(ctx context.Context, play func() accountants.Report, limit time.Duration) {
 	_ = cl.until(ctx, limit, func() error {
 		if n := len(play().Lost); n > 0 {
-			return fmt.Errorf("%d are open", n)
+			return fmt.Errorf("%d requests are open", n)
 		}
 		for _, c := range cl.generators {
 			for _, k := range c.clicks {
 				if r, _ := cl.sandbox.Request(k.request); !r.IsClosed() {
-					return fmt.Errorf("%d is open", k.request)
+					return fmt.Errorf("request %d is open", k.request)
 				}
 			}
 		}
 		if open, known := cl.open(ctx, ""); !known || len(open) > 0 {
-			return fmt.Errorf("to be done: %v", open)
+			return fmt.Errorf("consumers have work: %v", open)
 		}
 		return nil
 	}) // check reports what is still open

@@ -8,7 +8,7 @@ import (
 	"github.com/tieback/tieback/services/sandbox"
 )
 
-// A harness that sees nothing passes everything: each way to go wrong has a name and is told.
+// Each kind of failure makes the verdict fail and is printed.
 func TestEveryWayToGoWrongIsTold(t *testing.T) {
 	whole := func() *verdict { return &verdict{seed: 7, faults: map[string]int{"full disk": 1}} }
 	for _, tt := range []struct {
@@ -30,12 +30,12 @@ func TestEveryWayToGoWrongIsTold(t *testing.T) {
 		var out strings.Builder
 		v.print(&out)
 		if v.ok() || len(sum.failed) != 1 || !strings.Contains(out.String(), tt.why+": request 1") || !strings.Contains(out.String(), "FAILED") {
-			t.Errorf("%s: ok %v, failed %v, told:\n%s", tt.why, v.ok(), sum.failed, &out)
+			t.Errorf("%s: ok %v, failed %v, printed:\n%s", tt.why, v.ok(), sum.failed, &out)
 		}
 	}
 }
 
-// What Procore shows of a request is held against what the pipeline says of it.
+// The status of a request in Procore is compared with the messages of the pipeline.
 func TestRequestIsCheckedInProcoreAndInTheStreams(t *testing.T) {
 	now := time.Now()
 	for _, tt := range []struct {

@@ -20,12 +20,12 @@ import (
 
 // cluster is the system under test of one seed: its processes, the links between them, and the parts that do not fail.
 //
-//	sandbox ─▶ ingest          every arrow between two parts is a link of its own,
-//	services ─▶ broker         and so is each way between two nodes of a cluster
+//	sandbox ─▶ ingest          each connection between two parts is a link of its own,
+//	services ─▶ broker         and so is each direction between two broker nodes
 //	services ─▶ sandbox
 //	services ─▶ [fault proxy ─▶] ledger
 //
-// The sandbox (Procore) lives in this process: the checker compares the pipeline with it.
+// The sandbox (Procore) runs in this process; the checker compares the pipeline with it.
 type cluster struct {
 	seed       uint64
 	dir        string
@@ -40,9 +40,9 @@ type cluster struct {
 	procore    string // the sandbox's address
 	firms      []*firm
 	generators []*loadGenerator
-	cast       []firm        // whose companies there are, without their names
-	keys       string        // folder of the services' keys at the broker; "": there are none
-	balancer   *loadBalancer // before the instances of ingest; nil: one instance, over a link
+	cast       []firm        // the kinds of companies
+	keys       string        // folder of the broker keys; "": there are none
+	balancer   *loadBalancer // of ingest; nil: one instance, over a link
 	watcher    *watcher
 	recorder   *recorder
 
@@ -60,13 +60,13 @@ type firm struct {
 	costCodeList int64
 	load         bool             // a load generator uses it; the others run the scenario
 	faulty       bool             // its ERP is behind the fault proxy
-	books        connector.Driver // for its own people, past all links
+	books        connector.Driver // for changes in the ERP, not over a link
 }
 
-// speed makes an hour of Procore's limits a minute, and its backoffs as short.
+// speed shortens an hour of Procore's limits and retries to a minute.
 const speed = 60
 
-// newCluster opens everything and waits until it is up.
+// newCluster starts the cluster and waits until it is ready.
 func newCluster(ctx context.Context, o options, p programs, seed uint64) (cl *cluster, err error) {
 	cl = &cluster{seed: seed, programs: p, ports: o.ports, network: newNetwork(o.ports), cast: o.cast(), dir: filepath.Join(o.dir, fmt.Sprintf("seed-%d", seed))}
 	cl.logs = filepath.Join(cl.dir, "logs")
@@ -141,8 +141,8 @@ func (cl *cluster) begin(ctx context.Context) error {
 	}
 	cl.recorder = newRecorder(cl)
 	cl.owned.Go(func() { cl.orchestrate(ctx) })
-	if cl.programs.old == nil { // an older version makes its own
-		if err := cl.streams(ctx); err != nil {
+	if cl.programs.old == nil { // an older version creates its own streams
+		if err := cl.provision(ctx); err != nil {
 			return err
 		}
 	}
@@ -167,7 +167,7 @@ func (cl *cluster) begin(ctx context.Context) error {
 	return err
 }
 
-// until calls ask until it returns nil, at most for limit.
+// until calls ask until it returns nil or limit has passed.
 func (cl *cluster) until(ctx context.Context, limit time.Duration, ask func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

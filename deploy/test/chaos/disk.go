@@ -8,19 +8,18 @@ import (
 	"syscall"
 )
 
-// diskSize is far more than a seed needs and little enough to be filled in a moment.
+// diskSize is far more than a seed needs, but can be filled in a moment.
 const diskSize = "192m"
 
-// disk is a small filesystem in memory. This process lives in a mount namespace of its own (see
-// main), so it is gone with it, however it ends.
+// disk is a small file system in memory. It ends with the process, which has a mount namespace of its own (see enter).
 type disk struct {
 	dir   string
-	small bool // false where this system lets nobody mount: then it can't be filled
+	small bool // false if mounting is forbidden; then it can't be filled
 	mu    sync.Mutex
-	use   int // fillings under way
+	use   int // faults that keep it full
 }
 
-// newDisk mounts one at dir.
+// newDisk mounts a disk at dir.
 func newDisk(dir string) (*disk, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -31,7 +30,7 @@ func newDisk(dir string) (*disk, error) {
 
 func (d *disk) filler() string { return filepath.Join(d.dir, "filler") }
 
-// fill leaves no byte free until undone.
+// fill fills the disk and returns a function that frees it.
 func (d *disk) fill() (undo func(), err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

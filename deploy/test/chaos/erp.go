@@ -13,8 +13,7 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// erp is the reference ERP: a ledger served over gRPC, a process like any other, and the fault proxy
-// that the last company's calls go through.
+// erp is the embedded ledger, a process that serves gRPC, and the fault proxy for the calls of some companies.
 type erp struct {
 	program *program
 	addr    string
@@ -55,7 +54,7 @@ func (e *erp) close() {
 	}
 }
 
-// up says whether the ledger answers.
+// up reports whether the ledger answers.
 func (cl *cluster) booksOpen(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
@@ -63,8 +62,7 @@ func (cl *cluster) booksOpen(ctx context.Context) bool {
 	return err == nil
 }
 
-// hands are the ERP's own people. They know nothing of links, and try again until their ERP is
-// up: what they do is no part of what is tested.
+// hands makes changes in the ERP for the scenario, not over a link. It retries until the ERP is up.
 type hands struct {
 	firm   *firm
 	serial *atomic.Int64
@@ -96,7 +94,7 @@ func (h hands) Delete(ctx context.Context, entity tiebackv1.Entity, originID str
 	})
 }
 
-// again tries until it works; a refusal is final.
+// again retries until the call succeeds or is refused.
 func again(ctx context.Context, do func() error) error {
 	for {
 		err := do()

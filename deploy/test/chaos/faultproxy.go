@@ -16,8 +16,7 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// faultProxy is a gRPC proxy before the ERP that makes a share of the calls fail. A link can't do that, as it does not know
-// where a call begins.
+// faultProxy is a gRPC proxy of the ERP that makes a share of the calls fail. A link can't, because it forwards bytes.
 type faultProxy struct {
 	tiebackv1.UnimplementedConnectorServiceServer
 	addr   string
@@ -31,7 +30,7 @@ type faultProxy struct {
 	rng  *rand.Rand
 }
 
-// mode says how a share of the calls fails.
+// mode is how a share of the calls fails.
 type mode struct {
 	kind  string // busy, broken, hangs, loses; "": nothing
 	share float64
@@ -84,13 +83,13 @@ func (f *faultProxy) roll() string {
 func pass[Q, A any](ctx context.Context, f *faultProxy, q Q, call func(context.Context, Q, ...grpc.CallOption) (A, error)) (A, error) {
 	var none A
 	switch f.roll() {
-	case "busy": // what an HTTP API says by 429
+	case "busy": // like status 429 of an HTTP API
 		s, err := status.New(codes.ResourceExhausted, "chaos: busy").WithDetails(&tiebackv1.Problem{RetryAfterMs: 700})
 		if err != nil {
 			return none, err
 		}
 		return none, s.Err()
-	case "broken": // by 500
+	case "broken": // like status 500
 		return none, status.Error(codes.Internal, "chaos: out of order")
 	case "hangs":
 		<-ctx.Done()

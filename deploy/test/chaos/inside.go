@@ -13,10 +13,10 @@ const insideEnv = "TIEBACK_CHAOS_INSIDE"
 
 func inside() bool { return os.Getenv(insideEnv) != "" }
 
-// enter runs this program again in a mount namespace of its own, and as a user who may mount
-// there; without, where the system lets nobody. What is mounted ends with it.
+// enter runs this program again in a mount namespace of its own, with the right to mount, or without the namespace if the system
+// forbids that. The mounts end with the process.
 func enter() int {
-	signal.Ignore(os.Interrupt) // the one inside gets it too, and cleans up
+	signal.Ignore(os.Interrupt) // the inner process gets it too, and cleans up
 	code, err := under(&syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM, Unshareflags: syscall.CLONE_NEWNS})
 	if err != nil && os.Getuid() != 0 {
 		id := []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
@@ -34,7 +34,7 @@ func enter() int {
 	return code
 }
 
-// under runs this program with attr and gives its exit code.
+// under runs this program with attr and returns its exit code.
 func under(attr *syscall.SysProcAttr) (int, error) {
 	self, err := os.Executable()
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// network is all links of a cluster: one for each pair that talks, so that each can be cut alone.
+// network has the links of a cluster, one for each pair of parts, so that each can be cut separately.
 type network struct {
 	server *toxiproxy.ApiServer
 	ports  *ports
@@ -19,24 +19,24 @@ type network struct {
 }
 
 func newNetwork(p *ports) *network {
-	zerolog.SetGlobalLevel(zerolog.Disabled) // some toxics log past the logger they are given
+	zerolog.SetGlobalLevel(zerolog.Disabled) // some toxics ignore the logger
 	return &network{server: toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop()), ports: p}
 }
 
-// link is a TCP way from one part to another, through a proxy.
+// link is a TCP proxy between two parts.
 type link struct {
 	name, from, to string
 	addr           string // where from connects
 	proxy          *toxiproxy.Proxy
 	mu             sync.Mutex
-	cuts           int // under way
-	toxics         int // so far, for their names
+	cuts           int // in effect
+	toxics         int // number so far, for their names
 }
 
 func (n *network) link(from, to, upstream string) (*link, error) {
 	l := &link{name: from + "→" + to, from: from, to: to}
 	var err error
-	for range 5 { // somebody else on this machine may be quicker
+	for range 5 { // another process may take the port
 		if l.addr, err = n.ports.take(); err != nil {
 			return nil, err
 		}
@@ -55,7 +55,7 @@ func (n *network) close() {
 	}
 }
 
-// cut closes the link's connections and refuses new ones until undone.
+// cut closes the connections of the link, and refuses new ones until the returned function is called.
 func (l *link) cut() (undo func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -68,7 +68,7 @@ func (l *link) cut() (undo func()) {
 		if l.cuts--; l.cuts > 0 {
 			return
 		}
-		for range 50 { // the port may be held for a moment by what was just closed
+		for range 50 { // the closed listener may hold the port for a moment
 			if l.proxy.Start() == nil {
 				return
 			}
@@ -77,7 +77,7 @@ func (l *link) cut() (undo func()) {
 	}
 }
 
-// toxic makes a link bad until undone.
+// toxic is a fault of a link.
 type toxic struct {
 	Type  string
 	Ways  string // up, down, both
@@ -85,8 +85,8 @@ type toxic struct {
 }
 
 var (
-	hanging     = toxic{"timeout", "both", `{"timeout":0}`} // nothing gets through, nothing is closed
-	lostAnswers = toxic{"timeout", "down", `{"timeout":0}`} // questions get through, answers don't
+	hanging     = toxic{"timeout", "both", `{"timeout":0}`} // no data passes, no connection is closed
+	lostAnswers = toxic{"timeout", "down", `{"timeout":0}`} // requests pass, responses don't
 	resetting   = toxic{"reset_peer", "both", `{"timeout":50}`}
 )
 
@@ -94,7 +94,7 @@ func latency(d time.Duration) toxic {
 	return toxic{"latency", "both", fmt.Sprintf(`{"latency":%d,"jitter":%d}`, d.Milliseconds(), d.Milliseconds()/2)}
 }
 
-// narrow is a link of so many kB/s.
+// narrow limits a link to a number of kB/s.
 func narrow(rate int) toxic { return toxic{"bandwidth", "both", fmt.Sprintf(`{"rate":%d}`, rate)} }
 
 func (l *link) poison(t toxic) (undo func(), err error) {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// echo answers every line, and gives its address.
+// echo starts a server that answers every line, and returns its address.
 func echo(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -42,7 +42,7 @@ func linked(t *testing.T) *link {
 	return l
 }
 
-// asks says whether an answer comes through the link, on a connection of its own.
+// asks reports whether a new connection over the link gets an answer.
 func asks(t *testing.T, l *link, patience time.Duration) bool {
 	t.Helper()
 	conn, err := net.Dial("tcp", l.addr)
@@ -58,7 +58,7 @@ func asks(t *testing.T, l *link, patience time.Duration) bool {
 	return err == nil && line == "hello\n"
 }
 
-// A cut that does not cut proves nothing, and one that does not heal fails every seed.
+// A cut link passes nothing, and works again when all cuts have ended.
 func TestALinkIsCutAndHealed(t *testing.T) {
 	l := linked(t)
 	if !asks(t, l, time.Minute) {

@@ -1,19 +1,17 @@
-// Command chaos proves that nothing is lost, nothing doubled and nobody left waiting, whatever
-// fails when: every service, the broker (one node, or a cluster of three), Procore, the ERP, the
-// links between them, a clock, a disk. Real processes; only Procore is a sandbox.
+// Command chaos checks that no request is lost, booked twice or left open, whatever fails: services, the broker (one node, or a
+// cluster of three), Procore, the ERP, the links between them, a clock, a disk. All are real processes; only Procore is simulated.
 //
-//	go run ./deploy/test/chaos                   a few seeds
-//	go run ./deploy/test/chaos --seed 7          one seed again, with its faults at the same moments
-//	go run ./deploy/test/chaos --seeds 50        the evidence
-//	go run ./deploy/test/chaos --for 1h          as many as an hour takes
+//	go run ./deploy/test/chaos                   4 seeds
+//	go run ./deploy/test/chaos --seed 7          repeats a seed, with its faults at the same times
+//	go run ./deploy/test/chaos --seeds 50        the run of docs/evidence.md
+//	go run ./deploy/test/chaos --for 1h          as many seeds as run in an hour
 //
-// Or that nobody notices an upgrade: see rolling.
+// It also checks rolling upgrades, without faults; see rolling.
 //
 //	go run ./deploy/test/chaos --rolling             each service and broker node is replaced under load
-//	go run ./deploy/test/chaos --rolling --old REF   from the services of a commit to those of now, and back
+//	go run ./deploy/test/chaos --rolling --old REF   upgrades from the services of a commit, and back
 //
-// It runs on Linux. With mounts allowed (as root, or where users may make namespaces) disks are
-// filled too.
+// It runs on Linux. If mounting is permitted (as root, or in a user namespace) it fills disks too.
 package main
 
 import (
@@ -53,18 +51,18 @@ func main() {
 }
 
 func flags() (o options, err error) {
-	flag.IntVar(&o.seeds, "seeds", 4, "how many seeds")
-	seed := flag.Uint64("seed", 0, "play this seed alone; with --seeds: the first of them")
-	flag.IntVar(&o.events, "events", 290, "about how many events of the scenario a seed; the load generators add about half as many")
-	flag.IntVar(&o.faults, "faults", 24, "how many faults a seed")
-	flag.DurationVar(&o.window, "window", 25*time.Second, "how long faults begin")
-	flag.DurationVar(&o.lasts, "for", 0, "run seeds for so long")
-	flag.StringVar(&o.nodes, "nodes", "both", "of the broker: 1, 3, or both in turn")
-	flag.IntVar(&o.parallel, "parallel", 2, "seeds at once: most of a seed is waiting")
-	flag.BoolVar(&o.rolling, "rolling", false, "no faults: a rolling upgrade under load")
+	flag.IntVar(&o.seeds, "seeds", 4, "number of seeds")
+	seed := flag.Uint64("seed", 0, "run only this seed; with --seeds: the first seed")
+	flag.IntVar(&o.events, "events", 290, "approximate number of events of the scenario per seed; the load generators add about half as many")
+	flag.IntVar(&o.faults, "faults", 24, "number of faults per seed")
+	flag.DurationVar(&o.window, "window", 25*time.Second, "time in which faults begin")
+	flag.DurationVar(&o.lasts, "for", 0, "run seeds for this time")
+	flag.StringVar(&o.nodes, "nodes", "both", "broker nodes: 1, 3, or both alternately")
+	flag.IntVar(&o.parallel, "parallel", 2, "seeds at once; a seed mostly waits")
+	flag.BoolVar(&o.rolling, "rolling", false, "a rolling upgrade under load, without faults")
 	flag.StringVar(&o.old, "old", "", "with --rolling: upgrade from this commit and back to it; auto: the newest release, or 20 commits ago")
-	flag.BoolVar(&o.keep, "keep", false, "keep the logs of seeds that went well")
-	flag.StringVar(&o.dir, "dir", "", "folder for logs and data; a temporary one")
+	flag.BoolVar(&o.keep, "keep", false, "keep the logs of successful seeds")
+	flag.StringVar(&o.dir, "dir", "", "folder for logs and data (default: a temporary one)")
 	flag.Parse()
 	given := map[string]bool{}
 	flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
@@ -75,7 +73,7 @@ func flags() (o options, err error) {
 	o.ports = &ports{next: firstPort + os.Getpid()*37%(lastPort-firstPort)}
 	switch {
 	case o.nodes != "1" && o.nodes != "3" && o.nodes != "both":
-		err = fmt.Errorf("--nodes: %q is none of 1, 3, both", o.nodes)
+		err = fmt.Errorf("--nodes: %q is not 1, 3 or both", o.nodes)
 	case o.old != "" && !o.rolling:
 		err = errors.New("--old: only with --rolling")
 	case o.seeds < 1 || o.parallel < 1 || o.faults < 0:
@@ -84,7 +82,7 @@ func flags() (o options, err error) {
 	return o, err
 }
 
-// nodesOf says how many broker nodes a seed has: with both, odd seeds have one.
+// nodesOf returns the number of broker nodes of a seed: with both, odd seeds have one.
 func (o options) nodesOf(seed uint64) int {
 	if o.rolling && o.nodes == "both" {
 		return 3
@@ -132,7 +130,7 @@ func run() int {
 	return 0
 }
 
-// play plays the seeds, some at once.
+// play runs the seeds, several at once.
 func play(ctx context.Context, o options) (*total, error) {
 	began := time.Now()
 	p, err := build(ctx, filepath.Join(o.dir, "bin"))

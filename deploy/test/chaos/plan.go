@@ -12,7 +12,7 @@ type fault struct {
 	At     time.Duration // from the first click
 	For    time.Duration
 	Kind   string
-	Target string // a process, a link, a disk, a company; "": what the kind says
+	Target string // a process, a link, a disk or a company; "": given by the kind
 	Amount float64
 }
 
@@ -60,7 +60,7 @@ func upTo(n float64) func(*rand.Rand) float64 {
 	return func(r *rand.Rand) float64 { return n * (0.1 + 0.9*r.Float64()) }
 }
 
-// skew is seconds: minutes or hours, either way.
+// skew returns seconds: minutes or hours, in either direction.
 func skew(r *rand.Rand) float64 {
 	s := []float64{90, 600, 3600, 6 * 3600}[r.IntN(4)] * (0.5 + r.Float64())
 	if r.IntN(2) == 0 {
@@ -71,7 +71,7 @@ func skew(r *rand.Rand) float64 {
 
 const second = time.Second
 
-// kinds are all that can go wrong, the likelier ones with more weight.
+// kinds has all kinds of faults, with their weights.
 var kinds = []kind{
 	{"kill a service", 8, services, 0, 3 * second, none},
 	{"pause a service", 6, services, 1 * second, 8 * second, none},
@@ -81,7 +81,7 @@ var kinds = []kind{
 	{"kill the ERP", 4, ledgers, 0, 3 * second, none},
 	{"pause the ERP", 2, ledgers, 1 * second, 8 * second, none},
 	{"cut a link", 6, links, 1 * second, 10 * second, none},
-	{"slow a link", 4, links, 2 * second, 10 * second, upTo(1)},   // seconds each way
+	{"slow a link", 4, links, 2 * second, 10 * second, upTo(1)},   // seconds in each direction
 	{"narrow a link", 3, links, 2 * second, 8 * second, upTo(30)}, // kB/s
 	{"hang a link", 4, links, 1 * second, 8 * second, none},
 	{"lose a link's answers", 4, links, 1 * second, 6 * second, none},
@@ -102,7 +102,7 @@ var kinds = []kind{
 	{"full disk", 3, disks, 2 * second, 6 * second, none},
 }
 
-// draw makes a seed's plan: the same seed and targets give the same faults at the same moments.
+// draw returns the plan of a seed. The same seed and targets give the same faults at the same times.
 func draw(seed uint64, t targets, n int, window time.Duration) []fault {
 	r := rand.New(rand.NewPCG(seed, 4))
 	var urn []kind

@@ -11,7 +11,7 @@ var everything = targets{
 	disks: []string{"broker0", "ledger"}, companies: []string{"1", "2"},
 }
 
-// A failing seed is worth nothing if it can't be played again.
+// A seed always has the same plan, so that a failure can be repeated.
 func TestASeedGivesTheSameFaultsAtTheSameMoments(t *testing.T) {
 	a, b := draw(7, everything, 40, 20*time.Second), draw(7, everything, 40, 20*time.Second)
 	if !reflect.DeepEqual(a, b) {
@@ -22,7 +22,7 @@ func TestASeedGivesTheSameFaultsAtTheSameMoments(t *testing.T) {
 	}
 }
 
-// What is never drawn is never survived.
+// Each kind of fault is drawn and has an action.
 func TestEveryKindOfFaultIsDrawnAndCanBeDone(t *testing.T) {
 	drawn := map[string]bool{}
 	for seed := range uint64(50) {
@@ -35,7 +35,7 @@ func TestEveryKindOfFaultIsDrawnAndCanBeDone(t *testing.T) {
 			t.Errorf("%q is not drawn in 50 seeds", k.name)
 		}
 		if actions[k.name] == nil {
-			t.Errorf("nobody does %q", k.name)
+			t.Errorf("no action for %q", k.name)
 		}
 	}
 	if len(actions) != len(kinds) {
@@ -43,7 +43,7 @@ func TestEveryKindOfFaultIsDrawnAndCanBeDone(t *testing.T) {
 	}
 }
 
-// One node has no neighbours to be cut off from, and where nothing can be mounted no disk is filled.
+// A single node is never cut off, and disks are filled only if mounting is permitted.
 func TestPlanTargetsExist(t *testing.T) {
 	small := targets{services: []string{"export"}, nodes: []string{"broker0"}, links: []string{"export→broker0"}, companies: []string{"1"}}
 	for seed := range uint64(50) {

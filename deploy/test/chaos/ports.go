@@ -6,9 +6,8 @@ import (
 	"sync"
 )
 
-// ports hands out ports of the loopback that nothing listens on, each once in a run. They lie
-// below the range that outgoing connections take theirs from, so that a port whose owner is
-// down is free when it comes back.
+// ports allocates free ports of the loopback address, each once per run. They are below the ephemeral range, so that the port of
+// a stopped process stays free for its restart.
 type ports struct {
 	mu   sync.Mutex
 	next int
@@ -19,7 +18,7 @@ const (
 	lastPort  = 32_000
 )
 
-// take gives an address.
+// take returns an address.
 func (p *ports) take() (string, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -15,8 +15,7 @@ import (
 	"time"
 )
 
-// program is a process of ours that is started again whenever it ends, as an orchestrator
-// would. Everything it writes goes to a log file of its own.
+// program is a process that is restarted whenever it ends, as by an orchestrator. It writes to a log file of its own.
 //
 //	start ──▶ up ──kill, crash──▶ down ──a while later──▶ up …
 //	          up ──pause──▶ stopped by SIGSTOP ──resume──▶ up
@@ -32,17 +31,17 @@ type program struct {
 	mu      sync.Mutex
 	process *os.Process // nil: down
 	paused  bool
-	down    time.Duration // how long it stays down after the kill under way
-	killed  bool          // by us
-	crashes []string      // how it ended by itself, each time
-	retired bool          // it is to end and stay down; see retire
+	down    time.Duration // before the restart after the current kill
+	killed  bool          // by kill
+	crashes []string      // how it ended without a kill, each time
+	retired bool          // it must end and stay down; see retire
 	exit    error         // how it last ended
 
 	stop context.CancelFunc
 	done chan struct{}
 }
 
-// restartAfter is how long the orchestrator takes to start what ended by itself.
+// restartAfter is the time before a program that ended by itself is restarted.
 const restartAfter = 500 * time.Millisecond
 
 // start runs the program until close.
@@ -98,7 +97,7 @@ func (p *program) keep(ctx context.Context, cmd *exec.Cmd, log *os.File) {
 func (p *program) spawn(log *os.File) (*exec.Cmd, error) {
 	cmd := exec.Command(p.path, p.args...)
 	cmd.Env, cmd.Stdout, cmd.Stderr = p.env, log, log
-	// It dies with us, however we die, and no Ctrl-C reaches it before us.
+	// The child dies with this process, and does not get its interrupts.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	if err := spawner(cmd.Start); err != nil {
 		return nil, fmt.Errorf("%s: %w", p.name, err)
@@ -110,7 +109,7 @@ func (p *program) spawn(log *os.File) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
-// ended notes the end and says how long to stay down.
+// ended records the end and returns the time until the restart.
 func (p *program) ended(err error, log *os.File) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -127,7 +126,7 @@ func (p *program) ended(err error, log *os.File) time.Duration {
 	return p.down
 }
 
-// lastWords is the last line of a log that is the program's own, or the beginning of it.
+// lastWords returns the last line of the program in its log, or the beginning of the log.
 func lastWords(path string) (words string) {
 	log, err := os.ReadFile(path)
 	if err != nil {
@@ -145,7 +144,7 @@ func (p *program) signal(s syscall.Signal) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.process != nil {
-		_ = p.process.Signal(s) // it may have ended this moment
+		_ = p.process.Signal(s) // it may just have ended
 	}
 }
 
@@ -171,14 +170,14 @@ func (p *program) resume() {
 	p.mu.Unlock()
 }
 
-// running says whether it is up and not paused.
+// running reports whether the program is up and not paused.
 func (p *program) running() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.process != nil && !p.paused
 }
 
-// logged says whether the process that runs now has written such words.
+// logged reports whether the running process has written the words.
 func (p *program) logged(words string) bool {
 	log, err := os.ReadFile(p.log())
 	if err != nil {
@@ -196,7 +195,7 @@ func (p *program) crashed() []string {
 	return slices.Clone(p.crashes)
 }
 
-// close kills it for good and waits. Twice is harmless, and so is before start.
+// close kills the program and waits; it is not restarted. It may be called twice, and before start.
 func (p *program) close() {
 	if p.stop != nil {
 		p.stop()
@@ -204,7 +203,7 @@ func (p *program) close() {
 	}
 }
 
-// spawner starts processes from one thread that never ends: Pdeathsig means the thread's death.
+// spawner starts processes from one thread that never ends, because Pdeathsig refers to the thread.
 var spawner = func() func(func() error) error {
 	type job struct {
 		start func() error

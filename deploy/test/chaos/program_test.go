@@ -24,7 +24,7 @@ func started(t *testing.T, script string) (p *program, again chan struct{}) {
 	return p, again
 }
 
-// A service that is killed comes back, and is not counted as one that ended by itself.
+// A killed program is restarted, and is not counted as crashed.
 func TestAKilledProgramIsStartedAgain(t *testing.T) {
 	p, again := started(t, "sleep 600")
 	p.kill(0)
@@ -46,7 +46,7 @@ func TestAProgramThatEndsByItselfIsStartedAgainAndCounted(t *testing.T) {
 	}
 }
 
-// A paused process is one that is there and does nothing; kill -9 ends it all the same.
+// A paused process exists and does nothing; kill ends it.
 func TestAPausedProgramCanBeKilled(t *testing.T) {
 	p, again := started(t, "sleep 600")
 	p.pause()
@@ -60,14 +60,14 @@ func TestAPausedProgramCanBeKilled(t *testing.T) {
 	}
 }
 
-// Nothing of ours outlives us.
+// No program survives close.
 func TestCloseEndsTheProcess(t *testing.T) {
 	p, _ := started(t, "sleep 600")
 	p.mu.Lock()
 	process := p.process
 	p.mu.Unlock()
 	p.close()
-	p.close() // twice is harmless
+	p.close() // twice
 	if err := process.Signal(os.Interrupt); err == nil {
 		t.Error("it lives")
 	}

@@ -64,9 +64,8 @@ func (v *recorder) worked(ctx context.Context, s *service) bool {
 	return known && len(open) == 0
 }
 
-// open are the consumers of a service ("": of all) that have not done all of their messages, in
-// words; a service without any has nothing to do that this harness could see. known is false
-// while the broker does not say.
+// open describes the consumers of a service ("": of all) that have unfinished messages. A service without a consumer has none.
+// known is false if the broker does not answer.
 func (cl *cluster) open(ctx context.Context, service string) (open []string, known bool) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
@@ -77,7 +76,7 @@ func (cl *cluster) open(ctx context.Context, service string) (open []string, kno
 		}
 		list := s.ListConsumers(ctx)
 		for c := range list.Info() {
-			mine := c.Config.Durable != "" && (service == "" || c.Name == service) // others belong to whoever reads along
+			mine := c.Config.Durable != "" && (service == "" || c.Name == service) // others are of scans
 			if mine && c.NumPending+uint64(c.NumAckPending) > 0 {
 				open = append(open, fmt.Sprintf("%s of %s: %d to come, %d in hand, done up to %d", c.Name, c.Stream, c.NumPending, c.NumAckPending, c.AckFloor.Stream))
 			}
@@ -89,7 +88,7 @@ func (cl *cluster) open(ctx context.Context, service string) (open []string, kno
 	return open, true
 }
 
-// run looks several times a second who has recovered.
+// run checks several times per second which processes have recovered.
 func (v *recorder) run(ctx context.Context) {
 	tick := time.NewTicker(150 * time.Millisecond)
 	defer tick.Stop()
@@ -113,7 +112,7 @@ func (v *recorder) run(ctx context.Context) {
 func (v *recorder) recovered(name string, r restart) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.waiting[name].at != r.at { // it was killed again meanwhile
+	if v.waiting[name].at != r.at { // it was killed again
 		return
 	}
 	delete(v.waiting, name)
@@ -121,7 +120,7 @@ func (v *recorder) recovered(name string, r restart) {
 	v.took[name] = max(v.took[name], time.Since(r.at))
 }
 
-// unrecovered are those that were started again and never came back.
+// unrecovered returns the processes that were restarted and did not recover.
 func (v *recorder) unrecovered() []string {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -132,7 +131,7 @@ func (v *recorder) unrecovered() []string {
 	return out
 }
 
-// tell puts what was seen into a verdict.
+// tell adds the observations to a verdict.
 func (v *recorder) tell(to *verdict) {
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// print tells a seed in a line, and what went wrong in as many as it takes.
+// print writes a line for the seed and a line for each failure.
 func (v *verdict) print(out io.Writer) {
 	who, longest := v.longest()
 	fmt.Fprintf(out, "seed %d, %d node(s): %s, %d events, %d of them under fire, in %.0f s (%.0f s after the heal), %d faults, %d lost, %d doubled, %d stuck, %d wrong, longest recovery %.1f s%s\n",
@@ -24,7 +24,7 @@ func (v *verdict) print(out io.Writer) {
 	}
 }
 
-// details are what went wrong, a line each.
+// details writes a line for each failure.
 func (v *verdict) details(out io.Writer) {
 	for _, kind := range []struct {
 		name  string
@@ -53,7 +53,7 @@ func (v *verdict) longest() (who string, d time.Duration) {
 	return who, d
 }
 
-// total is a run's sum.
+// total is the sum of a run.
 type total struct {
 	verdicts []*verdict
 	failed   []uint64

@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// grace is how long what was asked to end may take: Kubernetes' terminationGracePeriodSeconds.
+// grace is the time in which a program must end, as terminationGracePeriodSeconds of Kubernetes.
 const grace = 30 * time.Second
 
-// retire asks the program to end, as an orchestrator does, and says how long that took and how
-// it ended: nil is exit code 0. It is not started again. Past limit it is killed.
+// retire signals the program to end, as an orchestrator does, and returns the time that it took and its error; nil: exit code 0.
+// The program is not restarted. After limit it is killed.
 func (p *program) retire(s syscall.Signal, limit time.Duration) (time.Duration, error) {
 	p.mu.Lock()
 	p.retired = true
@@ -30,8 +30,7 @@ func (p *program) retire(s syscall.Signal, limit time.Duration) (time.Duration, 
 	return took, p.exit
 }
 
-// forgive forgets the crashes so far: services and broker start in any order, and some ended until
-// the other was there.
+// forgive clears the crashes so far. Services and broker start in any order, so some may have ended until the other was ready.
 func (p *program) forgive() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

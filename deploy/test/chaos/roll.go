@@ -11,41 +11,41 @@ import (
 	"time"
 )
 
-// A rolling upgrade as Kubernetes does it, one service after the other:
+// rolling is a rolling upgrade as in Kubernetes, one service after the other:
 //
-//	the new one starts ─▶ /readyz ─▶ both work ─▶ the old one gets SIGTERM ─▶ exit 0 within its grace
-//	of ingest also:       registered with the LB  removed from the LB, a while before SIGTERM (preStop)
+//	the new one starts ─▶ /readyz ─▶ both run ─▶ the old one gets SIGTERM ─▶ exit 0 within its grace period
+//	ingest, too:          added to the LB         removed from the LB some time before SIGTERM (preStop)
 //	status-reporter:      the old one ends first (a StatefulSet of one)
 //	a broker node:        lame duck, exit, start, caught up
 type rolling struct {
 	cl      *cluster
 	rng     *rand.Rand
 	turns   []turn
-	ingests []string // addresses of all instances that there were
+	ingests []string // addresses of all instances so far
 }
 
 // turn is one replacement.
 type turn struct {
 	what  string
 	into  string        // old, new; "": no versions
-	ready time.Duration // until the new one was
+	ready time.Duration // until the new one was ready
 	drain time.Duration // from the signal to the end
-	err   error         // how it ended otherwise than it should
+	err   error         // the failure of the end
 }
 
 const (
-	// beside is how long both instances work.
+	// beside is the time during which both instances run.
 	beside = time.Second
-	// preStop is ingest's: the address forgets an instance a moment after it was told to end.
+	// preStop is that of ingest. The load balancer removes an instance after half of it.
 	preStop   = time.Second
 	forgotten = preStop / 2
-	// caughtUp is how long a new instance, or a node, may take until it is ready.
+	// caughtUp is the time in which a new instance or node must be ready.
 	caughtUp = time.Minute
-	// duckGrace is what a node takes at most: its clients leave one a second.
+	// duckGrace is the time in which a node must end; one client per second leaves it.
 	duckGrace = time.Minute
 )
 
-// recreated are the services that never run twice.
+// recreated has the services of which two never run.
 var recreated = []string{"status-reporter"}
 
 // versions of a service.
@@ -54,11 +54,11 @@ const (
 	newVersion = "new"
 )
 
-// all replaces everything once; with an older version everything goes from old to new, and back.
+// all replaces everything once. With an older version it replaces old by new, then new by old.
 func (r *rolling) all(ctx context.Context, tell func(turn)) error {
 	for _, into := range r.rounds() {
 		if into == newVersion {
-			if err := r.cl.streams(ctx); err != nil {
+			if err := r.cl.provision(ctx); err != nil {
 				return err
 			}
 		}
@@ -93,7 +93,7 @@ func (r *rolling) rounds() []string {
 	return []string{newVersion, oldVersion}
 }
 
-// replace answers nil where the version has no such service.
+// replace returns nil if the version lacks the service.
 func (r *rolling) replace(ctx context.Context, name, into string) (*turn, error) {
 	if i := slices.IndexFunc(r.cl.nodes, func(n *node) bool { return n.name == name }); i >= 0 {
 		return r.restart(ctx, r.cl.nodes[i])
@@ -119,7 +119,7 @@ func (r *rolling) replace(ctx context.Context, name, into string) (*turn, error)
 	return t, err
 }
 
-// instance is the next of a service, at addresses of its own.
+// instance returns the next instance of a service, with addresses of its own.
 func (r *rolling) instance(was *service, into string) (*service, error) {
 	s := &service{service: was.service, generation: was.generation + 1, program: &program{logs: was.logs, env: slices.Clone(was.env)}}
 	s.name = fmt.Sprintf("%s-%d", s.service, s.generation)
@@ -131,7 +131,7 @@ func (r *rolling) instance(was *service, into string) (*service, error) {
 	if s.listen, err = r.cl.ports.take(); err != nil {
 		return nil, err
 	}
-	s.env = append(s.env, "TIEBACK_ADMIN_ADDR="+s.admin, "TIEBACK_INGEST_ADDR="+s.listen) // the last one counts
+	s.env = append(s.env, "TIEBACK_ADMIN_ADDR="+s.admin, "TIEBACK_INGEST_ADDR="+s.listen) // the last value of a variable counts
 	return s, nil
 }
 
@@ -142,7 +142,7 @@ func (r *rolling) begin(ctx context.Context, s *service, t *turn) error {
 	}
 	err := r.cl.until(ctx, caughtUp, func() error {
 		if !s.ready() {
-			return fmt.Errorf("is not ready: see %s", s.log())
+			return fmt.Errorf("not ready: see %s", s.log())
 		}
 		return nil
 	})
@@ -161,11 +161,11 @@ func (r *rolling) end(ctx context.Context, s *service, t *turn) {
 	}
 	t.drain, t.err = s.retire(syscall.SIGTERM, grace)
 	if c := s.crashed(); len(c) > 0 {
-		t.err = errors.Join(t.err, fmt.Errorf("ended by itself before: %v", c))
+		t.err = errors.Join(t.err, fmt.Errorf("had ended before: %v", c))
 	}
 }
 
-// restart is what the official chart does with a node: lame duck, and it starts again.
+// restart restarts a node as the official chart does: lame duck mode, then a start.
 func (r *rolling) restart(ctx context.Context, n *node) (*turn, error) {
 	t := &turn{what: n.name}
 	t.drain, t.err = n.program.retire(syscall.SIGUSR2, duckGrace)
@@ -175,7 +175,7 @@ func (r *rolling) restart(ctx context.Context, n *node) (*turn, error) {
 	}
 	err := r.cl.until(ctx, caughtUp, func() error {
 		if !n.healthy() {
-			return fmt.Errorf("is not healthy: see %s", n.program.log())
+			return fmt.Errorf("not healthy: see %s", n.program.log())
 		}
 		return nil
 	})

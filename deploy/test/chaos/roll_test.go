@@ -25,11 +25,11 @@ func trapped(t *testing.T, trap string) (*program, chan struct{}) {
 	return p, again
 }
 
-// Asked to end it ends, stays down, and says how; it can be started again.
+// A retired program ends, stays down, and can be started again.
 func TestARetiredProgramStaysDown(t *testing.T) {
 	p, again := trapped(t, "trap 'exit 0' TERM")
 	if _, err := p.retire(syscall.SIGTERM, grace); err != nil {
-		t.Errorf("it ended with %v", err)
+		t.Errorf("retire: %v", err)
 	}
 	if p.running() || len(p.crashed()) != 0 || len(again) > 0 {
 		t.Errorf("running %v, crashes %v, starts %d", p.running(), p.crashed(), len(again))
@@ -39,7 +39,7 @@ func TestARetiredProgramStaysDown(t *testing.T) {
 	}
 }
 
-// What ends with a code, or by the signal, or not at all, is told.
+// retire returns an error for an exit code, a signal and a timeout.
 func TestABadEndIsTold(t *testing.T) {
 	for script, want := range map[string]string{
 		"trap 'exit 3' TERM": "exit status 3",
@@ -52,7 +52,7 @@ func TestABadEndIsTold(t *testing.T) {
 			t.Errorf("%s: %v", script, err)
 		}
 		if p.running() {
-			t.Errorf("%s: it runs", script)
+			t.Errorf("%s: still running", script)
 		}
 		var exit *exec.ExitError
 		if want == "exit status 3" && !errors.As(err, &exit) {
@@ -77,7 +77,7 @@ func TestLoadBalancerSendsEachDeliveryToOneInstance(t *testing.T) {
 		return resp.StatusCode
 	}
 	if code := post(); code != http.StatusBadGateway {
-		t.Errorf("with nobody behind it: %d", code)
+		t.Errorf("without an instance: %d", code)
 	}
 	var instances []string
 	answer := http.StatusOK
@@ -108,7 +108,7 @@ func TestLoadBalancerSendsEachDeliveryToOneInstance(t *testing.T) {
 	}
 }
 
-// With an older version, everything goes there and back; what it does not have is the new one's all the time.
+// With an older version, each service is upgraded and downgraded. A service that the older version lacks stays new.
 func TestTheOldVersionHasWhatItHas(t *testing.T) {
 	p := programs{dir: "new", services: []string{"export", "lag-exporter"}, old: &programs{dir: "old", services: []string{"export"}}}
 	for at, want := range map[[2]string]string{
@@ -121,11 +121,11 @@ func TestTheOldVersionHasWhatItHas(t *testing.T) {
 	}
 	r := &rolling{cl: &cluster{programs: p}}
 	if t2, err := r.replace(t.Context(), "lag-exporter", oldVersion); t2 != nil || err != nil {
-		t.Errorf("lag was replaced by an older one: %v, %v", t2, err)
+		t.Errorf("lag-exporter was replaced by an older version: %v, %v", t2, err)
 	}
 }
 
-// A run that found something says so, in the line and in the verdict.
+// Findings are printed, and make the verdict fail.
 func TestABadEndFailsTheRun(t *testing.T) {
 	r := &rolling{cl: &cluster{balancer: &loadBalancer{}}, turns: []turn{{what: "export", drain: time.Second}, {what: "sync", drain: 2 * time.Second, err: errors.New("exit status 3")}}}
 	v := &verdict{waits: []wait{{took: 40 * time.Second}, {took: time.Second}}}
@@ -137,7 +137,7 @@ func TestABadEndFailsTheRun(t *testing.T) {
 	}
 	for _, want := range []string{"FAILED", "2 restarts", "1 wrong", "longest drain 2.0 s (sync)", "slowest event 40.0 s, 1 slower than 30s"} {
 		if !strings.Contains(said.String(), want) {
-			t.Errorf("said %q, without %q", said.String(), want)
+			t.Errorf("printed %q, want %q in it", said.String(), want)
 		}
 	}
 }

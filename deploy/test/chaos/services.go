@@ -20,7 +20,7 @@ import (
 
 // service is a process of the pipeline.
 type service struct {
-	*program          // its name is the service's, and of all but the first instance a number more
+	*program          // named after the service, with a number after the first instance
 	service    string // its name
 	generation int    // instances before it
 	admin      string // address
@@ -50,7 +50,7 @@ func (cl *cluster) newServices(context.Context) error {
 	return cl.connect(hook.addr)
 }
 
-// environment is a service's own: it reaches everything through links of its own.
+// environment returns the environment of a service, in which every address is a link of its own.
 func (cl *cluster) environment(s *service, ingest string) (env []string, err error) {
 	if s.admin, err = cl.ports.take(); err != nil {
 		return nil, err
@@ -72,7 +72,7 @@ func (cl *cluster) environment(s *service, ingest string) (env []string, err err
 		return nil, err
 	}
 	topology := "create"
-	if cl.programs.old == nil { // as in production; an older version may not know of it
+	if cl.programs.old == nil { // as in production; an older version may lack the setting
 		topology = "managed"
 	}
 	return []string{
@@ -85,21 +85,20 @@ func (cl *cluster) environment(s *service, ingest string) (env []string, err err
 	}, nil
 }
 
-// streams makes what the services find at the broker, or brings it up to the new version, as its Job
-// does before an upgrade.
-func (cl *cluster) streams(ctx context.Context) error {
+// provision runs the provisioner, as the Job does before the start and before an upgrade.
+func (cl *cluster) provision(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, cl.programs.service("provisioner", newVersion))
 	cmd.Env = append(slices.Clone(cl.services[0].env), "TIEBACK_NATS_NKEY_FILE="+cl.key("provisioner"))
 	said, err := cmd.CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("streams: %w: %s", err, said)
+		return fmt.Errorf("provisioner: %w: %s", err, said)
 	}
-	return os.WriteFile(filepath.Join(cl.logs, "streams.log"), said, 0o600)
+	return os.WriteFile(filepath.Join(cl.logs, "provisioner.log"), said, 0o600)
 }
 
-// companies writes the service's companies file: its ways to the ERP are its own.
+// companies writes the companies file of a service, with links of its own to the ERP.
 func (cl *cluster) companies(s *service) (string, error) {
 	direct, err := cl.network.link(s.name, "ledger", cl.erp.addr)
 	if err != nil {
@@ -138,8 +137,7 @@ func (cl *cluster) webhooks() string { return filepath.Join(cl.dir, "webhooks.js
 
 func (s *service) ready() bool { return answers("http://" + s.admin + "/readyz") }
 
-// finished is how many attempts the process has ended well since it started; false where it
-// does not answer.
+// finished returns the number of successful attempts since the process started; false: it does not answer.
 func (s *service) finished() (int, bool) {
 	client := http.Client{Timeout: time.Second}
 	resp, err := client.Get("http://" + s.admin + "/metrics")

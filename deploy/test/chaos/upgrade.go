@@ -22,15 +22,15 @@ import (
 )
 
 const (
-	// casts are the companies whose accountants begin one after the other, every few seconds, so
-	// that each event type is pressed all the time.
+	// casts is the number of companies whose scenarios begin one after the other, so that all event types are in flight at any
+	// time.
 	casts    = 10
 	castsOff = 6 * time.Second
-	// ackWait is after how long the broker gives a message to somebody else whose owner is gone.
+	// ackWait is the time after which the broker redelivers a message of a process that ended.
 	ackWait = 30 * time.Second
 )
 
-// cast are the companies of a cluster.
+// cast returns the companies of a cluster.
 func (o options) cast() []firm {
 	if !o.rolling {
 		return []firm{{}, {}, {faulty: true}, {load: true}, {load: true, faulty: true}}
@@ -38,7 +38,7 @@ func (o options) cast() []firm {
 	return append(make([]firm, casts), firm{load: true}, firm{load: true})
 }
 
-// upgrade plays one rolling upgrade and gives the exit code.
+// upgrade runs one rolling upgrade and returns the exit code.
 func upgrade(ctx context.Context, o options) int {
 	ok, err := o.upgrade(ctx)
 	switch {
@@ -83,7 +83,7 @@ func (o options) upgrade(ctx context.Context) (ok bool, err error) {
 	return v.ok(), nil
 }
 
-// upgraded clicks while r goes round, and checks when all is done.
+// upgraded creates requests while r replaces the processes, and returns the verdict.
 func (cl *cluster) upgraded(ctx context.Context, r *rolling) (*verdict, error) {
 	for _, s := range cl.services {
 		s.forgive()
@@ -124,7 +124,7 @@ func (cl *cluster) upgraded(ctx context.Context, r *rolling) (*verdict, error) {
 	return v, cl.checkIngest(ctx, v)
 }
 
-// check compares what the processes did with what they must do.
+// check adds the failures of the processes to v.
 func (r *rolling) check(v *verdict) {
 	for _, t := range r.turns {
 		if t.err != nil {
@@ -139,8 +139,7 @@ func (r *rolling) check(v *verdict) {
 	}
 }
 
-// checkIngest looks for deliveries that were answered 2xx and not kept. The sweep brings their
-// requests in, a minute late, and knows no event id: where ingest does its work it has nothing to do.
+// checkIngest finds requests that ingest acknowledged and lost. The sweep brought them in, without an event id.
 func (cl *cluster) checkIngest(ctx context.Context, v *verdict) error {
 	subjects, err := cl.watcher.subjects(ctx, bus.Delivery, "tb."+string(bus.Delivery)+".>")
 	if err != nil {
@@ -160,28 +159,27 @@ func (cl *cluster) checkIngest(ctx context.Context, v *verdict) error {
 			return err
 		}
 		if d.EventId == "" {
-			v.lost = append(v.lost, fmt.Sprintf("request %d of company %d never came through ingest: the sweep found it", d.ErpRequestId, d.CompanyId))
+			v.lost = append(v.lost, fmt.Sprintf("request %d of company %d was not stored by ingest, but found by the sweep", d.ErpRequestId, d.CompanyId))
 		}
 	}
 	return nil
 }
 
-// wait is how long an accountant waited for the end of a request.
+// wait is the time until a request was closed.
 type wait struct {
 	what string
 	from time.Time
 	took time.Duration
 }
 
-// plays are the accountants' plays, a company each.
+// plays has the scenario of each company.
 type plays struct {
 	cl    *cluster
 	mu    sync.Mutex
 	begun []*accountants.Play
 }
 
-// run begins the next company's play every few seconds while clicking lasts, and returns when all
-// that began are over.
+// run starts the scenario of the next company every few seconds while clicking lasts, and returns when all have ended.
 func (p *plays) run(ctx, clicking context.Context) {
 	var all sync.WaitGroup
 	defer all.Wait()
