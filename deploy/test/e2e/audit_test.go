@@ -51,16 +51,16 @@ func TestAuditReportsExactlyWhatIsNotClosed(t *testing.T) {
 	}
 	want := map[int64]request.Class{unread: request.Unclosed, lost: request.Missed, waiting: request.Working, lied: request.Mismatch}
 	if !maps.Equal(got, want) || report.Accounted || report.Requests != 16 || report.Counts[request.Success] != 12 {
-		t.Errorf("the audit found %v, want %v; %v of %d", got, want, report.Counts, report.Requests)
+		t.Errorf("findings %v, want %v; counts %v, %d requests", got, want, report.Counts, report.Requests)
 	}
 	if f := of(report, waiting); f.Stage != "fetcher" || f.Attempts != 1 || len(f.Open) != 1 {
-		t.Errorf("of the request that waits it says %+v", f)
+		t.Errorf("the finding of the waiting request is %+v", f)
 	}
 	if f := of(report, unread); !strings.Contains(f.Why, "dead letter 1 of fetcher") {
-		t.Errorf("of the one that could not be read it says %q", f.Why)
+		t.Errorf("the finding of the unreadable request has the reason %q", f.Why)
 	}
 
-	// The sweep mends what it can: what never arrived, and the button that nobody would have freed.
+	// The sweep repairs what it can: the missed delivery, and the open request detail of the dead letter.
 	s := l.sweeper()
 	if r := l.sweep(s); !slices.Equal(r.Found, []int64{lost}) || len(r.Closed) != 1 {
 		t.Errorf("the sweep found %v and closed %v", r.Found, r.Closed)
@@ -70,7 +70,7 @@ func TestAuditReportsExactlyWhatIsNotClosed(t *testing.T) {
 	w.succeeded(lost)
 	w.succeeded(waiting)
 	w.wait(unread)
-	l.stored(bus.For(bus.Closed, "", firstCompany, unread).WithRun(bus.Swept)) // until then it is at the status-reporter
+	l.stored(bus.For(bus.Closed, "", firstCompany, unread).WithRun(bus.Swept)) // until the status-reporter has reported it
 	report = l.audit()
 	for _, f := range amiss(report) {
 		if f.Request != lied {
@@ -79,7 +79,7 @@ func TestAuditReportsExactlyWhatIsNotClosed(t *testing.T) {
 	}
 }
 
-// of is what a report says of a request.
+// of returns the finding of a request.
 func of(r audit.Report, request int64) audit.Finding {
 	i := slices.IndexFunc(r.Findings, func(f audit.Finding) bool { return f.Request == request })
 	return r.Findings[i]
@@ -107,7 +107,7 @@ func TestAuditCoversItsPeriod(t *testing.T) {
 	}
 }
 
-// stored waits until a subject has its message.
+// stored waits until a subject has a message.
 func (l *line) stored(s bus.Subject) {
 	l.world.Helper()
 	ctx, cancel := context.WithTimeout(l.world.Context(), patience)
@@ -121,7 +121,7 @@ func (l *line) stored(s bus.Subject) {
 	}
 }
 
-// delete removes a subject's message from its stream, as no service of ours does.
+// delete removes the message of a subject from its stream. No service does that.
 func (l *line) delete(s bus.Subject) {
 	l.world.Helper()
 	m, has, err := l.Bus.Last(l.world.Context(), s)

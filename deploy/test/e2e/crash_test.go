@@ -12,7 +12,7 @@ import (
 	"github.com/tieback/tieback/services/connectors/ledger"
 )
 
-// tripwire says when Procore has got a number of calls more.
+// tripwire closes a channel after a number of calls to Procore.
 type tripwire struct {
 	mu   sync.Mutex
 	left int
@@ -71,7 +71,7 @@ func crashes(t *testing.T, seed uint64) {
 		l.stop()
 	}
 	if fell < 4 {
-		t.Fatalf("the pipeline was torn down %d times in the midst of work, which proves little", fell)
+		t.Fatalf("the pipeline was torn down %d times in the midst of work, too few", fell)
 	}
 	l := w.runOn(srv)
 	for _, id := range requests {
@@ -88,7 +88,7 @@ func crashes(t *testing.T, seed uint64) {
 	t.Logf("torn down %d times in the midst of work", fell)
 }
 
-// all is closed when all requests are closed.
+// all returns a channel that is closed when all requests are closed.
 func (w *world) all(requests []int64) <-chan struct{} {
 	done := make(chan struct{})
 	var news []chan struct{}

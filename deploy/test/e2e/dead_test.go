@@ -20,31 +20,31 @@ import (
 	"github.com/tieback/tieback/services/tieback/dead"
 )
 
-// desk is where the tests deal with dead letters.
-func (l *line) desk(who string) *dead.Resolver { return &dead.Resolver{Bus: l.Bus, Who: who} }
+// resolver resolves dead letters for the tests.
+func (l *line) resolver(who string) *dead.Resolver { return &dead.Resolver{Bus: l.Bus, Who: who} }
 
-// listed waits for n dead letters, and lists them.
+// listed waits for n dead letters and returns them.
 func (l *line) listed(n int) []request.DeadLetter {
 	l.world.Helper()
 	l.await(bus.Dead, n)
 	all, err := request.DeadLetters(l.world.Context(), l.Bus, request.Filter{})
 	l.world.must(err)
 	if len(all) != n {
-		l.world.Fatalf("%d letters listed, want %d: %v", len(all), n, all)
+		l.world.Fatalf("%d dead letters, want %d: %v", len(all), n, all)
 	}
 	return all
 }
 
-// ends replays letters and waits for their ends.
+// ends replays dead letters and waits until they are closed.
 func (l *line) ends(replay func(*dead.Resolver, uint64) (dead.Resolution, error), ids ...uint64) map[uint64]dead.End {
 	l.world.Helper()
 	ctx, cancel := context.WithTimeout(l.world.Context(), patience)
 	defer cancel()
-	desk := l.desk("ann@office")
-	watch, err := desk.Watch(ctx)
+	resolver := l.resolver("ann@office")
+	watch, err := resolver.Watch(ctx)
 	l.world.must(err)
 	var sent []*tiebackv1.Resolution
-	dead.ResolveAll(ctx, ids, func(_ context.Context, id uint64) (dead.Resolution, error) { return replay(desk, id) }, func(r dead.Result) {
+	dead.ResolveAll(ctx, ids, func(_ context.Context, id uint64) (dead.Resolution, error) { return replay(resolver, id) }, func(r dead.Result) {
 		l.world.must(r.Err)
 		sent = append(sent, r.Resolution.Resolution)
 	})
@@ -53,7 +53,7 @@ func (l *line) ends(replay func(*dead.Resolver, uint64) (dead.Resolution, error)
 	return ends
 }
 
-// replayed replays letters as they are, and waits for their ends.
+// replayed replays dead letters as they are, and waits until they are closed.
 func (l *line) replayed(ids ...uint64) map[uint64]dead.End {
 	l.world.Helper()
 	return l.ends(func(d *dead.Resolver, id uint64) (dead.Resolution, error) {
@@ -61,7 +61,7 @@ func (l *line) replayed(ids ...uint64) map[uint64]dead.End {
 	}, ids...)
 }
 
-// ended insists on how a replay's only close-out ended.
+// ended checks the only close-out of a replay.
 func (w *world) ended(e dead.End, status tiebackv1.Status, stands, says string) *tiebackv1.CloseOut {
 	w.Helper()
 	if e.Closed == nil || len(e.Closed.CloseOuts) != 1 {
@@ -69,12 +69,12 @@ func (w *world) ended(e dead.End, status tiebackv1.Status, stands, says string) 
 	}
 	c := e.Closed.CloseOuts[0]
 	if c.Status != status || c.KeptStatus != stands || !strings.Contains(strings.Join(c.Messages, " "), says) {
-		w.Errorf("the replay of dead letter %d closed %v, want %v beside %q, with %q", e.ID, c, status, stands, says)
+		w.Errorf("the replay of dead letter %d ended as %v, want %v, kept status %q, message %q", e.ID, c, status, stands, says)
 	}
 	return c
 }
 
-// vendor is a create_vendor payload for a vendor that Procore has.
+// vendor returns a create_vendor payload for an existing vendor of Procore.
 func (w *world) vendor(id int64, name string) map[string]any {
 	w.Helper()
 	payload, err := w.sandbox.Sample(firstCompany, "create_vendor", nil)
@@ -91,7 +91,7 @@ func (w *world) minted(itemType string) int64 {
 	return id
 }
 
-// marked is the origin id that Procore has for a vendor.
+// marked returns the origin id that Procore has for a vendor.
 func (w *world) marked(id int64) string {
 	r, _ := w.sandbox.Record(firstCompany, "vendor", id)
 	return r.OriginID
@@ -112,7 +112,7 @@ func TestEditedDeadLetterSucceeds(t *testing.T) {
 	if letter.Cause() != "tenant-data" || letter.Stage != "export" || !strings.Contains(letter.UserMessage, "not an id") {
 		t.Errorf("the letter says %s, %s, %q", letter.Cause(), letter.Stage, letter.UserMessage)
 	}
-	draft, err := l.desk("ann@office").Edit(t.Context(), letter.ID)
+	draft, err := l.resolver("ann@office").Edit(t.Context(), letter.ID)
 	w.must(err)
 	for mistake, text := range map[string]string{
 		"another request":        strings.Replace(draft.Text, fmt.Sprint(clicked), "7", 1),
@@ -149,7 +149,7 @@ func TestEditedDeadLetterSucceeds(t *testing.T) {
 	}
 }
 
-// down is an ERP that is away while it is set.
+// down makes the ERP unreachable while the result is true.
 func (w *world) down() *atomic.Bool {
 	away := &atomic.Bool{}
 	away.Store(true)
@@ -200,14 +200,14 @@ func (w *world) marks() int {
 	return n
 }
 
-// speechless is a Procore that lets nobody close request details while it is on. The status-reporter
-// tries twice: what it has to tell, then that it failed.
-type speechless struct {
+// refusingReports makes Procore refuse to close request details while it is on. The status-reporter tries twice: it reports the
+// outcome, then the failure.
+type refusingReports struct {
 	on      atomic.Bool
 	refused chan struct{}
 }
 
-func (s *speechless) around(h http.Handler) http.Handler {
+func (s *refusingReports) around(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !s.on.Load() || !strings.Contains(r.URL.Path, "erp_request_details/sync") {
 			h.ServeHTTP(w, r)
@@ -218,8 +218,8 @@ func (s *speechless) around(h http.Handler) http.Handler {
 	})
 }
 
-// press presses a button whose end Procore is not told; then it may be again.
-func (s *speechless) press(w *world, payload map[string]any) int64 {
+// press creates a request whose end Procore refuses to record, and ends the refusal.
+func (s *refusingReports) press(w *world, payload map[string]any) int64 {
 	w.Helper()
 	s.on.Store(true)
 	id := w.pressIn(firstCompany, "create_vendor", payload)
@@ -237,11 +237,11 @@ func (s *speechless) press(w *world, payload map[string]any) int64 {
 // An outcome that Procore refused is reported when it is replayed, but it does not replace the mark of a newer request.
 func TestReplayOfSupersededOutcomeMarksNothing(t *testing.T) {
 	t.Parallel()
-	mute := &speechless{refused: make(chan struct{}, 8)}
-	w := newWorld(t, setup{around: mute.around})
-	l := w.runWith(services{"sweep": nil}) // it would close the details that were left open
+	refusing := &refusingReports{refused: make(chan struct{}, 8)}
+	w := newWorld(t, setup{around: refusing.around})
+	l := w.runWith(services{"sweep": nil}) // a sweep would close the open details
 	vendor := w.minted("vendor")
-	mute.press(w, w.vendor(vendor, "Old name"))
+	refusing.press(w, w.vendor(vendor, "Old name"))
 	letter := l.listed(1)[0]
 	if letter.Stage != "status-reporter" || letter.Cause() != "procore" {
 		t.Errorf("the letter is by %s, cause %s", letter.Stage, letter.Cause())
@@ -257,10 +257,10 @@ func TestReplayOfSupersededOutcomeMarksNothing(t *testing.T) {
 // A dead letter of each stage succeeds when it is replayed after the cause was fixed.
 func TestDeadLetterOfEachStageIsReplayed(t *testing.T) {
 	t.Parallel()
-	mute := &speechless{refused: make(chan struct{}, 8)}
-	w := newWorld(t, setup{deadline: time.Second, backoff: time.Millisecond, around: mute.around})
+	refusing := &refusingReports{refused: make(chan struct{}, 8)}
+	w := newWorld(t, setup{deadline: time.Second, backoff: time.Millisecond, around: refusing.around})
 	away := w.down()
-	l := w.runWith(services{"sweep": nil}) // it would close the details that were left open
+	l := w.runWith(services{"sweep": nil}) // a sweep would close the open details
 	w.must(w.sandbox.Fail(sandbox.FaultRule{Path: "/erp_requests/", Kind: sandbox.FaultStatus, Status: 404, Times: 1}))
 	fetched := w.press("create_vendor")
 	l.listed(1)
@@ -268,7 +268,7 @@ func TestDeadLetterOfEachStageIsReplayed(t *testing.T) {
 	w.failed(worked, "")
 	l.listed(2)
 	away.Store(false)
-	told := mute.press(w, nil)
+	told := refusing.press(w, nil)
 	letters := l.listed(3)
 	ends := l.replayed(letters[0].ID, letters[1].ID, letters[2].ID)
 	for i, want := range []struct {
@@ -318,7 +318,7 @@ func TestReplaysBookOnce(t *testing.T) {
 	twice := l.listed(2)[1]
 	l.replayed(letter.ID, twice.ID)
 	var taken *dead.ResolvedError
-	if _, err := l.desk("bob").Replay(t.Context(), letter.ID, false); !errors.As(err, &taken) || taken.Who != "ann@office" {
+	if _, err := l.resolver("bob").Replay(t.Context(), letter.ID, false); !errors.As(err, &taken) || taken.Who != "ann@office" {
 		t.Errorf("a second replay: %v, want to be told who did it", err)
 	}
 	again := l.ends(func(d *dead.Resolver, id uint64) (dead.Resolution, error) {
@@ -337,11 +337,11 @@ func TestReplaysBookOnce(t *testing.T) {
 func TestDeadLettersAreReplayedByFilter(t *testing.T) {
 	t.Parallel()
 	const vendors = 200
-	w := newWorld(t, setup{deadline: 3 * time.Second, backoff: time.Millisecond}) // the replay of all has as long
+	w := newWorld(t, setup{deadline: 3 * time.Second, backoff: time.Millisecond}) // also for the replay of all
 	away := w.down()
 	l := w.run()
-	senseless := w.pressIn(firstCompany, "create_vendor", map[string]any{"request_data": map[string]any{"vendor": "nonsense"}})
-	w.failed(senseless, "")
+	malformed := w.pressIn(firstCompany, "create_vendor", map[string]any{"request_data": map[string]any{"vendor": "nonsense"}})
+	w.failed(malformed, "")
 	requests := w.vendors(vendors)
 	for _, id := range requests {
 		w.failed(id, "")
@@ -365,7 +365,7 @@ func TestDeadLettersAreReplayedByFilter(t *testing.T) {
 	}
 	left, err := request.DeadLetters(t.Context(), l.Bus, request.Filter{})
 	w.must(err)
-	if len(left) != 1 || left[0].ErpRequestId != senseless {
+	if len(left) != 1 || left[0].ErpRequestId != malformed {
 		t.Errorf("left are %v, want the one that makes no sense", left)
 	}
 }

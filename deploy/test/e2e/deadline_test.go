@@ -21,7 +21,7 @@ import (
 	"github.com/tieback/tieback/services/tieback/run"
 )
 
-// troubled is the ledger with something before each booking.
+// troubled is a driver that calls before, before each booking.
 type troubled struct {
 	connector.Driver
 	before func(context.Context) error
@@ -34,7 +34,7 @@ func (d troubled) Put(ctx context.Context, r *tiebackv1.PutRequest) (*tiebackv1.
 	return d.Driver.Put(ctx, r)
 }
 
-// inTrouble makes the world's ERP a ledger that does something before each booking.
+// inTrouble makes the ERP call before, before each booking.
 func (w *world) inTrouble(before func(context.Context) error) {
 	books := ledger.Open(run.LedgerDir(w.data))
 	w.driver = func(ctx context.Context, company int64, settings map[string]string) (connector.Driver, error) {
@@ -43,7 +43,7 @@ func (w *world) inTrouble(before func(context.Context) error) {
 	}
 }
 
-// said waits until a request's first detail says want.
+// said waits until the first request detail has the status and a message that contains want.
 func (w *world) said(request int64, status, want string) {
 	w.Helper()
 	var d sandbox.Detail
@@ -54,10 +54,10 @@ func (w *world) said(request int64, status, want string) {
 			return
 		}
 	}
-	w.Fatalf("request %d says %q %q, want %q with %q", request, d.Status, d.Messages, status, want)
+	w.Fatalf("request %d has the status %q and the messages %q, want %q with %q", request, d.Status, d.Messages, status, want)
 }
 
-// buried waits until a request is among the dead letters.
+// buried waits for the dead letter of a request.
 func (l *line) buried(request int64) *tiebackv1.DeadLetter {
 	l.world.Helper()
 	for _, d := range l.letters(1) {
@@ -110,7 +110,7 @@ func TestButtonIsFreedWhileWorkerIsDown(t *testing.T) {
 	l = w.run()
 	w.succeeded(w.press("create_vendor"))
 	if all := w.sound(l.Ledger, firstCompany, ledger.Vendor); len(all) != 1 {
-		t.Errorf("%d vendors booked, want 1: the one that was not told as failed", len(all))
+		t.Errorf("%d vendors booked, want only the one that was not reported as failed", len(all))
 	}
 	if n := len(l.messages(bus.Dead)); n != 1 {
 		t.Errorf("%d dead letters, want 1", n)
@@ -144,7 +144,7 @@ func TestBookingAfterDeadlineIsMarked(t *testing.T) {
 		}
 	}
 	if late == nil || late.CloseOuts[0].Status != tiebackv1.Status_STATUS_SUCCESS || late.CloseOuts[0].KeptStatus != sandbox.Failed {
-		t.Fatalf("the late outcome was told as %v", late)
+		t.Fatalf("the late outcome was reported as %v", late)
 	}
 	mark := late.CloseOuts[0].Marks[0]
 	link, err := state.Of(l.Bus).OriginID(t.Context(), firstCompany, mark.ItemType, mark.ItemId)
@@ -176,7 +176,7 @@ func TestHangingReportsOfCompanyDelayNoOtherDeadline(t *testing.T) {
 	heard := w.pressIn(firstCompany+1, "create_vendor", nil)
 	w.failed(heard, "could not be done within 4s")
 	if r, _ := w.sandbox.Request(silent); r.IsClosed() {
-		t.Error("the company that can't be told anything was told")
+		t.Error("the request whose reports hang is closed")
 	}
 	close(release)
 	w.wait(silent)

@@ -12,10 +12,10 @@ import (
 	"github.com/tieback/tieback/services/tieback/demo"
 )
 
-// lastLine is the demo's last line.
+// lastLine matches the last line of the demo.
 var lastLine = regexp.MustCompile(`^ok: (\d+) events, 51 event types, (\d+) closed, 0 lost, 0 doubled, \d+ dead-lettered, \d+ Procore calls$`)
 
-// keptDemo ends a demo once it serves on and has said what to try.
+// keptDemo ends a demo after it has printed that it keeps serving.
 type keptDemo struct {
 	bytes.Buffer
 	stop context.CancelFunc
@@ -42,9 +42,9 @@ func TestDemoEndsWithLineOfREADME(t *testing.T) {
 	lines := strings.Split(strings.TrimRight(played, "\n"), "\n")
 	last := lines[len(lines)-1]
 	if m := lastLine.FindStringSubmatch(last); err != nil || !ok || m == nil || m[1] != m[2] || !strings.Contains(kept, "/press/create_vendor") {
-		t.Errorf("the demo ended with %v, %v:\n%s", ok, err, out.String())
+		t.Errorf("the demo: %v, %v:\n%s", ok, err, out.String())
 	}
-	// How many calls are made differs from run to run: events that end together share some.
+	// The number of calls differs between runs, because close-outs share calls.
 	counted, _, _ := strings.Cut(last, "dead-lettered")
 	for _, page := range []string{"README.md", "docs/evidence.md"} {
 		text, err := os.ReadFile("../../../" + page)
@@ -52,7 +52,7 @@ func TestDemoEndsWithLineOfREADME(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !strings.Contains(string(text), "\n"+counted+"dead-lettered") {
-			t.Errorf("%s shows another last line than %q", page, last)
+			t.Errorf("%s does not show the last line %q", page, last)
 		}
 	}
 }

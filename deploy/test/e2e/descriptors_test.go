@@ -19,7 +19,7 @@ import (
 	"github.com/tieback/tieback/services/tieback/run"
 )
 
-// fewDescriptors makes the test binary a `tieback run` that may have few file descriptors open.
+// fewDescriptors makes the test binary run `tieback run` with a low limit of file descriptors.
 const fewDescriptors = "TIEBACK_TEST_FEW_DESCRIPTORS"
 
 const descriptorLimit = 256
@@ -31,7 +31,7 @@ func TestHostileConnectionsDoNotEndTheProcess(t *testing.T) {
 	t.Parallel()
 	const deliveries = 15
 	w := newWorld(t, setup{noHooks: true})
-	w.must(w.front.Close()) // the child has its address
+	w.must(w.front.Close()) // the child process uses its address
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	w.must(err)
 	admin := l.Addr().String()
@@ -78,15 +78,15 @@ func TestHostileConnectionsDoNotEndTheProcess(t *testing.T) {
 	}
 	w.answersWith(admin, "/readyz", http.StatusOK)
 	if err := stop(); err != nil {
-		t.Errorf("it ended with %v\n%s", err, said.Bytes())
+		t.Errorf("the process ended with %v\n%s", err, said.Bytes())
 	}
 	t.Logf("at most %d of %d descriptors were open", most, descriptorLimit)
 	if bytes.Contains(said.Bytes(), []byte("too many open files")) {
-		t.Errorf("it had no descriptors left:\n%s", said.Bytes())
+		t.Errorf("the process had no descriptors left:\n%s", said.Bytes())
 	}
 }
 
-// runWithFewDescriptors is `tieback run`. It returns its exit code.
+// runWithFewDescriptors runs `tieback run` and returns its exit code.
 func runWithFewDescriptors() int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()

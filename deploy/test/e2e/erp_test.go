@@ -13,16 +13,16 @@ import (
 	"github.com/tieback/tieback/services/connectors/ledger"
 )
 
-// yesERP is an ERP that says yes to everything, so that the only subject is what Procore is
-// asked. Bookings get origin ids in their order: ERP-VENDOR-1, its lines ERP-VENDOR-1-1 …
-// What is unlinked or reset is gone from it. It lists one small world in every job.
+// yesERP is an ERP that accepts everything, so that a test sees only the calls to Procore. Bookings get consecutive origin ids:
+// ERP-VENDOR-1, its lines ERP-VENDOR-1-1 … Records that are unlinked or reset are deleted in it. It lists the same records in
+// every job.
 type yesERP struct {
 	mu       sync.Mutex
 	bookings map[string]*tiebackv1.Booking
 	count    map[tiebackv1.Entity]int
 }
 
-// yesERPs opens one yesERP a company.
+// yesERPs opens a yesERP for each company.
 func yesERPs() connector.Opener {
 	var mu sync.Mutex
 	all := map[int64]*yesERP{}
@@ -78,7 +78,7 @@ func (e *yesERP) Remove(context.Context, *tiebackv1.RemoveRequest) (*tiebackv1.R
 
 func (e *yesERP) Close() error { return nil }
 
-// List tells what is of the job asked for, or of the job J-LINKED.
+// List returns the records of the given job, or of the job J-LINKED.
 func (e *yesERP) List(_ context.Context, q *tiebackv1.ListRequest) (*tiebackv1.ListResponse, error) {
 	page := &tiebackv1.ListResponse{Cursor: "1"}
 	if q.Cursor != "" {
@@ -99,7 +99,7 @@ func (e *yesERP) List(_ context.Context, q *tiebackv1.ListRequest) (*tiebackv1.L
 		case ledger.Insurance:
 			r.ParentOriginId = q.ParentOriginId
 			if r.ParentOriginId == "" {
-				r.ParentOriginId = "origin_id1" // one of those in link_all_vendors
+				r.ParentOriginId = "origin_id1" // of the sample of link_all_vendors
 			}
 		}
 		page.Changes = append(page.Changes, &tiebackv1.Change{Record: r})
@@ -107,8 +107,8 @@ func (e *yesERP) List(_ context.Context, q *tiebackv1.ListRequest) (*tiebackv1.L
 	return page, nil
 }
 
-// listed is the small world: of each staged kind one record that Procore has (…-LINKED, see
-// given) and one that is new. The published samples name the records with other names.
+// listed has the records of yesERP: of each staged kind one that Procore has (…-LINKED, see given) and one that is new. The
+// other names are those of the published samples.
 var listed = []*tiebackv1.Record{
 	{Entity: ledger.StandardCostCode, OriginId: "SCC-1", Code: "01", Name: "Site"},
 	{Entity: ledger.StandardCostCode, OriginId: "SCC-2", Code: "01-100", Name: "Clearing", ParentOriginId: "SCC-1"},
@@ -137,13 +137,13 @@ func oneLine(origin, amount string) []*tiebackv1.Line {
 	return []*tiebackv1.Line{{OriginId: origin, Description: "All of it", Amount: amount, Quantity: "1", UnitCost: amount, Unit: "ls", CostCodeOriginId: "CC-LINKED", CategoryOriginId: "LIT-LINKED", Position: 1}}
 }
 
-// given are the records that Procore and Tieback have tied before each event.
+// given has the records that are linked before each event.
 var given = []struct{ itemType, origin string }{
 	{"vendor", "V-LINKED"}, {"project", "J-LINKED"}, {"sub_job", "SJ-LINKED"}, {"cost_code", "CC-LINKED"},
 	{"line_item_type", "LIT-LINKED"}, {"standard_cost_code", "SCC-LINKED"}, {"requisition", "REQ-LINKED"},
 }
 
-// givenFor are records of a sample that must have been exported before it.
+// givenFor has records that must be exported before the sample of an event type.
 var givenFor = map[string]struct{ itemType, at, origin string }{
 	"create_payment":                 {"requisition", "request_data.contract_payment.requisition_id", "REQ-BEFORE"},
 	"create_commitment_change_order": {"work_order_contract", "request_data.commitment.id", "WO-BEFORE"},

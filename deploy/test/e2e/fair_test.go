@@ -19,7 +19,7 @@ func TestTroubleOfCompanyDoesNotDelayAnother(t *testing.T) {
 	t.Parallel()
 	const backlog, clicks, troubled, other = 600, 20, int64(firstCompany), int64(firstCompany + 1)
 	for name, trouble := range map[string]struct {
-		gathers    bus.Kind // where the backlog does
+		gathers    bus.Kind // the stream of the backlog
 		begin, end func(*world, *deadERP) error
 	}{
 		"a dead ERP": {
@@ -61,7 +61,7 @@ func TestTroubleOfCompanyDoesNotDelayAnother(t *testing.T) {
 			}
 			select {
 			case <-w.all(waiting):
-				t.Error("the trouble was none: nothing waits")
+				t.Error("nothing waits during the trouble")
 			default:
 			}
 			w.must(trouble.end(w, erp))
@@ -75,12 +75,12 @@ func TestTroubleOfCompanyDoesNotDelayAnother(t *testing.T) {
 	}
 }
 
-// deadERP opens ledgers; while it is dead, one company's calls hang.
+// deadERP opens ledgers. While it is dead, the calls of one company hang.
 type deadERP struct {
 	ledger  *ledger.Ledger
 	company int64
 	mu      sync.Mutex
-	alive   chan struct{} // closed while it lives
+	alive   chan struct{} // closed while it is alive
 }
 
 func (e *deadERP) die() {
@@ -108,7 +108,7 @@ type hanging struct {
 	erp *deadERP
 }
 
-// Capabilities say that it bears any number of calls, so that nothing else keeps them from hanging.
+// Capabilities declares no limit of concurrent calls, so that all of them hang.
 func (h *hanging) Capabilities(ctx context.Context, q *tiebackv1.CapabilitiesRequest) (*tiebackv1.CapabilitiesResponse, error) {
 	a, err := h.Driver.Capabilities(ctx, q)
 	if err == nil {

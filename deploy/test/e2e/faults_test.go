@@ -10,8 +10,7 @@ import (
 	"github.com/tieback/tieback/services/sandbox"
 )
 
-// faults are the ways in which calls go wrong here, in turn. A reset GET is repeated by Go's
-// own client, so that it takes more than one to be noticed.
+// faults has the faults of a call, in order. Go's HTTP client retries a GET after a reset, so one reset is not noticed.
 var faults = map[string][]sandbox.FaultRule{
 	"429":                  {{Kind: sandbox.FaultStatus, Status: 429, RetryAfter: 1}},
 	"503 with Retry-After": {{Kind: sandbox.FaultStatus, Status: 503, RetryAfter: 1}},
@@ -26,7 +25,7 @@ var faults = map[string][]sandbox.FaultRule{
 	},
 }
 
-// targets are the calls that go wrong, by stop, and an event that makes them.
+// targets has the calls that fail, with their stage and an event type.
 var targets = []struct{ stop, path, eventType string }{
 	{"fetcher", "/erp_requests/", "create_vendor"},
 	{"worker", "staged_records/sync", "sync_vendors"},
@@ -69,7 +68,7 @@ func TestEventsSurviveFaultsOfProcore(t *testing.T) {
 			}
 		}
 		if calls < 2 {
-			t.Errorf("%s: the call was made %d times: the fault did not strike", tr.name, calls)
+			t.Errorf("%s: the call was made %d times, so the fault had no effect", tr.name, calls)
 		}
 		booked := w.sound(l.Ledger, tr.company, ledger.Vendor)
 		if len(booked) != 1 {
@@ -84,7 +83,7 @@ func TestEventsSurviveFaultsOfProcore(t *testing.T) {
 	}
 }
 
-// add has the ERP's own user add a vendor.
+// add adds a vendor in the ERP.
 func (w *world) add(l *line, company int64, name string) {
 	w.Helper()
 	books, err := l.Ledger.Company(w.Context(), company)

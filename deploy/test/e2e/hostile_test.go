@@ -14,20 +14,19 @@ import (
 	"time"
 )
 
-// hostile keeps n connections to addr open, each in one of the ways that cost a server most, and opens a new one
-// for each that is closed, until the test ends.
+// hostile keeps n expensive connections to addr open until the test ends.
 func (w *world) hostile(addr string, n int) {
 	w.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var all, first sync.WaitGroup
 	w.Cleanup(func() { cancel(); all.Wait() })
 	ways := []string{
-		"",                                      // says nothing
-		"POST /webhooks/procore/7 HTTP/1.1\r\n", // and no more of its headers
-		"POST /webhooks/procore/7 HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 15<<10), // as much as is read
+		"",                                      // sends nothing
+		"POST /webhooks/procore/7 HTTP/1.1\r\n", // an incomplete header
+		"POST /webhooks/procore/7 HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 15<<10), // the limit of the header
 		"POST /webhooks/procore/7 HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n{",  // a body without a token
 	}
-	slots := make(chan struct{}, 64) // connects at once: the machine has one loopback for all
+	slots := make(chan struct{}, 64) // concurrent dials
 	for i := range n {
 		first.Add(1)
 		all.Go(func() {
@@ -45,7 +44,7 @@ func (w *world) hostile(addr string, n int) {
 				_, _ = io.WriteString(c, ways[i%len(ways)])
 				opened()
 				done := context.AfterFunc(ctx, func() { _ = c.Close() })
-				_, _ = io.Copy(io.Discard, c) // until it is closed
+				_, _ = io.Copy(io.Discard, c) // until the server closes it
 				done()
 				_ = c.Close()
 				time.Sleep(100 * time.Millisecond)
@@ -66,7 +65,7 @@ func TestRequestHeadersAreLimited(t *testing.T) {
 	go func() {
 		_, _ = fmt.Fprintf(c, "POST /webhooks/procore/%d HTTP/1.1\r\nHost: x\r\nX: %s\r\n\r\n", int64(firstCompany), strings.Repeat("x", 1<<20))
 	}()
-	answer, _ := io.ReadAll(c) // it may be reset while the rest is still being sent
+	answer, _ := io.ReadAll(c) // the connection may be reset while the rest is sent
 	if len(answer) > 0 && !strings.HasPrefix(string(answer), "HTTP/1.1 431 ") {
 		t.Errorf("answered %.100q", answer)
 	}

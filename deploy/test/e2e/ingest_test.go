@@ -17,7 +17,7 @@ import (
 	"github.com/tieback/tieback/services/connectors/ledger"
 )
 
-// shapes are the three in which Procore may tell of one ERP request.
+// shapes has the three formats of a delivery.
 var shapes = map[string]func(company, request int64) string{
 	"v2.0": func(company, request int64) string {
 		return fmt.Sprintf(`{"id":1,"ulid":"01JD","event_type":"create","resource_name":"ERP Requests","resource_id":%d,"company_id":%d,"project_id":null,"user_id":5,"timestamp":"2026-11-23T10:00:00Z","api_version":"v2.0","metadata":{}}`, request, company)
@@ -30,9 +30,9 @@ var shapes = map[string]func(company, request int64) string{
 	},
 }
 
-// deliver posts a delivery and gives the answer's status and body; 0: no answer.
+// deliver posts a delivery and returns the status and the body of the answer; 0: no answer.
 func (w *world) deliver(company int64, token, body string) (int, string) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second) // Procore's patience
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second) // Procore's timeout
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.webhook(company), strings.NewReader(body))
 	if err != nil {
@@ -55,7 +55,7 @@ func (w *world) deliver(company int64, token, body string) (int, string) {
 
 var date = regexp.MustCompile(`(?m)^Date: .*$`)
 
-// wire sends a delivery over a bare connection and gives every byte of the answer but its date.
+// wire sends a delivery over TCP and returns the answer without its date.
 func (w *world) wire(path, token, body string) string {
 	w.Helper()
 	c, err := net.Dial("tcp", w.front.Addr().String())
@@ -141,7 +141,7 @@ func TestDuplicateDeliveriesAreOneEvent(t *testing.T) {
 	request := w.press("create_vendor")
 	answers := map[string]int{}
 	var mu sync.Mutex
-	crowd := func() {
+	burst := func() {
 		var all sync.WaitGroup
 		for range 8 {
 			for _, shape := range shapes {
@@ -155,14 +155,14 @@ func TestDuplicateDeliveriesAreOneEvent(t *testing.T) {
 		}
 		all.Wait()
 	}
-	crowd()
+	burst()
 	w.succeeded(request)
-	crowd() // after it is closed
+	burst() // after it is closed
 	l.stop()
 	l = w.run()
-	crowd() // and after a restart
+	burst() // and after a restart
 	if answers["accepted:"] != 1 || answers["duplicate:"] != 3*24-1 {
-		t.Errorf("answered %v, want one accepted and %d duplicates", answers, 3*24-1)
+		t.Errorf("answers %v, want one accepted and %d duplicates", answers, 3*24-1)
 	}
 	for kind, n := range map[bus.Kind]int{bus.Delivery: 1, bus.Event: 1, bus.Outcome: 1, bus.Closed: 1, bus.Dead: 0} {
 		if got := len(l.messages(kind)); got != n {
@@ -170,7 +170,7 @@ func TestDuplicateDeliveriesAreOneEvent(t *testing.T) {
 		}
 	}
 	if n := w.sandbox.Counts()["GET /rest/v1.0/companies/{company_id}/erp_requests/{id}"]; n != 1 {
-		t.Errorf("Procore was asked for the request %d times", n)
+		t.Errorf("the request was read %d times", n)
 	}
 	if booked := len(w.sound(l.Ledger, firstCompany, ledger.Vendor)); booked != 1 {
 		t.Errorf("%d vendors in the books", booked)
@@ -183,7 +183,7 @@ func TestDeliveryIsAcknowledgedOnlyIfStored(t *testing.T) {
 	w := newWorld(t, setup{noHooks: true})
 	l := w.runOnBroker()
 	for _, eventType := range []string{"create_vendor", "sync_vendors", "link_vendor", "unlink_vendor", "delete_standard_categories"} {
-		request := w.press(eventType) // one of each category: all consumers are up
+		request := w.press(eventType) // one of each category, so that all consumers run
 		w.deliver(firstCompany, w.token, shapes["v2.0"](firstCompany, request))
 		w.wait(request)
 	}
@@ -206,7 +206,7 @@ func TestDeliveryIsAcknowledgedOnlyIfStored(t *testing.T) {
 	}
 	var all sync.WaitGroup
 	half := make(chan struct{})
-	for i := range 200 { // a crowd, in the midst of which the broker goes
+	for i := range 200 { // the broker stops in the middle of these
 		all.Go(func() {
 			if i == 100 {
 				close(half)
@@ -223,7 +223,7 @@ func TestDeliveryIsAcknowledgedOnlyIfStored(t *testing.T) {
 	}
 	all.Wait()
 	if len(promised) != before || refused != refusedBefore+20 {
-		t.Errorf("without a broker, %d of 20 deliveries were answered 200 and %d 503", len(promised)-before, refused-refusedBefore)
+		t.Errorf("without a broker, %d of 20 answers were 200 and %d 503", len(promised)-before, refused-refusedBefore)
 	}
 	l.stop()
 	l = w.run()

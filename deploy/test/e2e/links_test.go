@@ -19,7 +19,7 @@ import (
 	"github.com/tieback/tieback/services/tieback/links"
 )
 
-// unlisted are the item types whose links no list of Procore's shows.
+// unlisted has the item types whose links are in no list of Procore.
 var unlisted = []string{
 	"budget", "requisition_contract_item", "requisition_contract_detail_item", "requisition_change_order_item", "payment_application_line_item",
 }
@@ -36,19 +36,19 @@ func TestLinksAreRebuiltFromProcore(t *testing.T) {
 		types[r.ItemType] = true
 	}
 	if len(types) < 18 {
-		t.Errorf("the play made links of these item types only: %v", slices.Sorted(maps.Keys(types)))
+		t.Errorf("the scenario made links only of the item types %v", slices.Sorted(maps.Keys(types)))
 	}
 	w.unlinkVendors(l)
 	dry := w.rebuild(l, links.Options{DryRun: true})
 	for _, c := range dry.Changes {
-		if c.Kind != links.New { // what users linked and imported in Procore itself is news
+		if c.Kind != links.New { // records that users linked or imported in Procore are new
 			t.Errorf("before anything was lost, Procore and the bucket differ: %+v", c)
 		}
 	}
 
 	invoice := w.exportedInvoice(l)
 	w.loseLinks(l)
-	w.succeeded(w.pay(invoice)) // without a link the ERP is asked, which has the invoice booked
+	w.succeeded(w.pay(invoice)) // without a link, the booking is found in the ERP
 	report := w.rebuild(l, links.Options{})
 	if len(report.Unread)+len(report.NoLines) > 0 {
 		t.Errorf("could not be read: %+v, %+v", report.Unread, report.NoLines)
@@ -71,11 +71,11 @@ func TestLinksAreRebuiltFromProcore(t *testing.T) {
 	var again links.Report
 	w.must(json.Unmarshal([]byte(text), &again))
 	if len(again.Changes) > 0 || len(again.Types) < 15 {
-		t.Errorf("the command finds %s", text)
+		t.Errorf("the command printed %s", text)
 	}
 }
 
-// playWith plays all accountants of the first company; its books are the embedded ledger's.
+// playWith runs the scenario for the first company, with the embedded ledger.
 func (w *world) playWith(l *line) {
 	w.Helper()
 	books, err := l.Ledger.Company(w.Context(), firstCompany)
@@ -83,12 +83,12 @@ func (w *world) playWith(l *line) {
 	play := accountants.New(w.sandbox, accountants.Config{ERPs: map[int64]accountants.ERP{firstCompany: books}, Seed: 1, Scale: 1, Deadline: patience})
 	w.must(play.Run(w.Context()))
 	if r := play.Report(); len(r.Lost)+len(r.Wrong)+len(r.Skipped) > 0 {
-		w.Errorf("the play went wrong: lost %+v, wrong %+v, skipped %v", r.Lost, r.Wrong, r.Skipped)
+		w.Errorf("the scenario failed: lost %+v, wrong %+v, skipped %v", r.Lost, r.Wrong, r.Skipped)
 	}
 	w.must(books.Close())
 }
 
-// unlinkVendors does what Procore does by itself with a vendor that was unlinked, and the sandbox doesn't.
+// unlinkVendors removes the origin ids of unlinked vendors, as Procore does and the sandbox does not.
 func (w *world) unlinkVendors(l *line) {
 	w.Helper()
 	all, err := state.Of(l.Bus).AllLinks(w.Context(), firstCompany)
@@ -100,7 +100,7 @@ func (w *world) unlinkVendors(l *line) {
 	}
 }
 
-// links are the origin ids that the bucket has for the first company's records.
+// links returns the origin ids of the first company's links.
 func (w *world) links(l *line) map[state.Linked]string {
 	w.Helper()
 	all, err := state.Of(l.Bus).AllLinks(w.Context(), firstCompany)
@@ -125,7 +125,7 @@ func (w *world) rebuild(l *line, o links.Options) links.Report {
 	return r
 }
 
-// loseLinks empties the bucket of all that is about links.
+// loseLinks deletes all links.
 func (w *world) loseLinks(l *line) {
 	w.Helper()
 	s, err := l.Bus.JetStream().Stream(w.Context(), "KV_tieback-state")
@@ -136,7 +136,7 @@ func (w *world) loseLinks(l *line) {
 	}
 }
 
-// invoice is an exported invoice of a subcontractor, in Procore's ids.
+// invoice has Procore's ids of an exported invoice of a subcontractor.
 type invoice struct{ id, contract, project int64 }
 
 func (w *world) exportedInvoice(l *line) invoice {
@@ -151,11 +151,11 @@ func (w *world) exportedInvoice(l *line) invoice {
 			return invoice{r.ItemID, contract, c.Project}
 		}
 	}
-	w.Fatal("the play exported no invoice")
+	w.Fatal("the scenario exported no invoice")
 	return invoice{}
 }
 
-// pay exports a payment, which names its invoice by Procore's id only.
+// pay exports a payment that names its invoice only by Procore's id.
 func (w *world) pay(i invoice) int64 {
 	w.Helper()
 	payload, err := w.sandbox.Sample(firstCompany, "create_payment", nil)
@@ -166,7 +166,7 @@ func (w *world) pay(i invoice) int64 {
 	return w.pressIn(firstCompany, "create_payment", payload)
 }
 
-// command runs `tieback links` on the world's folder, for the first company.
+// command runs `tieback links` on the data folder, for the first company.
 func (w *world) command(args ...string) (string, error) {
 	w.Helper()
 	for name, value := range map[string]string{

@@ -15,7 +15,7 @@ import (
 	"github.com/tieback/tieback/services/sandbox"
 )
 
-// counter is a sink that counts what is logged, and the longest line.
+// counter is a log sink that counts bytes and the length of the longest line.
 type counter struct{ bytes, longest atomic.Int64 }
 
 func (c *counter) Write(p []byte) (int, error) {
@@ -34,7 +34,7 @@ func (c *counter) core() zapcore.Core {
 	return zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), c, zap.DebugLevel)
 }
 
-// longAnswers are refusals that are larger than any reader needs. Each has the reason at its beginning.
+// longAnswers has very large refusals. Each has its reason at the beginning.
 var longAnswers = map[string]func(w io.Writer){
 	"a message of 20 MB": func(w io.Writer) {
 		_, _ = io.WriteString(w, `{"message":"the name is odd: `+strings.Repeat("x", 20<<20)+`"}`)
@@ -74,7 +74,7 @@ func TestOversizedRefusalsFailOnlyTheirEvents(t *testing.T) {
 		if i := company - firstCompany; i >= 0 && i < int64(len(trials)) {
 			return trials[i]
 		}
-		return nil // the neighbour
+		return nil // another company
 	}
 	log := &counter{}
 	w := newWorld(t, setup{companies: len(trials) + 1, log: log.core(), around: func(next http.Handler) http.Handler {
@@ -101,8 +101,8 @@ func TestOversizedRefusalsFailOnlyTheirEvents(t *testing.T) {
 		}
 		tr.request = w.pressIn(company, tr.eventType, nil)
 	}
-	neighbour := w.pressIn(firstCompany+int64(len(trials)), "create_vendor", nil)
-	w.succeeded(neighbour)
+	other := w.pressIn(firstCompany+int64(len(trials)), "create_vendor", nil)
+	w.succeeded(other)
 	dead := map[int64]*tiebackv1.DeadLetter{}
 	for _, d := range l.letters(letters) {
 		dead[d.ErpRequestId] = d
@@ -121,7 +121,7 @@ func TestOversizedRefusalsFailOnlyTheirEvents(t *testing.T) {
 			t.Errorf("%s: an error of %d bytes and a sentence of %d: %.200q %.200q", tr.name, len(d.Error), len(d.UserMessage), d.Error, d.UserMessage)
 		}
 		if tr.stop == "fetcher" || tr.stop == "status-reporter" {
-			continue // Procore does not say which details there are, or takes nothing for them
+			continue // Procore does not show the request details, or refuses reports for them
 		}
 		r := w.wait(tr.request)
 		said := strings.Join(r.Details[0].Messages, " ")

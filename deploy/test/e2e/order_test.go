@@ -30,7 +30,7 @@ func TestNewestRequestWinsInAnyOrderOfIDs(t *testing.T) {
 			fell++
 		}
 		w.succeeded(newer)
-		w.wait(older) // done before, or refused as overtaken
+		w.wait(older) // booked before, or refused as superseded
 		vendors = append(vendors, vendor)
 	}
 	if grew == 0 || fell == 0 {
@@ -53,7 +53,7 @@ func TestNewestRequestWinsInAnyOrderOfIDs(t *testing.T) {
 	}
 }
 
-// unlinked is an unlink_vendor payload for a vendor, as it is in Procore.
+// unlinked returns an unlink_vendor payload for a vendor.
 func (w *world) unlinked(vendor int64) map[string]any {
 	w.Helper()
 	payload, err := w.sandbox.Sample(firstCompany, "unlink_vendor", nil)
@@ -63,7 +63,7 @@ func (w *world) unlinked(vendor int64) map[string]any {
 	return payload
 }
 
-// removed has the ERP's people delete a vendor.
+// removed deletes a vendor in the ERP.
 func (w *world) removed(l *line, origin string) {
 	w.Helper()
 	books, err := l.Ledger.Company(w.Context(), firstCompany)
@@ -73,7 +73,7 @@ func (w *world) removed(l *line, origin string) {
 	w.must(books.Close())
 }
 
-// bookedFor are the records of Procore's id.
+// bookedFor returns the bookings of a record of Procore.
 func bookedFor(all []*ledger.Record, id int64) []*ledger.Record {
 	var out []*ledger.Record
 	for _, r := range all {

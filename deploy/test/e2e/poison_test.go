@@ -21,7 +21,7 @@ import (
 	"github.com/tieback/tieback/services/worker/exports"
 )
 
-// await reads the first n messages of a stream, waiting for them.
+// await waits for the first n messages of a stream and returns them.
 func (l *line) await(kind bus.Kind, n int) []jetstream.Msg {
 	l.world.Helper()
 	c, err := l.Bus.JetStream().OrderedConsumer(l.world.Context(), kind.Stream(), jetstream.OrderedConsumerConfig{})
@@ -46,7 +46,7 @@ func (l *line) await(kind bus.Kind, n int) []jetstream.Msg {
 	return all
 }
 
-// letters reads the first n dead letters, by the subject of what died.
+// letters waits for n dead letters and returns them by the subjects of their messages.
 func (l *line) letters(n int) map[string]*tiebackv1.DeadLetter {
 	l.world.Helper()
 	all := map[string]*tiebackv1.DeadLetter{}
@@ -61,7 +61,7 @@ func (l *line) letters(n int) map[string]*tiebackv1.DeadLetter {
 	return all
 }
 
-// failed waits for a request and insists on failure, with a sentence that has want in it.
+// failed waits for a request and checks that it failed with a message that contains want.
 func (w *world) failed(request int64, want string) {
 	w.Helper()
 	r := w.wait(request)
@@ -83,29 +83,29 @@ func TestMalformedRequestsFailAlone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{})
 	l := w.run()
-	neighbours := w.vendors(5)
+	others := w.vendors(5)
 	unknown := w.pressIn(firstCompany, "create_spaceship", map[string]any{"request_data": map[string]any{"request_detail_id": 0, "ship": map[string]any{"id": 1}}})
-	senseless := w.pressIn(firstCompany, "create_vendor", map[string]any{"request_data": map[string]any{"vendor": "nonsense"}})
+	malformed := w.pressIn(firstCompany, "create_vendor", map[string]any{"request_data": map[string]any{"vendor": "nonsense"}})
 	nothing := w.pressIn(firstCompany, "create_commitment", map[string]any{"request_data": map[string]any{}})
-	neighbours = append(neighbours, w.vendors(5)...)
-	for _, id := range neighbours {
+	others = append(others, w.vendors(5)...)
+	for _, id := range others {
 		w.succeeded(id)
 	}
 	w.failed(unknown, "create_spaceship")
-	w.failed(senseless, "")
+	w.failed(malformed, "")
 	w.failed(nothing, "")
 	letters := l.letters(3)
 	for subject, stop := range map[string]string{
 		bus.For(bus.Delivery, "", firstCompany, unknown).String():               "fetcher",
-		bus.For(bus.Event, "create_vendor", firstCompany, senseless).String():   "export",
+		bus.For(bus.Event, "create_vendor", firstCompany, malformed).String():   "export",
 		bus.For(bus.Event, "create_commitment", firstCompany, nothing).String(): "export",
 	} {
 		if d := letters[subject]; d == nil || d.Stage != stop || d.Class != tiebackv1.ErrorClass_ERROR_CLASS_PERMANENT || d.Attempts != 1 || d.Error == "" {
 			t.Errorf("dead letter of %s: %v; want one by %s", subject, d, stop)
 		}
 	}
-	if booked := len(w.sound(l.Ledger, firstCompany, ledger.Vendor)); booked != len(neighbours) {
-		t.Errorf("%d vendors in the books, want %d", booked, len(neighbours))
+	if booked := len(w.sound(l.Ledger, firstCompany, ledger.Vendor)); booked != len(others) {
+		t.Errorf("%d vendors in the books, want %d", booked, len(others))
 	}
 }
 
@@ -137,13 +137,13 @@ func TestForeignMessagesAreDeadLetteredWhole(t *testing.T) {
 		"tb.outcome.too.long.by.a.token.or.two":   garbage,
 		subject(bus.Delivery, "", 21):             raw(&tiebackv1.Delivery{CompanyId: firstCompany, ErpRequestId: 21}), // Procore has no such request
 	}
-	neighbours := w.vendors(5)
+	others := w.vendors(5)
 	for s, data := range poison {
 		_, err := l.Bus.JetStream().Publish(t.Context(), s, data)
 		w.must(err)
 	}
-	neighbours = append(neighbours, w.vendors(5)...)
-	for _, id := range neighbours {
+	others = append(others, w.vendors(5)...)
+	for _, id := range others {
 		w.succeeded(id)
 	}
 	letters := l.letters(len(poison))
@@ -152,8 +152,8 @@ func TestForeignMessagesAreDeadLetteredWhole(t *testing.T) {
 			t.Errorf("dead letter of %s: %v; want the message whole", s, d)
 		}
 	}
-	if booked := len(w.sound(l.Ledger, firstCompany, ledger.Vendor)); booked != len(neighbours) {
-		t.Errorf("%d vendors in the books, want %d", booked, len(neighbours))
+	if booked := len(w.sound(l.Ledger, firstCompany, ledger.Vendor)); booked != len(others) {
+		t.Errorf("%d vendors in the books, want %d", booked, len(others))
 	}
 }
 
@@ -180,12 +180,12 @@ func TestPanicFailsOnlyItsEvent(t *testing.T) {
 		}
 		return s.Run(ctx)
 	}})
-	neighbours := w.vendors(5)
+	others := w.vendors(5)
 	payload, err := w.sandbox.Sample(firstCompany, "create_vendor", nil)
 	w.must(err)
 	sandbox.Set(payload, "request_data.vendor.name", "Poison")
 	poison := w.pressIn(firstCompany, "create_vendor", payload)
-	for _, id := range append(neighbours, w.vendors(5)...) {
+	for _, id := range append(others, w.vendors(5)...) {
 		w.succeeded(id)
 	}
 	w.succeeded(poison)

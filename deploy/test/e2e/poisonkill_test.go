@@ -29,59 +29,59 @@ import (
 	"github.com/tieback/tieback/services/tieback/run"
 )
 
-// beTheVictim makes the test binary the process that dies.
+// beTheVictim makes the test binary run as the victim.
 const beTheVictim = "TIEBACK_TEST_VICTIM"
 
 // Records that kill every process that handles them become dead letters after their attempts. Events that were in flight beside
 // them succeed and are booked once. The process is a real one with all stages but ingest; SIGKILL ends it.
 func TestPoisonMessageFailsAlone(t *testing.T) {
 	t.Parallel()
-	const neighbours, companies, attempts = 200, 3, 5
+	const others, companies, attempts = 200, 3, 5
 	w := newWorld(t, setup{companies: companies})
 	url := w.listeningBroker()
 	l := w.runIngest(url)
 	var innocent, poison []int64
-	for i := range neighbours {
+	for i := range others {
 		innocent = append(innocent, w.pressIn(firstCompany+int64(i%companies), "create_vendor", nil))
-		if i == neighbours/3 || i == neighbours/2 {
+		if i == others/3 || i == others/2 {
 			poison = append(poison, w.pressPoison(firstCompany+int64(i%companies)))
 		}
 	}
-	deaths, beside := w.dieAndRise(url, append(innocent, poison...))
+	deaths, beside := w.restartVictim(url, append(innocent, poison...))
 	for _, id := range innocent {
 		w.succeeded(id)
 	}
 	letters := l.letters(len(poison))
 	for i, id := range poison {
 		w.failed(id, "")
-		subject := bus.For(bus.Event, "create_vendor", firstCompany+int64([]int{neighbours / 3, neighbours / 2}[i]%companies), id).String()
+		subject := bus.For(bus.Event, "create_vendor", firstCompany+int64([]int{others / 3, others / 2}[i]%companies), id).String()
 		if d := letters[subject]; d == nil || d.Stage != "export" || !strings.Contains(d.Error, "did not end") {
-			t.Errorf("dead letter of the poison %s: %v", subject, d)
+			t.Errorf("dead letter of %s: %v", subject, d)
 		}
 	}
 	booked := 0
 	for i := range companies {
 		booked += len(w.sound(l.Ledger, firstCompany+int64(i), ledger.Vendor))
 	}
-	if booked != neighbours {
-		t.Errorf("%d vendors in the books, want %d", booked, neighbours)
+	if booked != others {
+		t.Errorf("%d vendors in the books, want %d", booked, others)
 	}
 	if deaths > attempts*len(poison) {
-		t.Errorf("the process died %d times of %d poisons, want no more than %d each", deaths, len(poison), attempts)
+		t.Errorf("the process died %d times of %d records, want at most %d each", deaths, len(poison), attempts)
 	}
 	if beside < 2*deaths {
-		t.Errorf("%d neighbours were at work in %d deaths, which proves little", beside, deaths)
+		t.Errorf("only %d other bookings were in flight in %d deaths", beside, deaths)
 	}
-	t.Logf("the process died %d times, beside %d of its neighbours at work", deaths, beside)
+	t.Logf("the process died %d times, with %d other bookings in flight", deaths, beside)
 }
 
-// listeningBroker is a broker that other processes reach.
+// listeningBroker starts a broker with a port.
 func (w *world) listeningBroker() string {
 	w.Helper()
 	return bustest.Start(w.T, server.Options{Port: -1, StoreDir: filepath.Join(w.data, "jetstream"), SyncAlways: true}).ClientURL()
 }
 
-// runIngest runs nothing else of the pipeline in this process.
+// runIngest runs only ingest in this process.
 func (w *world) runIngest(url string) *line {
 	w.Helper()
 	p := w.process()
@@ -104,9 +104,9 @@ func (w *world) pressPoison(company int64) int64 {
 	return w.pressIn(company, "create_vendor", payload)
 }
 
-// dieAndRise starts the victim again each time it dies, until all requests are closed, and
-// says how often that was, and how many neighbours were at work then.
-func (w *world) dieAndRise(url string, requests []int64) (deaths, beside int) {
+// restartVictim restarts the victim whenever it dies, until all requests are closed. It returns how often that was, and how many
+// other bookings were in flight then.
+func (w *world) restartVictim(url string, requests []int64) (deaths, beside int) {
 	w.Helper()
 	all := w.all(requests)
 	for {
@@ -122,14 +122,14 @@ func (w *world) dieAndRise(url string, requests []int64) (deaths, beside int) {
 			w.Fatal("the test ended first")
 		}
 		if deaths > 50 {
-			w.Fatal("it dies and dies")
+			w.Fatal("the victim dies without an end")
 		}
 	}
 }
 
 type victimProcess struct {
 	stdin io.Closer
-	died  chan int // how many neighbours were at work
+	died  chan int // the number of other bookings in flight
 }
 
 func (w *world) startVictim(url string) *victimProcess {
@@ -149,13 +149,13 @@ func (w *world) startVictim(url string) *victimProcess {
 		for in := bufio.NewScanner(stdout); in.Scan(); {
 			beside, _ = strconv.Atoi(in.Text())
 		}
-		_ = cmd.Wait() // killed, or stopped by us
+		_ = cmd.Wait() // killed or stopped
 		v.died <- beside
 	}()
 	return v
 }
 
-// victim is the process: all stops but ingest, until its parent closes its stdin.
+// victim runs all stages but ingest until its parent closes its stdin.
 func victim() int {
 	ctx, stop := context.WithCancel(context.Background())
 	go func() { _, _ = io.Copy(io.Discard, os.Stdin); stop() }()
@@ -188,7 +188,7 @@ func runVictim(ctx context.Context) error {
 	return g.Wait()
 }
 
-// deadly opens ERPs in which one record kills the process, and a booking takes a moment.
+// deadly opens ERPs in which some records kill the process.
 func deadly(open connector.Opener) connector.Opener {
 	var working atomic.Int32
 	var striking atomic.Bool
@@ -204,8 +204,7 @@ type deadlyERP struct {
 	striking *atomic.Bool
 }
 
-// Put waits before it kills until some neighbours are at work, booked and not told of it; half a second where
-// none are let in.
+// Put kills the process as soon as 8 other bookings are in flight, after half a second at the latest.
 func (e *deadlyERP) Put(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
 	const moment = 10 * time.Millisecond
 	if strings.HasPrefix(q.Record.Name, "Poison") {
@@ -215,11 +214,11 @@ func (e *deadlyERP) Put(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv
 		}
 		fmt.Println(e.working.Load())
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-		select {} // until it strikes
+		select {} // until the signal arrives
 	}
 	e.working.Add(1)
 	defer e.working.Add(-1)
-	time.Sleep(2 * moment) // as an ERP takes
+	time.Sleep(2 * moment) // the time of an ERP
 	a, err := e.Driver.Put(ctx, q)
 	for n := 0; n < 50 && e.striking.Load(); n++ {
 		time.Sleep(moment)

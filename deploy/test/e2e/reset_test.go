@@ -11,7 +11,7 @@ import (
 	"github.com/tieback/tieback/services/sandbox"
 )
 
-// job is a create_or_update_job payload of a code, whose cost codes have no cost types.
+// job returns a create_or_update_job payload with a code, whose cost codes have no cost types.
 func (w *world) job(code string) map[string]any {
 	w.Helper()
 	payload, err := w.sandbox.Sample(firstCompany, "create_or_update_job", nil)
@@ -22,7 +22,7 @@ func (w *world) job(code string) map[string]any {
 	return payload
 }
 
-// reset has a super user reset a job of Procore's.
+// reset resets a job in Procore.
 func (w *world) reset(project int64, origin string) {
 	w.Helper()
 	payload, err := w.sandbox.Sample(firstCompany, "reset_job", nil)
@@ -97,7 +97,7 @@ func TestResetsRemoveRecordsIfConfigured(t *testing.T) {
 	}
 }
 
-// budget is a create_budget payload of one job cost and one transaction of 100, without an origin id.
+// budget returns a create_budget payload with one job cost and one transaction of 100, without an origin id.
 func (w *world) budget(project int64, costCode, category string) map[string]any {
 	w.Helper()
 	job, _ := w.sandbox.Record(firstCompany, "project", project)
@@ -158,7 +158,7 @@ func TestBudgetIsBookedOnceAcrossReset(t *testing.T) {
 	}
 }
 
-// origins are those of all records of an entity in the ERP.
+// origins returns the origin ids of an entity in the ERP.
 func (w *world) origins(l *line, e ledger.Entity) (out []string) {
 	w.Helper()
 	for _, r := range w.sound(l.Ledger, firstCompany, e) {

@@ -31,27 +31,26 @@ func TestSecretsRotateWithoutRestart(t *testing.T) {
 	}
 }
 
-// rotateWebhookToken goes by two tokens: Procore's hook changes while both count.
+// rotateWebhookToken changes Procore's hook while both tokens are valid.
 func (r *rotation) rotateWebhookToken() {
 	const old, next = "webhook-token-0123456789abcdef", "webhook-token-fedcba9876543210"
 	r.keep(next)
 	r.rewrite("webhook_tokens", old+"\n"+next)
 	for token, want := range map[string]int{old: http.StatusOK, next: http.StatusOK} {
 		if got, _ := r.deliver(firstCompany, token, shapes["v2.0"](firstCompany, 1)); got/100 != want/100 {
-			r.Errorf("while rotating, a token is answered %d", got)
+			r.Errorf("during the rotation a token is answered %d", got)
 		}
 	}
 	r.must(r.sandbox.RotateToken(firstCompany, next))
 	r.succeeded(r.press("create_vendor"))
 	r.rewrite("webhook_tokens", next)
 	if got, _ := r.deliver(firstCompany, old, shapes["v2.0"](firstCompany, 1)); got != http.StatusUnauthorized {
-		r.Errorf("the token that was taken away is answered %d", got)
+		r.Errorf("the removed token is answered %d", got)
 	}
 	r.succeeded(r.press("create_vendor"))
 }
 
-// rotateClientSecret is hard: Procore takes the old secret no more at the moment it makes
-// another. Events wait until the file has it.
+// rotateClientSecret creates a new secret in Procore, which invalidates the old one at once. Events wait until the file has it.
 func (r *rotation) rotateClientSecret() {
 	old, next := r.secret, "client-secret-fedcba9876543210"
 	r.keep(next)
@@ -72,7 +71,7 @@ func (r *rotation) rotateClientSecret() {
 	}
 }
 
-// rotatePassword is hard as well.
+// rotatePassword changes the password of the ERP, which invalidates the old one at once.
 func (r *rotation) rotatePassword() {
 	const next = "erp-password-fedcba9876543210"
 	r.keep(next)
@@ -88,25 +87,25 @@ func (r *rotation) rotatePassword() {
 	}
 }
 
-// rotateBrokerKey has the broker know both keys for a while.
+// rotateBrokerKey rotates the key while the broker accepts both.
 func (r *rotation) rotateBrokerKey() {
 	next := r.newKey()
 	r.broker.knows(r.T, r.key, next)
 	r.succeeded(r.press("create_vendor"))
 	r.write("broker.nk", next)
 	r.succeeded(r.press("create_vendor"))
-	r.broker.knows(r.T, next) // cuts the connection, which the old key opened
+	r.broker.knows(r.T, next) // closes the connection of the old key
 	r.succeeded(r.press("create_vendor"))
 	r.refused(r.key)
 	r.key = next
 }
 
-// takeTheKeyAwayFirst is the wrong order: we are refused for a while, and come back all the same.
+// takeTheKeyAwayFirst rotates in the wrong order: the broker refuses the service for a while, and then accepts it again.
 func (r *rotation) takeTheKeyAwayFirst() {
 	next := r.newKey()
 	mark := r.log.mark()
 	r.broker.knows(r.T, next)
-	for range 4 { // nats.go gives up for good after the second, if one lets it
+	for range 4 { // by default nats.go gives up after the second
 		mark = r.log.await(r.T, mark, "broker refused", "authorization violation")
 	}
 	request := r.press("create_vendor")
@@ -116,7 +115,7 @@ func (r *rotation) takeTheKeyAwayFirst() {
 	r.key = next
 }
 
-// refused makes sure that a key opens nothing.
+// refused checks that the broker refuses a key.
 func (r *rotation) refused(seed string) {
 	r.Helper()
 	pair, err := nkeys.FromSeed([]byte(seed))

@@ -19,7 +19,7 @@ import (
 	"github.com/tieback/tieback/services/sandbox"
 )
 
-// buffer is a log that may be written and read at once.
+// buffer is a log that may be written and read concurrently.
 type buffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -37,13 +37,13 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
-// purse keeps every access token that Procore gave out.
-type purse struct {
+// tokenRecorder records every access token that Procore issues.
+type tokenRecorder struct {
 	mu     sync.Mutex
 	tokens []string
 }
 
-func (p *purse) around(h http.Handler) http.Handler {
+func (p *tokenRecorder) around(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/oauth/token" {
 			h.ServeHTTP(w, r)
@@ -68,12 +68,12 @@ func (p *purse) around(h http.Handler) http.Handler {
 // No secret is in a log, a metric, a message or the data folder, whatever fails.
 func TestSecretsAreNotDisclosed(t *testing.T) {
 	t.Parallel()
-	log, purse := &buffer{}, &purse{}
+	log, tokenRecorder := &buffer{}, &tokenRecorder{}
 	const rotated, guessed = "rotated-webhook-token-xyz", "guessed-webhook-token-xyz"
 	core := zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(log), zap.DebugLevel)
-	w := newWorld(t, setup{log: core, around: purse.around, tokens: []string{rotated}})
+	w := newWorld(t, setup{log: core, around: tokenRecorder.around, tokens: []string{rotated}})
 	for _, rule := range []sandbox.FaultRule{
-		{Path: "/oauth/token", Kind: sandbox.FaultStatus, Status: 500}, // the answer to the secret itself
+		{Path: "/oauth/token", Kind: sandbox.FaultStatus, Status: 500}, // of the login
 		{Path: "/oauth/token", Kind: sandbox.FaultStatus, Status: 401},
 		{Path: "/oauth/token", Kind: sandbox.FaultReset, Times: 2},
 		{Path: "/erp_requests/", Kind: sandbox.FaultExpire, Times: 2},
@@ -93,7 +93,7 @@ func TestSecretsAreNotDisclosed(t *testing.T) {
 	requests = append(requests, w.pressIn(firstCompany, "create_spaceship", map[string]any{"request_data": map[string]any{"request_detail_id": 0}}))
 	w.deliver(firstCompany, guessed, shapes["v2.0"](firstCompany, 1))
 	w.deliver(firstCompany, rotated, "not a delivery")
-	w.deliver(firstCompany, rotated, shapes["v4.0"](firstCompany, 2)) // a request that Procore does not have
+	w.deliver(firstCompany, rotated, shapes["v4.0"](firstCompany, 2)) // an unknown request
 	for _, id := range requests {
 		w.wait(id)
 	}
@@ -113,21 +113,21 @@ func TestSecretsAreNotDisclosed(t *testing.T) {
 	l.stop()
 	places := map[string]string{"log": log.String(), "metrics": metrics.String(), "messages": messages.String(), "data folder": w.files()}
 	for place, text := range places {
-		if !strings.Contains(text, fmt.Sprint(int64(firstCompany))) { // or else nothing is proved
-			t.Errorf("the %s does not even hold the company's id", place)
+		if !strings.Contains(text, fmt.Sprint(int64(firstCompany))) { // otherwise the search proves nothing
+			t.Errorf("the %s lacks the company's id", place)
 		}
-		for secret, value := range w.secrets(purse, rotated, guessed) {
+		for secret, value := range w.secrets(tokenRecorder, rotated, guessed) {
 			if i := strings.Index(text, value); i >= 0 {
-				t.Errorf("the %s holds %s: …%q", place, secret, text[max(0, i-100):min(len(text), i+100)])
+				t.Errorf("the %s has %s: …%q", place, secret, text[max(0, i-100):min(len(text), i+100)])
 			}
 		}
 	}
-	if len(purse.tokens) < 3 || !strings.Contains(log.String(), `"verdict":"dead"`) || !strings.Contains(log.String(), `"verdict":"again"`) {
-		t.Errorf("%d access tokens were given out and the log is of %d bytes: the scenario was too tame", len(purse.tokens), len(log.String()))
+	if len(tokenRecorder.tokens) < 3 || !strings.Contains(log.String(), `"verdict":"dead"`) || !strings.Contains(log.String(), `"verdict":"again"`) {
+		t.Errorf("%d access tokens were issued, and the log has %d bytes: too few faults", len(tokenRecorder.tokens), len(log.String()))
 	}
 }
 
-func (w *world) secrets(p *purse, rotated, guessed string) map[string]string {
+func (w *world) secrets(p *tokenRecorder, rotated, guessed string) map[string]string {
 	all := map[string]string{"the client secret": w.secret, "the webhook token": w.token, "the second webhook token": rotated, "a guessed token": guessed}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -137,7 +137,7 @@ func (w *world) secrets(p *purse, rotated, guessed string) map[string]string {
 	return all
 }
 
-// files is all that lies in the data folder.
+// files returns the contents of the data folder.
 func (w *world) files() string {
 	w.Helper()
 	var all strings.Builder

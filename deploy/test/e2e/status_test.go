@@ -20,7 +20,7 @@ import (
 	"github.com/tieback/tieback/services/tieback/status"
 )
 
-// status looks once; change says how.
+// status reads the status once; change may change its options.
 func (l *line) status(change func(*status.Options)) status.Report {
 	l.world.Helper()
 	o := status.Options{Companies: map[int64]string{}, Limits: request.Limits{Interactive: l.Settings.Deadline, Sync: l.Settings.SyncDeadline}}
@@ -35,7 +35,7 @@ func (l *line) status(change func(*status.Options)) status.Report {
 	return r
 }
 
-// until looks again and again until it is as wanted.
+// until reads the status until it is as wanted.
 func (l *line) until(wanted func(status.Report) bool) status.Report {
 	l.world.Helper()
 	var r status.Report
@@ -44,7 +44,7 @@ func (l *line) until(wanted func(status.Report) bool) status.Report {
 			return r
 		}
 	}
-	l.world.Fatalf("it never becomes as wanted: %s", l.world.json(r))
+	l.world.Fatalf("the status never becomes as wanted: %s", l.world.json(r))
 	return r
 }
 
@@ -71,26 +71,26 @@ func TestStatusOfIdlePipeline(t *testing.T) {
 	}
 	r := l.until(func(r status.Report) bool { return queueOf(r, "status-reporter").Unfinished() == 0 })
 	if len(r.Needs)+len(r.Unasked)+len(r.Notes) > 0 || len(r.Queues) != 7 || len(r.Companies) != 2 {
-		t.Errorf("it stands at %s", w.json(r))
+		t.Errorf("status: %s", w.json(r))
 	}
 	for _, q := range r.Queues {
 		if !q.Known || !q.Made || !q.Taken || q.Unfinished() > 0 || q.Oldest != nil {
-			t.Errorf("%s stands at %+v", q.Stop, q)
+			t.Errorf("%s: %+v", q.Stop, q)
 		}
 	}
 	for _, stop := range []string{"fetcher", "export", "status-reporter"} {
 		if q := queueOf(r, stop); *q.In != 3 || *q.Finished != 3 {
-			t.Errorf("%s takes in %v a minute and finishes %v, want 3", stop, *q.In, *q.Finished)
+			t.Errorf("%s: %v in per minute, %v finished, want 3", stop, *q.In, *q.Finished)
 		}
 	}
 	if q := queueOf(r, "sync"); *q.In != 0 || *q.Finished != 0 {
-		t.Errorf("sync has nothing to do, and stands at %+v", q)
+		t.Errorf("sync: %+v", q)
 	}
 	if c := companyOf(r, firstCompany); c.Succeeded != 3 || c.Failed+c.Unfinished+c.Dead != 0 || c.Oldest != nil || c.Name != "C0" {
-		t.Errorf("the company stands at %+v", c)
+		t.Errorf("the company: %+v", c)
 	}
 	if c := companyOf(r, firstCompany+1); c.Succeeded != 0 {
-		t.Errorf("the other company stands at %+v", c)
+		t.Errorf("the other company: %+v", c)
 	}
 }
 
@@ -103,30 +103,30 @@ func TestStatusShowsUnreachableERP(t *testing.T) {
 	other := w.pressIn(firstCompany+1, "create_vendor", nil)
 	r := l.until(func(r status.Report) bool {
 		if queueOf(r, "fetcher").Unfinished() > 0 {
-			return false // an event that was passed on counts there too until its delivery is acknowledged
+			return false // an event also counts there until its delivery is acknowledged
 		}
 		return queueOf(r, "export").Out == 4 && queueOf(r, "export").Again > 0 && companyOf(r, firstCompany).Retrying > 0 && companyOf(r, firstCompany+1).Retrying == 1
 	})
 	if q := queueOf(r, "export"); q.Waiting != 0 || !q.Taken || q.Oldest == nil || q.Of.Type != "create_vendor" {
-		t.Errorf("export stands at %+v", q)
+		t.Errorf("export: %+v", q)
 	}
 	for id, want := range map[int64]int{firstCompany: 3, firstCompany + 1: 1} {
 		if c := companyOf(r, id); c.Unfinished != want || c.AtLeast || c.Oldest == nil || !strings.Contains(c.LastFailure, "connection refused") {
-			t.Errorf("company %d stands at %+v, want %d unfinished", id, c, want)
+			t.Errorf("company %d: %+v, want %d unfinished", id, c, want)
 		}
 	}
 	if len(r.Needs) > 0 {
-		t.Errorf("all are in time, and somebody is needed: %v", r.Needs)
+		t.Errorf("all events are in time, but something needs attention: %v", r.Needs)
 	}
 	cut := l.status(func(o *status.Options) { o.Tail = 2 })
 	if c := companyOf(cut, firstCompany); !c.AtLeast || c.Unfinished > 2 || !strings.Contains(strings.Join(cut.Notes, " "), "of the 4 unfinished messages at export the companies' numbers count only the first 2") {
-		t.Errorf("of the first two it says %s", w.json(cut))
+		t.Errorf("limited to two messages: %s", w.json(cut))
 	}
 	away.Store(false)
 	w.succeeded(other)
 	r = l.until(func(r status.Report) bool { return companyOf(r, firstCompany+1).Unfinished == 0 })
 	if c := companyOf(r, firstCompany+1); c.LastFailure != "" || c.Retrying != 0 || c.Succeeded != 1 {
-		t.Errorf("it is done, and stands at %+v", c)
+		t.Errorf("after the request was closed: %+v", c)
 	}
 }
 
@@ -155,10 +155,10 @@ func TestStatusIgnoresFinishedBehindHanging(t *testing.T) {
 		return queueOf(r, "export").Unfinished() == 1 && queueOf(r, "status-reporter").Unfinished() == 0
 	})
 	if q := queueOf(r, "export"); q.Of == nil || q.Of.Request != first {
-		t.Errorf("export stands at %s, want request %d as the oldest", w.json(q), first)
+		t.Errorf("export: %s, want request %d as the oldest", w.json(q), first)
 	}
 	if c := companyOf(r, firstCompany); c.Unfinished != 1 || c.Succeeded != 5 {
-		t.Errorf("the company stands at %+v", c)
+		t.Errorf("the company: %+v", c)
 	}
 }
 
@@ -195,11 +195,11 @@ func TestStatusNamesStageThatDoesNotRun(t *testing.T) {
 	w.must(l.Bus.PublishOnce(t.Context(), bus.For(bus.Event, "create_vendor", firstCompany+1, 1), &tiebackv1.Event{CompanyId: firstCompany + 1, ErpRequestId: 1}))
 	r = l.status(func(o *status.Options) { o.Tail = 3; o.Recent = 2 })
 	if c := companyOf(r, firstCompany); c.Unfinished != 4 || c.AtLeast || c.Oldest == nil || queueOf(r, "export").Waiting != 5 || *queueOf(r, "export").Oldest != *c.Oldest {
-		t.Errorf("of a queue too deep to be read it says %s", w.json(r))
+		t.Errorf("limited to three messages: %s", w.json(r))
 	}
 	if notes := strings.Join(r.Notes, "\n"); !strings.Contains(notes, "1 message at export is of companies that are not in the companies file") ||
 		!strings.Contains(notes, "only the newest 2") {
-		t.Errorf("its notes are %q", notes)
+		t.Errorf("notes: %q", notes)
 	}
 }
 
@@ -214,12 +214,12 @@ func TestStatusCountsOpenDeadLetters(t *testing.T) {
 	letters := l.listed(2)
 	r := l.status(nil)
 	if c := companyOf(r, firstCompany); c.Dead != 2 || c.Failed != 2 || !needs(r, "2 dead letters wait for somebody") || companyOf(r, firstCompany+1).Dead != 0 {
-		t.Errorf("with two letters it stands at %s", w.json(r))
+		t.Errorf("with two dead letters: %s", w.json(r))
 	}
-	_, err := l.desk("ann@office").Discard(t.Context(), letters[0].ID, "a test")
+	_, err := l.resolver("ann@office").Discard(t.Context(), letters[0].ID, "a test")
 	w.must(err)
 	if r = l.status(nil); companyOf(r, firstCompany).Dead != 1 || !needs(r, "1 dead letter waits") {
-		t.Errorf("with one of them discarded it stands at %s", w.json(r))
+		t.Errorf("after one was discarded: %s", w.json(r))
 	}
 }
 
@@ -249,14 +249,14 @@ func TestStatusShowsQuota(t *testing.T) {
 		t.Errorf("the quota is %s", w.json(q))
 	}
 	if q := companyOf(r, firstCompany+1).Quota; q != nil {
-		t.Errorf("nothing is known of the other's quota, and it is %s", w.json(q))
+		t.Errorf("the other company's quota is unknown, but shown as %s", w.json(q))
 	}
-	// What no process of ours wrote is not shown.
+	// A value that no process of Tieback wrote is not shown.
 	_, _, err = quota.Swap(t.Context(), strconv.FormatInt(firstCompany+1, 10), []byte(`{"hour":{"limit":3600,"left":3120}}`), 0)
 	w.must(err)
 	r = look()
 	if q := companyOf(r, firstCompany+1).Quota; q != nil || !strings.Contains(strings.Join(r.Notes, " "), "client's secret") || companyOf(r, firstCompany).Quota == nil {
-		t.Errorf("with a foreign value it stands at %s", w.json(r))
+		t.Errorf("with a foreign value: %s", w.json(r))
 	}
 }
 
@@ -275,7 +275,7 @@ func TestStatusShowsRefusedCredentials(t *testing.T) {
 		var ok bool
 		revision, ok, err = quota.Swap(t.Context(), of, raw, revision)
 		if w.must(err); !ok {
-			t.Fatal("the store was written meanwhile")
+			t.Fatal("the store was changed concurrently")
 		}
 		return l.status(func(o *status.Options) {
 			o.Quota, o.Clients = quota, map[int64]*company.Client{firstCompany: client}
@@ -289,16 +289,16 @@ func TestStatusShowsRefusedCredentials(t *testing.T) {
 	until := time.Now().Add(time.Hour)
 	r := stored(sealed(procore.Refusal{Since: time.Now().Add(-2 * time.Minute), Status: 401, Until: until}))
 	if is := companyOf(r, firstCompany).Refusal; is == nil || is.Until == nil || !is.Until.Equal(until) || !needs(r, "Procore has refused the credentials of client acme") {
-		t.Errorf("it stands at %s", w.json(r))
+		t.Errorf("status: %s", w.json(r))
 	}
 	if r := stored(sealed(procore.Refusal{Since: time.Now(), Status: 401})); companyOf(r, firstCompany).Refusal == nil || needs(r, "credentials") {
-		t.Errorf("a moment after it began it stands at %s", w.json(r))
+		t.Errorf("just after the refusal: %s", w.json(r))
 	}
 	if r := stored(nil); companyOf(r, firstCompany).Refusal != nil {
-		t.Errorf("after a login it stands at %s", w.json(r))
+		t.Errorf("after a login: %s", w.json(r))
 	}
 	forged := stored([]byte(w.json(procore.Refusal{Since: time.Now().Add(-time.Hour), Status: 401})))
 	if companyOf(forged, firstCompany).Refusal != nil || needs(forged, "credentials") || !strings.Contains(strings.Join(forged.Notes, " "), "client's secret") {
-		t.Errorf("with a forged value it stands at %s", w.json(forged))
+		t.Errorf("with a forged value: %s", w.json(forged))
 	}
 }

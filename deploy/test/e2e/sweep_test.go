@@ -24,7 +24,7 @@ import (
 	"github.com/tieback/tieback/services/tieback/audit"
 )
 
-// sweeper is a sweep beside a pipeline, to be called. Nothing is too young for it.
+// sweeper returns a sweep without a grace period for the tests to call.
 func (l *line) sweeper() *sweep.Service {
 	l.world.Helper()
 	s, err := sweep.New(sweep.Deps{
@@ -34,7 +34,7 @@ func (l *line) sweeper() *sweep.Service {
 	return s
 }
 
-// noIngest is an ingest that can't be reached.
+// noIngest is an ingest that is unreachable.
 func (w *world) noIngest(ctx context.Context, _ *tenant.App) error {
 	w.front.mu.Lock()
 	behind := w.front.behind
@@ -52,7 +52,7 @@ func (l *line) sweep(s *sweep.Service) sweep.Result {
 	return r
 }
 
-// audit audits the first company, from its first click.
+// audit audits the first company, from its first request.
 func (l *line) audit() audit.Report {
 	l.world.Helper()
 	session, err := l.Procore.Company(firstCompany)
@@ -65,7 +65,7 @@ func (l *line) audit() audit.Report {
 	return r
 }
 
-// clean insists that an audit accounts for so many requests, all of them closed.
+// clean checks that an audit accounts for a number of requests, all of them closed.
 func (l *line) clean(requests int) {
 	l.world.Helper()
 	r := l.audit()
@@ -74,14 +74,14 @@ func (l *line) clean(requests int) {
 	}
 }
 
-// amiss is what an audit found that is not closed.
+// amiss returns the findings of an audit that are not closed.
 func amiss(r audit.Report) []audit.Finding {
 	return slices.DeleteFunc(slices.Clone(r.Findings), func(f audit.Finding) bool {
 		return f.Class.Accounted() && f.Class != request.Working
 	})
 }
 
-// every presses the buttons of all event types, and gives the requests.
+// every creates a request of each event type.
 func (w *world) every() []int64 {
 	w.Helper()
 	var requests []int64
@@ -93,7 +93,7 @@ func (w *world) every() []int64 {
 	return requests
 }
 
-// flushed waits until Procore has given up all deliveries of the first company that wait.
+// flushed waits until Procore has discarded a number of deliveries of the first company.
 func (w *world) flushed(l *line, want int) {
 	w.Helper()
 	session, err := l.Procore.Company(firstCompany)
@@ -127,7 +127,7 @@ func TestNothingIsLostWhileIngestIsDown(t *testing.T) {
 		t.Fatalf("%d deliveries arrived: ingest was not down", n)
 	}
 	if r := l.audit(); r.Accounted || r.Counts[request.Missed] != len(requests) {
-		t.Errorf("before the sweep the audit counts %v, want %d missed", r.Counts, len(requests))
+		t.Errorf("before the sweep: counts %v, want %d missed", r.Counts, len(requests))
 	}
 	l.stop()
 
@@ -235,7 +235,7 @@ func TestUnreadableRequestIsClosedAsFailed(t *testing.T) {
 	}
 	got := w.wait(clicked)
 	if got.Outcome() != sandbox.Failed || len(got.Details[0].Messages) != 1 || !strings.Contains(got.Details[0].Messages[0], "permission") {
-		t.Errorf("the user sees %+v", got.Details)
+		t.Errorf("the request details are %+v", got.Details)
 	}
 	if r := l.sweep(s); len(r.Closed) != 0 {
 		t.Errorf("it was closed twice: %v", r.Closed)
@@ -245,7 +245,7 @@ func TestUnreadableRequestIsClosedAsFailed(t *testing.T) {
 	}
 }
 
-// closedHere waits until the pipeline's own stream says closed, whatever Procore says.
+// closedHere waits until a request is closed in the stream, whatever Procore shows.
 func (w *world) closedHere(request int64) {
 	w.Helper()
 	w.mu.Lock()
@@ -295,7 +295,7 @@ func TestOneOfTwoReplicasSweeps(t *testing.T) {
 
 func (w *world) swept(l *line, result string) { w.Helper(); w.counted(l.Registry, result) }
 
-// counted waits until a registry has counted a sweep with the result.
+// counted waits until a registry counts a sweep with the result.
 func (w *world) counted(reg *prometheus.Registry, result string) {
 	w.Helper()
 	deadline := time.After(patience)
@@ -309,7 +309,7 @@ func (w *world) counted(reg *prometheus.Registry, result string) {
 		}
 		select {
 		case <-deadline:
-			w.Fatalf("no sweep was %s", result)
+			w.Fatalf("no sweep with the result %s", result)
 		case <-time.After(5 * time.Millisecond):
 		}
 	}

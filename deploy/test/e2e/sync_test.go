@@ -43,16 +43,16 @@ func TestSyncSendsOnlyChanges(t *testing.T) {
 	second := sync()
 	t.Logf("%d vendors: %d writes to Procore in the first sync, %d in the second", n, first, second)
 	if second > most || first < n/1000 {
-		t.Errorf("%d writes, then %d; want at most %d the second time", first, second, most)
+		t.Errorf("%d writes, then %d; want at most %d in the second sync", first, second, most)
 	}
 	_, err = books.Update(t.Context(), &ledger.Record{Entity: ledger.Vendor, OriginId: origins[4711], Name: "Renamed"})
 	w.must(err)
 	if third := sync(); third != 2 { // the one vendor, and the close-out
-		t.Errorf("one changed vendor cost %d writes", third)
+		t.Errorf("one changed vendor took %d writes", third)
 	}
 }
 
-// linkVendors has a user link vendors of the ERP to Procore's own, all at once.
+// linkVendors links vendors of the ERP with vendors of Procore, all at once.
 func (w *world) linkVendors(origins []string) {
 	w.Helper()
 	var vendors []any

@@ -22,7 +22,7 @@ import (
 	"github.com/tieback/tieback/services/tieback/status"
 )
 
-// needed waits until status names what it needs a person for; of "" until it needs nobody.
+// needed waits until status names what needs attention; "": until nothing does.
 func (l *line) needed(what string) {
 	l.world.Helper()
 	var r status.Report
@@ -32,10 +32,10 @@ func (l *line) needed(what string) {
 			return
 		}
 	}
-	l.world.Fatalf("status needs %q, want %q", r.Needs, what)
+	l.world.Fatalf("status needs attention for %q, want %q", r.Needs, what)
 }
 
-// away is a remote connector: first nobody listens at its address, then it takes calls and answers none, then all.
+// away is a remote connector that is unreachable first, then hangs, then answers.
 type away struct {
 	*world
 	address string
@@ -43,7 +43,7 @@ type away struct {
 	freed   chan struct{}
 }
 
-// remotely makes the world's ERP a remote connector that is not there yet.
+// remotely makes the ERP a remote connector that does not run yet.
 func (w *world) remotely() *away {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	w.must(err)
@@ -55,7 +55,7 @@ func (w *world) remotely() *away {
 	return a
 }
 
-// arrive has the connector listen.
+// arrive starts the connector.
 func (a *away) arrive() {
 	l, err := net.Listen("tcp", a.address)
 	a.must(err)
@@ -122,10 +122,10 @@ func TestEventsBehindThrottledOneShowReason(t *testing.T) {
 	l := w.run()
 	w.press("create_vendor")
 	<-asked
-	time.Sleep(100 * time.Millisecond) // until the company's lane is stopped
+	time.Sleep(100 * time.Millisecond) // until the company's queue is throttled
 	behind := w.press("create_vendor")
 	w.said(behind, sandbox.InProgress, "Your ERP system takes no more calls until")
-	l.needed("") // it goes on by itself
+	l.needed("") // it continues by itself
 }
 
 // Procore refuses a company's secret. Status names that company only, until the secret is accepted.
@@ -147,7 +147,7 @@ func TestRefusedSecretIsNamed(t *testing.T) {
 	w.succeeded(w.pressIn(firstCompany+1, "create_vendor", nil))
 	l.needed("company 598134325841112 (C0): Procore has refused our credentials, or a permission, since")
 	if r := l.status(func(o *status.Options) { o.Passes = time.Nanosecond }); needs(r, "company 598134325841113") {
-		t.Errorf("the other company is called in trouble: %q", r.Needs)
+		t.Errorf("status names the other company: %q", r.Needs)
 	}
 	refuse.Store(false)
 	w.succeeded(waits)
@@ -177,11 +177,11 @@ func TestHealthyPipelineRecordsNoTrouble(t *testing.T) {
 	for _, id := range w.vendors(3) {
 		w.succeeded(id)
 	}
-	time.Sleep(500 * time.Millisecond) // three looks
+	time.Sleep(500 * time.Millisecond) // several intervals
 	s, err := l.Bus.JetStream().Stream(t.Context(), "KV_tieback-state")
 	w.must(err)
 	if _, err := s.GetLastMsgForSubject(t.Context(), "$KV.tieback-state.trouble.>"); err == nil {
-		t.Error("a trouble was written")
+		t.Error("a trouble was recorded")
 	}
 	if n := len(l.messages(bus.Dead)); n > 0 {
 		t.Errorf("%d dead letters", n)
@@ -198,7 +198,7 @@ func TestRefusedWebhookIsNamed(t *testing.T) {
 	s := l.sweeper()
 	for end := time.Now().Add(patience); l.sweep(s).Failing == 0; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatal("no delivery fails")
+			t.Fatal("no delivery failed")
 		}
 	}
 	w.succeeded(missed)
@@ -207,7 +207,7 @@ func TestRefusedWebhookIsNamed(t *testing.T) {
 	w.succeeded(w.press("create_vendor"))
 	for end := time.Now().Add(patience); l.sweep(s).Failing > 0; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatal("a delivery fails for ever")
+			t.Fatal("a delivery fails without an end")
 		}
 	}
 	l.needed("")
@@ -217,7 +217,7 @@ func TestRefusedWebhookIsNamed(t *testing.T) {
 // the audit with its reason.
 func TestRefusalOfERPIsShown(t *testing.T) {
 	t.Parallel()
-	log := &ears{more: make(chan struct{})}
+	log := &logRecorder{more: make(chan struct{})}
 	w := newWorld(t, setup{log: log.core()})
 	var refuse atomic.Bool
 	w.inTrouble(func(context.Context) error {
@@ -235,7 +235,7 @@ func TestRefusalOfERPIsShown(t *testing.T) {
 		log.await(t, 0, `"stage":"`+stop+`"`, fmt.Sprintf(`"erp_request":%d`, refused), `"outcome":"refused"`, "The code 12 is taken.")
 	}
 	if f := of(l.audit(), refused); f.Class != request.Failed || !strings.Contains(f.Why, "The code 12 is taken.") {
-		t.Errorf("the audit says %s: %q", f.Class, f.Why)
+		t.Errorf("the audit reports %s: %q", f.Class, f.Why)
 	}
 	want := map[string]float64{"success": 1, "refused": 1, "failed": 0}
 	families, err := l.Registry.Gather()

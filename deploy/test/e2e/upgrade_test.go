@@ -22,14 +22,13 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// While an upgrade is under way, and after a downgrade, two versions work the same streams. What
-// follows holds a version against messages, subjects and streams of an older and of a newer one;
-// `make rolling OLD=REF` runs the processes of both.
+// During an upgrade two versions use the same streams. These tests give this version messages, subjects and streams of an older and
+// a newer one; `make rolling OLD=REF` runs the processes of both.
 
-// newerField is what a newer version may write behind the fields that this one knows.
+// newerField is a field that a newer version may write.
 var newerField = protowire.AppendString(protowire.AppendTag(nil, 900, protowire.BytesType), "from a newer version")
 
-// published writes raw bytes on a subject, which need not be one of this version's.
+// published publishes data on any subject.
 func (l *line) published(subject string, data []byte) {
 	l.world.Helper()
 	_, err := l.Bus.JetStream().Publish(l.world.Context(), subject, data)
@@ -43,7 +42,7 @@ func (w *world) marshalled(m proto.Message) []byte {
 	return data
 }
 
-// quiet waits until the pipeline's consumer has nothing left to do.
+// quiet waits until a consumer has finished its stream.
 func (l *line) quiet(kind bus.Kind, consumer string) *jetstream.ConsumerInfo {
 	l.world.Helper()
 	ctx, cancel := context.WithTimeout(l.world.Context(), patience)
@@ -70,13 +69,13 @@ func TestFieldsOfNewerVersionAreKept(t *testing.T) {
 	l.published(bus.For(bus.Outcome, "create_vendor", firstCompany, 901).String(), slices.Concat(w.marshalled(told), newerField))
 	closed := l.await(bus.Closed, 1)[0].Data()
 	if n := bytes.Count(closed, newerField); n != 2 {
-		t.Errorf("what was told has %d of 2 fields of a newer version: %q", n, closed)
+		t.Errorf("the close-out has %d of 2 fields of a newer version: %q", n, closed)
 	}
 
-	senseless := slices.Concat(w.marshalled(&tiebackv1.Event{CompanyId: firstCompany, ErpRequestId: 902, Type: "create_vendor", Payload: []byte("{")}), newerField)
-	l.published(bus.For(bus.Event, "create_vendor", firstCompany, 902).String(), senseless)
-	if d := l.buried(902); !bytes.Equal(d.Message, senseless) {
-		t.Errorf("the letter has %q, want %q", d.Message, senseless)
+	malformed := slices.Concat(w.marshalled(&tiebackv1.Event{CompanyId: firstCompany, ErpRequestId: 902, Type: "create_vendor", Payload: []byte("{")}), newerField)
+	l.published(bus.For(bus.Event, "create_vendor", firstCompany, 902).String(), malformed)
+	if d := l.buried(902); !bytes.Equal(d.Message, malformed) {
+		t.Errorf("the dead letter has %q, want %q", d.Message, malformed)
 	}
 }
 
@@ -101,7 +100,7 @@ func TestReplayKeepsFieldsOfNewerVersion(t *testing.T) {
 	}
 }
 
-// eventOf is the event that a fetcher would make of a request.
+// eventOf returns the event that the fetcher publishes for a request.
 func (w *world) eventOf(l *line, id int64) []byte {
 	w.Helper()
 	session, err := l.Procore.Company(firstCompany)
@@ -109,7 +108,7 @@ func (w *world) eventOf(l *line, id int64) []byte {
 	var payload []byte
 	for {
 		payload, err = session.Do(w.Context(), procore.Call{Route: procore.GetERPRequest, ID: id})
-		if fault.ClassOf(err) != fault.Throttled { // what the limits are is being found out
+		if fault.ClassOf(err) != fault.Throttled { // the limits are not known yet
 			break
 		}
 	}
@@ -133,7 +132,7 @@ func TestMessagesOfOlderVersionAreProcessed(t *testing.T) {
 	}))
 	letter := l.listed(1)[0]
 	if letter.State != request.StateOpen || letter.Cause() == "" {
-		t.Errorf("the letter is %s, of cause %q", letter.State, letter.Cause())
+		t.Errorf("the dead letter is %s, cause %q", letter.State, letter.Cause())
 	}
 	l.replayed(letter.ID)
 	if r := w.wait(died); r.Outcome() != "success" {
@@ -146,7 +145,7 @@ func TestSubjectsOfNewerVersionAreDeadLettered(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{noHooks: true})
 	l := w.run()
-	subjects := map[string]string{ // to whoever gives up
+	subjects := map[string]string{ // with the stage that gives up
 		fmt.Sprintf("tb.event.export.create_spaceship.%d.911", int64(firstCompany)):          "export",
 		fmt.Sprintf("tb.outcome.export.create_vendor.%d.912.newer-1", int64(firstCompany)):   "status-reporter",
 		fmt.Sprintf("tb.delivery._._.%d.913.newer-1", int64(firstCompany)):                   "fetcher",
@@ -162,7 +161,7 @@ func TestSubjectsOfNewerVersionAreDeadLettered(t *testing.T) {
 	for subject, stop := range subjects {
 		owner := fmt.Sprintf(".%d.%d", letters[subject].GetCompanyId(), letters[subject].GetErpRequestId())
 		if d := letters[subject]; d == nil || d.Stage != stop || !bytes.Equal(d.Message, data[subject]) || !strings.Contains(subject, owner) {
-			t.Errorf("%s: %v; want a letter of %s and its company, with all of it", subject, d, stop)
+			t.Errorf("%s: %v; want a dead letter of %s with the company and the whole message", subject, d, stop)
 		}
 	}
 }
@@ -185,7 +184,7 @@ func TestCategoryOfNewerVersionWaits(t *testing.T) {
 	m, err := c.Next(jetstream.FetchMaxWait(patience))
 	w.must(err)
 	if m.Subject() != subject || !bytes.Equal(m.Data(), newerField) {
-		t.Errorf("its service gets %s %q", m.Subject(), m.Data())
+		t.Errorf("the service got %s %q", m.Subject(), m.Data())
 	}
 }
 
@@ -220,7 +219,7 @@ func TestStreamsOfOlderVersionAreUpdated(t *testing.T) {
 	l.stop()
 }
 
-// layoutKey is where a version's number lies in what it made at the broker.
+// layoutKey is the metadata key of the version of a stream or consumer.
 const layoutKey = "tieback.layout"
 
 // During an upgrade the last process to start may be of the older version.
@@ -248,10 +247,10 @@ func TestOlderVersionKeepsLayoutOfNewer(t *testing.T) {
 	s, err = second.Bus.JetStream().Stream(t.Context(), bus.Closed.Stream())
 	w.must(err)
 	if is := s.CachedInfo().Config; is.MaxAge != newer.MaxAge || is.Description != newer.Description {
-		t.Errorf("an older version made it %+v", is)
+		t.Errorf("an older version changed it to %+v", is)
 	}
 	if is := second.quiet(bus.Outcome, "status-reporter").Config; is.MaxAckPending != consumer.MaxAckPending {
-		t.Errorf("an older version made it %+v", is)
+		t.Errorf("an older version changed it to %+v", is)
 	}
 	second.stop()
 }

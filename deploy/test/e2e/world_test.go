@@ -31,31 +31,29 @@ import (
 	"github.com/tieback/tieback/services/tieback/run"
 )
 
-// firstCompany is the first of a world's companies; the others follow. Their ids fit
-// neither a float nor 32 bits.
+// firstCompany is the id of the first company; the others follow. The ids fit neither a float64 nor 32 bits.
 const firstCompany = 598134325841112
 
-// setup says what a world is made of. The zero value: one company, no limits, no faults.
+// setup configures a world. The zero value: one company, no limits, no faults.
 type setup struct {
 	companies int                             // 0: 1
 	oneClient bool                            // all companies have the same client
 	limits    sandbox.Config                  // zero limits: none
 	driver    connector.Opener                // nil: the embedded ledger
 	tokens    []string                        // webhook tokens of the first company; nil: one
-	noHooks   bool                            // the sandbox delivers nothing: the test does
-	log       zapcore.Core                    // nil: nowhere
+	noHooks   bool                            // the test delivers, not the sandbox
+	log       zapcore.Core                    // nil: no log
 	backoff   time.Duration                   // 0: 1/60 s
 	timeout   time.Duration                   // of a Procore call; 0: 30 s
 	deadline  time.Duration                   // of an event; 0: 15 minutes
-	slow      time.Duration                   // until an event is told as in progress; 0: a minute
+	slow      time.Duration                   // until an event is reported as in progress; 0: a minute
 	around    func(http.Handler) http.Handler // of the sandbox
 	zone      string                          // of the companies; "": UTC
 	resets    string                          // of each company's entry; "": keep
 	since     time.Time                       // of all companies; zero: none
 }
 
-// world is a sandbox with its companies, and the data folder of a pipeline that may be run
-// and stopped again and again.
+// world is a sandbox with its companies, and the data folder of a pipeline. The pipeline may be run several times.
 type world struct {
 	*testing.T
 	setup
@@ -70,7 +68,7 @@ type world struct {
 	mu     sync.Mutex
 	closed map[int64]*tiebackv1.Outcome
 	dead   map[int64]bool
-	news   map[int64]chan struct{} // closed when the request is
+	news   map[int64]chan struct{} // closed when the request is closed
 }
 
 func newWorld(t *testing.T, s setup) *world {
@@ -130,7 +128,7 @@ func (w *world) openSandbox() {
 		_ = srv.Close()
 		running.Wait()
 		for _, v := range w.sandbox.Violations() {
-			w.Errorf("not as Procore publishes: %s", v)
+			w.Errorf("request differs from Procore's API: %s", v)
 		}
 	})
 }
@@ -139,7 +137,7 @@ func (w *world) webhook(company int64) string {
 	return fmt.Sprintf("http://%s/webhooks/procore/%d", w.front.Addr(), company)
 }
 
-// writeCompanies writes the companies file outside of the data folder, which tests search.
+// writeCompanies writes the companies file, not in the data folder, which tests search for secrets.
 func (w *world) writeCompanies() {
 	var b strings.Builder
 	if w.oneClient {
@@ -163,20 +161,20 @@ func (w *world) writeCompanies() {
 	w.must(os.WriteFile(w.file, []byte(b.String()), 0o600))
 }
 
-// line is a pipeline while it runs.
+// line is a running pipeline.
 type line struct {
 	*run.Pipeline
 	world  *world
 	cancel context.CancelFunc
 	done   chan error
 	once   sync.Once
-	broker *broker.Server // only where the test holds it
+	broker *broker.Server // nil: the pipeline's own
 }
 
-// services replaces some of the pipeline's; nil leaves one out.
+// services replaces services of the pipeline; nil: the service does not run.
 type services map[string]tenant.Service
 
-// run opens a pipeline on the world's data and runs it until stop, or the test's end.
+// run runs a pipeline until stop or the end of the test.
 func (w *world) run() *line { return w.runWith(nil) }
 
 func (w *world) runWith(change services) *line {
@@ -187,7 +185,7 @@ func (w *world) runWith(change services) *line {
 	return w.start(&line{Pipeline: pl}, change)
 }
 
-// runOnBroker is run with a broker that the test may close.
+// runOnBroker runs a pipeline with a broker that the test may close.
 func (w *world) runOnBroker() *line {
 	w.Helper()
 	srv := w.startBroker()
@@ -203,7 +201,7 @@ func (w *world) startBroker() *broker.Server {
 	return srv
 }
 
-// runOn runs a pipeline on a broker that outlives it.
+// runOn runs a pipeline with a broker that keeps running.
 func (w *world) runOn(srv *broker.Server) *line { return w.runOnWith(srv, nil) }
 
 func (w *world) runOnWith(srv *broker.Server, change services) *line {
@@ -267,7 +265,7 @@ func (w *world) start(l *line, change services) *line {
 	return l
 }
 
-// stop stops the pipeline as a signal would; twice is harmless.
+// stop stops the pipeline as a signal does. It may be called twice.
 func (l *line) stop() {
 	l.once.Do(func() {
 		l.cancel()
@@ -281,8 +279,8 @@ func (l *line) stop() {
 	})
 }
 
-// listen notes what the pipeline's streams say of each request, and tells the sandbox what
-// it can't see of those without a request detail.
+// listen records the closed and dead-lettered requests, and reports them to the sandbox, which can't see them without a request
+// detail.
 func (w *world) listen(ctx context.Context, b *bus.Bus) error {
 	all, ctx := errgroup.WithContext(ctx)
 	for kind, note := range map[bus.Kind]func(bus.Message){bus.Closed: w.noteClosed, bus.Dead: w.noteDead} {
@@ -327,7 +325,7 @@ func (w *world) newsOf(request int64) chan struct{} {
 	return w.news[request]
 }
 
-// press presses a button of the first company.
+// press creates a request of the first company.
 func (w *world) press(eventType string) int64 { return w.pressIn(firstCompany, eventType, nil) }
 
 func (w *world) pressIn(company int64, eventType string, payload map[string]any) int64 {
@@ -337,10 +335,10 @@ func (w *world) pressIn(company int64, eventType string, payload map[string]any)
 	return id
 }
 
-// patience with the pipeline, above any backoff that a test provokes.
+// patience is the longest time to wait for the pipeline.
 const patience = 60 * time.Second
 
-// wait waits until a request is closed in the pipeline's own stream and in Procore.
+// wait waits until a request is closed in the stream and in Procore.
 func (w *world) wait(request int64) sandbox.Request {
 	w.Helper()
 	ctx, cancel := context.WithTimeout(w.Context(), patience)
@@ -359,12 +357,12 @@ func (w *world) wait(request int64) sandbox.Request {
 		w.Fatalf("request %d, %s, is closed in the pipeline and open in Procore: %+v", request, r.EventType, r.Details)
 	}
 	if len(r.TooEarly) > 0 {
-		w.Errorf("request %d, %s: success was told too early: %v", request, r.EventType, r.TooEarly)
+		w.Errorf("request %d, %s: success was reported too early: %v", request, r.EventType, r.TooEarly)
 	}
 	return r
 }
 
-// succeeded waits for a request and insists on success.
+// succeeded waits for a request and checks that it succeeded.
 func (w *world) succeeded(request int64) {
 	w.Helper()
 	if r := w.wait(request); r.Outcome() != sandbox.Success || w.isDead(request) {
@@ -385,8 +383,7 @@ func (w *world) must(err error) {
 	}
 }
 
-// sound checks a company's books: no doubles, balanced. It gives the live bookings made for
-// Procore's records of an entity.
+// sound checks that a company's books are balanced and have no duplicates. It returns the bookings of an entity.
 func (w *world) sound(l *ledger.Ledger, company int64, e ledger.Entity) []*ledger.Record {
 	w.Helper()
 	books, err := l.Company(context.Background(), company)
@@ -403,7 +400,7 @@ func (w *world) sound(l *ledger.Ledger, company int64, e ledger.Entity) []*ledge
 	return all
 }
 
-// messages reads a whole stream.
+// messages returns all messages of a stream.
 func (l *line) messages(kind bus.Kind) []*jetstream.RawStreamMsg {
 	l.world.Helper()
 	return l.stream(kind.Stream())
@@ -426,8 +423,7 @@ func (l *line) stream(name string) []*jetstream.RawStreamMsg {
 	return all
 }
 
-// front is the one address that deliveries go to, whichever pipeline runs behind it. While
-// none does, connections are cut.
+// front is the address of ingest, whichever pipeline runs. While none runs, it closes connections.
 type front struct {
 	net.Listener
 	mu     sync.Mutex
@@ -461,7 +457,7 @@ func (f *front) accept() {
 	}
 }
 
-// open gives a listener that ends when its pipeline closes it; the address lives on.
+// open returns a listener for a pipeline. The address survives its end.
 func (f *front) open() net.Listener {
 	g := &gate{front: f, conns: make(chan net.Conn), ended: make(chan struct{})}
 	f.mu.Lock()

@@ -19,27 +19,27 @@ import (
 	"github.com/tieback/tieback/services/sandbox"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "update the golden files")
 
-// event is one event type's event: what was pressed, how it ended, what Procore was asked.
+// event is the event of an event type, with its request and the calls to Procore.
 type event struct {
 	catalogue.EventType
 	company int64
 	request sandbox.Request
 	dead    bool
 	payload map[string]any
-	calls   []sandbox.Call   // in order, GETs included, tokens not
-	kinds   map[int64]string // of the payload's records, before the event deletes some
+	calls   []sandbox.Call   // in order, without logins
+	kinds   map[int64]string // of the payload's records
 	names   map[int64]string
 }
 
-// everyEvent presses each event type once, each in a company of its own so that no two
-// share a close-out, and waits for all. It is done once for all tests.
+// everyEvent processes a request of each event type, each in a company of its own so that no two share a call, and returns the
+// events. It runs once for all tests.
 func everyEvent(t *testing.T) []*event {
 	t.Helper()
 	pressed.once.Do(func() { pressed.events = pressEach(t) })
 	if len(pressed.events) != len(catalogue.Table) {
-		t.Fatal("the events could not be pressed: see the first test that tried")
+		t.Fatal("the events failed: see the first test")
 	}
 	return pressed.events
 }
@@ -51,7 +51,7 @@ var pressed struct {
 
 func pressEach(t *testing.T) []*event {
 	w := newWorld(t, setup{companies: len(catalogue.Table), driver: yesERPs()})
-	l := w.runWith(services{"sweep": nil}) // whose calls would count
+	l := w.runWith(services{"sweep": nil}) // its calls would be recorded
 	var events []*event
 	for i, row := range catalogue.Table {
 		e := &event{EventType: row, company: firstCompany + int64(i), names: map[int64]string{}}
@@ -82,7 +82,7 @@ func pressEach(t *testing.T) []*event {
 	return events
 }
 
-// tie gives a company the records that were tied before.
+// tie creates and links the records of given.
 func (w *world) tie(l *line, company int64) {
 	w.Helper()
 	for _, g := range given {
@@ -104,10 +104,10 @@ func decode(t *testing.T, raw []byte) map[string]any {
 	return v
 }
 
-// issued is a company's id, or one that the sandbox gave out: those lie above 2^53.
+// issued matches ids of companies and of the sandbox, which are above 2^53.
 var issued = regexp.MustCompile(`\d{15,}`)
 
-// kinds of records, to name ids by.
+// kinds has the kinds of records, by which ids are named.
 var kinds = []string{
 	"change_order", "contract_payment", "cost_code", "budget", "invoice_payment", "line_item", "line_item_type", "markup",
 	"payment_application", "payment_application_line_item", "prime_contract", "project", "purchase_order_contract", "requisition",
@@ -115,7 +115,7 @@ var kinds = []string{
 	"sub_job", "tax_code", "vendor", "work_order_contract", "company_level_direct_cost", "erp_job_cost", "erp_transaction",
 }
 
-// kindOf is what kind of record an id is of; assignments are none.
+// kindOf returns the kind of the record with an id; assignments are no records.
 func (w *world) kindOf(company, id int64) string {
 	for _, kind := range kinds {
 		if _, ok := w.sandbox.Record(company, kind, id); ok {
@@ -136,7 +136,7 @@ func (w *world) kindsOf(e *event) map[int64]string {
 	return of
 }
 
-// name gives every id in the event's calls a stable name: $vendor1, by kind and in order of appearance.
+// name gives every id in the calls a stable name by kind and order, such as $vendor1.
 func (e *event) name(w *world) {
 	e.names[e.request.ID] = "request"
 	for i, d := range e.request.Details {
@@ -160,7 +160,7 @@ func (e *event) name(w *world) {
 	}
 }
 
-// text is the event's calls as the golden files have them.
+// text returns the calls as in the golden files.
 func (e *event) text(t *testing.T) string {
 	var b strings.Builder
 	for _, c := range e.calls {
@@ -217,10 +217,10 @@ func golden(t *testing.T, file, got string) {
 	}
 	want, err := os.ReadFile(file)
 	if err != nil {
-		t.Fatalf("%v (go test -update writes it)", err)
+		t.Fatalf("%v (go test -update creates it)", err)
 	}
 	if got != string(want) {
-		t.Errorf("%s differs from what Procore was asked:\n%s", file, got)
+		t.Errorf("%s differs from the calls:\n%s", file, got)
 	}
 }
 
@@ -238,7 +238,7 @@ func TestEachEventTypeKeepsItsCatalogueRow(t *testing.T) {
 	}
 }
 
-// marksItsRecords: every record at the places of Marks gets external data with an origin id.
+// marksItsRecords checks that every record of Marks gets external data with an origin id.
 func (e *event) marksItsRecords(t *testing.T) {
 	marked := map[string]bool{}
 	for _, u := range e.updates(t, "external_data/sync") {
@@ -262,7 +262,7 @@ func (e *event) marksItsRecords(t *testing.T) {
 
 var write = regexp.MustCompile(`(PATCH|DELETE) (/rest/[^?\s]+)`)
 
-// makesItsWrites: a write that the dictionary spells out was made, unless it is optional.
+// makesItsWrites checks that every write of the catalogue that is not optional was made.
 func (e *event) makesItsWrites(t *testing.T) {
 	for _, words := range e.Writes {
 		if strings.HasPrefix(words, "optional") {
@@ -275,7 +275,7 @@ func (e *event) makesItsWrites(t *testing.T) {
 			if !slices.ContainsFunc(e.calls, func(c sandbox.Call) bool {
 				return c.Method == m[1] && strings.HasPrefix(c.Path, path) && well(c)
 			}) {
-				t.Errorf("%q: no such call was made", words)
+				t.Errorf("%q: the call was not made", words)
 			}
 		}
 		if _, itemTypes, ok := strings.Cut(words, "staged_records/sync item_type="); ok {
@@ -290,7 +290,7 @@ func (e *event) makesItsWrites(t *testing.T) {
 	}
 }
 
-// closesItsDetails: every request detail of the payload, wherever it sits, ended as success, once.
+// closesItsDetails checks that every request detail of the payload was reported as success once.
 func (e *event) closesItsDetails(t *testing.T) {
 	told := map[string]int{}
 	for _, u := range e.updates(t, "erp_request_details/sync") {
@@ -306,16 +306,16 @@ func (e *event) closesItsDetails(t *testing.T) {
 	}
 	for _, d := range e.request.Details {
 		if told[fmt.Sprint(d.ID)] != 1 || d.Status != sandbox.Success {
-			t.Errorf("request detail %d was told success %d times and is %q", d.ID, told[fmt.Sprint(d.ID)], d.Status)
+			t.Errorf("request detail %d was reported as success %d times and is %q", d.ID, told[fmt.Sprint(d.ID)], d.Status)
 		}
 	}
 }
 
-// steps of a close-out, in the only order that never lies to the user.
+// steps has the steps of a close-out in their order.
 var steps = []string{"unlink", "external_data/sync", "cost_code_line_item_types/sync", "erp_transactions/sync", "erp_request_details/sync"}
 
 func (e *event) goesInOrder(t *testing.T) {
-	at := -1 // before any step
+	at := -1 // no step
 	for i, c := range e.calls {
 		if (i == 0) != (c.Method == "GET") {
 			t.Errorf("call %d is %s %s; the first, and no other, reads the request", i+1, c.Method, c.Path)
@@ -327,11 +327,11 @@ func (e *event) goesInOrder(t *testing.T) {
 		at = max(at, step)
 	}
 	if len(e.request.Details) > 0 && at != len(steps)-1 {
-		t.Error("the request details were not told")
+		t.Error("the request details were not reported")
 	}
 }
 
-// updates collects the updates of the event's calls of a sync action that were made well.
+// updates returns the updates of the successful calls of a sync action.
 func (e *event) updates(t *testing.T, action string) []map[string]any {
 	t.Helper()
 	var all []map[string]any
@@ -347,7 +347,7 @@ func (e *event) updates(t *testing.T, action string) []map[string]any {
 	return all
 }
 
-// places collects the ids at a path of the catalogue, as "request_data.items[].id".
+// places returns the ids at a path of the catalogue, such as "request_data.items[].id".
 func places(v any, path string) []string {
 	head, rest, more := strings.Cut(strings.TrimPrefix(path, "."), ".")
 	name, each := strings.CutSuffix(head, "[]")

@@ -19,7 +19,7 @@ import (
 	"github.com/tieback/tieback/pkg/telemetry"
 )
 
-// gathered is a collector of traces.
+// gathered is a trace collector.
 type gathered struct {
 	mu    sync.Mutex
 	spans []*tracev1.Span
@@ -47,7 +47,7 @@ func (g *gathered) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// named gives the spans of a name within a trace; of any trace where none is given.
+// named returns the spans with a name in a trace; nil: in any trace.
 func (g *gathered) named(name string, trace []byte) (found []*tracev1.Span) {
 	for _, s := range g.spans {
 		if s.Name == name && (trace == nil || bytes.Equal(s.TraceId, trace)) {
@@ -57,7 +57,7 @@ func (g *gathered) named(name string, trace []byte) (found []*tracev1.Span) {
 	return found
 }
 
-// verdict is what became of an attempt.
+// verdict returns the verdict of an attempt.
 func verdict(s *tracev1.Span) string {
 	for _, a := range s.Attributes {
 		if a.Key == "tieback.verdict" {
@@ -77,13 +77,13 @@ func TestEventIsOneTraceAcrossStages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tokens := &purse{}
+	tokens := &tokenRecorder{}
 	w := newWorld(t, setup{around: tokens.around})
 	l := w.run()
 	w.wait(w.press("create_vendor"))
-	l.quiet(bus.Outcome, "status-reporter") // told is not yet acknowledged
+	l.quiet(bus.Outcome, "status-reporter") // wait for its ack
 	l.stop()
-	stop() // sends the rest
+	stop() // exports the remaining spans
 
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -93,7 +93,7 @@ func TestEventIsOneTraceAcrossStages(t *testing.T) {
 	}
 	parent := ingest[0]
 	for _, stop := range []string{"fetcher", "export", "status-reporter"} {
-		// Each attempt is a span: one of a call too many, while another finds out the limits, is tried again.
+		// Each attempt is a span. An attempt may be throttled while the limits are unknown.
 		var done *tracev1.Span
 		for _, s := range g.named(stop, parent.TraceId) {
 			if !bytes.Equal(s.ParentSpanId, parent.SpanId) {
@@ -126,7 +126,7 @@ func TestEventIsOneTraceAcrossStages(t *testing.T) {
 		t.Error("no flush has a link to the event")
 	}
 	if len(tokens.tokens) == 0 {
-		t.Fatal("no token was given out: the search below would find nothing")
+		t.Fatal("no token was issued, so the search would prove nothing")
 	}
 	for _, secret := range append(tokens.tokens, w.secret, w.token) {
 		if strings.Contains(g.raw.String(), secret) {

@@ -187,7 +187,7 @@ func TestStolenKeyCannotRedirectReplies(t *testing.T) {
 		t.Run(service, func(t *testing.T) {
 			t.Parallel()
 			g := newGuarded(t)
-			g.streams(0)
+			g.provision(0)
 			owner := fill(t, g)
 			var strangers atomic.Int64 // replies in inboxes of other services
 			for _, other := range bus.Users() {

@@ -20,7 +20,7 @@ func TestStolenWorkerKeyCannotReportForOthers(t *testing.T) {
 	w := newWorld(t, setup{backoff: time.Millisecond})
 	away := w.down()
 	g := newGuarded(t)
-	g.streams(0)
+	g.provision(0)
 	l := w.runApart(g, func() {})
 	victim, own := w.press("create_vendor"), w.press("create_vendor")
 	for _, clicked := range []int64{victim, own} {
@@ -83,7 +83,7 @@ func TestStolenWorkerKeyCannotReportForOthers(t *testing.T) {
 	}
 	for _, c := range w.sandbox.Calls() {
 		if body := string(c.Body); strings.Contains(body, "V-666") || strings.Contains(body, "forged") {
-			t.Errorf("Procore was told %s %s", c.Path, body)
+			t.Errorf("Procore got %s %s", c.Path, body)
 		}
 	}
 }

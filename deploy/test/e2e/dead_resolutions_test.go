@@ -25,7 +25,7 @@ import (
 	"github.com/tieback/tieback/services/tieback/run"
 )
 
-// outage makes n letters of an ERP outage that is over.
+// outage creates n dead letters in an outage of the ERP, and ends it.
 func (w *world) outage(n int) (*line, []request.DeadLetter) {
 	w.Helper()
 	away := w.down()
@@ -39,7 +39,7 @@ func (w *world) outage(n int) (*line, []request.DeadLetter) {
 
 var outages = setup{deadline: time.Second, backoff: time.Millisecond}
 
-// sent counts the messages on a dealing's subject.
+// sent counts the events of a subject.
 func (l *line) sent(subject string) int {
 	n := 0
 	for _, m := range l.messages(bus.Event) {
@@ -56,11 +56,11 @@ func TestInterruptedReplayIsResumed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, outages)
 	l, letters := w.outage(3)
-	draft, err := l.desk("").Edit(t.Context(), letters[1].ID)
+	draft, err := l.resolver("").Edit(t.Context(), letters[1].ID)
 	w.must(err)
 	e, err := draft.Take(strings.Replace(draft.Text, `"name": `, `"name": "Edited", "was": `, 1))
 	w.must(err)
-	claimed := []time.Time{time.Now(), time.Now(), time.Now().AddDate(0, 0, -40)} // the last is older than what the streams keep
+	claimed := []time.Time{time.Now(), time.Now(), time.Now().AddDate(0, 0, -40)} // the last is older than the retention of the streams
 	for i, difference := range []string{"", e.Difference, ""} {
 		d := letters[i]
 		s, err := bus.Parse(d.Subject)
@@ -88,7 +88,7 @@ func TestInterruptedReplayIsResumed(t *testing.T) {
 	}
 	for _, i := range []int{0, 2} {
 		var taken *dead.ResolvedError
-		if _, err := l.desk("bob").Replay(t.Context(), letters[i].ID, false); !errors.As(err, &taken) || taken.Who != "the one who died" {
+		if _, err := l.resolver("bob").Replay(t.Context(), letters[i].ID, false); !errors.As(err, &taken) || taken.Who != "the one who died" {
 			t.Errorf("dead letter %d once more: %v", letters[i].ID, err)
 		}
 	}
@@ -114,10 +114,10 @@ func TestConcurrentResolutionsHaveOneWinner(t *testing.T) {
 		for _, d := range letters {
 			ids = append(ids, d.ID)
 		}
-		desk := l.desk(who)
-		deal := func(id uint64) (dead.Resolution, error) { return desk.Replay(t.Context(), id, false) }
+		resolver := l.resolver(who)
+		deal := func(id uint64) (dead.Resolution, error) { return resolver.Replay(t.Context(), id, false) }
 		if who == "cleo" {
-			deal = func(id uint64) (dead.Resolution, error) { return desk.Discard(t.Context(), id, "a test") }
+			deal = func(id uint64) (dead.Resolution, error) { return resolver.Discard(t.Context(), id, "a test") }
 		}
 		for _, id := range ids {
 			race.Go(func() {
@@ -174,23 +174,23 @@ func TestUnparsableDeadLetterIsReplayedOnlyEdited(t *testing.T) {
 		_, err := l.Bus.JetStream().Publish(t.Context(), subject, data)
 		w.must(err)
 	}
-	desk := l.desk("ann")
+	resolver := l.resolver("ann")
 	for _, d := range l.listed(6) {
 		whole, err := request.ReadDeadLetter(t.Context(), l.Bus, d.ID)
 		w.must(err)
-		if text, why := desk.Text(t.Context(), whole); why == nil || strings.ContainsAny(text, "\x00\x1b") {
+		if text, why := resolver.Text(t.Context(), whole); why == nil || strings.ContainsAny(text, "\x00\x1b") {
 			t.Errorf("%s is shown as %q and can be replayed (%v)", d.Subject, text, why)
 		}
-		if _, err := desk.Replay(t.Context(), d.ID, false); !errors.Is(err, dead.ErrNotReplayable) {
+		if _, err := resolver.Replay(t.Context(), d.ID, false); !errors.Is(err, dead.ErrNotReplayable) {
 			t.Errorf("%s was replayed: %v", d.Subject, err)
 		}
 		if d.Subject != on {
-			_, err := desk.Discard(t.Context(), d.ID, "nobody of ours wrote it")
+			_, err := resolver.Discard(t.Context(), d.ID, "nobody of ours wrote it")
 			w.must(err)
 		}
 	}
 	letter := l.left(1)[0]
-	draft, err := desk.Edit(t.Context(), letter.ID)
+	draft, err := resolver.Edit(t.Context(), letter.ID)
 	w.must(err)
 	vendor := w.minted("vendor")
 	text, err := json.Marshal(w.vendor(vendor, "Found again"))
@@ -206,13 +206,13 @@ func TestUnparsableDeadLetterIsReplayedOnlyEdited(t *testing.T) {
 	}
 }
 
-// left lists what is left to do.
+// left returns the unresolved dead letters.
 func (l *line) left(n int) []request.DeadLetter {
 	l.world.Helper()
 	all, err := request.DeadLetters(l.world.Context(), l.Bus, request.Filter{})
 	l.world.must(err)
 	if len(all) != n {
-		l.world.Fatalf("%d letters are left, want %d", len(all), n)
+		l.world.Fatalf("%d dead letters are open, want %d", len(all), n)
 	}
 	return all
 }
@@ -233,7 +233,7 @@ func TestDeadLetterWithoutItsMessageIsReplayed(t *testing.T) {
 	w.ended(l.replayed(id)[id], tiebackv1.Status_STATUS_SUCCESS, "failed", "")
 }
 
-// deadCommand runs `tieback dead` on the world's folder, with the embedded broker.
+// deadCommand runs `tieback dead` on the data folder, with the embedded broker.
 func (w *world) deadCommand(line string, more ...string) (string, error) {
 	w.Helper()
 	return w.deadCommandOn("", line, more...)
@@ -257,7 +257,7 @@ func (w *world) deadCommandOn(url, line string, more ...string) (string, error) 
 	return out.String(), err
 }
 
-// says runs the command and insists that it ends well and says so.
+// says runs the command and checks that it succeeds and prints the texts.
 func (w *world) says(line string, more []string, want ...string) {
 	w.Helper()
 	out, err := w.deadCommand(line, more...)

@@ -27,12 +27,12 @@ import (
 	"github.com/tieback/tieback/services/tieback/run"
 )
 
-// guarded is a broker that tells its users apart by their keys, as `provisioner keys` made both.
+// guarded is a broker with the accounts and keys that `provisioner keys` wrote.
 type guarded struct {
 	t    *testing.T
-	dir  string // of the keys, and of all the broker has
+	dir  string // of the keys and the broker
 	url  string
-	said *buffer // by the broker
+	said *buffer // the broker's log
 
 	server  *server.Server
 	options *server.Options
@@ -42,7 +42,7 @@ type guarded struct {
 func newGuarded(t *testing.T) *guarded {
 	t.Helper()
 	g := &guarded{t: t, dir: t.TempDir(), said: &buffer{}}
-	g.streams(0, "keys", filepath.Join(g.dir, "keys"))
+	g.provision(0, "keys", filepath.Join(g.dir, "keys"))
 	conf := filepath.Join(g.dir, "nats.conf")
 	err := os.WriteFile(conf, fmt.Appendf(nil, `
 listen: "127.0.0.1:-1"
@@ -66,8 +66,8 @@ accounts { include "keys/users.conf" }
 	return g
 }
 
-// serve runs a broker by its configuration. Where that has an account of the streams, it gives that a user
-// with all rights, owner, which the tests look with.
+// serve starts a broker with a configuration file. If that has the account of the streams, serve adds a user with all rights to
+// it, owner, for the tests.
 func serve(t *testing.T, conf string, g *guarded) *server.Server {
 	t.Helper()
 	o, err := server.ProcessConfigFile(conf)
@@ -96,13 +96,13 @@ func serve(t *testing.T, conf string, g *guarded) *server.Server {
 
 func (g *guarded) key(service string) string { return filepath.Join(g.dir, "keys", service+".nk") }
 
-// streams runs the program of that name, and gives what it printed.
-func (g *guarded) streams(want int, args ...string) string {
+// provision runs the provisioner, checks its exit code, and returns its output.
+func (g *guarded) provision(want int, args ...string) string {
 	g.t.Helper()
 	env := map[string]string{"TIEBACK_NATS_URL": g.url, "TIEBACK_NATS_NKEY_FILE": g.key("provisioner"), "TIEBACK_LOG_LEVEL": "error"}
 	var out, errs bytes.Buffer
 	if got := provisioner.Run(g.t.Context(), args, func(name string) string { return env[name] }, &out, &errs); got != want {
-		g.t.Fatalf("streams %v: exit %d, want %d: %s", args, got, want, errs.String())
+		g.t.Fatalf("provisioner %v: exit code %d, want %d: %s", args, got, want, errs.String())
 	}
 	return out.String() + errs.String()
 }
@@ -117,7 +117,7 @@ func (g *guarded) Errorf(format string, v ...any)  { g.say(format, v...) }
 func (g *guarded) Debugf(format string, v ...any)  { g.say(format, v...) }
 func (g *guarded) Tracef(format string, v ...any)  { g.say(format, v...) }
 
-// violations are the lines of a log that tell of what was not permitted.
+// violations returns the lines of a log that report missing permissions.
 func violations(log string) []string {
 	var found []string
 	for line := range strings.Lines(log) {
@@ -128,7 +128,7 @@ func violations(log string) []string {
 	return found
 }
 
-// processOf is a service's own process, with its own key.
+// processOf returns the process of a service, with its key.
 func (w *world) processOf(g *guarded, service string) *tenant.App {
 	w.Helper()
 	env := map[string]string{
@@ -146,8 +146,8 @@ func (w *world) processOf(g *guarded, service string) *tenant.App {
 	return p
 }
 
-// runApart runs each service with a connection of its own, and the operator's commands with theirs, which
-// come after meanwhile.
+// runApart runs each service with a connection and a key of its own. It calls meanwhile while they start, and then connects with
+// the key of the command line.
 func (w *world) runApart(g *guarded, meanwhile func()) *line {
 	w.Helper()
 	books := ledger.Open(run.LedgerDir(w.data))
@@ -173,7 +173,7 @@ func (w *world) runApart(g *guarded, meanwhile func()) *line {
 	return l
 }
 
-// lagging is the exporter of lag, which looks often.
+// lagging runs lag-exporter with a short interval.
 func lagging(ctx context.Context, p *tenant.App) error {
 	e, err := lagexporter.New(lagexporter.Deps{Log: p.Log, Every: 50 * time.Millisecond}, p.Registry)
 	if err != nil {
@@ -182,7 +182,7 @@ func lagging(ctx context.Context, p *tenant.App) error {
 	return e.Run(ctx, p.Bus)
 }
 
-// apart runs one service as its program does.
+// apart runs a service as its program does.
 func apart(ctx context.Context, g *guarded, name string, p *tenant.App, run tenant.Service) error {
 	if err := p.Connect(ctx, bus.Options{URL: g.url, Name: name}); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
@@ -199,7 +199,7 @@ func apart(ctx context.Context, g *guarded, name string, p *tenant.App, run tena
 	return nil
 }
 
-// connected are connections that show the keys of before, and will show no others.
+// connected returns a connection for each service, with its current key.
 func (g *guarded) connected() map[string]*nats.Conn {
 	all := map[string]*nats.Conn{}
 	for _, service := range topology.Users() {

@@ -47,7 +47,7 @@ func TestLostAcksCauseNoDeadLetter(t *testing.T) {
 			break
 		}
 		if time.Now().After(end) {
-			t.Fatalf("told up to %d of %d", floor, last)
+			t.Fatalf("reported up to %d of %d", floor, last)
 		}
 	}
 	if dead := l.messages(bus.Dead); len(dead) > before {
@@ -70,10 +70,10 @@ func TestRecreatedConsumersRepeatNothing(t *testing.T) {
 		w.wait(id)
 	}
 	w.must(w.sandbox.Fail(sandbox.FaultRule{Path: "/erp_requests/", Kind: sandbox.FaultStatus, Status: 403, Times: 1}))
-	refused := w.press("create_vendor") // a dead letter of the fetcher: Procore is asked no more about it
+	refused := w.press("create_vendor") // a dead letter of the fetcher, which makes no more calls
 	w.closedHere(refused)
 	l.stop()
-	w.lose(srv)
+	w.deleteConsumers(srv)
 
 	booked, called := writes.Load(), w.sandbox.TotalCalls()
 	l = w.runOnWith(srv, quiet)
@@ -82,7 +82,7 @@ func TestRecreatedConsumersRepeatNothing(t *testing.T) {
 	w.succeeded(last)
 	t.Logf("a click beside %d requests that come again was closed after %v", len(requests), time.Since(began))
 	w.drained(l)
-	// A token, and of the new click: the request, its mark and its detail.
+	// A token, and three for the new request: it is read, marked and closed.
 	if n := w.sandbox.TotalCalls() - called; n > 4 {
 		t.Errorf("%d calls to Procore for one new click and %d old ones: %v", n, len(requests), w.sandbox.Counts())
 	}
@@ -119,8 +119,8 @@ func (e *countingERP) Remove(ctx context.Context, q *tiebackv1.RemoveRequest) (*
 	return e.Driver.Remove(ctx, q)
 }
 
-// lose deletes all durable consumers.
-func (w *world) lose(srv *broker.Server) {
+// deleteConsumers deletes all durable consumers.
+func (w *world) deleteConsumers(srv *broker.Server) {
 	w.Helper()
 	b, err := bus.Connect(w.Context(), bus.Options{InProcess: srv.InProcess(), Name: "test", Log: zap.NewNop()})
 	w.must(err)
@@ -130,7 +130,7 @@ func (w *world) lose(srv *broker.Server) {
 	}
 }
 
-// drained waits until all durable consumers have finished all that their streams hold.
+// drained waits until all durable consumers have finished their streams.
 func (w *world) drained(l *line) {
 	w.Helper()
 	for _, d := range topology.Durables() {

@@ -25,22 +25,21 @@ import (
 	"github.com/tieback/tieback/services/tieback/run"
 )
 
-// rotation is a world whose secrets are all in files, and the pipeline that runs in it: as
-// one process does, on a broker that asks for a key.
+// rotation is a world whose secrets are all in files, with a pipeline in one process and a broker that requires a key.
 type rotation struct {
 	*world
 	line    *line
-	log     *ears
+	log     *logRecorder
 	erp     *lockedERP
 	broker  *lockedBroker
 	dir     string
-	key     string // the broker's, of now
+	key     string // the broker's current key
 	secrets []string
 }
 
 func newRotation(t *testing.T) *rotation {
 	t.Helper()
-	log := &ears{more: make(chan struct{})}
+	log := &logRecorder{more: make(chan struct{})}
 	erp := &lockedERP{open: yesERPs()}
 	r := &rotation{world: newWorld(t, setup{log: log.core()}), log: log, erp: erp, dir: t.TempDir()}
 	const password = "erp-password-0123456789abcdef"
@@ -60,7 +59,7 @@ func newRotation(t *testing.T) *rotation {
 	return r
 }
 
-// start runs the pipeline as the one process does: by run.Run.
+// start runs the pipeline as `tieback run` does.
 func (r *rotation) start() {
 	r.Helper()
 	env := map[string]string{
@@ -90,10 +89,10 @@ func (r *rotation) write(name, text string) {
 	r.must(os.WriteFile(r.path(name), []byte(text), 0o600))
 }
 
-// keep notes secrets that must stray nowhere.
+// keep records secrets that must not be disclosed.
 func (r *rotation) keep(secrets ...string) { r.secrets = append(r.secrets, secrets...) }
 
-// rewrite rotates a secret in its file and waits until it is taken up.
+// rewrite changes a secret in its file and waits until it is read.
 func (r *rotation) rewrite(field, text string) {
 	r.Helper()
 	mark := r.log.mark()
@@ -101,13 +100,13 @@ func (r *rotation) rewrite(field, text string) {
 	r.log.await(r.T, mark, "secrets rotated", field)
 }
 
-// open makes sure that a request is not closed.
+// open checks that a request is not closed.
 func (r *rotation) open(request int64) {
 	r.Helper()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed[request] != nil {
-		r.Errorf("request %d is closed although the old secret opens nothing any more", request)
+		r.Errorf("request %d is closed although the old secret is invalid", request)
 	}
 }
 
@@ -121,7 +120,7 @@ func (r *rotation) newKey() string {
 	return string(seed)
 }
 
-// lockedERP is an ERP that asks each call for the password its driver was opened with.
+// lockedERP is an ERP that compares the password of the driver in each call.
 type lockedERP struct {
 	open connector.Opener
 
@@ -173,7 +172,7 @@ func (d *lockedDriver) Close() error {
 	return d.Driver.Close()
 }
 
-// lockedBroker is a real nats-server that lets in whoever has one of the keys it knows.
+// lockedBroker is a nats-server that accepts some keys.
 type lockedBroker struct {
 	*server.Server
 	options *server.Options
@@ -181,14 +180,14 @@ type lockedBroker struct {
 
 func startLockedBroker(t *testing.T, seeds ...string) *lockedBroker {
 	t.Helper()
-	o := &server.Options{ // all of them, as knows reloads them
+	o := &server.Options{ // complete, because knows reloads them
 		ServerName: "tieback", Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
 		MaxPayload: 8 << 20, Nkeys: usersOf(t, seeds),
 	}
 	return &lockedBroker{bustest.Start(t, *o.Clone()), o}
 }
 
-// knows replaces the keys that the broker knows; whoever came by another is cut off.
+// knows replaces the accepted keys, and closes the connections of others.
 func (b *lockedBroker) knows(t *testing.T, seeds ...string) {
 	t.Helper()
 	o := b.options.Clone()
@@ -214,20 +213,20 @@ func usersOf(t *testing.T, seeds []string) (users []*server.NkeyUser) {
 	return users
 }
 
-// ears are a log that one can wait for.
-type ears struct {
+// logRecorder is a log whose lines a test can wait for.
+type logRecorder struct {
 	mu    sync.Mutex
 	lines []string
-	more  chan struct{} // closed with the next line
+	more  chan struct{} // closed when the next line is written
 }
 
-func (e *ears) core() zapcore.Core {
+func (e *logRecorder) core() zapcore.Core {
 	return zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(e), zap.DebugLevel)
 }
 
-func (e *ears) logger() *zap.Logger { return zap.New(e.core()) }
+func (e *logRecorder) logger() *zap.Logger { return zap.New(e.core()) }
 
-func (e *ears) Write(p []byte) (int, error) {
+func (e *logRecorder) Write(p []byte) (int, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.lines = append(e.lines, string(p))
@@ -236,21 +235,21 @@ func (e *ears) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// mark is the place in the log up to which all is old.
-func (e *ears) mark() int {
+// mark returns the number of lines so far.
+func (e *logRecorder) mark() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return len(e.lines)
 }
 
-func (e *ears) all() string {
+func (e *logRecorder) all() string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return strings.Join(e.lines, "")
 }
 
-// await waits for a line from mark on that holds all words, and gives the place after it.
-func (e *ears) await(t *testing.T, mark int, words ...string) int {
+// await waits for a line at or after mark that contains all words, and returns the mark after it.
+func (e *logRecorder) await(t *testing.T, mark int, words ...string) int {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -266,7 +265,7 @@ func (e *ears) await(t *testing.T, mark int, words ...string) int {
 		select {
 		case <-more:
 		case <-ctx.Done():
-			t.Fatalf("no line of the log says %q: %s", words, strings.Join(lines[max(0, len(lines)-20):], ""))
+			t.Fatalf("no line of the log contains %q: %s", words, strings.Join(lines[max(0, len(lines)-20):], ""))
 		}
 	}
 }

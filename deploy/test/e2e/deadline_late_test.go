@@ -38,7 +38,7 @@ func TestPartialBookingAfterDeadlineIsReported(t *testing.T) {
 	t.Cleanup(b.Close)
 
 	done := &tiebackv1.CloseOut{Status: tiebackv1.Status_STATUS_SUCCESS, RequestDetailId: 1}
-	refused := &tiebackv1.CloseOut{Status: tiebackv1.Status_STATUS_FAILED, Messages: []string{"No."}} // no detail tells of it
+	refused := &tiebackv1.CloseOut{Status: tiebackv1.Status_STATUS_FAILED, Messages: []string{"No."}} // without a request detail
 	cases := []struct {
 		name string
 		ends []*tiebackv1.CloseOut
@@ -73,12 +73,12 @@ func TestPartialBookingAfterDeadlineIsReported(t *testing.T) {
 	work(t, b, handlers)
 	for i, c := range cases {
 		if told, err := b.Has(t.Context(), subject(bus.Outcome, i).Late()); err != nil || told != c.told {
-			t.Errorf("%s: told is %v, %v; want %v", c.name, told, err, c.told)
+			t.Errorf("%s: reported late: %v, %v; want %v", c.name, told, err, c.told)
 		}
 	}
 }
 
-// work works the exports of company 7 until all are finished.
+// work processes the exports of company 7 until all are finished.
 func work(t *testing.T, b *bus.Bus, handlers worker.Handlers) {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())

@@ -22,7 +22,7 @@ import (
 // letters, deadlines, a replay, missed deliveries, status, trace, an audit and a rebuild of the links. The broker refuses nothing.
 func TestOwnPermissionsSuffice(t *testing.T) {
 	t.Parallel()
-	log := &ears{more: make(chan struct{})}
+	log := &logRecorder{more: make(chan struct{})}
 	w := newWorld(t, setup{log: log.core(), slow: 100 * time.Millisecond})
 	g := newGuarded(t)
 	l := w.runApart(g, func() { w.waitsForStreams(g, log) })
@@ -54,24 +54,24 @@ func TestOwnPermissionsSuffice(t *testing.T) {
 	w.expiredAndReplayed(g)
 	for of, text := range map[string]string{"the services": log.all(), "the broker": g.said.String()} {
 		for _, v := range violations(text) {
-			t.Errorf("%s say: %s", of, v)
+			t.Errorf("%s: %s", of, v)
 		}
 	}
 }
 
-// waitsForStreams sees all services wait for streams that are not there, and has those made.
-func (w *world) waitsForStreams(g *guarded, log *ears) {
+// waitsForStreams checks that all services wait for their streams, and creates them.
+func (w *world) waitsForStreams(g *guarded, log *logRecorder) {
 	w.Helper()
 	for name := range run.Services(nil) {
 		log.await(w.T, 0, "or for `provisioner` to create streams and consumers", `"service":"`+name+`"`)
 	}
-	if made := g.streams(0); strings.Count(made, ": created\n") != len(bus.Kinds)+3+len(bus.Durables()) {
+	if made := g.provision(0); strings.Count(made, ": created\n") != len(bus.Kinds)+3+len(bus.Durables()) {
 		w.Errorf("streams made:\n%s", made)
 	}
 }
 
-// retried has a message come again to each kind of consumer, whose attempts are then written down.
-func (w *world) retried(l *line, log *ears) {
+// retried makes each kind of consumer retry a message, which records its attempts.
+func (w *world) retried(l *line, log *logRecorder) {
 	w.Helper()
 	books, err := l.Ledger.Company(w.Context(), firstCompany)
 	w.must(err)
@@ -81,7 +81,7 @@ func (w *world) retried(l *line, log *ears) {
 	for _, rule := range []sandbox.FaultRule{
 		{Path: "/erp_requests/", Kind: sandbox.FaultStatus, Status: 500, Times: 1},
 		{Path: "/staged_records/sync", Kind: sandbox.FaultStatus, Status: 500, Times: 1},
-		{Path: "/erp_request_details/sync", Kind: sandbox.FaultStatus, Status: 500, Times: 4}, // what is told in between has its share
+		{Path: "/erp_request_details/sync", Kind: sandbox.FaultStatus, Status: 500, Times: 4}, // some of them hit other reports
 	} {
 		w.must(w.sandbox.Fail(rule))
 	}
@@ -91,7 +91,7 @@ func (w *world) retried(l *line, log *ears) {
 	}
 }
 
-// expiredAndReplayed has an ERP be away for longer than events may take, and then the letters replayed.
+// expiredAndReplayed lets an event expire while the ERP is down, and replays its dead letter.
 func (w *world) expiredAndReplayed(g *guarded) {
 	w.Helper()
 	w.deadline = time.Second
@@ -109,7 +109,7 @@ func (w *world) expiredAndReplayed(g *guarded) {
 	l.stop()
 }
 
-// letterOf waits for a request's dead letter.
+// letterOf waits for the dead letter of a request and returns its id.
 func (l *line) letterOf(clicked int64) uint64 {
 	l.world.Helper()
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {

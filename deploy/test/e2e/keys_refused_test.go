@@ -19,7 +19,7 @@ import (
 func TestStolenKeyPermitsNothingElse(t *testing.T) {
 	t.Parallel()
 	g := newGuarded(t)
-	g.streams(0)
+	g.provision(0)
 	closed := map[string][]string{
 		"ingest": {
 			"tb.closed.export.create_vendor.7.9", "tb.event.export.create_vendor.7.9", "tb.outcome._._.7.9", "tb.dead._._.7.9",
@@ -32,7 +32,7 @@ func TestStolenKeyPermitsNothingElse(t *testing.T) {
 			"$JS.API.STREAM.MSG.DELETE.TIEBACK_EVENT", "$JS.API.CONSUMER.CREATE.TIEBACK_EVENT.export", "$JS.API.CONSUMER.DURABLE.CREATE.TIEBACK_EVENT.export",
 			"$JS.API.CONSUMER.DELETE.TIEBACK_EVENT.export", "$JS.API.CONSUMER.MSG.NEXT.TIEBACK_EVENT.sync",
 			"$JS.ACK.TIEBACK_EVENT.sync.1.1.1.1.0", "$JS.ACK._.hash.TIEBACK_EVENT.sync.1.1.1.1.0.x",
-			"$JS.ACK.TIEBACK_EVENT.export.TIEBACK_EVENT.sync.1.1.1.1.0.x", "$JS.ACK.TIEBACK_EVENT.sync.TIEBACK_EVENT.export.1.1.1", // one shape read as the other
+			"$JS.ACK.TIEBACK_EVENT.export.TIEBACK_EVENT.sync.1.1.1.1.0.x", "$JS.ACK.TIEBACK_EVENT.sync.TIEBACK_EVENT.export.1.1.1", // one format parsed as the other
 			"tb.event.export.create_vendor.7.9", "tb.outcome.sync.sync_vendors.7.9", "tb.closed.export.create_vendor.7.9", "tb.resolution.export.create_vendor.7.9.1",
 			"tb.outcome._._.7.9.swept", "tb.outcome._._.7.9.42", "tb.dead._._.7.9.42",
 			"$KV.tieback-state.link.7.vendor.35", "$KV.tieback-state.cursor.7.VENDOR", "$KV.tieback-state.attempt.TIEBACK_EVENT.sync.1", "$KV.tieback-state.trouble.7.erp.sync",
@@ -55,7 +55,7 @@ func TestStolenKeyPermitsNothingElse(t *testing.T) {
 	for _, service := range topology.Users() {
 		nc := g.as(service)
 		if len(closed[service]) == 0 {
-			t.Errorf("nothing is tried of %s", service)
+			t.Errorf("no subject to try for %s", service)
 		}
 		for _, subject := range closed[service] {
 			g.refused(nc, service+" publishes to "+subject, nc.Publish(subject, []byte("{}")))
@@ -72,8 +72,8 @@ func TestStolenKeyPermitsNothingElse(t *testing.T) {
 			t.Errorf("%s has %d messages, %v", k.Stream(), last, err)
 		}
 	}
-	if found := violations(g.said.String()); len(found) < 60 { // or else the end to end test looks for what is not said
-		t.Errorf("the broker's log tells of %d violations", len(found))
+	if found := violations(g.said.String()); len(found) < 60 { // TestOwnPermissionsSuffice relies on these lines
+		t.Errorf("the broker's log has %d violations", len(found))
 	}
 }
 
@@ -81,7 +81,7 @@ func TestStolenKeyPermitsNothingElse(t *testing.T) {
 func TestLagExporterAndTiebackDetectLosses(t *testing.T) {
 	t.Parallel()
 	g := newGuarded(t)
-	g.streams(0)
+	g.provision(0)
 	lag, tieback := g.bus("lag-exporter"), g.bus("tieback")
 	for n := range int64(3) {
 		if err := tieback.PublishOnce(t.Context(), bus.For(bus.Delivery, "", 7, n+1), &tiebackv1.Delivery{CompanyId: 7, ErpRequestId: n + 1, EventId: "01J"}); err != nil {
@@ -111,8 +111,8 @@ func TestLagExporterAndTiebackDetectLosses(t *testing.T) {
 func TestRefusedPublishIsLogged(t *testing.T) {
 	t.Parallel()
 	g := newGuarded(t)
-	g.streams(0)
-	log := &ears{more: make(chan struct{})}
+	g.provision(0)
+	log := &logRecorder{more: make(chan struct{})}
 	b, err := bus.Connect(t.Context(), bus.Options{URL: g.url, NKeyFile: g.key("ingest"), Name: "ingest", TopologyManaged: true, Log: log.logger()})
 	if err != nil {
 		t.Fatal(err)
@@ -145,8 +145,8 @@ func TestProvisionerReportsRefusedKey(t *testing.T) {
 	t.Parallel()
 	g, stranger := newGuarded(t), newGuarded(t)
 	stranger.url = g.url
-	if said := stranger.streams(1, "--wait", "1s"); !strings.Contains(said, "Authorization") {
-		t.Errorf("it says %s", said)
+	if said := stranger.provision(1, "--wait", "1s"); !strings.Contains(said, "Authorization") {
+		t.Errorf("the output is %s", said)
 	}
 }
 
@@ -154,14 +154,14 @@ func TestProvisionerReportsRefusedKey(t *testing.T) {
 func TestServiceThatMayNotCreateStreamsNamesTheSetting(t *testing.T) {
 	t.Parallel()
 	g := newGuarded(t)
-	g.streams(0)
+	g.provision(0)
 	_, err := bus.Connect(t.Context(), bus.Options{URL: g.url, NKeyFile: g.key("tieback"), Name: "tieback", Log: zap.NewNop()})
 	if err == nil || !strings.Contains(err.Error(), "TIEBACK_NATS_TOPOLOGY=managed") {
-		t.Errorf("it is told %v", err)
+		t.Errorf("the error is %v", err)
 	}
 }
 
-// as is a bare connection with a service's key.
+// as connects with the key of a service.
 func (g *guarded) as(service string) *nats.Conn {
 	g.t.Helper()
 	opt, err := nats.NkeyOptionFromSeed(g.key(service))
@@ -175,17 +175,17 @@ func (g *guarded) as(service string) *nats.Conn {
 	return nil
 }
 
-// refused insists that the broker says so of what was just sent.
+// refused checks that the broker refused the last operation.
 func (g *guarded) refused(nc *nats.Conn, what string, sent error) {
 	g.t.Helper()
 	subject := what[strings.LastIndex(what, " ")+1:]
 	err := errors.Join(sent, nc.FlushTimeout(10*time.Second))
 	if said := fmt.Sprint(nc.LastError()); err != nil || !strings.Contains(said, "Permissions Violation") || !strings.Contains(said, fmt.Sprintf("%q", subject)) {
-		g.t.Errorf("%s, and the broker says %s, %v", what, said, err)
+		g.t.Errorf("%s: the broker answered %s, %v", what, said, err)
 	}
 }
 
-// bus connects as a service does.
+// bus connects to the broker as a service does.
 func (g *guarded) bus(service string) *bus.Bus {
 	g.t.Helper()
 	b, err := bus.Connect(g.t.Context(), bus.Options{URL: g.url, NKeyFile: g.key(service), Name: service, TopologyManaged: true, Log: zap.NewNop()})
@@ -196,7 +196,7 @@ func (g *guarded) bus(service string) *bus.Bus {
 	return b
 }
 
-// other is a service that is not this one.
+// other returns another service.
 func other(service string) string {
 	if service == "export" {
 		return "import"

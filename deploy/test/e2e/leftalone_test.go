@@ -19,7 +19,7 @@ const (
 	asks    = "GET /rest/v1.0/companies/{company_id}/erp_request_details/{id}"
 )
 
-// connectedNow has the companies connected after all that was clicked before, as Procore tells times in seconds.
+// connectedNow connects the companies after all requests so far; Procore's times are in seconds.
 func (w *world) connectedNow() {
 	w.Helper()
 	w.since = time.Now().Truncate(time.Second).Add(time.Second)
@@ -32,7 +32,7 @@ func (w *world) connectedNow() {
 func TestRequestsOlderThanSinceAreLeftAlone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{})
-	old := w.vendors(3) // ingest is not there yet: Procore sends them again
+	old := w.vendors(3) // ingest does not run yet: Procore retries
 	w.connectedNow()
 	l := w.runWith(services{"sweep": nil})
 	for _, id := range old {
@@ -76,7 +76,7 @@ func TestSweepBringsInNothingOlderThanSince(t *testing.T) {
 		t.Errorf("the audit before: %v", a.Counts)
 	}
 	r := l.sweep(l.sweeper())
-	if len(r.Left) != 2*len(old) || len(r.Found) != 1 || r.Found[0] != fresh { // a delivery and a request detail each
+	if len(r.Left) != 2*len(old) || len(r.Found) != 1 || r.Found[0] != fresh { // a delivery and a request detail for each
 		t.Errorf("the sweep: %+v", r)
 	}
 	w.succeeded(fresh)
@@ -125,7 +125,7 @@ func TestRequestRejectedWhileERPIsDownIsNotBooked(t *testing.T) {
 		w.toldToWait(id)
 	}
 	w.triedAgain(l, 2)
-	if n := w.sandbox.Counts()[asks]; n > 2 { // of each first attempt that came late
+	if n := w.sandbox.Counts()[asks]; n > 2 { // of late first attempts
 		t.Errorf("%d calls ask about request details while the ERP is down", n)
 	}
 	w.must(w.sandbox.Reject(off, ""))
@@ -153,7 +153,7 @@ func TestRequestRejectedBeforeInProgressIsLeftAlone(t *testing.T) {
 	w.leftAlone(l, request)
 }
 
-// unreachable is an ERP that does not answer a lookup either.
+// unreachable is an ERP in which lookups fail too.
 type unreachable struct{ troubled }
 
 func (d unreachable) Find(ctx context.Context, r *tiebackv1.FindRequest) (*tiebackv1.FindResponse, error) {
@@ -163,7 +163,7 @@ func (d unreachable) Find(ctx context.Context, r *tiebackv1.FindRequest) (*tieba
 	return d.Driver.Find(ctx, r)
 }
 
-// toldToWait waits until the user reads that a request waits.
+// toldToWait waits until Procore shows a message for a request.
 func (w *world) toldToWait(request int64) {
 	w.Helper()
 	for end := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
@@ -171,13 +171,12 @@ func (w *world) toldToWait(request int64) {
 			return
 		}
 		if time.Now().After(end) {
-			w.Fatalf("request %d is not told to wait", request)
+			w.Fatalf("Procore shows no message for request %d", request)
 		}
 	}
 }
 
-// triedAgain waits until another attempt at each of the first n events has failed: what began before is over, and
-// those that follow look the booking up first.
+// triedAgain waits until another attempt at each of the first n events has failed. Further attempts look up the booking first.
 func (w *world) triedAgain(l *line, n uint64) {
 	w.Helper()
 	tries := func(event uint64) int {
@@ -188,13 +187,13 @@ func (w *world) triedAgain(l *line, n uint64) {
 	for event := uint64(1); event <= n; event++ {
 		for before, end := tries(event), time.Now().Add(patience); tries(event) <= before; time.Sleep(5 * time.Millisecond) {
 			if time.Now().After(end) {
-				w.Fatalf("event %d is not tried again", event)
+				w.Fatalf("event %d is not retried", event)
 			}
 		}
 	}
 }
 
-// leftAlone insists that a request which was called off is left as it is, without a dead letter.
+// leftAlone checks that a rejected request is unchanged and has no dead letter.
 func (w *world) leftAlone(l *line, clicked int64) {
 	w.Helper()
 	if r, _ := w.sandbox.Request(clicked); r.Details[0].Status != sandbox.Rejected || w.isDead(clicked) {
@@ -225,7 +224,7 @@ func TestLateRequestThatWasRejectedIsNotBooked(t *testing.T) {
 	}
 }
 
-// fetched waits until there are n events.
+// fetched waits for n events.
 func (w *world) fetched(l *line, n uint64) {
 	w.Helper()
 	for end := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {

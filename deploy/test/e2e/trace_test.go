@@ -16,7 +16,7 @@ import (
 	"github.com/tieback/tieback/services/tieback/trace"
 )
 
-// story reads a request's story; change says what else is asked.
+// story reads the trace of a request; change may change the options.
 func (l *line) story(company, clicked int64, change func(*trace.Options)) trace.Trace {
 	l.world.Helper()
 	o := trace.Options{
@@ -31,14 +31,14 @@ func (l *line) story(company, clicked int64, change func(*trace.Options)) trace.
 	return s
 }
 
-// askProcore has Procore asked too.
+// askProcore makes the trace include Procore's view.
 func (l *line) askProcore(o *trace.Options) {
 	session, err := l.Procore.Company(o.Company)
 	l.world.must(err)
 	o.Procore = session
 }
 
-// stepsOf are a story's steps in short: kind, and run where there is one.
+// stepsOf returns the kinds of the steps, with their runs.
 func stepsOf(s trace.Trace) string {
 	var out []string
 	for _, st := range s.Steps {
@@ -71,7 +71,7 @@ func TestTraceOfSuccess(t *testing.T) {
 	w.succeeded(clicked)
 	s := l.story(firstCompany, clicked, nil)
 	if stepsOf(s) != "delivery event outcome closed" || s.Current != nil || s.Type != "create_vendor" || s.Category != "export" || len(s.Unread) > 0 {
-		t.Fatalf("the story is %s, at %+v, %v", stepsOf(s), s.Current, s.Unread)
+		t.Fatalf("the steps are %s, at %+v, %v", stepsOf(s), s.Current, s.Unread)
 	}
 	w.verdict(s, request.Success, "closed as success", "after the click")
 	for i, want := range []struct{ by, since string }{{"", "click"}, {"fetcher", "delivery"}, {"export", "event"}, {"status-reporter", "outcome"}} {
@@ -81,7 +81,7 @@ func TestTraceOfSuccess(t *testing.T) {
 	}
 	told := s.Steps[3].Outcome
 	if told.Calls < 1 || len(told.CloseOuts) != 1 {
-		t.Fatalf("Procore was told %+v", told)
+		t.Fatalf("reported: %+v", told)
 	}
 	if c := told.CloseOuts[0]; c.Status != "success" || c.Detail == 0 || !slices.Contains(c.Marks, trace.Mark{
 		Item: trace.Item{Type: "vendor", ID: vendor}, OriginID: w.marked(vendor), OriginCode: markCode(c.Marks),
@@ -89,14 +89,14 @@ func TestTraceOfSuccess(t *testing.T) {
 		t.Errorf("the close-out is %+v, want the vendor %d marked as %s", c, vendor, w.marked(vendor))
 	}
 	if raw := w.json(s); strings.Contains(raw, "request_data") {
-		t.Error("a payload is shown that nobody asked for")
+		t.Error("the payload is shown without the option")
 	}
 	whole := l.story(firstCompany, clicked, func(o *trace.Options) { o.Payload = true; l.askProcore(o) })
 	if raw := w.json(whole); !strings.Contains(raw, `"request_data"`) {
-		t.Errorf("the payload lacks: %s", raw)
+		t.Errorf("the payload is missing: %s", raw)
 	}
 	if p := whole.Procore; p == nil || !p.Known || p.Type != "create_vendor" || len(p.Details) != 1 || p.Details[0].Status != "success" || p.Calls != 2 {
-		t.Errorf("Procore says %+v", p)
+		t.Errorf("Procore's view is %+v", p)
 	}
 }
 
@@ -128,20 +128,20 @@ func TestTraceOfReplayedDeadLetter(t *testing.T) {
 	l.replayed(letter.ID)
 	s = l.story(firstCompany, clicked, nil)
 	if k := stepsOf(s); !strings.Contains(k, "resolution/1 ") || !strings.Contains(k, "event/1 outcome/1 closed/1") || !strings.Contains(k, "dead") {
-		t.Errorf("the story is %s", k)
+		t.Errorf("the steps are %s", k)
 	}
 	w.verdict(s, request.Recovered, "run 1, the replay of dead letter 1, was closed as success", "Procore keeps request detail", "at failed")
 	if strings.Contains(s.Verdict, "is open") {
-		t.Errorf("the letter was dealt with, and the verdict is %q", s.Verdict)
+		t.Errorf("the dead letter is resolved, but the verdict is %q", s.Verdict)
 	}
 	for _, st := range s.Steps {
 		switch {
 		case st.DeadLetter != nil && (st.DeadLetter.Cause != "erp" || st.DeadLetter.Attempts < 1 || st.DeadLetter.Error == "" || st.Since != "event"):
-			t.Errorf("the letter's step is %+v, %+v", st, st.DeadLetter)
+			t.Errorf("the step of the dead letter is %+v, %+v", st, st.DeadLetter)
 		case st.Resolution != nil && (st.By != "ann@office" || st.Resolution.Action != "replayed" || st.Since != "dead_letter"):
-			t.Errorf("the dealing's step is %+v, %+v", st, st.Resolution)
+			t.Errorf("the step of the resolution is %+v, %+v", st, st.Resolution)
 		case st.Kind == "event" && st.Run == "1" && (st.Since != "resolution" || st.By != "ann@office"):
-			t.Errorf("the replay counts from %q", st.Since)
+			t.Errorf("the replay has since %q", st.Since)
 		}
 	}
 }
@@ -160,10 +160,10 @@ func TestTraceOfRequestThatWaitsForERP(t *testing.T) {
 	}
 	p := s.Current
 	if p == nil || p.Next == nil || p.Stage != "export" || p.Handed != request.Delivered || p.Failure.Source != "erp" || !strings.Contains(p.Failure.Error, "connection refused") {
-		t.Fatalf("it is at %s", w.json(p))
+		t.Fatalf("the current step is %s", w.json(p))
 	}
 	if d := p.Deadline; d == nil || d.Sub(p.Since) != 15*time.Minute {
-		t.Errorf("its deadline is %v", p.Deadline)
+		t.Errorf("the deadline is %v", p.Deadline)
 	}
 	if gap := p.Next.Sub(*p.LastAttempt); gap < 10*time.Millisecond || gap > 600*time.Millisecond {
 		t.Errorf("the next attempt is %v after the last", gap)
@@ -172,7 +172,7 @@ func TestTraceOfRequestThatWaitsForERP(t *testing.T) {
 	away.Store(false)
 	w.succeeded(clicked)
 	if s = l.story(firstCompany, clicked, nil); s.Current != nil {
-		t.Errorf("it is done, and at %+v", s.Current)
+		t.Errorf("closed, but the current step is %+v", s.Current)
 	}
 }
 
@@ -189,7 +189,7 @@ func TestTraceOfQueuedRequest(t *testing.T) {
 	l.stored(event)
 	s := l.story(firstCompany, clicked, nil)
 	if p := s.Current; p == nil || p.Handed != request.Queued || p.Attempts != nil || p.Failure != nil || p.Stage != "export" {
-		t.Errorf("it is at %s", w.json(s.Current))
+		t.Errorf("the current step is %s", w.json(s.Current))
 	}
 	w.verdict(s, request.Working, "in the queue of export since", "not started", "deadline")
 }
@@ -204,7 +204,7 @@ func TestTraceOfSweptRequest(t *testing.T) {
 	s = l.story(firstCompany, clicked, l.askProcore)
 	w.verdict(s, request.Missed, "Procore has it: run tieback sweep")
 	if len(s.Steps) != 0 || s.Procore.Type != "create_vendor" || len(s.Procore.Details) != 1 {
-		t.Errorf("the story is %s", w.json(s))
+		t.Errorf("the steps are %s", w.json(s))
 	}
 	s = l.story(firstCompany, clicked+1_000_000, l.askProcore)
 	w.verdict(s, request.Missed, "Procore does not have it either")
@@ -214,7 +214,7 @@ func TestTraceOfSweptRequest(t *testing.T) {
 	s = l.story(firstCompany, clicked, nil)
 	w.verdict(s, request.Success, "closed as success")
 	if stepsOf(s) != "delivery event outcome closed" || s.Steps[0].By != "sweep" || !strings.Contains(s.Steps[0].Text, "a sweep found it") {
-		t.Errorf("the story is %s, and begins by %q", stepsOf(s), s.Steps[0].By)
+		t.Errorf("the steps are %s, and begins by %q", stepsOf(s), s.Steps[0].By)
 	}
 }
 
@@ -228,23 +228,23 @@ func TestTraceOfRequestInTwoCompanies(t *testing.T) {
 	known := []int64{firstCompany, firstCompany + 1}
 	have, err := request.Companies(t.Context(), l.Bus, clicked, known)
 	if err != nil || !slices.Equal(have, known[:1]) {
-		t.Errorf("it is of %v, %v", have, err)
+		t.Errorf("the companies are %v, %v", have, err)
 	}
 	if have, err = request.Companies(t.Context(), l.Bus, clicked, nil); err != nil || !slices.Equal(have, known[:1]) {
-		t.Errorf("without the companies file it is of %v, %v", have, err)
+		t.Errorf("without the companies file they are %v, %v", have, err)
 	}
 	w.must(l.Bus.PublishOnce(t.Context(), bus.For(bus.Delivery, "", firstCompany+1, clicked), &tiebackv1.Delivery{
 		CompanyId: firstCompany + 1, ErpRequestId: clicked, EventId: "1", OccurredAt: timestamppb.Now(), ReceivedAt: timestamppb.Now(),
 	}))
 	if have, err = request.Companies(t.Context(), l.Bus, clicked, known); err != nil || !slices.Equal(have, known) {
-		t.Errorf("it is of %v, %v", have, err)
+		t.Errorf("the companies are %v, %v", have, err)
 	}
 	w.verdict(l.story(firstCompany, clicked, nil), request.Success)
 	if s := l.story(firstCompany+1, clicked, nil); s.Type == "create_vendor" || len(s.Steps) == 0 || s.Steps[0].Delivery.EventID != "1" {
-		t.Errorf("the other's story is %s", w.json(s))
+		t.Errorf("the trace of the other company is %s", w.json(s))
 	}
 	if have, err = request.Companies(t.Context(), l.Bus, clicked+1_000_000, known); err != nil || len(have) > 0 {
-		t.Errorf("one that never arrived is of %v, %v", have, err)
+		t.Errorf("a request that never arrived has the companies %v, %v", have, err)
 	}
 }
 
@@ -258,15 +258,15 @@ func TestTraceWithoutBroker(t *testing.T) {
 	w.must(l.Bus.JetStream().DeleteStream(t.Context(), bus.Closed.Stream()))
 	s := l.story(firstCompany, request, nil)
 	if len(s.Unread) != 1 || !strings.Contains(s.Unread[0], bus.Closed.Stream()) || s.Accounted || !strings.HasPrefix(s.Verdict, "as far as could be read:") {
-		t.Errorf("without the stream of what was told, the story is %s, %v", s.Verdict, s.Unread)
+		t.Errorf("without the stream of close-outs, the steps are %s, %v", s.Verdict, s.Unread)
 	}
 	l.broker.Close()
 	if s = l.story(firstCompany, request, nil); len(s.Unread) < len(bus.Kinds) || s.Accounted {
-		t.Errorf("without a broker the story is %s, %v", s.Verdict, s.Unread)
+		t.Errorf("without a broker the steps are %s, %v", s.Verdict, s.Unread)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := trace.Read(ctx, l.Bus, trace.Options{Company: firstCompany, Request: request}); err == nil {
-		t.Error("a reading that was stopped says nothing of it")
+		t.Error("no error after the context ended")
 	}
 }

@@ -9,16 +9,16 @@ import (
 // All broker keys are rotated while requests arrive. Each request is closed, and the old keys are refused in the end.
 func TestBrokerKeysRotateUnderLoad(t *testing.T) {
 	t.Parallel()
-	log := &ears{more: make(chan struct{})}
+	log := &logRecorder{more: make(chan struct{})}
 	w := newWorld(t, setup{log: log.core()})
 	g := newGuarded(t)
 	old := g.connected()
-	w.runApart(g, func() { g.streams(0) })
+	w.runApart(g, func() { g.provision(0) })
 	click := func() { w.succeeded(w.press("create_vendor")) }
 	click()
 	keys := filepath.Join(g.dir, "keys")
 	for _, step := range []string{"--rotate", "--rotate", "--retire"} {
-		g.streams(0, "keys", step, keys)
+		g.provision(0, "keys", step, keys)
 		if err := g.server.Reload(); err != nil {
 			t.Fatal(err)
 		}
@@ -28,7 +28,7 @@ func TestBrokerKeysRotateUnderLoad(t *testing.T) {
 	}
 	for service, nc := range old {
 		if err := nc.FlushTimeout(5 * time.Second); err == nil {
-			t.Errorf("the old key of %s is still taken", service)
+			t.Errorf("the old key of %s is still accepted", service)
 		}
 		nc.Close()
 	}
