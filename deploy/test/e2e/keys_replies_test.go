@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/topology"
 )
 
 // attacker sends, with one service's key, every request that the key may send, each with a reply subject to which the key may
@@ -52,7 +53,7 @@ func replies() []string {
 			all = append(all, fmt.Sprintf("tb.%s.%s.7.666", k, of))
 		}
 	}
-	for _, service := range bus.Users() {
+	for _, service := range topology.Users() {
 		all = append(all, "_INBOX_"+service+".666")
 	}
 	return all
@@ -183,14 +184,14 @@ func fill(t *testing.T, g *guarded) (owner jetstream.JetStream) {
 // subject of a read. Each service therefore has an account of its own.
 func TestStolenKeyCannotRedirectReplies(t *testing.T) {
 	t.Parallel()
-	for _, service := range bus.Users() {
+	for _, service := range topology.Users() {
 		t.Run(service, func(t *testing.T) {
 			t.Parallel()
 			g := newGuarded(t)
 			g.provision(0)
 			owner := fill(t, g)
 			var strangers atomic.Int64 // replies in inboxes of other services
-			for _, other := range bus.Users() {
+			for _, other := range topology.Users() {
 				nc := g.as(other)
 				defer nc.Close()
 				if _, err := nc.Subscribe("_INBOX_"+other+".666", func(*nats.Msg) { strangers.Add(1) }); err != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/topology"
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
@@ -65,7 +66,7 @@ func (w *world) waitsForStreams(g *guarded, log *logRecorder) {
 	for name := range run.Services(nil) {
 		log.await(w.T, 0, "or for `provisioner` to create streams and consumers", `"service":"`+name+`"`)
 	}
-	if made := g.provision(0); strings.Count(made, ": created\n") != len(bus.Kinds)+3+len(bus.Durables()) {
+	if made := g.provision(0); strings.Count(made, ": created\n") != len(bus.Kinds)+3+len(topology.Durables()) {
 		w.Errorf("streams made:\n%s", made)
 	}
 }

@@ -16,7 +16,7 @@ import (
 	psa "k8s.io/pod-security-admission/api"
 	"k8s.io/pod-security-admission/policy"
 
-	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/topology"
 )
 
 func TestNATSValues(t *testing.T) {
@@ -100,7 +100,7 @@ func TestNATSAcceptsConfiguration(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%v\n%s", err, text)
 			}
-			if !o.SyncAlways || o.MaxPayload != 8<<20 || len(o.Nkeys) != len(bus.Users()) {
+			if !o.SyncAlways || o.MaxPayload != 8<<20 || len(o.Nkeys) != len(topology.Users()) {
 				t.Errorf("sync_interval always: %v, %d bytes per message, %d users", o.SyncAlways, o.MaxPayload, len(o.Nkeys))
 			}
 		})
@@ -144,7 +144,7 @@ func format(conf map[string]any) string {
 func users(t *testing.T) []byte {
 	t.Helper()
 	keys := map[string][]string{}
-	for _, user := range bus.Users() {
+	for _, user := range topology.Users() {
 		pair, err := nkeys.CreateUser()
 		if err != nil {
 			t.Fatal(err)
@@ -155,7 +155,7 @@ func users(t *testing.T) []byte {
 		}
 		keys[user] = []string{key}
 	}
-	file, err := bus.UsersFile(keys)
+	file, err := topology.UsersFile(keys)
 	if err != nil {
 		t.Fatal(err)
 	}
