@@ -17,9 +17,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// A broker that fails again after each restart, although the disk accepts writes, ends Keep, so that the process ends and is
+// A broker that fails again after each restart, although the disk accepts writes, ends Supervise, so that the process ends and is
 // restarted. The test limits files to 8 MiB, in a process of its own, and publishes messages of that size.
-func TestKeepGivesUpOnBrokerThatDoesNotRecover(t *testing.T) {
+func TestSuperviseGivesUpOnBrokerThatDoesNotRecover(t *testing.T) {
 	const (
 		limited = "TIEBACK_TEST_FILE_LIMIT"
 		limit   = 8 << 20
@@ -63,10 +63,10 @@ func TestKeepGivesUpOnBrokerThatDoesNotRecover(t *testing.T) {
 			done()
 		}
 	})
-	err = srv.Keep(ctx, zap.NewNop())
+	err = srv.Supervise(ctx, zap.NewNop())
 	stop()
 	publishing.Wait()
 	if err == nil || !strings.Contains(err.Error(), "after 5 restarts") {
-		t.Errorf("Keep ended with %v, want the number of restarts", err)
+		t.Errorf("Supervise ended with %v, want the number of restarts", err)
 	}
 }
