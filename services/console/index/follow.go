@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
@@ -68,6 +69,7 @@ func (x *Index) Run(ctx context.Context, b *bus.Bus) error {
 type cursor struct {
 	created time.Time // of the stream: another one's sequences mean other messages
 	next    uint64
+	at      time.Time     // when the message before next was stored
 	kept    time.Duration // the stream's retention; 0: for ever
 }
 
@@ -133,14 +135,14 @@ func (x *Index) look(ctx context.Context, b *bus.Bus, k bus.Kind, c cursor) (*st
 	}
 	info := js.CachedInfo()
 	log := x.o.Log.With(zap.String("stream", k.Stream()))
+	lost, err := c.lost(ctx, js)
 	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%s: %w", k.Stream(), err)
 	case c.next == 0:
 		c.next = 1
-	case !c.created.Equal(info.Created):
-		log.Warn("the stream was created again: it is read from its start, and the index keeps what it has")
-		c.next = 1
-	case c.next > info.State.LastSeq+1:
-		log.Warn("the stream has lost messages that the index has: it is read from its start", zap.Uint64("last", info.State.LastSeq), zap.Uint64("read", c.next-1))
+	case lost:
+		log.Warn("the stream has lost messages that the index has, or was created again: it is read from its start, and the index keeps what it has")
 		c.next = 1
 	case c.next < info.State.FirstSeq && c.next > 1:
 		log.Warn("messages were deleted before the index read them", zap.Uint64("from", c.next), zap.Uint64("to", info.State.FirstSeq-1))
@@ -150,6 +152,25 @@ func (x *Index) look(ctx context.Context, b *bus.Bus, k bus.Kind, c cursor) (*st
 		x.kept.Store(int64(c.kept))
 	}
 	return &stream{kind: k, cursor: c, last: info.State.LastSeq, chunks: make(chan []message, 4)}, nil
+}
+
+// lost reports whether the stream is not the one that was read, or has lost messages that were read. Then others may have their
+// sequences.
+func (c cursor) lost(ctx context.Context, js jetstream.Stream) (bool, error) {
+	info := js.CachedInfo()
+	switch {
+	case c.next == 0:
+		return false, nil
+	case !c.created.Equal(info.Created), c.next > info.State.LastSeq+1:
+		return true, nil
+	case c.next <= info.State.FirstSeq, c.next > info.State.LastSeq: // it was deleted by age, or there is nothing new
+		return false, nil
+	}
+	m, err := js.GetMsg(ctx, c.next-1)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return false, nil
+	}
+	return err == nil && !m.Time.Equal(c.at), err
 }
 
 // errEnd ends a read of a stream.
@@ -239,6 +260,7 @@ func mergeStreams(ctx context.Context, streams []*stream, batches chan<- batch) 
 		}
 		m := first.head[0]
 		first.head, first.next = first.head[1:], m.sequence+1
+		first.at = m.at
 		all, size = append(all, m), size+len(m.data)+len(m.content.words)
 		if len(all) == batchMessages || size > batchBytes {
 			if err := send(); err != nil {
@@ -251,11 +273,11 @@ func mergeStreams(ctx context.Context, streams []*stream, batches chan<- batch) 
 func (x *Index) cursors(ctx context.Context) (map[bus.Kind]cursor, error) {
 	all := map[bus.Kind]cursor{}
 	err := x.reading(func(db *sql.DB) error {
-		return eachRow(ctx, db, "SELECT kind, created, next, kept FROM streams", func(scan func(...any) error) error {
+		return eachRow(ctx, db, "SELECT kind, created, next, at, kept FROM streams", func(scan func(...any) error) error {
 			var k bus.Kind
-			var created, next, kept int64
-			err := scan(&k, &created, &next, &kept)
-			all[k] = cursor{time.Unix(0, created), uint64(next), time.Duration(kept)} //nolint:gosec // written from one
+			var created, next, at, kept int64
+			err := scan(&k, &created, &next, &at, &kept)
+			all[k] = cursor{time.Unix(0, created), uint64(next), time.Unix(0, at), time.Duration(kept)} //nolint:gosec // written from one
 			return err
 		})
 	})

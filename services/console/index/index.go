@@ -66,7 +66,7 @@ CREATE TABLE facets (n INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE counts (company INTEGER, state INTEGER, n INTEGER NOT NULL, PRIMARY KEY (company, state)) WITHOUT ROWID;
 CREATE TABLE minutes (minute INTEGER, company INTEGER, received INTEGER NOT NULL, closed INTEGER NOT NULL, failed INTEGER NOT NULL,
 	PRIMARY KEY (minute, company)) WITHOUT ROWID;
-CREATE TABLE streams (kind TEXT PRIMARY KEY, created INTEGER NOT NULL, next INTEGER NOT NULL, kept INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE streams (kind TEXT PRIMARY KEY, created INTEGER NOT NULL, next INTEGER NOT NULL, at INTEGER NOT NULL, kept INTEGER NOT NULL) WITHOUT ROWID;
 CREATE VIRTUAL TABLE search USING fts5(document, content='', contentless_delete=1, detail=none, tokenize='ascii');
 CREATE VIRTUAL TABLE terms USING fts5vocab(search, instance);
 `

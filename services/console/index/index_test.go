@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
@@ -25,6 +26,7 @@ import (
 	"github.com/tieback/tieback/pkg/bus/bustest"
 	"github.com/tieback/tieback/pkg/catalogue"
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
@@ -396,6 +398,47 @@ func TestIndexAnswersAsTheStreams(t *testing.T) {
 	})
 }
 
+// After a broker's data was restored from a backup, sequences that were read have other messages.
+func TestRestoredBroker(t *testing.T) {
+	store := t.TempDir()
+	x := open(t, filepath.Join(t.TempDir(), "index.db"), options())
+	var newest int64
+	serve := func(requests int64) {
+		ns := bustest.Start(t, server.Options{StoreDir: store})
+		defer bustest.Stop(ns)
+		b, err := bus.Connect(t.Context(), bustest.Options(ns))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close()
+		for range requests {
+			newest++
+			a := &author{TB: t, bus: b, request: newest}
+			a.clicked(true)
+			a.ended("", a.closed(success, ""))
+		}
+		follow(t, x, b)
+	}
+	serve(3)
+	backup := filepath.Join(t.TempDir(), "backup")
+	if err := os.CopyFS(backup, os.DirFS(store)); err != nil {
+		t.Fatal(err)
+	}
+	serve(3)
+	if err := os.RemoveAll(store); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(store, os.DirFS(backup)); err != nil {
+		t.Fatal(err)
+	}
+	serve(5) // more than were lost
+	for id := int64(1); id <= newest; id++ {
+		if e, err := x.Get(t.Context(), 7, id); err != nil || e.State != StateOK || len(e.Messages) != 4 {
+			t.Errorf("request %d: %d messages, %+v: %v", id, len(e.Messages), e.Row, err)
+		}
+	}
+}
+
 // stopped returns a context that has ended.
 func stopped() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -705,6 +748,26 @@ func TestPages(t *testing.T) {
 	}
 }
 
+// Requests that arrive at the same time have rows of their own, in one transaction and in several.
+func TestSameTime(t *testing.T) {
+	x := open(t, filepath.Join(t.TempDir(), "index.db"), options())
+	at := time.Now()
+	for n := range int64(3) {
+		var some []message
+		for i := range int64(4) {
+			some = append(some, message{kind: bus.Delivery, company: 7, request: 1 + i*3 + n, typ: catalogue.Unknown, at: at.Add(time.Duration(i%2) * unit), sequence: uint64(1 + i*3 + n)})
+		}
+		if err := x.apply(t.Context(), batch{messages: some}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, q := range []Query{{}, {Companies: []int64{7}}} {
+		if page, err := x.Search(t.Context(), q); err != nil || len(page.Rows) != 12 {
+			t.Errorf("%d rows, want 12: %v", len(page.Rows), err)
+		}
+	}
+}
+
 // What becomes overdue is so in a list without a message.
 func TestOverdueWithoutAMessage(t *testing.T) {
 	b := bustest.Connect(t)
@@ -798,6 +861,27 @@ func TestSeries(t *testing.T) {
 	}
 	if other, err := x.Counts(t.Context(), []int64{8}); err != nil || len(other.States) != 0 || slices.ContainsFunc(other.Series, func(m Minute) bool { return m.Received != 0 }) {
 		t.Errorf("another company's viewer sees %+v: %v", other, err)
+	}
+}
+
+// Each type whose payload names a record in Procore's sample is found by it.
+func TestContentOfEachType(t *testing.T) {
+	raw, err := os.ReadFile("../../../pkg/catalogue/testdata/events.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var samples []struct {
+		Name, Category string
+		Sample         json.RawMessage
+	}
+	if err := json.Unmarshal(raw, &samples); err != nil || len(samples) != 51 {
+		t.Fatalf("%d samples: %v", len(samples), err)
+	}
+	for _, s := range samples {
+		c := contentOf(s.Name, s.Sample, procore.RequestDetails(s.Sample))
+		if got := c.record != ""; got != (s.Category != string(catalogue.Sync)) {
+			t.Errorf("%s: record %q, words %q", s.Name, c.record, c.words)
+		}
 	}
 }
 

@@ -102,7 +102,8 @@ type writer struct {
 	tx     *sql.Tx
 	facets map[string]int64
 	newest map[int64]int64 // of each company the highest request: a higher one is new
-	lastID int64
+	lastID int64           // the highest in the file
+	ids    map[int64]bool  // that newID has returned in this transaction
 	counts map[countKey]int64
 	series map[minuteKey][3]int64 // received, closed, failed
 }
@@ -152,7 +153,7 @@ func eachRow(ctx context.Context, db querier, query string, each func(scan func(
 
 // begin prepares for a transaction.
 func (w *writer) begin(tx *sql.Tx) {
-	w.tx, w.counts, w.series = tx, map[countKey]int64{}, map[minuteKey][3]int64{}
+	w.tx, w.counts, w.series, w.ids = tx, map[countKey]int64{}, map[minuteKey][3]int64{}, map[int64]bool{}
 }
 
 func (w *writer) facet(name string) (string, error) {
@@ -199,8 +200,8 @@ func (x *Index) apply(ctx context.Context, b batch) error {
 			return err
 		}
 		for k, c := range b.cursors {
-			if _, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO streams (kind, created, next, kept) VALUES (?, ?, ?, ?)",
-				string(k), c.created.UnixNano(), int64(c.next), int64(c.kept)); err != nil { //nolint:gosec // a sequence
+			if _, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO streams (kind, created, next, at, kept) VALUES (?, ?, ?, ?, ?)",
+				string(k), c.created.UnixNano(), int64(c.next), c.at.UnixNano(), int64(c.kept)); err != nil { //nolint:gosec // a sequence
 				return err
 			}
 		}
@@ -287,19 +288,18 @@ func reported(m message) (request.Report, bool) {
 // newID returns the id of a request with these first messages: the time of the oldest, or the next one that is free.
 func (w *writer) newID(ctx context.Context, messages []message) (int64, error) {
 	first := slices.MinFunc(messages, func(a, b message) int { return a.at.Compare(b.at) })
-	id := max(idAt(first.at), 1)
-	for id <= w.lastID {
-		var taken bool
-		if err := w.tx.QueryRowContext(ctx, "SELECT count(*) > 0 FROM requests WHERE id = ?", id).Scan(&taken); err != nil {
-			return 0, err
+	for id := max(idAt(first.at), 1); ; id++ {
+		taken := w.ids[id]
+		if !taken && id <= w.lastID {
+			if err := w.tx.QueryRowContext(ctx, "SELECT count(*) > 0 FROM requests WHERE id = ?", id).Scan(&taken); err != nil {
+				return 0, err
+			}
 		}
 		if !taken {
-			break
+			w.ids[id] = true
+			return id, nil
 		}
-		id++
 	}
-	w.lastID = max(w.lastID, id)
-	return id, nil
 }
 
 // count counts one in a column of the series: received, closed or failed. Only the last hour is kept.
@@ -319,7 +319,8 @@ func (w *writer) put(ctx context.Context, changed []*entry) error {
 		return nil
 	}
 	slices.SortFunc(changed, func(a, b *entry) int { return cmp.Compare(a.id, b.id) })
-	row, err := w.tx.PrepareContext(ctx, "INSERT OR REPLACE INTO requests ("+entryColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")
+	row, err := w.tx.PrepareContext(ctx, `INSERT INTO requests (`+entryColumns+`) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+		ON CONFLICT (request, company) DO UPDATE SET state = ?4, recheck = ?5, record = ?6, amount = ?7, words = ?8, history = ?9`)
 	if err != nil {
 		return err
 	}
@@ -356,6 +357,9 @@ func (w *writer) put(ctx context.Context, changed []*entry) error {
 
 // flush writes what was counted.
 func (w *writer) flush(ctx context.Context, now time.Time) error {
+	for id := range w.ids {
+		w.lastID = max(w.lastID, id)
+	}
 	for k, n := range w.counts {
 		if n == 0 || k.state < 0 {
 			continue
