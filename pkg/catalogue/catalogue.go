@@ -10,7 +10,7 @@
 //
 //  1. Add its facts and its sample to testdata/events.json, and its row to Table. TestTableMatchesTheDictionary
 //     compares them. The row's Outcome says what the outcome of an event may contain; the status-reporter refuses anything else.
-//  2. Add a reader of the payload to package payload, and the handler to the Handlers of the row's category: package
+//  2. Add a reader of the payload to package payload and its table of the category (exported, unlinked or reset), and the handler to the Handlers of the row's category: package
 //     exports, syncs, imports, unlinks or resets. worker.New refuses to start without a handler for each row.
 //  3. Run go test ./services/worker/... -update and read the new golden file, testdata/<name>.json. A test compares the
 //     item types in all golden files with the rows' Outcome.

@@ -16,14 +16,14 @@ func TestAWrongSecret(t *testing.T) {
 	s.Secrets = append(s.Secrets, "wrong-secret-wrong-secret")
 	s.Expect(1, "does not accept this client id and client secret", append(s.Credentials(), "--yes")...)
 	if _, err := os.Stat(s.Path("companies.yaml")); err == nil {
-		t.Error("credentials that open nothing were written to the companies file")
+		t.Error("rejected credentials were written to the companies file")
 	}
 	s.Write("acme.secret", sitetest.ClientSecret)
 	s.Connect()
 }
 
-// Whoever mistyped a URL is told which variable has it.
-func TestAProcoreThatIsNotThere(t *testing.T) {
+// The error names the variable with the wrong URL.
+func TestUnreachableProcore(t *testing.T) {
 	s := sitetest.New(t, sandbox.Config{})
 	nowhere := "http://" + sitetest.FreePort(t)
 	t.Setenv("TIEBACK_PROCORE_LOGIN_URL", nowhere)
@@ -43,7 +43,7 @@ func TestNoPermission(t *testing.T) {
 	}
 }
 
-func TestAConnectorThatIsDown(t *testing.T) {
+func TestUnreachableConnector(t *testing.T) {
 	s := sitetest.New(t, sandbox.Config{})
 	args := append(s.Credentials(), "--yes", "--connector", "driver=remote,tls=off,timeout=100ms,address="+sitetest.FreePort(t))
 	s.Expect(1, "Check that it is running", args...)
@@ -53,8 +53,8 @@ func TestAConnectorThatIsDown(t *testing.T) {
 	s.Connect()
 }
 
-// Procore fails in the midst of each step, before or after it did the work; another run goes on.
-func TestBrokenOffInAnyStep(t *testing.T) {
+// Procore fails during a step, before or after it has made the change. Another run continues.
+func TestAnotherRunContinuesAfterAFailure(t *testing.T) {
 	for _, step := range []struct{ name, path string }{
 		{"the connection", "/erp_connections"}, {"the hook", "/webhooks/hooks"}, {"the trigger", "/triggers"},
 	} {
@@ -64,16 +64,16 @@ func TestBrokenOffInAnyStep(t *testing.T) {
 				s.Must(s.Sandbox.Fail(sandbox.FaultRule{Method: "POST", Path: step.path, Kind: kind, Status: 500}))
 				s.Expect(1, "run it again", append(s.Credentials(), "--yes")...)
 				s.Expect(0, "", "--yes")
-				s.CheckSound() // nothing is there twice
+				s.CheckSound() // nothing was created twice
 			})
 		}
 	}
 }
 
-// What was cut off between two files is used by the next run.
-func TestCutOffBetweenTheTokenAndTheEntry(t *testing.T) {
+// A run that was interrupted after the tokens file was written leaves a token; the next run uses it.
+func TestInterruptedBetweenTokenAndEntry(t *testing.T) {
 	s := sitetest.New(t, sandbox.Config{})
-	const left = "token-that-was-left-by-a-run-that-was-cut-off"
+	const left = "token-of-an-interrupted-run"
 	s.Write(fmt.Sprintf("%d.webhook-tokens", sitetest.ID), left+"\n")
 	s.Connect()
 	if tokens := s.Tokens(); len(tokens) != 1 || tokens[0] != left {
@@ -82,12 +82,12 @@ func TestCutOffBetweenTheTokenAndTheEntry(t *testing.T) {
 }
 
 // Procore documents no way to list connections.
-func TestAProcoreThatShowsNoConnection(t *testing.T) {
+func TestProcoreListsNoConnections(t *testing.T) {
 	s := sitetest.New(t, sandbox.Config{})
 	s.Must(s.Sandbox.Fail(sandbox.FaultRule{Method: "GET", Path: "/erp_connections", Kind: sandbox.FaultStatus, Status: 404, Seconds: 3600}))
 	s.Must(s.Sandbox.Fail(sandbox.FaultRule{Method: "POST", Path: "/erp_connections", Kind: sandbox.FaultLoseAnswer}))
 	s.Expect(1, "run this again", append(s.Credentials(), "--yes")...)
-	s.Expect(1, "--standard-cost-code-list N", "--yes") // it is there, and nobody says its list
+	s.Expect(1, "--standard-cost-code-list N", "--yes") // the connection exists, but its list is unknown
 	s.Expect(0, "done: create trigger", "--yes", "--standard-cost-code-list", "2")
 	s.CheckSound()
 	writes := len(s.Sandbox.Writes())
@@ -97,7 +97,7 @@ func TestAProcoreThatShowsNoConnection(t *testing.T) {
 	}
 }
 
-// A token is rotated while events come, broken off in the midst of it.
+// A rotation that is interrupted and repeated while events arrive.
 func TestRotateTheTokenWithoutLosingAnEvent(t *testing.T) {
 	for _, view := range views {
 		t.Run(fmt.Sprintf("headers: %q", view), func(t *testing.T) {
@@ -116,7 +116,7 @@ func TestRotateTheTokenWithoutLosingAnEvent(t *testing.T) {
 			s.Press() // with the new one
 			if view != sandbox.Hidden {
 				if !strings.Contains(out, "run tieback setup") {
-					t.Errorf("nobody says how the old one goes: %s", out)
+					t.Errorf("the output does not say how to retire the old token: %s", out)
 				}
 				s.Expect(0, "done: remove older webhook token", "--yes")
 			}

@@ -23,7 +23,7 @@ func TestFromCredentialsToTheFirstEvent(t *testing.T) {
 	s.Expect(2, "not a terminal", s.Credentials()...)
 	out := s.Expect(0, "Restart the services now: the company is new", append(s.Credentials(), "--yes")...)
 	if !strings.Contains(out, "could not be reached") {
-		t.Errorf("nobody says that ingest does not answer: %s", out)
+		t.Errorf("the output does not say that ingest does not answer: %s", out)
 	}
 	s.CheckSound()
 	for _, name := range []string{"companies.yaml", fmt.Sprintf("%d.webhook-tokens", sitetest.ID)} {
@@ -71,8 +71,8 @@ func TestJSON(t *testing.T) {
 	}
 }
 
-// Whatever somebody did to it since, another run puts it right in place.
-func TestWhatDriftedIsRepaired(t *testing.T) {
+// Another run repairs manual changes.
+func TestDriftIsRepaired(t *testing.T) {
 	const hooks = "/rest/v1.0/webhooks/hooks"
 	hook := func(s *sitetest.Site) string { return fmt.Sprintf("%s/%v", hooks, s.Hooks()[0]["id"]) }
 	trigger := func(s *sitetest.Site) string {
@@ -126,7 +126,7 @@ func TestWhatDriftedIsRepaired(t *testing.T) {
 				args = append(s.Credentials(), args...)
 			}
 			s.Expect(0, c.says, args...)
-			if name == "another trigger" { // which is nobody else's business, and so stays
+			if name == "another trigger" { // a trigger of another resource stays
 				triggers := s.Triggers(s.Hooks()[0]["id"])
 				if len(triggers) != 2 {
 					t.Fatalf("%v", triggers)
@@ -139,7 +139,7 @@ func TestWhatDriftedIsRepaired(t *testing.T) {
 }
 
 // A hook with deliveries in its queue is not deleted: they would be lost.
-func TestADuplicateWithDeliveriesWaitingStays(t *testing.T) {
+func TestDuplicateWithPendingDeliveriesStays(t *testing.T) {
 	s := sitetest.New(t, sandbox.Config{})
 	s.Connect()
 	const hooks = "/rest/v1.0/webhooks/hooks"
@@ -159,8 +159,8 @@ func TestADuplicateWithDeliveriesWaitingStays(t *testing.T) {
 	}
 }
 
-// A hook that somebody made by hand in another namespace is told of, and adopted on request.
-func TestAHookOfAnotherNamespace(t *testing.T) {
+// A hook that was created manually in another namespace is reported, and adopted on request.
+func TestHookOfAnotherNamespace(t *testing.T) {
 	s := sitetest.New(t, sandbox.Config{})
 	const hooks = "/rest/v1.0/webhooks/hooks"
 	s.Change("POST", hooks, fmt.Sprintf(`{"company_id":%d,"hook":{"api_version":"v4.0","namespace":"by-hand","destination_url":"%s/webhooks/procore/%d"}}`, sitetest.ID, s.URL(), sitetest.ID))

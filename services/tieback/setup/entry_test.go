@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// Of many that make the tokens file at once one succeeds, its text is there whole, and nothing else is left.
-func TestOnlyOneMakesAFile(t *testing.T) {
+// Of many concurrent calls one creates the file, completely, and no temporary file is left.
+func TestOnlyOneCallCreatesAFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "7.webhook-tokens")
 	texts := strings.SplitAfter(strings.Repeat("first-token\nother-token\nthird-token\n", 5), "\n")[:15]
 	errs := make([]error, len(texts))

@@ -7,11 +7,11 @@ import (
 )
 
 // Procore documents that it masks a hook's header but for the last 5 characters. How is not documented.
-func TestWhatIsVisibleOfAHeaderDecides(t *testing.T) {
+func TestSendsComparesTheVisiblePart(t *testing.T) {
 	const token = company.Secret("0123456789abcdef-54321")
 	for header, want := range map[string]struct{ sends, shown bool }{
 		"Bearer 0123456789abcdef-54321":   {true, true},
-		"Bearer 9123456789abcdef-54321":   {false, true}, // whole: its end proves nothing
+		"Bearer 9123456789abcdef-54321":   {false, true}, // complete: its end is not compared
 		"*****************************":   {false, false},
 		"************************54321":   {true, true},
 		"************************54322":   {false, true},
@@ -32,8 +32,8 @@ func TestWhatIsVisibleOfAHeaderDecides(t *testing.T) {
 	}
 }
 
-// An end that two tokens share does not say which one the hook sends: the older one must not be removed for it.
-func TestAnEndThatTwoTokensShareTellsNothing(t *testing.T) {
+// If two tokens have the same end, a masked header does not show which one the hook sends.
+func TestSendsWithTwoTokensOfTheSameEnd(t *testing.T) {
 	w := &work{tokens: []company.Secret{"older-token-0123-54321", "newer-token-4567-54321"}}
 	if sends, shown := w.sends(Hook{Header: "*****************54321"}); sends || shown {
 		t.Errorf("masked: sends %v, shown %v", sends, shown)

@@ -12,8 +12,8 @@ import (
 	"github.com/tieback/tieback/services/tieback/setup"
 )
 
-// impatient has setup wait a moment only for ingest.
-func impatient(t *testing.T) {
+// shortPatience makes setup wait for ingest for 300 ms only.
+func shortPatience(t *testing.T) {
 	*setup.Patience = 300 * time.Millisecond
 	t.Cleanup(func() { *setup.Patience = 0 })
 }
@@ -21,9 +21,9 @@ func impatient(t *testing.T) {
 // views are the ways in which Procore may show a hook's header: masked, whole, or not at all.
 var views = []string{"", sandbox.Plain, sandbox.Hidden}
 
-// A rotation waits until ingest takes the new token; where it never does, the hook keeps the old one, and the old
-// one stays, however often setup is run.
-func TestARotationThatIngestDoesNotSeeNeverReachesTheHook(t *testing.T) {
+// A rotation waits until ingest accepts the new token. If it never does, the hook and the file keep the old token, however
+// often setup runs.
+func TestHookKeepsItsTokenUntilIngestAcceptsTheNewOne(t *testing.T) {
 	for _, view := range views {
 		t.Run(fmt.Sprintf("headers: %q", view), func(t *testing.T) {
 			s := sitetest.New(t, sandbox.Config{HookHeaders: view})
@@ -34,7 +34,7 @@ func TestARotationThatIngestDoesNotSeeNeverReachesTheHook(t *testing.T) {
 			t.Setenv("TIEBACK_COMPANIES", s.Path("frozen.yaml"))
 			s.Start() // with a copy of the files, as where a mount is not renewed
 			t.Setenv("TIEBACK_COMPANIES", s.Path("companies.yaml"))
-			impatient(t)
+			shortPatience(t)
 			s.Expect(1, "does not accept the new webhook token", "--rotate-token", "--yes")
 			s.Expect(1, "does not accept the new webhook token", "--rotate-token", "--yes") // as it says: run this again
 			s.Expect(1, "does not accept the new webhook token", "--yes")
@@ -50,8 +50,8 @@ func TestARotationThatIngestDoesNotSeeNeverReachesTheHook(t *testing.T) {
 	}
 }
 
-// A tokens file that was lost is made anew, and the hook waits for the ingest that still takes the lost token.
-func TestALostTokensFileLeavesAHookThatWorks(t *testing.T) {
+// A lost tokens file is created again. The hook keeps the lost token while ingest accepts only that one.
+func TestLostTokensFile(t *testing.T) {
 	s := sitetest.New(t, sandbox.Config{})
 	s.Connect()
 	lost := s.Tokens()[0]
@@ -60,20 +60,20 @@ func TestALostTokensFileLeavesAHookThatWorks(t *testing.T) {
 	t.Setenv("TIEBACK_COMPANIES", s.Path("frozen.yaml"))
 	s.Start()
 	t.Setenv("TIEBACK_COMPANIES", s.Path("companies.yaml"))
-	impatient(t)
+	shortPatience(t)
 	s.Must(os.Remove(s.Path(fmt.Sprintf("%d.webhook-tokens", sitetest.ID))))
 	for range 2 {
 		s.Expect(1, "does not accept the new webhook token", "--yes")
 		s.Tokens()
 		if s.HookToken() != lost {
-			t.Fatal("the hook sends a token that ingest does not take")
+			t.Fatal("the hook sends a token that ingest does not accept")
 		}
 	}
 	s.Press()
 }
 
-// Where nobody can ask ingest, a rotation goes on only when somebody says so.
-func TestARotationWithoutIngestIsOnlyMadeOnRequest(t *testing.T) {
+// If ingest is unreachable, a rotation needs --without-ingest.
+func TestRotationWithoutIngest(t *testing.T) {
 	s := sitetest.New(t, sandbox.Config{})
 	s.Connect() // ingest does not run
 	old := s.Tokens()[0]
@@ -91,8 +91,8 @@ func TestARotationWithoutIngestIsOnlyMadeOnRequest(t *testing.T) {
 	s.CheckSound()
 }
 
-// A hook that Procore does not show the header of may send anything after a run that was broken off.
-func TestAHiddenHookIsToldItsTokenAgainAfterABreak(t *testing.T) {
+// If Procore does not show the header, a hook may send any token after an interrupted run.
+func TestHiddenHookGetsItsTokenAgain(t *testing.T) {
 	s := sitetest.New(t, sandbox.Config{HookHeaders: sandbox.Hidden})
 	s.Expect(0, "done: create trigger", append(s.Credentials(), "--yes")...)
 	s.Tokens()
@@ -105,8 +105,8 @@ func TestAHiddenHookIsToldItsTokenAgainAfterABreak(t *testing.T) {
 	s.Press()
 }
 
-// Procore need not say how a hook's deliveries go; then some may wait in it, and need the older token.
-func TestWhatMayHoldDeliveriesStays(t *testing.T) {
+// If Procore does not list a hook's deliveries, some may be pending and need the older token.
+func TestHookWithUnknownDeliveriesStays(t *testing.T) {
 	s := sitetest.New(t, sandbox.Config{})
 	s.Connect()
 	s.Start()
@@ -129,8 +129,8 @@ func TestWhatMayHoldDeliveriesStays(t *testing.T) {
 	}
 }
 
-// While one setup asks "Do this?", another runs to its end: what it made stands.
-func TestASetupThatWasOvertakenChangesNothing(t *testing.T) {
+// While one setup asks for confirmation, another one completes. The first one then changes nothing.
+func TestOvertakenSetupChangesNothing(t *testing.T) {
 	s := sitetest.New(t, sandbox.Config{})
 	plan := func(o setup.Options) *setup.Plan {
 		cmd := setup.Command()
@@ -164,7 +164,7 @@ func TestASetupThatWasOvertakenChangesNothing(t *testing.T) {
 }
 
 // Running services keep the hook's namespace that they started with.
-func TestAnotherNamespaceAsksForARestart(t *testing.T) {
+func TestAnotherNamespaceNeedsARestart(t *testing.T) {
 	s := sitetest.New(t, sandbox.Config{})
 	s.Connect()
 	s.Expect(0, "Restart the services now: webhook_namespace has changed", "--namespace", "tieback-two", "--yes")
