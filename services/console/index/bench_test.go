@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -25,6 +26,7 @@ import (
 
 var (
 	searched = flag.Int("searched", 1_000_000, "requests in the index that BenchmarkSearch searches")
+	kept     = flag.String("kept", "", "file of the index that BenchmarkSearch searches, filled up and kept for the next run; empty: a temporary one")
 	rebuilt  = flag.Int("rebuilt", 100_000, "requests in the streams that BenchmarkRebuild reads")
 )
 
@@ -108,11 +110,19 @@ func (g *generator) request(i int) []made {
 // filled returns an index of n requests, of which one arrived every 30 s.
 func filled(b *testing.B, n int) *Index {
 	b.Helper()
-	x := open(b, filepath.Join(b.TempDir(), "index.db"), options())
+	path := *kept
+	if path == "" {
+		path = filepath.Join(b.TempDir(), "index.db")
+	}
+	x := open(b, path, options())
+	var had int
+	if err := x.read.QueryRow("SELECT count(*) FROM requests").Scan(&had); err != nil {
+		b.Fatal(err)
+	}
 	g, began := newGenerator(), time.Now()
 	first := began.Add(-time.Duration(n) * 30 * time.Second)
 	sequences := map[bus.Kind]uint64{}
-	for i := 0; i < n; {
+	for i := had; i < n; {
 		var some []message
 		for ; i < n && len(some) < batchMessages; i++ {
 			for j, m := range g.request(i + 1) {
@@ -134,7 +144,7 @@ func filled(b *testing.B, n int) *Index {
 	if err := x.read.QueryRow("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size").Scan(&size); err != nil {
 		b.Fatal(err)
 	}
-	b.Logf("%d requests: %d MB, %d MB of memory, filled at %.0f requests/s", n, size>>20, memory()>>20, float64(n)/time.Since(began).Seconds())
+	b.Logf("%d requests: %d MB, %d MB of memory, filled at %.0f requests/s", n, size>>20, memory()>>20, float64(n-had)/time.Since(began).Seconds())
 	return x
 }
 
@@ -250,13 +260,14 @@ func BenchmarkRebuild(b *testing.B) {
 	b.ResetTimer()
 	for b.Loop() {
 		x := open(b, filepath.Join(b.TempDir(), "index.db"), options())
-		began := time.Now()
+		began, cpu := time.Now(), cpuTime(b)
 		if err := x.follow(b.Context(), broker); err != nil {
 			b.Fatal(err)
 		}
 		took := time.Since(began)
 		b.ReportMetric(float64(*rebuilt)/took.Seconds(), "requests/s")
 		b.ReportMetric(float64(sent)/took.Seconds(), "messages/s")
+		b.ReportMetric(float64((cpuTime(b)-cpu).Microseconds())/float64(sent), "cpu-µs/message") // with the broker's
 		b.ReportMetric(float64(memory()>>20), "MB-of-memory")
 		counts, err := x.Counts(b.Context(), nil)
 		if err != nil {
@@ -273,6 +284,15 @@ func BenchmarkRebuild(b *testing.B) {
 		}
 		_ = x.Close()
 	}
+}
+
+// cpuTime returns the CPU time of this process.
+func cpuTime(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // publish writes the messages of n requests, of which 500 are in the pipeline at a time.

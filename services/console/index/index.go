@@ -89,10 +89,11 @@ type Index struct {
 	mu          sync.RWMutex // locked while the file is replaced; read-locked by all that use it
 	read, write *sql.DB
 
-	writing sync.Mutex // guards writer, and orders transactions
-	writer  writer
-	kept    atomic.Int64 // how long the streams keep messages, as time.Duration
-	damaged atomic.Bool  // a query found the file corrupt: Run replaces it
+	writing    sync.Mutex // guards writer, and orders transactions
+	writer     writer
+	kept       atomic.Int64  // how long the streams keep messages, as time.Duration
+	searchTime time.Duration // see Search; a test sets it
+	damaged    atomic.Bool   // a query found the file corrupt: Run replaces it
 
 	statusMu sync.Mutex
 	status   Status
@@ -110,7 +111,7 @@ func Open(path string, o Options) (*Index, error) {
 	if o.Rules == nil {
 		o.Rules = func(int64) request.Rules { return request.Rules{} }
 	}
-	x := &Index{path: path, o: o}
+	x := &Index{path: path, o: o, searchTime: searchTime}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("index: %w", err)
 	}
@@ -287,6 +288,9 @@ func idAt(t time.Time) int64 {
 	}
 	return (t.UnixMicro() + int64(unit/time.Microsecond) - 1) / int64(unit/time.Microsecond)
 }
+
+// timeOf returns the time of an id.
+func timeOf(id int64) time.Time { return time.UnixMicro(id * int64(unit/time.Microsecond)).UTC() }
 
 // Status says how far the index has come.
 type Status struct {

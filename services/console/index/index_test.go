@@ -705,21 +705,30 @@ func TestSearch(t *testing.T) {
 	}
 }
 
+const short Order = 10
+
 // Pages in either order have each request once, in order.
 func TestPages(t *testing.T) {
 	b := bustest.Connect(t)
 	written(t, b)
 	x := open(t, filepath.Join(t.TempDir(), "index.db"), options())
 	follow(t, x, b)
-	for _, order := range []Order{Newest, FailedFirst} {
+	for _, order := range []Order{Newest, FailedFirst, Newest + short, FailedFirst + short} {
+		x.searchTime = searchTime
+		if order >= short { // each page ends after a part of the time
+			x.searchTime, order = 0, order-short
+		}
 		for limit := 1; limit <= len(histories)+1; limit++ {
 			for _, text := range []string{"", "vendor"} {
 				q := Query{Order: order, Limit: limit, Text: text}
 				var all []Row
 				for pages := 0; ; pages++ {
 					page, err := x.Search(t.Context(), q)
-					if err != nil || len(page.Rows) > limit || pages > len(histories) {
+					if err != nil || len(page.Rows) > limit || pages > len(histories)+len(States)*(windows+1) {
 						t.Fatalf("page %d of %d rows: %v", pages, len(page.Rows), err)
+					}
+					if len(page.Rows) < limit && page.Next != "" && page.Searched.IsZero() {
+						t.Errorf("a page of %d rows of %d has a next one, and does not say why", len(page.Rows), limit)
 					}
 					all = append(all, page.Rows...)
 					if q.Cursor = page.Next; q.Cursor == "" {

@@ -80,7 +80,7 @@ func (x *Index) row(e *entry, now time.Time) (Row, *request.Timeline) {
 	t, v := x.verdict(e, now)
 	r := Row{
 		Company: e.company, Request: e.request, Type: t.Type, Category: bus.For(bus.Event, t.Type, 0, 0).Category,
-		Record: e.record, Amount: e.amount, Created: t.Created, Arrived: time.UnixMicro(e.id * int64(unit/time.Microsecond)).UTC(),
+		Record: e.record, Amount: e.amount, Created: t.Created, Arrived: timeOf(e.id),
 		Class: v.Class, Stage: v.At.Name, Due: v.Due, Why: v.Why, Ended: v.Ended,
 	}
 	if n := stateOf(t, v); n >= 0 {
@@ -130,10 +130,12 @@ type Query struct {
 	Cursor     string // Page.Next of the page before; "": the first page
 }
 
-// Page is a part of a list.
+// Page is a part of a list. A search that looks for long returns a page with fewer rows than Limit, or none, and with a Next that
+// continues where it stopped.
 type Page struct {
-	Rows []Row
-	Next string // Cursor of the next page; "": this is the last
+	Rows     []Row
+	Next     string    // Cursor of the next page; "": this is the last
+	Searched time.Time // of such a page: all that arrived then or later were searched (of the state that FailedFirst is at); zero: Limit ended it
 }
 
 // ErrCursor is the error for a Cursor that no page returned.
@@ -157,6 +159,7 @@ func (x *Index) Search(ctx context.Context, q Query) (Page, error) {
 		return Page{}, err
 	}
 	var page Page
+	now := time.Now()
 	err = x.reading(func(db *sql.DB) error {
 		facets, err := loadFacets(ctx, db)
 		if err != nil {
@@ -166,28 +169,67 @@ func (x *Index) Search(ctx context.Context, q Query) (Page, error) {
 		if err != nil || !possible {
 			return err
 		}
-		now := time.Now()
+		begin, end, err := q.span(ctx, db)
+		if err != nil {
+			return err
+		}
+		window := max((end-begin)/windows, 1)
 		for ; pass < len(passes); pass, from = pass+1, math.MaxInt64 {
 			match, possible := terms.withStates(facets, passes[pass])
 			if !possible {
 				continue
 			}
-			all, err := list(ctx, db, q, match, from, limit+1-len(page.Rows))
-			if err != nil {
-				return err
-			}
-			for _, e := range all {
-				if len(page.Rows) == limit {
-					page.Next = fmt.Sprintf("%d-%s", pass, strconv.FormatInt(from, 36))
+			for high := min(from, end); high > begin; {
+				low := begin
+				if len(match) > 0 {
+					low = max(begin, high-window)
+				}
+				all, err := list(ctx, db, match, low, high, limit+1-len(page.Rows))
+				if err != nil {
+					return err
+				}
+				for _, e := range all {
+					if len(page.Rows) == limit {
+						page.Next = nextCursor(pass, from)
+						return nil
+					}
+					r, _ := x.row(e, now)
+					page.Rows, from = append(page.Rows, r), e.id
+				}
+				if high = low; high > begin && time.Since(now) > x.searchTime {
+					page.Next, page.Searched = nextCursor(pass, high), timeOf(high)
 					return nil
 				}
-				r, _ := x.row(e, now)
-				page.Rows, from = append(page.Rows, r), e.id
 			}
 		}
 		return nil
 	})
 	return page, err
+}
+
+// A search with words or filters reads the requests of a sixteenth of the time at once, and ends after Index.searchTime, so that words
+// that many requests have, but none has all of, do not keep it for long.
+const (
+	windows    = 16
+	searchTime = 40 * time.Millisecond
+)
+
+func nextCursor(pass int, before int64) string {
+	return fmt.Sprintf("%d-%s", pass, strconv.FormatInt(before, 36))
+}
+
+// span returns the ids between which a query's requests are, from begin to before end.
+func (q Query) span(ctx context.Context, db *sql.DB) (begin, end int64, err error) {
+	if err := db.QueryRowContext(ctx, "SELECT coalesce((SELECT min(id) FROM requests), 0), coalesce((SELECT max(id) FROM requests), 0) + 1").Scan(&begin, &end); err != nil {
+		return 0, 0, err
+	}
+	if !q.Since.IsZero() {
+		begin = max(begin, idAt(q.Since))
+	}
+	if !q.Until.IsZero() {
+		end = min(end, idAt(q.Until))
+	}
+	return begin, end, nil
 }
 
 // maxLimit is the highest Limit of a page.
@@ -329,21 +371,13 @@ func withWord(ctx context.Context, db *sql.DB, c conjunction, word string) (conj
 	}
 }
 
-// list returns up to limit entries before an id, the newest first.
-func list(ctx context.Context, db *sql.DB, q Query, match conjunction, before int64, limit int) ([]*entry, error) {
-	low, high := int64(0), before
-	if !q.Since.IsZero() {
-		low = idAt(q.Since)
+// list returns up to limit entries from one id to before another, the newest first.
+func list(ctx context.Context, db *sql.DB, match conjunction, low, high int64, limit int) ([]*entry, error) {
+	if len(match) == 0 {
+		return entries(ctx, db, "SELECT "+entryColumns+" FROM requests WHERE id >= ? AND id < ? AND state >= 0 ORDER BY id DESC LIMIT ?", low, high, limit)
 	}
-	if !q.Until.IsZero() {
-		high = min(high, idAt(q.Until))
-	}
-	query, args := "SELECT "+entryColumns+" FROM requests WHERE id >= ? AND id < ? AND state >= 0 ORDER BY id DESC LIMIT ?", []any{low, high, limit}
-	if len(match) > 0 {
-		query = "SELECT " + entryColumns + " FROM search JOIN requests ON id = search.rowid WHERE search MATCH ? AND search.rowid >= ? AND search.rowid < ? ORDER BY search.rowid DESC LIMIT ?"
-		args = append([]any{match.String()}, args...)
-	}
-	return entries(ctx, db, query, args...)
+	return entries(ctx, db, "SELECT "+entryColumns+" FROM search JOIN requests ON id = search.rowid WHERE search MATCH ? AND search.rowid >= ? AND search.rowid < ? "+
+		"ORDER BY search.rowid DESC LIMIT ?", match.String(), low, high, limit)
 }
 
 func entries(ctx context.Context, db querier, query string, args ...any) (all []*entry, err error) {

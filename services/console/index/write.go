@@ -255,7 +255,7 @@ func (x *Index) collect(ctx context.Context, messages []message, now time.Time) 
 				return nil, err
 			}
 			w.newest[k.company] = max(w.newest[k.company], k.request)
-			w.count(added[0].company, time.Unix(0, e.id*int64(unit)), now, 0)
+			w.count(added[0].company, timeOf(e.id), now, 0)
 		}
 		for _, m := range added {
 			if m.content.words != "" {
