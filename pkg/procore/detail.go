@@ -11,39 +11,39 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// Statuses of a request detail. There may be more: what a status means that is not listed is not known.
+// Statuses of a request detail. Procore may have others.
 const (
 	DetailInProgress = "in_progress" // the user waits
 	DetailSuccess    = "success"
 	DetailFailed     = "failed"
-	DetailRejected   = "rejected" // an approver called the export off
+	DetailRejected   = "rejected" // an approver rejected the export
 	DetailStale      = "stale"
 )
 
 // Detail is a request detail as Procore lists it.
 type Detail struct {
 	ID      int64
-	Request int64 // 0: the list does not say [I]
+	Request int64 // 0: not in the list [I]
 	Status  string
-	Created time.Time     // by Procore's clock; zero: it does not say
-	Age     time.Duration // since Created, by Procore's clock; where it does not say, a day
+	Created time.Time     // by Procore's clock; zero: not known
+	Age     time.Duration // since Created, by Procore's clock; a day if Created is not known
 }
 
-// Open says whether the user's button is still busy.
+// Open reports whether the user still waits for the result.
 func (d Detail) Open() bool { return d.Status == DetailInProgress }
 
-// Ended says whether an integration has told how the request detail ended.
+// Ended reports whether an integration has reported success or failure.
 func (d Detail) Ended() bool {
 	return d.Status == DetailSuccess || d.Status == DetailFailed
 }
 
-// CalledOff says whether it ended without that: an approver called the export off, or it became stale. A detail that
-// is neither open, ended nor called off has a status that we don't know; none of those is worked.
+// CalledOff reports whether the request detail ended without a report: an approver rejected the export, or it became stale.
+// A detail that is neither open, ended nor called off has an unknown status, and is not processed.
 func (d Detail) CalledOff() bool {
 	return d.Status == DetailRejected || d.Status == DetailStale
 }
 
-// StatusText says where the request detail stands, for people.
+// StatusText describes the status for people.
 func (d Detail) StatusText() string {
 	switch {
 	case d.CalledOff():
@@ -56,14 +56,14 @@ func (d Detail) StatusText() string {
 	return fmt.Sprintf("request detail %d is %s in Procore", d.ID, d.Status)
 }
 
-// DetailCalledOff reports whether a request detail with this status must not be worked: it ended without the
-// integration, or nobody knows what the status means. "" is no status, and says nothing.
+// DetailCalledOff reports whether a request detail with this status must not be processed: it ended without a report, or the
+// status is unknown. It returns false for "".
 func DetailCalledOff(status string) bool {
 	return status != "" && !slices.Contains([]string{DetailInProgress, DetailSuccess, DetailFailed}, status)
 }
 
-// DetailStatus asks for a request detail's status; "": the answer has none. Do makes the call: a Session's, or one
-// that retries. An answer that does not parse is a transient error of Procore.
+// DetailStatus gets a request detail's status; "": the answer has none. do makes the call. An answer that does not parse is a
+// transient error of Procore.
 func DetailStatus(ctx context.Context, do func(context.Context, Call) ([]byte, error), id int64) (string, error) {
 	raw, err := do(ctx, Call{Route: GetRequestDetail, ID: id})
 	if err != nil {

@@ -17,22 +17,20 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// PerPage is how many items of a list are asked for in one call. Procore takes more; a
-// list that gives fewer says so in its headers.
+// PerPage is how many items of a list one call requests. Procore allows more. A list with smaller pages has their size in its
+// headers.
 const PerPage = 1000
 
-// smallestCap is the least that a list which says nothing of its pages is known to cap them
-// at: a page with fewer items is its last.
+// smallestCap is the smallest known page size of lists that do not have it in their headers: a page with fewer items is the
+// last.
 const smallestCap = 100
 
-// List reads a list page by page: each item an object, its numbers json.Number. Query and
-// ID are the call's; page and per_page are added. A call is made when its items are asked
-// for, and costs and fails as any other.
+// List reads a list page by page. Each item is an object with numbers as json.Number. List adds page and per_page to the
+// call's query. It makes a call when the iteration reaches its items.
 //
-// An error comes instead of an item. Whoever then goes on ranging has the same page asked
-// again, so wait first where the error says so; a permanent error, or the end of ctx, ends the list.
-// A list that became shorter while it was read may have left items out: that is a transient
-// error after which it starts anew, so that items can come twice.
+// An error is yielded instead of an item. If the caller continues the iteration, the same page is requested again, so wait
+// first if the error asks to. A permanent error, or the end of ctx, ends the list. If the list became shorter while it was
+// read, items may be missing: List yields a transient error and starts again, so items can be yielded twice.
 func (s *Session) List(ctx context.Context, c Call) iter.Seq2[map[string]any, error] {
 	return func(yield func(map[string]any, error) bool) {
 		for at := (listPosition{page: 1}); !at.last; {
@@ -56,13 +54,12 @@ func (s *Session) List(ctx context.Context, c Call) iter.Seq2[map[string]any, er
 type listPosition struct {
 	page  int               // the next one
 	seen  int               // items so far
-	total int               // as the last page said; 0: it did not
+	total int               // by the last page; 0: not known
 	sum   [sha256.Size]byte // of the last page
 	last  bool
 }
 
-// page reads the next page and moves the place on. After an error the place has not moved,
-// or is back at the start.
+// page reads the next page and advances at. After an error at is unchanged or at the start.
 func (s *Session) page(ctx context.Context, c Call, at *listPosition) ([]map[string]any, error) {
 	q := url.Values{}
 	maps.Copy(q, c.Query)
@@ -92,7 +89,7 @@ func (s *Session) page(ctx context.Context, c Call, at *listPosition) ([]map[str
 	return items, nil
 }
 
-// repeated says whether a page is the one before it: the list ignores page numbers.
+// repeated reports whether a page equals the previous one: the list ignores page numbers.
 func (p *listPosition) repeated(raw []byte) bool { return p.page > 1 && p.sum == sha256.Sum256(raw) }
 
 func (p *listPosition) move(a answer, got int) {
@@ -101,7 +98,7 @@ func (p *listPosition) move(a answer, got int) {
 	p.last = got == 0 || !p.more(a.header, got)
 }
 
-// more says whether there is another page: by Link, else by Total, else by whether this page is full.
+// more reports whether there is another page: by Link, else by Total, else by whether this page is full.
 func (p *listPosition) more(h http.Header, got int) bool {
 	if links := h.Values("Link"); len(links) > 0 {
 		return strings.Contains(strings.ReplaceAll(strings.Join(links, ","), `"`, ""), "rel=next")
@@ -115,7 +112,7 @@ func (p *listPosition) more(h http.Header, got int) bool {
 	return got >= smallestCap
 }
 
-// number reads a header; 0 where it is none.
+// number returns the number in a header, or 0.
 func number(h http.Header, name string) int {
 	n, _ := strconv.Atoi(h.Get(name))
 	return n
@@ -143,7 +140,7 @@ func ParseList(raw []byte) ([]map[string]any, error) {
 	return items, err
 }
 
-// ID reads an id of a list's item, which is a number in most lists and a string in newer ones; 0: it is none.
+// ID is ParseID without an error. It returns 0 for a value that is not an id.
 func ID(v any) int64 {
 	id, _ := ParseID(v)
 	return id
@@ -153,7 +150,7 @@ func ID(v any) int64 {
 var ErrNoID = errors.New("not an id: a positive integer below 2^63")
 
 // ParseID reads an id, a JSON number or a string of digits. 0, nil: there is none (nil, or an empty string).
-// Anything else is ErrNoID, and never another id: what does not fit into 63 bits is not cut off to what fits.
+// Any other value, including a number of more than 63 bits, is ErrNoID.
 func ParseID(v any) (int64, error) {
 	var text string
 	switch v := v.(type) {

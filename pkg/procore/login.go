@@ -21,9 +21,8 @@ import (
 // early is how long before its end a token is renewed.
 const early = time.Minute
 
-// login is the token of an account, or why there is none. A login that failed is not tried again for
-// 1, 2, 4 … 60 seconds, or as long as Procore asks, with what failed: other credentials are
-// tried at once.
+// login is the token of an account, or the reason why it has none. A failed login is repeated with the same credentials after
+// 1, 2, 4 … 60 seconds, or the wait that Procore asks for; with other credentials at once.
 //
 //	credentials   token          a call
 //	───────────── ────────────── ─────────────────────────────────────────────
@@ -39,15 +38,15 @@ type login struct {
 	of    company.Credentials // that the token was fetched with
 	sent  [2]string           // this token and the one before, which an answer may echo
 
-	failed   error // the last one, since the last that worked; nil: none
+	failed   error // the last failure since the last success; nil: none
 	failures int   // in a row
 	until    time.Time
 	tried    company.Credentials // that failed
 	since    time.Time           // when Procore first refused them; zero: it did not
 }
 
-// accessToken gives a token other than refused, which may be nil, and fetches one if there is none.
-// Those who wait for the same fetch share it; a caller whose ctx ends waits no longer.
+// accessToken returns a token other than refused, which may be nil, and fetches one if there is none. Concurrent callers share
+// one fetch. A caller whose ctx ends stops waiting.
 func (a *account) accessToken(ctx context.Context, refused *oauth2.Token) (*oauth2.Token, error) {
 	a.login.mu.Lock()
 	if refused != nil && a.login.token == refused {
@@ -74,7 +73,7 @@ func (a *account) accessToken(ctx context.Context, refused *oauth2.Token) (*oaut
 }
 
 // Renew logs in every client whose credentials are other than those of its last login, and returns when all
-// logins have ended, well or not. A client that never logged in does so with its first call. Call it every few
+// logins have ended, successfully or not. A client that never logged in does so with its first call. Call it every few
 // seconds, from one goroutine.
 func (c *Client) Renew(ctx context.Context) {
 	var all sync.WaitGroup
@@ -85,14 +84,14 @@ func (c *Client) Renew(ctx context.Context) {
 		all.Go(func() {
 			select {
 			case <-ctx.Done():
-			case <-a.login.group.DoChan("", func() (any, error) { return a.logIn() }): // it logs and keeps what came of it
+			case <-a.login.group.DoChan("", func() (any, error) { return a.logIn() }): // it logs and stores the result
 			}
 		})
 	}
 	all.Wait()
 }
 
-// changed says whether the credentials are other than those of the last login.
+// changed reports whether the credentials differ from those of the last login.
 func (a *account) changed() bool {
 	now := a.client.Credentials()
 	a.login.mu.Lock()
@@ -103,8 +102,7 @@ func (a *account) changed() bool {
 	return a.login.token != nil && now != a.login.of
 }
 
-// logIn fetches a token for whoever waits, so that no single caller's context bounds it. It
-// keeps what came of it.
+// logIn fetches a token for all waiting callers, so it is not bound to the context of one. It stores the result.
 func (a *account) logIn() (*oauth2.Token, error) {
 	now := a.client.Credentials() // they may be rotated
 	if err := a.login.recall(now); err != nil {
@@ -119,7 +117,7 @@ func (a *account) logIn() (*oauth2.Token, error) {
 	return tok, nil
 }
 
-// recall gives the error of a login that is not to be tried again yet.
+// recall returns the error of the last login if it must not be repeated yet.
 func (l *login) recall(now company.Credentials) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -133,7 +131,7 @@ func (l *login) recall(now company.Credentials) error {
 	return l.failed
 }
 
-// expires is when the token ends; false: there is none.
+// expires returns when the token expires; false: there is none.
 func (l *login) expires() (time.Time, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -143,14 +141,14 @@ func (l *login) expires() (time.Time, bool) {
 	return l.token.Expiry, true
 }
 
-// refusedSince is since when Procore refuses the credentials; zero: it does not.
+// refusedSince returns since when Procore refuses the credentials; zero: it does not.
 func (l *login) refusedSince() time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.since
 }
 
-// loggedIn keeps a token, and says so where that is news.
+// loggedIn stores a token. It logs that the credentials were rotated or are accepted again.
 func (a *account) loggedIn(tok *oauth2.Token, with company.Credentials) {
 	l := &a.login
 	l.mu.Lock()
@@ -160,14 +158,14 @@ func (a *account) loggedIn(tok *oauth2.Token, with company.Credentials) {
 	l.mu.Unlock()
 	switch {
 	case rotated:
-		a.log.Info("secrets rotated: Procore takes the new credentials", zap.Stringer("of", a.client))
+		a.log.Info("secrets rotated: Procore accepts the new credentials", zap.Stringer("of", a.client))
 	case refused:
-		a.log.Info("Procore takes the credentials again", zap.Stringer("of", a.client))
+		a.log.Info("Procore accepts the credentials again", zap.Stringer("of", a.client))
 	}
 	a.keepRefusal(nil)
 }
 
-// loginFailed keeps why there is no token, and says so once for the same credentials.
+// loginFailed stores a failure. It logs it once for the same credentials.
 func (a *account) loginFailed(err error, with company.Credentials) {
 	l := &a.login
 	l.mu.Lock()
@@ -200,7 +198,7 @@ func (a *account) loginFailed(err error, with company.Credentials) {
 		a.log.Error("Procore refuses the credentials of the companies file, and no call can be made: correct client_id and client_secret there; no restart is needed", fields...)
 		return
 	}
-	a.log.Error("Procore refuses the credentials of the companies file: correct client_id and client_secret there; no restart is needed. The token from before is used until its end",
+	a.log.Error("Procore refuses the credentials of the companies file: correct client_id and client_secret there; no restart is needed. The previous token is used until it expires",
 		append(fields, zap.Time("token_until", until))...)
 }
 
@@ -211,13 +209,13 @@ func (a *account) ids() (ids []int64) {
 	return ids
 }
 
-// fetchToken logs in. Its errors hold nothing of what was sent.
+// fetchToken logs in. Its errors contain nothing of the request.
 func (a *account) fetchToken(with company.Credentials) (*oauth2.Token, error) {
 	cfg := clientcredentials.Config{
 		ClientID: with.ID, ClientSecret: string(with.Secret),
 		TokenURL: a.cfg.LoginURL + "/oauth/token", AuthStyle: oauth2.AuthStyleInParams,
 	}
-	client := &http.Client{Transport: clockedTransport{a.http.Transport, &a.limiter.clock}, Timeout: a.cfg.Timeout, CheckRedirect: a.http.CheckRedirect} // the secret goes where it was meant to go
+	client := &http.Client{Transport: clockedTransport{a.http.Transport, &a.limiter.clock}, Timeout: a.cfg.Timeout, CheckRedirect: a.http.CheckRedirect} // a redirect is not followed with the secret
 	tok, err := cfg.Token(context.WithValue(context.Background(), oauth2.HTTPClient, client))
 	var answer *oauth2.RetrieveError
 	switch {
@@ -227,7 +225,7 @@ func (a *account) fetchToken(with company.Credentials) (*oauth2.Token, error) {
 			wait = 10_000
 		}
 		return nil, fault.Wait(jitter(time.Duration(wait)*time.Millisecond), errors.New("the login of Procore answered 429"))
-	case errors.As(err, &answer): // its own text may hold what was sent
+	case errors.As(err, &answer): // its own text may contain the request
 		refusal := &LoginError{Status: answer.Response.StatusCode, Client: a.client.String()}
 		if refusal.refused() {
 			for _, s := range a.companies {
@@ -249,7 +247,7 @@ func (a *account) fetchToken(with company.Credentials) (*oauth2.Token, error) {
 	return tok, nil
 }
 
-// loginReason says why there is no token.
+// loginReason returns the reason of a failed login.
 func loginReason(err error) fault.Reason {
 	var answer *LoginError
 	switch {
@@ -261,8 +259,8 @@ func loginReason(err error) fault.Reason {
 	return ""
 }
 
-// LoginError is what the login of Procore answered instead of a token. It comes inside a transient error:
-// the secret may be in rotation.
+// LoginError is an answer of Procore's login without a token. It is wrapped in a transient error, as the secret may be in
+// rotation.
 type LoginError struct {
 	Status int
 	Client string // which client, for people
@@ -272,11 +270,11 @@ func (e *LoginError) Error() string {
 	return fmt.Sprintf("the login of Procore answered %d %s (check client_id and client_secret of %s)", e.Status, http.StatusText(e.Status), e.Client)
 }
 
-// refused says whether the answer refuses the credentials.
+// refused reports whether the answer refuses the credentials.
 func (e *LoginError) refused() bool { return e.Status >= 400 && e.Status < 500 }
 
-// clockedTransport lets a clock hear the answers: a login's is the first that a process gets of Procore,
-// so that it knows Procore's time before it makes a call.
+// clockedTransport updates a clock from the answers. The answer to a login is the first that a process gets from Procore, so
+// the clock is set before the first call.
 type clockedTransport struct {
 	http.RoundTripper
 	clock *procoreClock

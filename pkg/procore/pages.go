@@ -18,12 +18,11 @@ type Page struct {
 	Total   int       // items of the whole list; 0: Procore did not say
 	PerPage int       // items of a full page; 0: Procore did not say
 	Last    bool      // there is no page after it
-	Now     time.Time // when it was answered, by Procore's clock; by ours where it did not say
+	Now     time.Time // when it was answered, by Procore's clock; by ours if it is not in the answer
 }
 
-// ReadPage reads the n-th page of a list, from 1: for those who know where in a long list to
-// look; List reads a whole one. It costs one call and fails as any other. With n 0 the call
-// is made as it is, for lists that are paged in another way: then Last means nothing.
+// ReadPage reads the n-th page of a list, from 1, with one call. List reads a whole list. If n is 0, the call is made without
+// page parameters, for lists that are paged in another way; then Last has no meaning.
 func (s *Session) ReadPage(ctx context.Context, c Call, n int) (p Page, err error) {
 	err = s.repeat(ctx, c.Route, func() (err error) { p, err = s.readPage(ctx, c, n); return err })
 	return p, err
@@ -58,7 +57,7 @@ func (s *Session) readPage(ctx context.Context, c Call, n int) (Page, error) {
 	return p, nil
 }
 
-// answeredAt is what the answer says of the time, to the second.
+// answeredAt returns the time of an answer, to the second.
 func answeredAt(h http.Header) time.Time {
 	if t, err := http.ParseTime(h.Get("Date")); err == nil {
 		return t

@@ -36,7 +36,7 @@ type limiter struct {
 	timeout       time.Duration                     // of a call, with reading its answer
 	key, me       string                            // in the store: see StoreKey; this process
 	multiCompany  bool                              // companies may have the client
-	store         Store                             // nil: nobody shares the client
+	store         Store                             // nil: no other process uses the client
 	spread        func(time.Duration) time.Duration // jitter
 	secret        func() string                     // of the client, which seals what is in the store
 	log           *zap.Logger
@@ -64,7 +64,7 @@ type op struct {
 	// The result:
 	reservation reservation
 	wait        int64 // ms; 0: go
-	err         error // the store could not be asked
+	err         error // the store did not answer
 	done        chan bool
 }
 
@@ -110,7 +110,7 @@ func (m *limiter) recordAnswer(t reservation, sent time.Time, status int, h http
 	return m.spread(time.Duration(min(max(wait, 100), longestWait)) * time.Millisecond)
 }
 
-// recordFailure ends a call without an answer; how says whether it was sent.
+// recordFailure ends a call without an answer; how is lost or unsent.
 func (m *limiter) recordFailure(t reservation, how outcome) {
 	m.run(&op{end: &end{reservation: t, how: how}})
 }
@@ -126,10 +126,9 @@ func (m *limiter) run(mv *op) {
 	m.calls, _, _ = m.apply(&m.budget, []*op{mv}, false)
 }
 
-// apply makes moves on b: first what ended, then, with what that taught, what wants to begin.
-// It gives how many calls this process then has under way, whether b is to be kept, and whether
-// a move was refused. It may be asked again with the same moves and another b. Where b is alone, what other
-// processes do is not known.
+// apply applies operations to b: first those that end calls, then those that reserve one. It returns how many calls this
+// process then has in flight, whether b has changed, and whether a reservation was refused. It may be called again with the
+// same operations and another b. If alone, the calls of other processes are not known.
 func (m *limiter) apply(b *budget, moves []*op, alone bool) (calls map[int64]int, changed, refused bool) {
 	now := m.clock.now()
 	b.tidy(now, m.me)
@@ -178,7 +177,7 @@ func anyInFlight(calls map[int64]int) bool {
 	return false
 }
 
-// windows gives those of a company that are known to run, by name, and among how many companies they are shared.
+// windows returns the running windows of a company by name, and among how many companies they are shared.
 func (m *limiter) windows(company int64) (running map[string]Quota, among int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -195,7 +194,7 @@ func (m *limiter) windows(company int64) (running map[string]Quota, among int) {
 	return running, among
 }
 
-// left is the window that binds a company, with its share of what remains; false: none is known to run.
+// left returns the window that binds a company, with its share of what remains; false: no running window is known.
 func (m *limiter) left(company int64) (binding Quota, known bool) {
 	running, among := m.windows(company)
 	for _, q := range running {
@@ -207,14 +206,14 @@ func (m *limiter) left(company int64) (binding Quota, known bool) {
 	return binding, known
 }
 
-// scarcer says whether q has fewer calls left for its time than other.
+// scarcer reports whether q has fewer calls left for its time than other.
 func (q Quota) scarcer(other Quota, now time.Time) bool {
 	perCall := func(q Quota) float64 { return float64(q.Reset.Sub(now)) / max(float64(q.Remaining), 0.001) }
 	return perCall(q) > perCall(other)
 }
 
-// jitter adds up to a tenth, and no less than up to 100 ms nor more than up to 10 s, so that
-// those who wait for the same moment do not come back in one instant.
+// jitter adds a random tenth of d at most (of at least 100 ms and at most 10 s), so that calls that wait for the same moment
+// are not all made at once.
 func jitter(d time.Duration) time.Duration {
 	return d + rand.N(min(max(d/10, 100*time.Millisecond), 10*time.Second))
 }

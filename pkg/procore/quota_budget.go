@@ -2,8 +2,8 @@ package procore
 
 import "maps"
 
-// budget is what is known of the limits of one client, shared by all processes that use it. Procore does not publish
-// how it counts a client that several companies have, so the headers of the answers say it:
+// budget is the known state of the limits of one client, shared by all processes that use it. Procore does not publish how it
+// counts the calls of a client that several companies have, so this is derived from the headers of the answers:
 //
 //	what the answers show                                    Procore counts     a call needs
 //	──────────────────────────────────────────────────────── ────────────────── ──────────────────────────────────
@@ -35,14 +35,14 @@ type part struct {
 	SpikeDemand demand  `json:"spike_demand"`
 	HourBase    reading `json:"hour_base"`
 	SpikeBase   reading `json:"spike_base"`
-	Last        int64   `json:"last"` // when a call was last asked for
+	Last        int64   `json:"last"` // when a call was last requested
 }
 
 // demand is what a company wanted and got of a shared window.
 type demand struct {
 	Round  int64 `json:"round"`  // of the window, that the rest is of
 	Used   int   `json:"used"`   // calls begun
-	Missed int   `json:"missed"` // calls that the window held back
+	Missed int   `json:"missed"` // calls that the window delayed
 	Before int   `json:"before"` // both, in the round before
 }
 
@@ -144,8 +144,8 @@ func (b *budget) claim(me string, calls map[int64]int, until int64) {
 	b.limits.claim(me, all, until)
 }
 
-// wait is for how long, in ms, no call of a company may go; 0: one may go now. missed says whether a call was
-// noted as held back.
+// wait returns for how long, in ms, a company may make no call; 0: it may make one now. missed reports whether the call was
+// counted as delayed.
 func (b *budget) wait(company, now int64, bulk bool) (wait int64, missed bool) {
 	p := b.Parts[company]
 	if p == nil {
@@ -166,7 +166,7 @@ func (b *budget) wait(company, now int64, bulk bool) (wait int64, missed bool) {
 	return wait, missed
 }
 
-// recordMiss notes a call that the window holds back, no more of them than it has calls.
+// recordMiss counts a call that the window delays, at most as many as the limit.
 func (t *demand) recordMiss(w *window, wait int64) bool {
 	if wait == 0 || t.Missed >= w.Limit {
 		return false
@@ -258,7 +258,7 @@ func (b *budget) detectCounting(p *part, e end) {
 	*base = b.reading(p, e)
 }
 
-// precedes says whether the window of a reading of another company was running when an answer was made, and the
+// precedes reports whether the window of a reading of another company was running when an answer was made, and the
 // answer is to a call that began after it.
 func (r *reading) precedes(e end) bool {
 	made := e.headers.reset - e.headers.away
@@ -286,7 +286,7 @@ func (b *budget) reading(p *part, e end) reading {
 	}
 }
 
-// of gives the limits that bind a company, and among how many companies they are shared now.
+// of returns the limits that bind a company, and among how many companies they are shared now.
 func (b *budget) of(company int64) (l *limits, among int) {
 	p := b.Parts[company]
 	if p != nil && b.Apart {

@@ -19,7 +19,7 @@ var expires = prometheus.NewDesc("tieback_procore_token_expires_timestamp_second
 	[]string{"company"}, nil)
 
 var refusedSince = prometheus.NewDesc("tieback_procore_credentials_refused_timestamp_seconds",
-	"Since when Procore refuses the credentials that the companies file has for a company, as Unix time; none where it does not. A token from before may be used meanwhile.",
+	"Since when Procore refuses the credentials that the companies file has for a company, as Unix time; absent if it does not. The previous token may be in use until it expires.",
 	[]string{"company"}, nil)
 
 var foreignValues = prometheus.NewDesc("tieback_procore_quota_foreign_total",

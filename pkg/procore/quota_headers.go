@@ -10,7 +10,7 @@ import (
 const (
 	hour  = int64(time.Hour / time.Millisecond)
 	spike = int64(10 * time.Second / time.Millisecond)
-	// longestWait is the longest that anything is waited for: the hour and a minute.
+	// longestWait is the longest wait: the window of an hour, and a minute.
 	longestWait = hour + 60_000
 	// maxCalls bounds a limit that is no limit, so that counting stays in range.
 	maxCalls = 1_000_000_000

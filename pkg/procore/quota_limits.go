@@ -1,6 +1,6 @@
 package procore
 
-// limits is what is known of the windows that calls are counted in: of a client, or of one of its companies.
+// limits is the known state of the windows in which Procore counts the calls of a client, or of one of its companies.
 // Times are in ms of Procore's clock. Its methods are not safe for concurrent use.
 type limits struct {
 	Hour    window           `json:"hour"`
@@ -84,8 +84,8 @@ func (l *limits) claim(me string, calls int, until int64) {
 	l.Claims[me] = claim{Calls: calls, Until: until}
 }
 
-// known says whether enough is known to let more than one call go: the spike limit, or an hour
-// that is running; or nobody tells us any.
+// known reports whether enough is known to allow concurrent calls: the spike limit, or a running hour, or that the answers
+// have no limits.
 func (l *limits) known(now int64) bool {
 	return l.Spike.Limit > 0 || l.Hour.Ends > 0 || l.Mute > now
 }
@@ -189,7 +189,7 @@ const (
 	maxClockSkew = 3000
 	// oddSpike is a limit that was perhaps an hour's, seen in its last seconds before anything else.
 	oddSpike = 1000
-	// muteFor is how long an answer that says nothing of limits lets calls go freely, in ms.
+	// muteFor is how long calls are not limited after an answer without limits, in ms.
 	muteFor = 60_000
 )
 
@@ -210,7 +210,7 @@ func (l *limits) sort(e end) (shown, hidden *window, size int64) {
 	return &l.Spike, &l.Hour, hour
 }
 
-// ends says whether the window is known to end at a reset that an answer tells.
+// ends reports whether the window is known to end at the reset of an answer.
 func (w *window) ends(reset int64) bool {
 	return w.Ends > 0 && !w.Guess && reset >= w.Ends-1000 && reset <= w.Ends+1000
 }

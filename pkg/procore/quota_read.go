@@ -6,7 +6,7 @@ import (
 	"github.com/tieback/tieback/pkg/company"
 )
 
-// LimitStatus is how a company's rate limits stand, for whoever looks from outside.
+// LimitStatus is the state of a company's rate limits, for commands.
 type LimitStatus struct {
 	Hour, Spike Quota     // Limit 0: not known. Reset zero: its time is over, so that it is whole
 	Blocked     time.Time // no call is made until then, as Procore asked; zero: none asked

@@ -6,22 +6,22 @@ import (
 	"time"
 )
 
-// Store keeps what is known of limits and logins where all processes that use the same clients see it,
-// one value a client: some 300 bytes for each of its companies. bus.Quota does it. Its methods may be called concurrently.
+// Store shares limits and logins among the processes that use the same clients. It has one value per client, of about 300
+// bytes for each of its companies. bus.Quota implements it. Its methods may be called concurrently.
 // Limits are sealed (see seal), so a Store need not be protected from writers other than these processes.
 type Store interface {
-	// Read gives a key's value and revision; nil and the revision to name where there is none.
+	// Read returns a key's value, nil if there is none, and the revision to pass to Swap.
 	Read(ctx context.Context, key string) (value []byte, revision uint64, err error)
-	// Swap writes a value if the key is at the revision still, and gives the new one. Not ok:
-	// another process has written it.
+	// Swap writes a value if the key still has the revision, and returns the new one. It returns ok false if another
+	// process has written the key.
 	Swap(ctx context.Context, key string, value []byte, revision uint64) (next uint64, ok bool, err error)
 }
 
-// storeTimeout with the store, for one round of moves.
+// storeTimeout bounds one exchange with the store.
 const storeTimeout = time.Second
 
-// sharing is what a meter keeps to share its limits: the moves of this process gather while a
-// write is under way, and go into the next one together, so that processes contend, not calls.
+// sharing is the state of a limiter that shares its limits. Operations of this process are queued while a write is under way
+// and written together, so that processes contend for the key, not calls.
 //
 // There is no extra goroutine. The first caller to find no write in flight becomes leader: it writes everything queued, then
 // hands leadership to a waiting caller.
@@ -34,7 +34,7 @@ type sharing struct {
 	unwritten []*op // ends that could not be written yet; only the leader touches them
 }
 
-// runShared makes a move in the store. The end of a call does not wait for the write, unless the call was refused.
+// runShared executes an operation in the store. The end of a call does not wait for the write, unless the call was refused.
 func (m *limiter) runShared(mv *op) {
 	mv.done = make(chan bool, 1)
 	m.mu.Lock()
@@ -50,7 +50,7 @@ func (m *limiter) runShared(mv *op) {
 	}
 }
 
-// writeQueued writes what is queued, and says whether the caller leads still.
+// writeQueued writes the queue. It reports whether the caller is still the leader.
 func (m *limiter) writeQueued() bool {
 	m.mu.Lock()
 	batch := m.sharing.queue
@@ -72,8 +72,8 @@ func (m *limiter) writeQueued() bool {
 	return m.sharing.leading
 }
 
-// write makes the moves, and those owed, in the store. If that can't be, those that want to
-// begin get an error, and ends are owed: until they are paid they count as calls under way.
+// write executes the operations, and those that could not be written before, in the store. If it fails, reservations get the
+// error; ends are kept in unwritten and count as calls in flight until they are written.
 func (m *limiter) write(batch []*op) {
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
@@ -93,9 +93,9 @@ func (m *limiter) write(batch []*op) {
 	}
 }
 
-// swap tries until the moves are made on what the store has. While somebody else writes values that are not sealed,
-// this process goes on from what it knows, as if the store had forgotten, and after a few tries without the store. It
-// makes one call at a time then, since it does not know those of the others: each answer tells.
+// swap applies the operations to the value in the store, and retries while other processes write it. If the value is not
+// sealed, swap uses this process's own state instead, and after a few attempts does not write it. The process then makes one
+// call at a time, as the calls of other processes are not known.
 func (m *limiter) swap(ctx context.Context, moves []*op) error {
 	forged := false
 	for moved := 0; ; moved++ {
@@ -128,7 +128,7 @@ func (m *limiter) swap(ctx context.Context, moves []*op) error {
 	}
 }
 
-// source is where a budget comes from.
+// source is the origin of a budget.
 type source int
 
 const (
@@ -137,8 +137,8 @@ const (
 	fromForged               // what this process knows, since what the store has is not sealed
 )
 
-// read gives a copy of the budget. What the store has forgotten, or what no holder of the client's secret wrote, is
-// replaced by what this process knows.
+// read returns a copy of the budget. If the store has none, or one that was not sealed with the client's secret, it is a copy
+// of this process's state.
 func (m *limiter) read(ctx context.Context) (b budget, from source, err error) {
 	if !m.sharing.cached {
 		raw, revision, err := m.store.Read(ctx, m.key)
@@ -149,8 +149,8 @@ func (m *limiter) read(ctx context.Context) (b budget, from source, err error) {
 		m.sharing.revision, m.sharing.cached, m.sharing.forged, from = revision, true, false, fromStore
 		if len(raw) > 0 {
 			b, after, err := unseal[budget](raw, m.key, m.secret())
-			// A revision lower than before is of a store that was made anew. Of the others each value replaces
-			// one that is no older than what was read before; a value that does not is an old one written again.
+			// A revision lower than before is of a store that was created again. Otherwise each value replaces one
+			// that is no older than the one read before; a value that does not is an old one that was replayed.
 			if err == nil && !again && (revision <= before || after >= before) {
 				return b, from, nil
 			}
@@ -164,7 +164,7 @@ func (m *limiter) read(ctx context.Context) (b budget, from source, err error) {
 	return m.budget.clone(), from, nil
 }
 
-// put writes b, and takes it over once it is written. It returns false if another process has written.
+// put writes b, and makes it the state of this process once it is written. It returns false if another process has written.
 func (m *limiter) put(ctx context.Context, b budget, calls map[int64]int) (ok bool, err error) {
 	raw, err := seal(b, m.key, m.secret(), m.sharing.revision)
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"github.com/tieback/tieback/pkg/company"
 )
 
-// StoreKey is the key under which a Store keeps the limits of a company's client; client is its name, "" where it is
-// the company's own.
+// StoreKey is the key under which a Store keeps the limits of a company's client; client is its name; "": it
+// is the company's own.
 func StoreKey(company int64, client string) string {
 	if client != "" {
 		return "client-" + client
@@ -17,7 +17,7 @@ func StoreKey(company int64, client string) string {
 	return strconv.FormatInt(company, 10)
 }
 
-// LoginKey is the key under which a Store keeps that Procore refuses the credentials of a company's client.
+// LoginKey is the key under which a Store keeps the Refusal of a company's client.
 func LoginKey(company int64, client string) string { return loginKey(StoreKey(company, client)) }
 
 func loginKey(limits string) string { return "login-" + limits }
@@ -26,7 +26,7 @@ func loginKey(limits string) string { return "login-" + limits }
 type Refusal struct {
 	Since  time.Time `json:"since"`
 	Status int       `json:"status"`         // of the login's answer
-	Until  time.Time `json:"until,omitzero"` // the end of the token from before, which is used meanwhile; zero: there is none
+	Until  time.Time `json:"until,omitzero"` // when the previous token expires, which is used until then; zero: there is none
 }
 
 // Seal returns the refusal as a Store keeps it at the LoginKey of a company's client in place of the revision after.
@@ -46,8 +46,8 @@ func ReadRefusal(raw []byte, id int64, client *company.Client) (r Refusal, refus
 	return r, err == nil, err
 }
 
-// keepRefusal keeps a refusal in the store, or that there is none. The time of the first one stays. A store that
-// does not answer is left alone: the next login tries again.
+// keepRefusal stores a refusal, or deletes it if r is nil. Since stays that of the first one. Errors of the store are ignored,
+// as the next login writes again.
 func (a *account) keepRefusal(r *Refusal) {
 	store, key, id := a.limiter.store, loginKey(a.limiter.key), a.companies[0].company.ID
 	if store == nil {
@@ -76,5 +76,5 @@ func (a *account) keepRefusal(r *Refusal) {
 			return
 		}
 	}
-	_, _, _ = store.Swap(ctx, key, raw, revision) // whoever wrote meanwhile knows as much
+	_, _, _ = store.Swap(ctx, key, raw, revision) // if another process has written, its value is as recent
 }

@@ -10,23 +10,23 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// Retry says which calls a session repeats, and how long it waits before. The zero value repeats none, as is right
-// for a service: there the event is redelivered, and holds no worker meanwhile.
+// Retry configures which calls a session repeats, and how long it waits before. The zero value repeats none, for services: the
+// broker redelivers the event, which occupies no worker in the meantime.
 type Retry struct {
 	// Attempts is how often a call that reads is made while it fails with a transient error; 0: once. A call that
-	// writes is not repeated then: Procore may have taken it. Waiting for a rate limit is no attempt.
+	// writes is not repeated, as Procore may have processed it. A wait for a rate limit is not an attempt.
 	Attempts int
 	// Backoff is the wait before the second attempt, and doubles with each; 0: 1 s.
 	Backoff time.Duration
-	// Interactive returns at once what only the user can correct: a login that Procore refuses.
+	// Interactive returns an error at once if only the user can correct it: Procore refuses the login.
 	Interactive bool
 
 	// Limits is how often a call waits for a rate limit; 0: never, negative: as often as it takes.
 	Limits int
 	// LongestLimit is the longest of these waits; a call that would have to wait longer fails. 0: any.
 	LongestLimit time.Duration
-	// Reserve says how many calls of a limit are left to others: while no more are left, a call waits for the
-	// limit's reset before it is made. Nil: none.
+	// Reserve returns how many calls of a limit are left to others: while no more remain, a call waits for the
+	// limit's reset. Nil: none.
 	Reserve func(limit int) int
 
 	// Waiting is called before each wait, with what it waits for. Its error ends the call instead. Nil: waits are
@@ -37,14 +37,14 @@ type Retry struct {
 // Forever is the Limits of a caller that waits for rate limits as often as it takes.
 const Forever = -1
 
-// Retrying returns a session of the same company that repeats its calls as r says. A wait that ctx's deadline would
-// interrupt is not begun: the call's error is returned at once.
+// Retrying returns a session of the same company that repeats its calls as r says. If ctx's deadline would
+// interrupt a wait, the call's error is returned at once.
 func (s *Session) Retrying(r Retry) *Session { return &Session{s.sessionState, r} }
 
-// limitSlack is added to a wait for a rate limit: what the clocks may be off.
+// limitSlack is added to a wait for a rate limit, as clocks may differ.
 const limitSlack = 50 * time.Millisecond
 
-// repeat makes a call, and again while the session's Retry says so.
+// repeat makes a call and repeats it as the session's Retry says.
 func (s *Session) repeat(ctx context.Context, route Route, call func() error) error {
 	return s.retry.repeat(ctx, route, s.Quota, call)
 }

@@ -5,15 +5,15 @@ import (
 	"time"
 )
 
-// sizes are how many updates Procore takes in a call of a route, where it has shown that it is fewer than MaxUpdates.
-// The zero value is ready to use, by many goroutines.
+// sizes has the routes for which Procore accepts fewer than MaxUpdates updates per call.
+// The zero value is ready to use. All methods may be called concurrently.
 type sizes struct {
 	mu sync.Mutex
 	by map[string]size // by route name
 }
 
-// size is what was learned of a route. One that Procore asked for stays. One that was learned from a missing answer
-// doubles every growEvery, as Procore may only have been slow that day.
+// size is the number of updates per call of a route. One that Procore asked for is permanent. One that was set because an
+// answer was missing doubles every growEvery, as Procore may have been slow only for a while.
 type size struct {
 	updates int // at least 1
 	slow    bool
@@ -32,7 +32,7 @@ func (s size) now() int {
 	return min(n, MaxUpdates)
 }
 
-// of is how many updates a call of the route may have.
+// of returns how many updates a call of the route may have.
 func (k *sizes) of(r Route) int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -42,7 +42,7 @@ func (k *sizes) of(r Route) int {
 	return MaxUpdates
 }
 
-// keep notes a size. A size that Procore asked for is never raised.
+// keep stores a size. A size that Procore asked for is never raised.
 func (k *sizes) keep(r Route, s size) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -17,8 +17,8 @@ import (
 // Statuses of deliveries in Procore's log.
 const (
 	LogAny       = "any"
-	LogDiscarded = "discarded" // given up: nobody sends it again
-	LogFailing   = "failing"   // the hook's queue waits for it
+	LogDiscarded = "discarded" // given up: Procore does not send it again
+	LogFailing   = "failing"   // Procore retries it
 )
 
 // Logged is a delivery of a new ERP request in Procore's log.
@@ -27,11 +27,11 @@ type Logged struct {
 	Outcome string // ok, discarded, retried, failed
 }
 
-// DeliveryMark is up to where a list of deliveries has been read. The zero value: not at all.
+// DeliveryMark is a position up to which a list of deliveries has been read. The zero value: nothing was read.
 type DeliveryMark struct {
-	Last   string    `json:"last,omitempty"`   // id of the last delivery read; "": read all again
+	Last   string    `json:"last,omitempty"`   // id of the last delivery read; "": the next reading reads all
 	Newest bool      `json:"newest,omitempty"` // the list has the newest first, and Last is of the first
-	Full   time.Time `json:"full"`             // when all was read
+	Full   time.Time `json:"full"`             // when the whole list was last read
 }
 
 const (
@@ -40,20 +40,19 @@ const (
 	smallestCap = 100
 )
 
-// Deliveries hands over a hook's deliveries of new ERP requests of a status, page by page, from
-// a mark on, and gives the next mark. An error of take ends it; the mark then stays.
+// Deliveries calls take with a hook's deliveries of new ERP requests that have a status, page by page, from a mark on. It
+// returns the next mark. It returns from and the error if take fails.
 //
-// Procore's reference calls page_start "the last id of the previous page"; others count. Pages
-// are asked for by id first; where that shows nothing new behind a full page, once more by
-// count. The filter is sent as filter[status], as in the guide, and as filters[status], as in the
-// published schema. Neither is relied on: a line of another status is left out here. One call a page, and one more
-// where a list ends with a full page.
+// Procore's reference calls page_start "the last id of the previous page", but it may be a count. Pages are requested by id
+// first; if that returns nothing new after a full page, they are requested by count. The filter is sent as filter[status], as
+// in the guide, and as filters[status], as in the published schema. Deliveries does not rely on it, and leaves out lines of
+// another status. It makes one call per page, and one more if the list ends with a full page.
 func (r *Reader) Deliveries(ctx context.Context, hook int64, status string, from DeliveryMark, take func([]Logged) error) (DeliveryMark, error) {
 	return r.list(hook, status, from).all(ctx, take)
 }
 
-// Failing is Deliveries with LogFailing. It also counts the events that Procore retries now: not those that a
-// later line shows as delivered or given up, and not those that are older than Procore retries.
+// Failing is Deliveries with LogFailing. It also returns how many events Procore is retrying: those without a line that shows
+// them as delivered or given up, unless they are too old to be retried.
 func (r *Reader) Failing(ctx context.Context, hook int64, from DeliveryMark, take func([]Logged) error) (int, DeliveryMark, error) {
 	l := r.list(hook, LogFailing, from)
 	mark, err := l.all(ctx, take)
@@ -86,7 +85,7 @@ func (l *deliveryList) all(ctx context.Context, take func([]Logged) error) (Deli
 	return l.mark(l.now), nil
 }
 
-// deliveryList is a list while it is read.
+// deliveryList is a list that is being read.
 type deliveryList struct {
 	reader      *Reader
 	hook        int64
@@ -94,7 +93,7 @@ type deliveryList struct {
 	from        DeliveryMark
 	start       string // page_start of the next page
 	byID        bool   // page_start is an id, not a count
-	proven      bool   // a page asked for by id had something new
+	proven      bool   // a page requested by id had new lines
 	done        bool
 	seen        map[string]bool // event ids
 	lines       map[string]bool // an event may have a line for each attempt
@@ -104,13 +103,13 @@ type deliveryList struct {
 	now        time.Time
 	unfiltered bool   // Procore ignores the filter
 	young      bool   // there is an event that Procore may still retry
-	newestOld  string // the first id behind the last such event, "": none
-	lastOld    string // the last id before the first such event, "": none
+	newestOld  string // the first id after the last such event; "": none
+	lastOld    string // the last id before the first such event; "": none
 
 	waiting, ended map[string]bool // events that Procore retries, and those that it has delivered or given up
 }
 
-// retriedFor is longer than Procore retries a delivery: 12 hours, and the last pause of an hour.
+// retriedFor is longer than the time for which Procore retries a delivery: 12 hours, and a last pause of one hour.
 const retriedFor = 14 * time.Hour
 
 func (l *deliveryList) next(ctx context.Context) ([]Logged, error) {
@@ -137,18 +136,18 @@ func (l *deliveryList) next(ctx context.Context) ([]Logged, error) {
 	return fresh, nil
 }
 
-// turn decides where the next page is.
+// turn sets the start of the next page.
 func (l *deliveryList) turn(got, unseen int) {
 	paged := l.start != ""
 	switch {
 	case unseen > 0 && paged && l.byID:
 		l.proven = true
-	case unseen == 0 && paged && l.byID && !l.proven: // behind a full page, by an id: it may be a count
+	case unseen == 0 && paged && l.byID && !l.proven: // after a full page: page_start may be a count
 		l.byID, l.start = false, fmt.Sprint(len(l.lines))
 		return
 	}
 	known := l.from.Newest && l.from.Last != "" && l.seen[l.from.Last]
-	past := l.ends.Before(l.began) && l.ends.Before(l.reader.Since) // the newest come first
+	past := l.ends.Before(l.began) && l.ends.Before(l.reader.Since) // the list has the newest first
 	if got < smallestCap || unseen == 0 || known || past {
 		l.done = true
 		return
@@ -158,15 +157,15 @@ func (l *deliveryList) turn(got, unseen int) {
 	}
 }
 
-// others are the outcomes that a list of a status can't have, where its filter is heeded.
+// others are the outcomes that a list with a status filter can't have unless Procore ignores the filter.
 var others = map[string][]string{
 	LogDiscarded: {"ok", "retried", "failed"},
 	LogFailing:   {"ok", "discarded"},
 }
 
-// read reads a line of the log, and says whether it was not seen before. About anything else
-// than a new ERP request of this company, with an outcome of the status asked for, it has no delivery. A line
-// without an outcome, or with an unknown one, counts as of the status.
+// read parses a line of the log. It returns false if the line was read before. Logged has no delivery if the line is not about
+// a new ERP request of this company, or has an outcome of another status. A line with no outcome or an unknown one counts as
+// one of the status.
 func (l *deliveryList) read(item map[string]any) (Logged, bool) {
 	key := fmt.Sprint(item["event_id"])
 	outcome, _ := item["outcome"].(string)
@@ -195,7 +194,7 @@ func (l *deliveryList) read(item map[string]any) (Logged, bool) {
 	return Logged{Delivery: d, Outcome: outcome}, true
 }
 
-// count keeps how an event stands. One that can't be read may be waiting, however old it is.
+// count records whether Procore retries an event or has ended it. An event that can't be parsed counts as retried at any age.
 func (l *deliveryList) count(key, outcome string, d *tiebackv1.Delivery, err error) {
 	switch {
 	case outcome == "ok" || outcome == "discarded":
@@ -205,7 +204,7 @@ func (l *deliveryList) count(key, outcome string, d *tiebackv1.Delivery, err err
 	}
 }
 
-// note keeps the list's ends, by which its order is known.
+// note records the first and last line, which show the order of the list.
 func (l *deliveryList) note(key string, d *tiebackv1.Delivery) {
 	l.last = key
 	if l.first == "" {
@@ -227,10 +226,10 @@ func (l *deliveryList) note(key string, d *tiebackv1.Delivery) {
 	}
 }
 
-// mark is where the next reading may begin: behind the last where the list goes by id and grows
-// at its end, before the first where it grows at its start; at all where neither is sure. Where Procore ignores
-// the filter, lines change their status after they were read: the mark then passes only what is too old for that. A
-// list of failing deliveries that is filtered is short, and is always read whole.
+// mark returns where the next reading may begin: after the last line if pages go by id and the list grows at its end, before
+// the first line if it grows at its start, and at the beginning if neither is certain. If Procore ignores the filter, lines
+// can change their status after they were read, so the mark passes only lines that are too old for that. A filtered list of
+// failing deliveries is short and is always read whole.
 func (l *deliveryList) mark(now time.Time) DeliveryMark {
 	m := DeliveryMark{Full: l.from.Full}
 	if l.from.Last == "" {

@@ -8,26 +8,25 @@ import (
 	"github.com/tieback/tieback/pkg/procore"
 )
 
-// DetailMark is up to where the list of request details is settled: nothing before it has to be
-// looked at again. The zero value: nothing is.
+// DetailMark is the position up to which the list of request details is settled and need not be read again. The zero value:
+// nothing is settled.
 //
-//	the list grows    settled are             a reading begins            an idle one costs
-//	at its end        the first Settled       at the page of the Anchor   1 call
-//	at its start      the Anchor and older    at page 1, to the Anchor    1 call
-//	anyhow            none                    at page 1, to the end       all pages
+//	the list grows    settled details         a reading covers            calls if nothing is new
+//	at its end        the first Settled       from the Anchor's page      1
+//	at its start      the Anchor and older    page 1 to the Anchor        1
+//	in no order       none                    all pages                   all pages
 type DetailMark struct {
 	Settled int       `json:"settled,omitempty"` // of a list that grows at its end
-	Anchor  int64     `json:"anchor,omitempty"`  // id of the settled detail next to those that are not; 0: read all
+	Anchor  int64     `json:"anchor,omitempty"`  // id of the settled detail next to the first unsettled one; 0: read all
 	Newest  bool      `json:"newest,omitempty"`  // the list has the newest first
 	PerPage int       `json:"per_page,omitempty"`
-	Pages   int       `json:"pages,omitempty"` // of the list, when all was read
-	Full    time.Time `json:"full"`            // when all was read
+	Pages   int       `json:"pages,omitempty"` // of the list when it was last read whole
+	Full    time.Time `json:"full"`            // when the whole list was last read
 }
 
-// Details hands over the company's request details, page by page, from a mark on, and gives the
-// next mark: up to the first detail younger than young, which may still be on its way to us.
-// A list that has not grown as the mark expects is read in full, its newest pages first where it grows
-// at its end. An error of take ends it; the mark then stays.
+// Details calls take with the company's request details, page by page, from a mark on. It returns the next mark, which ends
+// before the first detail that is younger than young: its webhook may still arrive. A list that does not match the mark is
+// read whole, its newest pages first if it grows at its end. Details returns from and the error if take fails.
 func (r *Reader) Details(ctx context.Context, from DetailMark, young time.Duration, take func([]procore.Detail) error) (DetailMark, error) {
 	l := &detailList{reader: r, young: young, take: take, pages: map[int][]procore.Detail{}}
 	next, matched := from, false
@@ -48,16 +47,16 @@ func (r *Reader) Details(ctx context.Context, from DetailMark, young time.Durati
 	return next, nil
 }
 
-// detailList is the list while it is read.
+// detailList is a list that is being read.
 type detailList struct {
 	reader *Reader
 	young  time.Duration
 	take   func([]procore.Detail) error
 	pages  map[int][]procore.Detail
-	fresh  bool // a detail younger than young was met: nothing behind it is settled
+	fresh  bool // a detail younger than young was read: no later one is settled
 }
 
-// page reads a page, once.
+// page reads a page.
 func (l *detailList) page(ctx context.Context, n int) (procore.Page, []procore.Detail, error) {
 	p, err := l.reader.page(ctx, procore.Call{Route: procore.ListRequestDetails}, n)
 	if err != nil {
@@ -75,7 +74,7 @@ func (l *detailList) detail(item map[string]any, now time.Time) procore.Detail {
 	d := procore.Detail{ID: procore.ID(item["id"]), Request: procore.ID(item["erp_request_id"]), Age: 24 * time.Hour}
 	d.Status, _ = item["status"].(string)
 	if d.ID == 0 {
-		l.reader.malformed(procore.ListRequestDetails, item["id"], fmt.Errorf("that is no id"))
+		l.reader.malformed(procore.ListRequestDetails, item["id"], fmt.Errorf("not an id"))
 	}
 	text, _ := item["created_at"].(string)
 	if t, err := time.Parse(time.RFC3339, text); err == nil {
@@ -84,7 +83,7 @@ func (l *detailList) detail(item map[string]any, now time.Time) procore.Detail {
 	return d
 }
 
-// upFrom reads on from the anchor, if that is still where it was.
+// upFrom reads from the anchor to the end of the list. It returns false if the anchor has moved.
 func (l *detailList) upFrom(ctx context.Context, m DetailMark) (DetailMark, bool, error) {
 	n, at := (m.Settled-1)/m.PerPage+1, (m.Settled-1)%m.PerPage
 	for first := true; ; n++ {
@@ -110,8 +109,7 @@ func (l *detailList) upFrom(ctx context.Context, m DetailMark) (DetailMark, bool
 	}
 }
 
-// settle moves a mark on over the details behind it, as far as they are old enough; false where
-// their order is not that of a list which grows at its end.
+// settle advances a mark over the details after it that are old enough. It returns false if their ids do not ascend.
 func (l *detailList) settle(m *DetailMark, details []procore.Detail) bool {
 	last := m.Anchor
 	for _, d := range details {
@@ -126,7 +124,7 @@ func (l *detailList) settle(m *DetailMark, details []procore.Detail) bool {
 	return true
 }
 
-// downTo reads from the newest to the anchor.
+// downTo reads from the newest detail to the anchor. It returns false if the anchor was not found.
 func (l *detailList) downTo(ctx context.Context, m DetailMark) (DetailMark, bool, error) {
 	next := m
 	found := false
@@ -155,7 +153,7 @@ func (l *detailList) downTo(ctx context.Context, m DetailMark) (DetailMark, bool
 	}
 }
 
-// all reads the whole list; where it grows at its end, the newest pages first.
+// all reads the whole list, the newest pages first if it grows at its end.
 func (l *detailList) all(ctx context.Context) (DetailMark, error) {
 	m := DetailMark{Full: time.Now(), Pages: 1}
 	first, details, err := l.page(ctx, 1)
@@ -182,7 +180,7 @@ func (l *detailList) all(ctx context.Context) (DetailMark, error) {
 	return m, nil
 }
 
-// rest reads the pages given, or where none are, one after the other to the last.
+// rest reads the given pages, or all pages from the second on if none are given.
 func (l *detailList) rest(ctx context.Context, m *DetailMark, last bool, pages []int) error {
 	for i := 0; i < len(pages) || len(pages) == 0 && !last; i++ {
 		n := i + 2
@@ -204,7 +202,7 @@ func (l *detailList) rest(ctx context.Context, m *DetailMark, last bool, pages [
 	return nil
 }
 
-// past says whether all that is still to be read was created before the reader's Since.
+// past reports whether all unread details were created before the reader's Since.
 func (l *detailList) past(details []procore.Detail, backwards bool) bool {
 	if len(details) == 0 || !backwards && !descending(details) {
 		return false
@@ -216,7 +214,7 @@ func (l *detailList) past(details []procore.Detail, backwards bool) bool {
 	return !oldest.Created.IsZero() && oldest.Created.Before(l.reader.Since)
 }
 
-// conclude finds the list's order and with it what is settled.
+// conclude determines the order of the list and sets the mark.
 func (l *detailList) conclude(m *DetailMark) {
 	var all []procore.Detail
 	for n := 1; n <= m.Pages; n++ {

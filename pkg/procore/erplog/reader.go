@@ -18,16 +18,16 @@ import (
 	"github.com/tieback/tieback/pkg/procore"
 )
 
-// Reader reads what Procore knows of one company. A spent rate limit is waited out for as long
-// as ctx allows; what fails for the moment is asked again a few times. Its methods are not for concurrent use.
+// Reader reads Procore's lists of one company. It waits for rate limits as long as ctx allows, and retries transient errors a
+// few times. Its methods must not be called concurrently.
 type Reader struct {
 	Session   *procore.Session
 	Company   int64
 	Namespace string                      // of our hook; "": tieback
-	Backoff   time.Duration               // before a second try; 0: 1 s
-	Waiting   func(time.Duration, string) // told of each wait, before it; nil: nobody is
+	Backoff   time.Duration               // before a second attempt; 0: 1 s
+	Waiting   func(time.Duration, string) // called before each wait; nil: waits are not reported
 
-	Since time.Time // what was created before it is not needed; zero: all is
+	Since time.Time // older items may be left out; zero: none
 
 	Malformed []string // lines of Procore's lists that could not be read, and why; a few
 
@@ -36,7 +36,7 @@ type Reader struct {
 
 const maxMalformed = 10
 
-// malformed notes a line that could not be read: one bad line must not hide the rest.
+// malformed records a line that does not parse. The other lines are read.
 func (r *Reader) malformed(list procore.Route, line any, err error) {
 	if len(r.Malformed) < maxMalformed {
 		r.Malformed = append(r.Malformed, fmt.Sprintf("%s: %v: %v", list.Name, line, err))
