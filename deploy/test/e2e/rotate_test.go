@@ -61,7 +61,7 @@ func (r *rotation) rotateClientSecret() {
 	r.open(request)
 	mark = r.log.mark()
 	r.write("client_secret", next)
-	r.log.await(r.T, mark, "secrets rotated: Procore takes the new credentials")
+	r.log.await(r.T, mark, "secrets rotated: Procore accepts the new credentials")
 	r.succeeded(request)
 	answer, err := http.PostForm(r.url+"/oauth/token", url.Values{"grant_type": {"client_credentials"}, "client_id": {"client-0"}, "client_secret": {old}})
 	r.must(err)
