@@ -246,7 +246,7 @@ func TestRefusedCredentialsLeaveTheOldTokenInUse(t *testing.T) {
 		r.Renew(t.Context()) // after a second it is
 	}
 	errs := r.log.FilterLevelExact(zapcore.ErrorLevel).All()
-	if len(errs) != 1 || !strings.Contains(errs[0].Message, "token from before") || !strings.Contains(fmt.Sprint(errs[0].ContextMap()), "client acme") {
+	if len(errs) != 1 || !strings.Contains(errs[0].Message, "previous token") || !strings.Contains(fmt.Sprint(errs[0].ContextMap()), "client acme") {
 		t.Errorf("want one error that names the client: %v", errs)
 	}
 	if r.log.FilterMessageSnippet("rotated").Len() != 0 {
