@@ -13,7 +13,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/services/sandbox"
-	"github.com/tieback/tieback/services/sandbox/accountants"
+	"github.com/tieback/tieback/services/sandbox/scenario"
 	"github.com/tieback/tieback/services/tieback/demo"
 )
 
@@ -69,7 +69,7 @@ func (cl *cluster) run(ctx context.Context, o options) (*verdict, error) {
 		cl.sandbox.Heal()
 		healed <- time.Now()
 	})
-	play := accountants.New(cl.sandbox, cl.playing(o))
+	play := scenario.New(cl.sandbox, cl.playing(o))
 	overdue, ended := cl.untilOverdue(ctx, play, o.window+patience)
 	err := play.Run(overdue)
 	ended()
@@ -88,7 +88,7 @@ func (cl *cluster) run(ctx context.Context, o options) (*verdict, error) {
 }
 
 // untilOverdue returns a context that ends when an event of the scenario is overdue: the others would wait as long.
-func (cl *cluster) untilOverdue(ctx context.Context, play *accountants.Play, limit time.Duration) (context.Context, func()) {
+func (cl *cluster) untilOverdue(ctx context.Context, play *scenario.Scenario, limit time.Duration) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	cl.owned.Go(func() {
 		for sleep(ctx, time.Second) {
@@ -102,8 +102,8 @@ func (cl *cluster) untilOverdue(ctx context.Context, play *accountants.Play, lim
 	return ctx, func() { cancel(nil) }
 }
 
-func (cl *cluster) playing(o options) accountants.Config {
-	c := accountants.Config{ERPs: map[int64]accountants.ERP{}, Seed: cl.seed, Scale: o.events, Deadline: o.window + patience}
+func (cl *cluster) playing(o options) scenario.Config {
+	c := scenario.Config{ERPs: map[int64]scenario.ERP{}, Seed: cl.seed, Scale: o.events, Deadline: o.window + patience}
 	serial := new(atomic.Int64)
 	for _, f := range cl.firms {
 		if f.load {
@@ -115,7 +115,7 @@ func (cl *cluster) playing(o options) accountants.Config {
 }
 
 // settle waits until no request is open and no consumer has work left, at most limit.
-func (cl *cluster) settle(ctx context.Context, play func() accountants.Report, limit time.Duration) {
+func (cl *cluster) settle(ctx context.Context, play func() scenario.Report, limit time.Duration) {
 	_ = cl.until(ctx, limit, func() error {
 		if n := len(play().Lost); n > 0 {
 			return fmt.Errorf("%d requests are open", n)
@@ -135,7 +135,7 @@ func (cl *cluster) settle(ctx context.Context, play func() accountants.Report, l
 	time.Sleep(300 * time.Millisecond) // for the watcher to read the last messages
 }
 
-func (cl *cluster) check(ctx context.Context, v *verdict, r accountants.Report) error {
+func (cl *cluster) check(ctx context.Context, v *verdict, r scenario.Report) error {
 	v.calls = cl.sandbox.TotalCalls()
 	for _, c := range cl.sandbox.Calls() {
 		if c.Status == http.StatusTooManyRequests {
@@ -168,11 +168,11 @@ func (cl *cluster) check(ctx context.Context, v *verdict, r accountants.Report) 
 	return cl.held(ctx, v, r.Rows)
 }
 
-func (cl *cluster) checkScenario(v *verdict, r accountants.Report) {
+func (cl *cluster) checkScenario(v *verdict, r scenario.Report) {
 	for _, row := range r.Rows {
 		req, _ := cl.sandbox.Request(row.RequestID)
 		cl.checkRequest(v, req)
-		if row.DeadLettered && row.Expected == accountants.Succeeds {
+		if row.DeadLettered && row.Expected == scenario.Succeeds {
 			v.wrong = append(v.wrong, describe(req)+": was dead-lettered")
 		}
 	}
@@ -242,9 +242,9 @@ func (cl *cluster) twice(ctx context.Context, v *verdict) error {
 }
 
 // held compares each company's books with what Procore exported.
-func (cl *cluster) held(ctx context.Context, v *verdict, rows []accountants.Row) error {
+func (cl *cluster) held(ctx context.Context, v *verdict, rows []scenario.Event) error {
 	for _, f := range cl.firms {
-		own := slices.DeleteFunc(slices.Clone(rows), func(r accountants.Row) bool { return r.CompanyID != f.id || r.Outcome == "" })
+		own := slices.DeleteFunc(slices.Clone(rows), func(r scenario.Event) bool { return r.CompanyID != f.id || r.Outcome == "" })
 		h, err := demo.CompareBooks(ctx, f.books, f.id, own, cl.sandbox)
 		if err != nil {
 			return fmt.Errorf("reading the books of company %d: %w", f.id, err)

@@ -18,7 +18,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/sandbox/accountants"
+	"github.com/tieback/tieback/services/sandbox/scenario"
 )
 
 const (
@@ -176,7 +176,7 @@ type wait struct {
 type plays struct {
 	cl    *cluster
 	mu    sync.Mutex
-	begun []*accountants.Play
+	begun []*scenario.Scenario
 }
 
 // run starts the scenario of the next company every few seconds while clicking lasts, and returns when all have ended.
@@ -188,8 +188,8 @@ func (p *plays) run(ctx, clicking context.Context) {
 		if f.load || clicking.Err() != nil {
 			continue
 		}
-		play := accountants.New(p.cl.sandbox, accountants.Config{
-			ERPs: map[int64]accountants.ERP{f.id: hands{f, serial}}, Seed: p.cl.seed + uint64(i), Scale: 1, Deadline: patience, NoUnclear: true,
+		play := scenario.New(p.cl.sandbox, scenario.Config{
+			ERPs: map[int64]scenario.ERP{f.id: hands{f, serial}}, Seed: p.cl.seed + uint64(i), Scale: 1, Deadline: patience, NoUnclear: true,
 		})
 		p.mu.Lock()
 		p.begun = append(p.begun, play)
@@ -203,10 +203,10 @@ func (p *plays) run(ctx, clicking context.Context) {
 	}
 }
 
-func (p *plays) report() accountants.Report {
+func (p *plays) report() scenario.Report {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var sum accountants.Report
+	var sum scenario.Report
 	for _, play := range p.begun {
 		r := play.Report()
 		sum.Rows, sum.Lost = append(sum.Rows, r.Rows...), append(sum.Lost, r.Lost...)

@@ -15,7 +15,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/state"
 	"github.com/tieback/tieback/services/sandbox"
-	"github.com/tieback/tieback/services/sandbox/accountants"
+	"github.com/tieback/tieback/services/sandbox/scenario"
 	"github.com/tieback/tieback/services/tieback/links"
 )
 
@@ -80,7 +80,7 @@ func (w *world) playWith(l *line) {
 	w.Helper()
 	books, err := l.Ledger.Company(w.Context(), firstCompany)
 	w.must(err)
-	play := accountants.New(w.sandbox, accountants.Config{ERPs: map[int64]accountants.ERP{firstCompany: books}, Seed: 1, Scale: 1, Deadline: patience})
+	play := scenario.New(w.sandbox, scenario.Config{ERPs: map[int64]scenario.ERP{firstCompany: books}, Seed: 1, Scale: 1, Deadline: patience})
 	w.must(play.Run(w.Context()))
 	if r := play.Report(); len(r.Lost)+len(r.Wrong)+len(r.Skipped) > 0 {
 		w.Errorf("the scenario failed: lost %+v, wrong %+v, skipped %v", r.Lost, r.Wrong, r.Skipped)

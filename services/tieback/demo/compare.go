@@ -12,7 +12,7 @@ import (
 	"github.com/tieback/tieback/pkg/payload"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/sandbox"
-	"github.com/tieback/tieback/services/sandbox/accountants"
+	"github.com/tieback/tieback/services/sandbox/scenario"
 )
 
 // Comparison is the result of CompareBooks.
@@ -24,7 +24,7 @@ type Comparison struct {
 
 // CompareBooks compares the books of a company with Procore's exports. Each record of a successful export must be booked once, or
 // booked and deleted since. Each amount must be equal. No record of a failed export may be booked, unless another export booked it.
-func CompareBooks(ctx context.Context, d connector.Driver, company int64, rows []accountants.Row, sb *sandbox.Sandbox) (Comparison, error) {
+func CompareBooks(ctx context.Context, d connector.Driver, company int64, rows []scenario.Event, sb *sandbox.Sandbox) (Comparison, error) {
 	books, err := readBooks(ctx, d, company)
 	if err != nil {
 		return Comparison{}, err
@@ -41,10 +41,10 @@ type comparison struct {
 	seen  map[recordID]bool // records of successful exports
 }
 
-func (c *comparison) compare(rows []accountants.Row, sb *sandbox.Sandbox) error {
+func (c *comparison) compare(rows []scenario.Event, sb *sandbox.Sandbox) error {
 	var failed []payload.Document
 	for _, row := range rows {
-		if e, _ := catalogue.Lookup(row.Type); e.Category != catalogue.Export || row.Expected == accountants.DeadLetter {
+		if e, _ := catalogue.Lookup(row.Type); e.Category != catalogue.Export || row.Expected == scenario.DeadLetter {
 			continue
 		}
 		docs, err := documents(sb, row)
@@ -68,7 +68,7 @@ func (c *comparison) compare(rows []accountants.Row, sb *sandbox.Sandbox) error 
 }
 
 // documents returns the documents of a request's payload.
-func documents(sb *sandbox.Sandbox, row accountants.Row) ([]payload.Document, error) {
+func documents(sb *sandbox.Sandbox, row scenario.Event) ([]payload.Document, error) {
 	req, _ := sb.Request(row.RequestID)
 	parsed, err := payload.Parse(req.Payload)
 	if err != nil {

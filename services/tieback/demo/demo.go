@@ -19,7 +19,7 @@ import (
 	"github.com/tieback/tieback/pkg/connector"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/sandbox"
-	"github.com/tieback/tieback/services/sandbox/accountants"
+	"github.com/tieback/tieback/services/sandbox/scenario"
 	"github.com/tieback/tieback/services/tieback/run"
 	"github.com/tieback/tieback/services/tieback/run/local"
 )
@@ -145,8 +145,8 @@ func logLevel() zapcore.Level {
 func (s *demo) runScenario(ctx context.Context) (bool, error) {
 	fmt.Fprintf(s.out, "The whole pipeline runs in this process. Procore is a sandbox at %s. The ERP is %s %s with the driver %s. All data is in %s.\n",
 		s.url, s.caps.Name, s.caps.Version, s.ERP, s.data)
-	play := accountants.New(s.sandbox, accountants.Config{
-		ERPs: map[int64]accountants.ERP{local.CompanyID: erpUser{s.driver, local.CompanyID}}, Cannot: s.unsupported(), OneCurrency: s.oneCurrency(), Seed: s.Seed,
+	play := scenario.New(s.sandbox, scenario.Config{
+		ERPs: map[int64]scenario.ERP{local.CompanyID: erpUser{s.driver, local.CompanyID}}, Cannot: s.unsupported(), OneCurrency: s.oneCurrency(), Seed: s.Seed,
 	})
 	progress, done := context.WithCancel(ctx)
 	shown := make(chan struct{})

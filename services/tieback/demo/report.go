@@ -13,12 +13,12 @@ import (
 	"golang.org/x/term"
 
 	"github.com/tieback/tieback/pkg/catalogue"
-	"github.com/tieback/tieback/services/sandbox/accountants"
+	"github.com/tieback/tieback/services/sandbox/scenario"
 	"github.com/tieback/tieback/services/tieback/run/local"
 )
 
 // progress prints the number of finished events: five times per second in one line on a terminal, otherwise every five seconds.
-func (s *demo) progress(ctx context.Context, play *accountants.Play) {
+func (s *demo) progress(ctx context.Context, play *scenario.Scenario) {
 	live := s.out == os.Stdout && term.IsTerminal(int(os.Stdout.Fd()))
 	every, format := 5*time.Second, "%s\n"
 	if live {
@@ -54,7 +54,7 @@ type line struct {
 	calls                       int
 }
 
-func (l *line) add(r accountants.Row, calls int) {
+func (l *line) add(r scenario.Event, calls int) {
 	l.count++
 	l.calls += calls
 	if r.DeadLettered {
@@ -78,7 +78,7 @@ func (l *line) quantile(q float64) string {
 	return l.took[int(q*float64(len(l.took)-1))].Round(time.Millisecond).String()
 }
 
-func (s *demo) lines(rows []accountants.Row) []*line {
+func (s *demo) lines(rows []scenario.Event) []*line {
 	byType := map[string]*line{}
 	for _, r := range rows {
 		if byType[r.Type] == nil {
@@ -103,7 +103,7 @@ func (s *demo) lines(rows []accountants.Row) []*line {
 }
 
 // report prints the report and reports whether all events ended as they should.
-func (s *demo) report(ctx context.Context, r accountants.Report) (bool, error) {
+func (s *demo) report(ctx context.Context, r scenario.Report) (bool, error) {
 	c, err := CompareBooks(ctx, s.driver, local.CompanyID, r.Rows, s.sandbox)
 	if err != nil {
 		return false, err

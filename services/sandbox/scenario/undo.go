@@ -1,4 +1,4 @@
-package accountants
+package scenario
 
 import (
 	"context"

@@ -12,4 +12,4 @@
 // A round waits for what it depends on: a commitment is exported with the origin ids that came
 // back for its vendor, job and cost codes. What can't be pressed because something before it
 // was lost is listed in the report as skipped.
-package accountants
+package scenario

@@ -1,4 +1,4 @@
-package accountants_test
+package scenario_test
 
 import (
 	"bytes"

@@ -1,4 +1,4 @@
-package accountants_test
+package scenario_test
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/catalogue"
 	"github.com/tieback/tieback/services/sandbox"
-	"github.com/tieback/tieback/services/sandbox/accountants"
+	"github.com/tieback/tieback/services/sandbox/scenario"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -20,7 +20,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const company = 7
 
 // stage sets a sandbox, a small ERP and a small pipeline up, all in this process.
-func stage(t *testing.T, cfg accountants.Config, cheat bool) (*sandbox.Sandbox, *accountants.Play, *smallPipeline) {
+func stage(t *testing.T, cfg scenario.Config, cheat bool) (*sandbox.Sandbox, *scenario.Scenario, *smallPipeline) {
 	t.Helper()
 	sb := sandbox.New(sandbox.Config{Seed: 1, HourlyLimit: -1, SpikeLimit: -1, DuplicateEvery: 10, APIVersion: sandbox.Rotate})
 	api := httptest.NewServer(sb.Handler())
@@ -43,13 +43,13 @@ func stage(t *testing.T, cfg accountants.Config, cheat bool) (*sandbox.Sandbox, 
 		api.Close()
 	})
 	pipe.login()
-	cfg.ERPs = map[int64]accountants.ERP{company: erp}
-	return sb, accountants.New(sb, cfg), pipe
+	cfg.ERPs = map[int64]scenario.ERP{company: erp}
+	return sb, scenario.New(sb, cfg), pipe
 }
 
 // A pipeline that does what the guide says brings every event of the play to its end.
 func TestPlayWithAPipelineThatDoesItRight(t *testing.T) {
-	_, play, _ := stage(t, accountants.Config{Scale: 150, Deadline: 20 * time.Second}, false)
+	_, play, _ := stage(t, scenario.Config{Scale: 150, Deadline: 20 * time.Second}, false)
 	if err := play.Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -72,19 +72,19 @@ func TestPlayWithAPipelineThatDoesItRight(t *testing.T) {
 			t.Errorf("%s was never pressed", row.Name)
 		}
 	}
-	ends := map[accountants.Expectation]int{}
+	ends := map[scenario.Expectation]int{}
 	for _, row := range rep.Rows {
 		ends[row.Expected]++
 	}
 	t.Logf("%d events: %v", len(rep.Rows), ends)
-	if len(rep.Rows) < 100 || ends[accountants.Fails] < 5 || ends[accountants.DeadLetter] != 2 {
+	if len(rep.Rows) < 100 || ends[scenario.Fails] < 5 || ends[scenario.DeadLetter] != 2 {
 		t.Errorf("%d events, %v", len(rep.Rows), ends)
 	}
 }
 
 // A pipeline that says success before the external data is set is caught.
 func TestPlayCatchesSuccessTooEarly(t *testing.T) {
-	_, play, _ := stage(t, accountants.Config{Scale: 1, Deadline: 5 * time.Second}, true)
+	_, play, _ := stage(t, scenario.Config{Scale: 1, Deadline: 5 * time.Second}, true)
 	_ = play.Run(t.Context()) // it ends early: nothing got an origin id
 	rep := play.Report()
 	found := false
@@ -102,7 +102,7 @@ func TestPlayReportsTheLost(t *testing.T) {
 	if err := sb.AddCompany(sandbox.Company{ID: company, ClientID: "c", ClientSecret: "s"}); err != nil {
 		t.Fatal(err)
 	}
-	play := accountants.New(sb, accountants.Config{ERPs: map[int64]accountants.ERP{company: newSmallERP()}, Deadline: time.Millisecond})
+	play := scenario.New(sb, scenario.Config{ERPs: map[int64]scenario.ERP{company: newSmallERP()}, Deadline: time.Millisecond})
 	if err := play.Run(t.Context()); err == nil {
 		t.Error("the play went on with nothing synced")
 	}
