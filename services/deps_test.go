@@ -113,6 +113,7 @@ const allowed = `
 
 	services/sandbox                            sandbox                     the simulated Procore
 	pkg/procore/schema                          sandbox                     Procore's published operations
+	pkg/catalogue/dictionary                    sandbox                     Procore's sample payloads
 `
 
 // rules gives, by program, the packages that it may contain.

@@ -1,14 +1,14 @@
 // Package catalogue is the table of Procore's ERP event types. Subjects, routing, handlers, metric labels, the sandbox's
 // scenario and the documentation derive from it.
 //
-// The source is Procore's ERP Events Dictionary. testdata/events.json has its facts, and a test compares each row with
+// The source is Procore's ERP Events Dictionary. Package dictionary has its facts, and a test compares each row with
 // them.
 //
 // # A new event type
 //
 // When Procore publishes a new event type:
 //
-//  1. Add its facts and its sample to testdata/events.json, and its row to Table. TestTableMatchesTheDictionary
+//  1. Add its facts and its sample to dictionary/events.json, and its row to Table. TestTableMatchesTheDictionary
 //     compares them. The row's Outcome says what the outcome of an event may contain; the status-reporter refuses anything else.
 //  2. Add a reader of the payload to package payload and its table of the category (exported, unlinked or reset), and the handler to the Handlers of the row's category: package
 //     exports, syncs, imports, unlinks or resets. worker.New refuses to start without a handler for each row.

@@ -3,11 +3,11 @@ package payload
 import (
 	"encoding/json"
 	"errors"
-	"os"
 	"testing"
 
 	"github.com/shopspring/decimal"
 
+	"github.com/tieback/tieback/pkg/catalogue/dictionary"
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/procore"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
@@ -33,31 +33,11 @@ func trunk(read func(Request) (Tree, error)) func(Request) ([]Document, error) {
 	}
 }
 
-func samples(t testing.TB) map[string]json.RawMessage {
-	t.Helper()
-	raw, err := os.ReadFile("../catalogue/testdata/events.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var events []struct {
-		Name   string          `json:"name"`
-		Sample json.RawMessage `json:"sample"`
-	}
-	if err := json.Unmarshal(raw, &events); err != nil {
-		t.Fatal(err)
-	}
-	out := map[string]json.RawMessage{}
-	for _, e := range events {
-		out[e.Name] = e.Sample
-	}
-	return out
-}
-
 // No decoder panics, whatever the input. A refusal has an error for the operator and a message for the
 // accountant, and the amounts of an accepted document add up.
 func FuzzDecode(f *testing.F) {
-	for _, raw := range samples(f) {
-		f.Add([]byte(raw))
+	for _, e := range dictionary.Entries() {
+		f.Add([]byte(e.Sample))
 	}
 	f.Add([]byte(`{"request_data":{"budget":{"id":1,"project_id":2},"job_costs":[{"id":1,"new_amount":1e-9},null]}}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {

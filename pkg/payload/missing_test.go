@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tieback/tieback/pkg/catalogue/dictionary"
 	"github.com/tieback/tieback/pkg/fault"
 )
 
@@ -14,7 +15,11 @@ import (
 func sample(t *testing.T, eventType string, replace ...string) Document {
 	t.Helper()
 	var top map[string]any
-	if err := decode(samples(t)[eventType], &top); err != nil {
+	raw, ok := dictionary.Sample(eventType)
+	if !ok {
+		t.Fatalf("no event type %q", eventType)
+	}
+	if err := decode(raw, &top); err != nil {
 		t.Fatal(err)
 	}
 	for i := 0; i+1 < len(replace); i += 2 {

@@ -13,7 +13,7 @@ import (
 	"github.com/tieback/tieback/services/sandbox"
 )
 
-// user calls the API as a company's service account does.
+// user calls the API with the access token of a company's client.
 type user struct {
 	t      testing.TB
 	srv    *httptest.Server
@@ -67,21 +67,21 @@ func (u *user) do(method, path, body string) (int, string, http.Header) {
 	return resp.StatusCode, string(raw), resp.Header
 }
 
-func mint(t testing.TB, sb *sandbox.Sandbox, itemType string) int64 {
+func create(t testing.TB, sb *sandbox.Sandbox, itemType string) int64 {
 	t.Helper()
-	id, err := sb.Mint(mine, itemType)
+	id, err := sb.CreateRecord(mine, itemType)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return id
 }
 
-// Each refusal of the contract, in the words that an integrator reads at night.
+// Each refusal has a message that says what is wrong.
 func TestRefusals(t *testing.T) {
 	sb := newSandbox(t, sandbox.Config{})
 	u := serve(t, sb)
-	vendor, synced, project := mint(t, sb, "vendor"), mint(t, sb, "vendor"), mint(t, sb, "project")
-	costCode, litID := mint(t, sb, "cost_code"), mint(t, sb, "line_item_type")
+	vendor, synced, project := create(t, sb, "vendor"), create(t, sb, "vendor"), create(t, sb, "project")
+	costCode, litID := create(t, sb, "cost_code"), create(t, sb, "line_item_type")
 	if err := sb.Link(mine, "vendor", synced, "V-1"); err != nil {
 		t.Fatal(err)
 	}
@@ -94,14 +94,14 @@ func TestRefusals(t *testing.T) {
 	cases := []struct {
 		why, method, path, body string
 		status                  int
-		says                    string
+		message                 string
 	}{
 		{"an unknown request", "GET", co + "/erp_requests/1", "", 404, "does not exist"},
 		{"another company's request", "GET", fmt.Sprintf("%s/erp_requests/%d", co, theirReq), "", 403, "another company"},
 		{"another company's path", "GET", "/rest/v1.0/companies/8/erp_request_details", "", 403, "another company"},
-		{"an unknown path", "PATCH", "/rest/v1.0/purchase_orders/sync", "{}", 404, "no path"},
-		{"a method that the path lacks", "POST", co + "/external_data/sync", "{}", 404, "no path"},
-		{"no JSON", "PATCH", co + "/external_data/sync", "{", 400, "not the JSON"},
+		{"an unknown path", "PATCH", "/rest/v1.0/purchase_orders/sync", "{}", 404, "not a path"},
+		{"a method that the path lacks", "POST", co + "/external_data/sync", "{}", 404, "not a path"},
+		{"no JSON", "PATCH", co + "/external_data/sync", "{", 400, "not valid JSON"},
 		{"no updates", "PATCH", co + "/external_data/sync", "{}", 422, "updates"},
 		{"over 1,000 updates", "PATCH", co + "/external_data/sync", tooMany, 422, "at most 1000"},
 
@@ -109,7 +109,7 @@ func TestRefusals(t *testing.T) {
 		{"an id never issued", "PATCH", co + "/external_data/sync", `{"updates":[{"item_type":"vendor","item_id":1,"origin_id":"X"}]}`, 200, "vendor 1 could not be found"},
 		{"an id of another item type", "PATCH", co + "/external_data/sync", fmt.Sprintf(`{"updates":[{"item_type":"project","item_id":%d,"origin_id":"X"}]}`, vendor), 200, "could not be found"},
 		{"an origin id used twice", "PATCH", co + "/external_data/sync", fmt.Sprintf(`{"updates":[{"item_type":"vendor","item_id":%d,"origin_id":"V-1"}]}`, vendor), 200, "already taken"},
-		{"a blank origin id", "PATCH", co + "/external_data/sync", fmt.Sprintf(`{"updates":[{"item_type":"vendor","item_id":%d,"origin_id":""}]}`, vendor), 200, "not blank"},
+		{"a blank origin id", "PATCH", co + "/external_data/sync", fmt.Sprintf(`{"updates":[{"item_type":"vendor","item_id":%d,"origin_id":""}]}`, vendor), 200, "must not be blank"},
 		{"no origin id", "PATCH", co + "/external_data/sync", fmt.Sprintf(`{"updates":[{"item_type":"vendor","item_id":%d}]}`, vendor), 200, "is missing"},
 		{"a float for an id", "PATCH", co + "/external_data/sync", `{"updates":[{"item_type":"vendor","item_id":9.007e15,"origin_id":"X"}]}`, 200, "could not be found"},
 
@@ -132,7 +132,7 @@ func TestRefusals(t *testing.T) {
 		{"unlinking an item type that isn't", "PATCH", co + "/erp_status_management/unlink", `{"item_type":"commitment","item_id":1}`, 422, "not an item type"},
 		{"unlinking an unknown payment", "PATCH", co + "/invoice_payments/1/unlink", "", 422, "invoice_payment 1 could not be found"},
 
-		{"staging a type that can't be", "PATCH", co + "/staged_records/sync", `{"updates":[{"item_type":"cost_code","origin_id":"X"}]}`, 200, "can't be staged"},
+		{"staging a type that can't be", "PATCH", co + "/staged_records/sync", `{"updates":[{"item_type":"cost_code","origin_id":"X"}]}`, 200, "cannot be staged"},
 		{"staging in a status that isn't", "PATCH", co + "/staged_records/sync", `{"updates":[{"item_type":"vendor","origin_id":"X","status":"ready"}]}`, 200, "none of staged"},
 		{"staging without a project", "PATCH", co + "/staged_records/sync", `{"updates":[{"item_type":"sub_job","origin_id":"X","data":{}}]}`, 200, "data.project_origin_id"},
 		{"staging a change order of nothing", "PATCH", co + "/staged_records/sync", `{"updates":[{"item_type":"commitment_change_order","origin_id":"X","data":{"project_origin_id":"P"}}]}`, 200, "data.commitment_origin_id"},
@@ -173,10 +173,10 @@ func TestRefusals(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.why, func(t *testing.T) {
 			status, body, header := u.do(c.method, c.path, c.body)
-			if status != c.status || !strings.Contains(body, c.says) {
-				t.Errorf("%d %s\nwant %d and %q", status, body, c.status, c.says)
+			if status != c.status || !strings.Contains(body, c.message) {
+				t.Errorf("%d %s\nwant %d and %q", status, body, c.status, c.message)
 			}
-			if known := c.says != "no path"; known && header.Get("X-Rate-Limit-Remaining") == "" {
+			if known := c.message != "not a path"; known && header.Get("X-Rate-Limit-Remaining") == "" {
 				t.Error("the answer lacks the rate limit headers")
 			}
 		})
@@ -186,7 +186,8 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-func TestWhoMayCall(t *testing.T) {
+// A call needs a valid access token and the header of one of the client's companies.
+func TestAuthorization(t *testing.T) {
 	sb := newSandbox(t, sandbox.Config{})
 	u := serve(t, sb)
 	const path = "/rest/v1.0/companies/7/erp_request_details"
@@ -196,13 +197,15 @@ func TestWhoMayCall(t *testing.T) {
 			t.Errorf("%s: %d %s; want %d %q", why, status, body, wantStatus, says)
 		}
 	}
-	expect("all is well", 200, "[]")
+	expect("an authorized call", 200, "[]")
 	u.header = ""
 	expect("no header", 400, "header is missing")
 	u.header = "8"
 	expect("another company's header", 403, "another company")
 	u.header = "7"
-	sb.ExpireTokens(mine)
+	if err := sb.Fail(sandbox.FaultRule{Kind: sandbox.FaultExpire}); err != nil {
+		t.Fatal(err)
+	}
 	expect("an expired token", 401, "The access token is invalid")
 	u.token = "made-up"
 	expect("a made-up token", 401, "The access token is invalid")
@@ -223,21 +226,21 @@ func TestOneConnection(t *testing.T) {
 	for _, c := range []struct {
 		method, path, body string
 		status             int
-		says               string
+		message            string
 	}{
 		{"GET", path, "", 200, "[]"},
 		{"POST", path, create, 201, `"standard_cost_code_list_id":907`},
-		{"POST", path, create, 422, "has one already"},
+		{"POST", path, create, 422, "has a connection already"},
 		{"PATCH", path + "/metadata", `{"metadata":{"settings":{"labels":{"name":"Two"}}}}`, 200, "Two"},
 		{"GET", path, "", 200, `"metadata":{"settings":{"labels":{"name":"Two"}}}`},
 	} {
-		if status, body, _ := u.do(c.method, c.path, c.body); status != c.status || !strings.Contains(body, c.says) {
-			t.Errorf("%s %s: %d %s, want %d %q", c.method, c.path, status, body, c.status, c.says)
+		if status, body, _ := u.do(c.method, c.path, c.body); status != c.status || !strings.Contains(body, c.message) {
+			t.Errorf("%s %s: %d %s, want %d %q", c.method, c.path, status, body, c.status, c.message)
 		}
 	}
 }
 
-// A service account without a permission is refused where the tool's paths are, and nowhere else.
+// A client without permission for a tool is refused on the tool's paths only.
 func TestForbiddenTools(t *testing.T) {
 	sb := newSandbox(t, sandbox.Config{})
 	u := serve(t, sb)
@@ -250,11 +253,9 @@ func TestForbiddenTools(t *testing.T) {
 			}
 		}
 	}
-	resp, err := http.Post(u.srv.URL+"/sandbox/companies/7/permissions", "", strings.NewReader(`{"erp_integrations": false}`))
-	if err != nil || resp.StatusCode != 204 {
-		t.Fatal(err, resp)
+	if err := sb.Forbid(7, sandbox.ERPIntegrations); err != nil {
+		t.Fatal(err)
 	}
-	resp.Body.Close()
 	expect("no ERP Integrations", 403, 200)
 	if err := sb.Forbid(7, sandbox.Webhooks); err != nil {
 		t.Fatal(err)
@@ -266,8 +267,8 @@ func TestForbiddenTools(t *testing.T) {
 	expect("all", 200, 200)
 }
 
-// An export's close-out in order, then in the wrong one; and a final detail stays.
-func TestDetailOnceFinalStays(t *testing.T) {
+// A final detail cannot be changed, and a success before the external data is recorded as too early.
+func TestFinalDetail(t *testing.T) {
 	sb := newSandbox(t, sandbox.Config{})
 	u := serve(t, sb)
 	id, _ := sb.Press(mine, "create_vendor", nil)
@@ -283,21 +284,21 @@ func TestDetailOnceFinalStays(t *testing.T) {
 		t.Fatalf("%+v", req)
 	}
 	if _, body, _ := u.do("PATCH", "/rest/v1.0/companies/7/erp_request_details/sync", update); !strings.Contains(body, "is already success") {
-		t.Errorf("a repeat was taken: %s", body)
+		t.Errorf("a repeated update is accepted: %s", body)
 	}
-	if status, body, _ := u.do("PUT", fmt.Sprintf("/rest/v1.0/companies/7/erp_request_details/%d", d.ID), `{"request_detail":{"status":"failed"}}`); status != 422 || !strings.Contains(body, "is already success") {
-		t.Errorf("a change was taken: %d %s", status, body)
+	if status, body, _ := u.do("PATCH", fmt.Sprintf("/rest/v1.0/companies/7/erp_request_details/%d", d.ID), `{"request_detail":{"status":"failed"}}`); status != 422 || !strings.Contains(body, "is already success") {
+		t.Errorf("another status is accepted: %d %s", status, body)
 	}
 	early, _ := sb.Press(mine, "create_vendor", nil)
 	req, _ = sb.Request(early)
 	u.do("PATCH", fmt.Sprintf("/rest/v1.0/companies/7/erp_request_details/%d", req.Details[0].ID), `{"request_detail":{"status":"success"}}`)
 	if req, _ = sb.Request(early); len(req.TooEarly) != 1 {
-		t.Errorf("a success without external data went unnoticed: %+v", req)
+		t.Errorf("a success without external data is not recorded: %+v", req)
 	}
 }
 
-// The four cases of a sync action, and money that stays as written.
-func TestSyncActionSemantics(t *testing.T) {
+// A sync action finds a record by id or origin id and keeps the digits of numbers.
+func TestSyncAction(t *testing.T) {
 	sb := newSandbox(t, sandbox.Config{})
 	u := serve(t, sb)
 	sync := func(item string) (entity map[string]any) {
@@ -314,14 +315,14 @@ func TestSyncActionSemantics(t *testing.T) {
 		return a.Entities[0]
 	}
 	if created := sync(`{"name":"no id"}`); created["id"] == nil {
-		t.Errorf("neither id nor origin id: %v", created)
+		t.Errorf("without id and origin id: %v", created)
 	}
 	if _, body, _ := u.do("PATCH", "/rest/v1.0/projects/sync", `{"company_id":7,"updates":[{"name":"A","total_value":12345678901234567.89}]}`); !strings.Contains(body, `"total_value":12345678901234567.89`) {
-		t.Errorf("money came back as %s", body)
+		t.Errorf("the amount changed: %s", body)
 	}
 	byOrigin := sync(`{"origin_id":"A","name":"new"}`)
 	if again := sync(`{"origin_id":"A","name":"newer"}`); again["id"] != byOrigin["id"] {
-		t.Errorf("an origin id made two records: %v, %v", byOrigin["id"], again["id"])
+		t.Errorf("one origin id has two records: %v, %v", byOrigin["id"], again["id"])
 	}
 	both := sync(fmt.Sprintf(`{"id":%v,"origin_id":"B"}`, byOrigin["id"]))
 	if _, still := sb.Synced(mine, "vendor", "A"); both["id"] != byOrigin["id"] || still {
@@ -329,7 +330,7 @@ func TestSyncActionSemantics(t *testing.T) {
 	}
 }
 
-// Unlinking a record that was imported puts its staged record back.
+// An imported record that is unlinked can be imported again.
 func TestStageImportUnlink(t *testing.T) {
 	sb := newSandbox(t, sandbox.Config{})
 	u := serve(t, sb)
@@ -342,10 +343,10 @@ func TestStageImportUnlink(t *testing.T) {
 	stage(`{"item_type":"purchase_order_contract","origin_id":"PO-1","origin_code":"1","data":{"project_origin_id":"P","vendor_origin_id":"V"},
 	  "children":[{"item_type":"line_item","origin_id":"PO-1-1","data":{"cost_code_origin_id":"C","line_item_type_origin_id":"T"}}]}`)
 	if _, err := sb.Import(mine, "purchase_order_contract", "PO-1"); err == nil || sb.Staged(mine, "purchase_order_contract")[0].Status != "invalid" {
-		t.Fatalf("imported with references that can't be translated: %v", err)
+		t.Fatalf("imported with references to records that are not synced: %v", err)
 	}
 	for kind, origin := range map[string]string{"project": "P", "vendor": "V", "cost_code": "C", "line_item_type": "T"} {
-		if err := sb.Link(mine, kind, mint(t, sb, kind), origin); err != nil {
+		if err := sb.Link(mine, kind, create(t, sb, kind), origin); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -361,6 +362,6 @@ func TestStageImportUnlink(t *testing.T) {
 		t.Fatal(body)
 	}
 	if st := sb.Staged(mine, "purchase_order_contract")[0]; st.Status != "staged" {
-		t.Errorf("unlinked, but the staged record is %s", st.Status)
+		t.Errorf("after the unlink the staged record is %s", st.Status)
 	}
 }

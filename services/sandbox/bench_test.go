@@ -6,7 +6,7 @@ import (
 	"github.com/tieback/tieback/services/sandbox"
 )
 
-// A user's press, the whole way to the queue: the benchmark of the pipeline makes 1,000 a second.
+// A press up to the queued delivery. The benchmark of the pipeline makes 1,000 per second.
 func BenchmarkPressCommitment(b *testing.B) {
 	sb := newSandbox(b, sandbox.Config{CallLog: -1})
 	payload, err := sb.Sample(mine, "create_commitment", nil)

@@ -10,7 +10,7 @@ import (
 	"github.com/tieback/tieback/pkg/procore/schema"
 )
 
-// Call is one call that the API got.
+// Call is a call that the API received.
 type Call struct {
 	At        time.Time     `json:"at"`
 	Took      time.Duration `json:"took"` // until the answer was ready
@@ -19,17 +19,17 @@ type Call struct {
 	Pattern   string        `json:"pattern"` // "PATCH /rest/v1.0/companies/{company_id}/external_data/sync"
 	Query     string        `json:"query"`
 	Body      rawText       `json:"body"`
-	CompanyID int64         `json:"company_id"` // as the header said; 0: none
+	CompanyID int64         `json:"company_id"` // in the company header; 0: none
 	Status    int           `json:"status"`     // 0: the connection was reset or timed out
 }
 
-// rawText prints as text in JSON.
+// rawText is a string in JSON.
 type rawText []byte
 
-// MarshalText keeps a body readable.
+// MarshalText returns the text unchanged.
 func (t rawText) MarshalText() ([]byte, error) { return t, nil }
 
-// callLog counts calls and keeps the last of them in a ring.
+// callLog counts calls and keeps the last ones in a ring buffer.
 type callLog struct {
 	keep     int
 	total    atomic.Int64
@@ -38,7 +38,7 @@ type callLog struct {
 
 	mu   sync.Mutex
 	ring []Call
-	next int // where the ring, once full, goes on
+	next int // index of the oldest call once the ring is full
 }
 
 func (l *callLog) counter(pattern string) *atomic.Int64 {
@@ -53,14 +53,14 @@ func (l *callLog) counter(pattern string) *atomic.Int64 {
 
 func (l *callLog) add(c *call, pattern string, began time.Time, status int) {
 	l.total.Add(1)
-	if l.keep <= 0 || pattern == tokenPattern { // secrets are in a token call's body
+	if l.keep <= 0 || pattern == tokenPattern { // the body of a token call has secrets
 		return
 	}
 	entry := Call{
 		At: began, Took: time.Since(began), Method: c.r.Method, Path: c.r.URL.Path, Pattern: pattern,
 		Query: c.r.URL.RawQuery, Body: c.body, Status: status,
 	}
-	entry.CompanyID = digits(c.r.Header.Get(companyHeader))
+	entry.CompanyID = parseDigits(c.r.Header.Get(companyHeader))
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.ring) < l.keep {
@@ -71,7 +71,7 @@ func (l *callLog) add(c *call, pattern string, began time.Time, status int) {
 	l.next = (l.next + 1) % l.keep
 }
 
-// Calls are the calls kept, in the order of their answers; token calls are only counted.
+// Calls returns the last calls, in the order of their answers. Token calls are only counted.
 func (sb *Sandbox) Calls() []Call {
 	l := &sb.calls
 	l.mu.Lock()
@@ -80,7 +80,7 @@ func (sb *Sandbox) Calls() []Call {
 	return append(append(out, l.ring[l.next:]...), l.ring[:l.next]...)
 }
 
-// Writes are the calls kept that were meant to change something.
+// Writes returns the last calls with a method other than GET.
 func (sb *Sandbox) Writes() []Call {
 	var out []Call
 	for _, c := range sb.Calls() {
@@ -91,14 +91,14 @@ func (sb *Sandbox) Writes() []Call {
 	return out
 }
 
-// ForgetCalls empties the log; counters stay.
+// ForgetCalls empties the log and keeps the counters.
 func (sb *Sandbox) ForgetCalls() {
 	sb.calls.mu.Lock()
 	defer sb.calls.mu.Unlock()
 	sb.calls.ring, sb.calls.next = nil, 0
 }
 
-// Counts are the calls so far by pattern; Unknown counts calls to paths that don't exist.
+// Counts returns the number of calls so far by pattern, and by Unknown for unknown paths.
 func (sb *Sandbox) Counts() map[string]int64 {
 	sb.calls.countMu.Lock()
 	defer sb.calls.countMu.Unlock()
@@ -111,10 +111,10 @@ func (sb *Sandbox) Counts() map[string]int64 {
 	return out
 }
 
-// TotalCalls are all calls so far, those for tokens included.
+// TotalCalls returns the number of all calls so far, token calls included.
 func (sb *Sandbox) TotalCalls() int64 { return sb.calls.total.Load() }
 
-// violationLog keeps what calls did that Procore does not publish.
+// violationLog records how calls differ from the published operations.
 type violationLog struct {
 	mu  sync.Mutex
 	all []string
@@ -130,8 +130,7 @@ func (l *violationLog) add(call string, bad []schema.Violation) {
 	}
 }
 
-// Violations are the calls so far that differ from their published operation, and how, each once.
-// All were refused.
+// Violations returns the calls so far that differ from their published operation, and how, each once. All were refused.
 func (sb *Sandbox) Violations() []string {
 	sb.violations.mu.Lock()
 	defer sb.violations.mu.Unlock()

@@ -6,8 +6,8 @@ import (
 	"strconv"
 )
 
-// client is an API client: of one company's service account, or a Developer Managed Service Account of all
-// companies that have the app installed. Sandbox.mu guards it, but for its limits.
+// client is an API client: a service account of one company, or a Developer Managed Service Account of all companies
+// that have the app installed. Sandbox.mu guards it except its limits.
 type client struct {
 	id        string
 	secret    string
@@ -15,15 +15,15 @@ type client struct {
 	limits    *limits
 }
 
-// join gives a company its client: a new one, or that of companies which named the same. The caller holds sb.mu.
-func (sb *Sandbox) join(co *company) error {
+// addClient gives a company its client, which it shares with companies with the same client id. The caller holds sb.mu.
+func (sb *Sandbox) addClient(co *company) error {
 	cl := sb.clients[co.ClientID]
 	switch {
 	case cl == nil:
 		cl = &client{id: co.ClientID, secret: co.ClientSecret, companies: map[int64]*company{}, limits: newLimits(sb.cfg)}
 		sb.clients[cl.id] = cl
 	case cl.secret != co.ClientSecret:
-		return fmt.Errorf("company %d: client_id %q has another client_secret: companies of one client have the same", co.ID, cl.id)
+		return fmt.Errorf("company %d: client_id %q is already used with another client_secret", co.ID, cl.id)
 	}
 	cl.companies[co.ID], co.client, co.limits = co, cl, cl.limits
 	if sb.cfg.LimitsPerCompany {
@@ -32,7 +32,7 @@ func (sb *Sandbox) join(co *company) error {
 	return nil
 }
 
-// from finds the company that a call of a client is for, or refuses it.
+// from returns the company in the header of a call, or refuses the call.
 func (c *call) from(cl *client) (*company, *answer) {
 	raw := c.r.Header.Get(companyHeader)
 	if raw == "" {
@@ -40,7 +40,7 @@ func (c *call) from(cl *client) (*company, *answer) {
 	}
 	id, err := strconv.ParseInt(raw, 10, 64)
 	if err != nil {
-		return nil, new(refuse(http.StatusBadRequest, "The %s header is %q: it must be a company's id", companyHeader, raw))
+		return nil, new(refuse(http.StatusBadRequest, "The %s header is %q: it must be the id of a company", companyHeader, raw))
 	}
 	c.sb.mu.RLock()
 	co := cl.companies[id]
@@ -51,7 +51,7 @@ func (c *call) from(cl *client) (*company, *answer) {
 	return co, nil
 }
 
-// Permit has an administrator of a company choose the permitted projects: no other is visible to its client.
+// Permit sets the permitted projects of a company. Other projects are not visible to its client.
 func (sb *Sandbox) Permit(companyID int64, projects ...int64) error {
 	co, err := sb.company(companyID)
 	if err != nil {
@@ -66,5 +66,18 @@ func (sb *Sandbox) Permit(companyID int64, projects ...int64) error {
 	return nil
 }
 
-// sees says whether a project is visible. The caller holds co.mu.
-func (co *company) sees(project int64) bool { return co.permitted == nil || co.permitted[project] }
+// visible reports whether a project is visible. The caller holds co.mu.
+func (co *company) visible(project int64) bool { return co.permitted == nil || co.permitted[project] }
+
+// RotateSecret sets the secret of a company's client. The old secret and the client's access tokens become invalid.
+func (sb *Sandbox) RotateSecret(companyID int64, secret string) error {
+	co, err := sb.company(companyID)
+	if err != nil {
+		return err
+	}
+	sb.mu.Lock()
+	co.client.secret = secret
+	sb.mu.Unlock()
+	sb.tokens.expire(co.client)
+	return nil
+}

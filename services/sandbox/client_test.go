@@ -9,8 +9,8 @@ import (
 	"github.com/tieback/tieback/services/sandbox"
 )
 
-// sharing is a sandbox where two companies have the client of mine.
-func sharing(t *testing.T, cfg sandbox.Config) (*sandbox.Sandbox, *user) {
+// newShared returns a sandbox with two companies that share a client.
+func newShared(t *testing.T, cfg sandbox.Config) (*sandbox.Sandbox, *user) {
 	t.Helper()
 	sb := sandbox.New(cfg)
 	for _, id := range []int64{mine, mine + 100} {
@@ -21,7 +21,7 @@ func sharing(t *testing.T, cfg sandbox.Config) (*sandbox.Sandbox, *user) {
 	return sb, serve(t, sb)
 }
 
-// as calls for a company, and gives what remains of its limit.
+// as calls the API for a company and returns the status and the remaining calls.
 func (u *user) as(company int64) (status int, left string) {
 	u.t.Helper()
 	u.header = fmt.Sprint(company)
@@ -29,14 +29,14 @@ func (u *user) as(company int64) (status int, left string) {
 	return status, header.Get("X-Rate-Limit-Remaining")
 }
 
-// One token is good for all companies of a client, and the limits count as the sandbox was told.
+// A token is valid for all companies of a client. Config.LimitsPerCompany decides whether they share limits.
 func TestCompaniesOfOneClient(t *testing.T) {
 	for name, c := range map[string]struct {
 		apart bool
 		left  string
 	}{"by client": {false, "24 23 22"}, "by company": {true, "24 24 23"}} {
 		t.Run(name, func(t *testing.T) {
-			_, u := sharing(t, sandbox.Config{LimitsPerCompany: c.apart})
+			_, u := newShared(t, sandbox.Config{LimitsPerCompany: c.apart})
 			var left []string
 			for _, id := range []int64{mine, mine + 100, mine} {
 				status, remains := u.as(id)
@@ -56,9 +56,9 @@ func TestCompaniesOfOneClient(t *testing.T) {
 }
 
 func TestCompaniesOfOneClientHaveOneSecret(t *testing.T) {
-	sb, u := sharing(t, sandbox.Config{})
+	sb, u := newShared(t, sandbox.Config{})
 	if err := sb.AddCompany(sandbox.Company{ID: 999, ClientID: fmt.Sprint("client", mine), ClientSecret: "other"}); err == nil || !strings.Contains(err.Error(), "client_secret") {
-		t.Errorf("another secret: %v", err)
+		t.Errorf("a company with another secret: %v", err)
 	}
 	if err := sb.RotateSecret(mine+100, "next"); err != nil {
 		t.Fatal(err)
@@ -69,11 +69,11 @@ func TestCompaniesOfOneClientHaveOneSecret(t *testing.T) {
 }
 
 // A project that is not permitted is not visible.
-func TestAProjectThatIsNotPermittedIsNotVisible(t *testing.T) {
-	sb, u := sharing(t, sandbox.Config{})
+func TestPermittedProjects(t *testing.T) {
+	sb, u := newShared(t, sandbox.Config{})
 	var projects []int64
 	for range 2 {
-		id, err := sb.Mint(mine, "project")
+		id, err := sb.CreateRecord(mine, "project")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -2,19 +2,18 @@ package sandbox
 
 import "time"
 
-// SkewClock makes Procore's clock differ from everybody else's by d, from now on: what it tells
-// of time (Date, X-Rate-Limit-Reset, created_at of requests, details and tokens, deliveries'
-// times). What it does after a time still takes that time.
+// SkewClock sets by how much Procore's clock is ahead. It affects all times that Procore reports: Date,
+// X-Rate-Limit-Reset, created_at of requests, details and tokens, and times of deliveries. Durations stay the same.
 func (sb *Sandbox) SkewClock(d time.Duration) { sb.skew.Store(int64(d)) }
 
-// JumpServers makes the clocks of Procore's servers differ by d as well, from now on: Date, X-Rate-Limit-Reset and
-// the times of tokens. The times of requests do not jump: Procore orders requests by them, and so do we.
-func (sb *Sandbox) JumpServers(d time.Duration) { sb.jump.Store(int64(d)) }
+// SkewServerClocks sets by how much the clocks of Procore's servers are ahead, in addition to SkewClock. It affects Date,
+// X-Rate-Limit-Reset and the times of tokens, but not the times of requests, by which requests are ordered.
+func (sb *Sandbox) SkewServerClocks(d time.Duration) { sb.serverSkew.Store(int64(d)) }
 
-// told is a moment as Procore's servers tell it.
-func (sb *Sandbox) told(t time.Time) time.Time {
-	return sb.recorded(t).Add(time.Duration(sb.jump.Load()))
+// serverTime converts a time to that of Procore's servers.
+func (sb *Sandbox) serverTime(t time.Time) time.Time {
+	return sb.recordTime(t).Add(time.Duration(sb.serverSkew.Load()))
 }
 
-// recorded is a moment as Procore records it with a request.
-func (sb *Sandbox) recorded(t time.Time) time.Time { return t.Add(time.Duration(sb.skew.Load())) }
+// recordTime converts a time to that which Procore stores in records.
+func (sb *Sandbox) recordTime(t time.Time) time.Time { return t.Add(time.Duration(sb.skew.Load())) }

@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// Company is a Procore company with its client and, optionally, its hook. Companies may have the same client.
+// Company is a Procore company. Several companies may have the same client.
 type Company struct {
 	ID                     int64  `yaml:"id"`
 	Name                   string `yaml:"name"`
@@ -16,16 +16,16 @@ type Company struct {
 	WebhookURL             string `yaml:"webhook_url"`   // "": no hook and no ERP connection; create them over the API
 	WebhookToken           string `yaml:"webhook_token"` // sent as "Authorization: Bearer …"
 	StandardCostCodeListID int64  `yaml:"standard_cost_code_list_id"`
-	APIVersion             string `yaml:"api_version"` // of its hook; "": the sandbox's
+	APIVersion             string `yaml:"api_version"` // of its hook; "": Config.APIVersion
 }
 
 func (c Company) validate() error {
 	var errs []error
 	if c.ID <= 0 {
-		errs = append(errs, errors.New("id: must be a positive number"))
+		errs = append(errs, errors.New("id: it must be a positive integer"))
 	}
 	if c.ClientID == "" || c.ClientSecret == "" {
-		errs = append(errs, errors.New("client_id, client_secret: both are needed to issue tokens"))
+		errs = append(errs, errors.New("client_id, client_secret: both are required"))
 	}
 	if !slices.Contains([]string{"", "v2.0", "v3.0", "v4.0", Rotate}, c.APIVersion) {
 		errs = append(errs, fmt.Errorf("api_version: %q is none of v2.0, v3.0, v4.0, %s", c.APIVersion, Rotate))
@@ -36,12 +36,11 @@ func (c Company) validate() error {
 	return nil
 }
 
-// company is a Company and its world. The mutex guards all below it; nobody holds it
-// during I/O.
+// company is a Company and its records. The mutex guards the fields below it and is not held during I/O.
 type company struct {
 	Company
 	client *client
-	limits *limits // the client's, or its own
+	limits *limits // the client's, or its own with Config.LimitsPerCompany
 
 	mu          sync.Mutex
 	records     map[string]map[int64]*record // by item type

@@ -1,8 +1,6 @@
 package sandbox
 
-import (
-	"net/http"
-)
+import "net/http"
 
 // connection is a company's ERP connection.
 type connection struct {
@@ -12,7 +10,8 @@ type connection struct {
 	Metadata   map[string]any `json:"metadata"`
 }
 
-// createConnection answers the list to sync standard cost codes into. A company has one connection.
+// createConnection creates the ERP connection of a company, which can have only one. The answer has the list of the
+// standard cost codes that the ERP may sync.
 func createConnection(c *call) answer {
 	var body struct {
 		Connection *struct {
@@ -26,21 +25,21 @@ func createConnection(c *call) answer {
 	if body.Connection == nil {
 		return invalid("connection", "is missing: send {\"connection\": {\"service_url\": …, \"metadata\": {…}}}")
 	}
-	if bad := badMetadata(body.Connection.Metadata); bad != nil {
+	if bad := checkMetadata(body.Connection.Metadata); bad != nil {
 		return *bad
 	}
 	c.co.mu.Lock()
 	defer c.co.mu.Unlock()
 	if c.co.connection != nil {
-		return invalid("connection", "company %d has one already", c.co.ID)
+		return invalid("connection", "company %d has a connection already", c.co.ID)
 	}
 	c.co.connection = &connection{
-		ID: c.sb.mint(), ServiceURL: body.Connection.ServiceURL, CodeListID: c.co.StandardCostCodeListID, Metadata: body.Connection.Metadata,
+		ID: c.sb.newID(), ServiceURL: body.Connection.ServiceURL, CodeListID: c.co.StandardCostCodeListID, Metadata: body.Connection.Metadata,
 	}
 	return answer{status: http.StatusCreated, body: map[string]any{"id": c.co.connection.ID, "standard_cost_code_list_id": c.co.connection.CodeListID}}
 }
 
-// listConnections is inferred: Procore documents the creation alone.
+// listConnections is inferred: Procore documents only the creation.
 func listConnections(c *call) answer {
 	c.co.mu.Lock()
 	defer c.co.mu.Unlock()
@@ -61,7 +60,7 @@ func updateMetadata(c *call) answer {
 	if _, isObject := body.Metadata["settings"].(map[string]any); !isObject {
 		return invalid("metadata", "needs settings: {\"metadata\": {\"settings\": {\"labels\", \"configurations\", \"entities\"}}}")
 	}
-	if bad := badMetadata(body.Metadata); bad != nil {
+	if bad := checkMetadata(body.Metadata); bad != nil {
 		return *bad
 	}
 	c.co.mu.Lock()
@@ -73,7 +72,7 @@ func updateMetadata(c *call) answer {
 	return ok(map[string]any{"metadata": body.Metadata})
 }
 
-// Metadata is a company's ERP metadata as last written, nil if never.
+// Metadata returns the last metadata of a company's ERP connection, or nil.
 func (sb *Sandbox) Metadata(companyID int64) map[string]any {
 	co, err := sb.company(companyID)
 	if err != nil {

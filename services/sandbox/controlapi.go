@@ -4,38 +4,32 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
-	"time"
+
+	"github.com/tieback/tieback/pkg/catalogue/dictionary"
 )
 
-// control is the sandbox's own API under /sandbox/, for local use: no credentials.
+// control registers the sandbox's control API, which needs no credentials.
 //
-//	POST /sandbox/companies/{id}/press/{event_type}  a body replaces fields of a fresh Sample
-//	GET  /sandbox/requests/{id}                      the request, its details, closed?
-//	POST /sandbox/requests/{id}/closed               what Closed does
-//	GET  /sandbox/calls                              the counts and the log
-//	POST /sandbox/fail                               a FaultRule
-//	POST /sandbox/heal                               drops every rule and sets the clock right
-//	POST /sandbox/clock                              {"seconds": by how much Procore's clock is ahead}
-//	POST /sandbox/companies/{id}/permissions         {"erp_integrations", "webhooks": false where the client may not; "projects": the permitted ones}
+//	POST /sandbox/companies/{id}/press/{event_type}  Press; the body replaces fields of a new Sample
+//	GET  /sandbox/requests/{id}                      the request with its status and details
+//	GET  /sandbox/calls                              Counts and Calls
+//	POST /sandbox/fail                               Fail, with a FaultRule
+//	POST /sandbox/heal                               Heal
 func (sb *Sandbox) control(mux *http.ServeMux) {
-	mux.HandleFunc("POST /sandbox/companies/{id}/press/{event_type}", sb.pressOver)
-	mux.HandleFunc("GET /sandbox/requests/{id}", sb.requestOver)
-	mux.HandleFunc("POST /sandbox/requests/{id}/closed", sb.closedOver)
+	mux.HandleFunc("POST /sandbox/companies/{id}/press/{event_type}", sb.handlePress)
+	mux.HandleFunc("GET /sandbox/requests/{id}", sb.handleRequest)
 	mux.HandleFunc("GET /sandbox/calls", func(w http.ResponseWriter, _ *http.Request) {
 		ok(map[string]any{"total": sb.TotalCalls(), "counts": sb.Counts(), "calls": sb.Calls()}).write(w)
 	})
-	mux.HandleFunc("POST /sandbox/fail", sb.failOver)
+	mux.HandleFunc("POST /sandbox/fail", sb.handleFail)
 	mux.HandleFunc("POST /sandbox/heal", func(w http.ResponseWriter, _ *http.Request) {
 		sb.Heal()
-		sb.SkewClock(0)
 		w.WriteHeader(http.StatusNoContent)
 	})
-	mux.HandleFunc("POST /sandbox/clock", sb.clockOver)
-	mux.HandleFunc("POST /sandbox/companies/{id}/permissions", sb.permitOver)
 }
 
-func (sb *Sandbox) pressOver(w http.ResponseWriter, r *http.Request) {
-	id := digits(r.PathValue("id"))
+func (sb *Sandbox) handlePress(w http.ResponseWriter, r *http.Request) {
+	id := parseDigits(r.PathValue("id"))
 	eventType := r.PathValue("event_type")
 	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
@@ -60,7 +54,7 @@ func (sb *Sandbox) pressOver(w http.ResponseWriter, r *http.Request) {
 	answer{status: http.StatusCreated, body: map[string]any{"erp_request_id": requestID, "request_detail_ids": details}}.write(w)
 }
 
-// overridden is a fresh sample with the body laid over it; of an undocumented type the body alone.
+// overridden returns a new sample with the fields of the body replaced. For an undocumented type it returns the body.
 func (sb *Sandbox) overridden(companyID int64, eventType string, c *call) (map[string]any, error) {
 	var over map[string]any
 	if len(c.body) > 0 {
@@ -68,7 +62,7 @@ func (sb *Sandbox) overridden(companyID int64, eventType string, c *call) (map[s
 			return nil, err
 		}
 	}
-	if _, known := samples[eventType]; !known && over != nil {
+	if _, known := dictionary.Sample(eventType); !known && over != nil {
 		return over, nil
 	}
 	payload, err := sb.Sample(companyID, eventType, nil)
@@ -90,8 +84,8 @@ func overlay(base, over map[string]any) {
 	}
 }
 
-func (sb *Sandbox) requestOver(w http.ResponseWriter, r *http.Request) {
-	id := digits(r.PathValue("id"))
+func (sb *Sandbox) handleRequest(w http.ResponseWriter, r *http.Request) {
+	id := parseDigits(r.PathValue("id"))
 	req, known := sb.Request(id)
 	if !known {
 		refuse(http.StatusNotFound, "the sandbox has no ERP request %s", r.PathValue("id")).write(w)
@@ -100,39 +94,7 @@ func (sb *Sandbox) requestOver(w http.ResponseWriter, r *http.Request) {
 	ok(map[string]any{"request": req, "closed": req.IsClosed(), "outcome": req.Outcome()}).write(w)
 }
 
-func (sb *Sandbox) closedOver(w http.ResponseWriter, r *http.Request) {
-	id := digits(r.PathValue("id"))
-	sb.Closed(id)
-	w.WriteHeader(http.StatusNoContent)
-}
-
-func (sb *Sandbox) clockOver(w http.ResponseWriter, r *http.Request) {
-	var body struct {
-		Seconds float64 `json:"seconds"`
-	}
-	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&body); err != nil {
-		refuse(http.StatusBadRequest, "%v", err).write(w)
-		return
-	}
-	sb.SkewClock(time.Duration(body.Seconds * float64(time.Second)))
-	w.WriteHeader(http.StatusNoContent)
-}
-
-// asked reads the company of the path and a body without other fields than v has; false: it was refused.
-func (sb *Sandbox) asked(w http.ResponseWriter, r *http.Request, v any) (int64, bool) {
-	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(v); err != nil {
-		refuse(http.StatusBadRequest, "%v", err).write(w)
-		return 0, false
-	}
-	id := digits(r.PathValue("id"))
-	return id, true
-}
-
-func (sb *Sandbox) failOver(w http.ResponseWriter, r *http.Request) {
+func (sb *Sandbox) handleFail(w http.ResponseWriter, r *http.Request) {
 	var rule FaultRule
 	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
 	dec.DisallowUnknownFields()

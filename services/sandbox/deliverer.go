@@ -3,23 +3,22 @@ package sandbox
 import (
 	"bytes"
 	"context"
-	"fmt"
+	"errors"
 	"io"
 	"net/http"
 	"sync"
 	"time"
 )
 
-// deliverer makes the deliveries of all hooks, a loop a hook, bounded in flight.
+// deliverer makes the deliveries of all hooks, with one loop per hook and a limit of concurrent calls.
 type deliverer struct {
-	client  *http.Client
-	slots   chan struct{}
-	timeout time.Duration
-	scaled  func(time.Duration) time.Duration
+	sb     *Sandbox
+	client *http.Client
+	slots  chan struct{} // a semaphore
 
 	loopMu  sync.Mutex
 	ctx     context.Context // nil until run
-	pending []*hook         // hooks from before run
+	pending []*hook         // hooks that start before run
 	loops   sync.WaitGroup
 }
 
@@ -28,10 +27,10 @@ func (d *deliverer) init(sb *Sandbox) {
 	transport.MaxIdleConnsPerHost = sb.cfg.InFlight
 	d.client = &http.Client{Transport: transport}
 	d.slots = make(chan struct{}, sb.cfg.InFlight)
-	d.timeout, d.scaled = sb.cfg.DeliveryTimeout, sb.scaled
+	d.sb = sb
 }
 
-// start begins a hook's loop, now or when run is called.
+// start starts a hook's loop, now or when run is called.
 func (d *deliverer) start(h *hook) {
 	h.queue.init()
 	d.loopMu.Lock()
@@ -50,7 +49,7 @@ func (d *deliverer) run(ctx context.Context) error {
 	d.loopMu.Lock()
 	if d.ctx != nil {
 		d.loopMu.Unlock()
-		return fmt.Errorf("the sandbox's deliverer runs already: call Run once")
+		return errors.New("Run was already called")
 	}
 	d.ctx = ctx
 	for _, h := range d.pending {
@@ -61,15 +60,14 @@ func (d *deliverer) run(ctx context.Context) error {
 	d.loopMu.Unlock()
 	<-ctx.Done()
 	d.loopMu.Lock()
-	//lint:ignore SA2001 whoever starts a loop holds this: none starts after it
+	//lint:ignore SA2001 start holds the mutex while it starts a loop, so none starts later
 	d.loopMu.Unlock()
 	d.loops.Wait()
 	d.client.CloseIdleConnections()
 	return nil
 }
 
-// loop feeds one hook's queue, until ctx ends or the hook is deleted, and waits for what it
-// has in flight.
+// loop makes a hook's deliveries until ctx ends or the hook is deleted, and waits for its calls in flight.
 func (d *deliverer) loop(ctx context.Context, h *hook) {
 	defer d.loops.Done()
 	var inFlight sync.WaitGroup
@@ -82,7 +80,7 @@ func (d *deliverer) loop(ctx context.Context, h *hook) {
 			}
 			continue
 		}
-		if probe && !sleep(ctx, h, d.scaled(wait)) {
+		if probe && !sleep(ctx, h, d.sb.scaled(wait)) {
 			return
 		}
 		select {
@@ -90,7 +88,7 @@ func (d *deliverer) loop(ctx context.Context, h *hook) {
 		case <-ctx.Done():
 			return
 		}
-		if probe { // alone
+		if probe { // nothing else is delivered meanwhile
 			d.attempt(ctx, h, one, true)
 			continue
 		}
@@ -98,12 +96,12 @@ func (d *deliverer) loop(ctx context.Context, h *hook) {
 	}
 }
 
-// sleep waits for a duration, or for news where it is 0; false when it is time to go.
-func sleep(ctx context.Context, h *hook, for_ time.Duration) bool {
+// sleep waits for a duration, or until the queue changes if it is 0. It returns false if the loop must end.
+func sleep(ctx context.Context, h *hook, duration time.Duration) bool {
 	var timer <-chan time.Time
 	wake := h.wake
-	if for_ > 0 {
-		t := time.NewTimer(for_)
+	if duration > 0 {
+		t := time.NewTimer(duration)
 		defer t.Stop()
 		timer, wake = t.C, nil
 	}
@@ -118,31 +116,31 @@ func sleep(ctx context.Context, h *hook, for_ time.Duration) bool {
 	return true
 }
 
-// attempt makes one POST and notes in the log how it went.
+// attempt makes one POST and records the result.
 func (d *deliverer) attempt(ctx context.Context, h *hook, one *delivery, probe bool) {
 	defer func() { <-d.slots }()
 	began := time.Now()
 	status, body, err := d.post(ctx, h, one.body)
 	if ctx.Err() != nil && err != nil {
-		return // the sandbox ends; the receiver did nothing wrong
+		return // the sandbox ends
 	}
-	h.note(one.entry, h.book.sb.recorded(began), h.book.sb.recorded(time.Now()), answered{status, body, err})
+	h.note(one.entry, d.sb.recordTime(began), d.sb.recordTime(time.Now()), response{status, body, err})
 	if err == nil && status >= 200 && status < 300 {
 		h.succeeded(one, probe)
 		return
 	}
-	h.failed(one, probe, d.scaled(flushAfter))
-	h.nudge()
+	h.failed(one, probe, d.sb.scaled(flushAfter))
+	h.signal()
 }
 
-// answered is what a receiver made of a POST.
-type answered struct {
+// response is the result of a POST.
+type response struct {
 	status int
 	body   string
 	err    error
 }
 
-func (q *queue) note(e *entry, began, ended time.Time, a answered) {
+func (q *queue) note(e *entry, began, ended time.Time, a response) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	e.attempts++
@@ -153,9 +151,9 @@ func (q *queue) note(e *entry, began, ended time.Time, a answered) {
 	e.StartedAt, e.CompletedAt = stamp(began), stamp(ended)
 }
 
-// post answers the receiver's status; it has a few seconds from the connection on.
+// post makes the call and returns the status and the body of the answer.
 func (d *deliverer) post(ctx context.Context, h *hook, body []byte) (int, string, error) {
-	ctx, cancel := context.WithTimeout(ctx, d.timeout)
+	ctx, cancel := context.WithTimeout(ctx, deliveryTimeout)
 	defer cancel()
 	url, headers := h.destination()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// receiver stands at the other end of a hook, without a network, so that synctest's clock rules.
+// receiver is the server of a hook, without a network, so that the tests can run in synctest bubbles.
 type receiver func(*http.Request) (int, error)
 
 func (f receiver) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -28,8 +28,8 @@ func (f receiver) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: status, Body: io.NopCloser(bytes.NewBufferString("seen"))}, nil
 }
 
-// hooked runs a sandbox with one company whose hook ends at f.
-func hooked(t *testing.T, cfg Config, f receiver) *Sandbox {
+// runSandbox runs a sandbox with one company whose hook calls f.
+func runSandbox(t *testing.T, cfg Config, f receiver) *Sandbox {
 	t.Helper()
 	sb := New(cfg)
 	sb.hooks.client = &http.Client{Transport: f}
@@ -66,7 +66,7 @@ func logOf(sb *Sandbox, status string) []entry {
 	return nil
 }
 
-// 1 s, 2 s, 4 s … 1 h; after 12 h the queue is flushed, and the next event finds it flowing.
+// Retries are 1 s, 2 s, 4 s … 1 h apart. After 12 h the queue is flushed and active again.
 func TestBackoffThenDiscard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
@@ -74,7 +74,7 @@ func TestBackoffThenDiscard(t *testing.T) {
 		var mu sync.Mutex
 		var at []time.Duration
 		down.Store(true)
-		sb := hooked(t, Config{}, func(*http.Request) (int, error) {
+		sb := runSandbox(t, Config{}, func(*http.Request) (int, error) {
 			mu.Lock()
 			at = append(at, time.Since(began))
 			mu.Unlock()
@@ -85,7 +85,7 @@ func TestBackoffThenDiscard(t *testing.T) {
 		})
 		press(t, sb, 1)
 		synctest.Wait()
-		press(t, sb, 1) // waits behind the first
+		press(t, sb, 1) // waits for the first
 		time.Sleep(11*time.Hour + 59*time.Minute)
 		if got := logOf(sb, "failing"); len(got) != 1 || got[0].ResponseStatus != 500 || got[0].Outcome != "retried" {
 			t.Errorf("failing: %+v", got)
@@ -101,7 +101,7 @@ func TestBackoffThenDiscard(t *testing.T) {
 		}
 		time.Sleep(2 * time.Hour)
 		if got := logOf(sb, "discarded"); len(got) != 2 {
-			t.Errorf("%d discarded; want the failing one and the one behind it", len(got))
+			t.Errorf("%d discarded; want both", len(got))
 		}
 		down.Store(false)
 		press(t, sb, 1)
@@ -112,12 +112,12 @@ func TestBackoffThenDiscard(t *testing.T) {
 	})
 }
 
-// A success ends the pause for all that wait, and the next failure starts at 1 s again.
+// A success ends the pause, and the next failure starts at 1 s again.
 func TestSuccessResetsTheBackoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var calls, fails atomic.Int64
 		fails.Store(3)
-		sb := hooked(t, Config{Speed: 10}, func(*http.Request) (int, error) {
+		sb := runSandbox(t, Config{Speed: 10}, func(*http.Request) (int, error) {
 			calls.Add(1)
 			if fails.Add(-1) >= 0 {
 				return 0, errors.New("connection refused")
@@ -143,16 +143,16 @@ func TestSuccessResetsTheBackoff(t *testing.T) {
 	})
 }
 
-func TestReceiverHasFiveSeconds(t *testing.T) {
+func TestDeliveryTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sb := hooked(t, Config{}, func(r *http.Request) (int, error) {
+		sb := runSandbox(t, Config{}, func(r *http.Request) (int, error) {
 			<-r.Context().Done()
 			return 0, r.Context().Err()
 		})
 		press(t, sb, 1)
 		time.Sleep(4999 * time.Millisecond)
 		if got := logOf(sb, "any"); len(got) != 0 {
-			t.Errorf("gave up early: %+v", got)
+			t.Errorf("gave up before the timeout: %+v", got)
 		}
 		time.Sleep(2 * time.Millisecond)
 		synctest.Wait()
@@ -165,7 +165,7 @@ func TestReceiverHasFiveSeconds(t *testing.T) {
 func TestDeliveriesInFlightAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var now, most atomic.Int64
-		sb := hooked(t, Config{InFlight: 8}, func(*http.Request) (int, error) {
+		sb := runSandbox(t, Config{InFlight: 8}, func(*http.Request) (int, error) {
 			if n := now.Add(1); n > most.Load() {
 				most.Store(n)
 			}
@@ -181,12 +181,12 @@ func TestDeliveriesInFlightAreBounded(t *testing.T) {
 	})
 }
 
-// The three shapes in turn, every second delivery twice, each with the hook's own header.
-func TestShapesAndDuplicates(t *testing.T) {
+// Rotate sends the three formats in turn. A duplicate has the same body and header.
+func TestFormatsAndDuplicates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		var bodies []string
-		sb := hooked(t, Config{APIVersion: Rotate, DuplicateEvery: 2, InFlight: 1}, func(r *http.Request) (int, error) {
+		sb := runSandbox(t, Config{APIVersion: Rotate, DuplicateFraction: 1, InFlight: 1}, func(r *http.Request) (int, error) {
 			raw, _ := io.ReadAll(r.Body)
 			mu.Lock()
 			defer mu.Unlock()
@@ -200,19 +200,19 @@ func TestShapesAndDuplicates(t *testing.T) {
 			press(t, sb, 1)
 			synctest.Wait()
 		}
-		if len(bodies) != 4 || bodies[1] != bodies[2] {
+		if len(bodies) != 6 || bodies[0] != bodies[1] || bodies[2] != bodies[3] || bodies[4] != bodies[5] {
 			t.Fatalf("%d deliveries: %v", len(bodies), bodies)
 		}
-		for i, has := range map[int]string{0: `"event_type":"create"`, 1: `"related_resources":[{"id":7,`, 3: `"reason":"create"`} {
+		for i, has := range map[int]string{0: `"event_type":"create"`, 2: `"related_resources":[{"id":7,`, 4: `"reason":"create"`} {
 			if !strings.Contains(bodies[i], has) {
 				t.Errorf("delivery %d lacks %s: %s", i, has, bodies[i])
 			}
 		}
 		var v4 map[string]any
-		_ = json.Unmarshal([]byte(bodies[3]), &v4)
+		_ = json.Unmarshal([]byte(bodies[4]), &v4)
 		for _, field := range []string{"id", "resource_id", "company_id", "user_id"} {
 			if _, isString := v4[field].(string); !isString {
-				t.Errorf("v4.0: %s is %T; every id is a string there", field, v4[field])
+				t.Errorf("v4.0: %s is %T, want a string", field, v4[field])
 			}
 		}
 		if _, has := v4["metadata"]; has || v4["resource_type"] != "ERP Requests" {
@@ -221,7 +221,7 @@ func TestShapesAndDuplicates(t *testing.T) {
 	})
 }
 
-// get calls the API without a network.
+// get calls the handler of the API.
 func get(sb *Sandbox, token string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	r := httptest.NewRequest("GET", "/rest/v1.0/companies/7/erp_request_details", nil)
@@ -231,7 +231,7 @@ func get(sb *Sandbox, token string) *httptest.ResponseRecorder {
 	return w
 }
 
-// 25 in 10 seconds, 60 in an hour: the headers are those of the window that is nearer its end.
+// 25 calls in 10 seconds, 60 in an hour: the headers are those of the window with fewer calls left.
 func TestRateWindows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sb := New(Config{HourlyLimit: 60})
@@ -240,7 +240,7 @@ func TestRateWindows(t *testing.T) {
 		}
 		co, _ := sb.company(7)
 		began := time.Now().Unix()
-		token, _ := sb.tokens.issue(co.client, time.Hour+time.Minute)
+		token, _ := sb.tokens.issue(co.client)
 		burst := func(n int) (last *httptest.ResponseRecorder) {
 			for range n {
 				last = get(sb, token)
@@ -260,14 +260,14 @@ func TestRateWindows(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		expect("a new spike window", burst(25), 200, "25", "0", began+20)
 		time.Sleep(10 * time.Second)
-		expect("now the hour is nearer", burst(1), 200, "60", "9", began+3600)
+		expect("the hour has fewer calls left", burst(1), 200, "60", "9", began+3600)
 		expect("the last of the hour", burst(9), 200, "60", "0", began+3600)
 		expect("over the hour", burst(1), 429, "60", "0", began+3600)
 		time.Sleep(time.Hour - 20*time.Second)
 		if w := burst(1); w.Code != 200 {
 			t.Errorf("a new hour: %d", w.Code)
 		}
-		time.Sleep(2 * time.Minute)
+		time.Sleep(tokenLifetime - time.Hour + time.Second)
 		if w := burst(1); w.Code != 401 || !strings.Contains(w.Body.String(), "The access token is invalid") {
 			t.Errorf("an expired token: %d %s", w.Code, w.Body)
 		}
@@ -279,15 +279,15 @@ func unixOf(h http.Header) int64 {
 	return n
 }
 
-// Speed makes the windows shorter, not the limits larger.
-func TestRateWindowsSpedUp(t *testing.T) {
+// Speed shortens the windows and keeps the limits.
+func TestRateWindowsWithSpeed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sb := New(Config{Speed: 100})
 		if err := sb.AddCompany(Company{ID: 7, ClientID: "c", ClientSecret: "s"}); err != nil {
 			t.Fatal(err)
 		}
 		co, _ := sb.company(7)
-		token, _ := sb.tokens.issue(co.client, time.Hour)
+		token, _ := sb.tokens.issue(co.client)
 		for range 25 {
 			get(sb, token)
 		}

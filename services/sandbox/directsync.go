@@ -5,28 +5,20 @@ import (
 	"net/http"
 )
 
-// syncStandardCostCodes writes into the list that the ERP connection named, and no other.
-func syncStandardCostCodes(c *call) answer {
-	body, bad := c.syncBody()
-	if bad != nil {
-		return *bad
-	}
+// syncStandardCostCodes writes to the list of the ERP connection.
+func syncStandardCostCodes(c *call, body syncBody) answer {
 	if bad := c.namesCompany(body.top); bad != nil {
 		return *bad
 	}
-	if id, _ := asID(body.top["standard_cost_code_list_id"]); id != c.co.StandardCostCodeListID {
-		return invalid("standard_cost_code_list_id", "%v is not the list of the ERP connection: that is %d", body.top["standard_cost_code_list_id"], c.co.StandardCostCodeListID)
+	if id, _ := parseID(body.top["standard_cost_code_list_id"]); id != c.co.StandardCostCodeListID {
+		return invalid("standard_cost_code_list_id", "%v is not the list of the ERP connection, which is %d", body.top["standard_cost_code_list_id"], c.co.StandardCostCodeListID)
 	}
 	return c.sync(body.updates, c.upserting("standard_cost_code", 0))
 }
 
-// syncOfCompany is a direct sync with {company_id, updates}.
-func syncOfCompany(kind string) func(*call) answer {
-	return func(c *call) answer {
-		body, bad := c.syncBody()
-		if bad != nil {
-			return *bad
-		}
+// syncOfCompany is a direct sync: {company_id, updates}.
+func syncOfCompany(kind string) func(*call, syncBody) answer {
+	return func(c *call, body syncBody) answer {
 		if bad := c.namesCompany(body.top); bad != nil {
 			return *bad
 		}
@@ -39,7 +31,7 @@ func (c *call) upserting(kind string, project int64) func(map[string]any) (map[s
 }
 
 func (c *call) namesCompany(top map[string]any) *answer {
-	id, valid := asID(top["company_id"])
+	id, valid := parseID(top["company_id"])
 	if !valid {
 		return new(invalid("company_id", "is missing in the body: {\"company_id\": …, \"updates\": [...]}"))
 	}
@@ -49,36 +41,24 @@ func (c *call) namesCompany(top map[string]any) *answer {
 	return nil
 }
 
-func syncSubJobs(c *call) answer {
-	body, bad := c.syncBody()
-	if bad != nil {
-		return *bad
-	}
+func syncSubJobs(c *call, body syncBody) answer {
 	if bad := c.knownProject(body.top["project_id"]); bad != nil {
 		return *bad
 	}
-	project, _ := asID(body.top["project_id"])
+	project, _ := parseID(body.top["project_id"])
 	return c.sync(body.updates, c.upserting("sub_job", project))
 }
 
-// syncCostCodes is the only way to write cost codes of an ERP project.
-func syncCostCodes(c *call) answer {
-	body, bad := c.syncBody()
-	if bad != nil {
-		return *bad
-	}
-	biller, bad := c.place()
+// syncCostCodes writes the cost codes of an ERP project. There is no other route for this.
+func syncCostCodes(c *call, body syncBody) answer {
+	biller, bad := c.costCodeParent()
 	if bad != nil {
 		return *bad
 	}
 	return c.sync(body.updates, c.upserting("cost_code", biller))
 }
 
-func syncJobCosts(c *call) answer {
-	body, bad := c.syncBody()
-	if bad != nil {
-		return *bad
-	}
+func syncJobCosts(c *call, body syncBody) answer {
 	if bad := c.namesCompany(body.top); bad != nil {
 		return *bad
 	}
@@ -89,7 +69,7 @@ func syncJobCosts(c *call) answer {
 	return c.sync(body.updates, c.upserting(kindJobCost, project))
 }
 
-// jobOf finds a synced job or sub job by its origin id.
+// jobOf returns the id of a synced job or sub job by its origin id.
 func (c *call) jobOf(origin string) (int64, *answer) {
 	c.co.mu.Lock()
 	defer c.co.mu.Unlock()
@@ -101,12 +81,8 @@ func (c *call) jobOf(origin string) (int64, *answer) {
 	return 0, new(invalid("job_origin_id", "no job with origin id %q is synced in company %d", origin, c.co.ID))
 }
 
-// syncInsurances writes certificates of vendors; the vendor must be known.
-func syncInsurances(c *call) answer {
-	body, bad := c.syncBody()
-	if bad != nil {
-		return *bad
-	}
+// syncInsurances writes the certificates of known vendors.
+func syncInsurances(c *call, body syncBody) answer {
 	if _, given := body.top["company_id"]; given {
 		if bad := c.namesCompany(body.top); bad != nil {
 			return *bad
@@ -114,41 +90,37 @@ func syncInsurances(c *call) answer {
 	}
 	return c.sync(body.updates, func(item map[string]any) (map[string]any, itemErrors) {
 		if v, given := item["vendor_id"]; given {
-			if id, _ := asID(v); c.co.find("vendor", id) == nil {
-				return nil, because("vendor_id", "no vendor %v in company %d", v, c.co.ID)
+			if id, _ := parseID(v); c.co.find("vendor", id) == nil {
+				return nil, fieldError("vendor_id", "no vendor %v in company %d", v, c.co.ID)
 			}
 		}
 		return c.upsert("insurance", 0, item)
 	})
 }
 
-// syncInvoicePayments writes payments of invoices that Procore knows.
-func syncInvoicePayments(c *call) answer {
-	body, bad := c.syncBody()
-	if bad != nil {
-		return *bad
-	}
+// syncInvoicePayments writes the payments of known invoices.
+func syncInvoicePayments(c *call, body syncBody) answer {
 	return c.sync(body.updates, func(item map[string]any) (map[string]any, itemErrors) {
 		if item["invoice_type"] != "Billings::Requisition" {
-			return nil, because("invoice_type", "must be \"Billings::Requisition\"; it is %v", item["invoice_type"])
+			return nil, fieldError("invoice_type", "must be \"Billings::Requisition\", not %v", item["invoice_type"])
 		}
-		if id, _ := asID(item["invoice_id"]); c.co.find("requisition", id) == nil {
-			return nil, because("invoice_id", "no requisition %v in company %d", item["invoice_id"], c.co.ID)
+		if id, _ := parseID(item["invoice_id"]); c.co.find("requisition", id) == nil {
+			return nil, fieldError("invoice_id", "no requisition %v in company %d", item["invoice_id"], c.co.ID)
 		}
 		return c.upsert("invoice_payment", 0, item)
 	})
 }
 
 // updateRecord is PATCH of one record: {"project": {…}}.
-func updateRecord(kind, wrapper string) func(*call) answer {
+func updateRecord(kind string) func(*call) answer {
 	return func(c *call) answer {
 		var body map[string]any
 		if err := c.decode(&body); err != nil {
 			return refuse(http.StatusBadRequest, "%v", err)
 		}
-		fields, isObject := body[wrapper].(map[string]any)
+		fields, isObject := body[kind].(map[string]any)
 		if !isObject {
-			return invalid(wrapper, "is missing: send {%q: {…}}", wrapper)
+			return invalid(kind, "is missing: send {%q: {…}}", kind)
 		}
 		c.co.mu.Lock()
 		defer c.co.mu.Unlock()

@@ -5,34 +5,30 @@ import (
 	"net/http"
 )
 
-// syncExternalData marks records as synced, or not: origin_id null.
-func syncExternalData(c *call) answer {
-	body, bad := c.syncBody()
-	if bad != nil {
-		return *bad
-	}
+// syncExternalData marks records as synced, or as not synced: origin_id null.
+func syncExternalData(c *call, body syncBody) answer {
 	return c.sync(body.updates, c.mark)
 }
 
 func (c *call) mark(item map[string]any) (map[string]any, itemErrors) {
 	kind, _ := item["item_type"].(string)
 	if !itemTypes[kind] {
-		return nil, because("item_type", "%q is not an item type of external data", kind)
+		return nil, fieldError("item_type", "%q is not an item type of external data", kind)
 	}
-	id, valid := asID(item["item_id"])
+	id, valid := parseID(item["item_id"])
 	r := c.co.find(kind, id)
 	if !valid || r == nil {
-		return nil, because("item_id", "%s %v could not be found in company %d", kind, item["item_id"], c.co.ID)
+		return nil, fieldError("item_id", "%s %v could not be found in company %d", kind, item["item_id"], c.co.ID)
 	}
 	origin, given, errs := originID(item)
 	if errs != nil {
 		return nil, errs
 	}
 	if !given {
-		return nil, because("origin_id", "is missing: give the ERP's id, or null to mark the record as not synced")
+		return nil, fieldError("origin_id", "is missing: send the id in the ERP, or null to mark the record as not synced")
 	}
 	if err := c.co.link(r, origin); err != nil {
-		return nil, because("origin_id", "%v", err)
+		return nil, fieldError("origin_id", "%v", err)
 	}
 	if code, isString := item["origin_code"].(string); isString {
 		r.code = code
@@ -42,32 +38,28 @@ func (c *call) mark(item map[string]any) (map[string]any, itemErrors) {
 	return entity, nil
 }
 
-// syncAssignments marks line item type assignments as synced; one that isn't there is created.
-func syncAssignments(c *call) answer {
-	body, bad := c.syncBody()
-	if bad != nil {
-		return *bad
-	}
-	if _, bad := c.place(); bad != nil {
+// syncAssignments marks line item type assignments as synced. It creates those that do not exist.
+func syncAssignments(c *call, body syncBody) answer {
+	if _, bad := c.costCodeParent(); bad != nil {
 		return *bad
 	}
 	return c.sync(body.updates, c.markAssignment)
 }
 
 func (c *call) markAssignment(item map[string]any) (map[string]any, itemErrors) {
-	costCode, _ := asID(item["cost_code_id"])
+	costCode, _ := parseID(item["cost_code_id"])
 	cc := c.co.find("cost_code", costCode)
 	if cc == nil {
-		return nil, because("cost_code_id", "no cost_code %v in company %d", item["cost_code_id"], c.co.ID)
+		return nil, fieldError("cost_code_id", "no cost_code %v in company %d", item["cost_code_id"], c.co.ID)
 	}
-	if place := c.billerID(); cc.project != 0 && cc.project != place {
-		return nil, because("cost_code_id", "cost_code %d belongs to %d, not to %d of the query", costCode, cc.project, place)
+	if place := c.costCodeParentID(); cc.project != 0 && cc.project != place {
+		return nil, fieldError("cost_code_id", "cost_code %d belongs to %d, not to %d in the query", costCode, cc.project, place)
 	}
-	lineItemType, _ := asID(item["line_item_type_id"])
+	lineItemType, _ := parseID(item["line_item_type_id"])
 	if c.co.find("line_item_type", lineItemType) == nil {
-		return nil, because("line_item_type_id", "no line_item_type %v in company %d", item["line_item_type_id"], c.co.ID)
+		return nil, fieldError("line_item_type_id", "no line_item_type %v in company %d", item["line_item_type_id"], c.co.ID)
 	}
-	a := c.co.assign(assignmentKey{costCode, lineItemType}, c.sb.mint)
+	a := c.co.assign(assignmentKey{costCode, lineItemType}, c.sb.newID)
 	if synced, given := item["synced"]; given {
 		a.synced = isTrue(synced)
 	}
@@ -76,16 +68,16 @@ func (c *call) markAssignment(item map[string]any) (map[string]any, itemErrors) 
 	return entity, nil
 }
 
-// billerID is what the query's cost codes belong to: the sub job, or else the project.
-func (c *call) billerID() int64 {
+// costCodeParentID returns the parent of the cost codes in the query: the sub job, otherwise the project.
+func (c *call) costCodeParentID() int64 {
 	if sub := c.queryID("sub_job_id"); sub != 0 {
 		return sub
 	}
 	return c.queryID("project_id")
 }
 
-// place checks ?project_id=[&sub_job_id=].
-func (c *call) place() (biller int64, bad *answer) {
+// costCodeParent checks ?project_id=[&sub_job_id=].
+func (c *call) costCodeParent() (biller int64, bad *answer) {
 	q := c.r.URL.Query()
 	if q.Get("project_id") == "" {
 		return 0, new(invalid("project_id", "is missing in the query: ?project_id=[&sub_job_id=]"))
@@ -98,50 +90,45 @@ func (c *call) place() (biller int64, bad *answer) {
 	if q.Get("sub_job_id") != "" && c.co.find("sub_job", c.queryID("sub_job_id")) == nil {
 		return 0, new(refuse(http.StatusNotFound, "sub job %s is not in company %d", q.Get("sub_job_id"), c.co.ID))
 	}
-	return c.billerID(), nil
+	return c.costCodeParentID(), nil
 }
 
 // syncTransactions marks budget transactions: {project_id, updates: [{id, origin_id, synced: true}]}.
-func syncTransactions(c *call) answer {
-	body, bad := c.syncBody()
-	if bad != nil {
-		return *bad
-	}
+func syncTransactions(c *call, body syncBody) answer {
 	if bad := c.knownProject(body.top["project_id"]); bad != nil {
 		return *bad
 	}
 	return c.sync(body.updates, func(item map[string]any) (map[string]any, itemErrors) {
-		id, _ := asID(item["id"])
+		id, _ := parseID(item["id"])
 		r := c.co.find(kindTransaction, id)
 		if r == nil {
-			return nil, because("id", "no ERP transaction %v in company %d", item["id"], c.co.ID)
+			return nil, fieldError("id", "no ERP transaction %v in company %d", item["id"], c.co.ID)
 		}
 		origin, _, errs := originID(item)
 		if errs != nil {
 			return nil, errs
 		}
 		if origin == "" && isTrue(item["synced"]) {
-			return nil, because("origin_id", "is missing: a synced transaction needs the ERP's id")
+			return nil, fieldError("origin_id", "is missing: a synced transaction needs the id in the ERP")
 		}
 		if err := c.co.link(r, origin); err != nil {
-			return nil, because("origin_id", "%v", err)
+			return nil, fieldError("origin_id", "%v", err)
 		}
 		return maps.Clone(item), nil
 	})
 }
 
 func (c *call) knownProject(v any) *answer {
-	id, _ := asID(v)
+	id, _ := parseID(v)
 	c.co.mu.Lock()
 	defer c.co.mu.Unlock()
 	if c.co.find("project", id) == nil {
-		return new(invalid("project_id", "must be a project of company %d; it is %v", c.co.ID, v))
+		return new(invalid("project_id", "%v is not a project of company %d", v, c.co.ID))
 	}
 	return nil
 }
 
-// unlinkRecord is status management: a synced record becomes unsynced, and the staged
-// record that it came from can be imported again.
+// unlinkRecord is status management: it marks a record as not synced. Its staged record can be imported again.
 func unlinkRecord(c *call) answer {
 	var body struct {
 		ItemType string `json:"item_type"`
@@ -153,11 +140,11 @@ func unlinkRecord(c *call) answer {
 	if !itemTypes[body.ItemType] {
 		return invalid("item_type", "%q is not an item type of external data", body.ItemType)
 	}
-	id, _ := asID(body.ItemID)
+	id, _ := parseID(body.ItemID)
 	return c.unlink(id, body.ItemID, body.ItemType)
 }
 
-// unlinkPayment unlinks an invoice payment, synced from the ERP or exported to it.
+// unlinkPayment unlinks a payment that was synced from the ERP or exported to it.
 func unlinkPayment(c *call) answer {
 	return c.unlink(c.pathID("id"), c.r.PathValue("id"), "invoice_payment", "contract_payment")
 }
@@ -174,7 +161,7 @@ func (c *call) unlink(id int64, shown any, kinds ...string) answer {
 			continue
 		}
 		if r.origin == "" {
-			return invalid("item_id", "%s %d is not synced: there is nothing to unlink", kind, id)
+			return invalid("item_id", "%s %d is not synced: it cannot be unlinked", kind, id)
 		}
 		c.co.unlink(r, kind)
 		return ok(map[string]any{"item_type": kind, "item_id": id, "origin_id": nil})
@@ -182,10 +169,10 @@ func (c *call) unlink(id int64, shown any, kinds ...string) answer {
 	return invalid("item_id", "%s %v could not be found in company %d", kinds[0], shown, c.co.ID)
 }
 
-// unlink unlinks a record, under the company's lock; the staged record that it came from can be imported again.
+// unlink unlinks a record. Its staged record can be imported again. The caller holds the company's lock.
 func (co *company) unlink(r *record, kind string) {
 	if st := co.stagedFor(kind, r.origin); st != nil {
 		st.status = statusStaged
 	}
-	_ = co.link(r, "") // an empty origin id is never taken
+	_ = co.link(r, "") // does not fail for an empty origin id
 }

@@ -12,32 +12,31 @@ import (
 	"time"
 )
 
-// FaultKind is a way to go wrong. Go's own client repeats a GET by itself when the connection
-// is reset: give such a rule more Times, or aim it at writes.
+// FaultKind is a kind of fault. Go's HTTP client retries a GET whose connection is reset, so such a rule needs more Times.
 type FaultKind string
 
 // The kinds of faults.
 const (
-	FaultStatus     FaultKind = "status"      // answers Status, with Retry-After, without doing the work
-	FaultHang       FaultKind = "hang"        // answers nothing until the caller gives up
-	FaultReset      FaultKind = "reset"       // resets the connection without doing the work
-	FaultLoseAnswer FaultKind = "lose_answer" // does the work, then resets the connection
-	FaultExpire     FaultKind = "expire"      // expires the client's tokens, so that this call is a 401
+	FaultStatus     FaultKind = "status"      // answers Status, with Retry-After, without processing the call
+	FaultHang       FaultKind = "hang"        // does not answer until the caller gives up
+	FaultReset      FaultKind = "reset"       // resets the connection without processing the call
+	FaultLoseAnswer FaultKind = "lose_answer" // processes the call, then resets the connection
+	FaultExpire     FaultKind = "expire"      // expires the client's tokens, so that this call is answered 401
 )
 
-// FaultRule says which calls go wrong, how, and how often.
+// FaultRule describes a fault and the calls that it affects.
 type FaultRule struct {
-	Method     string    `json:"method"`      // "": any
-	Path       string    `json:"path"`        // part of the path, or of its pattern; "": any
-	CompanyID  int64     `json:"company_id"`  // by the company header; 0: any
-	Kind       FaultKind `json:"kind"`        //
+	Method     string    `json:"method"`     // "": any
+	Path       string    `json:"path"`       // part of the path, or of its pattern; "": any
+	CompanyID  int64     `json:"company_id"` // in the company header; 0: any
+	Kind       FaultKind `json:"kind"`
 	Status     int       `json:"status"`      // of FaultStatus: 429, 500, 502, 503 or any other
-	Done       bool      `json:"done"`        // of FaultStatus: the work is done all the same
-	Above      int       `json:"above"`       // only calls with more updates than that; 0: all
+	Done       bool      `json:"done"`        // of FaultStatus: the call is processed too
+	Above      int       `json:"above"`       // only sync actions with more updates; 0: all calls
 	RetryAfter int       `json:"retry_after"` // seconds; 0: 1 for 503, none for others
-	Times      int       `json:"times"`       // that many calls; 0: one, or with Fraction or Seconds no end
-	Fraction   float64   `json:"fraction"`    // of the calls that match; 0: all
-	Seconds    float64   `json:"seconds"`     // the rule ends after them; 0: not by time
+	Times      int       `json:"times"`       // the number of affected calls; 0: one, or with Fraction or Seconds unlimited
+	Fraction   float64   `json:"fraction"`    // of the matching calls; 0: all
+	Seconds    float64   `json:"seconds"`     // the duration of the rule; 0: unlimited
 
 	ends time.Time
 }
@@ -47,13 +46,13 @@ type faults struct {
 	rules []*FaultRule
 }
 
-// Fail adds a rule. The first rule that matches a call has it.
+// Fail adds a rule. The first matching rule applies to a call.
 func (sb *Sandbox) Fail(rule FaultRule) error {
 	if !slices.Contains([]FaultKind{FaultStatus, FaultHang, FaultReset, FaultLoseAnswer, FaultExpire}, rule.Kind) {
-		return fmt.Errorf("kind: %q is none of status, hang, reset, lose_answer, expire", rule.Kind)
+		return fmt.Errorf("kind: %q is not one of status, hang, reset, lose_answer, expire", rule.Kind)
 	}
 	if rule.Kind == FaultStatus && (rule.Status < 400 || rule.Status > 599) {
-		return errors.New("status: give the status to answer, 400 to 599")
+		return errors.New("status: it must be 400 to 599")
 	}
 	if rule.Times == 0 && rule.Fraction == 0 && rule.Seconds == 0 {
 		rule.Times = 1
@@ -67,14 +66,14 @@ func (sb *Sandbox) Fail(rule FaultRule) error {
 	return nil
 }
 
-// Heal drops every rule.
+// Heal removes all rules.
 func (sb *Sandbox) Heal() {
 	sb.faults.mu.Lock()
 	defer sb.faults.mu.Unlock()
 	sb.faults.rules = nil
 }
 
-// fault takes the rule that has this call, if any, and counts it down.
+// fault returns the rule that applies to a call, or nil, and counts the call.
 func (sb *Sandbox) fault(c *call, pattern string) *FaultRule {
 	sb.faults.mu.Lock()
 	defer sb.faults.mu.Unlock()
@@ -106,7 +105,7 @@ func (f *FaultRule) matches(c *call, pattern string) bool {
 	return strings.Contains(pattern, f.Path) || strings.Contains(c.r.URL.Path, f.Path)
 }
 
-// answer does a call's work, or what a fault makes of it. Status 0: there is nothing to write.
+// answer processes a call or applies a fault to it. A status of 0 means that no answer is written.
 func (sb *Sandbox) answer(c *call, pattern string, do func(*call) answer) answer {
 	rule := sb.fault(c, pattern)
 	if rule == nil {
@@ -123,18 +122,18 @@ func (sb *Sandbox) answer(c *call, pattern string, do func(*call) answer) answer
 		return answer{reset: true}
 	case FaultExpire:
 		if cl, _ := sb.tokens.client(c.r.Header.Get("Authorization")); cl != nil {
-			sb.tokens.expire(func(of *client) bool { return of == cl })
+			sb.tokens.expire(cl)
 		}
 		return do(c)
 	default:
 		if rule.Done {
 			do(c)
 		}
-		return rule.answer(sb.told(time.Now()))
+		return rule.answer(sb.serverTime(time.Now()))
 	}
 }
 
-// updates is how many updates a call of a sync action has.
+// updates returns the number of updates of a sync action.
 func (c *call) updates() int {
 	var body struct {
 		Updates []any `json:"updates"`
@@ -146,7 +145,7 @@ func (c *call) updates() int {
 }
 
 func (f *FaultRule) answer(now time.Time) answer {
-	a := refuse(f.Status, "%s (on purpose)", http.StatusText(f.Status))
+	a := refuse(f.Status, "%s (a fault of the sandbox)", http.StatusText(f.Status))
 	wait := f.RetryAfter
 	if wait == 0 && f.Status == http.StatusServiceUnavailable {
 		wait = 1
@@ -161,11 +160,11 @@ func (f *FaultRule) answer(now time.Time) answer {
 	return a
 }
 
-// reset closes the connection under the caller, with an RST where it is TCP.
+// reset resets the connection to the caller.
 func reset(w http.ResponseWriter) {
 	hijacker, canHijack := w.(http.Hijacker)
 	if !canHijack {
-		panic(http.ErrAbortHandler) // a recorder: the server drops the connection for us
+		panic(http.ErrAbortHandler) // the server closes the connection
 	}
 	conn, _, err := hijacker.Hijack()
 	if err != nil {

@@ -43,7 +43,7 @@ func TestFaults(t *testing.T) {
 	}
 	u.token = tokenOf(t, u.srv, mine)
 	fail(sandbox.FaultRule{Kind: sandbox.FaultReset})
-	if got, why, _ := u.do("PATCH", detailsPath+"/1", "{}"); got != 0 { // net/http repeats a GET by itself
+	if got, why, _ := u.do("PATCH", detailsPath+"/1", "{}"); got != 0 { // net/http retries a GET
 		t.Errorf("a reset: %d %s", got, why)
 	}
 	fail(sandbox.FaultRule{Kind: sandbox.FaultStatus, Status: 500, Fraction: 0.5})
@@ -57,20 +57,20 @@ func TestFaults(t *testing.T) {
 	}
 	sb.Heal()
 	if got, _, _ := u.do("GET", detailsPath, ""); got != 200 {
-		t.Errorf("healed: %d", got)
+		t.Errorf("after Heal: %d", got)
 	}
 	for _, bad := range []sandbox.FaultRule{{Kind: "burn"}, {Kind: sandbox.FaultStatus}} {
 		if sb.Fail(bad) == nil {
-			t.Errorf("took %+v", bad)
+			t.Errorf("accepted %+v", bad)
 		}
 	}
 }
 
-// The work is done though the caller never hears of it: why a write is ambiguous.
-func TestLostAnswerDoesTheWork(t *testing.T) {
+// A call whose answer is lost is processed. This is why a write can be ambiguous.
+func TestLostAnswer(t *testing.T) {
 	sb := newSandbox(t, sandbox.Config{})
 	u := serve(t, sb)
-	vendor := mint(t, sb, "vendor")
+	vendor := create(t, sb, "vendor")
 	if err := sb.Fail(sandbox.FaultRule{Kind: sandbox.FaultLoseAnswer, Path: "external_data"}); err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +84,7 @@ func TestLostAnswerDoesTheWork(t *testing.T) {
 	}
 }
 
-func TestHangEndsWithTheCaller(t *testing.T) {
+func TestHang(t *testing.T) {
 	sb := newSandbox(t, sandbox.Config{})
 	u := serve(t, sb)
 	if err := sb.Fail(sandbox.FaultRule{Kind: sandbox.FaultHang}); err != nil {
@@ -98,7 +98,7 @@ func TestHangEndsWithTheCaller(t *testing.T) {
 	}
 }
 
-func TestCallLogKeepsTheLast(t *testing.T) {
+func TestCallLog(t *testing.T) {
 	sb := newSandbox(t, sandbox.Config{CallLog: 3})
 	u := serve(t, sb)
 	for i := range 5 {
@@ -113,8 +113,8 @@ func TestCallLogKeepsTheLast(t *testing.T) {
 	}
 }
 
-// The container's way: a file, an address, and the control API.
-func TestMainServesAndStops(t *testing.T) {
+// Main runs with a companies file and serves the control API.
+func TestMainServes(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "companies.yaml")
 	if err := os.WriteFile(path, []byte("companies:\n- {id: 7, client_id: client7, client_secret: hush}\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -152,7 +152,7 @@ func TestMainServesAndStops(t *testing.T) {
 	}
 }
 
-func TestMainRefusesWhatItCannotUse(t *testing.T) {
+func TestMainRefusesSettings(t *testing.T) {
 	for name, env := range map[string]map[string]string{
 		"SANDBOX_COMPANIES":   {},
 		"SANDBOX_SPEED":       {"SANDBOX_SPEED": "fast"},

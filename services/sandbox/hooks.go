@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"cmp"
+	"maps"
 	"net/http"
 	"regexp"
 	"slices"
@@ -10,20 +11,18 @@ import (
 	"sync/atomic"
 )
 
-// hookBook holds all hooks. Its mutex guards the book and every hook's settings; a hook's
-// queue has its own.
-type hookBook struct {
-	sb  *Sandbox
+// hookRegistry has all hooks. Its mutex guards the registry and the settings of the hooks. A hook's queue has a mutex of
+// its own.
+type hookRegistry struct {
 	mu  sync.Mutex
 	all map[int64]*hook
 
-	announced atomic.Int64 // deliveries so far, for DuplicateEvery
-	rotation  atomic.Int64
+	rotation atomic.Int64 // of the formats of deliveries
 
 	deliverer
 }
 
-// hook is where a company's deliveries go.
+// hook is a webhook of a company.
 type hook struct {
 	id         int64
 	co         *company
@@ -32,29 +31,29 @@ type hook struct {
 	url        string
 	headers    map[string]string
 	triggers   []trigger
-	book       *hookBook
+	sb         *Sandbox
 
 	queue
 }
 
-// trigger has its event type in capitals, as Procore answers it, in whatever case it was sent.
+// trigger is a trigger of a hook. Procore returns its event type in capitals, in whichever case it was sent.
 type trigger struct {
 	ID           int64  `json:"id"`
 	ResourceName string `json:"resource_name"`
 	EventType    string `json:"event_type"`
 }
 
-func (b *hookBook) init(sb *Sandbox) {
-	b.sb, b.all = sb, map[int64]*hook{}
+func (b *hookRegistry) init(sb *Sandbox) {
+	b.all = map[int64]*hook{}
 	b.deliverer.init(sb)
 }
 
-// connect gives a new company the hook and the trigger that its setup would have made.
-func (b *hookBook) connect(co *company) {
+// connect creates a hook and its trigger for a new company.
+func (b *hookRegistry) connect(co *company) {
 	h := &hook{
-		id: b.sb.mint(), book: b, co: co, apiVersion: co.APIVersion, namespace: "tieback", url: co.WebhookURL,
+		id: b.sb.newID(), sb: b.sb, co: co, apiVersion: co.APIVersion, namespace: "tieback", url: co.WebhookURL,
 		headers:  map[string]string{"Authorization": "Bearer " + co.WebhookToken},
-		triggers: []trigger{{ID: b.sb.mint(), ResourceName: erpRequests, EventType: "CREATE"}},
+		triggers: []trigger{{ID: b.sb.newID(), ResourceName: erpRequests, EventType: "CREATE"}},
 	}
 	b.mu.Lock()
 	b.all[h.id] = h
@@ -62,8 +61,8 @@ func (b *hookBook) connect(co *company) {
 	b.start(h)
 }
 
-// of lists the hooks of a company that fire when an ERP request is created.
-func (b *hookBook) of(co *company) []*hook {
+// of returns the hooks of a company with a trigger for new ERP requests.
+func (b *hookRegistry) of(co *company) []*hook {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var out []*hook
@@ -77,31 +76,31 @@ func (b *hookBook) of(co *company) []*hook {
 
 const erpRequests = "ERP Requests"
 
-// version is the shape of the next delivery.
+// version returns the format of the next delivery.
 func (h *hook) version() string {
-	h.book.mu.Lock()
-	defer h.book.mu.Unlock()
+	h.sb.hooks.mu.Lock()
+	defer h.sb.hooks.mu.Unlock()
 	if h.apiVersion != Rotate {
 		return h.apiVersion
 	}
-	return versions[int(h.book.rotation.Add(1)-1)%len(versions)]
+	return versions[int(h.sb.hooks.rotation.Add(1)-1)%len(versions)]
 }
 
 func (h *hook) destination() (url string, headers map[string]string) {
-	h.book.mu.Lock()
-	defer h.book.mu.Unlock()
-	return h.url, h.headers // headers are replaced whole, never changed
+	h.sb.hooks.mu.Lock()
+	defer h.sb.hooks.mu.Unlock()
+	return h.url, h.headers // the map of headers is replaced, never changed
 }
 
 func (h *hook) json() map[string]any {
 	version := h.apiVersion
-	if version == Rotate { // which Procore has no word for
+	if version == Rotate {
 		version = versions[len(versions)-1]
 	}
 	shown := map[string]any{
 		"id": h.id, "company_id": h.co.ID, "api_version": version, "namespace": h.namespace, "destination_url": h.url,
 	}
-	switch h.book.sb.cfg.HookHeaders {
+	switch h.sb.cfg.HookHeaders {
 	case Hidden:
 	case Plain:
 		shown["destination_headers"] = h.headers
@@ -115,13 +114,13 @@ func (h *hook) json() map[string]any {
 	return shown
 }
 
-// mask hides all but the last 5 characters.
+// mask replaces all but the last 5 characters.
 func mask(value string) string {
 	hidden := max(0, len(value)-5)
 	return strings.Repeat("*", hidden) + value[hidden:]
 }
 
-// HookToken is the bearer token that a hook's deliveries carry, which the API shows masked; "": there is no such hook.
+// HookToken returns the bearer token of a hook, which the API shows masked. It returns "" for an unknown hook.
 func (sb *Sandbox) HookToken(hookID int64) string {
 	sb.hooks.mu.Lock()
 	defer sb.hooks.mu.Unlock()
@@ -151,7 +150,7 @@ func (f *hookFields) bad() *answer {
 	case f == nil:
 		return new(invalid("hook", "is missing: send {\"company_id\": …, \"hook\": {…}}"))
 	case f.Namespace != "" && !namespace.MatchString(f.Namespace):
-		return new(invalid("namespace", "%q may hold a-z, 0-9 and - only", f.Namespace))
+		return new(invalid("namespace", "%q has other characters than a-z, 0-9 and -", f.Namespace))
 	case f.APIVersion != "" && !slices.Contains([]string{"v2.0", "v3.0", "v4.0"}, f.APIVersion):
 		return new(invalid("api_version", "%q is none of v2.0, v3.0, v4.0", f.APIVersion))
 	}
@@ -173,7 +172,7 @@ func createHook(c *call) answer {
 	if f.URL == "" || f.Namespace == "" || f.APIVersion == "" {
 		return invalid("hook", "needs api_version, namespace and destination_url")
 	}
-	h := &hook{id: c.sb.mint(), book: &c.sb.hooks, co: c.co, apiVersion: f.APIVersion, namespace: f.Namespace, url: f.URL, headers: f.Headers}
+	h := &hook{id: c.sb.newID(), sb: c.sb, co: c.co, apiVersion: f.APIVersion, namespace: f.Namespace, url: f.URL, headers: f.Headers}
 	c.sb.hooks.mu.Lock()
 	c.sb.hooks.all[h.id] = h
 	shown := h.json()
@@ -182,7 +181,7 @@ func createHook(c *call) answer {
 	return answer{status: http.StatusCreated, body: shown}
 }
 
-// listHooks gives the hooks of a namespace, or all where none is named.
+// listHooks returns the hooks of the namespace in the query, by default all.
 func listHooks(c *call) answer {
 	want := c.r.URL.Query().Get("namespace")
 	b := &c.sb.hooks
@@ -198,7 +197,7 @@ func listHooks(c *call) answer {
 	return ok(out)
 }
 
-// withHook runs f on the company's hook of the path, under the book's lock.
+// withHook calls f with the hook in the path, with the registry's lock held.
 func withHook(c *call, f func(*hook) answer) answer {
 	b := &c.sb.hooks
 	b.mu.Lock()
@@ -208,10 +207,6 @@ func withHook(c *call, f func(*hook) answer) answer {
 		return refuse(http.StatusNotFound, "hook %s is not in company %d", c.r.PathValue("id"), c.co.ID)
 	}
 	return f(h)
-}
-
-func showHook(c *call) answer {
-	return withHook(c, func(h *hook) answer { return ok(h.json()) })
 }
 
 func updateHook(c *call) answer {
@@ -257,7 +252,7 @@ func createTrigger(c *call) answer {
 		return invalid("trigger", "needs resource_name and event_type: {\"trigger\": {\"resource_name\": %q, \"event_type\": \"create\"}}", erpRequests)
 	}
 	return withHook(c, func(h *hook) answer {
-		t := trigger{ID: c.sb.mint(), ResourceName: body.Trigger.ResourceName, EventType: strings.ToUpper(body.Trigger.EventType)}
+		t := trigger{ID: c.sb.newID(), ResourceName: body.Trigger.ResourceName, EventType: strings.ToUpper(body.Trigger.EventType)}
 		h.triggers = append(h.triggers, t)
 		return answer{status: http.StatusCreated, body: t}
 	})
@@ -267,50 +262,21 @@ func listTriggers(c *call) answer {
 	return withHook(c, func(h *hook) answer { return ok(append([]trigger{}, h.triggers...)) })
 }
 
-func withTrigger(c *call, f func(h *hook, i int) answer) answer {
+func deleteTrigger(c *call) answer {
 	return withHook(c, func(h *hook) answer {
 		i := slices.IndexFunc(h.triggers, func(t trigger) bool { return t.ID == c.pathID("trigger_id") })
 		if i < 0 {
-			return refuse(http.StatusNotFound, "trigger %s is not of hook %d", c.r.PathValue("trigger_id"), h.id)
+			return refuse(http.StatusNotFound, "trigger %s does not belong to hook %d", c.r.PathValue("trigger_id"), h.id)
 		}
-		return f(h, i)
-	})
-}
-
-func showTrigger(c *call) answer {
-	return withTrigger(c, func(h *hook, i int) answer { return ok(h.triggers[i]) })
-}
-
-func updateTrigger(c *call) answer {
-	var body struct {
-		Trigger trigger `json:"trigger"`
-	}
-	if err := c.decode(&body); err != nil {
-		return refuse(http.StatusBadRequest, "%v", err)
-	}
-	return withTrigger(c, func(h *hook, i int) answer {
-		if body.Trigger.ResourceName != "" {
-			h.triggers[i].ResourceName = body.Trigger.ResourceName
-		}
-		if body.Trigger.EventType != "" {
-			h.triggers[i].EventType = strings.ToUpper(body.Trigger.EventType)
-		}
-		return ok(h.triggers[i])
-	})
-}
-
-func deleteTrigger(c *call) answer {
-	return withTrigger(c, func(h *hook, i int) answer {
 		h.triggers = slices.Delete(h.triggers, i, i+1)
 		return answer{status: http.StatusNoContent}
 	})
 }
 
-// listDeliveries is how an integration finds what it missed:
-// ?company_id=&filters[status]=any|successful|discarded|failing&page_start=&page_size=. Which parameter filters is
-// Config.StatusFilter; a parameter that Procore doesn't know is ignored. page_start is the last id of the
-// previous page, an event's id or event_id, as Procore's reference has it; a small number counts deliveries,
-// from 0. The oldest come first.
+// listDeliveries returns a page of the delivery log, oldest first:
+// ?company_id=&filters[status]=any|successful|discarded|failing&page_start=&page_size=. Config.StatusFilter is the name
+// of the parameter that filters; an unknown parameter is ignored. page_start is the last id of the previous page, an
+// event's id or event_id, as Procore documents it. A small number is a number of deliveries to skip.
 func listDeliveries(c *call) answer {
 	q := c.r.URL.Query()
 	if c.queryID("company_id") != c.co.ID {
@@ -323,4 +289,35 @@ func listDeliveries(c *call) answer {
 	}
 	size := min(atLeast1(q.Get("page_size"), 100), 1000)
 	return withHook(c, func(h *hook) answer { return ok(h.log(status, q.Get("page_start"), size)) })
+}
+
+// DropDeliveries discards the waiting deliveries of all hooks, as Procore does after 12 hours, and returns their number.
+func (sb *Sandbox) DropDeliveries() int {
+	sb.hooks.mu.Lock()
+	defer sb.hooks.mu.Unlock()
+	n := 0
+	for _, h := range sb.hooks.all {
+		h.queue.mu.Lock()
+		n += len(h.waiting)
+		h.flush()
+		h.queue.mu.Unlock()
+	}
+	return n
+}
+
+// RotateToken sets the webhook token of a company's hooks, which retries of refused deliveries use too.
+func (sb *Sandbox) RotateToken(companyID int64, token string) error {
+	co, err := sb.company(companyID)
+	if err != nil {
+		return err
+	}
+	sb.hooks.mu.Lock()
+	defer sb.hooks.mu.Unlock()
+	for _, h := range sb.hooks.all {
+		if h.co == co {
+			h.headers = maps.Clone(h.headers) // a delivery in flight uses the old map
+			h.headers["Authorization"] = "Bearer " + token
+		}
+	}
+	return nil
 }

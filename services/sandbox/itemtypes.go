@@ -2,10 +2,8 @@ package sandbox
 
 import "strings"
 
-func split(kinds string) []string { return strings.Split(kinds, "|") }
-
-// recordsUnder says which kind of record stands under a key of a payload. Kinds that
-// kindIn refines: commitment, requisition_item.
+// recordsUnder has the kind of the records under a key of a payload. kindIn refines the kinds commitment and
+// requisition_item.
 var recordsUnder = map[string]string{
 	"vendor": "vendor", "vendors": "vendor", "master_vendor": "vendor", "source_vendors": "vendor",
 	"job": "project", "project": "project", "projects": "project", "sub_job": "sub_job",
@@ -22,7 +20,7 @@ var recordsUnder = map[string]string{
 	"contract_payment": "contract_payment", "direct_cost": "company_level_direct_cost",
 }
 
-// kindOf says what kind of record an object is, "" for none.
+// kindOf returns the kind of the record that an object under a key is; "" if it is none.
 func kindOf(key string, o map[string]any) string {
 	if _, has := o["id"]; !has {
 		return ""
@@ -33,7 +31,7 @@ func kindOf(key string, o map[string]any) string {
 	return kindIn(recordsUnder[key], o)
 }
 
-// kindIn refines a kind by what its object says of itself.
+// kindIn refines a kind by the fields of the object.
 func kindIn(kind string, o map[string]any) string {
 	switch kind {
 	case "commitment":
@@ -61,7 +59,7 @@ func requisitionItemKind(published string) string {
 	return "requisition_contract_item"
 }
 
-// referenceKinds says which kind an id field points to.
+// referenceKinds has the kind of the record that an id field refers to.
 var referenceKinds = map[string]string{
 	"company_id": "company", "standard_cost_code_list_id": "standard_cost_code_list",
 	"project_id": "project", "procore_project_id": "project", "procore_sub_job_id": "sub_job",
@@ -72,8 +70,8 @@ var referenceKinds = map[string]string{
 	"user_id": "person", "payment_id": "invoice_payment",
 }
 
-// refersTo says what the id in a field of an object under a key points to; "person" and
-// "" are left alone, anything that the tables don't know gets an id of its own kind.
+// refersTo returns the kind of the record that an id field of an object under a key refers to. The ids of the kinds
+// "person" and "" are kept. A field that the tables do not have refers to a kind of its own.
 func refersTo(under, field string, o map[string]any) string {
 	switch field {
 	case "id":
@@ -109,9 +107,7 @@ func idUnder(under string, o map[string]any) string {
 	case "holder":
 		return holderKind(text(o["holder_type"]))
 	case "request_data":
-		return "" // an origin id, in sync_single_job and sync_sub_job
-	case "line_items", "direct_cost_attachment", "markup", "wbs_code":
-		return "own_" + under
+		return "" // an origin id in sync_single_job and sync_sub_job
 	}
 	return "own_" + under
 }

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// limits are the two windows of a client, or of one of its companies: an hourly one and a spike one of 10 seconds. A
-// window starts with the first call after the last one's end.
+// limits has the two rate limit windows of a client, or of one of its companies: an hour and 10 seconds. A window starts
+// with the first call after the end of the previous one.
 type limits struct {
 	mu     sync.Mutex
 	hourly window
@@ -44,8 +44,8 @@ func (w *window) roll(now time.Time) {
 
 func (w *window) remaining() int { return max(0, w.limit-w.used) }
 
-// take counts a call in both windows, unless it is over one of them, and answers the headers
-// of the window that is nearer its end.
+// take counts a call in both windows, unless one is used up, and returns the headers of the window with fewer calls
+// left.
 func (l *limits) take(sb *Sandbox) (header map[string]string, within bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -57,30 +57,30 @@ func (l *limits) take(sb *Sandbox) (header map[string]string, within bool) {
 		l.hourly.used++
 		l.spike.used++
 	}
-	near := &l.spike
+	tighter := &l.spike
 	if h, s := l.hourly.remaining(), l.spike.remaining(); h < s || h == s && l.hourly.ends.After(l.spike.ends) {
-		near = &l.hourly
+		tighter = &l.hourly
 	}
-	return rateHeader(near.limit, near.remaining(), sb.told(near.ends)), within
+	return rateHeader(tighter.limit, tighter.remaining(), sb.serverTime(tighter.ends)), within
 }
 
-// rateHeader is the three headers; Reset is in whole seconds, never before the window's end.
+// rateHeader returns the three headers of a rate limit. Reset is in seconds, rounded up.
 func rateHeader(limit, remaining int, reset time.Time) map[string]string {
 	return map[string]string{
 		"X-Rate-Limit-Limit":     strconv.Itoa(limit),
 		"X-Rate-Limit-Remaining": strconv.Itoa(remaining),
-		"X-Rate-Limit-Reset":     strconv.FormatInt(unixUp(reset), 10),
+		"X-Rate-Limit-Reset":     strconv.FormatInt(ceilUnix(reset), 10),
 	}
 }
 
-func unixUp(t time.Time) int64 {
+func ceilUnix(t time.Time) int64 {
 	if t.Nanosecond() > 0 {
 		return t.Unix() + 1
 	}
 	return t.Unix()
 }
 
-// SetLimits changes the limits that a company's calls count in, as Procore may at any time; negative: no end.
+// SetLimits changes the limits of a company's calls. Negative means no limit.
 func (sb *Sandbox) SetLimits(companyID int64, hourly, spike int) error {
 	co, err := sb.company(companyID)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/tieback/tieback/services/sandbox"
 )
 
-// get reads a page of a list: its items' ids and origin ids, as "1=V-1 2=".
+// get returns the ids and origin ids of a page of a list, as "1=V-1 2=", and the URI of the next page.
 func (u *user) get(path string) (status int, items string, next string) {
 	u.t.Helper()
 	status, body, header := u.do("GET", path, "")
@@ -37,10 +37,10 @@ func (u *user) get(path string) (status int, items string, next string) {
 	return status, strings.Join(out, " "), next
 }
 
-func TestAListShowsOriginIDsAndPages(t *testing.T) {
+func TestListPages(t *testing.T) {
 	sb := newSandbox(t, sandbox.Config{})
 	u := serve(t, sb)
-	a, b, c := mint(t, sb, "vendor"), mint(t, sb, "vendor"), mint(t, sb, "vendor")
+	a, b, c := create(t, sb, "vendor"), create(t, sb, "vendor"), create(t, sb, "vendor")
 	if err := sb.Link(mine, "vendor", b, "V-2"); err != nil {
 		t.Fatal(err)
 	}
@@ -51,8 +51,8 @@ func TestAListShowsOriginIDsAndPages(t *testing.T) {
 	}
 }
 
-// What a list wants and does not get is refused in words.
-func TestAListIsStrict(t *testing.T) {
+// A list needs the ids in its query, and they must be ids of the company.
+func TestListRefusals(t *testing.T) {
 	sb := newSandbox(t, sandbox.Config{})
 	u := serve(t, sb)
 	for path, want := range map[string]string{
@@ -64,7 +64,7 @@ func TestAListIsStrict(t *testing.T) {
 		"/rest/v1.0/requisitions?project_id=1":                                     "404 project 1",
 		"/rest/v1.0/projects/1/prime_change_orders":                                "404 project 1",
 		"/rest/v1.0/companies/8/insurances":                                        "403 another company",
-		"/rest/v1.0/budgets?project_id=1":                                          "404 no path",
+		"/rest/v1.0/budgets?project_id=1":                                          "404 not a path",
 	} {
 		status, body, _ := u.get(path)
 		number, says, _ := strings.Cut(want, " ")
@@ -78,8 +78,8 @@ func TestAListIsStrict(t *testing.T) {
 	}
 }
 
-// A record is listed in the project, and under the contract, that its payload showed.
-func TestAListKnowsWhatARecordBelongsTo(t *testing.T) {
+// A record is in the lists of the project and the contract that its payload has.
+func TestListsOfProjectAndContract(t *testing.T) {
 	sb := newSandbox(t, sandbox.Config{})
 	u := serve(t, sb)
 	payload, err := sb.Sample(mine, "create_commitment_change_order", nil)
@@ -102,7 +102,7 @@ func TestAListKnowsWhatARecordBelongsTo(t *testing.T) {
 	}
 	for _, path := range []string{
 		fmt.Sprintf("/rest/v1.0/projects/%d/prime_change_orders", project),
-		fmt.Sprintf("/rest/v1.0/work_order_contracts?project_id=%d", mint(t, sb, "project")),
+		fmt.Sprintf("/rest/v1.0/work_order_contracts?project_id=%d", create(t, sb, "project")),
 	} {
 		if _, items, _ := u.get(path); items != "" {
 			t.Errorf("%s: %q", path, items)
@@ -114,12 +114,12 @@ func TestAListKnowsWhatARecordBelongsTo(t *testing.T) {
 	}
 }
 
-// Lists show a part of the records unless asked for all. Who takes them for whole ends links that are good.
-func TestListsThatShowAPart(t *testing.T) {
+// Some lists have only a part of the records by default. A client that ignores this misses records.
+func TestPartialLists(t *testing.T) {
 	sb := newSandbox(t, sandbox.Config{})
 	u := serve(t, sb)
 	codes := fmt.Sprintf("/rest/v1.0/standard_cost_codes?company_id=7&standard_cost_code_list_id=%d", 907)
-	vendor, project, code := mint(t, sb, "vendor"), mint(t, sb, "project"), mint(t, sb, "standard_cost_code")
+	vendor, project, code := create(t, sb, "vendor"), create(t, sb, "project"), create(t, sb, "standard_cost_code")
 	for kind, id := range map[string]int64{"vendor": vendor, "project": project, "standard_cost_code": code} {
 		if err := sb.Link(mine, kind, id, "X"); err != nil {
 			t.Fatal(err)

@@ -7,28 +7,28 @@ import (
 	"strings"
 )
 
-// erpEntities are the entities that metadata settings may name.
+// erpEntities are the documented entities of metadata settings.
 var erpEntities = set("standard_cost_codes", "standard_categories", "vendors", "jobs", "sub_jobs", "budgets", "job_costs",
 	"job_cost_transactions", "commitments", "commitment_items", "commitment_change_orders", "commitment_change_order_items",
 	"company_level_direct_costs", "requisitions", "contract_payments", "payment_applications", "prime_contracts",
 	"prime_contract_change_orders")
 
-// validations are the rules that Procore runs before an export or a save; the value: it needs a length.
+// validations are the documented validations of a rule. The value reports whether it needs a length.
 var validations = map[string]bool{
 	"present": false, "numeric": false, "positive": false, "format": false, "disallow_division": false,
 	"max_length": true, "max_line_length": true, "max_length_decimal": true, "max_length_units": true,
 }
 
-// badMetadata is the first thing about metadata that Procore would not understand; nil: there is none. It reads
+// checkMetadata returns an answer with the first error in metadata, or nil. Metadata is
 // {"settings": {labels, configurations, entities: {<entity>: {enabled, configs, tab, rules}}}}.
-func badMetadata(metadata map[string]any) *answer {
-	m := &metadataReader{}
+func checkMetadata(metadata map[string]any) *answer {
+	m := &metadataChecker{}
 	m.only("metadata", metadata, "settings")
 	settings := asObject(metadata["settings"])
 	m.only("metadata.settings", settings, "labels", "configurations", "entities")
 	for name, v := range sorted(asObject(settings["labels"])) {
 		if _, isText := v.(string); !isText || !slices.Contains([]string{"name", "id_name", "short_name"}, name) {
-			m.bad("metadata.settings.labels."+name, "is no label with a text: there are name, id_name, short_name")
+			m.bad("metadata.settings.labels."+name, "must be one of name, id_name, short_name, with a string")
 		}
 	}
 	for name, v := range sorted(asObject(settings["entities"])) {
@@ -37,36 +37,36 @@ func badMetadata(metadata map[string]any) *answer {
 	return m.first
 }
 
-type metadataReader struct{ first *answer }
+type metadataChecker struct{ first *answer }
 
-func (m *metadataReader) bad(field, format string, args ...any) {
+func (m *metadataChecker) bad(field, format string, args ...any) {
 	if m.first == nil {
 		m.first = new(invalid(field, format, args...))
 	}
 }
 
-// only refuses other fields than these.
-func (m *metadataReader) only(at string, v any, fields ...string) {
+// only refuses unknown fields.
+func (m *metadataChecker) only(at string, v any, fields ...string) {
 	o, isObject := v.(map[string]any)
 	if !isObject && v != nil {
 		m.bad(at, "must be an object")
 	}
 	for name := range sorted(o) {
 		if !slices.Contains(fields, name) {
-			m.bad(at+"."+name, "is not known: there are %s", strings.Join(fields, ", "))
+			m.bad(at+"."+name, "is not one of %s", strings.Join(fields, ", "))
 		}
 	}
 }
 
-func (m *metadataReader) flag(at string, v any) {
+func (m *metadataChecker) flag(at string, v any) {
 	if _, isBool := v.(bool); !isBool && v != nil {
 		m.bad(at+".enabled", "must be true or false")
 	}
 }
 
-func (m *metadataReader) entity(at, name string, v any) {
+func (m *metadataChecker) entity(at, name string, v any) {
 	if !erpEntities[name] {
-		m.bad(at, "%q is no entity of the ERP integration", name)
+		m.bad(at, "%q is not an entity of the ERP integration", name)
 	}
 	m.only(at, v, "enabled", "configs", "tab", "rules")
 	e := asObject(v)
@@ -89,19 +89,19 @@ func (m *metadataReader) entity(at, name string, v any) {
 	}
 }
 
-func (m *metadataReader) rules(at string, v any) {
+func (m *metadataChecker) rules(at string, v any) {
 	m.only(at, v, "enabled", "validation")
 	m.flag(at, asObject(v)["enabled"])
 	for rule, v := range sorted(asObject(asObject(v)["validation"])) {
 		needsLength, known := validations[rule]
 		if !known {
-			m.bad(at+".validation."+rule, "is no validation")
+			m.bad(at+".validation."+rule, "is not a validation")
 		}
 		m.only(at+".validation."+rule, v, "enabled", "message", "length")
 		r := asObject(v)
 		m.flag(at+".validation."+rule, r["enabled"])
 		if length, _ := r["length"].(json.Number); needsLength != positive(length) {
-			m.bad(at+".validation."+rule+".length", "must be a positive number where the rule is about a length, and nowhere else")
+			m.bad(at+".validation."+rule+".length", "must be a positive number for a validation of a length, and absent for others")
 		}
 	}
 }
@@ -111,7 +111,7 @@ func positive(n json.Number) bool {
 	return err == nil && i > 0
 }
 
-// sorted ranges over an object in the order of its names, so that the first mistake is always the same.
+// sorted ranges over an object in the order of its names, so that the first error is always the same.
 func sorted(o map[string]any) func(func(string, any) bool) {
 	return func(yield func(string, any) bool) {
 		for _, name := range slices.Sorted(maps.Keys(o)) {

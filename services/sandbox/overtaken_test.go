@@ -12,12 +12,12 @@ import (
 	"time"
 )
 
-// Procore promises no order: some deliveries are overtaken, and every one still comes.
-func TestLateDeliveriesAreOvertakenAndCome(t *testing.T) {
+// Procore does not guarantee an order: some deliveries are late, and all are made.
+func TestLateDeliveries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		var came []int64
-		sb := hooked(t, Config{Seed: 1, LateFraction: 0.5, LateBy: time.Second}, func(r *http.Request) (int, error) {
+		sb := runSandbox(t, Config{Seed: 1, LateFraction: 0.5, LateBy: time.Second}, func(r *http.Request) (int, error) {
 			body, _ := io.ReadAll(r.Body)
 			var d struct {
 				Request int64 `json:"resource_id"`
@@ -39,7 +39,7 @@ func TestLateDeliveriesAreOvertakenAndCome(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		if slices.IsSorted(came) {
-			t.Errorf("nothing was overtaken: %v", came)
+			t.Errorf("all deliveries are in order: %v", came)
 		}
 		if slices.Sort(came); len(slices.Compact(came)) != 20 {
 			t.Errorf("%d of 20 came", len(slices.Compact(came)))
@@ -47,8 +47,8 @@ func TestLateDeliveriesAreOvertakenAndCome(t *testing.T) {
 	})
 }
 
-// A rule that lasts a while ends by itself, so that faults may overlap.
-func TestAFaultRuleEndsByTime(t *testing.T) {
+// A rule with Seconds ends after them.
+func TestFaultRuleEndsByTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sb := New(Config{})
 		if err := sb.Fail(FaultRule{Kind: FaultStatus, Status: 500, Seconds: 3}); err != nil {
@@ -57,12 +57,12 @@ func TestAFaultRuleEndsByTime(t *testing.T) {
 		c := &call{r: &http.Request{Method: http.MethodGet, Header: http.Header{}, URL: &url.URL{Path: "/"}}}
 		for range 3 {
 			if sb.fault(c, "/") == nil {
-				t.Error("the rule does not hold")
+				t.Error("the rule does not apply")
 			}
 		}
 		time.Sleep(4 * time.Second)
 		if sb.fault(c, "/") != nil {
-			t.Error("the rule holds for ever")
+			t.Error("the rule applies after its end")
 		}
 	})
 }

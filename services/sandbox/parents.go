@@ -1,8 +1,12 @@
 package sandbox
 
-// belongings say what the records of a payload belong to, where the payload shows it: the
-// lists need to know. A place is a path as in at; id is where an object at it has its own id.
-var belongings = []struct{ at, id, kind, parent string }{
+// parentPaths has the records of payloads and the paths of their parents. The lists of a project or contract need them.
+var parentPaths = []struct {
+	at     string // path of the objects
+	id     string // path of an object's id, from the object
+	kind   string
+	parent string // path of the parent's id; "": none
+}{
 	{"request_data.sub_job", "id", "sub_job", ""},
 	{"request_data.commitment", "id", "commitment", ""},
 	{"request_data.commitment_items[]", "id", "line_item", "request_data.commitment.id"},
@@ -17,10 +21,9 @@ var belongings = []struct{ at, id, kind, parent string }{
 	{"request_data.payment_application", "id", "payment_application", "request_data.payment_application.items[].holder_id"},
 }
 
-// settle notes the project and the parent of each record that a pressed payload shows, unless
-// it is known already; under the company's lock.
-func (co *company) settle(payload map[string]any) {
-	for _, b := range belongings {
+// setParents sets the unknown projects and parents of the records in a payload. The caller holds the company's lock.
+func (co *company) setParents(payload map[string]any) {
+	for _, b := range parentPaths {
 		for _, v := range at(payload, b.at) {
 			o, _ := v.(map[string]any)
 			r := co.find(kindIn(b.kind, o), GetID(o, b.id))
@@ -34,7 +37,7 @@ func (co *company) settle(payload map[string]any) {
 				r.project = co.projectOf(o, r, payload)
 			}
 			for _, m := range at(o, "markup_line_items[].id") {
-				id, _ := asID(m)
+				id, _ := parseID(m)
 				if markup := co.find("markup", id); markup != nil {
 					markup.parent = r.id
 				}
@@ -43,8 +46,8 @@ func (co *company) settle(payload map[string]any) {
 	}
 }
 
-// projectOf is the project that a payload's record says it is of, or else its contract's, or else
-// the payload's.
+// projectOf returns the project of a record in a payload: its own, otherwise that of its contract, otherwise that of the
+// payload.
 func (co *company) projectOf(o map[string]any, r *record, payload map[string]any) int64 {
 	for _, path := range []string{"project.id", "project_id"} {
 		if id := GetID(o, path); id != 0 {

@@ -2,10 +2,8 @@ package sandbox
 
 import "strings"
 
-// A path names places in a payload, as the catalogue does: "request_data.items[].id"; "[]" is
-// each item of an array.
-
-// at collects what a payload has at a path.
+// at returns the values at a path of a payload. A path is "request_data.items[].id", as in the catalogue; "[]" is each
+// item of an array.
 func at(v any, path string) []any {
 	head, rest, _ := strings.Cut(strings.TrimPrefix(path, "."), ".")
 	name, each := strings.CutSuffix(head, "[]")
@@ -17,21 +15,22 @@ func at(v any, path string) []any {
 	if !has {
 		return nil
 	}
-	places := []any{found}
+	values := []any{found}
 	if each {
-		places, _ = found.([]any)
+		values, _ = found.([]any)
 	}
 	if rest == "" {
-		return places
+		return values
 	}
 	var out []any
-	for _, p := range places {
+	for _, p := range values {
 		out = append(out, at(p, rest)...)
 	}
 	return out
 }
 
-// Get is the first value at a path of a payload, nil if there is none.
+// Get returns the first value at a path of a payload, or nil. A path is "request_data.items[].id"; "[]" is each item
+// of an array.
 func Get(payload map[string]any, path string) any {
 	if found := at(payload, path); len(found) > 0 {
 		return found[0]
@@ -39,13 +38,13 @@ func Get(payload map[string]any, path string) any {
 	return nil
 }
 
-// GetID is the first id at a path of a payload, 0 if there is none.
+// GetID returns the first id at a path of a payload, or 0.
 func GetID(payload map[string]any, path string) int64 {
-	id, _ := asID(Get(payload, path))
+	id, _ := parseID(Get(payload, path))
 	return id
 }
 
-// Set writes a value at a path, at every item of an array; objects on the way must exist.
+// Set sets the values at a path of a payload. The objects on the path must exist.
 func Set(payload map[string]any, path string, value any) {
 	parents, field := []any{payload}, strings.TrimPrefix(path, ".")
 	if i := strings.LastIndex(field, "."); i >= 0 {
@@ -58,7 +57,7 @@ func Set(payload map[string]any, path string, value any) {
 	}
 }
 
-// clone copies a payload, so that a press never writes into the caller's.
+// clone returns a deep copy of a payload.
 func clone(v any) any {
 	switch v := v.(type) {
 	case []any:

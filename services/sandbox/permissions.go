@@ -1,21 +1,17 @@
 package sandbox
 
-import (
-	"net/http"
-	"strings"
-)
+import "strings"
 
-// Tool is a part of Procore that a client may be kept out of.
+// Tool is a part of Procore for which a client may lack permission.
 type Tool string
 
-// The tools, by what their paths hold.
+// The tools. The value is a part of their paths.
 const (
 	ERPIntegrations Tool = "/erp_"
 	Webhooks        Tool = "/webhooks/"
 )
 
-// Forbid keeps a company's client out of these tools and no others, as an administrator would by the
-// permissions template: its calls are answered 403.
+// Forbid sets the tools for which a company's client has no permission. Its calls to them are answered 403.
 func (sb *Sandbox) Forbid(companyID int64, tools ...Tool) error {
 	co, err := sb.company(companyID)
 	if err != nil {
@@ -36,33 +32,4 @@ func (co *company) mayUse(path string) bool {
 		}
 	}
 	return true
-}
-
-// permitOver is POST /sandbox/companies/{id}/permissions.
-func (sb *Sandbox) permitOver(w http.ResponseWriter, r *http.Request) {
-	body := struct {
-		ERP      bool    `json:"erp_integrations"`
-		Webhooks bool    `json:"webhooks"`
-		Projects []int64 `json:"projects"`
-	}{ERP: true, Webhooks: true}
-	id, ok := sb.asked(w, r, &body)
-	if !ok {
-		return
-	}
-	var tools []Tool
-	if !body.ERP {
-		tools = append(tools, ERPIntegrations)
-	}
-	if !body.Webhooks {
-		tools = append(tools, Webhooks)
-	}
-	err := sb.Forbid(id, tools...)
-	if err == nil && body.Projects != nil {
-		err = sb.Permit(id, body.Projects...)
-	}
-	if err != nil {
-		refuse(http.StatusNotFound, "%v", err).write(w)
-		return
-	}
-	w.WriteHeader(http.StatusNoContent)
 }

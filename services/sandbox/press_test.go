@@ -31,10 +31,10 @@ func newSandbox(t testing.TB, cfg sandbox.Config) *sandbox.Sandbox {
 	return sb
 }
 
-// Ids of the published samples are small; a re-issued payload has none of them left.
+// smallID matches ids of the published samples. A payload with new ids has none of them.
 var smallID = regexp.MustCompile(`"(?:id|[a-z_]*_id)":"?\d{1,9}"?[,}]`)
 
-func TestSampleReissuesEveryID(t *testing.T) {
+func TestSampleReplacesAllIDs(t *testing.T) {
 	sb := newSandbox(t, sandbox.Config{})
 	allowed := []string{`"company_id":7`, `"id":7`, `"id":"7"`, `"standard_cost_code_list_id":907`, `"request_detail_id"`, `"id":2,`, `"created_by"`}
 	for _, row := range catalogue.Table {
@@ -47,15 +47,15 @@ func TestSampleReissuesEveryID(t *testing.T) {
 			raw, _ := json.Marshal(payload)
 			for _, found := range smallID.FindAllString(string(raw), -1) {
 				if !slices.ContainsFunc(allowed, func(a string) bool { return strings.HasPrefix(found, a) }) {
-					t.Errorf("still has the published %s", found)
+					t.Errorf("has the published %s", found)
 				}
 			}
 		})
 	}
 }
 
-// A detail is minted at each place that the catalogue names, and in the three that it lacks.
-func TestPressMintsDetailsWhereTheCatalogueHasThem(t *testing.T) {
+// A press creates a detail at each path that the catalogue has, and for three types without a path.
+func TestPressCreatesDetails(t *testing.T) {
 	sb := newSandbox(t, sandbox.Config{})
 	also := []string{"create_budget", "update_budget", "create_requisitions"}
 	for _, row := range catalogue.Table {

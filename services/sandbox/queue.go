@@ -7,35 +7,35 @@ import (
 	"time"
 )
 
-// queue is a hook's deliveries: those to make and the log of all.
+// queue has the waiting deliveries of a hook and the log of all.
 //
-//	ok ──▶ flowing ◀──────── 2xx ─────────┐
-//	          │ any other answer, or none │
-//	          ▼                           │
-//	       paused: 1 s, 2 s, 4 s … 1 h ──▶ the head alone is tried again
-//	          │ 12 h after the first failure
-//	          ▼
-//	       flushed: all that wait are discarded, and it flows again
+//	active ◀────────── 2xx ────────┐
+//	   │ any other answer, or none │
+//	   ▼                           │
+//	paused: 1 s, 2 s, 4 s … 1 h ──▶ only the first delivery is retried
+//	   │ 12 h after the first failure
+//	   ▼
+//	flushed: all waiting deliveries are discarded, and the queue is active again
 type queue struct {
 	mu      sync.Mutex
 	waiting []*delivery
-	entries []*entry // the delivery log, an entry an event
+	entries []*entry // the delivery log, one entry per event
 	wake    chan struct{}
 	ended   chan struct{} // closed when the hook is deleted
 	once    sync.Once
 
 	paused  bool
 	backoff time.Duration // in Procore's time
-	failing time.Time     // since when; zero while it flows
+	failing time.Time     // the first failure; zero while active
 }
 
-// delivery is one POST to make; a duplicate shares its entry with the first.
+// delivery is a POST to make. A duplicate has the entry of the original.
 type delivery struct {
 	body  []byte
 	entry *entry
 }
 
-// entry is a line of the delivery log, as the API shows it.
+// entry is an entry of the delivery log, as the API returns it.
 type entry struct {
 	EventID        int64          `json:"event_id"`
 	Event          map[string]any `json:"event"`
@@ -55,8 +55,8 @@ func (q *queue) init() {
 
 func (q *queue) stop() { q.once.Do(func() { close(q.ended) }) }
 
-// announced puts an event into the delivery log.
-func (q *queue) announced(e *entry) {
+// logEvent adds an event to the delivery log.
+func (q *queue) logEvent(e *entry) {
 	q.mu.Lock()
 	q.entries = append(q.entries, e)
 	q.mu.Unlock()
@@ -66,11 +66,11 @@ func (q *queue) push(d *delivery) {
 	q.mu.Lock()
 	q.waiting = append(q.waiting, d)
 	q.mu.Unlock()
-	q.nudge()
+	q.signal()
 }
 
-// pushLate lets what is pushed within by overtake d.
-func (q *queue) pushLate(d *delivery, by time.Duration) {
+// pushAfter pushes d after a delay.
+func (q *queue) pushAfter(d *delivery, by time.Duration) {
 	if by <= 0 {
 		q.push(d)
 		return
@@ -78,14 +78,15 @@ func (q *queue) pushLate(d *delivery, by time.Duration) {
 	time.AfterFunc(by, func() { q.push(d) })
 }
 
-func (q *queue) nudge() {
+func (q *queue) signal() {
 	select {
 	case q.wake <- struct{}{}:
 	default:
 	}
 }
 
-// next takes the head, and says how long to wait before it is tried.
+// next removes the first delivery and returns how long to wait before it is made. probe reports that the queue is
+// paused. d is nil if the queue is empty.
 func (q *queue) next() (d *delivery, wait time.Duration, probe bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -97,14 +98,14 @@ func (q *queue) next() (d *delivery, wait time.Duration, probe bool) {
 	return d, q.backoff, q.paused
 }
 
-// Procore's times; Speed divides them.
+// Config.Speed divides these times.
 const (
 	firstBackoff = time.Second
 	lastBackoff  = time.Hour
 	flushAfter   = 12 * time.Hour
 )
 
-// succeeded notes a 2xx; of the head alone it ends the pause.
+// succeeded records a 2xx answer. That of a probe ends the pause.
 func (q *queue) succeeded(d *delivery, probe bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -114,8 +115,8 @@ func (q *queue) succeeded(d *delivery, probe bool) {
 	}
 }
 
-// failed puts a delivery back at the head and pauses the queue, or flushes it. Failures of
-// deliveries that were in flight when the pause began don't lengthen it.
+// failed puts a delivery back at the front and pauses the queue, or flushes it. Failures of deliveries that were in
+// flight when the pause began do not extend it.
 func (q *queue) failed(d *delivery, probe bool, flush time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -143,7 +144,7 @@ func (q *queue) flush() {
 	q.waiting, q.paused, q.backoff, q.failing = nil, false, 0, time.Time{}
 }
 
-// log pages through the entries of a status.
+// log returns a page of the entries with a status.
 func (q *queue) log(status, start string, size int) []entry {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -156,8 +157,8 @@ func (q *queue) log(status, start string, size int) []entry {
 	return out
 }
 
-// after is the index behind the entry that a page_start names, or behind so many of the status.
-// A page_start that is neither names the list's start.
+// after returns the index after the entry whose id is start, or after the first n entries of the status if start is a
+// small number n. For any other start it returns 0.
 func (q *queue) after(status, start string) int {
 	if start == "" {
 		return 0

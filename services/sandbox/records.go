@@ -2,25 +2,25 @@ package sandbox
 
 import "fmt"
 
-// record is one record of a company's world: who it is and whether the ERP has it.
+// record is a record of a company.
 type record struct {
 	id      int64
-	kind    string // the item type; or a kind that external data doesn't know, as erp_job_cost
+	kind    string // the item type, or a kind without external data: kindJobCost, kindTransaction
 	origin  string // "": not synced
 	code    string
-	project int64 // 0: not said; of a cost code its biller, project or sub job
-	parent  int64 // the contract, change order or line that it belongs to; 0: not said
+	project int64 // 0: unknown; for a cost code, the id of its biller, which is a project or a sub job
+	parent  int64 // the contract, change order or line that it belongs to; 0: unknown
 	data    map[string]any
 }
 
-// itemTypes is what external data may name: the contract's list.
+// itemTypes are the documented item types of external data.
 var itemTypes = set("change_order", "contract_payment", "cost_code", "department", "item", "budget", "insurance",
 	"invoice_payment", "line_item", "line_item_type", "markup", "payment_application", "payment_application_line_item",
 	"prime_contract", "project", "purchase_order_contract", "requisition", "requisition_change_order_item",
 	"requisition_contract_detail_item", "requisition_contract_item", "standard_cost_code", "sub_job", "tax_code",
 	"vendor", "work_order_contract", "company_level_direct_cost")
 
-// Kinds of records that have ids and no external data.
+// Kinds of records without external data.
 const (
 	kindJobCost     = "erp_job_cost"
 	kindTransaction = "erp_transaction"
@@ -34,7 +34,7 @@ func set(names ...string) map[string]bool {
 	return m
 }
 
-// find, add, link and remove are called with the company's lock held.
+// Callers of find, byOrigin, add, link, remove and assign hold the company's lock.
 
 func (co *company) find(kind string, id int64) *record { return co.records[kind][id] }
 
@@ -56,8 +56,8 @@ func (co *company) add(kind string, id int64) *record {
 	return r
 }
 
-// link gives a record its origin id, "" to unsync it. Origin ids are unique within a
-// company and item type.
+// link sets the origin id of a record; "" marks it as not synced. Origin ids are unique within
+// a company and item type.
 func (co *company) link(r *record, origin string) error {
 	if other := co.byOrigin(r.kind, origin); origin != "" && other != nil && other != r {
 		return fmt.Errorf("%q is already taken by %s %d in this company", origin, r.kind, other.id)
@@ -75,7 +75,7 @@ func (co *company) remove(r *record) {
 	delete(co.records[r.kind], r.id)
 }
 
-// assignmentKey is a line item type on a cost code.
+// assignmentKey identifies the assignment of a line item type to a cost code.
 type assignmentKey struct{ costCode, lineItemType int64 }
 
 type assignment struct {
@@ -94,7 +94,7 @@ func (co *company) assign(key assignmentKey, id func() int64) *assignment {
 	return a
 }
 
-// Record is a record of a company's world, as the users see it.
+// Record is a copy of a record.
 type Record struct {
 	ID       int64
 	ItemType string
@@ -107,19 +107,19 @@ func (r *record) view() Record {
 	return Record{ID: r.id, ItemType: r.kind, OriginID: r.origin, Code: r.code, Project: r.project}
 }
 
-// Mint creates an unsynced record of an item type, as a user would.
-func (sb *Sandbox) Mint(companyID int64, itemType string) (int64, error) {
+// CreateRecord creates a record that is not synced, as a user would, and returns its id.
+func (sb *Sandbox) CreateRecord(companyID int64, itemType string) (int64, error) {
 	co, err := sb.company(companyID)
 	if err != nil {
 		return 0, err
 	}
 	co.mu.Lock()
 	defer co.mu.Unlock()
-	return co.add(itemType, sb.mint()).id, nil
+	return co.add(itemType, sb.newID()).id, nil
 }
 
-// Link syncs a record as the user's "Link" does: the record takes the origin id of a
-// staged record, which counts as imported. "" unsyncs it.
+// Link does what a user does with "Link": the record gets the origin id of a staged record,
+// which becomes imported. "" marks the record as not synced.
 func (sb *Sandbox) Link(companyID int64, itemType string, id int64, originID string) error {
 	co, err := sb.company(companyID)
 	if err != nil {
@@ -129,7 +129,7 @@ func (sb *Sandbox) Link(companyID int64, itemType string, id int64, originID str
 	defer co.mu.Unlock()
 	r := co.find(itemType, id)
 	if r == nil {
-		return fmt.Errorf("company %d has no %s %d: mint it first", companyID, itemType, id)
+		return fmt.Errorf("company %d has no %s %d: create it first", companyID, itemType, id)
 	}
 	if st := co.stagedFor(itemType, originID); st != nil {
 		st.status = statusImported
@@ -137,17 +137,17 @@ func (sb *Sandbox) Link(companyID int64, itemType string, id int64, originID str
 	return co.link(r, originID)
 }
 
-// Record looks a record up by id.
+// Record returns a record by id.
 func (sb *Sandbox) Record(companyID int64, itemType string, id int64) (Record, bool) {
-	return sb.look(companyID, func(co *company) *record { return co.find(itemType, id) })
+	return sb.lookup(companyID, func(co *company) *record { return co.find(itemType, id) })
 }
 
-// Synced looks a synced record up by its origin id.
+// Synced returns a synced record by its origin id.
 func (sb *Sandbox) Synced(companyID int64, itemType, originID string) (Record, bool) {
-	return sb.look(companyID, func(co *company) *record { return co.byOrigin(itemType, originID) })
+	return sb.lookup(companyID, func(co *company) *record { return co.byOrigin(itemType, originID) })
 }
 
-func (sb *Sandbox) look(companyID int64, f func(*company) *record) (Record, bool) {
+func (sb *Sandbox) lookup(companyID int64, f func(*company) *record) (Record, bool) {
 	co, err := sb.company(companyID)
 	if err != nil {
 		return Record{}, false
@@ -159,16 +159,4 @@ func (sb *Sandbox) look(companyID int64, f func(*company) *record) (Record, bool
 		return Record{}, false
 	}
 	return r.view(), true
-}
-
-// Assigned says whether a line item type is assigned to a cost code, and marked as synced.
-func (sb *Sandbox) Assigned(companyID, costCode, lineItemType int64) (exists, synced bool) {
-	co, err := sb.company(companyID)
-	if err != nil {
-		return false, false
-	}
-	co.mu.Lock()
-	defer co.mu.Unlock()
-	a := co.assignments[assignmentKey{costCode, lineItemType}]
-	return a != nil, a != nil && a.synced
 }

@@ -2,33 +2,31 @@ package sandbox
 
 import (
 	"cmp"
-	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
 	"time"
 )
 
-// request is an ERP request: a user's click, its payload as bytes, its details.
-// The company's lock guards closed, told and early.
+// request is an ERP request. The company's lock guards closed, deadLettered and tooEarly.
 type request struct {
 	id        int64
 	co        *company
 	eventType string
 	body      []byte
 	clicked   time.Time
-	created   time.Time // the same, as Procore's clock told it
+	created   time.Time // the same on Procore's clock
 	details   []*detail
-	done      chan struct{} // closed when it is
+	done      chan struct{} // closed when the request is
 
-	closed time.Time
-	dead   bool     // told by the pipeline: it lies among the dead letters
-	early  []string // details that turned success before their records were marked
+	closed       time.Time
+	deadLettered bool
+	tooEarly     []string // details that became success before their records were marked, and why
 }
 
-// detail is a request detail: while it isn't final, the user's button is busy.
+// detail is a request detail. The user's button is busy until it has a final status.
 //
-//	in_progress ──▶ success | failed | stale, for good; or rejected, by an approver (see Reject)
+//	in_progress ──▶ success | failed | stale; rejected if an approver rejects it (see Reject)
 type detail struct {
 	id       int64
 	req      *request
@@ -61,19 +59,17 @@ func (d *detail) json() map[string]any {
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 func showRequest(c *call) answer {
-	c.sb.mu.RLock()
-	req := c.sb.requests[c.pathID("id")]
-	c.sb.mu.RUnlock()
-	switch {
-	case req == nil:
+	req, err := c.sb.request(c.pathID("id"))
+	if err != nil {
 		return refuse(http.StatusNotFound, "ERP request %s does not exist", c.r.PathValue("id"))
-	case req.co != c.co:
+	}
+	if req.co != c.co {
 		return refuse(http.StatusForbidden, "ERP request %d belongs to another company", req.id)
 	}
 	return answer{status: http.StatusOK, raw: req.body}
 }
 
-// listDetails pages through details: ?filters[item_id]=&page=&per_page=.
+// listDetails returns a page of details: ?filters[item_id]=&page=&per_page=.
 func listDetails(c *call) answer {
 	item := c.r.URL.Query().Get("filters[item_id]")
 	c.co.mu.Lock()
@@ -87,6 +83,7 @@ func listDetails(c *call) answer {
 	return paged(c, all, (*detail).json)
 }
 
+// atLeast1 parses a positive number; it returns orElse for any other text.
 func atLeast1(s string, orElse int) int {
 	n, err := strconv.Atoi(s)
 	if err != nil || n < 1 {
@@ -121,46 +118,42 @@ func updateDetail(c *call) answer {
 	if d == nil {
 		return refuse(http.StatusNotFound, "request detail %s is not in company %d", c.r.PathValue("id"), c.co.ID)
 	}
-	if errs := d.set(body.Detail, c.sb.recorded(time.Now())); errs != nil {
+	if errs := d.set(body.Detail, c.sb.recordTime(time.Now())); errs != nil {
 		return answer{status: http.StatusUnprocessableEntity, body: map[string]any{"errors": errs}}
 	}
 	return ok(d.json())
 }
 
-func syncDetails(c *call) answer {
-	body, bad := c.syncBody()
-	if bad != nil {
-		return *bad
-	}
+func syncDetails(c *call, body syncBody) answer {
 	return c.sync(body.updates, func(item map[string]any) (map[string]any, itemErrors) {
-		id, _ := asID(item["id"])
+		id, _ := parseID(item["id"])
 		d := c.co.details[id]
 		if d == nil {
-			return nil, because("id", "no request detail %v in company %d", item["id"], c.co.ID)
+			return nil, fieldError("id", "no request detail %v in company %d", item["id"], c.co.ID)
 		}
-		if errs := d.set(item, c.sb.recorded(time.Now())); errs != nil {
+		if errs := d.set(item, c.sb.recordTime(time.Now())); errs != nil {
 			return nil, errs
 		}
 		return d.json(), nil
 	})
 }
 
-// set changes a detail, under the company's lock. A final one stays as it is.
+// set changes a detail that is not final. The caller holds the company's lock.
 func (d *detail) set(item map[string]any, now time.Time) itemErrors {
 	status, _ := item["status"].(string)
 	if !slices.Contains([]string{InProgress, Success, Failed, Stale}, status) {
-		return because("status", "%q is none of in_progress, success, failed, stale", status)
+		return fieldError("status", "%q is none of in_progress, success, failed, stale", status)
 	}
 	messages, errs := messagesOf(item)
 	if errs != nil {
 		return errs
 	}
 	if final(d.status) {
-		return because("status", "is already %s", d.status)
+		return fieldError("status", "is already %s", d.status)
 	}
 	d.status, d.messages, d.updated = status, messages, now
 	if status == Success {
-		d.req.early = append(d.req.early, d.unmet()...)
+		d.req.tooEarly = append(d.req.tooEarly, d.unmet()...)
 	}
 	if final(status) {
 		d.req.closeIfDone()
@@ -176,39 +169,37 @@ func messagesOf(item map[string]any) ([]string, itemErrors) {
 	}
 	list, isList := v.([]any)
 	if !isList {
-		return nil, because("messages", "must be a list of strings")
+		return nil, fieldError("messages", "must be a list of strings")
 	}
 	for _, m := range list {
 		s, isString := m.(string)
 		if !isString {
-			return nil, because("messages", "must be a list of strings")
+			return nil, fieldError("messages", "must be a list of strings")
 		}
 		out = append(out, s)
 	}
 	return out, nil
 }
 
-// Reject is an approver who calls a request off: its open details become rejected. status may be another
-// that Procore never documented; "" is rejected.
+// Reject does what an approver does who rejects a request: its open details get the status, which may be one that
+// Procore does not document. "" is Rejected.
 func (sb *Sandbox) Reject(requestID int64, status string) error {
-	sb.mu.RLock()
-	req := sb.requests[requestID]
-	sb.mu.RUnlock()
-	if req == nil {
-		return fmt.Errorf("the sandbox has no ERP request %d", requestID)
+	req, err := sb.request(requestID)
+	if err != nil {
+		return err
 	}
 	req.co.mu.Lock()
 	defer req.co.mu.Unlock()
 	for _, d := range req.details {
 		if !final(d.status) {
-			d.status, d.updated = cmp.Or(status, Rejected), sb.recorded(time.Now())
+			d.status, d.updated = cmp.Or(status, Rejected), sb.recordTime(time.Now())
 		}
 	}
 	req.closeIfDone()
 	return nil
 }
 
-// closeIfDone closes a request whose details are all final.
+// closeIfDone closes a request if all its details are final.
 func (r *request) closeIfDone() {
 	for _, d := range r.details {
 		if !final(d.status) {

@@ -2,7 +2,7 @@ package sandbox
 
 import "net/http"
 
-// route is one path of the API. Its pattern is also what calls are counted under.
+// route is a path of the API. Calls are counted by its pattern.
 type route struct {
 	pattern string
 	do      func(*call) answer
@@ -10,7 +10,7 @@ type route struct {
 
 const v1 = "/rest/v1.0"
 
-// apiRoutes is the API. [I] marks a path that is inferred from a documented sibling.
+// apiRoutes returns the routes of the API. [I] marks a path that is inferred from a similar documented one.
 func apiRoutes() []route {
 	const co = v1 + "/companies/{company_id}"
 	return append(listRoutes(), []route{
@@ -18,28 +18,27 @@ func apiRoutes() []route {
 		{"GET " + co + "/erp_request_details", listDetails},
 		{"GET " + co + "/erp_request_details/{id}", showDetail},
 		{"PATCH " + co + "/erp_request_details/{id}", updateDetail},
-		{"PUT " + co + "/erp_request_details/{id}", updateDetail},
-		{"PATCH " + co + "/erp_request_details/sync", syncDetails},
+		{"PATCH " + co + "/erp_request_details/sync", syncAction(syncDetails)},
 
-		{"PATCH " + co + "/external_data/sync", syncExternalData},
-		{"PATCH " + v1 + "/cost_code_line_item_types/sync", syncAssignments},
-		{"PATCH " + v1 + "/erp_transactions/sync", syncTransactions},
-		{"PATCH " + co + "/erp_status_management/unlink", unlinkRecord}, // [I]
-		{"PATCH " + co + "/staged_records/sync", syncStaged},            // [I]
+		{"PATCH " + co + "/external_data/sync", syncAction(syncExternalData)},
+		{"PATCH " + v1 + "/cost_code_line_item_types/sync", syncAction(syncAssignments)},
+		{"PATCH " + v1 + "/erp_transactions/sync", syncAction(syncTransactions)},
+		{"PATCH " + co + "/erp_status_management/unlink", unlinkRecord},  // [I]
+		{"PATCH " + co + "/staged_records/sync", syncAction(syncStaged)}, // [I]
 
-		{"PATCH " + v1 + "/standard_cost_codes/sync", syncStandardCostCodes},
-		{"PATCH " + v1 + "/line_item_types/sync", syncOfCompany("line_item_type")},
-		{"PATCH " + v1 + "/vendors/sync", syncOfCompany("vendor")},
-		{"PATCH " + v1 + "/projects/sync", syncOfCompany("project")},
-		{"PATCH " + v1 + "/sub_jobs/sync", syncSubJobs},
-		{"PATCH " + v1 + "/cost_codes/sync", syncCostCodes},
-		{"PATCH " + v1 + "/erp_job_costs/sync", syncJobCosts},
-		{"PATCH " + v1 + "/insurances/sync", syncInsurances},
-		{"PATCH " + co + "/invoice_payments/sync", syncInvoicePayments},
+		{"PATCH " + v1 + "/standard_cost_codes/sync", syncAction(syncStandardCostCodes)},
+		{"PATCH " + v1 + "/line_item_types/sync", syncAction(syncOfCompany("line_item_type"))},
+		{"PATCH " + v1 + "/vendors/sync", syncAction(syncOfCompany("vendor"))},
+		{"PATCH " + v1 + "/projects/sync", syncAction(syncOfCompany("project"))},
+		{"PATCH " + v1 + "/sub_jobs/sync", syncAction(syncSubJobs)},
+		{"PATCH " + v1 + "/cost_codes/sync", syncAction(syncCostCodes)},
+		{"PATCH " + v1 + "/erp_job_costs/sync", syncAction(syncJobCosts)},
+		{"PATCH " + v1 + "/insurances/sync", syncAction(syncInsurances)},
+		{"PATCH " + co + "/invoice_payments/sync", syncAction(syncInvoicePayments)},
 		{"PATCH " + co + "/invoice_payments/{id}/unlink", unlinkPayment}, // [I]
 
-		{"PATCH " + v1 + "/projects/{id}", updateRecord("project", "project")},
-		{"PATCH " + v1 + "/sub_jobs/{id}", updateRecord("sub_job", "sub_job")},
+		{"PATCH " + v1 + "/projects/{id}", updateRecord("project")},
+		{"PATCH " + v1 + "/sub_jobs/{id}", updateRecord("sub_job")},
 		{"DELETE " + v1 + "/cost_codes/{id}", deleteRecord("cost_code")},
 		{"DELETE " + v1 + "/erp_job_costs/{id}", deleteRecord(kindJobCost)},
 		{"DELETE " + v1 + "/standard_cost_codes/{id}", deleteRecord("standard_cost_code")},
@@ -52,19 +51,16 @@ func apiRoutes() []route {
 
 		{"POST " + v1 + "/webhooks/hooks", createHook},
 		{"GET " + v1 + "/webhooks/hooks", listHooks},
-		{"GET " + v1 + "/webhooks/hooks/{id}", showHook},
 		{"PATCH " + v1 + "/webhooks/hooks/{id}", updateHook},
 		{"DELETE " + v1 + "/webhooks/hooks/{id}", deleteHook},
 		{"POST " + v1 + "/webhooks/hooks/{id}/triggers", createTrigger},
 		{"GET " + v1 + "/webhooks/hooks/{id}/triggers", listTriggers},
-		{"GET " + v1 + "/webhooks/hooks/{id}/triggers/{trigger_id}", showTrigger},
-		{"PATCH " + v1 + "/webhooks/hooks/{id}/triggers/{trigger_id}", updateTrigger},
 		{"DELETE " + v1 + "/webhooks/hooks/{id}/triggers/{trigger_id}", deleteTrigger},
 		{"GET " + v1 + "/webhooks/hooks/{id}/deliveries", listDeliveries},
 	}...)
 }
 
-// Unknown is what calls to paths that Procore doesn't have are counted under.
+// Unknown is the pattern under which calls to unknown paths are counted.
 const Unknown = "unknown path"
 
 const tokenPattern = "POST /oauth/token"
@@ -81,5 +77,5 @@ func (sb *Sandbox) routes() http.Handler {
 }
 
 func unknownPath(c *call) answer {
-	return refuse(http.StatusNotFound, "%s %s is no path of this API: see routes.go of the sandbox for those it has", c.r.Method, c.r.URL.Path)
+	return refuse(http.StatusNotFound, "%s %s is not a path of this API: routes.go of the sandbox has all paths", c.r.Method, c.r.URL.Path)
 }

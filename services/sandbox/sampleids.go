@@ -2,38 +2,43 @@ package sandbox
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/tieback/tieback/pkg/catalogue"
+	"github.com/tieback/tieback/pkg/catalogue/dictionary"
 )
 
-// Sample is the published payload of an event type, made this company's own: every id is
-// re-issued, and the records are registered, so that they can be marked. A record that the
-// sample shows with an origin id is the company's record of that origin id, created and
-// synced if there is none. origins replaces published origin ids ("vendor_origin_id")
-// by the caller's; those not named stay as published. Request details are minted by Press.
+// Sample returns the published payload of an event type with new ids for a company. It creates the records of the
+// payload, so that they can be marked. A record with an origin id becomes the company's record with this origin id,
+// which Sample creates if it does not exist. origins replaces published origin ids such as "vendor_origin_id". Press
+// creates the request details.
 func (sb *Sandbox) Sample(companyID int64, eventType string, origins map[string]string) (map[string]any, error) {
 	co, err := sb.company(companyID)
 	if err != nil {
 		return nil, err
 	}
-	payload, err := Published(eventType)
-	if err != nil {
+	raw, ok := dictionary.Sample(eventType)
+	if !ok {
+		return nil, fmt.Errorf("event type %q is not in the dictionary", eventType)
+	}
+	var payload map[string]any
+	if err := (&call{body: raw}).decode(&payload); err != nil {
 		return nil, err
 	}
 	replaceOrigins(payload, origins)
 	if eventType == "unlink_commitment" || eventType == "unlink_commitment_change_order" {
-		Set(payload, "request_data.commitment_type", "WorkOrderContract") // published as a placeholder
+		Set(payload, "request_data.commitment_type", "WorkOrderContract") // the sample has a placeholder
 	}
 	co.mu.Lock()
 	defer co.mu.Unlock()
-	is := &issuer{sb: sb, co: co, seen: map[seenKey]int64{}, export: exports(eventType)}
-	is.objects("", payload)
-	is.references("", payload)
-	is.belong(payload)
+	ri := &reissuer{sb: sb, co: co, seen: map[seenKey]int64{}, export: exports(eventType)}
+	ri.records("", payload)
+	ri.references("", payload)
+	ri.connect(payload)
 	return payload, nil
 }
 
@@ -42,8 +47,8 @@ func exports(eventType string) bool {
 	return known && row.Category == catalogue.Export
 }
 
-// issuer re-issues the ids of one payload, under the company's lock.
-type issuer struct {
+// reissuer replaces the ids of a payload. Its user holds the company's lock.
+type reissuer struct {
 	sb     *Sandbox
 	co     *company
 	export bool
@@ -55,7 +60,7 @@ type seenKey struct {
 	old  string
 }
 
-// idField and originField of records that are shown flat, beside others, with their kind.
+// flat has records whose id and origin id are fields of another object.
 var flat = []struct{ id, origin, kind string }{
 	{"procore_commitment_id", "commitment_origin_id", "commitment"},
 	{"contract_id", "contract_origin_id", "commitment"},
@@ -72,48 +77,48 @@ var flat = []struct{ id, origin, kind string }{
 	{"project_id", "job_origin_id", "project"},
 }
 
-// objects walks the payload for objects that are records, by the key they stand under.
-func (is *issuer) objects(key string, v any) {
+// records gives new ids to the objects that are records, which the key of an object decides.
+func (ri *reissuer) records(key string, v any) {
 	switch v := v.(type) {
 	case []any:
 		for _, one := range v {
-			is.objects(key, one)
+			ri.records(key, one)
 		}
 	case map[string]any:
-		is.object(key, v)
+		ri.record(key, v)
 		for _, k := range slices.Sorted(maps.Keys(v)) {
 			if k != "request_detail_id" {
-				is.objects(k, v[k])
+				ri.records(k, v[k])
 			}
 		}
 	}
 }
 
-func (is *issuer) object(key string, o map[string]any) {
+func (ri *reissuer) record(key string, o map[string]any) {
 	if kind := kindOf(key, o); kind != "" {
-		is.put(o, "id", kind, origin(o, "origin_id"))
+		ri.set(o, "id", kind, origin(o, "origin_id"))
 	}
 	for _, f := range flat {
 		if f.origin == "" {
-			is.put(o, f.id, kindIn(f.kind, o), "")
+			ri.set(o, f.id, kindIn(f.kind, o), "")
 		} else if or := origin(o, f.origin); or != "" {
-			is.put(o, f.id, kindIn(f.kind, o), or)
+			ri.set(o, f.id, kindIn(f.kind, o), or)
 		}
 	}
 	if extra, isJob := o["additional_job_data"].(map[string]any); isJob { // sync_single_job, sync_sub_job
 		if _, sub := extra["procore_sub_job_id"]; sub {
-			is.put(extra, "procore_sub_job_id", "sub_job", origin(o, "id"))
-			is.put(extra, "procore_project_id", "project", origin(extra, "parent_origin_id"))
+			ri.set(extra, "procore_sub_job_id", "sub_job", origin(o, "id"))
+			ri.set(extra, "procore_project_id", "project", origin(extra, "parent_origin_id"))
 		} else {
-			is.put(extra, "procore_project_id", "project", origin(o, "id"))
+			ri.set(extra, "procore_project_id", "project", origin(o, "id"))
 		}
 	}
 	if cost, isCost := o["direct_cost"].(map[string]any); isCost && origin(o, "origin_id") != "" { // its reset
-		is.put(cost, "id", "company_level_direct_cost", origin(o, "origin_id"))
+		ri.set(cost, "id", "company_level_direct_cost", origin(o, "origin_id"))
 	}
 }
 
-// origin reads an origin id; the string "null" is one sample's way to say none.
+// origin reads an origin id. One sample has the string "null" for none.
 func origin(o map[string]any, field string) string {
 	s, _ := o[field].(string)
 	if s == "null" {
@@ -122,13 +127,13 @@ func origin(o map[string]any, field string) string {
 	return s
 }
 
-// put re-issues the id in a field, as whatever it was: a number or a string.
-func (is *issuer) put(o map[string]any, field, kind, origin string) {
+// set replaces the id in a field and keeps its type, number or string.
+func (ri *reissuer) set(o map[string]any, field, kind, origin string) {
 	old := text(o[field])
 	if n, err := strconv.ParseInt(old, 10, 64); err != nil || n >= firstID {
-		return // absent, null, or re-issued before
+		return // absent, null, or new already
 	}
-	id := is.id(kind, old, origin)
+	id := ri.id(kind, old, origin)
 	if _, isString := o[field].(string); isString {
 		o[field] = strconv.FormatInt(id, 10)
 		return
@@ -136,57 +141,57 @@ func (is *issuer) put(o map[string]any, field, kind, origin string) {
 	o[field] = json.Number(strconv.FormatInt(id, 10))
 }
 
-func (is *issuer) id(kind, old, origin string) int64 {
-	if kind == "payment_application_line_item" && is.export {
-		origin = "" // the sample shows the contract line's origin id here
+func (ri *reissuer) id(kind, old, origin string) int64 {
+	if kind == "payment_application_line_item" && ri.export {
+		origin = "" // in the sample it is the origin id of the contract line
 	}
 	key := seenKey{kind, old}
-	if id, again := is.seen[key]; again && (origin == "" || is.co.byOrigin(kind, origin) == nil || is.co.byOrigin(kind, origin).id == id) {
+	if id, again := ri.seen[key]; again && (origin == "" || ri.co.byOrigin(kind, origin) == nil || ri.co.byOrigin(kind, origin).id == id) {
 		return id
 	}
-	r := is.co.byOrigin(kind, origin)
+	r := ri.co.byOrigin(kind, origin)
 	if r == nil {
-		r = is.co.add(kind, is.sb.mint())
-		_ = is.co.link(r, origin) // free: byOrigin found nobody
+		r = ri.co.add(kind, ri.sb.newID())
+		_ = ri.co.link(r, origin) // no other record has it
 	}
-	is.seen[key] = r.id
+	ri.seen[key] = r.id
 	return r.id
 }
 
-// references re-issues what is left: ids that point to a record seen, or to one unseen.
-func (is *issuer) references(key string, v any) {
+// references replaces the remaining ids, which refer to records of this payload or others.
+func (ri *reissuer) references(key string, v any) {
 	switch v := v.(type) {
 	case []any:
 		for _, one := range v {
-			is.references(key, one)
+			ri.references(key, one)
 		}
 	case map[string]any:
 		for _, k := range slices.Sorted(maps.Keys(v)) {
-			is.reference(key, k, v)
-			is.references(k, v[k])
+			ri.reference(key, k, v)
+			ri.references(k, v[k])
 		}
 	}
 }
 
-func (is *issuer) reference(under, field string, o map[string]any) {
+func (ri *reissuer) reference(under, field string, o map[string]any) {
 	if field == "created_by" || field == "request_detail_id" || field != "id" && !strings.HasSuffix(field, "_id") {
 		return
 	}
 	if _, isText := o[field].(string); isText && (strings.HasSuffix(field, "origin_id") || field == "job_id") {
-		return // the ERP's id, which may be a number
+		return // an id in the ERP, which may be a number
 	}
 	switch kind := refersTo(under, field, o); kind {
 	case "company":
-		is.fixed(o, field, is.co.ID)
+		ri.setFixed(o, field, ri.co.ID)
 	case "standard_cost_code_list":
-		is.fixed(o, field, is.co.StandardCostCodeListID)
+		ri.setFixed(o, field, ri.co.StandardCostCodeListID)
 	case "person", "":
 	default:
-		is.put(o, field, kind, "")
+		ri.set(o, field, kind, "")
 	}
 }
 
-func (is *issuer) fixed(o map[string]any, field string, id int64) {
+func (ri *reissuer) setFixed(o map[string]any, field string, id int64) {
 	if _, isString := o[field].(string); isString {
 		o[field] = strconv.FormatInt(id, 10)
 	} else if o[field] != nil {
@@ -194,46 +199,47 @@ func (is *issuer) fixed(o map[string]any, field string, id int64) {
 	}
 }
 
-// belong joins what the samples leave apart: a budget and its job, a change order and its
-// contract; it notes which project or sub job a cost code is of, and registers the assignments.
-func (is *issuer) belong(payload map[string]any) {
+// connect sets references that the samples lack: from a budget to its job, from a change order to its contract. It also
+// sets the project or sub job of cost codes and creates the assignments.
+func (ri *reissuer) connect(payload map[string]any) {
 	number := func(id int64) json.Number { return json.Number(strconv.FormatInt(id, 10)) }
 	if id := GetID(payload, "request_data.commitment.id"); id != 0 && Get(payload, "request_data.change_order") != nil {
 		Set(payload, "request_data.change_order.contract_id", number(id))
 	}
 	if job := text(Get(payload, "request_data.job_id")) + text(Get(payload, "request_data.project_origin_id")); job != "" && Get(payload, "request_data.budget") != nil {
-		Set(payload, "request_data.budget.project_id", number(is.co.ensure(is.sb, "project", job).id))
+		Set(payload, "request_data.budget.project_id", number(ri.co.ensure(ri.sb, "project", job).id))
 	}
 	for _, v := range at(payload, "request_data.all_cost_codes[]") {
 		cc, _ := v.(map[string]any)
-		id, _ := asID(cc["id"])
-		if r := is.co.find("cost_code", id); r != nil {
-			r.project, _ = asID(cc["biller_id"])
+		id, _ := parseID(cc["id"])
+		if r := ri.co.find("cost_code", id); r != nil {
+			r.project, _ = parseID(cc["biller_id"])
 		}
 		for _, t := range at(cc, "line_item_types[].id") {
-			lineItemType, _ := asID(t)
-			is.co.assign(assignmentKey{id, lineItemType}, is.sb.mint)
+			lineItemType, _ := parseID(t)
+			ri.co.assign(assignmentKey{id, lineItemType}, ri.sb.newID)
 		}
 	}
 	for _, v := range at(payload, "request_data.cost_type_assignments[]") {
 		o, _ := v.(map[string]any)
-		cc, lit := is.co.ensure(is.sb, "cost_code", text(o["cost_code_origin_id"])), is.co.ensure(is.sb, "line_item_type", text(o["line_item_type_origin_id"]))
-		a := is.co.assign(assignmentKey{cc.id, lit.id}, is.sb.mint)
+		cc, lit := ri.co.ensure(ri.sb, "cost_code", text(o["cost_code_origin_id"])), ri.co.ensure(ri.sb, "line_item_type", text(o["line_item_type_origin_id"]))
+		a := ri.co.assign(assignmentKey{cc.id, lit.id}, ri.sb.newID)
 		a.synced = true
 		o["id"] = number(a.id)
 	}
 }
 
-// ensure finds the record of an origin id, or creates and syncs it.
+// ensure returns the record with an origin id, which it creates if there is none.
 func (co *company) ensure(sb *Sandbox, kind, origin string) *record {
 	r := co.byOrigin(kind, origin)
 	if r == nil {
-		r = co.add(kind, sb.mint())
-		_ = co.link(r, origin) // free: byOrigin found nobody
+		r = co.add(kind, sb.newID())
+		_ = co.link(r, origin) // no other record has it
 	}
 	return r
 }
 
+// replaceOrigins replaces the strings in a payload that are keys of origins.
 func replaceOrigins(v any, origins map[string]string) {
 	swap := func(v any) (string, bool) {
 		s, isString := v.(string)

@@ -1,3 +1,21 @@
+// Package sandbox is a simulated Procore for local runs and tests: the API that an ERP integration calls, the webhooks
+// that it receives, and the users who press the buttons.
+//
+//	a user presses a button          POST /sandbox/companies/{id}/press/{event_type}, Press
+//	  └─ an ERP request              GET  …/erp_requests/{id}
+//	       ├─ its request details    PATCH …/erp_request_details/{id}, …/sync
+//	       └─ a webhook delivery     POST to the company's hook, retried until it answers 2xx
+//
+// It is as strict as Procore's documentation. It refuses an id that it did not issue, an origin id that is already used,
+// an update of a final request detail and a call without Procore-Company-Id, each with a message that says what to do.
+// All state is in memory. Ids start above 2^53, so that a program that reads one as a float64 fails.
+//
+// Procore ignores a part of what it does not know in a request. The sandbox refuses any request whose query or body
+// differs from the published operation, and Violations lists these requests. Package pkg/procore/schema has the
+// operations, and the source of those that Procore does not publish.
+//
+// The rules follow Procore's documentation of its ERP platform (developers.procore.com: ERP Integration, Webhooks API,
+// Rate Limiting, Sync Actions). A path without documentation is inferred from a similar one; routes.go marks it.
 package sandbox
 
 import (
@@ -12,39 +30,41 @@ import (
 	"time"
 )
 
-// Config sets a sandbox up. The zero value is Procore as published, at real speed.
+// Config configures a sandbox. The zero value is Procore as documented, at real speed.
 type Config struct {
-	// Speed divides the rate limit windows, the backoff of the webhooks and their
-	// 12 hours: 60 makes an hour a minute. 0 is 1.
+	// Speed divides the rate limit windows, the retry delays of webhooks and the 12 hours
+	// after which Procore discards them: with 60, an hour lasts a minute. 0 is 1.
 	Speed float64
-	// Seed of all that is random here: duplicates, fractions of faults.
+	// Seed seeds all random decisions: duplicates, delays, fractions of faults.
 	Seed uint64
 
-	TokenLife   time.Duration // of an access token, not divided by Speed; 0: 5,400 s
-	HourlyLimit int           // calls in 60 minutes; 0: 3,600; negative: no end
-	SpikeLimit  int           // calls in 10 seconds; 0: 25; negative: no end
+	HourlyLimit int // calls per 60 minutes; 0: 3,600; negative: no limit
+	SpikeLimit  int // calls per 10 seconds; 0: 25; negative: no limit
 
-	// LimitsPerCompany counts the calls of each company apart, where several have one client. Procore does not publish
-	// whether it does.
+	// LimitsPerCompany counts the calls of each company separately if several share a client.
+	// Procore does not document whether it does.
 	LimitsPerCompany bool
 
-	// APIVersion is the shape of deliveries for companies that don't say: "v2.0", "v3.0",
-	// "v4.0", or Rotate for one after the other. "": v2.0.
+	// APIVersion is the format of deliveries for companies without one: "v2.0", "v3.0",
+	// "v4.0", or Rotate. "" is v2.0.
 	APIVersion        string
-	DuplicateEvery    int           // every Nth delivery is made twice; 0: none
 	DuplicateFraction float64       // of the deliveries are made twice
-	LateFraction      float64       // of the deliveries, duplicates counted, are overtaken by others
-	LateBy            time.Duration // at most, in sandbox time; 0: 2 s
-	InFlight          int           // webhook calls at a time, over all hooks; 0: 32
-	DeliveryTimeout   time.Duration // a receiver's time to answer; 0: 5 s. Not divided by Speed: receivers don't get faster
+	LateFraction      float64       // of the deliveries, duplicates included, are delayed, so that others overtake them
+	LateBy            time.Duration // the longest delay, in sandbox time; 0: 2 s
+	InFlight          int           // concurrent webhook calls of all hooks; 0: 32
 
-	NoStatusManagement bool // a Procore without the routes that unlink a record: external data alone marks it as not synced
+	NoStatusManagement bool // the routes that unlink a record do not exist
 
-	HookHeaders  string // how a hook's destination_headers are shown: "" masked but for the last 5 characters, Plain or Hidden
+	HookHeaders  string // how the API shows a hook's destination_headers: "" masks all but the last 5 characters; Plain; Hidden
 	StatusFilter string // the query parameter that filters a hook's deliveries; "": filters[status]; Ignored: none does
 
-	CallLog int // calls kept for Calls; 0: 20,000; negative: none
+	CallLog int // calls that Calls returns at most; 0: 20,000; negative: none
 }
+
+const (
+	tokenLifetime   = 5400 * time.Second
+	deliveryTimeout = 5 * time.Second // of a webhook call
+)
 
 // Values of Config.HookHeaders and Config.StatusFilter.
 const (
@@ -53,24 +73,24 @@ const (
 	Ignored = "ignored"
 )
 
-// Rotate as an APIVersion sends the three shapes in turn.
+// Rotate is an APIVersion that sends the three formats in turn.
 const Rotate = "rotate"
 
-// Sandbox is Procore, small. All methods may be called concurrently.
+// Sandbox is a simulated Procore. All methods may be called concurrently.
 type Sandbox struct {
-	cfg       Config
-	nextID    atomic.Int64
-	skew      atomic.Int64 // of Procore's clock, in nanoseconds
-	jump      atomic.Int64 // nanoseconds; see JumpServers
-	mu        sync.RWMutex // companies, clients, requests
-	companies map[int64]*company
-	clients   map[string]*client
-	requests  map[int64]*request
+	cfg        Config
+	nextID     atomic.Int64
+	skew       atomic.Int64 // of Procore's clock, in nanoseconds; see SkewClock
+	serverSkew atomic.Int64 // in nanoseconds; see SkewServerClocks
+	mu         sync.RWMutex // companies, clients, requests
+	companies  map[int64]*company
+	clients    map[string]*client
+	requests   map[int64]*request
 
 	tokens tokens
 	faults faults
 	calls  callLog
-	hooks  hookBook
+	hooks  hookRegistry
 	rngMu  sync.Mutex
 	rng    *rand.Rand
 
@@ -80,10 +100,10 @@ type Sandbox struct {
 	handler    http.Handler
 }
 
-// firstID is above 2^53: a float64 can't hold the ids that follow.
+// firstID is above 2^53: a float64 cannot hold the ids that follow.
 const firstID = 1<<53 + 1001
 
-// New makes a sandbox without companies.
+// New returns a sandbox without companies.
 func New(cfg Config) *Sandbox {
 	sb := &Sandbox{
 		cfg:       cfg.withDefaults(),
@@ -103,23 +123,17 @@ func New(cfg Config) *Sandbox {
 }
 
 func (c Config) withDefaults() Config {
-	orElse := func(v *int, d int) {
+	setDefault := func(v *int, d int) {
 		if *v == 0 {
 			*v = d
 		}
 	}
-	orElse(&c.HourlyLimit, 3600)
-	orElse(&c.SpikeLimit, 25)
-	orElse(&c.InFlight, 32)
-	orElse(&c.CallLog, 20_000)
+	setDefault(&c.HourlyLimit, 3600)
+	setDefault(&c.SpikeLimit, 25)
+	setDefault(&c.InFlight, 32)
+	setDefault(&c.CallLog, 20_000)
 	if c.Speed <= 0 {
 		c.Speed = 1
-	}
-	if c.TokenLife <= 0 {
-		c.TokenLife = 5400 * time.Second
-	}
-	if c.DeliveryTimeout <= 0 {
-		c.DeliveryTimeout = 5 * time.Second
 	}
 	if c.LateBy <= 0 {
 		c.LateBy = 2 * time.Second
@@ -133,12 +147,11 @@ func (c Config) withDefaults() Config {
 // Handler serves the API, /oauth/token and the control API under /sandbox/.
 func (sb *Sandbox) Handler() http.Handler { return sb.handler }
 
-// Run delivers webhooks until ctx ends, then waits for the calls in flight. Run it once;
-// presses before it wait in the hooks' queues.
+// Run delivers webhooks until ctx ends, then waits for the calls in flight. It must be called
+// at most once. Deliveries of earlier presses wait for it.
 func (sb *Sandbox) Run(ctx context.Context) error { return sb.hooks.run(ctx) }
 
-// AddCompany adds a company; with a WebhookURL it has an ERP connection and a hook for ERP requests at once, as its
-// setup would have made them. Without one it has neither yet.
+// AddCompany adds a company. If it has a WebhookURL, it also gets an ERP connection and a hook for ERP requests.
 func (sb *Sandbox) AddCompany(c Company) error {
 	if c.APIVersion == "" {
 		c.APIVersion = sb.cfg.APIVersion
@@ -147,26 +160,26 @@ func (sb *Sandbox) AddCompany(c Company) error {
 		return err
 	}
 	if c.StandardCostCodeListID == 0 {
-		c.StandardCostCodeListID = sb.mint()
+		c.StandardCostCodeListID = sb.newID()
 	}
 	co := newCompany(c)
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
 	if sb.companies[c.ID] != nil {
-		return fmt.Errorf("company %d is here already: give each company an id of its own", c.ID)
+		return fmt.Errorf("company %d exists already: give each company its own id", c.ID)
 	}
-	if err := sb.join(co); err != nil {
+	if err := sb.addClient(co); err != nil {
 		return err
 	}
 	sb.companies[c.ID] = co
 	if c.WebhookURL != "" {
 		sb.hooks.connect(co)
-		co.connection = &connection{ID: sb.mint(), CodeListID: c.StandardCostCodeListID}
+		co.connection = &connection{ID: sb.newID(), CodeListID: c.StandardCostCodeListID}
 	}
 	return nil
 }
 
-// ErrNoCompany is returned when a company was never added.
+// ErrNoCompany is returned for a company that was not added.
 var ErrNoCompany = errors.New("the sandbox has no such company: add it with AddCompany first")
 
 func (sb *Sandbox) company(id int64) (*company, error) {
@@ -179,23 +192,23 @@ func (sb *Sandbox) company(id int64) (*company, error) {
 	return co, nil
 }
 
-// mintRequest issues the id of an ERP request: 63 random bits. Procore does not promise that ids grow.
-func (sb *Sandbox) mintRequest() int64 {
+// newRequestID returns the id of an ERP request: 63 random bits, as Procore does not guarantee that ids increase.
+func (sb *Sandbox) newRequestID() int64 {
 	sb.rngMu.Lock()
 	defer sb.rngMu.Unlock()
 	return 1 + sb.requestIDs.Int64N(math.MaxInt64)
 }
 
-// mint issues an id of anything else, unique over all companies and kinds.
-func (sb *Sandbox) mint() int64 { return sb.nextID.Add(1) }
+// newID returns any other id. It is unique over all companies and kinds.
+func (sb *Sandbox) newID() int64 { return sb.nextID.Add(1) }
 
-// scaled is a duration of Procore's in sandbox time.
+// scaled converts a duration of Procore to sandbox time.
 func (sb *Sandbox) scaled(d time.Duration) time.Duration {
 	return time.Duration(float64(d) / sb.cfg.Speed)
 }
 
-// late is how long a delivery is held back; 0: not at all.
-func (sb *Sandbox) late() time.Duration {
+// deliveryDelay returns by how much to delay a delivery.
+func (sb *Sandbox) deliveryDelay() time.Duration {
 	if !sb.chance(sb.cfg.LateFraction) {
 		return 0
 	}

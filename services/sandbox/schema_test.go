@@ -7,8 +7,7 @@ import (
 	"github.com/tieback/tieback/pkg/procore/schema"
 )
 
-// The sandbox serves what Procore publishes and the rows of unpublished.json, and every row is served:
-// one that is not is needed by nobody.
+// Each route of the sandbox is published or a row of unpublished.json, and each row is a route of the sandbox.
 func TestRoutesAreThoseOfTheSchema(t *testing.T) {
 	served := map[string]bool{}
 	for _, r := range apiRoutes() {
@@ -20,12 +19,12 @@ func TestRoutesAreThoseOfTheSchema(t *testing.T) {
 	}
 	for _, row := range schema.Unpublished() {
 		if !served[blank(row)] {
-			t.Errorf("unpublished.json has %s, which the sandbox does not serve: delete the row, or serve it", row)
+			t.Errorf("unpublished.json has %s, which the sandbox does not serve: delete the row", row)
 		}
 	}
 }
 
-// blank takes the names of placeholders away.
+// blank removes the names of placeholders.
 func blank(pattern string) string {
 	parts := strings.Split(pattern, "/")
 	for i, p := range parts {

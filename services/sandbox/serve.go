@@ -14,13 +14,13 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Main runs a sandbox as a process of its own, until ctx ends.
+// Main runs a sandbox as a process until ctx ends. It reads these environment variables:
 //
-//	SANDBOX_ADDR       where to listen; :8081
+//	SANDBOX_ADDR       the address to listen on; :8081
 //	SANDBOX_COMPANIES  path of a YAML or JSON file: {"companies": [Company, …]}
 //	SANDBOX_SPEED, SANDBOX_SEED, SANDBOX_HOURLY_LIMIT, SANDBOX_SPIKE_LIMIT,
-//	SANDBOX_API_VERSION, SANDBOX_DUPLICATE_EVERY, SANDBOX_CALL_LOG  as in Config
-//	SANDBOX_LIMITS_PER client, or company: whose calls are counted together where companies have one client; client
+//	SANDBOX_API_VERSION, SANDBOX_DUPLICATE_FRACTION, SANDBOX_CALL_LOG  as in Config
+//	SANDBOX_LIMITS_PER client or company: whose calls a rate limit counts if companies share a client; client
 func Main(ctx context.Context, getenv func(string) string) error {
 	cfg, err := configFrom(getenv)
 	if err != nil {
@@ -47,7 +47,7 @@ func Main(ctx context.Context, getenv func(string) string) error {
 	return sb.serve(ctx, listener)
 }
 
-// serve answers and delivers until ctx ends or the server fails, and waits for both.
+// serve runs the server and the deliveries until ctx ends or the server fails.
 func (sb *Sandbox) serve(ctx context.Context, listener net.Listener) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -61,7 +61,7 @@ func (sb *Sandbox) serve(ctx context.Context, listener net.Listener) error {
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	if server.Shutdown(grace) != nil {
-		_ = server.Close() // a caller hangs on purpose
+		_ = server.Close() // FaultHang leaves calls open
 	}
 	err := <-served
 	if errors.Is(err, http.ErrServerClosed) {
@@ -70,10 +70,10 @@ func (sb *Sandbox) serve(ctx context.Context, listener net.Listener) error {
 	return errors.Join(err, delivered)
 }
 
-// LoadCompanies reads a companies file of the sandbox; JSON is YAML too.
+// LoadCompanies reads a companies file of the sandbox in YAML or JSON.
 func LoadCompanies(path string) ([]Company, error) {
 	if path == "" {
-		return nil, errors.New("SANDBOX_COMPANIES is not set: give it the path of a file with {\"companies\": [{id, name, client_id, client_secret, webhook_url, webhook_token}]}")
+		return nil, errors.New("SANDBOX_COMPANIES is not set: set it to the path of a file with {\"companies\": [{id, name, client_id, client_secret, webhook_url, webhook_token}]}")
 	}
 	raw, err := os.ReadFile(path)
 	if err != nil {
@@ -98,12 +98,12 @@ func configFrom(getenv func(string) string) (Config, error) {
 	var errs []error
 	for name, to := range map[string]*int{
 		"SANDBOX_HOURLY_LIMIT": &cfg.HourlyLimit, "SANDBOX_SPIKE_LIMIT": &cfg.SpikeLimit,
-		"SANDBOX_DUPLICATE_EVERY": &cfg.DuplicateEvery, "SANDBOX_CALL_LOG": &cfg.CallLog,
+		"SANDBOX_CALL_LOG": &cfg.CallLog,
 	} {
 		if v := getenv(name); v != "" {
 			n, err := strconv.Atoi(v)
 			if err != nil {
-				errs = append(errs, fmt.Errorf("%s: %q is no whole number", name, v))
+				errs = append(errs, fmt.Errorf("%s: %q is not an integer", name, v))
 			}
 			*to = n
 		}
@@ -115,17 +115,19 @@ func configFrom(getenv func(string) string) (Config, error) {
 	default:
 		errs = append(errs, fmt.Errorf("SANDBOX_LIMITS_PER: %q is neither client nor company", v))
 	}
-	if v := getenv("SANDBOX_SPEED"); v != "" {
-		speed, err := strconv.ParseFloat(v, 64)
-		if err != nil || speed <= 0 {
-			errs = append(errs, fmt.Errorf("SANDBOX_SPEED: %q is no positive number", v))
+	for name, to := range map[string]*float64{"SANDBOX_SPEED": &cfg.Speed, "SANDBOX_DUPLICATE_FRACTION": &cfg.DuplicateFraction} {
+		if v := getenv(name); v != "" {
+			n, err := strconv.ParseFloat(v, 64)
+			if err != nil || n <= 0 {
+				errs = append(errs, fmt.Errorf("%s: %q is not a positive number", name, v))
+			}
+			*to = n
 		}
-		cfg.Speed = speed
 	}
 	if v := getenv("SANDBOX_SEED"); v != "" {
 		seed, err := strconv.ParseUint(v, 10, 64)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("SANDBOX_SEED: %q is no whole number", v))
+			errs = append(errs, fmt.Errorf("SANDBOX_SEED: %q is not a non-negative integer", v))
 		}
 		cfg.Seed = seed
 	}

@@ -12,47 +12,47 @@ import (
 	"github.com/tieback/tieback/pkg/procore/schema"
 )
 
-// call is one call of the API, read whole, on its way to an answer.
+// call is a call of the API.
 type call struct {
 	sb   *Sandbox
 	r    *http.Request
 	body []byte
-	co   *company // nil before authorized, and for a token
+	co   *company // nil before authorized sets it, and for a token call
 }
 
-// answer is what a handler makes of a call: a body to marshal, or raw bytes.
+// answer is the answer to a call.
 type answer struct {
 	status int
-	body   any
-	raw    []byte
+	body   any    // marshaled as JSON
+	raw    []byte // instead of body
 	header map[string]string
-	reset  bool // instead of an answer
+	reset  bool // reset the connection instead of answering
 }
 
 func ok(body any) answer { return answer{status: http.StatusOK, body: body} }
 
-// refuse answers with a message, as Procore does where no field is to blame.
+// refuse returns an answer with a message, which is Procore's format for an error without a field.
 func refuse(status int, format string, args ...any) answer {
 	return answer{status: status, body: map[string]string{"message": fmt.Sprintf(format, args...)}}
 }
 
-// itemErrors says which field of an item or a call is wrong, and why.
+// itemErrors has the errors of an item or a call, by field.
 type itemErrors map[string][]string
 
-func because(field, format string, args ...any) itemErrors {
+func fieldError(field, format string, args ...any) itemErrors {
 	return itemErrors{field: {fmt.Sprintf(format, args...)}}
 }
 
-// invalid refuses a whole call, as Procore does where a field is to blame.
+// invalid returns an answer that refuses a call because of a field.
 func invalid(field, format string, args ...any) answer {
-	return answer{status: http.StatusUnprocessableEntity, body: map[string]any{"errors": because(field, format, args...)}}
+	return answer{status: http.StatusUnprocessableEntity, body: map[string]any{"errors": fieldError(field, format, args...)}}
 }
 
-// maxBody is far above 1,000 staged contracts with their lines.
+// maxBody is much more than 1,000 staged contracts with their lines.
 const maxBody = 32 << 20
 
-// endpoint reads, logs and counts a call, lets a fault have it, and writes the answer.
-// No lock is held while it reads or writes.
+// endpoint returns a handler that reads, logs and counts a call, applies faults and writes the answer. It holds no lock
+// during reads and writes.
 func (sb *Sandbox) endpoint(pattern string, do func(*call) answer) http.Handler {
 	counter := sb.calls.counter(pattern)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -69,7 +69,7 @@ func (sb *Sandbox) endpoint(pattern string, do func(*call) answer) http.Handler 
 		case a.reset:
 			reset(w)
 		case a.status > 0:
-			w.Header().Set("Date", sb.told(time.Now()).UTC().Format(http.TimeFormat))
+			w.Header().Set("Date", sb.serverTime(time.Now()).UTC().Format(http.TimeFormat))
 			a.write(w)
 		}
 	})
@@ -90,10 +90,10 @@ func (a answer) write(w http.ResponseWriter) {
 		w.Header().Set("Content-Type", "application/json")
 	}
 	w.WriteHeader(a.status)
-	_, _ = w.Write(a.raw) // the caller may be gone; that is its business
+	_, _ = w.Write(a.raw) // fails if the caller is gone
 }
 
-// authorized lets only a company's client pass, with the company's header, within the limits that its calls count in.
+// authorized checks the access token, the company header and the rate limit of a call.
 func (sb *Sandbox) authorized(do func(*call) answer) func(*call) answer {
 	return func(c *call) answer {
 		cl, valid := sb.tokens.client(c.r.Header.Get("Authorization"))
@@ -125,7 +125,7 @@ func (sb *Sandbox) authorized(do func(*call) answer) func(*call) answer {
 	}
 }
 
-// companyHeader must be on every call, also where the path names the company.
+// companyHeader is required in every call, even if the path has the company.
 const companyHeader = "Procore-Company-Id"
 
 func (c *call) checked(do func(*call) answer) answer {
@@ -136,7 +136,7 @@ func (c *call) checked(do func(*call) answer) answer {
 		return refuse(http.StatusForbidden, "You do not have permission to access this resource")
 	}
 	if len(c.body) > 0 && !json.Valid(c.body) {
-		return refuse(http.StatusBadRequest, "the body is not the JSON that this call needs")
+		return refuse(http.StatusBadRequest, "the body is not valid JSON")
 	}
 	if bad := schema.Check(c.r.Method, c.r.URL.Path, c.r.URL.Query(), c.body); bad != nil {
 		return c.violates(bad)
@@ -144,8 +144,7 @@ func (c *call) checked(do func(*call) answer) answer {
 	return do(c)
 }
 
-// violates refuses what differs from the published operation. A real Procore refuses a part of it
-// and drops the rest without a word: here nothing passes, and Violations keeps it.
+// violates refuses a call that differs from the published operation and records it for Violations.
 func (c *call) violates(bad []schema.Violation) answer {
 	c.sb.violations.add(c.r.Method+" "+c.r.URL.RequestURI(), bad)
 	errs := itemErrors{}
@@ -155,28 +154,28 @@ func (c *call) violates(bad []schema.Violation) answer {
 	return answer{status: http.StatusUnprocessableEntity, body: map[string]any{"errors": errs}}
 }
 
-// decode reads the body; numbers stay as written, so that money never meets a float.
+// decode unmarshals the body. Numbers become json.Number, so that money is never a float.
 func (c *call) decode(v any) error {
 	dec := json.NewDecoder(bytes.NewReader(c.body))
 	dec.UseNumber()
 	if err := dec.Decode(v); err != nil {
-		return fmt.Errorf("the body is not the JSON that this call needs: %w", err)
+		return fmt.Errorf("the body is not valid JSON: %w", err)
 	}
 	return nil
 }
 
-// pathID is an id in the path, or 0, which nobody has.
+// pathID returns an id in the path, or 0, which is not the id of any record.
 func (c *call) pathID(name string) int64 {
-	return digits(c.r.PathValue(name))
+	return parseDigits(c.r.PathValue(name))
 }
 
-// queryID is an id in the query, or 0.
+// queryID returns an id in the query, or 0.
 func (c *call) queryID(name string) int64 {
-	return digits(c.r.URL.Query().Get(name))
+	return parseDigits(c.r.URL.Query().Get(name))
 }
 
-// digits is an id that came as text, or 0 where it is none: no sign, and no more than 63 bits.
-func digits(s string) int64 {
+// parseDigits parses an id of at most 63 bits without a sign. It returns 0 for any other text.
+func parseDigits(s string) int64 {
 	id, err := strconv.ParseUint(s, 10, 63)
 	if err != nil {
 		return 0
@@ -184,8 +183,8 @@ func digits(s string) int64 {
 	return int64(id)
 }
 
-// asID reads an id that came as a number or as a string of digits; Procore uses both.
-func asID(v any) (int64, bool) {
+// parseID reads an id, which is a number or a string of digits; Procore uses both.
+func parseID(v any) (int64, bool) {
 	var s string
 	switch v := v.(type) {
 	case json.Number:
@@ -196,11 +195,11 @@ func asID(v any) (int64, bool) {
 		return v, v > 0
 	case int:
 		return int64(v), v > 0
-	case float64: // only from callers in Go; never from the wire
+	case float64: // from callers of Press; decode never returns one
 		return int64(v), v > 0 && v == float64(int64(v))
 	default:
 		return 0, false
 	}
-	id := digits(s)
+	id := parseDigits(s)
 	return id, id > 0
 }

@@ -1,20 +1,22 @@
 package sandbox
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 )
 
-// stagedKey names a staged record; origin ids are unique within company and item type.
+// stagedKey identifies a staged record within a company.
 type stagedKey struct{ itemType, origin string }
 
-// staged is a record of the ERP that waits in "Ready to import".
+// staged is a record of the ERP in "Ready to import".
 type staged struct {
 	id       int64
 	key      stagedKey
 	status   string
-	parent   string // origin id of a line item's contract or change order
+	parent   string // of a line item: the origin id of its contract or change order
 	data     map[string]any
 	children []*staged
 	code     string
@@ -27,24 +29,20 @@ const (
 	statusArchived = "archived"
 )
 
-// stagedTypes are the item types that can be staged, and what each becomes on import.
+// stagedTypes has the item types that can be staged, and the item type after import.
 var stagedTypes = map[string]string{
 	"vendor": "vendor", "project": "project", "sub_job": "sub_job", "prime_contract": "prime_contract",
 	"purchase_order_contract": "purchase_order_contract", "work_order_contract": "work_order_contract",
 	"commitment_change_order": "change_order", "line_item": "line_item",
 }
 
-// Project-level types carry data.project_origin_id; those with lines may have children.
+// Project-level types have data.project_origin_id. Types with lines may have children.
 var (
 	projectLevel = set("sub_job", "prime_contract", "purchase_order_contract", "work_order_contract", "commitment_change_order")
 	withLines    = set("prime_contract", "purchase_order_contract", "work_order_contract", "commitment_change_order")
 )
 
-func syncStaged(c *call) answer {
-	body, bad := c.syncBody()
-	if bad != nil {
-		return *bad
-	}
+func syncStaged(c *call, body syncBody) answer {
 	return c.sync(body.updates, c.stage)
 }
 
@@ -54,16 +52,16 @@ func (c *call) stage(item map[string]any) (map[string]any, itemErrors) {
 		return nil, errs
 	}
 	if st.key.itemType == "line_item" && st.parent == "" {
-		return nil, because("parent_origin_id", "is missing: a line item belongs to a contract or change order; nest it under children or name its parent")
+		return nil, fieldError("parent_origin_id", "is missing: set it to the contract or change order of the line item, or send the line item in its children")
 	}
 	children, errs := c.readChildren(st, item["children"])
 	if errs != nil {
 		return nil, errs
 	}
 	entity := maps.Clone(item)
-	entity["id"] = c.keep(st).id
+	entity["id"] = c.store(st).id
 	for i, child := range children {
-		children[i] = c.keep(child)
+		children[i] = c.store(child)
 	}
 	if children != nil {
 		c.co.staged[st.key].children = children
@@ -71,11 +69,11 @@ func (c *call) stage(item map[string]any) (map[string]any, itemErrors) {
 	return entity, nil
 }
 
-// keep stores a staged record, or updates the one that has its key.
-func (c *call) keep(st *staged) *staged {
+// store stores a staged record, or updates the one with the same key.
+func (c *call) store(st *staged) *staged {
 	old := c.co.staged[st.key]
 	if old == nil {
-		st.id = c.sb.mint()
+		st.id = c.sb.newID()
 		c.co.staged[st.key] = st
 		return st
 	}
@@ -90,18 +88,18 @@ func (c *call) keep(st *staged) *staged {
 func (c *call) readStaged(item map[string]any) (*staged, itemErrors) {
 	kind, _ := item["item_type"].(string)
 	if stagedTypes[kind] == "" {
-		return nil, because("item_type", "%q can't be staged", kind)
+		return nil, fieldError("item_type", "%q cannot be staged", kind)
 	}
 	origin, _, errs := originID(item)
 	if errs != nil || origin == "" {
-		return nil, because("origin_id", "is missing: a staged record is known by the ERP's id")
+		return nil, fieldError("origin_id", "is missing: a staged record needs the id in the ERP")
 	}
 	status, _ := item["status"].(string)
 	if status == "" {
 		status = statusStaged
 	}
 	if !slices.Contains([]string{statusStaged, statusImported, statusInvalid, statusArchived}, status) {
-		return nil, because("status", "%q is none of staged, imported, invalid, archived", status)
+		return nil, fieldError("status", "%q is none of staged, imported, invalid, archived", status)
 	}
 	st := &staged{key: stagedKey{kind, origin}, status: status, parent: text(item["parent_origin_id"]), code: text(item["origin_code"])}
 	st.data, _ = item["data"].(map[string]any)
@@ -114,14 +112,14 @@ func (c *call) checkStaged(st *staged) itemErrors {
 		return text(st.data[field]) != "" || old != nil && st.data == nil && text(old.data[field]) != ""
 	}
 	if projectLevel[kind] && !has("project_origin_id") {
-		return because("data.project_origin_id", "is missing: %s is a project-level type", kind)
+		return fieldError("data.project_origin_id", "is missing: a %s needs its project", kind)
 	}
 	if kind == "commitment_change_order" && !has("commitment_origin_id") {
-		return because("data.commitment_origin_id", "is missing: a change order belongs to a commitment")
+		return fieldError("data.commitment_origin_id", "is missing: a change order needs its commitment")
 	}
-	// Prime contracts may be imported again, their lines with them.
+	// Prime contracts and their lines may be imported again.
 	if r := c.co.byOrigin(stagedTypes[kind], st.key.origin); r != nil && kind != "prime_contract" && kind != "line_item" {
-		return because("origin_id", "%q is already synced, with %s %d: update it directly", st.key.origin, r.kind, r.id)
+		return fieldError("origin_id", "%q is already synced as %s %d: update this record", st.key.origin, r.kind, r.id)
 	}
 	return nil
 }
@@ -132,17 +130,17 @@ func (c *call) readChildren(parent *staged, v any) ([]*staged, itemErrors) {
 		return nil, nil
 	}
 	if !isList || !withLines[parent.key.itemType] {
-		return nil, because("children", "must be a list of line items, under a contract or change order")
+		return nil, fieldError("children", "must be a list of line items, under a contract or change order")
 	}
 	out := make([]*staged, 0, len(list))
 	for i, v := range list {
 		item, _ := v.(map[string]any)
 		child, errs := c.readStaged(item)
 		if errs == nil && child.key.itemType != "line_item" {
-			errs = because("item_type", "must be line_item under children")
+			errs = fieldError("item_type", "must be line_item under children")
 		}
 		if errs != nil {
-			return nil, because("children", "[%d]: %v", i, map[string][]string(errs))
+			return nil, fieldError("children", "[%d]: %v", i, map[string][]string(errs))
 		}
 		child.parent = parent.key.origin
 		out = append(out, child)
@@ -150,7 +148,7 @@ func (c *call) readChildren(parent *staged, v any) ([]*staged, itemErrors) {
 	return out, nil
 }
 
-// stagedFor finds the staged record that a record of Procore came from.
+// stagedFor returns the staged record from which a record was imported, or nil.
 func (co *company) stagedFor(kind, origin string) *staged {
 	for itemType, becomes := range stagedTypes {
 		if becomes == kind {
@@ -162,26 +160,14 @@ func (co *company) stagedFor(kind, origin string) *staged {
 	return nil
 }
 
-// Staged is a staged record, as the users see it.
+// Staged is a copy of a staged record.
 type Staged struct {
 	ID       int64
-	ItemType string
 	OriginID string
-	Code     string
 	Status   string // staged, imported, invalid or archived
-	Data     map[string]any
-	Children []Staged
 }
 
-func (st *staged) view() Staged {
-	v := Staged{ID: st.id, ItemType: st.key.itemType, OriginID: st.key.origin, Code: st.code, Status: st.status, Data: maps.Clone(st.data)}
-	for _, child := range st.children {
-		v.Children = append(v.Children, child.view())
-	}
-	return v
-}
-
-// Staged lists a company's staged records of an item type, ordered by id.
+// Staged returns a company's staged records of an item type, ordered by id.
 func (sb *Sandbox) Staged(companyID int64, itemType string) []Staged {
 	co, err := sb.company(companyID)
 	if err != nil {
@@ -192,14 +178,14 @@ func (sb *Sandbox) Staged(companyID int64, itemType string) []Staged {
 	var out []Staged
 	for _, st := range co.staged {
 		if st.key.itemType == itemType {
-			out = append(out, st.view())
+			out = append(out, Staged{ID: st.id, OriginID: st.key.origin, Status: st.status})
 		}
 	}
-	slices.SortFunc(out, func(a, b Staged) int { return int(a.ID - b.ID) })
+	slices.SortFunc(out, func(a, b Staged) int { return cmp.Compare(a.ID, b.ID) })
 	return out
 }
 
-// needed says which *_origin_id Procore must be able to translate before it imports.
+// needed has the *_origin_id fields that must refer to synced records for an import.
 var needed = map[string][]reference{
 	"sub_job":                 {{"project_origin_id", "project"}},
 	"prime_contract":          {{"project_origin_id", "project"}},
@@ -211,8 +197,8 @@ var needed = map[string][]reference{
 
 type reference struct{ field, kinds string }
 
-// Import is the user's "Import": a staged record becomes a synced record of Procore, with
-// its lines. A reference that can't be translated makes it invalid.
+// Import does what a user does with "Import": a staged record and its lines become synced records. If it refers to a
+// record that is not synced, it becomes invalid instead.
 func (sb *Sandbox) Import(companyID int64, itemType, originID string) (Record, error) {
 	co, err := sb.company(companyID)
 	if err != nil {
@@ -222,7 +208,7 @@ func (sb *Sandbox) Import(companyID int64, itemType, originID string) (Record, e
 	defer co.mu.Unlock()
 	st := co.staged[stagedKey{itemType, originID}]
 	if st == nil || st.status != statusStaged {
-		return Record{}, fmt.Errorf("company %d has no %s with origin id %q in Ready to import: stage it first", companyID, itemType, originID)
+		return Record{}, fmt.Errorf("company %d has no staged %s with origin id %q: stage it first", companyID, itemType, originID)
 	}
 	for _, one := range append([]*staged{st}, st.children...) {
 		if err := co.translatable(one, itemType); err != nil {
@@ -244,19 +230,19 @@ func (co *company) translatable(st *staged, top string) error {
 	}
 	for _, ref := range refs {
 		if co.synced(ref.kinds, text(st.data[ref.field])) == nil {
-			return fmt.Errorf("%s %q can't be imported: %s %q is not synced in company %d", st.key.itemType, st.key.origin, ref.field, text(st.data[ref.field]), co.ID)
+			return fmt.Errorf("%s %q cannot be imported: %s %q is not synced in company %d", st.key.itemType, st.key.origin, ref.field, text(st.data[ref.field]), co.ID)
 		}
 	}
 	return nil
 }
 
-// imported makes the record of a staged one, or takes the one that is linked to it already.
+// imported creates the record of a staged one, or updates the one with its origin id.
 func (sb *Sandbox) imported(co *company, st *staged) *record {
 	kind := stagedTypes[st.key.itemType]
 	r := co.byOrigin(kind, st.key.origin)
 	if r == nil {
-		r = co.add(kind, sb.mint())
-		_ = co.link(r, st.key.origin) // free: byOrigin found nobody
+		r = co.add(kind, sb.newID())
+		_ = co.link(r, st.key.origin) // no other record has it
 	}
 	if p := co.byOrigin("project", text(st.data["project_origin_id"])); p != nil {
 		r.project = p.id
@@ -265,12 +251,12 @@ func (sb *Sandbox) imported(co *company, st *staged) *record {
 	return r
 }
 
-// synced finds a record by origin id under one of the kinds, parted by "|".
+// synced returns the record with an origin id of one of the kinds, which are separated by "|".
 func (co *company) synced(kinds, origin string) *record {
 	if origin == "" {
 		return nil
 	}
-	for _, kind := range split(kinds) {
+	for _, kind := range strings.Split(kinds, "|") {
 		if r := co.byOrigin(kind, origin); r != nil {
 			return r
 		}

@@ -7,20 +7,20 @@ import (
 	"time"
 )
 
-// Request is an ERP request and how it stands.
+// Request is an ERP request and its current status.
 type Request struct {
 	ID           int64     `json:"id"`
 	CompanyID    int64     `json:"company_id"`
 	EventType    string    `json:"event_type"`
 	Clicked      time.Time `json:"clicked_at"`
-	Closed       time.Time `json:"closed_at"` // zero: not yet
+	Closed       time.Time `json:"closed_at"` // zero: it is open
 	DeadLettered bool      `json:"dead_lettered"`
 	Details      []Detail  `json:"request_details"`
-	TooEarly     []string  `json:"too_early"` // successes that came before their records were marked
+	TooEarly     []string  `json:"too_early"` // details that became success before their records were marked, and why
 	Payload      rawJSON   `json:"payload"`
 }
 
-// Detail is a request detail as the user sees it.
+// Detail is a request detail.
 type Detail struct {
 	ID       int64    `json:"id"`
 	ItemType string   `json:"item_type"`
@@ -31,13 +31,13 @@ type Detail struct {
 
 type rawJSON []byte
 
-// MarshalJSON shows the payload as it was sent.
+// MarshalJSON returns the payload unchanged.
 func (r rawJSON) MarshalJSON() ([]byte, error) { return r, nil }
 
-// IsClosed says whether all details are final, or, without a detail, the sandbox was told.
+// IsClosed reports whether all details are final. A request without details is closed by ReportClosed.
 func (r Request) IsClosed() bool { return !r.Closed.IsZero() }
 
-// Outcome is failed if a detail failed, success if all succeeded, "" without details or before.
+// Outcome returns Failed if a detail failed, otherwise Success. It returns "" for an open request and one without details.
 func (r Request) Outcome() string {
 	if len(r.Details) == 0 || !r.IsClosed() {
 		return ""
@@ -58,7 +58,7 @@ func (sb *Sandbox) request(id int64) (*request, error) {
 	return req, nil
 }
 
-// Request looks a request up.
+// Request returns a request.
 func (sb *Sandbox) Request(id int64) (Request, bool) {
 	req, err := sb.request(id)
 	if err != nil {
@@ -72,7 +72,7 @@ func (r *request) view() Request {
 	defer r.co.mu.Unlock()
 	v := Request{
 		ID: r.id, CompanyID: r.co.ID, EventType: r.eventType, Clicked: r.clicked, Closed: r.closed,
-		DeadLettered: r.dead, TooEarly: slices.Clone(r.early), Payload: r.body,
+		DeadLettered: r.deadLettered, TooEarly: slices.Clone(r.tooEarly), Payload: r.body,
 	}
 	for _, d := range r.details {
 		v.Details = append(v.Details, Detail{ID: d.id, ItemType: d.itemType, ItemID: d.itemID, Status: d.status, Messages: slices.Clone(d.messages)})
@@ -80,31 +80,31 @@ func (r *request) view() Request {
 	return v
 }
 
-// Closed tells the sandbox that the pipeline is done with a request. It closes a request
-// without details; one with details closes when they are final, and not before.
-func (sb *Sandbox) Closed(requestID int64) {
-	sb.tell(requestID, func(*request) {})
+// ReportClosed reports that the pipeline has finished a request. It closes a request without
+// details; a request with details closes when all are final.
+func (sb *Sandbox) ReportClosed(requestID int64) {
+	sb.updateRequest(requestID, func(*request) {})
 }
 
-// DeadLettered tells the sandbox that a request lies among the dead letters.
-func (sb *Sandbox) DeadLettered(requestID int64) {
-	sb.tell(requestID, func(r *request) { r.dead = true })
+// ReportDeadLettered reports that a message of a request became a dead letter.
+func (sb *Sandbox) ReportDeadLettered(requestID int64) {
+	sb.updateRequest(requestID, func(r *request) { r.deadLettered = true })
 }
 
-func (sb *Sandbox) tell(requestID int64, note func(*request)) {
+func (sb *Sandbox) updateRequest(requestID int64, update func(*request)) {
 	req, err := sb.request(requestID)
 	if err != nil {
-		return // another run's
+		return // of an earlier process
 	}
 	req.co.mu.Lock()
 	defer req.co.mu.Unlock()
-	note(req)
+	update(req)
 	if len(req.details) == 0 {
 		req.close()
 	}
 }
 
-// Wait waits until a request is closed, or ctx ends: then the request comes with its error.
+// Wait waits until a request is closed. If ctx ends first, Wait returns the open request and the error of ctx.
 func (sb *Sandbox) Wait(ctx context.Context, requestID int64) (Request, error) {
 	req, err := sb.request(requestID)
 	if err != nil {
@@ -116,19 +116,4 @@ func (sb *Sandbox) Wait(ctx context.Context, requestID int64) (Request, error) {
 	case <-ctx.Done():
 		return req.view(), ctx.Err()
 	}
-}
-
-// DropDeliveries discards all deliveries that wait, of all hooks: what a receiver that was
-// down for 12 hours finds. It answers how many.
-func (sb *Sandbox) DropDeliveries() int {
-	sb.hooks.mu.Lock()
-	defer sb.hooks.mu.Unlock()
-	n := 0
-	for _, h := range sb.hooks.all {
-		h.queue.mu.Lock()
-		n += len(h.waiting)
-		h.flush()
-		h.queue.mu.Unlock()
-	}
-	return n
 }

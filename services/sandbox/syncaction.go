@@ -7,13 +7,24 @@ import (
 	"strings"
 )
 
-// maxUpdates is how many resources a sync call may carry.
+// maxUpdates is the maximum number of updates in a sync action.
 const maxUpdates = 1000
 
-// syncBody is a sync call's body: its updates and whatever stands beside them.
+// syncBody is the body of a sync action.
 type syncBody struct {
-	top     map[string]any
+	top     map[string]any // the whole body
 	updates []map[string]any
+}
+
+// syncAction returns the handler of a sync action. It refuses a call without valid updates.
+func syncAction(do func(*call, syncBody) answer) func(*call) answer {
+	return func(c *call) answer {
+		body, bad := c.syncBody()
+		if bad != nil {
+			return *bad
+		}
+		return do(c, body)
+	}
 }
 
 func (c *call) syncBody() (syncBody, *answer) {
@@ -26,20 +37,20 @@ func (c *call) syncBody() (syncBody, *answer) {
 		return b, new(invalid("updates", "is missing: send {\"updates\": [...]}"))
 	}
 	if len(list) > maxUpdates {
-		return b, new(invalid("updates", "has %d resources: send at most %d a call", len(list), maxUpdates))
+		return b, new(invalid("updates", "has %d items: send at most %d per call", len(list), maxUpdates))
 	}
 	for i, v := range list {
 		item, isObject := v.(map[string]any)
 		if !isObject {
-			return b, new(invalid("updates", "[%d] is no object", i))
+			return b, new(invalid("updates", "[%d] is not an object", i))
 		}
 		b.updates = append(b.updates, item)
 	}
 	return b, nil
 }
 
-// sync runs each update under the company's lock and answers as all sync actions do:
-// 200 even when items fail, the failed ones repeated with their errors.
+// sync calls each for every update, with the company's lock held. Like all sync actions it answers 200 even if items
+// fail, and returns the failed items with their errors.
 func (c *call) sync(updates []map[string]any, each func(item map[string]any) (entity map[string]any, errs itemErrors)) answer {
 	entities, failed := make([]map[string]any, 0, len(updates)), []map[string]any{}
 	c.co.mu.Lock()
@@ -57,7 +68,7 @@ func (c *call) sync(updates []map[string]any, each func(item map[string]any) (en
 	return ok(map[string]any{"entities": entities, "errors": failed})
 }
 
-// originID reads an item's origin id: absent, null (given, "") or a string.
+// originID reads the origin id of an item. It is "" if it is null or absent; given reports that it is not absent.
 func originID(item map[string]any) (origin string, given bool, errs itemErrors) {
 	v, given := item["origin_id"]
 	if !given || v == nil {
@@ -65,14 +76,13 @@ func originID(item map[string]any) (origin string, given bool, errs itemErrors) 
 	}
 	origin, isString := v.(string)
 	if !isString || strings.TrimSpace(origin) == "" {
-		return "", true, because("origin_id", "must be a string that is not blank, or null to mark the record as not synced")
+		return "", true, fieldError("origin_id", "must not be blank: send null to mark the record as not synced")
 	}
 	return origin, true, nil
 }
 
-// upsert is what every direct sync does with an item: neither id nor origin id creates;
-// an id updates, or fails if unknown; an origin id updates or creates; with both the record
-// is found by id and its origin id changes.
+// upsert updates the record with the item's id. Without an id, it updates the record with the item's origin id or
+// creates one. With both, the record gets the origin id.
 func (c *call) upsert(kind string, project int64, item map[string]any) (map[string]any, itemErrors) {
 	origin, given, errs := originID(item)
 	if errs != nil {
@@ -84,7 +94,7 @@ func (c *call) upsert(kind string, project int64, item map[string]any) (map[stri
 	}
 	if given {
 		if err := c.co.link(r, origin); err != nil {
-			return nil, because("origin_id", "%v", err)
+			return nil, fieldError("origin_id", "%v", err)
 		}
 	}
 	r.update(project, item)
@@ -95,10 +105,10 @@ func (c *call) upsert(kind string, project int64, item map[string]any) (map[stri
 
 func (c *call) target(kind, origin string, item map[string]any) (*record, itemErrors) {
 	if v, given := item["id"]; given && v != nil {
-		id, valid := asID(v)
+		id, valid := parseID(v)
 		r := c.co.find(kind, id)
 		if !valid || r == nil {
-			return nil, because("id", "no %s with this id in company %d", kind, c.co.ID)
+			return nil, fieldError("id", "no %s with this id in company %d", kind, c.co.ID)
 		}
 		return r, nil
 	}
@@ -107,10 +117,10 @@ func (c *call) target(kind, origin string, item map[string]any) (*record, itemEr
 			return r, nil
 		}
 	}
-	return c.co.add(kind, c.sb.mint()), nil
+	return c.co.add(kind, c.sb.newID()), nil
 }
 
-// update keeps what was written, for whoever looks.
+// update stores the fields of an item.
 func (r *record) update(project int64, item map[string]any) {
 	if r.data == nil {
 		r.data = map[string]any{}
@@ -127,27 +137,13 @@ func (r *record) update(project int64, item map[string]any) {
 	}
 }
 
-// Data is what direct syncs and updates wrote to a record; money as json.Number or string.
-func (sb *Sandbox) Data(companyID int64, itemType string, id int64) map[string]any {
-	co, err := sb.company(companyID)
-	if err != nil {
-		return nil
-	}
-	co.mu.Lock()
-	defer co.mu.Unlock()
-	if r := co.find(itemType, id); r != nil {
-		return maps.Clone(r.data)
-	}
-	return nil
-}
-
-// isTrue reads a flag.
+// isTrue reports whether v is true.
 func isTrue(v any) bool {
 	b, isBool := v.(bool)
 	return isBool && b
 }
 
-// text reads a string or a number as text; "" for anything else.
+// text returns a string or a number as text, and "" for any other value.
 func text(v any) string {
 	switch v := v.(type) {
 	case string:

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// tokens are the access tokens issued, by their value.
+// tokens has the access tokens by value.
 type tokens struct {
 	mu    sync.RWMutex
 	known map[string]token
@@ -22,7 +22,7 @@ type token struct {
 	expires time.Time
 }
 
-// client finds the client of an Authorization header, and whether the token still holds.
+// client returns the client of the access token in an Authorization header, nil for an unknown token.
 func (t *tokens) client(header string) (cl *client, valid bool) {
 	value, isBearer := strings.CutPrefix(header, "Bearer ")
 	if !isBearer {
@@ -34,34 +34,29 @@ func (t *tokens) client(header string) (cl *client, valid bool) {
 	return tok.client, time.Now().Before(tok.expires)
 }
 
-func (t *tokens) issue(cl *client, life time.Duration) (string, time.Time) {
+func (t *tokens) issue(cl *client) (string, time.Time) {
 	var raw [24]byte
 	_, _ = rand.Read(raw[:]) // never fails; see crypto/rand
 	value, now := hex.EncodeToString(raw[:]), time.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.known[value] = token{client: cl, expires: now.Add(life)}
+	t.known[value] = token{client: cl, expires: now.Add(tokenLifetime)}
 	return value, now
 }
 
-// ExpireTokens makes every access token of a company's client that was issued so far invalid; companyID 0: of all clients.
-func (sb *Sandbox) ExpireTokens(companyID int64) {
-	co, _ := sb.company(companyID)
-	sb.tokens.expire(func(of *client) bool { return companyID == 0 || co != nil && of == co.client })
-}
-
-func (t *tokens) expire(whose func(*client) bool) {
+// expire makes the access tokens of a client invalid.
+func (t *tokens) expire(cl *client) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for value, tok := range t.known {
-		if whose(tok.client) {
+		if tok.client == cl {
 			tok.expires = time.Time{}
 			t.known[value] = tok
 		}
 	}
 }
 
-// issueToken is OAuth 2.0 client credentials: a form or JSON, as Procore takes both.
+// issueToken is the OAuth 2.0 client credentials grant. Like Procore, it accepts a form and JSON.
 func issueToken(c *call) answer {
 	grant, id, secret := c.credentials()
 	if grant != "client_credentials" {
@@ -76,10 +71,10 @@ func issueToken(c *call) answer {
 	if cl == nil || subtle.ConstantTimeCompare([]byte(want), []byte(secret)) != 1 {
 		return oauthError(http.StatusUnauthorized, "invalid_client", "Client authentication failed due to unknown client or a wrong client secret.")
 	}
-	value, now := c.sb.tokens.issue(cl, c.sb.cfg.TokenLife)
+	value, now := c.sb.tokens.issue(cl)
 	return ok(map[string]any{
 		"access_token": value, "token_type": "bearer",
-		"expires_in": int(c.sb.cfg.TokenLife.Seconds()), "created_at": c.sb.told(now).Unix(),
+		"expires_in": int(tokenLifetime.Seconds()), "created_at": c.sb.serverTime(now).Unix(),
 	})
 }
 
@@ -90,7 +85,7 @@ func (c *call) credentials() (grant, client, secret string) {
 			Client string `json:"client_id"`
 			Secret string `json:"client_secret"`
 		}
-		_ = c.decode(&body) // an empty grant type is refused by the caller
+		_ = c.decode(&body) // the caller refuses an empty grant type
 		return body.Grant, body.Client, body.Secret
 	}
 	form, _ := url.ParseQuery(string(c.body))

@@ -7,22 +7,22 @@ import (
 	"time"
 )
 
-// versions are the shapes of deliveries that Rotate goes through.
+// versions are the formats of deliveries, in the order of Rotate.
 var versions = []string{"v2.0", "v3.0", "v4.0"}
 
-// announce queues a delivery for each of the company's hooks, some of them twice.
-func (sb *Sandbox) announce(req *request, projectID int64) {
+// notifyHooks queues a delivery for each hook of the company, and a duplicate for a fraction of them.
+func (sb *Sandbox) notifyHooks(req *request, projectID int64) {
 	for _, h := range sb.hooks.of(req.co) {
 		version := h.version()
-		event := newEvent(req, sb.mint(), projectID, version)
-		first := &delivery{body: event.shape(version), entry: &entry{EventID: event.id, Event: event.log()}}
+		event := newEvent(req, sb.newID(), projectID, version)
+		first := &delivery{body: event.body(version), entry: &entry{EventID: event.id, Event: event.log()}}
 		out := []*delivery{first}
-		if every := sb.cfg.DuplicateEvery; every > 0 && sb.hooks.announced.Add(1)%int64(every) == 0 || sb.chance(sb.cfg.DuplicateFraction) {
+		if sb.chance(sb.cfg.DuplicateFraction) {
 			out = append(out, &delivery{body: first.body, entry: first.entry})
 		}
-		h.announced(first.entry)
+		h.logEvent(first.entry)
 		for _, d := range out {
-			h.pushLate(d, sb.late())
+			h.pushAfter(d, sb.deliveryDelay())
 		}
 	}
 }
@@ -33,19 +33,19 @@ type event struct {
 	at                                   time.Time
 }
 
-// theUser is the accountant who pressed the button.
-const theUser = 4242
+// userID is the id of the user who pressed the button.
+const userID = 4242
 
 func newEvent(req *request, id, project int64, version string) event {
-	return event{id: id, resource: req.id, company: req.co.ID, project: project, user: theUser, ulid: ulid(req.created), version: version, at: req.created}
+	return event{id: id, resource: req.id, company: req.co.ID, project: project, user: userID, ulid: ulid(req.created), version: version, at: req.created}
 }
 
-// shape is the delivery's body.
+// body returns the body of a delivery.
 //
 //	v2.0: ids are integers; id, ulid, event_type, resource_name, metadata
 //	v3.0: the same and related_resources: [{id, name}]
 //	v4.0: ids are strings; id is the ULID; reason, resource_type; no metadata
-func (e event) shape(version string) []byte {
+func (e event) body(version string) []byte {
 	body := map[string]any{"timestamp": e.at.UTC().Format(time.RFC3339Nano)}
 	if version == "v4.0" {
 		body["id"], body["reason"], body["resource_type"] = e.ulid, "create", erpRequests
@@ -63,11 +63,11 @@ func (e event) shape(version string) []byte {
 			body["related_resources"] = []map[string]any{{"id": e.company, "name": "Companies"}}
 		}
 	}
-	raw, _ := json.Marshal(body) // strings, integers and nulls: can't fail
+	raw, _ := json.Marshal(body) // does not fail for strings, integers and nulls
 	return raw
 }
 
-// log is the event as the delivery log shows it.
+// log returns the event as the delivery log shows it.
 func (e event) log() map[string]any {
 	return map[string]any{
 		"id": e.id, "ulid": e.ulid, "timestamp": e.at.UTC().Format(time.RFC3339Nano), "resource_name": erpRequests, "resource_id": e.resource,
@@ -84,7 +84,7 @@ func orNull(id int64) any {
 
 const crockford = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
-// ulid is 48 bits of time and 80 of chance, in Crockford's base 32.
+// ulid returns 48 bits of time and 80 random bits in Crockford's base 32.
 func ulid(at time.Time) string {
 	var out [26]byte
 	ms := at.UnixMilli()
@@ -92,9 +92,9 @@ func ulid(at time.Time) string {
 		out[i] = crockford[ms&31]
 		ms >>= 5
 	}
-	var chance [16]byte
-	_, _ = rand.Read(chance[:]) // never fails; see crypto/rand
-	for i, b := range chance {
+	var random [16]byte
+	_, _ = rand.Read(random[:]) // never fails; see crypto/rand
+	for i, b := range random {
 		out[10+i] = crockford[b&31]
 	}
 	return string(out[:])

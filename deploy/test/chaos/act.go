@@ -95,8 +95,8 @@ func (cl *cluster) drop(fault) (func(), error) {
 }
 
 func (cl *cluster) jump(f fault) (func(), error) {
-	cl.sandbox.JumpServers(seconds(f.Amount))
-	return func() { cl.sandbox.JumpServers(0) }, nil
+	cl.sandbox.SkewServerClocks(seconds(f.Amount))
+	return func() { cl.sandbox.SkewServerClocks(0) }, nil
 }
 
 func failing(how string) func(*cluster, fault) (func(), error) {

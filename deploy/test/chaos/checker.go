@@ -165,11 +165,11 @@ func (cl *cluster) check(ctx context.Context, v *verdict, r scenario.Report) err
 		return err
 	}
 	cl.recorder.tell(v)
-	return cl.held(ctx, v, r.Rows)
+	return cl.held(ctx, v, r.Events)
 }
 
 func (cl *cluster) checkScenario(v *verdict, r scenario.Report) {
-	for _, row := range r.Rows {
+	for _, row := range r.Events {
 		req, _ := cl.sandbox.Request(row.RequestID)
 		cl.checkRequest(v, req)
 		if row.DeadLettered && row.Expected == scenario.Succeeds {

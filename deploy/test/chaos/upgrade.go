@@ -209,7 +209,7 @@ func (p *plays) report() scenario.Report {
 	var sum scenario.Report
 	for _, play := range p.begun {
 		r := play.Report()
-		sum.Rows, sum.Lost = append(sum.Rows, r.Rows...), append(sum.Lost, r.Lost...)
+		sum.Events, sum.Lost = append(sum.Events, r.Events...), append(sum.Lost, r.Lost...)
 		sum.Wrong, sum.Skipped = append(sum.Wrong, r.Wrong...), append(sum.Skipped, r.Skipped...)
 	}
 	return sum

@@ -48,10 +48,10 @@ func listen(ctx context.Context, cl *cluster) (*watcher, error) {
 	e := &watcher{nc: nc, js: js, closed: map[int64]int{}, dead: map[int64]int{}}
 	ctx, e.stop = context.WithCancel(ctx)
 	e.done.Go(func() {
-		e.follow(ctx, bus.Closed.Stream(), func(s bus.Subject) { e.note(e.closed, s); cl.sandbox.Closed(s.Request) })
+		e.follow(ctx, bus.Closed.Stream(), func(s bus.Subject) { e.note(e.closed, s); cl.sandbox.ReportClosed(s.Request) })
 	})
 	e.done.Go(func() {
-		e.follow(ctx, bus.Dead.Stream(), func(s bus.Subject) { e.note(e.dead, s); cl.sandbox.DeadLettered(s.Request) })
+		e.follow(ctx, bus.Dead.Stream(), func(s bus.Subject) { e.note(e.dead, s); cl.sandbox.ReportDeadLettered(s.Request) })
 	})
 	return e, nil
 }

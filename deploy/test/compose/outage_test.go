@@ -64,7 +64,7 @@ func startPipeline(t *testing.T, natsURL string) *pipeline {
 	secrets := local.NewSecrets()
 	p := &pipeline{
 		// An hour of Procore's backoff lasts 20 s; no delivery is discarded during the test.
-		sandbox: sandbox.New(sandbox.Config{Speed: 180, HourlyLimit: -1, SpikeLimit: -1, APIVersion: sandbox.Rotate, DuplicateEvery: 7}),
+		sandbox: sandbox.New(sandbox.Config{Speed: 180, HourlyLimit: -1, SpikeLimit: -1, APIVersion: sandbox.Rotate, DuplicateFraction: 0.15}),
 		front:   newFront(t, l), token: secrets.WebhookToken,
 	}
 	err = p.sandbox.AddCompany(sandbox.Company{

@@ -86,7 +86,7 @@ func (w *world) vendor(id int64, name string) map[string]any {
 
 func (w *world) minted(itemType string) int64 {
 	w.Helper()
-	id, err := w.sandbox.Mint(firstCompany, itemType)
+	id, err := w.sandbox.CreateRecord(firstCompany, itemType)
 	w.must(err)
 	return id
 }

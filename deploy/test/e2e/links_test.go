@@ -188,7 +188,7 @@ func (w *world) command(args ...string) (string, error) {
 // If one of Procore's lists may not be read, the rest is rebuilt and the command fails. Transient errors are retried.
 func TestRebuildWithUnreadableListFails(t *testing.T) {
 	w := newWorld(t, setup{})
-	id, err := w.sandbox.Mint(firstCompany, "vendor")
+	id, err := w.sandbox.CreateRecord(firstCompany, "vendor")
 	w.must(err)
 	w.must(w.sandbox.Link(firstCompany, "vendor", id, "V-1"))
 	w.must(w.sandbox.Fail(sandbox.FaultRule{Path: "/rest/v1.0/projects", Kind: sandbox.FaultStatus, Status: 403}))

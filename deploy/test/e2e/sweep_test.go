@@ -179,7 +179,7 @@ func TestSweepFindsRequestsOfPausedQueue(t *testing.T) {
 // Sweeps without a grace period beside live traffic with duplicates: the second publisher of a delivery finds it stored.
 func TestSweepsBesideLiveTrafficDuplicateNothing(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, setup{limits: sandbox.Config{DuplicateEvery: 3, Speed: 60}})
+	w := newWorld(t, setup{limits: sandbox.Config{DuplicateFraction: 0.3, Speed: 60}})
 	l := w.runWith(services{"sweep": nil})
 	s := l.sweeper()
 	var requests []int64

@@ -57,7 +57,7 @@ func (w *world) linkVendors(origins []string) {
 	w.Helper()
 	var vendors []any
 	for _, origin := range origins {
-		id, err := w.sandbox.Mint(firstCompany, "vendor")
+		id, err := w.sandbox.CreateRecord(firstCompany, "vendor")
 		w.must(err)
 		w.must(w.sandbox.Link(firstCompany, "vendor", id, origin))
 		vendors = append(vendors, map[string]any{"id": id, "origin_id": origin, "name": origin})

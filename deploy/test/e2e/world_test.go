@@ -300,7 +300,7 @@ func (w *world) noteClosed(m bus.Message) {
 	if proto.Unmarshal(m.Data, o) != nil {
 		return
 	}
-	w.sandbox.Closed(o.ErpRequestId)
+	w.sandbox.ReportClosed(o.ErpRequestId)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed[o.ErpRequestId] == nil {
@@ -311,7 +311,7 @@ func (w *world) noteClosed(m bus.Message) {
 
 func (w *world) noteDead(m bus.Message) {
 	if s := m.Subject; s != (bus.Subject{}) {
-		w.sandbox.DeadLettered(s.Request)
+		w.sandbox.ReportDeadLettered(s.Request)
 		w.mu.Lock()
 		w.dead[s.Request] = true
 		w.mu.Unlock()

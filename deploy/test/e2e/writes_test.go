@@ -3,7 +3,6 @@ package endtoend
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,11 +14,10 @@ import (
 	"testing"
 
 	"github.com/tieback/tieback/pkg/catalogue"
+	"github.com/tieback/tieback/pkg/golden"
 	"github.com/tieback/tieback/pkg/state"
 	"github.com/tieback/tieback/services/sandbox"
 )
-
-var update = flag.Bool("update", false, "update the golden files")
 
 // event is the event of an event type, with its request and the calls to Procore.
 type event struct {
@@ -86,7 +84,7 @@ func pressEach(t *testing.T) []*event {
 func (w *world) tie(l *line, company int64) {
 	w.Helper()
 	for _, g := range given {
-		id, err := w.sandbox.Mint(company, g.itemType)
+		id, err := w.sandbox.CreateRecord(company, g.itemType)
 		w.must(err)
 		w.must(w.sandbox.Link(company, g.itemType, id, g.origin))
 		w.must(state.Of(l.Bus).SaveLink(w.Context(), company, g.itemType, id, state.Link{OriginID: g.origin}))
@@ -194,7 +192,7 @@ func TestWritesOfEachEventType(t *testing.T) {
 			if e.request.Outcome() == sandbox.Failed || e.dead {
 				t.Errorf("ended %q (dead-lettered: %v): %+v", e.request.Outcome(), e.dead, e.request.Details)
 			}
-			golden(t, filepath.Join("testdata", "writes", e.Name+".golden"), e.text(t))
+			golden.Compare(t, filepath.Join("testdata", "writes", e.Name+".golden"), e.text(t))
 		})
 	}
 	files, err := os.ReadDir(filepath.Join("testdata", "writes"))
@@ -204,25 +202,6 @@ func TestWritesOfEachEventType(t *testing.T) {
 }
 
 func well(c sandbox.Call) bool { return c.Status >= 200 && c.Status < 300 }
-
-func golden(t *testing.T, file, got string) {
-	t.Helper()
-	if *update {
-		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatalf("%v (go test -update creates it)", err)
-	}
-	if got != string(want) {
-		t.Errorf("%s differs from the calls:\n%s", file, got)
-	}
-}
 
 // The calls make every mark and write of the catalogue's row, and success comes last. This test uses neither the golden files
 // nor the handlers.

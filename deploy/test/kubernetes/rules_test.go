@@ -1,35 +1,22 @@
 package kubernetes
 
 import (
-	"bytes"
-	"flag"
 	"os"
 	"testing"
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	"sigs.k8s.io/yaml"
-)
 
-var update = flag.Bool("update", false, "update the PrometheusRule from deploy/prometheus/rules.yaml")
+	"github.com/tieback/tieback/pkg/golden"
+)
 
 const rule = manifests + "/components/monitoring/prometheusrule.yaml"
 
 // The PrometheusRule has the rules of deploy/prometheus/rules.yaml.
 func TestPrometheusRule(t *testing.T) {
 	want := wrapped(t)
-	if *update {
-		if err := os.WriteFile(rule, want, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	have, err := os.ReadFile(rule)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(have, want) {
-		t.Errorf("%s differs from deploy/prometheus/rules.yaml: run go test ./deploy/test/kubernetes -run TestPrometheusRule -update", rule)
-	}
-	typed := decode(t, have).typed.(*monitoringv1.PrometheusRule)
+	golden.Compare(t, rule, string(want))
+	typed := decode(t, want).typed.(*monitoringv1.PrometheusRule)
 	if len(typed.Spec.Groups) == 0 {
 		t.Error("no rules")
 	}

@@ -11,9 +11,9 @@ import (
 	"github.com/tieback/tieback/services/sandbox"
 )
 
-// desk is one company's accountants and what they know so far.
-type desk struct {
-	p       *Play
+// actor plays the users of one company, in Procore and in the ERP.
+type actor struct {
+	s       *Scenario
 	company int64
 	erp     ERP
 
@@ -21,22 +21,22 @@ type desk struct {
 	rng    *rand.Rand
 	serial int
 
-	category ref // a standard category, synced
-	standard ref // a standard cost code, synced
+	category ref // a standard category
+	standard ref // a standard cost code
 	vendors  []ref
 	jobs     []*job
 }
 
-// ref is a record that both sides have.
+// ref is a synced record.
 type ref struct {
-	id     int64
-	origin string
+	id     int64  // in Procore
+	origin string // id in the ERP
 }
 
-// job is a job with its cost code, and what hangs on it as the play goes on.
+// job is a job with the records that the scenario has created for it.
 type job struct {
 	ref
-	code       ref // with the category assigned
+	code       ref // the cost code with the category assigned
 	sub        ref
 	subCode    ref
 	prime      ref
@@ -50,51 +50,52 @@ type contract struct {
 	line ref
 }
 
-// origins replaces the published origin ids of a sample.
+// origins replaces origin ids of a published sample; see sandbox.Sample.
 type origins = map[string]string
 
-// step presses one event, waits until it is closed, and says whether it went as a success does.
+// step is an event.
 type step struct {
 	event   string
 	origins origins
 	adjust  func(payload map[string]any)
-	want    Expectation // "": Succeeds
-	says    string
-	payload map[string]any // instead of a sample
+	want    Expectation    // "": Succeeds
+	message string         // with Fails: a part of the message to the user
+	payload map[string]any // nil: a sample
 }
 
-// errEnd ends a company's play: ctx is over.
-var errEnd = errors.New("the play was ended")
+// errStopped is returned when ctx ends during a scenario.
+var errStopped = errors.New("the scenario was stopped")
 
-// do plays one step. ok is false if it was lost, failed or was meant to; err only ends the play.
-func (d *desk) do(ctx context.Context, s step) (payload map[string]any, ok bool, err error) {
+// run presses a button and waits until the request is closed. ok reports that it succeeded. An error means that the
+// company cannot continue.
+func (a *actor) run(ctx context.Context, s step) (payload map[string]any, ok bool, err error) {
 	if s.want == "" {
 		s.want = Succeeds
 	}
 	payload = s.payload
 	if payload == nil {
-		if payload, err = d.p.sb.Sample(d.company, s.event, s.origins); err != nil {
+		if payload, err = a.s.sb.Sample(a.company, s.event, s.origins); err != nil {
 			return nil, false, err
 		}
 	}
 	if s.adjust != nil {
 		s.adjust(payload)
 	}
-	id, err := d.p.press(d.company, s.event, payload, s.want, s.says)
+	id, err := a.s.press(a.company, s.event, payload, s.want, s.message)
 	if err != nil {
 		return nil, false, err
 	}
-	limited, cancel := context.WithTimeout(ctx, d.p.cfg.Deadline)
+	limited, cancel := context.WithTimeout(ctx, a.s.cfg.Deadline)
 	defer cancel()
-	req, err := d.p.sb.Wait(limited, id)
+	req, err := a.s.sb.Wait(limited, id)
 	if ctx.Err() != nil {
-		return nil, false, fmt.Errorf("%w: %w", errEnd, ctx.Err())
+		return nil, false, fmt.Errorf("%w: %w", errStopped, ctx.Err())
 	}
 	return payload, err == nil && req.Outcome() != sandbox.Failed && len(req.TooEarly) == 0, nil
 }
 
-// all plays steps at once.
-func (d *desk) all(ctx context.Context, steps ...func(context.Context) error) error {
+// runAll runs functions concurrently and joins their errors.
+func runAll(ctx context.Context, steps ...func(context.Context) error) error {
 	errs := make(chan error, len(steps))
 	for _, s := range steps {
 		go func() { errs <- s(ctx) }()
@@ -106,59 +107,60 @@ func (d *desk) all(ctx context.Context, steps ...func(context.Context) error) er
 	return all
 }
 
-// add is a colleague booking a record in the ERP.
-func (d *desk) add(ctx context.Context, r *tiebackv1.Record) (*tiebackv1.Record, error) {
-	out, err := d.erp.Add(ctx, r)
+// add books a record in the ERP.
+func (a *actor) add(ctx context.Context, r *tiebackv1.Record) (*tiebackv1.Record, error) {
+	out, err := a.erp.Add(ctx, r)
 	if err != nil {
-		return nil, fmt.Errorf("company %d: adding a %v in the ERP: %w", d.company, r.GetEntity(), err)
+		return nil, fmt.Errorf("company %d: adding a %v in the ERP: %w", a.company, r.GetEntity(), err)
 	}
 	return out, nil
 }
 
-func (d *desk) delete(ctx context.Context, entity tiebackv1.Entity, origin string) error {
-	if err := d.erp.Delete(ctx, entity, origin); err != nil {
-		return fmt.Errorf("company %d: deleting %v %q in the ERP: %w", d.company, entity, origin, err)
+func (a *actor) delete(ctx context.Context, entity tiebackv1.Entity, origin string) error {
+	if err := a.erp.Delete(ctx, entity, origin); err != nil {
+		return fmt.Errorf("company %d: deleting %v %q in the ERP: %w", a.company, entity, origin, err)
 	}
 	return nil
 }
 
-// name is a name or code that nothing else in the company has.
-func (d *desk) name(prefix string) string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.serial++
-	return fmt.Sprintf("%s-%d%03d", prefix, d.company%1000, d.serial)
+// name returns a name or code that is unique in the company.
+func (a *actor) name(prefix string) string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.serial++
+	return fmt.Sprintf("%s-%d%03d", prefix, a.company%1000, a.serial)
 }
 
-// amount is some money: 1,000.00 to 9,999.99.
-func (d *desk) amount() string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return fmt.Sprintf("%d.%02d", 1000+d.rng.IntN(9000), d.rng.IntN(100))
+// amount returns a random amount from 1,000.00 to 9,999.99.
+func (a *actor) amount() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return fmt.Sprintf("%d.%02d", 1000+a.rng.IntN(9000), a.rng.IntN(100))
 }
 
-// at reads the record whose id stands at a path of a pressed payload, as it is now.
-func (d *desk) at(payload map[string]any, itemType, path string) ref {
-	r, _ := d.p.sb.Record(d.company, itemType, sandbox.GetID(payload, path))
+// record returns the current state of the record whose id is at a path of a payload.
+func (a *actor) record(payload map[string]any, itemType, path string) ref {
+	r, _ := a.s.sb.Record(a.company, itemType, sandbox.GetID(payload, path))
 	return ref{id: r.ID, origin: r.OriginID}
 }
 
-// synced finds what a direct sync wrote.
-func (d *desk) synced(itemType, origin string) ref {
-	r, _ := d.p.sb.Synced(d.company, itemType, origin)
+// synced returns the record that a direct sync wrote.
+func (a *actor) synced(itemType, origin string) ref {
+	r, _ := a.s.sb.Synced(a.company, itemType, origin)
 	return ref{id: r.ID, origin: r.OriginID}
 }
 
-// importing is a user's Import of one staged record; what isn't there is skipped.
-func (d *desk) importing(itemType, origin string) (ref, bool) {
-	r, err := d.p.sb.Import(d.company, itemType, origin)
+// importRecord imports a staged record. If there is none, the report says so.
+func (a *actor) importRecord(itemType, origin string) (ref, bool) {
+	r, err := a.s.sb.Import(a.company, itemType, origin)
 	if err != nil {
-		d.p.skip("company %d: import: %v", d.company, err)
+		a.s.skip("company %d: import: %v", a.company, err)
 		return ref{}, false
 	}
 	return ref{id: r.ID, origin: r.OriginID}, true
 }
 
+// set returns a function that sets values of a payload: path, value, path, value …
 func set(pairs ...any) func(map[string]any) {
 	return func(payload map[string]any) {
 		for i := 0; i < len(pairs); i += 2 {

@@ -1,57 +1,54 @@
 package scenario
 
-import (
-	"context"
-)
+import "context"
 
-// money presses documents whose amounts are unusual: in a foreign currency, with an amount that is
-// missing, with a total that its lines do not come to.
-func (d *desk) money(ctx context.Context, j *job) error {
-	foreign := d.commitmentStep(j, d.vendors[1])
+// amounts exports documents in a foreign currency, without an amount, and with a wrong total.
+func (a *actor) amounts(ctx context.Context, j *job) error {
+	foreign := a.commitmentStep(j, a.vendors[1])
 	cad := map[string]any{"base_currency_iso_code": "USD", "currency_exchange_rate": "0.73", "currency_iso_code": "CAD"}
 	foreign.adjust = both(foreign.adjust, set("request_data.commitment.currency_configuration", cad, "request_data.commitment_items[].currency_configuration", cad))
-	if d.p.cfg.OneCurrency {
-		foreign.want, foreign.says = Fails, "CAD"
+	if a.s.cfg.OneCurrency {
+		foreign.want, foreign.message = Fails, "CAD"
 	}
-	payload, done, err := d.do(ctx, foreign)
+	payload, done, err := a.run(ctx, foreign)
 	if err != nil {
 		return err
 	}
-	if done && !d.p.cfg.OneCurrency {
-		if err := d.foreignInvoice(ctx, j, contract{
-			ref:  d.at(payload, "work_order_contract", "request_data.commitment.id"),
-			line: d.at(payload, "line_item", "request_data.commitment_items[].id"),
+	if done && !a.s.cfg.OneCurrency {
+		if err := a.foreignInvoice(ctx, j, contract{
+			ref:  a.record(payload, "work_order_contract", "request_data.commitment.id"),
+			line: a.record(payload, "line_item", "request_data.commitment_items[].id"),
 		}, cad); err != nil {
 			return err
 		}
 	}
-	if d.p.cfg.NoUnclear {
+	if a.s.cfg.NoUnclear {
 		return nil
 	}
-	return d.unclear(ctx, j)
+	return a.unclear(ctx, j)
 }
 
-// foreignInvoice bills a contract in its currency, on no cost code: those of the job have amounts in
-// the company's own.
-func (d *desk) foreignInvoice(ctx context.Context, j *job, c contract, currency map[string]any) error {
-	s := d.invoiceStep(j, c)
+// foreignInvoice exports an invoice in a foreign currency, without a cost code, because the cost codes of the job have
+// amounts in the company's currency.
+func (a *actor) foreignInvoice(ctx context.Context, j *job, c contract, currency map[string]any) error {
+	s := a.invoiceStep(j, c)
 	s.adjust = both(s.adjust, set("request_data.requisitions[].currency_configuration", currency,
 		"request_data.requisitions[].line_items[].cost_code_id", nil, "request_data.requisitions[].line_items[].cost_code_origin_id", nil))
-	_, _, err := d.do(ctx, s)
+	_, _, err := a.run(ctx, s)
 	return err
 }
 
-// unclear presses contracts whose amount nobody can know.
-func (d *desk) unclear(ctx context.Context, j *job) error {
-	total := d.commitmentStep(j, d.vendors[1])
+// unclear exports contracts with a wrong total and without an amount.
+func (a *actor) unclear(ctx context.Context, j *job) error {
+	total := a.commitmentStep(j, a.vendors[1])
 	total.adjust = both(total.adjust, set("request_data.commitment.grand_total", "1.00"))
-	total.want, total.says = Fails, "its grand total in Procore is 1.00"
-	missing := d.commitmentStep(j, d.vendors[1])
+	total.want, total.message = Fails, "its grand total in Procore is 1.00"
+	missing := a.commitmentStep(j, a.vendors[1])
 	missing.adjust = both(missing.adjust, set("request_data.commitment_items[].amount", nil,
 		"request_data.commitment_items[].extended_amount", nil, "request_data.commitment_items[].total_amount", nil))
-	missing.want, missing.says = Fails, "line 1 has no amount"
+	missing.want, missing.message = Fails, "line 1 has no amount"
 	for _, s := range []step{total, missing} {
-		if _, _, err := d.do(ctx, s); err != nil {
+		if _, _, err := a.run(ctx, s); err != nil {
 			return err
 		}
 	}

@@ -6,84 +6,83 @@ import (
 	"slices"
 
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/sandbox"
 )
 
 // work is a job's life, all jobs at once.
-func (d *desk) work(ctx context.Context) error {
-	if err := d.primes(ctx); err != nil {
+func (a *actor) contracts(ctx context.Context) error {
+	if err := a.primes(ctx); err != nil {
 		return err
 	}
 	var steps []func(context.Context) error
-	for _, j := range d.jobs {
+	for _, j := range a.jobs {
 		steps = append(steps, func(ctx context.Context) error {
-			return d.all(ctx,
-				func(ctx context.Context) error { return d.budget(ctx, j) },
-				func(ctx context.Context) error { return d.buying(ctx, j) },
-				func(ctx context.Context) error { return d.selling(ctx, j) },
-				func(ctx context.Context) error { _, err := d.directCost(ctx, j); return err },
+			return runAll(ctx,
+				func(ctx context.Context) error { return a.budget(ctx, j) },
+				func(ctx context.Context) error { return a.buying(ctx, j) },
+				func(ctx context.Context) error { return a.selling(ctx, j) },
+				func(ctx context.Context) error { _, err := a.directCost(ctx, j); return err },
 			)
 		})
 	}
-	if err := d.all(ctx, steps...); err != nil {
+	if err := runAll(ctx, steps...); err != nil {
 		return err
 	}
-	if err := d.money(ctx, d.jobs[0]); err != nil {
+	if err := a.amounts(ctx, a.jobs[0]); err != nil {
 		return err
 	}
-	return d.fromERP(ctx, d.jobs[0])
+	return a.fromERP(ctx, a.jobs[0])
 }
 
-func (d *desk) budget(ctx context.Context, j *job) error {
-	known := origins{"project_origin_id": j.origin, "cc_origin_id": j.code.origin, "cost_type_origin_id": d.category.origin}
-	want, says := Succeeds, ""
-	if slices.Contains(d.p.cfg.Cannot, tiebackv1.Entity_ENTITY_BUDGET) {
-		want, says = Fails, "takes no budgets"
+func (a *actor) budget(ctx context.Context, j *job) error {
+	known := origins{"project_origin_id": j.origin, "cc_origin_id": j.code.origin, "cost_type_origin_id": a.category.origin}
+	want, message := Succeeds, ""
+	if slices.Contains(a.s.cfg.Cannot, tiebackv1.Entity_ENTITY_BUDGET) {
+		want, message = Fails, "takes no budgets"
 	}
-	payload, done, err := d.do(ctx, step{event: "create_budget", origins: known, want: want, says: says})
+	payload, done, err := a.run(ctx, step{event: "create_budget", origins: known, want: want, message: message})
 	if err != nil || !done && want == Succeeds {
 		return err
 	}
-	known["budget_origin_id"] = d.at(payload, "budget", "request_data.budget.id").origin
-	if _, _, err := d.do(ctx, step{event: "update_budget", origins: known, want: want, says: says}); err != nil {
+	known["budget_origin_id"] = a.record(payload, "budget", "request_data.budget.id").origin
+	if _, _, err := a.run(ctx, step{event: "update_budget", origins: known, want: want, message: message}); err != nil {
 		return err
 	}
-	_, _, err = d.do(ctx, step{event: "create_budget_in_procore", origins: known})
+	_, _, err = a.run(ctx, step{event: "create_budget_in_procore", origins: known})
 	return err
 }
 
-func (d *desk) commitmentOrigins(j *job, vendor ref) origins {
+func (a *actor) commitmentOrigins(j *job, vendor ref) origins {
 	return origins{
 		"800003DD-1600977189": j.origin, "800000CD-1389650341": vendor.origin,
-		"800003DD-1600977189|800005FA-1477351439": j.code.origin, "std_cat_9_origin_id": d.category.origin,
+		"800003DD-1600977189|800005FA-1477351439": j.code.origin, "std_cat_9_origin_id": a.category.origin,
 		"project_origin_id": j.origin,
 	}
 }
 
-func (d *desk) commitmentStep(j *job, vendor ref) step {
-	number, amount := d.name("SC"), d.amount()
-	return step{event: "create_commitment", origins: d.commitmentOrigins(j, vendor), adjust: set(
+func (a *actor) commitmentStep(j *job, vendor ref) step {
+	number, amount := a.name("SC"), a.amount()
+	return step{event: "create_commitment", origins: a.commitmentOrigins(j, vendor), adjust: set(
 		"request_data.commitment.number", number, "request_data.commitment.title", "Contract "+number, "request_data.commitment.code", number,
 		"request_data.commitment.grand_total", amount, "request_data.commitment_items[].amount", amount,
 		"request_data.commitment_items[].total_amount", amount, "request_data.commitment_items[].extended_amount", amount)}
 }
 
-// exportCommitment answers an empty one if the export did not succeed.
-func (d *desk) exportCommitment(ctx context.Context, j *job) (contract, error) {
-	payload, done, err := d.do(ctx, d.commitmentStep(j, d.vendors[0]))
+// exportCommitment returns a zero contract if the export failed.
+func (a *actor) exportCommitment(ctx context.Context, j *job) (contract, error) {
+	payload, done, err := a.run(ctx, a.commitmentStep(j, a.vendors[0]))
 	if err != nil || !done {
 		return contract{}, err
 	}
 	return contract{
-		ref:  d.at(payload, "work_order_contract", "request_data.commitment.id"),
-		line: d.at(payload, "line_item", "request_data.commitment_items[].id"),
+		ref:  a.record(payload, "work_order_contract", "request_data.commitment.id"),
+		line: a.record(payload, "line_item", "request_data.commitment_items[].id"),
 	}, nil
 }
 
-// purchase exports a commitment of the other kind.
-func (d *desk) purchase(ctx context.Context, j *job) error {
-	s := d.commitmentStep(j, d.vendors[1])
-	id, err := d.p.sb.Mint(d.company, "purchase_order_contract")
+// purchase exports a purchase order contract.
+func (a *actor) purchase(ctx context.Context, j *job) error {
+	s := a.commitmentStep(j, a.vendors[1])
+	id, err := a.s.sb.CreateRecord(a.company, "purchase_order_contract")
 	if err != nil {
 		return err
 	}
@@ -95,64 +94,64 @@ func (d *desk) purchase(ctx context.Context, j *job) error {
 			"request_data.commitment.retainage_percent", "10.0", "request_data.commitment_items[].tax_amount", "12.50",
 			"request_data.commitment_items[].tax_code", map[string]any{"origin_id": "GST"})(payload)
 	}
-	_, _, err = d.do(ctx, s)
+	_, _, err = a.run(ctx, s)
 	return err
 }
 
-// buying: commitments, a change order, an invoice, its payment.
-func (d *desk) buying(ctx context.Context, j *job) error {
-	if err := d.purchase(ctx, j); err != nil {
+// buying exports commitments, a change order, an invoice and its payment.
+func (a *actor) buying(ctx context.Context, j *job) error {
+	if err := a.purchase(ctx, j); err != nil {
 		return err
 	}
-	c, err := d.exportCommitment(ctx, j)
+	c, err := a.exportCommitment(ctx, j)
 	if err != nil || c.origin == "" {
 		return err
 	}
 	j.commitment = c
-	if _, err := d.changeOrder(ctx, j, c); err != nil {
+	if _, err := a.changeOrder(ctx, j, c); err != nil {
 		return err
 	}
-	invoice, err := d.invoice(ctx, j, c)
+	invoice, err := a.invoice(ctx, j, c)
 	if err != nil || invoice.origin == "" {
 		return err
 	}
-	_, _, err = d.do(ctx, step{event: "create_payment", adjust: set(
+	_, _, err = a.run(ctx, step{event: "create_payment", adjust: set(
 		"request_data.contract_payment.project_id", j.id, "request_data.contract_payment.contract_id", c.id,
-		"request_data.contract_payment.requisition_id", invoice.id, "request_data.contract_payment.vendor_id", d.vendors[0].id,
-		"request_data.contract_payment.amount", "100.00", "request_data.contract_payment.check_number", d.name("CHK"),
-		"request_data.contract_payment.external_payment_id", d.name("XP"))})
+		"request_data.contract_payment.requisition_id", invoice.id, "request_data.contract_payment.vendor_id", a.vendors[0].id,
+		"request_data.contract_payment.amount", "100.00", "request_data.contract_payment.check_number", a.name("CHK"),
+		"request_data.contract_payment.external_payment_id", a.name("XP"))})
 	return err
 }
 
-func (d *desk) changeOrder(ctx context.Context, j *job, c contract) (ref, error) {
-	payload, done, err := d.do(ctx, step{
-		event: "create_commitment_change_order", origins: d.commitmentOrigins(j, d.vendors[0]),
+func (a *actor) changeOrder(ctx context.Context, j *job, c contract) (ref, error) {
+	payload, done, err := a.run(ctx, step{
+		event: "create_commitment_change_order", origins: a.commitmentOrigins(j, a.vendors[0]),
 		adjust: set("request_data.commitment.id", c.id, "request_data.commitment.origin_id", c.origin,
 			"request_data.commitment_items[].id", c.line.id, "request_data.commitment_items[].origin_id", c.line.origin,
 			"request_data.change_order_items[].commitment_line_item_id", c.line.id, "request_data.change_order.contract_id", c.id,
-			"request_data.change_order.origin_code", d.name("CCO"), "request_data.change_order_items[].holder.id", c.id),
+			"request_data.change_order.origin_code", a.name("CCO"), "request_data.change_order_items[].holder.id", c.id),
 	})
 	if err != nil || !done {
 		return ref{}, err
 	}
-	return d.at(payload, "change_order", "request_data.change_order.id"), nil
+	return a.record(payload, "change_order", "request_data.change_order.id"), nil
 }
 
-func (d *desk) invoice(ctx context.Context, j *job, c contract) (ref, error) {
-	payload, done, err := d.do(ctx, d.invoiceStep(j, c))
+func (a *actor) invoice(ctx context.Context, j *job, c contract) (ref, error) {
+	payload, done, err := a.run(ctx, a.invoiceStep(j, c))
 	if err != nil || !done {
 		return ref{}, err
 	}
-	return d.at(payload, "requisition", "request_data.requisitions[].procore_requisition_id"), nil
+	return a.record(payload, "requisition", "request_data.requisitions[].procore_requisition_id"), nil
 }
 
-// invoiceStep bills a contract: 1,000.00 on two lines, with tax and retainage.
-func (d *desk) invoiceStep(j *job, c contract) step {
-	number := d.name("INV")
+// invoiceStep exports an invoice of a contract: 1,000.00 in two lines, with tax and retainage.
+func (a *actor) invoiceStep(j *job, c contract) step {
+	number := a.name("INV")
 	return step{
 		event: "create_requisitions",
 		origins: origins{"contract_origin_id": c.origin, "job_origin_id": j.origin, "commitment_item_origin_id": c.line.origin,
-			"cost_code_origin_id": j.code.origin, "line_item_type_origin_id": d.category.origin},
+			"cost_code_origin_id": j.code.origin, "line_item_type_origin_id": a.category.origin},
 		adjust: set("request_data.requisitions[].code", number, "request_data.requisitions[].invoice_number", number,
 			"request_data.requisitions[].contract_id", c.id, "request_data.requisitions[].line_items[].cost_code_id", j.code.id,
 			"request_data.requisitions[].line_items[].tax_code_origin_id", "GST", "request_data.requisitions[].line_items[].tax_amount", "25.00",
@@ -160,55 +159,55 @@ func (d *desk) invoiceStep(j *job, c contract) step {
 	}
 }
 
-// primes brings each job a prime contract from the ERP, all with one sync: its button is
-// busy until the sync is closed out.
-func (d *desk) primes(ctx context.Context) error {
-	added := make([]*tiebackv1.Record, len(d.jobs))
-	for i, j := range d.jobs {
+// primes imports a prime contract of each job from the ERP. There is one sync for all: its button is busy until the sync
+// is closed out.
+func (a *actor) primes(ctx context.Context) error {
+	added := make([]*tiebackv1.Record, len(a.jobs))
+	for i, j := range a.jobs {
 		var err error
-		if added[i], err = d.add(ctx, &tiebackv1.Record{
-			Entity: tiebackv1.Entity_ENTITY_PRIME_CONTRACT, Code: d.name("PC"), Number: d.name("PCN"), Name: "Main contract", JobOriginId: j.origin,
-			Amount: "100000.00", Lines: []*tiebackv1.Line{{Description: "All", Amount: "100000.00", CostCodeOriginId: j.code.origin, CategoryOriginId: d.category.origin, Position: 1}},
+		if added[i], err = a.add(ctx, &tiebackv1.Record{
+			Entity: tiebackv1.Entity_ENTITY_PRIME_CONTRACT, Code: a.name("PC"), Number: a.name("PCN"), Name: "Main contract", JobOriginId: j.origin,
+			Amount: "100000.00", Lines: []*tiebackv1.Line{{Description: "All", Amount: "100000.00", CostCodeOriginId: j.code.origin, CategoryOriginId: a.category.origin, Position: 1}},
 		}); err != nil {
 			return err
 		}
 	}
-	if _, done, err := d.do(ctx, step{event: "sync_prime_contracts"}); err != nil || !done {
+	if _, done, err := a.run(ctx, step{event: "sync_prime_contracts"}); err != nil || !done {
 		return err
 	}
-	for i, j := range d.jobs {
-		prime, imported := d.importing("prime_contract", added[i].GetOriginId())
+	for i, j := range a.jobs {
+		prime, imported := a.importRecord("prime_contract", added[i].GetOriginId())
 		if imported {
-			j.prime, j.primeLine = prime, d.synced("line_item", added[i].GetLines()[0].GetOriginId())
+			j.prime, j.primeLine = prime, a.synced("line_item", added[i].GetLines()[0].GetOriginId())
 		}
 	}
 	return nil
 }
 
-// selling: a change order on the prime contract, a bill to the owner.
-func (d *desk) selling(ctx context.Context, j *job) error {
+// selling exports a change order of the prime contract and a payment application.
+func (a *actor) selling(ctx context.Context, j *job) error {
 	if j.prime.origin == "" {
-		return nil // importing said why
+		return nil // primes reported it
 	}
-	if _, err := d.primeChange(ctx, j); err != nil {
+	if _, err := a.primeChange(ctx, j); err != nil {
 		return err
 	}
-	_, err := d.bill(ctx, j)
+	_, err := a.bill(ctx, j)
 	return err
 }
 
-// exported is a document with its first line, as an unlink names it.
+// exported is a document with its first line.
 type exported struct{ doc, line ref }
 
-func (d *desk) primeChange(ctx context.Context, j *job) (exported, error) {
-	payload, done, err := d.do(ctx, step{
+func (a *actor) primeChange(ctx context.Context, j *job) (exported, error) {
+	payload, done, err := a.run(ctx, step{
 		event: "create_prime_contract_change_order",
 		origins: origins{
 			"0cccd6e7-2bd9-43c3-9f9d-aab800bce42c": j.origin, "1e32af04-b238-458f-8e35-aab800bcd886": j.prime.origin,
-			"361360e0-4c90-4798-81c3-aab800c2a668": j.code.origin, "1d2de64e-9cec-4ca7-be7a-aa6200965087": d.category.origin,
-			"c0daefcf-5b29-42bf-b5b1-aa62009650ce": d.category.origin, "3e572c2e-e33e-4652-9618-aa6200965095": d.category.origin,
+			"361360e0-4c90-4798-81c3-aab800c2a668": j.code.origin, "1d2de64e-9cec-4ca7-be7a-aa6200965087": a.category.origin,
+			"c0daefcf-5b29-42bf-b5b1-aa62009650ce": a.category.origin, "3e572c2e-e33e-4652-9618-aa6200965095": a.category.origin,
 		},
-		adjust: set("request_data.prime_contract_change_order.number", d.name("PCO"),
+		adjust: set("request_data.prime_contract_change_order.number", a.name("PCO"),
 			"request_data.prime_contract_items[].id", j.primeLine.id, "request_data.prime_contract_items[].origin_id", j.primeLine.origin,
 			"request_data.prime_contract_change_order_items[].prime_line_item_id", j.primeLine.id,
 			"request_data.prime_contract_change_order_items[].prime_line_item_origin_id", j.primeLine.origin,
@@ -219,14 +218,14 @@ func (d *desk) primeChange(ctx context.Context, j *job) (exported, error) {
 		return exported{}, err
 	}
 	return exported{
-		d.at(payload, "change_order", "request_data.prime_contract_change_order.id"),
-		d.at(payload, "line_item", "request_data.prime_contract_change_order_items[].id"),
+		a.record(payload, "change_order", "request_data.prime_contract_change_order.id"),
+		a.record(payload, "line_item", "request_data.prime_contract_change_order_items[].id"),
 	}, nil
 }
 
-func (d *desk) bill(ctx context.Context, j *job) (exported, error) {
-	number := d.name("APP")
-	payload, done, err := d.do(ctx, step{
+func (a *actor) bill(ctx context.Context, j *job) (exported, error) {
+	number := a.name("APP")
+	payload, done, err := a.run(ctx, step{
 		event: "create_payment_application", origins: origins{"origin_id": j.primeLine.origin},
 		adjust: set("request_data.payment_application.invoice_number", number, "request_data.payment_application.items[].holder_id", j.prime.id,
 			"request_data.payment_application.summary.application_number", number,
@@ -240,92 +239,90 @@ func (d *desk) bill(ctx context.Context, j *job) (exported, error) {
 		return exported{}, err
 	}
 	return exported{
-		d.at(payload, "payment_application", "request_data.payment_application.id"),
-		d.at(payload, "payment_application_line_item", "request_data.payment_application.items[].id"),
+		a.record(payload, "payment_application", "request_data.payment_application.id"),
+		a.record(payload, "payment_application_line_item", "request_data.payment_application.items[].id"),
 	}, nil
 }
 
-func (d *desk) directCost(ctx context.Context, j *job) (ref, error) {
-	number := d.name("DC")
-	payload, done, err := d.do(ctx, step{
+func (a *actor) directCost(ctx context.Context, j *job) (ref, error) {
+	number := a.name("DC")
+	payload, done, err := a.run(ctx, step{
 		event: "create_company_level_direct_cost",
-		origins: origins{"vendor_origin_id": d.vendors[2].origin, "project_origin_id": j.origin,
-			"cost_code_origin_id": j.code.origin, "line_item_type_origin_id": d.category.origin},
-		adjust: func(payload map[string]any) {
-			set("request_data.direct_cost.invoice_number", number, "request_data.direct_cost.origin_code", number)(payload)
-		},
+		origins: origins{"vendor_origin_id": a.vendors[2].origin, "project_origin_id": j.origin,
+			"cost_code_origin_id": j.code.origin, "line_item_type_origin_id": a.category.origin},
+		adjust: set("request_data.direct_cost.invoice_number", number, "request_data.direct_cost.origin_code", number),
 	})
 	if err != nil || !done {
 		return ref{}, err
 	}
-	return d.at(payload, "company_level_direct_cost", "request_data.direct_cost.id"), nil
+	return a.record(payload, "company_level_direct_cost", "request_data.direct_cost.id"), nil
 }
 
-// fromERP: a commitment, its change order and a payment that the ERP had first.
-func (d *desk) fromERP(ctx context.Context, j *job) error {
-	line := &tiebackv1.Line{Description: "Steel", Amount: "750.00", CostCodeOriginId: j.code.origin, CategoryOriginId: d.category.origin, JobOriginId: j.origin, Position: 1}
-	added, err := d.add(ctx, &tiebackv1.Record{
-		Entity: tiebackv1.Entity_ENTITY_COMMITMENT, Kind: "work_order_contract", Code: d.name("EC"), Number: d.name("ECN"), Name: "From the ERP",
-		JobOriginId: j.origin, VendorOriginId: d.vendors[0].origin, Amount: "750.00", Lines: []*tiebackv1.Line{line},
+// fromERP syncs a commitment, its change order and a payment that the ERP has.
+func (a *actor) fromERP(ctx context.Context, j *job) error {
+	line := &tiebackv1.Line{Description: "Steel", Amount: "750.00", CostCodeOriginId: j.code.origin, CategoryOriginId: a.category.origin, JobOriginId: j.origin, Position: 1}
+	added, err := a.add(ctx, &tiebackv1.Record{
+		Entity: tiebackv1.Entity_ENTITY_COMMITMENT, Kind: "work_order_contract", Code: a.name("EC"), Number: a.name("ECN"), Name: "From the ERP",
+		JobOriginId: j.origin, VendorOriginId: a.vendors[0].origin, Amount: "750.00", Lines: []*tiebackv1.Line{line},
 	})
 	if err != nil {
 		return err
 	}
-	if _, done, err := d.do(ctx, step{event: "sync_commitments"}); err != nil || !done {
+	if _, done, err := a.run(ctx, step{event: "sync_commitments"}); err != nil || !done {
 		return err
 	}
-	if c, imported := d.importing("work_order_contract", added.GetOriginId()); imported {
-		if _, _, err := d.do(ctx, step{event: "create_commitment_in_procore", origins: origins{"project_origin_id": j.origin},
+	if c, imported := a.importRecord("work_order_contract", added.GetOriginId()); imported {
+		if _, _, err := a.run(ctx, step{event: "create_commitment_in_procore", origins: origins{"project_origin_id": j.origin},
 			adjust: set("request_data.commitment.id", c.id, "request_data.commitment.origin_id", c.origin)}); err != nil {
 			return err
 		}
 	}
-	return d.moreFromERP(ctx, j, added)
+	return a.moreFromERP(ctx, j, added)
 }
 
-func (d *desk) moreFromERP(ctx context.Context, j *job, c *tiebackv1.Record) error {
-	if _, err := d.add(ctx, &tiebackv1.Record{
-		Entity: tiebackv1.Entity_ENTITY_COMMITMENT_CHANGE_ORDER, Code: d.name("ECO"), Number: d.name("ECON"), Name: "More steel",
-		JobOriginId: j.origin, VendorOriginId: d.vendors[0].origin, ContractOriginId: c.GetOriginId(), Amount: "50.00",
-		Lines: []*tiebackv1.Line{{Description: "Bolts", Amount: "50.00", CostCodeOriginId: j.code.origin, CategoryOriginId: d.category.origin,
+func (a *actor) moreFromERP(ctx context.Context, j *job, c *tiebackv1.Record) error {
+	if _, err := a.add(ctx, &tiebackv1.Record{
+		Entity: tiebackv1.Entity_ENTITY_COMMITMENT_CHANGE_ORDER, Code: a.name("ECO"), Number: a.name("ECON"), Name: "More steel",
+		JobOriginId: j.origin, VendorOriginId: a.vendors[0].origin, ContractOriginId: c.GetOriginId(), Amount: "50.00",
+		Lines: []*tiebackv1.Line{{Description: "Bolts", Amount: "50.00", CostCodeOriginId: j.code.origin, CategoryOriginId: a.category.origin,
 			JobOriginId: j.origin, ContractLineOriginId: c.GetLines()[0].GetOriginId(), Position: 1}},
 	}); err != nil {
 		return err
 	}
-	if _, _, err := d.do(ctx, step{event: "sync_commitment_change_orders"}); err != nil {
+	if _, _, err := a.run(ctx, step{event: "sync_commitment_change_orders"}); err != nil {
 		return err
 	}
 	if j.commitment.origin == "" {
-		d.p.skip("company %d: sync_contract_payments and reset_payment: no commitment was exported", d.company)
+		a.s.skip("company %d: sync_contract_payments and reset_payment: no commitment was exported", a.company)
 		return nil
 	}
-	return d.paidInERP(ctx, j)
+	return a.paidInERP(ctx, j)
 }
 
-// paidInERP: an invoice that the ERP paid; the payment comes in, and is reset.
-func (d *desk) paidInERP(ctx context.Context, j *job) error {
-	invoice, err := d.invoice(ctx, j, j.commitment)
+// paidInERP exports an invoice, syncs its payment from the ERP and resets the payment.
+func (a *actor) paidInERP(ctx context.Context, j *job) error {
+	invoice, err := a.invoice(ctx, j, j.commitment)
 	if err != nil || invoice.origin == "" {
 		return err
 	}
-	paid, err := d.add(ctx, &tiebackv1.Record{
-		Entity: tiebackv1.Entity_ENTITY_PAYMENT, Number: d.name("ECHK"), Amount: "250.00", Date: "2026-05-04",
-		ContractOriginId: j.commitment.origin, VendorOriginId: d.vendors[0].origin, ParentOriginId: invoice.origin,
+	paid, err := a.add(ctx, &tiebackv1.Record{
+		Entity: tiebackv1.Entity_ENTITY_PAYMENT, Number: a.name("ECHK"), Amount: "250.00", Date: "2026-05-04",
+		ContractOriginId: j.commitment.origin, VendorOriginId: a.vendors[0].origin, ParentOriginId: invoice.origin,
 	})
 	if err != nil {
 		return err
 	}
-	if _, done, err := d.do(ctx, step{event: "sync_contract_payments"}); err != nil || !done {
+	if _, done, err := a.run(ctx, step{event: "sync_contract_payments"}); err != nil || !done {
 		return err
 	}
-	if d.synced("invoice_payment", paid.GetOriginId()).id == 0 {
-		d.p.skip("company %d: reset_payment: payment %s was not synced", d.company, paid.GetOriginId())
+	if a.synced("invoice_payment", paid.GetOriginId()).id == 0 {
+		a.s.skip("company %d: reset_payment: payment %s was not synced", a.company, paid.GetOriginId())
 		return nil
 	}
-	if err := d.delete(ctx, tiebackv1.Entity_ENTITY_PAYMENT, paid.GetOriginId()); err != nil {
+	if err := a.delete(ctx, tiebackv1.Entity_ENTITY_PAYMENT, paid.GetOriginId()); err != nil {
 		return err
 	}
-	_, _, err = d.do(ctx, step{event: "reset_payment", origins: origins{"payment_origin_id": paid.GetOriginId()},
-		adjust: func(payload map[string]any) { sandbox.Set(payload, "request_data.payment_type", "check") }})
+	_, _, err = a.run(ctx, step{event: "reset_payment", origins: origins{"payment_origin_id": paid.GetOriginId()},
+		adjust: set("request_data.payment_type", "check")})
 	return err
 }

@@ -8,152 +8,152 @@ import (
 	"github.com/tieback/tieback/services/sandbox"
 )
 
-// openJobs exports jobs and sub jobs, and takes one of each in from the ERP.
-func (d *desk) openJobs(ctx context.Context, n int) error {
+// openJobs exports jobs and sub jobs, and imports one of each from the ERP.
+func (a *actor) openJobs(ctx context.Context, n int) error {
 	var steps []func(context.Context) error
 	for range n {
-		steps = append(steps, d.openJob)
+		steps = append(steps, a.openJob)
 	}
-	if err := d.all(ctx, steps...); err != nil {
+	if err := runAll(ctx, steps...); err != nil {
 		return err
 	}
-	if len(d.jobs) == 0 {
-		return d.stop("its jobs were not exported")
+	if len(a.jobs) == 0 {
+		return a.stop("its jobs were not exported")
 	}
-	// Not while exports are under way: a sync would find jobs that Procore isn't told of yet.
-	if err := d.jobFromERP(ctx); err != nil {
+	// Not during exports: the sync would stage jobs that are not marked yet.
+	if err := a.jobFromERP(ctx); err != nil {
 		return err
 	}
-	return d.subJobs(ctx)
+	return a.subJobs(ctx)
 }
 
-func (d *desk) openJob(ctx context.Context) error {
-	j, err := d.exportJob(ctx, d.name("JOB"))
+func (a *actor) openJob(ctx context.Context) error {
+	j, err := a.exportJob(ctx, a.name("JOB"))
 	if err == nil && j != nil {
-		d.mu.Lock()
-		d.jobs = append(d.jobs, j)
-		d.mu.Unlock()
+		a.mu.Lock()
+		a.jobs = append(a.jobs, j)
+		a.mu.Unlock()
 	}
 	return err
 }
 
-func (d *desk) jobStep(code string) step {
+func (a *actor) jobStep(code string) step {
 	return step{
 		event:   "create_or_update_job",
-		origins: origins{"line_item_type_origin_id": d.category.origin, "standard_cost_code_origin_id": d.standard.origin},
+		origins: origins{"line_item_type_origin_id": a.category.origin, "standard_cost_code_origin_id": a.standard.origin},
 		adjust:  set("request_data.job.name", "Tower "+code, "request_data.job.origin_code", code, "request_data.all_cost_codes[].biller", "Tower "+code),
 	}
 }
 
-// exportJob answers nil if the export did not succeed.
-func (d *desk) exportJob(ctx context.Context, code string) (*job, error) {
-	payload, done, err := d.do(ctx, d.jobStep(code))
+// exportJob returns nil if the export failed.
+func (a *actor) exportJob(ctx context.Context, code string) (*job, error) {
+	payload, done, err := a.run(ctx, a.jobStep(code))
 	if err != nil || !done {
 		return nil, err
 	}
-	j := &job{ref: d.at(payload, "project", "request_data.job.id")}
-	j.code = d.second(payload)
+	j := &job{ref: a.record(payload, "project", "request_data.job.id")}
+	j.code = a.second(payload)
 	return j, nil
 }
 
-// second is the second cost code of an exported job or sub job: the one with the category.
-func (d *desk) second(payload map[string]any) ref {
+// second returns the second cost code of an exported job or sub job, to which the category is assigned.
+func (a *actor) second(payload map[string]any) ref {
 	codes, _ := sandbox.Get(payload, "request_data.all_cost_codes").([]any)
 	if len(codes) < 2 {
 		return ref{}
 	}
-	return d.at(map[string]any{"code": codes[1]}, "cost_code", "code.id")
+	return a.record(map[string]any{"code": codes[1]}, "cost_code", "code.id")
 }
 
-func (d *desk) jobFromERP(ctx context.Context) error {
-	code := d.name("EJ")
-	added, err := d.add(ctx, &tiebackv1.Record{Entity: tiebackv1.Entity_ENTITY_JOB, Code: code, Name: "Bridge " + code})
+func (a *actor) jobFromERP(ctx context.Context) error {
+	code := a.name("EJ")
+	added, err := a.add(ctx, &tiebackv1.Record{Entity: tiebackv1.Entity_ENTITY_JOB, Code: code, Name: "Bridge " + code})
 	if err != nil {
 		return err
 	}
-	if _, done, err := d.do(ctx, step{event: "sync_jobs"}); err != nil || !done {
+	if _, done, err := a.run(ctx, step{event: "sync_jobs"}); err != nil || !done {
 		return err
 	}
-	j, imported := d.importing("project", added.GetOriginId())
+	j, imported := a.importRecord("project", added.GetOriginId())
 	if !imported {
 		return nil
 	}
-	if _, _, err := d.do(ctx, step{event: "create_job_in_procore", origins: origins{"a22abb3a-e4ac-4ce7-b6dd-ab5801126eab": j.origin}}); err != nil {
+	if _, _, err := a.run(ctx, step{event: "create_job_in_procore", origins: origins{"a22abb3a-e4ac-4ce7-b6dd-ab5801126eab": j.origin}}); err != nil {
 		return err
 	}
-	_, _, err = d.do(ctx, step{event: "sync_single_job", origins: origins{"project_origin_id": j.origin}})
+	_, _, err = a.run(ctx, step{event: "sync_single_job", origins: origins{"project_origin_id": j.origin}})
 	return err
 }
 
-// subJobs gives each job a sub job, and the first one another from the ERP.
-func (d *desk) subJobs(ctx context.Context) error {
+// subJobs exports a sub job of each job and imports one of the first job.
+func (a *actor) subJobs(ctx context.Context) error {
 	var steps []func(context.Context) error
-	for _, j := range d.jobs {
+	for _, j := range a.jobs {
 		steps = append(steps, func(ctx context.Context) (err error) {
-			j.sub, j.subCode, err = d.exportSubJob(ctx, j)
+			j.sub, j.subCode, err = a.exportSubJob(ctx, j)
 			return err
 		})
 	}
-	if err := d.all(ctx, steps...); err != nil {
+	if err := runAll(ctx, steps...); err != nil {
 		return err
 	}
-	return d.subJobFromERP(ctx, d.jobs[0])
+	return a.subJobFromERP(ctx, a.jobs[0])
 }
 
-func (d *desk) exportSubJob(ctx context.Context, j *job) (sub, code ref, err error) {
-	name := d.name("SUB")
-	payload, done, err := d.do(ctx, step{
+func (a *actor) exportSubJob(ctx context.Context, j *job) (sub, code ref, err error) {
+	name := a.name("SUB")
+	payload, done, err := a.run(ctx, step{
 		event: "create_sub_job",
-		origins: origins{"parent_project_origin_id": j.origin, "line-item-type-origin-id": d.category.origin,
-			"standard_cost_code_origin_id": d.standard.origin},
+		origins: origins{"parent_project_origin_id": j.origin, "line-item-type-origin-id": a.category.origin,
+			"standard_cost_code_origin_id": a.standard.origin},
 		adjust: set("request_data.sub_job.code", name, "request_data.sub_job.name", "Floor "+name),
 	})
 	if err != nil || !done {
 		return ref{}, ref{}, err
 	}
-	return d.at(payload, "sub_job", "request_data.sub_job.id"), d.second(payload), nil
+	return a.record(payload, "sub_job", "request_data.sub_job.id"), a.second(payload), nil
 }
 
-func (d *desk) subJobFromERP(ctx context.Context, j *job) error {
-	code := d.name("ES")
-	added, err := d.add(ctx, &tiebackv1.Record{Entity: tiebackv1.Entity_ENTITY_SUB_JOB, Code: code, Name: "Wing " + code, JobOriginId: j.origin})
+func (a *actor) subJobFromERP(ctx context.Context, j *job) error {
+	code := a.name("ES")
+	added, err := a.add(ctx, &tiebackv1.Record{Entity: tiebackv1.Entity_ENTITY_SUB_JOB, Code: code, Name: "Wing " + code, JobOriginId: j.origin})
 	if err != nil {
 		return err
 	}
-	if _, done, err := d.do(ctx, step{event: "sync_sub_jobs"}); err != nil || !done {
+	if _, done, err := a.run(ctx, step{event: "sync_sub_jobs"}); err != nil || !done {
 		return err
 	}
-	sub, imported := d.importing("sub_job", added.GetOriginId())
+	sub, imported := a.importRecord("sub_job", added.GetOriginId())
 	if !imported {
 		return nil
 	}
 	both := origins{"sub_job_origin_id": sub.origin, "sub_jobs_project_origin_id": j.origin}
 	for _, event := range []string{"create_sub_job_in_procore", "sync_sub_job"} {
-		if _, _, err := d.do(ctx, step{event: event, origins: both}); err != nil {
+		if _, _, err := a.run(ctx, step{event: event, origins: both}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// mishaps are the failures on purpose, and what nobody could work.
-func (d *desk) mishaps(ctx context.Context) error {
-	taken := d.name("TAKEN")
-	if _, err := d.add(ctx, &tiebackv1.Record{Entity: tiebackv1.Entity_ENTITY_JOB, Code: taken, Name: "Here first"}); err != nil {
+// failures presses events that must fail or become dead letters.
+func (a *actor) failures(ctx context.Context) error {
+	taken := a.name("TAKEN")
+	if _, err := a.add(ctx, &tiebackv1.Record{Entity: tiebackv1.Entity_ENTITY_JOB, Code: taken, Name: "Existing"}); err != nil {
 		return err
 	}
-	clash := d.jobStep(taken)
-	clash.want, clash.says = Fails, "code"
-	stranger := d.commitmentStep(d.jobs[0], ref{origin: "V-NOBODY"})
-	stranger.want, stranger.says = Fails, "vendor"
+	clash := a.jobStep(taken)
+	clash.want, clash.message = Fails, "code"
+	unknown := a.commitmentStep(a.jobs[0], ref{origin: "V-UNKNOWN"})
+	unknown.want, unknown.message = Fails, "vendor"
 	steps := []step{
-		clash, stranger,
+		clash, unknown,
 		{event: "create_spaceship", want: DeadLetter, payload: map[string]any{"request_data": map[string]any{"request_detail_id": 0, "spaceship": map[string]any{"id": 1}}}},
-		{event: "create_vendor", want: DeadLetter, payload: map[string]any{"request_data": map[string]any{"request_detail_id": 0, "vendor": fmt.Sprintf("nonsense %d", d.company)}}},
+		{event: "create_vendor", want: DeadLetter, payload: map[string]any{"request_data": map[string]any{"request_detail_id": 0, "vendor": fmt.Sprintf("malformed %d", a.company)}}},
 	}
 	var all []func(context.Context) error
 	for _, s := range steps {
-		all = append(all, func(ctx context.Context) error { _, _, err := d.do(ctx, s); return err })
+		all = append(all, func(ctx context.Context) error { _, _, err := a.run(ctx, s); return err })
 	}
-	return d.all(ctx, all...)
+	return runAll(ctx, all...)
 }

@@ -18,8 +18,8 @@ import (
 	"github.com/tieback/tieback/services/sandbox"
 )
 
-// smallERP gives origin ids, and forgets what is deleted.
-type smallERP struct {
+// erpBooks is a minimal ERP.
+type erpBooks struct {
 	mu      sync.Mutex
 	n       int
 	records map[string]*tiebackv1.Record
@@ -27,16 +27,16 @@ type smallERP struct {
 	codes   map[string]bool // of jobs
 }
 
-func newSmallERP() *smallERP {
-	return &smallERP{records: map[string]*tiebackv1.Record{}, gone: map[string]bool{}, codes: map[string]bool{}}
+func newERP() *erpBooks {
+	return &erpBooks{records: map[string]*tiebackv1.Record{}, gone: map[string]bool{}, codes: map[string]bool{}}
 }
 
-func (e *smallERP) origin() string {
+func (e *erpBooks) origin() string {
 	e.n++
 	return fmt.Sprintf("E-%d", e.n)
 }
 
-func (e *smallERP) Add(_ context.Context, r *tiebackv1.Record) (*tiebackv1.Record, error) {
+func (e *erpBooks) Add(_ context.Context, r *tiebackv1.Record) (*tiebackv1.Record, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	r.OriginId = e.origin()
@@ -50,7 +50,7 @@ func (e *smallERP) Add(_ context.Context, r *tiebackv1.Record) (*tiebackv1.Recor
 	return r, nil
 }
 
-func (e *smallERP) Delete(_ context.Context, _ tiebackv1.Entity, origin string) error {
+func (e *erpBooks) Delete(_ context.Context, _ tiebackv1.Entity, origin string) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.gone[origin] = true
@@ -58,7 +58,7 @@ func (e *smallERP) Delete(_ context.Context, _ tiebackv1.Entity, origin string) 
 	return nil
 }
 
-func (e *smallERP) of(entity tiebackv1.Entity) []*tiebackv1.Record {
+func (e *erpBooks) of(entity tiebackv1.Entity) []*tiebackv1.Record {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	var out []*tiebackv1.Record
@@ -70,22 +70,22 @@ func (e *smallERP) of(entity tiebackv1.Entity) []*tiebackv1.Record {
 	return out
 }
 
-// smallPipeline does what the guide says, an event at a time; cheat: it says success first.
-type smallPipeline struct {
+// pipeline is a minimal pipeline.
+type pipeline struct {
 	t      *testing.T
 	sb     *sandbox.Sandbox
-	erp    *smallERP
+	erp    *erpBooks
 	api    string
 	client *http.Client
 	token  string
-	cheat  bool
+	early  bool // close out before the external data is set
 
 	mu   sync.Mutex
 	seen map[int64]bool
 	wg   sync.WaitGroup
 }
 
-func (p *smallPipeline) login() {
+func (p *pipeline) login() {
 	resp, err := p.client.PostForm(p.api+"/oauth/token", url.Values{"grant_type": {"client_credentials"}, "client_id": {"c"}, "client_secret": {"s"}})
 	if err != nil {
 		p.t.Fatal(err)
@@ -98,7 +98,7 @@ func (p *smallPipeline) login() {
 	p.token = body.Token
 }
 
-func (p *smallPipeline) receive(w http.ResponseWriter, r *http.Request) {
+func (p *pipeline) receive(w http.ResponseWriter, r *http.Request) {
 	if r.Header.Get("Authorization") != "Bearer hush" {
 		w.WriteHeader(http.StatusUnauthorized)
 		return
@@ -115,11 +115,11 @@ func (p *smallPipeline) receive(w http.ResponseWriter, r *http.Request) {
 	p.seen[id] = true
 	p.mu.Unlock()
 	if first {
-		p.wg.Go(func() { p.work(id) })
+		p.wg.Go(func() { p.process(id) })
 	}
 }
 
-func (p *smallPipeline) call(method, path string, body any) map[string]any {
+func (p *pipeline) call(method, path string, body any) map[string]any {
 	var raw []byte
 	if body != nil {
 		raw, _ = json.Marshal(body)
@@ -144,15 +144,15 @@ func (p *smallPipeline) call(method, path string, body any) map[string]any {
 	return out
 }
 
-func (p *smallPipeline) work(id int64) {
+func (p *pipeline) process(id int64) {
 	payload := p.call("GET", fmt.Sprintf("/companies/7/erp_requests/%d", id), nil)
 	row, known := catalogue.Lookup(fmt.Sprint(payload["request_name"]))
 	why := ""
 	switch {
 	case !known:
 		why = "unknown"
-		p.sb.DeadLettered(id)
-	case row.Category == catalogue.Export && p.cheat:
+		p.sb.ReportDeadLettered(id)
+	case row.Category == catalogue.Export && p.early:
 	case row.Category == catalogue.Export:
 		why = p.export(row, payload)
 	case row.Category == catalogue.Unlink:
@@ -161,10 +161,10 @@ func (p *smallPipeline) work(id int64) {
 		p.sync(row)
 	}
 	p.closeOut(payload, why)
-	p.sb.Closed(id)
+	p.sb.ReportClosed(id)
 }
 
-func (p *smallPipeline) closeOut(v any, why string) {
+func (p *pipeline) closeOut(v any, why string) {
 	status, messages := "success", []string{}
 	if why != "" {
 		status, messages = "failed", []string{why}
@@ -190,16 +190,16 @@ func each(v any, f func(map[string]any)) {
 	}
 }
 
-func (p *smallPipeline) export(row catalogue.EventType, payload map[string]any) string {
+func (p *pipeline) export(row catalogue.EventType, payload map[string]any) string {
 	raw, _ := json.Marshal(payload)
-	if strings.Contains(string(raw), "V-NOBODY") {
+	if strings.Contains(string(raw), "V-UNKNOWN") {
 		return "The vendor is not in your ERP system."
 	}
 	if why := unclear(payload); why != "" {
 		return why
 	}
 	if _, isText := sandbox.Get(payload, "request_data.vendor").(string); isText {
-		return "no sense"
+		return "malformed"
 	}
 	if row.Name == "create_or_update_job" {
 		code := fmt.Sprint(sandbox.Get(payload, "request_data.job.origin_code"))
@@ -222,7 +222,7 @@ func (p *smallPipeline) export(row catalogue.EventType, payload map[string]any) 
 	return ""
 }
 
-// unclear says why the amount of a commitment can't be known; "": it can.
+// unclear returns why the amount of a commitment is unclear, or "".
 func unclear(payload map[string]any) string {
 	if sandbox.Get(payload, "request_data.change_order") != nil {
 		return ""
@@ -239,7 +239,7 @@ func unclear(payload map[string]any) string {
 	return ""
 }
 
-func (p *smallPipeline) next() string {
+func (p *pipeline) next() string {
 	p.erp.mu.Lock()
 	defer p.erp.mu.Unlock()
 	return p.erp.origin()
@@ -255,7 +255,7 @@ func list(payload map[string]any, path string) []map[string]any {
 	return out
 }
 
-// walk finds the objects that hold the last field of a path.
+// walk calls f for the objects that have the last field of a path.
 func walk(v any, parts []string, f func(map[string]any, string)) {
 	o, isObject := v.(map[string]any)
 	if !isObject {
@@ -276,7 +276,7 @@ func walk(v any, parts []string, f func(map[string]any, string)) {
 	}
 }
 
-func (p *smallPipeline) mark(m catalogue.Mark, payload map[string]any) {
+func (p *pipeline) mark(m catalogue.Mark, payload map[string]any) {
 	walk(payload, strings.Split(m.ItemIDAt, "."), func(o map[string]any, field string) {
 		kind := m.ItemType
 		if strings.Contains(kind, "commitment.type") {
@@ -288,7 +288,7 @@ func (p *smallPipeline) mark(m catalogue.Mark, payload map[string]any) {
 	})
 }
 
-func (p *smallPipeline) assignments(payload map[string]any) {
+func (p *pipeline) assignments(payload map[string]any) {
 	for _, cc := range list(payload, "request_data.all_cost_codes") {
 		for _, t := range list(map[string]any{"c": cc}, "c.line_item_types") {
 			query := fmt.Sprintf("?project_id=%v", sandbox.Get(payload, "request_data.job.id"))
@@ -300,8 +300,8 @@ func (p *smallPipeline) assignments(payload map[string]any) {
 	}
 }
 
-// unlink is refused while the ERP has not deleted the record.
-func (p *smallPipeline) unlink(row catalogue.EventType, payload map[string]any) string {
+// unlink returns a message while the ERP has the record.
+func (p *pipeline) unlink(row catalogue.EventType, payload map[string]any) string {
 	places := map[string][3]string{
 		"unlink_commitment":                  {"work_order_contract", "request_data.procore_commitment_id", "request_data.commitment_origin_id"},
 		"unlink_commitment_change_order":     {"change_order", "request_data.procore_commitment_change_order_id", "request_data.commitment_change_order_origin_id"},
@@ -341,13 +341,13 @@ func (p *smallPipeline) unlink(row catalogue.EventType, payload map[string]any) 
 	return ""
 }
 
-func (p *smallPipeline) deleted(origin string) bool {
+func (p *pipeline) deleted(origin string) bool {
 	p.erp.mu.Lock()
 	defer p.erp.mu.Unlock()
 	return p.erp.gone[origin]
 }
 
-func (p *smallPipeline) sync(row catalogue.EventType) {
+func (p *pipeline) sync(row catalogue.EventType) {
 	direct := func(path string, entity tiebackv1.Entity, top map[string]any) {
 		for _, r := range p.erp.of(entity) {
 			body := map[string]any{"company_id": 7, "updates": []any{map[string]any{"origin_id": r.GetOriginId(), "name": r.GetName()}}}
@@ -383,7 +383,7 @@ func (p *smallPipeline) sync(row catalogue.EventType) {
 	}
 }
 
-func (p *smallPipeline) stage(entity tiebackv1.Entity, itemType string) {
+func (p *pipeline) stage(entity tiebackv1.Entity, itemType string) {
 	for _, r := range p.erp.of(entity) {
 		if _, synced := p.sb.Synced(7, itemType, r.GetOriginId()); synced {
 			continue
@@ -401,7 +401,7 @@ func (p *smallPipeline) stage(entity tiebackv1.Entity, itemType string) {
 	}
 }
 
-// stagedData names the record by the field that its item type has, and what it belongs to.
+// stagedData returns the data of a staged record.
 func stagedData(itemType string, r *tiebackv1.Record) map[string]any {
 	name := "title"
 	if itemType == "vendor" || itemType == "project" || itemType == "sub_job" {

@@ -1,3 +1,15 @@
+// Package scenario is the test scenario of the sandbox: the users of some companies create records in Procore and press
+// Export, Sync, Import, Unlink and Reset for all event types, and add and delete records in the ERP.
+//
+//	setup      metadata, categories and standard cost codes, one after the other
+//	vendors    exported, synced, imported, linked, merged
+//	jobs       jobs and sub jobs, exported and imported
+//	contracts  per job: budget, commitments, invoices, payments, prime contract …
+//	undo       unlinks, which fail while the ERP has the record; resets
+//	failures   events that must fail or become dead letters
+//
+// A step uses the results of earlier ones: a commitment is exported with the origin ids of its vendor, job and cost codes.
+// The report lists the steps that were skipped because an earlier one failed.
 package scenario
 
 import (
@@ -15,170 +27,167 @@ import (
 	"github.com/tieback/tieback/services/sandbox"
 )
 
-// ERP is what the accountants' colleagues do by hand in a company's ERP.
+// ERP is a company's ERP as its users see it.
 type ERP interface {
-	// Add books a record and answers it with the origin ids that the ERP gave.
+	// Add books a record and returns it with its origin ids.
 	Add(ctx context.Context, r *tiebackv1.Record) (*tiebackv1.Record, error)
-	// Delete takes a record out of the books.
+	// Delete deletes a record.
 	Delete(ctx context.Context, entity tiebackv1.Entity, originID string) error
 }
 
-// Config sets a play up.
+// Config configures a scenario.
 type Config struct {
-	ERPs   map[int64]ERP      // by company; each company here plays
-	Cannot []tiebackv1.Entity // what the ERPs don't take: its exports are meant to fail, plainly
-	// OneCurrency: the ERPs take no currency but the company's own. A document in another one is meant
-	// to fail.
-	OneCurrency bool
-	// NoUnclear leaves out the contracts with a missing amount or a wrong total: an older Tieback books them.
-	NoUnclear bool
-	Seed      uint64
-	Scale     int           // about how many events; 0: 300. Never fewer than each type once
-	Deadline  time.Duration // of each event, from its click; 0: 1 minute
+	ERPs        map[int64]ERP      // by company
+	Cannot      []tiebackv1.Entity // entities that the ERPs do not support: their exports must fail
+	OneCurrency bool               // the ERPs refuse foreign currencies: such exports must fail
+	NoUnclear   bool               // leave out contracts without an amount or with a wrong total, which older versions book
+	Seed        uint64
+	Scale       int           // about the number of events; 0: 300. Each type occurs at least once
+	Deadline    time.Duration // of each event, from its click; 0: 1 minute
 }
 
-// Play is one performance; Run it once.
-type Play struct {
+// Scenario is a run of the scenario.
+type Scenario struct {
 	sb  *sandbox.Sandbox
 	cfg Config
 
 	mu      sync.Mutex
-	rows    []*Row
+	events  []*Event
 	skipped []string
 }
 
-// New sets the stage: the companies must have been added to the sandbox.
-func New(sb *sandbox.Sandbox, cfg Config) *Play {
+// New returns a scenario for companies that are in the sandbox.
+func New(sb *sandbox.Sandbox, cfg Config) *Scenario {
 	if cfg.Scale <= 0 {
 		cfg.Scale = 300
 	}
 	if cfg.Deadline <= 0 {
 		cfg.Deadline = time.Minute
 	}
-	return &Play{sb: sb, cfg: cfg}
+	return &Scenario{sb: sb, cfg: cfg}
 }
 
-// How many events a company makes however small the scale, and how many each job adds.
+// The number of events of a company at the smallest scale, and of each additional job.
 const (
-	eventsACompany = 72
-	eventsAJob     = 13
+	eventsPerCompany = 72
+	eventsPerJob     = 13
 )
 
-// Run plays all companies at once and returns when the curtain falls. Events that went wrong are
-// for Report to say. The error says which company had to stop early, and why: ctx ended, the
-// ERP refused its own people, or nothing came back that the rest could stand on.
-func (p *Play) Run(ctx context.Context) error {
-	each := p.cfg.Scale / max(1, len(p.cfg.ERPs))
-	jobs := max(2, (each-eventsACompany)/eventsAJob)
-	errs := make(chan error, len(p.cfg.ERPs))
-	for id, erp := range p.cfg.ERPs {
-		d := &desk{p: p, company: id, erp: erp, rng: rand.New(rand.NewPCG(p.cfg.Seed, uint64(id)))}
-		go func() { errs <- d.play(ctx, jobs) }()
+// Run runs all companies concurrently. It must be called at most once. Report has the events that went wrong. The error
+// says which companies stopped early and why: ctx ended, the ERP refused a record, or an export failed on which all
+// later steps depend.
+func (s *Scenario) Run(ctx context.Context) error {
+	each := s.cfg.Scale / max(1, len(s.cfg.ERPs))
+	jobs := max(2, (each-eventsPerCompany)/eventsPerJob)
+	errs := make(chan error, len(s.cfg.ERPs))
+	for id, erp := range s.cfg.ERPs {
+		a := &actor{s: s, company: id, erp: erp, rng: rand.New(rand.NewPCG(s.cfg.Seed, uint64(id)))}
+		go func() { errs <- a.runCompany(ctx, jobs) }()
 	}
 	var all error
-	for range p.cfg.ERPs {
+	for range s.cfg.ERPs {
 		all = errors.Join(all, <-errs)
 	}
 	return all
 }
 
-// Expectation is how an event is meant to end.
+// Expectation is the expected end of an event.
 type Expectation string
 
 // The expectations.
 const (
 	Succeeds   Expectation = "success"
-	Fails      Expectation = "failed on purpose"
-	DeadLetter Expectation = "dead-lettered on purpose"
+	Fails      Expectation = "failed"
+	DeadLetter Expectation = "dead letter"
 )
 
-// Row is one event of the play.
-type Row struct {
+// Event is an event of the scenario.
+type Event struct {
 	RequestID    int64
 	CompanyID    int64
 	Type         string
-	Category     string // catalogue.Unknown for a type that Procore never documented
+	Category     string // catalogue.Unknown for an undocumented type
 	Expected     Expectation
-	Says         string // what the message of an expected failure must contain
+	Message      string // a part of the message of an expected failure
 	Clicked      time.Time
-	Closed       time.Time // zero: lost
-	Outcome      string    // success, failed, or "" for an event without a detail
+	Closed       time.Time // zero: open
+	Outcome      string    // success, failed, or "" for an event without details
 	DeadLettered bool
 	Messages     []string // of the request details
-	TooEarly     []string // successes that came before their records were marked
+	TooEarly     []string // see sandbox.Request
 }
 
-// Took is how long the user waited.
-func (r Row) Took() time.Duration {
-	if r.Closed.IsZero() {
+// Took returns the time from the click to the close-out; 0 for an open event.
+func (e Event) Took() time.Duration {
+	if e.Closed.IsZero() {
 		return 0
 	}
-	return r.Closed.Sub(r.Clicked)
+	return e.Closed.Sub(e.Clicked)
 }
 
-// Report is how the play went.
+// Report is the result of a scenario.
 type Report struct {
-	Rows    []Row
-	Lost    []Row    // never closed within the deadline
-	Wrong   []Row    // ended otherwise than meant, or told success too early
-	Skipped []string // what was not pressed, and why
+	Events  []Event
+	Lost    []Event  // open
+	Wrong   []Event  // that did not end as expected, or were reported as success too early
+	Skipped []string // the steps that were skipped, and why
 }
 
-// Report reads how all events stand now; one that closed after its deadline is lost no more.
-func (p *Play) Report() Report {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	rep := Report{Skipped: slices.Clone(p.skipped)}
-	for _, kept := range p.rows {
-		row := *kept
-		row.read(p.sb)
-		rep.Rows = append(rep.Rows, row)
+// Report returns the current state of all events.
+func (s *Scenario) Report() Report {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rep := Report{Skipped: slices.Clone(s.skipped)}
+	for _, pressed := range s.events {
+		e := *pressed
+		e.update(s.sb)
+		rep.Events = append(rep.Events, e)
 		switch {
-		case row.Closed.IsZero():
-			rep.Lost = append(rep.Lost, row)
-		case row.wrong():
-			rep.Wrong = append(rep.Wrong, row)
+		case e.Closed.IsZero():
+			rep.Lost = append(rep.Lost, e)
+		case e.wrong():
+			rep.Wrong = append(rep.Wrong, e)
 		}
 	}
 	return rep
 }
 
-// Types are the event types pressed, each once, sorted.
+// Types returns the types of the events, sorted, each once.
 func (r Report) Types() []string {
 	var out []string
-	for _, row := range r.Rows {
-		out = append(out, row.Type)
+	for _, e := range r.Events {
+		out = append(out, e.Type)
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
 }
 
-func (r *Row) read(sb *sandbox.Sandbox) {
-	req, _ := sb.Request(r.RequestID)
-	r.Clicked, r.Closed, r.Outcome = req.Clicked, req.Closed, req.Outcome()
-	r.DeadLettered, r.TooEarly, r.Messages = req.DeadLettered, req.TooEarly, nil
+func (e *Event) update(sb *sandbox.Sandbox) {
+	req, _ := sb.Request(e.RequestID)
+	e.Clicked, e.Closed, e.Outcome = req.Clicked, req.Closed, req.Outcome()
+	e.DeadLettered, e.TooEarly, e.Messages = req.DeadLettered, req.TooEarly, nil
 	for _, d := range req.Details {
-		r.Messages = append(r.Messages, d.Messages...)
+		e.Messages = append(e.Messages, d.Messages...)
 	}
 }
 
-func (r *Row) wrong() bool {
-	if len(r.TooEarly) > 0 {
+func (e *Event) wrong() bool {
+	if len(e.TooEarly) > 0 {
 		return true
 	}
-	switch r.Expected {
+	switch e.Expected {
 	case Fails:
-		said := strings.ToLower(strings.Join(r.Messages, "\n"))
-		return r.Outcome != sandbox.Failed || !strings.Contains(said, strings.ToLower(r.Says))
+		got := strings.ToLower(strings.Join(e.Messages, "\n"))
+		return e.Outcome != sandbox.Failed || !strings.Contains(got, strings.ToLower(e.Message))
 	case DeadLetter:
-		return r.Outcome == sandbox.Success
+		return e.Outcome == sandbox.Success
 	}
-	return r.Outcome == sandbox.Failed || r.DeadLettered
+	return e.Outcome == sandbox.Failed || e.DeadLettered
 }
 
-// press presses a button, and notes it.
-func (p *Play) press(company int64, eventType string, payload map[string]any, want Expectation, says string) (int64, error) {
-	id, err := p.sb.Press(company, eventType, payload)
+// press presses a button and records the event.
+func (s *Scenario) press(company int64, eventType string, payload map[string]any, want Expectation, message string) (int64, error) {
+	id, err := s.sb.Press(company, eventType, payload)
 	if err != nil {
 		return 0, fmt.Errorf("pressing %s: %w", eventType, err)
 	}
@@ -186,14 +195,14 @@ func (p *Play) press(company int64, eventType string, payload map[string]any, wa
 	if row, known := catalogue.Lookup(eventType); known {
 		category = string(row.Category)
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.rows = append(p.rows, &Row{RequestID: id, CompanyID: company, Type: eventType, Category: category, Expected: want, Says: says})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.events = append(s.events, &Event{RequestID: id, CompanyID: company, Type: eventType, Category: category, Expected: want, Message: message})
 	return id, nil
 }
 
-func (p *Play) skip(format string, args ...any) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.skipped = append(p.skipped, fmt.Sprintf(format, args...))
+func (s *Scenario) skip(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.skipped = append(s.skipped, fmt.Sprintf(format, args...))
 }

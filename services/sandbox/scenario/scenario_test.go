@@ -19,13 +19,13 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const company = 7
 
-// stage sets a sandbox, a small ERP and a small pipeline up, all in this process.
-func stage(t *testing.T, cfg scenario.Config, cheat bool) (*sandbox.Sandbox, *scenario.Scenario, *smallPipeline) {
+// newScenario returns a scenario with a minimal ERP and a minimal pipeline.
+func newScenario(t *testing.T, cfg scenario.Config, early bool) *scenario.Scenario {
 	t.Helper()
-	sb := sandbox.New(sandbox.Config{Seed: 1, HourlyLimit: -1, SpikeLimit: -1, DuplicateEvery: 10, APIVersion: sandbox.Rotate})
+	sb := sandbox.New(sandbox.Config{Seed: 1, HourlyLimit: -1, SpikeLimit: -1, DuplicateFraction: 0.1, APIVersion: sandbox.Rotate})
 	api := httptest.NewServer(sb.Handler())
-	erp := newSmallERP()
-	pipe := &smallPipeline{t: t, sb: sb, erp: erp, api: api.URL, client: api.Client(), cheat: cheat, seen: map[int64]bool{}}
+	erp := newERP()
+	pipe := &pipeline{t: t, sb: sb, erp: erp, api: api.URL, client: api.Client(), early: early, seen: map[int64]bool{}}
 	hook := httptest.NewServer(http.HandlerFunc(pipe.receive))
 	if err := sb.AddCompany(sandbox.Company{ID: company, ClientID: "c", ClientSecret: "s", WebhookURL: hook.URL, WebhookToken: "hush", StandardCostCodeListID: 907}); err != nil {
 		t.Fatal(err)
@@ -44,21 +44,21 @@ func stage(t *testing.T, cfg scenario.Config, cheat bool) (*sandbox.Sandbox, *sc
 	})
 	pipe.login()
 	cfg.ERPs = map[int64]scenario.ERP{company: erp}
-	return sb, scenario.New(sb, cfg), pipe
+	return scenario.New(sb, cfg)
 }
 
-// A pipeline that does what the guide says brings every event of the play to its end.
-func TestPlayWithAPipelineThatDoesItRight(t *testing.T) {
-	_, play, _ := stage(t, scenario.Config{Scale: 150, Deadline: 20 * time.Second}, false)
-	if err := play.Run(t.Context()); err != nil {
+// With a correct pipeline, each event ends as expected.
+func TestScenario(t *testing.T) {
+	s := newScenario(t, scenario.Config{Scale: 150, Deadline: 20 * time.Second}, false)
+	if err := s.Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	rep := play.Report()
-	for _, row := range rep.Lost {
-		t.Errorf("lost: %+v", row)
+	rep := s.Report()
+	for _, e := range rep.Lost {
+		t.Errorf("lost: %+v", e)
 	}
-	for _, row := range rep.Wrong {
-		t.Errorf("wrong: %+v", row)
+	for _, e := range rep.Wrong {
+		t.Errorf("wrong: %+v", e)
 	}
 	for _, why := range rep.Skipped {
 		t.Errorf("skipped: %s", why)
@@ -73,40 +73,40 @@ func TestPlayWithAPipelineThatDoesItRight(t *testing.T) {
 		}
 	}
 	ends := map[scenario.Expectation]int{}
-	for _, row := range rep.Rows {
-		ends[row.Expected]++
+	for _, e := range rep.Events {
+		ends[e.Expected]++
 	}
-	t.Logf("%d events: %v", len(rep.Rows), ends)
-	if len(rep.Rows) < 100 || ends[scenario.Fails] < 5 || ends[scenario.DeadLetter] != 2 {
-		t.Errorf("%d events, %v", len(rep.Rows), ends)
+	t.Logf("%d events: %v", len(rep.Events), ends)
+	if len(rep.Events) < 100 || ends[scenario.Fails] < 5 || ends[scenario.DeadLetter] != 2 {
+		t.Errorf("%d events, %v", len(rep.Events), ends)
 	}
 }
 
-// A pipeline that says success before the external data is set is caught.
-func TestPlayCatchesSuccessTooEarly(t *testing.T) {
-	_, play, _ := stage(t, scenario.Config{Scale: 1, Deadline: 5 * time.Second}, true)
-	_ = play.Run(t.Context()) // it ends early: nothing got an origin id
-	rep := play.Report()
+// A success before the external data is reported as wrong.
+func TestReportHasEarlySuccess(t *testing.T) {
+	s := newScenario(t, scenario.Config{Scale: 1, Deadline: 5 * time.Second}, true)
+	_ = s.Run(t.Context()) // it stops early because no record has an origin id
+	rep := s.Report()
 	found := false
-	for _, row := range rep.Wrong {
-		found = found || len(row.TooEarly) > 0
+	for _, e := range rep.Wrong {
+		found = found || len(e.TooEarly) > 0
 	}
 	if !found || len(rep.Skipped) == 0 {
-		t.Errorf("a success without external data went unnoticed: %d wrong, skipped %v", len(rep.Wrong), rep.Skipped)
+		t.Errorf("a success without external data is not reported: %d wrong, skipped %v", len(rep.Wrong), rep.Skipped)
 	}
 }
 
-// Events that nobody works are lost, not waited for.
-func TestPlayReportsTheLost(t *testing.T) {
+// An event that is not closed before its deadline is lost.
+func TestReportHasLostEvents(t *testing.T) {
 	sb := sandbox.New(sandbox.Config{})
 	if err := sb.AddCompany(sandbox.Company{ID: company, ClientID: "c", ClientSecret: "s"}); err != nil {
 		t.Fatal(err)
 	}
-	play := scenario.New(sb, scenario.Config{ERPs: map[int64]scenario.ERP{company: newSmallERP()}, Deadline: time.Millisecond})
-	if err := play.Run(t.Context()); err == nil {
-		t.Error("the play went on with nothing synced")
+	s := scenario.New(sb, scenario.Config{ERPs: map[int64]scenario.ERP{company: newERP()}, Deadline: time.Millisecond})
+	if err := s.Run(t.Context()); err == nil {
+		t.Error("the scenario continues although nothing is synced")
 	}
-	if rep := play.Report(); len(rep.Lost) != 3 || len(rep.Skipped) != 1 {
+	if rep := s.Report(); len(rep.Lost) != 3 || len(rep.Skipped) != 1 {
 		t.Errorf("%d lost, skipped %v", len(rep.Lost), fmt.Sprint(rep.Skipped))
 	}
 }

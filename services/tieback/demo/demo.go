@@ -104,7 +104,7 @@ func (s *demo) open(ctx context.Context) (err error) {
 	if s.listener, err = net.Listen("tcp", cmp.Or(os.Getenv("TIEBACK_INGEST_ADDR"), "127.0.0.1:0")); err != nil {
 		return fmt.Errorf("TIEBACK_INGEST_ADDR: %w", err)
 	}
-	s.sandbox = sandbox.New(sandbox.Config{Speed: speed, Seed: s.Seed, APIVersion: sandbox.Rotate, DuplicateEvery: 10})
+	s.sandbox = sandbox.New(sandbox.Config{Speed: speed, Seed: s.Seed, APIVersion: sandbox.Rotate, DuplicateFraction: 0.1})
 	err = s.sandbox.AddCompany(sandbox.Company{
 		ID: local.CompanyID, Name: "Acme Builders", ClientID: local.ClientID, ClientSecret: s.secrets.ClientSecret,
 		WebhookURL: local.WebhookURL(s.listener), WebhookToken: s.secrets.WebhookToken, StandardCostCodeListID: local.CostCodeList,

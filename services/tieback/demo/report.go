@@ -35,7 +35,7 @@ func (s *demo) progress(ctx context.Context, play *scenario.Scenario) {
 			return
 		case <-tick.C:
 		}
-		rows := play.Report().Rows
+		rows := play.Report().Events
 		closed := 0
 		for _, r := range rows {
 			if !r.Closed.IsZero() {
@@ -104,11 +104,11 @@ func (s *demo) lines(rows []scenario.Event) []*line {
 
 // report prints the report and reports whether all events ended as they should.
 func (s *demo) report(ctx context.Context, r scenario.Report) (bool, error) {
-	c, err := CompareBooks(ctx, s.driver, local.CompanyID, r.Rows, s.sandbox)
+	c, err := CompareBooks(ctx, s.driver, local.CompanyID, r.Events, s.sandbox)
 	if err != nil {
 		return false, err
 	}
-	lines := s.lines(r.Rows)
+	lines := s.lines(r.Events)
 	own := s.table(lines)
 	total := s.sandbox.TotalCalls()
 	fmt.Fprintf(s.out, "\nThe table counts the Procore calls that were made for one event alone. %d more calls closed several events, fetched tokens or were retries.\n", total-int64(own))
@@ -142,7 +142,7 @@ func (s *demo) report(ctx context.Context, r scenario.Report) (bool, error) {
 	fmt.Fprintf(s.out, "Compared %d records and %d amounts of the ERP's books with Procore's exports: %d differences.\n", c.Records, c.Amounts, len(c.Differ))
 	ok := len(r.Lost)+len(r.Wrong)+len(r.Skipped)+len(c.Doubled)+len(c.Differ)+len(violations) == 0 && types == len(catalogue.Table)
 	fmt.Fprintf(s.out, "%s: %d events, %d event types, %d closed, %d lost, %d doubled, %d dead-lettered, %d Procore calls\n",
-		map[bool]string{true: "ok", false: "failed"}[ok], len(r.Rows), types, closed, len(r.Lost), len(c.Doubled), dead, total)
+		map[bool]string{true: "ok", false: "failed"}[ok], len(r.Events), types, closed, len(r.Lost), len(c.Doubled), dead, total)
 	return ok, nil
 }
 

@@ -51,7 +51,7 @@ func (s *demo) watchStreams(ctx context.Context) error {
 	defer onClosed.Stop()
 	onDead, err := dead.Consume(func(m jetstream.Msg) {
 		if subject, err := bus.Parse(m.Subject()); err == nil {
-			s.sandbox.DeadLettered(subject.Request)
+			s.sandbox.ReportDeadLettered(subject.Request)
 		}
 	})
 	if err != nil {
@@ -68,5 +68,5 @@ func (s *demo) closed(m jetstream.Msg) {
 		return // not an outcome
 	}
 	s.calls.add(o.ErpRequestId, int(o.ProcoreCalls))
-	s.sandbox.Closed(o.ErpRequestId)
+	s.sandbox.ReportClosed(o.ErpRequestId)
 }

@@ -96,7 +96,7 @@ func TestTheDoctorNamesProjectsThatAreNotPermitted(t *testing.T) {
 	t.Cleanup(b.Close)
 	var projects []int64
 	for i := range 2 {
-		project, err := s.Sandbox.Mint(sitetest.ID, "project")
+		project, err := s.Sandbox.CreateRecord(sitetest.ID, "project")
 		s.Must(err)
 		s.Must(state.Of(b).SaveLink(t.Context(), sitetest.ID, "project", project, state.Link{OriginID: fmt.Sprint("J-", i)}))
 		projects = append(projects, project)

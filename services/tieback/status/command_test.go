@@ -15,6 +15,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/golden"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/tieback/internal/commandtest"
 )
@@ -167,13 +168,13 @@ func TestGolden(t *testing.T) {
 	if err := f.show(&b, r); err != nil {
 		t.Fatal(err)
 	}
-	commandtest.Golden(t, "status.golden", b.String())
+	golden.Compare(t, "testdata/status.golden", b.String())
 	b.Reset()
 	f.output = "json"
 	if err := f.show(&b, r); err != nil {
 		t.Fatal(err)
 	}
-	commandtest.Golden(t, "status.json", b.String())
+	golden.Compare(t, "testdata/status.json", b.String())
 }
 
 // example has something of everything.

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/golden"
 	"github.com/tieback/tieback/pkg/procore/schema/schematest"
 	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
@@ -204,12 +205,12 @@ func TestGolden(t *testing.T) {
 	if err := printTrace(&table, tr); err != nil {
 		t.Fatal(err)
 	}
-	commandtest.Golden(t, "trace.golden", table.String())
+	golden.Compare(t, "testdata/trace.golden", table.String())
 	doc, err := json.MarshalIndent(tr, "", "  ")
 	if err != nil {
 		t.Fatal(err)
 	}
-	commandtest.Golden(t, "trace.json", string(doc)+"\n")
+	golden.Compare(t, "testdata/trace.json", string(doc)+"\n")
 }
 
 // example is a trace with every kind of step: failed for good, edited and replayed, retried now.

@@ -3,9 +3,7 @@ package workertest
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,8 +14,10 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tieback/tieback/pkg/catalogue"
+	"github.com/tieback/tieback/pkg/catalogue/dictionary"
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/connector"
+	"github.com/tieback/tieback/pkg/golden"
 	"github.com/tieback/tieback/pkg/payload"
 	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/pkg/procore/schema/schematest"
@@ -30,8 +30,6 @@ const (
 	Company   = 7
 	RequestID = 900
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 // Rig runs handlers for one company with its ERP and its Procore.
 type Rig struct {
@@ -115,23 +113,11 @@ func (r *Rig) Golden(name string, closeOuts []*tiebackv1.CloseOut) {
 	Golden(r.t, name, r.ERP, r.Procore, closeOuts)
 }
 
-// Samples returns Procore's published payloads without spaces, by event type. The test must run in a folder of
-// services/worker.
+// Samples returns Procore's published payloads without spaces, by event type.
 func Samples(t testing.TB) map[string]json.RawMessage {
 	t.Helper()
-	raw, err := os.ReadFile("../../../pkg/catalogue/testdata/events.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var events []struct {
-		Name   string          `json:"name"`
-		Sample json.RawMessage `json:"sample"`
-	}
-	if err := json.Unmarshal(raw, &events); err != nil {
-		t.Fatal(err)
-	}
 	samples := map[string]json.RawMessage{}
-	for _, e := range events {
+	for _, e := range dictionary.Entries() {
 		var b bytes.Buffer
 		if err := json.Compact(&b, e.Sample); err != nil {
 			t.Fatal(err)
@@ -144,23 +130,7 @@ func Samples(t testing.TB) map[string]json.RawMessage {
 // Golden compares the report of what handlers did with testdata/<name>.json; go test -update writes the file.
 func Golden(t testing.TB, name string, e *ERP, p *Procore, closeOuts []*tiebackv1.CloseOut) {
 	t.Helper()
-	got := Report(t, e, p, closeOuts)
-	file := filepath.Join("testdata", name+".json")
-	if *update {
-		if err := os.MkdirAll("testdata", 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatalf("%v (go test -update writes it)", err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("%s differs from what was done:\n%s", file, got)
-	}
+	golden.Compare(t, filepath.Join("testdata", name+".json"), string(Report(t, e, p, closeOuts)))
 }
 
 // Report returns what handlers did as JSON that is the same each time. It clears the calls that p recorded.

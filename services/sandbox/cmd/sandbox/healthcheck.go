@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// healthcheck asks the sandbox of this container, for its orchestrator: images have no shell.
+// healthcheck connects to the sandbox in this container. It is a part of the binary because the image has no shell.
 func healthcheck(ctx context.Context) int {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()

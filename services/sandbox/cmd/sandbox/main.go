@@ -1,7 +1,7 @@
-// Command sandbox runs the stand-in for Procore; see sandbox.Main for its environment.
+// Command sandbox runs a simulated Procore. See sandbox.Main for its environment variables.
 //
 //	sandbox                serves until a signal
-//	sandbox healthcheck    asks the one of this container whether it serves
+//	sandbox healthcheck    exits with 0 if the sandbox in this container accepts connections
 package main
 
 import (

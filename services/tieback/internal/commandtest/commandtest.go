@@ -1,11 +1,10 @@
-// Package commandtest helps the tests of the commands: settings, an in-process command line, a broker, golden files.
+// Package commandtest helps the tests of the commands: settings, an in-process command line, a broker.
 // Only tests import it.
 package commandtest
 
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,8 +19,6 @@ import (
 	"github.com/tieback/tieback/pkg/bus/bustest"
 	"github.com/tieback/tieback/services/tieback/broker"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // Settings makes the environment, until the test ends, that of a tieback with an empty data folder, the
 // embedded broker, a Procore that nobody reaches, and these companies, each called Acme and on the ledger.
@@ -98,22 +95,4 @@ func Listening(t *testing.T) *bus.Bus {
 	}
 	t.Cleanup(b.Close)
 	return b
-}
-
-// Golden compares got with testdata/<name>; go test -update writes it anew.
-func Golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s (-update writes it anew) is now:\n%s", name, got)
-	}
 }
