@@ -50,11 +50,11 @@ func TestOutcomesFollowTheDictionary(t *testing.T) {
 			if may.Assignments != strings.Contains(writes, "cost_code_line_item_types/sync") || may.Transactions != strings.Contains(writes, "erp_transactions/sync") {
 				t.Errorf("it may %+v; the dictionary says %q", may, writes)
 			}
-			takesBack := row.Category == catalogue.Unlink || row.Category == catalogue.Reset
-			if len(may.Unmark)+len(may.Unlink) > 0 && !takesBack || len(row.Marks) > 0 && row.Category != catalogue.Export {
+			undoes := row.Category == catalogue.Unlink || row.Category == catalogue.Reset
+			if len(may.Unmark)+len(may.Unlink) > 0 && !undoes || len(row.Marks) > 0 && row.Category != catalogue.Export {
 				t.Errorf("a %s may %+v and marks %v", row.Category, may, row.Marks)
 			}
-			if learns := row.Category == catalogue.Import || row.Category == catalogue.Sync; len(may.Link) > 0 && !learns {
+			if links := row.Category == catalogue.Import || row.Category == catalogue.Sync; len(may.Link) > 0 && !links {
 				t.Errorf("a %s may link %v", row.Category, may.Link)
 			}
 		})
@@ -75,7 +75,7 @@ func TestEveryTypeHasOneCategory(t *testing.T) {
 		total += len(catalogue.Of(c))
 	}
 	if total != len(catalogue.Table) {
-		t.Errorf("the categories hold %d types, the table %d", total, len(catalogue.Table))
+		t.Errorf("the categories have %d types, the table %d", total, len(catalogue.Table))
 	}
 }
 

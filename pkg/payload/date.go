@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// instants are the layouts in which Procore, and Rails below it, prints a point in time.
+// instants are the layouts of points in time that Procore, a Rails application, prints.
 var instants = []string{time.RFC3339, "2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05 -0700", "2006-01-02 15:04:05 UTC"}
 
 // wallClocks are layouts without a zone: the date is used as written.

@@ -37,7 +37,7 @@ func Job(q Request) (Tree, error) {
 	o := r.object(q.Data, "job")
 	rec := r.record(tiebackv1.Entity_ENTITY_JOB, o)
 	rec.Name, rec.Contact = o.Text("name"), contact(o)
-	if active, said := o["active"].(bool); said {
+	if active, given := o["active"].(bool); given {
 		rec.Inactive = !active
 	}
 	t := Tree{Document: Document{Record: rec, ItemType: "project", Deleted: deleted(o)}, ProjectID: rec.ProcoreId}

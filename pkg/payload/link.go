@@ -162,7 +162,7 @@ func placeOf(data Object) (project, subJob int64) {
 		cmp.Or(data.ID("procore_sub_job_id"), data.Object("sub_job").ID("id"))
 }
 
-// nameOf returns what an accountant calls a record: its code or number, otherwise its name.
+// nameOf returns a record's name for messages: its code or number, otherwise its name.
 func nameOf(o Object) string {
 	return cmp.Or(o.Text("sortable_code"), o.Text("code"), o.Text("prime_contract_change_order_number"), o.Text("number"), o.Text("invoice_number"), o.Text("origin_code"), o.Text("title"), o.Text("name"))
 }

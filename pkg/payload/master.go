@@ -13,7 +13,7 @@ func Vendor(q Request) ([]Document, error) {
 	rec := r.record(tiebackv1.Entity_ENTITY_VENDOR, v)
 	rec.Name = cmp.Or(v.Text("name"), v.Text("company"))
 	rec.Description = v.Text("notes")
-	if active, said := v["is_active"].(bool); said {
+	if active, given := v["is_active"].(bool); given {
 		rec.Inactive = !active
 	}
 	rec.Contact = contact(v)

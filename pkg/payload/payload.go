@@ -68,7 +68,7 @@ func decode(raw []byte, v any) error {
 		return err
 	}
 	if dec.More() {
-		return fmt.Errorf("something follows the JSON value")
+		return fmt.Errorf("data after the JSON value")
 	}
 	return nil
 }

@@ -14,14 +14,14 @@ import (
 
 // reader decodes one payload. It keeps the first error as err; what is read afterwards is not used.
 type reader struct {
-	what string // what is read, in an accountant's terms: "commitment"
+	what string // the document in messages: "commitment"
 	zone *time.Location
 	err  error
 
 	refusal *fault.Error // of the current document; see refuse
 }
 
-// reader returns a reader for what an accountant calls what.
+// reader returns a reader of a document. Messages call the document what.
 func (q Request) reader(what string) *reader {
 	return &reader{what: what, zone: cmp.Or(q.Zone, time.UTC)}
 }

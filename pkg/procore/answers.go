@@ -136,7 +136,7 @@ func tooLong(r Route, most int64) error {
 	e := &fault.Error{Class: fault.Ambiguous, Err: fmt.Errorf("%s: %w: more than %d bytes", r.Name, errTooLong, most)}
 	if r.Method == http.MethodGet {
 		e.Class = fault.Permanent
-		e.UserMessage = "What Procore has for this is too large to be read, so nothing was done. Split it in Procore, or tell whoever runs the ERP integration."
+		e.UserMessage = "What Procore has for this is too large to be read, so nothing was done. Split it in Procore, or contact the administrator of your ERP integration."
 	}
 	return e
 }

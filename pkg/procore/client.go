@@ -399,6 +399,6 @@ func (a *account) redirected(r Route, said answer) error {
 	}
 	err := fmt.Errorf("%s: Procore answered %d and points to %s, which is not followed: correct %s, or the route's path", r.Name, said.status, to, a.setting("api_url", "TIEBACK_PROCORE_API_URL"))
 	return &StatusError{Status: said.status, Err: &fault.Error{
-		Class: fault.Permanent, Err: err, UserMessage: "The ERP integration calls Procore at an address that is out of date. Tell whoever runs it.",
+		Class: fault.Permanent, Err: err, UserMessage: "The ERP integration calls Procore at an address that is out of date. Contact its administrator.",
 	}}
 }

@@ -31,7 +31,7 @@ const stage = "fetcher"
 // and the broker.
 const lateAfter = 2 * time.Minute
 
-// Deps are what the fetcher needs from its process.
+// Deps are the dependencies of the fetcher.
 type Deps struct {
 	Bus         *bus.Bus
 	Companies   company.Set
@@ -106,7 +106,7 @@ func (s *Service) handle(ctx context.Context, m bus.Message) error {
 	return err
 }
 
-// done reports whether the event of a delivery was published before, or the delivery was given up.
+// done reports whether the event of a delivery was already published, or the fetcher gave up on the delivery.
 func (s *Service) done(ctx context.Context, m bus.Message) (bool, error) {
 	fetched, err := s.Bus.Has(ctx, bus.Any(bus.Event, m.Subject.Company, m.Subject.Request).WithRun(m.Subject.Run))
 	if fetched || err != nil {
@@ -144,7 +144,7 @@ func read(d *tiebackv1.Delivery, raw []byte) (*tiebackv1.Event, error) {
 	if !ok {
 		return nil, &fault.Error{
 			Class: fault.Permanent, Err: fmt.Errorf("unknown event type %q", fault.Name(request.RequestName)),
-			UserMessage: fmt.Sprintf("The ERP integration does not know the request %q, so nothing was done. Tell whoever runs it.", fault.Name(request.RequestName)),
+			UserMessage: fmt.Sprintf("The ERP integration does not know the request %q, so nothing was done. Contact its administrator.", fault.Name(request.RequestName)),
 		}
 	}
 	created, _ := request.CreatedAt.(string)
@@ -171,7 +171,7 @@ func requestedAt(d *tiebackv1.Delivery, created string) *timestamppb.Timestamp {
 func malformed(err error) error {
 	return &fault.Error{
 		Class: fault.Permanent, Err: err,
-		UserMessage: "The data that Procore sent for this request could not be understood, so nothing was done. Tell whoever runs the ERP integration.",
+		UserMessage: "The data that Procore sent for this request could not be understood, so nothing was done. Contact the administrator of your ERP integration.",
 	}
 }
 

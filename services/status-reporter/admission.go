@@ -17,10 +17,10 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// admit checks that an outcome has nothing that the services which may publish on its subject may not report. An
-// attacker may control any of them, and the broker checks subjects only:
+// admit checks the contents of an outcome. The broker checks only who publishes on its subject, and an attacker may
+// control such a service. The outcome may have:
 //
-//	under "_"            failed; success only for what the sweep closes, see reportedWhole
+//	under "_"            failures; success only for a request that the sweep closes, see reportedWhole
 //	of an event type     marks, unlinks and links of its catalogue row; success only for request details of its event
 //
 // The error is permanent if the outcome is refused. Any other error means that the streams could not be read.
@@ -51,7 +51,7 @@ func refused(err error) error {
 // allowed checks an outcome against the row of its subject's type.
 func allowed(subject bus.Subject, o *tiebackv1.Outcome) error {
 	if bus.For(subject.Kind, o.Type, o.CompanyId, o.ErpRequestId).WithRun(subject.Run) != subject {
-		return fmt.Errorf("it is of type %.40q, company %d, request %d; its subject is of another", o.Type, o.CompanyId, o.ErpRequestId)
+		return fmt.Errorf("its type %.40q, company %d and request %d differ from its subject", o.Type, o.CompanyId, o.ErpRequestId)
 	}
 	if o.Left != "" {
 		return allowedToLeave(subject, o)
@@ -86,7 +86,7 @@ func allowedToLeave(subject bus.Subject, o *tiebackv1.Outcome) error {
 	for _, c := range o.CloseOuts {
 		status := &tiebackv1.CloseOut{RequestDetailId: c.RequestDetailId, KeptStatus: c.KeptStatus}
 		if !procore.DetailCalledOff(c.KeptStatus) || !proto.Equal(c, status) {
-			return errors.New("it leaves the request alone and has more of a request detail than its current status")
+			return errors.New("it leaves the request alone, but a close-out has more than a current status")
 		}
 	}
 	return nil
@@ -125,8 +125,8 @@ func allowedOf(row catalogue.EventType, c *tiebackv1.CloseOut) error {
 	return nil
 }
 
-// reportedWhole checks a success that the sweep reports: the only request detail of a request all of whose close-outs
-// were reported as success without a request detail. The reports are read from tb.closed.
+// reportedWhole checks a success that the sweep reports. It requires that all close-outs of the request are in tb.closed as
+// success, without a request detail.
 func (s *Service) reportedWhole(ctx context.Context, outcome bus.Message) error {
 	reported, subject := 0, outcome.Subject
 	for _, run := range []string{"", "*"} {
@@ -148,7 +148,7 @@ func (s *Service) reportedWhole(ctx context.Context, outcome bus.Message) error 
 		}
 	}
 	if reported == 0 {
-		return missing(outcome, errors.New("it reports success of a request of which nothing was reported"))
+		return missing(outcome, errors.New("it reports success of a request without a report"))
 	}
 	return nil
 }
@@ -184,15 +184,15 @@ func (s *Service) owns(ctx context.Context, outcome bus.Message, details []int64
 		if err != nil {
 			return err
 		}
-		if has && e.Subject.Type != subject.Type { // no lag explains it; an event of this type is one that another replica has
+		if has && e.Subject.Type != subject.Type { // the request has an event of another type: it is not a replica that lags behind
 			return refused(fmt.Errorf("it reports success of request details %v, but request %d has no event %s", details, subject.Request, subject.Type))
 		}
-		return missing(outcome, fmt.Errorf("it reports success of request details %v, but the event %s of request %d is not there, or no longer kept", details, subject.Type, subject.Request))
+		return missing(outcome, fmt.Errorf("it reports success of request details %v, but the event %s of request %d does not exist or has expired", details, subject.Type, subject.Request))
 	}
 	return refused(fmt.Errorf("it reports success of request details %v, but the event %s of request %d does not name all of them", details, subject.Type, subject.Request))
 }
 
-// event returns the event of a subject's type, company, request and run; nil: there is none.
+// event returns the event of a subject's type, company, request and run, or nil.
 func (s *Service) event(ctx context.Context, subject bus.Subject) (*tiebackv1.Event, error) {
 	m, has, err := s.memory.Last(ctx, subject)
 	if !has || err != nil {
@@ -205,8 +205,8 @@ func (s *Service) event(ctx context.Context, subject bus.Subject) (*tiebackv1.Ev
 	return e, nil
 }
 
-// instead returns what is reported in place of a refused outcome: the request details of its event, as failed. nil: there
-// is no such event and nothing is reported; the deadline, the worker or the sweep closes the request details.
+// instead returns the outcome to report in place of a refused one: the request details of its event as failed. It returns
+// nil if there is no such event. Then the deadline, the worker or the sweep closes the request details.
 func (s *Service) instead(ctx context.Context, subject bus.Subject) (*tiebackv1.Outcome, error) {
 	e, err := s.event(ctx, subject.OfEvent())
 	if e == nil || err != nil {
@@ -219,4 +219,4 @@ func (s *Service) instead(ctx context.Context, subject bus.Subject) (*tiebackv1.
 }
 
 // notReported is the accountant's message for an outcome that became a dead letter.
-const notReported = "The ERP system may have done this, but not all of it could be reported to Procore. Tell whoever runs the ERP integration before you try again."
+const notReported = "The ERP system may have done this, but not all of it could be reported to Procore. Contact the administrator of your ERP integration before you try again."

@@ -56,7 +56,7 @@ const (
 	bad  = tiebackv1.Status_STATUS_FAILED
 )
 
-// An outcome may have only what its subject allows. Each refused one could be sent with a stolen key of a worker.
+// An outcome may have only what its subject allows. A stolen key of a worker can send each of the refused ones.
 func TestAdmit(t *testing.T) {
 	event := func(request int64, details string) proto.Message {
 		return &tiebackv1.Event{CompanyId: 7, ErpRequestId: request, Payload: []byte(details)}
@@ -85,8 +85,8 @@ func TestAdmit(t *testing.T) {
 	}
 	assigns := &tiebackv1.CloseOut{Status: good, Assignments: []*tiebackv1.Assignment{{ProjectId: 1}}}
 	moves := &tiebackv1.CloseOut{Status: good, BudgetTransactions: []*tiebackv1.BudgetTransaction{{Id: 1}}}
-	says := func(status tiebackv1.Status, detail int64) *tiebackv1.CloseOut {
-		return &tiebackv1.CloseOut{Status: status, RequestDetailId: detail}
+	detail := func(status tiebackv1.Status, id int64) *tiebackv1.CloseOut {
+		return &tiebackv1.CloseOut{Status: status, RequestDetailId: id}
 	}
 	failing := func(c *tiebackv1.CloseOut) *tiebackv1.CloseOut {
 		c = proto.Clone(c).(*tiebackv1.CloseOut)
@@ -98,10 +98,10 @@ func TestAdmit(t *testing.T) {
 		closeOut            *tiebackv1.CloseOut
 		want                string // the error; "": admitted
 	}{
-		{"failed, of no type", "_._.7.1", "_", says(bad, 11), ""},
-		{"failed, of no type, in a replay", "_._.7.1.42", "_", says(bad, 11), ""},
-		{"success, of no type", "_._.7.1", "_", says(good, 11), "success of an event of unknown type"},
-		{"success, of no type and detail", "_._.7.1", "_", says(good, 0), "success of an event of unknown type"},
+		{"failed, of no type", "_._.7.1", "_", detail(bad, 11), ""},
+		{"failed, of no type, in a replay", "_._.7.1.42", "_", detail(bad, 11), ""},
+		{"success, of no type", "_._.7.1", "_", detail(good, 11), "success of an event of unknown type"},
+		{"success, of no type and detail", "_._.7.1", "_", detail(good, 0), "success of an event of unknown type"},
 		{"a mark, of no type", "_._.7.1", "_", failing(mark("vendor", "V-666")), `marks a "vendor"`},
 		{"a mark as not synced, of no type", "_._.7.1", "_", failing(mark("vendor", "")), `marks a "vendor"`},
 		{"a link, of no type", "_._.7.1", "_", failing(link("vendor", "V-666")), `links a "vendor"`},
@@ -110,12 +110,12 @@ func TestAdmit(t *testing.T) {
 		{"an assignment, of no type", "_._.7.1", "_", failing(assigns), "cost type assignment"},
 		{"a transaction, of no type", "_._.7.1", "_", failing(moves), "budget transaction"},
 
-		{"swept, after all was done", "_._.7.4.swept", "_", says(good, 14), ""},
-		{"swept, after a part failed", "_._.7.5.swept", "_", says(good, 15), "not completely reported as success"},
-		{"swept, after a replay failed", "_._.7.6.swept", "_", says(good, 16), "not completely reported as success"},
-		{"swept, never reported", "_._.7.1.swept", "_", says(good, 11), "of which nothing was reported"},
+		{"swept, after all was done", "_._.7.4.swept", "_", detail(good, 14), ""},
+		{"swept, after a part failed", "_._.7.5.swept", "_", detail(good, 15), "not completely reported as success"},
+		{"swept, after a replay failed", "_._.7.6.swept", "_", detail(good, 16), "not completely reported as success"},
+		{"swept, never reported", "_._.7.1.swept", "_", detail(good, 11), "without a report"},
 		{"swept, with a mark", "_._.7.4.swept", "_", mark("vendor", "V-666"), "success of an event"},
-		{"swept and failed", "_._.7.5.swept", "_", says(bad, 15), ""},
+		{"swept and failed", "_._.7.5.swept", "_", detail(bad, 15), ""},
 
 		{"its own mark", "export.create_vendor.7.1", "create_vendor", mark("vendor", "V-1"), ""},
 		{"its own mark, of a line without an origin id", "export.create_vendor.7.1", "create_vendor", mark("vendor", ""), ""},
@@ -134,21 +134,21 @@ func TestAdmit(t *testing.T) {
 		{"a transaction in a vendor's export", "export.create_vendor.7.1", "create_vendor", moves, "budget transaction"},
 		{"a transaction in a budget's", "export.create_budget.7.1", "create_budget", moves, ""},
 
-		{"another type in the body", "export.create_vendor.7.1", "create_payment", says(bad, 11), "its subject is of another"},
-		{"no type in the body", "export.create_vendor.7.1", "_", says(bad, 11), "its subject is of another"},
-		{"a type in the body alone", "_._.7.1", "create_vendor", says(bad, 11), "its subject is of another"},
-		{"no end", "export.create_vendor.7.1", "create_vendor", says(tiebackv1.Status_STATUS_IN_PROGRESS, 11), "which is not final"},
-		{"no status", "export.create_vendor.7.1", "create_vendor", says(0, 11), "which is not final"},
+		{"another type in the body", "export.create_vendor.7.1", "create_payment", detail(bad, 11), "differ from its subject"},
+		{"no type in the body", "export.create_vendor.7.1", "_", detail(bad, 11), "differ from its subject"},
+		{"a type in the body alone", "_._.7.1", "create_vendor", detail(bad, 11), "differ from its subject"},
+		{"no end", "export.create_vendor.7.1", "create_vendor", detail(tiebackv1.Status_STATUS_IN_PROGRESS, 11), "which is not final"},
+		{"no status", "export.create_vendor.7.1", "create_vendor", detail(0, 11), "which is not final"},
 		{"a kept status", "export.create_vendor.7.1", "create_vendor", &tiebackv1.CloseOut{Status: bad, RequestDetailId: 11, KeptStatus: "success"}, "only the status-reporter"},
 
-		{"its own request detail", "export.create_vendor.7.1", "create_vendor", says(good, 11), ""},
-		{"its own, late", "export.create_vendor.7.1.late", "create_vendor", says(good, 11), ""},
-		{"its own, of a replay", "export.create_vendor.7.2.42", "create_vendor", says(good, 12), ""},
-		{"its own, late in a replay", "export.create_vendor.7.2.42-late", "create_vendor", says(good, 12), ""},
-		{"its own, of a replayed outcome", "export.create_vendor.7.2.43", "create_vendor", says(good, 12), ""},
-		{"another's request detail", "export.create_vendor.7.1", "create_vendor", says(good, 13), "request details [13]"},
-		{"another's request", "export.create_vendor.7.3", "create_vendor", says(good, 13), "request details [13]"},
-		{"another category's request, failed", "export.create_vendor.7.3", "create_vendor", says(bad, 13), ""},
+		{"its own request detail", "export.create_vendor.7.1", "create_vendor", detail(good, 11), ""},
+		{"its own, late", "export.create_vendor.7.1.late", "create_vendor", detail(good, 11), ""},
+		{"its own, of a replay", "export.create_vendor.7.2.42", "create_vendor", detail(good, 12), ""},
+		{"its own, late in a replay", "export.create_vendor.7.2.42-late", "create_vendor", detail(good, 12), ""},
+		{"its own, of a replayed outcome", "export.create_vendor.7.2.43", "create_vendor", detail(good, 12), ""},
+		{"another's request detail", "export.create_vendor.7.1", "create_vendor", detail(good, 13), "request details [13]"},
+		{"another's request", "export.create_vendor.7.3", "create_vendor", detail(good, 13), "request details [13]"},
+		{"another category's request, failed", "export.create_vendor.7.3", "create_vendor", detail(bad, 13), ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			subject, err := bus.Parse("tb.outcome." + c.subject)
@@ -189,7 +189,7 @@ func TestAdmitRefusesOtherCompanyAndRequest(t *testing.T) {
 	}
 }
 
-// A replica that lags behind does not have the event of an outcome yet. The outcome is refused only when that lasts.
+// A replica that lags behind does not have the event of an outcome yet. The outcome is refused only after a minute.
 func TestOutcomeWhoseEventIsMissingIsRefusedOnlyLater(t *testing.T) {
 	s := &Service{memory: records{}}
 	for _, of := range []struct {
@@ -214,8 +214,7 @@ func TestOutcomeWhoseEventIsMissingIsRefusedOnlyLater(t *testing.T) {
 	}
 }
 
-// The event of a request that has another type cannot be the one that a lagging replica lacks: the outcome is refused at once,
-// however young it is.
+// If the request has an event of another type, the outcome is refused at once, because no replica lags behind.
 func TestOutcomeOfAnotherTypeIsRefusedAtOnce(t *testing.T) {
 	s := &Service{memory: records{"tb.event.export.create_vendor.7.1": &tiebackv1.Event{CompanyId: 7, ErpRequestId: 1}}}
 	subject, err := bus.Parse("tb.outcome.unlink.unlink_vendor.7.1")
@@ -241,8 +240,8 @@ func (l *lagging) Last(ctx context.Context, s bus.Subject) (bus.Message, bool, e
 	return l.records.Last(ctx, s)
 }
 
-// Each read of an outcome's event may be answered by another replica. However many of them lag behind, a true outcome is
-// admitted or tried again.
+// Each read of an outcome's event may be answered by another replica. A valid outcome is admitted or retried, whichever of
+// them lag behind.
 func TestOutcomeIsNotRefusedForReplicasThatDiffer(t *testing.T) {
 	subject, err := bus.Parse("tb.outcome.export.create_vendor.7.1")
 	if err != nil {
@@ -261,9 +260,9 @@ func TestOutcomeIsNotRefusedForReplicasThatDiffer(t *testing.T) {
 	}
 }
 
-// A request that is left alone may say where its request details stand, and nothing that has an effect.
-func TestWhatIsLeftAloneHasNoEffect(t *testing.T) {
-	stands := func(status string) *tiebackv1.CloseOut {
+// The outcome of a request that is left alone may have the status of its request details, and nothing else.
+func TestLeftAloneHasNoEffect(t *testing.T) {
+	kept := func(status string) *tiebackv1.CloseOut {
 		return &tiebackv1.CloseOut{RequestDetailId: 11, KeptStatus: status}
 	}
 	of := func(subject string) bus.Subject {
@@ -277,14 +276,14 @@ func TestWhatIsLeftAloneHasNoEffect(t *testing.T) {
 	for _, c := range []struct {
 		name, subject, kind, left string
 		closeOut                  *tiebackv1.CloseOut
-		want                      string // "": it is taken
+		want                      string // "": it is allowed
 	}{
 		{"older, of no type", "_._.7.1", "_", bus.LeftOlder, nil, ""},
 		{"older", vendor, "create_vendor", bus.LeftOlder, nil, ""},
-		{"called off", vendor, "create_vendor", "rejected", stands("rejected"), ""},
-		{"called off, of no type", "_._.7.1", "_", "rejected", stands("rejected"), "which is not a reason"},
+		{"called off", vendor, "create_vendor", "rejected", kept("rejected"), ""},
+		{"called off, of no type", "_._.7.1", "_", "rejected", kept("rejected"), "which is not a reason"},
 		{"as it succeeded", vendor, "create_vendor", "success", nil, "which is not a reason"},
-		{"with a success", vendor, "create_vendor", "rejected", stands("success"), "has more"},
+		{"with a success", vendor, "create_vendor", "rejected", kept("success"), "has more"},
 		{"with a status", vendor, "create_vendor", "rejected", &tiebackv1.CloseOut{RequestDetailId: 11, KeptStatus: "rejected", Status: good}, "has more"},
 		{"with a mark", vendor, "create_vendor", bus.LeftOlder, &tiebackv1.CloseOut{KeptStatus: "stale", Marks: []*tiebackv1.Mark{{ItemType: "vendor", ItemId: 5, OriginId: "V-666"}}}, "has more"},
 		{"with a link", vendor, "create_vendor", bus.LeftOlder, &tiebackv1.CloseOut{KeptStatus: "stale", Links: []*tiebackv1.Link{{ItemType: "vendor", ItemId: 5, OriginId: "V-666"}}}, "has more"},

@@ -112,7 +112,7 @@ func TestImmediateOutcomeDoesNotWaitForInterval(t *testing.T) {
 	})
 }
 
-func TestGap(t *testing.T) {
+func TestFlushInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, c := range []struct {
 			name string

@@ -12,8 +12,8 @@ import (
 	"github.com/tieback/tieback/services/status-reporter/internal/closeout"
 )
 
-// says is an outcome with one close-out.
-func says(request, detail int64, origin string) *waiting {
+// outcome returns an outcome with one close-out.
+func outcome(request, detail int64, origin string) *waiting {
 	c := &tiebackv1.CloseOut{RequestDetailId: detail}
 	if origin == unlinked {
 		c.Unlinks = []*tiebackv1.Unlink{{ItemType: "vendor", ItemId: 5}}
@@ -23,7 +23,7 @@ func says(request, detail int64, origin string) *waiting {
 	return &waiting{Item: closeout.Item{Outcome: &tiebackv1.Outcome{ErpRequestId: request, CloseOuts: []*tiebackv1.CloseOut{c}}}}
 }
 
-// at is w, requested so many microseconds after a full second.
+// at sets the time of w's request to some microseconds after a full second.
 func at(micros int, w *waiting) *waiting {
 	w.Outcome.RequestedAt = timestamppb.New(time.Date(2026, 12, 1, 10, 0, 0, micros*int(time.Microsecond), time.UTC))
 	return w
@@ -36,16 +36,16 @@ func TestConflictFree(t *testing.T) {
 		batch []*waiting
 		want  string // requests by batch
 	}{
-		{"others", []*waiting{says(1, 1, "V"), {Item: closeout.Item{Outcome: &tiebackv1.Outcome{ErpRequestId: 2}}}}, "[[1 2]]"},
-		{"the same", []*waiting{says(2, 2, "V"), says(1, 1, "V")}, "[[1 2]]"},
-		{"another origin", []*waiting{says(2, 2, "B"), says(1, 1, "A"), says(3, 3, "B")}, "[[1] [2 3]]"},
-		{"unlinked before it is exported anew", []*waiting{says(12, 2, "V"), says(11, 1, unlinked)}, "[[11] [12]]"},
-		{"unlinked twice", []*waiting{says(11, 1, unlinked), says(12, 2, unlinked)}, "[[11] [12]]"},
-		{"the older has the higher id", []*waiting{at(2, says(1, 1, "V")), at(1, says(2, 2, unlinked))}, "[[2] [1]]"},
-		{"the older has the lower id", []*waiting{at(2, says(2, 2, "V")), at(1, says(1, 1, unlinked))}, "[[1] [2]]"},
-		{"the id decides between equals", []*waiting{at(1, says(2, 2, "V")), at(1, says(1, 1, unlinked))}, "[[1] [2]]"},
-		{"two ends of one detail", []*waiting{says(1, 9, "V"), says(1, 9, "V")}, "[[1] [1]]"},
-		{"without details", []*waiting{says(1, 0, "V"), says(2, 0, "V")}, "[[1 2]]"},
+		{"others", []*waiting{outcome(1, 1, "V"), {Item: closeout.Item{Outcome: &tiebackv1.Outcome{ErpRequestId: 2}}}}, "[[1 2]]"},
+		{"the same", []*waiting{outcome(2, 2, "V"), outcome(1, 1, "V")}, "[[1 2]]"},
+		{"another origin", []*waiting{outcome(2, 2, "B"), outcome(1, 1, "A"), outcome(3, 3, "B")}, "[[1] [2 3]]"},
+		{"unlinked before it is exported anew", []*waiting{outcome(12, 2, "V"), outcome(11, 1, unlinked)}, "[[11] [12]]"},
+		{"unlinked twice", []*waiting{outcome(11, 1, unlinked), outcome(12, 2, unlinked)}, "[[11] [12]]"},
+		{"the older has the higher id", []*waiting{at(2, outcome(1, 1, "V")), at(1, outcome(2, 2, unlinked))}, "[[2] [1]]"},
+		{"the older has the lower id", []*waiting{at(2, outcome(2, 2, "V")), at(1, outcome(1, 1, unlinked))}, "[[1] [2]]"},
+		{"the id decides between equals", []*waiting{at(1, outcome(2, 2, "V")), at(1, outcome(1, 1, unlinked))}, "[[1] [2]]"},
+		{"two ends of one detail", []*waiting{outcome(1, 9, "V"), outcome(1, 9, "V")}, "[[1] [1]]"},
+		{"without details", []*waiting{outcome(1, 0, "V"), outcome(2, 0, "V")}, "[[1 2]]"},
 	} {
 		var got [][]int64
 		for _, batch := range conflictFree(c.batch) {
@@ -63,7 +63,7 @@ func TestConflictFree(t *testing.T) {
 
 // A request detail gets its end after "in progress", whichever was queued first.
 func TestInProgressIsReportedBeforeEnd(t *testing.T) {
-	end, waits := says(1, 9, "V"), says(1, 9, "V")
+	end, waits := outcome(1, 9, "V"), outcome(1, 9, "V")
 	end.subject = bus.For(bus.Closed, "create_vendor", 7, 1)
 	if all := conflictFree([]*waiting{end, waits}); len(all) != 2 || all[0][0] != waits || all[1][0] != end {
 		t.Errorf("%d batches, the end first: %v", len(all), all[0][0] == end)

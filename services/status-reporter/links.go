@@ -15,7 +15,7 @@ import (
 	"github.com/tieback/tieback/services/status-reporter/internal/closeout"
 )
 
-// memory is what was reported and what is linked: the bus, or the model of it that a test explores.
+// memory stores reports and links. It is the bus, or a model of the bus in tests.
 type memory interface {
 	Has(context.Context, bus.Subject) (bool, error)
 	Last(context.Context, bus.Subject) (bus.Message, bool, error)
@@ -29,7 +29,7 @@ type onBus struct {
 	*state.State
 }
 
-// links are the links of an outcome's records, as they were before it was reported.
+// links are the links of an outcome's records before it is reported.
 type links map[record]state.Link
 
 type record struct {

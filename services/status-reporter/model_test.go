@@ -31,7 +31,7 @@ import (
 // crash at any call, redelivered, expired, replayed, and reported late. The status-reporter is the real one; Procore, the
 // ERP and the bus are maps.
 //
-//	work     the ERP books a request, unless a newer request has changed the record; the outcome is published, as a
+//	process  the ERP books a request, unless a newer request has changed the record; the outcome is published, as a
 //	         late one if the deadline has passed
 //	expire   the deadline of one of the two passes before its outcome
 //	replay   the expired request is processed again, in a run of its own
@@ -52,13 +52,13 @@ type model struct {
 	changed int64          // the ERP: the newest request that changed it
 	did     map[int64]bool // the ERP: requests that had their effect
 
-	worked   map[string]bool // runs whose event needs no more work
-	replayed map[int64]bool
-	waiting  map[string]*pendingOutcome // outcomes to report, by subject
-	expired  map[int64]bool
-	outcomes map[string]bool // ever written
-	closed   map[string]bool
-	link     state.Link
+	processed map[string]bool // events by run
+	replayed  map[int64]bool
+	waiting   map[string]*pendingOutcome // outcomes to report, by subject
+	expired   map[int64]bool
+	outcomes  map[string]bool // ever written
+	closed    map[string]bool
+	link      state.Link
 
 	path []string
 }
@@ -72,33 +72,33 @@ const modelCompany = 7
 
 func (m *model) clone() *model {
 	c := *m
-	c.details, c.did, c.worked, c.replayed = maps.Clone(m.details), maps.Clone(m.did), maps.Clone(m.worked), maps.Clone(m.replayed)
+	c.details, c.did, c.processed, c.replayed = maps.Clone(m.details), maps.Clone(m.did), maps.Clone(m.processed), maps.Clone(m.replayed)
 	c.expired, c.outcomes, c.closed = maps.Clone(m.expired), maps.Clone(m.outcomes), maps.Clone(m.closed)
 	c.waiting = maps.Clone(m.waiting)
 	c.path = slices.Clone(m.path)
 	return &c
 }
 
-// key is what tells states apart.
+// key identifies a state.
 func (m *model) key() string {
 	var waiting []string
 	for s, w := range m.waiting {
 		waiting = append(waiting, fmt.Sprint(s, w.redelivered))
 	}
 	slices.Sort(waiting)
-	return fmt.Sprint(m.crashes, m.details, m.mark, m.booked, m.changed, m.did, m.worked, m.replayed, waiting, m.expired, m.outcomes, m.closed, m.link.OriginID, m.link.Order)
+	return fmt.Sprint(m.crashes, m.details, m.mark, m.booked, m.changed, m.did, m.processed, m.replayed, waiting, m.expired, m.outcomes, m.closed, m.link.OriginID, m.link.Order)
 }
 
-// place is 0 for the older request, 1 for the newer one.
+// place returns 0 for the older request, 1 for the newer one.
 func (m *model) place(request int64) int { return slices.Index(m.ids, request) }
 
-// outcome begins an outcome of a request. The two are clicked within one second.
+// outcome returns an outcome of a request without close-outs. Both requests are clicked within one second.
 func (m *model) outcome(request int64) *tiebackv1.Outcome {
 	clicked := time.Date(2026, 12, 1, 10, 0, 0, (m.place(request)+1)*int(time.Microsecond), time.UTC)
 	return &tiebackv1.Outcome{CompanyId: modelCompany, ErpRequestId: request, Type: eventTypes[m.kinds[m.place(request)]], RequestedAt: timestamppb.New(clicked)}
 }
 
-// eventTypes are the types of the two kinds of request, and item is what they are about.
+// eventTypes are the event types of the two kinds of request; item is the item type of the record.
 var eventTypes = map[string]string{"export": "create_company_level_direct_cost", "unlink": "unlink_company_level_direct_cost"}
 
 const item = "company_level_direct_cost"
@@ -107,8 +107,8 @@ func (m *model) subject(kind bus.Kind, request int64, run string) bus.Subject {
 	return bus.For(kind, eventTypes[m.kinds[m.place(request)]], modelCompany, request).WithRun(run)
 }
 
-// work does a request's part in the ERP, as the driver would, and writes how it ended.
-func (m *model) work(request int64, run string) {
+// process processes a request in the ERP, as a driver would, and publishes the outcome.
+func (m *model) process(request int64, run string) {
 	c := &tiebackv1.CloseOut{RequestDetailId: request, Status: tiebackv1.Status_STATUS_SUCCESS}
 	switch export := m.kinds[m.place(request)] == "export"; {
 	case m.changed != 0 && m.place(m.changed) > m.place(request):
@@ -132,7 +132,7 @@ func (m *model) work(request int64, run string) {
 		s = s.Late()
 	}
 	m.publish(s, o)
-	m.worked[m.subject(bus.Event, request, run).String()] = true
+	m.processed[m.subject(bus.Event, request, run).String()] = true
 }
 
 func (m *model) publish(s bus.Subject, o *tiebackv1.Outcome) {
@@ -152,25 +152,23 @@ func (m *model) expire(request int64) {
 
 // explorer runs the model's steps through the real service.
 type explorer struct {
-	t       *testing.T
-	service *Service
-	session *procore.Session
-	mu      sync.Mutex
-	model   *model
-	cut     int // calls that are answered; the next is made without an answer, and then none; never: no crash
-	calls   int
-	done    map[string]bool // closed subjects of outcomes in hand that say success
-	broken  []string
+	t          *testing.T
+	service    *Service
+	session    *procore.Session
+	mu         sync.Mutex
+	model      *model
+	cut        int // calls before the crash, whose answers arrive; the next call is made and its answer is lost; never: no crash
+	calls      int
+	done       map[string]bool // closed subjects of the outcomes in progress that are a success
+	violations []string
 }
 
 var errCrash = errors.New("crash")
 
-// never and none are cuts: a report that is not interrupted, and one interrupted before its first call.
-const (
-	never = 1 << 20
-)
+// never is the cut of a report that is not interrupted.
+const never = 1 << 20
 
-// call counts a call of Procore or of the bus; false: it is not made. Its answer is lost where err says so.
+// call counts a call to Procore or the bus and reports whether it is made. If it returns an error, the answer is lost.
 func (x *explorer) call() (made bool, err error) {
 	x.calls++
 	switch {
@@ -186,7 +184,7 @@ func (x *explorer) Has(_ context.Context, s bus.Subject) (bool, error) {
 	return x.model.closed[s.String()], nil
 }
 
-// Last knows the events alone, each with its request detail.
+// Last returns events only, each with its request detail.
 func (x *explorer) Last(_ context.Context, s bus.Subject) (bus.Message, bool, error) {
 	e := &tiebackv1.Event{CompanyId: s.Company, ErpRequestId: s.Request, Payload: fmt.Appendf(nil, `{"request_detail_id":%d}`, s.Request)}
 	data, err := proto.Marshal(e)
@@ -198,7 +196,7 @@ func (x *explorer) PublishOnce(_ context.Context, s bus.Subject, o proto.Message
 	defer x.mu.Unlock()
 	for _, c := range o.(*tiebackv1.Outcome).CloseOuts {
 		if c.Status == tiebackv1.Status_STATUS_FAILED && x.done[s.String()] {
-			x.broken = append(x.broken, fmt.Sprint(s, " is recorded as failed, but the ERP has done it: ", c.Messages))
+			x.violations = append(x.violations, fmt.Sprint(s, " is recorded as failed, but the ERP has done it: ", c.Messages))
 		}
 	}
 	made, err := x.call()
@@ -222,9 +220,9 @@ func (x *explorer) SaveLink(_ context.Context, _ int64, _ string, _ int64, l sta
 	return err
 }
 
-// RoundTrip is Procore: strict, as the sandbox is, and without a network, as there are many states.
+// RoundTrip is a strict Procore without a network, which is fast enough for many states.
 func (x *explorer) RoundTrip(r *http.Request) (*http.Response, error) {
-	says := func(text string) (*http.Response, error) {
+	respond := func(text string) (*http.Response, error) {
 		status := http.StatusOK
 		if text == notSynced {
 			status = http.StatusUnprocessableEntity
@@ -232,7 +230,7 @@ func (x *explorer) RoundTrip(r *http.Request) (*http.Response, error) {
 		return &http.Response{StatusCode: status, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(text)), Request: r}, nil
 	}
 	if r.URL.Path == "/oauth/token" {
-		return says(`{"access_token":"t","token_type":"bearer","expires_in":5400}`)
+		return respond(`{"access_token":"t","token_type":"bearer","expires_in":5400}`)
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -244,10 +242,10 @@ func (x *explorer) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	return says(text)
+	return respond(text)
 }
 
-// notSynced is how Procore refuses to unlink what is not linked.
+// notSynced is the answer to an unlink of a record that is not linked.
 const notSynced = `{"message":"is not synced"}`
 
 func (x *explorer) answer(r *http.Request) string {
@@ -285,22 +283,22 @@ func (x *explorer) answer(r *http.Request) string {
 			continue
 		}
 		m.details[u.ID] = u.Status
-		x.judge(u.ID, u.Status)
+		x.checkStatus(u.ID, u.Status)
 	}
 	return `{"entities":[],"errors":[` + strings.Join(refused, ",") + `]}`
 }
 
-// judge checks a status when it is reported.
-func (x *explorer) judge(request int64, status string) {
+// checkStatus checks a status when it is reported.
+func (x *explorer) checkStatus(request int64, status string) {
 	m := x.model
 	if status != "success" {
 		return
 	}
 	if !m.did[request] {
-		x.broken = append(x.broken, fmt.Sprintf("success was reported for request %d, which the ERP has not done", request))
+		x.violations = append(x.violations, fmt.Sprintf("success was reported for request %d, which the ERP has not done", request))
 	}
 	if m.kinds[m.place(request)] == "export" && m.mark == "" && m.link.Order <= order.Of(m.outcome(request)) {
-		x.broken = append(x.broken, fmt.Sprintf("success was reported for request %d before its mark", request))
+		x.violations = append(x.violations, fmt.Sprintf("success was reported for request %d before its mark", request))
 	}
 }
 
@@ -344,7 +342,7 @@ func (x *explorer) report(m *model, subjects []string, cut int) int {
 		if err := <-w.done; err == nil && cut == never {
 			delete(m.waiting, names[i])
 		} else if cut == never {
-			x.broken = append(x.broken, fmt.Sprintf("%s could not be reported: %v", names[i], err))
+			x.violations = append(x.violations, fmt.Sprintf("%s could not be reported: %v", names[i], err))
 		} else {
 			m.waiting[names[i]] = &pendingOutcome{outcome: m.waiting[names[i]].outcome, redelivered: true}
 		}
@@ -352,7 +350,7 @@ func (x *explorer) report(m *model, subjects []string, cut int) int {
 	return x.calls
 }
 
-// steps are all states that can follow.
+// steps returns all states that can follow.
 func (x *explorer) steps(m *model) []*model {
 	var next []*model
 	step := func(name string, do func(*model)) {
@@ -362,14 +360,14 @@ func (x *explorer) steps(m *model) []*model {
 		next = append(next, n)
 	}
 	for r := int64(1); r <= int64(len(m.kinds)); r++ {
-		if !m.worked[m.subject(bus.Event, r, "").String()] {
-			step(fmt.Sprint("work ", r), func(n *model) { n.work(r, "") })
+		if !m.processed[m.subject(bus.Event, r, "").String()] {
+			step(fmt.Sprint("process ", r), func(n *model) { n.process(r, "") })
 		}
 		if s := m.subject(bus.Outcome, r, ""); !m.outcomes[s.String()] && len(m.expired) == 0 {
 			step(fmt.Sprint("expire ", r), func(n *model) { n.expire(r) })
 		}
 		if m.expired[r] && !m.replayed[r] {
-			step(fmt.Sprint("replay ", r), func(n *model) { n.replayed[r] = true; n.work(r, "1") })
+			step(fmt.Sprint("replay ", r), func(n *model) { n.replayed[r] = true; n.process(r, "1") })
 		}
 	}
 	waiting := slices.Sorted(maps.Keys(m.waiting))
@@ -385,7 +383,7 @@ func (x *explorer) steps(m *model) []*model {
 		whole.path = append(whole.path, fmt.Sprint("report ", b))
 		calls := x.report(whole, b, never)
 		next = append(next, whole)
-		for made := 0; m.crashes > 0 && made <= calls; made++ { // made, the last of them without its answer
+		for made := 0; m.crashes > 0 && made <= calls; made++ { // the answer of the last call is lost
 			step(fmt.Sprint("report ", b, " and crash, ", made, " calls made"), func(n *model) {
 				n.crashes--
 				x.report(n, b, made-1)
@@ -395,27 +393,27 @@ func (x *explorer) steps(m *model) []*model {
 	return next
 }
 
-// settled judges a state in which nothing is left to do.
-func (x *explorer) settled(m *model) {
+// checkFinal checks a state without further steps.
+func (x *explorer) checkFinal(m *model) {
 	for r := range m.details {
 		if s := m.details[r]; s != "success" && s != "failed" {
-			x.broken = append(x.broken, fmt.Sprintf("the button of request %d is busy for ever", r))
+			x.violations = append(x.violations, fmt.Sprintf("the button of request %d stays busy", r))
 		}
 	}
 	for s := range m.outcomes {
 		parsed, _ := bus.Parse(s)
 		parsed.Kind = bus.Closed
 		if !m.closed[parsed.String()] {
-			x.broken = append(x.broken, s+" was never recorded")
+			x.violations = append(x.violations, s+" was never recorded")
 		}
 	}
 	if m.mark != m.booked || m.link.OriginID != m.booked {
-		x.broken = append(x.broken, fmt.Sprintf("the ERP has %q, Procore is marked with %q, our link says %q", m.booked, m.mark, m.link.OriginID))
+		x.violations = append(x.violations, fmt.Sprintf("the ERP has %q, Procore is marked with %q, the link has %q", m.booked, m.mark, m.link.OriginID))
 	}
 }
 
-func TestEveryInterleavingEndsTruly(t *testing.T) {
-	// The cases in which the newer request has the lower id differ only in what compares requests: one crash is enough.
+func TestInterleavings(t *testing.T) {
+	// If the newer request has the lower id, only the comparison of requests differs: one crash is enough.
 	for _, c := range []struct {
 		kinds   []string
 		ids     []int64
@@ -429,7 +427,7 @@ func TestEveryInterleavingEndsTruly(t *testing.T) {
 			t.Parallel()
 			x := newExplorer(t)
 			first := &model{
-				kinds: c.kinds, ids: c.ids, crashes: c.crashes, details: map[int64]string{1: "in_progress", 2: "in_progress"}, did: map[int64]bool{}, worked: map[string]bool{},
+				kinds: c.kinds, ids: c.ids, crashes: c.crashes, details: map[int64]string{1: "in_progress", 2: "in_progress"}, did: map[int64]bool{}, processed: map[string]bool{},
 				replayed: map[int64]bool{}, waiting: map[string]*pendingOutcome{}, expired: map[int64]bool{}, outcomes: map[string]bool{}, closed: map[string]bool{},
 			}
 			if slices.Contains(c.kinds, "unlink") {
@@ -442,7 +440,7 @@ func TestEveryInterleavingEndsTruly(t *testing.T) {
 				next := x.steps(m)
 				if len(next) == 0 {
 					ends++
-					x.settled(m)
+					x.checkFinal(m)
 				}
 				for _, n := range next {
 					if k := n.key(); !seen[k] {
@@ -450,8 +448,8 @@ func TestEveryInterleavingEndsTruly(t *testing.T) {
 						todo = append(todo, n)
 					}
 				}
-				if len(x.broken) > 0 {
-					t.Fatalf("%s\nafter\n  %s\n(or a step from there)", strings.Join(x.broken, "\n"), strings.Join(m.path, "\n  "))
+				if len(x.violations) > 0 {
+					t.Fatalf("%s\nafter\n  %s\n(or a step from there)", strings.Join(x.violations, "\n"), strings.Join(m.path, "\n  "))
 				}
 			}
 			t.Logf("%d states, %d ends", len(seen), ends)

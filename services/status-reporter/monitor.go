@@ -26,8 +26,8 @@ import (
 //	not finished after slow          reports it as in progress, with the reason
 //	not finished at its deadline     closes it as failed; see package overdue
 //
-// It reads only the events that the workers have not finished. Events without a request detail keep no button busy, and
-// have no deadline here.
+// It reads only the events that the workers have not finished. Events without a request detail keep no button busy and
+// have no deadline.
 type overdueMonitor struct {
 	bus     *bus.Bus
 	zone    func(company int64) *time.Location
@@ -42,9 +42,9 @@ type overdueMonitor struct {
 	open    map[uint64]*open // slow events by sequence
 
 	mu        sync.Mutex
-	known     map[int64]error               // each company's trouble, for one check; nil: none known
-	places    map[catalogue.Category]handed // each category's consumer, for one check
-	reporting map[int64]int                 // by company: reports of events in progress that are under way
+	known     map[int64]error                 // each company's trouble, for one check; nil: none known
+	progress  map[catalogue.Category]progress // each category's consumer, for one check
+	reporting map[int64]int                   // by company: running reports of events in progress
 	reports   sync.WaitGroup
 }
 
@@ -92,7 +92,7 @@ func (w *overdueMonitor) check(ctx context.Context) error {
 		return err
 	}
 	w.mu.Lock()
-	w.known, w.places = map[int64]error{}, map[catalogue.Category]handed{}
+	w.known, w.progress = map[int64]error{}, map[catalogue.Category]progress{}
 	w.mu.Unlock()
 	err := w.expire(ctx)
 	w.reportSlow(ctx)
@@ -177,7 +177,7 @@ func (w *overdueMonitor) expire(ctx context.Context) error {
 
 // why returns the reason why an event waits: the failure of its last attempt, unless that was only a wait for its turn,
 // or the company's trouble has the same source and is newer. A call that hangs ends no attempt, and while an event waits
-// as the ERP asked, the ones behind it are not attempted. nil: a worker has it, and no trouble is known.
+// as the ERP asked, the ones behind it are not attempted. It returns nil if a worker has the event and no trouble is known.
 func (w *overdueMonitor) why(ctx context.Context, o *open) error {
 	s := o.message.Subject
 	attempts, err := w.bus.Attempts(ctx, bus.AttemptKey{Stream: o.message.Stream, Consumer: string(s.Category), Sequence: o.message.Sequence})
@@ -195,10 +195,10 @@ func (w *overdueMonitor) why(ctx context.Context, o *open) error {
 	case own != nil:
 		return own
 	}
-	return w.place(ctx, o)
+	return w.queueReason(ctx, o)
 }
 
-// trouble returns the trouble that the workers have recorded of a company; nil: none. It is read once a check.
+// trouble returns the trouble that the workers have recorded for a company, or nil. It is read once per check.
 func (w *overdueMonitor) trouble(ctx context.Context, company int64) error {
 	w.mu.Lock()
 	err, known := w.known[company]
@@ -217,40 +217,40 @@ func (w *overdueMonitor) trouble(ctx context.Context, company int64) error {
 	return err
 }
 
-// handed is the progress of a category's consumer.
-type handed struct {
+// progress is the progress of a category's consumer.
+type progress struct {
 	delivered  uint64
 	unfinished int
-	taken      bool
+	pulled     bool // a process asks for messages
 	err        error
 }
 
-// place returns the reason why an event without known trouble waits; nil: a worker has it, or had it.
-func (w *overdueMonitor) place(ctx context.Context, o *open) error {
+// queueReason returns the reason why an event without known trouble waits, or nil if a worker has it, or had it.
+func (w *overdueMonitor) queueReason(ctx context.Context, o *open) error {
 	category := o.message.Subject.Category
-	switch h := w.handed(ctx, category); {
-	case h.err != nil:
+	switch p := w.progressOf(ctx, category); {
+	case p.err != nil:
 		return nil
-	case !h.taken:
+	case !p.pulled:
 		return &fault.Error{Reason: fault.NotRunning, Err: fmt.Errorf("no process takes the events of %s", category)}
-	case o.message.Sequence > h.delivered && h.unfinished > 0:
+	case o.message.Sequence > p.delivered && p.unfinished > 0:
 		return &fault.Error{Reason: fault.Queued, Err: errors.New("no attempt has ended: other events are before it")}
 	}
 	return nil
 }
 
-// handed returns the progress of a category's consumer, read once a check. A consumer counts as idle only after two
+// progressOf returns the progress of a category's consumer, read once per check. A consumer counts as idle only after two
 // samples without a pull request, because a process may be between two pulls.
-func (w *overdueMonitor) handed(ctx context.Context, c catalogue.Category) handed {
+func (w *overdueMonitor) progressOf(ctx context.Context, c catalogue.Category) progress {
 	w.mu.Lock()
-	h, known := w.places[c]
+	p, known := w.progress[c]
 	w.mu.Unlock()
 	if known {
-		return h
+		return p
 	}
 	for range 2 {
-		h.delivered, h.unfinished, h.taken, h.err = w.bus.Progress(ctx, bus.Event, string(c))
-		if h.taken || h.err != nil {
+		p.delivered, p.unfinished, p.pulled, p.err = w.bus.Progress(ctx, bus.Event, string(c))
+		if p.pulled || p.err != nil {
 			break
 		}
 		select {
@@ -260,8 +260,8 @@ func (w *overdueMonitor) handed(ctx context.Context, c catalogue.Category) hande
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.places[c] = h
-	return h
+	w.progress[c] = p
+	return p
 }
 
 // betweenPulls is the longest time between two pulls of a process.
@@ -292,7 +292,7 @@ func (w *overdueMonitor) reportSlow(ctx context.Context) {
 }
 
 // startReport reports whether an event is to be reported now: it was not before, and its company has fewer than maxBatch
-// reports under way.
+// running reports.
 func (w *overdueMonitor) startReport(company int64, o *open) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -35,7 +35,7 @@ import (
 
 const stage = "status-reporter"
 
-// Deps are what the status-reporter needs from its process.
+// Deps are the dependencies of the status-reporter.
 type Deps struct {
 	Bus       *bus.Bus
 	Companies company.Set
@@ -149,7 +149,7 @@ func (s *Service) handle(ctx context.Context, m bus.Message) error {
 	return nil
 }
 
-// open reads an outcome to report; nil: it was completely reported before.
+// open reads an outcome to report. It returns nil if the outcome was already reported.
 func (s *Service) open(ctx context.Context, m bus.Message) (*waiting, error) {
 	o := &tiebackv1.Outcome{}
 	if err := bus.Decode(m, o); err != nil {
@@ -300,8 +300,8 @@ func (s *Service) giveUp(ctx context.Context, m bus.Message, cause error) error 
 	return s.Bus.PublishOnce(ctx, closed(m), r.Reported)
 }
 
-// ending returns what is reported of an outcome that is given up; nil: nothing. An outcome whose subject does not parse
-// was written by a newer version; only failures of its request details are reported.
+// ending returns the outcome to report in place of one that the status-reporter gives up on, or nil. An outcome whose
+// subject does not parse was written by a newer version; only failures of its request details are reported.
 func (s *Service) ending(ctx context.Context, m bus.Message, o *tiebackv1.Outcome) (*tiebackv1.Outcome, error) {
 	if m.Raw != m.Subject.String() {
 		return failed(o), nil

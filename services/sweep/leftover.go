@@ -75,7 +75,7 @@ func (r *round) close(ctx context.Context, t *request.Timeline, details []int64)
 
 // Messages for the accountant, for request details that nothing else closes.
 const (
-	unread  = "The ERP integration could not get this request from Procore, so nothing was done in your ERP system. Please try again; if that fails too, tell whoever runs the integration."
+	unread  = "The ERP integration could not get this request from Procore, so nothing was done in your ERP system. Please try again; if that fails too, contact the administrator of your ERP integration."
 	unknown = "The ERP integration has ended its work on this request and does not know the result of this part of it. Check your ERP system before you try again."
 )
 

@@ -16,8 +16,8 @@ import (
 )
 
 // calledOff is the error of an event whose request details ended in Procore before the event was processed,
-// for example because an approver called the export off. It has no class of package fault; only handle deals
-// with it.
+// for example because an approver called the export off. It has no class of package fault; only handle
+// checks for it.
 type calledOff struct {
 	details []*tiebackv1.CloseOut // the request details that were called off, with their status in Procore
 	open    bool                  // other request details of the event were not called off
@@ -30,9 +30,9 @@ func (c *calledOff) Error() string {
 const (
 	// checkAfter is how long an event may wait for its worker before Procore is asked about it.
 	checkAfter = time.Minute
-	// checkAge is the age of a request from which Procore is always asked, however short the wait here was:
-	// the delivery may have waited for the fetcher. It equals Procore's longer rate limit window, so that a
-	// burst that waits for that limit does not need twice the calls.
+	// checkAge is the age of a request from which Procore is always asked, because the delivery may have waited
+	// for the fetcher. It equals Procore's longer rate limit window, so that a burst that waits for this limit
+	// does not need twice the calls.
 	checkAge = time.Hour
 	// maxChecked is the number of request details of an event that are checked, with one call each.
 	maxChecked = 3
@@ -61,7 +61,7 @@ func (s *Service) beforeWrite(m bus.Message, t *Task) func(context.Context) erro
 				return err
 			case procore.DetailCalledOff(status):
 				off.details = append(off.details, &tiebackv1.CloseOut{RequestDetailId: id, KeptStatus: status})
-			default: // it is open, or Procore did not say
+			default: // it is open, or its status is unknown
 				off.open = true
 			}
 		}

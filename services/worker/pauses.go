@@ -10,7 +10,7 @@ import (
 	"github.com/tieback/tieback/pkg/state"
 )
 
-// pauses knows which companies an operator paused. The zero value knows of none.
+// pauses has the companies that an operator paused. The zero value has none.
 type pauses struct {
 	companies atomic.Pointer[map[int64]bool]
 }
@@ -21,10 +21,10 @@ func (p *pauses) has(company int64) bool {
 	return all != nil && (*all)[company]
 }
 
-// pollPauses is how often the pauses are read.
+// pollPauses is the interval at which the pauses are read.
 const pollPauses = 2 * time.Second
 
-// follow reads the pauses of one stage until ctx ends. While they can't be read, the last ones stay in force.
+// follow reads the pauses of one stage until ctx ends. If they can't be read, the last ones apply.
 func (p *pauses) follow(ctx context.Context, s *state.State, stage string, log *zap.Logger) {
 	tick := time.NewTicker(pollPauses)
 	defer tick.Stop()

@@ -7,8 +7,8 @@
 //	permanent error     dead-lettered, and every request detail of the payload is closed as failed
 //	any other error     redelivered; see bus.Consumer
 //
-// A failed close-out that belongs to no request detail is dead-lettered as well: otherwise the failure would not
-// be visible to anyone.
+// A failed close-out that belongs to no request detail is dead-lettered as well: Procore has no place to
+// show it.
 package worker
 
 import (
@@ -40,11 +40,11 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// Task is one event that is being processed, with everything that its handler may use.
+// Task is an event to process, with the resources of its handler.
 type Task struct {
 	Event       *tiebackv1.Event
 	Redelivered bool // an earlier attempt may have changed the ERP
-	Fresh       bool // the event arrived a moment ago: records that it refers to may be on their way into the ERP
+	Fresh       bool // the event arrived within the last seconds: a record that it refers to may not be booked yet
 	Row         catalogue.EventType
 	Payload     payload.Request
 	Company     *company.Company
@@ -81,7 +81,7 @@ func (t *Task) Book(ctx context.Context, r *tiebackv1.Record) (*tiebackv1.Bookin
 	return b, err
 }
 
-// Order is the event's place in the order of the company's requests.
+// Order returns the event's position in the order of the company's requests.
 func (t *Task) Order() order.Key { return order.Of(t.Event) }
 
 // State is the part of the pipeline's state that handlers read and write; state.State implements it.
@@ -116,7 +116,7 @@ type Deps struct {
 	Concurrency int           // events processed at once; 0: 256
 	Backoff     time.Duration // before the second attempt; 0: 1 s
 	Deadline    time.Duration // of the category's events; 0: none
-	Slow        time.Duration // wait after which Procore is asked whether an event was called off; 0: a minute
+	Slow        time.Duration // an event that waits longer may have been called off: Procore is asked; 0: a minute
 }
 
 // Run runs the service of one category on the resources of a.
@@ -235,8 +235,8 @@ func (s *Service) handle(ctx context.Context, m bus.Message) error {
 	return s.publish(ctx, m, task.Event, &tiebackv1.Outcome{CloseOuts: closeOuts, DeadLettered: dead != nil, ProcoreCalls: calls.Load()})
 }
 
-// freshFor is the number of Backoffs for which an event is fresh: 10 s, in which it is tried about four
-// times.
+// freshFor is the number of Backoffs for which an event is fresh: 10 s by default, which is about four
+// attempts.
 const freshFor = 10
 
 func (s *Service) task(m bus.Message) (*Task, error) {
@@ -300,8 +300,8 @@ func unreportable(closeOuts []*tiebackv1.CloseOut) error {
 	return fault.New(fault.Permanent, errors.New(strings.Join(why, " ")))
 }
 
-// ended reports whether an event has ended, so that it may be acked: it was worked and only its ack was lost, or its
-// due time passed.
+// ended reports whether an event has ended, so that it may be acked: it was processed and only its ack was lost,
+// or its due time passed.
 func (s *Service) ended(ctx context.Context, m bus.Message) (bool, error) {
 	end, err := request.EndOf(ctx, s.Bus, m)
 	if err == nil {
@@ -310,9 +310,8 @@ func (s *Service) ended(ctx context.Context, m bus.Message) (bool, error) {
 	return end.Ended(), err
 }
 
-// publish publishes o after filling in the identity of the event. If the deadline was reported in the
-// meantime, what was done in the ERP is published as a late outcome; an event that was given up adds nothing
-// to the report.
+// publish sets the identity of the event in o and publishes it. If the event was closed at its deadline
+// meanwhile, o is published as a late outcome, unless nothing was done in the ERP.
 func (s *Service) publish(ctx context.Context, m bus.Message, e *tiebackv1.Event, o *tiebackv1.Outcome) error {
 	o.CompanyId, o.ErpRequestId, o.Type, o.RequestedAt = m.Subject.Company, m.Subject.Request, m.Subject.Type, e.GetRequestedAt()
 	subject := bus.For(bus.Outcome, o.Type, o.CompanyId, o.ErpRequestId).WithRun(m.Subject.Run)
@@ -332,14 +331,15 @@ func (s *Service) publish(ctx context.Context, m bus.Message, e *tiebackv1.Event
 
 func succeeded(c *tiebackv1.CloseOut) bool { return c.Status == tiebackv1.Status_STATUS_SUCCESS }
 
-// giveUp dead-letters the event, then has every request detail of its payload closed as failed.
+// giveUp writes a dead letter for the event, then publishes an outcome that closes all request details of its
+// payload as failed.
 func (s *Service) giveUp(ctx context.Context, m bus.Message, cause error) error {
 	if err := s.Bus.DeadLetter(ctx, string(s.category), m, cause); err != nil {
 		return err
 	}
 	event := &tiebackv1.Event{}
 	if bus.Decode(m, event) != nil {
-		return nil // not one of our events: there is nothing to report
+		return nil // not an event: it has no request details
 	}
 	return s.publish(ctx, m, event, &tiebackv1.Outcome{CloseOuts: payload.Failed(event.Payload, cause), DeadLettered: true, ProcoreCalls: 1})
 }

@@ -75,7 +75,7 @@ func TestStolenWorkerKeyCannotReportForOthers(t *testing.T) {
 			t.Errorf("letter of %s: %s, %s: %s", d.Stage, d.Class, d.DeadLetter.Cause, d.Error)
 		}
 	}
-	w.failed(own, "Tell whoever runs the ERP integration")
+	w.failed(own, "Contact the administrator of your ERP integration")
 	away.Store(false)
 	r := w.wait(victim)
 	if r.Outcome() != sandbox.Success || len(r.TooEarly) > 0 {

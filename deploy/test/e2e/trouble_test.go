@@ -92,7 +92,7 @@ func TestUnreachableConnectorIsNamedUntilItAnswers(t *testing.T) {
 	first := w.press("create_vendor")
 	zone, err := time.LoadLocation("America/Chicago")
 	w.must(err)
-	w.said(first, sandbox.InProgress, "Your ERP system has not answered since "+time.Now().In(zone).Format("15:04 MST")+". The ERP integration goes on trying until")
+	w.said(first, sandbox.InProgress, "Your ERP system has not answered since "+time.Now().In(zone).Format("15:04 MST")+". The ERP integration keeps trying until")
 	l.needed("(C0): its ERP has not answered since")
 	l.needed("connection refused\": tieback doctor --company 598134325841112")
 	a.hangs.Store(true)
@@ -167,7 +167,7 @@ func TestUnusableConnectorIsNamed(t *testing.T) {
 	}
 	l := w.run()
 	l.needed("company 598134325841112 (C0): its connector has refused its settings since")
-	w.said(w.press("create_vendor"), sandbox.InProgress, "The ERP integration can't connect to your ERP system: its settings are wrong. Please tell whoever runs the ERP integration.")
+	w.said(w.press("create_vendor"), sandbox.InProgress, "The ERP integration can't connect to your ERP system: its settings are wrong. Please contact the administrator of your ERP integration.")
 }
 
 func TestHealthyPipelineRecordsNoTrouble(t *testing.T) {

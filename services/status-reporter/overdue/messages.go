@@ -16,7 +16,7 @@ type reason struct {
 }
 
 // reasonOf explains an error. T is a time in the company's zone; "since T" or "until T" is left out if it is not known.
-// Where the column ask says "it", the reader is asked to tell whoever runs the ERP integration.
+// The column ask is "it" if the message asks the reader to contact the administrator of the ERP integration.
 //
 //	source     reason        what                                                               ask    try again
 //	any        own words     the user message of the ERP's connector. Since T.                    -      later
@@ -32,15 +32,15 @@ type reason struct {
 //	Tieback    unopened      … can't connect to your ERP system: its settings are wrong.        it     once that is corrected
 //	Tieback    damaged       The books of your ERP system are damaged, and nothing is booked …  it     once they are restored
 //	Tieback    not running   The part of the ERP integration that does this is not running.     it     once it runs
-//	Tieback    else          An error of the ERP integration itself has held this up since T.   it     later
+//	Tieback    else          An error of the ERP integration itself has delayed this since T.   it     later
 //	nil        queued        Other requests are before it.                                      -      later
-//	nil        else          The ERP integration has taken it in, and has not finished it yet.  -      later
+//	nil        else          The ERP integration has received it, and has not finished it yet.  -      later
 func reasonOf(why error, zone *time.Location, now time.Time) reason {
 	source, about, throttled := fault.SourceOf(why), fault.ReasonOf(why), fault.ClassOf(why) == fault.Throttled
 	since := from(fault.SinceOf(why), zone, now)
 	switch {
 	case why == nil:
-		return reason{what: "The ERP integration has taken it in, and has not finished it yet.", again: "later"}
+		return reason{what: "The ERP integration has received it, and has not finished it yet.", again: "later"}
 	case fault.UserMessage(why, "") != "":
 		return reason{what: fault.UserMessage(why, "") + sinceSentence(since), again: "later"}
 	case about == fault.Queued:
@@ -56,11 +56,11 @@ func reasonOf(why error, zone *time.Location, now time.Time) reason {
 	case source == fault.FromProcore:
 		return ofSystem("Procore", " from the ERP integration", about, throttled, since, until(why, zone, now))
 	}
-	return reason{"An error of the ERP integration itself has held this up" + since + ".", askOperator, "later"}
+	return reason{"An error of the ERP integration itself has delayed this" + since + ".", askOperator, "later"}
 }
 
-// askOperator is the request of the column ask.
-const askOperator = "Please tell whoever runs the ERP integration."
+// askOperator is the request to the reader where the column ask is "it".
+const askOperator = "Please contact the administrator of your ERP integration."
 
 // ofSystem is reasonOf for errors of the ERP or Procore. whose names the caller, if the message needs it.
 func ofSystem(name, whose string, about fault.Reason, throttled bool, since, until string) reason {
@@ -121,7 +121,7 @@ func Clock(t time.Time, zone *time.Location, now time.Time) string {
 // do if it fails. why is as in Expire.
 func Waiting(why error, expires time.Time, zone *time.Location, now time.Time) string {
 	r := reasonOf(why, zone, now)
-	return fmt.Sprintf("This takes longer than usual. %s %sThe ERP integration goes on trying until %s, and then closes this as failed. If that happens, please try again %s: nothing is ever booked twice.",
+	return fmt.Sprintf("This takes longer than usual. %s %sThe ERP integration keeps trying until %s, and then closes this as failed. If that happens, please try again %s: nothing is ever booked twice.",
 		r.what, spaced(r.ask), Clock(expires, zone, now), r.again)
 }
 

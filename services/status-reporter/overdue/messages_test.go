@@ -22,7 +22,7 @@ func TestMessages(t *testing.T) {
 	}
 	waiting := func(e *fault.Error, d time.Duration) *fault.Error { e.RetryAfter = d; return e }
 	words := func(e *fault.Error, s string) *fault.Error { e.UserMessage = s; return e }
-	const it = "Please tell whoever runs the ERP integration. "
+	const it = "Please contact the administrator of your ERP integration. "
 	for _, c := range []struct {
 		name        string
 		why         error
@@ -48,15 +48,15 @@ func TestMessages(t *testing.T) {
 		{"the connector's settings are wrong", of("", fault.Transient, fault.Unopened), "The ERP integration can't connect to your ERP system: its settings are wrong.", "once that is corrected", true},
 		{"the books are damaged", of("", fault.Transient, fault.Damaged), "The books of your ERP system are damaged, and nothing is booked until they are restored.", "once they are restored", true},
 		{"the worker is down", of("", fault.Transient, fault.NotRunning), "The part of the ERP integration that does this is not running.", "once it runs", true},
-		{"a panic of ours", of("", fault.Transient, ""), "An error of the ERP integration itself has held this up since 09:02 CST.", "later", true},
+		{"a panic of ours", of("", fault.Transient, ""), "An error of the ERP integration itself has delayed this since 09:02 CST.", "later", true},
 		{"behind other work", of("", fault.Transient, fault.Queued), "Other requests are before it.", "later", false},
-		{"at work", nil, "The ERP integration has taken it in, and has not finished it yet.", "later", false},
+		{"at work", nil, "The ERP integration has received it, and has not finished it yet.", "later", false},
 	} {
 		ask := ""
 		if c.ask {
 			ask = it
 		}
-		want := "This takes longer than usual. " + c.what + " " + ask + "The ERP integration goes on trying until 09:17 CST, and then closes this as failed." +
+		want := "This takes longer than usual. " + c.what + " " + ask + "The ERP integration keeps trying until 09:17 CST, and then closes this as failed." +
 			" If that happens, please try again " + c.again + ": nothing is ever booked twice."
 		if got := Waiting(c.why, now.Add(14*time.Minute), chicago, now); got != want {
 			t.Errorf("%s:\n%s\nwant\n%s", c.name, got, want)

@@ -90,7 +90,8 @@ func TestDriftIsRepaired(t *testing.T) {
 		}, "does not send the newest webhook token"},
 		"no trigger": {func(s *sitetest.Site) { s.Change("DELETE", trigger(s), "") }, "+ create trigger"},
 		"another trigger": {func(s *sitetest.Site) {
-			s.Change("PATCH", trigger(s), `{"company_id":598134325841112,"trigger":{"resource_name":"Projects"}}`)
+			s.Change("DELETE", trigger(s), "")
+			s.Change("POST", hook(s)+"/triggers", `{"company_id":598134325841112,"trigger":{"resource_name":"Projects","event_type":"create"}}`)
 		}, "+ create trigger"},
 		"two triggers": {func(s *sitetest.Site) {
 			s.Change("POST", hook(s)+"/triggers", `{"company_id":598134325841112,"trigger":{"resource_name":"ERP Requests","event_type":"create"}}`)

@@ -18,7 +18,7 @@ type Record = tiebackv1.Record
 // Item is one record to be written to Procore.
 type Item struct {
 	Record *Record
-	Update map[string]any // as the sync action takes it; it has an origin_id
+	Update map[string]any // the item of the sync action; it has an origin_id
 }
 
 // Refusal is a record that Procore did not accept, and the reason.
@@ -33,7 +33,7 @@ type Answer struct {
 	Refused []Refusal
 }
 
-// Write sends items in one sync action, in as many calls as that takes, and makes no call without items. On
+// Write sends items in one sync action, in as many calls as needed, and makes no call without items. On
 // an error, Procore may have accepted some of them; writing all of them again is harmless.
 func Write(ctx context.Context, s *procore.Session, call procore.SyncCall, items []Item) (Answer, error) {
 	for _, i := range items {
@@ -70,7 +70,8 @@ func find(items []Item, echo payload.Object) *Record {
 	return nil
 }
 
-// Links returns the links of the ids that differ from known, so that a sync without news keeps nothing.
+// Links returns the links of the ids that differ from known, so that a sync without changes stores
+// nothing.
 func (a Answer) Links(itemType string, known map[string]int64) []*tiebackv1.Link {
 	var links []*tiebackv1.Link
 	for origin, id := range a.IDs {

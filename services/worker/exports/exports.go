@@ -93,11 +93,11 @@ func send(ctx context.Context, t *worker.Task, d payload.Document) (*tiebackv1.B
 // aboutCode makes sure that the message of a refused code contains the word "code". Only then does Procore
 // let the user export again with another code.
 func aboutCode(err error) error {
-	sentence := fault.UserMessage(err, "")
-	if fault.Field(err) != "code" || fault.ClassOf(err) != fault.Permanent || strings.Contains(sentence, "code") {
+	message := fault.UserMessage(err, "")
+	if fault.Field(err) != "code" || fault.ClassOf(err) != fault.Permanent || strings.Contains(message, "code") {
 		return err
 	}
-	return &fault.Error{Class: fault.Permanent, Field: "code", Err: err, UserMessage: strings.TrimSpace("The code was refused. " + sentence)}
+	return &fault.Error{Class: fault.Permanent, Field: "code", Err: err, UserMessage: strings.TrimSpace("The code was refused. " + message)}
 }
 
 // booked returns the close-out that reports a booking to Procore: the mark of the record, then those of its

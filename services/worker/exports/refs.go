@@ -16,7 +16,7 @@ import (
 //
 //	a link exists                          its origin id, as last reported to Procore
 //	no link, but the ERP has the booking   the booking's: the link follows, or Procore refused the mark
-//	neither, and the event is recent       the event is retried: the record may be on its way
+//	neither, and the event is recent       the event is retried: the record may be booked soon
 //	neither                                refused with a message, or left empty if the reference is optional
 //
 // The lines of a contract have no keys of their own in the ERP. If the contract is booked but not yet
@@ -107,7 +107,7 @@ func (r *references) lookUp(ctx context.Context, rec record) (string, error) {
 	return booking.GetOriginId(), err
 }
 
-// wait turns a refusal into a transient error if it may be caused by a reference that is still on its way.
+// wait turns a refusal into a transient error if the cause may be a referenced record that is not booked yet.
 func (r *references) wait(err error) error {
 	if !r.Fresh || !r.open || fault.ClassOf(err) != fault.Permanent {
 		return err

@@ -15,7 +15,7 @@ import (
 	"github.com/tieback/tieback/services/worker/workertest"
 )
 
-// later exports after other events of the same ERP. fresh says whether the event arrived a moment ago.
+// later runs an export after other events of the same ERP. fresh is Task.Fresh.
 func later(t *testing.T, eventType string, raw []byte, e *workertest.ERP, fresh bool) ([]*tiebackv1.CloseOut, error) {
 	t.Helper()
 	task := workertest.Task(t, eventType, raw, e, &workertest.Procore{})
@@ -36,7 +36,7 @@ func booked(t *testing.T, eventType string, raw []byte, e *workertest.ERP) *tieb
 	return e.Puts[len(e.Puts)-1]
 }
 
-// None of these bookings has a link yet: the link follows a moment after the booking.
+// None of these bookings has a link yet, because the link is stored after the booking.
 func TestReferencesAreResolvedBeforeTheirLinksExist(t *testing.T) {
 	samples := workertest.Samples(t)
 	unsynced := func(eventType string, oldnew ...string) []byte {
@@ -101,7 +101,7 @@ func TestRemovedOrResetRecordsAreNotReferredTo(t *testing.T) {
 	}
 }
 
-// A record that a fresh event refers to may be on its way: the event is retried before it is refused.
+// A record that a fresh event refers to may be booked soon: the event is retried before it is refused.
 func TestFreshEventWaitsForItsReferences(t *testing.T) {
 	samples := workertest.Samples(t)
 	pay := workertest.Edit(t, samples["create_payment"], `"requisition_id":7`, `"requisition_id":1`)

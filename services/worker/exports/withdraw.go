@@ -11,8 +11,8 @@ import (
 	"github.com/tieback/tieback/services/worker"
 )
 
-// masters are the entities that an ERP can deactivate: nothing new is booked on them, and what is booked
-// stays.
+// masters are the entities that an ERP can deactivate. A deactivated record keeps its bookings and takes no new
+// ones.
 var masters = []tiebackv1.Entity{
 	tiebackv1.Entity_ENTITY_STANDARD_COST_CODE, tiebackv1.Entity_ENTITY_VENDOR,
 	tiebackv1.Entity_ENTITY_JOB, tiebackv1.Entity_ENTITY_SUB_JOB, tiebackv1.Entity_ENTITY_COST_CODE,

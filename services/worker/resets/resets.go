@@ -14,7 +14,7 @@
 //	keeps it                     no                refused; nothing changes in Procore
 //	keeps it                     yes               Procore's side is reset anyway
 //
-// Resets carry no request detail: a refusal becomes a dead letter, where an operator sees it.
+// Resets have no request detail: a refusal becomes a dead letter, which an operator sees.
 package resets
 
 import (

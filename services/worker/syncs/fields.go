@@ -57,12 +57,12 @@ func update(fields func(*tiebackv1.Record) map[string]any) func(*tiebackv1.Recor
 	}
 }
 
-// withOriginCode adds the origin code. Of the direct syncs, only that of vendors takes one.
+// withOriginCode adds the origin code. Of the sync actions, only that of vendors accepts one.
 func withOriginCode(fields func(*tiebackv1.Record) map[string]any) func(*tiebackv1.Record) map[string]any {
 	return func(r *tiebackv1.Record) map[string]any { return with(fields(r), "origin_code", r.Code) }
 }
 
-// activity adds whether the record is in use, under the entity's own name for it.
+// activity adds the field that says whether the record is active. Its name depends on the entity.
 func activity(name string, fields func(*tiebackv1.Record) map[string]any) func(*tiebackv1.Record) map[string]any {
 	return func(r *tiebackv1.Record) map[string]any {
 		m := fields(r)
@@ -71,7 +71,7 @@ func activity(name string, fields func(*tiebackv1.Record) map[string]any) func(*
 	}
 }
 
-// ofProject adds the project, which staged records of a project must carry.
+// ofProject adds the project, which staged records of a project must have.
 func ofProject(fields func(*tiebackv1.Record) map[string]any) func(*tiebackv1.Record) map[string]any {
 	return func(r *tiebackv1.Record) map[string]any {
 		m := fields(r)
@@ -84,8 +84,8 @@ func documentFields(r *tiebackv1.Record) map[string]any {
 	return bulk.Fields("number", cmp.Or(r.Number, r.Code), "title", r.Name, "description", r.Description)
 }
 
-// commitmentFields has no dates and no amount: a staged commitment takes none, and its lines have the
-// amounts.
+// commitmentFields has no dates and no amount: a staged commitment accepts neither, and its lines
+// have the amounts.
 func commitmentFields(r *tiebackv1.Record) map[string]any {
 	return with(documentFields(r), "status", r.Status, "vendor_origin_id", r.VendorOriginId, "retainage_percent", r.RetainagePercent)
 }

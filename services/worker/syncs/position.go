@@ -38,7 +38,7 @@ func loadPosition(ctx context.Context, t *worker.Task, e tiebackv1.Entity) (*pos
 		return b, err
 	}
 	if json.Unmarshal([]byte(raw), &b.saved) != nil {
-		b.saved = savedPosition{} // not ours: start over, which is harmless
+		b.saved = savedPosition{} // unreadable: start over, which is harmless
 	}
 	for _, origin := range b.saved.Waiting {
 		b.waiting[origin] = true

@@ -1,4 +1,4 @@
-// Command status-reporter reports to Procore how events ended.
+// Command status-reporter reports the outcomes of events to Procore.
 package main
 
 import (

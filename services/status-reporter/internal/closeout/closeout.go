@@ -37,13 +37,13 @@ type Item struct {
 	Later bool
 }
 
-// unit is one close-out on its way through the steps.
+// unit is a close-out that passes through the steps.
 type unit struct {
 	*tiebackv1.CloseOut
 	event       int // index of its outcome
 	redelivered bool
 	later       bool
-	err         error // it could not be reported: the event is retried, or given up
+	err         error // it could not be reported: the event is retried, or becomes a dead letter
 
 	substitutes []substitute
 
@@ -72,7 +72,7 @@ type Result struct {
 // as it is about to be reported, before its request details are: the user's next click may refer to the links.
 type LinkStore func(ctx context.Context, i int, reported *tiebackv1.Outcome) error
 
-// retry waits out the short window of Procore's rate limit, which has ten seconds, and allows for clock skew. A call gives
+// retry waits out the short window of Procore's rate limit, which lasts ten seconds, and allows for clock skew. A call gives
 // up after 20 such waits.
 var retry = procore.Retry{Limits: 20, LongestLimit: 15 * time.Second}
 
