@@ -19,7 +19,7 @@ import (
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/procore"
-	"github.com/tieback/tieback/pkg/procore/schema/schematest"
+	"github.com/tieback/tieback/pkg/procore/procoretest"
 )
 
 const secret = "very-secret-client-secret"
@@ -39,7 +39,7 @@ type opened struct {
 
 func open(t *testing.T, h http.HandlerFunc) *opened {
 	t.Helper()
-	srv := httptest.NewServer(schematest.Handler(t, h))
+	srv := httptest.NewServer(procoretest.Check(t, h))
 	t.Cleanup(srv.Close)
 	o := &opened{file: filepath.Join(t.TempDir(), "companies.yaml"), registry: prometheus.NewRegistry()}
 	o.write(t, secret)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -309,27 +308,18 @@ func (h *recorded) decides(who string) {
 // replayed replays the letter as far as it ends in o.
 func (h *recorded) replayed(o *tiebackv1.Outcome) { h.ended(h.replays(), o) }
 
-// procoreLists has a Procore list these request details, by request, until the test's end.
+// procoreLists sets the environment to a fake Procore that has one request detail per request, with these statuses.
 func procoreLists(t *testing.T, details map[int64]string) {
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		switch {
-		case r.URL.Path == "/oauth/token":
-			fmt.Fprint(w, `{"access_token":"t","token_type":"bearer","expires_in":5400}`)
-		case strings.HasSuffix(r.URL.Path, "/erp_request_details"):
-			items := []map[string]any{}
+	t.Helper()
+	commandtest.Procore(t, func(w http.ResponseWriter, r *http.Request) {
+		items := []map[string]any{}
+		if strings.HasSuffix(r.URL.Path, "/erp_request_details") {
 			for request, status := range details {
 				items = append(items, map[string]any{"id": request, "erp_request_id": request, "status": status, "created_at": time.Now().UTC().Format(time.RFC3339)})
 			}
-			_ = json.NewEncoder(w).Encode(items)
-		default:
-			fmt.Fprint(w, `[]`)
 		}
-	}))
-	t.Cleanup(srv.Close)
-	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
-	t.Setenv("TIEBACK_PROCORE_API_URL", srv.URL)
-	t.Setenv("TIEBACK_PROCORE_LOGIN_URL", srv.URL)
+		_ = json.NewEncoder(w).Encode(items)
+	})
 }
 
 // tieback runs a line of the command.

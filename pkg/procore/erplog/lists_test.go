@@ -4,53 +4,31 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
-	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/procore"
-	"github.com/tieback/tieback/pkg/procore/schema/schematest"
+	"github.com/tieback/tieback/pkg/procore/procoretest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// reader reads a company 7 whose Procore is h; tokens are given out.
+// reader returns a reader of a company whose Procore answers with h.
 func reader(t *testing.T, h func(r *http.Request) (header map[string]string, body any)) *Reader {
 	t.Helper()
-	srv := httptest.NewServer(schematest.Handler(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		if r.URL.Path == "/oauth/token" {
-			fmt.Fprint(w, `{"access_token":"t","token_type":"bearer","expires_in":5400}`)
-			return
-		}
+	session := procoretest.Session(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		header, body := h(r)
 		for k, v := range header {
 			w.Header().Set(k, v)
 		}
 		_ = json.NewEncoder(w).Encode(body)
-	})))
-	t.Cleanup(srv.Close)
-	set, err := company.Parse([]byte("companies: [{id: 7, client_id: c, client_secret: s, webhook_tokens: [0123456789abcdef], connector: {driver: x}}]"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := procore.New(procore.Config{APIURL: srv.URL, LoginURL: srv.URL}, set, prometheus.NewRegistry())
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := c.Company(7)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
-	return &Reader{Session: s, Company: 7, Backoff: time.Millisecond}
+	}))
+	return &Reader{Session: session, Company: procoretest.Company, Backoff: time.Millisecond}
 }
 
 // deliveryLog is a log of n deliveries, from event 1001 and request 1 on, in the ways in which Procore may page it.

@@ -7,7 +7,7 @@
 //	unpublished.json  the others, by name, each with the source of its shape; and what a
 //	                  published operation leaves out, such as a body that is cut to {}
 //
-// The sandbox refuses what Check finds, and package schematest reports it for tests with a fake
+// The sandbox refuses what Check finds, and package procoretest reports it for tests with a fake
 // Procore of their own. Production code does not import this package.
 //
 // Procore drops unknown fields and query parameters without a word, so Check counts them as

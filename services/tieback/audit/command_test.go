@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -14,7 +13,6 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/tieback/tieback/pkg/bus"
-	"github.com/tieback/tieback/pkg/procore/schema/schematest"
 	"github.com/tieback/tieback/pkg/request"
 	"github.com/tieback/tieback/services/sweep"
 	"github.com/tieback/tieback/services/tieback/internal/commandtest"
@@ -30,15 +28,12 @@ func execute(t *testing.T, line string) (code int, out, errs string) {
 	return commandtest.Run(t.Context(), root, ErrFailed, line)
 }
 
-// fakeProcore is one with a hook that has delivered nothing, and these request details; the
-// settings of the environment lead to it.
+// fakeProcore sets the environment to a fake Procore that has one hook, no deliveries and these request details.
 func fakeProcore(t *testing.T, details func() string) {
 	t.Helper()
-	srv := httptest.NewServer(schematest.Handler(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
+	commandtest.Settings(t, 7)
+	commandtest.Procore(t, func(w http.ResponseWriter, r *http.Request) {
 		switch {
-		case r.URL.Path == "/oauth/token":
-			fmt.Fprint(w, `{"access_token":"t","token_type":"bearer","expires_in":5400}`)
 		case strings.HasSuffix(r.URL.Path, "/hooks"):
 			fmt.Fprint(w, `[{"id":1,"destination_url":"https://tieback.example.com/webhooks/procore/7"}]`)
 		case strings.HasSuffix(r.URL.Path, "/erp_request_details"):
@@ -46,12 +41,7 @@ func fakeProcore(t *testing.T, details func() string) {
 		default:
 			fmt.Fprint(w, `[]`)
 		}
-	})))
-	t.Cleanup(srv.Close)
-	commandtest.Settings(t, 7)
-	t.Setenv("TIEBACK_PROCORE_API_URL", srv.URL)
-	t.Setenv("TIEBACK_PROCORE_LOGIN_URL", srv.URL)
-	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
+	})
 }
 
 func TestWrongUsageIsExitCode2(t *testing.T) {

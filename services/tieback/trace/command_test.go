@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -15,7 +14,6 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/golden"
-	"github.com/tieback/tieback/pkg/procore/schema/schematest"
 	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/tieback/internal/commandtest"
@@ -99,23 +97,6 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-// serveProcore serves answer as Procore until the test ends or the next call. Its login accepts any client.
-func serveProcore(t *testing.T, answer http.HandlerFunc) {
-	t.Helper()
-	srv := httptest.NewServer(schematest.Handler(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		if r.URL.Path == "/oauth/token" {
-			fmt.Fprint(w, `{"access_token":"t","token_type":"bearer","expires_in":5400}`)
-			return
-		}
-		answer(w, r)
-	})))
-	t.Cleanup(srv.Close)
-	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
-	t.Setenv("TIEBACK_PROCORE_API_URL", srv.URL)
-	t.Setenv("TIEBACK_PROCORE_LOGIN_URL", srv.URL)
-}
-
 // The command waits for a short rate limit, and reports the time of a long one.
 func TestProcoreRateLimit(t *testing.T) {
 	commandtest.Settings(t, 7, 8)
@@ -129,7 +110,7 @@ func TestProcoreRateLimit(t *testing.T) {
 		{"900", "run it again at about ", 1, 1},
 	} {
 		var calls atomic.Int32
-		serveProcore(t, func(w http.ResponseWriter, _ *http.Request) {
+		commandtest.Procore(t, func(w http.ResponseWriter, _ *http.Request) {
 			if calls.Add(1) == 1 {
 				w.Header().Set("Retry-After", c.after)
 				w.WriteHeader(http.StatusTooManyRequests)
@@ -150,7 +131,7 @@ func TestDetailsAreNotReadBeyondTheClick(t *testing.T) {
 	commandtest.Settings(t, 7, 8)
 	publishRequests(t)
 	var pages atomic.Int32
-	serveProcore(t, func(w http.ResponseWriter, r *http.Request) {
+	commandtest.Procore(t, func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case strings.HasSuffix(r.URL.Path, "/erp_request_details"):
 			n := 100 - 2*pages.Add(1)
@@ -171,7 +152,7 @@ func TestDetailsAreNotReadBeyondTheClick(t *testing.T) {
 func TestUnreadableListIsNotReportedAsLackingDetails(t *testing.T) {
 	commandtest.Settings(t, 7, 8)
 	publishRequests(t)
-	serveProcore(t, func(w http.ResponseWriter, r *http.Request) {
+	commandtest.Procore(t, func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case strings.HasSuffix(r.URL.Path, "/erp_request_details"):
 			w.WriteHeader(http.StatusForbidden)

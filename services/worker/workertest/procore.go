@@ -49,11 +49,6 @@ func (p *Procore) Take() []Request {
 
 // ServeHTTP answers a call.
 func (p *Procore) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Content-Type", "application/json")
-	if r.URL.Path == "/oauth/token" {
-		fmt.Fprint(w, `{"access_token":"token","token_type":"bearer","expires_in":5400}`)
-		return
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if got, want := r.Header.Get("Procore-Company-Id"), fmt.Sprint(Company); got != want {

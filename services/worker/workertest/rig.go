@@ -3,13 +3,11 @@ package workertest
 import (
 	"bytes"
 	"encoding/json"
-	"net/http/httptest"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
@@ -20,14 +18,14 @@ import (
 	"github.com/tieback/tieback/pkg/golden"
 	"github.com/tieback/tieback/pkg/payload"
 	"github.com/tieback/tieback/pkg/procore"
-	"github.com/tieback/tieback/pkg/procore/schema/schematest"
+	"github.com/tieback/tieback/pkg/procore/procoretest"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/worker"
 )
 
 // Company and RequestID are the company and the ERP request of every task.
 const (
-	Company   = 7
+	Company   = procoretest.Company
 	RequestID = 900
 )
 
@@ -49,18 +47,8 @@ func New(t testing.TB) *Rig {
 
 func newRig(t testing.TB, e *ERP, p *Procore) *Rig {
 	t.Helper()
-	server := httptest.NewServer(schematest.Handler(t, p))
-	t.Cleanup(server.Close)
-	co := company.New(Company, company.Secrets{ClientID: "id", ClientSecret: "secret"})
-	client, err := procore.New(procore.Config{APIURL: server.URL, LoginURL: server.URL}, company.Set{Company: co}, prometheus.NewRegistry())
-	if err != nil {
-		t.Fatal(err)
-	}
-	session, err := client.Company(Company)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &Rig{ERP: e, Procore: p, Company: co, t: t, session: session}
+	co := company.New(Company, company.Secrets{})
+	return &Rig{ERP: e, Procore: p, Company: co, t: t, session: procoretest.Session(t, p)}
 }
 
 // Task returns a task for a payload. e and p may be used for several tasks.

@@ -6,58 +6,38 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/procore"
-	"github.com/tieback/tieback/pkg/procore/schema/schematest"
+	"github.com/tieback/tieback/pkg/procore/procoretest"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/status-reporter/internal/closeout"
 )
 
-// fake is a minimal Procore. It answers each call with a function and records the calls.
+// fake is a Procore that answers each call with a function and records the calls.
 type fake struct {
 	*procore.Session
 	mu     sync.Mutex
 	calls  []string
 	answer func(call string, body map[string]any) (int, string)
-	limit  func() bool // false: over it; nil: there is none
+	limit  func() bool // returns false while the rate limit is exceeded; nil: no limit
 }
 
-func procoreThat(t *testing.T, answer func(call string, body map[string]any) (int, string)) *fake {
+func newFake(t *testing.T, answer func(call string, body map[string]any) (int, string)) *fake {
 	t.Helper()
 	f := &fake{answer: answer}
-	srv := httptest.NewServer(schematest.Handler(t, http.HandlerFunc(f.serve)))
-	t.Cleanup(srv.Close)
-	set, err := company.Parse([]byte("companies: [{id: 7, client_id: c, client_secret: s, webhook_tokens: [0123456789abcdef], connector: {driver: x}}]"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	client, err := procore.New(procore.Config{APIURL: srv.URL, LoginURL: srv.URL, Timeout: 2 * time.Second}, set, prometheus.NewRegistry())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if f.Session, err = client.Company(7); err != nil {
-		t.Fatal(err)
-	}
+	f.Session = procoretest.Session(t, http.HandlerFunc(f.serve))
 	return f
 }
 
 func (f *fake) serve(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Content-Type", "application/json")
-	if r.URL.Path == "/oauth/token" {
-		fmt.Fprint(w, `{"access_token":"t","token_type":"bearer","expires_in":5400}`)
-		return
-	}
 	if f.limit != nil {
 		if !f.limit() {
 			w.Header().Set("Retry-After", "0")
@@ -118,7 +98,7 @@ func flush(t *testing.T, p *fake, outcomes []*tiebackv1.Outcome) []closeout.Resu
 
 // After success the user may press the next button at once: the payment of an invoice needs the invoice's link.
 func TestLinksArePersistedBeforeSuccess(t *testing.T) {
-	p := procoreThat(t, nil)
+	p := newFake(t, nil)
 	var at []string
 	keep := func(err error) closeout.LinkStore {
 		return func(context.Context, int, *tiebackv1.Outcome) error {
@@ -141,7 +121,7 @@ func TestLinksArePersistedBeforeSuccess(t *testing.T) {
 }
 
 func TestFlushOfThousandEventsMakesTwoCalls(t *testing.T) {
-	p := procoreThat(t, nil)
+	p := newFake(t, nil)
 	var outcomes []*tiebackv1.Outcome
 	for i := range 1000 {
 		outcomes = append(outcomes, vendor(int64(i+1)))
@@ -157,7 +137,7 @@ func TestFlushOfThousandEventsMakesTwoCalls(t *testing.T) {
 }
 
 func TestStepOrder(t *testing.T) {
-	p := procoreThat(t, nil)
+	p := newFake(t, nil)
 	o := vendor(1)
 	o.CloseOuts[0].Assignments = []*tiebackv1.Assignment{{ProjectId: 3, CostCodeId: 4, LineItemTypeId: 5}}
 	o.CloseOuts[0].BudgetTransactions = []*tiebackv1.BudgetTransaction{{ProjectId: 3, Id: 6, OriginId: "T"}}
@@ -187,7 +167,7 @@ func statuses(into map[string]string) func(string, map[string]any) (int, string)
 func TestItemRefusedInside200FailsItsEventOnly(t *testing.T) {
 	reported := map[string]string{}
 	next := statuses(reported)
-	p := procoreThat(t, func(call string, body map[string]any) (int, string) {
+	p := newFake(t, func(call string, body map[string]any) (int, string) {
 		if call == external {
 			return 200, `{"entities":[],"errors":[{"item_type":"vendor","item_id":2,"origin_id":"V-2","errors":{"origin_id":["has already been taken"]}}]}`
 		}
@@ -217,7 +197,7 @@ func TestItemRefusedInside200FailsItsEventOnly(t *testing.T) {
 func TestNoDetailIsReportedIfMarksFail(t *testing.T) {
 	for name, status := range map[string]int{"500": 500, "503": 503, "429": 429} {
 		t.Run(name, func(t *testing.T) {
-			p := procoreThat(t, func(call string, _ map[string]any) (int, string) {
+			p := newFake(t, func(call string, _ map[string]any) (int, string) {
 				if call == external {
 					return status, `{"message":"no"}`
 				}
@@ -235,7 +215,7 @@ func TestNoDetailIsReportedIfMarksFail(t *testing.T) {
 func TestRefusedCallIsRetriedByEvent(t *testing.T) {
 	reported := map[string]string{}
 	next := statuses(reported)
-	p := procoreThat(t, func(call string, body map[string]any) (int, string) {
+	p := newFake(t, func(call string, body map[string]any) (int, string) {
 		if call == external && strings.Contains(fmt.Sprint(body), "item_id:2 ") {
 			return 422, `{"errors":{"updates":["item_type is unknown"]}}`
 		}
@@ -256,7 +236,7 @@ func TestRefusedCallIsRetriedByEvent(t *testing.T) {
 func TestRedeliveryOfReportedSuccess(t *testing.T) {
 	for standing, wantErr := range map[string]bool{"success": false, "failed": true} {
 		t.Run(standing, func(t *testing.T) {
-			p := procoreThat(t, func(call string, _ map[string]any) (int, string) {
+			p := newFake(t, func(call string, _ map[string]any) (int, string) {
 				switch {
 				case call == details:
 					return 200, `{"entities":[],"errors":[{"id":1001,"status":"success","errors":{"status":["is final"]}}]}`
@@ -287,7 +267,7 @@ func TestRefusedUnlinkIsChecked(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			reported := map[string]string{}
 			next := statuses(reported)
-			p := procoreThat(t, func(call string, body map[string]any) (int, string) {
+			p := newFake(t, func(call string, body map[string]any) (int, string) {
 				switch {
 				case strings.Contains(call, "unlink"):
 					return 422, `{"message":"has exported payments"}`
@@ -311,7 +291,7 @@ func TestRefusedUnlinkIsChecked(t *testing.T) {
 
 // If one copy of an outcome could not be reported, the other is not reported either.
 func TestCopiesOfOutcomeShareResult(t *testing.T) {
-	p := procoreThat(t, func(call string, _ map[string]any) (int, string) {
+	p := newFake(t, func(call string, _ map[string]any) (int, string) {
 		if call == details {
 			return 500, ""
 		}
@@ -326,7 +306,7 @@ func TestCopiesOfOutcomeShareResult(t *testing.T) {
 
 // Forty unlinks at 3 calls a window: each window continues where the last one ended.
 func TestFlushLargerThanRateWindow(t *testing.T) {
-	p := procoreThat(t, nil)
+	p := newFake(t, nil)
 	var mu sync.Mutex
 	left, window := 3, time.Now()
 	p.limit = func() bool {
@@ -351,7 +331,7 @@ func TestFlushLargerThanRateWindow(t *testing.T) {
 }
 
 func TestForbiddenCallIsMadeOnce(t *testing.T) {
-	p := procoreThat(t, func(string, map[string]any) (int, string) { return 403, "" })
+	p := newFake(t, func(string, map[string]any) (int, string) { return 403, "" })
 	var outcomes []*tiebackv1.Outcome
 	for i := range 300 {
 		outcomes = append(outcomes, vendor(int64(i+1)))
@@ -367,7 +347,7 @@ func TestForbiddenCallIsMadeOnce(t *testing.T) {
 }
 
 func TestRefusedMarkWithoutRequestDetailIsError(t *testing.T) {
-	p := procoreThat(t, func(call string, _ map[string]any) (int, string) {
+	p := newFake(t, func(call string, _ map[string]any) (int, string) {
 		return 200, `{"errors":[{"item_type":"vendor","item_id":1,"errors":{"item_id":["is unknown"]}}]}`
 	})
 	o := proto.Clone(vendor(1)).(*tiebackv1.Outcome)
@@ -380,7 +360,7 @@ func TestRefusedMarkWithoutRequestDetailIsError(t *testing.T) {
 // A mark that Procore accepted counts, also if it refused the rest of the event. Without its link an older request could
 // overwrite it.
 func TestAcceptedMarksArePersistedIfOthersAreRefused(t *testing.T) {
-	p := procoreThat(t, func(call string, _ map[string]any) (int, string) {
+	p := newFake(t, func(call string, _ map[string]any) (int, string) {
 		return 200, `{"errors":[{"item_type":"line_item","item_id":2,"errors":{"item_id":["is unknown"]}}]}`
 	})
 	o := vendor(1)
@@ -398,7 +378,7 @@ func TestAcceptedMarksArePersistedIfOthersAreRefused(t *testing.T) {
 
 // If a refusal names no item, the event that it belongs to is found, and the other events are reported.
 func TestRefusalWithoutItemIsMatchedToItsEvent(t *testing.T) {
-	p := procoreThat(t, func(call string, body map[string]any) (int, string) {
+	p := newFake(t, func(call string, body map[string]any) (int, string) {
 		updates, _ := body["updates"].([]any)
 		for _, u := range updates {
 			if u := u.(map[string]any); fmt.Sprint(u["origin_id"]) == "V-3" || u["id"] == 1005.0 {
@@ -435,7 +415,7 @@ func TestTooLargeCallIsSplit(t *testing.T) {
 	for _, status := range []int{408, 413, 504} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
 			marked, final := map[float64]any{}, map[string]string{}
-			p := procoreThat(t, func(call string, body map[string]any) (int, string) {
+			p := newFake(t, func(call string, body map[string]any) (int, string) {
 				if id, is := strings.CutPrefix(call, "GET erp_request_details/"); is {
 					return 200, fmt.Sprintf(`{"id":%s,"status":%q}`, id, final[id])
 				}
@@ -484,7 +464,7 @@ func TestTooLargeCallIsSplit(t *testing.T) {
 
 // A commitment whose lines make Procore refuse whole calls fails alone.
 func TestRefusedLinesFailTheirEventOnly(t *testing.T) {
-	p := procoreThat(t, func(call string, body map[string]any) (int, string) {
+	p := newFake(t, func(call string, body map[string]any) (int, string) {
 		if call == external && slices.ContainsFunc(body["updates"].([]any), func(u any) bool { return u.(map[string]any)["item_type"] == "line_item" }) {
 			return 422, `{"message":"bad line"}`
 		}
@@ -514,7 +494,7 @@ func TestRefusedLinesFailTheirEventOnly(t *testing.T) {
 // Request details that make Procore refuse whole calls do not prevent others from being closed.
 func TestRefusedRequestDetailsFailAlone(t *testing.T) {
 	closed := map[int64]bool{}
-	p := procoreThat(t, func(call string, body map[string]any) (int, string) {
+	p := newFake(t, func(call string, body map[string]any) (int, string) {
 		if strings.HasPrefix(call, "GET ") {
 			return 200, `{"id":1,"status":"failed"}`
 		}

@@ -43,7 +43,7 @@ func TestKeptStatus(t *testing.T) {
 	} {
 		o := vendor(1)
 		o.CloseOuts[0].Status, o.CloseOuts[0].Marks = c.status, nil
-		p := procoreThat(t, finalAt(c.at))
+		p := newFake(t, finalAt(c.at))
 		r := closeout.Flush(t.Context(), p.Session, []closeout.Item{{Outcome: o, Later: c.later}}, noLinks)[0]
 		err, stands := r.Err, r.Reported.CloseOuts[0].KeptStatus
 		if (err != nil) != c.dies || c.dies && fault.ClassOf(err) != fault.Permanent || stands != c.stands {
@@ -56,7 +56,7 @@ func TestKeptStatus(t *testing.T) {
 func TestFinalStatusOutranksInProgress(t *testing.T) {
 	for _, reversed := range []bool{false, true} {
 		reported := map[string]string{}
-		p := procoreThat(t, statuses(reported))
+		p := newFake(t, statuses(reported))
 		ended, waiting := vendor(1), vendor(1)
 		waiting.CloseOuts[0].Status, waiting.CloseOuts[0].Messages, waiting.CloseOuts[0].Marks = tiebackv1.Status_STATUS_IN_PROGRESS, []string{"Wait."}, nil
 		both := []*tiebackv1.Outcome{waiting, ended}

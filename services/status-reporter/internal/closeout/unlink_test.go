@@ -30,7 +30,7 @@ func (f *fake) count(call string) int {
 // Status management unlinks the record, external data its lines.
 func TestUnlinkOfRecordAndLines(t *testing.T) {
 	reported, marks := map[string]string{}, []string(nil)
-	p := procoreThat(t, noting(&marks, statuses(reported)))
+	p := newFake(t, noting(&marks, statuses(reported)))
 	if err := flush(t, p, []*tiebackv1.Outcome{bill(1)})[0].Err; err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +57,7 @@ func TestUnlinkWithoutStatusManagement(t *testing.T) {
 	for _, status := range []int{404, 405} {
 		reported, marks := map[string]string{}, []string(nil)
 		next := noting(&marks, statuses(reported))
-		p := procoreThat(t, func(call string, body map[string]any) (int, string) {
+		p := newFake(t, func(call string, body map[string]any) (int, string) {
 			if call == unlinkCall {
 				return status, ""
 			}
@@ -87,7 +87,7 @@ func TestUnlinkWithoutStatusManagement(t *testing.T) {
 
 // A 404 for a record that Procore does not have does not mean that the route is missing.
 func TestUnlinkOfMissingRecordKeepsRoute(t *testing.T) {
-	p := procoreThat(t, func(call string, body map[string]any) (int, string) {
+	p := newFake(t, func(call string, body map[string]any) (int, string) {
 		if call == unlinkCall && strings.Contains(fmt.Sprint(body), "item_id:1 ") {
 			return 404, `{"message":"Not Found"}`
 		}
@@ -111,7 +111,7 @@ func TestUnlinkOfMissingRecordKeepsRoute(t *testing.T) {
 func TestRefusedUnlinkKeepsLines(t *testing.T) {
 	reported := map[string]string{}
 	next := statuses(reported)
-	p := procoreThat(t, func(call string, body map[string]any) (int, string) {
+	p := newFake(t, func(call string, body map[string]any) (int, string) {
 		if call == unlinkCall {
 			return http.StatusUnprocessableEntity, `{"message":"has exported payments"}`
 		}
@@ -130,7 +130,7 @@ func TestMissingRecordIsUnlinked(t *testing.T) {
 		"an unlink":                     {CloseOuts: []*tiebackv1.CloseOut{{RequestDetailId: 1001, Status: tiebackv1.Status_STATUS_SUCCESS, Unlinks: []*tiebackv1.Unlink{{ItemType: "vendor", ItemId: 9}}}}},
 	} {
 		for _, repeat := range []bool{false, true} {
-			p := procoreThat(t, func(call string, _ map[string]any) (int, string) {
+			p := newFake(t, func(call string, _ map[string]any) (int, string) {
 				switch call {
 				case unlinkCall:
 					return 422, `{"errors":{"item_id":["could not be found"]}}`
@@ -156,7 +156,7 @@ func TestMissingRecordIsUnlinked(t *testing.T) {
 func TestBookingOfMissingRecordFails(t *testing.T) {
 	reported := map[string]string{}
 	next := statuses(reported)
-	p := procoreThat(t, func(call string, body map[string]any) (int, string) {
+	p := newFake(t, func(call string, body map[string]any) (int, string) {
 		if call == external {
 			return 200, `{"errors":[{"item_type":"vendor","item_id":2,"origin_id":"V-2","errors":{"item_id":["could not be found"]}}]}`
 		}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/bus/bustest"
+	"github.com/tieback/tieback/pkg/procore/procoretest"
 	"github.com/tieback/tieback/services/tieback/broker"
 )
 
@@ -39,6 +41,14 @@ func Settings(t *testing.T, companies ...int64) {
 	} {
 		t.Setenv(name, value)
 	}
+}
+
+// Procore serves a fake Procore that next answers, and sets the environment to use it; see procoretest.Serve.
+func Procore(t *testing.T, next http.HandlerFunc) {
+	t.Helper()
+	url := procoretest.Serve(t, next)
+	t.Setenv("TIEBACK_PROCORE_API_URL", url)
+	t.Setenv("TIEBACK_PROCORE_LOGIN_URL", url)
 }
 
 // Run runs cmd as main does, with the words of line and nothing on its input, and gives its exit code: 1
