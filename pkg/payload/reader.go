@@ -12,7 +12,7 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// reader decodes one payload. It keeps the first error as err; what is read afterwards is not used.
+// reader decodes one payload. It keeps the first error in err. Values that it reads after an error are not used.
 type reader struct {
 	what string // the document in messages: "commitment"
 	zone *time.Location

@@ -88,7 +88,7 @@ func (d *deliverer) loop(ctx context.Context, h *hook) {
 		case <-ctx.Done():
 			return
 		}
-		if probe { // nothing else is delivered meanwhile
+		if probe { // one delivery at a time
 			d.attempt(ctx, h, one, true)
 			continue
 		}

@@ -48,8 +48,8 @@ type Config struct {
 	// APIVersion is the format of deliveries for companies without one: "v2.0", "v3.0",
 	// "v4.0", or Rotate. "" is v2.0.
 	APIVersion        string
-	DuplicateFraction float64       // of the deliveries are made twice
-	LateFraction      float64       // of the deliveries, duplicates included, are delayed, so that others overtake them
+	DuplicateFraction float64       // fraction of deliveries that are made twice
+	LateFraction      float64       // fraction of deliveries, duplicates included, that are delayed, so that others overtake them
 	LateBy            time.Duration // the longest delay, in sandbox time; 0: 2 s
 	InFlight          int           // concurrent webhook calls of all hooks; 0: 32
 

@@ -39,7 +39,7 @@ func TestConflictFree(t *testing.T) {
 		{"others", []*waiting{outcome(1, 1, "V"), {Item: closeout.Item{Outcome: &tiebackv1.Outcome{ErpRequestId: 2}}}}, "[[1 2]]"},
 		{"the same", []*waiting{outcome(2, 2, "V"), outcome(1, 1, "V")}, "[[1 2]]"},
 		{"another origin", []*waiting{outcome(2, 2, "B"), outcome(1, 1, "A"), outcome(3, 3, "B")}, "[[1] [2 3]]"},
-		{"unlinked before it is exported anew", []*waiting{outcome(12, 2, "V"), outcome(11, 1, unlinked)}, "[[11] [12]]"},
+		{"unlinked, then exported again", []*waiting{outcome(12, 2, "V"), outcome(11, 1, unlinked)}, "[[11] [12]]"},
 		{"unlinked twice", []*waiting{outcome(11, 1, unlinked), outcome(12, 2, unlinked)}, "[[11] [12]]"},
 		{"the older has the higher id", []*waiting{at(2, outcome(1, 1, "V")), at(1, outcome(2, 2, unlinked))}, "[[2] [1]]"},
 		{"the older has the lower id", []*waiting{at(2, outcome(2, 2, "V")), at(1, outcome(1, 1, unlinked))}, "[[1] [2]]"},

@@ -311,7 +311,7 @@ func (w *overdueMonitor) endReport(company int64) {
 	}
 }
 
-// reportInProgress reports an event as in progress. If another process has reported its end meanwhile, the end is
+// reportInProgress reports an event as in progress. If another process has reported its end, the end is
 // reported again, so that it is the last status.
 func (w *overdueMonitor) reportInProgress(ctx context.Context, o *open) error {
 	outcome := w.inProgress(ctx, o)

@@ -310,8 +310,8 @@ func (s *Service) ended(ctx context.Context, m bus.Message) (bool, error) {
 	return end.Ended(), err
 }
 
-// publish sets the identity of the event in o and publishes it. If the event was closed at its deadline
-// meanwhile, o is published as a late outcome, unless nothing was done in the ERP.
+// publish sets the identity of the event in o and publishes it. If the event has been closed at its
+// deadline, o is published as a late outcome, unless nothing was done in the ERP.
 func (s *Service) publish(ctx context.Context, m bus.Message, e *tiebackv1.Event, o *tiebackv1.Outcome) error {
 	o.CompanyId, o.ErpRequestId, o.Type, o.RequestedAt = m.Subject.Company, m.Subject.Request, m.Subject.Type, e.GetRequestedAt()
 	subject := bus.For(bus.Outcome, o.Type, o.CompanyId, o.ErpRequestId).WithRun(m.Subject.Run)

@@ -1,5 +1,5 @@
 // Package bulk reads all records of an ERP's entity, writes them to Procore with sync actions and reports the
-// result: what was refused, what was left out, and the new links.
+// result: the refused records, those left out, and the new links.
 package bulk
 
 import (

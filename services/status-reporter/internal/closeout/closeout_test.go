@@ -187,7 +187,7 @@ func TestItemRefusedInside200FailsItsEventOnly(t *testing.T) {
 		t.Errorf("the refused event was reported as %q", reported["1002"])
 	}
 	if len(results[1].Reported.CloseOuts[0].Marks) != 0 {
-		t.Error("a refused mark stays in the close-out: a link would be learned from it")
+		t.Error("a refused mark stays in the close-out: a link would be stored for it")
 	}
 	if !proto.Equal(outcomes[1], vendor(2)) {
 		t.Errorf("the flush changed its caller's outcome to %v", outcomes[1])
@@ -304,7 +304,7 @@ func TestCopiesOfOutcomeShareResult(t *testing.T) {
 	}
 }
 
-// Forty unlinks at 3 calls a window: each window continues where the last one ended.
+// Forty unlinks at 3 calls per window: each window continues where the last one ended.
 func TestFlushLargerThanRateWindow(t *testing.T) {
 	p := newFake(t, nil)
 	var mu sync.Mutex
@@ -455,14 +455,14 @@ func TestTooLargeCallIsSplit(t *testing.T) {
 			}
 			for id, at := range final {
 				if at != "success" {
-					t.Errorf("detail %s stands at %s", id, at)
+					t.Errorf("detail %s has status %s", id, at)
 				}
 			}
 		})
 	}
 }
 
-// A commitment whose lines make Procore refuse whole calls fails alone.
+// If the lines of a commitment make Procore refuse whole calls, only this commitment fails.
 func TestRefusedLinesFailTheirEventOnly(t *testing.T) {
 	p := newFake(t, func(call string, body map[string]any) (int, string) {
 		if call == external && slices.ContainsFunc(body["updates"].([]any), func(u any) bool { return u.(map[string]any)["item_type"] == "line_item" }) {

@@ -114,7 +114,7 @@ func refusedDetails(ctx context.Context, s *procore.Session, details []*detail, 
 // refused handles a request detail that Procore refused to update, by its current status in Procore. It is no error if
 //
 //	it has the reported status                   an earlier delivery of the outcome reported it
-//	in progress was reported                     it has a final status meanwhile; kept_status has it if it was called off
+//	in progress was reported                     it has a final status by now; kept_status has it if it was called off
 //	it was called off, and no success reported   nothing is left to report
 //	it has a final status, and this run is later Procore keeps the first final status; kept_status has it
 func (d *detail) refused(ctx context.Context, s *procore.Session, why string) {

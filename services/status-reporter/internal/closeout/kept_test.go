@@ -30,24 +30,24 @@ func TestKeptStatus(t *testing.T) {
 		name   string
 		status tiebackv1.Status
 		later  bool
-		at     string
-		stands string
-		dies   bool
+		at     string // current status in Procore
+		kept   string
+		fails  bool
 	}{
-		{"a repeat meets its own success", tiebackv1.Status_STATUS_SUCCESS, false, "success", "", false},
-		{"progress comes after the end", tiebackv1.Status_STATUS_IN_PROGRESS, false, "failed", "", false},
+		{"a redelivery finds its own success", tiebackv1.Status_STATUS_SUCCESS, false, "success", "", false},
+		{"in progress after a final status", tiebackv1.Status_STATUS_IN_PROGRESS, false, "failed", "", false},
 		{"a replay succeeds after the failure was reported", tiebackv1.Status_STATUS_SUCCESS, true, "failed", "failed", false},
 		{"a replay fails after success was reported", tiebackv1.Status_STATUS_FAILED, true, "success", "success", false},
-		{"a first run meets somebody else's end", tiebackv1.Status_STATUS_SUCCESS, false, "failed", "", true},
-		{"a replay meets a detail that has not ended", tiebackv1.Status_STATUS_SUCCESS, true, "in_progress", "", true},
+		{"a first run finds another final status", tiebackv1.Status_STATUS_SUCCESS, false, "failed", "", true},
+		{"a replay finds an open detail", tiebackv1.Status_STATUS_SUCCESS, true, "in_progress", "", true},
 	} {
 		o := vendor(1)
 		o.CloseOuts[0].Status, o.CloseOuts[0].Marks = c.status, nil
 		p := newFake(t, finalAt(c.at))
 		r := closeout.Flush(t.Context(), p.Session, []closeout.Item{{Outcome: o, Later: c.later}}, noLinks)[0]
-		err, stands := r.Err, r.Reported.CloseOuts[0].KeptStatus
-		if (err != nil) != c.dies || c.dies && fault.ClassOf(err) != fault.Permanent || stands != c.stands {
-			t.Errorf("%s: error %v, stands %q", c.name, err, stands)
+		err, kept := r.Err, r.Reported.CloseOuts[0].KeptStatus
+		if (err != nil) != c.fails || c.fails && fault.ClassOf(err) != fault.Permanent || kept != c.kept {
+			t.Errorf("%s: error %v, kept status %q", c.name, err, kept)
 		}
 	}
 }
