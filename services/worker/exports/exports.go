@@ -14,6 +14,8 @@ import (
 	"context"
 	"strings"
 
+	"github.com/tieback/tieback/pkg/app/tenant"
+	"github.com/tieback/tieback/pkg/catalogue"
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/payload"
@@ -36,6 +38,11 @@ var Handlers = worker.Handlers{
 	"create_payment_application":         documents(payload.PaymentApplication),
 	"create_prime_contract_change_order": documents(payload.PrimeContractChangeOrder),
 	"create_company_level_direct_cost":   documents(payload.DirectCost),
+}
+
+// Run runs the export service.
+func Run(ctx context.Context, a *tenant.App) error {
+	return worker.Run(ctx, a, catalogue.Export, Handlers)
 }
 
 // documents returns a handler that books each document of a payload.

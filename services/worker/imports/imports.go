@@ -10,6 +10,8 @@ import (
 	"context"
 	"errors"
 
+	"github.com/tieback/tieback/pkg/app/tenant"
+	"github.com/tieback/tieback/pkg/catalogue"
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/payload"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
@@ -28,6 +30,11 @@ var Handlers = worker.Handlers{
 	"create_sub_job_in_procore":    createSubJob,
 	"create_budget_in_procore":     createBudget,
 	"create_commitment_in_procore": createCommitment,
+}
+
+// Run runs the import service.
+func Run(ctx context.Context, a *tenant.App) error {
+	return worker.Run(ctx, a, catalogue.Import, Handlers)
 }
 
 // link returns the link of a record in a payload, or nothing if the record lacks its id or origin id.

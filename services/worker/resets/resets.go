@@ -21,6 +21,8 @@ import (
 	"context"
 	"slices"
 
+	"github.com/tieback/tieback/pkg/app/tenant"
+	"github.com/tieback/tieback/pkg/catalogue"
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/payload"
@@ -41,6 +43,11 @@ var Handlers = worker.Handlers{
 	"reset_payment":                     document(unlink),
 	"reset_prime_contract_change_order": document(unsync),
 	"reset_company_level_direct_cost":   document(unsync),
+}
+
+// Run runs the reset service.
+func Run(ctx context.Context, a *tenant.App) error {
+	return worker.Run(ctx, a, catalogue.Reset, Handlers)
 }
 
 // document returns a handler that resets documents; report adds the reset of Procore's side to the close-out.

@@ -12,6 +12,10 @@
 package syncs
 
 import (
+	"context"
+
+	"github.com/tieback/tieback/pkg/app/tenant"
+	"github.com/tieback/tieback/pkg/catalogue"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/worker"
 )
@@ -30,6 +34,11 @@ var Handlers = worker.Handlers{
 	"sync_commitment_change_orders": changeOrders.handle,
 	"sync_prime_contracts":          primeContracts.handle,
 	"sync_metadata":                 syncMetadata,
+}
+
+// Run runs the sync service.
+func Run(ctx context.Context, a *tenant.App) error {
+	return worker.Run(ctx, a, catalogue.Sync, Handlers)
 }
 
 // Short names of the entities.

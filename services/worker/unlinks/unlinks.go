@@ -13,6 +13,8 @@ package unlinks
 import (
 	"context"
 
+	"github.com/tieback/tieback/pkg/app/tenant"
+	"github.com/tieback/tieback/pkg/catalogue"
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/payload"
@@ -33,6 +35,11 @@ var Handlers = worker.Handlers{
 	"unlink_payment_application":         unlink,
 	"unlink_prime_contract_change_order": unlink,
 	"unlink_company_level_direct_cost":   unlink,
+}
+
+// Run runs the unlink service.
+func Run(ctx context.Context, a *tenant.App) error {
+	return worker.Run(ctx, a, catalogue.Unlink, Handlers)
 }
 
 // unlinkAlways removes the link of a record that Procore has unlinked, whether or not the ERP still has the
