@@ -115,6 +115,7 @@ func filled(b *testing.B, n int) *Index {
 		path = filepath.Join(b.TempDir(), "index.db")
 	}
 	x := open(b, path, options())
+	x.searchTime = searchTime
 	var had int
 	if err := x.read.QueryRow("SELECT count(*) FROM requests").Scan(&had); err != nil {
 		b.Fatal(err)

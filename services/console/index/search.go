@@ -173,14 +173,15 @@ func (x *Index) Search(ctx context.Context, q Query) (Page, error) {
 		if err != nil {
 			return err
 		}
-		window := max((end-begin)/windows, 1)
+		smallest := max((end-begin)/windows, 1)
+		window := smallest
 		for ; pass < len(passes); pass, from = pass+1, math.MaxInt64 {
 			match, possible := terms.withStates(facets, passes[pass])
 			if !possible {
 				continue
 			}
 			for high := min(from, end); high > begin; {
-				low := begin
+				low, began := begin, time.Now()
 				if len(match) > 0 {
 					low = max(begin, high-window)
 				}
@@ -196,7 +197,10 @@ func (x *Index) Search(ctx context.Context, q Query) (Page, error) {
 					r, _ := x.row(e, now)
 					page.Rows, from = append(page.Rows, r), e.id
 				}
-				if high = low; high > begin && time.Since(now) > x.searchTime {
+				left := x.searchTime - time.Since(now)
+				factor := min(growth, left.Seconds()/max(time.Since(began), time.Microsecond).Seconds())
+				window = min(max(smallest, int64(float64(window)*factor)), end-begin)
+				if high = low; high > begin && left <= 0 {
 					page.Next, page.Searched = nextCursor(pass, high), timeOf(high)
 					return nil
 				}
@@ -207,10 +211,11 @@ func (x *Index) Search(ctx context.Context, q Query) (Page, error) {
 	return page, err
 }
 
-// A search with words or filters reads the requests of a sixteenth of the time at once, and ends after Index.searchTime, so that words
-// that many requests have, but none has all of, do not keep it for long.
+// A search with words or filters reads the requests of a part of the time at once, as many as it can in the time that is left,
+// and ends after Index.searchTime. So words that many requests have, but none has all of, do not keep it for long.
 const (
-	windows    = 16
+	windows    = 64 // the first and the smallest part of the time
+	growth     = 16
 	searchTime = 40 * time.Millisecond
 )
 
@@ -411,7 +416,7 @@ func (x *Index) Get(ctx context.Context, company, request int64) (Entry, error) 
 const maxFound = 20
 
 // Find returns up to 20 requests that a text may mean: those with this request id, before those that Search finds by it, the
-// newest first. companies are those that the caller may see; nil: all.
+// newest first. It searches all of the index, however long it takes. companies are those that the caller may see; nil: all.
 func (x *Index) Find(ctx context.Context, companies []int64, text string) ([]Row, error) {
 	var rows []Row
 	if id, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64); err == nil {
@@ -430,13 +435,20 @@ func (x *Index) Find(ctx context.Context, companies []int64, text string) ([]Row
 		}
 	}
 	same := len(rows)
-	page, err := x.Search(ctx, Query{Companies: companies, Text: text, Limit: maxFound})
-	for _, r := range page.Rows {
-		if !slices.ContainsFunc(rows[:same], func(s Row) bool { return s.Company == r.Company && s.Request == r.Request }) {
-			rows = append(rows, r)
+	for q := (Query{Companies: companies, Text: text, Limit: maxFound}); ; {
+		page, err := x.Search(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range page.Rows {
+			if !slices.ContainsFunc(rows[:same], func(s Row) bool { return s.Company == r.Company && s.Request == r.Request }) {
+				rows = append(rows, r)
+			}
+		}
+		if q.Cursor = page.Next; q.Cursor == "" || len(rows) >= maxFound {
+			return rows[:min(len(rows), maxFound)], nil
 		}
 	}
-	return rows[:min(len(rows), maxFound)], err
 }
 
 // Counts are totals of requests.
