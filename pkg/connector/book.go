@@ -29,7 +29,7 @@ type RequestRef struct {
 //	the answer was lost             looked up by key, then sent again with the same key, once
 //	booked by an earlier request    changed in place; or adopted, if it can't be changed and has the same content
 //	  and deleted in the ERP since  booked again in its next generation
-//	booked by a later request       refused
+//	booked by a later request       refused, and by one whose order is unknown (see order.Key)
 //
 // Besides the ERP's own permanent errors, Book returns one for a malformed record, a record that the ERP does not
 // take, and a request that a newer one has superseded.
@@ -93,17 +93,17 @@ func (w *booking) key() string {
 	return Key(w.Company, w.record.Entity, w.record.ProcoreId, w.generation)
 }
 
-// loadGeneration loads the generation that the request books into. A request from before the last unlink or
-// reset is refused.
+// loadGeneration loads the generation that the request books into. The request is refused unless it was created
+// after the last unlink or reset.
 func (w *booking) loadGeneration(ctx context.Context) (err error) {
 	w.generation, err = w.Generation(ctx, w.record.Entity, w.record.ProcoreId)
 	switch {
-	case err != nil || w.ref.Order > w.generation:
+	case err != nil || w.ref.Order.After(w.generation):
 		return err
 	case w.ref.Redelivered:
-		return fault.Permanentf("A newer request has already unlinked or reset %s. If this request booked it before, it is still in your ERP system. Check it there, and delete it if you do not want it.", Describe(w.record))
+		return fault.Permanentf("%s has already unlinked or reset %s. If this request booked it before, it is still in your ERP system. Check it there, and delete it if you do not want it.", newerRequest, Describe(w.record))
 	}
-	return fault.Permanentf("A newer request has already unlinked or reset %s, so this request was not processed.", Describe(w.record))
+	return fault.Permanentf("%s has already unlinked or reset %s, so this request was not processed. If you want it in your ERP system, export it again.", newerRequest, Describe(w.record))
 }
 
 // verify checks that the booking is complete, and that no unlink or reset happened while it was made.
@@ -113,14 +113,14 @@ func (w *booking) verify(ctx context.Context, b *tiebackv1.Booking) error {
 	}
 	now, err := w.Generation(ctx, w.record.Entity, w.record.ProcoreId)
 	if err == nil && now != w.generation {
-		err = fault.Permanentf("A newer request unlinked or reset %s while it was being exported. It is in your ERP system as %s. Delete it there if you do not want it, or export it again.", Describe(w.record), b.OriginId)
+		err = fault.Permanentf("%s unlinked or reset %s while it was being exported. It is in your ERP system as %s. Delete it there if you do not want it, or export it again.", newerRequest, Describe(w.record), b.OriginId)
 	}
 	return err
 }
 
 // rebook handles a record that another request booked in this generation.
 func (w *booking) rebook(ctx context.Context, b *tiebackv1.Booking, bookedBy order.Key) (*tiebackv1.Booking, error) {
-	if bookedBy > w.ref.Order {
+	if !w.ref.Order.After(bookedBy) {
 		return nil, superseded(w.record)
 	}
 	gone, err := w.gone(ctx, w.record.Entity, b.OriginId)
@@ -210,7 +210,8 @@ func (w *booking) lookUp(ctx context.Context, key string, lost error) (*tiebackv
 
 func (w *booking) put(ctx context.Context, key string) (*tiebackv1.Booking, error) {
 	a, err := call(ctx, w.ERP, "put", writeCall, &tiebackv1.PutRequest{
-		CompanyId: w.Company, Key: key, Record: w.record, Request: w.ref.Order.Request(), Order: string(w.ref.Order), Stamp: stampOf(w.ref.Order, w.record),
+		CompanyId: w.Company, Key: key, Record: w.record, Request: w.ref.Order.Request(),
+		Order: string(w.ref.Order), OrderLatest: string(w.ref.Order.Latest()), Stamp: stampOf(w.ref.Order, w.record),
 	}, w.driver.Put)
 	if err == nil {
 		w.recent.keep(key, a.Booking)
@@ -250,8 +251,12 @@ func (e *ERP) find(ctx context.Context, key string, entity tiebackv1.Entity) (*t
 	return a.GetBooking(), err
 }
 
+// newerRequest begins the refusal of a request that another one precludes: one that is newer, or one whose order is
+// unknown. The accountant needs not know which; the advice is the same.
+const newerRequest = "A newer request, or another one of the same second,"
+
 func superseded(r *tiebackv1.Record) error {
-	return fault.Permanentf("A newer request has already changed %s in your ERP system, so this request was not processed.", Describe(r))
+	return fault.Permanentf("%s has already changed %s in your ERP system, so this request was not processed. If it is not up to date there, export it again.", newerRequest, Describe(r))
 }
 
 // orderOf returns the order of the request in a stamp, or "" if the stamp has none.

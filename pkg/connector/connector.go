@@ -21,15 +21,14 @@ import (
 type Driver interface {
 	Capabilities(context.Context, *tiebackv1.CapabilitiesRequest) (*tiebackv1.CapabilitiesResponse, error)
 	// Put books a record, or changes one. Two calls with the same key make one booking; the second answer
-	// equals the first. A change with a lower order than that of the record's last change is refused with the
-	// field "request".
+	// equals the first. A change is refused with the field "request" if Superseded says so.
 	Put(context.Context, *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error)
 	// Find looks a booking up by key. A response without a booking means that the key was never booked.
 	Find(context.Context, *tiebackv1.FindRequest) (*tiebackv1.FindResponse, error)
 	List(context.Context, *tiebackv1.ListRequest) (*tiebackv1.ListResponse, error)
 	State(context.Context, *tiebackv1.StateRequest) (*tiebackv1.StateResponse, error)
-	// Remove removes a record from the books. Removing it again is not an error. A record that a newer
-	// request changed is not removed; the refusal has the field "request".
+	// Remove removes a record from the books. Removing it again is not an error. It is refused with the field
+	// "request" if Superseded says so.
 	Remove(context.Context, *tiebackv1.RemoveRequest) (*tiebackv1.RemoveResponse, error)
 	// Close is called once, after the last call has returned.
 	Close() error
@@ -47,6 +46,16 @@ type Drivers map[string]Opener
 // order of the ERP request that started it, or "" for the first generation, whose key ends in 0.
 func Key(company int64, entity tiebackv1.Entity, procoreID int64, generation order.Key) string {
 	return fmt.Sprintf("%d/%d/%d/%s", company, entity, procoreID, cmp.Or(generation, "0"))
+}
+
+// Superseded reports whether a driver must refuse a Put that changes a record, or a Remove: a newer request, or
+// another one of the same second, wrote the record. latest is the highest OrderLatest of the requests that wrote it; the
+// driver stores it with the record, and checks and changes it in the transaction of the write.
+func Superseded(latest string, q interface {
+	GetOrder() string
+	GetOrderLatest() string
+}) bool {
+	return q.GetOrder() != "" && q.GetOrder() < latest && q.GetOrderLatest() != latest
 }
 
 // AssignmentID returns the origin id of a cost type assignment and of its job cost, in every ERP: the origin

@@ -93,10 +93,10 @@ func (e *ERP) Remove(ctx context.Context, request order.Key, entity tiebackv1.En
 	}
 	_, err := call(ctx, e, "remove", writeCall, &tiebackv1.RemoveRequest{
 		CompanyId: e.Company, Entity: entity, OriginId: originID, Key: fmt.Sprintf("%d/reset/%d", e.Company, request.Request()),
-		Request: request.Request(), Order: string(request),
+		Request: request.Request(), Order: string(request), OrderLatest: string(request.Latest()),
 	}, e.driver.Remove)
 	if fault.ClassOf(err) == fault.Permanent && fault.Field(err) == "request" {
-		err = fault.Permanentf("A newer request has already changed the %s %s in your ERP system, so it was not reset.", Noun(entity), originID)
+		err = fault.Permanentf("%s has already changed the %s %s in your ERP system, so it was not reset. If you still want to reset it, reset it again.", newerRequest, Noun(entity), originID)
 	}
 	return err
 }

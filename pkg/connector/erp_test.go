@@ -363,7 +363,7 @@ func TestOlderRequestIsRefused(t *testing.T) {
 		b, l, e := world()
 		_ = l.NextGeneration(t.Context(), 7, "", 35, by(5))
 		_, err := e.Book(t.Context(), RequestRef{Order: by(4)}, acme())
-		refused(t, err, "newer request has already unlinked or reset")
+		refused(t, err, "of the same second, has already unlinked or reset")
 		if len(b.calls) > 0 {
 			t.Error(b.calls)
 		}
@@ -372,7 +372,7 @@ func TestOlderRequestIsRefused(t *testing.T) {
 		b, _, e := world()
 		book(t, e, RequestRef{Order: by(5)}, named("New"))
 		_, err := e.Book(t.Context(), RequestRef{Order: by(4)}, named("Old"))
-		refused(t, err, "newer request has already changed")
+		refused(t, err, "of the same second, has already changed")
 		if b.names["V-1"] != "New" {
 			t.Error(b.names)
 		}
@@ -381,7 +381,7 @@ func TestOlderRequestIsRefused(t *testing.T) {
 		b, _, e := world()
 		b.before = once("put", fault.Refused("request", "no"))
 		_, err := e.Book(t.Context(), RequestRef{Order: by(4)}, acme())
-		refused(t, err, "newer request has already changed")
+		refused(t, err, "of the same second, has already changed")
 	})
 	t.Run("unlinked while it was booked", func(t *testing.T) {
 		b, l, e := world()
@@ -408,6 +408,37 @@ func TestOlderRequestIsRefused(t *testing.T) {
 			t.Error("the re-export got the old booking")
 		}
 	})
+}
+
+// Of two requests of the same second, one of which has no fraction, the first one booked wins.
+func TestUnknownOrderKeepsTheFirst(t *testing.T) {
+	whole := func(id int64) order.Key { return order.New(time.Date(2026, 12, 1, 10, 0, 0, 0, time.UTC), id) }
+	for name, c := range map[string]struct{ first, second order.Key }{
+		"the second without a fraction": {by(5), whole(1)},
+		"the first without a fraction":  {whole(1), by(5)},
+		"both without, ids grow":        {whole(1), whole(2)},
+		"both without, ids fall":        {whole(2), whole(1)},
+	} {
+		t.Run(name+", both exports", func(t *testing.T) {
+			b, _, e := world()
+			book(t, e, RequestRef{Order: c.first}, named("First"))
+			_, err := e.Book(t.Context(), RequestRef{Order: c.second}, named("Second"))
+			refused(t, err, "another one of the same second")
+			if b.names["V-1"] != "First" {
+				t.Error(b.names)
+			}
+			book(t, e, RequestRef{Order: c.first, Redelivered: true}, named("First"))
+		})
+		t.Run(name+", an export after an unlink", func(t *testing.T) {
+			b, l, e := world()
+			_ = l.NextGeneration(t.Context(), 7, "", 35, c.first)
+			_, err := e.Book(t.Context(), RequestRef{Order: c.second}, acme())
+			refused(t, err, "another one of the same second")
+			if len(b.calls) > 0 {
+				t.Error(b.calls)
+			}
+		})
+	}
 }
 
 // What an ERP does not declare is refused with a message, without a call.

@@ -10,15 +10,18 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// Key is the place of an ERP request among those of its company. Keys compare as strings: the request with the higher
-// key was created later, and only equal keys are the same request. A key has a fixed width:
+// Key is the place of an ERP request among those of its company. Only equal keys are the same request. As strings, keys
+// sort by time. A key has a fixed width:
 //
 //	20261201T100000.123456Z-0000598134325841112
 //	the time when Procore created the request, in UTC and microseconds, and its id
 //
 // Ids do not grow with time: Procore does not promise it, and several regions assign them. The id only orders requests of
-// the same microsecond. A request whose time is known only in seconds counts from the start of its second, and so may
-// come before older requests of that second.
+// the same microsecond.
+//
+// The time of a request that was found in a request detail is known only in seconds: its key has no fraction. Procore
+// publishes nothing that orders such a request and the others of its second, so their order is unknown. As a string,
+// its key is the first of its second; to compare two requests, use After.
 //
 // The order is that of Procore's clock. If that clock went back, requests after the change would count as older than
 // those before it. Procore does not document such a case.
@@ -30,7 +33,7 @@ type Key string
 const layout = "20060102T150405.000000Z"
 
 // New returns the key of a request that was created at the given time. A time without a four-digit year
-// counts as the zero time: such requests are ordered by id, before all others.
+// counts as the zero time: such requests come before all others, in unknown order.
 func New(at time.Time, request int64) Key {
 	if at = at.UTC(); at.Year() < 1 || at.Year() > 9999 {
 		at = time.Time{}
@@ -50,6 +53,21 @@ func Of(m interface {
 	}
 	return New(at, m.GetErpRequestId())
 }
+
+// Latest returns the highest key that the request might have if its time were known in microseconds. It is the key
+// itself, or if the key has no fraction, the end of its second: 20261201T100000.~~~~~~Z-0000598134325841112, which is
+// higher than all keys of that second.
+func (k Key) Latest() Key {
+	second, request, whole := strings.Cut(string(k), ".000000Z-")
+	if !whole {
+		return k
+	}
+	return Key(second + ".~~~~~~Z-" + request)
+}
+
+// After reports whether the request was certainly created after another. For two requests whose order is unknown, both
+// a.After(b) and b.After(a) are false.
+func (k Key) After(other Key) bool { return k > other.Latest() }
 
 // Request returns the id of the key's request, or 0 if it has none.
 func (k Key) Request() int64 {

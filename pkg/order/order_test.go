@@ -37,6 +37,29 @@ func TestKeysSortByTimeThenID(t *testing.T) {
 	}
 }
 
+// A key without a fraction may be anywhere in its second.
+func TestAfterIsCertain(t *testing.T) {
+	second := time.Date(2026, 12, 1, 10, 0, 59, 0, time.UTC)
+	at := func(d time.Duration, id int64) order.Key { return order.New(second.Add(d), id) }
+	before, next := at(-time.Microsecond, 9), at(time.Second, 1)
+	whole, wholeToo, early, late := at(0, 5), at(0, 6), at(time.Microsecond, 1), at(time.Second-time.Microsecond, math.MaxInt64)
+	for i, c := range []struct {
+		a, b  order.Key
+		after bool
+	}{
+		{late, early, true}, {whole, before, true}, {next, whole, true}, {next, late, true}, {early, before, true}, {whole, "", true}, {early, "", true},
+		{whole, whole, false}, {early, early, false}, {"", "", false},
+		{early, whole, false}, {late, whole, false}, {whole, early, false}, {whole, late, false}, {whole, wholeToo, false}, {wholeToo, whole, false},
+	} {
+		if c.a.After(c.b) != c.after || c.after && c.b.After(c.a) {
+			t.Errorf("%d: %q after %q: %v, want %v", i, c.a, c.b, c.a.After(c.b), c.after)
+		}
+	}
+	if l := whole.Latest(); len(l) != len(whole) || l.Request() != 5 || l <= late || l >= next || l.Latest() != l || early.Latest() != early {
+		t.Errorf("the latest of %q is %q", whole, l)
+	}
+}
+
 func TestInvalidTimeKeepsTheWidth(t *testing.T) {
 	for _, at := range []time.Time{time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(-5, 1, 1, 0, 0, 0, 0, time.UTC)} {
 		if k := order.New(at, 7); k != order.New(time.Time{}, 7) {

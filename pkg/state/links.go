@@ -29,7 +29,7 @@ func (l Link) Update(originID string, request order.Key) Link {
 	return l
 }
 
-// SaveLink stores a link, unless the stored one is of a newer request.
+// SaveLink stores a link, unless the stored one is of a request that is newer, or whose order is unknown.
 func (s *State) SaveLink(ctx context.Context, company int64, itemType string, itemID int64, l Link) error {
 	key := linkKey(company, itemType, itemID)
 	value, err := json.Marshal(l)
@@ -43,7 +43,7 @@ func (s *State) SaveLink(ctx context.Context, company int64, itemType string, it
 	}
 	return s.bucket.Update(ctx, key, func(raw []byte) ([]byte, error) {
 		var old Link
-		if raw != nil && json.Unmarshal(raw, &old) == nil && (old.Order > l.Order || old.OriginID == l.OriginID && old.Order == l.Order) {
+		if raw != nil && json.Unmarshal(raw, &old) == nil && !l.Order.After(old.Order) && (old.Order != l.Order || old.OriginID == l.OriginID) {
 			return nil, nil
 		}
 		return value, nil

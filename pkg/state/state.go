@@ -42,11 +42,12 @@ func (s *State) Generation(ctx context.Context, company int64, entity string, it
 	return order.Key(key), err
 }
 
-// NextGeneration records that a request unlinked or reset the record: a newer export makes a new booking, an older one is
-// superseded. It does nothing if a newer request is recorded.
+// NextGeneration records that a request unlinked or reset the record: a newer export makes a new booking, one that is older
+// or whose order is unknown is refused. It does nothing if a newer request is recorded. Of two requests whose order is
+// unknown, it records the one with the higher Latest.
 func (s *State) NextGeneration(ctx context.Context, company int64, entity string, itemID int64, request order.Key) error {
 	return s.bucket.Update(ctx, generationKey(company, entity, itemID), func(raw []byte) ([]byte, error) {
-		if order.Key(raw) >= request {
+		if order.Key(raw).Latest() >= request.Latest() {
 			return nil, nil
 		}
 		return []byte(request), nil

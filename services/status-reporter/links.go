@@ -38,7 +38,7 @@ type record struct {
 }
 
 // dropSuperseded removes from a batch the updates of records that a newer request has updated since, so that Procore
-// keeps the newest request's mark. An outcome whose links can't be read leaves the batch with the error, and is redelivered.
+// keeps the newest request's mark. Of two requests whose order is unknown, Procore keeps the mark that was made first. An outcome whose links can't be read leaves the batch with the error, and is redelivered.
 func (s *Service) dropSuperseded(ctx context.Context, batch []*waiting) []*waiting {
 	errs := make([]error, len(batch))
 	var reads sync.WaitGroup
@@ -62,7 +62,10 @@ func (s *Service) dropSupersededOf(ctx context.Context, w *waiting) error {
 	o := w.Outcome
 	w.links = links{}
 	own := order.Of(o)
-	outdated := func(itemType string, id int64) bool { return w.links[record{itemType, id}].Order > own }
+	outdated := func(itemType string, id int64) bool {
+		last := w.links[record{itemType, id}].Order
+		return last != own && !own.After(last)
+	}
 	for _, c := range o.CloseOuts {
 		for _, m := range c.Marks {
 			if err := s.read(ctx, w, m.ItemType, m.ItemId); err != nil {

@@ -57,3 +57,20 @@ func TestRequestIsCheckedInProcoreAndInTheStreams(t *testing.T) {
 		}
 	}
 }
+
+// A click fails rightly only if its vendor has a newer click, or another one of the same second.
+func TestClickMayBeSuperseded(t *testing.T) {
+	at := func(d time.Duration) sandbox.Request {
+		return sandbox.Request{Clicked: time.Date(2026, 12, 1, 10, 0, 0, 0, time.UTC).Add(d)}
+	}
+	requests := map[int64]sandbox.Request{1: at(500 * time.Millisecond), 2: at(900 * time.Millisecond), 3: at(2500 * time.Millisecond), 4: at(9 * time.Second)}
+	clicks := []click{{request: 1, vendor: 7}, {request: 2, vendor: 7}, {request: 3, vendor: 7}, {request: 4, vendor: 8}}
+	for i, want := range []bool{true, true, false, false} {
+		if got := mayBeSuperseded(clicks[i], clicks, requests); got != want {
+			t.Errorf("click %d may be superseded: %v, want %v", i+1, got, want)
+		}
+	}
+	if !mayBeSuperseded(clicks[1], clicks[:2], requests) {
+		t.Error("the newer click of a second can't be superseded by the older one")
+	}
+}

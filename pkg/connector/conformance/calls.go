@@ -122,7 +122,7 @@ func (s *suite) removeBy(ctx context.Context, e Entity, origin string, request o
 	_, err := withRetries(ctx, func() (*tiebackv1.RemoveResponse, error) {
 		return s.main.Remove(ctx, &tiebackv1.RemoveRequest{
 			CompanyId: s.target.Company, Entity: e, OriginId: origin, Key: fmt.Sprintf("%d/reset/%d", s.target.Company, request.Request()),
-			Request: request.Request(), Order: string(request),
+			Request: request.Request(), Order: string(request), OrderLatest: string(request.Latest()),
 		})
 	})
 	return err

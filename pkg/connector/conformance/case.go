@@ -83,6 +83,8 @@ func Cases() []Case {
 			"Yesterday's amounts replace today's, because yesterday's export was retried.", olderRequest},
 		{"two requests of the same moment", "of two requests with the same time, the one with the higher id is newer",
 			"The user clicks twice in a moment, and the books keep the amounts of the first click.", sameMoment},
+		{"two requests whose order is unknown", "of two requests of the same second, one of them without a fraction, the second one is refused",
+			"The user clicks twice within a second, and the books keep either the first or the second click, although both were reported as exported.", unknownOrder},
 		{"many changes at once", "of concurrent changes, that of the newest request wins",
 			"Two exports of one record overlap, and the books keep the amounts that Procore has already replaced.", changesAtOnce},
 		{"an older reset never removes what a newer request changed", "a reset of an older request is refused with the field request",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/tieback/tieback/pkg/order"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
@@ -49,6 +50,65 @@ func (s *suite) lateChange(ctx context.Context, requests func() (older, newer or
 	return errors.Join(
 		describe("a change by an older request, under a different key", refused(err, "request")),
 		s.checkNotBooked(ctx, late), s.checkContent(ctx, from, change, b), s.repeatChange(ctx, from, change, changed))
+}
+
+// unknownOrder changes and removes records by requests of the same second, some of which have no fraction.
+func unknownOrder(ctx context.Context, s *suite) error {
+	e, err := s.pick("update and list", func(c *can) bool { return c.Put && c.Update && c.List })
+	if err != nil {
+		return err
+	}
+	second := s.began.Truncate(time.Second).Add(time.Hour)
+	exact, whole := order.New(second.Add(time.Second/2), s.id()), order.New(second, s.id())
+	other, next := order.New(second, s.id()), order.New(second.Add(time.Second), s.id())
+	return errors.Join(
+		describe("after a change by a request with a fraction", s.changeInOneSecond(ctx, e, exact, next, whole)),
+		describe("after a change by a request without a fraction", s.changeInOneSecond(ctx, e, whole, next, exact, other)))
+}
+
+// changeInOneSecond changes a record by the first request. The others may neither change nor remove it; the first one and
+// the next one may.
+func (s *suite) changeInOneSecond(ctx context.Context, e Entity, first, next order.Key, others ...order.Key) error {
+	from, err := s.cursor(ctx, e)
+	if err != nil {
+		return err
+	}
+	q, b, err := s.book(ctx, e)
+	if err != nil {
+		return err
+	}
+	change := s.changeOf(q, b, first, func(r *Record) { r.Name = q.Record.Name + " first" })
+	if _, err := s.put(ctx, s.main, change); err != nil {
+		return err
+	}
+	removable := s.cans[e].Remove && s.cans[e].State
+	for _, o := range others {
+		late := s.changeOf(q, b, o, func(r *Record) { r.Name = q.Record.Name + " second" })
+		_, err := s.putOnce(ctx, late)
+		err = errors.Join(describe("a change by another request of the same second", refused(err, "request")),
+			s.checkNotBooked(ctx, late), s.checkContent(ctx, from, change, b))
+		if err == nil && removable {
+			err = errors.Join(describe("a reset by another request of the same second", refused(s.removeBy(ctx, e, b.OriginId, o), "request")),
+				s.checkState(ctx, e, b.OriginId, present))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, by := range []order.Key{first, next} {
+		again := s.changeOf(q, b, by, func(r *Record) { r.Name = q.Record.Name + " again" })
+		again.Key += "/again"
+		if _, err := s.put(ctx, s.main, again); err != nil {
+			return fmt.Errorf("a further change by the same or by a newer request: %w", err)
+		}
+		if err := s.checkContent(ctx, from, again, b); err != nil {
+			return err
+		}
+	}
+	if !removable {
+		return nil
+	}
+	return errors.Join(s.removeBy(ctx, e, b.OriginId, next), s.checkState(ctx, e, b.OriginId, deleted))
 }
 
 func describe(what string, err error) error {

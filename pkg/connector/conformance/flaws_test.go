@@ -54,19 +54,32 @@ func checkThenChange(d connector.Driver, e *erp) putFunc {
 	return func(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
 		e.mu.Lock()
 		old := e.at(q.Record.Entity, q.Record.OriginId)
-		newest := old != nil && q.Order >= old.order
+		change := old != nil && !connector.Superseded(old.orderLatest, q)
 		e.mu.Unlock()
-		if !newest {
+		if !change {
 			return d.Put(ctx, q)
 		}
 		time.Sleep(rand.N(5 * time.Millisecond))
-		order := q.Order
 		q.Order = ""
 		a, err := d.Put(ctx, q)
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		old.order = max(old.order, order)
+		old.orderLatest = max(old.orderLatest, q.OrderLatest)
 		return a, err
+	}
+}
+
+// refuseOwn refuses the change of a record that the same request wrote before, if its time has no fraction.
+func refuseOwn(d connector.Driver, e *erp) putFunc {
+	return func(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
+		e.mu.Lock()
+		old := e.at(q.Record.Entity, q.Record.OriginId)
+		own := old != nil && q.Order < old.orderLatest && e.keys[q.Key] == nil
+		e.mu.Unlock()
+		if own {
+			return nil, errSuperseded
+		}
+		return d.Put(ctx, q)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/fault"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
@@ -80,8 +81,8 @@ func (m *memory) Remove(_ context.Context, q *tiebackv1.RemoveRequest) (*tieback
 		}
 	}
 	if r := m.at(q.Entity, q.OriginId); r != nil && !r.gone {
-		if q.Order != "" && q.Order < r.order {
-			return nil, fault.Refused("request", "A newer request changed it.")
+		if connector.Superseded(r.orderLatest, q) {
+			return nil, errSuperseded
 		}
 		r.gone = true
 		m.touch(r)

@@ -35,9 +35,9 @@ type erp struct {
 
 type entry struct {
 	*Record
-	seq   int64
-	gone  bool
-	order string
+	seq         int64
+	gone        bool
+	orderLatest string
 }
 
 func newERP(f flaw) *erp {
@@ -104,6 +104,8 @@ func (m *memory) dead() error {
 	return nil
 }
 
+var errSuperseded = fault.Refused("request", "A newer request, or another one of the same second, changed it.")
+
 var errBusy = fault.Wait(20*time.Millisecond, errors.New("too many requests"))
 
 func (m *memory) Put(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
@@ -134,7 +136,7 @@ func (m *memory) book(q *tiebackv1.PutRequest) (*tiebackv1.Booking, error) {
 	}
 	r := proto.CloneOf(q.Record)
 	old := m.at(r.Entity, r.OriginId)
-	if err := cmp.Or(m.check(r), m.changeable(r, old, q.Order)); err != nil {
+	if err := cmp.Or(m.check(r), m.changeable(old, q)); err != nil {
 		return nil, err
 	}
 	if old == nil {
@@ -142,7 +144,7 @@ func (m *memory) book(q *tiebackv1.PutRequest) (*tiebackv1.Booking, error) {
 		m.name(r)
 	}
 	m.number(r)
-	old.Record, old.gone, old.order = r, false, max(old.order, q.Order)
+	old.Record, old.gone, old.orderLatest = r, false, max(old.orderLatest, q.OrderLatest)
 	m.touch(old)
 	b := &tiebackv1.Booking{OriginId: r.OriginId, OriginCode: r.Code, Stamp: q.Stamp}
 	for _, l := range r.Lines {
@@ -182,16 +184,16 @@ func (e *erp) touch(r *entry) {
 	e.records = append(slices.DeleteFunc(e.records, func(x *entry) bool { return x == r }), r)
 }
 
-func (m *memory) changeable(r *Record, old *entry, order string) error {
-	switch {
+func (m *memory) changeable(old *entry, q *tiebackv1.PutRequest) error {
+	switch r := q.Record; {
 	case r.Entity == assignment || r.OriginId == "":
 		return nil
 	case isFixed(r.Entity):
 		return fault.Refused("", "A document can't be changed.")
 	case old == nil || old.gone:
 		return fault.Refused("origin_id", "There is no %s.", r.OriginId)
-	case order != "" && order < old.order:
-		return fault.Refused("request", "A newer request changed it.")
+	case connector.Superseded(old.orderLatest, q):
+		return errSuperseded
 	}
 	return nil
 }

@@ -97,7 +97,7 @@ func (s *suite) putOf(r *Record) *tiebackv1.PutRequest {
 
 // setRequest sets the request of a put.
 func setRequest(q *tiebackv1.PutRequest, request order.Key, stamp string) {
-	q.Request, q.Order, q.Stamp = request.Request(), string(request), fmt.Sprintf("%s:%s", request, stamp)
+	q.Request, q.Order, q.OrderLatest, q.Stamp = request.Request(), string(request), string(request.Latest()), fmt.Sprintf("%s:%s", request, stamp)
 }
 
 // changeOf returns the put that changes a booked record in place.

@@ -95,10 +95,26 @@ var flaws = []flaw{
 	{name: "brings a removed record back when it is exported again", driver: putting(revive), caught: []string{"exported again after a reset"}},
 	{name: "takes the last change that comes for the newest", driver: sending(func(q *tiebackv1.PutRequest) { q.Order = "" }),
 		caught: []string{"an older request never overwrites a newer one"}},
-	{name: "takes the highest id for the newest request", driver: sending(func(q *tiebackv1.PutRequest) { q.Order = fmt.Sprintf("%019d", q.Request) }),
+	{name: "takes the highest id for the newest request", driver: sending(func(q *tiebackv1.PutRequest) {
+		q.Order = fmt.Sprintf("%019d", q.Request)
+		q.OrderLatest = q.Order
+	}),
 		caught: []string{"an older request never overwrites a newer one"}},
-	{name: "forgets the id where two requests have the same time", driver: sending(func(q *tiebackv1.PutRequest) { q.Order, _, _ = strings.Cut(q.Order, "-") }),
-		caught: []string{"two requests of the same moment"}},
+	{name: "forgets the id where two requests have the same time", driver: sending(func(q *tiebackv1.PutRequest) {
+		q.Order, _, _ = strings.Cut(q.Order, "-")
+		q.OrderLatest = q.Order
+	}), caught: []string{"two requests of the same moment"}},
+	{name: "stores order instead of order_latest", driver: sending(func(q *tiebackv1.PutRequest) { q.OrderLatest = q.Order }),
+		caught: []string{"two requests whose order is unknown"}},
+	{name: "compares order_latest instead of order", driver: sending(func(q *tiebackv1.PutRequest) { q.Order = q.OrderLatest }),
+		caught: []string{"two requests whose order is unknown"}},
+	{name: "refuses the second change of one request", driver: putting(refuseOwn), caught: []string{"two requests whose order is unknown"}},
+	{name: "compares order_latest when it removes", driver: func(d connector.Driver, _ *erp) connector.Driver {
+		return &broken{Driver: d, gone: func(_ context.Context, q *tiebackv1.RemoveRequest) error {
+			q.Order = q.OrderLatest
+			return nil
+		}}
+	}, caught: []string{"two requests whose order is unknown"}},
 	{name: "looks the newest request up before it changes, without a lock", driver: putting(checkThenChange), caught: []string{"many changes at once"}},
 	{name: "removes what a newer request changed", driver: func(d connector.Driver, _ *erp) connector.Driver {
 		return &broken{Driver: d, gone: func(_ context.Context, q *tiebackv1.RemoveRequest) error {

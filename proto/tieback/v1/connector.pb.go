@@ -1031,11 +1031,16 @@ type PutRequest struct {
 	Request   int64                  `protobuf:"varint,4,opt,name=request,proto3" json:"request,omitempty"` // the id of the ERP request, for the ERP's own journal; 0: not from an ERP request
 	Stamp     string                 `protobuf:"bytes,5,opt,name=stamp,proto3" json:"stamp,omitempty"`      // stored with the key and returned in its booking; opaque to the connector
 	// The place of the ERP request among the company's requests, in the order in which Procore created
-	// them. Ids do not have that order. Compare it bytewise; it is opaque otherwise, at most 64 bytes of ASCII.
-	// A change is refused permanently, with the field "request", if a request with a higher order wrote
-	// the record before; an equal order is the same request. The lines of a budget are the exception:
-	// they are always added. "": not from an ERP request, never refused for its order.
+	// them. Ids do not have that order. order is the lowest place that the request may have, order_latest the
+	// highest; they are equal unless the time of the request is known only in seconds. Both are compared bytewise
+	// and opaque otherwise, at most 64 bytes of ASCII. "": not from an ERP request, never refused for its order.
+	//
+	// The connector stores the highest order_latest of the requests that wrote a record. A change is refused
+	// permanently, with the field "request", if its order is lower than the stored value and its order_latest is
+	// not equal to it: a newer request, or another one of the same second, wrote the record before. An equal
+	// order_latest is the same request. The lines of a budget are the exception: they are always added.
 	Order         string `protobuf:"bytes,6,opt,name=order,proto3" json:"order,omitempty"`
+	OrderLatest   string `protobuf:"bytes,7,opt,name=order_latest,json=orderLatest,proto3" json:"order_latest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1108,6 +1113,13 @@ func (x *PutRequest) GetStamp() string {
 func (x *PutRequest) GetOrder() string {
 	if x != nil {
 		return x.Order
+	}
+	return ""
+}
+
+func (x *PutRequest) GetOrderLatest() string {
+	if x != nil {
+		return x.OrderLatest
 	}
 	return ""
 }
@@ -1659,9 +1671,10 @@ type RemoveRequest struct {
 	CompanyId     int64                  `protobuf:"varint,1,opt,name=company_id,json=companyId,proto3" json:"company_id,omitempty"`
 	Entity        Entity                 `protobuf:"varint,2,opt,name=entity,proto3,enum=tieback.v1.Entity" json:"entity,omitempty"`
 	OriginId      string                 `protobuf:"bytes,3,opt,name=origin_id,json=originId,proto3" json:"origin_id,omitempty"`
-	Key           string                 `protobuf:"bytes,4,opt,name=key,proto3" json:"key,omitempty"`          // the key of the reset, for the ERP's own journal
-	Request       int64                  `protobuf:"varint,5,opt,name=request,proto3" json:"request,omitempty"` // as in PutRequest
-	Order         string                 `protobuf:"bytes,6,opt,name=order,proto3" json:"order,omitempty"`      // as in PutRequest: a record that a request with a higher order changed is not removed
+	Key           string                 `protobuf:"bytes,4,opt,name=key,proto3" json:"key,omitempty"`                                    // the key of the reset, for the ERP's own journal
+	Request       int64                  `protobuf:"varint,5,opt,name=request,proto3" json:"request,omitempty"`                           // as in PutRequest
+	Order         string                 `protobuf:"bytes,6,opt,name=order,proto3" json:"order,omitempty"`                                // as in PutRequest: a removal is refused as a change would be
+	OrderLatest   string                 `protobuf:"bytes,7,opt,name=order_latest,json=orderLatest,proto3" json:"order_latest,omitempty"` // as in PutRequest
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1734,6 +1747,13 @@ func (x *RemoveRequest) GetRequest() int64 {
 func (x *RemoveRequest) GetOrder() string {
 	if x != nil {
 		return x.Order
+	}
+	return ""
+}
+
+func (x *RemoveRequest) GetOrderLatest() string {
+	if x != nil {
+		return x.OrderLatest
 	}
 	return ""
 }
@@ -1868,7 +1888,7 @@ const file_tieback_v1_connector_proto_rawDesc = "" +
 	"\x06update\x18\x06 \x01(\bR\x06update\x12\x10\n" +
 	"\x03tax\x18\a \x01(\bR\x03tax\x12\x1c\n" +
 	"\tretainage\x18\b \x01(\bR\tretainage\x12\x1a\n" +
-	"\bcurrency\x18\t \x01(\bR\bcurrency\"\xaf\x01\n" +
+	"\bcurrency\x18\t \x01(\bR\bcurrency\"\xd2\x01\n" +
 	"\n" +
 	"PutRequest\x12\x1d\n" +
 	"\n" +
@@ -1877,7 +1897,8 @@ const file_tieback_v1_connector_proto_rawDesc = "" +
 	"\x06record\x18\x03 \x01(\v2\x12.tieback.v1.RecordR\x06record\x12\x18\n" +
 	"\arequest\x18\x04 \x01(\x03R\arequest\x12\x14\n" +
 	"\x05stamp\x18\x05 \x01(\tR\x05stamp\x12\x14\n" +
-	"\x05order\x18\x06 \x01(\tR\x05order\"<\n" +
+	"\x05order\x18\x06 \x01(\tR\x05order\x12!\n" +
+	"\forder_latest\x18\a \x01(\tR\vorderLatest\"<\n" +
 	"\vPutResponse\x12-\n" +
 	"\abooking\x18\x01 \x01(\v2\x13.tieback.v1.BookingR\abooking\"\xc2\x01\n" +
 	"\aBooking\x12\x1b\n" +
@@ -1918,7 +1939,7 @@ const file_tieback_v1_connector_proto_rawDesc = "" +
 	"\x06entity\x18\x02 \x01(\x0e2\x12.tieback.v1.EntityR\x06entity\x12\x1b\n" +
 	"\torigin_id\x18\x03 \x01(\tR\boriginId\">\n" +
 	"\rStateResponse\x12-\n" +
-	"\x05state\x18\x01 \x01(\x0e2\x17.tieback.v1.RecordStateR\x05state\"\xb9\x01\n" +
+	"\x05state\x18\x01 \x01(\x0e2\x17.tieback.v1.RecordStateR\x05state\"\xdc\x01\n" +
 	"\rRemoveRequest\x12\x1d\n" +
 	"\n" +
 	"company_id\x18\x01 \x01(\x03R\tcompanyId\x12*\n" +
@@ -1926,7 +1947,8 @@ const file_tieback_v1_connector_proto_rawDesc = "" +
 	"\torigin_id\x18\x03 \x01(\tR\boriginId\x12\x10\n" +
 	"\x03key\x18\x04 \x01(\tR\x03key\x12\x18\n" +
 	"\arequest\x18\x05 \x01(\x03R\arequest\x12\x14\n" +
-	"\x05order\x18\x06 \x01(\tR\x05order\"\x10\n" +
+	"\x05order\x18\x06 \x01(\tR\x05order\x12!\n" +
+	"\forder_latest\x18\a \x01(\tR\vorderLatest\"\x10\n" +
 	"\x0eRemoveResponse*\xeb\x03\n" +
 	"\x06Entity\x12\x16\n" +
 	"\x12ENTITY_UNSPECIFIED\x10\x00\x12\x1d\n" +

@@ -122,12 +122,12 @@ func (b *Books) Remove(ctx context.Context, req *tiebackv1.RemoveRequest) (*tieb
 		if err != nil || r == nil {
 			return err
 		}
-		late, err := t.overtaken(r.id, req.GetOrder())
+		superseded, err := t.superseded(r.id, req)
 		switch {
 		case err != nil:
 			return err
-		case late && !r.deleted:
-			return newer(r.rec)
+		case superseded && !r.deleted:
+			return refuseSuperseded(r.rec)
 		}
 		return t.remove(r, "removed "+req.GetKey())
 	})

@@ -21,7 +21,7 @@ func (t *tx) put(req *tiebackv1.PutRequest) (*tiebackv1.Booking, error) {
 		return nil, fault.Refused("origin_id", "The %s is in the ledger already, as %s, and an export can't change it. "+
 			"Change it in the ledger, or reset it in Procore and export it again.", call(r), r.GetOriginId())
 	}
-	if err := t.overtakes(req, r); err != nil {
+	if err := t.checkSuperseded(req, r); err != nil {
 		return nil, err
 	}
 	sent := len(r.GetLines())
@@ -33,7 +33,7 @@ func (t *tx) put(req *tiebackv1.PutRequest) (*tiebackv1.Booking, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := t.wrote(row.id, req.GetOrder()); err != nil {
+	if err := t.recordRequest(row.id, req); err != nil {
 		return nil, err
 	}
 	b := &tiebackv1.Booking{OriginId: row.rec.OriginId, OriginCode: row.rec.Code, OriginData: row.rec.OriginData, Stamp: req.GetStamp(), Messages: messages}

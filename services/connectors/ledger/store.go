@@ -66,9 +66,9 @@ CREATE TABLE IF NOT EXISTS keys (
 	booking   BLOB NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS keys_record ON keys (record_id);
-CREATE TABLE IF NOT EXISTS newest ( -- the newest ERP request that wrote a record
-	record_id     INTEGER PRIMARY KEY REFERENCES records (id),
-	request_order TEXT NOT NULL -- compares bytewise; see PutRequest.order
+CREATE TABLE IF NOT EXISTS requests ( -- the newest ERP request that wrote a record
+	record_id    INTEGER PRIMARY KEY REFERENCES records (id),
+	order_latest TEXT NOT NULL -- the highest; compared bytewise; see PutRequest.order
 );
 CREATE TABLE IF NOT EXISTS entries (
 	id        INTEGER PRIMARY KEY,

@@ -40,7 +40,7 @@ func bookInto(dir string) {
 		if i%5 == 4 { // a budget gets a line more each time, with an origin id of its own
 			r = &Record{Entity: Budget, OriginId: update, JobOriginId: budget, Lines: []*Line{{Amount: "1.00", ProcoreId: int64(i), Description: "x"}}}
 		}
-		res, err := b.Put(ctx, &tiebackv1.PutRequest{Key: fmt.Sprint(i), Order: fmt.Sprintf("%06d", i), Record: r})
+		res, err := b.Put(ctx, &tiebackv1.PutRequest{Key: fmt.Sprint(i), Order: fmt.Sprintf("%06d", i), OrderLatest: fmt.Sprintf("%06d", i), Record: r})
 		if err != nil {
 			fmt.Println(err)
 			return

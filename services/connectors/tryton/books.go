@@ -101,7 +101,7 @@ func (b *Books) Remove(ctx context.Context, q *tiebackv1.RemoveRequest) (*tiebac
 	if err := knows(q.GetEntity()); err != nil {
 		return nil, err
 	}
-	err = b.rpc.callWith(ctx, writes, f.context(), nil, "model.tieback.remove.remove", name(q.GetEntity()), q.GetOriginId(), q.GetOrder())
+	err = b.rpc.callWith(ctx, writes, f.context(), nil, "model.tieback.remove.remove", name(q.GetEntity()), q.GetOriginId(), q.GetOrder(), q.GetOrderLatest())
 	if err != nil {
 		return nil, err
 	}

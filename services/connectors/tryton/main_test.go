@@ -149,7 +149,7 @@ func (w *world) request(r *tiebackv1.Record) *tiebackv1.PutRequest {
 	if r.ProcoreId == 0 {
 		r.ProcoreId = 1<<40 + start<<20 + serial.Add(1)
 	}
-	return &tiebackv1.PutRequest{CompanyId: company, Key: fmt.Sprintf("%d/%d/%d/0", company, r.Entity, r.ProcoreId), Record: r, Request: by(10).Request(), Order: string(by(10)), Stamp: "10:abc"}
+	return &tiebackv1.PutRequest{CompanyId: company, Key: fmt.Sprintf("%d/%d/%d/0", company, r.Entity, r.ProcoreId), Record: r, Request: by(10).Request(), Order: string(by(10)), OrderLatest: string(by(10).Latest()), Stamp: "10:abc"}
 }
 
 // by is the nth request, whose id is lower than those of the requests before it; 0: people of the company.

@@ -164,7 +164,7 @@ func TestAnOlderRequestDoesNotOverwrite(t *testing.T) {
 	origin := w.put(r).OriginId // request 10
 	change := func(n int, name string) error {
 		r := &tiebackv1.Record{Entity: vendor, ProcoreId: r.ProcoreId, OriginId: origin, Name: name}
-		_, err := w.driver.Put(t.Context(), &tiebackv1.PutRequest{CompanyId: company, Key: unique("k"), Record: r, Request: by(n).Request(), Order: string(by(n))})
+		_, err := w.driver.Put(t.Context(), &tiebackv1.PutRequest{CompanyId: company, Key: unique("k"), Record: r, Request: by(n).Request(), Order: string(by(n)), OrderLatest: string(by(n).Latest())})
 		return err
 	}
 	for _, tt := range []struct {

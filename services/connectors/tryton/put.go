@@ -107,7 +107,7 @@ func (w *work) plan(ctx context.Context, q *tiebackv1.PutRequest) (object, error
 		return nil, err
 	}
 	plan := object{
-		"entity": name(w.r.Entity), "company": w.facts.id, "order": q.Order, "stamp": q.Stamp,
+		"entity": name(w.r.Entity), "company": w.facts.id, "order": q.Order, "order_latest": q.OrderLatest, "stamp": q.Stamp,
 		"model": w.trait.model, "expect": w.found.ids(), "origin_data": w.r.OriginData,
 		"origin_code": w.r.Code,
 	}

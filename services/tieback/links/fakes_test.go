@@ -63,7 +63,7 @@ func (p *lists) List(_ context.Context, c procore.Call) iter.Seq2[map[string]any
 }
 
 // by is a request that was created later, the higher its id.
-func by(request int64) order.Key { return order.New(time.Time{}, request) }
+func by(request int64) order.Key { return order.New(time.UnixMicro(request), request) }
 
 // checked notes a call that differs from its published operation.
 func (p *lists) checked(c procore.Call) {
@@ -87,7 +87,7 @@ func (b *bucket) SaveLink(_ context.Context, _ int64, itemType string, id int64,
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	key := state.Linked{ItemType: itemType, ItemID: id}
-	if b.links[key].Order <= l.Order {
+	if k := b.links[key].Order; k == l.Order || l.Order.After(k) {
 		b.links[key] = l
 	}
 	return nil

@@ -8,7 +8,7 @@ export interface Row {
   rec: Rec;
   deleted: boolean;
   lines: number;   // line numbers given out so far
-  order: string;   // of the newest ERP request that wrote it; ASCII, compares as it is
+  orderLatest: string; // the highest of the ERP requests that wrote it; ASCII, compared as a string
   seq: number;     // of its last change
 }
 

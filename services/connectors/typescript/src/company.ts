@@ -3,11 +3,11 @@ import { join } from 'node:path';
 import { status } from '@grpc/grpc-js';
 import { Books, change, type Entry, Tx } from './books.js';
 import { type Entity, type FindRequest, type ListRequest, type PutRequest, type RemoveRequest, type StateRequest, traits } from './contract.js';
-import { newer, overtaken } from './fence.js';
 import { Journal } from './journal.js';
 import { Refusal, Status } from './problem.js';
 import { put } from './put.js';
 import { remove } from './remove.js';
+import { refusal, superseded } from './superseded.js';
 
 const groupMax = 256;
 const pageDefault = 500;
@@ -64,15 +64,15 @@ export class Company {
     });
   }
 
-  remove({ entity, originId, key, order }: RemoveRequest, caller: Caller): Promise<object> {
-    traitOf(entity);
+  remove(q: RemoveRequest, caller: Caller): Promise<object> {
+    traitOf(q.entity);
     return this.do(caller, () => {
-      const row = this.books.find(entity!, originId);
+      const row = this.books.find(q.entity!, q.originId);
       if (!row || row.deleted) return [{}];
-      if (overtaken(row, order)) throw newer(row.rec);
+      if (superseded(row, q)) throw refusal(row.rec);
       const tx = new Tx(this.books);
       remove(tx, row);
-      return [{}, tx.entry(`removed ${key ?? ''}`)];
+      return [{}, tx.entry(`removed ${q.key ?? ''}`)];
     });
   }
 

@@ -20,14 +20,14 @@ export interface Rec {
 
 export interface Booking { originId: string; originCode?: string; originData?: string; lineOriginIds: string[]; stamp?: string }
 
-export interface PutRequest { companyId?: string; key?: string; record?: Rec; request?: string; stamp?: string; order?: string }
+export interface PutRequest { companyId?: string; key?: string; record?: Rec; request?: string; stamp?: string; order?: string; orderLatest?: string }
 export interface FindRequest { companyId?: string; key?: string; entity?: Entity }
 export interface ListRequest {
   companyId?: string; entity?: Entity; cursor?: string; limit?: number;
   jobOriginId?: string; subJobOriginId?: string; parentOriginId?: string;
 }
 export interface StateRequest { companyId?: string; entity?: Entity; originId?: string }
-export interface RemoveRequest extends StateRequest { key?: string; request?: string; order?: string }
+export interface RemoveRequest extends StateRequest { key?: string; request?: string; order?: string; orderLatest?: string }
 export interface Change { record: Rec; deleted?: boolean }
 
 export interface Trait {

@@ -36,19 +36,19 @@ export function openJobCost(tx: Tx, assignment: Rec): void {
 }
 
 /** setJobCost is a job cost's own Put: an amount that is left out stays as it is. */
-export function setJobCost(tx: Tx, r: Rec, order = ''): Row {
+export function setJobCost(tx: Tx, r: Rec, orderLatest = ''): Row {
   const row = jobCost(tx, r.costCodeOriginId!, r.categoryOriginId!);
   const rec = { ...row.rec, procoreId: r.procoreId ?? row.rec.procoreId, name: r.name || row.rec.name, description: r.description || row.rec.description };
   rec.amount = r.amount || rec.amount;
   rec.actualAmount = r.actualAmount || rec.actualAmount;
-  return tx.save({ ...row, rec, deleted: false, order: order > row.order ? order : row.order });
+  return tx.save({ ...row, rec, deleted: false, orderLatest: orderLatest > row.orderLatest ? orderLatest : row.orderLatest });
 }
 
 function jobCost(tx: Tx, costCodeOriginId: string, categoryOriginId: string): Row {
   const originId = assignmentId(costCodeOriginId, categoryOriginId);
   const code = tx.find('ENTITY_COST_CODE', costCodeOriginId)?.rec;
   return tx.find('ENTITY_JOB_COST', originId) ?? {
-    deleted: false, lines: 0, order: '', seq: 0,
+    deleted: false, lines: 0, orderLatest: '', seq: 0,
     rec: {
       entity: 'ENTITY_JOB_COST', originId, costCodeOriginId, categoryOriginId, amount: '0', actualAmount: '0',
       jobOriginId: code?.jobOriginId, subJobOriginId: code?.subJobOriginId, lines: [],

@@ -1,7 +1,7 @@
 // Put: a record under its key, once, with its lines and what they cost.
 import { type Row, scopeOf, Tx } from './books.js';
 import { assignmentId, type Booking, call, type Line, type PutRequest, type Rec, traits } from './contract.js';
-import { newer, overtaken } from './fence.js';
+import { refusal, superseded } from './superseded.js';
 import { accrue, openJobCost, setJobCost } from './jobcost.js';
 import { Refusal } from './problem.js';
 import { resolve } from './refs.js';
@@ -15,11 +15,11 @@ export function put(tx: Tx, q: PutRequest, sent: Rec, own: string): Booking {
   if (natural) r.originId = assignmentId(r.costCodeOriginId, r.categoryOriginId);
   const old = r.originId ? tx.find(r.entity, r.originId) : undefined;
   if (sent.originId && !natural) changeable(r, old);
-  if (sent.originId && old && overtaken(old, q.order)) r = lateLines(r, old);
+  if (sent.originId && old && superseded(old, q)) r = lateLines(r, old);
   validate(r, own);
   resolve(tx, r);
-  if (r.entity === 'ENTITY_JOB_COST') return booking(setJobCost(tx, r, q.order), [], q.stamp);
-  const row: Omit<Row, 'seq'> = { rec: r, deleted: false, lines: old?.lines ?? 0, order: max(old?.order, q.order) };
+  if (r.entity === 'ENTITY_JOB_COST') return booking(setJobCost(tx, r, q.orderLatest), [], q.stamp);
+  const row: Omit<Row, 'seq'> = { rec: r, deleted: false, lines: old?.lines ?? 0, orderLatest: max(old?.orderLatest, q.orderLatest) };
   name(tx, r, old);
   const given = number(row, old);
   codeFree(tx, r);
@@ -45,9 +45,9 @@ function changeable(r: Rec, old: Row | undefined): void {
   }
 }
 
-/** lateLines is what a request that comes late may still do: add what a budget does not have. */
+/** lateLines returns the record of a superseded request: a budget still gets the lines that it does not have. */
 function lateLines(r: Rec, old: Row): Rec {
-  if (r.entity !== 'ENTITY_BUDGET') throw newer(old.rec);
+  if (r.entity !== 'ENTITY_BUDGET') throw refusal(old.rec);
   const known = new Map(old.rec.lines.map((l) => [lineKey(l), l]));
   const lines = r.lines.map((l) => (l.procoreId && known.get(lineKey(l))) || l);
   return structuredClone({ ...old.rec, lines });

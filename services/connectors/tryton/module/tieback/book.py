@@ -100,7 +100,7 @@ class Key(ModelSQL):
         with postponed({}) as later, Transaction().set_context(tieback_entity=plan['entity'],
                 company=plan['company'], active_test=False):
             if plan.get('id'):
-                cls.newest(plan)
+                cls.check_current(plan)
             record = cls.write_record(plan)
         with Transaction().set_context(tieback_entity=plan['entity'], active_test=False):
             for name, ids in later.items():
@@ -112,7 +112,7 @@ class Key(ModelSQL):
             lines = cls.line_ids(record, plan)
             with Transaction().set_context(_check_access=False):
                 Record.write([face], {'lines': json.dumps(lines),
-                        'request_order': max(face.request_order or '', plan.get('order') or '')})
+                        'order_latest': max(face.order_latest or '', plan.get('order_latest') or '')})
         code = plan.get('origin_code') or getattr(record, plan['code'])
         return face, {'origin_id': face.origin, 'origin_code': code or '', 'origin_data': plan.get('origin_data', ''),
             'line_origin_ids': [str(l) for l in lines], 'stamp': plan.get('stamp', '')}
@@ -125,8 +125,8 @@ class Key(ModelSQL):
                 % (face.entity.replace('_', ' '), face.origin))
 
     @classmethod
-    def newest(cls, plan):
-        "Refuse a change that a newer request has overtaken. The face is locked till the end."
+    def check_current(cls, plan):
+        "Lock the face until the end of the transaction, and refuse a change that is superseded."
         Record = Pool().get('tieback.record')
         face = Record.of(plan['entity'], plan.get('origin') or str(plan['id']))
         cursor = Transaction().connection.cursor()
@@ -134,8 +134,7 @@ class Key(ModelSQL):
         if not face.live and not plan.get('origin', '').count('|'):
             raise Refused('origin_id', "The %s %s was deleted in Tryton meanwhile, so it can't be changed. "
                 "Reset it in Procore and export it anew." % (plan['entity'].replace('_', ' '), face.origin))
-        if plan.get('order') and plan['order'] < (face.request_order or ''):
-            raise Refused('request', "A newer request has already changed the %s." % plan['entity'].replace('_', ' '))
+        face.refuse_superseded(plan.get('order'), plan.get('order_latest'))
 
     @classmethod
     def write_record(cls, plan):

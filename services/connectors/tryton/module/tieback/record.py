@@ -50,7 +50,7 @@ class Record(ModelSQL):
     company = fields.Many2One('company.company', "Company", ondelete='CASCADE')
     live = fields.Boolean("Live")
     slot = fields.Char("Code's Slot", help="Where the code is taken; empty where it is free.")
-    request_order = fields.Char("Order of the Latest ERP Request", help="Compares as text; see PutRequest.order.")
+    order_latest = fields.Char("Order of the Latest ERP Request", help="The highest order_latest; see PutRequest.order.")
     procore = fields.BigInteger("Procore id")
     data = fields.Text("As Booked", help="What Procore sent, for what Tryton has no field for.")
     lines = fields.Text("Lines", help="Ids of the lines, in Procore's order.")
@@ -93,6 +93,13 @@ class Record(ModelSQL):
         "The face of an entity's origin id, or None."
         found = cls.search([('entity', '=', entity), ('origin', '=', origin)])
         return found[0] if found else None
+
+    def refuse_superseded(self, order, order_latest):
+        "Refuse a write if a newer request, or another one of the same second, wrote the record; see PutRequest.order."
+        latest = self.order_latest or ''
+        if order and order < latest and order_latest != latest:
+            raise Refused('request', "A newer request, or another one of the same second, has already changed the %s."
+                % self.entity.replace('_', ' '))
 
     @classmethod
     def put(cls, entity, origin, values):

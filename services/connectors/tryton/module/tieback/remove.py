@@ -40,16 +40,15 @@ class Remove(Model):
         cls.__rpc__['remove'] = RPC(readonly=False)
 
     @classmethod
-    def remove(cls, entity, origin, order=''):
-        """Take a record out of the books. What is not in them is no error; what a newer ERP
-        request changed stays. Without an order it is people of the company."""
+    def remove(cls, entity, origin, order='', order_latest=''):
+        """Remove a record from the books. It is not an error if they do not have it. Without an
+        order, the removal comes from the company's own users and is never superseded."""
         lock('tieback.resets', 'EXCLUSIVE')
         Record = Pool().get('tieback.record')
         face = Record.of(entity, origin)
         if not face or not face.live:
             return False
-        if order and order < (face.request_order or ''):
-            raise Refused('request', "A newer request has already changed the %s." % entity.replace('_', ' '))
+        face.refuse_superseded(order, order_latest)
         with Transaction().set_context(active_test=False):
             resource = Pool().get(face.model)(face.resource)
             refuse(face, leaning(face, resource))
