@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"github.com/shopspring/decimal"
 
 	"github.com/tieback/tieback/pkg/connector"
@@ -101,7 +102,7 @@ func (t *tx) writeJobCost(r *Record) (*row, error) {
 	if r.ProcoreId != 0 {
 		row.rec.ProcoreId = r.ProcoreId
 	}
-	row.rec.Name, row.rec.Description = or(r.Name, row.rec.Name), or(r.Description, row.rec.Description)
+	row.rec.Name, row.rec.Description = cmp.Or(r.Name, row.rec.Name), cmp.Or(r.Description, row.rec.Description)
 	if err := t.saveJobCost(row); err != nil {
 		return nil, err
 	}
@@ -109,7 +110,7 @@ func (t *tx) writeJobCost(r *Record) (*row, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &entry{date: r.GetDate(), currency: or(or(r.GetCurrency(), row.rec.Currency), own), memo: call(row.rec)}
+	e := &entry{date: r.GetDate(), currency: cmp.Or(cmp.Or(r.GetCurrency(), row.rec.Currency), own), memo: call(row.rec)}
 	if err := t.inCurrency(row, e.currency, e.memo); err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -68,7 +69,7 @@ func (t *tx) sameCurrency(r, of *Record) error {
 	if _, moves := rules[of.GetEntity()]; !moves {
 		return nil
 	}
-	r.Currency = or(r.Currency, of.GetCurrency())
+	r.Currency = cmp.Or(r.Currency, of.GetCurrency())
 	has, err := t.currencyOf(r)
 	if err != nil {
 		return err
@@ -160,7 +161,7 @@ func (b *Books) jobCostsAgree(ctx context.Context) error {
 		return err
 	}
 	for _, r := range costs {
-		if err := agrees(r, or(r.Currency, own), posted[r.OriginId]); err != nil {
+		if err := agrees(r, cmp.Or(r.Currency, own), posted[r.OriginId]); err != nil {
 			return err
 		}
 	}
@@ -178,7 +179,7 @@ func agrees(r *Record, currency string, posted map[balanceKey]decimal.Decimal) e
 		says    string
 	}{{Budgeted, r.Amount}, {JobCosts, r.ActualAmount}} {
 		if sum := posted[balanceKey{a.account, currency}]; !sum.Equal(stored(a.says)) {
-			return fmt.Errorf("%w: job cost %s says %s %s, and its postings come to %s", ErrUnbalanced, r.OriginId, or(a.says, "0"), currency, sum)
+			return fmt.Errorf("%w: job cost %s says %s %s, and its postings come to %s", ErrUnbalanced, r.OriginId, cmp.Or(a.says, "0"), currency, sum)
 		}
 	}
 	return nil

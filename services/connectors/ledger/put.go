@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"fmt"
 
 	"google.golang.org/protobuf/proto"
@@ -97,7 +98,7 @@ func (t *tx) write(r *Record, merge bool) (next *row, order []int, err error) {
 	} else if r.OriginId == "" {
 		t.name(r)
 	}
-	r.Code = or(r.Code, autoCode(r))
+	r.Code = cmp.Or(r.Code, autoCode(r))
 	order = next.number(old, merge && r.GetEntity() == Budget)
 	return next, order, t.store(next, old)
 }
@@ -129,8 +130,8 @@ func inheritOld(r, old *Record) {
 	if r.ProcoreId == 0 {
 		r.ProcoreId = old.ProcoreId
 	}
-	r.Code = or(r.Code, old.Code)
-	r.OriginData = or(r.OriginData, old.OriginData)
+	r.Code = cmp.Or(r.Code, old.Code)
+	r.OriginData = cmp.Or(r.OriginData, old.OriginData)
 }
 
 // workOrder is the prefix of commitments that are no purchase orders.
@@ -150,7 +151,7 @@ func autoCode(r *Record) string {
 	if natural(r.GetEntity()) {
 		return ""
 	}
-	return or(r.GetNumber(), r.GetOriginId())
+	return cmp.Or(r.GetNumber(), r.GetOriginId())
 }
 
 // store writes the row with all that hangs on it.

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"strings"
 
 	"github.com/tieback/tieback/pkg/connector"
@@ -86,19 +87,12 @@ func (t *tx) inherit(r *Record) error {
 
 func fill(r, from *Record) {
 	if r.JobOriginId == "" {
-		r.JobOriginId, r.SubJobOriginId = from.GetJobOriginId(), or(r.SubJobOriginId, from.GetSubJobOriginId())
+		r.JobOriginId, r.SubJobOriginId = from.GetJobOriginId(), cmp.Or(r.SubJobOriginId, from.GetSubJobOriginId())
 	}
-	r.VendorOriginId = or(r.VendorOriginId, from.GetVendorOriginId())
+	r.VendorOriginId = cmp.Or(r.VendorOriginId, from.GetVendorOriginId())
 	if from.GetEntity() == Requisition {
-		r.ContractOriginId = or(r.ContractOriginId, from.GetContractOriginId())
+		r.ContractOriginId = cmp.Or(r.ContractOriginId, from.GetContractOriginId())
 	}
-}
-
-func or(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 // depend records what a booked record refers to, instead of what it did before.

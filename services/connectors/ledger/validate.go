@@ -1,20 +1,19 @@
 package ledger
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"strings"
-	"time"
-	"unicode/utf8"
 
 	"github.com/shopspring/decimal"
-	"golang.org/x/text/unicode/norm"
 
+	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/fault"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// An amount has at most 18 digits before the point and 12 behind it, no exponent.
+// amountForm is an amount of at most 18 digits before the decimal point and 12 after it, without an exponent.
 var amountForm = regexp.MustCompile(`^[+-]?\d{1,18}(\.\d{1,12})?$`)
 
 var currencyForm = regexp.MustCompile(`^[A-Z]{3}$`)
@@ -32,43 +31,34 @@ func money(s string) (decimal.Decimal, bool) {
 	return d, err == nil
 }
 
-// known is an amount that validate has seen.
+// known returns an amount that validate has accepted.
 func known(s string) decimal.Decimal {
 	d, _ := money(s)
 	return d
 }
 
-// normalize trims what people type, in place, and brings what is compared into Unicode's normal form C.
+// normalize normalizes a record in place. An insurance belongs to its vendor under both names.
 func normalize(r *Record) {
-	for _, s := range []*string{&r.OriginId, &r.Code, &r.Name, &r.Number, &r.Currency, &r.Date, &r.StartsOn, &r.EndsOn} {
-		*s = strings.TrimSpace(*s)
-	}
-	for _, s := range []*string{&r.Code, &r.Name, &r.Number} {
-		*s = norm.NFC.String(*s)
-	}
-	if r.Entity == Insurance && r.VendorOriginId == "" {
-		r.VendorOriginId = r.ParentOriginId
-	}
+	connector.Normalize(r)
 	if r.Entity == Insurance {
+		r.VendorOriginId = cmp.Or(r.VendorOriginId, r.ParentOriginId)
 		r.ParentOriginId = r.VendorOriginId
 	}
 }
 
-// validate refuses what the record itself shows to be wrong; refs.go looks at the rest.
+// validate refuses a record with invalid values; resolve checks its references.
 func validate(r *Record) error {
 	t, ok := traitOf(r.GetEntity())
 	if !ok {
 		return fault.Permanentf("The ledger has no records of the kind %v.", r.GetEntity())
 	}
-	for field := range strings.FieldsSeq(t.needs) {
-		if err := present(r, field); err != nil {
-			return err
-		}
+	if err := connector.CheckRecord(r, "the ledger", t.needs); err != nil {
+		return err
 	}
 	if r.GetEntity() == JobCost && len(r.GetLines()) > 0 {
 		return fault.Refused("lines", "The %s has lines, and a job cost has none in the ledger.", call(r))
 	}
-	for _, check := range []func(*Record) error{validText, validDates, validAmounts, validMoney} {
+	for _, check := range []func(*Record) error{validCurrency, validAmounts, validMoney} {
 		if err := check(r); err != nil {
 			return err
 		}
@@ -76,47 +66,9 @@ func validate(r *Record) error {
 	return nil
 }
 
-func present(r *Record, field string) error {
-	value := map[string]string{
-		"name": r.GetName(), "code": r.GetCode(), "job": r.GetJobOriginId(), "vendor": r.GetVendorOriginId(),
-		"contract": r.GetContractOriginId(), "cost_code": r.GetCostCodeOriginId(), "category": r.GetCategoryOriginId(),
-	}[field]
-	label := strings.ReplaceAll(field, "_", " ")
-	switch {
-	case value != "":
-		return nil
-	case field == "name" || field == "code":
-		return fault.Refused(field, "The %s has no %s. Give it a %s and export it again.", call(r), label, label)
-	}
-	return fault.Refused(field, "The %s has no %s in the ledger. Export its %s first, then export it again.", call(r), label, label)
-}
-
-func validText(r *Record) error {
-	texts := []string{r.GetCode(), r.GetName(), r.GetDescription(), r.GetStatus(), r.GetKind(), r.GetNumber(), r.GetOriginData()}
-	for _, l := range r.GetLines() {
-		texts = append(texts, l.GetDescription(), l.GetUnit(), l.GetKind())
-	}
-	for _, s := range texts {
-		if !utf8.ValidString(s) {
-			return fault.Refused("", "The %s has a text with broken characters (not UTF-8). Type it anew and export it again.", Title(r.GetEntity()))
-		}
-	}
+func validCurrency(r *Record) error {
 	if c := r.GetCurrency(); c != "" && !currencyForm.MatchString(c) {
-		return fault.Refused("currency", "The currency %q of the %s is no ISO code such as USD.", c, call(r))
-	}
-	return nil
-}
-
-func validDates(r *Record) error {
-	for _, d := range []struct{ field, value string }{
-		{"date", r.GetDate()}, {"starts_on", r.GetStartsOn()}, {"ends_on", r.GetEndsOn()},
-	} {
-		if d.value == "" {
-			continue
-		}
-		if _, err := time.Parse(time.DateOnly, d.value); err != nil {
-			return fault.Refused(d.field, "The date %q of the %s is no date of the form YYYY-MM-DD.", d.value, call(r))
-		}
+		return fault.Refused("currency", "The currency %q of the %s is not an ISO code such as USD.", c, call(r))
 	}
 	return nil
 }
@@ -153,7 +105,7 @@ func badAmount(r *Record, field, where, value string) error {
 		strings.ReplaceAll(field, "_", " "), value, where, call(r))
 }
 
-// stored is an amount the ledger wrote itself; a sum may be longer than what money takes.
+// stored returns an amount that the ledger wrote. A sum may have more digits than money accepts.
 func stored(s string) decimal.Decimal {
 	d, _ := decimal.NewFromString(s)
 	return d

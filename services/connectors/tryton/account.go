@@ -1,6 +1,9 @@
 package tryton
 
-import "strconv"
+import (
+	"cmp"
+	"strconv"
+)
 
 // rootOf maps entities to the root of their accounts.
 var rootOf = map[entity]string{
@@ -10,7 +13,7 @@ var rootOf = map[entity]string{
 
 // account returns the values of an analytic account. A change sets its code and name; its place in the tree
 // stays the same.
-func (w *work) account(old *face) (object, error) {
+func (w *work) account(old *mapping) (object, error) {
 	r := w.r
 	if r.Entity == assignment {
 		return w.leaf(old), nil
@@ -39,12 +42,12 @@ func (w *work) account(old *face) (object, error) {
 
 // leaf returns the values of an assignment's account: the code and name of the cost type, unless the
 // assignment has its own.
-func (w *work) leaf(old *face) object {
+func (w *work) leaf(old *mapping) object {
 	r := w.r
 	category, costCode := w.found.of(standardCategory, r.CategoryOriginId), w.found.of(costCode, r.CostCodeOriginId)
 	is, _ := category.booked()
 	values := object{
-		"name": or(or(r.Name, is.GetName()), "Cost type "+r.CategoryOriginId), "code": or(r.Code, is.GetCode()),
+		"name": cmp.Or(cmp.Or(r.Name, is.GetName()), "Cost type "+r.CategoryOriginId), "code": cmp.Or(r.Code, is.GetCode()),
 		"active": true, "tieback_cost_type": category.Resource,
 	}
 	return w.at(values, "normal", w.facts.Roots["jobs"], costCode.Resource)

@@ -81,7 +81,7 @@ func (b *Books) State(ctx context.Context, q *tiebackv1.StateRequest) (*tiebackv
 		return nil, err
 	}
 	state := tiebackv1.RecordState_RECORD_STATE_UNKNOWN
-	switch f := l.Faces[0]; {
+	switch f := l.Mappings[0]; {
 	case f == nil:
 	case f.Live:
 		state = tiebackv1.RecordState_RECORD_STATE_PRESENT
@@ -131,7 +131,7 @@ func (b *Books) mine(company int64) error {
 type looked struct {
 	Booking string
 	Entity  string
-	Faces   []*face
+	Mappings   []*mapping
 }
 
 func (b *Books) look(ctx context.Context, key string, refs []connector.Reference) (looked, error) {

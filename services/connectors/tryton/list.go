@@ -36,7 +36,7 @@ func (b *Books) List(ctx context.Context, q *tiebackv1.ListRequest) (*tiebackv1.
 		}
 	}
 	var page struct {
-		Faces  []*face
+		Mappings  []*mapping
 		More   bool
 		Cursor string
 	}
@@ -44,7 +44,7 @@ func (b *Books) List(ctx context.Context, q *tiebackv1.ListRequest) (*tiebackv1.
 	if err != nil {
 		return nil, err
 	}
-	changes, err := b.changes(ctx, f, t, page.Faces)
+	changes, err := b.changes(ctx, f, t, page.Mappings)
 	if err != nil {
 		return nil, err
 	}
@@ -69,10 +69,10 @@ func only(q *tiebackv1.ListRequest) map[string]string {
 	return out
 }
 
-// changes returns the records of faces, and tombstones of those that are gone.
-func (b *Books) changes(ctx context.Context, f *facts, t trait, faces []*face) ([]*tiebackv1.Change, error) {
-	live := map[int64]*face{}
-	for _, at := range faces {
+// changes returns the records of mappings, and tombstones of those that are gone.
+func (b *Books) changes(ctx context.Context, f *facts, t trait, mappings []*mapping) ([]*tiebackv1.Change, error) {
+	live := map[int64]*mapping{}
+	for _, at := range mappings {
 		if at.Live {
 			live[at.Resource] = at
 		}
@@ -81,8 +81,8 @@ func (b *Books) changes(ctx context.Context, f *facts, t trait, faces []*face) (
 	if err != nil {
 		return nil, err
 	}
-	out := make([]*tiebackv1.Change, len(faces))
-	for i, at := range faces {
+	out := make([]*tiebackv1.Change, len(mappings))
+	for i, at := range mappings {
 		out[i] = at.tombstone(t.entity)
 		if r := records[at.Resource]; r != nil && at.Live {
 			out[i] = &tiebackv1.Change{Record: r}

@@ -15,7 +15,7 @@ type mechanism struct {
 
 // party returns the values of a vendor. A change overwrites the first address and the first phone, email and
 // website. Values that Procore lacks are not changed.
-func (w *work) party(ctx context.Context, old *face) (object, error) {
+func (w *work) party(ctx context.Context, old *mapping) (object, error) {
 	values := object{"name": w.r.Name}
 	if w.r.Code != "" {
 		values["code"] = w.r.Code

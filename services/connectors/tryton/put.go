@@ -1,6 +1,7 @@
 package tryton
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -75,7 +76,7 @@ func (b *Books) find(ctx context.Context, key string, r *record) (found, *tiebac
 	}
 	known := found{}
 	for i, at := range refs {
-		known[[2]string{name(at.Entity), at.OriginID}] = l.Faces[i]
+		known[[2]string{name(at.Entity), at.OriginID}] = l.Mappings[i]
 	}
 	return known, nil, nil
 }
@@ -89,7 +90,7 @@ type work struct {
 	trait trait
 }
 
-// plan returns what our module must do: the record's values, and its face.
+// plan returns what our module must do: the record's values, and its mapping.
 func (w *work) plan(ctx context.Context, q *tiebackv1.PutRequest) (object, error) {
 	old, err := w.changes()
 	if err != nil {
@@ -124,13 +125,13 @@ func (w *work) plan(ctx context.Context, q *tiebackv1.PutRequest) (object, error
 	if err := w.fill(ctx, plan, old); err != nil {
 		return nil, err
 	}
-	plan["face"], err = w.face()
+	plan["mapping"], err = w.mapping()
 	return plan, err
 }
 
-// expect returns the ids of the referenced faces, without the record itself, which may be deleted and
+// expect returns the ids of the referenced mappings, without the record itself, which may be deleted and
 // restored.
-func (w *work) expect(old *face) []int64 {
+func (w *work) expect(old *mapping) []int64 {
 	var out []int64
 	for _, id := range w.found.ids() {
 		if id != old.ID {
@@ -140,9 +141,9 @@ func (w *work) expect(old *face) []int64 {
 	return out
 }
 
-// changes returns the face of the record that w changes, or nil if it is new. A deleted assignment is
+// changes returns the mapping of the record that w changes, or nil if it is new. A deleted assignment is
 // restored.
-func (w *work) changes() (*face, error) {
+func (w *work) changes() (*mapping, error) {
 	r := w.r
 	if natural(r.Entity) {
 		return w.found.of(r.Entity, connector.AssignmentID(r.CostCodeOriginId, r.CategoryOriginId)), nil
@@ -165,7 +166,7 @@ func (w *work) changes() (*face, error) {
 }
 
 // carry keeps the values of the record that a change lacks.
-func (w *work) carry(old *face) {
+func (w *work) carry(old *mapping) {
 	was, err := old.booked()
 	if err != nil || was == nil {
 		return
@@ -173,11 +174,11 @@ func (w *work) carry(old *face) {
 	if w.r.ProcoreId == 0 {
 		w.r.ProcoreId = old.Procore
 	}
-	w.r.OriginData = or(w.r.OriginData, was.OriginData)
+	w.r.OriginData = cmp.Or(w.r.OriginData, was.OriginData)
 }
 
 // fill adds the values of the entity to a plan.
-func (w *work) fill(ctx context.Context, plan object, old *face) (err error) {
+func (w *work) fill(ctx context.Context, plan object, old *mapping) (err error) {
 	switch w.trait.model {
 	case parties:
 		plan["code"] = "code"
@@ -195,8 +196,8 @@ func (w *work) fill(ctx context.Context, plan object, old *face) (err error) {
 	return err
 }
 
-// face returns what our module stores with the record.
-func (w *work) face() (object, error) {
+// mapping returns what our module stores with the record.
+func (w *work) mapping() (object, error) {
 	data, err := keep(w.r)
 	if err != nil {
 		return nil, fault.New(fault.Permanent, fmt.Errorf("tryton: %w", err))

@@ -1,6 +1,7 @@
 package tryton
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"regexp"
@@ -75,13 +76,13 @@ var fieldsOf = map[string][]string{
 var documentFields = []string{"state", "untaxed_amount", "currency.code", "lines.sequence", "lines.type", "lines.amount",
 	"lines.description", "lines.analytic_accounts.account"}
 
-// records reads the records of faces, by their id in the model.
-func (b *Books) records(ctx context.Context, f *facts, t trait, faces map[int64]*face) (map[int64]*record, error) {
+// records reads the records of mappings, by their id in the model.
+func (b *Books) records(ctx context.Context, f *facts, t trait, mappings map[int64]*mapping) (map[int64]*record, error) {
 	out := map[int64]*record{}
-	if len(faces) == 0 {
+	if len(mappings) == 0 {
 		return out, nil
 	}
-	ids := slices.Sorted(maps.Keys(faces))
+	ids := slices.Sorted(maps.Keys(mappings))
 	var rows []row
 	with := f.context()
 	with["active_test"] = false
@@ -94,7 +95,7 @@ func (b *Books) records(ctx context.Context, f *facts, t trait, faces map[int64]
 		return nil, err
 	}
 	for _, is := range rows {
-		r, err := recordOf(t.entity, faces[is.ID], is, leaves)
+		r, err := recordOf(t.entity, mappings[is.ID], is, leaves)
 		if err != nil {
 			return nil, err
 		}
@@ -103,9 +104,9 @@ func (b *Books) records(ctx context.Context, f *facts, t trait, faces map[int64]
 	return out, nil
 }
 
-// leaves returns the faces of the leaf accounts of lines, by account.
-func (b *Books) leaves(ctx context.Context, f *facts, rows []row) (map[int64]*face, error) {
-	on := map[int64]*face{}
+// leaves returns the mappings of the leaf accounts of lines, by account.
+func (b *Books) leaves(ctx context.Context, f *facts, rows []row) (map[int64]*mapping, error) {
+	on := map[int64]*mapping{}
 	for _, r := range rows {
 		for _, l := range r.Lines {
 			for _, a := range l.Leaves {
@@ -116,18 +117,18 @@ func (b *Books) leaves(ctx context.Context, f *facts, rows []row) (map[int64]*fa
 	if len(on) == 0 {
 		return on, nil
 	}
-	var faces []*face
-	err := b.rpc.callWith(ctx, reads, f.context(), &faces, "model.tieback.record.search_read", []any{
+	var mappings []*mapping
+	err := b.rpc.callWith(ctx, reads, f.context(), &mappings, "model.tieback.record.search_read", []any{
 		[]any{"entity", "=", name(assignment)}, []any{"resource", "in", slices.Sorted(maps.Keys(on))},
 	}, 0, nil, nil, []string{"resource", "origin", "job", "sub_job", "cost_code", "category"})
-	for _, at := range faces {
+	for _, at := range mappings {
 		on[at.Resource] = at
 	}
 	return on, err
 }
 
 // recordOf returns the record that was booked, with its current values in Tryton.
-func recordOf(e entity, f *face, is row, leaves map[int64]*face) (*record, error) {
+func recordOf(e entity, f *mapping, is row, leaves map[int64]*mapping) (*record, error) {
 	r, err := f.booked()
 	if err != nil {
 		return nil, err
@@ -188,8 +189,8 @@ func (is row) payment(r *record) {
 		paid = is.Lines[i].Debit.Sub(is.Lines[i].Credit.Decimal)
 	}
 	r.Amount = same(r.Amount, paid)
-	r.Date, r.Code = or(string(is.Date), r.Date), or(r.Code, is.Posted)
-	r.Name = or(r.Name, is.Description)
+	r.Date, r.Code = cmp.Or(string(is.Date), r.Date), cmp.Or(r.Code, is.Posted)
+	r.Name = cmp.Or(r.Name, is.Description)
 }
 
 // same keeps the text of an amount that is still equal.
@@ -200,7 +201,7 @@ func same(was string, is decimal.Decimal) string {
 	return is.String()
 }
 
-func (is row) document(r *record, leaves map[int64]*face) {
+func (is row) document(r *record, leaves map[int64]*mapping) {
 	title, reference := title(r), reference(r)
 	if is.Reference != reference {
 		r.Number = is.Reference
@@ -211,7 +212,7 @@ func (is row) document(r *record, leaves map[int64]*face) {
 	if r.Code == "" || modelOf(r.Entity) != invoices {
 		r.Code = is.Number
 	}
-	r.Date = or(string(is.Invoiced)+string(is.Purchased)+string(is.Sold), r.Date)
+	r.Date = cmp.Or(string(is.Invoiced)+string(is.Purchased)+string(is.Sold), r.Date)
 	if len(r.Lines) == 0 && r.Amount != "" {
 		r.Amount = same(r.Amount, is.Untaxed.Sub(amount(r.TaxAmount)))
 		return
@@ -232,7 +233,7 @@ func total(lines []*tiebackv1.Line) (sum decimal.Decimal) {
 
 // lines returns the current lines of the document. The values with which a line was booked stay as long as
 // its amount does.
-func (is row) lines(r *record, title string, leaves map[int64]*face) []*tiebackv1.Line {
+func (is row) lines(r *record, title string, leaves map[int64]*mapping) []*tiebackv1.Line {
 	was := map[string]*tiebackv1.Line{}
 	for _, l := range r.Lines {
 		was[l.OriginId] = l
@@ -249,7 +250,7 @@ func (is row) lines(r *record, title string, leaves map[int64]*face) []*tiebackv
 		} else if !amount(at.Amount).Equal(l.Amount.Decimal) {
 			at.Amount, at.Quantity, at.UnitCost = l.Amount.String(), "", ""
 		}
-		if l.Description != or(at.Description, title) {
+		if l.Description != cmp.Or(at.Description, title) {
 			at.Description = l.Description
 		}
 		out = append(out, at)
@@ -258,7 +259,7 @@ func (is row) lines(r *record, title string, leaves map[int64]*face) []*tiebackv
 }
 
 // entered returns a line that was entered in Tryton.
-func (l line) entered(position int, leaves map[int64]*face) *tiebackv1.Line {
+func (l line) entered(position int, leaves map[int64]*mapping) *tiebackv1.Line {
 	out := &tiebackv1.Line{OriginId: strconv.FormatInt(l.ID, 10), Amount: l.Amount.String(), Position: int32(position)}
 	for _, a := range l.Leaves {
 		if leaf := leaves[a.Account]; leaf != nil {

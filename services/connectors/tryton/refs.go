@@ -1,6 +1,7 @@
 package tryton
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/tieback/tieback/pkg/connector"
@@ -23,10 +24,10 @@ func distinct(refs []connector.Reference) []connector.Reference {
 	return out
 }
 
-// found has the faces of a record's references.
-type found map[[2]string]*face
+// found has the mappings of a record's references.
+type found map[[2]string]*mapping
 
-func (f found) of(e entity, origin string) *face { return f[[2]string{name(e), origin}] }
+func (f found) of(e entity, origin string) *mapping { return f[[2]string{name(e), origin}] }
 
 // check refuses a record with an unknown or deleted reference.
 func (f found) check(r *record) error {
@@ -56,24 +57,24 @@ func (f found) inherit(r *record) {
 	fill(r, f.of(costCode, r.CostCodeOriginId))
 }
 
-func fill(r *record, from *face) {
+func fill(r *record, from *mapping) {
 	if from == nil {
 		return
 	}
 	if r.JobOriginId == "" {
 		r.JobOriginId = from.Job
-		r.SubJobOriginId = or(r.SubJobOriginId, from.SubJob)
+		r.SubJobOriginId = cmp.Or(r.SubJobOriginId, from.SubJob)
 	}
-	r.VendorOriginId = or(r.VendorOriginId, from.Vendor)
+	r.VendorOriginId = cmp.Or(r.VendorOriginId, from.Vendor)
 	if was, err := from.booked(); err == nil && was != nil && from.Entity != name(costCode) {
-		r.Currency = or(r.Currency, was.Currency)
+		r.Currency = cmp.Or(r.Currency, was.Currency)
 	}
 	if from.Entity == name(requisition) {
-		r.ContractOriginId = or(r.ContractOriginId, from.Contract)
+		r.ContractOriginId = cmp.Or(r.ContractOriginId, from.Contract)
 	}
 }
 
-// ids returns the ids of the faces. The module checks at the end of a booking that they still exist.
+// ids returns the ids of the mappings. The module checks at the end of a booking that they still exist.
 func (f found) ids() []int64 {
 	out := []int64{}
 	for _, at := range f {
@@ -83,11 +84,4 @@ func (f found) ids() []int64 {
 	}
 	slices.Sort(out)
 	return out
-}
-
-func or(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }

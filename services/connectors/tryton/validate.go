@@ -4,12 +4,10 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
-	"time"
-	"unicode/utf8"
 
 	"github.com/shopspring/decimal"
-	"golang.org/x/text/unicode/norm"
 
+	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/fault"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
@@ -36,15 +34,9 @@ func amount(s string) decimal.Decimal {
 	return d
 }
 
-// normalize trims texts that users type, in place, and brings texts that are compared into Unicode's normal
-// form C.
+// normalize normalizes a record in place. The origin id of an assignment follows from its references.
 func normalize(r *record) {
-	for _, s := range []*string{&r.OriginId, &r.Code, &r.Name, &r.Currency, &r.Date, &r.StartsOn, &r.EndsOn, &r.Number} {
-		*s = strings.TrimSpace(*s)
-	}
-	for _, s := range []*string{&r.Code, &r.Name, &r.Number} {
-		*s = norm.NFC.String(*s)
-	}
+	connector.Normalize(r)
 	if natural(r.Entity) {
 		r.OriginId = ""
 	}
@@ -52,15 +44,7 @@ func normalize(r *record) {
 
 // valid refuses a record with invalid values. digits are the decimals of its currency.
 func valid(r *record, t trait, digits int32) error {
-	for field := range strings.FieldsSeq(t.needs) {
-		if err := present(r, field); err != nil {
-			return err
-		}
-	}
-	if err := validText(r); err != nil {
-		return err
-	}
-	if err := validDates(r); err != nil {
+	if err := connector.CheckRecord(r, "Tryton", t.needs); err != nil {
 		return err
 	}
 	if err := validAmounts(r, digits); err != nil {
@@ -89,46 +73,6 @@ func validMoney(r *record, model string) error {
 		return fault.Refused("tax", "The %s has a tax, which Tryton does not book. Enter it in Tryton by hand.", called(r))
 	case r.RetainagePercent != "" && !order:
 		return fault.Refused("retainage", "The %s has a retainage of %s percent, which Tryton does not book. Enter it in Tryton by hand.", called(r), r.RetainagePercent)
-	}
-	return nil
-}
-
-func present(r *record, field string) error {
-	value := map[string]string{
-		"name": r.Name, "code": r.Code, "job": r.JobOriginId, "vendor": r.VendorOriginId, "contract": r.ContractOriginId,
-		"cost_code": r.CostCodeOriginId, "category": r.CategoryOriginId, "amount": r.Amount,
-	}[field]
-	label := strings.ReplaceAll(field, "_", " ")
-	switch {
-	case value != "", field == "amount" && len(r.Lines) > 0:
-		return nil
-	case field == "name" || field == "code" || field == "amount":
-		return fault.Refused(field, "The %s has no %s. Give it one in Procore and export it again.", called(r), label)
-	}
-	return fault.Refused(field, "The %s has no %s in Tryton. Export its %s first, then export it again.", called(r), label, label)
-}
-
-func validText(r *record) error {
-	texts := []string{r.Code, r.Name, r.Description, r.Status, r.Kind, r.Number, r.OriginData}
-	for _, l := range r.Lines {
-		texts = append(texts, l.Description, l.Unit, l.Kind)
-	}
-	for _, s := range texts {
-		if !utf8.ValidString(s) || strings.ContainsRune(s, 0) {
-			return fault.Refused("", "The %s has a text with invalid characters. Enter the text again in Procore, then export the record again.", strings.ToLower(called(&record{Entity: r.Entity})))
-		}
-	}
-	return nil
-}
-
-func validDates(r *record) error {
-	for _, d := range []struct{ field, value string }{{"date", r.Date}, {"starts_on", r.StartsOn}, {"ends_on", r.EndsOn}} {
-		if d.value == "" {
-			continue
-		}
-		if _, err := time.Parse(time.DateOnly, d.value); err != nil {
-			return fault.Refused(d.field, "The date %q of the %s is not a date of the form YYYY-MM-DD.", d.value, called(r))
-		}
 	}
 	return nil
 }

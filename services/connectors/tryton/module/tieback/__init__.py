@@ -1,6 +1,6 @@
 """Tieback's part of Tryton 6.0, on PostgreSQL: what can't be done from outside.
 
-    record.py   a face of each record that Procore knows or may know, and what of it changed
+    record.py   a mapping of each record that Procore knows or may know, and what of it changed
     track.py    the standard models tell when they change
     book.py     a record and its key in one transaction
     remove.py   a reset

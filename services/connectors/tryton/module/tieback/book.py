@@ -57,18 +57,18 @@ class Key(ModelSQL):
 
     @classmethod
     def look(cls, key, refs):
-        "The booking of a key, or None, and the faces that a record refers to, None where unknown."
+        "The booking of a key, or None, and the mappings that a record refers to, None where unknown."
         Record = Pool().get('tieback.record')
         booked = cls.search([('key', '=', key)])
-        faces = []
+        mappings = []
         for entity, origin in refs:
-            face = Record.of(entity, origin)
-            faces.append(Record.read([face.id], ['entity', 'origin', 'resource', 'live', 'data', 'lines'] + OWNERS)[0]
-                if face else None)
+            mapping = Record.of(entity, origin)
+            mappings.append(Record.read([mapping.id], ['entity', 'origin', 'resource', 'live', 'data', 'lines'] + OWNERS)[0]
+                if mapping else None)
         return {
             'booking': booked[0].booking if booked else None,
             'entity': booked[0].entity if booked else None,
-            'faces': faces,
+            'mappings': mappings,
             }
 
     @classmethod
@@ -86,9 +86,9 @@ class Key(ModelSQL):
             return booked[0].booking
         with again(), Transaction().set_context(_check_access=False):
             claim, = cls.create([{'key': key, 'entity': plan['entity']}])
-        face, booking = cls.carry_out(plan)
+        mapping, booking = cls.carry_out(plan)
         with Transaction().set_context(_check_access=False):
-            cls.write([claim], {'record': face.id, 'booking': json.dumps(booking)})
+            cls.write([claim], {'record': mapping.id, 'booking': json.dumps(booking)})
         return claim.booking
 
     @classmethod
@@ -107,34 +107,34 @@ class Key(ModelSQL):
                 Model = Pool().get(name)
                 Model.touch(Model.search([('id', 'in', list(ids))]))
             Record.put(plan['entity'], plan.get('origin') or str(record.id),
-                dict(plan['face'], model=plan['model'], resource=record.id))
-            face = Record.of(plan['entity'], plan.get('origin') or str(record.id))
+                dict(plan['mapping'], model=plan['model'], resource=record.id))
+            mapping = Record.of(plan['entity'], plan.get('origin') or str(record.id))
             lines = cls.line_ids(record, plan)
             with Transaction().set_context(_check_access=False):
-                Record.write([face], {'lines': json.dumps(lines),
-                        'order_latest': max(face.order_latest or '', plan.get('order_latest') or '')})
+                Record.write([mapping], {'lines': json.dumps(lines),
+                        'order_latest': max(mapping.order_latest or '', plan.get('order_latest') or '')})
         code = plan.get('origin_code') or getattr(record, plan['code'])
-        return face, {'origin_id': face.origin, 'origin_code': code or '', 'origin_data': plan.get('origin_data', ''),
+        return mapping, {'origin_id': mapping.origin, 'origin_code': code or '', 'origin_data': plan.get('origin_data', ''),
             'line_origin_ids': [str(l) for l in lines], 'stamp': plan.get('stamp', '')}
 
     @classmethod
     def still_there(cls, expected):
         Record = Pool().get('tieback.record')
-        for face in Record.search([('id', 'in', expected), ('live', '=', False)]):
-            raise Refused(face.entity, "The %s %s was deleted in Tryton meanwhile. Choose another and export again."
-                % (face.entity.replace('_', ' '), face.origin))
+        for mapping in Record.search([('id', 'in', expected), ('live', '=', False)]):
+            raise Refused(mapping.entity, "The %s %s was deleted in Tryton meanwhile. Choose another and export again."
+                % (mapping.entity.replace('_', ' '), mapping.origin))
 
     @classmethod
     def check_current(cls, plan):
-        "Lock the face until the end of the transaction, and refuse a change that is superseded."
+        "Lock the mapping until the end of the transaction, and refuse a change that is superseded."
         Record = Pool().get('tieback.record')
-        face = Record.of(plan['entity'], plan.get('origin') or str(plan['id']))
+        mapping = Record.of(plan['entity'], plan.get('origin') or str(plan['id']))
         cursor = Transaction().connection.cursor()
-        cursor.execute('SELECT id FROM tieback_record WHERE id = %s FOR UPDATE', (face.id,))
-        if not face.live and not plan.get('origin', '').count('|'):
+        cursor.execute('SELECT id FROM tieback_record WHERE id = %s FOR UPDATE', (mapping.id,))
+        if not mapping.live and not plan.get('origin', '').count('|'):
             raise Refused('origin_id', "The %s %s was deleted in Tryton meanwhile, so it can't be changed. "
-                "Reset it in Procore and export it anew." % (plan['entity'].replace('_', ' '), face.origin))
-        face.refuse_superseded(plan.get('order'), plan.get('order_latest'))
+                "Reset it in Procore and export it anew." % (plan['entity'].replace('_', ' '), mapping.origin))
+        mapping.refuse_superseded(plan.get('order'), plan.get('order_latest'))
 
     @classmethod
     def write_record(cls, plan):
@@ -222,14 +222,14 @@ def document(Model, values):
 def leaf_account(cost_code, category):
     "The account of a cost code's cost type; it is made when something is booked on it first."
     Account, Record = Pool().get('analytic_account.account'), Pool().get('tieback.record')
-    face = Record.of('cost_type_assignment', cost_code + '|' + category)
-    if face and face.live:
-        return Account(face.resource)
+    mapping = Record.of('cost_type_assignment', cost_code + '|' + category)
+    if mapping and mapping.live:
+        return Account(mapping.resource)
     kind, parent = Account(int(category)), Account(int(cost_code))
     values = {'name': kind.name, 'code': kind.code, 'type': 'normal', 'state': 'opened', 'active': True,
         'company': parent.company.id, 'root': parent.root.id, 'parent': parent.id,
         'tieback_level': 'cost_type_assignment', 'tieback_cost_type': kind.id}
-    there = Account.search([('id', '=', face.resource)]) if face else []
+    there = Account.search([('id', '=', mapping.resource)]) if mapping else []
     if there:
         leaf, = there
         Account.write([leaf], values)

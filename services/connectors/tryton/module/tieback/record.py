@@ -1,4 +1,4 @@
-"""Faces: one row for each record that Procore knows or may know, and the log of their changes."""
+"""Mappings: one row for each record that Procore knows or may know, and the log of their changes."""
 import json
 
 from trytond import backend
@@ -90,7 +90,7 @@ class Record(ModelSQL):
 
     @classmethod
     def of(cls, entity, origin):
-        "The face of an entity's origin id, or None."
+        "The mapping of an entity's origin id, or None."
         found = cls.search([('entity', '=', entity), ('origin', '=', origin)])
         return found[0] if found else None
 
@@ -103,21 +103,21 @@ class Record(ModelSQL):
 
     @classmethod
     def put(cls, entity, origin, values):
-        "Write a face, or make it, and log the change."
-        face = cls.of(entity, origin)
+        "Write a mapping, or make it, and log the change."
+        mapping = cls.of(entity, origin)
         with again(), Transaction().set_context(_check_access=False):
-            if face:
-                differ = {k: v for k, v in values.items() if plain(getattr(face, k)) != v}
+            if mapping:
+                differ = {k: v for k, v in values.items() if plain(getattr(mapping, k)) != v}
                 if differ:
-                    cls.write([face], differ)
+                    cls.write([mapping], differ)
             else:
-                face, = cls.create([dict(values, entity=entity, origin=origin)])
-        Pool().get('tieback.change').log([face.id])
-        return face
+                mapping, = cls.create([dict(values, entity=entity, origin=origin)])
+        Pool().get('tieback.change').log([mapping.id])
+        return mapping
 
     @classmethod
     def adopt(cls, company, entity):
-        "Give a face to what was in the books before this module was, or came in by SQL."
+        "Give a mapping to what was in the books before this module was, or came in by SQL."
         cursor = Transaction().connection.cursor()
         cursor.execute(  # of another cluster, before a restore
             'UPDATE tieback_change SET txid = 0 WHERE txid >= txid_snapshot_xmax(txid_current_snapshot())'
@@ -137,7 +137,7 @@ class Record(ModelSQL):
 
     @classmethod
     def page(cls, entity, company, cursor, limit, only):
-        """Faces that changed between two snapshots of the database.
+        """Mappings that changed between two snapshots of the database.
 
         The first page takes a snapshot; it and the next pages tell what is visible in it and
         was not in the one before; then what was committed meanwhile has its turn. So nothing is
@@ -153,10 +153,10 @@ class Record(ModelSQL):
         else:  # what changed while somebody paged comes now
             cursor = [until, '', 0]
             more = until != now and bool(Change.between(entity, company, only, until, now, 0, 1))
-        faces = {f['id']: f for f in cls.read([r[0] for r in rows], ['entity', 'origin', 'resource',
+        mappings = {f['id']: f for f in cls.read([r[0] for r in rows], ['entity', 'origin', 'resource',
                     'live', 'procore', 'data', 'lines'] + OWNERS)}
         return {
-            'faces': [faces[r[0]] for r in rows],
+            'mappings': [mappings[r[0]] for r in rows],
             'more': more,
             'cursor': json.dumps([Change.cluster()] + cursor, separators=(',', ':')),
             }
@@ -179,17 +179,17 @@ class Change(ModelSQL):
         cls.__table_handler__(module_name).index_action('txid', 'add')
 
     @classmethod
-    def log(cls, faces):
-        "Log that faces changed: one row for a face and a transaction. Never waits for another."
+    def log(cls, mappings):
+        "Log that mappings changed: one row for a mapping and a transaction. Never waits for another."
         cursor = Transaction().connection.cursor()
-        for face in faces:
+        for mapping in mappings:
             cursor.execute('INSERT INTO tieback_change (record, txid) SELECT %s, txid_current()'
                 ' WHERE NOT EXISTS (SELECT 1 FROM tieback_change WHERE record = %s AND txid = txid_current())',
-                (face, face))
+                (mapping, mapping))
 
     @classmethod
     def between(cls, entity, company, only, since, until, last, limit):
-        "Faces that changed between two snapshots, by their latest change there."
+        "Mappings that changed between two snapshots, by their latest change there."
         where, args = ['r.entity = %s', '(r.company = %s OR r.company IS NULL)'], [entity, company]
         for owner, value in only.items():
             if owner not in OWNERS:

@@ -45,14 +45,14 @@ class Remove(Model):
         order, the removal comes from the company's own users and is never superseded."""
         lock('tieback.resets', 'EXCLUSIVE')
         Record = Pool().get('tieback.record')
-        face = Record.of(entity, origin)
-        if not face or not face.live:
+        mapping = Record.of(entity, origin)
+        if not mapping or not mapping.live:
             return False
-        face.refuse_superseded(order, order_latest)
+        mapping.refuse_superseded(order, order_latest)
         with Transaction().set_context(active_test=False):
-            resource = Pool().get(face.model)(face.resource)
-            refuse(face, leaning(face, resource))
-            getattr(cls, 'remove_' + face.model.replace('.', '_'))(resource)
+            resource = Pool().get(mapping.model)(mapping.resource)
+            refuse(mapping, leaning(mapping, resource))
+            getattr(cls, 'remove_' + mapping.model.replace('.', '_'))(resource)
         return True
 
     @classmethod
@@ -129,53 +129,53 @@ def below(account):
                 ('parent', 'child_of', [account.id]), ('tieback_cost_type', '=', account.id)]])
 
 
-def leaning(face, resource):
+def leaning(mapping, resource):
     "The live documents that keep a record in the books."
     Record = Pool().get('tieback.record')
     found = {}
-    for column, entities in LEANS.get(face.entity, []):
-        domain = [('live', '=', True), (column, '=', face.origin)]
+    for column, entities in LEANS.get(mapping.entity, []):
+        domain = [('live', '=', True), (column, '=', mapping.origin)]
         domain.append(('entity', 'in', entities) if entities else ('model', '!=', 'analytic_account.account'))
         found.update((f.id, f) for f in Record.search(domain))
-    if face.entity in ACCOUNTS:
+    if mapping.entity in ACCOUNTS:
         Entry = Pool().get('analytic.account.entry')
         entries = Entry.search([('account', 'in', [a.id for a in below(resource)])])
         lines = [e.origin for e in entries if e.origin]
         documents = [getattr(l, {'purchase.line': 'purchase', 'sale.line': 'sale'}.get(l.__name__, 'invoice'), None)
             for l in lines]
-        found.update((f.id, f) for d in documents if d for f in faces_of(d))
-        if not found and face.entity in {'cost_code', 'standard_category'}:
-            found.update((f.id, f) for f in named_by_lines(face))
-    if face.model in {'purchase.purchase', 'sale.sale'}:
+        found.update((f.id, f) for d in documents if d for f in mappings_of(d))
+        if not found and mapping.entity in {'cost_code', 'standard_category'}:
+            found.update((f.id, f) for f in named_by_lines(mapping))
+    if mapping.model in {'purchase.purchase', 'sale.sale'}:
         Line = Pool().get('account.invoice.line')
         billed = Line.search([('origin', 'in', [str(l) for l in resource.lines])])
-        found.update((f.id, f) for l in billed if l.invoice for f in faces_of(l.invoice))
-    found.pop(face.id, None)
+        found.update((f.id, f) for l in billed if l.invoice for f in mappings_of(l.invoice))
+    found.pop(mapping.id, None)
     return list(found.values())
 
 
-def named_by_lines(face):
+def named_by_lines(mapping):
     "Documents with a line that names a cost code without a cost type, or a type without a code."
     Record = Pool().get('tieback.record')
-    name = {'cost_code': 'costCodeOriginId', 'standard_category': 'categoryOriginId'}[face.entity]
+    name = {'cost_code': 'costCodeOriginId', 'standard_category': 'categoryOriginId'}[mapping.entity]
     return Record.search([('live', '=', True), ('model', '!=', 'analytic_account.account'),
-            ('data', 'like', '%%"%s":"%s"%%' % (name, face.origin))])
+            ('data', 'like', '%%"%s":"%s"%%' % (name, mapping.origin))])
 
 
-def faces_of(document):
+def mappings_of(document):
     Record = Pool().get('tieback.record')
     return Record.search([('live', '=', True), ('model', '=', document.__name__), ('resource', '=', document.id)])
 
 
-def refuse(face, on):
+def refuse(mapping, on):
     if not on:
         return
     names = ['%s %s' % (f.entity.replace('_', ' '), called(f)) for f in on[:3]]
     more = ' and %d more' % (len(on) - 3) if len(on) > 3 else ''
     raise Refused('', "The %s can't be deleted: %s%s %s on it. Delete that first." % (
-            face.entity.replace('_', ' '), ', '.join(names), more, 'depends' if len(on) == 1 else 'depend'))
+            mapping.entity.replace('_', ' '), ', '.join(names), more, 'depends' if len(on) == 1 else 'depend'))
 
 
-def called(face):
-    record = Pool().get(face.model)(face.resource)
-    return getattr(record, 'reference', None) or getattr(record, 'number', None) or face.origin
+def called(mapping):
+    record = Pool().get(mapping.model)(mapping.resource)
+    return getattr(record, 'reference', None) or getattr(record, 'number', None) or mapping.origin

@@ -1,6 +1,6 @@
 """The standard models tell when they change.
 
-    model                       face                                   also changed by
+    model                       mapping                                   also changed by
     party.party                 vendor                                 its addresses, contact mechanisms
     analytic_account.account    job, sub job, cost code, ...           -
     (an assignment's account)   job cost                               analytic lines
@@ -24,7 +24,7 @@ CODED = {'job', 'sub_job', 'cost_code', 'standard_cost_code', 'standard_category
 
 @contextmanager
 def postponed(ids):
-    """Collect what changes, by model, instead of writing faces each time: a booking touches its
+    """Collect what changes, by model, instead of writing mappings each time: a booking touches its
     record a dozen times. None: write them now. A transaction stays in its thread."""
     before, POSTPONED.ids = getattr(POSTPONED, 'ids', None), ids
     try:
@@ -34,7 +34,7 @@ def postponed(ids):
 
 
 class Tracked:
-    "A model whose records have faces."
+    "A model whose records have mappings."
     __slots__ = ()
 
     @classmethod
@@ -53,12 +53,12 @@ class Tracked:
         Record = Pool().get('tieback.record')
         ids = [r.id for r in records]
         super().delete(records)
-        for face in Record.search([('model', '=', cls.__name__), ('resource', 'in', ids)]):
-            Record.put(face.entity, face.origin, {'live': False, 'slot': None})
+        for mapping in Record.search([('model', '=', cls.__name__), ('resource', 'in', ids)]):
+            Record.put(mapping.entity, mapping.origin, {'live': False, 'slot': None})
 
     @classmethod
     def touch(cls, records):
-        "Bring the faces of records up to date and log that they changed; a booking does so at its end."
+        "Bring the mappings of records up to date and log that they changed; a booking does so at its end."
         Record = Pool().get('tieback.record')
         later = getattr(POSTPONED, 'ids', None)
         if later is not None:
@@ -67,13 +67,13 @@ class Tracked:
         with Transaction().set_context(active_test=False, _check_access=False):
             for record in cls.browse([r.id for r in records]):
                 told = set()
-                for entity, origin, values in record.faces():
+                for entity, origin, values in record.mappings():
                     told.add((entity, origin))
                     values['slot'] = record.slot(entity, origin, values)
                     Record.put(entity, origin, dict(values, model=cls.__name__, resource=record.id))
-                for face in Record.search([('model', '=', cls.__name__), ('resource', '=', record.id), ('live', '=', True)]):
-                    if (face.entity, face.origin) not in told:  # it is something else now
-                        Record.put(face.entity, face.origin, {'live': False, 'slot': None})
+                for mapping in Record.search([('model', '=', cls.__name__), ('resource', '=', record.id), ('live', '=', True)]):
+                    if (mapping.entity, mapping.origin) not in told:  # it is something else now
+                        Record.put(mapping.entity, mapping.origin, {'live': False, 'slot': None})
 
     def slot(self, entity, origin, values):
         return None
@@ -134,7 +134,7 @@ class Party(Tracked, metaclass=PoolMeta):
     tieback_stand_in = fields.Char("Stands In for Procore's", readonly=True,
         help="Documents that name no party are booked on this one; it is no vendor.")
 
-    def faces(self):
+    def mappings(self):
         Company = Pool().get('company.company')
         if not self.tieback_stand_in and not Company.search([('party', '=', self.id)]):
             yield 'vendor', str(self.id), {'live': bool(self.active)}
@@ -210,7 +210,7 @@ class Account(Tracked, metaclass=PoolMeta):
                 return str(at.id)
             at = at.parent
 
-    def faces(self):
+    def mappings(self):
         level = self.tieback_level
         if level in CODED:
             values = {'live': bool(self.active), 'company': self.company.id, 'job': self.above('job'),
@@ -270,16 +270,16 @@ class AnalyticLine(metaclass=PoolMeta):
     @classmethod
     def costs(cls, accounts):
         Record = Pool().get('tieback.record')
-        faces = Record.search([('entity', '=', 'job_cost'), ('model', '=', 'analytic_account.account'),
+        mappings = Record.search([('entity', '=', 'job_cost'), ('model', '=', 'analytic_account.account'),
                 ('resource', 'in', list(accounts))])
-        Pool().get('tieback.change').log([f.id for f in faces])
+        Pool().get('tieback.change').log([f.id for f in mappings])
 
 
 class Order(Tracked):
     "A purchase or a sale: a change order names the contract as its origin."
     __slots__ = ()
 
-    def faces(self):
+    def mappings(self):
         if self.hidden():
             return
         entity, values = self._contract, {'live': self.state != 'cancelled', 'company': self.company.id}
@@ -328,7 +328,7 @@ class SaleLine(Part, metaclass=PoolMeta):
 class Invoice(Tracked, metaclass=PoolMeta):
     __name__ = 'account.invoice'
 
-    def faces(self):
+    def mappings(self):
         if self.hidden():
             return
         values = {'live': self.state != 'cancelled', 'company': self.company.id, 'vendor': party_of(self)}
@@ -371,7 +371,7 @@ class Move(Tracked, metaclass=PoolMeta):
         super().delete(moves)
         cls.touch([m for m in origins if m.id not in gone])
 
-    def faces(self):
+    def mappings(self):
         Move, Link = Pool().get('account.move'), Pool().get('account.invoice-account.move.line')
         Record = Pool().get('tieback.record')
         links = Link.search([('line.move', '=', self.id)])

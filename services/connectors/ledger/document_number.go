@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/tieback/tieback/pkg/fault"
@@ -64,7 +65,7 @@ func shared(a, b *Record) bool {
 // also tells the accountant which other document has the number of r.
 func also(r, other *Record) string {
 	if r.GetEntity() == Payment {
-		return fmt.Sprintf("Check %q also pays %s, as %s.", r.GetNumber(), or(other.GetParentOriginId(), other.GetContractOriginId()), other.GetOriginId())
+		return fmt.Sprintf("Check %q also pays %s, as %s.", r.GetNumber(), cmp.Or(other.GetParentOriginId(), other.GetContractOriginId()), other.GetOriginId())
 	}
 	return fmt.Sprintf("Invoice number %q of this vendor is also that of %s, on the commitment %s. Check that this is another invoice.",
 		r.GetNumber(), other.GetOriginId(), other.GetContractOriginId())

@@ -9,8 +9,8 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// face is a row of tieback.record: a record of Tryton as Procore sees it.
-type face struct {
+// mapping is a row of tieback.record: a record of Tryton as Procore sees it.
+type mapping struct {
 	ID       int64
 	Entity   text
 	Origin   text
@@ -27,7 +27,7 @@ type face struct {
 }
 
 // booked returns the record as it was put, with its origin ids, or nil if it was entered in Tryton.
-func (f *face) booked() (*record, error) {
+func (f *mapping) booked() (*record, error) {
 	if f.Data == "" {
 		return nil, nil
 	}
@@ -50,7 +50,7 @@ func (f *face) booked() (*record, error) {
 	return r, nil
 }
 
-// keep encodes r for a face: JSON without spaces, so that it can be searched.
+// keep encodes r for a mapping: JSON without spaces, so that it can be searched.
 func keep(r *record) (string, error) {
 	raw, err := protojson.Marshal(r)
 	if err != nil {
@@ -62,7 +62,7 @@ func keep(r *record) (string, error) {
 }
 
 // tombstone returns the change of a record that is no longer in the books.
-func (f *face) tombstone(e entity) *tiebackv1.Change {
+func (f *mapping) tombstone(e entity) *tiebackv1.Change {
 	return &tiebackv1.Change{Deleted: true, Record: &record{
 		Entity: e, ProcoreId: f.Procore, OriginId: f.Origin, JobOriginId: f.Job, SubJobOriginId: f.SubJob,
 		VendorOriginId: f.Vendor, ContractOriginId: f.Contract, ParentOriginId: f.Parent,
@@ -71,7 +71,7 @@ func (f *face) tombstone(e entity) *tiebackv1.Change {
 }
 
 // owners fills in what the record belongs to, unless the record has it.
-func (f *face) owners(r *record) {
+func (f *mapping) owners(r *record) {
 	for _, o := range []struct {
 		to   *string
 		from string
