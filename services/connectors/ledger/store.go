@@ -39,7 +39,7 @@ CREATE TABLE IF NOT EXISTS records (
 CREATE INDEX IF NOT EXISTS records_seq ON records (entity, seq);
 CREATE INDEX IF NOT EXISTS records_job ON records (entity, job, seq);
 CREATE UNIQUE INDEX IF NOT EXISTS records_code ON records (entity, scope, code) WHERE deleted = 0 AND scope IS NOT NULL;
-CREATE TABLE IF NOT EXISTS numbers ( -- invoices and checks, to know one that comes twice; see numbers.go
+CREATE TABLE IF NOT EXISTS numbers ( -- invoices and checks, to know one that comes twice; see document_number.go
 	record_id INTEGER PRIMARY KEY REFERENCES records (id),
 	owner     TEXT NOT NULL,
 	number    TEXT NOT NULL

@@ -75,7 +75,7 @@ func refusedStatus(method string, e effect, res *http.Response, raw []byte) erro
 // passing are Tryton's errors after which nothing happened and the same call may succeed later.
 var passing = []string{
 	"could not obtain lock", "could not serialize access", "deadlock detected", "lock timeout",
-	"written meanwhile", "Connection refused", "the database system is ", "too many clients",
+	"written by another transaction", "Connection refused", "the database system is ", "too many clients",
 }
 
 func refusedCall(method string, e effect, args []json.RawMessage) error {

@@ -16,9 +16,7 @@ import (
 	"github.com/tieback/tieback/services/connectors/tryton"
 )
 
-// What a reviewer broke.
-
-// between opens a driver; what happens in the ERP just before it books is done by do.
+// between opens a driver that calls do just before Tryton books its next write.
 func (w *world) between(do func()) *world {
 	at, err := url.Parse(theTryton(w.T).Settings()["url"])
 	if err != nil {
@@ -45,7 +43,7 @@ func (w *world) between(do func()) *world {
 	return &other
 }
 
-func TestAChangeDoesNotBringBackWhatWasResetMeanwhile(t *testing.T) {
+func TestChangeOfARecordRemovedInTheMeantimeIsRefused(t *testing.T) {
 	w := newWorld(t)
 	v := w.put(&tiebackv1.Record{Entity: vendor, Name: "Race", Code: unique("R")}).OriginId
 	late := w.between(func() {
@@ -61,8 +59,8 @@ func TestAChangeDoesNotBringBackWhatWasResetMeanwhile(t *testing.T) {
 	}
 }
 
-// An account that somebody deleted is made again when a document needs it.
-func TestADeletedLeafIsNoDeadEnd(t *testing.T) {
+// The account of an assignment that a user deleted is created again when a document needs it.
+func TestDeletedAssignmentAccountIsCreatedAgain(t *testing.T) {
 	w := newWorld(t)
 	w.put(&tiebackv1.Record{Entity: assignment, CostCodeOriginId: w.code, CategoryOriginId: w.category})
 	var ids []int64
@@ -73,7 +71,7 @@ func TestADeletedLeafIsNoDeadEnd(t *testing.T) {
 	w.put(&tiebackv1.Record{Entity: assignment, CostCodeOriginId: w.code, CategoryOriginId: w.category})
 }
 
-func TestADraftReversalReversesNothing(t *testing.T) {
+func TestDraftReversalIsIgnored(t *testing.T) {
 	w := newWorld(t)
 	m := w.put(&tiebackv1.Record{Entity: payment, VendorOriginId: w.vendor, Amount: "12.00", Date: "2026-05-02"}).OriginId
 	var mv []struct{ Journal, Period, Company int64 }
@@ -90,8 +88,8 @@ func TestADraftReversalReversesNothing(t *testing.T) {
 	}
 }
 
-// An order that somebody made a change order is not a commitment any more.
-func TestARecordIsOneThing(t *testing.T) {
+// A purchase that a user turned into a change order is no longer listed as a commitment.
+func TestRecordIsListedUnderOneEntity(t *testing.T) {
 	w := newWorld(t)
 	one, two := w.put(w.purchase(1)).OriginId, w.put(w.purchase(1)).OriginId
 	w.raw(nil, "model.purchase.purchase.draft", []int64{number(w, two)})
@@ -101,7 +99,7 @@ func TestARecordIsOneThing(t *testing.T) {
 	}
 }
 
-func TestAPaymentInAnotherCurrencyIsRefused(t *testing.T) {
+func TestPaymentInAnotherCurrencyIsRefused(t *testing.T) {
 	w := newWorld(t)
 	var ids []int64
 	w.raw(&ids, "model.currency.currency.search", []any{[]any{"code", "=", "EUR"}}, 0, nil, nil)

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// edge stands between the driver and Tryton and does to the next write what is asked.
+// edge is a proxy between the driver and Tryton that applies a fault to the next write.
 type edge struct {
 	*httptest.Server
 	tryton string
@@ -27,10 +27,10 @@ func newEdge(t *testing.T, tryton string) *edge {
 	return e
 }
 
-// armed is the edge that rehearse arms.
+// armed is the proxy of the running test.
 var armed *edge
 
-// rehearse arms the edge; F is the suite's type of faults.
+// rehearse sets the fault of the proxy. F is the suite's type of faults.
 func rehearse[F ~string](ctx context.Context, f F) (context.Context, error) {
 	armed.mu.Lock()
 	defer armed.mu.Unlock()
@@ -38,7 +38,7 @@ func rehearse[F ~string](ctx context.Context, f F) (context.Context, error) {
 	return ctx, nil
 }
 
-// due takes the fault for a request that books or removes.
+// due returns the fault of a request that books or removes, and clears it.
 func (e *edge) due(body string) string {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -23,7 +23,7 @@ func (w *world) purchase(lines int) *tiebackv1.Record {
 	return r
 }
 
-// named counts the purchases of a name, past the driver.
+// named counts the purchases of a name without the driver.
 func (w *world) named(r *tiebackv1.Record) int {
 	w.Helper()
 	var ids []int64
@@ -31,7 +31,7 @@ func (w *world) named(r *tiebackv1.Record) int {
 	return len(ids)
 }
 
-func TestEightAtOnceBookOnce(t *testing.T) {
+func TestConcurrentPutsOfOneKeyBookOnce(t *testing.T) {
 	w := newWorld(t)
 	q := w.request(w.purchase(10))
 	got := make([]*tiebackv1.Booking, 8)
@@ -59,7 +59,7 @@ func TestEightAtOnceBookOnce(t *testing.T) {
 }
 
 // Two records with one new job code: one is booked, the other refused with the word "code".
-func TestOneCodeAtOnce(t *testing.T) {
+func TestConcurrentJobsOfOneCode(t *testing.T) {
 	w := newWorld(t)
 	code := unique("J")
 	var mu sync.Mutex
@@ -87,8 +87,8 @@ func TestOneCodeAtOnce(t *testing.T) {
 	}
 }
 
-// The client gives up in the middle; what became of it is found by key, and sent again it is one.
-func TestATimeoutInMidPut(t *testing.T) {
+// The client gives up during a put. Find then has the result, and the repeated put books nothing more.
+func TestTimeoutDuringPut(t *testing.T) {
 	w := newWorld(t)
 	w.put(w.purchase(1)) // logged in, facts known
 	for i, d := range []time.Duration{5, 20, 60, 120, 200} {
@@ -104,7 +104,7 @@ func TestATimeoutInMidPut(t *testing.T) {
 	}
 }
 
-// once puts q again and again and wants one purchase of it.
+// once repeats a put and expects one purchase.
 func (w *world) once(q *tiebackv1.PutRequest) {
 	w.Helper()
 	a, err := w.driver.Put(w.Context(), q)
@@ -120,7 +120,7 @@ func (w *world) once(q *tiebackv1.PutRequest) {
 	}
 }
 
-func TestKilledInMidPut(t *testing.T) {
+func TestKilledDuringPut(t *testing.T) {
 	s := ownTryton(t)
 	w := &world{T: t, driver: open(t, s)}
 	w.master()
@@ -158,7 +158,7 @@ func TestKilledInMidPut(t *testing.T) {
 	}
 }
 
-func TestAnOlderRequestDoesNotOverwrite(t *testing.T) {
+func TestOlderRequestDoesNotOverwrite(t *testing.T) {
 	w := newWorld(t)
 	r := &tiebackv1.Record{Entity: vendor, ProcoreId: 1<<50 + serial.Add(1), Name: "First"}
 	origin := w.put(r).OriginId // request 10
@@ -182,8 +182,8 @@ func TestAnOlderRequestDoesNotOverwrite(t *testing.T) {
 	}
 }
 
-// Writers go on while somebody pages in small pages: all comes, and nothing that did not change comes again.
-func TestListingUnderWritesLosesNothing(t *testing.T) {
+// While others write, a listing in small pages has all changes, and repeats no unchanged record.
+func TestListingDuringWritesIsComplete(t *testing.T) {
 	w := newWorld(t)
 	_, cursor := w.list(vendor, "", 0)
 	var mu sync.Mutex
@@ -231,8 +231,8 @@ func TestListingUnderWritesLosesNothing(t *testing.T) {
 	t.Logf("%d written, %d seen", len(written), len(seen))
 }
 
-// A transaction that began before others and commits after them is not lost.
-func TestALateCommitIsNotLost(t *testing.T) {
+// A listing does not skip a transaction that began before others and commits after them.
+func TestLateCommitIsListed(t *testing.T) {
 	w := newWorld(t)
 	late := w.put(&tiebackv1.Record{Entity: vendor, Name: "Late"}).OriginId
 	_, cursor := w.list(vendor, "", 0)
@@ -258,8 +258,8 @@ func TestALateCommitIsNotLost(t *testing.T) {
 	}
 }
 
-// A reset of a vendor and an export of his contract at once: one of them is refused.
-func TestAResetAndAnExportDoNotBothWin(t *testing.T) {
+// Of a reset of a vendor and a concurrent export of the vendor's contract, one is refused.
+func TestConcurrentResetAndExport(t *testing.T) {
 	w := newWorld(t)
 	for range 6 {
 		w.vendor = w.put(&tiebackv1.Record{Entity: vendor, Name: "Leaving"}).OriginId
@@ -280,9 +280,9 @@ func TestAResetAndAnExportDoNotBothWin(t *testing.T) {
 	}
 }
 
-// A cost code with bookings can't be removed. Deactivated it is a closed account, still there, and its code is free
-// for the one that took its place in Procore.
-func TestADeactivatedCostCodeFreesItsCode(t *testing.T) {
+// A cost code with bookings can't be removed. If it is deactivated, its account is closed, and the cost code that
+// replaced it in Procore can have its code.
+func TestDeactivatedCostCodeFreesItsCode(t *testing.T) {
 	w := newWorld(t)
 	code := unique("D")
 	old := w.put(&tiebackv1.Record{Entity: costCode, Name: "Old", Code: code, JobOriginId: w.job})

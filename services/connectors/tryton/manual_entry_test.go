@@ -15,7 +15,7 @@ import (
 
 type object = map[string]any
 
-// raw calls Tryton past the driver.
+// raw calls Tryton without the driver.
 func (w *world) raw(out any, method string, params ...any) {
 	w.Helper()
 	if err := tryton.Raw(w.Context(), theTryton(w.T).Settings(), out, method, params...); err != nil {
@@ -45,7 +45,7 @@ func (w *world) make(model string, values object) string {
 
 func dec(s string) tryton.Money { return tryton.Money{Decimal: decimal.RequireFromString(s)} }
 
-// What the books say of each document is what was put, to the cent, read past the driver.
+// Tryton's own records of each document have the amounts of the put, to the cent.
 func TestTrytonHasTheSameAmounts(t *testing.T) {
 	w := newWorld(t)
 	booked := map[tiebackv1.Entity]*tiebackv1.Booking{}
@@ -107,7 +107,7 @@ func TestTrytonHasTheSameAmounts(t *testing.T) {
 	}
 }
 
-// What accountants enter in Tryton is listed, and so is each change of its parts.
+// Records that accountants enter in Tryton are listed, and so is each change of their parts.
 func TestEnteredInTryton(t *testing.T) {
 	w := newWorld(t)
 	_, vendors := w.list(vendor, "", 0)
@@ -152,7 +152,7 @@ func TestAPurchaseEnteredInTryton(t *testing.T) {
 		"lines": []any{[]any{"create", []object{{"type": "line", "quantity": 2, "unit": ours[0].Lines[0].Unit, "unit_price": dec("10.01"), "description": "Bars",
 			"analytic_accounts": []any{[]any{"create", []object{{"root": leaf.Root, "account": leaf.Account}}}}}}}}})
 	if got, _ := w.list(commitment, cursor, 0); len(got) != 0 || w.state(commitment, id) != unknown {
-		t.Errorf("a draft that somebody is entering is listed: %v", got)
+		t.Errorf("a draft that a user is entering is listed: %v", got)
 	}
 	w.raw(nil, "model.purchase.purchase.quote", []int64{number(w, id)})
 	got, cursor := w.list(commitment, cursor, 0)

@@ -1,10 +1,10 @@
-"""Tieback's part of Tryton 6.0, on PostgreSQL: what can't be done from outside.
+"""The Tryton module of Tieback, for Tryton 6.0 on PostgreSQL.
 
-    record.py   a mapping of each record that Procore knows or may know, and what of it changed
-    track.py    the standard models tell when they change
-    book.py     a record and its key in one transaction
-    remove.py   a reset
-    company.py  the accounts, journals and roots that bookings need
+    record.py   maps the records of Tryton to those of Procore, and logs their changes
+    track.py    extends the standard models, so that their changes are logged
+    book.py     books a record and its key in one transaction
+    remove.py   removes a record for a reset
+    company.py  finds or creates the accounts, journals and roots that bookings need
 """
 from trytond.pool import Pool
 

@@ -1,4 +1,4 @@
-"""A record and its key in one transaction."""
+"""Books a record and its key in one transaction."""
 import json
 from decimal import Decimal
 
@@ -7,26 +7,26 @@ from trytond.pool import Pool
 from trytond.rpc import RPC
 from trytond.transaction import Transaction
 
-from .record import OWNERS, Refused, again
+from .record import OWNERS, Refused, retried
 from .track import postponed
 
 
-NUMBERED = {'account.invoice', 'account.move'}  # without gaps, so one posting waits for another
+NUMBERED = {'account.invoice', 'account.move'}  # numbered without gaps, so postings are serialized
 
 
 class Resets(ModelSQL):
-    "Bookings and resets take turns: a reset sees all that leans on its record."
+    "Its table lock serializes resets with bookings: a reset sees all records that depend on its own."
     __name__ = 'tieback.resets'
 
 
 class Postings(ModelSQL):
-    "Postings take turns; else they meet on a number, and all but one lose their work to the conflict."
+    "Its table lock serializes postings, which would otherwise conflict on a number and be repeated."
     __name__ = 'tieback.postings'
 
 
 def lock(name, mode):
-    """Take a turn, to the end of the transaction. LOCK TABLE takes no snapshot: as a
-    transaction's first statement, what it waited for is seen."""
+    """Lock a table until the end of the transaction. LOCK TABLE takes no snapshot: if it is the first
+    statement, the transaction sees what it waited for."""
     table = Pool().get(name)._table
     Transaction().connection.cursor().execute('LOCK TABLE "%s" IN %s MODE' % (table, mode))
 
@@ -57,7 +57,7 @@ class Key(ModelSQL):
 
     @classmethod
     def look(cls, key, refs):
-        "The booking of a key, or None, and the mappings that a record refers to, None where unknown."
+        "Return the booking of a key, or None, and the mappings of references, None for an unknown one."
         Record = Pool().get('tieback.record')
         booked = cls.search([('key', '=', key)])
         mappings = []
@@ -73,10 +73,10 @@ class Key(ModelSQL):
 
     @classmethod
     def book(cls, key, plan):
-        """Book what plan says under key, or answer what the key was booked as.
+        """Carry out a plan and return its booking, or return the booking that the key already has.
 
-        The key is claimed first: who comes at the same time waits for it, then is run again
-        by the dispatcher and finds it.
+        The key is inserted first: a concurrent call with the same key waits for it, is then
+        repeated by the dispatcher, and finds the booking.
         """
         lock('tieback.resets', 'ROW SHARE')
         if plan['model'] in NUMBERED:
@@ -84,7 +84,7 @@ class Key(ModelSQL):
         booked = cls.search([('key', '=', key)])
         if booked:
             return booked[0].booking
-        with again(), Transaction().set_context(_check_access=False):
+        with retried(), Transaction().set_context(_check_access=False):
             claim, = cls.create([{'key': key, 'entity': plan['entity']}])
         mapping, booking = cls.carry_out(plan)
         with Transaction().set_context(_check_access=False):
@@ -121,7 +121,7 @@ class Key(ModelSQL):
     def still_there(cls, expected):
         Record = Pool().get('tieback.record')
         for mapping in Record.search([('id', 'in', expected), ('live', '=', False)]):
-            raise Refused(mapping.entity, "The %s %s was deleted in Tryton meanwhile. Choose another and export again."
+            raise Refused(mapping.entity, "The %s %s was deleted in Tryton in the meantime. Choose another and export again."
                 % (mapping.entity.replace('_', ' '), mapping.origin))
 
     @classmethod
@@ -132,8 +132,8 @@ class Key(ModelSQL):
         cursor = Transaction().connection.cursor()
         cursor.execute('SELECT id FROM tieback_record WHERE id = %s FOR UPDATE', (mapping.id,))
         if not mapping.live and not plan.get('origin', '').count('|'):
-            raise Refused('origin_id', "The %s %s was deleted in Tryton meanwhile, so it can't be changed. "
-                "Reset it in Procore and export it anew." % (plan['entity'].replace('_', ' '), mapping.origin))
+            raise Refused('origin_id', "The %s %s was deleted in Tryton in the meantime, so it can't be changed. "
+                "Reset it in Procore and export it again." % (plan['entity'].replace('_', ' '), mapping.origin))
         mapping.refuse_superseded(plan.get('order'), plan.get('order_latest'))
 
     @classmethod
@@ -175,7 +175,7 @@ class Key(ModelSQL):
 
     @classmethod
     def as_planned(cls, record, plan):
-        "A button in the wrong state does nothing and says nothing; and an amount is exact or refused."
+        "Refuse a document that is in another state than planned, or has another amount: a button may have no effect."
         if plan.get('states') and record.state not in plan['states']:
             raise Refused('', "Tryton left the %s in the state %r, so it was not booked."
                 % (plan['entity'].replace('_', ' '), record.state))
@@ -193,7 +193,7 @@ class Key(ModelSQL):
 
 
 def contract_line(reference):
-    "Refuse a line of a contract that is not there or no more."
+    "Refuse a line of a contract that is unknown or cancelled."
     model, number = reference.split(',')
     found = Pool().get(model).search([('id', '=', int(number))])
     if not found or getattr(found[0], model.split('.')[0]).state == 'cancelled':
@@ -202,7 +202,7 @@ def contract_line(reference):
 
 
 def document(Model, values):
-    "A document as its form would make it: the party brings its address, accounts and terms."
+    "Create a document as its form would: the address, accounts and terms come from the party."
     values = dict(values)
     record = Model(company=values.pop('company'))
     if 'type' in values:
@@ -220,7 +220,7 @@ def document(Model, values):
 
 
 def leaf_account(cost_code, category):
-    "The account of a cost code's cost type; it is made when something is booked on it first."
+    "Return the account of a cost type of a cost code; it is created by the first booking on it."
     Account, Record = Pool().get('analytic_account.account'), Pool().get('tieback.record')
     mapping = Record.of('cost_type_assignment', cost_code + '|' + category)
     if mapping and mapping.live:
@@ -241,7 +241,7 @@ def leaf_account(cost_code, category):
 
 
 def pay(plan, values):
-    "A move from the bank to the vendor, and the invoice settled by it as far as it goes."
+    "Create a move from the bank to the vendor, and settle the invoice with it."
     pool = Pool()
     Invoice, Move, Period = pool.get('account.invoice'), pool.get('account.move'), pool.get('account.period')
     invoice = Invoice(plan['payment']['invoice']) if plan['payment'].get('invoice') else None
@@ -268,7 +268,7 @@ def pay(plan, values):
 
 
 def settle(invoice, lines):
-    "Tie a payment to its invoice; what is paid to the cent is reconciled, which makes it paid."
+    "Link a payment to its invoice. An invoice that is fully paid is reconciled, which sets its state to paid."
     Invoice, Line = Pool().get('account.invoice'), Pool().get('account.move.line')
     due = sum(l.credit - l.debit for l in invoice.lines_to_pay) \
         - sum(l.debit - l.credit for l in invoice.payment_lines)

@@ -1,4 +1,4 @@
-"""What bookings of a company need, found or made: roots, stand-ins, accounts and journals."""
+"""Finds or creates what the bookings of a company need: roots, placeholder parties, accounts and journals."""
 from trytond.model import Model
 from trytond.pool import Pool
 from trytond.rpc import RPC
@@ -21,7 +21,7 @@ class Company(Model):
 
     @classmethod
     def facts(cls, company):
-        "Ids of what bookings need; what is Tieback's own is made where it is missing. Twice is harmless."
+        "Return the ids that bookings need. Tieback's own records are created if they are missing. It is idempotent."
         with Transaction().set_context(company=company, active_test=False):
             Company, Currency = Pool().get('company.company'), Pool().get('currency.currency')
             currency = Company(company).currency
@@ -39,8 +39,8 @@ class Company(Model):
                 }
 
 
-def alone(company):
-    "Before something of Tieback's own is made: who makes it at the same time is run again, and finds it."
+def lock_company(company):
+    "Lock the company before a record of Tieback is created: a concurrent call is repeated, and finds the record."
     Transaction().connection.cursor().execute('UPDATE company_company SET id = id WHERE id = %s', (company,))
 
 
@@ -48,7 +48,7 @@ def root(company, level, name):
     Account = Pool().get('analytic_account.account')
     found = Account.search([('tieback_level', '=', level), ('company', '=', company)], limit=1)
     if not found:
-        alone(company)
+        lock_company(company)
         found = Account.create([{'name': name, 'type': 'root', 'state': 'opened', 'company': company, 'tieback_level': level}])
     return found[0].id
 
@@ -57,13 +57,13 @@ def stand_in(company, name):
     Party = Pool().get('party.party')
     found = Party.search([('tieback_stand_in', '=', name)], limit=1)
     if not found:
-        alone(company)
+        lock_company(company)
         found = Party.create([{'name': STAND_INS[name], 'tieback_stand_in': name, 'addresses': [('create', [{}])]}])
     return found[0].id
 
 
 def account(company, kind, name=None):
-    "The company's account of a kind: one of that name, else the default, else the first."
+    "Return the company's account of a kind: the one of that name, else the default, else the first."
     Account, Configuration = Pool().get('account.account'), Pool().get('account.configuration')
     usable = [('company', '=', company), ('closed', '!=', True)]
     if name:
@@ -81,7 +81,7 @@ def account(company, kind, name=None):
 
 
 def bank(company):
-    "The journal and the account that payments come from: the first payment method's."
+    "Return the journal and the account of payments, which are those of the first payment method."
     Method, Journal = Pool().get('account.invoice.payment.method'), Pool().get('account.journal')
     methods = Method.search([('company', '=', company), ('active', '=', True)], limit=1, order=[('id', 'ASC')])
     if methods:
@@ -91,12 +91,12 @@ def bank(company):
 
 
 def unit(company):
-    "A unit without rounding to speak of, for quantities."
+    "Return the unit of quantities, which keeps four decimals."
     Unit = Pool().get('product.uom')
     found = Unit.search([('symbol', '=', 'pc.')], limit=1)
     if found:
         return found[0].id
-    alone(company)
+    lock_company(company)
     Category = Pool().get('product.uom.category')
     category, = Category.create([{'name': "Procore quantities"}])
     made, = Unit.create([{'name': "Procore unit", 'symbol': 'pc.', 'category': category.id, 'rate': 1.0, 'factor': 1.0,

@@ -1,4 +1,4 @@
-"""Mappings: one row for each record that Procore knows or may know, and the log of their changes."""
+"""Mappings: a row for each record that Procore has or may have, and the log of their changes."""
 import json
 
 from trytond import backend
@@ -12,7 +12,7 @@ from trytond.transaction import Transaction
 OWNERS = ['job', 'sub_job', 'vendor', 'contract', 'parent', 'cost_code', 'category']
 
 
-# Where an entity's records are; the others are analytic accounts.
+# The models of the entities; the others are analytic accounts.
 MODEL_OF = {
     'vendor': 'party.party', 'commitment': 'purchase.purchase', 'commitment_change_order': 'purchase.purchase',
     'prime_contract': 'sale.sale', 'prime_contract_change_order': 'sale.sale',
@@ -28,16 +28,16 @@ class Refused(UserError):
         super().__init__(sentence, 'field:' + field)
 
 
-class again:
-    """A row that another transaction wrote first: the dispatcher runs the call again, and
-    that time sees the row."""
+class retried:
+    """If another transaction has inserted the same row, the dispatcher repeats the call, which
+    then sees the row."""
 
     def __enter__(self):
         return self
 
     def __exit__(self, kind, error, trace):
         if isinstance(error, SQLConstraintError):
-            raise backend.DatabaseOperationalError('written meanwhile') from error
+            raise backend.DatabaseOperationalError('written by another transaction') from error
 
 
 class Record(ModelSQL):
@@ -90,7 +90,7 @@ class Record(ModelSQL):
 
     @classmethod
     def of(cls, entity, origin):
-        "The mapping of an entity's origin id, or None."
+        "Return the mapping of an entity's origin id, or None."
         found = cls.search([('entity', '=', entity), ('origin', '=', origin)])
         return found[0] if found else None
 
@@ -103,9 +103,9 @@ class Record(ModelSQL):
 
     @classmethod
     def put(cls, entity, origin, values):
-        "Write a mapping, or make it, and log the change."
+        "Write or create a mapping, and log the change."
         mapping = cls.of(entity, origin)
-        with again(), Transaction().set_context(_check_access=False):
+        with retried(), Transaction().set_context(_check_access=False):
             if mapping:
                 differ = {k: v for k, v in values.items() if plain(getattr(mapping, k)) != v}
                 if differ:
@@ -117,7 +117,7 @@ class Record(ModelSQL):
 
     @classmethod
     def adopt(cls, company, entity):
-        "Give a mapping to what was in the books before this module was, or came in by SQL."
+        "Create the mappings of records that are older than this module, or were written by SQL."
         cursor = Transaction().connection.cursor()
         cursor.execute(  # of another cluster, before a restore
             'UPDATE tieback_change SET txid = 0 WHERE txid >= txid_snapshot_xmax(txid_current_snapshot())'
@@ -139,10 +139,11 @@ class Record(ModelSQL):
     def page(cls, entity, company, cursor, limit, only):
         """Mappings that changed between two snapshots of the database.
 
-        The first page takes a snapshot; it and the next pages tell what is visible in it and
-        was not in the one before; then what was committed meanwhile has its turn. So nothing is
-        left out, however long a transaction took, and what did not change is not told again. A
-        snapshot holds for one database cluster: after a restore elsewhere, listing starts over.
+        The first page takes a snapshot. It and the next pages list what is visible in this snapshot
+        and was not visible in the previous one; the pages after them list what was committed in the
+        meantime. So no change is left out, however long its transaction took, and an unchanged record
+        is not repeated. A snapshot is valid in one database cluster: after a restore into another one,
+        the listing starts over.
         """
         Change = Pool().get('tieback.change')
         since, until, last, now = Change.read_cursor(cursor)
@@ -150,7 +151,7 @@ class Record(ModelSQL):
         more, rows = len(rows) > limit, rows[:limit]
         if more:
             cursor = [since, until, rows[-1][1]]
-        else:  # what changed while somebody paged comes now
+        else:  # then list what changed during paging
             cursor = [until, '', 0]
             more = until != now and bool(Change.between(entity, company, only, until, now, 0, 1))
         mappings = {f['id']: f for f in cls.read([r[0] for r in rows], ['entity', 'origin', 'resource',
@@ -163,7 +164,7 @@ class Record(ModelSQL):
 
 
 def plain(value):
-    "A field's value as it is written."
+    "Return a field's value in the form that write takes."
     return value.id if isinstance(value, ModelSQL) else value
 
 
@@ -180,7 +181,7 @@ class Change(ModelSQL):
 
     @classmethod
     def log(cls, mappings):
-        "Log that mappings changed: one row for a mapping and a transaction. Never waits for another."
+        "Log changes of mappings, one row per mapping and transaction. It never waits for another transaction."
         cursor = Transaction().connection.cursor()
         for mapping in mappings:
             cursor.execute('INSERT INTO tieback_change (record, txid) SELECT %s, txid_current()'
@@ -189,7 +190,7 @@ class Change(ModelSQL):
 
     @classmethod
     def between(cls, entity, company, only, since, until, last, limit):
-        "Mappings that changed between two snapshots, by their latest change there."
+        "Return the mappings that changed between two snapshots, ordered by their last change in between."
         where, args = ['r.entity = %s', '(r.company = %s OR r.company IS NULL)'], [entity, company]
         for owner, value in only.items():
             if owner not in OWNERS:
@@ -215,7 +216,7 @@ class Change(ModelSQL):
 
     @classmethod
     def read_cursor(cls, cursor):
-        "The snapshots that a listing goes from and to, the change that was told last, and this snapshot."
+        "Return the snapshots that a listing goes from and to, its last change, and the current snapshot."
         sql = Transaction().connection.cursor()
         sql.execute('SELECT txid_current_snapshot()::text')
         now, = sql.fetchone()

@@ -1,14 +1,14 @@
-"""A reset: a record goes out of the books.
+"""Removes a record from the books for a reset.
 
-    removed                          how                   goes along                  forbids it
+    removed                          how                   also removed                prevents it
     vendor                           archived              -                           its documents
     job, sub job, cost code          archived              all accounts under it       documents on them
     cost type, standard cost code    archived              a type's assignments        documents on them
     contract, change order           cancelled             -                           what bills or changes it
     invoice                          reversed              -                           its payments
-    payment                          reversed, untied      -                           -
+    payment                          reversed, unlinked    -                           -
 
-An archived record gives its code back.
+The code of an archived record can be used again.
 """
 from trytond.model import Model
 from trytond.pool import Pool
@@ -18,7 +18,7 @@ from trytond.transaction import Transaction
 from .book import lock
 from .record import Refused
 
-LEANS = {  # what leans on an entity, by the column that names it
+DEPENDENTS = {  # the entities that depend on an entity, by the column that names it
     'vendor': [('vendor', None)],
     'job': [('job', None)],
     'sub_job': [('sub_job', None)],
@@ -51,7 +51,7 @@ class Remove(Model):
         mapping.refuse_superseded(order, order_latest)
         with Transaction().set_context(active_test=False):
             resource = Pool().get(mapping.model)(mapping.resource)
-            refuse(mapping, leaning(mapping, resource))
+            refuse(mapping, dependents(mapping, resource))
             getattr(cls, 'remove_' + mapping.model.replace('.', '_'))(resource)
         return True
 
@@ -71,7 +71,7 @@ class Remove(Model):
             Order.draft([order])
         Order.cancel([Order(order.id)])
         if Order(order.id).state != 'cancelled':
-            raise Refused('', "%s is %s in Tryton and can't be cancelled there any more. "
+            raise Refused('', "%s is %s in Tryton and can no longer be cancelled there. "
                 "Close it in Tryton, then reset it again." % (order.rec_name, order.state))
 
     remove_sale_sale = remove_purchase_purchase
@@ -92,8 +92,8 @@ class Remove(Model):
         Invoice = Pool().get('account.invoice')
         Link = Pool().get('account.invoice-account.move.line')
         paid = [l.invoice for l in Link.search([('line', 'in', [l.id for l in move.lines])])]
-        with Transaction().set_context(_check_access=False):  # as Tryton's own buttons do it
-            untie(move.lines)
+        with Transaction().set_context(_check_access=False):  # as Tryton's own buttons do
+            unlink(move.lines)
             Invoice.process(Invoice.browse([i.id for i in paid]))  # no longer paid
             Invoice.remove_payment_lines(move.lines)
         back = move.cancel()
@@ -107,15 +107,15 @@ class Remove(Model):
 
 
 def cancel_paid(invoice):
-    """An invoice of nothing is paid when it is posted, and Tryton cancels no paid one. Its
-    lines of account stay reconciled, as they add up to nothing."""
+    """Cancel an invoice of amount zero: it is paid as soon as it is posted, and Tryton does not cancel
+    paid invoices. Its reconciled lines stay reconciled, as they add up to zero."""
     Move = Pool().get('account.move')
     back = invoice.move.cancel()
     Move.post([back])
     type(invoice).write([invoice], {'cancel_move': back.id, 'state': 'cancelled'})
 
 
-def untie(lines):
+def unlink(lines):
     Reconciliation = Pool().get('account.move.reconciliation')
     found = list({l.reconciliation for l in lines if l.reconciliation})
     if found:
@@ -123,17 +123,17 @@ def untie(lines):
 
 
 def below(account):
-    "An account, all under it, and a cost type's assignments."
+    "Return an account, all accounts below it, and the assignments of a cost type."
     Account = type(account)
     return Account.search([('active', '=', True), ['OR',
                 ('parent', 'child_of', [account.id]), ('tieback_cost_type', '=', account.id)]])
 
 
-def leaning(mapping, resource):
-    "The live documents that keep a record in the books."
+def dependents(mapping, resource):
+    "Return the live documents that depend on a record."
     Record = Pool().get('tieback.record')
     found = {}
-    for column, entities in LEANS.get(mapping.entity, []):
+    for column, entities in DEPENDENTS.get(mapping.entity, []):
         domain = [('live', '=', True), (column, '=', mapping.origin)]
         domain.append(('entity', 'in', entities) if entities else ('model', '!=', 'analytic_account.account'))
         found.update((f.id, f) for f in Record.search(domain))
@@ -155,7 +155,7 @@ def leaning(mapping, resource):
 
 
 def named_by_lines(mapping):
-    "Documents with a line that names a cost code without a cost type, or a type without a code."
+    "Return the documents with a line that has a cost code without a cost type, or a cost type without a cost code."
     Record = Pool().get('tieback.record')
     name = {'cost_code': 'costCodeOriginId', 'standard_category': 'categoryOriginId'}[mapping.entity]
     return Record.search([('live', '=', True), ('model', '!=', 'analytic_account.account'),

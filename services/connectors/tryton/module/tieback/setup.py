@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""pip install . puts the module where trytond finds it."""
+"""Installs the module where trytond finds it: pip install ."""
 from setuptools import setup
 
 setup(
     name='trytond_tieback',
     version='6.0.0',
-    description='Tryton module of Tieback, which ties Procore to an ERP',
+    description='Tryton module of Tieback, which connects Procore to an ERP',
     package_dir={'trytond.modules.tieback': '.'},
     packages=['trytond.modules.tieback'],
     package_data={'trytond.modules.tieback': ['tryton.cfg', '*.xml']},

@@ -1,6 +1,6 @@
-"""The standard models tell when they change.
+"""Extends the standard models, so that their changes are logged.
 
-    model                       mapping                                   also changed by
+    model                       mapping                                also changed by
     party.party                 vendor                                 its addresses, contact mechanisms
     analytic_account.account    job, sub job, cost code, ...           -
     (an assignment's account)   job cost                               analytic lines
@@ -24,8 +24,8 @@ CODED = {'job', 'sub_job', 'cost_code', 'standard_cost_code', 'standard_category
 
 @contextmanager
 def postponed(ids):
-    """Collect what changes, by model, instead of writing mappings each time: a booking touches its
-    record a dozen times. None: write them now. A transaction stays in its thread."""
+    """Collect the ids of changed records by model instead of writing their mappings each time: a booking
+    changes its record a dozen times. With None, mappings are written at once. A transaction stays in its thread."""
     before, POSTPONED.ids = getattr(POSTPONED, 'ids', None), ids
     try:
         yield ids
@@ -58,7 +58,7 @@ class Tracked:
 
     @classmethod
     def touch(cls, records):
-        "Bring the mappings of records up to date and log that they changed; a booking does so at its end."
+        "Update the mappings of records and log the changes. A booking does so once, at its end."
         Record = Pool().get('tieback.record')
         later = getattr(POSTPONED, 'ids', None)
         if later is not None:
@@ -66,25 +66,25 @@ class Tracked:
             return
         with Transaction().set_context(active_test=False, _check_access=False):
             for record in cls.browse([r.id for r in records]):
-                told = set()
+                current = set()
                 for entity, origin, values in record.mappings():
-                    told.add((entity, origin))
+                    current.add((entity, origin))
                     values['slot'] = record.slot(entity, origin, values)
                     Record.put(entity, origin, dict(values, model=cls.__name__, resource=record.id))
                 for mapping in Record.search([('model', '=', cls.__name__), ('resource', '=', record.id), ('live', '=', True)]):
-                    if (mapping.entity, mapping.origin) not in told:  # it is something else now
+                    if (mapping.entity, mapping.origin) not in current:  # the record is another entity now
                         Record.put(mapping.entity, mapping.origin, {'live': False, 'slot': None})
 
     def slot(self, entity, origin, values):
         return None
 
     def hidden(self):
-        "A draft that somebody is entering is nothing to tell of yet."
+        "Report whether the record is a draft that a user is entering, which is not listed yet."
         Record = Pool().get('tieback.record')
         return self.state == 'draft' and not Record.search([('model', '=', self.__name__), ('resource', '=', self.id)])
 
     def booked(self, usual, *others):
-        "What the record was booked as, or else what it usually is."
+        "Return the entity that the record was booked as, or else the usual one."
         Record = Pool().get('tieback.record')
         known = Record.search([('model', '=', self.__name__), ('resource', '=', self.id)], limit=1)
         asked = Transaction().context.get('tieback_entity')
@@ -100,7 +100,7 @@ class Part:
     @classmethod
     def create(cls, vlist):
         records = super().create(vlist)
-        cls.tell(cls.owners(records))
+        cls.touch_owners(cls.owners(records))
         return records
 
     @classmethod
@@ -108,21 +108,21 @@ class Part:
         records = sum((list(r) for r in args[::2]), [])
         before = cls.owners(records)
         super().write(*args)
-        cls.tell(before | cls.owners(records))
+        cls.touch_owners(before | cls.owners(records))
 
     @classmethod
     def delete(cls, records):
         before = cls.owners(records)
         super().delete(records)
-        cls.tell(before)
+        cls.touch_owners(before)
 
     @classmethod
     def owners(cls, records):
         return {getattr(r, cls._owner()) for r in cls.browse([r.id for r in records])} - {None}
 
     @classmethod
-    def tell(cls, owners):
-        "An owner that goes with its parts has told so itself."
+    def touch_owners(cls, owners):
+        "An owner that is deleted with its parts has logged that itself."
         if owners:
             Owner = type(next(iter(owners)))
             with Transaction().set_context(active_test=False, _check_access=False):
@@ -132,7 +132,7 @@ class Part:
 class Party(Tracked, metaclass=PoolMeta):
     __name__ = 'party.party'
     tieback_stand_in = fields.Char("Stands In for Procore's", readonly=True,
-        help="Documents that name no party are booked on this one; it is no vendor.")
+        help="Documents without a party are booked on this one. It is not a vendor.")
 
     def mappings(self):
         Company = Pool().get('company.company')
@@ -191,11 +191,11 @@ class Account(Tracked, metaclass=PoolMeta):
 
     @classmethod
     def level_below(cls, parent, values):
-        "What an account entered by hand is: a leaf with a cost type's code joins that type."
+        "Return the level of an account that a user enters. A leaf with the code or name of a cost type is an assignment."
         level = BELOW.get(parent.tieback_level)
         if parent.tieback_level == 'cost_code' and values.get('type', 'normal') == 'normal':
             types = []
-            for field in ('code', 'name'):  # the code says more than the name
+            for field in ('code', 'name'):  # the code first
                 if not types and values.get(field):
                     types = cls.search([('tieback_level', '=', 'standard_category'), (field, '=', values[field]),
                             ('company', '=', parent.company.id)], limit=1)
@@ -203,7 +203,7 @@ class Account(Tracked, metaclass=PoolMeta):
         return {'tieback_level': level} if level else {}
 
     def above(self, level):
-        "The nearest account above of a level; its id as origin, or None."
+        "Return the origin id of the nearest account of a level above, or None."
         at = self.parent
         while at:
             if at.tieback_level == level:
@@ -222,19 +222,19 @@ class Account(Tracked, metaclass=PoolMeta):
             cost_code, category = str(self.parent.id), str(self.tieback_cost_type.id)
             first = Pool().get('tieback.record').of(level, cost_code + '|' + category)
             if first and first.live and first.resource != self.id:
-                return  # another account is that assignment already
+                return  # another account is already that assignment
             for entity in (level, 'job_cost'):
                 yield entity, cost_code + '|' + category, {
                     'live': bool(self.active), 'company': self.company.id, 'job': self.above('job'),
                     'sub_job': self.above('sub_job'), 'cost_code': cost_code, 'category': category}
 
     def slot(self, entity, origin, values):
-        "Where the code is taken. Entered by hand, a code may be there twice; booked, it may not."
+        "Return the scope and code that the account occupies. A code that users enter may occur twice, a booked one may not."
         Record = Pool().get('tieback.record')
         if entity not in CODED or not values['live'] or not self.code:
             return None
         if self.state == 'closed' and entity in ('cost_code', 'standard_cost_code'):
-            return None  # deactivated: its code is free for the one that took its place in Procore
+            return None  # deactivated: the cost code that replaced it in Procore has the same code
         scope = {'sub_job': [values['job']], 'cost_code': [values['job'], values['sub_job'] or '']}.get(entity, [])
         slot = '/'.join([str(self.company.id), entity] + scope + [self.code])
         taken = Record.search([('slot', '=', slot), ('origin', '!=', origin)])
@@ -245,7 +245,7 @@ class Account(Tracked, metaclass=PoolMeta):
 
 
 class AnalyticLine(metaclass=PoolMeta):
-    "Costs that are posted change a job cost; they never wait for each other."
+    "Posted costs change a job cost. They never wait for each other."
     __name__ = 'analytic_account.line'
 
     @classmethod
@@ -276,7 +276,7 @@ class AnalyticLine(metaclass=PoolMeta):
 
 
 class Order(Tracked):
-    "A purchase or a sale: a change order names the contract as its origin."
+    "A purchase or a sale. The origin of a change order is its contract."
     __slots__ = ()
 
     def mappings(self):
@@ -386,7 +386,7 @@ class Move(Tracked, metaclass=PoolMeta):
             if of:
                 values.update(contract=of[0].contract, job=of[0].job, sub_job=of[0].sub_job)
             if not known and invoice.type == 'out':
-                return  # a customer pays: no payment of ours
+                return  # a customer's payment
         yield 'payment', str(self.id), values
 
 
@@ -404,7 +404,7 @@ def party_of(document):
 
 
 def job_of(lines):
-    "The job that a document's lines are of, where they say so; a booking says it itself."
+    "Return the job of a document's lines, if they have one. A booking sets it itself."
     for line in lines:
         for entry in getattr(line, 'analytic_accounts', ()):
             if entry.account and entry.account.tieback_level == 'cost_type_assignment':
