@@ -134,7 +134,7 @@ func (p *pipeline) checkBooks(t *testing.T, want int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	doubles, err := p.books.Doubles(t.Context())
+	doubles, err := p.books.Duplicates(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

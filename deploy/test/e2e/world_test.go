@@ -389,7 +389,7 @@ func (w *world) sound(l *ledger.Ledger, company int64, e ledger.Entity) []*ledge
 	books, err := l.Company(context.Background(), company)
 	w.must(err)
 	defer func() { w.must(books.Close()) }()
-	doubles, err := books.Doubles(context.Background())
+	doubles, err := books.Duplicates(context.Background())
 	w.must(err)
 	if len(doubles) > 0 {
 		w.Errorf("booked twice: %v", doubles)

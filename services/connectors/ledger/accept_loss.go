@@ -11,17 +11,17 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// Accepted says what AcceptLoss did.
+// Accepted is the result of AcceptLoss.
 type Accepted struct {
-	Transactions int64    // lost, as far as the mark knows; 0: none, or not known
-	Next         int64    // new records and lines are numbered from here on
-	Kept         []string // copies of the files as they were
+	Transactions int64    // the number of lost transactions; 0: none, or unknown
+	Next         int64    // the number of the next record or line
+	Kept         []string // the copies of the files
 }
 
-// AcceptLoss makes a company's books usable again that have lost what they had confirmed (ErrLost). It copies
-// their files to names with ".damaged-" and the time, then has all numbers go on from the count of seconds since
-// 2026 began: above whatever the lost transactions gave out, so that no origin id is given out twice. It may be
-// used without a loss too, after a backup was restored together with its mark. No process may have the books open.
+// AcceptLoss makes the books of a company usable again after they lost confirmed transactions (ErrLost). It copies
+// their files to names with ".damaged-" and the time, then sets all counters to the number of seconds since the
+// start of 2026. This is above all numbers of the lost transactions, so that no origin id is used twice. It may also
+// be used after a backup was restored together with its mark. No process may have the books open.
 func (l *Ledger) AcceptLoss(ctx context.Context, id int64) (a Accepted, err error) {
 	if id <= 0 {
 		return a, fault.Permanentf("company: %d is no company id; it must be a positive number.", id)
@@ -40,7 +40,7 @@ func (l *Ledger) AcceptLoss(ctx context.Context, id int64) (a Accepted, err erro
 	}
 	has, err := lastPoint(ctx, path)
 	if err != nil {
-		return a, fmt.Errorf("%s can't be read at all, so there is nothing to go on with: put a backup in its place: %w", path, err)
+		return a, fmt.Errorf("%s can't be read at all: put a backup in its place: %w", path, err)
 	}
 	want, _, err := m.read()
 	if err != nil {
@@ -58,7 +58,7 @@ func (l *Ledger) AcceptLoss(ctx context.Context, id int64) (a Accepted, err erro
 
 var numberedSince = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// slack is more than a group of writes can have numbered that was committed and not marked.
+// slack is more than the numbers of a group of writes that was committed but not yet recorded in the mark.
 const slack = 1_000_000
 
 // skipTo raises all counters, and the line numbers of each record, to p.
@@ -87,7 +87,7 @@ func skipTo(ctx context.Context, path string, p point) (err error) {
 	return tx.Commit()
 }
 
-// counters are all counters of books that are at p.
+// counters returns all counters of books at p, by name.
 func (p point) counters() map[string]int64 {
 	all := map[string]int64{commits: p.commit, "seq": p.seq, workOrder: p.seq}
 	for _, t := range traits {
@@ -98,7 +98,7 @@ func (p point) counters() map[string]int64 {
 	return all
 }
 
-// keepAside copies the files of the books at path, and gives the names of the copies.
+// keepAside copies the files of the books at path, and returns the names of the copies.
 func keepAside(path, suffix string) (kept []string, err error) {
 	for _, part := range []string{"", "-wal", "-mark"} {
 		switch err := copyFile(path+part, path+suffix+part); {

@@ -10,13 +10,13 @@ import (
 	"github.com/shopspring/decimal"
 )
 
-// Booking is a record with what the books know of it, to compare with what was exported.
+// Booking is a record with its keys and entries, for a comparison with the exports.
 type Booking struct {
 	Record  *Record         // with its lines, as booked
-	Keys    []string        // of all Puts that created or changed it; none: made by hand
-	Deleted bool            // out of the books, its entries reversed
-	Amount  decimal.Decimal // what its standing journal entries say; zero if deleted
-	Entries int             // journal entries it ever made, reversals included
+	Keys    []string        // of all Puts that wrote it; none: entered by hand
+	Deleted bool            // removed, its entries reversed
+	Amount  decimal.Decimal // the sum of its entries; zero if deleted
+	Entries int             // the number of its entries, including reversals
 }
 
 const bookings = "SELECT " + rowColumns + `,
@@ -24,8 +24,8 @@ const bookings = "SELECT " + rowColumns + `,
 	coalesce((SELECT group_concat(e.amount, ' ') FROM entries e WHERE e.record_id = r.id), '')
 	FROM records r ORDER BY r.id`
 
-// Bookings goes through all records, deleted ones too, in the order they were created, as
-// the books are at one moment. An error ends the iteration.
+// Bookings returns all records, including deleted ones, in the order of their creation, from one snapshot of
+// the books. An error ends the iteration.
 func (b *Books) Bookings(ctx context.Context) iter.Seq2[Booking, error] {
 	return func(yield func(Booking, error) bool) {
 		rows, err := b.reader.QueryContext(ctx, bookings)
@@ -56,7 +56,7 @@ func scanBooking(s scanner) (Booking, error) {
 	if keys != "" {
 		out.Keys = strings.Split(keys, "\n")
 	}
-	for a := range strings.FieldsSeq(amounts) { // a reversal's amount is the opposite of what it reverses
+	for a := range strings.FieldsSeq(amounts) { // the amount of a reversal is that of its entry, negated
 		out.Entries++
 		out.Amount = out.Amount.Add(stored(a))
 	}
@@ -71,25 +71,25 @@ type scanWith struct {
 
 func (s scanWith) Scan(dest ...any) error { return s.scanner.Scan(append(dest, s.more...)...) }
 
-// Twice is a record of Procore that is live more than once in the books.
-type Twice struct {
+// Duplicate is a record of Procore that the books have more than once.
+type Duplicate struct {
 	Entity    Entity
 	ProcoreID int64
 	OriginIDs []string
 }
 
-// Doubles lists what was booked twice: one procore id live under several origin ids. (One key
-// can't be booked twice: the database forbids it.) Empty is how it must be.
-func (b *Books) Doubles(ctx context.Context) ([]Twice, error) {
+// Duplicates returns the records of Procore that are live under several origin ids. There must be none. (A key
+// can't be booked twice, as it is unique in the database.)
+func (b *Books) Duplicates(ctx context.Context) ([]Duplicate, error) {
 	rows, err := b.reader.QueryContext(ctx, "SELECT entity, procore_id, group_concat(origin_id, ' ') FROM records"+
 		" WHERE deleted = 0 AND procore_id <> 0 GROUP BY entity, procore_id HAVING count(*) > 1 ORDER BY entity, procore_id")
 	if err != nil {
 		return nil, b.failed(err)
 	}
 	defer rows.Close()
-	var out []Twice
+	var out []Duplicate
 	for rows.Next() {
-		var t Twice
+		var t Duplicate
 		var origins string
 		if err := rows.Scan(&t.Entity, &t.ProcoreID, &origins); err != nil {
 			return nil, b.failed(err)
@@ -100,7 +100,7 @@ func (b *Books) Doubles(ctx context.Context) ([]Twice, error) {
 	return out, b.failed(rows.Err())
 }
 
-// Balance is what an account stands at in one currency, an ISO code; debit positive.
+// Balance is the balance of an account in one currency, an ISO code. Debit is positive.
 type Balance struct {
 	Account  Account
 	Currency string
@@ -112,8 +112,8 @@ type balanceKey struct {
 	currency string
 }
 
-// TrialBalance sums the accounts, in no order, and checks every entry on the way.
-// ErrUnbalanced, wrapped, names the first entry whose debit is not its credit.
+// TrialBalance returns the balances of all accounts, in no order. If the debit and credit of an entry differ, it
+// returns a wrapped ErrUnbalanced that names the first such entry.
 func (b *Books) TrialBalance(ctx context.Context) ([]Balance, error) {
 	rows, err := b.reader.QueryContext(ctx, "SELECT e.id, e.currency, p.account, p.amount FROM postings p JOIN entries e ON e.id = p.entry_id ORDER BY p.entry_id")
 	if err != nil {
@@ -153,12 +153,12 @@ func (b *Books) TrialBalance(ctx context.Context) ([]Balance, error) {
 	return out, nil
 }
 
-// ErrUnbalanced is returned by TrialBalance and Balanced when debit and credit differ,
-// which means that someone wrote to the file by other ways than this package.
+// ErrUnbalanced is returned by TrialBalance and Balanced if debit and credit differ: another program has written
+// to the file.
 var ErrUnbalanced = errors.New("the books don't balance")
 
-// Balanced proves that every entry balances, that the accounts sum up to zero in every currency, and
-// that no job cost has amounts of two currencies.
+// Balanced checks that every entry balances, that the accounts sum up to zero in every currency, and that no job
+// cost has amounts of two currencies.
 func (b *Books) Balanced(ctx context.Context) error {
 	accounts, err := b.TrialBalance(ctx)
 	if err != nil {

@@ -13,14 +13,13 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// Version of the ledger, as Capabilities tells it.
+// Version is the version of the ledger that Capabilities returns.
 const Version = "1.0.0"
 
-// Books are one company's ledger, a connector.Driver. All methods may be called
-// concurrently and by several processes; nothing is cached. Errors are classed with
-// package fault: a refusal is permanent and carries the field and a sentence, a busy or
-// failing disk is transient and nothing was written, a COMMIT that failed is ambiguous.
-// A context that ends before a write begins gives the context's error.
+// Books are one company's ledger, a connector.Driver. All methods may be called concurrently and by several processes;
+// nothing is cached. Errors are classified with package fault: a refusal is permanent and has the field and a message,
+// a busy or failing disk is transient and nothing was written, a failed COMMIT is ambiguous. If the context ends before
+// a write begins, the error is that of the context.
 type Books struct {
 	*store
 	company int64
@@ -29,11 +28,11 @@ type Books struct {
 
 var _ connector.Driver = (*Books)(nil)
 
-// Close gives the books back; the last user's Close closes the file. Twice is harmless.
+// Close releases the books; the Close of the last user closes the file. Further calls have no effect.
 func (b *Books) Close() error { return b.release() }
 
-// Capabilities says that the ledger has every entity and can do everything with it. What it takes
-// beside the amounts follows from the accounts that an entity moves.
+// Capabilities declares every operation of every entity. Tax, retainage and currencies follow from the accounts that an
+// entity moves.
 func (b *Books) Capabilities(ctx context.Context, req *tiebackv1.CapabilitiesRequest) (*tiebackv1.CapabilitiesResponse, error) {
 	if err := b.mine(req.GetCompanyId()); err != nil {
 		return nil, err
@@ -53,14 +52,14 @@ func (b *Books) Capabilities(ctx context.Context, req *tiebackv1.CapabilitiesReq
 	return out, nil
 }
 
-// Put books a record under its key; the same key again is answered with the first booking,
-// also after the record was deleted. The request's record is not changed.
+// Put books a record under its key. The same key always returns the first booking, also after the record was deleted.
+// Put does not change the record of the request.
 func (b *Books) Put(ctx context.Context, req *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
 	if err := b.mine(req.GetCompanyId()); err != nil {
 		return nil, err
 	}
 	if req.GetKey() == "" || req.GetRecord() == nil {
-		return nil, fault.Refused("key", "The ledger books nothing without a key and a record.")
+		return nil, fault.Refused("key", "A put needs a key and a record.")
 	}
 	res := &tiebackv1.PutResponse{}
 	err := b.writer.do(ctx, func(t *tx) (err error) {
@@ -73,7 +72,7 @@ func (b *Books) Put(ctx context.Context, req *tiebackv1.PutRequest) (*tiebackv1.
 	return res, nil
 }
 
-// Find gives the booking of a key. No booking in the answer: never booked.
+// Find returns the booking of a key. A response without a booking means that the key was never booked.
 func (b *Books) Find(ctx context.Context, req *tiebackv1.FindRequest) (*tiebackv1.FindResponse, error) {
 	if err := b.mine(req.GetCompanyId()); err != nil {
 		return nil, err
@@ -94,7 +93,7 @@ func (b *Books) Find(ctx context.Context, req *tiebackv1.FindRequest) (*tiebackv
 	return &tiebackv1.FindResponse{Booking: found}, nil
 }
 
-// State says whether a record is in the books, was deleted, or was never there.
+// State returns whether a record is present, deleted or unknown.
 func (b *Books) State(ctx context.Context, req *tiebackv1.StateRequest) (*tiebackv1.StateResponse, error) {
 	if err := b.mine(req.GetCompanyId()); err != nil {
 		return nil, err
@@ -111,8 +110,8 @@ func (b *Books) State(ctx context.Context, req *tiebackv1.StateRequest) (*tiebac
 	return &tiebackv1.StateResponse{State: tiebackv1.RecordState_RECORD_STATE_PRESENT}, nil
 }
 
-// Remove takes a record out of the books; see remove.go for what goes along and what forbids it.
-// Twice is harmless, and so is a record the ledger never had.
+// Remove removes a record from the books; remove.go lists what is removed with it and what prevents it. Removing a
+// record that is deleted or unknown has no effect.
 func (b *Books) Remove(ctx context.Context, req *tiebackv1.RemoveRequest) (*tiebackv1.RemoveResponse, error) {
 	if err := b.mine(req.GetCompanyId()); err != nil {
 		return nil, err
@@ -137,15 +136,15 @@ func (b *Books) Remove(ctx context.Context, req *tiebackv1.RemoveRequest) (*tieb
 	return &tiebackv1.RemoveResponse{}, nil
 }
 
-// mine refuses a request for another company; 0 stands for the one whose books these are.
+// mine refuses a request for another company. 0 means the company of these books.
 func (b *Books) mine(company int64) error {
 	if company == 0 || company == b.company {
 		return nil
 	}
-	return fault.New(fault.Permanent, fmt.Errorf("ledger: asked for company %d in the books of company %d", company, b.company))
+	return fault.New(fault.Permanent, fmt.Errorf("ledger: request for company %d in the books of company %d", company, b.company))
 }
 
-// row reads a record, deleted or not; nil: the ledger never had it.
+// row reads a record, deleted or not. It returns nil for an unknown one.
 func (b *Books) row(ctx context.Context, e Entity, origin string) (*row, error) {
 	r, err := scanRow(b.reader.QueryRowContext(ctx, findRow, int(e), origin))
 	if errors.Is(err, sql.ErrNoRows) {
@@ -154,7 +153,7 @@ func (b *Books) row(ctx context.Context, e Entity, origin string) (*row, error) 
 	return r, b.failed(err)
 }
 
-// failed classes an error of reading.
+// failed classifies an error of a read.
 func (b *Books) failed(err error) error {
 	if err != nil && err.Error() == "sql: database is closed" { // database/sql has no sentinel for it
 		return ErrClosed

@@ -7,9 +7,8 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// numberOwner says among which documents a document's number may stand once; "": it may stand anywhere. A vendor's
-// invoices are numbered by the vendor, whether they come as requisitions or as direct costs. A check has its
-// number from the bank.
+// numberOwner returns the scope in which the number of a document must be unique, or "" if it need not be. A vendor
+// numbers its invoices, whether they are requisitions or direct costs; the bank numbers the checks.
 func numberOwner(r *Record) string {
 	switch {
 	case r.GetNumber() == "":
@@ -24,9 +23,9 @@ func numberOwner(r *Record) string {
 	return ""
 }
 
-// numbered keeps a document's number, and refuses one that another live document has: it would be paid twice.
-// One check may pay several invoices or contracts of a vendor, and a vendor may number its invoices for each
-// contract: messages then tells the accountant.
+// numbered stores the number of a document. It refuses a number that another live document has, as it would be paid
+// twice. One check may pay several invoices or contracts of a vendor, and a vendor may number its invoices per
+// contract; in these cases messages has a notice for the accountant.
 func (t *tx) numbered(r *row) (messages []string, err error) {
 	if err := t.exec("DELETE FROM numbers WHERE record_id = ?", r.id); err != nil {
 		return nil, err
@@ -49,9 +48,8 @@ func (t *tx) numbered(r *row) (messages []string, err error) {
 	return messages, t.exec("INSERT INTO numbers VALUES (?, ?, ?)", r.id, owner, r.rec.GetNumber())
 }
 
-// shared reports whether two documents of a vendor may have the same number: payments that are
-// one check for different invoices or contracts, and invoices of different contracts, which a
-// vendor may number for each contract.
+// shared reports whether two documents may have the same number: payments by one check for different invoices or
+// contracts, and invoices of different contracts of a vendor.
 func shared(a, b *Record) bool {
 	differ := func(x, y string) bool { return x != "" && y != "" && x != y }
 	if a.GetEntity() != b.GetEntity() || a.GetVendorOriginId() != b.GetVendorOriginId() {
@@ -62,7 +60,7 @@ func shared(a, b *Record) bool {
 		a.GetEntity() == Requisition && contracts
 }
 
-// also tells the accountant which other document has the number of r.
+// also returns the notice that another document has the number of r.
 func also(r, other *Record) string {
 	if r.GetEntity() == Payment {
 		return fmt.Sprintf("Check %q also pays %s, as %s.", r.GetNumber(), cmp.Or(other.GetParentOriginId(), other.GetContractOriginId()), other.GetOriginId())
@@ -73,9 +71,9 @@ func also(r, other *Record) string {
 
 func twice(r, other *Record) error {
 	if r.GetEntity() == Payment {
-		return fault.Refused("number", "The payment %q is in the ledger already, as %s. If it is another payment, correct its check number in Procore and export it again.",
+		return fault.Refused("number", "The payment %q is already in the ledger, as %s. If it is another payment, correct its check number in Procore and export it again.",
 			r.GetNumber(), other.GetOriginId())
 	}
-	return fault.Refused("number", "The invoice %q of this vendor is in the ledger already, as the %s %s. If it is another invoice, correct its number in Procore and export it again.",
+	return fault.Refused("number", "The invoice %q of this vendor is already in the ledger, as the %s %s. If it is another invoice, correct its number in Procore and export it again.",
 		r.GetNumber(), Title(other.GetEntity()), other.GetOriginId())
 }

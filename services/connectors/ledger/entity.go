@@ -9,7 +9,7 @@ import (
 )
 
 type (
-	// Record is the canonical record, see proto/tieback/v1/connector.proto.
+	// Record is the canonical record; see proto/tieback/v1/connector.proto.
 	Record = tiebackv1.Record
 	// Entity is the kind of a Record.
 	Entity = tiebackv1.Entity
@@ -35,18 +35,18 @@ const (
 	PrimeContractChangeOrder        = tiebackv1.Entity_ENTITY_PRIME_CONTRACT_CHANGE_ORDER
 	PaymentApplication              = tiebackv1.Entity_ENTITY_PAYMENT_APPLICATION
 	DirectCost                      = tiebackv1.Entity_ENTITY_DIRECT_COST
-	line                     Entity = 0 // in refs: a line of some document
+	line                     Entity = 0 // in refs: a line of a document
 )
 
-// trait is what the ledger knows of an entity.
+// trait has the properties of an entity.
 type trait struct {
 	entity Entity
 	title  string // in sentences: "sub job"; with underscores on the command line
 	prefix string // of origin ids: V-000012
-	needs  string // fields that must be there, separated by spaces
-	coded  bool   // the code must be there, see unique
-	unique bool   // the code names one live record, see scope
-	put    bool   // Put with an origin id updates in place
+	needs  string // required fields, separated by spaces
+	coded  bool   // the code is required
+	unique bool   // the code is unique among live records; see scope
+	put    bool   // Put with an origin id changes the record in place
 }
 
 var traits = []trait{
@@ -86,7 +86,7 @@ func Entities() []Entity {
 	return out
 }
 
-// EntityName is the name that ParseEntity reads: "vendor", "sub_job".
+// EntityName returns the name that ParseEntity reads: "vendor", "sub_job".
 func EntityName(e Entity) string {
 	t, ok := traitOf(e)
 	if !ok {
@@ -95,11 +95,11 @@ func EntityName(e Entity) string {
 	return strings.ReplaceAll(t.title, " ", "_")
 }
 
-// Title is the entity's name in a sentence: "sub job".
+// Title returns the entity's name for a sentence: "sub job".
 func Title(e Entity) string { return strings.ReplaceAll(EntityName(e), "_", " ") }
 
-// ParseEntity reads an entity's name as people write it: "vendor", "sub-job", "Sub Jobs".
-// The error of an unknown one lists the names.
+// ParseEntity reads the name of an entity, in singular or plural: "vendor", "sub-job", "Sub Jobs". The error of an unknown
+// name lists the names.
 func ParseEntity(s string) (Entity, error) {
 	want := strings.NewReplacer("-", "_", " ", "_").Replace(strings.ToLower(strings.TrimSpace(s)))
 	var names []string
@@ -110,20 +110,20 @@ func ParseEntity(s string) (Entity, error) {
 		}
 		names = append(names, name)
 	}
-	return 0, fmt.Errorf("%q is no entity of the ledger; one of: %s", s, strings.Join(names, ", "))
+	return 0, fmt.Errorf("%q is not an entity of the ledger; the entities are: %s", s, strings.Join(names, ", "))
 }
 
-// natural says whether an entity's origin id is made of what it joins, cost code and category.
+// natural reports whether the origin id of an entity consists of its cost code and category.
 func natural(e Entity) bool { return e == CostTypeAssignment || e == JobCost }
 
-// scope is where a record's code must be unique; nil: nowhere.
+// scope returns the scope in which the code of a record must be unique, or nil if it need not be.
 func scope(r *Record) any {
 	t, _ := traitOf(r.GetEntity())
 	switch {
 	case !t.unique || r.GetCode() == "":
 		return nil
 	case r.GetInactive() && (r.GetEntity() == CostCode || r.GetEntity() == StandardCostCode):
-		return nil // its code is free: the one that took its place in Procore has the same
+		return nil // the cost code that replaced it in Procore has the same code
 	case r.GetEntity() == SubJob:
 		return r.GetJobOriginId()
 	case r.GetEntity() == CostCode:
@@ -132,8 +132,8 @@ func scope(r *Record) any {
 	return ""
 }
 
-// document says whether a record of this entity keeps what it refers to from being removed.
-// The rest are master data, which go with their owner.
+// document reports whether records of an entity prevent the removal of what they refer to. The others are master data,
+// which are removed with their owner.
 func document(e Entity) bool { return e >= Commitment }
 
 // call names a record in a sentence: commitment "Steel".

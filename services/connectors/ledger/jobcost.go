@@ -8,12 +8,11 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// A job cost is what a cost code and a category come to: amount is the budget, actual_amount
-// the cost to date. Nobody keeps these by hand: every posting to Budgeted or JobCosts moves
-// them in the same transaction, so they equal the journal and List sees them change. A job cost is in
-// the currency of its first posting, and a posting in another one is refused.
+// A job cost has the sums of a cost code and a category: amount is the budget, actual_amount the cost to date. Every
+// posting to Budgeted or JobCosts changes it in the same transaction, so it equals the journal, and List returns its
+// changes. A job cost is in the currency of its first posting; a posting in another currency is refused.
 
-// openJobCost gives an assignment its job cost, at zero if nothing was posted yet.
+// openJobCost creates the job cost of an assignment, unless it is live.
 func (t *tx) openJobCost(assignment *Record) error {
 	row, err := t.jobCost(assignment.GetCostCodeOriginId(), assignment.GetCategoryOriginId())
 	if err != nil || row.id != 0 && !row.deleted {
@@ -22,7 +21,7 @@ func (t *tx) openJobCost(assignment *Record) error {
 	return t.saveJobCost(row)
 }
 
-// jobCost finds the job cost or makes a new one, not yet saved.
+// jobCost returns a job cost, or a new one that is not saved yet.
 func (t *tx) jobCost(costCode, category string) (*row, error) {
 	got, err := t.find(JobCost, connector.AssignmentID(costCode, category))
 	if err != nil || got != nil {
@@ -35,7 +34,7 @@ func (t *tx) jobCost(costCode, category string) (*row, error) {
 	return &row{rec: r}, t.inherit(r)
 }
 
-// saveJobCost writes a live job cost. What it refers to never changes, so only a new one says it.
+// saveJobCost saves a job cost as live. Its references never change, so they are written once.
 func (t *tx) saveJobCost(r *row) error {
 	fresh := r.id == 0
 	r.deleted = false
@@ -45,7 +44,7 @@ func (t *tx) saveJobCost(r *row) error {
 	return t.depend(r.id, r.rec)
 }
 
-// accrue adds a posting of an entry to its job cost. A reversal does not bring a removed one back.
+// accrue adds a posting of an entry to its job cost. A reversal does not restore a removed job cost.
 func (t *tx) accrue(e *entry, p posting) error {
 	if p.costCode == "" || p.category == "" || p.account != Budgeted && p.account != JobCosts {
 		return nil
@@ -68,8 +67,8 @@ func (t *tx) accrue(e *entry, p posting) error {
 	return t.saveJobCost(row)
 }
 
-// inCurrency refuses to add something in another currency to a job cost. One that no standing entry
-// is posted to takes the new currency.
+// inCurrency refuses a posting in another currency to a job cost. A job cost without a posting that is still in effect
+// gets the new currency.
 func (t *tx) inCurrency(row *row, currency, what string) error {
 	r := row.rec
 	if r.Currency == "" || r.Currency == currency {

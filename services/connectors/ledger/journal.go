@@ -8,10 +8,10 @@ import (
 	"github.com/shopspring/decimal"
 )
 
-// Account is a number of the chart of accounts.
+// Account is an account number of the chart.
 type Account int
 
-// The chart. Accounts of 9000 and more are memo accounts: promises, not yet money.
+// The chart of accounts. Accounts from 9000 on are memo accounts, for commitments and budgets.
 const (
 	Cash                Account = 1000
 	Receivable          Account = 1100
@@ -33,7 +33,7 @@ const (
 	ContractControl     Account = 9209
 )
 
-// rule says how an entity moves money, for a positive amount:
+// rule has the accounts that an entity moves, for a positive amount:
 //
 //	entity                          lines           tax            debit or credit   against
 //	budget                          Budgeted                       debit             BudgetControl
@@ -44,8 +44,8 @@ const (
 //	payment application             Revenue         OutputTax      credit            Receivable, RetainageReceivable
 //	direct cost                     JobCosts        InputTax       debit             Payable, RetainagePayable
 //
-// Tax comes on top of an amount, retainage is withheld from it. validMoney refuses tax or retainage
-// that has no account. An entry is in one currency.
+// Tax is added to an amount, retainage is withheld from it. validMoney refuses tax or retainage that has no account.
+// An entry is in one currency.
 type rule struct {
 	line, against, retainage, tax Account
 	credit                        bool
@@ -63,14 +63,14 @@ var rules = map[Entity]rule{
 	DirectCost:               {line: JobCosts, against: Payable, retainage: RetainagePayable, tax: InputTax},
 }
 
-// posting is one leg of an entry; amount: debit positive, credit negative.
+// posting is one line of an entry. A debit is positive, a credit negative.
 type posting struct {
 	account            Account
 	costCode, category string
 	amount             decimal.Decimal
 }
 
-// entry is a journal entry; amount is what the document says.
+// entry is a journal entry; amount is that of the document.
 type entry struct {
 	date, currency string
 	memo           string
@@ -79,7 +79,7 @@ type entry struct {
 	legs           []posting
 }
 
-// plan is the entry a record makes; nil: it moves no money.
+// plan returns the entry of a record, or nil if it moves no money.
 func (t *tx) plan(r *Record) (*entry, error) {
 	rule, ok := rules[r.GetEntity()]
 	if !ok {
@@ -104,7 +104,7 @@ func (t *tx) plan(r *Record) (*entry, error) {
 	return e, nil
 }
 
-// book adds the legs of one line.
+// book adds the postings of one line.
 func (e *entry) book(r rule, amount, retainage, tax decimal.Decimal, costCode, category string) {
 	e.amount = e.amount.Add(amount)
 	rest := amount.Add(tax).Sub(retainage)
@@ -119,7 +119,7 @@ func (e *entry) book(r rule, amount, retainage, tax decimal.Decimal, costCode, c
 	}
 }
 
-// leg adds a posting; those of one account without a cost code are one sum.
+// leg adds a posting. Postings to one account without a cost code are added up.
 func (e *entry) leg(p posting) {
 	if p.amount.IsZero() {
 		return
@@ -149,7 +149,7 @@ func (e *entry) same(o *entry) bool {
 	return true
 }
 
-// rebook brings the journal in line with a record: what it said before is reversed.
+// rebook reverses the entries of the old row and writes the entry of the new one.
 func (t *tx) rebook(next, old *row) error {
 	want, err := t.plan(next.rec)
 	if err != nil {
@@ -170,8 +170,7 @@ func (t *tx) rebook(next, old *row) error {
 	return t.post(next.id, want)
 }
 
-// post writes an entry and keeps the job costs it touches up to date. An entry that
-// doesn't balance is a bug, and never reaches the books.
+// post writes an entry and updates its job costs. It refuses an entry that does not balance, which is a bug.
 func (t *tx) post(recordID int64, e *entry) error {
 	sum := decimal.Zero
 	for _, p := range e.legs {
@@ -200,7 +199,7 @@ func (t *tx) post(recordID int64, e *entry) error {
 	return nil
 }
 
-// reverse writes the opposite of every entry of a record that still stands.
+// reverse writes a reversal of every entry of a record that is still in effect.
 func (t *tx) reverse(r *row, memo string) error {
 	var standing []*entry
 	err := t.each(func(rows *sql.Rows) error {
@@ -220,7 +219,7 @@ func (t *tx) reverse(r *row, memo string) error {
 	return err
 }
 
-// opposite fills the legs of a reversal.
+// opposite fills in the postings of a reversal.
 func (t *tx) opposite(e *entry) error {
 	return t.each(func(rows *sql.Rows) error {
 		var p posting

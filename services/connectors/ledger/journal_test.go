@@ -111,7 +111,7 @@ func TestBookingsTellWhatWasBooked(t *testing.T) {
 	if d := got[gone.OriginId]; !d.Deleted || !d.Amount.IsZero() || d.Entries != 2 {
 		t.Errorf("deleted booking %+v", d)
 	}
-	twice, err := b.Doubles(t.Context())
+	twice, err := b.Duplicates(t.Context())
 	if err != nil || len(twice) != 1 || twice[0].ProcoreID != 9007199254740993 || len(twice[0].OriginIDs) != 2 {
 		t.Errorf("doubles %v, %v", twice, err)
 	}

@@ -1,15 +1,12 @@
-// Package ledger is the embedded reference ERP: a small double-entry ledger, one SQLite
-// file a company, that implements connector.Driver for every entity.
+// Package ledger is the embedded reference ERP: a small double-entry ledger with one SQLite file per company. It
+// implements connector.Driver for every entity.
 //
-// The way of a booking:
+//	Put → writer (collects waiting writes, at most 256) → BEGIN IMMEDIATE
+//	        each in its own SAVEPOINT: checks → record and lines → journal → key
+//	      → COMMIT, with one fsync → each caller gets its own answer
 //
-//	Put → writer (gathers what waits, at most 256) → BEGIN IMMEDIATE
-//	        each under its own SAVEPOINT: check → record + lines → journal → key
-//	      → COMMIT, one fsync for all → every caller gets its own answer
-//
-// What a record looks like lives in entity.go, which accounts it moves in journal.go,
-// what it may refer to in refs.go. Nothing is held in memory that another process could
-// make untrue: the CLI may work on the file while the pipeline runs.
+// entity.go has the entities, journal.go the accounts that they move, refs.go their references. No state is cached, so
+// the command line may change the file while the pipeline runs.
 package ledger
 
 import (
@@ -27,7 +24,7 @@ import (
 // ErrClosed is returned by every call after Close.
 var ErrClosed = errors.New("the ledger is closed")
 
-// Ledger is a folder of companies' books. Its methods may be called concurrently.
+// Ledger is a folder with the books of companies. Its methods may be called concurrently.
 type Ledger struct {
 	dir string
 
@@ -36,17 +33,16 @@ type Ledger struct {
 	stores map[int64]*store
 }
 
-// Open makes a ledger of the folder dir; the folder is created when the first company opens.
+// Open returns the ledger in the folder dir, which is created with the first company.
 func Open(dir string) *Ledger { return &Ledger{dir: dir, stores: map[int64]*store{}} }
 
-// Path is the file of a company's books.
+// Path returns the path of a company's books.
 func (l *Ledger) Path(companyID int64) string {
 	return filepath.Join(l.dir, fmt.Sprintf("ledger-%d.db", companyID))
 }
 
-// Company opens a company's books, creating the file if there is none. Opening a company
-// twice shares one database handle; each Books is closed by whoever opened it, and the
-// last one closes the handle.
+// Company opens a company's books, and creates the file if it does not exist. Books of the same company share one
+// database handle. The caller closes each Books; the last Close closes the handle.
 func (l *Ledger) Company(ctx context.Context, id int64) (*Books, error) {
 	if id <= 0 {
 		return nil, fault.Permanentf("company: %d is no company id; it must be a positive number.", id)
@@ -71,8 +67,8 @@ func (l *Ledger) Company(ctx context.Context, id int64) (*Books, error) {
 	return &Books{store: s, company: id, release: sync.OnceValue(func() error { return l.release(id, s) })}, nil
 }
 
-// Opener opens companies' books for the pipeline. The ledger driver has one setting: currency, the
-// company's own, an ISO code; without it the books keep the one that they have, at first USD.
+// Opener opens companies' books for the pipeline. Its only setting is currency, the company's own, an ISO code. Without
+// it the books keep their currency; that of new books is USD.
 func (l *Ledger) Opener() connector.Opener {
 	return func(ctx context.Context, companyID int64, settings map[string]string) (connector.Driver, error) {
 		for name := range settings {
@@ -103,7 +99,7 @@ func (l *Ledger) release(id int64, s *store) error {
 	return s.close()
 }
 
-// Close closes all books that are still open; twice is harmless.
+// Close closes all books that are still open. Further calls have no effect.
 func (l *Ledger) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -14,10 +14,9 @@ const (
 	pageMax     = 1000
 )
 
-// List pages through an entity in the order of change. Every write gives a record a higher
-// number, in the order of commits, and a cursor is the number last told: what changes
-// while someone pages comes again on a later page, and nothing is skipped. A cursor that
-// these books never gave is refused.
+// List returns a page of the changes of an entity. Every write gives its record a higher number, in the order of commits,
+// and a cursor is the last number listed. So a record that changes during paging is listed again on a later page, and
+// none is skipped. A cursor from other books is refused.
 func (b *Books) List(ctx context.Context, req *tiebackv1.ListRequest) (*tiebackv1.ListResponse, error) {
 	if err := b.mine(req.GetCompanyId()); err != nil {
 		return nil, err
@@ -47,7 +46,7 @@ func page(limit int32) int {
 	return min(int(limit), pageMax)
 }
 
-// cursor reads a cursor; one from the future is of other books, or of these before a restore.
+// cursor reads a cursor. One that is higher than the last change is from other books, or from before a restore.
 func (b *Books) cursor(ctx context.Context, s string) (int64, error) {
 	if s == "" {
 		return 0, nil

@@ -10,12 +10,12 @@ import (
 	"time"
 )
 
-// ErrLost is returned, wrapped, where books lack what was confirmed. They stay as they are, and can't be opened,
+// ErrLost is returned, wrapped, for books that lack confirmed transactions. They are not changed, and can't be opened
 // until they are restored or the loss is accepted; see Ledger.AcceptLoss.
-var ErrLost = errors.New("the books lack what was booked")
+var ErrLost = errors.New("the books lack confirmed transactions")
 
-// prove compares the books at path with their mark. It is for the first to open them, and changes nothing in
-// them: SQLite would drop what it can't read from its log when it closes the file.
+// prove compares the books at path with their mark. The first store to open the books calls it. It does not change
+// them: when SQLite closes the file, it would drop the part of its log that it can't read.
 func (m *mark) prove(ctx context.Context, path string) error {
 	has, err := lastPoint(ctx, path)
 	if err != nil {
@@ -33,7 +33,7 @@ func (m *mark) prove(ctx context.Context, path string) error {
 		return fmt.Errorf("%w: %s had %d transactions when the last was confirmed, at %s, and has %d now: "+
 			"the file, or its -wal beside it, was damaged or replaced by an older one; %s",
 			ErrLost, path, want.commit, want.at.Format("2006-01-02 15:04:05 MST"), has.commit, whatToDo)
-	case has.commit > want.commit: // a crash came between the commit and its mark
+	case has.commit > want.commit: // a crash between the commit and its mark
 		has.at = time.Now()
 		return m.write(has)
 	}
@@ -43,8 +43,8 @@ func (m *mark) prove(ctx context.Context, path string) error {
 const whatToDo = "stop Tieback and keep a copy of the folder; if you have a backup of the books, put it in their place; " +
 	"then run `ledger accept-loss --company N` (`tieback ledger ...`), and export again what is missing"
 
-// lastPoint reads how far the books at path have come, without a change to the file or to its log. The zero
-// point: there are no books.
+// lastPoint reads the position of the books at path without changing the file or its log. It returns the zero point if
+// there are no books.
 func lastPoint(ctx context.Context, path string) (p point, err error) {
 	if info, err := os.Stat(path); errors.Is(err, os.ErrNotExist) || err == nil && info.Size() == 0 {
 		return point{}, nil

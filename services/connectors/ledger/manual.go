@@ -8,22 +8,21 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// Work done by hand in the ERP, without key: the CLI's and the demo's way in.
+// Changes by the ERP's own users, without a key. The command line and the demo use them.
 
-// Add creates a record as the ERP's own user would and gives it back with its origin ids.
-// It is refused as a Put would be; a record with an origin id is refused too.
+// Add creates a record and returns it with its origin ids. It refuses what Put refuses, and a record with an origin id.
 func (b *Books) Add(ctx context.Context, r *Record) (*Record, error) {
 	if r.GetOriginId() != "" && !natural(r.GetEntity()) {
-		return nil, fault.Refused("origin_id", "The ledger gives origin ids itself; leave %q out, or update the %s.", r.GetOriginId(), Title(r.GetEntity()))
+		return nil, fault.Refused("origin_id", "The ledger assigns origin ids: leave %q out, or update the %s.", r.GetOriginId(), Title(r.GetEntity()))
 	}
 	return b.byHand(ctx, r)
 }
 
-// Update writes a record with an origin id in place, lines and journal included. Lines that
-// r leaves out go away. Documents can be updated too, unlike with Put.
+// Update replaces a record with an origin id, with its lines and journal entries. Lines that r lacks are removed. Unlike
+// Put, it changes documents too.
 func (b *Books) Update(ctx context.Context, r *Record) (*Record, error) {
 	if r.GetOriginId() == "" {
-		return nil, fault.Refused("origin_id", "The %s has no origin id: say which one to update.", call(r))
+		return nil, fault.Refused("origin_id", "The %s has no origin id. Give the id of the record to update.", call(r))
 	}
 	return b.byHand(ctx, r)
 }

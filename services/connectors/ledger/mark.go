@@ -12,19 +12,19 @@ import (
 	"time"
 )
 
-// mark is a small file beside a company's books, <books>-mark. It says how far the books had come when a
-// write was last confirmed to its caller.
+// mark is the file <books>-mark beside a company's books. It has the number of the last transaction that was
+// confirmed to a caller.
 //
-// SQLite ends its write-ahead log at the first frame whose checksum is wrong. That is right for a write that a
-// crash cut off, and it also drops confirmed writes behind a damaged byte without an error. The two are told
-// apart by the mark: each transaction counts up "commit" in the books, and no caller gets its answer before the
-// mark has that number on disk. Books that end before their mark have lost confirmed writes.
+// SQLite ends its write-ahead log at the first frame with a wrong checksum. This is right after a crash during a
+// write, but it also drops confirmed writes behind a damaged byte, without an error. The mark distinguishes the two:
+// each transaction increments the counter "commit" in the books, and a caller gets its answer after the mark with
+// that number is on disk. Books whose counter is lower than their mark have lost confirmed writes.
 //
-// The file has slots of 512 bytes, a sector, which are written in turn. A write that a crash cuts off spoils one
-// slot, which held a number that is older than the one in the slot before.
+// The file has slots of 512 bytes, one sector each, which are written in turn. A crash during a write damages one
+// slot, whose number is older than that of the slot before.
 //
-// An open store holds a shared lock on the file. The first to open it holds the exclusive lock while it compares
-// mark and books: nothing is written meanwhile.
+// An open store holds a shared lock on the file. The first store to open it holds the exclusive lock while it
+// compares mark and books, so that there are no writes.
 type mark struct{ f *os.File }
 
 const (
@@ -32,15 +32,15 @@ const (
 	slotCount = 8
 )
 
-// point is how far books have come. The zero value: nothing was ever written.
+// point is a position in the history of books. The zero value is that of new books.
 type point struct {
 	commit int64     // transactions that changed something
 	seq    int64     // number of the last change; no origin id has a higher number
-	at     time.Time // when it was confirmed; not known of what is read from the books
+	at     time.Time // when it was confirmed; zero if read from the books
 }
 
-// openMark opens the mark of the books at path, and creates the file. It waits up to ten seconds while
-// another process compares. first says that no other store has the books open; the lock is exclusive then.
+// openMark opens the mark of the books at path, and creates the file if needed. It waits up to ten seconds for a
+// comparison by another process. If no other store has the books open, first is true and the lock is exclusive.
 func openMark(ctx context.Context, path string) (m *mark, first bool, err error) {
 	f, err := os.OpenFile(path+"-mark", os.O_RDWR|os.O_CREATE|syscall.O_DSYNC, 0o600)
 	if err != nil {
@@ -72,12 +72,12 @@ func openMark(ctx context.Context, path string) (m *mark, first bool, err error)
 
 func (m *mark) lock(how int) error { return syscall.Flock(int(m.f.Fd()), how) } //nolint:gosec // a file descriptor fits
 
-// share turns the exclusive lock into a shared one.
+// share changes the exclusive lock to a shared one.
 func (m *mark) share() error { return m.lock(syscall.LOCK_SH) }
 
 func (m *mark) close() error { return m.f.Close() }
 
-// read gives the latest point; found is false where no slot can be read.
+// read returns the latest point; found is false if no slot is valid.
 func (m *mark) read() (latest point, found bool, err error) {
 	raw := make([]byte, slotSize*slotCount)
 	if _, err := m.f.ReadAt(raw, 0); err != nil && !errors.Is(err, io.EOF) { // a file that was not written to its end has fewer slots
@@ -92,7 +92,7 @@ func (m *mark) read() (latest point, found bool, err error) {
 	return latest, found, nil
 }
 
-// create writes all slots, so that the file takes no more room later, and makes its name durable.
+// create writes all slots, so that the file does not grow later, and syncs its folder.
 func (m *mark) create(p point) error {
 	raw := make([]byte, 0, slotSize*slotCount)
 	for range slotCount {
@@ -104,7 +104,7 @@ func (m *mark) create(p point) error {
 	return syncDir(filepath.Dir(m.f.Name()))
 }
 
-// write returns when p is on disk. Several processes may write; the highest number counts.
+// write returns after p is on disk. Several processes may write; read returns the highest number.
 func (m *mark) write(p point) error {
 	_, err := m.f.WriteAt(p.slot(), p.commit%slotCount*slotSize)
 	return err
@@ -112,7 +112,7 @@ func (m *mark) write(p point) error {
 
 var slotSum = crc32.MakeTable(crc32.Castagnoli)
 
-// slot is a line of text, filled up with zeros: commit, seq, time and checksum.
+// slot encodes a point as a line of text, padded with zeros: commit, seq, time and checksum.
 func (p point) slot() []byte {
 	line := fmt.Appendf(nil, "%d %d %d ", p.commit, p.seq, p.at.UnixMilli())
 	out := make([]byte, slotSize)

@@ -14,10 +14,10 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// ownCurrency is a company's own currency where the setting "currency" does not name one.
+// ownCurrency is the default of the setting "currency".
 const ownCurrency = "USD"
 
-// keepIn makes currency the company's own. Books with entries keep the one that they have.
+// keepIn sets the company's own currency. It can't be changed in books with entries.
 func (b *Books) keepIn(ctx context.Context, currency string) error {
 	if !currencyForm.MatchString(currency) {
 		return fault.Refused("connector.currency", "connector.currency: %q is no ISO code such as USD.", currency)
@@ -39,14 +39,14 @@ func (b *Books) keepIn(ctx context.Context, currency string) error {
 
 const findOwn = "SELECT value FROM facts WHERE name = 'currency'"
 
-// own is the company's own currency.
+// own returns the company's own currency.
 func (t *tx) own() (string, error) {
 	own := ownCurrency
 	_, err := t.get([]any{&own}, findOwn)
 	return own, err
 }
 
-// Currency is the company's own currency, an ISO code.
+// Currency returns the company's own currency, an ISO code.
 func (b *Books) Currency(ctx context.Context) (string, error) {
 	own := ownCurrency
 	if err := b.reader.QueryRowContext(ctx, findOwn).Scan(&own); err != nil && !errors.Is(err, sql.ErrNoRows) {
@@ -55,7 +55,7 @@ func (b *Books) Currency(ctx context.Context) (string, error) {
 	return own, nil
 }
 
-// currencyOf is the currency of a record, the company's own where it names none.
+// currencyOf returns the currency of a record, by default the company's own.
 func (t *tx) currencyOf(r *Record) (string, error) {
 	if r.GetCurrency() != "" {
 		return r.GetCurrency(), nil
@@ -63,8 +63,7 @@ func (t *tx) currencyOf(r *Record) (string, error) {
 	return t.own()
 }
 
-// sameCurrency takes the currency of the contract or invoice that r belongs to, and refuses r if it
-// names another one.
+// sameCurrency gives r the currency of its contract or invoice, and refuses r if it has another one.
 func (t *tx) sameCurrency(r, of *Record) error {
 	if _, moves := rules[of.GetEntity()]; !moves {
 		return nil
@@ -140,13 +139,13 @@ func validPercent(r *Record, s string) error {
 	return fault.Refused("retainage", "The retainage percent %q of the %s is not a number from 0 to 100. Correct it in Procore and export it again.", s, call(r))
 }
 
-// contract says whether records of an entity have terms, such as a retainage percent.
+// contract reports whether records of an entity have terms, such as a retainage percentage.
 func contract(e Entity) bool {
 	return e == Commitment || e == CommitmentChangeOrder || e == PrimeContract || e == PrimeContractChangeOrder
 }
 
-// jobCostsAgree proves that each job cost is what its postings come to, and that they are all in its
-// currency. ErrUnbalanced, wrapped, names the first that is not.
+// jobCostsAgree checks that each job cost is the sum of its postings, and that all are in its currency. If not, it
+// returns a wrapped ErrUnbalanced that names the first one.
 func (b *Books) jobCostsAgree(ctx context.Context) error {
 	posted, err := b.posted(ctx)
 	if err != nil {
@@ -209,7 +208,7 @@ func (b *Books) posted(ctx context.Context) (map[string]map[balanceKey]decimal.D
 	return out, b.failed(rows.Err())
 }
 
-// Currencies are those of the journal, in order.
+// Currencies returns the currencies of the journal, sorted.
 func (b *Books) Currencies(ctx context.Context) ([]string, error) {
 	var all string
 	err := b.reader.QueryRowContext(ctx, "SELECT coalesce(group_concat(currency, ' '), '') FROM (SELECT DISTINCT currency FROM entries ORDER BY currency)").Scan(&all)

@@ -11,15 +11,15 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// put books r under key, or answers what key was booked as. All of it is one savepoint:
-// the record, its lines, its journal entry and the key are there together or not at all.
+// put books a record under its key, or returns the booking of the key. It runs in one savepoint: the record, its lines,
+// its journal entry and the key are written together or not at all.
 func (t *tx) put(req *tiebackv1.PutRequest) (*tiebackv1.Booking, error) {
 	key, r := req.GetKey(), proto.CloneOf(req.GetRecord())
 	if b, err := t.booked(key, r); b != nil || err != nil {
 		return b, err
 	}
 	if tr, ok := traitOf(r.GetEntity()); ok && r.GetOriginId() != "" && !tr.put {
-		return nil, fault.Refused("origin_id", "The %s is in the ledger already, as %s, and an export can't change it. "+
+		return nil, fault.Refused("origin_id", "The %s is already in the ledger, as %s, and an export can't change it. "+
 			"Change it in the ledger, or reset it in Procore and export it again.", call(r), r.GetOriginId())
 	}
 	if err := t.checkSuperseded(req, r); err != nil {
@@ -44,7 +44,7 @@ func (t *tx) put(req *tiebackv1.PutRequest) (*tiebackv1.Booking, error) {
 	return b, t.keep(key, row.id, b)
 }
 
-// booked is what a key was booked as before; nil: it is new.
+// booked returns the booking of a key, or nil for a new key.
 func (t *tx) booked(key string, r *Record) (*tiebackv1.Booking, error) {
 	var raw []byte
 	var entity int32
@@ -69,9 +69,9 @@ func (t *tx) keep(key string, id int64, b *tiebackv1.Booking) error {
 	return t.exec("INSERT INTO keys VALUES (?, ?, ?)", key, id, raw)
 }
 
-// write checks r and writes it: new without an origin id, else in place of what it names.
-// Merge keeps a budget's lines that r doesn't mention: Procore sends only new transactions.
-// Order says where each line of r ended up in the row's lines.
+// write checks and writes a record. A record without an origin id is new; one with an origin id is replaced. With merge,
+// a budget keeps the lines that r lacks, as Procore sends only new transactions. order has the index of each line of r
+// in the lines of the row.
 func (t *tx) write(r *Record, merge bool) (next *row, order []int, err error) {
 	normalize(r)
 	if err := validate(r); err != nil {
@@ -103,7 +103,7 @@ func (t *tx) write(r *Record, merge bool) (next *row, order []int, err error) {
 	return next, order, t.store(next, old)
 }
 
-// existing is the record that r replaces; nil: r is new. A deleted assignment comes back.
+// existing returns the record that r replaces, or nil for a new record. A deleted assignment is restored.
 func (t *tx) existing(r *Record) (*row, error) {
 	if natural(r.GetEntity()) {
 		r.OriginId = connector.AssignmentID(r.GetCostCodeOriginId(), r.GetCategoryOriginId())
@@ -117,10 +117,10 @@ func (t *tx) existing(r *Record) (*row, error) {
 	case err != nil:
 		return nil, err
 	case old == nil:
-		return nil, fault.Refused("origin_id", "The %s %s is unknown in the ledger, so it can't be changed. Reset it in Procore and export it anew.",
+		return nil, fault.Refused("origin_id", "The %s %s is unknown in the ledger, so it can't be changed. Reset it in Procore and export it again.",
 			Title(r.GetEntity()), r.GetOriginId())
 	case old.deleted:
-		return nil, fault.Refused("origin_id", "The %s %s was deleted in the ledger, so it can't be changed. Reset it in Procore and export it anew.",
+		return nil, fault.Refused("origin_id", "The %s %s was deleted in the ledger, so it can't be changed. Reset it in Procore and export it again.",
 			Title(r.GetEntity()), r.GetOriginId())
 	}
 	return old, nil
@@ -134,10 +134,10 @@ func inheritOld(r, old *Record) {
 	r.OriginData = cmp.Or(r.OriginData, old.OriginData)
 }
 
-// workOrder is the prefix of commitments that are no purchase orders.
+// workOrder is the prefix of commitments that are work orders.
 const workOrder = "WO"
 
-// name gives a new record its origin id: JOB-000003.
+// name assigns the origin id of a new record: JOB-000003.
 func (t *tx) name(r *Record) {
 	tr, _ := traitOf(r.GetEntity())
 	prefix := tr.prefix
@@ -154,7 +154,7 @@ func autoCode(r *Record) string {
 	return cmp.Or(r.GetNumber(), r.GetOriginId())
 }
 
-// store writes the row with all that hangs on it.
+// store writes a row with its lines, references and journal entry.
 func (t *tx) store(next, old *row) error {
 	if err := t.save(next); err != nil {
 		return err
@@ -171,8 +171,8 @@ func (t *tx) store(next, old *row) error {
 	return t.rebook(next, old)
 }
 
-// number gives lines their origin ids: PO-000001-2. A line keeps its number when the record is
-// written again, known by its origin id or by Procore's id; a number is never given twice.
+// number assigns the origin ids of lines: PO-000001-2. A line that is found by its origin id or Procore's id keeps its
+// number when the record is written again. A number is never used twice.
 func (r *row) number(old *row, merge bool) (order []int) {
 	byOrigin, byProcore := map[string]*tiebackv1.Line{}, map[string]*tiebackv1.Line{}
 	lines := []*tiebackv1.Line{}
@@ -213,7 +213,7 @@ func (r *row) number(old *row, merge bool) (order []int) {
 
 func lineKey(l *tiebackv1.Line) string { return fmt.Sprintf("%s/%d", l.GetKind(), l.GetProcoreId()) }
 
-// storeLines makes lines findable by origin id, and refuses to drop one that is billed.
+// storeLines writes the lines, and refuses to remove one that is billed.
 func (t *tx) storeLines(next, old *row) error {
 	if old != nil {
 		if err := t.dropLines(next, old); err != nil {
@@ -243,7 +243,7 @@ func (t *tx) dropLines(next, old *row) error {
 			return err
 		}
 		if len(on) > 0 {
-			return fault.Refused("lines", "Line %d of the %s can't be taken away: %s. Delete that first.", i+1, call(old.rec), dependsOn(on))
+			return fault.Refused("lines", "Line %d of the %s can't be removed: %s. Delete that first.", i+1, call(old.rec), dependsOn(on))
 		}
 	}
 	return t.exec("DELETE FROM lines WHERE record_id = ?", old.id)

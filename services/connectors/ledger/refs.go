@@ -13,8 +13,8 @@ type target struct {
 	origin string
 }
 
-// resolve finds all that r refers to and refuses r if something is unknown or deleted.
-// What follows from them is filled in: a requisition's job and vendor are its contract's.
+// resolve refuses r if a reference is unknown or deleted. It fills in what follows from the references: the job and
+// vendor of a requisition are those of its contract.
 func (t *tx) resolve(r *Record) error {
 	if err := t.inherit(r); err != nil {
 		return err
@@ -49,14 +49,14 @@ func (t *tx) exists(r *Record, f connector.Reference) error {
 		return fault.Refused(f.Field, "The %s%s of the %s is unknown in the ledger (it has no %s with the id %q). Export the %s first, then export this again.",
 			label, f.Where(), call(r), label, f.OriginID, label)
 	case deleted:
-		return fault.Refused(f.Field, "The %s%s of the %s, %q, was deleted in the ledger. Choose another %s or export it anew, then export this again.",
+		return fault.Refused(f.Field, "The %s%s of the %s, %q, was deleted in the ledger. Choose another %s or export it again, then export this again.",
 			label, f.Where(), call(r), f.OriginID, label)
 	}
 	return nil
 }
 
-// inherit fills what the record leaves out and its requisition, contract or cost code says,
-// in that order: a requisition brings its contract along.
+// inherit fills in what r lacks from its requisition, contract and cost code, in this order: a requisition also has a
+// contract.
 func (t *tx) inherit(r *Record) error {
 	for _, e := range []Entity{Requisition, connector.ContractOf(r.GetEntity()), CostCode} {
 		origin := ""
@@ -95,7 +95,7 @@ func fill(r, from *Record) {
 	}
 }
 
-// depend records what a booked record refers to, instead of what it did before.
+// depend replaces the stored references of a record.
 func (t *tx) depend(id int64, r *Record) error {
 	if err := t.exec("DELETE FROM refs WHERE record_id = ?", id); err != nil {
 		return err
@@ -103,7 +103,7 @@ func (t *tx) depend(id int64, r *Record) error {
 	seen := map[target]bool{}
 	for _, f := range connector.References(r) {
 		at := target{f.Entity, f.OriginID}
-		if f.Entity == StandardCostCode || seen[at] { // which is checked, and keeps nothing in the books
+		if f.Entity == StandardCostCode || seen[at] { // it may be removed while others refer to it
 			continue
 		}
 		seen[at] = true
@@ -114,7 +114,7 @@ func (t *tx) depend(id int64, r *Record) error {
 	return nil
 }
 
-// dependents are the live records that refer to one, documents first.
+// dependents returns the live records that refer to a record, documents first.
 func (t *tx) dependents(e Entity, origin string) ([]*row, error) {
 	return t.rows("SELECT "+rowColumns+" FROM refs f JOIN records r ON r.id = f.record_id"+
 		" WHERE f.Entity = ? AND f.origin_id = ? AND r.deleted = 0 ORDER BY r.entity DESC, r.id", int(e), origin)

@@ -7,10 +7,10 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// remove takes a record out of the books: a tombstone, and a reversal of its entries.
-// Master data that belongs to it goes along; documents that depend on it forbid it.
+// remove marks a record as deleted and reverses its entries. Master data that belongs to it is removed with it; documents
+// that depend on it prevent the removal.
 //
-//	removed                  goes along                                forbids it
+//	removed                  removed with it                           prevented by
 //	vendor                   its insurances                            commitments, direct costs, ...
 //	job, sub job             sub jobs, cost codes, job costs, budget   every document of it
 //	cost code                cost codes under it, assignments          lines of documents and budgets
@@ -35,14 +35,14 @@ func (t *tx) remove(r *row, memo string) error {
 	if err := t.reverse(r, memo); err != nil {
 		return err
 	}
-	if r, err = t.find(r.rec.Entity, r.rec.OriginId); err != nil { // a reversal may have moved a job cost
+	if r, err = t.find(r.rec.Entity, r.rec.OriginId); err != nil { // a reversal may have changed a job cost
 		return err
 	}
 	r.deleted = true
 	return t.save(r)
 }
 
-// blockers are the live records that keep one in the books.
+// blockers returns the live records that prevent a removal.
 func (t *tx) blockers(r *Record) ([]*row, error) {
 	if natural(r.GetEntity()) {
 		return t.booksOn(r)
@@ -61,7 +61,7 @@ func (t *tx) blockers(r *Record) ([]*row, error) {
 	return append(out, lines...), err
 }
 
-// lineUsers are documents on the lines of r, such as requisitions that bill a change order's line.
+// lineUsers returns the documents that refer to lines of r, such as requisitions that bill a line of a change order.
 func (t *tx) lineUsers(r *Record) ([]*row, error) {
 	var out []*row
 	seen := map[int64]bool{}
@@ -80,8 +80,8 @@ func (t *tx) lineUsers(r *Record) ([]*row, error) {
 	return out, nil
 }
 
-// owned says whether a dependent goes along with its owner. A budget belongs to the job or sub
-// job it is of, and not to those that only its lines name.
+// owned reports whether a dependent is removed with its owner. A budget belongs to its own job or sub job, and not to
+// those of its lines.
 func owned(d, owner *Record) bool {
 	switch {
 	case d.GetEntity() != Budget:
@@ -92,7 +92,7 @@ func owned(d, owner *Record) bool {
 	return owner.GetEntity() == SubJob && d.GetSubJobOriginId() == owner.GetOriginId()
 }
 
-// booksOn are the documents with a line on the cost code and category of an assignment.
+// booksOn returns the documents with a line on the cost code and category of an assignment.
 func (t *tx) booksOn(r *Record) ([]*row, error) {
 	if r.GetEntity() == JobCost {
 		return nil, nil
@@ -102,7 +102,7 @@ func (t *tx) booksOn(r *Record) ([]*row, error) {
 		r.GetCostCodeOriginId(), r.GetCategoryOriginId())
 }
 
-// removeOwned removes what belongs to a record, the budget first and the sub jobs last.
+// removeOwned removes the records that belong to a record, the budget first and the sub jobs last.
 func (t *tx) removeOwned(r *Record, memo string) error {
 	if r.GetEntity() == CostTypeAssignment {
 		return t.removeFound(JobCost, r.GetOriginId(), memo)
@@ -119,7 +119,7 @@ func (t *tx) removeOwned(r *Record, memo string) error {
 	return nil
 }
 
-// removeFound removes a record as it is now; one the ledger never had is no error.
+// removeFound reads a record again and removes it. An unknown record is not an error.
 func (t *tx) removeFound(e Entity, origin, memo string) error {
 	r, err := t.find(e, origin)
 	if err != nil || r == nil {
@@ -128,7 +128,7 @@ func (t *tx) removeFound(e Entity, origin, memo string) error {
 	return t.remove(r, memo)
 }
 
-// dependsOn tells what keeps a record in the books: commitment "PO-7" and 2 more depend on it.
+// dependsOn lists the records that prevent a removal: commitment "PO-7" and 2 more depend on it.
 func dependsOn(on []*row) string {
 	names := make([]string, 0, 3)
 	for _, r := range on[:min(3, len(on))] {

@@ -10,16 +10,16 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// row is a record as it lies in the database.
+// row is a record in the database.
 type row struct {
 	id      int64
 	deleted bool
-	lines   int64 // line numbers given out so far
+	lines   int64 // the last line number
 	seq     int64
 	rec     *Record
 }
 
-// rowColumns are what scanRow reads, of records r.
+// rowColumns are the columns of records r that scanRow reads.
 const rowColumns = "r.id, r.deleted, r.lines, r.seq, r.body"
 
 type scanner interface{ Scan(...any) error }
@@ -37,7 +37,7 @@ func scanRow(s scanner) (*row, error) {
 	return &r, nil
 }
 
-// change is the row as List tells it: a tombstone if it is deleted.
+// change returns the change that List returns: a tombstone for a deleted row.
 func (r *row) change() *tiebackv1.Change {
 	if !r.deleted {
 		return &tiebackv1.Change{Record: r.rec}
@@ -52,7 +52,7 @@ func (r *row) change() *tiebackv1.Change {
 
 const findRow = "SELECT " + rowColumns + " FROM records r WHERE r.entity = ? AND r.origin_id = ?"
 
-// find gives a record, deleted or not; nil if the ledger never had it.
+// find returns a record, deleted or not, or nil for an unknown one.
 func (t *tx) find(e Entity, origin string) (*row, error) {
 	var r row
 	var body []byte
@@ -75,7 +75,7 @@ func (t *tx) rows(query string, args ...any) ([]*row, error) {
 	return out, err
 }
 
-// save writes a row with a new change number; a row without an id is a new one.
+// save writes a row with a new change number. A row without an id is new.
 func (t *tx) save(r *row) error {
 	if err := t.codeFree(r); err != nil {
 		return err
@@ -83,7 +83,7 @@ func (t *tx) save(r *row) error {
 	rec := r.rec
 	body, err := proto.Marshal(rec)
 	if err != nil {
-		return fault.Refused("", "The %s has a text with broken characters (not UTF-8). Type it anew and export it again.", Title(rec.GetEntity()))
+		return fault.Refused("", "The %s has a text with invalid characters (not UTF-8). Enter the text again in Procore, then export the record again.", Title(rec.GetEntity()))
 	}
 	r.seq = t.next("seq")
 	if r.id == 0 {
@@ -99,8 +99,8 @@ func (t *tx) save(r *row) error {
 		r.lines, r.seq, r.deleted, body, r.id)
 }
 
-// codeFree refuses a code that another live record has. The sentence contains the word
-// "code": only then does Procore let the user export a job again with another one.
+// codeFree refuses a code that another live record has. The message has the word "code": only then does Procore let
+// the user export a job again with another one.
 func (t *tx) codeFree(r *row) error {
 	in := scope(r.rec)
 	if in == nil || r.deleted {

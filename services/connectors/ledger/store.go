@@ -14,8 +14,8 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// schema is idempotent. Amounts are decimals in TEXT, exactly as booked; dates are YYYY-MM-DD.
-// records.body is the Record message, with its lines; the columns beside it are what is searched.
+// schema is idempotent. Amounts are decimals in TEXT, exactly as booked; dates are YYYY-MM-DD. records.body is the
+// Record message with its lines; the other columns are for queries.
 const schema = `
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID; -- 'currency': the company's own
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
@@ -29,8 +29,8 @@ CREATE TABLE IF NOT EXISTS records (
 	job        TEXT    NOT NULL,
 	sub_job    TEXT    NOT NULL,
 	parent     TEXT    NOT NULL,
-	scope      TEXT,             -- where the code must be unique; NULL: nowhere
-	lines      INTEGER NOT NULL, -- line numbers given out so far
+	scope      TEXT,             -- in which the code is unique; NULL: it need not be
+	lines      INTEGER NOT NULL, -- the last line number
 	seq        INTEGER NOT NULL, -- of the last change
 	deleted    INTEGER NOT NULL DEFAULT 0,
 	body       BLOB    NOT NULL,
@@ -39,7 +39,7 @@ CREATE TABLE IF NOT EXISTS records (
 CREATE INDEX IF NOT EXISTS records_seq ON records (entity, seq);
 CREATE INDEX IF NOT EXISTS records_job ON records (entity, job, seq);
 CREATE UNIQUE INDEX IF NOT EXISTS records_code ON records (entity, scope, code) WHERE deleted = 0 AND scope IS NOT NULL;
-CREATE TABLE IF NOT EXISTS numbers ( -- invoices and checks, to know one that comes twice; see document_number.go
+CREATE TABLE IF NOT EXISTS numbers ( -- of invoices and checks, to detect duplicates; see document_number.go
 	record_id INTEGER PRIMARY KEY REFERENCES records (id),
 	owner     TEXT NOT NULL,
 	number    TEXT NOT NULL
@@ -53,7 +53,7 @@ CREATE TABLE IF NOT EXISTS lines (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS lines_record ON lines (record_id);
 CREATE INDEX IF NOT EXISTS lines_cost ON lines (cost_code, category) WHERE cost_code <> '';
-CREATE TABLE IF NOT EXISTS refs ( -- who depends on whom; entity 0: on a line
+CREATE TABLE IF NOT EXISTS refs ( -- references between records; entity 0: to a line
 	entity    INTEGER NOT NULL,
 	origin_id TEXT    NOT NULL,
 	record_id INTEGER NOT NULL REFERENCES records (id),
@@ -73,10 +73,10 @@ CREATE TABLE IF NOT EXISTS requests ( -- the newest ERP request that wrote a rec
 CREATE TABLE IF NOT EXISTS entries (
 	id        INTEGER PRIMARY KEY,
 	record_id INTEGER NOT NULL REFERENCES records (id),
-	at        TEXT NOT NULL, -- UTC, when it was booked
+	at        TEXT NOT NULL, -- UTC, the time of the booking
 	date      TEXT NOT NULL, -- the accounting date, '': none
-	currency  TEXT NOT NULL, -- an ISO code; all postings of the entry are in it
-	amount    TEXT NOT NULL, -- what the document says, signed
+	currency  TEXT NOT NULL, -- an ISO code, that of all postings
+	amount    TEXT NOT NULL, -- of the document, signed
 	memo      TEXT NOT NULL,
 	reverses  INTEGER UNIQUE REFERENCES entries (id)
 );
@@ -92,7 +92,7 @@ CREATE TABLE IF NOT EXISTS postings (
 ) WITHOUT ROWID;
 `
 
-// store is one database file: a pool of readers and the one writer.
+// store is one database file, with a pool of readers and one writer.
 type store struct {
 	reader *sql.DB
 	writer *writer
@@ -100,7 +100,7 @@ type store struct {
 	users  int // guarded by Ledger.mu
 }
 
-// openStore opens the books at path, and creates them. Where they lack what was confirmed, the error is ErrLost.
+// openStore opens the books at path, and creates them if needed. If they lack confirmed transactions, the error is ErrLost.
 func openStore(ctx context.Context, path string) (_ *store, err error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
@@ -136,8 +136,8 @@ func openStore(ctx context.Context, path string) (_ *store, err error) {
 }
 
 func openDB(ctx context.Context, path string, conns int) (*sql.DB, error) {
-	// temp_store: what a large transaction sets aside is kept in memory. A container that may write to its
-	// data only has no place for temporary files, and SQLite fails with IOERR_GETTEMPPATH (6410).
+	// temp_store keeps temporary data of large transactions in memory. A container that may write only to its data
+	// has no folder for temporary files, and SQLite would fail with IOERR_GETTEMPPATH (6410).
 	q := url.Values{"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", "temp_store(MEMORY)"}}
 	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Path: path, RawQuery: q.Encode()}).String())
 	if err != nil {
@@ -157,8 +157,8 @@ func closeDB(db *sql.DB) error {
 
 func (s *store) close() error { return errors.Join(s.writer.Stop(), s.reader.Close(), s.mark.close()) }
 
-// classed gives an error of SQLite its class: nothing was written, so it may work next time,
-// unless the file itself is broken. An error that has a class keeps it.
+// classed classifies an error of SQLite: transient, as nothing was written, or permanent if the file is damaged. An
+// error that has a class keeps it.
 func classed(err error) error {
 	var known *fault.Error
 	switch {
@@ -174,7 +174,7 @@ func classed(err error) error {
 	return fault.New(fault.Transient, fmt.Errorf("ledger: %w", err))
 }
 
-// corrupt says whether SQLite can't read its file for what is in it.
+// corrupt reports whether the content of the file is damaged.
 func corrupt(err error) bool {
 	var lite *sqlite.Error
 	return errors.As(err, &lite) && (lite.Code()&0xff == sqlite3.SQLITE_CORRUPT || lite.Code()&0xff == sqlite3.SQLITE_NOTADB)

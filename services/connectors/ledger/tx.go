@@ -12,19 +12,19 @@ import (
 
 var errBad = driver.ErrBadConn
 
-// tx is a write transaction; it is used by the writer's goroutine alone. It has the database
-// for itself (BEGIN IMMEDIATE), so the counters may be read once and written once.
+// tx is a write transaction. Only the goroutine of the writer uses it. It is exclusive (BEGIN IMMEDIATE), so the counters
+// are read once and written once.
 type tx struct {
 	w        *writer
 	counters map[string]int64
 	dirty    bool
-	before   int64 // rows changed over this connection when it began
+	before   int64 // total changes of the connection when it began
 }
 
-// commits is the counter of transactions that changed something.
+// commits is the name of the counter of transactions that changed something.
 const commits = "commit"
 
-// stmt prepares a statement once for the life of the connection.
+// stmt returns a prepared statement, which is cached for the connection.
 func (t *tx) stmt(query string) (*sql.Stmt, error) {
 	if s := t.w.stmts[query]; s != nil {
 		return s, nil
@@ -42,7 +42,7 @@ func (t *tx) exec(query string, args ...any) error {
 	return err
 }
 
-// insert gives the new row's id.
+// insert executes a statement and returns the id of the new row.
 func (t *tx) insert(query string, args ...any) (int64, error) {
 	s, err := t.stmt(query)
 	if err != nil {
@@ -68,7 +68,7 @@ func (t *tx) get(dest []any, query string, args ...any) (found bool, err error) 
 	return err == nil, err
 }
 
-// each calls scan for every row.
+// each calls scan for each row.
 func (t *tx) each(scan func(*sql.Rows) error, query string, args ...any) error {
 	s, err := t.stmt(query)
 	if err != nil {
@@ -87,8 +87,8 @@ func (t *tx) each(scan func(*sql.Rows) error, query string, args ...any) error {
 	return rows.Err()
 }
 
-// savepoint runs one caller's write. A refusal undoes that write alone; any other
-// error (broken) ends the whole transaction.
+// savepoint runs the write of one caller. A refusal rolls back this write only; any other error (broken) ends the whole
+// transaction.
 func (t *tx) savepoint(run func(*tx) error) (refused, broken error) {
 	if err := t.exec("SAVEPOINT one"); err != nil {
 		return nil, err
@@ -106,8 +106,8 @@ func (t *tx) savepoint(run func(*tx) error) (refused, broken error) {
 	return err, t.exec("RELEASE one")
 }
 
-// next counts up: "seq" orders all changes, an entity's prefix numbers its records. A number
-// is never given out again in committed books, only skipped.
+// next increments a counter: "seq" numbers all changes, the prefix of an entity its records. A number may be skipped, but
+// is never used twice.
 func (t *tx) next(name string) int64 {
 	t.counters[name]++
 	t.dirty = true
@@ -125,7 +125,7 @@ func (t *tx) loadCounters() error {
 	}, "SELECT name, n FROM counters")
 }
 
-// saveCounters is the last before COMMIT. It counts the transaction if it has changed anything.
+// saveCounters writes the counters, as the last step before COMMIT. It counts the transaction if it changed anything.
 func (t *tx) saveCounters() error {
 	after, err := t.changes()
 	if err != nil {
@@ -145,7 +145,7 @@ func (t *tx) saveCounters() error {
 
 const setCounter = "INSERT INTO counters VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET n = excluded.n"
 
-// changes counts the rows changed over this connection; those that were rolled back count too.
+// changes returns the number of rows that the connection has changed, including those rolled back.
 func (t *tx) changes() (n int64, err error) {
 	_, err = t.get([]any{&n}, "SELECT total_changes()")
 	return n, err

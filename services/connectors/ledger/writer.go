@@ -13,34 +13,33 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// groupMax is how many writes share one transaction at most.
+// groupMax is the maximum number of writes in one transaction.
 const groupMax = 256
 
-// op is one caller's write. run may be called again in a transaction of its own when a
-// group falls apart, so it must set its results afresh.
+// op is the write of one caller. run may be called again in a separate transaction if that of its group failed, so it
+// must set all its results.
 type op struct {
 	run   func(*tx) error
 	err   error
-	taken atomic.Bool // by the writer, or by a caller who gave up
+	taken atomic.Bool // by the writer, or by a caller that gave up
 	done  chan struct{}
 }
 
-// writer owns the one connection that writes. It takes all waiting writes at once, runs each
-// under a savepoint and commits them together: a lone write commits at once, and while a
-// commit waits for the disk the next group gathers.
+// writer owns the only connection that writes. It takes all waiting writes, runs each in a savepoint and commits them
+// together. A single write commits at once; while a commit waits for the disk, the next group forms.
 type writer struct {
 	db   *sql.DB
-	mark *mark    // gets each transaction before its callers are answered
-	ops  chan *op // unbuffered: whoever is blocked on it has written nothing
+	mark *mark    // records each transaction before its callers are answered
+	ops  chan *op // unbuffered: a caller that is blocked on it has written nothing
 	stop chan struct{}
 	once sync.Once
 	wg   sync.WaitGroup
-	err  error // of closing
+	err  error // of Stop
 
-	conn  *sql.Conn // of the goroutine alone, like stmts
+	conn  *sql.Conn // used by the goroutine only, like stmts
 	stmts map[string]*sql.Stmt
 
-	marked int64 // the last commit that is known to be in the mark
+	marked int64 // the last commit that is in the mark
 }
 
 func startWriter(db *sql.DB, m *mark) *writer {
@@ -49,7 +48,7 @@ func startWriter(db *sql.DB, m *mark) *writer {
 	return w
 }
 
-// Stop ends the goroutine after the group in hand and closes the database; twice is harmless.
+// Stop ends the goroutine after the current group and closes the database. Further calls return the same error.
 func (w *writer) Stop() error {
 	w.once.Do(func() {
 		close(w.stop)
@@ -59,8 +58,8 @@ func (w *writer) Stop() error {
 	return w.err
 }
 
-// do runs a write and answers when it is on disk or known not to be. A context that ends
-// before the write began gives the context's error; after that the outcome is awaited.
+// do runs a write and returns after it is on disk or has failed. If the context ends before the write begins, do returns
+// the error of the context; after that it waits for the result.
 func (w *writer) do(ctx context.Context, run func(*tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return unwritten(err)
@@ -84,7 +83,7 @@ func (w *writer) do(ctx context.Context, run func(*tx) error) error {
 	return o.err
 }
 
-// unwritten classes the error of a write that never began, so that nobody takes it for ambiguous.
+// unwritten classifies the error of a write that did not begin, so that it does not count as ambiguous.
 func unwritten(err error) error { return fault.New(fault.Transient, err) }
 
 func (w *writer) loop() {
@@ -98,9 +97,9 @@ func (w *writer) loop() {
 	}
 }
 
-// gather takes what waits besides first, without waiting for more.
+// gather returns first and all other waiting writes.
 func (w *writer) gather(first *op) []*op {
-	runtime.Gosched() // let callers whom the last commit woke come back
+	runtime.Gosched() // let the callers of the last commit send their next writes
 	group := []*op{first}
 	for len(group) < groupMax {
 		select {
@@ -113,8 +112,8 @@ func (w *writer) gather(first *op) []*op {
 	return group
 }
 
-// commit settles every op of the group. When one of them breaks the transaction (not: is
-// refused), each is tried alone, so that it hurts nobody else.
+// commit sets the result of every op of the group. If one of them breaks the transaction, which a refusal does not, each
+// is run in a transaction of its own.
 func (w *writer) commit(group []*op) {
 	var live []*op
 	for _, o := range group {
@@ -134,9 +133,9 @@ func (w *writer) commit(group []*op) {
 	}
 }
 
-// transact runs ops in one transaction and sets their errors. It is not settled if an op
-// broke the transaction: none is booked, and the others deserve another try. A transaction
-// that can't begin (the file is busy), whose COMMIT fails or that can't be marked is settled: the errors say so.
+// transact runs ops in one transaction and sets their errors. It returns false if an op broke the transaction: nothing is
+// booked, and the others can be tried again. If the transaction can't begin, as the file is busy, or its COMMIT or its
+// mark fails, transact returns true, and the ops have the error.
 func (w *writer) transact(ops []*op) (settled bool) {
 	t, err := w.begin()
 	if err != nil {
@@ -154,13 +153,13 @@ func (w *writer) transact(ops []*op) (settled bool) {
 	} else if err := t.exec("COMMIT"); err != nil {
 		w.abandon(t, ops, fault.New(fault.Ambiguous, fmt.Errorf("ledger: commit: %w", err)))
 	} else if err := w.confirm(t); err != nil {
-		w.abandon(nil, ops, fault.New(fault.Ambiguous, fmt.Errorf("ledger: booked, but the mark that proves it can't be written: %w", err)))
+		w.abandon(nil, ops, fault.New(fault.Ambiguous, fmt.Errorf("ledger: booked, but the mark can't be written: %w", err)))
 	}
 	return true
 }
 
-// confirm marks how far the books have come, unless that is known. It also marks what another process has
-// committed and not marked yet: an answer of this transaction may build on it.
+// confirm records the transaction in the mark, unless it is there. It includes transactions of another process that are
+// not recorded yet, as an answer of this transaction may depend on them.
 func (w *writer) confirm(t *tx) error {
 	p := point{commit: t.counters[commits], seq: t.counters["seq"], at: time.Now()}
 	if p.commit == w.marked {
@@ -173,7 +172,7 @@ func (w *writer) confirm(t *tx) error {
 	return nil
 }
 
-// abandon rolls back, gives the connection up (a closed one holds no lock) and tells every op.
+// abandon rolls back, closes the connection, which releases its locks, and sets the error of every op.
 func (w *writer) abandon(t *tx, ops []*op, err error) {
 	if t != nil {
 		_ = t.exec("ROLLBACK") // fails where SQLite rolled back by itself

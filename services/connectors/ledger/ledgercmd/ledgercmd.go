@@ -228,7 +228,7 @@ func (c *command) check(ctx context.Context, b *ledger.Books, w io.Writer) error
 	if err := b.Balanced(ctx); err != nil {
 		return err
 	}
-	twice, err := b.Doubles(ctx)
+	twice, err := b.Duplicates(ctx)
 	if err != nil {
 		return err
 	}
