@@ -272,7 +272,7 @@ func TestANumberThatComesTwiceIsRefused(t *testing.T) {
 			t.Errorf("%q does not say %q", got, says)
 		}
 	}
-	twice("again", invoice(3, " INV-7"), "INV-7\" of this vendor is in the ledger already, as the requisition "+first.OriginId)
+	twice("again", invoice(3, " INV-7"), "INV-7\" of this vendor is already in the ledger, as the requisition "+first.OriginId)
 	twice("as a direct cost", &Record{Entity: DirectCost, ProcoreId: 4, Number: "INV-7", Amount: "1", VendorOriginId: s.vendor}, "as the requisition")
 	put(t, b, "of another vendor", &Record{Entity: DirectCost, ProcoreId: 5, Number: "INV-7", Amount: "1", VendorOriginId: other})
 
@@ -283,8 +283,8 @@ func TestANumberThatComesTwiceIsRefused(t *testing.T) {
 	if len(paid.Messages) > 0 {
 		t.Errorf("%v", paid.Messages)
 	}
-	twice("check again", check(12, first.OriginId, ""), "is in the ledger already, as "+paid.OriginId)
-	twice("check of another vendor", check(13, "", other), "is in the ledger already")
+	twice("check again", check(12, first.OriginId, ""), "is already in the ledger, as "+paid.OriginId)
+	twice("check of another vendor", check(13, "", other), "is already in the ledger")
 	if split := put(t, b, "split", check(14, second.OriginId, "")); len(split.Messages) != 1 || !strings.Contains(split.Messages[0], "also pays "+first.OriginId) {
 		t.Errorf("one check, two invoices: %v", split.Messages)
 	}

@@ -129,9 +129,9 @@ func (b *Books) mine(company int64) error {
 
 // looked is the module's knowledge of a key and of the references of a record.
 type looked struct {
-	Booking string
-	Entity  string
-	Mappings   []*mapping
+	Booking  string
+	Entity   string
+	Mappings []*mapping
 }
 
 func (b *Books) look(ctx context.Context, key string, refs []connector.Reference) (looked, error) {

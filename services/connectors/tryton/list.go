@@ -36,9 +36,9 @@ func (b *Books) List(ctx context.Context, q *tiebackv1.ListRequest) (*tiebackv1.
 		}
 	}
 	var page struct {
-		Mappings  []*mapping
-		More   bool
-		Cursor string
+		Mappings []*mapping
+		More     bool
+		Cursor   string
 	}
 	err = b.rpc.callWith(ctx, reads, f.context(), &page, "model.tieback.record.page", name(t.entity), f.id, cursor, size(q.GetLimit()), only(q))
 	if err != nil {

@@ -38,7 +38,7 @@ func TestWorkByHand(t *testing.T) {
 		{"--help", 0, "--line"},
 		{"", 2, "say what to do"},
 		{"list vendor", 2, "--company is missing"},
-		{"list vender --company 7", 2, "one of: standard_cost_code"},
+		{"list vender --company 7", 2, "the entities are: standard_cost_code"},
 		{"list --company 7", 2, "ENTITY is missing"},
 		{"show vendor --company 7", 2, "ORIGIN_ID is missing"},
 		{"book vendor --company 7", 2, "no command"},
