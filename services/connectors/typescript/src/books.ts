@@ -1,24 +1,23 @@
-// A company's books in memory: every record with all that is looked up, made by applying the
-// journal's entries and nothing else.
+// A company's books in memory, with their indexes. They are changed only by applying entries of the journal.
 import { type Booking, type Change, type Entity, type Rec, traits } from './contract.js';
 import { refsOf } from './refs.js';
 
-/** Row is a record as the books keep it, deleted ones too. */
+/** Row is a record of the books, deleted or not. */
 export interface Row {
   rec: Rec;
   deleted: boolean;
-  lines: number;   // line numbers given out so far
+  lines: number;   // the last line number
   orderLatest: string; // the highest of the ERP requests that wrote it; ASCII, compared as a string
   seq: number;     // of its last change
 }
 
-/** Entry is one write: the rows as they are after it, and what its key was booked as. */
+/** Entry is one write: the rows after it, and the booking of its key. */
 export interface Entry { at: string; memo: string; rows: Row[]; key?: string; entity?: Entity; booking?: Booking }
 
 export type Target = Entity | 'line';
 const at = (entity: Target, origin: string): string => `${entity}/${origin}`;
 
-/** scopeOf is where a record's code must be its alone; undefined: nowhere. */
+/** scopeOf returns the scope in which the code of a record must be unique, or undefined if it need not be. */
 export function scopeOf(r: Rec): string | undefined {
   if (!traits[r.entity].unique || !r.code) return undefined;
   const owner = r.entity === 'ENTITY_SUB_JOB' ? [r.jobOriginId] : r.entity === 'ENTITY_COST_CODE' ? [r.jobOriginId, r.subJobOriginId] : [];
@@ -32,18 +31,18 @@ export class Books {
   private readonly byEntity = new Map<Entity, Map<string, Row>>(); // in the order of change
   private readonly codes = new Map<string, Row>();
   private readonly lines = new Map<string, string>(); // line → its row
-  private readonly users = new Map<string, Set<string>>(); // what is referred to → rows that do
+  private readonly users = new Map<string, Set<string>>(); // by target: the rows that refer to it
 
   find(entity: Entity, origin = ''): Row | undefined { return this.rows.get(at(entity, origin)); }
 
-  /** ownerOf is the row whose line has the origin id. */
+  /** ownerOf returns the row whose line has the origin id. */
   ownerOf(line: string): Row | undefined { return this.rows.get(this.lines.get(line) ?? ''); }
 
   holderOf(scope: string): Row | undefined { return this.codes.get(scope); }
 
   count(entity: Entity): number { return this.byEntity.get(entity)?.size ?? 0; }
 
-  /** dependents are the live rows that refer to a record or line. */
+  /** dependents returns the live rows that refer to a record or line. */
   dependents(entity: Target, origin = ''): Row[] {
     return [...(this.users.get(at(entity, origin)) ?? [])].flatMap((id) => this.rows.get(id) ?? []);
   }
@@ -85,7 +84,7 @@ export class Books {
   }
 }
 
-/** Tx gathers the rows of one write; the books are unchanged until its entry is applied. */
+/** Tx collects the rows of one write. The books do not change until its entry is applied. */
 export class Tx {
   private readonly staged = new Map<string, Row>();
   private seq: number;
@@ -94,7 +93,7 @@ export class Tx {
 
   find(entity: Entity, origin = ''): Row | undefined { return this.staged.get(at(entity, origin)) ?? this.books.find(entity, origin); }
 
-  /** live gives those of some rows that this write has not deleted, as they are now. */
+  /** live returns the current state of rows, without those that this write has deleted. */
   live(rows: Row[]): Row[] {
     return rows.map((r) => this.find(r.rec.entity, r.rec.originId) ?? r).filter((r) => !r.deleted);
   }
@@ -111,7 +110,7 @@ export class Tx {
   }
 }
 
-/** change is a row as List tells it: a tombstone has nothing but its ids. */
+/** change returns the change that List returns. A tombstone has only ids. */
 export function change({ rec, deleted }: Row): Change {
   if (!deleted) return { record: rec };
   return { deleted, record: { entity: rec.entity, procoreId: rec.procoreId, originId: rec.originId, lines: [] } };

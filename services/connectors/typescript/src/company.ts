@@ -1,4 +1,4 @@
-// A company's ERP: one queue through which all calls go, and the commits in which they are written.
+// A company's ERP: all calls go through one queue, and writes are committed in groups.
 import { join } from 'node:path';
 import { status } from '@grpc/grpc-js';
 import { Books, change, type Entry, Tx } from './books.js';
@@ -13,7 +13,7 @@ const groupMax = 256;
 const pageDefault = 500;
 const pageMax = 1000;
 
-/** Caller says whether anyone still waits for the answer. */
+/** Caller reports whether the caller still waits for the answer. */
 export type Caller = () => boolean;
 
 interface Op { caller: Caller; run: () => [answer: object, entry?: Entry]; resolve: (answer: object) => void; reject: (err: unknown) => void }
@@ -76,7 +76,7 @@ export class Company {
     });
   }
 
-  /** list goes in the order of change: a cursor is the number of the last change that was told. */
+  /** list returns changes in order. A cursor is the number of the last change listed. */
   list(q: ListRequest, caller: Caller): Promise<object> {
     traitOf(q.entity);
     return this.do(caller, () => {
@@ -101,7 +101,7 @@ export class Company {
     throw new Refusal('cursor', `The cursor "${s}" is not one of Filebooks. Start over without a cursor.`);
   }
 
-  /** close waits for the commit in hand. */
+  /** close waits for the current commit. */
   async close(): Promise<void> {
     await this.committing;
     await this.journal.close();
@@ -115,28 +115,28 @@ export class Company {
   }
 
   /**
-   * drain runs what waits, one after the other, then writes all of it with one sync, then answers.
-   * Reads go the same way, so that nobody is told what a crash could still take back.
+   * drain runs the waiting calls one after the other, writes all entries with one sync, then answers.
+   * Reads wait for the sync too, so that no answer contains data that a crash could undo.
    */
   private async drain(): Promise<void> {
-    await Promise.resolve(); // so that whoever comes in the same turn is in the same commit
+    await Promise.resolve(); // calls of the same turn share a commit
     while (this.waiting.length > 0) {
       const entries: Entry[] = [];
       const answers = this.waiting.splice(0, groupMax).map((op) => this.attempt(op, entries));
       try {
         if (entries.length > 0) await this.journal.append(entries);
       } catch (err) {
-        // Memory says more than the disk now, and nobody knows how much is on it. Only a restart does.
+        // Memory is ahead of the disk by an unknown part. Only a restart reads the true state.
         console.error('the journal can not be written; stopping', err);
         process.exit(1);
       }
       for (const answer of answers) answer();
     }
-    this.committing = undefined; // in the same turn as the last look, or who comes between would wait for ever
+    this.committing = undefined; // in the same turn as the last check; a call that came in between would wait forever
   }
 
   private attempt({ caller, run, resolve, reject }: Op, entries: Entry[]): () => void {
-    if (!caller()) return () => reject(new Status(status.CANCELLED, 'the caller is gone, and nothing was done'));
+    if (!caller()) return () => reject(new Status(status.CANCELLED, 'the caller is gone; nothing was done'));
     try {
       const [answer, entry] = run();
       if (entry) {

@@ -1,5 +1,5 @@
-// The messages of connector.proto, as the proto loader gives them: 64-bit ids and amounts are
-// strings and stay strings, since a JS number would round them. What is empty is left out.
+// The messages of connector.proto, as the proto loader returns them: 64-bit ids and amounts are strings, since a
+// JavaScript number would round them. Empty fields are absent.
 
 export interface Line {
   procoreId?: string; originId?: string; kind?: string; description?: string;
@@ -31,17 +31,17 @@ export interface RemoveRequest extends StateRequest { key?: string; request?: st
 export interface Change { record: Rec; deleted?: boolean }
 
 export interface Trait {
-  title: string;   // in sentences
-  prefix: string;  // of origin ids; "": made of what the record joins
-  needs: string[]; // fields that must be there
-  unique: boolean; // its code names one live record, within its job where it has one
-  update: boolean; // Put changes it in place; documents are changed in the ERP only
+  title: string;   // in messages
+  prefix: string;  // of origin ids; "": the id consists of the references
+  needs: string[]; // required fields
+  unique: boolean; // its code is unique among live records, within its job if it has one
+  update: boolean; // Put changes it in place; documents are changed only in the ERP
 }
 
 const trait = (title: string, prefix: string, needs: string, unique = false, update = true): Trait =>
   ({ title, prefix, needs: needs.split(' ').filter(Boolean), unique, update });
 
-/** What this ERP knows of each entity, in the order of the contract. */
+/** The properties of each entity, in the order of the contract. */
 export const traits = {
   ENTITY_STANDARD_COST_CODE: trait('standard cost code', 'SCC', 'name code', true),
   ENTITY_STANDARD_CATEGORY: trait('standard category', 'CAT', 'name', true),
@@ -66,17 +66,17 @@ export const traits = {
 export type Entity = keyof typeof traits;
 export const entities = Object.keys(traits) as Entity[];
 
-/** Documents keep what they refer to from being removed; the rest goes along with its owner. */
+/** Documents prevent the removal of what they refer to. Other records are removed with their owner. */
 export const isDocument = (e: Entity): boolean => entities.indexOf(e) >= entities.indexOf('ENTITY_COMMITMENT');
 
-/** What a record may have beside its amounts: an invoice and a direct cost withhold, a contract says how much its invoices do. */
+/** What a record may have besides its amounts: invoices and direct costs withhold retainage, contracts have its percentage. */
 export const taxed = (e: Entity): boolean => isDocument(e) && e !== 'ENTITY_PAYMENT';
 export const withholds = (e: Entity): boolean => ['ENTITY_REQUISITION', 'ENTITY_PAYMENT_APPLICATION', 'ENTITY_DIRECT_COST'].includes(e);
 export const isContract = (e: Entity): boolean => taxed(e) && !withholds(e);
 
-/** assignmentId is the origin id of an assignment and of its job cost, in every ERP. */
+/** assignmentId returns the origin id of an assignment and of its job cost, in every ERP. */
 export const assignmentId = (costCode = '', category = ''): string => `${costCode}|${category}`;
 
-/** call names a record in a sentence: vendor "Acme". */
+/** call names a record in a message: vendor "Acme". */
 export const call = (r: Rec): string =>
   [traits[r.entity].title, JSON.stringify(r.code || r.number || r.name || r.originId || r.procoreId || '')].join(' ');

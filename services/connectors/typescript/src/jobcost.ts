@@ -1,5 +1,5 @@
-// A job cost is what a cost code and a category come to: amount is the budget, actualAmount the
-// cost to date. Every budget, requisition and direct cost moves them in the same write.
+// A job cost has the sums of a cost code and a category: amount is the budget, actualAmount the cost to date. Every
+// budget, requisition and direct cost changes them in the same write.
 import type { Row, Tx } from './books.js';
 import { assignmentId, type Entity, type Rec } from './contract.js';
 import { add, isZero, negate } from './decimal.js';
@@ -8,7 +8,7 @@ const moves: Partial<Record<Entity, 'amount' | 'actualAmount'>> = {
   ENTITY_BUDGET: 'amount', ENTITY_REQUISITION: 'actualAmount', ENTITY_DIRECT_COST: 'actualAmount',
 };
 
-/** accrue adds what a row says beyond what it said before. A removal brings no removed job cost back. */
+/** accrue adds the difference between a row and its previous state. A removal does not restore a removed job cost. */
 export function accrue(tx: Tx, now: Row, before?: Row): void {
   const field = moves[now.rec.entity];
   if (!field) return;
@@ -29,13 +29,13 @@ export function accrue(tx: Tx, now: Row, before?: Row): void {
   }
 }
 
-/** openJobCost gives an assignment its job cost, at zero if nothing was booked on it yet. */
+/** openJobCost creates the job cost of an assignment, unless it is live. */
 export function openJobCost(tx: Tx, assignment: Rec): void {
   const row = jobCost(tx, assignment.costCodeOriginId!, assignment.categoryOriginId!);
   if (row.deleted || row.seq === 0) tx.save({ ...row, deleted: false });
 }
 
-/** setJobCost is a job cost's own Put: an amount that is left out stays as it is. */
+/** setJobCost is the Put of a job cost. A missing amount stays as it is. */
 export function setJobCost(tx: Tx, r: Rec, orderLatest = ''): Row {
   const row = jobCost(tx, r.costCodeOriginId!, r.categoryOriginId!);
   const rec = { ...row.rec, procoreId: r.procoreId ?? row.rec.procoreId, name: r.name || row.rec.name, description: r.description || row.rec.description };

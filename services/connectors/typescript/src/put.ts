@@ -1,4 +1,4 @@
-// Put: a record under its key, once, with its lines and what they cost.
+// Put books a record under its key, with its lines and job costs.
 import { type Row, scopeOf, Tx } from './books.js';
 import { assignmentId, type Booking, call, type Line, type PutRequest, type Rec, traits } from './contract.js';
 import { refusal, superseded } from './superseded.js';
@@ -7,11 +7,11 @@ import { Refusal } from './problem.js';
 import { resolve } from './refs.js';
 import { normalize, validate } from './validate.js';
 
-/** put stages q's record, in the company's own currency, and gives its booking. A key that was booked before never comes here. */
+/** put stages the record of q and returns its booking. own is the company's currency. The caller has checked that the key is new. */
 export function put(tx: Tx, q: PutRequest, sent: Rec, own: string): Booking {
   let r = structuredClone(sent);
   normalize(r);
-  const natural = traits[r.entity].prefix === ''; // named by what it joins, so that it has come back if it was deleted
+  const natural = traits[r.entity].prefix === ''; // the id consists of the references, so a deleted record is restored
   if (natural) r.originId = assignmentId(r.costCodeOriginId, r.categoryOriginId);
   const old = r.originId ? tx.find(r.entity, r.originId) : undefined;
   if (sent.originId && !natural) changeable(r, old);
@@ -34,14 +34,14 @@ const booking = ({ rec }: Row, lineOriginIds: string[], stamp?: string): Booking
 
 const max = (a = '', b = ''): string => (a > b ? a : b);
 
-/** changeable refuses the change of a document, and of what isn't there. */
+/** changeable refuses a change of a document, and of an unknown or deleted record. */
 function changeable(r: Rec, old: Row | undefined): void {
   const { title, update } = traits[r.entity];
   if (!update) {
-    throw new Refusal('origin_id', `The ${call(r)} is in Filebooks already, as ${r.originId}, and an export can't change it. Change it there, or reset it in Procore and export it again.`);
+    throw new Refusal('origin_id', `The ${call(r)} is already in Filebooks, as ${r.originId}, and an export can't change it. Change it there, or reset it in Procore and export it again.`);
   }
   if (!old || old.deleted) {
-    throw new Refusal('origin_id', `The ${title} ${r.originId} ${old ? 'was deleted' : 'is unknown'} in Filebooks, so it can't be changed. Reset it in Procore and export it anew.`);
+    throw new Refusal('origin_id', `The ${title} ${r.originId} ${old ? 'was deleted' : 'is unknown'} in Filebooks, so it can't be changed. Reset it in Procore and export it again.`);
   }
 }
 
@@ -53,7 +53,7 @@ function lateLines(r: Rec, old: Row): Rec {
   return structuredClone({ ...old.rec, lines });
 }
 
-/** name gives a new record its origin id, and keeps what a change leaves out. */
+/** name assigns the origin id of a new record, and fills in what a change lacks. */
 function name(tx: Tx, r: Rec, old: Row | undefined): void {
   if (!r.originId) {
     const prefix = r.entity === 'ENTITY_COMMITMENT' && r.kind === 'work_order_contract' ? 'WO' : traits[r.entity].prefix;
@@ -67,9 +67,9 @@ function name(tx: Tx, r: Rec, old: Row | undefined): void {
 const lineKey = (l: Line): string => `${l.kind ?? ''}/${l.procoreId ?? '0'}`;
 
 /**
- * number gives lines their origin ids: PO-1-2. A line keeps its number when its record is written
- * again, known by its origin id or Procore's; none is given twice. A budget keeps the lines that
- * aren't mentioned, too: Procore sends only new ones. The answer is in the order of the record.
+ * number assigns the origin ids of lines: PO-1-2. A line that is found by its origin id or Procore's id keeps its number
+ * when its record is written again; no number is used twice. A budget keeps the lines that the record lacks, as Procore
+ * sends only new ones. The result is in the order of the record's lines.
  */
 function number(row: Omit<Row, 'seq'>, old: Row | undefined): string[] {
   const before = old?.rec.lines ?? [];
@@ -87,7 +87,7 @@ function number(row: Omit<Row, 'seq'>, old: Row | undefined): string[] {
   return given;
 }
 
-/** codeFree refuses a code that is taken. Only a sentence with "code" lets the user choose another in Procore. */
+/** codeFree refuses a code that is taken. Procore lets the user choose another one only if the message has the word "code". */
 function codeFree(tx: Tx, r: Rec): void {
   const { title } = traits[r.entity];
   const scope = scopeOf(r);

@@ -1,7 +1,7 @@
-// Remove: a record out of the books, as a tombstone. Master data that belongs to it goes along;
-// documents that depend on it forbid it.
+// Remove marks a record as deleted. Master data that belongs to it is removed with it; documents that depend on it
+// prevent the removal.
 //
-//   removed             goes along                                forbids it
+//   removed             removed with it                           prevented by
 //   vendor              its insurances                            commitments, direct costs, …
 //   job, sub job        sub jobs, cost codes, job costs, budget   every document of it
 //   cost code           cost codes under it, assignments          lines of documents and budgets
@@ -17,7 +17,7 @@ export function remove(tx: Tx, row: Row): void {
   const on = blockers(tx, row.rec);
   if (on.length > 0) throw new Refusal('', `The ${call(row.rec)} can't be deleted: ${dependsOn(on)}. Delete that first.`);
   for (const d of along(tx, row.rec)) remove(tx, tx.find(d.rec.entity, d.rec.originId)!);
-  const now = tx.find(row.rec.entity, row.rec.originId)!; // a removed budget may have moved a job cost
+  const now = tx.find(row.rec.entity, row.rec.originId)!; // a removed budget may have changed a job cost
   accrue(tx, tx.save({ ...now, deleted: true }), now);
 }
 
@@ -27,7 +27,7 @@ function dependents(tx: Tx, r: Rec): Row[] {
   return tx.live(tx.books.dependents(r.entity, r.originId)).sort(byKind);
 }
 
-/** blockers are the live records that keep one in the books. */
+/** blockers returns the live records that prevent a removal. */
 function blockers(tx: Tx, r: Rec): Row[] {
   if (r.entity === 'ENTITY_JOB_COST') return [];
   if (r.entity === 'ENTITY_COST_TYPE_ASSIGNMENT') {
@@ -39,7 +39,7 @@ function blockers(tx: Tx, r: Rec): Row[] {
   return [...new Set([...dependents(tx, r).filter((d) => !owned(d.rec, r)), ...onLines])];
 }
 
-/** owned says whether a dependent goes along. A budget belongs to the job or sub job that it is of, not to those of its lines. */
+/** owned reports whether a dependent is removed with its owner. A budget belongs to its own job or sub job, not to those of its lines. */
 function owned(d: Rec, owner: Rec): boolean {
   if (d.entity !== 'ENTITY_BUDGET') return !isDocument(d.entity);
   return owner.entity === 'ENTITY_JOB' ? d.jobOriginId === owner.originId : owner.entity === 'ENTITY_SUB_JOB' && d.subJobOriginId === owner.originId;

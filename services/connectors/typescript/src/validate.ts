@@ -1,15 +1,15 @@
-// What the record itself shows to be wrong.
+// Checks of a record by itself.
 import { call, isContract, type Rec, taxed, traits, withholds } from './contract.js';
 import { isAmount, isZero } from './decimal.js';
 import { Refusal } from './problem.js';
 
-/** normalize trims what people type, in place. */
+/** normalize trims the texts that users type, in place. */
 export function normalize(r: Rec): void {
   for (const f of ['originId', 'code', 'name', 'currency', 'date', 'startsOn', 'endsOn'] as const) r[f] = r[f]?.trim();
   if (r.entity === 'ENTITY_INSURANCE') r.parentOriginId = r.vendorOriginId ||= r.parentOriginId;
 }
 
-/** validate refuses what can't be booked; own is the company's currency, the only one that is taken. */
+/** validate refuses a record with invalid values. own is the company's currency, the only one that is accepted. */
 export function validate(r: Rec, own: string): void {
   const have: Record<string, string | undefined> = {
     name: r.name, code: r.code, job: r.jobOriginId, vendor: r.vendorOriginId, contract: r.contractOriginId,
@@ -25,7 +25,7 @@ export function validate(r: Rec, own: string): void {
   if (r.entity === 'ENTITY_JOB_COST' && r.lines.length > 0) throw new Refusal('lines', `The ${call(r)} has lines, and a job cost has none in Filebooks.`);
   if (r.currency && r.currency !== own) throw new Refusal('currency', `The ${call(r)} is in "${r.currency}", and Filebooks keeps its books in ${own} only. Enter it there by hand.`);
   for (const [field, value] of [['date', r.date], ['starts_on', r.startsOn], ['ends_on', r.endsOn]] as const) {
-    if (value && !isDate(value)) throw new Refusal(field, `The date "${value}" of the ${call(r)} is no date of the form YYYY-MM-DD.`);
+    if (value && !isDate(value)) throw new Refusal(field, `The date "${value}" of the ${call(r)} is not a date of the form YYYY-MM-DD.`);
   }
   amounts(r, '', [['amount', r.amount], ['actual_amount', r.actualAmount], ['tax_amount', r.taxAmount], ['retainage_percent', r.retainagePercent]]);
   r.lines.forEach((l, i) => amounts(r, ` of line ${i + 1}`, [
@@ -35,7 +35,7 @@ export function validate(r: Rec, own: string): void {
   terms(r);
 }
 
-/** terms refuses tax and retainage where Filebooks has no place for them. */
+/** terms refuses tax and retainage that Filebooks does not book. */
 function terms(r: Rec): void {
   const some = (s?: string): boolean => !!s && !isZero(s);
   if (some(r.retainagePercent) && !isContract(r.entity)) throw new Refusal('retainage', `The ${call(r)} has a retainage of ${r.retainagePercent} percent, and only contracts have one in Filebooks.`);
