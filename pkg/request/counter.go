@@ -15,46 +15,45 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// Counter counts the dead letters that need a person, as DeadLetters lists them. Each Read resumes where the last one
-// stopped, so that 100,000 dead letters are read once and then cost nothing. It needs no right but to read. Its methods
-// are not for concurrent use.
+// Counter counts unresolved dead letters incrementally: each Read resumes where the last one stopped, so that 100,000 dead
+// letters are read once. It counts those that DeadLetters lists. Its methods are not for concurrent use.
 type Counter struct {
-	Newest uint64 // count only so many dead letters, the newest when the first Read began; 0: all
+	Newest uint64 // count at most so many dead letters, the newest at the time of the first Read; 0: all
 
 	bus         *bus.Bus
-	letters     page
-	resolutions page
+	deadLetters position
+	resolutions position
 	open        map[uint64]Counted
-	from        uint64                           // the first dead letter that is counted
-	replayed    map[uint64]replayed              // replays without a message
-	early       map[uint64]*tiebackv1.Resolution // resolutions of dead letters that were not read yet
+	from        uint64                           // the lowest id that is counted
+	replayed    map[uint64]replayed              // dead letters whose replay may be interrupted
+	early       map[uint64]*tiebackv1.Resolution // resolutions of dead letters that have not been read yet
 	gaps        []bus.Gap
 }
 
-// Counted is a dead letter that needs a person.
+// Counted is an unresolved dead letter.
 type Counted struct {
-	Company int64 // 0: on a subject that no service of ours writes
+	Company int64 // 0: its subject is not one that services write
 	Cause   string
 }
 
-// replayed is a dead letter with a replay as its newest resolution.
+// replayed is a dead letter whose newest resolution is a replay.
 type replayed struct {
 	Counted
 	resolution *tiebackv1.Resolution
 }
 
-// page is how far a stream was read.
-type page struct {
-	made time.Time // the stream; another one's sequences mean other messages
-	next uint64
+// position is how far a stream has been read.
+type position struct {
+	created time.Time // when the stream was created; a stream that is created anew starts its sequences anew
+	next    uint64
 }
 
 // NewCounter returns a counter that has read nothing.
 func NewCounter(b *bus.Bus) *Counter { return &Counter{bus: b} }
 
-// Read reads to the present end. After an error Open is as of no certain moment: read again first.
+// Read reads the streams to their current end. After an error, the counts are inconsistent until a Read succeeds.
 func (c *Counter) Read(ctx context.Context) error {
-	letters, err := streamInfo(ctx, c.bus, bus.Dead)
+	deadLetters, err := streamInfo(ctx, c.bus, bus.Dead)
 	if err != nil {
 		return err
 	}
@@ -62,32 +61,32 @@ func (c *Counter) Read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.letters.lost(letters) || c.resolutions.lost(resolutions) {
-		c.letters, c.resolutions = page{made: letters.Created}, page{made: resolutions.Created}
-		if last := letters.State.LastSeq; c.Newest > 0 && last > c.Newest {
-			c.letters.next = last - c.Newest + 1
+	if c.deadLetters.lost(deadLetters) || c.resolutions.lost(resolutions) {
+		c.deadLetters, c.resolutions = position{created: deadLetters.Created}, position{created: resolutions.Created}
+		if last := deadLetters.State.LastSeq; c.Newest > 0 && last > c.Newest {
+			c.deadLetters.next = last - c.Newest + 1
 		}
-		c.from, c.gaps = c.letters.next, nil
+		c.from, c.gaps = c.deadLetters.next, nil
 		c.open, c.replayed, c.early = map[uint64]Counted{}, map[uint64]replayed{}, map[uint64]*tiebackv1.Resolution{}
 	}
-	purged := letters.State.FirstSeq // by hand: all before it
-	maps.DeleteFunc(c.open, func(id uint64, _ Counted) bool { return id < purged })
-	maps.DeleteFunc(c.replayed, func(id uint64, _ replayed) bool { return id < purged })
-	if err := c.read(ctx, bus.Dead, &c.letters, letters, c.letter); err != nil {
+	first := deadLetters.State.FirstSeq // all before it have been purged manually
+	maps.DeleteFunc(c.open, func(id uint64, _ Counted) bool { return id < first })
+	maps.DeleteFunc(c.replayed, func(id uint64, _ replayed) bool { return id < first })
+	if err := c.read(ctx, bus.Dead, &c.deadLetters, deadLetters, c.addDeadLetter); err != nil {
 		return err
 	}
-	if err := c.read(ctx, bus.Resolution, &c.resolutions, resolutions, c.resolution); err != nil {
+	if err := c.read(ctx, bus.Resolution, &c.resolutions, resolutions, c.addResolution); err != nil {
 		return err
 	}
-	return c.verify(ctx)
+	return c.checkReplays(ctx)
 }
 
-// Partial reports whether there are dead letters older than the Newest that were counted.
+// Partial reports whether there are dead letters that are too old to be counted; see Newest.
 func (c *Counter) Partial() bool { return c.from > 1 }
 
-// lost reports whether the stream is not the one that was read, or has lost what was read.
-func (p page) lost(now *jetstream.StreamInfo) bool {
-	return p.made.IsZero() || !p.made.Equal(now.Created) || p.next > now.State.LastSeq+1
+// lost reports whether the stream was created anew, or has lost messages that were read.
+func (p position) lost(now *jetstream.StreamInfo) bool {
+	return p.created.IsZero() || !p.created.Equal(now.Created) || p.next > now.State.LastSeq+1
 }
 
 func streamInfo(ctx context.Context, b *bus.Bus, k bus.Kind) (*jetstream.StreamInfo, error) {
@@ -100,15 +99,15 @@ func streamInfo(ctx context.Context, b *bus.Bus, k bus.Kind) (*jetstream.StreamI
 	return s.CachedInfo(), nil
 }
 
-// atTheEnd is later than any message: the broker tells times as RFC 3339, whose years end before it.
-var atTheEnd = time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)
+// endOfTime is later than any message: the broker formats times as RFC 3339, which has four-digit years.
+var endOfTime = time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)
 
-func (c *Counter) read(ctx context.Context, k bus.Kind, p *page, now *jetstream.StreamInfo, each func(bus.Message)) error {
+func (c *Counter) read(ctx context.Context, k bus.Kind, p *position, now *jetstream.StreamInfo, each func(bus.Message)) error {
 	if p.next > now.State.LastSeq {
 		return nil
 	}
 	expected := max(p.next, now.State.FirstSeq, 1)
-	next, err := c.bus.Read(ctx, k, p.next, atTheEnd, func(m bus.Message) error {
+	next, err := c.bus.Read(ctx, k, p.next, endOfTime, func(m bus.Message) error {
 		if m.Sequence > expected {
 			c.gaps = append(c.gaps, bus.Gap{Kind: k, From: expected, To: m.Sequence - 1})
 		}
@@ -123,11 +122,11 @@ func (c *Counter) read(ctx context.Context, k bus.Kind, p *page, now *jetstream.
 	return nil
 }
 
-// Gaps returns the dead letters and resolutions that the streams should hold and that could not be read, since the
-// streams were made. With replicas, one that lags may have left some out.
+// Gaps returns the sequences of dead letters and resolutions that the streams should have, but do not. A lagging replica may
+// cause a gap.
 func (c *Counter) Gaps() []bus.Gap { return slices.Clone(c.gaps) }
 
-func (c *Counter) letter(m bus.Message) {
+func (c *Counter) addDeadLetter(m bus.Message) {
 	d := Counted{Company: m.Subject.Company, Cause: ParseDeadLetter(m).Cause()}
 	if r := c.early[m.Sequence]; r != nil {
 		delete(c.early, m.Sequence)
@@ -137,43 +136,43 @@ func (c *Counter) letter(m bus.Message) {
 	c.open[m.Sequence] = d
 }
 
-func (c *Counter) resolution(m bus.Message) {
+func (c *Counter) addResolution(m bus.Message) {
 	r := &tiebackv1.Resolution{}
 	if proto.Unmarshal(m.Data, r) != nil {
-		return // no service of ours wrote it
+		return // not written by a service
 	}
-	if r.DeadLetter >= c.letters.next { // written since, and read next time
+	if r.DeadLetter >= c.deadLetters.next { // its dead letter is read next time
 		c.early[r.DeadLetter] = r
 		return
 	}
 	d, open := c.open[r.DeadLetter]
 	if !open {
-		d = c.replayed[r.DeadLetter].Counted // its cause is looked up if it is needed, where this is zero
+		d = c.replayed[r.DeadLetter].Counted // zero if the dead letter was not counted; checkReplays reads it if necessary
 	}
 	c.resolve(r.DeadLetter, d, r)
 }
 
-func (c *Counter) resolve(letter uint64, d Counted, r *tiebackv1.Resolution) {
-	delete(c.open, letter)
-	delete(c.replayed, letter)
-	if r.Action != tiebackv1.Action_ACTION_DISCARDED && letter >= c.from {
-		c.replayed[letter] = replayed{Counted: d, resolution: r}
+func (c *Counter) resolve(id uint64, d Counted, r *tiebackv1.Resolution) {
+	delete(c.open, id)
+	delete(c.replayed, id)
+	if r.Action != tiebackv1.Action_ACTION_DISCARDED && id >= c.from {
+		c.replayed[id] = replayed{Counted: d, resolution: r}
 	}
 }
 
-// verify forgets the replays that were published.
-func (c *Counter) verify(ctx context.Context) error {
+// checkReplays removes the dead letters whose replay was published.
+func (c *Counter) checkReplays(ctx context.Context) error {
 	if len(c.replayed) == 0 {
 		return nil
 	}
-	kept, err := c.bus.Retention(ctx, bus.Event)
+	retention, err := c.bus.Retention(ctx, bus.Event)
 	if err != nil {
 		return err
 	}
 	var open []bus.Subject
 	now := time.Now()
 	for id, r := range c.replayed {
-		s, checkable := replayOf(r.resolution, now, kept)
+		s, checkable := replayOf(r.resolution, now, retention)
 		if !checkable {
 			delete(c.replayed, id)
 			continue
@@ -206,7 +205,7 @@ func (c *Counter) verify(ctx context.Context) error {
 	return nil
 }
 
-// Open returns the dead letters that need a person, by id.
+// Open returns the unresolved dead letters, by id.
 func (c *Counter) Open() map[uint64]Counted {
 	all := maps.Clone(c.open)
 	for id, r := range c.replayed {
@@ -215,7 +214,7 @@ func (c *Counter) Open() map[uint64]Counted {
 	return all
 }
 
-// ByCause returns how many dead letters of each cause need a person. Each one of Causes has its number.
+// ByCause returns the number of unresolved dead letters by cause. All Causes are keys.
 func (c *Counter) ByCause() map[string]int {
 	n := make(map[string]int, len(Causes))
 	for _, cause := range Causes {

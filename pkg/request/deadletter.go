@@ -12,39 +12,39 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// State says what was done about a dead letter.
+// State is the state of a dead letter.
 type State string
 
-// The states, as they are shown. A dead letter that is StateOpen or StateInterrupted needs a person.
+// The states. A dead letter in StateOpen or StateInterrupted is unresolved.
 const (
-	StateOpen        State = "open"        // nothing
-	StateInterrupted State = "interrupted" // a replay was decided, and its message was never published; a further replay resumes it
+	StateOpen        State = "open"        // it has no resolution
+	StateInterrupted State = "interrupted" // a replay was stored, but its message was not published; another replay resumes it
 	StateReplayed    State = "replayed"    // its message was published again
-	StateDiscarded   State = "discarded"   // a person closed it, with a reason
+	StateDiscarded   State = "discarded"   // a person discarded it, with a reason
 )
 
-// DeadLetter is a dead letter and what was done about it.
+// DeadLetter is a dead letter with its resolutions.
 type DeadLetter struct {
 	ID  uint64    // its sequence in the stream of dead letters
 	At  time.Time // when the broker stored it
-	Run string    // of its subject; "": the first run
+	Run string    // the run of its subject; "": the first
 	*tiebackv1.DeadLetter
-	Resolutions []*tiebackv1.Resolution // the oldest first
+	Resolutions []*tiebackv1.Resolution // oldest first
 	State       State
 }
 
-// Done reports whether the dead letter needs nobody.
-func (d DeadLetter) Done() bool { return d.State == StateReplayed || d.State == StateDiscarded }
+// Resolved reports whether the dead letter was replayed or discarded.
+func (d DeadLetter) Resolved() bool { return d.State == StateReplayed || d.State == StateDiscarded }
 
-// Category is the category of the event type; catalogue.Unknown for every delivery.
+// Category returns the category of the event type. For a delivery it is catalogue.Unknown.
 func (d DeadLetter) Category() catalogue.Category {
 	return bus.For(bus.Dead, d.Type, d.CompanyId, d.ErpRequestId).Category
 }
 
-// Cause names the cause in a word of Causes.
+// Cause returns the cause, one of Causes.
 func (d DeadLetter) Cause() string { return CauseName(d.DeadLetter.GetCause()) }
 
-// resolution is the newest resolution; nil: there is none.
+// resolution returns the newest resolution, or nil if there is none.
 func (d DeadLetter) resolution() *tiebackv1.Resolution {
 	if len(d.Resolutions) == 0 {
 		return nil
@@ -52,11 +52,11 @@ func (d DeadLetter) resolution() *tiebackv1.Resolution {
 	return d.Resolutions[len(d.Resolutions)-1]
 }
 
-// state is the state by the newest resolution. kept is how long the streams keep what is replayed, 0 for ever: an older
-// replay counts as published. published reports whether a replay's subject has its message.
-func (d DeadLetter) state(now time.Time, kept time.Duration, published func(bus.Subject) bool) State {
+// state returns the state by the newest resolution. published reports whether a subject has a message. retention is that of
+// the stream of replays; 0: no limit. An older replay counts as published, because its message may have expired.
+func (d DeadLetter) state(now time.Time, retention time.Duration, published func(bus.Subject) bool) State {
 	r := d.resolution()
-	switch s, checkable := replayOf(r, now, kept); {
+	switch s, checkable := replayOf(r, now, retention); {
 	case r == nil:
 		return StateOpen
 	case r.Action == tiebackv1.Action_ACTION_DISCARDED:
@@ -67,53 +67,54 @@ func (d DeadLetter) state(now time.Time, kept time.Duration, published func(bus.
 	return StateReplayed
 }
 
-// replayOf returns the subject of a resolution's replay; false: it is none, or one so old that its message may be gone.
-func replayOf(r *tiebackv1.Resolution, now time.Time, kept time.Duration) (bus.Subject, bool) {
-	if r == nil || r.Action == tiebackv1.Action_ACTION_DISCARDED || kept > 0 && now.Sub(r.At.AsTime()) >= kept {
+// replayOf returns the subject of a resolution's replay. It returns false if the resolution is not a replay, or so old that
+// the replay's message may have expired.
+func replayOf(r *tiebackv1.Resolution, now time.Time, retention time.Duration) (bus.Subject, bool) {
+	if r == nil || r.Action == tiebackv1.Action_ACTION_DISCARDED || retention > 0 && now.Sub(r.At.AsTime()) >= retention {
 		return bus.Subject{}, false
 	}
 	s, err := bus.Parse(r.Subject)
 	return s, err == nil
 }
 
-// ParseDeadLetter makes a dead letter of a message in the stream of dead letters. A message that no service of ours
-// wrote is a dead letter as well, without a subject to replay it on.
+// ParseDeadLetter parses a message of the stream of dead letters. A message that no service wrote is a dead letter without a
+// subject to replay it on.
 func ParseDeadLetter(m bus.Message) DeadLetter {
 	d := &tiebackv1.DeadLetter{}
 	if err := proto.Unmarshal(m.Data, d); err != nil || d.Subject == "" {
 		d = &tiebackv1.DeadLetter{
 			Type: catalogue.Unknown, Stage: catalogue.Unknown, Message: m.Data, Stream: bus.Dead.Stream(), StreamSequence: m.Sequence,
-			Error: fmt.Sprintf("no service of Tieback wrote this letter, found on %s", m.Raw), Cause: tiebackv1.Cause_CAUSE_OURS,
+			Error: fmt.Sprintf("the message on %s was not written by a service of Tieback", m.Raw), Cause: tiebackv1.Cause_CAUSE_OURS,
 		}
 	}
 	return DeadLetter{ID: m.Sequence, At: m.Stored, Run: m.Subject.Run, DeadLetter: d, State: StateOpen}
 }
 
-// Causes are the words for a dead letter's cause, in the order in which they are summed up.
+// Causes are the causes of dead letters, in the order of reports.
 var Causes = []string{"tenant-data", "erp", "procore", "limits", "ours", "unknown"}
 
-// CauseName is a cause in a word of Causes; unknown are the dead letters of versions before causes.
+// CauseName returns a cause as one of Causes. It is unknown for dead letters of versions that did not store a cause.
 func CauseName(c tiebackv1.Cause) string {
 	if c == tiebackv1.Cause_CAUSE_UNSPECIFIED {
 		return "unknown"
 	}
-	return word(c.String(), "CAUSE_")
+	return enumName(c.String(), "CAUSE_")
 }
 
-// ActionName is an action in a word: replayed or discarded.
-func ActionName(a tiebackv1.Action) string { return word(a.String(), "ACTION_") }
+// ActionName returns the name of an action: replayed or discarded.
+func ActionName(a tiebackv1.Action) string { return enumName(a.String(), "ACTION_") }
 
-// ClassName is an error class in a word.
-func ClassName(c tiebackv1.ErrorClass) string { return word(c.String(), "ERROR_CLASS_") }
+// ClassName returns the name of an error class.
+func ClassName(c tiebackv1.ErrorClass) string { return enumName(c.String(), "ERROR_CLASS_") }
 
-// StatusName is a close-out's status in a word: in-progress, success or failed.
-func StatusName(s tiebackv1.Status) string { return word(s.String(), "STATUS_") }
+// StatusName returns the name of a close-out's status: in-progress, success or failed.
+func StatusName(s tiebackv1.Status) string { return enumName(s.String(), "STATUS_") }
 
-func word(name, prefix string) string {
+func enumName(name, prefix string) string {
 	return strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(name, prefix)), "_", "-")
 }
 
-// ResolutionText says in words what was done about a dead letter, to follow its name.
+// ResolutionText describes a resolution, to follow the name of the dead letter.
 func ResolutionText(r *tiebackv1.Resolution) string {
 	s := "was " + ActionName(r.Action)
 	if r.Difference != "" {

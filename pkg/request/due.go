@@ -11,10 +11,10 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// Limits are how long a stage may take to finish a message. A limit of 0 is none.
+// Limits are the longest times that a stage may take to finish a message; 0: no limit.
 type Limits struct {
 	Interactive time.Duration // a user waits
-	Sync        time.Duration // events of the category sync, which page through the ERP
+	Sync        time.Duration // events of the category sync, which read long lists of the ERP
 }
 
 // For returns the limit of a category's events.
@@ -25,15 +25,15 @@ func (l Limits) For(c catalogue.Category) time.Duration {
 	return l.Interactive
 }
 
-// Due returns the time by which a stage should have finished a message, counted from when the broker stored it. It
-// returns false for a message without such a time.
+// Due returns the time by which a stage should have finished a message, counted from when the broker stored it. It returns
+// false for a message without a due time.
 //
-//	delivery  the interactive limit, whatever its type: the fetcher does not page through the ERP
-//	event     the limit of its category. The status-reporter then closes it as failed. An event whose payload names no
-//	          request detail has no due time: no user waits, and the worker goes on trying
-//	outcome   the interactive limit, likewise
+//	delivery  the interactive limit, whatever its type
+//	event     the limit of its category, after which the status-reporter closes it as failed. An event whose payload names
+//	          no request detail has no due time: no user waits, and the worker retries without limit
+//	outcome   the interactive limit, whatever its type
 //
-// A message that does not parse is due like any other: its stage dead-letters it.
+// A malformed message is due like any other: its stage dead-letters it.
 func (l Limits) Due(m bus.Message) (time.Time, bool) {
 	kind := m.Subject.Kind
 	if m.Subject == (bus.Subject{}) {
@@ -42,7 +42,7 @@ func (l Limits) Due(m bus.Message) (time.Time, bool) {
 	return l.due(kind, m.Subject.Category, m.Stored, kind != bus.Event || awaited(m.Data))
 }
 
-// due is Due of the parts of a message. It is the only place that adds a limit to a time.
+// due implements Due. It is the only place that adds a limit to a time.
 func (l Limits) due(k bus.Kind, c catalogue.Category, stored time.Time, awaited bool) (time.Time, bool) {
 	limit := l.Interactive
 	if k == bus.Event {
@@ -54,24 +54,24 @@ func (l Limits) due(k bus.Kind, c catalogue.Category, stored time.Time, awaited 
 	return stored.Add(limit), true
 }
 
-// awaited reports whether a user waits for an event: its payload names a request detail, or it does not parse.
+// awaited reports whether a user waits for an event: its payload names a request detail, or it is malformed.
 func awaited(event []byte) bool {
 	e := &tiebackv1.Event{}
 	return proto.Unmarshal(event, e) != nil || len(procore.RequestDetails(e.Payload)) > 0
 }
 
-// slack is how long after its due time a message counts as overdue: the status-reporter takes a moment to close it.
-const slack = time.Minute
+// grace is how long after its due time a message counts as overdue, because the status-reporter takes a moment to close it.
+const grace = time.Minute
 
-// Overdue reports whether a stage has a message for longer than it should, by more than the status-reporter may take
-// to close it.
+// Overdue reports whether a message is past its due time by more than a minute, in which the status-reporter should have
+// closed it.
 func (l Limits) Overdue(m bus.Message, now time.Time) bool {
-	if now.Sub(m.Stored) <= min(l.Interactive, l.Sync)+slack {
-		return false // without a look at its payload
+	if now.Sub(m.Stored) <= min(l.Interactive, l.Sync)+grace {
+		return false // the payload need not be parsed
 	}
 	due, _ := l.Due(m)
 	return overdue(due, now)
 }
 
-// overdue is Overdue of a due time; zero: there is none.
-func overdue(due, now time.Time) bool { return !due.IsZero() && now.Sub(due) > slack }
+// overdue implements Overdue. The zero time is no due time.
+func overdue(due, now time.Time) bool { return !due.IsZero() && now.Sub(due) > grace }

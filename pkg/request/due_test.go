@@ -43,7 +43,7 @@ func TestWhenAMessageIsDue(t *testing.T) {
 			t.Errorf("%s is due at %v (%v), want %v after it was stored", name, due, ok, c.want)
 		}
 		for _, after := range []time.Duration{c.want + 30*time.Second, c.want + 90*time.Second} {
-			if got := c.limits.Overdue(m, now.Add(after)); got != (c.want > 0 && after > c.want+slack) {
+			if got := c.limits.Overdue(m, now.Add(after)); got != (c.want > 0 && after > c.want+grace) {
 				t.Errorf("%s is overdue %v after it was stored: %v", name, after, got)
 			}
 		}

@@ -13,10 +13,10 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// DeadlineStage is the stage that dead letters of expired events name.
+// DeadlineStage is the stage in the dead letters of expired events.
 const DeadlineStage = "deadline"
 
-// End is the first outcome of an event. The zero value is that of an event without one.
+// End is the first outcome of an event. The zero value is that of an event without an outcome.
 type End struct {
 	Outcome *tiebackv1.Outcome // nil: there is none
 	Stored  time.Time
@@ -25,30 +25,30 @@ type End struct {
 // Ended reports whether the event has an outcome.
 func (e End) Ended() bool { return e.Outcome != nil }
 
-// Expired reports whether the event ended because its due time passed. A worker that finishes it afterwards writes
-// a late outcome.
+// Expired reports whether the event ended because its due time passed. A worker that finishes it afterwards publishes a late
+// outcome.
 func (e End) Expired() bool { return e.Outcome.GetExpired() }
 
-// EndOf reads how an event ended.
+// EndOf returns the end of an event.
 func EndOf(ctx context.Context, b *bus.Bus, event bus.Message) (End, error) {
 	m, ended, err := b.Last(ctx, outcomeOf(event))
 	if err != nil || !ended {
 		return End{}, err
 	}
 	e := End{Outcome: &tiebackv1.Outcome{}, Stored: m.Stored}
-	if proto.Unmarshal(m.Data, e.Outcome) != nil { // it is an end all the same
+	if proto.Unmarshal(m.Data, e.Outcome) != nil { // a malformed outcome ends the event too
 		e.Outcome = &tiebackv1.Outcome{}
 	}
 	return e, nil
 }
 
-// reach is how long a replica may lag behind its leader.
-const reach = 10 * time.Second
+// replicaLag is how long a replica may lag behind its leader.
+const replicaLag = 10 * time.Second
 
-// AwaitEnd is EndOf for a caller whose own outcome was refused because the event has one. A replica that lags may
-// not show that outcome yet, and is asked again for 10 seconds.
+// AwaitEnd is EndOf for a caller whose outcome the broker refused because the event has one. A lagging replica may not have
+// that outcome yet, so AwaitEnd retries for 10 seconds.
 func AwaitEnd(ctx context.Context, b *bus.Bus, event bus.Message) (End, error) {
-	ctx, cancel := context.WithTimeout(ctx, reach)
+	ctx, cancel := context.WithTimeout(ctx, replicaLag)
 	defer cancel()
 	for {
 		if e, err := EndOf(ctx, b, event); e.Ended() || err != nil {
@@ -56,18 +56,18 @@ func AwaitEnd(ctx context.Context, b *bus.Bus, event bus.Message) (End, error) {
 		}
 		select {
 		case <-ctx.Done():
-			return End{}, fault.New(fault.Transient, fmt.Errorf("%s is taken, and can't be read", outcomeOf(event)))
+			return End{}, fault.New(fault.Transient, fmt.Errorf("%s has a message, but it can't be read", outcomeOf(event)))
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
 }
 
-// Expire writes failed as the outcome of an event whose due time has passed, unless the event has an outcome, and
-// dead-letters the event. It returns false if the event ended otherwise. It may be repeated.
+// Expire publishes failed as the outcome of an event whose due time has passed, unless the event has an outcome, and
+// dead-letters the event. It returns false if the event has ended otherwise. It is idempotent.
 //
-//	the worker is first  nothing expires
-//	Expire is first      the event is closed as failed and dead-lettered. The worker leaves it alone from then on; what
-//	                     it did meanwhile is a late outcome: marks are made, and Procore keeps the first end
+//	the worker is first  the event does not expire
+//	Expire is first      the event is closed as failed and dead-lettered. The worker does not start it again. If it is
+//	                     already being processed, its outcome is late: marks are made, and Procore keeps the first end
 func Expire(ctx context.Context, b *bus.Bus, event bus.Message, failed *tiebackv1.Outcome, cause error) (bool, error) {
 	failed.DeadLettered, failed.Expired = true, true
 	first, err := b.PublishIfAbsent(ctx, outcomeOf(event), failed)
@@ -84,8 +84,8 @@ func Expire(ctx context.Context, b *bus.Bus, event bus.Message, failed *tiebackv
 	return end.Expired(), err
 }
 
-// RepairExpired dead-letters an event that has expired, in case the process that ended it stopped before it had. It
-// does nothing for an event that ended otherwise, and for one that is dead-lettered. Call it before the event is acked.
+// RepairExpired dead-letters an event that has expired, in case the process that published its outcome stopped before it did
+// so. It does nothing if the event ended otherwise or has a dead letter. Call it before the event is acked.
 func RepairExpired(ctx context.Context, b *bus.Bus, event bus.Message, end End) error {
 	if !end.Expired() {
 		return nil
@@ -95,7 +95,7 @@ func RepairExpired(ctx context.Context, b *bus.Bus, event bus.Message, end End) 
 	if has, err := b.Has(ctx, dead); err != nil || has {
 		return err
 	}
-	cause := &fault.Error{Err: fmt.Errorf("not done within %v", end.Stored.Sub(event.Stored).Round(time.Second))}
+	cause := &fault.Error{Err: fmt.Errorf("not finished within %v", end.Stored.Sub(event.Stored).Round(time.Second))}
 	for _, c := range end.Outcome.CloseOuts {
 		if len(c.Messages) > 0 {
 			cause.UserMessage = strings.Join(c.Messages, " ")

@@ -20,10 +20,10 @@ type Step struct {
 	Run      string // "": the first; see bus.Subject
 	Subject  string
 	Sequence uint64        // in the kind's stream
-	Message  proto.Message // nil: it does not parse
+	Message  proto.Message // nil: it is malformed
 }
 
-// Steps returns messages of one request in the order of time.
+// Steps returns the messages of one request as steps, oldest first.
 func Steps(messages []bus.Message) []Step {
 	all := make([]Step, 0, len(messages))
 	for _, m := range messages {
@@ -40,7 +40,7 @@ func Steps(messages []bus.Message) []Step {
 	return all
 }
 
-// runOf is the run of a subject; "": the first, or the subject has none.
+// runOf returns the run of a subject, or "" for the first or if it has none.
 func runOf(subject string) string {
 	if t := strings.Split(subject, "."); len(t) == 7 {
 		return t[6]
@@ -63,7 +63,8 @@ func Blank(k bus.Kind) proto.Message {
 	return &tiebackv1.Outcome{}
 }
 
-// By is the stage that wrote the step, or the person who dealt with a dead letter; "": it is not recorded.
+// By returns the stage that published the message, or the person who resolved the dead letter. It returns "" if that is not
+// recorded.
 func (s Step) By() string {
 	switch m := s.Message.(type) {
 	case *tiebackv1.Event:
@@ -88,31 +89,31 @@ func (s Step) By() string {
 	return ""
 }
 
-// Text says in words what happened.
+// Text describes the step in one line.
 func (s Step) Text() string {
 	switch m := s.Message.(type) {
 	case *tiebackv1.Delivery:
-		return "Procore's delivery was taken in"
+		return "delivery received"
 	case *tiebackv1.Event:
 		return fmt.Sprintf("fetched: %s, %d bytes", m.Type, len(m.Payload))
 	case *tiebackv1.Outcome:
-		text := "worked: "
+		text := "processed: "
 		if s.Kind == bus.Closed {
-			text = "Procore was told: "
+			text = "reported to Procore: "
 		}
 		if text += CloseOutsText(m.CloseOuts); m.DeadLettered {
 			text += ", dead-lettered"
 		}
 		return text
 	case *tiebackv1.DeadLetter:
-		return fmt.Sprintf("given up by %s after %d attempts, letter %d: %s", m.Stage, m.Attempts, s.Sequence, m.Error)
+		return fmt.Sprintf("%s gave up after %d attempts, dead letter %d: %s", m.Stage, m.Attempts, s.Sequence, m.Error)
 	case *tiebackv1.Resolution:
-		return fmt.Sprintf("letter %d %s", m.DeadLetter, ResolutionText(m))
+		return fmt.Sprintf("dead letter %d %s", m.DeadLetter, ResolutionText(m))
 	}
-	return "a message that does not parse"
+	return "a malformed message"
 }
 
-// CloseOutsText says in words how close-outs ended, and where Procore kept another end.
+// CloseOutsText describes close-outs, and the status that Procore kept if it is another one.
 func CloseOutsText(all []*tiebackv1.CloseOut) string {
 	var parts []string
 	for _, c := range all {
@@ -127,7 +128,7 @@ func CloseOutsText(all []*tiebackv1.CloseOut) string {
 			part += fmt.Sprintf(" %q", strings.Join(c.Messages, " "))
 		}
 		if c.KeptStatus != "" {
-			part += fmt.Sprintf(", though Procore keeps it at %s", c.KeptStatus)
+			part += fmt.Sprintf(", but Procore keeps the earlier status %s", c.KeptStatus)
 		}
 		parts = append(parts, part)
 	}
@@ -137,14 +138,14 @@ func CloseOutsText(all []*tiebackv1.CloseOut) string {
 	return strings.Join(parts, "; ")
 }
 
-// RunState is how far one run of a request has come.
+// RunState is the current state of one run of a request.
 type RunState struct {
 	Run  string // "": the first
 	At   time.Time
 	Text string
 }
 
-// RunStates returns how far each run has come, in the order in which they began.
+// RunStates returns the state of each run, in the order in which they began.
 func (t *Timeline) RunStates() []RunState {
 	var all []RunState
 	began := map[string]time.Time{}
@@ -165,8 +166,8 @@ func (t *Timeline) RunStates() []RunState {
 		add(from, RunState{r.Run, r.At, text})
 	}
 	for _, r := range t.Runs {
-		if r.Late.is() {
-			add(r.Late.At, RunState{bus.Subject{Run: r.Name}.Late().Run, r.Late.At, "worked; Procore is not told yet"})
+		if r.Late.exists() {
+			add(r.Late.At, RunState{bus.Subject{Run: r.Name}.Late().Run, r.Late.At, "processed, not reported to Procore yet"})
 		}
 		if !r.began().IsZero() {
 			add(r.began(), t.unreported(r))
@@ -176,20 +177,20 @@ func (t *Timeline) RunStates() []RunState {
 	return all
 }
 
-// unreported is the state of a run of which Procore was told nothing.
+// unreported returns the state of a run that was not reported to Procore.
 func (t *Timeline) unreported(r *Run) RunState {
 	switch dead := t.deadLettered(r.Name); {
-	case r.Outcome.is() && dead:
-		return RunState{r.Name, r.Outcome.At, "worked; Procore is not told yet; dead-lettered"}
-	case r.Outcome.is():
-		return RunState{r.Name, r.Outcome.At, "worked; Procore is not told yet"}
+	case r.Outcome.exists() && dead:
+		return RunState{r.Name, r.Outcome.At, "processed, not reported to Procore yet; dead-lettered"}
+	case r.Outcome.exists():
+		return RunState{r.Name, r.Outcome.At, "processed, not reported to Procore yet"}
 	case dead:
 		i := slices.IndexFunc(t.DeadLetters, func(d DeadLetter) bool { return d.Run == r.Name })
-		return RunState{r.Name, t.DeadLetters[i].At, "dead; Procore was not told anything by it"}
-	case r.Event.is():
-		return RunState{r.Name, r.Event.At, "is being worked, or waits for it"}
+		return RunState{r.Name, t.DeadLetters[i].At, "dead-lettered; nothing was reported to Procore"}
+	case r.Event.exists():
+		return RunState{r.Name, r.Event.At, "being processed, or waiting for a worker"}
 	}
-	return RunState{r.Name, r.Delivery.At, "waits to be fetched"}
+	return RunState{r.Name, r.Delivery.At, "waiting to be fetched"}
 }
 
 func (t *Timeline) deadLettered(run string) bool {
@@ -198,14 +199,14 @@ func (t *Timeline) deadLettered(run string) bool {
 
 func (r *Run) began() time.Time {
 	for _, p := range []Position{r.Delivery, r.Event, r.Outcome} {
-		if p.is() {
+		if p.exists() {
 			return p.At
 		}
 	}
 	return time.Time{}
 }
 
-// text says what Procore was told; of a request that was left alone it was nothing.
+// text describes the report. Nothing was reported of a request that was left alone.
 func (r Report) text() string {
 	if r.Left != "" {
 		return "left alone: " + r.Left
@@ -213,19 +214,19 @@ func (r Report) text() string {
 	return "closed: " + CloseOutsText(r.CloseOuts)
 }
 
-// Shown says whether the accountant was shown why a dead letter's message could not be done.
+// Shown says whether Procore shows the accountant the failure of a dead letter's message.
 type Shown string
 
 // The values of Shown.
 const (
 	ShownYes     Shown = "yes"     // a request detail was closed as failed
 	ShownPending Shown = "pending" // the outcome waits for the status-reporter
-	ShownNo      Shown = "no"      // no request detail says so
+	ShownNo      Shown = "no"      // no request detail was closed as failed
 )
 
-// ShownOf reads from a request's steps what the accountant was shown of a dead letter: the messages of the request
-// details that its run, or a sweep after it, closed as failed. While that is pending, messages are those that will be
-// shown; they are nil for ShownNo.
+// ShownOf returns what Procore shows of a dead letter, from the steps of its request: the messages of the request details
+// that its run, or a later sweep, closed as failed. For ShownPending, messages are those that will be shown; for ShownNo
+// they are nil.
 func ShownOf(d DeadLetter, steps []Step) (shown Shown, messages []string) {
 	run := runOf(d.Subject)
 	shown = ShownNo
@@ -234,15 +235,15 @@ func ShownOf(d DeadLetter, steps []Step) (shown Shown, messages []string) {
 		if !ok || s.Run != run && (s.Run != bus.Swept || s.At.Before(d.At)) {
 			continue
 		}
-		failed, said := failures(o)
+		failed, texts := failures(o)
 		switch {
 		case !failed:
 		case s.Kind == bus.Closed && shown != ShownYes:
-			shown, messages = ShownYes, said
+			shown, messages = ShownYes, texts
 		case s.Kind == bus.Closed:
-			messages = append(messages, said...)
+			messages = append(messages, texts...)
 		case shown == ShownNo:
-			shown, messages = ShownPending, said
+			shown, messages = ShownPending, texts
 		}
 	}
 	return shown, messages

@@ -62,10 +62,10 @@ func TestHowFarEachRunHasCome(t *testing.T) {
 		messages []bus.Message
 		want     []string
 	}{
-		"received":          {[]bus.Message{delivery}, []string{"waits to be fetched"}},
-		"at work":           {[]bus.Message{delivery, event}, []string{"is being worked"}},
-		"dead":              {[]bus.Message{event, dead}, []string{"dead; Procore was not told"}},
-		"dead and reported": {[]bus.Message{event, dead, outcome, closed}, []string{"closed: request detail 5 failed, though Procore keeps it at success; dead-lettered"}},
+		"received":          {[]bus.Message{delivery}, []string{"waiting to be fetched"}},
+		"at work":           {[]bus.Message{delivery, event}, []string{"being processed"}},
+		"dead":              {[]bus.Message{event, dead}, []string{"dead-lettered; nothing was reported to Procore"}},
+		"dead and reported": {[]bus.Message{event, dead, outcome, closed}, []string{"closed: request detail 5 failed, but Procore keeps the earlier status success; dead-lettered"}},
 		"left alone":        {[]bus.Message{event, recorded(t, 5, bus.Closed, "", &tiebackv1.Outcome{Left: "rejected", CloseOuts: failed.CloseOuts})}, []string{"left alone: rejected"}},
 		"late": {
 			[]bus.Message{event, dead, outcome, closed, recorded(t, 6, bus.Outcome, "late", failed), recorded(t, 7, bus.Closed, "late", failed)},
@@ -73,11 +73,11 @@ func TestHowFarEachRunHasCome(t *testing.T) {
 		},
 		"late, not reported": {
 			[]bus.Message{event, dead, outcome, closed, recorded(t, 6, bus.Outcome, "late", failed)},
-			[]string{"closed: request detail 5 failed", "Procore is not told yet"},
+			[]string{"closed: request detail 5 failed", "not reported to Procore yet"},
 		},
 		"replayed": {
 			[]bus.Message{event, dead, outcome, closed, recorded(t, 6, bus.Resolution, "3", replay), recorded(t, 7, bus.Event, "3", &tiebackv1.Event{}), recorded(t, 8, bus.Outcome, "3", failed)},
-			[]string{"closed", "Procore is not told yet"},
+			[]string{"closed", "not reported to Procore yet"},
 		},
 	} {
 		for range 8 {

@@ -17,19 +17,19 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// ErrNoDeadLetter is in the chain of the error for an id that no dead letter has.
+// ErrNoDeadLetter is the error for an id that no dead letter has.
 var ErrNoDeadLetter = errors.New("there is no such dead letter")
 
-// noDeadLetter is an ErrNoDeadLetter that says what to do.
+// noDeadLetter is an ErrNoDeadLetter for an id.
 type noDeadLetter uint64
 
 func (n noDeadLetter) Error() string {
-	return fmt.Sprintf("there is no dead letter %d: tieback dead list shows those that are there", uint64(n))
+	return fmt.Sprintf("there is no dead letter %d: tieback dead list shows the ids", uint64(n))
 }
 
 func (noDeadLetter) Unwrap() error { return ErrNoDeadLetter }
 
-// Filter picks dead letters. The zero value picks all that need a person.
+// Filter selects dead letters. The zero value selects all that are unresolved.
 type Filter struct {
 	Company  int64              // 0: any
 	Category catalogue.Category // "": any
@@ -38,11 +38,11 @@ type Filter struct {
 	Cause    string             // of Causes; "": any
 	Since    time.Time          // zero: from the first
 	Until    time.Time          // zero: to the last
-	Contains string             // text in the error, the sentence or the message, in any case; "": any
-	All      bool               // also those that need nobody
+	Contains string             // text in the error, the user message or the message, ignoring case; "": any
+	All      bool               // also those that are resolved
 }
 
-// subjects is what the broker can filter by; nil: all, also a message on a subject of no service.
+// subjects returns the subjects for the broker's filter. It returns nil for all, including those that no service writes.
 func (f Filter) subjects() []string {
 	category, eventType, company := string(f.Category), f.Type, "*"
 	if f.Company == 0 && category == "" && eventType == "" {
@@ -62,7 +62,7 @@ func (f Filter) subjects() []string {
 	return []string{fmt.Sprintf("tb.%s.%s.%s.%s.>", bus.Dead, category, eventType, company)}
 }
 
-func (f Filter) has(d DeadLetter) bool {
+func (f Filter) matches(d DeadLetter) bool {
 	switch {
 	case f.Stage != "" && d.Stage != f.Stage, f.Cause != "" && d.Cause() != f.Cause, !f.Until.IsZero() && d.At.After(f.Until):
 		return false
@@ -78,12 +78,12 @@ func (f Filter) has(d DeadLetter) bool {
 	return false
 }
 
-// DeadLetters returns the dead letters that the filter picks, oldest first, without their messages. One that is
-// written while it reads may be missing.
+// DeadLetters returns the dead letters that the filter selects, oldest first, without their messages. One that is published
+// meanwhile may be missing.
 func DeadLetters(ctx context.Context, b *bus.Bus, f Filter) ([]DeadLetter, error) {
 	var all []DeadLetter
 	err := b.Scan(ctx, bus.Scan{Kind: bus.Dead, Since: f.Since, Subjects: f.subjects()}, func(m bus.Message) error {
-		if d := ParseDeadLetter(m); f.has(d) {
+		if d := ParseDeadLetter(m); f.matches(d) {
 			d.Message = nil
 			all = append(all, d)
 		}
@@ -100,13 +100,13 @@ func DeadLetters(ctx context.Context, b *bus.Bus, f Filter) ([]DeadLetter, error
 		return nil, err
 	}
 	if !f.All {
-		all = slices.DeleteFunc(all, DeadLetter.Done)
+		all = slices.DeleteFunc(all, DeadLetter.Resolved)
 	}
 	return all, nil
 }
 
-// ReadDeadLetter returns one dead letter, with its message, unless that was too large to be kept with it. The error of
-// an id that no dead letter has is an ErrNoDeadLetter.
+// ReadDeadLetter returns one dead letter, with its message unless that was too large. If there is none with the id, the error is
+// an ErrNoDeadLetter.
 func ReadDeadLetter(ctx context.Context, b *bus.Bus, id uint64) (DeadLetter, error) {
 	d, err := WrittenDeadLetter(ctx, b, id)
 	if err != nil {
@@ -117,7 +117,7 @@ func ReadDeadLetter(ctx context.Context, b *bus.Bus, id uint64) (DeadLetter, err
 	return one[0], err
 }
 
-// WrittenDeadLetter returns a dead letter as it was written, without its resolutions: its State is StateOpen. Errors are those of
+// WrittenDeadLetter returns a dead letter as it was published, without its resolutions, in StateOpen. Errors are those of
 // ReadDeadLetter.
 func WrittenDeadLetter(ctx context.Context, b *bus.Bus, id uint64) (DeadLetter, error) {
 	ctx, cancel := context.WithTimeout(ctx, bus.AnswerTimeout)
@@ -137,12 +137,12 @@ func WrittenDeadLetter(ctx context.Context, b *bus.Bus, id uint64) (DeadLetter, 
 	return ParseDeadLetter(bus.Message{Subject: subject, Raw: m.Subject, Data: m.Data, Stored: m.Time, Sequence: id}), nil
 }
 
-// replays are the subjects of all runs but the first. requests is <company>.<request>, each of which may be *.
+// replays returns the subjects of all runs but the first. requests is <company>.<request>; each may be *.
 func replays(k bus.Kind, requests string) []string {
 	return []string{fmt.Sprintf("tb.%s.*.*.%s.*", k, requests)}
 }
 
-// resolve fills in the resolutions and states of dead letters of requests, from resolutions written since then.
+// resolve sets the resolutions and states of dead letters, from the resolutions of requests that were published since.
 func resolve(ctx context.Context, b *bus.Bus, since time.Time, requests string, all []DeadLetter) error {
 	at := make(map[uint64]int, len(all))
 	for i, d := range all {
@@ -151,7 +151,7 @@ func resolve(ctx context.Context, b *bus.Bus, since time.Time, requests string, 
 	err := b.Scan(ctx, bus.Scan{Kind: bus.Resolution, Since: since, Subjects: replays(bus.Resolution, requests)}, func(m bus.Message) error {
 		r := &tiebackv1.Resolution{}
 		if proto.Unmarshal(m.Data, r) != nil {
-			return nil // no service of ours wrote it
+			return nil // not written by a service
 		}
 		if i, ok := at[r.DeadLetter]; ok {
 			all[i].Resolutions = append(all[i].Resolutions, r)
@@ -162,34 +162,34 @@ func resolve(ctx context.Context, b *bus.Bus, since time.Time, requests string, 
 		return err
 	}
 	now := time.Now()
-	kept, err := b.Retention(ctx, bus.Event)
+	retention, err := b.Retention(ctx, bus.Event)
 	if err != nil {
 		return err
 	}
 	var open []bus.Subject
 	for _, d := range all {
-		if s, ok := replayOf(d.resolution(), now, kept); ok {
+		if s, ok := replayOf(d.resolution(), now, retention); ok {
 			open = append(open, s)
 		}
 	}
 	missing, err := unpublished(ctx, b, requests, open)
 	for i := range all {
-		all[i].State = all[i].state(now, kept, func(s bus.Subject) bool { return !missing[s] })
+		all[i].State = all[i].state(now, retention, func(s bus.Subject) bool { return !missing[s] })
 	}
 	return err
 }
 
-// few is up to how many replays are looked up one by one.
-const few = 16
+// maxLookups is the largest number of replays that are looked up one by one.
+const maxLookups = 16
 
-// unpublished returns which of the replays have no message.
+// unpublished returns the replays that have no message.
 func unpublished(ctx context.Context, b *bus.Bus, requests string, of []bus.Subject) (map[bus.Subject]bool, error) {
 	missing := map[bus.Subject]bool{}
 	kinds := map[bus.Kind]bool{}
 	for _, s := range of {
 		missing[s], kinds[s.Kind] = true, true
 	}
-	if len(of) <= few {
+	if len(of) <= maxLookups {
 		for s := range missing {
 			has, err := b.Has(ctx, s)
 			if err != nil {

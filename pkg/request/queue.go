@@ -13,28 +13,28 @@ import (
 	"github.com/tieback/tieback/pkg/bus/topology"
 )
 
-// Queue is what a stage has not finished, as its durable consumer says. The zero values are those of a consumer that
-// does not exist: it would begin with the first message of its stream.
+// Queue is what a stage has not finished, as reported by its durable consumer. A consumer that does not exist has zero values:
+// it would begin with the first message of its stream.
 type Queue struct {
 	topology.Durable
-	Exists      bool                     // the consumer exists: its service has run here, or provisioner has created it
-	Pending     uint64                   // not handed out to any process yet
-	InFlight    int                      // handed out: worked, prefetched, or waiting for another attempt
-	Redelivered int                      // of those, handed out more than once
-	Pulls       int                      // requests for messages that processes have open
+	Exists      bool                     // the consumer exists
+	Pending     uint64                   // not delivered to a process yet
+	InFlight    int                      // delivered: being processed, prefetched, or waiting for another attempt
+	Redelivered int                      // of those, delivered more than once
+	Pulls       int                      // pull requests that wait at the broker
 	Config      jetstream.ConsumerConfig // as the broker has it
-	delivered   uint64                   // the highest sequence that was handed out
-	floor       uint64                   // up to here all is finished; it may trail after a change of leader
+	delivered   uint64                   // the highest sequence that was delivered
+	ackFloor    uint64                   // all messages up to here are finished; it may lag after a change of leader
 }
 
-// Unfinished is how deep the queue is.
+// Unfinished returns the number of messages in the queue.
 func (q Queue) Unfinished() uint64 { return q.Pending + uint64(q.InFlight) } //nolint:gosec // a count
 
-// Taken reports whether a process takes the stage's work: it asks for messages, or has some.
-func (q Queue) Taken() bool { return q.Pulls > 0 || q.InFlight > 0 }
+// Consumed reports whether a process pulls messages of the queue, or has some.
+func (q Queue) Consumed() bool { return q.Pulls > 0 || q.InFlight > 0 }
 
-// Queues returns the queue of each stage, in the order of the stages. What the broker did not answer is in unread, by
-// stage, and its queue is zero.
+// Queues returns the queues in the order of the stages. If the broker does not answer for a stage, unread has the error by the
+// stage's name, and the queue is zero.
 func Queues(ctx context.Context, b *bus.Bus) (all []Queue, unread map[string]error) {
 	unread = map[string]error{}
 	for _, d := range topology.Durables() {
@@ -47,7 +47,7 @@ func Queues(ctx context.Context, b *bus.Bus) (all []Queue, unread map[string]err
 	return all, unread
 }
 
-// ReadQueue returns the queue of one stage. If its consumer does not exist the broker counts what waits for it.
+// ReadQueue returns the queue of one stage. If its consumer does not exist, Pending is the number of messages in its stream.
 func ReadQueue(ctx context.Context, b *bus.Bus, d topology.Durable) (Queue, error) {
 	q := Queue{Durable: d}
 	short, cancel := context.WithTimeout(ctx, bus.AnswerTimeout)
@@ -63,52 +63,52 @@ func ReadQueue(ctx context.Context, b *bus.Bus, d topology.Durable) (Queue, erro
 	info := c.CachedInfo()
 	q.Exists, q.Config = true, info.Config
 	q.Pending, q.InFlight, q.Redelivered, q.Pulls = info.NumPending, info.NumAckPending, info.NumRedelivered, info.NumWaiting
-	q.delivered, q.floor = info.Delivered.Stream, info.AckFloor.Stream
+	q.delivered, q.ackFloor = info.Delivered.Stream, info.AckFloor.Stream
 	return q, nil
 }
 
-// DeliveryState says how far the broker has come with a message of a queue.
+// DeliveryState says whether a stage's consumer has delivered a message.
 type DeliveryState string
 
 // The values of DeliveryState.
 const (
-	Queued     DeliveryState = "queued"   // no process was given it yet
-	Delivered  DeliveryState = "out"      // a process was given it, and has not said that it is done
-	Settled    DeliveryState = "let go"   // the stage is done with it
-	NoConsumer DeliveryState = "no queue" // the stage has never run on this broker
-	NotRead    DeliveryState = "unknown"  // the broker could not be asked
+	Queued     DeliveryState = "waiting"      // not delivered yet
+	Delivered  DeliveryState = "in-flight"    // delivered to a process, and not acknowledged
+	Settled    DeliveryState = "acknowledged" // the stage has finished it
+	NoConsumer DeliveryState = "no-consumer"  // the stage has never run on this broker
+	NotRead    DeliveryState = "unknown"      // the broker did not answer
 )
 
-// DeliveryState says how far the broker has come with the message of a sequence.
+// DeliveryState returns the state of the message with a sequence.
 func (q Queue) DeliveryState(seq uint64) DeliveryState {
 	switch {
 	case !q.Exists:
 		return NoConsumer
 	case seq > q.delivered:
 		return Queued
-	case seq <= q.floor || q.InFlight == 0:
+	case seq <= q.ackFloor || q.InFlight == 0:
 		return Settled
 	}
 	return Delivered
 }
 
-// waiting scans what was not handed out yet.
+// waiting scans the messages that were not delivered yet.
 func (q Queue) waiting(filter string) bus.Scan {
 	return bus.Scan{Kind: q.Kind, Subjects: []string{filter}, After: q.delivered}
 }
 
-// handedOut scans what was handed out and may be unfinished.
-func (q Queue) handedOut() bus.Scan {
-	return bus.Scan{Kind: q.Kind, Subjects: []string{q.Filter}, After: q.floor}
+// inFlight scans the messages that were delivered and may be unfinished.
+func (q Queue) inFlight() bus.Scan {
+	return bus.Scan{Kind: q.Kind, Subjects: []string{q.Filter}, After: q.ackFloor}
 }
 
-// mostFinished is how many finished messages Oldest passes over, at two or three lookups each.
-const mostFinished = 32
+// maxSkipped is the largest number of finished messages that Oldest skips, at two or three lookups each.
+const maxSkipped = 32
 
-// Oldest returns the oldest unfinished message; false: there is none. It is the first above the floor that the consumer
-// wants, unless that was finished while the floor trails. If more than a few were, it may return a finished one.
+// Oldest returns the oldest unfinished message, or false if there is none. If the ack floor lags by more than 32 messages, it
+// may return a finished one.
 func (q Queue) Oldest(ctx context.Context, b *bus.Bus) (m bus.Message, found bool, err error) {
-	scan, passed := q.handedOut(), 0
+	scan, skipped := q.inFlight(), 0
 	if q.InFlight == 0 {
 		scan = q.waiting(q.Filter)
 	}
@@ -116,22 +116,22 @@ func (q Queue) Oldest(ctx context.Context, b *bus.Bus) (m bus.Message, found boo
 		return m, false, nil
 	}
 	for {
-		if m, found, err = first(ctx, b, scan); err != nil || !found || m.Sequence > q.delivered || passed == mostFinished {
+		if m, found, err = first(ctx, b, scan); err != nil || !found || m.Sequence > q.delivered || skipped == maxSkipped {
 			return m, found, err
 		}
 		done, err := q.finished(ctx, b, m)
 		if err != nil || !done {
 			return m, true, err
 		}
-		scan.After, passed = m.Sequence, passed+1
+		scan.After, skipped = m.Sequence, skipped+1
 	}
 }
 
-// first returns a scan's first message, and reads no other; an event may weigh megabytes.
+// first returns a scan's first message. It reads no other, because events may have megabytes.
 func first(ctx context.Context, b *bus.Bus, scan bus.Scan) (bus.Message, bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, bus.AnswerTimeout)
 	defer cancel()
-	s, err := b.JetStream().Stream(ctx, scan.Kind.Stream()) // it says whether it may be read without its leader
+	s, err := b.JetStream().Stream(ctx, scan.Kind.Stream()) // its configuration says whether replicas may answer
 	if err != nil {
 		return bus.Message{}, false, err
 	}
@@ -146,14 +146,14 @@ func first(ctx context.Context, b *bus.Bus, scan bus.Scan) (bus.Message, bool, e
 	return bus.Message{Subject: subject, Raw: m.Subject, Data: m.Data, Stored: m.Time, Stream: scan.Kind.Stream(), Sequence: m.Sequence}, true, nil
 }
 
-// answers are the kinds whose messages say that a stage has finished one of a kind.
+// answers are the kinds that a stage publishes when it has finished a message of a kind.
 var answers = map[bus.Kind][]bus.Kind{
 	bus.Delivery: {bus.Event, bus.Outcome, bus.Dead},
 	bus.Event:    {bus.Outcome, bus.Dead},
-	bus.Outcome:  {bus.Closed}, // a dead letter of its run may be its event's
+	bus.Outcome:  {bus.Closed}, // a dead letter of the run may be that of its event
 }
 
-// finished reports whether a message has an answer further down the pipeline.
+// finished reports whether a message has an answer.
 func (q Queue) finished(ctx context.Context, b *bus.Bus, m bus.Message) (bool, error) {
 	for _, k := range answers[q.Kind] {
 		has, err := b.Has(ctx, bus.Any(k, m.Subject.Company, m.Subject.Request).WithRun(m.Subject.Run))
@@ -164,34 +164,34 @@ func (q Queue) finished(ctx context.Context, b *bus.Bus, m bus.Message) (bool, e
 	return false, nil
 }
 
-// Each calls each for the unfinished messages: of those handed out the first most, and of those that wait the first
-// most, oldest first. cut says that there are more; inexact, that too much was finished lately to tell which are
-// unfinished, and that finished ones may be among them.
-func (q Queue) Each(ctx context.Context, b *bus.Bus, most int, each func(bus.Message)) (cut, inexact bool, err error) {
+// Each calls each for at most limit messages in flight and at most limit waiting messages, oldest first. more reports whether
+// there are others. inexact reports that too many messages were finished recently to tell all of them from those in flight,
+// so that each may have been called for finished ones.
+func (q Queue) Each(ctx context.Context, b *bus.Bus, limit int, each func(bus.Message)) (more, inexact bool, err error) {
 	if q.InFlight > 0 {
-		if cut, inexact, err = q.eachInFlight(ctx, b, most, each); err != nil {
-			return cut, inexact, err
+		if more, inexact, err = q.eachInFlight(ctx, b, limit, each); err != nil {
+			return more, inexact, err
 		}
 	}
 	if q.Pending == 0 {
-		return cut, inexact, nil
+		return more, inexact, nil
 	}
-	more, err := firsts(ctx, b, q.waiting(q.Filter), most, func(bus.Message) bool { return true }, each)
-	return cut || more, inexact, err
+	others, err := firsts(ctx, b, q.waiting(q.Filter), limit, every, each)
+	return more || others, inexact, err
 }
 
-// eachInFlight is Each of the messages that were handed out. All of those above the floor are unfinished if the numbers
-// say so; else those with an answer further down the pipeline are finished.
-func (q Queue) eachInFlight(ctx context.Context, b *bus.Bus, most int, each func(bus.Message)) (cut, inexact bool, err error) {
+// eachInFlight is Each for the messages in flight. If more messages above the ack floor were delivered than are in flight,
+// those with an answer are finished.
+func (q Queue) eachInFlight(ctx context.Context, b *bus.Bus, limit int, each func(bus.Message)) (more, inexact bool, err error) {
 	var seen []bus.Message
-	cut, err = firsts(ctx, b, q.handedOut(), most, func(m bus.Message) bool { return m.Sequence <= q.delivered }, func(m bus.Message) { seen = append(seen, m) })
+	more, err = firsts(ctx, b, q.inFlight(), limit, func(m bus.Message) bool { return m.Sequence <= q.delivered }, func(m bus.Message) { seen = append(seen, m) })
 	if err != nil {
-		return cut, false, err
+		return more, false, err
 	}
 	done := map[bus.Subject]bool{}
 	if len(seen) > q.InFlight {
-		if inexact, err = q.finishedSince(ctx, b, seen[0], 5*most, done); err != nil {
-			return cut, inexact, err
+		if inexact, err = q.finishedSince(ctx, b, seen[0], 5*limit, done); err != nil {
+			return more, inexact, err
 		}
 	}
 	for _, m := range seen {
@@ -199,46 +199,49 @@ func (q Queue) eachInFlight(ctx context.Context, b *bus.Bus, most int, each func
 			each(m)
 		}
 	}
-	return cut, inexact, nil
+	return more, inexact, nil
 }
 
-// finishedSince adds the runs that have an answer further down, written since a message was. It looks at most answers of
-// a kind; cut says that there are more.
-func (q Queue) finishedSince(ctx context.Context, b *bus.Bus, since bus.Message, most int, done map[bus.Subject]bool) (cut bool, err error) {
+// finishedSince adds the runs whose answers were stored since a message was, at most limit answers per kind. more reports
+// whether there are others.
+func (q Queue) finishedSince(ctx context.Context, b *bus.Bus, since bus.Message, limit int, done map[bus.Subject]bool) (more bool, err error) {
 	for _, k := range answers[q.Kind] {
-		more, err := firsts(ctx, b, bus.Scan{Kind: k, Since: since.Stored}, most, func(bus.Message) bool { return true }, func(m bus.Message) { done[runKey(m.Subject)] = true })
+		others, err := firsts(ctx, b, bus.Scan{Kind: k, Since: since.Stored}, limit, every, func(m bus.Message) { done[runKey(m.Subject)] = true })
 		if err != nil {
-			return cut, err
+			return more, err
 		}
-		cut = cut || more
+		more = more || others
 	}
-	return cut, nil
+	return more, nil
 }
 
-// firsts calls each for a scan's first messages, as long as they are wanted; cut says that there are more than most.
-func firsts(ctx context.Context, b *bus.Bus, scan bus.Scan, most int, wanted func(bus.Message) bool, each func(bus.Message)) (cut bool, err error) {
+func every(bus.Message) bool { return true }
+
+// firsts calls each for the first messages of a scan, at most limit, until one is not wanted. more reports whether there are
+// others.
+func firsts(ctx context.Context, b *bus.Bus, scan bus.Scan, limit int, wanted func(bus.Message) bool, each func(bus.Message)) (more bool, err error) {
 	n := 0
 	err = b.Scan(ctx, scan, func(m bus.Message) error {
 		if !wanted(m) {
 			return bus.ErrStopScan
 		}
-		if n++; n > most {
-			cut = true
+		if n++; n > limit {
+			more = true
 			return bus.ErrStopScan
 		}
 		each(m)
 		return nil
 	})
-	return cut, err
+	return more, err
 }
 
-// runKey is what the messages of one run of a request share at every stage.
+// runKey returns the part of a subject that the messages of one run have in common.
 func runKey(s bus.Subject) bus.Subject {
 	return bus.Subject{Company: s.Company, Request: s.Request, Run: s.Run}
 }
 
-// PendingOf returns how many messages of a company wait, as the broker counts them, and the first of them. With a
-// million messages on subjects of their own it takes the broker some 10 ms.
+// PendingOf returns the number of a company's waiting messages, which the broker counts, and the first of them. For a million
+// messages the broker takes about 10 ms.
 func (q Queue) PendingOf(ctx context.Context, b *bus.Bus, company int64) (n uint64, oldest bus.Message, err error) {
 	filter := strings.TrimSuffix(q.Filter, ">") + "*." + strconv.FormatInt(company, 10) + ".>"
 	if strings.Count(q.Filter, ".") == 2 { // tb.<kind>.>: the category is any

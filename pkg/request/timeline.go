@@ -1,12 +1,11 @@
-// Package request answers where ERP requests stand: what happened to each, where it is, when it is due, how it ended,
-// which dead letters need a person, and how long the queues are. It reads the pipeline's streams and changes nothing
-// there, but for Expire and RepairExpired, which end an event that is past its due time. Commands and services print
-// and act on its answers; none of them has a model of its own.
+// Package request is the read model of the pipeline: the timeline of each ERP request, its stage, due time and end, the dead
+// letters with their resolutions, and the queues. It reads the streams. Only Expire and RepairExpired write: they end an
+// event that is past its due time. Commands and services have no model of their own.
 //
 //	Messages, Read, ReadSince   the messages of requests, and their timelines
-//	Timeline.Verdict            where a request stands, in a class and a sentence
+//	Timeline.Verdict            the state of a request, as a class and a sentence
 //	Limits.Due                  the only place that adds a limit to a time
-//	DeadLetters, Counter        dead letters with what was done about them
+//	DeadLetters, Counter        dead letters with their resolutions
 //	Queues                      what the stages have not finished
 package request
 
@@ -30,67 +29,66 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// The stages that are not named like a category.
+// The stages that do not have the name of a category.
 const (
 	Fetcher        = "fetcher"
 	StatusReporter = "status-reporter"
 )
 
-// Timeline is all that the streams hold of one ERP request, without payloads. The zero value holds nothing.
+// Timeline is what the streams hold of one ERP request, without payloads. The zero value is empty.
 type Timeline struct {
 	Request     int64
-	Type        string    // catalogue.Unknown if no message says it
-	Created     time.Time // the click, by Procore's clock; zero: no message says it
-	Runs        []*Run    // in no order; see Run.Name
-	Reports     []Report  // in the order of time
+	Type        string    // catalogue.Unknown if not known
+	Created     time.Time // the click, by Procore's clock; zero: not known
+	Runs        []*Run    // in no order
+	Reports     []Report  // oldest first
 	DeadLetters []DeadLetter
-	resolutions map[uint64][]*tiebackv1.Resolution // of dead letters, by their id, in the order of their stream
-	kept        time.Duration                      // how long the streams keep runs; 0: for ever
-	createdBy   int                                // how good the source of Created is
+	resolutions map[uint64][]*tiebackv1.Resolution // by the id of their dead letter, oldest first
+	retention   time.Duration                      // of deliveries, events and outcomes; 0: no limit
+	createdBy   int                                // the source of Created; a higher one is better
 }
 
-// Run is one way of a request through the stages; see bus.Subject. A late outcome belongs to the run that it is late for.
+// Run is one pass of a request through the stages; see bus.Subject. A late outcome belongs to the run of its event.
 type Run struct {
 	Name                           string // "": the first
 	Delivery, Event, Outcome, Late Position
-	awaited                        bool // a user waits for Event; not known if there is an Outcome
+	awaited                        bool // a user waits for Event; not set if there is an Outcome
 }
 
-// Position is a message's place in its stream; the zero value is that of no message.
+// Position is a message's place in its stream. The zero value means that there is no message.
 type Position struct {
 	At       time.Time // when the broker stored it
 	Sequence uint64
 }
 
-func (p Position) is() bool { return p.Sequence != 0 || !p.At.IsZero() }
+func (p Position) exists() bool { return p.Sequence != 0 || !p.At.IsZero() }
 
-// Report is what the status-reporter has reported to Procore of a run.
+// Report is what the status-reporter has reported to Procore about a run.
 type Report struct {
 	Position
-	Run          string                // a late outcome's is "late", or ends in "-late"
-	CloseOuts    []*tiebackv1.CloseOut // without marks; long messages are cut
-	DeadLettered bool                  // the event is among the dead letters
+	Run          string                // of a late outcome: "late", or with the suffix "-late"
+	CloseOuts    []*tiebackv1.CloseOut // without marks; long messages are shortened
+	DeadLettered bool                  // the event has a dead letter
 	Expired      bool                  // its due time passed first
-	Left         string                // why the request was left alone; see Outcome. "": it was worked
+	Left         string                // why the request was left alone; see Outcome. "": it was processed
 }
 
-// Of returns the timeline of one request's messages, in any order. kept is how long the streams keep deliveries, events
-// and outcomes; 0: for ever.
-func Of(request int64, messages []bus.Message, kept time.Duration) *Timeline {
-	t := newTimeline(request, kept)
+// Of returns the timeline of one request from its messages, which may be in any order. retention is that of deliveries, events
+// and outcomes; 0: no limit.
+func Of(request int64, messages []bus.Message, retention time.Duration) *Timeline {
+	t := newTimeline(request, retention)
 	for _, m := range messages {
 		t.add(m)
 	}
 	return t.settle()
 }
 
-func newTimeline(request int64, kept time.Duration) *Timeline {
-	return &Timeline{Request: request, Type: catalogue.Unknown, kept: kept}
+func newTimeline(request int64, retention time.Duration) *Timeline {
+	return &Timeline{Request: request, Type: catalogue.Unknown, retention: retention}
 }
 
-// Messages reads all messages of a request, stream by stream and in the order of each. All streams are read at once,
-// so that a broker that is away is waited for once. What a stream did not answer is in unread, and the rest is
-// returned all the same.
+// Messages returns all messages of a request, ordered by stream and sequence. It reads the streams concurrently, so that it
+// waits only one timeout if the broker does not answer. Messages of other streams are returned even if unread is not empty.
 func Messages(ctx context.Context, b *bus.Bus, company, request int64) (all []bus.Message, unread map[bus.Kind]error) {
 	found, errs := make([][]bus.Message, len(bus.Kinds)), make([]error, len(bus.Kinds))
 	var reads sync.WaitGroup
@@ -117,16 +115,16 @@ func subjectsOf(k bus.Kind, company, request int64) []string {
 	return []string{first, first + ".*"}
 }
 
-// together is how many requests one scan looks for: each takes two filters.
-const together = 50
+// perScan is how many requests one scan reads. Each takes two filters.
+const perScan = 50
 
-// Read returns the timelines of a company's requests, by request. One that the streams hold nothing of has an empty one.
+// Read returns the timelines of a company's requests, by request. The timeline of a request without messages is empty.
 func Read(ctx context.Context, b *bus.Bus, company int64, requests ...int64) (map[int64]*Timeline, error) {
 	r, err := newReading(ctx, b)
 	if err != nil {
 		return nil, err
 	}
-	for some := range slices.Chunk(requests, together) {
+	for some := range slices.Chunk(requests, perScan) {
 		for _, k := range readOrder {
 			q := bus.Scan{Kind: k}
 			for _, request := range some {
@@ -141,8 +139,8 @@ func Read(ctx context.Context, b *bus.Bus, company int64, requests ...int64) (ma
 	return r.settle(), nil
 }
 
-// ReadSince returns the timelines of all of a company's requests with messages stored since then, by request, of those
-// messages: one scan of each stream. A request whose dead letter is missing is read whole: it may be older.
+// ReadSince returns the timelines of a company's requests, by request, from the messages stored since a time, with one scan of
+// each stream. A request whose dead letter is missing is read completely, because its dead letter may be older.
 func ReadSince(ctx context.Context, b *bus.Bus, company int64, since time.Time) (map[int64]*Timeline, error) {
 	r, err := newReading(ctx, b)
 	if err != nil {
@@ -160,31 +158,30 @@ func ReadSince(ctx context.Context, b *bus.Bus, company int64, since time.Time) 
 			lost = append(lost, request)
 		}
 	}
-	whole, err := Read(ctx, b, company, lost...)
-	maps.Copy(all, whole)
+	complete, err := Read(ctx, b, company, lost...)
+	maps.Copy(all, complete)
 	return all, err
 }
 
-// readOrder begins with the last messages of a request. A request that moves on while it is read then shows as at an
-// earlier stage than it is, and never as ended while a new run has begun. It also saves reading an event's payload
-// where the outcome is there.
+// readOrder begins with the last messages of a request. If a request advances while it is read, it then appears at an earlier
+// stage, and never as ended while a new run has begun. Also, the payload of an event with an outcome need not be parsed.
 var readOrder = []bus.Kind{bus.Closed, bus.Resolution, bus.Dead, bus.Outcome, bus.Event, bus.Delivery}
 
-// reading are timelines while they are read.
+// reading has timelines while they are read.
 type reading struct {
 	bus       *bus.Bus
-	kept      time.Duration
+	retention time.Duration
 	timelines map[int64]*Timeline
 }
 
 func newReading(ctx context.Context, b *bus.Bus) (*reading, error) {
-	kept, err := b.Retention(ctx, bus.Event)
-	return &reading{bus: b, kept: kept, timelines: map[int64]*Timeline{}}, err
+	retention, err := b.Retention(ctx, bus.Event)
+	return &reading{bus: b, retention: retention, timelines: map[int64]*Timeline{}}, err
 }
 
 func (r *reading) of(request int64) *Timeline {
 	if r.timelines[request] == nil {
-		r.timelines[request] = newTimeline(request, r.kept)
+		r.timelines[request] = newTimeline(request, r.retention)
 	}
 	return r.timelines[request]
 }
@@ -205,7 +202,7 @@ func (r *reading) settle() map[int64]*Timeline {
 	return r.timelines
 }
 
-// add adds a message. One on a subject that no service of ours writes is left out.
+// add adds a message. It ignores a message on a subject that no service writes.
 func (t *Timeline) add(m bus.Message) {
 	s, at := m.Subject, Position{At: m.Stored, Sequence: m.Sequence}
 	if s.Type != catalogue.Unknown && s.Type != "" {
@@ -216,19 +213,19 @@ func (t *Timeline) add(m bus.Message) {
 		t.run(s.Run).Delivery = at
 		var d tiebackv1.Delivery
 		if proto.Unmarshal(m.Data, &d) == nil {
-			by := fromDelivery
+			source := fromDelivery
 			if s.Run != "" {
-				by = fromReplay
+				source = fromReplay
 			}
-			t.created(cmp.Or(d.OccurredAt, d.ReceivedAt), by)
+			t.setCreated(cmp.Or(d.OccurredAt, d.ReceivedAt), source)
 		}
 	case bus.Event:
 		r := t.run(s.Run)
 		r.Event, r.awaited = at, true
 		var e tiebackv1.Event
 		if proto.Unmarshal(m.Data, &e) == nil {
-			t.created(e.RequestedAt, fromEvent)
-			r.awaited = !r.Outcome.is() && len(procore.RequestDetails(e.Payload)) > 0
+			t.setCreated(e.RequestedAt, fromEvent)
+			r.awaited = !r.Outcome.exists() && len(procore.RequestDetails(e.Payload)) > 0
 		}
 	case bus.Outcome:
 		if s.IsLate() {
@@ -242,7 +239,7 @@ func (t *Timeline) add(m bus.Message) {
 		}
 	case bus.Dead:
 		d := ParseDeadLetter(m)
-		d.Message = nil // large, and not needed
+		d.Message = nil // large
 		t.DeadLetters = append(t.DeadLetters, d)
 	case bus.Resolution:
 		r := &tiebackv1.Resolution{}
@@ -255,21 +252,22 @@ func (t *Timeline) add(m bus.Message) {
 	}
 }
 
-// The sources of Created, from the worst to the best.
+// The sources of Created, the best last.
 const (
 	fromReplay = iota + 1
 	fromDelivery
 	fromEvent
 )
 
-// created notes when Procore created the request. A time that JSON can't hold, or of 1970 or before, is none.
-func (t *Timeline) created(at *timestamppb.Timestamp, by int) {
-	if at.IsValid() && at.AsTime().Unix() > 0 && by > t.createdBy {
-		t.Created, t.createdBy = at.AsTime(), by
+// setCreated sets when Procore created the request, unless it is set from a better source. It ignores invalid times, and those
+// before 1970.
+func (t *Timeline) setCreated(at *timestamppb.Timestamp, source int) {
+	if at.IsValid() && at.AsTime().Unix() > 0 && source > t.createdBy {
+		t.Created, t.createdBy = at.AsTime(), source
 	}
 }
 
-// ParseReport makes a report of a closed message; false: no service of ours wrote it.
+// ParseReport parses a message of the stream of reports. It returns false if no service wrote the message.
 func ParseReport(m bus.Message) (Report, bool) {
 	var o tiebackv1.Outcome
 	if m.Subject == (bus.Subject{}) || proto.Unmarshal(m.Data, &o) != nil {
@@ -284,7 +282,7 @@ func ParseReport(m bus.Message) (Report, bool) {
 	return r, true
 }
 
-// maxMessage is how many characters of a message are kept.
+// maxMessage is the largest number of characters of a message.
 const maxMessage = 500
 
 func shortened(messages []string) (short []string) {
@@ -297,24 +295,24 @@ func shortened(messages []string) (short []string) {
 	return short
 }
 
-// settle puts in order what was added in any order, and joins dead letters and their resolutions.
+// settle sorts what was added, and sets the resolutions of the dead letters.
 func (t *Timeline) settle() *Timeline {
 	slices.SortFunc(t.Reports, func(a, b Report) int { return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Sequence, b.Sequence)) })
 	slices.SortFunc(t.DeadLetters, func(a, b DeadLetter) int { return cmp.Compare(a.ID, b.ID) })
 	for i := range t.DeadLetters {
 		d := &t.DeadLetters[i]
 		d.Resolutions = t.resolutions[d.ID]
-		d.State = d.state(time.Now(), t.kept, t.published)
+		d.State = d.state(time.Now(), t.retention, t.published)
 	}
 	return t
 }
 
-// published reports whether the request has a message in a replay's run. One that went on to the next stage had it.
+// published reports whether the request has a message in the run of a replay, at any stage.
 func (t *Timeline) published(s bus.Subject) bool {
 	return slices.ContainsFunc(t.Runs, func(r *Run) bool { return r.Name == s.Run }) || t.reported(s.Run)
 }
 
-// run returns the run of a name, which it makes if there is none. The run of a late outcome is that of its event.
+// run returns the run with a name, and adds it if necessary. The run of a late outcome is that of its event.
 func (t *Timeline) run(name string) *Run {
 	name = baseRun(name)
 	for _, r := range t.Runs {
@@ -327,17 +325,17 @@ func (t *Timeline) run(name string) *Run {
 	return r
 }
 
-// baseRun is the run that a late outcome is late for; of any other run it is the run itself.
+// baseRun returns the run of the event of a late outcome, or the run itself if it is not late.
 func baseRun(run string) string {
 	return bus.Subject{Run: run}.OfEvent().Run
 }
 
-// reported reports whether Procore was told the end of a run.
+// reported reports whether the end of a run was reported to Procore.
 func (t *Timeline) reported(run string) bool {
 	return slices.ContainsFunc(t.Reports, func(r Report) bool { return r.Run == run })
 }
 
-// Last is the newest report; nil: there is none.
+// Last returns the newest report, or nil if there is none.
 func (t *Timeline) Last() *Report {
 	if len(t.Reports) == 0 {
 		return nil
@@ -345,25 +343,25 @@ func (t *Timeline) Last() *Report {
 	return &t.Reports[len(t.Reports)-1]
 }
 
-// Empty reports whether the streams hold nothing of the request that a service has to do with.
+// Empty reports whether the streams hold no message of the request, other than resolutions.
 func (t *Timeline) Empty() bool {
 	return len(t.Runs) == 0 && len(t.Reports) == 0 && len(t.DeadLetters) == 0
 }
 
-// Stage is a stage that has a message of a request to work.
+// Stage is a stage that has not finished a message of a request.
 type Stage struct {
-	Name string // of its consumer too; "": the request is at no stage
+	Name string // also of its consumer; "": the request is at no stage
 	Kind bus.Kind
-	Run  string // as the message's subject has it
+	Run  string // of the message's subject
 	Position
 	awaited bool
 }
 
-// Stage returns the stage at which the request is. Of several runs it is that of the run that came there last.
+// Stage returns the current stage of the request. If several runs are at a stage, it is that of the run that arrived last.
 func (t *Timeline) Stage() Stage {
 	var last Stage
 	for _, r := range t.Runs {
-		if s := t.stageOf(r); s.Name != "" && !t.died(r.Name, s.Name) && (last.Name == "" || s.At.After(last.At)) {
+		if s := t.stageOf(r); s.Name != "" && !t.gaveUp(r.Name, s.Name) && (last.Name == "" || s.At.After(last.At)) {
 			last = s
 		}
 	}
@@ -374,41 +372,41 @@ func (t *Timeline) stageOf(r *Run) Stage {
 	late := bus.Subject{Run: r.Name}.Late().Run
 	row, _ := catalogue.Lookup(t.Type)
 	switch {
-	case r.Late.is() && !t.reported(late):
+	case r.Late.exists() && !t.reported(late):
 		return Stage{StatusReporter, bus.Outcome, late, r.Late, true}
-	case r.Late.is() || t.reported(r.Name):
+	case r.Late.exists() || t.reported(r.Name):
 		return Stage{}
-	case r.Outcome.is():
+	case r.Outcome.exists():
 		return Stage{StatusReporter, bus.Outcome, r.Name, r.Outcome, true}
-	case r.Event.is():
+	case r.Event.exists():
 		return Stage{cmp.Or(string(row.Category), "worker"), bus.Event, r.Name, r.Event, r.awaited}
-	case r.Delivery.is():
+	case r.Delivery.exists():
 		return Stage{Fetcher, bus.Delivery, r.Name, r.Delivery, true}
 	}
 	return Stage{}
 }
 
-// died reports whether a stage dead-lettered the message of a run.
-func (t *Timeline) died(run, stage string) bool {
+// gaveUp reports whether a stage dead-lettered the message of a run.
+func (t *Timeline) gaveUp(run, stage string) bool {
 	return slices.ContainsFunc(t.DeadLetters, func(d DeadLetter) bool { return d.Stage == stage && baseRun(d.Run) == run })
 }
 
-// AtWork reports whether a stage still has something of the request to work.
-func (t *Timeline) AtWork() bool { return t.Stage().Name != "" }
+// InProgress reports whether the request is at a stage.
+func (t *Timeline) InProgress() bool { return t.Stage().Name != "" }
 
-// Ended reports whether the request was closed or dead-lettered, and is at no stage. One that the streams show nothing
-// of, as a replica that lags may do, has not ended.
+// Ended reports whether the request was closed or dead-lettered, and is at no stage. An empty timeline, which may come from a
+// lagging replica, has not ended.
 func (t *Timeline) Ended() bool {
-	return (len(t.Reports) > 0 || len(t.DeadLetters) > 0) && !t.AtWork()
+	return (len(t.Reports) > 0 || len(t.DeadLetters) > 0) && !t.InProgress()
 }
 
-// LeftAlone reports whether the pipeline left the request alone, and the request is at no stage.
+// LeftAlone reports whether the request ended without being processed.
 func (t *Timeline) LeftAlone() bool {
 	last := t.Last()
-	return last != nil && last.Left != "" && !t.AtWork()
+	return last != nil && last.Left != "" && !t.InProgress()
 }
 
-// Closes reports whether Procore was told how one of the request details ended.
+// Closes reports whether the end of one of the request details was reported to Procore.
 func (t *Timeline) Closes(details ...int64) bool {
 	for _, r := range t.Reports {
 		for _, c := range r.CloseOuts {
@@ -420,7 +418,7 @@ func (t *Timeline) Closes(details ...int64) bool {
 	return false
 }
 
-// NewestDeadLetter is the request's newest dead letter; nil: there is none.
+// NewestDeadLetter returns the newest dead letter, or nil if there is none.
 func (t *Timeline) NewestDeadLetter() *DeadLetter {
 	if len(t.DeadLetters) == 0 {
 		return nil
@@ -428,47 +426,46 @@ func (t *Timeline) NewestDeadLetter() *DeadLetter {
 	return &t.DeadLetters[len(t.DeadLetters)-1]
 }
 
-// OpenDeadLetter is the newest dead letter that needs a person; nil: none does.
+// OpenDeadLetter returns the newest unresolved dead letter, or nil if there is none.
 func (t *Timeline) OpenDeadLetter() *DeadLetter {
 	for i := len(t.DeadLetters) - 1; i >= 0; i-- {
-		if !t.DeadLetters[i].Done() {
+		if !t.DeadLetters[i].Resolved() {
 			return &t.DeadLetters[i]
 		}
 	}
 	return nil
 }
 
-// Companies returns the companies that have a request of this id, in order: among known, at the cost of one lookup
-// each, and only if none of those has it, among all that the streams hold. A replayed request may be older than its
-// delivery was kept.
+// Companies returns the companies that have a request with this id, sorted. It looks up the delivery of each known company,
+// and scans all streams only if none has one: the delivery of a replayed request may have expired.
 func Companies(ctx context.Context, b *bus.Bus, request int64, known []int64) ([]int64, error) {
-	var have []int64
+	var found []int64
 	for _, c := range known {
 		arrived, err := b.Has(ctx, bus.For(bus.Delivery, "", c, request))
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", bus.Delivery.Stream(), err)
 		}
 		if arrived {
-			have = append(have, c)
+			found = append(found, c)
 		}
 	}
 	var errs []error
-	if have == nil {
+	if found == nil {
 		for _, k := range bus.Kinds {
 			first := fmt.Sprintf("tb.%s.*.*.*.%d", k, request)
 			errs = append(errs, b.Scan(ctx, bus.Scan{Kind: k, Subjects: []string{first, first + ".*"}}, func(m bus.Message) error {
 				if m.Subject != (bus.Subject{}) {
-					have = append(have, m.Subject.Company)
+					found = append(found, m.Subject.Company)
 				}
 				return nil
 			}))
 		}
 	}
-	slices.Sort(have)
-	return slices.Compact(have), errors.Join(errs...)
+	slices.Sort(found)
+	return slices.Compact(found), errors.Join(errs...)
 }
 
-// kindOf is the kind of a stream's messages; "": it is no kind's.
+// kindOf returns the kind of a stream's messages, or "" if it is none of Kinds.
 func kindOf(stream string) bus.Kind {
 	_, kind, _ := strings.Cut(strings.ToLower(stream), "tieback_")
 	return bus.Kind(kind)

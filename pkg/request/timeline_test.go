@@ -25,7 +25,7 @@ func TestTheNewestRunAtWorkIsWhereARequestIs(t *testing.T) {
 func TestAnEventThatNobodyWaitsForIsNotOverdue(t *testing.T) {
 	rules := Rules{Limits: Limits{Interactive: 15 * time.Minute, Sync: 2 * time.Hour}}
 	later := now.Add(time.Hour)
-	for payload, want := range map[string]Class{`{"request_data":{}}`: Working, `{"request_data":{"request_detail_id":5}}`: Overdue} {
+	for payload, want := range map[string]Class{`{"request_data":{}}`: InProgress, `{"request_data":{"request_detail_id":5}}`: Overdue} {
 		v := Of(12, []bus.Message{recorded(t, 1, bus.Event, "", &tiebackv1.Event{Payload: []byte(payload)})}, 0).Verdict(rules, Procore{}, later)
 		if v.Class != want || v.Due.IsZero() == (want == Overdue) {
 			t.Errorf("%s: %s, due at %v; want %s", payload, v.Class, v.Due, want)
@@ -49,7 +49,7 @@ func TestAnInterruptedReplayNeedsAPerson(t *testing.T) {
 		"forgotten":   {[]bus.Message{dead, decided}, time.Hour, StateReplayed},
 	} {
 		timeline := Of(12, c.messages, c.kept)
-		if got := timeline.DeadLetters[0].State; got != c.want || (timeline.OpenDeadLetter() == nil) != timeline.DeadLetters[0].Done() {
+		if got := timeline.DeadLetters[0].State; got != c.want || (timeline.OpenDeadLetter() == nil) != timeline.DeadLetters[0].Resolved() {
 			t.Errorf("%s: %s, want %s", name, got, c.want)
 		}
 	}

@@ -13,10 +13,10 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// Class says how a request ended, or where it is. Accounted says which need nobody.
+// Class is the state of a request. A class for which Accounted returns false needs action.
 //
-//	our streams                  Procore's details     class
-//	at a stage, not overdue      any                   working
+//	the streams                  Procore's details     class
+//	at a stage, not overdue      any                   in-progress
 //	at a stage, overdue          any                   overdue
 //	closed                       final, or none        success, failed
 //	closed, with a dead letter   final, or none        dead; recovered if its last end is a success
@@ -35,55 +35,77 @@ type Class string
 
 // The classes.
 const (
-	Success   Class = "success"    // closed as success
-	Failed    Class = "failed"     // closed as failed, with the reason
-	Dead      Class = "dead"       // dead-lettered, and closed as failed if it has a request detail
-	Recovered Class = "recovered"  // dead-lettered, and done since: by a replay, or after its due time
-	Discarded Class = "discarded"  // dead-lettered, and a person discarded it with a reason
-	Working   Class = "working"    // at a stage, and not overdue
-	Elsewhere Class = "elsewhere"  // Procore has it closed, and our streams hold nothing of it
-	Older     Class = "older"      // Procore created it before the company's since: it is not ours, and not worked
-	CalledOff Class = "called-off" // an approver called it off in Procore, or it became stale: not worked
-	Unknown   Class = "unknown"    // a request detail has a status that this version does not know: not worked
-	Overdue   Class = "overdue"    // at a stage, past its due time
-	Unclosed  Class = "unclosed"   // dead-lettered, and not closed in Procore
-	Mismatch  Class = "mismatch"   // closed by us, and open in Procore
-	Missed    Class = "missed"     // it never reached us
-	Lost      Class = "lost"       // closed as dead-lettered, and there is no such dead letter: its stream has lost it
+	Success    Class = "success"     // closed as success
+	Failed     Class = "failed"      // closed as failed, with the reason
+	Dead       Class = "dead"        // dead-lettered, and closed as failed if it has a request detail
+	Recovered  Class = "recovered"   // dead-lettered, and successful since: by a replay, or after its due time
+	Discarded  Class = "discarded"   // dead-lettered, and a person discarded it with a reason
+	InProgress Class = "in-progress" // at a stage, and not overdue
+	Elsewhere  Class = "elsewhere"   // closed in Procore, and not in the streams
+	Older      Class = "older"       // older than the company's since, and not processed
+	CalledOff  Class = "called-off"  // called off in Procore (rejected or stale), and not processed
+	Unknown    Class = "unknown"     // a request detail has a status that this version does not know; not processed
+	Overdue    Class = "overdue"     // at a stage, past its due time
+	Unclosed   Class = "unclosed"    // dead-lettered, and not closed in Procore
+	Mismatch   Class = "mismatch"    // closed by the pipeline, and open in Procore
+	Missed     Class = "missed"      // never arrived
+	Lost       Class = "lost"        // dead-lettered, and its stream has lost the dead letter
 )
 
-// Classes are all of them, in the order of a report.
-var Classes = []Class{Success, Failed, Dead, Recovered, Discarded, Working, Elsewhere, Older, CalledOff, Overdue, Unknown, Unclosed, Mismatch, Missed, Lost}
+// Classes are all classes, in the order of reports.
+var Classes = []Class{Success, Failed, Dead, Recovered, Discarded, InProgress, Elsewhere, Older, CalledOff, Overdue, Unknown, Unclosed, Mismatch, Missed, Lost}
 
-// Accounted reports whether a request of the class needs nobody.
+// meanings are the classes in words.
+var meanings = map[Class]string{
+	Success:    "closed as success",
+	Failed:     "closed as failed, with the reason",
+	Dead:       "dead-lettered, and closed as failed if it has a request detail",
+	Recovered:  "dead-lettered, and successful since",
+	Discarded:  "dead-lettered, and discarded by a person with a reason",
+	InProgress: "in progress, within its deadline",
+	Elsewhere:  "closed in Procore, and not in the streams",
+	Older:      "older than the company's since, and not processed",
+	CalledOff:  "called off in Procore (rejected or stale), and not processed",
+	Unknown:    "of a status in Procore that this version does not know, and not processed",
+	Overdue:    "in progress, past its deadline",
+	Unclosed:   "dead-lettered, and not closed in Procore",
+	Mismatch:   "closed by the pipeline, and open in Procore",
+	Missed:     "never arrived",
+	Lost:       "dead-lettered, and the dead letter is lost",
+}
+
+// Meaning returns the class in words.
+func (c Class) Meaning() string { return meanings[c] }
+
+// Accounted reports whether a request of the class needs no action.
 func (c Class) Accounted() bool {
 	return !slices.Contains([]Class{Overdue, Unknown, Unclosed, Mismatch, Missed, Lost}, c)
 }
 
-// Rules are what a company's requests are judged by.
+// Rules determine the class of a company's requests.
 type Rules struct {
 	Limits  Limits
-	Company *company.Company // its Since says which requests are ours; nil: all are
+	Company *company.Company // its Since excludes older requests; nil: none is excluded
 }
 
-// Procore is what Procore's lists say of a request. The zero value: Procore was not asked, or lists nothing.
+// Procore is what Procore's lists have of a request. The zero value means that they were not read, or have nothing.
 type Procore struct {
 	Details  []procore.Detail
-	Logged   string    // outcome of its delivery in Procore's log; "": not logged
+	Logged   string    // outcome of its delivery in Procore's log; "": the log does not have it
 	Occurred time.Time // of that delivery
 }
 
-// Verdict says where a request stands.
+// Verdict is the state of a request.
 type Verdict struct {
 	Class Class
-	At    Stage     // that has the request to work; the zero value: none
-	Due   time.Time // when that stage should have finished; zero: it has no such time
+	At    Stage     // the current stage; zero: none
+	Due   time.Time // when that stage should finish; zero: no due time
 	Open  []int64   // request details that Procore shows open
-	Why   string    // the reason that accountants read, the dead letter, and what differs from Procore; "": none
-	Ended string    // how the request ended, in a sentence without its full stop; "": it is at a stage, or never arrived
+	Why   string    // the reason that accountants see, the dead letter, and differences from Procore; "": none
+	Ended string    // how the request ended, as a sentence without a full stop; "": it is in progress, or never arrived
 }
 
-// Verdict judges a request by the streams and by what Procore lists of it, as of now. t may be nil: the streams hold
+// Verdict returns the state of a request by the streams and by Procore's lists, as of now. t may be nil if the streams hold
 // nothing.
 func (t *Timeline) Verdict(r Rules, p Procore, now time.Time) Verdict {
 	var v Verdict
@@ -100,16 +122,16 @@ func (t *Timeline) Verdict(r Rules, p Procore, now time.Time) Verdict {
 	v.At = t.Stage()
 	switch {
 	case v.At.Name != "":
-		v.atWork(r.Limits, t, now)
+		v.inProgress(r.Limits, t, now)
 		return v
 	case last != nil && last.Left != "" && (last.Left == bus.LeftOlder || len(v.Open) == 0):
 		v.left(r, p, last)
 	case t.lostDeadLetter(now):
-		v.Class, v.Why = Lost, "it was put aside as a dead letter, and the stream of dead letters has none of it: "+
+		v.Class, v.Why = Lost, "it was dead-lettered, and the stream has lost the dead letter: "+
 			"compare the record in Procore with the ERP, and have it sent again if the ERP does not have it"
 	case last != nil && (len(v.Open) == 0 || last.At.After(now)): // or reported while Procore was read
 		v.closed(t, last)
-		v.against(p)
+		v.compare(p)
 	case len(t.DeadLetters) > 0 && !t.Closes(v.Open...):
 		v.dead(t)
 	default:
@@ -119,8 +141,8 @@ func (t *Timeline) Verdict(r Rules, p Procore, now time.Time) Verdict {
 	return v
 }
 
-// CreatedBy returns when Procore created the request, by the best source that is known: its delivery here, its request
-// details, or the delivery in Procore's log. It may be called on nil.
+// CreatedBy returns when Procore created the request, by the best source: the streams, its request details, or the delivery in
+// Procore's log. t may be nil.
 func (t *Timeline) CreatedBy(p Procore) time.Time {
 	switch {
 	case t != nil && !t.Created.IsZero():
@@ -131,49 +153,49 @@ func (t *Timeline) CreatedBy(p Procore) time.Time {
 	return p.Occurred
 }
 
-// absent: our streams hold nothing of it.
+// absent sets the class of a request that is not in the streams.
 func (v *Verdict) absent(r Rules, p Procore, created time.Time) {
-	strange := slices.ContainsFunc(p.Details, func(d procore.Detail) bool { return !d.Open() && !d.Ended() && !d.CalledOff() })
+	unknown := slices.ContainsFunc(p.Details, func(d procore.Detail) bool { return !d.Open() && !d.Ended() && !d.CalledOff() })
 	switch {
 	case !r.Company.InScope(created):
 		v.Class, v.Why = Older, r.older()
-	case len(v.Open) == 0 && strange:
+	case len(v.Open) == 0 && unknown:
 		v.Class, v.Why = Unknown, p.calledOff()
 	case len(v.Open) == 0 && slices.ContainsFunc(p.Details, procore.Detail.CalledOff):
 		v.Class, v.Why = CalledOff, p.calledOff()
 	case len(p.Details) > 0 && len(v.Open) == 0:
-		v.Class, v.Why = Elsewhere, "Procore has it closed; the pipeline's streams hold nothing of it"
+		v.Class, v.Why = Elsewhere, "it is closed in Procore, and not in the streams"
 	case p.Logged != "":
-		v.Class, v.Why = Missed, fmt.Sprintf("it never arrived (Procore's delivery: %s); the next sweep, or tieback sweep, brings it in", p.Logged)
+		v.Class, v.Why = Missed, fmt.Sprintf("it never arrived (Procore's delivery: %s); the next sweep, or tieback sweep, fetches it", p.Logged)
 	default:
-		v.Class, v.Why = Missed, "it never arrived; the next sweep, or tieback sweep, brings it in"
+		v.Class, v.Why = Missed, "it never arrived; the next sweep, or tieback sweep, fetches it"
 	}
 }
 
-func (v *Verdict) atWork(l Limits, t *Timeline, now time.Time) {
-	v.Class = Working
+func (v *Verdict) inProgress(l Limits, t *Timeline, now time.Time) {
+	v.Class = InProgress
 	category := bus.For(v.At.Kind, t.Type, 0, 0).Category
 	if due, ok := l.due(v.At.Kind, category, v.At.Position.At, v.At.awaited); ok {
 		v.Due = due
 	}
 	if overdue(v.Due, now) {
-		v.Class, v.Why = Overdue, fmt.Sprintf("not done within %v", v.Due.Sub(v.At.Position.At))
+		v.Class, v.Why = Overdue, fmt.Sprintf("not finished within %v", v.Due.Sub(v.At.Position.At))
 	}
 }
 
-// lostDeadLetter reports whether a report names a dead letter, and the streams hold none. That of an expired event may be
-// written a moment after what is reported.
+// lostDeadLetter reports whether the request was closed as dead-lettered, but has no dead letter. The dead letter of an expired
+// event may be published shortly after the report.
 func (t *Timeline) lostDeadLetter(now time.Time) bool {
-	return len(t.DeadLetters) == 0 && slices.ContainsFunc(t.Reports, func(r Report) bool { return r.DeadLettered && now.Sub(r.At) > slack })
+	return len(t.DeadLetters) == 0 && slices.ContainsFunc(t.Reports, func(r Report) bool { return r.DeadLettered && now.Sub(r.At) > grace })
 }
 
-// left: the pipeline left it alone.
+// left sets the class of a request that was left alone.
 func (v *Verdict) left(r Rules, p Procore, last *Report) {
 	switch d := (procore.Detail{Status: last.Left}); {
 	case last.Left == bus.LeftOlder:
 		v.Class, v.Why = Older, r.older()
 	case d.CalledOff():
-		v.Class, v.Why = CalledOff, cmp.Or(p.calledOff(), "it was "+last.Left+" in Procore before it was booked")
+		v.Class, v.Why = CalledOff, cmp.Or(p.calledOff(), "it became "+last.Left+" in Procore before it was booked")
 	default:
 		v.Class, v.Why = Unknown, cmp.Or(p.calledOff(), fmt.Sprintf("it had the status %.40q in Procore, which this version does not know", last.Left))
 	}
@@ -181,12 +203,12 @@ func (v *Verdict) left(r Rules, p Procore, last *Report) {
 
 func (r Rules) older() string {
 	if r.Company == nil || r.Company.Since.IsZero() {
-		return "it was older than the company's since when it came"
+		return "it was older than the company's since when it arrived"
 	}
 	return "it is older than the company's since, " + r.Company.Since.UTC().Format(time.RFC3339)
 }
 
-// calledOff says which request details Procore shows as neither open nor ended; "": none.
+// calledOff lists the request details that are neither open nor ended; "": none.
 func (p Procore) calledOff() string {
 	var all []string
 	for _, d := range p.Details {
@@ -197,19 +219,19 @@ func (p Procore) calledOff() string {
 	return strings.Join(all, "; ")
 }
 
-// against holds what the pipeline has done against what Procore shows of it.
-func (v *Verdict) against(p Procore) {
+// compare compares the end of a request with the request details in Procore.
+func (v *Verdict) compare(p Procore) {
 	off := p.calledOff()
 	switch {
 	case off == "":
 	case v.Class == Success || v.Class == Recovered:
-		v.Class, v.Why = Mismatch, "the pipeline carried it out, and "+off
+		v.Class, v.Why = Mismatch, "the pipeline has processed it, and "+off
 	default:
 		v.Why = strings.TrimPrefix(v.Why+"; "+off, "; ")
 	}
 }
 
-// closed judges a request by the last end of each of its request details.
+// closed sets the class of a request by the last close-out of each of its request details.
 func (v *Verdict) closed(t *Timeline, last *Report) {
 	var reasons, kept []string
 	failed := false
@@ -218,7 +240,7 @@ func (v *Verdict) closed(t *Timeline, last *Report) {
 			failed = true
 			reasons = append(reasons, c.Messages...)
 		}
-		if keeps(c) {
+		if keptOther(c) {
 			kept = append(kept, fmt.Sprintf("Procore keeps request detail %d at %s", c.RequestDetailId, c.KeptStatus))
 		}
 	}
@@ -238,20 +260,20 @@ func (v *Verdict) closed(t *Timeline, last *Report) {
 	v.Why = strings.Join(slices.Compact(append(reasons, kept...)), "; ")
 }
 
-// keeps reports whether Procore keeps another end of a request detail than the one that was reported.
-func keeps(c *tiebackv1.CloseOut) bool {
+// keptOther reports whether Procore kept an earlier status of a request detail instead of the reported one.
+func keptOther(c *tiebackv1.CloseOut) bool {
 	return c.KeptStatus != "" && c.KeptStatus != StatusName(c.Status)
 }
 
-// Failed reports whether an accountant sees a failure: a request detail was closed as failed, or Procore keeps it
-// so, or the event is dead-lettered. A request that was left alone has not failed.
+// Failed reports whether the accountant sees a failure: a request detail was closed as failed, Procore keeps it as failed, or
+// the event is dead-lettered. A request that was left alone has not failed.
 func (r Report) Failed() bool {
 	return r.Left == "" && (r.DeadLettered || slices.ContainsFunc(r.CloseOuts, func(c *tiebackv1.CloseOut) bool {
 		return c.Status == tiebackv1.Status_STATUS_FAILED || c.KeptStatus == "failed"
 	}))
 }
 
-// ends are the last close-outs of all request details, and of the last report also those without one.
+// ends returns the last close-out of each request detail, and the close-outs of the last report that have none.
 func (t *Timeline) ends() []*tiebackv1.CloseOut {
 	var all []*tiebackv1.CloseOut
 	at := map[int64]int{}
@@ -271,7 +293,7 @@ func (t *Timeline) ends() []*tiebackv1.CloseOut {
 	return all
 }
 
-// dead: it was dead-lettered, and the user was not told.
+// dead sets the class of a request that was dead-lettered and not closed.
 func (v *Verdict) dead(t *Timeline) {
 	v.Class, v.Why = Unclosed, t.deadLetterText()
 	if len(v.Open) == 0 && t.NewestDeadLetter().State == StateDiscarded {
@@ -279,7 +301,7 @@ func (v *Verdict) dead(t *Timeline) {
 	}
 }
 
-// deadLetterText is the newest dead letter in words, and what was done about it; "": there is none.
+// deadLetterText describes the newest dead letter and its resolution; "": there is none.
 func (t *Timeline) deadLetterText() string {
 	d := t.NewestDeadLetter()
 	if d == nil {
@@ -295,11 +317,11 @@ func (t *Timeline) deadLetterText() string {
 	return text
 }
 
-// ended says how the last run ended that did.
+// ended describes the end of the last run that has ended.
 func (t *Timeline) ended() string {
 	last := t.Last()
 	if last == nil {
-		return t.givenUp()
+		return t.notReported()
 	}
 	text := last.statusText()
 	if t.Created.IsZero() {
@@ -311,14 +333,14 @@ func (t *Timeline) ended() string {
 		text = runText(last.Run) + " was " + text
 	}
 	for _, c := range last.CloseOuts {
-		if keeps(c) {
+		if keptOther(c) {
 			text += fmt.Sprintf("; Procore keeps request detail %d at %s", c.RequestDetailId, c.KeptStatus)
 		}
 	}
 	return text
 }
 
-// statusText says what Procore was told, to follow "was".
+// statusText describes what was reported to Procore, to follow "was".
 func (r Report) statusText() string {
 	failed := 0
 	for _, c := range r.CloseOuts {
@@ -329,15 +351,15 @@ func (r Report) statusText() string {
 	text := "closed as success"
 	switch {
 	case r.Left == bus.LeftOlder:
-		return "left alone, as it is older than the company's since; nothing was done in the ERP, and Procore was told nothing,"
+		return "left alone, as it is older than the company's since (nothing was booked or reported),"
 	case r.Left != "":
-		return fmt.Sprintf("not booked, as its request detail had become %q in Procore before it was; Procore was told nothing,", r.Left)
+		return fmt.Sprintf("left alone, as its request detail had become %q in Procore (nothing was booked or reported),", r.Left)
 	case len(r.CloseOuts) == 0:
-		return "done, with nothing to close"
+		return "processed, with nothing to close"
 	case failed == len(r.CloseOuts):
 		text = "closed as failed"
 	case failed > 0:
-		text = fmt.Sprintf("closed as failed in %d of %d parts", failed, len(r.CloseOuts))
+		text = fmt.Sprintf("closed as failed in %d of %d request details", failed, len(r.CloseOuts))
 	}
 	if r.Expired {
 		text += " because its deadline passed,"
@@ -345,8 +367,8 @@ func (r Report) statusText() string {
 	return text
 }
 
-// givenUp says that a request was dead-lettered and Procore was not told.
-func (t *Timeline) givenUp() string {
+// notReported describes a request that was dead-lettered and not reported to Procore.
+func (t *Timeline) notReported() string {
 	d := t.NewestDeadLetter()
 	if d == nil {
 		return ""
@@ -355,27 +377,26 @@ func (t *Timeline) givenUp() string {
 	if d.Attempts != 1 {
 		attempts = fmt.Sprintf("%d attempts", d.Attempts)
 	}
-	text := fmt.Sprintf("given up by %s (%s) after %s, and Procore was not told: its button is still busy, which the sweep ends", d.Stage, d.Cause(), attempts)
+	text := fmt.Sprintf("dead-lettered by %s (%s) after %s, and not reported to Procore yet: the next sweep closes its request details", d.Stage, d.Cause(), attempts)
 	if r := d.resolution(); r != nil {
 		text += fmt.Sprintf("; dead letter %d was %s by %s", d.ID, ActionName(r.Action), r.Who)
 	}
 	return text
 }
 
-// runText says what a run other than the first is; see bus.Subject.
+// runText describes a run other than the first; see bus.Subject.
 func runText(run string) string {
-	letter, _, _ := strings.Cut(run, "-")
+	id, _, _ := strings.Cut(run, "-")
 	switch {
 	case run == bus.Swept:
-		return "what its end had left open"
+		return "the request detail that its end had left open"
 	case (bus.Subject{Run: run}).IsLate():
-		return "what was done after its deadline"
+		return "the late outcome"
 	}
-	return fmt.Sprintf("run %s, the replay of dead letter %s,", run, letter)
+	return fmt.Sprintf("run %s, the replay of dead letter %s,", run, id)
 }
 
-// TookFromClick is a duration since the click in words. Procore tells the click in whole seconds: up to one of them may
-// not have passed.
+// TookFromClick formats a duration since the click. It is approximate, as Procore gives the time of the click in whole seconds.
 func TookFromClick(d time.Duration) string {
 	switch d = d.Truncate(time.Second); {
 	case d < time.Second:

@@ -35,7 +35,7 @@ func timelineOf(runs map[string]*run, letters []DeadLetter) *Timeline {
 	t := &Timeline{Request: 9, Type: "create_vendor", DeadLetters: letters}
 	for name, r := range runs {
 		t.Runs = append(t.Runs, &Run{Name: name, Delivery: r.Delivery, Event: r.Event, Outcome: r.Outcome, Late: r.Late, awaited: true})
-		if r.Closed.is() {
+		if r.Closed.exists() {
 			t.Reports = append(t.Reports, Report{Position: r.Closed, Run: name, CloseOuts: r.Told, Left: r.Left, DeadLettered: r.Dead})
 		}
 	}
@@ -75,17 +75,17 @@ func TestHowARequestEndedIsJudgedByStreamsAndDetails(t *testing.T) {
 		{name: "dead, and its letter is gone", runs: map[string]*run{"": {Event: ago(time.Hour), Closed: ago(time.Hour), Dead: true, Told: told(5, bad)}}, details: final, want: Lost},
 		{name: "dead, and its letter may come", runs: map[string]*run{"": {Event: ago(time.Hour), Closed: ago(time.Second), Dead: true, Told: told(5, bad)}}, details: final, want: Dead},
 		{name: "dead without a word", runs: map[string]*run{"": with(nil)}, letters: []DeadLetter{letter("fetcher", "")}, details: open, want: Unclosed},
-		{name: "dead, and the swept outcome is on its way", runs: map[string]*run{"": with(nil), "swept": {Outcome: ago(time.Minute)}}, letters: []DeadLetter{letter("fetcher", "")}, details: open, want: Working, stage: "status-reporter"},
+		{name: "dead, and the swept outcome is on its way", runs: map[string]*run{"": with(nil), "swept": {Outcome: ago(time.Minute)}}, letters: []DeadLetter{letter("fetcher", "")}, details: open, want: InProgress, stage: "status-reporter"},
 		{name: "dead at the status-reporter", runs: map[string]*run{"": {Outcome: ago(time.Hour)}}, letters: []DeadLetter{letter("status-reporter", "")}, details: open, want: Unclosed},
 		{name: "discarded", runs: map[string]*run{"": {Event: ago(time.Hour)}}, letters: []DeadLetter{discarded(letter("export", ""))}, want: Discarded},
 		{name: "discarded, and the button busy", runs: map[string]*run{"": {Event: ago(time.Hour)}}, letters: []DeadLetter{discarded(letter("export", ""))}, details: open, want: Unclosed},
 		{name: "closed here, open there", runs: map[string]*run{"": with(told(5, good))}, details: open, want: Mismatch},
 		{name: "closed while Procore was read", runs: map[string]*run{"": {Outcome: ago(0), Closed: ago(-time.Second), Told: told(5, good)}}, details: open, want: Success},
-		{name: "at the fetcher", runs: map[string]*run{"": {Delivery: ago(time.Minute)}}, details: open, want: Working, stage: "fetcher"},
-		{name: "at its worker", runs: map[string]*run{"": {Delivery: ago(time.Minute), Event: ago(time.Minute)}}, details: open, want: Working, stage: "export"},
+		{name: "at the fetcher", runs: map[string]*run{"": {Delivery: ago(time.Minute)}}, details: open, want: InProgress, stage: "fetcher"},
+		{name: "at its worker", runs: map[string]*run{"": {Delivery: ago(time.Minute), Event: ago(time.Minute)}}, details: open, want: InProgress, stage: "export"},
 		{name: "at its worker for too long", runs: map[string]*run{"": {Event: ago(17 * time.Minute)}}, details: open, want: Overdue, stage: "export"},
-		{name: "replayed, at its worker", runs: map[string]*run{"": with(nil), "1": {Event: ago(time.Minute)}}, letters: []DeadLetter{letter("export", "")}, details: open, want: Working, stage: "export"},
-		{name: "late outcome under way", runs: map[string]*run{"": {Event: ago(time.Hour), Outcome: ago(time.Hour), Closed: ago(time.Hour), Late: ago(time.Minute)}}, details: open, want: Working, stage: "status-reporter"},
+		{name: "replayed, at its worker", runs: map[string]*run{"": with(nil), "1": {Event: ago(time.Minute)}}, letters: []DeadLetter{letter("export", "")}, details: open, want: InProgress, stage: "export"},
+		{name: "late outcome under way", runs: map[string]*run{"": {Event: ago(time.Hour), Outcome: ago(time.Hour), Closed: ago(time.Hour), Late: ago(time.Minute)}}, details: open, want: InProgress, stage: "status-reporter"},
 		{name: "discarded by Procore", logged: "discarded", want: Missed},
 		{name: "an open detail, no delivery", details: open, want: Missed},
 		{name: "older than since", details: []procore.Detail{{ID: 5, Status: "in_progress", Created: since.Add(-time.Second)}}, want: Older},

@@ -83,7 +83,7 @@ var proofs = []proof{
 	{`tieback setup .*--rotate-token.*`, "", "TestRotateTheTokenWithoutLosingAnEvent"},
 	{`tieback setup .*--remove.*`, "deploy/compose/try", "tieback setup"},
 	{`tieback losses --accept .*`, "", "TestLossIsListedUntilAccepted"},
-	{`tieback status -w`, "", "TestItLooksUntilItIsStopped"},
+	{`tieback status -w`, "", "TestWatch"},
 }
 
 // standard are programs that every system has.

@@ -15,10 +15,10 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/tieback/audit"
-	"github.com/tieback/tieback/services/tieback/dead"
 	"github.com/tieback/tieback/services/tieback/internal/commandtest"
-	"github.com/tieback/tieback/services/tieback/trace"
+	"github.com/tieback/tieback/services/tieback/operator/audit"
+	"github.com/tieback/tieback/services/tieback/operator/dead"
+	"github.com/tieback/tieback/services/tieback/operator/trace"
 )
 
 // recorded writes the streams' messages of one request of company 7, as the services do.
@@ -131,7 +131,7 @@ func TestAHistoryIsReadAlikeByEveryCommand(t *testing.T) {
 			},
 		},
 		{
-			name: "given up, not reported yet", details: "in_progress", class: request.Working, verdict: []string{"status-reporter"}, open: true,
+			name: "given up, not reported yet", details: "in_progress", class: request.InProgress, verdict: []string{"status-reporter"}, open: true,
 			show: []string{"\nNOT SHOWN TO THE ACCOUNTANT YET\nYour ERP is away."}, never: "\nSHOWN",
 			history: func(h *recorded) {
 				h.clicked(true)
@@ -179,7 +179,7 @@ func TestAHistoryIsReadAlikeByEveryCommand(t *testing.T) {
 			},
 		},
 		{
-			name: "done after its deadline", details: "failed", class: request.Recovered, why: []string{"at failed"}, verdict: []string{"after its deadline was closed as success"}, open: true,
+			name: "done after its deadline", details: "failed", class: request.Recovered, why: []string{"at failed"}, verdict: []string{"the late outcome was closed as success"}, open: true,
 			show: []string{"\nSHOWN TO THE ACCOUNTANT\nToo late."},
 			history: func(h *recorded) {
 				h.clicked(true)
@@ -212,8 +212,8 @@ func TestAHistoryIsReadAlikeByEveryCommand(t *testing.T) {
 			},
 		},
 		{
-			name: "given up, and a replay under way", details: "failed", class: request.Working, verdict: []string{"waiting for export"},
-			show: []string{"\nSHOWN TO THE ACCOUNTANT\nYour ERP is away.", "is being worked, or waits for it"},
+			name: "given up, and a replay under way", details: "failed", class: request.InProgress, verdict: []string{"waiting for export"},
+			show: []string{"\nSHOWN TO THE ACCOUNTANT\nYour ERP is away.", "being processed, or waiting for a worker"},
 			history: func(h *recorded) {
 				h.clicked(true)
 				h.dies("Your ERP is away.")
@@ -222,7 +222,7 @@ func TestAHistoryIsReadAlikeByEveryCommand(t *testing.T) {
 			},
 		},
 		{
-			name: "left alone, as it was called off", details: "rejected", class: request.CalledOff, why: []string{"is rejected in Procore"}, verdict: []string{"not booked", "rejected"}, never: "closed",
+			name: "left alone, as it was called off", details: "rejected", class: request.CalledOff, why: []string{"is rejected in Procore"}, verdict: []string{"left alone", "rejected"}, never: "closed",
 			history: func(h *recorded) {
 				h.clicked(true)
 				h.ended("", &tiebackv1.Outcome{Left: "rejected", CloseOuts: []*tiebackv1.CloseOut{{RequestDetailId: h.request, KeptStatus: "rejected"}}})
@@ -258,10 +258,10 @@ func TestAHistoryIsReadAlikeByEveryCommand(t *testing.T) {
 	if !strings.Contains(table, "The code 12 is taken.") {
 		t.Errorf("audit shows no reason of what was refused:\n%s", table)
 	}
-	if _, text := tieback(t, "status"); !strings.Contains(text, fmt.Sprintf("%d dead letters wait for somebody", open)) {
+	if _, text := tieback(t, "status"); !strings.Contains(text, fmt.Sprintf("%d dead letters are unresolved", open)) {
 		t.Errorf("status does not count %d open dead letters:\n%s", open, text)
 	}
-	if _, text := tieback(t, "doctor"); !strings.Contains(text, fmt.Sprintf("%d wait for somebody", open)) {
+	if _, text := tieback(t, "doctor"); !strings.Contains(text, fmt.Sprintf("%d are unresolved", open)) {
 		t.Errorf("doctor does not count %d open dead letters:\n%s", open, text)
 	}
 	_, list := tieback(t, "dead list")

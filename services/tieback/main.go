@@ -23,6 +23,7 @@ import (
 	"github.com/tieback/tieback/services/tieback/audit"
 	"github.com/tieback/tieback/services/tieback/bench"
 	"github.com/tieback/tieback/services/tieback/catalogue"
+	"github.com/tieback/tieback/services/tieback/command"
 	"github.com/tieback/tieback/services/tieback/connector"
 	"github.com/tieback/tieback/services/tieback/dead"
 	"github.com/tieback/tieback/services/tieback/demo"
@@ -33,6 +34,7 @@ import (
 	"github.com/tieback/tieback/services/tieback/run"
 	"github.com/tieback/tieback/services/tieback/setup"
 	"github.com/tieback/tieback/services/tieback/status"
+	"github.com/tieback/tieback/services/tieback/sweep"
 	"github.com/tieback/tieback/services/tieback/trace"
 )
 
@@ -65,7 +67,7 @@ The shell can complete commands, flags, companies and dead letters: see tieback 
 		Version: telemetry.Version, SilenceUsage: true, SilenceErrors: true,
 	}
 	cmd.AddCommand(demoCommand(), runCommand(), connector.Command(), links.Command(), dead.Command(), ledgerCommand(), benchCommand(), catalogueCommand())
-	cmd.AddCommand(audit.Command(), audit.SweepCommand(), setup.Command(), setup.WebhooksCommand(), doctor.Command())
+	cmd.AddCommand(audit.Command(), sweep.Command(), setup.Command(), setup.WebhooksCommand(), doctor.Command())
 	cmd.AddCommand(status.Command(), trace.Command(), losses.Command())
 	completion.Into(cmd)
 	rejectHelpForUnknown(cmd)
@@ -102,8 +104,7 @@ func codeOf(w io.Writer, err error) int {
 		return 0
 	case errors.As(err, &code):
 		return int(code)
-	case errors.Is(err, links.ErrFailed), errors.Is(err, audit.ErrFailed), errors.Is(err, dead.ErrFailed), errors.Is(err, connector.ErrFailed),
-		errors.Is(err, setup.ErrFailed), errors.Is(err, doctor.ErrFailed), errors.Is(err, status.ErrFailed), errors.Is(err, trace.ErrFailed), errors.Is(err, losses.ErrFailed):
+	case errors.Is(err, command.ErrFailed), errors.Is(err, connector.ErrFailed), errors.Is(err, setup.ErrFailed):
 		return 1
 	}
 	fmt.Fprintf(w, "tieback: %v\n", err)

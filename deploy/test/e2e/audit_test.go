@@ -15,7 +15,7 @@ import (
 	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/sandbox"
-	"github.com/tieback/tieback/services/tieback/audit"
+	"github.com/tieback/tieback/services/tieback/operator/audit"
 )
 
 // Twelve requests succeed, and four do not, each in another way. The audit names those four.
@@ -49,7 +49,7 @@ func TestAuditReportsExactlyWhatIsNotClosed(t *testing.T) {
 	for _, f := range amiss(report) {
 		got[f.Request] = f.Class
 	}
-	want := map[int64]request.Class{unread: request.Unclosed, lost: request.Missed, waiting: request.Working, lied: request.Mismatch}
+	want := map[int64]request.Class{unread: request.Unclosed, lost: request.Missed, waiting: request.InProgress, lied: request.Mismatch}
 	if !maps.Equal(got, want) || report.Accounted || report.Requests != 16 || report.Counts[request.Success] != 12 {
 		t.Errorf("findings %v, want %v; counts %v, %d requests", got, want, report.Counts, report.Requests)
 	}
@@ -99,7 +99,7 @@ func TestAuditCoversItsPeriod(t *testing.T) {
 	}
 	session, err := l.Procore.Company(firstCompany)
 	w.must(err)
-	before, err := audit.Audit(w.Context(), &erplog.Reader{Session: session, Company: firstCompany}, l.Bus,
+	before, err := audit.Read(w.Context(), &erplog.Reader{Session: session, Company: firstCompany}, l.Bus,
 		audit.Options{Since: time.Now().Add(-60 * 24 * time.Hour), Until: time.Now().Add(-time.Hour)})
 	w.must(err)
 	if before.Requests != 0 || len(before.Notes) != 1 || !strings.Contains(before.Notes[0], "720h") {

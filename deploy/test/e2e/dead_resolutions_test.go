@@ -21,7 +21,9 @@ import (
 	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/connectors/ledger"
-	"github.com/tieback/tieback/services/tieback/dead"
+	"github.com/tieback/tieback/services/tieback/command"
+	deadcommand "github.com/tieback/tieback/services/tieback/dead"
+	"github.com/tieback/tieback/services/tieback/operator/dead"
 	"github.com/tieback/tieback/services/tieback/run"
 )
 
@@ -248,7 +250,7 @@ func (w *world) deadCommandOn(url, line string, more ...string) (string, error) 
 		w.Setenv(name, value)
 	}
 	var out bytes.Buffer
-	cmd := dead.Command()
+	cmd := deadcommand.Command()
 	cmd.SilenceErrors, cmd.SilenceUsage = true, true
 	cmd.SetOut(&out)
 	cmd.SetErr(&out)
@@ -284,11 +286,11 @@ func TestDeadCommandResolvesDeadLetters(t *testing.T) {
 	w.says("discard --as dan "+id(0), []string{"--reason", "the vendor is bankrupt"}, "dead letter "+id(0)+": discarded")
 	w.says("list", nil, "3 dead letters")
 	w.says("list --all", nil, `was discarded by dan`, `"the vendor is bankrupt"`)
-	if out, err := w.deadCommand("replay --as eve " + id(0)); !errors.Is(err, dead.ErrFailed) || !strings.Contains(out, "was discarded by dan") {
+	if out, err := w.deadCommand("replay --as eve " + id(0)); !errors.Is(err, command.ErrFailed) || !strings.Contains(out, "was discarded by dan") {
 		t.Errorf("a discarded letter was replayed: %v\n%s", err, out)
 	}
 
-	w.says("show "+id(1), nil, "connection refused", `"name": `, "HISTORY OF THE REQUEST", "given up by", "first run", "failed")
+	w.says("show "+id(1), nil, "connection refused", `"name": `, "HISTORY OF THE REQUEST", "gave up after", "first run", "failed")
 	edited := filepath.Join(t.TempDir(), "edited.json")
 	w.must(os.WriteFile(edited, []byte("{}"), 0o600))
 	w.says("edit --as dan --yes "+id(1), []string{"--file", edited}, "+{}", "replayed, run "+id(1))
@@ -318,7 +320,7 @@ func TestDeadCommandWaitsForReplays(t *testing.T) {
 	}
 	letters := l.listed(3)
 	out, err := w.deadCommandOn(ns.ClientURL(), fmt.Sprintf("replay --wait %d", letters[0].ID))
-	if err != nil || !strings.Contains(out, fmt.Sprintf("dead letter %d ended: failed for good again", letters[0].ID)) {
+	if err != nil || !strings.Contains(out, fmt.Sprintf("dead letter %d ended: dead-lettered again", letters[0].ID)) {
 		t.Errorf("while the ERP is down: %v\n%s", err, out)
 	}
 	away.Store(false)
@@ -337,7 +339,7 @@ func TestDeadCommandWaitsForReplays(t *testing.T) {
 		t.Fatalf("three that are left: %v\n%s", err, out)
 	}
 	for _, r := range doc.Results {
-		if !r.End.Closed || !strings.Contains(r.End.Text, "success") || !strings.Contains(r.End.Text, "Procore keeps it at failed") {
+		if !r.End.Closed || !strings.Contains(r.End.Text, "success") || !strings.Contains(r.End.Text, "Procore keeps the earlier status failed") {
 			t.Errorf("dead letter %d ended %+v", r.ID, r.End)
 		}
 	}

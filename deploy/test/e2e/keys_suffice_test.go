@@ -14,9 +14,9 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/connectors/ledger"
 	"github.com/tieback/tieback/services/sandbox"
-	"github.com/tieback/tieback/services/tieback/links"
+	"github.com/tieback/tieback/services/tieback/operator/links"
+	"github.com/tieback/tieback/services/tieback/operator/status"
 	"github.com/tieback/tieback/services/tieback/run"
-	"github.com/tieback/tieback/services/tieback/status"
 )
 
 // Each service and the command line have their own key. A company's life needs no other right: every event type, retries, dead
@@ -44,7 +44,7 @@ func TestOwnPermissionsSuffice(t *testing.T) {
 	w.rebuild(l, links.Options{Force: true})
 	if r := l.status(func(o *status.Options) {
 		o.Quota, o.Clients = quota, map[int64]*company.Client{firstCompany: l.Companies[firstCompany].Client}
-	}); len(r.Unasked) > 0 || companyOf(r, firstCompany).Quota == nil {
+	}); len(r.Unread) > 0 || companyOf(r, firstCompany).Quota == nil {
 		t.Errorf("status: %s", w.json(r))
 	}
 	w.verdict(l.story(firstCompany, missed, nil), request.Success)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -16,7 +15,9 @@ import (
 	"github.com/tieback/tieback/pkg/state"
 	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/sandbox/scenario"
-	"github.com/tieback/tieback/services/tieback/links"
+	"github.com/tieback/tieback/services/tieback/command"
+	linkscommand "github.com/tieback/tieback/services/tieback/links"
+	"github.com/tieback/tieback/services/tieback/operator/links"
 )
 
 // unlisted has the item types whose links are in no list of Procore.
@@ -176,7 +177,7 @@ func (w *world) command(args ...string) (string, error) {
 		w.Setenv(name, value)
 	}
 	var out bytes.Buffer
-	cmd := links.Command()
+	cmd := linkscommand.Command()
 	cmd.SilenceErrors, cmd.SilenceUsage = true, true
 	cmd.SetOut(&out)
 	cmd.SetErr(w.Output())
@@ -197,11 +198,20 @@ func TestRebuildWithUnreadableListFails(t *testing.T) {
 	text, err := w.command("rebuild")
 	var r links.Report
 	w.must(json.Unmarshal([]byte(text), &r))
-	if !errors.Is(err, links.ErrFailed) || len(r.Unread) != 1 || r.Unread[0].List != "projects_list" {
+	if !errors.Is(err, command.ErrFailed) || len(r.Unread) != 1 || r.Unread[0].List != "projects_list" {
 		t.Errorf("%v: %s", err, text)
 	}
 	text, err = w.command("list", "vendor")
-	if want := fmt.Sprintf(`{"item_type":"vendor","item_id":%d,"origin_id":"V-1","request":0}`, id); err != nil || strings.TrimSpace(text) != want {
+	if want := fmt.Sprintf(`{"company_id":%d,"links":[{"item_type":"vendor","item_id":%d,"origin_id":"V-1","request_id":0}]}`, firstCompany, id); err != nil || compact(text) != want {
 		t.Errorf("%v: %s", err, text)
 	}
+}
+
+// compact returns JSON without white space.
+func compact(doc string) string {
+	var b bytes.Buffer
+	if err := json.Compact(&b, []byte(doc)); err != nil {
+		return err.Error()
+	}
+	return b.String()
 }

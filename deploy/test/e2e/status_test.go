@@ -17,7 +17,7 @@ import (
 	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/sandbox"
-	"github.com/tieback/tieback/services/tieback/status"
+	"github.com/tieback/tieback/services/tieback/operator/status"
 )
 
 // status reads the status once; change may change its options.
@@ -30,7 +30,7 @@ func (l *line) status(change func(*status.Options)) status.Report {
 	if change != nil {
 		change(&o)
 	}
-	r, err := status.New(l.Bus, o).Look(l.world.Context())
+	r, err := status.New(l.Bus, o).Read(l.world.Context())
 	l.world.must(err)
 	return r
 }
@@ -49,7 +49,7 @@ func (l *line) until(wanted func(status.Report) bool) status.Report {
 }
 
 func queueOf(r status.Report, stop string) status.Queue {
-	i := slices.IndexFunc(r.Queues, func(q status.Queue) bool { return q.Stop == stop })
+	i := slices.IndexFunc(r.Queues, func(q status.Queue) bool { return q.Stage == stop })
 	return r.Queues[i]
 }
 
@@ -59,7 +59,7 @@ func companyOf(r status.Report, id int64) status.Company {
 }
 
 func needs(r status.Report, part string) bool {
-	return slices.ContainsFunc(r.Needs, func(n string) bool { return strings.Contains(n, part) })
+	return slices.ContainsFunc(r.Attention, func(a status.Attention) bool { return strings.Contains(a.String(), part) })
 }
 
 func TestStatusOfIdlePipeline(t *testing.T) {
@@ -70,23 +70,23 @@ func TestStatusOfIdlePipeline(t *testing.T) {
 		w.succeeded(id)
 	}
 	r := l.until(func(r status.Report) bool { return queueOf(r, "status-reporter").Unfinished() == 0 })
-	if len(r.Needs)+len(r.Unasked)+len(r.Notes) > 0 || len(r.Queues) != 7 || len(r.Companies) != 2 {
+	if len(r.Attention)+len(r.Unread)+len(r.Notes) > 0 || len(r.Queues) != 7 || len(r.Companies) != 2 {
 		t.Errorf("status: %s", w.json(r))
 	}
 	for _, q := range r.Queues {
-		if !q.Known || !q.Made || !q.Taken || q.Unfinished() > 0 || q.Oldest != nil {
-			t.Errorf("%s: %+v", q.Stop, q)
+		if !q.Known || !q.Created || !q.Consumed || q.Unfinished() > 0 || q.Oldest != nil {
+			t.Errorf("%s: %+v", q.Stage, q)
 		}
 	}
 	for _, stop := range []string{"fetcher", "export", "status-reporter"} {
-		if q := queueOf(r, stop); *q.In != 3 || *q.Finished != 3 {
-			t.Errorf("%s: %v in per minute, %v finished, want 3", stop, *q.In, *q.Finished)
+		if q := queueOf(r, stop); *q.Arrived != 3 || *q.Finished != 3 {
+			t.Errorf("%s: %v in per minute, %v finished, want 3", stop, *q.Arrived, *q.Finished)
 		}
 	}
-	if q := queueOf(r, "sync"); *q.In != 0 || *q.Finished != 0 {
+	if q := queueOf(r, "sync"); *q.Arrived != 0 || *q.Finished != 0 {
 		t.Errorf("sync: %+v", q)
 	}
-	if c := companyOf(r, firstCompany); c.Succeeded != 3 || c.Failed+c.Unfinished+c.Dead != 0 || c.Oldest != nil || c.Name != "C0" {
+	if c := companyOf(r, firstCompany); c.Succeeded != 3 || c.Failed+c.Open+c.DeadLetters != 0 || c.OldestAge != nil || c.Name != "C0" {
 		t.Errorf("the company: %+v", c)
 	}
 	if c := companyOf(r, firstCompany+1); c.Succeeded != 0 {
@@ -105,26 +105,26 @@ func TestStatusShowsUnreachableERP(t *testing.T) {
 		if queueOf(r, "fetcher").Unfinished() > 0 {
 			return false // an event also counts there until its delivery is acknowledged
 		}
-		return queueOf(r, "export").Out == 4 && queueOf(r, "export").Again > 0 && companyOf(r, firstCompany).Retrying > 0 && companyOf(r, firstCompany+1).Retrying == 1
+		return queueOf(r, "export").InFlight == 4 && queueOf(r, "export").Redelivered > 0 && companyOf(r, firstCompany).Retrying > 0 && companyOf(r, firstCompany+1).Retrying == 1
 	})
-	if q := queueOf(r, "export"); q.Waiting != 0 || !q.Taken || q.Oldest == nil || q.Of.Type != "create_vendor" {
+	if q := queueOf(r, "export"); q.Waiting != 0 || !q.Consumed || q.Oldest == nil || q.Oldest.Type != "create_vendor" {
 		t.Errorf("export: %+v", q)
 	}
 	for id, want := range map[int64]int{firstCompany: 3, firstCompany + 1: 1} {
-		if c := companyOf(r, id); c.Unfinished != want || c.AtLeast || c.Oldest == nil || !strings.Contains(c.LastFailure, "connection refused") {
+		if c := companyOf(r, id); c.Open != want || c.AtLeast || c.OldestAge == nil || !strings.Contains(c.LastFailure, "connection refused") {
 			t.Errorf("company %d: %+v, want %d unfinished", id, c, want)
 		}
 	}
-	if len(r.Needs) > 0 {
-		t.Errorf("all events are in time, but something needs attention: %v", r.Needs)
+	if len(r.Attention) > 0 {
+		t.Errorf("all events are in time, but something needs attention: %v", r.Attention)
 	}
-	cut := l.status(func(o *status.Options) { o.Tail = 2 })
-	if c := companyOf(cut, firstCompany); !c.AtLeast || c.Unfinished > 2 || !strings.Contains(strings.Join(cut.Notes, " "), "of the 4 unfinished messages at export the companies' numbers count only the first 2") {
+	cut := l.status(func(o *status.Options) { o.MaxUnfinished = 2 })
+	if c := companyOf(cut, firstCompany); !c.AtLeast || c.Open > 2 || !strings.Contains(strings.Join(cut.Notes, " "), "export has 4 unfinished messages; the companies' numbers count only the first 2") {
 		t.Errorf("limited to two messages: %s", w.json(cut))
 	}
 	away.Store(false)
 	w.succeeded(other)
-	r = l.until(func(r status.Report) bool { return companyOf(r, firstCompany+1).Unfinished == 0 })
+	r = l.until(func(r status.Report) bool { return companyOf(r, firstCompany+1).Open == 0 })
 	if c := companyOf(r, firstCompany+1); c.LastFailure != "" || c.Retrying != 0 || c.Succeeded != 1 {
 		t.Errorf("after the request was closed: %+v", c)
 	}
@@ -154,10 +154,10 @@ func TestStatusIgnoresFinishedBehindHanging(t *testing.T) {
 	r := l.until(func(r status.Report) bool {
 		return queueOf(r, "export").Unfinished() == 1 && queueOf(r, "status-reporter").Unfinished() == 0
 	})
-	if q := queueOf(r, "export"); q.Of == nil || q.Of.Request != first {
+	if q := queueOf(r, "export"); q.Oldest == nil || q.Oldest.Request != first {
 		t.Errorf("export: %s, want request %d as the oldest", w.json(q), first)
 	}
-	if c := companyOf(r, firstCompany); c.Unfinished != 1 || c.Succeeded != 5 {
+	if c := companyOf(r, firstCompany); c.Open != 1 || c.Succeeded != 5 {
 		t.Errorf("the company: %+v", c)
 	}
 }
@@ -174,7 +174,7 @@ func TestStatusNamesStageThatDoesNotRun(t *testing.T) {
 		return requests
 	}
 	requests := press(2)
-	if r := l.status(nil); !needs(r, "nobody takes the 2 messages that wait for export: start it") || queueOf(r, "export").Made {
+	if r := l.status(nil); !needs(r, "2 messages wait for export, and no process pulls them: start the service export") || queueOf(r, "export").Created {
 		t.Errorf("an export that never ran: %s", w.json(r))
 	}
 	l.stop()
@@ -183,21 +183,21 @@ func TestStatusNamesStageThatDoesNotRun(t *testing.T) {
 		w.succeeded(id)
 	}
 	l.until(func(r status.Report) bool {
-		return queueOf(r, "export").Made && companyOf(r, firstCompany).Unfinished == 0 && queueOf(r, "status-reporter").Unfinished() == 0
+		return queueOf(r, "export").Created && companyOf(r, firstCompany).Open == 0 && queueOf(r, "status-reporter").Unfinished() == 0
 	})
 	l.stop()
 	l = w.runWith(services{"export": nil, "sweep": nil})
 	press(4)
 	r := l.status(nil)
-	if q := queueOf(r, "export"); q.Taken || q.Waiting != 4 || q.Out != 0 || q.Oldest == nil || !needs(r, "nobody takes the 4 messages") {
+	if q := queueOf(r, "export"); q.Consumed || q.Waiting != 4 || q.InFlight != 0 || q.Oldest == nil || !needs(r, "4 messages wait for export") {
 		t.Errorf("an export that stopped: %s", w.json(r))
 	}
 	w.must(l.Bus.PublishOnce(t.Context(), bus.For(bus.Event, "create_vendor", firstCompany+1, 1), &tiebackv1.Event{CompanyId: firstCompany + 1, ErpRequestId: 1}))
-	r = l.status(func(o *status.Options) { o.Tail = 3; o.Recent = 2 })
-	if c := companyOf(r, firstCompany); c.Unfinished != 4 || c.AtLeast || c.Oldest == nil || queueOf(r, "export").Waiting != 5 || *queueOf(r, "export").Oldest != *c.Oldest {
+	r = l.status(func(o *status.Options) { o.MaxUnfinished = 3; o.MaxRecent = 2 })
+	if c := companyOf(r, firstCompany); c.Open != 4 || c.AtLeast || c.OldestAge == nil || queueOf(r, "export").Waiting != 5 || *queueOf(r, "export").OldestAge != *c.OldestAge {
 		t.Errorf("limited to three messages: %s", w.json(r))
 	}
-	if notes := strings.Join(r.Notes, "\n"); !strings.Contains(notes, "1 message at export is of companies that are not in the companies file") ||
+	if notes := strings.Join(r.Notes, "\n"); !strings.Contains(notes, "companies that are not in the companies file have 1 message at export") ||
 		!strings.Contains(notes, "only the newest 2") {
 		t.Errorf("notes: %q", notes)
 	}
@@ -213,12 +213,12 @@ func TestStatusCountsOpenDeadLetters(t *testing.T) {
 	}
 	letters := l.listed(2)
 	r := l.status(nil)
-	if c := companyOf(r, firstCompany); c.Dead != 2 || c.Failed != 2 || !needs(r, "2 dead letters wait for somebody") || companyOf(r, firstCompany+1).Dead != 0 {
+	if c := companyOf(r, firstCompany); c.DeadLetters != 2 || c.Failed != 2 || !needs(r, "2 dead letters are unresolved") || companyOf(r, firstCompany+1).DeadLetters != 0 {
 		t.Errorf("with two dead letters: %s", w.json(r))
 	}
 	_, err := l.resolver("ann@office").Discard(t.Context(), letters[0].ID, "a test")
 	w.must(err)
-	if r = l.status(nil); companyOf(r, firstCompany).Dead != 1 || !needs(r, "1 dead letter waits") {
+	if r = l.status(nil); companyOf(r, firstCompany).DeadLetters != 1 || !needs(r, "1 dead letter is unresolved") {
 		t.Errorf("after one was discarded: %s", w.json(r))
 	}
 }
@@ -245,7 +245,7 @@ func TestStatusShowsQuota(t *testing.T) {
 	}
 	r := look()
 	q := companyOf(r, firstCompany).Quota
-	if q == nil || q.Spike == nil || q.Spike.Limit != spike || q.Spike.Left <= 0 || q.Hour != nil || q.Blocked != nil {
+	if q == nil || q.Spike == nil || q.Spike.Limit != spike || q.Spike.Remaining <= 0 || q.Hour != nil || q.Blocked != nil {
 		t.Errorf("the quota is %s", w.json(q))
 	}
 	if q := companyOf(r, firstCompany+1).Quota; q != nil {

@@ -21,7 +21,7 @@ import (
 	"github.com/tieback/tieback/services/connectors/ledger"
 	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/sweep"
-	"github.com/tieback/tieback/services/tieback/audit"
+	"github.com/tieback/tieback/services/tieback/operator/audit"
 )
 
 // sweeper returns a sweep without a grace period for the tests to call.
@@ -57,7 +57,7 @@ func (l *line) audit() audit.Report {
 	l.world.Helper()
 	session, err := l.Procore.Company(firstCompany)
 	l.world.must(err)
-	r, err := audit.Audit(l.world.Context(), &erplog.Reader{Session: session, Company: firstCompany, Backoff: l.Backoff}, l.Bus, audit.Options{
+	r, err := audit.Read(l.world.Context(), &erplog.Reader{Session: session, Company: firstCompany, Backoff: l.Backoff}, l.Bus, audit.Options{
 		Since: time.Now().Add(-time.Hour), Until: time.Now().Add(time.Hour),
 		Rules: request.Rules{Limits: request.Limits{Interactive: l.Settings.Deadline, Sync: l.Settings.SyncDeadline}, Company: l.Companies[firstCompany]},
 	})
@@ -69,7 +69,7 @@ func (l *line) audit() audit.Report {
 func (l *line) clean(requests int) {
 	l.world.Helper()
 	r := l.audit()
-	if !r.Accounted || r.Requests != requests || r.Counts[request.Working] > 0 {
+	if !r.Accounted || r.Requests != requests || r.Counts[request.InProgress] > 0 {
 		l.world.Errorf("the audit accounts for %v of %d requests, want all of %d closed: %+v", r.Counts, r.Requests, requests, amiss(r))
 	}
 }
@@ -77,7 +77,7 @@ func (l *line) clean(requests int) {
 // amiss returns the findings of an audit that are not closed.
 func amiss(r audit.Report) []audit.Finding {
 	return slices.DeleteFunc(slices.Clone(r.Findings), func(f audit.Finding) bool {
-		return f.Class.Accounted() && f.Class != request.Working
+		return f.Class.Accounted() && f.Class != request.InProgress
 	})
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/tieback/trace"
+	"github.com/tieback/tieback/services/tieback/operator/trace"
 )
 
 // story reads the trace of a request; change may change the options.
@@ -168,7 +168,7 @@ func TestTraceOfRequestThatWaitsForERP(t *testing.T) {
 	if gap := p.Next.Sub(*p.LastAttempt); gap < 10*time.Millisecond || gap > 600*time.Millisecond {
 		t.Errorf("the next attempt is %v after the last", gap)
 	}
-	w.verdict(s, request.Working, "waiting for the ERP since", "attempts, next at about", "deadline")
+	w.verdict(s, request.InProgress, "waiting for the ERP since", "attempts, next at about", "deadline")
 	away.Store(false)
 	w.succeeded(clicked)
 	if s = l.story(firstCompany, clicked, nil); s.Current != nil {
@@ -191,7 +191,7 @@ func TestTraceOfQueuedRequest(t *testing.T) {
 	if p := s.Current; p == nil || p.Handed != request.Queued || p.Attempts != nil || p.Failure != nil || p.Stage != "export" {
 		t.Errorf("the current step is %s", w.json(s.Current))
 	}
-	w.verdict(s, request.Working, "in the queue of export since", "not started", "deadline")
+	w.verdict(s, request.InProgress, "in the queue of export since", "not started", "deadline")
 }
 
 func TestTraceOfSweptRequest(t *testing.T) {

@@ -18,8 +18,8 @@ import (
 	"github.com/tieback/tieback/pkg/request"
 	"github.com/tieback/tieback/services/connectors/ledger"
 	"github.com/tieback/tieback/services/sandbox"
+	"github.com/tieback/tieback/services/tieback/operator/status"
 	"github.com/tieback/tieback/services/tieback/run"
-	"github.com/tieback/tieback/services/tieback/status"
 )
 
 // needed waits until status names what needs attention; "": until nothing does.
@@ -27,12 +27,12 @@ func (l *line) needed(what string) {
 	l.world.Helper()
 	var r status.Report
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		r = l.status(func(o *status.Options) { o.Passes = 500 * time.Millisecond })
-		if what == "" && len(r.Needs) == 0 || what != "" && needs(r, what) {
+		r = l.status(func(o *status.Options) { o.TroubleAfter = 500 * time.Millisecond })
+		if what == "" && len(r.Attention) == 0 || what != "" && needs(r, what) {
 			return
 		}
 	}
-	l.world.Fatalf("status needs attention for %q, want %q", r.Needs, what)
+	l.world.Fatalf("status needs attention for %q, want %q", r.Attention, what)
 }
 
 // away is a remote connector that is unreachable first, then hangs, then answers.
@@ -146,8 +146,8 @@ func TestRefusedSecretIsNamed(t *testing.T) {
 	waits := w.press("create_vendor")
 	w.succeeded(w.pressIn(firstCompany+1, "create_vendor", nil))
 	l.needed("company 598134325841112 (C0): Procore has refused our credentials, or a permission, since")
-	if r := l.status(func(o *status.Options) { o.Passes = time.Nanosecond }); needs(r, "company 598134325841113") {
-		t.Errorf("status names the other company: %q", r.Needs)
+	if r := l.status(func(o *status.Options) { o.TroubleAfter = time.Nanosecond }); needs(r, "company 598134325841113") {
+		t.Errorf("status names the other company: %q", r.Attention)
 	}
 	refuse.Store(false)
 	w.succeeded(waits)

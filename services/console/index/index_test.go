@@ -149,13 +149,13 @@ var histories = []struct {
 }{
 	{"done", StateOK, request.Success, func(a *author) { a.clicked(true); a.ended("", a.closed(success, "")) }},
 	{"refused", StateFailed, request.Failed, func(a *author) { a.clicked(true); a.ended("", a.closed(failed, "", "The code 12 is taken.")) }},
-	{"received", StateOpen, request.Working, (*author).delivered},
-	{"fetched", StateOpen, request.Working, func(a *author) { a.clicked(true) }},
-	{"fetched, and no user waits", StateOpen, request.Working, func(a *author) { a.clicked(false) }},
-	{"processed", StateOpen, request.Working, func(a *author) { a.clicked(true); a.outcome("", a.closed(success, "")) }},
+	{"received", StateOpen, request.InProgress, (*author).delivered},
+	{"fetched", StateOpen, request.InProgress, func(a *author) { a.clicked(true) }},
+	{"fetched, and no user waits", StateOpen, request.InProgress, func(a *author) { a.clicked(false) }},
+	{"processed", StateOpen, request.InProgress, func(a *author) { a.clicked(true); a.outcome("", a.closed(success, "")) }},
 	{"dead-lettered", StateAttention, request.Dead, (*author).given},
 	{"dead-lettered, not reported", StateAttention, request.Unclosed, func(a *author) { a.clicked(true); a.dies("Your ERP is away.") }},
-	{"dead-lettered, not reported yet", StateAttention, request.Working, func(a *author) {
+	{"dead-lettered, not reported yet", StateAttention, request.InProgress, func(a *author) {
 		a.clicked(true)
 		a.dies("Your ERP is away.")
 		a.outcome("", dead(a.closed(failed, "", "Your ERP is away.")))
@@ -171,7 +171,7 @@ var histories = []struct {
 		a.replayed()
 		a.ended(a.run(), a.closed(failed, "", "The code 12 is taken."))
 	}},
-	{"being replayed", StateOpen, request.Working, func(a *author) { a.given(); a.replayed() }},
+	{"being replayed", StateOpen, request.InProgress, func(a *author) { a.given(); a.replayed() }},
 	{"replay interrupted", StateAttention, request.Dead, func(a *author) {
 		a.given()
 		a.resolves(&tiebackv1.Resolution{Action: tiebackv1.Action_ACTION_REPLAYED})
@@ -193,7 +193,7 @@ var histories = []struct {
 		a.ended("", &tiebackv1.Outcome{Left: "rejected", CloseOuts: []*tiebackv1.CloseOut{{RequestDetailId: a.request, KeptStatus: "rejected"}}})
 	}},
 	{"older than since", StateLeft, request.Older, func(a *author) { a.clicked(true); a.ended("", &tiebackv1.Outcome{Left: bus.LeftOlder}) }},
-	{"an event that does not parse", StateOpen, request.Working, func(a *author) {
+	{"an event that does not parse", StateOpen, request.InProgress, func(a *author) {
 		a.delivered()
 		a.event.Subject = bus.For(bus.Event, "create_vendor", 7, a.request)
 		a.must(a.bus.Publisher(bus.Event).Publish(a.Context(), bus.IfAbsent(&nats.Msg{Subject: a.event.Subject.String(), Data: []byte("no protobuf")})))

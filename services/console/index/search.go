@@ -41,7 +41,7 @@ func stateOf(t *request.Timeline, v request.Verdict) int {
 		s = StateAttention
 	case v.Class == request.Failed, v.Class == request.Dead:
 		s = StateFailed
-	case v.Class == request.Working:
+	case v.Class == request.InProgress:
 		s = StateOpen
 	case v.Class == request.Older, v.Class == request.CalledOff, v.Class == request.Discarded:
 		s = StateLeft

@@ -65,7 +65,7 @@ func recheckAt(t *request.Timeline, v request.Verdict, now time.Time, kept time.
 	}
 	last := t.Last()
 	switch {
-	case v.Class == request.Working && !v.Due.IsZero(), last != nil && last.DeadLettered && len(t.DeadLetters) == 0 && now.Sub(last.At) < 5*time.Minute:
+	case v.Class == request.InProgress && !v.Due.IsZero(), last != nil && last.DeadLettered && len(t.DeadLetters) == 0 && now.Sub(last.At) < 5*time.Minute:
 		// Overdue or Lost is due a moment after Due, or after the report.
 		soon := now.Add(again)
 		if v.Due.After(soon) {

@@ -1,3 +1,4 @@
+// Package dead implements `tieback dead`: it lists, shows, replays, edits and discards the dead letters of package operator/dead.
 package dead
 
 import (
@@ -8,14 +9,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tieback/tieback/pkg/app/tenant"
-	"github.com/tieback/tieback/services/tieback/internal/connect"
-	"github.com/tieback/tieback/services/tieback/internal/terminal"
+	"github.com/tieback/tieback/services/tieback/command"
+	"github.com/tieback/tieback/services/tieback/operator/dead"
 	"github.com/tieback/tieback/services/tieback/run"
 )
-
-// ErrFailed means exit code 1; its cause has been printed. Any other error of the command is a mistake in its usage or
-// settings, exit code 2, and has not been printed.
-var ErrFailed = errors.New("failed; the reason was printed")
 
 // codes ends the help of each command.
 const codes = `
@@ -30,7 +27,7 @@ func Command() *cobra.Command {
 		Use: "dead", Short: "List, show, replay, edit and discard dead letters",
 		Long: `List, show, replay, edit and discard dead letters.
 
-A dead letter is a message that a stage failed to process for good, with the reason. It is open until
+A dead letter is a message that a stage gave up on, with the reason. It is open until
 it is replayed or discarded. Who did that, when and why is stored without limit of time. A replay
 passes the same stages and idempotency guards as any message: a booking is not made twice, what
 a newer request has superseded is refused, and a request detail that has ended in Procore keeps its
@@ -47,16 +44,10 @@ services have no users. Restrict who can reach the broker instead.
 	return cmd
 }
 
-// failed prints an error and returns ErrFailed.
-func failed(cmd *cobra.Command, err error) error {
-	fmt.Fprintf(cmd.ErrOrStderr(), "tieback dead: %s\n", terminal.Plain(err.Error()))
-	return ErrFailed
-}
-
 // session is a connected command.
 type session struct {
 	*run.Pipeline
-	Resolver
+	dead.Resolver
 }
 
 // open reads the settings, then connects to the broker. Only a failure to connect is ErrFailed.
@@ -65,25 +56,11 @@ func open(cmd *cobra.Command, who string) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := connect.Open(cmd.Context(), p)
+	b, err := command.Open(cmd, p)
 	if err != nil {
-		return nil, failed(cmd, err)
+		return nil, err
 	}
-	return &session{Pipeline: b, Resolver: Resolver{Bus: b.Bus, Who: who}}, nil
-}
-
-// output is the flag -o.
-type output string
-
-func (o *output) flag(cmd *cobra.Command) {
-	cmd.Flags().StringVarP((*string)(o), "output", "o", "table", "table or json")
-}
-
-func (o output) check() error {
-	if o != "table" && o != "json" {
-		return fmt.Errorf("-o %s: must be table or json", string(o))
-	}
-	return nil
+	return &session{Pipeline: b, Resolver: dead.Resolver{Bus: b.Bus, Who: who}}, nil
 }
 
 // oneID accepts one argument, the id of a dead letter.

@@ -9,6 +9,10 @@ import (
 	"os/exec"
 
 	"github.com/spf13/cobra"
+
+	"github.com/tieback/tieback/services/tieback/command"
+	"github.com/tieback/tieback/services/tieback/internal/terminal"
+	"github.com/tieback/tieback/services/tieback/operator/dead"
 )
 
 func editCommand() *cobra.Command {
@@ -26,7 +30,7 @@ with the name of the resolver. Without a difference, nothing is sent. For the re
 		RunE: func(cmd *cobra.Command, args []string) error {
 			id, err := ids(args)
 			if err == nil {
-				err = f.output.check()
+				err = f.output.Check()
 			}
 			switch {
 			case err != nil:
@@ -44,11 +48,11 @@ with the name of the resolver. Without a difference, nothing is sent. For the re
 	f.flags(cmd)
 	cmd.Flags().StringVar(&file, "file", "", "the edited text; - is standard input")
 	cmd.Flags().BoolVar(&f.again, "again", false, "even if the dead letter is resolved")
-	cmd.Flags().BoolVar(&f.wait, "wait", false, "wait until the replay is closed or fails for good again, and print its end")
+	cmd.Flags().BoolVar(&f.wait, "wait", false, "wait until the replay is closed or dead-lettered again, and print its end")
 	return cmd
 }
 
-func editor() string { return or(os.Getenv("VISUAL"), os.Getenv("EDITOR")) }
+func editor() string { return terminal.Or(os.Getenv("VISUAL"), os.Getenv("EDITOR")) }
 
 func (f *resolveFlags) edit(cmd *cobra.Command, id uint64, file string) error {
 	p, err := open(cmd, f.who)
@@ -61,34 +65,34 @@ func (f *resolveFlags) edit(cmd *cobra.Command, id uint64, file string) error {
 	}
 	draft, err := p.Edit(cmd.Context(), id)
 	if err != nil {
-		return failed(cmd, err)
+		return command.Failed(cmd, err)
 	}
 	text, kept, err := edited(cmd, draft, file)
 	if err != nil {
-		return failed(cmd, err)
+		return command.Failed(cmd, err)
 	}
 	e, err := draft.Take(text)
 	if err != nil && kept != "" {
 		err = fmt.Errorf("%w (the text is in %s: correct it and give it with --file)", err, kept)
 	}
 	if err != nil {
-		return failed(cmd, err)
+		return command.Failed(cmd, err)
 	}
 	if kept != "" {
 		defer os.Remove(kept) //nolint:errcheck // a file in the temporary folder
 	}
 	confirmed, err := f.confirmed(cmd, e)
 	if err != nil {
-		return failed(cmd, err)
+		return command.Failed(cmd, err)
 	}
 	if !confirmed {
 		return nil
 	}
-	return f.resolve(cmd, p, []uint64{id}, func(ctx context.Context, _ uint64) (Resolution, error) { return e.Replay(ctx, f.again) })
+	return f.resolve(cmd, p, []uint64{id}, func(ctx context.Context, _ uint64) (dead.Resolution, error) { return e.Replay(ctx, f.again) })
 }
 
 // confirmed prints the difference and asks for confirmation.
-func (f *resolveFlags) confirmed(cmd *cobra.Command, e *Edited) (bool, error) {
+func (f *resolveFlags) confirmed(cmd *cobra.Command, e *dead.Edited) (bool, error) {
 	w := f.messages(cmd)
 	if e.Difference == "" {
 		fmt.Fprintln(w, "The message was not changed; nothing is sent.")
@@ -102,7 +106,7 @@ func (f *resolveFlags) confirmed(cmd *cobra.Command, e *Edited) (bool, error) {
 }
 
 // edited returns the edited text. kept is the temporary file that holds it if the user typed it in an editor.
-func edited(cmd *cobra.Command, draft *Draft, file string) (text, kept string, err error) {
+func edited(cmd *cobra.Command, draft *dead.Draft, file string) (text, kept string, err error) {
 	var raw []byte
 	switch file {
 	case "":
@@ -116,7 +120,7 @@ func edited(cmd *cobra.Command, draft *Draft, file string) (text, kept string, e
 }
 
 // inEditor opens the text in the user's editor, in a file that only the user can read.
-func inEditor(cmd *cobra.Command, draft *Draft) (text, kept string, err error) {
+func inEditor(cmd *cobra.Command, draft *dead.Draft) (text, kept string, err error) {
 	f, err := os.CreateTemp("", fmt.Sprintf("tieback-dead-letter-%d-*.json", draft.DeadLetter.ID))
 	if err != nil {
 		return "", "", err

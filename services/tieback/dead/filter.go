@@ -10,6 +10,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/catalogue"
 	"github.com/tieback/tieback/pkg/request"
+	"github.com/tieback/tieback/services/tieback/command"
 )
 
 // filter has the flags that select dead letters.
@@ -75,24 +76,16 @@ func (f *filter) read(now time.Time) (request.Filter, error) {
 		return out, fmt.Errorf("--type %s: is not an event type of the catalogue (tieback catalogue prints them)", f.eventType)
 	}
 	var err error
-	if out.Since, err = moment("since", f.since, now); err != nil {
-		return out, err
+	for _, t := range []struct {
+		flag, value string
+		to          *time.Time
+	}{{"since", f.since, &out.Since}, {"until", f.until, &out.Until}} {
+		if t.value == "" {
+			continue
+		}
+		if *t.to, err = command.Time(t.flag, t.value, now); err != nil {
+			return out, err
+		}
 	}
-	out.Until, err = moment("until", f.until, now)
-	return out, err
-}
-
-// moment parses a time, or a duration before now.
-func moment(flag, value string, now time.Time) (time.Time, error) {
-	if value == "" {
-		return time.Time{}, nil
-	}
-	if ago, err := time.ParseDuration(value); err == nil && ago >= 0 {
-		return now.Add(-ago), nil
-	}
-	t, err := time.Parse(time.RFC3339, value)
-	if err != nil {
-		return t, fmt.Errorf("--%s %s: must be a time like 2026-11-25T08:00:00Z, or a duration like 2h", flag, value)
-	}
-	return t, nil
+	return out, nil
 }

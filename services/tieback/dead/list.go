@@ -1,17 +1,19 @@
 package dead
 
 import (
+	"io"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tieback/tieback/pkg/request"
-	"github.com/tieback/tieback/services/tieback/internal/terminal"
+	"github.com/tieback/tieback/services/tieback/command"
+	"github.com/tieback/tieback/services/tieback/operator/dead"
 )
 
 func listCommand() *cobra.Command {
 	var f filter
-	var o output
+	var o command.Output
 	var all bool
 	cmd := &cobra.Command{
 		Use: "list [--company N] [--cause CAUSE] [--since 2h] ... [-o json]", Short: "List the open dead letters, newest last", Args: cobra.NoArgs,
@@ -28,7 +30,7 @@ Replays that were interrupted are listed as well: replay these dead letters once
 With -o json: {"dead_letters": [...], "causes": {"erp": 2, ...}, "total": 2}.
 ` + codes,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := o.check(); err != nil {
+			if err := o.Check(); err != nil {
 				return err
 			}
 			pick, err := f.read(time.Now())
@@ -40,25 +42,23 @@ With -o json: {"dead_letters": [...], "causes": {"erp": 2, ...}, "total": 2}.
 		},
 	}
 	f.flags(cmd)
-	o.flag(cmd)
+	o.Flag(cmd)
 	cmd.Flags().BoolVar(&all, "all", false, "list resolved dead letters too, with their resolutions")
 	return cmd
 }
 
-func list(cmd *cobra.Command, f request.Filter, o output) error {
+func list(cmd *cobra.Command, f request.Filter, o command.Output) error {
 	p, err := open(cmd, "")
 	if err != nil {
 		return err
 	}
 	defer p.Close()
-	letters, err := request.DeadLetters(cmd.Context(), p.Bus, f)
-	if err == nil && o == "json" {
-		err = terminal.JSON(cmd.OutOrStdout(), listed(letters))
-	} else if err == nil {
-		err = printLetters(cmd.OutOrStdout(), letters)
+	letters, err := dead.List(cmd.Context(), p.Bus, f)
+	if err == nil {
+		err = o.Print(cmd.OutOrStdout(), letters, func(w io.Writer) error { return printLetters(w, letters) })
 	}
 	if err != nil {
-		return failed(cmd, err)
+		return command.Failed(cmd, err)
 	}
 	return nil
 }

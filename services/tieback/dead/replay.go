@@ -10,13 +10,15 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tieback/tieback/pkg/request"
+	"github.com/tieback/tieback/services/tieback/command"
 	"github.com/tieback/tieback/services/tieback/internal/connect"
+	"github.com/tieback/tieback/services/tieback/operator/dead"
 )
 
 // resolveFlags are the flags of the commands that resolve dead letters.
 type resolveFlags struct {
 	filter
-	output
+	output    command.Output
 	who       string
 	yes       bool
 	again     bool
@@ -26,7 +28,7 @@ type resolveFlags struct {
 }
 
 func (f *resolveFlags) flags(cmd *cobra.Command) {
-	f.output.flag(cmd)
+	f.output.Flag(cmd)
 	cmd.Flags().StringVar(&f.who, "as", connect.User(), "the name of the resolver; it is stored")
 	cmd.Flags().BoolVar(&f.yes, "yes", false, "do not ask for confirmation")
 }
@@ -46,8 +48,8 @@ If two persons resolve a dead letter at once, one succeeds, and the other gets a
 it and when. To resume a replay that a crash interrupted, replay the dead letter once more. A resolved
 dead letter is not replayed again unless --again is given. Then the message is sent without earlier edits.
 
-A replay that fails for good again becomes a new dead letter. A malformed message can't be replayed: edit
-it, or discard it. --wait waits until each replay is closed or fails for good again, and prints its end; it needs a
+A replay that fails again becomes a new dead letter. A malformed message can't be replayed: edit
+it, or discard it. --wait waits until each replay is closed or dead-lettered again, and prints its end; it needs a
 running pipeline, so it does not work with the embedded broker.
 
 With -o json: {"results": [{"id": 12, "done": true, "resolution": {...}, "end": {...}}], "done": 1, "failed": 0}.
@@ -57,15 +59,15 @@ With -o json: {"results": [{"id": 12, "done": true, "resolution": {...}, "end": 
 	f.filter.flags(cmd)
 	f.flags(cmd)
 	cmd.Flags().BoolVar(&f.again, "again", false, "replay resolved dead letters too")
-	cmd.Flags().BoolVar(&f.wait, "wait", false, "wait until each replay is closed or fails for good again, and print its end")
+	cmd.Flags().BoolVar(&f.wait, "wait", false, "wait until each replay is closed or dead-lettered again, and print its end")
 	return cmd
 }
 
 func discardCommand() *cobra.Command {
 	var f resolveFlags
 	cmd := &cobra.Command{
-		Use: `discard ID... | --cause ours ... --reason "..." [--yes]`, Short: "Close dead letters for good, with a reason",
-		Long: `Close dead letters for good. They are not listed any more. Who did it, when and why is stored.
+		Use: `discard ID... | --cause ours ... --reason "..." [--yes]`, Short: "Resolve dead letters without processing them, with a reason",
+		Long: `Resolve dead letters without processing them. They are not listed any more. Who did it, when and why is stored.
 ` + selection + codes,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if f.reason == "" {
@@ -82,7 +84,7 @@ func discardCommand() *cobra.Command {
 
 // check checks the usage, and returns the ids of the dead letters or the filter that selects them.
 func (f *resolveFlags) check(args []string) ([]uint64, request.Filter, error) {
-	if err := f.output.check(); err != nil {
+	if err := f.output.Check(); err != nil {
 		return nil, request.Filter{}, err
 	}
 	if f.who == "" {
@@ -118,13 +120,13 @@ func (f *resolveFlags) run(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		var confirmed bool
 		if selected, confirmed, err = f.plan(cmd, p, filter); err != nil {
-			return failed(cmd, err)
+			return command.Failed(cmd, err)
 		}
 		if !confirmed {
 			return nil
 		}
 	}
-	return f.resolve(cmd, p, selected, func(ctx context.Context, id uint64) (Resolution, error) {
+	return f.resolve(cmd, p, selected, func(ctx context.Context, id uint64) (dead.Resolution, error) {
 		if f.replaying {
 			return p.Replay(ctx, id, f.again)
 		}
@@ -142,40 +144,40 @@ func (f *resolveFlags) canWait(p *session) error {
 // plan selects dead letters by the filter, prints them, and asks for confirmation.
 func (f *resolveFlags) plan(cmd *cobra.Command, p *session, filter request.Filter) (selected []uint64, confirmed bool, err error) {
 	filter.All = f.again
-	letters, err := request.DeadLetters(cmd.Context(), p.Bus, filter)
+	letters, err := dead.List(cmd.Context(), p.Bus, filter)
 	if err != nil {
 		return nil, false, err
 	}
-	for _, l := range letters {
+	for _, l := range letters.DeadLetters {
 		selected = append(selected, l.ID)
 	}
 	if err := printLetters(f.messages(cmd), letters); err != nil {
 		return nil, false, err
 	}
-	if f.yes || len(letters) == 0 {
+	if f.yes || letters.Total == 0 {
 		return selected, true, nil
 	}
 	what := map[bool]string{true: "Replay", false: "Discard"}[f.replaying]
-	confirmed, err = confirm(cmd, fmt.Sprintf("%s %s as %s?", what, countText(len(letters)), f.who))
+	confirmed, err = confirm(cmd, fmt.Sprintf("%s %s as %s?", what, countLetters(letters.Total), f.who))
 	return selected, confirmed, err
 }
 
 // messages returns where to print messages that are not the result.
 func (f *resolveFlags) messages(cmd *cobra.Command) io.Writer {
-	if f.output == "json" {
+	if f.output.JSON() {
 		return cmd.ErrOrStderr()
 	}
 	return cmd.OutOrStdout()
 }
 
 // resolve resolves dead letters, reports each result, and waits for the replays to end if --wait is given.
-func (f *resolveFlags) resolve(cmd *cobra.Command, p *session, ids []uint64, one func(context.Context, uint64) (Resolution, error)) error {
+func (f *resolveFlags) resolve(cmd *cobra.Command, p *session, ids []uint64, one func(context.Context, uint64) (dead.Resolution, error)) error {
 	watch, err := p.Watch(cmd.Context())
 	if err != nil {
-		return failed(cmd, err)
+		return command.Failed(cmd, err)
 	}
 	r := newReporter(cmd, f.output)
-	ResolveAll(cmd.Context(), ids, one, r.result)
+	dead.ResolveAll(cmd.Context(), ids, one, r.result)
 	if f.wait {
 		if err := watch.Wait(cmd.Context(), r.sent, r.end); err != nil {
 			r.problem(fmt.Errorf("not all replays have ended: %w", err))

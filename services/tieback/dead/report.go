@@ -9,27 +9,29 @@ import (
 
 	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/tieback/command"
 	"github.com/tieback/tieback/services/tieback/internal/terminal"
+	"github.com/tieback/tieback/services/tieback/operator/dead"
 )
 
 // reporter reports the result for each dead letter: as text at once, as JSON at the end.
 type reporter struct {
 	cmd    *cobra.Command
-	output output
+	output command.Output
 	doc    resultsDoc
 	sent   []*tiebackv1.Resolution // the replays that were sent
 	failed bool
 }
 
-func newReporter(cmd *cobra.Command, o output) *reporter {
+func newReporter(cmd *cobra.Command, o command.Output) *reporter {
 	return &reporter{cmd: cmd, output: o, doc: resultsDoc{Results: []resultDoc{}}}
 }
 
 // result reports the result for one dead letter. It must not be called concurrently.
-func (p *reporter) result(r Result) {
+func (p *reporter) result(r dead.Result) {
 	doc := resultDoc{ID: r.ID, Done: r.Err == nil, Resumed: r.Resolution.Resumed}
 	if r.Resolution.Resolution != nil {
-		d := resolutionOf(r.Resolution.Resolution)
+		d := dead.Stored(r.Resolution.Resolution)
 		doc.Resolution = &d
 	}
 	if r.Err != nil {
@@ -44,7 +46,7 @@ func (p *reporter) result(r Result) {
 	p.doc.Results = append(p.doc.Results, doc)
 }
 
-func resultText(r Result) string {
+func resultText(r dead.Result) string {
 	d := r.Resolution.Resolution
 	run := d.Subject[strings.LastIndexByte(d.Subject, '.')+1:]
 	switch {
@@ -57,12 +59,12 @@ func resultText(r Result) string {
 }
 
 // end reports the end of one replay. It must not be called concurrently.
-func (p *reporter) end(e End) {
+func (p *reporter) end(e dead.End) {
 	doc := endDoc{At: e.At.UTC(), Closed: e.Closed != nil, DeadLetter: e.NewID}
 	if e.Closed != nil {
 		doc.Text = request.CloseOutsText(e.Closed.CloseOuts)
 	} else {
-		doc.Text = fmt.Sprintf("failed for good again: %s (dead letter %d)", e.Dead.GetError(), e.NewID)
+		doc.Text = fmt.Sprintf("dead-lettered again: %s (dead letter %d)", e.Dead.GetError(), e.NewID)
 	}
 	i := slices.IndexFunc(p.doc.Results, func(r resultDoc) bool { return r.ID == e.ID })
 	if i >= 0 {
@@ -72,7 +74,7 @@ func (p *reporter) end(e End) {
 }
 
 func (p *reporter) print(format string, args ...any) {
-	if p.output == "table" {
+	if !p.output.JSON() {
 		fmt.Fprintln(p.cmd.OutOrStdout(), terminal.Line(fmt.Sprintf(format, args...)))
 	}
 }
@@ -80,20 +82,20 @@ func (p *reporter) print(format string, args ...any) {
 // problem prints an error at once and makes the command fail at the end.
 func (p *reporter) problem(err error) {
 	p.failed = true
-	_ = failed(p.cmd, err)
+	_ = command.Failed(p.cmd, err)
 }
 
-// finish prints the JSON document or the totals, and returns ErrFailed if there was a problem.
+// finish prints the JSON document or the totals, and returns command.ErrFailed if there was a problem.
 func (p *reporter) finish() error {
 	if p.output == "json" {
 		if err := terminal.JSON(p.cmd.OutOrStdout(), p.doc); err != nil {
-			return failed(p.cmd, err)
+			return command.Failed(p.cmd, err)
 		}
 	} else if n := p.doc.Done + p.doc.Failed; n > 1 {
 		p.print("%d done, %d not.", p.doc.Done, p.doc.Failed)
 	}
 	if p.failed {
-		return ErrFailed
+		return command.ErrFailed
 	}
 	return nil
 }

@@ -1,22 +1,21 @@
 package dead
 
 import (
-	"errors"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tieback/tieback/pkg/request"
+	"github.com/tieback/tieback/services/tieback/command"
 	"github.com/tieback/tieback/services/tieback/internal/terminal"
+	"github.com/tieback/tieback/services/tieback/operator/dead"
 )
 
 func showCommand() *cobra.Command {
-	var o output
+	var o command.Output
 	cmd := &cobra.Command{
 		Use: "show ID [-o json]", Short: "Show a dead letter: its message, its resolutions, the history of its request", Args: oneID,
 		Long: `Show a dead letter: the error, the message that the accountant sees in Procore, the failed message (an event
@@ -24,7 +23,7 @@ as its payload), the resolutions, the history of the request, and the current st
 malformed message is shown as a quoted string.
 ` + codes,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := o.check(); err != nil {
+			if err := o.Check(); err != nil {
 				return err
 			}
 			id, err := ids(args)
@@ -34,123 +33,89 @@ malformed message is shown as a quoted string.
 			return show(cmd, id[0], o)
 		},
 	}
-	o.flag(cmd)
+	o.Flag(cmd)
 	return cmd
 }
 
-// shown is the output of `tieback dead show`.
-type shown struct {
-	letter  request.DeadLetter
-	text    string
-	why     error // why the message can't be replayed unchanged; nil if it can
-	history []request.Step
-	runs    []request.RunState
-}
-
-func show(cmd *cobra.Command, id uint64, o output) error {
+func show(cmd *cobra.Command, id uint64, o command.Output) error {
 	p, err := open(cmd, "")
 	if err != nil {
 		return err
 	}
 	defer p.Close()
-	var s shown
-	if s.letter, err = request.ReadDeadLetter(cmd.Context(), p.Bus, id); err != nil {
-		return failed(cmd, err)
-	}
-	s.text, s.why = p.Text(cmd.Context(), s.letter)
-	messages, unread := request.Messages(cmd.Context(), p.Bus, s.letter.CompanyId, s.letter.ErpRequestId)
-	if err := errors.Join(slices.Collect(maps.Values(unread))...); err != nil {
-		return failed(cmd, err)
-	}
-	s.history, s.runs = request.Steps(messages), request.Of(s.letter.ErpRequestId, messages, 0).RunStates()
-	if o == "json" {
-		err = terminal.JSON(cmd.OutOrStdout(), s.doc())
-	} else {
-		err = s.print(cmd.OutOrStdout())
+	d, err := dead.Show(cmd.Context(), p.Bus, id)
+	if err == nil {
+		err = o.Print(cmd.OutOrStdout(), d, func(w io.Writer) error { return printDetail(w, d) })
 	}
 	if err != nil {
-		return failed(cmd, err)
+		return command.Failed(cmd, err)
 	}
 	return nil
 }
 
-func (s *shown) print(w io.Writer) error {
-	l := s.letter
+func printDetail(w io.Writer, d dead.Detail) error {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	for _, row := range [][2]string{
-		{"dead letter", fmt.Sprintf("%d, %s", l.ID, l.State)}, {"when", stamp(l.At)}, {"company", fmt.Sprint(l.CompanyId)}, {"request", fmt.Sprint(l.ErpRequestId)},
-		{"type", terminal.Line(l.Type)}, {"stage", terminal.Line(l.Stage)}, {"cause", l.Cause()}, {"class", request.ClassName(l.Class)},
-		{"attempts", fmt.Sprint(l.Attempts)}, {"subject", terminal.Line(l.Subject)}, {"stored", fmt.Sprintf("%s, %d", terminal.Line(l.Stream), l.StreamSequence)},
+		{"dead letter", fmt.Sprintf("%d, %s", d.ID, d.State)}, {"when", terminal.StampMillis(d.At)}, {"company", fmt.Sprint(d.Company)}, {"request", fmt.Sprint(d.Request)},
+		{"type", terminal.Line(d.Type)}, {"stage", terminal.Line(d.Stage)}, {"cause", d.Cause}, {"class", d.Class},
+		{"attempts", fmt.Sprint(d.Attempts)}, {"subject", terminal.Line(d.Subject)}, {"stored", fmt.Sprintf("%s, %d", terminal.Line(d.Stream), d.StreamSequence)},
 	} {
 		fmt.Fprintf(t, "%s\t%s\n", row[0], row[1])
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	part(w, "ERROR")
-	fmt.Fprintln(w, terminal.Plain(l.Error))
-	s.printReport(w)
-	part(w, "MESSAGE")
-	fmt.Fprint(w, terminal.Plain(s.text))
-	if s.why != nil {
-		fmt.Fprintf(w, "It can't be replayed unchanged: %s\n", terminal.Plain(s.why.Error()))
+	heading(w, "ERROR")
+	fmt.Fprintln(w, terminal.Plain(d.Error))
+	printReported(w, d)
+	heading(w, "MESSAGE")
+	fmt.Fprint(w, terminal.Plain(d.Text))
+	if !d.Replayable {
+		fmt.Fprintf(w, "It can't be replayed unchanged: %s\n", terminal.Plain(d.Why))
 	}
-	if len(l.Resolutions) > 0 {
-		part(w, "RESOLUTIONS")
-		for _, d := range l.Resolutions {
-			printResolution(w, d)
-		}
+	if len(d.Resolutions) > 0 {
+		heading(w, "RESOLUTIONS")
 	}
-	return s.printHistory(w)
-}
-
-// printReport prints the message for the accountant, and whether Procore shows it.
-func (s *shown) printReport(w io.Writer) {
-	reported, messages := request.ShownOf(s.letter, s.history)
-	text := strings.Join(messages, "\n")
-	switch reported {
-	case request.ShownYes:
-		part(w, "SHOWN TO THE ACCOUNTANT")
-	case request.ShownPending:
-		part(w, "NOT SHOWN TO THE ACCOUNTANT YET")
-	default:
-		part(w, "NOT SHOWN TO THE ACCOUNTANT")
-		text = "No request detail was closed as failed for this dead letter."
-		if s.letter.UserMessage != "" {
-			text += " The message would be: " + s.letter.UserMessage
-		}
+	for _, r := range d.Resolutions {
+		fmt.Fprintf(w, "  %s\n", terminal.Plain(r.Text))
+		printDifference(w, r.Difference)
 	}
-	fmt.Fprintln(w, terminal.Plain(or(text, "The request detail was closed without a message.")))
-}
-
-func (s *shown) printHistory(w io.Writer) error {
-	part(w, "HISTORY OF THE REQUEST")
-	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	for _, st := range s.history {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", stamp(st.At), or(terminal.Line(st.Run), "-"), st.Kind, terminal.Line(st.Text()))
+	heading(w, "HISTORY OF THE REQUEST")
+	for _, s := range d.History {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", terminal.StampMillis(s.At), terminal.Dash(terminal.Line(s.Run)), s.Kind, terminal.Line(s.Text))
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	part(w, "CURRENT STATE")
-	for _, st := range s.runs {
-		fmt.Fprintf(t, "%s\t%s\n", runName(st.Run), terminal.Line(st.Text))
+	heading(w, "CURRENT STATE")
+	for _, r := range d.Runs {
+		name := "first run"
+		if r.Run != "" {
+			name = "run " + terminal.Line(r.Run)
+		}
+		fmt.Fprintf(t, "%s\t%s\n", name, terminal.Line(r.Text))
 	}
 	return t.Flush()
 }
 
-func runName(run string) string {
-	if run == "" {
-		return "first run"
+// printReported prints the message for the accountant, and whether Procore shows it.
+func printReported(w io.Writer, d dead.Detail) {
+	text := strings.Join(d.Messages, "\n")
+	switch d.Reported {
+	case request.ShownYes:
+		heading(w, "SHOWN TO THE ACCOUNTANT")
+	case request.ShownPending:
+		heading(w, "NOT SHOWN TO THE ACCOUNTANT YET")
+	default:
+		heading(w, "NOT SHOWN TO THE ACCOUNTANT")
+		text = "No request detail was closed as failed for this dead letter."
+		if d.UserMessage != "" {
+			text += " The message would be: " + d.UserMessage
+		}
 	}
-	return "run " + terminal.Line(run)
+	fmt.Fprintln(w, terminal.Plain(terminal.Or(text, "The request detail was closed without a message.")))
 }
 
-func part(w io.Writer, head string) { fmt.Fprintf(w, "\n%s\n", terminal.Paint(w, terminal.Bold, head)) }
-
-func or(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
+func heading(w io.Writer, text string) {
+	fmt.Fprintf(w, "\n%s\n", terminal.Paint(w, terminal.Bold, text))
 }

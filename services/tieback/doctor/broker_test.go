@@ -12,8 +12,8 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/bus/topology"
 	"github.com/tieback/tieback/services/sandbox"
-	"github.com/tieback/tieback/services/tieback/doctor"
 	"github.com/tieback/tieback/services/tieback/internal/sitetest"
+	"github.com/tieback/tieback/services/tieback/operator/doctor"
 )
 
 // The buckets are streams, too, and a consumer is more than its filter.
@@ -25,7 +25,7 @@ func TestTheDoctorComparesBucketsAndConsumers(t *testing.T) {
 	defer nc.Close()
 	js, err := jetstream.New(nc)
 	s.Must(err)
-	s.Doctor().Has("streams", doctor.OK, fmt.Sprintf("%d streams are as this version wants them", len(bus.Kinds)+3))
+	s.Doctor().Has("streams", doctor.OK, fmt.Sprintf("%d streams have the configuration of this version", len(bus.Kinds)+3))
 	stream, err := js.Stream(t.Context(), "KV_tieback-state")
 	s.Must(err)
 	cfg := stream.CachedInfo().Config
@@ -46,7 +46,7 @@ func TestTheDoctorComparesBucketsAndConsumers(t *testing.T) {
 	for _, name := range topology.StreamNames(true) {
 		e.Has("streams", doctor.Warning, name+" has 1 replicas, TIEBACK_NATS_REPLICAS says 3")
 	}
-	e.Has("losses", doctor.OK, "lost nothing that can be seen")
+	e.Has("losses", doctor.OK, "none is visible")
 	s.Must(js.DeleteStream(t.Context(), "KV_tieback-quota"))
 	for _, subject := range []string{"tb.dead._._.7.1", "tb.dead._._.7.2", "tb.dead._._.7.3"} {
 		_, err := js.Publish(t.Context(), subject, nil)
@@ -71,11 +71,11 @@ func TestTheDoctorSeesHowFullTheBrokerIs(t *testing.T) {
 	const limit = 1 << 40
 	t.Setenv("TIEBACK_NATS_MAX_BYTES", fmt.Sprint(uint64(limit)))
 	e := s.Doctor()
-	e.Has("room", doctor.OK, "its limit at the broker")
+	e.Has("limits", doctor.OK, "the account's limit at the broker")
 	var used uint64
 	for _, f := range e.Findings {
 		if strings.Contains(f.Text, "TIEBACK_NATS_MAX_BYTES") {
-			_, err := fmt.Sscanf(f.Text, "the streams take %d of", &used)
+			_, err := fmt.Sscanf(f.Text, "the streams use %d of", &used)
 			s.Must(err)
 		}
 	}
@@ -83,12 +83,12 @@ func TestTheDoctorSeesHowFullTheBrokerIs(t *testing.T) {
 		t.Fatalf("the streams take nothing: %s", e.Text)
 	}
 	t.Setenv("TIEBACK_NATS_MAX_BYTES", fmt.Sprint(used*5/4)) // 0.8 is taken
-	s.Doctor().Has("room", doctor.Warning, "TIEBACK_NATS_MAX_BYTES")
+	s.Doctor().Has("limits", doctor.Warning, "TIEBACK_NATS_MAX_BYTES")
 	t.Setenv("TIEBACK_NATS_MAX_BYTES", fmt.Sprint(used)) // ingest answers 503
-	s.Doctor().Has("room", doctor.Problem, "at nine tenths ingest takes nothing new")
+	s.Doctor().Has("limits", doctor.Problem, "from 90 % on ingest answers 503")
 }
 
 func TestTheDoctorSaysThatItSeesNoLimit(t *testing.T) {
 	s, _ := served(t)
-	s.Doctor().Has("room", doctor.OK, "no limit can be seen from here")
+	s.Doctor().Has("limits", doctor.OK, "there is no limit")
 }

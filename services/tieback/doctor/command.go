@@ -1,8 +1,10 @@
+// Package doctor implements `tieback doctor`: it prints the findings of package operator/doctor.
 package doctor
 
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -18,81 +20,77 @@ import (
 	"github.com/tieback/tieback/pkg/settings"
 	"github.com/tieback/tieback/pkg/telemetry"
 	"github.com/tieback/tieback/services/tieback/broker"
+	"github.com/tieback/tieback/services/tieback/command"
 	"github.com/tieback/tieback/services/tieback/internal/connect"
 	"github.com/tieback/tieback/services/tieback/internal/terminal"
+	"github.com/tieback/tieback/services/tieback/operator/doctor"
 )
 
-// ErrFailed is exit code 1: a problem was found and told. Any other error of the command is a
-// mistake in its usage, exit code 2, and not told yet.
-var ErrFailed = errors.New("failed; the reason was told")
-
-// Patience is how long a check may take; tests have less of it.
-var Patience = 15 * time.Second
+// CheckTimeout limits how long a check may take. Tests set a shorter one.
+var CheckTimeout = 15 * time.Second
 
 // Command is `tieback doctor`.
 func Command() *cobra.Command {
-	var only int64
+	var company int64
 	var admin []string
-	var output string
+	var output command.Output
 	cmd := &cobra.Command{
-		Use: "doctor [--company N] [--admin HOST:PORT]... [-o json]", Short: "Look at everything a support call would ask about, and say what to do", Args: cobra.NoArgs,
-		Long: `Look at everything a support call would ask about: settings, companies file, data folder, broker with its
-streams, their replicas and room, consumers and permissions, dead letters, sweeps; for each company its connector, Procore's token,
-permissions and clock, the ERP connection and its metadata, hook, trigger and deliveries, and whether ingest
-takes them. Each finding is ok, a warning or a problem, with what to do. Nothing is changed.
+		Use: "doctor [--company N] [--admin HOST:PORT]... [-o json]", Short: "Check the installation, and show what to do about each problem", Args: cobra.NoArgs,
+		Long: `Check settings, companies file, data folder, and the broker with its streams, replicas, limits, consumers and
+permissions, dead letters and sweeps; for each company its connector, Procore's token, permissions and clock, the ERP
+connection and its metadata, webhook, trigger and deliveries, and whether ingest accepts them. Each finding is ok, a
+warning or a problem, with what to do. Nothing is changed.
 
-It works with whatever part is down. Run it with the settings and the user of the services, in their network. With
-the embedded broker (no TIEBACK_NATS_URL) it looks into the broker only while tieback run is stopped.
+The checks are independent: if one part is down, the others are checked. Run the command with the settings and the
+user of the services, in their network. With the embedded broker (no TIEBACK_NATS_URL) the broker is checked only
+while tieback run is stopped.
 
---admin names the admin port of a service, to compare versions and ask whether it is ready. Without it the doctor
-asks TIEBACK_ADMIN_ADDR on this machine, if somebody is there.
+--admin names the admin port of a service, to check its version and whether it is ready. Without it, the command
+tries TIEBACK_ADMIN_ADDR on this machine.
 
-With -o json: {"findings": [{"check", "company", "level", "text", "do"}], "problems": 0, "warnings": 0}.
+With -o json: {"findings": [{"check", "company_id", "level", "text", "action"}], "problems": 0, "warnings": 0}.
 
 Exit code 0: no problem; there may be warnings. 1: a problem. 2: wrong usage.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			switch {
-			case output != "table" && output != "json":
-				return fmt.Errorf("-o %s: must be table or json", output)
-			case only < 0:
-				return errors.New("--company: must be the company's id in Procore, a positive number")
+			if err := errors.Join(output.Check(), command.CheckCompany(company)); err != nil {
+				return err
 			}
 			for _, a := range admin {
 				if _, _, err := net.SplitHostPort(a); err != nil {
 					return fmt.Errorf("--admin %s: must be HOST:PORT", a)
 				}
 			}
-			d, done := examiner(admin)
+			d, done := newDoctor(admin)
 			defer done()
-			d.OnlyFor = only
-			return tell(cmd, output, d.Examine(cmd.Context()))
+			d.Company = company
+			return printReport(cmd, output, d.Examine(cmd.Context()))
 		},
 	}
-	cmd.Flags().Int64Var(&only, "company", 0, "the company's id in Procore; without it all companies")
-	cmd.Flags().StringArrayVar(&admin, "admin", nil, "host:port of a service's admin port; may be given again")
-	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
+	cmd.Flags().Int64Var(&company, "company", 0, "the company's id in Procore; without it all companies")
+	cmd.Flags().StringArrayVar(&admin, "admin", nil, "host:port of a service's admin port; may be repeated")
+	output.Flag(cmd)
 	return cmd
 }
 
-// examiner is a doctor with the settings of this process, whatever is wrong with them.
-func examiner(admin []string) (d *Doctor, done func()) {
+// newDoctor returns a doctor with the settings of this process, which may have mistakes.
+func newDoctor(admin []string) (d *doctor.Doctor, done func()) {
 	s, err := settings.Load(os.Getenv)
-	d = &Doctor{Settings: s, Mistakes: err, Admin: admin, AdminMaybe: local(s.AdminAddr), Version: telemetry.Version, Patience: Patience}
+	d = &doctor.Doctor{Settings: s, Mistakes: err, Admin: admin, OptionalAdmin: callable(s.AdminAddr), Version: telemetry.Version, Timeout: CheckTimeout}
 	routes, err := procore.LoadRoutes(s.Routes)
 	d.Mistakes = errors.Join(d.Mistakes, err)
-	if d.Companies, d.Entries, err = company.LoadValid(s.Companies); err != nil {
-		d.Entries = append(d.Entries, err)
+	if d.Companies, d.EntryMistakes, err = company.LoadValid(s.Companies); err != nil {
+		d.EntryMistakes = append(d.EntryMistakes, err)
 	}
 	d.Drivers, done = connect.Drivers(s.Data)
 	d.Procore = func(set company.Set) (*procore.Client, error) {
 		return procore.New(procore.Config{APIURL: s.ProcoreAPIURL, LoginURL: s.ProcoreLoginURL, Routes: routes}, set, prometheus.NewRegistry())
 	}
-	d.Broker = func() (bus.Options, func(), string, error) { return reach(s) }
+	d.Broker = func() (bus.Options, func(), string, error) { return brokerOptions(s) }
 	return d, done
 }
 
-// local is an address to listen on as one to call.
-func local(addr string) string {
+// callable converts an address to listen on to one that can be called; "" if there is none.
+func callable(addr string) string {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil || port == "0" {
 		return ""
@@ -103,66 +101,45 @@ func local(addr string) string {
 	return net.JoinHostPort(host, port)
 }
 
-// reach says how to connect to the broker. The embedded one is started where nobody has it: its streams
-// are looked at and nothing is made.
-func reach(s settings.Settings) (o bus.Options, done func(), why string, err error) {
+// brokerOptions is a doctor.Broker. It starts the embedded broker if that is not in use.
+func brokerOptions(s settings.Settings) (o bus.Options, done func(), unchecked string, err error) {
 	if s.NATSURL != "" {
 		return bus.Options{URL: s.NATSURL, NKeyFile: s.NATSNKeyFile, CAFile: s.NATSCAFile, Name: "tieback"}, nil, "", nil
 	}
 	dir := filepath.Join(s.Data, "jetstream")
 	if _, err := os.Stat(dir); err != nil {
-		return o, nil, "the embedded broker (no TIEBACK_NATS_URL) has kept nothing in " + s.Data + " yet", nil
+		return o, nil, "not checked: the embedded broker (no TIEBACK_NATS_URL) has no data in " + s.Data + " yet", nil
 	}
 	b, err := broker.Start(dir)
 	switch {
 	case errors.Is(err, broker.ErrInUse):
-		return o, nil, "the embedded broker is in use, by tieback run as it seems; it is looked into only while that is stopped", nil
+		return o, nil, "not checked: the embedded broker is in use, probably by tieback run; stop that first", nil
 	case err != nil:
 		return o, nil, "", fmt.Errorf("embedded broker: %w", err)
 	}
 	return bus.Options{InProcess: b.InProcess(), Name: "tieback"}, b.Close, "", nil
 }
 
-// doc is what -o json prints. The names of its fields are stable.
-type doc struct {
-	Findings []Finding `json:"findings"`
-	Problems int       `json:"problems"`
-	Warnings int       `json:"warnings"`
-}
+var colours = map[doctor.Level]string{doctor.OK: terminal.Green, doctor.Warning: terminal.Yellow, doctor.Problem: terminal.Red}
 
-var colours = map[Level]string{OK: terminal.Green, Warning: terminal.Yellow, Problem: terminal.Red}
-
-func tell(cmd *cobra.Command, output string, all []Finding) error {
-	w := cmd.OutOrStdout()
-	d := doc{Findings: all}
-	for _, f := range all {
-		switch f.Level {
-		case Problem:
-			d.Problems++
-		case Warning:
-			d.Warnings++
-		}
-	}
-	if output == "json" {
-		if err := terminal.JSON(w, d); err != nil {
-			return err
-		}
-	} else {
-		for _, f := range all {
-			fmt.Fprintf(w, "%s %s\n", terminal.Paint(w, colours[f.Level], fmt.Sprintf("%-7s", f.Level)), terminal.Line(about(f)))
-			if f.Do != "" && f.Level != OK {
-				fmt.Fprintf(w, "        → %s\n", terminal.Line(f.Do))
+func printReport(cmd *cobra.Command, output command.Output, r doctor.Report) error {
+	err := output.Print(cmd.OutOrStdout(), r, func(w io.Writer) error {
+		for _, f := range r.Findings {
+			fmt.Fprintf(w, "%s %s\n", terminal.Paint(w, colours[f.Level], fmt.Sprintf("%-7s", f.Level)), terminal.Line(line(f)))
+			if f.Action != "" && f.Level != doctor.OK {
+				fmt.Fprintf(w, "        → %s\n", terminal.Line(f.Action))
 			}
 		}
-		fmt.Fprintf(w, "\n%s\n", terminal.Paint(w, terminal.Bold, Summary(all)))
+		_, err := fmt.Fprintf(w, "\n%s\n", terminal.Paint(w, terminal.Bold, r.Summary()))
+		return err
+	})
+	if err == nil && r.Problems > 0 {
+		return command.ErrFailed
 	}
-	if d.Problems > 0 {
-		return ErrFailed
-	}
-	return nil
+	return err
 }
 
-func about(f Finding) string {
+func line(f doctor.Finding) string {
 	if f.Company != 0 {
 		return "company " + strconv.FormatInt(f.Company, 10) + ": " + f.Check + ": " + f.Text
 	}

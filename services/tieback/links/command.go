@@ -1,134 +1,127 @@
+// Package links implements `tieback links`: it lists and rebuilds the links of package operator/links.
 package links
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"time"
+	"io"
 
 	"github.com/spf13/cobra"
 
+	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/pkg/state"
+	"github.com/tieback/tieback/services/tieback/command"
+	"github.com/tieback/tieback/services/tieback/operator/links"
 	"github.com/tieback/tieback/services/tieback/run"
 )
-
-// ErrFailed is exit code 1: what went wrong, or is not whole, has been told already. Any
-// other error of the command is a mistake in its usage or settings, exit code 2, and not told yet.
-var ErrFailed = errors.New("failed; the reason was told")
 
 // Command is `tieback links`. It needs the same settings as `tieback run`.
 func Command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "links", Short: "List the links between Procore's records and the ERP's, and rebuild them from Procore",
-		Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error { return errors.New("links: say what to do: list or rebuild") },
+		Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error { return errors.New("links: name a command: list or rebuild") },
 	}
 	cmd.AddCommand(rebuildCommand(), listCommand())
 	return cmd
 }
 
-// common are the flags that both commands have.
-type common struct {
+// flags are the flags of both commands.
+type flags struct {
 	company int64
-	output  string
+	output  command.Output
 }
 
-func (c *common) flags(cmd *cobra.Command) {
-	cmd.Flags().Int64Var(&c.company, "company", 0, "the company's id in Procore (required)")
-	cmd.Flags().StringVarP(&c.output, "output", "o", "table", "table or json")
+func (f *flags) add(cmd *cobra.Command) {
+	cmd.Flags().Int64Var(&f.company, "company", 0, "the company's id in Procore (required)")
+	f.output.Flag(cmd)
 }
 
-func (c *common) check() error {
-	switch {
-	case c.company <= 0:
-		return errors.New("--company is missing: the company's id in Procore, a positive number")
-	case c.output != "table" && c.output != "json":
-		return fmt.Errorf("-o %s: must be table or json", c.output)
+// open checks usage and settings, then connects. Only a failure to connect is ErrFailed.
+func (f *flags) open(cmd *cobra.Command) (*run.Pipeline, error) {
+	if f.company <= 0 {
+		return nil, errors.New("--company is missing: give the company's id in Procore, a positive number")
 	}
-	return nil
-}
-
-// failed tells an error and makes it exit code 1.
-func failed(cmd *cobra.Command, err error) error {
-	fmt.Fprintf(cmd.ErrOrStderr(), "tieback links: %v\n", err)
-	return ErrFailed
+	if err := f.output.Check(); err != nil {
+		return nil, err
+	}
+	p, err := tenant.Load("links")
+	if err != nil {
+		return nil, err
+	}
+	if p.Companies[f.company] == nil {
+		return nil, p.NotServed(f.company)
+	}
+	return command.Open(cmd, p)
 }
 
 func rebuildCommand() *cobra.Command {
-	var c common
-	var o Options
+	var f flags
+	var o links.Options
 	cmd := &cobra.Command{
-		Use: "rebuild --company N [--force] [--dry-run] [-o json]", Short: "Read the links back from Procore", Args: cobra.NoArgs,
-		Long: `Read every list of the company's records in Procore and save the links that it shows: the
-origin id of each synced record. A link that is known already stays as it is; where Procore
-has another, or none, both are told, and only --force makes the link as Procore has it.
+		Use: "rebuild --company N [--force] [--dry-run] [-o json]", Short: "Read the links from Procore", Args: cobra.NoArgs,
+		Long: `Read all lists of the company's records in Procore, and store a link for each record with an origin id that has none.
+A stored link that differs from Procore's is listed, and changed only with --force.
 
-It may run beside a working pipeline: what an ERP request teaches meanwhile is newer and
-stands, and half of Procore's rate limit is left to it. Only with the embedded broker (no
-TIEBACK_NATS_URL) tieback run must be stopped first.
+The command may run while the pipeline runs: a link that an ERP request changes meanwhile is newer and stays. It leaves
+half of Procore's rate limit to the pipeline. With the embedded broker (no TIEBACK_NATS_URL) stop tieback run first.
 
 Exit code 0: done. 1: it failed, or a list could not be read. 2: wrong usage or settings.`,
-		RunE: func(cmd *cobra.Command, _ []string) error { return rebuild(cmd, c, o) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.rebuild(cmd, o) },
 	}
-	c.flags(cmd)
-	cmd.Flags().BoolVar(&o.Force, "force", false, "also change the links that differ from Procore, and end those that it has no more")
+	f.add(cmd)
+	cmd.Flags().BoolVar(&o.Force, "force", false, "also change links that differ from Procore's, and end links of records without an origin id")
 	cmd.Flags().BoolVar(&o.DryRun, "dry-run", false, "change nothing, and print what would be changed")
 	return cmd
 }
 
-func rebuild(cmd *cobra.Command, c common, o Options) error {
-	b, err := open(cmd, c)
+func (f *flags) rebuild(cmd *cobra.Command, o links.Options) error {
+	b, err := f.open(cmd)
 	if err != nil {
 		return err
 	}
 	defer b.Close()
-	o.Company = b.Companies[c.company]
-	session, err := b.Procore.Company(c.company)
+	o.Company = b.Companies[f.company]
+	session, err := b.Procore.Company(f.company)
 	if err != nil {
 		return err
 	}
-	session = session.Retrying(Retry(func(d time.Duration, why string) {
-		fmt.Fprintf(cmd.ErrOrStderr(), "tieback links: waiting %v: %s\n", d.Round(time.Second), why)
-	}))
-	report, err := Rebuild(cmd.Context(), session, state.Of(b.Bus), o)
+	session = session.Retrying(links.Retry(command.Waiting(cmd)))
+	report, err := links.Rebuild(cmd.Context(), session, state.Of(b.Bus), o)
 	if err != nil {
-		return failed(cmd, fmt.Errorf("rebuild of company %d did not end: %w", c.company, err))
+		return command.Failed(cmd, fmt.Errorf("the rebuild of company %d is incomplete, run it again: %w", f.company, err))
 	}
-	if err := printReport(cmd.OutOrStdout(), c.output, report); err != nil {
-		return failed(cmd, err)
+	if err := f.output.Print(cmd.OutOrStdout(), report, func(w io.Writer) error { return printReport(w, report) }); err != nil {
+		return command.Failed(cmd, err)
 	}
-	if len(report.Unread) > 0 {
-		return failed(cmd, fmt.Errorf("%d lists could not be read: the links are not whole", len(report.Unread)))
+	if n := len(report.Unread); n > 0 {
+		return command.Failed(cmd, fmt.Errorf("%d lists could not be read, so links may be missing", n))
 	}
 	return nil
 }
 
 func listCommand() *cobra.Command {
-	var c common
+	var f flags
 	cmd := &cobra.Command{
-		Use: "list --company N [ITEM_TYPE]", Short: "List the links that are kept", Args: cobra.MaximumNArgs(1),
-		Long: `List the links that are kept, all of a company's or those of one item type.
+		Use: "list --company N [ITEM_TYPE]", Short: "List the stored links", Args: cobra.MaximumNArgs(1),
+		Long: `List the stored links of a company, all or those of one item type.
 
 Exit code 0: done. 1: it failed. 2: wrong usage or settings.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			b, err := open(cmd, c)
+			b, err := f.open(cmd)
 			if err != nil {
 				return err
 			}
 			defer b.Close()
-			if err := listLinks(cmd.Context(), cmd, b, c, args); err != nil {
-				return failed(cmd, err)
+			all, err := links.List(cmd.Context(), state.Of(b.Bus), f.company, args...)
+			if err == nil {
+				err = f.output.Print(cmd.OutOrStdout(), all, func(w io.Writer) error { return printLinks(w, all) })
+			}
+			if err != nil {
+				return command.Failed(cmd, err)
 			}
 			return nil
 		},
 	}
-	c.flags(cmd)
+	f.add(cmd)
 	return cmd
-}
-
-func listLinks(ctx context.Context, cmd *cobra.Command, b *run.Pipeline, c common, args []string) error {
-	all, err := state.Of(b.Bus).AllLinks(ctx, c.company)
-	if err != nil {
-		return err
-	}
-	return printLinks(cmd.OutOrStdout(), c.output, sorted(all, args))
 }

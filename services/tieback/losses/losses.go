@@ -4,24 +4,22 @@ package losses
 import (
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/services/tieback/command"
 	"github.com/tieback/tieback/services/tieback/internal/connect"
 	"github.com/tieback/tieback/services/tieback/internal/terminal"
 )
-
-// ErrFailed means exit code 1; its cause has been printed. Any other error of the command is a mistake in its usage or
-// settings, exit code 2, and has not been printed.
-var ErrFailed = errors.New("failed; the reason was printed")
 
 // flags are the command's flags.
 type flags struct {
 	accept bool
 	reason string
-	output string
+	output command.Output
 }
 
 // Command is `tieback losses`. It needs the same settings as `tieback run`.
@@ -48,7 +46,7 @@ Exit code 0: no losses, or they are accepted now. 1: there are losses, or it fai
 	}
 	cmd.Flags().BoolVar(&f.accept, "accept", false, "accept all losses that are found now; they are not listed again")
 	cmd.Flags().StringVar(&f.reason, "reason", "", "with --accept: what was done about the losses; it is stored")
-	cmd.Flags().StringVarP(&f.output, "output", "o", "table", "table or json")
+	f.output.Flag(cmd)
 	return cmd
 }
 
@@ -58,21 +56,14 @@ type doc struct {
 	Accepted bool       `json:"accepted"`
 }
 
-func failed(cmd *cobra.Command, err error) error {
-	fmt.Fprintf(cmd.ErrOrStderr(), "tieback losses: %s\n", terminal.Plain(err.Error()))
-	return ErrFailed
-}
-
 func (f *flags) check() error {
 	switch {
-	case f.output != "table" && f.output != "json":
-		return fmt.Errorf("-o %s: must be table or json", f.output)
 	case f.accept && f.reason == "":
 		return errors.New("--accept needs --reason: give what was done about the loss")
 	case f.reason != "" && !f.accept:
 		return errors.New("--reason is stored only with an acceptance: give --accept too")
 	}
-	return nil
+	return f.output.Check()
 }
 
 func (f *flags) run(cmd *cobra.Command) error {
@@ -83,14 +74,14 @@ func (f *flags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	b, err := connect.Open(cmd.Context(), p)
+	b, err := command.Open(cmd, p)
 	if err != nil {
-		return failed(cmd, err)
+		return err
 	}
 	defer b.Close()
 	gaps, err := b.Bus.Gaps(cmd.Context(), bus.Kinds...)
 	if err != nil {
-		return failed(cmd, err)
+		return command.Failed(cmd, err)
 	}
 	find := b.Bus.Losses
 	if f.accept {
@@ -98,22 +89,22 @@ func (f *flags) run(cmd *cobra.Command) error {
 	}
 	all, err := find(cmd.Context(), gaps...)
 	if err != nil {
-		return failed(cmd, err)
+		return command.Failed(cmd, err)
 	}
 	if err := f.show(cmd, all); err != nil {
-		return failed(cmd, err)
+		return command.Failed(cmd, err)
 	}
 	if len(all) > 0 && !f.accept {
-		return ErrFailed
+		return command.ErrFailed
 	}
 	return nil
 }
 
 func (f *flags) show(cmd *cobra.Command, all []bus.Loss) error {
-	w := cmd.OutOrStdout()
-	if f.output == "json" {
-		return terminal.JSON(w, doc{append([]bus.Loss{}, all...), f.accept})
-	}
+	return f.output.Print(cmd.OutOrStdout(), doc{append([]bus.Loss{}, all...), f.accept}, func(w io.Writer) error { return f.print(w, all) })
+}
+
+func (f *flags) print(w io.Writer, all []bus.Loss) error {
 	for _, l := range all {
 		text := l.String() + ": " + bus.AfterLoss
 		if f.accept {

@@ -12,8 +12,8 @@ import (
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/state"
 	"github.com/tieback/tieback/services/sandbox"
-	"github.com/tieback/tieback/services/tieback/doctor"
 	"github.com/tieback/tieback/services/tieback/internal/sitetest"
+	"github.com/tieback/tieback/services/tieback/operator/doctor"
 )
 
 // by is credentials for a named client, new or there already.
@@ -101,9 +101,9 @@ func TestTheDoctorNamesProjectsThatAreNotPermitted(t *testing.T) {
 		s.Must(state.Of(b).SaveLink(t.Context(), sitetest.ID, "project", project, state.Link{OriginID: fmt.Sprint("J-", i)}))
 		projects = append(projects, project)
 	}
-	s.Doctor().Has("projects", doctor.OK, "among them all that have links")
+	s.Doctor().Has("projects", doctor.OK, "including all with links")
 	s.Must(s.Sandbox.Permit(sitetest.ID, projects[0]))
-	s.Doctor().Has("projects", doctor.Warning, fmt.Sprintf("have links: %d. No event of theirs can be worked → in Procore an administrator", projects[1]))
+	s.Doctor().Has("projects", doctor.Warning, fmt.Sprintf("not these with links: %d. Their events can't be processed → have an administrator", projects[1]))
 
 	was := s.Text("companies.yaml")
 	s.Write("companies.yaml", was+fmt.Sprintf("  - {id: 9, client_id: client, client_secret: %s, webhook_tokens: [0123456789abcdef], connector: {driver: ledger}}\n", sitetest.ClientSecret))

@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"github.com/tieback/tieback/services/sandbox"
-	"github.com/tieback/tieback/services/tieback/doctor"
 	"github.com/tieback/tieback/services/tieback/internal/sitetest"
+	"github.com/tieback/tieback/services/tieback/operator/doctor"
 )
 
 var since = regexp.MustCompile(`(?m)^ +since: "?([0-9TZ:-]+)"?$`)
@@ -31,5 +31,5 @@ func TestSetupKeepsWhenTheCompanyWasConnected(t *testing.T) {
 	}
 	s.Expect(2, "since: must be a date and time with a zone", "--since", "yesterday", "--yes")
 	s.Expect(0, "done: change entry in the companies file", "--since", "2126-11-30T08:00:00Z", "--yes")
-	s.Doctor().Has("since", doctor.Problem, "nothing that is clicked before 2126-11-30T08:00:00Z is worked")
+	s.Doctor().Has("since", doctor.Problem, "no request that is clicked before 2126-11-30T08:00:00Z is processed")
 }

@@ -1,3 +1,4 @@
+// Package status implements `tieback status`: it prints the reports of package operator/status.
 package status
 
 import (
@@ -5,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"time"
 
@@ -15,54 +17,50 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/request"
-	"github.com/tieback/tieback/services/tieback/internal/connect"
+	"github.com/tieback/tieback/services/tieback/command"
 	"github.com/tieback/tieback/services/tieback/internal/terminal"
+	"github.com/tieback/tieback/services/tieback/operator/status"
 )
 
-// ErrFailed is exit code 1: what went wrong, or needs a person, has been told already. Any other error
-// of the command is a mistake in its usage or settings, exit code 2, and not told yet.
-var ErrFailed = errors.New("failed; the reason was told")
-
-// flags are the command's.
+// flags are the command's flags.
 type flags struct {
 	watch    bool
 	interval time.Duration
 	company  int64
-	output   string
+	output   command.Output
 }
 
 // Command is `tieback status`. It needs the same settings as `tieback run`.
 func Command() *cobra.Command {
 	var f flags
 	cmd := &cobra.Command{
-		Use: "status [--company N] [-w [--interval 2s]] [-o json]", Short: "Say how the queues and the companies stand, and what needs a person", Args: cobra.NoArgs,
-		Long: `Say how the pipeline stands at this moment. Nothing is changed, and Procore is not asked.
+		Use: "status [--company N] [-w [--interval 2s]] [-o json]", Short: "Show queue and company health, and what needs attention", Args: cobra.NoArgs,
+		Long: `Show queue and company health, and what needs attention. Nothing is changed, and Procore is not called.
 
-By stop:
-  WAITING   messages not handed out to any process yet
-  OUT       handed out: being worked, held, or waiting for another attempt
-  AGAIN     of those, handed out more than once
-  OLDEST    age of the oldest that is not finished, since it came to the stop
-  IN, DONE  messages a minute, counted over the last minute
-By company:
-  OPEN      its messages at all stops that are not finished, and the age of the oldest; a + where not all
-            were looked at
-  RETRYING  of those, tried in vain at least once
-  OK, FAILED  events closed within the last minute
-  DEAD      dead letters that nobody has dealt with
-  QUOTA     calls left of Procore's hourly and its ten-second limit, as all processes share them
+Per stage:
+  WAITING      messages not yet delivered to a process
+  IN FLIGHT    messages being processed, prefetched, or waiting for another attempt
+  REDELIVERED  of those, delivered more than once
+  OLDEST       age of the oldest unfinished message, since its stream stored it
+  IN, DONE     messages per minute, counted over the last minute
+Per company:
+  OPEN         unfinished messages at all stages; a + if not all were counted
+  OLDEST       age of the oldest of them
+  RETRYING     of those, with a failed attempt
+  OK, FAILED   events closed within the last minute
+  DEAD         unresolved dead letters
+  QUOTA        calls left of Procore's hourly and ten-second limits, which all processes share
 
-A look costs some dozens of questions, and reads a bounded number of messages without their
-bodies, however many there are; where that cuts something off, it says so. What the broker does not
-answer is named, and the rest is told. With -w it looks again and again until it is stopped: redrawn on a
-terminal, else a block, or with -o json a line of JSON, for each look.
+A report costs some dozens of requests to the broker, and reads a bounded number of messages without their bodies. It
+says where it is incomplete for this reason, and lists what the broker did not answer. With -w it is repeated until
+the command is stopped: the screen is redrawn; without a terminal each report is a block, and with -o json a line.
 
-It may run beside a working pipeline. Only with the embedded broker (no TIEBACK_NATS_URL) tieback
-run must be stopped first, and limits are not shared by anybody, so that none are shown.
+The command may run while the pipeline runs. With the embedded broker (no TIEBACK_NATS_URL) stop tieback run first;
+limits are then not shared, and not shown.
 
-Exit code 0: nothing needs a person. 1: something does, and it is said what (dead letters, work that
-nobody takes, a message past its deadline, a broker that does not answer), or it failed. With -w the last look
-counts. 2: wrong usage or settings.`,
+Exit code 0: nothing needs attention. 1: something does (such as dead letters, a stage that is not running, a message
+past its due time, or a broker that does not answer), or the command failed. With -w, that of the last report.
+2: wrong usage or settings.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.check(cmd); err != nil {
 				return err
@@ -70,30 +68,24 @@ counts. 2: wrong usage or settings.`,
 			return f.run(cmd)
 		},
 	}
-	cmd.Flags().BoolVarP(&f.watch, "watch", "w", false, "look again and again, until stopped")
-	cmd.Flags().DurationVar(&f.interval, "interval", 2*time.Second, "with -w: from one look to the next")
-	cmd.Flags().Int64Var(&f.company, "company", 0, "show only this company, by its id in Procore; queues are shown whole")
-	cmd.Flags().StringVarP(&f.output, "output", "o", "table", "table or json")
+	cmd.Flags().BoolVarP(&f.watch, "watch", "w", false, "repeat the report until stopped")
+	cmd.Flags().DurationVar(&f.interval, "interval", 2*time.Second, "with -w: time between reports")
+	cmd.Flags().Int64Var(&f.company, "company", 0, "show only this company, by its id in Procore; queues show all companies")
+	f.output.Flag(cmd)
 	return cmd
 }
 
 func (f *flags) check(cmd *cobra.Command) error {
+	if err := errors.Join(f.output.Check(), command.CheckCompany(f.company)); err != nil {
+		return err
+	}
 	switch {
-	case f.output != "table" && f.output != "json":
-		return fmt.Errorf("-o %s: must be table or json", f.output)
-	case f.company < 0:
-		return fmt.Errorf("--company %d: must be the company's id in Procore, a positive number", f.company)
 	case cmd.Flags().Changed("interval") && !f.watch:
-		return errors.New("--interval is how often -w looks: give -w too")
+		return errors.New("--interval is the time between the reports of -w: give -w too")
 	case f.interval < 200*time.Millisecond:
-		return fmt.Errorf("--interval %v: must be 200ms at least", f.interval)
+		return fmt.Errorf("--interval %v: must be at least 200ms", f.interval)
 	}
 	return nil
-}
-
-func failed(cmd *cobra.Command, err error) error {
-	fmt.Fprintf(cmd.ErrOrStderr(), "tieback status: %s\n", terminal.Plain(err.Error()))
-	return ErrFailed
 }
 
 func (f *flags) run(cmd *cobra.Command) error {
@@ -101,91 +93,92 @@ func (f *flags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	b, leave, err := open(cmd.Context(), p)
+	b, closeBus, err := open(cmd, p)
 	if err != nil {
-		return failed(cmd, err)
+		return err
 	}
-	defer leave()
-	o := Options{
+	defer closeBus()
+	o := status.Options{
 		Companies: map[int64]string{}, Clients: map[int64]*company.Client{}, Limits: request.Limits{Interactive: p.Settings.Deadline, Sync: p.Settings.SyncDeadline},
+		Embedded: p.Settings.NATSURL == "", InvalidEntries: p.Unserved,
 	}
 	for id, c := range p.Companies {
 		o.Companies[id], o.Clients[id] = c.Name, c.Client
 	}
-	if q, known := quota(cmd.Context(), b); known {
+	if q, exists := openQuota(cmd.Context(), b); exists {
 		o.Quota = q
 	}
-	o.Embedded, o.Unserved = p.Settings.NATSURL == "", p.Unserved
-	return f.look(cmd, p, New(b, o))
+	return f.report(cmd, p, status.New(b, o))
 }
 
-// reach is how long the broker has to answer at all.
-const reach = 30 * time.Second
+// connectTimeout limits how long connecting to the broker takes.
+const connectTimeout = 30 * time.Second
 
-// open reaches the broker, parts of which may not answer, or opens the embedded one.
-func open(ctx context.Context, p *tenant.App) (*bus.Bus, func(), error) {
+// open connects to the broker, even if it has lost streams, or opens the embedded broker. An error is ErrFailed.
+func open(cmd *cobra.Command, p *tenant.App) (*bus.Bus, func(), error) {
 	if p.Settings.NATSURL == "" {
-		b, err := connect.Open(ctx, p)
+		b, err := command.Open(cmd, p)
 		if err != nil {
 			return nil, nil, err
 		}
 		return b.Bus, b.Close, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, reach)
+	ctx, cancel := context.WithTimeout(cmd.Context(), connectTimeout)
 	defer cancel()
 	b, err := bus.ConnectReadOnly(ctx, bus.Options{
 		URL: p.Settings.NATSURL, NKeyFile: p.Settings.NATSNKeyFile, CAFile: p.Settings.NATSCAFile, Name: "tieback", Log: p.Log,
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, command.Failed(cmd, err)
 	}
 	return b, b.Close, nil
 }
 
-// quota opens the store of Procore's limits; false: nobody shares any on this broker, as nobody has
-// asked Procore yet. One that can't be opened says why when it is asked.
-func quota(ctx context.Context, b *bus.Bus) (store, bool) {
+// openQuota opens the store of Procore's rate limits. It returns false if the store does not exist: no service has called
+// Procore yet.
+func openQuota(ctx context.Context, b *bus.Bus) (quotaStore, bool) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	if _, err := b.JetStream().Stream(ctx, "KV_tieback-quota"); errors.Is(err, jetstream.ErrStreamNotFound) {
-		return store{}, false
+		return quotaStore{}, false
 	}
 	q, err := b.OpenQuota(ctx, 0)
-	return store{q, err}, true
+	return quotaStore{q, err}, true
 }
 
-type store struct {
+// quotaStore is a store whose Read returns the error of opening it.
+type quotaStore struct {
 	*bus.Quota
 	err error
 }
 
-func (s store) Read(ctx context.Context, key string) ([]byte, uint64, error) {
+func (s quotaStore) Read(ctx context.Context, key string) ([]byte, uint64, error) {
 	if s.err != nil {
 		return nil, 0, s.err
 	}
 	return s.Quota.Read(ctx, key)
 }
 
-// look looks once, or until it is stopped.
-func (f *flags) look(cmd *cobra.Command, p *tenant.App, l *Looker) error {
+// report prints one report, or repeats it until the context ends.
+func (f *flags) report(cmd *cobra.Command, p *tenant.App, reader *status.Reader) error {
 	ctx, w := cmd.Context(), cmd.OutOrStdout()
 	var last error
 	for first := true; ; first = false {
-		r, err := l.Look(ctx)
+		r, err := reader.Read(ctx)
 		if err != nil && f.watch {
 			return last // it was stopped
 		}
 		if err != nil {
-			return failed(cmd, err)
+			return command.Failed(cmd, err)
 		}
 		if first && !f.known(r) {
 			return p.NotServed(f.company)
 		}
-		if last = nil; len(r.Needs) > 0 {
-			last = ErrFailed
+		if last = nil; len(r.Attention) > 0 {
+			last = command.ErrFailed
 		}
-		if err := f.show(w, r); err != nil {
-			return failed(cmd, err)
+		if err := f.print(w, r); err != nil {
+			return command.Failed(cmd, err)
 		}
 		if !f.watch {
 			return last
@@ -198,49 +191,35 @@ func (f *flags) look(cmd *cobra.Command, p *tenant.App, l *Looker) error {
 	}
 }
 
-// known says whether the companies file has the company asked for or the streams hold anything of it, as
-// far as they could be asked.
-func (f *flags) known(r Report) bool {
-	return f.company == 0 || len(r.Unasked) > 0 || slices.ContainsFunc(r.Companies, func(c Company) bool { return c.ID == f.company })
+// known reports whether the report has the company of --company, or may lack it because something could not be read.
+func (f *flags) known(r status.Report) bool {
+	return f.company == 0 || len(r.Unread) > 0 || slices.ContainsFunc(r.Companies, func(c status.Company) bool { return c.ID == f.company })
 }
 
-// show writes a look in one piece, so that a terminal does not flicker.
-func (f *flags) show(w writer, r Report) error {
-	r = only(r, f.company)
+// print writes a report in one piece, so that a terminal does not flicker.
+func (f *flags) print(w io.Writer, r status.Report) error {
+	if f.company != 0 {
+		r.Companies = slices.DeleteFunc(slices.Clone(r.Companies), func(c status.Company) bool { return c.ID != f.company })
+	}
 	var b bytes.Buffer
-	switch {
-	case f.output == "json" && f.watch:
-		if err := terminal.JSONLine(&b, r); err != nil {
-			return err
-		}
-	case f.output == "json":
-		if err := terminal.JSON(&b, r); err != nil {
-			return err
-		}
+	var err error
+	switch onScreen := f.watch && terminal.Width(w) > 0; {
+	case f.output.JSON() && f.watch:
+		err = terminal.JSONLine(&b, r)
+	case f.output.JSON():
+		err = terminal.JSON(&b, r)
+	case onScreen:
+		b.WriteString("\x1b[H\x1b[2J") // home, and clear
+		err = printReport(terminal.Buffered(w, &b), r)
 	default:
-		page{out: &b, width: terminal.Width(w), paint: func(c, s string) string { return terminal.Paint(w, c, s) }}.print(r)
-		switch {
-		case f.watch && terminal.Width(w) > 0:
-			b = *bytes.NewBufferString("\x1b[H\x1b[2J" + b.String()) // home, and clear
-		case f.watch:
+		err = printReport(terminal.Buffered(w, &b), r)
+		if f.watch {
 			b.WriteByte('\n')
 		}
 	}
-	_, err := w.Write(b.Bytes())
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(b.Bytes())
 	return err
-}
-
-// only leaves out the other companies.
-func only(r Report, company int64) Report {
-	if company == 0 {
-		return r
-	}
-	all := r.Companies
-	r.Companies = []Company{}
-	for _, c := range all {
-		if c.ID == company {
-			r.Companies = append(r.Companies, c)
-		}
-	}
-	return r
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/tieback/tieback/pkg/golden"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/tieback/internal/commandtest"
+	"github.com/tieback/tieback/services/tieback/operator/status"
 )
 
 func TestMain(m *testing.M) {
@@ -25,9 +26,9 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// execute runs a line of `tieback status`.
+// run runs `tieback status` with the arguments in line.
 func run(ctx context.Context, line string) (code int, out, errs string) {
-	return commandtest.Run(ctx, Command(), ErrFailed, line)
+	return commandtest.Run(ctx, Command(), line)
 }
 
 func TestExitCodes(t *testing.T) {
@@ -41,8 +42,8 @@ func TestExitCodes(t *testing.T) {
 		{"-o xml", 2, "table or json"},
 		{"--company=-7", 2, "positive number"},
 		{"--interval 1s", 2, "give -w too"},
-		{"-w --interval 1ms", 2, "200ms at least"},
-		{"", 0, "Nothing needs a person."},
+		{"-w --interval 1ms", 2, "at least 200ms"},
+		{"", 0, "Nothing needs attention."},
 		{"--company 7", 0, "Acme"},
 		{"--company 9", 2, "--company 9: is not in the companies file, which has 7"},
 	} {
@@ -52,8 +53,8 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-// One company's mistake keeps nobody from looking after the others, and is told.
-func TestBesideAnEntryWithAMistake(t *testing.T) {
+// A mistake in one company's entry is reported, beside the state of the others.
+func TestInvalidEntry(t *testing.T) {
 	commandtest.Settings(t, 7, 8)
 	file := os.Getenv("TIEBACK_COMPANIES")
 	raw, err := os.ReadFile(file)
@@ -67,13 +68,13 @@ func TestBesideAnEntryWithAMistake(t *testing.T) {
 	if code != 1 || !strings.Contains(out, "1 entry of the companies file has a mistake") || !strings.Contains(out, "Acme") {
 		t.Errorf("exit %d\n%s%s", code, out, errs)
 	}
-	if code, _, errs := run(t.Context(), "--company 8"); code != 2 || !strings.Contains(errs, "which has 7; entries with a mistake are left out: tieback doctor says what to correct") {
+	if code, _, errs := run(t.Context(), "--company 8"); code != 2 || !strings.Contains(errs, "which has 7; entries with a mistake are left out: run tieback doctor to see what to correct") {
 		t.Errorf("exit %d: %s", code, errs)
 	}
 }
 
-// With the embedded broker nothing can be at work: it is tieback run that is to be started, no stop.
-func TestTheEmbeddedBrokerOfAStoppedRun(t *testing.T) {
+// With the embedded broker, tieback run is to be started, not a single service.
+func TestEmbeddedBroker(t *testing.T) {
 	commandtest.Settings(t, 7)
 	b, leave := commandtest.Embedded(t)
 	if err := b.PublishOnce(t.Context(), bus.For(bus.Delivery, "", 7, 12), &tiebackv1.Delivery{CompanyId: 7, ErpRequestId: 12, EventId: "01J"}); err != nil {
@@ -81,13 +82,12 @@ func TestTheEmbeddedBrokerOfAStoppedRun(t *testing.T) {
 	}
 	leave()
 	code, out, errs := run(t.Context(), "")
-	if want := "tieback run is not running: 1 message waits for fetcher, and is worked when it runs"; code != 1 || !strings.Contains(out, want) || strings.Contains(out, "nobody takes") {
+	if want := "tieback run is not running, and 1 message waits for fetcher: start tieback run"; code != 1 || !strings.Contains(out, want) || strings.Contains(out, "no process pulls") {
 		t.Errorf("exit %d, want %q\n%s%s", code, want, out, errs)
 	}
 }
 
-// A broker that nobody reaches is said so, with exit code 1; nothing of ours is made meanwhile.
-func TestWithoutABroker(t *testing.T) {
+func TestWithoutBroker(t *testing.T) {
 	commandtest.Settings(t, 7)
 	t.Setenv("TIEBACK_NATS_URL", "nats://127.0.0.1:1")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -97,12 +97,11 @@ func TestWithoutABroker(t *testing.T) {
 	}
 }
 
-// Of a broker that has lost a part the rest is told, soon, and nothing is made in its place. That
-// nobody shares Procore's limits is no trouble.
-func TestABrokerThatIsPartlyBroken(t *testing.T) {
+// If a stream and a bucket are missing, the rest is reported, and they are not created. Missing rate limits are not reported.
+func TestPartlyBrokenBroker(t *testing.T) {
 	commandtest.Settings(t, 7)
 	b := commandtest.Listening(t)
-	if code, out, errs := run(t.Context(), ""); code != 0 || !strings.Contains(out, "Nothing needs a person.") || errs != "" {
+	if code, out, errs := run(t.Context(), ""); code != 0 || !strings.Contains(out, "Nothing needs attention.") || errs != "" {
 		t.Errorf("a whole broker: exit %d\n%s%s", code, out, errs)
 	}
 	for _, lost := range []string{bus.Event.Stream(), "KV_tieback-state"} {
@@ -111,19 +110,19 @@ func TestABrokerThatIsPartlyBroken(t *testing.T) {
 		}
 	}
 	code, out, _ := run(t.Context(), "")
-	if code != 1 || !strings.Contains(out, "the broker does not answer for the queue of export") || !strings.Contains(out, "the bucket tieback-state is not to be had") {
+	if code != 1 || !strings.Contains(out, "the broker did not answer: the queue of export") || !strings.Contains(out, "the bucket tieback-state is not available") {
 		t.Errorf("exit %d\n%s", code, out)
 	}
-	if strings.Contains(out, "does not answer for the queue of fetcher") {
+	if strings.Contains(out, "the queue of fetcher") {
 		t.Errorf("what is there is not asked:\n%s", out)
 	}
 	if _, err := b.JetStream().Stream(t.Context(), bus.Event.Stream()); !errors.Is(err, jetstream.ErrStreamNotFound) {
-		t.Errorf("who only looks has made a stream: %v", err)
+		t.Errorf("the command has created a stream: %v", err)
 	}
 }
 
-// With -w -o json each look is a line, until it is stopped; that is no failure.
-func TestItLooksUntilItIsStopped(t *testing.T) {
+// With -w -o json each report is a line, until the command is stopped, which is not a failure.
+func TestWatch(t *testing.T) {
 	commandtest.Settings(t, 7)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -139,14 +138,14 @@ func TestItLooksUntilItIsStopped(t *testing.T) {
 		t.Errorf("it looked %d times", len(lines))
 	}
 	for _, text := range lines {
-		var r Report
+		var r status.Report
 		if err := json.Unmarshal([]byte(text), &r); err != nil || len(r.Queues) != 7 || len(r.Companies) != 1 {
 			t.Errorf("%v: %s", err, text)
 		}
 	}
 }
 
-// counter stops whoever writes to it when it was written to often enough.
+// counter calls stop after a number of writes.
 type counter struct {
 	bytes.Buffer
 	enough int
@@ -160,46 +159,49 @@ func (c *counter) Write(p []byte) (int, error) {
 	return c.Buffer.Write(p)
 }
 
-// What each line looks like, and each field of the JSON is called: the files change only on purpose.
 func TestGolden(t *testing.T) {
 	r := example()
 	var b bytes.Buffer
 	f := flags{output: "table"}
-	if err := f.show(&b, r); err != nil {
+	if err := f.print(&b, r); err != nil {
 		t.Fatal(err)
 	}
 	golden.Compare(t, "testdata/status.golden", b.String())
 	b.Reset()
 	f.output = "json"
-	if err := f.show(&b, r); err != nil {
+	if err := f.print(&b, r); err != nil {
 		t.Fatal(err)
 	}
 	golden.Compare(t, "testdata/status.json", b.String())
 }
 
-// example has something of everything.
-func example() Report {
+// example is a report with all parts.
+func example() status.Report {
 	at := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 	f := func(v float64) *float64 { return &v }
 	reset, blocked := at.Add(12*time.Minute), at.Add(8*time.Second)
-	return Report{
+	return status.Report{
 		At: at, Window: 60, Losses: []bus.Loss{{Stream: "TIEBACK_DEAD", Missing: 64, Why: "its last sequence was 106, and went back to 42"}},
-		Queues: []Queue{
-			{Stop: "fetcher", Known: true, Made: true, Taken: true, In: f(61), Finished: f(61)},
-			{Stop: "export", Known: true, Made: true, Taken: true, Waiting: 812, Out: 40, Again: 3, Oldest: f(724), Of: &Event{Company: 598134325841112, Request: 1001, Type: "create_vendor"}, In: f(61), Finished: f(0)},
-			{Stop: "sync", Known: true, Made: true, Waiting: 2, Oldest: f(30), Of: &Event{Company: 7, Request: 12, Type: "sync_vendors"}, In: f(2)},
-			{Stop: "import", Known: true},
-			{Stop: "unlink"},
+		Queues: []status.Queue{
+			{Stage: "fetcher", Known: true, Created: true, Consumed: true, Arrived: f(61), Finished: f(61)},
+			{Stage: "export", Known: true, Created: true, Consumed: true, Waiting: 812, InFlight: 40, Redelivered: 3, OldestAge: f(724), Oldest: &status.RequestRef{Company: 598134325841112, Request: 1001, Type: "create_vendor"}, Arrived: f(61), Finished: f(0)},
+			{Stage: "sync", Known: true, Created: true, Waiting: 2, OldestAge: f(30), Oldest: &status.RequestRef{Company: 7, Request: 12, Type: "sync_vendors"}, Arrived: f(2)},
+			{Stage: "import", Known: true},
+			{Stage: "unlink"},
 		},
-		Companies: []Company{
-			{ID: 7, Name: "Quiet", Succeeded: 2, Troubles: []Trouble{}},
-			{ID: 598134325841112, Name: "Acme\x1b[2J", Unfinished: 850, AtLeast: true, Oldest: f(724), Retrying: 3, LastFailure: "dial tcp: connection refused", Failed: 1, Dead: 2,
-				Quota:    &Quota{Hour: &Window{Limit: 3600, Left: 3120, Reset: &reset}, Spike: &Window{Limit: 25, Left: 25}, Blocked: &blocked},
-				Troubles: []Trouble{{Source: fault.FromERP, Reason: fault.NoAnswer, Class: "transient", Since: at.Add(-2 * time.Minute), Last: at.Add(-time.Second), Error: "dial tcp: connection refused"}}},
+		Companies: []status.Company{
+			{ID: 7, Name: "Quiet", Succeeded: 2, Troubles: []status.Trouble{}},
+			{ID: 598134325841112, Name: "Acme\x1b[2J", Open: 850, AtLeast: true, OldestAge: f(724), Retrying: 3, LastFailure: "dial tcp: connection refused", Failed: 1, DeadLetters: 2,
+				Quota:    &status.Quota{Hour: &status.RateWindow{Limit: 3600, Remaining: 3120, Reset: &reset}, Spike: &status.RateWindow{Limit: 25, Remaining: 25}, Blocked: &blocked},
+				Troubles: []status.Trouble{{Source: fault.FromERP, Reason: fault.NoAnswer, Class: "transient", Since: at.Add(-2 * time.Minute), Last: at.Add(-time.Second), Error: "dial tcp: connection refused"}}},
 		},
-		Notes:   []string{"of the 852 unfinished messages at export the companies' numbers count the first 850"},
-		Unasked: []string{"the queue of unlink: context deadline exceeded"},
-		Needs: []string{"the broker does not answer for the queue of unlink: context deadline exceeded", "nobody takes the 2 messages that wait for sync: start it", "company 598134325841112 (Acme): its ERP has not answered since 2026-11-25 11:58:00 (2m0s): dial tcp: connection refused: tieback doctor --company 598134325841112",
-			"2 dead letters wait for somebody: tieback dead list"},
+		Notes:  []string{"export has 852 unfinished messages; the companies' numbers count only the first 850 in flight and the first 850 that wait"},
+		Unread: []string{"the queue of unlink: context deadline exceeded"},
+		Attention: []status.Attention{
+			{Kind: status.KindBroker, Text: "the broker did not answer: the queue of unlink: context deadline exceeded", Action: "run tieback doctor"},
+			{Kind: status.KindQueue, Stage: "sync", Text: "2 messages wait for sync, and no process pulls them", Action: "start the service sync", Count: 2},
+			{Kind: status.KindERP, Company: 598134325841112, Since: at.Add(-2 * time.Minute), Text: "company 598134325841112 (Acme): its ERP has not answered since 2026-11-25 11:58:00 (2m0s): dial tcp: connection refused", Action: "tieback doctor --company 598134325841112"},
+			{Kind: status.KindDeadLetters, Text: "2 dead letters are unresolved", Action: "tieback dead list", Count: 2},
+		},
 	}
 }

@@ -1,33 +1,30 @@
+// Package trace implements `tieback trace`: it prints the timelines of package operator/trace.
 package trace
 
 import (
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/pkg/request"
-	"github.com/tieback/tieback/services/tieback/internal/connect"
-	"github.com/tieback/tieback/services/tieback/internal/terminal"
+	"github.com/tieback/tieback/services/tieback/command"
+	"github.com/tieback/tieback/services/tieback/operator/trace"
 	"github.com/tieback/tieback/services/tieback/run"
 )
-
-// ErrFailed means exit code 1; its cause has been printed. Any other error of the command is a mistake in its usage or
-// settings, exit code 2, and has not been printed.
-var ErrFailed = errors.New("failed; the reason was printed")
 
 // flags are the command's flags.
 type flags struct {
 	company int64
 	payload bool
 	ask     bool
-	output  string
+	output  command.Output
 	request int64
 }
 
@@ -52,7 +49,7 @@ What Procore sent, and what a person edited in it, may contain personal data. It
 The command may run while the pipeline runs. With the embedded broker (no TIEBACK_NATS_URL) stop tieback
 run first.
 
-Exit code 0: it was closed, or is in progress in time. 1: it needs action (never arrived, late, failed for good
+Exit code 0: it was closed, or is in progress in time. 1: it needs action (never arrived, late, dead-lettered
 and not reported, closed here and open in Procore), not all could be read, or it failed. 2: wrong usage or settings.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.check(args[0]); err != nil {
@@ -64,7 +61,7 @@ and not reported, closed here and open in Procore), not all could be read, or it
 	cmd.Flags().Int64Var(&f.company, "company", 0, "the company's id in Procore; without it the request is looked up in all")
 	cmd.Flags().BoolVar(&f.payload, "payload", false, "show what Procore sent; it may contain personal data")
 	cmd.Flags().BoolVar(&f.ask, "ask-procore", false, "read from Procore too: whether it has the request, and the status of its request details")
-	cmd.Flags().StringVarP(&f.output, "output", "o", "table", "table or json")
+	f.output.Flag(cmd)
 	return cmd
 }
 
@@ -84,18 +81,9 @@ func (f *flags) check(request string) error {
 	switch {
 	case err != nil || id <= 0:
 		return fmt.Errorf("%q is not the id of an ERP request: give a positive number", request)
-	case f.company < 0:
-		return fmt.Errorf("--company %d: must be the company's id in Procore, a positive number", f.company)
-	case f.output != "table" && f.output != "json":
-		return fmt.Errorf("-o %s: must be table or json", f.output)
 	}
 	f.request = id
-	return nil
-}
-
-func failed(cmd *cobra.Command, err error) error {
-	fmt.Fprintf(cmd.ErrOrStderr(), "tieback trace: %s\n", terminal.Plain(err.Error()))
-	return ErrFailed
+	return errors.Join(command.CheckCompany(f.company), f.output.Check())
 }
 
 func (f *flags) run(cmd *cobra.Command) error {
@@ -103,15 +91,15 @@ func (f *flags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	b, err := connect.Open(cmd.Context(), p)
+	b, err := command.Open(cmd, p)
 	if err != nil {
-		return failed(cmd, err)
+		return err
 	}
 	defer b.Close()
 	if err := f.find(cmd, b); err != nil {
 		return err
 	}
-	o := Options{
+	o := trace.Options{
 		Company: f.company, Request: f.request, Payload: f.payload, Backoff: p.Backoff,
 		Rules: request.Rules{Limits: request.Limits{Interactive: p.Settings.Deadline, Sync: p.Settings.SyncDeadline}, Company: p.Companies[f.company]},
 	}
@@ -119,13 +107,11 @@ func (f *flags) run(cmd *cobra.Command) error {
 		if o.Procore, err = p.Procore.Company(f.company); err != nil {
 			return p.NotServed(f.company)
 		}
-		o.Waiting = func(d time.Duration, why string) {
-			fmt.Fprintf(cmd.ErrOrStderr(), "tieback trace: waiting %v: %s\n", d.Round(time.Second), terminal.Line(why))
-		}
+		o.Waiting = command.Waiting(cmd)
 	}
-	tr, err := Read(cmd.Context(), b.Bus, o)
+	tr, err := trace.Read(cmd.Context(), b.Bus, o)
 	if err != nil {
-		return failed(cmd, err)
+		return command.Failed(cmd, err)
 	}
 	if _, ours := p.Companies[f.company]; !ours && len(tr.Steps) == 0 && len(tr.Unread) == 0 {
 		return p.NotServed(f.company) // the streams may still have requests of a former company
@@ -133,16 +119,12 @@ func (f *flags) run(cmd *cobra.Command) error {
 	return f.print(cmd, tr)
 }
 
-func (f *flags) print(cmd *cobra.Command, tr Trace) error {
-	show := printTrace
-	if f.output == "json" {
-		show = func(w writer, s Trace) error { return terminal.JSON(w, s) }
-	}
-	if err := show(cmd.OutOrStdout(), tr); err != nil {
-		return failed(cmd, err)
+func (f *flags) print(cmd *cobra.Command, tr trace.Trace) error {
+	if err := f.output.Print(cmd.OutOrStdout(), tr, func(w io.Writer) error { return printTrace(w, tr) }); err != nil {
+		return command.Failed(cmd, err)
 	}
 	if !tr.Accounted {
-		return ErrFailed
+		return command.ErrFailed
 	}
 	return nil
 }
@@ -156,7 +138,7 @@ func (f *flags) find(cmd *cobra.Command, b *run.Pipeline) error {
 	have, err := request.Companies(cmd.Context(), b.Bus, f.request, known)
 	switch {
 	case err != nil && have == nil:
-		return failed(cmd, err)
+		return command.Failed(cmd, err)
 	case len(have) == 1:
 		f.company = have[0]
 	case len(have) > 1:
@@ -164,7 +146,7 @@ func (f *flags) find(cmd *cobra.Command, b *run.Pipeline) error {
 	case len(known) == 1:
 		f.company = known[0] // it never arrived; this is the only company
 	default:
-		return failed(cmd, fmt.Errorf("request %d never arrived here for any company, or is older than the streams' retention: "+
+		return command.Failed(cmd, fmt.Errorf("request %d never arrived here for any company, or is older than the streams' retention: "+
 			"if it was clicked lately, run tieback sweep; --company N --ask-procore shows whether Procore has it (companies: %s)", f.request, list(known)))
 	}
 	return nil

@@ -17,6 +17,7 @@ import (
 	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/tieback/internal/commandtest"
+	"github.com/tieback/tieback/services/tieback/operator/trace"
 )
 
 func TestMain(m *testing.M) {
@@ -26,7 +27,7 @@ func TestMain(m *testing.M) {
 
 // execute runs a line of `tieback trace`.
 func execute(t *testing.T, line string) (code int, out, errs string) {
-	return commandtest.Run(t.Context(), Command(), ErrFailed, line)
+	return commandtest.Run(t.Context(), Command(), line)
 }
 
 // publishRequests publishes request 12 of company 7, which is closed, request 13 of companies 7 and 8, and request 15 of
@@ -170,7 +171,7 @@ func TestJSON(t *testing.T) {
 	commandtest.Settings(t, 7, 8)
 	publishRequests(t)
 	code, out, errs := execute(t, "12 -o json")
-	var s Trace
+	var s trace.Trace
 	if err := json.Unmarshal([]byte(out), &s); err != nil || code != 0 || errs != "" {
 		t.Fatalf("exit %d, %v: %s", code, err, errs)
 	}
@@ -195,49 +196,49 @@ func TestGolden(t *testing.T) {
 }
 
 // example is a trace with every kind of step: failed for good, edited and replayed, retried now.
-func example() Trace {
+func example() trace.Trace {
 	at := func(s float64) time.Time {
 		return time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC).Add(time.Duration(s * float64(time.Second)))
 	}
 	took := func(s float64) *float64 { return &s }
 	clicked, next, noted, deadline, attempts := at(0), at(1310), at(1302), at(2201), 3
-	failed := &Outcome{Calls: 1, Expired: true, DeadLettered: true, CloseOuts: []CloseOut{{
+	failed := &trace.Outcome{Calls: 1, Expired: true, DeadLettered: true, CloseOuts: []trace.CloseOut{{
 		Detail: 5, Status: "failed", Record: `vendor "Acme"`, Messages: []string{"This could not be done within 15 minutes."},
 	}}}
-	return Trace{
+	return trace.Trace{
 		Company: 598134325841112, Request: 1001, Type: "create_vendor", Category: "export", Clicked: &clicked, Unread: []string{},
-		Steps: []Step{
-			{At: at(0.4), Took: took(0.4), Since: "click", Kind: "delivery", Text: "Procore's delivery was taken in", Subject: "tb.delivery._._.598134325841112.1001", Sequence: 1,
-				Delivery: &Delivery{EventID: "01J", APIVersion: "v4.0", User: 5, OccurredAt: at(0), ReceivedAt: at(0.39)}},
+		Steps: []trace.Step{
+			{At: at(0.4), Took: took(0.4), Since: "click", Kind: "delivery", Text: "delivery received", Subject: "tb.delivery._._.598134325841112.1001", Sequence: 1,
+				Delivery: &trace.Delivery{EventID: "01J", APIVersion: "v4.0", User: 5, OccurredAt: at(0), ReceivedAt: at(0.39)}},
 			{At: at(1), Took: took(0.6), Since: "delivery", Kind: "event", By: "fetcher", Text: "fetched: create_vendor, 812 bytes", Subject: "tb.event.export.create_vendor.598134325841112.1001", Sequence: 1,
-				Event: &Event{Bytes: 812}},
+				Event: &trace.Event{Bytes: 812}},
 			{At: at(901), Took: took(900), Since: "event", Kind: "outcome", By: "deadline", Subject: "tb.outcome.export.create_vendor.598134325841112.1001", Sequence: 1, Outcome: failed},
 			{At: at(901.1), Took: took(900.1), Since: "event", Kind: "dead", By: "deadline", Subject: "tb.dead.export.create_vendor.598134325841112.1001", Sequence: 42,
-				Text:       "given up by deadline after 12 attempts, letter 42: not done within 15m0s: connection refused",
-				DeadLetter: &DeadLetter{ID: 42, Stage: "deadline", Class: "transient", Cause: "erp", Attempts: 12, Error: "not done within 15m0s: connection refused"}},
+				Text:       "deadline gave up after 12 attempts, dead letter 42: not finished within 15m0s: connection refused",
+				DeadLetter: &trace.DeadLetter{ID: 42, Stage: "deadline", Class: "transient", Cause: "erp", Attempts: 12, Error: "not finished within 15m0s: connection refused"}},
 			{At: at(902), Took: took(1), Since: "outcome", Kind: "closed", By: "status-reporter", Subject: "tb.closed.export.create_vendor.598134325841112.1001", Sequence: 1, Outcome: failed},
-			{At: at(1300), Took: took(398.9), Since: "dead_letter", Kind: "resolution", Run: "42", By: "ann@office", Text: "letter 42 was replayed by ann@office", Subject: "tb.resolution.export.create_vendor.598134325841112.1001.42", Sequence: 1,
-				Resolution: &Resolution{DeadLetter: 42, Action: "replayed", Who: "ann@office", Replay: "tb.event.export.create_vendor.598134325841112.1001.42"}},
+			{At: at(1300), Took: took(398.9), Since: "dead_letter", Kind: "resolution", Run: "42", By: "ann@office", Text: "dead letter 42 was replayed by ann@office", Subject: "tb.resolution.export.create_vendor.598134325841112.1001.42", Sequence: 1,
+				Resolution: &trace.Resolution{DeadLetter: 42, Action: "replayed", Who: "ann@office", Replay: "tb.event.export.create_vendor.598134325841112.1001.42"}},
 			{At: at(1301), Took: took(1), Since: "resolution", Kind: "event", Run: "42", By: "ann@office", Text: "replayed: fetched: create_vendor, 812 bytes", Subject: "tb.event.export.create_vendor.598134325841112.1001.42", Sequence: 2,
-				Event: &Event{Bytes: 812}},
-			{At: at(1302), Took: took(1), Since: "event", Kind: "outcome", Run: "42", By: "export", Subject: "tb.outcome.export.create_vendor.598134325841112.1001.42", Sequence: 2, Outcome: &Outcome{Calls: 2, CloseOuts: []CloseOut{{
-				Detail: 5, Status: "success", Record: `vendor "Acme"`, Marks: []Mark{{Item: Item{Type: "vendor", ID: 9}, OriginID: "V-1", OriginCode: "ACME"}},
+				Event: &trace.Event{Bytes: 812}},
+			{At: at(1302), Took: took(1), Since: "event", Kind: "outcome", Run: "42", By: "export", Subject: "tb.outcome.export.create_vendor.598134325841112.1001.42", Sequence: 2, Outcome: &trace.Outcome{Calls: 2, CloseOuts: []trace.CloseOut{{
+				Detail: 5, Status: "success", Record: `vendor "Acme"`, Marks: []trace.Mark{{Item: trace.Item{Type: "vendor", ID: 9}, OriginID: "V-1", OriginCode: "ACME"}},
 			}}}},
-			{At: at(1304), Took: took(2), Since: "outcome", Kind: "closed", Run: "42", By: "status-reporter", Subject: "tb.closed.export.create_vendor.598134325841112.1001.42", Sequence: 2, Outcome: &Outcome{Calls: 2, CloseOuts: []CloseOut{{
-				Detail: 5, Status: "success", Record: `vendor "Acme"`, KeptStatus: "failed", Marks: []Mark{{Item: Item{Type: "vendor", ID: 9}, OriginID: "V-1", OriginCode: "ACME"}},
-				Unlinks: []Item{{Type: "vendor", ID: 8}},
+			{At: at(1304), Took: took(2), Since: "outcome", Kind: "closed", Run: "42", By: "status-reporter", Subject: "tb.closed.export.create_vendor.598134325841112.1001.42", Sequence: 2, Outcome: &trace.Outcome{Calls: 2, CloseOuts: []trace.CloseOut{{
+				Detail: 5, Status: "success", Record: `vendor "Acme"`, KeptStatus: "failed", Marks: []trace.Mark{{Item: trace.Item{Type: "vendor", ID: 9}, OriginID: "V-1", OriginCode: "ACME"}},
+				Unlinks: []trace.Item{{Type: "vendor", ID: 8}},
 			}}}},
 		},
-		Current: &Current{Stage: "export", Run: "43", Since: at(1301), Handed: request.Delivered, Attempts: &attempts, LastAttempt: &noted, Next: &next, Deadline: &deadline,
-			Failure: &Failure{Class: "transient", Source: "erp", UserMessage: "The ERP is away.", Error: "connection refused"}},
-		Procore: &ProcoreState{Known: true, Type: "create_vendor", Created: &clicked, Details: []Detail{{ID: 5, Status: "failed"}}, Calls: 2},
-		Class:   "working", Accounted: true, Verdict: "run 43 waiting for the ERP since 12:21:41 (5.0 s) at export, 3 attempts",
+		Current: &trace.Current{Stage: "export", Run: "43", Since: at(1301), Handed: request.Delivered, Attempts: &attempts, LastAttempt: &noted, Next: &next, Deadline: &deadline,
+			Failure: &trace.Failure{Class: "transient", Source: "erp", UserMessage: "The ERP is away.", Error: "connection refused"}},
+		Procore: &trace.ProcoreState{Known: true, Type: "create_vendor", Created: &clicked, Details: []trace.Detail{{ID: 5, Status: "failed"}}, Calls: 2},
+		Class:   request.InProgress, Accounted: true, Verdict: "run 43 waiting for the ERP since 12:21:41 (5.0 s) at export, 3 attempts",
 	}
 }
 
 // The run, the last token of a subject, is not validated by the broker.
 func TestRunHasNoTerminalControlCharacters(t *testing.T) {
-	tr := Trace{Steps: []Step{{Run: "\x1b[2J", Kind: "event"}}, Current: &Current{Run: "\x1b[2J", Stage: "export"}}
+	tr := trace.Trace{Steps: []trace.Step{{Run: "\x1b[2J", Kind: "event"}}, Current: &trace.Current{Run: "\x1b[2J", Stage: "export"}}
 	var out strings.Builder
 	if err := printTrace(&out, tr); err != nil {
 		t.Fatal(err)

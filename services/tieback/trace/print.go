@@ -11,12 +11,11 @@ import (
 
 	"github.com/tieback/tieback/pkg/request"
 	"github.com/tieback/tieback/services/tieback/internal/terminal"
+	"github.com/tieback/tieback/services/tieback/operator/trace"
 )
 
-type writer = io.Writer
-
 // printTrace prints a trace for people.
-func printTrace(w writer, s Trace) error {
+func printTrace(w io.Writer, s trace.Trace) error {
 	fmt.Fprintf(w, "%s\n", terminal.Paint(w, terminal.Bold, head(s)))
 	if err := printSteps(w, s.Steps); err != nil {
 		return err
@@ -40,54 +39,45 @@ func printTrace(w writer, s Trace) error {
 	return err
 }
 
-func head(s Trace) string {
+func head(s trace.Trace) string {
 	text := fmt.Sprintf("ERP request %d of company %d", s.Request, s.Company)
 	if s.Type != "_" {
 		text += fmt.Sprintf(": %s (%s)", terminal.Line(s.Type), s.Category)
 	}
 	if s.Clicked != nil {
-		text += ", clicked at " + second(*s.Clicked)
+		text += ", clicked at " + terminal.Stamp(*s.Clicked)
 	}
 	return text
 }
 
 // printSteps prints a row for each step, and its close-outs and marks below.
-func printSteps(w writer, steps []Step) error {
+func printSteps(w io.Writer, steps []trace.Step) error {
 	if len(steps) == 0 {
 		return nil
 	}
-	var b bytes.Buffer
-	t := tabwriter.NewWriter(&b, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(t, "WHEN\tTOOK\tRUN\tBY\tWHAT")
+	var rows []terminal.Row
 	for _, s := range steps {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", stamp(s.At), took(s), dash(terminal.Line(s.Run)), dash(terminal.Line(s.By)), stepText(s))
+		rows = append(rows, terminal.Row{Cells: []string{terminal.StampMillis(s.At), took(s), terminal.Dash(terminal.Line(s.Run)), terminal.Dash(terminal.Line(s.By)), stepText(s)}})
 		for _, line := range stepLines(s) {
 			text := strings.TrimLeft(line, " ")
-			fmt.Fprintf(t, "\t\t\t\t  %s%s\n", line[:len(line)-len(text)], terminal.Line(text))
+			rows = append(rows, terminal.Row{Cells: []string{"", "", "", "", "  " + line[:len(line)-len(text)] + terminal.Line(text)}})
 		}
-	}
-	if err := t.Flush(); err != nil {
-		return err
 	}
 	fmt.Fprintln(w)
-	for i, text := range strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n") {
-		colour := ""
-		if i == 0 {
-			colour = terminal.Bold
-		}
-		fmt.Fprintln(w, terminal.Paint(w, colour, strings.TrimRight(text, " ")))
+	if err := terminal.Table(w, false, []string{"WHEN", "TOOK", "RUN", "BY", "WHAT"}, rows); err != nil {
+		return err
 	}
 	return printPayloads(w, steps)
 }
 
-func took(s Step) string {
+func took(s trace.Step) string {
 	if s.Took == nil {
 		return "-"
 	}
 	if s.Since == "click" {
 		return request.TookFromClick(time.Duration(*s.Took * float64(time.Second)))
 	}
-	return Took(time.Duration(*s.Took * float64(time.Second)))
+	return trace.Took(time.Duration(*s.Took * float64(time.Second)))
 }
 
 // handed describes whether the broker has delivered a message.
@@ -96,41 +86,41 @@ var handed = map[request.DeliveryState]string{
 	request.Settled: "which has acknowledged it without an end", request.NotRead: "not known whether delivered",
 }
 
-func printCurrent(w writer, p *Current) {
+func printCurrent(w io.Writer, p *trace.Current) {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	row := func(name, value string) { fmt.Fprintf(t, "  %s\t%s\n", name, value) }
 	row("stage", p.Stage+", "+handed[p.Handed])
 	if p.Run != "" {
 		row("run", terminal.Line(p.Run))
 	}
-	row("since", stamp(p.Since))
+	row("since", terminal.StampMillis(p.Since))
 	if p.Attempts != nil {
-		row("attempts", fmt.Sprintf("%d, the last at %s", *p.Attempts, stamp(*p.LastAttempt)))
+		row("attempts", fmt.Sprintf("%d, the last at %s", *p.Attempts, terminal.StampMillis(*p.LastAttempt)))
 	}
 	if f := p.Failure; f != nil {
-		row("last failure", fmt.Sprintf("%s, %s: %s", f.Class, or(f.Source, "ours"), terminal.Line(f.Error)))
+		row("last failure", fmt.Sprintf("%s, %s: %s", f.Class, terminal.Or(f.Source, "ours"), terminal.Line(f.Error)))
 	}
 	if p.Next != nil {
-		row("next attempt", "at about "+stamp(*p.Next))
+		row("next attempt", "at about "+terminal.StampMillis(*p.Next))
 	}
 	if p.Deadline != nil {
-		row("deadline", stamp(*p.Deadline))
+		row("deadline", terminal.StampMillis(*p.Deadline))
 	}
 	_ = t.Flush() // a write error shows again with the verdict
 }
 
-func printProcore(w writer, a *ProcoreState) {
+func printProcore(w io.Writer, a *trace.ProcoreState) {
 	if !a.Known {
 		fmt.Fprintf(w, "  Procore does not have the request\n")
 		return
 	}
 	created := "; no creation time"
 	if a.Created != nil {
-		created = ", clicked at " + second(*a.Created)
+		created = ", clicked at " + terminal.Stamp(*a.Created)
 	}
-	fmt.Fprintf(w, "  %s%s\n", terminal.Line(or(a.Type, "a request without a name")), created)
+	fmt.Fprintf(w, "  %s%s\n", terminal.Line(terminal.Or(a.Type, "a request without a name")), created)
 	for _, d := range a.Details {
-		fmt.Fprintf(w, "  request detail %d: %s\n", d.ID, terminal.Line(or(d.Status, "not in its list")))
+		fmt.Fprintf(w, "  request detail %d: %s\n", d.ID, terminal.Line(terminal.Or(d.Status, "not in its list")))
 	}
 	if a.Calls == 1 {
 		fmt.Fprintf(w, "  (1 call)\n")
@@ -140,34 +130,20 @@ func printProcore(w writer, a *ProcoreState) {
 }
 
 // printPayloads prints the payloads and edits, which the steps have only with --payload.
-func printPayloads(w writer, steps []Step) error {
+func printPayloads(w io.Writer, steps []trace.Step) error {
 	for _, s := range steps {
 		if s.Event != nil && s.Event.Payload != nil {
 			var pretty bytes.Buffer
 			if err := json.Indent(&pretty, s.Event.Payload, "", "  "); err != nil {
 				return err
 			}
-			fmt.Fprintf(w, "\n%s\n%s\n", terminal.Paint(w, terminal.Bold, "PAYLOAD, "+stamp(s.At)), terminal.Plain(pretty.String()))
+			fmt.Fprintf(w, "\n%s\n%s\n", terminal.Paint(w, terminal.Bold, "PAYLOAD, "+terminal.StampMillis(s.At)), terminal.Plain(pretty.String()))
 		}
 		if s.Resolution != nil && s.Resolution.Difference != "" {
-			fmt.Fprintf(w, "\n%s\n%s", terminal.Paint(w, terminal.Bold, "EDITED, "+stamp(s.At)), terminal.Plain(s.Resolution.Difference))
+			fmt.Fprintf(w, "\n%s\n%s", terminal.Paint(w, terminal.Bold, "EDITED, "+terminal.StampMillis(s.At)), terminal.Plain(s.Resolution.Difference))
 		}
 	}
 	return nil
-}
-
-func stamp(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05.000") }
-
-// second formats a time of Procore's, which has whole seconds.
-func second(t time.Time) string { return t.Local().Format(time.DateTime) }
-
-func dash(s string) string { return or(s, "-") }
-
-func or(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
 }
 
 func upper(s string) string {

@@ -5,10 +5,11 @@ import (
 	"strings"
 
 	"github.com/tieback/tieback/services/tieback/internal/terminal"
+	"github.com/tieback/tieback/services/tieback/operator/trace"
 )
 
 // stepText describes a step in a line. The close-outs of an outcome follow it: see stepLines.
-func stepText(s Step) string {
+func stepText(s trace.Step) string {
 	switch t := s.Outcome; {
 	case t == nil:
 		return terminal.Line(s.Text)
@@ -24,7 +25,7 @@ func stepText(s Step) string {
 }
 
 // stepLines returns the lines below a step: the close-outs and marks.
-func stepLines(s Step) []string {
+func stepLines(s trace.Step) []string {
 	if s.Delivery != nil && s.Delivery.EventID != "" {
 		return []string{fmt.Sprintf("event %s, API %s, by user %d", s.Delivery.EventID, s.Delivery.APIVersion, s.Delivery.User)}
 	}
@@ -47,7 +48,7 @@ func stepLines(s Step) []string {
 	return out
 }
 
-func closeOut(c CloseOut) string {
+func closeOut(c trace.CloseOut) string {
 	text := "no request detail: " + c.Status
 	if c.Detail != 0 {
 		text = fmt.Sprintf("request detail %d: %s", c.Detail, c.Status)
@@ -65,7 +66,7 @@ func closeOut(c CloseOut) string {
 }
 
 // marks describes the marks of a close-out. If it failed, it is not known which of them were made.
-func marks(c CloseOut) []string {
+func marks(c trace.CloseOut) []string {
 	var out []string
 	add := func(format string, args ...any) { out = append(out, "  "+fmt.Sprintf(format, args...)) }
 	verb := "marked"

@@ -20,10 +20,11 @@ import (
 	"github.com/tieback/tieback/pkg/bus/bustest"
 	"github.com/tieback/tieback/pkg/procore/procoretest"
 	"github.com/tieback/tieback/services/tieback/broker"
+	"github.com/tieback/tieback/services/tieback/command"
 )
 
-// Settings makes the environment, until the test ends, that of a tieback with an empty data folder, the
-// embedded broker, a Procore that nobody reaches, and these companies, each called Acme and on the ledger.
+// Settings sets the environment for the test: an empty data folder, the embedded broker, an address of Procore that does not
+// answer, and these companies, each with the name Acme and the ledger as its ERP.
 func Settings(t *testing.T, companies ...int64) {
 	t.Helper()
 	dir := t.TempDir()
@@ -51,9 +52,9 @@ func Procore(t *testing.T, next http.HandlerFunc) {
 	t.Setenv("TIEBACK_PROCORE_LOGIN_URL", url)
 }
 
-// Run runs cmd as main does, with the words of line and nothing on its input, and gives its exit code: 1
-// for failed, which is the ErrFailed of its package, 2 for any other error, which is then told in errs.
-func Run(ctx context.Context, cmd *cobra.Command, failed error, line string) (code int, out, errs string) {
+// Run runs cmd as main does, with the words of line as arguments and an empty standard input. It returns the exit code: 1 for
+// command.ErrFailed, 2 for any other error, which it adds to errs.
+func Run(ctx context.Context, cmd *cobra.Command, line string) (code int, out, errs string) {
 	var stdout, stderr strings.Builder
 	cmd.SilenceErrors, cmd.SilenceUsage = true, true
 	cmd.SetIn(strings.NewReader(""))
@@ -62,7 +63,7 @@ func Run(ctx context.Context, cmd *cobra.Command, failed error, line string) (co
 	cmd.SetArgs(strings.Fields(line))
 	err := cmd.ExecuteContext(ctx)
 	switch {
-	case errors.Is(err, failed):
+	case errors.Is(err, command.ErrFailed):
 		code = 1
 	case err != nil:
 		fmt.Fprintln(&stderr, err)
@@ -71,8 +72,8 @@ func Run(ctx context.Context, cmd *cobra.Command, failed error, line string) (co
 	return code, stdout.String(), stderr.String()
 }
 
-// Embedded opens the embedded broker of the settings' data folder. Only one can have it: leave before a
-// command is run.
+// Embedded opens the embedded broker of the settings' data folder. Call leave before a command is run: only one process can have
+// the broker.
 func Embedded(t *testing.T) (b *bus.Bus, leave func()) {
 	t.Helper()
 	srv, err := broker.Start(filepath.Join(os.Getenv("TIEBACK_DATA"), "jetstream"))
@@ -93,8 +94,7 @@ func Damage(t *testing.T, stream string, part float64, crashed bool) {
 	bustest.Flip(t, filepath.Join(os.Getenv("TIEBACK_DATA"), "jetstream"), stream, part, crashed)
 }
 
-// Listening starts a broker with a port, has the settings name it, and makes the streams. It and the
-// connection end with the test.
+// Listening starts a broker, sets TIEBACK_NATS_URL and creates the streams. The broker and the connection end with the test.
 func Listening(t *testing.T) *bus.Bus {
 	t.Helper()
 	ns := bustest.Start(t, server.Options{Port: -1})

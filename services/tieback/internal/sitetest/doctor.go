@@ -13,7 +13,9 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/tieback/tieback/pkg/bus/bustest"
-	"github.com/tieback/tieback/services/tieback/doctor"
+	"github.com/tieback/tieback/services/tieback/command"
+	doctorcommand "github.com/tieback/tieback/services/tieback/doctor"
+	"github.com/tieback/tieback/services/tieback/operator/doctor"
 )
 
 // Diagnosis is the output of `tieback doctor`.
@@ -30,22 +32,19 @@ func (s *Site) Doctor(args ...string) Diagnosis {
 	began := time.Now()
 	e := Diagnosis{T: s.T}
 	var out bytes.Buffer
-	cmd := doctor.Command()
+	cmd := doctorcommand.Command()
 	cmd.SilenceUsage, cmd.SilenceErrors = true, true
 	cmd.SetOut(&out)
 	cmd.SetErr(&out)
 	cmd.SetArgs(append([]string{"-o", "json"}, args...))
 	switch err := cmd.ExecuteContext(s.Context()); {
-	case errors.Is(err, doctor.ErrFailed):
+	case errors.Is(err, command.ErrFailed):
 		e.Code = 1
 	case err != nil:
 		s.Fatal(err)
 	}
 	s.printed.Write(out.Bytes())
-	var d struct {
-		Findings           []doctor.Finding
-		Problems, Warnings int
-	}
+	var d doctor.Report
 	if err := json.Unmarshal(out.Bytes(), &d); err != nil {
 		s.Fatalf("%v: %s", err, out.String())
 	}
@@ -53,7 +52,7 @@ func (s *Site) Doctor(args ...string) Diagnosis {
 		s.Errorf("%d problems and exit code %d", d.Problems, e.Code)
 	}
 	for _, f := range d.Findings {
-		if f.Level == doctor.Problem && f.Do == "" || f.Text == "" || strings.Contains(f.Text, "\n") {
+		if f.Level == doctor.Problem && f.Action == "" || f.Text == "" || strings.Contains(f.Text, "\n") {
 			s.Errorf("a problem without what to do, or not in one line: %+v", f)
 		}
 	}
@@ -67,7 +66,7 @@ func (s *Site) Doctor(args ...string) Diagnosis {
 func (e Diagnosis) Has(check string, level doctor.Level, says string) {
 	e.Helper()
 	if !slices.ContainsFunc(e.Findings, func(f doctor.Finding) bool {
-		return f.Check == check && f.Level == level && strings.Contains(f.Text+" → "+f.Do, says)
+		return f.Check == check && f.Level == level && strings.Contains(f.Text+" → "+f.Action, says)
 	}) {
 		e.Errorf("no %s of %s that says %q in\n%s", level, check, says, e.Text)
 	}

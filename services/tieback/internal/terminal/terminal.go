@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"strings"
+	"text/tabwriter"
+	"time"
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -16,8 +18,7 @@ import (
 	"golang.org/x/term"
 )
 
-// Plain makes text of strangers fit for a terminal: what is not printable, and could steer it,
-// becomes an escape.
+// Plain escapes the characters of s that are not printable, and so could control a terminal. It keeps newlines and tabs.
 func Plain(s string) string {
 	var b strings.Builder
 	for _, r := range s {
@@ -31,11 +32,14 @@ func Plain(s string) string {
 	return b.String()
 }
 
-// Line is Plain in one line.
+// Line is Plain in one line, with single spaces.
 func Line(s string) string { return strings.Join(strings.Fields(Plain(s)), " ") }
 
-// Width is how many columns a terminal has; 0: w is none.
+// Width returns the number of columns of the terminal w, or 0 if w is not a terminal.
 func Width(w io.Writer) int {
+	if b, ok := w.(buffered); ok {
+		return b.width
+	}
 	f, ok := w.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) { //nolint:gosec // a file descriptor fits
 		return 0
@@ -47,7 +51,16 @@ func Width(w io.Writer) int {
 	return n
 }
 
-// The colours, for Paint.
+// buffered is a buffer for a terminal.
+type buffered struct {
+	*bytes.Buffer
+	width int
+}
+
+// Buffered returns a writer to b that has the width and colours of w.
+func Buffered(w io.Writer, b *bytes.Buffer) io.Writer { return buffered{b, Width(w)} }
+
+// Colours for Paint.
 const (
 	Bold   = "\x1b[1m"
 	Dim    = "\x1b[2m"
@@ -57,10 +70,10 @@ const (
 	reset  = "\x1b[0m"
 )
 
-// Coloured says whether w is a terminal that wants colours.
+// Coloured reports whether w is a terminal, and NO_COLOR is not set.
 func Coloured(w io.Writer) bool { return Width(w) > 0 && os.Getenv("NO_COLOR") == "" }
 
-// Paint colours s, where w shows colours.
+// Paint returns s in a colour, or as it is if w shows no colours.
 func Paint(w io.Writer, colour, s string) string {
 	if colour == "" || !Coloured(w) {
 		return s
@@ -68,7 +81,7 @@ func Paint(w io.Writer, colour, s string) string {
 	return colour + s + reset
 }
 
-// Cut shortens a line to a terminal's width; 0: it stays.
+// Cut shortens a line to width columns; 0: no limit.
 func Cut(s string, width int) string {
 	if width == 0 || utf8.RuneCountInString(s) <= width {
 		return s
@@ -76,10 +89,10 @@ func Cut(s string, width int) string {
 	return string([]rune(s)[:width-1]) + "…"
 }
 
-// JSON writes one document, which steers no terminal either.
+// JSON writes v as an indented document. It escapes what Plain does.
 func JSON(w io.Writer, v any) error { return encode(w, v, "  ") }
 
-// JSONLine is JSON in one line.
+// JSONLine writes v as JSON does, in one line.
 func JSONLine(w io.Writer, v any) error { return encode(w, v, "") }
 
 func encode(w io.Writer, v any, indent string) error {
@@ -94,7 +107,7 @@ func encode(w io.Writer, v any, indent string) error {
 	return err
 }
 
-// escaped escapes what the encoder leaves as it is: all beyond ASCII is within a string.
+// escaped escapes characters that are not printable, which the encoder leaves in strings.
 func escaped(doc string) string {
 	var b strings.Builder
 	for _, r := range doc {
@@ -109,4 +122,66 @@ func escaped(doc string) string {
 		}
 	}
 	return b.String()
+}
+
+// Or returns s, or otherwise if s is empty.
+func Or(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+// Dash returns s, or a dash if s is empty.
+func Dash(s string) string { return Or(s, "-") }
+
+// Count returns a number and what it counts, in words for one and for several.
+func Count(n int, one, several string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, several)
+}
+
+// Stamp formats a time in the local time zone, to the second. The zero time is a dash.
+func Stamp(t time.Time) string { return stamp(t, time.DateTime) }
+
+// StampMillis formats a time in the local time zone, to the millisecond. The zero time is a dash.
+func StampMillis(t time.Time) string { return stamp(t, "2006-01-02 15:04:05.000") }
+
+func stamp(t time.Time, layout string) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.Local().Format(layout)
+}
+
+// Row is a row of a table.
+type Row struct {
+	Colour string // of the whole row; "": none
+	Cells  []string
+}
+
+// Table writes rows with aligned columns, under a bold head. On a terminal, cut shortens the rows to its width. Cells must be
+// escaped: see Line.
+func Table(w io.Writer, cut bool, head []string, rows []Row) error {
+	var b bytes.Buffer
+	t := tabwriter.NewWriter(&b, 0, 4, 2, ' ', 0)
+	rows = append([]Row{{Bold, head}}, rows...)
+	for _, r := range rows {
+		fmt.Fprintln(t, strings.Join(r.Cells, "\t"))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	width := 0
+	if cut {
+		width = Width(w)
+	}
+	for i, line := range strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n") {
+		if _, err := fmt.Fprintln(w, Paint(w, rows[i].Colour, Cut(strings.TrimRight(line, " "), width))); err != nil {
+			return err
+		}
+	}
+	return nil
 }
