@@ -50,8 +50,8 @@ func takeSample(ctx context.Context, on *bus.Bus) (sample, error) {
 	}
 	for _, d := range topology.Durables() {
 		ask(d.Name, func() error {
-			b, made, err := consumerLagOf(ctx, on, d)
-			if err == nil && made {
+			b, exists, err := consumerLagOf(ctx, on, d)
+			if err == nil && exists {
 				mu.Lock()
 				defer mu.Unlock()
 				v.consumers = append(v.consumers, b)
@@ -103,8 +103,8 @@ func storeSizeOf(ctx context.Context, on *bus.Bus) (storeSize, error) {
 	return storeSize{known: true, used: account.Store, limit: uint64(max(0, account.Limits.MaxStore))}, nil
 }
 
-// backlogOf asks a consumer, and for the age of its oldest message. made is false if there is no such consumer.
-func consumerLagOf(ctx context.Context, on *bus.Bus, d topology.Durable) (b consumerLag, made bool, err error) {
+// consumerLagOf reads a consumer's queue and the age of its oldest message. exists is false if there is no such consumer.
+func consumerLagOf(ctx context.Context, on *bus.Bus, d topology.Durable) (b consumerLag, exists bool, err error) {
 	q, err := request.ReadQueue(ctx, on, d)
 	if err != nil || !q.Exists {
 		return consumerLag{}, false, err

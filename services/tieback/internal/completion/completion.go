@@ -22,17 +22,17 @@ import (
 
 type source = func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective)
 
-// Into completes all commands under root, by the names of their flags.
+// Into adds completion to root and the commands below it, by the names of their flags.
 func Into(root *cobra.Command) {
 	for name, words := range map[string]source{
 		"company": companies, "output": fixed("table", "json"), "category": fixed(categories()...), "type": types, "cause": fixed(request.Causes...),
 	} {
 		if root.Flags().Lookup(name) != nil {
-			_ = root.RegisterFlagCompletionFunc(name, words) // it fails only where there is one already
+			_ = root.RegisterFlagCompletionFunc(name, words) // it fails only if there is one already
 		}
 	}
 	if parent := root.Parent(); parent != nil && parent.Name() == "dead" && slices.Contains([]string{"show", "replay", "discard", "edit"}, root.Name()) {
-		root.ValidArgsFunction = letters
+		root.ValidArgsFunction = deadLetters
 	}
 	for _, c := range root.Commands() {
 		Into(c)
@@ -61,7 +61,7 @@ func types(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective
 	return out, cobra.ShellCompDirectiveNoFileComp
 }
 
-// companies are those of the companies file, each with its name.
+// companies completes the ids of the companies file, with their names.
 func companies(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 	s, err := settings.Load(os.Getenv)
 	if err != nil {
@@ -79,30 +79,30 @@ func companies(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirec
 	return out, cobra.ShellCompDirectiveNoFileComp
 }
 
-// moment is how long a person waits for a completion.
-const moment = 2 * time.Second
+// timeout limits how long a completion takes.
+const timeout = 2 * time.Second
 
-// letters are the newest dead letters that nobody has dealt with, each with its type and cause. The
-// embedded broker is not opened for it.
-func letters(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+// deadLetters completes the ids of the newest unresolved dead letters, with their types and causes. It does not open the
+// embedded broker.
+func deadLetters(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	none := cobra.ShellCompDirectiveNoFileComp
 	s, err := settings.Load(os.Getenv)
 	if err != nil || s.NATSURL == "" || len(args) > 0 && cmd.Name() != "replay" && cmd.Name() != "discard" {
 		return nil, none
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(cmd.Context()), moment)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(cmd.Context()), timeout)
 	defer cancel()
 	b, err := bus.ConnectReadOnly(ctx, bus.Options{URL: s.NATSURL, NKeyFile: s.NATSNKeyFile, CAFile: s.NATSCAFile, Name: "tieback", Log: zap.NewNop()})
 	if err != nil {
 		return nil, none
 	}
 	defer b.Close()
-	all, err := request.DeadLetters(ctx, b, request.Filter{Since: time.Now().Add(-lately)})
+	all, err := request.DeadLetters(ctx, b, request.Filter{Since: time.Now().Add(-maxAge)})
 	if err != nil {
 		return nil, none
 	}
 	var out []string
-	for _, l := range all[max(0, len(all)-most):] {
+	for _, l := range all[max(0, len(all)-maxOffered):] {
 		if id := fmt.Sprint(l.ID); !slices.Contains(args, id) {
 			out = append(out, fmt.Sprintf("%s\t%s, %s, request %d", id, strings.ReplaceAll(l.Type, "\t", " "), l.Cause(), l.ErpRequestId))
 		}
@@ -110,8 +110,8 @@ func letters(cmd *cobra.Command, args []string, _ string) ([]string, cobra.Shell
 	return out, none | cobra.ShellCompDirectiveKeepOrder
 }
 
-// What is offered is of the last week, and the newest of that.
+// Dead letters are offered if they are younger than maxAge, at most the newest maxOffered.
 const (
-	lately = 7 * 24 * time.Hour
-	most   = 50
+	maxAge     = 7 * 24 * time.Hour
+	maxOffered = 50
 )

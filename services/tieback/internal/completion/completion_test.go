@@ -67,7 +67,7 @@ func TestNothingIsOfferedWhereNothingIsKnown(t *testing.T) {
 	commandtest.Settings(t, acme)
 	t.Setenv("TIEBACK_NATS_URL", "nats://127.0.0.1:1")
 	began := time.Now()
-	if got := offered(t, "dead", "show", ""); len(got) > 0 || time.Since(began) > 2*moment {
+	if got := offered(t, "dead", "show", ""); len(got) > 0 || time.Since(began) > 2*timeout {
 		t.Errorf("after %v %q is offered", time.Since(began), got)
 	}
 	t.Setenv("TIEBACK_COMPANIES", "nowhere.yaml")

@@ -114,7 +114,7 @@ func (d *Doctor) unreachable(r *findings, err error, warnings *errorLog) {
 	action := start
 	if errors.Is(err, bus.ErrRecovering) {
 		action = waitForRecovery
-	} else if text := err.Error(); strings.Contains(text, "not to be had") || errors.Is(err, jetstream.ErrStreamNotFound) {
+	} else if text := err.Error(); errors.Is(err, jetstream.ErrStreamNotFound) {
 		action = "run the provisioner, which creates them; with TIEBACK_NATS_TOPOLOGY=create the services create them when they start"
 	} else if strings.Contains(strings.ToLower(text), "authorization") || strings.Contains(text, "refuses") || strings.Contains(text, "permissions") {
 		action = "set TIEBACK_NATS_NKEY_FILE to the key of the user tieback, and give the broker the matching users.conf"
