@@ -36,7 +36,7 @@ type proof struct {
 // proofs are tried in order. TestCommands fails for a proof that matches no command or whose executor does not exist.
 var proofs = []proof{
 	{`make run`, ".ci/run", "make run"},
-	{`make run KEEP=1`, "", "TestTheDemoEndsWell"},
+	{`make run KEEP=1`, "", "TestDemoEndsWithLineOfREADME"},
 	{`make run ERP=tryton`, ".ci/run", "make run ERP=tryton"},
 	{`make run ERP=remote`, ".ci/run", "make run ERP=remote"},
 	{`make test`, ".ci/run", "make test"},
@@ -61,13 +61,13 @@ var proofs = []proof{
 	{`bin/sandbox`, "", "TestTheRehearsal"},
 	{`go build -o bin/ \./services/tieback \./services/sandbox/cmd/sandbox`, "Makefile", "go build"},
 	{`go build -o \S+ \./services/tieback`, "Makefile", "go build -o bin/tieback ./services/tieback"},
-	{`promtool test rules deploy/prometheus/rules_test\.yaml`, "", "TestTheRulesDoWhatTheySay"},
+	{`promtool test rules deploy/prometheus/rules_test\.yaml`, "", "TestAlertsFireAndResolve"},
 
 	// CI has no cluster. The tests compare the names in these commands with the manifests and the scripts.
-	{`kubectl .*`, "", "TestWhatTextsNameForKubectlIsThere"},
-	{`(helm|kind) .*`, "", "TestEveryManifestIsOfTheAPI"},
+	{`kubectl .*`, "", "TestKubectlCommandsNameObjects"},
+	{`(helm|kind) .*`, "", "TestManifestsDecode"},
 	{`docker (tag|run) .*`, "", "TestImagesHaveOneVersion"},
-	{`deploy/kubernetes/secrets keys( companies)?`, "", "TestWhatPodsReferToIsThere"},
+	{`deploy/kubernetes/secrets keys( companies)?`, "", "TestReferences"},
 	{`provisioner keys --(rotate|retire) keys`, "", "TestRotationKeepsKeysInUse"},
 
 	{`apt-get install .*`, ".ci/run", "tryton-modules-analytic-purchase"},
@@ -78,7 +78,7 @@ var proofs = []proof{
 
 	{`tieback connector new .*`, "", "TestNewBuildsAndPasses"},
 	{`tieback connector verify .*`, "", "TestRestartLeavesAProcessInTheBackground"},
-	{`tieback dead (replay|edit|discard) .*`, "", "TestTheCommandDealsWithLetters"},
+	{`tieback dead (replay|edit|discard) .*`, "", "TestDeadCommandResolvesDeadLetters"},
 	{`tieback setup .*--client .*`, "", "TestSetupMakesAClientAndUsesIt"},
 	{`tieback setup .*--rotate-token.*`, "", "TestRotateTheTokenWithoutLosingAnEvent"},
 	{`tieback setup .*--remove.*`, "deploy/compose/try", "tieback setup"},
