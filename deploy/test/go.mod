@@ -16,6 +16,7 @@ require (
 	github.com/tieback/tieback/proto v0.0.0
 	github.com/tieback/tieback/services v0.0.0
 	github.com/tieback/tieback/services/connectors/ledger v0.0.0
+	github.com/tieback/tieback/services/console v0.0.0
 	github.com/tieback/tieback/services/sandbox v0.0.0
 	github.com/tieback/tieback/services/tieback v0.0.0
 	go.opentelemetry.io/proto/otlp v1.11.1
@@ -125,3 +126,5 @@ replace (
 	github.com/tieback/tieback/services/sandbox => ../../services/sandbox
 	github.com/tieback/tieback/services/tieback => ../../services/tieback
 )
+
+replace github.com/tieback/tieback/services/console => ../../services/console

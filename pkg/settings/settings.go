@@ -29,6 +29,8 @@ type Settings struct {
 	Webhooks        string        // TIEBACK_WEBHOOKS: hashes of webhook tokens, for ingest; default webhooks/webhooks.json beside the companies file
 	IngestAddr      string        // TIEBACK_INGEST_ADDR
 	AdminAddr       string        // TIEBACK_ADMIN_ADDR
+	ConsoleAddr     string        // TIEBACK_CONSOLE_ADDR: of the console's pages and API
+	ConsoleAccess   string        // TIEBACK_CONSOLE_ACCESS: who may use the console; "": whoever has a one-time link, on loopback only
 	Routes          string        // TIEBACK_PROCORE_ROUTES: path overrides; "": none
 	LogLevel        zapcore.Level // TIEBACK_LOG_LEVEL
 	Deadline        time.Duration // TIEBACK_DEADLINE: time until an unfinished event is closed as failed
@@ -52,6 +54,7 @@ func Load(getenv func(string) string) (Settings, error) {
 		ProcoreAPIURL:   get("TIEBACK_PROCORE_API_URL", "https://api.procore.com"),
 		ProcoreLoginURL: get("TIEBACK_PROCORE_LOGIN_URL", "https://login.procore.com"),
 		Companies:       getenv("TIEBACK_COMPANIES"), Routes: getenv("TIEBACK_PROCORE_ROUTES"),
+		ConsoleAddr: get("TIEBACK_CONSOLE_ADDR", "127.0.0.1:8090"), ConsoleAccess: getenv("TIEBACK_CONSOLE_ACCESS"),
 		IngestAddr: get("TIEBACK_INGEST_ADDR", ":8080"), AdminAddr: get("TIEBACK_ADMIN_ADDR", "127.0.0.1:9090"),
 	}
 	s.Webhooks = get("TIEBACK_WEBHOOKS", defaultWebhooks(s.Companies))

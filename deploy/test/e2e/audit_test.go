@@ -15,7 +15,7 @@ import (
 	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/sandbox"
-	"github.com/tieback/tieback/services/tieback/operator/audit"
+	"github.com/tieback/tieback/services/console/operator/audit"
 )
 
 // Twelve requests succeed, and four do not, each in another way. The audit names those four.

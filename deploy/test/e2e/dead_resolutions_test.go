@@ -23,7 +23,7 @@ import (
 	"github.com/tieback/tieback/services/connectors/ledger"
 	"github.com/tieback/tieback/services/tieback/command"
 	deadcommand "github.com/tieback/tieback/services/tieback/dead"
-	"github.com/tieback/tieback/services/tieback/operator/dead"
+	"github.com/tieback/tieback/services/console/operator/dead"
 	"github.com/tieback/tieback/services/tieback/run"
 )
 

@@ -17,7 +17,7 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/connectors/ledger"
 	"github.com/tieback/tieback/services/sandbox"
-	"github.com/tieback/tieback/services/tieback/operator/dead"
+	"github.com/tieback/tieback/services/console/operator/dead"
 )
 
 // resolver resolves dead letters for the tests.

@@ -17,7 +17,7 @@ import (
 	"github.com/tieback/tieback/services/sandbox/scenario"
 	"github.com/tieback/tieback/services/tieback/command"
 	linkscommand "github.com/tieback/tieback/services/tieback/links"
-	"github.com/tieback/tieback/services/tieback/operator/links"
+	"github.com/tieback/tieback/services/console/operator/links"
 )
 
 // unlisted has the item types whose links are in no list of Procore.

@@ -21,7 +21,7 @@ import (
 	"github.com/tieback/tieback/services/connectors/ledger"
 	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/sweep"
-	"github.com/tieback/tieback/services/tieback/operator/audit"
+	"github.com/tieback/tieback/services/console/operator/audit"
 )
 
 // sweeper returns a sweep without a grace period for the tests to call.

@@ -13,7 +13,7 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/tieback/operator/trace"
+	"github.com/tieback/tieback/services/console/operator/trace"
 )
 
 // story reads the trace of a request; change may change the options.

@@ -30,6 +30,7 @@ type App struct {
 	Companies company.Set
 	Unserved  int // entries of the companies file that were left out because they have a mistake
 	Procore   *procore.Client
+	Quota     procore.Store // rate limits that are shared with other processes; nil: they are not shared
 	Metrics   *telemetry.Stages
 	Calls     *connector.Metrics
 	Drivers   connector.Drivers // by name; empty at first, drivers may be added until an ERP is opened
@@ -163,6 +164,7 @@ func (a *App) shareLimits(ctx context.Context, user string) error {
 	}
 	quota, err := a.Bus.OpenQuota(ctx, a.Settings.Replicas)
 	if err == nil {
+		a.Quota = quota
 		a.Procore.ShareLimits(quota)
 	}
 	return err

@@ -13,7 +13,7 @@ import (
 	"github.com/tieback/tieback/pkg/procore/erplog"
 	"github.com/tieback/tieback/pkg/request"
 	"github.com/tieback/tieback/services/tieback/command"
-	"github.com/tieback/tieback/services/tieback/operator/audit"
+	"github.com/tieback/tieback/services/console/operator/audit"
 )
 
 // flags are the command's flags.

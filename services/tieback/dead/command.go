@@ -10,7 +10,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/services/tieback/command"
-	"github.com/tieback/tieback/services/tieback/operator/dead"
+	"github.com/tieback/tieback/services/console/operator/dead"
 	"github.com/tieback/tieback/services/tieback/run"
 )
 

@@ -14,7 +14,7 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/tieback/internal/commandtest"
-	"github.com/tieback/tieback/services/tieback/operator/dead"
+	"github.com/tieback/tieback/services/console/operator/dead"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

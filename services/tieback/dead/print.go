@@ -7,7 +7,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/request"
 	"github.com/tieback/tieback/services/tieback/internal/terminal"
-	"github.com/tieback/tieback/services/tieback/operator/dead"
+	"github.com/tieback/tieback/services/console/operator/dead"
 )
 
 // printLetters prints a table of dead letters and their number by cause.

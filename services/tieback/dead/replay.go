@@ -12,7 +12,7 @@ import (
 	"github.com/tieback/tieback/pkg/request"
 	"github.com/tieback/tieback/services/tieback/command"
 	"github.com/tieback/tieback/services/tieback/internal/connect"
-	"github.com/tieback/tieback/services/tieback/operator/dead"
+	"github.com/tieback/tieback/services/console/operator/dead"
 )
 
 // resolveFlags are the flags of the commands that resolve dead letters.

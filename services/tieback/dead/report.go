@@ -11,7 +11,7 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/tieback/command"
 	"github.com/tieback/tieback/services/tieback/internal/terminal"
-	"github.com/tieback/tieback/services/tieback/operator/dead"
+	"github.com/tieback/tieback/services/console/operator/dead"
 )
 
 // reporter reports the result for each dead letter: as text at once, as JSON at the end.

@@ -3,7 +3,7 @@ package dead
 import (
 	"time"
 
-	"github.com/tieback/tieback/services/tieback/operator/dead"
+	"github.com/tieback/tieback/services/console/operator/dead"
 )
 
 type resultsDoc struct {

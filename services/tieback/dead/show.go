@@ -11,7 +11,7 @@ import (
 	"github.com/tieback/tieback/pkg/request"
 	"github.com/tieback/tieback/services/tieback/command"
 	"github.com/tieback/tieback/services/tieback/internal/terminal"
-	"github.com/tieback/tieback/services/tieback/operator/dead"
+	"github.com/tieback/tieback/services/console/operator/dead"
 )
 
 func showCommand() *cobra.Command {

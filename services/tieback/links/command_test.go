@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"github.com/tieback/tieback/services/tieback/internal/commandtest"
-	"github.com/tieback/tieback/services/tieback/operator/links"
+	"github.com/tieback/tieback/services/console/operator/links"
 )
 
 // execute runs a line of `tieback links`.

@@ -6,7 +6,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/tieback/tieback/services/tieback/internal/terminal"
-	"github.com/tieback/tieback/services/tieback/operator/links"
+	"github.com/tieback/tieback/services/console/operator/links"
 )
 
 func printLinks(w io.Writer, all links.Links) error {

@@ -19,7 +19,7 @@ import (
 	"github.com/tieback/tieback/pkg/request"
 	"github.com/tieback/tieback/services/tieback/command"
 	"github.com/tieback/tieback/services/tieback/internal/terminal"
-	"github.com/tieback/tieback/services/tieback/operator/status"
+	"github.com/tieback/tieback/services/console/operator/status"
 )
 
 // flags are the command's flags.

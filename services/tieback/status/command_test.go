@@ -18,7 +18,7 @@ import (
 	"github.com/tieback/tieback/pkg/golden"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/tieback/internal/commandtest"
-	"github.com/tieback/tieback/services/tieback/operator/status"
+	"github.com/tieback/tieback/services/console/operator/status"
 )
 
 func TestMain(m *testing.M) {

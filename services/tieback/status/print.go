@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/tieback/tieback/services/tieback/internal/terminal"
-	"github.com/tieback/tieback/services/tieback/operator/status"
+	"github.com/tieback/tieback/services/console/operator/status"
 )
 
 func printReport(w io.Writer, r status.Report) error {

@@ -15,7 +15,7 @@ import (
 	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/pkg/request"
 	"github.com/tieback/tieback/services/tieback/command"
-	"github.com/tieback/tieback/services/tieback/operator/trace"
+	"github.com/tieback/tieback/services/console/operator/trace"
 	"github.com/tieback/tieback/services/tieback/run"
 )
 

@@ -17,7 +17,7 @@ import (
 	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/tieback/internal/commandtest"
-	"github.com/tieback/tieback/services/tieback/operator/trace"
+	"github.com/tieback/tieback/services/console/operator/trace"
 )
 
 func TestMain(m *testing.M) {

@@ -11,7 +11,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/request"
 	"github.com/tieback/tieback/services/tieback/internal/terminal"
-	"github.com/tieback/tieback/services/tieback/operator/trace"
+	"github.com/tieback/tieback/services/console/operator/trace"
 )
 
 // printTrace prints a trace for people.

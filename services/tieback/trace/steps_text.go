@@ -5,7 +5,7 @@ import (
 	"strings"
 
 	"github.com/tieback/tieback/services/tieback/internal/terminal"
-	"github.com/tieback/tieback/services/tieback/operator/trace"
+	"github.com/tieback/tieback/services/console/operator/trace"
 )
 
 // stepText describes a step in a line. The close-outs of an outcome follow it: see stepLines.

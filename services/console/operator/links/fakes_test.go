@@ -19,7 +19,7 @@ import (
 	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/pkg/procore/schema"
 	"github.com/tieback/tieback/pkg/state"
-	"github.com/tieback/tieback/services/tieback/operator/links"
+	"github.com/tieback/tieback/services/console/operator/links"
 )
 
 // lists are Procore's answers, by route name and query: "sub_jobs_list project_id=10". What

@@ -11,7 +11,7 @@ import (
 	"github.com/tieback/tieback/pkg/bus/bustest"
 	"github.com/tieback/tieback/pkg/fault"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/tieback/operator/dead"
+	"github.com/tieback/tieback/services/console/operator/dead"
 )
 
 // A replay that is given up again is reported as such, although its request is closed as failed too,

@@ -14,7 +14,7 @@ import (
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/state"
-	"github.com/tieback/tieback/services/tieback/operator/links"
+	"github.com/tieback/tieback/services/console/operator/links"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

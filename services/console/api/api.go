@@ -1,0 +1,145 @@
+// Package api implements the operator API, proto/tieback/operator/v1. The service console and tieback run serve it; a
+// command that finds neither serves it to itself.
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+
+	"connectrpc.com/connect"
+	"go.uber.org/zap"
+
+	"github.com/tieback/tieback/pkg/app/tenant"
+	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/state"
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
+	"github.com/tieback/tieback/proto/tieback/operator/v1/operatorv1connect"
+	"github.com/tieback/tieback/services/console/access"
+	"github.com/tieback/tieback/services/console/index"
+	"github.com/tieback/tieback/services/console/operator/status"
+)
+
+// API implements all services of the operator API. Each method checks what the caller in its context may do; see
+// package access. Its methods may be called concurrently.
+type API struct {
+	app   *tenant.App
+	state *state.State
+	index *index.Index // nil: there are no lists of requests, and they can be looked up by id only
+	check Checks
+
+	looks  sync.Mutex // guards reader
+	reader *status.Reader
+}
+
+// Checks makes doctor's checks of one company, or of all with 0.
+type Checks func(ctx context.Context, company int64) *operatorv1.CheckResponse
+
+var _ interface {
+	operatorv1connect.OverviewServiceHandler
+	operatorv1connect.RequestServiceHandler
+	operatorv1connect.DeadLetterServiceHandler
+	operatorv1connect.CompanyServiceHandler
+	operatorv1connect.ReconciliationServiceHandler
+} = (*API)(nil)
+
+// New returns the API over the app's broker, companies and Procore client. The app must be connected. x and check may be nil.
+func New(a *tenant.App, x *index.Index, check Checks) *API {
+	return &API{app: a, state: state.Of(a.Bus), index: x, check: check, reader: status.New(a.Bus, statusOptions(a))}
+}
+
+// maxRequest bounds the body of a call: an edited event may be as large as a message of the broker.
+const maxRequest = 16 << 20
+
+// Handler serves the API over HTTP. The caller must be in the context of each request.
+func (a *API) Handler() http.Handler {
+	options := []connect.HandlerOption{
+		connect.WithReadMaxBytes(maxRequest),
+		connect.WithInterceptors(connect.UnaryInterceptorFunc(a.classed)),
+		connect.WithRecover(func(_ context.Context, s connect.Spec, _ http.Header, p any) error {
+			a.app.Log.Error("panic in a call of the operator API", zap.String("procedure", s.Procedure), zap.Any("panic", p), zap.Stack("stack"))
+			return connect.NewError(connect.CodeInternal, errors.New("the call failed because of an error in Tieback; its log has the details"))
+		}),
+	}
+	mux := http.NewServeMux()
+	mux.Handle(operatorv1connect.NewOverviewServiceHandler(a, options...))
+	mux.Handle(operatorv1connect.NewRequestServiceHandler(a, options...))
+	mux.Handle(operatorv1connect.NewDeadLetterServiceHandler(a, options...))
+	mux.Handle(operatorv1connect.NewCompanyServiceHandler(a, options...))
+	mux.Handle(operatorv1connect.NewReconciliationServiceHandler(a, options...))
+	return mux
+}
+
+// classed gives errors without a Connect code the code of their class.
+func (a *API) classed(next connect.UnaryFunc) connect.UnaryFunc {
+	return func(ctx context.Context, r connect.AnyRequest) (connect.AnyResponse, error) {
+		answer, err := next(ctx, r)
+		var coded *connect.Error
+		if err == nil || errors.As(err, &coded) {
+			return answer, err
+		}
+		a.app.Log.Warn("a call of the operator API failed", zap.String("procedure", r.Spec().Procedure), zap.String("caller", access.From(ctx).Name), zap.Error(err))
+		return nil, connect.NewError(codeOf(ctx, err), err)
+	}
+}
+
+// codeOf returns the Connect code of an error of the broker, Procore or an ERP.
+func codeOf(ctx context.Context, err error) connect.Code {
+	switch {
+	case ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded):
+		return connect.CodeDeadlineExceeded
+	case fault.ClassOf(err) == fault.Permanent:
+		return connect.CodeFailedPrecondition
+	case fault.ClassOf(err) == fault.Throttled:
+		return connect.CodeResourceExhausted
+	}
+	return connect.CodeUnavailable
+}
+
+// may returns an error unless the caller may do something that concerns a company; 0: all companies.
+func (a *API) may(ctx context.Context, do access.Action, company int64) error {
+	c := access.From(ctx)
+	switch {
+	case c.May(do, company):
+		return nil
+	case company == 0:
+		return connect.NewError(connect.CodePermissionDenied, fmt.Errorf("%s may not do this for all companies", c.Name))
+	case do != access.See && c.May(access.See, company):
+		return connect.NewError(connect.CodePermissionDenied, fmt.Errorf("%s may only look at company %d", c.Name, company))
+	}
+	return connect.NewError(connect.CodeNotFound, fmt.Errorf("company %d does not exist, or %s may not see it", company, c.Name))
+}
+
+// mayServed is may for a company that must be in the companies file.
+func (a *API) mayServed(ctx context.Context, do access.Action, company int64) error {
+	if company == 0 {
+		return connect.NewError(connect.CodeInvalidArgument, errors.New("company_id is missing"))
+	}
+	if err := a.may(ctx, do, company); err != nil {
+		return err
+	}
+	if a.app.Companies[company] == nil {
+		return connect.NewError(connect.CodeNotFound, a.app.NotServed(company))
+	}
+	return nil
+}
+
+// visible returns the companies of a request that the caller may see; all: every company. Asking for a company that the
+// caller may not see is an error.
+func (a *API) visible(ctx context.Context, asked []int64) (ids []int64, all bool, err error) {
+	for _, id := range asked {
+		if err := a.may(ctx, access.See, id); err != nil {
+			return nil, false, err
+		}
+	}
+	if len(asked) > 0 {
+		return asked, false, nil
+	}
+	ids, all = access.From(ctx).Companies(access.See)
+	if !all && len(ids) == 0 {
+		return nil, false, connect.NewError(connect.CodePermissionDenied, fmt.Errorf("%s may not see any company", access.From(ctx).Name))
+	}
+	return ids, all, nil
+}

@@ -1,0 +1,117 @@
+// Package console is the operators' service: the operator API (proto/tieback/operator/v1), an index of all requests, and
+// web pages over both.
+//
+//	api/        the API's handlers
+//	operator/   the questions that they answer, over pkg/request, pkg/state and pkg/procore, a package for each
+//	index/      a searchable copy of the history in SQLite; it can be built again from the streams at any time
+//	access/     who the caller is, and what they may see and do
+//	web/        the pages; they call the API's handlers in the same process
+package console
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tieback/tieback/pkg/app"
+	"github.com/tieback/tieback/pkg/app/tenant"
+	"github.com/tieback/tieback/pkg/request"
+	"github.com/tieback/tieback/services/console/access"
+	"github.com/tieback/tieback/services/console/api"
+	"github.com/tieback/tieback/services/console/index"
+	"github.com/tieback/tieback/services/console/web"
+)
+
+// Options say how the console is reached.
+type Options struct {
+	Listener net.Listener      // of pages and API; Run closes it
+	Socket   string            // path of a socket for the command line; "": none. Who may open it may do everything
+	Checks   api.Checks        // doctor's checks; nil: none
+	Link     func(link string) // called with a link that signs its first user in, if there is no access file; nil: not called
+}
+
+// Run serves the console until ctx ends.
+func Run(ctx context.Context, a *tenant.App, o Options) error {
+	gate, err := openGate(a)
+	if err != nil {
+		return errors.Join(err, o.Listener.Close())
+	}
+	x, err := index.Open(filepath.Join(a.Settings.Data, "console", "index.db"), index.Options{Log: a.Log, Rules: func(company int64) request.Rules {
+		return request.Rules{Limits: request.Limits{Interactive: a.Settings.Deadline, Sync: a.Settings.SyncDeadline}, Company: a.Companies[company]}
+	}})
+	if err != nil {
+		return errors.Join(err, o.Listener.Close())
+	}
+	defer func() {
+		if err := x.Close(); err != nil {
+			a.Log.Error("could not close the index", zap.Error(err))
+		}
+	}()
+	handlers := api.New(a, x, o.Checks)
+	all := http.NewServeMux()
+	all.Handle("/tieback.operator.v1.", handlers.Handler())
+	all.Handle("/", web.New(web.API{Overview: handlers, Requests: handlers, DeadLetters: handlers, Companies: handlers, Reconciliation: handlers}, a.Log))
+	a.Log.Info("console", zap.Stringer("address", o.Listener.Addr()))
+	if o.Link != nil && a.Settings.ConsoleAccess == "" {
+		o.Link("http://" + o.Listener.Addr().String() + gate.Link())
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return stopped(ctx, x.Run(ctx, a.Bus)) })
+	g.Go(func() error { gate.Watch(ctx, app.RereadEvery); return nil })
+	g.Go(func() error { return gate.Serve(ctx, o.Listener, all) })
+	if o.Socket != "" {
+		g.Go(func() error { return serveSocket(ctx, o.Socket, access.As(access.Owner(owner()), handlers.Handler())) })
+	}
+	return g.Wait()
+}
+
+func openGate(a *tenant.App) (*access.Gate, error) {
+	if a.Settings.ConsoleAccess == "" {
+		return access.Local(a.Log), nil
+	}
+	return access.Open(a.Settings.ConsoleAccess, a.Log)
+}
+
+func stopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// owner returns the name under which the socket's user is recorded.
+func owner() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "this machine"
+	}
+	return "command line on " + host
+}
+
+// serveSocket serves h on a socket that only the user of this process may open. A socket that a killed process left is replaced.
+func serveSocket(ctx context.Context, path string, h http.Handler) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("socket of the command line: %w", err)
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "unix", path)
+	if err == nil {
+		err = os.Chmod(path, 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("socket of the command line: %w", err)
+	}
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: app.RereadEvery}
+	context.AfterFunc(ctx, func() { _ = srv.Close() })
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
