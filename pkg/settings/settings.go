@@ -29,7 +29,7 @@ type Settings struct {
 	Webhooks        string        // TIEBACK_WEBHOOKS: hashes of webhook tokens, for ingest; default webhooks/webhooks.json beside the companies file
 	IngestAddr      string        // TIEBACK_INGEST_ADDR
 	AdminAddr       string        // TIEBACK_ADMIN_ADDR
-	ConsoleAddr     string        // TIEBACK_CONSOLE_ADDR: of the console's pages and API
+	ConsoleAddr     string        // TIEBACK_CONSOLE_ADDR: of the console's pages and API; "off": no console
 	ConsoleAccess   string        // TIEBACK_CONSOLE_ACCESS: who may use the console; "": whoever has a one-time link, on loopback only
 	Routes          string        // TIEBACK_PROCORE_ROUTES: path overrides; "": none
 	LogLevel        zapcore.Level // TIEBACK_LOG_LEVEL
@@ -86,6 +86,9 @@ func Load(getenv func(string) string) (Settings, error) {
 	}
 	if s.Traces != "" {
 		errs = append(errs, web("TIEBACK_TRACES", s.Traces))
+	}
+	if s.ConsoleAddr != "off" {
+		errs = append(errs, addr("TIEBACK_CONSOLE_ADDR", s.ConsoleAddr))
 	}
 	errs = append(errs, addr("TIEBACK_INGEST_ADDR", s.IngestAddr), addr("TIEBACK_ADMIN_ADDR", s.AdminAddr),
 		web("TIEBACK_PROCORE_API_URL", s.ProcoreAPIURL), web("TIEBACK_PROCORE_LOGIN_URL", s.ProcoreLoginURL))

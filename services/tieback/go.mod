@@ -24,7 +24,12 @@ require (
 	mvdan.cc/sh/v3 v3.14.1
 )
 
-require github.com/aymanbagabas/go-udiff v0.4.1 // indirect
+require (
+	connectrpc.com/connect v1.21.1 // indirect
+	github.com/aymanbagabas/go-udiff v0.4.1 // indirect
+	github.com/coreos/go-oidc/v3 v3.21.0 // indirect
+	github.com/go-jose/go-jose/v4 v4.1.9 // indirect
+)
 
 require (
 	github.com/antithesishq/antithesis-sdk-go v0.8.0-default-no-op // indirect

@@ -20,6 +20,7 @@ import (
 	"github.com/tieback/tieback/pkg/settings"
 	"github.com/tieback/tieback/pkg/telemetry"
 	"github.com/tieback/tieback/services/connectors/ledger/ledgercmd"
+	"github.com/tieback/tieback/services/console"
 	"github.com/tieback/tieback/services/tieback/audit"
 	"github.com/tieback/tieback/services/tieback/bench"
 	"github.com/tieback/tieback/services/tieback/catalogue"
@@ -172,8 +173,26 @@ func serve(ctx context.Context, p *tenant.App) error {
 		return errors.Join(err, l.Close())
 	}
 	defer pl.Close()
+	if pl.Console, err = consoleOptions(p); err != nil {
+		return errors.Join(err, l.Close())
+	}
 	p.Log.Info("running", zap.Stringer("ingest", l.Addr()), zap.String("admin", p.Settings.AdminAddr), zap.Int("companies", len(p.Companies)))
 	return pl.Run(ctx, l)
+}
+
+// consoleOptions opens the console's address; nil: it is not served.
+func consoleOptions(p *tenant.App) (*console.Options, error) {
+	if p.Settings.ConsoleAddr == "off" {
+		return nil, nil
+	}
+	l, err := net.Listen("tcp", p.Settings.ConsoleAddr)
+	if err != nil {
+		return nil, fmt.Errorf("TIEBACK_CONSOLE_ADDR (off: no console): %w", err)
+	}
+	return &console.Options{
+		Listener: l, Socket: run.ConsoleSocket(p.Settings.Data),
+		Link: func(link string) { fmt.Fprintln(os.Stderr, "The console, for this machine's user; the link can be opened once:", link) },
+	}, nil
 }
 
 func ledgerCommand() *cobra.Command {

@@ -14,8 +14,8 @@ import (
 	"github.com/tieback/tieback/pkg/procore/erplog"
 	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/console/operator/audit"
+	"github.com/tieback/tieback/services/sandbox"
 )
 
 // Twelve requests succeed, and four do not, each in another way. The audit names those four.

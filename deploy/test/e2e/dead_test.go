@@ -16,8 +16,8 @@ import (
 	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/connectors/ledger"
-	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/console/operator/dead"
+	"github.com/tieback/tieback/services/sandbox"
 )
 
 // resolver resolves dead letters for the tests.

@@ -13,9 +13,9 @@ import (
 	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/connectors/ledger"
-	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/console/operator/links"
 	"github.com/tieback/tieback/services/console/operator/status"
+	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/tieback/run"
 )
 

@@ -13,11 +13,11 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tieback/tieback/pkg/state"
+	"github.com/tieback/tieback/services/console/operator/links"
 	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/sandbox/scenario"
 	"github.com/tieback/tieback/services/tieback/command"
 	linkscommand "github.com/tieback/tieback/services/tieback/links"
-	"github.com/tieback/tieback/services/console/operator/links"
 )
 
 // unlisted has the item types whose links are in no list of Procore.

@@ -16,8 +16,8 @@ import (
 	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/console/operator/status"
+	"github.com/tieback/tieback/services/sandbox"
 )
 
 // status reads the status once; change may change its options.

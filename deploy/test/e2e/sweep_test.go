@@ -19,9 +19,9 @@ import (
 	"github.com/tieback/tieback/pkg/procore/erplog"
 	"github.com/tieback/tieback/pkg/request"
 	"github.com/tieback/tieback/services/connectors/ledger"
+	"github.com/tieback/tieback/services/console/operator/audit"
 	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/sweep"
-	"github.com/tieback/tieback/services/console/operator/audit"
 )
 
 // sweeper returns a sweep without a grace period for the tests to call.

@@ -17,8 +17,8 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/request"
 	"github.com/tieback/tieback/services/connectors/ledger"
-	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/console/operator/status"
+	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/tieback/run"
 )
 

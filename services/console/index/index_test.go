@@ -25,6 +25,7 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/bus/bustest"
 	"github.com/tieback/tieback/pkg/catalogue"
+	"github.com/tieback/tieback/pkg/catalogue/dictionary"
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/pkg/request"
@@ -881,18 +882,7 @@ func TestSeries(t *testing.T) {
 
 // Each type whose payload names a record in Procore's sample is found by it.
 func TestContentOfEachType(t *testing.T) {
-	raw, err := os.ReadFile("../../../pkg/catalogue/testdata/events.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var samples []struct {
-		Name, Category string
-		Sample         json.RawMessage
-	}
-	if err := json.Unmarshal(raw, &samples); err != nil || len(samples) != 51 {
-		t.Fatalf("%d samples: %v", len(samples), err)
-	}
-	for _, s := range samples {
+	for _, s := range dictionary.Entries() {
 		c := contentOf(s.Name, s.Sample, procore.RequestDetails(s.Sample))
 		if got := c.record != ""; got != (s.Category != string(catalogue.Sync)) {
 			t.Errorf("%s: record %q, words %q", s.Name, c.record, c.words)

@@ -18,12 +18,14 @@ import (
 	"github.com/tieback/tieback/pkg/telemetry"
 	"github.com/tieback/tieback/services/connectors"
 	"github.com/tieback/tieback/services/connectors/ledger"
+	"github.com/tieback/tieback/services/console"
 	"github.com/tieback/tieback/services/tieback/broker"
 )
 
 // Pipeline has the connections and drivers of all services. Close it after Run has returned.
 type Pipeline struct {
 	*tenant.App
+	Console *console.Options // how the operators' console is served; nil: it is not
 	Ledger *ledger.Ledger
 	broker *broker.Server
 }
@@ -77,8 +79,21 @@ func (pl *Pipeline) Run(ctx context.Context, l net.Listener) error {
 			return nil
 		})
 	}
+	if pl.Console != nil {
+		g.Go(func() error { pl.serveConsole(ctx); return nil })
+	}
 	return g.Wait()
 }
+
+// serveConsole serves the console until ctx ends. The pipeline goes on without it after an error.
+func (pl *Pipeline) serveConsole(ctx context.Context) {
+	if err := console.Run(ctx, pl.App, *pl.Console); err != nil && ctx.Err() == nil {
+		pl.Log.Error("the console ended; requests are processed without it until a restart", zap.Error(err))
+	}
+}
+
+// ConsoleSocket is the socket of the command line under the data folder.
+func ConsoleSocket(data string) string { return filepath.Join(data, "tieback.sock") }
 
 func (pl *Pipeline) ready() error {
 	if pl.broker != nil {

@@ -1,0 +1,166 @@
+package endtoend
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
+	"github.com/tieback/tieback/services/console"
+	"github.com/tieback/tieback/services/console/api"
+)
+
+// operated is a console on a running pipeline.
+type operated struct {
+	*world
+	url, link string
+	api       api.Client
+}
+
+// console serves the console on l until the test ends.
+func (l *line) console() *operated {
+	w := l.world
+	w.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	w.must(err)
+	dir, err := os.MkdirTemp("", "tb") // the path of a socket is short
+	w.must(err)
+	o := &operated{world: w, url: "http://" + listener.Addr().String()}
+	socket, link := filepath.Join(dir, "s"), make(chan string, 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() {
+		done <- console.Run(ctx, l.App, console.Options{Listener: listener, Socket: socket, Link: func(s string) { link <- s }})
+	}()
+	w.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			w.Errorf("the console ended with: %v", err)
+		}
+		_ = os.RemoveAll(dir)
+	})
+	select {
+	case o.link = <-link:
+	case err := <-done:
+		done <- nil
+		w.Fatalf("the console did not start: %v", err)
+	}
+	o.api = api.DialSocket(socket)
+	return o
+}
+
+// eventually repeats check until it returns "", and fails with what it returned last.
+func (w *world) eventually(check func() string) {
+	w.Helper()
+	var last string
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		if last = check(); last == "" {
+			return
+		}
+	}
+	w.Fatal(last)
+}
+
+// found waits until a text finds exactly one request in a state, and returns it.
+func (o *operated) found(text, state string) (row *operatorv1.RequestRow) {
+	o.Helper()
+	o.eventually(func() string {
+		r, err := o.api.ListRequests(o.Context(), &operatorv1.ListRequestsRequest{Text: text})
+		switch {
+		case err != nil:
+			return err.Error()
+		case len(r.Requests) != 1 || r.Requests[0].State != state:
+			return fmt.Sprintf("%q finds %v, want one request that is %s", text, r.Requests, state)
+		}
+		row = r.Requests[0]
+		return ""
+	})
+	return row
+}
+
+// An operator who knows only a vendor's name finds why its export failed, and replays it once the cause has gone.
+func TestConsoleFindsAndReplaysAFailedExport(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{deadline: 2 * time.Second})
+	down := w.down()
+	l := w.run()
+	o := l.console()
+	down.Store(true)
+	failed := w.pressIn(firstCompany, "create_vendor", w.vendor(4711, "Alpha Concrete"))
+	w.wait(failed)
+
+	row := o.found("alpha", "attention")
+	if row.RequestId != failed || row.DeadLetter == 0 && row.Reason == "" {
+		t.Errorf("found %v, want request %d with its reason", row, failed)
+	}
+	got, err := o.api.GetRequest(t.Context(), &operatorv1.GetRequestRequest{RequestId: failed})
+	if err != nil || len(got.Timeline.Steps) < 3 || got.Timeline.Verdict == "" {
+		t.Fatalf("its timeline is %v (%v)", got, err)
+	}
+	letters, err := o.api.ListDeadLetters(t.Context(), &operatorv1.ListDeadLettersRequest{})
+	if err != nil || letters.Total != 1 {
+		t.Fatalf("dead letters: %v (%v)", letters, err)
+	}
+	id := letters.DeadLetters[0].Id
+	preview, err := o.api.PreviewReplay(t.Context(), &operatorv1.PreviewReplayRequest{Ids: []uint64{id}})
+	if err != nil || len(preview.Previews) != 1 || !preview.Previews[0].Replayable {
+		t.Fatalf("preview: %v (%v)", preview, err)
+	}
+	down.Store(false)
+	replayed, err := o.api.Replay(t.Context(), &operatorv1.ReplayRequest{Ids: []uint64{id}, Wait: true})
+	if err != nil || len(replayed.Results) != 1 || !replayed.Results[0].Closed {
+		t.Fatalf("replayed: %v (%v)", replayed, err)
+	}
+	if got := replayed.Results[0].Resolution.Who; !strings.HasPrefix(got, "command line on ") {
+		t.Errorf("it was replayed by %q", got)
+	}
+	o.found("alpha", "succeeded")
+}
+
+// Every page answers, and the one-time link signs in once.
+func TestConsolePagesAnswer(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	l := w.run()
+	o := l.console()
+	id := w.pressIn(firstCompany, "create_vendor", w.vendor(4712, "Beta & Sons <Ltd>"))
+	w.succeeded(id)
+	o.found("beta", "succeeded")
+	jar, err := cookiejar.New(nil)
+	w.must(err)
+	browser := &http.Client{Jar: jar}
+	get := func(c *http.Client, url string) (int, string) {
+		t.Helper()
+		r, err := c.Get(url)
+		w.must(err)
+		defer func() { _ = r.Body.Close() }()
+		raw, err := io.ReadAll(r.Body)
+		w.must(err)
+		return r.StatusCode, string(raw)
+	}
+	if code, page := get(browser, o.link); code != http.StatusOK || !strings.Contains(page, "Nothing needs attention") {
+		t.Fatalf("the link answers %d:\n%s", code, page)
+	}
+	other, err := cookiejar.New(nil)
+	w.must(err)
+	if code, _ := get(&http.Client{Jar: other}, o.link); code == http.StatusOK {
+		t.Error("the link signs in twice")
+	}
+	for path, want := range map[string]string{
+		"/requests": "Beta &amp; Sons", "/requests.csv": "Beta & Sons", fmt.Sprintf("/requests/%d/%d", firstCompany, id): "create_vendor",
+		"/dead": "dead letter", "/companies": fmt.Sprint(firstCompany), fmt.Sprintf("/companies/%d", firstCompany): "Pause", fmt.Sprintf("/companies/%d/links", firstCompany): "vendor",
+		"/audit": "Audit", fmt.Sprintf("/audit?company=%d&since=%s", firstCompany, time.Now().UTC().Add(-time.Hour).Format("2006-01-02T15:04")): "accounted for",
+	} {
+		if code, page := get(browser, o.url+path); code != http.StatusOK || !strings.Contains(page, want) {
+			t.Errorf("%s answers %d without %q:\n%.2000s", path, code, want, page)
+		}
+	}
+}
