@@ -18,7 +18,7 @@ import (
 // Counter counts unresolved dead letters incrementally: each Read resumes where the last one stopped, so that 100,000 dead
 // letters are read once. It counts those that DeadLetters lists. Its methods are not for concurrent use.
 type Counter struct {
-	Newest uint64 // count at most so many dead letters, the newest at the time of the first Read; 0: all
+	Newest uint64 // maximum number of dead letters to count: the newest ones at the first Read; 0: all
 
 	bus         *bus.Bus
 	deadLetters position
@@ -81,7 +81,7 @@ func (c *Counter) Read(ctx context.Context) error {
 	return c.checkReplays(ctx)
 }
 
-// Partial reports whether there are dead letters that are too old to be counted; see Newest.
+// Partial reports whether Newest excludes older dead letters.
 func (c *Counter) Partial() bool { return c.from > 1 }
 
 // lost reports whether the stream was created anew, or has lost messages that were read.

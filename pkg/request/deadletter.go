@@ -77,8 +77,8 @@ func replayOf(r *tiebackv1.Resolution, now time.Time, retention time.Duration) (
 	return s, err == nil
 }
 
-// ParseDeadLetter parses a message of the stream of dead letters. A message that no service wrote is a dead letter without a
-// subject to replay it on.
+// ParseDeadLetter parses a message of the stream of dead letters. A message that was not written by a service
+// becomes a dead letter without a subject, which can't be replayed.
 func ParseDeadLetter(m bus.Message) DeadLetter {
 	d := &tiebackv1.DeadLetter{}
 	if err := proto.Unmarshal(m.Data, d); err != nil || d.Subject == "" {

@@ -10,7 +10,7 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-func TestWhenAMessageIsDue(t *testing.T) {
+func TestDue(t *testing.T) {
 	limits := Limits{Interactive: 15 * time.Minute, Sync: 2 * time.Hour}
 	event := func(payload string) []byte {
 		data, err := proto.Marshal(&tiebackv1.Event{Payload: []byte(payload)})
@@ -27,15 +27,15 @@ func TestWhenAMessageIsDue(t *testing.T) {
 		limits  Limits
 		want    time.Duration // 0: never
 	}{
-		"an export":                       {of(bus.Event, "create_vendor"), awaited, limits, 15 * time.Minute},
-		"a sync":                          {of(bus.Event, "sync_vendors"), awaited, limits, 2 * time.Hour},
-		"an export that nobody waits for": {of(bus.Event, "create_vendor"), alone, limits, 0},
-		"a sync that nobody waits for":    {of(bus.Event, "sync_vendors"), alone, limits, 0},
-		"an event that does not parse":    {of(bus.Event, "create_vendor"), []byte{0xff}, limits, 15 * time.Minute},
-		"a delivery":                      {of(bus.Delivery, ""), nil, limits, 15 * time.Minute},
-		"a sync's outcome":                {of(bus.Outcome, "sync_vendors"), nil, limits, 15 * time.Minute},
-		"on no subject of ours":           {bus.Subject{}, []byte{0xff}, limits, 15 * time.Minute},
-		"without limits":                  {of(bus.Event, "create_vendor"), awaited, Limits{}, 0},
+		"an export":                  {of(bus.Event, "create_vendor"), awaited, limits, 15 * time.Minute},
+		"a sync":                     {of(bus.Event, "sync_vendors"), awaited, limits, 2 * time.Hour},
+		"an export without a detail": {of(bus.Event, "create_vendor"), alone, limits, 0},
+		"a sync without a detail":    {of(bus.Event, "sync_vendors"), alone, limits, 0},
+		"a malformed event":          {of(bus.Event, "create_vendor"), []byte{0xff}, limits, 15 * time.Minute},
+		"a delivery":                 {of(bus.Delivery, ""), nil, limits, 15 * time.Minute},
+		"a sync's outcome":           {of(bus.Outcome, "sync_vendors"), nil, limits, 15 * time.Minute},
+		"an unknown subject":         {bus.Subject{}, []byte{0xff}, limits, 15 * time.Minute},
+		"without limits":             {of(bus.Event, "create_vendor"), awaited, Limits{}, 0},
 	} {
 		m := bus.Message{Subject: c.subject, Data: c.data, Stored: now, Stream: bus.Event.Stream()}
 		due, ok := c.limits.Due(m)

@@ -84,8 +84,8 @@ func Expire(ctx context.Context, b *bus.Bus, event bus.Message, failed *tiebackv
 	return end.Expired(), err
 }
 
-// RepairExpired dead-letters an event that has expired, in case the process that published its outcome stopped before it did
-// so. It does nothing if the event ended otherwise or has a dead letter. Call it before the event is acked.
+// RepairExpired dead-letters an event that has expired, in case the process that published its outcome stopped before it
+// dead-lettered the event. It does nothing if the event ended otherwise or has a dead letter. Call it before the event is acked.
 func RepairExpired(ctx context.Context, b *bus.Bus, event bus.Message, end End) error {
 	if !end.Expired() {
 		return nil

@@ -14,8 +14,8 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// Procore tells the click in whole seconds, and by its own clock: no tenth of a second is known.
-func TestNoMoreIsClaimedThanIsKnownOfTheClick(t *testing.T) {
+// Procore gives the time of the click in whole seconds of its own clock, so tenths of a second are not shown.
+func TestTookFromClick(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		-time.Second: "less than 1 s", 880 * time.Millisecond: "less than 1 s", 3900 * time.Millisecond: "about 3 s", 903500 * time.Millisecond: "about 15m3s",
 	} {
@@ -25,19 +25,19 @@ func TestNoMoreIsClaimedThanIsKnownOfTheClick(t *testing.T) {
 	}
 }
 
-// Each cause has a word, and the words are those that the list is filtered by.
-func TestEachCauseHasAWord(t *testing.T) {
+// Causes has the name of every cause.
+func TestCauseNames(t *testing.T) {
 	for n := range tiebackv1.Cause_name {
 		if name := CauseName(tiebackv1.Cause(n)); !slices.Contains(Causes, name) {
 			t.Errorf("cause %d is %q, which is none of %v", n, name, Causes)
 		}
 	}
 	if got := ResolutionText(&tiebackv1.Resolution{Action: tiebackv1.Action_ACTION_DISCARDED, Who: "ann", At: timestamppb.New(time.Unix(0, 0)), Reason: "no"}); got != `was discarded by ann at 1970-01-01T00:00:00Z because "no"` {
-		t.Errorf("told is %q", got)
+		t.Errorf("ResolutionText returns %q", got)
 	}
 }
 
-// recorded is a message of request 12 of company 7, the n-th that the broker stored.
+// recorded returns a message of request 12 of company 7, the n-th that the broker stored.
 func recorded(t testing.TB, n int, k bus.Kind, run string, m proto.Message) bus.Message {
 	t.Helper()
 	data, err := proto.Marshal(m)
@@ -51,8 +51,8 @@ func recorded(t testing.TB, n int, k bus.Kind, run string, m proto.Message) bus.
 	return bus.Message{Subject: s, Raw: s.String(), Data: data, Stored: now.Add(time.Duration(n) * time.Second), Stream: k.Stream(), Sequence: uint64(n)}
 }
 
-// How far a run has come is told by what came last in it, in whatever order the messages are read.
-func TestHowFarEachRunHasCome(t *testing.T) {
+// The state of a run is that of its last message, in whatever order the messages are read.
+func TestRunStates(t *testing.T) {
 	failed := &tiebackv1.Outcome{CloseOuts: []*tiebackv1.CloseOut{{RequestDetailId: 5, Status: tiebackv1.Status_STATUS_FAILED, KeptStatus: "success"}}}
 	letter := &tiebackv1.DeadLetter{Error: "no", Subject: "tb.event.export.create_vendor.7.12", Stage: "export"}
 	replay := &tiebackv1.Resolution{DeadLetter: 3, Action: tiebackv1.Action_ACTION_REPLAYED, Subject: "tb.event.export.create_vendor.7.12.3"}
@@ -63,7 +63,7 @@ func TestHowFarEachRunHasCome(t *testing.T) {
 		want     []string
 	}{
 		"received":          {[]bus.Message{delivery}, []string{"waiting to be fetched"}},
-		"at work":           {[]bus.Message{delivery, event}, []string{"being processed"}},
+		"being processed":   {[]bus.Message{delivery, event}, []string{"being processed"}},
 		"dead":              {[]bus.Message{event, dead}, []string{"dead-lettered; nothing was reported to Procore"}},
 		"dead and reported": {[]bus.Message{event, dead, outcome, closed}, []string{"closed: request detail 5 failed, but Procore keeps the earlier status success; dead-lettered"}},
 		"left alone":        {[]bus.Message{event, recorded(t, 5, bus.Closed, "", &tiebackv1.Outcome{Left: "rejected", CloseOuts: failed.CloseOuts})}, []string{"left alone: rejected"}},

@@ -78,8 +78,8 @@ func (f Filter) matches(d DeadLetter) bool {
 	return false
 }
 
-// DeadLetters returns the dead letters that the filter selects, oldest first, without their messages. One that is published
-// meanwhile may be missing.
+// DeadLetters returns the dead letters that the filter selects, oldest first, without their messages. A dead letter that is
+// published during the call may be missing.
 func DeadLetters(ctx context.Context, b *bus.Bus, f Filter) ([]DeadLetter, error) {
 	var all []DeadLetter
 	err := b.Scan(ctx, bus.Scan{Kind: bus.Dead, Since: f.Since, Subjects: f.subjects()}, func(m bus.Message) error {
@@ -142,7 +142,8 @@ func replays(k bus.Kind, requests string) []string {
 	return []string{fmt.Sprintf("tb.%s.*.*.%s.*", k, requests)}
 }
 
-// resolve sets the resolutions and states of dead letters, from the resolutions of requests that were published since.
+// resolve sets the resolutions and states of dead letters. It reads the resolutions of requests that were published since a
+// time. requests is as in replays.
 func resolve(ctx context.Context, b *bus.Bus, since time.Time, requests string, all []DeadLetter) error {
 	at := make(map[uint64]int, len(all))
 	for i, d := range all {

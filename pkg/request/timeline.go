@@ -35,7 +35,7 @@ const (
 	StatusReporter = "status-reporter"
 )
 
-// Timeline is what the streams hold of one ERP request, without payloads. The zero value is empty.
+// Timeline is the history of one ERP request in the streams, without payloads. The zero value is empty.
 type Timeline struct {
 	Request     int64
 	Type        string    // catalogue.Unknown if not known

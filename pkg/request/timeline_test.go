@@ -8,8 +8,8 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// Of several runs at work the one that came to its stage last is where the request is, whatever order they are read in.
-func TestTheNewestRunAtWorkIsWhereARequestIs(t *testing.T) {
+// If several runs are at a stage, Stage returns that of the run that arrived last, in whatever order they are read.
+func TestStageIsThatOfTheNewestRun(t *testing.T) {
 	event := recorded(t, 1, bus.Event, "", &tiebackv1.Event{})
 	replay, again := recorded(t, 2, bus.Event, "3", &tiebackv1.Event{}), recorded(t, 3, bus.Outcome, "3-2", &tiebackv1.Outcome{})
 	for range 16 {
@@ -21,8 +21,8 @@ func TestTheNewestRunAtWorkIsWhereARequestIs(t *testing.T) {
 	}
 }
 
-// An event for which nobody waits is closed by nothing at its deadline, and is not overdue.
-func TestAnEventThatNobodyWaitsForIsNotOverdue(t *testing.T) {
+// An event without a request detail has no due time, and is never overdue.
+func TestEventWithoutDetailIsNotOverdue(t *testing.T) {
 	rules := Rules{Limits: Limits{Interactive: 15 * time.Minute, Sync: 2 * time.Hour}}
 	later := now.Add(time.Hour)
 	for payload, want := range map[string]Class{`{"request_data":{}}`: InProgress, `{"request_data":{"request_detail_id":5}}`: Overdue} {
@@ -33,8 +33,8 @@ func TestAnEventThatNobodyWaitsForIsNotOverdue(t *testing.T) {
 	}
 }
 
-// A replay that was decided and never published needs a person, until the streams could have forgotten it.
-func TestAnInterruptedReplayNeedsAPerson(t *testing.T) {
+// A dead letter is unresolved if its replay was not published, unless the replay may have expired since.
+func TestInterruptedReplayIsUnresolved(t *testing.T) {
 	dead := recorded(t, 1, bus.Dead, "", &tiebackv1.DeadLetter{Stage: "export", Subject: "tb.event.export.create_vendor.7.12"})
 	decided := recorded(t, 2, bus.Resolution, "1", &tiebackv1.Resolution{DeadLetter: 1, Action: tiebackv1.Action_ACTION_REPLAYED, Subject: "tb.event.export.create_vendor.7.12.1"})
 	published := recorded(t, 3, bus.Event, "1", &tiebackv1.Event{})
@@ -46,7 +46,7 @@ func TestAnInterruptedReplayNeedsAPerson(t *testing.T) {
 		"open":        {[]bus.Message{dead}, 0, StateOpen},
 		"interrupted": {[]bus.Message{decided, dead}, 0, StateInterrupted},
 		"published":   {[]bus.Message{published, decided, dead}, 0, StateReplayed},
-		"forgotten":   {[]bus.Message{dead, decided}, time.Hour, StateReplayed},
+		"expired":     {[]bus.Message{dead, decided}, time.Hour, StateReplayed},
 	} {
 		timeline := Of(12, c.messages, c.kept)
 		if got := timeline.DeadLetters[0].State; got != c.want || (timeline.OpenDeadLetter() == nil) != timeline.DeadLetters[0].Resolved() {

@@ -88,7 +88,7 @@ type Rules struct {
 	Company *company.Company // its Since excludes older requests; nil: none is excluded
 }
 
-// Procore is what Procore's lists have of a request. The zero value means that they were not read, or have nothing.
+// Procore is what Procore's lists contain about a request. The zero value means that they were not read or do not contain it.
 type Procore struct {
 	Details  []procore.Detail
 	Logged   string    // outcome of its delivery in Procore's log; "": the log does not have it
@@ -105,8 +105,8 @@ type Verdict struct {
 	Ended string    // how the request ended, as a sentence without a full stop; "": it is in progress, or never arrived
 }
 
-// Verdict returns the state of a request by the streams and by Procore's lists, as of now. t may be nil if the streams hold
-// nothing.
+// Verdict returns the state of a request at the time now, from the streams and Procore's lists. t may be nil if the streams
+// have no message of the request.
 func (t *Timeline) Verdict(r Rules, p Procore, now time.Time) Verdict {
 	var v Verdict
 	for _, d := range p.Details {
@@ -389,7 +389,7 @@ func runText(run string) string {
 	id, _, _ := strings.Cut(run, "-")
 	switch {
 	case run == bus.Swept:
-		return "the request detail that its end had left open"
+		return "the request detail that was left open"
 	case (bus.Subject{Run: run}).IsLate():
 		return "the late outcome"
 	}

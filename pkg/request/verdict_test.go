@@ -13,7 +13,7 @@ var now = time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 
 func ago(d time.Duration) Position { return Position{At: now.Add(-d), Sequence: 1} }
 
-func told(detail int64, s tiebackv1.Status) []*tiebackv1.CloseOut {
+func closeOuts(detail int64, s tiebackv1.Status) []*tiebackv1.CloseOut {
 	return []*tiebackv1.CloseOut{{RequestDetailId: detail, Status: s}}
 }
 
@@ -22,21 +22,21 @@ const (
 	bad  = tiebackv1.Status_STATUS_FAILED
 )
 
-// run is a run with what was reported of it.
+// run is a run and its report.
 type run struct {
 	Delivery, Event, Outcome, Late, Closed Position
-	Told                                   []*tiebackv1.CloseOut
+	CloseOuts                              []*tiebackv1.CloseOut
 	Left                                   string
 	Dead                                   bool
 }
 
-// timelineOf makes a timeline of runs.
+// timelineOf returns a timeline of runs.
 func timelineOf(runs map[string]*run, letters []DeadLetter) *Timeline {
 	t := &Timeline{Request: 9, Type: "create_vendor", DeadLetters: letters}
 	for name, r := range runs {
 		t.Runs = append(t.Runs, &Run{Name: name, Delivery: r.Delivery, Event: r.Event, Outcome: r.Outcome, Late: r.Late, awaited: true})
 		if r.Closed.exists() {
-			t.Reports = append(t.Reports, Report{Position: r.Closed, Run: name, CloseOuts: r.Told, Left: r.Left, DeadLettered: r.Dead})
+			t.Reports = append(t.Reports, Report{Position: r.Closed, Run: name, CloseOuts: r.CloseOuts, Left: r.Left, DeadLettered: r.Dead})
 		}
 	}
 	return t
@@ -51,13 +51,13 @@ func discarded(d DeadLetter) DeadLetter {
 	return d
 }
 
-func TestHowARequestEndedIsJudgedByStreamsAndDetails(t *testing.T) {
+func TestVerdict(t *testing.T) {
 	open, final := []procore.Detail{{ID: 5, Status: "in_progress"}}, []procore.Detail{{ID: 5, Status: "failed"}}
-	worked := run{Delivery: ago(time.Hour), Event: ago(time.Hour), Outcome: ago(time.Hour), Closed: ago(time.Hour)}
-	with := func(told []*tiebackv1.CloseOut) *run { r := worked; r.Told = told; return &r }
+	processed := run{Delivery: ago(time.Hour), Event: ago(time.Hour), Outcome: ago(time.Hour), Closed: ago(time.Hour)}
+	with := func(all []*tiebackv1.CloseOut) *run { r := processed; r.CloseOuts = all; return &r }
 	since := now.Add(-time.Hour).Truncate(time.Second)
 	ours := &company.Company{Since: since}
-	left := func(why string) *run { r := worked; r.Left = why; return &r }
+	left := func(why string) *run { r := processed; r.Left = why; return &r }
 	for _, c := range []struct {
 		name    string
 		runs    map[string]*run
@@ -67,25 +67,25 @@ func TestHowARequestEndedIsJudgedByStreamsAndDetails(t *testing.T) {
 		want    Class
 		stage   string
 	}{
-		{name: "success", runs: map[string]*run{"": with(told(5, good))}, details: final, want: Success},
+		{name: "success", runs: map[string]*run{"": with(closeOuts(5, good))}, details: final, want: Success},
 		{name: "without a detail", runs: map[string]*run{"": with(nil)}, logged: "ok", want: Success},
-		{name: "refused by the ERP", runs: map[string]*run{"": with(told(5, bad))}, details: final, want: Failed},
-		{name: "success that Procore would not take", runs: map[string]*run{"": with([]*tiebackv1.CloseOut{{RequestDetailId: 5, Status: good, KeptStatus: "failed"}})}, details: final, want: Failed},
-		{name: "dead and closed", runs: map[string]*run{"": with(told(5, bad))}, letters: []DeadLetter{letter("export", "")}, details: final, want: Dead},
-		{name: "dead, and its letter is gone", runs: map[string]*run{"": {Event: ago(time.Hour), Closed: ago(time.Hour), Dead: true, Told: told(5, bad)}}, details: final, want: Lost},
-		{name: "dead, and its letter may come", runs: map[string]*run{"": {Event: ago(time.Hour), Closed: ago(time.Second), Dead: true, Told: told(5, bad)}}, details: final, want: Dead},
-		{name: "dead without a word", runs: map[string]*run{"": with(nil)}, letters: []DeadLetter{letter("fetcher", "")}, details: open, want: Unclosed},
-		{name: "dead, and the swept outcome is on its way", runs: map[string]*run{"": with(nil), "swept": {Outcome: ago(time.Minute)}}, letters: []DeadLetter{letter("fetcher", "")}, details: open, want: InProgress, stage: "status-reporter"},
+		{name: "refused by the ERP", runs: map[string]*run{"": with(closeOuts(5, bad))}, details: final, want: Failed},
+		{name: "success that Procore refused", runs: map[string]*run{"": with([]*tiebackv1.CloseOut{{RequestDetailId: 5, Status: good, KeptStatus: "failed"}})}, details: final, want: Failed},
+		{name: "dead and closed", runs: map[string]*run{"": with(closeOuts(5, bad))}, letters: []DeadLetter{letter("export", "")}, details: final, want: Dead},
+		{name: "dead, and its dead letter is missing", runs: map[string]*run{"": {Event: ago(time.Hour), Closed: ago(time.Hour), Dead: true, CloseOuts: closeOuts(5, bad)}}, details: final, want: Lost},
+		{name: "dead a moment ago, without a dead letter yet", runs: map[string]*run{"": {Event: ago(time.Hour), Closed: ago(time.Second), Dead: true, CloseOuts: closeOuts(5, bad)}}, details: final, want: Dead},
+		{name: "dead, and not closed", runs: map[string]*run{"": with(nil)}, letters: []DeadLetter{letter("fetcher", "")}, details: open, want: Unclosed},
+		{name: "dead, and the swept outcome is in progress", runs: map[string]*run{"": with(nil), "swept": {Outcome: ago(time.Minute)}}, letters: []DeadLetter{letter("fetcher", "")}, details: open, want: InProgress, stage: "status-reporter"},
 		{name: "dead at the status-reporter", runs: map[string]*run{"": {Outcome: ago(time.Hour)}}, letters: []DeadLetter{letter("status-reporter", "")}, details: open, want: Unclosed},
 		{name: "discarded", runs: map[string]*run{"": {Event: ago(time.Hour)}}, letters: []DeadLetter{discarded(letter("export", ""))}, want: Discarded},
 		{name: "discarded, and the button busy", runs: map[string]*run{"": {Event: ago(time.Hour)}}, letters: []DeadLetter{discarded(letter("export", ""))}, details: open, want: Unclosed},
-		{name: "closed here, open there", runs: map[string]*run{"": with(told(5, good))}, details: open, want: Mismatch},
-		{name: "closed while Procore was read", runs: map[string]*run{"": {Outcome: ago(0), Closed: ago(-time.Second), Told: told(5, good)}}, details: open, want: Success},
+		{name: "closed in the streams, open in Procore", runs: map[string]*run{"": with(closeOuts(5, good))}, details: open, want: Mismatch},
+		{name: "closed while Procore was read", runs: map[string]*run{"": {Outcome: ago(0), Closed: ago(-time.Second), CloseOuts: closeOuts(5, good)}}, details: open, want: Success},
 		{name: "at the fetcher", runs: map[string]*run{"": {Delivery: ago(time.Minute)}}, details: open, want: InProgress, stage: "fetcher"},
 		{name: "at its worker", runs: map[string]*run{"": {Delivery: ago(time.Minute), Event: ago(time.Minute)}}, details: open, want: InProgress, stage: "export"},
 		{name: "at its worker for too long", runs: map[string]*run{"": {Event: ago(17 * time.Minute)}}, details: open, want: Overdue, stage: "export"},
 		{name: "replayed, at its worker", runs: map[string]*run{"": with(nil), "1": {Event: ago(time.Minute)}}, letters: []DeadLetter{letter("export", "")}, details: open, want: InProgress, stage: "export"},
-		{name: "late outcome under way", runs: map[string]*run{"": {Event: ago(time.Hour), Outcome: ago(time.Hour), Closed: ago(time.Hour), Late: ago(time.Minute)}}, details: open, want: InProgress, stage: "status-reporter"},
+		{name: "late outcome in progress", runs: map[string]*run{"": {Event: ago(time.Hour), Outcome: ago(time.Hour), Closed: ago(time.Hour), Late: ago(time.Minute)}}, details: open, want: InProgress, stage: "status-reporter"},
 		{name: "discarded by Procore", logged: "discarded", want: Missed},
 		{name: "an open detail, no delivery", details: open, want: Missed},
 		{name: "older than since", details: []procore.Detail{{ID: 5, Status: "in_progress", Created: since.Add(-time.Second)}}, want: Older},
@@ -99,8 +99,8 @@ func TestHowARequestEndedIsJudgedByStreamsAndDetails(t *testing.T) {
 		{name: "left alone as rejected", runs: map[string]*run{"": left("rejected")}, details: []procore.Detail{{ID: 5, Status: "rejected"}}, want: CalledOff},
 		{name: "left alone as rejected, open again", runs: map[string]*run{"": left("rejected")}, details: open, want: Mismatch},
 		{name: "left alone for an unknown status", runs: map[string]*run{"": left("on_hold")}, want: Unknown},
-		{name: "booked, and rejected", runs: map[string]*run{"": with(told(5, good))}, details: []procore.Detail{{ID: 5, Status: "rejected"}}, want: Mismatch},
-		{name: "failed, and rejected", runs: map[string]*run{"": with(told(5, bad))}, details: []procore.Detail{{ID: 5, Status: "rejected"}}, want: Failed},
+		{name: "booked, and rejected", runs: map[string]*run{"": with(closeOuts(5, good))}, details: []procore.Detail{{ID: 5, Status: "rejected"}}, want: Mismatch},
+		{name: "failed, and rejected", runs: map[string]*run{"": with(closeOuts(5, bad))}, details: []procore.Detail{{ID: 5, Status: "rejected"}}, want: Failed},
 		{name: "closed by hand", details: final, logged: "discarded", want: Elsewhere},
 	} {
 		t.Run(c.name, func(t *testing.T) {
