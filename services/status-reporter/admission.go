@@ -17,8 +17,8 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// admit checks the contents of an outcome. The broker checks only who publishes on its subject, and an attacker may
-// control such a service. The outcome may have:
+// admit checks the contents of an outcome. The broker checks only which services may publish on its subject, and an attacker
+// may control one of them. The outcome may have:
 //
 //	under "_"            failures; success only for a request that the sweep closes, see reportedWhole
 //	of an event type     marks, unlinks and links of its catalogue row; success only for request details of its event

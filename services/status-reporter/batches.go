@@ -9,8 +9,8 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// conflictFree sorts outcomes by the keys of their requests, which puts none before one that it came after, and splits them into batches without conflicting updates
-// of one record or request detail. A flush makes all marks before all unlinks, and Procore's refusal names the record,
+// conflictFree sorts outcomes by the order keys of their requests, oldest first, and splits them into batches without
+// conflicting updates of one record or request detail. A flush makes all marks before all unlinks, and Procore's refusal names the record,
 // not the request, so one flush can carry only one update of a record.
 func conflictFree(outcomes []*waiting) [][]*waiting {
 	slices.SortStableFunc(outcomes, func(a, b *waiting) int {

@@ -38,7 +38,8 @@ type record struct {
 }
 
 // dropSuperseded removes from a batch the updates of records that a newer request has updated since, so that Procore
-// keeps the newest request's mark. Of two requests whose order is unknown, Procore keeps the mark that was made first. An outcome whose links can't be read leaves the batch with the error, and is redelivered.
+// keeps the newest request's mark. Of two requests whose order is unknown, Procore keeps the mark that was made first. An
+// outcome whose links can't be read is removed from the batch, fails with the error, and is redelivered.
 func (s *Service) dropSuperseded(ctx context.Context, batch []*waiting) []*waiting {
 	errs := make([]error, len(batch))
 	var reads sync.WaitGroup

@@ -176,8 +176,8 @@ func (w *overdueMonitor) expire(ctx context.Context) error {
 }
 
 // why returns the reason why an event waits: the failure of its last attempt, unless that was only a wait for its turn,
-// or the company's trouble has the same source and is newer. A call that hangs ends no attempt, and while an event waits
-// as the ERP asked, the ones behind it are not attempted. It returns nil if a worker has the event and no trouble is known.
+// or the company's trouble has the same source and is newer. While a call hangs, no attempt ends; and while an event
+// waits because the ERP asked for it, the events behind it are not attempted. It returns nil if a worker has the event and no trouble is known.
 func (w *overdueMonitor) why(ctx context.Context, o *open) error {
 	s := o.message.Subject
 	attempts, err := w.bus.Attempts(ctx, bus.AttemptKey{Stream: o.message.Stream, Consumer: string(s.Category), Sequence: o.message.Sequence})

@@ -9,7 +9,7 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// It has a row for each row of the table at reasonOf.
+// TestMessages has a case for each row of the table at reasonOf.
 func TestMessages(t *testing.T) {
 	chicago, err := time.LoadLocation("America/Chicago")
 	if err != nil {
@@ -31,15 +31,15 @@ func TestMessages(t *testing.T) {
 	}{
 		{"the connector's own words", words(of(fault.FromERP, fault.Transient, ""), "The books are closed for maintenance."),
 			"The books are closed for maintenance. It has been so since 09:02 CST.", "later", false},
-		{"the ERP is away", of(fault.FromERP, fault.Transient, fault.NoAnswer), "Your ERP system has not answered since 09:02 CST.", "once it answers", false},
+		{"the ERP does not answer", of(fault.FromERP, fault.Transient, fault.NoAnswer), "Your ERP system has not answered since 09:02 CST.", "once it answers", false},
 		{"the ERP's answer was lost", of(fault.FromERP, fault.Ambiguous, fault.NoAnswer), "Your ERP system has not answered since 09:02 CST.", "once it answers", false},
-		{"the ERP hangs, and no call has its turn", of(fault.FromERP, fault.Throttled, fault.NoAnswer), "Your ERP system has not answered since 09:02 CST.", "once it answers", false},
+		{"the ERP hangs, and calls are queued", of(fault.FromERP, fault.Throttled, fault.NoAnswer), "Your ERP system has not answered since 09:02 CST.", "once it answers", false},
 		{"the ERP refuses our password", of(fault.FromERP, fault.Transient, fault.Denied), "Your ERP system has refused the sign-in of the ERP integration since 09:02 CST.", "once that is corrected", true},
-		{"the ERP is at work on others", of(fault.FromERP, fault.Throttled, fault.Busy), "Your ERP system is busy with other requests of your company, and this one waits for its turn.", "later", false},
+		{"the ERP is busy", of(fault.FromERP, fault.Throttled, fault.Busy), "Your ERP system is busy with other requests of your company, and this one waits for its turn.", "later", false},
 		{"the ERP asks for an hour", waiting(of(fault.FromERP, fault.Throttled, ""), time.Hour), "Your ERP system takes no more calls until 10:03 CST.", "after that", false},
 		{"the ERP asks for a second", waiting(of(fault.FromERP, fault.Throttled, ""), time.Second), "Your ERP system takes no more calls for the moment.", "later", false},
-		{"the ERP answers nonsense", of(fault.FromERP, fault.Transient, ""), "Your ERP system has answered with an error since 09:02 CST.", "later", true},
-		{"Procore is away", of(fault.FromProcore, fault.Transient, fault.NoAnswer), "Procore has not answered the ERP integration since 09:02 CST.", "once it answers", false},
+		{"the ERP answers with an error", of(fault.FromERP, fault.Transient, ""), "Your ERP system has answered with an error since 09:02 CST.", "later", true},
+		{"Procore does not answer", of(fault.FromProcore, fault.Transient, fault.NoAnswer), "Procore has not answered the ERP integration since 09:02 CST.", "once it answers", false},
 		{"Procore refuses our secret, or lacks a permission", of(fault.FromProcore, fault.Transient, fault.Denied),
 			"Procore has refused the sign-in, or a permission, of the ERP integration since 09:02 CST.", "once that is corrected", true},
 		{"Procore's limit", waiting(of(fault.FromProcore, fault.Throttled, ""), 20*time.Hour), "Procore takes no more calls from the ERP integration until 05:03 CST on 2 December.", "after that", false},
@@ -49,8 +49,8 @@ func TestMessages(t *testing.T) {
 		{"the books are damaged", of("", fault.Transient, fault.Damaged), "The books of your ERP system are damaged, and nothing is booked until they are restored.", "once they are restored", true},
 		{"the worker is down", of("", fault.Transient, fault.NotRunning), "The part of the ERP integration that does this is not running.", "once it runs", true},
 		{"a panic of ours", of("", fault.Transient, ""), "An error of the ERP integration itself has delayed this since 09:02 CST.", "later", true},
-		{"behind other work", of("", fault.Transient, fault.Queued), "Other requests are before it.", "later", false},
-		{"at work", nil, "The ERP integration has received it, and has not finished it yet.", "later", false},
+		{"queued", of("", fault.Transient, fault.Queued), "Other requests are before it.", "later", false},
+		{"in progress", nil, "The ERP integration has received it, and has not finished it yet.", "later", false},
 	} {
 		ask := ""
 		if c.ask {
