@@ -14,8 +14,8 @@ import (
 )
 
 // Attempts is the stored record of the attempts at an unfinished message. A first attempt is not stored, and the record is
-// deleted after the last. The broker's own count is of deliveries, which would blame the messages that are in flight
-// beside a poison message.
+// deleted after the last. The broker counts only deliveries, which would also count against the messages that are
+// in flight when a poison message crashes the process.
 type Attempts struct {
 	Done       int       `json:"done"`       // attempts that ended with an error, but not throttled ones
 	Unfinished int       `json:"unfinished"` // attempts that began since and have not ended; one may be running
@@ -117,9 +117,9 @@ func (b *Bus) attempts(ctx context.Context, of AttemptKey) (a Attempts, found bo
 	return readAttempts(e), true, nil
 }
 
-// EachAttempts calls each for the stored attempts of at most most messages, in no order. It returns true if there are more.
-func (b *Bus) EachAttempts(ctx context.Context, most int, each func(AttemptKey, Attempts)) (cut bool, err error) {
-	return b.bucket.Each(ctx, "attempt.>", most, func(e Entry) error {
+// EachAttempts calls each for the stored attempts of at most limit messages, in no order. It returns true if there are more.
+func (b *Bus) EachAttempts(ctx context.Context, limit int, each func(AttemptKey, Attempts)) (more bool, err error) {
+	return b.bucket.Each(ctx, "attempt.>", limit, func(e Entry) error {
 		if of, ok := parseAttemptKey(e.Key); ok {
 			each(of, readAttempts(e))
 		}

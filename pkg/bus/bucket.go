@@ -108,10 +108,10 @@ func (b *Bucket) publish(ctx context.Context, key string, value []byte, h nats.H
 	return b.publisher.Publish(ctx, &nats.Msg{Subject: topology.State.Subject(key), Data: value, Header: h})
 }
 
-// Each calls each for the entries whose key matches a filter and that have a value, in no order, for at most most of them
+// Each calls each for the entries whose key matches a filter and that have a value, in no order, for at most limit of them
 // (0: all). It returns true if there are more. An entry that is written or deleted in the meantime is passed in its old
 // or new state, or left out.
-func (b *Bucket) Each(ctx context.Context, filter string, most int, each func(Entry) error) (cut bool, err error) {
+func (b *Bucket) Each(ctx context.Context, filter string, limit int, each func(Entry) error) (more bool, err error) {
 	listing, cancel := answerContext(ctx)
 	defer cancel()
 	info, err := b.stream.Info(listing, jetstream.WithSubjectFilter(topology.State.Subject(filter)))
@@ -132,7 +132,7 @@ func (b *Bucket) Each(ctx context.Context, filter string, most int, each func(En
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			if seen++; most > 0 && seen > most {
+			if seen++; limit > 0 && seen > limit {
 				return ErrStopScan
 			}
 			return each(e)

@@ -11,8 +11,8 @@
 // closed is published at most once per subject (see IfAbsent). This is the idempotency guard of the pipeline, for as long
 // as Options.Retention.
 //
-// Streams and consumers are created by each process that connects (the default), or by SetUp alone, so that other
-// processes need no right to (Options.TopologyManaged).
+// Streams and consumers are created by each process that connects (the default), or only by SetUp, so that other processes
+// need no permission to create them (Options.TopologyManaged).
 package bus
 
 import (

@@ -26,7 +26,7 @@ type capacityGuard struct {
 // measureEvery is how long a measurement is used.
 const measureEvery = 2 * time.Second
 
-// check returns a throttled error while nine tenths of the capacity are used, or while the broker does not say. Callers
+// check returns a throttled error while nine tenths of the capacity are used, or while the size of the streams is not known. Callers
 // share one measurement, and wait for it until ctx ends.
 func (r *capacityGuard) check(ctx context.Context) error {
 	if r == nil {

@@ -28,9 +28,8 @@ func (m *mute) Stream(ctx context.Context, _ string) (jetstream.Stream, error) {
 	return nil, ctx.Err()
 }
 
-// While nobody can tell how full the streams are all are told so together, none later than one look
-// takes, or than it can wait.
-func TestWhoAsksForRoomWaitsForOneLookAtMost(t *testing.T) {
+// If the size of the streams can't be measured, all callers share one measurement. A caller waits for it until its context ends.
+func TestCallersShareOneMeasurement(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		broker := &mute{}
 		r := &capacityGuard{js: broker, max: 100}
@@ -41,10 +40,10 @@ func TestWhoAsksForRoomWaitsForOneLookAtMost(t *testing.T) {
 			all.Go(func() {
 				began := time.Now()
 				if err := r.check(t.Context()); fault.ClassOf(err) != fault.Throttled {
-					t.Errorf("%v, want it throttled", err)
+					t.Errorf("%v, want a throttled error", err)
 				}
 				if took := time.Since(began); took > measureEvery {
-					t.Errorf("number %d waited %v", i, took)
+					t.Errorf("caller %d waited %v", i, took)
 				}
 			})
 		}
@@ -52,11 +51,11 @@ func TestWhoAsksForRoomWaitsForOneLookAtMost(t *testing.T) {
 		defer cancel()
 		began := time.Now()
 		if err := r.check(hurry); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 100*time.Millisecond {
-			t.Errorf("who can wait 100 ms: %v after %v", err, time.Since(began))
+			t.Errorf("with a timeout of 100 ms: %v after %v", err, time.Since(began))
 		}
 		all.Wait()
 		if err := r.check(t.Context()); fault.ClassOf(err) != fault.Throttled || broker.asked != 1 {
-			t.Errorf("%v; looked %d times in %v, want one", err, broker.asked, time.Since(start))
+			t.Errorf("%v; %d measurements in %v, want one", err, broker.asked, time.Since(start))
 		}
 	})
 }

@@ -22,7 +22,7 @@ import (
 var ErrRecovering = errors.New("the broker is recovering its streams")
 
 // errUnreachable is the reason during the first attempt to connect.
-var errUnreachable = errors.New("it can't be reached: does it run, and is TIEBACK_NATS_URL right?")
+var errUnreachable = errors.New("it can't be reached: is it running, and is TIEBACK_NATS_URL correct?")
 
 // remindEvery is the time between two log lines that give the same reason for waiting.
 const remindEvery = 30 * time.Second
@@ -147,5 +147,5 @@ func (b *Bus) unavailableReason(err error) error {
 	case last == nil:
 		return errUnreachable
 	}
-	return fmt.Errorf("it can't be reached: does it run, and are TIEBACK_NATS_URL and TIEBACK_NATS_CA_FILE right? (%w)", last)
+	return fmt.Errorf("it can't be reached: is it running, and are TIEBACK_NATS_URL and TIEBACK_NATS_CA_FILE correct? (%w)", last)
 }

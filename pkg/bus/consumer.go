@@ -14,7 +14,7 @@ import (
 // Message is one message as a handler sees it.
 type Message struct {
 	Subject     Subject
-	Raw         string // the subject as received, even where it does not parse
+	Raw         string // the subject as received, even if it does not parse
 	Data        []byte
 	Attempt     int       // 1 for the first
 	Redelivered bool      // an earlier attempt may have done part of the work: one has begun, or the message is older than its consumer
@@ -65,10 +65,10 @@ type Handler func(context.Context, Message) error
 //	                       the message is older than RetryFor, the error counts as permanent
 //	permanent              GiveUp is called, and the message acked; if GiveUp fails, it is redelivered
 //
-// A poison message is one that crashes its process: its attempts end without a result. The quarantine tells it from
-// the messages that were running beside it; after maxUnfinished such attempts it is given up.
+// A poison message is one that crashes its process: its attempts end without a result. The quarantine distinguishes
+// it from the messages that were running at the same time. After maxUnfinished such attempts it is given up.
 //
-// The broker keeps acks in the durable consumer alone. If the consumer was lost or created again, all messages of the
+// The broker stores acks only in the durable consumer. If the consumer was lost or created again, all messages of the
 // stream are delivered as if for the first time. A message that is older than its consumer is therefore Redelivered,
 // and Done is called before it is queued, so that new messages do not wait behind it. Done is also called for a
 // message that is redelivered or was stored more than 5 seconds (or RetryFor) ago, because a broker that lost power may
@@ -89,7 +89,7 @@ type Consumer struct {
 	Paused func(company int64) bool
 	// Done reports whether a message was processed before. If so it is acked and not handled. May be nil.
 	Done func(context.Context, Message) (bool, error)
-	// GiveUp takes a message that can't be processed, and must store it as a dead letter.
+	// GiveUp is called for a message that can't be processed. It must store the message as a dead letter.
 	GiveUp  func(ctx context.Context, m Message, err error) error
 	Observe func(m Message, took time.Duration, verdict string, err error) // called once per attempt; may be nil
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// While a cluster starts, the broker refuses a stream with "no suitable peers for placement", which has the status 400 and passes.
+// While a cluster starts, the broker refuses a stream with "no suitable peers for placement", which has the status 400 and is temporary.
 func TestIsPermanent(t *testing.T) {
 	for _, of := range []struct {
 		err  error

@@ -61,8 +61,8 @@ const (
 	pullMost = 256
 )
 
-// pull pulls messages while a worker is free, even if the queues are full: the messages behind those of a company
-// that has its share may belong to others. It returns nil when ctx ends, and an error if the consumer or its stream
+// pull pulls messages while a worker is free, even if the queues are full: behind the messages of a company that has
+// used its share, there may be messages of other companies. It returns nil when ctx ends, and an error if the consumer or its stream
 // does not exist any more.
 func (r *dispatcher) pull(ctx context.Context, cons jetstream.Consumer) error {
 	for {
@@ -131,7 +131,7 @@ func (r *dispatcher) checkPull(ctx context.Context, cons jetstream.Consumer, err
 	return nil
 }
 
-// receive queues a message, or releases it if its company's queue is full, and starts what may start. A message that
+// receive queues a message, or releases it if its company's queue is full, and starts the messages that may start. A message that
 // is older than its consumer is acked if Done says so. A second copy of a message that is in flight is dropped: the
 // result of the first one settles both.
 func (r *dispatcher) receive(ctx context.Context, m jetstream.Msg) {
@@ -173,7 +173,7 @@ func (r *dispatcher) predatesConsumer(stored time.Time) bool {
 	return stored.Before(r.created)
 }
 
-// enqueue queues a message and starts what may start. If there is no room it returns false and the delay after which
+// enqueue queues a message and starts the messages that may start. If there is no room it returns false and the delay after which
 // the message should be redelivered.
 func (r *dispatcher) enqueue(ctx context.Context, h *prefetched) (delay time.Duration, queued bool) {
 	r.mu.Lock()

@@ -9,8 +9,7 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// FuzzSubject: what parses is written as it was read, so that nobody can hide behind a second
-// spelling of a subject.
+// FuzzSubject checks that each subject that parses has one spelling: String returns the parsed text.
 func FuzzSubject(f *testing.F) {
 	for _, seed := range []string{
 		"tb.event.export.create_vendor.7.9", "tb.event.export.create_vendor.7.9.42", "tb.outcome._._.7.9.late", "tb.outcome.sync.sync_vendors.7.9.42-late",
@@ -22,13 +21,13 @@ func FuzzSubject(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw string) {
 		s, err := Parse(raw)
 		if err == nil && s.String() != raw {
-			t.Errorf("%q parses and is written %q", raw, s)
+			t.Errorf("%q parses, but String returns %q", raw, s)
 		}
 	})
 }
 
-// FuzzEnvelope decodes what anybody may put on the bus: what is not of its subject's company and
-// request is refused for good, and nothing panics.
+// FuzzEnvelope checks that Decode does not panic on any input, and refuses a message of another company or request with a
+// permanent error.
 func FuzzEnvelope(f *testing.F) {
 	for _, m := range []proto.Message{
 		&tiebackv1.Delivery{CompanyId: 7, ErpRequestId: 9}, &tiebackv1.Event{CompanyId: 7, ErpRequestId: 9, Type: "create_vendor", Payload: []byte("{}")},
@@ -50,9 +49,9 @@ func FuzzEnvelope(f *testing.F) {
 			err := Decode(msg, into)
 			switch {
 			case err != nil && fault.ClassOf(err) != fault.Permanent:
-				t.Errorf("%v is no permanent error", err)
+				t.Errorf("%v is not a permanent error", err)
 			case err == nil && (into.GetCompanyId() != 7 || into.GetErpRequestId() != 9):
-				t.Errorf("took a message of company %d, request %d", into.GetCompanyId(), into.GetErpRequestId())
+				t.Errorf("accepted a message of company %d, request %d", into.GetCompanyId(), into.GetErpRequestId())
 			}
 		}
 	})

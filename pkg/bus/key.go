@@ -43,7 +43,7 @@ func credentials(o Options) ([]nats.Option, *key, error) {
 		return opts, nil, nil
 	}
 	if hasUser(o.URL) {
-		return nil, nil, errors.New("TIEBACK_NATS_NKEY_FILE: TIEBACK_NATS_URL names a user too; give one of them")
+		return nil, nil, errors.New("TIEBACK_NATS_NKEY_FILE: TIEBACK_NATS_URL has a user too; give only one of them")
 	}
 	k := &key{file: o.NKeyFile}
 	pair, public, err := k.read()
@@ -72,7 +72,7 @@ func (k *key) read() (pair nkeys.KeyPair, public string, err error) {
 	}
 	defer clear(raw)
 	if pair, err = nkeys.ParseDecoratedUserNKey(bytes.TrimSpace(raw)); err != nil {
-		return nil, "", fmt.Errorf("%s holds no user's nkey seed (SU…): %w", k.file, err)
+		return nil, "", fmt.Errorf("%s does not contain the nkey seed of a user (SU…): %w", k.file, err)
 	}
 	public, err = pair.PublicKey()
 	return pair, public, err

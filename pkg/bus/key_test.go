@@ -10,7 +10,8 @@ import (
 	"go.uber.org/zap"
 )
 
-func TestABadBrokerKeyIsRefusedAtTheDoor(t *testing.T) {
+// The error for an invalid key file names the setting, and does not contain the content of the file.
+func TestInvalidKeyFile(t *testing.T) {
 	user, err := nkeys.CreateUser()
 	if err != nil {
 		t.Fatal(err)
@@ -28,11 +29,11 @@ func TestABadBrokerKeyIsRefusedAtTheDoor(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct{ url, text, says string }{
-		"no seed":            {"nats://127.0.0.1:1", "hush-hush", "no user's nkey seed"},
-		"half a seed":        {"nats://127.0.0.1:1", string(seed[:30]), "no user's nkey seed"},
-		"an account's":       {"nats://127.0.0.1:1", string(wrong), "no user's nkey seed"},
+		"no seed":            {"nats://127.0.0.1:1", "hush-hush", "does not contain the nkey seed of a user"},
+		"half a seed":        {"nats://127.0.0.1:1", string(seed[:30]), "does not contain the nkey seed of a user"},
+		"an account's":       {"nats://127.0.0.1:1", string(wrong), "does not contain the nkey seed of a user"},
 		"no file":            {"nats://127.0.0.1:1", "", "no such file"},
-		"a second URL's one": {"nats://127.0.0.1:1,nats://hush:hush@127.0.0.1:2", string(seed), "names a user too"},
+		"a second URL's one": {"nats://127.0.0.1:1,nats://hush:hush@127.0.0.1:2", string(seed), "has a user too"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "key")
@@ -43,19 +44,19 @@ func TestABadBrokerKeyIsRefusedAtTheDoor(t *testing.T) {
 			}
 			_, err := Connect(t.Context(), Options{URL: c.url, NKeyFile: file, Log: zap.NewNop()})
 			if err == nil || !strings.Contains(err.Error(), "TIEBACK_NATS_NKEY_FILE") || !strings.Contains(err.Error(), c.says) {
-				t.Fatalf("want %q of TIEBACK_NATS_NKEY_FILE: %v", c.says, err)
+				t.Fatalf("error %v, want %q and TIEBACK_NATS_NKEY_FILE", err, c.says)
 			}
 			for _, value := range []string{"hush", string(seed[:30]), string(wrong)} {
 				if strings.Contains(err.Error(), value) {
-					t.Errorf("the error holds the file's content: %v", err)
+					t.Errorf("the error contains the content of the file: %v", err)
 				}
 			}
 		})
 	}
 }
 
-// A seed is taken as nsc writes it and as somebody pastes it.
-func TestASeedMayHaveCompany(t *testing.T) {
+// White space around a seed is ignored.
+func TestSeedWithWhiteSpace(t *testing.T) {
 	user, err := nkeys.CreateUser()
 	if err != nil {
 		t.Fatal(err)

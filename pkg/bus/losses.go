@@ -76,7 +76,7 @@ func (m watermark) accepted() uint64 {
 	return m.Accepted.UpTo
 }
 
-// Losses returns the losses of acknowledged messages that were not accepted. A stream that does not exist has a loss only if
+// Losses returns the losses of acknowledged messages that no operator has accepted. A stream that does not exist has a loss only if
 // it has a watermark. gaps are those that the caller found when it scanned whole streams.
 //
 // The streams of the kinds drop only their oldest messages, by age. Losses checks what follows from that:
@@ -128,7 +128,7 @@ func (b *Bus) losses(ctx context.Context, gaps []Gap) (all []Loss, marks map[str
 		}
 		l, m, err := b.confirmedLoss(ctx, name, found)
 		if err != nil {
-			return nil, nil, fmt.Errorf("what %s has lost: %w", name, err)
+			return nil, nil, fmt.Errorf("losses of %s: %w", name, err)
 		}
 		if l != nil {
 			all = append(all, *l)
@@ -231,7 +231,7 @@ func (b *Bus) readWatermark(ctx context.Context, stream string) (m watermark, er
 		return m, nil
 	case err != nil:
 		return m, err
-	case json.Unmarshal(raw.Data, &m) != nil: // also where it was deleted by hand
+	case json.Unmarshal(raw.Data, &m) != nil: // also if it was deleted by hand
 		return m, fmt.Errorf("bucket %s: the key %s has a value that no service of Tieback wrote", topology.Seen, stream)
 	}
 	m.revision = raw.Sequence

@@ -10,7 +10,7 @@ import (
 // were in flight beside one that did. One suspect at a time runs in a process, whatever its consumer, beside any number
 // of other messages. Each crash therefore counts against one suspect alone, and a bystander stays a suspect.
 //
-// Suspects take turns by company: one waits for at most one of each other company, and no longer than max for each. A
+// Companies take turns: a suspect waits for at most one suspect of each other company, and for at most max each. A
 // suspect that runs longer, as a sync may for an hour, continues beside the next one. The zero value is ready to use.
 type quarantine struct {
 	max       time.Duration // of a suspect's isolation; 0: maxIsolation

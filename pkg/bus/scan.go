@@ -19,7 +19,7 @@ type Scan struct {
 	Subjects []string  // filters that do not overlap; empty: the whole stream
 	Since    time.Time // only messages stored since then; zero: all
 	After    uint64    // only higher sequences; ignored with Since
-	Follow   bool      // continue with new messages until ctx ends or each returns ErrSeen
+	Follow   bool      // continue with new messages until ctx ends or each returns ErrStopScan
 
 	// Gap is called for each run of sequences that can't be read although the stream should have them: messages were
 	// deleted or are damaged, or a replica lags; Losses distinguishes these. It is used only without Subjects, Since and
@@ -145,7 +145,7 @@ func (r *scanner) next(ctx context.Context) (*jetstream.RawStreamMsg, error) {
 	return m, nil
 }
 
-// gap reports the sequences from next on that are missing before m, or before the end where m is nil. It returns the sequence after m.
+// gap reports the sequences from next on that are missing before m, or before the end if m is nil. It returns the sequence after m.
 func (r *scanner) gap(ctx context.Context, report func(Gap), next uint64, m *jetstream.RawStreamMsg) (uint64, error) {
 	to := r.last
 	if m != nil {

@@ -13,9 +13,9 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// memory is a broker that reads and refuses what it is told to, and counts what is written.
+// memory is a broker with a fixed value or error for reads and a fixed error for writes. It counts the writes.
 type memory struct {
-	note    string // what is noted of every message
+	note    string // the stored attempts of every message
 	unread  error
 	refuses error
 	written int
@@ -40,10 +40,10 @@ func (m writes) PublishMsg(context.Context, *nats.Msg, ...jetstream.PublishOpt) 
 	return &jetstream.PubAck{}, m.refuses
 }
 
-// delivered is a message whose end is noted.
+// delivered is a message that records its redelivery delay.
 type delivered struct {
 	jetstream.Msg
-	back time.Duration // -1: it did not come back
+	back time.Duration // -1: it was not released
 }
 
 func (d *delivered) Subject() string      { return "tb.delivery._._.7.9" }
@@ -55,7 +55,7 @@ func (d *delivered) NakWithDelay(after time.Duration) error {
 	return nil
 }
 
-// repeat works a message that was begun before, against m, and says after how long it comes back.
+// repeat processes a redelivered message with the broker m, and returns it with its redelivery delay.
 func repeat(t *testing.T, m *memory, handle Handler) *delivered {
 	t.Helper()
 	b := &Bus{log: zap.NewNop(), bucket: &Bucket{stream: reads{memory: m}, publisher: newPublisher(writes{memory: m}, "KV_tieback-state")}}
@@ -69,9 +69,9 @@ func repeat(t *testing.T, m *memory, handle Handler) *delivered {
 	return msg
 }
 
-// The count of attempts is all that ends a message which kills its process: where it can't be read, or
-// the attempt not be counted, none is made, and what is known stays as it is.
-func TestAttemptsThatCantBeReadOrCountedAreNotForgotten(t *testing.T) {
+// If the attempts at a message can't be read, or the new attempt can't be counted, no attempt is made and the stored attempts do
+// not change: only their count ends a poison message.
+func TestNoAttemptWithoutCount(t *testing.T) {
 	for name, m := range map[string]*memory{
 		"not read":    {unread: errors.New("no answer")},
 		"not counted": {note: `{"done":3,"unfinished":3}`, refuses: &jetstream.APIError{Code: 400, ErrorCode: 1}},
@@ -86,40 +86,40 @@ func TestAttemptsThatCantBeReadOrCountedAreNotForgotten(t *testing.T) {
 				return nil
 			})
 			if m.written != tries {
-				t.Errorf("%d writes were tried, want %d: the history would be overwritten", m.written, tries)
+				t.Errorf("%d writes, want %d: the stored attempts would be overwritten", m.written, tries)
 			}
 			if msg.back < time.Second || msg.back > 2*time.Second {
-				t.Errorf("it comes back after %v, want about a second", msg.back)
+				t.Errorf("it is redelivered after %v, want about a second", msg.back)
 			}
 		})
 	}
 }
 
-// A connector that asks for years does not stop its company for years.
-func TestNobodyWaitsLongerThanTheLongestLimitAsksFor(t *testing.T) {
+// The wait that a connector asks for is limited to maxWait.
+func TestWaitIsLimited(t *testing.T) {
 	for asked, want := range map[time.Duration]time.Duration{0: minWait, time.Minute: time.Minute, 365 * 24 * time.Hour: maxWait} {
 		msg := repeat(t, &memory{note: "{}"}, func(context.Context, Message) error { return fault.Wait(asked, errors.New("busy")) })
 		if msg.back < want || msg.back > want+want/5 {
-			t.Errorf("asked to wait %v, it comes back after %v", asked, msg.back)
+			t.Errorf("with a wait of %v it is redelivered after %v", asked, msg.back)
 		}
 	}
 }
 
-// A note that no service of ours wrote stops no message for ever.
-func TestANoteThatMakesNoSenseIsOneAttemptThatDidNotEnd(t *testing.T) {
+// Malformed stored attempts count as one unfinished attempt, and do not block the message.
+func TestMalformedAttempts(t *testing.T) {
 	var got Message
 	repeat(t, &memory{note: "?"}, func(_ context.Context, m Message) error { got = m; return nil })
 	if got.Attempt != 1 || got.Isolated {
-		t.Errorf("worked as %+v, want the first attempt", got)
+		t.Errorf("processed as %+v, want the first attempt", got)
 	}
 }
 
-// A suspect knows that others wait until it ends.
-func TestASuspectIsToldThatItRunsAlone(t *testing.T) {
+// The handler of a suspect sees that it runs isolated.
+func TestSuspectIsIsolated(t *testing.T) {
 	for note, want := range map[string]bool{`{"done":0,"unfinished":1}`: false, `{"done":0,"unfinished":2}`: true} {
 		repeat(t, &memory{note: note}, func(_ context.Context, m Message) error {
 			if m.Isolated != want {
-				t.Errorf("%s: alone is %v", note, m.Isolated)
+				t.Errorf("%s: Isolated is %v", note, m.Isolated)
 			}
 			return nil
 		})

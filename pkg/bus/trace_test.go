@@ -8,11 +8,12 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-func TestAMessageCarriesItsTraceAndWithTracesOffNothing(t *testing.T) {
+// Only messages of the pipeline have a trace header, and only if tracing is enabled.
+func TestInject(t *testing.T) {
 	m := &nats.Msg{Subject: "tb.delivery._._.7.1"}
 	inject(t.Context(), m)
 	if m.Header != nil {
-		t.Errorf("with traces off: %v", m.Header)
+		t.Errorf("with tracing disabled: %v", m.Header)
 	}
 	ctx := trace.ContextWithSpanContext(context.Background(), trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}}))
 	state := &nats.Msg{Subject: "$KV.tieback-state.cursor.7.swept"}
@@ -22,6 +23,6 @@ func TestAMessageCarriesItsTraceAndWithTracesOffNothing(t *testing.T) {
 		t.Errorf("read back: %v", got)
 	}
 	if state.Header != nil {
-		t.Errorf("a key of the state has %v", state.Header)
+		t.Errorf("a key of the state bucket has %v", state.Header)
 	}
 }

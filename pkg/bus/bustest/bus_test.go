@@ -30,8 +30,8 @@ func delivery(request int64) *nats.Msg {
 	return bus.IfAbsent(&nats.Msg{Subject: bus.For(bus.Delivery, "", 7, request).String(), Data: []byte("x")})
 }
 
-// A delivery that comes again, alone or in a crowd, is one message, and spoils no neighbour.
-func TestASubjectGetsOneMessageHoweverOftenItIsPublished(t *testing.T) {
+// A message that is published several times, alone or in a batch, is stored once, and does not affect other messages.
+func TestDuplicatesAreStoredOnce(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)
 	var accepted, duplicate atomic.Int64
@@ -71,7 +71,7 @@ func publish(t *testing.T, b *bus.Bus, n int) {
 	all.Wait()
 }
 
-// consume runs a consumer until stop says so, and returns what was buried.
+// consume runs a consumer until stop returns true.
 func consume(t *testing.T, b *bus.Bus, c bus.Consumer, stop func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -86,11 +86,11 @@ func consume(t *testing.T, b *bus.Bus, c bus.Consumer, stop func() bool) {
 		t.Error(err)
 	}
 	if !stop() {
-		t.Error("did not get there in 20 s")
+		t.Error("stop did not return true within 20 s")
 	}
 }
 
-func TestErrorsDecideWhatBecomesOfAMessage(t *testing.T) {
+func TestErrorClasses(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)
 	publish(t, b, 5)
@@ -99,14 +99,14 @@ func TestErrorsDecideWhatBecomesOfAMessage(t *testing.T) {
 	verdict := map[int64]func(n int) error{
 		1: func(int) error { return nil },
 		2: func(int) error { return fault.Permanentf("no") },
-		3: func(n int) error { // works the third time
+		3: func(n int) error { // succeeds on the third attempt
 			if n < 3 {
 				return fault.New(fault.Transient, errors.New("not now"))
 			}
 			return nil
 		},
 		4: func(int) error { panic("poison") },
-		5: func(n int) error { // waiting is no attempt
+		5: func(n int) error { // a throttled attempt does not count
 			if n < 8 {
 				return fault.Wait(time.Millisecond, errors.New("quota"))
 			}
@@ -131,16 +131,16 @@ func TestErrorsDecideWhatBecomesOfAMessage(t *testing.T) {
 		},
 	}, func() bool { mu.Lock(); ok := calls[5] >= 8 && calls[3] >= 3; mu.Unlock(); return ok && count() == 2 })
 	if buried[2] == nil || buried[4] == nil {
-		t.Errorf("buried %v; want 2 and 4", buried)
+		t.Errorf("dead-lettered %v; want 2 and 4", buried)
 	}
 	if calls[1] != 1 || calls[2] != 1 || calls[3] != 3 || calls[4] < 4 || calls[5] != 8 {
 		t.Errorf("calls %v", calls)
 	}
 }
 
-// A message that kills its process is known by the count kept before each attempt, and
-// its neighbours, which die with it, are not blamed.
-func TestAMessageThatNeverEndsIsGivenUpAndItsNeighboursAreNot(t *testing.T) {
+// A message that crashes its process is recognized by the count that is stored before each attempt. Other messages that were
+// running at the time are not given up.
+func TestPoisonMessageIsGivenUp(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)
 	publish(t, b, 20)
@@ -154,13 +154,13 @@ func TestAMessageThatNeverEndsIsGivenUpAndItsNeighboursAreNot(t *testing.T) {
 			if poison {
 				started++
 			}
-			dies := poison || started == 1 && len(done) < 10 // the process takes others with it, once
+			dies := poison || started == 1 && len(done) < 10 // the crash ends other attempts too, once
 			if !dies {
 				done[m.Subject.Request] = true
 			}
 			mu.Unlock()
 			if dies {
-				runtime.Goexit() // neither ack nor nak nor error: as if the process were gone
+				runtime.Goexit() // no ack, nak or error: as if the process had crashed
 			}
 			return nil
 		},
@@ -172,12 +172,12 @@ func TestAMessageThatNeverEndsIsGivenUpAndItsNeighboursAreNot(t *testing.T) {
 		},
 	}, func() bool { mu.Lock(); defer mu.Unlock(); return len(buried) == 1 && len(done) == 19 })
 	if !buried[7] || started != 5 {
-		t.Errorf("buried %v after %d starts, want 7 after 5", buried, started)
+		t.Errorf("dead-lettered %v after %d starts, want 7 after 5", buried, started)
 	}
 }
 
-// Twenty deployments in a row are no fault of the message that waits through them.
-func TestARestartIsNoAttempt(t *testing.T) {
+// An attempt that a restart of the process interrupts does not count.
+func TestRestartDoesNotCountAsAttempt(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)
 	publish(t, b, 1)
@@ -185,7 +185,7 @@ func TestARestartIsNoAttempt(t *testing.T) {
 		consume(t, b, bus.Consumer{Kind: bus.Delivery, Name: "test", Attempts: 2, Backoff: time.Millisecond, RetryFor: time.Nanosecond, Handle: handle,
 			GiveUp: func(context.Context, bus.Message, error) error { t.Error("given up"); return nil }}, stop)
 	}
-	for range 6 { // more than Attempts and than the unfinished attempts that a message may have
+	for range 6 { // more than Attempts and maxUnfinished
 		var began atomic.Bool
 		work(func(ctx context.Context, _ bus.Message) error {
 			began.Store(true)
@@ -197,7 +197,7 @@ func TestARestartIsNoAttempt(t *testing.T) {
 	work(func(context.Context, bus.Message) error { done.Store(true); return nil }, done.Load)
 }
 
-func TestADeletedConsumerIsAnErrorAndNoSilence(t *testing.T) {
+func TestConsumeReturnsErrorIfConsumerIsDeleted(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)
 	failed := make(chan error, 1)
@@ -217,11 +217,11 @@ func TestADeletedConsumerIsAnErrorAndNoSilence(t *testing.T) {
 	}
 }
 
-func TestADeadLetterHoldsTheWholeMessage(t *testing.T) {
+func TestDeadLetterContainsMessage(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)
 	m := bus.Message{Subject: bus.For(bus.Event, "create_vendor", 7, 9), Raw: "tb.event.export.create_vendor.7.9", Data: []byte("whole"), Attempt: 3, Stream: "S", Sequence: 4}
-	for range 2 { // a repeat after a crash adds nothing
+	for range 2 { // a second call, as after a crash, stores nothing
 		if err := b.DeadLetter(t.Context(), "export", m, fault.Permanentf("why")); err != nil {
 			t.Fatal(err)
 		}
@@ -246,8 +246,9 @@ func TestADeadLetterHoldsTheWholeMessage(t *testing.T) {
 	}
 }
 
-// Whoever can't be told comes back for a day: that is one letter, not one for each ten minutes.
-func TestAMessageIsBuriedOnceHoweverLate(t *testing.T) {
+// A message whose result can't be reported is redelivered for a day. It has one dead letter, although the broker detects
+// duplicates only for ten minutes.
+func TestMessageHasOneDeadLetter(t *testing.T) {
 	t.Parallel()
 	o := bustest.Options(bustest.Start(t, server.Options{}))
 	o.Retention = time.Second
@@ -261,19 +262,19 @@ func TestAMessageIsBuriedOnceHoweverLate(t *testing.T) {
 		if err := b.DeadLetter(t.Context(), "status-reporter", m, fault.Permanentf("why")); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(1500 * time.Millisecond) // longer than the broker knows duplicates
+		time.Sleep(1500 * time.Millisecond) // longer than the duplicate window
 	}
 	if n, err := b.LastSequence(t.Context(), bus.Dead); n != 2 || err != nil {
-		t.Errorf("%d letters of two messages, %v", n, err)
+		t.Errorf("%d dead letters of two messages, %v", n, err)
 	}
 }
 
-// by is the nth request of a second; ids fall while time passes.
+// by returns the order key of the n-th request within a second. The ids of later requests are lower.
 func by(n int64) order.Key {
 	return order.New(time.Date(2026, 12, 1, 10, 0, 0, int(n)*int(time.Microsecond), time.UTC), 1000-n)
 }
 
-func TestLinksAndLivesNeverGoBack(t *testing.T) {
+func TestLinksAndGenerationsNeverGoBack(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)
 	st, ctx := state.Of(b), t.Context()
@@ -292,7 +293,7 @@ func TestLinksAndLivesNeverGoBack(t *testing.T) {
 		}
 	}
 	if life, err := st.Generation(ctx, 7, "VENDOR", 35); err != nil || life != by(8) {
-		t.Errorf("life %s, %v; want %s", life, err, by(8))
+		t.Errorf("generation %s, %v; want %s", life, err, by(8))
 	}
 }
 
@@ -326,8 +327,8 @@ func BenchmarkPublish(b *testing.B) {
 	})
 }
 
-// A message too large for a dead letter around it must not come back for ever.
-func TestAMessageTooLargeForItsDeadLetterIsNamedThere(t *testing.T) {
+// If a message is too large for its dead letter, the dead letter has its stream and sequence instead.
+func TestDeadLetterOfLargeMessage(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)
 	m := bus.Message{Subject: bus.For(bus.Event, "create_vendor", 7, 9), Raw: "tb.event.export.create_vendor.7.9", Data: make([]byte, 8<<20), Attempt: 1, Stream: "S", Sequence: 4}
@@ -348,8 +349,8 @@ func TestAMessageTooLargeForItsDeadLetterIsNamedThere(t *testing.T) {
 	}
 }
 
-// Two outcomes of one record flushed together: the newer request's word stands.
-func TestTheNewerLinkWinsARace(t *testing.T) {
+// If two requests write the link of one record concurrently, the newer request's link remains.
+func TestNewerLinkWins(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)
 	for i := range int64(50) {
@@ -368,8 +369,8 @@ func TestTheNewerLinkWinsARace(t *testing.T) {
 	}
 }
 
-// An operator deletes a link by hand (nats kv del): the next one is written all the same.
-func TestALinkDeletedByHandCanBeWrittenAgain(t *testing.T) {
+// A link that an operator has deleted (nats kv del) can be written again.
+func TestDeletedLinkCanBeWrittenAgain(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)
 	link := func(origin string, request int64) {
@@ -395,9 +396,9 @@ func TestALinkDeletedByHandCanBeWrittenAgain(t *testing.T) {
 	}
 }
 
-// A dead letter can always be written, however long what is said of the message, or the message, is; and it keeps the
-// reason. What was not written came back until it counted as a message that kills its process.
-func TestADeadLetterIsWrittenWhateverTheErrorSays(t *testing.T) {
+// A dead letter with its reason is stored for a message and an error of any size. Otherwise the message would be redelivered
+// until it counts as a poison message.
+func TestDeadLetterOfLongError(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)
 	long := "Procore says: " + strings.Repeat("x", 20<<20)
@@ -406,10 +407,10 @@ func TestADeadLetterIsWrittenWhateverTheErrorSays(t *testing.T) {
 		data    []byte
 		cause   error
 	}{
-		"a long error":              {1, []byte("small"), errors.New(long)},
-		"a long sentence":           {2, []byte("small"), fault.Permanentf("%s", long)},
-		"both, of a large message":  {3, make([]byte, 8<<20), &fault.Error{Class: fault.Permanent, UserMessage: long, Err: errors.New(long)}},
-		"almost as large as it may": {4, make([]byte, 8<<20-400), errors.New(long)},
+		"a long error":             {1, []byte("small"), errors.New(long)},
+		"a long user message":      {2, []byte("small"), fault.Permanentf("%s", long)},
+		"both, of a large message": {3, make([]byte, 8<<20), &fault.Error{Class: fault.Permanent, UserMessage: long, Err: errors.New(long)}},
+		"almost too large":         {4, make([]byte, 8<<20-400), errors.New(long)},
 	} {
 		subject := bus.For(bus.Event, "create_vendor", 7, c.request)
 		m := bus.Message{Subject: subject, Raw: subject.String(), Data: c.data, Attempt: 1, Stream: "S", Sequence: uint64(c.request)}
@@ -426,7 +427,7 @@ func TestADeadLetterIsWrittenWhateverTheErrorSays(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !strings.HasPrefix(got.Error, "Procore says: xxx") || len(got.Error)+len(got.UserMessage) > 32<<10 || fault.UserMessage(c.cause, "") != got.UserMessage {
-			t.Errorf("%s: an error of %d bytes, a sentence of %d: %.60q", name, len(got.Error), len(got.UserMessage), got.Error)
+			t.Errorf("%s: an error of %d bytes, a user message of %d: %.60q", name, len(got.Error), len(got.UserMessage), got.Error)
 		}
 		if whole := len(c.data) < 1<<20; whole != (len(got.Message) == len(c.data)) || whole == strings.Contains(got.Error, "too large to be kept") {
 			t.Errorf("%s: %d bytes of the message are kept: %q", name, len(got.Message), got.Error[len(got.Error)-100:])
@@ -434,9 +435,8 @@ func TestADeadLetterIsWrittenWhateverTheErrorSays(t *testing.T) {
 	}
 }
 
-// What a handler returns reaches the log, the trace and the dead letter no longer than it may be there. One dead
-// letter that could not be written wrote 147 MB of log.
-func TestTheErrorOfAnAttemptIsBounded(t *testing.T) {
+// The text of a handler's error is truncated before it is logged, traced or stored.
+func TestErrorOfAttemptIsTruncated(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)
 	publish(t, b, 1)

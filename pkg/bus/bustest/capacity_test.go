@@ -49,7 +49,7 @@ func TestFullStreamsRefuseDeliveriesOnly(t *testing.T) {
 	}
 }
 
-// Whoever has a key that may write the quota bucket cannot fill the disk with it.
+// A key that may write the quota bucket can't fill the disk with it.
 func TestQuotaBucketIsLimited(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)

@@ -22,8 +22,8 @@ func cluster(t *testing.T) *server.Server {
 	return bustest.StartNodes(t, bustest.Nodes(t))[0]
 }
 
-// A command of tieback, run in a shell that says nothing of replicas, must leave production's three,
-// and the reads of the leader with them.
+// A command of tieback in a shell without TIEBACK_NATS_REPLICAS must not lower the number of replicas, nor let replicas other
+// than the leader answer reads.
 func TestReplicasAreNeverLowered(t *testing.T) {
 	t.Parallel()
 	ns := cluster(t)
@@ -49,8 +49,8 @@ func TestReplicasAreNeverLowered(t *testing.T) {
 	}
 }
 
-// Of two writers of one subject in a cluster one wins and the other is told, however close they come.
-func TestACopyUnderWayInAClusterIsADuplicate(t *testing.T) {
+// If two writers publish on one subject of a cluster concurrently, one succeeds and the other gets ErrDuplicate.
+func TestConcurrentDuplicateInCluster(t *testing.T) {
 	t.Parallel()
 	ns := cluster(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -72,17 +72,16 @@ func TestACopyUnderWayInAClusterIsADuplicate(t *testing.T) {
 			first++
 		case bus.ErrDuplicate:
 		default:
-			t.Fatalf("%v: want it taken, or called a duplicate", err)
+			t.Fatalf("%v, want nil or ErrDuplicate", err)
 		}
 	}
 	if first != subjects {
-		t.Errorf("%d were taken, want %d", first, subjects)
+		t.Errorf("%d were stored, want %d", first, subjects)
 	}
 }
 
-// Raising the replicas has the leader alone answer reads. Processes that run on must take that up: they
-// can't read what they remember else, until each is restarted.
-func TestReplicasAreRaisedUnderARunningProcess(t *testing.T) {
+// After the number of replicas is raised, only the leader answers reads. A running process must adapt without a restart.
+func TestReplicasAreRaisedWhileProcessRuns(t *testing.T) {
 	t.Parallel()
 	ns := cluster(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -112,12 +111,12 @@ func TestReplicasAreRaisedUnderARunningProcess(t *testing.T) {
 		}
 	}
 	if err != nil || life != by(8) {
-		t.Errorf("the process that runs on reads a life of %s, %v; want %s", life, err, by(8))
+		t.Errorf("the running process reads generation %s, %v; want %s", life, err, by(8))
 	}
 }
 
-// The same for the quota, of a process that may make no bucket anew.
-func TestTheQuotaIsReadThoughOnlyTheLeaderAnswersFromNowOn(t *testing.T) {
+// The same for the quota bucket, in a process that may not create it.
+func TestQuotaIsReadAfterReplicasAreRaised(t *testing.T) {
 	t.Parallel()
 	o := bustest.Options(bustest.Start(t, server.Options{}))
 	o.TopologyManaged = true
@@ -150,9 +149,9 @@ func TestTheQuotaIsReadThoughOnlyTheLeaderAnswersFromNowOn(t *testing.T) {
 	}
 }
 
-// A cluster of which all nodes are stopped forgets Procore's limits, and not that there is a bucket for
-// them: whoever may not make it finds it empty, and goes on.
-func TestTheQuotaBucketOutlivesTheWholeCluster(t *testing.T) {
+// If all nodes of a cluster are stopped, the quota bucket loses its values, but still exists afterwards: a process that may not
+// create it continues with an empty one.
+func TestQuotaBucketSurvivesRestartOfCluster(t *testing.T) {
 	t.Parallel()
 	all := bustest.Nodes(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -182,9 +181,9 @@ func TestTheQuotaBucketOutlivesTheWholeCluster(t *testing.T) {
 	}
 }
 
-// A node that says it shuts down is left at once. Who stays until it cuts the connection may have a message on
-// its way there, which nobody gets for a whole AckWait.
-func TestANodeThatShutsDownIsLeftAtOnce(t *testing.T) {
+// A client leaves a node in lame duck mode at once. If it stayed until the node closes the connection, a message could be lost
+// with it, and would be redelivered only after AckWait.
+func TestClientLeavesNodeInLameDuckMode(t *testing.T) {
 	t.Parallel()
 	all := bustest.Nodes(t)
 	for _, o := range all {
@@ -211,7 +210,7 @@ func TestANodeThatShutsDownIsLeftAtOnce(t *testing.T) {
 	}
 	for end := time.Now().Add(10 * time.Second); nc.ConnectedServerName() == was || !nc.IsConnected(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("still at %s, or nowhere, 10 s after it said that it shuts down", was)
+			t.Fatalf("still connected to %s, or not connected, 10 s after it announced its shutdown", was)
 		}
 	}
 }

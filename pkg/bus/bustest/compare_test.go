@@ -95,7 +95,7 @@ func TestDifferencesAreNamed(t *testing.T) {
 	}
 	d := topology.Durables()[1]
 	cfg := consumer(d)
-	cfg.MaxDeliver, cfg.AckWait = 3, time.Minute // which services set as they need it
+	cfg.MaxDeliver, cfg.AckWait = 3, time.Minute // which each service sets
 	if _, err := js.UpdateConsumer(t.Context(), d.Kind.Stream(), cfg); err != nil {
 		t.Fatal(err)
 	}

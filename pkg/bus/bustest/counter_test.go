@@ -15,7 +15,7 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// bury makes letter n, whose cause is the ERP or, if it is ours, ours.
+// bury stores dead letter n with the cause erp, or ours.
 func bury(t testing.TB, b *bus.Bus, n int64, ours bool) {
 	t.Helper()
 	cause := fault.From(fault.FromERP, fault.New(fault.Transient, errors.New("the ERP is down")))
@@ -29,7 +29,7 @@ func bury(t testing.TB, b *bus.Bus, n int64, ours bool) {
 	}
 }
 
-// open are the open letters that are not none.
+// open returns the number of open dead letters by cause, without the causes that have none.
 func open(t testing.TB, tally *request.Counter) map[string]int {
 	t.Helper()
 	if err := tally.Read(t.Context()); err != nil {
@@ -43,7 +43,7 @@ func open(t testing.TB, tally *request.Counter) map[string]int {
 	return all
 }
 
-func TestATallyReadsOn(t *testing.T) {
+func TestCounterContinues(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)
 	discard := func(letter, request int64) {
@@ -71,24 +71,24 @@ func TestATallyReadsOn(t *testing.T) {
 	if _, err := b.JetStream().Publish(t.Context(), "tb.dead.anything", []byte("nobody of ours wrote this")); err != nil {
 		t.Fatal(err)
 	}
-	expect("four and a stranger's", map[string]int{"erp": 3, "ours": 2})
+	expect("four, and a message that no service wrote", map[string]int{"erp": 3, "ours": 2})
 	discard(1, 1)
 	discard(4, 4)
 	expect("two discarded", map[string]int{"erp": 2, "ours": 1})
 	bury(t, b, 6, false)
 	discard(6, 6)
-	expect("one written and dealt with in between", map[string]int{"erp": 2, "ours": 1})
+	expect("one stored and resolved in between", map[string]int{"erp": 2, "ours": 1})
 	replay := bus.For(bus.Event, "create_vendor", 7, 2).WithRun("2")
 	must(t, b.PublishOnce(t.Context(), bus.For(bus.Resolution, "create_vendor", 7, 2).WithRun("2"), &tiebackv1.Resolution{
 		CompanyId: 7, ErpRequestId: 2, DeadLetter: 2, Action: tiebackv1.Action_ACTION_REPLAYED, At: timestamppb.Now(), Subject: replay.String(),
 	}))
-	expect("a replay that was cut off", map[string]int{"erp": 2, "ours": 1})
+	expect("an interrupted replay", map[string]int{"erp": 2, "ours": 1})
 	must(t, b.PublishOnce(t.Context(), replay, &tiebackv1.Event{CompanyId: 7, ErpRequestId: 2}))
-	expect("and sent", map[string]int{"erp": 1, "ours": 1})
+	expect("and resumed", map[string]int{"erp": 1, "ours": 1})
 	must(t, b.PublishOnce(t.Context(), bus.For(bus.Resolution, "create_vendor", 7, 2).WithRun("2-2"), &tiebackv1.Resolution{
 		CompanyId: 7, ErpRequestId: 2, DeadLetter: 2, Action: tiebackv1.Action_ACTION_REPLAYED, At: timestamppb.Now(), Subject: replay.WithRun("2-2").String(),
 	}))
-	expect("another one of the same letter that was cut off", map[string]int{"erp": 2, "ours": 1})
+	expect("a second interrupted replay of the same dead letter", map[string]int{"erp": 2, "ours": 1})
 	dead, err := b.JetStream().Stream(t.Context(), bus.Dead.Stream())
 	if err != nil {
 		t.Fatal(err)
@@ -99,8 +99,8 @@ func TestATallyReadsOn(t *testing.T) {
 	expect("purged by hand", map[string]int{})
 }
 
-// Streams that were lost and made anew count from 1 again: their first letters are no old ones.
-func TestATallyBeginsAnewWithNewStreams(t *testing.T) {
+// If the streams were lost and created again, their sequences start at 1, and the counter starts over.
+func TestCounterStartsOverWithNewStreams(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)
 	tally := request.NewCounter(b)
@@ -128,8 +128,8 @@ func TestATallyBeginsAnewWithNewStreams(t *testing.T) {
 	}
 }
 
-// 100,000 letters: the first reading of a process, and each one after it.
-func BenchmarkTally(b *testing.B) {
+// BenchmarkCounter measures the first and the later reads of 100,000 dead letters.
+func BenchmarkCounter(b *testing.B) {
 	on := bustest.Connect(b)
 	hundredThousand(b, on)
 	b.Run("first", func(b *testing.B) {

@@ -16,8 +16,8 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// A handler returns nil or an error of package fault. The consumer acknowledges the message, tries it again, or gives it
-// up as a dead letter.
+// A handler returns nil or an error of package fault. The consumer acknowledges the message, retries it, or gives it up as
+// a dead letter.
 func ExampleBus_Consume() {
 	dir, err := os.MkdirTemp("", "")
 	if err != nil {
@@ -50,7 +50,7 @@ func ExampleBus_Consume() {
 		Handle: func(_ context.Context, m bus.Message) error {
 			fmt.Printf("attempt %d of request %d\n", m.Attempt, m.Subject.Request)
 			if m.Attempt == 1 {
-				return fault.New(fault.Transient, errors.New("the ERP is down")) // tried again after Backoff, 1 s
+				return fault.New(fault.Transient, errors.New("the ERP is down")) // retried after Backoff, 1 s
 			}
 			return fault.Permanentf("the vendor has no name")
 		},

@@ -30,7 +30,7 @@ func backlog(t *testing.T, b *bus.Bus, company int64, n int) {
 	all.Wait()
 }
 
-// seen is what handlers saw, by company.
+// seen counts the handled messages by company.
 type seen struct {
 	mu     sync.Mutex
 	done   map[int64]int
@@ -58,9 +58,9 @@ func (s *seen) has(company int64, n int) bool {
 	return s.done[company] >= n
 }
 
-// The dead ERP of one company hangs with every handler it may have, before a backlog of more
-// than may be held; the company behind it is served as if it were alone.
-func TestACompanyBehindAHangingBacklogIsServed(t *testing.T) {
+// The ERP of one company hangs and occupies all its handlers, and its backlog is larger than the queue. A company whose messages
+// are behind that backlog is not delayed.
+func TestHangingBacklogDoesNotDelayOthers(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)
 	backlog(t, b, 1, 500)
@@ -79,9 +79,8 @@ func TestACompanyBehindAHangingBacklogIsServed(t *testing.T) {
 	}, func() bool { return s.has(2, 20) })
 }
 
-// What was handed back for want of room was never begun: when it comes again it is no repeat,
-// and no attempt counts.
-func TestWhatWasHandedBackComesAsIfForTheFirstTime(t *testing.T) {
+// A message that was released because the queue was full is not Redelivered when it comes again, and no attempt is counted.
+func TestReleasedMessageIsNotRedelivered(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)
 	const n = 300
@@ -100,21 +99,21 @@ func TestWhatWasHandedBackComesAsIfForTheFirstTime(t *testing.T) {
 		select {
 		case <-gate:
 		default:
-			if pending(t, b) == n { // all are out, most of them handed back
+			if pending(t, b) == n { // all are delivered, and most of them released
 				close(gate)
 			}
 		}
 		return s.has(1, n)
 	})
 	if s.repeat > 0 || s.tries[1] != n {
-		t.Errorf("%d of %d messages came as repeats in %d tries; none was begun twice", s.repeat, n, s.tries[1])
+		t.Errorf("%d of %d messages were Redelivered in %d attempts; none was started twice", s.repeat, n, s.tries[1])
 	}
 	if kept := notes(t, b); kept > 0 {
 		t.Errorf("%d notes of attempts were written", kept)
 	}
 }
 
-// makeConsumer makes the consumer before there are messages: one that is older than its consumer is a repeat.
+// makeConsumer creates the consumer before there are messages: a message that is older than its consumer is Redelivered.
 func makeConsumer(t *testing.T, b *bus.Bus) {
 	t.Helper()
 	_, err := b.JetStream().CreateConsumer(t.Context(), bus.Delivery.Stream(), jetstream.ConsumerConfig{
@@ -125,9 +124,9 @@ func makeConsumer(t *testing.T, b *bus.Bus) {
 	}
 }
 
-// Messages that are older than their consumer may have been worked for one that was lost. Those that are done
-// are not handled, and those that are not come as repeats, without a note of attempts for each.
-func TestOnlyWhatIsNotDoneIsHandledAfterAConsumerWasLost(t *testing.T) {
+// If a consumer was lost, its messages may have been processed before. Those for which Done returns true are not handled, and
+// the others are Redelivered, without a stored attempt for each.
+func TestLostConsumer(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)
 	const n = 300
@@ -139,24 +138,24 @@ func TestOnlyWhatIsNotDoneIsHandledAfterAConsumerWasLost(t *testing.T) {
 		Handle: func(_ context.Context, m bus.Message) error { s.note(m, true); return nil },
 	}, func() bool { return s.has(1, n/3) })
 	if s.repeat != n/3 || s.tries[1] != n/3 {
-		t.Errorf("%d messages were handled, %d of them as repeats, want %d", s.tries[1], s.repeat, n/3)
+		t.Errorf("%d messages were handled, %d of them Redelivered, want %d", s.tries[1], s.repeat, n/3)
 	}
 	if kept := notes(t, b); kept > 0 {
 		t.Errorf("%d notes of attempts were written", kept)
 	}
 }
 
-// pending is how many messages the consumer has out.
+// pending returns the number of the consumer's unacknowledged messages.
 func pending(t *testing.T, b *bus.Bus) int {
 	t.Helper()
 	c, err := b.JetStream().Consumer(t.Context(), bus.Delivery.Stream(), "test")
 	if err != nil {
-		return 0 // not made yet
+		return 0 // not created yet
 	}
 	return c.CachedInfo().NumAckPending
 }
 
-// notes counts the notes of attempts.
+// notes counts the writes of attempts.
 func notes(t *testing.T, b *bus.Bus) int {
 	t.Helper()
 	kv, err := b.JetStream().KeyValue(t.Context(), "tieback-state")
@@ -174,15 +173,15 @@ func notes(t *testing.T, b *bus.Bus) int {
 	return n
 }
 
-// While a company's quota is spent its messages are not tried one by one, and another's go on.
-func TestAThrottledCompanyIsNotTriedOneByOne(t *testing.T) {
+// While a company's rate limit is used up, its messages are not attempted one by one, and another company's are processed.
+func TestThrottledCompanyIsPaused(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)
 	backlog(t, b, 1, 200)
 	backlog(t, b, 2, 200)
 	s := newSeen()
 	var mu sync.Mutex
-	var until time.Time // of the spent window; zero: none was begun
+	var until time.Time // end of the window; zero: none has begun
 	early := 0
 	consume(t, b, bus.Consumer{
 		Kind: bus.Delivery, Name: "test", Concurrency: 16,
@@ -205,14 +204,13 @@ func TestAThrottledCompanyIsNotTriedOneByOne(t *testing.T) {
 			return fault.Wait(left, errors.New("the window is spent"))
 		},
 	}, func() bool { return s.has(1, 200) && s.has(2, 200) })
-	if early > 8 { // those that ran at once when the window was found to be spent
-		t.Errorf("%d messages were tried while the window was spent, want no more than half of the 16 slots", early)
+	if early > 8 { // those that were running when the limit was reached
+		t.Errorf("%d messages were attempted while the limit was used up, want at most half of the concurrency of 16", early)
 	}
 }
 
-// Companies whose quota is spent fill all the room there is, and run nothing: whoever comes after
-// them is served at once, not when a quota is back.
-func TestACompanyBehindManyThrottledOnesIsServed(t *testing.T) {
+// Throttled companies fill the queue and run nothing. A company whose messages are behind theirs is served at once.
+func TestThrottledCompaniesDoNotDelayOthers(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)
 	const throttled, each = 6, 60
@@ -232,7 +230,7 @@ func TestACompanyBehindManyThrottledOnesIsServed(t *testing.T) {
 		},
 	}, func() bool {
 		if !late && pending(t, b) >= 100 {
-			time.Sleep(1500 * time.Millisecond) // a pull that is open ends
+			time.Sleep(1500 * time.Millisecond) // an open pull ends
 			late = true
 			backlog(t, b, 99, 1)
 		}

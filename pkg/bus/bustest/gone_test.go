@@ -12,7 +12,7 @@ import (
 	"github.com/tieback/tieback/pkg/bus/bustest"
 )
 
-// ends runs a consumer, takes something away from under it, and wants it to end with an error.
+// ends runs a consumer, calls take, and returns the error with which the consumer ends.
 func ends(t *testing.T, b *bus.Bus, c bus.Consumer, take func(ctx context.Context) error) error {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -32,8 +32,8 @@ func ends(t *testing.T, b *bus.Bus, c bus.Consumer, take func(ctx context.Contex
 	return nil
 }
 
-// Somebody deletes a stream: whoever works it must not go on silently, as if there were nothing to do.
-func TestADeletedStreamIsAnErrorAndNoSilence(t *testing.T) {
+// If a stream is deleted, its consumers must not continue silently, as if it were empty.
+func TestConsumeReturnsErrorIfStreamIsDeleted(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)
 	publish(t, b, 1)
@@ -46,12 +46,12 @@ func TestADeletedStreamIsAnErrorAndNoSilence(t *testing.T) {
 		return b.JetStream().DeleteStream(ctx, bus.Delivery.Stream())
 	})
 	if !errors.Is(err, jetstream.ErrStreamNotFound) {
-		t.Errorf("%v: want it to end, saying that the stream is gone", err)
+		t.Errorf("%v: want an error that the stream is gone", err)
 	}
 }
 
-// A handler that waits, as one does for a slow ERP, is told to stop when the consumer is gone.
-func TestADeletedConsumerEndsEvenWhileAHandlerWaits(t *testing.T) {
+// If the consumer is deleted, running handlers are canceled.
+func TestDeletedConsumerCancelsHandlers(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)
 	publish(t, b, 1)
@@ -65,6 +65,6 @@ func TestADeletedConsumerEndsEvenWhileAHandlerWaits(t *testing.T) {
 		return b.JetStream().DeleteConsumer(ctx, bus.Delivery.Stream(), "test")
 	})
 	if !errors.Is(err, jetstream.ErrConsumerNotFound) {
-		t.Errorf("%v: want it to end, saying that the consumer is gone", err)
+		t.Errorf("%v: want an error that the consumer is gone", err)
 	}
 }

@@ -21,7 +21,7 @@ type disk struct {
 	dir string
 }
 
-// on runs f beside the broker, then stops it.
+// on starts the broker, runs f, and stops the broker.
 func (d disk) on(f func(b *bus.Bus)) {
 	d.Helper()
 	ns := bustest.Start(d.T, server.Options{StoreDir: d.dir})
@@ -34,7 +34,7 @@ func (d disk) on(f func(b *bus.Bus)) {
 	f(b)
 }
 
-// lost gives the losses by stream, with the letters read.
+// lost returns the losses by stream, after it has read the dead letters.
 func lost(t *testing.T, b *bus.Bus, remember bool) map[string]uint64 {
 	t.Helper()
 	gaps, err := b.Gaps(t.Context(), bus.Kinds...)
@@ -75,12 +75,12 @@ const (
 	many                                = 106
 )
 
-// Issue 11, section 4: a flipped byte lost 64 of 106 dead letters, and nothing said so.
-func TestWhatAStreamHasLostIsNoticed(t *testing.T) {
+// A flipped byte in a stream's file can lose many messages, here 64 of 106 dead letters. The loss is detected.
+func TestLossIsDetected(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		stream  string
-		crashed bool // the broker finds the damage when it starts; else only who reads finds it
+		crashed bool // the broker detects the damage when it starts; otherwise only a read detects it
 	}{{deadStream, true}, {deadStream, false}, {deliveries, true}, {deliveries, false}, {stateStream, true}} {
 		t.Run(fmt.Sprintf("%s/crashed=%v", c.stream, c.crashed), func(t *testing.T) {
 			t.Parallel()
@@ -103,7 +103,7 @@ func TestWhatAStreamHasLostIsNoticed(t *testing.T) {
 					t.Errorf("%d messages are missing, want 64", first)
 				}
 			})
-			d.on(func(b *bus.Bus) { // the sequences are given again
+			d.on(func(b *bus.Bus) { // the sequences are reused
 				fill(t, b, many+1, 3*many)
 				if all := lost(t, b, true); all[stream] != first || len(all) > 1 {
 					t.Errorf("later: %v, want %d", all, first)
@@ -130,8 +130,8 @@ func TestWhatAStreamHasLostIsNoticed(t *testing.T) {
 	}
 }
 
-// Nothing that a service does to a stream looks like a loss: refused and doubled publications, batches that fall apart, expiry.
-func TestNothingIsLostByWorking(t *testing.T) {
+// Normal operation is not reported as a loss: refused and duplicate messages, split batches, expiry.
+func TestNormalOperationIsNoLoss(t *testing.T) {
 	t.Parallel()
 	o := bustest.Options(bustest.Start(t, server.Options{}))
 	o.Retention = 2 * time.Second
@@ -142,7 +142,7 @@ func TestNothingIsLostByWorking(t *testing.T) {
 	defer b.Close()
 	for round := range int64(4) {
 		var all sync.WaitGroup
-		for n := range int64(300) { // each twice, and every second one again in the next round
+		for n := range int64(300) { // each twice, and half of them again in the next round
 			for range 2 {
 				all.Go(func() {
 					err := b.Publisher(bus.Delivery).Publish(t.Context(), delivery(round*150+n))
@@ -167,8 +167,8 @@ func TestNothingIsLostByWorking(t *testing.T) {
 	}
 }
 
-// A letter that somebody purges, and a stream that is made anew, are losses; a stream's oldest, gone before its age, too.
-func TestWhatIsDeletedByHandIsALoss(t *testing.T) {
+// A purged dead letter, a stream that was created again, and a message that is gone before its retention ends are losses.
+func TestManualDeletionIsLoss(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)
 	fill(t, b, 1, 10)
@@ -204,9 +204,9 @@ func TestWhatIsDeletedByHandIsALoss(t *testing.T) {
 		t.Fatal(err)
 	}
 	fill(t, b, 11, 30)
-	for range 2 { // it stays known
+	for range 2 { // it is reported again
 		if found := lost(t, b, true); found[deadStream] != 10 || found[deliveries] != 3 || len(found) != 2 {
-			t.Errorf("made anew: %v", found)
+			t.Errorf("created again: %v", found)
 		}
 	}
 }

@@ -20,12 +20,12 @@ func openQuota(t *testing.T, b *bus.Bus) procore.Store {
 	return q
 }
 
-// Of those who swap at the same revision one wins, and the others are told.
-func TestOneSwapOfTheQuotaWins(t *testing.T) {
+// Of several swaps of the same revision one succeeds, and the others return false.
+func TestConcurrentSwaps(t *testing.T) {
 	t.Parallel()
 	q := openQuota(t, bustest.Connect(t))
 	if value, revision, err := q.Read(t.Context(), "7"); value != nil || revision != 0 || err != nil {
-		t.Fatalf("%q at %d, %v, before anything is there", value, revision, err)
+		t.Fatalf("%q at %d, %v, in an empty bucket", value, revision, err)
 	}
 	for round := range 10 {
 		_, revision, err := q.Read(t.Context(), "7")
@@ -47,13 +47,13 @@ func TestOneSwapOfTheQuotaWins(t *testing.T) {
 		}
 		all.Wait()
 		if won.Load() != 1 {
-			t.Errorf("round %d: %d swaps were taken", round, won.Load())
+			t.Errorf("round %d: %d swaps succeeded", round, won.Load())
 		}
 	}
 }
 
-// A broker that was restarted has forgotten what it kept in memory, and its bucket too.
-func TestAForgottenQuotaIsMadeAnew(t *testing.T) {
+// If the quota bucket was lost, as in a restart of a broker that had it in memory, it is created again.
+func TestLostQuotaBucketIsCreatedAgain(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)
 	q := openQuota(t, b)
@@ -65,7 +65,7 @@ func TestAForgottenQuotaIsMadeAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, ok, err := q.Swap(t.Context(), "7", []byte("y"), 1); ok || err != nil {
-		t.Errorf("a swap of what is gone: %v, %v", ok, err)
+		t.Errorf("a swap in the lost bucket: %v, %v", ok, err)
 	}
 	if err := b.JetStream().DeleteStream(t.Context(), "KV_tieback-quota"); err != nil {
 		t.Fatal(err)
@@ -74,6 +74,6 @@ func TestAForgottenQuotaIsMadeAnew(t *testing.T) {
 		t.Errorf("%q at %d, %v", value, revision, err)
 	}
 	if _, ok, err := q.Swap(t.Context(), "7", []byte("z"), 0); !ok || err != nil {
-		t.Errorf("the first swap of the new one: %v, %v", ok, err)
+		t.Errorf("the first swap in the new bucket: %v, %v", ok, err)
 	}
 }

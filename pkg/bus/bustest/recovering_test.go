@@ -18,7 +18,7 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 )
 
-// outside is a broker at one address, in the states that a restart with many messages shows to its clients.
+// outside is a broker at a fixed address. It simulates the states that clients see during a slow restart.
 type outside struct {
 	*testing.T
 	port    int
@@ -39,7 +39,7 @@ func newOutside(t *testing.T) *outside {
 
 func (o *outside) url() string { return fmt.Sprintf("nats://127.0.0.1:%d", o.port) }
 
-// away stops it: nothing listens.
+// away stops the broker: no process listens.
 func (o *outside) away() {
 	o.stop()
 	o.stop = func() {}
@@ -98,9 +98,9 @@ func (o *outside) eventually(what string, is func() bool) {
 	}
 }
 
-// A broker that accepts connections and has no JetStream yet is waited for, at the start and while running, without
-// a word of wrong settings; then the work goes on.
-func TestABrokerThatRecoversItsStreamsIsWaitedFor(t *testing.T) {
+// A client waits for a broker that accepts connections but has no JetStream yet, when it starts and while it runs. The log does
+// not blame the settings. Afterwards the client continues.
+func TestClientWaitsForRecoveringBroker(t *testing.T) {
 	t.Parallel()
 	o := newOutside(t)
 	core, logs := observer.New(zapcore.InfoLevel)
@@ -179,12 +179,12 @@ func TestABrokerThatRecoversItsStreamsIsWaitedFor(t *testing.T) {
 		o.eventually("the message is worked", func() bool { return worked.Load() == round+1 })
 	}
 	if logged(0, "TIEBACK_NATS_URL") {
-		t.Errorf("the settings are blamed: %v", logs.All())
+		t.Errorf("the log blames the settings: %v", logs.All())
 	}
 }
 
-// A caller that can't wait for ever, as a command, says what it waited for: a mistake in the settings, or time.
-func TestWhyABrokerDoesNotAnswer(t *testing.T) {
+// The error of a client that stops waiting distinguishes wrong settings from a broker that is recovering.
+func TestUnavailableReason(t *testing.T) {
 	t.Parallel()
 	look := func(t *testing.T, url string) error {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
@@ -218,7 +218,7 @@ func TestWhyABrokerDoesNotAnswer(t *testing.T) {
 			}
 			err := look(t, url)
 			if !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), c.not) || errors.Is(err, bus.ErrRecovering) != c.recovering {
-				t.Errorf("said is %q; want %q, not %q", err, c.says, c.not)
+				t.Errorf("the error is %q; want %q, not %q", err, c.says, c.not)
 			}
 		})
 	}

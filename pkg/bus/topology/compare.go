@@ -29,7 +29,7 @@ func StreamDiffers(has jetstream.StreamConfig, c Config) []string {
 	i := slices.IndexFunc(all, func(s Stream) bool { return s.Name == has.Name })
 	switch {
 	case i < 0:
-		return []string{"is no stream of this version"}
+		return []string{"is not a stream of this version"}
 	case IsNewer(has.Metadata):
 		return nil
 	}

@@ -32,8 +32,8 @@ const (
 	Delivery   Kind = "delivery"   // ingest → fetcher
 	Event      Kind = "event"      // fetcher → worker
 	Outcome    Kind = "outcome"    // worker → status-reporter
-	Closed     Kind = "closed"     // what the status-reporter has reported to Procore
-	Dead       Kind = "dead"       // what a stage could not process
+	Closed     Kind = "closed"     // reports that the status-reporter has made to Procore
+	Dead       Kind = "dead"       // messages that a stage could not process
 	Resolution Kind = "resolution" // how a person resolved a dead letter
 )
 
@@ -154,8 +154,8 @@ func QuotaStream(c Config) Stream {
 	}}
 }
 
-// For returns the configuration of the stream where it has so many replicas. It never has fewer than these: a command that
-// runs in a shell without TIEBACK_NATS_REPLICAS must not remove them.
+// For returns the configuration of a stream that has the given number of replicas; 0: it does not exist. For never lowers
+// the number: a command that runs in a shell without TIEBACK_NATS_REPLICAS must not remove replicas.
 //
 // A volatile stream is not synced to disk, but must exist after a restart, because services may have no right to create
 // it. With replicas it is in memory, as the cluster keeps the configuration. A single broker would lose that, so there it
