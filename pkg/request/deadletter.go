@@ -31,6 +31,7 @@ type DeadLetter struct {
 	*tiebackv1.DeadLetter
 	Resolutions []*tiebackv1.Resolution // oldest first
 	State       State
+	on          string // the type of its subject
 }
 
 // Resolved reports whether the dead letter was replayed or discarded.
@@ -87,7 +88,7 @@ func ParseDeadLetter(m bus.Message) DeadLetter {
 			Error: fmt.Sprintf("the message on %s was not written by a service of Tieback", m.Raw), Cause: tiebackv1.Cause_CAUSE_OURS,
 		}
 	}
-	return DeadLetter{ID: m.Sequence, At: m.Stored, Run: m.Subject.Run, DeadLetter: d, State: StateOpen}
+	return DeadLetter{ID: m.Sequence, At: m.Stored, Run: m.Subject.Run, DeadLetter: d, State: StateOpen, on: m.Subject.Type}
 }
 
 // Causes are the causes of dead letters, in the order of reports.

@@ -148,29 +148,36 @@ type RunState struct {
 // RunStates returns the state of each run, in the order in which they began.
 func (t *Timeline) RunStates() []RunState {
 	var all []RunState
+	type key struct{ run, eventType string }
 	began := map[string]time.Time{}
-	add := func(from time.Time, s RunState) {
-		if _, known := began[s.Run]; !known {
-			began[s.Run], all = from, append(all, s)
+	known := map[key]bool{}
+	add := func(from time.Time, eventType string, s RunState) {
+		if k := (key{s.Run, eventType}); !known[k] {
+			known[k], all = true, append(all, s)
+			if first, ok := began[s.Run]; !ok || from.Before(first) {
+				began[s.Run] = from
+			}
 		}
 	}
 	for _, r := range t.Reports {
 		text := r.text()
-		if t.deadLettered(r.Run) {
+		if t.deadLettered(r.Run, r.Type) {
 			text += "; dead-lettered"
 		}
 		from := r.At
-		if run := t.run(r.Run); run.Name == r.Run && !run.began().IsZero() {
-			from = run.began()
+		for _, run := range t.Runs {
+			if run.Name == r.Run && run.Type == r.Type && !run.began().IsZero() {
+				from = run.began()
+			}
 		}
-		add(from, RunState{r.Run, r.At, text})
+		add(from, r.Type, RunState{r.Run, r.At, text})
 	}
 	for _, r := range t.Runs {
 		if r.Late.exists() {
-			add(r.Late.At, RunState{bus.Subject{Run: r.Name}.Late().Run, r.Late.At, "processed, not reported to Procore yet"})
+			add(r.Late.At, r.Type, RunState{bus.Subject{Run: r.Name}.Late().Run, r.Late.At, "processed, not reported to Procore yet"})
 		}
 		if !r.began().IsZero() {
-			add(r.began(), t.unreported(r))
+			add(r.began(), r.Type, t.unreported(r))
 		}
 	}
 	slices.SortStableFunc(all, func(a, b RunState) int { return began[a.Run].Compare(began[b.Run]) })
@@ -179,13 +186,13 @@ func (t *Timeline) RunStates() []RunState {
 
 // unreported returns the state of a run that was not reported to Procore.
 func (t *Timeline) unreported(r *Run) RunState {
-	switch dead := t.deadLettered(r.Name); {
+	switch dead := t.deadLettered(r.Name, r.Type); {
 	case r.Outcome.exists() && dead:
 		return RunState{r.Name, r.Outcome.At, "processed, not reported to Procore yet; dead-lettered"}
 	case r.Outcome.exists():
 		return RunState{r.Name, r.Outcome.At, "processed, not reported to Procore yet"}
 	case dead:
-		i := slices.IndexFunc(t.DeadLetters, func(d DeadLetter) bool { return d.Run == r.Name })
+		i := slices.IndexFunc(t.DeadLetters, func(d DeadLetter) bool { return d.Run == r.Name && d.on == r.Type })
 		return RunState{r.Name, t.DeadLetters[i].At, "dead-lettered; nothing was reported to Procore"}
 	case r.Event.exists():
 		return RunState{r.Name, r.Event.At, "being processed, or waiting for a worker"}
@@ -193,8 +200,8 @@ func (t *Timeline) unreported(r *Run) RunState {
 	return RunState{r.Name, r.Delivery.At, "waiting to be fetched"}
 }
 
-func (t *Timeline) deadLettered(run string) bool {
-	return slices.ContainsFunc(t.DeadLetters, func(d DeadLetter) bool { return d.Run == run })
+func (t *Timeline) deadLettered(run, eventType string) bool {
+	return slices.ContainsFunc(t.DeadLetters, func(d DeadLetter) bool { return d.Run == run && d.on == eventType })
 }
 
 func (r *Run) began() time.Time {

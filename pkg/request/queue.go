@@ -11,6 +11,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/bus/topology"
+	"github.com/tieback/tieback/pkg/catalogue"
 )
 
 // Queue is what a stage has not finished, as reported by its durable consumer. A consumer that does not exist has zero values:
@@ -146,7 +147,7 @@ func first(ctx context.Context, b *bus.Bus, scan bus.Scan) (bus.Message, bool, e
 	return bus.Message{Subject: subject, Raw: m.Subject, Data: m.Data, Stored: m.Time, Stream: scan.Kind.Stream(), Sequence: m.Sequence}, true, nil
 }
 
-// answers are the kinds that a stage publishes when it has finished a message of a kind.
+// answers are the kinds that a stage publishes when it has finished a message of a kind, on the message's subject.
 var answers = map[bus.Kind][]bus.Kind{
 	bus.Delivery: {bus.Event, bus.Outcome, bus.Dead},
 	bus.Event:    {bus.Outcome, bus.Dead},
@@ -155,8 +156,15 @@ var answers = map[bus.Kind][]bus.Kind{
 
 // finished reports whether a message has an answer.
 func (q Queue) finished(ctx context.Context, b *bus.Bus, m bus.Message) (bool, error) {
+	if m.Subject == (bus.Subject{}) {
+		return false, nil // no service wrote it, and none answers it
+	}
 	for _, k := range answers[q.Kind] {
-		has, err := b.Has(ctx, bus.Any(k, m.Subject.Company, m.Subject.Request).WithRun(m.Subject.Run))
+		answer := m.Subject
+		if answer.Kind = k; q.Kind == bus.Delivery && k == bus.Event {
+			answer = bus.Any(k, m.Subject.Company, m.Subject.Request).WithRun(m.Subject.Run)
+		}
+		has, err := b.Has(ctx, answer)
 		if has || err != nil {
 			return has, err
 		}
@@ -195,7 +203,7 @@ func (q Queue) eachInFlight(ctx context.Context, b *bus.Bus, limit int, each fun
 		}
 	}
 	for _, m := range seen {
-		if !done[runKey(m.Subject)] {
+		if !done[q.answered(m.Subject)] {
 			each(m)
 		}
 	}
@@ -206,7 +214,7 @@ func (q Queue) eachInFlight(ctx context.Context, b *bus.Bus, limit int, each fun
 // whether there are others.
 func (q Queue) finishedSince(ctx context.Context, b *bus.Bus, since bus.Message, limit int, done map[bus.Subject]bool) (more bool, err error) {
 	for _, k := range answers[q.Kind] {
-		others, err := firsts(ctx, b, bus.Scan{Kind: k, Since: since.Stored}, limit, every, func(m bus.Message) { done[runKey(m.Subject)] = true })
+		others, err := firsts(ctx, b, bus.Scan{Kind: k, Since: since.Stored}, limit, every, func(m bus.Message) { done[q.answered(m.Subject)] = true })
 		if err != nil {
 			return more, err
 		}
@@ -235,9 +243,14 @@ func firsts(ctx context.Context, b *bus.Bus, scan bus.Scan, limit int, wanted fu
 	return more, err
 }
 
-// runKey returns the part of a subject that the messages of one run have in common.
-func runKey(s bus.Subject) bus.Subject {
-	return bus.Subject{Company: s.Company, Request: s.Request, Run: s.Run}
+// answered returns the subject, without its kind, of the message in the queue that a message answers, or of that message itself.
+// An event answers a delivery, whose type is unknown. Any other answer has the type of its message.
+func (q Queue) answered(s bus.Subject) bus.Subject {
+	if q.Kind == bus.Delivery && s.Kind == bus.Event {
+		s.Category, s.Type = catalogue.Unknown, catalogue.Unknown
+	}
+	s.Kind = ""
+	return s
 }
 
 // PendingOf returns the number of a company's waiting messages, which the broker counts, and the first of them. For a million

@@ -48,9 +48,11 @@ type Timeline struct {
 	createdBy   int                                // the source of Created; a higher one is better
 }
 
-// Run is one pass of a request through the stages; see bus.Subject. A late outcome belongs to the run of its event.
+// Run is one pass of a request through the stages; see bus.Subject. A late outcome belongs to the run of its event. An outcome
+// of another type than the event with its name is a Run of its own: it does not end that event.
 type Run struct {
 	Name                           string // "": the first
+	Type                           string // of Event and Outcome; catalogue.Unknown: only fetched, or not at all
 	Delivery, Event, Outcome, Late Position
 	awaited                        bool // a user waits for Event; not set if there is an Outcome
 }
@@ -67,6 +69,7 @@ func (p Position) exists() bool { return p.Sequence != 0 || !p.At.IsZero() }
 type Report struct {
 	Position
 	Run          string                // of a late outcome: "late", or with the suffix "-late"
+	Type         string                // of the subject
 	CloseOuts    []*tiebackv1.CloseOut // without marks; long messages are shortened
 	DeadLettered bool                  // the event has a dead letter
 	Expired      bool                  // its due time passed first
@@ -205,12 +208,12 @@ func (r *reading) settle() map[int64]*Timeline {
 // add adds a message. It ignores a message on a subject that no service writes.
 func (t *Timeline) add(m bus.Message) {
 	s, at := m.Subject, Position{At: m.Stored, Sequence: m.Sequence}
-	if s.Type != catalogue.Unknown && s.Type != "" {
-		t.Type = s.Type
+	if s.Type != catalogue.Unknown && s.Type != "" && (t.Type == catalogue.Unknown || s.Kind == bus.Event) {
+		t.Type = s.Type // the event's type counts: the other messages may be of a service whose key was stolen
 	}
 	switch s.Kind {
 	case bus.Delivery:
-		t.run(s.Run).Delivery = at
+		t.run(s.Run, s.Type).Delivery = at
 		var d tiebackv1.Delivery
 		if proto.Unmarshal(m.Data, &d) == nil {
 			source := fromDelivery
@@ -220,7 +223,7 @@ func (t *Timeline) add(m bus.Message) {
 			t.setCreated(cmp.Or(d.OccurredAt, d.ReceivedAt), source)
 		}
 	case bus.Event:
-		r := t.run(s.Run)
+		r := t.run(s.Run, s.Type)
 		r.Event, r.awaited = at, true
 		var e tiebackv1.Event
 		if proto.Unmarshal(m.Data, &e) == nil {
@@ -229,9 +232,9 @@ func (t *Timeline) add(m bus.Message) {
 		}
 	case bus.Outcome:
 		if s.IsLate() {
-			t.run(s.Run).Late = at
+			t.run(s.Run, s.Type).Late = at
 		} else {
-			t.run(s.Run).Outcome = at
+			t.run(s.Run, s.Type).Outcome = at
 		}
 	case bus.Closed:
 		if r, ok := ParseReport(m); ok {
@@ -273,7 +276,7 @@ func ParseReport(m bus.Message) (Report, bool) {
 	if m.Subject == (bus.Subject{}) || proto.Unmarshal(m.Data, &o) != nil {
 		return Report{}, false
 	}
-	r := Report{Position: Position{m.Stored, m.Sequence}, Run: m.Subject.Run, DeadLettered: o.DeadLettered, Expired: o.Expired, Left: o.Left}
+	r := Report{Position: Position{m.Stored, m.Sequence}, Run: m.Subject.Run, Type: m.Subject.Type, DeadLettered: o.DeadLettered, Expired: o.Expired, Left: o.Left}
 	for _, c := range o.CloseOuts {
 		r.CloseOuts = append(r.CloseOuts, &tiebackv1.CloseOut{
 			RequestDetailId: c.RequestDetailId, Status: c.Status, KeptStatus: c.KeptStatus, Record: c.Record, Messages: shortened(c.Messages),
@@ -295,8 +298,9 @@ func shortened(messages []string) (short []string) {
 	return short
 }
 
-// settle sorts what was added, and sets the resolutions of the dead letters.
+// settle sorts what was added, joins the deliveries with their events, and sets the resolutions of the dead letters.
 func (t *Timeline) settle() *Timeline {
+	t.joinDeliveries()
 	slices.SortFunc(t.Reports, func(a, b Report) int { return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Sequence, b.Sequence)) })
 	slices.SortFunc(t.DeadLetters, func(a, b DeadLetter) int { return cmp.Compare(a.ID, b.ID) })
 	for i := range t.DeadLetters {
@@ -309,20 +313,32 @@ func (t *Timeline) settle() *Timeline {
 
 // published reports whether the request has a message in the run of a replay, at any stage.
 func (t *Timeline) published(s bus.Subject) bool {
-	return slices.ContainsFunc(t.Runs, func(r *Run) bool { return r.Name == s.Run }) || t.reported(s.Run)
+	return slices.ContainsFunc(t.Runs, func(r *Run) bool { return r.Name == s.Run }) ||
+		slices.ContainsFunc(t.Reports, func(r Report) bool { return r.Run == s.Run })
 }
 
-// run returns the run with a name, and adds it if necessary. The run of a late outcome is that of its event.
-func (t *Timeline) run(name string) *Run {
+// run returns the run with a name and a type, and adds it if necessary. The run of a late outcome is that of its event.
+func (t *Timeline) run(name, eventType string) *Run {
 	name = baseRun(name)
 	for _, r := range t.Runs {
-		if r.Name == name {
+		if r.Name == name && r.Type == eventType {
 			return r
 		}
 	}
-	r := &Run{Name: name}
+	r := &Run{Name: name, Type: eventType}
 	t.Runs = append(t.Runs, r)
 	return r
+}
+
+// joinDeliveries moves each delivery, whose type is unknown, to the run of the event that was fetched for it.
+func (t *Timeline) joinDeliveries() {
+	for _, r := range t.Runs {
+		fetched := slices.IndexFunc(t.Runs, func(e *Run) bool { return e != r && e.Name == r.Name && e.Event.exists() })
+		if r.Type == catalogue.Unknown && r.Delivery.exists() && fetched >= 0 {
+			t.Runs[fetched].Delivery, r.Delivery = r.Delivery, Position{}
+		}
+	}
+	t.Runs = slices.DeleteFunc(t.Runs, func(r *Run) bool { return r.began().IsZero() && !r.Late.exists() })
 }
 
 // baseRun returns the run of the event of a late outcome, or the run itself if it is not late.
@@ -330,9 +346,9 @@ func baseRun(run string) string {
 	return bus.Subject{Run: run}.OfEvent().Run
 }
 
-// reported reports whether the end of a run was reported to Procore.
-func (t *Timeline) reported(run string) bool {
-	return slices.ContainsFunc(t.Reports, func(r Report) bool { return r.Run == run })
+// reported reports whether the end of a run of a type was reported to Procore.
+func (t *Timeline) reported(run, eventType string) bool {
+	return slices.ContainsFunc(t.Reports, func(r Report) bool { return r.Run == run && r.Type == eventType })
 }
 
 // Last returns the newest report, or nil if there is none.
@@ -361,7 +377,7 @@ type Stage struct {
 func (t *Timeline) Stage() Stage {
 	var last Stage
 	for _, r := range t.Runs {
-		if s := t.stageOf(r); s.Name != "" && !t.gaveUp(r.Name, s.Name) && (last.Name == "" || s.At.After(last.At)) {
+		if s := t.stageOf(r); s.Name != "" && !t.gaveUp(r, s.Name) && (last.Name == "" || s.At.After(last.At)) {
 			last = s
 		}
 	}
@@ -370,13 +386,13 @@ func (t *Timeline) Stage() Stage {
 
 func (t *Timeline) stageOf(r *Run) Stage {
 	late := bus.Subject{Run: r.Name}.Late().Run
-	row, _ := catalogue.Lookup(t.Type)
+	row, _ := catalogue.Lookup(r.Type)
 	switch {
-	case r.Late.exists() && !t.reported(late):
+	case r.Late.exists() && !t.reported(late, r.Type):
 		return Stage{StatusReporter, bus.Outcome, late, r.Late, true}
-	case r.Late.exists() || t.reported(r.Name):
+	case r.Late.exists() || t.reported(r.Name, r.Type):
 		return Stage{}
-	case r.Outcome.exists():
+	case r.Outcome.exists() && !t.refusedBeforeFetch(r):
 		return Stage{StatusReporter, bus.Outcome, r.Name, r.Outcome, true}
 	case r.Event.exists():
 		return Stage{cmp.Or(string(row.Category), "worker"), bus.Event, r.Name, r.Event, r.awaited}
@@ -386,10 +402,19 @@ func (t *Timeline) stageOf(r *Run) Stage {
 	return Stage{}
 }
 
-// gaveUp reports whether a stage dead-lettered the message of a run.
-func (t *Timeline) gaveUp(run, stage string) bool {
-	return slices.ContainsFunc(t.DeadLetters, func(d DeadLetter) bool { return d.Stage == stage && baseRun(d.Run) == run })
+// refusedBeforeFetch reports whether the status-reporter gave up on the outcome of a delivery that has no event. The fetcher may
+// not have published that outcome, so only its own dead letter ends the delivery.
+func (t *Timeline) refusedBeforeFetch(r *Run) bool {
+	return r.Delivery.exists() && !r.Event.exists() && t.gaveUp(r, StatusReporter)
 }
+
+// gaveUp reports whether a stage dead-lettered the message of a run.
+func (t *Timeline) gaveUp(r *Run, stage string) bool {
+	return slices.ContainsFunc(t.DeadLetters, func(d DeadLetter) bool { return d.Stage == stage && d.of(r) })
+}
+
+// of reports whether the dead letter is of a message of a run.
+func (d DeadLetter) of(r *Run) bool { return baseRun(d.Run) == r.Name && d.on == r.Type }
 
 // InProgress reports whether the request is at a stage.
 func (t *Timeline) InProgress() bool { return t.Stage().Name != "" }

@@ -1,8 +1,11 @@
 package request
 
 import (
+	"math/rand/v2"
 	"testing"
 	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/tieback/tieback/pkg/bus"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
@@ -51,6 +54,47 @@ func TestInterruptedReplayIsUnresolved(t *testing.T) {
 		timeline := Of(12, c.messages, c.kept)
 		if got := timeline.DeadLetters[0].State; got != c.want || (timeline.OpenDeadLetter() == nil) != timeline.DeadLetters[0].Resolved() {
 			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+}
+
+// An outcome on a subject other than its event's, as the thief of a worker's key may publish, ends neither the event nor the
+// delivery, whether the status-reporter refused it or reported it.
+func TestOutcomeOfAnotherTypeEndsNoEvent(t *testing.T) {
+	at := func(n int, k bus.Kind, eventType string, m proto.Message) bus.Message {
+		r := recorded(t, n, k, "", m)
+		r.Subject = bus.For(k, eventType, 7, 12)
+		r.Raw = r.Subject.String()
+		return r
+	}
+	event := &tiebackv1.Event{Payload: []byte(`{"request_data":{"request_detail_id":5}}`)}
+	forged := &tiebackv1.Outcome{CloseOuts: []*tiebackv1.CloseOut{{RequestDetailId: 5, Status: tiebackv1.Status_STATUS_FAILED}}}
+	rules := Rules{Limits: Limits{Interactive: 15 * time.Minute, Sync: 2 * time.Hour}}
+	delivered, fetched := at(1, bus.Delivery, "", &tiebackv1.Delivery{}), at(2, bus.Event, "create_vendor", event)
+	for _, eventType := range []string{"", "sync_vendors"} {
+		outcome := at(3, bus.Outcome, eventType, forged)
+		refused := at(4, bus.Dead, eventType, &tiebackv1.DeadLetter{Stage: StatusReporter, Subject: outcome.Raw, Error: "outcome refused"})
+		for name, c := range map[string]struct {
+			messages []bus.Message
+			stage    string
+		}{
+			"refused, fetched":     {[]bus.Message{delivered, fetched, outcome, refused}, "export"},
+			"refused, not fetched": {[]bus.Message{delivered, outcome, refused}, Fetcher},
+			"reported, fetched":    {[]bus.Message{delivered, fetched, outcome, at(4, bus.Closed, eventType, forged)}, "export"},
+		} {
+			for range 8 {
+				rand.Shuffle(len(c.messages), func(i, j int) { c.messages[i], c.messages[j] = c.messages[j], c.messages[i] })
+				timeline := Of(12, c.messages, 0)
+				if s := timeline.Stage(); s.Name != c.stage || timeline.Ended() {
+					t.Fatalf("%q, %s: at %+v, ended %v; want it at %s", eventType, name, s, timeline.Ended(), c.stage)
+				}
+				if v := timeline.Verdict(rules, Procore{}, now.Add(time.Minute)); v.Class != InProgress || v.Due.IsZero() {
+					t.Fatalf("%q, %s: %s, due at %v; want in-progress with a due time", eventType, name, v.Class, v.Due)
+				}
+				if c.stage == "export" && timeline.Type != "create_vendor" {
+					t.Fatalf("%q, %s: the type is %s", eventType, name, timeline.Type)
+				}
+			}
 		}
 	}
 }

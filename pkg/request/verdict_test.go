@@ -34,16 +34,16 @@ type run struct {
 func timelineOf(runs map[string]*run, letters []DeadLetter) *Timeline {
 	t := &Timeline{Request: 9, Type: "create_vendor", DeadLetters: letters}
 	for name, r := range runs {
-		t.Runs = append(t.Runs, &Run{Name: name, Delivery: r.Delivery, Event: r.Event, Outcome: r.Outcome, Late: r.Late, awaited: true})
+		t.Runs = append(t.Runs, &Run{Name: name, Type: "create_vendor", Delivery: r.Delivery, Event: r.Event, Outcome: r.Outcome, Late: r.Late, awaited: true})
 		if r.Closed.exists() {
-			t.Reports = append(t.Reports, Report{Position: r.Closed, Run: name, CloseOuts: r.CloseOuts, Left: r.Left, DeadLettered: r.Dead})
+			t.Reports = append(t.Reports, Report{Position: r.Closed, Run: name, Type: "create_vendor", CloseOuts: r.CloseOuts, Left: r.Left, DeadLettered: r.Dead})
 		}
 	}
 	return t
 }
 
 func letter(stage, run string) DeadLetter {
-	return DeadLetter{ID: 1, At: now.Add(-time.Hour), Run: run, State: StateOpen, DeadLetter: &tiebackv1.DeadLetter{Stage: stage, Error: "boom"}}
+	return DeadLetter{ID: 1, At: now.Add(-time.Hour), Run: run, State: StateOpen, on: "create_vendor", DeadLetter: &tiebackv1.DeadLetter{Stage: stage, Error: "boom"}}
 }
 
 func discarded(d DeadLetter) DeadLetter {

@@ -40,7 +40,7 @@ func (r *round) watch(ctx context.Context) error {
 		if t.LeftAlone() {
 			continue
 		}
-		if !t.Ended() {
+		if !t.Ended() || r.mayBeClosing(t) {
 			still = append(still, r.stillWatched(id, left)...)
 			continue
 		}
@@ -50,6 +50,12 @@ func (r *round) watch(ctx context.Context) error {
 	}
 	r.memory.Watched = still
 	return nil
+}
+
+// mayBeClosing reports whether the stage that wrote a request's newest dead letter may still be closing its request details.
+func (r *round) mayBeClosing(t *request.Timeline) bool {
+	d := t.NewestDeadLetter()
+	return d != nil && time.Since(d.At) < r.Grace
 }
 
 // stillWatched returns the details of a request that stay watched: those younger than the retention of the streams.

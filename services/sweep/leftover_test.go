@@ -68,3 +68,14 @@ func TestRequestThatIsNotInStreamsHasNotEnded(t *testing.T) {
 		}
 	}
 }
+
+// A stage writes the dead letter before it closes the request details. The sweep gives it time to do so.
+func TestSweepWaitsForStageThatDeadLettered(t *testing.T) {
+	for age, want := range map[time.Duration]bool{time.Second: true, 2 * time.Minute: false} {
+		r := &round{Service: &Service{Deps: Deps{Grace: time.Minute}}}
+		timeline := &request.Timeline{DeadLetters: []request.DeadLetter{{At: time.Now().Add(-age)}}}
+		if got := r.mayBeClosing(timeline); got != want {
+			t.Errorf("dead-lettered %v ago: %v, want %v", age, got, want)
+		}
+	}
+}

@@ -48,7 +48,7 @@ type Deps struct {
 	Log       *zap.Logger
 	Every     time.Duration // interval between sweeps of a company; 0: 5 minutes
 	Backoff   time.Duration // before a call is retried; 0: 1 s
-	Grace     time.Duration // time in which a delivery may still arrive; 0: 60 Backoffs; negative: none
+	Grace     time.Duration // time in which a delivery may still arrive, and a stage may close what it dead-lettered; 0: 60 Backoffs; negative: none
 }
 
 // Run runs the service with the resources of its process.

@@ -17,7 +17,7 @@ import (
 // end as they would without them.
 func TestStolenWorkerKeyCannotReportForOthers(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, setup{backoff: time.Millisecond})
+	w := newWorld(t, setup{backoff: 50 * time.Millisecond}) // the services' sweep waits 60 times as long before it closes what was dead-lettered
 	away := w.down()
 	g := newGuarded(t)
 	g.provision(0)
@@ -76,6 +76,9 @@ func TestStolenWorkerKeyCannotReportForOthers(t *testing.T) {
 		}
 	}
 	w.failed(own, "Contact the administrator of your ERP integration")
+	if r := l.sweep(l.sweeper()); len(r.Closed) > 0 {
+		t.Errorf("the sweep closed request details %v, while their event is in progress", r.Closed)
+	}
 	away.Store(false)
 	r := w.wait(victim)
 	if r.Outcome() != sandbox.Success || len(r.TooEarly) > 0 {
