@@ -15,13 +15,13 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// How many bytes an answer may have, by what was called:
+// The maximum size of an answer in bytes, by call:
 //
-//	an ERP request              requestMost, which is what the broker takes
-//	a page of a list            anyMost, and itemMost for each item that is asked for
-//	a sync action               anyMost, and itemMost for each update
-//	any other call              anyMost
-//	a token, and each refusal   smallMost; of a refusal the rest is not read
+//	an ERP request              maxRequest, the limit of the broker
+//	a page of a list            maxAnswer, and maxItem for each requested item
+//	a sync action               maxAnswer, and maxItem for each update
+//	any other call              maxAnswer
+//	a token, and each refusal   maxSmall; the rest of a refusal is not read
 const (
 	maxRequest = 8 << 20 // one of 1,000 lines has about 3 MB
 	maxAnswer  = 1 << 20
@@ -29,16 +29,16 @@ const (
 	maxSmall   = 64 << 10
 )
 
-// maxBuffered is how many bytes of answers a Client has in memory, without the first smallMost of each: they are all of
-// nearly every answer. Parsed, an answer has several times its size. The first smallMost are bounded by the calls at
-// once: a fetcher or a worker has 256 handlers, each with one call, which is 16 MiB. `tieback run` has one fetcher and
+// maxBuffered is the maximum number of bytes of answers that a Client has in memory, without the first maxSmall of each, which
+// nearly every answer fits in. Parsed, an answer has several times its size. The first maxSmall are bounded by the number of
+// concurrent calls: a fetcher or a worker has 256 handlers, each with one call, which is 16 MiB. `tieback run` has one fetcher and
 // five workers, which is 96 MiB.
 const maxBuffered = 24 << 20
 
-// maxHeaders is how many bytes the headers of an answer may have.
+// maxHeaders is the maximum size of the headers of an answer in bytes.
 const maxHeaders = 64 << 10
 
-// maxBytes is how many bytes the answer may have.
+// maxBytes returns the maximum size of the answer to the call.
 func (c Call) maxBytes() int64 {
 	if c.Route.Name == GetERPRequest.Name {
 		return maxRequest
@@ -46,20 +46,20 @@ func (c Call) maxBytes() int64 {
 	return maxAnswer + int64(c.items)*maxItem
 }
 
-// errTooLong is in the chain of the error of a call whose answer is larger than it may be.
+// errTooLong is wrapped by the error of a call whose answer exceeds its maximum size.
 var errTooLong = errors.New("the answer is too large")
 
 type holdKey struct{}
 
-// answerHold are the bytes of answers that the holder of a context keeps.
+// answerHold is the number of bytes of answers that are held in a context; see Holding.
 type answerHold struct {
 	of    *semaphore.Weighted
 	bytes int64
 }
 
-// Holding returns a context in which the answer of a call counts as in memory until release is called, and not only
-// while it is read: for callers that work with a large answer. One call is made in such a context at a time; where
-// there are several, each answer takes the place of the one before.
+// Holding returns a context in which the answer of a call counts as in memory until release is called, not only while it is
+// read. It is for callers that process a large answer. Calls with such a context must not be concurrent; each answer replaces
+// the previous one.
 func Holding(ctx context.Context) (holding context.Context, release func()) {
 	h := &answerHold{}
 	return context.WithValue(ctx, holdKey{}, h), h.release
@@ -72,7 +72,7 @@ func (h *answerHold) release() {
 	h.of, h.bytes = nil, 0
 }
 
-// read reads an answer, of a refusal only its beginning.
+// read reads the body of an answer. Of a refusal it reads only the beginning.
 func (s *Session) read(ctx context.Context, c Call, resp *http.Response) ([]byte, error) {
 	start, err := io.ReadAll(io.LimitReader(resp.Body, maxSmall))
 	if err != nil {
@@ -113,7 +113,7 @@ func (s *Session) read(ctx context.Context, c Call, resp *http.Response) ([]byte
 	return all.Bytes(), nil
 }
 
-// acquire waits until n more bytes may be read, about as long as a call may take.
+// acquire waits until n more bytes may be read, at most about as long as a call may take.
 func (s *Session) acquire(ctx context.Context, r Route, n int64) error {
 	limited, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
@@ -131,7 +131,7 @@ func (s *Session) acquire(ctx context.Context, r Route, n int64) error {
 	}
 }
 
-// tooLong is the error of an answer that is larger than most. A write was made.
+// tooLong returns the error of an answer that is larger than most bytes. If the call was a write, it was made.
 func tooLong(r Route, most int64) error {
 	e := &fault.Error{Class: fault.Ambiguous, Err: fmt.Errorf("%s: %w: more than %d bytes", r.Name, errTooLong, most)}
 	if r.Method == http.MethodGet {

@@ -1,5 +1,5 @@
-// Package procore calls Procore's API: OAuth client credentials, one login for all companies of a
-// client, the company header, rate limits obeyed from the headers, failures classed by package fault.
+// Package procore is a client for Procore's API. It logs in with OAuth client credentials, once for all companies of a client,
+// sends the company header, keeps to the rate limits in the response headers, and classifies errors with package fault.
 //
 // Source: developers.procore.com (ERP Integration, OAuth Client Credentials, Rate Limiting).
 package procore
@@ -34,7 +34,7 @@ import (
 	"github.com/tieback/tieback/pkg/trouble"
 )
 
-// Config says where Procore is, for clients that have no hosts of their own.
+// Config has Procore's hosts, for clients without their own, and the settings of all calls.
 type Config struct {
 	APIURL   string            // https://api.procore.com
 	LoginURL string            // https://login.procore.com; tokens at /oauth/token
@@ -50,7 +50,7 @@ type Client struct {
 	accounts []*account
 }
 
-// account is one of the companies file's clients with what its companies share: hosts, token and limits.
+// account is a client of the companies file, with the hosts, token and limits that its companies share.
 type account struct {
 	client    *company.Client
 	companies []*Session // by id
@@ -62,25 +62,25 @@ type account struct {
 	answers   *semaphore.Weighted // bytes of large answers in memory; of all accounts
 }
 
-// Session makes the calls of one company. It repeats none of them, unless it comes from Retrying. Its methods may be
+// Session makes the calls of one company. It does not retry calls, unless it was returned by Retrying. Its methods may be
 // called concurrently.
 type Session struct {
 	*sessionState
 	retry Retry
 }
 
-// sessionState is what all sessions of a company share.
+// sessionState is the state that all sessions of a company share.
 type sessionState struct {
 	*account
 	company *company.Company
 	sizes   sizes    // of the calls of sync actions
-	missing sync.Map // names of routes, see Lack
+	missing sync.Map // names of routes; see MarkMissing
 	calls   *prometheus.CounterVec
 	refused prometheus.Counter // of our credentials or token
 	trouble trouble.Tracker
 }
 
-// New makes a client for the companies; reg gets its metrics.
+// New returns a client for the companies, and registers its metrics.
 func New(cfg Config, companies company.Set, reg prometheus.Registerer) (*Client, error) {
 	for name, u := range map[string]string{"TIEBACK_PROCORE_API_URL": cfg.APIURL, "TIEBACK_PROCORE_LOGIN_URL": cfg.LoginURL} {
 		if p, err := url.Parse(u); err != nil || p.Host == "" || (p.Scheme != "https" && p.Scheme != "http") {
@@ -118,43 +118,43 @@ func New(cfg Config, companies company.Set, reg prometheus.Registerer) (*Client,
 		}
 		s := &Session{sessionState: &sessionState{
 			account: a, company: co, calls: calls,
-			refused: refused.WithLabelValues(strconv.FormatInt(id, 10)), // there from the start: the first refusal is an increase
+			refused: refused.WithLabelValues(strconv.FormatInt(id, 10)), // exported from the start, so that the first refusal is an increase
 		}}
 		a.companies, c.sessions[id] = append(a.companies, s), s
 	}
 	return c, reg.Register(gauge{c})
 }
 
-// newAccount makes the account of a company's client.
+// newAccount returns the account of a company's client.
 func newAccount(cfg Config, co *company.Company) *account {
 	if co.Client.APIURL != "" {
 		cfg.APIURL, cfg.LoginURL = co.Client.APIURL, co.Client.LoginURL
 	}
 	return &account{
 		client: co.Client, cfg: cfg, log: zap.NewNop(), limiter: newLimiter(StoreKey(co.ID, co.Client.Name), co.Client.Name != "", cfg.Timeout, secretOf(co.Client)),
-		// A redirect is not followed: a write would be with a GET, whose 200 says that nothing was done.
+		// Redirects are not followed: a redirected write would become a GET, whose 200 does not mean that the write was made.
 		http: &http.Client{Transport: cfg.Transport, Timeout: cfg.Timeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}
 }
 
-// ShareLimits has the rate limits, and what became of logins, kept in a store, with all other processes that
-// use the same clients. Without it this process counts as the only one. Call it before the first call.
+// ShareLimits shares the rate limits and the refused logins, through a store, with all other processes that use the same
+// clients. Without it, this process is assumed to be the only one. It must be called before the first call.
 func (c *Client) ShareLimits(store Store) {
 	for _, a := range c.accounts {
 		a.limiter.store = store
 	}
 }
 
-// LogTo has a log say when Procore takes or refuses other credentials. Without it nothing is logged. Call it before
-// the first call.
+// LogTo sets the log, which records when Procore accepts or refuses changed credentials. The default logs nothing. It must be
+// called before the first call.
 func (c *Client) LogTo(log *zap.Logger) {
 	for _, a := range c.accounts {
 		a.log, a.limiter.log = log, log
 	}
 }
 
-// Company gives the session of a company. One that is not in the companies file is a
-// transient error: another service may know it already, and this one after its restart.
+// Company returns the session of a company. If the company is not in the companies file, the error is transient: it may have
+// been added, and this service knows it after a restart.
 func (c *Client) Company(id int64) (*Session, error) {
 	s, ok := c.sessions[id]
 	if !ok {
@@ -163,18 +163,18 @@ func (c *Client) Company(id int64) (*Session, error) {
 	return s, nil
 }
 
-// MarkMissing notes that Procore does not have a route, so that it is not called again for this company while the process
-// runs: Procore holds needless 404s against an app.
+// MarkMissing records that Procore does not have a route, so that this process does not call it again for the company:
+// Procore counts unnecessary 404s against an app.
 func (s *Session) MarkMissing(r Route) { s.missing.Store(r.Name, true) }
 
-// Missing reports whether Lack was called for the route.
+// Missing reports whether MarkMissing was called for the route.
 func (s *Session) Missing(r Route) bool {
 	_, lacks := s.missing.Load(r.Name)
 	return lacks
 }
 
-// Troubles are those of the companies that Procore does not serve now. silent is how long a call may be
-// under way.
+// Troubles returns the current troubles of the companies with Procore. silent is how long a call may be in flight without an
+// answer.
 func (c *Client) Troubles(silent time.Duration) []trouble.Trouble {
 	var all []trouble.Trouble
 	for id, s := range c.sessions {
@@ -185,7 +185,7 @@ func (c *Client) Troubles(silent time.Duration) []trouble.Trouble {
 	return all
 }
 
-// Quota is what is left of the rate limit; false: not known now.
+// Quota returns the rest of the rate limit, or false if it is not known.
 func (s *Session) Quota() (Quota, bool) { return s.limiter.left(s.company.ID) }
 
 // Call is one call: its route, the record in the path, the query and the body.
@@ -195,19 +195,19 @@ type Call struct {
 	Hook  int64      // fills {hook_id}
 	Query url.Values // may be nil
 	Body  any        // marshalled to JSON; nil: none
-	items int        // that the answer may have, of a list or a sync action
+	items int        // maximum number in the answer to a list or a sync action
 }
 
-// Do makes a call and returns the answer's body. A token that Procore no longer takes is
-// renewed and the call made once more.
+// Do makes a call and returns the body of the answer. If Procore no longer accepts the token, Do renews it and makes the call
+// once more.
 //
 //	429, 503           throttled, until the limit's reset or Retry-After
 //	5xx, no answer     transient; ambiguous for calls that write
 //	401 twice          transient: the secret may be in rotation
-//	other 4xx          permanent, with Procore's reason as the sentence
-//	3xx                permanent: it is not followed, and says where it points
+//	other 4xx          permanent, with Procore's reason as the user message
+//	3xx                permanent: redirects are not followed; the error has the target
 //
-// All but those of the caller's own ctx come from fault.FromProcore.
+// All errors have the source fault.FromProcore, except those of ctx.
 func (s *Session) Do(ctx context.Context, c Call) (body []byte, err error) {
 	err = s.repeat(ctx, c.Route, func() error {
 		a, err := s.do(ctx, c)
@@ -217,17 +217,17 @@ func (s *Session) Do(ctx context.Context, c Call) (body []byte, err error) {
 	return body, err
 }
 
-// tracer: each call of Procore is a span, its waiting for quota and token included; see pkg/bus/trace.go.
+// tracer makes a span of each call to Procore, including its waits for the rate limit and the token; see pkg/bus/trace.go.
 var tracer = otel.Tracer("github.com/tieback/tieback/pkg/procore")
 
-// answer is what Procore said; one without an error is a 2xx.
+// answer is Procore's response. If it is returned without an error, its status is 2xx.
 type answer struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
-// do is Do with the answer's headers, which lists need.
+// do is Do, and also returns the headers of the answer, which lists need.
 func (s *Session) do(ctx context.Context, c Call) (answer, error) {
 	ctx, span := tracer.Start(ctx, "procore "+c.Route.Name, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attribute.Int64("tieback.company", s.company.ID)))
 	defer span.End()
@@ -243,7 +243,7 @@ func (s *Session) do(ctx context.Context, c Call) (answer, error) {
 	return a, ended(err)
 }
 
-// doAuthorized makes a call, and again if the token was not taken.
+// doAuthorized makes a call, and repeats it with a new token if Procore refused the token.
 func (s *Session) doAuthorized(ctx context.Context, c Call) (answer, error) {
 	body, err := marshal(c.Body)
 	if err != nil {
@@ -274,10 +274,10 @@ func (s *Session) doAuthorized(ctx context.Context, c Call) (answer, error) {
 	return answer{}, refusal(c.Route, a.status, s.text(reason(a.body)))
 }
 
-// text is a text of Procore's without what it may echo of ours.
+// text sanitizes a text from Procore, which may echo secrets that calls have sent.
 func (a *account) text(s string) string { return fault.Text(s, a.secrets()...) }
 
-// secrets are those that calls may have sent.
+// secrets returns the secrets that calls may have sent.
 func (a *account) secrets() []string {
 	l := &a.login
 	now := a.client.Credentials()
@@ -288,12 +288,12 @@ func (a *account) secrets() []string {
 
 type countKey struct{}
 
-// Counted returns a context whose calls are counted in n: for what one event costs.
+// Counted returns a context whose calls are counted in n, such as the calls for one event.
 func Counted(ctx context.Context, n *atomic.Int32) context.Context {
 	return context.WithValue(ctx, countKey{}, n)
 }
 
-// marshal gives nil for no body.
+// marshal marshals a body to JSON. It returns nil if there is none.
 func marshal(v any) ([]byte, error) {
 	if v == nil {
 		return nil, nil
@@ -301,7 +301,7 @@ func marshal(v any) ([]byte, error) {
 	return json.Marshal(v)
 }
 
-// send makes the call; a 429 or 503 comes back as a throttled error.
+// send makes the call. It returns a throttled error for a 429 or 503.
 func (s *Session) send(ctx context.Context, tok *oauth2.Token, c Call, body []byte) (answer, error) {
 	u := s.cfg.APIURL + c.Route.path(s.cfg.Routes, s.company.ID, c)
 	req, err := http.NewRequestWithContext(ctx, c.Route.Method, u, bytes.NewReader(body))
@@ -344,7 +344,7 @@ func (s *Session) count(r Route, status string) {
 	s.calls.WithLabelValues(strconv.FormatInt(s.company.ID, 10), r.Name, status).Inc()
 }
 
-// reached says whether a call that got no answer may have reached Procore.
+// reached returns how a call without an answer ended: unsent, or lost if it may have reached Procore.
 func reached(err error) outcome {
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "dial" {
@@ -353,7 +353,8 @@ func reached(err error) outcome {
 	return lost
 }
 
-// mistyped names the setting of a host to which no connection is made: it may be wrong. "": one is made.
+// mistyped returns the setting of the host, in parentheses, if no connection could be made: the setting may be wrong. Otherwise
+// it returns "".
 func mistyped(err error, setting string) string {
 	if reached(err) == unsent {
 		return " (" + setting + ")"
@@ -361,7 +362,7 @@ func mistyped(err error, setting string) string {
 	return ""
 }
 
-// setting names where a host of the client is set: a field of the companies file, or else the variable.
+// setting returns the name of the setting of a host: a field of the companies file, or else the variable.
 func (a *account) setting(field, variable string) string {
 	if a.client.APIURL != "" {
 		return field + " of " + a.client.String()
@@ -369,7 +370,7 @@ func (a *account) setting(field, variable string) string {
 	return variable
 }
 
-// noAnswer classes a call that was not answered: a write may have happened.
+// noAnswer returns the error of a call without an answer. It is ambiguous for a write, which may have been made.
 func (a *account) noAnswer(r Route, err error) error {
 	where := mistyped(err, a.setting("api_url", "TIEBACK_PROCORE_API_URL"))
 	sent := reached(err) != unsent
@@ -387,11 +388,11 @@ func (a *account) noAnswer(r Route, err error) error {
 	return &fault.Error{Class: class, Reason: fault.NoAnswer, Err: fmt.Errorf("%s: no answer from Procore%s: %w", r.Name, where, err)}
 }
 
-// errTimeout is in the chain of the error of a call that was sent and not answered in Config.Timeout.
+// errTimeout is wrapped by the error of a call that was sent but not answered within Config.Timeout.
 var errTimeout = errors.New("timeout")
 
-// redirected is the refusal of a call that Procore wants made elsewhere. It tells where, without the query,
-// which may hold a secret; and it does not say that nothing was done: after a write a 303 would mean that it was.
+// redirected returns the error of a call that Procore redirects. The error has the target without its query, which may contain a
+// secret. It does not say that nothing was done: a 303 after a write would mean that the write was made.
 func (a *account) redirected(r Route, said answer) error {
 	to := "nowhere"
 	if u, err := url.Parse(said.header.Get("Location")); err == nil && (u.Host != "" || u.Path != "") {

@@ -225,7 +225,7 @@ func TestRotatedCredentialsLogInAtOnce(t *testing.T) {
 	}
 }
 
-// While Procore refuses new credentials, the token from before is used, and log, metric and store say so.
+// While Procore refuses new credentials, the previous token is used, and the log, the metric and the store show this.
 func TestRefusedCredentialsLeaveTheOldTokenInUse(t *testing.T) {
 	r := newRealm(t, twoOfOne)
 	if _, err := r.call(7); err != nil {

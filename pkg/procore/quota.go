@@ -16,36 +16,36 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// Quota is the window of the rate limit that binds: the one with fewer calls left for its time. Where companies
-// share it, Remaining is the company's share.
+// Quota is the window of the rate limit that leaves fewer calls for its remaining time. If companies share it, Remaining is the
+// company's share.
 type Quota struct {
 	Limit     int
-	Remaining int       // less the calls under way
+	Remaining int       // without the calls in flight
 	Reset     time.Time // by our clock
 }
 
 var (
 	errNoQuota          = errors.New("no call now: Procore's rate limit is used up, or it is not known until running calls are answered")
-	errStoreUnavailable = errors.New("no call now: what other processes have used of Procore's rate limit is not known")
+	errStoreUnavailable = errors.New("no call now: it is not known how much of Procore's rate limit other processes have used")
 )
 
 // limiter admits the calls of one client, for all its companies. No call is made while a window is used up, or while it is
 // not known whether one is. All methods may be called concurrently; none waits for the quota.
 type limiter struct {
 	clock         procoreClock
-	timeout       time.Duration                     // of a call, with reading its answer
+	timeout       time.Duration                     // of a call, including reading its answer
 	key, me       string                            // in the store: see StoreKey; this process
-	multiCompany  bool                              // companies may have the client
+	multiCompany  bool                              // several companies may use the client
 	store         Store                             // nil: no other process uses the client
 	spread        func(time.Duration) time.Duration // jitter
-	secret        func() string                     // of the client, which seals what is in the store
+	secret        func() string                     // of the client; it seals the values in the store
 	log           *zap.Logger
 	foreignValues atomic.Int64 // values in the store that were not sealed
-	warned        time.Time    // of them, last
+	warned        time.Time    // when a foreign value was last logged
 
 	mu      sync.Mutex
 	budget  budget        // as this process last saw it
-	calls   map[int64]int // under way in this process, by company
+	calls   map[int64]int // in flight in this process, by company
 	sharing sharing
 }
 
@@ -70,8 +70,8 @@ type op struct {
 
 type bulkKey struct{}
 
-// Bulk returns a context for bulk work: its calls leave the last fifth of a rate limit, and at least one call, to calls for
-// which a user waits.
+// Bulk returns a context for bulk work: its calls leave the last fifth of a rate limit, at least one call, to calls that a user
+// waits for.
 func Bulk(ctx context.Context) context.Context { return context.WithValue(ctx, bulkKey{}, true) }
 
 // reserve reserves one call of a company. It returns a throttled error if none may be made now. The caller ends each
@@ -194,7 +194,7 @@ func (m *limiter) windows(company int64) (running map[string]Quota, among int) {
 	return running, among
 }
 
-// left returns the window that binds a company, with its share of what remains; false: no running window is known.
+// left returns the window that leaves a company fewer calls, with its share of them; false: no running window is known.
 func (m *limiter) left(company int64) (binding Quota, known bool) {
 	running, among := m.windows(company)
 	for _, q := range running {

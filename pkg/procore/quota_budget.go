@@ -5,7 +5,7 @@ import "maps"
 // budget is the known state of the limits of one client, shared by all processes that use it. Procore does not publish how it
 // counts the calls of a client that several companies have, so this is derived from the headers of the answers:
 //
-//	what the answers show                                    Procore counts     a call needs
+//	the answers show                                         Procore counts     a call needs
 //	──────────────────────────────────────────────────────── ────────────────── ──────────────────────────────────
 //	nothing yet                                              not known          room in the client's windows, and in
 //	                                                                            the company's as its answers show them
@@ -13,13 +13,13 @@ import "maps"
 //	Remaining of one company does not fall by the calls of   by company         room in the company's windows
 //	others, or is higher than all calls together leave it
 //
-// So until the answers show that companies are counted apart, no call is made that either way of counting would
-// refuse. What they show is looked at again with each answer, since it may change. A client of one company alone
-// has no parts: its limits are the client's.
+// Until the answers show that companies are counted separately, no call is made that either way of counting would refuse. This
+// is evaluated again with each answer, since it may change. A client of a single company has no parts: its limits are the
+// client's.
 //
 // Companies that share a client's limits have a fair share of each window: Limit divided by the number of companies that
-// want calls. A company beyond its share leaves to the others what they wanted in this window or the last one, up to their
-// shares, and never uses the last fifth.
+// request calls. A company beyond its share leaves to each other company the calls that it requested in this window or the
+// last one, up to its share, and never uses the last fifth.
 //
 // Its methods are not safe for concurrent use.
 type budget struct {
@@ -38,15 +38,15 @@ type part struct {
 	Last        int64   `json:"last"` // when a call was last requested
 }
 
-// demand is what a company wanted and got of a shared window.
+// demand counts the calls that a company requested and made in a shared window.
 type demand struct {
-	Round  int64 `json:"round"`  // of the window, that the rest is of
-	Used   int   `json:"used"`   // calls begun
+	Round  int64 `json:"round"`  // the round of the window that Used and Missed belong to
+	Used   int   `json:"used"`   // calls that were begun
 	Missed int   `json:"missed"` // calls that the window delayed
-	Before int   `json:"before"` // both, in the round before
+	Before int   `json:"before"` // Used and Missed of the previous round
 }
 
-// in goes on to a round.
+// in advances the demand to a round.
 func (t demand) in(round int64) demand {
 	switch {
 	case t.Round == round:
@@ -57,12 +57,12 @@ func (t demand) in(round int64) demand {
 	return demand{Round: round}
 }
 
-// expected is how many calls the company is expected to want of the window.
+// expected returns how many calls the company is expected to request in the window.
 func (t demand) expected() int { return max(t.Used+t.Missed, t.Before) }
 
 func inRange(n int) int { return min(max(n, 0), maxCalls) }
 
-// reading is an answer to a company that later ones are compared with.
+// reading is an answer for a company, with which later answers are compared.
 type reading struct {
 	Limit int        `json:"limit,omitempty"` // 0: none yet
 	Left  int        `json:"left,omitempty"`
@@ -71,16 +71,16 @@ type reading struct {
 	Own   callCounts `json:"own"` // the company's
 }
 
-// callCounts is how many calls there were when an answer came.
+// callCounts are the numbers of calls at the time of an answer.
 type callCounts struct {
 	Ended   int64 `json:"ended,omitempty"`
 	Counted int64 `json:"counted,omitempty"`
-	Out     int   `json:"out,omitempty"`   // under way: Procore may have counted them before the answer, or will after it
-	Maybe   int   `json:"maybe,omitempty"` // ended while the answer was under way: likewise
+	Out     int   `json:"out,omitempty"`   // in flight: Procore may count them before or after the answer
+	Maybe   int   `json:"maybe,omitempty"` // ended while the answer was in flight: likewise
 }
 
-// minEvidence is how many calls the answers must differ by from what one way of counting predicts until it counts as
-// refuted: Procore's counters need not be exact.
+// minEvidence is by how many calls the answers must differ from the prediction of one way of counting before that way is
+// rejected: Procore's counters may be inexact.
 const minEvidence = 3
 
 // partRetention is how long an unused part is kept.
@@ -132,7 +132,7 @@ func (b *budget) ensurePart(company, now int64) *part {
 	return p
 }
 
-// claim sets what a process has under way, by company.
+// claim sets the calls that a process has in flight, by company.
 func (b *budget) claim(me string, calls map[int64]int, until int64) {
 	all := 0
 	for company, n := range calls {
@@ -223,9 +223,8 @@ func (b *budget) end(e end, now int64) {
 	}
 }
 
-// detectCounting compares an answer to a company with answers before it: how far Remaining fell says whose calls Procore
-// counted. Only calls that are known to lie between two answers count for that: of those under way it is not known
-// when Procore counted them.
+// detectCounting compares an answer for a company with earlier answers: the decrease of Remaining shows whose calls Procore
+// counted. It considers only calls that Procore counted between the two answers for certain, which excludes calls in flight.
 func (b *budget) detectCounting(p *part, e end) {
 	shown, _, _ := p.sort(e)
 	of := func(p *part) *reading { return &p.SpikeBase }
@@ -243,7 +242,7 @@ func (b *budget) detectCounting(p *part, e end) {
 		return
 	}
 	if e.reservation.all.ended < base.All.Ended {
-		return // it was under way together with the other
+		return // both were in flight at the same time
 	}
 	fell := base.Left - e.headers.left
 	own := most(base.Own, p.Ended, p.inFlight())
@@ -253,7 +252,7 @@ func (b *budget) detectCounting(p *part, e end) {
 	case fell-own >= minEvidence && fell <= most(base.All, b.Ended, b.inFlight()):
 		b.Apart = false
 	case fell-own < minEvidence && fell >= 0:
-		return // no news
+		return // no new information
 	}
 	*base = b.reading(p, e)
 }
@@ -265,13 +264,13 @@ func (r *reading) precedes(e end) bool {
 	return r.Limit == e.headers.limit && r.Reset > made+maxClockSkew && e.headers.reset > made+maxClockSkew && e.reservation.all.ended >= r.All.Ended
 }
 
-// unexplained is how many calls more an answer leaves than it would if Procore counted by client.
+// unexplained returns how many more calls an answer leaves than it would if Procore counted by client.
 func (b *budget) unexplained(r *reading, e end) int {
 	between := max(0, since(e.reservation.all.counted, r.All.Counted)-r.All.Out)
 	return e.headers.left - (r.Left - between - 1)
 }
 
-// most is how many calls Procore may have counted since a reading.
+// most returns the maximum number of calls that Procore may have counted since a reading.
 func most(then callCounts, ended int64, under int) int {
 	return since(ended, then.Ended) + under + then.Maybe
 }

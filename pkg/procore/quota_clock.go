@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// procoreClock tells Procore's time, in ms since 1970, from the Dates of its answers and our own
-// monotonic clock: resets are Procore's times, and our wall clock may be wrong or jump. It
-// is late rather than early, by less than a second once some answers came, so that what
-// counts as over is over. Before the first answer it has only the wall clock.
+// procoreClock estimates Procore's time, in ms since 1970, from the Date headers of its answers and the local monotonic clock:
+// resets are times of Procore's clock, and the local wall clock may be wrong or jump. After some answers the estimate is late by
+// less than a second, and never early, so that a window is not considered over too soon. Before the first answer it is the wall
+// clock.
 type procoreClock struct {
 	local func() time.Time
 
@@ -25,7 +25,7 @@ func (c *procoreClock) now() int64 {
 	return c.at(c.local())
 }
 
-// at needs the lock.
+// at returns Procore's time at a local time. The caller holds the lock.
 func (c *procoreClock) at(local time.Time) int64 {
 	if !c.known {
 		return local.UnixMilli()
@@ -33,13 +33,13 @@ func (c *procoreClock) at(local time.Time) int64 {
 	return c.base + local.Sub(c.baseLocal).Milliseconds()
 }
 
-// update learns from an answer to a call that was sent at a local time. Its Date is cut to
-// the second, and it was made between then and now:
+// update updates the estimate from the Date of an answer to a call that was sent at a local time. The Date is truncated to the
+// second, and the answer was made between then and now:
 //
 //	Procore's clock now is   at least Date
 //	and was, when sent,      before Date + 1 s
 //
-// What contradicts the second means that a clock jumped, and the Date has it.
+// If the estimate contradicts this, a clock has jumped, and the Date is used.
 func (c *procoreClock) update(h http.Header, sent time.Time) {
 	date, ok := dateOf(h)
 	if !ok {

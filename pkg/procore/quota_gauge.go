@@ -6,24 +6,24 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// gauge tells what is left of the limits, until when a token holds, and since when credentials are refused, when
-// it is asked: a number set earlier would outlive its window.
+// gauge collects the remaining calls, the expiry of tokens and the refused credentials at each scrape: a value that was set
+// earlier could be that of a window that has ended.
 type gauge struct{ client *Client }
 
 var remaining = prometheus.NewDesc("tieback_procore_quota_remaining",
-	"Calls left in Procore's rate limit windows that are running, less those under way, by company and window (hour, spike).",
+	"Calls left in the current windows of Procore's rate limits, without those in flight, by company and window (hour, spike).",
 	[]string{"company", "window"}, nil)
 
 var expires = prometheus.NewDesc("tieback_procore_token_expires_timestamp_seconds",
-	"When this process's token for a company ends, as Unix time; none where there is no token. A token is renewed by the first call in its last minute or after it.",
+	"When this process's token for a company expires, as Unix time; absent if there is no token. The first call in its last minute, or later, renews it.",
 	[]string{"company"}, nil)
 
 var refusedSince = prometheus.NewDesc("tieback_procore_credentials_refused_timestamp_seconds",
-	"Since when Procore refuses the credentials that the companies file has for a company, as Unix time; absent if it does not. The previous token may be in use until it expires.",
+	"Since when Procore has refused a company's credentials in the companies file, as Unix time; absent if it accepts them. The previous token may be in use until it expires.",
 	[]string{"company"}, nil)
 
 var foreignValues = prometheus.NewDesc("tieback_procore_quota_foreign_total",
-	"Values in the quota bucket that this process ignored, as no process with the client's secret wrote them.", nil, nil)
+	"Values in the quota bucket that this process ignored, because they were not written by a process with the client's secret.", nil, nil)
 
 // Describe implements prometheus.Collector.
 func (g gauge) Describe(ch chan<- *prometheus.Desc) {

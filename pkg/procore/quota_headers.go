@@ -12,19 +12,19 @@ const (
 	spike = int64(10 * time.Second / time.Millisecond)
 	// longestWait is the longest wait: the window of an hour, and a minute.
 	longestWait = hour + 60_000
-	// maxCalls bounds a limit that is no limit, so that counting stays in range.
+	// maxCalls is the largest limit that is counted, so that counters do not overflow.
 	maxCalls = 1_000_000_000
 )
 
-// told is what an answer's headers say of one window. Times are in ms of Procore's clock.
+// rateHeaders is the state of one window in the headers of an answer. Times are in ms of Procore's clock.
 type rateHeaders struct {
 	limit, left int
 	reset       int64
 	away        int64 // from the answer to the reset
 }
 
-// rates reads the three headers. now is what we think Procore's clock shows; the answer's own
-// Date is better. Not ok: they are missing, or can't be true.
+// rates parses the three headers of a window. now is the estimated time of Procore's clock, used if the answer has no Date. It
+// returns false if the headers are missing or inconsistent.
 func rates(h http.Header, now int64) (t rateHeaders, ok bool) {
 	limit, ok1 := count(h, "X-Rate-Limit-Limit")
 	left, ok2 := count(h, "X-Rate-Limit-Remaining")
@@ -41,16 +41,16 @@ func rates(h http.Header, now int64) (t rateHeaders, ok bool) {
 	return t, t.away <= longestWait && t.away >= -60_000
 }
 
-// maxSeconds keeps a time in seconds from overflowing as milliseconds: the year 9999.
+// maxSeconds is the latest time in seconds that is accepted, the year 9999, so that it does not overflow in milliseconds.
 const maxSeconds = 253_402_300_799
 
-// count reads a whole number that is not negative.
+// count parses a header with a non-negative integer.
 func count(h http.Header, name string) (int64, bool) {
 	n, err := strconv.ParseInt(strings.TrimSpace(h.Get(name)), 10, 64)
 	return n, err == nil && n >= 0
 }
 
-// dateOf reads when an answer was made: Procore's own clock, in ms, cut to the second.
+// dateOf returns the Date of an answer, by Procore's clock, in ms, truncated to the second.
 func dateOf(h http.Header) (int64, bool) {
 	return moment(h.Get("Date"))
 }
@@ -63,7 +63,7 @@ func moment(text string) (int64, bool) {
 	return t.UnixMilli(), true
 }
 
-// retryAfter reads how long, in ms, an answer asks to wait: seconds, or a date. It is bounded.
+// retryAfter returns the Retry-After of an answer, in seconds or as a date, as a bounded wait in ms.
 func retryAfter(h http.Header, now int64) (int64, bool) {
 	wait, ok := count(h, "Retry-After")
 	if ok {

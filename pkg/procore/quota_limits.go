@@ -7,11 +7,11 @@ type limits struct {
 	Spike   window           `json:"spike"`             // of 10 seconds
 	Blocked int64            `json:"blocked,omitempty"` // until then, by a 429 or 503
 	Asked   int64            `json:"asked,omitempty"`   // for so long; more is left only where Procore's clock went back
-	Mute    int64            `json:"mute,omitempty"`    // until then, as answers came that say nothing of limits
-	Refused int              `json:"refused,omitempty"` // blocks in a row, by 429s and 503s that do not say until when
+	Mute    int64            `json:"mute,omitempty"`    // no limits apply until then, because answers had no rate headers
+	Refused int              `json:"refused,omitempty"` // blocks in a row by 429s and 503s without a time
 	Since   int64            `json:"since,omitempty"`   // when the last of them began
 	Ended   int64            `json:"ended"`             // calls, ever
-	Counted int64            `json:"counted,omitempty"` // of those, which Procore is known to have counted
+	Counted int64            `json:"counted,omitempty"` // of those, calls that Procore is known to have counted
 	Claims  map[string]claim `json:"claims,omitempty"`  // by process
 }
 
@@ -22,11 +22,11 @@ type claim struct {
 	Until int64 `json:"until"`
 }
 
-// reservation is what a call must remember until it ends.
+// reservation is the state of a reserved call until it ends.
 type reservation struct {
 	company  int64
 	at       int64 // when it was claimed
-	all, own mark  // of the client and of the company, as they were then
+	all, own mark  // of the client and of the company, at that time
 }
 
 // mark is how far limits have counted.
@@ -116,15 +116,15 @@ const (
 	unsent           // it never reached Procore
 )
 
-// end is one call's end, as far as the limits go.
+// end is the end of a call.
 type end struct {
 	reservation reservation
 	how         outcome
-	headers     rateHeaders // by its answer, if heard
-	parsed      bool        // false: it says nothing of limits
+	headers     rateHeaders // of its answer, if parsed
+	parsed      bool        // false: the answer has no valid rate headers
 	good        bool        // 2xx
 	refused     bool        // 429 or 503
-	retry       int64       // of a refusal: after so many ms; -1: it does not say
+	retry       int64       // of a refusal: ms to wait; -1: not given
 }
 
 // end records the end of a call that was reserved at a mark.
@@ -159,10 +159,9 @@ func (l *limits) end(e end, then mark, now int64) {
 	l.block(e, now)
 }
 
-// block keeps calls back after a 429 or 503: as long as it asks, else until the reset of the
-// window that it shows as spent, else 1, 2, 4 … 64 seconds: longer each time that a call is
-// refused which went after the last such block. Those that went together with the first to be
-// refused say nothing new.
+// block blocks calls after a 429 or 503: for its Retry-After, or until the reset of the window that it shows as used up, or for
+// 1, 2, 4 … 64 seconds. The last form doubles each time a call is refused that was sent after the previous block. Refusals of
+// calls that were sent together with the first refused one do not count again.
 func (l *limits) block(e end, now int64) {
 	var wait int64
 	switch {
@@ -185,16 +184,16 @@ func (l *limits) block(e end, now int64) {
 }
 
 const (
-	// maxClockSkew is by how much the processes' notions of Procore's clock may differ, and more.
+	// maxClockSkew is more than the processes' estimates of Procore's clock may differ by.
 	maxClockSkew = 3000
 	// oddSpike is a limit that was perhaps an hour's, seen in its last seconds before anything else.
 	oddSpike = 1000
-	// muteFor is how long calls are not limited after an answer without limits, in ms.
+	// muteFor is how long calls are not limited after an answer without rate headers, in ms.
 	muteFor = 60_000
 )
 
-// sort says which window an answer shows, and which it hides, with its size; nil: none. A window is
-// known by its limit, and by how far its reset is.
+// sort returns the window that an answer shows, and the other, hidden one, with its size; nil: none. A window is recognized by
+// its limit, and by the time to its reset.
 func (l *limits) sort(e end) (shown, hidden *window, size int64) {
 	if !e.parsed {
 		return nil, nil, 0

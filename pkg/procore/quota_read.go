@@ -8,13 +8,13 @@ import (
 
 // LimitStatus is the state of a company's rate limits, for commands.
 type LimitStatus struct {
-	Hour, Spike Quota     // Limit 0: not known. Reset zero: its time is over, so that it is whole
-	Blocked     time.Time // no call is made until then, as Procore asked; zero: none asked
+	Hour, Spike Quota     // Limit 0: not known. Reset zero: the window is over, so all calls are left
+	Blocked     time.Time // no call is made until then, because Procore asked for it; zero: not blocked
 }
 
-// ReadLimitStatus reads what a Store keeps of a company of a client at its StoreKey. Its times are by Procore's clock, of
-// which now is taken for the time: it may be wrong by what the clocks differ. A value that was not sealed with the
-// client's secret is an error.
+// ReadLimitStatus parses the value at the StoreKey of a company's client. Its times are by Procore's clock. now is taken as
+// the time of that clock, so the result is off by the difference of the clocks. It returns an error for a value that was not
+// sealed with the client's secret.
 func ReadLimitStatus(raw []byte, id int64, client *company.Client, now time.Time) (LimitStatus, error) {
 	b, _, err := unseal[budget](raw, StoreKey(id, client.Name), string(client.Credentials().Secret))
 	if err != nil {

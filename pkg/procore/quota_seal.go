@@ -14,21 +14,21 @@ import (
 	"github.com/tieback/tieback/pkg/company"
 )
 
-// sealed is a budget or a Refusal as it lies in a Store. Each service that calls Procore may write there, so a thief
-// of one service's key for the broker could hold back the calls of all, or have `tieback status` report refused
-// credentials. MAC proves that the writer has the client's secret, and with that it could spend the limits at Procore
-// itself.
+// sealed is a budget or a Refusal as it is stored in a Store. Each service that calls Procore may write there, so a thief of one
+// service's broker key could block the calls of all, or make `tieback status` report refused credentials. MAC proves that the writer has the client's secret, and
+// such a writer could use up the limits at Procore itself.
 type sealed struct {
 	Value json.RawMessage `json:"value"`
 	After uint64          `json:"after"` // the revision that this value replaces
 	MAC   []byte          `json:"mac"`   // HMAC-SHA-256 of the key in the Store, After and Value
 }
 
-// maxValue is how many bytes a value may have: some 300 for each company of a client. The bucket takes no larger one.
+// maxValue is the maximum size of a value in bytes; it has about 300 for each company of a client. The bucket refuses larger
+// ones.
 const maxValue = 1 << 20
 
 // errForeign is the error of a value that was not sealed with the client's secret.
-var errForeign = errors.New("the store holds a value that no process with the client's secret wrote")
+var errForeign = errors.New("the store has a value that was not written by a process with the client's secret")
 
 // seal returns value, a budget or a Refusal, as it is stored at key in place of the revision after.
 func seal(value any, key, secret string, after uint64) ([]byte, error) {
@@ -43,7 +43,7 @@ func seal(value any, key, secret string, after uint64) ([]byte, error) {
 	return json.Marshal(sealed{raw, after, mac})
 }
 
-// unseal reads what seal made.
+// unseal returns a value that seal returned.
 func unseal[T budget | Refusal](raw []byte, key, secret string) (value T, after uint64, err error) {
 	var none T
 	var s sealed
@@ -60,7 +60,7 @@ func unseal[T budget | Refusal](raw []byte, key, secret string) (value T, after 
 	if !hmac.Equal(mac, s.MAC) {
 		return none, 0, errForeign
 	}
-	if err := json.Unmarshal(s.Value, &value); err != nil { // of another version
+	if err := json.Unmarshal(s.Value, &value); err != nil { // written by another version
 		return none, 0, errForeign
 	}
 	return value, s.After, nil
@@ -78,7 +78,7 @@ func macOf(value []byte, key, secret string, after uint64) ([]byte, error) {
 	return h.Sum(nil), nil
 }
 
-// secretOf gives the function that asks for a client's secret as it is now.
+// secretOf returns a function that returns the current secret of a client.
 func secretOf(c *company.Client) func() string {
 	return func() string { return string(c.Credentials().Secret) }
 }
@@ -88,8 +88,8 @@ func (m *limiter) recordForeign() {
 	m.foreignValues.Add(1)
 	if now := m.clock.local(); now.Sub(m.warned) >= time.Minute {
 		m.warned = now
-		m.log.Warn("the quota bucket holds a value that no process with the client's secret wrote; it is ignored. "+
-			"Where the client's secret is not being rotated, a service's key for the broker may be stolen: see `tieback provisioner keys`",
+		m.log.Warn("the quota bucket has a value that was not written by a process with the client's secret; it is ignored. "+
+			"Unless the client's secret is being rotated, a service's broker key may be stolen: see `tieback provisioner keys`",
 			zap.String("key", m.key), zap.Int64("ignored", m.foreignValues.Load()))
 	}
 }

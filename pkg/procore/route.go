@@ -14,18 +14,18 @@ import (
 	"github.com/tieback/tieback/pkg/secretfile"
 )
 
-// Route is one call of Procore's API. Path holds {company_id}, filled in by the client, and
-// {id} for the record; of a hook's trigger also {hook_id}. Inferred ones may be wrong in the field: the routes file
-// (TIEBACK_PROCORE_ROUTES) overrides any path by the route's name. An override may have a query, with the same
-// placeholders: it is added to the call's own and wins where both have a name.
+// Route is an operation of Procore's API. Path may contain the placeholders {company_id}, {id} for the record, and {hook_id} for
+// the hook of a trigger. Routes that are not published are inferred, and may be wrong: the routes file (TIEBACK_PROCORE_ROUTES)
+// overrides paths by the name of the route. The path in an override may have a query with the same placeholders, which is added
+// to that of the call, and has priority if both have a name.
 type Route struct {
 	Name   string
 	Method string
 	Path   string
 }
 
-// The calls that any service may make. What only the status-reporter may call is declared
-// in services/status-reporter/internal/closeout.
+// The routes that any service may call. Those that only the status-reporter may call are declared in
+// services/status-reporter/internal/closeout.
 var (
 	GetERPRequest = Route{"erp_request", "GET", "/rest/v1.0/companies/{company_id}/erp_requests/{id}"}
 
@@ -72,7 +72,7 @@ var (
 
 var placeholder = regexp.MustCompile(`\{[^}]*\}`)
 
-// LoadRoutes reads a routes file: YAML, route name to path. An empty name of file is no overrides.
+// LoadRoutes reads a routes file, which maps the names of routes to paths, in YAML. If file is "", there are no overrides.
 func LoadRoutes(file string) (map[string]string, error) {
 	if file == "" {
 		return nil, nil
@@ -94,7 +94,7 @@ func LoadRoutes(file string) (map[string]string, error) {
 		}
 		for _, p := range placeholder.FindAllString(path, -1) {
 			if !slices.Contains([]string{"{company_id}", "{id}", "{hook_id}"}, p) {
-				return nil, fmt.Errorf("TIEBACK_PROCORE_ROUTES: %s: %s: %s is unknown; a path may hold {company_id}, {id} and {hook_id}", file, name, p)
+				return nil, fmt.Errorf("TIEBACK_PROCORE_ROUTES: %s: %s: %s is unknown; a path may contain {company_id}, {id} and {hook_id}", file, name, p)
 			}
 		}
 	}
@@ -117,7 +117,7 @@ func (r Route) path(overrides map[string]string, company int64, c Call) string {
 	p, extra, _ := strings.Cut(p, "?")
 	q := url.Values{}
 	maps.Copy(q, c.Query)
-	more, _ := url.ParseQuery(extra) // LoadRoutes has parsed it
+	more, _ := url.ParseQuery(extra) // LoadRoutes has checked it
 	maps.Copy(q, more)
 	if len(q) == 0 {
 		return p
@@ -125,7 +125,7 @@ func (r Route) path(overrides map[string]string, company int64, c Call) string {
 	return p + "?" + q.Encode()
 }
 
-// Query builds a query from name, value pairs; zero ids are left out.
+// Query returns a query of name, value pairs, without zero ids.
 func Query(pairs ...any) url.Values {
 	q := url.Values{}
 	for i := 0; i+1 < len(pairs); i += 2 {

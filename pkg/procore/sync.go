@@ -15,40 +15,39 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// MaxUpdates is how many resources one call of a sync action takes.
+// MaxUpdates is the maximum number of updates in one call of a sync action.
 const MaxUpdates = 1000
 
 // SyncCall is a sync action over any number of updates.
 type SyncCall struct {
 	Route    Route
 	Query    url.Values
-	Envelope map[string]any // what stands beside "updates": company_id, project_id …
+	Envelope map[string]any // the other fields of the body: company_id, project_id …
 	Updates  []map[string]any
 }
 
-// ItemError is one update that Procore refused: inside its 200, or as the only one of a call.
+// ItemError is an update that Procore refused: within a 200, or as the only update of a call.
 type ItemError struct {
 	Item map[string]any // as Procore echoes it, or as it was sent
-	Why  string         // its reasons in words
+	Why  string         // Procore's reasons as text
 }
 
-// SyncResult is what all calls of a SyncCall came to. After refusals its order may differ from that of the updates.
+// SyncResult is the combined result of the calls of a SyncCall. After refusals its order may differ from that of the updates.
 type SyncResult struct {
 	Entities []map[string]any
 	Refused  []ItemError
 }
 
-// Sync makes a sync action in calls of at most MaxUpdates. The answer's status is 200 even
-// when items fail: read Refused. An error means that the updates of the call it happened in, and those
-// after it, are not known to have been taken; making the whole action again is harmless, as an update
-// names its record by id or origin id.
+// Sync makes a sync action in calls of at most MaxUpdates updates. Procore answers 200 even if it refuses updates; see
+// SyncResult.Refused. After an error, it is not known whether the updates of the failed call and of
+// later ones were made. The whole action can be repeated, as an update names its record by id or origin id.
 //
-// A call that Procore can't take is made in halves, down to single updates:
+// A call that Procore can't process is split in half, down to single updates:
 //
-//	408, 413              too large: the smaller size stays for the route and company
+//	408, 413              too large: the smaller size is kept for the route and company
 //	its answer too large  the same
-//	504, no answer        Procore may have taken it, and takes it again; the smaller size grows back in time
-//	400, 409, 422         one update may be at fault: what is refused alone is among Refused
+//	504, no answer        Procore may have made the updates, and accepts them again; the smaller size grows again over time
+//	400, 409, 422         one update may be the cause: an update that is refused alone is added to Refused
 func (s *Session) Sync(ctx context.Context, c SyncCall) (SyncResult, error) {
 	a := &syncing{session: s, SyncCall: c, todo: chunks(c.Updates, s.sizes.of(c.Route))}
 	for len(a.todo) > 0 {
@@ -59,25 +58,25 @@ func (s *Session) Sync(ctx context.Context, c SyncCall) (SyncResult, error) {
 	return a.result, nil
 }
 
-// syncing is a sync action under way.
+// syncing is a sync action in progress.
 type syncing struct {
 	SyncCall
 	session *Session
-	todo    [][]map[string]any // what is left, in the order of the updates, by calls
+	todo    [][]map[string]any // the remaining updates in order, by call
 	result  SyncResult
-	smaller *size // to be kept once a call of that size is taken
-	alone   int   // updates that were refused alone while none was taken
+	smaller *size // to be kept once a call of that size succeeds
+	alone   int   // updates that were refused alone before any was accepted
 	taken   bool
 }
 
-// After allRefused updates were refused one by one and none was taken, the call itself may be at fault: its path, its
-// query. It counts as such if another samples updates from other places are refused as well.
+// After allRefused updates were refused one by one and none was accepted, the call itself may be the cause: its path or its
+// query. This is assumed if another samples updates from other places are refused as well.
 const (
 	allRefused = 8
 	samples    = 4
 )
 
-// next makes the next call, or parts it.
+// next makes the next call. If Procore can't process it, next splits it.
 func (a *syncing) next(ctx context.Context) error {
 	updates := a.todo[0]
 	result, err := a.call(ctx, updates)
@@ -129,9 +128,9 @@ func (a *syncing) took(updates []map[string]any, result SyncResult) {
 	}
 }
 
-// sample tries the last update of each of the last calls left, alone, until one is taken: neighbours often belong to one
-// record and share its fault, as the lines of a commitment do. If all are refused it returns the last refusal. A refused
-// sample keeps its place otherwise, as it may depend on an update before it.
+// sample sends the last update of each of the last remaining calls, alone, until one is accepted: adjacent updates often belong
+// to one record and are refused for the same reason, as the lines of a commitment are. If all are refused, it returns the last
+// refusal. Otherwise a refused sample stays in its call, as it may depend on an earlier update.
 func (a *syncing) sample(ctx context.Context) error {
 	var refusal error
 	for i := len(a.todo) - 1; i >= max(0, len(a.todo)-samples); i-- {
@@ -151,8 +150,8 @@ func (a *syncing) sample(ctx context.Context) error {
 	return refusal
 }
 
-// shrink cuts all that is left to half the size. Of a Procore that does not answer one update is asked first, as it
-// may be down: then nothing else is tried.
+// shrink splits the remaining calls to half their size. If Procore did not answer, a single update is sent first: if that is not
+// answered either, Procore may be down, and no other call is made.
 func (a *syncing) shrink(updates []map[string]any, slow bool) {
 	a.smaller = newSize(len(updates)/2, slow)
 	rest := slices.Concat(a.todo...)
@@ -163,7 +162,7 @@ func (a *syncing) shrink(updates []map[string]any, slow bool) {
 	a.todo = append(a.todo, chunks(rest, a.smaller.updates)...)
 }
 
-// refuse adds an update that was refused alone, as if Procore had echoed it.
+// refuse adds an update that was refused alone to Refused, as if Procore had echoed it.
 func (a *syncing) refuse(update map[string]any, err error) error {
 	a.todo = a.todo[1:]
 	var status *StatusError
@@ -184,18 +183,18 @@ func chunks(updates []map[string]any, n int) [][]map[string]any {
 	return slices.Collect(slices.Chunk(updates, n))
 }
 
-// tooLarge reports whether Procore asks for less in a call.
+// tooLarge reports whether Procore refused a call because of its size.
 func tooLarge(err error) bool {
 	return hasStatus(err, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge)
 }
 
-// refusedWhole reports whether a refusal may be about some of the updates only. A lack of permission, or of the
-// endpoint, is about all.
+// refusedWhole reports whether Procore refused a whole call, possibly because of only some of its updates. A missing permission
+// or endpoint concerns all of them.
 func refusedWhole(err error) bool {
 	return hasStatus(err, http.StatusBadRequest, http.StatusConflict, http.StatusUnprocessableEntity)
 }
 
-// tooSlow reports whether Procore, or what is between, did not answer in time.
+// tooSlow reports whether Procore, or a proxy before it, did not answer in time.
 func tooSlow(ctx context.Context, err error) bool {
 	return hasStatus(err, http.StatusGatewayTimeout) || errors.Is(err, errTimeout) && ctx.Err() == nil
 }
@@ -215,7 +214,7 @@ func parseSync(raw []byte, clean func(string) string) ([]map[string]any, []ItemE
 	if err := dec.Decode(&answer); err != nil {
 		return nil, nil, err
 	}
-	if answer.Entities == nil && answer.Errors == nil { // a 200 that says nothing is no success
+	if answer.Entities == nil && answer.Errors == nil { // a 200 without either is not a success
 		return nil, nil, errors.New("it has neither entities nor errors")
 	}
 	var refused []ItemError
@@ -225,10 +224,10 @@ func parseSync(raw []byte, clean func(string) string) ([]map[string]any, []ItemE
 	return answer.Entities, refused, nil
 }
 
-// maxErrorText is how much words says, or a little more: it is cut afterwards.
+// maxErrorText is the approximate maximum length of the result of words, which the caller truncates.
 const maxErrorText = 64 << 10
 
-// words turns Procore's errors value, of whatever shape, into "field: why; field: why".
+// words formats Procore's errors value, which may have any shape, as "field: why; field: why".
 func words(errs any) string {
 	var b strings.Builder
 	writeErrors(&b, errs)
