@@ -9,8 +9,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tieback/tieback/pkg/app/tenant"
-	"github.com/tieback/tieback/services/tieback/command"
 	"github.com/tieback/tieback/services/console/operator/dead"
+	"github.com/tieback/tieback/services/tieback/command"
 	"github.com/tieback/tieback/services/tieback/run"
 )
 
@@ -28,13 +28,13 @@ func Command() *cobra.Command {
 		Long: `List, show, replay, edit and discard dead letters.
 
 A dead letter is a message that a stage gave up on, with the reason. It is open until
-it is replayed or discarded. Who did that, when and why is stored without limit of time. A replay
-passes the same stages and idempotency guards as any message: a booking is not made twice, what
-a newer request has superseded is refused, and a request detail that has ended in Procore keeps its
-status.
+it is replayed or discarded. The resolution, with who, when and why, is kept without limit. A replay
+passes the same stages and idempotency guards as any message: a booking is not made twice, a
+booking that a newer request has superseded is refused, and a request detail that has ended in
+Procore keeps its status.
 
-The name of the resolver is the value of --as, or the user of this machine. It is not checked, as the
-services have no users. Restrict who can reach the broker instead.
+The name of the resolver is the value of --as; the default is the current user of this machine. It is
+not verified, because the services have no users. Restrict who can reach the broker instead.
 ` + codes,
 		Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
 			return errors.New("dead: name a command: list, show, replay, discard or edit")

@@ -10,9 +10,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tieback/tieback/services/console/operator/dead"
 	"github.com/tieback/tieback/services/tieback/command"
 	"github.com/tieback/tieback/services/tieback/internal/terminal"
-	"github.com/tieback/tieback/services/console/operator/dead"
 )
 
 func editCommand() *cobra.Command {
@@ -47,7 +47,7 @@ with the name of the resolver. Without a difference, nothing is sent. For the re
 	}
 	f.flags(cmd)
 	cmd.Flags().StringVar(&file, "file", "", "the edited text; - is standard input")
-	cmd.Flags().BoolVar(&f.again, "again", false, "even if the dead letter is resolved")
+	cmd.Flags().BoolVar(&f.again, "again", false, "replay the dead letter even if it is resolved")
 	cmd.Flags().BoolVar(&f.wait, "wait", false, "wait until the replay is closed or dead-lettered again, and print its end")
 	return cmd
 }

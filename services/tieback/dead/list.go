@@ -7,8 +7,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tieback/tieback/pkg/request"
-	"github.com/tieback/tieback/services/tieback/command"
 	"github.com/tieback/tieback/services/console/operator/dead"
+	"github.com/tieback/tieback/services/tieback/command"
 )
 
 func listCommand() *cobra.Command {
@@ -17,14 +17,14 @@ func listCommand() *cobra.Command {
 	var all bool
 	cmd := &cobra.Command{
 		Use: "list [--company N] [--cause CAUSE] [--since 2h] ... [-o json]", Short: "List the open dead letters, newest last", Args: cobra.NoArgs,
-		Long: `List the open dead letters, newest last, and the number of each cause:
+		Long: `List the open dead letters, newest last, and their number by cause:
 
   tenant-data   the record in Procore or in the ERP; its accountant can correct it
   erp           the ERP was unavailable, or gave a wrong answer
-  procore       the same of Procore
+  procore       Procore was unavailable, or gave a wrong answer
   limits        a rate limit, or the deadline while waiting for one
-  ours          Tieback, its settings, or a message that it did not write
-  unknown       written by a version without causes
+  ours          Tieback, its settings, or a message that no service wrote
+  unknown       a dead letter of an older version, which recorded no cause
 
 Replays that were interrupted are listed as well: replay these dead letters once more.
 With -o json: {"dead_letters": [...], "causes": {"erp": 2, ...}, "total": 2}.

@@ -10,9 +10,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tieback/tieback/pkg/request"
+	"github.com/tieback/tieback/services/console/operator/dead"
 	"github.com/tieback/tieback/services/tieback/command"
 	"github.com/tieback/tieback/services/tieback/internal/connect"
-	"github.com/tieback/tieback/services/console/operator/dead"
 )
 
 // resolveFlags are the flags of the commands that resolve dead letters.
@@ -42,7 +42,7 @@ func replayCommand() *cobra.Command {
 	f := resolveFlags{replaying: true}
 	cmd := &cobra.Command{
 		Use: "replay ID... | --cause erp --since 2h ... [--yes] [--wait]", Short: "Send the messages of dead letters through the pipeline again",
-		Long: `Send the messages of dead letters again, each on its own subject as a run of its own, and store who did it.
+		Long: `Send the messages of dead letters again, each on its own subject as a new run, and store who did it.
 ` + selection + `
 If two persons resolve a dead letter at once, one succeeds, and the other gets an error that says who resolved
 it and when. To resume a replay that a crash interrupted, replay the dead letter once more. A resolved
@@ -67,7 +67,7 @@ func discardCommand() *cobra.Command {
 	var f resolveFlags
 	cmd := &cobra.Command{
 		Use: `discard ID... | --cause ours ... --reason "..." [--yes]`, Short: "Resolve dead letters without processing them, with a reason",
-		Long: `Resolve dead letters without processing them. They are not listed any more. Who did it, when and why is stored.
+		Long: `Resolve dead letters without processing them. They are no longer listed. The resolution, with who, when and why, is kept.
 ` + selection + codes,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if f.reason == "" {

@@ -100,7 +100,7 @@ func (o *Options) check() error {
 	}
 	for _, name := range secretSettings {
 		if o.Connector[name] != "" {
-			return usagef("--connector %s=…: everyone on this machine can read a secret on the command line; write it to a file and give %s_file=PATH", name, name)
+			return usagef("--connector %s=…: every user of this machine can read a secret on the command line; write it to a file and give %s_file=PATH", name, name)
 		}
 	}
 	var err error

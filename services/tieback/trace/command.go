@@ -14,8 +14,8 @@ import (
 
 	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/pkg/request"
-	"github.com/tieback/tieback/services/tieback/command"
 	"github.com/tieback/tieback/services/console/operator/trace"
+	"github.com/tieback/tieback/services/tieback/command"
 	"github.com/tieback/tieback/services/tieback/run"
 )
 
@@ -33,16 +33,16 @@ func Command() *cobra.Command {
 	var f flags
 	cmd := &cobra.Command{
 		Use: "trace REQUEST [--company N] [--payload] [--ask-procore] [-o json]", Short: "Show the timeline of one ERP request", Args: oneID,
-		Long: `Show what the streams have of one ERP request, by its id in Procore: the click, the delivery, the result and duration
+		Long: `Show the timeline of one ERP request, by its id in Procore: the click, the delivery, the result and duration
 of each stage, the close-outs and marks in Procore, dead letters and their resolutions, all replays, and, if the
 request has not ended, its current stage: since when, how many attempts, the last failure, the next attempt, and the
 deadline. The last line is the verdict.
 
 Without --company the request is looked up in all companies. Nothing is changed. Procore is called only with
---ask-procore: once for the request, and some times for the list of its request details. If Procore's rate limit is
-exceeded, the command waits up to a minute. TOOK is the time since the step before, by our clock. From the click it is
+--ask-procore: once for the request, and several times for the list of its request details. If Procore's rate limit is
+exceeded, the command waits up to a minute. TOOK is the time since the previous step, by the broker's clock. From the click it is
 approximate, as Procore gives whole seconds of its own clock. Attempts are stored only until a message is
-processed; a dead letter has the number of its own.
+processed; a dead letter records their number.
 
 What Procore sent, and what a person edited in it, may contain personal data. It is shown only with --payload.
 

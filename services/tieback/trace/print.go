@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/tieback/tieback/pkg/request"
-	"github.com/tieback/tieback/services/tieback/internal/terminal"
 	"github.com/tieback/tieback/services/console/operator/trace"
+	"github.com/tieback/tieback/services/tieback/internal/terminal"
 )
 
 // printTrace prints a trace for people.
@@ -83,7 +83,7 @@ func took(s trace.Step) string {
 // handed describes whether the broker has delivered a message.
 var handed = map[request.DeliveryState]string{
 	request.Queued: "not delivered to a process yet", request.Delivered: "delivered to a process", request.NoConsumer: "which has never run on this broker",
-	request.Settled: "which has acknowledged it without an end", request.NotRead: "not known whether delivered",
+	request.Settled: "which has acknowledged it without a result", request.NotRead: "not known whether delivered",
 }
 
 func printCurrent(w io.Writer, p *trace.Current) {

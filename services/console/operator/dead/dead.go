@@ -12,10 +12,10 @@
 // A second resolution of dead letter 42 has the subject 42-2.
 //
 // A replay is the failed message on its own subject, as a run of its own. It passes the same stages and the same
-// idempotency guards as any message: it has the same key, so a booking is not made twice, and the ERP refuses what a
-// newer request has superseded. If it fails for good again, it becomes a new dead letter.
+// idempotency guards as any message: it has the same key, so a booking is not made twice, and the ERP refuses a booking
+// that a newer request has superseded. If it fails permanently again, it becomes a new dead letter.
 //
-// The resolver's name is what the caller says. It is not checked: services have no users.
+// The resolver's name is set by the caller. It is not verified, because services have no users.
 package dead
 
 import (

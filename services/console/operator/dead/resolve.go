@@ -22,7 +22,7 @@ func (e *ResolvedError) Error() string {
 	return fmt.Sprintf("dead letter %d %s", e.DeadLetter, request.ResolutionText(e.Resolution))
 }
 
-// Resolution is what was done about a dead letter.
+// Resolution describes how a dead letter was resolved.
 type Resolution struct {
 	*tiebackv1.Resolution
 	Resumed bool // an earlier replay was interrupted and has been sent now
@@ -55,7 +55,7 @@ func (r *Resolver) Replay(ctx context.Context, id uint64, again bool) (Resolutio
 	return r.replay(ctx, l, n, on, data, "")
 }
 
-// Discard closes a dead letter for good, with the reason. Errors: ResolvedError, request.ErrNoDeadLetter, or the broker's.
+// Discard resolves a dead letter without processing it, and stores the reason. Errors: ResolvedError, request.ErrNoDeadLetter, or the broker's.
 func (r *Resolver) Discard(ctx context.Context, id uint64, reason string) (Resolution, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

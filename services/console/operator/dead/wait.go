@@ -25,8 +25,8 @@ type Watch struct {
 type End struct {
 	ID     uint64 // the dead letter that was replayed
 	At     time.Time
-	Closed *tiebackv1.Outcome    // what was reported to Procore; nil if the replay failed for good
-	NewID  uint64                // the new dead letter if the replay failed for good
+	Closed *tiebackv1.Outcome    // the report to Procore; nil if the replay failed permanently
+	NewID  uint64                // the new dead letter if the replay failed permanently
 	Dead   *tiebackv1.DeadLetter // likewise
 }
 
@@ -103,7 +103,7 @@ func runOf(s bus.Subject) bus.Subject {
 	return bus.Subject{Company: s.Company, Request: s.Request, Run: s.Run}
 }
 
-// deadLetterBefore returns the dead letter of the run that m closed, or m if there is none. A run that fails for good
+// deadLetterBefore returns the dead letter of the run that m closed, or m if there is none. A run that fails permanently
 // publishes its dead letter before it is closed as failed, but the two streams are read concurrently, so the close-out may
 // be read first. It scans, and does not call Last, because a scan asks the leader before it finds nothing.
 func (w *Watch) deadLetterBefore(ctx context.Context, m bus.Message) (bus.Message, error) {

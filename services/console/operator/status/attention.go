@@ -8,7 +8,7 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 )
 
-// Attention is something that does not get better without a person.
+// Attention is a problem that a person must solve.
 type Attention struct {
 	Kind    string    `json:"kind"`            // one of the constants below
 	Company int64     `json:"company_id"`      // 0: of no single company
@@ -88,7 +88,7 @@ func (v *reading) queueAttention(q Queue) (Attention, bool) {
 	if q.Overdue.Request == 0 {
 		a.Action = "it is on a subject that no service writes, see the log of " + q.Stage
 	} else {
-		a.Action = fmt.Sprintf("tieback trace %d --company %d shows what it waits for", q.Overdue.Request, q.Overdue.Company)
+		a.Action = fmt.Sprintf("tieback trace %d --company %d shows why it waits", q.Overdue.Request, q.Overdue.Company)
 	}
 	return a, true
 }

@@ -2,8 +2,8 @@
 //
 // A report costs some dozens of requests to the broker and reads a bounded number of messages without their bodies,
 // however many the streams hold: the first MaxUnfinished unfinished messages of each queue, and the newest MaxRecent
-// messages of each stream within the last Window. The report says where it is incomplete for this reason, and what the
-// broker did not answer.
+// messages of each stream within the last Window. The report says where it is incomplete for this reason, and which
+// requests the broker did not answer.
 package status
 
 import (
@@ -21,7 +21,7 @@ import (
 	"github.com/tieback/tieback/pkg/request"
 )
 
-// Options say what is reported.
+// Options configure a Reader.
 type Options struct {
 	Companies      map[int64]string // names of the companies in the companies file, by id
 	Limits         request.Limits
@@ -30,7 +30,7 @@ type Options struct {
 	InvalidEntries int                       // entries of the companies file that have a mistake
 	Embedded       bool                      // the broker is the embedded one, so tieback run is not running
 	Window         time.Duration             // over which rates and results are counted; 0: a minute
-	TroubleAfter   time.Duration             // a company's ERP or Procore needs attention after it has failed for so long; 0: a minute
+	TroubleAfter   time.Duration             // how long a company's ERP or Procore must fail before it needs attention; 0: a minute
 	MaxUnfinished  int                       // 0: 20,000
 	MaxRecent      int                       // 0: 10,000
 	MaxDeadLetters int                       // the newest dead letters to count; 0: 100,000
@@ -44,8 +44,8 @@ type Report struct {
 	Queues    []Queue     `json:"queues"`         // in the order of the stages
 	Companies []Company   `json:"companies"`      // by id
 	Losses    []bus.Loss  `json:"losses"`         // acknowledged messages that the streams no longer have
-	Notes     []string    `json:"notes"`          // what was counted only in part, and why
-	Unread    []string    `json:"unread"`         // what the broker did not answer
+	Notes     []string    `json:"notes"`          // which numbers are incomplete, and why
+	Unread    []string    `json:"unread"`         // requests that the broker did not answer
 }
 
 // Queue is the work of one stage: what its durable consumer has not finished.
@@ -140,7 +140,7 @@ func New(b *bus.Bus, o Options) *Reader {
 	return &Reader{Options: o, bus: b, deadLetters: counter}
 }
 
-// Read reads a report. What the broker does not answer is listed in the report. The only error is ctx's.
+// Read reads a report. Requests that the broker does not answer are listed in Unread. The only error is that of ctx.
 func (r *Reader) Read(ctx context.Context) (Report, error) {
 	v := &reading{Reader: r, at: time.Now(), companies: map[int64]*Company{}}
 	v.report = Report{At: v.at.UTC(), Window: r.Window.Seconds(), Losses: []bus.Loss{}, Notes: []string{}, Unread: []string{}, Attention: []Attention{}}

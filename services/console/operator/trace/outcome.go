@@ -5,7 +5,7 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// Outcome is what is to be reported to Procore about an event, or was reported.
+// Outcome is the outcome of an event: the report to Procore, before or after it is made.
 type Outcome struct {
 	CloseOuts    []CloseOut `json:"close_outs"`
 	DeadLettered bool       `json:"dead_lettered"`

@@ -56,7 +56,7 @@ type DeadLetter struct {
 	UserMessage string `json:"user_message"` // for the accountant; may be ""
 }
 
-// Resolution is what a person did about a dead letter.
+// Resolution describes how a person resolved a dead letter.
 type Resolution struct {
 	DeadLetter uint64 `json:"dead_letter"`
 	Action     string `json:"action"` // replayed, discarded

@@ -23,7 +23,7 @@ type Options struct {
 	Waiting          func(d time.Duration, why string) // called before each wait for Procore; may be nil
 }
 
-// Trace is all that is known of one ERP request.
+// Trace is the timeline and the state of one ERP request.
 type Trace struct {
 	Company   int64         `json:"company_id"`
 	Request   int64         `json:"request_id"`

@@ -68,7 +68,7 @@ func (r *reader) inProgress(now time.Time) string {
 	since := fmt.Sprintf("since %s (%s)", clock(p.Since, now), Took(now.Sub(p.Since)))
 	switch {
 	case p.Handed == request.Settled:
-		fmt.Fprintf(&b, "was released by %s without an end: see its log", p.Stage)
+		fmt.Fprintf(&b, "was acknowledged by %s without a result: see its log", p.Stage)
 		return b.String()
 	case p.Failure != nil:
 		fmt.Fprintf(&b, "waiting for %s %s at %s", waitsFor(p.Failure), since, p.Stage)

@@ -108,7 +108,7 @@ func TestVerdictInProgress(t *testing.T) {
 		{Current{Stage: "export", Handed: request.Queued}, "in the queue of export since"},
 		{Current{Stage: "export", Handed: request.Delivered}, "with export since"},
 		{Current{Stage: "export", Handed: request.NoConsumer}, "which has never run"},
-		{Current{Stage: "export", Handed: request.Settled, Run: "42"}, "run 42 was released by export without an end"},
+		{Current{Stage: "export", Handed: request.Settled, Run: "42"}, "run 42 was acknowledged by export without a result"},
 		{Current{Stage: "export", Handed: request.Delivered, Attempts: &three, Failure: &Failure{Class: "throttled", Source: "procore"}}, "waiting for a rate limit since"},
 		{Current{Stage: "fetcher", Handed: request.Delivered, Attempts: &three, Failure: &Failure{Class: "transient", Source: "procore"}}, "waiting for Procore since"},
 		{Current{Stage: "export", Handed: request.Delivered, Attempts: &three, Failure: &Failure{Class: "transient"}}, "waiting for another attempt since"},
