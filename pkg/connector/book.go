@@ -187,7 +187,7 @@ func (w *booking) write(ctx context.Context, key string) (*tiebackv1.Booking, er
 	return b, err
 }
 
-// lookUp looks up a write whose answer was lost, and sends it again if it was not booked. If the second
+// lookUp looks up a write whose answer was lost, and sends it again if it was not made. If the second
 // attempt is refused, it looks the booking up once more: the first attempt may have arrived in the meantime.
 func (w *booking) lookUp(ctx context.Context, key string, lost error) (*tiebackv1.Booking, error) {
 	w.Log.Warn("looking up a write whose answer was lost", zap.Int64("company", w.Company), zap.String("key", key), zap.Error(lost))

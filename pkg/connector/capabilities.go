@@ -65,7 +65,7 @@ func (e *ERP) refreshCapabilities(ctx context.Context) (*tiebackv1.CapabilitiesR
 			e.calls = newSemaphore(limitOf(caps.MaxConcurrent))
 		}
 		e.caps.last.Store(&answer{caps: caps, next: time.Now().Add(capabilitiesTTL)})
-	case ctx.Err() != nil: // only this caller went away
+	case ctx.Err() != nil: // only this caller has canceled
 	case old != nil && old.caps != nil:
 		e.caps.last.Store(&answer{caps: old.caps, next: time.Now().Add(capabilitiesTTL)})
 		return old.caps, nil

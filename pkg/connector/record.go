@@ -20,8 +20,7 @@ func stampOf(request order.Key, r *tiebackv1.Record) string {
 	return string(request) + ":" + contentOf(r)
 }
 
-// contentOf hashes the content of a record without what Procore got from Tieback: the origin ids and the
-// origin data that mark it as synced.
+// contentOf hashes the content of a record without the origin ids and the origin data, which come from Tieback's marks.
 func contentOf(r *tiebackv1.Record) string {
 	r = proto.CloneOf(r)
 	r.OriginId, r.OriginData = "", ""

@@ -34,8 +34,8 @@ func serves(t *testing.T, n int) (*procore.Session, *atomic.Int64) {
 	}), written
 }
 
-// Four answers of 60 MB ended a service of 256 MB.
-func TestAnAnswerIsReadAsFarAsTheCallNeeds(t *testing.T) {
+// An answer is read only up to its maximum size. Otherwise four answers of 60 MB would end a service with 256 MB.
+func TestAnswerSizeIsLimited(t *testing.T) {
 	for name, c := range map[string]struct {
 		call  procore.Call
 		bytes int
@@ -59,7 +59,7 @@ func TestAnAnswerIsReadAsFarAsTheCallNeeds(t *testing.T) {
 	}
 }
 
-func TestAPageIsReadAsFarAsItsItemsNeed(t *testing.T) {
+func TestPageSizeIsLimited(t *testing.T) {
 	for bytes, want := range map[int]bool{10 << 20: true, 30 << 20: false} {
 		var tokens, written atomic.Int64
 		s := session(t, func(w http.ResponseWriter, r *http.Request) {
@@ -81,8 +81,8 @@ func TestAPageIsReadAsFarAsItsItemsNeed(t *testing.T) {
 	}
 }
 
-// A sync action whose answer is too large is made in halves, whose answers are smaller.
-func TestASyncWhoseAnswerIsTooLargeIsHalved(t *testing.T) {
+// A sync action whose answer is too large is split, which makes the answers smaller.
+func TestSyncWithTooLargeAnswerIsSplit(t *testing.T) {
 	var tokens, calls, written atomic.Int64
 	s := session(t, func(w http.ResponseWriter, r *http.Request) {
 		if token(w, r, &tokens) {
@@ -100,8 +100,8 @@ func TestASyncWhoseAnswerIsTooLargeIsHalved(t *testing.T) {
 	}
 }
 
-// Large answers in memory are bounded in sum; small ones do not wait.
-func TestLargeAnswersAreBoundedInSum(t *testing.T) {
+// The total size of large answers in memory is bounded. Small answers do not wait.
+func TestTotalSizeOfAnswersIsLimited(t *testing.T) {
 	const large = 5 << 20 // counts as the largest request there is: its size is not known from the start
 	var tokens, written atomic.Int64
 	var size atomic.Int64
@@ -127,7 +127,7 @@ func TestLargeAnswersAreBoundedInSum(t *testing.T) {
 	}
 	size.Store(60 << 10)
 	if _, err := s.Do(t.Context(), call); err != nil {
-		t.Errorf("a small one beside them: %v", err)
+		t.Errorf("a small one at the same time: %v", err)
 	}
 	for _, release := range releases {
 		release()
@@ -141,7 +141,7 @@ func TestLargeAnswersAreBoundedInSum(t *testing.T) {
 	}
 }
 
-func TestATokenIsReadAsFarAsItNeeds(t *testing.T) {
+func TestTokenSizeIsLimited(t *testing.T) {
 	var written atomic.Int64
 	s := session(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")

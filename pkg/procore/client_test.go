@@ -29,7 +29,7 @@ func session(t *testing.T, h http.HandlerFunc) *procore.Session {
 	return open(t, h).Session
 }
 
-// opened is a session with what it was made of.
+// opened is a session and its dependencies.
 type opened struct {
 	*procore.Session
 	file      string
@@ -65,13 +65,13 @@ func (o *opened) write(t *testing.T, secret string) {
 	}
 }
 
-// rotate gives the company another secret while it runs.
+// rotate changes the company's secret at run time.
 func (o *opened) rotate(t *testing.T, secret string) {
 	t.Helper()
 	w := company.NewWatcher(o.file, o.companies, zap.NewNop())
 	o.write(t, secret)
 	w.Poll()
-	w.Poll() // what it sees twice it believes
+	w.Poll() // a change counts once it was read twice
 }
 
 func token(w http.ResponseWriter, r *http.Request, n *atomic.Int64) bool {
@@ -89,7 +89,7 @@ func get(t *testing.T, s *procore.Session) error {
 	return err
 }
 
-func TestACallCarriesTokenAndCompany(t *testing.T) {
+func TestCallHasTokenAndCompany(t *testing.T) {
 	var tokens atomic.Int64
 	s := session(t, func(w http.ResponseWriter, r *http.Request) {
 		if token(w, r, &tokens) {
@@ -110,7 +110,7 @@ func TestACallCarriesTokenAndCompany(t *testing.T) {
 	}
 }
 
-func TestATokenThatIsNotTakenIsRenewedOnce(t *testing.T) {
+func TestRefusedTokenIsRenewedOnce(t *testing.T) {
 	var tokens atomic.Int64
 	s := session(t, func(w http.ResponseWriter, r *http.Request) {
 		if token(w, r, &tokens) {
@@ -127,7 +127,7 @@ func TestATokenThatIsNotTakenIsRenewedOnce(t *testing.T) {
 	}
 }
 
-func TestFailuresAreClassed(t *testing.T) {
+func TestErrorClasses(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		status int
@@ -154,13 +154,13 @@ func TestFailuresAreClassed(t *testing.T) {
 				t.Fatalf("%v is %v, want %v", err, fault.ClassOf(err), c.class)
 			}
 			if c.status == 422 && !strings.Contains(fault.UserMessage(err, ""), "name: is too long") {
-				t.Errorf("sentence %q", fault.UserMessage(err, ""))
+				t.Errorf("user message %q", fault.UserMessage(err, ""))
 			}
 		})
 	}
 }
 
-func TestNoCallIsMadeWhileTheWindowIsSpent(t *testing.T) {
+func TestNoCallWhileWindowIsUsedUp(t *testing.T) {
 	var n, calls atomic.Int64
 	reset := time.Now().Add(30 * time.Second).Unix()
 	s := session(t, func(w http.ResponseWriter, r *http.Request) {
@@ -195,7 +195,7 @@ func TestSecretsStayOutOfErrors(t *testing.T) {
 	}
 }
 
-func TestALostAnswerOfAWriteIsAmbiguous(t *testing.T) {
+func TestLostAnswerOfWriteIsAmbiguous(t *testing.T) {
 	var n atomic.Int64
 	s := session(t, func(w http.ResponseWriter, r *http.Request) {
 		if !token(w, r, &n) {
@@ -211,10 +211,10 @@ func TestALostAnswerOfAWriteIsAmbiguous(t *testing.T) {
 	}
 }
 
-// ofCompany stands beside the updates of a company's sync.
+// ofCompany is the envelope of a company's sync action.
 var ofCompany = map[string]any{"company_id": 7}
 
-func TestSyncSendsThousandsInChunksAndReadsRefusals(t *testing.T) {
+func TestSyncSplitsUpdatesAndReadsRefusals(t *testing.T) {
 	var n, calls atomic.Int64
 	s := session(t, func(w http.ResponseWriter, r *http.Request) {
 		if token(w, r, &n) {
@@ -230,8 +230,8 @@ func TestSyncSendsThousandsInChunksAndReadsRefusals(t *testing.T) {
 	}
 }
 
-// A proxy's 200, or an empty object, must not pass for "all taken".
-func TestA200ThatSaysNothingIsNoSuccess(t *testing.T) {
+// A 200 without entities and errors, such as that of a proxy, is not a success.
+func TestEmpty200IsNoSuccess(t *testing.T) {
 	for _, body := range []string{`{}`, `null`, ``, `<html>`, `[]`} {
 		var n atomic.Int64
 		s := session(t, func(w http.ResponseWriter, r *http.Request) {
@@ -264,8 +264,8 @@ func TestRoutesFile(t *testing.T) {
 	}
 }
 
-// A revoked secret must not cost one login a call; a new one is tried at once.
-func TestAFailedLoginIsRemembered(t *testing.T) {
+// Refused credentials do not cause a login for each call. Changed credentials are tried at once.
+func TestRefusedLoginIsCached(t *testing.T) {
 	var logins atomic.Int64
 	var good atomic.Bool
 	h := func(w http.ResponseWriter, r *http.Request) {
@@ -296,10 +296,10 @@ func TestAFailedLoginIsRemembered(t *testing.T) {
 	}
 }
 
-// A login that sends us elsewhere is not given the secret there.
-func TestTheSecretFollowsNoRedirect(t *testing.T) {
+// If the login redirects, the secret is not sent to the target.
+func TestSecretIsNotSentToRedirect(t *testing.T) {
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		t.Errorf("%s was asked", r.URL.Path)
+		t.Errorf("%s was called", r.URL.Path)
 	}))
 	t.Cleanup(elsewhere.Close)
 	s := session(t, func(w http.ResponseWriter, r *http.Request) {
@@ -310,7 +310,7 @@ func TestTheSecretFollowsNoRedirect(t *testing.T) {
 	}
 }
 
-func TestErrorsSayThatTheyComeFromProcore(t *testing.T) {
+func TestErrorsHaveSourceProcore(t *testing.T) {
 	for _, status := range []int{429, 500, 422, 401} {
 		var n atomic.Int64
 		s := session(t, func(w http.ResponseWriter, r *http.Request) {
@@ -324,8 +324,8 @@ func TestErrorsSayThatTheyComeFromProcore(t *testing.T) {
 	}
 }
 
-// What Procore answers and nobody can read is its trouble, too, wherever it is read.
-func TestNonsenseComesFromProcore(t *testing.T) {
+// The error for a malformed answer has the source Procore, wherever it is parsed.
+func TestMalformedAnswersHaveSourceProcore(t *testing.T) {
 	var n atomic.Int64
 	s := session(t, func(w http.ResponseWriter, r *http.Request) {
 		if !token(w, r, &n) {
@@ -341,7 +341,7 @@ func TestNonsenseComesFromProcore(t *testing.T) {
 	}
 }
 
-func TestTheGaugeTellsWhatIsLeft(t *testing.T) {
+func TestQuotaGauge(t *testing.T) {
 	var n atomic.Int64
 	s := open(t, func(w http.ResponseWriter, r *http.Request) {
 		if token(w, r, &n) {
@@ -364,8 +364,8 @@ func TestTheGaugeTellsWhatIsLeft(t *testing.T) {
 	}
 }
 
-// A redirect is followed with a GET, whose 200 would be taken for the write's.
-func TestARedirectedCallIsRefusedAndNotTakenForDone(t *testing.T) {
+// Redirects are refused: a write would become a GET, whose 200 would be taken for that of the write.
+func TestRedirectIsRefused(t *testing.T) {
 	for _, status := range []int{301, 302, 303, 307, 308} {
 		var tokens, followed atomic.Int64
 		s := session(t, func(w http.ResponseWriter, r *http.Request) {
@@ -385,10 +385,10 @@ func TestARedirectedCallIsRefusedAndNotTakenForDone(t *testing.T) {
 		} {
 			_, err := s.Do(t.Context(), c)
 			if fault.ClassOf(err) != fault.Permanent || !strings.Contains(err.Error(), fmt.Sprint(status)) || !strings.Contains(err.Error(), "/elsewhere") {
-				t.Errorf("%s, %d: %v; want a refusal that says where it points", c.Route.Name, status, err)
+				t.Errorf("%s, %d: %v; want an error with the target", c.Route.Name, status, err)
 			}
 			if err != nil && strings.Contains(err.Error(), "abc") {
-				t.Errorf("%d: %v tells the query, which may be a secret", status, err)
+				t.Errorf("%d: %v has the query, which may contain a secret", status, err)
 			}
 			if fault.CauseOf(err) != fault.Procore {
 				t.Errorf("%d: cause %v", status, fault.CauseOf(err))

@@ -17,7 +17,7 @@ import (
 
 var vendors = procore.Call{Route: procore.Route{Name: "vendors_list", Method: "GET", Path: "/rest/v1.0/vendors"}, Query: procore.Query("company_id", int64(7))}
 
-// paged answers the items from 1 to total, capped at most a page, and says what headers says.
+// paged returns the items from 1 to total, in pages of at most capped items, with the headers of headers.
 func paged(t *testing.T, total, most int, headers func(h http.Header, page, per, to int)) *procore.Session {
 	var n atomic.Int64
 	return session(t, func(w http.ResponseWriter, r *http.Request) {
@@ -51,8 +51,8 @@ func read(t *testing.T, s *procore.Session) (ids []string) {
 	return ids
 }
 
-// However a list tells its end, and however small it makes its pages, it is read whole and no further.
-func TestAListIsReadToItsEnd(t *testing.T) {
+// A list is read completely, and no further, for each way to indicate its end and each size of pages.
+func TestListIsReadCompletely(t *testing.T) {
 	none := func(http.Header, int, int, int) {}
 	for _, c := range []struct {
 		name        string
@@ -81,8 +81,8 @@ func TestAListIsReadToItsEnd(t *testing.T) {
 	}
 }
 
-// Not all lists are paged: one that ignores page is not read for ever.
-func TestAListThatIgnoresPagesIsReadOnce(t *testing.T) {
+// A list that ignores the page parameter is read once, not endlessly.
+func TestUnpagedListIsReadOnce(t *testing.T) {
 	var n, calls atomic.Int64
 	body := "[" + strings.TrimSuffix(strings.Repeat(`{"id":1},`, 300), ",") + "]"
 	s := session(t, func(w http.ResponseWriter, r *http.Request) {
@@ -96,7 +96,7 @@ func TestAListThatIgnoresPagesIsReadOnce(t *testing.T) {
 	}
 }
 
-func TestAListUnderDataIsRead(t *testing.T) {
+func TestListInDataField(t *testing.T) {
 	var n atomic.Int64
 	s := session(t, func(w http.ResponseWriter, r *http.Request) {
 		if !token(w, r, &n) {
@@ -108,7 +108,7 @@ func TestAListUnderDataIsRead(t *testing.T) {
 	}
 }
 
-func TestAfterAThrottledErrorTheSamePageIsAskedAgain(t *testing.T) {
+func TestThrottledPageIsReadAgain(t *testing.T) {
 	var n, calls atomic.Int64
 	var pages []string
 	s := session(t, func(w http.ResponseWriter, r *http.Request) {
@@ -141,8 +141,9 @@ func TestAfterAThrottledErrorTheSamePageIsAskedAgain(t *testing.T) {
 	}
 }
 
-// An item deleted between two pages moves one of the next page to this one: it would be missed.
-func TestAListThatBecameShorterIsReadAnew(t *testing.T) {
+// If an item is deleted between two pages, an item of the next page moves to the page that was read, and would be missed. The list
+// is read again.
+func TestListThatBecameShorterIsReadAgain(t *testing.T) {
 	var n, calls atomic.Int64
 	s := session(t, func(w http.ResponseWriter, r *http.Request) {
 		if token(w, r, &n) {
@@ -169,7 +170,7 @@ func TestAListThatBecameShorterIsReadAnew(t *testing.T) {
 	}
 }
 
-func TestAPermanentErrorEndsAList(t *testing.T) {
+func TestPermanentErrorEndsList(t *testing.T) {
 	for _, c := range []struct {
 		status int
 		body   string
@@ -195,7 +196,7 @@ func TestAPermanentErrorEndsAList(t *testing.T) {
 	}
 }
 
-func TestIDsThatAreNoneAreNotCutOff(t *testing.T) {
+func TestInvalidIDs(t *testing.T) {
 	for _, v := range []any{json.Number("9223372036854775808"), "9223372036854775808", json.Number("1e3"), json.Number("1.5"), json.Number("-1"), "+1", "x", true, []any{}} {
 		if id, err := procore.ParseID(v); id != 0 || !errors.Is(err, procore.ErrNoID) {
 			t.Errorf("%v: %d, error %v", v, id, err)

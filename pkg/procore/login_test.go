@@ -22,7 +22,7 @@ import (
 	"github.com/tieback/tieback/pkg/procore"
 )
 
-// realm is a Procore that gives tokens for one secret, and what calls it with a companies file.
+// realm is a Procore that issues tokens for one secret, and a client with a companies file that calls it.
 type realm struct {
 	*testing.T
 	*procore.Client
@@ -37,7 +37,7 @@ type realm struct {
 	mu     sync.Mutex
 	takes  string   // the secret
 	life   int      // of a token, in seconds
-	logins []string // client ids with the secrets that came
+	logins []string // client ids and secrets of the logins
 	tokens map[string]bool
 	calls  []string // company and token of each call
 }
@@ -121,7 +121,7 @@ func (r *realm) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	fmt.Fprint(w, "{}")
 }
 
-// call makes a call of a company, and gives the token that it was made with.
+// call makes a call of a company, and returns the token that was sent.
 func (r *realm) call(id int64) (string, error) {
 	r.Helper()
 	s, err := r.Company(id)
@@ -138,7 +138,7 @@ func (r *realm) call(id int64) (string, error) {
 	return token, nil
 }
 
-// rotate writes another secret into the companies file, and has it taken up.
+// rotate writes another secret into the companies file, and reloads the file.
 func (r *realm) rotate(from, to string) {
 	r.Helper()
 	raw, err := os.ReadFile(r.file)
@@ -162,7 +162,7 @@ func (r *realm) refusal(id int64) (procore.Refusal, bool) {
 	return refusal, refused
 }
 
-// gauges are the companies that have a sample of a metric.
+// gauges returns the companies that have a sample of a metric.
 func (r *realm) gauges(name string) (ids []string) {
 	r.Helper()
 	families, err := r.registry.Gather()
@@ -226,7 +226,7 @@ func TestRotatedCredentialsLogInAtOnce(t *testing.T) {
 }
 
 // While Procore refuses new credentials, the previous token is used, and the log, the metric and the store show this.
-func TestRefusedCredentialsLeaveTheOldTokenInUse(t *testing.T) {
+func TestPreviousTokenIsUsedWhileCredentialsAreRefused(t *testing.T) {
 	r := newRealm(t, twoOfOne)
 	if _, err := r.call(7); err != nil {
 		t.Fatal(err)
@@ -269,9 +269,9 @@ func TestRefusedCredentialsLeaveTheOldTokenInUse(t *testing.T) {
 	}
 }
 
-// A refusal that was not sealed with the client's secret is not believed, and the next login replaces it. A key for the
-// broker was enough to have status report refused credentials.
-func TestAForgedRefusalIsNotBelieved(t *testing.T) {
+// A refusal that was not sealed with the client's secret is ignored, and the next login replaces it. Otherwise a broker key would
+// be enough to make status report refused credentials.
+func TestForgedRefusalIsIgnored(t *testing.T) {
 	r := newRealm(t, twoOfOne)
 	client, since := r.set[7].Client, time.Now().Add(-time.Hour)
 	plain, err := json.Marshal(procore.Refusal{Since: since, Status: 401})
@@ -307,8 +307,8 @@ func TestAForgedRefusalIsNotBelieved(t *testing.T) {
 	}
 }
 
-// A token in its last minute is used where the login gives no other.
-func TestATokenIsUsedToItsEndWhileTheLoginIsRefused(t *testing.T) {
+// A token in its last minute is still used if the login returns no other.
+func TestTokenIsUsedUntilItExpiresWhileLoginIsRefused(t *testing.T) {
 	r := newRealm(t, twoOfOne)
 	r.life = 30
 	if _, err := r.call(7); err != nil {
@@ -324,7 +324,7 @@ func TestATokenIsUsedToItsEndWhileTheLoginIsRefused(t *testing.T) {
 	}
 }
 
-func TestEachClientHasItsHosts(t *testing.T) {
+func TestClientHosts(t *testing.T) {
 	federal := newRealm(t, twoOfOne)
 	text := strings.NewReplacer("clients: [", "clients: [{name: gov, client_id: gov, client_secret: first-secret, api_url: "+federal.url+", login_url: "+federal.url+"}, ",
 		"id: 8, client: acme", "id: 8, client: gov").Replace(twoOfOne)
@@ -342,8 +342,8 @@ func TestEachClientHasItsHosts(t *testing.T) {
 	}
 }
 
-// An error about a host names where it is set.
-func TestAHostThatDoesNotAnswerIsNamedByItsSetting(t *testing.T) {
+// The error for an unreachable host names its setting.
+func TestUnreachableHostErrorNamesSetting(t *testing.T) {
 	const nowhere = "http://127.0.0.1:1"
 	for text, says := range map[string]string{
 		strings.Replace(twoOfOne, "client_id: app", "client_id: app, api_url: "+nowhere+", login_url: URL", 1): "(api_url of client acme)",

@@ -10,7 +10,7 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// play makes calls one after the other, and gives how many went before the first was kept back, and for how long.
+// play makes calls one after the other. It returns how many were made before the first was delayed, and for how long.
 func (w *world) play(ctx context.Context, m *limiter) (calls int, wait time.Duration) {
 	for ; calls < 10_000; calls++ {
 		t, err := m.reserve(ctx, 7)
@@ -25,7 +25,7 @@ func (w *world) play(ctx context.Context, m *limiter) (calls int, wait time.Dura
 	return calls, 0
 }
 
-func TestWhileNothingIsKnownOneCallAtATimeFindsOut(t *testing.T) {
+func TestOneCallAtATimeWhileLimitsAreUnknown(t *testing.T) {
 	w := newSimulation(t, 1, 1000, 25)
 	a, b := w.meter("a", 0), w.meter("b", 0)
 	first, err := a.reserve(t.Context(), 7)
@@ -49,8 +49,8 @@ func TestWhileNothingIsKnownOneCallAtATimeFindsOut(t *testing.T) {
 	}
 }
 
-// Where nobody tells limits, none hold anybody back.
-func TestAnswersThatSayNothingOfLimitsLetCallsGo(t *testing.T) {
+// If answers have no rate headers, calls are not limited.
+func TestAnswersWithoutRateHeaders(t *testing.T) {
 	w := newSimulation(t, 1, 1000, 25)
 	m := w.meter("a", 0)
 	first, _ := m.reserve(t.Context(), 7)
@@ -62,7 +62,7 @@ func TestAnswersThatSayNothingOfLimitsLetCallsGo(t *testing.T) {
 	}
 }
 
-func TestBulkWorkLeavesTheLastFifthOfEitherWindow(t *testing.T) {
+func TestBulkLeavesLastFifthOfEachWindow(t *testing.T) {
 	for _, c := range []struct {
 		name                 string
 		hourly, spikes       int
@@ -86,8 +86,8 @@ func TestBulkWorkLeavesTheLastFifthOfEitherWindow(t *testing.T) {
 	}
 }
 
-// A limit that is lowered or raised is learned by the next answer.
-func TestLimitsMayChangeAtAnyTime(t *testing.T) {
+// A changed limit applies from the next answer on.
+func TestLimitsMayChange(t *testing.T) {
 	for _, limit := range []int{5, 60} {
 		w := newSimulation(t, 1, 100_000, 25)
 		m := w.meter("a", 0)
@@ -100,8 +100,8 @@ func TestLimitsMayChangeAtAnyTime(t *testing.T) {
 	}
 }
 
-// Procore's clock, not ours, says when a window ends; and when that clock jumps, no wait becomes endless.
-func TestProcoresClockMayBeWrongAndJump(t *testing.T) {
+// Procore's clock determines the end of a window, not the local one. If Procore's clock jumps, waits stay bounded.
+func TestProcoreClockMayJump(t *testing.T) {
 	for _, jump := range []time.Duration{-24 * time.Hour, -time.Hour, -30 * time.Second, -3 * time.Second, 3 * time.Second, time.Hour, 24 * time.Hour} {
 		t.Run(jump.String(), func(t *testing.T) {
 			w := newSimulation(t, 1, 200, 25)
@@ -141,7 +141,7 @@ func TestProcoresClockMayBeWrongAndJump(t *testing.T) {
 	}
 }
 
-func TestA429AndA503AreWaitedOutWithJitterByAllProcesses(t *testing.T) {
+func TestAllProcessesWaitAfter429And503(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		status int
@@ -182,8 +182,8 @@ func TestA429AndA503AreWaitedOutWithJitterByAllProcesses(t *testing.T) {
 	}
 }
 
-// Refusals without any reason are waited out for longer each time.
-func TestRepeatedRefusalsWithoutAReasonAreWaitedOutLonger(t *testing.T) {
+// The wait after repeated 429s without a Retry-After grows.
+func TestWaitGrowsWithRepeatedRefusals(t *testing.T) {
 	w := newSimulation(t, 1, 1000, 25)
 	m := w.meter("a", 0)
 	var waits []time.Duration
@@ -201,8 +201,8 @@ func TestRepeatedRefusalsWithoutAReasonAreWaitedOutLonger(t *testing.T) {
 	}
 }
 
-// With the store out of reach nobody guesses, and what ended meanwhile is counted afterwards.
-func TestWithoutTheStoreNoCallIsMade(t *testing.T) {
+// No call is made while the store is unavailable. Calls that end in the meantime are counted afterwards.
+func TestNoCallWithoutStore(t *testing.T) {
 	w := newSimulation(t, 1, 1000, 25)
 	m := w.meter("a", 0)
 	w.play(t.Context(), m)
@@ -224,7 +224,7 @@ func TestWithoutTheStoreNoCallIsMade(t *testing.T) {
 	}
 }
 
-func TestQuotaTellsTheWindowThatBinds(t *testing.T) {
+func TestQuotaReturnsScarcerWindow(t *testing.T) {
 	w := newSimulation(t, 1, 30, 25)
 	m := w.meter("a", 0)
 	if _, known := m.left(7); known {
@@ -241,7 +241,7 @@ func TestQuotaTellsTheWindowThatBinds(t *testing.T) {
 	}
 }
 
-// Whatever headers come, the meter stands, waits are bounded, and after the hour calls go again.
+// With any headers, the limiter does not panic, waits are bounded, and after an hour calls are made again.
 func FuzzHeaders(f *testing.F) {
 	date := epoch.Format(http.TimeFormat)
 	f.Add("25", "24", fmt.Sprint(epoch.Unix()+9), date, "", 200)
@@ -322,7 +322,7 @@ func FuzzStored(f *testing.F) {
 	})
 }
 
-// What counting costs a call in a process that shares with nobody.
+// The cost of counting a call in a process that does not share its limits.
 func BenchmarkCount(b *testing.B) {
 	m := newLimiter("7", false, 30*time.Second, nil)
 	h := headers(1_000_000_000, 999_999_999, time.Now().Unix()+3000, time.Now())
@@ -335,9 +335,8 @@ func BenchmarkCount(b *testing.B) {
 	}
 }
 
-// One burst that meets a hiccup of Procore's says once that it has one; only who asks anew and is
-// refused again says that it lasts.
-func TestABurstThatIsRefusedIsOneRefusal(t *testing.T) {
+// The refusals of one burst count as one. Only a refusal of a later call doubles the wait.
+func TestRefusedBurstIsOneRefusal(t *testing.T) {
 	now := int64(1_000_000_000)
 	l := &limits{}
 	refused := func(n int, at int64) {

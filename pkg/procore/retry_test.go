@@ -20,7 +20,7 @@ var (
 
 func limited(d time.Duration) error { return fault.Wait(d, errors.New("429")) }
 
-// Each case says what a call answers, in order, and what the caller sees; nil is success.
+// Each case has the answers to a call in order, and the expected error; nil is success.
 func TestRetry(t *testing.T) {
 	const s = time.Second
 	patient := Retry{Attempts: 4, Limits: Forever}
@@ -83,8 +83,8 @@ func TestRetryLeavesAReserve(t *testing.T) {
 	})
 }
 
-// A wait ends with its context, is not begun where the deadline would end it, and is not begun where Waiting refuses it.
-func TestRetryWaitsNoLongerThanItsCallerDoes(t *testing.T) {
+// A wait ends with its context. It does not begin if it would exceed the deadline, or if Waiting returns an error.
+func TestRetryKeepsDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := Retry{Attempts: 2, Backoff: time.Minute, Limits: Forever}
 		for _, failure := range []error{limited(time.Hour), errTransient} {
@@ -110,8 +110,8 @@ func TestRetryWaitsNoLongerThanItsCallerDoes(t *testing.T) {
 	})
 }
 
-// A session that retries shares what its company's sessions know: the routes that Procore lacks, its limits.
-func TestRetryingSharesTheSessionsState(t *testing.T) {
+// A session of Retrying shares the state of its company: the missing routes and the limits.
+func TestRetryingSharesState(t *testing.T) {
 	s := &Session{sessionState: &sessionState{}}
 	s.Retrying(Retry{}).MarkMissing(GetERPRequest)
 	if !s.Missing(GetERPRequest) {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestAPathHasItsIDs(t *testing.T) {
+func TestPath(t *testing.T) {
 	c := Call{Route: DeleteTrigger, Hook: 8, ID: 9}
 	if got := c.Route.path(nil, 7, c); got != "/rest/v1.0/webhooks/hooks/8/triggers/9" {
 		t.Error(got)
@@ -26,7 +26,7 @@ func TestAPathHasItsIDs(t *testing.T) {
 	if got := c.Route.path(over, 7, c); got != "/x/7/8/9" {
 		t.Error(got)
 	}
-	// What Procore wants in the query of a delete may not be what is sent: no release is needed to add it.
+	// An override can add a query to a route, so that a missing parameter needs no new release.
 	write("trigger_delete: /x/{id}?company_id={company_id}&view=extended\n")
 	if over, err = LoadRoutes(file); err != nil {
 		t.Fatal(err)

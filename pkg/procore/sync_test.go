@@ -14,12 +14,12 @@ import (
 	"github.com/tieback/tieback/pkg/procore"
 )
 
-// bulk is a Procore that takes sync actions, keeps the size of each call, and counts how often it took each update.
+// bulk is a Procore that accepts sync actions, and records the size of each call and how often it accepted each update.
 type bulk struct {
 	mu     sync.Mutex
 	calls  []int
 	taken  map[string]int
-	refuse func(updates []map[string]any) (status int, also bool) // 0: it takes the call; also: it takes it all the same
+	refuse func(updates []map[string]any) (status int, also bool) // 0: the call is accepted; also: the updates are made despite the status
 }
 
 func (b *bulk) session(t *testing.T) *procore.Session {
@@ -65,7 +65,7 @@ func updates(n int) []map[string]any {
 	return out
 }
 
-// more refuses what is larger than n.
+// more refuses calls with more than n updates.
 func more(n, status int, also bool) func([]map[string]any) (int, bool) {
 	return func(updates []map[string]any) (int, bool) {
 		if len(updates) > n {
@@ -75,7 +75,7 @@ func more(n, status int, also bool) func([]map[string]any) (int, bool) {
 	}
 }
 
-func TestACallThatIsTooLargeIsHalvedAndTheSizeIsKept(t *testing.T) {
+func TestTooLargeCallIsSplit(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		status int
@@ -107,8 +107,8 @@ func TestACallThatIsTooLargeIsHalvedAndTheSizeIsKept(t *testing.T) {
 	}
 }
 
-// A Procore that takes one update at a time gets one at a time; one that takes none is not asked for each.
-func TestHalvingEndsAtOne(t *testing.T) {
+// If Procore accepts only single updates, they are sent one by one. If it accepts none, not every update is sent.
+func TestSplittingEndsAtOneUpdate(t *testing.T) {
 	b := &bulk{refuse: more(1, 413, false)}
 	if result, err := b.session(t).Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Envelope: ofCompany, Updates: updates(5)}); err != nil || len(result.Entities) != 5 {
 		t.Errorf("%v: %v", result, err)
@@ -117,7 +117,7 @@ func TestHalvingEndsAtOne(t *testing.T) {
 	if _, err := b.session(t).Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Envelope: ofCompany, Updates: updates(1000)}); fault.ClassOf(err) != fault.Permanent || len(b.calls) != 10 {
 		t.Errorf("calls %v: %v", b.calls, err)
 	}
-	b = &bulk{refuse: more(0, 504, false)} // it is down: its size is not the trouble
+	b = &bulk{refuse: more(0, 504, false)} // Procore is down: the size is not the cause
 	s := b.session(t)
 	if _, err := s.Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Envelope: ofCompany, Updates: updates(1000)}); err == nil || fault.ClassOf(err) == fault.Permanent || !slices.Equal(b.calls, []int{1000, 1}) {
 		t.Errorf("calls %v: %v", b.calls, err)
@@ -128,8 +128,8 @@ func TestHalvingEndsAtOne(t *testing.T) {
 	}
 }
 
-// One update that makes Procore refuse the whole call is refused alone; the size of calls stays.
-func TestOneUpdateThatSpoilsACallIsRefusedAlone(t *testing.T) {
+// If one update makes Procore refuse the whole call, only that update is refused, and the size of calls does not change.
+func TestRefusedCallIsNarrowedToOneUpdate(t *testing.T) {
 	for _, status := range []int{400, 409, 422} {
 		spoils := func(u map[string]any) bool { return u["origin_id"] == "V-700" }
 		b := &bulk{refuse: func(updates []map[string]any) (int, bool) {
@@ -155,8 +155,8 @@ func TestOneUpdateThatSpoilsACallIsRefusedAlone(t *testing.T) {
 	}
 }
 
-// Where every update is refused it is the call that is wrong: that is not tried a thousand times.
-func TestACallThatIsWrongItselfIsRefusedInAFewCalls(t *testing.T) {
+// If every update is refused, the call itself is wrong. This is detected in a few calls.
+func TestWrongCallIsDetectedInFewCalls(t *testing.T) {
 	b := &bulk{refuse: more(0, 400, false)}
 	_, err := b.session(t).Sync(t.Context(), procore.SyncCall{Route: procore.SyncVendors, Envelope: ofCompany, Updates: updates(1000)})
 	if fault.ClassOf(err) != fault.Permanent || !strings.Contains(err.Error(), "400") || len(b.calls) > 30 {
@@ -168,8 +168,8 @@ func TestACallThatIsWrongItselfIsRefusedInAFewCalls(t *testing.T) {
 	}
 }
 
-// The refused lines of one record don't stop the updates of others, wherever these are.
-func TestRefusedNeighboursDoNotStopTheOthers(t *testing.T) {
+// The refused lines of one record do not prevent the updates of other records, wherever these are.
+func TestRefusedLinesDoNotStopOthers(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		n    int
@@ -210,15 +210,15 @@ func TestRefusedNeighboursDoNotStopTheOthers(t *testing.T) {
 			}
 			for id, n := range b.taken {
 				if n != 1 {
-					t.Errorf("%s was taken %d times", id, n)
+					t.Errorf("%s was accepted %d times", id, n)
 				}
 			}
 		})
 	}
 }
 
-// A sample that fails for another reason than itself ends the action with that reason.
-func TestASampleThatIsNotAnsweredIsNoRefusal(t *testing.T) {
+// If a sample fails for a reason other than a refusal, the action ends with that error.
+func TestUnansweredSampleIsNoRefusal(t *testing.T) {
 	calls := 0
 	b := &bulk{refuse: func(updates []map[string]any) (int, bool) {
 		if calls++; len(updates) == 1 && updates[0]["origin_id"] == "V-27" {
@@ -232,8 +232,8 @@ func TestASampleThatIsNotAnsweredIsNoRefusal(t *testing.T) {
 	}
 }
 
-// A Procore that hangs on large calls may have taken them.
-func TestACallThatIsNotAnsweredIsHalved(t *testing.T) {
+// A large call without an answer is split, although Procore may have made its updates.
+func TestUnansweredCallIsSplit(t *testing.T) {
 	var n atomic.Int64
 	var mu sync.Mutex
 	var calls []int

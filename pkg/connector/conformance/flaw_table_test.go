@@ -20,87 +20,87 @@ var flaws = []flaw{
 		caught: []string{"the same key many times at once"}},
 	{name: "keeps keys in its process", driver: ownKeys,
 		caught: []string{"the same key twice", "the same key many times at once", "killed while booking"}},
-	{name: "takes a repeat for a change", driver: putting(rewrite), caught: []string{"the same key with other content"}},
+	{name: "treats a repeated booking as a change", driver: putting(rewrite), caught: []string{"the same key with other content"}},
 	{name: "forgets its keys when it is killed", restart: func(e *erp) { clear(e.keys) }, caught: []string{"killed while booking"}},
 	{name: "answers before it is on disk", restart: loseLast, caught: []string{"killed while booking"}},
-	{name: "is not what the restart kills", immune: true, caught: []string{"killed while booking"}},
+	{name: "is not killed by the restart", immune: true, caught: []string{"killed while booking"}},
 	{name: "forgets the stamp", driver: sending(func(q *tiebackv1.PutRequest) { q.Stamp = "" }), caught: []string{"the same key twice"}},
 	{name: "gives every record the same origin id when busy", driver: sameOrigin, caught: []string{"different keys at once"}},
 	{name: "forgets the last line", driver: sending(forgetLine), caught: []string{"many lines"}},
-	{name: "leaves the tax of a line out", driver: sending(onLines(func(l *tiebackv1.Line) { l.TaxAmount = "" })), caught: []string{"tax"}},
-	{name: "leaves the tax code out", driver: sending(onLines(func(l *tiebackv1.Line) { l.TaxCodeOriginId = "" })), caught: []string{"tax"}},
-	{name: "leaves the tax of a document out", driver: sending(func(q *tiebackv1.PutRequest) { q.Record.TaxAmount = "" }), caught: []string{"tax"}},
-	{name: "pays what a line withholds", driver: sending(onLines(func(l *tiebackv1.Line) { l.Retainage = "" })), caught: []string{"retainage"}},
-	{name: "leaves the retainage percent out", driver: sending(func(q *tiebackv1.PutRequest) { q.Record.RetainagePercent = "" }), caught: []string{"retainage"}},
+	{name: "omits the tax of a line", driver: sending(onLines(func(l *tiebackv1.Line) { l.TaxAmount = "" })), caught: []string{"tax"}},
+	{name: "omits the tax code", driver: sending(onLines(func(l *tiebackv1.Line) { l.TaxCodeOriginId = "" })), caught: []string{"tax"}},
+	{name: "omits the tax of a document", driver: sending(func(q *tiebackv1.PutRequest) { q.Record.TaxAmount = "" }), caught: []string{"tax"}},
+	{name: "pays the retainage of a line", driver: sending(onLines(func(l *tiebackv1.Line) { l.Retainage = "" })), caught: []string{"retainage"}},
+	{name: "omits the retainage percent", driver: sending(func(q *tiebackv1.PutRequest) { q.Record.RetainagePercent = "" }), caught: []string{"retainage"}},
 	{name: "books every currency as its own", driver: sending(func(q *tiebackv1.PutRequest) { q.Record.Currency = "" }), caught: []string{"currency"}},
-	{name: "takes the company's own currency for a foreign one", driver: putting(ownIsForeign), caught: []string{"currency"}},
-	{name: "takes other currencies and does not tell its own", driver: func(d connector.Driver, _ *erp) connector.Driver {
+	{name: "treats the company's own currency as foreign", driver: putting(ownIsForeign), caught: []string{"currency"}},
+	{name: "takes other currencies and does not declare its own", driver: func(d connector.Driver, _ *erp) connector.Driver {
 		return &broken{Driver: d, caps: func(c *tiebackv1.CapabilitiesResponse) { c.Currency = "" }}
 	}, caught: []string{"capabilities"}},
-	{name: "answers line ids in another order", driver: answering(func(b *tiebackv1.Booking) { slices.Reverse(b.LineOriginIds) }),
+	{name: "returns line ids in another order", driver: answering(func(b *tiebackv1.Booking) { slices.Reverse(b.LineOriginIds) }),
 		caught: []string{"many lines", "64-bit ids", "every declared entity"}},
-	{name: "leaves a bad line out and books the rest", driver: without("cost code", func(r *Record) {
+	{name: "omits a bad line and books the rest", driver: without("cost code", func(r *Record) {
 		r.Lines = slices.DeleteFunc(r.Lines, func(l *tiebackv1.Line) bool { return len(l.CostCodeOriginId) > 10 })
 		r.CostCodeOriginId = ""
 	}), caught: []string{"one bad line among 200", "unknown cost code"}},
-	{name: "counts money in float32", driver: sending(floats), caught: []string{"cents"}},
-	{name: "books an unknown vendor as none", driver: without("vendor", func(r *Record) { r.VendorOriginId = "" }), caught: []string{"unknown vendor"}},
-	{name: "books an unknown job as none", driver: without("job", func(r *Record) { r.JobOriginId = "" }), caught: []string{"unknown job"}},
-	{name: "tells errors as success", driver: failing(func(error) error { return nil }),
+	{name: "stores money as float32", driver: sending(floats), caught: []string{"cents"}},
+	{name: "books without the vendor if it is unknown", driver: without("vendor", func(r *Record) { r.VendorOriginId = "" }), caught: []string{"unknown vendor"}},
+	{name: "books without the job if it is unknown", driver: without("job", func(r *Record) { r.JobOriginId = "" }), caught: []string{"unknown job"}},
+	{name: "reports errors as success", driver: failing(func(error) error { return nil }),
 		caught: []string{"unknown vendor", "unknown job", "unknown cost code", "the answer was lost", "throttled", "taken job code", "an older request never overwrites a newer one"}},
-	{name: "tells every error as permanent", driver: failing(func(err error) error { return fault.New(fault.Permanent, err) }),
+	{name: "reports every error as permanent", driver: failing(func(err error) error { return fault.New(fault.Permanent, err) }),
 		caught: []string{"the answer was lost", "throttled", "timeouts", "killed while booking"}},
-	{name: "tells a lost answer as not done", driver: failing(func(err error) error {
+	{name: "reports a lost answer as not done", driver: failing(func(err error) error {
 		if fault.ClassOf(err) == fault.Ambiguous {
 			return fault.New(fault.Transient, errLost)
 		}
 		return err
 	}), caught: []string{"the answer was lost"}},
-	{name: "refuses without field and sentence", driver: failing(func(err error) error {
+	{name: "refuses without a field and a user message", driver: failing(func(err error) error {
 		if fault.ClassOf(err) == fault.Permanent {
 			return fault.New(fault.Permanent, errLost)
 		}
 		return err
 	}), caught: []string{"taken job code", "unknown vendor", "a change of what isn't there"}},
 	{name: "retries by itself when the ERP is busy", driver: putting(retry), caught: []string{"throttled"}},
-	{name: "comes back seconds after its caller has gone", driver: putting(slow), caught: []string{"cancelled", "timeouts"}},
+	{name: "returns seconds after its caller has canceled", driver: putting(slow), caught: []string{"cancelled", "timeouts"}},
 	{name: "cuts names to 60 bytes", driver: sending(func(q *tiebackv1.PutRequest) { q.Record.Name = q.Record.Name[:min(60, len(q.Record.Name))] }),
 		caught: []string{"every script and length of text"}},
-	{name: "writes question marks for what isn't ASCII", driver: sending(func(q *tiebackv1.PutRequest) { q.Record.Name = ascii(q.Record.Name) }),
+	{name: "replaces non-ASCII characters with question marks", driver: sending(func(q *tiebackv1.PutRequest) { q.Record.Name = ascii(q.Record.Name) }),
 		caught: []string{"every script and length of text"}},
 	{name: "forgets the contact", driver: sending(func(q *tiebackv1.PutRequest) { q.Record.Contact = nil }), caught: []string{"every field"}},
 	{name: "reads ids as float64", driver: sending(func(q *tiebackv1.PutRequest) { q.Record.ProcoreId = int64(float64(q.Record.ProcoreId)) }),
 		caught: []string{"64-bit ids"}},
 	{name: "loses a last page that isn't full", driver: listing(halfPage), caught: []string{"paging"}},
-	{name: "begins a page with the last record of the one before", driver: asking(inclusive), caught: []string{"cursor", "paging"}},
+	{name: "begins a page with the last record of the previous page", driver: asking(inclusive), caught: []string{"cursor", "paging"}},
 	{name: "numbers a change before it is committed", driver: early, caught: []string{"paging while records change"}},
-	{name: "starts over where it does not know the cursor", driver: asking(func(q *tiebackv1.ListRequest) {
+	{name: "starts over if it does not know the cursor", driver: asking(func(q *tiebackv1.ListRequest) {
 		if q.Cursor != "" && (q.Cursor[0] < '0' || q.Cursor[0] > '9') {
 			q.Cursor = ""
 		}
 	}), caught: []string{"cursor"}},
 	{name: "ignores the filter", driver: asking(func(q *tiebackv1.ListRequest) { q.JobOriginId, q.SubJobOriginId = "", "" }), caught: []string{"filters"}},
-	{name: "leaves deleted records out of the listing", driver: telling(func(a *tiebackv1.ListResponse) {
+	{name: "omits deleted records from the listing", driver: telling(func(a *tiebackv1.ListResponse) {
 		a.Changes = slices.DeleteFunc(a.Changes, func(c *tiebackv1.Change) bool { return c.Deleted })
 	}), caught: []string{"tombstones", "paging while records change"}},
-	{name: "lists deleted records as if they were there", driver: telling(func(a *tiebackv1.ListResponse) {
+	{name: "lists deleted records as existing", driver: telling(func(a *tiebackv1.ListResponse) {
 		for _, c := range a.Changes {
 			c.Deleted = false
 		}
 	}), caught: []string{"tombstones"}},
-	{name: "says that a deleted record is there", driver: stating(deleted, present), caught: []string{"state", "every declared entity"}},
-	{name: "says that a record which never was is deleted", driver: stating(unknown, deleted), caught: []string{"state"}},
+	{name: "reports that a deleted record exists", driver: stating(deleted, present), caught: []string{"state", "every declared entity"}},
+	{name: "reports an unknown record as deleted", driver: stating(unknown, deleted), caught: []string{"state"}},
 	{name: "fails when something is removed twice", driver: failTwice, caught: []string{"removed twice"}},
-	{name: "removes what others depend on, and those with it", driver: cascade, caught: []string{"removed while something depends on it"}},
+	{name: "removes a record with its dependents", driver: cascade, caught: []string{"removed while something depends on it"}},
 	{name: "brings a removed record back when it is exported again", driver: putting(revive), caught: []string{"exported again after a reset"}},
-	{name: "takes the last change that comes for the newest", driver: sending(func(q *tiebackv1.PutRequest) { q.Order = "" }),
+	{name: "treats the last change to arrive as the newest", driver: sending(func(q *tiebackv1.PutRequest) { q.Order = "" }),
 		caught: []string{"an older request never overwrites a newer one"}},
-	{name: "takes the highest id for the newest request", driver: sending(func(q *tiebackv1.PutRequest) {
+	{name: "treats the highest id as the newest request", driver: sending(func(q *tiebackv1.PutRequest) {
 		q.Order = fmt.Sprintf("%019d", q.Request)
 		q.OrderLatest = q.Order
 	}),
 		caught: []string{"an older request never overwrites a newer one"}},
-	{name: "forgets the id where two requests have the same time", driver: sending(func(q *tiebackv1.PutRequest) {
+	{name: "ignores the id if two requests have the same time", driver: sending(func(q *tiebackv1.PutRequest) {
 		q.Order, _, _ = strings.Cut(q.Order, "-")
 		q.OrderLatest = q.Order
 	}), caught: []string{"two requests of the same moment"}},
@@ -128,9 +128,9 @@ var flaws = []flaw{
 	{name: "declares what it can't do", driver: declaring(func(c *tiebackv1.CapabilitiesResponse) {
 		c.Entities = append(c.Entities, &can{Entity: insurance, List: true})
 	}), caught: []string{"every declared entity"}},
-	{name: "does what it does not declare", driver: declaring(func(c *tiebackv1.CapabilitiesResponse) { c.Entities[2] = &can{Entity: vendor, Put: true, List: true} }),
+	{name: "accepts an entity that it does not declare", driver: declaring(func(c *tiebackv1.CapabilitiesResponse) { c.Entities[2] = &can{Entity: vendor, Put: true, List: true} }),
 		caught: []string{"what is not declared"}},
-	{name: "says something else of itself each time", driver: declaring(func(c *tiebackv1.CapabilitiesResponse) { c.Version = fmt.Sprint(count.Add(1)) }),
+	{name: "returns different capabilities each time", driver: declaring(func(c *tiebackv1.CapabilitiesResponse) { c.Version = fmt.Sprint(count.Add(1)) }),
 		caught: []string{"capabilities"}},
 	{name: "serves every company from the same books", driver: oneCompany, caught: []string{"another company"}},
 }

@@ -60,7 +60,7 @@ var reasons = map[codes.Code]fault.Reason{
 }
 
 const (
-	// defaultWait is the wait after a connector that is busy did not say how long to wait.
+	// defaultWait is the wait if a busy connector did not give one.
 	defaultWait = time.Second
 	// maxWait is longer than any wait of the pipeline: the bus retries earlier.
 	maxWait = 24 * time.Hour

@@ -40,14 +40,14 @@ const MaxMessage = 16 << 20
 // maxAnswer is the maximum size of any other response, in bytes: a booking with the ids of 10,000 lines.
 const maxAnswer = 1 << 20
 
-// answers bounds the bytes of the answers that a process reads at once, of all connectors. An answer counts as large as
-// it may be from the arrival of its headers until it is parsed. What arrives before that is bounded by window for each
-// call: a worker makes 256 calls at once, which is 16 MiB.
+// answers bounds the bytes of the answers that a process reads at once, of all connectors. An answer counts with its
+// maximum size from the arrival of its headers until it is parsed. Bytes that arrive before that are bounded by window
+// for each call: a worker makes 256 calls at once, which is 16 MiB.
 var answers = semaphore.NewWeighted(2 * MaxMessage)
 
 const (
 	window     = 64 << 10
-	connWindow = 1 << 20 // bytes under way on a connection: 20 MB/s at a distance of 50 ms
+	connWindow = 1 << 20 // bytes in flight on a connection: 20 MB/s at a distance of 50 ms
 
 	// maxHeaders is the maximum size of the headers of an answer, which have the text of an error, in bytes.
 	maxHeaders = 1 << 20
