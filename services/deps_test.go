@@ -76,7 +76,7 @@ const allowed = `
 	pkg/connector/conformance/rehearsal         workers                     remote asks connectors under test for faults
 	services/connectors/tryton                  workers                     a driver
 	services/worker                             workers                     what all categories share
-	pkg/request                                 workers                     whether an event's due time ended it first
+	pkg/request                                 workers                     whether an event's deadline passed first
 	services/worker/exports                     export                      the service
 	services/worker/imports                     import                      the service
 	services/worker/syncs                       sync                        the service

@@ -61,8 +61,8 @@ type Handler func(context.Context, Message) error
 //	nil                    it is acked
 //	throttled              it is redelivered after RetryAfter, which does not count as an attempt; until then
 //	                       no other message of its company starts
-//	transient, ambiguous   it is redelivered after 1, 2, 4 … 60 Backoffs; after Attempts attempts, and once
-//	                       the message is older than RetryFor, the error counts as permanent
+//	transient, ambiguous   it is redelivered after 1, 2, 4 … 60 Backoffs. The error counts as permanent once both are
+//	                       true: the message has had Attempts attempts, and it is older than RetryFor
 //	permanent              GiveUp is called, and the message acked; if GiveUp fails, it is redelivered
 //
 // A poison message is one that crashes its process: its attempts end without a result. The quarantine distinguishes
@@ -79,9 +79,9 @@ type Consumer struct {
 	Filter      string        // of subjects; "": that of topology.Durables, or else the whole stream
 	Concurrency int           // handlers running at once; 0: 256
 	Prefetch    int           // messages queued beside those; 0: 4,096
-	Attempts    int           // 0: 12
+	Attempts    int           // attempts that a message has at least; 0: 12
 	Backoff     time.Duration // 0: 1 s
-	RetryFor    time.Duration // 0: 15 minutes
+	RetryFor    time.Duration // age up to which a message is retried in any case; 0: 15 minutes
 	AckWait     time.Duration // after which the broker redelivers a message without an ack; 0: 30 s. With a managed topology the consumer's own is used
 	Handle      Handler
 	// Paused reports whether no message of a company may start now. It is called often, and must be fast and safe for

@@ -25,7 +25,7 @@ type End struct {
 // Ended reports whether the event has an outcome.
 func (e End) Ended() bool { return e.Outcome != nil }
 
-// Expired reports whether the event ended because its due time passed. A worker that finishes it afterwards publishes a late
+// Expired reports whether the event ended because its deadline passed. A worker that finishes it afterwards publishes a late
 // outcome.
 func (e End) Expired() bool { return e.Outcome.GetExpired() }
 
@@ -62,7 +62,7 @@ func AwaitEnd(ctx context.Context, b *bus.Bus, event bus.Message) (End, error) {
 	}
 }
 
-// Expire publishes failed as the outcome of an event whose due time has passed, unless the event has an outcome, and
+// Expire publishes failed as the outcome of an event whose deadline has passed, unless the event has an outcome, and
 // dead-letters the event. It returns false if the event has ended otherwise. It is idempotent.
 //
 //	the worker is first  the event does not expire

@@ -1,10 +1,10 @@
-// Package request is the read model of the pipeline: the timeline of each ERP request, its stage, due time and end, the dead
+// Package request is the read model of the pipeline: the timeline of each ERP request, its stage, deadline and end, the dead
 // letters with their resolutions, and the queues. It reads the streams. Only Expire and RepairExpired write: they end an
-// event that is past its due time. Commands and services have no model of their own.
+// event that is past its deadline. Commands and services have no model of their own.
 //
 //	Messages, Read, ReadSince   the messages of requests, and their timelines
 //	Timeline.Verdict            the state of a request, as a class and a sentence
-//	Limits.Due                  the only place that adds a limit to a time
+//	Deadlines.Due               the only place that computes a deadline
 //	DeadLetters, Counter        dead letters with their resolutions
 //	Queues                      what the stages have not finished
 package request
@@ -72,7 +72,7 @@ type Report struct {
 	Type         string                // of the subject
 	CloseOuts    []*tiebackv1.CloseOut // without marks; long messages are shortened
 	DeadLettered bool                  // the event has a dead letter
-	Expired      bool                  // its due time passed first
+	Expired      bool                  // its deadline passed first
 	Left         string                // why the request was left alone; see Outcome. "": it was processed
 }
 

@@ -24,9 +24,9 @@ func TestStageIsThatOfTheNewestRun(t *testing.T) {
 	}
 }
 
-// An event without a request detail has no due time, and is never overdue.
+// An event without a request detail has no deadline, and is never overdue.
 func TestEventWithoutDetailIsNotOverdue(t *testing.T) {
-	rules := Rules{Limits: Limits{Interactive: 15 * time.Minute, Sync: 2 * time.Hour}}
+	rules := Rules{Deadlines: Deadlines{Interactive: 15 * time.Minute, Sync: 2 * time.Hour}}
 	later := now.Add(time.Hour)
 	for payload, want := range map[string]Class{`{"request_data":{}}`: InProgress, `{"request_data":{"request_detail_id":5}}`: Overdue} {
 		v := Of(12, []bus.Message{recorded(t, 1, bus.Event, "", &tiebackv1.Event{Payload: []byte(payload)})}, 0).Verdict(rules, Procore{}, later)
@@ -69,7 +69,7 @@ func TestOutcomeOfAnotherTypeEndsNoEvent(t *testing.T) {
 	}
 	event := &tiebackv1.Event{Payload: []byte(`{"request_data":{"request_detail_id":5}}`)}
 	forged := &tiebackv1.Outcome{CloseOuts: []*tiebackv1.CloseOut{{RequestDetailId: 5, Status: tiebackv1.Status_STATUS_FAILED}}}
-	rules := Rules{Limits: Limits{Interactive: 15 * time.Minute, Sync: 2 * time.Hour}}
+	rules := Rules{Deadlines: Deadlines{Interactive: 15 * time.Minute, Sync: 2 * time.Hour}}
 	delivered, fetched := at(1, bus.Delivery, "", &tiebackv1.Delivery{}), at(2, bus.Event, "create_vendor", event)
 	for _, eventType := range []string{"", "sync_vendors"} {
 		outcome := at(3, bus.Outcome, eventType, forged)
@@ -89,7 +89,7 @@ func TestOutcomeOfAnotherTypeEndsNoEvent(t *testing.T) {
 					t.Fatalf("%q, %s: at %+v, ended %v; want it at %s", eventType, name, s, timeline.Ended(), c.stage)
 				}
 				if v := timeline.Verdict(rules, Procore{}, now.Add(time.Minute)); v.Class != InProgress || v.Due.IsZero() {
-					t.Fatalf("%q, %s: %s, due at %v; want in-progress with a due time", eventType, name, v.Class, v.Due)
+					t.Fatalf("%q, %s: %s, due at %v; want in-progress with a deadline", eventType, name, v.Class, v.Due)
 				}
 				if c.stage == "export" && timeline.Type != "create_vendor" {
 					t.Fatalf("%q, %s: the type is %s", eventType, name, timeline.Type)

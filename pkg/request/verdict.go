@@ -38,14 +38,14 @@ const (
 	Success    Class = "success"     // closed as success
 	Failed     Class = "failed"      // closed as failed, with the reason
 	Dead       Class = "dead"        // dead-lettered, and closed as failed if it has a request detail
-	Recovered  Class = "recovered"   // dead-lettered, and successful since: by a replay, or after its due time
+	Recovered  Class = "recovered"   // dead-lettered, and successful since: by a replay, or after its deadline
 	Discarded  Class = "discarded"   // dead-lettered, and a person discarded it with a reason
 	InProgress Class = "in-progress" // at a stage, and not overdue
 	Elsewhere  Class = "elsewhere"   // closed in Procore, and not in the streams
 	Older      Class = "older"       // older than the company's since, and not processed
 	CalledOff  Class = "called-off"  // called off in Procore (rejected or stale), and not processed
 	Unknown    Class = "unknown"     // a request detail has a status that this version does not know; not processed
-	Overdue    Class = "overdue"     // at a stage, past its due time
+	Overdue    Class = "overdue"     // at a stage, past its deadline
 	Unclosed   Class = "unclosed"    // dead-lettered, and not closed in Procore
 	Mismatch   Class = "mismatch"    // closed by the pipeline, and open in Procore
 	Missed     Class = "missed"      // never arrived
@@ -84,8 +84,8 @@ func (c Class) Accounted() bool {
 
 // Rules determine the class of a company's requests.
 type Rules struct {
-	Limits  Limits
-	Company *company.Company // its Since excludes older requests; nil: none is excluded
+	Deadlines Deadlines
+	Company   *company.Company // its Since excludes older requests; nil: none is excluded
 }
 
 // Procore is what Procore's lists contain about a request. The zero value means that they were not read or do not contain it.
@@ -99,7 +99,7 @@ type Procore struct {
 type Verdict struct {
 	Class Class
 	At    Stage     // the current stage; zero: none
-	Due   time.Time // when that stage should finish; zero: no due time
+	Due   time.Time // when that stage should finish; zero: no deadline
 	Open  []int64   // request details that Procore shows open
 	Why   string    // the reason that accountants see, the dead letter, and differences from Procore; "": none
 	Ended string    // how the request ended, as a sentence without a full stop; "": it is in progress, or never arrived
@@ -122,7 +122,7 @@ func (t *Timeline) Verdict(r Rules, p Procore, now time.Time) Verdict {
 	v.At = t.Stage()
 	switch {
 	case v.At.Name != "":
-		v.inProgress(r.Limits, t, now)
+		v.inProgress(r.Deadlines, t, now)
 		return v
 	case last != nil && last.Left != "" && (last.Left == bus.LeftOlder || len(v.Open) == 0):
 		v.left(r, p, last)
@@ -172,10 +172,10 @@ func (v *Verdict) absent(r Rules, p Procore, created time.Time) {
 	}
 }
 
-func (v *Verdict) inProgress(l Limits, t *Timeline, now time.Time) {
+func (v *Verdict) inProgress(d Deadlines, t *Timeline, now time.Time) {
 	v.Class = InProgress
 	category := bus.For(v.At.Kind, t.Type, 0, 0).Category
-	if due, ok := l.due(v.At.Kind, category, v.At.Position.At, v.At.awaited); ok {
+	if due, ok := d.due(v.At.Kind, category, v.At.Position.At, v.At.awaited); ok {
 		v.Due = due
 	}
 	if overdue(v.Due, now) {

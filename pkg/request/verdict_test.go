@@ -108,7 +108,7 @@ func TestVerdict(t *testing.T) {
 			if c.runs != nil || c.letters != nil {
 				timeline = timelineOf(c.runs, c.letters)
 			}
-			rules := Rules{Limits: Limits{Interactive: 15 * time.Minute, Sync: 2 * time.Hour}, Company: ours}
+			rules := Rules{Deadlines: Deadlines{Interactive: 15 * time.Minute, Sync: 2 * time.Hour}, Company: ours}
 			got := timeline.Verdict(rules, Procore{Details: c.details, Logged: c.logged}, now)
 			if got.Class != c.want || got.At.Name != c.stage {
 				t.Errorf("%s at %q, want %s at %q (%s)", got.Class, got.At.Name, c.want, c.stage, got.Why)

@@ -45,7 +45,7 @@ func Run(ctx context.Context, a *tenant.App, o Options) error {
 		return errors.Join(err, o.Listener.Close())
 	}
 	x, err := index.Open(filepath.Join(a.Settings.Data, "console", "index.db"), index.Options{Log: a.Log, Rules: func(company int64) request.Rules {
-		return request.Rules{Limits: request.Limits{Interactive: a.Settings.Deadline, Sync: a.Settings.SyncDeadline}, Company: a.Companies[company]}
+		return request.Rules{Deadlines: request.Deadlines{Interactive: a.Settings.Deadline, Sync: a.Settings.SyncDeadline}, Company: a.Companies[company]}
 	}})
 	if err != nil {
 		return errors.Join(err, o.Listener.Close())

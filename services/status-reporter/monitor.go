@@ -29,17 +29,17 @@ import (
 // It reads only the events that the workers have not finished. Events without a request detail keep no button busy and
 // have no deadline.
 type overdueMonitor struct {
-	bus     *bus.Bus
-	zone    func(company int64) *time.Location
-	limits  request.Limits
-	slow    time.Duration
-	log     *zap.Logger
-	expired *prometheus.CounterVec
-	report  func(context.Context, *tiebackv1.Outcome) error // without recording it in tb.closed
-	now     func() time.Time
-	next    uint64           // sequence of the first event that was not read
-	last    uint64           // last sequence of the event stream at the previous check
-	open    map[uint64]*open // slow events by sequence
+	bus       *bus.Bus
+	zone      func(company int64) *time.Location
+	deadlines request.Deadlines
+	slow      time.Duration
+	log       *zap.Logger
+	expired   *prometheus.CounterVec
+	report    func(context.Context, *tiebackv1.Outcome) error // without recording it in tb.closed
+	now       func() time.Time
+	next      uint64           // sequence of the first event that was not read
+	last      uint64           // last sequence of the event stream at the previous check
+	open      map[uint64]*open // slow events by sequence
 
 	mu        sync.Mutex
 	known     map[int64]error                 // each company's trouble, for one check; nil: none known
@@ -50,10 +50,10 @@ type overdueMonitor struct {
 
 // open is an event that was slow at the last check.
 type open struct {
-	message bus.Message
-	event   *tiebackv1.Event
-	expires time.Time
-	state   atomic.Int32 // pending, reporting or reported
+	message  bus.Message
+	event    *tiebackv1.Event
+	deadline time.Time
+	state    atomic.Int32 // pending, reporting or reported
 }
 
 // Whether an open event was reported as in progress.
@@ -126,7 +126,7 @@ func (w *overdueMonitor) findSlow(ctx context.Context) error {
 	if w.next > last {
 		return nil
 	}
-	w.next, err = w.bus.Read(ctx, bus.Event, w.next, w.now().Add(-min(w.slow, w.limits.Interactive, w.limits.Sync)), func(m bus.Message) error {
+	w.next, err = w.bus.Read(ctx, bus.Event, w.next, w.now().Add(-min(w.slow, w.deadlines.Interactive, w.deadlines.Sync)), func(m bus.Message) error {
 		return w.consider(ctx, m)
 	})
 	return err
@@ -138,7 +138,7 @@ func (w *overdueMonitor) consider(ctx context.Context, m bus.Message) error {
 	if m.Subject == (bus.Subject{}) || bus.Decode(m, e) != nil {
 		return nil
 	}
-	due, awaited := w.limits.Due(m)
+	due, awaited := w.deadlines.Due(m)
 	if !awaited {
 		return nil
 	}
@@ -149,7 +149,7 @@ func (w *overdueMonitor) consider(ctx context.Context, m bus.Message) error {
 	if end.Ended() {
 		return request.RepairExpired(ctx, w.bus, m, end)
 	}
-	w.open[m.Sequence] = &open{message: m, event: e, expires: due}
+	w.open[m.Sequence] = &open{message: m, event: e, deadline: due}
 	return nil
 }
 
@@ -158,10 +158,10 @@ func (w *overdueMonitor) consider(ctx context.Context, m bus.Message) error {
 func (w *overdueMonitor) expire(ctx context.Context) error {
 	var errs []error
 	for seq, o := range w.open {
-		if w.now().Before(o.expires) {
+		if w.now().Before(o.deadline) {
 			continue
 		}
-		expired, err := overdue.Expire(ctx, w.bus, o.message, o.event, o.expires.Sub(o.message.Stored), w.why(ctx, o), w.zone(o.event.CompanyId))
+		expired, err := overdue.Expire(ctx, w.bus, o.message, o.event, o.deadline.Sub(o.message.Stored), w.why(ctx, o), w.zone(o.event.CompanyId))
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -358,7 +358,7 @@ func calledOff(reported *tiebackv1.Outcome) *tiebackv1.Outcome {
 // inProgress returns an outcome that reports an event as in progress, with the reason.
 func (w *overdueMonitor) inProgress(ctx context.Context, o *open) *tiebackv1.Outcome {
 	out := &tiebackv1.Outcome{CompanyId: o.event.CompanyId, ErpRequestId: o.event.ErpRequestId, Type: o.event.Type, RequestedAt: o.event.RequestedAt}
-	message := overdue.Waiting(w.why(ctx, o), o.expires, w.zone(o.event.CompanyId), w.now())
+	message := overdue.Waiting(w.why(ctx, o), o.deadline, w.zone(o.event.CompanyId), w.now())
 	for _, id := range procore.RequestDetails(o.event.Payload) {
 		out.CloseOuts = append(out.CloseOuts, &tiebackv1.CloseOut{
 			RequestDetailId: id, Status: tiebackv1.Status_STATUS_IN_PROGRESS, Messages: []string{message},

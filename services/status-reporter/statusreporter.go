@@ -44,7 +44,7 @@ type Deps struct {
 	Metrics   *telemetry.Stages
 	Registry  prometheus.Registerer
 	Backoff   time.Duration // before the second attempt; 0: 1 s
-	Deadlines request.Limits
+	Deadlines request.Deadlines
 	Slow      time.Duration // until an event is reported as in progress; 0: a minute
 }
 
@@ -52,7 +52,7 @@ type Deps struct {
 func Run(ctx context.Context, a *tenant.App) error {
 	s, err := New(Deps{
 		Bus: a.Bus, Companies: a.Companies, Procore: a.Procore, Log: a.Log, Metrics: a.Metrics, Registry: a.Registry, Backoff: a.Backoff,
-		Deadlines: request.Limits{Interactive: a.Settings.Deadline, Sync: a.Settings.SyncDeadline}, Slow: a.Slow,
+		Deadlines: request.Deadlines{Interactive: a.Settings.Deadline, Sync: a.Settings.SyncDeadline}, Slow: a.Slow,
 	})
 	if err != nil {
 		return err
@@ -103,7 +103,7 @@ func (s *Service) Run(ctx context.Context) error {
 	for _, b := range s.batchers {
 		batchers.Go(func() { b.run(ctx) })
 	}
-	if s.Deadlines != (request.Limits{}) {
+	if s.Deadlines != (request.Deadlines{}) {
 		batchers.Go(func() { s.overdueMonitor().run(ctx, min(checkInterval, s.slow()/2)) })
 	}
 	return s.Bus.Consume(ctx, bus.Consumer{
@@ -118,7 +118,7 @@ func (s *Service) slow() time.Duration {
 
 func (s *Service) overdueMonitor() *overdueMonitor {
 	return &overdueMonitor{
-		bus: s.Bus, zone: s.zone, limits: s.Deadlines, slow: s.slow(), log: s.Log, expired: s.expired, now: time.Now, open: map[uint64]*open{}, reporting: map[int64]int{},
+		bus: s.Bus, zone: s.zone, deadlines: s.Deadlines, slow: s.slow(), log: s.Log, expired: s.expired, now: time.Now, open: map[uint64]*open{}, reporting: map[int64]int{},
 		report: func(ctx context.Context, o *tiebackv1.Outcome) error {
 			return s.queue(ctx, &waiting{Item: closeout.Item{Outcome: o}, done: make(chan error, 1)})
 		},

@@ -15,10 +15,10 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/tieback/internal/commandtest"
 	"github.com/tieback/tieback/services/console/operator/audit"
 	"github.com/tieback/tieback/services/console/operator/dead"
 	"github.com/tieback/tieback/services/console/operator/trace"
+	"github.com/tieback/tieback/services/tieback/internal/commandtest"
 )
 
 // recorded writes the streams' messages of one request of company 7, as the services do.

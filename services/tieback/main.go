@@ -191,7 +191,9 @@ func consoleOptions(p *tenant.App) (*console.Options, error) {
 	}
 	return &console.Options{
 		Listener: l, Socket: run.ConsoleSocket(p.Settings.Data),
-		Link: func(link string) { fmt.Fprintln(os.Stderr, "The console, for this machine's user; the link can be opened once:", link) },
+		Link: func(link string) {
+			fmt.Fprintln(os.Stderr, "The console, for this machine's user; the link can be opened once:", link)
+		},
 	}, nil
 }
 

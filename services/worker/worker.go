@@ -115,7 +115,7 @@ type Deps struct {
 	Calls       *connector.Metrics
 	Concurrency int           // events processed at once; 0: 256
 	Backoff     time.Duration // before the second attempt; 0: 1 s
-	Deadline    time.Duration // of the category's events; 0: none
+	Deadline    time.Duration // of the category's events, which are retried until then; 0: RetryFor's default, see bus.Consumer
 	Slow        time.Duration // an event that waits longer may have been called off: Procore is asked; 0: a minute
 }
 
@@ -123,7 +123,7 @@ type Deps struct {
 func Run(ctx context.Context, a *tenant.App, c catalogue.Category, handlers Handlers) error {
 	s, err := New(ctx, c, handlers, Deps{
 		Bus: a.Bus, Companies: a.Companies, Procore: a.Procore, ERPs: a.ERPs, Log: a.Log, Metrics: a.Metrics, Calls: a.Calls,
-		Backoff: a.Backoff, Deadline: request.Limits{Interactive: a.Settings.Deadline, Sync: a.Settings.SyncDeadline}.For(c), Slow: a.Slow,
+		Backoff: a.Backoff, Deadline: request.Deadlines{Interactive: a.Settings.Deadline, Sync: a.Settings.SyncDeadline}.For(c), Slow: a.Slow,
 	})
 	if err != nil {
 		return err
@@ -301,7 +301,7 @@ func unreportable(closeOuts []*tiebackv1.CloseOut) error {
 }
 
 // ended reports whether an event has ended, so that it may be acked: it was processed and only its ack was lost,
-// or its due time passed.
+// or its deadline passed.
 func (s *Service) ended(ctx context.Context, m bus.Message) (bool, error) {
 	end, err := request.EndOf(ctx, s.Bus, m)
 	if err == nil {
@@ -311,7 +311,7 @@ func (s *Service) ended(ctx context.Context, m bus.Message) (bool, error) {
 }
 
 // publish sets the identity of the event in o and publishes it. If the event has been closed at its
-// deadline, o is published as a late outcome, unless nothing was done in the ERP.
+// deadline, o is published as a late outcome if it may report work that was done in the ERP.
 func (s *Service) publish(ctx context.Context, m bus.Message, e *tiebackv1.Event, o *tiebackv1.Outcome) error {
 	o.CompanyId, o.ErpRequestId, o.Type, o.RequestedAt = m.Subject.Company, m.Subject.Request, m.Subject.Type, e.GetRequestedAt()
 	subject := bus.For(bus.Outcome, o.Type, o.CompanyId, o.ErpRequestId).WithRun(m.Subject.Run)

@@ -23,7 +23,7 @@ import (
 // status reads the status once; change may change its options.
 func (l *line) status(change func(*status.Options)) status.Report {
 	l.world.Helper()
-	o := status.Options{Companies: map[int64]string{}, Limits: request.Limits{Interactive: l.Settings.Deadline, Sync: l.Settings.SyncDeadline}}
+	o := status.Options{Companies: map[int64]string{}, Deadlines: request.Deadlines{Interactive: l.Settings.Deadline, Sync: l.Settings.SyncDeadline}}
 	for id, c := range l.Companies {
 		o.Companies[id] = c.Name
 	}

@@ -59,7 +59,7 @@ func (l *line) audit() audit.Report {
 	l.world.must(err)
 	r, err := audit.Read(l.world.Context(), &erplog.Reader{Session: session, Company: firstCompany, Backoff: l.Backoff}, l.Bus, audit.Options{
 		Since: time.Now().Add(-time.Hour), Until: time.Now().Add(time.Hour),
-		Rules: request.Rules{Limits: request.Limits{Interactive: l.Settings.Deadline, Sync: l.Settings.SyncDeadline}, Company: l.Companies[firstCompany]},
+		Rules: request.Rules{Deadlines: request.Deadlines{Interactive: l.Settings.Deadline, Sync: l.Settings.SyncDeadline}, Company: l.Companies[firstCompany]},
 	})
 	l.world.must(err)
 	return r

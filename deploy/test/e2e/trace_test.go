@@ -21,7 +21,7 @@ func (l *line) story(company, clicked int64, change func(*trace.Options)) trace.
 	l.world.Helper()
 	o := trace.Options{
 		Company: company, Request: clicked, Backoff: l.Backoff,
-		Rules: request.Rules{Limits: request.Limits{Interactive: l.Settings.Deadline, Sync: l.Settings.SyncDeadline}},
+		Rules: request.Rules{Deadlines: request.Deadlines{Interactive: l.Settings.Deadline, Sync: l.Settings.SyncDeadline}},
 	}
 	if change != nil {
 		change(&o)

@@ -22,7 +22,7 @@ import (
 // statusOptions returns the options of the reports.
 func statusOptions(a *tenant.App) status.Options {
 	o := status.Options{
-		Companies: map[int64]string{}, Clients: map[int64]*company.Client{}, Limits: limits(a), InvalidEntries: a.Unserved,
+		Companies: map[int64]string{}, Clients: map[int64]*company.Client{}, Deadlines: deadlines(a), InvalidEntries: a.Unserved,
 		Quota: a.Quota, Window: window,
 	}
 	for id, c := range a.Companies {
@@ -34,8 +34,8 @@ func statusOptions(a *tenant.App) status.Options {
 // window is the time over which rates and results are counted.
 const window = 5 * time.Minute
 
-func limits(a *tenant.App) request.Limits {
-	return request.Limits{Interactive: a.Settings.Deadline, Sync: a.Settings.SyncDeadline}
+func deadlines(a *tenant.App) request.Deadlines {
+	return request.Deadlines{Interactive: a.Settings.Deadline, Sync: a.Settings.SyncDeadline}
 }
 
 // GetOverview implements OverviewService.

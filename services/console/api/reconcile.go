@@ -24,7 +24,7 @@ func (a *API) Audit(ctx context.Context, r *operatorv1.AuditRequest) (*operatorv
 	if err := a.mayServed(ctx, access.See, r.CompanyId); err != nil {
 		return nil, err
 	}
-	o := audit.Options{Since: when(r.Since), Until: when(r.Until), Rules: request.Rules{Limits: limits(a.app), Company: a.app.Companies[r.CompanyId]}}
+	o := audit.Options{Since: when(r.Since), Until: when(r.Until), Rules: request.Rules{Deadlines: deadlines(a.app), Company: a.app.Companies[r.CompanyId]}}
 	if o.Until.IsZero() {
 		o.Until = time.Now()
 	}

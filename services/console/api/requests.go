@@ -168,7 +168,7 @@ func (a *API) timeline(ctx context.Context, r *operatorv1.GetRequestRequest) (*o
 	}
 	o := trace.Options{
 		Company: company, Request: r.RequestId, Payload: r.IncludePayload, Backoff: a.app.Backoff,
-		Rules: request.Rules{Limits: limits(a.app), Company: a.app.Companies[company]},
+		Rules: request.Rules{Deadlines: deadlines(a.app), Company: a.app.Companies[company]},
 	}
 	if r.AskProcore {
 		session, err := a.app.Procore.Company(company)

@@ -201,10 +201,10 @@ var histories = []struct {
 	}},
 }
 
-var limits = request.Limits{Interactive: 10 * time.Minute, Sync: time.Hour}
+var deadlines = request.Deadlines{Interactive: 10 * time.Minute, Sync: time.Hour}
 
 func options() Options {
-	return Options{Rules: func(int64) request.Rules { return request.Rules{Limits: limits} }}
+	return Options{Rules: func(int64) request.Rules { return request.Rules{Deadlines: deadlines} }}
 }
 
 func open(t testing.TB, path string, o Options) *Index {
@@ -236,8 +236,8 @@ func same(t *testing.T, x *Index, read map[int64][]bus.Message, kept time.Durati
 		}
 		now := time.Now()
 		want := request.Of(id, read[id], kept)
-		verdict := want.Verdict(request.Rules{Limits: limits}, request.Procore{}, now)
-		if got := e.Timeline.Verdict(request.Rules{Limits: limits}, request.Procore{}, now); !reflect.DeepEqual(got, verdict) {
+		verdict := want.Verdict(request.Rules{Deadlines: deadlines}, request.Procore{}, now)
+		if got := e.Timeline.Verdict(request.Rules{Deadlines: deadlines}, request.Procore{}, now); !reflect.DeepEqual(got, verdict) {
 			t.Errorf("%s: verdict\n got %+v\nwant %+v", h.name, got, verdict)
 		}
 		if e.Class != h.class || e.State != h.state || e.Class != verdict.Class || e.Why != verdict.Why || e.Ended != verdict.Ended || e.Stage != verdict.At.Name || !e.Due.Equal(verdict.Due) {

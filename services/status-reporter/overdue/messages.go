@@ -119,10 +119,10 @@ func Clock(t time.Time, zone *time.Location, now time.Time) string {
 
 // Waiting returns the message for a request that is still in progress: the reason, how long it will be tried, and what to
 // do if it fails. why is as in Expire.
-func Waiting(why error, expires time.Time, zone *time.Location, now time.Time) string {
+func Waiting(why error, deadline time.Time, zone *time.Location, now time.Time) string {
 	r := reasonOf(why, zone, now)
 	return fmt.Sprintf("This takes longer than usual. %s %sThe ERP integration keeps trying until %s, and then closes this as failed. If that happens, please try again %s: nothing is ever booked twice.",
-		r.what, spaced(r.ask), Clock(expires, zone, now), r.again)
+		r.what, spaced(r.ask), Clock(deadline, zone, now), r.again)
 }
 
 // passed returns the error of an event that missed its deadline.

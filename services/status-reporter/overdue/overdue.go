@@ -12,7 +12,7 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// Expire closes an event that is past its due time as failed, unless its worker has published an outcome; see
+// Expire closes an event that is past its deadline as failed, unless its worker has published an outcome; see
 // request.Expire. limit is the time it had. why is the reason why it waited; nil: not known. Times in the message are in
 // the company's zone. It reports whether it closed the event.
 func Expire(ctx context.Context, b *bus.Bus, m bus.Message, e *tiebackv1.Event, limit time.Duration, why error, zone *time.Location) (bool, error) {

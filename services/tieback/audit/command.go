@@ -12,8 +12,8 @@ import (
 	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/pkg/procore/erplog"
 	"github.com/tieback/tieback/pkg/request"
-	"github.com/tieback/tieback/services/tieback/command"
 	"github.com/tieback/tieback/services/console/operator/audit"
+	"github.com/tieback/tieback/services/tieback/command"
 )
 
 // flags are the command's flags.
@@ -94,7 +94,7 @@ func (f *flags) run(cmd *cobra.Command) error {
 		return err
 	}
 	defer b.Close()
-	o.Rules.Limits = request.Limits{Interactive: b.Settings.Deadline, Sync: b.Settings.SyncDeadline}
+	o.Rules.Deadlines = request.Deadlines{Interactive: b.Settings.Deadline, Sync: b.Settings.SyncDeadline}
 	return command.Each(cmd, companies, func(ctx context.Context, id int64) error {
 		session, err := b.Procore.Company(id)
 		if err != nil {

@@ -14,8 +14,8 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/request"
-	"github.com/tieback/tieback/services/tieback/internal/commandtest"
 	"github.com/tieback/tieback/services/console/operator/audit"
+	"github.com/tieback/tieback/services/tieback/internal/commandtest"
 	"github.com/tieback/tieback/services/tieback/status"
 	"github.com/tieback/tieback/services/tieback/sweep"
 )

@@ -9,8 +9,8 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/request"
-	"github.com/tieback/tieback/services/tieback/internal/terminal"
 	"github.com/tieback/tieback/services/console/operator/audit"
+	"github.com/tieback/tieback/services/tieback/internal/terminal"
 )
 
 // print writes a company's report. Without --all it has only the requests that are not accounted for, in progress, or failed.

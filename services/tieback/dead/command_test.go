@@ -13,8 +13,8 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/fault"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/tieback/internal/commandtest"
 	"github.com/tieback/tieback/services/console/operator/dead"
+	"github.com/tieback/tieback/services/tieback/internal/commandtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -6,8 +6,8 @@ import (
 	"strings"
 
 	"github.com/tieback/tieback/pkg/request"
-	"github.com/tieback/tieback/services/tieback/internal/terminal"
 	"github.com/tieback/tieback/services/console/operator/dead"
+	"github.com/tieback/tieback/services/tieback/internal/terminal"
 )
 
 // printLetters prints a table of dead letters and their number by cause.

@@ -10,8 +10,8 @@ import (
 
 	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/pkg/state"
-	"github.com/tieback/tieback/services/tieback/command"
 	"github.com/tieback/tieback/services/console/operator/links"
+	"github.com/tieback/tieback/services/tieback/command"
 	"github.com/tieback/tieback/services/tieback/run"
 )
 

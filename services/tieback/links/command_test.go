@@ -4,8 +4,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tieback/tieback/services/tieback/internal/commandtest"
 	"github.com/tieback/tieback/services/console/operator/links"
+	"github.com/tieback/tieback/services/tieback/internal/commandtest"
 )
 
 // execute runs a line of `tieback links`.

@@ -5,8 +5,8 @@ import (
 	"io"
 	"text/tabwriter"
 
-	"github.com/tieback/tieback/services/tieback/internal/terminal"
 	"github.com/tieback/tieback/services/console/operator/links"
+	"github.com/tieback/tieback/services/tieback/internal/terminal"
 )
 
 func printLinks(w io.Writer, all links.Links) error {

@@ -26,8 +26,8 @@ import (
 type Pipeline struct {
 	*tenant.App
 	Console *console.Options // how the operators' console is served; nil: it is not
-	Ledger *ledger.Ledger
-	broker *broker.Server
+	Ledger  *ledger.Ledger
+	broker  *broker.Server
 }
 
 // Open opens the ledger under TIEBACK_DATA and connects to the broker. Without TIEBACK_NATS_URL it starts the embedded broker.

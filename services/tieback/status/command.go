@@ -17,9 +17,9 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/request"
+	"github.com/tieback/tieback/services/console/operator/status"
 	"github.com/tieback/tieback/services/tieback/command"
 	"github.com/tieback/tieback/services/tieback/internal/terminal"
-	"github.com/tieback/tieback/services/console/operator/status"
 )
 
 // flags are the command's flags.
@@ -59,7 +59,7 @@ The command may run while the pipeline runs. With the embedded broker (no TIEBAC
 limits are then not shared, and not shown.
 
 Exit code 0: nothing needs attention. 1: something does (such as dead letters, a stage that is not running, a message
-past its due time, or a broker that does not answer), or the command failed. With -w, that of the last report.
+past its deadline, or a broker that does not answer), or the command failed. With -w, that of the last report.
 2: wrong usage or settings.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.check(cmd); err != nil {
@@ -99,7 +99,7 @@ func (f *flags) run(cmd *cobra.Command) error {
 	}
 	defer closeBus()
 	o := status.Options{
-		Companies: map[int64]string{}, Clients: map[int64]*company.Client{}, Limits: request.Limits{Interactive: p.Settings.Deadline, Sync: p.Settings.SyncDeadline},
+		Companies: map[int64]string{}, Clients: map[int64]*company.Client{}, Deadlines: request.Deadlines{Interactive: p.Settings.Deadline, Sync: p.Settings.SyncDeadline},
 		Embedded: p.Settings.NATSURL == "", InvalidEntries: p.Unserved,
 	}
 	for id, c := range p.Companies {

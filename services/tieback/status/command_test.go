@@ -17,8 +17,8 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/golden"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/tieback/internal/commandtest"
 	"github.com/tieback/tieback/services/console/operator/status"
+	"github.com/tieback/tieback/services/tieback/internal/commandtest"
 )
 
 func TestMain(m *testing.M) {

@@ -6,8 +6,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tieback/tieback/services/tieback/internal/terminal"
 	"github.com/tieback/tieback/services/console/operator/status"
+	"github.com/tieback/tieback/services/tieback/internal/terminal"
 )
 
 func printReport(w io.Writer, r status.Report) error {

@@ -101,7 +101,7 @@ func (f *flags) run(cmd *cobra.Command) error {
 	}
 	o := trace.Options{
 		Company: f.company, Request: f.request, Payload: f.payload, Backoff: p.Backoff,
-		Rules: request.Rules{Limits: request.Limits{Interactive: p.Settings.Deadline, Sync: p.Settings.SyncDeadline}, Company: p.Companies[f.company]},
+		Rules: request.Rules{Deadlines: request.Deadlines{Interactive: p.Settings.Deadline, Sync: p.Settings.SyncDeadline}, Company: p.Companies[f.company]},
 	}
 	if f.ask {
 		if o.Procore, err = p.Procore.Company(f.company); err != nil {

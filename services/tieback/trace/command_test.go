@@ -16,8 +16,8 @@ import (
 	"github.com/tieback/tieback/pkg/golden"
 	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/tieback/internal/commandtest"
 	"github.com/tieback/tieback/services/console/operator/trace"
+	"github.com/tieback/tieback/services/tieback/internal/commandtest"
 )
 
 func TestMain(m *testing.M) {

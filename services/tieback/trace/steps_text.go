@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/tieback/tieback/services/tieback/internal/terminal"
 	"github.com/tieback/tieback/services/console/operator/trace"
+	"github.com/tieback/tieback/services/tieback/internal/terminal"
 )
 
 // stepText describes a step in a line. The close-outs of an outcome follow it: see stepLines.

@@ -26,7 +26,7 @@ const (
 	KindFile        = "companies-file" // entries have mistakes
 	KindCredentials = "credentials"    // Procore refuses them
 	KindQueue       = "queue"          // no process pulls waiting messages
-	KindOverdue     = "overdue"        // a message is past its due time
+	KindOverdue     = "overdue"        // a message is past its deadline
 	KindERP         = "erp"            // a company's ERP fails
 	KindProcore     = "procore"        // Procore fails for a company
 	KindHook        = "hook"           // Procore's deliveries do not reach ingest
@@ -83,7 +83,7 @@ func (v *reading) queueAttention(q Queue) (Attention, bool) {
 	}
 	a := Attention{
 		Kind: KindOverdue, Stage: q.Stage, Company: q.Overdue.Company, Since: v.report.At.Add(-duration(q.Overdue.Age)),
-		Text: fmt.Sprintf("a message at %s is past its due time, at an age of %v", q.Stage, duration(q.Overdue.Age).Round(time.Second)),
+		Text: fmt.Sprintf("a message at %s is past its deadline, at an age of %v", q.Stage, duration(q.Overdue.Age).Round(time.Second)),
 	}
 	if q.Overdue.Request == 0 {
 		a.Action = "it is on a subject that no service writes, see the log of " + q.Stage

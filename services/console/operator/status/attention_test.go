@@ -123,7 +123,7 @@ func TestEmbeddedBroker(t *testing.T) {
 	}}}
 	v.InvalidEntries = 1
 	want := []string{"1 entry of the companies file has a mistake, and its company is not served: tieback doctor lists the mistakes",
-		"a message at export is past its due time, at an age of 1h0m0s: tieback trace 12 --company 7 shows why it waits",
+		"a message at export is past its deadline, at an age of 1h0m0s: tieback trace 12 --company 7 shows why it waits",
 		"tieback run is not running, and 1 message waits for fetcher, 2 messages wait for export: start tieback run"}
 	var got []string
 	for _, a := range v.attention() {

@@ -81,7 +81,7 @@ func (v *reading) addUnfinished(q *queue, m bus.Message) {
 	if r.OldestAge == nil || *age > *r.OldestAge {
 		r.OldestAge, r.Oldest = age, ref
 	}
-	if (r.Overdue == nil || *age > r.Overdue.Age) && v.Limits.Overdue(m, v.at) {
+	if (r.Overdue == nil || *age > r.Overdue.Age) && v.Deadlines.Overdue(m, v.at) {
 		r.Overdue = &Overdue{*ref, *age}
 	}
 	if c := v.company(m.Subject.Company); c.OldestAge == nil || *age > *c.OldestAge {

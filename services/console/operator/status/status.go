@@ -24,7 +24,7 @@ import (
 // Options configure a Reader.
 type Options struct {
 	Companies      map[int64]string // names of the companies in the companies file, by id
-	Limits         request.Limits
+	Deadlines      request.Deadlines
 	Clients        map[int64]*company.Client // clients of the companies, by id; rate limits are read only for these
 	Quota          procore.Store             // the rate limits that all processes share; nil: they share none
 	InvalidEntries int                       // entries of the companies file that have a mistake

@@ -1,0 +1,77 @@
+package request
+
+import (
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/catalogue"
+	"github.com/tieback/tieback/pkg/procore"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+)
+
+// Deadlines are the longest times that a stage may take to finish a message, from when the broker stored it. A zero field means no
+// deadline.
+type Deadlines struct {
+	Interactive time.Duration // for messages that a user waits for
+	Sync        time.Duration // for events of the category sync, which read long lists from the ERP
+}
+
+// For returns the longest time for the events of a category.
+func (d Deadlines) For(c catalogue.Category) time.Duration {
+	if c == catalogue.Sync {
+		return d.Sync
+	}
+	return d.Interactive
+}
+
+// Due returns the deadline of a message, or false for a message without one.
+//
+//	delivery  Interactive after it was stored, whatever its type
+//	event     For(its category) after it was stored; then the status-reporter closes it as failed. An event whose payload
+//	          names no request detail has no deadline, as no user waits: it ends when its worker finishes it, or gives up on
+//	          it as bus.Consumer describes
+//	outcome   Interactive after it was stored, whatever its type
+//
+// A malformed message has a deadline like any other: its stage dead-letters it.
+func (d Deadlines) Due(m bus.Message) (time.Time, bool) {
+	kind := m.Subject.Kind
+	if m.Subject == (bus.Subject{}) {
+		kind = kindOf(m.Stream)
+	}
+	return d.due(kind, m.Subject.Category, m.Stored, kind != bus.Event || awaited(m.Data))
+}
+
+// due implements Due. No other code computes a deadline.
+func (d Deadlines) due(k bus.Kind, c catalogue.Category, stored time.Time, awaited bool) (time.Time, bool) {
+	longest := d.Interactive
+	if k == bus.Event {
+		longest = d.For(c)
+	}
+	if !awaited || longest <= 0 {
+		return time.Time{}, false
+	}
+	return stored.Add(longest), true
+}
+
+// awaited reports whether a user waits for an event: its payload names a request detail, or it is malformed.
+func awaited(event []byte) bool {
+	e := &tiebackv1.Event{}
+	return proto.Unmarshal(event, e) != nil || len(procore.RequestDetails(e.Payload)) > 0
+}
+
+// grace is the time that the status-reporter has, after the deadline of a message, to close it.
+const grace = time.Minute
+
+// Overdue reports whether the deadline of a message passed more than a minute ago.
+func (d Deadlines) Overdue(m bus.Message, now time.Time) bool {
+	if now.Sub(m.Stored) <= min(d.Interactive, d.Sync)+grace {
+		return false // the payload need not be parsed
+	}
+	due, _ := d.Due(m)
+	return overdue(due, now)
+}
+
+// overdue implements Overdue; due is zero if there is no deadline.
+func overdue(due, now time.Time) bool { return !due.IsZero() && now.Sub(due) > grace }
