@@ -205,9 +205,9 @@ func (s *Service) event(ctx context.Context, subject bus.Subject) (*tiebackv1.Ev
 	return e, nil
 }
 
-// instead returns the outcome to report in place of a refused one: the request details of its event as failed. It returns
+// replacement returns the outcome to report in place of a refused one: the request details of its event as failed. It returns
 // nil if there is no such event. Then the deadline, the worker or the sweep closes the request details.
-func (s *Service) instead(ctx context.Context, subject bus.Subject) (*tiebackv1.Outcome, error) {
+func (s *Service) replacement(ctx context.Context, subject bus.Subject) (*tiebackv1.Outcome, error) {
 	e, err := s.event(ctx, subject.OfEvent())
 	if e == nil || err != nil {
 		return nil, err

@@ -159,7 +159,7 @@ func TestAdmit(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w, err := s.open(t.Context(), bus.Message{Subject: subject, Raw: subject.String(), Data: data})
+			w, err := s.decode(t.Context(), bus.Message{Subject: subject, Raw: subject.String(), Data: data})
 			switch {
 			case c.want == "" && (err != nil || w == nil):
 				t.Errorf("not admitted: %v", err)
@@ -180,7 +180,7 @@ func TestAdmitRefusesOtherCompanyAndRequest(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := &Service{memory: records{}}
-		if w, err := s.open(t.Context(), bus.Message{Subject: subject, Raw: subject.String(), Data: data}); w != nil || fault.ClassOf(err) != fault.Permanent {
+		if w, err := s.decode(t.Context(), bus.Message{Subject: subject, Raw: subject.String(), Data: data}); w != nil || fault.ClassOf(err) != fault.Permanent {
 			t.Errorf("%v: opened %v, error %v", o, w, err)
 		}
 		if err := s.admit(t.Context(), bus.Message{Subject: subject}, o); fault.ClassOf(err) != fault.Permanent {

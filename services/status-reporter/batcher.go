@@ -12,26 +12,28 @@ import (
 	"github.com/tieback/tieback/services/status-reporter/internal/closeout"
 )
 
-// Limits of flushInterval. Within the shortest, a burst of outcomes shares its calls.
+// Limits of flushInterval. The outcomes of a burst that arrive within minFlushInterval share their calls.
 const (
 	minFlushInterval = 200 * time.Millisecond
 	maxFlushInterval = 60 * time.Second
-	// callsPerFlush is the usual number of calls of a flush: external data, request details, and sometimes one more.
+	// callsPerFlush is the usual number of calls of a flush: external data, request details, and sometimes one more. A flush
+	// that conflictFree splits makes as many for each batch.
 	callsPerFlush = 3
 )
 
 // waiting is an outcome whose handler waits for a flush.
 type waiting struct {
 	closeout.Item
-	subject   bus.Subject // where the report is recorded; zero: in progress, not recorded
-	links     links
-	span      trace.Link // to the handler's span; zero if tracing is off
-	immediate bool       // flush it without waiting for the interval: it runs isolated, and other outcomes wait for it
-	done      chan error
+	inProgress bool        // it reports an event as in progress, which is not recorded
+	subject    bus.Subject // where the report is recorded; zero if inProgress
+	links      links
+	span       trace.Link // to the handler's span; zero if tracing is off
+	immediate  bool       // flush it without waiting for the interval: bus.Message.Isolated, other messages wait until it is done
+	done       chan error
 
 	// Set before a flush sends to done.
-	reported *tiebackv1.Outcome // nil if the flush failed
-	result   bus.Result         // of the event
+	asReported *tiebackv1.Outcome // nil if the flush failed
+	result     bus.Result         // of the event
 }
 
 // batcher groups one company's outcomes into flushes. The first outcome after a quiet time is flushed at once. Later
@@ -95,7 +97,8 @@ func (b *batcher) rest(batch []*waiting) []*waiting {
 	return batch
 }
 
-// flushInterval returns the time between two flushes that leaves half of the quota to the other services:
+// flushInterval returns the shortest time from the start of one flush to the start of the next. It leaves half of the quota to
+// the other services:
 //
 //	interval = time to the reset × callsPerFlush ÷ (remaining ÷ 2), at least minFlushInterval, at most maxFlushInterval
 func flushInterval(quota func() (procore.Quota, bool)) time.Duration {

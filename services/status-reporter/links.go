@@ -30,16 +30,16 @@ type onBus struct {
 }
 
 // links are the links of an outcome's records before it is reported.
-type links map[record]state.Link
+type links map[recordKey]state.Link
 
-type record struct {
+type recordKey struct {
 	itemType string
 	id       int64
 }
 
-// dropSuperseded removes from a batch the updates of records that a newer request has updated since, so that Procore
-// keeps the newest request's mark. Of two requests whose order is unknown, Procore keeps the mark that was made first. An
-// outcome whose links can't be read is removed from the batch, fails with the error, and is redelivered.
+// dropSuperseded removes from a batch the updates of records that a newer request has updated since, so that Procore keeps
+// the newest request's mark. Of two requests whose order is unknown, Procore keeps the mark that was made first.
+// An outcome whose links can't be read is removed from the batch, fails with the error, and is redelivered.
 func (s *Service) dropSuperseded(ctx context.Context, batch []*waiting) []*waiting {
 	errs := make([]error, len(batch))
 	var reads sync.WaitGroup
@@ -64,7 +64,7 @@ func (s *Service) dropSupersededOf(ctx context.Context, w *waiting) error {
 	w.links = links{}
 	own := order.Of(o)
 	outdated := func(itemType string, id int64) bool {
-		last := w.links[record{itemType, id}].Order
+		last := w.links[recordKey{itemType, id}].Order
 		return last != own && !own.After(last)
 	}
 	for _, c := range o.CloseOuts {
@@ -87,7 +87,7 @@ func (s *Service) dropSupersededOf(ctx context.Context, w *waiting) error {
 // read adds the link of a record to w.links.
 func (s *Service) read(ctx context.Context, w *waiting, itemType string, id int64) error {
 	l, err := s.memory.Link(ctx, w.Outcome.CompanyId, itemType, id)
-	w.links[record{itemType, id}] = l
+	w.links[recordKey{itemType, id}] = l
 	return err
 }
 
@@ -96,7 +96,7 @@ func (s *Service) linkStore(batch []*waiting) closeout.LinkStore {
 	return func(ctx context.Context, i int, o *tiebackv1.Outcome) error {
 		var g errgroup.Group
 		for _, l := range linkChanges(o) {
-			before := batch[i].links[record{l.ItemType, l.ItemId}]
+			before := batch[i].links[recordKey{l.ItemType, l.ItemId}]
 			g.Go(func() error {
 				return s.memory.SaveLink(ctx, o.CompanyId, l.ItemType, l.ItemId, before.Update(l.OriginId, order.Of(o)))
 			})

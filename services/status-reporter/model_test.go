@@ -319,11 +319,11 @@ func (x *explorer) report(m *model, subjects []string, cut int) int {
 		message := bus.Message{Subject: parsed, Raw: s, Data: data, Redelivered: m.waiting[s].redelivered}
 		before := false
 		if message.Redelivered { // the bus asks
-			if before, err = x.service.reported(x.t.Context(), message); err != nil {
+			if before, err = x.service.done(x.t.Context(), message); err != nil {
 				x.t.Fatal(err)
 			}
 		}
-		w, err := x.service.open(x.t.Context(), message)
+		w, err := x.service.decode(x.t.Context(), message)
 		if err != nil {
 			x.t.Fatal(err)
 		}
@@ -336,7 +336,7 @@ func (x *explorer) report(m *model, subjects []string, cut int) int {
 	}
 	waited := slices.Clone(batch)
 	if len(batch) > 0 {
-		x.service.flush(x.t.Context(), x.session, batch)
+		x.service.reportAll(x.t.Context(), x.session, batch)
 	}
 	for i, w := range waited {
 		if err := <-w.done; err == nil && cut == never {

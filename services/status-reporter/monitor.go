@@ -37,9 +37,9 @@ type overdueMonitor struct {
 	expired   *prometheus.CounterVec
 	report    func(context.Context, *tiebackv1.Outcome) error // without recording it in tb.closed
 	now       func() time.Time
-	next      uint64           // sequence of the first event that was not read
-	last      uint64           // last sequence of the event stream at the previous check
-	open      map[uint64]*open // slow events by sequence
+	next      uint64                // sequence of the first event that was not read
+	last      uint64                // last sequence of the event stream at the previous check
+	events    map[uint64]*slowEvent // slow events by sequence
 
 	mu        sync.Mutex
 	known     map[int64]error                 // each company's trouble, for one check; nil: none known
@@ -48,19 +48,19 @@ type overdueMonitor struct {
 	reports   sync.WaitGroup
 }
 
-// open is an event that was slow at the last check.
-type open struct {
+// slowEvent is an event that was slow at the last check.
+type slowEvent struct {
 	message  bus.Message
 	event    *tiebackv1.Event
 	deadline time.Time
-	state    atomic.Int32 // pending, reporting or reported
+	state    atomic.Int32 // statePending, stateReporting or stateReported
 }
 
-// Whether an open event was reported as in progress.
+// Whether a slow event was reported as in progress.
 const (
-	pending int32 = iota
-	reporting
-	reported
+	statePending int32 = iota
+	stateReporting
+	stateReported
 )
 
 // Defaults of the monitor.
@@ -117,9 +117,9 @@ func (w *overdueMonitor) findSlow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for seq := range w.open {
+	for seq := range w.events {
 		if seq <= floor {
-			delete(w.open, seq)
+			delete(w.events, seq)
 		}
 	}
 	w.next = max(w.next, min(floor, before)+1)
@@ -132,7 +132,7 @@ func (w *overdueMonitor) findSlow(ctx context.Context) error {
 	return err
 }
 
-// consider adds an event to w.open if it has not ended and has a deadline.
+// consider adds an event to w.events if it has not ended and has a deadline.
 func (w *overdueMonitor) consider(ctx context.Context, m bus.Message) error {
 	e := &tiebackv1.Event{}
 	if m.Subject == (bus.Subject{}) || bus.Decode(m, e) != nil {
@@ -149,7 +149,7 @@ func (w *overdueMonitor) consider(ctx context.Context, m bus.Message) error {
 	if end.Ended() {
 		return request.RepairExpired(ctx, w.bus, m, end)
 	}
-	w.open[m.Sequence] = &open{message: m, event: e, deadline: due}
+	w.events[m.Sequence] = &slowEvent{message: m, event: e, deadline: due}
 	return nil
 }
 
@@ -157,7 +157,7 @@ func (w *overdueMonitor) consider(ctx context.Context, m bus.Message) error {
 // check, and does not delay others.
 func (w *overdueMonitor) expire(ctx context.Context) error {
 	var errs []error
-	for seq, o := range w.open {
+	for seq, o := range w.events {
 		if w.now().Before(o.deadline) {
 			continue
 		}
@@ -166,7 +166,7 @@ func (w *overdueMonitor) expire(ctx context.Context) error {
 			errs = append(errs, err)
 			continue
 		}
-		delete(w.open, seq)
+		delete(w.events, seq)
 		if expired {
 			w.expired.WithLabelValues(o.event.Type).Inc()
 			w.log.Error("deadline passed: closed as failed and dead-lettered", zap.String("subject", o.message.Raw))
@@ -178,7 +178,7 @@ func (w *overdueMonitor) expire(ctx context.Context) error {
 // why returns the reason why an event waits: the failure of its last attempt, unless that was only a wait for its turn,
 // or the company's trouble has the same source and is newer. While a call hangs, no attempt ends; and while an event
 // waits because the ERP asked for it, the events behind it are not attempted. It returns nil if a worker has the event and no trouble is known.
-func (w *overdueMonitor) why(ctx context.Context, o *open) error {
+func (w *overdueMonitor) why(ctx context.Context, o *slowEvent) error {
 	s := o.message.Subject
 	attempts, err := w.bus.Attempts(ctx, bus.AttemptKey{Stream: o.message.Stream, Consumer: string(s.Category), Sequence: o.message.Sequence})
 	if err != nil {
@@ -226,7 +226,7 @@ type progress struct {
 }
 
 // queueReason returns the reason why an event without known trouble waits, or nil if a worker has it, or had it.
-func (w *overdueMonitor) queueReason(ctx context.Context, o *open) error {
+func (w *overdueMonitor) queueReason(ctx context.Context, o *slowEvent) error {
 	category := o.message.Subject.Category
 	switch p := w.progressOf(ctx, category); {
 	case p.err != nil:
@@ -270,7 +270,7 @@ const betweenPulls = 300 * time.Millisecond
 // reportSlow reports each slow event as in progress, once. The reports run concurrently, so that they share calls, and
 // reportSlow does not wait for them: a company that Procore does not answer must not delay other companies' deadlines.
 func (w *overdueMonitor) reportSlow(ctx context.Context) {
-	for _, o := range w.open {
+	for _, o := range w.events {
 		company := o.event.CompanyId
 		if w.now().Before(o.message.Stored.Add(w.slow)) || !w.startReport(company, o) {
 			continue
@@ -282,21 +282,21 @@ func (w *overdueMonitor) reportSlow(ctx context.Context) {
 				err = w.reportInProgress(ctx, o)
 			}
 			if err != nil {
-				o.state.Store(pending) // the next check tries again
+				o.state.Store(statePending) // the next check tries again
 				w.log.Debug("could not report an event as in progress", zap.String("subject", o.message.Raw), zap.Error(err))
 				return
 			}
-			o.state.Store(reported)
+			o.state.Store(stateReported)
 		})
 	}
 }
 
 // startReport reports whether an event is to be reported now: it was not before, and its company has fewer than maxBatch
 // running reports.
-func (w *overdueMonitor) startReport(company int64, o *open) bool {
+func (w *overdueMonitor) startReport(company int64, o *slowEvent) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.reporting[company] >= maxBatch || !o.state.CompareAndSwap(pending, reporting) {
+	if w.reporting[company] >= maxBatch || !o.state.CompareAndSwap(statePending, stateReporting) {
 		return false
 	}
 	w.reporting[company]++
@@ -313,7 +313,7 @@ func (w *overdueMonitor) endReport(company int64) {
 
 // reportInProgress reports an event as in progress. If another process has reported its end, the end is
 // reported again, so that it is the last status.
-func (w *overdueMonitor) reportInProgress(ctx context.Context, o *open) error {
+func (w *overdueMonitor) reportInProgress(ctx context.Context, o *slowEvent) error {
 	outcome := w.inProgress(ctx, o)
 	if err := w.report(ctx, outcome); err != nil {
 		return err
@@ -356,7 +356,7 @@ func calledOff(reported *tiebackv1.Outcome) *tiebackv1.Outcome {
 }
 
 // inProgress returns an outcome that reports an event as in progress, with the reason.
-func (w *overdueMonitor) inProgress(ctx context.Context, o *open) *tiebackv1.Outcome {
+func (w *overdueMonitor) inProgress(ctx context.Context, o *slowEvent) *tiebackv1.Outcome {
 	out := &tiebackv1.Outcome{CompanyId: o.event.CompanyId, ErpRequestId: o.event.ErpRequestId, Type: o.event.Type, RequestedAt: o.event.RequestedAt}
 	message := overdue.Waiting(w.why(ctx, o), o.deadline, w.zone(o.event.CompanyId), w.now())
 	for _, id := range procore.RequestDetails(o.event.Payload) {

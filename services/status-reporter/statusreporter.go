@@ -88,7 +88,7 @@ func New(d Deps) (*Service, error) {
 			return nil, err
 		}
 		s.batchers[id] = &batcher{queue: make(chan *waiting), quota: session.Quota, flush: func(ctx context.Context, batch []*waiting) {
-			s.flush(ctx, session, batch)
+			s.reportAll(ctx, session, batch)
 		}}
 	}
 	return s, errors.Join(d.Registry.Register(s.seconds), d.Registry.Register(s.expired), d.Registry.Register(s.ends))
@@ -108,7 +108,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	return s.Bus.Consume(ctx, bus.Consumer{
 		Kind: bus.Outcome, Name: stage, Concurrency: 2 * maxBatch, Backoff: s.Backoff, RetryFor: bus.Day,
-		Handle: s.handle, Done: s.reported, GiveUp: s.giveUp, Observe: s.Metrics.Observer(stage, s.Log),
+		Handle: s.handle, Done: s.done, GiveUp: s.giveUp, Observe: s.Metrics.Observer(stage, s.Log),
 	})
 }
 
@@ -118,9 +118,9 @@ func (s *Service) slow() time.Duration {
 
 func (s *Service) overdueMonitor() *overdueMonitor {
 	return &overdueMonitor{
-		bus: s.Bus, zone: s.zone, deadlines: s.Deadlines, slow: s.slow(), log: s.Log, expired: s.expired, now: time.Now, open: map[uint64]*open{}, reporting: map[int64]int{},
+		bus: s.Bus, zone: s.zone, deadlines: s.Deadlines, slow: s.slow(), log: s.Log, expired: s.expired, now: time.Now, events: map[uint64]*slowEvent{}, reporting: map[int64]int{},
 		report: func(ctx context.Context, o *tiebackv1.Outcome) error {
-			return s.queue(ctx, &waiting{Item: closeout.Item{Outcome: o}, done: make(chan error, 1)})
+			return s.queue(ctx, &waiting{Item: closeout.Item{Outcome: o}, inProgress: true, done: make(chan error, 1)})
 		},
 	}
 }
@@ -135,7 +135,7 @@ func (s *Service) zone(id int64) *time.Location {
 
 // handle waits until its outcome has been flushed together with others of the company.
 func (s *Service) handle(ctx context.Context, m bus.Message) error {
-	w, err := s.open(ctx, m)
+	w, err := s.decode(ctx, m)
 	if w == nil || err != nil {
 		return err
 	}
@@ -145,12 +145,12 @@ func (s *Service) handle(ctx context.Context, m bus.Message) error {
 	if err := s.queue(ctx, w); err != nil {
 		return err
 	}
-	m.SetEnd(w.result, reasonOf(w.reported))
+	m.SetEnd(w.result, reasonOf(w.asReported))
 	return nil
 }
 
-// open reads an outcome to report. It returns nil if the outcome was already reported.
-func (s *Service) open(ctx context.Context, m bus.Message) (*waiting, error) {
+// decode decodes and admits an outcome to report. It returns nil if the outcome was already reported.
+func (s *Service) decode(ctx context.Context, m bus.Message) (*waiting, error) {
 	o := &tiebackv1.Outcome{}
 	if err := bus.Decode(m, o); err != nil {
 		return nil, err
@@ -160,7 +160,7 @@ func (s *Service) open(ctx context.Context, m bus.Message) (*waiting, error) {
 	}
 	// An unlink can't be repeated, and a broker that was restarted may have lost the ack.
 	if slices.ContainsFunc(o.CloseOuts, func(c *tiebackv1.CloseOut) bool { return len(c.Unlinks) > 0 }) {
-		if done, err := s.reported(ctx, m); done || err != nil {
+		if done, err := s.done(ctx, m); done || err != nil {
 			return nil, err
 		}
 	}
@@ -189,12 +189,13 @@ func (s *Service) queue(ctx context.Context, w *waiting) error {
 	}
 }
 
-// reported reports whether an outcome was completely reported and only its ack was lost.
-func (s *Service) reported(ctx context.Context, m bus.Message) (bool, error) {
+// done reports whether an outcome was completely reported and only its ack was lost.
+func (s *Service) done(ctx context.Context, m bus.Message) (bool, error) {
 	return s.memory.Has(ctx, closed(m))
 }
 
-// tracer starts a trace for each flush. A flush has many events, so its span has links to theirs; see pkg/bus/trace.go.
+// tracer starts a trace for each batch, named flush. A batch has many events, so its span has links to theirs; see
+// pkg/bus/trace.go.
 var tracer = otel.Tracer("github.com/tieback/tieback/services/status-reporter")
 
 func spans(batch []*waiting) (links []trace.Link) {
@@ -206,8 +207,8 @@ func spans(batch []*waiting) (links []trace.Link) {
 	return links
 }
 
-// flush reports outcomes to Procore in as few conflict-free batches as possible.
-func (s *Service) flush(ctx context.Context, session *procore.Session, outcomes []*waiting) {
+// reportAll reports outcomes to Procore in as few conflict-free batches as possible.
+func (s *Service) reportAll(ctx context.Context, session *procore.Session, outcomes []*waiting) {
 	for _, batch := range conflictFree(outcomes) {
 		s.report(ctx, session, batch)
 	}
@@ -222,17 +223,17 @@ func (s *Service) report(ctx context.Context, session *procore.Session, batch []
 	for i, w := range batch {
 		items[i] = w.Item
 	}
-	results := s.flushRecovered(ctx, session, items, s.linkStore(batch))
+	results := s.reportRecovered(ctx, session, items, s.linkStore(batch))
 	var records sync.WaitGroup
 	for i, w := range batch {
 		r := results[i]
 		records.Go(func() {
 			if r.Err == nil {
-				w.reported, w.result = r.Reported, resultOf(w.Outcome)
+				w.asReported, w.result = r.Reported, resultOf(w.Outcome)
 				if w.result == bus.ResultSuccess && resultOf(r.Reported) != bus.ResultSuccess {
 					w.result = bus.ResultFailed // Procore refused a part of it
 				}
-				if w.subject != (bus.Subject{}) {
+				if !w.inProgress {
 					r.Err = s.record(ctx, w.subject, r.Reported, w.result)
 				}
 			}
@@ -242,14 +243,15 @@ func (s *Service) report(ctx context.Context, session *procore.Session, batch []
 	records.Wait()
 }
 
-// flushRecovered is closeout.Flush, but returns a panic as the error of each item, so that close-outs of other companies continue.
-func (s *Service) flushRecovered(ctx context.Context, session *procore.Session, items []closeout.Item, store closeout.LinkStore) (results []closeout.Result) {
+// reportRecovered is closeout.Report, but returns a panic as the error of each item, so that close-outs of other companies
+// continue.
+func (s *Service) reportRecovered(ctx context.Context, session *procore.Session, items []closeout.Item, store closeout.LinkStore) (results []closeout.Result) {
 	defer func() {
 		if p := recover(); p != nil {
 			results = slices.Repeat([]closeout.Result{{Err: fault.New(fault.Transient, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))}}, len(items))
 		}
 	}()
-	return closeout.Flush(ctx, session, items, store)
+	return closeout.Report(ctx, session, items, store)
 }
 
 // record counts an outcome and publishes what was reported of it. It may be called more than once.
@@ -267,7 +269,7 @@ func closed(m bus.Message) bus.Subject {
 }
 
 // giveUp writes a dead letter for an outcome that could not be reported, then closes its request details as failed, so
-// that the user's button is free. If the outcome itself was refused, its request details are not trusted; see instead.
+// that the user's button is free. If the outcome itself was refused, its request details are not trusted; see replacement.
 func (s *Service) giveUp(ctx context.Context, m bus.Message, cause error) error {
 	if done, err := s.memory.Has(ctx, closed(m)); done || err != nil {
 		return err // it was reported before, and this was a second copy
@@ -283,12 +285,12 @@ func (s *Service) giveUp(ctx context.Context, m bus.Message, cause error) error 
 	if err != nil {
 		return nil // the company is not connected
 	}
-	failed, err := s.ending(ctx, m, o)
-	if failed == nil || err != nil {
+	end, err := s.ending(ctx, m, o)
+	if end == nil || err != nil {
 		return err
 	}
-	noLinks := func(context.Context, int, *tiebackv1.Outcome) error { return nil } // failed has no marks
-	r := closeout.Flush(ctx, session, []closeout.Item{{Outcome: failed, Redelivered: true, Later: true}}, noLinks)[0]
+	noLinks := func(context.Context, int, *tiebackv1.Outcome) error { return nil } // end has no marks
+	r := closeout.Report(ctx, session, []closeout.Item{{Outcome: end, Redelivered: true, Later: true}}, noLinks)[0]
 	if r.Err != nil && fault.ClassOf(r.Err) != fault.Permanent {
 		return r.Err // the dead letter is kept, and the outcome is redelivered
 	}
@@ -304,19 +306,19 @@ func (s *Service) giveUp(ctx context.Context, m bus.Message, cause error) error 
 // subject does not parse was written by a newer version; only failures of its request details are reported.
 func (s *Service) ending(ctx context.Context, m bus.Message, o *tiebackv1.Outcome) (*tiebackv1.Outcome, error) {
 	if m.Raw != m.Subject.String() {
-		return failed(o), nil
+		return allFailed(o), nil
 	}
 	switch err := s.admit(ctx, m, o); {
 	case err == nil:
-		return failed(o), nil
+		return allFailed(o), nil
 	case fault.ClassOf(err) != fault.Permanent:
 		return nil, err
 	}
-	return s.instead(ctx, m.Subject)
+	return s.replacement(ctx, m.Subject)
 }
 
-// failed returns the outcome reduced to its request details, all failed.
-func failed(o *tiebackv1.Outcome) *tiebackv1.Outcome {
+// allFailed returns the outcome reduced to its request details, all failed.
+func allFailed(o *tiebackv1.Outcome) *tiebackv1.Outcome {
 	out := proto.Clone(o).(*tiebackv1.Outcome)
 	out.CloseOuts, out.DeadLettered = nil, true
 	for _, c := range o.CloseOuts {

@@ -198,7 +198,7 @@ func (s *Service) Run(ctx context.Context) error {
 	err := s.Bus.Consume(ctx, bus.Consumer{
 		Kind: bus.Event, Name: string(s.category), Paused: s.pauses.has,
 		Concurrency: s.Concurrency, Backoff: s.Backoff, RetryFor: s.Deadline,
-		Handle: s.handle, Done: s.ended, GiveUp: s.giveUp, Observe: s.Metrics.Observer(string(s.category), s.Log),
+		Handle: s.handle, Done: s.done, GiveUp: s.giveUp, Observe: s.Metrics.Observer(string(s.category), s.Log),
 	})
 	return errors.Join(err, s.close())
 }
@@ -300,9 +300,9 @@ func unreportable(closeOuts []*tiebackv1.CloseOut) error {
 	return fault.New(fault.Permanent, errors.New(strings.Join(why, " ")))
 }
 
-// ended reports whether an event has ended, so that it may be acked: it was processed and only its ack was lost,
+// done reports whether an event has ended, so that it may be acked: it was processed and only its ack was lost,
 // or its deadline passed.
-func (s *Service) ended(ctx context.Context, m bus.Message) (bool, error) {
+func (s *Service) done(ctx context.Context, m bus.Message) (bool, error) {
 	end, err := request.EndOf(ctx, s.Bus, m)
 	if err == nil {
 		err = request.RepairExpired(ctx, s.Bus, m, end)
@@ -310,8 +310,9 @@ func (s *Service) ended(ctx context.Context, m bus.Message) (bool, error) {
 	return end.Ended(), err
 }
 
-// publish sets the identity of the event in o and publishes it. If the event has been closed at its
-// deadline, o is published as a late outcome if it may report work that was done in the ERP.
+// publish sets the identity of the event in o and publishes it. If the event has been closed at its deadline, o is
+// published as a late outcome, so that its marks are made. Then an outcome of a request that was left alone, or that
+// became a dead letter without any success, is dropped.
 func (s *Service) publish(ctx context.Context, m bus.Message, e *tiebackv1.Event, o *tiebackv1.Outcome) error {
 	o.CompanyId, o.ErpRequestId, o.Type, o.RequestedAt = m.Subject.Company, m.Subject.Request, m.Subject.Type, e.GetRequestedAt()
 	subject := bus.For(bus.Outcome, o.Type, o.CompanyId, o.ErpRequestId).WithRun(m.Subject.Run)

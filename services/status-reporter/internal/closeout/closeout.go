@@ -76,10 +76,10 @@ type LinkStore func(ctx context.Context, i int, reported *tiebackv1.Outcome) err
 // up after 20 such waits.
 var retry = procore.Retry{Limits: 20, LongestLimit: 15 * time.Second}
 
-// Flush reports a company's outcomes to Procore in as few calls as possible. It returns one result for each item and
+// Report reports a company's outcomes to Procore in as few calls as possible. It returns one result for each item and
 // does not change the items. It waits out short rate limits: if it returned instead, the calls already made would be
 // repeated and use up the next window too.
-func Flush(ctx context.Context, session *procore.Session, items []Item, store LinkStore) []Result {
+func Report(ctx context.Context, session *procore.Session, items []Item, store LinkStore) []Result {
 	s := session.Retrying(retry)
 	var units []*unit
 	results := make([]Result, len(items))

@@ -90,10 +90,10 @@ func items(repeat bool, outcomes ...*tiebackv1.Outcome) []closeout.Item {
 
 func noLinks(context.Context, int, *tiebackv1.Outcome) error { return nil }
 
-// flush is Flush without links.
-func flush(t *testing.T, p *fake, outcomes []*tiebackv1.Outcome) []closeout.Result {
+// report is Report without links.
+func report(t *testing.T, p *fake, outcomes []*tiebackv1.Outcome) []closeout.Result {
 	t.Helper()
-	return closeout.Flush(t.Context(), p.Session, items(false, outcomes...), noLinks)
+	return closeout.Report(t.Context(), p.Session, items(false, outcomes...), noLinks)
 }
 
 // After success the user may press the next button at once: the payment of an invoice needs the invoice's link.
@@ -108,25 +108,25 @@ func TestLinksArePersistedBeforeSuccess(t *testing.T) {
 			return err
 		}
 	}
-	if err := closeout.Flush(t.Context(), p.Session, items(false, vendor(1)), keep(nil))[0].Err; err != nil {
+	if err := closeout.Report(t.Context(), p.Session, items(false, vendor(1)), keep(nil))[0].Err; err != nil {
 		t.Fatal(err)
 	}
 	if !slices.Equal(at, []string{external}) || !slices.Equal(p.calls, []string{external, details}) {
 		t.Errorf("kept after %v, in all %v", at, p.calls)
 	}
 	p.calls = nil
-	if err := closeout.Flush(t.Context(), p.Session, items(false, vendor(1)), keep(errors.New("bus down")))[0].Err; err == nil || slices.Contains(p.calls, details) {
+	if err := closeout.Report(t.Context(), p.Session, items(false, vendor(1)), keep(errors.New("bus down")))[0].Err; err == nil || slices.Contains(p.calls, details) {
 		t.Errorf("err %v, calls %v", err, p.calls)
 	}
 }
 
-func TestFlushOfThousandEventsMakesTwoCalls(t *testing.T) {
+func TestReportOfThousandEventsMakesTwoCalls(t *testing.T) {
 	p := newFake(t, nil)
 	var outcomes []*tiebackv1.Outcome
 	for i := range 1000 {
 		outcomes = append(outcomes, vendor(int64(i+1)))
 	}
-	for _, r := range flush(t, p, outcomes) {
+	for _, r := range report(t, p, outcomes) {
 		if r.Err != nil {
 			t.Fatal(r.Err)
 		}
@@ -142,7 +142,7 @@ func TestStepOrder(t *testing.T) {
 	o.CloseOuts[0].Assignments = []*tiebackv1.Assignment{{ProjectId: 3, CostCodeId: 4, LineItemTypeId: 5}}
 	o.CloseOuts[0].BudgetTransactions = []*tiebackv1.BudgetTransaction{{ProjectId: 3, Id: 6, OriginId: "T"}}
 	o.CloseOuts[0].Unlinks = []*tiebackv1.Unlink{{ItemType: "vendor", ItemId: 9}}
-	if err := flush(t, p, []*tiebackv1.Outcome{o})[0].Err; err != nil {
+	if err := report(t, p, []*tiebackv1.Outcome{o})[0].Err; err != nil {
 		t.Fatal(err)
 	}
 	want := []string{unlinkCall, external, "PATCH cost_code_line_item_types/sync", "PATCH erp_transactions/sync", details}
@@ -174,7 +174,7 @@ func TestItemRefusedInside200FailsItsEventOnly(t *testing.T) {
 		return next(call, body)
 	})
 	outcomes := []*tiebackv1.Outcome{vendor(1), vendor(2), vendor(3)}
-	results := flush(t, p, outcomes)
+	results := report(t, p, outcomes)
 	for _, r := range results {
 		if r.Err != nil {
 			t.Fatal(r.Err)
@@ -190,7 +190,7 @@ func TestItemRefusedInside200FailsItsEventOnly(t *testing.T) {
 		t.Error("a refused mark stays in the close-out: a link would be stored for it")
 	}
 	if !proto.Equal(outcomes[1], vendor(2)) {
-		t.Errorf("the flush changed its caller's outcome to %v", outcomes[1])
+		t.Errorf("the report changed its caller's outcome to %v", outcomes[1])
 	}
 }
 
@@ -203,7 +203,7 @@ func TestNoDetailIsReportedIfMarksFail(t *testing.T) {
 				}
 				return 200, ""
 			})
-			err := flush(t, p, []*tiebackv1.Outcome{vendor(1)})[0].Err
+			err := report(t, p, []*tiebackv1.Outcome{vendor(1)})[0].Err
 			if err == nil || fault.ClassOf(err) == fault.Permanent || slices.Contains(p.calls, details) {
 				t.Errorf("err %v, calls %v", err, p.calls)
 			}
@@ -221,7 +221,7 @@ func TestRefusedCallIsRetriedByEvent(t *testing.T) {
 		}
 		return next(call, body)
 	})
-	for _, r := range flush(t, p, []*tiebackv1.Outcome{vendor(1), vendor(2), vendor(3)}) {
+	for _, r := range report(t, p, []*tiebackv1.Outcome{vendor(1), vendor(2), vendor(3)}) {
 		if r.Err != nil {
 			t.Fatal(r.Err)
 		}
@@ -245,7 +245,7 @@ func TestRedeliveryOfReportedSuccess(t *testing.T) {
 				}
 				return 200, ""
 			})
-			err := flush(t, p, []*tiebackv1.Outcome{vendor(1)})[0].Err
+			err := report(t, p, []*tiebackv1.Outcome{vendor(1)})[0].Err
 			if (err != nil) != wantErr || (wantErr && fault.ClassOf(err) != fault.Permanent) {
 				t.Errorf("err %v", err)
 			}
@@ -279,7 +279,7 @@ func TestRefusedUnlinkIsChecked(t *testing.T) {
 			o := &tiebackv1.Outcome{CompanyId: 7, ErpRequestId: 1, CloseOuts: []*tiebackv1.CloseOut{{
 				RequestDetailId: 1001, Status: tiebackv1.Status_STATUS_SUCCESS, Unlinks: []*tiebackv1.Unlink{{ItemType: "vendor", ItemId: 9}},
 			}}}
-			if err := closeout.Flush(t.Context(), p.Session, items(c.repeat, o), noLinks)[0].Err; err != nil {
+			if err := closeout.Report(t.Context(), p.Session, items(c.repeat, o), noLinks)[0].Err; err != nil {
 				t.Fatal(err)
 			}
 			if !strings.HasPrefix(reported["1001"], c.want) {
@@ -297,7 +297,7 @@ func TestCopiesOfOutcomeShareResult(t *testing.T) {
 		}
 		return 200, ""
 	})
-	for i, r := range flush(t, p, []*tiebackv1.Outcome{vendor(1), vendor(1)}) {
+	for i, r := range report(t, p, []*tiebackv1.Outcome{vendor(1), vendor(1)}) {
 		if r.Err == nil {
 			t.Errorf("copy %d counts as reported", i)
 		}
@@ -305,7 +305,7 @@ func TestCopiesOfOutcomeShareResult(t *testing.T) {
 }
 
 // Forty unlinks at 3 calls per window: each window continues where the last one ended.
-func TestFlushLargerThanRateWindow(t *testing.T) {
+func TestReportLargerThanRateWindow(t *testing.T) {
 	p := newFake(t, nil)
 	var mu sync.Mutex
 	left, window := 3, time.Now()
@@ -322,7 +322,7 @@ func TestFlushLargerThanRateWindow(t *testing.T) {
 	for i := range 40 {
 		o.CloseOuts[0].Unlinks = append(o.CloseOuts[0].Unlinks, &tiebackv1.Unlink{ItemType: "vendor", ItemId: int64(100 + i)})
 	}
-	if err := flush(t, p, []*tiebackv1.Outcome{o})[0].Err; err != nil {
+	if err := report(t, p, []*tiebackv1.Outcome{o})[0].Err; err != nil {
 		t.Fatal(err)
 	}
 	if got := len(slices.DeleteFunc(p.calls, func(c string) bool { return c != "PATCH erp_status_management/unlink" })); got != 40 {
@@ -336,7 +336,7 @@ func TestForbiddenCallIsMadeOnce(t *testing.T) {
 	for i := range 300 {
 		outcomes = append(outcomes, vendor(int64(i+1)))
 	}
-	for _, r := range flush(t, p, outcomes) {
+	for _, r := range report(t, p, outcomes) {
 		if r.Err == nil {
 			t.Fatal("no error")
 		}
@@ -352,7 +352,7 @@ func TestRefusedMarkWithoutRequestDetailIsError(t *testing.T) {
 	})
 	o := proto.Clone(vendor(1)).(*tiebackv1.Outcome)
 	o.CloseOuts[0].RequestDetailId = 0
-	if err := flush(t, p, []*tiebackv1.Outcome{o})[0].Err; fault.ClassOf(err) != fault.Permanent {
+	if err := report(t, p, []*tiebackv1.Outcome{o})[0].Err; fault.ClassOf(err) != fault.Permanent {
 		t.Errorf("err %v", err)
 	}
 }
@@ -367,7 +367,7 @@ func TestAcceptedMarksArePersistedIfOthersAreRefused(t *testing.T) {
 	o.CloseOuts[0].RequestDetailId = 0 // a reset
 	o.CloseOuts[0].Marks = append(o.CloseOuts[0].Marks, &tiebackv1.Mark{ItemType: "line_item", ItemId: 2})
 	var kept []*tiebackv1.Mark
-	err := closeout.Flush(t.Context(), p.Session, items(false, o), func(_ context.Context, _ int, o *tiebackv1.Outcome) error {
+	err := closeout.Report(t.Context(), p.Session, items(false, o), func(_ context.Context, _ int, o *tiebackv1.Outcome) error {
 		kept = o.CloseOuts[0].Marks
 		return nil
 	})[0].Err
@@ -395,7 +395,7 @@ func TestRefusalWithoutItemIsMatchedToItsEvent(t *testing.T) {
 		outcomes = append(outcomes, vendor(int64(i)))
 	}
 	outcomes[3].CloseOuts[0].Marks = append(outcomes[3].CloseOuts[0].Marks, &tiebackv1.Mark{ItemType: "line_item", ItemId: 30, OriginId: "V-3"})
-	for i, r := range flush(t, p, outcomes) {
+	for i, r := range report(t, p, outcomes) {
 		want := tiebackv1.Status_STATUS_SUCCESS
 		if i == 3 {
 			want = tiebackv1.Status_STATUS_FAILED
@@ -445,7 +445,7 @@ func TestTooLargeCallIsSplit(t *testing.T) {
 			for i := range 20 {
 				outcomes = append(outcomes, vendor(int64(i+1)))
 			}
-			for i, r := range flush(t, p, outcomes) {
+			for i, r := range report(t, p, outcomes) {
 				if c := r.Reported.CloseOuts[0]; r.Err != nil || c.Status != tiebackv1.Status_STATUS_SUCCESS || len(c.Marks) != 1 || c.KeptStatus != "" {
 					t.Errorf("vendor %d: %v, %v", i+1, c, r.Err)
 				}
@@ -480,7 +480,7 @@ func TestRefusedLinesFailTheirEventOnly(t *testing.T) {
 	for id := int64(2); id < 22; id++ {
 		outcomes = append(outcomes, vendor(id))
 	}
-	for i, r := range flush(t, p, outcomes) {
+	for i, r := range report(t, p, outcomes) {
 		c, want, marks := r.Reported.CloseOuts[0], tiebackv1.Status_STATUS_SUCCESS, 1
 		if i == 0 {
 			want, marks = tiebackv1.Status_STATUS_FAILED, 0
@@ -517,7 +517,7 @@ func TestRefusedRequestDetailsFailAlone(t *testing.T) {
 	for id := int64(1); id <= 28; id++ {
 		outcomes = append(outcomes, vendor(id))
 	}
-	for i, r := range flush(t, p, outcomes) {
+	for i, r := range report(t, p, outcomes) {
 		if bad := i < 8; (r.Err != nil) != bad || closed[int64(1001+i)] == bad {
 			t.Errorf("outcome %d: closed %v: %v", i, closed[int64(1001+i)], r.Err)
 		}

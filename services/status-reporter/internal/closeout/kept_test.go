@@ -44,7 +44,7 @@ func TestKeptStatus(t *testing.T) {
 		o := vendor(1)
 		o.CloseOuts[0].Status, o.CloseOuts[0].Marks = c.status, nil
 		p := newFake(t, finalAt(c.at))
-		r := closeout.Flush(t.Context(), p.Session, []closeout.Item{{Outcome: o, Later: c.later}}, noLinks)[0]
+		r := closeout.Report(t.Context(), p.Session, []closeout.Item{{Outcome: o, Later: c.later}}, noLinks)[0]
 		err, kept := r.Err, r.Reported.CloseOuts[0].KeptStatus
 		if (err != nil) != c.fails || c.fails && fault.ClassOf(err) != fault.Permanent || kept != c.kept {
 			t.Errorf("%s: error %v, kept status %q", c.name, err, kept)
@@ -52,7 +52,7 @@ func TestKeptStatus(t *testing.T) {
 	}
 }
 
-// If one flush has both, the final status wins in either order.
+// If one report has both, the final status wins in either order.
 func TestFinalStatusOutranksInProgress(t *testing.T) {
 	for _, reversed := range []bool{false, true} {
 		reported := map[string]string{}
@@ -63,7 +63,7 @@ func TestFinalStatusOutranksInProgress(t *testing.T) {
 		if reversed {
 			slices.Reverse(both)
 		}
-		for _, r := range flush(t, p, both) {
+		for _, r := range report(t, p, both) {
 			if r.Err != nil {
 				t.Fatal(r.Err)
 			}

@@ -31,7 +31,7 @@ func (f *fake) count(call string) int {
 func TestUnlinkOfRecordAndLines(t *testing.T) {
 	reported, marks := map[string]string{}, []string(nil)
 	p := newFake(t, noting(&marks, statuses(reported)))
-	if err := flush(t, p, []*tiebackv1.Outcome{bill(1)})[0].Err; err != nil {
+	if err := report(t, p, []*tiebackv1.Outcome{bill(1)})[0].Err; err != nil {
 		t.Fatal(err)
 	}
 	if want := []string{unlinkCall, external, details}; !slices.Equal(p.calls, want) || !slices.Equal(marks, []string{"payment_application_line_item 10 <nil>"}) || reported["1001"] != "success[]" {
@@ -66,7 +66,7 @@ func TestUnlinkWithoutStatusManagement(t *testing.T) {
 		for range 2 {
 			p.calls, marks = p.calls[:0], nil
 			outcomes := []*tiebackv1.Outcome{bill(1), bill(2), bill(3)}
-			for _, r := range flush(t, p, outcomes) {
+			for _, r := range report(t, p, outcomes) {
 				if r.Err != nil || r.Reported.CloseOuts[0].Status != tiebackv1.Status_STATUS_SUCCESS {
 					t.Fatalf("%d: %v, %v", status, r.Reported.CloseOuts[0], r.Err)
 				}
@@ -80,7 +80,7 @@ func TestUnlinkWithoutStatusManagement(t *testing.T) {
 			}
 		}
 		if n := p.count(unlinkCall); n != 0 {
-			t.Errorf("%d: the second flush asked for the route %d times", status, n)
+			t.Errorf("%d: the second report asked for the route %d times", status, n)
 		}
 	}
 }
@@ -98,7 +98,7 @@ func TestUnlinkOfMissingRecordKeepsRoute(t *testing.T) {
 	})
 	for _, id := range []int64{1, 2} {
 		o := bill(id)
-		if r := flush(t, p, []*tiebackv1.Outcome{o})[0]; r.Err != nil || r.Reported.CloseOuts[0].Status != tiebackv1.Status_STATUS_SUCCESS {
+		if r := report(t, p, []*tiebackv1.Outcome{o})[0]; r.Err != nil || r.Reported.CloseOuts[0].Status != tiebackv1.Status_STATUS_SUCCESS {
 			t.Errorf("%d: %v, %v", id, r.Reported.CloseOuts[0], r.Err)
 		}
 	}
@@ -117,7 +117,7 @@ func TestRefusedUnlinkKeepsLines(t *testing.T) {
 		}
 		return next(call, body)
 	})
-	if err := flush(t, p, []*tiebackv1.Outcome{bill(1)})[0].Err; err != nil || !strings.HasPrefix(reported["1001"], "failed") || p.count(external) != 0 {
+	if err := report(t, p, []*tiebackv1.Outcome{bill(1)})[0].Err; err != nil || !strings.HasPrefix(reported["1001"], "failed") || p.count(external) != 0 {
 		t.Errorf("reported %v, calls %v, %v", reported, p.calls, err)
 	}
 }
@@ -141,7 +141,7 @@ func TestMissingRecordIsUnlinked(t *testing.T) {
 			})
 			var kept *tiebackv1.CloseOut
 			store := func(_ context.Context, _ int, o *tiebackv1.Outcome) error { kept = o.CloseOuts[0]; return nil }
-			if r := closeout.Flush(t.Context(), p.Session, items(repeat, o), store)[0]; r.Err != nil || r.Reported.CloseOuts[0].Status != tiebackv1.Status_STATUS_SUCCESS {
+			if r := closeout.Report(t.Context(), p.Session, items(repeat, o), store)[0]; r.Err != nil || r.Reported.CloseOuts[0].Status != tiebackv1.Status_STATUS_SUCCESS {
 				t.Errorf("%s, repeat %v: %v, %v", name, repeat, r.Reported.CloseOuts[0], r.Err)
 			}
 			if kept == nil || len(kept.Marks)+len(kept.Unlinks) == 0 {
@@ -163,7 +163,7 @@ func TestBookingOfMissingRecordFails(t *testing.T) {
 		return next(call, body)
 	})
 	o := vendor(2)
-	if r := flush(t, p, []*tiebackv1.Outcome{o})[0]; r.Err != nil || len(r.Reported.CloseOuts[0].Marks) != 0 {
+	if r := report(t, p, []*tiebackv1.Outcome{o})[0]; r.Err != nil || len(r.Reported.CloseOuts[0].Marks) != 0 {
 		t.Errorf("%v, %v", r.Reported.CloseOuts[0], r.Err)
 	}
 	if !strings.HasPrefix(reported["1002"], "failed") || !strings.Contains(reported["1002"], "Your ERP system has booked this, but vendor 2 (vendor) no longer exists in Procore.") {
@@ -171,7 +171,7 @@ func TestBookingOfMissingRecordFails(t *testing.T) {
 	}
 	o = vendor(2)
 	o.CloseOuts[0].RequestDetailId = 0
-	if err := flush(t, p, []*tiebackv1.Outcome{o})[0].Err; fault.ClassOf(err) != fault.Permanent {
+	if err := report(t, p, []*tiebackv1.Outcome{o})[0].Err; fault.ClassOf(err) != fault.Permanent {
 		t.Errorf("without a request detail: %v", err)
 	}
 }

@@ -15,7 +15,7 @@ import (
 // have it, the record is marked as not synced in the next step, as the events dictionary documents. After a 405, or a 404
 // for a record that Procore has, the route is not called again in this process.
 func unlinks(ctx context.Context, s *procore.Session, units []*unit) {
-	without := map[string]bool{} // routes that answered 404 in this flush; Procore counts repeated 404s against the app
+	without := map[string]bool{} // routes that answered 404 in this batch; Procore counts repeated 404s against the app
 	for _, u := range units {
 		if u.Status != tiebackv1.Status_STATUS_SUCCESS {
 			continue

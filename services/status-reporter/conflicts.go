@@ -4,26 +4,25 @@ import (
 	"cmp"
 	"slices"
 
-	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/order"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// conflictFree sorts outcomes by the order keys of their requests, oldest first, and splits them into batches without
-// conflicting updates of one record or request detail. A flush makes all marks before all unlinks, and Procore's refusal names the record,
-// not the request, so one flush can carry only one update of a record.
+// conflictFree sorts outcomes by the order keys of their requests, oldest first, then splits them into batches, so that one batch
+// has at most one update of a record or request detail; equal marks of a record count as one. It is needed because a batch
+// makes all marks before all unlinks, and because a refusal of Procore names the record, not the request.
 func conflictFree(outcomes []*waiting) [][]*waiting {
 	slices.SortStableFunc(outcomes, func(a, b *waiting) int {
 		return cmp.Or(cmp.Compare(order.Of(a.Outcome), order.Of(b.Outcome)), cmp.Compare(a.rank(), b.rank()))
 	})
-	records, details := map[record]update{}, map[int64]int{} // the last batch with an update of each
+	records, details := map[recordKey]update{}, map[int64]int{} // the last batch with an update of each
 	var batches [][]*waiting
 	for _, w := range outcomes {
 		batch, updates := 0, updatesOf(w.Outcome)
 		for r, origin := range updates {
 			if last, ok := records[r]; ok {
 				batch = max(batch, last.batch)
-				if last.origin != origin || origin == unlinked {
+				if last.origin != origin || origin == unlinkedOrigin {
 					batch = max(batch, last.batch+1)
 				}
 			}
@@ -47,9 +46,9 @@ func conflictFree(outcomes []*waiting) [][]*waiting {
 	return batches
 }
 
-// rank sorts the outcomes of one request: in progress before its end.
+// rank orders the outcomes of one request: in progress before its end.
 func (w *waiting) rank() int {
-	if w.subject == (bus.Subject{}) {
+	if w.inProgress {
 		return 0
 	}
 	return 1
@@ -61,18 +60,18 @@ type update struct {
 	origin string
 }
 
-// unlinked stands for the origin id of a record that status management unlinks.
-const unlinked = "\x00"
+// unlinkedOrigin is used as the origin id of a record that status management unlinks.
+const unlinkedOrigin = "\x00"
 
 // updatesOf returns the origin id that an outcome gives each record.
-func updatesOf(o *tiebackv1.Outcome) map[record]string {
-	updates := map[record]string{}
+func updatesOf(o *tiebackv1.Outcome) map[recordKey]string {
+	updates := map[recordKey]string{}
 	for _, c := range o.CloseOuts {
 		for _, m := range c.Marks {
-			updates[record{m.ItemType, m.ItemId}] = m.OriginId
+			updates[recordKey{m.ItemType, m.ItemId}] = m.OriginId
 		}
 		for _, u := range c.Unlinks {
-			updates[record{u.ItemType, u.ItemId}] = unlinked
+			updates[recordKey{u.ItemType, u.ItemId}] = unlinkedOrigin
 		}
 	}
 	return updates

@@ -7,7 +7,6 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"github.com/tieback/tieback/pkg/bus"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/status-reporter/internal/closeout"
 )
@@ -15,7 +14,7 @@ import (
 // outcome returns an outcome with one close-out.
 func outcome(request, detail int64, origin string) *waiting {
 	c := &tiebackv1.CloseOut{RequestDetailId: detail}
-	if origin == unlinked {
+	if origin == unlinkedOrigin {
 		c.Unlinks = []*tiebackv1.Unlink{{ItemType: "vendor", ItemId: 5}}
 	} else {
 		c.Marks = []*tiebackv1.Mark{{ItemType: "vendor", ItemId: 5, OriginId: origin}}
@@ -39,11 +38,11 @@ func TestConflictFree(t *testing.T) {
 		{"others", []*waiting{outcome(1, 1, "V"), {Item: closeout.Item{Outcome: &tiebackv1.Outcome{ErpRequestId: 2}}}}, "[[1 2]]"},
 		{"the same", []*waiting{outcome(2, 2, "V"), outcome(1, 1, "V")}, "[[1 2]]"},
 		{"another origin", []*waiting{outcome(2, 2, "B"), outcome(1, 1, "A"), outcome(3, 3, "B")}, "[[1] [2 3]]"},
-		{"unlinked, then exported again", []*waiting{outcome(12, 2, "V"), outcome(11, 1, unlinked)}, "[[11] [12]]"},
-		{"unlinked twice", []*waiting{outcome(11, 1, unlinked), outcome(12, 2, unlinked)}, "[[11] [12]]"},
-		{"the older has the higher id", []*waiting{at(2, outcome(1, 1, "V")), at(1, outcome(2, 2, unlinked))}, "[[2] [1]]"},
-		{"the older has the lower id", []*waiting{at(2, outcome(2, 2, "V")), at(1, outcome(1, 1, unlinked))}, "[[1] [2]]"},
-		{"the id decides between equals", []*waiting{at(1, outcome(2, 2, "V")), at(1, outcome(1, 1, unlinked))}, "[[1] [2]]"},
+		{"unlinked, then exported again", []*waiting{outcome(12, 2, "V"), outcome(11, 1, unlinkedOrigin)}, "[[11] [12]]"},
+		{"unlinked twice", []*waiting{outcome(11, 1, unlinkedOrigin), outcome(12, 2, unlinkedOrigin)}, "[[11] [12]]"},
+		{"the older has the higher id", []*waiting{at(2, outcome(1, 1, "V")), at(1, outcome(2, 2, unlinkedOrigin))}, "[[2] [1]]"},
+		{"the older has the lower id", []*waiting{at(2, outcome(2, 2, "V")), at(1, outcome(1, 1, unlinkedOrigin))}, "[[1] [2]]"},
+		{"the id decides between equals", []*waiting{at(1, outcome(2, 2, "V")), at(1, outcome(1, 1, unlinkedOrigin))}, "[[1] [2]]"},
 		{"two ends of one detail", []*waiting{outcome(1, 9, "V"), outcome(1, 9, "V")}, "[[1] [1]]"},
 		{"without details", []*waiting{outcome(1, 0, "V"), outcome(2, 0, "V")}, "[[1 2]]"},
 	} {
@@ -64,7 +63,7 @@ func TestConflictFree(t *testing.T) {
 // A request detail gets its end after "in progress", whichever was queued first.
 func TestInProgressIsReportedBeforeEnd(t *testing.T) {
 	end, waits := outcome(1, 9, "V"), outcome(1, 9, "V")
-	end.subject = bus.For(bus.Closed, "create_vendor", 7, 1)
+	waits.inProgress = true
 	if all := conflictFree([]*waiting{end, waits}); len(all) != 2 || all[0][0] != waits || all[1][0] != end {
 		t.Errorf("%d batches, the end first: %v", len(all), all[0][0] == end)
 	}
