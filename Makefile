@@ -39,6 +39,7 @@ run:
 # Parallel tests mostly wait, so four run on any machine.
 test:
 	go test -race -parallel 4 -timeout 30m $(PACKAGES)
+	go test -timeout 10m ./deploy/test/e2e -run 'TestBrokerKeysRotateUnderLoad|TestSecretsRotateWithoutRestart' # see rotate_keys_test.go
 	@if command -v trytond >/dev/null; then :; elif docker info >/dev/null 2>&1; then $(MAKE) --no-print-directory test-tryton; else \
 	echo 'LEFT OUT: the tests that need Tryton; services/connectors/tryton/README.md names the packages.'; fi
 	@if [ "$(CI)" = true ] || docker info >/dev/null 2>&1; then $(MAKE) --no-print-directory test-docker; else \

