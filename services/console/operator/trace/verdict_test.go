@@ -24,8 +24,8 @@ func message(t *testing.T, seconds float64, seq uint64, k bus.Kind, run string, 
 		t.Fatal(err)
 	}
 	eventType := "create_vendor"
-	if k == bus.Delivery || run == bus.Swept {
-		eventType = ""
+	if d, dead := m.(*tiebackv1.DeadLetter); k == bus.Delivery || run == bus.Swept || dead && d.Stage == "fetcher" {
+		eventType = "" // not known yet
 	}
 	s := bus.For(k, eventType, 7, 12).WithRun(run)
 	return bus.Message{Subject: s, Raw: s.String(), Data: data, Stored: clicked.Add(time.Duration(seconds * float64(time.Second))), Stream: k.Stream(), Sequence: seq}
