@@ -1,5 +1,5 @@
-// Package catalogue is the table of Procore's ERP event types. Subjects, routing, handlers, metric labels, the sandbox's
-// scenario and the documentation derive from it.
+// Package catalogue is the table of Procore's ERP event types. Subjects, routing, handlers, metric labels, the
+// sandbox's scenario and the documentation derive from it.
 //
 // The source is Procore's ERP Events Dictionary. Package dictionary has its facts, and a test compares each row with
 // them.
@@ -9,15 +9,36 @@
 // When Procore publishes a new event type:
 //
 //  1. Add its facts and its sample to dictionary/events.json, and its row to Table. TestTableMatchesTheDictionary
-//     compares them. The row's Outcome says what the outcome of an event may contain; the status-reporter refuses anything else.
-//  2. Add a reader of the payload to package payload and its table of the category (exported, unlinked or reset), and the handler to the Handlers of the row's category: package
-//     exports, syncs, imports, unlinks or resets. worker.New refuses to start without a handler for each row.
-//  3. Run go test ./services/worker/... -update and read the new golden file, testdata/<name>.json. A test compares the
-//     item types in all golden files with the rows' Outcome.
-//  4. If the handler makes a new call to Procore, add its route to package procore. The tests check each call against
+//     compares them. The row's Allowed says what the outcome of an event may contain; the status-reporter refuses
+//     anything else.
+//  2. Add its handler to the Handlers of its category: package exports, syncs, imports, unlinks or resets. worker.New
+//     refuses to start without a handler for each row. Package payload reads the payloads: exportReaders has the
+//     readers with which the demo compares the ERP's books with the exports; unlinkSources and resetSources say where
+//     a payload has its links.
+//  3. If the handler makes a new call to Procore, add its route to package procore. The tests check each call against
 //     Procore's published operations.
-//  5. Add a step that raises the event to the sandbox's scenario, and run make run.
-//  6. Run make generate, which updates the event types in the documentation.
+//  4. Add what Procore does and expects to package sandbox: unlinkedBefore in press.go, if Procore unlinks the record
+//     before it sends the event; expectations.go, if more than the row's marks must be true before a success;
+//     itemtypes.go and sampleids.go, if the payload has records or ids under new keys. Add a step that raises the
+//     event to sandbox/scenario, and run make run.
+//  5. Write the golden files, and read the new ones: go test ./services/worker/exports -update (or syncs, imports,
+//     unlinks, resets), and go test ./deploy/test/e2e -run TestWritesOfEachEventType -update. Few other packages have
+//     the flag. A test compares the item types in the files with the rows' Allowed.
+//  6. Correct the number of event types, 51, in the documents and tests that git grep -nw 51 lists.
+//  7. Run make generate, which writes the table of docs/event-types.md. The other documents are written by hand; add a
+//     line to CHANGELOG.md.
+//
+// # A new entity
+//
+// If the event type is about a record of a kind that the connectors do not know:
+//
+//  1. Add it to the enum Entity of proto/tieback/v1/connector.proto, with any new fields to Record, and run make
+//     generate. Messages name it as the enum does; see connector.Noun.
+//  2. Add it to the embedded ledger: traits in entity.go, and rules in journal.go if it has amounts.
+//  3. Add it to package conformance: needs, and documents if it has lines with amounts, in records.go.
+//  4. Add it to entities in package procore/metadata if Procore's ERP tool has it.
+//  5. Add it to the connectors that can book it, tryton and typescript. A connector that does not declare it gets no
+//     exports of it: they are refused with a message.
 package catalogue
 
 import (
@@ -53,20 +74,23 @@ type EventType struct {
 	SuperUser      bool // started by a super user with a support tool
 	ActionRequired bool // Procore requires a response
 
-	// DetailAt has the paths of the request detail ids in Procore's sample, from the top of the ERP request;
-	// "[]" is each item of an array. Payloads are searched completely anyway: a sample without an id does not
-	// prove that the payloads have none.
+	// DetailAt has the paths of the request detail ids in Procore's sample: "request_data.items[].request_detail_id"
+	// starts at the top of the ERP request, and "[]" is each item of an array. The services search the whole payload
+	// anyway: a sample without an id does not prove that the payloads have none.
 	DetailAt []string
 	Marks    []Mark   // external data, written when the ERP has the records
 	Writes   []string // other writes to Procore, in the dictionary's words
 
-	Outcome Outcome
+	Allowed Allowed
 }
 
-// Outcome says what the outcome of an event may contain, besides the results of its request details and the
+// Allowed says what the outcome of an event may contain, besides the results of its request details and the
 // marks in Marks. Strings are item types of external data. The zero value allows nothing. The status-reporter
 // refuses an outcome that contains anything else.
-type Outcome struct {
+//
+// Exports have Forget because the record may be deleted in Procore. Then the export removes it from the ERP, and its
+// link with it.
+type Allowed struct {
 	Unmark       []string // marks as not synced
 	Unlink       []string // unlinks through status management
 	Link         []string // links to an origin id that Tieback keeps; no call is made

@@ -2,8 +2,8 @@ package payload
 
 import "fmt"
 
-// exported has a reader for each export event type.
-var exported = map[string]func(Request) ([]Document, error){
+// exportReaders has a reader for each export event type. Exported uses it; the export handlers name their readers themselves.
+var exportReaders = map[string]func(Request) ([]Document, error){
 	"create_standard_cost_codes":         StandardCostCodes,
 	"create_vendor":                      Vendor,
 	"create_or_update_job":               withCostCodes(Job),
@@ -19,9 +19,10 @@ var exported = map[string]func(Request) ([]Document, error){
 	"create_company_level_direct_cost":   DirectCost,
 }
 
-// Exported returns the documents that an export asks the ERP to book. The cost codes of a job follow the job.
+// Exported returns the documents that an export asks the ERP to book. The cost codes of a job follow the job. The demo and the
+// chaos test compare the ERP's books with them.
 func Exported(eventType string, q Request) ([]Document, error) {
-	read := exported[eventType]
+	read := exportReaders[eventType]
 	if read == nil {
 		return nil, fmt.Errorf("payload: %q is not an export event type", eventType)
 	}

@@ -10,11 +10,11 @@ import (
 func TestEachExportHasAReader(t *testing.T) {
 	types := catalogue.Of(catalogue.Export)
 	for _, e := range types {
-		if exported[e.Name] == nil {
+		if exportReaders[e.Name] == nil {
 			t.Errorf("%s has no reader", e.Name)
 		}
 	}
-	if len(exported) != len(types) {
-		t.Errorf("%d readers for %d export types", len(exported), len(types))
+	if len(exportReaders) != len(types) {
+		t.Errorf("%d readers for %d export types", len(exportReaders), len(types))
 	}
 }

@@ -61,11 +61,11 @@ func FuzzDecode(f *testing.F) {
 				addsUp(t, name, d.Record)
 			}
 		}
-		for name := range unlinked {
+		for name := range unlinkSources {
 			links, err := Unlinked(name, q)
 			checkLinks(t, links, err)
 		}
-		for name := range reset {
+		for name := range resetSources {
 			links, err := Reset(name, q)
 			checkLinks(t, links, err)
 		}

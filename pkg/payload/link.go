@@ -38,7 +38,8 @@ type linkSource struct {
 	origin   string // "": origin_id, of the object or else of the data
 }
 
-var unlinked = map[string]linkSource{
+// unlinkSources has the event types of the unlink category, except delete_cost_type_assignments.
+var unlinkSources = map[string]linkSource{
 	"unlink_standard_cost_codes":         {what: "standard cost code", entity: tiebackv1.Entity_ENTITY_STANDARD_COST_CODE, itemType: "standard_cost_code", list: "standard_cost_codes"},
 	"unlink_vendor":                      {what: "vendor", entity: tiebackv1.Entity_ENTITY_VENDOR, itemType: "vendor", object: "vendor"},
 	"delete_cost_codes":                  {what: "cost code", entity: tiebackv1.Entity_ENTITY_COST_CODE, itemType: "cost_code", list: "cost_codes"},
@@ -49,7 +50,8 @@ var unlinked = map[string]linkSource{
 	"unlink_company_level_direct_cost":   {what: "direct cost", entity: tiebackv1.Entity_ENTITY_DIRECT_COST, itemType: "company_level_direct_cost", object: "direct_cost"},
 }
 
-var reset = map[string]linkSource{
+// resetSources has the event types of the reset category.
+var resetSources = map[string]linkSource{
 	"delete_standard_cost_codes":        {what: "standard cost code", entity: tiebackv1.Entity_ENTITY_STANDARD_COST_CODE, itemType: "standard_cost_code", list: "standard_cost_code_data_array"},
 	"delete_standard_categories":        {what: "cost type", entity: tiebackv1.Entity_ENTITY_STANDARD_CATEGORY, itemType: "line_item_type", list: "standard_category_data_array", id: "procore_id"},
 	"delete_cost_code":                  {what: "cost code", entity: tiebackv1.Entity_ENTITY_COST_CODE, itemType: "cost_code", list: "project_cost_code_data_array"},
@@ -66,11 +68,11 @@ func Unlinked(eventType string, q Request) ([]Link, error) {
 	if eventType == "delete_cost_type_assignments" {
 		return assignments(q)
 	}
-	links, err := read(unlinked[eventType], q)
+	links, err := read(unlinkSources[eventType], q)
 	if err != nil {
 		return nil, err
 	}
-	switch r := q.reader(unlinked[eventType].what); eventType {
+	switch r := q.reader(unlinkSources[eventType].what); eventType {
 	case "unlink_commitment":
 		links[0].ItemTypes = commitmentTypes(q.Data.Text("commitment_type"))
 	case "unlink_payment_application":
@@ -99,7 +101,7 @@ func (r *reader) primeLines(data Object) []Item {
 
 // Reset reads the links of an event of the reset category.
 func Reset(eventType string, q Request) ([]Link, error) {
-	links, err := read(reset[eventType], q)
+	links, err := read(resetSources[eventType], q)
 	if err == nil && eventType == "reset_payment" { // exported, or synced from the ERP
 		links[0].ItemTypes = []string{"contract_payment", "invoice_payment"}
 	}

@@ -49,7 +49,7 @@ var undocumentedDetail = set("create_budget", "update_budget", "create_requisiti
 func addDetailPlaces(row catalogue.EventType, payload map[string]any) {
 	places := row.DetailAt
 	if undocumentedDetail[row.Name] {
-		places = []string{".request_data.request_detail_id"}
+		places = []string{"request_data.request_detail_id"}
 	}
 	for _, place := range places {
 		Set(payload, place, json.Number("0"))

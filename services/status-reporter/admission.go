@@ -94,7 +94,7 @@ func allowedToLeave(subject bus.Subject, o *tiebackv1.Outcome) error {
 
 // allowedOf checks a close-out against a row; the zero row allows nothing but a final status.
 func allowedOf(row catalogue.EventType, c *tiebackv1.CloseOut) error {
-	may := row.Outcome
+	may := row.Allowed
 	no := func(what, itemType string) error {
 		return fmt.Errorf("it %s a %.40q, which the event type %q does not allow", what, itemType, row.Name)
 	}

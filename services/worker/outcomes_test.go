@@ -116,16 +116,16 @@ func contents(c *tiebackv1.CloseOut) []string {
 func allowed(row catalogue.EventType) []string {
 	var all []string
 	for verb, types := range map[string][]string{
-		"mark ": row.ItemTypes(), "unmark ": row.Outcome.Unmark, "unlink ": row.Outcome.Unlink, "link ": row.Outcome.Link, "forget ": row.Outcome.Forget,
+		"mark ": row.ItemTypes(), "unmark ": row.Allowed.Unmark, "unlink ": row.Allowed.Unlink, "link ": row.Allowed.Link, "forget ": row.Allowed.Forget,
 	} {
 		for _, itemType := range types {
 			all = append(all, verb+itemType)
 		}
 	}
-	if row.Outcome.Assignments {
+	if row.Allowed.Assignments {
 		all = append(all, "assignments")
 	}
-	if row.Outcome.Transactions {
+	if row.Allowed.Transactions {
 		all = append(all, "transactions")
 	}
 	return all

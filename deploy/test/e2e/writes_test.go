@@ -183,8 +183,7 @@ func (e *event) text(t *testing.T) string {
 	})
 }
 
-// Procore receives exactly these requests for each event type. The ERP accepts everything, and the records of linkedBefore are
-// linked.
+// Procore receives exactly these requests for each event type. The ERP accepts everything, and the records of given are linked.
 func TestWritesOfEachEventType(t *testing.T) {
 	t.Parallel()
 	for _, e := range everyEvent(t) {

@@ -58,7 +58,7 @@ func detail(e catalogue.EventType) string {
 	if !e.HasDetail() {
 		return "if there is one"
 	}
-	return "`" + strings.TrimPrefix(strings.Join(e.DetailAt, ", "), ".") + "`"
+	return "`" + strings.Join(e.DetailAt, ", ") + "`"
 }
 
 func marks(e catalogue.EventType) string {

@@ -33,8 +33,8 @@ type record struct {
 	id     int64
 }
 
-// exported maps item types to the entities that exports book under Procore's id.
-var exported = map[string]tiebackv1.Entity{
+// bookedAs maps item types to the entities that exports book under Procore's id.
+var bookedAs = map[string]tiebackv1.Entity{
 	"standard_cost_code":      tiebackv1.Entity_ENTITY_STANDARD_COST_CODE,
 	"vendor":                  tiebackv1.Entity_ENTITY_VENDOR,
 	"project":                 tiebackv1.Entity_ENTITY_JOB,
@@ -53,16 +53,16 @@ func newReferences(t *worker.Task) *references {
 
 // document fills in the references of a document.
 func (r *references) document(ctx context.Context, d payload.Document) error {
-	unlinked, lines := false, false
+	bookedContract, openLines := false, false // a contract that is booked but not linked; lines without an origin id
 	for _, ref := range d.Refs {
 		linked, err := r.fill(ctx, ref)
 		if err != nil {
 			return err
 		}
-		unlinked = unlinked || !linked && ref.Field == &d.Record.ContractOriginId && *ref.Field != ""
-		lines = lines || *ref.Field == "" && ref.ItemTypes[0] == contractLine
+		bookedContract = bookedContract || !linked && ref.Field == &d.Record.ContractOriginId && *ref.Field != ""
+		openLines = openLines || *ref.Field == "" && ref.ItemTypes[0] == contractLine
 	}
-	if unlinked && lines {
+	if bookedContract && openLines {
 		return &fault.Error{
 			Class: fault.Transient, Err: errors.New("the contract is booked, and its lines are not linked yet"),
 			UserMessage: "The contract is in your ERP system, but Procore does not show it as synced yet. If this does not change, export the contract again.",
@@ -83,7 +83,7 @@ func (r *references) fill(ctx context.Context, ref payload.Ref) (linked bool, er
 			return true, nil
 		}
 	}
-	if entity := exported[ref.ItemTypes[0]]; entity != 0 {
+	if entity := bookedAs[ref.ItemTypes[0]]; entity != 0 {
 		if *ref.Field, err = r.lookUp(ctx, record{entity, ref.ItemID}); err != nil || *ref.Field != "" {
 			return false, err
 		}
