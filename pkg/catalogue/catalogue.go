@@ -24,7 +24,8 @@
 //  5. Write the golden files, and read the new ones: go test ./services/worker/exports -update (or syncs, imports,
 //     unlinks, resets), and go test ./deploy/test/e2e -run TestWritesOfEachEventType -update. Few other packages have
 //     the flag. A test compares the item types in the files with the rows' Allowed.
-//  6. Correct the number of event types, 51, in the documents and tests that git grep -nw 51 lists.
+//  6. Correct the number of event types, 51, in the documents and tests: git grep -nE '51 (ERP )?event types|all 51|[^0-9]51[ )]' lists it,
+//     among others. CHANGELOG.md stays.
 //  7. Run make generate, which writes the table of docs/event-types.md. The other documents are written by hand; add a
 //     line to CHANGELOG.md.
 //

@@ -86,7 +86,7 @@ func (e *ERP) State(ctx context.Context, entity tiebackv1.Entity, originID strin
 	return a.GetState(), err
 }
 
-// Remove removes a record from the books for a reset. It is idempotent.
+// Remove removes a record from the books, for a reset or because the record was deleted in Procore. It is idempotent.
 func (e *ERP) Remove(ctx context.Context, request order.Key, entity tiebackv1.Entity, originID string) error {
 	if err := e.checkRemove(ctx, entity); err != nil {
 		return err
@@ -96,7 +96,7 @@ func (e *ERP) Remove(ctx context.Context, request order.Key, entity tiebackv1.En
 		Request: request.Request(), Order: string(request), OrderLatest: string(request.Latest()),
 	}, e.driver.Remove)
 	if fault.ClassOf(err) == fault.Permanent && fault.Field(err) == "request" {
-		err = fault.Permanentf("%s has already changed the %s %s in your ERP system, so it was not reset. If you still want to reset it, reset it again.", newerRequest, Noun(entity), originID)
+		err = fault.Permanentf("%s has already changed the %s %s in your ERP system, so it was not removed there. If it should still be removed, delete it in your ERP system, or repeat your request.", newerRequest, Noun(entity), originID)
 	}
 	return err
 }

@@ -28,11 +28,11 @@ func (d Deadlines) For(c catalogue.Category) time.Duration {
 
 // Due returns the deadline of a message, or false for a message without one.
 //
-//	delivery  Interactive after it was stored, whatever its type
+//	delivery  Interactive after it was stored, whatever its type; it is shown as overdue, and nothing closes it
 //	event     For(its category) after it was stored; then the status-reporter closes it as failed. An event whose payload
 //	          names no request detail has no deadline, as no user waits: it ends when its worker finishes it, or gives up on
 //	          it as bus.Consumer describes
-//	outcome   Interactive after it was stored, whatever its type
+//	outcome   Interactive after it was stored, whatever its type; likewise
 //
 // A malformed message has a deadline like any other: its stage dead-letters it.
 func (d Deadlines) Due(m bus.Message) (time.Time, bool) {
@@ -43,7 +43,7 @@ func (d Deadlines) Due(m bus.Message) (time.Time, bool) {
 	return d.due(kind, m.Subject.Category, m.Stored, kind != bus.Event || awaited(m.Data))
 }
 
-// due implements Due. No other code computes a deadline.
+// due implements Due. No other code computes a deadline. A worker stops retrying at the same age; see bus.Consumer.RetryFor.
 func (d Deadlines) due(k bus.Kind, c catalogue.Category, stored time.Time, awaited bool) (time.Time, bool) {
 	longest := d.Interactive
 	if k == bus.Event {

@@ -1,9 +1,10 @@
 // Package state stores what the pipeline knows about records and companies, in the broker's bucket tieback-state:
 //
 //	link.<company>.<item type>.<item id>    origin id that Procore has for the record; written by the status-reporter and tieback links
-//	generation.<company>.<entity>.<item id> order key of the ERP request that last unlinked or reset the record; written by unlink and reset
-//	cursor.<company>.<entity>               position up to which the ERP's changes are in Procore; written by sync
+//	generation.<company>.<entity>.<item id> order key of the ERP request that last unlinked, reset or removed the record; written by unlink, reset and export
+//	cursor.<company>.<entity>               position up to which the ERP's changes are in Procore; written by sync and import, which also keep hashes of job data here
 //	cursor.<company>.deleted-<request>      what a throttled event has deleted in Procore so far; written by unlink and reset
+//	cursor.<company>.kept-<item type>-<id>  origin id of a record whose link a reset removed; written by reset
 //	swept.<company>                         checkpoint of the last sweep of Procore's lists; written by sweep
 //	pauses                                  companies and stages that an operator paused; written by the console
 //	trouble.<company>.<what>.<service>      since when erp, procore, hook or ours (Tieback) is in trouble; expires

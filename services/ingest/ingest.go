@@ -44,7 +44,7 @@ const (
 // Service is the webhook receiver.
 type Service struct {
 	bus        *bus.Bus
-	authentic  func(company int64, token string) bool
+	authentic  func(company int64, token string) bool // tokenhash.File.Authentic; in tieback run company.Set.Authentic
 	log        *zap.Logger
 	sampled    *zap.Logger // a few lines a minute, for requests without authentication
 	open       *connlimit.Connections

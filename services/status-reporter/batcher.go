@@ -49,7 +49,7 @@ const maxBatch = procore.MaxUpdates
 
 // run flushes until ctx ends. Handlers that wait then return because of the same ctx.
 func (b *batcher) run(ctx context.Context) {
-	var next time.Time // no flush before
+	var next time.Time // until then a flush waits for more outcomes
 	for {
 		select {
 		case <-ctx.Done():
@@ -97,8 +97,8 @@ func (b *batcher) rest(batch []*waiting) []*waiting {
 	return batch
 }
 
-// flushInterval returns the shortest time from the start of one flush to the start of the next. It leaves half of the quota to
-// the other services:
+// flushInterval returns how long after the start of a flush the next one waits for more outcomes. A full batch or an immediate
+// outcome ends the wait. The interval leaves half of the quota to the other services:
 //
 //	interval = time to the reset × callsPerFlush ÷ (remaining ÷ 2), at least minFlushInterval, at most maxFlushInterval
 func flushInterval(quota func() (procore.Quota, bool)) time.Duration {

@@ -2,12 +2,12 @@
 // permissions of the services. It connects to nothing; package bus creates what it declares.
 //
 //	stream              subjects           retention         written by
-//	TIEBACK_DELIVERY    tb.delivery.>      Config.Retention  ingest
-//	TIEBACK_EVENT       tb.event.>         Config.Retention  fetcher
-//	TIEBACK_OUTCOME     tb.outcome.>       Config.Retention  workers, fetcher (failures)
+//	TIEBACK_DELIVERY    tb.delivery.>      Config.Retention  ingest; sweep; people (replays)
+//	TIEBACK_EVENT       tb.event.>         Config.Retention  fetcher; people (replays)
+//	TIEBACK_OUTCOME     tb.outcome.>       Config.Retention  workers; fetcher (failures, requests left alone); status-reporter (deadlines); sweep; people (replays)
 //	TIEBACK_CLOSED      tb.closed.>        Config.Retention  status-reporter
 //	TIEBACK_DEAD        tb.dead.>          for ever          the stage that gives up
-//	TIEBACK_RESOLUTION  tb.resolution.>    for ever          people, through tieback dead
+//	TIEBACK_RESOLUTION  tb.resolution.>    for ever          people, through tieback dead or the console
 //	KV_tieback-quota    Procore's rate limits, shared by processes: see bus.Quota
 //	KV_tieback-seen     the streams' watermarks: see bus.RecordWatermarks
 //	KV_tieback-state    records of package state, and attempts: see bus.Bucket

@@ -4,7 +4,8 @@
 //	deleted, or never there        the record's next generation starts; then Procore unlinks the record through status
 //	                               management, and its lines through external data
 //
-// Procore has already unlinked a vendor or standard cost code when the event arrives: only our link is removed.
+// Procore has already unlinked a vendor or standard cost code when the event arrives: only our link is removed. The two types
+// that begin with delete_ delete the records in Procore instead.
 //
 // The next generation must be stored first: an export after the unlink makes a new booking, and an older
 // one that is still under way is refused.
@@ -50,7 +51,7 @@ func unlinkAlways(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, e
 			return nil, err
 		}
 		c := done(link, "Successfully unlinked")
-		c.Links = []*tiebackv1.Link{{ItemType: link.ItemTypes[0], ItemId: link.Record.ProcoreId}}
+		c.Links = []*tiebackv1.Link{{ItemType: link.ItemTypes[0], ItemId: link.Record.ProcoreId}} // without an origin id: the link is removed
 		return c, nil
 	})
 }
