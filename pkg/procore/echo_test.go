@@ -38,13 +38,14 @@ func marshal(t *testing.T, v any) string {
 
 // A 422 with a message of 20 MB made a dead letter that the broker does not take.
 func TestWhatProcoreSaysIsCut(t *testing.T) {
-	big := "is too long: " + strings.Repeat("€", 7<<20)
+	const huge = 7 << 20 // of three bytes each
+	big := "is too long: " + strings.Repeat("€", huge/16)
 	deep := any([]string{"is too\x00long"})
 	for range 3000 {
 		deep = map[string]any{"line_items": deep}
 	}
 	for name, body := range map[string]any{
-		"message":        map[string]any{"message": big},
+		"message":        map[string]any{"message": "is too long: " + strings.Repeat("€", huge)},
 		"error":          map[string]any{"error": big},
 		"errors":         map[string]any{"errors": map[string]any{"name": []string{big, big}}},
 		"many errors":    map[string]any{"errors": slices.Repeat([]string{"is too long"}, 1<<16)},
