@@ -17,11 +17,11 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// admit checks the contents of an outcome. The broker checks only which services may publish on its subject, and an attacker
-// may control one of them. The outcome may have:
+// admit checks the contents of an outcome. The broker checks only which services may publish on its subject, and an
+// attacker may control one of them. The outcome may have, on a subject
 //
-//	under "_"            failures; success only for a request that the sweep closes, see reportedWhole
-//	of an event type     marks, unlinks and links of its catalogue row; success only for request details of its event
+//	of unknown type ("_")   failures; success only for a request that the sweep closes, see reportedWhole
+//	of an event type        marks, unlinks and links of its catalogue row; success only for request details of its event
 //
 // The error is permanent if the outcome is refused. Any other error means that the streams could not be read.
 func (s *Service) admit(ctx context.Context, m bus.Message, o *tiebackv1.Outcome) error {
@@ -78,7 +78,7 @@ func allowed(subject bus.Subject, o *tiebackv1.Outcome) error {
 }
 
 // allowedToLeave checks the outcome of a request that was not processed: it is older than its company's since, or its
-// request details were called off. It may have the current status of request details, and no effect.
+// request details were called off. Its close-outs may state the current status of request details, and nothing else.
 func allowedToLeave(subject bus.Subject, o *tiebackv1.Outcome) error {
 	if o.Left != bus.LeftOlder && (subject.Type == catalogue.Unknown || !procore.DetailCalledOff(o.Left)) {
 		return fmt.Errorf("it leaves the request alone as %.40q, which is not a reason", o.Left)
@@ -98,7 +98,9 @@ func allowedOf(row catalogue.EventType, c *tiebackv1.CloseOut) error {
 	no := func(what, itemType string) error {
 		return fmt.Errorf("it %s a %.40q, which the event type %q does not allow", what, itemType, row.Name)
 	}
-	for _, m := range c.Marks { // an ERP may have no origin id for a line
+	// A mark of one of the row's own types needs no origin id: an ERP may have none for a line. Any other mark may only
+	// remove one, from a record of a type in may.Unmark.
+	for _, m := range c.Marks {
 		if !slices.Contains(row.ItemTypes(), m.ItemType) && (m.OriginId != "" || !slices.Contains(may.Unmark, m.ItemType)) {
 			return no("marks", m.ItemType)
 		}
@@ -125,8 +127,8 @@ func allowedOf(row catalogue.EventType, c *tiebackv1.CloseOut) error {
 	return nil
 }
 
-// reportedWhole checks a success that the sweep reports. It requires that all close-outs of the request are in tb.closed as
-// success, without a request detail.
+// reportedWhole checks a success that the sweep reports. It requires that tb.closed has close-outs of the request, all of
+// them successes without a request detail. Of the request's further runs, it reads only the newest report.
 func (s *Service) reportedWhole(ctx context.Context, outcome bus.Message) error {
 	reported, subject := 0, outcome.Subject
 	for _, run := range []string{"", "*"} {
@@ -157,8 +159,8 @@ func (s *Service) reportedWhole(ctx context.Context, outcome bus.Message) error 
 // the stream answers a read, and a replica that was cut off or restarted lags behind for some seconds.
 const catchUp = time.Minute
 
-// missing refuses an outcome because the message that justifies it was not found. While the outcome is younger than catchUp,
-// the error is transient: the replica that answered may lag behind.
+// missing refuses an outcome because the message that justifies it was not found. While the outcome is younger than
+// catchUp, the error is transient: the replica that answered may lag behind.
 func missing(outcome bus.Message, err error) error {
 	if time.Since(outcome.Stored) < catchUp {
 		return fault.New(fault.Transient, fmt.Errorf("outcome not admitted yet, as a replica of the stream may lag behind: %w", err))
@@ -184,7 +186,8 @@ func (s *Service) owns(ctx context.Context, outcome bus.Message, details []int64
 		if err != nil {
 			return err
 		}
-		if has && e.Subject.Type != subject.Type { // the request has an event of another type: it is not a replica that lags behind
+		if has && e.Subject.Type != subject.Type {
+			// The request has an event of another type, so a lagging replica is not the cause.
 			return refused(fmt.Errorf("it reports success of request details %v, but request %d has no event %s", details, subject.Request, subject.Type))
 		}
 		return missing(outcome, fmt.Errorf("it reports success of request details %v, but the event %s of request %d does not exist or has expired", details, subject.Type, subject.Request))
@@ -205,8 +208,8 @@ func (s *Service) event(ctx context.Context, subject bus.Subject) (*tiebackv1.Ev
 	return e, nil
 }
 
-// replacement returns the outcome to report in place of a refused one: the request details of its event as failed. It returns
-// nil if there is no such event. Then the deadline, the worker or the sweep closes the request details.
+// replacement returns the outcome to report in place of a refused one: the request details of its event as failed. It
+// returns nil if there is no such event. Then the deadline, the worker or the sweep closes the request details.
 func (s *Service) replacement(ctx context.Context, subject bus.Subject) (*tiebackv1.Outcome, error) {
 	e, err := s.event(ctx, subject.OfEvent())
 	if e == nil || err != nil {

@@ -16,8 +16,8 @@ import (
 const (
 	minFlushInterval = 200 * time.Millisecond
 	maxFlushInterval = 60 * time.Second
-	// callsPerFlush is the usual number of calls of a flush: external data, request details, and sometimes one more. A flush
-	// that conflictFree splits makes as many for each batch.
+	// callsPerFlush is the usual number of calls of a flush: external data, request details, and sometimes one more. If
+	// conflictFree splits a flush, each batch makes that many calls.
 	callsPerFlush = 3
 )
 
@@ -28,7 +28,7 @@ type waiting struct {
 	subject    bus.Subject // where the report is recorded; zero if inProgress
 	links      links
 	span       trace.Link // to the handler's span; zero if tracing is off
-	immediate  bool       // flush it without waiting for the interval: bus.Message.Isolated, other messages wait until it is done
+	immediate  bool       // flush it at once: it is isolated (see bus.Message), so other messages wait for it
 	done       chan error
 
 	// Set before a flush sends to done.
@@ -47,7 +47,7 @@ type batcher struct {
 
 const maxBatch = procore.MaxUpdates
 
-// run flushes until ctx ends. Handlers that wait then return because of the same ctx.
+// run flushes until ctx ends. Waiting handlers then return too: they share ctx.
 func (b *batcher) run(ctx context.Context) {
 	var next time.Time // until then a flush waits for more outcomes
 	for {
@@ -97,8 +97,8 @@ func (b *batcher) rest(batch []*waiting) []*waiting {
 	return batch
 }
 
-// flushInterval returns how long after the start of a flush the next one waits for more outcomes. A full batch or an immediate
-// outcome ends the wait. The interval leaves half of the quota to the other services:
+// flushInterval returns how long after the start of a flush the next one waits for more outcomes. A full batch or an
+// immediate outcome ends the wait. The interval leaves half of the quota to the other services:
 //
 //	interval = time to the reset × callsPerFlush ÷ (remaining ÷ 2), at least minFlushInterval, at most maxFlushInterval
 func flushInterval(quota func() (procore.Quota, bool)) time.Duration {

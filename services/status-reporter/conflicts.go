@@ -8,9 +8,9 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// conflictFree sorts outcomes by the order keys of their requests, oldest first, then splits them into batches, so that one batch
-// has at most one update of a record or request detail; equal marks of a record count as one. It is needed because a batch
-// makes all marks before all unlinks, and because a refusal of Procore names the record, not the request.
+// conflictFree sorts outcomes by the order keys of their requests, oldest first, then splits them into batches, so that
+// one batch has at most one update of a record or request detail; equal marks of a record count as one. It is needed
+// because a batch makes all marks before all unlinks, and because a refusal of Procore names the record, not the request.
 func conflictFree(outcomes []*waiting) [][]*waiting {
 	slices.SortStableFunc(outcomes, func(a, b *waiting) int {
 		return cmp.Or(cmp.Compare(order.Of(a.Outcome), order.Of(b.Outcome)), cmp.Compare(a.rank(), b.rank()))

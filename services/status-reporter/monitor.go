@@ -42,8 +42,8 @@ type overdueMonitor struct {
 	events    map[uint64]*slowEvent // slow events by sequence
 
 	mu        sync.Mutex
-	known     map[int64]error                 // each company's trouble, for one check; nil: none known
-	progress  map[catalogue.Category]progress // each category's consumer, for one check
+	known     map[int64]error                 // troubles by company, cached for one check; a nil value: none is known
+	progress  map[catalogue.Category]progress // consumers by category, cached for one check
 	reporting map[int64]int                   // by company: running reports of events in progress
 	reports   sync.WaitGroup
 }
@@ -105,8 +105,9 @@ func (w *overdueMonitor) findSlow(ctx context.Context) error {
 	for _, c := range catalogue.Categories {
 		names = append(names, string(c))
 	}
-	// The last sequence is read before the ack floor, so that the floor covers no event after it. It is bounded by the
-	// last sequence of the previous check, because in a cluster the consumer's leader may lag behind the stream's.
+	// The last sequence is read before the ack floor, so that the floor covers no event after it. For w.next
+	// the floor is capped at the previous check's last sequence, because in a cluster the consumer's leader may lag
+	// behind the stream's.
 	before := w.last
 	last, err := w.bus.LastSequence(ctx, bus.Event)
 	if err != nil {
@@ -175,14 +176,16 @@ func (w *overdueMonitor) expire(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// why returns the reason why an event waits: the failure of its last attempt, unless that was only a wait for its turn,
-// or the company's trouble has the same source and is newer. While a call hangs, no attempt ends; and while an event
-// waits because the ERP asked for it, the events behind it are not attempted. It returns nil if a worker has the event and no trouble is known.
+// why returns the reason why an event waits. It is the failure of the last attempt. If that failure has no message for
+// the user, the company's trouble takes precedence if the attempt only waited its turn, or failed because of the same
+// system. If no failure is known, it is the company's trouble, or else the state of the queue: while a call hangs, no
+// attempt ends; and while an event waits at the ERP's request, the events behind it are not attempted. It returns nil if
+// a worker has the event and no trouble is known.
 func (w *overdueMonitor) why(ctx context.Context, o *slowEvent) error {
 	s := o.message.Subject
 	attempts, err := w.bus.Attempts(ctx, bus.AttemptKey{Stream: o.message.Stream, Consumer: string(s.Category), Sequence: o.message.Sequence})
 	if err != nil {
-		return nil // the message is only less specific
+		return nil // without a reason, the message is merely less specific
 	}
 	own := attempts.Failure()
 	if own != nil && fault.UserMessage(own, "") != "" {
@@ -291,8 +294,8 @@ func (w *overdueMonitor) reportSlow(ctx context.Context) {
 	}
 }
 
-// startReport reports whether an event is to be reported now: it was not before, and its company has fewer than maxBatch
-// running reports.
+// startReport reserves a report of the event. It returns false if the event was reported or is being reported, or if its
+// company has maxBatch reports running.
 func (w *overdueMonitor) startReport(company int64, o *slowEvent) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -27,7 +27,8 @@ func (s *Service) startEnds(company int64) {
 	}
 }
 
-// resultOf returns the result of an event: failed if it became a dead letter, refused if a close-out failed otherwise.
+// resultOf returns the result of an event: failed if it became a dead letter; otherwise refused if any close-out failed;
+// otherwise success.
 func resultOf(o *tiebackv1.Outcome) bus.Result {
 	if o.DeadLettered {
 		return bus.ResultFailed

@@ -79,7 +79,8 @@ func New(d Deps) (*Service, error) {
 		Name: "tieback_deadlines_passed_total", Help: "Events that were closed as failed because their deadline passed, by event type.",
 	}, []string{"type"}), ends: newEnds()}
 	for _, e := range catalogue.Table {
-		s.expired.WithLabelValues(e.Name) // exported from the start, so that the first one is an increase
+		// Export a zero from the start, so that Prometheus sees the first expiry as an increase.
+		s.expired.WithLabelValues(e.Name)
 	}
 	for id := range d.Companies {
 		s.startEnds(id)
@@ -243,8 +244,8 @@ func (s *Service) report(ctx context.Context, session *procore.Session, batch []
 	records.Wait()
 }
 
-// reportRecovered is closeout.Report, but returns a panic as the error of each item, so that close-outs of other companies
-// continue.
+// reportRecovered is closeout.Report, but returns a panic as the error of each item, so that close-outs of other
+// companies continue.
 func (s *Service) reportRecovered(ctx context.Context, session *procore.Session, items []closeout.Item, store closeout.LinkStore) (results []closeout.Result) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -254,7 +255,8 @@ func (s *Service) reportRecovered(ctx context.Context, session *procore.Session,
 	return closeout.Report(ctx, session, items, store)
 }
 
-// record counts an outcome and publishes what was reported of it. It may be called more than once.
+// record counts an outcome and publishes what was reported of it. A repeated call counts the outcome again, but
+// publishes only if no earlier call did.
 func (s *Service) record(ctx context.Context, subject bus.Subject, o *tiebackv1.Outcome, r bus.Result) error {
 	s.ends.WithLabelValues(strconv.FormatInt(subject.Company, 10), string(subject.Category), string(r)).Inc()
 	if t := o.GetRequestedAt(); t.IsValid() {
@@ -269,7 +271,8 @@ func closed(m bus.Message) bus.Subject {
 }
 
 // giveUp writes a dead letter for an outcome that could not be reported, then closes its request details as failed, so
-// that the user's button is free. If the outcome itself was refused, its request details are not trusted; see replacement.
+// that the user's button is free. If the outcome itself was refused, its request details are not trusted; see
+// replacement.
 func (s *Service) giveUp(ctx context.Context, m bus.Message, cause error) error {
 	if done, err := s.memory.Has(ctx, closed(m)); done || err != nil {
 		return err // it was reported before, and this was a second copy
@@ -303,7 +306,7 @@ func (s *Service) giveUp(ctx context.Context, m bus.Message, cause error) error 
 }
 
 // ending returns the outcome to report in place of one that the status-reporter gives up on, or nil. An outcome whose
-// subject does not parse was written by a newer version; only failures of its request details are reported.
+// subject does not parse was written by a newer version; all its request details are reported as failed.
 func (s *Service) ending(ctx context.Context, m bus.Message, o *tiebackv1.Outcome) (*tiebackv1.Outcome, error) {
 	if m.Raw != m.Subject.String() {
 		return allFailed(o), nil

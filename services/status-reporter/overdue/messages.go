@@ -62,7 +62,8 @@ func reasonOf(why error, zone *time.Location, now time.Time) reason {
 // askOperator is the request to the reader where the column ask is "it".
 const askOperator = "Please contact the administrator of your ERP integration."
 
-// ofSystem is reasonOf for errors of the ERP or Procore. whose names the caller, if the message needs it.
+// ofSystem is reasonOf for errors of the ERP or Procore. whose is the phrase " from the ERP integration", or empty if the
+// system is the ERP.
 func ofSystem(name, whose string, about fault.Reason, throttled bool, since, until string) reason {
 	switch {
 	case about == fault.NoAnswer && whose == "":

@@ -3,13 +3,14 @@
 //
 // It reports the close-outs of many events together, step by step, so that success is never reported before it is true:
 //
-//	status management → external data → assignments → budget transactions → (links persisted) → request details
+//	unlinks → external data → assignments → budget transactions → (links persisted) → request details
 //
-// Status management comes first, because external data replaces it if Procore lacks the route, and because the lines of a
-// record are unlinked only after the record itself.
+// Unlinks (Procore's status management API) come first, because an update of external data replaces them if Procore
+// lacks the route, and because the lines of a record are unlinked only after the record itself.
 //
 // A close-out that Procore refuses in one step becomes failed, with the reason, and continues with the last step. If a
-// step fails otherwise, the events that need it are not reported further; all steps may be repeated.
+// step fails for any other reason, the events concerned go no further and are retried; every step can safely be
+// repeated.
 package closeout
 
 import (
@@ -40,14 +41,15 @@ type Item struct {
 // unit is a close-out that passes through the steps.
 type unit struct {
 	*tiebackv1.CloseOut
-	event       int // index of its outcome
+	event       int // index of its outcome in items and results
 	redelivered bool
 	later       bool
 	err         error // it could not be reported: the event is retried, or becomes a dead letter
 
 	substitutes []substitute
 
-	gone []*tiebackv1.Mark // marks as not synced of records that Procore no longer has; nothing is left to do
+	// gone are unmarks (an empty origin id) that Procore refused because the record no longer exists; they count as done.
+	gone []*tiebackv1.Mark
 }
 
 // refuse turns the close-out into a failed one.
@@ -63,17 +65,18 @@ type Result struct {
 	// Reported is the item's outcome as it was reported to Procore: close-outs that Procore refused are failed, and
 	// marks that it refused are left out. It is complete only if Err is nil.
 	Reported *tiebackv1.Outcome
-	// Err is nil if the whole outcome was reported. A permanent error concerns a single close-out; the rest of the outcome
-	// was reported.
+	// Err is nil if the whole outcome was reported. A permanent error concerns a single close-out; the rest of the
+	// outcome was reported.
 	Err error
 }
 
-// LinkStore persists the links that item i's marks and unlinks have changed in Procore. It is called with the outcome
-// as it is about to be reported, before its request details are: the user's next click may refer to the links.
+// LinkStore persists the links that item i's marks and unlinks have changed in Procore. It is called just
+// before the request details are reported, because the user's next click may depend on the links. reported is the
+// outcome as it is about to be reported.
 type LinkStore func(ctx context.Context, i int, reported *tiebackv1.Outcome) error
 
-// retry waits out the short window of Procore's rate limit, which lasts ten seconds, and allows for clock skew. A call gives
-// up after 20 such waits.
+// retry waits out the short window of Procore's rate limit, which lasts ten seconds, and allows for clock skew. A call
+// gives up after 20 such waits.
 var retry = procore.Retry{Limits: 20, LongestLimit: 15 * time.Second}
 
 // Report reports a company's outcomes to Procore in as few calls as possible. It returns one result for each item and
@@ -103,8 +106,8 @@ func Report(ctx context.Context, session *procore.Session, items []Item, store L
 	return results
 }
 
-// reportable returns the units without those of events that an earlier step failed to report and that will be retried. A
-// permanent refusal does not stop the rest of its event.
+// reportable returns the units whose event has no error that will be retried. A permanent refusal does not stop the rest
+// of its event.
 func reportable(units []*unit) []*unit {
 	retried := map[int]bool{}
 	for _, u := range units {
@@ -185,7 +188,7 @@ func (b batch) runHalves(ctx context.Context, s *procore.Session) bool {
 	return true
 }
 
-// halves splits the batch between two units. One half is empty if there is only one unit.
+// halves splits the batch near its middle, at a boundary between units. One half is empty if there is only one unit.
 func (b batch) halves() (left, right batch) {
 	left.call, right.call = b.call, b.call
 	left.call.Updates, right.call.Updates = nil, nil
@@ -206,8 +209,8 @@ func (b batch) halves() (left, right batch) {
 	return left, right
 }
 
-// refuse matches the refused items in Procore's answer to the items sent. If one can't be matched, the call is repeated in
-// halves, until it has the items of one unit only.
+// refuse matches the refused items in Procore's answer to the items sent. If one can't be matched, the call is repeated
+// in halves, until it has the items of one unit only.
 func (b batch) refuse(ctx context.Context, s *procore.Session, refused []procore.ItemError) {
 	matches := make([][]item, len(refused))
 	for i, r := range refused {
@@ -224,7 +227,8 @@ func (b batch) refuse(ctx context.Context, s *procore.Session, refused []procore
 		for _, it := range matches[i] {
 			it.refuse(r.Why)
 		}
-		if matches[i] == nil { // it is unknown which of the unit's items: none counts as accepted
+		if matches[i] == nil {
+			// Procore refused one of the unit's items, but which one is unknown, so none counts as accepted.
 			for _, it := range b.items {
 				it.drop()
 			}

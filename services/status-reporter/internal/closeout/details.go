@@ -23,8 +23,8 @@ type detail struct {
 	units []*unit
 }
 
-// rank decides between the statuses of several close-outs: a final status outranks in progress, and a failure outranks any
-// success.
+// rank decides between the statuses of several close-outs: a final status outranks in progress, and a failure outranks
+// any success.
 var rank = map[tiebackv1.Status]int{
 	tiebackv1.Status_STATUS_IN_PROGRESS: 1,
 	tiebackv1.Status_STATUS_SUCCESS:     2,
@@ -111,12 +111,13 @@ func refusedDetails(ctx context.Context, s *procore.Session, details []*detail, 
 	}
 }
 
-// refused handles a request detail that Procore refused to update, by its current status in Procore. It is no error if
+// refused handles a request detail that Procore refused to update, by its current status in Procore. It is not an error
+// in these cases:
 //
-//	it has the reported status                   an earlier delivery of the outcome reported it
-//	in progress was reported                     it has a final status by now; kept_status has it if it was called off
-//	it was called off, and no success reported   nothing is left to report
-//	it has a final status, and this run is later Procore keeps the first final status; kept_status has it
+//	it has the reported status                  an earlier delivery of the outcome reported it
+//	in progress was reported                    it is final by now; if it was called off, its status goes into kept_status
+//	it was called off, and no success reported  nothing is left to report; its status goes into kept_status
+//	it is final, and Item.Later is set          Procore keeps the first final status, which goes into kept_status
 func (d *detail) refused(ctx context.Context, s *procore.Session, why string) {
 	current, err := procore.DetailStatus(ctx, s.Do, d.id)
 	if err != nil {

@@ -11,9 +11,10 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// unlinks calls status management once for each record; there is no bulk form. The route is inferred. If Procore does not
-// have it, the record is marked as not synced in the next step, as the events dictionary documents. After a 405, or a 404
-// for a record that Procore has, the route is not called again in this process.
+// unlinks calls status management once for each record; there is no bulk form. Procore does not document the route; its
+// path is a guess. If Procore does not have it, the record is marked as not synced in the next step, as the events
+// dictionary documents. After a 405, or a 404 for a record that Procore has, the route is not called again in this
+// process.
 func unlinks(ctx context.Context, s *procore.Session, units []*unit) {
 	without := map[string]bool{} // routes that answered 404 in this batch; Procore counts repeated 404s against the app
 	for _, u := range units {
@@ -39,7 +40,7 @@ func unlinks(ctx context.Context, s *procore.Session, units []*unit) {
 				u.err = err
 			case errors.As(err, &status) && notFound(status.Why): // Procore no longer has it
 			default:
-				u.Marks = nil // the lines stay as they are, like the record
+				u.Marks = nil // the record stays linked, so its lines must too
 				u.reject(recordName(u, l.ItemType), fault.UserMessage(err, err.Error()))
 			}
 		}
