@@ -18,14 +18,14 @@ import (
 // Counter counts unresolved dead letters incrementally: each Read resumes where the last one stopped, so that 100,000 dead
 // letters are read once. It counts those that DeadLetters lists. Its methods are not for concurrent use.
 type Counter struct {
-	Newest uint64 // maximum number of dead letters to count: the newest ones at the first Read; 0: all
+	Newest uint64 // at the first Read, skip all but this many of the newest dead letters; 0: skip none
 
 	bus         *bus.Bus
 	deadLetters position
 	resolutions position
 	open        map[uint64]Counted
 	from        uint64                           // the lowest id that is counted
-	replayed    map[uint64]replayed              // dead letters whose replay may be interrupted
+	replayed    map[uint64]replayed              // dead letters resolved by a replay whose message has not been seen yet
 	early       map[uint64]*tiebackv1.Resolution // resolutions of dead letters that have not been read yet
 	gaps        []bus.Gap
 }
@@ -36,7 +36,7 @@ type Counted struct {
 	Cause   string
 }
 
-// replayed is a dead letter whose newest resolution is a replay.
+// replayed is a dead letter resolved by a replay whose message has not been seen yet.
 type replayed struct {
 	Counted
 	resolution *tiebackv1.Resolution

@@ -31,7 +31,7 @@ type DeadLetter struct {
 	*tiebackv1.DeadLetter
 	Resolutions []*tiebackv1.Resolution // oldest first
 	State       State
-	on          string // the type of its subject
+	on          string // the event type of its subject
 }
 
 // Resolved reports whether the dead letter was replayed or discarded.
@@ -54,7 +54,8 @@ func (d DeadLetter) resolution() *tiebackv1.Resolution {
 }
 
 // state returns the state by the newest resolution. published reports whether a subject has a message. retention is that of
-// the stream of replays; 0: no limit. An older replay counts as published, because its message may have expired.
+// the stream of replays; 0: no limit. A replay older than retention counts as published, because its message may have
+// expired.
 func (d DeadLetter) state(now time.Time, retention time.Duration, published func(bus.Subject) bool) State {
 	r := d.resolution()
 	switch s, checkable := replayOf(r, now, retention); {
@@ -91,7 +92,7 @@ func ParseDeadLetter(m bus.Message) DeadLetter {
 	return DeadLetter{ID: m.Sequence, At: m.Stored, Run: m.Subject.Run, DeadLetter: d, State: StateOpen, on: m.Subject.Type}
 }
 
-// Causes are the causes of dead letters, in the order of reports.
+// Causes are the causes of dead letters, in the order in which commands list them.
 var Causes = []string{"tenant-data", "erp", "procore", "limits", "ours", "unknown"}
 
 // CauseName returns a cause as one of Causes. It is unknown for dead letters of versions that did not store a cause.
@@ -115,7 +116,7 @@ func enumName(name, prefix string) string {
 	return strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(name, prefix)), "_", "-")
 }
 
-// ResolutionText describes a resolution, to follow the name of the dead letter.
+// ResolutionText returns a predicate for a dead letter, such as `was discarded by ann at …`.
 func ResolutionText(r *tiebackv1.Resolution) string {
 	s := "was " + ActionName(r.Action)
 	if r.Difference != "" {

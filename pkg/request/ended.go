@@ -45,8 +45,8 @@ func EndOf(ctx context.Context, b *bus.Bus, event bus.Message) (End, error) {
 // replicaLag is how long a replica may lag behind its leader.
 const replicaLag = 10 * time.Second
 
-// AwaitEnd is EndOf for a caller whose outcome the broker refused because the event has one. A lagging replica may not have
-// that outcome yet, so AwaitEnd retries for 10 seconds.
+// AwaitEnd is EndOf for a caller whose outcome the broker refused because the event already has an outcome. A lagging
+// replica may not have that outcome yet, so AwaitEnd retries for 10 seconds.
 func AwaitEnd(ctx context.Context, b *bus.Bus, event bus.Message) (End, error) {
 	ctx, cancel := context.WithTimeout(ctx, replicaLag)
 	defer cancel()
@@ -63,11 +63,13 @@ func AwaitEnd(ctx context.Context, b *bus.Bus, event bus.Message) (End, error) {
 }
 
 // Expire publishes failed as the outcome of an event whose deadline has passed, unless the event has an outcome, and
-// dead-letters the event. It returns false if the event has ended otherwise. It is idempotent.
+// dead-letters the event. It reports whether the event ended by expiring, through this call or an earlier one. It is
+// idempotent.
 //
 //	the worker is first  the event does not expire
 //	Expire is first      the event is closed as failed and dead-lettered. The worker does not start it again. If it is
-//	                     already being processed, its outcome is late: marks are made, and Procore keeps the first end
+//	                     already being processed, its outcome is late: the updates of its records are still made,
+//	                     but Procore keeps the status reported first
 func Expire(ctx context.Context, b *bus.Bus, event bus.Message, failed *tiebackv1.Outcome, cause error) (bool, error) {
 	failed.DeadLettered, failed.Expired = true, true
 	first, err := b.PublishIfAbsent(ctx, outcomeOf(event), failed)

@@ -113,7 +113,7 @@ func (s Step) Text() string {
 	return "a malformed message"
 }
 
-// CloseOutsText describes close-outs, and the status that Procore kept if it is another one.
+// CloseOutsText describes close-outs, and the status that Procore kept, if different.
 func CloseOutsText(all []*tiebackv1.CloseOut) string {
 	var parts []string
 	for _, c := range all {
@@ -213,7 +213,8 @@ func (r *Run) began() time.Time {
 	return time.Time{}
 }
 
-// text describes the report. Nothing was reported of a request that was left alone.
+// text describes the report. A request that was left alone was not reported to Procore, so text gives the reason
+// instead.
 func (r Report) text() string {
 	if r.Left != "" {
 		return "left alone: " + r.Left
@@ -221,7 +222,7 @@ func (r Report) text() string {
 	return "closed: " + CloseOutsText(r.CloseOuts)
 }
 
-// Shown says whether Procore shows the accountant the failure of a dead letter's message.
+// Shown says whether the accountant can see in Procore that a dead-lettered request failed.
 type Shown string
 
 // The values of Shown.
@@ -231,9 +232,9 @@ const (
 	ShownNo      Shown = "no"      // no request detail was closed as failed
 )
 
-// ShownOf returns what Procore shows of a dead letter, from the steps of its request: the messages of the request details
-// that its run, or a later sweep, closed as failed. For ShownPending, messages are those that will be shown; for ShownNo
-// they are nil.
+// ShownOf reports whether Procore shows the failure of d, and with which messages. It looks in the steps of the request
+// for request details that d's run, or a later sweep, closed as failed. For ShownPending, messages are those that will be
+// shown; for ShownNo they are nil.
 func ShownOf(d DeadLetter, steps []Step) (shown Shown, messages []string) {
 	run := runOf(d.Subject)
 	shown = ShownNo
@@ -256,7 +257,8 @@ func ShownOf(d DeadLetter, steps []Step) (shown Shown, messages []string) {
 	return shown, messages
 }
 
-// failures reports whether an outcome closes a request detail as failed, and returns the messages of those.
+// failures reports whether an outcome closes any request detail as failed, and returns the messages of all that it does,
+// without duplicates.
 func failures(o *tiebackv1.Outcome) (failed bool, messages []string) {
 	for _, c := range o.CloseOuts {
 		if c.RequestDetailId == 0 || c.Status != tiebackv1.Status_STATUS_FAILED {

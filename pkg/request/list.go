@@ -42,7 +42,8 @@ type Filter struct {
 	All      bool               // also those that are resolved
 }
 
-// subjects returns the subjects for the broker's filter. It returns nil for all, including those that no service writes.
+// subjects returns the subjects for the broker's filter. It returns nil, which selects every message, even one that no
+// service wrote, if the filter does not restrict the subject.
 func (f Filter) subjects() []string {
 	category, eventType, company := string(f.Category), f.Type, "*"
 	if f.Company == 0 && category == "" && eventType == "" {
@@ -142,8 +143,8 @@ func replays(k bus.Kind, requests string) []string {
 	return []string{fmt.Sprintf("tb.%s.*.*.%s.*", k, requests)}
 }
 
-// resolve sets the resolutions and states of dead letters. It reads the resolutions of requests that were published since a
-// time. requests is as in replays.
+// resolve sets the resolutions and states of dead letters. It reads the resolutions published since the given time, for
+// the given requests. requests is as in replays.
 func resolve(ctx context.Context, b *bus.Bus, since time.Time, requests string, all []DeadLetter) error {
 	at := make(map[uint64]int, len(all))
 	for i, d := range all {

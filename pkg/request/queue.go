@@ -14,8 +14,9 @@ import (
 	"github.com/tieback/tieback/pkg/catalogue"
 )
 
-// Queue is what a stage has not finished, as reported by its durable consumer. A consumer that does not exist has zero values:
-// it would begin with the first message of its stream.
+// Queue is what a stage has not finished, as reported by its durable consumer. If the consumer does not exist, Pending is
+// the number of messages in its stream that its filter selects, because it would begin with the first of them; the other
+// fields, except Durable, are zero.
 type Queue struct {
 	topology.Durable
 	Exists      bool                     // the consumer exists
@@ -34,8 +35,8 @@ func (q Queue) Unfinished() uint64 { return q.Pending + uint64(q.InFlight) } //n
 // Consumed reports whether a process pulls messages of the queue, or has some.
 func (q Queue) Consumed() bool { return q.Pulls > 0 || q.InFlight > 0 }
 
-// Queues returns the queues in the order of the stages. If the broker does not answer for a stage, unread has the error by the
-// stage's name, and the queue is zero.
+// Queues returns the queues in the order of the stages. unread has the errors by stage, for the stages that could not be
+// read; the queue of such a stage has only its Durable.
 func Queues(ctx context.Context, b *bus.Bus) (all []Queue, unread map[string]error) {
 	unread = map[string]error{}
 	for _, d := range topology.Durables() {
@@ -48,7 +49,7 @@ func Queues(ctx context.Context, b *bus.Bus) (all []Queue, unread map[string]err
 	return all, unread
 }
 
-// ReadQueue returns the queue of one stage. If its consumer does not exist, Pending is the number of messages in its stream.
+// ReadQueue returns the queue of one stage. See Queue for a consumer that does not exist.
 func ReadQueue(ctx context.Context, b *bus.Bus, d topology.Durable) (Queue, error) {
 	q := Queue{Durable: d}
 	short, cancel := context.WithTimeout(ctx, bus.AnswerTimeout)
@@ -93,12 +94,13 @@ func (q Queue) DeliveryState(seq uint64) DeliveryState {
 	return Delivered
 }
 
-// waiting scans the messages that were not delivered yet.
+// waiting returns a Scan of the messages that were not delivered yet.
 func (q Queue) waiting(filter string) bus.Scan {
 	return bus.Scan{Kind: q.Kind, Subjects: []string{filter}, After: q.delivered}
 }
 
-// inFlight scans the messages that were delivered and may be unfinished.
+// inFlight returns a Scan of the messages that were delivered and may be unfinished, and then of those that were not
+// delivered yet.
 func (q Queue) inFlight() bus.Scan {
 	return bus.Scan{Kind: q.Kind, Subjects: []string{q.Filter}, After: q.ackFloor}
 }
@@ -151,7 +153,7 @@ func first(ctx context.Context, b *bus.Bus, scan bus.Scan) (bus.Message, bool, e
 var answers = map[bus.Kind][]bus.Kind{
 	bus.Delivery: {bus.Event, bus.Outcome, bus.Dead},
 	bus.Event:    {bus.Outcome, bus.Dead},
-	bus.Outcome:  {bus.Closed}, // a dead letter of the run may be that of its event
+	bus.Outcome:  {bus.Closed}, // not Dead: the run's dead letter may belong to its event rather than to the outcome
 }
 
 // finished reports whether a message has an answer.
@@ -172,9 +174,9 @@ func (q Queue) finished(ctx context.Context, b *bus.Bus, m bus.Message) (bool, e
 	return false, nil
 }
 
-// Each calls each for at most limit messages in flight and at most limit waiting messages, oldest first. more reports whether
-// there are others. inexact reports that too many messages were finished recently to tell all of them from those in flight,
-// so that each may have been called for finished ones.
+// Each calls the function each for at most limit messages in flight and at most limit waiting messages, oldest first; it
+// may also be called for finished messages. more reports whether there are others. inexact reports that too many messages
+// finished recently to check them all.
 func (q Queue) Each(ctx context.Context, b *bus.Bus, limit int, each func(bus.Message)) (more, inexact bool, err error) {
 	if q.InFlight > 0 {
 		if more, inexact, err = q.eachInFlight(ctx, b, limit, each); err != nil {
@@ -210,8 +212,8 @@ func (q Queue) eachInFlight(ctx context.Context, b *bus.Bus, limit int, each fun
 	return more, inexact, nil
 }
 
-// finishedSince adds the runs whose answers were stored since a message was, at most limit answers per kind. more reports
-// whether there are others.
+// finishedSince adds to done the runs with an answer that was stored no earlier than the message since. It reads at most
+// limit answers per kind. more reports whether there are others.
 func (q Queue) finishedSince(ctx context.Context, b *bus.Bus, since bus.Message, limit int, done map[bus.Subject]bool) (more bool, err error) {
 	for _, k := range answers[q.Kind] {
 		others, err := firsts(ctx, b, bus.Scan{Kind: k, Since: since.Stored}, limit, every, func(m bus.Message) { done[q.answered(m.Subject)] = true })
@@ -225,8 +227,8 @@ func (q Queue) finishedSince(ctx context.Context, b *bus.Bus, since bus.Message,
 
 func every(bus.Message) bool { return true }
 
-// firsts calls each for the first messages of a scan, at most limit, until one is not wanted. more reports whether there are
-// others.
+// firsts calls the function each for at most limit messages of a scan. It stops at the first one that wanted rejects. more
+// reports whether limit left out others.
 func firsts(ctx context.Context, b *bus.Bus, scan bus.Scan, limit int, wanted func(bus.Message) bool, each func(bus.Message)) (more bool, err error) {
 	n := 0
 	err = b.Scan(ctx, scan, func(m bus.Message) error {
@@ -243,8 +245,8 @@ func firsts(ctx context.Context, b *bus.Bus, scan bus.Scan, limit int, wanted fu
 	return more, err
 }
 
-// answered returns the subject, without its kind, of the message in the queue that a message answers, or of that message itself.
-// An event answers a delivery, whose type is unknown. Any other answer has the type of its message.
+// answered returns, without its kind, the subject that a queued message and its answer have in common. An event answers a
+// delivery, whose type is unknown. Any other answer has the type of its message.
 func (q Queue) answered(s bus.Subject) bus.Subject {
 	if q.Kind == bus.Delivery && s.Kind == bus.Event {
 		s.Category, s.Type = catalogue.Unknown, catalogue.Unknown

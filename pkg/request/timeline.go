@@ -48,8 +48,9 @@ type Timeline struct {
 	createdBy   int                                // the source of Created; a higher one is better
 }
 
-// Run is one pass of a request through the stages; see bus.Subject. A late outcome belongs to the run of its event. An outcome
-// of another type than the event with its name is a Run of its own: it does not end that event.
+// Run is one pass of a request through the stages; see bus.Subject. A late outcome belongs to the run of its event. An
+// outcome whose type differs from that of the event with the same run name is a separate Run, because it does not end that
+// event.
 type Run struct {
 	Name                           string // "": the first
 	Type                           string // of Event and Outcome; catalogue.Unknown: only fetched, or not at all
@@ -68,12 +69,12 @@ func (p Position) exists() bool { return p.Sequence != 0 || !p.At.IsZero() }
 // Report is what the status-reporter has reported to Procore about a run.
 type Report struct {
 	Position
-	Run          string                // of a late outcome: "late", or with the suffix "-late"
+	Run          string                // see bus.Subject; a late outcome has "late" or "<run>-late"
 	Type         string                // of the subject
 	CloseOuts    []*tiebackv1.CloseOut // without marks; long messages are shortened
 	DeadLettered bool                  // the event has a dead letter
 	Expired      bool                  // its deadline passed first
-	Left         string                // why the request was left alone; see Outcome. "": it was processed
+	Left         string                // why Tieback did not process the request, see Outcome; "": it was not left alone
 }
 
 // Of returns the timeline of one request from its messages, which may be in any order. retention is that of deliveries, events
@@ -90,8 +91,9 @@ func newTimeline(request int64, retention time.Duration) *Timeline {
 	return &Timeline{Request: request, Type: catalogue.Unknown, retention: retention}
 }
 
-// Messages returns all messages of a request, ordered by stream and sequence. It reads the streams concurrently, so that it
-// waits only one timeout if the broker does not answer. Messages of other streams are returned even if unread is not empty.
+// Messages returns all messages of a request, ordered by stream and sequence. It reads the streams concurrently, so that
+// it waits only one timeout if the broker does not answer. unread has the errors by kind, for the kinds whose streams could
+// not be read; the messages of the other streams are returned nevertheless.
 func Messages(ctx context.Context, b *bus.Bus, company, request int64) (all []bus.Message, unread map[bus.Kind]error) {
 	found, errs := make([][]bus.Message, len(bus.Kinds)), make([]error, len(bus.Kinds))
 	var reads sync.WaitGroup
@@ -166,11 +168,12 @@ func ReadSince(ctx context.Context, b *bus.Bus, company int64, since time.Time) 
 	return all, err
 }
 
-// readOrder begins with the last messages of a request. If a request advances while it is read, it then appears at an earlier
-// stage, and never as ended while a new run has begun. Also, the payload of an event with an outcome need not be parsed.
+// readOrder begins with the last messages of a request. If a request advances during the read, it may appear at an earlier
+// stage than its current one, but never as ended when a new run had begun before the read. Also, the payload of an event
+// with an outcome need not be parsed.
 var readOrder = []bus.Kind{bus.Closed, bus.Resolution, bus.Dead, bus.Outcome, bus.Event, bus.Delivery}
 
-// reading has timelines while they are read.
+// reading collects timelines while the streams are read.
 type reading struct {
 	bus       *bus.Bus
 	retention time.Duration
@@ -209,7 +212,7 @@ func (r *reading) settle() map[int64]*Timeline {
 func (t *Timeline) add(m bus.Message) {
 	s, at := m.Subject, Position{At: m.Stored, Sequence: m.Sequence}
 	if s.Type != catalogue.Unknown && s.Type != "" && (t.Type == catalogue.Unknown || s.Kind == bus.Event) {
-		t.Type = s.Type // the event's type counts: the other messages may be of a service whose key was stolen
+		t.Type = s.Type // the event's type counts: other messages may have been forged with the stolen key of a service
 	}
 	switch s.Kind {
 	case bus.Delivery:
@@ -402,8 +405,8 @@ func (t *Timeline) stageOf(r *Run) Stage {
 	return Stage{}
 }
 
-// refusedBeforeFetch reports whether the status-reporter gave up on the outcome of a delivery that has no event. The fetcher may
-// not have published that outcome, so only its own dead letter ends the delivery.
+// refusedBeforeFetch reports whether the status-reporter gave up on the outcome of a delivery that has no event. That
+// outcome may have come from another service, so only the fetcher's dead letter ends the delivery.
 func (t *Timeline) refusedBeforeFetch(r *Run) bool {
 	return r.Delivery.exists() && !r.Event.exists() && t.gaveUp(r, StatusReporter)
 }

@@ -15,22 +15,22 @@ import (
 
 // Class is the state of a request. A class for which Accounted returns false needs action.
 //
-//	the streams                  Procore's details     class
-//	at a stage, not overdue      any                   in-progress
-//	at a stage, overdue          any                   overdue
-//	closed                       final, or none        success, failed
-//	closed, with a dead letter   final, or none        dead; recovered if its last end is a success
-//	dead letter, discarded       final, or none        discarded
-//	nothing                      final                 elsewhere
-//	nothing, or left alone       any, before since     older
-//	nothing, or left alone       rejected, stale       called-off
-//	nothing, or left alone       of unknown status     unknown
-//	dead letter, not closed      any                   unclosed
-//	closed, with a dead letter   one open, not closed  unclosed
-//	closed                       one open              mismatch
-//	closed as success            one called off        mismatch
-//	nothing                      one open, or none     missed
-//	closed, dead letter gone     any                   lost
+//	the streams                  Procore's details                        class
+//	at a stage, not overdue      any                                      in-progress
+//	at a stage, overdue          any                                      overdue
+//	closed                       final, or none                           success, failed
+//	closed, with a dead letter   final, or none                           dead; recovered if its last end is a success
+//	dead letter, discarded       final, or none                           discarded
+//	nothing                      final                                    elsewhere
+//	nothing, or left alone       any, created before the company's since  older
+//	nothing, or left alone       rejected, stale                          called-off
+//	nothing, or left alone       of unknown status                        unknown
+//	dead letter, not closed      any                                      unclosed
+//	closed, with a dead letter   one open, not closed                     unclosed
+//	closed                       one open                                 mismatch
+//	closed as success            one called off                           mismatch
+//	nothing                      one open, or none                        missed
+//	closed, dead letter gone     any                                      lost
 type Class string
 
 // The classes.
@@ -38,7 +38,7 @@ const (
 	Success    Class = "success"     // closed as success
 	Failed     Class = "failed"      // closed as failed, with the reason
 	Dead       Class = "dead"        // dead-lettered, and closed as failed if it has a request detail
-	Recovered  Class = "recovered"   // dead-lettered, and successful since: by a replay, or after its deadline
+	Recovered  Class = "recovered"   // dead-lettered, and has succeeded later: by a replay, or after its deadline
 	Discarded  Class = "discarded"   // dead-lettered, and a person discarded it with a reason
 	InProgress Class = "in-progress" // at a stage, and not overdue
 	Elsewhere  Class = "elsewhere"   // closed in Procore, and not in the streams
@@ -52,7 +52,7 @@ const (
 	Lost       Class = "lost"        // dead-lettered, and its stream has lost the dead letter
 )
 
-// Classes are all classes, in the order of reports.
+// Classes are all classes, in the order in which commands list them.
 var Classes = []Class{Success, Failed, Dead, Recovered, Discarded, InProgress, Elsewhere, Older, CalledOff, Overdue, Unknown, Unclosed, Mismatch, Missed, Lost}
 
 // meanings are the classes in words.
@@ -273,7 +273,7 @@ func (r Report) Failed() bool {
 	}))
 }
 
-// ends returns the last close-out of each request detail, and the close-outs of the last report that have none.
+// ends returns the last close-out of each request detail, and the last report's close-outs that have no request detail.
 func (t *Timeline) ends() []*tiebackv1.CloseOut {
 	var all []*tiebackv1.CloseOut
 	at := map[int64]int{}
@@ -317,7 +317,7 @@ func (t *Timeline) deadLetterText() string {
 	return text
 }
 
-// ended describes the end of the last run that has ended.
+// ended describes the newest report, or, without one, the newest dead letter.
 func (t *Timeline) ended() string {
 	last := t.Last()
 	if last == nil {
@@ -340,7 +340,8 @@ func (t *Timeline) ended() string {
 	return text
 }
 
-// statusText describes what was reported to Procore, to follow "was".
+// statusText describes what was reported to Procore, to follow "was". A trailing comma precedes the time that ended
+// appends.
 func (r Report) statusText() string {
 	failed := 0
 	for _, c := range r.CloseOuts {
@@ -384,7 +385,7 @@ func (t *Timeline) notReported() string {
 	return text
 }
 
-// runText describes a run other than the first; see bus.Subject.
+// runText describes a run other than the first; see bus.Subject. A trailing comma precedes the "was" that ended appends.
 func runText(run string) string {
 	id, _, _ := strings.Cut(run, "-")
 	switch {
