@@ -18,7 +18,7 @@ import (
 // in flight when a poison message crashes the process.
 type Attempts struct {
 	Done       int       `json:"done"`       // attempts that ended with an error, but not throttled ones
-	Unfinished int       `json:"unfinished"` // attempts that began since and have not ended; one may be running
+	Unfinished int       `json:"unfinished"` // attempts begun after the last one with a result, throttled or not; one may be running
 	At         time.Time `json:"-"`          // when this was stored; zero: it was not
 
 	// How the last of the Done attempts ended.
@@ -117,7 +117,8 @@ func (b *Bus) attempts(ctx context.Context, of AttemptKey) (a Attempts, found bo
 	return readAttempts(e), true, nil
 }
 
-// EachAttempts calls each for the stored attempts of at most limit messages, in no order. It returns true if there are more.
+// EachAttempts calls the function each for the stored attempts of at most limit messages, in no order. It returns true if
+// there are more.
 func (b *Bus) EachAttempts(ctx context.Context, limit int, each func(AttemptKey, Attempts)) (more bool, err error) {
 	return b.bucket.Each(ctx, "attempt.>", limit, func(e Entry) error {
 		if of, ok := parseAttemptKey(e.Key); ok {

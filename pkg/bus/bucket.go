@@ -108,9 +108,9 @@ func (b *Bucket) publish(ctx context.Context, key string, value []byte, h nats.H
 	return b.publisher.Publish(ctx, &nats.Msg{Subject: topology.State.Subject(key), Data: value, Header: h})
 }
 
-// Each calls each for the entries whose key matches a filter and that have a value, in no order, for at most limit of them
-// (0: all). It returns true if there are more. An entry that is written or deleted in the meantime is passed in its old
-// or new state, or left out.
+// Each calls the function each for the entries whose key matches a filter and that have a value, in no order, for at most
+// limit of them (0: all). It returns true if there are more. If an entry changes during the call, the function may see
+// its old value, its new value, or neither.
 func (b *Bucket) Each(ctx context.Context, filter string, limit int, each func(Entry) error) (more bool, err error) {
 	listing, cancel := answerContext(ctx)
 	defer cancel()

@@ -38,7 +38,7 @@ type Options struct {
 	CAFile          string        // PEM; certificate authorities of the broker; "": those of the system
 	Name            string        // of the service, as the broker shows it; replies go to _INBOX_<name>; "": tieback
 	TopologyManaged bool          // create no stream and no consumer, but wait for those of SetUp
-	Replicas        int           // of every stream, at least; 0: 1
+	Replicas        int           // minimum number of replicas of each stream; 0 means 1
 	Retention       time.Duration // of the pipeline's streams; 0: 30 days
 	MaxBytes        uint64        // of all streams together; at nine tenths of it new deliveries are refused; 0: no limit
 	AckWait         time.Duration // of consumers without one of their own; 0: 30 s

@@ -11,8 +11,8 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// capacityGuard refuses new deliveries while the streams are nearly full (backpressure): requests that are under way
-// need the rest to finish. A nil capacityGuard refuses nothing.
+// capacityGuard refuses new deliveries while the streams are nearly full (backpressure): the remaining space is kept for
+// requests already under way. A nil capacityGuard refuses nothing.
 type capacityGuard struct {
 	js  jetstream.JetStream
 	max uint64 // bytes of all streams together

@@ -71,14 +71,14 @@ type Handler func(context.Context, Message) error
 // The broker stores acks only in the durable consumer. If the consumer was lost or created again, all messages of the
 // stream are delivered as if for the first time. A message that is older than its consumer is therefore Redelivered,
 // and Done is called before it is queued, so that new messages do not wait behind it. Done is also called for a
-// message that is redelivered or was stored more than 5 seconds (or RetryFor) ago, because a broker that lost power may
-// have lost acks. It is not called for messages that are processed as they arrive.
+// message that is redelivered or was stored more than 5 seconds (or RetryFor, if shorter) ago, because a broker that lost
+// power may have lost acks. It is not called for messages that are processed as they arrive.
 type Consumer struct {
 	Kind        Kind
 	Name        string        // of the durable consumer, and of the stage in dead letters
 	Filter      string        // of subjects; "": that of topology.Durables, or else the whole stream
 	Concurrency int           // handlers running at once; 0: 256
-	Prefetch    int           // messages queued beside those; 0: 4,096
+	Prefetch    int           // messages queued in addition to those; 0: 4,096
 	Attempts    int           // attempts that a message has at least; 0: 12
 	Backoff     time.Duration // 0: 1 s
 	RetryFor    time.Duration // age up to which a message is retried in any case; 0: 15 minutes

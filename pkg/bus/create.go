@@ -16,8 +16,8 @@ import (
 // createTimeout bounds one attempt to create or look up a stream or a consumer; it covers an election.
 const createTimeout = 5 * time.Second
 
-// errNoPeers is the broker's error code of a stream with more replicas than nodes are online at present, as while a cluster
-// starts. It has the status 400.
+// errNoPeers is the error code for a stream that needs more replicas than there are nodes online, for example while a
+// cluster starts. Its HTTP-like status is 400, although it is transient.
 const errNoPeers jetstream.ErrorCode = 10005
 
 // isPermanent reports whether the broker would refuse a repeated request to create something in the same way.
@@ -92,7 +92,7 @@ func isNotFound(err error) bool {
 	return errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrConsumerNotFound)
 }
 
-// stream returns a stream, which it creates or updates, or with a managed topology waits for.
+// stream returns a stream. It creates or updates it; if the topology is managed, it waits until the stream exists instead.
 func (b *Bus) stream(ctx context.Context, w topology.Stream) (jetstream.Stream, error) {
 	if b.managed {
 		return await(ctx, b, "stream "+w.Name, func(ctx context.Context) (jetstream.Stream, error) { return b.js.Stream(ctx, w.Name) })

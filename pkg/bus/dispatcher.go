@@ -202,8 +202,8 @@ func (r *dispatcher) enqueue(ctx context.Context, h *prefetched) (delay time.Dur
 	return 0, true
 }
 
-// maxUnstarted bounds unstarted to about 50 MB. A forgotten message counts one unfinished attempt too many, as all
-// messages in flight do after a crash, which is harmless.
+// maxUnstarted bounds unstarted to about 50 MB. If a record is dropped, one unfinished attempt too many is counted for
+// its message. That is harmless: a crash does the same to every message in flight.
 const maxUnstarted = 1_000_000
 
 // recordUnstarted records that a message is released without an attempt. Other processes do not know it.
@@ -236,7 +236,7 @@ func (r *dispatcher) startReady(ctx context.Context) {
 	}
 }
 
-// wakeAt calls startReady after d, instead of at an earlier set time.
+// wakeAt calls startReady after d. It replaces the timer set before.
 func (r *dispatcher) wakeAt(ctx context.Context, d time.Duration) {
 	if r.wake != nil {
 		r.wake.Stop()
@@ -287,8 +287,8 @@ func (r *dispatcher) extendAckWait(ctx context.Context) {
 	}
 }
 
-// dueForExtension returns the messages in flight whose ack wait was not restarted for a while. Most messages are done
-// before.
+// dueForExtension returns the messages in flight whose ack wait was not restarted for a while. Most messages are settled
+// before they need an extension.
 func (r *dispatcher) dueForExtension(now time.Time) []jetstream.Msg {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -309,7 +309,8 @@ func (r *dispatcher) keepUnfinished(h *prefetched) {
 	r.mu.Unlock()
 }
 
-// release returns all unfinished messages to the broker. Call it after pull has returned, which could receive them again.
+// release returns all unfinished messages to the broker. Call it only after pull has returned: otherwise pull could
+// receive them again.
 func (r *dispatcher) release() {
 	for _, h := range r.inFlight {
 		r.unfinished = append(r.unfinished, h)

@@ -78,8 +78,8 @@ func (k *key) read() (pair nkeys.KeyPair, public string, err error) {
 	return pair, public, err
 }
 
-// sign signs the server's challenge. nats.go calls it after it has sent the public key, and holds the connection's lock, so
-// that a new key is set for the next attempt.
+// sign signs the server's challenge. nats.go calls it with the connection's lock held, after choosing the public key of
+// the attempt, so a new key can only be used by the next attempt.
 func (k *key) sign(nonce []byte) ([]byte, error) {
 	pair, public, err := k.read()
 	if err != nil {

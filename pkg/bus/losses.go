@@ -45,7 +45,7 @@ type Gap struct {
 
 // watermark is the state of a stream when it was last read, kept in the bucket tieback-seen to detect losses.
 type watermark struct {
-	Created   time.Time `json:"created"` // of the stream: another one's sequences mean other messages
+	Created   time.Time `json:"created"` // when the stream was created; the sequences of a recreated stream are not comparable
 	First     uint64    `json:"first"`   // the oldest message, and when it was stored
 	FirstTime time.Time `json:"first_time"`
 	Last      uint64    `json:"last"` // the newest message, and when it was stored
@@ -91,9 +91,10 @@ func (m watermark) accepted() uint64 {
 // The state bucket has one message per key, and some expire, so only its last sequence is checked. For all streams, the loss
 // that the broker itself reports counts. The broker reports it until it is restarted; RecordWatermarks stores it.
 //
-// A loss of messages that are newer than the last call of RecordWatermarks is detected only if it left a gap or if the broker
-// reports it. The same holds for the state bucket if the lost sequences were reused before the next call. The broker still
-// counts a message with a wrong checksum; only a scan detects that it can't be read.
+// A loss of messages that are newer than the last call of RecordWatermarks is detected only if it left a gap or if the
+// broker reports it. A loss in the state bucket goes undetected if its sequences are reused before the next call and the
+// broker does not report it. The broker still counts a message with a wrong checksum; only a scan detects that it can't
+// be read.
 //
 // Losses makes three requests per stream and one per consumer. It does not check the quota bucket, which may lose its content.
 func (b *Bus) Losses(ctx context.Context, gaps ...Gap) ([]Loss, error) {
@@ -306,8 +307,8 @@ func (b *Bus) overwritten(ctx context.Context, s jetstream.Stream, m watermark) 
 	return m.Last + 1 - newer[0].Sequence, nil
 }
 
-// shownGaps returns how many sequences of a kind's stream are missing above the accepted ones, by the state of the stream or
-// by gaps that a scan found.
+// shownGaps returns how many sequences of a kind's stream are missing above accepted, according to the stream's state or
+// to found, the gaps of a scan.
 func (b *Bus) shownGaps(ctx context.Context, s jetstream.Stream, accepted uint64, found []Gap) (n uint64, err error) {
 	info := s.CachedInfo()
 	if info.Config.Name == topology.State.Stream() { // the bucket: each write deletes the one before it

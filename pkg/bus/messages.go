@@ -34,7 +34,7 @@ func (b *Bus) PublishOnce(ctx context.Context, s Subject, m proto.Message) error
 	return err
 }
 
-// LeftOlder is the Left of an outcome whose request was created before its company's since.
+// LeftOlder is the value of Outcome.Left for a request created before the company's since.
 const LeftOlder = "older"
 
 // Decode parses a message and checks that its company and request are those of its subject. Its errors are permanent.
@@ -52,10 +52,10 @@ func Decode(msg Message, into interface {
 	return nil
 }
 
-// DeadLetter stores a message that a stage could not process in the stream of dead letters, with the cause. After it
-// returns nil the message may be acked. A second call for the same message and stage stores nothing within ten minutes,
-// nor later while its dead letter is the last one of its subject. If the message is too large to be stored with its dead
-// letter, the dead letter names its stream and sequence only.
+// DeadLetter stores, in the stream of dead letters, a message that a stage could not process, and the cause. After it
+// returns nil the message may be acked. A repeated call for the same message and stage stores nothing if it comes within
+// ten minutes, or if no other dead letter was stored on the subject since. If the message is too large to be stored with
+// its dead letter, the dead letter names its stream and sequence only.
 func (b *Bus) DeadLetter(ctx context.Context, stage string, msg Message, cause error) error {
 	cause = truncateError(cause) // the dead letter must fit without its message
 	letter := &tiebackv1.DeadLetter{
@@ -75,8 +75,8 @@ func (b *Bus) DeadLetter(ctx context.Context, stage string, msg Message, cause e
 	return err
 }
 
-// maxErrorText is how many bytes of an error's text are stored. It is more than pkg/fault's limit of foreign texts, as a
-// panic has a stack.
+// maxErrorText is how many bytes of an error's text are stored. It is larger than pkg/fault's limit for texts from other
+// systems, because a panic's text includes its stack.
 const maxErrorText = 16 << 10
 
 // truncateError truncates the text of an error to maxErrorText bytes.

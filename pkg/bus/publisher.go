@@ -105,7 +105,7 @@ func (p *Publisher) run() {
 }
 
 // minBatch is the number of messages from which an atomic batch is faster than publishing each: the broker stages a
-// batch in files of its own, which costs about as many syncs.
+// batch in files of its own, which costs about as many syncs as that many single messages.
 const minBatch = 6
 
 // batchDelay is how long a busy publisher waits for more messages. It waits only if there are enough for a batch

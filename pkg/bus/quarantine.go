@@ -7,8 +7,9 @@ import (
 )
 
 // quarantine isolates suspects: messages with several unfinished attempts in a row, which have crashed the process or
-// were in flight beside one that did. One suspect at a time runs in a process, whatever its consumer, beside any number
-// of other messages. Each crash therefore counts against one suspect alone, and a bystander stays a suspect.
+// were in flight at the same time as one that did. One suspect at a time runs in a process, whatever its consumer, beside
+// any number of other messages. Each crash therefore counts against one suspect alone: a bystander remains a suspect, but
+// is not given up; see maxIsolation for the exception.
 //
 // Companies take turns: a suspect waits for at most one suspect of each other company, and for at most max each. A
 // suspect that runs longer, as a sync may for an hour, continues beside the next one. The zero value is ready to use.

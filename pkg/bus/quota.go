@@ -12,12 +12,13 @@ import (
 	"github.com/tieback/tieback/pkg/bus/topology"
 )
 
-// Quota implements procore.Store: the state of Procore's rate limits, one key for each client (readable with
-// `nats kv get tieback-quota <company>`, or client-<name> for a named client), and refused credentials under
-// login-<the same key>. Each service that calls Procore may write all keys, so the size of the bucket is bounded: a
-// stolen broker key can at most displace values, as if the store had lost them. Writes are not synced to disk: after a
-// crash of the broker, one call to Procore restores a lost value. The bucket itself survives a restart; see
-// topology.Stream.For. All methods may be called concurrently.
+// Quota implements procore.Store. It has one key per client, `<company>` or `client-<name>`, with the state of its rate
+// limits, and one key `login-<key>` with refused credentials. A key is readable with `nats kv get tieback-quota <key>`.
+//
+// Each service that calls Procore may write all keys, so the size of the bucket is bounded: a stolen broker key can at
+// most displace values, as if the store had lost them. Writes are not synced to disk: after a crash of the broker, one
+// call to Procore restores a lost value. The bucket itself survives a restart; see topology.Stream.For. All methods may
+// be called concurrently.
 type Quota struct {
 	bus    *Bus
 	spec   topology.Stream

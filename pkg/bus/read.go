@@ -24,7 +24,8 @@ func answerContext(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, AnswerTimeout)
 }
 
-// Last returns the message of a subject, or the newest one if the subject is one of Any. It returns false if there is none.
+// Last returns the newest message of a subject, or of all subjects that match if s was returned by Any. It returns false
+// if there is none.
 func (b *Bus) Last(ctx context.Context, s Subject) (Message, bool, error) {
 	ctx, cancel := answerContext(ctx)
 	defer cancel()
@@ -100,7 +101,7 @@ func (b *Bus) AckFloor(ctx context.Context, k Kind, consumers ...string) (uint64
 const consumerSettleTime = 2 * time.Second
 
 // Progress returns the highest sequence that was delivered to a consumer, how many delivered messages are unfinished, and
-// whether a process serves it: one pulls messages or has some. It returns zeros for a consumer that does not exist.
+// whether any process is pulling or holding messages. It returns zeros for a consumer that does not exist.
 func (b *Bus) Progress(ctx context.Context, k Kind, name string) (delivered uint64, unfinished int, taken bool, err error) {
 	c, err := b.consumer(ctx, k, name)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
@@ -153,8 +154,8 @@ const (
 	batchBytes = 4 << 20
 )
 
-// Read calls each for the messages of a kind from a sequence on, in order, up to those stored at until. It returns the
-// sequence to continue from. An error of each ends it at that message.
+// Read calls the function each for the messages of a kind from a sequence on, in order, up to those stored at until; if
+// it returns an error, Read stops at that message. Read returns the sequence to continue from.
 func (b *Bus) Read(ctx context.Context, k Kind, from uint64, until time.Time, each func(Message) error) (next uint64, err error) {
 	for next = max(from, 1); ; {
 		some, err := b.batch(ctx, k, batchRead, jetstreamext.GetBatchSeq(next))

@@ -19,7 +19,7 @@ type Scan struct {
 	Subjects []string  // filters that do not overlap; empty: the whole stream
 	Since    time.Time // only messages stored since then; zero: all
 	After    uint64    // only higher sequences; ignored with Since
-	Follow   bool      // continue with new messages until ctx ends or each returns ErrStopScan
+	Follow   bool      // continue with new messages until ctx ends or the function returns ErrStopScan
 
 	// Gap is called for each run of sequences that can't be read although the stream should have them: messages were
 	// deleted or are damaged, or a replica lags; Losses distinguishes these. It is used only without Subjects, Since and
@@ -37,9 +37,9 @@ const (
 	followEvery = 250 * time.Millisecond
 )
 
-// Scan calls each for every selected message in the order of the stream, up to the message that was the last when the
-// scan began. It reads in batches, with direct gets. It ends with an error of each, or if the broker does not answer for
-// 15 seconds. The scan may be repeated then; calls made before the error are valid.
+// Scan calls the function each for every selected message in the order of the stream, up to the message that was the last
+// when the scan began. It reads in batches, with direct gets. It ends if the function returns an error, or if the broker
+// does not answer for 15 seconds. After an error the scan may be repeated; the messages already passed were valid.
 func (b *Bus) Scan(ctx context.Context, s Scan, each func(Message) error) error {
 	if err := b.scan(ctx, s, each); !errors.Is(err, ErrStopScan) {
 		return wrap(s.Kind.Stream(), err)
@@ -168,8 +168,8 @@ func (r *scanner) gap(ctx context.Context, report func(Gap), next uint64, m *jet
 	return after, nil
 }
 
-// fill reads the next batch of a filter. At the end of the stream read stays empty, and from is set after last unless the
-// scan follows new messages.
+// fill reads the next batch of a filter. At the end of the stream, f.read is empty and, unless the scan is already waiting
+// for new messages, f.from is past r.last.
 func (r *scanner) fill(ctx context.Context, f *filtered) (err error) {
 	for began := time.Now(); ; {
 		f.read, err = r.batch(ctx, f, batchRead)

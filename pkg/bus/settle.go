@@ -75,7 +75,7 @@ func (r *dispatcher) history(ctx context.Context, msg *Message) (*Attempts, erro
 	if err != nil {
 		return nil, fault.Wait(r.Backoff, err)
 	}
-	if !found { // a first attempt is not stored, and it has not ended
+	if !found { // the first attempt was not stored and left no result, so it counts as unfinished
 		h.Unfinished = 1
 	}
 	msg.Attempt = h.Done + 1

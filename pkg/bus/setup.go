@@ -58,7 +58,8 @@ func (b *Bus) ensureDurable(ctx context.Context, d topology.Durable, ackWait tim
 	return made, before, err
 }
 
-// consumerFor returns a durable consumer, which it creates or updates, or with a managed topology waits for.
+// consumerFor returns a durable consumer. It creates or updates it; if the topology is managed, it waits until the
+// consumer exists instead.
 func (b *Bus) consumerFor(ctx context.Context, d topology.Durable, ackWait time.Duration) (jetstream.Consumer, error) {
 	what := "consumer " + d.Name
 	if b.managed {

@@ -17,8 +17,8 @@ import (
 //	tb.*.*.*.7.123              the first run of one request
 //	tb.*.*.*.7.123.*            its further runs
 //
-// Category and type are "_" if they are not known (for every delivery, and for unknown types). A subject has at most one
-// message, so a repeated step has a run of its own:
+// Category and type are "_" if they are not known (for every delivery, and for unknown types). A subject of any kind but
+// dead has at most one message, so a repeated step has a run of its own:
 //
 //	      none: the first run
 //	42    the replay of dead letter 42; of kind resolution: how dead letter 42 was resolved
@@ -82,7 +82,7 @@ func (s Subject) Late() Subject {
 // IsLate reports whether the run is one that Late returns.
 func (s Subject) IsLate() bool { return strings.HasSuffix(s.Run, late) }
 
-// OfEvent returns the subject of the event of an outcome's subject.
+// OfEvent returns the subject of the event that the outcome s belongs to.
 func (s Subject) OfEvent() Subject {
 	s.Kind = Event
 	return s.WithRun(strings.TrimSuffix(strings.TrimSuffix(s.Run, late), "-"))

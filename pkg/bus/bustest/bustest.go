@@ -18,8 +18,8 @@ import (
 )
 
 // VerifyNoLeaks runs the tests of a package and fails if a goroutine is left over. It ignores goroutines that nats-server
-// itself leaves: of a node that is shut down while it opens its streams, and of an atomic batch that its client abandoned,
-// whose staging store lives for ten more seconds (server/jetstream_batching.go, cleanup).
+// itself leaves: those of a node shut down while opening its streams, and those of the staging store of an abandoned
+// atomic batch, which lives ten seconds longer (server/jetstream_batching.go, cleanup).
 func VerifyNoLeaks(m *testing.M) {
 	const server = "github.com/nats-io/nats-server/v2/server"
 	goleak.VerifyTestMain(m,
@@ -44,9 +44,9 @@ func Options(ns *server.Server) bus.Options {
 	return bus.Options{InProcess: nats.InProcessServer(ns), Name: "test", Log: zap.NewNop()}
 }
 
-// Start starts a server and stops it when the test ends. JetStream is enabled. Where o leaves them zero, StoreDir is a
-// temporary folder, MaxPayload is the 8 MiB that ERP requests need, and Port is none; a negative Port is a free one, on
-// 127.0.0.1.
+// Start starts a server and stops it when the test ends. JetStream is enabled. Zero fields of o have defaults: StoreDir a
+// temporary directory, MaxPayload the 8 MiB that ERP requests need, Port no listener. A negative Port picks a free port
+// on 127.0.0.1.
 func Start(t testing.TB, o server.Options) *server.Server {
 	t.Helper()
 	o.JetStream, o.NoSigs, o.NoLog = true, true, true

@@ -20,7 +20,7 @@ func Nodes(t testing.TB) []*server.Options {
 		}
 		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
 		routes = append(routes, fmt.Sprintf("nats://127.0.0.1:%d", ports[len(ports)-1]))
-		_ = l.Close() // for the node to listen on
+		_ = l.Close() // free the port for the node
 	}
 	var nodes []*server.Options
 	for i, port := range ports {

@@ -11,15 +11,15 @@ import (
 // company does not delay the messages of the others:
 //
 //	order         round robin: each company with queued messages starts one in turn
-//	concurrency   limited by the free workers: a single company uses at most half of them, n companies
-//	              an (n+1)th each, so that some are always free for the next company
+//	concurrency   limited by the free workers: n busy companies may each use 1/(n+1) of the workers (a single
+//	              company: half), so that some are always free for the next company
 //	throttled     the company starts nothing until the wait is over, and half as many at once afterwards;
 //	              each success raises that limit by one
 //	paused        by an operator: the company starts nothing; see Pause
 //	failing       eight failures in a row pause the company for 0.2, 0.4 … 5 s, so that a system that is
 //	              down is probed now and then, and not by every message
-//	queued        up to the free room, in messages and in bytes, and no more than the company completes
-//	              in two seconds, once that is known; at least one
+//	queued        as much as fits in Limits; once its rate is known, at most two seconds' worth or minShare,
+//	              whichever is more; always at least one
 //	surplus       released to the broker, for redelivery about when its turn comes, or earlier: see minReturnRate
 //
 // Its methods must not be called concurrently.
@@ -35,7 +35,7 @@ type Scheduler[T any] struct {
 // Limits are the limits of a Scheduler.
 type Limits struct {
 	Running int // messages running at once
-	Queued  int // messages queued beside those
+	Queued  int // messages queued in addition to those
 	Bytes   int // size of the queued messages
 }
 
@@ -234,8 +234,8 @@ func (l *tenantQueue[T]) throughput(now time.Time) (rate float64, known bool) {
 }
 
 // redeliverAfter returns the delay for a message that finds no room: its turn is estimated to come after the queued
-// messages and the ones released before it. Delays end on whole seconds, because the broker scans everything that is
-// pending for each redelivery.
+// messages and the ones released before it. Delays end on whole seconds so that redeliveries coincide: each one makes the
+// broker scan all pending messages.
 func (l *tenantQueue[T]) redeliverAfter(now time.Time, companies int) time.Duration {
 	begin, rate := now, float64(initialRate)
 	if l.pausedUntil.After(now) {

@@ -14,23 +14,24 @@ import (
 //
 //	service          writes                                reads, beside its own consumer
 //	ingest           deliveries                            nothing
-//	fetcher          events; dead letters                  whether those exist; state
-//	export … reset   their category's outcomes and dead    whether those exist; state
-//	status-reporter  outcomes (deadlines), closed, dead    events; whether those exist; state
+//	fetcher          events; dead letters                  existence of what it writes; state
+//	export … reset   their category's outcomes and dead    existence of what it writes; state
+//	status-reporter  outcomes (deadlines), closed, dead    events; existence of what it writes; state
 //	sweep            deliveries, outcomes (swept)          all streams; state
 //	lag-exporter     watermarks                            all streams
 //	tieback          replays, resolutions; links           all streams; state
 //	provisioner      nothing, but creates streams          nothing
 //
-// Permissions alone are not enough: JetStream sends its reply to any reply subject that the requester names, with its own
-// rights, so a reader could have a reply executed as a command. Between accounts the broker replaces the reply subject and
-// delivers the reply in the requester's account, where it reaches nothing that the service could not publish itself.
+// Permissions alone are not enough: JetStream publishes a reply, with JetStream's own rights, to any subject that the
+// requester names. Within one account, a service with read access could therefore make a reply act as a command. Between
+// accounts the broker replaces the reply subject and delivers the reply in the requester's account, where it reaches
+// nothing that the service could not publish itself.
 //
 // Permissions restrict subjects, not contents: any worker may end any request under "_". The status-reporter accepts of an
 // outcome only what its subject allows; see admit there.
 //
 // Only the provisioner may create, change or delete a stream, a bucket or a consumer. Scans therefore use direct gets and
-// no consumers: the deliver subject of a consumer would be another reply subject of the service's choice.
+// no consumers: a service could choose a consumer's deliver subject freely, which has the same danger.
 type user struct {
 	name       string
 	writes     []string // subjects
@@ -77,8 +78,9 @@ func users() []user {
 // swept matches the sweep's checkpoints, one key for each company.
 const swept = "swept.>"
 
-// worker returns the user of a category's worker. It ends events whose subject it can't parse under "_", but not their
-// replays; the status-reporter accepts only failures from there.
+// worker returns the user of a category's worker. If it can't parse the subject of an event, it publishes the outcome
+// under "_" without a run; it has no permission for a replay's run there. The status-reporter accepts only failures from
+// there.
 func worker(c catalogue.Category) user {
 	ends := []string{fmt.Sprintf("tb.outcome.%s.>", c), fmt.Sprintf("tb.dead.%s.>", c), "tb.outcome._._.*.*", "tb.dead._._.*.*"}
 	u := user{name: string(c), writes: ends, lookups: ends, state: true, procore: true}
@@ -117,8 +119,8 @@ type grant struct {
 	many    bool // a request may have several replies
 }
 
-// APIPrefix replaces $JS.API in the accounts of services, where $JS.API is the API of the account itself, which has no
-// JetStream.
+// APIPrefix is the prefix by which services reach JetStream's API. $JS.API itself would mean the API of the service's own
+// account, which has no JetStream.
 const APIPrefix = "tieback.api"
 
 // JetStreamAPI is the prefix of JetStream's API in the account of the streams.
@@ -204,8 +206,8 @@ func (g *grants) api(subjects ...string) {
 }
 
 // consumes adds what the service of a durable consumer needs to pull messages and to ack them. Ack subjects have two forms,
-// the longer one with domain and account before the stream. The number of tokens is exact, so that an ack of one consumer
-// can't be parsed as the other form of another consumer's.
+// the longer one with domain and account before the stream. The number of tokens of the short one is exact, so that no
+// subject matches the short form for one consumer and the long form for another.
 func (g *grants) consumes(d Durable) {
 	of := d.Kind.Stream() + "." + d.Name
 	g.api("CONSUMER.INFO." + of)

@@ -64,12 +64,13 @@ func (b Bucket) Subject(key string) string { return "$KV." + string(b) + "." + k
 
 // Config are the settings of the streams that an operator chooses.
 type Config struct {
-	Replicas  int           // of every stream, at least; 0: 1
+	Replicas  int           // minimum number of replicas of each stream; 0 means 1
 	Retention time.Duration // of the pipeline's streams; 0: 30 days
 }
 
-// version is the version of the configuration of streams, buckets and durable consumers. Every change of it adds
-// one. It is stored in their metadata, so that an older version does not revert the configuration of a newer one.
+// version is the version of the configuration of streams, buckets and durable consumers. Increment it with every change
+// to that configuration. It is stored in their metadata, so that an older version does not revert the configuration of a
+// newer one.
 const (
 	version    = 1
 	versionKey = "tieback.layout"
@@ -154,12 +155,13 @@ func QuotaStream(c Config) Stream {
 	}}
 }
 
-// For returns the configuration of a stream that has the given number of replicas; 0: it does not exist. For never lowers
-// the number: a command that runs in a shell without TIEBACK_NATS_REPLICAS must not remove replicas.
+// For returns the configuration to create or update the stream with. replicas is the number that it has now, or 0 if it
+// does not exist. For never lowers the number: a command that runs in a shell without TIEBACK_NATS_REPLICAS must not
+// remove replicas.
 //
 // A volatile stream is not synced to disk, but must exist after a restart, because services may have no right to create
-// it. With replicas it is in memory, as the cluster keeps the configuration. A single broker would lose that, so there it
-// is a file with asynchronous writes.
+// it. With several replicas its storage is memory, because the cluster keeps the stream's configuration. A single broker
+// would lose that configuration, so there it is a file with asynchronous writes.
 func (s Stream) For(replicas int) jetstream.StreamConfig {
 	cfg := s.StreamConfig
 	cfg.Metadata = metadata()

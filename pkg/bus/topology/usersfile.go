@@ -19,7 +19,7 @@ func accountOf(service string) string { return tiebackAccount + "-" + service }
 //
 //	accounts { include "users.conf" }
 //
-// keys has the public nkeys (U…) of each service by its name: one, or two during a rotation. A service without a key is an
+// keys maps the name of a service to its public nkeys (U…): one, or two during a rotation. A service without a key is an
 // error. The file contains no secret.
 func UsersFile(keys map[string][]string) ([]byte, error) {
 	all := users()
