@@ -349,6 +349,11 @@ func baseRun(run string) string {
 	return bus.Subject{Run: run}.OfEvent().Run
 }
 
+// reportedAnyType reports whether the end of a run of any type was reported to Procore.
+func (t *Timeline) reportedAnyType(run string) bool {
+	return slices.ContainsFunc(t.Reports, func(r Report) bool { return r.Run == run })
+}
+
 // reported reports whether the end of a run of a type was reported to Procore.
 func (t *Timeline) reported(run, eventType string) bool {
 	return slices.ContainsFunc(t.Reports, func(r Report) bool { return r.Run == run && r.Type == eventType })
@@ -395,6 +400,8 @@ func (t *Timeline) stageOf(r *Run) Stage {
 		return Stage{StatusReporter, bus.Outcome, late, r.Late, true}
 	case r.Late.exists() || t.reported(r.Name, r.Type):
 		return Stage{}
+	case r.Type == catalogue.Unknown && t.reportedAnyType(r.Name):
+		return Stage{} // the status-reporter had its event, which the stream no longer has
 	case r.Outcome.exists() && !t.refusedBeforeFetch(r):
 		return Stage{StatusReporter, bus.Outcome, r.Name, r.Outcome, true}
 	case r.Event.exists():
