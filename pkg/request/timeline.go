@@ -316,8 +316,7 @@ func (t *Timeline) settle() *Timeline {
 
 // published reports whether the request has a message in the run of a replay, at any stage.
 func (t *Timeline) published(s bus.Subject) bool {
-	return slices.ContainsFunc(t.Runs, func(r *Run) bool { return r.Name == s.Run }) ||
-		slices.ContainsFunc(t.Reports, func(r Report) bool { return r.Run == s.Run })
+	return slices.ContainsFunc(t.Runs, func(r *Run) bool { return r.Name == s.Run }) || t.reportedAnyType(s.Run)
 }
 
 // run returns the run with a name and a type, and adds it if necessary. The run of a late outcome is that of its event.

@@ -98,3 +98,16 @@ func TestOutcomeOfAnotherTypeEndsNoEvent(t *testing.T) {
 		}
 	}
 }
+
+// Only the status-reporter reports, and only an outcome whose event it has read. Its report ends a delivery whose event the
+// stream has lost since.
+func TestReportEndsDeliveryWithoutEvent(t *testing.T) {
+	delivered := recorded(t, 1, bus.Delivery, "", &tiebackv1.Delivery{})
+	delivered.Subject = bus.For(bus.Delivery, "", 7, 12)
+	reported := recorded(t, 2, bus.Closed, "", &tiebackv1.Outcome{CloseOuts: []*tiebackv1.CloseOut{{RequestDetailId: 5, Status: tiebackv1.Status_STATUS_SUCCESS}}})
+	reported.Subject = bus.For(bus.Closed, "create_vendor", 7, 12)
+	timeline := Of(12, []bus.Message{delivered, reported}, 0)
+	if s := timeline.Stage(); s.Name != "" || !timeline.Ended() {
+		t.Errorf("it is at %+v, ended %v; want it ended", s, timeline.Ended())
+	}
+}

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -83,7 +84,13 @@ func (a *API) overview(ctx context.Context, asked []int64) (*operatorv1.Overview
 		o.Unread = append(o.Unread, "the pauses: "+err.Error())
 	}
 	for _, n := range report.Attention {
-		if n.Company == 0 && n.Kind != status.KindDeadLetters || seen(n.Company) || all {
+		if n.Kind == status.KindDeadLetters && !all {
+			n = unresolved(report.Companies, seen)
+			if n.Count == 0 {
+				continue
+			}
+		}
+		if n.Company == 0 || seen(n.Company) || all {
 			o.Attention = append(o.Attention, &operatorv1.Attention{Kind: n.Kind, CompanyId: n.Company, Stage: n.Stage, Text: n.Text, Action: n.Action, Since: at(n.Since), Count: n.Count})
 		}
 	}
@@ -109,6 +116,18 @@ func (a *API) overview(ctx context.Context, asked []int64) (*operatorv1.Overview
 		}
 	}
 	return o, nil
+}
+
+// unresolved counts the dead letters of the companies that are seen.
+func unresolved(companies []status.Company, seen func(int64) bool) status.Attention {
+	n := status.Attention{Kind: status.KindDeadLetters, Action: "tieback dead list"}
+	for _, c := range companies {
+		if seen(c.ID) {
+			n.Count += uint64(c.DeadLetters) //nolint:gosec // a count
+		}
+	}
+	n.Text = fmt.Sprintf("%d dead letters are unresolved", n.Count)
+	return n
 }
 
 // report reads a report. Reports are read one at a time, as each continues the count of the last one.
