@@ -11,9 +11,9 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/bus/topology"
+	"github.com/tieback/tieback/services/console/operator/doctor"
 	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/tieback/internal/sitetest"
-	"github.com/tieback/tieback/services/tieback/operator/doctor"
 )
 
 // The buckets are streams, too, and a consumer is more than its filter.

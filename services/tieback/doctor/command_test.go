@@ -13,11 +13,11 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/services/console/operator/doctor"
 	"github.com/tieback/tieback/services/provisioner"
 	"github.com/tieback/tieback/services/sandbox"
 	command "github.com/tieback/tieback/services/tieback/doctor"
 	"github.com/tieback/tieback/services/tieback/internal/sitetest"
-	"github.com/tieback/tieback/services/tieback/operator/doctor"
 )
 
 // served is a company that is set up and served, on a broker of its own.

@@ -11,9 +11,9 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/state"
+	"github.com/tieback/tieback/services/console/operator/doctor"
 	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/tieback/internal/sitetest"
-	"github.com/tieback/tieback/services/tieback/operator/doctor"
 )
 
 // by is credentials for a named client, new or there already.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/procore"
+	"github.com/tieback/tieback/pkg/procore/connection"
 	"github.com/tieback/tieback/pkg/settings"
 	"github.com/tieback/tieback/services/tieback/internal/connect"
 	"github.com/tieback/tieback/services/tieback/internal/terminal"
@@ -91,8 +92,8 @@ Exit codes: 0: everything is as required, or the plan was applied. 1: it failed 
 	fs.StringVar(&f.TimeZone, "time-zone", "", "the company's IANA time zone, such as America/Chicago; default: that of the projects, if all have the same")
 	fs.StringVar(&f.Since, "since", "", "process only requests made in Procore since then, such as 2026-11-30T08:00:00Z; default for a new entry: now")
 	fs.Int64Var(&f.CodeList, "standard-cost-code-list", 0, "the standard cost code list of an existing ERP connection that Procore does not show")
-	fs.StringVar(&f.Namespace, "namespace", "", "the namespace of our hook in Procore (default "+Namespace+"); kept in the companies file")
-	fs.StringVar(&f.APIVersion, "api-version", "", "the version of deliveries (default for a new hook: "+APIVersion+"; ingest reads all)")
+	fs.StringVar(&f.Namespace, "namespace", "", "the namespace of our hook in Procore (default "+connection.Namespace+"); kept in the companies file")
+	fs.StringVar(&f.APIVersion, "api-version", "", "the version of deliveries (default for a new hook: "+connection.APIVersion+"; ingest reads all)")
 	fs.BoolVar(&f.SendMetadata, "send-metadata", false, "send the ERP metadata even if Procore seems to have it")
 	fs.BoolVar(&f.RotateToken, "rotate-token", false, "add a new webhook token; run setup again later to remove the old one")
 	fs.BoolVar(&f.WithoutIngest, "without-ingest", false, "change the hook's token without asking ingest whether it accepts it; if it does not, deliveries fail")

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/tieback/tieback/pkg/company"
+	"github.com/tieback/tieback/pkg/procore/connection"
 	"github.com/tieback/tieback/pkg/tokenhash"
 )
 
@@ -45,7 +46,7 @@ func (w *work) readEntry() (err error) {
 		}
 		return usageError{err}
 	}
-	w.Namespace = cmp.Or(w.company.WebhookNamespace, Namespace)
+	w.Namespace = cmp.Or(w.company.WebhookNamespace, connection.Namespace)
 	if w.Remove {
 		return nil
 	}

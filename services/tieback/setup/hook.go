@@ -3,17 +3,16 @@ package setup
 import (
 	"cmp"
 	"context"
-	"crypto/subtle"
 	"fmt"
 	"slices"
 	"strings"
 
-	"github.com/tieback/tieback/pkg/company"
+	"github.com/tieback/tieback/pkg/procore/connection"
 )
 
 // rank sorts the hook to keep first: one with a trigger for ERP requests has events in its queue.
-func rank(hooks []Hook, destination string) {
-	worth := func(h Hook) (n int) {
+func rank(hooks []connection.Hook, destination string) {
+	worth := func(h connection.Hook) (n int) {
 		if h.Listens() > 0 {
 			n += 2
 		}
@@ -22,49 +21,14 @@ func rank(hooks []Hook, destination string) {
 		}
 		return n
 	}
-	slices.SortFunc(hooks, func(a, b Hook) int {
+	slices.SortFunc(hooks, func(a, b connection.Hook) int {
 		return cmp.Or(cmp.Compare(worth(b), worth(a)), cmp.Compare(a.ID, b.ID))
 	})
 }
 
-// Sends reports whether the hook sends a token, as far as Procore shows its header: completely, or only its
-// last characters. shown is false if Procore shows too little.
-func (h Hook) Sends(token company.Secret) (sends, shown bool) {
-	want := "Bearer " + string(token)
-	if subtle.ConstantTimeCompare([]byte(h.Header), []byte(want)) == 1 {
-		return true, true
-	}
-	end, masked := h.End()
-	if !masked {
-		return false, h.Header != ""
-	}
-	return end != "" && strings.HasSuffix(want, end), end != ""
-}
-
-// shownEnd is the number of characters that Procore shows at the end of a masked header, according to its
-// reference.
-const shownEnd = 5
-
-// End returns the visible end of a masked header, or "" if there is nothing to compare. masked is false if
-// the header is not shown, or shown completely. Procore does not document its mask: End recognizes stars,
-// dots and one repeated letter.
-func (h Hook) End() (end string, masked bool) {
-	hidden, end := h.Header[:max(0, len(h.Header)-shownEnd)], h.Header[max(0, len(h.Header)-shownEnd):]
-	mask, whole := strings.CutPrefix(hidden, "Bearer ")
-	if h.Header == "" || whole && mask != "" && !strings.ContainsAny(mask, maskSigns) && strings.Trim(mask, mask[:1]) != "" {
-		return "", false
-	}
-	if strings.ContainsAny(end, maskSigns) {
-		return "", true
-	}
-	return end, true
-}
-
-const maskSigns = "*•●…#[]<>"
-
 // sends is Hook.Sends for the newest token. If the visible end is also that of an older token, shown is
 // false.
-func (w *work) sends(h Hook) (sends, shown bool) {
+func (w *work) sends(h connection.Hook) (sends, shown bool) {
 	sends, shown = h.Sends(w.newest())
 	_, masked := h.End()
 	for _, older := range w.tokens[:max(0, len(w.tokens)-1)] {
@@ -74,8 +38,6 @@ func (w *work) sends(h Hook) (sends, shown bool) {
 	}
 	return sends, shown
 }
-
-func (h Hook) String() string { return fmt.Sprintf("webhook hook %d", h.ID) }
 
 func (w *work) headers() map[string]string {
 	return map[string]string{"Authorization": "Bearer " + string(w.newest())}
@@ -95,7 +57,7 @@ func (w *work) stepsOfHook() {
 }
 
 // differs returns the differences between the hook and what it should be.
-func (w *work) differs(h Hook) (why []string) {
+func (w *work) differs(h connection.Hook) (why []string) {
 	if h.URL != w.destination() {
 		why = append(why, fmt.Sprintf("delivers to %s, should deliver to %s", h.URL, w.destination()))
 	}
@@ -115,13 +77,13 @@ func (w *work) differs(h Hook) (why []string) {
 }
 
 func (w *work) createHook(ctx context.Context) error {
-	version := cmp.Or(w.APIVersion, APIVersion)
-	h, err := w.api().createHook(ctx, write{APIVersion: version, Namespace: w.Namespace, URL: w.destination(), Headers: w.headers()})
+	version := cmp.Or(w.APIVersion, connection.APIVersion)
+	h, err := w.api().CreateHook(ctx, connection.HookSettings{APIVersion: version, Namespace: w.Namespace, URL: w.destination(), Headers: w.headers()})
 	if err != nil {
 		return err
 	}
 	h.Namespace, h.APIVersion = w.Namespace, cmp.Or(h.APIVersion, version)
-	w.hooks = []Hook{h}
+	w.hooks = []connection.Hook{h}
 	return nil
 }
 
@@ -131,12 +93,12 @@ func (w *work) changeHook(ctx context.Context) error {
 		return err
 	}
 	h := w.hooks[0]
-	return w.api().updateHook(ctx, h.ID, write{APIVersion: w.APIVersion, Namespace: w.Namespace, URL: w.destination(), Headers: w.headers()})
+	return w.api().UpdateHook(ctx, h.ID, connection.HookSettings{APIVersion: w.APIVersion, Namespace: w.Namespace, URL: w.destination(), Headers: w.headers()})
 }
 
 func (w *work) stepsOfTrigger() {
 	const what = "trigger ERP Requests / create"
-	create := func(ctx context.Context) error { return w.api().createTrigger(ctx, w.hooks[0]) }
+	create := func(ctx context.Context) error { return w.api().CreateTrigger(ctx, w.hooks[0]) }
 	if len(w.hooks) == 0 {
 		w.plan.add(Create, create, what, "of the new hook")
 		return
@@ -144,7 +106,7 @@ func (w *work) stepsOfTrigger() {
 	h := w.hooks[0]
 	found := 0
 	for _, t := range h.Triggers {
-		if !t.ours() {
+		if !t.ForRequests() {
 			w.plan.note("hook %d also has a trigger %s / %s: its deliveries are acknowledged and ignored", h.ID, t.Resource, t.Event)
 			continue
 		}
@@ -152,7 +114,7 @@ func (w *work) stepsOfTrigger() {
 			w.plan.add(Keep, nil, what, fmt.Sprintf("%d of hook %d", t.ID, h.ID))
 			continue
 		}
-		w.plan.add(Remove, func(ctx context.Context) error { return w.api().deleteTrigger(ctx, h, t.ID) }, fmt.Sprintf("trigger %d of hook %d", t.ID, h.ID), "it exists twice")
+		w.plan.add(Remove, func(ctx context.Context) error { return w.api().DeleteTrigger(ctx, h, t.ID) }, fmt.Sprintf("trigger %d of hook %d", t.ID, h.ID), "it exists twice")
 	}
 	if found == 0 {
 		w.plan.add(Create, create, what, fmt.Sprintf("of hook %d, which has no trigger for ERP requests", h.ID))
@@ -177,7 +139,7 @@ func (w *work) stepsOfDuplicates() {
 			w.plan.note("hook %d is a duplicate with pending deliveries: run this again when they are done (after at most 12 hours)", h.ID)
 			continue
 		}
-		w.plan.add(Remove, func(ctx context.Context) error { return w.api().deleteHook(ctx, h) }, h.String(),
+		w.plan.add(Remove, func(ctx context.Context) error { return w.api().DeleteHook(ctx, h) }, h.String(),
 			fmt.Sprintf("a duplicate in the namespace %s, to %s", h.Namespace, h.URL))
 	}
 }
@@ -213,7 +175,7 @@ func (w *work) stepsOfRemoval() {
 		} else if h.Failing < 0 {
 			detail += "; its pending deliveries, if there are any, are lost to the webhook"
 		}
-		w.plan.add(Remove, func(ctx context.Context) error { return w.api().deleteHook(ctx, h) }, h.String(), detail)
+		w.plan.add(Remove, func(ctx context.Context) error { return w.api().DeleteHook(ctx, h) }, h.String(), detail)
 	}
 	w.plan.note("not removed: the ERP connection in Procore (an administrator deactivates ERP Integrations there), the company's entry %s and its webhook token, "+
 		"the links and the history in the broker, and the ERP's books. Remove the entry from the file and restart the services to disconnect the company. "+

@@ -10,6 +10,7 @@ import (
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/procore"
+	"github.com/tieback/tieback/pkg/procore/connection"
 	"github.com/tieback/tieback/pkg/procore/metadata"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
@@ -37,11 +38,11 @@ type work struct {
 	erp      *tiebackv1.CapabilitiesResponse
 	metadata map[string]any
 
-	connection *Connection // nil: none, or Procore does not show it
-	shown      bool        // Procore shows connections
-	hooks      []Hook      // of the namespace, the one to keep first
-	reached    reach       // ingest's answer to the newest token
-	served     reach       // ingest's answer to any token in use: accepts if it accepts one of them
+	connection *connection.ERP   // nil: none, or Procore does not show it
+	shown      bool              // Procore shows connections
+	hooks      []connection.Hook // of the namespace, the one to keep first
+	reached    reach             // ingest's answer to the newest token
+	served     reach             // ingest's answer to any token in use: accepts if it accepts one of them
 }
 
 func (w *work) defaults() {
@@ -79,7 +80,7 @@ func (w *work) look(ctx context.Context) error {
 		if err := w.lookAtERP(ctx); err != nil {
 			return err
 		}
-		if w.connection, w.shown, err = api.Connection(ctx); err != nil {
+		if w.connection, w.shown, err = api.ERP(ctx); err != nil {
 			return err
 		}
 		w.lookAtZone(ctx)
@@ -112,7 +113,7 @@ func (w *work) lookForOtherHooks(ctx context.Context) error {
 
 // lookAtClock checks the permissions. It sets since of a new entry to the current time of Procore's clock:
 // earlier requests are not processed. Later runs keep the time.
-func (w *work) lookAtClock(ctx context.Context, api *API) error {
+func (w *work) lookAtClock(ctx context.Context, api *connection.API) error {
 	if !w.fresh || w.entry.Get("since") != "" {
 		return api.Permitted(ctx)
 	}
@@ -126,11 +127,11 @@ func (w *work) lookAtClock(ctx context.Context, api *API) error {
 // id is the company's id in Procore.
 func (w *work) id() int64 { return w.Options.Company }
 
-func (w *work) api() *API {
-	return &API{Session: w.session, Company: w.id(), Backoff: w.Backoff, Waiting: w.Waiting}
+func (w *work) api() *connection.API {
+	return &connection.API{Session: w.session, Company: w.id(), Backoff: w.Backoff, Waiting: w.Waiting}
 }
 
-func (w *work) destination() string { return Destination(w.entry.Get("url"), w.id()) }
+func (w *work) destination() string { return connection.Destination(w.entry.Get("url"), w.id()) }
 
 // newest returns the token that the hook should send, or "" if there is none yet.
 func (w *work) newest() company.Secret {

@@ -1,15 +1,14 @@
 package setup
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/tieback/tieback/pkg/company"
+	"github.com/tieback/tieback/pkg/procore/connection"
 )
 
 // reach is ingest's response to a test delivery, which has no content and is not stored.
@@ -22,39 +21,11 @@ const (
 	silent          // no response from here, or not from ingest; Procore may still reach it
 )
 
-// Probe asks ingest at a company's destination whether it accepts a token. It returns an error if that can't
-// be determined from here.
-func Probe(ctx context.Context, client *http.Client, destination string, id int64, token company.Secret) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	body := fmt.Appendf(nil, `{"id":0,"event_type":"probe","resource_name":"Tieback Setup","resource_id":0,"company_id":%d}`, id)
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, destination, bytes.NewReader(body))
-	if err != nil {
-		return false, err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Authorization", "Bearer "+string(token))
-	noRedirect := *client
-	noRedirect.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // the token is for nobody else
-	resp, err := noRedirect.Do(req)
-	if err != nil {
-		return false, err
-	}
-	_ = resp.Body.Close()
-	switch resp.StatusCode {
-	case http.StatusOK:
-		return true, nil
-	case http.StatusUnauthorized:
-		return false, nil
-	}
-	return false, fmt.Errorf("%s responded %d, which ingest would not do", destination, resp.StatusCode)
-}
-
 func (w *work) probe(ctx context.Context, token company.Secret) reach {
 	if w.entry.Get("url") == "" {
 		return notProbed
 	}
-	accepted, err := Probe(ctx, w.Client, w.destination(), w.id(), token)
+	accepted, err := connection.Probe(ctx, w.Client, w.destination(), w.id(), token)
 	switch {
 	case err != nil:
 		return silent
@@ -85,7 +56,7 @@ func (w *work) probeTokens(ctx context.Context) {
 // probed reports whether ingest was asked about the token that the hook sends: Procore shows it completely,
 // or its visible end is that of a token in the file. Otherwise the hook may send a token that is not in the
 // file but that ingest accepts.
-func (w *work) probed(h Hook) bool {
+func (w *work) probed(h connection.Hook) bool {
 	if _, masked := h.End(); !masked {
 		return h.Header != ""
 	}

@@ -29,12 +29,6 @@ import (
 	"github.com/tieback/tieback/pkg/procore"
 )
 
-// Namespace is the default namespace of our hooks in Procore.
-const Namespace = "tieback"
-
-// APIVersion is the payload version of deliveries that a new hook requests. ingest reads all versions.
-const APIVersion = "v2.0"
-
 // Options are the options of a company's setup. Empty ones keep the values in the companies file.
 type Options struct {
 	Company int64
@@ -53,7 +47,7 @@ type Options struct {
 	CodeList         int64  // standard cost code list, if Procore does not show the connection
 
 	Namespace  string // of our hook; stored in the entry
-	APIVersion string // "": APIVersion for a new hook, any version for an existing one
+	APIVersion string // "": that of package connection for a new hook, any version for an existing one
 
 	SendMetadata bool // even if Procore seems to have it
 	RotateToken  bool
@@ -121,11 +115,6 @@ func base(raw string) (string, error) {
 		return "", usagef("--url %s: give only the base URL; /webhooks/procore/<company> is appended", raw)
 	}
 	return strings.TrimRight(raw, "/"), nil
-}
-
-// Destination returns the URL to which Procore delivers for a company.
-func Destination(base string, id int64) string {
-	return fmt.Sprintf("%s/webhooks/procore/%d", strings.TrimRight(base, "/"), id)
 }
 
 // Make reads the current state and returns the plan. It changes nothing. An error that is ErrUsage must be

@@ -5,9 +5,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tieback/tieback/services/console/operator/doctor"
 	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/tieback/internal/sitetest"
-	"github.com/tieback/tieback/services/tieback/operator/doctor"
 )
 
 var since = regexp.MustCompile(`(?m)^ +since: "?([0-9TZ:-]+)"?$`)

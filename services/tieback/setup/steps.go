@@ -2,14 +2,14 @@ package setup
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"reflect"
 	"strings"
 
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/procore"
+	"github.com/tieback/tieback/pkg/procore/connection"
+	"github.com/tieback/tieback/pkg/procore/metadata"
 )
 
 // steps plans the changes, in an order in which the setup may stop after any step.
@@ -61,33 +61,19 @@ func (w *work) metadataStep(has map[string]any) {
 		w.plan.add(Change, send, what, "sent again, as requested")
 	case has == nil:
 		w.plan.add(Keep, nil, what, "Procore does not show it; --send-metadata sends it, and so does Sync Metadata in Procore")
-	case SameMetadata(has, w.metadata):
+	case metadata.Same(has, w.metadata):
 		w.plan.add(Keep, nil, what, "as generated from the connector and metadata_file")
 	default:
 		w.plan.add(Change, send, what, "it differs from the connector and metadata_file")
 	}
 }
 
-// SameMetadata reports whether Procore's metadata equals the wanted one.
-func SameMetadata(has, want map[string]any) bool {
-	return reflect.DeepEqual(plain(has), plain(want))
-}
-
-// plain returns a document as decoded JSON, whatever its Go types.
-func plain(doc map[string]any) (v any) {
-	raw, err := json.Marshal(doc)
-	if err == nil {
-		_ = json.Unmarshal(raw, &v) // it was just marshaled
-	}
-	return v
-}
-
 // connect creates the ERP connection and stores its cost code list.
 func (w *work) connect(ctx context.Context) error {
-	c, err := w.api().CreateConnection(ctx, w.entry.Get("url"), w.metadata)
+	c, err := w.api().CreateERP(ctx, w.entry.Get("url"), w.metadata)
 	var refused *procore.StatusError
 	switch {
-	case errors.As(err, &refused) && !errors.Is(err, ErrForbidden):
+	case errors.As(err, &refused) && !errors.Is(err, connection.ErrForbidden):
 		return fmt.Errorf("%w. If the company already has a connection that Procore does not show, give its list: --standard-cost-code-list N", err)
 	case fault.ClassOf(err) == fault.Ambiguous:
 		return fmt.Errorf("%w. It may have been created anyway: run this again", err)

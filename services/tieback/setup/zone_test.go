@@ -8,9 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tieback/tieback/services/console/operator/doctor"
 	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/tieback/internal/sitetest"
-	"github.com/tieback/tieback/services/tieback/operator/doctor"
 )
 
 // project makes a project in Procore; the list of projects shows zone, and the project itself tz_name.

@@ -13,9 +13,9 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/tieback/tieback/pkg/bus/bustest"
+	"github.com/tieback/tieback/services/console/operator/doctor"
 	"github.com/tieback/tieback/services/tieback/command"
 	doctorcommand "github.com/tieback/tieback/services/tieback/doctor"
-	"github.com/tieback/tieback/services/tieback/operator/doctor"
 )
 
 // Diagnosis is the output of `tieback doctor`.

@@ -6,9 +6,9 @@ import (
 	"strings"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/procore/connection"
 	"github.com/tieback/tieback/pkg/state"
 	"github.com/tieback/tieback/services/console/operator/links"
-	"github.com/tieback/tieback/services/tieback/setup"
 )
 
 // readLinks reads the links of the companies for checkProjects.
@@ -34,7 +34,7 @@ func (d *Doctor) readLinks(ctx context.Context, r *findings, b *bus.Bus) {
 const maxListed = 20
 
 // checkProjects checks that Procore lists all projects that have links.
-func (d *Doctor) checkProjects(ctx context.Context, r *findings, api *setup.API) {
+func (d *Doctor) checkProjects(ctx context.Context, r *findings, api *connection.API) {
 	const check = "projects"
 	known, read := d.links[api.Company]
 	if !read {

@@ -1,10 +1,13 @@
-package setup
+package connection
 
 import (
 	"context"
+	"crypto/subtle"
 	"errors"
+	"fmt"
 	"strings"
 
+	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/pkg/procore/erplog"
 )
@@ -27,8 +30,8 @@ type Trigger struct {
 	Event    string
 }
 
-// ours reports whether the trigger fires for new ERP requests. Procore shows "create" as CREATE.
-func (t Trigger) ours() bool {
+// ForRequests reports whether the trigger fires for new ERP requests. Procore shows "create" as CREATE.
+func (t Trigger) ForRequests() bool {
 	return strings.EqualFold(t.Resource, erpRequests) && strings.EqualFold(t.Event, "create")
 }
 
@@ -37,7 +40,7 @@ const erpRequests = "ERP Requests"
 // Listens returns the number of the hook's triggers for new ERP requests. It should be one.
 func (h Hook) Listens() (n int) {
 	for _, t := range h.Triggers {
-		if t.ours() {
+		if t.ForRequests() {
 			n++
 		}
 	}
@@ -112,15 +115,16 @@ func (a *API) failing(ctx context.Context, h Hook) int {
 	return n
 }
 
-// write has the settings of a hook to write; empty ones do not change.
-type write struct {
+// HookSettings are the settings of a hook to write. Empty ones do not change.
+type HookSettings struct {
 	APIVersion string            `json:"api_version,omitempty"`
 	Namespace  string            `json:"namespace"`
 	URL        string            `json:"destination_url,omitempty"`
 	Headers    map[string]string `json:"destination_headers,omitempty"`
 }
 
-func (a *API) createHook(ctx context.Context, h write) (Hook, error) {
+// CreateHook creates a hook.
+func (a *API) CreateHook(ctx context.Context, h HookSettings) (Hook, error) {
 	o, err := a.object(ctx, procore.Call{Route: procore.CreateHook, Body: map[string]any{"company_id": a.Company, "hook": h}})
 	made := hookOf(o)
 	if err == nil && made.ID == 0 {
@@ -129,23 +133,26 @@ func (a *API) createHook(ctx context.Context, h write) (Hook, error) {
 	return made, err
 }
 
-func (a *API) updateHook(ctx context.Context, id int64, h write) error {
+// UpdateHook changes a hook in place.
+func (a *API) UpdateHook(ctx context.Context, id int64, h HookSettings) error {
 	_, err := a.do(ctx, procore.Call{Route: procore.UpdateHook, ID: id, Body: map[string]any{"company_id": a.Company, "hook": h}})
 	return err
 }
 
-// deleteHook deletes a hook with its triggers. It is no error if the hook does not exist.
-func (a *API) deleteHook(ctx context.Context, h Hook) error {
+// DeleteHook deletes a hook with its triggers. It is no error if the hook does not exist.
+func (a *API) DeleteHook(ctx context.Context, h Hook) error {
 	return gone(a.do(ctx, procore.Call{Route: procore.DeleteHook, ID: h.ID, Query: procore.Query("company_id", a.Company)}))
 }
 
-func (a *API) createTrigger(ctx context.Context, h Hook) error {
+// CreateTrigger creates the trigger for new ERP requests.
+func (a *API) CreateTrigger(ctx context.Context, h Hook) error {
 	body := map[string]any{"company_id": a.Company, "api_version": h.APIVersion, "trigger": map[string]string{"resource_name": erpRequests, "event_type": "create"}}
 	_, err := a.do(ctx, procore.Call{Route: procore.CreateTrigger, ID: h.ID, Body: body})
 	return err
 }
 
-func (a *API) deleteTrigger(ctx context.Context, h Hook, id int64) error {
+// DeleteTrigger deletes a trigger. It is no error if the trigger does not exist.
+func (a *API) DeleteTrigger(ctx context.Context, h Hook, id int64) error {
 	return gone(a.do(ctx, procore.Call{Route: procore.DeleteTrigger, Hook: h.ID, ID: id, Query: procore.Query("company_id", a.Company)}))
 }
 
@@ -155,3 +162,40 @@ func gone(_ []byte, err error) error {
 	}
 	return err
 }
+
+// Sends reports whether the hook sends a token, as far as Procore shows its header: completely, or only its
+// last characters. shown is false if Procore shows too little.
+func (h Hook) Sends(token company.Secret) (sends, shown bool) {
+	want := "Bearer " + string(token)
+	if subtle.ConstantTimeCompare([]byte(h.Header), []byte(want)) == 1 {
+		return true, true
+	}
+	end, masked := h.End()
+	if !masked {
+		return false, h.Header != ""
+	}
+	return end != "" && strings.HasSuffix(want, end), end != ""
+}
+
+// shownEnd is the number of characters that Procore shows at the end of a masked header, according to its
+// reference.
+const shownEnd = 5
+
+// End returns the visible end of a masked header, or "" if there is nothing to compare. masked is false if
+// the header is not shown, or shown completely. Procore does not document its mask: End recognizes stars,
+// dots and one repeated letter.
+func (h Hook) End() (end string, masked bool) {
+	hidden, end := h.Header[:max(0, len(h.Header)-shownEnd)], h.Header[max(0, len(h.Header)-shownEnd):]
+	mask, whole := strings.CutPrefix(hidden, "Bearer ")
+	if h.Header == "" || whole && mask != "" && !strings.ContainsAny(mask, maskSigns) && strings.Trim(mask, mask[:1]) != "" {
+		return "", false
+	}
+	if strings.ContainsAny(end, maskSigns) {
+		return "", true
+	}
+	return end, true
+}
+
+const maskSigns = "*•●…#[]<>"
+
+func (h Hook) String() string { return fmt.Sprintf("webhook hook %d", h.ID) }

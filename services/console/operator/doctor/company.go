@@ -10,13 +10,13 @@ import (
 
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/connector"
+	"github.com/tieback/tieback/pkg/procore/connection"
 	"github.com/tieback/tieback/pkg/procore/metadata"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/tieback/setup"
 )
 
 // checkCompany checks one company. It returns nil if Procore refuses its calls.
-func (d *Doctor) checkCompany(ctx context.Context, r *findings, c *company.Company) *setup.API {
+func (d *Doctor) checkCompany(ctx context.Context, r *findings, c *company.Company) *connection.API {
 	d.checkZone(r, c)
 	checkSince(r, c)
 	erp := d.checkConnector(ctx, r, c)
@@ -32,7 +32,7 @@ func (d *Doctor) checkCompany(ctx context.Context, r *findings, c *company.Compa
 		r.problem("procore", "", "%v", err)
 		return nil
 	}
-	api := &setup.API{Session: session, Company: c.ID, Backoff: 200 * time.Millisecond, Waiting: func(time.Duration, string) {}}
+	api := &connection.API{Session: session, Company: c.ID, Backoff: 200 * time.Millisecond, Waiting: func(time.Duration, string) {}}
 	if !d.checkAccess(ctx, r, api) {
 		return nil
 	}
@@ -105,12 +105,12 @@ func (d *Doctor) checkConnector(ctx context.Context, r *findings, c *company.Com
 }
 
 // checkAccess makes a call that needs a token and the app's basic permissions, and compares Procore's clock with ours.
-func (d *Doctor) checkAccess(ctx context.Context, r *findings, api *setup.API) bool {
+func (d *Doctor) checkAccess(ctx context.Context, r *findings, api *connection.API) bool {
 	const check = "procore"
 	began := time.Now()
 	now, err := api.Clock(ctx)
 	switch {
-	case errors.Is(err, setup.ErrForbidden):
+	case errors.Is(err, connection.ErrForbidden):
 		r.problem(check, "install the app for the company, with its permissions", "%v", err)
 		return false
 	case err != nil:
@@ -124,13 +124,13 @@ func (d *Doctor) checkAccess(ctx context.Context, r *findings, api *setup.API) b
 	return true
 }
 
-func (d *Doctor) checkConnection(ctx context.Context, r *findings, api *setup.API, c *company.Company, erp *tiebackv1.CapabilitiesResponse) {
+func (d *Doctor) checkConnection(ctx context.Context, r *findings, api *connection.API, c *company.Company, erp *tiebackv1.CapabilitiesResponse) {
 	const check = "erp connection"
 	repair := fmt.Sprintf("tieback setup --company %d", c.ID)
 	if c.StandardCostCodeListID == 0 {
 		r.warn(check, repair, "standard_cost_code_list_id is not in the companies file, so standard cost codes can't be synced")
 	}
-	conn, shown, err := api.Connection(ctx)
+	conn, shown, err := api.ERP(ctx)
 	switch {
 	case err != nil:
 		r.problem(check, "", "%v", err)
@@ -156,7 +156,7 @@ func checkMetadata(r *findings, has map[string]any, c *company.Company, erp *tie
 	case err != nil:
 		r.problem(check, "correct the file", "%v", err)
 	case has == nil: // Procore does not show it
-	case !setup.SameMetadata(has, want):
+	case !metadata.Same(has, want):
 		r.warn(check, repair+", or Sync Metadata in Procore", "Procore's metadata differs from that of the connector and metadata_file")
 	default:
 		r.ok(check, "Procore has that of the connector and metadata_file")
@@ -164,12 +164,12 @@ func checkMetadata(r *findings, has map[string]any, c *company.Company, erp *tie
 }
 
 // checkHook checks the company's webhooks in Procore.
-func (d *Doctor) checkHook(ctx context.Context, r *findings, api *setup.API, c *company.Company) {
+func (d *Doctor) checkHook(ctx context.Context, r *findings, api *connection.API, c *company.Company) {
 	const check = "webhook"
 	repair := fmt.Sprintf("tieback setup --company %d", c.ID)
 	namespace := c.WebhookNamespace
 	if namespace == "" {
-		namespace = setup.Namespace
+		namespace = connection.Namespace
 	}
 	hooks, err := api.Hooks(ctx, namespace)
 	switch {
@@ -187,18 +187,18 @@ func (d *Doctor) checkHook(ctx context.Context, r *findings, api *setup.API, c *
 	}
 }
 
-func (d *Doctor) checkOneHook(r *findings, h setup.Hook, c *company.Company, repair string) {
+func (d *Doctor) checkOneHook(r *findings, h connection.Hook, c *company.Company, repair string) {
 	const check = "webhook"
 	bad := len(r.all)
-	path := setup.Destination("", c.ID)
+	path := connection.Destination("", c.ID)
 	switch {
 	case !strings.HasSuffix(h.URL, path):
 		r.problem(check, repair, "webhook %d delivers to %s, but ingest serves %s", h.ID, h.URL, path)
-	case c.URL != "" && h.URL != setup.Destination(c.URL, c.ID):
+	case c.URL != "" && h.URL != connection.Destination(c.URL, c.ID):
 		r.problem(check, repair, "webhook %d delivers to %s, but the companies file has %s", h.ID, h.URL, c.URL)
 	}
 	if !slices.Contains([]string{"v2", "v3", "v4", "v2.0", "v3.0", "v4.0"}, h.APIVersion) {
-		r.warn(check, repair+" --api-version "+setup.APIVersion, "webhook %d sends version %q, which this version of Tieback does not support", h.ID, h.APIVersion)
+		r.warn(check, repair+" --api-version "+connection.APIVersion, "webhook %d sends version %q, which this version of Tieback does not support", h.ID, h.APIVersion)
 	}
 	sends, shown := d.sends(h, c)
 	if shown && !sends {
@@ -233,7 +233,7 @@ func (d *Doctor) checkOneHook(r *findings, h setup.Hook, c *company.Company, rep
 
 // sends reports whether a webhook sends a token of the companies file. shown is false if Procore does not show the token, or
 // if the file can't be read, which is another finding.
-func (d *Doctor) sends(h setup.Hook, c *company.Company) (sends, shown bool) {
+func (d *Doctor) sends(h connection.Hook, c *company.Company) (sends, shown bool) {
 	for _, token := range d.tokens(c) {
 		one, visible := h.Sends(token)
 		sends, shown = sends || one, shown || visible
@@ -265,7 +265,7 @@ func (d *Doctor) checkIngest(ctx context.Context, r *findings, c *company.Compan
 	if len(tokens) == 0 {
 		return // another finding
 	}
-	accepts, err := setup.Probe(ctx, d.Client, setup.Destination(c.URL, c.ID), c.ID, tokens[len(tokens)-1])
+	accepts, err := connection.Probe(ctx, d.Client, connection.Destination(c.URL, c.ID), c.ID, tokens[len(tokens)-1])
 	switch {
 	case err != nil:
 		r.warn(check, "check from outside that Procore can reach it: DNS, certificate, proxy, and whether ingest runs", "no answer at %s from this machine: %v", c.URL, err)

@@ -15,9 +15,9 @@ import (
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/procore"
+	"github.com/tieback/tieback/pkg/procore/connection"
 	"github.com/tieback/tieback/pkg/settings"
 	"github.com/tieback/tieback/pkg/state"
-	"github.com/tieback/tieback/services/tieback/setup"
 )
 
 // Level says how bad a finding is.
@@ -107,7 +107,7 @@ func (d *Doctor) Examine(ctx context.Context) Report {
 	wait.Go(func() { d.checkServices(ctx, services) })
 	companies := map[int64]*findings{}
 	var mu sync.Mutex
-	apis := map[int64]*setup.API{} // of the companies whose calls Procore accepts
+	apis := map[int64]*connection.API{} // of the companies whose calls Procore accepts
 	slots := make(chan struct{}, 8)
 	for id, c := range d.Companies {
 		if !d.selected(id) {

@@ -1,4 +1,6 @@
-package setup
+// Package connection reads and changes what connects a company with Tieback in Procore: its ERP connection and metadata, and its
+// webhook with the trigger for ERP requests.
+package connection
 
 import (
 	"bytes"
@@ -13,16 +15,16 @@ import (
 	"github.com/tieback/tieback/pkg/procore"
 )
 
-// API has the calls to Procore that setup makes.
+// API makes the calls for one company. Its methods may be called concurrently.
 type API struct {
 	Session *procore.Session
 	Company int64
 	Backoff time.Duration                     // before a read is retried
-	Waiting func(d time.Duration, why string) // called before each long wait
+	Waiting func(d time.Duration, why string) // called before each wait of more than 10 s
 }
 
-// Connection is a company's ERP connection in Procore.
-type Connection struct {
+// ERP is a company's ERP connection.
+type ERP struct {
 	ID       int64
 	CodeList int64          // id of the standard cost code list
 	Metadata map[string]any // nil: not shown
@@ -108,9 +110,9 @@ func (a *API) Clock(ctx context.Context) (time.Time, error) {
 	return page.Now, explain(err)
 }
 
-// Connection returns the company's ERP connection, or nil if there is none. Procore documents no call for
+// ERP returns the company's ERP connection, or nil if there is none. Procore documents no call for
 // this; shown is false if the inferred one does not exist.
-func (a *API) Connection(ctx context.Context) (c *Connection, shown bool, err error) {
+func (a *API) ERP(ctx context.Context) (c *ERP, shown bool, err error) {
 	items, err := a.list(ctx, procore.Call{Route: procore.ListConnections})
 	var status *procore.StatusError
 	switch {
@@ -120,16 +122,16 @@ func (a *API) Connection(ctx context.Context) (c *Connection, shown bool, err er
 		return nil, err == nil, err
 	}
 	last := items[len(items)-1]
-	c = &Connection{ID: procore.ID(last["id"]), CodeList: procore.ID(last["standard_cost_code_list_id"])}
+	c = &ERP{ID: procore.ID(last["id"]), CodeList: procore.ID(last["standard_cost_code_list_id"])}
 	c.Metadata, _ = last["metadata"].(map[string]any)
 	return c, true, nil
 }
 
-// CreateConnection creates the company's ERP connection.
-func (a *API) CreateConnection(ctx context.Context, serviceURL string, metadata map[string]any) (Connection, error) {
+// CreateERP creates the company's ERP connection.
+func (a *API) CreateERP(ctx context.Context, serviceURL string, metadata map[string]any) (ERP, error) {
 	body := map[string]any{"connection": map[string]any{"service_url": serviceURL, "metadata": metadata}}
 	o, err := a.object(ctx, procore.Call{Route: procore.CreateConnection, Body: body})
-	return Connection{ID: procore.ID(o["id"]), CodeList: procore.ID(o["standard_cost_code_list_id"]), Metadata: metadata}, err
+	return ERP{ID: procore.ID(o["id"]), CodeList: procore.ID(o["standard_cost_code_list_id"]), Metadata: metadata}, err
 }
 
 // UpdateMetadata updates the metadata of the connection.
