@@ -45,8 +45,13 @@ func classOf(err error) fault.Class {
 	return fault.ClassOf(err)
 }
 
-// put books q and checks that the answer is complete.
-func (s *suite) put(ctx context.Context, c *client, q *tiebackv1.PutRequest) (*tiebackv1.Booking, error) {
+// put books q, which must succeed.
+func (s *suite) put(ctx context.Context, c *client, q *tiebackv1.PutRequest) *tiebackv1.Booking {
+	return must(s.tryPut(ctx, c, q))
+}
+
+// tryPut books q and checks that the answer is complete.
+func (s *suite) tryPut(ctx context.Context, c *client, q *tiebackv1.PutRequest) (*tiebackv1.Booking, error) {
 	a, err := withRetries(ctx, func() (*tiebackv1.PutResponse, error) { return c.Put(ctx, proto.CloneOf(q)) })
 	if err != nil {
 		return nil, fmt.Errorf("put of %s: %s: %w", aNoun(q.Record.Entity), classOf(err), err)
@@ -62,45 +67,38 @@ func (s *suite) put(ctx context.Context, c *client, q *tiebackv1.PutRequest) (*t
 }
 
 // book books a new record of the entity.
-func (s *suite) book(ctx context.Context, e Entity) (*tiebackv1.PutRequest, *tiebackv1.Booking, error) {
-	q, err := s.newPut(ctx, e)
-	if err != nil {
-		return nil, nil, err
-	}
-	b, err := s.put(ctx, s.main, q)
-	return q, b, err
+func (s *suite) book(ctx context.Context, e Entity) (*tiebackv1.PutRequest, *tiebackv1.Booking) {
+	q := s.newPut(ctx, e)
+	return q, s.put(ctx, s.main, q)
 }
 
 // find returns the booking of a key, or nil if it was never booked.
-func (s *suite) find(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.Booking, error) {
+func (s *suite) find(ctx context.Context, q *tiebackv1.PutRequest) *tiebackv1.Booking {
+	return must(s.tryFind(ctx, q))
+}
+
+func (s *suite) tryFind(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.Booking, error) {
 	a, err := withRetries(ctx, func() (*tiebackv1.FindResponse, error) {
 		return s.main.Find(ctx, &tiebackv1.FindRequest{CompanyId: s.target.Company, Key: q.Key, Entity: q.Record.Entity})
 	})
-	if err != nil {
-		return nil, fmt.Errorf("find: %w", err)
-	}
-	return a.GetBooking(), nil
+	return a.GetBooking(), describe("find", err)
 }
 
-// foundAs returns an error if the booking of a key is not b.
+// checkFound returns an error if the booking of a key is not b.
 func (s *suite) checkFound(ctx context.Context, q *tiebackv1.PutRequest, b *tiebackv1.Booking) error {
-	found, err := s.find(ctx, q)
-	switch {
-	case err != nil:
-		return err
-	case found == nil:
+	found := s.find(ctx, q)
+	if found == nil {
 		return fmt.Errorf("%s was booked as %s, but Find does not find its key", connector.Describe(q.Record), b.OriginId)
 	}
 	return same("Find", found, b)
 }
 
-// never returns an error if a key was booked.
+// checkNotBooked returns an error if a key was booked.
 func (s *suite) checkNotBooked(ctx context.Context, q *tiebackv1.PutRequest) error {
-	found, err := s.find(ctx, q)
-	if err == nil && found != nil {
-		err = fmt.Errorf("%s was not booked, but Find finds its key, booked as %q", connector.Describe(q.Record), found.OriginId)
+	if found := s.find(ctx, q); found != nil {
+		return fmt.Errorf("%s was not booked, but Find finds its key, booked as %q", connector.Describe(q.Record), found.OriginId)
 	}
-	return err
+	return nil
 }
 
 // same returns an error if an answer differs from the first one.
@@ -111,13 +109,16 @@ func same(what string, got, want *tiebackv1.Booking) error {
 	return fmt.Errorf("%s returned {%v}, the first answer was {%v}", what, got, want)
 }
 
-func (s *suite) remove(ctx context.Context, e Entity, origin string) error {
-	if err := s.removeBy(ctx, e, origin, s.request()); err != nil {
-		return fmt.Errorf("remove of %s: %w", aNoun(e), err)
-	}
-	return nil
+// remove removes a record, which must succeed.
+func (s *suite) remove(ctx context.Context, e Entity, origin string) {
+	check(s.tryRemove(ctx, e, origin))
 }
 
+func (s *suite) tryRemove(ctx context.Context, e Entity, origin string) error {
+	return describe("remove of "+aNoun(e), s.removeBy(ctx, e, origin, s.request()))
+}
+
+// removeBy removes a record for a request.
 func (s *suite) removeBy(ctx context.Context, e Entity, origin string, request order.Key) error {
 	_, err := withRetries(ctx, func() (*tiebackv1.RemoveResponse, error) {
 		return s.main.Remove(ctx, &tiebackv1.RemoveRequest{

@@ -76,6 +76,21 @@ func TestInvalidTargetIsRefused(t *testing.T) {
 	}
 }
 
+// A check that could not run does not hide what another check of the same case found.
+func TestLeftOutCheckDoesNotHideAFinding(t *testing.T) {
+	left, found := leaveOut("it needs a vendor"), errors.New("the total is wrong")
+	for _, c := range []struct {
+		checks []error
+		want   Outcome
+	}{
+		{[]error{left, found}, Failed}, {[]error{found, left}, Failed}, {[]error{nil, left}, Passed}, {[]error{left, left}, LeftOut},
+	} {
+		if got := result(Case{}, findings(slices.Clone(c.checks)), 0); got.Outcome != c.want {
+			t.Errorf("%v: %s, it should be %s", c.checks, got.Outcome, c.want)
+		}
+	}
+}
+
 func TestMessages(t *testing.T) {
 	for e, want := range map[Entity]string{vendor: "a vendor", insurance: "an insurance", later: "entity 99"} {
 		if got := aNoun(e); got != want {

@@ -13,8 +13,6 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-func putsAndLists(c *can) bool { return c.Put && c.List }
-
 // scripts are names as contractors have them, and some unusual ones.
 var scripts = map[string]string{
 	"accents":           "Söhne & Cie, Zażółć gęślą jaźń Ð ñ",
@@ -25,10 +23,7 @@ var scripts = map[string]string{
 }
 
 func texts(ctx context.Context, s *suite) error {
-	e, err := s.pick("put and list", putsAndLists)
-	if err != nil {
-		return err
-	}
+	e := s.pick("put and list", putsAndLists)
 	for what, text := range scripts {
 		err := s.text(ctx, e, "name", func(r *Record) *string { return &r.Name }, text)
 		if err != nil {
@@ -41,7 +36,7 @@ func texts(ctx context.Context, s *suite) error {
 		}
 	}
 	description := func(r *Record) *string { return &r.Description }
-	err = s.text(ctx, e, "description", description, "A few words.")
+	err := s.text(ctx, e, "description", description, "A few words.")
 	var dropped notStored
 	if errors.As(err, &dropped) { // the ERP has no such field
 		return nil
@@ -62,25 +57,15 @@ func (n notStored) Error() string { return "the " + string(n) + " is empty in th
 
 // text books a record with a text and reads it back: it is unchanged, or refused with its field.
 func (s *suite) text(ctx context.Context, e Entity, field string, of func(*Record) *string, text string) error {
-	from, err := s.cursor(ctx, e)
-	if err != nil {
-		return err
-	}
-	q, err := s.newPut(ctx, e)
-	if err != nil {
-		return err
-	}
+	from := s.cursor(ctx, e)
+	q := s.newPut(ctx, e)
 	in := of(q.Record)
 	*in = strings.TrimSpace(fit(*in+" "+text, field))
 	b, err := s.putOnce(ctx, q)
 	if err != nil {
 		return errors.Join(refused(err, field), s.checkAbsent(ctx, from, q))
 	}
-	all, err := s.since(ctx, e, from)
-	if err != nil {
-		return err
-	}
-	r, err := all.exactlyOne(q, b)
+	r, err := s.since(ctx, e, from).exactlyOne(q, b)
 	switch {
 	case err != nil:
 		return err
@@ -111,12 +96,9 @@ func clip(text string) string {
 
 // bigIDs books records whose Procore ids a float64 can't represent.
 func bigIDs(ctx context.Context, s *suite) error {
-	e, err := s.pick("put and list", putsAndLists)
-	if err != nil {
-		return err
-	}
-	if d, err := s.among("put and list", putsAndLists, documents...); err == nil {
-		e = d // its lines have ids too
+	e := s.pick("put and list", putsAndLists)
+	if d := s.with(putsAndLists, documents); len(d) > 0 {
+		e = d[0] // its lines have ids too
 	}
 	n := s.base >> 20
 	for _, id := range []int64{1<<53 + 2*n + 1, math.MaxInt64 - 2*n} {
@@ -128,28 +110,15 @@ func bigIDs(ctx context.Context, s *suite) error {
 }
 
 func (s *suite) bigID(ctx context.Context, e Entity, id int64) error {
-	from, err := s.cursor(ctx, e)
-	if err != nil {
-		return err
-	}
-	q, err := s.newPut(ctx, e)
-	if err != nil {
-		return err
-	}
+	from := s.cursor(ctx, e)
+	q := s.newPut(ctx, e)
 	q.Record.ProcoreId = id
 	for i, l := range q.Record.Lines {
 		l.ProcoreId = id - int64(2*i)
 	}
 	q.Key = connector.Key(s.target.Company, e, id, "")
-	b, err := s.put(ctx, s.main, q)
-	if err != nil {
-		return err
-	}
-	all, err := s.since(ctx, e, from)
-	if err != nil {
-		return err
-	}
-	r := all[b.OriginId]
+	b := s.put(ctx, s.main, q)
+	r := s.since(ctx, e, from)[b.OriginId]
 	if r.GetProcoreId() != id {
 		return fmt.Errorf("%s has the Procore id %d, but the listing has %d", b.OriginId, id, r.GetProcoreId())
 	}
@@ -181,19 +150,10 @@ var sums = []struct {
 }
 
 func cents(ctx context.Context, s *suite) error {
-	e, err := s.among("put and list", putsAndLists, documents...)
-	if err != nil {
-		return err
-	}
+	e := s.among("put and list", documents, putsAndLists)
 	for _, c := range sums {
-		from, err := s.cursor(ctx, e)
-		if err != nil {
-			return err
-		}
-		q, err := s.newPut(ctx, e)
-		if err != nil {
-			return err
-		}
+		from := s.cursor(ctx, e)
+		q := s.newPut(ctx, e)
 		s.setLines(q, c.amounts...)
 		if err := s.exact(ctx, from, q, c.mayRefuse); err != nil {
 			return fmt.Errorf("%s of %s: %w", aNoun(e), clip(strings.Join(c.amounts, " + ")), err)

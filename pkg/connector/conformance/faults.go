@@ -15,40 +15,24 @@ import (
 const maxRetryAfter = 30 * time.Second
 
 // rehearse puts a new record while the ERP has a fault.
-func (s *suite) rehearse(ctx context.Context, f rehearsal.Fault) (attempt, time.Duration, error) {
+func (s *suite) rehearse(ctx context.Context, f rehearsal.Fault) (attempt, time.Duration) {
 	if s.target.Rehearse == nil {
-		return attempt{}, 0, leaveOut("the connector does not simulate faults of its ERP (%s)", f)
+		panic(failure{leaveOut("the connector does not simulate faults of its ERP (%s)", f)})
 	}
-	e, err := s.pickPut()
-	if err != nil {
-		return attempt{}, 0, err
-	}
-	q, err := s.newPut(ctx, e)
-	if err != nil {
-		return attempt{}, 0, err
-	}
+	e := s.pickPut()
+	q := s.newPut(ctx, e)
 	faulty, err := s.target.Rehearse(ctx, f)
-	if err != nil {
-		return attempt{}, 0, fmt.Errorf("the target can't simulate the fault %q: %w", f, err)
-	}
+	check(describe(fmt.Sprintf("the target can't simulate the fault %q", f), err))
 	start := time.Now()
 	a := s.attempt(faulty, q)
-	return a, time.Since(start), nil
+	return a, time.Since(start)
 }
 
 func lostAnswer(ctx context.Context, s *suite) error {
-	e, err := s.pickPut()
-	if err != nil {
-		return err
-	}
-	from, err := s.cursor(ctx, e)
-	if err != nil {
-		return err
-	}
-	a, _, err := s.rehearse(ctx, rehearsal.LostAnswer)
-	if err != nil {
-		return err
-	}
+	e := s.pickPut()
+	from := s.cursor(ctx, e)
+	a, _ := s.rehearse(ctx, rehearsal.LostAnswer)
+	var err error
 	if a.err == nil {
 		err = errors.New("the ERP's answer was lost, but the connector reported the record as booked: it retried, looked it up itself or ignored the error")
 	} else if classOf(a.err) == fault.Throttled {
@@ -58,18 +42,9 @@ func lostAnswer(ctx context.Context, s *suite) error {
 }
 
 func throttled(ctx context.Context, s *suite) error {
-	e, err := s.pickPut()
-	if err != nil {
-		return err
-	}
-	from, err := s.cursor(ctx, e)
-	if err != nil {
-		return err
-	}
-	a, took, err := s.rehearse(ctx, rehearsal.Throttled)
-	if err != nil {
-		return err
-	}
+	e := s.pickPut()
+	from := s.cursor(ctx, e)
+	a, took := s.rehearse(ctx, rehearsal.Throttled)
 	wait := fault.RetryAfter(a.err)
 	switch {
 	case a.err == nil:
@@ -85,7 +60,7 @@ func throttled(ctx context.Context, s *suite) error {
 		return err
 	}
 	pause(ctx, min(wait, maxRetryAfter))
-	b, err := s.put(ctx, s.main, a.q)
+	b, err := s.tryPut(ctx, s.main, a.q)
 	if err != nil {
 		return fmt.Errorf("after the wait that the connector asked for: %w", err)
 	}

@@ -12,29 +12,19 @@ import (
 
 // everyField books a vendor and a job with all fields that Procore has.
 func everyField(ctx context.Context, s *suite) error {
-	var errs []error
-	tried := false
-	for _, e := range s.entities(putsAndLists) {
-		if e == vendor || e == job {
-			tried = true
-			errs = append(errs, describe(aNoun(e), s.fields(ctx, e)))
-		}
+	var checks []error
+	for _, e := range s.with(putsAndLists, []Entity{vendor, job}) {
+		checks = append(checks, describe(aNoun(e), catch(func() error { return s.fields(ctx, e) })))
 	}
-	if !tried {
+	if len(checks) == 0 {
 		return leaveOut("the connector declares no vendor or job with put and list")
 	}
-	return errors.Join(errs...)
+	return findings(checks)
 }
 
 func (s *suite) fields(ctx context.Context, e Entity) error {
-	from, err := s.cursor(ctx, e)
-	if err != nil {
-		return err
-	}
-	q, err := s.newPut(ctx, e)
-	if err != nil {
-		return err
-	}
+	from := s.cursor(ctx, e)
+	q := s.newPut(ctx, e)
 	setAllFields(q.Record, s.target.Unique)
 	b, err := s.putOnce(ctx, q)
 	if err != nil {
@@ -43,11 +33,7 @@ func (s *suite) fields(ctx context.Context, e Entity) error {
 		}
 		return errors.Join(refused(err, ""), s.checkNotBooked(ctx, q), s.checkAbsent(ctx, from, q))
 	}
-	all, err := s.since(ctx, e, from)
-	if err != nil {
-		return err
-	}
-	r, err := all.exactlyOne(q, b)
+	r, err := s.since(ctx, e, from).exactlyOne(q, b)
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,7 @@ import (
 
 // filters lists the records of one job, sub job or vendor; another one has records too.
 func filters(ctx context.Context, s *suite) error {
-	tried := false
+	var checks []error
 	for _, f := range []struct {
 		of, owner Entity
 		set       func(*Record, string)
@@ -21,48 +21,34 @@ func filters(ctx context.Context, s *suite) error {
 		{costCode, subJob, func(r *Record, id string) { r.SubJobOriginId = id }, func(q *tiebackv1.ListRequest, id string) { q.SubJobOriginId = id }},
 		{insurance, vendor, func(r *Record, id string) { r.ParentOriginId, r.VendorOriginId = id, id }, func(q *tiebackv1.ListRequest, id string) { q.ParentOriginId = id }},
 	} {
-		if c, o := s.cans[f.of], s.cans[f.owner]; c == nil || !putsAndLists(c) || o == nil || !o.Put {
+		if !s.has(f.of, putsAndLists) || !s.has(f.owner, puts) {
 			continue
 		}
-		tried = true
-		if err := s.filter(ctx, f.of, f.owner, f.set, f.ask); err != nil {
-			return fmt.Errorf("%s of one %s: %w", connector.Plural(f.of), connector.Noun(f.owner), err)
-		}
+		err := catch(func() error { return s.filter(ctx, f.of, f.owner, f.set, f.ask) })
+		checks = append(checks, describe(fmt.Sprintf("%s of one %s", connector.Plural(f.of), connector.Noun(f.owner)), err))
 	}
-	if !tried {
+	if len(checks) == 0 {
 		return leaveOut("the connector declares nothing with put and list that belongs to a job, a sub job or a vendor")
 	}
-	return nil
+	return findings(checks)
 }
 
 func (s *suite) filter(ctx context.Context, e, owner Entity, set func(*Record, string), ask func(*tiebackv1.ListRequest, string)) error {
 	var owners, of [2]string
 	for i := range owners {
-		oq, o, err := s.book(ctx, owner)
-		if err != nil {
-			return err
-		}
-		q, err := s.newPut(ctx, e)
-		if err != nil {
-			return err
-		}
+		oq, o := s.book(ctx, owner)
+		q := s.newPut(ctx, e)
 		if owner == subJob {
 			q.Record.JobOriginId = oq.Record.JobOriginId
 		}
 		set(q.Record, o.OriginId)
-		b, err := s.put(ctx, s.main, q)
-		if err != nil {
-			return err
-		}
+		b := s.put(ctx, s.main, q)
 		owners[i], of[i] = o.OriginId, b.OriginId
 	}
 	for i, id := range owners {
 		q := &tiebackv1.ListRequest{Entity: e}
 		ask(q, id)
-		all, _, err := s.changes(ctx, q)
-		if err != nil {
-			return err
-		}
+		all, _ := s.changes(ctx, q)
 		if len(all) != 1 || all[0].Record.OriginId != of[i] {
 			return fmt.Errorf("%s has one record, %s, but its listing has %d", id, of[i], len(all))
 		}

@@ -4,25 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
 func sameKey(ctx context.Context, s *suite) error {
-	e, err := s.pickPut()
-	if err != nil {
-		return err
-	}
+	e := s.pickPut()
 	return s.repeat(ctx, e, func(*tiebackv1.PutRequest) {})
 }
 
 // otherContent repeats the key with another name, stamp and lines, preferably for a document.
 func otherContent(ctx context.Context, s *suite) error {
-	e, err := s.among("put", func(c *can) bool { return c.Put }, append(documents[:3:3], s.entities(func(c *can) bool { return c.Put })...)...)
-	if err != nil {
-		return err
-	}
+	e := s.among("put", slices.Concat(documents[:3], simplest), puts)
 	return s.repeat(ctx, e, func(q *tiebackv1.PutRequest) {
 		q.Record.Name, q.Stamp = q.Record.Name+" other", "0:other"
 		if len(q.Record.Lines) > 0 {
@@ -33,21 +28,12 @@ func otherContent(ctx context.Context, s *suite) error {
 
 // repeat books a record and sends its key again, with a change, from two processes.
 func (s *suite) repeat(ctx context.Context, e Entity, change func(*tiebackv1.PutRequest)) error {
-	from, err := s.cursor(ctx, e)
-	if err != nil {
-		return err
-	}
-	q, b, err := s.book(ctx, e)
-	if err != nil {
-		return err
-	}
+	from := s.cursor(ctx, e)
+	q, b := s.book(ctx, e)
 	if b.Stamp != q.Stamp {
 		return fmt.Errorf("booked with the stamp %q, but the answer has the stamp %q", q.Stamp, b.Stamp)
 	}
-	another, closeAll, err := s.clients(ctx, 1)
-	if err != nil {
-		return err
-	}
+	another, closeAll := s.clients(ctx, 1)
 	defer closeAll()
 	again := clone(q)
 	change(again)
@@ -68,38 +54,22 @@ func (s *suite) checkRepeatAbsent(ctx context.Context, from string, q, again *ti
 	if again.Record.Name == q.Record.Name || !s.cans[q.Record.Entity].List {
 		return nil
 	}
-	all, err := s.since(ctx, q.Record.Entity, from)
-	for _, r := range all {
+	for _, r := range s.since(ctx, q.Record.Entity, from) {
 		if r.Name == again.Record.Name {
 			return fmt.Errorf("the content of the repeated put is in the books, as %s", r.OriginId)
 		}
 	}
-	return err
+	return nil
 }
 
 func sameKeyAtOnce(ctx context.Context, s *suite) error {
-	e, err := s.pickPut()
-	if err != nil {
-		return err
-	}
-	all, closeAll, err := s.clients(ctx, 4)
-	if err != nil {
-		return err
-	}
+	e := s.pickPut()
+	all, closeAll := s.clients(ctx, 4)
 	defer closeAll()
 	for range 3 {
-		from, err := s.cursor(ctx, e)
-		if err != nil {
-			return err
-		}
-		q, err := s.newPut(ctx, e)
-		if err != nil {
-			return err
-		}
-		got, err := s.putConcurrently(ctx, all, 16, func(int) *tiebackv1.PutRequest { return q })
-		if err != nil {
-			return err
-		}
+		from := s.cursor(ctx, e)
+		q := s.newPut(ctx, e)
+		got := must(s.putConcurrently(ctx, all, 16, func(int) *tiebackv1.PutRequest { return q }))
 		for _, b := range got {
 			if err := same("one of 16 concurrent puts", b, got[0]); err != nil {
 				return err
@@ -113,41 +83,22 @@ func sameKeyAtOnce(ctx context.Context, s *suite) error {
 }
 
 func keysAtOnce(ctx context.Context, s *suite) error {
-	e, err := s.pickPut()
-	if err != nil {
-		return err
-	}
-	from, err := s.cursor(ctx, e)
-	if err != nil {
-		return err
-	}
-	all, closeAll, err := s.clients(ctx, 3)
-	if err != nil {
-		return err
-	}
+	e := s.pickPut()
+	from := s.cursor(ctx, e)
+	all, closeAll := s.clients(ctx, 3)
 	defer closeAll()
-	sent, err := s.many(ctx, e, 24)
-	if err != nil {
-		return err
-	}
-	got, err := s.putConcurrently(ctx, all, len(sent), func(i int) *tiebackv1.PutRequest { return sent[i] })
-	if err != nil {
-		return err
-	}
+	sent := s.many(ctx, e, 24)
+	got := must(s.putConcurrently(ctx, all, len(sent), func(i int) *tiebackv1.PutRequest { return sent[i] }))
 	return s.checkEachOnce(ctx, from, sent, got)
 }
 
 // many returns n puts of new records.
-func (s *suite) many(ctx context.Context, e Entity, n int) ([]*tiebackv1.PutRequest, error) {
+func (s *suite) many(ctx context.Context, e Entity, n int) []*tiebackv1.PutRequest {
 	var all []*tiebackv1.PutRequest
 	for range n {
-		q, err := s.newPut(ctx, e)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, q)
+		all = append(all, s.newPut(ctx, e))
 	}
-	return all, nil
+	return all
 }
 
 // putConcurrently puts n records concurrently, over several drivers, and waits for all.
@@ -155,7 +106,7 @@ func (s *suite) putConcurrently(ctx context.Context, over []*client, n int, q fu
 	got, errs := make([]*tiebackv1.Booking, n), make([]error, n)
 	var wg sync.WaitGroup
 	for i := range n {
-		wg.Go(func() { got[i], errs[i] = s.put(ctx, over[i%len(over)], q(i)) })
+		wg.Go(func() { got[i], errs[i] = s.tryPut(ctx, over[i%len(over)], q(i)) })
 	}
 	wg.Wait()
 	return got, errors.Join(errs...)
@@ -174,10 +125,7 @@ func (s *suite) checkEachOnce(ctx context.Context, from string, asked []*tieback
 	if !s.cans[e].List {
 		return nil
 	}
-	all, err := s.since(ctx, e, from)
-	if err != nil {
-		return err
-	}
+	all := s.since(ctx, e, from)
 	for i, q := range asked {
 		if _, err := all.exactlyOne(q, got[i]); err != nil {
 			return err

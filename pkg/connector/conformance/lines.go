@@ -11,42 +11,23 @@ import (
 )
 
 // document returns the simplest document that the connector books, preferably one that it also lists.
-func (s *suite) document() (Entity, error) {
-	if e, err := s.among("put and list", func(c *can) bool { return c.Put && c.List }, documents...); err == nil {
-		return e, nil
-	}
-	return s.among("put", puts, documents...)
-}
+func (s *suite) document() Entity { return s.among("put", documents, putsAndLists, puts) }
 
 // long returns a put of a document with 200 lines: 1.01, 2.02, 3.03 …
-func (s *suite) long(ctx context.Context) (q *tiebackv1.PutRequest, from string, err error) {
-	e, err := s.document()
-	if err != nil {
-		return nil, "", err
-	}
-	if from, err = s.cursor(ctx, e); err != nil {
-		return nil, "", err
-	}
-	if q, err = s.newPut(ctx, e); err != nil {
-		return nil, "", err
-	}
+func (s *suite) long(ctx context.Context) (q *tiebackv1.PutRequest, from string) {
+	e := s.document()
+	from, q = s.cursor(ctx, e), s.newPut(ctx, e)
 	var amounts []string
 	for i := range 200 {
 		amounts = append(amounts, decimal.New(int64(i+1)*101, -2).String())
 	}
 	s.setLines(q, amounts...)
-	return q, from, nil
+	return q, from
 }
 
 func manyLines(ctx context.Context, s *suite) error {
-	q, from, err := s.long(ctx)
-	if err != nil {
-		return err
-	}
-	b, err := s.put(ctx, s.main, q)
-	if err != nil {
-		return err
-	}
+	q, from := s.long(ctx)
+	b := s.put(ctx, s.main, q)
 	return errors.Join(distinct(b.LineOriginIds), s.checkListed(ctx, from, q, b))
 }
 
@@ -70,11 +51,7 @@ func (s *suite) checkListed(ctx context.Context, from string, q *tiebackv1.PutRe
 	if !s.cans[q.Record.Entity].List {
 		return nil
 	}
-	all, err := s.since(ctx, q.Record.Entity, from)
-	if err != nil {
-		return err
-	}
-	r, err := all.exactlyOne(q, b)
+	r, err := s.since(ctx, q.Record.Entity, from).exactlyOne(q, b)
 	if err != nil {
 		return err
 	}
@@ -117,10 +94,7 @@ func amount(s string) decimal.Decimal {
 }
 
 func oneBadLine(ctx context.Context, s *suite) error {
-	q, from, err := s.long(ctx)
-	if err != nil {
-		return err
-	}
+	q, from := s.long(ctx)
 	if q.Record.Lines[0].CostCodeOriginId == "" {
 		return leaveOut("the ERP has no cost codes, so no line can be on an unknown one")
 	}

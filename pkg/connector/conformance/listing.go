@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,61 +17,53 @@ import (
 const maxPages = 20_000
 
 // page lists one page and checks the rules for every page.
-func (s *suite) page(ctx context.Context, q *tiebackv1.ListRequest) (*tiebackv1.ListResponse, error) {
+func (s *suite) page(ctx context.Context, q *tiebackv1.ListRequest) *tiebackv1.ListResponse {
 	q = proto.CloneOf(q)
 	q.CompanyId = s.target.Company
 	a, err := withRetries(ctx, func() (*tiebackv1.ListResponse, error) { return s.main.List(ctx, proto.CloneOf(q)) })
-	if err != nil {
-		return nil, fmt.Errorf("list of %s: %w", connector.Plural(q.Entity), err)
-	}
-	most := int(q.Limit)
-	if most == 0 {
-		most = 1000
-	}
+	check(describe("list of "+connector.Plural(q.Entity), err))
+	check(checkPage(q, a))
+	return a
+}
+
+func checkPage(q *tiebackv1.ListRequest, a *tiebackv1.ListResponse) error {
+	most := cmp.Or(int(q.Limit), 1000)
 	switch {
 	case len(a.Changes) > most:
-		return nil, fmt.Errorf("a page has %d records, the limit is %d", len(a.Changes), most)
+		return fmt.Errorf("a page has %d records, the limit is %d", len(a.Changes), most)
 	case a.More && a.Cursor == q.Cursor:
-		return nil, errors.New("the page reports more pages, but its cursor did not advance")
+		return errors.New("the page reports more pages, but its cursor did not advance")
 	case a.Cursor == "" && len(a.Changes) > 0:
-		return nil, errors.New("a page with records has no cursor, so that the next listing would start over")
+		return errors.New("a page with records has no cursor, so that the next listing would start over")
 	}
 	for _, c := range a.Changes {
 		if c.GetRecord().GetEntity() != q.Entity || c.Record.OriginId == "" {
-			return nil, fmt.Errorf("the list of %s has a record without an entity or an origin id: %v", connector.Plural(q.Entity), c)
+			return fmt.Errorf("the list of %s has a record without an entity or an origin id: %v", connector.Plural(q.Entity), c)
 		}
 	}
-	return a, nil
+	return nil
 }
 
 // changes lists all pages from q's cursor on, and returns the last cursor.
-func (s *suite) changes(ctx context.Context, q *tiebackv1.ListRequest) ([]*tiebackv1.Change, string, error) {
+func (s *suite) changes(ctx context.Context, q *tiebackv1.ListRequest) (all []*tiebackv1.Change, cursor string) {
 	q = proto.CloneOf(q)
-	var all []*tiebackv1.Change
 	for range maxPages {
-		a, err := s.page(ctx, q)
-		if err != nil {
-			return nil, "", err
-		}
+		a := s.page(ctx, q)
 		all = append(all, a.Changes...)
 		q.Cursor = a.Cursor
 		if !a.More {
-			return all, a.Cursor, nil
+			return all, a.Cursor
 		}
 	}
-	return nil, "", fmt.Errorf("the list of %s does not end", connector.Plural(q.Entity))
+	panic(failure{fmt.Errorf("the list of %s does not end", connector.Plural(q.Entity))})
 }
 
 // cursor returns the cursor behind the current end of an entity's listing.
-func (s *suite) cursor(ctx context.Context, e Entity) (string, error) {
-	if c := s.cans[e]; c == nil || !c.List {
-		return "", nil
+func (s *suite) cursor(ctx context.Context, e Entity) string {
+	if s.has(e, lists) {
+		_, s.cursors[e] = s.changes(ctx, &tiebackv1.ListRequest{Entity: e, Cursor: s.cursors[e]})
 	}
-	_, cursor, err := s.changes(ctx, &tiebackv1.ListRequest{Entity: e, Cursor: s.cursors[e]})
-	if err == nil {
-		s.cursors[e] = cursor
-	}
-	return cursor, err
+	return s.cursors[e]
 }
 
 // books are the live records of a listing by origin id, for a reader that follows the listing.
@@ -87,11 +80,11 @@ func (b books) follow(all []*tiebackv1.Change) {
 }
 
 // since returns the records that changed since a cursor and are still in the books.
-func (s *suite) since(ctx context.Context, e Entity, cursor string) (books, error) {
-	all, _, err := s.changes(ctx, &tiebackv1.ListRequest{Entity: e, Cursor: cursor})
+func (s *suite) since(ctx context.Context, e Entity, cursor string) books {
+	all, _ := s.changes(ctx, &tiebackv1.ListRequest{Entity: e, Cursor: cursor})
 	b := books{}
 	b.follow(all)
-	return b, err
+	return b
 }
 
 // of returns the records with the id or name of r; more than one if r was booked twice.
@@ -108,14 +101,10 @@ func (b books) of(r *Record) []*Record {
 // checkOnce returns an error if a record is not in the books exactly once, with its origin id. It checks
 // nothing if the entity is not listed.
 func (s *suite) checkOnce(ctx context.Context, cursor string, q *tiebackv1.PutRequest, b *tiebackv1.Booking) error {
-	if c := s.cans[q.Record.Entity]; c == nil || !c.List {
+	if !s.has(q.Record.Entity, lists) {
 		return nil
 	}
-	all, err := s.since(ctx, q.Record.Entity, cursor)
-	if err != nil {
-		return err
-	}
-	_, err = all.exactlyOne(q, b)
+	_, err := s.since(ctx, q.Record.Entity, cursor).exactlyOne(q, b)
 	return err
 }
 
@@ -135,14 +124,10 @@ func (b books) exactlyOne(q *tiebackv1.PutRequest, as *tiebackv1.Booking) (*Reco
 
 // checkAbsent returns an error if a refused record is in the books.
 func (s *suite) checkAbsent(ctx context.Context, cursor string, q *tiebackv1.PutRequest) error {
-	if c := s.cans[q.Record.Entity]; c == nil || !c.List {
+	if !s.has(q.Record.Entity, lists) {
 		return nil
 	}
-	all, err := s.since(ctx, q.Record.Entity, cursor)
-	if err != nil {
-		return err
-	}
-	if of := all.of(q.Record); len(of) > 0 {
+	if of := s.since(ctx, q.Record.Entity, cursor).of(q.Record); len(of) > 0 {
 		return fmt.Errorf("%s was not booked, but the listing has it as %s", connector.Describe(q.Record), origins(of))
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/tieback/tieback/pkg/connector"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
@@ -16,24 +17,15 @@ var (
 )
 
 func originsApart(ctx context.Context, s *suite) error {
-	var some []Entity
-	for _, e := range sharedLines {
-		if c := s.cans[e]; c != nil && c.Put {
-			some = append(some, e)
-		}
-	}
+	some := s.with(puts, sharedLines)
 	if len(some) < 2 {
 		return leaveOut("the connector takes no two of %s", oneOf(sharedLines))
 	}
 	heads, lines := owners{}, owners{}
 	var errs []error
 	for _, e := range some {
-		records, err := s.bookAndList(ctx, e)
-		if err != nil {
-			return err
-		}
-		for _, r := range records {
-			if e == sharedHeaders[0] || e == sharedHeaders[1] {
+		for _, r := range s.bookAndList(ctx, e) {
+			if slices.Contains(sharedHeaders, e) {
 				errs = append(errs, heads.claim(e, r.OriginId))
 			}
 			for _, l := range r.Lines {
@@ -45,11 +37,8 @@ func originsApart(ctx context.Context, s *suite) error {
 }
 
 // bookAndList books a record and returns it with all other records of its entity that the ERP lists.
-func (s *suite) bookAndList(ctx context.Context, e Entity) ([]*Record, error) {
-	q, b, err := s.book(ctx, e)
-	if err != nil {
-		return nil, err
-	}
+func (s *suite) bookAndList(ctx context.Context, e Entity) []*Record {
+	q, b := s.book(ctx, e)
 	r := clone(q).Record
 	r.OriginId = b.OriginId
 	for i, l := range r.Lines {
@@ -57,15 +46,15 @@ func (s *suite) bookAndList(ctx context.Context, e Entity) ([]*Record, error) {
 	}
 	out := []*Record{r}
 	if !s.cans[e].List {
-		return out, nil
+		return out
 	}
-	all, _, err := s.changes(ctx, &tiebackv1.ListRequest{Entity: e})
+	all, _ := s.changes(ctx, &tiebackv1.ListRequest{Entity: e})
 	for _, c := range all {
 		if !c.Deleted && c.Record.OriginId != r.OriginId {
 			out = append(out, c.Record)
 		}
 	}
-	return out, err
+	return out
 }
 
 // owners maps origin ids to their entities.
@@ -81,19 +70,11 @@ func (o owners) claim(e Entity, origin string) error {
 }
 
 func lateReset(ctx context.Context, s *suite) error {
-	e, err := s.pick("update, state and remove", func(c *can) bool { return c.Put && c.Update && c.State && c.Remove })
-	if err != nil {
-		return err
-	}
-	q, b, err := s.book(ctx, e)
-	if err != nil {
-		return err
-	}
+	e := s.pick("update, state and remove", func(c *can) bool { return updates(c) && c.State && c.Remove })
+	q, b := s.book(ctx, e)
 	older, newer := s.request(), s.request()
 	change := s.changeOf(q, b, newer, func(r *Record) { r.Name = q.Record.Name + " newer" })
-	if _, err := s.put(ctx, s.main, change); err != nil {
-		return err
-	}
+	s.put(ctx, s.main, change)
 	return errors.Join(
 		describe("a reset by an older request", refused(s.removeBy(ctx, e, b.OriginId, older), "request")),
 		s.checkState(ctx, e, b.OriginId, present),

@@ -12,22 +12,10 @@ import (
 )
 
 func paging(ctx context.Context, s *suite) error {
-	e, err := s.pick("put and list", putsAndLists)
-	if err != nil {
-		return err
-	}
-	from, err := s.cursor(ctx, e)
-	if err != nil {
-		return err
-	}
-	sent, got, err := s.several(ctx, e, 17)
-	if err != nil {
-		return err
-	}
-	all, _, err := s.changes(ctx, &tiebackv1.ListRequest{Entity: e, Cursor: from, Limit: 7})
-	if err != nil {
-		return err
-	}
+	e := s.pick("put and list", putsAndLists)
+	from := s.cursor(ctx, e)
+	sent, got := s.several(ctx, e, 17)
+	all, _ := s.changes(ctx, &tiebackv1.ListRequest{Entity: e, Cursor: from, Limit: 7})
 	times := map[string]int{}
 	for _, c := range all {
 		times[c.Record.OriginId]++
@@ -41,24 +29,18 @@ func paging(ctx context.Context, s *suite) error {
 }
 
 // several books n records, one after the other.
-func (s *suite) several(ctx context.Context, e Entity, n int) (sent []*tiebackv1.PutRequest, got []*tiebackv1.Booking, err error) {
+func (s *suite) several(ctx context.Context, e Entity, n int) (sent []*tiebackv1.PutRequest, got []*tiebackv1.Booking) {
 	for range n {
-		q, b, err := s.book(ctx, e)
-		if err != nil {
-			return nil, nil, err
-		}
+		q, b := s.book(ctx, e)
 		sent, got = append(sent, q), append(got, b)
 	}
-	return sent, got, nil
+	return sent, got
 }
 
 // checkFromBeginning returns an error if a listing from the beginning, with the connector's own page size,
 // lacks a record.
 func (s *suite) checkFromBeginning(ctx context.Context, e Entity, sent []*tiebackv1.PutRequest, got []*tiebackv1.Booking) error {
-	all, err := s.since(ctx, e, "")
-	if err != nil {
-		return err
-	}
+	all := s.since(ctx, e, "")
 	for i, q := range sent {
 		if _, err := all.exactlyOne(q, got[i]); err != nil {
 			return fmt.Errorf("listed from the beginning: %w", err)
@@ -68,30 +50,18 @@ func (s *suite) checkFromBeginning(ctx context.Context, e Entity, sent []*tiebac
 }
 
 func pagingWhileChanging(ctx context.Context, s *suite) error {
-	e, err := s.pick("put and list", putsAndLists)
-	if err != nil {
-		return err
-	}
+	e := s.pick("put and list", putsAndLists)
 	return errors.Join(s.changeBetweenPages(ctx, e), s.bookWhilePaging(ctx, e))
 }
 
 // changeBetweenPages changes, removes and adds records after each page, both listed and unlisted ones.
 func (s *suite) changeBetweenPages(ctx context.Context, e Entity) error {
-	from, err := s.cursor(ctx, e)
-	if err != nil {
-		return err
-	}
-	sent, got, err := s.several(ctx, e, 12)
-	if err != nil {
-		return err
-	}
+	from := s.cursor(ctx, e)
+	sent, got := s.several(ctx, e, 12)
 	seen, q := books{}, &tiebackv1.ListRequest{Entity: e, Cursor: from, Limit: 3}
 	gone := map[string]bool{}
 	for i := 0; ; i++ {
-		page, err := s.page(ctx, q)
-		if err != nil {
-			return err
-		}
+		page := s.page(ctx, q)
 		seen.follow(page.Changes)
 		if q.Cursor = page.Cursor; !page.More {
 			break
@@ -100,33 +70,28 @@ func (s *suite) changeBetweenPages(ctx context.Context, e Entity) error {
 			continue
 		}
 		for _, n := range []int{i, len(got) - 1 - i} { // a listed one and an unlisted one
-			if err := s.disturb(ctx, sent[n], got[n], n%2 == 1, gone); err != nil {
-				return err
-			}
+			s.disturb(ctx, sent[n], got[n], n%2 == 1, gone)
 		}
-		late, b, err := s.book(ctx, e)
-		if err != nil {
-			return err
-		}
+		late, b := s.book(ctx, e)
 		sent, got = append(sent, late), append(got, b)
 	}
 	return seen.check(sent, got, gone)
 }
 
 // disturb changes a record, or removes it.
-func (s *suite) disturb(ctx context.Context, q *tiebackv1.PutRequest, b *tiebackv1.Booking, remove bool, gone map[string]bool) error {
+func (s *suite) disturb(ctx context.Context, q *tiebackv1.PutRequest, b *tiebackv1.Booking, remove bool, gone map[string]bool) {
 	c := s.cans[q.Record.Entity]
 	if remove && c.Remove {
 		gone[b.OriginId] = true
-		return s.remove(ctx, q.Record.Entity, b.OriginId)
+		s.remove(ctx, q.Record.Entity, b.OriginId)
+		return
 	}
 	if !c.Update {
-		return nil
+		return
 	}
 	change := s.changeOf(q, b, s.request(), func(r *Record) { r.Name += " changed" })
-	_, err := s.put(ctx, s.main, change)
+	s.put(ctx, s.main, change)
 	q.Record.Name = change.Record.Name
-	return err
 }
 
 // check compares the records that a reader followed with those in the books.
@@ -149,19 +114,10 @@ func (b books) check(sent []*tiebackv1.PutRequest, got []*tiebackv1.Booking, gon
 
 // bookWhilePaging books from several processes while another one follows the listing.
 func (s *suite) bookWhilePaging(ctx context.Context, e Entity) error {
-	over, closeAll, err := s.clients(ctx, 4)
-	if err != nil {
-		return err
-	}
+	over, closeAll := s.clients(ctx, 4)
 	defer closeAll()
-	from, err := s.cursor(ctx, e)
-	if err != nil {
-		return err
-	}
-	sent, err := s.many(ctx, e, 48)
-	if err != nil {
-		return err
-	}
+	from := s.cursor(ctx, e)
+	sent := s.many(ctx, e, 48)
 	var done atomic.Bool
 	var got []*tiebackv1.Booking
 	var failed error
@@ -174,7 +130,11 @@ func (s *suite) bookWhilePaging(ctx context.Context, e Entity) error {
 			got = append(got, some...)
 		}
 	})
-	seen, err := s.followUntil(ctx, &tiebackv1.ListRequest{Entity: e, Cursor: from, Limit: 5}, &done)
+	seen := books{}
+	err := catch(func() error {
+		s.followUntil(ctx, seen, &tiebackv1.ListRequest{Entity: e, Cursor: from, Limit: 5}, &done)
+		return nil
+	})
 	wg.Wait()
 	if err := errors.Join(failed, err); err != nil {
 		return err
@@ -183,40 +143,24 @@ func (s *suite) bookWhilePaging(ctx context.Context, e Entity) error {
 }
 
 // followUntil follows a listing until the writers are done, and then to its end.
-func (s *suite) followUntil(ctx context.Context, q *tiebackv1.ListRequest, done *atomic.Bool) (books, error) {
-	seen := books{}
+func (s *suite) followUntil(ctx context.Context, seen books, q *tiebackv1.ListRequest, done *atomic.Bool) {
 	for last := false; ; {
 		last = done.Load()
-		page, err := s.page(ctx, q)
-		if err != nil {
-			return nil, err
-		}
+		page := s.page(ctx, q)
 		seen.follow(page.Changes)
 		q.Cursor = page.Cursor
 		if last && !page.More {
-			return seen, nil
+			return
 		}
 	}
 }
 
 func cursors(ctx context.Context, s *suite) error {
-	e, err := s.pick("put and list", putsAndLists)
-	if err != nil {
-		return err
-	}
-	q, b, err := s.book(ctx, e)
-	if err != nil {
-		return err
-	}
-	from, err := s.cursor(ctx, e)
-	if err != nil {
-		return err
-	}
+	e := s.pick("put and list", putsAndLists)
+	q, b := s.book(ctx, e)
+	from := s.cursor(ctx, e)
 	for range 2 {
-		all, next, err := s.changes(ctx, &tiebackv1.ListRequest{Entity: e, Cursor: from})
-		if err != nil {
-			return err
-		}
+		all, next := s.changes(ctx, &tiebackv1.ListRequest{Entity: e, Cursor: from})
 		if len(all) > 0 {
 			return fmt.Errorf("nothing changed since the last listing, but this one has %d records, the first is %s", len(all), all[0].Record.OriginId)
 		}
@@ -224,17 +168,12 @@ func cursors(ctx context.Context, s *suite) error {
 	}
 	want := b.OriginId
 	if s.cans[e].Update {
-		_, err = s.put(ctx, s.main, s.changeOf(q, b, s.request(), func(r *Record) { r.Name += " changed" }))
-	} else if _, b, err = s.book(ctx, e); err == nil {
+		s.put(ctx, s.main, s.changeOf(q, b, s.request(), func(r *Record) { r.Name += " changed" }))
+	} else {
+		_, b = s.book(ctx, e)
 		want = b.OriginId
 	}
-	if err != nil {
-		return err
-	}
-	all, _, err := s.changes(ctx, &tiebackv1.ListRequest{Entity: e, Cursor: from})
-	if err != nil {
-		return err
-	}
+	all, _ := s.changes(ctx, &tiebackv1.ListRequest{Entity: e, Cursor: from})
 	if len(all) != 1 || all[0].Record.OriginId != want {
 		return fmt.Errorf("one record changed since the last listing, %s, but this one has %d", want, len(all))
 	}

@@ -21,14 +21,8 @@ const (
 // changesAtOnce makes 16 concurrent changes of a record, several times. In any order, the newest request
 // wins.
 func changesAtOnce(ctx context.Context, s *suite) error {
-	e, err := s.pick("update and list", func(c *can) bool { return c.Put && c.Update && c.List })
-	if err != nil {
-		return err
-	}
-	all, closeAll, err := s.clients(ctx, 4)
-	if err != nil {
-		return err
-	}
+	e := s.pick("update and list", updatesAndLists)
+	all, closeAll := s.clients(ctx, 4)
 	defer closeAll()
 	for range 3 {
 		if err := s.changeAtOnce(ctx, e, all); err != nil {
@@ -39,14 +33,8 @@ func changesAtOnce(ctx context.Context, s *suite) error {
 }
 
 func (s *suite) changeAtOnce(ctx context.Context, e Entity, over []*client) error {
-	from, err := s.cursor(ctx, e)
-	if err != nil {
-		return err
-	}
-	q, b, err := s.book(ctx, e)
-	if err != nil {
-		return err
-	}
+	from := s.cursor(ctx, e)
+	q, b := s.book(ctx, e)
 	changes := make([]*tiebackv1.PutRequest, changers) // in the order of their requests
 	for i := range changes {
 		changes[i] = s.changeOf(q, b, s.request(), func(r *Record) { r.Name = fmt.Sprintf("%s change %d", q.Record.Name, i+1) })

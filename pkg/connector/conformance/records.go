@@ -2,8 +2,8 @@ package conformance
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/shopspring/decimal"
@@ -50,42 +50,36 @@ var needs = map[Entity][]Entity{
 
 // newPut returns the put of a new record, with a key, a request and a stamp like Tieback's. The master data
 // that it needs is in the books.
-func (s *suite) newPut(ctx context.Context, e Entity) (*tiebackv1.PutRequest, error) {
+func (s *suite) newPut(ctx context.Context, e Entity) *tiebackv1.PutRequest {
 	r := &Record{Entity: e, ProcoreId: s.id()}
 	r.Name = fmt.Sprintf("%s %s %d", s.target.Unique, connector.Noun(e), r.ProcoreId%(1<<20))
-	have, err := s.needed(ctx, e)
-	if err != nil {
-		return nil, err
-	}
-	s.fill(r, have)
-	return s.putOf(r), nil
+	s.fill(r, s.needed(ctx, e))
+	return s.putOf(r)
 }
 
 // needed returns the origin ids that a new record of the entity refers to. An ERP without cost codes or cost
 // types has documents without them.
-func (s *suite) needed(ctx context.Context, e Entity) (map[Entity]string, error) {
+func (s *suite) needed(ctx context.Context, e Entity) map[Entity]string {
 	have := map[Entity]string{}
 	for _, need := range needs[e] {
-		b, err := s.master(ctx, need)
-		var left leftOut
-		if errors.As(err, &left) && isDocument(e) && (need == costCode || need == standardCategory) {
+		err := catch(func() error {
+			have[need] = s.master(ctx, need).OriginId
+			return nil
+		})
+		if isLeftOut(err) && isDocument(e) && (need == costCode || need == standardCategory) {
 			continue
 		}
-		if err != nil {
-			return nil, err
-		}
-		have[need] = b.OriginId
+		check(err)
 	}
 	switch e {
 	case budget: // a job has one budget
-		return have, s.newSite(ctx, have)
+		s.newSite(ctx, have)
 	case assignment: // a cost code has one assignment per cost type
-		_, b, err := s.book(ctx, costCode)
-		have[costCode] = b.GetOriginId()
-		return have, err
+		_, b := s.book(ctx, costCode)
+		have[costCode] = b.OriginId
 	default:
-		return have, nil
 	}
+	return have
 }
 
 // putOf returns the put of a record in its first generation.
@@ -113,22 +107,13 @@ func (s *suite) changeOf(q *tiebackv1.PutRequest, b *tiebackv1.Booking, request 
 }
 
 // newSite makes a new job with a cost code and an assignment.
-func (s *suite) newSite(ctx context.Context, have map[Entity]string) error {
-	_, b, err := s.book(ctx, job)
-	if err != nil {
-		return err
-	}
+func (s *suite) newSite(ctx context.Context, have map[Entity]string) {
+	_, b := s.book(ctx, job)
 	have[job] = b.OriginId
-	q, err := s.newPut(ctx, costCode)
-	if err != nil {
-		return err
-	}
+	q := s.newPut(ctx, costCode)
 	q.Record.JobOriginId = have[job]
-	if b, err = s.put(ctx, s.main, q); err == nil {
-		have[costCode] = b.OriginId
-		err = s.assign(ctx, have[costCode], have[standardCategory])
-	}
-	return err
+	have[costCode] = s.put(ctx, s.main, q).OriginId
+	s.assign(ctx, have[costCode], have[standardCategory])
 }
 
 // fill sets the fields of a new record.
@@ -165,14 +150,7 @@ func (s *suite) fill(r *Record, have map[Entity]string) {
 	}
 }
 
-func isDocument(e Entity) bool {
-	for _, d := range documents {
-		if d == e {
-			return true
-		}
-	}
-	return false
-}
+func isDocument(e Entity) bool { return slices.Contains(documents, e) }
 
 // lines sets the lines of a document, one for each amount, and its total.
 func (s *suite) lines(r *Record, have map[Entity]string, amounts ...string) {

@@ -5,10 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"testing"
 	"time"
-
-	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
 // Options are the options of a run. The zero value runs all cases.
@@ -57,7 +56,7 @@ func Run(ctx context.Context, target Target, o Options) (Report, error) {
 
 // nothing returns why a run without failures proved nothing.
 func (s *suite) nothing(r Report) string {
-	if len(s.entities(func(c *tiebackv1.EntityCapability) bool { return c.Put })) == 0 {
+	if len(s.with(puts, simplest)) == 0 {
 		return "the connector declares no entity with put"
 	}
 	if r.Count(Passed) == 0 {
@@ -99,6 +98,51 @@ func (l leftOut) Error() string { return string(l) }
 
 func leaveOut(format string, args ...any) error { return leftOut(fmt.Sprintf(format, args...)) }
 
+func isLeftOut(err error) bool {
+	var l leftOut
+	return errors.As(err, &l)
+}
+
+// findings joins what the checks of a case found. It returns a leftOut only if no check ran.
+func findings(checks []error) error {
+	if i := slices.IndexFunc(checks, isLeftOut); i >= 0 && !slices.ContainsFunc(checks, func(err error) bool { return !isLeftOut(err) }) {
+		return checks[i]
+	}
+	return errors.Join(slices.DeleteFunc(checks, isLeftOut)...)
+}
+
+// failure is the value of the panic that ends a case, like testing.T's FailNow. Only the goroutine that runs the case
+// may panic with it. A case does so when a call fails that must succeed before there is anything to check; what it
+// finds wrong, it returns as an error.
+type failure struct{ err error }
+
+// must returns v, or ends the case with err.
+func must[T any](v T, err error) T {
+	check(err)
+	return v
+}
+
+// check ends the case with err, unless err is nil.
+func check(err error) {
+	if err != nil {
+		panic(failure{err})
+	}
+}
+
+// catch calls f. It returns the error that f returns, or that ends the case within f.
+func catch(f func() error) (err error) {
+	defer func() {
+		switch p := recover().(type) {
+		case nil:
+		case failure:
+			err = p.err
+		default:
+			panic(p)
+		}
+	}()
+	return f()
+}
+
 // try runs one case within its timeout. If a driver does not return even after its context ended, try leaves
 // the call running, and runs no other case with this driver.
 func (s *suite) try(ctx context.Context, c Case, timeout time.Duration) Result {
@@ -113,7 +157,7 @@ func (s *suite) try(ctx context.Context, c Case, timeout time.Duration) Result {
 	overdue := make(chan struct{}) // closed when the grace period is over
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(grace, func() { close(overdue) }) })()
 	start, done := time.Now(), make(chan error, 1)
-	go func() { done <- c.run(ctx, s) }()
+	go func() { done <- catch(func() error { return c.run(ctx, s) }) }()
 	var err error
 	select {
 	case err = <-done:

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -103,31 +104,22 @@ func (s *suite) close() {
 	s.main = nil
 }
 
-// client opens another driver, which the case closes.
-func (s *suite) client(ctx context.Context) (*client, error) {
-	d, err := s.target.Open(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("another driver can't be opened: %w", err)
-	}
-	return newClient(d, s.caps.GetMaxConcurrent()), nil
-}
-
-// clients opens n drivers. closeAll closes them.
-func (s *suite) clients(ctx context.Context, n int) (all []*client, closeAll func(), err error) {
+// clients opens n more drivers. closeAll closes them.
+func (s *suite) clients(ctx context.Context, n int) (all []*client, closeAll func()) {
 	closeAll = func() {
 		for _, c := range all {
 			_ = c.Close()
 		}
 	}
 	for range n {
-		c, err := s.client(ctx)
+		d, err := s.target.Open(ctx)
 		if err != nil {
 			closeAll()
-			return nil, nil, err
+			panic(failure{fmt.Errorf("another driver can't be opened: %w", err)})
 		}
-		all = append(all, c)
+		all = append(all, newClient(d, s.caps.GetMaxConcurrent()))
 	}
-	return all, closeAll, nil
+	return all, closeAll
 }
 
 // simplest lists the entities, from those that need the least master data to those that need the most.
@@ -136,46 +128,48 @@ var simplest = []Entity{
 	primeContract, budget, changeOrder, requisition, primeChangeOrder, application, payment, assignment, jobCost,
 }
 
-// entities returns the entities with wanted capabilities, the simplest first.
-func (s *suite) entities(want func(*can) bool) []Entity {
-	var out []Entity
-	for _, e := range simplest {
-		if c := s.cans[e]; c != nil && want(c) {
-			out = append(out, e)
-		}
-	}
-	return out
+// named are the entities whose records have a name. A record of the others combines a cost code and a category.
+var named = simplest[:len(simplest)-2]
+
+func puts(c *can) bool            { return c.Put }
+func lists(c *can) bool           { return c.List }
+func putsAndLists(c *can) bool    { return c.Put && c.List }
+func updates(c *can) bool         { return c.Put && c.Update }
+func updatesAndLists(c *can) bool { return updates(c) && c.List }
+func removes(c *can) bool         { return c.Put && c.Remove }
+
+// has reports whether the connector declares an entity with the wanted capabilities.
+func (s *suite) has(e Entity, want func(*can) bool) bool {
+	c := s.cans[e]
+	return c != nil && want(c)
 }
 
-// pick returns the simplest entity with wanted capabilities, except those without a name.
-func (s *suite) pick(what string, want func(*can) bool) (Entity, error) {
-	for _, e := range s.entities(want) {
-		if !joins(e) {
-			return e, nil
-		}
-	}
-	return 0, leaveOut("the connector declares no entity with %s", what)
+// with returns the entities with the wanted capabilities.
+func (s *suite) with(want func(*can) bool, of []Entity) []Entity {
+	return slices.DeleteFunc(slices.Clone(of), func(e Entity) bool { return !s.has(e, want) })
 }
 
-// joins reports whether an entity combines a cost code and a category, and has no name of its own.
-func joins(e Entity) bool { return e == assignment || e == jobCost }
+// pick returns the simplest entity that has a name and the wanted capabilities. Of several wants, the first one that
+// an entity meets counts; what describes the last one.
+func (s *suite) pick(what string, wants ...func(*can) bool) Entity {
+	return s.choose("entity", what, named, wants)
+}
 
 // pickPut returns the simplest entity with put, preferably one with list too.
-func (s *suite) pickPut() (Entity, error) {
-	if e, err := s.pick("put and list", func(c *can) bool { return c.Put && c.List }); err == nil {
-		return e, nil
-	}
-	return s.pick("put", func(c *can) bool { return c.Put })
+func (s *suite) pickPut() Entity { return s.pick("put", putsAndLists, puts) }
+
+// among is like pick, for some entities only.
+func (s *suite) among(what string, some []Entity, wants ...func(*can) bool) Entity {
+	return s.choose(oneOf(some), what, some, wants)
 }
 
-// among returns the first of some entities with wanted capabilities.
-func (s *suite) among(what string, want func(*can) bool, some ...Entity) (Entity, error) {
-	for _, e := range some {
-		if c := s.cans[e]; c != nil && want(c) {
-			return e, nil
+func (s *suite) choose(kind, what string, of []Entity, wants []func(*can) bool) Entity {
+	for _, want := range wants {
+		if found := s.with(want, of); len(found) > 0 {
+			return found[0]
 		}
 	}
-	return 0, leaveOut("the connector declares no %s with %s", oneOf(some), what)
+	panic(failure{leaveOut("the connector declares no %s with %s", kind, what)})
 }
 
 func oneOf(some []Entity) string {

@@ -57,7 +57,7 @@ func percent(r *Record) *string          { return &r.RetainagePercent }
 // taxes books documents with tax. The suite knows no tax code of the ERP, so a code may be refused. So may a
 // tax that is on no line.
 func taxes(ctx context.Context, s *suite) error {
-	declared := func(c *can) bool { return c.Put && c.List && c.Tax }
+	declared := func(c *can) bool { return putsAndLists(c) && c.Tax }
 	return s.terms(ctx, "tax", declared, documents, []term{
 		lineTerm("a tax on a line", "", lineTax, "1.03", nil),
 		lineTerm("a tax code with its amount", "tax", taxCode, s.target.Unique+"-T", func(l *tiebackv1.Line) { l.TaxAmount = "1.03" }),
@@ -67,49 +67,29 @@ func taxes(ctx context.Context, s *suite) error {
 }
 
 func retainage(ctx context.Context, s *suite) error {
-	declared := func(c *can) bool { return c.Put && c.List && c.Retainage }
+	declared := func(c *can) bool { return putsAndLists(c) && c.Retainage }
 	amounts := s.terms(ctx, "retainage", declared, withholds, []term{lineTerm("a retainage on a line", "", withheld, "1.02", nil)})
 	percents := s.terms(ctx, "retainage", declared, contracts, []term{recordTerm("a retainage percent", "retainage", percent, "7.5")})
-	var none leftOut
-	switch {
-	case errors.As(amounts, &none):
-		return percents
-	case errors.As(percents, &none):
-		return amounts
-	}
-	return errors.Join(amounts, percents)
+	return findings([]error{amounts, percents})
 }
 
 // terms books documents of each entity that declares the terms, one for each term.
 func (s *suite) terms(ctx context.Context, what string, declared func(*can) bool, of []Entity, terms []term) error {
-	var errs []error
-	tried := false
-	for _, e := range of {
-		if c := s.cans[e]; c == nil || !declared(c) {
-			continue
-		}
+	var checks []error
+	for _, e := range s.with(declared, of) {
 		for _, t := range terms {
-			tried = true
-			if err := s.term(ctx, e, t); err != nil {
-				errs = append(errs, fmt.Errorf("%s with %s: %w", aNoun(e), t.what, err))
-			}
+			checks = append(checks, describe(aNoun(e)+" with "+t.what, catch(func() error { return s.term(ctx, e, t) })))
 		}
 	}
-	if !tried {
+	if len(checks) == 0 {
 		return leaveOut("the connector declares no %s with put, list and %s", oneOf(of), what)
 	}
-	return few(errs)
+	return findings(checks)
 }
 
 func (s *suite) term(ctx context.Context, e Entity, t term) error {
-	from, err := s.cursor(ctx, e)
-	if err != nil {
-		return err
-	}
-	q, err := s.newPut(ctx, e)
-	if err != nil {
-		return err
-	}
+	from := s.cursor(ctx, e)
+	q := s.newPut(ctx, e)
 	t.set(q.Record)
 	b, err := s.putOnce(ctx, q)
 	if t.field != "" && fault.ClassOf(err) == fault.Permanent {
@@ -118,11 +98,7 @@ func (s *suite) term(ctx context.Context, e Entity, t term) error {
 	if err != nil {
 		return err
 	}
-	all, err := s.since(ctx, e, from)
-	if err != nil {
-		return err
-	}
-	r, err := all.exactlyOne(q, b)
+	r, err := s.since(ctx, e, from).exactlyOne(q, b)
 	if err != nil {
 		return err
 	}
@@ -166,10 +142,7 @@ func currencies(ctx context.Context, s *suite) error {
 	if own == "" {
 		return leaveOut("the connector does not declare the company's currency")
 	}
-	e, err := s.among("put and list", putsAndLists, documents...)
-	if err != nil {
-		return err
-	}
+	e := s.among("put and list", documents, putsAndLists)
 	home := recordTerm("the company's own currency", "", func(r *Record) *string { return &r.Currency }, own)
 	home.read = func(got, _ *Record, _ func(int) *tiebackv1.Line) (string, string) {
 		if got.Currency == "" {
@@ -181,9 +154,8 @@ func currencies(ctx context.Context, s *suite) error {
 		return fmt.Errorf("%s in %s, the company's own currency: %w", aNoun(e), own, err)
 	}
 	away := recordTerm("another currency", "currency", func(r *Record) *string { return &r.Currency }, s.foreign())
-	err = s.terms(ctx, "currency", func(c *can) bool { return c.Put && c.List && c.Currency }, documents, []term{away})
-	var none leftOut
-	if errors.As(err, &none) {
+	err := s.terms(ctx, "currency", func(c *can) bool { return putsAndLists(c) && c.Currency }, documents, []term{away})
+	if isLeftOut(err) {
 		return nil // the connector takes only the company's own currency
 	}
 	return err
