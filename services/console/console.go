@@ -34,7 +34,6 @@ import (
 type Options struct {
 	Listener net.Listener      // of pages and API; Run closes it
 	Socket   string            // path of a socket for the command line; "": none. Who may open it may do everything
-	Checks   api.Checks        // doctor's checks; nil: none
 	Link     func(link string) // called with a link that signs its first user in, if there is no access file; nil: not called
 }
 
@@ -55,7 +54,7 @@ func Run(ctx context.Context, a *tenant.App, o Options) error {
 			a.Log.Error("could not close the index", zap.Error(err))
 		}
 	}()
-	handlers := api.New(a, x, o.Checks)
+	handlers := api.New(a, x)
 	all := http.NewServeMux()
 	all.Handle("/tieback.operator.v1.", handlers.Handler())
 	all.Handle("/", web.New(web.API{Overview: handlers, Requests: handlers, DeadLetters: handlers, Companies: handlers, Reconciliation: handlers}, a.Log))

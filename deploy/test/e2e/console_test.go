@@ -9,12 +9,15 @@ import (
 	"net/http/cookiejar"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"connectrpc.com/connect"
 	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 	"github.com/tieback/tieback/services/console"
+	"github.com/tieback/tieback/services/console/access"
 	"github.com/tieback/tieback/services/console/api"
 )
 
@@ -164,5 +167,50 @@ func TestConsolePagesAnswer(t *testing.T) {
 		if code, page := get(browser, o.url+path); code != http.StatusOK || !strings.Contains(page, want) {
 			t.Errorf("%s answers %d without %q:\n%.2000s", path, code, want, page)
 		}
+	}
+}
+
+// The API makes doctor's checks with the connections of the running process. A caller of one company sees that company's findings,
+// and no secret is among them.
+func TestConsoleMakesDoctorsChecks(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	l := w.run()
+	handlers := api.New(l.App, nil)
+	owner := access.With(t.Context(), access.Owner("test"))
+	has := func(findings []*operatorv1.Finding, check, level string, company int64) bool {
+		return slices.ContainsFunc(findings, func(f *operatorv1.Finding) bool {
+			return f.Check == check && f.Level == level && f.CompanyId == company
+		})
+	}
+	w.eventually(func() string {
+		r, err := handlers.Check(owner, &operatorv1.CheckRequest{})
+		if err != nil {
+			return err.Error()
+		}
+		for _, check := range []string{"broker", "streams", "consumers", "losses"} {
+			if !has(r.Findings, check, "ok", 0) {
+				return fmt.Sprintf("%s is not ok in %v", check, r.Findings)
+			}
+		}
+		if !has(r.Findings, "connector", "ok", firstCompany) || !has(r.Findings, "procore", "ok", firstCompany) || !has(r.Findings, "sweep", "ok", firstCompany) {
+			return fmt.Sprintf("the company is not well in %v", r.Findings)
+		}
+		return ""
+	})
+	one := access.NewCaller("one", access.Grant{Role: access.Viewer, Companies: []int64{firstCompany}})
+	r, err := handlers.Check(access.With(t.Context(), one), &operatorv1.CheckRequest{})
+	if err != nil || len(r.Findings) == 0 || slices.ContainsFunc(r.Findings, func(f *operatorv1.Finding) bool { return f.CompanyId != firstCompany }) {
+		t.Errorf("a caller of company %d gets %v (%v)", int64(firstCompany), r, err)
+	}
+	if text := r.String(); strings.Contains(text, w.token) {
+		t.Errorf("the findings have the webhook token: %s", text)
+	}
+	if _, err := handlers.Check(access.With(t.Context(), one), &operatorv1.CheckRequest{CompanyIds: []int64{firstCompany + 1}}); connect.CodeOf(err) != connect.CodeNotFound {
+		t.Errorf("another company: %v", err)
+	}
+	w.must(os.WriteFile(l.Settings.Companies, []byte("companies: [{id: 7}]"), 0o600))
+	if r, err := handlers.Check(owner, &operatorv1.CheckRequest{}); err != nil || !has(r.Findings, "companies file", "problem", 0) {
+		t.Errorf("a mistake that was made since the start is not among %v (%v)", r, err)
 	}
 }

@@ -15,7 +15,6 @@ import (
 	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/state"
-	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 	"github.com/tieback/tieback/proto/tieback/operator/v1/operatorv1connect"
 	"github.com/tieback/tieback/services/console/access"
 	"github.com/tieback/tieback/services/console/index"
@@ -28,14 +27,12 @@ type API struct {
 	app   *tenant.App
 	state *state.State
 	index *index.Index // nil: there are no lists of requests, and they can be looked up by id only
-	check Checks
+
+	checking chan struct{} // has an element while checks are made
 
 	looks  sync.Mutex // guards reader
 	reader *status.Reader
 }
-
-// Checks makes doctor's checks of one company, or of all with 0.
-type Checks func(ctx context.Context, company int64) *operatorv1.CheckResponse
 
 var _ interface {
 	operatorv1connect.OverviewServiceHandler
@@ -45,9 +42,9 @@ var _ interface {
 	operatorv1connect.ReconciliationServiceHandler
 } = (*API)(nil)
 
-// New returns the API over the app's broker, companies and Procore client. The app must be connected. x and check may be nil.
-func New(a *tenant.App, x *index.Index, check Checks) *API {
-	return &API{app: a, state: state.Of(a.Bus), index: x, check: check, reader: status.New(a.Bus, statusOptions(a))}
+// New returns the API over the app's broker, companies and Procore client. The app must be connected. x may be nil.
+func New(a *tenant.App, x *index.Index) *API {
+	return &API{app: a, state: state.Of(a.Bus), index: x, checking: make(chan struct{}, 1), reader: status.New(a.Bus, statusOptions(a))}
 }
 
 // maxRequest bounds the body of a call: an edited event may be as large as a message of the broker.

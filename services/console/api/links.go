@@ -114,28 +114,3 @@ func linkReportOf(r links.Report) *operatorv1.LinkReport {
 	out.Unread, out.WithoutLines = unread(r.Unread), unread(r.NoLines)
 	return out
 }
-
-// Check implements CompanyService.
-func (a *API) Check(ctx context.Context, r *operatorv1.CheckRequest) (*operatorv1.CheckResponse, error) {
-	ids, all, err := a.visible(ctx, r.CompanyIds)
-	switch {
-	case err != nil:
-		return nil, err
-	case a.check == nil:
-		return nil, connect.NewError(connect.CodeUnimplemented, errors.New("this process makes no checks: run tieback doctor"))
-	case all:
-		return a.check(ctx, 0), nil
-	}
-	out := &operatorv1.CheckResponse{}
-	for _, id := range ids {
-		one := a.check(ctx, id)
-		for _, f := range one.Findings {
-			if f.CompanyId != id && out.Findings != nil && id != ids[0] {
-				continue // of no company: it is the same for each
-			}
-			out.Findings = append(out.Findings, f)
-		}
-		out.Problems, out.Warnings = out.Problems+one.Problems, out.Warnings+one.Warnings
-	}
-	return out, nil
-}

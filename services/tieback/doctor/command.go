@@ -62,7 +62,9 @@ Exit code 0: no problem; there may be warnings. 1: a problem. 2: wrong usage.`,
 			}
 			d, done := newDoctor(admin)
 			defer done()
-			d.Company = company
+			if company != 0 {
+				d.Only = []int64{company}
+			}
 			return printReport(cmd, output, d.Examine(cmd.Context()))
 		},
 	}

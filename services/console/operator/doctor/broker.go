@@ -29,6 +29,10 @@ const (
 // checkBroker checks the broker and what Tieback stores there.
 func (d *Doctor) checkBroker(ctx context.Context, r *findings) {
 	const check = "broker"
+	if d.Bus != nil {
+		d.checkBus(ctx, r, d.Bus, d.checkConsumers)
+		return
+	}
 	o, done, unchecked, err := d.Broker()
 	if done != nil {
 		defer done()
@@ -49,22 +53,26 @@ func (d *Doctor) checkBroker(ctx context.Context, r *findings) {
 		return
 	}
 	defer b.Close()
-	r.ok(check, "NATS %s answers", b.JetStream().Conn().ConnectedServerVersion())
-	checks := []func(context.Context, *findings, *bus.Bus){
-		func(ctx context.Context, r *findings, b *bus.Bus) { d.checkStreams(ctx, r, b, o.InProcess == nil) },
-		d.checkConsumers, d.checkLosses, d.checkDeadLetters, d.checkSweeps, d.checkLimits, d.readLinks,
-	}
 	if o.InProcess != nil {
-		checks[1] = notRunning
-	}
-	for _, check := range checks {
-		d.within(ctx, func(ctx context.Context) { check(ctx, r, b) })
+		d.checkBus(ctx, r, b, notRunning)
+	} else {
+		d.checkBus(ctx, r, b, d.checkConsumers)
 	}
 	for _, err := range warnings.all() {
 		if !errors.Is(err, nats.ErrPermissionViolation) {
 			continue
 		}
 		r.problem(check, "the key in TIEBACK_NATS_NKEY_FILE lacks a permission: use the key of the user tieback, and the users.conf of this version", "%v", err)
+	}
+}
+
+// checkBus makes the checks that need a connection to the broker.
+func (d *Doctor) checkBus(ctx context.Context, r *findings, b *bus.Bus, consumers func(context.Context, *findings, *bus.Bus)) {
+	r.ok("broker", "NATS %s answers", b.JetStream().Conn().ConnectedServerVersion())
+	for _, check := range []func(context.Context, *findings, *bus.Bus){
+		d.checkStreams, consumers, d.checkLosses, d.checkDeadLetters, d.checkSweeps, d.checkLimits, d.readLinks,
+	} {
+		d.within(ctx, func(ctx context.Context) { check(ctx, r, b) })
 	}
 }
 

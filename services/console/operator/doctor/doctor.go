@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/connector"
@@ -18,6 +19,7 @@ import (
 	"github.com/tieback/tieback/pkg/procore/connection"
 	"github.com/tieback/tieback/pkg/settings"
 	"github.com/tieback/tieback/pkg/state"
+	"github.com/tieback/tieback/pkg/telemetry"
 )
 
 // Level says how bad a finding is.
@@ -47,19 +49,20 @@ type Report struct {
 }
 
 // Broker returns how to connect to the broker, and a function to call afterwards, which may be nil. If the embedded broker
-// can't be opened, unchecked says why; that is not a problem.
+// can't be opened, unchecked says why, which is not a problem.
 type Broker func() (o bus.Options, done func(), unchecked string, err error)
 
-// Doctor checks one installation.
+// Doctor checks one installation, once.
 type Doctor struct {
 	Settings      settings.Settings
 	Mistakes      error                                      // of the settings
 	Companies     company.Set                                // those whose entry is valid
 	EntryMistakes []error                                    // of the companies file
-	Company       int64                                      // check only this company; 0: all
-	Procore       func(company.Set) (*procore.Client, error) //
-	Drivers       connector.Drivers                          //
-	Broker        Broker
+	Only          []int64                                    // check only these companies; empty: all
+	Procore       func(company.Set) (*procore.Client, error) // returns a client for some of Companies
+	Drivers       connector.Drivers
+	Bus           *bus.Bus      // a connection that is checked; nil: Broker makes one
+	Broker        Broker        // not used with Bus
 	Admin         []string      // host:port of services' admin ports
 	OptionalAdmin string        // an admin port that need not answer; used if Admin is empty; "": none
 	Version       string        // of this program
@@ -78,9 +81,14 @@ type findings struct {
 }
 
 func (r *findings) add(check string, level Level, action, format string, args ...any) {
+	r.addOf(r.company, check, level, action, format, args...)
+}
+
+// addOf adds a finding of a company.
+func (r *findings) addOf(company int64, check string, level Level, action, format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.all = append(r.all, Finding{Check: check, Company: r.company, Level: level, Text: oneLine(fmt.Sprintf(format, args...)), Action: action})
+	r.all = append(r.all, Finding{Check: check, Company: company, Level: level, Text: oneLine(fmt.Sprintf(format, args...)), Action: action})
 }
 
 func (r *findings) ok(check, format string, args ...any) { r.add(check, OK, "", format, args...) }
@@ -142,7 +150,21 @@ func (d *Doctor) Examine(ctx context.Context) Report {
 }
 
 // selected reports whether a company is checked.
-func (d *Doctor) selected(id int64) bool { return d.Company == 0 || d.Company == id }
+func (d *Doctor) selected(id int64) bool { return len(d.Only) == 0 || slices.Contains(d.Only, id) }
+
+// Of returns a doctor for the installation that a running process belongs to. It uses the connections of the process, and reads
+// the companies file again for mistakes that were made since the process started. The process must be connected.
+func Of(a *tenant.App) *Doctor {
+	d := &Doctor{
+		Settings: a.Settings, Companies: a.Companies, Drivers: a.Drivers, Bus: a.Bus, Version: telemetry.Version,
+		Procore: func(company.Set) (*procore.Client, error) { return a.Procore, nil },
+	}
+	var err error
+	if _, d.EntryMistakes, err = company.LoadValid(a.Settings.Companies); err != nil {
+		d.EntryMistakes = append(d.EntryMistakes, err)
+	}
+	return d
+}
 
 func (d *Doctor) defaults() {
 	if d.Client == nil {

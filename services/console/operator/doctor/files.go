@@ -39,8 +39,10 @@ func (d *Doctor) checkCompaniesFile(r *findings) {
 			r.problem(check, "correct it, or run tieback setup", "%s", strings.TrimPrefix(line, "companies file: "))
 		}
 	}
-	if d.Company != 0 && d.Companies[d.Company] == nil {
-		r.problem(check, "tieback setup --company N adds it", "company %d is not in it, or its entry has a mistake", d.Company)
+	for _, id := range d.Only {
+		if d.Companies[id] == nil {
+			r.addOf(id, check, Problem, "tieback setup --company N adds it", "the company is not in it, or its entry has a mistake")
+		}
 	}
 	if len(d.Companies) > 0 {
 		r.ok(check, "%s has %d valid entries", d.Settings.Companies, len(d.Companies))

@@ -17,9 +17,9 @@ import (
 
 // checkStreams compares the configuration of all streams and buckets with that of this version, and the broker's clock with
 // ours.
-func (d *Doctor) checkStreams(ctx context.Context, r *findings, b *bus.Bus, shared bool) {
+func (d *Doctor) checkStreams(ctx context.Context, r *findings, b *bus.Bus) {
 	const check = "streams"
-	names, good := topology.StreamNames(shared), 0
+	names, good := topology.StreamNames(d.Settings.NATSURL != ""), 0 // the one process of an embedded broker shares no limits
 	for _, name := range names {
 		began := time.Now()
 		s, err := b.JetStream().Stream(ctx, name)
@@ -150,6 +150,7 @@ func (d *Doctor) checkDeadLetters(ctx context.Context, r *findings, b *bus.Bus) 
 
 // checkSweeps checks when each company was swept last.
 func (d *Doctor) checkSweeps(ctx context.Context, r *findings, b *bus.Bus) {
+	const check = "sweep"
 	for _, id := range sorted(d.Companies) {
 		if !d.selected(id) {
 			continue
@@ -164,13 +165,13 @@ func (d *Doctor) checkSweeps(ctx context.Context, r *findings, b *bus.Bus) {
 		late := 2*d.Settings.SweepEvery + time.Minute
 		switch age := time.Since(last.At).Round(time.Second); {
 		case err != nil:
-			r.problem("sweep", "check the broker", "company %d: %v", id, err)
+			r.addOf(id, check, Problem, "check the broker", "its checkpoint can't be read: %v", err)
 		case last.At.IsZero():
-			r.warn("sweep", "start the service sweep, or see its log", "company %d has not been swept completely yet", id)
+			r.addOf(id, check, Warning, "start the service sweep, or see its log", "the company has not been swept completely yet")
 		case age > late:
-			r.warn("sweep", "check that the service sweep runs, and see its log", "company %d was last swept %v ago, and should be every %v", id, age, d.Settings.SweepEvery)
+			r.addOf(id, check, Warning, "check that the service sweep runs, and see its log", "the company was last swept %v ago, and should be every %v", age, d.Settings.SweepEvery)
 		default:
-			r.ok("sweep", "company %d was swept %v ago", id, age)
+			r.addOf(id, check, OK, "", "the company was swept %v ago", age)
 		}
 	}
 }
