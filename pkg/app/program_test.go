@@ -16,8 +16,8 @@ import (
 	"github.com/tieback/tieback/pkg/telemetry"
 )
 
-// A service that waits for the broker is alive and not ready, and stops when its context ends. Its background work runs.
-func TestAServiceThatWaitsForTheBrokerIsAliveAndNotReady(t *testing.T) {
+// A service that waits for the broker is alive but not ready. Its background work runs, and it stops when its context ends.
+func TestServiceWaitingForBrokerIsNotReady(t *testing.T) {
 	addr := freeAddr(t)
 	a := &App{
 		Name: "export", Settings: settings.Settings{NATSURL: "nats://127.0.0.1:1", AdminAddr: addr}, Log: zap.NewNop(), Registry: prometheus.NewRegistry(),
@@ -30,33 +30,33 @@ func TestAServiceThatWaitsForTheBrokerIsAliveAndNotReady(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- p.serve(ctx, a) }()
-	if code, said := ask(t, "http://"+addr+"/healthz"); code != http.StatusOK {
-		t.Errorf("/healthz: %d %s", code, said)
+	if code, body := get(t, "http://"+addr+"/healthz"); code != http.StatusOK {
+		t.Errorf("/healthz: %d %s", code, body)
 	}
-	if code, said := ask(t, "http://"+addr+"/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(said, "waiting for the broker") {
-		t.Errorf("/readyz: %d %s", code, said)
+	if code, body := get(t, "http://"+addr+"/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "waiting for the broker") {
+		t.Errorf("/readyz: %d %s", code, body)
 	}
 	<-background
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) { // the reason is shown when it is known
-		_, said := ask(t, "http://"+addr+"/readyz")
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) { // until the reason is known
+		_, body := get(t, "http://"+addr+"/readyz")
 		if err := telemetry.Ready(addr); err == nil {
 			t.Fatal("the health check passes")
-		} else if strings.Contains(said, "no process listens there") && strings.Contains(err.Error(), "no process listens there") {
+		} else if strings.Contains(body, "no process listens") && strings.Contains(err.Error(), "no process listens") {
 			break
 		} else if time.Now().After(end) {
-			t.Fatalf("/readyz says %s, the health check %v", said, err)
+			t.Fatalf("/readyz returns %q, the health check %v", body, err)
 		}
 	}
 	stop()
 	select {
 	case <-ended:
 	case <-time.After(20 * time.Second):
-		t.Error("it does not stop")
+		t.Error("the service does not stop")
 	}
 }
 
-// A service that can do without a broker runs, and is ready, before it has one.
-func TestAServiceThatNeedsNoBrokerIsReady(t *testing.T) {
+// With BrokerOptional, a service runs and is ready without a broker.
+func TestServiceWithOptionalBrokerIsReady(t *testing.T) {
 	a := &App{Name: "lag-exporter", Settings: settings.Settings{AdminAddr: freeAddr(t)}, Log: zap.NewNop(), Registry: prometheus.NewRegistry()}
 	running := make(chan struct{})
 	p := Program{BrokerOptional: true, Run: func(ctx context.Context, a *App) error {
@@ -71,8 +71,8 @@ func TestAServiceThatNeedsNoBrokerIsReady(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- p.serve(ctx, a) }()
 	<-running
-	if code, said := ask(t, "http://"+a.Settings.AdminAddr+"/readyz"); code != http.StatusOK {
-		t.Errorf("/readyz: %d %s", code, said)
+	if code, body := get(t, "http://"+a.Settings.AdminAddr+"/readyz"); code != http.StatusOK {
+		t.Errorf("/readyz: %d %s", code, body)
 	}
 	stop()
 	if err := <-ended; err != nil {
@@ -90,8 +90,8 @@ func freeAddr(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// ask asks until there is an answer.
-func ask(t *testing.T, url string) (int, string) {
+// get sends requests until one is answered, and returns the status and the body.
+func get(t *testing.T, url string) (int, string) {
 	t.Helper()
 	var err error
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
@@ -99,12 +99,12 @@ func ask(t *testing.T, url string) (int, string) {
 		if resp, err = http.Get(url); err != nil {
 			continue
 		}
-		said, err := io.ReadAll(resp.Body)
+		body, err := io.ReadAll(resp.Body)
 		_ = resp.Body.Close()
 		if err != nil {
 			t.Fatal(err)
 		}
-		return resp.StatusCode, string(said)
+		return resp.StatusCode, string(body)
 	}
 	t.Fatal(err)
 	return 0, ""

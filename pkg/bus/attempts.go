@@ -13,9 +13,9 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// Attempts is the stored record of the attempts at an unfinished message. A first attempt is not stored, and the record is
-// deleted after the last. The broker counts only deliveries, which would also count against the messages that are
-// in flight when a poison message crashes the process.
+// Attempts is the stored record of the attempts at an unfinished message. The start of a first attempt is not stored, and
+// the record is deleted after the last attempt. The broker's own count does not suffice: it counts deliveries, also of
+// messages that were only in flight when another one crashed the process.
 type Attempts struct {
 	Done       int       `json:"done"`       // attempts that ended with an error, but not throttled ones
 	Unfinished int       `json:"unfinished"` // attempts begun after the last one with a result, throttled or not; one may be running
@@ -65,22 +65,20 @@ func (a Attempts) Failure() error {
 	}
 }
 
-// Next returns about when the next attempt starts after a failed one. It returns zero if that is not known, as while an
-// attempt is running or the message waits for a rate limit.
+// Next returns the approximate start of the next attempt after a failed one. backoff is Consumer.Backoff. Next returns the
+// zero time if it is not known: while an attempt is running, or the message waits for a rate limit.
 func (a Attempts) Next(backoff time.Duration) time.Time {
 	if a.Done == 0 || a.Unfinished > 0 || a.Class == fault.Throttled {
 		return time.Time{}
 	}
-	c := Consumer{Backoff: backoff}
-	c.defaults()
-	return a.At.Add((&dispatcher{Consumer: c}).delay(a.Done))
+	return a.At.Add(retryDelay(cmp.Or(backoff, defaultBackoff), a.Done))
 }
 
 // failed returns a with the error of an attempt; before is the record of the attempts before it.
 func (a Attempts) failed(err error, before Attempts) Attempts {
 	a.Class, a.Source, a.Reason, a.Why = fault.ClassOf(err), fault.SourceOf(err), fault.ReasonOf(err), fault.UserMessage(err, "")
 	a.Since = fault.SinceOf(err)
-	if same := before.Source == a.Source && before.Reason == a.Reason; a.Since.IsZero() && same {
+	if a.Since.IsZero() && before.Source == a.Source && before.Reason == a.Reason {
 		a.Since = before.Since
 	}
 	if a.Since.IsZero() {
@@ -104,38 +102,37 @@ func readAttempts(e Entry) Attempts {
 }
 
 // Attempts returns the stored attempts at a message; the zero Attempts if none was stored.
-func (b *Bus) Attempts(ctx context.Context, of AttemptKey) (Attempts, error) {
-	a, _, err := b.attempts(ctx, of)
+func (b *Bus) Attempts(ctx context.Context, k AttemptKey) (Attempts, error) {
+	a, _, err := b.attempts(ctx, k)
 	return a, err
 }
 
-func (b *Bus) attempts(ctx context.Context, of AttemptKey) (a Attempts, found bool, err error) {
-	e, err := b.bucket.Get(ctx, of.String())
+func (b *Bus) attempts(ctx context.Context, k AttemptKey) (a Attempts, found bool, err error) {
+	e, err := b.bucket.Get(ctx, k.String())
 	if err != nil || e.Value == nil {
 		return Attempts{}, false, err
 	}
 	return readAttempts(e), true, nil
 }
 
-// EachAttempts calls the function each for the stored attempts of at most limit messages, in no order. It returns true if
-// there are more.
-func (b *Bus) EachAttempts(ctx context.Context, limit int, each func(AttemptKey, Attempts)) (more bool, err error) {
+// EachAttempts calls fn for the stored attempts of at most limit messages, in no order. It returns true if there are more.
+func (b *Bus) EachAttempts(ctx context.Context, limit int, fn func(AttemptKey, Attempts)) (more bool, err error) {
 	return b.bucket.Each(ctx, "attempt.>", limit, func(e Entry) error {
-		if of, ok := parseAttemptKey(e.Key); ok {
-			each(of, readAttempts(e))
+		if k, ok := parseAttemptKey(e.Key); ok {
+			fn(k, readAttempts(e))
 		}
 		return nil
 	})
 }
 
-func (b *Bus) saveAttempts(ctx context.Context, of AttemptKey, a Attempts) error {
+func (b *Bus) saveAttempts(ctx context.Context, k AttemptKey, a Attempts) error {
 	value, err := json.Marshal(a)
 	if err != nil {
 		return err
 	}
-	return b.bucket.Put(ctx, of.String(), value)
+	return b.bucket.Put(ctx, k.String(), value)
 }
 
-func (b *Bus) forgetAttempts(ctx context.Context, of AttemptKey) error {
-	return b.bucket.Delete(ctx, of.String(), time.Hour)
+func (b *Bus) forgetAttempts(ctx context.Context, k AttemptKey) error {
+	return b.bucket.Delete(ctx, k.String(), time.Hour)
 }

@@ -108,10 +108,10 @@ func (b *Bucket) publish(ctx context.Context, key string, value []byte, h nats.H
 	return b.publisher.Publish(ctx, &nats.Msg{Subject: topology.State.Subject(key), Data: value, Header: h})
 }
 
-// Each calls the function each for the entries whose key matches a filter and that have a value, in no order, for at most
-// limit of them (0: all). It returns true if there are more. If an entry changes during the call, the function may see
-// its old value, its new value, or neither.
-func (b *Bucket) Each(ctx context.Context, filter string, limit int, each func(Entry) error) (more bool, err error) {
+// Each calls fn for the entries whose key matches a filter and that have a value, in no order, one at a time, for at most
+// limit of them (0: all). It returns true if there are more. If an entry changes during the call, fn may get its old value,
+// its new value, or neither.
+func (b *Bucket) Each(ctx context.Context, filter string, limit int, fn func(Entry) error) (more bool, err error) {
 	listing, cancel := answerContext(ctx)
 	defer cancel()
 	info, err := b.stream.Info(listing, jetstream.WithSubjectFilter(topology.State.Subject(filter)))
@@ -135,7 +135,7 @@ func (b *Bucket) Each(ctx context.Context, filter string, limit int, each func(E
 			if seen++; limit > 0 && seen > limit {
 				return ErrStopScan
 			}
-			return each(e)
+			return fn(e)
 		})
 	}
 	err = all.Wait()
@@ -147,3 +147,24 @@ func (b *Bucket) Each(ctx context.Context, filter string, limit int, each func(E
 
 // readsAtOnce is how many keys Each reads concurrently.
 const readsAtOnce = 64
+
+// swap writes a key of a bucket if its revision is still the given one, and returns the new one. It returns false if another
+// process has written the key.
+func (b *Bus) swap(ctx context.Context, bucket topology.Bucket, key string, value []byte, revision uint64) (next uint64, ok bool, err error) {
+	m := &nats.Msg{Subject: bucket.Subject(key), Data: value, Header: nats.Header{}}
+	m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(revision, 10))
+	ack, err := b.js.PublishMsg(ctx, m, jetstream.WithRetryAttempts(0))
+	var api *jetstream.APIError
+	switch {
+	case errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant):
+		return 0, false, nil
+	case err != nil:
+		return 0, false, fmt.Errorf("bucket %s: %w", bucket, err)
+	}
+	return ack.Sequence, true, nil
+}
+
+// isMissingStream reports whether err is a reply for a stream that does not exist.
+func isMissingStream(err error) bool {
+	return errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, nats.ErrNoResponders)
+}

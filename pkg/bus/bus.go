@@ -1,10 +1,10 @@
 // Package bus publishes and consumes Tieback's messages on NATS JetStream. It is the only place that turns a handler's
 // error into an ack, a redelivery or a dead letter.
 //
-//	connect    bus.go, key.go, connstate.go, lameduck.go, readonly.go; setup.go, create.go: streams and consumers
+//	connect    bus.go, key.go, connstate.go; setup.go: streams and consumers
 //	publish    subject.go, messages.go, publisher.go (group commit), capacity.go (backpressure)
 //	consume    consumer.go, dispatcher.go, settle.go, attempts.go, quarantine.go, and package bus/scheduler (fairness)
-//	read       read.go, scan.go, count.go, losses.go
+//	read       read.go, scan.go, losses.go
 //	buckets    bucket.go (state), quota.go (Procore's rate limits)
 //
 // Package bus/topology declares the streams, consumers and permissions. A message of the kinds delivery, event, outcome and
@@ -86,6 +86,27 @@ func Connect(ctx context.Context, o Options) (*Bus, error) {
 	return b, nil
 }
 
+// ConnectReadOnly connects to a broker that may be partly unavailable, for commands that inspect it. It creates nothing,
+// requires no stream, and the bus must not publish. Bucket is nil if the state bucket does not answer. The caller must
+// close the bus.
+func ConnectReadOnly(ctx context.Context, o Options) (*Bus, error) {
+	o.TopologyManaged = true
+	b, err := dial(o)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.waitForBroker(ctx); err != nil {
+		b.Close()
+		return nil, err
+	}
+	short, cancel := answerContext(ctx)
+	defer cancel()
+	if b.bucket, err = b.openBucket(short, o); err != nil {
+		b.log.Debug("the state bucket does not answer", zap.Error(err))
+	}
+	return b, nil
+}
+
 // dial returns a bus without streams. Its connection may not be established yet.
 func dial(o Options) (*Bus, error) {
 	opts := []nats.Option{
@@ -99,7 +120,11 @@ func dial(o Options) (*Bus, error) {
 	if o.InProcess != nil {
 		opts = append(opts, o.InProcess)
 	}
-	b := &Bus{name: cmp.Or(o.Name, "tieback"), conn: connState{lost: make(chan struct{}, 1), onWait: o.Waiting}, log: o.Log, ackWait: o.AckWait, managed: o.TopologyManaged, publishers: map[Kind]*Publisher{}, streams: map[Kind]jetstream.Stream{}}
+	b := &Bus{
+		name: cmp.Or(o.Name, "tieback"), log: o.Log, ackWait: o.AckWait, managed: o.TopologyManaged,
+		publishers: map[Kind]*Publisher{}, streams: map[Kind]jetstream.Stream{},
+		conn: connState{lost: make(chan struct{}, 1), onWait: o.Waiting},
+	}
 	opts = append(append(opts, nats.LameDuckModeHandler(b.leaveLameDuck)), b.conn.options()...)
 	nc, err := connect(o, opts)
 	if err != nil {
@@ -161,6 +186,16 @@ func (b *Bus) probe(ctx context.Context) error {
 	}
 	b.js = plain
 	return nil
+}
+
+// leaveLameDuck reconnects to another broker node when this one announces its shutdown (lame duck mode), before the node
+// closes the connection. It waits for the pull under way: messages that are lost with a closed connection are not
+// redelivered for a whole AckWait.
+func (b *Bus) leaveLameDuck(nc *nats.Conn) {
+	b.pulls.Lock()
+	defer b.pulls.Unlock()
+	_ = nc.FlushTimeout(time.Second) // sends pending acks; a lost one only costs a redelivery
+	_ = nc.ForceReconnect()          // it fails if the client is reconnecting already
 }
 
 // Publisher returns the publisher of a kind.

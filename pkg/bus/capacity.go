@@ -28,52 +28,52 @@ const measureEvery = 2 * time.Second
 
 // check returns a throttled error while nine tenths of the capacity are used, or while the size of the streams is not known. Callers
 // share one measurement, and wait for it until ctx ends.
-func (r *capacityGuard) check(ctx context.Context) error {
-	if r == nil {
+func (g *capacityGuard) check(ctx context.Context) error {
+	if g == nil {
 		return nil
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.measuring == nil && time.Now().After(r.validUntil) {
-		r.measuring = make(chan struct{})
-		go r.refresh(ctx)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.measuring == nil && time.Now().After(g.validUntil) {
+		g.measuring = make(chan struct{})
+		go g.refresh(ctx)
 	}
-	if measuring := r.measuring; measuring != nil {
-		r.mu.Unlock()
+	if measuring := g.measuring; measuring != nil {
+		g.mu.Unlock()
 		select {
 		case <-measuring:
 		case <-ctx.Done():
 		}
-		r.mu.Lock()
+		g.mu.Lock()
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 	}
-	return r.err
+	return g.err
 }
 
-func (r *capacityGuard) refresh(ctx context.Context) {
-	err := r.measure(ctx)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	close(r.measuring)
-	r.measuring, r.err, r.validUntil = nil, err, time.Now().Add(measureEvery)
+func (g *capacityGuard) refresh(ctx context.Context) {
+	err := g.measure(ctx)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	close(g.measuring)
+	g.measuring, g.err, g.validUntil = nil, err, time.Now().Add(measureEvery)
 }
 
 // measure serves all callers, so it ignores the deadline of the one that started it.
-func (r *capacityGuard) measure(ctx context.Context) error {
+func (g *capacityGuard) measure(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), measureEvery)
 	defer cancel()
 	var used uint64
 	for _, k := range Kinds {
-		s, err := r.js.Stream(ctx, k.Stream())
+		s, err := g.js.Stream(ctx, k.Stream())
 		if err != nil {
 			return fault.Wait(measureEvery, fmt.Errorf("can't measure the size of the streams: %w", err))
 		}
 		used += s.CachedInfo().State.Bytes
 	}
-	if used < r.max/10*9 {
+	if used < g.max/10*9 {
 		return nil
 	}
-	return fault.Wait(measureEvery, fmt.Errorf("the streams are full: %d of %d bytes (TIEBACK_NATS_MAX_BYTES); new deliveries are refused until messages have expired or the limit is raised", used, r.max))
+	return fault.Wait(measureEvery, fmt.Errorf("the streams are full: %d of %d bytes (TIEBACK_NATS_MAX_BYTES); new deliveries are refused until messages have expired or the limit is raised", used, g.max))
 }

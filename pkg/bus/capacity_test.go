@@ -13,14 +13,14 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// mute is a broker whose JetStream never answers.
-type mute struct {
+// unresponsive is a broker whose JetStream never answers.
+type unresponsive struct {
 	jetstream.JetStream
 	mu    sync.Mutex
 	asked int
 }
 
-func (m *mute) Stream(ctx context.Context, _ string) (jetstream.Stream, error) {
+func (m *unresponsive) Stream(ctx context.Context, _ string) (jetstream.Stream, error) {
 	m.mu.Lock()
 	m.asked++
 	m.mu.Unlock()
@@ -31,7 +31,7 @@ func (m *mute) Stream(ctx context.Context, _ string) (jetstream.Stream, error) {
 // If the size of the streams can't be measured, all callers share one measurement. A caller waits for it until its context ends.
 func TestCallersShareOneMeasurement(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		broker := &mute{}
+		broker := &unresponsive{}
 		r := &capacityGuard{js: broker, max: 100}
 		start := time.Now()
 		var all sync.WaitGroup

@@ -16,9 +16,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// ErrRecovering is the error of a broker that is or was reachable and does not serve its streams at present: it recovers
-// them after a restart, which takes minutes for millions of messages, or elects a leader. The settings are correct; the
-// caller should wait.
+// ErrRecovering is returned if the broker is or was reachable but does not serve its streams: it is recovering them after a
+// restart, which takes minutes for millions of messages, or electing a leader. The settings are correct; the caller should
+// wait.
 var ErrRecovering = errors.New("the broker is recovering its streams")
 
 // errUnreachable is the reason during the first attempt to connect.
@@ -39,16 +39,16 @@ type connState struct {
 }
 
 // options returns the handlers that update the state.
-func (r *connState) options() []nats.Option {
+func (s *connState) options() []nats.Option {
 	return []nats.Option{
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			r.dialErr = err
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.dialErr = err
 		}),
 		nats.DisconnectErrHandler(func(*nats.Conn, error) {
 			select {
-			case r.lost <- struct{}{}:
+			case s.lost <- struct{}{}:
 			default:
 			}
 		}),
@@ -56,21 +56,21 @@ func (r *connState) options() []nats.Option {
 }
 
 // set records why the broker does not serve; nil: it answered.
-func (r *connState) set(waiting error) {
-	r.mu.Lock()
-	if r.reason = waiting; waiting == nil {
-		r.connectedBefore, r.dialErr = true, nil
+func (s *connState) set(reason error) {
+	s.mu.Lock()
+	if s.reason = reason; reason == nil {
+		s.connectedBefore, s.dialErr = true, nil
 	}
-	r.mu.Unlock()
-	if r.onWait != nil && waiting != nil {
-		r.onWait(waiting)
+	s.mu.Unlock()
+	if s.onWait != nil && reason != nil {
+		s.onWait(reason)
 	}
 }
 
-func (r *connState) unavailable() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.reason
+func (s *connState) unavailable() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.reason
 }
 
 // watch waits after each lost connection until JetStream answers again. It returns when ctx ends.
@@ -85,13 +85,13 @@ func (b *Bus) watch(ctx context.Context) {
 	}
 }
 
-// wait calls ask until it succeeds or ctx ends. It logs why it waits: at once, when the reason changes, and every
-// 30 seconds. The error is ErrRecovering unless the settings or the address may be wrong.
-func (b *Bus) wait(ctx context.Context, ask func(context.Context) error) error {
-	began, logged, at := time.Now(), "", time.Time{}
+// wait calls probe until it succeeds or ctx ends. It logs the reason for waiting when it changes, and every 30 seconds. The
+// error is ErrRecovering unless the settings or the address may be wrong.
+func (b *Bus) wait(ctx context.Context, probe func(context.Context) error) error {
+	began, logged, loggedAt := time.Now(), "", time.Time{}
 	for {
 		try, cancel := context.WithTimeout(ctx, 2*time.Second)
-		err := ask(try)
+		err := probe(try)
 		cancel()
 		if err == nil {
 			b.conn.set(nil)
@@ -105,8 +105,8 @@ func (b *Bus) wait(ctx context.Context, ask func(context.Context) error) error {
 		if ctx.Err() != nil {
 			return fmt.Errorf("no answer from the broker: %w", why)
 		}
-		if why != errUnreachable && (why.Error() != logged || time.Since(at) > remindEvery) {
-			logged, at = why.Error(), time.Now()
+		if why != errUnreachable && (why.Error() != logged || time.Since(loggedAt) > remindEvery) {
+			logged, loggedAt = why.Error(), time.Now()
 			b.log.Warn("waiting for the broker", zap.Duration("waited", time.Since(began).Round(time.Second)), zap.Error(why))
 		}
 		select {
@@ -125,23 +125,23 @@ func (b *Bus) unavailableReason(err error) error {
 		b.conn.connectedBefore, b.conn.dialErr = true, nil
 	}
 	var op *net.OpError
-	var unknown *net.DNSError
+	var dns *net.DNSError
 	switch last = cmp.Or(last, b.conn.dialErr); {
 	case errors.Is(last, nats.ErrAuthorization) || errors.Is(last, nats.ErrAuthExpired) || errors.Is(last, nats.ErrAuthRevoked):
 		return fmt.Errorf("the broker refuses the login: correct TIEBACK_NATS_NKEY_FILE, or give the broker the users.conf that lists this key: %w", last)
 	case errors.Is(last, nats.ErrPermissionViolation):
 		return fmt.Errorf("the broker refuses a request of this key: correct TIEBACK_NATS_NKEY_FILE, or give the broker the users.conf of this version: %w", last)
 	case connected && errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
-		return fmt.Errorf("%w, or its users.conf gives this key no JetStream: %w", ErrRecovering, err)
+		return fmt.Errorf("%w, or its users.conf gives this key no access to JetStream: %w", ErrRecovering, err)
 	case connected:
-		return fmt.Errorf("%w: it is connected, but JetStream does not answer; if that lasts, its log says why: %w", ErrRecovering, err)
+		return fmt.Errorf("%w: the connection is established, but JetStream does not answer; if this persists, read the broker's log: %w", ErrRecovering, err)
 	case b.conn.connectedBefore:
-		return fmt.Errorf("%w, or is stopped: it was connected before, and can't be reached now: %w", ErrRecovering, cmp.Or(last, err))
-	case errors.As(last, &unknown):
+		return fmt.Errorf("%w, or is stopped: it was connected before and can't be reached now: %w", ErrRecovering, cmp.Or(last, err))
+	case errors.As(last, &dns):
 		return fmt.Errorf("the host name in TIEBACK_NATS_URL is not known: correct it, or start the broker: %w", last)
 	case errors.Is(last, syscall.ECONNREFUSED):
-		return fmt.Errorf("no process listens there: start the broker; one that was just restarted listens when it has recovered its streams, "+
-			"which can take minutes; if it runs elsewhere, correct TIEBACK_NATS_URL: %w", last)
+		return fmt.Errorf("no process listens at the address in TIEBACK_NATS_URL: start the broker or correct the address; "+
+			"after a restart the broker listens once it has recovered its streams, which can take minutes: %w", last)
 	case errors.As(last, &op) && op.Op != "dial" && op.Timeout() || errors.Is(last, io.EOF) || errors.Is(last, syscall.ECONNRESET):
 		return fmt.Errorf("%w: the connection is accepted, but no NATS server answers yet: %w", ErrRecovering, last)
 	case last == nil:

@@ -102,6 +102,7 @@ const Day = 24 * time.Hour
 const firstDeliveryAge = 5 * time.Second
 
 const (
+	defaultBackoff = time.Second
 	// maxUnfinished is the number of unfinished attempts after which a message is given up.
 	maxUnfinished = 5
 	// prefetchBytes bounds the size of the queued messages. An event of 1,000 lines has about 3 MB.
@@ -115,22 +116,22 @@ func (b *Bus) Consume(ctx context.Context, c Consumer) error {
 	if err != nil {
 		return err
 	}
-	cons, err := b.consumerFor(ctx, d, cmp.Or(c.AckWait, b.ackWait, defaultAckWait))
+	cons, err := b.durable(ctx, d, cmp.Or(c.AckWait, b.ackWait, defaultAckWait))
 	if err != nil {
 		return err
 	}
 	c.AckWait = cons.CachedInfo().Config.AckWait // as the consumer was created
 	c.defaults()
-	r := newDispatcher(b, c)
-	r.created = cons.CachedInfo().Created
+	run := newDispatcher(b, c)
+	run.created = cons.CachedInfo().Created
 	working, stop := context.WithCancel(ctx)
 	var extending sync.WaitGroup
-	extending.Go(func() { r.extendAckWait(working) })
-	err = r.pull(working, cons)
-	r.close()
+	extending.Go(func() { run.extendAckWait(working) })
+	err = run.pull(working, cons)
+	run.close()
 	stop() // cancels the handlers, if ctx has not ended
-	r.handlers.Wait()
-	r.release()
+	run.handlers.Wait()
+	run.release()
 	extending.Wait()
 	return err
 }
@@ -146,7 +147,7 @@ func (c *Consumer) defaults() {
 		c.Attempts = 12
 	}
 	if c.Backoff == 0 {
-		c.Backoff = time.Second
+		c.Backoff = defaultBackoff
 	}
 	if c.RetryFor == 0 {
 		c.RetryFor = 15 * time.Minute

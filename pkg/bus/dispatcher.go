@@ -45,7 +45,7 @@ type prefetched struct {
 	result      scheduler.Result
 }
 
-func (h *prefetched) sequence() uint64 { return h.Sequence.Stream }
+func (p *prefetched) sequence() uint64 { return p.Sequence.Stream }
 
 func newDispatcher(b *Bus, c Consumer) *dispatcher {
 	return &dispatcher{
@@ -61,42 +61,42 @@ const (
 	pullMost = 256
 )
 
-// pull pulls messages while a worker is free, even if the queues are full: behind the messages of a company that has
-// used its share, there may be messages of other companies. It returns nil when ctx ends, and an error if the consumer or its stream
-// does not exist any more.
-func (r *dispatcher) pull(ctx context.Context, cons jetstream.Consumer) error {
+// pull pulls messages while a worker is free, even if the queues are full: the next messages of the stream may belong to
+// companies that have none queued. It returns nil when ctx ends, and an error if the consumer or its stream does not exist
+// any more.
+func (d *dispatcher) pull(ctx context.Context, cons jetstream.Consumer) error {
 	for {
-		n := r.waitForRoom(ctx)
+		n := d.waitForRoom(ctx)
 		if n == 0 {
 			return nil
 		}
-		r.bus.pulls.RLock()
+		d.bus.pulls.RLock()
 		batch, err := cons.Fetch(n, jetstream.FetchMaxWait(pullWait))
 		if err == nil {
 			for m := range batch.Messages() {
-				r.receive(ctx, m)
+				d.receive(ctx, m)
 			}
 			err = batch.Error()
 		}
-		r.bus.pulls.RUnlock()
-		if err := r.checkPull(ctx, cons, err); err != nil {
+		d.bus.pulls.RUnlock()
+		if err := d.checkPull(ctx, cons, err); err != nil {
 			return err
 		}
 	}
 }
 
 // waitForRoom waits until messages are wanted and returns how many to pull; 0: ctx ended.
-func (r *dispatcher) waitForRoom(ctx context.Context) int {
+func (d *dispatcher) waitForRoom(ctx context.Context) int {
 	for ctx.Err() == nil {
-		r.mu.Lock()
-		n := min(r.scheduler.Wanted(), pullMost)
-		r.mu.Unlock()
+		d.mu.Lock()
+		n := min(d.scheduler.Wanted(), pullMost)
+		d.mu.Unlock()
 		if n > 0 {
 			return n
 		}
 		select {
 		case <-ctx.Done():
-		case <-r.roomFreed:
+		case <-d.roomFreed:
 		}
 	}
 	return 0
@@ -105,25 +105,27 @@ func (r *dispatcher) waitForRoom(ctx context.Context) int {
 // checkPull handles the error of a pull. It returns an error if the consumer or its stream does not exist any more, and
 // waits after any other error. A pull of a deleted consumer may just time out, so the consumer is also looked up every
 // 5 seconds while pulls stay empty.
-func (r *dispatcher) checkPull(ctx context.Context, cons jetstream.Consumer, err error) error {
+func (d *dispatcher) checkPull(ctx context.Context, cons jetstream.Consumer, err error) error {
 	quiet := err == nil || errors.Is(err, nats.ErrTimeout)
-	if ctx.Err() != nil || quiet && time.Since(r.checked) < 5*time.Second {
+	if ctx.Err() != nil || quiet && time.Since(d.checked) < 5*time.Second {
 		return nil
 	}
-	r.checked = time.Now()
-	info, gone := infoOf(ctx, cons)
+	d.checked = time.Now()
+	asked, cancel := answerContext(ctx)
+	info, gone := cons.Info(asked)
+	cancel()
 	if gone == nil {
-		r.mu.Lock()
-		r.created = info.Created // it may have been deleted and created again between two pulls
-		r.mu.Unlock()
+		d.mu.Lock()
+		d.created = info.Created // it may have been deleted and created again between two pulls
+		d.mu.Unlock()
 	}
 	if errors.Is(gone, jetstream.ErrConsumerNotFound) || errors.Is(gone, jetstream.ErrStreamNotFound) {
-		return fmt.Errorf("consumer %s of %s: %w", r.Name, r.Kind.Stream(), gone)
+		return fmt.Errorf("consumer %s of %s: %w", d.Name, d.Kind.Stream(), gone)
 	}
 	if quiet {
 		return nil
 	}
-	r.bus.log.Warn("could not pull messages from the broker, retrying", zap.String("consumer", r.Name), zap.Error(err))
+	d.bus.log.Warn("could not pull messages from the broker, retrying", zap.String("consumer", d.Name), zap.Error(err))
 	select {
 	case <-ctx.Done():
 	case <-time.After(pullWait):
@@ -131,149 +133,146 @@ func (r *dispatcher) checkPull(ctx context.Context, cons jetstream.Consumer, err
 	return nil
 }
 
-// receive queues a message, or releases it if its company's queue is full, and starts the messages that may start. A message that
-// is older than its consumer is acked if Done says so. A second copy of a message that is in flight is dropped: the
-// result of the first one settles both.
-func (r *dispatcher) receive(ctx context.Context, m jetstream.Msg) {
+// receive queues a message, or releases it if its company's queue is full, and starts the messages that may start. A
+// message that is older than its consumer is acked at once if Done returns true. A second copy of a message that is in
+// flight is dropped: the result of the first one settles both.
+func (d *dispatcher) receive(ctx context.Context, m jetstream.Msg) {
 	meta, err := m.Metadata()
 	if err != nil {
 		return // not from a stream
 	}
-	h := &prefetched{Msg: m, MsgMetadata: meta, extended: time.Now()}
-	if h.subject, h.malformed = Parse(m.Subject()); h.malformed != nil {
+	p := &prefetched{Msg: m, MsgMetadata: meta, extended: time.Now()}
+	if p.subject, p.malformed = Parse(m.Subject()); p.malformed != nil {
 		company, request := requestOf(m.Subject())
-		h.subject = For(r.Kind, "", company, request)
+		p.subject = For(d.Kind, "", company, request)
 	}
-	if r.Done == nil || h.malformed != nil || !r.predatesConsumer(h.Timestamp) {
-		r.enqueueOrRelease(ctx, h)
+	if d.Done == nil || p.malformed != nil || !d.predatesConsumer(p.Timestamp) {
+		d.enqueueOrRelease(ctx, p)
 		return
 	}
-	r.lookups <- struct{}{}
-	r.handlers.Go(func() {
-		defer func() { <-r.lookups }()
-		if done, err := r.Done(ctx, h.message()); done && err == nil {
+	d.lookups <- struct{}{}
+	d.handlers.Go(func() {
+		defer func() { <-d.lookups }()
+		if done, err := d.Done(ctx, p.message()); done && err == nil {
 			_ = m.Ack() // if it is lost, the message is redelivered after the ack wait
 			return
 		}
-		r.enqueueOrRelease(ctx, h)
+		d.enqueueOrRelease(ctx, p)
 	})
 }
 
-// enqueueOrRelease queues a message, or returns it to the broker for a later redelivery.
-func (r *dispatcher) enqueueOrRelease(ctx context.Context, h *prefetched) {
-	if delay, queued := r.enqueue(ctx, h); !queued {
-		_ = h.NakWithDelay(delay) // if it is lost, the message is redelivered after the ack wait
+// enqueueOrRelease queues a message, or releases it to the broker for a later redelivery.
+func (d *dispatcher) enqueueOrRelease(ctx context.Context, p *prefetched) {
+	if delay, queued := d.enqueue(ctx, p); !queued {
+		_ = p.NakWithDelay(delay) // if it is lost, the message is redelivered after the ack wait
 	}
 }
 
 // predatesConsumer reports whether a message was stored before its consumer was created.
-func (r *dispatcher) predatesConsumer(stored time.Time) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return stored.Before(r.created)
+func (d *dispatcher) predatesConsumer(stored time.Time) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return stored.Before(d.created)
 }
 
-// enqueue queues a message and starts the messages that may start. If there is no room it returns false and the delay after which
-// the message should be redelivered.
-func (r *dispatcher) enqueue(ctx context.Context, h *prefetched) (delay time.Duration, queued bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	seq := h.sequence()
-	if twice := r.inFlight[seq]; twice != nil {
-		if !twice.running {
-			twice.redelivered = true // another process may have had it in between
-			twice.Msg, twice.MsgMetadata, twice.extended = h.Msg, h.MsgMetadata, h.extended
+// enqueue queues a message and starts the messages that may start. If there is no room, it returns false and the delay
+// after which the message should be redelivered.
+func (d *dispatcher) enqueue(ctx context.Context, p *prefetched) (delay time.Duration, queued bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	seq := p.sequence()
+	if first := d.inFlight[seq]; first != nil {
+		if !first.running {
+			first.redelivered = true // another process may have received it in between
+			first.Msg, first.MsgMetadata, first.extended = p.Msg, p.MsgMetadata, p.extended
 		}
 		return 0, true
 	}
 	if ctx.Err() != nil {
-		r.unfinished = append(r.unfinished, h)
+		d.unfinished = append(d.unfinished, p)
 		return 0, true
 	}
-	h.redelivered = h.NumDelivered > 1 && r.unstarted[seq] != h.NumDelivered-1
-	delete(r.unstarted, seq)
-	delay, queued = r.scheduler.Add(h.subject.Company, h, len(h.Data()), h.extended)
+	p.redelivered = p.NumDelivered > 1 && d.unstarted[seq] != p.NumDelivered-1
+	delete(d.unstarted, seq)
+	delay, queued = d.scheduler.Add(p.subject.Company, p, len(p.Data()), p.extended)
 	if !queued {
-		r.recordUnstarted(h)
+		d.recordUnstarted(p)
 		return delay, false
 	}
-	r.inFlight[seq] = h
-	r.startReady(ctx)
+	d.inFlight[seq] = p
+	d.startReady(ctx)
 	return 0, true
 }
 
-// maxUnstarted bounds unstarted to about 50 MB. If a record is dropped, one unfinished attempt too many is counted for
-// its message. That is harmless: a crash does the same to every message in flight.
+// maxUnstarted bounds the map unstarted to about 50 MB. If an entry is dropped, one unfinished attempt too many is counted
+// for its message. That is harmless, as it takes several to give a message up.
 const maxUnstarted = 1_000_000
 
-// recordUnstarted records that a message is released without an attempt. Other processes do not know it.
-func (r *dispatcher) recordUnstarted(h *prefetched) {
-	if h.redelivered {
+// recordUnstarted records, in this process only, that a message is released without an attempt.
+func (d *dispatcher) recordUnstarted(p *prefetched) {
+	if p.redelivered {
 		return
 	}
-	if len(r.unstarted) >= maxUnstarted {
-		clear(r.unstarted)
+	if len(d.unstarted) >= maxUnstarted {
+		clear(d.unstarted)
 	}
-	r.unstarted[h.sequence()] = h.NumDelivered
+	d.unstarted[p.sequence()] = p.NumDelivered
 }
 
 // startReady starts a handler for each message that the scheduler lets start. The caller holds mu.
-func (r *dispatcher) startReady(ctx context.Context) {
-	if r.closed || ctx.Err() != nil {
+func (d *dispatcher) startReady(ctx context.Context) {
+	if d.closed || ctx.Err() != nil {
 		return
 	}
 	now := time.Now()
-	r.scheduler.Pause(r.Paused, now)
-	for h, ok := r.scheduler.Next(now); ok; h, ok = r.scheduler.Next(now) {
-		h.running = true
-		r.handlers.Go(func() {
-			defer r.finish(ctx, h)
-			r.work(ctx, h)
+	d.scheduler.Pause(d.Paused, now)
+	for p, ok := d.scheduler.Next(now); ok; p, ok = d.scheduler.Next(now) {
+		p.running = true
+		d.handlers.Go(func() {
+			defer d.finish(ctx, p)
+			d.process(ctx, p)
 		})
 	}
-	if at := r.scheduler.NextWake(now); !at.IsZero() {
-		r.wakeAt(ctx, at.Sub(now))
+	at := d.scheduler.NextWake(now)
+	if at.IsZero() {
+		return
 	}
-}
-
-// wakeAt calls startReady after d. It replaces the timer set before.
-func (r *dispatcher) wakeAt(ctx context.Context, d time.Duration) {
-	if r.wake != nil {
-		r.wake.Stop()
+	if d.wake != nil {
+		d.wake.Stop()
 	}
-	r.wake = time.AfterFunc(d, func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.startReady(ctx)
+	d.wake = time.AfterFunc(at.Sub(now), func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.startReady(ctx)
 	})
 }
 
 // finish removes a message that was settled and starts the next.
-func (r *dispatcher) finish(ctx context.Context, h *prefetched) {
-	r.mu.Lock()
-	delete(r.inFlight, h.sequence())
-	r.scheduler.Finish(h.subject.Company, h.sequence(), h.result, time.Now())
-	r.startReady(ctx)
-	r.mu.Unlock()
+func (d *dispatcher) finish(ctx context.Context, p *prefetched) {
+	d.mu.Lock()
+	delete(d.inFlight, p.sequence())
+	d.scheduler.Finish(p.subject.Company, p.sequence(), p.result, time.Now())
+	d.startReady(ctx)
+	d.mu.Unlock()
 	select {
-	case r.roomFreed <- struct{}{}:
+	case d.roomFreed <- struct{}{}:
 	default:
 	}
 }
 
 // close prevents handlers from starting.
-func (r *dispatcher) close() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.closed = true
-	if r.wake != nil {
-		r.wake.Stop()
+func (d *dispatcher) close() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.closed = true
+	if d.wake != nil {
+		d.wake.Stop()
 	}
 }
 
 // extendAckWait restarts the broker's ack wait of all messages in flight, until ctx ends.
-func (r *dispatcher) extendAckWait(ctx context.Context) {
-	tick := time.NewTicker(r.AckWait / 3)
+func (d *dispatcher) extendAckWait(ctx context.Context) {
+	tick := time.NewTicker(d.AckWait / 3)
 	defer tick.Stop()
 	for {
 		select {
@@ -281,41 +280,34 @@ func (r *dispatcher) extendAckWait(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		for _, m := range r.dueForExtension(time.Now()) {
+		for _, m := range d.dueForExtension(time.Now()) {
 			_ = m.InProgress() // if it is lost, the message is delivered twice, which is harmless
 		}
 	}
 }
 
-// dueForExtension returns the messages in flight whose ack wait was not restarted for a while. Most messages are settled
-// before they need an extension.
-func (r *dispatcher) dueForExtension(now time.Time) []jetstream.Msg {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+// dueForExtension returns the messages in flight whose ack wait has run for more than a quarter. Most messages are settled
+// earlier.
+func (d *dispatcher) dueForExtension(now time.Time) []jetstream.Msg {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	var due []jetstream.Msg
-	for _, h := range r.inFlight {
-		if now.Sub(h.extended) > r.AckWait/4 {
-			h.extended = now
-			due = append(due, h.Msg)
+	for _, p := range d.inFlight {
+		if now.Sub(p.extended) > d.AckWait/4 {
+			p.extended = now
+			due = append(due, p.Msg)
 		}
 	}
 	return due
 }
 
-// keepUnfinished keeps a message for release.
-func (r *dispatcher) keepUnfinished(h *prefetched) {
-	r.mu.Lock()
-	r.unfinished = append(r.unfinished, h)
-	r.mu.Unlock()
-}
-
-// release returns all unfinished messages to the broker. Call it only after pull has returned: otherwise pull could
-// receive them again.
-func (r *dispatcher) release() {
-	for _, h := range r.inFlight {
-		r.unfinished = append(r.unfinished, h)
+// release releases all unfinished messages to the broker. Call it only after pull has returned: otherwise pull could receive
+// them again.
+func (d *dispatcher) release() {
+	for _, p := range d.inFlight {
+		d.unfinished = append(d.unfinished, p)
 	}
-	for _, m := range r.unfinished {
+	for _, m := range d.unfinished {
 		_ = m.Nak() // if it is lost, the message is redelivered after the ack wait
 	}
 }

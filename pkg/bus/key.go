@@ -23,7 +23,7 @@ var errRotated = errors.New("the broker key was rotated during the login")
 //	file has   server has    what happens
 //	old        old           connected
 //	new        old and new   stays connected by the old key
-//	new        new           the server closes the connection; attempt 1 detects the new key, attempt 2 uses it
+//	new        new           the server closes the connection; the first attempt detects the new key, the second uses it
 //	old        new           refused until the file has the new key
 //
 // Remove the old key from the server only when every service's file has the new one.
@@ -54,7 +54,7 @@ func credentials(o Options) ([]nats.Option, *key, error) {
 	return append(opts, nats.Nkey(public, k.sign)), k, nil
 }
 
-// hasUser reports whether one of the URLs has a user, which nats.go prefers to a key.
+// hasUser reports whether one of the URLs has a user, which nats.go would use instead of the key.
 func hasUser(urls string) bool {
 	for u := range strings.SplitSeq(urls, ",") {
 		if parsed, err := url.Parse(strings.TrimSpace(u)); err == nil && parsed.User != nil {
@@ -95,11 +95,11 @@ func (k *key) sign(nonce []byte) ([]byte, error) {
 
 // connect connects to the broker.
 func connect(o Options, opts []nats.Option) (*nats.Conn, error) {
-	who, k, err := credentials(o)
+	auth, k, err := credentials(o)
 	if err != nil {
 		return nil, err
 	}
-	nc, err := nats.Connect(o.URL, append(opts, who...)...)
+	nc, err := nats.Connect(o.URL, append(opts, auth...)...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the broker (TIEBACK_NATS_URL): %w", err)
 	}

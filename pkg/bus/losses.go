@@ -5,10 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/synadia-io/orbit.go/jetstreamext"
 
@@ -22,22 +20,24 @@ type Loss struct {
 	Why     string `json:"why"`     // how the loss was detected
 }
 
-// String describes the loss, without what to do; see AfterLoss.
+// String describes the loss.
 func (l Loss) String() string {
+	messages := "messages"
 	switch l.Missing {
 	case 0:
-		return fmt.Sprintf("%s has lost messages that it had acknowledged (%s)", l.Stream, l.Why)
 	case 1:
-		return fmt.Sprintf("%s has lost 1 message that it had acknowledged (%s)", l.Stream, l.Why)
+		messages = "1 message"
+	default:
+		messages = fmt.Sprintf("%d messages", l.Missing)
 	}
-	return fmt.Sprintf("%s has lost %d messages that it had acknowledged (%s)", l.Stream, l.Missing, l.Why)
+	return fmt.Sprintf("%s has lost %s that it had acknowledged (%s)", l.Stream, messages, l.Why)
 }
 
-// AfterLoss says what an operator should do about a loss.
-const AfterLoss = "restore the broker's data from a backup, or run tieback sweep, then tieback audit, and compare with Procore; " +
-	"afterwards tieback losses --accept --reason WHY ends this message"
+// LossAction tells an operator what to do about a loss.
+const LossAction = "restore the broker's data from a backup, or run tieback sweep and then tieback audit and compare the result with Procore; " +
+	"then run tieback losses --accept --reason WHY to stop reporting this loss"
 
-// Gap is a run of sequences that a scan of a whole stream did not find; see Scan.Gap.
+// Gap is a range of sequences that a scan of a whole stream did not find; see Scan.Gap.
 type Gap struct {
 	Kind     Kind
 	From, To uint64
@@ -52,7 +52,7 @@ type watermark struct {
 	LastTime  time.Time `json:"last_time"`
 	Lost      uint64    `json:"lost,omitempty"`   // messages lost earlier, which the state of the stream does not show any more
 	Why       string    `json:"why,omitempty"`    // how that loss was detected
-	Broker    uint64    `json:"broker,omitempty"` // bytes that the broker itself reports as lost, and that are counted already
+	Broker    uint64    `json:"broker,omitempty"` // bytes that the broker itself reported as lost; they are counted already
 
 	Accepted *acceptance `json:"accepted,omitempty"` // nil: no loss was accepted
 
@@ -76,15 +76,15 @@ func (m watermark) accepted() uint64 {
 	return m.Accepted.UpTo
 }
 
-// Losses returns the losses of acknowledged messages that no operator has accepted. A stream that does not exist has a loss only if
-// it has a watermark. gaps are those that the caller found when it scanned whole streams.
+// Losses returns the losses of acknowledged messages that no operator has accepted. gaps are those that the caller found when
+// it scanned whole streams. A stream that does not exist counts as lost if it has a watermark.
 //
 // The streams of the kinds drop only their oldest messages, by age. Losses checks what follows from that:
 //
 //   - No sequence is missing between the first and the last. No service deletes, purges or rolls up messages, and a
-//     publication that the broker refuses takes no sequence.
-//   - A stream without an age (TIEBACK_DEAD, TIEBACK_RESOLUTION) begins with sequence 1.
-//   - The oldest message that RecordWatermarks has seen exists until it has the stream's age.
+//     publication that the broker refuses uses no sequence.
+//   - A stream without a maximum age (TIEBACK_DEAD, TIEBACK_RESOLUTION) begins with sequence 1.
+//   - The oldest message that RecordWatermarks has seen exists until it reaches the stream's maximum age.
 //   - The newest message that RecordWatermarks has seen exists, and no other message has its sequence.
 //   - No consumer was delivered a sequence that is higher than the stream's last.
 //
@@ -98,47 +98,83 @@ func (m watermark) accepted() uint64 {
 //
 // Losses makes three requests per stream and one per consumer. It does not check the quota bucket, which may lose its content.
 func (b *Bus) Losses(ctx context.Context, gaps ...Gap) ([]Loss, error) {
-	all, _, err := b.losses(ctx, gaps)
-	return all, err
+	checks, err := b.checkStreams(ctx, gaps)
+	return lossesOf(checks), err
 }
 
-// checked is a new watermark, and whether it differs from the stored one.
-type checked struct {
-	now     watermark
-	changed bool
-}
-
-// watchedStreams returns the streams that must not lose messages.
-func watchedStreams() []string {
-	var all []string
-	for _, k := range Kinds {
-		all = append(all, k.Stream())
+// RecordWatermarks returns the losses, as Losses does, and stores the watermark of each stream that has changed. One process
+// at a time should call it, every few seconds.
+func (b *Bus) RecordWatermarks(ctx context.Context, gaps ...Gap) ([]Loss, error) {
+	checks, err := b.checkStreams(ctx, gaps)
+	if err != nil {
+		return nil, err
 	}
-	return append(all, topology.State.Stream())
-}
-
-// losses also returns the new watermarks of the streams that exist.
-func (b *Bus) losses(ctx context.Context, gaps []Gap) (all []Loss, marks map[string]checked, err error) {
-	marks = map[string]checked{}
-	for _, name := range watchedStreams() {
-		var found []Gap
-		for _, g := range gaps {
-			if g.Kind.Stream() == name {
-				found = append(found, g)
+	for _, c := range checks {
+		if c.changed && c.mark.Last > 0 {
+			if _, err := b.writeWatermark(ctx, c.stream, c.mark); err != nil { // another process may have written it
+				return lossesOf(checks), err
 			}
 		}
-		l, m, err := b.confirmedLoss(ctx, name, found)
+	}
+	return lossesOf(checks), nil
+}
+
+// AcceptLosses returns the losses, as Losses does, and marks them as accepted, so that they are not reported any more. by and
+// reason are stored with the watermarks.
+func (b *Bus) AcceptLosses(ctx context.Context, by, reason string, gaps ...Gap) ([]Loss, error) {
+	checks, err := b.checkStreams(ctx, gaps)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range checks {
+		if c.loss == nil {
+			continue
+		}
+		if !c.exists {
+			return nil, fmt.Errorf("%s does not exist: run `provisioner`, or start a service that creates it, then run the command again", c.stream)
+		}
+		m := c.mark
+		m.Accepted = &acceptance{UpTo: m.Last, Lost: c.loss.Missing, At: time.Now().UTC(), By: by, Reason: reason}
+		m.Lost, m.Why = 0, ""
+		written, err := b.writeWatermark(ctx, c.stream, m)
 		if err != nil {
-			return nil, nil, fmt.Errorf("losses of %s: %w", name, err)
+			return nil, err
 		}
-		if l != nil {
-			all = append(all, *l)
-		}
-		if m != nil {
-			marks[name] = *m
+		if !written { // lag-exporter has written it
+			return nil, fmt.Errorf("the watermark of %s has changed: run the command again", c.stream)
 		}
 	}
-	return all, marks, nil
+	return lossesOf(checks), nil
+}
+
+// Gaps reads all messages of the kinds and returns the sequences that can't be read; see Scan.Gap.
+func (b *Bus) Gaps(ctx context.Context, kinds ...Kind) (gaps []Gap, err error) {
+	for _, k := range kinds {
+		scan := Scan{Kind: k, Gap: func(g Gap) { gaps = append(gaps, g) }}
+		if err := b.Scan(ctx, scan, func(Message) error { return nil }); err != nil {
+			return nil, err
+		}
+	}
+	return gaps, nil
+}
+
+// check is a stream, compared with its watermark.
+type check struct {
+	stream   string
+	exists   bool
+	replicas int
+	loss     *Loss     // nil: none
+	mark     watermark // the new one
+	changed  bool      // mark differs from the stored one
+}
+
+func lossesOf(checks []check) (all []Loss) {
+	for _, c := range checks {
+		if c.loss != nil {
+			all = append(all, *c.loss)
+		}
+	}
+	return all
 }
 
 // A new leader may lag for a moment, so a loss in a cluster is confirmed by several readings.
@@ -147,51 +183,70 @@ const (
 	confirmEvery  = time.Second
 )
 
-func (b *Bus) confirmedLoss(ctx context.Context, name string, found []Gap) (*Loss, *checked, error) {
-	for n := 1; ; n++ {
-		l, m, replicas, err := b.lossOf(ctx, name, found)
-		if err != nil || l == nil || replicas <= 1 || n == confirmations {
-			return l, m, err
-		}
-		select {
-		case <-ctx.Done():
-			return nil, nil, ctx.Err()
-		case <-time.After(confirmEvery):
+// checkStreams checks the streams that must not lose messages: those of the kinds, and that of the state bucket.
+func (b *Bus) checkStreams(ctx context.Context, gaps []Gap) ([]check, error) {
+	var names []string
+	for _, k := range Kinds {
+		names = append(names, k.Stream())
+	}
+	names = append(names, topology.State.Stream())
+	found := map[string][]Gap{}
+	for _, g := range gaps {
+		found[g.Kind.Stream()] = append(found[g.Kind.Stream()], g)
+	}
+	var checks []check
+	for _, name := range names {
+		for n := 1; ; n++ {
+			c, err := b.checkStream(ctx, name, found[name])
+			if err != nil {
+				return nil, fmt.Errorf("losses of %s: %w", name, err)
+			}
+			if c.loss == nil || c.replicas <= 1 || n == confirmations {
+				checks = append(checks, c)
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return nil, fmt.Errorf("losses of %s: %w", name, ctx.Err())
+			case <-time.After(confirmEvery):
+			}
 		}
 	}
+	return checks, nil
 }
 
-// lossOf compares a stream with its watermark, and returns the loss, the new watermark (nil: the stream does not exist) and
-// the number of replicas.
-func (b *Bus) lossOf(ctx context.Context, name string, found []Gap) (*Loss, *checked, int, error) {
+// checkStream compares a stream with its watermark.
+func (b *Bus) checkStream(ctx context.Context, name string, found []Gap) (check, error) {
 	ctx, cancel := answerContext(ctx)
 	defer cancel()
+	c := check{stream: name}
 	m, err := b.readWatermark(ctx, name)
 	if err != nil {
-		return nil, nil, 0, err
+		return c, err
 	}
 	delivered, err := b.deliveredUpTo(ctx, name) // read before the stream, which only grows
 	if err != nil {
-		return nil, nil, 0, err
+		return c, err
 	}
 	s, err := b.js.Stream(ctx, name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		if m.Last == 0 {
-			return nil, nil, 0, nil
+		if m.Last > 0 {
+			c.loss = &Loss{Stream: name, Missing: m.Last + 1 - m.First, Why: "the stream does not exist any more"}
 		}
-		return &Loss{Stream: name, Missing: m.Last + 1 - m.First, Why: "the stream does not exist any more"}, nil, 0, nil
+		return c, nil
 	}
 	if err != nil {
-		return nil, nil, 0, err
+		return c, err
 	}
 	info := s.CachedInfo()
+	c.exists, c.replicas = true, info.Config.Replicas
 	missing, why, err := b.missing(ctx, s, m, delivered)
 	if err != nil {
-		return nil, nil, 0, err
+		return c, err
 	}
 	shown, err := b.shownGaps(ctx, s, m.accepted(), found)
 	if err != nil {
-		return nil, nil, 0, err
+		return c, err
 	}
 	next := m
 	next.Created, next.First, next.Last = info.Created.UTC(), info.State.FirstSeq, info.State.LastSeq
@@ -205,15 +260,14 @@ func (b *Bus) lossOf(ctx context.Context, name string, found []Gap) (*Loss, *che
 	if missing > 0 {
 		next.Lost, next.Why = m.Lost+missing, why
 	}
-	is := &checked{now: next, changed: next != m}
-	if next.Lost+shown == 0 {
-		return nil, is, info.Config.Replicas, nil
+	c.mark, c.changed = next, next != m
+	if next.Lost+shown > 0 {
+		c.loss = &Loss{Stream: name, Missing: next.Lost + shown, Why: next.Why}
+		if next.Why == "" {
+			c.loss.Why = fmt.Sprintf("it has sequences %d to %d, and not all of them can be read", info.State.FirstSeq, info.State.LastSeq)
+		}
 	}
-	loss := &Loss{Stream: name, Missing: next.Lost + shown, Why: next.Why}
-	if loss.Why == "" {
-		loss.Why = fmt.Sprintf("it has sequences %d to %d, and not all of them can be read", info.State.FirstSeq, info.State.LastSeq)
-	}
-	return loss, is, info.Config.Replicas, nil
+	return c, nil
 }
 
 // readWatermark reads a stream's watermark; the zero value if it has none.
@@ -247,19 +301,11 @@ func (b *Bus) writeWatermark(ctx context.Context, stream string, m watermark) (w
 	if err != nil {
 		return false, err
 	}
-	msg := &nats.Msg{Subject: topology.Seen.Subject(stream), Data: value, Header: nats.Header{}}
-	msg.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(m.revision, 10))
-	_, err = b.js.PublishMsg(ctx, msg)
-	var api *jetstream.APIError
-	switch {
-	case errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant):
-		return false, nil
-	case isMissingStream(err):
-		return false, fmt.Errorf("bucket %s is missing: run `provisioner` to create it: %w", topology.Seen, err)
-	case err != nil:
-		return false, fmt.Errorf("bucket %s: %w", topology.Seen, err)
+	_, written, err = b.swap(ctx, topology.Seen, stream, value, m.revision)
+	if isMissingStream(err) {
+		return false, fmt.Errorf("run `provisioner` to create it: %w", err)
 	}
-	return true, nil
+	return written, err
 }
 
 // missing returns how many messages the stream has lost compared with its watermark, and how that was detected.
@@ -278,11 +324,11 @@ func (b *Bus) missing(ctx context.Context, s jetstream.Stream, m watermark, deli
 	case age > 0 && now.FirstSeq > m.First && m.First > m.accepted() && m.FirstTime.Add(age).After(info.TimeStamp.Add(maxClockSkew)):
 		return min(now.FirstSeq, m.Last+1) - m.First, fmt.Sprintf("it began with sequence %d, and begins with %d before the age of %v", m.First, now.FirstSeq, age), nil
 	}
-	if info.Config.Name == topology.State.Stream() { // its messages are replaced
+	if info.Config.Name == topology.State.Stream() { // a newer message of a key replaces the older one
 		return 0, "", nil
 	}
-	again, err := b.overwritten(ctx, s, m)
-	return again, fmt.Sprintf("its last sequence was %d, went back, and was reused", m.Last), err
+	n, err := b.overwritten(ctx, s, m)
+	return n, fmt.Sprintf("its last sequence was %d, went back, and was reused", m.Last), err
 }
 
 // maxClockSkew is the largest difference between the clocks of a broker's nodes.
@@ -300,7 +346,7 @@ func (b *Bus) overwritten(ctx context.Context, s jetstream.Stream, m watermark) 
 	if err != nil {
 		return 0, err
 	}
-	newer, err := b.batchOf(ctx, s.CachedInfo().Config.Name, 1, jetstreamext.GetBatchStartTime(m.LastTime.Add(1)))
+	newer, err := b.batch(ctx, s.CachedInfo().Config.Name, 1, jetstreamext.GetBatchStartTime(m.LastTime.Add(1)))
 	if err != nil || len(newer) == 0 || newer[0].Sequence > m.Last { // the clock of another leader was behind
 		return 1, err
 	}
@@ -311,7 +357,7 @@ func (b *Bus) overwritten(ctx context.Context, s jetstream.Stream, m watermark) 
 // to found, the gaps of a scan.
 func (b *Bus) shownGaps(ctx context.Context, s jetstream.Stream, accepted uint64, found []Gap) (n uint64, err error) {
 	info := s.CachedInfo()
-	if info.Config.Name == topology.State.Stream() { // the bucket: each write deletes the one before it
+	if info.Config.Name == topology.State.Stream() { // each write of a key deletes the one before
 		return 0, nil
 	}
 	for _, g := range found {
@@ -343,7 +389,8 @@ func (b *Bus) shownGaps(ctx context.Context, s jetstream.Stream, accepted uint64
 	return max(n, known), nil
 }
 
-// unread returns how many of a run of sequences the leader of the stream can't read either. A replica may lag or be damaged.
+// unread returns how many of a range of sequences the leader of the stream can't read either: the gaps may have been found
+// on a replica that lags or is damaged.
 func (b *Bus) unread(ctx context.Context, stream string, from, to uint64) (n uint64, err error) {
 	for from <= to {
 		m, err := b.leaderGet(ctx, stream, from, "")
@@ -372,59 +419,4 @@ func (b *Bus) deliveredUpTo(ctx context.Context, stream string) (last uint64, er
 		last = max(last, upTo)
 	}
 	return last, nil
-}
-
-// RecordWatermarks returns the losses, as Losses does, and stores the watermark of each stream that has changed. One process
-// at a time should call it, every few seconds.
-func (b *Bus) RecordWatermarks(ctx context.Context, gaps ...Gap) ([]Loss, error) {
-	all, marks, err := b.losses(ctx, gaps)
-	if err != nil {
-		return nil, err
-	}
-	for name, m := range marks {
-		if m.changed && m.now.Last > 0 {
-			if _, err := b.writeWatermark(ctx, name, m.now); err != nil {
-				return all, err
-			}
-		}
-	}
-	return all, nil
-}
-
-// AcceptLosses returns a function that returns the losses, as Losses does, and marks them as accepted, so that they are not
-// reported any more. by and reason are stored with the watermarks.
-func (b *Bus) AcceptLosses(by, reason string) func(ctx context.Context, gaps ...Gap) ([]Loss, error) {
-	return func(ctx context.Context, gaps ...Gap) ([]Loss, error) {
-		all, marks, err := b.losses(ctx, gaps)
-		if err != nil {
-			return nil, err
-		}
-		for _, l := range all {
-			m, there := marks[l.Stream]
-			if !there {
-				return nil, fmt.Errorf("%s does not exist: run `provisioner`, or start a service that creates it, then run the command again", l.Stream)
-			}
-			m.now.Accepted = &acceptance{UpTo: m.now.Last, Lost: l.Missing, At: time.Now().UTC(), By: by, Reason: reason}
-			m.now.Lost, m.now.Why = 0, ""
-			written, err := b.writeWatermark(ctx, l.Stream, m.now)
-			if err != nil {
-				return nil, err
-			}
-			if !written { // lag-exporter has written it
-				return nil, fmt.Errorf("the watermark of %s has changed: run the command again", l.Stream)
-			}
-		}
-		return all, nil
-	}
-}
-
-// Gaps reads all messages of the kinds and returns the sequences that can't be read; see Scan.Gap.
-func (b *Bus) Gaps(ctx context.Context, kinds ...Kind) (gaps []Gap, err error) {
-	for _, k := range kinds {
-		scan := Scan{Kind: k, Gap: func(g Gap) { gaps = append(gaps, g) }}
-		if err := b.Scan(ctx, scan, func(Message) error { return nil }); err != nil {
-			return nil, err
-		}
-	}
-	return gaps, nil
 }

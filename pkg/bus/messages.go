@@ -52,10 +52,10 @@ func Decode(msg Message, into interface {
 	return nil
 }
 
-// DeadLetter stores, in the stream of dead letters, a message that a stage could not process, and the cause. After it
-// returns nil the message may be acked. A repeated call for the same message and stage stores nothing if it comes within
-// ten minutes, or if no other dead letter was stored on the subject since. If the message is too large to be stored with
-// its dead letter, the dead letter names its stream and sequence only.
+// DeadLetter stores a message that a stage could not process, with the cause, in the stream of dead letters. After it returns
+// nil the message may be acked. A repeated call for the same message and stage stores nothing if it comes within ten minutes,
+// or if no other dead letter was stored on the subject since. If the message is too large to be stored in its dead letter, the
+// dead letter has only its stream and sequence.
 func (b *Bus) DeadLetter(ctx context.Context, stage string, msg Message, cause error) error {
 	cause = truncateError(cause) // the dead letter must fit without its message
 	letter := &tiebackv1.DeadLetter{
@@ -64,7 +64,7 @@ func (b *Bus) DeadLetter(ctx context.Context, stage string, msg Message, cause e
 		DiedAt: timestamppb.Now(), Subject: msg.Raw, Message: msg.Data, Stream: msg.Stream, StreamSequence: msg.Sequence,
 		Cause: causes[fault.CauseOf(cause)], UserMessage: strings.ToValidUTF8(fault.UserMessage(cause, ""), "?"),
 	}
-	if exists, err := b.exists(ctx, msg.Subject.Run, letter); exists || err != nil {
+	if exists, err := b.deadLetterExists(ctx, msg.Subject.Run, letter); exists || err != nil {
 		return err
 	}
 	err := b.publishDeadLetter(ctx, msg.Subject.Run, letter)
@@ -96,10 +96,10 @@ type truncatedError struct {
 func (e *truncatedError) Error() string { return e.text }
 func (e *truncatedError) Unwrap() error { return e.err }
 
-// exists reports whether the last dead letter of the subject is of the same message and stage. The broker's duplicate
-// window of ten minutes is too short for a message whose result can't be reported to Procore: it is redelivered for a
-// day.
-func (b *Bus) exists(ctx context.Context, run string, letter *tiebackv1.DeadLetter) (bool, error) {
+// deadLetterExists reports whether the last dead letter of the subject is of the same message and stage. The broker's
+// duplicate window of ten minutes is too short for a message whose result can't be reported to Procore: it is redelivered for
+// a day.
+func (b *Bus) deadLetterExists(ctx context.Context, run string, letter *tiebackv1.DeadLetter) (bool, error) {
 	m, has, err := b.Last(ctx, deadLetterSubject(run, letter))
 	if !has || err != nil {
 		return false, err

@@ -138,11 +138,11 @@ func (p *Publisher) commit(g []*publication) {
 		}
 		return
 	}
-	var each sync.WaitGroup
+	var wg sync.WaitGroup
 	for _, pub := range g {
-		each.Go(func() { pub.err <- p.publishOne(pub.ctx, pub.msg) })
+		wg.Go(func() { pub.err <- p.publishOne(pub.ctx, pub.msg) })
 	}
-	each.Wait()
+	wg.Wait()
 }
 
 func (p *Publisher) batch(g []*publication) error {

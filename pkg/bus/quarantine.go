@@ -28,24 +28,24 @@ const maxIsolation = time.Minute
 const quarantineAfter = 2
 
 // enter waits until no other suspect is isolated. The caller calls done when its attempt has ended.
-func (s *quarantine) enter(company int64) (done func()) {
-	s.mu.Lock()
-	if s.companies == nil {
-		s.companies = map[int64]*sync.Mutex{}
+func (q *quarantine) enter(company int64) (done func()) {
+	q.mu.Lock()
+	if q.companies == nil {
+		q.companies = map[int64]*sync.Mutex{}
 	}
-	mine := s.companies[company]
-	if mine == nil {
-		mine = &sync.Mutex{}
-		s.companies[company] = mine
+	turn := q.companies[company]
+	if turn == nil {
+		turn = &sync.Mutex{}
+		q.companies[company] = turn
 	}
-	s.mu.Unlock()
-	mine.Lock()
-	s.slot.Lock()
+	q.mu.Unlock()
+	turn.Lock()
+	q.slot.Lock()
 	next := sync.OnceFunc(func() {
-		s.slot.Unlock()
-		mine.Unlock()
+		q.slot.Unlock()
+		turn.Unlock()
 	})
-	over := time.AfterFunc(cmp.Or(s.max, maxIsolation), next)
+	over := time.AfterFunc(cmp.Or(q.max, maxIsolation), next)
 	return func() {
 		over.Stop()
 		next()

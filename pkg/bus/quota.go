@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tieback/tieback/pkg/bus/topology"
@@ -53,31 +51,18 @@ func (q *Quota) Read(ctx context.Context, key string) ([]byte, uint64, error) {
 // Swap writes a key if its revision is still the given one, and returns the new one. It returns false if another process
 // has written the key.
 func (q *Quota) Swap(ctx context.Context, key string, value []byte, revision uint64) (next uint64, ok bool, err error) {
-	m := &nats.Msg{Subject: topology.Quota.Subject(key), Data: value, Header: nats.Header{}}
-	m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(revision, 10))
-	ack, err := q.bus.js.PublishMsg(ctx, m, jetstream.WithRetryAttempts(0))
-	var api *jetstream.APIError
-	switch {
-	case errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant):
-		return 0, false, nil
-	case isMissingStream(err):
+	next, ok, err = q.bus.swap(ctx, topology.Quota, key, value, revision)
+	if isMissingStream(err) {
 		return 0, false, q.recreate(ctx, err) // the bucket is empty now
-	case err != nil:
-		return 0, false, fmt.Errorf("bucket %s: %w", topology.Quota, err)
 	}
-	return ack.Sequence, true, nil
+	return next, ok, err
 }
 
 // recreate creates a bucket that was deleted. With a managed topology it returns an error instead.
 func (q *Quota) recreate(ctx context.Context, gone error) error {
 	if q.bus.managed {
-		return fmt.Errorf("bucket %s is missing; if this persists, run `provisioner` to create it: %w", topology.Quota, gone)
+		return fmt.Errorf("bucket %s does not exist; if this persists, run `provisioner` to create it: %w", topology.Quota, gone)
 	}
 	_, err := q.bus.stream(ctx, q.spec)
 	return err
-}
-
-// isMissingStream reports whether err is a reply for a stream that does not exist.
-func isMissingStream(err error) bool {
-	return errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, nats.ErrNoResponders)
 }

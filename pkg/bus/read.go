@@ -16,8 +16,8 @@ import (
 	"github.com/tieback/tieback/pkg/bus/topology"
 )
 
-// AnswerTimeout is how long the broker has for one answer. nats.go applies its default timeout only to contexts
-// without a deadline: with a deadline hours away, a lost reply would block until then.
+// AnswerTimeout is how long a request waits for the broker's reply. nats.go applies its own default only to contexts without
+// a deadline: with a deadline hours away, a lost reply would block until then.
 const AnswerTimeout = 5 * time.Second
 
 func answerContext(ctx context.Context) (context.Context, context.CancelFunc) {
@@ -40,7 +40,7 @@ func (b *Bus) Last(ctx context.Context, s Subject) (Message, bool, error) {
 	if err != nil {
 		return Message{}, false, err
 	}
-	return stored(s.Kind, m), true, nil
+	return storedMessage(s.Kind, m), true, nil
 }
 
 // streamOf returns the stream of a kind, if possible the one that setUp found, which saves a request.
@@ -51,15 +51,14 @@ func (b *Bus) streamOf(ctx context.Context, k Kind) (jetstream.Stream, error) {
 	return b.js.Stream(ctx, k.Stream())
 }
 
-// newest returns a subject's newest message. If the number of replicas is raised while the process runs, only the leader
-// answers reads from then on, and reads with the old configuration have no responder: newest then reads the
-// configuration again.
+// newest returns a subject's newest message. After the number of replicas was raised, only the leader answers reads, and
+// reads with the old configuration have no responder: newest then reads the configuration again.
 func newest(ctx context.Context, s jetstream.Stream, subject string) (*jetstream.RawStreamMsg, error) {
 	m, err := s.GetLastMsgForSubject(ctx, subject)
 	if !errors.Is(err, nats.ErrNoResponders) {
 		return m, err
 	}
-	if _, unknown := s.Info(ctx); unknown != nil {
+	if _, infoErr := s.Info(ctx); infoErr != nil {
 		return nil, err
 	}
 	return s.GetLastMsgForSubject(ctx, subject)
@@ -71,14 +70,14 @@ func (b *Bus) Has(ctx context.Context, s Subject) (bool, error) {
 	return has, err
 }
 
-// stored converts a message of a stream. Subject is zero if the subject does not parse.
-func stored(k Kind, m *jetstream.RawStreamMsg) Message {
+// storedMessage converts a message of a stream. Its Subject is zero if the subject does not parse.
+func storedMessage(k Kind, m *jetstream.RawStreamMsg) Message {
 	s, _ := Parse(m.Subject)
 	return Message{Subject: s, Raw: m.Subject, Data: m.Data, Attempt: 1, Stored: m.Time, Stream: k.Stream(), Sequence: m.Sequence}
 }
 
-// AckFloor returns the sequence up to which the consumers of a kind have finished all messages (a low watermark). It returns
-// the highest uint64 if they have nothing left to do, and 0 if one of the consumers does not exist.
+// AckFloor returns the sequence up to which all of the named consumers of a kind have finished all messages (a low watermark).
+// It returns math.MaxUint64 if they have nothing left to do, and 0 if one of them does not exist.
 func (b *Bus) AckFloor(ctx context.Context, k Kind, consumers ...string) (uint64, error) {
 	floor := uint64(math.MaxUint64)
 	for _, name := range consumers {
@@ -101,8 +100,9 @@ func (b *Bus) AckFloor(ctx context.Context, k Kind, consumers ...string) (uint64
 const consumerSettleTime = 2 * time.Second
 
 // Progress returns the highest sequence that was delivered to a consumer, how many delivered messages are unfinished, and
-// whether any process is pulling or holding messages. It returns zeros for a consumer that does not exist.
-func (b *Bus) Progress(ctx context.Context, k Kind, name string) (delivered uint64, unfinished int, taken bool, err error) {
+// whether a process serves the consumer: it pulls messages, or has unfinished ones. Progress returns zeros for a consumer
+// that does not exist.
+func (b *Bus) Progress(ctx context.Context, k Kind, name string) (delivered uint64, unfinished int, served bool, err error) {
 	c, err := b.consumer(ctx, k, name)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return 0, 0, false, nil
@@ -154,19 +154,19 @@ const (
 	batchBytes = 4 << 20
 )
 
-// Read calls the function each for the messages of a kind from a sequence on, in order, up to those stored at until; if
-// it returns an error, Read stops at that message. Read returns the sequence to continue from.
-func (b *Bus) Read(ctx context.Context, k Kind, from uint64, until time.Time, each func(Message) error) (next uint64, err error) {
+// Read calls fn for the messages of a kind from a sequence on, in order, up to those stored at until. If fn returns an error,
+// Read stops at that message. Read returns the sequence to continue from.
+func (b *Bus) Read(ctx context.Context, k Kind, from uint64, until time.Time, fn func(Message) error) (next uint64, err error) {
 	for next = max(from, 1); ; {
-		some, err := b.batch(ctx, k, batchRead, jetstreamext.GetBatchSeq(next))
-		if err != nil || len(some) == 0 {
+		msgs, err := b.batch(ctx, k.Stream(), batchRead, jetstreamext.GetBatchSeq(next))
+		if err != nil || len(msgs) == 0 {
 			return next, err
 		}
-		for _, m := range some {
+		for _, m := range msgs {
 			if m.Time.After(until) {
 				return next, nil
 			}
-			if err := each(stored(k, m)); err != nil {
+			if err := fn(storedMessage(k, m)); err != nil {
 				return next, err
 			}
 			next = m.Sequence + 1
@@ -174,19 +174,15 @@ func (b *Bus) Read(ctx context.Context, k Kind, from uint64, until time.Time, ea
 	}
 }
 
-// batch reads at most n messages of a kind's stream, in order. It returns none if there are no more.
-func (b *Bus) batch(ctx context.Context, k Kind, n int, opts ...jetstreamext.GetBatchOpt) ([]*jetstream.RawStreamMsg, error) {
-	return b.batchOf(ctx, k.Stream(), n, opts...)
-}
-
-func (b *Bus) batchOf(ctx context.Context, stream string, n int, opts ...jetstreamext.GetBatchOpt) ([]*jetstream.RawStreamMsg, error) {
+// batch reads at most n messages of a stream, in order. It returns none if there are no more.
+func (b *Bus) batch(ctx context.Context, stream string, n int, opts ...jetstreamext.GetBatchOpt) ([]*jetstream.RawStreamMsg, error) {
 	ctx, cancel := answerContext(ctx)
 	defer cancel()
 	batch, err := jetstreamext.GetBatch(ctx, b.js, stream, n, append(opts, jetstreamext.GetBatchMaxBytes(batchBytes))...)
 	if err != nil {
 		return nil, err
 	}
-	var some []*jetstream.RawStreamMsg
+	var msgs []*jetstream.RawStreamMsg
 	for m, err := range batch {
 		if errors.Is(err, jetstreamext.ErrNoMessages) {
 			return nil, nil
@@ -194,12 +190,12 @@ func (b *Bus) batchOf(ctx context.Context, stream string, n int, opts ...jetstre
 		if err != nil {
 			return nil, err
 		}
-		some = append(some, m)
+		msgs = append(msgs, m)
 	}
-	if len(some) == 0 { // the client ends a batch without an error when it times out
+	if len(msgs) == 0 { // the client ends a batch without an error when it times out
 		return nil, fmt.Errorf("%s: no answer from the broker: %w", stream, cmp.Or(ctx.Err(), nats.ErrTimeout))
 	}
-	return some, nil
+	return msgs, nil
 }
 
 // leaderGet reads the first message of a subject from a sequence on from the stream's leader, because a direct get may be
@@ -211,7 +207,7 @@ func (b *Bus) leaderGet(ctx context.Context, stream string, from uint64, subject
 	if err != nil {
 		return nil, err
 	}
-	reply, err := b.nc.RequestWithContext(ctx, b.apiSubject("STREAM.MSG.GET."+stream), query)
+	reply, err := b.nc.RequestWithContext(ctx, cmp.Or(b.js.Options().APIPrefix, topology.JetStreamAPI)+".STREAM.MSG.GET."+stream, query)
 	if err != nil {
 		return nil, err
 	}
@@ -234,10 +230,6 @@ func (b *Bus) leaderGet(ctx context.Context, stream string, from uint64, subject
 	}
 	m := answer.Message
 	return &jetstream.RawStreamMsg{Subject: m.Subject, Sequence: m.Sequence, Data: m.Data, Time: m.Time}, nil
-}
-
-func (b *Bus) apiSubject(of string) string {
-	return cmp.Or(b.js.Options().APIPrefix, topology.JetStreamAPI) + "." + of
 }
 
 // LaggingReplicas returns the names of the servers whose replica of a stream is offline or behind its leader. A single broker

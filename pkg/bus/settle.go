@@ -14,68 +14,76 @@ import (
 )
 
 // message returns the message as its handler sees it.
-func (h *prefetched) message() Message {
+func (p *prefetched) message() Message {
 	return Message{
-		Subject: h.subject, Raw: h.Subject(), Data: h.Data(), Attempt: 1, Redelivered: h.redelivered,
-		Stored: h.Timestamp, Stream: h.Stream, Sequence: h.sequence(),
+		Subject: p.subject, Raw: p.Subject(), Data: p.Data(), Attempt: 1, Redelivered: p.redelivered,
+		Stored: p.Timestamp, Stream: p.Stream, Sequence: p.sequence(),
 	}
 }
 
-func (r *dispatcher) work(ctx context.Context, h *prefetched) {
-	msg := h.message()
+// process makes an attempt at a message, and settles the message by the result.
+func (d *dispatcher) process(ctx context.Context, p *prefetched) {
+	msg := p.message()
 	msg.End = &End{}
-	ctx, span := startSpan(ctx, r.Name, h)
+	ctx, span := startSpan(ctx, d.Name, p)
 	start := time.Now()
-	history, err := r.attempt(ctx, h, &msg)
+	history, err := d.attempt(ctx, p, &msg)
 	err = truncateError(err)
 	took := time.Since(start)
 	if fault.Stopped(ctx, err) {
 		if history != nil {
-			r.saveHistory(ctx, msg, *history) // a restart does not count as an attempt
+			d.saveHistory(ctx, msg, *history) // an attempt that a restart interrupts does not count
 		}
-		r.keepUnfinished(h)
+		d.mu.Lock()
+		d.unfinished = append(d.unfinished, p)
+		d.mu.Unlock()
 		endSpan(span, msg.Attempt, "unfinished", err)
 		return
 	}
-	verdict := r.settle(ctx, h, msg, history, err)
+	verdict := d.settle(ctx, p, msg, history, err)
 	endSpan(span, msg.Attempt, verdict, err)
-	r.Observe(msg, took, verdict, err)
+	d.Observe(msg, took, verdict, err)
 }
 
 // attempt counts the attempt, then runs the handler. A redelivered message is counted before the handler starts, so that
-// a poison message is recognized after the crash. It returns the history before the attempt; nil: it could not be read
-// or written, and must not be overwritten.
-func (r *dispatcher) attempt(ctx context.Context, h *prefetched, msg *Message) (*Attempts, error) {
-	if h.malformed != nil {
-		return &Attempts{}, fault.New(fault.Permanent, h.malformed)
+// a poison message is recognized after the crash. attempt returns the history before the attempt; nil, with a throttled
+// error: the history could not be read or written, and must not be overwritten.
+func (d *dispatcher) attempt(ctx context.Context, p *prefetched, msg *Message) (*Attempts, error) {
+	if p.malformed != nil {
+		return &Attempts{}, fault.New(fault.Permanent, p.malformed)
 	}
 	if !msg.Redelivered {
-		return &Attempts{}, r.handle(ctx, *msg)
+		return &Attempts{}, d.handle(ctx, *msg)
 	}
-	history, err := r.history(ctx, msg)
+	history, err := d.history(ctx, msg)
 	if err != nil {
 		return history, err
 	}
 	if history.Unfinished >= quarantineAfter {
-		defer r.bus.quarantine.enter(msg.Subject.Company)()
+		defer d.bus.quarantine.enter(msg.Subject.Company)()
 		msg.Isolated = true
 	}
-	if err := r.recordStart(ctx, msg, *history); err != nil {
-		if fault.Stopped(ctx, err) {
-			return history, err // the caller reverts the count, which may have been stored
-		}
-		return nil, err
+	if ctx.Err() != nil {
+		return history, ctx.Err()
 	}
-	return history, r.handle(ctx, *msg)
+	// Count it only now: a message that waits for the quarantine must not be blamed for a crash that another one causes.
+	started := *history
+	started.Unfinished++
+	if err := d.bus.saveAttempts(ctx, d.attemptKey(*msg), started); fault.Stopped(ctx, err) {
+		return history, err // the caller reverts the count, which may have been stored
+	} else if err != nil {
+		return nil, fault.Wait(d.Backoff, err)
+	}
+	return history, d.handle(ctx, *msg)
 }
 
 // history reads the attempts at a redelivered message, and sets msg.Attempt.
-func (r *dispatcher) history(ctx context.Context, msg *Message) (*Attempts, error) {
-	h, found, err := r.bus.attempts(ctx, r.attemptKey(*msg))
+func (d *dispatcher) history(ctx context.Context, msg *Message) (*Attempts, error) {
+	h, found, err := d.bus.attempts(ctx, d.attemptKey(*msg))
 	if err != nil {
-		return nil, fault.Wait(r.Backoff, err)
+		return nil, fault.Wait(d.Backoff, err)
 	}
-	if !found { // the first attempt was not stored and left no result, so it counts as unfinished
+	if !found { // the first attempt is not stored; it left no result, so it counts as unfinished
 		h.Unfinished = 1
 	}
 	msg.Attempt = h.Done + 1
@@ -85,38 +93,25 @@ func (r *dispatcher) history(ctx context.Context, msg *Message) (*Attempts, erro
 	return &h, nil
 }
 
-func (r *dispatcher) attemptKey(m Message) AttemptKey {
-	return AttemptKey{Stream: m.Stream, Consumer: r.Name, Sequence: m.Sequence}
-}
-
-// recordStart stores that an attempt starts. It is called after the wait for the quarantine: a message that waits must
-// not be blamed for a crash that another one causes.
-func (r *dispatcher) recordStart(ctx context.Context, msg *Message, h Attempts) error {
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	h.Unfinished++
-	if err := r.bus.saveAttempts(ctx, r.attemptKey(*msg), h); err != nil {
-		return fault.Wait(r.Backoff, err)
-	}
-	return nil
+func (d *dispatcher) attemptKey(m Message) AttemptKey {
+	return AttemptKey{Stream: m.Stream, Consumer: d.Name, Sequence: m.Sequence}
 }
 
 // saveHistory stores the history of a message that is redelivered. If the write is lost, the attempt counts as
 // unfinished, which is harmless.
-func (r *dispatcher) saveHistory(ctx context.Context, msg Message, h Attempts) {
+func (d *dispatcher) saveHistory(ctx context.Context, msg Message, history Attempts) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
-	if msg.Redelivered || h != (Attempts{}) {
-		_ = r.bus.saveAttempts(ctx, r.attemptKey(msg), h)
+	if msg.Redelivered || history != (Attempts{}) {
+		_ = d.bus.saveAttempts(ctx, d.attemptKey(msg), history)
 	}
 }
 
-// handle runs the handler, unless Done says that the message was processed before. A panic is a transient error.
-func (r *dispatcher) handle(ctx context.Context, msg Message) (err error) {
-	msg.Redelivered = msg.Redelivered || r.predatesConsumer(msg.Stored)
-	if r.Done != nil && (msg.Redelivered || time.Since(msg.Stored) > min(firstDeliveryAge, r.RetryFor)) {
-		if done, err := r.Done(ctx, msg); done || err != nil {
+// handle runs the handler, unless Done reports that the message was processed before. A panic is a transient error.
+func (d *dispatcher) handle(ctx context.Context, msg Message) (err error) {
+	msg.Redelivered = msg.Redelivered || d.predatesConsumer(msg.Stored)
+	if d.Done != nil && (msg.Redelivered || time.Since(msg.Stored) > min(firstDeliveryAge, d.RetryFor)) {
+		if done, err := d.Done(ctx, msg); done || err != nil {
 			return err
 		}
 	}
@@ -125,41 +120,37 @@ func (r *dispatcher) handle(ctx context.Context, msg Message) (err error) {
 			err = fault.New(fault.Transient, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
 		}
 	}()
-	return r.Handle(ctx, msg)
+	return d.Handle(ctx, msg)
 }
 
-// settle acks or releases a message by the error of its attempt, and returns the verdict for logs and metrics: done,
-// throttled, dead or again.
-func (r *dispatcher) settle(ctx context.Context, m *prefetched, msg Message, h *Attempts, err error) string {
+// settle acks a message, releases it or gives it up, by the error of its attempt. It returns the verdict for logs and
+// metrics: done, throttled, dead or again.
+func (d *dispatcher) settle(ctx context.Context, p *prefetched, msg Message, history *Attempts, err error) string {
 	if err == nil {
-		r.ack(ctx, m, msg)
+		d.ack(ctx, p, msg)
 		return "done"
 	}
 	class := fault.ClassOf(err)
 	if class == fault.Throttled {
-		if h != nil {
-			r.saveHistory(ctx, msg, Attempts{Done: h.Done}.failed(err, *h))
+		if history != nil {
+			d.saveHistory(ctx, msg, Attempts{Done: history.Done}.failed(err, *history))
 		}
-		m.result = scheduler.Result{Throttled: true, Wait: min(max(fault.RetryAfter(err), minWait), maxWait)}
-		_ = m.NakWithDelay(jitter(m.result.Wait))
+		p.result = scheduler.Result{Throttled: true, Wait: min(max(fault.RetryAfter(err), minWait), maxWait)}
+		_ = p.NakWithDelay(jitter(p.result.Wait))
 		return "throttled"
 	}
-	retry := msg.Attempt < r.Attempts || time.Since(msg.Stored) < r.RetryFor
+	retry := msg.Attempt < d.Attempts || time.Since(msg.Stored) < d.RetryFor
 	if class == fault.Permanent || !retry {
-		giveUp := r.GiveUp(ctx, msg, err)
-		if giveUp == nil {
-			r.ack(ctx, m, msg)
+		deadLetterErr := d.GiveUp(ctx, msg, err)
+		if deadLetterErr == nil {
+			d.ack(ctx, p, msg)
 			return "dead"
 		}
-		r.bus.log.Error("could not write the dead letter, retrying", zap.String("subject", msg.Raw), zap.Error(giveUp))
+		d.bus.log.Error("could not write the dead letter, retrying", zap.String("subject", msg.Raw), zap.Error(deadLetterErr))
 	}
-	m.result.Failed = class != fault.Permanent
-	var before Attempts
-	if h != nil {
-		before = *h
-	}
-	r.saveHistory(ctx, msg, Attempts{Done: msg.Attempt}.failed(err, before))
-	_ = m.NakWithDelay(jitter(r.delay(msg.Attempt)))
+	p.result.Failed = class != fault.Permanent
+	d.saveHistory(ctx, msg, Attempts{Done: msg.Attempt}.failed(err, *history))
+	_ = p.NakWithDelay(jitter(retryDelay(d.Backoff, msg.Attempt)))
 	return "again"
 }
 
@@ -170,16 +161,16 @@ const (
 	maxWait = time.Hour + time.Minute
 )
 
-func (r *dispatcher) ack(ctx context.Context, m *prefetched, msg Message) {
-	_ = m.Ack() // a lost ack causes a redelivery, which every stage tolerates
+func (d *dispatcher) ack(ctx context.Context, p *prefetched, msg Message) {
+	_ = p.Ack() // a lost ack causes a redelivery, which every stage tolerates
 	if msg.Redelivered {
-		_ = r.bus.forgetAttempts(ctx, r.attemptKey(msg))
+		_ = d.bus.forgetAttempts(ctx, d.attemptKey(msg))
 	}
 }
 
-// delay returns the delay before the attempt after the n-th: 1, 2, 4, 8, 16, 32, 60, 60 … Backoffs.
-func (r *dispatcher) delay(n int) time.Duration {
-	return time.Duration(min(1<<min(n-1, 6), 60)) * r.Backoff
+// retryDelay returns the delay after the n-th attempt: 1, 2, 4, 8, 16, 32, 60, 60 … backoffs.
+func retryDelay(backoff time.Duration, n int) time.Duration {
+	return time.Duration(min(1<<min(n-1, 6), 60)) * backoff
 }
 
 // jitter adds up to a fifth, so that messages that failed together are not redelivered together.

@@ -62,10 +62,10 @@ func repeat(t *testing.T, m *memory, handle Handler) *delivered {
 	defer b.bucket.publisher.close()
 	c := Consumer{Name: "test", Kind: Delivery, AckWait: time.Minute, Handle: handle}
 	c.defaults()
-	r := newDispatcher(b, c)
+	d := newDispatcher(b, c)
 	msg := &delivered{back: -1}
 	meta := &jetstream.MsgMetadata{Stream: Delivery.Stream(), Sequence: jetstream.SequencePair{Stream: 4}, Timestamp: time.Now()}
-	r.work(t.Context(), &prefetched{Msg: msg, MsgMetadata: meta, subject: For(Delivery, "", 7, 9), redelivered: true})
+	d.process(t.Context(), &prefetched{Msg: msg, MsgMetadata: meta, subject: For(Delivery, "", 7, 9), redelivered: true})
 	return msg
 }
 

@@ -159,7 +159,7 @@ func (e *Exporter) losses(ctx context.Context, b *bus.Bus) (map[string]uint64, e
 	if text != e.loggedLosses && text != "" {
 		for _, l := range all {
 			e.Log.Error("a stream has lost messages that it had acknowledged", zap.String("stream", l.Stream),
-				zap.Uint64("messages", l.Missing), zap.String("why", l.Why), zap.String("do", bus.AfterLoss))
+				zap.Uint64("messages", l.Missing), zap.String("why", l.Why), zap.String("do", bus.LossAction))
 		}
 	}
 	e.loggedLosses = text

@@ -94,7 +94,7 @@ func TestLagExporterAndTiebackDetectLosses(t *testing.T) {
 	if all, err := lag.Losses(t.Context(), bus.Gap{Kind: bus.Delivery, From: 3, To: 4}); err != nil || len(all) != 1 || all[0].Missing != 1 {
 		t.Errorf("lag meets a gap: %v, %v", all, err)
 	}
-	if all, err := tieback.AcceptLosses("test", "seen to")(t.Context(), bus.Gap{Kind: bus.Delivery, From: 3, To: 4}); err != nil || len(all) != 1 {
+	if all, err := tieback.AcceptLosses(t.Context(), "test", "restored", bus.Gap{Kind: bus.Delivery, From: 3, To: 4}); err != nil || len(all) != 1 {
 		t.Errorf("accepted: %v, %v", all, err)
 	}
 	for _, b := range []*bus.Bus{lag, tieback} {

@@ -95,7 +95,7 @@ func TestErrorClasses(t *testing.T) {
 	b := bustest.Connect(t)
 	publish(t, b, 5)
 	var mu sync.Mutex
-	calls, buried := map[int64]int{}, map[int64]error{}
+	calls, deadLettered := map[int64]int{}, map[int64]error{}
 	verdict := map[int64]func(n int) error{
 		1: func(int) error { return nil },
 		2: func(int) error { return fault.Permanentf("no") },
@@ -113,7 +113,7 @@ func TestErrorClasses(t *testing.T) {
 			return nil
 		},
 	}
-	count := func() int { mu.Lock(); defer mu.Unlock(); return len(buried) }
+	count := func() int { mu.Lock(); defer mu.Unlock(); return len(deadLettered) }
 	consume(t, b, bus.Consumer{
 		Kind: bus.Delivery, Name: "test", Attempts: 4, Backoff: 10 * time.Millisecond, RetryFor: time.Nanosecond,
 		Handle: func(_ context.Context, m bus.Message) error {
@@ -126,12 +126,12 @@ func TestErrorClasses(t *testing.T) {
 		GiveUp: func(_ context.Context, m bus.Message, err error) error {
 			mu.Lock()
 			defer mu.Unlock()
-			buried[m.Subject.Request] = err
+			deadLettered[m.Subject.Request] = err
 			return nil
 		},
 	}, func() bool { mu.Lock(); ok := calls[5] >= 8 && calls[3] >= 3; mu.Unlock(); return ok && count() == 2 })
-	if buried[2] == nil || buried[4] == nil {
-		t.Errorf("dead-lettered %v; want 2 and 4", buried)
+	if deadLettered[2] == nil || deadLettered[4] == nil {
+		t.Errorf("dead-lettered %v; want 2 and 4", deadLettered)
 	}
 	if calls[1] != 1 || calls[2] != 1 || calls[3] != 3 || calls[4] < 4 || calls[5] != 8 {
 		t.Errorf("calls %v", calls)
@@ -145,7 +145,7 @@ func TestPoisonMessageIsGivenUp(t *testing.T) {
 	b := bustest.Connect(t)
 	publish(t, b, 20)
 	var mu sync.Mutex
-	done, buried, started := map[int64]bool{}, map[int64]bool{}, 0
+	done, deadLettered, started := map[int64]bool{}, map[int64]bool{}, 0
 	consume(t, b, bus.Consumer{
 		Kind: bus.Delivery, Name: "test", Backoff: time.Millisecond, AckWait: 500 * time.Millisecond,
 		Handle: func(_ context.Context, m bus.Message) error {
@@ -154,12 +154,12 @@ func TestPoisonMessageIsGivenUp(t *testing.T) {
 			if poison {
 				started++
 			}
-			dies := poison || started == 1 && len(done) < 10 // the crash ends other attempts too, once
-			if !dies {
+			crashes := poison || started == 1 && len(done) < 10 // the crash ends other attempts too, once
+			if !crashes {
 				done[m.Subject.Request] = true
 			}
 			mu.Unlock()
-			if dies {
+			if crashes {
 				runtime.Goexit() // no ack, nak or error: as if the process had crashed
 			}
 			return nil
@@ -167,12 +167,12 @@ func TestPoisonMessageIsGivenUp(t *testing.T) {
 		GiveUp: func(_ context.Context, m bus.Message, _ error) error {
 			mu.Lock()
 			defer mu.Unlock()
-			buried[m.Subject.Request] = true
+			deadLettered[m.Subject.Request] = true
 			return nil
 		},
-	}, func() bool { mu.Lock(); defer mu.Unlock(); return len(buried) == 1 && len(done) == 19 })
-	if !buried[7] || started != 5 {
-		t.Errorf("dead-lettered %v after %d starts, want 7 after 5", buried, started)
+	}, func() bool { mu.Lock(); defer mu.Unlock(); return len(deadLettered) == 1 && len(done) == 19 })
+	if !deadLettered[7] || started != 5 {
+		t.Errorf("dead-lettered %v after %d starts, want 7 after 5", deadLettered, started)
 	}
 }
 
@@ -181,20 +181,20 @@ func TestRestartDoesNotCountAsAttempt(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)
 	publish(t, b, 1)
-	work := func(handle bus.Handler, stop func() bool) {
+	consumeWith := func(handle bus.Handler, stop func() bool) {
 		consume(t, b, bus.Consumer{Kind: bus.Delivery, Name: "test", Attempts: 2, Backoff: time.Millisecond, RetryFor: time.Nanosecond, Handle: handle,
 			GiveUp: func(context.Context, bus.Message, error) error { t.Error("given up"); return nil }}, stop)
 	}
 	for range 6 { // more than Attempts and maxUnfinished
 		var began atomic.Bool
-		work(func(ctx context.Context, _ bus.Message) error {
+		consumeWith(func(ctx context.Context, _ bus.Message) error {
 			began.Store(true)
 			<-ctx.Done()
 			return ctx.Err()
 		}, began.Load)
 	}
 	var done atomic.Bool
-	work(func(context.Context, bus.Message) error { done.Store(true); return nil }, done.Load)
+	consumeWith(func(context.Context, bus.Message) error { done.Store(true); return nil }, done.Load)
 }
 
 func TestConsumeReturnsErrorIfConsumerIsDeleted(t *testing.T) {
@@ -292,8 +292,8 @@ func TestLinksAndGenerationsNeverGoBack(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if life, err := st.Generation(ctx, 7, "VENDOR", 35); err != nil || life != by(8) {
-		t.Errorf("generation %s, %v; want %s", life, err, by(8))
+	if generation, err := st.Generation(ctx, 7, "VENDOR", 35); err != nil || generation != by(8) {
+		t.Errorf("generation %s, %v; want %s", generation, err, by(8))
 	}
 }
 
@@ -442,7 +442,7 @@ func TestErrorOfAttemptIsTruncated(t *testing.T) {
 	publish(t, b, 1)
 	cause := &fault.Error{Class: fault.Permanent, Source: fault.FromProcore, Err: errors.New(strings.Repeat("x", 20<<20))}
 	var ended atomic.Int64
-	told := func(what string, err error) {
+	check := func(what string, err error) {
 		if n := len(err.Error()); n > 20<<10 || fault.SourceOf(err) != fault.FromProcore || !errors.Is(err, cause) {
 			t.Errorf("%s has an error of %d bytes from %q", what, n, fault.SourceOf(err))
 		}
@@ -450,7 +450,7 @@ func TestErrorOfAttemptIsTruncated(t *testing.T) {
 	}
 	consume(t, b, bus.Consumer{
 		Kind: bus.Delivery, Name: "test", Handle: func(context.Context, bus.Message) error { return cause },
-		GiveUp:  func(_ context.Context, _ bus.Message, err error) error { told("the dead letter", err); return nil },
-		Observe: func(_ bus.Message, _ time.Duration, _ string, err error) { told("the log", err) },
+		GiveUp:  func(_ context.Context, _ bus.Message, err error) error { check("the dead letter", err); return nil },
+		Observe: func(_ bus.Message, _ time.Duration, _ string, err error) { check("the log", err) },
 	}, func() bool { return ended.Load() == 2 })
 }

@@ -42,7 +42,7 @@ func TestReplicasAreNeverLowered(t *testing.T) {
 				t.Errorf("after a connection that wants %d: %s has %d replicas", replicas, s.Config.Name, s.Config.Replicas)
 			}
 			if bucket := s.Config.Name[:3] == "KV_"; bucket == s.Config.AllowDirect {
-				t.Errorf("%s lets any replica answer: %v", s.Config.Name, s.Config.AllowDirect)
+				t.Errorf("%s lets any replica answer reads: %v", s.Config.Name, s.Config.AllowDirect)
 			}
 		}
 		b.Close()
@@ -61,22 +61,22 @@ func TestConcurrentDuplicateInCluster(t *testing.T) {
 	}
 	t.Cleanup(b.Close)
 	const subjects, copies = 50, 4
-	won := make(chan error, subjects*copies)
+	results := make(chan error, subjects*copies)
 	for i := range subjects * copies {
-		go func() { won <- b.Publisher(bus.Delivery).Publish(ctx, delivery(int64(i%subjects+1))) }()
+		go func() { results <- b.Publisher(bus.Delivery).Publish(ctx, delivery(int64(i%subjects+1))) }()
 	}
-	first := 0
+	stored := 0
 	for range subjects * copies {
-		switch err := <-won; err {
+		switch err := <-results; err {
 		case nil:
-			first++
+			stored++
 		case bus.ErrDuplicate:
 		default:
 			t.Fatalf("%v, want nil or ErrDuplicate", err)
 		}
 	}
-	if first != subjects {
-		t.Errorf("%d were stored, want %d", first, subjects)
+	if stored != subjects {
+		t.Errorf("%d were stored, want %d", stored, subjects)
 	}
 }
 
@@ -95,23 +95,23 @@ func TestReplicasAreRaisedWhileProcessRuns(t *testing.T) {
 		t.Cleanup(b.Close)
 		return b
 	}
-	runs := open(1)
-	if err := state.Of(runs).NextGeneration(ctx, 7, "VENDOR", 35, by(8)); err != nil {
+	running := open(1)
+	if err := state.Of(running).NextGeneration(ctx, 7, "VENDOR", 35, by(8)); err != nil {
 		t.Fatal(err)
 	}
 	open(3)
-	var life order.Key
+	var generation order.Key
 	var err error
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) { // a new leader is chosen meanwhile
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) { // a new leader is elected in the meantime
 		try, cancel := context.WithTimeout(ctx, time.Second)
-		life, err = state.Of(runs).Generation(try, 7, "VENDOR", 35)
+		generation, err = state.Of(running).Generation(try, 7, "VENDOR", 35)
 		cancel()
 		if err == nil {
 			break
 		}
 	}
-	if err != nil || life != by(8) {
-		t.Errorf("the running process reads generation %s, %v; want %s", life, err, by(8))
+	if err != nil || generation != by(8) {
+		t.Errorf("the running process reads generation %s, %v; want %s", generation, err, by(8))
 	}
 }
 
@@ -153,13 +153,13 @@ func TestQuotaIsReadAfterReplicasAreRaised(t *testing.T) {
 // create it continues with an empty one.
 func TestQuotaBucketSurvivesRestartOfCluster(t *testing.T) {
 	t.Parallel()
-	all := bustest.Nodes(t)
+	nodes := bustest.Nodes(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	running := bustest.StartNodes(t, all)
+	running := bustest.StartNodes(t, nodes)
 	o := bus.Options{InProcess: nats.InProcessServer(running[0]), Name: "test", Replicas: 3, Log: zap.NewNop()}
 	setUp(t, o)
-	before := connectMade(t, o)
+	before := connectManaged(t, o)
 	if _, ok, err := openQuota(t, before).Swap(ctx, "7", []byte("x"), 0); !ok || err != nil {
 		t.Fatalf("the first swap: %v, %v", ok, err)
 	}
@@ -167,17 +167,17 @@ func TestQuotaBucketSurvivesRestartOfCluster(t *testing.T) {
 	for _, ns := range running {
 		bustest.Stop(ns)
 	}
-	o.InProcess = nats.InProcessServer(bustest.StartNodes(t, all)[0])
-	q := openQuota(t, connectMade(t, o))
+	o.InProcess = nats.InProcessServer(bustest.StartNodes(t, nodes)[0])
+	q := openQuota(t, connectManaged(t, o))
 	ok, err := false, ctx.Err()
-	for !ok && ctx.Err() == nil { // a leader is chosen meanwhile
+	for !ok && ctx.Err() == nil { // a leader is elected in the meantime
 		var revision uint64
 		if _, revision, err = q.Read(ctx, "7"); err == nil {
 			_, ok, err = q.Swap(ctx, "7", []byte("y"), revision)
 		}
 	}
 	if !ok {
-		t.Errorf("a swap after all were stopped: %v, %v", ok, err)
+		t.Errorf("a swap after all nodes were restarted: %v, %v", ok, err)
 	}
 }
 
@@ -185,11 +185,11 @@ func TestQuotaBucketSurvivesRestartOfCluster(t *testing.T) {
 // with it, and would be redelivered only after AckWait.
 func TestClientLeavesNodeInLameDuckMode(t *testing.T) {
 	t.Parallel()
-	all := bustest.Nodes(t)
-	for _, o := range all {
+	nodes := bustest.Nodes(t)
+	for _, o := range nodes {
 		o.LameDuckGracePeriod, o.LameDuckDuration = 30*time.Second, time.Minute
 	}
-	servers := bustest.StartNodes(t, all)
+	servers := bustest.StartNodes(t, nodes)
 	var urls []string
 	for _, ns := range servers {
 		urls = append(urls, ns.ClientURL())
@@ -203,7 +203,7 @@ func TestClientLeavesNodeInLameDuckMode(t *testing.T) {
 	t.Cleanup(b.Close)
 	nc := b.JetStream().Conn()
 	was := nc.ConnectedServerName()
-	for i, o := range all {
+	for i, o := range nodes {
 		if o.ServerName == was {
 			go servers[i].LameDuckShutdown()
 		}

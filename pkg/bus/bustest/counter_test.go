@@ -15,8 +15,8 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// bury stores dead letter n with the cause erp, or ours.
-func bury(t testing.TB, b *bus.Bus, n int64, ours bool) {
+// storeDeadLetter stores a dead letter of request n with the cause erp, or ours.
+func storeDeadLetter(t testing.TB, b *bus.Bus, n int64, ours bool) {
 	t.Helper()
 	cause := fault.From(fault.FromERP, fault.New(fault.Transient, errors.New("the ERP is down")))
 	if ours {
@@ -29,15 +29,15 @@ func bury(t testing.TB, b *bus.Bus, n int64, ours bool) {
 	}
 }
 
-// open returns the number of open dead letters by cause, without the causes that have none.
-func open(t testing.TB, tally *request.Counter) map[string]int {
+// unresolved returns the number of unresolved dead letters by cause, without the causes that have none.
+func unresolved(t testing.TB, counter *request.Counter) map[string]int {
 	t.Helper()
-	if err := tally.Read(t.Context()); err != nil {
+	if err := counter.Read(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	all := tally.ByCause()
+	all := counter.ByCause()
 	if len(all) != len(request.Causes) {
-		t.Errorf("%v lacks a cause", all)
+		t.Errorf("%v, want one number per cause", all)
 	}
 	maps.DeleteFunc(all, func(_ string, n int) bool { return n == 0 })
 	return all
@@ -54,28 +54,28 @@ func TestCounterContinues(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	tally := request.NewCounter(b)
+	counter := request.NewCounter(b)
 	expect := func(what string, want map[string]int) {
 		t.Helper()
-		if got := open(t, tally); !maps.Equal(got, want) {
-			t.Errorf("%s: %v are open, want %v", what, got, want)
+		if got := unresolved(t, counter); !maps.Equal(got, want) {
+			t.Errorf("%s: %v are unresolved, want %v", what, got, want)
 		}
-		if got := open(t, request.NewCounter(b)); !maps.Equal(got, want) {
-			t.Errorf("%s, read from the start: %v are open, want %v", what, got, want)
+		if got := unresolved(t, request.NewCounter(b)); !maps.Equal(got, want) {
+			t.Errorf("%s, read from the start: %v are unresolved, want %v", what, got, want)
 		}
 	}
-	expect("none", map[string]int{})
+	expect("no dead letter", map[string]int{})
 	for n := range int64(4) {
-		bury(t, b, n+1, n == 3)
+		storeDeadLetter(t, b, n+1, n == 3)
 	}
-	if _, err := b.JetStream().Publish(t.Context(), "tb.dead.anything", []byte("nobody of ours wrote this")); err != nil {
+	if _, err := b.JetStream().Publish(t.Context(), "tb.dead.anything", []byte("not written by a service of Tieback")); err != nil {
 		t.Fatal(err)
 	}
-	expect("four, and a message that no service wrote", map[string]int{"erp": 3, "ours": 2})
+	expect("four dead letters, and a message that no service wrote", map[string]int{"erp": 3, "ours": 2})
 	discard(1, 1)
 	discard(4, 4)
 	expect("two discarded", map[string]int{"erp": 2, "ours": 1})
-	bury(t, b, 6, false)
+	storeDeadLetter(t, b, 6, false)
 	discard(6, 6)
 	expect("one stored and resolved in between", map[string]int{"erp": 2, "ours": 1})
 	replay := bus.For(bus.Event, "create_vendor", 7, 2).WithRun("2")
@@ -84,7 +84,7 @@ func TestCounterContinues(t *testing.T) {
 	}))
 	expect("an interrupted replay", map[string]int{"erp": 2, "ours": 1})
 	must(t, b.PublishOnce(t.Context(), replay, &tiebackv1.Event{CompanyId: 7, ErpRequestId: 2}))
-	expect("and resumed", map[string]int{"erp": 1, "ours": 1})
+	expect("the replay resumed", map[string]int{"erp": 1, "ours": 1})
 	must(t, b.PublishOnce(t.Context(), bus.For(bus.Resolution, "create_vendor", 7, 2).WithRun("2-2"), &tiebackv1.Resolution{
 		CompanyId: 7, ErpRequestId: 2, DeadLetter: 2, Action: tiebackv1.Action_ACTION_REPLAYED, At: timestamppb.Now(), Subject: replay.WithRun("2-2").String(),
 	}))
@@ -96,18 +96,18 @@ func TestCounterContinues(t *testing.T) {
 	if err := dead.Purge(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	expect("purged by hand", map[string]int{})
+	expect("the stream purged by hand", map[string]int{})
 }
 
 // If the streams were lost and created again, their sequences start at 1, and the counter starts over.
 func TestCounterStartsOverWithNewStreams(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)
-	tally := request.NewCounter(b)
-	bury(t, b, 1, false)
-	bury(t, b, 2, false)
-	if got := open(t, tally); got["erp"] != 2 {
-		t.Fatalf("%v are open, want 2", got)
+	counter := request.NewCounter(b)
+	storeDeadLetter(t, b, 1, false)
+	storeDeadLetter(t, b, 2, false)
+	if got := unresolved(t, counter); got["erp"] != 2 {
+		t.Fatalf("%v are unresolved, want 2", got)
 	}
 	dead, err := b.JetStream().Stream(t.Context(), bus.Dead.Stream())
 	if err != nil {
@@ -121,10 +121,10 @@ func TestCounterStartsOverWithNewStreams(t *testing.T) {
 		t.Fatal(err)
 	}
 	for n := range int64(3) {
-		bury(t, b, n+1, true)
+		storeDeadLetter(t, b, n+1, true)
 	}
-	if got := open(t, tally); !maps.Equal(got, map[string]int{"ours": 3}) {
-		t.Errorf("%v are open, want 3 of ours", got)
+	if got := unresolved(t, counter); !maps.Equal(got, map[string]int{"ours": 3}) {
+		t.Errorf("%v are unresolved, want 3 with the cause ours", got)
 	}
 }
 
@@ -134,16 +134,16 @@ func BenchmarkCounter(b *testing.B) {
 	hundredThousand(b, on)
 	b.Run("first", func(b *testing.B) {
 		for b.Loop() {
-			if got := open(b, request.NewCounter(on)); got["erp"] != 100_000 {
-				b.Fatalf("%v are open", got)
+			if got := unresolved(b, request.NewCounter(on)); got["erp"] != 100_000 {
+				b.Fatalf("%v are unresolved", got)
 			}
 		}
 	})
 	b.Run("again", func(b *testing.B) {
-		tally := request.NewCounter(on)
-		open(b, tally)
+		counter := request.NewCounter(on)
+		unresolved(b, counter)
 		for b.Loop() {
-			open(b, tally)
+			unresolved(b, counter)
 		}
 	})
 }
@@ -156,7 +156,7 @@ func hundredThousand(b *testing.B, on *bus.Bus) {
 		go func() {
 			defer func() { done <- struct{}{} }()
 			for n := range todo {
-				bury(b, on, n, false)
+				storeDeadLetter(b, on, n, false)
 			}
 		}()
 	}

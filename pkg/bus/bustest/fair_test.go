@@ -30,29 +30,30 @@ func backlog(t *testing.T, b *bus.Bus, company int64, n int) {
 	all.Wait()
 }
 
-// seen counts the handled messages by company.
-type seen struct {
-	mu     sync.Mutex
-	done   map[int64]int
-	tries  map[int64]int
-	repeat int
+// counts counts messages by company.
+type counts struct {
+	mu          sync.Mutex
+	done        map[int64]int
+	attempts    map[int64]int
+	redelivered int
 }
 
-func newSeen() *seen { return &seen{done: map[int64]int{}, tries: map[int64]int{}} }
+func newCounts() *counts { return &counts{done: map[int64]int{}, attempts: map[int64]int{}} }
 
-func (s *seen) note(m bus.Message, done bool) {
+func (s *counts) add(m bus.Message, done bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.tries[m.Subject.Company]++
+	s.attempts[m.Subject.Company]++
 	if done {
 		s.done[m.Subject.Company]++
 	}
 	if m.Redelivered || m.Attempt != 1 {
-		s.repeat++
+		s.redelivered++
 	}
 }
 
-func (s *seen) has(company int64, n int) bool {
+// has reports whether n messages of the company are done.
+func (s *counts) has(company int64, n int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.done[company] >= n
@@ -65,7 +66,7 @@ func TestHangingBacklogDoesNotDelayOthers(t *testing.T) {
 	b := bustest.Connect(t)
 	backlog(t, b, 1, 500)
 	backlog(t, b, 2, 20)
-	s := newSeen()
+	s := newCounts()
 	consume(t, b, bus.Consumer{
 		Kind: bus.Delivery, Name: "test", Concurrency: 8, Prefetch: 50,
 		Handle: func(ctx context.Context, m bus.Message) error {
@@ -73,7 +74,7 @@ func TestHangingBacklogDoesNotDelayOthers(t *testing.T) {
 				<-ctx.Done()
 				return ctx.Err()
 			}
-			s.note(m, true)
+			s.add(m, true)
 			return nil
 		},
 	}, func() bool { return s.has(2, 20) })
@@ -84,15 +85,15 @@ func TestReleasedMessageIsNotRedelivered(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)
 	const n = 300
-	makeConsumer(t, b)
+	createConsumer(t, b)
 	backlog(t, b, 1, n)
-	s := newSeen()
+	s := newCounts()
 	gate := make(chan struct{})
 	consume(t, b, bus.Consumer{
 		Kind: bus.Delivery, Name: "test", Concurrency: 4, Prefetch: 20,
 		Handle: func(_ context.Context, m bus.Message) error {
 			<-gate
-			s.note(m, true)
+			s.add(m, true)
 			return nil
 		},
 	}, func() bool {
@@ -105,16 +106,16 @@ func TestReleasedMessageIsNotRedelivered(t *testing.T) {
 		}
 		return s.has(1, n)
 	})
-	if s.repeat > 0 || s.tries[1] != n {
-		t.Errorf("%d of %d messages were Redelivered in %d attempts; none was started twice", s.repeat, n, s.tries[1])
+	if s.redelivered > 0 || s.attempts[1] != n {
+		t.Errorf("%d of %d messages were Redelivered in %d attempts; want none, and one attempt each", s.redelivered, n, s.attempts[1])
 	}
-	if kept := notes(t, b); kept > 0 {
-		t.Errorf("%d notes of attempts were written", kept)
+	if n := storedAttempts(t, b); n > 0 {
+		t.Errorf("%d records of attempts were written", n)
 	}
 }
 
-// makeConsumer creates the consumer before there are messages: a message that is older than its consumer is Redelivered.
-func makeConsumer(t *testing.T, b *bus.Bus) {
+// createConsumer creates the consumer before there are messages: a message that is older than its consumer is Redelivered.
+func createConsumer(t *testing.T, b *bus.Bus) {
 	t.Helper()
 	_, err := b.JetStream().CreateConsumer(t.Context(), bus.Delivery.Stream(), jetstream.ConsumerConfig{
 		Durable: "test", FilterSubject: "tb.delivery.>", AckPolicy: jetstream.AckExplicitPolicy,
@@ -131,17 +132,17 @@ func TestLostConsumer(t *testing.T) {
 	b := bustest.Connect(t)
 	const n = 300
 	backlog(t, b, 1, n)
-	s := newSeen()
+	s := newCounts()
 	consume(t, b, bus.Consumer{
 		Kind: bus.Delivery, Name: "test", Concurrency: 4, Prefetch: 20,
 		Done:   func(_ context.Context, m bus.Message) (bool, error) { return m.Sequence%3 != 0, nil },
-		Handle: func(_ context.Context, m bus.Message) error { s.note(m, true); return nil },
+		Handle: func(_ context.Context, m bus.Message) error { s.add(m, true); return nil },
 	}, func() bool { return s.has(1, n/3) })
-	if s.repeat != n/3 || s.tries[1] != n/3 {
-		t.Errorf("%d messages were handled, %d of them Redelivered, want %d", s.tries[1], s.repeat, n/3)
+	if s.redelivered != n/3 || s.attempts[1] != n/3 {
+		t.Errorf("%d messages were handled, %d of them Redelivered, want %d", s.attempts[1], s.redelivered, n/3)
 	}
-	if kept := notes(t, b); kept > 0 {
-		t.Errorf("%d notes of attempts were written", kept)
+	if n := storedAttempts(t, b); n > 0 {
+		t.Errorf("%d records of attempts were written", n)
 	}
 }
 
@@ -155,8 +156,8 @@ func pending(t *testing.T, b *bus.Bus) int {
 	return c.CachedInfo().NumAckPending
 }
 
-// notes counts the writes of attempts.
-func notes(t *testing.T, b *bus.Bus) int {
+// storedAttempts returns the number of messages whose attempts are stored, or were.
+func storedAttempts(t *testing.T, b *bus.Bus) int {
 	t.Helper()
 	kv, err := b.JetStream().KeyValue(t.Context(), "tieback-state")
 	if err != nil {
@@ -179,15 +180,15 @@ func TestThrottledCompanyIsPaused(t *testing.T) {
 	b := bustest.Connect(t)
 	backlog(t, b, 1, 200)
 	backlog(t, b, 2, 200)
-	s := newSeen()
+	s := newCounts()
 	var mu sync.Mutex
-	var until time.Time // end of the window; zero: none has begun
+	var until time.Time // end of the rate limit window; zero: none has begun
 	early := 0
 	consume(t, b, bus.Consumer{
 		Kind: bus.Delivery, Name: "test", Concurrency: 16,
 		Handle: func(_ context.Context, m bus.Message) error {
 			if m.Subject.Company == 2 {
-				s.note(m, true)
+				s.add(m, true)
 				return nil
 			}
 			mu.Lock()
@@ -196,12 +197,12 @@ func TestThrottledCompanyIsPaused(t *testing.T) {
 				until = time.Now().Add(time.Second)
 			}
 			left := time.Until(until)
-			s.note(m, left <= 0)
+			s.add(m, left <= 0)
 			if left <= 0 {
 				return nil
 			}
 			early++
-			return fault.Wait(left, errors.New("the window is spent"))
+			return fault.Wait(left, errors.New("the rate limit is used up"))
 		},
 	}, func() bool { return s.has(1, 200) && s.has(2, 200) })
 	if early > 8 { // those that were running when the limit was reached
@@ -217,16 +218,16 @@ func TestThrottledCompaniesDoNotDelayOthers(t *testing.T) {
 	for c := range int64(throttled) {
 		backlog(t, b, c+1, each)
 	}
-	s := newSeen()
+	s := newCounts()
 	late := false
 	consume(t, b, bus.Consumer{
 		Kind: bus.Delivery, Name: "test", Concurrency: 16, Prefetch: 100,
 		Handle: func(_ context.Context, m bus.Message) error {
-			s.note(m, m.Subject.Company == 99)
+			s.add(m, m.Subject.Company == 99)
 			if m.Subject.Company == 99 {
 				return nil
 			}
-			return fault.Wait(10*time.Minute, errors.New("the window is spent"))
+			return fault.Wait(10*time.Minute, errors.New("the rate limit is used up"))
 		},
 	}, func() bool {
 		if !late && pending(t, b) >= 100 {

@@ -12,14 +12,14 @@ import (
 	"github.com/tieback/tieback/pkg/bus/bustest"
 )
 
-// ends runs a consumer, calls take, and returns the error with which the consumer ends.
-func ends(t *testing.T, b *bus.Bus, c bus.Consumer, take func(ctx context.Context) error) error {
+// consumeWhile runs a consumer, calls remove, and returns the error of Consume; nil: Consume did not return within 15 s.
+func consumeWhile(t *testing.T, b *bus.Bus, c bus.Consumer, remove func(ctx context.Context) error) error {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() { ended <- b.Consume(ctx, c) }()
-	if err := take(ctx); err != nil {
+	if err := remove(ctx); err != nil {
 		t.Fatal(err)
 	}
 	select {
@@ -38,7 +38,7 @@ func TestConsumeReturnsErrorIfStreamIsDeleted(t *testing.T) {
 	b := bustest.Connect(t)
 	publish(t, b, 1)
 	began := make(chan struct{}, 1)
-	err := ends(t, b, bus.Consumer{Kind: bus.Delivery, Name: "test", Handle: func(context.Context, bus.Message) error {
+	err := consumeWhile(t, b, bus.Consumer{Kind: bus.Delivery, Name: "test", Handle: func(context.Context, bus.Message) error {
 		began <- struct{}{}
 		return nil
 	}}, func(ctx context.Context) error {
@@ -46,7 +46,7 @@ func TestConsumeReturnsErrorIfStreamIsDeleted(t *testing.T) {
 		return b.JetStream().DeleteStream(ctx, bus.Delivery.Stream())
 	})
 	if !errors.Is(err, jetstream.ErrStreamNotFound) {
-		t.Errorf("%v: want an error that the stream is gone", err)
+		t.Errorf("%v: want ErrStreamNotFound", err)
 	}
 }
 
@@ -56,7 +56,7 @@ func TestDeletedConsumerCancelsHandlers(t *testing.T) {
 	b := bustest.Connect(t)
 	publish(t, b, 1)
 	began := make(chan struct{}, 1)
-	err := ends(t, b, bus.Consumer{Kind: bus.Delivery, Name: "test", Handle: func(ctx context.Context, _ bus.Message) error {
+	err := consumeWhile(t, b, bus.Consumer{Kind: bus.Delivery, Name: "test", Handle: func(ctx context.Context, _ bus.Message) error {
 		began <- struct{}{}
 		<-ctx.Done()
 		return ctx.Err()
@@ -65,6 +65,6 @@ func TestDeletedConsumerCancelsHandlers(t *testing.T) {
 		return b.JetStream().DeleteConsumer(ctx, bus.Delivery.Stream(), "test")
 	})
 	if !errors.Is(err, jetstream.ErrConsumerNotFound) {
-		t.Errorf("%v: want an error that the consumer is gone", err)
+		t.Errorf("%v: want ErrConsumerNotFound", err)
 	}
 }

@@ -15,14 +15,14 @@ import (
 	"github.com/tieback/tieback/pkg/state"
 )
 
-// disk is the folder of a broker that is stopped, damaged and started again.
+// disk is the data folder of a broker that is stopped, damaged and started again.
 type disk struct {
 	*testing.T
 	dir string
 }
 
-// on starts the broker, runs f, and stops the broker.
-func (d disk) on(f func(b *bus.Bus)) {
+// run starts the broker, calls f, and stops the broker.
+func (d disk) run(f func(b *bus.Bus)) {
 	d.Helper()
 	ns := bustest.Start(d.T, server.Options{StoreDir: d.dir})
 	defer bustest.Stop(ns)
@@ -34,18 +34,14 @@ func (d disk) on(f func(b *bus.Bus)) {
 	f(b)
 }
 
-// lost returns the losses by stream, after it has read the dead letters.
-func lost(t *testing.T, b *bus.Bus, remember bool) map[string]uint64 {
+// lost scans all streams and returns the losses by stream. It records the watermarks.
+func lost(t *testing.T, b *bus.Bus) map[string]uint64 {
 	t.Helper()
 	gaps, err := b.Gaps(t.Context(), bus.Kinds...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ask := b.Losses
-	if remember {
-		ask = b.RecordWatermarks
-	}
-	all, err := ask(t.Context(), gaps...)
+	all, err := b.RecordWatermarks(t.Context(), gaps...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +59,7 @@ func fill(t *testing.T, b *bus.Bus, from, to int64) {
 		if err := b.Publisher(bus.Delivery).Publish(t.Context(), delivery(n)); err != nil {
 			t.Fatal(err)
 		}
-		bury(t, b, n, true)
+		storeDeadLetter(t, b, n, true)
 		if err := state.Of(b).SaveCursor(t.Context(), n, "VENDOR", fmt.Sprint(n)); err != nil {
 			t.Fatal(err)
 		}
@@ -86,16 +82,16 @@ func TestLossIsDetected(t *testing.T) {
 			t.Parallel()
 			stream, crashed := c.stream, c.crashed
 			d := disk{t, t.TempDir()}
-			d.on(func(b *bus.Bus) {
+			d.run(func(b *bus.Bus) {
 				fill(t, b, 1, many)
-				if all := lost(t, b, true); len(all) > 0 {
-					t.Errorf("before: %v", all)
+				if all := lost(t, b); len(all) > 0 {
+					t.Errorf("before the damage: %v", all)
 				}
 			})
 			bustest.Flip(t, d.dir, stream, 0.4, crashed)
 			var first uint64
-			d.on(func(b *bus.Bus) {
-				all := lost(t, b, true)
+			d.run(func(b *bus.Bus) {
+				all := lost(t, b)
 				if first = all[stream]; first == 0 || len(all) > 1 {
 					t.Errorf("after the damage: %v", all)
 				}
@@ -103,27 +99,27 @@ func TestLossIsDetected(t *testing.T) {
 					t.Errorf("%d messages are missing, want 64", first)
 				}
 			})
-			d.on(func(b *bus.Bus) { // the sequences are reused
+			d.run(func(b *bus.Bus) { // the sequences are reused
 				fill(t, b, many+1, 3*many)
-				if all := lost(t, b, true); all[stream] != first || len(all) > 1 {
-					t.Errorf("later: %v, want %d", all, first)
+				if all := lost(t, b); all[stream] != first || len(all) > 1 {
+					t.Errorf("after more messages: %v, want %d", all, first)
 				}
 				gaps, err := b.Gaps(t.Context(), bus.Kinds...)
 				if err != nil {
 					t.Fatal(err)
 				}
-				accepted, err := b.AcceptLosses("test", "seen to")(t.Context(), gaps...)
+				accepted, err := b.AcceptLosses(t.Context(), "test", "restored", gaps...)
 				if err != nil {
 					t.Fatal(err)
 				}
 				t.Log(accepted)
-				if all := lost(t, b, true); len(all) > 0 {
-					t.Errorf("accepted: %v", all)
+				if all := lost(t, b); len(all) > 0 {
+					t.Errorf("after the losses were accepted: %v", all)
 				}
 			})
-			d.on(func(b *bus.Bus) {
-				if all := lost(t, b, true); len(all) > 0 {
-					t.Errorf("accepted, and started again: %v", all)
+			d.run(func(b *bus.Bus) {
+				if all := lost(t, b); len(all) > 0 {
+					t.Errorf("after the losses were accepted and the broker restarted: %v", all)
 				}
 			})
 		})
@@ -153,7 +149,7 @@ func TestNormalOperationIsNoLoss(t *testing.T) {
 			}
 		}
 		all.Wait()
-		if found := lost(t, b, true); len(found) > 0 {
+		if found := lost(t, b); len(found) > 0 {
 			t.Fatalf("round %d: %v", round, found)
 		}
 		time.Sleep(700 * time.Millisecond)
@@ -163,7 +159,7 @@ func TestNormalOperationIsNoLoss(t *testing.T) {
 		t.Fatal(err)
 	}
 	if first := s.CachedInfo().State.FirstSeq; first == 1 {
-		t.Error("nothing has expired")
+		t.Error("no message has expired")
 	}
 }
 
@@ -172,7 +168,7 @@ func TestManualDeletionIsLoss(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)
 	fill(t, b, 1, 10)
-	if found := lost(t, b, true); len(found) > 0 {
+	if found := lost(t, b); len(found) > 0 {
 		t.Fatal(found)
 	}
 	js := b.JetStream()
@@ -190,7 +186,7 @@ func TestManualDeletionIsLoss(t *testing.T) {
 	if err := early.Purge(t.Context(), jetstream.WithPurgeSequence(4)); err != nil {
 		t.Fatal(err)
 	}
-	if found := lost(t, b, true); found[deadStream] != 1 || found[deliveries] != 3 || len(found) != 2 {
+	if found := lost(t, b); found[deadStream] != 1 || found[deliveries] != 3 || len(found) != 2 {
 		t.Errorf("%v", found)
 	}
 	cfg := letters.CachedInfo().Config
@@ -205,7 +201,7 @@ func TestManualDeletionIsLoss(t *testing.T) {
 	}
 	fill(t, b, 11, 30)
 	for range 2 { // it is reported again
-		if found := lost(t, b, true); found[deadStream] != 10 || found[deliveries] != 3 || len(found) != 2 {
+		if found := lost(t, b); found[deadStream] != 10 || found[deliveries] != 3 || len(found) != 2 {
 			t.Errorf("created again: %v", found)
 		}
 	}

@@ -15,24 +15,11 @@ import (
 	"github.com/tieback/tieback/pkg/state"
 )
 
-func filled(t *testing.T, b *bus.Bus, n int) {
-	t.Helper()
-	var all sync.WaitGroup
-	for i := range n {
-		all.Go(func() {
-			if err := b.Publisher(bus.Delivery).Publish(t.Context(), delivery(int64(i+1))); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	all.Wait()
-}
-
 // A scan reads the messages that were stored when it began, and creates no consumer.
 func TestScan(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)
-	filled(t, b, 1200)
+	publish(t, b, 1200)
 	seen := map[uint64]bool{}
 	err := b.Scan(t.Context(), bus.Scan{Kind: bus.Delivery}, func(m bus.Message) error {
 		if len(seen) == 0 {
@@ -44,15 +31,15 @@ func TestScan(t *testing.T) {
 	if err != nil || len(seen) != 1200 {
 		t.Errorf("%d messages, %v", len(seen), err)
 	}
-	few := 0
+	scanned := 0
 	err = b.Scan(t.Context(), bus.Scan{Kind: bus.Delivery, After: 1000}, func(bus.Message) error {
-		if few++; few == 3 {
+		if scanned++; scanned == 3 {
 			return bus.ErrStopScan
 		}
 		return nil
 	})
-	if err != nil || few != 3 {
-		t.Errorf("%d messages, %v", few, err)
+	if err != nil || scanned != 3 {
+		t.Errorf("%d messages, %v", scanned, err)
 	}
 	s, err := b.JetStream().Stream(t.Context(), bus.Delivery.Stream())
 	if err != nil {
@@ -72,11 +59,11 @@ func TestScanEndsIfBrokerStops(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.Close)
-	filled(t, b, 1200)
+	publish(t, b, 1200)
 	ended := make(chan error, 1)
-	gone := sync.OnceFunc(func() { bustest.Stop(ns) })
+	stop := sync.OnceFunc(func() { bustest.Stop(ns) })
 	go func() {
-		ended <- b.Scan(t.Context(), bus.Scan{Kind: bus.Delivery}, func(bus.Message) error { gone(); return nil })
+		ended <- b.Scan(t.Context(), bus.Scan{Kind: bus.Delivery}, func(bus.Message) error { stop(); return nil })
 	}()
 	select {
 	case err := <-ended:
@@ -92,7 +79,7 @@ func TestScanEndsIfBrokerStops(t *testing.T) {
 func TestLostReplyIsNotEndOfStream(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)
-	filled(t, b, 3)
+	publish(t, b, 3)
 	late, cancel := context.WithDeadline(t.Context(), time.Now())
 	defer cancel()
 	next, err := b.Read(late, bus.Delivery, 1, time.Now(), func(bus.Message) error { return nil })
@@ -115,11 +102,11 @@ func TestLostReplyEndsAtAnswerTimeout(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Hour)
 	defer cancel()
 	var all sync.WaitGroup
-	for name, ask := range map[string]func() error{
-		"kept":  func() error { _, err := b.Retention(ctx, bus.Event); return err },
-		"last":  func() error { _, _, err := b.Last(ctx, bus.For(bus.Event, "create_vendor", 7, 9)); return err },
-		"floor": func() error { _, err := b.AckFloor(ctx, bus.Event, "export"); return err },
-		"state": func() error { _, err := state.Of(b).SweepCheckpoint(ctx, 7); return err },
+	for name, call := range map[string]func() error{
+		"retention": func() error { _, err := b.Retention(ctx, bus.Event); return err },
+		"last":      func() error { _, _, err := b.Last(ctx, bus.For(bus.Event, "create_vendor", 7, 9)); return err },
+		"ack floor": func() error { _, err := b.AckFloor(ctx, bus.Event, "export"); return err },
+		"state":     func() error { _, err := state.Of(b).SweepCheckpoint(ctx, 7); return err },
 		"read": func() error {
 			_, err := b.Read(ctx, bus.Event, 1, time.Now(), func(bus.Message) error { return nil })
 			return err
@@ -128,7 +115,7 @@ func TestLostReplyEndsAtAnswerTimeout(t *testing.T) {
 	} {
 		all.Go(func() {
 			answered := make(chan error, 1)
-			go func() { answered <- ask() }()
+			go func() { answered <- call() }()
 			select {
 			case err := <-answered:
 				if err == nil {

@@ -17,24 +17,24 @@ import (
 	"github.com/tieback/tieback/pkg/state"
 )
 
-// everything is how many streams and durable consumers there are.
-var everything = len(bus.Kinds) + 3 + len(topology.Durables())
+// created is the number of streams and durable consumers that SetUp creates.
+var created = len(bus.Kinds) + 3 + len(topology.Durables())
 
-// setUp does what `provisioner` does, and gives what was done by what it was done to.
+// setUp calls bus.SetUp, as `provisioner` does. It returns the result for each stream and consumer by its name.
 func setUp(t *testing.T, o bus.Options) map[string]string {
 	t.Helper()
-	done := map[string]string{}
-	if err := bus.SetUp(t.Context(), o, func(what, how string) { done[what] = how }); err != nil {
+	results := map[string]string{}
+	if err := bus.SetUp(t.Context(), o, func(what, result string) { results[what] = result }); err != nil {
 		t.Fatal(err)
 	}
-	if len(done) != everything {
-		t.Errorf("told of %d streams and consumers, want %d: %v", len(done), everything, done)
+	if len(results) != created {
+		t.Errorf("%d streams and consumers were reported, want %d: %v", len(results), created, results)
 	}
-	return done
+	return results
 }
 
-// connectMade connects as a service that may make nothing.
-func connectMade(t *testing.T, o bus.Options) *bus.Bus {
+// connectManaged connects as a service that may create nothing.
+func connectManaged(t *testing.T, o bus.Options) *bus.Bus {
 	t.Helper()
 	o.TopologyManaged = true
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -47,59 +47,61 @@ func connectMade(t *testing.T, o bus.Options) *bus.Bus {
 	return b
 }
 
-func count(done map[string]string, how string) int {
+// count returns how many streams and consumers have a result.
+func count(results map[string]string, result string) int {
 	n := 0
-	for _, h := range done {
-		if h == how {
+	for _, r := range results {
+		if r == result {
 			n++
 		}
 	}
 	return n
 }
 
-// What is there stays as it is; what somebody changed is put right and named; no message is touched.
-func TestSetUpCanBeRunAgain(t *testing.T) {
+// A second SetUp changes nothing. After the configuration was changed by hand, SetUp reverts it and names the changed settings.
+// Messages are kept.
+func TestSetUpIsIdempotent(t *testing.T) {
 	t.Parallel()
 	o := bustest.Options(bustest.Start(t, server.Options{}))
-	if done := setUp(t, o); count(done, "created") != everything {
-		t.Errorf("the first time: %v", done)
+	if results := setUp(t, o); count(results, "created") != created {
+		t.Errorf("the first time: %v", results)
 	}
-	b := connectMade(t, o)
+	b := connectManaged(t, o)
 	if err := b.Publisher(bus.Delivery).Publish(t.Context(), delivery(1)); err != nil {
 		t.Fatal(err)
 	}
-	if done := setUp(t, o); count(done, "unchanged") != everything {
-		t.Errorf("the second time: %v", done)
+	if results := setUp(t, o); count(results, "unchanged") != created {
+		t.Errorf("the second time: %v", results)
 	}
 	s, err := b.JetStream().Stream(t.Context(), bus.Delivery.Stream())
 	if err != nil {
 		t.Fatal(err)
 	}
-	other := s.CachedInfo().Config
-	other.MaxAge = time.Hour
-	if _, err := b.JetStream().UpdateStream(t.Context(), other); err != nil {
+	streamConfig := s.CachedInfo().Config
+	streamConfig.MaxAge = time.Hour
+	if _, err := b.JetStream().UpdateStream(t.Context(), streamConfig); err != nil {
 		t.Fatal(err)
 	}
 	c, err := s.Consumer(t.Context(), "fetcher")
 	if err != nil {
 		t.Fatal(err)
 	}
-	slow := c.CachedInfo().Config
-	slow.AckWait = time.Hour
-	if _, err := s.UpdateConsumer(t.Context(), slow); err != nil {
+	consumerConfig := c.CachedInfo().Config
+	consumerConfig.AckWait = time.Hour
+	if _, err := s.UpdateConsumer(t.Context(), consumerConfig); err != nil {
 		t.Fatal(err)
 	}
-	done := setUp(t, o)
-	if stream, consumer := done["stream TIEBACK_DELIVERY"], done["consumer fetcher of TIEBACK_DELIVERY"]; stream != "changed: max_age" || consumer != "changed: ack_wait" || count(done, "unchanged") != everything-2 {
-		t.Errorf("after somebody changed two: %v", done)
+	results := setUp(t, o)
+	if stream, consumer := results["stream TIEBACK_DELIVERY"], results["consumer fetcher of TIEBACK_DELIVERY"]; stream != "changed: max_age" || consumer != "changed: ack_wait" || count(results, "unchanged") != created-2 {
+		t.Errorf("after a stream and a consumer were changed: %v", results)
 	}
 	if has, err := b.Has(t.Context(), bus.For(bus.Delivery, "", 7, 1)); !has || err != nil {
-		t.Errorf("the message is there: %v, %v", has, err)
+		t.Errorf("the message exists: %v, %v", has, err)
 	}
 }
 
-// Who finds nothing there makes nothing, and says what it waits for.
-func TestWithMadeNothingIsMade(t *testing.T) {
+// With a managed topology, a service creates no missing stream and no missing consumer. Its error names what it waits for.
+func TestManagedTopologyCreatesNothing(t *testing.T) {
 	t.Parallel()
 	o := bustest.Options(bustest.Start(t, server.Options{}))
 	o.TopologyManaged = true
@@ -119,37 +121,37 @@ func TestWithMadeNothingIsMade(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name := range js.StreamNames(t.Context()).Name() {
-		t.Errorf("made %s", name)
+		t.Errorf("created %s", name)
 	}
 	o.TopologyManaged = false
 	setUp(t, o)
-	b := connectMade(t, o)
+	b := connectManaged(t, o)
 	if err := js.DeleteConsumer(t.Context(), bus.Outcome.Stream(), "status-reporter"); err != nil {
 		t.Fatal(err)
 	}
-	waits, stop := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	short, stop := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer stop()
-	err = b.Consume(waits, bus.Consumer{Kind: bus.Outcome, Name: "status-reporter", Handle: func(context.Context, bus.Message) error { return nil }})
+	err = b.Consume(short, bus.Consumer{Kind: bus.Outcome, Name: "status-reporter", Handle: func(context.Context, bus.Message) error { return nil }})
 	if err == nil || !strings.Contains(err.Error(), "consumer status-reporter") {
 		t.Errorf("without its consumer: %v", err)
 	}
 	if _, err := js.Consumer(t.Context(), bus.Outcome.Stream(), "status-reporter"); !errors.Is(err, jetstream.ErrConsumerNotFound) {
-		t.Errorf("its consumer: %v", err)
+		t.Errorf("looked up its consumer: %v, want %v", err, jetstream.ErrConsumerNotFound)
 	}
 }
 
-// A worker that works other subjects than the table says would leave some to nobody.
-func TestAConsumerOfTheTableHasItsFilter(t *testing.T) {
+// A consumer with another filter than topology.Durables would leave some subjects without a consumer.
+func TestConsumerHasFilterOfTopology(t *testing.T) {
 	t.Parallel()
 	err := bustest.Connect(t).Consume(t.Context(), bus.Consumer{Kind: bus.Event, Name: "export", Filter: "tb.event.sync.>"})
 	if err == nil || !strings.Contains(err.Error(), "tb.event.export.>") {
-		t.Errorf("got %v", err)
+		t.Errorf("%v, want an error that names the filter of topology.Durables", err)
 	}
 }
 
-// The quota bucket is there after a restart, or no call would be made until somebody runs `provisioner`. One
-// of an older version, in memory, is made anew.
-func TestTheQuotaBucketOutlivesARestart(t *testing.T) {
+// The quota bucket survives a restart of the broker. Otherwise no call would be made until an operator runs `provisioner`. A
+// bucket of an older version, in memory, is created again.
+func TestQuotaBucketSurvivesRestart(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	ns := bustest.Start(t, server.Options{StoreDir: dir})
@@ -170,14 +172,14 @@ func TestTheQuotaBucketOutlivesARestart(t *testing.T) {
 	}
 	nc.Close()
 	setUp(t, o)
-	before := connectMade(t, o)
+	before := connectManaged(t, o)
 	if _, ok, err := openQuota(t, before).Swap(t.Context(), "7", []byte("x"), 0); !ok || err != nil {
 		t.Fatalf("the first swap: %v, %v", ok, err)
 	}
 	before.Close()
 	bustest.Stop(ns)
 	o = bustest.Options(bustest.Start(t, server.Options{StoreDir: dir}))
-	q := openQuota(t, connectMade(t, o))
+	q := openQuota(t, connectManaged(t, o))
 	value, revision, err := q.Read(t.Context(), "7")
 	if string(value) != "x" || err != nil {
 		t.Errorf("after the restart: %q, %v", value, err)
@@ -187,12 +189,12 @@ func TestTheQuotaBucketOutlivesARestart(t *testing.T) {
 	}
 }
 
-// Whoever may write one key can't empty the bucket by it. An older version's bucket let them.
-func TestNoRollupEmptiesTheState(t *testing.T) {
+// A service that may write one key can't empty the bucket with a rollup. The bucket of an older version allowed it.
+func TestStateBucketRefusesRollup(t *testing.T) {
 	t.Parallel()
 	o := bustest.Options(bustest.Start(t, server.Options{}))
 	setUp(t, o)
-	b := connectMade(t, o)
+	b := connectManaged(t, o)
 	if err := state.Of(b).NextGeneration(t.Context(), 7, "VENDOR", 35, by(8)); err != nil {
 		t.Fatal(err)
 	}
@@ -205,16 +207,15 @@ func TestNoRollupEmptiesTheState(t *testing.T) {
 	if _, err := b.JetStream().UpdateStream(t.Context(), older); err != nil {
 		t.Fatal(err)
 	}
-	done := setUp(t, o)
-	if how := done["stream KV_tieback-state"]; !strings.Contains(how, "allow_rollup_hdrs") {
-		t.Errorf("the older bucket: %s", how)
+	if result := setUp(t, o)["stream KV_tieback-state"]; !strings.Contains(result, "allow_rollup_hdrs") {
+		t.Errorf("the older bucket: %s", result)
 	}
 	m := &nats.Msg{Subject: "$KV.tieback-state.cursor.7.VENDOR", Header: nats.Header{}}
 	m.Header.Set(jetstream.MsgRollup, jetstream.MsgRollupAll)
 	if _, err := b.JetStream().PublishMsg(t.Context(), m); err == nil {
-		t.Error("a rollup is taken")
+		t.Error("a rollup was accepted")
 	}
-	if life, err := state.Of(b).Generation(t.Context(), 7, "VENDOR", 35); life != by(8) || err != nil {
-		t.Errorf("the life is %s, %v", life, err)
+	if generation, err := state.Of(b).Generation(t.Context(), 7, "VENDOR", 35); generation != by(8) || err != nil {
+		t.Errorf("the generation is %s, %v", generation, err)
 	}
 }

@@ -17,10 +17,10 @@ import (
 //	              each success raises that limit by one
 //	paused        by an operator: the company starts nothing; see Pause
 //	failing       eight failures in a row pause the company for 0.2, 0.4 … 5 s, so that a system that is
-//	              down is probed now and then, and not by every message
-//	queued        as much as fits in Limits; once its rate is known, at most two seconds' worth or minShare,
-//	              whichever is more; always at least one
-//	surplus       released to the broker, for redelivery about when its turn comes, or earlier: see minReturnRate
+//	              down is called only now and then
+//	queued        as much as fits in Limits; once the company's throughput is known, at most what it completes in
+//	              two seconds, or minShare if that is more; always at least one message
+//	surplus       released to the broker, for redelivery about when its turn comes, or earlier: see minRedeliveryRate
 //
 // Its methods must not be called concurrently.
 type Scheduler[T any] struct {
@@ -29,7 +29,7 @@ type Scheduler[T any] struct {
 	queued  int
 	bytes   int                       // of the queued messages
 	tenants map[int64]*tenantQueue[T] // by company
-	ready   []*tenantQueue[T]         // the ones that are not empty; the first has waited longest for its turn
+	ready   []*tenantQueue[T]         // the queues that are not empty; the first has waited longest for its turn
 }
 
 // Limits are the limits of a Scheduler.
@@ -40,8 +40,8 @@ type Limits struct {
 }
 
 // New returns a Scheduler without messages.
-func New[T any](l Limits) *Scheduler[T] {
-	return &Scheduler[T]{limits: l, tenants: map[int64]*tenantQueue[T]{}}
+func New[T any](limits Limits) *Scheduler[T] {
+	return &Scheduler[T]{limits: limits, tenants: map[int64]*tenantQueue[T]{}}
 }
 
 // message is a queued message.
@@ -52,19 +52,19 @@ type message[T any] struct {
 
 // tenantQueue is the queue of one company.
 type tenantQueue[T any] struct {
-	company       int64
-	messages      []message[T]
-	bytes         int // of messages
-	running       int
-	limit         int       // of running, since a throttle; 0: none
-	pausedUntil   time.Time // nothing starts before
-	failures      int       // in a row
-	lastFailed    uint64    // sequence of the last failure
-	pauses        int       // in a row, since the last success
-	completed     int       // since measuredSince, while the queue was never empty
-	measuredSince time.Time
-	rate          float64   // messages per second; 0: not known
-	lastReturn    time.Time // when the last released message is redelivered
+	company        int64
+	messages       []message[T]
+	bytes          int // of messages
+	running        int
+	limit          int       // of running, after a throttle; 0: none
+	pausedUntil    time.Time // no message starts before this time
+	failures       int       // in a row
+	lastFailed     uint64    // sequence of the last failure
+	pauses         int       // in a row, since the last success
+	completed      int       // since measuredSince
+	measuredSince  time.Time
+	rate           float64   // messages per second; 0: not known
+	lastRedelivery time.Time // when the last released message is redelivered
 }
 
 const (
@@ -74,12 +74,12 @@ const (
 	initialRate = 1000
 	// minPull is the least number of messages to pull while a worker is free.
 	minPull = 64
-	// minReturnRate is the least rate of redelivery, in messages per second over all companies with queued messages,
-	// however slow they are: when a hanging system recovers, the released messages must not be minutes away.
-	minReturnRate = 100
-	// minReturn and maxReturn bound the delay of a redelivery.
-	minReturn = time.Second
-	maxReturn = 2 * time.Minute
+	// minRedeliveryRate is the least rate of redelivery, in messages per second, of all companies with queued messages
+	// together, however slow they are: when a hanging system recovers, its released messages must come back soon.
+	minRedeliveryRate = 100
+	// minRedeliveryDelay and maxRedeliveryDelay bound the delay of a redelivery.
+	minRedeliveryDelay = time.Second
+	maxRedeliveryDelay = 2 * time.Minute
 	// failuresToPause failures in a row pause a company, first for minPause, at most for maxPause.
 	failuresToPause = 8
 	minPause        = 200 * time.Millisecond
@@ -95,28 +95,28 @@ type Result struct {
 
 // Add queues a message of size bytes. If there is no room it returns false, and the delay after which the message should
 // be redelivered.
-func (f *Scheduler[T]) Add(company int64, value T, size int, now time.Time) (delay time.Duration, queued bool) {
-	l := f.tenants[company]
-	if l == nil {
-		l = &tenantQueue[T]{company: company}
-		f.tenants[company] = l
+func (s *Scheduler[T]) Add(company int64, value T, size int, now time.Time) (delay time.Duration, queued bool) {
+	q := s.tenants[company]
+	if q == nil {
+		q = &tenantQueue[T]{company: company}
+		s.tenants[company] = q
 	}
 	switch {
-	case len(l.messages) == 0:
-		l.resetRate(now)
-		f.ready = append(f.ready, l)
-	case len(l.messages) >= f.share(l, now) || l.bytes+size > f.limits.Bytes-f.bytes:
-		return l.redeliverAfter(now, len(f.ready)), false
+	case len(q.messages) == 0:
+		q.resetRate(now)
+		s.ready = append(s.ready, q)
+	case len(q.messages) >= s.share(q, now) || q.bytes+size > s.limits.Bytes-s.bytes:
+		return q.redeliverAfter(now, len(s.ready)), false
 	}
-	l.messages = append(l.messages, message[T]{value, size})
-	l.bytes, f.bytes, f.queued = l.bytes+size, f.bytes+size, f.queued+1
+	q.messages = append(q.messages, message[T]{value, size})
+	q.bytes, s.bytes, s.queued = q.bytes+size, s.bytes+size, s.queued+1
 	return 0, true
 }
 
 // share is how many messages a company may queue.
-func (f *Scheduler[T]) share(l *tenantQueue[T], now time.Time) int {
-	free := f.limits.Queued - f.queued
-	if rate, known := l.throughput(now); known {
+func (s *Scheduler[T]) share(q *tenantQueue[T], now time.Time) int {
+	free := s.limits.Queued - s.queued
+	if rate, known := q.throughput(now); known {
 		return min(free, max(minShare, int(2*rate)))
 	}
 	return free
@@ -127,158 +127,158 @@ const pauseCheck = time.Second
 
 // Pause pauses, for a second, each company with queued messages for which paused returns true. Call it before each series
 // of calls of Next. A nil paused pauses none.
-func (f *Scheduler[T]) Pause(paused func(company int64) bool, now time.Time) {
+func (s *Scheduler[T]) Pause(paused func(company int64) bool, now time.Time) {
 	if paused == nil {
 		return
 	}
-	for _, l := range f.ready {
-		if !now.Before(l.pausedUntil) && paused(l.company) {
-			l.pausedUntil = now.Add(pauseCheck)
+	for _, q := range s.ready {
+		if !now.Before(q.pausedUntil) && paused(q.company) {
+			q.pausedUntil = now.Add(pauseCheck)
 		}
 	}
 }
 
 // Next returns the next message to start, or false if no company may start one. The caller calls Finish when the attempt
 // has ended.
-func (f *Scheduler[T]) Next(now time.Time) (value T, ok bool) {
-	i := slices.IndexFunc(f.ready, func(l *tenantQueue[T]) bool { return f.mayStart(l, now) })
+func (s *Scheduler[T]) Next(now time.Time) (value T, ok bool) {
+	i := slices.IndexFunc(s.ready, func(q *tenantQueue[T]) bool { return s.mayStart(q, now) })
 	if i < 0 {
 		return value, false
 	}
-	l := f.ready[i]
-	m := l.messages[0]
-	l.messages[0], l.messages = message[T]{}, l.messages[1:]
-	l.bytes, f.bytes, f.queued = l.bytes-m.size, f.bytes-m.size, f.queued-1
-	l.running, f.running = l.running+1, f.running+1
-	f.ready = slices.Delete(f.ready, i, i+1)
-	if len(l.messages) > 0 {
-		f.ready = append(f.ready, l)
+	q := s.ready[i]
+	m := q.messages[0]
+	q.messages[0], q.messages = message[T]{}, q.messages[1:]
+	q.bytes, s.bytes, s.queued = q.bytes-m.size, s.bytes-m.size, s.queued-1
+	q.running, s.running = q.running+1, s.running+1
+	s.ready = slices.Delete(s.ready, i, i+1)
+	if len(q.messages) > 0 {
+		s.ready = append(s.ready, q)
 	}
 	return m.value, true
 }
 
-func (f *Scheduler[T]) mayStart(l *tenantQueue[T], now time.Time) bool {
-	free := f.limits.Running - f.running
-	return free > 0 && (l.running == 0 || l.running < free) && (l.limit == 0 || l.running < l.limit) && !now.Before(l.pausedUntil)
+func (s *Scheduler[T]) mayStart(q *tenantQueue[T], now time.Time) bool {
+	free := s.limits.Running - s.running
+	return free > 0 && (q.running == 0 || q.running < free) && (q.limit == 0 || q.running < q.limit) && !now.Before(q.pausedUntil)
 }
 
 // Finish records the result of a message of the company that Next returned. sequence identifies the message.
-func (f *Scheduler[T]) Finish(company int64, sequence uint64, r Result, now time.Time) {
-	l := f.tenants[company]
+func (s *Scheduler[T]) Finish(company int64, sequence uint64, r Result, now time.Time) {
+	q := s.tenants[company]
 	switch {
 	case r.Throttled:
-		l.throttle(r.Wait, now)
+		q.throttle(r.Wait, now)
 	case r.Failed:
-		l.fail(sequence, now)
+		q.fail(sequence, now)
 	default:
-		l.succeed(f.limits.Running, now)
+		q.succeed(s.limits.Running, now)
 	}
-	l.running, f.running = l.running-1, f.running-1
+	q.running, s.running = q.running-1, s.running-1
 }
 
-// fail pauses the company after failuresToPause failures in a row. Repeated failures of one message count once, and
-// failures during a pause do not count: those messages were running when it began.
-func (l *tenantQueue[T]) fail(sequence uint64, now time.Time) {
-	if sequence == l.lastFailed || now.Before(l.pausedUntil) {
+// fail pauses the company after failuresToPause failures in a row. Repeated failures of one message count once. Failures
+// during a pause do not count: their messages were running when it began.
+func (q *tenantQueue[T]) fail(sequence uint64, now time.Time) {
+	if sequence == q.lastFailed || now.Before(q.pausedUntil) {
 		return
 	}
-	l.lastFailed = sequence
-	if l.failures++; l.failures >= failuresToPause {
-		l.throttle(min(minPause<<min(l.pauses, 10), maxPause), now)
-		l.pauses++
+	q.lastFailed = sequence
+	if q.failures++; q.failures >= failuresToPause {
+		q.throttle(min(minPause<<min(q.pauses, 10), maxPause), now)
+		q.pauses++
 	}
 }
 
-// throttle pauses the company for wait. Only the first throttle halves its limit: messages that were running beside
-// that one are throttled as well, for the same reason.
-func (l *tenantQueue[T]) throttle(wait time.Duration, now time.Time) {
-	if !now.Before(l.pausedUntil) {
-		l.limit = max(1, l.running/2)
+// throttle pauses the company for wait. Only the first throttle halves its limit: the messages that run at the same time
+// are throttled too, for the same reason.
+func (q *tenantQueue[T]) throttle(wait time.Duration, now time.Time) {
+	if !now.Before(q.pausedUntil) {
+		q.limit = max(1, q.running/2)
 	}
-	if until := now.Add(wait); until.After(l.pausedUntil) {
-		l.pausedUntil = until
+	if until := now.Add(wait); until.After(q.pausedUntil) {
+		q.pausedUntil = until
 	}
-	l.resetRate(l.pausedUntil)
+	q.resetRate(q.pausedUntil)
 }
 
-func (l *tenantQueue[T]) succeed(concurrency int, now time.Time) {
-	l.failures, l.lastFailed, l.pauses = 0, 0, 0
-	if l.limit > 0 {
-		if l.limit++; l.limit >= concurrency {
-			l.limit = 0
+func (q *tenantQueue[T]) succeed(concurrency int, now time.Time) {
+	q.failures, q.lastFailed, q.pauses = 0, 0, 0
+	if q.limit > 0 {
+		if q.limit++; q.limit >= concurrency {
+			q.limit = 0
 		}
 	}
-	if len(l.messages) == 0 {
-		l.resetRate(now)
+	if len(q.messages) == 0 {
+		q.resetRate(now)
 		return
 	}
-	l.completed++
-	if took := now.Sub(l.measuredSince); took >= time.Second {
-		l.rate = float64(l.completed) / took.Seconds()
-		l.completed, l.measuredSince = 0, now
+	q.completed++
+	if took := now.Sub(q.measuredSince); took >= time.Second {
+		q.rate = float64(q.completed) / took.Seconds()
+		q.completed, q.measuredSince = 0, now
 	}
 }
 
-// resetRate starts a new measurement: an empty queue says nothing about throughput.
-func (l *tenantQueue[T]) resetRate(now time.Time) { l.completed, l.measuredSince, l.rate = 0, now, 0 }
+// resetRate starts a new measurement of the throughput, which is unknown while the queue is empty.
+func (q *tenantQueue[T]) resetRate(now time.Time) { q.completed, q.measuredSince, q.rate = 0, now, 0 }
 
 // throughput returns how many messages per second the company completes, once that is known.
-func (l *tenantQueue[T]) throughput(now time.Time) (rate float64, known bool) {
-	if now.Before(l.pausedUntil) {
+func (q *tenantQueue[T]) throughput(now time.Time) (rate float64, known bool) {
+	if now.Before(q.pausedUntil) {
 		return 0, true
 	}
-	if quiet := now.Sub(l.measuredSince); quiet > 2*time.Second {
-		return float64(l.completed) / quiet.Seconds(), true
+	if quiet := now.Sub(q.measuredSince); quiet > 2*time.Second {
+		return float64(q.completed) / quiet.Seconds(), true
 	}
-	return l.rate, l.rate > 0
+	return q.rate, q.rate > 0
 }
 
-// redeliverAfter returns the delay for a message that finds no room: its turn is estimated to come after the queued
-// messages and the ones released before it. Delays end on whole seconds so that redeliveries coincide: each one makes the
-// broker scan all pending messages.
-func (l *tenantQueue[T]) redeliverAfter(now time.Time, companies int) time.Duration {
+// redeliverAfter returns the redelivery delay of a message that is released because there is no room. Its turn is
+// estimated to come after the queued messages and the messages released earlier. The delay ends on a whole second, so that
+// redeliveries coincide: each one makes the broker scan all pending messages.
+func (q *tenantQueue[T]) redeliverAfter(now time.Time, companies int) time.Duration {
 	begin, rate := now, float64(initialRate)
-	if l.pausedUntil.After(now) {
-		begin = l.pausedUntil
-	} else if known, ok := l.throughput(now); ok {
-		rate = max(known, minReturnRate/float64(companies))
+	if q.pausedUntil.After(now) {
+		begin = q.pausedUntil
+	} else if measured, known := q.throughput(now); known {
+		rate = max(measured, minRedeliveryRate/float64(companies))
 	}
-	if first := begin.Add(timeFor(len(l.messages), rate)); first.After(l.lastReturn) {
-		l.lastReturn = first
+	if first := begin.Add(timeFor(len(q.messages), rate)); first.After(q.lastRedelivery) {
+		q.lastRedelivery = first
 	}
-	l.lastReturn = l.lastReturn.Add(timeFor(1, rate))
-	at := l.lastReturn
-	if end := begin.Add(maxReturn); at.After(end) {
-		l.lastReturn, at = end, end.Add(-rand.N(maxReturn/2))
+	q.lastRedelivery = q.lastRedelivery.Add(timeFor(1, rate))
+	at := q.lastRedelivery
+	if end := begin.Add(maxRedeliveryDelay); at.After(end) {
+		q.lastRedelivery, at = end, end.Add(-rand.N(maxRedeliveryDelay/2))
 	}
-	if first := now.Add(minReturn); at.Before(first) {
+	if first := now.Add(minRedeliveryDelay); at.Before(first) {
 		at = first
 	}
 	return at.Truncate(time.Second).Add(time.Second).Sub(now)
 }
 
-// timeFor is how long n messages take at a rate, at most maxReturn.
+// timeFor is how long n messages take at a rate, at most maxRedeliveryDelay.
 func timeFor(n int, rate float64) time.Duration {
-	return time.Duration(min(float64(n)/max(rate, 1e-6), maxReturn.Seconds()) * float64(time.Second))
+	return time.Duration(min(float64(n)/max(rate, 1e-6), maxRedeliveryDelay.Seconds()) * float64(time.Second))
 }
 
 // NextWake returns when the next pause of a company with queued messages ends; zero: none is paused.
-func (f *Scheduler[T]) NextWake(now time.Time) time.Time {
+func (s *Scheduler[T]) NextWake(now time.Time) time.Time {
 	var first time.Time
-	for _, l := range f.ready {
-		if l.pausedUntil.After(now) && (first.IsZero() || l.pausedUntil.Before(first)) {
-			first = l.pausedUntil
+	for _, q := range s.ready {
+		if q.pausedUntil.After(now) && (first.IsZero() || q.pausedUntil.Before(first)) {
+			first = q.pausedUntil
 		}
 	}
 	return first
 }
 
-// Wanted returns how many messages to pull: none while all workers are busy, and at least minPull otherwise, even if
-// the queues are full. They may be full of paused companies' messages, and the messages behind those may belong to
-// others: Add always takes the first message of a company, and the surplus is released.
-func (f *Scheduler[T]) Wanted() int {
-	if f.running >= f.limits.Running {
+// Wanted returns how many messages to pull: none while all workers are busy, and at least minPull otherwise, even if the
+// queues are full. They may be full of messages of paused companies while the next messages of the stream belong to other
+// companies: Add always accepts the first message of a company, and the surplus is released.
+func (s *Scheduler[T]) Wanted() int {
+	if s.running >= s.limits.Running {
 		return 0
 	}
-	return max(minPull, f.limits.Queued-f.queued)
+	return max(minPull, s.limits.Queued-s.queued)
 }

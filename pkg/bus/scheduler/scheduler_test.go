@@ -99,7 +99,7 @@ func TestOneCompanyUsesHalfOfTheWorkers(t *testing.T) {
 	}
 }
 
-func TestASingleWorkerIsUsed(t *testing.T) {
+func TestSingleWorkerIsUsed(t *testing.T) {
 	f := newFixture(t, 1, 100)
 	f.add(1, 3)
 	for range 3 {
@@ -123,7 +123,7 @@ func TestBacklogDoesNotDelayOthers(t *testing.T) {
 		t.Error("the message behind the backlog did not start")
 	}
 	for _, d := range delays {
-		if d < minReturn || d > maxReturn+time.Second {
+		if d < minRedeliveryDelay || d > maxRedeliveryDelay+time.Second {
 			t.Fatalf("released for %v", d)
 		}
 	}
@@ -134,7 +134,7 @@ func TestBacklogDoesNotDelayOthers(t *testing.T) {
 
 // Released messages are redelivered about when their company can start them: not so early that they are released once more,
 // and not long after its queue is empty.
-func TestSurplusReturnsAtTheThroughput(t *testing.T) {
+func TestSurplusIsRedeliveredAtTheThroughput(t *testing.T) {
 	f := newFixture(t, 256, 4096)
 	f.add(1, 2048)
 	f.start()
@@ -169,13 +169,13 @@ func TestHangingCompanyQueuesLittle(t *testing.T) {
 		t.Errorf("%d are redelivered within %v; want 100 per second", len(delays), took)
 	}
 	_, delays = f.add(1, 100_000)
-	if end := delays[50_000]; end < maxReturn/2 {
+	if end := delays[50_000]; end < maxRedeliveryDelay/2 {
 		t.Errorf("half of 100,000 messages are redelivered within %v", end)
 	}
 }
 
 // The messages that a hanging company had released are redelivered within seconds, because its ERP may answer again.
-func TestReleasedMessagesReturnWithinSeconds(t *testing.T) {
+func TestReleasedMessagesAreRedeliveredWithinSeconds(t *testing.T) {
 	f := newFixture(t, 256, 4096)
 	f.add(1, 384)
 	f.start()
@@ -186,7 +186,7 @@ func TestReleasedMessagesReturnWithinSeconds(t *testing.T) {
 			t.Fatalf("%d released, want all", len(delays))
 		}
 		for _, d := range delays {
-			if d < minReturn || d > 6*time.Second {
+			if d < minRedeliveryDelay || d > 6*time.Second {
 				t.Fatalf("redelivered after %v", d)
 			}
 		}
@@ -195,7 +195,7 @@ func TestReleasedMessagesReturnWithinSeconds(t *testing.T) {
 }
 
 // The messages of many hanging companies are redelivered no faster in total than those of one.
-func TestHangingCompaniesShareTheReturnRate(t *testing.T) {
+func TestHangingCompaniesShareTheRedeliveryRate(t *testing.T) {
 	f := newFixture(t, 256, 100*minShare)
 	f.limits.Bytes = 1 << 30
 	for c := range int64(100) {
@@ -212,7 +212,7 @@ func TestHangingCompaniesShareTheReturnRate(t *testing.T) {
 			}
 		}
 	}
-	if soon > 30*2*minReturnRate {
+	if soon > 30*2*minRedeliveryRate {
 		t.Errorf("%d of 100,000 are redelivered within 30 s", soon)
 	}
 }

@@ -3,6 +3,7 @@ package topology
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -22,8 +23,8 @@ func StreamNames(shared bool) []string {
 	return names
 }
 
-// StreamDiffers returns, in words, what bus.SetUp with the same settings would change in a stream's configuration; nil: nothing.
-// The configuration of a newer version is left as it is.
+// StreamDiffers describes what bus.SetUp with the same settings would change in a stream's configuration; nil: nothing. It
+// would not change the configuration of a newer version.
 func StreamDiffers(has jetstream.StreamConfig, c Config) []string {
 	all := Streams(c)
 	i := slices.IndexFunc(all, func(s Stream) bool { return s.Name == has.Name })
@@ -50,20 +51,21 @@ func (d Durable) Differs(has jetstream.ConsumerConfig) []string {
 	return append(compare(fields(d.Config(has.AckWait)), fields(has), "name", "num_replicas"), versionDiffers(has.Metadata)...)
 }
 
-// filled are settings for which the broker has defaults.
-var filled = []string{"duplicate_window", "max_waiting"}
+// defaulted are settings for which the broker has defaults.
+var defaulted = []string{"duplicate_window", "max_waiting"}
 
-// compare compares the settings of two configurations, except the metadata, which the broker writes as well.
-func compare(want, has map[string]any, but ...string) (differs []string) {
-	but = append(but, "metadata")
+// compare compares the settings of two configurations, without the ignored ones and the metadata, to which the broker adds
+// its own.
+func compare(want, has map[string]any, ignored ...string) (differs []string) {
+	ignored = append(ignored, "metadata")
 	for name := range has {
-		if _, there := want[name]; !there {
+		if _, ok := want[name]; !ok {
 			want[name] = nil
 		}
 	}
 	for name, value := range want {
 		switch {
-		case slices.Contains(but, name), reflect.DeepEqual(value, has[name]), isUnset(value) && (isUnset(has[name]) || slices.Contains(filled, name)):
+		case slices.Contains(ignored, name), reflect.DeepEqual(value, has[name]), isUnset(value) && (isUnset(has[name]) || slices.Contains(defaulted, name)):
 		case isUnset(has[name]):
 			differs = append(differs, fmt.Sprintf("has no %s, should have %v", name, value))
 		case isUnset(value):
@@ -96,8 +98,8 @@ func versionDiffers(has map[string]string) []string {
 	return []string{"is of an older version"}
 }
 
-// Changes returns, in words, what bus.SetUp did to a configuration: "created", "unchanged", "left as a newer version
-// configured it", or "changed: …" with the names of the changed settings. before is nil if it did not exist.
+// Changes describes what bus.SetUp did to a configuration: "created", "unchanged", "left as a newer version configured it",
+// or "changed: …" with the names of the changed settings. before is nil if it did not exist.
 func Changes[C any](before *C, after C, metadata map[string]string) string {
 	switch {
 	case before == nil:
@@ -107,13 +109,10 @@ func Changes[C any](before *C, after C, metadata map[string]string) string {
 	}
 	var names []string
 	was, is := fields(*before), fields(after)
-	for name := range is {
+	all := maps.Clone(was)
+	maps.Copy(all, is)
+	for name := range all {
 		if !reflect.DeepEqual(was[name], is[name]) {
-			names = append(names, name)
-		}
-	}
-	for name := range was {
-		if _, still := is[name]; !still {
 			names = append(names, name)
 		}
 	}

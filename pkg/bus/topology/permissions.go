@@ -38,8 +38,8 @@ type user struct {
 	lookups    []string // subjects whose messages it looks up
 	reads      []Kind   // whole streams, and the state of their consumers
 	keys       []string // keys of the state bucket that it writes
-	state      bool     // reads keys of the state bucket
-	procore    bool     // shares Procore's rate limits with other services
+	readsState bool     // all keys of the state bucket
+	procore    bool     // calls Procore, and shares its rate limits with other services
 	watermarks bool     // reads and writes the streams' watermarks
 	inspects   bool     // lists streams and consumers
 	provisions bool
@@ -51,7 +51,7 @@ func users() []user {
 		{name: "ingest", writes: []string{"tb.delivery.>"}},
 		{
 			name: "fetcher", writes: []string{"tb.event.>", "tb.outcome._._.>", "tb.dead._._.>"},
-			lookups: []string{"tb.event.>", "tb.outcome._._.>", "tb.dead._._.>"}, state: true, procore: true,
+			lookups: []string{"tb.event.>", "tb.outcome._._.>", "tb.dead._._.>"}, readsState: true, procore: true,
 		},
 	}
 	for _, c := range catalogue.Categories {
@@ -60,16 +60,16 @@ func users() []user {
 	return append(all,
 		user{
 			name: "status-reporter", writes: []string{"tb.outcome.>", "tb.closed.>", "tb.dead.>"},
-			reads: []Kind{Event}, lookups: []string{"tb.outcome.>", "tb.closed.>", "tb.dead.>"}, state: true, keys: []string{"link.>"}, procore: true,
+			reads: []Kind{Event}, lookups: []string{"tb.outcome.>", "tb.closed.>", "tb.dead.>"}, readsState: true, keys: []string{"link.>"}, procore: true,
 		},
 		user{
 			name: "sweep", writes: []string{"tb.delivery.>", "tb.outcome._._.*.*.swept"}, reads: Kinds,
-			state: true, keys: []string{swept}, procore: true,
+			readsState: true, keys: []string{swept}, procore: true,
 		},
 		user{name: "lag-exporter", reads: Kinds, watermarks: true},
 		user{
 			name: "tieback", writes: []string{"tb.resolution.>", "tb.delivery.>", "tb.event.>", "tb.outcome.>"}, reads: Kinds,
-			state: true, keys: []string{"link.>", swept, "pauses"}, procore: true, inspects: true, watermarks: true,
+			readsState: true, keys: []string{"link.>", swept, "pauses"}, procore: true, inspects: true, watermarks: true,
 		},
 		user{name: "provisioner", provisions: true},
 	)
@@ -83,7 +83,7 @@ const swept = "swept.>"
 // there.
 func worker(c catalogue.Category) user {
 	ends := []string{fmt.Sprintf("tb.outcome.%s.>", c), fmt.Sprintf("tb.dead.%s.>", c), "tb.outcome._._.*.*", "tb.dead._._.*.*"}
-	u := user{name: string(c), writes: ends, lookups: ends, state: true, procore: true}
+	u := user{name: string(c), writes: ends, lookups: ends, readsState: true, procore: true}
 	switch c {
 	case catalogue.Export:
 		u.keys = []string{"generation.>"}
@@ -116,7 +116,7 @@ func CallsProcore(service string) bool {
 // grant is a subject of tiebackAccount that a service may send requests to.
 type grant struct {
 	subject string
-	many    bool // a request may have several replies
+	stream  bool // a request may have several replies
 }
 
 // APIPrefix is the prefix by which services reach JetStream's API. $JS.API itself would mean the API of the service's own
@@ -139,99 +139,99 @@ type grants []grant
 
 func (u user) grants() grants {
 	var g grants
-	g.api("INFO")
+	g.addAPI("INFO")
 	if u.provisions {
-		g.provisions()
+		g.addProvisioning()
 		return g
 	}
 	for _, s := range Streams(Config{}) { // Connect checks that they exist
 		if s.Name != Quota.Stream() && s.Name != Seen.Stream() {
-			g.api("STREAM.INFO." + s.Name)
+			g.addAPI("STREAM.INFO." + s.Name)
 		}
 	}
-	g.publish(u.writes...)
+	g.addPublish(u.writes...)
 	for _, d := range Durables() {
 		if d.Name == u.name {
-			g.consumes(d)
+			g.addConsumer(d)
 			u.keys = append(u.keys, fmt.Sprintf("attempt.%s.%s.*", d.Kind.Stream(), d.Name))
 		}
 	}
 	for _, subject := range u.lookups {
-		g.api("DIRECT.GET." + Kind(strings.Split(subject, ".")[1]).Stream() + "." + subject)
+		g.addAPI("DIRECT.GET." + Kind(strings.Split(subject, ".")[1]).Stream() + "." + subject)
 	}
 	for _, k := range u.reads {
-		g.reads(k.Stream())
-		g.api("CONSUMER.INFO." + k.Stream() + ".*")
+		g.addRead(k.Stream())
+		g.addAPI("CONSUMER.INFO." + k.Stream() + ".*")
 	}
-	u.buckets(&g)
+	u.addBuckets(&g)
 	if u.inspects {
-		g.api("STREAM.LIST", "STREAM.NAMES", "CONSUMER.LIST.*", "CONSUMER.NAMES.*")
+		g.addAPI("STREAM.LIST", "STREAM.NAMES", "CONSUMER.LIST.*", "CONSUMER.NAMES.*")
 	}
 	slices.SortFunc(g, compareGrants)
 	return slices.Compact(g)
 }
 
-func (u user) buckets(g *grants) {
-	if u.state {
-		g.reads(State.Stream())
+func (u user) addBuckets(g *grants) {
+	if u.readsState {
+		g.addRead(State.Stream())
 	}
 	if u.procore { // services that call Procore or an ERP report their troubles
 		u.keys = append(u.keys, "trouble.*.*."+u.name)
 	}
 	for _, key := range u.keys {
-		g.publish(State.Subject(key))
+		g.addPublish(State.Subject(key))
 	}
 	if u.watermarks {
-		g.api("STREAM.INFO." + Seen.Stream())
-		g.reads(Seen.Stream())
-		g.publish(Seen.Subject(">"))
+		g.addAPI("STREAM.INFO." + Seen.Stream())
+		g.addRead(Seen.Stream())
+		g.addPublish(Seen.Subject(">"))
 	}
 	if u.procore {
-		g.api("STREAM.INFO." + Quota.Stream())
-		g.reads(Quota.Stream())
-		g.publish(Quota.Subject(">"))
+		g.addAPI("STREAM.INFO." + Quota.Stream())
+		g.addRead(Quota.Stream())
+		g.addPublish(Quota.Subject(">"))
 	}
 }
 
-func (g *grants) publish(subjects ...string) {
+func (g *grants) addPublish(subjects ...string) {
 	for _, s := range subjects {
 		*g = append(*g, grant{subject: s})
 	}
 }
 
-func (g *grants) api(subjects ...string) {
+func (g *grants) addAPI(subjects ...string) {
 	for _, s := range subjects {
 		*g = append(*g, grant{subject: JetStreamAPI + "." + s})
 	}
 }
 
-// consumes adds what the service of a durable consumer needs to pull messages and to ack them. Ack subjects have two forms,
+// addConsumer adds what the service of a durable consumer needs to pull messages and to ack them. Ack subjects have two forms,
 // the longer one with domain and account before the stream. The number of tokens of the short one is exact, so that no
 // subject matches the short form for one consumer and the long form for another.
-func (g *grants) consumes(d Durable) {
+func (g *grants) addConsumer(d Durable) {
 	of := d.Kind.Stream() + "." + d.Name
-	g.api("CONSUMER.INFO." + of)
-	*g = append(*g, grant{subject: JetStreamAPI + ".CONSUMER.MSG.NEXT." + of, many: true})
-	g.publish("$JS.ACK."+of+".*.*.*.*.*", "$JS.ACK.*.*."+of+".*.*.*.*.>")
+	g.addAPI("CONSUMER.INFO." + of)
+	*g = append(*g, grant{subject: JetStreamAPI + ".CONSUMER.MSG.NEXT." + of, stream: true})
+	g.addPublish("$JS.ACK."+of+".*.*.*.*.*", "$JS.ACK.*.*."+of+".*.*.*.*.>")
 }
 
-// reads adds reading messages by sequence or subject, one or many at a time.
-func (g *grants) reads(stream string) {
-	g.api("STREAM.MSG.GET."+stream, "DIRECT.GET."+stream+".>")
-	*g = append(*g, grant{subject: JetStreamAPI + ".DIRECT.GET." + stream, many: true})
+// addRead adds reading messages by sequence or subject, one or many at a time.
+func (g *grants) addRead(stream string) {
+	g.addAPI("STREAM.MSG.GET."+stream, "DIRECT.GET."+stream+".>")
+	*g = append(*g, grant{subject: JetStreamAPI + ".DIRECT.GET." + stream, stream: true})
 }
 
-// provisions adds creating the streams and the durable consumers, and nothing else.
-func (g *grants) provisions() {
+// addProvisioning adds creating the streams and the durable consumers, and nothing else.
+func (g *grants) addProvisioning() {
 	for _, s := range Streams(Config{}) {
-		g.api("STREAM.INFO."+s.Name, "STREAM.CREATE."+s.Name, "STREAM.UPDATE."+s.Name)
+		g.addAPI("STREAM.INFO."+s.Name, "STREAM.CREATE."+s.Name, "STREAM.UPDATE."+s.Name)
 		if s.Volatile {
-			g.api("STREAM.DELETE." + s.Name)
+			g.addAPI("STREAM.DELETE." + s.Name)
 		}
 	}
 	for _, d := range Durables() {
 		of := d.Kind.Stream() + "." + d.Name
-		g.api("CONSUMER.INFO."+of, "CONSUMER.CREATE."+of, "CONSUMER.CREATE."+of+".>")
+		g.addAPI("CONSUMER.INFO."+of, "CONSUMER.CREATE."+of, "CONSUMER.CREATE."+of+".>")
 	}
 }
 

@@ -40,7 +40,7 @@ func UsersFile(keys map[string][]string) ([]byte, error) {
 	fmt.Fprintf(&b, "%s: {\n  jetstream: enabled\n  exports: [\n", tiebackAccount)
 	for _, g := range slices.SortedFunc(maps.Keys(exported), compareGrants) {
 		kind := ""
-		if g.many {
+		if g.stream {
 			kind = ", response_type: stream, response_threshold: 30s"
 		}
 		fmt.Fprintf(&b, "    {service: %s%s, accounts: [%s]}\n", strconv.Quote(g.subject), kind, strings.Join(exported[g], ", "))

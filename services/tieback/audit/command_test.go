@@ -119,7 +119,7 @@ func TestAuditIsIncompleteAfterALoss(t *testing.T) {
 			commandtest.Damage(t, bus.Dead.Stream(), 0.4, crashed)
 			for range 2 {
 				code, out, errs := execute(t, "audit --since 1h --until 30m")
-				if code != 1 || !strings.Contains(out, says) || !strings.Contains(out, bus.AfterLoss) || !strings.Contains(out, "The audit is INCOMPLETE") || strings.Contains(out, "All requests are accounted for") {
+				if code != 1 || !strings.Contains(out, says) || !strings.Contains(out, bus.LossAction) || !strings.Contains(out, "The audit is INCOMPLETE") || strings.Contains(out, "All requests are accounted for") {
 					t.Errorf("exit code %d\n%s%s", code, out, errs)
 				}
 				code, out, errs = commandtest.Run(t.Context(), status.Command(), "")

@@ -47,7 +47,7 @@ func printReport(w io.Writer, r audit.Report) error {
 		fmt.Fprintf(w, "Note: %s.\n", terminal.Line(n))
 	}
 	for _, l := range r.Losses {
-		fmt.Fprintf(w, "LOST: %s: %s.\n", terminal.Line(l.String()), bus.AfterLoss)
+		fmt.Fprintf(w, "LOST: %s: %s.\n", terminal.Line(l.String()), bus.LossAction)
 	}
 	_, err := fmt.Fprintf(w, "%s (%s to Procore)\n", verdict(r), terminal.Count(r.Calls, "call", "calls"))
 	return err

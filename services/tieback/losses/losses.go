@@ -83,11 +83,12 @@ func (f *flags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return command.Failed(cmd, err)
 	}
-	find := b.Bus.Losses
+	var all []bus.Loss
 	if f.accept {
-		find = b.Bus.AcceptLosses(connect.User(), f.reason)
+		all, err = b.Bus.AcceptLosses(cmd.Context(), connect.User(), f.reason, gaps...)
+	} else {
+		all, err = b.Bus.Losses(cmd.Context(), gaps...)
 	}
-	all, err := find(cmd.Context(), gaps...)
 	if err != nil {
 		return command.Failed(cmd, err)
 	}
@@ -106,7 +107,7 @@ func (f *flags) show(cmd *cobra.Command, all []bus.Loss) error {
 
 func (f *flags) print(w io.Writer, all []bus.Loss) error {
 	for _, l := range all {
-		text := l.String() + ": " + bus.AfterLoss
+		text := l.String() + ": " + bus.LossAction
 		if f.accept {
 			text = "accepted: " + l.String()
 		}

@@ -60,7 +60,7 @@ func (d *Doctor) checkLosses(ctx context.Context, r *findings, b *bus.Bus) {
 		return
 	}
 	for _, l := range all {
-		r.problem(check, bus.AfterLoss, "%v", l)
+		r.problem(check, bus.LossAction, "%v", l)
 	}
 	if len(all) == 0 {
 		r.ok(check, "none is visible; tieback losses reads all streams")

@@ -45,7 +45,7 @@ func (v *reading) attention() []Attention {
 		add(Attention{Kind: KindBroker, Text: "the broker did not answer: " + u, Action: "run tieback doctor"})
 	}
 	for _, l := range v.report.Losses {
-		add(Attention{Kind: KindLoss, Text: l.String(), Action: bus.AfterLoss, Count: l.Missing})
+		add(Attention{Kind: KindLoss, Text: l.String(), Action: bus.LossAction, Count: l.Missing})
 	}
 	if n := v.InvalidEntries; n > 0 {
 		text := count(uint64(n), "entry of the companies file has a mistake, and its company is not served", "entries of the companies file have mistakes, and their companies are not served")
