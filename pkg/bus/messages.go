@@ -34,8 +34,8 @@ func (b *Bus) PublishOnce(ctx context.Context, s Subject, m proto.Message) error
 	return err
 }
 
-// LeftOlder is the value of Outcome.Left for a request created before the company's since.
-const LeftOlder = "older"
+// SkippedOlder is the value of Outcome.SkipReason for a request that Procore created before the time in its company's setting "since".
+const SkippedOlder = "older"
 
 // Decode parses a message and checks that its company and request are those of its subject. Its errors are permanent.
 func Decode(msg Message, into interface {

@@ -15,37 +15,37 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// Counter counts unresolved dead letters incrementally: each Read resumes where the last one stopped, so that 100,000 dead
-// letters are read once. It counts those that DeadLetters lists. Its methods are not for concurrent use.
+// Counter counts unresolved dead letters incrementally: each Read resumes where the last one stopped. It counts the dead
+// letters that DeadLetters lists with the zero Filter. It is not safe for concurrent use.
 type Counter struct {
-	Newest uint64 // at the first Read, skip all but this many of the newest dead letters; 0: skip none
+	Limit uint64 // the first Read counts only this many of the newest dead letters; 0: all
 
 	bus         *bus.Bus
-	deadLetters position
-	resolutions position
-	open        map[uint64]Counted
+	deadLetters cursor
+	resolutions cursor
+	open        map[uint64]CountedDeadLetter
 	from        uint64                           // the lowest id that is counted
-	replayed    map[uint64]replayed              // dead letters resolved by a replay whose message has not been seen yet
-	early       map[uint64]*tiebackv1.Resolution // resolutions of dead letters that have not been read yet
+	unconfirmed map[uint64]unconfirmed           // replayed dead letters, until the replay's message is found
+	unmatched   map[uint64]*tiebackv1.Resolution // resolutions of dead letters that have not been read yet
 	gaps        []bus.Gap
 }
 
-// Counted is an unresolved dead letter.
-type Counted struct {
-	Company int64 // 0: its subject is not one that services write
-	Cause   string
+// CountedDeadLetter is an unresolved dead letter.
+type CountedDeadLetter struct {
+	Company int64  // 0: its subject is not one that services write
+	Cause   string // one of Causes
 }
 
-// replayed is a dead letter resolved by a replay whose message has not been seen yet.
-type replayed struct {
-	Counted
-	resolution *tiebackv1.Resolution
+// unconfirmed is a replayed dead letter. It is unresolved until the replay's message is found.
+type unconfirmed struct {
+	CountedDeadLetter
+	replay *tiebackv1.Resolution
 }
 
-// position is how far a stream has been read.
-type position struct {
-	created time.Time // when the stream was created; a stream that is created anew starts its sequences anew
-	next    uint64
+// cursor is how far a stream has been read.
+type cursor struct {
+	created time.Time // when the stream was created: the sequences of a new stream start at 1 again
+	next    uint64    // the first sequence that has not been read
 }
 
 // NewCounter returns a counter that has read nothing.
@@ -62,16 +62,16 @@ func (c *Counter) Read(ctx context.Context) error {
 		return err
 	}
 	if c.deadLetters.lost(deadLetters) || c.resolutions.lost(resolutions) {
-		c.deadLetters, c.resolutions = position{created: deadLetters.Created}, position{created: resolutions.Created}
-		if last := deadLetters.State.LastSeq; c.Newest > 0 && last > c.Newest {
-			c.deadLetters.next = last - c.Newest + 1
+		c.deadLetters, c.resolutions = cursor{created: deadLetters.Created}, cursor{created: resolutions.Created}
+		if last := deadLetters.State.LastSeq; c.Limit > 0 && last > c.Limit {
+			c.deadLetters.next = last - c.Limit + 1
 		}
 		c.from, c.gaps = c.deadLetters.next, nil
-		c.open, c.replayed, c.early = map[uint64]Counted{}, map[uint64]replayed{}, map[uint64]*tiebackv1.Resolution{}
+		c.open, c.unconfirmed, c.unmatched = map[uint64]CountedDeadLetter{}, map[uint64]unconfirmed{}, map[uint64]*tiebackv1.Resolution{}
 	}
-	first := deadLetters.State.FirstSeq // all before it have been purged manually
-	maps.DeleteFunc(c.open, func(id uint64, _ Counted) bool { return id < first })
-	maps.DeleteFunc(c.replayed, func(id uint64, _ replayed) bool { return id < first })
+	first := deadLetters.State.FirstSeq // an operator may have purged older ones
+	maps.DeleteFunc(c.open, func(id uint64, _ CountedDeadLetter) bool { return id < first })
+	maps.DeleteFunc(c.unconfirmed, func(id uint64, _ unconfirmed) bool { return id < first })
 	if err := c.read(ctx, bus.Dead, &c.deadLetters, deadLetters, c.addDeadLetter); err != nil {
 		return err
 	}
@@ -81,11 +81,11 @@ func (c *Counter) Read(ctx context.Context) error {
 	return c.checkReplays(ctx)
 }
 
-// Partial reports whether Newest excludes older dead letters.
+// Partial reports whether Limit excludes older dead letters.
 func (c *Counter) Partial() bool { return c.from > 1 }
 
-// lost reports whether the stream was created anew, or has lost messages that were read.
-func (p position) lost(now *jetstream.StreamInfo) bool {
+// lost reports whether the stream was replaced by a new one, or has lost messages that were read.
+func (p cursor) lost(now *jetstream.StreamInfo) bool {
 	return p.created.IsZero() || !p.created.Equal(now.Created) || p.next > now.State.LastSeq+1
 }
 
@@ -102,7 +102,7 @@ func streamInfo(ctx context.Context, b *bus.Bus, k bus.Kind) (*jetstream.StreamI
 // endOfTime is later than any message: the broker formats times as RFC 3339, which has four-digit years.
 var endOfTime = time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)
 
-func (c *Counter) read(ctx context.Context, k bus.Kind, p *position, now *jetstream.StreamInfo, each func(bus.Message)) error {
+func (c *Counter) read(ctx context.Context, k bus.Kind, p *cursor, now *jetstream.StreamInfo, visit func(bus.Message)) error {
 	if p.next > now.State.LastSeq {
 		return nil
 	}
@@ -112,7 +112,7 @@ func (c *Counter) read(ctx context.Context, k bus.Kind, p *position, now *jetstr
 			c.gaps = append(c.gaps, bus.Gap{Kind: k, From: expected, To: m.Sequence - 1})
 		}
 		expected = m.Sequence + 1
-		each(m)
+		visit(m)
 		return nil
 	})
 	p.next = next
@@ -122,14 +122,14 @@ func (c *Counter) read(ctx context.Context, k bus.Kind, p *position, now *jetstr
 	return nil
 }
 
-// Gaps returns the sequences of dead letters and resolutions that the streams should have, but do not. A lagging replica may
-// cause a gap.
+// Gaps returns the sequences of dead letters and resolutions that were missing when they were read: the streams have lost them,
+// or a lagging replica answered.
 func (c *Counter) Gaps() []bus.Gap { return slices.Clone(c.gaps) }
 
 func (c *Counter) addDeadLetter(m bus.Message) {
-	d := Counted{Company: m.Subject.Company, Cause: ParseDeadLetter(m).Cause()}
-	if r := c.early[m.Sequence]; r != nil {
-		delete(c.early, m.Sequence)
+	d := CountedDeadLetter{Company: m.Subject.Company, Cause: ParseDeadLetter(m).Cause()}
+	if r := c.unmatched[m.Sequence]; r != nil {
+		delete(c.unmatched, m.Sequence)
 		c.resolve(m.Sequence, d, r)
 		return
 	}
@@ -142,74 +142,74 @@ func (c *Counter) addResolution(m bus.Message) {
 		return // not written by a service
 	}
 	if r.DeadLetter >= c.deadLetters.next { // its dead letter is read next time
-		c.early[r.DeadLetter] = r
+		c.unmatched[r.DeadLetter] = r
 		return
 	}
 	d, open := c.open[r.DeadLetter]
 	if !open {
-		d = c.replayed[r.DeadLetter].Counted // zero if the dead letter was not counted; checkReplays reads it if necessary
+		d = c.unconfirmed[r.DeadLetter].CountedDeadLetter // zero if the dead letter was not counted; checkReplays reads it if necessary
 	}
 	c.resolve(r.DeadLetter, d, r)
 }
 
-func (c *Counter) resolve(id uint64, d Counted, r *tiebackv1.Resolution) {
+func (c *Counter) resolve(id uint64, d CountedDeadLetter, r *tiebackv1.Resolution) {
 	delete(c.open, id)
-	delete(c.replayed, id)
+	delete(c.unconfirmed, id)
 	if r.Action != tiebackv1.Action_ACTION_DISCARDED && id >= c.from {
-		c.replayed[id] = replayed{Counted: d, resolution: r}
+		c.unconfirmed[id] = unconfirmed{CountedDeadLetter: d, replay: r}
 	}
 }
 
-// checkReplays removes the dead letters whose replay was published.
+// checkReplays removes the dead letters whose replay's message was published, or may have expired since.
 func (c *Counter) checkReplays(ctx context.Context) error {
-	if len(c.replayed) == 0 {
+	if len(c.unconfirmed) == 0 {
 		return nil
 	}
 	retention, err := c.bus.Retention(ctx, bus.Event)
 	if err != nil {
 		return err
 	}
-	var open []bus.Subject
+	var replays []bus.Subject
 	now := time.Now()
-	for id, r := range c.replayed {
-		s, checkable := replayOf(r.resolution, now, retention)
+	for id, r := range c.unconfirmed {
+		s, checkable := replayOf(r.replay, now, retention)
 		if !checkable {
-			delete(c.replayed, id)
+			delete(c.unconfirmed, id)
 			continue
 		}
-		open = append(open, s)
+		replays = append(replays, s)
 	}
-	missing, err := unpublished(ctx, c.bus, "*.*", open)
+	missing, err := unpublished(ctx, c.bus, "*.*", replays)
 	if err != nil {
 		return err
 	}
-	for id, r := range c.replayed {
-		s, _ := bus.Parse(r.resolution.Subject)
+	for id, r := range c.unconfirmed {
+		s, _ := bus.Parse(r.replay.Subject)
 		if !missing[s] {
-			delete(c.replayed, id)
+			delete(c.unconfirmed, id)
 			continue
 		}
 		if r.Cause == "" {
 			d, err := WrittenDeadLetter(ctx, c.bus, id)
 			if errors.Is(err, ErrNoDeadLetter) {
-				delete(c.replayed, id)
+				delete(c.unconfirmed, id)
 				continue
 			}
 			if err != nil {
 				return err
 			}
-			r.Counted = Counted{Company: d.CompanyId, Cause: d.Cause()}
+			r.CountedDeadLetter = CountedDeadLetter{Company: d.CompanyId, Cause: d.Cause()}
 		}
-		c.replayed[id] = r
+		c.unconfirmed[id] = r
 	}
 	return nil
 }
 
 // Open returns the unresolved dead letters, by id.
-func (c *Counter) Open() map[uint64]Counted {
+func (c *Counter) Open() map[uint64]CountedDeadLetter {
 	all := maps.Clone(c.open)
-	for id, r := range c.replayed {
-		all[id] = r.Counted
+	for id, r := range c.unconfirmed {
+		all[id] = r.CountedDeadLetter
 	}
 	return all
 }

@@ -18,7 +18,7 @@ type State string
 // The states. A dead letter in StateOpen or StateInterrupted is unresolved.
 const (
 	StateOpen        State = "open"        // it has no resolution
-	StateInterrupted State = "interrupted" // a replay was stored, but its message was not published; another replay resumes it
+	StateInterrupted State = "interrupted" // its replay was recorded, but no message was published; replaying it again publishes the message
 	StateReplayed    State = "replayed"    // its message was published again
 	StateDiscarded   State = "discarded"   // a person discarded it, with a reason
 )
@@ -31,7 +31,7 @@ type DeadLetter struct {
 	*tiebackv1.DeadLetter
 	Resolutions []*tiebackv1.Resolution // oldest first
 	State       State
-	on          string // the event type of its subject
+	eventType   string // of its subject
 }
 
 // Resolved reports whether the dead letter was replayed or discarded.
@@ -53,9 +53,9 @@ func (d DeadLetter) resolution() *tiebackv1.Resolution {
 	return d.Resolutions[len(d.Resolutions)-1]
 }
 
-// state returns the state by the newest resolution. published reports whether a subject has a message. retention is that of
-// the stream of replays; 0: no limit. A replay older than retention counts as published, because its message may have
-// expired.
+// state returns the state that follows from the newest resolution. published reports whether a subject has a message. retention
+// is that of the stream to which the dead letter's message was replayed; 0: no limit. The message of a replay that is older than
+// retention may have expired, so such a replay counts as published.
 func (d DeadLetter) state(now time.Time, retention time.Duration, published func(bus.Subject) bool) State {
 	r := d.resolution()
 	switch s, checkable := replayOf(r, now, retention); {
@@ -69,8 +69,8 @@ func (d DeadLetter) state(now time.Time, retention time.Duration, published func
 	return StateReplayed
 }
 
-// replayOf returns the subject of a resolution's replay. It returns false if the resolution is not a replay, or so old that
-// the replay's message may have expired.
+// replayOf returns the subject of the message that a resolution replayed. It returns false if r is nil or not a replay, or so old
+// that the message may have expired.
 func replayOf(r *tiebackv1.Resolution, now time.Time, retention time.Duration) (bus.Subject, bool) {
 	if r == nil || r.Action == tiebackv1.Action_ACTION_DISCARDED || retention > 0 && now.Sub(r.At.AsTime()) >= retention {
 		return bus.Subject{}, false
@@ -89,13 +89,13 @@ func ParseDeadLetter(m bus.Message) DeadLetter {
 			Error: fmt.Sprintf("the message on %s was not written by a service of Tieback", m.Raw), Cause: tiebackv1.Cause_CAUSE_OURS,
 		}
 	}
-	return DeadLetter{ID: m.Sequence, At: m.Stored, Run: m.Subject.Run, DeadLetter: d, State: StateOpen, on: m.Subject.Type}
+	return DeadLetter{ID: m.Sequence, At: m.Stored, Run: m.Subject.Run, DeadLetter: d, State: StateOpen, eventType: m.Subject.Type}
 }
 
 // Causes are the causes of dead letters, in the order in which commands list them.
 var Causes = []string{"tenant-data", "erp", "procore", "limits", "ours", "unknown"}
 
-// CauseName returns a cause as one of Causes. It is unknown for dead letters of versions that did not store a cause.
+// CauseName returns a cause as one of Causes. It is unknown for a dead letter of a version that stored no cause.
 func CauseName(c tiebackv1.Cause) string {
 	if c == tiebackv1.Cause_CAUSE_UNSPECIFIED {
 		return "unknown"

@@ -28,46 +28,46 @@ func (d Deadlines) For(c catalogue.Category) time.Duration {
 
 // Due returns the deadline of a message, or false for a message without one.
 //
-//	delivery  Interactive after it was stored, whatever its type; it is shown as overdue, and nothing closes it
-//	event     For(its category) after it was stored; then the status-reporter closes it as failed. An event whose payload
-//	          names no request detail has no deadline, as no user waits: it ends when its worker finishes it, or gives up on
-//	          it as bus.Consumer describes
-//	outcome   Interactive after it was stored, whatever its type; likewise
+//	delivery, outcome  Interactive after it was stored. When the deadline passes, the message is shown as overdue; nothing
+//	                   closes it
+//	event              For(its category) after it was stored. When the deadline passes, the status-reporter closes the event
+//	                   as failed. An event whose payload names no request detail has no deadline, because no user waits
+//	                   for it; a worker that keeps failing gives up on it as bus.Consumer describes
 //
-// A malformed message has a deadline like any other: its stage dead-letters it.
+// A malformed message has a deadline like any other.
 func (d Deadlines) Due(m bus.Message) (time.Time, bool) {
 	kind := m.Subject.Kind
 	if m.Subject == (bus.Subject{}) {
 		kind = kindOf(m.Stream)
 	}
-	return d.due(kind, m.Subject.Category, m.Stored, kind != bus.Event || awaited(m.Data))
+	return d.due(kind, m.Subject.Category, m.Stored, kind != bus.Event || userWaits(m.Data))
 }
 
-// due implements Due. No other code computes a deadline. A worker stops retrying at the same age; see bus.Consumer.RetryFor.
-func (d Deadlines) due(k bus.Kind, c catalogue.Category, stored time.Time, awaited bool) (time.Time, bool) {
+// due implements Due. No other code computes a deadline. Workers stop retrying at the same age; see bus.Consumer.RetryFor.
+func (d Deadlines) due(k bus.Kind, c catalogue.Category, stored time.Time, userWaits bool) (time.Time, bool) {
 	longest := d.Interactive
 	if k == bus.Event {
 		longest = d.For(c)
 	}
-	if !awaited || longest <= 0 {
+	if !userWaits || longest <= 0 {
 		return time.Time{}, false
 	}
 	return stored.Add(longest), true
 }
 
-// awaited reports whether a user waits for an event: its payload names a request detail, or it is malformed.
-func awaited(event []byte) bool {
+// userWaits reports whether a user may wait for an event: its payload names a request detail, or it is malformed.
+func userWaits(event []byte) bool {
 	e := &tiebackv1.Event{}
 	return proto.Unmarshal(event, e) != nil || len(procore.RequestDetails(e.Payload)) > 0
 }
 
-// grace is the time that the status-reporter has, after the deadline of a message, to close it.
+// grace is how long after the deadline of an event the status-reporter may take to close it.
 const grace = time.Minute
 
 // Overdue reports whether the deadline of a message passed more than a minute ago.
 func (d Deadlines) Overdue(m bus.Message, now time.Time) bool {
 	if now.Sub(m.Stored) <= min(d.Interactive, d.Sync)+grace {
-		return false // the payload need not be parsed
+		return false // without parsing the payload
 	}
 	due, _ := d.Due(m)
 	return overdue(due, now)

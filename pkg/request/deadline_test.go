@@ -19,7 +19,7 @@ func TestDue(t *testing.T) {
 		}
 		return data
 	}
-	awaited, alone := event(`{"request_data":{"request_detail_id":"5"}}`), event(`{"request_data":{}}`)
+	named, unnamed := event(`{"request_data":{"request_detail_id":"5"}}`), event(`{"request_data":{}}`)
 	of := func(k bus.Kind, eventType string) bus.Subject { return bus.For(k, eventType, 7, 12) }
 	for name, c := range map[string]struct {
 		subject   bus.Subject
@@ -27,15 +27,15 @@ func TestDue(t *testing.T) {
 		deadlines Deadlines
 		want      time.Duration // 0: never
 	}{
-		"an export":                  {of(bus.Event, "create_vendor"), awaited, deadlines, 15 * time.Minute},
-		"a sync":                     {of(bus.Event, "sync_vendors"), awaited, deadlines, 2 * time.Hour},
-		"an export without a detail": {of(bus.Event, "create_vendor"), alone, deadlines, 0},
-		"a sync without a detail":    {of(bus.Event, "sync_vendors"), alone, deadlines, 0},
+		"an export":                  {of(bus.Event, "create_vendor"), named, deadlines, 15 * time.Minute},
+		"a sync":                     {of(bus.Event, "sync_vendors"), named, deadlines, 2 * time.Hour},
+		"an export without a detail": {of(bus.Event, "create_vendor"), unnamed, deadlines, 0},
+		"a sync without a detail":    {of(bus.Event, "sync_vendors"), unnamed, deadlines, 0},
 		"a malformed event":          {of(bus.Event, "create_vendor"), []byte{0xff}, deadlines, 15 * time.Minute},
 		"a delivery":                 {of(bus.Delivery, ""), nil, deadlines, 15 * time.Minute},
 		"a sync's outcome":           {of(bus.Outcome, "sync_vendors"), nil, deadlines, 15 * time.Minute},
 		"an unknown subject":         {bus.Subject{}, []byte{0xff}, deadlines, 15 * time.Minute},
-		"without deadlines":          {of(bus.Event, "create_vendor"), awaited, Deadlines{}, 0},
+		"without deadlines":          {of(bus.Event, "create_vendor"), named, Deadlines{}, 0},
 	} {
 		m := bus.Message{Subject: c.subject, Data: c.data, Stored: now, Stream: bus.Event.Stream()}
 		due, ok := c.deadlines.Due(m)

@@ -16,7 +16,7 @@ import (
 // DeadlineStage is the stage in the dead letters of expired events.
 const DeadlineStage = "deadline"
 
-// End is the first outcome of an event. The zero value is that of an event without an outcome.
+// End is how an event ended: its first outcome. The zero value means that the event has no outcome.
 type End struct {
 	Outcome *tiebackv1.Outcome // nil: there is none
 	Stored  time.Time
@@ -25,8 +25,7 @@ type End struct {
 // Ended reports whether the event has an outcome.
 func (e End) Ended() bool { return e.Outcome != nil }
 
-// Expired reports whether the event ended because its deadline passed. A worker that finishes it afterwards publishes a late
-// outcome.
+// Expired reports whether the event ended because its deadline passed. If a worker finishes it afterwards, that outcome is late.
 func (e End) Expired() bool { return e.Outcome.GetExpired() }
 
 // EndOf returns the end of an event.
@@ -45,8 +44,8 @@ func EndOf(ctx context.Context, b *bus.Bus, event bus.Message) (End, error) {
 // replicaLag is how long a replica may lag behind its leader.
 const replicaLag = 10 * time.Second
 
-// AwaitEnd is EndOf for a caller whose outcome the broker refused because the event already has an outcome. A lagging
-// replica may not have that outcome yet, so AwaitEnd retries for 10 seconds.
+// AwaitEnd is EndOf for a caller whose outcome the broker refused because the event already has one. A lagging replica may
+// not have that outcome yet, so AwaitEnd tries for 10 seconds; then it returns a transient error.
 func AwaitEnd(ctx context.Context, b *bus.Bus, event bus.Message) (End, error) {
 	ctx, cancel := context.WithTimeout(ctx, replicaLag)
 	defer cancel()
@@ -67,9 +66,9 @@ func AwaitEnd(ctx context.Context, b *bus.Bus, event bus.Message) (End, error) {
 // idempotent.
 //
 //	the worker is first  the event does not expire
-//	Expire is first      the event is closed as failed and dead-lettered. The worker does not start it again. If it is
-//	                     already being processed, its outcome is late: the updates of its records are still made,
-//	                     but Procore keeps the status reported first
+//	Expire is first      the event is closed as failed and dead-lettered. The worker does not start it again. If the worker
+//	                     is processing it, the worker's outcome is late: its records are still marked, but Procore keeps
+//	                     the status that was reported first
 func Expire(ctx context.Context, b *bus.Bus, event bus.Message, failed *tiebackv1.Outcome, cause error) (bool, error) {
 	failed.DeadLettered, failed.Expired = true, true
 	first, err := b.PublishIfAbsent(ctx, outcomeOf(event), failed)
@@ -86,8 +85,8 @@ func Expire(ctx context.Context, b *bus.Bus, event bus.Message, failed *tiebackv
 	return end.Expired(), err
 }
 
-// RepairExpired dead-letters an event that has expired, in case the process that published its outcome stopped before it
-// dead-lettered the event. It does nothing if the event ended otherwise or has a dead letter. Call it before the event is acked.
+// RepairExpired dead-letters an event that has expired and has no dead letter, because the process that published its outcome
+// stopped too early. It does nothing for an event that ended otherwise. Call it before the event is acked.
 func RepairExpired(ctx context.Context, b *bus.Bus, event bus.Message, end End) error {
 	if !end.Expired() {
 		return nil

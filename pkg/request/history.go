@@ -20,7 +20,7 @@ type Step struct {
 	Run      string // "": the first; see bus.Subject
 	Subject  string
 	Sequence uint64        // in the kind's stream
-	Message  proto.Message // nil: it is malformed
+	Message  proto.Message // nil if it is malformed
 }
 
 // Steps returns the messages of one request as steps, oldest first.
@@ -31,7 +31,7 @@ func Steps(messages []bus.Message) []Step {
 		if s.Run = m.Subject.Run; m.Subject == (bus.Subject{}) {
 			s.Run = runOf(m.Raw)
 		}
-		if s.Message = Blank(s.Kind); proto.Unmarshal(m.Data, s.Message) != nil {
+		if s.Message = NewMessage(s.Kind); proto.Unmarshal(m.Data, s.Message) != nil {
 			s.Message = nil
 		}
 		all = append(all, s)
@@ -40,7 +40,7 @@ func Steps(messages []bus.Message) []Step {
 	return all
 }
 
-// runOf returns the run of a subject, or "" for the first or if it has none.
+// runOf returns the run of a subject; "" for the first, and for a subject that services do not write.
 func runOf(subject string) string {
 	if t := strings.Split(subject, "."); len(t) == 7 {
 		return t[6]
@@ -48,8 +48,8 @@ func runOf(subject string) string {
 	return ""
 }
 
-// Blank returns an empty message of a kind.
-func Blank(k bus.Kind) proto.Message {
+// NewMessage returns an empty message of the type that messages of a kind have.
+func NewMessage(k bus.Kind) proto.Message {
 	switch k {
 	case bus.Delivery:
 		return &tiebackv1.Delivery{}
@@ -63,8 +63,8 @@ func Blank(k bus.Kind) proto.Message {
 	return &tiebackv1.Outcome{}
 }
 
-// By returns the stage that published the message, or the person who resolved the dead letter. It returns "" if that is not
-// recorded.
+// By returns the stage that published the message, or the person who resolved the dead letter; "" if that is not recorded, as
+// for a delivery.
 func (s Step) By() string {
 	switch m := s.Message.(type) {
 	case *tiebackv1.Event:
@@ -113,7 +113,7 @@ func (s Step) Text() string {
 	return "a malformed message"
 }
 
-// CloseOutsText describes close-outs, and the status that Procore kept, if different.
+// CloseOutsText describes close-outs.
 func CloseOutsText(all []*tiebackv1.CloseOut) string {
 	var parts []string
 	for _, c := range all {
@@ -192,7 +192,7 @@ func (t *Timeline) unreported(r *Run) RunState {
 	case r.Outcome.exists():
 		return RunState{r.Name, r.Outcome.At, "processed, not reported to Procore yet"}
 	case dead:
-		i := slices.IndexFunc(t.DeadLetters, func(d DeadLetter) bool { return d.Run == r.Name && d.on == r.Type })
+		i := slices.IndexFunc(t.DeadLetters, func(d DeadLetter) bool { return d.Run == r.Name && d.eventType == r.Type })
 		return RunState{r.Name, t.DeadLetters[i].At, "dead-lettered; nothing was reported to Procore"}
 	case r.Event.exists():
 		return RunState{r.Name, r.Event.At, "being processed, or waiting for a worker"}
@@ -201,7 +201,7 @@ func (t *Timeline) unreported(r *Run) RunState {
 }
 
 func (t *Timeline) deadLettered(run, eventType string) bool {
-	return slices.ContainsFunc(t.DeadLetters, func(d DeadLetter) bool { return d.Run == run && d.on == eventType })
+	return slices.ContainsFunc(t.DeadLetters, func(d DeadLetter) bool { return d.Run == run && d.eventType == eventType })
 }
 
 func (r *Run) began() time.Time {
@@ -213,31 +213,31 @@ func (r *Run) began() time.Time {
 	return time.Time{}
 }
 
-// text describes the report. A request that was left alone was not reported to Procore, so text gives the reason
-// instead.
+// text describes the report. If the request was not processed, nothing was reported, and text gives the
+// reason instead.
 func (r Report) text() string {
-	if r.Left != "" {
-		return "left alone: " + r.Left
+	if r.SkipReason != "" {
+		return "not processed: " + r.SkipReason
 	}
 	return "closed: " + CloseOutsText(r.CloseOuts)
 }
 
-// Shown says whether the accountant can see in Procore that a dead-lettered request failed.
-type Shown string
+// FailureReport says whether the failure of a dead-lettered request was reported to Procore, where the accountant sees it.
+type FailureReport string
 
-// The values of Shown.
+// The values of FailureReport.
 const (
-	ShownYes     Shown = "yes"     // a request detail was closed as failed
-	ShownPending Shown = "pending" // the outcome waits for the status-reporter
-	ShownNo      Shown = "no"      // no request detail was closed as failed
+	FailureReported      FailureReport = "yes"     // a request detail was closed as failed
+	FailureReportPending FailureReport = "pending" // an outcome with a failed request detail waits for the status-reporter
+	FailureNotReported   FailureReport = "no"
 )
 
-// ShownOf reports whether Procore shows the failure of d, and with which messages. It looks in the steps of the request
-// for request details that d's run, or a later sweep, closed as failed. For ShownPending, messages are those that will be
-// shown; for ShownNo they are nil.
-func ShownOf(d DeadLetter, steps []Step) (shown Shown, messages []string) {
+// FailureReportOf returns whether the failure of d was reported, and the messages that Procore shows or, if the report is
+// pending, will show. It looks for failed request details in the steps of d's run and in those of a sweep after d. steps are
+// those of d's request, in any order.
+func FailureReportOf(d DeadLetter, steps []Step) (report FailureReport, messages []string) {
 	run := runOf(d.Subject)
-	shown = ShownNo
+	report = FailureNotReported
 	for _, s := range steps {
 		o, ok := s.Message.(*tiebackv1.Outcome)
 		if !ok || s.Run != run && (s.Run != bus.Swept || s.At.Before(d.At)) {
@@ -246,19 +246,18 @@ func ShownOf(d DeadLetter, steps []Step) (shown Shown, messages []string) {
 		failed, texts := failures(o)
 		switch {
 		case !failed:
-		case s.Kind == bus.Closed && shown != ShownYes:
-			shown, messages = ShownYes, texts
+		case s.Kind == bus.Closed && report != FailureReported:
+			report, messages = FailureReported, texts
 		case s.Kind == bus.Closed:
 			messages = append(messages, texts...)
-		case shown == ShownNo:
-			shown, messages = ShownPending, texts
+		case report == FailureNotReported:
+			report, messages = FailureReportPending, texts
 		}
 	}
-	return shown, messages
+	return report, messages
 }
 
-// failures reports whether an outcome closes any request detail as failed, and returns the messages of all that it does,
-// without duplicates.
+// failures reports whether an outcome has a failed request detail, and returns the messages of all of them, without duplicates.
 func failures(o *tiebackv1.Outcome) (failed bool, messages []string) {
 	for _, c := range o.CloseOuts {
 		if c.RequestDetailId == 0 || c.Status != tiebackv1.Status_STATUS_FAILED {

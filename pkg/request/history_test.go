@@ -66,7 +66,7 @@ func TestRunStates(t *testing.T) {
 		"being processed":   {[]bus.Message{delivery, event}, []string{"being processed"}},
 		"dead":              {[]bus.Message{event, dead}, []string{"dead-lettered; nothing was reported to Procore"}},
 		"dead and reported": {[]bus.Message{event, dead, outcome, closed}, []string{"closed: request detail 5 failed, but Procore keeps the earlier status success; dead-lettered"}},
-		"left alone":        {[]bus.Message{event, recorded(t, 5, bus.Closed, "", &tiebackv1.Outcome{Left: "rejected", CloseOuts: failed.CloseOuts})}, []string{"left alone: rejected"}},
+		"not processed":     {[]bus.Message{event, recorded(t, 5, bus.Closed, "", &tiebackv1.Outcome{SkipReason: "rejected", CloseOuts: failed.CloseOuts})}, []string{"not processed: rejected"}},
 		"late": {
 			[]bus.Message{event, dead, outcome, closed, recorded(t, 6, bus.Outcome, "late", failed), recorded(t, 7, bus.Closed, "late", failed)},
 			[]string{"closed: request detail 5 failed", "closed: request detail 5 failed"},
@@ -82,7 +82,7 @@ func TestRunStates(t *testing.T) {
 	} {
 		for range 8 {
 			rand.Shuffle(len(c.messages), func(i, j int) { c.messages[i], c.messages[j] = c.messages[j], c.messages[i] })
-			runs := Of(12, c.messages, 0).RunStates()
+			runs := TimelineOf(12, c.messages, 0).RunStates()
 			for i, want := range c.want {
 				if len(runs) != len(c.want) || !strings.Contains(runs[i].Text, want) {
 					t.Errorf("%s: %+v, want %q", name, runs, c.want)

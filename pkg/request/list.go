@@ -42,8 +42,8 @@ type Filter struct {
 	All      bool               // also those that are resolved
 }
 
-// subjects returns the subjects for the broker's filter. It returns nil, which selects every message, even one that no
-// service wrote, if the filter does not restrict the subject.
+// subjects returns the subjects for the broker's filter. If the filter does not restrict the subject, it returns nil, which
+// selects every message, even one that no service wrote.
 func (f Filter) subjects() []string {
 	category, eventType, company := string(f.Category), f.Type, "*"
 	if f.Company == 0 && category == "" && eventType == "" {
@@ -106,8 +106,8 @@ func DeadLetters(ctx context.Context, b *bus.Bus, f Filter) ([]DeadLetter, error
 	return all, nil
 }
 
-// ReadDeadLetter returns one dead letter, with its message unless that was too large. If there is none with the id, the error is
-// an ErrNoDeadLetter.
+// ReadDeadLetter returns the dead letter with an id, with its message unless that was too large to keep. If there is none, the
+// error is an ErrNoDeadLetter.
 func ReadDeadLetter(ctx context.Context, b *bus.Bus, id uint64) (DeadLetter, error) {
 	d, err := WrittenDeadLetter(ctx, b, id)
 	if err != nil {
@@ -118,7 +118,7 @@ func ReadDeadLetter(ctx context.Context, b *bus.Bus, id uint64) (DeadLetter, err
 	return one[0], err
 }
 
-// WrittenDeadLetter returns a dead letter as it was published, without its resolutions, in StateOpen. Errors are those of
+// WrittenDeadLetter returns the dead letter with an id as it was published, without its resolutions, in StateOpen. Errors are those of
 // ReadDeadLetter.
 func WrittenDeadLetter(ctx context.Context, b *bus.Bus, id uint64) (DeadLetter, error) {
 	ctx, cancel := context.WithTimeout(ctx, bus.AnswerTimeout)
@@ -138,24 +138,24 @@ func WrittenDeadLetter(ctx context.Context, b *bus.Bus, id uint64) (DeadLetter, 
 	return ParseDeadLetter(bus.Message{Subject: subject, Raw: m.Subject, Data: m.Data, Stored: m.Time, Sequence: id}), nil
 }
 
-// replays returns the subjects of all runs but the first. requests is <company>.<request>; each may be *.
-func replays(k bus.Kind, requests string) []string {
+// furtherRuns returns a filter for the messages of all runs but the first. requests is "<company>.<request>"; each may be *.
+func furtherRuns(k bus.Kind, requests string) []string {
 	return []string{fmt.Sprintf("tb.%s.*.*.%s.*", k, requests)}
 }
 
-// resolve sets the resolutions and states of dead letters. It reads the resolutions published since the given time, for
-// the given requests. requests is as in replays.
+// resolve sets the resolutions and states of dead letters. It reads the resolutions of requests that were published since a
+// time. requests is as in furtherRuns.
 func resolve(ctx context.Context, b *bus.Bus, since time.Time, requests string, all []DeadLetter) error {
-	at := make(map[uint64]int, len(all))
+	index := make(map[uint64]int, len(all))
 	for i, d := range all {
-		at[d.ID] = i
+		index[d.ID] = i
 	}
-	err := b.Scan(ctx, bus.Scan{Kind: bus.Resolution, Since: since, Subjects: replays(bus.Resolution, requests)}, func(m bus.Message) error {
+	err := b.Scan(ctx, bus.Scan{Kind: bus.Resolution, Since: since, Subjects: furtherRuns(bus.Resolution, requests)}, func(m bus.Message) error {
 		r := &tiebackv1.Resolution{}
 		if proto.Unmarshal(m.Data, r) != nil {
 			return nil // not written by a service
 		}
-		if i, ok := at[r.DeadLetter]; ok {
+		if i, ok := index[r.DeadLetter]; ok {
 			all[i].Resolutions = append(all[i].Resolutions, r)
 		}
 		return nil
@@ -168,30 +168,30 @@ func resolve(ctx context.Context, b *bus.Bus, since time.Time, requests string, 
 	if err != nil {
 		return err
 	}
-	var open []bus.Subject
+	var replays []bus.Subject
 	for _, d := range all {
 		if s, ok := replayOf(d.resolution(), now, retention); ok {
-			open = append(open, s)
+			replays = append(replays, s)
 		}
 	}
-	missing, err := unpublished(ctx, b, requests, open)
+	missing, err := unpublished(ctx, b, requests, replays)
 	for i := range all {
 		all[i].State = all[i].state(now, retention, func(s bus.Subject) bool { return !missing[s] })
 	}
 	return err
 }
 
-// maxLookups is the largest number of replays that are looked up one by one.
+// maxLookups is the largest number of replays that unpublished looks up one by one. For more it scans the streams.
 const maxLookups = 16
 
-// unpublished returns the replays that have no message.
-func unpublished(ctx context.Context, b *bus.Bus, requests string, of []bus.Subject) (map[bus.Subject]bool, error) {
+// unpublished returns those subjects of replays that have no message. requests is as in furtherRuns.
+func unpublished(ctx context.Context, b *bus.Bus, requests string, replays []bus.Subject) (map[bus.Subject]bool, error) {
 	missing := map[bus.Subject]bool{}
 	kinds := map[bus.Kind]bool{}
-	for _, s := range of {
+	for _, s := range replays {
 		missing[s], kinds[s.Kind] = true, true
 	}
-	if len(of) <= maxLookups {
+	if len(replays) <= maxLookups {
 		for s := range missing {
 			has, err := b.Has(ctx, s)
 			if err != nil {
@@ -204,7 +204,7 @@ func unpublished(ctx context.Context, b *bus.Bus, requests string, of []bus.Subj
 		return missing, nil
 	}
 	for k := range kinds {
-		err := b.Scan(ctx, bus.Scan{Kind: k, Subjects: replays(k, requests)}, func(m bus.Message) error {
+		err := b.Scan(ctx, bus.Scan{Kind: k, Subjects: furtherRuns(k, requests)}, func(m bus.Message) error {
 			delete(missing, m.Subject)
 			return nil
 		})

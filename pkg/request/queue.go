@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 
@@ -14,9 +15,8 @@ import (
 	"github.com/tieback/tieback/pkg/catalogue"
 )
 
-// Queue is what a stage has not finished, as reported by its durable consumer. If the consumer does not exist, Pending is
-// the number of messages in its stream that its filter selects, because it would begin with the first of them; the other
-// fields, except Durable, are zero.
+// Queue counts the messages that a stage has not finished, as its durable consumer reports them. If the consumer does not
+// exist, Pending counts all messages of the stream that its filter selects, and the other fields, except Durable, are zero.
 type Queue struct {
 	topology.Durable
 	Exists      bool                     // the consumer exists
@@ -26,17 +26,17 @@ type Queue struct {
 	Pulls       int                      // pull requests that wait at the broker
 	Config      jetstream.ConsumerConfig // as the broker has it
 	delivered   uint64                   // the highest sequence that was delivered
-	ackFloor    uint64                   // all messages up to here are finished; it may lag after a change of leader
+	ackFloor    uint64                   // messages up to this sequence are finished; it may lag after a change of leader
 }
 
 // Unfinished returns the number of messages in the queue.
 func (q Queue) Unfinished() uint64 { return q.Pending + uint64(q.InFlight) } //nolint:gosec // a count
 
-// Consumed reports whether a process pulls messages of the queue, or has some.
+// Consumed reports whether a process asks for messages of the queue, or has some in flight.
 func (q Queue) Consumed() bool { return q.Pulls > 0 || q.InFlight > 0 }
 
-// Queues returns the queues in the order of the stages. unread has the errors by stage, for the stages that could not be
-// read; the queue of such a stage has only its Durable.
+// Queues returns the queues in the order of the stages. unread has, by stage, the errors of the queues that could not be read;
+// such a Queue has only its Durable.
 func Queues(ctx context.Context, b *bus.Bus) (all []Queue, unread map[string]error) {
 	unread = map[string]error{}
 	for _, d := range topology.Durables() {
@@ -56,7 +56,7 @@ func ReadQueue(ctx context.Context, b *bus.Bus, d topology.Durable) (Queue, erro
 	defer cancel()
 	c, err := b.JetStream().Consumer(short, d.Kind.Stream(), d.Name)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
-		q.Pending, err = b.Count(ctx, q.waiting(d.Filter))
+		q.Pending, err = b.Count(ctx, q.waitingScan(d.Filter))
 		return q, err
 	}
 	if err != nil {
@@ -94,31 +94,31 @@ func (q Queue) DeliveryState(seq uint64) DeliveryState {
 	return Delivered
 }
 
-// waiting returns a Scan of the messages that were not delivered yet.
-func (q Queue) waiting(filter string) bus.Scan {
+// waitingScan returns a Scan of the messages, selected by a filter, that were not delivered yet.
+func (q Queue) waitingScan(filter string) bus.Scan {
 	return bus.Scan{Kind: q.Kind, Subjects: []string{filter}, After: q.delivered}
 }
 
-// inFlight returns a Scan of the messages that were delivered and may be unfinished, and then of those that were not
-// delivered yet.
-func (q Queue) inFlight() bus.Scan {
+// unfinishedScan returns a Scan of the messages above the ack floor: those that were delivered and may be unfinished, then
+// those that were not delivered yet.
+func (q Queue) unfinishedScan() bus.Scan {
 	return bus.Scan{Kind: q.Kind, Subjects: []string{q.Filter}, After: q.ackFloor}
 }
 
 // maxSkipped is the largest number of finished messages that Oldest skips, at two or three lookups each.
 const maxSkipped = 32
 
-// Oldest returns the oldest unfinished message, or false if there is none. If the ack floor lags by more than 32 messages, it
-// may return a finished one.
+// Oldest returns the oldest unfinished message, or false if there is none. If the ack floor lags by more than 32 messages, the
+// message may be a finished one.
 func (q Queue) Oldest(ctx context.Context, b *bus.Bus) (m bus.Message, found bool, err error) {
-	scan, skipped := q.inFlight(), 0
+	scan := q.unfinishedScan()
 	if q.InFlight == 0 {
-		scan = q.waiting(q.Filter)
+		scan = q.waitingScan(q.Filter)
 	}
 	if q.Unfinished() == 0 {
 		return m, false, nil
 	}
-	for {
+	for skipped := 0; ; skipped++ {
 		if m, found, err = first(ctx, b, scan); err != nil || !found || m.Sequence > q.delivered || skipped == maxSkipped {
 			return m, found, err
 		}
@@ -126,11 +126,11 @@ func (q Queue) Oldest(ctx context.Context, b *bus.Bus) (m bus.Message, found boo
 		if err != nil || !done {
 			return m, true, err
 		}
-		scan.After, skipped = m.Sequence, skipped+1
+		scan.After = m.Sequence
 	}
 }
 
-// first returns a scan's first message. It reads no other, because events may have megabytes.
+// first returns the first message of a scan. It reads no other, because an event may have megabytes.
 func first(ctx context.Context, b *bus.Bus, scan bus.Scan) (bus.Message, bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, bus.AnswerTimeout)
 	defer cancel()
@@ -149,24 +149,24 @@ func first(ctx context.Context, b *bus.Bus, scan bus.Scan) (bus.Message, bool, e
 	return bus.Message{Subject: subject, Raw: m.Subject, Data: m.Data, Stored: m.Time, Stream: scan.Kind.Stream(), Sequence: m.Sequence}, true, nil
 }
 
-// answers are the kinds that a stage publishes when it has finished a message of a kind, on the message's subject.
-var answers = map[bus.Kind][]bus.Kind{
+// resultKinds are the kinds of the messages that a stage publishes when it has finished a message, by the kind of that message.
+var resultKinds = map[bus.Kind][]bus.Kind{
 	bus.Delivery: {bus.Event, bus.Outcome, bus.Dead},
 	bus.Event:    {bus.Outcome, bus.Dead},
-	bus.Outcome:  {bus.Closed}, // not Dead: the run's dead letter may belong to its event rather than to the outcome
+	bus.Outcome:  {bus.Closed}, // not Dead: a dead letter of the same run may be that of the event
 }
 
-// finished reports whether a message has an answer.
+// finished reports whether the stage has published a result of a message.
 func (q Queue) finished(ctx context.Context, b *bus.Bus, m bus.Message) (bool, error) {
 	if m.Subject == (bus.Subject{}) {
-		return false, nil // no service wrote it, and none answers it
+		return false, nil // no service wrote it, and none publishes a result of it
 	}
-	for _, k := range answers[q.Kind] {
-		answer := m.Subject
-		if answer.Kind = k; q.Kind == bus.Delivery && k == bus.Event {
-			answer = bus.Any(k, m.Subject.Company, m.Subject.Request).WithRun(m.Subject.Run)
+	for _, k := range resultKinds[q.Kind] {
+		result := m.Subject
+		if result.Kind = k; q.Kind == bus.Delivery && k == bus.Event {
+			result = bus.Any(k, m.Subject.Company, m.Subject.Request).WithRun(m.Subject.Run)
 		}
-		has, err := b.Has(ctx, answer)
+		has, err := b.Has(ctx, result)
 		if has || err != nil {
 			return has, err
 		}
@@ -174,27 +174,27 @@ func (q Queue) finished(ctx context.Context, b *bus.Bus, m bus.Message) (bool, e
 	return false, nil
 }
 
-// Each calls the function each for at most limit messages in flight and at most limit waiting messages, oldest first; it
-// may also be called for finished messages. more reports whether there are others. inexact reports that too many messages
-// finished recently to check them all.
-func (q Queue) Each(ctx context.Context, b *bus.Bus, limit int, each func(bus.Message)) (more, inexact bool, err error) {
+// Each calls visit for at most limit messages in flight and at most limit waiting messages, oldest first. more reports whether
+// there are others. inexact reports that visit may have been called for finished messages too, because too many have finished
+// recently to check all of them.
+func (q Queue) Each(ctx context.Context, b *bus.Bus, limit int, visit func(bus.Message)) (more, inexact bool, err error) {
 	if q.InFlight > 0 {
-		if more, inexact, err = q.eachInFlight(ctx, b, limit, each); err != nil {
+		if more, inexact, err = q.eachInFlight(ctx, b, limit, visit); err != nil {
 			return more, inexact, err
 		}
 	}
 	if q.Pending == 0 {
 		return more, inexact, nil
 	}
-	others, err := firsts(ctx, b, q.waiting(q.Filter), limit, every, each)
+	others, err := firstN(ctx, b, q.waitingScan(q.Filter), math.MaxUint64, limit, visit)
 	return more || others, inexact, err
 }
 
-// eachInFlight is Each for the messages in flight. If more messages above the ack floor were delivered than are in flight,
-// those with an answer are finished.
-func (q Queue) eachInFlight(ctx context.Context, b *bus.Bus, limit int, each func(bus.Message)) (more, inexact bool, err error) {
+// eachInFlight is Each for the messages in flight. If more messages above the ack floor were delivered than are in flight, it
+// leaves out those that have a result.
+func (q Queue) eachInFlight(ctx context.Context, b *bus.Bus, limit int, visit func(bus.Message)) (more, inexact bool, err error) {
 	var seen []bus.Message
-	more, err = firsts(ctx, b, q.inFlight(), limit, func(m bus.Message) bool { return m.Sequence <= q.delivered }, func(m bus.Message) { seen = append(seen, m) })
+	more, err = firstN(ctx, b, q.unfinishedScan(), q.delivered, limit, func(m bus.Message) { seen = append(seen, m) })
 	if err != nil {
 		return more, false, err
 	}
@@ -205,18 +205,18 @@ func (q Queue) eachInFlight(ctx context.Context, b *bus.Bus, limit int, each fun
 		}
 	}
 	for _, m := range seen {
-		if !done[q.answered(m.Subject)] {
-			each(m)
+		if !done[q.resultKey(m.Subject)] {
+			visit(m)
 		}
 	}
 	return more, inexact, nil
 }
 
-// finishedSince adds to done the runs with an answer that was stored no earlier than the message since. It reads at most
-// limit answers per kind. more reports whether there are others.
+// finishedSince adds to done the resultKeys of the results that were stored no earlier than the message since. It reads at
+// most limit results per kind. more reports whether there are others.
 func (q Queue) finishedSince(ctx context.Context, b *bus.Bus, since bus.Message, limit int, done map[bus.Subject]bool) (more bool, err error) {
-	for _, k := range answers[q.Kind] {
-		others, err := firsts(ctx, b, bus.Scan{Kind: k, Since: since.Stored}, limit, every, func(m bus.Message) { done[q.answered(m.Subject)] = true })
+	for _, k := range resultKinds[q.Kind] {
+		others, err := firstN(ctx, b, bus.Scan{Kind: k, Since: since.Stored}, math.MaxUint64, limit, func(m bus.Message) { done[q.resultKey(m.Subject)] = true })
 		if err != nil {
 			return more, err
 		}
@@ -225,29 +225,26 @@ func (q Queue) finishedSince(ctx context.Context, b *bus.Bus, since bus.Message,
 	return more, nil
 }
 
-func every(bus.Message) bool { return true }
-
-// firsts calls the function each for at most limit messages of a scan. It stops at the first one that wanted rejects. more
-// reports whether limit left out others.
-func firsts(ctx context.Context, b *bus.Bus, scan bus.Scan, limit int, wanted func(bus.Message) bool, each func(bus.Message)) (more bool, err error) {
-	n := 0
+// firstN calls visit for the first n messages of a scan whose sequence is at most last. more reports whether there are others.
+func firstN(ctx context.Context, b *bus.Bus, scan bus.Scan, last uint64, n int, visit func(bus.Message)) (more bool, err error) {
+	seen := 0
 	err = b.Scan(ctx, scan, func(m bus.Message) error {
-		if !wanted(m) {
+		if m.Sequence > last {
 			return bus.ErrStopScan
 		}
-		if n++; n > limit {
+		if seen++; seen > n {
 			more = true
 			return bus.ErrStopScan
 		}
-		each(m)
+		visit(m)
 		return nil
 	})
 	return more, err
 }
 
-// answered returns, without its kind, the subject that a queued message and its answer have in common. An event answers a
-// delivery, whose type is unknown. Any other answer has the type of its message.
-func (q Queue) answered(s bus.Subject) bus.Subject {
+// resultKey returns the subject without its kind, which a queued message and its results have in common. The result of a
+// delivery may be an event, whose type the delivery does not have; any other result has the type of its message.
+func (q Queue) resultKey(s bus.Subject) bus.Subject {
 	if q.Kind == bus.Delivery && s.Kind == bus.Event {
 		s.Category, s.Type = catalogue.Unknown, catalogue.Unknown
 	}
@@ -255,14 +252,14 @@ func (q Queue) answered(s bus.Subject) bus.Subject {
 	return s
 }
 
-// PendingOf returns the number of a company's waiting messages, which the broker counts, and the first of them. For a million
-// messages the broker takes about 10 ms.
+// PendingOf returns the number of a company's messages that were not delivered yet, and the oldest of them. The broker counts
+// a million messages in about 10 ms.
 func (q Queue) PendingOf(ctx context.Context, b *bus.Bus, company int64) (n uint64, oldest bus.Message, err error) {
 	filter := strings.TrimSuffix(q.Filter, ">") + "*." + strconv.FormatInt(company, 10) + ".>"
 	if strings.Count(q.Filter, ".") == 2 { // tb.<kind>.>: the category is any
 		filter = fmt.Sprintf("tb.%s.*.*.%d.>", q.Kind, company)
 	}
-	scan := q.waiting(filter)
+	scan := q.waitingScan(filter)
 	if n, err = b.Count(ctx, scan); n == 0 || err != nil {
 		return n, oldest, err
 	}

@@ -7,13 +7,13 @@ import (
 	"github.com/tieback/tieback/pkg/bus/topology"
 )
 
-// Only an outcome of its own type answers an event. An event of any type answers a delivery, and an outcome only if it has no
-// type, as the fetcher's.
-func TestAnswersHaveTheTypeOfTheirMessage(t *testing.T) {
+// An outcome is the result of an event only if it has the event's type. An event of any type is the result of a delivery; an
+// outcome is only if it has no type, as those of the fetcher.
+func TestResultHasTheTypeOfItsMessage(t *testing.T) {
 	for _, c := range []struct {
-		queue, answer    bus.Kind
-		message, answers string // event types
-		want             bool
+		queue, result           bus.Kind
+		messageType, resultType string
+		want                    bool
 	}{
 		{bus.Event, bus.Outcome, "create_vendor", "create_vendor", true},
 		{bus.Event, bus.Outcome, "create_vendor", "", false},
@@ -25,9 +25,9 @@ func TestAnswersHaveTheTypeOfTheirMessage(t *testing.T) {
 		{bus.Delivery, bus.Outcome, "", "create_vendor", false},
 	} {
 		q := Queue{Durable: topology.Durable{Kind: c.queue}}
-		message, answer := bus.For(c.queue, c.message, 7, 12), bus.For(c.answer, c.answers, 7, 12)
-		if got := q.answered(answer) == q.answered(message); got != c.want {
-			t.Errorf("%s answers %s: %v, want %v", answer, message, got, c.want)
+		message, result := bus.For(c.queue, c.messageType, 7, 12), bus.For(c.result, c.resultType, 7, 12)
+		if got := q.resultKey(result) == q.resultKey(message); got != c.want {
+			t.Errorf("%s is a result of %s: %v, want %v", result, message, got, c.want)
 		}
 	}
 }

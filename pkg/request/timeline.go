@@ -1,12 +1,12 @@
 // Package request is the read model of the pipeline: the timeline of each ERP request, its stage, deadline and end, the dead
-// letters with their resolutions, and the queues. It reads the streams. Only Expire and RepairExpired write: they end an
-// event that is past its deadline. Commands and services have no model of their own.
+// letters with their resolutions, and the queues. Commands and services have no model of their own. The package reads the
+// streams. Only Expire and RepairExpired write: they end an event that is past its deadline.
 //
 //	Messages, Read, ReadSince   the messages of requests, and their timelines
 //	Timeline.Verdict            the state of a request, as a class and a sentence
-//	Deadlines.Due               the only place that computes a deadline
+//	Deadlines.Due               the deadline of a message
 //	DeadLetters, Counter        dead letters with their resolutions
-//	Queues                      what the stages have not finished
+//	Queues                      the messages that the stages have not finished
 package request
 
 import (
@@ -29,7 +29,7 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// The stages that do not have the name of a category.
+// The stages whose names are not those of a category.
 const (
 	Fetcher        = "fetcher"
 	StatusReporter = "status-reporter"
@@ -45,17 +45,16 @@ type Timeline struct {
 	DeadLetters []DeadLetter
 	resolutions map[uint64][]*tiebackv1.Resolution // by the id of their dead letter, oldest first
 	retention   time.Duration                      // of deliveries, events and outcomes; 0: no limit
-	createdBy   int                                // the source of Created; a higher one is better
+	createdFrom createdSource                      // the source of Created
 }
 
-// Run is one pass of a request through the stages; see bus.Subject. A late outcome belongs to the run of its event. An
-// outcome whose type differs from that of the event with the same run name is a separate Run, because it does not end that
-// event.
+// Run is one pass of a request through the stages; see bus.Subject. A late outcome belongs to the run of its event. Messages
+// of one run name but of different types are separate Runs, because an outcome of another type does not end an event.
 type Run struct {
 	Name                           string // "": the first
-	Type                           string // of Event and Outcome; catalogue.Unknown: only fetched, or not at all
+	Type                           string // of Event and Outcome; catalogue.Unknown: the run has no event
 	Delivery, Event, Outcome, Late Position
-	awaited                        bool // a user waits for Event; not set if there is an Outcome
+	userWaits                      bool // a user waits for Event; false if there is an Outcome
 }
 
 // Position is a message's place in its stream. The zero value means that there is no message.
@@ -66,34 +65,34 @@ type Position struct {
 
 func (p Position) exists() bool { return p.Sequence != 0 || !p.At.IsZero() }
 
-// Report is what the status-reporter has reported to Procore about a run.
+// Report is a message of bus.Closed: what the status-reporter has reported to Procore about a run.
 type Report struct {
 	Position
 	Run          string                // see bus.Subject; a late outcome has "late" or "<run>-late"
 	Type         string                // of the subject
 	CloseOuts    []*tiebackv1.CloseOut // without marks; long messages are shortened
 	DeadLettered bool                  // the event has a dead letter
-	Expired      bool                  // its deadline passed first
-	Left         string                // why Tieback did not process the request, see Outcome; "": it was not left alone
+	Expired      bool                  // the event was closed because its deadline passed
+	SkipReason   string                // why the request was not processed, see Outcome; "": it was
 }
 
-// Of returns the timeline of one request from its messages, which may be in any order. retention is that of deliveries, events
+// TimelineOf returns the timeline of one request from its messages, which may be in any order. retention is that of deliveries, events
 // and outcomes; 0: no limit.
-func Of(request int64, messages []bus.Message, retention time.Duration) *Timeline {
+func TimelineOf(request int64, messages []bus.Message, retention time.Duration) *Timeline {
 	t := newTimeline(request, retention)
 	for _, m := range messages {
 		t.add(m)
 	}
-	return t.settle()
+	return t.finish()
 }
 
 func newTimeline(request int64, retention time.Duration) *Timeline {
 	return &Timeline{Request: request, Type: catalogue.Unknown, retention: retention}
 }
 
-// Messages returns all messages of a request, ordered by stream and sequence. It reads the streams concurrently, so that
-// it waits only one timeout if the broker does not answer. unread has the errors by kind, for the kinds whose streams could
-// not be read; the messages of the other streams are returned nevertheless.
+// Messages returns all messages of a request, ordered by stream and sequence. It reads the streams concurrently, so that it
+// waits only for one timeout if the broker does not answer. unread has, by kind, the errors of the streams that could not be
+// read; the messages of the other streams are returned nevertheless.
 func Messages(ctx context.Context, b *bus.Bus, company, request int64) (all []bus.Message, unread map[bus.Kind]error) {
 	found, errs := make([][]bus.Message, len(bus.Kinds)), make([]error, len(bus.Kinds))
 	var reads sync.WaitGroup
@@ -120,12 +119,12 @@ func subjectsOf(k bus.Kind, company, request int64) []string {
 	return []string{first, first + ".*"}
 }
 
-// perScan is how many requests one scan reads. Each takes two filters.
+// perScan is the largest number of requests that one scan reads. Each takes two of the scan's filters.
 const perScan = 50
 
 // Read returns the timelines of a company's requests, by request. The timeline of a request without messages is empty.
 func Read(ctx context.Context, b *bus.Bus, company int64, requests ...int64) (map[int64]*Timeline, error) {
-	r, err := newReading(ctx, b)
+	r, err := newReader(ctx, b)
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +132,7 @@ func Read(ctx context.Context, b *bus.Bus, company int64, requests ...int64) (ma
 		for _, k := range readOrder {
 			q := bus.Scan{Kind: k}
 			for _, request := range some {
-				r.of(request)
+				r.timeline(request)
 				q.Subjects = append(q.Subjects, subjectsOf(k, company, request)...)
 			}
 			if err := r.scan(ctx, q); err != nil {
@@ -141,13 +140,13 @@ func Read(ctx context.Context, b *bus.Bus, company int64, requests ...int64) (ma
 			}
 		}
 	}
-	return r.settle(), nil
+	return r.finish(), nil
 }
 
-// ReadSince returns the timelines of a company's requests, by request, from the messages stored since a time, with one scan of
-// each stream. A request whose dead letter is missing is read completely, because its dead letter may be older.
+// ReadSince returns the timelines of a company's requests, by request, from the messages that were stored since a time, with
+// one scan per stream. If a timeline lacks its dead letter, which may be older, all messages of that request are read.
 func ReadSince(ctx context.Context, b *bus.Bus, company int64, since time.Time) (map[int64]*Timeline, error) {
-	r, err := newReading(ctx, b)
+	r, err := newReader(ctx, b)
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +155,7 @@ func ReadSince(ctx context.Context, b *bus.Bus, company int64, since time.Time) 
 			return nil, err
 		}
 	}
-	all := r.settle()
+	all := r.finish()
 	var lost []int64
 	for request, t := range all {
 		if t.lostDeadLetter(time.Now()) {
@@ -168,42 +167,42 @@ func ReadSince(ctx context.Context, b *bus.Bus, company int64, since time.Time) 
 	return all, err
 }
 
-// readOrder begins with the last messages of a request. If a request advances during the read, it may appear at an earlier
-// stage than its current one, but never as ended when a new run had begun before the read. Also, the payload of an event
-// with an outcome need not be parsed.
+// readOrder begins with the kinds that a request reaches last. A request that advances during the read may appear at a stage
+// that it has left; but a run that began before the read is never missed. Also, the payload of an event whose outcome was read
+// need not be parsed.
 var readOrder = []bus.Kind{bus.Closed, bus.Resolution, bus.Dead, bus.Outcome, bus.Event, bus.Delivery}
 
-// reading collects timelines while the streams are read.
-type reading struct {
+// reader collects timelines while the streams are read.
+type reader struct {
 	bus       *bus.Bus
 	retention time.Duration
 	timelines map[int64]*Timeline
 }
 
-func newReading(ctx context.Context, b *bus.Bus) (*reading, error) {
+func newReader(ctx context.Context, b *bus.Bus) (*reader, error) {
 	retention, err := b.Retention(ctx, bus.Event)
-	return &reading{bus: b, retention: retention, timelines: map[int64]*Timeline{}}, err
+	return &reader{bus: b, retention: retention, timelines: map[int64]*Timeline{}}, err
 }
 
-func (r *reading) of(request int64) *Timeline {
+func (r *reader) timeline(request int64) *Timeline {
 	if r.timelines[request] == nil {
 		r.timelines[request] = newTimeline(request, r.retention)
 	}
 	return r.timelines[request]
 }
 
-func (r *reading) scan(ctx context.Context, q bus.Scan) error {
+func (r *reader) scan(ctx context.Context, q bus.Scan) error {
 	return r.bus.Scan(ctx, q, func(m bus.Message) error {
 		if m.Subject != (bus.Subject{}) {
-			r.of(m.Subject.Request).add(m)
+			r.timeline(m.Subject.Request).add(m)
 		}
 		return nil
 	})
 }
 
-func (r *reading) settle() map[int64]*Timeline {
+func (r *reader) finish() map[int64]*Timeline {
 	for _, t := range r.timelines {
-		t.settle()
+		t.finish()
 	}
 	return r.timelines
 }
@@ -212,7 +211,7 @@ func (r *reading) settle() map[int64]*Timeline {
 func (t *Timeline) add(m bus.Message) {
 	s, at := m.Subject, Position{At: m.Stored, Sequence: m.Sequence}
 	if s.Type != catalogue.Unknown && s.Type != "" && (t.Type == catalogue.Unknown || s.Kind == bus.Event) {
-		t.Type = s.Type // the event's type counts: other messages may have been forged with the stolen key of a service
+		t.Type = s.Type // that of the event takes precedence: a stolen key of a service may have forged other messages
 	}
 	switch s.Kind {
 	case bus.Delivery:
@@ -227,11 +226,11 @@ func (t *Timeline) add(m bus.Message) {
 		}
 	case bus.Event:
 		r := t.run(s.Run, s.Type)
-		r.Event, r.awaited = at, true
+		r.Event, r.userWaits = at, true
 		var e tiebackv1.Event
 		if proto.Unmarshal(m.Data, &e) == nil {
 			t.setCreated(e.RequestedAt, fromEvent)
-			r.awaited = !r.Outcome.exists() && len(procore.RequestDetails(e.Payload)) > 0
+			r.userWaits = !r.Outcome.exists() && len(procore.RequestDetails(e.Payload)) > 0
 		}
 	case bus.Outcome:
 		if s.IsLate() {
@@ -258,28 +257,30 @@ func (t *Timeline) add(m bus.Message) {
 	}
 }
 
-// The sources of Created, the best last.
+// createdSource is where Timeline.Created comes from. A higher value is a better source.
+type createdSource int
+
 const (
-	fromReplay = iota + 1
+	fromReplay createdSource = iota + 1
 	fromDelivery
 	fromEvent
 )
 
-// setCreated sets when Procore created the request, unless it is set from a better source. It ignores invalid times, and those
-// before 1970.
-func (t *Timeline) setCreated(at *timestamppb.Timestamp, source int) {
-	if at.IsValid() && at.AsTime().Unix() > 0 && source > t.createdBy {
-		t.Created, t.createdBy = at.AsTime(), source
+// setCreated sets when Procore created the request, unless that is known from a better source or from the same one. It ignores
+// invalid times and times before 1970.
+func (t *Timeline) setCreated(at *timestamppb.Timestamp, source createdSource) {
+	if at.IsValid() && at.AsTime().Unix() > 0 && source > t.createdFrom {
+		t.Created, t.createdFrom = at.AsTime(), source
 	}
 }
 
-// ParseReport parses a message of the stream of reports. It returns false if no service wrote the message.
+// ParseReport parses a message of bus.Closed. It returns false if no service wrote the message.
 func ParseReport(m bus.Message) (Report, bool) {
 	var o tiebackv1.Outcome
 	if m.Subject == (bus.Subject{}) || proto.Unmarshal(m.Data, &o) != nil {
 		return Report{}, false
 	}
-	r := Report{Position: Position{m.Stored, m.Sequence}, Run: m.Subject.Run, Type: m.Subject.Type, DeadLettered: o.DeadLettered, Expired: o.Expired, Left: o.Left}
+	r := Report{Position: Position{m.Stored, m.Sequence}, Run: m.Subject.Run, Type: m.Subject.Type, DeadLettered: o.DeadLettered, Expired: o.Expired, SkipReason: o.SkipReason}
 	for _, c := range o.CloseOuts {
 		r.CloseOuts = append(r.CloseOuts, &tiebackv1.CloseOut{
 			RequestDetailId: c.RequestDetailId, Status: c.Status, KeptStatus: c.KeptStatus, Record: c.Record, Messages: shortened(c.Messages),
@@ -288,7 +289,7 @@ func ParseReport(m bus.Message) (Report, bool) {
 	return r, true
 }
 
-// maxMessage is the largest number of characters of a message.
+// maxMessage is the largest number of characters of a message in a Report.
 const maxMessage = 500
 
 func shortened(messages []string) (short []string) {
@@ -301,8 +302,8 @@ func shortened(messages []string) (short []string) {
 	return short
 }
 
-// settle sorts what was added, joins the deliveries with their events, and sets the resolutions of the dead letters.
-func (t *Timeline) settle() *Timeline {
+// finish sorts what was added, joins the deliveries with their events, and sets the resolutions of the dead letters.
+func (t *Timeline) finish() *Timeline {
 	t.joinDeliveries()
 	slices.SortFunc(t.Reports, func(a, b Report) int { return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Sequence, b.Sequence)) })
 	slices.SortFunc(t.DeadLetters, func(a, b DeadLetter) int { return cmp.Compare(a.ID, b.ID) })
@@ -332,7 +333,8 @@ func (t *Timeline) run(name, eventType string) *Run {
 	return r
 }
 
-// joinDeliveries moves each delivery, whose type is unknown, to the run of the event that was fetched for it.
+// joinDeliveries moves each delivery to the run of the event that was fetched for it. Until then it is in a run of unknown
+// type, because a delivery has none.
 func (t *Timeline) joinDeliveries() {
 	for _, r := range t.Runs {
 		fetched := slices.IndexFunc(t.Runs, func(e *Run) bool { return e != r && e.Name == r.Name && e.Event.exists() })
@@ -343,7 +345,7 @@ func (t *Timeline) joinDeliveries() {
 	t.Runs = slices.DeleteFunc(t.Runs, func(r *Run) bool { return r.began().IsZero() && !r.Late.exists() })
 }
 
-// baseRun returns the run of the event of a late outcome, or the run itself if it is not late.
+// baseRun returns the run of the event that an outcome of a run belongs to: for a late outcome, the run without "late".
 func baseRun(run string) string {
 	return bus.Subject{Run: run}.OfEvent().Run
 }
@@ -366,18 +368,18 @@ func (t *Timeline) Last() *Report {
 	return &t.Reports[len(t.Reports)-1]
 }
 
-// Empty reports whether the streams hold no message of the request, other than resolutions.
+// Empty reports whether the streams have no message of the request, other than resolutions.
 func (t *Timeline) Empty() bool {
 	return len(t.Runs) == 0 && len(t.Reports) == 0 && len(t.DeadLetters) == 0
 }
 
 // Stage is a stage that has not finished a message of a request.
 type Stage struct {
-	Name string // also of its consumer; "": the request is at no stage
-	Kind bus.Kind
-	Run  string // of the message's subject
-	Position
-	awaited bool
+	Name      string // also of its consumer; "": the request is at no stage
+	Kind      bus.Kind
+	Run       string // of the message's subject
+	Position         // of the message
+	userWaits bool
 }
 
 // Stage returns the current stage of the request. If several runs are at a stage, it is that of the run that arrived last.
@@ -400,11 +402,11 @@ func (t *Timeline) stageOf(r *Run) Stage {
 	case r.Late.exists() || t.reported(r.Name, r.Type):
 		return Stage{}
 	case r.Type == catalogue.Unknown && t.reportedAnyType(r.Name):
-		return Stage{} // the status-reporter had its event, which the stream no longer has
+		return Stage{} // it had an event, which the stream no longer has
 	case r.Outcome.exists() && !t.refusedBeforeFetch(r):
 		return Stage{StatusReporter, bus.Outcome, r.Name, r.Outcome, true}
 	case r.Event.exists():
-		return Stage{cmp.Or(string(row.Category), "worker"), bus.Event, r.Name, r.Event, r.awaited}
+		return Stage{cmp.Or(string(row.Category), "worker"), bus.Event, r.Name, r.Event, r.userWaits}
 	case r.Delivery.exists():
 		return Stage{Fetcher, bus.Delivery, r.Name, r.Delivery, true}
 	}
@@ -419,25 +421,25 @@ func (t *Timeline) refusedBeforeFetch(r *Run) bool {
 
 // gaveUp reports whether a stage dead-lettered the message of a run.
 func (t *Timeline) gaveUp(r *Run, stage string) bool {
-	return slices.ContainsFunc(t.DeadLetters, func(d DeadLetter) bool { return d.Stage == stage && d.of(r) })
+	return slices.ContainsFunc(t.DeadLetters, func(d DeadLetter) bool { return d.Stage == stage && d.belongsTo(r) })
 }
 
-// of reports whether the dead letter is of a message of a run.
-func (d DeadLetter) of(r *Run) bool { return baseRun(d.Run) == r.Name && d.on == r.Type }
+// belongsTo reports whether the dead letter is of a message of a run.
+func (d DeadLetter) belongsTo(r *Run) bool { return baseRun(d.Run) == r.Name && d.eventType == r.Type }
 
 // InProgress reports whether the request is at a stage.
 func (t *Timeline) InProgress() bool { return t.Stage().Name != "" }
 
-// Ended reports whether the request was closed or dead-lettered, and is at no stage. An empty timeline, which may come from a
-// lagging replica, has not ended.
+// Ended reports whether the request was closed or dead-lettered, and is at no stage. A request without messages has not ended:
+// a lagging replica may not have them yet.
 func (t *Timeline) Ended() bool {
 	return (len(t.Reports) > 0 || len(t.DeadLetters) > 0) && !t.InProgress()
 }
 
-// LeftAlone reports whether the request ended without being processed.
-func (t *Timeline) LeftAlone() bool {
+// Skipped reports whether the request ended without being processed; see Report.SkipReason.
+func (t *Timeline) Skipped() bool {
 	last := t.Last()
-	return last != nil && last.Left != "" && !t.InProgress()
+	return last != nil && last.SkipReason != "" && !t.InProgress()
 }
 
 // Closes reports whether the end of one of the request details was reported to Procore.
@@ -470,8 +472,8 @@ func (t *Timeline) OpenDeadLetter() *DeadLetter {
 	return nil
 }
 
-// Companies returns the companies that have a request with this id, sorted. It looks up the delivery of each known company,
-// and scans all streams only if none has one: the delivery of a replayed request may have expired.
+// Companies returns the companies that have a request with an id, sorted. It looks for a delivery of each of the known
+// companies. Only if there is none, it scans all streams: the request's delivery may have expired.
 func Companies(ctx context.Context, b *bus.Bus, request int64, known []int64) ([]int64, error) {
 	var found []int64
 	for _, c := range known {

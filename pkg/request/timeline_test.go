@@ -17,7 +17,7 @@ func TestStageIsThatOfTheNewestRun(t *testing.T) {
 	replay, again := recorded(t, 2, bus.Event, "3", &tiebackv1.Event{}), recorded(t, 3, bus.Outcome, "3-2", &tiebackv1.Outcome{})
 	for range 16 {
 		for _, messages := range [][]bus.Message{{event, replay, again}, {again, event, replay}, {replay, again, event}} {
-			if s := Of(12, messages, 0).Stage(); s.Name != StatusReporter || s.Run != "3-2" || s.Sequence != 3 {
+			if s := TimelineOf(12, messages, 0).Stage(); s.Name != StatusReporter || s.Run != "3-2" || s.Sequence != 3 {
 				t.Fatalf("the request is at %+v", s)
 			}
 		}
@@ -29,7 +29,7 @@ func TestEventWithoutDetailIsNotOverdue(t *testing.T) {
 	rules := Rules{Deadlines: Deadlines{Interactive: 15 * time.Minute, Sync: 2 * time.Hour}}
 	later := now.Add(time.Hour)
 	for payload, want := range map[string]Class{`{"request_data":{}}`: InProgress, `{"request_data":{"request_detail_id":5}}`: Overdue} {
-		v := Of(12, []bus.Message{recorded(t, 1, bus.Event, "", &tiebackv1.Event{Payload: []byte(payload)})}, 0).Verdict(rules, Procore{}, later)
+		v := TimelineOf(12, []bus.Message{recorded(t, 1, bus.Event, "", &tiebackv1.Event{Payload: []byte(payload)})}, 0).Verdict(rules, ProcoreLists{}, later)
 		if v.Class != want || v.Due.IsZero() == (want == Overdue) {
 			t.Errorf("%s: %s, due at %v; want %s", payload, v.Class, v.Due, want)
 		}
@@ -51,7 +51,7 @@ func TestInterruptedReplayIsUnresolved(t *testing.T) {
 		"published":   {[]bus.Message{published, decided, dead}, 0, StateReplayed},
 		"expired":     {[]bus.Message{dead, decided}, time.Hour, StateReplayed},
 	} {
-		timeline := Of(12, c.messages, c.kept)
+		timeline := TimelineOf(12, c.messages, c.kept)
 		if got := timeline.DeadLetters[0].State; got != c.want || (timeline.OpenDeadLetter() == nil) != timeline.DeadLetters[0].Resolved() {
 			t.Errorf("%s: %s, want %s", name, got, c.want)
 		}
@@ -84,11 +84,11 @@ func TestOutcomeOfAnotherTypeEndsNoEvent(t *testing.T) {
 		} {
 			for range 8 {
 				rand.Shuffle(len(c.messages), func(i, j int) { c.messages[i], c.messages[j] = c.messages[j], c.messages[i] })
-				timeline := Of(12, c.messages, 0)
+				timeline := TimelineOf(12, c.messages, 0)
 				if s := timeline.Stage(); s.Name != c.stage || timeline.Ended() {
 					t.Fatalf("%q, %s: at %+v, ended %v; want it at %s", eventType, name, s, timeline.Ended(), c.stage)
 				}
-				if v := timeline.Verdict(rules, Procore{}, now.Add(time.Minute)); v.Class != InProgress || v.Due.IsZero() {
+				if v := timeline.Verdict(rules, ProcoreLists{}, now.Add(time.Minute)); v.Class != InProgress || v.Due.IsZero() {
 					t.Fatalf("%q, %s: %s, due at %v; want in-progress with a deadline", eventType, name, v.Class, v.Due)
 				}
 				if c.stage == "export" && timeline.Type != "create_vendor" {
@@ -106,7 +106,7 @@ func TestReportEndsDeliveryWithoutEvent(t *testing.T) {
 	delivered.Subject = bus.For(bus.Delivery, "", 7, 12)
 	reported := recorded(t, 2, bus.Closed, "", &tiebackv1.Outcome{CloseOuts: []*tiebackv1.CloseOut{{RequestDetailId: 5, Status: tiebackv1.Status_STATUS_SUCCESS}}})
 	reported.Subject = bus.For(bus.Closed, "create_vendor", 7, 12)
-	timeline := Of(12, []bus.Message{delivered, reported}, 0)
+	timeline := TimelineOf(12, []bus.Message{delivered, reported}, 0)
 	if s := timeline.Stage(); s.Name != "" || !timeline.Ended() {
 		t.Errorf("it is at %+v, ended %v; want it ended", s, timeline.Ended())
 	}

@@ -13,18 +13,18 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// Class is the state of a request. A class for which Accounted returns false needs action.
+// Class is the state of a request. It follows from the streams and from the request details in Procore:
 //
-//	the streams                  Procore's details                        class
-//	at a stage, not overdue      any                                      in-progress
-//	at a stage, overdue          any                                      overdue
+//	the streams                  the request details                      class
+//	at a stage, before deadline  any                                      in-progress
+//	at a stage, past deadline    any                                      overdue
 //	closed                       final, or none                           success, failed
 //	closed, with a dead letter   final, or none                           dead; recovered if its last end is a success
 //	dead letter, discarded       final, or none                           discarded
 //	nothing                      final                                    elsewhere
-//	nothing, or left alone       any, created before the company's since  older
-//	nothing, or left alone       rejected, stale                          called-off
-//	nothing, or left alone       of unknown status                        unknown
+//	nothing, or skipped          any, created before the company's since  older
+//	nothing, or skipped          rejected, stale                          called-off
+//	nothing, or skipped          of unknown status                        unknown
 //	dead letter, not closed      any                                      unclosed
 //	closed, with a dead letter   one open, not closed                     unclosed
 //	closed                       one open                                 mismatch
@@ -40,22 +40,22 @@ const (
 	Dead       Class = "dead"        // dead-lettered, and closed as failed if it has a request detail
 	Recovered  Class = "recovered"   // dead-lettered, and has succeeded later: by a replay, or after its deadline
 	Discarded  Class = "discarded"   // dead-lettered, and a person discarded it with a reason
-	InProgress Class = "in-progress" // at a stage, and not overdue
+	InProgress Class = "in-progress" // at a stage, before its deadline
 	Elsewhere  Class = "elsewhere"   // closed in Procore, and not in the streams
-	Older      Class = "older"       // older than the company's since, and not processed
+	Older      Class = "older"       // created before the company's since, and not processed
 	CalledOff  Class = "called-off"  // called off in Procore (rejected or stale), and not processed
 	Unknown    Class = "unknown"     // a request detail has a status that this version does not know; not processed
 	Overdue    Class = "overdue"     // at a stage, past its deadline
 	Unclosed   Class = "unclosed"    // dead-lettered, and not closed in Procore
 	Mismatch   Class = "mismatch"    // closed by the pipeline, and open in Procore
-	Missed     Class = "missed"      // never arrived
+	Missed     Class = "missed"      // in Procore, and never arrived
 	Lost       Class = "lost"        // dead-lettered, and its stream has lost the dead letter
 )
 
 // Classes are all classes, in the order in which commands list them.
 var Classes = []Class{Success, Failed, Dead, Recovered, Discarded, InProgress, Elsewhere, Older, CalledOff, Overdue, Unknown, Unclosed, Mismatch, Missed, Lost}
 
-// meanings are the classes in words.
+// meanings explain the classes to people.
 var meanings = map[Class]string{
 	Success:    "closed as success",
 	Failed:     "closed as failed, with the reason",
@@ -64,7 +64,7 @@ var meanings = map[Class]string{
 	Discarded:  "dead-lettered, and discarded by a person with a reason",
 	InProgress: "in progress, within its deadline",
 	Elsewhere:  "closed in Procore, and not in the streams",
-	Older:      "older than the company's since, and not processed",
+	Older:      "created before the company's setting \"since\", and not processed",
 	CalledOff:  "called off in Procore (rejected or stale), and not processed",
 	Unknown:    "of a status in Procore that this version does not know, and not processed",
 	Overdue:    "in progress, past its deadline",
@@ -74,40 +74,42 @@ var meanings = map[Class]string{
 	Lost:       "dead-lettered, and the dead letter is lost",
 }
 
-// Meaning returns the class in words.
+// Meaning explains the class to people.
 func (c Class) Meaning() string { return meanings[c] }
 
-// Accounted reports whether a request of the class needs no action.
-func (c Class) Accounted() bool {
-	return !slices.Contains([]Class{Overdue, Unknown, Unclosed, Mismatch, Missed, Lost}, c)
+// NeedsAction reports whether a person has to do something about a request of the class.
+func (c Class) NeedsAction() bool {
+	return slices.Contains([]Class{Overdue, Unknown, Unclosed, Mismatch, Missed, Lost}, c)
 }
 
-// Rules determine the class of a company's requests.
+// Rules are the settings that the class of a company's requests depends on.
 type Rules struct {
 	Deadlines Deadlines
 	Company   *company.Company // its Since excludes older requests; nil: none is excluded
 }
 
-// Procore is what Procore's lists contain about a request. The zero value means that they were not read or do not contain it.
-type Procore struct {
-	Details  []procore.Detail
-	Logged   string    // outcome of its delivery in Procore's log; "": the log does not have it
-	Occurred time.Time // of that delivery
+// ProcoreLists are the entries of Procore's lists for a request. The zero value means that the lists were not read, or have no
+// entry for it.
+type ProcoreLists struct {
+	Details         []procore.Detail
+	DeliveryOutcome string    // the outcome of its delivery in Procore's log; "": the log has no delivery
+	DeliveryTime    time.Time // when Procore created the event of that delivery
 }
 
 // Verdict is the state of a request.
 type Verdict struct {
 	Class Class
 	At    Stage     // the current stage; zero: none
-	Due   time.Time // when that stage should finish; zero: no deadline
+	Due   time.Time // the deadline of that stage; zero: none
 	Open  []int64   // request details that Procore shows open
 	Why   string    // the reason that accountants see, the dead letter, and differences from Procore; "": none
-	Ended string    // how the request ended, as a sentence without a full stop; "": it is in progress, or never arrived
+	// EndText says how the request ended, in one sentence without a full stop; "": it is in progress, or never arrived.
+	EndText string
 }
 
-// Verdict returns the state of a request at the time now, from the streams and Procore's lists. t may be nil if the streams
-// have no message of the request.
-func (t *Timeline) Verdict(r Rules, p Procore, now time.Time) Verdict {
+// Verdict returns the state of a request at a time, from the streams and Procore's lists. t may be nil if the streams have no
+// message of the request.
+func (t *Timeline) Verdict(r Rules, p ProcoreLists, now time.Time) Verdict {
 	var v Verdict
 	for _, d := range p.Details {
 		if d.Open() {
@@ -115,7 +117,7 @@ func (t *Timeline) Verdict(r Rules, p Procore, now time.Time) Verdict {
 		}
 	}
 	if t == nil || t.Empty() {
-		v.absent(r, p, t.CreatedBy(p))
+		v.absent(r, p, t.CreatedAt(p))
 		return v
 	}
 	last := t.Last()
@@ -124,12 +126,12 @@ func (t *Timeline) Verdict(r Rules, p Procore, now time.Time) Verdict {
 	case v.At.Name != "":
 		v.inProgress(r.Deadlines, t, now)
 		return v
-	case last != nil && last.Left != "" && (last.Left == bus.LeftOlder || len(v.Open) == 0):
-		v.left(r, p, last)
+	case last != nil && last.SkipReason != "" && (last.SkipReason == bus.SkippedOlder || len(v.Open) == 0):
+		v.skipped(r, p, last)
 	case t.lostDeadLetter(now):
 		v.Class, v.Why = Lost, "it was dead-lettered, and the stream has lost the dead letter: "+
 			"compare the record in Procore with the ERP, and have it sent again if the ERP does not have it"
-	case last != nil && (len(v.Open) == 0 || last.At.After(now)): // or reported while Procore was read
+	case last != nil && (len(v.Open) == 0 || last.At.After(now)): // After: it was reported since Procore's lists were read
 		v.closed(t, last)
 		v.compare(p)
 	case len(t.DeadLetters) > 0 && !t.Closes(v.Open...):
@@ -137,24 +139,24 @@ func (t *Timeline) Verdict(r Rules, p Procore, now time.Time) Verdict {
 	default:
 		v.Class, v.Why = Mismatch, "the pipeline closed it, and Procore shows it open"
 	}
-	v.Ended = t.ended()
+	v.EndText = t.endText()
 	return v
 }
 
-// CreatedBy returns when Procore created the request, by the best source: the streams, its request details, or the delivery in
-// Procore's log. t may be nil.
-func (t *Timeline) CreatedBy(p Procore) time.Time {
+// CreatedAt returns when Procore created the request, from the best source: the streams, its request details, or the delivery
+// in Procore's log. It is zero if none has it. t may be nil.
+func (t *Timeline) CreatedAt(p ProcoreLists) time.Time {
 	switch {
 	case t != nil && !t.Created.IsZero():
 		return t.Created
 	case len(p.Details) > 0:
 		return p.Details[0].Created
 	}
-	return p.Occurred
+	return p.DeliveryTime
 }
 
 // absent sets the class of a request that is not in the streams.
-func (v *Verdict) absent(r Rules, p Procore, created time.Time) {
+func (v *Verdict) absent(r Rules, p ProcoreLists, created time.Time) {
 	unknown := slices.ContainsFunc(p.Details, func(d procore.Detail) bool { return !d.Open() && !d.Ended() && !d.CalledOff() })
 	switch {
 	case !r.Company.InScope(created):
@@ -165,8 +167,8 @@ func (v *Verdict) absent(r Rules, p Procore, created time.Time) {
 		v.Class, v.Why = CalledOff, p.calledOff()
 	case len(p.Details) > 0 && len(v.Open) == 0:
 		v.Class, v.Why = Elsewhere, "it is closed in Procore, and not in the streams"
-	case p.Logged != "":
-		v.Class, v.Why = Missed, fmt.Sprintf("it never arrived (Procore's delivery: %s); the next sweep, or tieback sweep, fetches it", p.Logged)
+	case p.DeliveryOutcome != "":
+		v.Class, v.Why = Missed, fmt.Sprintf("it never arrived (Procore's delivery: %s); the next sweep, or tieback sweep, fetches it", p.DeliveryOutcome)
 	default:
 		v.Class, v.Why = Missed, "it never arrived; the next sweep, or tieback sweep, fetches it"
 	}
@@ -175,7 +177,7 @@ func (v *Verdict) absent(r Rules, p Procore, created time.Time) {
 func (v *Verdict) inProgress(d Deadlines, t *Timeline, now time.Time) {
 	v.Class = InProgress
 	category := bus.For(v.At.Kind, t.Type, 0, 0).Category
-	if due, ok := d.due(v.At.Kind, category, v.At.Position.At, v.At.awaited); ok {
+	if due, ok := d.due(v.At.Kind, category, v.At.Position.At, v.At.userWaits); ok {
 		v.Due = due
 	}
 	if overdue(v.Due, now) {
@@ -183,33 +185,42 @@ func (v *Verdict) inProgress(d Deadlines, t *Timeline, now time.Time) {
 	}
 }
 
-// lostDeadLetter reports whether the request was closed as dead-lettered, but has no dead letter. The dead letter of an expired
-// event may be published shortly after the report.
+// lostDeadLetter reports whether the request was closed as dead-lettered, but has no dead letter. It allows a minute for the
+// dead letter of an expired event, which may be published after the report.
 func (t *Timeline) lostDeadLetter(now time.Time) bool {
 	return len(t.DeadLetters) == 0 && slices.ContainsFunc(t.Reports, func(r Report) bool { return r.DeadLettered && now.Sub(r.At) > grace })
 }
 
-// left sets the class of a request that was left alone.
-func (v *Verdict) left(r Rules, p Procore, last *Report) {
-	switch d := (procore.Detail{Status: last.Left}); {
-	case last.Left == bus.LeftOlder:
+// skipped sets the class of a request that was not processed.
+func (v *Verdict) skipped(r Rules, p ProcoreLists, last *Report) {
+	switch d := (procore.Detail{Status: last.SkipReason}); {
+	case last.SkipReason == bus.SkippedOlder:
 		v.Class, v.Why = Older, r.older()
 	case d.CalledOff():
-		v.Class, v.Why = CalledOff, cmp.Or(p.calledOff(), "it became "+last.Left+" in Procore before it was booked")
+		v.Class, v.Why = CalledOff, cmp.Or(p.calledOff(), "it became "+last.SkipReason+" in Procore before it was processed")
 	default:
-		v.Class, v.Why = Unknown, cmp.Or(p.calledOff(), fmt.Sprintf("it had the status %.40q in Procore, which this version does not know", last.Left))
+		v.Class, v.Why = Unknown, cmp.Or(p.calledOff(), fmt.Sprintf("it had the status %.40q in Procore, which this version does not know", last.SkipReason))
 	}
 }
 
 func (r Rules) older() string {
-	if r.Company == nil || r.Company.Since.IsZero() {
-		return "it was older than the company's since when it arrived"
+	if r.Company == nil {
+		return OlderText(time.Time{})
 	}
-	return "it is older than the company's since, " + r.Company.Since.UTC().Format(time.RFC3339)
+	return OlderText(r.Company.Since)
 }
 
-// calledOff lists the request details that are neither open nor ended; "": none.
-func (p Procore) calledOff() string {
+// OlderText says why a request of the class Older is not processed. since is that of its company; zero: not known, or removed
+// from the companies file after the request arrived.
+func OlderText(since time.Time) string {
+	if since.IsZero() {
+		return `Procore created it before the time in the company's setting "since"`
+	}
+	return fmt.Sprintf("Procore created it before %s, the company's setting \"since\"", since.UTC().Format(time.RFC3339))
+}
+
+// calledOff describes the request details that are neither open nor ended; "": none.
+func (p ProcoreLists) calledOff() string {
 	var all []string
 	for _, d := range p.Details {
 		if !d.Open() && !d.Ended() {
@@ -219,8 +230,8 @@ func (p Procore) calledOff() string {
 	return strings.Join(all, "; ")
 }
 
-// compare compares the end of a request with the request details in Procore.
-func (v *Verdict) compare(p Procore) {
+// compare adds to a verdict the request details that were called off, or have an unknown status.
+func (v *Verdict) compare(p ProcoreLists) {
 	off := p.calledOff()
 	switch {
 	case off == "":
@@ -231,7 +242,7 @@ func (v *Verdict) compare(p Procore) {
 	}
 }
 
-// closed sets the class of a request by the last close-out of each of its request details.
+// closed sets the class of a request that was reported, by the last close-out of each of its request details.
 func (v *Verdict) closed(t *Timeline, last *Report) {
 	var reasons, kept []string
 	failed := false
@@ -266,9 +277,9 @@ func keptOther(c *tiebackv1.CloseOut) bool {
 }
 
 // Failed reports whether the accountant sees a failure: a request detail was closed as failed, Procore keeps it as failed, or
-// the event is dead-lettered. A request that was left alone has not failed.
+// the event is dead-lettered. A request that was not processed has not failed.
 func (r Report) Failed() bool {
-	return r.Left == "" && (r.DeadLettered || slices.ContainsFunc(r.CloseOuts, func(c *tiebackv1.CloseOut) bool {
+	return r.SkipReason == "" && (r.DeadLettered || slices.ContainsFunc(r.CloseOuts, func(c *tiebackv1.CloseOut) bool {
 		return c.Status == tiebackv1.Status_STATUS_FAILED || c.KeptStatus == "failed"
 	}))
 }
@@ -317,8 +328,8 @@ func (t *Timeline) deadLetterText() string {
 	return text
 }
 
-// ended describes the newest report, or, without one, the newest dead letter.
-func (t *Timeline) ended() string {
+// endText returns Verdict.EndText: it describes the newest report or, if there is none, the newest dead letter.
+func (t *Timeline) endText() string {
 	last := t.Last()
 	if last == nil {
 		return t.notReported()
@@ -340,8 +351,8 @@ func (t *Timeline) ended() string {
 	return text
 }
 
-// statusText describes what was reported to Procore, to follow "was". A trailing comma precedes the time that ended
-// appends.
+// statusText describes what was reported to Procore, to follow "was". endText appends a time, so a text that has a clause ends
+// with a comma.
 func (r Report) statusText() string {
 	failed := 0
 	for _, c := range r.CloseOuts {
@@ -351,10 +362,10 @@ func (r Report) statusText() string {
 	}
 	text := "closed as success"
 	switch {
-	case r.Left == bus.LeftOlder:
-		return "left alone, as it is older than the company's since (nothing was booked or reported),"
-	case r.Left != "":
-		return fmt.Sprintf("left alone, as its request detail had become %q in Procore (nothing was booked or reported),", r.Left)
+	case r.SkipReason == bus.SkippedOlder:
+		return `not processed, because Procore created it before the company's setting "since" (nothing was done in the ERP, and nothing was reported),`
+	case r.SkipReason != "":
+		return fmt.Sprintf("not processed, because its request detail had become %q in Procore (nothing was done in the ERP, and nothing was reported),", r.SkipReason)
 	case len(r.CloseOuts) == 0:
 		return "processed, with nothing to close"
 	case failed == len(r.CloseOuts):
@@ -385,7 +396,7 @@ func (t *Timeline) notReported() string {
 	return text
 }
 
-// runText describes a run other than the first; see bus.Subject. A trailing comma precedes the "was" that ended appends.
+// runText describes a run other than the first; see bus.Subject. endText appends "was".
 func runText(run string) string {
 	id, _, _ := strings.Cut(run, "-")
 	switch {

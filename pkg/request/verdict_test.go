@@ -26,7 +26,7 @@ const (
 type run struct {
 	Delivery, Event, Outcome, Late, Closed Position
 	CloseOuts                              []*tiebackv1.CloseOut
-	Left                                   string
+	SkipReason                             string
 	Dead                                   bool
 }
 
@@ -34,16 +34,16 @@ type run struct {
 func timelineOf(runs map[string]*run, letters []DeadLetter) *Timeline {
 	t := &Timeline{Request: 9, Type: "create_vendor", DeadLetters: letters}
 	for name, r := range runs {
-		t.Runs = append(t.Runs, &Run{Name: name, Type: "create_vendor", Delivery: r.Delivery, Event: r.Event, Outcome: r.Outcome, Late: r.Late, awaited: true})
+		t.Runs = append(t.Runs, &Run{Name: name, Type: "create_vendor", Delivery: r.Delivery, Event: r.Event, Outcome: r.Outcome, Late: r.Late, userWaits: true})
 		if r.Closed.exists() {
-			t.Reports = append(t.Reports, Report{Position: r.Closed, Run: name, Type: "create_vendor", CloseOuts: r.CloseOuts, Left: r.Left, DeadLettered: r.Dead})
+			t.Reports = append(t.Reports, Report{Position: r.Closed, Run: name, Type: "create_vendor", CloseOuts: r.CloseOuts, SkipReason: r.SkipReason, DeadLettered: r.Dead})
 		}
 	}
 	return t
 }
 
 func letter(stage, run string) DeadLetter {
-	return DeadLetter{ID: 1, At: now.Add(-time.Hour), Run: run, State: StateOpen, on: "create_vendor", DeadLetter: &tiebackv1.DeadLetter{Stage: stage, Error: "boom"}}
+	return DeadLetter{ID: 1, At: now.Add(-time.Hour), Run: run, State: StateOpen, eventType: "create_vendor", DeadLetter: &tiebackv1.DeadLetter{Stage: stage, Error: "boom"}}
 }
 
 func discarded(d DeadLetter) DeadLetter {
@@ -57,7 +57,7 @@ func TestVerdict(t *testing.T) {
 	with := func(all []*tiebackv1.CloseOut) *run { r := processed; r.CloseOuts = all; return &r }
 	since := now.Add(-time.Hour).Truncate(time.Second)
 	ours := &company.Company{Since: since}
-	left := func(why string) *run { r := processed; r.Left = why; return &r }
+	skipped := func(why string) *run { r := processed; r.SkipReason = why; return &r }
 	for _, c := range []struct {
 		name    string
 		runs    map[string]*run
@@ -90,15 +90,15 @@ func TestVerdict(t *testing.T) {
 		{name: "an open detail, no delivery", details: open, want: Missed},
 		{name: "older than since", details: []procore.Detail{{ID: 5, Status: "in_progress", Created: since.Add(-time.Second)}}, want: Older},
 		{name: "in the second of since", details: []procore.Detail{{ID: 5, Status: "in_progress", Created: since}}, want: Missed},
-		{name: "left alone as older", runs: map[string]*run{"": left("older")}, details: open, want: Older},
+		{name: "not processed as older", runs: map[string]*run{"": skipped("older")}, details: open, want: Older},
 		{name: "rejected, no delivery", details: []procore.Detail{{ID: 5, Status: "rejected"}}, logged: "discarded", want: CalledOff},
 		{name: "stale, no delivery", details: []procore.Detail{{ID: 5, Status: "stale"}}, want: CalledOff},
 		{name: "an unknown status, no delivery", details: []procore.Detail{{ID: 5, Status: "on_hold"}}, logged: "discarded", want: Unknown},
 		{name: "no status", details: []procore.Detail{{ID: 5}}, want: Unknown},
 		{name: "one rejected and one open", details: append([]procore.Detail{{ID: 6, Status: "rejected"}}, open...), want: Missed},
-		{name: "left alone as rejected", runs: map[string]*run{"": left("rejected")}, details: []procore.Detail{{ID: 5, Status: "rejected"}}, want: CalledOff},
-		{name: "left alone as rejected, open again", runs: map[string]*run{"": left("rejected")}, details: open, want: Mismatch},
-		{name: "left alone for an unknown status", runs: map[string]*run{"": left("on_hold")}, want: Unknown},
+		{name: "not processed as rejected", runs: map[string]*run{"": skipped("rejected")}, details: []procore.Detail{{ID: 5, Status: "rejected"}}, want: CalledOff},
+		{name: "not processed as rejected, open again", runs: map[string]*run{"": skipped("rejected")}, details: open, want: Mismatch},
+		{name: "not processed for an unknown status", runs: map[string]*run{"": skipped("on_hold")}, want: Unknown},
 		{name: "booked, and rejected", runs: map[string]*run{"": with(closeOuts(5, good))}, details: []procore.Detail{{ID: 5, Status: "rejected"}}, want: Mismatch},
 		{name: "failed, and rejected", runs: map[string]*run{"": with(closeOuts(5, bad))}, details: []procore.Detail{{ID: 5, Status: "rejected"}}, want: Failed},
 		{name: "closed by hand", details: final, logged: "discarded", want: Elsewhere},
@@ -109,7 +109,7 @@ func TestVerdict(t *testing.T) {
 				timeline = timelineOf(c.runs, c.letters)
 			}
 			rules := Rules{Deadlines: Deadlines{Interactive: 15 * time.Minute, Sync: 2 * time.Hour}, Company: ours}
-			got := timeline.Verdict(rules, Procore{Details: c.details, Logged: c.logged}, now)
+			got := timeline.Verdict(rules, ProcoreLists{Details: c.details, DeliveryOutcome: c.logged}, now)
 			if got.Class != c.want || got.At.Name != c.stage {
 				t.Errorf("%s at %q, want %s at %q (%s)", got.Class, got.At.Name, c.want, c.stage, got.Why)
 			}

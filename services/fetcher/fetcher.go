@@ -27,9 +27,9 @@ import (
 
 const stage = "fetcher"
 
-// lateAfter is the age from which a delivery is late. It allows for transmission and for skew between the clocks of Procore
+// delayedAfter is the age from which a delivery is delayed. It allows for transmission and for skew between the clocks of Procore
 // and the broker.
-const lateAfter = 2 * time.Minute
+const delayedAfter = 2 * time.Minute
 
 // Deps are the dependencies of the fetcher.
 type Deps struct {
@@ -83,7 +83,7 @@ func (s *Service) handle(ctx context.Context, m bus.Message) error {
 	}
 	settings := s.Companies[d.CompanyId]
 	if d.OccurredAt.IsValid() && !settings.InScope(d.OccurredAt.AsTime()) { // no call is needed
-		return s.leaveAlone(ctx, m, &d)
+		return s.skip(ctx, m, &d)
 	}
 	ctx, release := procore.Holding(ctx) // until the event is published
 	defer release()
@@ -96,9 +96,9 @@ func (s *Service) handle(ctx context.Context, m bus.Message) error {
 		return &unprocessable{payload: raw, cause: err}
 	}
 	if !settings.InScope(event.RequestedAt.AsTime()) {
-		return s.leaveAlone(ctx, m, &d)
+		return s.skip(ctx, m, &d)
 	}
-	event.Late = d.OccurredAt.IsValid() && m.Stored.Sub(d.OccurredAt.AsTime()) > lateAfter
+	event.Delayed = d.OccurredAt.IsValid() && m.Stored.Sub(d.OccurredAt.AsTime()) > delayedAfter
 	err = s.Bus.PublishOnce(ctx, bus.For(bus.Event, event.Type, d.CompanyId, d.ErpRequestId).WithRun(m.Subject.Run), event)
 	if err != nil && fault.ClassOf(err) == fault.Permanent { // larger than the broker accepts
 		return &unprocessable{payload: raw, cause: err}
@@ -115,10 +115,10 @@ func (s *Service) done(ctx context.Context, m bus.Message) (bool, error) {
 	return s.Bus.Has(ctx, bus.For(bus.Outcome, "", m.Subject.Company, m.Subject.Request).WithRun(m.Subject.Run))
 }
 
-// leaveAlone publishes the outcome of a request that is older than its company's since. The request gets no event.
-func (s *Service) leaveAlone(ctx context.Context, m bus.Message, d *tiebackv1.Delivery) error {
-	s.Log.Info("left an ERP request alone: it is older than the company's since", zap.Int64("company", d.CompanyId), zap.Int64("request", d.ErpRequestId))
-	out := &tiebackv1.Outcome{CompanyId: d.CompanyId, ErpRequestId: d.ErpRequestId, Type: catalogue.Unknown, RequestedAt: d.OccurredAt, Left: bus.LeftOlder}
+// skip publishes the outcome of a request that Procore created before the time in the company's setting "since". The request gets no event.
+func (s *Service) skip(ctx context.Context, m bus.Message, d *tiebackv1.Delivery) error {
+	s.Log.Info("did not process an ERP request: it was created before the company's setting since", zap.Int64("company", d.CompanyId), zap.Int64("request", d.ErpRequestId))
+	out := &tiebackv1.Outcome{CompanyId: d.CompanyId, ErpRequestId: d.ErpRequestId, Type: catalogue.Unknown, RequestedAt: d.OccurredAt, SkipReason: bus.SkippedOlder}
 	return s.Bus.PublishOnce(ctx, bus.For(bus.Outcome, "", d.CompanyId, d.ErpRequestId).WithRun(m.Subject.Run), out)
 }
 

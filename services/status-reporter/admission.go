@@ -53,8 +53,8 @@ func allowed(subject bus.Subject, o *tiebackv1.Outcome) error {
 	if bus.For(subject.Kind, o.Type, o.CompanyId, o.ErpRequestId).WithRun(subject.Run) != subject {
 		return fmt.Errorf("its type %.40q, company %d and request %d differ from its subject", o.Type, o.CompanyId, o.ErpRequestId)
 	}
-	if o.Left != "" {
-		return allowedToLeave(subject, o)
+	if o.SkipReason != "" {
+		return allowedToSkip(subject, o)
 	}
 	row, known := catalogue.Lookup(subject.Type)
 	for _, c := range o.CloseOuts {
@@ -77,16 +77,16 @@ func allowed(subject bus.Subject, o *tiebackv1.Outcome) error {
 	return nil
 }
 
-// allowedToLeave checks the outcome of a request that was not processed: it is older than its company's since, or its
-// request details were called off. Its close-outs may state the current status of request details, and nothing else.
-func allowedToLeave(subject bus.Subject, o *tiebackv1.Outcome) error {
-	if o.Left != bus.LeftOlder && (subject.Type == catalogue.Unknown || !procore.DetailCalledOff(o.Left)) {
-		return fmt.Errorf("it leaves the request alone as %.40q, which is not a reason", o.Left)
+// allowedToSkip checks the outcome of a request that was not processed. Its close-outs may have the current status of request
+// details, and nothing else.
+func allowedToSkip(subject bus.Subject, o *tiebackv1.Outcome) error {
+	if o.SkipReason != bus.SkippedOlder && (subject.Type == catalogue.Unknown || !procore.DetailCalledOff(o.SkipReason)) {
+		return fmt.Errorf("its skip reason %.40q is not allowed", o.SkipReason)
 	}
 	for _, c := range o.CloseOuts {
 		status := &tiebackv1.CloseOut{RequestDetailId: c.RequestDetailId, KeptStatus: c.KeptStatus}
 		if !procore.DetailCalledOff(c.KeptStatus) || !proto.Equal(c, status) {
-			return errors.New("it leaves the request alone, but a close-out has more than a current status")
+			return errors.New("its request was not processed, but a close-out has more than a current status")
 		}
 	}
 	return nil

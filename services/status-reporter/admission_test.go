@@ -260,8 +260,8 @@ func TestOutcomeIsNotRefusedForReplicasThatDiffer(t *testing.T) {
 	}
 }
 
-// The outcome of a request that is left alone may have the status of its request details, and nothing else.
-func TestLeftAloneHasNoEffect(t *testing.T) {
+// The outcome of a request that was not processed may have the status of its request details, and nothing else.
+func TestSkippedRequestHasNoEffect(t *testing.T) {
 	kept := func(status string) *tiebackv1.CloseOut {
 		return &tiebackv1.CloseOut{RequestDetailId: 11, KeptStatus: status}
 	}
@@ -274,21 +274,21 @@ func TestLeftAloneHasNoEffect(t *testing.T) {
 	}
 	const vendor = "export.create_vendor.7.1"
 	for _, c := range []struct {
-		name, subject, kind, left string
-		closeOut                  *tiebackv1.CloseOut
-		want                      string // "": it is allowed
+		name, subject, kind, reason string
+		closeOut                    *tiebackv1.CloseOut
+		want                        string // "": it is allowed
 	}{
-		{"older, of no type", "_._.7.1", "_", bus.LeftOlder, nil, ""},
-		{"older", vendor, "create_vendor", bus.LeftOlder, nil, ""},
+		{"older, of no type", "_._.7.1", "_", bus.SkippedOlder, nil, ""},
+		{"older", vendor, "create_vendor", bus.SkippedOlder, nil, ""},
 		{"called off", vendor, "create_vendor", "rejected", kept("rejected"), ""},
-		{"called off, of no type", "_._.7.1", "_", "rejected", kept("rejected"), "which is not a reason"},
-		{"as it succeeded", vendor, "create_vendor", "success", nil, "which is not a reason"},
+		{"called off, of no type", "_._.7.1", "_", "rejected", kept("rejected"), "is not allowed"},
+		{"as it succeeded", vendor, "create_vendor", "success", nil, "is not allowed"},
 		{"with a success", vendor, "create_vendor", "rejected", kept("success"), "has more"},
 		{"with a status", vendor, "create_vendor", "rejected", &tiebackv1.CloseOut{RequestDetailId: 11, KeptStatus: "rejected", Status: good}, "has more"},
-		{"with a mark", vendor, "create_vendor", bus.LeftOlder, &tiebackv1.CloseOut{KeptStatus: "stale", Marks: []*tiebackv1.Mark{{ItemType: "vendor", ItemId: 5, OriginId: "V-666"}}}, "has more"},
-		{"with a link", vendor, "create_vendor", bus.LeftOlder, &tiebackv1.CloseOut{KeptStatus: "stale", Links: []*tiebackv1.Link{{ItemType: "vendor", ItemId: 5, OriginId: "V-666"}}}, "has more"},
+		{"with a mark", vendor, "create_vendor", bus.SkippedOlder, &tiebackv1.CloseOut{KeptStatus: "stale", Marks: []*tiebackv1.Mark{{ItemType: "vendor", ItemId: 5, OriginId: "V-666"}}}, "has more"},
+		{"with a link", vendor, "create_vendor", bus.SkippedOlder, &tiebackv1.CloseOut{KeptStatus: "stale", Links: []*tiebackv1.Link{{ItemType: "vendor", ItemId: 5, OriginId: "V-666"}}}, "has more"},
 	} {
-		o := &tiebackv1.Outcome{CompanyId: 7, ErpRequestId: 1, Type: c.kind, Left: c.left}
+		o := &tiebackv1.Outcome{CompanyId: 7, ErpRequestId: 1, Type: c.kind, SkipReason: c.reason}
 		if c.closeOut != nil {
 			o.CloseOuts = []*tiebackv1.CloseOut{c.closeOut}
 		}

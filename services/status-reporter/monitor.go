@@ -321,12 +321,12 @@ func (w *overdueMonitor) reportInProgress(ctx context.Context, o *slowEvent) err
 	if err := w.report(ctx, outcome); err != nil {
 		return err
 	}
-	if left := calledOff(outcome); left != nil {
-		w.log.Info("an event that was called off in Procore is not processed", zap.String("subject", o.message.Raw), zap.String("status", left.Left))
+	if skipped := calledOff(outcome); skipped != nil {
+		w.log.Info("an event that was called off in Procore is not processed", zap.String("subject", o.message.Raw), zap.String("status", skipped.SkipReason))
 		subject := o.message.Subject
 		subject.Kind = bus.Outcome
-		left.RequestedAt = o.event.RequestedAt
-		return w.bus.PublishOnce(ctx, subject, left)
+		skipped.RequestedAt = o.event.RequestedAt
+		return w.bus.PublishOnce(ctx, subject, skipped)
 	}
 	end := o.message.Subject
 	end.Kind = bus.Closed
@@ -347,15 +347,15 @@ func (w *overdueMonitor) reportInProgress(ctx context.Context, o *slowEvent) err
 // calledOff returns the outcome of an event whose request details were all called off in Procore before they could become
 // in progress; nil: they were not. If the worker publishes an outcome first, the broker keeps the worker's.
 func calledOff(reported *tiebackv1.Outcome) *tiebackv1.Outcome {
-	left := &tiebackv1.Outcome{CompanyId: reported.CompanyId, ErpRequestId: reported.ErpRequestId, Type: reported.Type, ProcoreCalls: 1}
+	out := &tiebackv1.Outcome{CompanyId: reported.CompanyId, ErpRequestId: reported.ErpRequestId, Type: reported.Type, ProcoreCalls: 1}
 	for _, c := range reported.CloseOuts {
 		if !procore.DetailCalledOff(c.KeptStatus) {
 			return nil
 		}
-		left.Left = c.KeptStatus
-		left.CloseOuts = append(left.CloseOuts, &tiebackv1.CloseOut{RequestDetailId: c.RequestDetailId, KeptStatus: c.KeptStatus})
+		out.SkipReason = c.KeptStatus
+		out.CloseOuts = append(out.CloseOuts, &tiebackv1.CloseOut{RequestDetailId: c.RequestDetailId, KeptStatus: c.KeptStatus})
 	}
-	return left
+	return out
 }
 
 // inProgress returns an outcome that reports an event as in progress, with the reason.

@@ -140,7 +140,7 @@ func (s *Service) handle(ctx context.Context, m bus.Message) error {
 	if w == nil || err != nil {
 		return err
 	}
-	if w.Outcome.Left != "" { // nothing is reported
+	if w.Outcome.SkipReason != "" { // nothing is reported
 		return s.memory.PublishOnce(ctx, w.subject, w.Outcome)
 	}
 	if err := s.queue(ctx, w); err != nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/pkg/procore/delivery"
 	"github.com/tieback/tieback/pkg/procore/erplog"
+	"github.com/tieback/tieback/pkg/request"
 	"github.com/tieback/tieback/pkg/state"
 	"github.com/tieback/tieback/pkg/trouble"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
@@ -25,19 +26,19 @@ import (
 
 // Result is the result of a sweep.
 type Result struct {
-	Company int64    `json:"company_id"`
-	Found   []int64  `json:"found"`                  // ERP requests whose deliveries the sweep published
-	Closed  []int64  `json:"closed_request_details"` // request details for which the sweep published an outcome
-	Left    []Left   `json:"left_alone"`             // ERP requests in Procore's lists that are not processed
-	Failing int      `json:"failing_deliveries"`     // deliveries that Procore is retrying
-	Calls   int      `json:"procore_calls"`
-	Notes   []string `json:"notes"` // what an operator should check
+	Company int64     `json:"company_id"`
+	Found   []int64   `json:"found"`                  // ERP requests whose deliveries the sweep published
+	Closed  []int64   `json:"closed_request_details"` // request details for which the sweep published an outcome
+	Skipped []Skipped `json:"skipped"`                // ERP requests in Procore's lists that are not processed
+	Failing int       `json:"failing_deliveries"`     // deliveries that Procore is retrying
+	Calls   int       `json:"procore_calls"`
+	Notes   []string  `json:"notes"` // what an operator should check
 }
 
-// Left is an ERP request that is not processed, although it is neither success nor failed in Procore.
-type Left struct {
-	Request int64  `json:"erp_request_id"`              // 0: not in the list
-	Detail  int64  `json:"request_detail_id,omitempty"` // 0: it was a delivery
+// Skipped is an ERP request that is not processed, although its status in Procore is neither success nor failed.
+type Skipped struct {
+	Request int64  `json:"erp_request_id"`              // 0: Procore's list does not have the id
+	Detail  int64  `json:"request_detail_id,omitempty"` // 0: it is from the log of deliveries
 	Why     string `json:"why"`
 }
 
@@ -107,7 +108,7 @@ type round struct {
 // Sweep sweeps a company once. If one list can't be read, the others are read nevertheless, and the deliveries found before
 // the error are published. Sweep is idempotent and may run concurrently.
 func (s *Service) Sweep(ctx context.Context, company int64) (Result, error) {
-	r := &round{Service: s, id: company, off: map[int64]bool{}, Result: Result{Company: company, Found: []int64{}, Closed: []int64{}, Left: []Left{}, Notes: []string{}}}
+	r := &round{Service: s, id: company, off: map[int64]bool{}, Result: Result{Company: company, Found: []int64{}, Closed: []int64{}, Skipped: []Skipped{}, Notes: []string{}}}
 	err := r.run(ctx)
 	if r.reader != nil {
 		r.Calls, r.Notes = r.reader.Calls(), append(r.Notes, r.reader.Malformed...)
@@ -198,7 +199,7 @@ func (r *round) logged(ctx context.Context, some []erplog.Logged) error {
 			continue // listed with its request detail
 		}
 		if !r.inScope(delivery.Occurred(d.Delivery)) {
-			r.Left = append(r.Left, Left{Request: d.ErpRequestId, Why: r.older()})
+			r.Skipped = append(r.Skipped, Skipped{Request: d.ErpRequestId, Why: r.older()})
 			continue
 		}
 		if !r.forgotten(time.Since(delivery.Occurred(d.Delivery))) {
@@ -212,7 +213,7 @@ func (r *round) logged(ctx context.Context, some []erplog.Logged) error {
 func (r *round) inScope(clicked time.Time) bool { return r.Companies[r.id].InScope(clicked) }
 
 func (r *round) older() string {
-	return "it is older than the company's since, " + r.Companies[r.id].Since.UTC().Format(time.RFC3339)
+	return request.OlderText(r.Companies[r.id].Since)
 }
 
 // forgotten reports whether the streams may no longer have a request of that age. It is then unknown whether the request
@@ -281,10 +282,10 @@ func (r *round) open(some []procore.Detail, known map[int64]bool) []watched {
 			if _, other := r.off[d.Request]; !other {
 				r.off[d.Request] = true
 			}
-			r.Left = append(r.Left, Left{Request: d.Request, Detail: d.ID, Why: d.StatusText()})
+			r.Skipped = append(r.Skipped, Skipped{Request: d.Request, Detail: d.ID, Why: d.StatusText()})
 			continue
 		case !r.inScope(d.Created):
-			r.Left = append(r.Left, Left{Request: d.Request, Detail: d.ID, Why: r.older()})
+			r.Skipped = append(r.Skipped, Skipped{Request: d.Request, Detail: d.ID, Why: r.older()})
 			continue
 		case d.Age < r.Grace:
 			continue

@@ -37,7 +37,7 @@ func (r *round) watch(ctx context.Context) error {
 		if len(left) == 0 {
 			continue
 		}
-		if t.LeftAlone() {
+		if t.Skipped() {
 			continue
 		}
 		if !t.Ended() || r.mayBeClosing(t) {

@@ -5,8 +5,8 @@
 //	Procore shows                                 a sweep
 //	───────────────────────────────────────────── ──────────────────────────────────────────────
 //	a delivery discarded, or failing              publishes the delivery
-//	a request older than the company's since       lists it, and leaves it alone
-//	a request detail rejected, stale, or with      lists it, and leaves it alone
+//	a request created before the company's since   lists it as skipped
+//	a request detail rejected, stale, or with      lists it as skipped
 //	  an unknown status
 //	a request detail open, older than a minute    publishes the delivery of its ERP request
 //	  whose request was given up or ended         publishes an outcome of run "swept", by which the
@@ -63,10 +63,10 @@ func Run(ctx context.Context, a *tenant.App) error {
 // Service is the sweep.
 type Service struct {
 	Deps
-	sweeps *prometheus.CounterVec
-	found  *prometheus.CounterVec
-	last   *prometheus.GaugeVec
-	named  sync.Map // by company: number of requests left alone by the last sweep that left any, to log them once
+	sweeps  *prometheus.CounterVec
+	found   *prometheus.CounterVec
+	last    *prometheus.GaugeVec
+	skipped sync.Map // by company: the number of requests that the last sweep with any skipped; they are logged only when it grows
 }
 
 // New returns the service and registers its metrics with reg.
@@ -135,14 +135,14 @@ func (s *Service) attempt(ctx context.Context, id int64) {
 	fields := []zap.Field{
 		zap.Int64("company", id), zap.Int64s("found", r.Found[:min(len(r.Found), maxShown)]), zap.Int("found_total", len(r.Found)),
 		zap.Int64s("closed_request_details", r.Closed), zap.Int("failing_deliveries", r.Failing),
-		zap.Any("left_alone", r.Left[:min(len(r.Left), maxShown)]), zap.Int("left_alone_total", len(r.Left)), zap.Int("procore_calls", r.Calls),
+		zap.Any("skipped", r.Skipped[:min(len(r.Skipped), maxShown)]), zap.Int("skipped_total", len(r.Skipped)), zap.Int("procore_calls", r.Calls),
 		zap.Strings("notes", r.Notes), zap.Duration("took", time.Since(began)),
 	}
 	switch {
 	case err != nil:
 		s.Log.Warn("sweep failed", append(fields, zap.Error(err))...)
 		return
-	case len(r.Found) > 0 || len(r.Closed) > 0 || len(r.Notes) > 0 || s.more(id, len(r.Left)):
+	case len(r.Found) > 0 || len(r.Closed) > 0 || len(r.Notes) > 0 || s.moreSkipped(id, len(r.Skipped)):
 		s.Log.Info("sweep found something", fields...)
 	default:
 		s.Log.Debug("sweep found nothing", fields...)
@@ -150,14 +150,14 @@ func (s *Service) attempt(ctx context.Context, id int64) {
 	s.last.WithLabelValues(label).SetToCurrentTime()
 }
 
-// more reports whether more requests are left alone than by the last sweep that left any.
-func (s *Service) more(id int64, left int) bool {
-	if left == 0 { // this sweep read only what is new since the last one
+// moreSkipped reports whether a sweep of a company skipped more requests than the last sweep that skipped any.
+func (s *Service) moreSkipped(company int64, skipped int) bool {
+	if skipped == 0 { // this sweep read only what is new since the last one
 		return false
 	}
-	before, _ := s.named.Swap(id, left)
+	before, _ := s.skipped.Swap(company, skipped)
 	n, _ := before.(int)
-	return left > n
+	return skipped > n
 }
 
 // maxShown is the largest number of requests in a log line.

@@ -222,10 +222,10 @@ func TestAHistoryIsReadAlikeByEveryCommand(t *testing.T) {
 			},
 		},
 		{
-			name: "left alone, as it was called off", details: "rejected", class: request.CalledOff, why: []string{"is rejected in Procore"}, verdict: []string{"left alone", "rejected"}, never: "closed",
+			name: "called off, and not processed", details: "rejected", class: request.CalledOff, why: []string{"is rejected in Procore"}, verdict: []string{"not processed", "rejected"}, never: "closed",
 			history: func(h *recorded) {
 				h.clicked(true)
-				h.ended("", &tiebackv1.Outcome{Left: "rejected", CloseOuts: []*tiebackv1.CloseOut{{RequestDetailId: h.request, KeptStatus: "rejected"}}})
+				h.ended("", &tiebackv1.Outcome{SkipReason: "rejected", CloseOuts: []*tiebackv1.CloseOut{{RequestDetailId: h.request, KeptStatus: "rejected"}}})
 			},
 		},
 	}

@@ -49,7 +49,7 @@ func (s *Service) beforeWrite(m bus.Message, t *Task) func(context.Context) erro
 	}
 	checked := false
 	return func(ctx context.Context) error {
-		waited := t.Event.Late || time.Since(m.Stored) > cmp.Or(s.Slow, checkAfter) || time.Since(t.Event.RequestedAt.AsTime()) > checkAge
+		waited := t.Event.Delayed || time.Since(m.Stored) > cmp.Or(s.Slow, checkAfter) || time.Since(t.Event.RequestedAt.AsTime()) > checkAge
 		if checked || !waited && m.Subject.Run == "" {
 			return nil
 		}
@@ -75,7 +75,7 @@ func (s *Service) beforeWrite(m bus.Message, t *Task) func(context.Context) erro
 
 // finishCalledOff ends an event that was called off.
 //
-//	nothing booked, all details called off     left alone: nothing is reported to Procore
+//	nothing booked, all details called off     not processed: nothing is reported to Procore
 //	nothing booked, other details still open   the open details are closed as failed
 //	an earlier attempt booked a part           a dead letter: a person must check the ERP
 func (s *Service) finishCalledOff(ctx context.Context, m bus.Message, t *Task, off *calledOff) error {
@@ -88,5 +88,5 @@ func (s *Service) finishCalledOff(ctx context.Context, m bus.Message, t *Task, o
 		refusal := fault.Permanentf("Part of this request was called off in Procore before it was processed, so nothing was done. Export it again if you still want it.")
 		return s.publish(ctx, m, t.Event, &tiebackv1.Outcome{CloseOuts: payload.Failed(t.Event.Payload, refusal), ProcoreCalls: 2})
 	}
-	return s.publish(ctx, m, t.Event, &tiebackv1.Outcome{Left: off.details[0].KeptStatus, CloseOuts: off.details, ProcoreCalls: 2})
+	return s.publish(ctx, m, t.Event, &tiebackv1.Outcome{SkipReason: off.details[0].KeptStatus, CloseOuts: off.details, ProcoreCalls: 2})
 }

@@ -209,7 +209,7 @@ func (s *Service) handle(ctx context.Context, m bus.Message) error {
 		return err
 	}
 	if !task.Company.InScope(task.Event.RequestedAt.AsTime()) {
-		return s.publish(ctx, m, task.Event, &tiebackv1.Outcome{Left: bus.LeftOlder, ProcoreCalls: 1})
+		return s.publish(ctx, m, task.Event, &tiebackv1.Outcome{SkipReason: bus.SkippedOlder, ProcoreCalls: 1})
 	}
 	task.beforeWrite = s.beforeWrite(m, task)
 	calls := new(atomic.Int32)
@@ -311,7 +311,7 @@ func (s *Service) done(ctx context.Context, m bus.Message) (bool, error) {
 }
 
 // publish sets the identity of the event in o and publishes it. If the event has been closed at its deadline, o is
-// published as a late outcome, so that its marks are made. Then an outcome of a request that was left alone, or that
+// published as a late outcome, so that its marks are made. Then an outcome of a request that was not processed, or that
 // became a dead letter without any success, is dropped.
 func (s *Service) publish(ctx context.Context, m bus.Message, e *tiebackv1.Event, o *tiebackv1.Outcome) error {
 	o.CompanyId, o.ErpRequestId, o.Type, o.RequestedAt = m.Subject.Company, m.Subject.Request, m.Subject.Type, e.GetRequestedAt()
@@ -324,7 +324,7 @@ func (s *Service) publish(ctx context.Context, m bus.Message, e *tiebackv1.Event
 	if err == nil {
 		err = request.RepairExpired(ctx, s.Bus, m, end)
 	}
-	if err != nil || !end.Expired() || o.Left != "" || o.DeadLettered && !slices.ContainsFunc(o.CloseOuts, succeeded) {
+	if err != nil || !end.Expired() || o.SkipReason != "" || o.DeadLettered && !slices.ContainsFunc(o.CloseOuts, succeeded) {
 		return err
 	}
 	return s.Bus.PublishOnce(ctx, subject.Late(), o)

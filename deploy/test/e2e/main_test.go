@@ -7,7 +7,7 @@
 //	no button stays busy; a company's trouble
 //	does not delay another                      deadline, fair, pause, trouble
 //	all 51 event types are handled              demo, sync, writes
-//	old and rejected requests are left alone    leftalone
+//	old and rejected requests are skipped         skipped
 //	an operator finds out what happened         audit, dead, links, status, telemetry, trace
 //	a key permits only the work of its service  keys
 //	secrets rotate and are not disclosed        rotate, secrets

@@ -77,7 +77,7 @@ func (l *line) clean(requests int) {
 // amiss returns the findings of an audit that are not closed.
 func amiss(r audit.Report) []audit.Finding {
 	return slices.DeleteFunc(slices.Clone(r.Findings), func(f audit.Finding) bool {
-		return f.Class.Accounted() && f.Class != request.InProgress
+		return !f.Class.NeedsAction() && f.Class != request.InProgress
 	})
 }
 

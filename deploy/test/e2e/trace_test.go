@@ -52,7 +52,7 @@ func stepsOf(s trace.Trace) string {
 
 func (w *world) verdict(s trace.Trace, class request.Class, parts ...string) {
 	w.Helper()
-	if s.Class != class || s.Accounted != class.Accounted() {
+	if s.Class != class || s.Accounted == class.NeedsAction() {
 		w.Errorf("request %d is %s (accounted for: %v), want %s", s.Request, s.Class, s.Accounted, class)
 	}
 	for _, p := range parts {

@@ -4,7 +4,7 @@
 //	stream              subjects           retention         written by
 //	TIEBACK_DELIVERY    tb.delivery.>      Config.Retention  ingest; sweep; people (replays)
 //	TIEBACK_EVENT       tb.event.>         Config.Retention  fetcher; people (replays)
-//	TIEBACK_OUTCOME     tb.outcome.>       Config.Retention  workers; fetcher (failures, requests left alone); status-reporter (deadlines); sweep; people (replays)
+//	TIEBACK_OUTCOME     tb.outcome.>       Config.Retention  workers; fetcher (failures, requests not processed); status-reporter (deadlines); sweep; people (replays)
 //	TIEBACK_CLOSED      tb.closed.>        Config.Retention  status-reporter
 //	TIEBACK_DEAD        tb.dead.>          for ever          the stage that gives up
 //	TIEBACK_RESOLUTION  tb.resolution.>    for ever          people, through tieback dead or the console

@@ -358,9 +358,11 @@ type Event struct {
 	// When Procore created the ERP request: the delivery's occurred_at if it is known, otherwise the request's
 	// created_at, in seconds. Requests of a company are ordered by this time and then by id; see package order. Each run
 	// of a request has the same time.
-	RequestedAt   *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=requested_at,json=requestedAt,proto3" json:"requested_at,omitempty"`
-	Payload       []byte                 `protobuf:"bytes,5,opt,name=payload,proto3" json:"payload,omitempty"` // the ERP request, JSON as Procore sent it
-	Late          bool                   `protobuf:"varint,6,opt,name=late,proto3" json:"late,omitempty"`      // the delivery arrived minutes after Procore created the request, so the request may have been called off meanwhile
+	RequestedAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=requested_at,json=requestedAt,proto3" json:"requested_at,omitempty"`
+	Payload     []byte                 `protobuf:"bytes,5,opt,name=payload,proto3" json:"payload,omitempty"` // the ERP request, JSON as Procore sent it
+	// The delivery arrived more than two minutes after Procore created the request. The request may have been called off in
+	// the meantime.
+	Delayed       bool `protobuf:"varint,6,opt,name=delayed,proto3" json:"delayed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -430,9 +432,9 @@ func (x *Event) GetPayload() []byte {
 	return nil
 }
 
-func (x *Event) GetLate() bool {
+func (x *Event) GetDelayed() bool {
 	if x != nil {
-		return x.Late
+		return x.Delayed
 	}
 	return false
 }
@@ -446,13 +448,13 @@ type Outcome struct {
 	RequestedAt  *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=requested_at,json=requestedAt,proto3" json:"requested_at,omitempty"` // the event's
 	// Close-outs are independent: an item that Procore refuses fails the request detail of its own close-out only.
 	CloseOuts    []*CloseOut `protobuf:"bytes,5,rep,name=close_outs,json=closeOuts,proto3" json:"close_outs,omitempty"`
-	DeadLettered bool        `protobuf:"varint,6,opt,name=dead_lettered,json=deadLettered,proto3" json:"dead_lettered,omitempty"` // the event became a dead letter; the close-outs are failed
+	DeadLettered bool        `protobuf:"varint,6,opt,name=dead_lettered,json=deadLettered,proto3" json:"dead_lettered,omitempty"` // the event, or the outcome itself, became a dead letter; all close-outs are failed
 	ProcoreCalls int32       `protobuf:"varint,7,opt,name=procore_calls,json=procoreCalls,proto3" json:"procore_calls,omitempty"` // calls to Procore that the successful attempt made for this event
 	Expired      bool        `protobuf:"varint,8,opt,name=expired,proto3" json:"expired,omitempty"`                               // the deadline passed before the worker finished the event; the close-outs are failed
-	// Why the request was not processed: "older" if it was created before the company's since, or the status of its
-	// request details in Procore, such as "rejected". Nothing was done in the ERP, and nothing is reported to Procore; the
-	// close-outs have the current status of the request details. "": the request was processed.
-	Left          string `protobuf:"bytes,9,opt,name=left,proto3" json:"left,omitempty"`
+	// Why the request was not processed: "older" if Procore created it before the time in the company's setting "since",
+	// or the status that its request details have in Procore, such as "rejected". Nothing was done in the ERP, and nothing
+	// is reported to Procore. The close-outs have only a request detail and its kept_status. "": the request was processed.
+	SkipReason    string `protobuf:"bytes,9,opt,name=skip_reason,json=skipReason,proto3" json:"skip_reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -543,27 +545,28 @@ func (x *Outcome) GetExpired() bool {
 	return false
 }
 
-func (x *Outcome) GetLeft() string {
+func (x *Outcome) GetSkipReason() string {
 	if x != nil {
-		return x.Left
+		return x.SkipReason
 	}
 	return ""
 }
 
-// CloseOut is the final status of one request detail, with the updates that Procore must accept before it.
+// CloseOut is a status of one request detail, and the updates that Procore must accept before the status is reported.
 type CloseOut struct {
-	state              protoimpl.MessageState `protogen:"open.v1"`
-	RequestDetailId    int64                  `protobuf:"varint,1,opt,name=request_detail_id,json=requestDetailId,proto3" json:"request_detail_id,omitempty"` // 0: the event has none; the updates are still made
-	Status             Status                 `protobuf:"varint,2,opt,name=status,proto3,enum=tieback.v1.Status" json:"status,omitempty"`
-	Messages           []string               `protobuf:"bytes,3,rep,name=messages,proto3" json:"messages,omitempty"` // shown to the accountant
-	Marks              []*Mark                `protobuf:"bytes,4,rep,name=marks,proto3" json:"marks,omitempty"`
-	Assignments        []*Assignment          `protobuf:"bytes,5,rep,name=assignments,proto3" json:"assignments,omitempty"`
-	BudgetTransactions []*BudgetTransaction   `protobuf:"bytes,6,rep,name=budget_transactions,json=budgetTransactions,proto3" json:"budget_transactions,omitempty"`
-	Unlinks            []*Unlink              `protobuf:"bytes,7,rep,name=unlinks,proto3" json:"unlinks,omitempty"`
-	Links              []*Link                `protobuf:"bytes,8,rep,name=links,proto3" json:"links,omitempty"`   // found by an import; stored, and not reported to Procore
-	Record             string                 `protobuf:"bytes,9,opt,name=record,proto3" json:"record,omitempty"` // the record's name in messages: `vendor "Acme"`
-	// The request detail's status in Procore, if Procore kept an earlier one instead of status. Set only in messages of
-	// tb.closed, and in outcomes that were not processed. "": Procore has status.
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	RequestDetailId int64                  `protobuf:"varint,1,opt,name=request_detail_id,json=requestDetailId,proto3" json:"request_detail_id,omitempty"` // 0: the event has none; the updates are still made
+	// Success or failed. Unspecified if the request was not processed. In progress only within the status-reporter.
+	Status             Status               `protobuf:"varint,2,opt,name=status,proto3,enum=tieback.v1.Status" json:"status,omitempty"`
+	Messages           []string             `protobuf:"bytes,3,rep,name=messages,proto3" json:"messages,omitempty"` // shown to the accountant
+	Marks              []*Mark              `protobuf:"bytes,4,rep,name=marks,proto3" json:"marks,omitempty"`
+	Assignments        []*Assignment        `protobuf:"bytes,5,rep,name=assignments,proto3" json:"assignments,omitempty"`
+	BudgetTransactions []*BudgetTransaction `protobuf:"bytes,6,rep,name=budget_transactions,json=budgetTransactions,proto3" json:"budget_transactions,omitempty"`
+	Unlinks            []*Unlink            `protobuf:"bytes,7,rep,name=unlinks,proto3" json:"unlinks,omitempty"`
+	Links              []*Link              `protobuf:"bytes,8,rep,name=links,proto3" json:"links,omitempty"`   // such as those that an import made; the status-reporter stores them, and Procore needs no update
+	Record             string               `protobuf:"bytes,9,opt,name=record,proto3" json:"record,omitempty"` // the record's name in messages: `vendor "Acme"`
+	// The status that the request detail has in Procore, if it is not the status above: Procore keeps the first final
+	// status. Set only in messages of tb.closed, and in outcomes with a skip_reason. "": Procore has the status above.
 	KeptStatus    string `protobuf:"bytes,10,opt,name=kept_status,json=keptStatus,proto3" json:"kept_status,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1276,15 +1279,15 @@ const file_tieback_v1_pipeline_proto_rawDesc = "" +
 	"\voccurred_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"occurredAt\x12;\n" +
 	"\vreceived_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"receivedAt\"\xcd\x01\n" +
+	"receivedAt\"\xd3\x01\n" +
 	"\x05Event\x12\x1d\n" +
 	"\n" +
 	"company_id\x18\x01 \x01(\x03R\tcompanyId\x12$\n" +
 	"\x0eerp_request_id\x18\x02 \x01(\x03R\ferpRequestId\x12\x12\n" +
 	"\x04type\x18\x03 \x01(\tR\x04type\x12=\n" +
 	"\frequested_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vrequestedAt\x12\x18\n" +
-	"\apayload\x18\x05 \x01(\fR\apayload\x12\x12\n" +
-	"\x04late\x18\x06 \x01(\bR\x04late\"\xce\x02\n" +
+	"\apayload\x18\x05 \x01(\fR\apayload\x12\x18\n" +
+	"\adelayed\x18\x06 \x01(\bR\adelayed\"\xdb\x02\n" +
 	"\aOutcome\x12\x1d\n" +
 	"\n" +
 	"company_id\x18\x01 \x01(\x03R\tcompanyId\x12$\n" +
@@ -1295,8 +1298,9 @@ const file_tieback_v1_pipeline_proto_rawDesc = "" +
 	"close_outs\x18\x05 \x03(\v2\x14.tieback.v1.CloseOutR\tcloseOuts\x12#\n" +
 	"\rdead_lettered\x18\x06 \x01(\bR\fdeadLettered\x12#\n" +
 	"\rprocore_calls\x18\a \x01(\x05R\fprocoreCalls\x12\x18\n" +
-	"\aexpired\x18\b \x01(\bR\aexpired\x12\x12\n" +
-	"\x04left\x18\t \x01(\tR\x04left\"\xbf\x03\n" +
+	"\aexpired\x18\b \x01(\bR\aexpired\x12\x1f\n" +
+	"\vskip_reason\x18\t \x01(\tR\n" +
+	"skipReason\"\xbf\x03\n" +
 	"\bCloseOut\x12*\n" +
 	"\x11request_detail_id\x18\x01 \x01(\x03R\x0frequestDetailId\x12*\n" +
 	"\x06status\x18\x02 \x01(\x0e2\x12.tieback.v1.StatusR\x06status\x12\x1a\n" +

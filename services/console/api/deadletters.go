@@ -218,7 +218,7 @@ func (a *API) preview(ctx context.Context, id uint64) (*operatorv1.ReplayPreview
 		p.Replayable, p.Text = false, fmt.Sprintf("dead letter %d is %s already", id, d.State)
 	default:
 		p.Text = fmt.Sprintf("The message goes to %s again. It is booked only if it was not booked before, and refused if a newer request has changed the record.", l.Stage)
-		if d.Reported == request.Shown("yes") {
+		if d.Reported == request.FailureReported {
 			p.Text += " Procore shows the request as failed already, and keeps that status; the record is marked as synced."
 		}
 	}

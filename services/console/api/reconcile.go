@@ -62,7 +62,7 @@ func auditOf(r audit.Report) *operatorv1.AuditResponse {
 	}
 	for _, f := range r.Findings {
 		g := &operatorv1.AuditFinding{
-			RequestId: f.Request, Type: f.Type, Class: string(f.Class), AccountedFor: f.Class.Accounted(), Created: at(f.Clicked), Stage: f.Stage,
+			RequestId: f.Request, Type: f.Type, Class: string(f.Class), AccountedFor: !f.Class.NeedsAction(), Created: at(f.Clicked), Stage: f.Stage,
 			Attempts: int32(f.Attempts), OpenRequestDetails: f.Open, Listed: f.Listed, Why: f.Why, //nolint:gosec // a small number
 		}
 		if age, err := time.ParseDuration(f.Age); err == nil {
@@ -92,8 +92,8 @@ func (a *API) Sweep(ctx context.Context, r *operatorv1.SweepRequest) (*operatorv
 	out := &operatorv1.SweepResponse{
 		FoundRequestIds: result.Found, ClosedRequestDetailIds: result.Closed, FailingDeliveries: int32(result.Failing), ProcoreCalls: int32(result.Calls), Notes: result.Notes, //nolint:gosec // counts
 	}
-	for _, l := range result.Left {
-		out.LeftAlone = append(out.LeftAlone, fmt.Sprintf("ERP request %d: %s", l.Request, l.Why))
+	for _, l := range result.Skipped {
+		out.Skipped = append(out.Skipped, fmt.Sprintf("ERP request %d: %s", l.Request, l.Why))
 	}
 	return out, nil
 }

@@ -22,7 +22,7 @@ import (
 
 // states are the API's names of the index's states.
 var states = map[index.State]string{
-	index.StateAttention: "attention", index.StateFailed: "failed", index.StateOpen: "open", index.StateOK: "succeeded", index.StateLeft: "ignored",
+	index.StateAttention: "attention", index.StateFailed: "failed", index.StateOpen: "open", index.StateOK: "succeeded", index.StateIgnored: "ignored",
 }
 
 var errNoIndex = connect.NewError(connect.CodeUnimplemented, errors.New("this process keeps no index, so requests can be looked up by their id only; the service console and tieback run keep one"))
@@ -186,7 +186,7 @@ func (a *API) timeline(ctx context.Context, r *operatorv1.GetRequestRequest) (*o
 		if e, err := a.index.Get(ctx, company, r.RequestId); err == nil {
 			out.Request = a.row(e.Row)
 			if len(t.Steps) == 0 && len(t.Unread) == 0 {
-				out.Steps, out.FromIndex, out.Verdict, out.AccountedFor = stepsOfIndex(e), true, e.Ended, e.Class.Accounted()
+				out.Steps, out.FromIndex, out.Verdict, out.AccountedFor = stepsOfIndex(e), true, e.Ended, !e.Class.NeedsAction()
 			}
 		}
 	}
@@ -281,7 +281,7 @@ func stepOf(s trace.Step) *operatorv1.Step {
 }
 
 func outcomeOf(o *trace.Outcome) *operatorv1.OutcomeStep {
-	out := &operatorv1.OutcomeStep{DeadLettered: o.DeadLettered, Expired: o.Expired, Left: o.Left, ProcoreCalls: o.Calls}
+	out := &operatorv1.OutcomeStep{DeadLettered: o.DeadLettered, Expired: o.Expired, SkipReason: o.SkipReason, ProcoreCalls: o.Calls}
 	for _, c := range o.CloseOuts {
 		d := &operatorv1.CloseOut{RequestDetailId: c.Detail, Record: c.Record, Status: c.Status, Messages: c.Messages, KeptStatus: c.KeptStatus}
 		for _, m := range c.Marks {

@@ -39,7 +39,7 @@ func strip(m bus.Message) message {
 	if s == (bus.Subject{}) {
 		return k
 	}
-	p := request.Blank(s.Kind)
+	p := request.NewMessage(s.Kind)
 	if (proto.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(m.Data, p) != nil {
 		return k
 	}

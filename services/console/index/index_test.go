@@ -189,11 +189,11 @@ var histories = []struct {
 		a.ended("", o)
 		a.ended("late", a.closed(success, "failed"))
 	}},
-	{"called off", StateLeft, request.CalledOff, func(a *author) {
+	{"called off", StateIgnored, request.CalledOff, func(a *author) {
 		a.clicked(true)
-		a.ended("", &tiebackv1.Outcome{Left: "rejected", CloseOuts: []*tiebackv1.CloseOut{{RequestDetailId: a.request, KeptStatus: "rejected"}}})
+		a.ended("", &tiebackv1.Outcome{SkipReason: "rejected", CloseOuts: []*tiebackv1.CloseOut{{RequestDetailId: a.request, KeptStatus: "rejected"}}})
 	}},
-	{"older than since", StateLeft, request.Older, func(a *author) { a.clicked(true); a.ended("", &tiebackv1.Outcome{Left: bus.LeftOlder}) }},
+	{"older", StateIgnored, request.Older, func(a *author) { a.clicked(true); a.ended("", &tiebackv1.Outcome{SkipReason: bus.SkippedOlder}) }},
 	{"an event that does not parse", StateOpen, request.InProgress, func(a *author) {
 		a.delivered()
 		a.event.Subject = bus.For(bus.Event, "create_vendor", 7, a.request)
@@ -235,12 +235,12 @@ func same(t *testing.T, x *Index, read map[int64][]bus.Message, kept time.Durati
 			t.Fatalf("%s: %v", h.name, err)
 		}
 		now := time.Now()
-		want := request.Of(id, read[id], kept)
-		verdict := want.Verdict(request.Rules{Deadlines: deadlines}, request.Procore{}, now)
-		if got := e.Timeline.Verdict(request.Rules{Deadlines: deadlines}, request.Procore{}, now); !reflect.DeepEqual(got, verdict) {
+		want := request.TimelineOf(id, read[id], kept)
+		verdict := want.Verdict(request.Rules{Deadlines: deadlines}, request.ProcoreLists{}, now)
+		if got := e.Timeline.Verdict(request.Rules{Deadlines: deadlines}, request.ProcoreLists{}, now); !reflect.DeepEqual(got, verdict) {
 			t.Errorf("%s: verdict\n got %+v\nwant %+v", h.name, got, verdict)
 		}
-		if e.Class != h.class || e.State != h.state || e.Class != verdict.Class || e.Why != verdict.Why || e.Ended != verdict.Ended || e.Stage != verdict.At.Name || !e.Due.Equal(verdict.Due) {
+		if e.Class != h.class || e.State != h.state || e.Class != verdict.Class || e.Why != verdict.Why || e.Ended != verdict.EndText || e.Stage != verdict.At.Name || !e.Due.Equal(verdict.Due) {
 			t.Errorf("%s: the row is %+v; want class %s, state %s, verdict %+v", h.name, e.Row, h.class, h.state, verdict)
 		}
 		if !e.Created.Equal(want.Created) || e.Type != want.Type || !reflect.DeepEqual(e.Timeline.RunStates(), want.RunStates()) {
@@ -460,7 +460,7 @@ func TestRunFollowsTheStreams(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if counts.States[7][StateOK] == 3 && counts.States[7][StateLeft] == 2 && x.Status().Behind == 0 {
+		if counts.States[7][StateOK] == 3 && counts.States[7][StateIgnored] == 2 && x.Status().Behind == 0 {
 			break
 		}
 		if time.Since(began) > 20*time.Second {
@@ -864,7 +864,7 @@ func TestSeries(t *testing.T) {
 	closed, fail := int64(0), int64(0)
 	for _, messages := range messagesOf(t, b) {
 		for _, m := range messages {
-			if r, ok := request.ParseReport(m); ok && m.Subject.Kind == bus.Closed && r.Left == "" {
+			if r, ok := request.ParseReport(m); ok && m.Subject.Kind == bus.Closed && r.SkipReason == "" {
 				closed++
 				if r.Failed() {
 					fail++

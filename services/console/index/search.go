@@ -25,11 +25,11 @@ const (
 	StateFailed    State = "failed"    // reported to Procore as failed
 	StateOpen      State = "open"      // at a stage, and not overdue
 	StateOK        State = "ok"        // done
-	StateLeft      State = "left"      // left alone: older than the company's since, called off, or discarded
+	StateIgnored   State = "ignored"   // not processed: older than the company's since, called off, or discarded
 )
 
 // States are all states, in the order of FailedFirst.
-var States = []State{StateAttention, StateFailed, StateOpen, StateOK, StateLeft}
+var States = []State{StateAttention, StateFailed, StateOpen, StateOK, StateIgnored}
 
 // stateOf returns the index of the state; -1 if the messages do not make a request, such as a resolution alone.
 func stateOf(t *request.Timeline, v request.Verdict) int {
@@ -37,14 +37,14 @@ func stateOf(t *request.Timeline, v request.Verdict) int {
 	switch {
 	case t.Empty():
 		return -1
-	case !v.Class.Accounted(), t.OpenDeadLetter() != nil:
+	case v.Class.NeedsAction(), t.OpenDeadLetter() != nil:
 		s = StateAttention
 	case v.Class == request.Failed, v.Class == request.Dead:
 		s = StateFailed
 	case v.Class == request.InProgress:
 		s = StateOpen
 	case v.Class == request.Older, v.Class == request.CalledOff, v.Class == request.Discarded:
-		s = StateLeft
+		s = StateIgnored
 	}
 	return slices.Index(States, s)
 }
@@ -81,7 +81,7 @@ func (x *Index) row(e *entry, now time.Time) (Row, *request.Timeline) {
 	r := Row{
 		Company: e.company, Request: e.request, Type: t.Type, Category: bus.For(bus.Event, t.Type, 0, 0).Category,
 		Record: e.record, Amount: e.amount, Created: t.Created, Arrived: timeOf(e.id),
-		Class: v.Class, Stage: v.At.Name, Due: v.Due, Why: v.Why, Ended: v.Ended,
+		Class: v.Class, Stage: v.At.Name, Due: v.Due, Why: v.Why, Ended: v.EndText,
 	}
 	if n := stateOf(t, v); n >= 0 {
 		r.State = States[n]
@@ -91,7 +91,7 @@ func (x *Index) row(e *entry, now time.Time) (Row, *request.Timeline) {
 			r.Updated = m.at
 		}
 	}
-	if last := t.Last(); last != nil && last.Left == "" {
+	if last := t.Last(); last != nil && last.SkipReason == "" {
 		r.Closed = last.At
 		if len(last.CloseOuts) > 0 && r.Record == "" {
 			r.Record = last.CloseOuts[0].Record

@@ -52,8 +52,8 @@ func (e *entry) judge(x *Index, w *writer, now time.Time) error {
 
 // verdict returns what package request says of an entry. Procore is not asked.
 func (x *Index) verdict(e *entry, now time.Time) (*request.Timeline, request.Verdict) {
-	t := request.Of(e.request, storedAll(e.messages), time.Duration(x.kept.Load()))
-	return t, t.Verdict(x.o.Rules(e.company), request.Procore{}, now)
+	t := request.TimelineOf(e.request, storedAll(e.messages), time.Duration(x.kept.Load()))
+	return t, t.Verdict(x.o.Rules(e.company), request.ProcoreLists{}, now)
 }
 
 // recheckAt returns when the state may change without a message, in Unix ms; 0: it does not.
@@ -282,7 +282,7 @@ func reported(m message) (request.Report, bool) {
 		return request.Report{}, false
 	}
 	r, ok := request.ParseReport(m.stored())
-	return r, ok && r.Left == ""
+	return r, ok && r.SkipReason == ""
 }
 
 // newID returns the id of a request with these first messages: the time of the oldest, or the next one that is free.

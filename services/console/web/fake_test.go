@@ -170,7 +170,7 @@ func (h reconciliationOf) Audit(_ context.Context, r *v1.AuditRequest) (*v1.Audi
 }
 
 func (h reconciliationOf) Sweep(_ context.Context, r *v1.SweepRequest) (*v1.SweepResponse, error) {
-	return answer(h.f, r, &v1.SweepResponse{FoundRequestIds: []int64{31}, ProcoreCalls: 4, LeftAlone: []string{"request 32 is older than since"}})
+	return answer(h.f, r, &v1.SweepResponse{FoundRequestIds: []int64{31}, ProcoreCalls: 4, Skipped: []string{"request 32 is older than since"}})
 }
 
 const acme = 598134325841112

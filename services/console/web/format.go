@@ -127,7 +127,7 @@ func labelOf(labels map[string]string) func(string) string {
 }
 
 var (
-	stateLabel = labelOf(map[string]string{"attention": "needs attention", "open": "in progress", "succeeded": "done", "ignored": "left alone"})
+	stateLabel = labelOf(map[string]string{"attention": "needs attention", "open": "in progress", "succeeded": "done", "ignored": "not processed"})
 	deadLabel  = labelOf(map[string]string{"interrupted": "replay interrupted"})
 	causeLabel = labelOf(map[string]string{"tenant-data": "data of the company", "erp": "the ERP", "procore": "Procore", "limits": "limits", "ours": "Tieback itself"})
 	classLabel = labelOf(map[string]string{"closed": "closed", "dead-letter": "dead letter", "at-work": "in progress"})

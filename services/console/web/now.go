@@ -306,7 +306,7 @@ var actions = map[string]action{
 			if failing := res.GetFailingDeliveries(); failing > 0 {
 				n.Lines = append(n.Lines, noticeLine{Text: plural(failing, "delivery fails", "deliveries fail") + " at Procore."})
 			}
-			for _, text := range append(res.GetLeftAlone(), res.GetNotes()...) {
+			for _, text := range append(res.GetSkipped(), res.GetNotes()...) {
 				n.Lines = append(n.Lines, noticeLine{Text: text})
 			}
 			return n, nil

@@ -53,7 +53,7 @@ func classes() string {
 	var b strings.Builder
 	for _, c := range request.Classes {
 		mark := " "
-		if !c.Accounted() {
+		if c.NeedsAction() {
 			mark = "!"
 		}
 		fmt.Fprintf(&b, "%s %-10s %s\n", mark, c, c.Meaning())

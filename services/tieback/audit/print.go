@@ -17,7 +17,7 @@ import (
 func (f *flags) print(w io.Writer, r audit.Report) error {
 	if !f.all {
 		r.Findings = slices.DeleteFunc(slices.Clone(r.Findings), func(found audit.Finding) bool {
-			return found.Class.Accounted() && found.Class != request.InProgress && found.Class != request.Failed
+			return !found.Class.NeedsAction() && found.Class != request.InProgress && found.Class != request.Failed
 		})
 	}
 	return f.output.Print(w, r, func(w io.Writer) error { return printReport(w, r) })
@@ -59,7 +59,7 @@ func verdict(r audit.Report) string {
 	}
 	n := 0
 	for c, count := range r.Counts {
-		if !c.Accounted() {
+		if c.NeedsAction() {
 			n += count
 		}
 	}

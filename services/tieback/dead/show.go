@@ -102,9 +102,9 @@ func printDetail(w io.Writer, d dead.Detail) error {
 func printReported(w io.Writer, d dead.Detail) {
 	text := strings.Join(d.Messages, "\n")
 	switch d.Reported {
-	case request.ShownYes:
+	case request.FailureReported:
 		heading(w, "SHOWN TO THE ACCOUNTANT")
-	case request.ShownPending:
+	case request.FailureReportPending:
 		heading(w, "NOT SHOWN TO THE ACCOUNTANT YET")
 	default:
 		heading(w, "NOT SHOWN TO THE ACCOUNTANT")

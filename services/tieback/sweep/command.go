@@ -71,7 +71,7 @@ func printResult(w io.Writer, r sweep.Result) error {
 	if r.Failing > 0 {
 		fmt.Fprintf(w, "Procore is retrying %s: check that it can reach ingest.\n", terminal.Count(r.Failing, "delivery", "deliveries"))
 	}
-	printLeft(w, r.Left)
+	printSkipped(w, r.Skipped)
 	for _, n := range r.Notes {
 		fmt.Fprintf(w, "Note: %s.\n", terminal.Line(n))
 	}
@@ -86,22 +86,22 @@ func found(requests []int64) string {
 	return fmt.Sprintf("%s never arrived; published now: %v", terminal.Count(len(requests), "ERP request", "ERP requests"), requests)
 }
 
-// maxLeft is the largest number of requests left alone that are printed.
-const maxLeft = 20
+// maxSkipped is the largest number of skipped requests that are printed.
+const maxSkipped = 20
 
-func printLeft(w io.Writer, left []sweep.Left) {
-	if len(left) == 0 {
+func printSkipped(w io.Writer, skipped []sweep.Skipped) {
+	if len(skipped) == 0 {
 		return
 	}
-	fmt.Fprintf(w, "%s:\n", terminal.Count(len(left), "entry of Procore's lists is left alone", "entries of Procore's lists are left alone"))
-	for _, l := range left[:min(len(left), maxLeft)] {
+	fmt.Fprintf(w, "%s:\n", terminal.Count(len(skipped), "entry of Procore's lists is not processed", "entries of Procore's lists are not processed"))
+	for _, l := range skipped[:min(len(skipped), maxSkipped)] {
 		request := "without an id"
 		if l.Request != 0 {
 			request = fmt.Sprint(l.Request)
 		}
 		fmt.Fprintf(w, "  ERP request %s: %s.\n", request, terminal.Line(l.Why))
 	}
-	if n := len(left) - maxLeft; n > 0 {
+	if n := len(skipped) - maxSkipped; n > 0 {
 		fmt.Fprintf(w, "  and %d more; -o json lists all.\n", n)
 	}
 }

@@ -2267,8 +2267,8 @@ type OutcomeStep struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	CloseOuts     []*CloseOut            `protobuf:"bytes,1,rep,name=close_outs,json=closeOuts,proto3" json:"close_outs,omitempty"`
 	DeadLettered  bool                   `protobuf:"varint,2,opt,name=dead_lettered,json=deadLettered,proto3" json:"dead_lettered,omitempty"`
-	Expired       bool                   `protobuf:"varint,3,opt,name=expired,proto3" json:"expired,omitempty"` // the deadline passed first
-	Left          string                 `protobuf:"bytes,4,opt,name=left,proto3" json:"left,omitempty"`        // why it was not processed; "": it was
+	Expired       bool                   `protobuf:"varint,3,opt,name=expired,proto3" json:"expired,omitempty"`                        // the deadline passed first
+	SkipReason    string                 `protobuf:"bytes,4,opt,name=skip_reason,json=skipReason,proto3" json:"skip_reason,omitempty"` // why the request was not processed: "older", or its status in Procore; "": it was processed
 	ProcoreCalls  int32                  `protobuf:"varint,5,opt,name=procore_calls,json=procoreCalls,proto3" json:"procore_calls,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2325,9 +2325,9 @@ func (x *OutcomeStep) GetExpired() bool {
 	return false
 }
 
-func (x *OutcomeStep) GetLeft() string {
+func (x *OutcomeStep) GetSkipReason() string {
 	if x != nil {
-		return x.Left
+		return x.SkipReason
 	}
 	return ""
 }
@@ -5901,7 +5901,7 @@ type SweepResponse struct {
 	FoundRequestIds        []int64                `protobuf:"varint,1,rep,packed,name=found_request_ids,json=foundRequestIds,proto3" json:"found_request_ids,omitempty"` // published
 	ClosedRequestDetailIds []int64                `protobuf:"varint,2,rep,packed,name=closed_request_detail_ids,json=closedRequestDetailIds,proto3" json:"closed_request_detail_ids,omitempty"`
 	FailingDeliveries      int32                  `protobuf:"varint,3,opt,name=failing_deliveries,json=failingDeliveries,proto3" json:"failing_deliveries,omitempty"`
-	LeftAlone              []string               `protobuf:"bytes,4,rep,name=left_alone,json=leftAlone,proto3" json:"left_alone,omitempty"` // one line for each request
+	Skipped                []string               `protobuf:"bytes,4,rep,name=skipped,proto3" json:"skipped,omitempty"` // requests in Procore's lists that are not processed, one line each
 	ProcoreCalls           int32                  `protobuf:"varint,5,opt,name=procore_calls,json=procoreCalls,proto3" json:"procore_calls,omitempty"`
 	Notes                  []string               `protobuf:"bytes,6,rep,name=notes,proto3" json:"notes,omitempty"`
 	unknownFields          protoimpl.UnknownFields
@@ -5959,9 +5959,9 @@ func (x *SweepResponse) GetFailingDeliveries() int32 {
 	return 0
 }
 
-func (x *SweepResponse) GetLeftAlone() []string {
+func (x *SweepResponse) GetSkipped() []string {
 	if x != nil {
-		return x.LeftAlone
+		return x.Skipped
 	}
 	return nil
 }
@@ -6194,13 +6194,14 @@ const file_tieback_operator_v1_operator_proto_rawDesc = "" +
 	"\breceived\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\breceived\"J\n" +
 	"\tEventStep\x12#\n" +
 	"\rpayload_bytes\x18\x01 \x01(\x03R\fpayloadBytes\x12\x18\n" +
-	"\apayload\x18\x02 \x01(\tR\apayload\"\xc3\x01\n" +
+	"\apayload\x18\x02 \x01(\tR\apayload\"\xd0\x01\n" +
 	"\vOutcomeStep\x12<\n" +
 	"\n" +
 	"close_outs\x18\x01 \x03(\v2\x1d.tieback.operator.v1.CloseOutR\tcloseOuts\x12#\n" +
 	"\rdead_lettered\x18\x02 \x01(\bR\fdeadLettered\x12\x18\n" +
-	"\aexpired\x18\x03 \x01(\bR\aexpired\x12\x12\n" +
-	"\x04left\x18\x04 \x01(\tR\x04left\x12#\n" +
+	"\aexpired\x18\x03 \x01(\bR\aexpired\x12\x1f\n" +
+	"\vskip_reason\x18\x04 \x01(\tR\n" +
+	"skipReason\x12#\n" +
 	"\rprocore_calls\x18\x05 \x01(\x05R\fprocoreCalls\"\xee\x01\n" +
 	"\bCloseOut\x12*\n" +
 	"\x11request_detail_id\x18\x01 \x01(\x03R\x0frequestDetailId\x12\x16\n" +
@@ -6516,13 +6517,12 @@ const file_tieback_operator_v1_operator_proto_rawDesc = "" +
 	"\x03why\x18\v \x01(\tR\x03why\"-\n" +
 	"\fSweepRequest\x12\x1d\n" +
 	"\n" +
-	"company_id\x18\x01 \x01(\x03R\tcompanyId\"\xff\x01\n" +
+	"company_id\x18\x01 \x01(\x03R\tcompanyId\"\xfa\x01\n" +
 	"\rSweepResponse\x12*\n" +
 	"\x11found_request_ids\x18\x01 \x03(\x03R\x0ffoundRequestIds\x129\n" +
 	"\x19closed_request_detail_ids\x18\x02 \x03(\x03R\x16closedRequestDetailIds\x12-\n" +
-	"\x12failing_deliveries\x18\x03 \x01(\x05R\x11failingDeliveries\x12\x1d\n" +
-	"\n" +
-	"left_alone\x18\x04 \x03(\tR\tleftAlone\x12#\n" +
+	"\x12failing_deliveries\x18\x03 \x01(\x05R\x11failingDeliveries\x12\x18\n" +
+	"\askipped\x18\x04 \x03(\tR\askipped\x12#\n" +
 	"\rprocore_calls\x18\x05 \x01(\x05R\fprocoreCalls\x12\x14\n" +
 	"\x05notes\x18\x06 \x03(\tR\x05notes*Q\n" +
 	"\x05Order\x12\x15\n" +

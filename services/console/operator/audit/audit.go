@@ -54,7 +54,7 @@ type Finding struct {
 // facts are what is known of a request.
 type facts struct {
 	timeline *request.Timeline // nil: the streams hold nothing of it
-	procore  request.Procore
+	procore  request.ProcoreLists
 }
 
 // maxOrphans is the largest number of request details without an ERP request that a report lists.
@@ -171,10 +171,10 @@ func readProcore(ctx context.Context, r *erplog.Reader, all map[int64]*facts) (o
 		_, err := r.Deliveries(ctx, hook, erplog.LogAny, erplog.DeliveryMark{}, func(some []erplog.Logged) error {
 			for _, d := range some {
 				p := &factsOf(all, d.ErpRequestId).procore
-				if p.Logged != "ok" && p.Logged != "discarded" { // the entry of an earlier attempt may come later
-					p.Logged = cmp.Or(d.Outcome, "not attempted yet")
+				if p.DeliveryOutcome != "ok" && p.DeliveryOutcome != "discarded" { // the entry of an earlier attempt may come later
+					p.DeliveryOutcome = cmp.Or(d.Outcome, "not attempted yet")
 				}
-				p.Occurred = delivery.Occurred(d.Delivery)
+				p.DeliveryTime = delivery.Occurred(d.Delivery)
 			}
 			return nil
 		})
@@ -210,7 +210,7 @@ func noteRetention(ctx context.Context, b *bus.Bus, o Options, now time.Time, re
 func (report *Report) judge(ctx context.Context, b *bus.Bus, rules request.Rules, all map[int64]*facts, now time.Time) error {
 	report.Accounted = true
 	for id, f := range all {
-		found := Finding{Request: id, Type: "_", Clicked: f.timeline.CreatedBy(f.procore), Listed: f.procore.Logged != "" || len(f.procore.Details) > 0}
+		found := Finding{Request: id, Type: "_", Clicked: f.timeline.CreatedAt(f.procore), Listed: f.procore.DeliveryOutcome != "" || len(f.procore.Details) > 0}
 		if found.Clicked.Before(report.Since) || !found.Clicked.Before(report.Until) {
 			continue
 		}
@@ -229,7 +229,7 @@ func (report *Report) judge(ctx context.Context, b *bus.Bus, rules request.Rules
 		}
 		report.Requests++
 		report.Counts[found.Class]++
-		report.Accounted = report.Accounted && found.Class.Accounted()
+		report.Accounted = report.Accounted && !found.Class.NeedsAction()
 		if !found.Listed {
 			report.Unlisted++
 		}

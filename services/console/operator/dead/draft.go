@@ -97,7 +97,7 @@ func encode(on bus.Subject, original, edited []byte) ([]byte, error) {
 	if on.Kind == bus.Event {
 		return encodeEvent(on, original, edited)
 	}
-	m := request.Blank(on.Kind)
+	m := request.NewMessage(on.Kind)
 	if err := protojson.Unmarshal(edited, m); err != nil {
 		return nil, err
 	}
@@ -172,7 +172,7 @@ func (d *Draft) sameTime(message []byte) error {
 
 // created returns the time at which Procore created the request of a message.
 func created(s bus.Subject, data []byte) *timestamppb.Timestamp {
-	m := request.Blank(s.Kind)
+	m := request.NewMessage(s.Kind)
 	_ = proto.Unmarshal(data, m) // it was checked
 	switch m := m.(type) {
 	case *tiebackv1.Delivery:

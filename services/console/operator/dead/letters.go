@@ -90,16 +90,16 @@ func Stored(r *tiebackv1.Resolution) StoredResolution {
 // Detail is a dead letter with its message and the history of its request.
 type Detail struct {
 	Letter
-	Stream         string          `json:"stream"`          // of the failed message
-	StreamSequence uint64          `json:"stream_sequence"` // of the failed message
-	Message        json.RawMessage `json:"message"`         // an event's payload, or the fields of another message; null if it is malformed
-	Text           string          `json:"message_text"`    // the same for people; a quoted string if it is malformed
-	Replayable     bool            `json:"replayable"`      // unchanged
-	Why            string          `json:"why,omitempty"`   // why it can't be replayed unchanged
-	Reported       request.Shown   `json:"reported_to_accountant"`
-	Messages       []string        `json:"reported_messages"` // that Procore shows, or will show
-	History        []HistoryStep   `json:"history"`           // of the request, oldest first
-	Runs           []Run           `json:"runs"`
+	Stream         string                `json:"stream"`          // of the failed message
+	StreamSequence uint64                `json:"stream_sequence"` // of the failed message
+	Message        json.RawMessage       `json:"message"`         // an event's payload, or the fields of another message; null if it is malformed
+	Text           string                `json:"message_text"`    // the same for people; a quoted string if it is malformed
+	Replayable     bool                  `json:"replayable"`      // unchanged
+	Why            string                `json:"why,omitempty"`   // why it can't be replayed unchanged
+	Reported       request.FailureReport `json:"reported_to_accountant"`
+	Messages       []string              `json:"reported_messages"` // that Procore shows, or will show
+	History        []HistoryStep         `json:"history"`           // of the request, oldest first
+	Runs           []Run                 `json:"runs"`
 }
 
 // HistoryStep is a message of the request.
@@ -138,12 +138,12 @@ func Show(ctx context.Context, b *bus.Bus, id uint64) (Detail, error) {
 		out.Message = json.RawMessage(text)
 	}
 	steps := request.Steps(messages)
-	reported, shown := request.ShownOf(d, steps)
+	reported, shown := request.FailureReportOf(d, steps)
 	out.Reported, out.Messages = reported, append(out.Messages, shown...)
 	for _, s := range steps {
 		out.History = append(out.History, HistoryStep{At: s.At.UTC(), Kind: s.Kind, Run: s.Run, Subject: s.Subject, Sequence: s.Sequence, Text: s.Text()})
 	}
-	for _, s := range request.Of(d.ErpRequestId, messages, 0).RunStates() {
+	for _, s := range request.TimelineOf(d.ErpRequestId, messages, 0).RunStates() {
 		out.Runs = append(out.Runs, Run{Run: s.Run, At: s.At.UTC(), Text: s.Text})
 	}
 	return out, nil

@@ -84,7 +84,7 @@ func text(s bus.Subject, data []byte) string {
 			raw = e.Payload
 		}
 	default:
-		if m := request.Blank(s.Kind); proto.Unmarshal(data, m) == nil && len(data) > 0 {
+		if m := request.NewMessage(s.Kind); proto.Unmarshal(data, m) == nil && len(data) > 0 {
 			raw, _ = protojson.Marshal(m) // on error, raw is empty and the result is quoted
 		}
 	}

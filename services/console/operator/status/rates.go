@@ -91,10 +91,10 @@ func (v *reading) recent(ctx context.Context, k bus.Kind) (bus.Scan, error) {
 	return scan, err
 }
 
-// addReport counts how an event ended. A request that was left alone has neither succeeded nor failed.
+// addReport counts how an event ended. A request that was not processed has neither succeeded nor failed.
 func (v *reading) addReport(m bus.Message) {
 	r, ok := request.ParseReport(m)
-	if !ok || r.Left != "" {
+	if !ok || r.SkipReason != "" {
 		return
 	}
 	v.mu.Lock()

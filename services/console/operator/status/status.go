@@ -136,7 +136,7 @@ func New(b *bus.Bus, o Options) *Reader {
 	o.Window, o.TroubleAfter = cmp.Or(o.Window, time.Minute), cmp.Or(o.TroubleAfter, time.Minute)
 	o.MaxUnfinished, o.MaxRecent, o.MaxDeadLetters = cmp.Or(o.MaxUnfinished, 20_000), cmp.Or(o.MaxRecent, 10_000), cmp.Or(o.MaxDeadLetters, 100_000)
 	counter := request.NewCounter(b)
-	counter.Newest = uint64(o.MaxDeadLetters) //nolint:gosec // a positive number
+	counter.Limit = uint64(o.MaxDeadLetters) //nolint:gosec // a positive number
 	return &Reader{Options: o, bus: b, deadLetters: counter}
 }
 

@@ -9,9 +9,9 @@ import (
 type Outcome struct {
 	CloseOuts    []CloseOut `json:"close_outs"`
 	DeadLettered bool       `json:"dead_lettered"`
-	Expired      bool       `json:"expired"`        // the deadline passed first
-	Left         string     `json:"left,omitempty"` // why it was not processed: older, or the status of its request details in Procore; "" if it was processed
-	Calls        int32      `json:"procore_calls"`  // for this event alone, by the last attempt
+	Expired      bool       `json:"expired"`               // the deadline passed first
+	SkipReason   string     `json:"skip_reason,omitempty"` // why it was not processed: older, or the status of its request details in Procore; "" if it was processed
+	Calls        int32      `json:"procore_calls"`         // for this event alone, by the last attempt
 }
 
 // CloseOut closes one request detail, after its marks are made. If Procore refuses a mark, the close-out is failed.
@@ -57,7 +57,7 @@ type Transaction struct {
 }
 
 func outcomeOf(o *tiebackv1.Outcome) *Outcome {
-	t := &Outcome{CloseOuts: []CloseOut{}, DeadLettered: o.DeadLettered, Expired: o.Expired, Left: o.Left, Calls: o.ProcoreCalls}
+	t := &Outcome{CloseOuts: []CloseOut{}, DeadLettered: o.DeadLettered, Expired: o.Expired, SkipReason: o.SkipReason, Calls: o.ProcoreCalls}
 	for _, c := range o.CloseOuts {
 		t.CloseOuts = append(t.CloseOuts, closeOutOf(c))
 	}

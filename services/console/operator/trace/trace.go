@@ -53,7 +53,7 @@ func Read(ctx context.Context, b *bus.Bus, o Options) (Trace, error) {
 		r.unread("the stream "+bus.Event.Stream(), err)
 	}
 	r.read(messages, kept)
-	var p request.Procore
+	var p request.ProcoreLists
 	if o.Procore != nil {
 		p.Details = r.askProcore(ctx)
 	}
@@ -80,7 +80,7 @@ func (r *reader) unread(what string, err error) {
 
 // read fills the trace from messages.
 func (r *reader) read(messages []bus.Message, kept time.Duration) {
-	r.timeline = request.Of(r.Options.Request, messages, kept)
+	r.timeline = request.TimelineOf(r.Options.Request, messages, kept)
 	r.Type = r.timeline.Type
 	r.Category = string(bus.For(bus.Event, r.Type, 0, 0).Category)
 	if at := r.timeline.Created; !at.IsZero() {

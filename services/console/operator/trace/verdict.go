@@ -11,7 +11,7 @@ import (
 
 // conclude sets the class, as in an audit, and the verdict in one sentence.
 func (r *reader) conclude(now time.Time) {
-	r.Class, r.Accounted = r.verdict.Class, r.verdict.Class.Accounted()
+	r.Class, r.Accounted = r.verdict.Class, !r.verdict.Class.NeedsAction()
 	var parts []string
 	switch {
 	case len(r.Steps) == 0:
@@ -25,7 +25,7 @@ func (r *reader) conclude(now time.Time) {
 			parts = append(parts, "it should have been done by now: see the log of "+r.Current.Stage)
 		}
 	default:
-		parts = append(parts, cmp.Or(r.verdict.Ended, "how it ended is not recorded here"))
+		parts = append(parts, cmp.Or(r.verdict.EndText, "how it ended is not recorded here"))
 	}
 	if r.Class == request.Mismatch {
 		parts = append(parts, fmt.Sprintf("but Procore shows request details %v open: see tieback audit --help", r.verdict.Open))

@@ -81,9 +81,9 @@ func TestVerdicts(t *testing.T) {
 		r := &reader{Options: Options{Request: 12}}
 		r.read(c.messages, 0)
 		now := clicked.Add(time.Hour)
-		r.verdict = r.timeline.Verdict(request.Rules{Deadlines: request.Deadlines{Interactive: 15 * time.Minute}}, request.Procore{Details: c.details}, now)
+		r.verdict = r.timeline.Verdict(request.Rules{Deadlines: request.Deadlines{Interactive: 15 * time.Minute}}, request.ProcoreLists{Details: c.details}, now)
 		r.conclude(now)
-		if r.Class != c.class || r.Accounted != c.class.Accounted() {
+		if r.Class != c.class || r.Accounted == c.class.NeedsAction() {
 			t.Errorf("%s: class %s, want %s", c.name, r.Class, c.class)
 		}
 		for _, want := range c.want {

@@ -29,7 +29,7 @@ func (w *world) connectedNow() {
 
 // Requests from before a company was connected arrive late by webhook and are in Procore's lists. They are recorded, neither
 // fetched nor processed, and not reported to Procore.
-func TestRequestsOlderThanSinceAreLeftAlone(t *testing.T) {
+func TestRequestsOlderThanSinceAreNotProcessed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{})
 	old := w.vendors(3) // ingest does not run yet: Procore retries
@@ -49,7 +49,7 @@ func TestRequestsOlderThanSinceAreLeftAlone(t *testing.T) {
 		}
 	}
 	r := l.sweep(l.sweeper())
-	if len(r.Left) != len(old) || len(r.Found)+len(r.Closed) != 0 || !strings.Contains(r.Left[0].Why, "older than the company's since") {
+	if len(r.Skipped) != len(old) || len(r.Found)+len(r.Closed) != 0 || !strings.Contains(r.Skipped[0].Why, "the company's setting \"since\"") {
 		t.Errorf("the sweep: %+v", r)
 	}
 	if a := l.audit(); !a.Accounted || a.Counts[request.Older] != len(old) || a.Counts[request.Success] != 1 {
@@ -76,7 +76,7 @@ func TestSweepBringsInNothingOlderThanSince(t *testing.T) {
 		t.Errorf("the audit before: %v", a.Counts)
 	}
 	r := l.sweep(l.sweeper())
-	if len(r.Left) != 2*len(old) || len(r.Found) != 1 || r.Found[0] != fresh { // a delivery and a request detail for each
+	if len(r.Skipped) != 2*len(old) || len(r.Found) != 1 || r.Found[0] != fresh { // a delivery and a request detail for each
 		t.Errorf("the sweep: %+v", r)
 	}
 	w.succeeded(fresh)
@@ -95,7 +95,7 @@ func TestSweepBringsInNoRejectedRequest(t *testing.T) {
 		w.must(w.sandbox.Reject(requests[i], status))
 	}
 	r := l.sweep(l.sweeper())
-	if len(r.Left) != 3 || len(r.Found) != 1 || r.Found[0] != requests[3] {
+	if len(r.Skipped) != 3 || len(r.Found) != 1 || r.Found[0] != requests[3] {
 		t.Errorf("the sweep: %+v", r)
 	}
 	w.succeeded(requests[3])
@@ -132,7 +132,7 @@ func TestRequestRejectedWhileERPIsDownIsNotBooked(t *testing.T) {
 	away.Store(false)
 	w.succeeded(on)
 	w.closedHere(off)
-	w.leftAlone(l, off)
+	w.notProcessed(l, off)
 	if booked := len(w.sound(l.Ledger, firstCompany, ledger.Vendor)); booked != 1 {
 		t.Errorf("%d vendors are booked, want 1", booked)
 	}
@@ -142,7 +142,7 @@ func TestRequestRejectedWhileERPIsDownIsNotBooked(t *testing.T) {
 }
 
 // A request is rejected before it is reported as in progress. Procore refuses that report, which settles the request.
-func TestRequestRejectedBeforeInProgressIsLeftAlone(t *testing.T) {
+func TestRequestRejectedBeforeInProgressIsNotProcessed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{slow: 200 * time.Millisecond})
 	w.down()
@@ -150,7 +150,7 @@ func TestRequestRejectedBeforeInProgressIsLeftAlone(t *testing.T) {
 	request := w.press("create_vendor")
 	w.must(w.sandbox.Reject(request, ""))
 	w.closedHere(request)
-	w.leftAlone(l, request)
+	w.notProcessed(l, request)
 }
 
 // unreachable is an ERP in which lookups fail too.
@@ -193,8 +193,8 @@ func (w *world) triedAgain(l *line, n uint64) {
 	}
 }
 
-// leftAlone checks that a rejected request is unchanged and has no dead letter.
-func (w *world) leftAlone(l *line, clicked int64) {
+// notProcessed checks that a rejected request is unchanged and has no dead letter.
+func (w *world) notProcessed(l *line, clicked int64) {
 	w.Helper()
 	if r, _ := w.sandbox.Request(clicked); r.Details[0].Status != sandbox.Rejected || w.isDead(clicked) {
 		w.Errorf("request %d: %+v, dead-lettered: %v", clicked, r.Details, w.isDead(clicked))
@@ -218,7 +218,7 @@ func TestLateRequestThatWasRejectedIsNotBooked(t *testing.T) {
 	l = w.runWith(services{"sweep": nil})
 	w.succeeded(on)
 	w.closedHere(off)
-	w.leftAlone(l, off)
+	w.notProcessed(l, off)
 	if n := w.sandbox.Counts()[asks]; n != 2 {
 		t.Errorf("%d calls ask about 2 request details", n)
 	}
