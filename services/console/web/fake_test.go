@@ -29,6 +29,7 @@ func ago(d time.Duration) *timestamppb.Timestamp { return timestamppb.New(at.Add
 
 // fake answers prepared messages, and records what it is asked. It checks no role: the pages' own checks are under test.
 type fake struct {
+	more     bool // a list has a next page
 	mu       sync.Mutex
 	asked    []proto.Message
 	err      error
@@ -92,7 +93,7 @@ func (h overviewOf) GetOverview(_ context.Context, r *v1.GetOverviewRequest) (*v
 
 func (h requestsOf) ListRequests(_ context.Context, r *v1.ListRequestsRequest) (*v1.ListRequestsResponse, error) {
 	res := &v1.ListRequestsResponse{Requests: h.f.rows, IndexedUntil: ago(2 * time.Second)}
-	if len(h.f.rows) >= 50 && r.GetPageToken() == "" {
+	if (len(h.f.rows) >= 50 || h.f.more) && r.GetPageToken() == "" {
 		res.NextPageToken = "next/+token"
 	}
 	return answer(h.f, r, res)

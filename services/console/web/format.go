@@ -25,7 +25,7 @@ import (
 var funcs = template.FuncMap{
 	"asset": asset, "label": typeLabel, "state": stateLabel, "cut": cut, "span": span, "spark": spark, "count": count, "rate": rate, "waiting": waiting,
 	"lines": diffLines, "company": companyName, "join": strings.Join, "query": withQuery, "percent": percent, "plural": plural, "cause": causeLabel, "zones": func() []string { return zones },
-	"sentence": sentence, "visible": visible, "stateOfDead": deadLabel, "class": classLabel, "source": sourceLabel, "dict": dict, "add": func(a, b int) int { return a + b }, "stage": stageLabel, "kind": func(kind string) string { return strings.ReplaceAll(kind, "_", " ") },
+	"sentence": sentence, "visible": visible, "stateOfDead": deadLabel, "class": classLabel, "source": sourceLabel, "dict": dict, "add": func(a, b int) int { return a + b }, "stage": stageLabel, "title": stepTitle, "run": stepRun,
 }
 
 // dict returns the arguments of a template, of names and values.
@@ -101,12 +101,50 @@ func sentence(text string) string {
 	if text == "" {
 		return ""
 	}
-	r, n := utf8.DecodeRuneInString(text)
-	text = string(unicode.ToUpper(r)) + text[n:]
+	text = sentenceCase(text)
 	if strings.ContainsAny(text[len(text)-1:], ".!?") {
 		return text
 	}
 	return text + "."
+}
+
+// sentenceCase returns text with a capital letter.
+func sentenceCase(text string) string {
+	r, n := utf8.DecodeRuneInString(text)
+	if n == 0 {
+		return ""
+	}
+	return string(unicode.ToUpper(r)) + text[n:]
+}
+
+// stepTitle says what a step of a request is. Its details are shown below it.
+func stepTitle(s *v1.Step) string {
+	switch {
+	case s.GetDelivery() != nil && s.GetDelivery().GetEventId() == "":
+		return "Found by a sweep"
+	case s.GetDelivery() != nil:
+		return "Webhook received"
+	case s.GetEvent() != nil:
+		return "Fetched from Procore"
+	case s.GetOutcome() != nil && s.GetKind() == "closed":
+		return "Reported to Procore"
+	case s.GetOutcome() != nil:
+		return "Processed by " + stageLabel(s.GetBy())
+	case s.GetDeadLetter() != nil:
+		return "Given up by " + stageLabel(s.GetDeadLetter().GetStage())
+	case s.GetResolution() != nil:
+		return sentenceCase(s.GetResolution().GetAction())
+	}
+	return cut(2000, s.GetText())
+}
+
+// stepRun says to which run of the request a step belongs; "": the first.
+func stepRun(s *v1.Step) string {
+	run := s.GetRun()
+	if run != "" && strings.Trim(run, "0123456789") == "" {
+		return "replay of dead letter " + run
+	}
+	return cut(40, run)
 }
 
 // typeLabel returns an event type in words.
@@ -128,7 +166,7 @@ func labelOf(labels map[string]string) func(string) string {
 
 var (
 	stateLabel = labelOf(map[string]string{"attention": "needs attention", "open": "in progress", "succeeded": "done", "ignored": "not processed"})
-	deadLabel  = labelOf(map[string]string{"interrupted": "replay interrupted"})
+	deadLabel  = labelOf(map[string]string{"open": "unresolved", "interrupted": "replay interrupted"})
 	causeLabel = labelOf(map[string]string{"tenant-data": "data of the company", "erp": "the ERP", "procore": "Procore", "limits": "limits", "ours": "Tieback itself"})
 	classLabel = labelOf(map[string]string{"closed": "closed", "dead-letter": "dead letter", "at-work": "in progress"})
 	waiting    = labelOf(map[string]string{"erp": "the ERP", "procore": "Procore", "quota": "Procore’s limits", "person": "a person"})

@@ -100,8 +100,9 @@ func (f filter) requests() *v1.ListRequestsRequest {
 type requestList struct {
 	Filter   filter
 	Requests []*v1.RequestRow
-	Next     string
-	First    bool // the first page
+	Size     int    // requests on a full page
+	Next     string // the next page; there can be one after a page that is not full: a search reads a part of the index at a time
+	First    bool   // the first page
 	Until    *timestamppb.Timestamp
 	CSV      string
 }
@@ -120,7 +121,7 @@ func (s *site) listRequests(c *call) error {
 		return err
 	}
 	return c.render(http.StatusOK, "requests", "requests", "Requests", requestList{
-		Filter: f, Requests: copied(res).GetRequests(), Next: res.GetNextPageToken(), First: req.GetPageToken() == "", Until: res.GetIndexedUntil(),
+		Filter: f, Requests: copied(res).GetRequests(), Size: requestPage, Next: res.GetNextPageToken(), First: req.GetPageToken() == "", Until: res.GetIndexedUntil(),
 		CSV: withQuery("/requests.csv", c.r.URL.Query(), "after", "", "done", "", "tz", ""),
 	})
 }
@@ -299,16 +300,13 @@ func (s *site) audit(c *call) error {
 	if err != nil {
 		return err
 	}
-	if f.Company == "" && f.Since == "" {
+	if f.Since == "" {
 		at := s.now().In(c.zone)
 		f.Since = at.AddDate(0, 0, -1).Format("2006-01-02T15:04")
 		return c.render(http.StatusOK, "audit", "audit", "Audit", auditData{Filter: f})
 	}
 	if f.company == nil {
 		return invalid("choose a company")
-	}
-	if f.since == nil {
-		return invalid("give the time From")
 	}
 	res, err := s.api.Reconciliation.Audit(c.r.Context(), &v1.AuditRequest{CompanyId: f.company[0], Since: f.since, Until: f.until})
 	if err != nil {

@@ -496,7 +496,7 @@ func TestErrors(t *testing.T) {
 			}
 		}
 	}
-	for _, path := range []string{"/requests/x/1", "/requests/7/0", "/dead/-1", "/companies/acme", "/companies/7/destroy", "/requests?company=acme", "/requests?since=yesterday", "/requests?since=2026-11-30T00:00&until=2026-11-29T00:00", "/audit?company=7", "/dead/replay?id=x", "/requests?a=%zz"} {
+	for _, path := range []string{"/requests/x/1", "/requests/7/0", "/dead/-1", "/companies/acme", "/companies/7/destroy", "/requests?company=acme", "/requests?since=yesterday", "/requests?since=2026-11-30T00:00&until=2026-11-29T00:00", "/audit?since=2026-11-29T00:00", "/dead/replay?id=x", "/requests?a=%zz"} {
 		if w := visit(t, pages(busy()), operator, http.MethodGet, path, nil); w.Code != 404 && w.Code != 400 {
 			t.Errorf("%s: %d", path, w.Code)
 		}
@@ -646,5 +646,40 @@ func TestAnswersAreNotChanged(t *testing.T) {
 	}
 	if !proto.Equal(before, f.overview) {
 		t.Error("an answer was changed")
+	}
+}
+
+// A page that is not full can have a next one: the index searches a part of the history at a time.
+func TestSearchFurtherBack(t *testing.T) {
+	f := busy()
+	f.more = true
+	if page := visit(t, pages(f), operator, http.MethodGet, "/requests?text=alpha", nil).Body.String(); !strings.Contains(page, "Search further back") {
+		t.Error("a short page offers no further search")
+	}
+	f.rows = nil
+	if page := visit(t, pages(f), operator, http.MethodGet, "/requests?text=alpha", nil).Body.String(); !strings.Contains(page, "No request matches so far") {
+		t.Error("an empty page says that the search has ended")
+	}
+}
+
+func TestStepTitle(t *testing.T) {
+	for want, step := range map[string]*v1.Step{
+		"Webhook received":      {Message: &v1.Step_Delivery{Delivery: &v1.DeliveryStep{EventId: "01M8"}}},
+		"Found by a sweep":      {Message: &v1.Step_Delivery{Delivery: &v1.DeliveryStep{}}},
+		"Fetched from Procore":  {Message: &v1.Step_Event{Event: &v1.EventStep{}}},
+		"Processed by export":   {Kind: "outcome", By: "export", Message: &v1.Step_Outcome{Outcome: &v1.OutcomeStep{}}},
+		"Reported to Procore":   {Kind: "closed", By: "status-reporter", Message: &v1.Step_Outcome{Outcome: &v1.OutcomeStep{}}},
+		"Given up by export":    {Message: &v1.Step_DeadLetter{DeadLetter: &v1.DeadLetterStep{Stage: "export"}}},
+		"Replayed":              {Message: &v1.Step_Resolution{Resolution: &v1.ResolutionStep{Action: "replayed"}}},
+		"a message without one": {Text: "a message without one"},
+	} {
+		if got := stepTitle(step); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	for run, want := range map[string]string{"": "", "42": "replay of dead letter 42", "swept": "swept"} {
+		if got := stepRun(&v1.Step{Run: run}); got != want {
+			t.Errorf("run %q: %q, want %q", run, got, want)
+		}
 	}
 }
