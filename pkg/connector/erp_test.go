@@ -105,11 +105,11 @@ type generations struct {
 }
 
 func (l *generations) Generation(_ context.Context, _ int64, _ string, id int64) (order.Key, error) {
-	life := l.ended[id]
+	generation := l.ended[id]
 	if l.during != nil {
 		l.during(l)
 	}
-	return life, nil
+	return generation, nil
 }
 
 func (l *generations) NextGeneration(_ context.Context, _ int64, _ string, id int64, request order.Key) error {
@@ -150,10 +150,10 @@ func book(t *testing.T, e *ERP, asked RequestRef, r *tiebackv1.Record) string {
 	return b.OriginId
 }
 
-func refused(t *testing.T, err error, says string) {
+func refused(t *testing.T, err error, text string) {
 	t.Helper()
-	if fault.ClassOf(err) != fault.Permanent || !strings.Contains(fault.UserMessage(err, ""), says) {
-		t.Errorf("%v: want a permanent error that says %q", err, says)
+	if fault.ClassOf(err) != fault.Permanent || !strings.Contains(fault.UserMessage(err, ""), text) {
+		t.Errorf("%v: want a permanent error that contains %q", err, text)
 	}
 }
 
@@ -167,7 +167,7 @@ func TestBookLooksUpALostAnswer(t *testing.T) {
 	}{
 		{"it was booked", func(b *books) { b.after = once("put", lost) }, "put find"},
 		{"it was not", func(b *books) { b.before = once("put", lost) }, "put find put"},
-		{"an error nobody classed is a lost answer", func(b *books) { b.after = once("put", errors.New("EOF")) }, "put find"},
+		{"an unclassified error is a lost answer", func(b *books) { b.after = once("put", errors.New("EOF")) }, "put find"},
 	} {
 		b, _, e := world()
 		tt.script(b)
@@ -304,7 +304,7 @@ func TestRecordDeletedInTheERPIsBookedAgain(t *testing.T) {
 	b.gone = map[string]bool{"V-1": true}
 	again := book(t, e, RequestRef{Order: by(2)}, acme())
 	if again != "V-2" || l.ended[35] != by(1) || book(t, e, RequestRef{Order: by(2), Redelivered: true}, acme()) != again || len(b.booked) != 2 {
-		t.Errorf("%s, life %s, %d booked", again, l.ended[35], len(b.booked))
+		t.Errorf("%s, generation %s, %d booked", again, l.ended[35], len(b.booked))
 	}
 }
 
@@ -346,7 +346,7 @@ func TestInvalidAnswersAreErrors(t *testing.T) {
 		"a change of fewer lines": func(b *books) {
 			b.answer = func(k *tiebackv1.Booking) *tiebackv1.Booking { k.LineOriginIds = []string{"x"}; return k }
 		},
-		"fewer calls than none": func(b *books) { b.caps = &tiebackv1.CapabilitiesResponse{MaxConcurrent: -1} },
+		"a negative limit of calls": func(b *books) { b.caps = &tiebackv1.CapabilitiesResponse{MaxConcurrent: -1} },
 	} {
 		b, _, e := world()
 		wrong(b)

@@ -11,7 +11,7 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// takesMoney refuses a record with a tax, a retainage or a foreign currency that the ERP does not take and
+// checkMoney refuses a record with a tax, a retainage or a foreign currency that the ERP does not take and
 // that would therefore be missing in its books. A tax or retainage of zero counts as none, unless the line
 // has a tax code. The company's own currency is not foreign.
 func (e *ERP) checkMoney(ctx context.Context, r *tiebackv1.Record) error {

@@ -1,7 +1,5 @@
 package fault
 
-import "errors"
-
 // Source is the system that caused an error.
 type Source string
 
@@ -18,20 +16,13 @@ func From(source Source, err error) error {
 	if err == nil || SourceOf(err) != "" {
 		return err
 	}
-	return &Error{
-		Class: ClassOf(err), UserMessage: UserMessage(err, ""), Field: Field(err), RetryAfter: RetryAfter(err), Source: source,
-		Reason: ReasonOf(err), Since: SinceOf(err), Err: err,
-	}
+	e := around(err)
+	e.Source = source
+	return e
 }
 
 // SourceOf returns the source of err, or "" if it is Tieback itself or unknown.
-func SourceOf(err error) Source {
-	var e *Error
-	if errors.As(err, &e) {
-		return e.Source
-	}
-	return ""
-}
+func SourceOf(err error) Source { return outermost(err).Source }
 
 // Cause is the part of the system that must be corrected.
 type Cause int

@@ -14,18 +14,18 @@ func TestCauseOf(t *testing.T) {
 		err  error
 		want Cause
 	}{
-		{"nobody said whose", plain, Ours},
+		{"without a source", plain, Ours},
 		{"a message that does not parse", New(Permanent, plain), Ours},
-		{"a payload that makes no sense", Permanentf("The vendor has no name."), TenantData},
+		{"a payload that can't be exported", Permanentf("The vendor has no name."), TenantData},
 		{"the ERP refuses a field", From(FromERP, Refused("name", "The name is taken.")), TenantData},
 		{"the ERP is down", From(FromERP, plain), ERP},
 		{"the ERP's answer was lost", From(FromERP, New(Ambiguous, plain)), ERP},
 		{"Procore refuses", From(FromProcore, Permanentf("Procore refused.")), Procore},
 		{"Procore is down", From(FromProcore, plain), Procore},
 		{"Procore's quota", From(FromProcore, Wait(time.Second, plain)), Limits},
-		{"the ERP answers none of the calls that it has", &Error{Class: Throttled, Source: FromERP, Reason: NoAnswer}, ERP},
-		{"wrapped on its way", fmt.Errorf("while exporting: %w", From(FromProcore, plain)), Procore},
-		{"the first to say it counts", From(FromERP, From(FromProcore, plain)), Procore},
+		{"the ERP is at its limit and answers no call", &Error{Class: Throttled, Source: FromERP, Reason: NoAnswer}, ERP},
+		{"wrapped by a caller", fmt.Errorf("while exporting: %w", From(FromProcore, plain)), Procore},
+		{"the innermost source counts", From(FromERP, From(FromProcore, plain)), Procore},
 	} {
 		if got := CauseOf(c.err); got != c.want {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)

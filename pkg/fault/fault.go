@@ -8,9 +8,11 @@
 package fault
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 )
 
@@ -74,31 +76,15 @@ func Wait(d time.Duration, err error) error {
 }
 
 // ClassOf returns the class of err. nil and unclassified errors are transient.
-func ClassOf(err error) Class {
-	var e *Error
-	if errors.As(err, &e) {
-		return e.Class
-	}
-	return Transient
-}
+func ClassOf(err error) Class { return outermost(err).Class }
 
 // RetryAfter returns the wait that err asks for, or 0 if there is none.
-func RetryAfter(err error) time.Duration {
-	var e *Error
-	if errors.As(err, &e) {
-		return e.RetryAfter
-	}
-	return 0
-}
+func RetryAfter(err error) time.Duration { return outermost(err).RetryAfter }
 
 // UserMessage returns the message of err for the accountant, sanitized as by Clean, or otherwise if it has
 // none.
 func UserMessage(err error, otherwise string) string {
-	var e *Error
-	if errors.As(err, &e) && e.UserMessage != "" {
-		return fit(e.UserMessage, maxError, nil)
-	}
-	return otherwise
+	return cmp.Or(fit(outermost(err).UserMessage, maxError, nil), otherwise)
 }
 
 // Stopped reports whether err only means that the caller is shutting down.
@@ -107,10 +93,27 @@ func Stopped(ctx context.Context, err error) bool {
 }
 
 // Field returns the record's field that err is about, or "" if it is the whole record or unknown.
-func Field(err error) string {
-	var e *Error
-	if errors.As(err, &e) {
-		return e.Field
+func Field(err error) string { return outermost(err).Field }
+
+// chain yields the errors with a class that err wraps, the outermost first.
+func chain(err error) iter.Seq[*Error] {
+	return func(yield func(*Error) bool) {
+		for e := (*Error)(nil); errors.As(err, &e) && yield(e); err = e.Err {
+		}
 	}
-	return ""
+}
+
+// outermost returns the first error of the chain, or one without any fields.
+func outermost(err error) *Error {
+	for e := range chain(err) {
+		return e
+	}
+	return &Error{}
+}
+
+// around returns an error with the fields of err that wraps err.
+func around(err error) *Error {
+	e := *outermost(err)
+	e.Reason, e.Since, e.Err = ReasonOf(err), SinceOf(err), err
+	return &e
 }

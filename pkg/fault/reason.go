@@ -26,15 +26,10 @@ const (
 
 // ReasonOf returns the reason of err. A network error without a reason has the reason NoAnswer.
 func ReasonOf(err error) Reason {
-	for next := err; next != nil; {
-		var e *Error
-		if !errors.As(next, &e) {
-			break
-		}
+	for e := range chain(err) {
 		if e.Reason != "" {
 			return e.Reason
 		}
-		next = e.Err
 	}
 	if unanswered(err) {
 		return NoAnswer
@@ -56,15 +51,10 @@ func unanswered(err error) bool {
 
 // SinceOf returns the time when the condition that err reports began, or the zero time if it is unknown.
 func SinceOf(err error) time.Time {
-	for next := err; next != nil; {
-		var e *Error
-		if !errors.As(next, &e) {
-			break
-		}
+	for e := range chain(err) {
 		if !e.Since.IsZero() {
 			return e.Since
 		}
-		next = e.Err
 	}
 	return time.Time{}
 }
@@ -74,7 +64,7 @@ func WithSince(since time.Time, err error) error {
 	if err == nil {
 		return nil
 	}
-	return &Error{
-		Class: ClassOf(err), UserMessage: UserMessage(err, ""), Field: Field(err), RetryAfter: RetryAfter(err), Source: SourceOf(err), Reason: ReasonOf(err), Since: since, Err: err,
-	}
+	e := around(err)
+	e.Since = since
+	return e
 }

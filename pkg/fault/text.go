@@ -1,7 +1,6 @@
 package fault
 
 import (
-	"errors"
 	"net/url"
 	"regexp"
 	"strings"
@@ -40,18 +39,13 @@ func Clean(err error, secrets ...string) error {
 	if err == nil {
 		return nil
 	}
-	var e Error
-	if known := (*Error)(nil); errors.As(err, &known) {
-		e = *known
-	}
+	e := around(err)
 	text, message, field := fit(err.Error(), maxError, secrets), fit(e.UserMessage, maxError, secrets), fit(e.Field, maxName, secrets)
 	if text == err.Error() && message == e.UserMessage && field == e.Field {
 		return err
 	}
-	return &Error{
-		Class: ClassOf(err), UserMessage: message, Field: field, RetryAfter: e.RetryAfter, Source: e.Source,
-		Reason: ReasonOf(err), Since: SinceOf(err), Err: &cleaned{text, err},
-	}
+	e.UserMessage, e.Field, e.Err = message, field, &cleaned{text, err}
+	return e
 }
 
 // cleaned is an error with a sanitized text.

@@ -18,12 +18,12 @@ type (
 // broken overrides calls of a correct driver.
 type broken struct {
 	connector.Driver
-	caps func(*tiebackv1.CapabilitiesResponse)
-	put  putFunc
-	list listFunc
-	find func(*tiebackv1.FindRequest)
-	end  func(*tiebackv1.StateResponse)
-	gone func(context.Context, *tiebackv1.RemoveRequest) error
+	caps   func(*tiebackv1.CapabilitiesResponse)
+	put    putFunc
+	list   listFunc
+	find   func(*tiebackv1.FindRequest)
+	state  func(*tiebackv1.StateResponse)
+	remove func(context.Context, *tiebackv1.RemoveRequest) error
 }
 
 func (b *broken) Capabilities(ctx context.Context, q *tiebackv1.CapabilitiesRequest) (*tiebackv1.CapabilitiesResponse, error) {
@@ -58,29 +58,29 @@ func (b *broken) Find(ctx context.Context, q *tiebackv1.FindRequest) (*tiebackv1
 
 func (b *broken) State(ctx context.Context, q *tiebackv1.StateRequest) (*tiebackv1.StateResponse, error) {
 	a, err := b.Driver.State(ctx, q)
-	if b.end != nil && a != nil {
-		b.end(a)
+	if b.state != nil && a != nil {
+		b.state(a)
 	}
 	return a, err
 }
 
 func (b *broken) Remove(ctx context.Context, q *tiebackv1.RemoveRequest) (*tiebackv1.RemoveResponse, error) {
-	if b.gone != nil {
-		if err := b.gone(ctx, q); err != nil {
+	if b.remove != nil {
+		if err := b.remove(ctx, q); err != nil {
 			return nil, err
 		}
 	}
 	return b.Driver.Remove(ctx, q)
 }
 
-// putting makes a flaw of Put.
-func putting(f func(d connector.Driver, e *erp) putFunc) func(connector.Driver, *erp) connector.Driver {
+// replacingPut makes a flaw of Put.
+func replacingPut(f func(d connector.Driver, e *erp) putFunc) func(connector.Driver, *erp) connector.Driver {
 	return func(d connector.Driver, e *erp) connector.Driver { return &broken{Driver: d, put: f(d, e)} }
 }
 
-// sending makes a flaw that changes the request of Put.
-func sending(change func(*tiebackv1.PutRequest)) func(connector.Driver, *erp) connector.Driver {
-	return putting(func(d connector.Driver, _ *erp) putFunc {
+// changingPut makes a flaw that changes the request of Put.
+func changingPut(change func(*tiebackv1.PutRequest)) func(connector.Driver, *erp) connector.Driver {
+	return replacingPut(func(d connector.Driver, _ *erp) putFunc {
 		return func(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
 			change(q)
 			return d.Put(ctx, q)
@@ -88,9 +88,9 @@ func sending(change func(*tiebackv1.PutRequest)) func(connector.Driver, *erp) co
 	})
 }
 
-// answering makes a flaw that changes the booking that Put returns.
-func answering(change func(*tiebackv1.Booking)) func(connector.Driver, *erp) connector.Driver {
-	return putting(func(d connector.Driver, _ *erp) putFunc {
+// changingBooking makes a flaw that changes the booking that Put returns.
+func changingBooking(change func(*tiebackv1.Booking)) func(connector.Driver, *erp) connector.Driver {
+	return replacingPut(func(d connector.Driver, _ *erp) putFunc {
 		return func(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
 			a, err := d.Put(ctx, q)
 			if err == nil {
@@ -101,9 +101,9 @@ func answering(change func(*tiebackv1.Booking)) func(connector.Driver, *erp) con
 	})
 }
 
-// failing makes a flaw that changes the error of Put; if change returns nil, Put returns a booking.
-func failing(change func(error) error) func(connector.Driver, *erp) connector.Driver {
-	return putting(func(d connector.Driver, _ *erp) putFunc {
+// changingError makes a flaw that changes the error of Put; if change returns nil, Put returns a booking.
+func changingError(change func(error) error) func(connector.Driver, *erp) connector.Driver {
+	return replacingPut(func(d connector.Driver, _ *erp) putFunc {
 		return func(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
 			a, err := d.Put(ctx, q)
 			if err == nil {
@@ -121,14 +121,14 @@ func failing(change func(error) error) func(connector.Driver, *erp) connector.Dr
 	})
 }
 
-// listing makes a flaw of List.
-func listing(f func(d connector.Driver) listFunc) func(connector.Driver, *erp) connector.Driver {
+// replacingList makes a flaw of List.
+func replacingList(f func(d connector.Driver) listFunc) func(connector.Driver, *erp) connector.Driver {
 	return func(d connector.Driver, _ *erp) connector.Driver { return &broken{Driver: d, list: f(d)} }
 }
 
-// telling makes a flaw that changes each page.
-func telling(change func(*tiebackv1.ListResponse)) func(connector.Driver, *erp) connector.Driver {
-	return listing(func(d connector.Driver) listFunc {
+// changingPage makes a flaw that changes each page.
+func changingPage(change func(*tiebackv1.ListResponse)) func(connector.Driver, *erp) connector.Driver {
+	return replacingList(func(d connector.Driver) listFunc {
 		return func(ctx context.Context, q *tiebackv1.ListRequest) (*tiebackv1.ListResponse, error) {
 			a, err := d.List(ctx, q)
 			if err == nil {
@@ -139,9 +139,9 @@ func telling(change func(*tiebackv1.ListResponse)) func(connector.Driver, *erp) 
 	})
 }
 
-// asking makes a flaw that changes the request of List.
-func asking(change func(*tiebackv1.ListRequest)) func(connector.Driver, *erp) connector.Driver {
-	return listing(func(d connector.Driver) listFunc {
+// changingList makes a flaw that changes the request of List.
+func changingList(change func(*tiebackv1.ListRequest)) func(connector.Driver, *erp) connector.Driver {
+	return replacingList(func(d connector.Driver) listFunc {
 		return func(ctx context.Context, q *tiebackv1.ListRequest) (*tiebackv1.ListResponse, error) {
 			change(q)
 			return d.List(ctx, q)

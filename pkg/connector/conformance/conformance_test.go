@@ -47,7 +47,7 @@ var _ connector.Driver = (*memory)(nil)
 func TestHangingConnectorDoesNotBlockTheRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		hangs := flaw{driver: putting(func(d connector.Driver, _ *erp) putFunc {
+		hangs := flaw{driver: replacingPut(func(d connector.Driver, _ *erp) putFunc {
 			return func(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
 				<-release
 				return nil, context.Canceled

@@ -128,7 +128,7 @@ func revive(d connector.Driver, e *erp) putFunc {
 
 // without books a refused record without the field that the refusal names.
 func without(field string, leave func(*Record)) func(connector.Driver, *erp) connector.Driver {
-	return putting(func(d connector.Driver, _ *erp) putFunc {
+	return replacingPut(func(d connector.Driver, _ *erp) putFunc {
 		return func(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
 			a, err := d.Put(ctx, q)
 			if fault.Field(err) != field {
@@ -213,7 +213,7 @@ func inclusive(q *tiebackv1.ListRequest) {
 	}
 }
 
-// slow completes the call before it checks whether the caller is gone.
+// slow completes the call before it checks whether the context ended.
 func slow(d connector.Driver, _ *erp) putFunc {
 	return func(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
 		time.Sleep(3 * time.Millisecond) // long enough for the caller to give up

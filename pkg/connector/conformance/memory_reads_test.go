@@ -28,7 +28,7 @@ func (m *memory) List(ctx context.Context, q *tiebackv1.ListRequest) (*tiebackv1
 	after, err := strconv.ParseInt(cmp.Or(q.Cursor, "0"), 10, 64)
 	switch {
 	case err != nil:
-		return nil, fault.Refused("cursor", "The cursor %q is none.", q.Cursor)
+		return nil, fault.Refused("cursor", "The cursor %q is unknown.", q.Cursor)
 	case q.CompanyId != 7 || !slices.Contains(refs, q.Entity):
 		return nil, fault.Permanentf("Not here.")
 	}

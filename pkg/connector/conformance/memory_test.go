@@ -27,7 +27,7 @@ type erp struct {
 	seq     int64
 	named   int
 	calls   atomic.Int64
-	life    context.Context // ends with the next restart
+	alive   context.Context // ends with the next restart
 	end     context.CancelFunc
 	hidden  map[int64]int // see early
 	flaw    flaw
@@ -42,7 +42,7 @@ type entry struct {
 
 func newERP(f flaw) *erp {
 	e := &erp{keys: map[string]*tiebackv1.Booking{}, hidden: map[int64]int{}, flaw: f}
-	e.life, e.end = context.WithCancel(context.Background())
+	e.alive, e.end = context.WithCancel(context.Background())
 	return e
 }
 
@@ -53,7 +53,7 @@ func (e *erp) restart(context.Context) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.end()
-	e.life, e.end = context.WithCancel(context.Background())
+	e.alive, e.end = context.WithCancel(context.Background())
 	if e.flaw.restart != nil {
 		e.flaw.restart(e)
 	}
@@ -63,7 +63,7 @@ func (e *erp) restart(context.Context) error {
 func (e *erp) open(context.Context) (connector.Driver, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	var d connector.Driver = &memory{erp: e, life: e.life}
+	var d connector.Driver = &memory{erp: e, alive: e.alive}
 	if e.flaw.driver != nil {
 		d = e.flaw.driver(d, e)
 	}
@@ -81,7 +81,7 @@ func rehearse(ctx context.Context, f rehearsal.Fault) (context.Context, error) {
 // memory is a driver of erp.
 type memory struct {
 	*erp
-	life context.Context
+	alive context.Context
 }
 
 var refs = []Entity{standardCostCode, standardCategory, vendor, job, subJob, costCode, assignment, commitment, primeContract, directCost}
@@ -98,7 +98,7 @@ func (m *memory) Capabilities(context.Context, *tiebackv1.CapabilitiesRequest) (
 
 // dead returns the error of a call after the process ended.
 func (m *memory) dead() error {
-	if m.life.Err() != nil {
+	if m.alive.Err() != nil {
 		return fault.New(fault.Transient, errors.New("no connection"))
 	}
 	return nil
@@ -122,7 +122,7 @@ func (m *memory) Put(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.P
 	if m.calls.Add(1)%3 == 0 {
 		time.Sleep(2 * time.Millisecond) // the way back is slow
 	}
-	if m.life.Err() != nil || ctx.Err() != nil || rehearsal.Of(ctx) == rehearsal.LostAnswer {
+	if m.alive.Err() != nil || ctx.Err() != nil || rehearsal.Of(ctx) == rehearsal.LostAnswer {
 		return nil, fault.New(fault.Ambiguous, errors.New("connection reset"))
 	}
 	return &tiebackv1.PutResponse{Booking: b}, nil

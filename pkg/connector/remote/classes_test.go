@@ -62,7 +62,7 @@ func TestErrorsCrossTheWire(t *testing.T) {
 		"transient":           {fault.New(fault.Transient, errors.New("disk is full")), fault.Transient},
 		"throttled":           {fault.Wait(7*time.Second, errors.New("busy")), fault.Throttled},
 		"ambiguous":           {fault.New(fault.Ambiguous, errors.New("commit failed")), fault.Ambiguous},
-		"of no class":         {errors.New("who knows"), fault.Ambiguous},
+		"of no class":         {errors.New("a bug"), fault.Ambiguous},
 		"not UTF-8":           {fault.Refused("na\xffme", "the name \xff"), fault.Permanent},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -112,7 +112,7 @@ func TestTextsOfAConnectorAreSanitized(t *testing.T) {
 	c := &client{settings: &settings{address: "erp:1", token: secret}}
 	long := "no\x00: authorization: Bearer another-" + secret + " " + strings.Repeat("\u202e€", 7<<20)
 	err := c.classed(problem(codes.FailedPrecondition, long, &tiebackv1.Problem{Field: long, UserMessage: long}), outcome{write: true, sent: true})
-	for what, text := range map[string]string{"error": err.Error(), "sentence": fault.UserMessage(err, ""), "field": fault.Field(err)} {
+	for what, text := range map[string]string{"error": err.Error(), "message": fault.UserMessage(err, ""), "field": fault.Field(err)} {
 		if len(text) > 1500 || strings.ContainsAny(text, "\x00\u202e") || strings.Contains(text, secret) || strings.Contains(text, "another") || !strings.Contains(text, "no : auth") {
 			t.Errorf("%s of %d bytes: %.100q", what, len(text), text)
 		}

@@ -17,6 +17,7 @@ package remote
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -26,9 +27,11 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/tieback/tieback/pkg/connector"
+	"github.com/tieback/tieback/pkg/connector/conformance/rehearsal"
 	"github.com/tieback/tieback/pkg/fault"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
@@ -60,14 +63,33 @@ func Open(_ context.Context, _ int64, all map[string]string) (connector.Driver, 
 	if err != nil {
 		return nil, err
 	}
-	conn, err := grpc.NewClient(s.address, s.dial()...)
+	conn, err := s.dial()
 	if err != nil {
-		return nil, refused("address", "%v", err)
+		return nil, err
 	}
 	return &client{settings: s, conn: conn, rpc: tiebackv1.NewConnectorServiceClient(conn)}, nil
 }
 
-func (s *settings) dial() []grpc.DialOption {
+// Rehearses reports whether the connector that the settings name simulates faults; see package rehearsal. It waits
+// until the connector is up.
+func Rehearses(ctx context.Context, company int64, all map[string]string) (bool, error) {
+	s, err := parse(all)
+	if err != nil {
+		return false, err
+	}
+	conn, err := s.dial()
+	if err != nil {
+		return false, err
+	}
+	defer conn.Close()
+	var header metadata.MD
+	_, err = tiebackv1.NewConnectorServiceClient(conn).Capabilities(ctx, &tiebackv1.CapabilitiesRequest{CompanyId: company},
+		grpc.Header(&header), grpc.WaitForReady(true))
+	return slices.Contains(header.Get(rehearsal.Header), "yes"), err
+}
+
+// dial makes the connection, which is opened by its first call.
+func (s *settings) dial() (*grpc.ClientConn, error) {
 	opts := []grpc.DialOption{
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer), grpc.MaxCallSendMsgSize(MaxMessage)),
 		grpc.WithStatsHandler(sentHandler{}),
@@ -90,7 +112,11 @@ func (s *settings) dial() []grpc.DialOption {
 	if s.token != "" {
 		opts = append(opts, grpc.WithPerRPCCredentials(bearer{token: s.token, tls: s.tls != nil}))
 	}
-	return opts
+	conn, err := grpc.NewClient(s.address, opts...)
+	if err != nil {
+		return nil, refused("address", "%v", err)
+	}
+	return conn, nil
 }
 
 // bearer adds the token to each call.

@@ -138,7 +138,7 @@ func TestUnsentWriteIsTransient(t *testing.T) {
 	err = put(canceled, d)
 	expect(t, err, fault.Transient, "not called")
 	if !fault.Stopped(canceled, err) {
-		t.Error("not told as stopped")
+		t.Error("Stopped does not report it")
 	}
 
 	address, _ := served(t, driver{}, ServerConfig{})
@@ -149,8 +149,8 @@ func TestUnsentWriteIsTransient(t *testing.T) {
 	expect(t, err, fault.Permanent, "larger than max")
 }
 
-// held returns a driver whose Put waits until its context ends.
-func held() (driver, <-chan struct{}) {
+// blocking returns a driver whose Put waits until its context ends.
+func blocking() (driver, <-chan struct{}) {
 	in := make(chan struct{}, 1)
 	return driver{put: func(ctx context.Context, _ *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
 		select {
@@ -163,7 +163,7 @@ func held() (driver, <-chan struct{}) {
 }
 
 func TestEarlierDeadlineApplies(t *testing.T) {
-	d, _ := held()
+	d, _ := blocking()
 	address, _ := served(t, d, ServerConfig{})
 	err := put(t.Context(), opened(t, address, map[string]string{"timeout": "100ms"}))
 	expect(t, err, fault.Ambiguous, address)
@@ -180,7 +180,7 @@ func TestEarlierDeadlineApplies(t *testing.T) {
 }
 
 func TestCanceledCallIsStopped(t *testing.T) {
-	d, in := held()
+	d, in := blocking()
 	address, _ := served(t, d, ServerConfig{})
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-in; cancel() }()
@@ -335,7 +335,7 @@ func TestDriverSimulatesTheFault(t *testing.T) {
 
 func rehearses(t *testing.T, address string) bool {
 	t.Helper()
-	yes, err := rehearsal.Offered(t.Context(), 1, map[string]string{"address": address, "tls": "off"})
+	yes, err := Rehearses(t.Context(), 1, map[string]string{"address": address, "tls": "off"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -418,32 +418,32 @@ func TestConcurrentAnswersAreBounded(t *testing.T) {
 			return &tiebackv1.PutResponse{Booking: &tiebackv1.Booking{OriginId: text}}, nil
 		}
 		address, _ := served(t, d, ServerConfig{})
-		held := &heldBytes{}
-		drivers := []connector.Driver{opened(t, held.before(t, address), nil), opened(t, held.before(t, address), nil)}
+		bytes := &inFlight{}
+		drivers := []connector.Driver{opened(t, bytes.before(t, address), nil), opened(t, bytes.before(t, address), nil)}
 		var all sync.WaitGroup
 		for i := range c.calls {
 			all.Go(func() {
 				if err := c.call(t.Context(), drivers[i%2]); err != nil {
 					t.Error(err)
 				}
-				held.add(-c.bytes)
+				bytes.add(-c.bytes)
 			})
 		}
 		all.Wait()
-		t.Logf("%s: at most %d MiB at once", name, held.most>>20)
-		if held.most > most || held.most < 1<<20 {
-			t.Errorf("%s: %d bytes were held at once, want at most %d", name, held.most, most)
+		t.Logf("%s: at most %d MiB at once", name, bytes.most>>20)
+		if bytes.most > most || bytes.most < 1<<20 {
+			t.Errorf("%s: %d bytes were in flight at once, want at most %d", name, bytes.most, most)
 		}
 	}
 }
 
-// heldBytes counts the bytes that went to clients and are not those of completed calls.
-type heldBytes struct {
+// inFlight counts the bytes that went to clients and are not those of completed calls.
+type inFlight struct {
 	mu        sync.Mutex
 	now, most int
 }
 
-func (h *heldBytes) add(n int) {
+func (h *inFlight) add(n int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.now += n
@@ -451,13 +451,13 @@ func (h *heldBytes) add(n int) {
 }
 
 // Write implements io.Writer.
-func (h *heldBytes) Write(p []byte) (int, error) {
+func (h *inFlight) Write(p []byte) (int, error) {
 	h.add(len(p))
 	return len(p), nil
 }
 
 // before returns the address of a proxy that counts what a server at address sends.
-func (h *heldBytes) before(t *testing.T, address string) string {
+func (h *inFlight) before(t *testing.T, address string) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

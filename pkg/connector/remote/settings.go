@@ -35,20 +35,8 @@ type settings struct {
 	timeout time.Duration
 }
 
-// readers validate one setting each. An empty value is the same as a missing setting.
-var readers = map[string]func(s *settings, all map[string]string) error{
-	"address":     (*settings).readAddress,
-	"token":       (*settings).readToken,
-	"tls":         (*settings).readTLS,
-	"ca":          (*settings).readCA,
-	"cert":        (*settings).readCert,
-	"key":         nil, // read with cert
-	"server_name": (*settings).readServerName,
-	"timeout":     (*settings).readTimeout,
-}
-
-// order is the order of the readers: each may rely on those before it.
-var order = []string{"address", "tls", "ca", "cert", "server_name", "token", "timeout"}
+// names are the settings of the driver. An empty value is the same as a missing setting.
+var names = []string{"address", "token", "tls", "ca", "cert", "key", "server_name", "timeout"}
 
 // parse validates the settings and returns all errors at once. An error never contains the value of a setting
 // that may be a secret.
@@ -56,15 +44,11 @@ func parse(all map[string]string) (*settings, error) {
 	s := &settings{timeout: timeoutDefault}
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(all)) {
-		if _, known := readers[name]; !known {
-			errs = append(errs, refused(name, "the driver remote has no such setting; its settings are address, token, tls, ca, cert, key, server_name and timeout"))
+		if !slices.Contains(names, name) {
+			errs = append(errs, refused(name, "the driver remote has no such setting; its settings are %s", strings.Join(names, ", ")))
 		}
 	}
-	for _, name := range order {
-		if err := readers[name](s, all); err != nil {
-			errs = append(errs, err)
-		}
-	}
+	errs = append(errs, s.readAddress(all), s.readTLS(all), s.readCA(all), s.readCert(all), s.readServerName(all), s.readToken(all), s.readTimeout(all))
 	return s, errors.Join(errs...)
 }
 

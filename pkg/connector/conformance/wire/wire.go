@@ -30,7 +30,7 @@ func Target(ctx context.Context, company int64, settings map[string]string) (con
 	_ = d.Close() // nothing was sent
 	asked, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	offered, err := rehearsal.Offered(asked, company, settings)
+	offered, err := remote.Rehearses(asked, company, settings)
 	if err != nil {
 		return t, fmt.Errorf("the connector at %s does not answer: %w", settings["address"], err)
 	}

@@ -1,4 +1,4 @@
-// Command export works the export events.
+// Command export processes the export events.
 package main
 
 import (

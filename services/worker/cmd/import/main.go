@@ -1,4 +1,4 @@
-// Command import works the import events.
+// Command import processes the import events.
 package main
 
 import (

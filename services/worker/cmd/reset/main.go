@@ -1,4 +1,4 @@
-// Command reset works the reset events.
+// Command reset processes the reset events.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// Command sync works the sync events.
+// Command sync processes the sync events.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// Command unlink works the unlink events.
+// Command unlink processes the unlink events.
 package main
 
 import (
