@@ -89,8 +89,7 @@ const allowed = `
 
 	services/status-reporter                    status-reporter             the service
 	services/status-reporter/internal/closeout  status-reporter             the routes that mark and close
-	services/status-reporter/overdue            status-reporter             words what is not done in time
-	pkg/request                                 status-reporter             ends what is not done in time
+	pkg/request                                 status-reporter             ends events that are past their deadline
 
 	services/sweep                              sweep                       the service
 	pkg/request                                 sweep                       whether a request has ended

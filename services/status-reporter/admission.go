@@ -17,44 +17,46 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// admit checks the contents of an outcome. The broker checks only which services may publish on its subject, and an
-// attacker may control one of them. The outcome may have, on a subject
+// admit checks the contents of an outcome, because an attacker may control a service, and the broker checks only which services
+// may publish on a subject. On a subject
 //
-//	of unknown type ("_")   failures; success only for a request that the sweep closes, see reportedWhole
-//	of an event type        marks, unlinks and links of its catalogue row; success only for request details of its event
+//	of unknown type ("_")   an outcome may have failures; success only as checkSwept describes
+//	of an event type        it may have the marks, unlinks and links of its catalogue row; success only for request details
+//	                        that its event names
 //
-// The error is permanent if the outcome is refused. Any other error means that the streams could not be read.
+// The error is permanent if the outcome is refused. After any other error, admit should be called again.
 func (s *Service) admit(ctx context.Context, m bus.Message, o *tiebackv1.Outcome) error {
 	subject := m.Subject
-	if err := allowed(subject, o); err != nil {
-		return refused(err)
+	if err := checkContents(subject, o); err != nil {
+		return refusal(err)
 	}
-	var done []int64
+	var succeeded []int64
 	for _, c := range o.CloseOuts {
 		if c.Status == tiebackv1.Status_STATUS_SUCCESS && c.RequestDetailId != 0 {
-			done = append(done, c.RequestDetailId)
+			succeeded = append(succeeded, c.RequestDetailId)
 		}
 	}
 	switch {
-	case len(done) == 0:
+	case len(succeeded) == 0:
 		return nil
 	case subject.Type == catalogue.Unknown:
-		return s.reportedWhole(ctx, m)
+		return s.checkSwept(ctx, m)
 	}
-	return s.owns(ctx, m, done)
+	return s.checkDetails(ctx, m, succeeded)
 }
 
-func refused(err error) error {
+// refusal returns the permanent error of an outcome that is refused because of err.
+func refusal(err error) error {
 	return fault.New(fault.Permanent, fmt.Errorf("outcome refused: %w", err))
 }
 
-// allowed checks an outcome against the row of its subject's type.
-func allowed(subject bus.Subject, o *tiebackv1.Outcome) error {
+// checkContents checks an outcome against its subject and the catalogue row of its type.
+func checkContents(subject bus.Subject, o *tiebackv1.Outcome) error {
 	if bus.For(subject.Kind, o.Type, o.CompanyId, o.ErpRequestId).WithRun(subject.Run) != subject {
 		return fmt.Errorf("its type %.40q, company %d and request %d differ from its subject", o.Type, o.CompanyId, o.ErpRequestId)
 	}
 	if o.SkipReason != "" {
-		return allowedToSkip(subject, o)
+		return checkSkipped(subject, o)
 	}
 	row, known := catalogue.Lookup(subject.Type)
 	for _, c := range o.CloseOuts {
@@ -70,16 +72,16 @@ func allowed(subject bus.Subject, o *tiebackv1.Outcome) error {
 		if c.KeptStatus != "" {
 			return errors.New("it has a kept status, which only the status-reporter can know")
 		}
-		if err := allowedOf(row, c); err != nil {
+		if err := checkCloseOut(row, c); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// allowedToSkip checks the outcome of a request that was not processed. Its close-outs may have the current status of request
+// checkSkipped checks the outcome of a request that was not processed. Its close-outs may have the current status of request
 // details, and nothing else.
-func allowedToSkip(subject bus.Subject, o *tiebackv1.Outcome) error {
+func checkSkipped(subject bus.Subject, o *tiebackv1.Outcome) error {
 	if o.SkipReason != bus.SkippedOlder && (subject.Type == catalogue.Unknown || !procore.DetailCalledOff(o.SkipReason)) {
 		return fmt.Errorf("its skip reason %.40q is not allowed", o.SkipReason)
 	}
@@ -92,47 +94,47 @@ func allowedToSkip(subject bus.Subject, o *tiebackv1.Outcome) error {
 	return nil
 }
 
-// allowedOf checks a close-out against a row; the zero row allows nothing but a final status.
-func allowedOf(row catalogue.EventType, c *tiebackv1.CloseOut) error {
+// checkCloseOut checks a close-out against a catalogue row. The zero row allows only a request detail, a status and messages.
+func checkCloseOut(row catalogue.EventType, c *tiebackv1.CloseOut) error {
 	may := row.Allowed
-	no := func(what, itemType string) error {
+	denied := func(what, itemType string) error {
 		return fmt.Errorf("it %s a %.40q, which the event type %q does not allow", what, itemType, row.Name)
 	}
-	// A mark of one of the row's own types needs no origin id: an ERP may have none for a line. Any other mark may only
-	// remove one, from a record of a type in may.Unmark.
+	// A mark of one of the row's item types may have no origin id, because an ERP may have none for a line. Any other mark must
+	// have none, and its item type must be in may.Unmark.
 	for _, m := range c.Marks {
 		if !slices.Contains(row.ItemTypes(), m.ItemType) && (m.OriginId != "" || !slices.Contains(may.Unmark, m.ItemType)) {
-			return no("marks", m.ItemType)
+			return denied("marks", m.ItemType)
 		}
 	}
 	for _, u := range c.Unlinks {
 		if !slices.Contains(may.Unlink, u.ItemType) {
-			return no("unlinks", u.ItemType)
+			return denied("unlinks", u.ItemType)
 		}
 	}
 	for _, l := range c.Links {
 		if l.OriginId != "" && !slices.Contains(may.Link, l.ItemType) {
-			return no("links", l.ItemType)
+			return denied("links", l.ItemType)
 		}
 		if l.OriginId == "" && !slices.Contains(may.Forget, l.ItemType) {
-			return no("ends the link of", l.ItemType)
+			return denied("removes the link of", l.ItemType)
 		}
 	}
 	switch {
 	case len(c.Assignments) > 0 && !may.Assignments:
-		return no("marks", "cost type assignment")
+		return denied("marks", "cost type assignment")
 	case len(c.BudgetTransactions) > 0 && !may.Transactions:
-		return no("marks", "budget transaction")
+		return denied("marks", "budget transaction")
 	}
 	return nil
 }
 
-// reportedWhole checks a success that the sweep reports. It requires that tb.closed has close-outs of the request, all of
-// them successes without a request detail. Of the request's further runs, it reads only the newest report.
-func (s *Service) reportedWhole(ctx context.Context, outcome bus.Message) error {
+// checkSwept checks an outcome of the sweep with a success. The reports of the request in tb.closed must have close-outs, all of
+// them successes without a request detail. It checks the report of the first run and the newest report of the other runs.
+func (s *Service) checkSwept(ctx context.Context, outcome bus.Message) error {
 	reported, subject := 0, outcome.Subject
 	for _, run := range []string{"", "*"} {
-		m, has, err := s.memory.Last(ctx, bus.Any(bus.Closed, subject.Company, subject.Request).WithRun(run))
+		m, has, err := s.store.Last(ctx, bus.Any(bus.Closed, subject.Company, subject.Request).WithRun(run))
 		if err != nil {
 			return err
 		}
@@ -145,7 +147,7 @@ func (s *Service) reportedWhole(ctx context.Context, outcome bus.Message) error 
 		}
 		for _, c := range o.CloseOuts {
 			if reported++; c.RequestDetailId != 0 || c.Status != tiebackv1.Status_STATUS_SUCCESS {
-				return refused(errors.New("it reports success of a request that was not completely reported as success"))
+				return refusal(errors.New("it reports success of a request that was not completely reported as success"))
 			}
 		}
 	}
@@ -155,23 +157,23 @@ func (s *Service) reportedWhole(ctx context.Context, outcome bus.Message) error 
 	return nil
 }
 
-// catchUp is how long the message that justifies an outcome may be missing before the outcome is refused. Any replica of
-// the stream answers a read, and a replica that was cut off or restarted lags behind for some seconds.
-const catchUp = time.Minute
+// maxReplicaLag is the age of an outcome up to which a message that it needs may be missing. Any replica of the stream may answer
+// a read, and a replica that was disconnected or restarted lags behind for some seconds.
+const maxReplicaLag = time.Minute
 
-// missing refuses an outcome because the message that justifies it was not found. While the outcome is younger than
-// catchUp, the error is transient: the replica that answered may lag behind.
+// missing returns the error of an outcome whose event or report was not found. It is transient while the outcome is younger than
+// maxReplicaLag, and then a refusal.
 func missing(outcome bus.Message, err error) error {
-	if time.Since(outcome.Stored) < catchUp {
+	if time.Since(outcome.Stored) < maxReplicaLag {
 		return fault.New(fault.Transient, fmt.Errorf("outcome not admitted yet, as a replica of the stream may lag behind: %w", err))
 	}
-	return refused(err)
+	return refusal(err)
 }
 
-// owns checks that the payload of an event of the subject's type and request names the request details.
-func (s *Service) owns(ctx context.Context, outcome bus.Message, details []int64) error {
-	subject, found := outcome.Subject, false                       // found: the event of the outcome's own run
-	for i, run := range []string{subject.OfEvent().Run, "", "*"} { // the replay of an outcome has a run without an event
+// checkDetails checks that one of the events of the outcome's request and type names all of the request details.
+func (s *Service) checkDetails(ctx context.Context, outcome bus.Message, details []int64) error {
+	subject, found := outcome.Subject, false                       // found: the event of the outcome's own run was found
+	for i, run := range []string{subject.OfEvent().Run, "", "*"} { // the run of a replayed outcome has no event
 		e, err := s.event(ctx, subject.OfEvent().WithRun(run))
 		if err != nil {
 			return err
@@ -182,22 +184,22 @@ func (s *Service) owns(ctx context.Context, outcome bus.Message, details []int64
 		found = found || i == 0 && e != nil
 	}
 	if !found {
-		e, has, err := s.memory.Last(ctx, bus.Any(bus.Event, subject.Company, subject.Request))
+		e, has, err := s.store.Last(ctx, bus.Any(bus.Event, subject.Company, subject.Request))
 		if err != nil {
 			return err
 		}
 		if has && e.Subject.Type != subject.Type {
-			// The request has an event of another type, so a lagging replica is not the cause.
-			return refused(fmt.Errorf("it reports success of request details %v, but request %d has no event %s", details, subject.Request, subject.Type))
+			// The request has an event, of another type, so the replica that answered does not lag behind.
+			return refusal(fmt.Errorf("it reports success of request details %v, but request %d has no event %s", details, subject.Request, subject.Type))
 		}
 		return missing(outcome, fmt.Errorf("it reports success of request details %v, but the event %s of request %d does not exist or has expired", details, subject.Type, subject.Request))
 	}
-	return refused(fmt.Errorf("it reports success of request details %v, but the event %s of request %d does not name all of them", details, subject.Type, subject.Request))
+	return refusal(fmt.Errorf("it reports success of request details %v, but the event %s of request %d does not name all of them", details, subject.Type, subject.Request))
 }
 
-// event returns the event of a subject's type, company, request and run, or nil.
+// event returns the event of a subject. It returns nil if there is none, or if it is malformed.
 func (s *Service) event(ctx context.Context, subject bus.Subject) (*tiebackv1.Event, error) {
-	m, has, err := s.memory.Last(ctx, subject)
+	m, has, err := s.store.Last(ctx, subject)
 	if !has || err != nil {
 		return nil, err
 	}
@@ -208,8 +210,8 @@ func (s *Service) event(ctx context.Context, subject bus.Subject) (*tiebackv1.Ev
 	return e, nil
 }
 
-// replacement returns the outcome to report in place of a refused one: the request details of its event as failed. It
-// returns nil if there is no such event. Then the deadline, the worker or the sweep closes the request details.
+// replacement returns the outcome to report in place of a refused one: the request details of its event, all failed. It returns
+// nil if there is no such event; then the worker, the deadline or the sweep closes the request details.
 func (s *Service) replacement(ctx context.Context, subject bus.Subject) (*tiebackv1.Outcome, error) {
 	e, err := s.event(ctx, subject.OfEvent())
 	if e == nil || err != nil {

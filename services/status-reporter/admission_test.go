@@ -16,7 +16,7 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// records is a memory that only reads: messages by subject.
+// records is a read-only store: messages by subject.
 type records map[string]proto.Message
 
 func (n records) Last(_ context.Context, s bus.Subject) (bus.Message, bool, error) {
@@ -64,7 +64,7 @@ func TestAdmit(t *testing.T) {
 	closed := func(request int64, all ...*tiebackv1.CloseOut) proto.Message {
 		return &tiebackv1.Outcome{CompanyId: 7, ErpRequestId: request, CloseOuts: all}
 	}
-	s := &Service{memory: records{
+	s := &Service{store: records{
 		"tb.event.export.create_vendor.7.1":    event(1, `{"request_data":{"request_detail_id":11}}`),
 		"tb.event.export.create_vendor.7.2.42": event(2, `{"request_detail_id":12}`),
 		"tb.event.export.create_budget.7.1":    event(1, `{"request_detail_id":11}`),
@@ -105,7 +105,7 @@ func TestAdmit(t *testing.T) {
 		{"a mark, of no type", "_._.7.1", "_", failing(mark("vendor", "V-666")), `marks a "vendor"`},
 		{"a mark as not synced, of no type", "_._.7.1", "_", failing(mark("vendor", "")), `marks a "vendor"`},
 		{"a link, of no type", "_._.7.1", "_", failing(link("vendor", "V-666")), `links a "vendor"`},
-		{"the end of a link, of no type", "_._.7.1", "_", failing(link("vendor", "")), `ends the link of a "vendor"`},
+		{"the end of a link, of no type", "_._.7.1", "_", failing(link("vendor", "")), `removes the link of a "vendor"`},
 		{"an unlink, of no type", "_._.7.1", "_", failing(unlink("vendor")), `unlinks a "vendor"`},
 		{"an assignment, of no type", "_._.7.1", "_", failing(assigns), "cost type assignment"},
 		{"a transaction, of no type", "_._.7.1", "_", failing(moves), "budget transaction"},
@@ -179,7 +179,7 @@ func TestAdmitRefusesOtherCompanyAndRequest(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := &Service{memory: records{}}
+		s := &Service{store: records{}}
 		if w, err := s.decode(t.Context(), bus.Message{Subject: subject, Raw: subject.String(), Data: data}); w != nil || fault.ClassOf(err) != fault.Permanent {
 			t.Errorf("%v: opened %v, error %v", o, w, err)
 		}
@@ -190,8 +190,8 @@ func TestAdmitRefusesOtherCompanyAndRequest(t *testing.T) {
 }
 
 // A replica that lags behind does not have the event of an outcome yet. The outcome is refused only after a minute.
-func TestOutcomeWhoseEventIsMissingIsRefusedOnlyLater(t *testing.T) {
-	s := &Service{memory: records{}}
+func TestOutcomeWithoutEventIsRefusedAfterAMinute(t *testing.T) {
+	s := &Service{store: records{}}
 	for _, of := range []struct {
 		subject string
 		outcome *tiebackv1.Outcome
@@ -216,7 +216,7 @@ func TestOutcomeWhoseEventIsMissingIsRefusedOnlyLater(t *testing.T) {
 
 // If the request has an event of another type, the outcome is refused at once, because no replica lags behind.
 func TestOutcomeOfAnotherTypeIsRefusedAtOnce(t *testing.T) {
-	s := &Service{memory: records{"tb.event.export.create_vendor.7.1": &tiebackv1.Event{CompanyId: 7, ErpRequestId: 1}}}
+	s := &Service{store: records{"tb.event.export.create_vendor.7.1": &tiebackv1.Event{CompanyId: 7, ErpRequestId: 1}}}
 	subject, err := bus.Parse("tb.outcome.unlink.unlink_vendor.7.1")
 	if err != nil {
 		t.Fatal(err)
@@ -250,7 +250,7 @@ func TestOutcomeIsNotRefusedForReplicasThatDiffer(t *testing.T) {
 	event := &tiebackv1.Event{CompanyId: 7, ErpRequestId: 1, Payload: []byte(`{"request_data": {"request_detail_id": 11}}`)}
 	o := &tiebackv1.Outcome{Type: "create_vendor", CompanyId: 7, ErpRequestId: 1, CloseOuts: []*tiebackv1.CloseOut{{RequestDetailId: 11, Status: good}}}
 	for misses := range 5 {
-		s := &Service{memory: &lagging{records{"tb.event.export.create_vendor.7.1": event}, misses}}
+		s := &Service{store: &lagging{records{"tb.event.export.create_vendor.7.1": event}, misses}}
 		if err := s.admit(t.Context(), bus.Message{Subject: subject, Stored: time.Now()}, o); err != nil && fault.ClassOf(err) != fault.Transient {
 			t.Errorf("after %d misses: %v", misses, err)
 		}
@@ -292,7 +292,7 @@ func TestSkippedRequestHasNoEffect(t *testing.T) {
 		if c.closeOut != nil {
 			o.CloseOuts = []*tiebackv1.CloseOut{c.closeOut}
 		}
-		err := allowed(of(c.subject), o)
+		err := checkContents(of(c.subject), o)
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
 		}

@@ -21,35 +21,35 @@ const (
 	callsPerFlush = 3
 )
 
-// waiting is an outcome whose handler waits for a flush.
-type waiting struct {
+// queuedOutcome is an outcome whose handler waits for a flush.
+type queuedOutcome struct {
 	closeout.Item
-	inProgress bool        // it reports an event as in progress, which is not recorded
+	inProgress bool        // it reports an event as in progress: this is not recorded
 	subject    bus.Subject // where the report is recorded; zero if inProgress
 	links      links
 	span       trace.Link // to the handler's span; zero if tracing is off
-	immediate  bool       // flush it at once: it is isolated (see bus.Message), so other messages wait for it
+	immediate  bool       // flush it at once, because other messages wait for it: it is isolated, see bus.Message
 	done       chan error
 
 	// Set before a flush sends to done.
-	asReported *tiebackv1.Outcome // nil if the flush failed
-	result     bus.Result         // of the event
+	reported *tiebackv1.Outcome // as it was reported to Procore; nil if the flush failed
+	result   bus.Result         // of the event
 }
 
-// batcher groups one company's outcomes into flushes. The first outcome after a quiet time is flushed at once. Later
-// ones are flushed together when the flush interval ends, when there are maxBatch of them, or when an immediate one
-// arrives. While a flush is in progress, outcomes queue for the next.
+// batcher groups the outcomes of one company into flushes. If the flush interval has passed, an outcome is flushed at once.
+// Otherwise outcomes are flushed together when the interval ends, when there are maxBatch of them, or when an immediate one
+// arrives. While a flush is in progress, outcomes wait for the next.
 type batcher struct {
-	queue chan *waiting
-	flush func(context.Context, []*waiting)
+	queue chan *queuedOutcome
+	flush func(context.Context, []*queuedOutcome)
 	quota func() (procore.Quota, bool)
 }
 
 const maxBatch = procore.MaxUpdates
 
-// run flushes until ctx ends. Waiting handlers then return too: they share ctx.
+// run flushes until ctx ends, which the waiting handlers share.
 func (b *batcher) run(ctx context.Context) {
-	var next time.Time // until then a flush waits for more outcomes
+	var next time.Time // when the flush interval ends
 	for {
 		select {
 		case <-ctx.Done():
@@ -64,8 +64,8 @@ func (b *batcher) run(ctx context.Context) {
 }
 
 // gather collects a batch for at most wait.
-func (b *batcher) gather(ctx context.Context, first *waiting, wait time.Duration) []*waiting {
-	batch := []*waiting{first}
+func (b *batcher) gather(ctx context.Context, first *queuedOutcome, wait time.Duration) []*queuedOutcome {
+	batch := []*queuedOutcome{first}
 	timer := time.NewTimer(max(wait, 0))
 	defer timer.Stop()
 	for len(batch) < maxBatch {
@@ -84,8 +84,8 @@ func (b *batcher) gather(ctx context.Context, first *waiting, wait time.Duration
 	return batch
 }
 
-// rest adds to a batch what is already queued.
-func (b *batcher) rest(batch []*waiting) []*waiting {
+// rest adds to a batch the outcomes that are already queued.
+func (b *batcher) rest(batch []*queuedOutcome) []*queuedOutcome {
 	for len(batch) < maxBatch {
 		select {
 		case w := <-b.queue:

@@ -13,7 +13,7 @@ import (
 func flushes(t *testing.T, quota func() (procore.Quota, bool), arrivals []time.Duration) (at []time.Duration, sizes []int) {
 	t.Helper()
 	start := time.Now()
-	b := &batcher{queue: make(chan *waiting), quota: quota, flush: func(_ context.Context, batch []*waiting) {
+	b := &batcher{queue: make(chan *queuedOutcome), quota: quota, flush: func(_ context.Context, batch []*queuedOutcome) {
 		at, sizes = append(at, time.Since(start)), append(sizes, len(batch))
 	}}
 	ctx, stop := context.WithCancel(t.Context())
@@ -21,7 +21,7 @@ func flushes(t *testing.T, quota func() (procore.Quota, bool), arrivals []time.D
 	go func() { b.run(ctx); close(done) }()
 	for _, a := range arrivals {
 		time.Sleep(time.Until(start.Add(a)))
-		b.queue <- &waiting{}
+		b.queue <- &queuedOutcome{}
 	}
 	time.Sleep(2 * maxFlushInterval)
 	synctest.Wait()
@@ -81,7 +81,7 @@ func TestImmediateOutcomeDoesNotWaitForInterval(t *testing.T) {
 			return procore.Quota{Limit: 3600, Reset: time.Now().Add(time.Hour)}, true
 		}
 		var sizes []int
-		b := &batcher{queue: make(chan *waiting), quota: spent, flush: func(_ context.Context, batch []*waiting) {
+		b := &batcher{queue: make(chan *queuedOutcome), quota: spent, flush: func(_ context.Context, batch []*queuedOutcome) {
 			sizes = append(sizes, len(batch))
 			for _, w := range batch {
 				w.done <- nil
@@ -92,17 +92,17 @@ func TestImmediateOutcomeDoesNotWaitForInterval(t *testing.T) {
 		go b.run(ctx)
 		start := time.Now()
 		for range 100 {
-			w := &waiting{immediate: true, done: make(chan error, 1)}
+			w := &queuedOutcome{immediate: true, done: make(chan error, 1)}
 			b.queue <- w
 			<-w.done
 		}
 		if took := time.Since(start); took > 0 {
 			t.Errorf("100 took %v, in flushes of %v", took, sizes)
 		}
-		other := &waiting{done: make(chan error, 1)}
+		other := &queuedOutcome{done: make(chan error, 1)}
 		b.queue <- other // gathers
 		time.Sleep(time.Second)
-		w := &waiting{immediate: true, done: make(chan error, 1)}
+		w := &queuedOutcome{immediate: true, done: make(chan error, 1)}
 		b.queue <- w
 		<-w.done
 		<-other.done

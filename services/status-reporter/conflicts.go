@@ -8,15 +8,15 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// conflictFree sorts outcomes by the order keys of their requests, oldest first, then splits them into batches, so that
-// one batch has at most one update of a record or request detail; equal marks of a record count as one. It is needed
-// because a batch makes all marks before all unlinks, and because a refusal of Procore names the record, not the request.
-func conflictFree(outcomes []*waiting) [][]*waiting {
-	slices.SortStableFunc(outcomes, func(a, b *waiting) int {
+// conflictFree sorts outcomes by the order of their requests, oldest first, and splits them into batches. A batch has at most one
+// update of each record and request detail; equal marks of a record count as one. Two updates of a record must not share a
+// batch, because a batch makes all unlinks before all marks, and because Procore's refusals name the record, not the request.
+func conflictFree(outcomes []*queuedOutcome) [][]*queuedOutcome {
+	slices.SortStableFunc(outcomes, func(a, b *queuedOutcome) int {
 		return cmp.Or(cmp.Compare(order.Of(a.Outcome), order.Of(b.Outcome)), cmp.Compare(a.rank(), b.rank()))
 	})
-	records, details := map[recordKey]update{}, map[int64]int{} // the last batch with an update of each
-	var batches [][]*waiting
+	records, details := map[recordKey]update{}, map[int64]int{} // the last update of each record; the last batch with each request detail
+	var batches [][]*queuedOutcome
 	for _, w := range outcomes {
 		batch, updates := 0, updatesOf(w.Outcome)
 		for r, origin := range updates {
@@ -46,8 +46,8 @@ func conflictFree(outcomes []*waiting) [][]*waiting {
 	return batches
 }
 
-// rank orders the outcomes of one request: in progress before its end.
-func (w *waiting) rank() int {
+// rank orders the outcomes of one request: a report that it is in progress precedes its end.
+func (w *queuedOutcome) rank() int {
 	if w.inProgress {
 		return 0
 	}
@@ -63,7 +63,7 @@ type update struct {
 // unlinkedOrigin is used as the origin id of a record that status management unlinks.
 const unlinkedOrigin = "\x00"
 
-// updatesOf returns the origin id that an outcome gives each record.
+// updatesOf returns the origin ids that an outcome gives to records.
 func updatesOf(o *tiebackv1.Outcome) map[recordKey]string {
 	updates := map[recordKey]string{}
 	for _, c := range o.CloseOuts {

@@ -15,8 +15,8 @@ import (
 	"github.com/tieback/tieback/services/status-reporter/internal/closeout"
 )
 
-// memory stores reports and links. It is the bus, or a model of the bus in tests.
-type memory interface {
+// store has the messages of the streams and the links. Tests have a model of it.
+type store interface {
 	Has(context.Context, bus.Subject) (bool, error)
 	Last(context.Context, bus.Subject) (bus.Message, bool, error)
 	PublishOnce(context.Context, bus.Subject, proto.Message) error
@@ -24,12 +24,13 @@ type memory interface {
 	SaveLink(ctx context.Context, company int64, itemType string, itemID int64, l state.Link) error
 }
 
-type onBus struct {
+// busStore is the store of the service.
+type busStore struct {
 	*bus.Bus
 	*state.State
 }
 
-// links are the links of an outcome's records before it is reported.
+// links are the links that the records of an outcome have before it is reported.
 type links map[recordKey]state.Link
 
 type recordKey struct {
@@ -37,29 +38,29 @@ type recordKey struct {
 	id       int64
 }
 
-// dropSuperseded removes from a batch the updates of records that a newer request has updated since, so that Procore keeps
-// the newest request's mark. Of two requests whose order is unknown, Procore keeps the mark that was made first.
-// An outcome whose links can't be read is removed from the batch, fails with the error, and is redelivered.
-func (s *Service) dropSuperseded(ctx context.Context, batch []*waiting) []*waiting {
+// dropSuperseded removes from the outcomes of a batch the updates of records that a newer request has updated, so that Procore
+// keeps the mark of the newest request. Of two requests whose order is unknown, Procore keeps the mark that was made first.
+// An outcome whose links can't be read is not in the batch that is returned; its handler gets the error.
+func (s *Service) dropSuperseded(ctx context.Context, batch []*queuedOutcome) []*queuedOutcome {
 	errs := make([]error, len(batch))
 	var reads sync.WaitGroup
 	for i, w := range batch {
 		reads.Go(func() { errs[i] = s.dropSupersededOf(ctx, w) })
 	}
 	reads.Wait()
-	var left []*waiting
+	var kept []*queuedOutcome
 	for i, w := range batch {
 		if errs[i] != nil {
 			w.done <- errs[i]
 			continue
 		}
-		left = append(left, w)
+		kept = append(kept, w)
 	}
-	return left
+	return kept
 }
 
-// dropSupersededOf reads the links of the records that an outcome would change, and removes the outdated updates.
-func (s *Service) dropSupersededOf(ctx context.Context, w *waiting) error {
+// dropSupersededOf is dropSuperseded for one outcome. It sets w.links.
+func (s *Service) dropSupersededOf(ctx context.Context, w *queuedOutcome) error {
 	o := w.Outcome
 	w.links = links{}
 	own := order.Of(o)
@@ -69,12 +70,12 @@ func (s *Service) dropSupersededOf(ctx context.Context, w *waiting) error {
 	}
 	for _, c := range o.CloseOuts {
 		for _, m := range c.Marks {
-			if err := s.read(ctx, w, m.ItemType, m.ItemId); err != nil {
+			if err := s.readLink(ctx, w, m.ItemType, m.ItemId); err != nil {
 				return err
 			}
 		}
 		for _, u := range c.Unlinks {
-			if err := s.read(ctx, w, u.ItemType, u.ItemId); err != nil {
+			if err := s.readLink(ctx, w, u.ItemType, u.ItemId); err != nil {
 				return err
 			}
 		}
@@ -84,28 +85,28 @@ func (s *Service) dropSupersededOf(ctx context.Context, w *waiting) error {
 	return nil
 }
 
-// read adds the link of a record to w.links.
-func (s *Service) read(ctx context.Context, w *waiting, itemType string, id int64) error {
-	l, err := s.memory.Link(ctx, w.Outcome.CompanyId, itemType, id)
+// readLink adds the link of a record to w.links.
+func (s *Service) readLink(ctx context.Context, w *queuedOutcome, itemType string, id int64) error {
+	l, err := s.store.Link(ctx, w.Outcome.CompanyId, itemType, id)
 	w.links[recordKey{itemType, id}] = l
 	return err
 }
 
-// linkStore persists the links that Procore has accepted. It may be called more than once.
-func (s *Service) linkStore(batch []*waiting) closeout.LinkStore {
+// storeLinks returns the function that stores the links of a batch's outcomes. It may be called more than once for an outcome.
+func (s *Service) storeLinks(batch []*queuedOutcome) closeout.StoreLinks {
 	return func(ctx context.Context, i int, o *tiebackv1.Outcome) error {
 		var g errgroup.Group
 		for _, l := range linkChanges(o) {
 			before := batch[i].links[recordKey{l.ItemType, l.ItemId}]
 			g.Go(func() error {
-				return s.memory.SaveLink(ctx, o.CompanyId, l.ItemType, l.ItemId, before.Update(l.OriginId, order.Of(o)))
+				return s.store.SaveLink(ctx, o.CompanyId, l.ItemType, l.ItemId, before.Update(l.OriginId, order.Of(o)))
 			})
 		}
 		return g.Wait()
 	}
 }
 
-// linkChanges lists the links that an outcome makes or ends once Procore has accepted it.
+// linkChanges returns the links to store, or to remove, for an outcome that Procore has accepted.
 func linkChanges(o *tiebackv1.Outcome) []*tiebackv1.Link {
 	var links []*tiebackv1.Link
 	for _, c := range o.CloseOuts {

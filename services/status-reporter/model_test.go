@@ -305,7 +305,7 @@ func (x *explorer) checkStatus(request int64, status string) {
 // report runs the service on some of the waiting outcomes and returns the number of calls.
 func (x *explorer) report(m *model, subjects []string, cut int) int {
 	x.model, x.cut, x.calls, x.done = m, cut, 0, map[string]bool{}
-	var batch []*waiting
+	var batch []*queuedOutcome
 	var names []string
 	for _, s := range subjects {
 		parsed, err := bus.Parse(s)
@@ -473,6 +473,6 @@ func newExplorer(t *testing.T) *explorer {
 	if x.session, err = client.Company(modelCompany); err != nil {
 		t.Fatal(err)
 	}
-	x.service = &Service{Deps: Deps{Log: zap.NewNop()}, memory: x, ends: newEnds(), seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "s"}, []string{"type"})}
+	x.service = &Service{Deps: Deps{Log: zap.NewNop()}, store: x, closeOuts: newCloseOuts(), closeOutSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "s"}, []string{"type"})}
 	return x
 }

@@ -14,21 +14,20 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/catalogue"
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/payload"
 	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/pkg/request"
 	"github.com/tieback/tieback/pkg/state"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/status-reporter/overdue"
 )
 
-// overdueMonitor handles events that take longer than they should.
+// slowMonitor watches the events that the workers have not finished.
 //
-//	not finished after slow          reports it as in progress, with the reason
-//	not finished at its deadline     closes it as failed; see package overdue
+//	not finished after slow          it reports the event as in progress, with the reason
+//	not finished at its deadline     it closes the event as failed; see request.Expire
 //
-// It reads only the events that the workers have not finished. Events without a request detail keep no button busy and
-// have no deadline.
-type overdueMonitor struct {
+// It ignores events that have no deadline: they name no request detail, so no button is busy.
+type slowMonitor struct {
 	bus       *bus.Bus
 	zone      func(company int64) *time.Location
 	deadlines request.Deadlines
@@ -37,18 +36,18 @@ type overdueMonitor struct {
 	expired   *prometheus.CounterVec
 	report    func(context.Context, *tiebackv1.Outcome) error // without recording it in tb.closed
 	now       func() time.Time
-	next      uint64                // sequence of the first event that was not read
+	next      uint64                // sequence of the next event to read
 	last      uint64                // last sequence of the event stream at the previous check
-	events    map[uint64]*slowEvent // slow events by sequence
+	events    map[uint64]*slowEvent // by sequence
 
 	mu        sync.Mutex
-	known     map[int64]error                 // troubles by company, cached for one check; a nil value: none is known
+	troubles  map[int64]error                 // by company, cached for one check; a nil value: none is known
 	progress  map[catalogue.Category]progress // consumers by category, cached for one check
-	reporting map[int64]int                   // by company: running reports of events in progress
+	reporting map[int64]int                   // by company: the number of running reports
 	reports   sync.WaitGroup
 }
 
-// slowEvent is an event that was slow at the last check.
+// slowEvent is an event that was slow, or past its deadline, and unfinished at the last check.
 type slowEvent struct {
 	message  bus.Message
 	event    *tiebackv1.Event
@@ -56,7 +55,7 @@ type slowEvent struct {
 	state    atomic.Int32 // statePending, stateReporting or stateReported
 }
 
-// Whether a slow event was reported as in progress.
+// The values of slowEvent.state say whether the event was reported as in progress.
 const (
 	statePending int32 = iota
 	stateReporting
@@ -70,7 +69,7 @@ const (
 )
 
 // run checks at each interval until ctx ends.
-func (w *overdueMonitor) run(ctx context.Context, every time.Duration) {
+func (w *slowMonitor) run(ctx context.Context, every time.Duration) {
 	defer w.reports.Wait()
 	tick := time.NewTicker(every)
 	defer tick.Stop()
@@ -87,12 +86,12 @@ func (w *overdueMonitor) run(ctx context.Context, every time.Duration) {
 }
 
 // check finds events that have become slow, closes the ones past their deadline, and reports the others as in progress.
-func (w *overdueMonitor) check(ctx context.Context) error {
+func (w *slowMonitor) check(ctx context.Context) error {
 	if err := w.findSlow(ctx); err != nil {
 		return err
 	}
 	w.mu.Lock()
-	w.known, w.progress = map[int64]error{}, map[catalogue.Category]progress{}
+	w.troubles, w.progress = map[int64]error{}, map[catalogue.Category]progress{}
 	w.mu.Unlock()
 	err := w.expire(ctx)
 	w.reportSlow(ctx)
@@ -100,14 +99,13 @@ func (w *overdueMonitor) check(ctx context.Context) error {
 }
 
 // findSlow finds the events that have become slow since the last check.
-func (w *overdueMonitor) findSlow(ctx context.Context) error {
+func (w *slowMonitor) findSlow(ctx context.Context) error {
 	var names []string
 	for _, c := range catalogue.Categories {
 		names = append(names, string(c))
 	}
-	// The last sequence is read before the ack floor, so that the floor covers no event after it. For w.next
-	// the floor is capped at the previous check's last sequence, because in a cluster the consumer's leader may lag
-	// behind the stream's.
+	// If the consumers have nothing left to do, the floor has no bound, but covers only events that they know of: in a cluster
+	// a consumer's leader may lag behind the stream's. So w.next advances only up to the last sequence of the previous check.
 	before := w.last
 	last, err := w.bus.LastSequence(ctx, bus.Event)
 	if err != nil {
@@ -133,14 +131,14 @@ func (w *overdueMonitor) findSlow(ctx context.Context) error {
 	return err
 }
 
-// consider adds an event to w.events if it has not ended and has a deadline.
-func (w *overdueMonitor) consider(ctx context.Context, m bus.Message) error {
+// consider adds an event to w.events if it has a deadline and has not ended.
+func (w *slowMonitor) consider(ctx context.Context, m bus.Message) error {
 	e := &tiebackv1.Event{}
 	if m.Subject == (bus.Subject{}) || bus.Decode(m, e) != nil {
 		return nil
 	}
-	due, awaited := w.deadlines.Due(m)
-	if !awaited {
+	due, ok := w.deadlines.Due(m)
+	if !ok {
 		return nil
 	}
 	end, err := request.EndOf(ctx, w.bus, m)
@@ -154,15 +152,18 @@ func (w *overdueMonitor) consider(ctx context.Context, m bus.Message) error {
 	return nil
 }
 
-// expire closes the events that have passed their deadline. An event that could not be closed is tried again at the next
-// check, and does not delay others.
-func (w *overdueMonitor) expire(ctx context.Context) error {
+// expire closes the events that are past their deadline as failed, and dead-letters them. An event that could not be closed is
+// tried again at the next check, and does not delay the others.
+func (w *slowMonitor) expire(ctx context.Context) error {
 	var errs []error
 	for seq, o := range w.events {
 		if w.now().Before(o.deadline) {
 			continue
 		}
-		expired, err := overdue.Expire(ctx, w.bus, o.message, o.event, o.deadline.Sub(o.message.Stored), w.why(ctx, o), w.zone(o.event.CompanyId))
+		cause := deadlineError(o.deadline.Sub(o.message.Stored), w.why(ctx, o), w.zone(o.event.CompanyId), w.now())
+		failed := outcomeOf(o.event)
+		failed.CloseOuts, failed.ProcoreCalls = payload.Failed(o.event.Payload, cause), 1
+		expired, err := request.Expire(ctx, w.bus, o.message, failed, cause)
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -176,35 +177,41 @@ func (w *overdueMonitor) expire(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// why returns the reason why an event waits. It is the failure of the last attempt. If that failure has no message for
-// the user, the company's trouble takes precedence if the attempt only waited its turn, or failed because of the same
-// system. If no failure is known, it is the company's trouble, or else the state of the queue: while a call hangs, no
-// attempt ends; and while an event waits at the ERP's request, the events behind it are not attempted. It returns nil if
-// a worker has the event and no trouble is known.
-func (w *overdueMonitor) why(ctx context.Context, o *slowEvent) error {
+// why returns the reason why an event waits: the first of
+//
+//	the failure of its last attempt, if it has a user message
+//	the trouble of its company, if the event was not attempted, or the attempt failed because the ERP was busy, or because
+//	  of the system that is in trouble
+//	the failure of its last attempt
+//	the state of the queue, see queueReason
+//
+// The event may have no failed attempt although its company is in trouble: an attempt whose call hangs has not failed yet, and
+// while one event waits because the ERP asked for it, the company's other events are not attempted. why returns nil if no
+// reason is known.
+func (w *slowMonitor) why(ctx context.Context, o *slowEvent) error {
 	s := o.message.Subject
 	attempts, err := w.bus.Attempts(ctx, bus.AttemptKey{Stream: o.message.Stream, Consumer: string(s.Category), Sequence: o.message.Sequence})
 	if err != nil {
 		return nil // without a reason, the message is merely less specific
 	}
-	own := attempts.Failure()
-	if own != nil && fault.UserMessage(own, "") != "" {
-		return own
+	failure := attempts.Failure()
+	if failure != nil && fault.UserMessage(failure, "") != "" {
+		return failure
 	}
-	company := w.trouble(ctx, s.Company)
+	trouble := w.trouble(ctx, s.Company)
 	switch {
-	case own == nil && company != nil, own != nil && company != nil && (fault.ReasonOf(own) == fault.Busy || fault.SourceOf(own) == fault.SourceOf(company)):
-		return company
-	case own != nil:
-		return own
+	case trouble != nil && (failure == nil || fault.ReasonOf(failure) == fault.Busy || fault.SourceOf(failure) == fault.SourceOf(trouble)):
+		return trouble
+	case failure != nil:
+		return failure
 	}
 	return w.queueReason(ctx, o)
 }
 
-// trouble returns the trouble that the workers have recorded for a company, or nil. It is read once per check.
-func (w *overdueMonitor) trouble(ctx context.Context, company int64) error {
+// trouble returns the trouble that the services have recorded for a company, or nil. It reads it once per check.
+func (w *slowMonitor) trouble(ctx context.Context, company int64) error {
 	w.mu.Lock()
-	err, known := w.known[company]
+	err, known := w.troubles[company]
 	w.mu.Unlock()
 	if known {
 		return err
@@ -216,7 +223,7 @@ func (w *overdueMonitor) trouble(ctx context.Context, company int64) error {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.known[company] = err
+	w.troubles[company] = err
 	return err
 }
 
@@ -228,8 +235,9 @@ type progress struct {
 	err        error
 }
 
-// queueReason returns the reason why an event without known trouble waits, or nil if a worker has it, or had it.
-func (w *overdueMonitor) queueReason(ctx context.Context, o *slowEvent) error {
+// queueReason returns the reason why an event waits, from the progress of its consumer: no process takes its events, or others
+// are ahead of it. It returns nil if a worker has the event, or has had it.
+func (w *slowMonitor) queueReason(ctx context.Context, o *slowEvent) error {
 	category := o.message.Subject.Category
 	switch p := w.progressOf(ctx, category); {
 	case p.err != nil:
@@ -237,14 +245,14 @@ func (w *overdueMonitor) queueReason(ctx context.Context, o *slowEvent) error {
 	case !p.pulled:
 		return &fault.Error{Reason: fault.NotRunning, Err: fmt.Errorf("no process takes the events of %s", category)}
 	case o.message.Sequence > p.delivered && p.unfinished > 0:
-		return &fault.Error{Reason: fault.Queued, Err: errors.New("no attempt has ended: other events are before it")}
+		return &fault.Error{Reason: fault.Queued, Err: errors.New("no attempt has ended: other events are ahead of it")}
 	}
 	return nil
 }
 
-// progressOf returns the progress of a category's consumer, read once per check. A consumer counts as idle only after two
-// samples without a pull request, because a process may be between two pulls.
-func (w *overdueMonitor) progressOf(ctx context.Context, c catalogue.Category) progress {
+// progressOf returns the progress of a category's consumer. It reads it once per check; twice if no process asks for messages,
+// because a process may be between two pulls.
+func (w *slowMonitor) progressOf(ctx context.Context, c catalogue.Category) progress {
 	w.mu.Lock()
 	p, known := w.progress[c]
 	w.mu.Unlock()
@@ -270,9 +278,9 @@ func (w *overdueMonitor) progressOf(ctx context.Context, c catalogue.Category) p
 // betweenPulls is the longest time between two pulls of a process.
 const betweenPulls = 300 * time.Millisecond
 
-// reportSlow reports each slow event as in progress, once. The reports run concurrently, so that they share calls, and
-// reportSlow does not wait for them: a company that Procore does not answer must not delay other companies' deadlines.
-func (w *overdueMonitor) reportSlow(ctx context.Context) {
+// reportSlow reports each slow event as in progress, once. The reports run concurrently, so that they share calls. reportSlow
+// does not wait for them, so that a company whose calls hang does not delay the deadlines of other companies.
+func (w *slowMonitor) reportSlow(ctx context.Context) {
 	for _, o := range w.events {
 		company := o.event.CompanyId
 		if w.now().Before(o.message.Stored.Add(w.slow)) || !w.startReport(company, o) {
@@ -296,7 +304,7 @@ func (w *overdueMonitor) reportSlow(ctx context.Context) {
 
 // startReport reserves a report of the event. It returns false if the event was reported or is being reported, or if its
 // company has maxBatch reports running.
-func (w *overdueMonitor) startReport(company int64, o *slowEvent) bool {
+func (w *slowMonitor) startReport(company int64, o *slowEvent) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.reporting[company] >= maxBatch || !o.state.CompareAndSwap(statePending, stateReporting) {
@@ -306,7 +314,7 @@ func (w *overdueMonitor) startReport(company int64, o *slowEvent) bool {
 	return true
 }
 
-func (w *overdueMonitor) endReport(company int64) {
+func (w *slowMonitor) endReport(company int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.reporting[company]--; w.reporting[company] == 0 {
@@ -314,9 +322,9 @@ func (w *overdueMonitor) endReport(company int64) {
 	}
 }
 
-// reportInProgress reports an event as in progress. If another process has reported its end, the end is
-// reported again, so that it is the last status.
-func (w *overdueMonitor) reportInProgress(ctx context.Context, o *slowEvent) error {
+// reportInProgress reports an event as in progress. If its end was reported to Procore in the meantime, the end is reported again,
+// so that it is the last status. If the event was called off, its outcome is published.
+func (w *slowMonitor) reportInProgress(ctx context.Context, o *slowEvent) error {
 	outcome := w.inProgress(ctx, o)
 	if err := w.report(ctx, outcome); err != nil {
 		return err
@@ -325,7 +333,6 @@ func (w *overdueMonitor) reportInProgress(ctx context.Context, o *slowEvent) err
 		w.log.Info("an event that was called off in Procore is not processed", zap.String("subject", o.message.Raw), zap.String("status", skipped.SkipReason))
 		subject := o.message.Subject
 		subject.Kind = bus.Outcome
-		skipped.RequestedAt = o.event.RequestedAt
 		return w.bus.PublishOnce(ctx, subject, skipped)
 	}
 	end := o.message.Subject
@@ -338,16 +345,16 @@ func (w *overdueMonitor) reportInProgress(ctx context.Context, o *slowEvent) err
 	if err := bus.Decode(m, out); err != nil {
 		return err
 	}
-	for _, c := range out.CloseOuts { // the updates were made before
+	for _, c := range out.CloseOuts { // the updates of the records were made
 		c.Marks, c.Assignments, c.BudgetTransactions, c.Unlinks, c.Links = nil, nil, nil, nil, nil
 	}
 	return w.report(ctx, out)
 }
 
-// calledOff returns the outcome of an event whose request details were all called off in Procore before they could become
-// in progress; nil: they were not. If the worker publishes an outcome first, the broker keeps the worker's.
+// calledOff returns the outcome of an event whose request details were all called off in Procore before they were reported as in
+// progress, or nil if they were not. If the worker has published an outcome, the broker keeps the worker's.
 func calledOff(reported *tiebackv1.Outcome) *tiebackv1.Outcome {
-	out := &tiebackv1.Outcome{CompanyId: reported.CompanyId, ErpRequestId: reported.ErpRequestId, Type: reported.Type, ProcoreCalls: 1}
+	out := &tiebackv1.Outcome{CompanyId: reported.CompanyId, ErpRequestId: reported.ErpRequestId, Type: reported.Type, RequestedAt: reported.RequestedAt, ProcoreCalls: 1}
 	for _, c := range reported.CloseOuts {
 		if !procore.DetailCalledOff(c.KeptStatus) {
 			return nil
@@ -358,14 +365,19 @@ func calledOff(reported *tiebackv1.Outcome) *tiebackv1.Outcome {
 	return out
 }
 
-// inProgress returns an outcome that reports an event as in progress, with the reason.
-func (w *overdueMonitor) inProgress(ctx context.Context, o *slowEvent) *tiebackv1.Outcome {
-	out := &tiebackv1.Outcome{CompanyId: o.event.CompanyId, ErpRequestId: o.event.ErpRequestId, Type: o.event.Type, RequestedAt: o.event.RequestedAt}
-	message := overdue.Waiting(w.why(ctx, o), o.deadline, w.zone(o.event.CompanyId), w.now())
+// inProgress returns an outcome that reports an event as in progress, with the reason why it waits.
+func (w *slowMonitor) inProgress(ctx context.Context, o *slowEvent) *tiebackv1.Outcome {
+	out := outcomeOf(o.event)
+	message := waitingMessage(w.why(ctx, o), o.deadline, w.zone(o.event.CompanyId), w.now())
 	for _, id := range procore.RequestDetails(o.event.Payload) {
 		out.CloseOuts = append(out.CloseOuts, &tiebackv1.CloseOut{
 			RequestDetailId: id, Status: tiebackv1.Status_STATUS_IN_PROGRESS, Messages: []string{message},
 		})
 	}
 	return out
+}
+
+// outcomeOf returns an outcome of an event, without close-outs.
+func outcomeOf(e *tiebackv1.Event) *tiebackv1.Outcome {
+	return &tiebackv1.Outcome{CompanyId: e.CompanyId, ErpRequestId: e.ErpRequestId, Type: e.Type, RequestedAt: e.RequestedAt}
 }

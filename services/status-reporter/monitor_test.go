@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/tieback/tieback/pkg/company"
-	"github.com/tieback/tieback/services/status-reporter/overdue"
 )
 
 // Times in messages are in the company's time zone.
@@ -18,7 +17,7 @@ func TestZone(t *testing.T) {
 	s := &Service{Deps: Deps{Companies: company.Set{7: acme}}}
 	at := time.Date(2026, time.December, 1, 1, 30, 0, 0, time.UTC)
 	for id, want := range map[int64]string{7: "19:30 CST", 8: "01:30 UTC"} {
-		if got := overdue.Clock(at, s.zone(id), at); got != want {
+		if got := clock(at, s.zone(id), at); got != want {
 			t.Errorf("company %d: %s, want %s", id, got, want)
 		}
 	}

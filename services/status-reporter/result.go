@@ -11,18 +11,19 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-func newEnds() *prometheus.CounterVec {
+// newCloseOuts returns the counter of events that were reported to Procore.
+func newCloseOuts() *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "tieback_close_outs_total",
 		Help: "Events that were reported to Procore, by company, category and outcome: success, refused because of a record's data, or failed.",
 	}, []string{"company", "category", "outcome"})
 }
 
-// startEnds exports a company's counters from the start, so that Prometheus sees the first close-out as an increase.
-func (s *Service) startEnds(company int64) {
+// startCloseOuts exports zeros for a company, so that Prometheus sees the first close-out as an increase.
+func (s *Service) startCloseOuts(company int64) {
 	for _, c := range append([]catalogue.Category{catalogue.Unknown}, catalogue.Categories...) {
 		for _, r := range bus.Results {
-			s.ends.WithLabelValues(strconv.FormatInt(company, 10), string(c), string(r))
+			s.closeOuts.WithLabelValues(strconv.FormatInt(company, 10), string(c), string(r))
 		}
 	}
 }

@@ -1,5 +1,12 @@
-// Package statusreporter reports the outcomes of events to Procore: it marks records as synced and closes request
-// details, for many events in one call, and records what it reported. No other service does this.
+// Package statusreporter reports the outcomes of events to Procore: it marks records as synced and closes request details, for
+// many events in one call, and records its reports in tb.closed. No other service does this.
+//
+//	admission.go   what an outcome may report
+//	batcher.go     outcomes of a company that share calls
+//	conflicts.go   outcomes that must not share a call
+//	links.go       marks of older requests, and the links that marks make
+//	closeout       the calls to Procore
+//	monitor.go     events that are slow or past their deadline
 package statusreporter
 
 import (
@@ -45,7 +52,7 @@ type Deps struct {
 	Registry  prometheus.Registerer
 	Backoff   time.Duration // before the second attempt; 0: 1 s
 	Deadlines request.Deadlines
-	Slow      time.Duration // until an event is reported as in progress; 0: a minute
+	Slow      time.Duration // age at which an event is reported as in progress; 0: a minute
 }
 
 // Run runs the service with the resources of its process.
@@ -63,36 +70,36 @@ func Run(ctx context.Context, a *tenant.App) error {
 // Service is the status-reporter.
 type Service struct {
 	Deps
-	memory   memory
-	batchers map[int64]*batcher
-	seconds  *prometheus.HistogramVec
-	expired  *prometheus.CounterVec
-	ends     *prometheus.CounterVec
+	store           store
+	batchers        map[int64]*batcher // by company
+	closeOuts       *prometheus.CounterVec
+	closeOutSeconds *prometheus.HistogramVec
+	expired         *prometheus.CounterVec
 }
 
 // New returns the service and registers its metrics.
 func New(d Deps) (*Service, error) {
-	s := &Service{Deps: d, memory: onBus{d.Bus, state.Of(d.Bus)}, batchers: map[int64]*batcher{}, seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+	s := &Service{Deps: d, store: busStore{d.Bus, state.Of(d.Bus)}, batchers: map[int64]*batcher{}, closeOutSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "tieback_close_out_seconds", Help: "From the user's click in Procore to the close-out, by event type.",
 		Buckets: prometheus.ExponentialBuckets(0.05, 2, 15),
 	}, []string{"type"}), expired: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "tieback_deadlines_passed_total", Help: "Events that were closed as failed because their deadline passed, by event type.",
-	}, []string{"type"}), ends: newEnds()}
+	}, []string{"type"}), closeOuts: newCloseOuts()}
 	for _, e := range catalogue.Table {
 		// Export a zero from the start, so that Prometheus sees the first expiry as an increase.
 		s.expired.WithLabelValues(e.Name)
 	}
 	for id := range d.Companies {
-		s.startEnds(id)
+		s.startCloseOuts(id)
 		session, err := d.Procore.Company(id)
 		if err != nil {
 			return nil, err
 		}
-		s.batchers[id] = &batcher{queue: make(chan *waiting), quota: session.Quota, flush: func(ctx context.Context, batch []*waiting) {
+		s.batchers[id] = &batcher{queue: make(chan *queuedOutcome), quota: session.Quota, flush: func(ctx context.Context, batch []*queuedOutcome) {
 			s.reportAll(ctx, session, batch)
 		}}
 	}
-	return s, errors.Join(d.Registry.Register(s.seconds), d.Registry.Register(s.expired), d.Registry.Register(s.ends))
+	return s, errors.Join(d.Registry.Register(s.closeOutSeconds), d.Registry.Register(s.expired), d.Registry.Register(s.closeOuts))
 }
 
 // Run reports until ctx ends.
@@ -105,7 +112,7 @@ func (s *Service) Run(ctx context.Context) error {
 		batchers.Go(func() { b.run(ctx) })
 	}
 	if s.Deadlines != (request.Deadlines{}) {
-		batchers.Go(func() { s.overdueMonitor().run(ctx, min(checkInterval, s.slow()/2)) })
+		batchers.Go(func() { s.slowMonitor().run(ctx, min(checkInterval, s.slow()/2)) })
 	}
 	return s.Bus.Consume(ctx, bus.Consumer{
 		Kind: bus.Outcome, Name: stage, Concurrency: 2 * maxBatch, Backoff: s.Backoff, RetryFor: bus.Day,
@@ -117,11 +124,11 @@ func (s *Service) slow() time.Duration {
 	return cmp.Or(s.Slow, defaultSlow)
 }
 
-func (s *Service) overdueMonitor() *overdueMonitor {
-	return &overdueMonitor{
+func (s *Service) slowMonitor() *slowMonitor {
+	return &slowMonitor{
 		bus: s.Bus, zone: s.zone, deadlines: s.Deadlines, slow: s.slow(), log: s.Log, expired: s.expired, now: time.Now, events: map[uint64]*slowEvent{}, reporting: map[int64]int{},
 		report: func(ctx context.Context, o *tiebackv1.Outcome) error {
-			return s.queue(ctx, &waiting{Item: closeout.Item{Outcome: o}, inProgress: true, done: make(chan error, 1)})
+			return s.queue(ctx, &queuedOutcome{Item: closeout.Item{Outcome: o}, inProgress: true, done: make(chan error, 1)})
 		},
 	}
 }
@@ -134,24 +141,24 @@ func (s *Service) zone(id int64) *time.Location {
 	return time.UTC
 }
 
-// handle waits until its outcome has been flushed together with others of the company.
+// handle reports an outcome. It waits for a flush, in which the outcome shares calls with others of its company.
 func (s *Service) handle(ctx context.Context, m bus.Message) error {
 	w, err := s.decode(ctx, m)
 	if w == nil || err != nil {
 		return err
 	}
-	if w.Outcome.SkipReason != "" { // nothing is reported
-		return s.memory.PublishOnce(ctx, w.subject, w.Outcome)
+	if w.Outcome.SkipReason != "" { // nothing to report to Procore
+		return s.store.PublishOnce(ctx, w.subject, w.Outcome)
 	}
 	if err := s.queue(ctx, w); err != nil {
 		return err
 	}
-	m.SetEnd(w.result, reasonOf(w.asReported))
+	m.SetEnd(w.result, reasonOf(w.reported))
 	return nil
 }
 
-// decode decodes and admits an outcome to report. It returns nil if the outcome was already reported.
-func (s *Service) decode(ctx context.Context, m bus.Message) (*waiting, error) {
+// decode decodes and admits an outcome. It returns nil if the outcome has an unlink and was already reported.
+func (s *Service) decode(ctx context.Context, m bus.Message) (*queuedOutcome, error) {
 	o := &tiebackv1.Outcome{}
 	if err := bus.Decode(m, o); err != nil {
 		return nil, err
@@ -159,18 +166,18 @@ func (s *Service) decode(ctx context.Context, m bus.Message) (*waiting, error) {
 	if err := s.admit(ctx, m, o); err != nil {
 		return nil, err
 	}
-	// An unlink can't be repeated, and a broker that was restarted may have lost the ack.
+	// An unlink is not idempotent, and a broker that was restarted may have lost the ack.
 	if slices.ContainsFunc(o.CloseOuts, func(c *tiebackv1.CloseOut) bool { return len(c.Unlinks) > 0 }) {
 		if done, err := s.done(ctx, m); done || err != nil {
 			return nil, err
 		}
 	}
-	item := closeout.Item{Outcome: o, Redelivered: m.Redelivered || m.Subject.Run != "", Later: m.Subject.Run != "" || o.DeadLettered}
-	return &waiting{Item: item, subject: closed(m), immediate: m.Isolated, done: make(chan error, 1)}, nil
+	item := closeout.Item{Outcome: o, Redelivered: m.Redelivered || m.Subject.Run != "", MayBeFinal: m.Subject.Run != "" || o.DeadLettered}
+	return &queuedOutcome{Item: item, subject: closed(m), immediate: m.Isolated, done: make(chan error, 1)}, nil
 }
 
 // queue passes an outcome to its company's batcher and waits for the flush.
-func (s *Service) queue(ctx context.Context, w *waiting) error {
+func (s *Service) queue(ctx context.Context, w *queuedOutcome) error {
 	w.span = trace.LinkFromContext(ctx)
 	b := s.batchers[w.Outcome.CompanyId]
 	if b == nil {
@@ -190,16 +197,17 @@ func (s *Service) queue(ctx context.Context, w *waiting) error {
 	}
 }
 
-// done reports whether an outcome was completely reported and only its ack was lost.
+// done reports whether an outcome was reported and recorded, so that only its ack was lost.
 func (s *Service) done(ctx context.Context, m bus.Message) (bool, error) {
-	return s.memory.Has(ctx, closed(m))
+	return s.store.Has(ctx, closed(m))
 }
 
-// tracer starts a trace for each batch, named flush. A batch has many events, so its span has links to theirs; see
+// tracer starts a trace for each batch. Its span, named flush, has links to the spans of the batch's events; see
 // pkg/bus/trace.go.
 var tracer = otel.Tracer("github.com/tieback/tieback/services/status-reporter")
 
-func spans(batch []*waiting) (links []trace.Link) {
+// spans returns the links to the spans of a batch's events.
+func spans(batch []*queuedOutcome) (links []trace.Link) {
 	for _, w := range batch {
 		if w.span.SpanContext.IsValid() {
 			links = append(links, w.span)
@@ -208,15 +216,15 @@ func spans(batch []*waiting) (links []trace.Link) {
 	return links
 }
 
-// reportAll reports outcomes to Procore in as few conflict-free batches as possible.
-func (s *Service) reportAll(ctx context.Context, session *procore.Session, outcomes []*waiting) {
+// reportAll reports outcomes to Procore in conflict-free batches.
+func (s *Service) reportAll(ctx context.Context, session *procore.Session, outcomes []*queuedOutcome) {
 	for _, batch := range conflictFree(outcomes) {
 		s.report(ctx, session, batch)
 	}
 }
 
 // report reports a batch to Procore, records what was reported, then lets the handlers return.
-func (s *Service) report(ctx context.Context, session *procore.Session, batch []*waiting) {
+func (s *Service) report(ctx context.Context, session *procore.Session, batch []*queuedOutcome) {
 	ctx, span := tracer.Start(ctx, "flush", trace.WithLinks(spans(batch)...), trace.WithAttributes(attribute.Int("tieback.outcomes", len(batch))))
 	defer span.End()
 	batch = s.dropSuperseded(ctx, batch)
@@ -224,13 +232,13 @@ func (s *Service) report(ctx context.Context, session *procore.Session, batch []
 	for i, w := range batch {
 		items[i] = w.Item
 	}
-	results := s.reportRecovered(ctx, session, items, s.linkStore(batch))
+	results := s.reportRecovered(ctx, session, items, s.storeLinks(batch))
 	var records sync.WaitGroup
 	for i, w := range batch {
 		r := results[i]
 		records.Go(func() {
 			if r.Err == nil {
-				w.asReported, w.result = r.Reported, resultOf(w.Outcome)
+				w.reported, w.result = r.Reported, resultOf(w.Outcome)
 				if w.result == bus.ResultSuccess && resultOf(r.Reported) != bus.ResultSuccess {
 					w.result = bus.ResultFailed // Procore refused a part of it
 				}
@@ -244,9 +252,8 @@ func (s *Service) report(ctx context.Context, session *procore.Session, batch []
 	records.Wait()
 }
 
-// reportRecovered is closeout.Report, but returns a panic as the error of each item, so that close-outs of other
-// companies continue.
-func (s *Service) reportRecovered(ctx context.Context, session *procore.Session, items []closeout.Item, store closeout.LinkStore) (results []closeout.Result) {
+// reportRecovered is closeout.Report, but returns a panic as the error of each item, so that other companies are not affected.
+func (s *Service) reportRecovered(ctx context.Context, session *procore.Session, items []closeout.Item, store closeout.StoreLinks) (results []closeout.Result) {
 	defer func() {
 		if p := recover(); p != nil {
 			results = slices.Repeat([]closeout.Result{{Err: fault.New(fault.Transient, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))}}, len(items))
@@ -255,14 +262,13 @@ func (s *Service) reportRecovered(ctx context.Context, session *procore.Session,
 	return closeout.Report(ctx, session, items, store)
 }
 
-// record counts an outcome and publishes what was reported of it. A repeated call counts the outcome again, but
-// publishes only if no earlier call did.
+// record counts a reported outcome and publishes it in tb.closed, unless an earlier call did. A repeated call counts it again.
 func (s *Service) record(ctx context.Context, subject bus.Subject, o *tiebackv1.Outcome, r bus.Result) error {
-	s.ends.WithLabelValues(strconv.FormatInt(subject.Company, 10), string(subject.Category), string(r)).Inc()
+	s.closeOuts.WithLabelValues(strconv.FormatInt(subject.Company, 10), string(subject.Category), string(r)).Inc()
 	if t := o.GetRequestedAt(); t.IsValid() {
-		s.seconds.WithLabelValues(o.Type).Observe(time.Since(t.AsTime()).Seconds())
+		s.closeOutSeconds.WithLabelValues(o.Type).Observe(time.Since(t.AsTime()).Seconds())
 	}
-	return s.memory.PublishOnce(ctx, subject, o)
+	return s.store.PublishOnce(ctx, subject, o)
 }
 
 // closed returns the subject under which the report of an outcome is recorded.
@@ -270,12 +276,11 @@ func closed(m bus.Message) bus.Subject {
 	return bus.For(bus.Closed, m.Subject.Type, m.Subject.Company, m.Subject.Request).WithRun(m.Subject.Run)
 }
 
-// giveUp writes a dead letter for an outcome that could not be reported, then closes its request details as failed, so
-// that the user's button is free. If the outcome itself was refused, its request details are not trusted; see
-// replacement.
+// giveUp dead-letters an outcome that could not be reported, then closes request details as failed, so that the user's button is
+// free; see failedOutcome.
 func (s *Service) giveUp(ctx context.Context, m bus.Message, cause error) error {
-	if done, err := s.memory.Has(ctx, closed(m)); done || err != nil {
-		return err // it was reported before, and this was a second copy
+	if done, err := s.store.Has(ctx, closed(m)); done || err != nil {
+		return err // it was reported by an earlier attempt
 	}
 	if err := s.Bus.DeadLetter(ctx, stage, m, cause); err != nil {
 		return err
@@ -288,12 +293,12 @@ func (s *Service) giveUp(ctx context.Context, m bus.Message, cause error) error 
 	if err != nil {
 		return nil // the company is not connected
 	}
-	end, err := s.ending(ctx, m, o)
-	if end == nil || err != nil {
+	failed, err := s.failedOutcome(ctx, m, o)
+	if failed == nil || err != nil {
 		return err
 	}
-	noLinks := func(context.Context, int, *tiebackv1.Outcome) error { return nil } // end has no marks
-	r := closeout.Report(ctx, session, []closeout.Item{{Outcome: end, Redelivered: true, Later: true}}, noLinks)[0]
+	noLinks := func(context.Context, int, *tiebackv1.Outcome) error { return nil } // failed has no marks
+	r := closeout.Report(ctx, session, []closeout.Item{{Outcome: failed, Redelivered: true, MayBeFinal: true}}, noLinks)[0]
 	if r.Err != nil && fault.ClassOf(r.Err) != fault.Permanent {
 		return r.Err // the dead letter is kept, and the outcome is redelivered
 	}
@@ -301,13 +306,14 @@ func (s *Service) giveUp(ctx context.Context, m bus.Message, cause error) error 
 		s.Log.Error("request details could not be closed as failed: check them in Procore", zap.String("subject", m.Raw), zap.Error(r.Err))
 		return nil
 	}
-	s.ends.WithLabelValues(strconv.FormatInt(o.CompanyId, 10), string(m.Subject.Category), string(bus.ResultFailed)).Inc()
+	s.closeOuts.WithLabelValues(strconv.FormatInt(o.CompanyId, 10), string(m.Subject.Category), string(bus.ResultFailed)).Inc()
 	return s.Bus.PublishOnce(ctx, closed(m), r.Reported)
 }
 
-// ending returns the outcome to report in place of one that the status-reporter gives up on, or nil. An outcome whose
-// subject does not parse was written by a newer version; all its request details are reported as failed.
-func (s *Service) ending(ctx context.Context, m bus.Message, o *tiebackv1.Outcome) (*tiebackv1.Outcome, error) {
+// failedOutcome returns the outcome to report in place of one that the status-reporter gives up on. It has the outcome's own
+// request details, also if its subject does not parse, because a newer version wrote it. If the outcome is not admitted, its
+// request details are not trusted, and failedOutcome returns its replacement, which may be nil.
+func (s *Service) failedOutcome(ctx context.Context, m bus.Message, o *tiebackv1.Outcome) (*tiebackv1.Outcome, error) {
 	if m.Raw != m.Subject.String() {
 		return allFailed(o), nil
 	}
@@ -320,7 +326,7 @@ func (s *Service) ending(ctx context.Context, m bus.Message, o *tiebackv1.Outcom
 	return s.replacement(ctx, m.Subject)
 }
 
-// allFailed returns the outcome reduced to its request details, all failed.
+// allFailed returns an outcome with the request details of o, all failed.
 func allFailed(o *tiebackv1.Outcome) *tiebackv1.Outcome {
 	out := proto.Clone(o).(*tiebackv1.Outcome)
 	out.CloseOuts, out.DeadLettered = nil, true

@@ -2,6 +2,7 @@ package endtoend
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -15,9 +16,9 @@ import (
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/procore"
+	"github.com/tieback/tieback/pkg/request"
 	"github.com/tieback/tieback/pkg/telemetry"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/status-reporter/overdue"
 	"github.com/tieback/tieback/services/tieback/broker"
 	"github.com/tieback/tieback/services/worker"
 )
@@ -55,7 +56,8 @@ func TestPartialBookingAfterDeadlineIsReported(t *testing.T) {
 		handlers[row.Name] = func(ctx context.Context, task *worker.Task) ([]*tiebackv1.CloseOut, error) {
 			i := int(task.Event.ErpRequestId) - 1
 			m := bus.Message{Subject: subject(bus.Event, i), Stream: bus.Event.Stream(), Sequence: uint64(i + 1), Stored: time.Now()}
-			if expired, err := overdue.Expire(ctx, b, m, task.Event, time.Minute, nil, time.UTC); err != nil || !expired {
+			failed := &tiebackv1.Outcome{CompanyId: 7, ErpRequestId: task.Event.ErpRequestId, Type: kind}
+			if expired, err := request.Expire(ctx, b, m, failed, errors.New("not done in time")); err != nil || !expired {
 				t.Error(expired, err)
 			}
 			return cases[i].ends, nil

@@ -1,16 +1,17 @@
 // Package closeout reports the outcomes of events to Procore. It is internal to the status-reporter, so that no other
 // service can make these calls.
 //
-// It reports the close-outs of many events together, step by step, so that success is never reported before it is true:
+// It reports the close-outs of many events together, in steps. Success is reported in the last step, after everything that it
+// depends on:
 //
-//	unlinks → external data → assignments → budget transactions → (links persisted) → request details
+//	unlinks → external data → assignments → budget transactions → (links stored) → request details
 //
-// Unlinks (Procore's status management API) come first, because an update of external data replaces them if Procore
-// lacks the route, and because the lines of a record are unlinked only after the record itself.
+// An unlink is a call to Procore's status management. Unlinks come first for two reasons: if Procore lacks the route, an update
+// of external data replaces the unlink; and the lines of a record, whose marks are removed by external data, may be unlinked
+// only after the record.
 //
-// A close-out that Procore refuses in one step becomes failed, with the reason, and continues with the last step. If a
-// step fails for any other reason, the events concerned go no further and are retried; every step can safely be
-// repeated.
+// If Procore refuses an update, its close-out becomes failed, with the reason, and the last step reports the failure. If a step
+// fails for any other reason, it and the later steps are retried for the events concerned; every step may be repeated.
 package closeout
 
 import (
@@ -33,9 +34,9 @@ import (
 type Item struct {
 	Outcome     *tiebackv1.Outcome
 	Redelivered bool // part of it may have been reported before, by an earlier delivery or another run
-	// Later is true if the request details may have a final status already: the outcome is of a further run, of a run
-	// that was late, or of a dead letter that may have been replayed. Procore keeps the first final status.
-	Later bool
+	// MayBeFinal is true if the request details may already have another final status, which Procore keeps: the outcome is of a
+	// further run, is late, or is of a dead letter that may have been replayed.
+	MayBeFinal bool
 }
 
 // unit is a close-out that passes through the steps.
@@ -43,21 +44,30 @@ type unit struct {
 	*tiebackv1.CloseOut
 	event       int // index of its outcome in items and results
 	redelivered bool
-	later       bool
-	err         error // it could not be reported: the event is retried, or becomes a dead letter
+	mayBeFinal  bool
+	err         error // it could not be reported: the event is retried or, if the error is permanent, becomes a dead letter
 
 	substitutes []substitute
 
-	// gone are unmarks (an empty origin id) that Procore refused because the record no longer exists; they count as done.
+	// gone are marks without an origin id that Procore refused because the record no longer exists. They count as made.
 	gone []*tiebackv1.Mark
 }
 
-// refuse turns the close-out into a failed one.
-func (u *unit) refuse(why string) {
+// fail makes the close-out failed, with a message for the accountant. Without a request detail there is nowhere to report the
+// message, so the event becomes a dead letter, with cause as its error. cause may be nil.
+func (u *unit) fail(message string, cause error) {
 	if u.Status != tiebackv1.Status_STATUS_FAILED {
 		u.Status, u.Messages = tiebackv1.Status_STATUS_FAILED, nil
 	}
-	u.Messages = append(u.Messages, why)
+	u.Messages = append(u.Messages, message)
+	if u.RequestDetailId == 0 {
+		u.err = cmp.Or[error](cause, &fault.Error{Class: fault.Permanent, UserMessage: message})
+	}
+}
+
+// failUpdate is fail for an update of a record that Procore refused.
+func (u *unit) failUpdate(record, why string) {
+	u.fail(fmt.Sprintf("Your ERP system has done its part, but Procore refused to update %s: %s.", record, strings.TrimSuffix(why, ".")), nil)
 }
 
 // Result is the result of an item.
@@ -65,38 +75,38 @@ type Result struct {
 	// Reported is the item's outcome as it was reported to Procore: close-outs that Procore refused are failed, and
 	// marks that it refused are left out. It is complete only if Err is nil.
 	Reported *tiebackv1.Outcome
-	// Err is nil if the whole outcome was reported. A permanent error concerns a single close-out; the rest of the
-	// outcome was reported.
+	// Err is nil if the whole outcome was reported. If it is permanent, some of the close-outs could not be reported, and the
+	// others were. After any other error the outcome may be reported again.
 	Err error
 }
 
-// LinkStore persists the links that item i's marks and unlinks have changed in Procore. It is called just
-// before the request details are reported, because the user's next click may depend on the links. reported is the
-// outcome as it is about to be reported.
-type LinkStore func(ctx context.Context, i int, reported *tiebackv1.Outcome) error
+// StoreLinks stores the links that the marks and unlinks of item i have changed in Procore. It is called just before the
+// request details are reported, because the user's next click may depend on the links. reported is the outcome as it is about to
+// be reported.
+type StoreLinks func(ctx context.Context, i int, reported *tiebackv1.Outcome) error
 
-// retry waits out the short window of Procore's rate limit, which lasts ten seconds, and allows for clock skew. A call
-// gives up after 20 such waits.
+// retry makes a call wait for the end of Procore's short rate limit, which lasts ten seconds; the rest of LongestLimit allows for
+// clock skew. A call gives up after 20 such waits.
 var retry = procore.Retry{Limits: 20, LongestLimit: 15 * time.Second}
 
-// Report reports a company's outcomes to Procore in as few calls as possible. It returns one result for each item and
-// does not change the items. It waits out short rate limits: if it returned instead, the calls already made would be
-// repeated and use up the next window too.
-func Report(ctx context.Context, session *procore.Session, items []Item, store LinkStore) []Result {
+// Report reports a company's outcomes to Procore in as few calls as possible. It returns one result per item and does not
+// change the items. It waits for the end of short rate limits: if it returned an error instead, the calls that were made would be
+// repeated, and would use up the next window too.
+func Report(ctx context.Context, session *procore.Session, items []Item, store StoreLinks) []Result {
 	s := session.Retrying(retry)
 	var units []*unit
 	results := make([]Result, len(items))
 	for i, it := range items {
 		results[i].Reported = proto.CloneOf(it.Outcome)
 		for _, c := range results[i].Reported.CloseOuts {
-			units = append(units, &unit{CloseOut: c, event: i, redelivered: it.Redelivered, later: it.Later})
+			units = append(units, &unit{CloseOut: c, event: i, redelivered: it.Redelivered, mayBeFinal: it.MayBeFinal})
 		}
 	}
 	for _, step := range []func(context.Context, *procore.Session, []*unit){unlinks, externalData, assignments, transactions} {
 		step(ctx, s, reportable(units))
 	}
 	learnRoutes(s, units)
-	persistLinks(ctx, results, reportable(units), store)
+	storeLinks(ctx, results, reportable(units), store)
 	requestDetails(ctx, s, reportable(units))
 	for _, u := range units {
 		if r := &results[u.event]; u.err != nil && (r.Err == nil || fault.ClassOf(r.Err) == fault.Permanent) {
@@ -106,8 +116,8 @@ func Report(ctx context.Context, session *procore.Session, items []Item, store L
 	return results
 }
 
-// reportable returns the units whose event has no error that will be retried. A permanent refusal does not stop the rest
-// of its event.
+// reportable returns the units of the events that will not be retried. A permanent error does not stop the other units of its
+// event.
 func reportable(units []*unit) []*unit {
 	retried := map[int]bool{}
 	for _, u := range units {
@@ -116,8 +126,8 @@ func reportable(units []*unit) []*unit {
 	return slices.DeleteFunc(slices.Clone(units), func(u *unit) bool { return retried[u.event] })
 }
 
-// persistLinks persists the outcomes' links concurrently, so that the writes share commits.
-func persistLinks(ctx context.Context, results []Result, units []*unit, store LinkStore) {
+// storeLinks stores the links of the outcomes concurrently, so that the writes share commits.
+func storeLinks(ctx context.Context, results []Result, units []*unit, store StoreLinks) {
 	byEvent := map[int][]*unit{}
 	for _, u := range units {
 		byEvent[u.event] = append(byEvent[u.event], u)
@@ -141,17 +151,17 @@ type batch struct {
 	items []item
 }
 
-// item is one update, its unit, and the fields that identify it in an answer.
+// item is one update of a unit.
 type item struct {
 	unit   *unit
 	update map[string]any
-	names  []string // fields that identify it in a refusal
-	record string   // for the accountant
+	names  []string // the fields of update that identify it in Procore's answer
+	record string   // the record's name for the accountant
 	mark   *tiebackv1.Mark
 }
 
-// run makes the call and passes each refusal to its unit. If one item makes Procore refuse the whole call,
-// procore.Session.Sync finds that item, so that it does not affect other events.
+// run makes the call, and fails the unit of each item that Procore refuses. If one item makes Procore refuse the whole call,
+// procore.Session.Sync finds that item, so that other events are not affected.
 func (b batch) run(ctx context.Context, s *procore.Session) {
 	if len(b.items) == 0 {
 		return
@@ -161,7 +171,7 @@ func (b batch) run(ctx context.Context, s *procore.Session) {
 	}
 	result, err := s.Sync(ctx, b.call)
 	if err == nil {
-		b.refuse(ctx, s, result.Refused)
+		b.handleRefusals(ctx, s, result.Refused)
 		return
 	}
 	for _, it := range b.items {
@@ -169,11 +179,8 @@ func (b batch) run(ctx context.Context, s *procore.Session) {
 			it.unit.err = err
 			continue
 		}
-		it.drop()
-		it.unit.refuse(fault.UserMessage(err, "Procore refused to mark "+it.record+" as synced."))
-		if it.unit.RequestDetailId == 0 {
-			it.unit.err = err
-		}
+		it.dropMark()
+		it.unit.fail(fault.UserMessage(err, "Procore refused to mark "+it.record+" as synced."), err)
 	}
 }
 
@@ -188,7 +195,7 @@ func (b batch) runHalves(ctx context.Context, s *procore.Session) bool {
 	return true
 }
 
-// halves splits the batch near its middle, at a boundary between units. One half is empty if there is only one unit.
+// halves splits the batch between two units, near its middle. One half is empty if there is only one unit.
 func (b batch) halves() (left, right batch) {
 	left.call, right.call = b.call, b.call
 	left.call.Updates, right.call.Updates = nil, nil
@@ -209,13 +216,13 @@ func (b batch) halves() (left, right batch) {
 	return left, right
 }
 
-// refuse matches the refused items in Procore's answer to the items sent. If one can't be matched, the call is repeated
-// in halves, until it has the items of one unit only.
-func (b batch) refuse(ctx context.Context, s *procore.Session, refused []procore.ItemError) {
+// handleRefusals fails the units of the items that Procore refused. If an item of Procore's answer matches none that was sent,
+// the call is repeated in halves until it has the items of only one unit.
+func (b batch) handleRefusals(ctx context.Context, s *procore.Session, refused []procore.ItemError) {
 	matches := make([][]item, len(refused))
 	for i, r := range refused {
 		for _, it := range b.items {
-			if it.is(r.Item) {
+			if it.matches(r.Item) {
 				matches[i] = append(matches[i], it)
 			}
 		}
@@ -225,66 +232,54 @@ func (b batch) refuse(ctx context.Context, s *procore.Session, refused []procore
 	}
 	for i, r := range refused {
 		for _, it := range matches[i] {
-			it.refuse(r.Why)
+			it.refused(r.Why)
 		}
 		if matches[i] == nil {
 			// Procore refused one of the unit's items, but which one is unknown, so none counts as accepted.
 			for _, it := range b.items {
-				it.drop()
+				it.dropMark()
 			}
-			b.items[0].unit.reject(cmp.Or(b.items[0].unit.Record, b.items[0].record), r.Why)
+			b.items[0].unit.failUpdate(cmp.Or(b.items[0].unit.Record, b.items[0].record), r.Why)
 		}
 	}
 }
 
-// refuse fails the unit because of a refused item, unless nothing is left to do.
-func (it item) refuse(why string) {
+// refused fails the unit because Procore refused the item. If the item would remove the mark of a record that Procore does not
+// have, nothing is left to do, and the unit does not fail.
+func (it item) refused(why string) {
 	switch missing := notFound(why); {
 	case missing && it.mark != nil && it.mark.OriginId == "":
 		it.unit.gone = append(it.unit.gone, it.mark)
 	case missing:
-		it.drop()
-		it.unit.fail(fmt.Sprintf("Your ERP system has booked this, but %s no longer exists in Procore. Delete it in your ERP system as well, or correct it there.", it.record))
+		it.dropMark()
+		it.unit.fail(fmt.Sprintf("Your ERP system has booked this, but %s no longer exists in Procore. Delete it in your ERP system as well, or correct it there.", it.record), nil)
 	default:
-		it.drop()
-		it.unit.reject(it.record, why)
+		it.dropMark()
+		it.unit.failUpdate(it.record, why)
 	}
 }
 
-// notFound reports whether a refusal says that Procore does not have the record. The text is not documented; these
-// are the ones observed.
+// notFound reports whether a refusal says that Procore does not have the record. Procore does not document the text; these are
+// the phrases that were observed.
 func notFound(why string) bool {
 	why = strings.ToLower(why)
 	return slices.ContainsFunc([]string{"could not be found", "couldn't be found", "can't be found", "not found", "does not exist", "no longer exists"},
 		func(words string) bool { return strings.Contains(why, words) })
 }
 
-// drop removes a refused mark from its close-out, so that no link is stored for it.
-func (it item) drop() {
+// dropMark removes a refused mark from its close-out, so that no link is stored for it.
+func (it item) dropMark() {
 	it.unit.Marks = slices.DeleteFunc(it.unit.Marks, func(m *tiebackv1.Mark) bool { return m == it.mark })
 }
 
-// is reports whether an item of Procore's answer is this one.
-func (it item) is(echo map[string]any) bool {
+// matches reports whether an item of Procore's answer is this one.
+func (it item) matches(answer map[string]any) bool {
 	for _, n := range it.names {
-		if fmt.Sprint(echo[n]) != fmt.Sprint(it.update[n]) {
+		if fmt.Sprint(answer[n]) != fmt.Sprint(it.update[n]) {
 			return false
 		}
 	}
 	return true
-}
-
-// reject fails the close-out because Procore refused an update.
-func (u *unit) reject(record, why string) {
-	u.fail(fmt.Sprintf("Your ERP system has done its part, but Procore refused to update %s: %s.", record, strings.TrimSuffix(why, ".")))
-}
-
-// fail fails the close-out. Without a request detail there is nowhere to report it, so its event becomes a dead letter.
-func (u *unit) fail(message string) {
-	u.refuse(message)
-	if u.RequestDetailId == 0 {
-		u.err = &fault.Error{Class: fault.Permanent, UserMessage: message}
-	}
 }
 
 func externalData(ctx context.Context, s *procore.Session, units []*unit) {
@@ -311,7 +306,7 @@ func markUpdate(m *tiebackv1.Mark) map[string]any {
 	return up
 }
 
-// recordName returns the record's name for messages, with its kind; without a name, only the kind.
+// recordName returns the name of a unit's record for messages, with the item type; if it has no name, only the item type.
 func recordName(u *unit, itemType string) string {
 	kind := strings.ReplaceAll(itemType, "_", " ")
 	if u.Record == "" {

@@ -100,7 +100,7 @@ func report(t *testing.T, p *fake, outcomes []*tiebackv1.Outcome) []closeout.Res
 func TestLinksArePersistedBeforeSuccess(t *testing.T) {
 	p := newFake(t, nil)
 	var at []string
-	keep := func(err error) closeout.LinkStore {
+	keep := func(err error) closeout.StoreLinks {
 		return func(context.Context, int, *tiebackv1.Outcome) error {
 			p.mu.Lock()
 			defer p.mu.Unlock()

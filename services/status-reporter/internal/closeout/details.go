@@ -17,14 +17,14 @@ var statusNames = map[tiebackv1.Status]string{
 	tiebackv1.Status_STATUS_FAILED:      "failed",
 }
 
-// detail is a request detail and its close-outs. It has several if an outcome names it twice, or was delivered twice.
+// detail is a request detail and its close-outs. There are several if an outcome names it twice, or was delivered twice.
 type detail struct {
 	id    int64
 	units []*unit
 }
 
-// rank decides between the statuses of several close-outs: a final status outranks in progress, and a failure outranks
-// any success.
+// rank decides between the statuses of several close-outs. The highest one is reported: a final status rather than in progress,
+// and failed rather than success.
 var rank = map[tiebackv1.Status]int{
 	tiebackv1.Status_STATUS_IN_PROGRESS: 1,
 	tiebackv1.Status_STATUS_SUCCESS:     2,
@@ -46,19 +46,20 @@ func (d *detail) update() map[string]any {
 			}
 		}
 	}
-	for _, u := range d.units { // record in each what is reported
+	for _, u := range d.units { // each records what is reported
 		u.Status, u.Messages = status, texts
 	}
 	return map[string]any{"id": d.id, "status": statusNames[status], "messages": texts}
 }
 
-func (d *detail) fail(err error) {
+// setErr sets the error of each close-out.
+func (d *detail) setErr(err error) {
 	for _, u := range d.units {
 		u.err = err
 	}
 }
 
-// requestDetails is the last step. It frees the users' buttons.
+// requestDetails is the last step: it reports the status of the request details, which frees the users' buttons.
 func requestDetails(ctx context.Context, s *procore.Session, units []*unit) {
 	byID := map[int64]*detail{}
 	var details []*detail
@@ -90,19 +91,21 @@ func updateDetails(ctx context.Context, s *procore.Session, details []*detail) {
 	}
 	result, err := s.Sync(ctx, call)
 	if err == nil {
-		refusedDetails(ctx, s, details, result.Refused)
+		handleRefusedDetails(ctx, s, details, result.Refused)
 		return
 	}
 	for _, d := range details {
-		d.fail(err)
+		d.setErr(err)
 	}
 }
 
-func refusedDetails(ctx context.Context, s *procore.Session, details []*detail, refused []procore.ItemError) {
+// handleRefusedDetails calls refused for the request details that Procore refused to update. If Procore's answer does not say
+// which one was refused, the call is repeated in halves.
+func handleRefusedDetails(ctx context.Context, s *procore.Session, details []*detail, refused []procore.ItemError) {
 	for _, r := range refused {
 		id := procore.ID(json.Number(fmt.Sprint(r.Item["id"])))
 		i := slices.IndexFunc(details, func(d *detail) bool { return d.id == id })
-		if i < 0 && len(details) > 1 { // unknown which one: repeat in halves
+		if i < 0 && len(details) > 1 {
 			updateDetails(ctx, s, details[:len(details)/2])
 			updateDetails(ctx, s, details[len(details)/2:])
 			return
@@ -111,17 +114,18 @@ func refusedDetails(ctx context.Context, s *procore.Session, details []*detail, 
 	}
 }
 
-// refused handles a request detail that Procore refused to update, by its current status in Procore. It is not an error
-// in these cases:
+// refused handles a request detail that Procore refused to update. What it does depends on the status that the request detail has
+// in Procore:
 //
-//	it has the reported status                  an earlier delivery of the outcome reported it
-//	in progress was reported                    it is final by now; if it was called off, its status goes into kept_status
-//	it was called off, and no success reported  nothing is left to report; its status goes into kept_status
-//	it is final, and Item.Later is set          Procore keeps the first final status, which goes into kept_status
+//	the one to report                         nothing: an earlier delivery of the outcome reported it
+//	called off; to report: any but success    it goes into kept_status
+//	any other; to report: in progress         nothing: the request detail is final by now
+//	any other final one; Item.MayBeFinal      it goes into kept_status, because Procore keeps the first final status
+//	else                                      a permanent error
 func (d *detail) refused(ctx context.Context, s *procore.Session, why string) {
 	current, err := procore.DetailStatus(ctx, s.Do, d.id)
 	if err != nil {
-		d.fail(err)
+		d.setErr(err)
 		return
 	}
 	for _, u := range d.units {
@@ -129,7 +133,7 @@ func (d *detail) refused(ctx context.Context, s *procore.Session, why string) {
 		case procore.DetailCalledOff(current) && u.Status != tiebackv1.Status_STATUS_SUCCESS:
 			u.KeptStatus = current
 		case current == statusNames[u.Status], u.Status == tiebackv1.Status_STATUS_IN_PROGRESS:
-		case u.later && final(current):
+		case u.mayBeFinal && final(current):
 			u.KeptStatus = current
 		default:
 			u.err = fault.New(fault.Permanent, fmt.Errorf("request detail %d is %q in Procore and can't become %q: %s", d.id, current, statusNames[u.Status], why))

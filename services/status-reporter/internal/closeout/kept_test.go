@@ -24,15 +24,16 @@ func finalAt(status string) func(string, map[string]any) (int, string) {
 	}
 }
 
-// A kept status is recorded for a later run, ignored if it is the reported one, and an error otherwise.
+// If Procore refuses to change a final status, it is recorded if MayBeFinal is set, ignored if it is the reported one, and an
+// error otherwise.
 func TestKeptStatus(t *testing.T) {
 	for _, c := range []struct {
-		name   string
-		status tiebackv1.Status
-		later  bool
-		at     string // current status in Procore
-		kept   string
-		fails  bool
+		name       string
+		status     tiebackv1.Status
+		mayBeFinal bool
+		at         string // current status in Procore
+		kept       string
+		fails      bool
 	}{
 		{"a redelivery finds its own success", tiebackv1.Status_STATUS_SUCCESS, false, "success", "", false},
 		{"in progress after a final status", tiebackv1.Status_STATUS_IN_PROGRESS, false, "failed", "", false},
@@ -44,7 +45,7 @@ func TestKeptStatus(t *testing.T) {
 		o := vendor(1)
 		o.CloseOuts[0].Status, o.CloseOuts[0].Marks = c.status, nil
 		p := newFake(t, finalAt(c.at))
-		r := closeout.Report(t.Context(), p.Session, []closeout.Item{{Outcome: o, Later: c.later}}, noLinks)[0]
+		r := closeout.Report(t.Context(), p.Session, []closeout.Item{{Outcome: o, MayBeFinal: c.mayBeFinal}}, noLinks)[0]
 		err, kept := r.Err, r.Reported.CloseOuts[0].KeptStatus
 		if (err != nil) != c.fails || c.fails && fault.ClassOf(err) != fault.Permanent || kept != c.kept {
 			t.Errorf("%s: error %v, kept status %q", c.name, err, kept)
@@ -57,9 +58,9 @@ func TestFinalStatusOutranksInProgress(t *testing.T) {
 	for _, reversed := range []bool{false, true} {
 		reported := map[string]string{}
 		p := newFake(t, statuses(reported))
-		ended, waiting := vendor(1), vendor(1)
-		waiting.CloseOuts[0].Status, waiting.CloseOuts[0].Messages, waiting.CloseOuts[0].Marks = tiebackv1.Status_STATUS_IN_PROGRESS, []string{"Wait."}, nil
-		both := []*tiebackv1.Outcome{waiting, ended}
+		ended, slow := vendor(1), vendor(1)
+		slow.CloseOuts[0].Status, slow.CloseOuts[0].Messages, slow.CloseOuts[0].Marks = tiebackv1.Status_STATUS_IN_PROGRESS, []string{"Wait."}, nil
+		both := []*tiebackv1.Outcome{slow, ended}
 		if reversed {
 			slices.Reverse(both)
 		}

@@ -11,20 +11,19 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// unlinks calls status management once for each record; there is no bulk form. Procore does not document the route; its
-// path is a guess. If Procore does not have it, the record is marked as not synced in the next step, as the events
-// dictionary documents. After a 405, or a 404 for a record that Procore has, the route is not called again in this
-// process.
+// unlinks calls Procore's status management once for each record, because it has no bulk form. Procore does not publish the
+// route; its path is inferred. If Procore does not have the route, the record is marked as not synced in the next step, as the
+// events dictionary documents. After a 405, or a 404 for a record that Procore has, this process does not call the route again.
 func unlinks(ctx context.Context, s *procore.Session, units []*unit) {
-	without := map[string]bool{} // routes that answered 404 in this batch; Procore counts repeated 404s against the app
+	notFoundRoutes := map[string]bool{} // they answered 404 in this batch; Procore counts repeated 404s against the app
 	for _, u := range units {
 		if u.Status != tiebackv1.Status_STATUS_SUCCESS {
 			continue
 		}
 		for _, l := range u.Unlinks {
 			route := unlinkRoute(l)
-			if without[route.Name] || s.Missing(route) {
-				u.unsync(l)
+			if notFoundRoutes[route.Name] || s.Missing(route) {
+				u.markNotSynced(l)
 				continue
 			}
 			err := unlink(ctx, s, l, u.redelivered)
@@ -32,36 +31,36 @@ func unlinks(ctx context.Context, s *procore.Session, units []*unit) {
 			case err == nil:
 			case errors.As(err, &status) && status.Status == http.StatusMethodNotAllowed:
 				s.MarkMissing(route)
-				u.unsync(l)
+				u.markNotSynced(l)
 			case errors.As(err, &status) && status.Status == http.StatusNotFound:
-				without[route.Name] = true
-				u.substitutes = append(u.substitutes, substitute{u.unsync(l), route})
+				notFoundRoutes[route.Name] = true
+				u.substitutes = append(u.substitutes, substitute{u.markNotSynced(l), route})
 			case fault.ClassOf(err) != fault.Permanent:
 				u.err = err
 			case errors.As(err, &status) && notFound(status.Why): // Procore no longer has it
 			default:
 				u.Marks = nil // the record stays linked, so its lines must too
-				u.reject(recordName(u, l.ItemType), fault.UserMessage(err, err.Error()))
+				u.failUpdate(recordName(u, l.ItemType), fault.UserMessage(err, err.Error()))
 			}
 		}
 	}
 }
 
-// substitute is a mark that replaces an unlink that was answered 404.
+// substitute is a mark that replaces an unlink whose route answered 404.
 type substitute struct {
 	mark  *tiebackv1.Mark
 	route procore.Route
 }
 
-// unsync adds a mark of the record as not synced, for the next step.
-func (u *unit) unsync(l *tiebackv1.Unlink) *tiebackv1.Mark {
+// markNotSynced adds a mark that the record is not synced. The next step makes it.
+func (u *unit) markNotSynced(l *tiebackv1.Unlink) *tiebackv1.Mark {
 	m := &tiebackv1.Mark{ItemType: l.ItemType, ItemId: l.ItemId}
 	u.Marks = append(u.Marks, m)
 	return m
 }
 
-// learnRoutes remembers the routes that Procore lacks: they answered 404, and Procore accepted the substitute mark, so it
-// has the record.
+// learnRoutes remembers the routes that Procore lacks: the route answered 404, but Procore has the record, because it accepted the
+// substitute.
 func learnRoutes(s *procore.Session, units []*unit) {
 	for _, u := range units {
 		for _, a := range u.substitutes {
@@ -72,13 +71,17 @@ func learnRoutes(s *procore.Session, units []*unit) {
 	}
 }
 
-// unlink unlinks a record. Procore refuses to unlink a record that is not linked any more. After a crash the unlink may
-// have been made before, so a refusal of a redelivered unlink is checked by marking the record as not synced, which is
-// idempotent. A refusal of the first attempt is final.
+// unlink unlinks a record. Procore refuses to unlink a record that is not linked. If the outcome was redelivered, an earlier
+// attempt may have unlinked the record; then unlink marks the record as not synced, which is idempotent, and returns nil if
+// Procore accepts that.
 func unlink(ctx context.Context, s *procore.Session, l *tiebackv1.Unlink, redelivered bool) error {
-	err := tryUnlink(ctx, s, l)
-	if redelivered {
-		return confirm(ctx, s, l, err)
+	call := procore.Call{Route: unlinkRoute(l), ID: l.ItemId}
+	if call.Route.Name == unlinkRecord.Name {
+		call.Body = map[string]any{"item_type": l.ItemType, "item_id": l.ItemId}
+	}
+	_, err := s.Do(ctx, call)
+	if status := (*procore.StatusError)(nil); redelivered && errors.As(err, &status) && status.Status == http.StatusUnprocessableEntity {
+		return confirmUnlinked(ctx, s, l, err)
 	}
 	return err
 }
@@ -90,20 +93,9 @@ func unlinkRoute(l *tiebackv1.Unlink) procore.Route {
 	return unlinkRecord
 }
 
-func tryUnlink(ctx context.Context, s *procore.Session, l *tiebackv1.Unlink) error {
-	call := procore.Call{Route: unlinkRoute(l), ID: l.ItemId}
-	if call.Route.Name == unlinkRecord.Name {
-		call.Body = map[string]any{"item_type": l.ItemType, "item_id": l.ItemId}
-	}
-	_, err := s.Do(ctx, call)
-	return err
-}
-
-func confirm(ctx context.Context, s *procore.Session, l *tiebackv1.Unlink, refusal error) error {
-	var status *procore.StatusError
-	if !errors.As(refusal, &status) || status.Status != http.StatusUnprocessableEntity {
-		return refusal
-	}
+// confirmUnlinked marks a record as not synced after Procore refused to unlink it. It returns the refusal if Procore refuses that
+// too.
+func confirmUnlinked(ctx context.Context, s *procore.Session, l *tiebackv1.Unlink, refusal error) error {
 	result, err := s.Sync(ctx, procore.SyncCall{Route: syncExternalData, Updates: []map[string]any{
 		{"item_type": l.ItemType, "item_id": l.ItemId, "origin_id": nil},
 	}})

@@ -1,4 +1,4 @@
-package overdue
+package statusreporter
 
 import (
 	"errors"
@@ -9,7 +9,7 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// TestMessages has a case for each row of the table at reasonOf.
+// TestMessages has a case for each row of the table at explain.
 func TestMessages(t *testing.T) {
 	chicago, err := time.LoadLocation("America/Chicago")
 	if err != nil {
@@ -17,19 +17,19 @@ func TestMessages(t *testing.T) {
 	}
 	now := time.Date(2026, 12, 1, 15, 3, 0, 0, time.UTC) // 9:03 in Chicago
 	since := now.Add(-time.Minute)
-	of := func(source fault.Source, class fault.Class, about fault.Reason) *fault.Error {
-		return &fault.Error{Class: class, Source: source, Reason: about, Since: since, Err: errors.New("dial tcp 10.0.0.1:7070: connection refused")}
+	of := func(source fault.Source, class fault.Class, reason fault.Reason) *fault.Error {
+		return &fault.Error{Class: class, Source: source, Reason: reason, Since: since, Err: errors.New("dial tcp 10.0.0.1:7070: connection refused")}
 	}
 	waiting := func(e *fault.Error, d time.Duration) *fault.Error { e.RetryAfter = d; return e }
 	words := func(e *fault.Error, s string) *fault.Error { e.UserMessage = s; return e }
 	const it = "Please contact the administrator of your ERP integration. "
 	for _, c := range []struct {
-		name        string
-		why         error
-		what, again string
-		ask         bool
+		name           string
+		why            error
+		problem, retry string
+		ask            bool
 	}{
-		{"the connector's own words", words(of(fault.FromERP, fault.Transient, ""), "The books are closed for maintenance."),
+		{"a user message", words(of(fault.FromERP, fault.Transient, ""), "The books are closed for maintenance."),
 			"The books are closed for maintenance. It has been so since 09:02 CST.", "later", false},
 		{"the ERP does not answer", of(fault.FromERP, fault.Transient, fault.NoAnswer), "Your ERP system has not answered since 09:02 CST.", "once it answers", false},
 		{"the ERP's answer was lost", of(fault.FromERP, fault.Ambiguous, fault.NoAnswer), "Your ERP system has not answered since 09:02 CST.", "once it answers", false},
@@ -49,24 +49,24 @@ func TestMessages(t *testing.T) {
 		{"the books are damaged", of("", fault.Transient, fault.Damaged), "The books of your ERP system are damaged, and nothing is booked until they are restored.", "once they are restored", true},
 		{"the worker is down", of("", fault.Transient, fault.NotRunning), "The part of the ERP integration that does this is not running.", "once it runs", true},
 		{"a panic of ours", of("", fault.Transient, ""), "An error of the ERP integration itself has delayed this since 09:02 CST.", "later", true},
-		{"queued", of("", fault.Transient, fault.Queued), "Other requests are before it.", "later", false},
+		{"queued", of("", fault.Transient, fault.Queued), "Other requests are ahead of it.", "later", false},
 		{"in progress", nil, "The ERP integration has received it, and has not finished it yet.", "later", false},
 	} {
 		ask := ""
 		if c.ask {
 			ask = it
 		}
-		want := "This takes longer than usual. " + c.what + " " + ask + "The ERP integration keeps trying until 09:17 CST, and then closes this as failed." +
-			" If that happens, please try again " + c.again + ": nothing is ever booked twice."
-		if got := Waiting(c.why, now.Add(14*time.Minute), chicago, now); got != want {
+		want := "This takes longer than usual. " + c.problem + " " + ask + "The ERP integration keeps trying until 09:17 CST, and then closes this as failed." +
+			" If that happens, please try again " + c.retry + ": nothing is ever booked twice."
+		if got := waitingMessage(c.why, now.Add(14*time.Minute), chicago, now); got != want {
 			t.Errorf("%s:\n%s\nwant\n%s", c.name, got, want)
 		}
-		want = "This could not be done within 15 minutes, so the ERP integration stopped trying. " + c.what + " " + ask + "Please try again " + c.again + ": nothing is ever booked twice."
-		if got := fault.UserMessage(passed(15*time.Minute, c.why, chicago, now), ""); got != want {
+		want = "This could not be done within 15 minutes, so the ERP integration stopped trying. " + c.problem + " " + ask + "Please try again " + c.retry + ": nothing is ever booked twice."
+		if got := fault.UserMessage(deadlineError(15*time.Minute, c.why, chicago, now), ""); got != want {
 			t.Errorf("%s:\n%s\nwant\n%s", c.name, got, want)
 		}
 	}
-	if got := Waiting(nil, now, nil, now); !strings.Contains(got, "15:03 UTC") {
+	if got := waitingMessage(nil, now, nil, now); !strings.Contains(got, "15:03 UTC") {
 		t.Errorf("without a zone: %s", got)
 	}
 }
