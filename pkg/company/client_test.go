@@ -90,7 +90,7 @@ func TestInvalidClientAffectsOnlyItsCompanies(t *testing.T) {
 		"of none":          {strings.Replace(shared, "clients:", "clients:\n  - {name: old, client_id: x}", 1), 4, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			set, mistakes, err := company.LoadValid(written(t, c.text))
+			set, mistakes, err := company.Load(written(t, c.text))
 			if err != nil || len(set) != c.served || len(mistakes) != c.mistakes {
 				t.Errorf("%d served, %v, %v", len(set), mistakes, err)
 			}
@@ -100,7 +100,7 @@ func TestInvalidClientAffectsOnlyItsCompanies(t *testing.T) {
 
 func TestCredentialsOfANamedClientRotateForAllItsCompanies(t *testing.T) {
 	path := written(t, shared)
-	set, err := company.Load(path)
+	set, _, err := company.Load(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +155,7 @@ func TestEditAddsAndChangesAClient(t *testing.T) {
 	if err := f.Save(7); err != nil {
 		t.Fatal(err)
 	}
-	set, err := company.Load(path)
+	set, _, err := company.Load(path)
 	if err != nil || set[7].Client.Name != "tieback" || set[8].Client.Name != "" {
 		t.Errorf("%v", err)
 	}

@@ -100,6 +100,12 @@ func (c *Company) current() *secrets {
 	return noSecrets
 }
 
+// InScope reports whether Tieback processes an ERP request that Procore created at the given time: not before Since, which has
+// whole seconds like the created_at of a request. A zero (unknown) time is in scope. InScope may be called on nil.
+func (c *Company) InScope(created time.Time) bool {
+	return c == nil || c.Since.IsZero() || created.IsZero() || !created.Before(c.Since)
+}
+
 // Set is a set of companies by id.
 type Set map[int64]*Company
 

@@ -134,7 +134,7 @@ func TestSecretFileMustBeARegularFile(t *testing.T) {
 				t.Errorf("%s of %s: %v", field, path, err)
 			}
 		}
-		if _, err := company.Load(path); err == nil || path != marked && !strings.Contains(err.Error(), want) {
+		if _, _, err := company.Load(path); err == nil || path != marked && !strings.Contains(err.Error(), want) {
 			t.Errorf("a companies file of %s: %v", path, err)
 		}
 	}

@@ -64,7 +64,7 @@ func TestEditKeepsCommentsModeAndOtherEntries(t *testing.T) {
 			t.Errorf("no %s in\n%s", part, raw)
 		}
 	}
-	set, err := company.Load(path)
+	set, _, err := company.Load(path)
 	if err != nil || len(set) != 2 || set[7].StandardCostCodeListID != 2 {
 		t.Errorf("%v %v", set, err)
 	}
@@ -102,7 +102,7 @@ func TestEditAddsAnEntry(t *testing.T) {
 			if err := f.Save(9); err != nil {
 				t.Fatal(err)
 			}
-			if set, err := company.Load(path); err != nil || !set[9].Authentic("token-of-nine-token") {
+			if set, _, err := company.Load(path); err != nil || !set[9].Authentic("token-of-nine-token") {
 				t.Errorf("%v", err)
 			}
 		})

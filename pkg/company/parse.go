@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -43,32 +44,46 @@ type entry struct {
 // reader reads a file: secretfile.Read, or that of a Watcher, which records what it reads.
 type reader func(path string) ([]byte, error)
 
-// Load reads and validates the companies file at path.
-func Load(path string) (Set, error) {
+// Load reads the companies file at path. It returns the valid companies, and an error for each entry that has a mistake. err
+// is set if the file can't be read, is malformed, or has no valid company. The errors name the company and the field, and
+// contain no value.
+func Load(path string) (valid Set, mistakes []error, err error) {
 	if path == "" {
-		return nil, errors.New("TIEBACK_COMPANIES is not set: give it the path of the companies file")
+		return nil, nil, errPathNotSet
 	}
 	raw, err := secretfile.Read(path)
-	if err != nil {
-		return nil, unreadable(err)
-	}
-	set, err := Parse(raw)
-	if err != nil {
-		return nil, fmt.Errorf("companies file %s: %w", path, err)
-	}
-	return set, nil
-}
-
-// unreadable adds what to do to the error of a companies file that can't be read.
-func unreadable(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("companies file: %w (TIEBACK_COMPANIES; tieback setup creates it)", err)
+		return nil, nil, fmt.Errorf("companies file: %w (TIEBACK_COMPANIES; tieback setup creates it)", err)
 	}
-	return fmt.Errorf("companies file: %w", err)
+	if err != nil {
+		return nil, nil, fmt.Errorf("companies file: %w", err)
+	}
+	p := parse(raw, secretfile.Read)
+	if p.err != nil || len(p.set) == 0 {
+		return nil, nil, fmt.Errorf("companies file %s: %w", path, p.allErrors())
+	}
+	return p.set, p.errs, nil
 }
 
-// Parse validates a companies file. It returns all errors at once. They name the company and the field, never
-// a value.
+var errPathNotSet = errors.New("TIEBACK_COMPANIES is not set: set it to the path of the companies file")
+
+// Files returns the paths of the companies file at path and of the secret files that it names, each once, as far as the file
+// can be parsed.
+func Files(path string) []string {
+	paths := []string{path}
+	read := func(path string) ([]byte, error) {
+		if !slices.Contains(paths, path) {
+			paths = append(paths, path)
+		}
+		return secretfile.Read(path)
+	}
+	if raw, err := secretfile.Read(path); err == nil {
+		parse(raw, read)
+	}
+	return paths
+}
+
+// Parse validates the content of a companies file. A mistake in any entry is an error; see Load for the errors.
 func Parse(raw []byte) (Set, error) {
 	p := parse(raw, secretfile.Read)
 	return p.set, p.allErrors()
@@ -271,4 +286,26 @@ func inlineOrFile(read reader, field, inline, path string) (string, error) {
 		return "", fmt.Errorf("%s_file: %s is empty", field, path)
 	}
 	return secret, nil
+}
+
+// ParseZone returns the time zone of an IANA name, such as America/Chicago; "" is UTC. The error does not
+// contain the name: in a companies file it may be a secret in the wrong field.
+func ParseZone(name string) (*time.Location, error) {
+	zone, err := time.LoadLocation(name)
+	if err != nil || name == "Local" { // Local depends on the machine
+		return nil, errors.New("must be the IANA name of a time zone, such as America/Chicago")
+	}
+	return zone, nil
+}
+
+// ParseSince parses the field since of a company: a point in time, to the second. "" is the zero time.
+func ParseSince(text string) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return time.Time{}, errors.New("must be a date and time with a zone, such as 2026-11-30T08:00:00Z")
+	}
+	return t.Truncate(time.Second), nil
 }

@@ -39,7 +39,7 @@ func newHouse(t *testing.T) *house {
 	h.write("password", "old-password")
 	h.write("companies.yaml", h.companies(second))
 	var err error
-	if h.set, err = company.Load(h.path("companies.yaml")); err != nil {
+	if h.set, _, err = company.Load(h.path("companies.yaml")); err != nil {
 		t.Fatal(err)
 	}
 	core, log := observer.New(zapcore.InfoLevel)

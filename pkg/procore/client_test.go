@@ -44,7 +44,7 @@ func open(t *testing.T, h http.HandlerFunc) *opened {
 	o := &opened{file: filepath.Join(t.TempDir(), "companies.yaml"), registry: prometheus.NewRegistry()}
 	o.write(t, secret)
 	var err error
-	if o.companies, err = company.Load(o.file); err != nil {
+	if o.companies, _, err = company.Load(o.file); err != nil {
 		t.Fatal(err)
 	}
 	c, err := procore.New(procore.Config{APIURL: srv.URL, LoginURL: srv.URL, Timeout: time.Second}, o.companies, o.registry)

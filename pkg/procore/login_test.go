@@ -76,7 +76,7 @@ func newRealm(t *testing.T, file string) *realm {
 	r.url = srv.URL
 	r.write(file)
 	var err error
-	if r.set, err = company.Load(r.file); err != nil {
+	if r.set, _, err = company.Load(r.file); err != nil {
 		t.Fatal(err)
 	}
 	core, log := observer.New(zapcore.InfoLevel)

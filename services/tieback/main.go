@@ -147,7 +147,7 @@ TIEBACK_NATS_URL it uses an embedded broker in TIEBACK_DATA.
 
 Exit code 0: stopped by a signal. 1: a service failed. 2: wrong usage or settings.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, err := tenant.LoadServing("tieback")
+			p, err := tenant.Load("tieback", os.Getenv, tenant.ValidCompanies)
 			if err != nil {
 				return err
 			}

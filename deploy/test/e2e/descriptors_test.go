@@ -94,7 +94,7 @@ func runWithFewDescriptors() int {
 		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: descriptorLimit, Max: descriptorLimit}); err != nil {
 			return err
 		}
-		p, err := tenant.LoadFrom("tieback", os.Getenv)
+		p, err := tenant.Load("tieback", os.Getenv, tenant.AllCompanies)
 		if err != nil {
 			return err
 		}

@@ -140,7 +140,7 @@ func (w *world) processOf(g *guarded, service string) *tenant.App {
 	if w.deadline > 0 {
 		env["TIEBACK_DEADLINE"] = w.deadline.String()
 	}
-	p, err := tenant.LoadFrom(service, func(name string) string { return env[name] })
+	p, err := tenant.Load(service, func(name string) string { return env[name] }, tenant.AllCompanies)
 	w.must(err)
 	p.Backoff, p.Slow, p.Log = w.backoff, w.slow, zap.New(w.log).With(zap.String("service", service))
 	return p

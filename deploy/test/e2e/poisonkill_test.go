@@ -168,7 +168,7 @@ func victim() int {
 }
 
 func runVictim(ctx context.Context) error {
-	p, err := tenant.LoadFrom("victim", os.Getenv)
+	p, err := tenant.Load("victim", os.Getenv, tenant.AllCompanies)
 	if err != nil {
 		return err
 	}

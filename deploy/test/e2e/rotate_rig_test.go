@@ -67,7 +67,7 @@ func (r *rotation) start() {
 		"TIEBACK_NATS_URL": r.broker.ClientURL(), "TIEBACK_NATS_NKEY_FILE": r.path("broker.nk"),
 		"TIEBACK_PROCORE_API_URL": r.url, "TIEBACK_PROCORE_LOGIN_URL": r.url, "TIEBACK_LOG_LEVEL": "debug",
 	}
-	p, err := tenant.LoadFrom("tieback", func(name string) string { return env[name] })
+	p, err := tenant.Load("tieback", func(name string) string { return env[name] }, tenant.AllCompanies)
 	r.must(err)
 	p.Backoff, p.Reread, p.Log = r.backoff, 10*time.Millisecond, zap.New(r.setup.log)
 	p.Drivers["erp"] = r.erp.opener

@@ -230,7 +230,7 @@ func TestStatusShowsQuota(t *testing.T) {
 	l := w.run()
 	quota, err := l.Bus.OpenQuota(t.Context(), 1)
 	w.must(err)
-	companies, err := company.Load(w.file)
+	companies, _, err := company.Load(w.file)
 	w.must(err)
 	client, err := procore.New(procore.Config{APIURL: w.url, LoginURL: w.url}, companies, prometheus.NewRegistry())
 	w.must(err)

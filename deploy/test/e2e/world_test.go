@@ -221,7 +221,7 @@ func (w *world) process() *tenant.App {
 	if w.deadline > 0 {
 		env["TIEBACK_DEADLINE"] = w.deadline.String()
 	}
-	p, err := tenant.LoadFrom("tieback", func(name string) string { return env[name] })
+	p, err := tenant.Load("tieback", func(name string) string { return env[name] }, tenant.AllCompanies)
 	w.must(err)
 	p.Backoff, p.Slow, p.Log = w.backoff, w.slow, zap.NewNop()
 	if w.log != nil {

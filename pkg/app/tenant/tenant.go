@@ -1,13 +1,13 @@
-// Package tenant is the runtime of a process that serves companies. To package app it adds the companies file, whose
-// secrets may be rotated while it runs, a client of Procore whose limits all processes share, the companies' ERPs, and
-// reports of the companies whose ERP or Procore is in trouble.
+// Package tenant is the runtime of a process that serves companies. It adds to package app the companies file, whose secrets may
+// be rotated while the process runs, a client of Procore whose limits all processes share, the companies' ERPs, and reports of
+// the companies whose ERP or Procore fails.
 package tenant
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 
@@ -47,7 +47,7 @@ func Main(name string, drivers connector.Drivers, run Service) int {
 	return app.Program{
 		Name: name,
 		Load: func(process *app.App) (err error) {
-			if a, err = load(process, false); err == nil {
+			if a, err = load(process, ValidCompanies); err == nil {
 				maps.Copy(a.Drivers, drivers)
 				a.Procore.LogTo(a.Log)
 			}
@@ -67,38 +67,33 @@ func Main(name string, drivers connector.Drivers, run Service) int {
 	}.Main()
 }
 
-// Load reads and checks the settings and the companies file; one mistake refuses all. It is for commands that
-// report on all companies, or change something: their user can correct the mistake.
-func Load(name string) (*App, error) { return LoadFrom(name, os.Getenv) }
+// Selection says which entries of the companies file a process needs.
+type Selection int
 
-// LoadFrom is Load with another environment.
-func LoadFrom(name string, getenv func(string) string) (*App, error) {
+const (
+	// AllCompanies: an entry with a mistake is an error. It is for commands that report on all companies, or change
+	// something: their user can correct the mistake.
+	AllCompanies Selection = iota
+	// ValidCompanies: an entry with a mistake is left out, logged and counted. It is for services, and for the commands
+	// that inspect them. It is an error if no company is left.
+	ValidCompanies
+)
+
+// Load reads the settings through getenv (os.Getenv) and the companies file, and checks them. name is the name of the service
+// or command in logs and metrics.
+func Load(name string, getenv func(string) string, which Selection) (*App, error) {
 	process, err := app.New(name, getenv)
 	if err != nil {
 		return nil, err
 	}
-	return load(process, true)
+	return load(process, which)
 }
 
-// LoadServing is Load for services, and for commands that look after them: a company whose entry has a mistake is
-// left out, logged and counted. It fails where no company is left.
-func LoadServing(name string) (*App, error) {
-	process, err := app.New(name, os.Getenv)
-	if err != nil {
-		return nil, err
-	}
-	return load(process, false)
-}
-
-func load(process *app.App, strict bool) (*App, error) {
+func load(process *app.App, which Selection) (*App, error) {
 	s := process.Settings
-	var companies company.Set
-	var mistakes []error
-	var err error
-	if strict {
-		companies, err = company.Load(s.Companies)
-	} else {
-		companies, mistakes, err = company.LoadValid(s.Companies)
+	companies, mistakes, err := company.Load(s.Companies)
+	if err == nil && which == AllCompanies && len(mistakes) > 0 {
+		err = fmt.Errorf("companies file %s: %w", s.Companies, errors.Join(mistakes...))
 	}
 	if err != nil {
 		return nil, err
@@ -144,7 +139,7 @@ func (a *App) reportUnserved(mistakes []error) error {
 	return a.Registry.Register(g)
 }
 
-// Connect is app.App.Connect; afterwards the process shares Procore's limits with the others.
+// Connect is app.App.Connect. Afterwards the process shares Procore's limits with the other processes.
 func (a *App) Connect(ctx context.Context, o bus.Options) error {
 	a.Procore.LogTo(a.Log)
 	if err := a.App.Connect(ctx, o); err != nil {
@@ -156,8 +151,8 @@ func (a *App) Connect(ctx context.Context, o bus.Options) error {
 	return a.shareLimits(ctx, o.Name)
 }
 
-// shareLimits has the client of Procore share its limits with the other processes through the broker, if the user
-// of this name is one that calls Procore.
+// shareLimits shares the limits of the Procore client with the other processes through the broker, if the broker's user of this
+// name may.
 func (a *App) shareLimits(ctx context.Context, user string) error {
 	if !topology.CallsProcore(user) {
 		return nil

@@ -4,12 +4,10 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-
-	"github.com/tieback/tieback/pkg/app"
 )
 
-// A mistake in one company's entry refuses a command, and leaves a service to the other companies.
-func TestServicesStartThoughOneCompanysEntryIsWrong(t *testing.T) {
+// A mistake in one company's entry is an error for a command that needs all companies. A service serves the other companies.
+func TestInvalidEntryDoesNotStopService(t *testing.T) {
 	const right = "{id: 7, client_id: c, client_secret: s, webhook_tokens: [0123456789abcdef], connector: {driver: tryton}}"
 	const wrong = "{id: 8, client_id: c, client_secret: s, webhook_tokens: [short], connector: {driver: tryton}}"
 	for _, c := range []struct {
@@ -31,14 +29,10 @@ func TestServicesStartThoughOneCompanysEntryIsWrong(t *testing.T) {
 				"TIEBACK_PROCORE_API_URL": "http://procore.invalid", "TIEBACK_PROCORE_LOGIN_URL": "http://procore.invalid",
 			}[name]
 		}
-		if _, err := LoadFrom("dead", getenv); (err == nil) != c.commands {
+		if _, err := Load("audit", getenv, AllCompanies); (err == nil) != c.commands {
 			t.Errorf("a command with %s: %v", c.entries, err)
 		}
-		process, err := app.New("export", getenv)
-		if err != nil {
-			t.Fatal(err)
-		}
-		p, err := load(process, false)
+		p, err := Load("export", getenv, ValidCompanies)
 		if (err == nil) != c.serves {
 			t.Errorf("a service with %s: %v", c.entries, err)
 		}

@@ -4,6 +4,7 @@ package audit
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -81,7 +82,7 @@ func (f *flags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	p, err := tenant.Load("audit")
+	p, err := tenant.Load("audit", os.Getenv, tenant.AllCompanies)
 	if err != nil {
 		return err
 	}

@@ -99,7 +99,7 @@ func (c condition) open(ctx context.Context, dir, procoreURL string, secrets loc
 		"TIEBACK_DATA": dir, "TIEBACK_COMPANIES": file, "TIEBACK_PROCORE_API_URL": procoreURL, "TIEBACK_PROCORE_LOGIN_URL": procoreURL,
 		"TIEBACK_ADMIN_ADDR": "127.0.0.1:0", "TIEBACK_LOG_LEVEL": "error",
 	}
-	p, err := tenant.LoadFrom("tieback", func(name string) string { return env[name] })
+	p, err := tenant.Load("tieback", func(name string) string { return env[name] }, tenant.AllCompanies)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ package dead
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -52,7 +53,7 @@ type session struct {
 
 // open reads the settings, then connects to the broker. Only a failure to connect is ErrFailed.
 func open(cmd *cobra.Command, who string) (*session, error) {
-	p, err := tenant.LoadServing("dead")
+	p, err := tenant.Load("dead", os.Getenv, tenant.ValidCompanies)
 	if err != nil {
 		return nil, err
 	}

@@ -80,7 +80,7 @@ func newDoctor(admin []string) (d *doctor.Doctor, done func()) {
 	d = &doctor.Doctor{Settings: s, Mistakes: err, Admin: admin, OptionalAdmin: callable(s.AdminAddr), Version: telemetry.Version, Timeout: CheckTimeout}
 	routes, err := procore.LoadRoutes(s.Routes)
 	d.Mistakes = errors.Join(d.Mistakes, err)
-	if d.Companies, d.EntryMistakes, err = company.LoadValid(s.Companies); err != nil {
+	if d.Companies, d.EntryMistakes, err = company.Load(s.Companies); err != nil {
 		d.EntryMistakes = append(d.EntryMistakes, err)
 	}
 	d.Drivers, done = connect.Drivers(s.Data)

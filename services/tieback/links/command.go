@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -44,7 +45,7 @@ func (f *flags) open(cmd *cobra.Command) (*run.Pipeline, error) {
 	if err := f.output.Check(); err != nil {
 		return nil, err
 	}
-	p, err := tenant.Load("links")
+	p, err := tenant.Load("links", os.Getenv, tenant.AllCompanies)
 	if err != nil {
 		return nil, err
 	}

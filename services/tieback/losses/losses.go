@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -70,7 +71,7 @@ func (f *flags) run(cmd *cobra.Command) error {
 	if err := f.check(); err != nil {
 		return err
 	}
-	p, err := tenant.LoadServing("losses")
+	p, err := tenant.Load("losses", os.Getenv, tenant.ValidCompanies)
 	if err != nil {
 		return err
 	}

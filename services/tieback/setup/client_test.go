@@ -23,7 +23,7 @@ func byClient(s *sitetest.Site, client string, more ...string) []string {
 
 func companies(s *sitetest.Site) company.Set {
 	s.Helper()
-	set, err := company.Load(s.Path("companies.yaml"))
+	set, _, err := company.Load(s.Path("companies.yaml"))
 	s.Must(err)
 	return set
 }

@@ -3,6 +3,7 @@ package setup
 import (
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -22,7 +23,7 @@ file is TIEBACK_WEBHOOKS, or webhooks/webhooks.json beside the companies file; i
 Exit code 0: written. 1: it could not be written. 2: a mistake in the settings or the companies file.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, err := tenant.Load("tieback")
+			p, err := tenant.Load("tieback", os.Getenv, tenant.AllCompanies)
 			if err != nil {
 				return err
 			}

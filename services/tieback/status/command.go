@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"time"
 
@@ -89,7 +90,7 @@ func (f *flags) check(cmd *cobra.Command) error {
 }
 
 func (f *flags) run(cmd *cobra.Command) error {
-	p, err := tenant.LoadServing("status")
+	p, err := tenant.Load("status", os.Getenv, tenant.ValidCompanies)
 	if err != nil {
 		return err
 	}

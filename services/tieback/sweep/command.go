@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -40,7 +41,7 @@ Exit code 0: done. 1: it failed. 2: wrong usage or settings.`,
 }
 
 func run(cmd *cobra.Command, company int64, output command.Output) error {
-	p, err := tenant.Load("sweep")
+	p, err := tenant.Load("sweep", os.Getenv, tenant.AllCompanies)
 	if err != nil {
 		return err
 	}

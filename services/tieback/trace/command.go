@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -87,7 +88,7 @@ func (f *flags) check(request string) error {
 }
 
 func (f *flags) run(cmd *cobra.Command) error {
-	p, err := tenant.LoadServing("trace")
+	p, err := tenant.Load("trace", os.Getenv, tenant.ValidCompanies)
 	if err != nil {
 		return err
 	}

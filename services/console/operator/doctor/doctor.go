@@ -160,7 +160,7 @@ func Of(a *tenant.App) *Doctor {
 		Procore: func(company.Set) (*procore.Client, error) { return a.Procore, nil },
 	}
 	var err error
-	if _, d.EntryMistakes, err = company.LoadValid(a.Settings.Companies); err != nil {
+	if _, d.EntryMistakes, err = company.Load(a.Settings.Companies); err != nil {
 		d.EntryMistakes = append(d.EntryMistakes, err)
 	}
 	return d

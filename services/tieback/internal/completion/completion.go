@@ -67,7 +67,7 @@ func companies(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirec
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	all, err := company.Load(s.Companies)
+	all, _, err := company.Load(s.Companies)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}

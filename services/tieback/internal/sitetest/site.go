@@ -285,7 +285,7 @@ func (s *Site) checkSecrets() {
 // Start starts the whole pipeline. It runs until stop is called or the test ends.
 func (s *Site) Start() (stop func()) {
 	s.Helper()
-	p, err := tenant.Load("tieback")
+	p, err := tenant.Load("tieback", os.Getenv, tenant.AllCompanies)
 	s.Must(err)
 	p.Log, p.Backoff, p.Reread = zap.NewNop(), time.Second/60, 10*time.Millisecond
 	l, err := net.Listen("tcp", s.ingest)

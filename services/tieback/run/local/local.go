@@ -56,7 +56,7 @@ func Open(ctx context.Context, parts Parts) (*run.Pipeline, error) {
 		"TIEBACK_PROCORE_API_URL": parts.ProcoreURL, "TIEBACK_PROCORE_LOGIN_URL": parts.ProcoreURL,
 		"TIEBACK_ADMIN_ADDR": parts.AdminAddr, "TIEBACK_LOG_LEVEL": parts.LogLevel.String(),
 	}
-	p, err := tenant.LoadFrom("tieback", func(name string) string { return env[name] })
+	p, err := tenant.Load("tieback", func(name string) string { return env[name] }, tenant.AllCompanies)
 	if err != nil {
 		return nil, err
 	}
