@@ -153,7 +153,7 @@ func TestEditedDeadLetterSucceeds(t *testing.T) {
 func (w *world) down() *atomic.Bool {
 	away := &atomic.Bool{}
 	away.Store(true)
-	w.inTrouble(func(context.Context) error {
+	w.beforeBooking(func(context.Context) error {
 		if away.Load() {
 			return errors.New("connection refused")
 		}

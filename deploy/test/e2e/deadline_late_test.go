@@ -43,11 +43,11 @@ func TestPartialBookingAfterDeadlineIsReported(t *testing.T) {
 	cases := []struct {
 		name string
 		ends []*tiebackv1.CloseOut
-		told bool
+		late bool // a late outcome is published
 	}{
-		{"all was done", []*tiebackv1.CloseOut{done}, true},
-		{"some was refused", []*tiebackv1.CloseOut{done, refused}, true},
-		{"all was refused", []*tiebackv1.CloseOut{refused}, false},
+		{"everything was booked", []*tiebackv1.CloseOut{done}, true},
+		{"a part was refused", []*tiebackv1.CloseOut{done, refused}, true},
+		{"everything was refused", []*tiebackv1.CloseOut{refused}, false},
 	}
 	const kind = "create_vendor"
 	subject := func(k bus.Kind, i int) bus.Subject { return bus.For(k, kind, 7, int64(i+1)) }
@@ -72,22 +72,22 @@ func TestPartialBookingAfterDeadlineIsReported(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	work(t, b, handlers)
+	export(t, b, handlers)
 	for i, c := range cases {
-		if told, err := b.Has(t.Context(), subject(bus.Outcome, i).Late()); err != nil || told != c.told {
-			t.Errorf("%s: reported late: %v, %v; want %v", c.name, told, err, c.told)
+		if late, err := b.Has(t.Context(), subject(bus.Outcome, i).Late()); err != nil || late != c.late {
+			t.Errorf("%s: a late outcome: %v, %v; want %v", c.name, late, err, c.late)
 		}
 	}
 }
 
-// work processes the exports of company 7 until all are finished.
-func work(t *testing.T, b *bus.Bus, handlers worker.Handlers) {
+// export runs the export worker for company 7 until it has finished all events.
+func export(t *testing.T, b *bus.Bus, handlers worker.Handlers) {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	reg := prometheus.NewRegistry()
 	set := company.Set{7: company.New(7, company.Secrets{})}
-	set[7].Driver = "idle"
+	set[7].Driver = "unused"
 	client, err := procore.New(procore.Config{APIURL: "http://procore.invalid", LoginURL: "http://procore.invalid"}, set, reg)
 	if err != nil {
 		t.Fatal(err)
@@ -98,7 +98,7 @@ func work(t *testing.T, b *bus.Bus, handlers worker.Handlers) {
 	}
 	s, err := worker.New(ctx, catalogue.Export, handlers, worker.Deps{
 		Bus: b, Companies: set, Procore: client, Log: zap.NewNop(), Metrics: stages,
-		ERPs: connector.NewShared(connector.Drivers{"idle": func(context.Context, int64, map[string]string) (connector.Driver, error) { return idle{}, nil }}),
+		ERPs: connector.NewShared(connector.Drivers{"unused": func(context.Context, int64, map[string]string) (connector.Driver, error) { return unused{}, nil }}),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -125,7 +125,7 @@ func work(t *testing.T, b *bus.Bus, handlers worker.Handlers) {
 	}
 }
 
-// idle is a driver that is only opened and closed.
-type idle struct{ connector.Driver }
+// unused is a driver that is only opened and closed.
+type unused struct{ connector.Driver }
 
-func (idle) Close() error { return nil }
+func (unused) Close() error { return nil }

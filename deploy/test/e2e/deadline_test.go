@@ -21,30 +21,30 @@ import (
 	"github.com/tieback/tieback/services/tieback/run"
 )
 
-// troubled is a driver that calls before, before each booking.
-type troubled struct {
+// hooked is a driver that calls a function before each booking.
+type hooked struct {
 	connector.Driver
 	before func(context.Context) error
 }
 
-func (d troubled) Put(ctx context.Context, r *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
+func (d hooked) Put(ctx context.Context, r *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
 	if err := d.before(ctx); err != nil {
 		return nil, err
 	}
 	return d.Driver.Put(ctx, r)
 }
 
-// inTrouble makes the ERP call before, before each booking.
-func (w *world) inTrouble(before func(context.Context) error) {
+// beforeBooking makes the companies' drivers call a function before each booking. If it returns an error, nothing is booked.
+func (w *world) beforeBooking(before func(context.Context) error) {
 	books := ledger.Open(run.LedgerDir(w.data))
 	w.driver = func(ctx context.Context, company int64, settings map[string]string) (connector.Driver, error) {
 		d, err := books.Opener()(ctx, company, settings)
-		return troubled{d, before}, err
+		return hooked{d, before}, err
 	}
 }
 
-// said waits until the first request detail has the status and a message that contains want.
-func (w *world) said(request int64, status, want string) {
+// shows waits until the first request detail has the status and a message that contains want.
+func (w *world) shows(request int64, status, want string) {
 	w.Helper()
 	var d sandbox.Detail
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
@@ -57,8 +57,8 @@ func (w *world) said(request int64, status, want string) {
 	w.Fatalf("request %d has the status %q and the messages %q, want %q with %q", request, d.Status, d.Messages, status, want)
 }
 
-// buried waits for the dead letter of a request.
-func (l *line) buried(request int64) *tiebackv1.DeadLetter {
+// deadLetterOf waits for the dead letter of a request.
+func (l *line) deadLetterOf(request int64) *tiebackv1.DeadLetter {
 	l.world.Helper()
 	for _, d := range l.letters(1) {
 		if d.ErpRequestId != request {
@@ -69,11 +69,11 @@ func (l *line) buried(request int64) *tiebackv1.DeadLetter {
 	return nil
 }
 
-// While a request waits, Procore shows what it waits for. At its deadline it is closed as failed with that reason.
+// While a request waits, Procore shows the reason. At its deadline the request is closed as failed with that reason.
 func TestButtonShowsReasonAndIsFreedAtDeadline(t *testing.T) {
 	t.Parallel()
-	for name, trouble := range map[string]struct {
-		err   error
+	for name, c := range map[string]struct {
+		err   error // of each booking
 		cause tiebackv1.Cause
 	}{
 		"down":      {&fault.Error{Class: fault.Transient, UserMessage: "The books are closed for maintenance."}, tiebackv1.Cause_CAUSE_ERP},
@@ -81,29 +81,29 @@ func TestButtonShowsReasonAndIsFreedAtDeadline(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, setup{deadline: 3 * time.Second, slow: 500 * time.Millisecond})
-			w.inTrouble(func(context.Context) error { return trouble.err })
+			w := newWorld(t, setup{deadline: 8 * time.Second, slow: 500 * time.Millisecond})
+			w.beforeBooking(func(context.Context) error { return c.err })
 			l := w.run()
 			request := w.press("create_vendor")
-			words := fault.UserMessage(trouble.err, "")
-			w.said(request, sandbox.InProgress, words)
-			w.failed(request, "could not be done within 3s")
-			w.said(request, sandbox.Failed, words)
-			if d := l.buried(request); d.Cause != trouble.cause || !strings.HasPrefix(d.Subject, "tb.event.") || d.Message == nil {
-				t.Errorf("dead letter %v of %q, want cause %v", d.Cause, d.Subject, trouble.cause)
+			reason := fault.UserMessage(c.err, "")
+			w.shows(request, sandbox.InProgress, reason)
+			w.failed(request, "could not be done within 8s")
+			w.shows(request, sandbox.Failed, reason)
+			if d := l.deadLetterOf(request); d.Cause != c.cause || !strings.HasPrefix(d.Subject, "tb.event.") || d.Message == nil {
+				t.Errorf("dead letter %v of %q, want cause %v", d.Cause, d.Subject, c.cause)
 			}
 		})
 	}
 }
 
-// The worker does not run. When it starts later, it must not book what was reported as failed.
+// The deadline holds while the worker does not run. A worker that starts later must not book what was reported as failed.
 func TestButtonIsFreedWhileWorkerIsDown(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{deadline: 2 * time.Second, slow: 500 * time.Millisecond})
 	l := w.runWith(services{"export": nil})
 	clicked := w.press("create_vendor")
 	w.failed(clicked, "could not be done within 2s")
-	if d := l.buried(clicked); d.Stage != request.DeadlineStage || d.Cause != tiebackv1.Cause_CAUSE_OURS {
+	if d := l.deadLetterOf(clicked); d.Stage != request.DeadlineStage || d.Cause != tiebackv1.Cause_CAUSE_OURS {
 		t.Errorf("dead letter by %q, cause %v", d.Stage, d.Cause)
 	}
 	l.stop()
@@ -123,12 +123,12 @@ func TestBookingAfterDeadlineIsMarked(t *testing.T) {
 	w := newWorld(t, setup{deadline: time.Second, slow: 500 * time.Millisecond})
 	release := make(chan struct{})
 	var calls atomic.Int32
-	w.inTrouble(func(ctx context.Context) error {
+	w.beforeBooking(func(ctx context.Context) error {
 		if calls.Add(1) == 1 {
 			select {
 			case <-release:
 			case <-ctx.Done():
-				return errors.New("cut off")
+				return errors.New("interrupted")
 			}
 		}
 		return nil
@@ -152,14 +152,14 @@ func TestBookingAfterDeadlineIsMarked(t *testing.T) {
 	if all := w.sound(l.Ledger, firstCompany, ledger.Vendor); len(all) != 1 || link != mark.OriginId || link == "" {
 		t.Errorf("%d vendors booked, linked to %q, marked as %q", len(all), link, mark.OriginId)
 	}
-	l.buried(request)
+	l.deadLetterOf(request)
 }
 
-// Procore does not answer for one company. The other company's deadline is kept.
+// Procore does not answer the reports of one company. The other company's request is still closed at its deadline.
 func TestHangingReportsOfCompanyDelayNoOtherDeadline(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
-	hangs := func(h http.Handler) http.Handler {
+	hang := func(h http.Handler) http.Handler {
 		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 			if strings.HasSuffix(r.URL.Path, fmt.Sprintf("/companies/%d/erp_request_details/sync", int64(firstCompany))) {
 				<-release
@@ -167,17 +167,17 @@ func TestHangingReportsOfCompanyDelayNoOtherDeadline(t *testing.T) {
 			h.ServeHTTP(rw, r)
 		})
 	}
-	w := newWorld(t, setup{companies: 2, deadline: 4 * time.Second, slow: 500 * time.Millisecond, timeout: 10 * time.Minute, around: hangs})
-	w.inTrouble(func(context.Context) error {
+	w := newWorld(t, setup{companies: 2, deadline: 4 * time.Second, slow: 500 * time.Millisecond, timeout: 10 * time.Minute, around: hang})
+	w.beforeBooking(func(context.Context) error {
 		return &fault.Error{Class: fault.Transient, UserMessage: "The books are closed."}
 	})
 	w.run()
-	silent := w.pressIn(firstCompany, "create_vendor", nil)
-	heard := w.pressIn(firstCompany+1, "create_vendor", nil)
-	w.failed(heard, "could not be done within 4s")
-	if r, _ := w.sandbox.Request(silent); r.IsClosed() {
+	hanging := w.pressIn(firstCompany, "create_vendor", nil)
+	other := w.pressIn(firstCompany+1, "create_vendor", nil)
+	w.failed(other, "could not be done within 4s")
+	if r, _ := w.sandbox.Request(hanging); r.IsClosed() {
 		t.Error("the request whose reports hang is closed")
 	}
 	close(release)
-	w.wait(silent)
+	w.wait(hanging)
 }

@@ -167,7 +167,7 @@ func (g *guarded) as(service string) *nats.Conn {
 	opt, err := nats.NkeyOptionFromSeed(g.key(service))
 	if err == nil {
 		var nc *nats.Conn
-		if nc, err = nats.Connect(g.url, opt, nats.CustomInboxPrefix("_INBOX_"+service), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})); err == nil {
+		if nc, err = nats.Connect(g.url, opt, nats.Timeout(patience), nats.CustomInboxPrefix("_INBOX_"+service), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})); err == nil {
 			return nc
 		}
 	}

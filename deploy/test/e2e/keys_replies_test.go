@@ -166,14 +166,12 @@ func fill(t *testing.T, g *guarded) (owner jetstream.JetStream) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		batch, err := c.FetchNoWait(1)
+		m, err := c.Next(jetstream.FetchMaxWait(patience))
 		if err != nil {
 			t.Fatal(err)
 		}
-		for m := range batch.Messages() {
-			if err := m.DoubleAck(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+		if err := m.DoubleAck(t.Context()); err != nil {
+			t.Fatal(err)
 		}
 	}
 	return owner
@@ -190,11 +188,11 @@ func TestStolenKeyCannotRedirectReplies(t *testing.T) {
 			g := newGuarded(t)
 			g.provision(0)
 			owner := fill(t, g)
-			var strangers atomic.Int64 // replies in inboxes of other services
+			var misdirected atomic.Int64 // replies in inboxes of other services
 			for _, other := range topology.Users() {
 				nc := g.as(other)
 				defer nc.Close()
-				if _, err := nc.Subscribe("_INBOX_"+other+".666", func(*nats.Msg) { strangers.Add(1) }); err != nil {
+				if _, err := nc.Subscribe("_INBOX_"+other+".666", func(*nats.Msg) { misdirected.Add(1) }); err != nil {
 					t.Fatal(err)
 				}
 				if err := nc.Flush(); err != nil {
@@ -212,7 +210,7 @@ func TestStolenKeyCannotRedirectReplies(t *testing.T) {
 					t.Errorf("was\n%v\nis\n%v", of.was, of.is)
 				}
 			}
-			if n := strangers.Load(); n > 0 {
+			if n := misdirected.Load(); n > 0 {
 				t.Errorf("%d replies reached services that had sent no request", n)
 			}
 		})
@@ -238,7 +236,7 @@ func TestReplyRedirectionSucceedsInOneAccount(t *testing.T) {
 	}
 	ns := serve(t, conf, &guarded{said: &buffer{}})
 	connect := func(user string) *nats.Conn {
-		nc, err := nats.Connect(ns.ClientURL(), nats.UserInfo(user, "x"), nats.CustomInboxPrefix("_INBOX_"+user), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+		nc, err := nats.Connect(ns.ClientURL(), nats.UserInfo(user, "x"), nats.Timeout(patience), nats.CustomInboxPrefix("_INBOX_"+user), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -280,20 +278,18 @@ func (g *guarded) users() map[string][]string {
 	return may
 }
 
-// quiet waits until the broker has processed its requests: until two reports are equal.
+// quiet waits until the broker has processed its requests: until four consecutive reports, within 0.6 s, are equal.
 func (g *guarded) quiet(t *testing.T, js jetstream.JetStream) {
 	t.Helper()
 	var last string
-	for {
+	for equal := 1; equal < 4; time.Sleep(200 * time.Millisecond) {
 		info, err := js.AccountInfo(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		now := fmt.Sprint(info.API.Inflight, info.Store, info.Streams, info.Consumers)
-		if now == last {
-			return
+		if equal++; now != last {
+			last, equal = now, 1
 		}
-		last = now
-		time.Sleep(200 * time.Millisecond)
 	}
 }

@@ -55,12 +55,12 @@ accounts { include "keys/users.conf" }
 	}
 	g.server = serve(t, conf, g)
 	g.url = g.server.ClientURL()
-	nc, err := nats.Connect(g.url, nats.UserInfo("owner", "x"))
+	nc, err := nats.Connect(g.url, nats.UserInfo("owner", "x"), nats.Timeout(patience))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	if g.owner, err = jetstream.New(nc); err != nil {
+	if g.owner, err = jetstream.New(nc, jetstream.WithDefaultTimeout(patience)); err != nil {
 		t.Fatal(err)
 	}
 	return g
@@ -88,7 +88,7 @@ func serve(t *testing.T, conf string, g *guarded) *server.Server {
 	ns.SetLoggerV2(g, false, false, false)
 	ns.Start()
 	t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
-	if !ns.ReadyForConnections(10 * time.Second) {
+	if !ns.ReadyForConnections(patience) {
 		t.Fatal("the broker did not start")
 	}
 	return ns

@@ -117,7 +117,7 @@ func TestRequestRejectedWhileERPIsDownIsNotBooked(t *testing.T) {
 	open := w.driver
 	w.driver = func(ctx context.Context, company int64, settings map[string]string) (connector.Driver, error) {
 		d, err := open(ctx, company, settings)
-		return unreachable{d.(troubled)}, err
+		return unreachable{d.(hooked)}, err
 	}
 	l := w.runWith(services{"sweep": nil})
 	off, on := w.press("create_vendor"), w.press("create_vendor")
@@ -154,7 +154,7 @@ func TestRequestRejectedBeforeInProgressIsNotProcessed(t *testing.T) {
 }
 
 // unreachable is an ERP in which lookups fail too.
-type unreachable struct{ troubled }
+type unreachable struct{ hooked }
 
 func (d unreachable) Find(ctx context.Context, r *tiebackv1.FindRequest) (*tiebackv1.FindResponse, error) {
 	if err := d.before(ctx); err != nil {

@@ -75,7 +75,7 @@ func (a *away) arrive() {
 	go func() {
 		done <- remote.Serve(ctx, remote.ServerConfig{Listener: l, Grace: time.Millisecond, Resolve: func(ctx context.Context, company int64) (connector.Driver, error) {
 			d, err := books.Opener()(ctx, company, nil)
-			return troubled{d, before}, err
+			return hooked{d, before}, err
 		}})
 	}()
 	a.Cleanup(func() { stop(); <-done; _ = books.Close() })
@@ -92,13 +92,13 @@ func TestUnreachableConnectorIsNamedUntilItAnswers(t *testing.T) {
 	first := w.press("create_vendor")
 	zone, err := time.LoadLocation("America/Chicago")
 	w.must(err)
-	w.said(first, sandbox.InProgress, "Your ERP system has not answered since "+time.Now().In(zone).Format("15:04 MST")+". The ERP integration keeps trying until")
+	w.shows(first, sandbox.InProgress, "Your ERP system has not answered since "+time.Now().In(zone).Format("15:04 MST")+". The ERP integration keeps trying until")
 	l.needed("(C0): its ERP has not answered since")
 	l.needed("connection refused\": tieback doctor --company 598134325841112")
 	a.hangs.Store(true)
 	a.arrive()
 	second := w.press("create_vendor")
-	w.said(second, sandbox.InProgress, "Your ERP system has not answered since")
+	w.shows(second, sandbox.InProgress, "Your ERP system has not answered since")
 	l.needed("(C0): its ERP has not answered since")
 	a.hangs.Store(false)
 	close(a.freed)
@@ -113,7 +113,7 @@ func TestEventsBehindThrottledOneShowReason(t *testing.T) {
 	w := newWorld(t, setup{slow: time.Second})
 	asked := make(chan struct{})
 	var once atomic.Bool
-	w.inTrouble(func(context.Context) error {
+	w.beforeBooking(func(context.Context) error {
 		if once.CompareAndSwap(false, true) {
 			close(asked)
 		}
@@ -124,7 +124,7 @@ func TestEventsBehindThrottledOneShowReason(t *testing.T) {
 	<-asked
 	time.Sleep(100 * time.Millisecond) // until the company's queue is throttled
 	behind := w.press("create_vendor")
-	w.said(behind, sandbox.InProgress, "Your ERP system takes no more calls until")
+	w.shows(behind, sandbox.InProgress, "Your ERP system takes no more calls until")
 	l.needed("") // it continues by itself
 }
 
@@ -167,7 +167,7 @@ func TestUnusableConnectorIsNamed(t *testing.T) {
 	}
 	l := w.run()
 	l.needed("company 598134325841112 (C0): its connector has refused its settings since")
-	w.said(w.press("create_vendor"), sandbox.InProgress, "The ERP integration can't connect to your ERP system: its settings are wrong. Please contact the administrator of your ERP integration.")
+	w.shows(w.press("create_vendor"), sandbox.InProgress, "The ERP integration can't connect to your ERP system: its settings are wrong. Please contact the administrator of your ERP integration.")
 }
 
 func TestHealthyPipelineRecordsNoTrouble(t *testing.T) {
@@ -220,7 +220,7 @@ func TestRefusalOfERPIsShown(t *testing.T) {
 	log := &logRecorder{more: make(chan struct{})}
 	w := newWorld(t, setup{log: log.core()})
 	var refuse atomic.Bool
-	w.inTrouble(func(context.Context) error {
+	w.beforeBooking(func(context.Context) error {
 		if refuse.Load() {
 			return fault.Refused("code", "The code 12 is taken.")
 		}

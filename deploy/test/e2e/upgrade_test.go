@@ -74,7 +74,7 @@ func TestFieldsOfNewerVersionAreKept(t *testing.T) {
 
 	malformed := slices.Concat(w.marshalled(&tiebackv1.Event{CompanyId: firstCompany, ErpRequestId: 902, Type: "create_vendor", Payload: []byte("{")}), newerField)
 	l.published(bus.For(bus.Event, "create_vendor", firstCompany, 902).String(), malformed)
-	if d := l.buried(902); !bytes.Equal(d.Message, malformed) {
+	if d := l.deadLetterOf(902); !bytes.Equal(d.Message, malformed) {
 		t.Errorf("the dead letter has %q, want %q", d.Message, malformed)
 	}
 }
