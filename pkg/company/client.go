@@ -25,7 +25,7 @@ import (
 // All methods may be called concurrently.
 type Client struct {
 	Name     string
-	APIURL   string // "": the environment's, as for LoginURL. Either both are set or neither
+	APIURL   string // "": that of the settings; set if and only if LoginURL is
 	LoginURL string
 
 	owner       int64 // the company of a client without a name
@@ -40,8 +40,8 @@ type Credentials struct {
 
 // Credentials returns the current credentials. Call it for each login.
 func (c *Client) Credentials() Credentials {
-	if now := c.credentials.Load(); now != nil {
-		return *now
+	if current := c.credentials.Load(); current != nil {
+		return *current
 	}
 	return Credentials{}
 }
@@ -60,9 +60,10 @@ func newClient(owner int64, c Credentials) *Client {
 	return client
 }
 
-// take replaces the credentials with those of now, and returns the names of the fields that changed.
-func (c *Client) take(now *Client) (fields []string) {
-	old, next := c.Credentials(), now.Credentials()
+// replaceCredentials replaces the credentials with those of a client that was read again, and returns the names of the changed
+// fields.
+func (c *Client) replaceCredentials(read *Client) (fields []string) {
+	old, next := c.Credentials(), read.Credentials()
 	if old.ID != next.ID {
 		fields = append(fields, "client_id")
 	}
@@ -71,20 +72,6 @@ func (c *Client) take(now *Client) (fields []string) {
 	}
 	if fields != nil {
 		c.credentials.Store(&next)
-	}
-	return fields
-}
-
-// differs returns the names of the changed fields that take effect only after a restart.
-func (c *Client) differs(now *Client) (fields []string) {
-	switch {
-	case c.Name != now.Name:
-		return []string{"client"}
-	case c.APIURL != now.APIURL:
-		fields = append(fields, "client.api_url")
-	}
-	if c.LoginURL != now.LoginURL {
-		fields = append(fields, "client.login_url")
 	}
 	return fields
 }
@@ -148,7 +135,7 @@ func (cs *clients) get(name string) (*Client, error) {
 	return nil, errors.New("client: there is no client of this name in the list clients")
 }
 
-// unused returns the errors of clients that no company refers to. The others are part of their companies'
+// unused returns the errors of clients that no company refers to. The errors of the other clients are part of their companies'
 // errors.
 func (cs *clients) unused() []error {
 	errs := cs.errs

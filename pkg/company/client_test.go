@@ -24,7 +24,7 @@ companies:
   - {id: 10, client_id: own, client_secret: "own-secret", webhook_tokens: [token-of-ten-token], connector: {driver: ledger}}
 `
 
-func TestCompaniesShareANamedClient(t *testing.T) {
+func TestCompaniesShareNamedClient(t *testing.T) {
 	set, err := company.Parse([]byte(shared))
 	if err != nil {
 		t.Fatal(err)
@@ -45,7 +45,7 @@ func TestCompaniesShareANamedClient(t *testing.T) {
 	}
 }
 
-func TestInvalidClientErrorNamesTheFieldAndTheCompanies(t *testing.T) {
+func TestErrorOfInvalidClientNamesField(t *testing.T) {
 	for name, c := range map[string]struct{ old, new, says string }{
 		"unknown client":     {"client: federal", "client: fedral", "companies[2]: client: there is no client of this name"},
 		"client and own id":  {"id: 7, client: commercial", "id: 7, client: commercial, client_id: x", "companies[0]: client: give either client, or client_id with client_secret_file"},
@@ -68,7 +68,7 @@ func TestInvalidClientErrorNamesTheFieldAndTheCompanies(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			text := strings.Replace(shared, c.old, c.new, 1)
 			if text == shared {
-				t.Fatal("nothing is replaced")
+				t.Fatal("the text is unchanged")
 			}
 			_, err := company.Parse([]byte(text))
 			if err == nil || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "gov-secret") {
@@ -98,7 +98,7 @@ func TestInvalidClientAffectsOnlyItsCompanies(t *testing.T) {
 	}
 }
 
-func TestCredentialsOfANamedClientRotateForAllItsCompanies(t *testing.T) {
+func TestCredentialsOfNamedClientRotateForAllItsCompanies(t *testing.T) {
 	path := written(t, shared)
 	set, _, err := company.Load(path)
 	if err != nil {
@@ -106,7 +106,7 @@ func TestCredentialsOfANamedClientRotateForAllItsCompanies(t *testing.T) {
 	}
 	core, log := observer.New(zapcore.InfoLevel)
 	w := company.NewWatcher(path, set, zap.New(core))
-	look := func(text string) {
+	apply := func(text string) {
 		t.Helper()
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -114,7 +114,7 @@ func TestCredentialsOfANamedClientRotateForAllItsCompanies(t *testing.T) {
 		w.Poll()
 		w.Poll()
 	}
-	look(strings.Replace(shared, "app-secret", "app-secret-2", 1))
+	apply(strings.Replace(shared, "app-secret", "app-secret-2", 1))
 	for _, id := range []int64{7, 8} {
 		if is := set[id].Client.Credentials().Secret; string(is) != "app-secret-2" {
 			t.Errorf("company %d has the secret %q", id, string(is))
@@ -123,7 +123,7 @@ func TestCredentialsOfANamedClientRotateForAllItsCompanies(t *testing.T) {
 	if n := log.FilterMessage("credentials changed in the companies file").Len(); n != 1 || log.FilterMessage("secrets rotated").Len() != 0 {
 		t.Errorf("want one line for the client, and none that says rotated: %v", log.All())
 	}
-	look(strings.NewReplacer("https://login.procoregov.com", "https://login.example.com", "id: 8, client: commercial", "id: 8, client: federal").Replace(shared))
+	apply(strings.NewReplacer("https://login.procoregov.com", "https://login.example.com", "id: 8, client: commercial", "id: 8, client: federal").Replace(shared))
 	if set[8].Client != set[7].Client || set[9].Client.LoginURL != "https://login.procoregov.com" {
 		t.Error("a setting that needs a restart was applied")
 	}
@@ -133,11 +133,11 @@ func TestCredentialsOfANamedClientRotateForAllItsCompanies(t *testing.T) {
 	}
 }
 
-func TestEditAddsAndChangesAClient(t *testing.T) {
+func TestEditAddsAndChangesClient(t *testing.T) {
 	path := written(t, "# ours\n"+commented)
 	f := edit(t, path)
 	if f.Client("tieback") != nil {
-		t.Fatal("it is there already")
+		t.Fatal("the client exists already")
 	}
 	c, err := f.AddClient("tieback")
 	if err != nil {

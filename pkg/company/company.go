@@ -1,5 +1,5 @@
-// Package company reads the companies file: the connected Procore companies with their credentials and their ERPs. See
-// docs/configuration.md.
+// Package company reads, watches and edits the companies file: the connected Procore companies with their credentials and their
+// ERPs. See docs/configuration.md.
 package company
 
 import (
@@ -21,9 +21,8 @@ func (Secret) GoString() string { return "[secret]" }
 // MarshalText keeps the secret out of encoders, including zap's.
 func (Secret) MarshalText() ([]byte, error) { return []byte("[secret]"), nil }
 
-// Company is one connected Procore company, validated. Its fields don't change while the process runs. Its
-// secrets may be rotated (see Watcher), so callers must read them for each use and not keep them. All methods
-// may be called concurrently.
+// Company is a connected Procore company. Its fields don't change while the process runs. Its secrets may be rotated (see
+// Watcher), so callers must read them for each use and not keep them. All methods may be called concurrently.
 type Company struct {
 	ID                     int64
 	Name                   string
@@ -33,7 +32,7 @@ type Company struct {
 	MetadataFile           string         // overrides parts of the ERP metadata that is sent to Procore; "": none
 	WebhookNamespace       string         // of Tieback's hook in Procore; "": tieback
 	RemoveOnReset          bool           // a reset of master data removes it from the ERP; false: the ERP keeps it
-	Zone                   *time.Location // for the dates of points in time, and for times in messages; never nil, UTC by default
+	Zone                   *time.Location // in which a time has its date, and is shown in messages; never nil, UTC by default
 	Since                  time.Time      // ERP requests that Procore created before it are ignored: see InScope; zero: none are
 
 	Client *Client // for its calls to Procore; never nil
@@ -41,7 +40,7 @@ type Company struct {
 	secrets atomic.Pointer[secrets] // replaced as a whole, never modified
 }
 
-// Secrets are all secrets of a company that can be rotated.
+// Secrets are the secrets of a company, all of which can be rotated.
 type Secrets struct {
 	ClientID      string // of the company's own client
 	ClientSecret  Secret
@@ -49,7 +48,7 @@ type Secrets struct {
 	Settings      map[string]string // the driver's settings, with the content of secret files
 }
 
-// secrets are Secrets as they are kept: only hashes of the webhook tokens.
+// secrets are the secrets that a Company keeps; of the webhook tokens only the hashes.
 type secrets struct {
 	tokens   []tokenhash.Hash
 	settings map[string]string

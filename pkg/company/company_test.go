@@ -32,8 +32,8 @@ func TestParse(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := set[598134325841112]
-	held := c.Client.Credentials()
-	if held.ID != "abc" || string(held.Secret) != "s3cr3t" || c.Driver != "ledger" || c.Settings()["password"] != "s3cr3t" || c.StandardCostCodeListID != 2 || c.Zone.String() != "America/Chicago" {
+	credentials := c.Client.Credentials()
+	if credentials.ID != "abc" || string(credentials.Secret) != "s3cr3t" || c.Driver != "ledger" || c.Settings()["password"] != "s3cr3t" || c.StandardCostCodeListID != 2 || c.Zone.String() != "America/Chicago" {
 		t.Errorf("%+v", c)
 	}
 	for token, want := range map[string]bool{"old-token-old-token": true, "new-token-new-token": true, "": false, "old-token-old-toke": false} {
@@ -45,12 +45,12 @@ func TestParse(t *testing.T) {
 	if unknown.Authentic("") || unknown.Authentic("old-token-old-token") {
 		t.Error("an unknown company has a token")
 	}
-	if printed := fmt.Sprintf("%v %+v %#v %+v %#v", c, c, c, held, held); strings.Contains(printed, "s3cr3t") {
+	if printed := fmt.Sprintf("%v %+v %#v %+v %#v", c, c, c, credentials, credentials); strings.Contains(printed, "s3cr3t") {
 		t.Errorf("a secret prints: %s", printed)
 	}
 }
 
-func TestParseErrorNamesTheCompanyAndTheField(t *testing.T) {
+func TestErrorOfParseNamesCompanyAndField(t *testing.T) {
 	const base = `companies: [{id: 7, client_id: c, client_secret: s, webhook_tokens: [0123456789abcdef], connector: {driver: x}}]`
 	for name, c := range map[string]struct{ file, says string }{
 		"empty":             {``, "the list is empty"},
@@ -96,7 +96,7 @@ func TestDefaultTimeZoneIsUTC(t *testing.T) {
 }
 
 // A value that the YAML package quotes may contain quotation marks.
-func TestErrorHidesAValueWithQuotationMarks(t *testing.T) {
+func TestErrorHidesValueWithQuotationMarks(t *testing.T) {
 	for _, file := range []string{
 		"companies: [{id: 'a`hush`b'}]", "companies: [{id: \"a`\\nhush\"}]", "companies: [{webhook_tokens: 'a`hush'}]", "companies: 'a`hush'",
 		"companies: [{\"a`\\\"hush\": 1}]", "\"a`\\\"hush\": 1\n", "companies: [{\"a\\\"hush\": 1, \"a\\\"hush\": 1}]", "companies: [{id: 7, '`hush': 1, '`hush': 2}]",
@@ -110,7 +110,7 @@ func TestErrorHidesAValueWithQuotationMarks(t *testing.T) {
 }
 
 // A secret file that is not a regular file is refused by name and not read.
-func TestSecretFileMustBeARegularFile(t *testing.T) {
+func TestSecretFileMustBeRegular(t *testing.T) {
 	dir := t.TempDir()
 	secret, marked, large := filepath.Join(dir, "secret"), filepath.Join(dir, "marked"), filepath.Join(dir, "large")
 	for path, content := range map[string]string{secret: "s3cr3t-s3cr3t-s3cr3t", marked: "\ufeffs3cr3t-s3cr3t-s3cr3t", large: ""} {

@@ -31,7 +31,7 @@ func decode[E any](n *yaml.Node, what string) (e E, malformed, unknown error) {
 	return e, malformed, unknown
 }
 
-// unknownFields returns the unknown fields of an item and of what it merges.
+// unknownFields returns the unknown fields of an item and of the mappings that it merges (<<).
 func unknownFields(n *yaml.Node, fields []string, seen map[*yaml.Node]bool) (names []string) {
 	if n = target(n); seen[n] {
 		return nil
@@ -64,8 +64,7 @@ func target(n *yaml.Node) *yaml.Node {
 	return n
 }
 
-// safeName returns the name of an unknown field if it looks like a name. Anything else may be a secret in the
-// wrong place.
+// safeName returns the name of an unknown field if it looks like a name. Other text may be a secret in the wrong place.
 func safeName(field string) string {
 	if fieldLike.MatchString(field) {
 		return field
@@ -75,8 +74,8 @@ func safeName(field string) string {
 
 var (
 	fieldLike = regexp.MustCompile(`^[a-z_]{1,40}$`)
-	// quoted matches what the YAML package quotes from a file, from the first quotation mark to the last: a
-	// value, which may be a secret and contain such marks.
+	// quoted matches the text that an error of the YAML package quotes from a file, from the first quotation mark to the
+	// last. It may be a secret, and contain quotation marks.
 	quoted = regexp.MustCompile("(?s)`.*`|(anchor )'.*'|\".*\"")
 
 	lineOf   = regexp.MustCompile(`^line \d+: `)
@@ -85,16 +84,15 @@ var (
 	twice    = regexp.MustCompile(`(?s)^line \d+: mapping key .* already defined at (line \d+)$`)
 )
 
-// things are YAML's kinds and Go's types in words for users.
-var things = map[string]string{
+// typeNames are YAML's kinds and Go's types in words for users.
+var typeNames = map[string]string{
 	"str": "a text", "int": "a number", "float": "a number", "bool": "true or false", "null": "nothing", "seq": "a list", "map": "a mapping", "timestamp": "a date",
 	"int64": "a whole number", "string": "a text", "[]string": "a list of texts", "map[string]string": "a mapping of texts",
 	"[]yaml.Node": "a list of companies", "company.entry": "a mapping with a company's fields", "company.file": "a mapping with companies",
 	"company.clientNodes": "a list of clients", "company.clientEntry": "a mapping with a client's fields",
 }
 
-// plain returns the YAML package's error in words for users, without the quoted values. The line number is
-// enough.
+// plain translates an error of the YAML package into words for users. It keeps the line numbers and removes quoted values.
 func plain(err error) error {
 	if err == nil {
 		return nil
@@ -110,13 +108,13 @@ func plain(err error) error {
 	return errors.Join(errs...)
 }
 
-// mistake translates one error of the YAML package. It keeps only what is known to be no value.
+// mistake translates one line of a yaml.TypeError. It keeps only text that can't be a value.
 func mistake(line string) string {
 	if m := notFound.FindStringSubmatch(line); m != nil {
 		return safeName(m[1]) + " is not a field of the companies file; its fields are clients and companies"
 	}
 	if m := cannot.FindStringSubmatch(line); m != nil {
-		return fmt.Sprintf("expected %[2]s, found %[1]s", cmp.Or(things[m[1]], "something else"), cmp.Or(things[m[2]], "another thing"))
+		return fmt.Sprintf("expected %[2]s, found %[1]s", cmp.Or(typeNames[m[1]], "something else"), cmp.Or(typeNames[m[2]], "another value"))
 	}
 	if m := twice.FindStringSubmatch(line); m != nil {
 		return "a field that is already at " + m[1]

@@ -155,10 +155,10 @@ func (e *Entry) Get(name string) string {
 // Has reports whether the entry has a field of any kind.
 func (e *Entry) Has(name string) bool { return field(e.node, name) != nil }
 
-// Set writes a field as text and reports whether that changed anything.
+// Set writes a field as text, and reports whether that changed the entry.
 func (e *Entry) Set(name, value string) bool { return set(e.node, name, scalar(value)) }
 
-// SetNumber writes a field as a number and reports whether that changed anything.
+// SetNumber writes a field as a number, and reports whether that changed the entry.
 func (e *Entry) SetNumber(name string, value int64) bool {
 	return set(e.node, name, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!int", Value: strconv.FormatInt(value, 10)})
 }
@@ -234,7 +234,7 @@ func (f *File) Save(id int64) error {
 	}
 	now, err := secretfile.Read(f.path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) || !bytes.Equal(now, f.read) {
-		return fmt.Errorf("companies file %s: not written, it was changed in the meantime: run this again", f.path)
+		return fmt.Errorf("companies file %s: not written, it was changed in the meantime: run the command again", f.path)
 	}
 	if err := WriteFile(f.path, raw); err != nil {
 		return fmt.Errorf("companies file: %w", err)
@@ -249,8 +249,7 @@ func (f *File) Dir() (string, error) {
 	return filepath.Dir(path), err
 }
 
-// Tokens reads the webhook tokens of the entry, the newest last. It returns none if their file does not exist
-// yet.
+// Tokens returns the webhook tokens of the entry, the newest last; none if their file does not exist yet.
 func (e *Entry) Tokens() ([]Secret, error) {
 	var inline []string
 	if n := field(e.node, "webhook_tokens"); n != nil && n.Decode(&inline) != nil {
@@ -276,7 +275,7 @@ func (e *Entry) Tokens() ([]Secret, error) {
 	return secrets, validTokens(inline)
 }
 
-// field returns a mapping's value by name, or nil if it has none.
+// field returns the value of a mapping's field, or nil if the mapping has no such field.
 func field(mapping *yaml.Node, name string) *yaml.Node {
 	if mapping.Kind != yaml.MappingNode {
 		return nil
@@ -289,7 +288,7 @@ func field(mapping *yaml.Node, name string) *yaml.Node {
 	return nil
 }
 
-// set sets a value of a mapping, in its place if it has one, and reports whether that changed anything.
+// set sets a field of a mapping, and reports whether that changed the mapping. The place and the comments of the field are kept.
 func set(mapping *yaml.Node, name string, value *yaml.Node) bool {
 	old := field(mapping, name)
 	if old == nil {

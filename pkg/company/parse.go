@@ -41,7 +41,7 @@ type entry struct {
 	Since                  string            `yaml:"since"`
 }
 
-// reader reads a file: secretfile.Read, or that of a Watcher, which records what it reads.
+// reader reads a file, as secretfile.Read does. A Watcher has a reader that also hashes what it reads.
 type reader func(path string) ([]byte, error)
 
 // Load reads the companies file at path. It returns the valid companies, and an error for each entry that has a mistake. err
@@ -138,8 +138,7 @@ func (p *parsed) add(i int, n *yaml.Node, read reader, cs *clients) {
 	p.set[c.ID] = c
 }
 
-// company validates the entry. Its webhook tokens come from tokensOf, as an entry that is being set up has
-// none yet.
+// company validates the entry. tokensOf returns its webhook tokens: an entry that is being set up has none yet.
 func (e entry) company(read reader, cs *clients, tokensOf func(reader) ([]string, error)) (*Company, error) {
 	var errs []error
 	fail := func(field, why string) { errs = append(errs, fmt.Errorf("%s: %s", field, why)) }
@@ -185,7 +184,7 @@ func (e entry) company(read reader, cs *clients, tokensOf func(reader) ([]string
 	return c, nil
 }
 
-// client returns the named client that the entry refers to, or makes the entry's own client.
+// client returns the named client that the entry refers to, or the entry's own client.
 func (e entry) client(read reader, cs *clients) (*Client, error) {
 	own := e.ClientID != "" || e.ClientSecret != "" || e.ClientSecretFile != ""
 	switch {
@@ -213,7 +212,7 @@ func (e entry) tokens(read reader) ([]string, error) {
 		}
 		raw, err := read(e.WebhookTokensFile)
 		if err != nil {
-			return nil, fmt.Errorf("webhook_tokens_file: %w", noFile(e.WebhookTokensFile, err))
+			return nil, fmt.Errorf("webhook_tokens_file: %w", withoutPath(e.WebhookTokensFile, err))
 		}
 		if err := secretfile.Check(raw); err != nil {
 			return nil, fmt.Errorf("webhook_tokens_file: %w", err)
@@ -235,7 +234,7 @@ func validTokens(tokens []string) error {
 	return nil
 }
 
-// resolve reads the file of each name_file setting into name, in the order of their names.
+// resolve returns the connector's settings. It replaces each setting NAME_file by NAME with the content of the file.
 func resolve(read reader, settings map[string]string) (map[string]string, error) {
 	out := make(map[string]string, len(settings))
 	var errs []error
@@ -255,16 +254,16 @@ func resolve(read reader, settings map[string]string) (map[string]string, error)
 	return out, errors.Join(errs...)
 }
 
-// noFile returns why a file can't be read, without its path if that may be the secret itself, in the wrong
-// field.
-func noFile(path string, err error) error {
-	var at *fs.PathError
-	if errors.As(err, &at) && !filepath.IsAbs(path) {
-		return fmt.Errorf("it must be the path of a readable file: %w", at.Err)
+// withoutPath returns why a file can't be read. It removes a relative path, as that may be the secret itself in the wrong field.
+func withoutPath(path string, err error) error {
+	var pathErr *fs.PathError
+	if errors.As(err, &pathErr) && !filepath.IsAbs(path) {
+		return fmt.Errorf("it must be the path of a readable file: %w", pathErr.Err)
 	}
 	return err
 }
 
+// inlineOrFile returns the value of a field that may be given inline or as the path of a file.
 func inlineOrFile(read reader, field, inline, path string) (string, error) {
 	switch {
 	case inline != "" && path != "":
@@ -276,7 +275,7 @@ func inlineOrFile(read reader, field, inline, path string) (string, error) {
 	}
 	raw, err := read(path)
 	if err != nil {
-		return "", fmt.Errorf("%s_file: %w", field, noFile(path, err))
+		return "", fmt.Errorf("%s_file: %w", field, withoutPath(path, err))
 	}
 	if err := secretfile.Check(raw); err != nil {
 		return "", fmt.Errorf("%s_file: %w", field, err)

@@ -54,7 +54,7 @@ func (w *Watcher) Poll() {
 	}
 }
 
-// read reads the companies file and all files that it names, and returns a fingerprint of their content.
+// read reads the companies file and all files that it names, and returns their fingerprint.
 func (w *Watcher) read() (parsed, [sha256.Size]byte) {
 	f := fingerprint{sha256.New()}
 	raw, err := f.read(w.path)
@@ -92,12 +92,12 @@ func (w *Watcher) logError(err error) {
 }
 
 func (w *Watcher) apply(p parsed) {
-	for id, now := range p.set {
+	for id, read := range p.set {
 		if w.set[id] == nil {
 			w.log.Warn("new company: restart Tieback to connect it", zap.Int64("company", id))
 			continue
 		}
-		w.rotate(w.set[id], now)
+		w.rotate(w.set[id], read)
 	}
 	for id := range w.set {
 		if p.set[id] == nil && !p.invalid[id] && !p.invalid[0] {
@@ -106,64 +106,61 @@ func (w *Watcher) apply(p parsed) {
 	}
 }
 
-func (w *Watcher) rotate(c, now *Company) {
-	if fields := c.differs(now); fields != nil {
+// rotate applies the secrets of a company as it was read, and logs the changes.
+func (w *Watcher) rotate(c, read *Company) {
+	if fields := c.needsRestart(read); fields != nil {
 		w.log.Warn("setting changed: restart Tieback to apply it", zap.Int64("company", c.ID), zap.Strings("fields", fields))
 	}
-	if fields := c.take(now); fields != nil {
+	if fields := c.replaceSecrets(read); fields != nil {
 		w.log.Info("secrets rotated", zap.Int64("company", c.ID), zap.Strings("fields", fields))
 	}
-	if c.Client.Name != now.Client.Name {
+	if c.Client.Name != read.Client.Name {
 		return
 	}
-	if fields := c.Client.take(now.Client); fields != nil { // they are used at the next login
+	if fields := c.Client.replaceCredentials(read.Client); fields != nil { // they are used at the next login
 		w.log.Info("credentials changed in the companies file", zap.Stringer("of", c.Client), zap.Strings("fields", fields))
 	}
 }
 
-// differs returns the names of the changed fields that take effect only after a restart.
-func (c *Company) differs(now *Company) (fields []string) {
-	for name, differs := range map[string]bool{
-		"name": c.Name != now.Name, "connector.driver": c.Driver != now.Driver,
-		"standard_cost_code_list_id": c.StandardCostCodeListID != now.StandardCostCodeListID, "metadata_file": c.MetadataFile != now.MetadataFile,
-		"webhook_namespace": c.WebhookNamespace != now.WebhookNamespace, "since": !c.Since.Equal(now.Since), "time_zone": c.Zone.String() != now.Zone.String(), "resets": c.RemoveOnReset != now.RemoveOnReset,
+// needsRestart returns the names of the changed fields that take effect only after a restart.
+func (c *Company) needsRestart(read *Company) (fields []string) {
+	sameClient := c.Client.Name == read.Client.Name
+	for name, changed := range map[string]bool{
+		"name": c.Name != read.Name, "connector.driver": c.Driver != read.Driver,
+		"standard_cost_code_list_id": c.StandardCostCodeListID != read.StandardCostCodeListID, "metadata_file": c.MetadataFile != read.MetadataFile,
+		"webhook_namespace": c.WebhookNamespace != read.WebhookNamespace, "since": !c.Since.Equal(read.Since),
+		"time_zone": c.Zone.String() != read.Zone.String(), "resets": c.RemoveOnReset != read.RemoveOnReset,
+		"client": !sameClient, "client.api_url": sameClient && c.Client.APIURL != read.Client.APIURL, "client.login_url": sameClient && c.Client.LoginURL != read.Client.LoginURL,
 	} {
-		if differs {
+		if changed {
 			fields = append(fields, name)
 		}
 	}
-	fields = append(fields, c.Client.differs(now.Client)...)
 	slices.Sort(fields)
 	return fields
 }
 
-// take replaces c's secrets with those of now at once, and returns the names of the changed fields. It does
-// not take the settings of another driver.
-func (c *Company) take(now *Company) (fields []string) {
-	old, next := c.current(), *now.current()
-	if c.Driver != now.Driver {
+// replaceSecrets replaces the secrets at once, and returns the names of the changed fields. It keeps the settings if the driver
+// was changed: they are those of another driver.
+func (c *Company) replaceSecrets(read *Company) (fields []string) {
+	old, next := c.current(), *read.current()
+	if c.Driver != read.Driver {
 		next.settings = old.settings
 	}
 	if !slices.Equal(old.tokens, next.tokens) {
 		fields = append(fields, "webhook_tokens")
 	}
-	fields = append(fields, changed(old.settings, next.settings)...)
-	if fields != nil {
-		c.secrets.Store(&next)
-	}
-	return fields
-}
-
-// changed returns the names of the settings that were added, removed or changed.
-func changed(old, next map[string]string) (fields []string) {
-	all := maps.Clone(old)
-	maps.Copy(all, next)
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		was, had := old[name]
-		is, has := next[name]
+	names := maps.Clone(old.settings)
+	maps.Copy(names, next.settings)
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		was, had := old.settings[name]
+		is, has := next.settings[name]
 		if was != is || had != has {
 			fields = append(fields, "connector."+name)
 		}
+	}
+	if fields != nil {
+		c.secrets.Store(&next)
 	}
 	return fields
 }

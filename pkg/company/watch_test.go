@@ -16,8 +16,8 @@ import (
 	"github.com/tieback/tieback/pkg/company"
 )
 
-// house is a companies file of two companies with its watcher. The secrets of company 7 are in files.
-type house struct {
+// fixture is a companies file of two companies with its watcher. The secrets of company 7 are in files.
+type fixture struct {
 	*testing.T
 	dir     string
 	set     company.Set
@@ -31,9 +31,9 @@ const (
 	second               = `  - {id: 8, client_id: eight, client_secret: "8secret", webhook_tokens: [token-of-eight-token], connector: {driver: ledger}}`
 )
 
-func newHouse(t *testing.T) *house {
+func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	h := &house{T: t, dir: t.TempDir()}
+	h := &fixture{T: t, dir: t.TempDir()}
 	h.write("secret", oldSecret)
 	h.write("tokens", oldToken)
 	h.write("password", "old-password")
@@ -47,9 +47,9 @@ func newHouse(t *testing.T) *house {
 	return h
 }
 
-func (h *house) path(name string) string { return filepath.Join(h.dir, name) }
+func (h *fixture) path(name string) string { return filepath.Join(h.dir, name) }
 
-func (h *house) write(name, text string) {
+func (h *fixture) write(name, text string) {
 	h.Helper()
 	if err := os.WriteFile(h.path(name), []byte(text), 0o600); err != nil {
 		h.Fatal(err)
@@ -57,7 +57,7 @@ func (h *house) write(name, text string) {
 }
 
 // companies returns the companies file: company 7 and others.
-func (h *house) companies(others string) string {
+func (h *fixture) companies(others string) string {
 	return fmt.Sprintf(`companies:
   - id: 7
     name: Acme
@@ -70,13 +70,14 @@ func (h *house) companies(others string) string {
 `, h.path("secret"), h.path("tokens"), h.path("password"), others)
 }
 
-// look polls twice, so that a change is applied.
-func (h *house) look() {
+// poll polls twice, so that a change is applied.
+func (h *fixture) poll() {
 	h.watcher.Poll()
 	h.watcher.Poll()
 }
 
-func (h *house) has(secret, token, password string) {
+// has checks the secrets of company 7.
+func (h *fixture) has(secret, token, password string) {
 	h.Helper()
 	c := h.set[7]
 	if is := c.Client.Credentials().Secret; string(is) != secret {
@@ -92,44 +93,44 @@ func (h *house) has(secret, token, password string) {
 	}
 }
 
-// told returns the log lines of a level, with their fields.
-func (h *house) told(level zapcore.Level) (lines []string) {
+// logged returns the log lines of a level, with their fields.
+func (h *fixture) logged(level zapcore.Level) (lines []string) {
 	for _, e := range h.log.FilterLevelExact(level).All() {
 		lines = append(lines, fmt.Sprint(e.Message, e.ContextMap()))
 	}
 	return lines
 }
 
-func TestRotatedSecretsApplyWithoutARestart(t *testing.T) {
-	h := newHouse(t)
-	h.look()
+func TestRotatedSecretsApplyWithoutRestart(t *testing.T) {
+	h := newFixture(t)
+	h.poll()
 	h.has(oldSecret, oldToken, "old-password")
-	if lines := h.told(zapcore.InfoLevel); len(lines) > 0 {
-		t.Errorf("nothing has changed, but the log has: %v", lines)
+	if lines := h.logged(zapcore.InfoLevel); len(lines) > 0 {
+		t.Errorf("without a change the log has %v", lines)
 	}
 	h.write("tokens", oldToken+"\n"+newToken+"\n")
-	h.look()
+	h.poll()
 	h.has(oldSecret, oldToken+newToken, "old-password")
 	h.write("tokens", newToken)
 	h.write("secret", newSecret+"\n")
 	h.write("password", "new-password")
-	h.look()
-	h.look()
+	h.poll()
+	h.poll()
 	h.has(newSecret, newToken, "new-password")
-	lines := h.told(zapcore.InfoLevel)
+	lines := h.logged(zapcore.InfoLevel)
 	if len(lines) != 3 || !strings.Contains(lines[1], "webhook_tokens connector.password") || !strings.Contains(lines[1], "company:7") {
 		t.Errorf("the log of the two rotations: %v", lines)
 	}
 	// Procore may refuse the new secret in the file.
 	if last := lines[len(lines)-1]; strings.Contains(last, "rotated") || !strings.Contains(last, "client_secret") || !strings.Contains(last, "company 7") {
-		t.Errorf("of the client's secret the log says %s", last)
+		t.Errorf("the log line of the client's secret is %s", last)
 	}
 }
 
 // A writer truncates a file and writes it in two parts. A state that is seen only once is not applied.
 func TestIncompleteFileChangesNothing(t *testing.T) {
-	h := newHouse(t)
-	h.look()
+	h := newFixture(t)
+	h.poll()
 	whole := strings.Replace(h.companies(second), "seven", "seven2", 1)
 	for _, cut := range []int{0, 12, strings.Index(whole, "  - {id: 8"), len(whole) - 30} {
 		h.write("companies.yaml", whole[:cut])
@@ -143,17 +144,17 @@ func TestIncompleteFileChangesNothing(t *testing.T) {
 		h.has(oldSecret, oldToken, "old-password")
 	}
 	h.write("secret", newSecret)
-	h.look()
+	h.poll()
 	h.has(newSecret, oldToken, "old-password")
 	if id := h.set[7].Client.Credentials().ID; id != "seven2" {
 		t.Errorf("the client id is %q", id)
 	}
-	if lines := append(h.told(zapcore.ErrorLevel), h.told(zapcore.WarnLevel)...); len(lines) > 0 {
-		t.Errorf("a false alarm: %v", lines)
+	if lines := append(h.logged(zapcore.ErrorLevel), h.logged(zapcore.WarnLevel)...); len(lines) > 0 {
+		t.Errorf("an incomplete file was logged: %v", lines)
 	}
 }
 
-func TestInvalidFileIsLoggedOnceWithTheFieldAndWithoutTheValue(t *testing.T) {
+func TestInvalidFileIsLoggedOnceWithoutValues(t *testing.T) {
 	for name, c := range map[string]struct{ file, text, says string }{
 		"no YAML":            {"companies.yaml", "companies:\n  - id: 7\n  client_secret: hush-hush\n", "line "},
 		"a value of a type":  {"companies.yaml", "companies:\n  - {id: 7, client_id: x, client_secret: y, webhook_tokens: hush}\n", "line 2"},
@@ -166,8 +167,8 @@ func TestInvalidFileIsLoggedOnceWithTheFieldAndWithoutTheValue(t *testing.T) {
 		"an empty file":      {"companies.yaml", "", "the list is empty"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := newHouse(t)
-			h.look()
+			h := newFixture(t)
+			h.poll()
 			before, err := os.ReadFile(h.path(c.file))
 			if err != nil {
 				t.Fatal(err)
@@ -177,13 +178,13 @@ func TestInvalidFileIsLoggedOnceWithTheFieldAndWithoutTheValue(t *testing.T) {
 				h.watcher.Poll()
 			}
 			h.has(oldSecret, oldToken, "old-password")
-			lines := h.told(zapcore.ErrorLevel)
+			lines := h.logged(zapcore.ErrorLevel)
 			if len(lines) != 1 || !strings.Contains(lines[0], c.says) || strings.Contains(lines[0], "hush") {
 				t.Errorf("want one error that says %q and no value: %v", c.says, lines)
 			}
 			h.write(c.file, string(before))
-			h.look()
-			if lines := h.told(zapcore.InfoLevel); len(lines) != 1 || !strings.Contains(lines[0], "is valid again") {
+			h.poll()
+			if lines := h.logged(zapcore.InfoLevel); len(lines) != 1 || !strings.Contains(lines[0], "is valid again") {
 				t.Errorf("want a line that the file is valid again: %v", lines)
 			}
 		})
@@ -191,26 +192,26 @@ func TestInvalidFileIsLoggedOnceWithTheFieldAndWithoutTheValue(t *testing.T) {
 }
 
 func TestInvalidCompanyDoesNotDelayRotationsOfOthers(t *testing.T) {
-	h := newHouse(t)
-	h.look()
+	h := newFixture(t)
+	h.poll()
 	h.write("companies.yaml", h.companies(strings.ReplaceAll(second, `client_secret: "8secret"`, `client_secret_file: /nowhere`)))
 	h.write("secret", newSecret)
-	h.look()
+	h.poll()
 	h.has(newSecret, oldToken, "old-password")
 	if secret := h.set[8].Client.Credentials().Secret; string(secret) != "8secret" {
 		t.Errorf("company 8 has lost its secret: %q", string(secret))
 	}
-	if lines := h.told(zapcore.ErrorLevel); len(lines) != 1 || !strings.Contains(lines[0], "companies[1]: client_secret_file") {
+	if lines := h.logged(zapcore.ErrorLevel); len(lines) != 1 || !strings.Contains(lines[0], "companies[1]: client_secret_file") {
 		t.Errorf("%v", lines)
 	}
-	if lines := h.told(zapcore.WarnLevel); len(lines) > 0 {
-		t.Errorf("company 8 is not gone: %v", lines)
+	if lines := h.logged(zapcore.WarnLevel); len(lines) > 0 {
+		t.Errorf("company 8 is still in the file, but the log has %v", lines)
 	}
 }
 
-func TestSettingsThatNeedARestartAreLoggedAndNotApplied(t *testing.T) {
-	h := newHouse(t)
-	h.look()
+func TestOtherSettingsNeedRestart(t *testing.T) {
+	h := newFixture(t)
+	h.poll()
 	ninth := strings.NewReplacer("id: 8", "id: 9", "eight", "nine").Replace(second)
 	h.write("companies.yaml", strings.NewReplacer("driver: tryton", "driver: remote", "name: Acme", "name: Acme\n    webhook_namespace: other\n    time_zone: Asia/Tokyo\n    resets: remove").Replace(h.companies(ninth)))
 	h.write("password", "new-password")
@@ -222,7 +223,7 @@ func TestSettingsThatNeedARestartAreLoggedAndNotApplied(t *testing.T) {
 	if h.set[9] != nil || h.set[8] == nil || h.set[7].Driver != "tryton" {
 		t.Errorf("the set changed: %v", h.set)
 	}
-	lines := strings.Join(h.told(zapcore.WarnLevel), "\n")
+	lines := strings.Join(h.logged(zapcore.WarnLevel), "\n")
 	for _, says := range []string{"new company: restart", "company:9", "removed from the companies file", "company:8", "connector.driver", "webhook_namespace", "time_zone", "resets"} {
 		if !strings.Contains(lines, says) {
 			t.Errorf("no line says %q: %s", says, lines)
@@ -236,7 +237,7 @@ func TestSettingsThatNeedARestartAreLoggedAndNotApplied(t *testing.T) {
 // Kubernetes mounts ..data, a symbolic link to a folder, and replaces the link: the named file itself does not
 // change.
 func TestReplacedSymbolicLinkIsDetected(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	for _, v := range []string{"v1", "v2"} {
 		if err := os.Mkdir(h.path(v), 0o700); err != nil {
 			t.Fatal(err)
@@ -255,33 +256,33 @@ func TestReplacedSymbolicLinkIsDetected(t *testing.T) {
 	}
 	point("v1")
 	h.write("companies.yaml", strings.Replace(h.companies(second), h.path("secret"), h.path("..data/secret"), 1))
-	h.look()
+	h.poll()
 	h.has(oldSecret, oldToken, "old-password")
 	point("v2")
-	h.look()
+	h.poll()
 	h.has(newSecret, oldToken, "old-password")
 }
 
-func TestPollDoesNotWaitForAPipe(t *testing.T) {
-	h := newHouse(t)
-	h.look()
+func TestPollDoesNotBlockOnPipe(t *testing.T) {
+	h := newFixture(t)
+	h.poll()
 	if err := os.Remove(h.path("secret")); err != nil {
 		t.Fatal(err)
 	}
 	if err := syscall.Mkfifo(h.path("secret"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	h.look()
+	h.poll()
 	h.has(oldSecret, oldToken, "old-password")
-	if lines := h.told(zapcore.ErrorLevel); len(lines) != 1 || !strings.Contains(lines[0], "not a regular file") {
+	if lines := h.logged(zapcore.ErrorLevel); len(lines) != 1 || !strings.Contains(lines[0], "not a regular file") {
 		t.Errorf("%v", lines)
 	}
 }
 
 // Readers see consistent secrets during a rotation. Run with -race.
 func TestReadersSeeConsistentSecrets(t *testing.T) {
-	h := newHouse(t)
-	h.look()
+	h := newFixture(t)
+	h.poll()
 	done := make(chan struct{})
 	var readers sync.WaitGroup
 	for range 4 {
@@ -306,7 +307,7 @@ func TestReadersSeeConsistentSecrets(t *testing.T) {
 	for n := range 50 {
 		rotated := strings.NewReplacer("client_id: eight", fmt.Sprint("client_id: eight", n), "8secret", fmt.Sprint("8secret", n)).Replace(second)
 		h.write("companies.yaml", h.companies(rotated))
-		h.look()
+		h.poll()
 		if id := h.set[8].Client.Credentials().ID; id != fmt.Sprint("eight", n) {
 			t.Fatalf("rotation %d is not applied: %s", n, id)
 		}

@@ -11,9 +11,9 @@ import (
 	"github.com/tieback/tieback/pkg/tokenhash"
 )
 
-// WriteFile replaces a file atomically, also if the machine stops. A new file is readable only by its owner;
-// an existing one keeps its mode. If the process runs as root, the file belongs to the owner of the old file
-// or of the folder, so that the services can read it.
+// WriteFile replaces a file atomically and durably. A new file is readable only by its owner; an existing file keeps its mode. If
+// the process runs as root, the owner of the file is that of the old file, or else of the folder, so that the services can read
+// it.
 func WriteFile(path string, raw []byte) error {
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real // keep the link
@@ -59,7 +59,7 @@ func setOwner(f *os.File, like string) error {
 	return nil
 }
 
-// WriteWebhooks replaces the file of webhook hashes like WriteFile. It creates the folder if necessary.
+// WriteWebhooks replaces the file of webhook token hashes, as WriteFile does. It creates the folder if necessary.
 func WriteWebhooks(path string, all tokenhash.Hashes) error {
 	raw, err := all.Text()
 	if err != nil {
@@ -74,7 +74,7 @@ func WriteWebhooks(path string, all tokenhash.Hashes) error {
 	return WriteFile(path, raw)
 }
 
-// makeFolder creates a folder only for its owner, who is the owner of the parent folder.
+// makeFolder creates a folder with mode 0700 that belongs to the owner of the parent folder.
 func makeFolder(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
