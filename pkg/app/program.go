@@ -22,12 +22,12 @@ import (
 type Program struct {
 	Name string // of the service, and of its user at the broker
 
-	// Load reads what the service needs beside the settings, before anything starts. Its error is a mistake in the
-	// configuration. Nil: the settings are all it needs.
+	// Load is called before anything starts, and reads the configuration that the service needs in addition to the
+	// settings. Its error is a mistake in the configuration. It may be nil.
 	Load func(*App) error
 
-	// Background runs beside Run, from the start on: Main may still be waiting for the broker. It returns nil when
-	// its context ends. Nil: nothing does.
+	// Background runs beside Run, also while Main waits for the broker. It returns nil when its context ends. It may be
+	// nil.
 	Background Service
 
 	// Run is the service. App.Bus is connected, unless BrokerOptional is set.
@@ -37,11 +37,11 @@ type Program struct {
 	BrokerOptional bool
 }
 
-// Main runs the program until a signal (SIGINT, SIGTERM) or an error and returns the exit code of its process: 0
-// stopped by a signal, 1 failed, 2 a mistake in the configuration.
+// Main runs the program until a signal (SIGINT, SIGTERM) or an error, and returns the exit code of its process: 0 stopped by a
+// signal, 1 failed, 2 a mistake in the configuration.
 //
-// With the argument healthcheck it asks the process that runs in the same container whether it is ready, for an
-// orchestrator: the images have no shell.
+// With the argument healthcheck it asks the process in the same container whether it is ready. Orchestrators use it, because the
+// images have no shell.
 func (p Program) Main() int {
 	if len(os.Args) > 1 && os.Args[1] == "healthcheck" {
 		return healthcheck()
@@ -80,8 +80,8 @@ func healthcheck() int {
 
 var errNotConnected = errors.New("waiting for the broker, or for `provisioner` to create streams and consumers")
 
-// serve runs the service beside its admin port; the first to end stops the others. The admin port answers before
-// the broker does, so that a process that waits for the broker is alive, though not ready, and is not restarted.
+// serve runs the service and its admin port; the first to end stops the other. The admin port is served from the start, so that a
+// process that waits for the broker is alive but not ready, and is not restarted.
 func (p Program) serve(ctx context.Context, a *App) error {
 	stopTraces, err := telemetry.StartTraces(ctx, a.Name, a.Settings.Traces, a.Log)
 	if err != nil {

@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// TestThePageOfTheCompaniesFile holds docs/configuration.md against this package: its example is a valid companies file, and its
-// tables have each field of a client and of a company, and no other.
-func TestThePageOfTheCompaniesFile(t *testing.T) {
+// TestConfigurationPage compares docs/configuration.md with this package: its example is a valid companies file, and its tables
+// have exactly the fields of a client and of a company.
+func TestConfigurationPage(t *testing.T) {
 	raw, err := os.ReadFile("../../docs/configuration.md")
 	if err != nil {
 		t.Fatal(err)

@@ -14,11 +14,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// Of more connections than there may be, those that wait longest are closed, and never one that an
-// authentic delivery is coming in by.
-func TestWhoWaitsLongestMakesRoom(t *testing.T) {
-	const most = 4
-	c := New(most)
+// Above the limit, the connections that have waited longest are closed, but none for which Keep was called.
+func TestLongestWaitingConnectionIsClosed(t *testing.T) {
+	const limit = 4
+	c := New(limit)
 	received, finish := make(chan struct{}), make(chan struct{})
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c.Keep(r)
@@ -43,7 +42,7 @@ func TestWhoWaitsLongestMakesRoom(t *testing.T) {
 	go func() { slow <- get("/slow") }()
 	<-received
 	var idle []net.Conn
-	for range 5 * most {
+	for range 5 * limit {
 		conn, err := net.Dial("tcp", srv.Listener.Addr().String())
 		if err != nil {
 			t.Fatal(err)
@@ -54,27 +53,27 @@ func TestWhoWaitsLongestMakesRoom(t *testing.T) {
 	if err := get("/"); err != nil {
 		t.Errorf("beside idle connections: %v", err)
 	}
-	for i, conn := range idle[:4*most] {
+	for i, conn := range idle[:4*limit] {
 		_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
 		if _, err := conn.Read(make([]byte, 1)); err != io.EOF { //nolint:errorlint // a bare read
 			t.Errorf("idle connection %d: %v, want it closed", i, err)
 		}
 	}
 	c.mu.Lock()
-	if len(c.open) > most {
-		t.Errorf("%d connections are open, at most %d may be", len(c.open), most)
+	if len(c.open) > limit {
+		t.Errorf("%d connections are open, at most %d may be", len(c.open), limit)
 	}
 	c.mu.Unlock()
 	close(finish)
 	if err := <-slow; err != nil {
-		t.Errorf("a request that is kept was cut off: %v", err)
+		t.Errorf("a request that is kept was interrupted: %v", err)
 	}
 }
 
-// A connection has its time however fast new ones come: they wait in the listener's queue.
-func TestNoConnectionIsClosedYoung(t *testing.T) {
-	const most, hostile = 8, 32
-	c := New(most)
+// A connection is not closed before minAge, however fast new ones come: they wait in the listener's queue.
+func TestNoConnectionIsClosedBeforeMinAge(t *testing.T) {
+	const limit, hostile = 8, 32
+	c := New(limit)
 	var mu sync.Mutex
 	began, ages := map[net.Conn]time.Time{}, []time.Duration{}
 	srv := httptest.NewUnstartedServer(http.NotFoundHandler())
@@ -88,7 +87,7 @@ func TestNoConnectionIsClosedYoung(t *testing.T) {
 			ages = append(ages, time.Since(began[conn]))
 		}
 		mu.Unlock()
-		c.changed(conn, state)
+		c.connState(conn, state)
 	}
 	srv.Start()
 	for range hostile {
@@ -105,23 +104,23 @@ func TestNoConnectionIsClosedYoung(t *testing.T) {
 	}
 	_ = resp.Body.Close()
 	mu.Lock()
-	if len(ages) < hostile-most {
-		t.Errorf("%d connections were closed to make room, want %d", len(ages), hostile-most)
+	if len(ages) < hostile-limit {
+		t.Errorf("%d connections were closed to make room, want %d", len(ages), hostile-limit)
 	}
-	for _, age := range ages[:min(len(ages), hostile-most)] {
-		if age < leastAge*9/10 {
-			t.Errorf("a connection was closed after %v, want %v at least", age, leastAge)
+	for _, age := range ages[:min(len(ages), hostile-limit)] {
+		if age < minAge*9/10 {
+			t.Errorf("a connection was closed after %v, want %v at least", age, minAge)
 		}
 	}
 	mu.Unlock()
 	srv.Close()
 }
 
-// Connections leave descriptors for the broker and for files: without any, `tieback run` ended.
+// Connections leave file descriptors for the broker and for files. Without any, `tieback run` ended.
 func TestConnectionsLeaveDescriptors(t *testing.T) {
-	for limit, want := range map[uint64]int{0: 1, 256: 128, 1024: 512, 20_000: 2048, 1 << 63: 2048} {
-		if got := share(2048, 2, limit); got != want {
-			t.Errorf("of %d descriptors %d connections may be open, want %d", limit, got, want)
+	for descriptors, want := range map[uint64]int{0: 1, 256: 128, 1024: 512, 20_000: 2048, 1 << 63: 2048} {
+		if got := share(2048, 2, descriptors); got != want {
+			t.Errorf("of %d descriptors %d connections may be open, want %d", descriptors, got, want)
 		}
 	}
 }

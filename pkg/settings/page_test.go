@@ -11,9 +11,9 @@ import (
 	"github.com/tieback/tieback/pkg/settings"
 )
 
-// TestThePageOfTheVariables checks that the table of docs/configuration.md has exactly the variables that Load reads, with
+// TestConfigurationPage checks that the table of docs/configuration.md has exactly the variables that Load reads, with
 // their defaults.
-func TestThePageOfTheVariables(t *testing.T) {
+func TestConfigurationPage(t *testing.T) {
 	raw, err := os.ReadFile("../../docs/configuration.md")
 	if err != nil {
 		t.Fatal(err)

@@ -1,5 +1,5 @@
-// Package settings reads Tieback's environment variables. They are the same for one process and for separate services, and
-// are validated before anything starts.
+// Package settings reads and validates Tieback's environment variables. They are the same for one process and for separate
+// services.
 package settings
 
 import (
@@ -19,7 +19,7 @@ type Settings struct {
 	Data            string        // TIEBACK_DATA: the data folder
 	NATSURL         string        // TIEBACK_NATS_URL; "": the embedded server
 	NATSNKeyFile    string        // TIEBACK_NATS_NKEY_FILE: nkey seed, read at each connect; "": none
-	NATSCAFile      string        // TIEBACK_NATS_CA_FILE: PEM certificates that the broker is verified with; "": the system's roots
+	NATSCAFile      string        // TIEBACK_NATS_CA_FILE: PEM certificates to verify the broker with; "": the system's roots
 	TopologyManaged bool          // TIEBACK_NATS_TOPOLOGY=managed: only the provisioner creates streams and consumers; with create each process does
 	Replicas        int           // TIEBACK_NATS_REPLICAS: of every stream
 	MaxBytes        uint64        // TIEBACK_NATS_MAX_BYTES: of all streams together; 0: unlimited
@@ -30,7 +30,7 @@ type Settings struct {
 	IngestAddr      string        // TIEBACK_INGEST_ADDR
 	AdminAddr       string        // TIEBACK_ADMIN_ADDR
 	ConsoleAddr     string        // TIEBACK_CONSOLE_ADDR: of the console's pages and API; "off": no console
-	ConsoleAccess   string        // TIEBACK_CONSOLE_ACCESS: who may use the console; "": whoever has a one-time link, on loopback only
+	ConsoleAccess   string        // TIEBACK_CONSOLE_ACCESS: the file that says who may use the console; "": a user with a one-time link, on loopback only
 	Routes          string        // TIEBACK_PROCORE_ROUTES: path overrides; "": none
 	LogLevel        zapcore.Level // TIEBACK_LOG_LEVEL
 	Deadline        time.Duration // TIEBACK_DEADLINE: time until an unfinished event is closed as failed

@@ -17,19 +17,19 @@ type Link struct {
 	OriginID string    `json:"origin_id"` // "": unlinked
 	Order    order.Key `json:"order"`     // "": read back from Procore by tieback links
 
-	// Of a link that was read, for a conditional write.
+	// For the conditional write of a link that was read.
 	read     bool
 	revision uint64
 }
 
-// Update returns a link that was read, changed by an ERP request. Saving it needs no further read, unless another process
-// has changed the link.
+// Update returns the link with the origin id that an ERP request gave it. If l was read, SaveLink needs no further read unless
+// another process has changed the link.
 func (l Link) Update(originID string, request order.Key) Link {
 	l.OriginID, l.Order = originID, request
 	return l
 }
 
-// SaveLink stores a link, unless the stored one is of a request that is newer, or whose order is unknown.
+// SaveLink stores a link, unless the stored link is that of a newer request, or of one whose order is unknown.
 func (s *State) SaveLink(ctx context.Context, company int64, itemType string, itemID int64, l Link) error {
 	key := linkKey(company, itemType, itemID)
 	value, err := json.Marshal(l)
@@ -74,7 +74,7 @@ func (s *State) Link(ctx context.Context, company int64, itemType string, itemID
 	return l, nil
 }
 
-// Links returns the item id of each origin id, for all linked records of a company's item type.
+// Links returns the item ids of all linked records of a company's item type, by origin id.
 func (s *State) Links(ctx context.Context, company int64, itemType string) (map[string]int64, error) {
 	links := map[string]int64{}
 	err := s.eachLink(ctx, fmt.Sprintf("link.%d.%s.*", company, itemType), func(r Linked, l Link) {
@@ -82,10 +82,7 @@ func (s *State) Links(ctx context.Context, company int64, itemType string) (map[
 			links[l.OriginID] = r.ItemID
 		}
 	})
-	if err != nil {
-		return nil, err
-	}
-	return links, nil
+	return links, err
 }
 
 // Linked identifies a record that has a link.
@@ -101,12 +98,12 @@ func (s *State) AllLinks(ctx context.Context, company int64) (map[Linked]Link, e
 	return links, err
 }
 
-// eachLink calls do for every link whose key matches a filter.
-func (s *State) eachLink(ctx context.Context, filter string, do func(Linked, Link)) error {
+// eachLink calls fn for every link whose key matches a filter.
+func (s *State) eachLink(ctx context.Context, filter string, fn func(Linked, Link)) error {
 	_, err := s.bucket.Each(ctx, filter, 0, func(e bus.Entry) error {
 		r, l, err := readLink(e.Key, e.Value)
 		if err == nil {
-			do(r, l)
+			fn(r, l)
 		}
 		return err
 	})

@@ -17,8 +17,8 @@ type Pause struct {
 	At      time.Time `json:"at"`
 }
 
-// of reports whether two pauses have the same company and stage.
-func (p Pause) of(q Pause) bool { return p.Company == q.Company && p.Stage == q.Stage }
+// replaces reports whether two pauses have the same company and stage.
+func (p Pause) replaces(q Pause) bool { return p.Company == q.Company && p.Stage == q.Stage }
 
 // pausesKey has all pauses as one JSON array, so that a worker reads them with one request.
 const pausesKey = "pauses"
@@ -32,15 +32,15 @@ func (s *State) Pauses(ctx context.Context) ([]Pause, error) {
 	return parsePauses(e.Value)
 }
 
-// Pause stores a pause in place of one of the same company and stage.
+// Pause stores a pause. It replaces a pause of the same company and stage.
 func (s *State) Pause(ctx context.Context, p Pause) error {
-	return s.changePauses(ctx, func(all []Pause) []Pause { return append(slices.DeleteFunc(all, p.of), p) })
+	return s.changePauses(ctx, func(all []Pause) []Pause { return append(slices.DeleteFunc(all, p.replaces), p) })
 }
 
 // Resume ends the pause of a company's stage, or of all its workers if stage is "". It is not an error if there is none.
 func (s *State) Resume(ctx context.Context, company int64, stage string) error {
 	p := Pause{Company: company, Stage: stage}
-	return s.changePauses(ctx, func(all []Pause) []Pause { return slices.DeleteFunc(all, p.of) })
+	return s.changePauses(ctx, func(all []Pause) []Pause { return slices.DeleteFunc(all, p.replaces) })
 }
 
 func (s *State) changePauses(ctx context.Context, change func([]Pause) []Pause) error {

@@ -2,8 +2,8 @@
 //
 //	link.<company>.<item type>.<item id>    origin id that Procore has for the record; written by the status-reporter and tieback links
 //	generation.<company>.<entity>.<item id> order key of the ERP request that last unlinked, reset or removed the record; written by unlink, reset and export
-//	cursor.<company>.<entity>               position up to which the ERP's changes are in Procore; written by sync and import, which also keep hashes of job data here
-//	cursor.<company>.deleted-<request>      what a throttled event has deleted in Procore so far; written by unlink and reset
+//	cursor.<company>.<entity>               position up to which the ERP's changes are in Procore; also hashes of job data; written by sync and import
+//	cursor.<company>.deleted-<request>      records that a throttled event has deleted in Procore so far; written by unlink and reset
 //	cursor.<company>.kept-<item type>-<id>  origin id of a record whose link a reset removed; written by reset
 //	swept.<company>                         checkpoint of the last sweep of Procore's lists; written by sweep
 //	pauses                                  companies and stages that an operator paused; written by the console
@@ -24,7 +24,7 @@ type State struct {
 	service string
 }
 
-// Of returns the state at the broker of b; nil if b has no bucket, as may be after bus.ConnectReadOnly.
+// Of returns the state at the broker of b; nil if b has no bucket, which is possible after bus.ConnectReadOnly.
 func Of(b *bus.Bus) *State {
 	if b.Bucket() == nil {
 		return nil
@@ -43,9 +43,9 @@ func (s *State) Generation(ctx context.Context, company int64, entity string, it
 	return order.Key(key), err
 }
 
-// NextGeneration records that a request unlinked or reset the record: a newer export makes a new booking, one that is older
-// or whose order is unknown is refused. It does nothing if a newer request is recorded. Of two requests whose order is
-// unknown, it records the one with the higher Latest.
+// NextGeneration records that a request unlinked or reset the record. Then a newer export makes a new booking; an older one, or
+// one whose order is unknown, is refused. NextGeneration does nothing if a newer request is recorded. Of two requests whose order
+// is unknown, it records the one with the higher Latest.
 func (s *State) NextGeneration(ctx context.Context, company int64, entity string, itemID int64, request order.Key) error {
 	return s.bucket.Update(ctx, generationKey(company, entity, itemID), func(raw []byte) ([]byte, error) {
 		if order.Key(raw).Latest() >= request.Latest() {

@@ -32,7 +32,8 @@ func (s *State) troubleKey(t trouble.Trouble) string {
 	return fmt.Sprintf("trouble.%d.%s.%s", t.Company, what(t.Source, t.Reason), s.service)
 }
 
-// what returns a trouble's token in its key. Undelivered webhooks have one of their own: the system may answer calls.
+// what returns the token of a trouble's key that names what fails. Undelivered webhooks have their own token: Procore may answer
+// calls nevertheless.
 func what(source fault.Source, reason fault.Reason) string {
 	if reason == fault.Undelivered {
 		return "hook"
@@ -40,8 +41,7 @@ func what(source fault.Source, reason fault.Reason) string {
 	return cmp.Or(string(source), "ours")
 }
 
-// TroubleOf returns the trouble of a company's system that a service stored last, and false if there is none. An empty source
-// is Tieback itself.
+// TroubleOf returns the last stored trouble of a company's system, and false if there is none. The source "" is Tieback itself.
 func (s *State) TroubleOf(ctx context.Context, company int64, source fault.Source) (trouble.Trouble, bool, error) {
 	var t trouble.Trouble
 	key := fmt.Sprintf("trouble.%d.%s.*", company, what(source, ""))
@@ -55,12 +55,12 @@ func (s *State) TroubleOf(ctx context.Context, company int64, source fault.Sourc
 	return t, true, nil
 }
 
-// Troubles calls each for the stored troubles of all companies, at most most of them. It returns true if there are more.
-func (s *State) Troubles(ctx context.Context, most int, each func(trouble.Trouble)) (cut bool, err error) {
-	return s.bucket.Each(ctx, "trouble.>", most, func(e bus.Entry) error {
+// Troubles calls fn for at most limit stored troubles of all companies. It returns true if there are more.
+func (s *State) Troubles(ctx context.Context, limit int, fn func(trouble.Trouble)) (more bool, err error) {
+	return s.bucket.Each(ctx, "trouble.>", limit, func(e bus.Entry) error {
 		var t trouble.Trouble
 		if json.Unmarshal(e.Value, &t) == nil {
-			each(t)
+			fn(t)
 		}
 		return nil
 	})

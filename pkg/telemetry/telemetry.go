@@ -1,5 +1,5 @@
-// Package telemetry has what every service exports: a log line for each attempt, Prometheus metrics, traces, and /healthz
-// and /readyz on the admin port.
+// Package telemetry is the observability of all services: a log line per attempt, Prometheus metrics, traces, and /healthz and
+// /readyz on the admin port.
 package telemetry
 
 import (
@@ -22,7 +22,7 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// Stages are the metrics of the pipeline's stages, one set for a process.
+// Stages are the metrics of the pipeline's stages in one process.
 type Stages struct {
 	attempts *prometheus.CounterVec
 	failures *prometheus.CounterVec
@@ -71,7 +71,8 @@ func (s *Stages) Observer(stage string, log *zap.Logger) func(bus.Message, time.
 	}
 }
 
-// result returns the result of the request and the reason; "": the attempt did not end it, or its handler does not report one.
+// result returns the result of the request and the reason. "" means that the attempt did not end the request, or that its handler
+// reports no result.
 func result(m bus.Message, verdict string, err error) (bus.Result, string) {
 	switch {
 	case verdict == "dead" && fault.CauseOf(err) == fault.TenantData:
@@ -87,8 +88,8 @@ func result(m bus.Message, verdict string, err error) (bus.Result, string) {
 // cause returns an error's cause as a label value, as tieback dead shows it.
 func cause(err error) string { return strings.ReplaceAll(fault.CauseOf(err).String(), " ", "-") }
 
-// ServeAdmin serves /metrics, /healthz and /readyz at addr until ctx ends. ready returns nil if the service can do its
-// work, otherwise the reason why not.
+// ServeAdmin serves /metrics, /healthz and /readyz at addr until ctx ends. ready returns nil if the service is ready, and the
+// reason otherwise.
 func ServeAdmin(ctx context.Context, addr string, reg prometheus.Gatherer, ready func() error) error {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
@@ -126,17 +127,17 @@ func Ready(addr string) error {
 	return nil
 }
 
-// maxAdminConnections is how many connections Serve keeps open. It uses at most an eighth of the file descriptors.
+// maxAdminConnections is how many connections Serve keeps open. They use at most an eighth of the file descriptors.
 const maxAdminConnections = 128
 
-// Serve serves HTTP on l until ctx ends, then waits up to five seconds for requests in progress. Of more connections than may
-// be open, the oldest are closed.
+// Serve serves HTTP on l until ctx ends, then waits up to five seconds for requests in progress. It limits the open connections;
+// see package connlimit.
 func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 	srv := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
 	return ServeWith(ctx, connlimit.New(connlimit.Share(maxAdminConnections, 8)).Limit(srv, l), srv)
 }
 
-// ServeWith is like Serve, with a server of the caller's, which can't be used again.
+// ServeWith is like Serve with the caller's server and without a limit. The server can't be used again.
 func ServeWith(ctx context.Context, l net.Listener, srv *http.Server) error {
 	drained := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {

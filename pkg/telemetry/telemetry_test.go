@@ -28,7 +28,7 @@ func TestFailuresAreCountedByClassAndCause(t *testing.T) {
 	observe(m, time.Second, "again", errors.New("without a class"))
 	observe(m, time.Second, "dead", fault.Permanentf("The vendor has no name."))
 	observe(m, time.Second, "throttled", fault.Wait(time.Minute, errors.New("429")))
-	observe(m, time.Second, "again", fault.From(fault.FromERP, fault.New(fault.Ambiguous, errors.New("cut off"))))
+	observe(m, time.Second, "again", fault.From(fault.FromERP, fault.New(fault.Ambiguous, errors.New("interrupted"))))
 	want := `
 # HELP tieback_attempt_failures_total Attempts that ended with an error, by stage, the error's class (transient, permanent, throttled, ambiguous) and its cause (ours, tenant-data, erp, procore, limits).
 # TYPE tieback_attempt_failures_total counter

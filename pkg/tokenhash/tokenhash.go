@@ -1,6 +1,6 @@
-// Package tokenhash hashes webhook tokens, and reads and writes the file with the hashes of each company's tokens. `tieback setup` and `tieback webhooks`
-// derive it from the companies file. ingest, the service that is reachable from the internet, reads only this file, and so
-// has no token, client secret or ERP credential.
+// Package tokenhash hashes webhook tokens, and reads and watches the file with the hashes of each company's tokens. `tieback
+// setup` and `tieback webhooks` derive the file from the companies file. ingest, the service that is reachable from the internet,
+// reads only this file, and so has no token, client secret or ERP credential.
 //
 //	{"companies": [{"id": "598134325841112", "token_sha256": ["9f86d0…"]}]}
 package tokenhash
@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -34,7 +35,7 @@ func Of(token string) Hash { return sha256.Sum256([]byte(token)) }
 // Hashes are the hashes of each company's tokens: one, or two during a rotation.
 type Hashes map[int64][]Hash
 
-// Authentic reports whether token is one of the company's, in constant time, also for an unknown company.
+// Authentic reports whether token is one of the company's. It takes the same time for an unknown company.
 func (h Hashes) Authentic(company int64, token string) bool {
 	return Match(h[company], token)
 }
@@ -53,9 +54,9 @@ func Match(hashes []Hash, token string) bool {
 
 // File is a file of hashes that is read again while the process runs. All methods may be called concurrently.
 type File struct {
-	path string
-	log  *zap.Logger
-	now  atomic.Pointer[Hashes]
+	path   string
+	log    *zap.Logger
+	hashes atomic.Pointer[Hashes]
 }
 
 // Open reads the file. An error in it names the field.
@@ -65,24 +66,24 @@ func Open(path string, log *zap.Logger) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.now.Store(&h)
+	t.hashes.Store(&h)
 	return t, nil
 }
 
 // Authentic reports whether token is one of a company's webhook tokens.
 func (t *File) Authentic(company int64, token string) bool {
-	return t.now.Load().Authentic(company, token)
+	return t.hashes.Load().Authentic(company, token)
 }
 
 // Companies returns the number of companies.
-func (t *File) Companies() int { return len(*t.now.Load()) }
+func (t *File) Companies() int { return len(*t.hashes.Load()) }
 
-// Watch rereads the file until ctx ends and applies changes, including new companies. A change is applied when two
-// consecutive reads return the same. An invalid file is logged once and changes nothing.
+// Watch reads the file at intervals until ctx ends, and applies changes, including new companies. A change is applied once two
+// consecutive reads return the same content. An invalid file is logged once and changes nothing.
 func (t *File) Watch(ctx context.Context, every time.Duration) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	var last, done []byte
+	var last, checked []byte
 	for {
 		select {
 		case <-ctx.Done():
@@ -94,17 +95,17 @@ func (t *File) Watch(ctx context.Context, every time.Duration) {
 			raw = []byte(err.Error())
 		}
 		stable := bytes.Equal(raw, last)
-		if last = raw; !stable || bytes.Equal(raw, done) {
+		if last = raw; !stable || bytes.Equal(raw, checked) {
 			continue
 		}
-		done = raw
+		checked = raw
 		h, err := Read(t.path)
 		if err != nil {
-			t.log.Error("the changed file of webhook hashes is invalid and not used: correct it, or run `tieback webhooks`", zap.Error(err))
+			t.log.Error("the changed file of webhook token hashes is invalid and not used: correct it, or run `tieback webhooks`", zap.Error(err))
 			continue
 		}
-		t.now.Store(&h)
-		t.log.Info("webhook hashes read", zap.Int("companies", len(h)))
+		t.hashes.Store(&h)
+		t.log.Info("webhook token hashes applied", zap.Int("companies", len(h)))
 	}
 }
 
@@ -160,12 +161,7 @@ func ReadOrNone(path string) (Hashes, error) {
 // Text returns the content of the file, sorted by company id.
 func (h Hashes) Text() ([]byte, error) {
 	f := content{Companies: []entry{}}
-	ids := make([]int64, 0, len(h))
-	for id := range h {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
-	for _, id := range ids {
+	for _, id := range slices.Sorted(maps.Keys(h)) {
 		e := entry{ID: strconv.FormatInt(id, 10)}
 		for _, hash := range h[id] {
 			e.Hashes = append(e.Hashes, hex.EncodeToString(hash[:]))

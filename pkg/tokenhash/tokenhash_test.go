@@ -41,7 +41,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 	for token, company := range map[string]int64{"seven-seven-seven": 7, "old-old-old-old": 598134325841112, "new-new-new-new": 598134325841112} {
 		if !h.Authentic(company, token) || h.Authentic(8, token) || h.Authentic(company, token+"x") {
-			t.Errorf("%s is not company %d's alone", token, company)
+			t.Errorf("%s is not accepted, or not only for company %d", token, company)
 		}
 	}
 	if h.Authentic(8, "") || h.Authentic(7, "") {
@@ -84,11 +84,11 @@ func TestWatch(t *testing.T) {
 	done := make(chan struct{})
 	go func() { defer close(done); tokens.Watch(ctx, time.Millisecond) }()
 	defer func() { cancel(); <-done }()
-	until := func(what string, so func() bool) {
+	until := func(failure string, condition func() bool) {
 		t.Helper()
-		for end := time.Now().Add(20 * time.Second); !so(); time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(20 * time.Second); !condition(); time.Sleep(time.Millisecond) {
 			if time.Now().After(end) {
-				t.Fatal(what)
+				t.Fatal(failure)
 			}
 		}
 	}

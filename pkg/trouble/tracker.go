@@ -16,14 +16,13 @@ type Tracker struct {
 	mu       sync.Mutex
 	pending  map[*call]struct{}
 	answered time.Time // when a call was last answered
-	bad      *Trouble  // the trouble since the last answered call; nil: none
+	current  *Trouble  // the trouble since the last answered call; nil: none
 }
 
 type call struct{ start time.Time }
 
-// Begin records that a call is in flight. The caller calls end once, with the error of the call. end returns
-// the error with the time since which calls fail like this. A canceled call (context.Canceled) is not
-// recorded.
+// Begin records that a call is in flight. The caller must call end once, with the error of the call. end returns the error with
+// the time since which calls have failed in this way. A canceled call (context.Canceled) is not recorded.
 func (t *Tracker) Begin(company int64) (end func(err error) error) {
 	c := &call{start: time.Now()}
 	t.mu.Lock()
@@ -44,24 +43,26 @@ func (t *Tracker) end(company int64, c *call, err error) error {
 		return err
 	}
 	if answered(err) {
-		t.answered, t.bad = now, nil
+		t.answered, t.current = now, nil
 		return err
 	}
 	next := Of(company, err, now)
-	next.Since = later(c.start, t.answered)
-	if t.bad != nil && t.bad.same(next) {
-		next.Since = earlier(t.bad.Since, next.Since)
+	next.Since = laterOf(c.start, t.answered)
+	if t.current != nil && t.current.same(next) {
+		if t.current.Since.Before(next.Since) {
+			next.Since = t.current.Since
+		}
 	}
-	t.bad = &next
+	t.current = &next
 	return fault.WithSince(next.Since, err)
 }
 
-// answered reports whether the system did its part. The refusal of a record is an answer.
+// answered reports whether err is an answer of a working system. The refusal of a record is one; refused credentials are not.
 func answered(err error) bool {
 	return err == nil || fault.ClassOf(err) == fault.Permanent && fault.ReasonOf(err) != fault.Denied
 }
 
-// Now returns the current trouble, and false if none is known.
+// Now returns the trouble at the time now, and false if there is none. silent is usually Silent.
 func (t *Tracker) Now(company int64, source fault.Source, now time.Time, silent time.Duration) (Trouble, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -71,31 +72,24 @@ func (t *Tracker) Now(company int64, source fault.Source, now time.Time, silent 
 			oldest = c.start
 		}
 	}
-	if !oldest.IsZero() && now.Sub(later(oldest, t.answered)) >= silent && (t.bad == nil || t.bad.Reason != fault.NoAnswer) {
+	if !oldest.IsZero() && now.Sub(laterOf(oldest, t.answered)) >= silent && (t.current == nil || t.current.Reason != fault.NoAnswer) {
 		return Trouble{
-			Company: company, Source: source, Reason: fault.NoAnswer, Since: later(oldest, t.answered), Last: now,
+			Company: company, Source: source, Reason: fault.NoAnswer, Since: laterOf(oldest, t.answered), Last: now,
 			Error: fmt.Sprintf("a call has had no answer for %v", now.Sub(oldest).Round(time.Second)),
 		}, true
 	}
-	if t.bad == nil {
+	if t.current == nil {
 		return Trouble{}, false
 	}
-	bad := *t.bad
+	trouble := *t.current
 	if len(t.pending) > 0 { // it is being retried
-		bad.Last = now
+		trouble.Last = now
 	}
-	return bad, true
+	return trouble, true
 }
 
-func later(a, b time.Time) time.Time {
+func laterOf(a, b time.Time) time.Time {
 	if a.After(b) {
-		return a
-	}
-	return b
-}
-
-func earlier(a, b time.Time) time.Time {
-	if a.Before(b) {
 		return a
 	}
 	return b

@@ -26,28 +26,28 @@ func TestTrackerReportsSinceWhen(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		calls  map[int]ends // by the second in which they start
-		look   int          // the second in which Now is called
+		at     int          // the second in which Now is called
 		since  int          // -1: no trouble
 		reason fault.Reason
 	}{
-		{"nothing was called", nil, 10, -1, ""},
-		{"all was answered", map[int]ends{1: {}, 2: {}}, 10, -1, ""},
+		{"no calls", nil, 10, -1, ""},
+		{"all calls were answered", map[int]ends{1: {}, 2: {}}, 10, -1, ""},
 		{"a record was refused", map[int]ends{1: {0, fault.Permanentf("The name is taken.")}}, 10, -1, ""},
-		{"it is away", map[int]ends{1: {}, 3: {0, refused}, 7: {0, refused}}, 10, 3, fault.NoAnswer},
-		{"it is back", map[int]ends{1: {0, refused}, 3: {0, refused}, 7: {}}, 10, -1, ""},
-		{"it is away once more", map[int]ends{1: {0, refused}, 3: {}, 7: {0, refused}}, 10, 7, fault.NoAnswer},
-		{"first away, then it refuses us", map[int]ends{1: {0, refused}, 5: {0, denied}, 7: {0, denied}}, 10, 5, fault.Denied},
-		{"it hangs, for not long", map[int]ends{1: hangs}, 10, -1, ""},
+		{"it is down", map[int]ends{1: {}, 3: {0, refused}, 7: {0, refused}}, 10, 3, fault.NoAnswer},
+		{"it is up again", map[int]ends{1: {0, refused}, 3: {0, refused}, 7: {}}, 10, -1, ""},
+		{"it is down again", map[int]ends{1: {0, refused}, 3: {}, 7: {0, refused}}, 10, 7, fault.NoAnswer},
+		{"first down, then it refuses the credentials", map[int]ends{1: {0, refused}, 5: {0, denied}, 7: {0, denied}}, 10, 5, fault.Denied},
+		{"it hangs for a short time", map[int]ends{1: hangs}, 10, -1, ""},
 		{"it hangs", map[int]ends{1: hangs, 8: hangs}, 25, 1, fault.NoAnswer},
 		{"one call hangs, and others are answered", map[int]ends{1: hangs, 20: {}}, 25, -1, ""},
 		{"it was answered, and then hangs", map[int]ends{1: hangs, 20: {}, 22: hangs}, 45, 20, fault.NoAnswer},
-		{"a call that hung is given up", map[int]ends{1: {30 * time.Second, refused}, 35: hangs}, 40, 1, fault.NoAnswer},
-		{"the caller went away", map[int]ends{1: {30 * time.Second, fmt.Errorf("put: %w", context.Canceled)}}, 40, -1, ""},
+		{"a call that hung failed", map[int]ends{1: {30 * time.Second, refused}, 35: hangs}, 40, 1, fault.NoAnswer},
+		{"the caller canceled", map[int]ends{1: {30 * time.Second, fmt.Errorf("put: %w", context.Canceled)}}, 40, -1, ""},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			var tr Tracker
 			began := time.Now()
-			for second := range c.look + 1 {
+			for second := range c.at + 1 {
 				if call, begins := c.calls[second]; begins {
 					end := tr.Begin(7)
 					if call.after == 0 {
@@ -56,7 +56,7 @@ func TestTrackerReportsSinceWhen(t *testing.T) {
 						time.AfterFunc(call.after, func() { _ = end(call.err) })
 					}
 				}
-				if second < c.look {
+				if second < c.at {
 					time.Sleep(time.Second)
 				}
 			}

@@ -1,8 +1,8 @@
-// Package trouble records since when a system that a company depends on has failed: its ERP, Procore, or the connector
-// that Tieback could not open.
+// Package trouble records since when a system that a company depends on has been failing: its ERP, Procore, or a connector that
+// can't be opened.
 //
-// A Tracker tracks the calls of one process to one such system. It costs a lock per call. Its knowledge is written to the
-// broker only while there is trouble; see state.State.SaveTrouble.
+// A Tracker tracks the calls of one process to one system. It costs a lock per call. A trouble is written to the broker only while
+// it lasts; see state.State.SaveTrouble.
 package trouble
 
 import (
@@ -12,8 +12,7 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// Silent is how long a call may be in flight, with no other call answered in that time, before the system
-// counts as one that does not answer.
+// Silent is how long a call may be in flight, while no other call is answered, before the system counts as unresponsive.
 const Silent = 20 * time.Second
 
 // Trouble is a failure of one system of a company.
