@@ -15,6 +15,8 @@ import (
 //	GET  /sandbox/calls                              Counts and Calls
 //	POST /sandbox/fail                               Fail, with a FaultRule
 //	POST /sandbox/heal                               Heal
+//	POST /sandbox/companies/{id}/recipes/{name}      Follow; services/sandbox/README.md has the recipes
+//	GET  /sandbox/                                   a page for all of this
 func (sb *Sandbox) control(mux *http.ServeMux) {
 	mux.HandleFunc("POST /sandbox/companies/{id}/press/{event_type}", sb.handlePress)
 	mux.HandleFunc("GET /sandbox/requests/{id}", sb.handleRequest)
@@ -26,6 +28,10 @@ func (sb *Sandbox) control(mux *http.ServeMux) {
 		sb.Heal()
 		w.WriteHeader(http.StatusNoContent)
 	})
+	mux.HandleFunc("POST /sandbox/companies/{id}/recipes/{name}", func(w http.ResponseWriter, r *http.Request) {
+		sb.created(w)(sb.Follow(parseDigits(r.PathValue("id")), r.PathValue("name")))
+	})
+	sb.page(mux)
 }
 
 func (sb *Sandbox) handlePress(w http.ResponseWriter, r *http.Request) {
@@ -41,17 +47,23 @@ func (sb *Sandbox) handlePress(w http.ResponseWriter, r *http.Request) {
 		refuse(http.StatusUnprocessableEntity, "%v", err).write(w)
 		return
 	}
-	requestID, err := sb.Press(id, eventType, payload)
-	if err != nil {
-		refuse(http.StatusUnprocessableEntity, "%v", err).write(w)
-		return
+	sb.created(w)(sb.Press(id, eventType, payload))
+}
+
+// created answers with a new request, or with the error.
+func (sb *Sandbox) created(w http.ResponseWriter) func(requestID int64, err error) {
+	return func(requestID int64, err error) {
+		if err != nil {
+			refuse(http.StatusUnprocessableEntity, "%v", err).write(w)
+			return
+		}
+		details := []int64{}
+		req, _ := sb.Request(requestID)
+		for _, d := range req.Details {
+			details = append(details, d.ID)
+		}
+		answer{status: http.StatusCreated, body: map[string]any{"erp_request_id": requestID, "request_detail_ids": details}}.write(w)
 	}
-	details := []int64{}
-	req, _ := sb.Request(requestID)
-	for _, d := range req.Details {
-		details = append(details, d.ID)
-	}
-	answer{status: http.StatusCreated, body: map[string]any{"erp_request_id": requestID, "request_detail_ids": details}}.write(w)
 }
 
 // overridden returns a new sample with the fields of the body replaced. For an undocumented type it returns the body.

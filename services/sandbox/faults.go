@@ -73,11 +73,27 @@ func (sb *Sandbox) Heal() {
 	sb.faults.rules = nil
 }
 
+// faultRules returns the rules that can still apply.
+func (sb *Sandbox) faultRules() (rules []FaultRule) {
+	sb.faults.mu.Lock()
+	defer sb.faults.mu.Unlock()
+	sb.faults.expire()
+	for _, f := range sb.faults.rules {
+		rules = append(rules, *f)
+	}
+	return rules
+}
+
+// expire removes the rules that have ended. The caller holds the lock.
+func (f *faults) expire() {
+	f.rules = slices.DeleteFunc(f.rules, func(r *FaultRule) bool { return !r.ends.IsZero() && time.Now().After(r.ends) })
+}
+
 // fault returns the rule that applies to a call, or nil, and counts the call.
 func (sb *Sandbox) fault(c *call, pattern string) *FaultRule {
 	sb.faults.mu.Lock()
 	defer sb.faults.mu.Unlock()
-	sb.faults.rules = slices.DeleteFunc(sb.faults.rules, func(f *FaultRule) bool { return !f.ends.IsZero() && time.Now().After(f.ends) })
+	sb.faults.expire()
 	for i, rule := range sb.faults.rules {
 		if !rule.matches(c, pattern) || rule.Fraction > 0 && !sb.chance(rule.Fraction) {
 			continue

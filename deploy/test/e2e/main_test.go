@@ -5,10 +5,10 @@
 //	nothing is booked twice                     dead, order, redelivery, reset
 //	success is reported only when it is true    deadline, longanswer
 //	no button stays busy; a company's trouble
-//	does not delay another                      deadline, fair, pause, trouble
+//	does not delay another                      deadline, fair, pause, recipes, trouble
 //	all 51 event types are handled              demo, sync, writes
-//	old and rejected requests are skipped         skipped
-//	an operator finds out what happened         audit, dead, links, status, telemetry, trace
+//	old and rejected requests are skipped       skipped
+//	an operator finds out what happened         audit, console, dead, links, status, telemetry, trace
 //	a key permits only the work of its service  keys
 //	secrets rotate and are not disclosed        rotate, secrets
 //	two versions run side by side               upgrade

@@ -180,7 +180,8 @@ func (s *demo) runScenario(ctx context.Context) (bool, error) {
 // keepServing serves until ctx ends. It prints commands to try.
 func (s *demo) keepServing(ctx context.Context) {
 	fmt.Fprintf(s.out, `
-Still serving; stop with Ctrl-C. Commands to try:
+Still serving; stop with Ctrl-C. To press buttons and to make Procore fail: %[1]s/sandbox/
+Commands to try:
   export a new vendor             curl -X POST %[1]s/sandbox/companies/%[2]d/press/create_vendor
   the state of its request        curl %[1]s/sandbox/requests/ERP_REQUEST_ID
   the calls to Procore's API      curl %[1]s/sandbox/calls
