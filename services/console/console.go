@@ -43,9 +43,7 @@ func Run(ctx context.Context, a *tenant.App, o Options) error {
 	if err != nil {
 		return errors.Join(err, o.Listener.Close())
 	}
-	x, err := index.Open(filepath.Join(a.Settings.Data, "console", "index.db"), index.Options{Log: a.Log, Rules: func(company int64) request.Rules {
-		return request.Rules{Deadlines: request.Deadlines{Interactive: a.Settings.Deadline, Sync: a.Settings.SyncDeadline}, Company: a.Companies[company]}
-	}})
+	x, err := OpenIndex(a, IndexPath(a.Settings.Data))
 	if err != nil {
 		return errors.Join(err, o.Listener.Close())
 	}
@@ -54,7 +52,7 @@ func Run(ctx context.Context, a *tenant.App, o Options) error {
 			a.Log.Error("could not close the index", zap.Error(err))
 		}
 	}()
-	handlers := api.New(a, x)
+	handlers := api.New(a, api.Options{Index: x})
 	all := http.NewServeMux()
 	all.Handle("/tieback.operator.v1.", handlers.Handler())
 	all.Handle("/", web.New(web.API{Overview: handlers, Requests: handlers, DeadLetters: handlers, Companies: handlers, Reconciliation: handlers}, a.Log))
@@ -67,9 +65,19 @@ func Run(ctx context.Context, a *tenant.App, o Options) error {
 	g.Go(func() error { gate.Watch(ctx, app.RereadEvery); return nil })
 	g.Go(func() error { return gate.Serve(ctx, o.Listener, all) })
 	if o.Socket != "" {
-		g.Go(func() error { return serveSocket(ctx, o.Socket, access.As(access.Owner(owner()), handlers.Handler())) })
+		g.Go(func() error { return serveSocket(ctx, o.Socket, access.AsOwner(owner(), handlers.Handler())) })
 	}
 	return g.Wait()
+}
+
+// IndexPath is the file of the index under the data folder.
+func IndexPath(data string) string { return filepath.Join(data, "console", "index.db") }
+
+// OpenIndex opens the index in a file, with the rules of the app's companies.
+func OpenIndex(a *tenant.App, path string) (*index.Index, error) {
+	return index.Open(path, index.Options{Log: a.Log, Rules: func(company int64) request.Rules {
+		return request.Rules{Deadlines: request.Deadlines{Interactive: a.Settings.Deadline, Sync: a.Settings.SyncDeadline}, Company: a.Companies[company]}
+	}})
 }
 
 func openGate(a *tenant.App) (*access.Gate, error) {

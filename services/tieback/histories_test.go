@@ -9,15 +9,16 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/request"
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/console/operator/audit"
 	"github.com/tieback/tieback/services/console/operator/dead"
-	"github.com/tieback/tieback/services/console/operator/trace"
 	"github.com/tieback/tieback/services/tieback/internal/commandtest"
 )
 
@@ -248,11 +249,11 @@ func TestAHistoryIsReadAlikeByEveryCommand(t *testing.T) {
 		}
 	}
 	leave()
-	findings := map[int64]audit.Finding{}
-	var report audit.Report
+	findings := map[int64]*operatorv1.AuditFinding{}
+	var report operatorv1.AuditResponse
 	parse(t, "audit --all -o json", &report)
 	for _, f := range report.Findings {
-		findings[f.Request] = f
+		findings[f.RequestId] = f
 	}
 	_, table := tieback(t, "audit")
 	if !strings.Contains(table, "The code 12 is taken.") {
@@ -271,14 +272,15 @@ func TestAHistoryIsReadAlikeByEveryCommand(t *testing.T) {
 	for i, c := range all {
 		request := int64(i + 1)
 		f := findings[request]
-		var s trace.Trace
+		var s operatorv1.Timeline
 		parse(t, fmt.Sprintf("trace %d --company 7 -o json", request), &s)
 		show := ""
 		if id := letters[request]; id != 0 {
 			_, show = tieback(t, fmt.Sprint("dead show ", id))
 		}
-		if f.Class != c.class || s.Class != c.class {
-			t.Errorf("%s: audit says %s, trace %s; want %s", c.name, f.Class, s.Class, c.class)
+		if f.GetClass() != string(c.class) || s.Request.GetClass() != string(c.class) {
+			t.Errorf("%s: audit reports %s, trace %s; want %s", c.name, f.GetClass(), s.Request.GetClass(), c.class)
+			continue
 		}
 		for where, want := range map[string][]string{f.Why: c.why, s.Verdict: c.verdict, show: c.show} {
 			for _, part := range want {
@@ -336,10 +338,10 @@ func tieback(t *testing.T, line string) (code int, out string) {
 	return code, stdout.String()
 }
 
-func parse(t *testing.T, line string, into any) {
+func parse(t *testing.T, line string, into proto.Message) {
 	t.Helper()
 	_, out := tieback(t, line)
-	if err := json.Unmarshal([]byte(out), into); err != nil {
+	if err := protojson.Unmarshal([]byte(out), into); err != nil {
 		t.Fatalf("%s: %v\n%s", line, err, out)
 	}
 }

@@ -75,14 +75,14 @@ func TestTheRehearsal(t *testing.T) {
 		time.Sleep(500 * time.Millisecond)
 		r.stopServices()
 		_, deadLetters = r.tieback("dead", "list", "-o", "json")
-		if regexp.MustCompile(`"id": *\d`).MatchString(deadLetters) {
+		if regexp.MustCompile(`"id": *"\d`).MatchString(deadLetters) {
 			return true
 		}
 		r.serve()
 		return false
 	})
 	values := map[string]string{
-		"N": rehearsedCompany, "REQUEST": request, "4711": request, "CAUSE": "ours", "LETTER": r.number(deadLetters, `"id": *(\d+)`),
+		"N": rehearsedCompany, "REQUEST": request, "4711": request, "CAUSE": "ours", "LETTER": r.number(deadLetters, `"id": *"(\d+)`),
 	}
 	values["42"] = values["LETTER"]
 	ran := map[string]bool{}

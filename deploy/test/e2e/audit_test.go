@@ -13,6 +13,7 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/procore/erplog"
 	"github.com/tieback/tieback/pkg/request"
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/console/operator/audit"
 	"github.com/tieback/tieback/services/sandbox"
@@ -47,13 +48,13 @@ func TestAuditReportsExactlyWhatIsNotClosed(t *testing.T) {
 	report := l.audit()
 	got := map[int64]request.Class{}
 	for _, f := range amiss(report) {
-		got[f.Request] = f.Class
+		got[f.RequestId] = request.Class(f.Class)
 	}
 	want := map[int64]request.Class{unread: request.Unclosed, lost: request.Missed, waiting: request.InProgress, lied: request.Mismatch}
-	if !maps.Equal(got, want) || report.Accounted || report.Requests != 16 || report.Counts[request.Success] != 12 {
+	if !maps.Equal(got, want) || report.AccountedFor || report.Requests != 16 || report.Counts[string(request.Success)] != 12 {
 		t.Errorf("findings %v, want %v; counts %v, %d requests", got, want, report.Counts, report.Requests)
 	}
-	if f := of(report, waiting); f.Stage != "fetcher" || f.Attempts != 1 || len(f.Open) != 1 {
+	if f := of(report, waiting); f.Stage != "fetcher" || f.Attempts != 1 || len(f.OpenRequestDetails) != 1 {
 		t.Errorf("the finding of the waiting request is %+v", f)
 	}
 	if f := of(report, unread); !strings.Contains(f.Why, "dead letter 1 of fetcher") {
@@ -73,15 +74,15 @@ func TestAuditReportsExactlyWhatIsNotClosed(t *testing.T) {
 	l.stored(bus.For(bus.Closed, "", firstCompany, unread).WithRun(bus.Swept)) // until the status-reporter has reported it
 	report = l.audit()
 	for _, f := range amiss(report) {
-		if f.Request != lied {
+		if f.RequestId != lied {
 			t.Errorf("after the sweep: %+v", f)
 		}
 	}
 }
 
 // of returns the finding of a request.
-func of(r audit.Report, request int64) audit.Finding {
-	i := slices.IndexFunc(r.Findings, func(f audit.Finding) bool { return f.Request == request })
+func of(r *operatorv1.AuditResponse, request int64) *operatorv1.AuditFinding {
+	i := slices.IndexFunc(r.Findings, func(f *operatorv1.AuditFinding) bool { return f.RequestId == request })
 	return r.Findings[i]
 }
 
@@ -94,8 +95,8 @@ func TestAuditCoversItsPeriod(t *testing.T) {
 	unlisted := bus.For(bus.Closed, "create_vendor", firstCompany, 4711)
 	w.must(l.Bus.PublishOnce(w.Context(), bus.For(bus.Delivery, "", firstCompany, 4711), &tiebackv1.Delivery{CompanyId: firstCompany, ErpRequestId: 4711, OccurredAt: timestamppb.Now()}))
 	w.must(l.Bus.PublishOnce(w.Context(), unlisted, &tiebackv1.Outcome{CompanyId: firstCompany, ErpRequestId: 4711, Type: "create_vendor"}))
-	if r := l.audit(); !r.Accounted || r.Requests != 2 || r.Unlisted != 1 {
-		t.Errorf("%d requests, %d unlisted, accounted for: %v, %+v", r.Requests, r.Unlisted, r.Accounted, r.Findings)
+	if r := l.audit(); !r.AccountedFor || r.Requests != 2 || r.Unlisted != 1 {
+		t.Errorf("%d requests, %d unlisted, accounted for: %v, %+v", r.Requests, r.Unlisted, r.AccountedFor, r.Findings)
 	}
 	session, err := l.Procore.Company(firstCompany)
 	w.must(err)

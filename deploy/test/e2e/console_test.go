@@ -50,7 +50,6 @@ func (l *line) console() *operated {
 		}
 		_ = os.RemoveAll(dir)
 	})
-	o.api = api.DialSocket(socket)
 	if l.Settings.ConsoleAccess != "" {
 		link <- "" // none is made
 	}
@@ -60,6 +59,9 @@ func (l *line) console() *operated {
 		done <- nil
 		w.Fatalf("the console did not start: %v", err)
 	}
+	var hangUp func()
+	o.api, hangUp = api.DialAs("", func(ctx context.Context) (net.Conn, error) { return (&net.Dialer{}).DialContext(ctx, "unix", socket) })
+	w.Cleanup(hangUp)
 	return o
 }
 
@@ -179,7 +181,7 @@ func TestConsoleMakesDoctorsChecks(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{})
 	l := w.run()
-	handlers := api.New(l.App, nil)
+	handlers := api.New(l.App, api.Options{})
 	owner := access.With(t.Context(), access.Owner("test"))
 	has := func(findings []*operatorv1.Finding, check, level string, company int64) bool {
 		return slices.ContainsFunc(findings, func(f *operatorv1.Finding) bool {

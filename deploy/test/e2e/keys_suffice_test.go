@@ -48,7 +48,7 @@ func TestOwnPermissionsSuffice(t *testing.T) {
 		t.Errorf("status: %s", w.json(r))
 	}
 	w.verdict(l.story(firstCompany, missed, nil), request.Success)
-	if r := l.audit(); !r.Accounted || r.Requests < len(requests)+2 {
+	if r := l.audit(); !r.AccountedFor || int(r.Requests) < len(requests)+2 {
 		t.Errorf("the audit accounts for %v of %d: %+v", r.Counts, r.Requests, amiss(r))
 	}
 	l.stop()

@@ -12,7 +12,10 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"google.golang.org/protobuf/encoding/protojson"
+
 	"github.com/tieback/tieback/pkg/state"
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 	"github.com/tieback/tieback/services/console/operator/links"
 	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/sandbox/scenario"
@@ -51,8 +54,8 @@ func TestLinksAreRebuiltFromProcore(t *testing.T) {
 	w.loseLinks(l)
 	w.succeeded(w.pay(invoice)) // without a link, the booking is found in the ERP
 	report := w.rebuild(l, links.Options{})
-	if len(report.Unread)+len(report.NoLines) > 0 {
-		t.Errorf("could not be read: %+v, %+v", report.Unread, report.NoLines)
+	if len(report.Unread)+len(report.WithoutLines) > 0 {
+		t.Errorf("could not be read: %+v, %+v", report.Unread, report.WithoutLines)
 	}
 	after := w.links(l)
 	for r, origin := range before {
@@ -69,8 +72,8 @@ func TestLinksAreRebuiltFromProcore(t *testing.T) {
 	l.stop()
 	text, err := w.command("rebuild", "--dry-run")
 	w.must(err)
-	var again links.Report
-	w.must(json.Unmarshal([]byte(text), &again))
+	var again operatorv1.LinkReport
+	w.must(protojson.Unmarshal([]byte(text), &again))
 	if len(again.Changes) > 0 || len(again.Types) < 15 {
 		t.Errorf("the command printed %s", text)
 	}
@@ -115,7 +118,7 @@ func (w *world) links(l *line) map[state.Linked]string {
 	return out
 }
 
-func (w *world) rebuild(l *line, o links.Options) links.Report {
+func (w *world) rebuild(l *line, o links.Options) *operatorv1.LinkReport {
 	w.Helper()
 	session, err := l.Procore.Company(firstCompany)
 	w.must(err)
@@ -196,13 +199,13 @@ func TestRebuildWithUnreadableListFails(t *testing.T) {
 	w.must(w.sandbox.Fail(sandbox.FaultRule{Path: "/rest/v1.0/vendors", Kind: sandbox.FaultStatus, Status: 502}))
 	w.must(w.sandbox.Fail(sandbox.FaultRule{Path: "insurances", Kind: sandbox.FaultStatus, Status: 429}))
 	text, err := w.command("rebuild")
-	var r links.Report
-	w.must(json.Unmarshal([]byte(text), &r))
+	var r operatorv1.LinkReport
+	w.must(protojson.Unmarshal([]byte(text), &r))
 	if !errors.Is(err, command.ErrFailed) || len(r.Unread) != 1 || r.Unread[0].List != "projects_list" {
 		t.Errorf("%v: %s", err, text)
 	}
 	text, err = w.command("list", "vendor")
-	if want := fmt.Sprintf(`{"company_id":%d,"links":[{"item_type":"vendor","item_id":%d,"origin_id":"V-1","request_id":0}]}`, firstCompany, id); err != nil || compact(text) != want {
+	if want := fmt.Sprintf(`{"links":[{"itemType":"vendor","itemId":"%d","originId":"V-1"}]}`, id); err != nil || compact(text) != want {
 		t.Errorf("%v: %s", err, text)
 	}
 }

@@ -52,7 +52,7 @@ func TestRequestsOlderThanSinceAreNotProcessed(t *testing.T) {
 	if len(r.Skipped) != len(old) || len(r.Found)+len(r.Closed) != 0 || !strings.Contains(r.Skipped[0].Why, "the company's setting \"since\"") {
 		t.Errorf("the sweep: %+v", r)
 	}
-	if a := l.audit(); !a.Accounted || a.Counts[request.Older] != len(old) || a.Counts[request.Success] != 1 {
+	if a := l.audit(); !a.AccountedFor || int(a.Counts[string(request.Older)]) != len(old) || a.Counts[string(request.Success)] != 1 {
 		t.Errorf("the audit: %v, %+v", a.Counts, a.Findings)
 	}
 	if booked := len(w.sound(l.Ledger, firstCompany, ledger.Vendor)); booked != 1 {
@@ -72,7 +72,7 @@ func TestSweepBringsInNothingOlderThanSince(t *testing.T) {
 	l = w.runWith(services{"ingest": w.noIngest, "sweep": nil})
 	fresh := w.press("create_vendor")
 	w.flushed(l, len(old)+1)
-	if a := l.audit(); a.Accounted || a.Counts[request.Older] != len(old) || a.Counts[request.Missed] != 1 {
+	if a := l.audit(); a.AccountedFor || int(a.Counts[string(request.Older)]) != len(old) || a.Counts[string(request.Missed)] != 1 {
 		t.Errorf("the audit before: %v", a.Counts)
 	}
 	r := l.sweep(l.sweeper())
@@ -100,7 +100,7 @@ func TestSweepBringsInNoRejectedRequest(t *testing.T) {
 	}
 	w.succeeded(requests[3])
 	a := l.audit()
-	if a.Accounted || a.Counts[request.CalledOff] != 2 || a.Counts[request.Unknown] != 1 || a.Counts[request.Success] != 1 {
+	if a.AccountedFor || a.Counts[string(request.CalledOff)] != 2 || a.Counts[string(request.Unknown)] != 1 || a.Counts[string(request.Success)] != 1 {
 		t.Errorf("the audit: %v, %+v", a.Counts, a.Findings)
 	}
 	if booked := len(w.sound(l.Ledger, firstCompany, ledger.Vendor)); booked != 1 {
@@ -200,7 +200,7 @@ func (w *world) notProcessed(l *line, clicked int64) {
 		w.Errorf("request %d: %+v, dead-lettered: %v", clicked, r.Details, w.isDead(clicked))
 	}
 	a := l.audit()
-	if !a.Accounted || a.Counts[request.CalledOff] != 1 {
+	if !a.AccountedFor || a.Counts[string(request.CalledOff)] != 1 {
 		w.Errorf("the audit: %v, %+v", a.Counts, a.Findings)
 	}
 }

@@ -15,13 +15,14 @@ import (
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/pkg/request"
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/console/operator/status"
 	"github.com/tieback/tieback/services/sandbox"
 )
 
 // status reads the status once; change may change its options.
-func (l *line) status(change func(*status.Options)) status.Report {
+func (l *line) status(change func(*status.Options)) *operatorv1.Overview {
 	l.world.Helper()
 	o := status.Options{Companies: map[int64]string{}, Deadlines: request.Deadlines{Interactive: l.Settings.Deadline, Sync: l.Settings.SyncDeadline}}
 	for id, c := range l.Companies {
@@ -30,15 +31,15 @@ func (l *line) status(change func(*status.Options)) status.Report {
 	if change != nil {
 		change(&o)
 	}
-	r, err := status.New(l.Bus, o).Read(l.world.Context())
+	r, err := status.New(l.Bus, o).Read(l.world.Context(), time.Minute, nil)
 	l.world.must(err)
 	return r
 }
 
 // until reads the status until it satisfies a condition.
-func (l *line) until(wanted func(status.Report) bool) status.Report {
+func (l *line) until(wanted func(*operatorv1.Overview) bool) *operatorv1.Overview {
 	l.world.Helper()
-	var r status.Report
+	var r *operatorv1.Overview
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if r = l.status(nil); wanted(r) {
 			return r
@@ -48,18 +49,22 @@ func (l *line) until(wanted func(status.Report) bool) status.Report {
 	return r
 }
 
-func queueOf(r status.Report, stage string) status.Queue {
-	i := slices.IndexFunc(r.Queues, func(q status.Queue) bool { return q.Stage == stage })
+func queueOf(r *operatorv1.Overview, stage string) *operatorv1.Queue {
+	i := slices.IndexFunc(r.Queues, func(q *operatorv1.Queue) bool { return q.Stage == stage })
 	return r.Queues[i]
 }
 
-func companyOf(r status.Report, id int64) status.Company {
-	i := slices.IndexFunc(r.Companies, func(c status.Company) bool { return c.ID == id })
+func companyOf(r *operatorv1.Overview, id int64) *operatorv1.CompanyState {
+	i := slices.IndexFunc(r.Companies, func(c *operatorv1.CompanyState) bool { return c.Id == id })
 	return r.Companies[i]
 }
 
-func needs(r status.Report, part string) bool {
-	return slices.ContainsFunc(r.Attention, func(a status.Attention) bool { return strings.Contains(a.String(), part) })
+func unfinished(r *operatorv1.Overview, stage string) uint64 {
+	return queueOf(r, stage).Waiting + queueOf(r, stage).InFlight
+}
+
+func needs(r *operatorv1.Overview, part string) bool {
+	return slices.ContainsFunc(r.Attention, func(a *operatorv1.Attention) bool { return strings.Contains(status.Line(a), part) })
 }
 
 func TestStatusOfIdlePipeline(t *testing.T) {
@@ -70,23 +75,23 @@ func TestStatusOfIdlePipeline(t *testing.T) {
 		w.succeeded(id)
 	}
 	// Between two of its pulls a stage does not seem to run, so wait until all stages do at once.
-	r := l.until(func(r status.Report) bool {
-		return len(r.Unread) == 0 && !slices.ContainsFunc(r.Queues, func(q status.Queue) bool { return !q.Consumed || q.Unfinished() > 0 })
+	r := l.until(func(r *operatorv1.Overview) bool {
+		return len(r.Unread) == 0 && !slices.ContainsFunc(r.Queues, func(q *operatorv1.Queue) bool { return !q.Consumed || q.Waiting+q.InFlight > 0 })
 	})
 	if len(r.Attention)+len(r.Unread)+len(r.Notes) > 0 || len(r.Queues) != 7 || len(r.Companies) != 2 {
 		t.Errorf("status: %s", w.json(r))
 	}
 	for _, q := range r.Queues {
-		if !q.Known || !q.Created || !q.Consumed || q.Unfinished() > 0 || q.Oldest != nil {
+		if !q.Known || !q.Created || !q.Consumed || q.Waiting+q.InFlight > 0 || q.Oldest != nil {
 			t.Errorf("%s: %+v", q.Stage, q)
 		}
 	}
 	for _, stage := range []string{"fetcher", "export", "status-reporter"} {
-		if q := queueOf(r, stage); *q.Arrived != 3 || *q.Finished != 3 {
-			t.Errorf("%s: %v arrived and %v finished in the last minute, want 3", stage, *q.Arrived, *q.Finished)
+		if q := queueOf(r, stage); *q.ArrivedPerMinute != 3 || *q.FinishedPerMinute != 3 {
+			t.Errorf("%s: %v arrived and %v finished in the last minute, want 3", stage, *q.ArrivedPerMinute, *q.FinishedPerMinute)
 		}
 	}
-	if q := queueOf(r, "sync"); *q.Arrived != 0 || *q.Finished != 0 {
+	if q := queueOf(r, "sync"); *q.ArrivedPerMinute != 0 || *q.FinishedPerMinute != 0 {
 		t.Errorf("sync: %+v", q)
 	}
 	if c := companyOf(r, firstCompany); c.Succeeded != 3 || c.Failed+c.Open+c.DeadLetters != 0 || c.OldestAge != nil || c.Name != "C0" {
@@ -104,8 +109,8 @@ func TestStatusShowsUnreachableERP(t *testing.T) {
 	l := w.run()
 	w.vendors(3)
 	other := w.pressIn(firstCompany+1, "create_vendor", nil)
-	r := l.until(func(r status.Report) bool {
-		if queueOf(r, "fetcher").Unfinished() > 0 {
+	r := l.until(func(r *operatorv1.Overview) bool {
+		if unfinished(r, "fetcher") > 0 {
 			return false // an event also counts there until its delivery is acknowledged
 		}
 		return queueOf(r, "export").InFlight == 4 && queueOf(r, "export").Redelivered > 0 && companyOf(r, firstCompany).Retrying > 0 && companyOf(r, firstCompany+1).Retrying == 1
@@ -113,7 +118,7 @@ func TestStatusShowsUnreachableERP(t *testing.T) {
 	if q := queueOf(r, "export"); q.Waiting != 0 || !q.Consumed || q.Oldest == nil || q.Oldest.Type != "create_vendor" {
 		t.Errorf("export: %+v", q)
 	}
-	for id, want := range map[int64]int{firstCompany: 3, firstCompany + 1: 1} {
+	for id, want := range map[int64]uint64{firstCompany: 3, firstCompany + 1: 1} {
 		if c := companyOf(r, id); c.Open != want || c.AtLeast || c.OldestAge == nil || !strings.Contains(c.LastFailure, "connection refused") {
 			t.Errorf("company %d: %+v, want %d unfinished", id, c, want)
 		}
@@ -127,7 +132,7 @@ func TestStatusShowsUnreachableERP(t *testing.T) {
 	}
 	away.Store(false)
 	w.succeeded(other)
-	r = l.until(func(r status.Report) bool { return companyOf(r, firstCompany+1).Open == 0 })
+	r = l.until(func(r *operatorv1.Overview) bool { return companyOf(r, firstCompany+1).Open == 0 })
 	if c := companyOf(r, firstCompany+1); c.LastFailure != "" || c.Retrying != 0 || c.Succeeded != 1 {
 		t.Errorf("after the request was closed: %+v", c)
 	}
@@ -154,10 +159,10 @@ func TestStatusIgnoresFinishedBehindHanging(t *testing.T) {
 	for _, id := range w.vendors(5) {
 		w.succeeded(id)
 	}
-	r := l.until(func(r status.Report) bool {
-		return queueOf(r, "export").Unfinished() == 1 && queueOf(r, "status-reporter").Unfinished() == 0
+	r := l.until(func(r *operatorv1.Overview) bool {
+		return unfinished(r, "export") == 1 && unfinished(r, "status-reporter") == 0
 	})
-	if q := queueOf(r, "export"); q.Oldest == nil || q.Oldest.Request != first {
+	if q := queueOf(r, "export"); q.Oldest == nil || q.Oldest.RequestId != first {
 		t.Errorf("export: %s, want request %d as the oldest", w.json(q), first)
 	}
 	if c := companyOf(r, firstCompany); c.Open != 1 || c.Succeeded != 5 {
@@ -185,8 +190,8 @@ func TestStatusNamesStageThatDoesNotRun(t *testing.T) {
 	for _, id := range requests {
 		w.succeeded(id)
 	}
-	l.until(func(r status.Report) bool {
-		return queueOf(r, "export").Created && companyOf(r, firstCompany).Open == 0 && queueOf(r, "status-reporter").Unfinished() == 0
+	l.until(func(r *operatorv1.Overview) bool {
+		return queueOf(r, "export").Created && companyOf(r, firstCompany).Open == 0 && unfinished(r, "status-reporter") == 0
 	})
 	l.stop()
 	l = w.runWith(services{"export": nil, "sweep": nil})
@@ -197,7 +202,7 @@ func TestStatusNamesStageThatDoesNotRun(t *testing.T) {
 	}
 	w.must(l.Bus.PublishOnce(t.Context(), bus.For(bus.Event, "create_vendor", firstCompany+1, 1), &tiebackv1.Event{CompanyId: firstCompany + 1, ErpRequestId: 1}))
 	r = l.status(func(o *status.Options) { o.MaxUnfinished = 3; o.MaxRecent = 2 })
-	if c := companyOf(r, firstCompany); c.Open != 4 || c.AtLeast || c.OldestAge == nil || queueOf(r, "export").Waiting != 5 || *queueOf(r, "export").OldestAge != *c.OldestAge {
+	if c := companyOf(r, firstCompany); c.Open != 4 || c.AtLeast || c.OldestAge == nil || queueOf(r, "export").Waiting != 5 || queueOf(r, "export").OldestAge.AsDuration() != c.OldestAge.AsDuration() {
 		t.Errorf("limited to three messages: %s", w.json(r))
 	}
 	if notes := strings.Join(r.Notes, "\n"); !strings.Contains(notes, "companies that are not in the companies file have 1 message at export") ||
@@ -241,14 +246,14 @@ func TestStatusShowsQuota(t *testing.T) {
 	if _, err := w.session(client, firstCompany).Do(t.Context(), procore.Call{Route: procore.GetERPRequest, ID: 1}); !procore.Gone(err) {
 		t.Fatal(err)
 	}
-	look := func() status.Report {
+	look := func() *operatorv1.Overview {
 		return l.status(func(o *status.Options) {
 			o.Quota, o.Clients = quota, map[int64]*company.Client{firstCompany: companies[firstCompany].Client, firstCompany + 1: companies[firstCompany+1].Client}
 		})
 	}
 	r := look()
 	q := companyOf(r, firstCompany).Quota
-	if q == nil || q.Spike == nil || q.Spike.Limit != spike || q.Spike.Remaining <= 0 || q.Hour != nil || q.Blocked != nil {
+	if q == nil || q.Spike == nil || q.Spike.Limit != spike || q.Spike.Remaining <= 0 || q.Hour != nil || q.BlockedUntil != nil {
 		t.Errorf("the quota is %s", w.json(q))
 	}
 	if q := companyOf(r, firstCompany+1).Quota; q != nil {
@@ -273,7 +278,7 @@ func TestStatusShowsRefusedCredentials(t *testing.T) {
 	of := procore.LoginKey(firstCompany, "acme")
 	client := &company.Client{Name: "acme"}
 	revision := uint64(0)
-	stored := func(raw []byte) status.Report {
+	stored := func(raw []byte) *operatorv1.Overview {
 		t.Helper()
 		var ok bool
 		revision, ok, err = quota.Swap(t.Context(), of, raw, revision)
@@ -291,7 +296,7 @@ func TestStatusShowsRefusedCredentials(t *testing.T) {
 	}
 	until := time.Now().Add(time.Hour)
 	r := stored(sealed(procore.Refusal{Since: time.Now().Add(-2 * time.Minute), Status: 401, Until: until}))
-	if is := companyOf(r, firstCompany).Refusal; is == nil || is.Until == nil || !is.Until.Equal(until) || !needs(r, "Procore has refused the credentials of client acme") {
+	if is := companyOf(r, firstCompany).Refusal; is == nil || is.TokenUntil == nil || !is.TokenUntil.AsTime().Equal(until) || !needs(r, "Procore has refused the credentials of client acme") {
 		t.Errorf("status: %s", w.json(r))
 	}
 	if r := stored(sealed(procore.Refusal{Since: time.Now(), Status: 401})); companyOf(r, firstCompany).Refusal == nil || needs(r, "credentials") {

@@ -18,6 +18,7 @@ import (
 	"github.com/tieback/tieback/pkg/catalogue"
 	"github.com/tieback/tieback/pkg/procore/erplog"
 	"github.com/tieback/tieback/pkg/request"
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 	"github.com/tieback/tieback/services/connectors/ledger"
 	"github.com/tieback/tieback/services/console/operator/audit"
 	"github.com/tieback/tieback/services/sandbox"
@@ -53,7 +54,7 @@ func (l *line) sweep(s *sweep.Service) sweep.Result {
 }
 
 // audit audits the first company, from its first request.
-func (l *line) audit() audit.Report {
+func (l *line) audit() *operatorv1.AuditResponse {
 	l.world.Helper()
 	session, err := l.Procore.Company(firstCompany)
 	l.world.must(err)
@@ -69,15 +70,15 @@ func (l *line) audit() audit.Report {
 func (l *line) clean(requests int) {
 	l.world.Helper()
 	r := l.audit()
-	if !r.Accounted || r.Requests != requests || r.Counts[request.InProgress] > 0 {
+	if !r.AccountedFor || int(r.Requests) != requests || r.Counts[string(request.InProgress)] > 0 {
 		l.world.Errorf("the audit accounts for %v of %d requests, want all of %d closed: %+v", r.Counts, r.Requests, requests, amiss(r))
 	}
 }
 
 // amiss returns the findings of an audit that are not closed.
-func amiss(r audit.Report) []audit.Finding {
-	return slices.DeleteFunc(slices.Clone(r.Findings), func(f audit.Finding) bool {
-		return !f.Class.NeedsAction() && f.Class != request.InProgress
+func amiss(r *operatorv1.AuditResponse) []*operatorv1.AuditFinding {
+	return slices.DeleteFunc(slices.Clone(r.Findings), func(f *operatorv1.AuditFinding) bool {
+		return f.AccountedFor && f.Class != string(request.InProgress)
 	})
 }
 
@@ -126,7 +127,7 @@ func TestNothingIsLostWhileIngestIsDown(t *testing.T) {
 	if n := len(l.messages(bus.Delivery)); n != 0 {
 		t.Fatalf("%d deliveries arrived: ingest was not down", n)
 	}
-	if r := l.audit(); r.Accounted || r.Counts[request.Missed] != len(requests) {
+	if r := l.audit(); r.AccountedFor || int(r.Counts[string(request.Missed)]) != len(requests) {
 		t.Errorf("before the sweep: counts %v, want %d missed", r.Counts, len(requests))
 	}
 	l.stop()
@@ -226,7 +227,7 @@ func TestUnreadableRequestIsClosedAsFailed(t *testing.T) {
 	w.must(w.sandbox.Fail(sandbox.FaultRule{Path: "/erp_requests/", Kind: sandbox.FaultStatus, Status: 403}))
 	clicked := w.press("create_vendor")
 	w.closedHere(clicked)
-	if r := l.audit(); r.Accounted || r.Counts[request.Unclosed] != 1 {
+	if r := l.audit(); r.AccountedFor || r.Counts[string(request.Unclosed)] != 1 {
 		t.Errorf("the audit counts %v, want one unclosed", r.Counts)
 	}
 	s := l.sweeper()
@@ -240,7 +241,7 @@ func TestUnreadableRequestIsClosedAsFailed(t *testing.T) {
 	if r := l.sweep(s); len(r.Closed) != 0 {
 		t.Errorf("it was closed twice: %v", r.Closed)
 	}
-	if r := l.audit(); !r.Accounted || r.Counts[request.Dead] != 1 {
+	if r := l.audit(); !r.AccountedFor || r.Counts[string(request.Dead)] != 1 {
 		t.Errorf("the audit counts %v, want one dead: %+v", r.Counts, r.Findings)
 	}
 }

@@ -12,12 +12,13 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/request"
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/console/operator/trace"
 )
 
 // story reads the trace of a request; change may change the options.
-func (l *line) story(company, clicked int64, change func(*trace.Options)) trace.Trace {
+func (l *line) story(company, clicked int64, change func(*trace.Options)) *operatorv1.Timeline {
 	l.world.Helper()
 	o := trace.Options{
 		Company: company, Request: clicked, Backoff: l.Backoff,
@@ -39,25 +40,27 @@ func (l *line) askProcore(o *trace.Options) {
 }
 
 // stepsOf returns the kinds of the steps, with their runs.
-func stepsOf(s trace.Trace) string {
+func stepsOf(s *operatorv1.Timeline) string {
 	var out []string
 	for _, st := range s.Steps {
+		kind := st.Kind
 		if st.Run != "" {
-			st.Kind += "/" + st.Run
+			kind += "/" + st.Run
 		}
-		out = append(out, st.Kind)
+		out = append(out, kind)
 	}
 	return strings.Join(out, " ")
 }
 
-func (w *world) verdict(s trace.Trace, class request.Class, parts ...string) {
+func (w *world) verdict(s *operatorv1.Timeline, class request.Class, parts ...string) {
 	w.Helper()
-	if s.Class != class || s.Accounted == class.NeedsAction() {
-		w.Errorf("request %d is %s (accounted for: %v), want %s", s.Request, s.Class, s.Accounted, class)
+	of := s.Request
+	if of.Class != string(class) || s.AccountedFor == class.NeedsAction() {
+		w.Errorf("request %d is %s (accounted for: %v), want %s", of.RequestId, of.Class, s.AccountedFor, class)
 	}
 	for _, p := range parts {
 		if !strings.Contains(s.Verdict, p) {
-			w.Errorf("the verdict on request %d is %q, want %q in it", s.Request, s.Verdict, p)
+			w.Errorf("the verdict on request %d is %q, want %q in it", of.RequestId, s.Verdict, p)
 		}
 	}
 }
@@ -70,21 +73,21 @@ func TestTraceOfSuccess(t *testing.T) {
 	clicked := w.pressIn(firstCompany, "create_vendor", w.vendor(vendor, "Acme"))
 	w.succeeded(clicked)
 	s := l.story(firstCompany, clicked, nil)
-	if stepsOf(s) != "delivery event outcome closed" || s.Current != nil || s.Type != "create_vendor" || s.Category != "export" || len(s.Unread) > 0 {
+	if stepsOf(s) != "delivery event outcome closed" || s.Current != nil || s.Request.Type != "create_vendor" || s.Request.Category != "export" || len(s.Unread) > 0 {
 		t.Fatalf("the steps are %s, at %+v, %v", stepsOf(s), s.Current, s.Unread)
 	}
 	w.verdict(s, request.Success, "closed as success", "after the click")
 	for i, want := range []struct{ by, since string }{{"", "click"}, {"fetcher", "delivery"}, {"export", "event"}, {"status-reporter", "outcome"}} {
-		if st := s.Steps[i]; st.By != want.by || st.Since != want.since || st.Took == nil || *st.Took < 0 || *st.Took > 60 {
+		if st := s.Steps[i]; st.By != want.by || st.Since != want.since || st.Took == nil || st.Took.AsDuration() < 0 || st.Took.AsDuration() > time.Minute {
 			t.Errorf("step %d, %s, is by %q, since %q, took %v; want %v", i, st.Kind, st.By, st.Since, st.Took, want)
 		}
 	}
-	told := s.Steps[3].Outcome
-	if told.Calls < 1 || len(told.CloseOuts) != 1 {
+	told := s.Steps[3].GetOutcome()
+	if told.GetProcoreCalls() < 1 || len(told.CloseOuts) != 1 {
 		t.Fatalf("reported: %+v", told)
 	}
-	if c := told.CloseOuts[0]; c.Status != "success" || c.Detail == 0 || !slices.Contains(c.Marks, trace.Mark{
-		Item: trace.Item{Type: "vendor", ID: vendor}, OriginID: w.marked(vendor), OriginCode: markCode(c.Marks),
+	if c := told.CloseOuts[0]; c.Status != "success" || c.RequestDetailId == 0 || !slices.ContainsFunc(c.Marks, func(m *operatorv1.Mark) bool {
+		return m.ItemType == "vendor" && m.ItemId == vendor && m.OriginId == w.marked(vendor)
 	}) {
 		t.Errorf("the close-out is %+v, want the vendor %d marked as %s", c, vendor, w.marked(vendor))
 	}
@@ -92,19 +95,12 @@ func TestTraceOfSuccess(t *testing.T) {
 		t.Error("the payload is shown without the option")
 	}
 	whole := l.story(firstCompany, clicked, func(o *trace.Options) { o.Payload = true; l.askProcore(o) })
-	if raw := w.json(whole); !strings.Contains(raw, `"request_data"`) {
+	if raw := w.json(whole); !strings.Contains(raw, `\"request_data\"`) {
 		t.Errorf("the payload is missing: %s", raw)
 	}
-	if p := whole.Procore; p == nil || !p.Known || p.Type != "create_vendor" || len(p.Details) != 1 || p.Details[0].Status != "success" || p.Calls != 2 {
+	if p := whole.Procore; p == nil || !p.Known || p.Type != "create_vendor" || len(p.Details) != 1 || p.Details[0].Status != "success" || p.ProcoreCalls != 2 {
 		t.Errorf("Procore's view is %+v", p)
 	}
-}
-
-func markCode(marks []trace.Mark) string {
-	if len(marks) == 0 {
-		return ""
-	}
-	return marks[0].OriginCode
 }
 
 func (w *world) json(v any) string {
@@ -136,10 +132,10 @@ func TestTraceOfReplayedDeadLetter(t *testing.T) {
 	}
 	for _, st := range s.Steps {
 		switch {
-		case st.DeadLetter != nil && (st.DeadLetter.Cause != "erp" || st.DeadLetter.Attempts < 1 || st.DeadLetter.Error == "" || st.Since != "event"):
-			t.Errorf("the step of the dead letter is %+v, %+v", st, st.DeadLetter)
-		case st.Resolution != nil && (st.By != "ann@office" || st.Resolution.Action != "replayed" || st.Since != "dead_letter"):
-			t.Errorf("the step of the resolution is %+v, %+v", st, st.Resolution)
+		case st.GetDeadLetter() != nil && (st.GetDeadLetter().Cause != "erp" || st.GetDeadLetter().Attempts < 1 || st.GetDeadLetter().Error == "" || st.Since != "event"):
+			t.Errorf("the step of the dead letter is %v", st)
+		case st.GetResolution() != nil && (st.By != "ann@office" || st.GetResolution().Action != "replayed" || st.Since != "dead_letter"):
+			t.Errorf("the step of the resolution is %v", st)
 		case st.Kind == "event" && st.Run == "1" && (st.Since != "resolution" || st.By != "ann@office"):
 			t.Errorf("the replay has since %q", st.Since)
 		}
@@ -152,20 +148,20 @@ func TestTraceOfRequestThatWaitsForERP(t *testing.T) {
 	away := w.down()
 	l := w.run()
 	clicked := w.press("create_vendor")
-	var s trace.Trace
+	var s *operatorv1.Timeline
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		if s = l.story(firstCompany, clicked, nil); s.Current != nil && s.Current.Next != nil && *s.Current.Attempts > 1 {
+		if s = l.story(firstCompany, clicked, nil); s.Current != nil && s.Current.NextAttempt != nil && s.Current.Attempts > 1 {
 			break
 		}
 	}
 	p := s.Current
-	if p == nil || p.Next == nil || p.Stage != "export" || p.Handed != request.Delivered || p.Failure.Source != "erp" || !strings.Contains(p.Failure.Error, "connection refused") {
+	if p == nil || p.NextAttempt == nil || p.Stage != "export" || p.DeliveryState != string(request.Delivered) || p.Failure.Source != "erp" || !strings.Contains(p.Failure.Error, "connection refused") {
 		t.Fatalf("the current step is %s", w.json(p))
 	}
-	if d := p.Deadline; d == nil || d.Sub(p.Since) != 15*time.Minute {
-		t.Errorf("the deadline is %v", p.Deadline)
+	if d := p.Due; d == nil || d.AsTime().Sub(p.Since.AsTime()) != 15*time.Minute {
+		t.Errorf("the deadline is %v", p.Due)
 	}
-	if gap := p.Next.Sub(*p.LastAttempt); gap < 10*time.Millisecond || gap > 600*time.Millisecond {
+	if gap := p.NextAttempt.AsTime().Sub(p.LastAttempt.AsTime()); gap < 10*time.Millisecond || gap > 600*time.Millisecond {
 		t.Errorf("the next attempt is %v after the last", gap)
 	}
 	w.verdict(s, request.InProgress, "waiting for the ERP since", "attempts, next at about", "deadline")
@@ -188,7 +184,7 @@ func TestTraceOfQueuedRequest(t *testing.T) {
 	event := bus.For(bus.Event, "create_vendor", firstCompany, clicked)
 	l.stored(event)
 	s := l.story(firstCompany, clicked, nil)
-	if p := s.Current; p == nil || p.Handed != request.Queued || p.Attempts != nil || p.Failure != nil || p.Stage != "export" {
+	if p := s.Current; p == nil || p.DeliveryState != string(request.Queued) || p.Attempts != 0 || p.Failure != nil || p.Stage != "export" {
 		t.Errorf("the current step is %s", w.json(s.Current))
 	}
 	w.verdict(s, request.InProgress, "in the queue of export since", "not started", "deadline")
@@ -240,7 +236,7 @@ func TestTraceOfRequestInTwoCompanies(t *testing.T) {
 		t.Errorf("the companies are %v, %v", have, err)
 	}
 	w.verdict(l.story(firstCompany, clicked, nil), request.Success)
-	if s := l.story(firstCompany+1, clicked, nil); s.Type == "create_vendor" || len(s.Steps) == 0 || s.Steps[0].Delivery.EventID != "1" {
+	if s := l.story(firstCompany+1, clicked, nil); s.Request.Type == "create_vendor" || len(s.Steps) == 0 || s.Steps[0].GetDelivery().GetEventId() != "1" {
 		t.Errorf("the trace of the other company is %s", w.json(s))
 	}
 	if have, err = request.Companies(t.Context(), l.Bus, clicked+1_000_000, known); err != nil || len(have) > 0 {
@@ -257,11 +253,11 @@ func TestTraceWithoutBroker(t *testing.T) {
 	w.succeeded(request)
 	w.must(l.Bus.JetStream().DeleteStream(t.Context(), bus.Closed.Stream()))
 	s := l.story(firstCompany, request, nil)
-	if len(s.Unread) != 1 || !strings.Contains(s.Unread[0], bus.Closed.Stream()) || s.Accounted || !strings.HasPrefix(s.Verdict, "as far as could be read:") {
+	if len(s.Unread) != 1 || !strings.Contains(s.Unread[0], bus.Closed.Stream()) || s.AccountedFor || !strings.HasPrefix(s.Verdict, "as far as could be read:") {
 		t.Errorf("without the stream of close-outs, the steps are %s, %v", s.Verdict, s.Unread)
 	}
 	l.broker.Close()
-	if s = l.story(firstCompany, request, nil); len(s.Unread) < len(bus.Kinds) || s.Accounted {
+	if s = l.story(firstCompany, request, nil); len(s.Unread) < len(bus.Kinds) || s.AccountedFor {
 		t.Errorf("without a broker the steps are %s, %v", s.Verdict, s.Unread)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

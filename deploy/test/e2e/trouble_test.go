@@ -16,6 +16,7 @@ import (
 	"github.com/tieback/tieback/pkg/connector/remote"
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/request"
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 	"github.com/tieback/tieback/services/connectors/ledger"
 	"github.com/tieback/tieback/services/console/operator/status"
 	"github.com/tieback/tieback/services/sandbox"
@@ -25,7 +26,7 @@ import (
 // needed waits until status names what needs attention; "": until nothing does.
 func (l *line) needed(what string) {
 	l.world.Helper()
-	var r status.Report
+	var r *operatorv1.Overview
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		r = l.status(func(o *status.Options) { o.TroubleAfter = 500 * time.Millisecond })
 		if what == "" && len(r.Attention) == 0 || what != "" && needs(r, what) {
@@ -234,7 +235,7 @@ func TestRefusalOfERPIsShown(t *testing.T) {
 	for _, stop := range []string{"export", "status-reporter"} {
 		log.await(t, 0, `"stage":"`+stop+`"`, fmt.Sprintf(`"erp_request":%d`, refused), `"outcome":"refused"`, "The code 12 is taken.")
 	}
-	if f := of(l.audit(), refused); f.Class != request.Failed || !strings.Contains(f.Why, "The code 12 is taken.") {
+	if f := of(l.audit(), refused); f.Class != string(request.Failed) || !strings.Contains(f.Why, "The code 12 is taken.") {
 		t.Errorf("the audit reports %s: %q", f.Class, f.Why)
 	}
 	want := map[string]float64{"success": 1, "refused": 1, "failed": 0}

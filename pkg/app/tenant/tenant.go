@@ -120,7 +120,7 @@ func load(process *app.App, which Selection) (*App, error) {
 // NotServed is the error for a company that is not in the companies file.
 func (a *App) NotServed(id int64) error {
 	ids := fmt.Sprint(slices.Sorted(maps.Keys(a.Companies)))
-	err := fmt.Errorf("--company %d: is not in the companies file, which has %s", id, strings.ReplaceAll(strings.Trim(ids, "[]"), " ", ", "))
+	err := fmt.Errorf("company %d is not in the companies file, which has %s", id, strings.ReplaceAll(strings.Trim(ids, "[]"), " ", ", "))
 	if a.Unserved > 0 {
 		err = fmt.Errorf("%w; entries with a mistake are left out: run tieback doctor to see what to correct", err)
 	}

@@ -763,12 +763,23 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
-func TestAsGivesAFixedCaller(t *testing.T) {
+// The user of a socket is its owner, in the name that its client gives. A gate ignores that name.
+func TestAsOwner(t *testing.T) {
+	for _, c := range []struct{ header, want string }{{"", "anna"}, {"ben@laptop", "ben@laptop"}} {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header.Set("Authorization", "Bearer x")
+		r.Header.Set(UserHeader, c.header)
+		AsOwner("anna", who).ServeHTTP(w, r)
+		if w.Body.String() != c.want+" see=true payload=true act=true all=true" {
+			t.Error(w.Body)
+		}
+	}
 	w := httptest.NewRecorder()
 	r := httptest.NewRequest(http.MethodGet, "/", nil)
-	r.Header.Set("Authorization", "Bearer x")
-	As(Owner("anna"), who).ServeHTTP(w, r)
-	if w.Body.String() != "anna see=true payload=true act=true all=true" {
-		t.Error(w.Body)
+	r.Header.Set(UserHeader, "ben@laptop")
+	Local(zap.NewNop()).Handler(who).ServeHTTP(w, r)
+	if strings.Contains(w.Body.String(), "ben") {
+		t.Errorf("a gate takes the name of a header: %s", w.Body)
 	}
 }

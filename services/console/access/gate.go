@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
@@ -176,11 +177,15 @@ func (g *Gate) Handler(h http.Handler) http.Handler {
 	})
 }
 
-// As returns a handler that calls h with a fixed caller, for a socket that only its owner can open.
-func As(c Caller, h http.Handler) http.Handler {
+// UserHeader is the header in which a client of AsOwner gives the name that is recorded with what it does.
+const UserHeader = "Tieback-User"
+
+// AsOwner returns a handler that calls h as Owner, for a socket that only its owner can open. The name is that of UserHeader,
+// or name without one.
+func AsOwner(name string, h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-		h.ServeHTTP(w, r.WithContext(With(r.Context(), c)))
+		h.ServeHTTP(w, r.WithContext(With(r.Context(), Owner(cmp.Or(r.Header.Get(UserHeader), name)))))
 	})
 }
 

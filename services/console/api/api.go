@@ -24,14 +24,20 @@ import (
 // API implements all services of the operator API. Each method checks what the caller in its context may do; see
 // package access. Its methods may be called concurrently.
 type API struct {
+	Options
 	app   *tenant.App
 	state *state.State
-	index *index.Index // nil: there are no lists of requests, and they can be looked up by id only
 
 	checking chan struct{} // has an element while checks are made
 
 	looks  sync.Mutex // guards reader
 	reader *status.Reader
+}
+
+// Options are the options of New.
+type Options struct {
+	Index   *index.Index // nil: there are no lists of requests, and they can be looked up by id only
+	Stopped bool         // the broker is embedded in this process, which runs no service
 }
 
 var _ interface {
@@ -42,9 +48,11 @@ var _ interface {
 	operatorv1connect.ReconciliationServiceHandler
 } = (*API)(nil)
 
-// New returns the API over the app's broker, companies and Procore client. The app must be connected. x may be nil.
-func New(a *tenant.App, x *index.Index) *API {
-	return &API{app: a, state: state.Of(a.Bus), index: x, checking: make(chan struct{}, 1), reader: status.New(a.Bus, statusOptions(a))}
+// New returns the API over the app's broker, companies and Procore client. The app must be connected.
+func New(a *tenant.App, o Options) *API {
+	s := statusOptions(a)
+	s.Embedded = o.Stopped
+	return &API{Options: o, app: a, state: state.Of(a.Bus), checking: make(chan struct{}, 1), reader: status.New(a.Bus, s)}
 }
 
 // maxRequest bounds the body of a call: an edited event may be as large as a message of the broker.
@@ -54,7 +62,7 @@ const maxRequest = 16 << 20
 func (a *API) Handler() http.Handler {
 	options := []connect.HandlerOption{
 		connect.WithReadMaxBytes(maxRequest),
-		connect.WithInterceptors(connect.UnaryInterceptorFunc(a.classed)),
+		connect.WithInterceptors(classes{a}),
 		connect.WithRecover(func(_ context.Context, s connect.Spec, _ http.Header, p any) error {
 			a.app.Log.Error("panic in a call of the operator API", zap.String("procedure", s.Procedure), zap.Any("panic", p), zap.Stack("stack"))
 			return connect.NewError(connect.CodeInternal, errors.New("the call failed because of an error in Tieback; its log has the details"))
@@ -69,17 +77,36 @@ func (a *API) Handler() http.Handler {
 	return mux
 }
 
-// classed gives errors without a Connect code the code of their class.
-func (a *API) classed(next connect.UnaryFunc) connect.UnaryFunc {
+// classes is an interceptor that gives errors without a Connect code the code of their class.
+type classes struct{ *API }
+
+// WrapUnary implements connect.Interceptor.
+func (a classes) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, r connect.AnyRequest) (connect.AnyResponse, error) {
 		answer, err := next(ctx, r)
-		var coded *connect.Error
-		if err == nil || errors.As(err, &coded) {
-			return answer, err
-		}
-		a.app.Log.Warn("a call of the operator API failed", zap.String("procedure", r.Spec().Procedure), zap.String("caller", access.From(ctx).Name), zap.Error(err))
-		return nil, connect.NewError(codeOf(ctx, err), err)
+		return answer, a.coded(ctx, r.Spec(), err)
 	}
+}
+
+// WrapStreamingHandler implements connect.Interceptor.
+func (a classes) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return func(ctx context.Context, c connect.StreamingHandlerConn) error {
+		return a.coded(ctx, c.Spec(), next(ctx, c))
+	}
+}
+
+// WrapStreamingClient implements connect.Interceptor.
+func (a classes) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+	return next
+}
+
+func (a classes) coded(ctx context.Context, s connect.Spec, err error) error {
+	var coded *connect.Error
+	if err == nil || errors.As(err, &coded) {
+		return err
+	}
+	a.app.Log.Warn("a call of the operator API failed", zap.String("procedure", s.Procedure), zap.String("caller", access.From(ctx).Name), zap.Error(err))
+	return connect.NewError(codeOf(ctx, err), err)
 }
 
 // codeOf returns the Connect code of an error of the broker, Procore or an ERP.
@@ -118,9 +145,18 @@ func (a *API) mayServed(ctx context.Context, do access.Action, company int64) er
 		return err
 	}
 	if a.app.Companies[company] == nil {
-		return connect.NewError(connect.CodeNotFound, a.app.NotServed(company))
+		return a.notServed(ctx, company)
 	}
 	return nil
+}
+
+// notServed is the error for a company that is not in the companies file. A caller of some companies is not shown the others.
+func (a *API) notServed(ctx context.Context, company int64) error {
+	err := fmt.Errorf("company %d is not in the companies file", company)
+	if access.From(ctx).May(access.See, 0) {
+		err = a.app.NotServed(company)
+	}
+	return connect.NewError(connect.CodeInvalidArgument, err)
 }
 
 // visible returns the companies of a request that the caller may see; all: every company. Asking for a company that the

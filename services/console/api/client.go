@@ -12,6 +12,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/tieback/tieback/proto/tieback/operator/v1/operatorv1connect"
+	"github.com/tieback/tieback/services/console/access"
 )
 
 // Client calls the operator API.
@@ -36,7 +37,7 @@ func NewClient(h connect.HTTPClient, base string) Client {
 }
 
 // Dial returns a client of the console at a URL, with a token; "": none. It makes no call. A token is sent only over
-// TLS, or to this machine.
+// TLS, or to this machine. The errors name TIEBACK_URL, from which a command has the URL.
 func Dial(rawURL, token string) (Client, error) {
 	u, err := url.Parse(rawURL)
 	switch {
@@ -45,7 +46,10 @@ func Dial(rawURL, token string) (Client, error) {
 	case token != "" && u.Scheme == "http" && !loopback(u.Hostname()):
 		return Client{}, errors.New("TIEBACK_URL: a token is not sent over http; use https")
 	}
-	return NewClient(&http.Client{Transport: bearer{token, http.DefaultTransport}}, rawURL), nil
+	return NewClient(&http.Client{
+		Transport:     header{"Authorization", bearer(token), http.DefaultTransport},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // the token is for this server alone
+	}, rawURL), nil
 }
 
 func loopback(host string) bool {
@@ -53,27 +57,30 @@ func loopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// DialSocket returns a client of the process that listens at a socket in the file system.
-func DialSocket(path string) Client {
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.Proxy = nil
-	t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", path)
+func bearer(token string) string {
+	if token == "" {
+		return ""
 	}
-	return NewClient(&http.Client{Transport: t}, "http://tieback")
+	return "Bearer " + token
 }
 
-// bearer adds a token to each request.
-type bearer struct {
-	token string
-	next  http.RoundTripper
+// DialAs returns a client of a server on this machine whose caller is its owner (see access.AsOwner), in the name of user.
+// dial connects to it. Call close when no call is in progress.
+func DialAs(user string, dial func(context.Context) (net.Conn, error)) (c Client, close func()) {
+	t := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) }}
+	return NewClient(&http.Client{Transport: header{access.UserHeader, user, t}}, "http://tieback"), t.CloseIdleConnections
 }
 
-func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
-	if b.token == "" {
-		return b.next.RoundTrip(r)
+// header adds a header to each request, unless its value is empty.
+type header struct {
+	name, value string
+	next        http.RoundTripper
+}
+
+func (h header) RoundTrip(r *http.Request) (*http.Response, error) {
+	if h.value != "" {
+		r = r.Clone(r.Context())
+		r.Header.Set(h.name, h.value)
 	}
-	r = r.Clone(r.Context())
-	r.Header.Set("Authorization", "Bearer "+b.token)
-	return b.next.RoundTrip(r)
+	return h.next.RoundTrip(r)
 }

@@ -59,14 +59,15 @@ func (a *API) ListDeadLetters(ctx context.Context, r *operatorv1.ListDeadLetters
 		page, out.NextPageToken = page[:size], strconv.Itoa(from+size)
 	}
 	for _, l := range page {
-		out.DeadLetters = append(out.DeadLetters, a.deadLetter(l))
+		l.CompanyName = a.companyName(l.Request.CompanyId)
 	}
+	out.DeadLetters = page
 	return out, nil
 }
 
 // selected returns the dead letters that a filter selects and that the caller may see, the newest first. nil selects all
 // that are unresolved.
-func (a *API) selected(ctx context.Context, f *operatorv1.DeadLetterFilter) ([]dead.Letter, error) {
+func (a *API) selected(ctx context.Context, f *operatorv1.DeadLetterFilter) ([]*operatorv1.DeadLetter, error) {
 	ids, all, err := a.visible(ctx, f.GetCompanyIds())
 	if err != nil {
 		return nil, err
@@ -90,61 +91,41 @@ func (a *API) selected(ctx context.Context, f *operatorv1.DeadLetterFilter) ([]d
 		return nil, err
 	}
 	in := func(values []string, v string) bool { return len(values) == 0 || slices.Contains(values, v) }
-	out := slices.DeleteFunc(letters.DeadLetters, func(l dead.Letter) bool {
-		return !all && !slices.Contains(ids, l.Company) || !in(f.GetTypes(), l.Type) || !in(f.GetCategories(), l.Category) || !in(f.GetCauses(), l.Cause) ||
-			!in(f.GetStages(), l.Stage) || f.GetRequestId() != 0 && f.GetRequestId() != l.Request
-	})
-	slices.Reverse(out)
-	return out, nil
+	return slices.DeleteFunc(letters, func(l *operatorv1.DeadLetter) bool {
+		of := l.Request
+		return !all && !slices.Contains(ids, of.CompanyId) || !in(f.GetTypes(), of.Type) || !in(f.GetCategories(), l.Category) || !in(f.GetCauses(), l.Cause) ||
+			!in(f.GetStages(), l.Stage) || f.GetRequestId() != 0 && f.GetRequestId() != of.RequestId
+	}), nil
 }
 
-func (a *API) deadLetter(l dead.Letter) *operatorv1.DeadLetter {
-	out := &operatorv1.DeadLetter{
-		Id: l.ID, At: at(l.At), State: string(l.State), Request: &operatorv1.RequestRef{CompanyId: l.Company, RequestId: l.Request, Type: l.Type}, Category: l.Category,
-		Stage: l.Stage, Class: l.Class, Cause: l.Cause, Attempts: l.Attempts, Error: l.Error, UserMessage: l.UserMessage, Subject: l.Subject,
+// companyName returns a company's name; "": it is not in the companies file.
+func (a *API) companyName(id int64) string {
+	if c := a.app.Companies[id]; c != nil {
+		return c.Name
 	}
-	if c := a.app.Companies[l.Company]; c != nil {
-		out.CompanyName = c.Name
-	}
-	for _, r := range l.Resolutions {
-		out.Resolutions = append(out.Resolutions, storedResolution(r))
-	}
-	return out
-}
-
-func storedResolution(r dead.StoredResolution) *operatorv1.Resolution {
-	return &operatorv1.Resolution{Action: r.Action, Who: r.Who, At: at(r.At), Reason: r.Reason, Subject: r.Subject, Difference: r.Difference}
-}
-
-func resolutionOf(r *tiebackv1.Resolution) *operatorv1.Resolution {
-	if r == nil {
-		return nil
-	}
-	return storedResolution(dead.Stored(r))
+	return ""
 }
 
 // GetDeadLetter implements DeadLetterService.
 func (a *API) GetDeadLetter(ctx context.Context, r *operatorv1.GetDeadLetterRequest) (*operatorv1.GetDeadLetterResponse, error) {
-	if _, err := a.mayResolve(ctx, access.See, r.Id); err != nil {
-		return nil, err
+	l, err := a.mayResolve(ctx, access.See, r.Id)
+	if err == nil && r.IncludePayload {
+		err = a.may(ctx, access.SeePayload, l.CompanyId)
 	}
-	d, err := dead.Show(ctx, a.app.Bus, r.Id)
 	if err != nil {
 		return nil, err
 	}
-	out := &operatorv1.GetDeadLetterResponse{DeadLetter: a.deadLetter(d.Letter), Replayable: d.Replayable, WhyNot: d.Why, Reported: string(d.Reported), ReportedMessages: d.Messages}
-	if r.IncludePayload {
-		if err := a.may(ctx, access.SeePayload, d.Company); err != nil {
-			return nil, err
-		}
-		out.Message = d.Text
-	} else { // an edit's difference holds parts of the payload
-		for _, s := range out.DeadLetter.Resolutions {
-			s.Difference = ""
-		}
+	out, err := dead.Show(ctx, a.app.Bus, r.Id)
+	if err != nil {
+		return nil, err
 	}
-	for _, h := range d.History {
-		out.History = append(out.History, &operatorv1.Step{At: at(h.At), Kind: string(h.Kind), Run: h.Run, Subject: h.Subject, Sequence: h.Sequence, Text: h.Text})
+	out.DeadLetter.CompanyName = a.companyName(l.CompanyId)
+	if r.IncludePayload {
+		return out, nil
+	}
+	out.Message = ""
+	for _, s := range out.DeadLetter.Resolutions {
+		s.Difference = "" // it has parts of the payload
 	}
 	return out, nil
 }
@@ -153,14 +134,14 @@ func (a *API) GetDeadLetter(ctx context.Context, r *operatorv1.GetDeadLetterRequ
 func (a *API) mayResolve(ctx context.Context, do access.Action, id uint64) (request.DeadLetter, error) {
 	l, err := request.ReadDeadLetter(ctx, a.app.Bus, id)
 	if errors.Is(err, request.ErrNoDeadLetter) {
-		return l, connect.NewError(connect.CodeNotFound, fmt.Errorf("there is no dead letter %d", id))
+		return l, connect.NewError(connect.CodeNotFound, fmt.Errorf("there is no dead letter %d: the list of dead letters has the ids", id))
 	}
 	if err != nil {
 		return l, err
 	}
 	if err := a.may(ctx, do, l.CompanyId); err != nil {
 		if connect.CodeOf(err) == connect.CodeNotFound {
-			err = connect.NewError(connect.CodeNotFound, fmt.Errorf("there is no dead letter %d", id))
+			err = connect.NewError(connect.CodeNotFound, fmt.Errorf("there is no dead letter %d: the list of dead letters has the ids", id))
 		}
 		return l, err
 	}
@@ -180,7 +161,7 @@ func (a *API) PreviewReplay(ctx context.Context, r *operatorv1.PreviewReplayRequ
 			return nil, err
 		}
 		for _, l := range all {
-			ids = append(ids, l.ID)
+			ids = append(ids, l.Id)
 		}
 	}
 	out := &operatorv1.PreviewReplayResponse{Total: uint64(len(ids))}
@@ -211,14 +192,14 @@ func (a *API) preview(ctx context.Context, id uint64) (*operatorv1.ReplayPreview
 	if err != nil {
 		return nil, err
 	}
-	p := &operatorv1.ReplayPreview{Id: id, Replayable: d.Replayable, Text: d.Why}
+	p := &operatorv1.ReplayPreview{Id: id, Replayable: d.Replayable, Text: d.WhyNot}
 	switch {
 	case !p.Replayable:
 	case l.Resolved():
-		p.Replayable, p.Text = false, fmt.Sprintf("dead letter %d is %s already", id, d.State)
+		p.Replayable, p.Text = false, fmt.Sprintf("dead letter %d is %s already", id, l.State)
 	default:
 		p.Text = fmt.Sprintf("The message goes to %s again. It is booked only if it was not booked before, and refused if a newer request has changed the record.", l.Stage)
-		if d.Reported == request.FailureReported {
+		if d.Reported == string(request.FailureReported) {
 			p.Text += " Procore shows the request as failed already, and keeps that status; the record is marked as synced."
 		}
 	}
@@ -238,7 +219,7 @@ func (a *API) previewEdit(ctx context.Context, id uint64, edited string) (*opera
 		return nil, err
 	}
 	if e.Difference == "" {
-		return &operatorv1.ReplayPreview{Id: id, Text: "The message was not changed."}, nil
+		return &operatorv1.ReplayPreview{Id: id, Text: "The message was not changed.", Unchanged: true}, nil
 	}
 	return &operatorv1.ReplayPreview{Id: id, Replayable: true, Text: fmt.Sprintf("The edited message goes to %s.", l.Stage), Difference: e.Difference}, nil
 }
@@ -268,7 +249,7 @@ func refused(err error) error {
 // Replay implements DeadLetterService.
 func (a *API) Replay(ctx context.Context, r *operatorv1.ReplayRequest) (*operatorv1.ReplayResponse, error) {
 	results, err := a.resolve(ctx, r.Ids, r.Wait, func(ctx context.Context, id uint64) (dead.Resolution, error) {
-		return a.resolver(ctx).Replay(ctx, id, false)
+		return a.resolver(ctx).Replay(ctx, id, r.Again)
 	})
 	return &operatorv1.ReplayResponse{Results: results}, err
 }
@@ -286,7 +267,7 @@ func (a *API) EditAndReplay(ctx context.Context, r *operatorv1.EditAndReplayRequ
 		if e.Difference == "" {
 			return dead.Resolution{}, errors.New("the message was not changed, so nothing was sent")
 		}
-		return e.Replay(ctx, false)
+		return e.Replay(ctx, r.Again)
 	})
 	if err != nil {
 		return nil, err
@@ -306,7 +287,7 @@ func (a *API) Discard(ctx context.Context, r *operatorv1.DiscardRequest) (*opera
 }
 
 // maxWait is how long a call waits for replays to end.
-const maxWait = time.Minute
+const maxWait = 10 * time.Minute
 
 // resolve resolves dead letters after it has checked that the caller may resolve all of them.
 func (a *API) resolve(ctx context.Context, ids []uint64, wait bool, one func(context.Context, uint64) (dead.Resolution, error)) ([]*operatorv1.ReplayResult, error) {
@@ -328,7 +309,10 @@ func (a *API) resolve(ctx context.Context, ids []uint64, wait bool, one func(con
 	results := map[uint64]*operatorv1.ReplayResult{}
 	var sent []*tiebackv1.Resolution
 	dead.ResolveAll(ctx, ids, one, func(r dead.Result) {
-		out := &operatorv1.ReplayResult{Id: r.ID, Done: r.Err == nil, Resumed: r.Resolution.Resumed, Resolution: resolutionOf(r.Resolution.Resolution)}
+		out := &operatorv1.ReplayResult{Id: r.ID, Done: r.Err == nil, Resumed: r.Resolution.Resumed}
+		if r.Resolution.Resolution != nil {
+			out.Resolution = dead.Stored(r.Resolution.Resolution)
+		}
 		if r.Err != nil {
 			out.Error = r.Err.Error()
 		} else {

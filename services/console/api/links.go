@@ -3,7 +3,7 @@ package api
 import (
 	"context"
 	"errors"
-	"slices"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -17,17 +17,10 @@ import (
 
 // ListLinks implements CompanyService.
 func (a *API) ListLinks(ctx context.Context, r *operatorv1.ListLinksRequest) (*operatorv1.ListLinksResponse, error) {
-	if r.CompanyId == 0 {
-		return nil, connect.NewError(connect.CodeInvalidArgument, errors.New("company_id is missing"))
-	}
-	if err := a.may(ctx, access.See, r.CompanyId); err != nil {
+	if err := a.mayServed(ctx, access.See, r.CompanyId); err != nil {
 		return nil, err
 	}
-	var types []string
-	if r.ItemType != "" {
-		types = []string{r.ItemType}
-	}
-	all, err := links.List(ctx, a.state, r.CompanyId, types...)
+	all, err := links.List(ctx, a.state, r.CompanyId, r.ItemType)
 	if err != nil {
 		return nil, err
 	}
@@ -36,13 +29,11 @@ func (a *API) ListLinks(ctx context.Context, r *operatorv1.ListLinksRequest) (*o
 		return nil, err
 	}
 	out := &operatorv1.ListLinksResponse{}
-	page := all.Links[min(from, len(all.Links)):]
+	page := all[min(from, len(all)):]
 	if len(page) > size {
 		page, out.NextPageToken = page[:size], strconv.Itoa(from+size)
 	}
-	for _, l := range page {
-		out.Links = append(out.Links, &operatorv1.Link{ItemType: l.ItemType, ItemId: l.ItemID, OriginId: l.OriginID, RequestId: l.Request})
-	}
+	out.Links = page
 	return out, nil
 }
 
@@ -66,7 +57,7 @@ func (a *API) CheckLinks(ctx context.Context, r *operatorv1.CheckLinksRequest) (
 	if err := a.mayServed(ctx, access.See, r.CompanyId); err != nil {
 		return nil, err
 	}
-	report, err := a.rebuild(ctx, r.CompanyId, links.Options{DryRun: true})
+	report, err := a.rebuild(ctx, r.CompanyId, links.Options{DryRun: true, Force: r.Force})
 	return &operatorv1.CheckLinksResponse{Report: report}, err
 }
 
@@ -88,29 +79,7 @@ func (a *API) rebuild(ctx context.Context, company int64, o links.Options) (*ope
 	}
 	report, err := links.Rebuild(ctx, session.Retrying(links.Retry(func(time.Duration, string) {})), a.state, o)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the rebuild of company %d is incomplete, run it again: %w", company, err)
 	}
-	return linkReportOf(report), nil
-}
-
-func linkReportOf(r links.Report) *operatorv1.LinkReport {
-	out := &operatorv1.LinkReport{CompanyId: r.Company, Saved: !r.DryRun, Lists: int32(r.Lists), HiddenProjects: slices.Clone(r.Hidden)} //nolint:gosec // a count
-	for _, t := range r.Types {
-		out.Types = append(out.Types, &operatorv1.LinkCount{
-			ItemType: t.ItemType, InProcore: int32(t.Procore), Same: int32(t.Same), New: int32(t.New), Different: int32(t.Different), Gone: int32(t.Gone), Unchecked: int32(t.Unchecked), //nolint:gosec // counts
-		})
-	}
-	for _, c := range r.Changes {
-		out.Changes = append(out.Changes, &operatorv1.LinkChange{
-			Kind: string(c.Kind), ItemType: c.ItemType, ItemId: c.ItemID, StoredOriginId: c.Stored, ProcoreOriginId: c.Procore, Saved: c.Saved,
-		})
-	}
-	unread := func(all []links.Unread) (out []*operatorv1.UnreadList) {
-		for _, u := range all {
-			out = append(out, &operatorv1.UnreadList{List: u.List, ItemType: u.ItemType, Of: u.Of, Why: u.Why})
-		}
-		return out
-	}
-	out.Unread, out.WithoutLines = unread(r.Unread), unread(r.NoLines)
-	return out
+	return report, nil
 }

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -13,8 +12,6 @@ import (
 	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/request"
-	"github.com/tieback/tieback/pkg/state"
-	"github.com/tieback/tieback/pkg/telemetry"
 	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 	"github.com/tieback/tieback/services/console/index"
 	"github.com/tieback/tieback/services/console/operator/status"
@@ -24,7 +21,7 @@ import (
 func statusOptions(a *tenant.App) status.Options {
 	o := status.Options{
 		Companies: map[int64]string{}, Clients: map[int64]*company.Client{}, Deadlines: deadlines(a), InvalidEntries: a.Unserved,
-		Quota: a.Quota, Window: window,
+		Quota: a.Quota,
 	}
 	for id, c := range a.Companies {
 		o.Companies[id], o.Clients[id] = c.Name, c.Client
@@ -32,8 +29,8 @@ func statusOptions(a *tenant.App) status.Options {
 	return o
 }
 
-// window is the time over which rates and results are counted.
-const window = 5 * time.Minute
+// maxWindow bounds the time over which rates and results are counted.
+const maxWindow = 24 * time.Hour
 
 func deadlines(a *tenant.App) request.Deadlines {
 	return request.Deadlines{Interactive: a.Settings.Deadline, Sync: a.Settings.SyncDeadline}
@@ -41,7 +38,7 @@ func deadlines(a *tenant.App) request.Deadlines {
 
 // GetOverview implements OverviewService.
 func (a *API) GetOverview(ctx context.Context, r *operatorv1.GetOverviewRequest) (*operatorv1.GetOverviewResponse, error) {
-	o, err := a.overview(ctx, r.CompanyIds)
+	o, err := a.overview(ctx, r.CompanyIds, r.Window)
 	return &operatorv1.GetOverviewResponse{Overview: o}, err
 }
 
@@ -52,7 +49,7 @@ func (a *API) WatchOverview(ctx context.Context, r *operatorv1.WatchOverviewRequ
 		every = max(r.Every.AsDuration(), time.Second)
 	}
 	for {
-		o, err := a.overview(ctx, r.CompanyIds)
+		o, err := a.overview(ctx, r.CompanyIds, r.Window)
 		if err == nil {
 			err = out.Send(&operatorv1.WatchOverviewResponse{Overview: o})
 		}
@@ -68,49 +65,27 @@ func (a *API) WatchOverview(ctx context.Context, r *operatorv1.WatchOverviewRequ
 }
 
 // overview returns the overview of the companies that were asked for and that the caller may see.
-func (a *API) overview(ctx context.Context, asked []int64) (*operatorv1.Overview, error) {
+func (a *API) overview(ctx context.Context, asked []int64, window *durationpb.Duration) (*operatorv1.Overview, error) {
 	ids, all, err := a.visible(ctx, asked)
 	if err != nil {
 		return nil, err
 	}
-	seen := func(id int64) bool { return all || id != 0 && slices.Contains(ids, id) }
-	report, err := a.report(ctx)
+	if window != nil && (window.AsDuration() < time.Second || window.AsDuration() > maxWindow) {
+		return nil, connect.NewError(connect.CodeInvalidArgument, errors.New("window: must be from one second to 24 hours"))
+	}
+	if all {
+		ids = nil
+	}
+	o, err := a.read(ctx, window.AsDuration(), ids)
 	if err != nil {
 		return nil, err
 	}
-	o := &operatorv1.Overview{At: at(report.At), Window: durationpb.New(window), Notes: report.Notes, Unread: report.Unread, Version: telemetry.Version}
-	pauses, err := a.state.Pauses(ctx)
-	if err != nil {
-		o.Unread = append(o.Unread, "the pauses: "+err.Error())
-	}
-	for _, n := range report.Attention {
-		if n.Kind == status.KindDeadLetters && !all {
-			n = unresolved(report.Companies, seen)
-			if n.Count == 0 {
-				continue
-			}
-		}
-		if n.Company == 0 || seen(n.Company) || all {
-			o.Attention = append(o.Attention, &operatorv1.Attention{Kind: n.Kind, CompanyId: n.Company, Stage: n.Stage, Text: n.Text, Action: n.Action, Since: at(n.Since), Count: n.Count})
+	for _, id := range asked {
+		if len(o.Unread) == 0 && !slices.ContainsFunc(o.Companies, func(c *operatorv1.CompanyState) bool { return c.Id == id }) {
+			return nil, a.notServed(ctx, id)
 		}
 	}
-	for _, q := range report.Queues {
-		o.Queues = append(o.Queues, queueOf(q, seen))
-	}
-	for _, c := range report.Companies {
-		if seen(c.ID) {
-			o.Companies = append(o.Companies, companyOf(c, pauses))
-		}
-	}
-	for _, p := range pauses {
-		if seen(p.Company) {
-			o.Attention = append(o.Attention, pausedAttention(p))
-		}
-	}
-	if a.index != nil {
-		if all {
-			ids = nil
-		}
+	if a.Index != nil {
 		if err := a.addSeries(ctx, o, ids); err != nil {
 			o.Unread = append(o.Unread, "the index: "+err.Error())
 		}
@@ -118,97 +93,16 @@ func (a *API) overview(ctx context.Context, asked []int64) (*operatorv1.Overview
 	return o, nil
 }
 
-// unresolved counts the dead letters of the companies that are seen.
-func unresolved(companies []status.Company, seen func(int64) bool) status.Attention {
-	n := status.Attention{Kind: status.KindDeadLetters, Action: "tieback dead list"}
-	for _, c := range companies {
-		if seen(c.ID) {
-			n.Count += uint64(c.DeadLetters) //nolint:gosec // a count
-		}
-	}
-	n.Text = fmt.Sprintf("%d dead letters are unresolved", n.Count)
-	return n
-}
-
-// report reads a report. Reports are read one at a time, as each continues the count of the last one.
-func (a *API) report(ctx context.Context) (status.Report, error) {
+// read reads a report. Reports are read one at a time, as each continues the count of the last one.
+func (a *API) read(ctx context.Context, window time.Duration, ids []int64) (*operatorv1.Overview, error) {
 	a.looks.Lock()
 	defer a.looks.Unlock()
-	return a.reader.Read(ctx)
-}
-
-func pausedAttention(p state.Pause) *operatorv1.Attention {
-	text, action := "the company is paused", "resume it when the reason has ended"
-	if p.Stage != "" {
-		text = "the stage " + p.Stage + " of the company is paused"
-	}
-	return &operatorv1.Attention{Kind: "paused", CompanyId: p.Company, Stage: p.Stage, Text: text + " by " + p.Who + ": " + p.Reason, Action: action, Since: at(p.At)}
-}
-
-func queueOf(q status.Queue, seen func(int64) bool) *operatorv1.Queue {
-	out := &operatorv1.Queue{
-		Stage: q.Stage, Known: q.Known, Created: q.Created, Waiting: q.Waiting, InFlight: uint64(q.InFlight), Redelivered: uint64(q.Redelivered), //nolint:gosec // counts
-		Consumed: q.Consumed, OldestAge: seconds(q.OldestAge), ArrivedPerMinute: q.Arrived, FinishedPerMinute: q.Finished,
-	}
-	if q.Oldest != nil && seen(q.Oldest.Company) {
-		out.Oldest = refOf(*q.Oldest)
-	}
-	if q.Overdue != nil && seen(q.Overdue.Company) {
-		out.Overdue = refOf(q.Overdue.RequestRef)
-	}
-	return out
-}
-
-func refOf(r status.RequestRef) *operatorv1.RequestRef {
-	return &operatorv1.RequestRef{CompanyId: r.Company, RequestId: r.Request, Type: r.Type}
-}
-
-func companyOf(c status.Company, pauses []state.Pause) *operatorv1.CompanyState {
-	out := &operatorv1.CompanyState{
-		Id: c.ID, Name: c.Name, Open: uint64(c.Open), AtLeast: c.AtLeast, OldestAge: seconds(c.OldestAge), Retrying: uint64(c.Retrying), LastFailure: c.LastFailure, //nolint:gosec // counts
-		Succeeded: uint64(c.Succeeded), Failed: uint64(c.Failed), DeadLetters: uint64(c.DeadLetters), Client: c.Client, //nolint:gosec // counts
-	}
-	if c.Quota != nil {
-		out.Quota = &operatorv1.Quota{Hour: rateOf(c.Quota.Hour), Spike: rateOf(c.Quota.Spike), BlockedUntil: atOf(c.Quota.Blocked)}
-	}
-	for _, t := range c.Troubles {
-		out.Troubles = append(out.Troubles, &operatorv1.Trouble{Source: string(t.Source), Reason: string(t.Reason), Class: t.Class, Since: at(t.Since), Last: at(t.Last), Error: t.Error})
-	}
-	for _, p := range pauses {
-		if p.Company == c.ID {
-			out.Paused = append(out.Paused, &operatorv1.PausedStage{Stage: p.Stage, Who: p.Who, At: at(p.At), Reason: p.Reason})
-		}
-	}
-	out.WaitingFor = waitingFor(out)
-	return out
-}
-
-func rateOf(w *status.RateWindow) *operatorv1.RateWindow {
-	if w == nil {
-		return nil
-	}
-	return &operatorv1.RateWindow{Limit: int64(w.Limit), Remaining: int64(w.Remaining), Reset_: atOf(w.Reset)}
-}
-
-// waitingFor says what the open requests of a company wait for.
-func waitingFor(c *operatorv1.CompanyState) string {
-	switch {
-	case len(c.Paused) > 0:
-		return "person"
-	case c.Quota.GetBlockedUntil() != nil && c.Quota.BlockedUntil.AsTime().After(time.Now()):
-		return "quota"
-	}
-	for _, t := range c.Troubles {
-		if t.Source != "" {
-			return t.Source
-		}
-	}
-	return ""
+	return a.reader.Read(ctx, window, ids)
 }
 
 // addSeries adds the last hour to an overview; ids nil: of all companies.
 func (a *API) addSeries(ctx context.Context, o *operatorv1.Overview, ids []int64) error {
-	counts, err := a.index.Counts(ctx, ids)
+	counts, err := a.Index.Counts(ctx, ids)
 	if err != nil || len(counts.Series) == 0 {
 		return err
 	}
@@ -229,7 +123,7 @@ func (a *API) addSeries(ctx context.Context, o *operatorv1.Overview, ids []int64
 
 // ListCompanies implements CompanyService.
 func (a *API) ListCompanies(ctx context.Context, _ *operatorv1.ListCompaniesRequest) (*operatorv1.ListCompaniesResponse, error) {
-	o, err := a.overview(ctx, nil)
+	o, err := a.overview(ctx, nil, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -238,7 +132,7 @@ func (a *API) ListCompanies(ctx context.Context, _ *operatorv1.ListCompaniesRequ
 
 // company returns the state of one company.
 func (a *API) company(ctx context.Context, id int64) (*operatorv1.CompanyState, error) {
-	o, err := a.overview(ctx, []int64{id})
+	o, err := a.overview(ctx, []int64{id}, nil)
 	if err != nil {
 		return nil, err
 	}

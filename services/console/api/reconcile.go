@@ -9,7 +9,6 @@ import (
 	"connectrpc.com/connect"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/tieback/tieback/pkg/procore/erplog"
 	"github.com/tieback/tieback/pkg/request"
@@ -42,35 +41,7 @@ func (a *API) Audit(ctx context.Context, r *operatorv1.AuditRequest) (*operatorv
 		Session: session, Company: r.CompanyId, Namespace: a.app.Companies[r.CompanyId].WebhookNamespace, Backoff: a.app.Backoff,
 		Waiting: func(time.Duration, string) {},
 	}
-	report, err := audit.Read(ctx, reader, a.app.Bus, o)
-	if err != nil {
-		return nil, err
-	}
-	return auditOf(report), nil
-}
-
-func auditOf(r audit.Report) *operatorv1.AuditResponse {
-	out := &operatorv1.AuditResponse{
-		CompanyId: r.Company, Since: at(r.Since), Until: at(r.Until), AccountedFor: r.Accounted, Requests: int32(r.Requests), Counts: map[string]int32{}, //nolint:gosec // counts
-		Unlisted: int32(r.Unlisted), ProcoreCalls: int32(r.Calls), Notes: r.Notes, //nolint:gosec // counts
-	}
-	for class, n := range r.Counts {
-		out.Counts[string(class)] = int32(n) //nolint:gosec // a count
-	}
-	for _, l := range r.Losses {
-		out.Losses = append(out.Losses, l.String())
-	}
-	for _, f := range r.Findings {
-		g := &operatorv1.AuditFinding{
-			RequestId: f.Request, Type: f.Type, Class: string(f.Class), AccountedFor: !f.Class.NeedsAction(), Created: at(f.Clicked), Stage: f.Stage,
-			Attempts: int32(f.Attempts), OpenRequestDetails: f.Open, Listed: f.Listed, Why: f.Why, //nolint:gosec // a small number
-		}
-		if age, err := time.ParseDuration(f.Age); err == nil {
-			g.Age = durationpb.New(age)
-		}
-		out.Findings = append(out.Findings, g)
-	}
-	return out
+	return audit.Read(ctx, reader, a.app.Bus, o)
 }
 
 // Sweep implements ReconciliationService.
@@ -90,10 +61,14 @@ func (a *API) Sweep(ctx context.Context, r *operatorv1.SweepRequest) (*operatorv
 		return nil, err
 	}
 	out := &operatorv1.SweepResponse{
-		FoundRequestIds: result.Found, ClosedRequestDetailIds: result.Closed, FailingDeliveries: int32(result.Failing), ProcoreCalls: int32(result.Calls), Notes: result.Notes, //nolint:gosec // counts
+		CompanyId: r.CompanyId, FoundRequestIds: result.Found, ClosedRequestDetailIds: result.Closed, FailingDeliveries: int32(result.Failing), ProcoreCalls: int32(result.Calls), Notes: result.Notes, //nolint:gosec // counts
 	}
 	for _, l := range result.Skipped {
-		out.Skipped = append(out.Skipped, fmt.Sprintf("ERP request %d: %s", l.Request, l.Why))
+		request := "without an id"
+		if l.Request != 0 {
+			request = fmt.Sprint(l.Request)
+		}
+		out.Skipped = append(out.Skipped, fmt.Sprintf("ERP request %s: %s", request, l.Why))
 	}
 	return out, nil
 }

@@ -29,21 +29,21 @@ var errNoIndex = connect.NewError(connect.CodeUnimplemented, errors.New("this pr
 
 // ListRequests implements RequestService.
 func (a *API) ListRequests(ctx context.Context, r *operatorv1.ListRequestsRequest) (*operatorv1.ListRequestsResponse, error) {
-	if a.index == nil {
+	if a.Index == nil {
 		return nil, errNoIndex
 	}
 	q, err := a.query(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	page, err := a.index.Search(ctx, q)
+	page, err := a.Index.Search(ctx, q)
 	if errors.Is(err, index.ErrCursor) {
 		return nil, connect.NewError(connect.CodeInvalidArgument, errors.New("page_token: it is not one of a page; begin with the first page"))
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &operatorv1.ListRequestsResponse{Requests: a.rows(page.Rows), NextPageToken: page.Next, IndexedUntil: at(a.index.Status().Complete)}, nil
+	return &operatorv1.ListRequestsResponse{Requests: a.rows(page.Rows), NextPageToken: page.Next, IndexedUntil: at(a.Index.Status().Complete)}, nil
 }
 
 func (a *API) query(ctx context.Context, r *operatorv1.ListRequestsRequest) (q index.Query, err error) {
@@ -81,7 +81,7 @@ func (a *API) query(ctx context.Context, r *operatorv1.ListRequestsRequest) (q i
 
 // FindRequests implements RequestService.
 func (a *API) FindRequests(ctx context.Context, r *operatorv1.FindRequestsRequest) (*operatorv1.FindRequestsResponse, error) {
-	if a.index == nil {
+	if a.Index == nil {
 		return nil, errNoIndex
 	}
 	if strings.TrimSpace(r.Text) == "" {
@@ -94,7 +94,7 @@ func (a *API) FindRequests(ctx context.Context, r *operatorv1.FindRequestsReques
 	if all {
 		ids = nil
 	}
-	rows, err := a.index.Find(ctx, ids, r.Text)
+	rows, err := a.Index.Find(ctx, ids, r.Text)
 	if err != nil {
 		return nil, err
 	}
@@ -116,9 +116,7 @@ func (a *API) row(r index.Row) *operatorv1.RequestRow {
 	if out.Reason == "" {
 		out.Reason = r.Ended
 	}
-	if c := a.app.Companies[r.Company]; c != nil {
-		out.CompanyName = c.Name
-	}
+	out.CompanyName = a.companyName(r.Company)
 	return out
 }
 
@@ -173,7 +171,7 @@ func (a *API) timeline(ctx context.Context, r *operatorv1.GetRequestRequest) (*o
 	if r.AskProcore {
 		session, err := a.app.Procore.Company(company)
 		if err != nil {
-			return nil, connect.NewError(connect.CodeNotFound, a.app.NotServed(company))
+			return nil, a.notServed(ctx, company)
 		}
 		o.Procore = session
 	}
@@ -181,25 +179,26 @@ func (a *API) timeline(ctx context.Context, r *operatorv1.GetRequestRequest) (*o
 	if err != nil {
 		return nil, err
 	}
-	out := timelineOf(t)
-	if a.index != nil {
-		if e, err := a.index.Get(ctx, company, r.RequestId); err == nil {
-			out.Request = a.row(e.Row)
+	t.Request.CompanyName = a.companyName(company)
+	if a.Index != nil {
+		if e, err := a.Index.Get(ctx, company, r.RequestId); err == nil {
+			read := t.Request
+			t.Request = a.row(e.Row)
+			t.Request.DeadLetter = read.DeadLetter
 			if len(t.Steps) == 0 && len(t.Unread) == 0 {
-				out.Steps, out.FromIndex, out.Verdict, out.AccountedFor = stepsOfIndex(e), true, e.Ended, !e.Class.NeedsAction()
+				t.Steps, t.FromIndex, t.Verdict, t.AccountedFor = trace.Steps(request.Steps(e.Messages), false), true, e.Ended, !e.Class.NeedsAction()
+			} else {
+				t.Request.Class = read.Class
 			}
 		}
 	}
-	if out.Request == nil {
-		out.Request = &operatorv1.RequestRow{CompanyId: company, RequestId: r.RequestId, Type: t.Type, Category: t.Category, Class: string(t.Class), Created: atOf(t.Clicked)}
-		if c := a.app.Companies[company]; c != nil {
-			out.Request.CompanyName = c.Name
+	if len(t.Steps) == 0 && len(t.Unread) == 0 && t.Procore == nil {
+		if a.app.Companies[company] == nil { // the streams may still have requests of a former company
+			return nil, a.notServed(ctx, company)
 		}
+		return nil, connect.NewError(connect.CodeNotFound, fmt.Errorf("ERP request %d of company %d %s", r.RequestId, company, t.Verdict))
 	}
-	if len(out.Steps) == 0 && len(t.Unread) == 0 && t.Procore == nil {
-		return nil, connect.NewError(connect.CodeNotFound, fmt.Errorf("ERP request %d of company %d never arrived, or is older than what is kept; if it was clicked lately, start a sweep", r.RequestId, company))
-	}
-	return out, nil
+	return t, nil
 }
 
 // companyOf returns the company of a request that may be given without one.
@@ -220,10 +219,10 @@ func (a *API) companyOf(ctx context.Context, r *operatorv1.GetRequestRequest) (i
 	case len(have) == 1:
 		return have[0], nil
 	case len(have) > 1:
-		return 0, connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("request %d is of companies %v: choose one with company_id", r.RequestId, have))
+		return 0, connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("request %d is of companies %s: choose one of them", r.RequestId, strings.ReplaceAll(strings.Trim(fmt.Sprint(have), "[]"), " ", ", ")))
 	}
-	if a.index != nil {
-		rows, err := a.index.Find(ctx, nil, fmt.Sprint(r.RequestId))
+	if a.Index != nil {
+		rows, err := a.Index.Find(ctx, nil, fmt.Sprint(r.RequestId))
 		if err != nil {
 			return 0, err
 		}
@@ -233,7 +232,7 @@ func (a *API) companyOf(ctx context.Context, r *operatorv1.GetRequestRequest) (i
 			}
 		}
 	}
-	return 0, connect.NewError(connect.CodeNotFound, fmt.Errorf("request %d never arrived for any company, or is older than what is kept; if it was clicked lately, start a sweep", r.RequestId))
+	return 0, connect.NewError(connect.CodeNotFound, fmt.Errorf("request %d never arrived here for any company, or is older than what is kept: if it was clicked lately, run a sweep; with the company and ask_procore, the request is read from Procore", r.RequestId))
 }
 
 // TryNow implements RequestService.
@@ -242,99 +241,4 @@ func (a *API) TryNow(ctx context.Context, r *operatorv1.TryNowRequest) (*operato
 		return nil, err
 	}
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("an attempt can't be started early yet; failed attempts are repeated after at most about a minute"))
-}
-
-func timelineOf(t trace.Trace) *operatorv1.Timeline {
-	out := &operatorv1.Timeline{Verdict: t.Verdict, AccountedFor: t.Accounted, Unread: t.Unread, Current: currentOf(t.Current), Procore: procoreOf(t.Procore)}
-	for _, s := range t.Steps {
-		out.Steps = append(out.Steps, stepOf(s))
-	}
-	return out
-}
-
-func stepOf(s trace.Step) *operatorv1.Step {
-	out := &operatorv1.Step{
-		At: at(s.At), Took: seconds(s.Took), Since: s.Since, Kind: s.Kind, Run: s.Run, By: s.By, Text: s.Text, Subject: s.Subject, Sequence: s.Sequence,
-	}
-	switch {
-	case s.Delivery != nil:
-		out.Message = &operatorv1.Step_Delivery{Delivery: &operatorv1.DeliveryStep{
-			EventId: s.Delivery.EventID, ApiVersion: s.Delivery.APIVersion, ProjectId: s.Delivery.Project, UserId: s.Delivery.User,
-			Occurred: at(s.Delivery.OccurredAt), Received: at(s.Delivery.ReceivedAt),
-		}}
-	case s.Event != nil:
-		out.Message = &operatorv1.Step_Event{Event: &operatorv1.EventStep{PayloadBytes: int64(s.Event.Bytes), Payload: string(s.Event.Payload)}}
-	case s.Outcome != nil:
-		out.Message = &operatorv1.Step_Outcome{Outcome: outcomeOf(s.Outcome)}
-	case s.DeadLetter != nil:
-		d := s.DeadLetter
-		out.Message = &operatorv1.Step_DeadLetter{DeadLetter: &operatorv1.DeadLetterStep{
-			Id: d.ID, Stage: d.Stage, Class: d.Class, Cause: d.Cause, Attempts: d.Attempts, Error: d.Error, UserMessage: d.UserMessage,
-		}}
-	case s.Resolution != nil:
-		d := s.Resolution
-		out.Message = &operatorv1.Step_Resolution{Resolution: &operatorv1.ResolutionStep{
-			DeadLetter: d.DeadLetter, Action: d.Action, Who: d.Who, Reason: d.Reason, Replay: d.Replay, Edited: d.Edited, Difference: d.Difference,
-		}}
-	}
-	return out
-}
-
-func outcomeOf(o *trace.Outcome) *operatorv1.OutcomeStep {
-	out := &operatorv1.OutcomeStep{DeadLettered: o.DeadLettered, Expired: o.Expired, SkipReason: o.SkipReason, ProcoreCalls: o.Calls}
-	for _, c := range o.CloseOuts {
-		d := &operatorv1.CloseOut{RequestDetailId: c.Detail, Record: c.Record, Status: c.Status, Messages: c.Messages, KeptStatus: c.KeptStatus}
-		for _, m := range c.Marks {
-			d.Marks = append(d.Marks, &operatorv1.Mark{ItemType: m.Type, ItemId: m.ID, OriginId: m.OriginID, OriginCode: m.OriginCode})
-		}
-		for _, x := range c.Assignments {
-			d.Updates = append(d.Updates, fmt.Sprintf("line item type %d of cost code %d in project %d marked as synced", x.LineItemType, x.CostCode, x.Project))
-		}
-		for _, x := range c.Transactions {
-			d.Updates = append(d.Updates, fmt.Sprintf("budget transaction %d of project %d marked as synced with %s", x.ID, x.Project, x.OriginID))
-		}
-		for _, x := range c.Unlinks {
-			d.Updates = append(d.Updates, fmt.Sprintf("%s %d unlinked", x.Type, x.ID))
-		}
-		for _, x := range c.Links {
-			d.Updates = append(d.Updates, fmt.Sprintf("link of %s %d to %q stored", x.Type, x.ID, x.OriginID))
-		}
-		out.CloseOuts = append(out.CloseOuts, d)
-	}
-	return out
-}
-
-func currentOf(c *trace.Current) *operatorv1.Current {
-	if c == nil {
-		return nil
-	}
-	out := &operatorv1.Current{
-		Stage: c.Stage, Run: c.Run, Since: at(c.Since), DeliveryState: string(c.Handed), LastAttempt: atOf(c.LastAttempt), NextAttempt: atOf(c.Next), Due: atOf(c.Deadline),
-	}
-	if c.Attempts != nil {
-		out.Attempts = int32(*c.Attempts) //nolint:gosec // a small number
-	}
-	if f := c.Failure; f != nil {
-		out.Failure = &operatorv1.Failure{Class: f.Class, Source: f.Source, UserMessage: f.UserMessage, Error: f.Error}
-	}
-	return out
-}
-
-func procoreOf(p *trace.ProcoreState) *operatorv1.ProcoreState {
-	if p == nil {
-		return nil
-	}
-	out := &operatorv1.ProcoreState{Known: p.Known, Type: p.Type, Created: atOf(p.Created), ProcoreCalls: int32(p.Calls)} //nolint:gosec // a small number
-	for _, d := range p.Details {
-		out.Details = append(out.Details, &operatorv1.RequestDetail{Id: d.ID, Status: d.Status})
-	}
-	return out
-}
-
-// stepsOfIndex returns the steps of a request that only the index has.
-func stepsOfIndex(e index.Entry) (out []*operatorv1.Step) {
-	for _, s := range request.Steps(e.Messages) {
-		out = append(out, &operatorv1.Step{At: at(s.At), Kind: string(s.Kind), Run: s.Run, By: s.By(), Text: s.Text(), Subject: s.Subject, Sequence: s.Sequence})
-	}
-	return out
 }

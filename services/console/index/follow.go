@@ -31,10 +31,7 @@ const (
 func (x *Index) Run(ctx context.Context, b *bus.Bus) error {
 	var purged time.Time
 	for {
-		err := x.follow(ctx, b)
-		if err == nil {
-			err = x.recheck(ctx, time.Now())
-		}
+		err := x.Update(ctx, b)
 		if err == nil && time.Since(purged) > purgeEvery {
 			if err = x.Purge(ctx, time.Now().Add(-x.o.Keep)); err == nil {
 				purged = time.Now()
@@ -63,6 +60,14 @@ func (x *Index) Run(ctx context.Context, b *bus.Bus) error {
 		case <-time.After(followEvery):
 		}
 	}
+}
+
+// Update reads once what is new in the streams. Use it in place of Run, not beside it.
+func (x *Index) Update(ctx context.Context, b *bus.Bus) error {
+	if err := x.follow(ctx, b); err != nil {
+		return err
+	}
+	return x.recheck(ctx, time.Now())
 }
 
 // cursor is how far a stream was read.

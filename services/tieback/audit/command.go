@@ -1,20 +1,20 @@
-// Package audit implements `tieback audit`: it prints the reports of package operator/audit.
+// Package audit implements `tieback audit`.
 package audit
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"github.com/tieback/tieback/pkg/app/tenant"
-	"github.com/tieback/tieback/pkg/procore/erplog"
 	"github.com/tieback/tieback/pkg/request"
-	"github.com/tieback/tieback/services/console/operator/audit"
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 	"github.com/tieback/tieback/services/tieback/command"
+	"github.com/tieback/tieback/services/tieback/internal/connect"
 )
 
 // flags are the command's flags.
@@ -25,7 +25,7 @@ type flags struct {
 	all          bool
 }
 
-// Command is `tieback audit`. It needs the same settings as `tieback run`.
+// Command is `tieback audit`.
 func Command() *cobra.Command {
 	var f flags
 	cmd := &cobra.Command{
@@ -34,9 +34,10 @@ func Command() *cobra.Command {
 ended. Nothing is changed. The classes are:
 
 ` + classes() + `
-The command may run while the pipeline runs, and leaves half of Procore's rate limit to it. With the embedded broker
-(no TIEBACK_NATS_URL) stop tieback run first. The span begins at --since and ends before --until, by Procore's clock:
+An audit leaves half of Procore's rate limit to the pipeline. The span begins at --since and ends before --until, by Procore's clock:
 each is a time such as 2026-11-25T10:00:00Z, a day such as 2026-11-25 (UTC), or a duration before now such as 36h.
+
+` + command.Where + ` With several companies, it prints a document for each.
 
 Exit code 0: all requests are accounted for. 1: not all are, or it failed. 2: wrong usage or settings.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
@@ -62,55 +63,47 @@ func classes() string {
 	return b.String() + "\n! is not accounted for.\n"
 }
 
-// options parses the flags.
-func (f *flags) options() (o audit.Options, err error) {
+// request parses the flags.
+func (f *flags) request() (*operatorv1.AuditRequest, error) {
 	now := time.Now()
-	if o.Since, err = command.Time("since", f.since, now); err != nil {
-		return o, err
+	since, err := command.Time("since", f.since, now)
+	if err != nil {
+		return nil, err
 	}
-	if o.Until, err = command.Time("until", f.until, now); err != nil {
-		return o, err
+	until, err := command.Time("until", f.until, now)
+	if err != nil {
+		return nil, err
 	}
-	if !o.Since.Before(o.Until) {
-		return o, fmt.Errorf("--since %s is not before --until %s", f.since, f.until)
+	if !since.Before(until) {
+		return nil, fmt.Errorf("--since %s is not before --until %s", f.since, f.until)
 	}
-	return o, f.output.Check()
+	return &operatorv1.AuditRequest{Since: timestamppb.New(since), Until: timestamppb.New(until)}, errors.Join(command.CheckCompany(f.company), f.output.Check())
 }
 
 func (f *flags) run(cmd *cobra.Command) error {
-	o, err := f.options()
+	r, err := f.request()
 	if err != nil {
 		return err
 	}
-	p, err := tenant.Load("audit", os.Getenv, tenant.AllCompanies)
+	c, err := command.Client(cmd, connect.Options{})
 	if err != nil {
 		return err
 	}
-	companies, err := command.Companies(p, f.company)
+	defer c.Close()
+	companies, err := command.Companies(cmd, c, f.company)
 	if err != nil {
 		return err
 	}
-	b, err := command.Open(cmd, p)
-	if err != nil {
-		return err
-	}
-	defer b.Close()
-	o.Rules.Deadlines = request.Deadlines{Interactive: b.Settings.Deadline, Sync: b.Settings.SyncDeadline}
 	return command.Each(cmd, companies, func(ctx context.Context, id int64) error {
-		session, err := b.Procore.Company(id)
-		if err != nil {
-			return err
-		}
-		reader := &erplog.Reader{Session: session, Company: id, Namespace: b.Companies[id].WebhookNamespace, Backoff: b.Backoff, Waiting: command.Waiting(cmd)}
-		o.Rules.Company = b.Companies[id]
-		report, err := audit.Read(ctx, reader, b.Bus, o)
+		r.CompanyId = id
+		report, err := c.Audit(ctx, r)
 		if err != nil {
 			return err
 		}
 		if err := f.print(cmd.OutOrStdout(), report); err != nil {
 			return err
 		}
-		if !report.Accounted {
+		if !report.AccountedFor {
 			return command.ErrFailed
 		}
 		return nil

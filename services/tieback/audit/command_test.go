@@ -1,7 +1,6 @@
 package audit
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -11,10 +10,11 @@ import (
 
 	"github.com/spf13/cobra"
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/request"
-	"github.com/tieback/tieback/services/console/operator/audit"
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 	"github.com/tieback/tieback/services/tieback/internal/commandtest"
 	"github.com/tieback/tieback/services/tieback/status"
 	"github.com/tieback/tieback/services/tieback/sweep"
@@ -78,15 +78,15 @@ func TestSweepPublishesMissedRequest(t *testing.T) {
 		t.Fatalf("exit code %d\n%s%s", code, out, errs)
 	}
 	code, out, errs = execute(t, "audit --company 7 -o json")
-	var r audit.Report
-	if err := json.Unmarshal([]byte(out), &r); err != nil || code != 0 || !r.Accounted || r.Counts[request.InProgress] != 1 || r.Findings[0].Stage != "fetcher" {
+	var r operatorv1.AuditResponse
+	if err := protojson.Unmarshal([]byte(out), &r); err != nil || code != 0 || !r.AccountedFor || r.Counts[string(request.InProgress)] != 1 || r.Findings[0].Stage != "fetcher" {
 		t.Errorf("exit code %d, %v\n%s%s", code, err, out, errs)
 	}
 }
 
 func TestOutputHasNoTerminalControlCharacters(t *testing.T) {
 	const evil = "a\x1b[2J\nb"
-	r := audit.Report{Findings: []audit.Finding{{Request: 1, Type: evil, Class: request.Missed, Why: evil, Stage: evil}}, Notes: []string{evil}}
+	r := &operatorv1.AuditResponse{Findings: []*operatorv1.AuditFinding{{RequestId: 1, Type: evil, Class: string(request.Missed), Why: evil, Stage: evil}}, Notes: []string{evil}}
 	var out strings.Builder
 	if err := printReport(&out, r); err != nil {
 		t.Fatal(err)

@@ -1,5 +1,5 @@
 // Package command has what the operator commands share: exit codes, the flags --company and -o, times on the command line,
-// and the connection to the broker.
+// and the connections to the operator API and to the broker.
 package command
 
 import (
@@ -7,12 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"time"
 
+	connectrpc "connectrpc.com/connect"
 	"github.com/spf13/cobra"
 
 	"github.com/tieback/tieback/pkg/app/tenant"
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 	"github.com/tieback/tieback/services/tieback/internal/connect"
 	"github.com/tieback/tieback/services/tieback/internal/terminal"
 	"github.com/tieback/tieback/services/tieback/run"
@@ -36,10 +37,35 @@ func name(cmd *cobra.Command) string {
 	return cmd.Name()
 }
 
-// Waiting returns a function that prints each wait for Procore.
-func Waiting(cmd *cobra.Command) func(d time.Duration, why string) {
-	return func(d time.Duration, why string) {
-		fmt.Fprintf(cmd.ErrOrStderr(), "tieback %s: waiting %v: %s\n", name(cmd), d.Round(time.Second), terminal.Line(why))
+// Client returns a client of the operator API; see connect.Dial. An error is a mistake in usage or settings, or ErrFailed.
+func Client(cmd *cobra.Command, o connect.Options) (*connect.Client, error) {
+	o.Name = name(cmd)
+	c, err := connect.Dial(cmd.Context(), o)
+	var failed connect.FailedError
+	if errors.As(err, &failed) {
+		return nil, Failed(cmd, err)
+	}
+	return c, err
+}
+
+// Where is the part of a command's help that says which server answers it.
+const Where = `The command asks the console at TIEBACK_URL, with the token in TIEBACK_TOKEN or in the file TIEBACK_TOKEN_FILE.
+Without TIEBACK_URL it asks the tieback run of the same TIEBACK_DATA; if none runs, it uses the broker itself, with
+the settings of tieback run. Times are in UTC. With -o json it prints the answer of the operator API.`
+
+// APIError returns the command's error for an error of the operator API: a mistake in usage, or ErrFailed.
+func APIError(cmd *cobra.Command, err error) error {
+	var refused *connectrpc.Error
+	if !errors.As(err, &refused) {
+		return Failed(cmd, err)
+	}
+	switch text := errors.New(refused.Message()); refused.Code() {
+	case connectrpc.CodeInvalidArgument:
+		return text
+	case connectrpc.CodeUnauthenticated:
+		return fmt.Errorf("TIEBACK_TOKEN, or the file TIEBACK_TOKEN_FILE: the console at TIEBACK_URL refuses the token: %w", text)
+	default:
+		return Failed(cmd, text)
 	}
 }
 
@@ -71,7 +97,7 @@ func (o Output) Check() error {
 	return nil
 }
 
-// Print writes v as JSON, or calls text.
+// Print writes v as JSON, which for a message of the operator API is its JSON there, or calls text.
 func (o Output) Print(w io.Writer, v any, text func(io.Writer) error) error {
 	if o.JSON() {
 		return terminal.JSON(w, v)
@@ -100,33 +126,40 @@ func Time(flag, value string, now time.Time) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("--%s %q: must be a time such as 2026-11-25T10:00:00Z, a day such as 2026-11-25, or a duration before now such as 36h", flag, value)
 }
 
-// Each calls do for each of the companies and prints errors. After an error of one company it continues with the next and
-// returns ErrFailed at the end.
+// Each calls do for each company and prints errors. After an error of one company it continues with the next and returns
+// ErrFailed at the end. A mistake in usage is returned at once.
 func Each(cmd *cobra.Command, companies []int64, do func(ctx context.Context, company int64) error) error {
 	var failed error
 	for _, id := range companies {
 		err := do(cmd.Context(), id)
-		if err != nil && !errors.Is(err, ErrFailed) {
-			err = Failed(cmd, fmt.Errorf("company %d: %w", id, err))
-		}
-		if err != nil {
+		switch {
+		case err == nil:
+		case errors.Is(err, ErrFailed):
 			failed = err
+		case connectrpc.CodeOf(err) == connectrpc.CodeInvalidArgument:
+			return APIError(cmd, err)
+		default:
+			failed = APIError(cmd, fmt.Errorf("company %d: %w", id, err))
 		}
 	}
 	return failed
 }
 
-// Companies returns the companies of p that --company selects, by id. An error is a mistake in usage.
-func Companies(p *tenant.App, company int64) ([]int64, error) {
+// Companies returns the companies that --company selects: that one, or all that the server serves, by id. An error is one of
+// APIError.
+func Companies(cmd *cobra.Command, c *connect.Client, company int64) ([]int64, error) {
+	if company != 0 {
+		return []int64{company}, nil
+	}
+	all, err := c.ListCompanies(cmd.Context(), &operatorv1.ListCompaniesRequest{})
+	if err != nil {
+		return nil, APIError(cmd, err)
+	}
 	var ids []int64
-	for id := range p.Companies {
-		if company == 0 || company == id {
-			ids = append(ids, id)
+	for _, c := range all.Companies {
+		if c.Served {
+			ids = append(ids, c.Id)
 		}
 	}
-	if ids == nil {
-		return nil, p.NotServed(company)
-	}
-	slices.Sort(ids)
 	return ids, nil
 }

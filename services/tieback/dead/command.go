@@ -1,28 +1,23 @@
-// Package dead implements `tieback dead`: it lists, shows, replays, edits and discards the dead letters of package operator/dead.
+// Package dead implements `tieback dead`: it lists, shows, replays, edits and discards dead letters.
 package dead
 
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 
 	"github.com/spf13/cobra"
 
-	"github.com/tieback/tieback/pkg/app/tenant"
-	"github.com/tieback/tieback/services/console/operator/dead"
 	"github.com/tieback/tieback/services/tieback/command"
-	"github.com/tieback/tieback/services/tieback/run"
 )
 
 // codes ends the help of each command.
-const codes = `
-It needs the settings of tieback run. With the embedded broker (no TIEBACK_NATS_URL) stop tieback run
-first; it processes replays when it starts again.
+const codes = "\n" + command.Where + `
+If no tieback run runs, the next one processes the replays.
 
 Exit code 0: done. 1: it failed, or not all was done. 2: wrong usage or settings.`
 
-// Command is `tieback dead`. It needs the same settings as `tieback run`.
+// Command is `tieback dead`.
 func Command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "dead", Short: "List, show, replay, edit and discard dead letters",
@@ -34,8 +29,8 @@ passes the same stages and idempotency guards as any message: a booking is not m
 booking that a newer request has superseded is refused, and a request detail that has ended in
 Procore keeps its status.
 
-The name of the resolver is the value of --as; the default is the current user of this machine. It is
-not verified, because the services have no users. Restrict who can reach the broker instead.
+The console at TIEBACK_URL records the name of its caller as the resolver. Otherwise the name is the value of --as, by
+default the current user of this machine, and is not verified.
 ` + codes,
 		Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
 			return errors.New("dead: name a command: list, show, replay, discard or edit")
@@ -43,25 +38,6 @@ not verified, because the services have no users. Restrict who can reach the bro
 	}
 	cmd.AddCommand(listCommand(), showCommand(), replayCommand(), discardCommand(), editCommand())
 	return cmd
-}
-
-// session is a connected command.
-type session struct {
-	*run.Pipeline
-	dead.Resolver
-}
-
-// open reads the settings, then connects to the broker. Only a failure to connect is ErrFailed.
-func open(cmd *cobra.Command, who string) (*session, error) {
-	p, err := tenant.Load("dead", os.Getenv, tenant.ValidCompanies)
-	if err != nil {
-		return nil, err
-	}
-	b, err := command.Open(cmd, p)
-	if err != nil {
-		return nil, err
-	}
-	return &session{Pipeline: b, Resolver: dead.Resolver{Bus: b.Bus, Who: who}}, nil
 }
 
 // oneID accepts one argument, the id of a dead letter.

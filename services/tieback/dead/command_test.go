@@ -12,8 +12,8 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/fault"
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/console/operator/dead"
 	"github.com/tieback/tieback/services/tieback/internal/commandtest"
 )
 
@@ -69,12 +69,12 @@ func TestExitCodes(t *testing.T) {
 		{"show 1 2", 2, "one dead letter at a time"},
 		{"edit", 2, "tieback dead edit 12"},
 		{"show one", 2, "not the id of a dead letter"},
-		{"show 99", 1, "there is no dead letter 99: tieback dead list shows the ids"},
+		{"show 99", 1, "there is no dead letter 99: the list of dead letters has the ids"},
 		{"replay", 2, "by their ids or by filters"},
 		{"replay 1 --cause ours", 2, "by their ids or by filters"},
 		{"replay --cause ours", 2, "--yes"},
 		{"replay 1 --wait", 2, "--wait"},
-		{"replay 99", 1, "no dead letter 99: tieback dead list"},
+		{"replay 99", 1, "no dead letter 99"},
 		{"replay 1 --as", 2, "as"},
 		{"discard 1", 2, "--reason is missing"},
 		{"edit 1", 2, "neither $VISUAL nor $EDITOR"},
@@ -144,7 +144,7 @@ func TestEmbeddedBrokerInUse(t *testing.T) {
 
 // The run, the last token of a subject, is not validated by the broker.
 func TestRunHasNoTerminalControlCharacters(t *testing.T) {
-	d := dead.Detail{History: []dead.HistoryStep{{Run: "\x1b[2J", Kind: bus.Event}}, Runs: []dead.Run{{Run: "\x1b[2J", Text: "\x1b[2J"}}}
+	d := &operatorv1.GetDeadLetterResponse{DeadLetter: &operatorv1.DeadLetter{}, History: []*operatorv1.Step{{Run: "\x1b[2J", Kind: "event"}}, Runs: []*operatorv1.RunState{{Run: "\x1b[2J", Text: "\x1b[2J"}}}
 	var out strings.Builder
 	if err := printDetail(&out, d); err != nil {
 		t.Fatal(err)

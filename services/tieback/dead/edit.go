@@ -1,7 +1,6 @@
 package dead
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tieback/tieback/services/console/operator/dead"
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 	"github.com/tieback/tieback/services/tieback/command"
 	"github.com/tieback/tieback/services/tieback/internal/terminal"
 )
@@ -30,13 +29,11 @@ with the name of the resolver. Without a difference, nothing is sent. For the re
 		RunE: func(cmd *cobra.Command, args []string) error {
 			id, err := ids(args)
 			if err == nil {
-				err = f.output.Check()
+				err = f.checkOutput(cmd)
 			}
 			switch {
 			case err != nil:
 				return err
-			case f.who == "":
-				return errors.New("--as: must not be empty: the name of the resolver is stored")
 			case file == "" && editor() == "":
 				return errors.New("neither $VISUAL nor $EDITOR is set: set one, or give the edited text with --file")
 			case !f.yes && (file == "-" || !interactive(cmd)):
@@ -55,62 +52,75 @@ with the name of the resolver. Without a difference, nothing is sent. For the re
 func editor() string { return terminal.Or(os.Getenv("VISUAL"), os.Getenv("EDITOR")) }
 
 func (f *resolveFlags) edit(cmd *cobra.Command, id uint64, file string) error {
-	p, err := open(cmd, f.who)
+	c, err := f.client(cmd)
 	if err != nil {
 		return err
 	}
-	defer p.Close()
-	if err := f.canWait(p); err != nil {
-		return err
+	defer c.Close()
+	d, err := c.GetDeadLetter(cmd.Context(), &operatorv1.GetDeadLetterRequest{Id: id, IncludePayload: true})
+	if err != nil {
+		return command.APIError(cmd, err)
 	}
-	draft, err := p.Edit(cmd.Context(), id)
+	text, kept, err := edited(cmd, d, file)
 	if err != nil {
 		return command.Failed(cmd, err)
 	}
-	text, kept, err := edited(cmd, draft, file)
+	previews, err := c.PreviewReplay(cmd.Context(), &operatorv1.PreviewReplayRequest{Ids: []uint64{id}, EditedMessage: text})
 	if err != nil {
-		return command.Failed(cmd, err)
+		return command.APIError(cmd, err)
 	}
-	e, err := draft.Take(text)
-	if err != nil && kept != "" {
-		err = fmt.Errorf("%w (the text is in %s: correct it and give it with --file)", err, kept)
-	}
-	if err != nil {
+	p := previews.Previews[0]
+	if err := refused(p, kept); err != nil {
 		return command.Failed(cmd, err)
 	}
 	if kept != "" {
 		defer os.Remove(kept) //nolint:errcheck // a file in the temporary folder
 	}
-	confirmed, err := f.confirmed(cmd, e)
+	confirmed, err := f.confirmed(cmd, p)
 	if err != nil {
 		return command.Failed(cmd, err)
 	}
 	if !confirmed {
 		return nil
 	}
-	return f.resolve(cmd, p, []uint64{id}, func(ctx context.Context, _ uint64) (dead.Resolution, error) { return e.Replay(ctx, f.again) })
+	r, err := c.EditAndReplay(cmd.Context(), &operatorv1.EditAndReplayRequest{Id: id, Message: text, Wait: f.wait, Again: f.again})
+	if err != nil {
+		return command.APIError(cmd, err)
+	}
+	return f.printResults(cmd, &operatorv1.ReplayResponse{Results: []*operatorv1.ReplayResult{r.Result}})
+}
+
+// refused returns an error if an edit is not accepted. kept is the file with its text; "": the caller has it.
+func refused(p *operatorv1.ReplayPreview, kept string) error {
+	switch {
+	case p.Replayable || p.Unchanged:
+		return nil
+	case kept != "":
+		return fmt.Errorf("%s (the text is in %s: correct it and give it with --file)", p.Text, kept)
+	}
+	return errors.New(p.Text)
 }
 
 // confirmed prints the difference and asks for confirmation.
-func (f *resolveFlags) confirmed(cmd *cobra.Command, e *dead.Edited) (bool, error) {
+func (f *resolveFlags) confirmed(cmd *cobra.Command, p *operatorv1.ReplayPreview) (bool, error) {
 	w := f.messages(cmd)
-	if e.Difference == "" {
+	if p.Unchanged {
 		fmt.Fprintln(w, "The message was not changed; nothing is sent.")
 		return false, nil
 	}
-	printDifference(w, e.Difference)
+	printDifference(w, p.Difference)
 	if f.yes {
 		return true, nil
 	}
-	return confirm(cmd, fmt.Sprintf("Store this difference and replay dead letter %d as %s?", e.DeadLetter.ID, f.who))
+	return confirm(cmd, fmt.Sprintf("Store this difference and replay dead letter %d?", p.Id))
 }
 
 // edited returns the edited text. kept is the temporary file that holds it if the user typed it in an editor.
-func edited(cmd *cobra.Command, draft *dead.Draft, file string) (text, kept string, err error) {
+func edited(cmd *cobra.Command, d *operatorv1.GetDeadLetterResponse, file string) (text, kept string, err error) {
 	var raw []byte
 	switch file {
 	case "":
-		return inEditor(cmd, draft)
+		return inEditor(cmd, d)
 	case "-":
 		raw, err = io.ReadAll(cmd.InOrStdin())
 	default:
@@ -120,12 +130,12 @@ func edited(cmd *cobra.Command, draft *dead.Draft, file string) (text, kept stri
 }
 
 // inEditor opens the text in the user's editor, in a file that only the user can read.
-func inEditor(cmd *cobra.Command, draft *dead.Draft) (text, kept string, err error) {
-	f, err := os.CreateTemp("", fmt.Sprintf("tieback-dead-letter-%d-*.json", draft.DeadLetter.ID))
+func inEditor(cmd *cobra.Command, d *operatorv1.GetDeadLetterResponse) (text, kept string, err error) {
+	f, err := os.CreateTemp("", fmt.Sprintf("tieback-dead-letter-%d-*.json", d.DeadLetter.Id))
 	if err != nil {
 		return "", "", err
 	}
-	_, err = f.WriteString(draft.Text)
+	_, err = f.WriteString(d.Message)
 	if err = errors.Join(err, f.Close()); err != nil {
 		return "", "", errors.Join(err, os.Remove(f.Name()))
 	}

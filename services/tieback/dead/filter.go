@@ -7,9 +7,11 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tieback/tieback/pkg/catalogue"
 	"github.com/tieback/tieback/pkg/request"
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 	"github.com/tieback/tieback/services/tieback/command"
 )
 
@@ -57,35 +59,47 @@ func (f *filter) given() bool {
 }
 
 // read checks the flags. Durations are relative to now.
-func (f *filter) read(now time.Time) (request.Filter, error) {
-	out := request.Filter{Company: f.company, Category: catalogue.Category(f.category), Type: f.eventType, Stage: f.stage, Cause: f.cause, Contains: f.text}
+func (f *filter) read(now time.Time) (*operatorv1.DeadLetterFilter, error) {
+	out := &operatorv1.DeadLetterFilter{Contains: f.text}
 	if f.company < 0 || f.company == 0 && f.cmd.Flags().Changed("company") {
-		return out, fmt.Errorf("--company %d: must be the company's id in Procore, a positive number", f.company)
+		return nil, fmt.Errorf("--company %d: must be the company's id in Procore, a positive number", f.company)
+	}
+	if f.company != 0 {
+		out.CompanyIds = []int64{f.company}
 	}
 	for _, c := range []struct {
 		flag, value string
 		words       []string
-	}{{"category", f.category, categories()}, {"stage", f.stage, stages()}, {"cause", f.cause, request.Causes}} {
-		if c.value != "" && !slices.Contains(c.words, c.value) {
-			return out, fmt.Errorf("--%s %s: must be one of %s", c.flag, c.value, strings.Join(c.words, ", "))
+		to          *[]string
+	}{{"category", f.category, categories(), &out.Categories}, {"stage", f.stage, stages(), &out.Stages}, {"cause", f.cause, request.Causes, &out.Causes}} {
+		if c.value == "" {
+			continue
 		}
+		if !slices.Contains(c.words, c.value) {
+			return nil, fmt.Errorf("--%s %s: must be one of %s", c.flag, c.value, strings.Join(c.words, ", "))
+		}
+		*c.to = []string{c.value}
 	}
-	if row, known := catalogue.Lookup(f.eventType); known {
-		out.Type = row.Name
-	} else if f.eventType != "" && f.eventType != catalogue.Unknown {
-		return out, fmt.Errorf("--type %s: is not an event type of the catalogue (tieback catalogue prints them)", f.eventType)
+	switch row, known := catalogue.Lookup(f.eventType); {
+	case known:
+		out.Types = []string{row.Name}
+	case f.eventType == catalogue.Unknown:
+		out.Types = []string{f.eventType}
+	case f.eventType != "":
+		return nil, fmt.Errorf("--type %s: is not an event type of the catalogue (tieback catalogue prints them)", f.eventType)
 	}
-	var err error
 	for _, t := range []struct {
 		flag, value string
-		to          *time.Time
+		to          **timestamppb.Timestamp
 	}{{"since", f.since, &out.Since}, {"until", f.until, &out.Until}} {
 		if t.value == "" {
 			continue
 		}
-		if *t.to, err = command.Time(t.flag, t.value, now); err != nil {
-			return out, err
+		at, err := command.Time(t.flag, t.value, now)
+		if err != nil {
+			return nil, err
 		}
+		*t.to = timestamppb.New(at)
 	}
 	return out, nil
 }

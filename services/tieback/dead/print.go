@@ -3,33 +3,34 @@ package dead
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/tieback/tieback/pkg/request"
-	"github.com/tieback/tieback/services/console/operator/dead"
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 	"github.com/tieback/tieback/services/tieback/internal/terminal"
 )
 
-// printLetters prints a table of dead letters and their number by cause.
-func printLetters(w io.Writer, letters dead.Letters) error {
+// printLetters prints a table of dead letters, the newest last, and their number by cause.
+func printLetters(w io.Writer, letters *operatorv1.ListDeadLettersResponse) error {
 	if letters.Total == 0 {
 		_, err := fmt.Fprintln(w, "No dead letters.")
 		return err
 	}
 	var rows []terminal.Row
-	for _, l := range letters.DeadLetters {
+	for _, l := range slices.Backward(letters.DeadLetters) {
 		rows = append(rows, letterRow(l))
 	}
-	if err := terminal.Table(w, true, []string{"ID", "WHEN", "COMPANY", "REQUEST", "TYPE", "STAGE", "CAUSE", "ATTEMPTS", "ERROR"}, rows); err != nil {
+	if err := terminal.Table(w, []string{"ID", "WHEN (UTC)", "COMPANY", "REQUEST", "TYPE", "STAGE", "CAUSE", "ATTEMPTS", "ERROR"}, rows); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(w, "\n%s\n", terminal.Paint(w, terminal.Bold, summary(letters)))
 	return err
 }
 
-func letterRow(l dead.Letter) terminal.Row {
+func letterRow(l *operatorv1.DeadLetter) terminal.Row {
 	text, colour := terminal.Line(l.Error), ""
-	switch l.State {
+	switch request.State(l.State) {
 	case request.StateReplayed, request.StateDiscarded:
 		colour = terminal.Dim
 	case request.StateInterrupted:
@@ -38,19 +39,18 @@ func letterRow(l dead.Letter) terminal.Row {
 	if n := len(l.Resolutions); n > 0 {
 		text = terminal.Line(l.Resolutions[n-1].Text) + ": " + text
 	}
+	of := l.Request
 	return terminal.Row{Colour: colour, Cells: []string{
-		fmt.Sprint(l.ID), terminal.Stamp(l.At), fmt.Sprint(l.Company), fmt.Sprint(l.Request), terminal.Line(l.Type), terminal.Line(l.Stage), l.Cause, fmt.Sprint(l.Attempts), text,
+		fmt.Sprint(l.Id), terminal.Stamp(l.At.AsTime()), fmt.Sprint(of.CompanyId), fmt.Sprint(of.RequestId), terminal.Line(of.Type), terminal.Line(l.Stage), l.Cause, fmt.Sprint(l.Attempts), text,
 	}}
 }
 
-func summary(letters dead.Letters) string {
+func summary(letters *operatorv1.ListDeadLettersResponse) string {
 	var parts []string
-	for _, c := range request.Causes {
-		if n := letters.Causes[c]; n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", n, c))
-		}
+	for _, c := range letters.Causes {
+		parts = append(parts, fmt.Sprintf("%d %s", c.Count, c.Cause))
 	}
-	return fmt.Sprintf("%s: %s.", countLetters(letters.Total), strings.Join(parts, ", "))
+	return fmt.Sprintf("%s: %s.", countLetters(int(letters.Total)), strings.Join(parts, ", ")) //nolint:gosec // a count
 }
 
 func countLetters(n int) string { return terminal.Count(n, "dead letter", "dead letters") }

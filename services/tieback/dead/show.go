@@ -6,11 +6,14 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	connectrpc "connectrpc.com/connect"
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tieback/tieback/pkg/request"
-	"github.com/tieback/tieback/services/console/operator/dead"
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 	"github.com/tieback/tieback/services/tieback/command"
+	"github.com/tieback/tieback/services/tieback/internal/connect"
 	"github.com/tieback/tieback/services/tieback/internal/terminal"
 )
 
@@ -38,27 +41,30 @@ malformed message is shown as a quoted string.
 }
 
 func show(cmd *cobra.Command, id uint64, o command.Output) error {
-	p, err := open(cmd, "")
+	c, err := command.Client(cmd, connect.Options{})
 	if err != nil {
 		return err
 	}
-	defer p.Close()
-	d, err := dead.Show(cmd.Context(), p.Bus, id)
-	if err == nil {
-		err = o.Print(cmd.OutOrStdout(), d, func(w io.Writer) error { return printDetail(w, d) })
+	defer c.Close()
+	d, err := c.GetDeadLetter(cmd.Context(), &operatorv1.GetDeadLetterRequest{Id: id, IncludePayload: true})
+	if connectrpc.CodeOf(err) == connectrpc.CodePermissionDenied { // all but what Procore sent
+		d, err = c.GetDeadLetter(cmd.Context(), &operatorv1.GetDeadLetterRequest{Id: id})
 	}
 	if err != nil {
+		return command.APIError(cmd, err)
+	}
+	if err := o.Print(cmd.OutOrStdout(), d, func(w io.Writer) error { return printDetail(w, d) }); err != nil {
 		return command.Failed(cmd, err)
 	}
 	return nil
 }
 
-func printDetail(w io.Writer, d dead.Detail) error {
-	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+func printDetail(w io.Writer, d *operatorv1.GetDeadLetterResponse) error {
+	t, l := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0), d.DeadLetter
 	for _, row := range [][2]string{
-		{"dead letter", fmt.Sprintf("%d, %s", d.ID, d.State)}, {"when", terminal.StampMillis(d.At)}, {"company", fmt.Sprint(d.Company)}, {"request", fmt.Sprint(d.Request)},
-		{"type", terminal.Line(d.Type)}, {"stage", terminal.Line(d.Stage)}, {"cause", d.Cause}, {"class", d.Class},
-		{"attempts", fmt.Sprint(d.Attempts)}, {"subject", terminal.Line(d.Subject)}, {"stored", fmt.Sprintf("%s, %d", terminal.Line(d.Stream), d.StreamSequence)},
+		{"dead letter", fmt.Sprintf("%d, %s", l.Id, l.State)}, {"when", moment(l.At)}, {"company", fmt.Sprint(l.Request.GetCompanyId())}, {"request", fmt.Sprint(l.Request.GetRequestId())},
+		{"type", terminal.Line(l.Request.GetType())}, {"stage", terminal.Line(l.Stage)}, {"cause", l.Cause}, {"class", l.Class},
+		{"attempts", fmt.Sprint(l.Attempts)}, {"subject", terminal.Line(l.Subject)}, {"stored", fmt.Sprintf("%s, %d", terminal.Line(d.Stream), d.StreamSequence)},
 	} {
 		fmt.Fprintf(t, "%s\t%s\n", row[0], row[1])
 	}
@@ -66,23 +72,23 @@ func printDetail(w io.Writer, d dead.Detail) error {
 		return err
 	}
 	heading(w, "ERROR")
-	fmt.Fprintln(w, terminal.Plain(d.Error))
+	fmt.Fprintln(w, terminal.Plain(l.Error))
 	printReported(w, d)
 	heading(w, "MESSAGE")
-	fmt.Fprint(w, terminal.Plain(d.Text))
+	fmt.Fprint(w, terminal.Plain(terminal.Or(d.Message, "You may not see it.\n")))
 	if !d.Replayable {
-		fmt.Fprintf(w, "It can't be replayed unchanged: %s\n", terminal.Plain(d.Why))
+		fmt.Fprintf(w, "It can't be replayed unchanged: %s\n", terminal.Plain(d.WhyNot))
 	}
-	if len(d.Resolutions) > 0 {
+	if len(l.Resolutions) > 0 {
 		heading(w, "RESOLUTIONS")
 	}
-	for _, r := range d.Resolutions {
+	for _, r := range l.Resolutions {
 		fmt.Fprintf(w, "  %s\n", terminal.Plain(r.Text))
 		printDifference(w, r.Difference)
 	}
-	heading(w, "HISTORY OF THE REQUEST")
+	heading(w, "HISTORY OF THE REQUEST (UTC)")
 	for _, s := range d.History {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", terminal.StampMillis(s.At), terminal.Dash(terminal.Line(s.Run)), s.Kind, terminal.Line(s.Text))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", terminal.StampMillis(s.At.AsTime()), terminal.Dash(terminal.Line(s.Run)), s.Kind, terminal.Line(s.Text))
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -99,9 +105,9 @@ func printDetail(w io.Writer, d dead.Detail) error {
 }
 
 // printReported prints the message for the accountant, and whether Procore shows it.
-func printReported(w io.Writer, d dead.Detail) {
-	text := strings.Join(d.Messages, "\n")
-	switch d.Reported {
+func printReported(w io.Writer, d *operatorv1.GetDeadLetterResponse) {
+	text := strings.Join(d.ReportedMessages, "\n")
+	switch request.FailureReport(d.Reported) {
 	case request.FailureReported:
 		heading(w, "SHOWN TO THE ACCOUNTANT")
 	case request.FailureReportPending:
@@ -109,12 +115,14 @@ func printReported(w io.Writer, d dead.Detail) {
 	default:
 		heading(w, "NOT SHOWN TO THE ACCOUNTANT")
 		text = "No request detail was closed as failed for this dead letter."
-		if d.UserMessage != "" {
-			text += " The message would be: " + d.UserMessage
+		if d.DeadLetter.UserMessage != "" {
+			text += " The message would be: " + d.DeadLetter.UserMessage
 		}
 	}
 	fmt.Fprintln(w, terminal.Plain(terminal.Or(text, "The request detail was closed without a message.")))
 }
+
+func moment(t *timestamppb.Timestamp) string { return terminal.StampMillis(t.AsTime()) + " UTC" }
 
 func heading(w io.Writer, text string) {
 	fmt.Fprintf(w, "\n%s\n", terminal.Paint(w, terminal.Bold, text))

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 	"github.com/tieback/tieback/services/console/operator/links"
 	"github.com/tieback/tieback/services/tieback/internal/commandtest"
 )
@@ -45,15 +46,15 @@ func TestEmbeddedBrokerInUse(t *testing.T) {
 }
 
 func TestPrintReport(t *testing.T) {
-	r := links.Report{
-		Company: 7, Lists: 3, Types: []links.Type{{ItemType: "vendor", Procore: 3, Same: 1, New: 1, Different: 1, Gone: 1, Unchecked: 2}},
-		Changes: []links.Change{
-			{Kind: links.New, ItemType: "vendor", ItemID: 1, Procore: "V-1", Saved: true},
-			{Kind: links.Different, ItemType: "vendor", ItemID: 2, Stored: "V-2", Procore: "V-3"},
-			{Kind: links.Gone, ItemType: "vendor", ItemID: 4, Stored: "V-4"},
+	r := &operatorv1.LinkReport{
+		CompanyId: 7, Saved: true, Lists: 3, Types: []*operatorv1.LinkCount{{ItemType: "vendor", InProcore: 3, Same: 1, New: 1, Different: 1, Gone: 1, Unchecked: 2}},
+		Changes: []*operatorv1.LinkChange{
+			{Kind: links.New, ItemType: "vendor", ItemId: 1, ProcoreOriginId: "V-1", Saved: true},
+			{Kind: links.Different, ItemType: "vendor", ItemId: 2, StoredOriginId: "V-2", ProcoreOriginId: "V-3"},
+			{Kind: links.Gone, ItemType: "vendor", ItemId: 4, StoredOriginId: "V-4"},
 		},
-		Unread: []links.Unread{{List: "sub_jobs_list", Of: "project 10", Why: "Procore answered 403"}},
-		Hidden: []int64{11},
+		Unread:         []*operatorv1.UnreadList{{List: "sub_jobs_list", Of: "project 10", Why: "Procore answered 403"}},
+		HiddenProjects: []int64{11},
 	}
 	show := func() string {
 		var b strings.Builder
@@ -71,7 +72,7 @@ func TestPrintReport(t *testing.T) {
 	if strings.Contains(text, "new vendor 1") {
 		t.Error("saved changes are listed")
 	}
-	r.DryRun = true
+	r.Saved = false
 	if text = show(); !strings.Contains(text, "new vendor 1 - V-1") || !strings.Contains(text, "Dry run: 1 link would be saved") {
 		t.Errorf("a dry run shows %s", text)
 	}

@@ -5,37 +5,38 @@ import (
 	"io"
 	"text/tabwriter"
 
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 	"github.com/tieback/tieback/services/console/operator/links"
 	"github.com/tieback/tieback/services/tieback/internal/terminal"
 )
 
-func printLinks(w io.Writer, all links.Links) error {
+func printLinks(w io.Writer, all []*operatorv1.Link) error {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(t, "ITEM TYPE\tPROCORE ID\tORIGIN ID\tERP REQUEST")
-	for _, l := range all.Links {
+	for _, l := range all {
 		request := "rebuilt"
-		if l.Request != 0 {
-			request = fmt.Sprint(l.Request)
+		if l.RequestId != 0 {
+			request = fmt.Sprint(l.RequestId)
 		}
-		fmt.Fprintf(t, "%s\t%d\t%s\t%s\n", terminal.Line(l.ItemType), l.ItemID, terminal.Line(l.OriginID), request)
+		fmt.Fprintf(t, "%s\t%d\t%s\t%s\n", terminal.Line(l.ItemType), l.ItemId, terminal.Line(l.OriginId), request)
 	}
 	return t.Flush()
 }
 
 // printReport prints the counts by item type, and what an operator should check.
-func printReport(w io.Writer, r links.Report) error {
+func printReport(w io.Writer, r *operatorv1.LinkReport) error {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(t, "ITEM TYPE\tIN PROCORE\tSAME\tNEW\tDIFFERENT\tGONE\tUNCHECKED")
 	for _, s := range r.Types {
-		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%d\n", s.ItemType, s.Procore, s.Same, s.New, s.Different, s.Gone, s.Unchecked)
+		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%d\n", s.ItemType, s.InProcore, s.Same, s.New, s.Different, s.Gone, s.Unchecked)
 	}
 	printChanges(t, r)
 	printUnread(t, "\nLIST NOT READ\tOF\tWHY", r.Unread)
-	printUnread(t, "\nLIST WITHOUT LINES\tOF\tWHY", r.NoLines)
-	if len(r.Hidden) > 0 {
+	printUnread(t, "\nLIST WITHOUT LINES\tOF\tWHY", r.WithoutLines)
+	if len(r.HiddenProjects) > 0 {
 		fmt.Fprintln(t, "\nPROJECT NOT LISTED\tWHY")
 	}
-	for _, id := range r.Hidden {
+	for _, id := range r.HiddenProjects {
 		fmt.Fprintf(t, "%d\tnot permitted to the app in Procore, or deleted; its links are unchanged\n", id)
 	}
 	if err := t.Flush(); err != nil {
@@ -46,17 +47,17 @@ func printReport(w io.Writer, r links.Report) error {
 }
 
 // printChanges prints the changes that need --force; of a dry run, all.
-func printChanges(w io.Writer, r links.Report) {
+func printChanges(w io.Writer, r *operatorv1.LinkReport) {
 	head := "\nCHANGE\tITEM TYPE\tPROCORE ID\tSTORED\tIN PROCORE\n"
 	for _, c := range r.Changes {
-		if c.Kind != links.New || r.DryRun {
-			fmt.Fprintf(w, "%s%s\t%s\t%d\t%s\t%s\n", head, c.Kind, c.ItemType, c.ItemID, terminal.Dash(terminal.Line(c.Stored)), terminal.Dash(terminal.Line(c.Procore)))
+		if c.Kind != links.New || !r.Saved {
+			fmt.Fprintf(w, "%s%s\t%s\t%d\t%s\t%s\n", head, c.Kind, c.ItemType, c.ItemId, terminal.Dash(terminal.Line(c.StoredOriginId)), terminal.Dash(terminal.Line(c.ProcoreOriginId)))
 			head = ""
 		}
 	}
 }
 
-func printUnread(w io.Writer, head string, all []links.Unread) {
+func printUnread(w io.Writer, head string, all []*operatorv1.UnreadList) {
 	if len(all) > 0 {
 		fmt.Fprintln(w, head)
 	}
@@ -65,14 +66,14 @@ func printUnread(w io.Writer, head string, all []links.Unread) {
 	}
 }
 
-func verdict(r links.Report) string {
-	saved := terminal.Count(len(r.Changes)-r.Unchanged(), "link", "links")
-	lists := terminal.Count(r.Lists, "list", "lists")
+func verdict(r *operatorv1.LinkReport) string {
+	saved := terminal.Count(len(r.Changes)-links.Unchanged(r), "link", "links")
+	lists := terminal.Count(int(r.Lists), "list", "lists")
 	text := fmt.Sprintf("%s saved, from %s.", saved, lists)
-	if r.DryRun {
+	if !r.Saved {
 		text = fmt.Sprintf("Dry run: %s would be saved, from %s.", saved, lists)
 	}
-	if n := r.Unchanged(); n > 0 {
+	if n := links.Unchanged(r); n > 0 {
 		text += fmt.Sprintf(" %s from Procore and are unchanged; --force changes them to Procore's.", terminal.Count(n, "link differs", "links differ"))
 	}
 	return text

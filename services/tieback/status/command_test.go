@@ -3,7 +3,6 @@ package status
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"os"
 	"strings"
@@ -12,17 +11,19 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tieback/tieback/pkg/bus"
-	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/golden"
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/console/operator/status"
 	"github.com/tieback/tieback/services/tieback/internal/commandtest"
 )
 
 func TestMain(m *testing.M) {
-	time.Local = time.UTC // what the golden files show
 	goleak.VerifyTestMain(m)
 }
 
@@ -42,10 +43,11 @@ func TestExitCodes(t *testing.T) {
 		{"-o xml", 2, "table or json"},
 		{"--company=-7", 2, "positive number"},
 		{"--interval 1s", 2, "give -w too"},
-		{"-w --interval 1ms", 2, "at least 200ms"},
+		{"-w --interval 200ms", 2, "at least 1s"},
+		{"--window 25h", 2, "from 1s to 24h"},
 		{"", 0, "Nothing needs attention."},
 		{"--company 7", 0, "Acme"},
-		{"--company 9", 2, "--company 9: is not in the companies file, which has 7"},
+		{"--company 9", 2, "company 9 is not in the companies file, which has 7"},
 	} {
 		if code, out, errs := run(t.Context(), c.line); code != c.code || !strings.Contains(out+errs, c.says) {
 			t.Errorf("%q: exit %d, want %d and %q\n%s%s", c.line, code, c.code, c.says, out, errs)
@@ -129,7 +131,7 @@ func TestWatch(t *testing.T) {
 	looks := &counter{enough: 3, stop: cancel}
 	cmd := Command()
 	cmd.SetOut(looks)
-	cmd.SetArgs([]string{"-w", "--interval", "200ms", "-o", "json"})
+	cmd.SetArgs([]string{"-w", "--interval", "1s", "-o", "json"})
 	if err := cmd.ExecuteContext(ctx); err != nil {
 		t.Errorf("it ended with %v", err)
 	}
@@ -138,8 +140,8 @@ func TestWatch(t *testing.T) {
 		t.Errorf("it looked %d times", len(lines))
 	}
 	for _, text := range lines {
-		var r status.Report
-		if err := json.Unmarshal([]byte(text), &r); err != nil || len(r.Queues) != 7 || len(r.Companies) != 1 {
+		var r operatorv1.Overview
+		if err := protojson.Unmarshal([]byte(text), &r); err != nil || len(r.Queues) != 7 || len(r.Companies) != 1 {
 			t.Errorf("%v: %s", err, text)
 		}
 	}
@@ -176,32 +178,32 @@ func TestGolden(t *testing.T) {
 }
 
 // example is a report with all parts.
-func example() status.Report {
+func example() *operatorv1.Overview {
 	at := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
-	f := func(v float64) *float64 { return &v }
-	reset, blocked := at.Add(12*time.Minute), at.Add(8*time.Second)
-	return status.Report{
-		At: at, Window: 60, Losses: []bus.Loss{{Stream: "TIEBACK_DEAD", Missing: 64, Why: "its last sequence was 106, and went back to 42"}},
-		Queues: []status.Queue{
-			{Stage: "fetcher", Known: true, Created: true, Consumed: true, Arrived: f(61), Finished: f(61)},
-			{Stage: "export", Known: true, Created: true, Consumed: true, Waiting: 812, InFlight: 40, Redelivered: 3, OldestAge: f(724), Oldest: &status.RequestRef{Company: 598134325841112, Request: 1001, Type: "create_vendor"}, Arrived: f(61), Finished: f(0)},
-			{Stage: "sync", Known: true, Created: true, Waiting: 2, OldestAge: f(30), Oldest: &status.RequestRef{Company: 7, Request: 12, Type: "sync_vendors"}, Arrived: f(2)},
+	then := func(after time.Duration) *timestamppb.Timestamp { return timestamppb.New(at.Add(after)) }
+	const acme = 598134325841112
+	return &operatorv1.Overview{
+		At: then(0), Window: durationpb.New(time.Minute), Version: "v1.2.3",
+		Queues: []*operatorv1.Queue{
+			{Stage: "fetcher", Known: true, Created: true, Consumed: true, ArrivedPerMinute: proto.Float64(61), FinishedPerMinute: proto.Float64(61)},
+			{Stage: "export", Known: true, Created: true, Consumed: true, Waiting: 812, InFlight: 40, Redelivered: 3, OldestAge: durationpb.New(724 * time.Second), Oldest: &operatorv1.RequestRef{CompanyId: acme, RequestId: 1001, Type: "create_vendor"}, ArrivedPerMinute: proto.Float64(61), FinishedPerMinute: proto.Float64(0)},
+			{Stage: "sync", Known: true, Created: true, Waiting: 2, OldestAge: durationpb.New(30 * time.Second), Oldest: &operatorv1.RequestRef{CompanyId: 7, RequestId: 12, Type: "sync_vendors"}, ArrivedPerMinute: proto.Float64(2)},
 			{Stage: "import", Known: true},
 			{Stage: "unlink"},
 		},
-		Companies: []status.Company{
-			{ID: 7, Name: "Quiet", Succeeded: 2, Troubles: []status.Trouble{}},
-			{ID: 598134325841112, Name: "Acme\x1b[2J", Open: 850, AtLeast: true, OldestAge: f(724), Retrying: 3, LastFailure: "dial tcp: connection refused", Failed: 1, DeadLetters: 2,
-				Quota:    &status.Quota{Hour: &status.RateWindow{Limit: 3600, Remaining: 3120, Reset: &reset}, Spike: &status.RateWindow{Limit: 25, Remaining: 25}, Blocked: &blocked},
-				Troubles: []status.Trouble{{Source: fault.FromERP, Reason: fault.NoAnswer, Class: "transient", Since: at.Add(-2 * time.Minute), Last: at.Add(-time.Second), Error: "dial tcp: connection refused"}}},
+		Companies: []*operatorv1.CompanyState{
+			{Id: 7, Name: "Quiet", Succeeded: 2, Served: true},
+			{Id: acme, Name: "Acme\x1b[2J", Served: true, Open: 850, AtLeast: true, OldestAge: durationpb.New(724 * time.Second), Retrying: 3, LastFailure: "dial tcp: connection refused", Failed: 1, DeadLetters: 2, WaitingFor: "quota",
+				Quota:    &operatorv1.Quota{Hour: &operatorv1.RateWindow{Limit: 3600, Remaining: 3120, Reset_: then(12 * time.Minute)}, Spike: &operatorv1.RateWindow{Limit: 25, Remaining: 25}, BlockedUntil: then(8 * time.Second)},
+				Troubles: []*operatorv1.Trouble{{Source: "erp", Reason: "no-answer", Class: "transient", Since: then(-2 * time.Minute), Last: then(-time.Second), Error: "dial tcp: connection refused"}}},
 		},
 		Notes:  []string{"export has 852 unfinished messages; the companies' numbers count only the first 850 in flight and the first 850 that wait"},
 		Unread: []string{"the queue of unlink: context deadline exceeded"},
-		Attention: []status.Attention{
-			{Kind: status.KindBroker, Text: "the broker did not answer: the queue of unlink: context deadline exceeded", Action: "run tieback doctor"},
-			{Kind: status.KindQueue, Stage: "sync", Text: "2 messages wait for sync, and no process pulls them", Action: "start the service sync", Count: 2},
-			{Kind: status.KindERP, Company: 598134325841112, Since: at.Add(-2 * time.Minute), Text: "company 598134325841112 (Acme): its ERP has not answered since 2026-11-25 11:58:00 (2m0s): dial tcp: connection refused", Action: "tieback doctor --company 598134325841112"},
-			{Kind: status.KindDeadLetters, Text: "2 dead letters are unresolved", Action: "tieback dead list", Count: 2},
+		Attention: []*operatorv1.Attention{
+			{Kind: "broker", Text: "the broker did not answer: the queue of unlink: context deadline exceeded", Action: "run tieback doctor"},
+			{Kind: "queue", Stage: "sync", Text: "2 messages wait for sync, and no process pulls them", Action: "start the service sync", Count: 2},
+			{Kind: "erp", CompanyId: acme, Since: then(-2 * time.Minute), Text: "company 598134325841112 (Acme): its ERP has not answered since 2026-11-25 11:58:00 UTC (2m0s): dial tcp: connection refused", Action: "tieback doctor --company 598134325841112"},
+			{Kind: "dead-letters", Text: "2 dead letters are unresolved", Action: "tieback dead list", Count: 2},
 		},
 	}
 }

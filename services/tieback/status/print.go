@@ -6,31 +6,33 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tieback/tieback/services/console/operator/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 	"github.com/tieback/tieback/services/tieback/internal/terminal"
 )
 
-func printReport(w io.Writer, r status.Report) error {
-	fmt.Fprintf(w, "%s\n\n", terminal.Paint(w, terminal.Bold, "Tieback at "+terminal.Stamp(r.At)))
+func printReport(w io.Writer, r *operatorv1.Overview) error {
+	fmt.Fprintf(w, "%s\n\n", terminal.Paint(w, terminal.Bold, "Tieback at "+terminal.Moment(r.At.AsTime())))
 	var rows []terminal.Row
 	for _, q := range r.Queues {
 		rows = append(rows, queueRow(q))
 	}
-	if err := terminal.Table(w, true, []string{"STAGE", "WAITING", "IN FLIGHT", "REDELIVERED", "OLDEST", "IN/MIN", "DONE/MIN", ""}, rows); err != nil {
+	if err := terminal.Table(w, []string{"STAGE", "WAITING", "IN FLIGHT", "REDELIVERED", "OLDEST", "IN/MIN", "DONE/MIN", ""}, rows); err != nil {
 		return err
 	}
 	if len(r.Companies) > 0 {
 		fmt.Fprintln(w)
 		rows = nil
 		for _, c := range r.Companies {
-			rows = append(rows, companyRow(c, r.At))
+			rows = append(rows, companyRow(c, r.At.AsTime()))
 		}
-		if err := terminal.Table(w, true, []string{"COMPANY", "NAME", "OPEN", "OLDEST", "RETRYING", "OK", "FAILED", "DEAD", "QUOTA", "LAST FAILURE"}, rows); err != nil {
+		if err := terminal.Table(w, []string{"COMPANY", "NAME", "OPEN", "OLDEST", "RETRYING", "OK", "FAILED", "DEAD", "QUOTA", "LAST FAILURE"}, rows); err != nil {
 			return err
 		}
 	}
 	for _, n := range r.Notes {
-		fmt.Fprintf(w, "\nNote: %s.\n", terminal.Line(n))
+		fmt.Fprintf(w, "\n%s\n", terminal.Wrap(w, "Note: "+terminal.Line(n)+".", 2))
 	}
 	if len(r.Attention) == 0 {
 		fmt.Fprintf(w, "\n%s\n", terminal.Paint(w, terminal.Green, "Nothing needs attention."))
@@ -38,14 +40,14 @@ func printReport(w io.Writer, r status.Report) error {
 	}
 	fmt.Fprintf(w, "\n%s\n", terminal.Paint(w, terminal.Bold, "NEEDS ATTENTION"))
 	for _, a := range r.Attention {
-		fmt.Fprintf(w, "%s\n", terminal.Paint(w, terminal.Red, "  "+terminal.Line(a.String())))
+		fmt.Fprintf(w, "%s\n", terminal.Paint(w, terminal.Red, terminal.Wrap(w, "  "+terminal.Line(a.Text+": "+a.Action), 4)))
 	}
 	return nil
 }
 
-func queueRow(q status.Queue) terminal.Row {
+func queueRow(q *operatorv1.Queue) terminal.Row {
 	if !q.Known {
-		return terminal.Row{Colour: terminal.Red, Cells: []string{q.Stage, "?", "?", "?", "?", rate(q.Arrived), rate(q.Finished), "the broker did not answer"}}
+		return terminal.Row{Colour: terminal.Red, Cells: []string{q.Stage, "?", "?", "?", "?", rate(q.ArrivedPerMinute), rate(q.FinishedPerMinute), "the broker did not answer"}}
 	}
 	colour, remark := "", ""
 	idle := q.Waiting > 0 && !q.Consumed
@@ -61,22 +63,22 @@ func queueRow(q status.Queue) terminal.Row {
 		colour = terminal.Yellow
 	}
 	return terminal.Row{Colour: colour, Cells: []string{
-		q.Stage, fmt.Sprint(q.Waiting), fmt.Sprint(q.InFlight), fmt.Sprint(q.Redelivered), age(q.OldestAge), rate(q.Arrived), rate(q.Finished), remark,
+		q.Stage, fmt.Sprint(q.Waiting), fmt.Sprint(q.InFlight), fmt.Sprint(q.Redelivered), age(q.OldestAge), rate(q.ArrivedPerMinute), rate(q.FinishedPerMinute), remark,
 	}}
 }
 
-func companyRow(c status.Company, now time.Time) terminal.Row {
-	open, id, colour := fmt.Sprint(c.Open), fmt.Sprint(c.ID), ""
+func companyRow(c *operatorv1.CompanyState, now time.Time) terminal.Row {
+	open, id, colour := fmt.Sprint(c.Open), fmt.Sprint(c.Id), ""
 	if c.AtLeast {
 		open += "+"
 	}
-	if c.ID == 0 {
+	if c.Id == 0 {
 		id = "not known"
 	}
 	switch {
 	case c.DeadLetters > 0:
 		colour = terminal.Red
-	case c.Retrying > 0 || c.Failed > 0 || c.Quota != nil && c.Quota.Blocked != nil:
+	case c.Retrying > 0 || c.Failed > 0 || c.Quota.GetBlockedUntil() != nil:
 		colour = terminal.Yellow
 	}
 	return terminal.Row{Colour: colour, Cells: []string{
@@ -85,32 +87,32 @@ func companyRow(c status.Company, now time.Time) terminal.Row {
 	}}
 }
 
-func quotaCell(q *status.Quota, now time.Time) string {
+func quotaCell(q *operatorv1.Quota, now time.Time) string {
 	if q == nil {
 		return "-"
 	}
 	var parts []string
 	if w := q.Hour; w != nil {
 		text := fmt.Sprintf("%d of %d", w.Remaining, w.Limit)
-		if w.Reset != nil {
-			text += ", reset in " + seconds(w.Reset.Sub(now))
+		if w.Reset_ != nil {
+			text += ", reset in " + seconds(w.Reset_.AsTime().Sub(now))
 		}
 		parts = append(parts, text)
 	}
 	if w := q.Spike; w != nil {
 		parts = append(parts, fmt.Sprintf("%d of %d per 10 s", w.Remaining, w.Limit))
 	}
-	if q.Blocked != nil {
-		parts = append(parts, "blocked for "+seconds(q.Blocked.Sub(now)))
+	if q.BlockedUntil != nil {
+		parts = append(parts, "blocked for "+seconds(q.BlockedUntil.AsTime().Sub(now)))
 	}
 	return terminal.Dash(strings.Join(parts, "; "))
 }
 
-func age(s *float64) string {
-	if s == nil {
+func age(d *durationpb.Duration) string {
+	if d == nil {
 		return "-"
 	}
-	return seconds(time.Duration(*s * float64(time.Second)))
+	return seconds(d.AsDuration())
 }
 
 // seconds formats a duration in whole seconds. A negative duration is 0s.

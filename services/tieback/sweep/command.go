@@ -1,22 +1,20 @@
-// Package sweep implements `tieback sweep`: it runs one sweep of package services/sweep and prints its result.
+// Package sweep implements `tieback sweep`.
 package sweep
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
-	"github.com/tieback/tieback/pkg/app/tenant"
-	"github.com/tieback/tieback/services/sweep"
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 	"github.com/tieback/tieback/services/tieback/command"
+	"github.com/tieback/tieback/services/tieback/internal/connect"
 	"github.com/tieback/tieback/services/tieback/internal/terminal"
 )
 
-// Command is `tieback sweep`. It needs the same settings as `tieback run`.
+// Command is `tieback sweep`.
 func Command() *cobra.Command {
 	var company int64
 	var output command.Output
@@ -24,12 +22,16 @@ func Command() *cobra.Command {
 		Use: "sweep [--company N] [-o json]", Short: "Fetch ERP requests that never arrived", Args: cobra.NoArgs,
 		Long: `Read the deliveries that Procore has discarded or is retrying, and the open request details, and publish a delivery
 for each ERP request that never arrived. The service sweep does this every TIEBACK_SWEEP_EVERY (5m). The running pipeline
-processes the deliveries. With the embedded broker (no TIEBACK_NATS_URL) stop tieback run first; it processes them
-when it starts again.
+processes the deliveries.
+
+` + command.Where + ` With several companies, it prints a document for each.
 
 Exit code 0: done. 1: it failed. 2: wrong usage or settings.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := output.Check(); err != nil {
+				return err
+			}
+			if err := command.CheckCompany(company); err != nil {
 				return err
 			}
 			return run(cmd, company, output)
@@ -41,42 +43,37 @@ Exit code 0: done. 1: it failed. 2: wrong usage or settings.`,
 }
 
 func run(cmd *cobra.Command, company int64, output command.Output) error {
-	p, err := tenant.Load("sweep", os.Getenv, tenant.AllCompanies)
+	c, err := command.Client(cmd, connect.Options{})
 	if err != nil {
 		return err
 	}
-	companies, err := command.Companies(p, company)
+	defer c.Close()
+	companies, err := command.Companies(cmd, c, company)
 	if err != nil {
 		return err
-	}
-	b, err := command.Open(cmd, p)
-	if err != nil {
-		return err
-	}
-	defer b.Close()
-	s, err := sweep.New(sweep.Deps{Bus: b.Bus, Companies: b.Companies, Procore: b.Procore, Log: b.Log, Backoff: b.Backoff, Every: b.Settings.SweepEvery}, b.Registry)
-	if err != nil {
-		return command.Failed(cmd, err)
 	}
 	return command.Each(cmd, companies, func(ctx context.Context, id int64) error {
-		result, err := s.Sweep(ctx, id)
-		return errors.Join(err, output.Print(cmd.OutOrStdout(), result, func(w io.Writer) error { return printResult(w, result) }))
+		result, err := c.Sweep(ctx, &operatorv1.SweepRequest{CompanyId: id})
+		if err != nil {
+			return err
+		}
+		return output.Print(cmd.OutOrStdout(), result, func(w io.Writer) error { return printResult(w, result) })
 	})
 }
 
-func printResult(w io.Writer, r sweep.Result) error {
-	fmt.Fprintf(w, "Company %d: %s.\n", r.Company, found(r.Found))
-	if len(r.Closed) > 0 {
-		fmt.Fprintf(w, "Request details left open by requests that have ended; they are closed now: %v\n", r.Closed)
+func printResult(w io.Writer, r *operatorv1.SweepResponse) error {
+	fmt.Fprintf(w, "Company %d: %s.\n", r.CompanyId, found(r.FoundRequestIds))
+	if len(r.ClosedRequestDetailIds) > 0 {
+		fmt.Fprintf(w, "Request details left open by requests that have ended; they are closed now: %v\n", r.ClosedRequestDetailIds)
 	}
-	if r.Failing > 0 {
-		fmt.Fprintf(w, "Procore is retrying %s: check that it can reach ingest.\n", terminal.Count(r.Failing, "delivery", "deliveries"))
+	if r.FailingDeliveries > 0 {
+		fmt.Fprintf(w, "Procore is retrying %s: check that it can reach ingest.\n", terminal.Count(int(r.FailingDeliveries), "delivery", "deliveries"))
 	}
 	printSkipped(w, r.Skipped)
 	for _, n := range r.Notes {
 		fmt.Fprintf(w, "Note: %s.\n", terminal.Line(n))
 	}
-	_, err := fmt.Fprintf(w, "%s to Procore.\n", terminal.Count(r.Calls, "call", "calls"))
+	_, err := fmt.Fprintf(w, "%s to Procore.\n", terminal.Count(int(r.ProcoreCalls), "call", "calls"))
 	return err
 }
 
@@ -90,17 +87,13 @@ func found(requests []int64) string {
 // maxSkipped is the largest number of skipped requests that are printed.
 const maxSkipped = 20
 
-func printSkipped(w io.Writer, skipped []sweep.Skipped) {
+func printSkipped(w io.Writer, skipped []string) {
 	if len(skipped) == 0 {
 		return
 	}
 	fmt.Fprintf(w, "%s:\n", terminal.Count(len(skipped), "entry of Procore's lists is not processed", "entries of Procore's lists are not processed"))
 	for _, l := range skipped[:min(len(skipped), maxSkipped)] {
-		request := "without an id"
-		if l.Request != 0 {
-			request = fmt.Sprint(l.Request)
-		}
-		fmt.Fprintf(w, "  ERP request %s: %s.\n", request, terminal.Line(l.Why))
+		fmt.Fprintf(w, "  %s.\n", terminal.Line(l))
 	}
 	if n := len(skipped) - maxSkipped; n > 0 {
 		fmt.Fprintf(w, "  and %d more; -o json lists all.\n", n)

@@ -1,7 +1,6 @@
 package trace
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -10,18 +9,20 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/golden"
 	"github.com/tieback/tieback/pkg/request"
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/console/operator/trace"
 	"github.com/tieback/tieback/services/tieback/internal/commandtest"
+	"github.com/tieback/tieback/services/tieback/internal/terminal"
 )
 
 func TestMain(m *testing.M) {
-	time.Local = time.UTC // what the golden files show
 	goleak.VerifyTestMain(m)
 }
 
@@ -30,8 +31,8 @@ func execute(t *testing.T, line string) (code int, out, errs string) {
 	return commandtest.Run(t.Context(), Command(), line)
 }
 
-// publishRequests publishes request 12 of company 7, which is closed, request 13 of companies 7 and 8, and request 15 of
-// company 9. A record's name has terminal control characters.
+// publishRequests publishes request 12 of company 7, which is closed, request 13 of companies 7 and 8, request 15 of
+// company 9, and request 16 of company 8. A record's name has terminal control characters.
 func publishRequests(t *testing.T) {
 	t.Helper()
 	b, leave := commandtest.Embedded(t)
@@ -54,8 +55,11 @@ func publishRequests(t *testing.T) {
 	must(b.PublishOnce(t.Context(), bus.For(bus.Event, "create_vendor", 7, 12), &tiebackv1.Event{
 		CompanyId: 7, ErpRequestId: 12, Type: "create_vendor", RequestedAt: timestamppb.Now(), Payload: []byte(`{"secret_address":"1 Main St"}`),
 	}))
+	must(b.PublishOnce(t.Context(), bus.For(bus.Event, "create_vendor", 8, 16), &tiebackv1.Event{
+		CompanyId: 8, ErpRequestId: 16, Type: "create_vendor", RequestedAt: timestamppb.Now(), Payload: []byte(`{}`),
+	}))
 	o := &tiebackv1.Outcome{CompanyId: 7, ErpRequestId: 12, Type: "create_vendor", ProcoreCalls: 2, CloseOuts: []*tiebackv1.CloseOut{{
-		RequestDetailId: 5, Status: tiebackv1.Status_STATUS_SUCCESS, Record: "vendor \"\x1b[2J\"", Marks: []*tiebackv1.Mark{{ItemType: "vendor", ItemId: 9, OriginId: "V-1"}},
+		RequestDetailId: 5, Status: tiebackv1.Status_STATUS_SUCCESS, Record: "vendor \"Sorrel \x1b[2J\"", Marks: []*tiebackv1.Mark{{ItemType: "vendor", ItemId: 9, OriginId: "V-1"}},
 	}}}
 	must(b.PublishOnce(t.Context(), bus.For(bus.Outcome, "create_vendor", 7, 12), o))
 	must(b.PublishOnce(t.Context(), bus.For(bus.Closed, "create_vendor", 7, 12), o))
@@ -69,19 +73,25 @@ func TestExitCodes(t *testing.T) {
 		code int
 		says string
 	}{
-		{"", 2, "give the id of an ERP request in Procore: tieback trace 1001"},
+		{"", 2, "give the id of an ERP request in Procore, such as tieback trace 1001"},
 		{"12 13", 2, "one ERP request at a time"},
-		{"twelve", 2, "not the id of an ERP request"},
-		{"0", 2, "not the id of an ERP request"},
+		{"twelve", 1, `no request has "twelve" in its names`},
+		{"0", 1, `no request has "0"`},
+		{"12 -w --payload", 2, "leave out --payload"},
 		{"12 -o xml", 2, "table or json"},
 		{"12 --company=-1", 2, "positive number"},
 		{"12", 0, "Closed as success"},
+		{"12 -w", 0, "Closed as success"},
+		{"5", 0, "ERP request 12 of company 7"}, // a request detail
+		{"5 --company 8", 1, "never arrived here"},
+		{"sorrel", 0, "ERP request 12 of company 7"},
+		{"vendor", 2, "give the id of one of them"},
 		{"12 --company 7", 0, "marked vendor 9 as V-1"},
-		{"12 --company 8", 1, "Never arrived here"},
-		{"13", 2, "of companies 7, 8: choose one with --company"},
+		{"12 --company 8", 1, "never arrived here"},
+		{"13", 2, "of companies 7, 8: choose one"},
 		{"13 --company 8", 0, "Waiting for fetcher"},
 		{"14", 1, "never arrived here for any company"},
-		{"12 --company 9", 2, "--company 9: is not in the companies file, which has 7, 8"},
+		{"12 --company 9", 2, "company 9 is not in the companies file, which has 7, 8"},
 		{"12 --company 9 --ask-procore", 2, "which has 7, 8"},
 		{"15 --company 9", 0, "Waiting for fetcher"}, // a former company: its messages are still there
 		{"12 --company 7 --ask-procore", 1, "As far as could be read"},
@@ -98,7 +108,7 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-// The command waits for a short rate limit, and reports the time of a long one.
+// The server waits for a short rate limit, and reports the time of a long one.
 func TestProcoreRateLimit(t *testing.T) {
 	commandtest.Settings(t, 7, 8)
 	publishRequests(t)
@@ -107,7 +117,7 @@ func TestProcoreRateLimit(t *testing.T) {
 		code        int
 		calls       int32
 	}{
-		{"1", "tieback trace: waiting 1s: ", 0, 2},
+		{"1", "(2 calls)", 0, 2},
 		{"900", "run it again at about ", 1, 1},
 	} {
 		var calls atomic.Int32
@@ -171,11 +181,11 @@ func TestJSON(t *testing.T) {
 	commandtest.Settings(t, 7, 8)
 	publishRequests(t)
 	code, out, errs := execute(t, "12 -o json")
-	var s trace.Trace
-	if err := json.Unmarshal([]byte(out), &s); err != nil || code != 0 || errs != "" {
+	var s operatorv1.Timeline
+	if err := protojson.Unmarshal([]byte(out), &s); err != nil || code != 0 || errs != "" {
 		t.Fatalf("exit %d, %v: %s", code, err, errs)
 	}
-	if len(s.Steps) != 4 || s.Steps[3].Outcome.CloseOuts[0].Marks[0].OriginID != "V-1" || s.Verdict == "" || s.Company != 7 || s.Current != nil {
+	if len(s.Steps) != 4 || s.Steps[3].GetOutcome().CloseOuts[0].Marks[0].OriginId != "V-1" || s.Verdict == "" || s.Request.CompanyId != 7 || s.Current != nil {
 		t.Errorf("it has %s", out)
 	}
 }
@@ -188,57 +198,69 @@ func TestGolden(t *testing.T) {
 		t.Fatal(err)
 	}
 	golden.Compare(t, "testdata/trace.golden", table.String())
-	doc, err := json.MarshalIndent(tr, "", "  ")
-	if err != nil {
+	var doc strings.Builder
+	if err := terminal.JSON(&doc, tr); err != nil {
 		t.Fatal(err)
 	}
-	golden.Compare(t, "testdata/trace.json", string(doc)+"\n")
+	golden.Compare(t, "testdata/trace.json", doc.String())
 }
 
-// example is a trace with every kind of step: failed for good, edited and replayed, retried now.
-func example() trace.Trace {
-	at := func(s float64) time.Time {
-		return time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC).Add(time.Duration(s * float64(time.Second)))
+// example is a timeline with every kind of step: closed as failed, edited and replayed, and retried now.
+func example() *operatorv1.Timeline {
+	at := func(s float64) *timestamppb.Timestamp {
+		return timestamppb.New(time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC).Add(time.Duration(s * float64(time.Second))))
 	}
-	took := func(s float64) *float64 { return &s }
-	clicked, next, noted, deadline, attempts := at(0), at(1310), at(1302), at(2201), 3
-	failed := &trace.Outcome{Calls: 1, Expired: true, DeadLettered: true, CloseOuts: []trace.CloseOut{{
-		Detail: 5, Status: "failed", Record: `vendor "Acme"`, Messages: []string{"This could not be done within 15 minutes."},
+	var steps []*operatorv1.Step
+	step := func(stored, took float64, since, kind, run, by, text string, s *operatorv1.Step) {
+		s.At, s.Took, s.Since, s.Kind, s.Run, s.By, s.Text = at(stored), durationpb.New(time.Duration(took*float64(time.Second))), since, kind, run, by, text
+		s.Subject, s.Sequence = strings.TrimSuffix("tb."+kind+".export.create_vendor.598134325841112.1001."+run, "."), uint64(len(steps)+1)
+		steps = append(steps, s)
+	}
+	event := func() *operatorv1.Step {
+		return &operatorv1.Step{Message: &operatorv1.Step_Event{Event: &operatorv1.EventStep{PayloadBytes: 812}}}
+	}
+	outcome := func(o *operatorv1.OutcomeStep) *operatorv1.Step {
+		return &operatorv1.Step{Message: &operatorv1.Step_Outcome{Outcome: o}}
+	}
+	done := func(kept string, updates ...string) *operatorv1.Step {
+		return outcome(&operatorv1.OutcomeStep{ProcoreCalls: 2, CloseOuts: []*operatorv1.CloseOut{{
+			RequestDetailId: 5, Status: "success", Record: `vendor "Acme"`, KeptStatus: kept, Updates: updates,
+			Marks: []*operatorv1.Mark{{ItemType: "vendor", ItemId: 9, OriginId: "V-1", OriginCode: "ACME"}},
+		}}})
+	}
+	failed := &operatorv1.OutcomeStep{ProcoreCalls: 1, Expired: true, DeadLettered: true, CloseOuts: []*operatorv1.CloseOut{{
+		RequestDetailId: 5, Status: "failed", Record: `vendor "Acme"`, Messages: []string{"This could not be done within 15 minutes."},
 	}}}
-	return trace.Trace{
-		Company: 598134325841112, Request: 1001, Type: "create_vendor", Category: "export", Clicked: &clicked, Unread: []string{},
-		Steps: []trace.Step{
-			{At: at(0.4), Took: took(0.4), Since: "click", Kind: "delivery", Text: "delivery received", Subject: "tb.delivery._._.598134325841112.1001", Sequence: 1,
-				Delivery: &trace.Delivery{EventID: "01J", APIVersion: "v4.0", User: 5, OccurredAt: at(0), ReceivedAt: at(0.39)}},
-			{At: at(1), Took: took(0.6), Since: "delivery", Kind: "event", By: "fetcher", Text: "fetched: create_vendor, 812 bytes", Subject: "tb.event.export.create_vendor.598134325841112.1001", Sequence: 1,
-				Event: &trace.Event{Bytes: 812}},
-			{At: at(901), Took: took(900), Since: "event", Kind: "outcome", By: "deadline", Subject: "tb.outcome.export.create_vendor.598134325841112.1001", Sequence: 1, Outcome: failed},
-			{At: at(901.1), Took: took(900.1), Since: "event", Kind: "dead", By: "deadline", Subject: "tb.dead.export.create_vendor.598134325841112.1001", Sequence: 42,
-				Text:       "deadline gave up after 12 attempts, dead letter 42: not finished within 15m0s: connection refused",
-				DeadLetter: &trace.DeadLetter{ID: 42, Stage: "deadline", Class: "transient", Cause: "erp", Attempts: 12, Error: "not finished within 15m0s: connection refused"}},
-			{At: at(902), Took: took(1), Since: "outcome", Kind: "closed", By: "status-reporter", Subject: "tb.closed.export.create_vendor.598134325841112.1001", Sequence: 1, Outcome: failed},
-			{At: at(1300), Took: took(398.9), Since: "dead_letter", Kind: "resolution", Run: "42", By: "ann@office", Text: "dead letter 42 was replayed by ann@office", Subject: "tb.resolution.export.create_vendor.598134325841112.1001.42", Sequence: 1,
-				Resolution: &trace.Resolution{DeadLetter: 42, Action: "replayed", Who: "ann@office", Replay: "tb.event.export.create_vendor.598134325841112.1001.42"}},
-			{At: at(1301), Took: took(1), Since: "resolution", Kind: "event", Run: "42", By: "ann@office", Text: "replayed: fetched: create_vendor, 812 bytes", Subject: "tb.event.export.create_vendor.598134325841112.1001.42", Sequence: 2,
-				Event: &trace.Event{Bytes: 812}},
-			{At: at(1302), Took: took(1), Since: "event", Kind: "outcome", Run: "42", By: "export", Subject: "tb.outcome.export.create_vendor.598134325841112.1001.42", Sequence: 2, Outcome: &trace.Outcome{Calls: 2, CloseOuts: []trace.CloseOut{{
-				Detail: 5, Status: "success", Record: `vendor "Acme"`, Marks: []trace.Mark{{Item: trace.Item{Type: "vendor", ID: 9}, OriginID: "V-1", OriginCode: "ACME"}},
-			}}}},
-			{At: at(1304), Took: took(2), Since: "outcome", Kind: "closed", Run: "42", By: "status-reporter", Subject: "tb.closed.export.create_vendor.598134325841112.1001.42", Sequence: 2, Outcome: &trace.Outcome{Calls: 2, CloseOuts: []trace.CloseOut{{
-				Detail: 5, Status: "success", Record: `vendor "Acme"`, KeptStatus: "failed", Marks: []trace.Mark{{Item: trace.Item{Type: "vendor", ID: 9}, OriginID: "V-1", OriginCode: "ACME"}},
-				Unlinks: []trace.Item{{Type: "vendor", ID: 8}},
-			}}}},
+	step(0.4, 0.4, "click", "delivery", "", "", "delivery received", &operatorv1.Step{Message: &operatorv1.Step_Delivery{
+		Delivery: &operatorv1.DeliveryStep{EventId: "01J", ApiVersion: "v4.0", UserId: 5, Occurred: at(0), Received: at(0.39)},
+	}})
+	step(1, 0.6, "delivery", "event", "", "fetcher", "fetched: create_vendor, 812 bytes", event())
+	step(901, 900, "event", "outcome", "", "deadline", "", outcome(failed))
+	step(901.1, 900.1, "event", "dead", "", "deadline", "deadline gave up after 12 attempts, dead letter 42: not finished within 15m0s: connection refused", &operatorv1.Step{
+		Message: &operatorv1.Step_DeadLetter{DeadLetter: &operatorv1.DeadLetterStep{Id: 42, Stage: "deadline", Class: "transient", Cause: "erp", Attempts: 12, Error: "not finished within 15m0s: connection refused"}},
+	})
+	step(902, 1, "outcome", "closed", "", "status-reporter", "", outcome(failed))
+	step(1300, 398.9, "dead_letter", "resolution", "42", "ann@office", "dead letter 42 was replayed by ann@office", &operatorv1.Step{
+		Message: &operatorv1.Step_Resolution{Resolution: &operatorv1.ResolutionStep{DeadLetter: 42, Action: "replayed", Who: "ann@office", Replay: "tb.event.export.create_vendor.598134325841112.1001.42"}},
+	})
+	step(1301, 1, "resolution", "event", "42", "ann@office", "replayed: fetched: create_vendor, 812 bytes", event())
+	step(1302, 1, "event", "outcome", "42", "export", "", done(""))
+	step(1304, 2, "outcome", "closed", "42", "status-reporter", "", done("failed", "vendor 8 unlinked"))
+	return &operatorv1.Timeline{
+		Request: &operatorv1.RequestRow{CompanyId: 598134325841112, RequestId: 1001, Type: "create_vendor", Category: "export", Created: at(0), Class: string(request.InProgress)},
+		Steps:   steps,
+		Current: &operatorv1.Current{
+			Stage: "export", Run: "43", Since: at(1301), DeliveryState: string(request.Delivered), Attempts: 3, LastAttempt: at(1302), NextAttempt: at(1310), Due: at(2201),
+			Failure: &operatorv1.Failure{Class: "transient", Source: "erp", UserMessage: "The ERP is away.", Error: "connection refused"},
 		},
-		Current: &trace.Current{Stage: "export", Run: "43", Since: at(1301), Handed: request.Delivered, Attempts: &attempts, LastAttempt: &noted, Next: &next, Deadline: &deadline,
-			Failure: &trace.Failure{Class: "transient", Source: "erp", UserMessage: "The ERP is away.", Error: "connection refused"}},
-		Procore: &trace.ProcoreState{Known: true, Type: "create_vendor", Created: &clicked, Details: []trace.Detail{{ID: 5, Status: "failed"}}, Calls: 2},
-		Class:   request.InProgress, Accounted: true, Verdict: "run 43 waiting for the ERP since 12:21:41 (5.0 s) at export, 3 attempts",
+		Procore:      &operatorv1.ProcoreState{Known: true, Type: "create_vendor", Created: at(0), Details: []*operatorv1.RequestDetail{{Id: 5, Status: "failed"}}, ProcoreCalls: 2},
+		AccountedFor: true, Verdict: "run 43 waiting for the ERP since 12:21:41 UTC (5.0 s) at export, 3 attempts",
 	}
 }
 
 // The run, the last token of a subject, is not validated by the broker.
 func TestRunHasNoTerminalControlCharacters(t *testing.T) {
-	tr := trace.Trace{Steps: []trace.Step{{Run: "\x1b[2J", Kind: "event"}}, Current: &trace.Current{Run: "\x1b[2J", Stage: "export"}}
+	tr := &operatorv1.Timeline{Request: &operatorv1.RequestRow{}, Steps: []*operatorv1.Step{{Run: "\x1b[2J", Kind: "event"}}, Current: &operatorv1.Current{Run: "\x1b[2J", Stage: "export"}}
 	var out strings.Builder
 	if err := printTrace(&out, tr); err != nil {
 		t.Fatal(err)

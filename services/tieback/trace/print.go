@@ -7,15 +7,17 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
-	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tieback/tieback/pkg/request"
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 	"github.com/tieback/tieback/services/console/operator/trace"
 	"github.com/tieback/tieback/services/tieback/internal/terminal"
 )
 
 // printTrace prints a trace for people.
-func printTrace(w io.Writer, s trace.Trace) error {
+func printTrace(w io.Writer, s *operatorv1.Timeline) error {
 	fmt.Fprintf(w, "%s\n", terminal.Paint(w, terminal.Bold, head(s)))
 	if err := printSteps(w, s.Steps); err != nil {
 		return err
@@ -32,52 +34,53 @@ func printTrace(w io.Writer, s trace.Trace) error {
 		fmt.Fprintf(w, "\nCould not read %s\n", terminal.Line(u))
 	}
 	colour := terminal.Green
-	if !s.Accounted {
+	if !s.AccountedFor {
 		colour = terminal.Red
 	}
-	_, err := fmt.Fprintf(w, "\n%s\n", terminal.Paint(w, colour, terminal.Line(upper(s.Verdict))+"."))
+	_, err := fmt.Fprintf(w, "\n%s\n", terminal.Paint(w, colour, terminal.Wrap(w, terminal.Line(upper(s.Verdict))+".", 0)))
 	return err
 }
 
-func head(s trace.Trace) string {
-	text := fmt.Sprintf("ERP request %d of company %d", s.Request, s.Company)
-	if s.Type != "_" {
-		text += fmt.Sprintf(": %s (%s)", terminal.Line(s.Type), s.Category)
+func head(t *operatorv1.Timeline) string {
+	r := t.Request
+	text := fmt.Sprintf("ERP request %d of company %d", r.RequestId, r.CompanyId)
+	if r.Type != "_" {
+		text += fmt.Sprintf(": %s (%s)", terminal.Line(r.Type), r.Category)
 	}
-	if s.Clicked != nil {
-		text += ", clicked at " + terminal.Stamp(*s.Clicked)
+	if r.Created != nil {
+		text += ", clicked at " + terminal.Moment(r.Created.AsTime())
 	}
 	return text
 }
 
 // printSteps prints a row for each step, and its close-outs and marks below.
-func printSteps(w io.Writer, steps []trace.Step) error {
+func printSteps(w io.Writer, steps []*operatorv1.Step) error {
 	if len(steps) == 0 {
 		return nil
 	}
 	var rows []terminal.Row
 	for _, s := range steps {
-		rows = append(rows, terminal.Row{Cells: []string{terminal.StampMillis(s.At), took(s), terminal.Dash(terminal.Line(s.Run)), terminal.Dash(terminal.Line(s.By)), stepText(s)}})
+		rows = append(rows, terminal.Row{Cells: []string{terminal.StampMillis(s.At.AsTime()), took(s), terminal.Dash(terminal.Line(s.Run)), terminal.Dash(terminal.Line(s.By)), stepText(s)}})
 		for _, line := range stepLines(s) {
 			text := strings.TrimLeft(line, " ")
 			rows = append(rows, terminal.Row{Cells: []string{"", "", "", "", "  " + line[:len(line)-len(text)] + terminal.Line(text)}})
 		}
 	}
 	fmt.Fprintln(w)
-	if err := terminal.Table(w, false, []string{"WHEN", "TOOK", "RUN", "BY", "WHAT"}, rows); err != nil {
+	if err := terminal.Table(w, []string{"WHEN (UTC)", "TOOK", "RUN", "BY", "WHAT"}, rows); err != nil {
 		return err
 	}
 	return printPayloads(w, steps)
 }
 
-func took(s trace.Step) string {
+func took(s *operatorv1.Step) string {
 	if s.Took == nil {
 		return "-"
 	}
 	if s.Since == "click" {
-		return request.TookFromClick(time.Duration(*s.Took * float64(time.Second)))
+		return request.TookFromClick(s.Took.AsDuration())
 	}
-	return trace.Took(time.Duration(*s.Took * float64(time.Second)))
+	return trace.Took(s.Took.AsDuration())
 }
 
 // handed describes whether the broker has delivered a message.
@@ -86,61 +89,60 @@ var handed = map[request.DeliveryState]string{
 	request.Settled: "which has acknowledged it without a result", request.NotRead: "not known whether delivered",
 }
 
-func printCurrent(w io.Writer, p *trace.Current) {
+func printCurrent(w io.Writer, p *operatorv1.Current) {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	row := func(name, value string) { fmt.Fprintf(t, "  %s\t%s\n", name, value) }
-	row("stage", p.Stage+", "+handed[p.Handed])
+	row("stage", p.Stage+", "+handed[request.DeliveryState(p.DeliveryState)])
 	if p.Run != "" {
 		row("run", terminal.Line(p.Run))
 	}
-	row("since", terminal.StampMillis(p.Since))
-	if p.Attempts != nil {
-		row("attempts", fmt.Sprintf("%d, the last at %s", *p.Attempts, terminal.StampMillis(*p.LastAttempt)))
+	row("since", moment(p.Since))
+	if p.Attempts > 0 {
+		row("attempts", fmt.Sprintf("%d, the last at %s", p.Attempts, moment(p.LastAttempt)))
 	}
 	if f := p.Failure; f != nil {
 		row("last failure", fmt.Sprintf("%s, %s: %s", f.Class, terminal.Or(f.Source, "ours"), terminal.Line(f.Error)))
 	}
-	if p.Next != nil {
-		row("next attempt", "at about "+terminal.StampMillis(*p.Next))
+	if p.NextAttempt != nil {
+		row("next attempt", "at about "+moment(p.NextAttempt))
 	}
-	if p.Deadline != nil {
-		row("deadline", terminal.StampMillis(*p.Deadline))
+	if p.Due != nil {
+		row("deadline", moment(p.Due))
 	}
 	_ = t.Flush() // a write error shows again with the verdict
 }
 
-func printProcore(w io.Writer, a *trace.ProcoreState) {
+func printProcore(w io.Writer, a *operatorv1.ProcoreState) {
 	if !a.Known {
 		fmt.Fprintf(w, "  Procore does not have the request\n")
 		return
 	}
 	created := "; no creation time"
 	if a.Created != nil {
-		created = ", clicked at " + terminal.Stamp(*a.Created)
+		created = ", clicked at " + terminal.Moment(a.Created.AsTime())
 	}
 	fmt.Fprintf(w, "  %s%s\n", terminal.Line(terminal.Or(a.Type, "a request without a name")), created)
 	for _, d := range a.Details {
-		fmt.Fprintf(w, "  request detail %d: %s\n", d.ID, terminal.Line(terminal.Or(d.Status, "not in its list")))
+		fmt.Fprintf(w, "  request detail %d: %s\n", d.Id, terminal.Line(terminal.Or(d.Status, "not in its list")))
 	}
-	if a.Calls == 1 {
-		fmt.Fprintf(w, "  (1 call)\n")
-		return
-	}
-	fmt.Fprintf(w, "  (%d calls)\n", a.Calls)
+	fmt.Fprintf(w, "  (%s)\n", terminal.Count(int(a.ProcoreCalls), "call", "calls"))
 }
 
+func moment(t *timestamppb.Timestamp) string { return terminal.StampMillis(t.AsTime()) + " UTC" }
+
 // printPayloads prints the payloads and edits, which the steps have only with --payload.
-func printPayloads(w io.Writer, steps []trace.Step) error {
+func printPayloads(w io.Writer, steps []*operatorv1.Step) error {
 	for _, s := range steps {
-		if s.Event != nil && s.Event.Payload != nil {
+		if payload := s.GetEvent().GetPayload(); payload != "" {
 			var pretty bytes.Buffer
-			if err := json.Indent(&pretty, s.Event.Payload, "", "  "); err != nil {
-				return err
+			if json.Indent(&pretty, []byte(payload), "", "  ") != nil { // it is not JSON
+				pretty.Reset()
+				pretty.WriteString(payload)
 			}
-			fmt.Fprintf(w, "\n%s\n%s\n", terminal.Paint(w, terminal.Bold, "PAYLOAD, "+terminal.StampMillis(s.At)), terminal.Plain(pretty.String()))
+			fmt.Fprintf(w, "\n%s\n%s\n", terminal.Paint(w, terminal.Bold, "PAYLOAD, "+moment(s.At)), terminal.Plain(pretty.String()))
 		}
-		if s.Resolution != nil && s.Resolution.Difference != "" {
-			fmt.Fprintf(w, "\n%s\n%s", terminal.Paint(w, terminal.Bold, "EDITED, "+terminal.StampMillis(s.At)), terminal.Plain(s.Resolution.Difference))
+		if d := s.GetResolution().GetDifference(); d != "" {
+			fmt.Fprintf(w, "\n%s\n%s", terminal.Paint(w, terminal.Bold, "EDITED, "+moment(s.At)), terminal.Plain(d))
 		}
 	}
 	return nil

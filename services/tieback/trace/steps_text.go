@@ -4,36 +4,35 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/tieback/tieback/services/console/operator/trace"
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 	"github.com/tieback/tieback/services/tieback/internal/terminal"
 )
 
 // stepText describes a step in a line. The close-outs of an outcome follow it: see stepLines.
-func stepText(s trace.Step) string {
-	switch t := s.Outcome; {
-	case t == nil:
+func stepText(s *operatorv1.Step) string {
+	switch o := s.GetOutcome(); {
+	case o == nil:
 		return terminal.Line(s.Text)
 	case s.Kind == "closed":
 		return "reported to Procore"
-	case t.Expired:
+	case o.Expired:
 		return "deadline passed: to be closed as failed"
-	case t.Calls == 1:
-		return "ended, 1 call to Procore"
 	default:
-		return fmt.Sprintf("ended, %d calls to Procore", t.Calls)
+		return "ended, " + terminal.Count(int(o.ProcoreCalls), "call", "calls") + " to Procore"
 	}
 }
 
 // stepLines returns the lines below a step: the close-outs and marks.
-func stepLines(s trace.Step) []string {
-	if s.Delivery != nil && s.Delivery.EventID != "" {
-		return []string{fmt.Sprintf("event %s, API %s, by user %d", s.Delivery.EventID, s.Delivery.APIVersion, s.Delivery.User)}
+func stepLines(s *operatorv1.Step) []string {
+	if d := s.GetDelivery(); d.GetEventId() != "" {
+		return []string{fmt.Sprintf("event %s, API %s, by user %d", d.EventId, d.ApiVersion, d.UserId)}
 	}
-	if s.Outcome == nil {
+	o := s.GetOutcome()
+	if o == nil {
 		return nil
 	}
 	var out []string
-	for _, c := range s.Outcome.CloseOuts {
+	for _, c := range o.CloseOuts {
 		out = append(out, closeOut(c))
 		if s.Kind == "closed" {
 			out = append(out, marks(c)...)
@@ -42,16 +41,16 @@ func stepLines(s trace.Step) []string {
 	if len(out) == 0 {
 		out = []string{"nothing to close"}
 	}
-	if s.Outcome.DeadLettered {
+	if o.DeadLettered {
 		out = append(out, "the event is a dead letter")
 	}
 	return out
 }
 
-func closeOut(c trace.CloseOut) string {
+func closeOut(c *operatorv1.CloseOut) string {
 	text := "no request detail: " + c.Status
-	if c.Detail != 0 {
-		text = fmt.Sprintf("request detail %d: %s", c.Detail, c.Status)
+	if c.RequestDetailId != 0 {
+		text = fmt.Sprintf("request detail %d: %s", c.RequestDetailId, c.Status)
 	}
 	if c.Record != "" {
 		text += ", " + c.Record
@@ -65,32 +64,26 @@ func closeOut(c trace.CloseOut) string {
 	return text
 }
 
-// marks describes the marks of a close-out. If it failed, it is not known which of them were made.
-func marks(c trace.CloseOut) []string {
+// marks describes the marks and updates of a close-out. If it failed, it is not known which of them were made.
+func marks(c *operatorv1.CloseOut) []string {
 	var out []string
 	add := func(format string, args ...any) { out = append(out, "  "+fmt.Sprintf(format, args...)) }
-	verb := "marked"
+	verb, before := "marked", ""
 	if c.Status == "failed" {
-		verb = "marked, unless refused:"
+		verb, before = "marked, unless refused:", "unless refused: "
 	}
 	for _, m := range c.Marks {
 		switch {
-		case m.OriginID == "":
-			add("%s %s %d as not synced", verb, m.Type, m.ID)
+		case m.OriginId == "":
+			add("%s %s %d as not synced", verb, m.ItemType, m.ItemId)
 		case m.OriginCode != "":
-			add("%s %s %d as %s (%s)", verb, m.Type, m.ID, m.OriginID, m.OriginCode)
+			add("%s %s %d as %s (%s)", verb, m.ItemType, m.ItemId, m.OriginId, m.OriginCode)
 		default:
-			add("%s %s %d as %s", verb, m.Type, m.ID, m.OriginID)
+			add("%s %s %d as %s", verb, m.ItemType, m.ItemId, m.OriginId)
 		}
 	}
-	for _, a := range c.Assignments {
-		add("%s line item type %d of cost code %d, project %d, as synced", verb, a.LineItemType, a.CostCode, a.Project)
-	}
-	for _, t := range c.Transactions {
-		add("%s budget transaction %d of project %d as %s", verb, t.ID, t.Project, t.OriginID)
-	}
-	for _, u := range c.Unlinks {
-		add("unlinked %s %d", u.Type, u.ID)
+	for _, u := range c.Updates {
+		add("%s%s", before, u)
 	}
 	return out
 }

@@ -499,6 +499,7 @@ type Queue struct {
 	ArrivedPerMinute  *float64               `protobuf:"fixed64,11,opt,name=arrived_per_minute,json=arrivedPerMinute,proto3,oneof" json:"arrived_per_minute,omitempty"`
 	FinishedPerMinute *float64               `protobuf:"fixed64,12,opt,name=finished_per_minute,json=finishedPerMinute,proto3,oneof" json:"finished_per_minute,omitempty"`
 	Paused            bool                   `protobuf:"varint,13,opt,name=paused,proto3" json:"paused,omitempty"`
+	OverdueAge        *durationpb.Duration   `protobuf:"bytes,14,opt,name=overdue_age,json=overdueAge,proto3" json:"overdue_age,omitempty"` // of the message in overdue
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -624,6 +625,13 @@ func (x *Queue) GetPaused() bool {
 	return false
 }
 
+func (x *Queue) GetOverdueAge() *durationpb.Duration {
+	if x != nil {
+		return x.OverdueAge
+	}
+	return nil
+}
+
 // RequestRef identifies an ERP request.
 type RequestRef struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -703,6 +711,8 @@ type CompanyState struct {
 	Troubles      []*Trouble             `protobuf:"bytes,13,rep,name=troubles,proto3" json:"troubles,omitempty"`
 	Paused        []*PausedStage         `protobuf:"bytes,14,rep,name=paused,proto3" json:"paused,omitempty"`
 	WaitingFor    string                 `protobuf:"bytes,15,opt,name=waiting_for,json=waitingFor,proto3" json:"waiting_for,omitempty"` // erp, procore, quota, person; "": nothing
+	Refusal       *Refusal               `protobuf:"bytes,16,opt,name=refusal,proto3" json:"refusal,omitempty"`                         // absent: Procore is not known to refuse its credentials
+	Served        bool                   `protobuf:"varint,17,opt,name=served,proto3" json:"served,omitempty"`                          // it is in the companies file
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -842,6 +852,81 @@ func (x *CompanyState) GetWaitingFor() string {
 	return ""
 }
 
+func (x *CompanyState) GetRefusal() *Refusal {
+	if x != nil {
+		return x.Refusal
+	}
+	return nil
+}
+
+func (x *CompanyState) GetServed() bool {
+	if x != nil {
+		return x.Served
+	}
+	return false
+}
+
+// Refusal says that Procore refuses the credentials of the companies file.
+type Refusal struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Since         *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=since,proto3" json:"since,omitempty"`
+	Status        int32                  `protobuf:"varint,2,opt,name=status,proto3" json:"status,omitempty"`                          // HTTP status of the login
+	TokenUntil    *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=token_until,json=tokenUntil,proto3" json:"token_until,omitempty"` // when the previous token, which is still used, expires; absent: there is none
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Refusal) Reset() {
+	*x = Refusal{}
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Refusal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Refusal) ProtoMessage() {}
+
+func (x *Refusal) ProtoReflect() protoreflect.Message {
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
+func (*Refusal) Descriptor() ([]byte, []int) {
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Refusal) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *Refusal) GetStatus() int32 {
+	if x != nil {
+		return x.Status
+	}
+	return 0
+}
+
+func (x *Refusal) GetTokenUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.TokenUntil
+	}
+	return nil
+}
+
 // PausedStage says which stage of a company is paused.
 type PausedStage struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -855,7 +940,7 @@ type PausedStage struct {
 
 func (x *PausedStage) Reset() {
 	*x = PausedStage{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[9]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -867,7 +952,7 @@ func (x *PausedStage) String() string {
 func (*PausedStage) ProtoMessage() {}
 
 func (x *PausedStage) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[9]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -880,7 +965,7 @@ func (x *PausedStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PausedStage.ProtoReflect.Descriptor instead.
 func (*PausedStage) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{9}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PausedStage) GetStage() string {
@@ -923,7 +1008,7 @@ type Quota struct {
 
 func (x *Quota) Reset() {
 	*x = Quota{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[10]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -935,7 +1020,7 @@ func (x *Quota) String() string {
 func (*Quota) ProtoMessage() {}
 
 func (x *Quota) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[10]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -948,7 +1033,7 @@ func (x *Quota) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Quota.ProtoReflect.Descriptor instead.
 func (*Quota) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{10}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Quota) GetHour() *RateWindow {
@@ -983,7 +1068,7 @@ type RateWindow struct {
 
 func (x *RateWindow) Reset() {
 	*x = RateWindow{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[11]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -995,7 +1080,7 @@ func (x *RateWindow) String() string {
 func (*RateWindow) ProtoMessage() {}
 
 func (x *RateWindow) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[11]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1008,7 +1093,7 @@ func (x *RateWindow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RateWindow.ProtoReflect.Descriptor instead.
 func (*RateWindow) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{11}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RateWindow) GetLimit() int64 {
@@ -1047,7 +1132,7 @@ type Trouble struct {
 
 func (x *Trouble) Reset() {
 	*x = Trouble{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[12]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1059,7 +1144,7 @@ func (x *Trouble) String() string {
 func (*Trouble) ProtoMessage() {}
 
 func (x *Trouble) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[12]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1072,7 +1157,7 @@ func (x *Trouble) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trouble.ProtoReflect.Descriptor instead.
 func (*Trouble) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{12}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Trouble) GetSource() string {
@@ -1130,7 +1215,7 @@ type Series struct {
 
 func (x *Series) Reset() {
 	*x = Series{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[13]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1142,7 +1227,7 @@ func (x *Series) String() string {
 func (*Series) ProtoMessage() {}
 
 func (x *Series) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[13]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1155,7 +1240,7 @@ func (x *Series) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Series.ProtoReflect.Descriptor instead.
 func (*Series) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{13}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Series) GetName() string {
@@ -1204,7 +1289,7 @@ type ListRequestsRequest struct {
 
 func (x *ListRequestsRequest) Reset() {
 	*x = ListRequestsRequest{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[14]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1216,7 +1301,7 @@ func (x *ListRequestsRequest) String() string {
 func (*ListRequestsRequest) ProtoMessage() {}
 
 func (x *ListRequestsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[14]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1229,7 +1314,7 @@ func (x *ListRequestsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequestsRequest.ProtoReflect.Descriptor instead.
 func (*ListRequestsRequest) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{14}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListRequestsRequest) GetCompanyIds() []int64 {
@@ -1313,7 +1398,7 @@ type ListRequestsResponse struct {
 
 func (x *ListRequestsResponse) Reset() {
 	*x = ListRequestsResponse{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[15]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1325,7 +1410,7 @@ func (x *ListRequestsResponse) String() string {
 func (*ListRequestsResponse) ProtoMessage() {}
 
 func (x *ListRequestsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[15]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1338,7 +1423,7 @@ func (x *ListRequestsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequestsResponse.ProtoReflect.Descriptor instead.
 func (*ListRequestsResponse) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{15}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListRequestsResponse) GetRequests() []*RequestRow {
@@ -1385,7 +1470,7 @@ type RequestRow struct {
 
 func (x *RequestRow) Reset() {
 	*x = RequestRow{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[16]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1397,7 +1482,7 @@ func (x *RequestRow) String() string {
 func (*RequestRow) ProtoMessage() {}
 
 func (x *RequestRow) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[16]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1410,7 +1495,7 @@ func (x *RequestRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestRow.ProtoReflect.Descriptor instead.
 func (*RequestRow) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{16}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RequestRow) GetCompanyId() int64 {
@@ -1521,7 +1606,7 @@ type FindRequestsRequest struct {
 
 func (x *FindRequestsRequest) Reset() {
 	*x = FindRequestsRequest{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[17]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1533,7 +1618,7 @@ func (x *FindRequestsRequest) String() string {
 func (*FindRequestsRequest) ProtoMessage() {}
 
 func (x *FindRequestsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[17]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1546,7 +1631,7 @@ func (x *FindRequestsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FindRequestsRequest.ProtoReflect.Descriptor instead.
 func (*FindRequestsRequest) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{17}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *FindRequestsRequest) GetText() string {
@@ -1572,7 +1657,7 @@ type FindRequestsResponse struct {
 
 func (x *FindRequestsResponse) Reset() {
 	*x = FindRequestsResponse{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[18]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1584,7 +1669,7 @@ func (x *FindRequestsResponse) String() string {
 func (*FindRequestsResponse) ProtoMessage() {}
 
 func (x *FindRequestsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[18]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1597,7 +1682,7 @@ func (x *FindRequestsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FindRequestsResponse.ProtoReflect.Descriptor instead.
 func (*FindRequestsResponse) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{18}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *FindRequestsResponse) GetRequests() []*RequestRow {
@@ -1619,7 +1704,7 @@ type GetRequestRequest struct {
 
 func (x *GetRequestRequest) Reset() {
 	*x = GetRequestRequest{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[19]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1631,7 +1716,7 @@ func (x *GetRequestRequest) String() string {
 func (*GetRequestRequest) ProtoMessage() {}
 
 func (x *GetRequestRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[19]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1644,7 +1729,7 @@ func (x *GetRequestRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequestRequest.ProtoReflect.Descriptor instead.
 func (*GetRequestRequest) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{19}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetRequestRequest) GetRequestId() int64 {
@@ -1684,7 +1769,7 @@ type GetRequestResponse struct {
 
 func (x *GetRequestResponse) Reset() {
 	*x = GetRequestResponse{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[20]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1696,7 +1781,7 @@ func (x *GetRequestResponse) String() string {
 func (*GetRequestResponse) ProtoMessage() {}
 
 func (x *GetRequestResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[20]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1709,7 +1794,7 @@ func (x *GetRequestResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequestResponse.ProtoReflect.Descriptor instead.
 func (*GetRequestResponse) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{20}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GetRequestResponse) GetTimeline() *Timeline {
@@ -1729,7 +1814,7 @@ type WatchRequestRequest struct {
 
 func (x *WatchRequestRequest) Reset() {
 	*x = WatchRequestRequest{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[21]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1741,7 +1826,7 @@ func (x *WatchRequestRequest) String() string {
 func (*WatchRequestRequest) ProtoMessage() {}
 
 func (x *WatchRequestRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[21]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1754,7 +1839,7 @@ func (x *WatchRequestRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequestRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequestRequest) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{21}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *WatchRequestRequest) GetRequestId() int64 {
@@ -1780,7 +1865,7 @@ type WatchRequestResponse struct {
 
 func (x *WatchRequestResponse) Reset() {
 	*x = WatchRequestResponse{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[22]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1792,7 +1877,7 @@ func (x *WatchRequestResponse) String() string {
 func (*WatchRequestResponse) ProtoMessage() {}
 
 func (x *WatchRequestResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[22]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1805,7 +1890,7 @@ func (x *WatchRequestResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequestResponse.ProtoReflect.Descriptor instead.
 func (*WatchRequestResponse) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{22}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *WatchRequestResponse) GetTimeline() *Timeline {
@@ -1833,7 +1918,7 @@ type Timeline struct {
 
 func (x *Timeline) Reset() {
 	*x = Timeline{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[23]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1845,7 +1930,7 @@ func (x *Timeline) String() string {
 func (*Timeline) ProtoMessage() {}
 
 func (x *Timeline) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[23]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1858,7 +1943,7 @@ func (x *Timeline) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Timeline.ProtoReflect.Descriptor instead.
 func (*Timeline) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{23}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Timeline) GetRequest() *RequestRow {
@@ -1930,7 +2015,7 @@ type Step struct {
 	At       *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`       // when the broker stored it
 	Took     *durationpb.Duration   `protobuf:"bytes,2,opt,name=took,proto3" json:"took,omitempty"`   // since the step in since; absent: not known
 	Since    string                 `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"` // click, delivery, event, outcome, dead_letter, resolution, or ""
-	Kind     string                 `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"`   // delivery, event, outcome, closed, dead_letter, resolution
+	Kind     string                 `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"`   // delivery, event, outcome, closed, dead, resolution
 	Run      string                 `protobuf:"bytes,5,opt,name=run,proto3" json:"run,omitempty"`     // "" for the first; 42 for the replay of dead letter 42; late; swept
 	By       string                 `protobuf:"bytes,6,opt,name=by,proto3" json:"by,omitempty"`       // the stage or person that published it
 	Text     string                 `protobuf:"bytes,7,opt,name=text,proto3" json:"text,omitempty"`   // one line for people
@@ -1950,7 +2035,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[24]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1962,7 +2047,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[24]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1975,7 +2060,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{24}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Step) GetAt() *timestamppb.Timestamp {
@@ -2141,7 +2226,7 @@ type DeliveryStep struct {
 
 func (x *DeliveryStep) Reset() {
 	*x = DeliveryStep{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[25]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2153,7 +2238,7 @@ func (x *DeliveryStep) String() string {
 func (*DeliveryStep) ProtoMessage() {}
 
 func (x *DeliveryStep) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[25]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2166,7 +2251,7 @@ func (x *DeliveryStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeliveryStep.ProtoReflect.Descriptor instead.
 func (*DeliveryStep) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{25}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DeliveryStep) GetEventId() string {
@@ -2221,7 +2306,7 @@ type EventStep struct {
 
 func (x *EventStep) Reset() {
 	*x = EventStep{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[26]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2233,7 +2318,7 @@ func (x *EventStep) String() string {
 func (*EventStep) ProtoMessage() {}
 
 func (x *EventStep) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[26]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2246,7 +2331,7 @@ func (x *EventStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventStep.ProtoReflect.Descriptor instead.
 func (*EventStep) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{26}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *EventStep) GetPayloadBytes() int64 {
@@ -2276,7 +2361,7 @@ type OutcomeStep struct {
 
 func (x *OutcomeStep) Reset() {
 	*x = OutcomeStep{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[27]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2288,7 +2373,7 @@ func (x *OutcomeStep) String() string {
 func (*OutcomeStep) ProtoMessage() {}
 
 func (x *OutcomeStep) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[27]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2301,7 +2386,7 @@ func (x *OutcomeStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutcomeStep.ProtoReflect.Descriptor instead.
 func (*OutcomeStep) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{27}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *OutcomeStep) GetCloseOuts() []*CloseOut {
@@ -2355,7 +2440,7 @@ type CloseOut struct {
 
 func (x *CloseOut) Reset() {
 	*x = CloseOut{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[28]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2367,7 +2452,7 @@ func (x *CloseOut) String() string {
 func (*CloseOut) ProtoMessage() {}
 
 func (x *CloseOut) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[28]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2380,7 +2465,7 @@ func (x *CloseOut) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseOut.ProtoReflect.Descriptor instead.
 func (*CloseOut) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{28}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *CloseOut) GetRequestDetailId() int64 {
@@ -2444,7 +2529,7 @@ type Mark struct {
 
 func (x *Mark) Reset() {
 	*x = Mark{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[29]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2456,7 +2541,7 @@ func (x *Mark) String() string {
 func (*Mark) ProtoMessage() {}
 
 func (x *Mark) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[29]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2469,7 +2554,7 @@ func (x *Mark) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mark.ProtoReflect.Descriptor instead.
 func (*Mark) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{29}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Mark) GetItemType() string {
@@ -2515,7 +2600,7 @@ type DeadLetterStep struct {
 
 func (x *DeadLetterStep) Reset() {
 	*x = DeadLetterStep{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[30]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2527,7 +2612,7 @@ func (x *DeadLetterStep) String() string {
 func (*DeadLetterStep) ProtoMessage() {}
 
 func (x *DeadLetterStep) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[30]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2540,7 +2625,7 @@ func (x *DeadLetterStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadLetterStep.ProtoReflect.Descriptor instead.
 func (*DeadLetterStep) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{30}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *DeadLetterStep) GetId() uint64 {
@@ -2607,7 +2692,7 @@ type ResolutionStep struct {
 
 func (x *ResolutionStep) Reset() {
 	*x = ResolutionStep{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[31]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2619,7 +2704,7 @@ func (x *ResolutionStep) String() string {
 func (*ResolutionStep) ProtoMessage() {}
 
 func (x *ResolutionStep) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[31]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2632,7 +2717,7 @@ func (x *ResolutionStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolutionStep.ProtoReflect.Descriptor instead.
 func (*ResolutionStep) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{31}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ResolutionStep) GetDeadLetter() uint64 {
@@ -2703,7 +2788,7 @@ type Current struct {
 
 func (x *Current) Reset() {
 	*x = Current{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[32]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2715,7 +2800,7 @@ func (x *Current) String() string {
 func (*Current) ProtoMessage() {}
 
 func (x *Current) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[32]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2728,7 +2813,7 @@ func (x *Current) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Current.ProtoReflect.Descriptor instead.
 func (*Current) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{32}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Current) GetStage() string {
@@ -2813,7 +2898,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[33]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2825,7 +2910,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[33]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2838,7 +2923,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{33}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Failure) GetClass() string {
@@ -2882,7 +2967,7 @@ type ProcoreState struct {
 
 func (x *ProcoreState) Reset() {
 	*x = ProcoreState{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[34]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2894,7 +2979,7 @@ func (x *ProcoreState) String() string {
 func (*ProcoreState) ProtoMessage() {}
 
 func (x *ProcoreState) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[34]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2907,7 +2992,7 @@ func (x *ProcoreState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcoreState.ProtoReflect.Descriptor instead.
 func (*ProcoreState) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{34}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ProcoreState) GetKnown() bool {
@@ -2955,7 +3040,7 @@ type RequestDetail struct {
 
 func (x *RequestDetail) Reset() {
 	*x = RequestDetail{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[35]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2967,7 +3052,7 @@ func (x *RequestDetail) String() string {
 func (*RequestDetail) ProtoMessage() {}
 
 func (x *RequestDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[35]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2980,7 +3065,7 @@ func (x *RequestDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestDetail.ProtoReflect.Descriptor instead.
 func (*RequestDetail) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{35}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *RequestDetail) GetId() int64 {
@@ -3007,7 +3092,7 @@ type TryNowRequest struct {
 
 func (x *TryNowRequest) Reset() {
 	*x = TryNowRequest{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[36]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3019,7 +3104,7 @@ func (x *TryNowRequest) String() string {
 func (*TryNowRequest) ProtoMessage() {}
 
 func (x *TryNowRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[36]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3032,7 +3117,7 @@ func (x *TryNowRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TryNowRequest.ProtoReflect.Descriptor instead.
 func (*TryNowRequest) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{36}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *TryNowRequest) GetCompanyId() int64 {
@@ -3059,7 +3144,7 @@ type TryNowResponse struct {
 
 func (x *TryNowResponse) Reset() {
 	*x = TryNowResponse{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[37]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3071,7 +3156,7 @@ func (x *TryNowResponse) String() string {
 func (*TryNowResponse) ProtoMessage() {}
 
 func (x *TryNowResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[37]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3084,7 +3169,7 @@ func (x *TryNowResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TryNowResponse.ProtoReflect.Descriptor instead.
 func (*TryNowResponse) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{37}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *TryNowResponse) GetStarted() bool {
@@ -3120,7 +3205,7 @@ type DeadLetterFilter struct {
 
 func (x *DeadLetterFilter) Reset() {
 	*x = DeadLetterFilter{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[38]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3132,7 +3217,7 @@ func (x *DeadLetterFilter) String() string {
 func (*DeadLetterFilter) ProtoMessage() {}
 
 func (x *DeadLetterFilter) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[38]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3145,7 +3230,7 @@ func (x *DeadLetterFilter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadLetterFilter.ProtoReflect.Descriptor instead.
 func (*DeadLetterFilter) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{38}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *DeadLetterFilter) GetCompanyIds() []int64 {
@@ -3229,7 +3314,7 @@ type ListDeadLettersRequest struct {
 
 func (x *ListDeadLettersRequest) Reset() {
 	*x = ListDeadLettersRequest{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[39]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3241,7 +3326,7 @@ func (x *ListDeadLettersRequest) String() string {
 func (*ListDeadLettersRequest) ProtoMessage() {}
 
 func (x *ListDeadLettersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[39]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3254,7 +3339,7 @@ func (x *ListDeadLettersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadLettersRequest.ProtoReflect.Descriptor instead.
 func (*ListDeadLettersRequest) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{39}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListDeadLettersRequest) GetFilter() *DeadLetterFilter {
@@ -3290,7 +3375,7 @@ type ListDeadLettersResponse struct {
 
 func (x *ListDeadLettersResponse) Reset() {
 	*x = ListDeadLettersResponse{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[40]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3302,7 +3387,7 @@ func (x *ListDeadLettersResponse) String() string {
 func (*ListDeadLettersResponse) ProtoMessage() {}
 
 func (x *ListDeadLettersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[40]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3315,7 +3400,7 @@ func (x *ListDeadLettersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadLettersResponse.ProtoReflect.Descriptor instead.
 func (*ListDeadLettersResponse) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{40}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ListDeadLettersResponse) GetDeadLetters() []*DeadLetter {
@@ -3357,7 +3442,7 @@ type CauseCount struct {
 
 func (x *CauseCount) Reset() {
 	*x = CauseCount{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[41]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3369,7 +3454,7 @@ func (x *CauseCount) String() string {
 func (*CauseCount) ProtoMessage() {}
 
 func (x *CauseCount) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[41]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3382,7 +3467,7 @@ func (x *CauseCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CauseCount.ProtoReflect.Descriptor instead.
 func (*CauseCount) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{41}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *CauseCount) GetCause() string {
@@ -3428,7 +3513,7 @@ type DeadLetter struct {
 
 func (x *DeadLetter) Reset() {
 	*x = DeadLetter{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[42]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3440,7 +3525,7 @@ func (x *DeadLetter) String() string {
 func (*DeadLetter) ProtoMessage() {}
 
 func (x *DeadLetter) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[42]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3453,7 +3538,7 @@ func (x *DeadLetter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadLetter.ProtoReflect.Descriptor instead.
 func (*DeadLetter) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{42}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *DeadLetter) GetId() uint64 {
@@ -3560,15 +3645,16 @@ type Resolution struct {
 	Who           string                 `protobuf:"bytes,2,opt,name=who,proto3" json:"who,omitempty"`
 	At            *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
 	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
-	Subject       string                 `protobuf:"bytes,5,opt,name=subject,proto3" json:"subject,omitempty"` // of the replay
-	Difference    string                 `protobuf:"bytes,6,opt,name=difference,proto3" json:"difference,omitempty"`
+	Subject       string                 `protobuf:"bytes,5,opt,name=subject,proto3" json:"subject,omitempty"`       // of the replay
+	Difference    string                 `protobuf:"bytes,6,opt,name=difference,proto3" json:"difference,omitempty"` // unified diff of an edit
+	Text          string                 `protobuf:"bytes,7,opt,name=text,proto3" json:"text,omitempty"`             // one line for people, to follow the name of the dead letter
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Resolution) Reset() {
 	*x = Resolution{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[43]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3580,7 +3666,7 @@ func (x *Resolution) String() string {
 func (*Resolution) ProtoMessage() {}
 
 func (x *Resolution) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[43]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3593,7 +3679,7 @@ func (x *Resolution) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resolution.ProtoReflect.Descriptor instead.
 func (*Resolution) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{43}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Resolution) GetAction() string {
@@ -3638,6 +3724,13 @@ func (x *Resolution) GetDifference() string {
 	return ""
 }
 
+func (x *Resolution) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
 type GetDeadLetterRequest struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Id             uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -3648,7 +3741,7 @@ type GetDeadLetterRequest struct {
 
 func (x *GetDeadLetterRequest) Reset() {
 	*x = GetDeadLetterRequest{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[44]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3660,7 +3753,7 @@ func (x *GetDeadLetterRequest) String() string {
 func (*GetDeadLetterRequest) ProtoMessage() {}
 
 func (x *GetDeadLetterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[44]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3673,7 +3766,7 @@ func (x *GetDeadLetterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDeadLetterRequest.ProtoReflect.Descriptor instead.
 func (*GetDeadLetterRequest) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{44}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *GetDeadLetterRequest) GetId() uint64 {
@@ -3698,14 +3791,17 @@ type GetDeadLetterResponse struct {
 	WhyNot           string                 `protobuf:"bytes,4,opt,name=why_not,json=whyNot,proto3" json:"why_not,omitempty"`
 	Reported         string                 `protobuf:"bytes,5,opt,name=reported,proto3" json:"reported,omitempty"` // whether the accountant has been told: yes, pending, no
 	ReportedMessages []string               `protobuf:"bytes,6,rep,name=reported_messages,json=reportedMessages,proto3" json:"reported_messages,omitempty"`
-	History          []*Step                `protobuf:"bytes,7,rep,name=history,proto3" json:"history,omitempty"`
+	History          []*Step                `protobuf:"bytes,7,rep,name=history,proto3" json:"history,omitempty"`                                       // of the request, the oldest first
+	Runs             []*RunState            `protobuf:"bytes,8,rep,name=runs,proto3" json:"runs,omitempty"`                                             // of the request
+	Stream           string                 `protobuf:"bytes,9,opt,name=stream,proto3" json:"stream,omitempty"`                                         // of the failed message
+	StreamSequence   uint64                 `protobuf:"varint,10,opt,name=stream_sequence,json=streamSequence,proto3" json:"stream_sequence,omitempty"` // likewise
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
 
 func (x *GetDeadLetterResponse) Reset() {
 	*x = GetDeadLetterResponse{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[45]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3717,7 +3813,7 @@ func (x *GetDeadLetterResponse) String() string {
 func (*GetDeadLetterResponse) ProtoMessage() {}
 
 func (x *GetDeadLetterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[45]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3730,7 +3826,7 @@ func (x *GetDeadLetterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDeadLetterResponse.ProtoReflect.Descriptor instead.
 func (*GetDeadLetterResponse) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{45}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *GetDeadLetterResponse) GetDeadLetter() *DeadLetter {
@@ -3782,6 +3878,88 @@ func (x *GetDeadLetterResponse) GetHistory() []*Step {
 	return nil
 }
 
+func (x *GetDeadLetterResponse) GetRuns() []*RunState {
+	if x != nil {
+		return x.Runs
+	}
+	return nil
+}
+
+func (x *GetDeadLetterResponse) GetStream() string {
+	if x != nil {
+		return x.Stream
+	}
+	return ""
+}
+
+func (x *GetDeadLetterResponse) GetStreamSequence() uint64 {
+	if x != nil {
+		return x.StreamSequence
+	}
+	return 0
+}
+
+// RunState is the state of one run of a request.
+type RunState struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Run           string                 `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"` // "" for the first
+	At            *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	Text          string                 `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunState) Reset() {
+	*x = RunState{}
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunState) ProtoMessage() {}
+
+func (x *RunState) ProtoReflect() protoreflect.Message {
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunState.ProtoReflect.Descriptor instead.
+func (*RunState) Descriptor() ([]byte, []int) {
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *RunState) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *RunState) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *RunState) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
 type PreviewReplayRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Ids           []uint64               `protobuf:"varint,1,rep,packed,name=ids,proto3" json:"ids,omitempty"`
@@ -3793,7 +3971,7 @@ type PreviewReplayRequest struct {
 
 func (x *PreviewReplayRequest) Reset() {
 	*x = PreviewReplayRequest{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[46]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3805,7 +3983,7 @@ func (x *PreviewReplayRequest) String() string {
 func (*PreviewReplayRequest) ProtoMessage() {}
 
 func (x *PreviewReplayRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[46]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3818,7 +3996,7 @@ func (x *PreviewReplayRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreviewReplayRequest.ProtoReflect.Descriptor instead.
 func (*PreviewReplayRequest) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{46}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *PreviewReplayRequest) GetIds() []uint64 {
@@ -3852,7 +4030,7 @@ type PreviewReplayResponse struct {
 
 func (x *PreviewReplayResponse) Reset() {
 	*x = PreviewReplayResponse{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[47]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3864,7 +4042,7 @@ func (x *PreviewReplayResponse) String() string {
 func (*PreviewReplayResponse) ProtoMessage() {}
 
 func (x *PreviewReplayResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[47]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3877,7 +4055,7 @@ func (x *PreviewReplayResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreviewReplayResponse.ProtoReflect.Descriptor instead.
 func (*PreviewReplayResponse) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{47}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *PreviewReplayResponse) GetPreviews() []*ReplayPreview {
@@ -3900,13 +4078,14 @@ type ReplayPreview struct {
 	Replayable    bool                   `protobuf:"varint,2,opt,name=replayable,proto3" json:"replayable,omitempty"`
 	Text          string                 `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`             // what a replay does, or why it is refused
 	Difference    string                 `protobuf:"bytes,4,opt,name=difference,proto3" json:"difference,omitempty"` // unified diff of the edit
+	Unchanged     bool                   `protobuf:"varint,5,opt,name=unchanged,proto3" json:"unchanged,omitempty"`  // the edit changes nothing, so there is nothing to replay
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReplayPreview) Reset() {
 	*x = ReplayPreview{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[48]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3918,7 +4097,7 @@ func (x *ReplayPreview) String() string {
 func (*ReplayPreview) ProtoMessage() {}
 
 func (x *ReplayPreview) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[48]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3931,7 +4110,7 @@ func (x *ReplayPreview) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayPreview.ProtoReflect.Descriptor instead.
 func (*ReplayPreview) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{48}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ReplayPreview) GetId() uint64 {
@@ -3962,17 +4141,25 @@ func (x *ReplayPreview) GetDifference() string {
 	return ""
 }
 
+func (x *ReplayPreview) GetUnchanged() bool {
+	if x != nil {
+		return x.Unchanged
+	}
+	return false
+}
+
 type ReplayRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Ids           []uint64               `protobuf:"varint,1,rep,packed,name=ids,proto3" json:"ids,omitempty"` // at most 1,000
-	Wait          bool                   `protobuf:"varint,2,opt,name=wait,proto3" json:"wait,omitempty"`      // answer once the replays have ended; at most a minute
+	Wait          bool                   `protobuf:"varint,2,opt,name=wait,proto3" json:"wait,omitempty"`      // answer once the replays have ended, at most ten minutes later
+	Again         bool                   `protobuf:"varint,3,opt,name=again,proto3" json:"again,omitempty"`    // also those that are resolved, without earlier edits
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReplayRequest) Reset() {
 	*x = ReplayRequest{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[49]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3984,7 +4171,7 @@ func (x *ReplayRequest) String() string {
 func (*ReplayRequest) ProtoMessage() {}
 
 func (x *ReplayRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[49]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3997,7 +4184,7 @@ func (x *ReplayRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayRequest.ProtoReflect.Descriptor instead.
 func (*ReplayRequest) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{49}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ReplayRequest) GetIds() []uint64 {
@@ -4014,6 +4201,13 @@ func (x *ReplayRequest) GetWait() bool {
 	return false
 }
 
+func (x *ReplayRequest) GetAgain() bool {
+	if x != nil {
+		return x.Again
+	}
+	return false
+}
+
 type ReplayResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Results       []*ReplayResult        `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
@@ -4023,7 +4217,7 @@ type ReplayResponse struct {
 
 func (x *ReplayResponse) Reset() {
 	*x = ReplayResponse{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[50]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4035,7 +4229,7 @@ func (x *ReplayResponse) String() string {
 func (*ReplayResponse) ProtoMessage() {}
 
 func (x *ReplayResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[50]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4048,7 +4242,7 @@ func (x *ReplayResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayResponse.ProtoReflect.Descriptor instead.
 func (*ReplayResponse) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{50}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ReplayResponse) GetResults() []*ReplayResult {
@@ -4063,13 +4257,14 @@ type EditAndReplayRequest struct {
 	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	Message       string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"` // as returned by GetDeadLetter, edited
 	Wait          bool                   `protobuf:"varint,3,opt,name=wait,proto3" json:"wait,omitempty"`
+	Again         bool                   `protobuf:"varint,4,opt,name=again,proto3" json:"again,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *EditAndReplayRequest) Reset() {
 	*x = EditAndReplayRequest{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[51]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4081,7 +4276,7 @@ func (x *EditAndReplayRequest) String() string {
 func (*EditAndReplayRequest) ProtoMessage() {}
 
 func (x *EditAndReplayRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[51]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4094,7 +4289,7 @@ func (x *EditAndReplayRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EditAndReplayRequest.ProtoReflect.Descriptor instead.
 func (*EditAndReplayRequest) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{51}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *EditAndReplayRequest) GetId() uint64 {
@@ -4118,6 +4313,13 @@ func (x *EditAndReplayRequest) GetWait() bool {
 	return false
 }
 
+func (x *EditAndReplayRequest) GetAgain() bool {
+	if x != nil {
+		return x.Again
+	}
+	return false
+}
+
 type EditAndReplayResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Result        *ReplayResult          `protobuf:"bytes,1,opt,name=result,proto3" json:"result,omitempty"`
@@ -4127,7 +4329,7 @@ type EditAndReplayResponse struct {
 
 func (x *EditAndReplayResponse) Reset() {
 	*x = EditAndReplayResponse{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[52]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4139,7 +4341,7 @@ func (x *EditAndReplayResponse) String() string {
 func (*EditAndReplayResponse) ProtoMessage() {}
 
 func (x *EditAndReplayResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[52]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4152,7 +4354,7 @@ func (x *EditAndReplayResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EditAndReplayResponse.ProtoReflect.Descriptor instead.
 func (*EditAndReplayResponse) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{52}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *EditAndReplayResponse) GetResult() *ReplayResult {
@@ -4179,7 +4381,7 @@ type ReplayResult struct {
 
 func (x *ReplayResult) Reset() {
 	*x = ReplayResult{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[53]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4191,7 +4393,7 @@ func (x *ReplayResult) String() string {
 func (*ReplayResult) ProtoMessage() {}
 
 func (x *ReplayResult) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[53]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4204,7 +4406,7 @@ func (x *ReplayResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayResult.ProtoReflect.Descriptor instead.
 func (*ReplayResult) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{53}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ReplayResult) GetId() uint64 {
@@ -4280,7 +4482,7 @@ type DiscardRequest struct {
 
 func (x *DiscardRequest) Reset() {
 	*x = DiscardRequest{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[54]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4292,7 +4494,7 @@ func (x *DiscardRequest) String() string {
 func (*DiscardRequest) ProtoMessage() {}
 
 func (x *DiscardRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[54]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4305,7 +4507,7 @@ func (x *DiscardRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardRequest.ProtoReflect.Descriptor instead.
 func (*DiscardRequest) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{54}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *DiscardRequest) GetIds() []uint64 {
@@ -4331,7 +4533,7 @@ type DiscardResponse struct {
 
 func (x *DiscardResponse) Reset() {
 	*x = DiscardResponse{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[55]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4343,7 +4545,7 @@ func (x *DiscardResponse) String() string {
 func (*DiscardResponse) ProtoMessage() {}
 
 func (x *DiscardResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[55]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4356,7 +4558,7 @@ func (x *DiscardResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardResponse.ProtoReflect.Descriptor instead.
 func (*DiscardResponse) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{55}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *DiscardResponse) GetResults() []*ReplayResult {
@@ -4374,7 +4576,7 @@ type ListCompaniesRequest struct {
 
 func (x *ListCompaniesRequest) Reset() {
 	*x = ListCompaniesRequest{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[56]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4386,7 +4588,7 @@ func (x *ListCompaniesRequest) String() string {
 func (*ListCompaniesRequest) ProtoMessage() {}
 
 func (x *ListCompaniesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[56]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4399,7 +4601,7 @@ func (x *ListCompaniesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCompaniesRequest.ProtoReflect.Descriptor instead.
 func (*ListCompaniesRequest) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{56}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{58}
 }
 
 type ListCompaniesResponse struct {
@@ -4411,7 +4613,7 @@ type ListCompaniesResponse struct {
 
 func (x *ListCompaniesResponse) Reset() {
 	*x = ListCompaniesResponse{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[57]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4423,7 +4625,7 @@ func (x *ListCompaniesResponse) String() string {
 func (*ListCompaniesResponse) ProtoMessage() {}
 
 func (x *ListCompaniesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[57]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4436,7 +4638,7 @@ func (x *ListCompaniesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCompaniesResponse.ProtoReflect.Descriptor instead.
 func (*ListCompaniesResponse) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{57}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ListCompaniesResponse) GetCompanies() []*CompanyState {
@@ -4458,7 +4660,7 @@ type ListLinksRequest struct {
 
 func (x *ListLinksRequest) Reset() {
 	*x = ListLinksRequest{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[58]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4470,7 +4672,7 @@ func (x *ListLinksRequest) String() string {
 func (*ListLinksRequest) ProtoMessage() {}
 
 func (x *ListLinksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[58]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4483,7 +4685,7 @@ func (x *ListLinksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLinksRequest.ProtoReflect.Descriptor instead.
 func (*ListLinksRequest) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{58}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *ListLinksRequest) GetCompanyId() int64 {
@@ -4524,7 +4726,7 @@ type ListLinksResponse struct {
 
 func (x *ListLinksResponse) Reset() {
 	*x = ListLinksResponse{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[59]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4536,7 +4738,7 @@ func (x *ListLinksResponse) String() string {
 func (*ListLinksResponse) ProtoMessage() {}
 
 func (x *ListLinksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[59]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4549,7 +4751,7 @@ func (x *ListLinksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLinksResponse.ProtoReflect.Descriptor instead.
 func (*ListLinksResponse) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{59}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *ListLinksResponse) GetLinks() []*Link {
@@ -4579,7 +4781,7 @@ type Link struct {
 
 func (x *Link) Reset() {
 	*x = Link{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[60]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4591,7 +4793,7 @@ func (x *Link) String() string {
 func (*Link) ProtoMessage() {}
 
 func (x *Link) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[60]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4604,7 +4806,7 @@ func (x *Link) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Link.ProtoReflect.Descriptor instead.
 func (*Link) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{60}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *Link) GetItemType() string {
@@ -4638,13 +4840,14 @@ func (x *Link) GetRequestId() int64 {
 type CheckLinksRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	CompanyId     int64                  `protobuf:"varint,1,opt,name=company_id,json=companyId,proto3" json:"company_id,omitempty"`
+	Force         bool                   `protobuf:"varint,2,opt,name=force,proto3" json:"force,omitempty"` // as in RebuildLinks
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CheckLinksRequest) Reset() {
 	*x = CheckLinksRequest{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[61]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4656,7 +4859,7 @@ func (x *CheckLinksRequest) String() string {
 func (*CheckLinksRequest) ProtoMessage() {}
 
 func (x *CheckLinksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[61]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4669,7 +4872,7 @@ func (x *CheckLinksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckLinksRequest.ProtoReflect.Descriptor instead.
 func (*CheckLinksRequest) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{61}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *CheckLinksRequest) GetCompanyId() int64 {
@@ -4677,6 +4880,13 @@ func (x *CheckLinksRequest) GetCompanyId() int64 {
 		return x.CompanyId
 	}
 	return 0
+}
+
+func (x *CheckLinksRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
 }
 
 type CheckLinksResponse struct {
@@ -4688,7 +4898,7 @@ type CheckLinksResponse struct {
 
 func (x *CheckLinksResponse) Reset() {
 	*x = CheckLinksResponse{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[62]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4700,7 +4910,7 @@ func (x *CheckLinksResponse) String() string {
 func (*CheckLinksResponse) ProtoMessage() {}
 
 func (x *CheckLinksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[62]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4713,7 +4923,7 @@ func (x *CheckLinksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckLinksResponse.ProtoReflect.Descriptor instead.
 func (*CheckLinksResponse) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{62}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *CheckLinksResponse) GetReport() *LinkReport {
@@ -4733,7 +4943,7 @@ type RebuildLinksRequest struct {
 
 func (x *RebuildLinksRequest) Reset() {
 	*x = RebuildLinksRequest{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[63]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4745,7 +4955,7 @@ func (x *RebuildLinksRequest) String() string {
 func (*RebuildLinksRequest) ProtoMessage() {}
 
 func (x *RebuildLinksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[63]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4758,7 +4968,7 @@ func (x *RebuildLinksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebuildLinksRequest.ProtoReflect.Descriptor instead.
 func (*RebuildLinksRequest) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{63}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *RebuildLinksRequest) GetCompanyId() int64 {
@@ -4784,7 +4994,7 @@ type RebuildLinksResponse struct {
 
 func (x *RebuildLinksResponse) Reset() {
 	*x = RebuildLinksResponse{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[64]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4796,7 +5006,7 @@ func (x *RebuildLinksResponse) String() string {
 func (*RebuildLinksResponse) ProtoMessage() {}
 
 func (x *RebuildLinksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[64]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4809,7 +5019,7 @@ func (x *RebuildLinksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebuildLinksResponse.ProtoReflect.Descriptor instead.
 func (*RebuildLinksResponse) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{64}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *RebuildLinksResponse) GetReport() *LinkReport {
@@ -4830,13 +5040,14 @@ type LinkReport struct {
 	Unread         []*UnreadList          `protobuf:"bytes,6,rep,name=unread,proto3" json:"unread,omitempty"`                                               // lists that could not be read
 	WithoutLines   []*UnreadList          `protobuf:"bytes,7,rep,name=without_lines,json=withoutLines,proto3" json:"without_lines,omitempty"`               // lists whose answers lack the lines of synced records
 	HiddenProjects []int64                `protobuf:"varint,8,rep,packed,name=hidden_projects,json=hiddenProjects,proto3" json:"hidden_projects,omitempty"` // linked projects that Procore does not list
+	Force          bool                   `protobuf:"varint,9,opt,name=force,proto3" json:"force,omitempty"`                                                // different links are changed too
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
 
 func (x *LinkReport) Reset() {
 	*x = LinkReport{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[65]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4848,7 +5059,7 @@ func (x *LinkReport) String() string {
 func (*LinkReport) ProtoMessage() {}
 
 func (x *LinkReport) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[65]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4861,7 +5072,7 @@ func (x *LinkReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkReport.ProtoReflect.Descriptor instead.
 func (*LinkReport) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{65}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *LinkReport) GetCompanyId() int64 {
@@ -4920,6 +5131,13 @@ func (x *LinkReport) GetHiddenProjects() []int64 {
 	return nil
 }
 
+func (x *LinkReport) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
 type LinkCount struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ItemType      string                 `protobuf:"bytes,1,opt,name=item_type,json=itemType,proto3" json:"item_type,omitempty"`
@@ -4935,7 +5153,7 @@ type LinkCount struct {
 
 func (x *LinkCount) Reset() {
 	*x = LinkCount{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[66]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4947,7 +5165,7 @@ func (x *LinkCount) String() string {
 func (*LinkCount) ProtoMessage() {}
 
 func (x *LinkCount) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[66]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4960,7 +5178,7 @@ func (x *LinkCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkCount.ProtoReflect.Descriptor instead.
 func (*LinkCount) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{66}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *LinkCount) GetItemType() string {
@@ -5026,7 +5244,7 @@ type LinkChange struct {
 
 func (x *LinkChange) Reset() {
 	*x = LinkChange{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[67]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5038,7 +5256,7 @@ func (x *LinkChange) String() string {
 func (*LinkChange) ProtoMessage() {}
 
 func (x *LinkChange) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[67]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5051,7 +5269,7 @@ func (x *LinkChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkChange.ProtoReflect.Descriptor instead.
 func (*LinkChange) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{67}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *LinkChange) GetKind() string {
@@ -5108,7 +5326,7 @@ type UnreadList struct {
 
 func (x *UnreadList) Reset() {
 	*x = UnreadList{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[68]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5120,7 +5338,7 @@ func (x *UnreadList) String() string {
 func (*UnreadList) ProtoMessage() {}
 
 func (x *UnreadList) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[68]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5133,7 +5351,7 @@ func (x *UnreadList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnreadList.ProtoReflect.Descriptor instead.
 func (*UnreadList) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{68}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *UnreadList) GetList() string {
@@ -5173,7 +5391,7 @@ type CheckRequest struct {
 
 func (x *CheckRequest) Reset() {
 	*x = CheckRequest{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[69]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5185,7 +5403,7 @@ func (x *CheckRequest) String() string {
 func (*CheckRequest) ProtoMessage() {}
 
 func (x *CheckRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[69]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5198,7 +5416,7 @@ func (x *CheckRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckRequest.ProtoReflect.Descriptor instead.
 func (*CheckRequest) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{69}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *CheckRequest) GetCompanyIds() []int64 {
@@ -5219,7 +5437,7 @@ type CheckResponse struct {
 
 func (x *CheckResponse) Reset() {
 	*x = CheckResponse{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[70]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5231,7 +5449,7 @@ func (x *CheckResponse) String() string {
 func (*CheckResponse) ProtoMessage() {}
 
 func (x *CheckResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[70]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5244,7 +5462,7 @@ func (x *CheckResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckResponse.ProtoReflect.Descriptor instead.
 func (*CheckResponse) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{70}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *CheckResponse) GetFindings() []*Finding {
@@ -5281,7 +5499,7 @@ type Finding struct {
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[71]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5293,7 +5511,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[71]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5306,7 +5524,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{71}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *Finding) GetCheck() string {
@@ -5355,7 +5573,7 @@ type PauseRequest struct {
 
 func (x *PauseRequest) Reset() {
 	*x = PauseRequest{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[72]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5367,7 +5585,7 @@ func (x *PauseRequest) String() string {
 func (*PauseRequest) ProtoMessage() {}
 
 func (x *PauseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[72]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5380,7 +5598,7 @@ func (x *PauseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseRequest.ProtoReflect.Descriptor instead.
 func (*PauseRequest) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{72}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *PauseRequest) GetCompanyId() int64 {
@@ -5413,7 +5631,7 @@ type PauseResponse struct {
 
 func (x *PauseResponse) Reset() {
 	*x = PauseResponse{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[73]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5425,7 +5643,7 @@ func (x *PauseResponse) String() string {
 func (*PauseResponse) ProtoMessage() {}
 
 func (x *PauseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[73]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5438,7 +5656,7 @@ func (x *PauseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseResponse.ProtoReflect.Descriptor instead.
 func (*PauseResponse) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{73}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *PauseResponse) GetCompany() *CompanyState {
@@ -5458,7 +5676,7 @@ type ResumeRequest struct {
 
 func (x *ResumeRequest) Reset() {
 	*x = ResumeRequest{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[74]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5470,7 +5688,7 @@ func (x *ResumeRequest) String() string {
 func (*ResumeRequest) ProtoMessage() {}
 
 func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[74]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5483,7 +5701,7 @@ func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRequest.ProtoReflect.Descriptor instead.
 func (*ResumeRequest) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{74}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *ResumeRequest) GetCompanyId() int64 {
@@ -5509,7 +5727,7 @@ type ResumeResponse struct {
 
 func (x *ResumeResponse) Reset() {
 	*x = ResumeResponse{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[75]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5521,7 +5739,7 @@ func (x *ResumeResponse) String() string {
 func (*ResumeResponse) ProtoMessage() {}
 
 func (x *ResumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[75]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5534,7 +5752,7 @@ func (x *ResumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeResponse.ProtoReflect.Descriptor instead.
 func (*ResumeResponse) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{75}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *ResumeResponse) GetCompany() *CompanyState {
@@ -5555,7 +5773,7 @@ type AuditRequest struct {
 
 func (x *AuditRequest) Reset() {
 	*x = AuditRequest{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[76]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5567,7 +5785,7 @@ func (x *AuditRequest) String() string {
 func (*AuditRequest) ProtoMessage() {}
 
 func (x *AuditRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[76]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5580,7 +5798,7 @@ func (x *AuditRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditRequest.ProtoReflect.Descriptor instead.
 func (*AuditRequest) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{76}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *AuditRequest) GetCompanyId() int64 {
@@ -5623,7 +5841,7 @@ type AuditResponse struct {
 
 func (x *AuditResponse) Reset() {
 	*x = AuditResponse{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[77]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5635,7 +5853,7 @@ func (x *AuditResponse) String() string {
 func (*AuditResponse) ProtoMessage() {}
 
 func (x *AuditResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[77]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5648,7 +5866,7 @@ func (x *AuditResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditResponse.ProtoReflect.Descriptor instead.
 func (*AuditResponse) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{77}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *AuditResponse) GetCompanyId() int64 {
@@ -5747,7 +5965,7 @@ type AuditFinding struct {
 
 func (x *AuditFinding) Reset() {
 	*x = AuditFinding{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[78]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5759,7 +5977,7 @@ func (x *AuditFinding) String() string {
 func (*AuditFinding) ProtoMessage() {}
 
 func (x *AuditFinding) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[78]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5772,7 +5990,7 @@ func (x *AuditFinding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditFinding.ProtoReflect.Descriptor instead.
 func (*AuditFinding) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{78}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *AuditFinding) GetRequestId() int64 {
@@ -5861,7 +6079,7 @@ type SweepRequest struct {
 
 func (x *SweepRequest) Reset() {
 	*x = SweepRequest{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[79]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5873,7 +6091,7 @@ func (x *SweepRequest) String() string {
 func (*SweepRequest) ProtoMessage() {}
 
 func (x *SweepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[79]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5886,7 +6104,7 @@ func (x *SweepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SweepRequest.ProtoReflect.Descriptor instead.
 func (*SweepRequest) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{79}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *SweepRequest) GetCompanyId() int64 {
@@ -5898,6 +6116,7 @@ func (x *SweepRequest) GetCompanyId() int64 {
 
 type SweepResponse struct {
 	state                  protoimpl.MessageState `protogen:"open.v1"`
+	CompanyId              int64                  `protobuf:"varint,7,opt,name=company_id,json=companyId,proto3" json:"company_id,omitempty"`
 	FoundRequestIds        []int64                `protobuf:"varint,1,rep,packed,name=found_request_ids,json=foundRequestIds,proto3" json:"found_request_ids,omitempty"` // published
 	ClosedRequestDetailIds []int64                `protobuf:"varint,2,rep,packed,name=closed_request_detail_ids,json=closedRequestDetailIds,proto3" json:"closed_request_detail_ids,omitempty"`
 	FailingDeliveries      int32                  `protobuf:"varint,3,opt,name=failing_deliveries,json=failingDeliveries,proto3" json:"failing_deliveries,omitempty"`
@@ -5910,7 +6129,7 @@ type SweepResponse struct {
 
 func (x *SweepResponse) Reset() {
 	*x = SweepResponse{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[80]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5922,7 +6141,7 @@ func (x *SweepResponse) String() string {
 func (*SweepResponse) ProtoMessage() {}
 
 func (x *SweepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[80]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5935,7 +6154,14 @@ func (x *SweepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SweepResponse.ProtoReflect.Descriptor instead.
 func (*SweepResponse) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{80}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{82}
+}
+
+func (x *SweepResponse) GetCompanyId() int64 {
+	if x != nil {
+		return x.CompanyId
+	}
+	return 0
 }
 
 func (x *SweepResponse) GetFoundRequestIds() []int64 {
@@ -6016,7 +6242,7 @@ const file_tieback_operator_v1_operator_proto_rawDesc = "" +
 	"\x04text\x18\x04 \x01(\tR\x04text\x12\x16\n" +
 	"\x06action\x18\x05 \x01(\tR\x06action\x120\n" +
 	"\x05since\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x14\n" +
-	"\x05count\x18\a \x01(\x04R\x05count\"\x9f\x04\n" +
+	"\x05count\x18\a \x01(\x04R\x05count\"\xdb\x04\n" +
 	"\x05Queue\x12\x14\n" +
 	"\x05stage\x18\x01 \x01(\tR\x05stage\x12\x14\n" +
 	"\x05known\x18\x02 \x01(\bR\x05known\x12\x18\n" +
@@ -6032,7 +6258,9 @@ const file_tieback_operator_v1_operator_proto_rawDesc = "" +
 	" \x01(\v2\x1f.tieback.operator.v1.RequestRefR\aoverdue\x121\n" +
 	"\x12arrived_per_minute\x18\v \x01(\x01H\x00R\x10arrivedPerMinute\x88\x01\x01\x123\n" +
 	"\x13finished_per_minute\x18\f \x01(\x01H\x01R\x11finishedPerMinute\x88\x01\x01\x12\x16\n" +
-	"\x06paused\x18\r \x01(\bR\x06pausedB\x15\n" +
+	"\x06paused\x18\r \x01(\bR\x06paused\x12:\n" +
+	"\voverdue_age\x18\x0e \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"overdueAgeB\x15\n" +
 	"\x13_arrived_per_minuteB\x16\n" +
 	"\x14_finished_per_minute\"^\n" +
 	"\n" +
@@ -6041,7 +6269,7 @@ const file_tieback_operator_v1_operator_proto_rawDesc = "" +
 	"company_id\x18\x01 \x01(\x03R\tcompanyId\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x02 \x01(\x03R\trequestId\x12\x12\n" +
-	"\x04type\x18\x03 \x01(\tR\x04type\"\x92\x04\n" +
+	"\x04type\x18\x03 \x01(\tR\x04type\"\xe2\x04\n" +
 	"\fCompanyState\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x03R\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
@@ -6060,7 +6288,14 @@ const file_tieback_operator_v1_operator_proto_rawDesc = "" +
 	"\btroubles\x18\r \x03(\v2\x1c.tieback.operator.v1.TroubleR\btroubles\x128\n" +
 	"\x06paused\x18\x0e \x03(\v2 .tieback.operator.v1.PausedStageR\x06paused\x12\x1f\n" +
 	"\vwaiting_for\x18\x0f \x01(\tR\n" +
-	"waitingFor\"y\n" +
+	"waitingFor\x126\n" +
+	"\arefusal\x18\x10 \x01(\v2\x1c.tieback.operator.v1.RefusalR\arefusal\x12\x16\n" +
+	"\x06served\x18\x11 \x01(\bR\x06served\"\x90\x01\n" +
+	"\aRefusal\x120\n" +
+	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x16\n" +
+	"\x06status\x18\x02 \x01(\x05R\x06status\x12;\n" +
+	"\vtoken_until\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"tokenUntil\"y\n" +
 	"\vPausedStage\x12\x14\n" +
 	"\x05stage\x18\x01 \x01(\tR\x05stage\x12\x10\n" +
 	"\x03who\x18\x02 \x01(\tR\x03who\x12*\n" +
@@ -6318,7 +6553,7 @@ const file_tieback_operator_v1_operator_proto_rawDesc = "" +
 	"\x05error\x18\v \x01(\tR\x05error\x12!\n" +
 	"\fuser_message\x18\f \x01(\tR\vuserMessage\x12\x18\n" +
 	"\asubject\x18\r \x01(\tR\asubject\x12A\n" +
-	"\vresolutions\x18\x0e \x03(\v2\x1f.tieback.operator.v1.ResolutionR\vresolutions\"\xb4\x01\n" +
+	"\vresolutions\x18\x0e \x03(\v2\x1f.tieback.operator.v1.ResolutionR\vresolutions\"\xc8\x01\n" +
 	"\n" +
 	"Resolution\x12\x16\n" +
 	"\x06action\x18\x01 \x01(\tR\x06action\x12\x10\n" +
@@ -6328,10 +6563,11 @@ const file_tieback_operator_v1_operator_proto_rawDesc = "" +
 	"\asubject\x18\x05 \x01(\tR\asubject\x12\x1e\n" +
 	"\n" +
 	"difference\x18\x06 \x01(\tR\n" +
-	"difference\"O\n" +
+	"difference\x12\x12\n" +
+	"\x04text\x18\a \x01(\tR\x04text\"O\n" +
 	"\x14GetDeadLetterRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12'\n" +
-	"\x0finclude_payload\x18\x02 \x01(\bR\x0eincludePayload\"\xaa\x02\n" +
+	"\x0finclude_payload\x18\x02 \x01(\bR\x0eincludePayload\"\x9e\x03\n" +
 	"\x15GetDeadLetterResponse\x12@\n" +
 	"\vdead_letter\x18\x01 \x01(\v2\x1f.tieback.operator.v1.DeadLetterR\n" +
 	"deadLetter\x12\x18\n" +
@@ -6342,14 +6578,22 @@ const file_tieback_operator_v1_operator_proto_rawDesc = "" +
 	"\awhy_not\x18\x04 \x01(\tR\x06whyNot\x12\x1a\n" +
 	"\breported\x18\x05 \x01(\tR\breported\x12+\n" +
 	"\x11reported_messages\x18\x06 \x03(\tR\x10reportedMessages\x123\n" +
-	"\ahistory\x18\a \x03(\v2\x19.tieback.operator.v1.StepR\ahistory\"\x8e\x01\n" +
+	"\ahistory\x18\a \x03(\v2\x19.tieback.operator.v1.StepR\ahistory\x121\n" +
+	"\x04runs\x18\b \x03(\v2\x1d.tieback.operator.v1.RunStateR\x04runs\x12\x16\n" +
+	"\x06stream\x18\t \x01(\tR\x06stream\x12'\n" +
+	"\x0fstream_sequence\x18\n" +
+	" \x01(\x04R\x0estreamSequence\"\\\n" +
+	"\bRunState\x12\x10\n" +
+	"\x03run\x18\x01 \x01(\tR\x03run\x12*\n" +
+	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\"\x8e\x01\n" +
 	"\x14PreviewReplayRequest\x12\x10\n" +
 	"\x03ids\x18\x01 \x03(\x04R\x03ids\x12=\n" +
 	"\x06filter\x18\x02 \x01(\v2%.tieback.operator.v1.DeadLetterFilterR\x06filter\x12%\n" +
 	"\x0eedited_message\x18\x03 \x01(\tR\reditedMessage\"m\n" +
 	"\x15PreviewReplayResponse\x12>\n" +
 	"\bpreviews\x18\x01 \x03(\v2\".tieback.operator.v1.ReplayPreviewR\bpreviews\x12\x14\n" +
-	"\x05total\x18\x02 \x01(\x04R\x05total\"s\n" +
+	"\x05total\x18\x02 \x01(\x04R\x05total\"\x91\x01\n" +
 	"\rReplayPreview\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1e\n" +
 	"\n" +
@@ -6358,16 +6602,19 @@ const file_tieback_operator_v1_operator_proto_rawDesc = "" +
 	"\x04text\x18\x03 \x01(\tR\x04text\x12\x1e\n" +
 	"\n" +
 	"difference\x18\x04 \x01(\tR\n" +
-	"difference\"5\n" +
+	"difference\x12\x1c\n" +
+	"\tunchanged\x18\x05 \x01(\bR\tunchanged\"K\n" +
 	"\rReplayRequest\x12\x10\n" +
 	"\x03ids\x18\x01 \x03(\x04R\x03ids\x12\x12\n" +
-	"\x04wait\x18\x02 \x01(\bR\x04wait\"M\n" +
+	"\x04wait\x18\x02 \x01(\bR\x04wait\x12\x14\n" +
+	"\x05again\x18\x03 \x01(\bR\x05again\"M\n" +
 	"\x0eReplayResponse\x12;\n" +
-	"\aresults\x18\x01 \x03(\v2!.tieback.operator.v1.ReplayResultR\aresults\"T\n" +
+	"\aresults\x18\x01 \x03(\v2!.tieback.operator.v1.ReplayResultR\aresults\"j\n" +
 	"\x14EditAndReplayRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x12\n" +
-	"\x04wait\x18\x03 \x01(\bR\x04wait\"R\n" +
+	"\x04wait\x18\x03 \x01(\bR\x04wait\x12\x14\n" +
+	"\x05again\x18\x04 \x01(\bR\x05again\"R\n" +
 	"\x15EditAndReplayResponse\x129\n" +
 	"\x06result\x18\x01 \x01(\v2!.tieback.operator.v1.ReplayResultR\x06result\"\xa2\x02\n" +
 	"\fReplayResult\x12\x0e\n" +
@@ -6406,10 +6653,11 @@ const file_tieback_operator_v1_operator_proto_rawDesc = "" +
 	"\aitem_id\x18\x02 \x01(\x03R\x06itemId\x12\x1b\n" +
 	"\torigin_id\x18\x03 \x01(\tR\boriginId\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x04 \x01(\x03R\trequestId\"2\n" +
+	"request_id\x18\x04 \x01(\x03R\trequestId\"H\n" +
 	"\x11CheckLinksRequest\x12\x1d\n" +
 	"\n" +
-	"company_id\x18\x01 \x01(\x03R\tcompanyId\"M\n" +
+	"company_id\x18\x01 \x01(\x03R\tcompanyId\x12\x14\n" +
+	"\x05force\x18\x02 \x01(\bR\x05force\"M\n" +
 	"\x12CheckLinksResponse\x127\n" +
 	"\x06report\x18\x01 \x01(\v2\x1f.tieback.operator.v1.LinkReportR\x06report\"J\n" +
 	"\x13RebuildLinksRequest\x12\x1d\n" +
@@ -6417,7 +6665,7 @@ const file_tieback_operator_v1_operator_proto_rawDesc = "" +
 	"company_id\x18\x01 \x01(\x03R\tcompanyId\x12\x14\n" +
 	"\x05force\x18\x02 \x01(\bR\x05force\"O\n" +
 	"\x14RebuildLinksResponse\x127\n" +
-	"\x06report\x18\x01 \x01(\v2\x1f.tieback.operator.v1.LinkReportR\x06report\"\xf0\x02\n" +
+	"\x06report\x18\x01 \x01(\v2\x1f.tieback.operator.v1.LinkReportR\x06report\"\x86\x03\n" +
 	"\n" +
 	"LinkReport\x12\x1d\n" +
 	"\n" +
@@ -6428,7 +6676,8 @@ const file_tieback_operator_v1_operator_proto_rawDesc = "" +
 	"\achanges\x18\x05 \x03(\v2\x1f.tieback.operator.v1.LinkChangeR\achanges\x127\n" +
 	"\x06unread\x18\x06 \x03(\v2\x1f.tieback.operator.v1.UnreadListR\x06unread\x12D\n" +
 	"\rwithout_lines\x18\a \x03(\v2\x1f.tieback.operator.v1.UnreadListR\fwithoutLines\x12'\n" +
-	"\x0fhidden_projects\x18\b \x03(\x03R\x0ehiddenProjects\"\xbd\x01\n" +
+	"\x0fhidden_projects\x18\b \x03(\x03R\x0ehiddenProjects\x12\x14\n" +
+	"\x05force\x18\t \x01(\bR\x05force\"\xbd\x01\n" +
 	"\tLinkCount\x12\x1b\n" +
 	"\titem_type\x18\x01 \x01(\tR\bitemType\x12\x1d\n" +
 	"\n" +
@@ -6517,8 +6766,10 @@ const file_tieback_operator_v1_operator_proto_rawDesc = "" +
 	"\x03why\x18\v \x01(\tR\x03why\"-\n" +
 	"\fSweepRequest\x12\x1d\n" +
 	"\n" +
-	"company_id\x18\x01 \x01(\x03R\tcompanyId\"\xfa\x01\n" +
-	"\rSweepResponse\x12*\n" +
+	"company_id\x18\x01 \x01(\x03R\tcompanyId\"\x99\x02\n" +
+	"\rSweepResponse\x12\x1d\n" +
+	"\n" +
+	"company_id\x18\a \x01(\x03R\tcompanyId\x12*\n" +
 	"\x11found_request_ids\x18\x01 \x03(\x03R\x0ffoundRequestIds\x129\n" +
 	"\x19closed_request_detail_ids\x18\x02 \x03(\x03R\x16closedRequestDetailIds\x12-\n" +
 	"\x12failing_deliveries\x18\x03 \x01(\x05R\x11failingDeliveries\x12\x18\n" +
@@ -6573,7 +6824,7 @@ func file_tieback_operator_v1_operator_proto_rawDescGZIP() []byte {
 }
 
 var file_tieback_operator_v1_operator_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_tieback_operator_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 82)
+var file_tieback_operator_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 84)
 var file_tieback_operator_v1_operator_proto_goTypes = []any{
 	(Order)(0),                      // 0: tieback.operator.v1.Order
 	(*GetOverviewRequest)(nil),      // 1: tieback.operator.v1.GetOverviewRequest
@@ -6585,229 +6836,237 @@ var file_tieback_operator_v1_operator_proto_goTypes = []any{
 	(*Queue)(nil),                   // 7: tieback.operator.v1.Queue
 	(*RequestRef)(nil),              // 8: tieback.operator.v1.RequestRef
 	(*CompanyState)(nil),            // 9: tieback.operator.v1.CompanyState
-	(*PausedStage)(nil),             // 10: tieback.operator.v1.PausedStage
-	(*Quota)(nil),                   // 11: tieback.operator.v1.Quota
-	(*RateWindow)(nil),              // 12: tieback.operator.v1.RateWindow
-	(*Trouble)(nil),                 // 13: tieback.operator.v1.Trouble
-	(*Series)(nil),                  // 14: tieback.operator.v1.Series
-	(*ListRequestsRequest)(nil),     // 15: tieback.operator.v1.ListRequestsRequest
-	(*ListRequestsResponse)(nil),    // 16: tieback.operator.v1.ListRequestsResponse
-	(*RequestRow)(nil),              // 17: tieback.operator.v1.RequestRow
-	(*FindRequestsRequest)(nil),     // 18: tieback.operator.v1.FindRequestsRequest
-	(*FindRequestsResponse)(nil),    // 19: tieback.operator.v1.FindRequestsResponse
-	(*GetRequestRequest)(nil),       // 20: tieback.operator.v1.GetRequestRequest
-	(*GetRequestResponse)(nil),      // 21: tieback.operator.v1.GetRequestResponse
-	(*WatchRequestRequest)(nil),     // 22: tieback.operator.v1.WatchRequestRequest
-	(*WatchRequestResponse)(nil),    // 23: tieback.operator.v1.WatchRequestResponse
-	(*Timeline)(nil),                // 24: tieback.operator.v1.Timeline
-	(*Step)(nil),                    // 25: tieback.operator.v1.Step
-	(*DeliveryStep)(nil),            // 26: tieback.operator.v1.DeliveryStep
-	(*EventStep)(nil),               // 27: tieback.operator.v1.EventStep
-	(*OutcomeStep)(nil),             // 28: tieback.operator.v1.OutcomeStep
-	(*CloseOut)(nil),                // 29: tieback.operator.v1.CloseOut
-	(*Mark)(nil),                    // 30: tieback.operator.v1.Mark
-	(*DeadLetterStep)(nil),          // 31: tieback.operator.v1.DeadLetterStep
-	(*ResolutionStep)(nil),          // 32: tieback.operator.v1.ResolutionStep
-	(*Current)(nil),                 // 33: tieback.operator.v1.Current
-	(*Failure)(nil),                 // 34: tieback.operator.v1.Failure
-	(*ProcoreState)(nil),            // 35: tieback.operator.v1.ProcoreState
-	(*RequestDetail)(nil),           // 36: tieback.operator.v1.RequestDetail
-	(*TryNowRequest)(nil),           // 37: tieback.operator.v1.TryNowRequest
-	(*TryNowResponse)(nil),          // 38: tieback.operator.v1.TryNowResponse
-	(*DeadLetterFilter)(nil),        // 39: tieback.operator.v1.DeadLetterFilter
-	(*ListDeadLettersRequest)(nil),  // 40: tieback.operator.v1.ListDeadLettersRequest
-	(*ListDeadLettersResponse)(nil), // 41: tieback.operator.v1.ListDeadLettersResponse
-	(*CauseCount)(nil),              // 42: tieback.operator.v1.CauseCount
-	(*DeadLetter)(nil),              // 43: tieback.operator.v1.DeadLetter
-	(*Resolution)(nil),              // 44: tieback.operator.v1.Resolution
-	(*GetDeadLetterRequest)(nil),    // 45: tieback.operator.v1.GetDeadLetterRequest
-	(*GetDeadLetterResponse)(nil),   // 46: tieback.operator.v1.GetDeadLetterResponse
-	(*PreviewReplayRequest)(nil),    // 47: tieback.operator.v1.PreviewReplayRequest
-	(*PreviewReplayResponse)(nil),   // 48: tieback.operator.v1.PreviewReplayResponse
-	(*ReplayPreview)(nil),           // 49: tieback.operator.v1.ReplayPreview
-	(*ReplayRequest)(nil),           // 50: tieback.operator.v1.ReplayRequest
-	(*ReplayResponse)(nil),          // 51: tieback.operator.v1.ReplayResponse
-	(*EditAndReplayRequest)(nil),    // 52: tieback.operator.v1.EditAndReplayRequest
-	(*EditAndReplayResponse)(nil),   // 53: tieback.operator.v1.EditAndReplayResponse
-	(*ReplayResult)(nil),            // 54: tieback.operator.v1.ReplayResult
-	(*DiscardRequest)(nil),          // 55: tieback.operator.v1.DiscardRequest
-	(*DiscardResponse)(nil),         // 56: tieback.operator.v1.DiscardResponse
-	(*ListCompaniesRequest)(nil),    // 57: tieback.operator.v1.ListCompaniesRequest
-	(*ListCompaniesResponse)(nil),   // 58: tieback.operator.v1.ListCompaniesResponse
-	(*ListLinksRequest)(nil),        // 59: tieback.operator.v1.ListLinksRequest
-	(*ListLinksResponse)(nil),       // 60: tieback.operator.v1.ListLinksResponse
-	(*Link)(nil),                    // 61: tieback.operator.v1.Link
-	(*CheckLinksRequest)(nil),       // 62: tieback.operator.v1.CheckLinksRequest
-	(*CheckLinksResponse)(nil),      // 63: tieback.operator.v1.CheckLinksResponse
-	(*RebuildLinksRequest)(nil),     // 64: tieback.operator.v1.RebuildLinksRequest
-	(*RebuildLinksResponse)(nil),    // 65: tieback.operator.v1.RebuildLinksResponse
-	(*LinkReport)(nil),              // 66: tieback.operator.v1.LinkReport
-	(*LinkCount)(nil),               // 67: tieback.operator.v1.LinkCount
-	(*LinkChange)(nil),              // 68: tieback.operator.v1.LinkChange
-	(*UnreadList)(nil),              // 69: tieback.operator.v1.UnreadList
-	(*CheckRequest)(nil),            // 70: tieback.operator.v1.CheckRequest
-	(*CheckResponse)(nil),           // 71: tieback.operator.v1.CheckResponse
-	(*Finding)(nil),                 // 72: tieback.operator.v1.Finding
-	(*PauseRequest)(nil),            // 73: tieback.operator.v1.PauseRequest
-	(*PauseResponse)(nil),           // 74: tieback.operator.v1.PauseResponse
-	(*ResumeRequest)(nil),           // 75: tieback.operator.v1.ResumeRequest
-	(*ResumeResponse)(nil),          // 76: tieback.operator.v1.ResumeResponse
-	(*AuditRequest)(nil),            // 77: tieback.operator.v1.AuditRequest
-	(*AuditResponse)(nil),           // 78: tieback.operator.v1.AuditResponse
-	(*AuditFinding)(nil),            // 79: tieback.operator.v1.AuditFinding
-	(*SweepRequest)(nil),            // 80: tieback.operator.v1.SweepRequest
-	(*SweepResponse)(nil),           // 81: tieback.operator.v1.SweepResponse
-	nil,                             // 82: tieback.operator.v1.AuditResponse.CountsEntry
-	(*durationpb.Duration)(nil),     // 83: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),   // 84: google.protobuf.Timestamp
+	(*Refusal)(nil),                 // 10: tieback.operator.v1.Refusal
+	(*PausedStage)(nil),             // 11: tieback.operator.v1.PausedStage
+	(*Quota)(nil),                   // 12: tieback.operator.v1.Quota
+	(*RateWindow)(nil),              // 13: tieback.operator.v1.RateWindow
+	(*Trouble)(nil),                 // 14: tieback.operator.v1.Trouble
+	(*Series)(nil),                  // 15: tieback.operator.v1.Series
+	(*ListRequestsRequest)(nil),     // 16: tieback.operator.v1.ListRequestsRequest
+	(*ListRequestsResponse)(nil),    // 17: tieback.operator.v1.ListRequestsResponse
+	(*RequestRow)(nil),              // 18: tieback.operator.v1.RequestRow
+	(*FindRequestsRequest)(nil),     // 19: tieback.operator.v1.FindRequestsRequest
+	(*FindRequestsResponse)(nil),    // 20: tieback.operator.v1.FindRequestsResponse
+	(*GetRequestRequest)(nil),       // 21: tieback.operator.v1.GetRequestRequest
+	(*GetRequestResponse)(nil),      // 22: tieback.operator.v1.GetRequestResponse
+	(*WatchRequestRequest)(nil),     // 23: tieback.operator.v1.WatchRequestRequest
+	(*WatchRequestResponse)(nil),    // 24: tieback.operator.v1.WatchRequestResponse
+	(*Timeline)(nil),                // 25: tieback.operator.v1.Timeline
+	(*Step)(nil),                    // 26: tieback.operator.v1.Step
+	(*DeliveryStep)(nil),            // 27: tieback.operator.v1.DeliveryStep
+	(*EventStep)(nil),               // 28: tieback.operator.v1.EventStep
+	(*OutcomeStep)(nil),             // 29: tieback.operator.v1.OutcomeStep
+	(*CloseOut)(nil),                // 30: tieback.operator.v1.CloseOut
+	(*Mark)(nil),                    // 31: tieback.operator.v1.Mark
+	(*DeadLetterStep)(nil),          // 32: tieback.operator.v1.DeadLetterStep
+	(*ResolutionStep)(nil),          // 33: tieback.operator.v1.ResolutionStep
+	(*Current)(nil),                 // 34: tieback.operator.v1.Current
+	(*Failure)(nil),                 // 35: tieback.operator.v1.Failure
+	(*ProcoreState)(nil),            // 36: tieback.operator.v1.ProcoreState
+	(*RequestDetail)(nil),           // 37: tieback.operator.v1.RequestDetail
+	(*TryNowRequest)(nil),           // 38: tieback.operator.v1.TryNowRequest
+	(*TryNowResponse)(nil),          // 39: tieback.operator.v1.TryNowResponse
+	(*DeadLetterFilter)(nil),        // 40: tieback.operator.v1.DeadLetterFilter
+	(*ListDeadLettersRequest)(nil),  // 41: tieback.operator.v1.ListDeadLettersRequest
+	(*ListDeadLettersResponse)(nil), // 42: tieback.operator.v1.ListDeadLettersResponse
+	(*CauseCount)(nil),              // 43: tieback.operator.v1.CauseCount
+	(*DeadLetter)(nil),              // 44: tieback.operator.v1.DeadLetter
+	(*Resolution)(nil),              // 45: tieback.operator.v1.Resolution
+	(*GetDeadLetterRequest)(nil),    // 46: tieback.operator.v1.GetDeadLetterRequest
+	(*GetDeadLetterResponse)(nil),   // 47: tieback.operator.v1.GetDeadLetterResponse
+	(*RunState)(nil),                // 48: tieback.operator.v1.RunState
+	(*PreviewReplayRequest)(nil),    // 49: tieback.operator.v1.PreviewReplayRequest
+	(*PreviewReplayResponse)(nil),   // 50: tieback.operator.v1.PreviewReplayResponse
+	(*ReplayPreview)(nil),           // 51: tieback.operator.v1.ReplayPreview
+	(*ReplayRequest)(nil),           // 52: tieback.operator.v1.ReplayRequest
+	(*ReplayResponse)(nil),          // 53: tieback.operator.v1.ReplayResponse
+	(*EditAndReplayRequest)(nil),    // 54: tieback.operator.v1.EditAndReplayRequest
+	(*EditAndReplayResponse)(nil),   // 55: tieback.operator.v1.EditAndReplayResponse
+	(*ReplayResult)(nil),            // 56: tieback.operator.v1.ReplayResult
+	(*DiscardRequest)(nil),          // 57: tieback.operator.v1.DiscardRequest
+	(*DiscardResponse)(nil),         // 58: tieback.operator.v1.DiscardResponse
+	(*ListCompaniesRequest)(nil),    // 59: tieback.operator.v1.ListCompaniesRequest
+	(*ListCompaniesResponse)(nil),   // 60: tieback.operator.v1.ListCompaniesResponse
+	(*ListLinksRequest)(nil),        // 61: tieback.operator.v1.ListLinksRequest
+	(*ListLinksResponse)(nil),       // 62: tieback.operator.v1.ListLinksResponse
+	(*Link)(nil),                    // 63: tieback.operator.v1.Link
+	(*CheckLinksRequest)(nil),       // 64: tieback.operator.v1.CheckLinksRequest
+	(*CheckLinksResponse)(nil),      // 65: tieback.operator.v1.CheckLinksResponse
+	(*RebuildLinksRequest)(nil),     // 66: tieback.operator.v1.RebuildLinksRequest
+	(*RebuildLinksResponse)(nil),    // 67: tieback.operator.v1.RebuildLinksResponse
+	(*LinkReport)(nil),              // 68: tieback.operator.v1.LinkReport
+	(*LinkCount)(nil),               // 69: tieback.operator.v1.LinkCount
+	(*LinkChange)(nil),              // 70: tieback.operator.v1.LinkChange
+	(*UnreadList)(nil),              // 71: tieback.operator.v1.UnreadList
+	(*CheckRequest)(nil),            // 72: tieback.operator.v1.CheckRequest
+	(*CheckResponse)(nil),           // 73: tieback.operator.v1.CheckResponse
+	(*Finding)(nil),                 // 74: tieback.operator.v1.Finding
+	(*PauseRequest)(nil),            // 75: tieback.operator.v1.PauseRequest
+	(*PauseResponse)(nil),           // 76: tieback.operator.v1.PauseResponse
+	(*ResumeRequest)(nil),           // 77: tieback.operator.v1.ResumeRequest
+	(*ResumeResponse)(nil),          // 78: tieback.operator.v1.ResumeResponse
+	(*AuditRequest)(nil),            // 79: tieback.operator.v1.AuditRequest
+	(*AuditResponse)(nil),           // 80: tieback.operator.v1.AuditResponse
+	(*AuditFinding)(nil),            // 81: tieback.operator.v1.AuditFinding
+	(*SweepRequest)(nil),            // 82: tieback.operator.v1.SweepRequest
+	(*SweepResponse)(nil),           // 83: tieback.operator.v1.SweepResponse
+	nil,                             // 84: tieback.operator.v1.AuditResponse.CountsEntry
+	(*durationpb.Duration)(nil),     // 85: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),   // 86: google.protobuf.Timestamp
 }
 var file_tieback_operator_v1_operator_proto_depIdxs = []int32{
-	83,  // 0: tieback.operator.v1.GetOverviewRequest.window:type_name -> google.protobuf.Duration
+	85,  // 0: tieback.operator.v1.GetOverviewRequest.window:type_name -> google.protobuf.Duration
 	5,   // 1: tieback.operator.v1.GetOverviewResponse.overview:type_name -> tieback.operator.v1.Overview
-	83,  // 2: tieback.operator.v1.WatchOverviewRequest.window:type_name -> google.protobuf.Duration
-	83,  // 3: tieback.operator.v1.WatchOverviewRequest.every:type_name -> google.protobuf.Duration
+	85,  // 2: tieback.operator.v1.WatchOverviewRequest.window:type_name -> google.protobuf.Duration
+	85,  // 3: tieback.operator.v1.WatchOverviewRequest.every:type_name -> google.protobuf.Duration
 	5,   // 4: tieback.operator.v1.WatchOverviewResponse.overview:type_name -> tieback.operator.v1.Overview
-	84,  // 5: tieback.operator.v1.Overview.at:type_name -> google.protobuf.Timestamp
-	83,  // 6: tieback.operator.v1.Overview.window:type_name -> google.protobuf.Duration
+	86,  // 5: tieback.operator.v1.Overview.at:type_name -> google.protobuf.Timestamp
+	85,  // 6: tieback.operator.v1.Overview.window:type_name -> google.protobuf.Duration
 	6,   // 7: tieback.operator.v1.Overview.attention:type_name -> tieback.operator.v1.Attention
 	7,   // 8: tieback.operator.v1.Overview.queues:type_name -> tieback.operator.v1.Queue
 	9,   // 9: tieback.operator.v1.Overview.companies:type_name -> tieback.operator.v1.CompanyState
-	14,  // 10: tieback.operator.v1.Overview.series:type_name -> tieback.operator.v1.Series
-	84,  // 11: tieback.operator.v1.Attention.since:type_name -> google.protobuf.Timestamp
-	83,  // 12: tieback.operator.v1.Queue.oldest_age:type_name -> google.protobuf.Duration
+	15,  // 10: tieback.operator.v1.Overview.series:type_name -> tieback.operator.v1.Series
+	86,  // 11: tieback.operator.v1.Attention.since:type_name -> google.protobuf.Timestamp
+	85,  // 12: tieback.operator.v1.Queue.oldest_age:type_name -> google.protobuf.Duration
 	8,   // 13: tieback.operator.v1.Queue.oldest:type_name -> tieback.operator.v1.RequestRef
 	8,   // 14: tieback.operator.v1.Queue.overdue:type_name -> tieback.operator.v1.RequestRef
-	83,  // 15: tieback.operator.v1.CompanyState.oldest_age:type_name -> google.protobuf.Duration
-	11,  // 16: tieback.operator.v1.CompanyState.quota:type_name -> tieback.operator.v1.Quota
-	13,  // 17: tieback.operator.v1.CompanyState.troubles:type_name -> tieback.operator.v1.Trouble
-	10,  // 18: tieback.operator.v1.CompanyState.paused:type_name -> tieback.operator.v1.PausedStage
-	84,  // 19: tieback.operator.v1.PausedStage.at:type_name -> google.protobuf.Timestamp
-	12,  // 20: tieback.operator.v1.Quota.hour:type_name -> tieback.operator.v1.RateWindow
-	12,  // 21: tieback.operator.v1.Quota.spike:type_name -> tieback.operator.v1.RateWindow
-	84,  // 22: tieback.operator.v1.Quota.blocked_until:type_name -> google.protobuf.Timestamp
-	84,  // 23: tieback.operator.v1.RateWindow.reset:type_name -> google.protobuf.Timestamp
-	84,  // 24: tieback.operator.v1.Trouble.since:type_name -> google.protobuf.Timestamp
-	84,  // 25: tieback.operator.v1.Trouble.last:type_name -> google.protobuf.Timestamp
-	84,  // 26: tieback.operator.v1.Series.start:type_name -> google.protobuf.Timestamp
-	84,  // 27: tieback.operator.v1.ListRequestsRequest.since:type_name -> google.protobuf.Timestamp
-	84,  // 28: tieback.operator.v1.ListRequestsRequest.until:type_name -> google.protobuf.Timestamp
-	0,   // 29: tieback.operator.v1.ListRequestsRequest.order:type_name -> tieback.operator.v1.Order
-	17,  // 30: tieback.operator.v1.ListRequestsResponse.requests:type_name -> tieback.operator.v1.RequestRow
-	84,  // 31: tieback.operator.v1.ListRequestsResponse.indexed_until:type_name -> google.protobuf.Timestamp
-	84,  // 32: tieback.operator.v1.RequestRow.created:type_name -> google.protobuf.Timestamp
-	84,  // 33: tieback.operator.v1.RequestRow.ended:type_name -> google.protobuf.Timestamp
-	84,  // 34: tieback.operator.v1.RequestRow.due:type_name -> google.protobuf.Timestamp
-	17,  // 35: tieback.operator.v1.FindRequestsResponse.requests:type_name -> tieback.operator.v1.RequestRow
-	24,  // 36: tieback.operator.v1.GetRequestResponse.timeline:type_name -> tieback.operator.v1.Timeline
-	24,  // 37: tieback.operator.v1.WatchRequestResponse.timeline:type_name -> tieback.operator.v1.Timeline
-	17,  // 38: tieback.operator.v1.Timeline.request:type_name -> tieback.operator.v1.RequestRow
-	25,  // 39: tieback.operator.v1.Timeline.steps:type_name -> tieback.operator.v1.Step
-	33,  // 40: tieback.operator.v1.Timeline.current:type_name -> tieback.operator.v1.Current
-	35,  // 41: tieback.operator.v1.Timeline.procore:type_name -> tieback.operator.v1.ProcoreState
-	84,  // 42: tieback.operator.v1.Step.at:type_name -> google.protobuf.Timestamp
-	83,  // 43: tieback.operator.v1.Step.took:type_name -> google.protobuf.Duration
-	26,  // 44: tieback.operator.v1.Step.delivery:type_name -> tieback.operator.v1.DeliveryStep
-	27,  // 45: tieback.operator.v1.Step.event:type_name -> tieback.operator.v1.EventStep
-	28,  // 46: tieback.operator.v1.Step.outcome:type_name -> tieback.operator.v1.OutcomeStep
-	31,  // 47: tieback.operator.v1.Step.dead_letter:type_name -> tieback.operator.v1.DeadLetterStep
-	32,  // 48: tieback.operator.v1.Step.resolution:type_name -> tieback.operator.v1.ResolutionStep
-	84,  // 49: tieback.operator.v1.DeliveryStep.occurred:type_name -> google.protobuf.Timestamp
-	84,  // 50: tieback.operator.v1.DeliveryStep.received:type_name -> google.protobuf.Timestamp
-	29,  // 51: tieback.operator.v1.OutcomeStep.close_outs:type_name -> tieback.operator.v1.CloseOut
-	30,  // 52: tieback.operator.v1.CloseOut.marks:type_name -> tieback.operator.v1.Mark
-	84,  // 53: tieback.operator.v1.Current.since:type_name -> google.protobuf.Timestamp
-	84,  // 54: tieback.operator.v1.Current.last_attempt:type_name -> google.protobuf.Timestamp
-	34,  // 55: tieback.operator.v1.Current.failure:type_name -> tieback.operator.v1.Failure
-	84,  // 56: tieback.operator.v1.Current.next_attempt:type_name -> google.protobuf.Timestamp
-	84,  // 57: tieback.operator.v1.Current.due:type_name -> google.protobuf.Timestamp
-	84,  // 58: tieback.operator.v1.ProcoreState.created:type_name -> google.protobuf.Timestamp
-	36,  // 59: tieback.operator.v1.ProcoreState.details:type_name -> tieback.operator.v1.RequestDetail
-	84,  // 60: tieback.operator.v1.DeadLetterFilter.since:type_name -> google.protobuf.Timestamp
-	84,  // 61: tieback.operator.v1.DeadLetterFilter.until:type_name -> google.protobuf.Timestamp
-	39,  // 62: tieback.operator.v1.ListDeadLettersRequest.filter:type_name -> tieback.operator.v1.DeadLetterFilter
-	43,  // 63: tieback.operator.v1.ListDeadLettersResponse.dead_letters:type_name -> tieback.operator.v1.DeadLetter
-	42,  // 64: tieback.operator.v1.ListDeadLettersResponse.causes:type_name -> tieback.operator.v1.CauseCount
-	84,  // 65: tieback.operator.v1.DeadLetter.at:type_name -> google.protobuf.Timestamp
-	8,   // 66: tieback.operator.v1.DeadLetter.request:type_name -> tieback.operator.v1.RequestRef
-	44,  // 67: tieback.operator.v1.DeadLetter.resolutions:type_name -> tieback.operator.v1.Resolution
-	84,  // 68: tieback.operator.v1.Resolution.at:type_name -> google.protobuf.Timestamp
-	43,  // 69: tieback.operator.v1.GetDeadLetterResponse.dead_letter:type_name -> tieback.operator.v1.DeadLetter
-	25,  // 70: tieback.operator.v1.GetDeadLetterResponse.history:type_name -> tieback.operator.v1.Step
-	39,  // 71: tieback.operator.v1.PreviewReplayRequest.filter:type_name -> tieback.operator.v1.DeadLetterFilter
-	49,  // 72: tieback.operator.v1.PreviewReplayResponse.previews:type_name -> tieback.operator.v1.ReplayPreview
-	54,  // 73: tieback.operator.v1.ReplayResponse.results:type_name -> tieback.operator.v1.ReplayResult
-	54,  // 74: tieback.operator.v1.EditAndReplayResponse.result:type_name -> tieback.operator.v1.ReplayResult
-	44,  // 75: tieback.operator.v1.ReplayResult.resolution:type_name -> tieback.operator.v1.Resolution
-	84,  // 76: tieback.operator.v1.ReplayResult.ended:type_name -> google.protobuf.Timestamp
-	54,  // 77: tieback.operator.v1.DiscardResponse.results:type_name -> tieback.operator.v1.ReplayResult
-	9,   // 78: tieback.operator.v1.ListCompaniesResponse.companies:type_name -> tieback.operator.v1.CompanyState
-	61,  // 79: tieback.operator.v1.ListLinksResponse.links:type_name -> tieback.operator.v1.Link
-	66,  // 80: tieback.operator.v1.CheckLinksResponse.report:type_name -> tieback.operator.v1.LinkReport
-	66,  // 81: tieback.operator.v1.RebuildLinksResponse.report:type_name -> tieback.operator.v1.LinkReport
-	67,  // 82: tieback.operator.v1.LinkReport.types:type_name -> tieback.operator.v1.LinkCount
-	68,  // 83: tieback.operator.v1.LinkReport.changes:type_name -> tieback.operator.v1.LinkChange
-	69,  // 84: tieback.operator.v1.LinkReport.unread:type_name -> tieback.operator.v1.UnreadList
-	69,  // 85: tieback.operator.v1.LinkReport.without_lines:type_name -> tieback.operator.v1.UnreadList
-	72,  // 86: tieback.operator.v1.CheckResponse.findings:type_name -> tieback.operator.v1.Finding
-	9,   // 87: tieback.operator.v1.PauseResponse.company:type_name -> tieback.operator.v1.CompanyState
-	9,   // 88: tieback.operator.v1.ResumeResponse.company:type_name -> tieback.operator.v1.CompanyState
-	84,  // 89: tieback.operator.v1.AuditRequest.since:type_name -> google.protobuf.Timestamp
-	84,  // 90: tieback.operator.v1.AuditRequest.until:type_name -> google.protobuf.Timestamp
-	84,  // 91: tieback.operator.v1.AuditResponse.since:type_name -> google.protobuf.Timestamp
-	84,  // 92: tieback.operator.v1.AuditResponse.until:type_name -> google.protobuf.Timestamp
-	82,  // 93: tieback.operator.v1.AuditResponse.counts:type_name -> tieback.operator.v1.AuditResponse.CountsEntry
-	79,  // 94: tieback.operator.v1.AuditResponse.findings:type_name -> tieback.operator.v1.AuditFinding
-	84,  // 95: tieback.operator.v1.AuditFinding.created:type_name -> google.protobuf.Timestamp
-	83,  // 96: tieback.operator.v1.AuditFinding.age:type_name -> google.protobuf.Duration
-	1,   // 97: tieback.operator.v1.OverviewService.GetOverview:input_type -> tieback.operator.v1.GetOverviewRequest
-	3,   // 98: tieback.operator.v1.OverviewService.WatchOverview:input_type -> tieback.operator.v1.WatchOverviewRequest
-	15,  // 99: tieback.operator.v1.RequestService.ListRequests:input_type -> tieback.operator.v1.ListRequestsRequest
-	18,  // 100: tieback.operator.v1.RequestService.FindRequests:input_type -> tieback.operator.v1.FindRequestsRequest
-	20,  // 101: tieback.operator.v1.RequestService.GetRequest:input_type -> tieback.operator.v1.GetRequestRequest
-	22,  // 102: tieback.operator.v1.RequestService.WatchRequest:input_type -> tieback.operator.v1.WatchRequestRequest
-	37,  // 103: tieback.operator.v1.RequestService.TryNow:input_type -> tieback.operator.v1.TryNowRequest
-	40,  // 104: tieback.operator.v1.DeadLetterService.ListDeadLetters:input_type -> tieback.operator.v1.ListDeadLettersRequest
-	45,  // 105: tieback.operator.v1.DeadLetterService.GetDeadLetter:input_type -> tieback.operator.v1.GetDeadLetterRequest
-	47,  // 106: tieback.operator.v1.DeadLetterService.PreviewReplay:input_type -> tieback.operator.v1.PreviewReplayRequest
-	50,  // 107: tieback.operator.v1.DeadLetterService.Replay:input_type -> tieback.operator.v1.ReplayRequest
-	52,  // 108: tieback.operator.v1.DeadLetterService.EditAndReplay:input_type -> tieback.operator.v1.EditAndReplayRequest
-	55,  // 109: tieback.operator.v1.DeadLetterService.Discard:input_type -> tieback.operator.v1.DiscardRequest
-	57,  // 110: tieback.operator.v1.CompanyService.ListCompanies:input_type -> tieback.operator.v1.ListCompaniesRequest
-	59,  // 111: tieback.operator.v1.CompanyService.ListLinks:input_type -> tieback.operator.v1.ListLinksRequest
-	62,  // 112: tieback.operator.v1.CompanyService.CheckLinks:input_type -> tieback.operator.v1.CheckLinksRequest
-	64,  // 113: tieback.operator.v1.CompanyService.RebuildLinks:input_type -> tieback.operator.v1.RebuildLinksRequest
-	70,  // 114: tieback.operator.v1.CompanyService.Check:input_type -> tieback.operator.v1.CheckRequest
-	73,  // 115: tieback.operator.v1.CompanyService.Pause:input_type -> tieback.operator.v1.PauseRequest
-	75,  // 116: tieback.operator.v1.CompanyService.Resume:input_type -> tieback.operator.v1.ResumeRequest
-	77,  // 117: tieback.operator.v1.ReconciliationService.Audit:input_type -> tieback.operator.v1.AuditRequest
-	80,  // 118: tieback.operator.v1.ReconciliationService.Sweep:input_type -> tieback.operator.v1.SweepRequest
-	2,   // 119: tieback.operator.v1.OverviewService.GetOverview:output_type -> tieback.operator.v1.GetOverviewResponse
-	4,   // 120: tieback.operator.v1.OverviewService.WatchOverview:output_type -> tieback.operator.v1.WatchOverviewResponse
-	16,  // 121: tieback.operator.v1.RequestService.ListRequests:output_type -> tieback.operator.v1.ListRequestsResponse
-	19,  // 122: tieback.operator.v1.RequestService.FindRequests:output_type -> tieback.operator.v1.FindRequestsResponse
-	21,  // 123: tieback.operator.v1.RequestService.GetRequest:output_type -> tieback.operator.v1.GetRequestResponse
-	23,  // 124: tieback.operator.v1.RequestService.WatchRequest:output_type -> tieback.operator.v1.WatchRequestResponse
-	38,  // 125: tieback.operator.v1.RequestService.TryNow:output_type -> tieback.operator.v1.TryNowResponse
-	41,  // 126: tieback.operator.v1.DeadLetterService.ListDeadLetters:output_type -> tieback.operator.v1.ListDeadLettersResponse
-	46,  // 127: tieback.operator.v1.DeadLetterService.GetDeadLetter:output_type -> tieback.operator.v1.GetDeadLetterResponse
-	48,  // 128: tieback.operator.v1.DeadLetterService.PreviewReplay:output_type -> tieback.operator.v1.PreviewReplayResponse
-	51,  // 129: tieback.operator.v1.DeadLetterService.Replay:output_type -> tieback.operator.v1.ReplayResponse
-	53,  // 130: tieback.operator.v1.DeadLetterService.EditAndReplay:output_type -> tieback.operator.v1.EditAndReplayResponse
-	56,  // 131: tieback.operator.v1.DeadLetterService.Discard:output_type -> tieback.operator.v1.DiscardResponse
-	58,  // 132: tieback.operator.v1.CompanyService.ListCompanies:output_type -> tieback.operator.v1.ListCompaniesResponse
-	60,  // 133: tieback.operator.v1.CompanyService.ListLinks:output_type -> tieback.operator.v1.ListLinksResponse
-	63,  // 134: tieback.operator.v1.CompanyService.CheckLinks:output_type -> tieback.operator.v1.CheckLinksResponse
-	65,  // 135: tieback.operator.v1.CompanyService.RebuildLinks:output_type -> tieback.operator.v1.RebuildLinksResponse
-	71,  // 136: tieback.operator.v1.CompanyService.Check:output_type -> tieback.operator.v1.CheckResponse
-	74,  // 137: tieback.operator.v1.CompanyService.Pause:output_type -> tieback.operator.v1.PauseResponse
-	76,  // 138: tieback.operator.v1.CompanyService.Resume:output_type -> tieback.operator.v1.ResumeResponse
-	78,  // 139: tieback.operator.v1.ReconciliationService.Audit:output_type -> tieback.operator.v1.AuditResponse
-	81,  // 140: tieback.operator.v1.ReconciliationService.Sweep:output_type -> tieback.operator.v1.SweepResponse
-	119, // [119:141] is the sub-list for method output_type
-	97,  // [97:119] is the sub-list for method input_type
-	97,  // [97:97] is the sub-list for extension type_name
-	97,  // [97:97] is the sub-list for extension extendee
-	0,   // [0:97] is the sub-list for field type_name
+	85,  // 15: tieback.operator.v1.Queue.overdue_age:type_name -> google.protobuf.Duration
+	85,  // 16: tieback.operator.v1.CompanyState.oldest_age:type_name -> google.protobuf.Duration
+	12,  // 17: tieback.operator.v1.CompanyState.quota:type_name -> tieback.operator.v1.Quota
+	14,  // 18: tieback.operator.v1.CompanyState.troubles:type_name -> tieback.operator.v1.Trouble
+	11,  // 19: tieback.operator.v1.CompanyState.paused:type_name -> tieback.operator.v1.PausedStage
+	10,  // 20: tieback.operator.v1.CompanyState.refusal:type_name -> tieback.operator.v1.Refusal
+	86,  // 21: tieback.operator.v1.Refusal.since:type_name -> google.protobuf.Timestamp
+	86,  // 22: tieback.operator.v1.Refusal.token_until:type_name -> google.protobuf.Timestamp
+	86,  // 23: tieback.operator.v1.PausedStage.at:type_name -> google.protobuf.Timestamp
+	13,  // 24: tieback.operator.v1.Quota.hour:type_name -> tieback.operator.v1.RateWindow
+	13,  // 25: tieback.operator.v1.Quota.spike:type_name -> tieback.operator.v1.RateWindow
+	86,  // 26: tieback.operator.v1.Quota.blocked_until:type_name -> google.protobuf.Timestamp
+	86,  // 27: tieback.operator.v1.RateWindow.reset:type_name -> google.protobuf.Timestamp
+	86,  // 28: tieback.operator.v1.Trouble.since:type_name -> google.protobuf.Timestamp
+	86,  // 29: tieback.operator.v1.Trouble.last:type_name -> google.protobuf.Timestamp
+	86,  // 30: tieback.operator.v1.Series.start:type_name -> google.protobuf.Timestamp
+	86,  // 31: tieback.operator.v1.ListRequestsRequest.since:type_name -> google.protobuf.Timestamp
+	86,  // 32: tieback.operator.v1.ListRequestsRequest.until:type_name -> google.protobuf.Timestamp
+	0,   // 33: tieback.operator.v1.ListRequestsRequest.order:type_name -> tieback.operator.v1.Order
+	18,  // 34: tieback.operator.v1.ListRequestsResponse.requests:type_name -> tieback.operator.v1.RequestRow
+	86,  // 35: tieback.operator.v1.ListRequestsResponse.indexed_until:type_name -> google.protobuf.Timestamp
+	86,  // 36: tieback.operator.v1.RequestRow.created:type_name -> google.protobuf.Timestamp
+	86,  // 37: tieback.operator.v1.RequestRow.ended:type_name -> google.protobuf.Timestamp
+	86,  // 38: tieback.operator.v1.RequestRow.due:type_name -> google.protobuf.Timestamp
+	18,  // 39: tieback.operator.v1.FindRequestsResponse.requests:type_name -> tieback.operator.v1.RequestRow
+	25,  // 40: tieback.operator.v1.GetRequestResponse.timeline:type_name -> tieback.operator.v1.Timeline
+	25,  // 41: tieback.operator.v1.WatchRequestResponse.timeline:type_name -> tieback.operator.v1.Timeline
+	18,  // 42: tieback.operator.v1.Timeline.request:type_name -> tieback.operator.v1.RequestRow
+	26,  // 43: tieback.operator.v1.Timeline.steps:type_name -> tieback.operator.v1.Step
+	34,  // 44: tieback.operator.v1.Timeline.current:type_name -> tieback.operator.v1.Current
+	36,  // 45: tieback.operator.v1.Timeline.procore:type_name -> tieback.operator.v1.ProcoreState
+	86,  // 46: tieback.operator.v1.Step.at:type_name -> google.protobuf.Timestamp
+	85,  // 47: tieback.operator.v1.Step.took:type_name -> google.protobuf.Duration
+	27,  // 48: tieback.operator.v1.Step.delivery:type_name -> tieback.operator.v1.DeliveryStep
+	28,  // 49: tieback.operator.v1.Step.event:type_name -> tieback.operator.v1.EventStep
+	29,  // 50: tieback.operator.v1.Step.outcome:type_name -> tieback.operator.v1.OutcomeStep
+	32,  // 51: tieback.operator.v1.Step.dead_letter:type_name -> tieback.operator.v1.DeadLetterStep
+	33,  // 52: tieback.operator.v1.Step.resolution:type_name -> tieback.operator.v1.ResolutionStep
+	86,  // 53: tieback.operator.v1.DeliveryStep.occurred:type_name -> google.protobuf.Timestamp
+	86,  // 54: tieback.operator.v1.DeliveryStep.received:type_name -> google.protobuf.Timestamp
+	30,  // 55: tieback.operator.v1.OutcomeStep.close_outs:type_name -> tieback.operator.v1.CloseOut
+	31,  // 56: tieback.operator.v1.CloseOut.marks:type_name -> tieback.operator.v1.Mark
+	86,  // 57: tieback.operator.v1.Current.since:type_name -> google.protobuf.Timestamp
+	86,  // 58: tieback.operator.v1.Current.last_attempt:type_name -> google.protobuf.Timestamp
+	35,  // 59: tieback.operator.v1.Current.failure:type_name -> tieback.operator.v1.Failure
+	86,  // 60: tieback.operator.v1.Current.next_attempt:type_name -> google.protobuf.Timestamp
+	86,  // 61: tieback.operator.v1.Current.due:type_name -> google.protobuf.Timestamp
+	86,  // 62: tieback.operator.v1.ProcoreState.created:type_name -> google.protobuf.Timestamp
+	37,  // 63: tieback.operator.v1.ProcoreState.details:type_name -> tieback.operator.v1.RequestDetail
+	86,  // 64: tieback.operator.v1.DeadLetterFilter.since:type_name -> google.protobuf.Timestamp
+	86,  // 65: tieback.operator.v1.DeadLetterFilter.until:type_name -> google.protobuf.Timestamp
+	40,  // 66: tieback.operator.v1.ListDeadLettersRequest.filter:type_name -> tieback.operator.v1.DeadLetterFilter
+	44,  // 67: tieback.operator.v1.ListDeadLettersResponse.dead_letters:type_name -> tieback.operator.v1.DeadLetter
+	43,  // 68: tieback.operator.v1.ListDeadLettersResponse.causes:type_name -> tieback.operator.v1.CauseCount
+	86,  // 69: tieback.operator.v1.DeadLetter.at:type_name -> google.protobuf.Timestamp
+	8,   // 70: tieback.operator.v1.DeadLetter.request:type_name -> tieback.operator.v1.RequestRef
+	45,  // 71: tieback.operator.v1.DeadLetter.resolutions:type_name -> tieback.operator.v1.Resolution
+	86,  // 72: tieback.operator.v1.Resolution.at:type_name -> google.protobuf.Timestamp
+	44,  // 73: tieback.operator.v1.GetDeadLetterResponse.dead_letter:type_name -> tieback.operator.v1.DeadLetter
+	26,  // 74: tieback.operator.v1.GetDeadLetterResponse.history:type_name -> tieback.operator.v1.Step
+	48,  // 75: tieback.operator.v1.GetDeadLetterResponse.runs:type_name -> tieback.operator.v1.RunState
+	86,  // 76: tieback.operator.v1.RunState.at:type_name -> google.protobuf.Timestamp
+	40,  // 77: tieback.operator.v1.PreviewReplayRequest.filter:type_name -> tieback.operator.v1.DeadLetterFilter
+	51,  // 78: tieback.operator.v1.PreviewReplayResponse.previews:type_name -> tieback.operator.v1.ReplayPreview
+	56,  // 79: tieback.operator.v1.ReplayResponse.results:type_name -> tieback.operator.v1.ReplayResult
+	56,  // 80: tieback.operator.v1.EditAndReplayResponse.result:type_name -> tieback.operator.v1.ReplayResult
+	45,  // 81: tieback.operator.v1.ReplayResult.resolution:type_name -> tieback.operator.v1.Resolution
+	86,  // 82: tieback.operator.v1.ReplayResult.ended:type_name -> google.protobuf.Timestamp
+	56,  // 83: tieback.operator.v1.DiscardResponse.results:type_name -> tieback.operator.v1.ReplayResult
+	9,   // 84: tieback.operator.v1.ListCompaniesResponse.companies:type_name -> tieback.operator.v1.CompanyState
+	63,  // 85: tieback.operator.v1.ListLinksResponse.links:type_name -> tieback.operator.v1.Link
+	68,  // 86: tieback.operator.v1.CheckLinksResponse.report:type_name -> tieback.operator.v1.LinkReport
+	68,  // 87: tieback.operator.v1.RebuildLinksResponse.report:type_name -> tieback.operator.v1.LinkReport
+	69,  // 88: tieback.operator.v1.LinkReport.types:type_name -> tieback.operator.v1.LinkCount
+	70,  // 89: tieback.operator.v1.LinkReport.changes:type_name -> tieback.operator.v1.LinkChange
+	71,  // 90: tieback.operator.v1.LinkReport.unread:type_name -> tieback.operator.v1.UnreadList
+	71,  // 91: tieback.operator.v1.LinkReport.without_lines:type_name -> tieback.operator.v1.UnreadList
+	74,  // 92: tieback.operator.v1.CheckResponse.findings:type_name -> tieback.operator.v1.Finding
+	9,   // 93: tieback.operator.v1.PauseResponse.company:type_name -> tieback.operator.v1.CompanyState
+	9,   // 94: tieback.operator.v1.ResumeResponse.company:type_name -> tieback.operator.v1.CompanyState
+	86,  // 95: tieback.operator.v1.AuditRequest.since:type_name -> google.protobuf.Timestamp
+	86,  // 96: tieback.operator.v1.AuditRequest.until:type_name -> google.protobuf.Timestamp
+	86,  // 97: tieback.operator.v1.AuditResponse.since:type_name -> google.protobuf.Timestamp
+	86,  // 98: tieback.operator.v1.AuditResponse.until:type_name -> google.protobuf.Timestamp
+	84,  // 99: tieback.operator.v1.AuditResponse.counts:type_name -> tieback.operator.v1.AuditResponse.CountsEntry
+	81,  // 100: tieback.operator.v1.AuditResponse.findings:type_name -> tieback.operator.v1.AuditFinding
+	86,  // 101: tieback.operator.v1.AuditFinding.created:type_name -> google.protobuf.Timestamp
+	85,  // 102: tieback.operator.v1.AuditFinding.age:type_name -> google.protobuf.Duration
+	1,   // 103: tieback.operator.v1.OverviewService.GetOverview:input_type -> tieback.operator.v1.GetOverviewRequest
+	3,   // 104: tieback.operator.v1.OverviewService.WatchOverview:input_type -> tieback.operator.v1.WatchOverviewRequest
+	16,  // 105: tieback.operator.v1.RequestService.ListRequests:input_type -> tieback.operator.v1.ListRequestsRequest
+	19,  // 106: tieback.operator.v1.RequestService.FindRequests:input_type -> tieback.operator.v1.FindRequestsRequest
+	21,  // 107: tieback.operator.v1.RequestService.GetRequest:input_type -> tieback.operator.v1.GetRequestRequest
+	23,  // 108: tieback.operator.v1.RequestService.WatchRequest:input_type -> tieback.operator.v1.WatchRequestRequest
+	38,  // 109: tieback.operator.v1.RequestService.TryNow:input_type -> tieback.operator.v1.TryNowRequest
+	41,  // 110: tieback.operator.v1.DeadLetterService.ListDeadLetters:input_type -> tieback.operator.v1.ListDeadLettersRequest
+	46,  // 111: tieback.operator.v1.DeadLetterService.GetDeadLetter:input_type -> tieback.operator.v1.GetDeadLetterRequest
+	49,  // 112: tieback.operator.v1.DeadLetterService.PreviewReplay:input_type -> tieback.operator.v1.PreviewReplayRequest
+	52,  // 113: tieback.operator.v1.DeadLetterService.Replay:input_type -> tieback.operator.v1.ReplayRequest
+	54,  // 114: tieback.operator.v1.DeadLetterService.EditAndReplay:input_type -> tieback.operator.v1.EditAndReplayRequest
+	57,  // 115: tieback.operator.v1.DeadLetterService.Discard:input_type -> tieback.operator.v1.DiscardRequest
+	59,  // 116: tieback.operator.v1.CompanyService.ListCompanies:input_type -> tieback.operator.v1.ListCompaniesRequest
+	61,  // 117: tieback.operator.v1.CompanyService.ListLinks:input_type -> tieback.operator.v1.ListLinksRequest
+	64,  // 118: tieback.operator.v1.CompanyService.CheckLinks:input_type -> tieback.operator.v1.CheckLinksRequest
+	66,  // 119: tieback.operator.v1.CompanyService.RebuildLinks:input_type -> tieback.operator.v1.RebuildLinksRequest
+	72,  // 120: tieback.operator.v1.CompanyService.Check:input_type -> tieback.operator.v1.CheckRequest
+	75,  // 121: tieback.operator.v1.CompanyService.Pause:input_type -> tieback.operator.v1.PauseRequest
+	77,  // 122: tieback.operator.v1.CompanyService.Resume:input_type -> tieback.operator.v1.ResumeRequest
+	79,  // 123: tieback.operator.v1.ReconciliationService.Audit:input_type -> tieback.operator.v1.AuditRequest
+	82,  // 124: tieback.operator.v1.ReconciliationService.Sweep:input_type -> tieback.operator.v1.SweepRequest
+	2,   // 125: tieback.operator.v1.OverviewService.GetOverview:output_type -> tieback.operator.v1.GetOverviewResponse
+	4,   // 126: tieback.operator.v1.OverviewService.WatchOverview:output_type -> tieback.operator.v1.WatchOverviewResponse
+	17,  // 127: tieback.operator.v1.RequestService.ListRequests:output_type -> tieback.operator.v1.ListRequestsResponse
+	20,  // 128: tieback.operator.v1.RequestService.FindRequests:output_type -> tieback.operator.v1.FindRequestsResponse
+	22,  // 129: tieback.operator.v1.RequestService.GetRequest:output_type -> tieback.operator.v1.GetRequestResponse
+	24,  // 130: tieback.operator.v1.RequestService.WatchRequest:output_type -> tieback.operator.v1.WatchRequestResponse
+	39,  // 131: tieback.operator.v1.RequestService.TryNow:output_type -> tieback.operator.v1.TryNowResponse
+	42,  // 132: tieback.operator.v1.DeadLetterService.ListDeadLetters:output_type -> tieback.operator.v1.ListDeadLettersResponse
+	47,  // 133: tieback.operator.v1.DeadLetterService.GetDeadLetter:output_type -> tieback.operator.v1.GetDeadLetterResponse
+	50,  // 134: tieback.operator.v1.DeadLetterService.PreviewReplay:output_type -> tieback.operator.v1.PreviewReplayResponse
+	53,  // 135: tieback.operator.v1.DeadLetterService.Replay:output_type -> tieback.operator.v1.ReplayResponse
+	55,  // 136: tieback.operator.v1.DeadLetterService.EditAndReplay:output_type -> tieback.operator.v1.EditAndReplayResponse
+	58,  // 137: tieback.operator.v1.DeadLetterService.Discard:output_type -> tieback.operator.v1.DiscardResponse
+	60,  // 138: tieback.operator.v1.CompanyService.ListCompanies:output_type -> tieback.operator.v1.ListCompaniesResponse
+	62,  // 139: tieback.operator.v1.CompanyService.ListLinks:output_type -> tieback.operator.v1.ListLinksResponse
+	65,  // 140: tieback.operator.v1.CompanyService.CheckLinks:output_type -> tieback.operator.v1.CheckLinksResponse
+	67,  // 141: tieback.operator.v1.CompanyService.RebuildLinks:output_type -> tieback.operator.v1.RebuildLinksResponse
+	73,  // 142: tieback.operator.v1.CompanyService.Check:output_type -> tieback.operator.v1.CheckResponse
+	76,  // 143: tieback.operator.v1.CompanyService.Pause:output_type -> tieback.operator.v1.PauseResponse
+	78,  // 144: tieback.operator.v1.CompanyService.Resume:output_type -> tieback.operator.v1.ResumeResponse
+	80,  // 145: tieback.operator.v1.ReconciliationService.Audit:output_type -> tieback.operator.v1.AuditResponse
+	83,  // 146: tieback.operator.v1.ReconciliationService.Sweep:output_type -> tieback.operator.v1.SweepResponse
+	125, // [125:147] is the sub-list for method output_type
+	103, // [103:125] is the sub-list for method input_type
+	103, // [103:103] is the sub-list for extension type_name
+	103, // [103:103] is the sub-list for extension extendee
+	0,   // [0:103] is the sub-list for field type_name
 }
 
 func init() { file_tieback_operator_v1_operator_proto_init() }
@@ -6816,7 +7075,7 @@ func file_tieback_operator_v1_operator_proto_init() {
 		return
 	}
 	file_tieback_operator_v1_operator_proto_msgTypes[6].OneofWrappers = []any{}
-	file_tieback_operator_v1_operator_proto_msgTypes[24].OneofWrappers = []any{
+	file_tieback_operator_v1_operator_proto_msgTypes[25].OneofWrappers = []any{
 		(*Step_Delivery)(nil),
 		(*Step_Event)(nil),
 		(*Step_Outcome)(nil),
@@ -6829,7 +7088,7 @@ func file_tieback_operator_v1_operator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tieback_operator_v1_operator_proto_rawDesc), len(file_tieback_operator_v1_operator_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   82,
+			NumMessages:   84,
 			NumExtensions: 0,
 			NumServices:   5,
 		},

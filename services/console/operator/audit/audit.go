@@ -1,5 +1,5 @@
 // Package audit is the reconciliation that reports: it compares the ERP requests that Procore lists with what the streams
-// hold, and says of each request how it ended. It changes nothing.
+// have, and reports how each request ended. It changes nothing.
 package audit
 
 import (
@@ -9,11 +9,15 @@ import (
 	"slices"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/pkg/procore/delivery"
 	"github.com/tieback/tieback/pkg/procore/erplog"
 	"github.com/tieback/tieback/pkg/request"
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 )
 
 // Options say which requests are audited, and by which rules.
@@ -22,34 +26,8 @@ type Options struct {
 	Rules        request.Rules
 }
 
-// Report is the result of an audit.
-type Report struct {
-	Company   int64                 `json:"company_id"`
-	Since     time.Time             `json:"since"`
-	Until     time.Time             `json:"until"`
-	Accounted bool                  `json:"accounted_for"` // all requests need no action, and everything could be read
-	Requests  int                   `json:"requests"`
-	Counts    map[request.Class]int `json:"counts"`
-	Unlisted  int                   `json:"unlisted"` // requests in the streams that Procore does not list any more, or not yet
-	Calls     int                   `json:"procore_calls"`
-	Losses    []bus.Loss            `json:"losses"` // acknowledged messages that the streams no longer have, of all companies
-	Notes     []string              `json:"notes"`
-	Findings  []Finding             `json:"findings"` // the oldest click first
-}
-
-// Finding is the state of one request.
-type Finding struct {
-	Request  int64         `json:"request_id"`
-	Type     string        `json:"type"` // "_" if not known
-	Class    request.Class `json:"class"`
-	Clicked  time.Time     `json:"clicked_at"`
-	Stage    string        `json:"stage,omitempty"`    // of a request in progress
-	Age      string        `json:"age,omitempty"`      // since it reached that stage
-	Attempts int           `json:"attempts,omitempty"` // at that stage
-	Open     []int64       `json:"open_request_details,omitempty"`
-	Listed   bool          `json:"listed"` // Procore lists a delivery or a request detail of it
-	Why      string        `json:"why,omitempty"`
-}
+// report is an audit while it is read.
+type report struct{ *operatorv1.AuditResponse }
 
 // facts are what is known of a request.
 type facts struct {
@@ -68,37 +46,37 @@ const early = 10 * time.Minute
 //
 // It makes one call for the webhooks, one for each 1,000 deliveries in Procore's log and each 1,000 request details of the
 // span, and one or two more.
-func Read(ctx context.Context, r *erplog.Reader, b *bus.Bus, o Options) (Report, error) {
-	report := Report{Company: r.Company, Since: o.Since, Until: o.Until, Counts: map[request.Class]int{}, Losses: []bus.Loss{}, Notes: []string{}, Findings: []Finding{}}
+func Read(ctx context.Context, r *erplog.Reader, b *bus.Bus, o Options) (*operatorv1.AuditResponse, error) {
+	a := report{&operatorv1.AuditResponse{CompanyId: r.Company, Since: timestamppb.New(o.Since), Until: timestamppb.New(o.Until), Counts: map[string]int32{}}}
 	began := time.Now()
 	r.Since = o.Since.Add(-early)
 	all := map[int64]*facts{}
 	orphans, err := readProcore(ctx, r, all)
 	if err != nil {
-		return report, err
+		return nil, err
 	}
 	timelines, err := request.ReadSince(ctx, b, r.Company, r.Since)
 	if err != nil {
-		return report, err
+		return nil, err
 	}
 	for id, t := range timelines {
 		factsOf(all, id).timeline = t
 	}
 	orphans = assign(all, orphans)
-	if err := noteRetention(ctx, b, o, began, &report); err != nil {
-		return report, err
+	if err := a.noteRetention(ctx, b, o, began); err != nil {
+		return nil, err
 	}
-	report.Calls = r.Calls()
-	report.Notes = append(report.Notes, r.Malformed...)
-	if err := report.judge(ctx, b, o.Rules, all, began); err != nil {
-		return report, err
+	a.ProcoreCalls = int32(r.Calls()) //nolint:gosec // a small number
+	a.Notes = append(a.Notes, r.Malformed...)
+	if err := a.judge(ctx, b, o, all, began); err != nil {
+		return nil, err
 	}
-	report.checkUnread(r.Malformed, orphans)
-	return report, report.readLosses(ctx, b)
+	a.checkUnread(r.Malformed, orphans)
+	return a.AuditResponse, a.readLosses(ctx, b)
 }
 
 // readLosses adds the losses of the streams. With a loss, the requests are not accounted for.
-func (report *Report) readLosses(ctx context.Context, b *bus.Bus) error {
+func (a report) readLosses(ctx context.Context, b *bus.Bus) error {
 	gaps, err := b.Gaps(ctx, bus.Dead, bus.Resolution) // a gap in another stream shows in its request, which is not closed
 	if err != nil {
 		return err
@@ -107,25 +85,27 @@ func (report *Report) readLosses(ctx context.Context, b *bus.Bus) error {
 	if err != nil {
 		return err
 	}
-	report.Losses = append(report.Losses, losses...)
-	report.Accounted = report.Accounted && len(losses) == 0
+	for _, l := range losses {
+		a.AccountedFor = false
+		a.Losses = append(a.Losses, l.String())
+	}
 	return nil
 }
 
 // checkUnread adds a note for each open request detail without an ERP request. With one, or with malformed entries of
 // Procore's lists, the requests are not accounted for.
-func (report *Report) checkUnread(malformed []string, orphans []procore.Detail) {
+func (a report) checkUnread(malformed []string, orphans []procore.Detail) {
 	if len(malformed) > 0 {
-		report.Accounted = false
+		a.AccountedFor = false
 	}
 	for i, d := range orphans {
-		report.Accounted = false
+		a.AccountedFor = false
 		if i < maxOrphans {
-			report.Notes = append(report.Notes, fmt.Sprintf("request detail %d is open in Procore and names no ERP request", d.ID))
+			a.Notes = append(a.Notes, fmt.Sprintf("request detail %d is open in Procore and names no ERP request", d.ID))
 		}
 	}
 	if n := len(orphans) - maxOrphans; n > 0 {
-		report.Notes = append(report.Notes, fmt.Sprintf("and %d more request details like these", n))
+		a.Notes = append(a.Notes, fmt.Sprintf("and %d more request details like these", n))
 	}
 }
 
@@ -197,46 +177,49 @@ func readProcore(ctx context.Context, r *erplog.Reader, all map[int64]*facts) (o
 }
 
 // noteRetention adds a note if the span begins before the retention of the streams.
-func noteRetention(ctx context.Context, b *bus.Bus, o Options, now time.Time, report *Report) error {
+func (a report) noteRetention(ctx context.Context, b *bus.Bus, o Options, now time.Time) error {
 	kept, err := b.Retention(ctx, bus.Delivery)
 	if err == nil && kept > 0 && o.Since.Before(now.Add(-kept)) {
-		report.Notes = append(report.Notes, "the streams keep messages for "+kept.String()+
+		a.Notes = append(a.Notes, "the streams keep messages for "+kept.String()+
 			": requests that were clicked before "+now.Add(-kept).UTC().Format(time.RFC3339)+" are judged by Procore's lists alone")
 	}
 	return err
 }
 
 // judge adds a finding for each request of the span, as of now.
-func (report *Report) judge(ctx context.Context, b *bus.Bus, rules request.Rules, all map[int64]*facts, now time.Time) error {
-	report.Accounted = true
+func (a report) judge(ctx context.Context, b *bus.Bus, o Options, all map[int64]*facts, now time.Time) error {
+	a.AccountedFor = true
 	for id, f := range all {
-		found := Finding{Request: id, Type: "_", Clicked: f.timeline.CreatedAt(f.procore), Listed: f.procore.DeliveryOutcome != "" || len(f.procore.Details) > 0}
-		if found.Clicked.Before(report.Since) || !found.Clicked.Before(report.Until) {
+		created := f.timeline.CreatedAt(f.procore)
+		if created.Before(o.Since) || !created.Before(o.Until) {
 			continue
 		}
-		v := f.timeline.Verdict(rules, f.procore, now)
+		v := f.timeline.Verdict(o.Rules, f.procore, now)
+		found := &operatorv1.AuditFinding{
+			RequestId: id, Type: "_", Class: string(v.Class), AccountedFor: !v.Class.NeedsAction(), Created: timestamppb.New(created), OpenRequestDetails: v.Open, Why: v.Why,
+			Stage: v.At.Name, Listed: f.procore.DeliveryOutcome != "" || len(f.procore.Details) > 0,
+		}
 		if f.timeline != nil {
 			found.Type = f.timeline.Type
 		}
-		found.Class, found.Open, found.Why, found.Stage = v.Class, v.Open, v.Why, v.At.Name
 		if found.Stage != "" {
-			found.Age = max(0, now.Sub(v.At.At)).Round(time.Second).String()
+			found.Age = durationpb.New(max(0, now.Sub(v.At.At)))
 			attempts, err := b.Attempts(ctx, bus.AttemptKey{Stream: v.At.Kind.Stream(), Consumer: found.Stage, Sequence: v.At.Sequence})
 			if err != nil {
 				return err
 			}
-			found.Attempts = attempts.Count()
+			found.Attempts = int32(attempts.Count()) //nolint:gosec // a small number
 		}
-		report.Requests++
-		report.Counts[found.Class]++
-		report.Accounted = report.Accounted && !found.Class.NeedsAction()
+		a.Requests++
+		a.Counts[found.Class]++
+		a.AccountedFor = a.AccountedFor && found.AccountedFor
 		if !found.Listed {
-			report.Unlisted++
+			a.Unlisted++
 		}
-		report.Findings = append(report.Findings, found)
+		a.Findings = append(a.Findings, found)
 	}
-	slices.SortFunc(report.Findings, func(a, b Finding) int {
-		return cmp.Or(a.Clicked.Compare(b.Clicked), cmp.Compare(a.Request, b.Request))
+	slices.SortFunc(a.Findings, func(a, b *operatorv1.AuditFinding) int {
+		return cmp.Or(a.Created.AsTime().Compare(b.Created.AsTime()), cmp.Compare(a.RequestId, b.RequestId))
 	})
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/pkg/request"
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
@@ -20,10 +21,10 @@ func TestOpenDetailWithoutRequestIsNotAccountedFor(t *testing.T) {
 		orphans   []procore.Detail
 		want      bool
 	}{{want: true}, {orphans: rest}, {malformed: []string{"a line that can't be read"}}} {
-		r := Report{Accounted: true}
+		r := report{&operatorv1.AuditResponse{AccountedFor: true}}
 		r.checkUnread(c.malformed, c.orphans)
-		if r.Accounted != c.want {
-			t.Errorf("%v, %v: accounted for: %v", c.malformed, c.orphans, r.Accounted)
+		if r.AccountedFor != c.want {
+			t.Errorf("%v, %v: accounted for: %v", c.malformed, c.orphans, r.AccountedFor)
 		}
 	}
 }

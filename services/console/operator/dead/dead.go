@@ -1,4 +1,4 @@
-// Package dead implements `tieback dead`: it lists, shows, replays, edits and discards dead letters.
+// Package dead lists, shows, replays, edits and discards dead letters.
 //
 //	state        its latest resolution                     next
 //	open         none                                      replay, edit, discard
@@ -15,7 +15,7 @@
 // idempotency guards as any message: it has the same key, so a booking is not made twice, and the ERP refuses a booking
 // that a newer request has superseded. If it fails permanently again, it becomes a new dead letter.
 //
-// The resolver's name is set by the caller. It is not verified, because services have no users.
+// The resolver's name is set by the caller.
 package dead
 
 import (

@@ -1,9 +1,9 @@
 package dead
 
 import (
-	"encoding/json"
 	"testing"
 
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tieback/tieback/pkg/request"
@@ -14,7 +14,7 @@ import (
 func TestTimeOutOfRangeDoesNotHideDeadLetters(t *testing.T) {
 	never := &timestamppb.Timestamp{Seconds: 1e12}
 	d := request.DeadLetter{DeadLetter: &tiebackv1.DeadLetter{}, Resolutions: []*tiebackv1.Resolution{{DeadLetter: 1, At: never}}}
-	if _, err := json.Marshal(letterOf(d)); err != nil {
+	if _, err := protojson.Marshal(letter(d)); err != nil {
 		t.Error(err)
 	}
 }

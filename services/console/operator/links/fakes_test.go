@@ -19,6 +19,7 @@ import (
 	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/pkg/procore/schema"
 	"github.com/tieback/tieback/pkg/state"
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 	"github.com/tieback/tieback/services/console/operator/links"
 )
 
@@ -103,7 +104,7 @@ func (b *bucket) has() string {
 	return strings.Join(out, "\n")
 }
 
-func rebuild(t *testing.T, p *lists, b *bucket, o links.Options) links.Report {
+func rebuild(t *testing.T, p *lists, b *bucket, o links.Options) *operatorv1.LinkReport {
 	t.Helper()
 	if b.links == nil {
 		b.links = map[state.Linked]state.Link{}

@@ -1,5 +1,5 @@
-// Package links lists the links between Procore's records and the ERP's, which the
-// bucket tieback-state holds, and rebuilds them from Procore. Procore is authoritative: it has the origin id of each
+// Package links lists the links between Procore's records and the ERP's, which are stored in the bucket tieback-state, and
+// rebuilds them from Procore. Procore is authoritative: it has the origin id of each
 // synced record.
 //
 //	Procore has  the bucket has         a rebuild                          with Force
@@ -34,6 +34,7 @@ import (
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/pkg/state"
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 )
 
 // Session reads Procore's lists, as procore.Session does.
@@ -72,34 +73,31 @@ const saves = 256
 //
 // Any other error ends the rebuild, with a report of what was found so far: use a session that repeats its calls, see Retry.
 // Nothing is saved before all lists are read. After an error while saving, repeat the rebuild.
-func Rebuild(ctx context.Context, session Session, store Store, o Options) (Report, error) {
-	report := Report{Company: o.Company.ID, DryRun: o.DryRun, Force: o.Force, Changes: []Change{}, Unread: []Unread{}, NoLines: []Unread{}, Hidden: []int64{}}
+func Rebuild(ctx context.Context, session Session, store Store, o Options) (*operatorv1.LinkReport, error) {
+	report := &operatorv1.LinkReport{CompanyId: o.Company.ID, Saved: !o.DryRun, Force: o.Force}
 	known, err := store.AllLinks(ctx, o.Company.ID)
 	if err != nil {
 		return report, err
 	}
 	r := newReader(session, o, known)
 	err = r.readAll(ctx)
-	report.Lists = len(r.done)
-	report.Unread, report.NoLines = append(report.Unread, r.unread...), append(report.NoLines, r.noLines...)
-	report.Hidden = append(report.Hidden, r.hiddenProjects...)
-	r.compare(&report)
+	report.Lists, report.Unread, report.WithoutLines, report.HiddenProjects = int32(len(r.done)), r.unread, r.noLines, r.hiddenProjects //nolint:gosec // a count
+	r.compare(report)
 	if err != nil || o.DryRun {
 		return report, err
 	}
-	return report, save(ctx, store, &report)
+	return report, r.save(ctx, store, report)
 }
 
-func save(ctx context.Context, store Store, report *Report) error {
+func (r *reader) save(ctx context.Context, store Store, report *operatorv1.LinkReport) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(saves)
-	for i := range report.Changes {
-		c := &report.Changes[i]
+	for _, c := range report.Changes {
 		if c.Kind != New && !report.Force {
 			continue
 		}
 		g.Go(func() error {
-			err := store.SaveLink(ctx, report.Company, c.ItemType, c.ItemID, state.Link{OriginID: c.Procore, Order: c.order})
+			err := store.SaveLink(ctx, report.CompanyId, c.ItemType, c.ItemId, state.Link{OriginID: c.ProcoreOriginId, Order: r.known[state.Linked{ItemType: c.ItemType, ItemID: c.ItemId}].Order})
 			c.Saved = err == nil
 			return err
 		})
@@ -108,11 +106,11 @@ func save(ctx context.Context, store Store, report *Report) error {
 }
 
 // compare lists how Procore and the bucket differ.
-func (r *reader) compare(report *Report) {
-	same, unchecked := map[string]int{}, map[string]int{}
+func (r *reader) compare(report *operatorv1.LinkReport) {
+	same, unchecked := map[string]int32{}, map[string]int32{}
 	for rec, has := range r.found {
 		known, some := r.known[rec]
-		c := Change{Kind: Different, ItemType: rec.ItemType, ItemID: rec.ItemID, Stored: known.OriginID, Procore: has.origin, order: known.Order}
+		c := &operatorv1.LinkChange{Kind: Different, ItemType: rec.ItemType, ItemId: rec.ItemID, StoredOriginId: known.OriginID, ProcoreOriginId: has.origin}
 		switch {
 		case has.origin == "" && known.OriginID == "":
 			continue
@@ -134,10 +132,10 @@ func (r *reader) compare(report *Report) {
 		switch {
 		case seen || known.OriginID == "":
 		case r.whole(rec.ItemType) && ofWholeCompany(rec.ItemType):
-			report.Changes = append(report.Changes, Change{Kind: Gone, ItemType: rec.ItemType, ItemID: rec.ItemID, Stored: known.OriginID, order: known.Order})
+			report.Changes = append(report.Changes, &operatorv1.LinkChange{Kind: Gone, ItemType: rec.ItemType, ItemId: rec.ItemID, StoredOriginId: known.OriginID})
 		default:
 			unchecked[rec.ItemType]++
 		}
 	}
-	report.sum(same, unchecked)
+	sum(report, same, unchecked)
 }

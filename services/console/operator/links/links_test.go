@@ -14,6 +14,7 @@ import (
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/state"
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 	"github.com/tieback/tieback/services/console/operator/links"
 )
 
@@ -25,7 +26,7 @@ func TestAnEmptyBucketGetsAllLinksBack(t *testing.T) {
 	if b.has() != acmeLinks {
 		t.Errorf("the bucket has\n%s", b.has())
 	}
-	if len(r.Changes) != len(b.links) || len(r.Unread)+len(r.NoLines) != 0 || !r.Changes[0].Saved || r.Changes[0].Kind != links.New {
+	if len(r.Changes) != len(b.links) || len(r.Unread)+len(r.WithoutLines) != 0 || !r.Changes[0].Saved || r.Changes[0].Kind != links.New {
 		t.Errorf("%+v", r)
 	}
 	for _, key := range p.asked {
@@ -60,18 +61,18 @@ func TestWhatIsStoredIsChangedByForceOnly(t *testing.T) {
 		}}
 	}
 	want := []string{`project 10: different "J-OLD" "J-1"`, `requisition 70: different "" "REQ-1"`, `vendor 2: gone "V-2" ""`, `vendor 9: gone "V-9" ""`}
-	told := func(r links.Report) (out []string) {
+	told := func(r *operatorv1.LinkReport) (out []string) {
 		for _, c := range r.Changes {
 			if c.Kind != links.New {
-				out = append(out, fmt.Sprintf("%s %d: %s %q %q", c.ItemType, c.ItemID, c.Kind, c.Stored, c.Procore))
+				out = append(out, fmt.Sprintf("%s %d: %s %q %q", c.ItemType, c.ItemId, c.Kind, c.StoredOriginId, c.ProcoreOriginId))
 			}
 		}
 		return out
 	}
 	b := before()
 	r := rebuild(t, acme(), b, links.Options{})
-	if got := told(r); !slices.Equal(got, want) || r.Unchanged() != 4 {
-		t.Errorf("told %d: %q", r.Unchanged(), got)
+	if got := told(r); !slices.Equal(got, want) || links.Unchanged(r) != 4 {
+		t.Errorf("told %d: %q", links.Unchanged(r), got)
 	}
 	for key, l := range before().links {
 		if b.links[key] != l {
@@ -82,7 +83,7 @@ func TestWhatIsStoredIsChangedByForceOnly(t *testing.T) {
 		t.Errorf("budget: %+v", budget)
 	}
 	b = before()
-	if r := rebuild(t, acme(), b, links.Options{Force: true}); r.Unchanged() != 0 || !slices.Equal(told(r), want) {
+	if r := rebuild(t, acme(), b, links.Options{Force: true}); links.Unchanged(r) != 0 || !slices.Equal(told(r), want) {
 		t.Errorf("with force, told %q", told(r))
 	}
 	for _, line := range []string{"vendor 1 = V-1 (500)", "vendor 2 =  (501)", "vendor 9 =  (502)", "project 10 = J-1 (504)", "requisition 70 = REQ-1 (505)", "budget 90 = B-1 (506)"} {
@@ -158,8 +159,8 @@ func TestAProjectThatWeMayNotSeeKeepsItsLinks(t *testing.T) {
 			t.Errorf("%v was %v and is %v", key, l, b.links[key])
 		}
 	}
-	if !slices.Equal(r.Hidden, []int64{12}) {
-		t.Errorf("not listed: %v", r.Hidden)
+	if !slices.Equal(r.HiddenProjects, []int64{12}) {
+		t.Errorf("not listed: %v", r.HiddenProjects)
 	}
 }
 
@@ -222,8 +223,8 @@ func TestLinesThatNoAnswerHoldsAreLeftAndTold(t *testing.T) {
 	p.answers["commitment_change_orders_list of 10"] = `[{"id":60,"origin_id":"CCO-1"},{"id":65,"origin_id":"CCO-2"}]`
 	b := &bucket{links: map[state.Linked]state.Link{{ItemType: "line_item", ItemID: 61}: {OriginID: "CCO-1-1", Order: by(1)}}}
 	r := rebuild(t, p, b, links.Options{Force: true})
-	if !strings.Contains(b.has(), "line_item 61 = CCO-1-1 (1)") || len(r.NoLines) != 1 || len(r.Unread) != 0 {
-		t.Errorf("%+v\n%s", r.NoLines, b.has())
+	if !strings.Contains(b.has(), "line_item 61 = CCO-1-1 (1)") || len(r.WithoutLines) != 1 || len(r.Unread) != 0 {
+		t.Errorf("%+v\n%s", r.WithoutLines, b.has())
 	}
 }
 

@@ -4,33 +4,21 @@ import (
 	"cmp"
 	"context"
 	"slices"
+
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 )
 
-// Links are the stored links of a company, without those that have ended.
-type Links struct {
-	Company int64  `json:"company_id"`
-	Links   []Link `json:"links"` // by item type and id
-}
-
-// Link says which record of Procore is which record of the ERP.
-type Link struct {
-	ItemType string `json:"item_type"`
-	ItemID   int64  `json:"item_id"`
-	OriginID string `json:"origin_id"`
-	Request  int64  `json:"request_id"` // ERP request that it was learned from; 0: read from Procore
-}
-
-// List returns the stored links of the item types, or all links if none is given.
-func List(ctx context.Context, store Store, company int64, itemTypes ...string) (Links, error) {
+// List returns the stored links of an item type, or of all with "", without those that have ended, by item type and id.
+func List(ctx context.Context, store Store, company int64, itemType string) ([]*operatorv1.Link, error) {
 	all, err := store.AllLinks(ctx, company)
-	out := Links{Company: company, Links: []Link{}}
+	var out []*operatorv1.Link
 	for r, l := range all {
-		if l.OriginID != "" && (len(itemTypes) == 0 || slices.Contains(itemTypes, r.ItemType)) {
-			out.Links = append(out.Links, Link{r.ItemType, r.ItemID, l.OriginID, l.Order.Request()})
+		if l.OriginID != "" && (itemType == "" || itemType == r.ItemType) {
+			out = append(out, &operatorv1.Link{ItemType: r.ItemType, ItemId: r.ItemID, OriginId: l.OriginID, RequestId: l.Order.Request()})
 		}
 	}
-	slices.SortFunc(out.Links, func(a, b Link) int {
-		return cmp.Or(cmp.Compare(a.ItemType, b.ItemType), cmp.Compare(a.ItemID, b.ItemID))
+	slices.SortFunc(out, func(a, b *operatorv1.Link) int {
+		return cmp.Or(cmp.Compare(a.ItemType, b.ItemType), cmp.Compare(a.ItemId, b.ItemId))
 	})
 	return out, err
 }

@@ -8,9 +8,12 @@ import (
 	"slices"
 	"strings"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/pkg/state"
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 )
 
 // record is what Procore's lists show of a record.
@@ -30,8 +33,8 @@ type reader struct {
 	partial map[string]bool // item types of which some records may not have been seen
 	done    map[visit]bool
 	all     bool // also read the lists of records that were never in the ERP
-	unread  []Unread
-	noLines []Unread
+	unread  []*operatorv1.UnreadList
+	noLines []*operatorv1.UnreadList
 
 	hiddenProjects []int64
 }
@@ -143,7 +146,7 @@ func (r *reader) read(ctx context.Context, l list, p place) error {
 		}
 	}
 	if err != nil {
-		u := Unread{List: l.route.Name, ItemType: l.itemType, Why: err.Error()}
+		u := &operatorv1.UnreadList{List: l.route.Name, ItemType: l.itemType, Why: err.Error()}
 		if l.per != "" {
 			u.Of = fmt.Sprintf("%s %d", strings.ReplaceAll(l.per, "_", " "), p.parent)
 		}
@@ -207,8 +210,8 @@ func (r *reader) checkSilent(l list, key state.Linked, rec record) {
 	if !rec.silent || r.known[key].OriginID == "" {
 		return
 	}
-	u := Unread{List: l.route.Name, ItemType: key.ItemType, Why: "its answers lack origin_id. Give the list's route a view that has it in the routes file (TIEBACK_PROCORE_ROUTES)"}
-	if !slices.Contains(r.unread, u) {
+	u := &operatorv1.UnreadList{List: l.route.Name, ItemType: key.ItemType, Why: "its answers lack origin_id. Give the list's route a view that has it in the routes file (TIEBACK_PROCORE_ROUTES)"}
+	if !slices.ContainsFunc(r.unread, func(v *operatorv1.UnreadList) bool { return proto.Equal(u, v) }) {
 		r.unread = append(r.unread, u)
 	}
 }
@@ -216,8 +219,8 @@ func (r *reader) checkSilent(l list, key state.Linked, rec record) {
 // addWithoutLines adds a list, once, to those whose answers lack lines that no other list shows.
 func (r *reader) addWithoutLines(l list) {
 	r.partial[l.lines.itemType] = true
-	if !slices.ContainsFunc(r.noLines, func(u Unread) bool { return u.List == l.route.Name }) {
-		r.noLines = append(r.noLines, Unread{List: l.route.Name, ItemType: l.lines.itemType, Why: "its answers lack " + l.lines.key})
+	if !slices.ContainsFunc(r.noLines, func(u *operatorv1.UnreadList) bool { return u.List == l.route.Name }) {
+		r.noLines = append(r.noLines, &operatorv1.UnreadList{List: l.route.Name, ItemType: l.lines.itemType, Why: "its answers lack " + l.lines.key})
 	}
 }
 

@@ -5,19 +5,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tieback/tieback/pkg/bus"
-)
+	"google.golang.org/protobuf/types/known/timestamppb"
 
-// Attention is a problem that a person must solve.
-type Attention struct {
-	Kind    string    `json:"kind"`            // one of the constants below
-	Company int64     `json:"company_id"`      // 0: of no single company
-	Stage   string    `json:"stage"`           // "": of no single stage
-	Text    string    `json:"text"`            // what is wrong
-	Action  string    `json:"action"`          // what to do
-	Since   time.Time `json:"since,omitzero"`  // zero: not known
-	Count   uint64    `json:"count,omitempty"` // of the messages or dead letters concerned; 0: not counted
-}
+	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/state"
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
+)
 
 // The kinds of Attention.
 const (
@@ -32,28 +25,28 @@ const (
 	KindHook        = "hook"           // Procore's deliveries do not reach ingest
 	KindTieback     = "tieback"        // attempts fail in Tieback itself, or its settings
 	KindDeadLetters = "dead-letters"   // they are unresolved
+	KindPaused      = "paused"         // an operator has paused a company
 )
 
-// String returns the text and the action.
-func (a Attention) String() string { return a.Text + ": " + a.Action }
+// Line returns the text and the action of an Attention.
+func Line(a *operatorv1.Attention) string { return a.Text + ": " + a.Action }
 
 // attention returns what needs attention.
-func (v *reading) attention() []Attention {
-	all := []Attention{}
-	add := func(a Attention) { all = append(all, a) }
+func (v *reading) attention() (all []*operatorv1.Attention) {
+	add := func(a *operatorv1.Attention) { all = append(all, a) }
 	for _, u := range v.report.Unread {
-		add(Attention{Kind: KindBroker, Text: "the broker did not answer: " + u, Action: "run tieback doctor"})
+		add(&operatorv1.Attention{Kind: KindBroker, Text: "the broker did not answer: " + u, Action: "run tieback doctor"})
 	}
-	for _, l := range v.report.Losses {
-		add(Attention{Kind: KindLoss, Text: l.String(), Action: bus.LossAction, Count: l.Missing})
+	for _, l := range v.losses {
+		add(&operatorv1.Attention{Kind: KindLoss, Text: l.String(), Action: bus.LossAction, Count: l.Missing})
 	}
 	if n := v.InvalidEntries; n > 0 {
 		text := count(uint64(n), "entry of the companies file has a mistake, and its company is not served", "entries of the companies file have mistakes, and their companies are not served")
-		add(Attention{Kind: KindFile, Text: text, Action: "tieback doctor lists the mistakes", Count: uint64(n)}) //nolint:gosec // a count
+		add(&operatorv1.Attention{Kind: KindFile, Text: text, Action: "tieback doctor lists the mistakes", Count: uint64(n)}) //nolint:gosec // a count
 	}
 	all = append(all, v.refusedCredentials()...)
 	for _, q := range v.report.Queues {
-		if a, needed := v.queueAttention(q); needed {
+		if a := v.queueAttention(q); a != nil {
 			add(a)
 		}
 	}
@@ -63,50 +56,68 @@ func (v *reading) attention() []Attention {
 	all = append(all, v.troubledSystems()...)
 	unresolved := uint64(0)
 	for _, c := range v.report.Companies {
-		unresolved += uint64(c.DeadLetters) //nolint:gosec // a count
+		unresolved += c.DeadLetters
 	}
 	if unresolved > 0 {
-		add(Attention{Kind: KindDeadLetters, Text: count(unresolved, "dead letter is unresolved", "dead letters are unresolved"), Action: "tieback dead list", Count: unresolved})
+		add(&operatorv1.Attention{Kind: KindDeadLetters, Text: count(unresolved, "dead letter is unresolved", "dead letters are unresolved"), Action: "tieback dead list", Count: unresolved})
+	}
+	for _, p := range v.pauses {
+		add(paused(p))
 	}
 	return all
 }
 
-func (v *reading) queueAttention(q Queue) (Attention, bool) {
+func paused(p state.Pause) *operatorv1.Attention {
+	text := fmt.Sprintf("company %d is paused", p.Company)
+	if p.Stage != "" {
+		text = fmt.Sprintf("the stage %s of company %d is paused", p.Stage, p.Company)
+	}
+	return &operatorv1.Attention{
+		Kind: KindPaused, CompanyId: p.Company, Stage: p.Stage, Text: text + " by " + p.Who + ": " + p.Reason, Action: "resume it when the reason has ended", Since: timestamppb.New(p.At),
+	}
+}
+
+// idle reports whether messages wait and no process pulls them.
+func idle(q *operatorv1.Queue) bool { return q.Waiting > 0 && !q.Consumed }
+
+// queueAttention returns the attention that a queue needs; nil: none.
+func (v *reading) queueAttention(q *operatorv1.Queue) *operatorv1.Attention {
 	switch {
-	case q.idle() && !v.Embedded:
-		return Attention{
+	case idle(q) && !v.Embedded:
+		return &operatorv1.Attention{
 			Kind: KindQueue, Stage: q.Stage, Count: q.Waiting, Action: "start the service " + q.Stage,
 			Text: fmt.Sprintf("%s for %s, and no process pulls them", count(q.Waiting, "message waits", "messages wait"), q.Stage),
-		}, true
+		}
 	case q.Overdue == nil:
-		return Attention{}, false
+		return nil
 	}
-	a := Attention{
-		Kind: KindOverdue, Stage: q.Stage, Company: q.Overdue.Company, Since: v.report.At.Add(-duration(q.Overdue.Age)),
-		Text: fmt.Sprintf("a message at %s is past its deadline, at an age of %v", q.Stage, duration(q.Overdue.Age).Round(time.Second)),
+	age := q.OverdueAge.AsDuration()
+	a := &operatorv1.Attention{
+		Kind: KindOverdue, Stage: q.Stage, CompanyId: q.Overdue.CompanyId, Since: timestamppb.New(v.at.Add(-age)),
+		Text: fmt.Sprintf("a message at %s is past its deadline, at an age of %v", q.Stage, age.Round(time.Second)),
 	}
-	if q.Overdue.Request == 0 {
+	if q.Overdue.RequestId == 0 {
 		a.Action = "it is on a subject that no service writes, see the log of " + q.Stage
 	} else {
-		a.Action = fmt.Sprintf("tieback trace %d --company %d shows why it waits", q.Overdue.Request, q.Overdue.Company)
+		a.Action = fmt.Sprintf("tieback trace %d --company %d shows why it waits", q.Overdue.RequestId, q.Overdue.CompanyId)
 	}
-	return a, true
+	return a
 }
 
 // stopped reports the messages in the embedded broker.
-func (v *reading) stopped() []Attention {
+func (v *reading) stopped() []*operatorv1.Attention {
 	var waiting []string
 	n := uint64(0)
 	for _, q := range v.report.Queues {
-		if q.Unfinished() > 0 {
-			n += q.Unfinished()
-			waiting = append(waiting, count(q.Unfinished(), "message waits", "messages wait")+" for "+q.Stage)
+		if unfinished := q.Waiting + q.InFlight; unfinished > 0 {
+			n += unfinished
+			waiting = append(waiting, count(unfinished, "message waits", "messages wait")+" for "+q.Stage)
 		}
 	}
 	if n == 0 {
 		return nil
 	}
-	return []Attention{{Kind: KindQueue, Text: "tieback run is not running, and " + strings.Join(waiting, ", "), Action: "start tieback run", Count: n}}
+	return []*operatorv1.Attention{{Kind: KindQueue, Text: "tieback run is not running, and " + strings.Join(waiting, ", "), Action: "start tieback run", Count: n}}
 }
 
 // refusedAfter is how long Procore must refuse credentials before that is reported: after a rotation in Procore, the
@@ -114,25 +125,25 @@ func (v *reading) stopped() []Attention {
 const refusedAfter = time.Minute
 
 // refusedCredentials returns each client whose credentials Procore refuses, once.
-func (v *reading) refusedCredentials() (all []Attention) {
+func (v *reading) refusedCredentials() (all []*operatorv1.Attention) {
 	seen := map[string]bool{}
 	for _, c := range v.report.Companies {
-		if c.Refusal == nil || v.at.Sub(c.Refusal.Since) < refusedAfter || c.Client != "" && seen[c.Client] {
+		if c.Refusal == nil || v.at.Sub(c.Refusal.Since.AsTime()) < refusedAfter || c.Client != "" && seen[c.Client] {
 			continue
 		}
 		seen[c.Client] = true
-		whose := fmt.Sprintf("company %d", c.ID)
+		whose := fmt.Sprintf("company %d", c.Id)
 		if c.Client != "" {
-			whose = fmt.Sprintf("client %s (company %d and all others that use it)", c.Client, c.ID)
+			whose = fmt.Sprintf("client %s (company %d and all others that use it)", c.Client, c.Id)
 		}
 		then := "no call to Procore can be made"
-		if c.Refusal.Until != nil {
-			then = "the previous token is used until " + c.Refusal.Until.Local().Format(time.TimeOnly)
+		if c.Refusal.TokenUntil != nil {
+			then = "the previous token is used until " + stamp(c.Refusal.TokenUntil.AsTime())
 		}
-		all = append(all, Attention{
-			Kind: KindCredentials, Company: c.ID, Since: c.Refusal.Since,
-			Text:   fmt.Sprintf("Procore has refused the credentials of %s since %s (status %d), and %s", whose, c.Refusal.Since.Local().Format(time.DateTime), c.Refusal.Status, then),
-			Action: fmt.Sprintf("correct client_id and client_secret in the companies file, then check them with tieback doctor --company %d", c.ID),
+		all = append(all, &operatorv1.Attention{
+			Kind: KindCredentials, CompanyId: c.Id, Since: c.Refusal.Since,
+			Text:   fmt.Sprintf("Procore has refused the credentials of %s since %s (status %d), and %s", whose, stamp(c.Refusal.Since.AsTime()), c.Refusal.Status, then),
+			Action: fmt.Sprintf("correct client_id and client_secret in the companies file, then check them with tieback doctor --company %d", c.Id),
 		})
 	}
 	return all
@@ -146,4 +157,5 @@ func count(n uint64, one, several string) string {
 	return fmt.Sprintf("%d %s", n, several)
 }
 
-func duration(seconds float64) time.Duration { return time.Duration(seconds * float64(time.Second)) }
+// stamp formats a time of a sentence.
+func stamp(t time.Time) string { return t.UTC().Format(time.DateTime) + " UTC" }

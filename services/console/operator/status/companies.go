@@ -6,8 +6,12 @@ import (
 	"slices"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/procore"
+	"github.com/tieback/tieback/pkg/state"
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 )
 
 // errNoState is the reason why values of the state bucket are unread.
@@ -39,7 +43,7 @@ func (v *reading) readLosses(ctx context.Context, gaps []bus.Gap) {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.report.Losses = append(v.report.Losses, all...)
+	v.losses = all
 }
 
 // readRetries counts each company's unfinished messages with a failed attempt.
@@ -48,7 +52,7 @@ func (v *reading) readRetries(ctx context.Context, queues []*queue) {
 	for _, q := range queues {
 		byStage[q.Name] = q
 		if q.incomplete {
-			v.note("%s has %d unfinished messages; the companies' numbers count only the first %d in flight and the first %d that wait", q.Name, q.Unfinished(), v.MaxUnfinished, v.MaxUnfinished)
+			v.note("%s has %d unfinished messages; the companies' numbers count only the first %d in flight and the first %d that wait", q.Name, q.Pending+uint64(q.InFlight), v.MaxUnfinished, v.MaxUnfinished)
 		}
 	}
 	for _, c := range v.companies {
@@ -90,6 +94,9 @@ func (v *reading) readQuotas(ctx context.Context) {
 		return
 	}
 	for id := range v.Companies {
+		if !v.reported(id) {
+			continue
+		}
 		q, err := v.readQuota(ctx, id)
 		if err != nil {
 			v.unread("Procore's rate limits", err)
@@ -106,7 +113,7 @@ func (v *reading) readQuotas(ctx context.Context) {
 	}
 }
 
-func (v *reading) readRefusal(ctx context.Context, id int64) (*Refusal, error) {
+func (v *reading) readRefusal(ctx context.Context, id int64) (*operatorv1.Refusal, error) {
 	ctx, cancel := context.WithTimeout(ctx, bus.AnswerTimeout)
 	defer cancel()
 	client := v.Clients[id]
@@ -124,14 +131,14 @@ func (v *reading) readRefusal(ctx context.Context, id int64) (*Refusal, error) {
 	if !refused {
 		return nil, nil
 	}
-	r := &Refusal{Since: is.Since.UTC(), Status: is.Status}
-	if until := is.Until.UTC(); until.After(v.at) {
-		r.Until = &until
+	r := &operatorv1.Refusal{Since: timestamppb.New(is.Since), Status: int32(is.Status)} //nolint:gosec // an HTTP status
+	if is.Until.After(v.at) {
+		r.TokenUntil = timestamppb.New(is.Until)
 	}
 	return r, nil
 }
 
-func (v *reading) readQuota(ctx context.Context, id int64) (*Quota, error) {
+func (v *reading) readQuota(ctx context.Context, id int64) (*operatorv1.Quota, error) {
 	ctx, cancel := context.WithTimeout(ctx, bus.AnswerTimeout)
 	defer cancel()
 	client := v.Clients[id]
@@ -147,10 +154,9 @@ func (v *reading) readQuota(ctx context.Context, id int64) (*Quota, error) {
 		v.note("company %d: %v", id, err)
 		return nil, nil
 	}
-	q := &Quota{Hour: rateWindow(s.Hour), Spike: rateWindow(s.Spike)}
+	q := &operatorv1.Quota{Hour: rateWindow(s.Hour), Spike: rateWindow(s.Spike)}
 	if !s.Blocked.IsZero() {
-		until := s.Blocked.UTC()
-		q.Blocked = &until
+		q.BlockedUntil = timestamppb.New(s.Blocked)
 	}
 	return q, nil
 }
@@ -163,14 +169,50 @@ func (v *reading) clientName(id int64) string {
 	return ""
 }
 
-func rateWindow(q procore.Quota) *RateWindow {
+// rateWindow converts one of the limits; nil: Procore has not sent it yet.
+func rateWindow(q procore.Quota) *operatorv1.RateWindow {
 	if q.Limit == 0 {
 		return nil
 	}
-	w := &RateWindow{Limit: q.Limit, Remaining: q.Remaining}
+	w := &operatorv1.RateWindow{Limit: int64(q.Limit), Remaining: int64(q.Remaining)}
 	if !q.Reset.IsZero() {
-		at := q.Reset.UTC()
-		w.Reset = &at
+		w.Reset_ = timestamppb.New(q.Reset)
 	}
 	return w
+}
+
+// readPauses reads which companies are paused.
+func (v *reading) readPauses(ctx context.Context) {
+	if state.Of(v.bus) == nil {
+		v.unread("the pauses", errNoState)
+		return
+	}
+	pauses, err := state.Of(v.bus).Pauses(ctx)
+	if err != nil {
+		v.unread("the pauses", err)
+	}
+	for _, p := range pauses {
+		if !v.reported(p.Company) {
+			continue
+		}
+		v.pauses = append(v.pauses, p)
+		c := v.company(p.Company)
+		c.Paused = append(c.Paused, &operatorv1.PausedStage{Stage: p.Stage, Who: p.Who, At: timestamppb.New(p.At), Reason: p.Reason})
+	}
+}
+
+// waitingFor says what the open requests of a company wait for.
+func (v *reading) waitingFor(c *operatorv1.CompanyState) string {
+	switch {
+	case len(c.Paused) > 0:
+		return "person"
+	case c.Quota.GetBlockedUntil() != nil && c.Quota.BlockedUntil.AsTime().After(v.at):
+		return "quota"
+	}
+	for _, t := range c.Troubles {
+		if t.Source != "" {
+			return t.Source
+		}
+	}
+	return ""
 }

@@ -4,15 +4,18 @@ import (
 	"context"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
+
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/bus/topology"
 	"github.com/tieback/tieback/pkg/request"
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 )
 
 // queue is a stage's queue while it is read.
 type queue struct {
 	request.Queue
-	report     Queue
+	report     *operatorv1.Queue
 	companyOf  map[uint64]int64 // by sequence, of the unfinished messages that were read
 	incomplete bool             // there are more
 }
@@ -35,8 +38,8 @@ func (v *reading) readQueue(ctx context.Context, d topology.Durable, q *queue) {
 		v.unread("the queue of "+d.Name, err)
 		return
 	}
-	q.report = Queue{
-		Stage: d.Name, Known: true, Created: q.Exists, Waiting: q.Pending, InFlight: q.InFlight, Redelivered: q.Redelivered,
+	q.report = &operatorv1.Queue{
+		Stage: d.Name, Known: true, Created: q.Exists, Waiting: q.Pending, InFlight: uint64(q.InFlight), Redelivered: uint64(q.Redelivered), //nolint:gosec // counts
 		Consumed: q.Consumed() && !v.Embedded, // the process that had messages of the embedded broker has ended
 	}
 	if err := v.readUnfinished(ctx, q); err != nil {
@@ -77,15 +80,20 @@ func (v *reading) readUnfinished(ctx context.Context, q *queue) error {
 
 // addUnfinished notes the age of an unfinished message, and whether it is overdue. The caller holds mu.
 func (v *reading) addUnfinished(q *queue, m bus.Message) {
-	r, age, ref := &q.report, v.age(m.Stored), &RequestRef{m.Subject.Company, m.Subject.Request, m.Subject.Type}
-	if r.OldestAge == nil || *age > *r.OldestAge {
-		r.OldestAge, r.Oldest = age, ref
+	if !v.reported(m.Subject.Company) {
+		return
 	}
-	if (r.Overdue == nil || *age > r.Overdue.Age) && v.Deadlines.Overdue(m, v.at) {
-		r.Overdue = &Overdue{*ref, *age}
+	age := max(0, v.at.Sub(m.Stored)) // clocks differ
+	ref := &operatorv1.RequestRef{CompanyId: m.Subject.Company, RequestId: m.Subject.Request, Type: m.Subject.Type}
+	older := func(than *durationpb.Duration) bool { return than == nil || age > than.AsDuration() }
+	if r := q.report; older(r.OldestAge) {
+		r.OldestAge, r.Oldest = durationpb.New(age), ref
 	}
-	if c := v.company(m.Subject.Company); c.OldestAge == nil || *age > *c.OldestAge {
-		c.OldestAge = age
+	if r := q.report; older(r.OverdueAge) && v.Deadlines.Overdue(m, v.at) {
+		r.OverdueAge, r.Overdue = durationpb.New(age), ref
+	}
+	if c := v.company(m.Subject.Company); older(c.OldestAge) {
+		c.OldestAge = durationpb.New(age)
 	}
 }
 
@@ -102,7 +110,7 @@ func (v *reading) countWaiting(ctx context.Context, q *queue) error {
 		}
 		others -= min(n, others)
 		v.mu.Lock()
-		v.company(id).Open += int(n) //nolint:gosec // a count
+		v.company(id).Open += n
 		v.addUnfinished(q, oldest)
 		v.mu.Unlock()
 	}

@@ -50,7 +50,7 @@ func (v *reading) readStream(ctx context.Context, k bus.Kind, s *written) error 
 	if err != nil {
 		return err
 	}
-	first := v.at.Add(-v.Window)
+	first := v.at.Add(-v.window)
 	err = v.bus.Scan(ctx, scan, func(m bus.Message) error {
 		if s.total == 0 && scan.After > 0 {
 			first = m.Stored
@@ -69,7 +69,7 @@ func (v *reading) readStream(ctx context.Context, k bus.Kind, s *written) error 
 
 // recent returns a scan of a stream's messages within the window, at most the newest MaxRecent.
 func (v *reading) recent(ctx context.Context, k bus.Kind) (bus.Scan, error) {
-	scan := bus.Scan{Kind: k, Since: v.at.Add(-v.Window)}
+	scan := bus.Scan{Kind: k, Since: v.at.Add(-v.window)}
 	last, err := v.bus.LastSequence(ctx, k)
 	if err != nil || last <= uint64(v.MaxRecent) { //nolint:gosec // a positive number
 		return scan, err
@@ -113,12 +113,12 @@ func setRates(queues []*queue, streams map[bus.Kind]*written) {
 	for _, q := range queues {
 		switch q.Kind {
 		case bus.Delivery:
-			q.report.Arrived, q.report.Finished = deliveries.perMinute(deliveries.total), sum(events.perMinute(events.total), outcomes.perMinute(outcomes.byCategory[catalogue.Unknown]))
+			q.report.ArrivedPerMinute, q.report.FinishedPerMinute = deliveries.perMinute(deliveries.total), sum(events.perMinute(events.total), outcomes.perMinute(outcomes.byCategory[catalogue.Unknown]))
 		case bus.Event:
 			c := catalogue.Category(q.Name)
-			q.report.Arrived, q.report.Finished = events.perMinute(events.byCategory[c]), outcomes.perMinute(outcomes.byCategory[c])
+			q.report.ArrivedPerMinute, q.report.FinishedPerMinute = events.perMinute(events.byCategory[c]), outcomes.perMinute(outcomes.byCategory[c])
 		default:
-			q.report.Arrived, q.report.Finished = outcomes.perMinute(outcomes.total), closed.perMinute(closed.total)
+			q.report.ArrivedPerMinute, q.report.FinishedPerMinute = outcomes.perMinute(outcomes.total), closed.perMinute(closed.total)
 		}
 	}
 }

@@ -8,21 +8,14 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/state"
 	"github.com/tieback/tieback/pkg/trouble"
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 )
-
-// Trouble is a system that a company depends on and that fails.
-type Trouble struct {
-	Source fault.Source `json:"source"` // erp, procore; "": Tieback itself
-	Reason fault.Reason `json:"reason"` // no-answer, denied, unopened, undelivered, …; "": it answers with errors, or asks to wait
-	Class  string       `json:"class"`  // throttled: it ends by itself
-	Since  time.Time    `json:"since"`
-	Last   time.Time    `json:"last"`
-	Error  string       `json:"error"`
-}
 
 // readTroubles reads the troubles that the services have recorded.
 func (v *reading) readTroubles(ctx context.Context) {
@@ -42,15 +35,17 @@ func (v *reading) readTroubles(ctx context.Context) {
 // addTrouble adds a trouble to its company. It merges the troubles that several services have recorded of one system.
 func (v *reading) addTrouble(t trouble.Trouble) {
 	c := v.company(t.Company)
-	next := Trouble{Source: t.Source, Reason: t.Reason, Class: t.Class.String(), Since: t.Since.UTC(), Last: t.Last.UTC(), Error: t.Error}
+	next := &operatorv1.Trouble{
+		Source: string(t.Source), Reason: string(t.Reason), Class: t.Class.String(), Since: timestamppb.New(t.Since), Last: timestamppb.New(t.Last), Error: t.Error,
+	}
 	for i, was := range c.Troubles {
-		if was.Source != t.Source || (was.Reason == fault.Undelivered) != (t.Reason == fault.Undelivered) {
+		if was.Source != next.Source || (was.Reason == string(fault.Undelivered)) != (t.Reason == fault.Undelivered) {
 			continue
 		}
-		if was.Last.After(next.Last) {
+		if was.Last.AsTime().After(next.Last.AsTime()) {
 			was, next = next, was
 		}
-		if was.Reason == next.Reason && was.Since.Before(next.Since) {
+		if was.Reason == next.Reason && was.Since.AsTime().Before(next.Since.AsTime()) {
 			next.Since = was.Since
 		}
 		c.Troubles[i] = next
@@ -72,35 +67,36 @@ func (v *reading) addOwnTrouble(company int64, a bus.Attempts) {
 const maxListed = 5
 
 // troubledSystems returns the companies whose systems have failed for TroubleAfter.
-func (v *reading) troubledSystems() (all []Attention) {
+func (v *reading) troubledSystems() (all []*operatorv1.Attention) {
 	type troubled struct {
-		Trouble
-		company Company
+		*operatorv1.Trouble
+		company *operatorv1.CompanyState
 	}
 	failures := map[failure][]troubled{}
 	for _, c := range v.report.Companies {
 		for _, t := range c.Troubles {
-			if c.Refusal != nil && t.Source == fault.FromProcore && t.Reason == fault.Denied {
+			f := failure{fault.Source(t.Source), fault.Reason(t.Reason)}
+			if c.Refusal != nil && f.source == fault.FromProcore && f.reason == fault.Denied {
 				continue // see refusedCredentials
 			}
-			waits := t.Class == fault.Throttled.String() && t.Reason != fault.NoAnswer
-			if !waits && t.Reason != fault.Busy && v.at.Sub(t.Since) >= v.TroubleAfter {
-				failures[failure{t.Source, t.Reason}] = append(failures[failure{t.Source, t.Reason}], troubled{t, c})
+			waits := t.Class == fault.Throttled.String() && f.reason != fault.NoAnswer
+			if !waits && f.reason != fault.Busy && v.at.Sub(t.Since.AsTime()) >= v.TroubleAfter {
+				failures[f] = append(failures[f], troubled{t, c})
 			}
 		}
 	}
 	for f, some := range failures {
 		slices.SortFunc(some, func(a, b troubled) int {
-			return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.company.ID, b.company.ID))
+			return cmp.Or(a.Since.AsTime().Compare(b.Since.AsTime()), cmp.Compare(a.company.Id, b.company.Id))
 		})
 		if len(some) > maxListed {
 			var ids []string
 			for _, t := range some[:maxListed] {
-				ids = append(ids, fmt.Sprint(t.company.ID))
+				ids = append(ids, fmt.Sprint(t.company.Id))
 			}
-			all = append(all, Attention{
-				Kind: f.kind(), Since: some[0].Since, Count: uint64(len(some)), Action: fmt.Sprintf("tieback doctor --company %d", some[0].company.ID),
-				Text: fmt.Sprintf("%d companies (%s and others): %s, the first since %s: %s", len(some), strings.Join(ids, ", "), f.text(), v.since(some[0].Since), some[0].Error),
+			all = append(all, &operatorv1.Attention{
+				Kind: f.kind(), Since: some[0].Since, Count: uint64(len(some)), Action: fmt.Sprintf("tieback doctor --company %d", some[0].company.Id),
+				Text: fmt.Sprintf("%d companies (%s and others): %s, the first since %s: %s", len(some), strings.Join(ids, ", "), f.text(), v.since(some[0].Since.AsTime()), some[0].Error),
 			})
 			continue
 		}
@@ -109,18 +105,18 @@ func (v *reading) troubledSystems() (all []Attention) {
 			if t.company.Name != "" {
 				name = " (" + t.company.Name + ")"
 			}
-			all = append(all, Attention{
-				Kind: f.kind(), Company: t.company.ID, Since: t.Since, Action: fmt.Sprintf("tieback doctor --company %d", t.company.ID),
-				Text: fmt.Sprintf("company %d%s: %s since %s: %s", t.company.ID, name, f.text(), v.since(t.Since), t.Error),
+			all = append(all, &operatorv1.Attention{
+				Kind: f.kind(), CompanyId: t.company.Id, Since: t.Since, Action: fmt.Sprintf("tieback doctor --company %d", t.company.Id),
+				Text: fmt.Sprintf("company %d%s: %s since %s: %s", t.company.Id, name, f.text(), v.since(t.Since.AsTime()), t.Error),
 			})
 		}
 	}
-	slices.SortFunc(all, func(a, b Attention) int { return cmp.Compare(a.Text, b.Text) })
+	slices.SortFunc(all, func(a, b *operatorv1.Attention) int { return cmp.Compare(a.Text, b.Text) })
 	return all
 }
 
 func (v *reading) since(t time.Time) string {
-	return fmt.Sprintf("%s (%v)", t.Local().Format(time.DateTime), v.at.Sub(t).Round(time.Second))
+	return fmt.Sprintf("%s (%v)", stamp(t), v.at.Sub(t).Round(time.Second))
 }
 
 // failure is a way in which a system fails.

@@ -9,62 +9,41 @@ import (
 	"github.com/tieback/tieback/pkg/bus/topology"
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/request"
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 )
-
-// Current is the stage of a request that has not ended.
-type Current struct {
-	Stage       string                `json:"stage"`
-	Run         string                `json:"run"`
-	Since       time.Time             `json:"since"` // when its message was published
-	Handed      request.DeliveryState `json:"delivery_state"`
-	Attempts    *int                  `json:"attempts"`        // started; null if none is recorded, as for a first attempt
-	LastAttempt *time.Time            `json:"last_attempt_at"` // when the last attempt started or failed; null if none is recorded
-	Failure     *Failure              `json:"failure"`         // of the last attempt that ended; null if none is recorded
-	Next        *time.Time            `json:"next_at"`         // about when the next attempt starts; null if not known, or if one is running
-	Deadline    *time.Time            `json:"deadline"`        // when it is closed as failed; null if it has no deadline
-}
-
-// Failure is the error of an attempt.
-type Failure struct {
-	Class       string `json:"class"`
-	Source      string `json:"source"`       // erp or procore; "" for Tieback itself, or if not known
-	UserMessage string `json:"user_message"` // for the accountant; may be ""
-	Error       string `json:"error"`
-}
 
 // current sets the current stage, if there is one.
 func (r *reader) current(ctx context.Context) {
-	at := r.verdict.At
-	stage, stream := at.Name, at.Kind.Stream()
+	is := r.verdict.At
+	stage, stream := is.Name, is.Kind.Stream()
 	if stage == "" {
 		return
 	}
-	p := &Current{Stage: stage, Run: at.Run, Since: at.At.UTC(), Handed: r.handed(ctx, stage, at.Sequence)}
-	if due := r.verdict.Due; at.Kind == bus.Event && !due.IsZero() { // only events are closed as failed at their deadline
-		p.Deadline = &due
+	c := &operatorv1.Current{Stage: stage, Run: is.Run, Since: at(is.At), DeliveryState: string(r.handed(ctx, stage, is.Sequence))}
+	if is.Kind == bus.Event { // only events are closed as failed at their deadline
+		c.Due = at(r.verdict.Due)
 	}
-	r.Current = p
-	attempts, err := r.bus.Attempts(ctx, bus.AttemptKey{Stream: stream, Consumer: stage, Sequence: at.Sequence})
+	r.Current = c
+	attempts, err := r.bus.Attempts(ctx, bus.AttemptKey{Stream: stream, Consumer: stage, Sequence: is.Sequence})
 	if err != nil {
 		r.unread("its attempts", err)
 	}
-	p.attempts(attempts, r.Backoff)
+	addAttempts(c, attempts, r.Backoff)
 }
 
-func (p *Current) attempts(a bus.Attempts, backoff time.Duration) {
+func addAttempts(c *operatorv1.Current, a bus.Attempts, backoff time.Duration) {
 	if a.At.IsZero() {
 		return
 	}
-	n, at := a.Done+a.Unfinished, a.At.UTC()
-	p.Attempts, p.LastAttempt = &n, &at
+	c.Attempts, c.LastAttempt = int32(a.Done+a.Unfinished), at(a.At) //nolint:gosec // a small number
 	if err := a.Failure(); err != nil {
-		p.Failure = &Failure{
+		c.Failure = &operatorv1.Failure{
 			Class: fault.ClassOf(err).String(), Source: string(fault.SourceOf(err)),
 			UserMessage: fault.UserMessage(err, ""), Error: err.Error(),
 		}
 	}
-	if next := a.Next(backoff).UTC(); next.Unix() > 0 {
-		p.Next = &next
+	if next := a.Next(backoff); next.Unix() > 0 {
+		c.NextAttempt = at(next)
 	}
 }
 

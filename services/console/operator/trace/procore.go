@@ -11,22 +11,8 @@ import (
 
 	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/pkg/procore/erplog"
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 )
-
-// ProcoreState is what Procore knows about the request.
-type ProcoreState struct {
-	Known   bool       `json:"known"`           // Procore has the request
-	Type    string     `json:"type"`            // Procore's name; "" if not known
-	Created *time.Time `json:"created_at"`      // null if not known
-	Details []Detail   `json:"request_details"` // if their list can't be read, only those that were found
-	Calls   int        `json:"procore_calls"`
-}
-
-// Detail is a request detail of the payload and its status in Procore's list.
-type Detail struct {
-	ID     int64  `json:"id"`
-	Status string `json:"status"` // "" if the list does not have it
-}
 
 // askProcore reads the request with one call. If the request has details, it also reads the company's list of request
 // details, the newest first and 1,000 a call, until it has found them or the list is older than the click.
@@ -37,11 +23,11 @@ func (r *reader) askProcore(ctx context.Context) []procore.Detail {
 		r.unread("Procore", err)
 		return nil
 	}
-	r.Trace.Procore = &ProcoreState{Known: err == nil, Details: []Detail{}, Calls: int(calls.Load())}
+	r.Timeline.Procore = &operatorv1.ProcoreState{Known: err == nil, ProcoreCalls: calls.Load()}
 	if err != nil {
 		return nil
 	}
-	r.Trace.Procore.read(raw)
+	readRequest(r.Timeline.Procore, raw)
 	return r.details(ctx, procore.RequestDetails(raw))
 }
 
@@ -54,19 +40,16 @@ func (r *reader) request(ctx context.Context) ([]byte, error) {
 	return session.Do(ctx, procore.Call{Route: procore.GetERPRequest, ID: r.Options.Request})
 }
 
-// mayWait reports a wait. It returns an error if the total would exceed maxWait.
+// mayWait returns an error if the total of the waits would exceed maxWait.
 func (r *reader) mayWait(d time.Duration, why string) error {
 	now := time.Now()
 	if r.waited += d; r.waited > maxWait {
 		return fmt.Errorf("%s: run it again at about %s", why, clock(now.Add(d), now))
 	}
-	if r.Waiting != nil {
-		r.Waiting(d, why)
-	}
 	return nil
 }
 
-func (a *ProcoreState) read(raw []byte) {
+func readRequest(p *operatorv1.ProcoreState, raw []byte) {
 	var request struct {
 		Name    string `json:"request_name"`
 		Created any    `json:"created_at"`
@@ -74,11 +57,10 @@ func (a *ProcoreState) read(raw []byte) {
 	if json.Unmarshal(raw, &request) != nil {
 		return // the fetcher reports this
 	}
-	a.Type = request.Name
+	p.Type = request.Name
 	text, _ := request.Created.(string)
-	if at, err := time.Parse(time.RFC3339, text); err == nil {
-		at = at.UTC()
-		a.Created = &at
+	if created, err := time.Parse(time.RFC3339, text); err == nil {
+		p.Created = at(created)
 	}
 }
 
@@ -99,8 +81,8 @@ func (r *reader) details(ctx context.Context, ids []int64) []procore.Detail {
 			cancel(err) // ends the wait
 		}
 	}}
-	if at := r.Trace.Procore.Created; at != nil {
-		reader.Since = at.Add(-early)
+	if created := r.Timeline.Procore.Created; created != nil {
+		reader.Since = created.AsTime().Add(-early)
 	}
 	var found []procore.Detail
 	_, err := reader.Details(ctx, erplog.DetailMark{}, 0, func(some []procore.Detail) error {
@@ -122,10 +104,10 @@ func (r *reader) details(ctx context.Context, ids []int64) []procore.Detail {
 	if !whole {
 		r.unread("Procore's list of request details", err)
 	}
-	a := r.Trace.Procore
-	a.Calls += reader.Calls()
+	p := r.Timeline.Procore
+	p.ProcoreCalls += int32(reader.Calls()) //nolint:gosec // a small number
 	for _, id := range ids {
-		d := Detail{ID: id}
+		d := &operatorv1.RequestDetail{Id: id}
 		i := slices.IndexFunc(found, func(f procore.Detail) bool { return f.ID == id })
 		if i < 0 && !whole {
 			continue // not known whether the list has it
@@ -133,7 +115,7 @@ func (r *reader) details(ctx context.Context, ids []int64) []procore.Detail {
 		if i >= 0 {
 			d.Status = found[i].Status
 		}
-		a.Details = append(a.Details, d)
+		p.Details = append(p.Details, d)
 	}
 	return found
 }

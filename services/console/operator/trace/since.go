@@ -5,6 +5,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/request"
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 )
 
 // since sets how long a step took, counted from an earlier step:
@@ -16,21 +17,18 @@ import (
 //	closed        the outcome of its run
 //	dead letter   the message that failed: outcome, event or delivery of its run
 //	resolution    its dead letter
-func (r *reader) since(s *Step) {
-	what, at := r.previous(s)
-	if at.IsZero() {
-		return
+func (r *reader) since(s *operatorv1.Step) {
+	if what, from := r.previous(s); !from.IsZero() {
+		s.Since, s.Took = what, between(from, s.At.AsTime())
 	}
-	took := max(0, s.At.Sub(at)).Seconds() // Procore's clock and ours differ
-	s.Since, s.Took = what, &took
 }
 
-func (r *reader) previous(s *Step) (string, time.Time) {
+func (r *reader) previous(s *operatorv1.Step) (string, time.Time) {
 	base := bus.Subject{Run: s.Run}.OfEvent().Run
 	switch bus.Kind(s.Kind) {
 	case bus.Delivery:
-		if s.Run == "" && r.Clicked != nil {
-			return "click", *r.Clicked
+		if s.Run == "" {
+			return "click", r.history.Created
 		}
 	case bus.Event:
 		if at := r.last(bus.Delivery, base); !at.IsZero() {
@@ -56,31 +54,31 @@ func (r *reader) previous(s *Step) (string, time.Time) {
 func (r *reader) last(k bus.Kind, run string) time.Time {
 	for i := len(r.Steps) - 1; i >= 0; i-- {
 		if s := r.Steps[i]; s.Kind == string(k) && s.Run == run {
-			return s.At
+			return s.At.AsTime()
 		}
 	}
 	return time.Time{}
 }
 
 // failedMessage returns the kind and time of the message that a dead letter is about, which its stage determines.
-func (r *reader) failedMessage(s *Step, run string) (string, time.Time) {
+func (r *reader) failedMessage(s *operatorv1.Step, run string) (string, time.Time) {
 	kind := bus.Event
 	switch {
-	case s.DeadLetter == nil:
+	case s.GetDeadLetter() == nil:
 		return "", time.Time{}
-	case s.DeadLetter.Stage == request.Fetcher:
+	case s.GetDeadLetter().Stage == request.Fetcher:
 		kind = bus.Delivery
-	case s.DeadLetter.Stage == request.StatusReporter:
+	case s.GetDeadLetter().Stage == request.StatusReporter:
 		kind = bus.Outcome
 	}
 	return string(kind), r.last(kind, run)
 }
 
 // deadLetterTime returns the time of a resolution's dead letter, or zero.
-func (r *reader) deadLetterTime(s *Step) time.Time {
+func (r *reader) deadLetterTime(s *operatorv1.Step) time.Time {
 	for _, l := range r.Steps {
-		if s.Resolution != nil && l.DeadLetter != nil && l.DeadLetter.ID == s.Resolution.DeadLetter {
-			return l.At
+		if d := l.GetDeadLetter(); d != nil && d.Id == s.GetResolution().GetDeadLetter() {
+			return l.At.AsTime()
 		}
 	}
 	return time.Time{}
@@ -89,8 +87,8 @@ func (r *reader) deadLetterTime(s *Step) time.Time {
 // replayedBy returns the resolver who replayed a message on a subject, or "".
 func (r *reader) replayedBy(subject string) string {
 	for _, d := range r.Steps {
-		if d.Resolution != nil && d.Resolution.Replay == subject {
-			return d.Resolution.Who
+		if d := d.GetResolution(); d != nil && d.Replay == subject {
+			return d.Who
 		}
 	}
 	return ""
@@ -99,8 +97,8 @@ func (r *reader) replayedBy(subject string) string {
 // replayed returns the time of the resolution that replayed a message on a subject, or zero.
 func (r *reader) replayed(subject string) time.Time {
 	for _, d := range r.Steps {
-		if d.Resolution != nil && d.Resolution.Replay == subject {
-			return d.At
+		if d.GetResolution() != nil && d.GetResolution().Replay == subject {
+			return d.At.AsTime()
 		}
 	}
 	return time.Time{}

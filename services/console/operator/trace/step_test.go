@@ -1,9 +1,9 @@
 package trace
 
 import (
-	"encoding/json"
 	"testing"
 
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tieback/tieback/pkg/bus"
@@ -17,9 +17,9 @@ func TestTimeOutOfRangeDoesNotHideTrace(t *testing.T) {
 		message(t, 1, 1, bus.Delivery, "", &tiebackv1.Delivery{CompanyId: 7, ErpRequestId: 12, OccurredAt: never, ReceivedAt: never}),
 		message(t, 2, 1, bus.Event, "", &tiebackv1.Event{CompanyId: 7, ErpRequestId: 12, Type: "create_vendor", RequestedAt: never}),
 	}
-	r := &reader{Options: Options{Request: 12}}
+	r := newReader(Options{Request: 12})
 	r.read(messages, 0)
-	if _, err := json.Marshal(r.Trace); err != nil || r.Clicked != nil || len(r.Steps) != 2 {
-		t.Errorf("%v; clicked at %v, %d steps", err, r.Clicked, len(r.Steps))
+	if _, err := protojson.Marshal(r.Timeline); err != nil || r.Timeline.Request.Created != nil || len(r.Steps) != 2 {
+		t.Errorf("%v; clicked at %v, %d steps", err, r.Timeline.Request.Created, len(r.Steps))
 	}
 }

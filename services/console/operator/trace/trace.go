@@ -1,6 +1,6 @@
-// Package trace implements `tieback trace`: it shows the timeline of one ERP request, with every message that the
-// streams hold of it, in all its runs, its current stage if it has not ended, and a verdict in one sentence. It changes
-// nothing. It shows only what was recorded: attempts are stored only while a message is unfinished, and in dead letters.
+// Package trace reads the timeline of one ERP request: every message that the streams have of it, in all its runs, its
+// current stage if it has not ended, and a verdict in one sentence. It changes nothing. It has only what was recorded:
+// attempts are stored only while a message is unfinished, and in dead letters.
 package trace
 
 import (
@@ -8,9 +8,13 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/pkg/request"
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 )
 
 // Options say which request is read, and how.
@@ -18,30 +22,15 @@ type Options struct {
 	Company, Request int64
 	Payload          bool // include what Procore sent, which may contain personal data
 	Rules            request.Rules
-	Backoff          time.Duration                     // of the pipeline's consumers; 0: 1 s
-	Procore          *procore.Session                  // also read; nil: only the streams are read
-	Waiting          func(d time.Duration, why string) // called before each wait for Procore; may be nil
+	Backoff          time.Duration    // of the pipeline's consumers; 0: 1 s
+	Procore          *procore.Session // also read; nil: only the streams are read
 }
 
-// Trace is the timeline and the state of one ERP request.
-type Trace struct {
-	Company   int64         `json:"company_id"`
-	Request   int64         `json:"request_id"`
-	Type      string        `json:"type"` // "_" if not known
-	Category  string        `json:"category"`
-	Clicked   *time.Time    `json:"clicked_at"` // by Procore's clock; null if not known
-	Steps     []Step        `json:"steps"`      // oldest first
-	Current   *Current      `json:"current"`    // null if nothing is in progress
-	Procore   *ProcoreState `json:"procore"`    // null if Procore was not read
-	Unread    []string      `json:"unread"`     // what could not be read, and why; the trace may be incomplete
-	Class     request.Class `json:"class"`
-	Accounted bool          `json:"accounted_for"` // it needs no action
-	Verdict   string        `json:"verdict"`
-}
-
-// Read reads a trace. A stream that can't be read is listed in Unread. The only error is ctx's.
-func Read(ctx context.Context, b *bus.Bus, o Options) (Trace, error) {
-	r := &reader{bus: b, Options: o, Trace: Trace{Company: o.Company, Request: o.Request, Steps: []Step{}, Unread: []string{}}}
+// Read reads a timeline without the fields that only the index and the companies file know. A stream that can't be read is
+// listed in Unread. The only error is that of ctx.
+func Read(ctx context.Context, b *bus.Bus, o Options) (*operatorv1.Timeline, error) {
+	r := newReader(o)
+	r.bus = b
 	messages, unread := request.Messages(ctx, b, o.Company, o.Request)
 	for _, k := range bus.Kinds {
 		if err := unread[k]; err != nil {
@@ -58,33 +47,56 @@ func Read(ctx context.Context, b *bus.Bus, o Options) (Trace, error) {
 		p.Details = r.askProcore(ctx)
 	}
 	now := time.Now()
-	r.verdict = r.timeline.Verdict(o.Rules, p, now)
+	r.verdict = r.history.Verdict(o.Rules, p, now)
 	r.current(ctx)
 	r.conclude(now)
-	return r.Trace, ctx.Err()
+	return r.Timeline, ctx.Err()
 }
 
-// reader reads a trace.
+// reader reads a timeline.
 type reader struct {
 	Options
-	Trace
-	bus      *bus.Bus
-	waited   time.Duration // for Procore
-	timeline *request.Timeline
-	verdict  request.Verdict
+	*operatorv1.Timeline
+	bus     *bus.Bus
+	waited  time.Duration // for Procore
+	history *request.Timeline
+	verdict request.Verdict
+}
+
+func newReader(o Options) *reader {
+	return &reader{Options: o, Timeline: &operatorv1.Timeline{Request: &operatorv1.RequestRow{CompanyId: o.Company, RequestId: o.Request}}}
 }
 
 func (r *reader) unread(what string, err error) {
 	r.Unread = append(r.Unread, fmt.Sprintf("%s: %v", what, err))
 }
 
-// read fills the trace from messages.
+// read fills the timeline from messages.
 func (r *reader) read(messages []bus.Message, kept time.Duration) {
-	r.timeline = request.TimelineOf(r.Options.Request, messages, kept)
-	r.Type = r.timeline.Type
-	r.Category = string(bus.For(bus.Event, r.Type, 0, 0).Category)
-	if at := r.timeline.Created; !at.IsZero() {
-		r.Clicked = &at
+	r.history = request.TimelineOf(r.Options.Request, messages, kept)
+	row := r.Timeline.Request
+	row.Type, row.Category, row.Created = r.history.Type, string(bus.For(bus.Event, r.history.Type, 0, 0).Category), at(r.history.Created)
+	if d := r.history.OpenDeadLetter(); d != nil {
+		row.DeadLetter = d.ID
 	}
 	r.steps(request.Steps(messages))
 }
+
+// at converts a time; the zero time is absent.
+func at(t time.Time) *timestamppb.Timestamp {
+	if t.IsZero() {
+		return nil
+	}
+	return timestamppb.New(t)
+}
+
+// valid returns t, or nil if it is out of range: JSON can't represent it.
+func valid(t *timestamppb.Timestamp) *timestamppb.Timestamp {
+	if !t.IsValid() {
+		return nil
+	}
+	return t
+}
+
+// between returns the time from one step to another. It is not negative, though clocks differ.
+func between(from, to time.Time) *durationpb.Duration { return durationpb.New(max(0, to.Sub(from))) }

@@ -11,6 +11,7 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/pkg/request"
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
@@ -78,13 +79,13 @@ func TestVerdicts(t *testing.T) {
 		{"closed here, and open there", ended(closeOuts(success)), open, request.Mismatch, []string{"closed as success", "but Procore shows request details [1] open"}},
 		{"never arrived", nil, nil, request.Missed, []string{"never arrived here", "tieback sweep"}},
 	} {
-		r := &reader{Options: Options{Request: 12}}
+		r := newReader(Options{Request: 12})
 		r.read(c.messages, 0)
 		now := clicked.Add(time.Hour)
-		r.verdict = r.timeline.Verdict(request.Rules{Deadlines: request.Deadlines{Interactive: 15 * time.Minute}}, request.ProcoreLists{Details: c.details}, now)
+		r.verdict = r.history.Verdict(request.Rules{Deadlines: request.Deadlines{Interactive: 15 * time.Minute}}, request.ProcoreLists{Details: c.details}, now)
 		r.conclude(now)
-		if r.Class != c.class || r.Accounted == c.class.NeedsAction() {
-			t.Errorf("%s: class %s, want %s", c.name, r.Class, c.class)
+		if got := r.Timeline.Request.Class; got != string(c.class) || r.AccountedFor == c.class.NeedsAction() {
+			t.Errorf("%s: class %s, want %s", c.name, got, c.class)
 		}
 		for _, want := range c.want {
 			if !strings.Contains(r.Verdict, want) {
@@ -100,22 +101,22 @@ func TestVerdicts(t *testing.T) {
 // The verdict says what the request waits for, since when, and what comes next.
 func TestVerdictInProgress(t *testing.T) {
 	now := time.Now()
-	three, next, end := 3, now.Add(8*time.Second), now.Add(10*time.Minute)
+	next, end := now.Add(8*time.Second), now.Add(10*time.Minute)
 	for _, c := range []struct {
-		place Current
+		place *operatorv1.Current
 		want  string
 	}{
-		{Current{Stage: "export", Handed: request.Queued}, "in the queue of export since"},
-		{Current{Stage: "export", Handed: request.Delivered}, "with export since"},
-		{Current{Stage: "export", Handed: request.NoConsumer}, "which has never run"},
-		{Current{Stage: "export", Handed: request.Settled, Run: "42"}, "run 42 was acknowledged by export without a result"},
-		{Current{Stage: "export", Handed: request.Delivered, Attempts: &three, Failure: &Failure{Class: "throttled", Source: "procore"}}, "waiting for a rate limit since"},
-		{Current{Stage: "fetcher", Handed: request.Delivered, Attempts: &three, Failure: &Failure{Class: "transient", Source: "procore"}}, "waiting for Procore since"},
-		{Current{Stage: "export", Handed: request.Delivered, Attempts: &three, Failure: &Failure{Class: "transient"}}, "waiting for another attempt since"},
-		{Current{Stage: "export", Handed: request.Delivered, Attempts: &three, Next: &next, Deadline: &end, Failure: &Failure{Class: "transient", Source: "erp"}}, "at export, 3 attempts, next at about " + clock(next, now) + ", deadline " + clock(end, now)},
+		{&operatorv1.Current{Stage: "export", DeliveryState: string(request.Queued)}, "in the queue of export since"},
+		{&operatorv1.Current{Stage: "export", DeliveryState: string(request.Delivered)}, "with export since"},
+		{&operatorv1.Current{Stage: "export", DeliveryState: string(request.NoConsumer)}, "which has never run"},
+		{&operatorv1.Current{Stage: "export", DeliveryState: string(request.Settled), Run: "42"}, "run 42 was acknowledged by export without a result"},
+		{&operatorv1.Current{Stage: "export", DeliveryState: string(request.Delivered), Attempts: 3, Failure: &operatorv1.Failure{Class: "throttled", Source: "procore"}}, "waiting for a rate limit since"},
+		{&operatorv1.Current{Stage: "fetcher", DeliveryState: string(request.Delivered), Attempts: 3, Failure: &operatorv1.Failure{Class: "transient", Source: "procore"}}, "waiting for Procore since"},
+		{&operatorv1.Current{Stage: "export", DeliveryState: string(request.Delivered), Attempts: 3, Failure: &operatorv1.Failure{Class: "transient"}}, "waiting for another attempt since"},
+		{&operatorv1.Current{Stage: "export", DeliveryState: string(request.Delivered), Attempts: 3, NextAttempt: timestamppb.New(next), Due: timestamppb.New(end), Failure: &operatorv1.Failure{Class: "transient", Source: "erp"}}, "at export, 3 attempts, next at about " + clock(next, now) + ", deadline " + clock(end, now)},
 	} {
-		c.place.Since = now.Add(-time.Minute)
-		r := &reader{Trace: Trace{Current: &c.place}}
+		c.place.Since = timestamppb.New(now.Add(-time.Minute))
+		r := &reader{Timeline: &operatorv1.Timeline{Current: c.place}}
 		if got := r.inProgress(now); !strings.Contains(got, c.want) {
 			t.Errorf("verdict %q, want %q in it", got, c.want)
 		}

@@ -1,5 +1,5 @@
-// Package connect gives a command access to the broker and to the ERP drivers that `tieback run` uses, without
-// starting any service.
+// Package connect gives a command access to the operator API, and to the broker and the ERP drivers that `tieback run` uses,
+// without starting any service.
 package connect
 
 import (
