@@ -42,27 +42,26 @@ type Skipped struct {
 	Why     string `json:"why"`
 }
 
-// memory is the state of a company's sweeps, in the key cursor.<company>.swept of the state bucket. A sweep writes it as a
-// whole, because the marks and the watched details belong together. Concurrent sweeps may overwrite each other's state:
-// each has read the lists up to its own marks.
-type memory struct {
+// checkpoint is where a company's next sweep continues, in the key cursor.<company>.swept of the state bucket. Of concurrent
+// sweeps the last one overwrites the others' checkpoints. That loses nothing: each has read the lists up to its own marks.
+type checkpoint struct {
 	At         time.Time                      `json:"at"`         // end of the last complete sweep
-	Deliveries map[string]erplog.DeliveryMark `json:"deliveries"` // by hook: given up; by hook/failing: retried
+	Deliveries map[string]erplog.DeliveryMark `json:"deliveries"` // by hook: the discarded ones; by hook/failing: the failing ones
 	Details    erplog.DetailMark              `json:"details"`
-	Watched    []watched                      `json:"watched,omitempty"`
+	Watched    []watchedDetail                `json:"watched,omitempty"`
 	Failing    time.Time                      `json:"failing,omitzero"` // since when sweeps find failing deliveries; zero: the last one found none
 }
 
-// watched is a request detail that was open when its page was read for the last time. The streams have its close-out, so no
-// further call is made for it.
-type watched struct {
+// watchedDetail is a request detail that was open when a sweep read its page. Later sweeps do not read that page again; they
+// learn from the streams when the detail was closed.
+type watchedDetail struct {
 	Detail  int64     `json:"detail"`
 	Request int64     `json:"request"`
 	Since   time.Time `json:"since"`
 }
 
 const (
-	// maxWatched limits the watched details. Above it, the mark of the list is not advanced.
+	// maxWatched is the largest number of watched details. If there are more, the next sweep reads the same pages again.
 	maxWatched = 2000
 	// fullEvery is the longest time between complete reads of the lists.
 	fullEvery = 24 * time.Hour
@@ -73,19 +72,19 @@ const (
 
 func label(company int64) string { return strconv.FormatInt(company, 10) }
 
-func (s *Service) load(ctx context.Context, company int64) (memory, error) {
-	m := memory{Deliveries: map[string]erplog.DeliveryMark{}}
+func (s *Service) load(ctx context.Context, company int64) (checkpoint, error) {
+	m := checkpoint{Deliveries: map[string]erplog.DeliveryMark{}}
 	raw, err := state.Of(s.Bus).SweepCheckpoint(ctx, company)
 	if err != nil || raw == "" {
 		return m, err
 	}
-	if json.Unmarshal([]byte(raw), &m) != nil || m.Deliveries == nil { // of another version: start anew
-		return memory{Deliveries: map[string]erplog.DeliveryMark{}}, nil
+	if json.Unmarshal([]byte(raw), &m) != nil || m.Deliveries == nil { // of another version: start from the beginning
+		return checkpoint{Deliveries: map[string]erplog.DeliveryMark{}}, nil
 	}
 	return m, nil
 }
 
-func (s *Service) save(ctx context.Context, company int64, m memory) error {
+func (s *Service) save(ctx context.Context, company int64, m checkpoint) error {
 	raw, err := json.Marshal(m)
 	if err != nil {
 		return err
@@ -93,22 +92,22 @@ func (s *Service) save(ctx context.Context, company int64, m memory) error {
 	return state.Of(s.Bus).SaveSweepCheckpoint(ctx, company, string(raw))
 }
 
-// round is one sweep of a company.
-type round struct {
+// companySweep is one sweep of a company.
+type companySweep struct {
 	*Service
-	reader    *erplog.Reader
-	id        int64
-	memory    memory
-	off       map[int64]bool // true: all of the request's details in this sweep were called off; false: one is open
-	retention time.Duration  // how long our streams remember what arrived
-	mu        sync.Mutex
+	reader     *erplog.Reader
+	id         int64
+	checkpoint checkpoint
+	calledOff  map[int64]bool // by request: true if all of its details in this sweep were called off, false if one is open
+	retention  time.Duration  // of deliveries in the stream; 0: no limit
+	mu         sync.Mutex
 	Result
 }
 
-// Sweep sweeps a company once. If one list can't be read, the others are read nevertheless, and the deliveries found before
-// the error are published. Sweep is idempotent and may run concurrently.
+// Sweep sweeps a company once. If a list can't be read, it reads the others nevertheless, publishes what it finds, and returns the
+// error with the result. Sweep is idempotent and may run concurrently.
 func (s *Service) Sweep(ctx context.Context, company int64) (Result, error) {
-	r := &round{Service: s, id: company, off: map[int64]bool{}, Result: Result{Company: company, Found: []int64{}, Closed: []int64{}, Skipped: []Skipped{}, Notes: []string{}}}
+	r := &companySweep{Service: s, id: company, calledOff: map[int64]bool{}, Result: Result{Company: company, Found: []int64{}, Closed: []int64{}, Skipped: []Skipped{}, Notes: []string{}}}
 	err := r.run(ctx)
 	if r.reader != nil {
 		r.Calls, r.Notes = r.reader.Calls(), append(r.Notes, r.reader.Malformed...)
@@ -116,7 +115,7 @@ func (s *Service) Sweep(ctx context.Context, company int64) (Result, error) {
 	return r.Result, err
 }
 
-func (r *round) run(ctx context.Context) error {
+func (r *companySweep) run(ctx context.Context) error {
 	session, err := r.Procore.Company(r.id)
 	if err != nil {
 		return err
@@ -124,22 +123,21 @@ func (r *round) run(ctx context.Context) error {
 	r.reader = &erplog.Reader{Session: session, Company: r.id, Namespace: r.Companies[r.id].WebhookNamespace, Backoff: r.Backoff, Waiting: func(d time.Duration, why string) {
 		r.Log.Debug("sweep waits for Procore", zap.Int64("company", r.id), zap.Duration("wait", d), zap.String("why", why))
 	}}
-	if r.memory, err = r.load(ctx, r.id); err != nil {
+	if r.checkpoint, err = r.load(ctx, r.id); err != nil {
 		return err
 	}
 	if r.retention, err = r.Bus.Retention(ctx, bus.Delivery); err != nil {
 		return err
 	}
-	errs := []error{r.details(ctx), r.deliveries(ctx), r.watch(ctx)}
-	if err := errors.Join(errs...); err != nil {
-		return errors.Join(err, r.save(ctx, r.id, r.memory)) // without At, so that the sweep is repeated
+	err = errors.Join(r.details(ctx), r.deliveries(ctx), r.closeWatched(ctx))
+	if err == nil {
+		r.checkpoint.At = time.Now()
 	}
-	r.memory.At = time.Now()
-	return r.save(ctx, r.id, r.memory)
+	return errors.Join(err, r.save(ctx, r.id, r.checkpoint))
 }
 
 // deliveries publishes the deliveries that the company's webhooks have discarded or are retrying.
-func (r *round) deliveries(ctx context.Context) error {
+func (r *companySweep) deliveries(ctx context.Context) error {
 	hooks, err := r.reader.Hooks(ctx)
 	if err != nil {
 		return err
@@ -149,81 +147,81 @@ func (r *round) deliveries(ctx context.Context) error {
 	}
 	for _, hook := range hooks {
 		discarded, failing := r.mark(label(hook)), r.mark(label(hook)+"/failing")
-		discarded, err := r.reader.Deliveries(ctx, hook, erplog.LogDiscarded, discarded, func(some []erplog.Logged) error { return r.logged(ctx, some) })
+		discarded, err := r.reader.Deliveries(ctx, hook, erplog.LogDiscarded, discarded, func(some []erplog.Logged) error { return r.publishLogged(ctx, some) })
 		if err != nil {
 			return err
 		}
-		r.memory.Deliveries[label(hook)] = discarded
-		n, failing, err := r.reader.Failing(ctx, hook, failing, func(some []erplog.Logged) error { return r.logged(ctx, some) })
+		r.checkpoint.Deliveries[label(hook)] = discarded
+		n, failing, err := r.reader.Failing(ctx, hook, failing, func(some []erplog.Logged) error { return r.publishLogged(ctx, some) })
 		if err != nil {
 			return err
 		}
 		r.Failing += n
-		r.memory.Deliveries[label(hook)+"/failing"] = failing
+		r.checkpoint.Deliveries[label(hook)+"/failing"] = failing
 	}
-	return r.undelivered(ctx)
+	return r.saveFailing(ctx)
 }
 
-// undelivered records for tieback status that deliveries fail, until a sweep finds none that does.
-func (r *round) undelivered(ctx context.Context) error {
+// saveFailing records as a trouble of the company that deliveries are failing, until a sweep finds none. tieback status shows it.
+func (r *companySweep) saveFailing(ctx context.Context) error {
 	t := trouble.Trouble{
-		Company: r.id, Source: fault.FromProcore, Reason: fault.Undelivered, Since: r.memory.Failing, Last: time.Now(),
+		Company: r.id, Source: fault.FromProcore, Reason: fault.Undelivered, Since: r.checkpoint.Failing, Last: time.Now(),
 		Error: fmt.Sprintf("Procore is retrying %d deliveries", r.Failing),
 	}
 	switch {
 	case r.Failing > 0 && t.Since.IsZero():
-		r.memory.Failing, t.Since = t.Last, t.Last
+		r.checkpoint.Failing, t.Since = t.Last, t.Last
 		fallthrough
 	case r.Failing > 0:
 		return state.Of(r.Bus).SaveTrouble(ctx, t, 2*r.Every+time.Minute)
 	case !t.Since.IsZero():
-		r.memory.Failing = time.Time{}
+		r.checkpoint.Failing = time.Time{}
 		return state.Of(r.Bus).ClearTrouble(ctx, t)
 	}
 	return nil
 }
 
-// mark returns where to continue in a list: at its start at least once each fullEvery.
-func (r *round) mark(list string) erplog.DeliveryMark {
-	if mark := r.memory.Deliveries[list]; time.Since(mark.Full) <= fullEvery {
+// mark returns where to continue in a list: at its start if it was not read completely within fullEvery.
+func (r *companySweep) mark(list string) erplog.DeliveryMark {
+	if mark := r.checkpoint.Deliveries[list]; time.Since(mark.Full) <= fullEvery {
 		return mark
 	}
 	return erplog.DeliveryMark{}
 }
 
-// logged publishes the deliveries of Procore's log that are in scope.
-func (r *round) logged(ctx context.Context, some []erplog.Logged) error {
+// publishLogged publishes those deliveries of Procore's log that the streams lack, and lists those to skip.
+func (r *companySweep) publishLogged(ctx context.Context, some []erplog.Logged) error {
 	var missing []*tiebackv1.Delivery
 	for _, d := range some {
-		if r.off[d.ErpRequestId] {
-			continue // listed with its request detail
+		if r.calledOff[d.ErpRequestId] {
+			continue // skipped with its request detail
 		}
 		if !r.inScope(delivery.Occurred(d.Delivery)) {
 			r.Skipped = append(r.Skipped, Skipped{Request: d.ErpRequestId, Why: r.older()})
 			continue
 		}
-		if !r.forgotten(time.Since(delivery.Occurred(d.Delivery))) {
+		if !r.mayBeExpired(time.Since(delivery.Occurred(d.Delivery))) {
 			missing = append(missing, d.Delivery)
 		}
 	}
 	return r.publish(ctx, missing)
 }
 
-// inScope reports whether a request of that time is not older than the company's since.
-func (r *round) inScope(clicked time.Time) bool { return r.Companies[r.id].InScope(clicked) }
+// inScope reports whether a request that was created at a time is to be processed: not before the company's since.
+func (r *companySweep) inScope(created time.Time) bool { return r.Companies[r.id].InScope(created) }
 
-func (r *round) older() string {
+func (r *companySweep) older() string {
 	return request.OlderText(r.Companies[r.id].Since)
 }
 
-// forgotten reports whether the streams may no longer have a request of that age. It is then unknown whether the request
-// was processed, so it is not processed again.
-func (r *round) forgotten(age time.Duration) bool {
+// mayBeExpired reports whether the streams may no longer have the messages of a request of an age. It is then unknown whether the
+// request was processed, so the sweep does not publish it.
+func (r *companySweep) mayBeExpired(age time.Duration) bool {
 	return r.retention > 0 && age > r.retention-min(bus.Day, r.retention/30)
 }
 
 // publish publishes the missing deliveries concurrently, so that they share commits.
-func (r *round) publish(ctx context.Context, all []*tiebackv1.Delivery) error {
+func (r *companySweep) publish(ctx context.Context, all []*tiebackv1.Delivery) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(256)
 	for _, d := range all {
@@ -240,9 +238,9 @@ func (r *round) publish(ctx context.Context, all []*tiebackv1.Delivery) error {
 	return g.Wait()
 }
 
-// details publishes the deliveries of open details, and adds the details to the watched ones.
-func (r *round) details(ctx context.Context) error {
-	mark := r.memory.Details
+// details publishes deliveries for the requests of open request details, and adds the details to the watched ones.
+func (r *companySweep) details(ctx context.Context) error {
+	mark := r.checkpoint.Details
 	switch age := time.Since(mark.Full); {
 	case mark.Anchor == 0 && mark.Pages > fewPages && age < unorderedEvery:
 		return nil
@@ -250,37 +248,37 @@ func (r *round) details(ctx context.Context) error {
 		mark = erplog.DetailMark{}
 	}
 	known := map[int64]bool{}
-	for _, w := range r.memory.Watched {
+	for _, w := range r.checkpoint.Watched {
 		known[w.Detail] = true
 	}
-	var open []watched
+	var open []watchedDetail
 	next, err := r.reader.Details(ctx, mark, r.Grace, func(some []procore.Detail) error {
-		fresh := r.open(some, known)
+		fresh := r.openDetails(some, known)
 		open = append(open, fresh...)
 		return r.publish(ctx, deliveriesOf(r.id, fresh, some))
 	})
 	if err != nil {
 		return err
 	}
-	if len(r.memory.Watched)+len(open) > maxWatched {
+	if len(r.checkpoint.Watched)+len(open) > maxWatched {
 		r.Notes = append(r.Notes, fmt.Sprintf("more than %d request details are open", maxWatched))
-		open = open[:max(0, maxWatched-len(r.memory.Watched))]
-		next = r.memory.Details
+		open = open[:max(0, maxWatched-len(r.checkpoint.Watched))]
+		next = r.checkpoint.Details
 	}
-	r.memory.Watched, r.memory.Details = append(r.memory.Watched, open...), next
+	r.checkpoint.Watched, r.checkpoint.Details = append(r.checkpoint.Watched, open...), next
 	return nil
 }
 
-// open returns the open details that are in scope and not watched yet.
-func (r *round) open(some []procore.Detail, known map[int64]bool) []watched {
-	var out []watched
+// openDetails returns the open details that are in scope and not known, adds them to known, and lists those to skip.
+func (r *companySweep) openDetails(some []procore.Detail, known map[int64]bool) []watchedDetail {
+	var out []watchedDetail
 	for _, d := range some {
 		switch {
 		case d.Ended() || known[d.ID]:
 			continue
 		case !d.Open():
-			if _, other := r.off[d.Request]; !other {
-				r.off[d.Request] = true
+			if _, other := r.calledOff[d.Request]; !other {
+				r.calledOff[d.Request] = true
 			}
 			r.Skipped = append(r.Skipped, Skipped{Request: d.Request, Detail: d.ID, Why: d.StatusText()})
 			continue
@@ -292,18 +290,18 @@ func (r *round) open(some []procore.Detail, known map[int64]bool) []watched {
 		case d.Request == 0:
 			r.Notes = append(r.Notes, fmt.Sprintf("request detail %d is open, and Procore's list does not name its ERP request (erp_request_id)", d.ID))
 			continue
-		case r.forgotten(d.Age):
+		case r.mayBeExpired(d.Age):
 			r.Notes = append(r.Notes, fmt.Sprintf("request detail %d of ERP request %d has been open for %v: close it in Procore", d.ID, d.Request, d.Age.Round(time.Hour)))
 			continue
 		}
-		known[d.ID], r.off[d.Request] = true, false
-		out = append(out, watched{Detail: d.ID, Request: d.Request, Since: time.Now()})
+		known[d.ID], r.calledOff[d.Request] = true, false
+		out = append(out, watchedDetail{Detail: d.ID, Request: d.Request, Since: time.Now()})
 	}
 	return out
 }
 
 // deliveriesOf returns the deliveries of the details' requests, with the fields that are known.
-func deliveriesOf(company int64, open []watched, details []procore.Detail) []*tiebackv1.Delivery {
+func deliveriesOf(company int64, open []watchedDetail, details []procore.Detail) []*tiebackv1.Delivery {
 	created := map[int64]time.Time{}
 	for _, d := range details {
 		created[d.ID] = d.Created

@@ -19,7 +19,7 @@ type schedule struct {
 	outage  chan time.Time // of capacity 1: when an outage ended
 }
 
-// trigger makes the company be swept at once, after an outage. Concurrent triggers count as one.
+// trigger has the company swept at once, because an outage has ended. Triggers that come before that sweep count as one.
 func (c *schedule) trigger() {
 	select {
 	case c.outage <- time.Now():
@@ -27,10 +27,11 @@ func (c *schedule) trigger() {
 	}
 }
 
+// run sweeps the company until ctx ends.
 func (c *schedule) run(ctx context.Context) {
 	every := c.service.Every
 	for since := time.Now().Add(-every / 20); ctx.Err() == nil; {
-		if c.skip(ctx, since) {
+		if c.sweptSince(ctx, since) {
 			c.service.sweeps.WithLabelValues(label(c.company), "skipped").Inc()
 		} else {
 			c.service.attempt(ctx, c.company)
@@ -46,8 +47,8 @@ func (c *schedule) run(ctx context.Context) {
 	}
 }
 
-// skip reports whether the company has been swept since the given time. It returns false if that is not known.
-func (c *schedule) skip(ctx context.Context, since time.Time) bool {
+// sweptSince reports whether a process has swept the company since a time. It returns false if that is not known.
+func (c *schedule) sweptSince(ctx context.Context, since time.Time) bool {
 	m, err := c.service.load(ctx, c.company)
 	if err != nil {
 		c.service.Log.Warn("could not read the time of the last sweep, will sweep now", zap.Int64("company", c.company), zap.Error(err))

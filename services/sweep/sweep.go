@@ -2,25 +2,25 @@
 // publishes a delivery for each ERP request that ingest has not received. A request that was received is not affected: the
 // subject of a delivery has at most one message.
 //
-//	Procore shows                                 a sweep
-//	───────────────────────────────────────────── ──────────────────────────────────────────────
-//	a delivery discarded, or failing              publishes the delivery
-//	a request created before the company's since   lists it as skipped
-//	a request detail rejected, stale, or with      lists it as skipped
-//	  an unknown status
-//	a request detail open, older than a minute    publishes the delivery of its ERP request
-//	  whose request was given up or ended         publishes an outcome of run "swept", by which the
-//	  without closing it                          status-reporter closes the detail
+//	Procore lists                                  a sweep
+//	────────────────────────────────────────────── ────────────────────────────────────────────────
+//	a delivery: discarded, or failing              publishes the delivery
+//	a request: created before the company's since  lists it as skipped
+//	a request detail: rejected, stale, or of an    lists it as skipped
+//	  unknown status
+//	a request detail: open for over a minute       publishes a delivery of its ERP request
+//	  and its request ended, or was dead-lettered, publishes an outcome of run "swept", with which
+//	  without closing it                           the status-reporter closes the request detail
 //
-// A company is swept every TIEBACK_SWEEP_EVERY (5m), when the service starts, and at once when
-// the broker is available again after an outage. While deliveries fail, Procore lists only those that it has tried; the
-// ones behind them are found by their open request details.
+// A company is swept when the service starts, every TIEBACK_SWEEP_EVERY (5m), and at once when the broker is available again
+// after an outage. While a webhook's deliveries fail, Procore lists only those that it has tried; the sweep finds the others by
+// their open request details.
 //
-// For a company with one webhook, an idle sweep makes 4 calls: 1 for the webhooks, 2 for each webhook's discarded and failing
-// deliveries, and 1 for the first page with open request details. That is 48 calls an hour, of a limit of 3,600. The first
-// sweep, one sweep a day, and a sweep that finds the lists changed unexpectedly read all pages: 1 call for each 1,000 request
-// details. If the list has no reliable order and more than 3 pages, it is read completely, once an hour. Long reads leave
-// half of the rate limit to the other services, short ones a tenth.
+// For a company with one webhook, a sweep that finds nothing makes 4 calls: one for the webhooks, two for the webhook's discarded
+// and failing deliveries, and one for the newest page of request details. At one sweep per five minutes that is 48 calls per hour,
+// of a limit of 3,600. The first sweep, one sweep per day, and a sweep that finds the lists changed unexpectedly read all pages:
+// one call per 1,000 request details. A list of request details that has no reliable order is always read completely; if it has
+// more than 3 pages, once per hour. Long reads leave half of the rate limit to the other services, short ones a tenth.
 package sweep
 
 import (
@@ -40,7 +40,7 @@ import (
 	"github.com/tieback/tieback/pkg/procore/erplog"
 )
 
-// Deps are what the sweep needs from its process.
+// Deps are the dependencies of the sweep.
 type Deps struct {
 	Bus       *bus.Bus
 	Companies company.Set
@@ -48,7 +48,9 @@ type Deps struct {
 	Log       *zap.Logger
 	Every     time.Duration // interval between sweeps of a company; 0: 5 minutes
 	Backoff   time.Duration // before a call is retried; 0: 1 s
-	Grace     time.Duration // time in which a delivery may still arrive, and a stage may close what it dead-lettered; 0: 60 Backoffs; negative: none
+	// Grace is how long a delivery may take to arrive, and a stage may take to close the request details of a message that it has
+	// dead-lettered. 0: 60 Backoffs; negative: none.
+	Grace time.Duration
 }
 
 // Run runs the service with the resources of its process.
@@ -81,13 +83,13 @@ func New(d Deps, reg prometheus.Registerer) (*Service, error) {
 		d.Grace = 60 * d.Backoff
 	}
 	s := &Service{Deps: d, sweeps: prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "tieback_sweeps_total", Help: "Sweeps by company and result (clean, found, forbidden, failed, skipped: another replica has just swept).",
+		Name: "tieback_sweeps_total", Help: "Sweeps by company and result (clean, found, forbidden, failed, skipped: another process has just swept the company).",
 	}, []string{"company", "result"}), found: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "tieback_sweep_found_total", Help: "ERP requests that ingest did not receive and a sweep published.",
 	}, []string{"company"}), last: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "tieback_sweep_last_success_timestamp_seconds", Help: "Unix time of the last complete sweep of a company, by any process; 0: none is known to this process.",
 	}, []string{"company"})}
-	for id := range d.Companies { // exported from the start, so that the first find is an increase and a company without a sweep shows
+	for id := range d.Companies { // export zeros, so that Prometheus sees the first find as an increase, and companies that were never swept
 		s.found.WithLabelValues(label(id))
 		s.last.WithLabelValues(label(id))
 	}
@@ -113,7 +115,7 @@ func (s *Service) Run(ctx context.Context) error {
 			return nil
 		case _, open := <-connected:
 			if !open {
-				connected = nil // the connection is closed for good
+				connected = nil // the connection is closed and does not reconnect
 			}
 			for _, c := range companies {
 				c.trigger()
@@ -160,7 +162,7 @@ func (s *Service) moreSkipped(company int64, skipped int) bool {
 	return skipped > n
 }
 
-// maxShown is the largest number of requests in a log line.
+// maxShown is the largest number of requests that a log line lists.
 const maxShown = 20
 
 // result returns the label of the metric.
