@@ -130,7 +130,7 @@ func (t *Timeline) Verdict(r Rules, p ProcoreLists, now time.Time) Verdict {
 		v.skipped(r, p, last)
 	case t.lostDeadLetter(now):
 		v.Class, v.Why = Lost, "it was dead-lettered, and the stream has lost the dead letter: "+
-			"compare the record in Procore with the ERP, and have it sent again if the ERP does not have it"
+			"compare the record in Procore with the ERP, and repeat the request in Procore if the ERP does not have it"
 	case last != nil && (len(v.Open) == 0 || last.At.After(now)): // After: it was reported since Procore's lists were read
 		v.closed(t, last)
 		v.compare(p)

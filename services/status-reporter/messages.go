@@ -16,26 +16,28 @@ type explanation struct {
 	retry   string // when to try again, to follow "please try again"
 }
 
-// explain explains an error, which is nil if the reason is not known. T is a time in the company's zone; without that time,
-// "since T" or "until T" is left out. The column ask says whether the explanation has askOperator.
+// explain explains an error, which is nil if the reason is not known. It uses the first row that applies. T is a time in the
+// company's zone; "since T" or "until T" is left out if the time is not known. The column ask says whether the explanation has
+// askOperator.
 //
-//	source     reason        problem                                                            ask    retry
-//	any        any           the error's user message, if it has one. It has been so since T.    -      later
-//	ERP        no answer     Your ERP system has not answered since T.                          -      once it answers
-//	ERP        denied        Your ERP system has refused the sign-in … since T.                 it     once that is corrected
-//	ERP        busy          Your ERP system is busy with other requests …                      -      later
-//	ERP        throttled     Your ERP system takes no more calls until T.                       -      after that
-//	ERP        else          Your ERP system has answered with an error since T.                it     later
-//	Procore    no answer     Procore has not answered the ERP integration since T.              -      once it answers
-//	Procore    denied        Procore has refused the sign-in, or a permission … since T.        it     once that is corrected
-//	Procore    throttled     Procore takes no more calls from the ERP integration until T.      -      after that
-//	Procore    else          Procore has answered with an error since T.                        -      later
-//	Tieback    unopened      … can't connect to your ERP system: its settings are wrong.        it     once that is corrected
-//	Tieback    damaged       The books of your ERP system are damaged, and nothing is booked …  it     once they are restored
-//	Tieback    not running   The part of the ERP integration that does this is not running.     it     once it runs
-//	Tieback    else          An error of the ERP integration itself has delayed this since T.   it     later
-//	Tieback    queued        Other requests are ahead of it.                                    -      later
-//	nil        -             The ERP integration has received it, and has not finished it yet.  -      later
+//	source   reason       problem                                                             ask  retry
+//	nil      -            The ERP integration has received it, and has not finished it yet.   -    later
+//	any      any          the error's user message, if it has one; since T                    -    later
+//	any      queued       Other requests are ahead of it.                                     -    later
+//	any      not running  The part of the ERP integration that does this is not running.      yes  once it runs
+//	any      unopened     … can't connect to your ERP system: its settings are wrong.         yes  once that is corrected
+//	any      damaged      The books of your ERP system are damaged, and nothing is booked …   yes  once they are restored
+//	ERP      no answer    Your ERP system has not answered since T.                           -    once it answers
+//	ERP      denied       Your ERP system has refused the sign-in … since T.                  yes  once that is corrected
+//	ERP      busy         Your ERP system is busy with other requests …                       -    later
+//	ERP      throttled    Your ERP system takes no more calls until T.                        -    after that
+//	ERP      else         Your ERP system has answered with an error since T.                 yes  later
+//	Procore  no answer    Procore has not answered the ERP integration since T.               -    once it answers
+//	Procore  denied       Procore has refused the sign-in, or a permission … since T.         yes  once that is corrected
+//	Procore  busy         Procore is busy with other requests …                               -    later
+//	Procore  throttled    Procore takes no more calls from the ERP integration until T.       -    after that
+//	Procore  else         Procore has answered with an error since T.                         -    later
+//	else     else         An error of the ERP integration itself has delayed this since T.    yes  later
 func explain(why error, zone *time.Location, now time.Time) explanation {
 	source, reason, throttled := fault.SourceOf(why), fault.ReasonOf(why), fault.ClassOf(why) == fault.Throttled
 	since := sinceText(fault.SinceOf(why), zone, now)
@@ -53,9 +55,9 @@ func explain(why error, zone *time.Location, now time.Time) explanation {
 	case reason == fault.Damaged:
 		return explanation{"The books of your ERP system are damaged, and nothing is booked until they are restored.", askOperator, "once they are restored"}
 	case source == fault.FromERP:
-		return explainSystem("Your ERP system", "", reason, throttled, since, untilText(why, zone, now))
+		return explainERP(reason, throttled, since, untilText(why, zone, now))
 	case source == fault.FromProcore:
-		return explainSystem("Procore", " from the ERP integration", reason, throttled, since, untilText(why, zone, now))
+		return explainProcore(reason, throttled, since, untilText(why, zone, now))
 	}
 	return explanation{"An error of the ERP integration itself has delayed this" + since + ".", askOperator, "later"}
 }
@@ -63,28 +65,38 @@ func explain(why error, zone *time.Location, now time.Time) explanation {
 // askOperator asks the accountant to contact the operator of Tieback.
 const askOperator = "Please contact the administrator of your ERP integration."
 
-// explainSystem is explain for errors of the ERP or of Procore. caller is " from the ERP integration" for Procore, and empty for
-// the ERP.
-func explainSystem(name, caller string, reason fault.Reason, throttled bool, since, until string) explanation {
+// explainERP is explain for errors of the ERP.
+func explainERP(reason fault.Reason, throttled bool, since, until string) explanation {
 	switch {
-	case reason == fault.NoAnswer && caller == "":
-		return explanation{name + " has not answered" + since + ".", "", "once it answers"}
 	case reason == fault.NoAnswer:
-		return explanation{name + " has not answered the ERP integration" + since + ".", "", "once it answers"}
-	case reason == fault.Denied && caller == "":
-		return explanation{name + " has refused the sign-in of the ERP integration" + since + ".", askOperator, "once that is corrected"}
+		return explanation{"Your ERP system has not answered" + since + ".", "", "once it answers"}
 	case reason == fault.Denied:
-		return explanation{name + " has refused the sign-in, or a permission, of the ERP integration" + since + ".", askOperator, "once that is corrected"}
+		return explanation{"Your ERP system has refused the sign-in of the ERP integration" + since + ".", askOperator, "once that is corrected"}
 	case reason == fault.Busy:
-		return explanation{name + " is busy with other requests of your company, and this one waits for its turn.", "", "later"}
+		return explanation{"Your ERP system is busy with other requests of your company, and this one waits for its turn.", "", "later"}
 	case throttled && until == "":
-		return explanation{name + " takes no more calls" + caller + " for the moment.", "", "later"}
+		return explanation{"Your ERP system takes no more calls for the moment.", "", "later"}
 	case throttled:
-		return explanation{name + " takes no more calls" + caller + until + ".", "", "after that"}
-	case caller == "":
-		return explanation{name + " has answered with an error" + since + ".", askOperator, "later"}
+		return explanation{"Your ERP system takes no more calls" + until + ".", "", "after that"}
 	}
-	return explanation{name + " has answered with an error" + since + ".", "", "later"}
+	return explanation{"Your ERP system has answered with an error" + since + ".", askOperator, "later"}
+}
+
+// explainProcore is explain for errors of Procore.
+func explainProcore(reason fault.Reason, throttled bool, since, until string) explanation {
+	switch {
+	case reason == fault.NoAnswer:
+		return explanation{"Procore has not answered the ERP integration" + since + ".", "", "once it answers"}
+	case reason == fault.Denied:
+		return explanation{"Procore has refused the sign-in, or a permission, of the ERP integration" + since + ".", askOperator, "once that is corrected"}
+	case reason == fault.Busy:
+		return explanation{"Procore is busy with other requests of your company, and this one waits for its turn.", "", "later"}
+	case throttled && until == "":
+		return explanation{"Procore takes no more calls from the ERP integration for the moment.", "", "later"}
+	case throttled:
+		return explanation{"Procore takes no more calls from the ERP integration" + until + ".", "", "after that"}
+	}
+	return explanation{"Procore has answered with an error" + since + ".", "", "later"}
 }
 
 // untilText says when a throttled system takes calls again; "": within a minute, or not known.
@@ -95,6 +107,7 @@ func untilText(why error, zone *time.Location, now time.Time) string {
 	return ""
 }
 
+// sinceText says since when an error lasts; "": not known.
 func sinceText(t time.Time, zone *time.Location, now time.Time) string {
 	if t.IsZero() {
 		return ""
@@ -107,7 +120,7 @@ func sinceSentence(since string) string {
 	if since == "" {
 		return ""
 	}
-	return " It has been so" + since + "."
+	return " This has been the case" + since + "."
 }
 
 // clock formats a time for accountants: in the company's zone, with the day unless it is today.

@@ -30,7 +30,7 @@ func TestMessages(t *testing.T) {
 		ask            bool
 	}{
 		{"a user message", words(of(fault.FromERP, fault.Transient, ""), "The books are closed for maintenance."),
-			"The books are closed for maintenance. It has been so since 09:02 CST.", "later", false},
+			"The books are closed for maintenance. This has been the case since 09:02 CST.", "later", false},
 		{"the ERP does not answer", of(fault.FromERP, fault.Transient, fault.NoAnswer), "Your ERP system has not answered since 09:02 CST.", "once it answers", false},
 		{"the ERP's answer was lost", of(fault.FromERP, fault.Ambiguous, fault.NoAnswer), "Your ERP system has not answered since 09:02 CST.", "once it answers", false},
 		{"the ERP hangs, and calls are queued", of(fault.FromERP, fault.Throttled, fault.NoAnswer), "Your ERP system has not answered since 09:02 CST.", "once it answers", false},
@@ -42,6 +42,7 @@ func TestMessages(t *testing.T) {
 		{"Procore does not answer", of(fault.FromProcore, fault.Transient, fault.NoAnswer), "Procore has not answered the ERP integration since 09:02 CST.", "once it answers", false},
 		{"Procore refuses our secret, or lacks a permission", of(fault.FromProcore, fault.Transient, fault.Denied),
 			"Procore has refused the sign-in, or a permission, of the ERP integration since 09:02 CST.", "once that is corrected", true},
+		{"Procore is busy", of(fault.FromProcore, fault.Throttled, fault.Busy), "Procore is busy with other requests of your company, and this one waits for its turn.", "later", false},
 		{"Procore's limit", waiting(of(fault.FromProcore, fault.Throttled, ""), 20*time.Hour), "Procore takes no more calls from the ERP integration until 05:03 CST on 2 December.", "after that", false},
 		{"Procore's spike limit", waiting(of(fault.FromProcore, fault.Throttled, ""), time.Second), "Procore takes no more calls from the ERP integration for the moment.", "later", false},
 		{"Procore answers 502", of(fault.FromProcore, fault.Transient, ""), "Procore has answered with an error since 09:02 CST.", "later", false},

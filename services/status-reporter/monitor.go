@@ -69,13 +69,13 @@ const (
 )
 
 // run checks at each interval until ctx ends.
-func (w *slowMonitor) run(ctx context.Context, every time.Duration) {
-	defer w.reports.Wait()
+func (s *slowMonitor) run(ctx context.Context, every time.Duration) {
+	defer s.reports.Wait()
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
-		if err := w.check(ctx); err != nil && ctx.Err() == nil {
-			w.log.Warn("could not check slow events, will try again", zap.Error(err))
+		if err := s.check(ctx); err != nil && ctx.Err() == nil {
+			s.log.Warn("could not check slow events, will try again", zap.Error(err))
 		}
 		select {
 		case <-ctx.Done():
@@ -86,92 +86,92 @@ func (w *slowMonitor) run(ctx context.Context, every time.Duration) {
 }
 
 // check finds events that have become slow, closes the ones past their deadline, and reports the others as in progress.
-func (w *slowMonitor) check(ctx context.Context) error {
-	if err := w.findSlow(ctx); err != nil {
+func (s *slowMonitor) check(ctx context.Context) error {
+	if err := s.findSlow(ctx); err != nil {
 		return err
 	}
-	w.mu.Lock()
-	w.troubles, w.progress = map[int64]error{}, map[catalogue.Category]progress{}
-	w.mu.Unlock()
-	err := w.expire(ctx)
-	w.reportSlow(ctx)
+	s.mu.Lock()
+	s.troubles, s.progress = map[int64]error{}, map[catalogue.Category]progress{}
+	s.mu.Unlock()
+	err := s.expire(ctx)
+	s.reportSlow(ctx)
 	return err
 }
 
 // findSlow finds the events that have become slow since the last check.
-func (w *slowMonitor) findSlow(ctx context.Context) error {
+func (s *slowMonitor) findSlow(ctx context.Context) error {
 	var names []string
 	for _, c := range catalogue.Categories {
 		names = append(names, string(c))
 	}
 	// If the consumers have nothing left to do, the floor has no bound, but covers only events that they know of: in a cluster
-	// a consumer's leader may lag behind the stream's. So w.next advances only up to the last sequence of the previous check.
-	before := w.last
-	last, err := w.bus.LastSequence(ctx, bus.Event)
+	// a consumer's leader may lag behind the stream's. So s.next advances only up to the last sequence of the previous check.
+	before := s.last
+	last, err := s.bus.LastSequence(ctx, bus.Event)
 	if err != nil {
 		return err
 	}
-	w.last = last
-	floor, err := w.bus.AckFloor(ctx, bus.Event, names...)
+	s.last = last
+	floor, err := s.bus.AckFloor(ctx, bus.Event, names...)
 	if err != nil {
 		return err
 	}
-	for seq := range w.events {
+	for seq := range s.events {
 		if seq <= floor {
-			delete(w.events, seq)
+			delete(s.events, seq)
 		}
 	}
-	w.next = max(w.next, min(floor, before)+1)
-	if w.next > last {
+	s.next = max(s.next, min(floor, before)+1)
+	if s.next > last {
 		return nil
 	}
-	w.next, err = w.bus.Read(ctx, bus.Event, w.next, w.now().Add(-min(w.slow, w.deadlines.Interactive, w.deadlines.Sync)), func(m bus.Message) error {
-		return w.consider(ctx, m)
+	s.next, err = s.bus.Read(ctx, bus.Event, s.next, s.now().Add(-min(s.slow, s.deadlines.Interactive, s.deadlines.Sync)), func(m bus.Message) error {
+		return s.consider(ctx, m)
 	})
 	return err
 }
 
-// consider adds an event to w.events if it has a deadline and has not ended.
-func (w *slowMonitor) consider(ctx context.Context, m bus.Message) error {
+// consider adds an event to s.events if it has a deadline and has not ended.
+func (s *slowMonitor) consider(ctx context.Context, m bus.Message) error {
 	e := &tiebackv1.Event{}
 	if m.Subject == (bus.Subject{}) || bus.Decode(m, e) != nil {
 		return nil
 	}
-	due, ok := w.deadlines.Due(m)
+	due, ok := s.deadlines.Due(m)
 	if !ok {
 		return nil
 	}
-	end, err := request.EndOf(ctx, w.bus, m)
+	end, err := request.EndOf(ctx, s.bus, m)
 	if err != nil {
 		return err
 	}
 	if end.Ended() {
-		return request.RepairExpired(ctx, w.bus, m, end)
+		return request.RepairExpired(ctx, s.bus, m, end)
 	}
-	w.events[m.Sequence] = &slowEvent{message: m, event: e, deadline: due}
+	s.events[m.Sequence] = &slowEvent{message: m, event: e, deadline: due}
 	return nil
 }
 
 // expire closes the events that are past their deadline as failed, and dead-letters them. An event that could not be closed is
 // tried again at the next check, and does not delay the others.
-func (w *slowMonitor) expire(ctx context.Context) error {
+func (s *slowMonitor) expire(ctx context.Context) error {
 	var errs []error
-	for seq, o := range w.events {
-		if w.now().Before(o.deadline) {
+	for seq, e := range s.events {
+		if s.now().Before(e.deadline) {
 			continue
 		}
-		cause := deadlineError(o.deadline.Sub(o.message.Stored), w.why(ctx, o), w.zone(o.event.CompanyId), w.now())
-		failed := outcomeOf(o.event)
-		failed.CloseOuts, failed.ProcoreCalls = payload.Failed(o.event.Payload, cause), 1
-		expired, err := request.Expire(ctx, w.bus, o.message, failed, cause)
+		cause := deadlineError(e.deadline.Sub(e.message.Stored), s.why(ctx, e), s.zone(e.event.CompanyId), s.now())
+		failed := outcomeOf(e.event)
+		failed.CloseOuts, failed.ProcoreCalls = payload.Failed(e.event.Payload, cause), 1
+		expired, err := request.Expire(ctx, s.bus, e.message, failed, cause)
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		delete(w.events, seq)
+		delete(s.events, seq)
 		if expired {
-			w.expired.WithLabelValues(o.event.Type).Inc()
-			w.log.Error("deadline passed: closed as failed and dead-lettered", zap.String("subject", o.message.Raw))
+			s.expired.WithLabelValues(e.event.Type).Inc()
+			s.log.Error("deadline passed: closed as failed and dead-lettered", zap.String("subject", e.message.Raw))
 		}
 	}
 	return errors.Join(errs...)
@@ -188,9 +188,9 @@ func (w *slowMonitor) expire(ctx context.Context) error {
 // The event may have no failed attempt although its company is in trouble: an attempt whose call hangs has not failed yet, and
 // while one event waits because the ERP asked for it, the company's other events are not attempted. why returns nil if no
 // reason is known.
-func (w *slowMonitor) why(ctx context.Context, o *slowEvent) error {
-	s := o.message.Subject
-	attempts, err := w.bus.Attempts(ctx, bus.AttemptKey{Stream: o.message.Stream, Consumer: string(s.Category), Sequence: o.message.Sequence})
+func (s *slowMonitor) why(ctx context.Context, e *slowEvent) error {
+	subject := e.message.Subject
+	attempts, err := s.bus.Attempts(ctx, bus.AttemptKey{Stream: e.message.Stream, Consumer: string(subject.Category), Sequence: e.message.Sequence})
 	if err != nil {
 		return nil // without a reason, the message is merely less specific
 	}
@@ -198,32 +198,32 @@ func (w *slowMonitor) why(ctx context.Context, o *slowEvent) error {
 	if failure != nil && fault.UserMessage(failure, "") != "" {
 		return failure
 	}
-	trouble := w.trouble(ctx, s.Company)
+	trouble := s.trouble(ctx, subject.Company)
 	switch {
 	case trouble != nil && (failure == nil || fault.ReasonOf(failure) == fault.Busy || fault.SourceOf(failure) == fault.SourceOf(trouble)):
 		return trouble
 	case failure != nil:
 		return failure
 	}
-	return w.queueReason(ctx, o)
+	return s.queueReason(ctx, e)
 }
 
 // trouble returns the trouble that the services have recorded for a company, or nil. It reads it once per check.
-func (w *slowMonitor) trouble(ctx context.Context, company int64) error {
-	w.mu.Lock()
-	err, known := w.troubles[company]
-	w.mu.Unlock()
+func (s *slowMonitor) trouble(ctx context.Context, company int64) error {
+	s.mu.Lock()
+	err, known := s.troubles[company]
+	s.mu.Unlock()
 	if known {
 		return err
 	}
 	for _, source := range []fault.Source{"", fault.FromERP, fault.FromProcore} {
-		if t, bad, failed := state.Of(w.bus).TroubleOf(ctx, company, source); failed == nil && bad && err == nil {
+		if t, bad, failed := state.Of(s.bus).TroubleOf(ctx, company, source); failed == nil && bad && err == nil {
 			err = t.Err()
 		}
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.troubles[company] = err
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.troubles[company] = err
 	return err
 }
 
@@ -237,14 +237,14 @@ type progress struct {
 
 // queueReason returns the reason why an event waits, from the progress of its consumer: no process takes its events, or others
 // are ahead of it. It returns nil if a worker has the event, or has had it.
-func (w *slowMonitor) queueReason(ctx context.Context, o *slowEvent) error {
-	category := o.message.Subject.Category
-	switch p := w.progressOf(ctx, category); {
+func (s *slowMonitor) queueReason(ctx context.Context, e *slowEvent) error {
+	category := e.message.Subject.Category
+	switch p := s.progressOf(ctx, category); {
 	case p.err != nil:
 		return nil
 	case !p.pulled:
 		return &fault.Error{Reason: fault.NotRunning, Err: fmt.Errorf("no process takes the events of %s", category)}
-	case o.message.Sequence > p.delivered && p.unfinished > 0:
+	case e.message.Sequence > p.delivered && p.unfinished > 0:
 		return &fault.Error{Reason: fault.Queued, Err: errors.New("no attempt has ended: other events are ahead of it")}
 	}
 	return nil
@@ -252,15 +252,15 @@ func (w *slowMonitor) queueReason(ctx context.Context, o *slowEvent) error {
 
 // progressOf returns the progress of a category's consumer. It reads it once per check; twice if no process asks for messages,
 // because a process may be between two pulls.
-func (w *slowMonitor) progressOf(ctx context.Context, c catalogue.Category) progress {
-	w.mu.Lock()
-	p, known := w.progress[c]
-	w.mu.Unlock()
+func (s *slowMonitor) progressOf(ctx context.Context, c catalogue.Category) progress {
+	s.mu.Lock()
+	p, known := s.progress[c]
+	s.mu.Unlock()
 	if known {
 		return p
 	}
 	for range 2 {
-		p.delivered, p.unfinished, p.pulled, p.err = w.bus.Progress(ctx, bus.Event, string(c))
+		p.delivered, p.unfinished, p.pulled, p.err = s.bus.Progress(ctx, bus.Event, string(c))
 		if p.pulled || p.err != nil {
 			break
 		}
@@ -269,9 +269,9 @@ func (w *slowMonitor) progressOf(ctx context.Context, c catalogue.Category) prog
 		case <-time.After(betweenPulls):
 		}
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.progress[c] = p
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.progress[c] = p
 	return p
 }
 
@@ -280,64 +280,64 @@ const betweenPulls = 300 * time.Millisecond
 
 // reportSlow reports each slow event as in progress, once. The reports run concurrently, so that they share calls. reportSlow
 // does not wait for them, so that a company whose calls hang does not delay the deadlines of other companies.
-func (w *slowMonitor) reportSlow(ctx context.Context) {
-	for _, o := range w.events {
-		company := o.event.CompanyId
-		if w.now().Before(o.message.Stored.Add(w.slow)) || !w.startReport(company, o) {
+func (s *slowMonitor) reportSlow(ctx context.Context) {
+	for _, e := range s.events {
+		company := e.event.CompanyId
+		if s.now().Before(e.message.Stored.Add(s.slow)) || !s.startReport(company, e) {
 			continue
 		}
-		w.reports.Go(func() {
-			defer w.endReport(company)
-			end, err := request.EndOf(ctx, w.bus, o.message)
+		s.reports.Go(func() {
+			defer s.endReport(company)
+			end, err := request.EndOf(ctx, s.bus, e.message)
 			if err == nil && !end.Ended() {
-				err = w.reportInProgress(ctx, o)
+				err = s.reportInProgress(ctx, e)
 			}
 			if err != nil {
-				o.state.Store(statePending) // the next check tries again
-				w.log.Debug("could not report an event as in progress", zap.String("subject", o.message.Raw), zap.Error(err))
+				e.state.Store(statePending) // the next check tries again
+				s.log.Debug("could not report an event as in progress", zap.String("subject", e.message.Raw), zap.Error(err))
 				return
 			}
-			o.state.Store(stateReported)
+			e.state.Store(stateReported)
 		})
 	}
 }
 
 // startReport reserves a report of the event. It returns false if the event was reported or is being reported, or if its
 // company has maxBatch reports running.
-func (w *slowMonitor) startReport(company int64, o *slowEvent) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.reporting[company] >= maxBatch || !o.state.CompareAndSwap(statePending, stateReporting) {
+func (s *slowMonitor) startReport(company int64, e *slowEvent) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reporting[company] >= maxBatch || !e.state.CompareAndSwap(statePending, stateReporting) {
 		return false
 	}
-	w.reporting[company]++
+	s.reporting[company]++
 	return true
 }
 
-func (w *slowMonitor) endReport(company int64) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.reporting[company]--; w.reporting[company] == 0 {
-		delete(w.reporting, company)
+func (s *slowMonitor) endReport(company int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reporting[company]--; s.reporting[company] == 0 {
+		delete(s.reporting, company)
 	}
 }
 
 // reportInProgress reports an event as in progress. If its end was reported to Procore in the meantime, the end is reported again,
 // so that it is the last status. If the event was called off, its outcome is published.
-func (w *slowMonitor) reportInProgress(ctx context.Context, o *slowEvent) error {
-	outcome := w.inProgress(ctx, o)
-	if err := w.report(ctx, outcome); err != nil {
+func (s *slowMonitor) reportInProgress(ctx context.Context, e *slowEvent) error {
+	outcome := s.inProgress(ctx, e)
+	if err := s.report(ctx, outcome); err != nil {
 		return err
 	}
 	if skipped := calledOff(outcome); skipped != nil {
-		w.log.Info("an event that was called off in Procore is not processed", zap.String("subject", o.message.Raw), zap.String("status", skipped.SkipReason))
-		subject := o.message.Subject
+		s.log.Info("an event that was called off in Procore is not processed", zap.String("subject", e.message.Raw), zap.String("status", skipped.SkipReason))
+		subject := e.message.Subject
 		subject.Kind = bus.Outcome
-		return w.bus.PublishOnce(ctx, subject, skipped)
+		return s.bus.PublishOnce(ctx, subject, skipped)
 	}
-	end := o.message.Subject
+	end := e.message.Subject
 	end.Kind = bus.Closed
-	m, ended, err := w.bus.Last(ctx, end)
+	m, ended, err := s.bus.Last(ctx, end)
 	if err != nil || !ended {
 		return err
 	}
@@ -348,7 +348,7 @@ func (w *slowMonitor) reportInProgress(ctx context.Context, o *slowEvent) error 
 	for _, c := range out.CloseOuts { // the updates of the records were made
 		c.Marks, c.Assignments, c.BudgetTransactions, c.Unlinks, c.Links = nil, nil, nil, nil, nil
 	}
-	return w.report(ctx, out)
+	return s.report(ctx, out)
 }
 
 // calledOff returns the outcome of an event whose request details were all called off in Procore before they were reported as in
@@ -366,10 +366,10 @@ func calledOff(reported *tiebackv1.Outcome) *tiebackv1.Outcome {
 }
 
 // inProgress returns an outcome that reports an event as in progress, with the reason why it waits.
-func (w *slowMonitor) inProgress(ctx context.Context, o *slowEvent) *tiebackv1.Outcome {
-	out := outcomeOf(o.event)
-	message := waitingMessage(w.why(ctx, o), o.deadline, w.zone(o.event.CompanyId), w.now())
-	for _, id := range procore.RequestDetails(o.event.Payload) {
+func (s *slowMonitor) inProgress(ctx context.Context, e *slowEvent) *tiebackv1.Outcome {
+	out := outcomeOf(e.event)
+	message := waitingMessage(s.why(ctx, e), e.deadline, s.zone(e.event.CompanyId), s.now())
+	for _, id := range procore.RequestDetails(e.event.Payload) {
 		out.CloseOuts = append(out.CloseOuts, &tiebackv1.CloseOut{
 			RequestDetailId: id, Status: tiebackv1.Status_STATUS_IN_PROGRESS, Messages: []string{message},
 		})

@@ -563,7 +563,7 @@ type CloseOut struct {
 	Assignments        []*Assignment        `protobuf:"bytes,5,rep,name=assignments,proto3" json:"assignments,omitempty"`
 	BudgetTransactions []*BudgetTransaction `protobuf:"bytes,6,rep,name=budget_transactions,json=budgetTransactions,proto3" json:"budget_transactions,omitempty"`
 	Unlinks            []*Unlink            `protobuf:"bytes,7,rep,name=unlinks,proto3" json:"unlinks,omitempty"`
-	Links              []*Link              `protobuf:"bytes,8,rep,name=links,proto3" json:"links,omitempty"`   // such as those that an import made; the status-reporter stores them, and Procore needs no update
+	Links              []*Link              `protobuf:"bytes,8,rep,name=links,proto3" json:"links,omitempty"`   // links that need no update in Procore, such as those of an import; the status-reporter stores them
 	Record             string               `protobuf:"bytes,9,opt,name=record,proto3" json:"record,omitempty"` // the record's name in messages: `vendor "Acme"`
 	// The status that the request detail has in Procore, if it is not the status above: Procore keeps the first final
 	// status. Set only in messages of tb.closed, and in outcomes with a skip_reason. "": Procore has the status above.
