@@ -58,6 +58,7 @@ type account struct {
 	log       *zap.Logger
 	http      *http.Client
 	limiter   *limiter
+	store     Store // nil: nothing is published
 	login     login
 	answers   *semaphore.Weighted // bytes of large answers in memory; of all accounts
 }
@@ -131,25 +132,29 @@ func newAccount(cfg Config, co *company.Company) *account {
 		cfg.APIURL, cfg.LoginURL = co.Client.APIURL, co.Client.LoginURL
 	}
 	return &account{
-		client: co.Client, cfg: cfg, log: zap.NewNop(), limiter: newLimiter(StoreKey(co.ID, co.Client.Name), co.Client.Name != "", cfg.Timeout, secretOf(co.Client)),
+		client: co.Client, cfg: cfg, log: zap.NewNop(), limiter: newLimiter(co.Client.Name != ""),
 		// Redirects are not followed: a redirected write would become a GET, whose 200 does not mean that the write was made.
 		http: &http.Client{Transport: cfg.Transport, Timeout: cfg.Timeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}
 }
 
-// ShareLimits shares the rate limits and the refused logins, through a store, with all other processes that use the same
-// clients. Without it, this process is assumed to be the only one. It must be called before the first call.
-func (c *Client) ShareLimits(store Store) {
+// Publish publishes the rate limits and the refused logins in a store, for other processes to show. It must be called before
+// the first call.
+func (c *Client) Publish(store Store) {
 	for _, a := range c.accounts {
-		a.limiter.store = store
+		a.store = store
+		a.limiter.changed = (&publisher{account: a, store: store}).changed
 	}
 }
+
+// storeKey returns the key of the account's limits in the store.
+func (a *account) storeKey() string { return StoreKey(a.companies[0].company.ID, a.client.Name) }
 
 // LogTo sets the log, which records when Procore accepts or refuses changed credentials. The default logs nothing. It must be
 // called before the first call.
 func (c *Client) LogTo(log *zap.Logger) {
 	for _, a := range c.accounts {
-		a.log, a.limiter.log = log, log
+		a.log = log
 	}
 }
 
@@ -313,22 +318,21 @@ func (s *Session) send(ctx context.Context, tok *oauth2.Token, c Call, body []by
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	claim, err := s.limiter.reserve(ctx, s.company.ID)
+	reserved, err := s.limiter.reserve(ctx, s.company.ID)
 	if err != nil {
 		return answer{}, err
 	}
 	if n, ok := ctx.Value(countKey{}).(*atomic.Int32); ok {
 		n.Add(1)
 	}
-	sent := s.limiter.clock.local()
 	resp, err := s.http.Do(req)
 	if err != nil {
-		s.limiter.recordFailure(claim, reached(err))
+		s.limiter.recordFailure(reserved)
 		s.count(c.Route, "error")
 		return answer{}, s.noAnswer(c.Route, err)
 	}
 	defer resp.Body.Close()
-	wait := s.limiter.recordAnswer(claim, sent, resp.StatusCode, resp.Header)
+	wait := s.limiter.recordAnswer(reserved, resp.StatusCode, resp.Header)
 	s.count(c.Route, strconv.Itoa(resp.StatusCode))
 	read, err := s.read(ctx, c, resp)
 	if err != nil {
@@ -344,19 +348,16 @@ func (s *Session) count(r Route, status string) {
 	s.calls.WithLabelValues(strconv.FormatInt(s.company.ID, 10), r.Name, status).Inc()
 }
 
-// reached returns how a call without an answer ended: unsent, or lost if it may have reached Procore.
-func reached(err error) outcome {
+// unsent reports whether a call without an answer has certainly not reached Procore.
+func unsent(err error) bool {
 	var op *net.OpError
-	if errors.As(err, &op) && op.Op == "dial" {
-		return unsent
-	}
-	return lost
+	return errors.As(err, &op) && op.Op == "dial"
 }
 
 // mistyped returns the setting of the host, in parentheses, if no connection could be made: the setting may be wrong. Otherwise
 // it returns "".
 func mistyped(err error, setting string) string {
-	if reached(err) == unsent {
+	if unsent(err) {
 		return " (" + setting + ")"
 	}
 	return ""
@@ -373,7 +374,7 @@ func (a *account) setting(field, variable string) string {
 // noAnswer returns the error of a call without an answer. It is ambiguous for a write, which may have been made.
 func (a *account) noAnswer(r Route, err error) error {
 	where := mistyped(err, a.setting("api_url", "TIEBACK_PROCORE_API_URL"))
-	sent := reached(err) != unsent
+	sent := !unsent(err)
 	var u *url.Error
 	if errors.As(err, &u) {
 		err = u.Err // without the URL

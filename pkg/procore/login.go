@@ -215,16 +215,16 @@ func (a *account) fetchToken(with company.Credentials) (*oauth2.Token, error) {
 		ClientID: with.ID, ClientSecret: string(with.Secret),
 		TokenURL: a.cfg.LoginURL + "/oauth/token", AuthStyle: oauth2.AuthStyleInParams,
 	}
-	client := &http.Client{Transport: clockedTransport{a.http.Transport, &a.limiter.clock}, Timeout: a.cfg.Timeout, CheckRedirect: a.http.CheckRedirect} // a redirect is not followed with the secret
+	client := &http.Client{Transport: boundedTransport{a.http.Transport}, Timeout: a.cfg.Timeout, CheckRedirect: a.http.CheckRedirect} // a redirect is not followed with the secret
 	tok, err := cfg.Token(context.WithValue(context.Background(), oauth2.HTTPClient, client))
 	var answer *oauth2.RetrieveError
 	switch {
 	case errors.As(err, &answer) && answer.Response.StatusCode == http.StatusTooManyRequests:
-		wait, ok := retryAfter(answer.Response.Header, time.Now().UnixMilli())
-		if !ok {
-			wait = 10_000
+		wait := parseRates(answer.Response.Header, time.Now()).retryAfter
+		if wait < 0 {
+			wait = 10 * time.Second
 		}
-		return nil, fault.Wait(jitter(time.Duration(wait)*time.Millisecond), errors.New("the login of Procore answered 429"))
+		return nil, fault.Wait(jitter(wait), errors.New("the login of Procore answered 429"))
 	case errors.As(err, &answer): // its own text may contain the request
 		refusal := &LoginError{Status: answer.Response.StatusCode, Client: a.client.String()}
 		if refusal.refused() {
@@ -273,18 +273,12 @@ func (e *LoginError) Error() string {
 // refused reports whether the answer refuses the credentials.
 func (e *LoginError) refused() bool { return e.Status >= 400 && e.Status < 500 }
 
-// clockedTransport updates a clock from the answers. The answer to a login is the first that a process gets from Procore, so
-// the clock is set before the first call.
-type clockedTransport struct {
-	http.RoundTripper
-	clock *procoreClock
-}
+// boundedTransport bounds the answers of the login.
+type boundedTransport struct{ http.RoundTripper }
 
-func (d clockedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	sent := d.clock.local()
-	resp, err := d.RoundTripper.RoundTrip(r)
+func (b boundedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := b.RoundTripper.RoundTrip(r)
 	if err == nil {
-		d.clock.update(resp.Header, sent)
 		resp.Body = http.MaxBytesReader(nil, resp.Body, maxSmall)
 	}
 	return resp, err

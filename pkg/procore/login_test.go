@@ -85,7 +85,7 @@ func newRealm(t *testing.T, file string) *realm {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.ShareLimits(r.store)
+	r.Publish(r.store)
 	r.LogTo(zap.New(core))
 	return r
 }

@@ -2,70 +2,59 @@ package procore
 
 import (
 	"context"
-	crand "crypto/rand"
 	"errors"
-	"maps"
 	"math/rand/v2"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
-
-	"go.uber.org/zap"
 
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// Quota is the window of the rate limit that leaves fewer calls for its remaining time. If companies share it, Remaining is the
-// company's share.
-type Quota struct {
-	Limit     int
-	Remaining int       // without the calls in flight
-	Reset     time.Time // by our clock
-}
+var errNoQuota = errors.New("no call now: Procore's rate limit is used up, or is not known until running calls are answered")
 
-var (
-	errNoQuota          = errors.New("no call now: Procore's rate limit is used up, or it is not known until running calls are answered")
-	errStoreUnavailable = errors.New("no call now: it is not known how much of Procore's rate limit other processes have used")
-)
-
-// limiter admits the calls of one client, for all its companies. No call is made while a window is used up, or while it is
-// not known whether one is. All methods may be called concurrently; none waits for the quota.
+// limiter admits the calls of one client, for all its companies. Its methods may be called concurrently; none waits.
+//
+// The headers of the answers are the only state that processes share. A call is made if both windows have room for it, after
+// what is left to others:
+//
+//	  calls that were left at the last answer
+//	- calls of this process that are in flight
+//	- calls that other processes are expected to make before the window ends, see window.room
+//	- calls that are left to other companies of the client, see window.owed, or to calls that a user waits for, see Bulk
+//
+// The calls of other processes are those that the headers count and this process did not make. A process alone uses a window
+// up to its last call. If an estimate is wrong, Procore answers 429, and no call is made until the time that it names.
+//
+// Procore does not publish whether it counts by client or by company. All calls count together, until an answer leaves more calls
+// than was possible if they did. From then on each company has its own limits, until no answer has shown that for some time.
 type limiter struct {
-	clock         procoreClock
-	timeout       time.Duration                     // of a call, including reading its answer
-	key, me       string                            // in the store: see StoreKey; this process
-	multiCompany  bool                              // several companies may use the client
-	store         Store                             // nil: no other process uses the client
-	spread        func(time.Duration) time.Duration // jitter
-	secret        func() string                     // of the client; it seals the values in the store
-	log           *zap.Logger
-	foreignValues atomic.Int64 // values in the store that were not sealed
-	warned        time.Time    // when a foreign value was last logged
+	now     func() time.Time
+	spread  func(time.Duration) time.Duration // adds jitter
+	changed func()                            // called after each answer, without the lock; nil: nothing to call
 
-	mu      sync.Mutex
-	budget  budget        // as this process last saw it
-	calls   map[int64]int // in flight in this process, by company
-	sharing sharing
+	mu        sync.Mutex
+	client    *limits
+	companies map[int64]*limits // as their own answers show them; nil: the client is one company's own
+	apart     bool              // each company has its own limits
+	evidence  time.Time         // when an answer last showed that
+	answers   int               // that showed a window
 }
 
-func newLimiter(key string, several bool, timeout time.Duration, secret func() string) *limiter {
-	return &limiter{
-		clock: procoreClock{local: time.Now}, timeout: timeout, key: key, multiCompany: several, me: crand.Text(), spread: jitter,
-		secret: secret, log: zap.NewNop(),
+// newLimiter returns the limiter of a client that several companies may share.
+func newLimiter(several bool) *limiter {
+	m := &limiter{now: time.Now, spread: jitter, client: newLimits()}
+	if several {
+		m.companies = map[int64]*limits{}
 	}
+	return m
 }
 
-// op is an operation on a limiter: it reserves a call, or (end not nil) ends one.
-type op struct {
+// reservation is a reserved call until it ends.
+type reservation struct {
 	company int64
-	bulk    bool
-	end     *end
-	// The result:
-	reservation reservation
-	wait        int64 // ms; 0: go
-	err         error // the store did not answer
-	done        chan bool
+	at      time.Time
+	answers int // limiter.answers at that time
 }
 
 type bulkKey struct{}
@@ -77,139 +66,192 @@ func Bulk(ctx context.Context) context.Context { return context.WithValue(ctx, b
 // reserve reserves one call of a company. It returns a throttled error if none may be made now. The caller ends each
 // reservation with recordAnswer or recordFailure.
 func (m *limiter) reserve(ctx context.Context, company int64) (reservation, error) {
-	mv := &op{company: company, bulk: ctx.Value(bulkKey{}) != nil}
-	m.run(mv)
-	switch {
-	case mv.err != nil:
-		return reservation{}, fault.Wait(m.spread(time.Second), errStoreUnavailable)
-	case mv.wait > 0:
-		return reservation{}, fault.Wait(m.spread(time.Duration(mv.wait)*time.Millisecond), errNoQuota)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := m.now()
+	l := m.binding(company, now)
+	a := asking{bulk: ctx.Value(bulkKey{}) != nil}
+	if m.companies != nil && l == m.client {
+		a.company = company
 	}
-	return mv.reservation, nil
+	if wait := l.wait(now, a); wait > 0 {
+		return reservation{}, fault.Wait(m.spread(wait), errNoQuota)
+	}
+	for _, l := range m.counting(company) {
+		l.inFlight++
+		l.hour.own++
+		l.spike.own++
+	}
+	if m.companies != nil {
+		m.client.hour.turn(company).used++
+		m.client.spike.turn(company).used++
+	}
+	return reservation{company, now, m.answers}, nil
 }
 
-// recordAnswer ends a call that was sent at a local time and answered with a status and headers. After a 429 or 503 it
-// returns how long to wait; otherwise 0.
-func (m *limiter) recordAnswer(t reservation, sent time.Time, status int, h http.Header) time.Duration {
-	m.clock.update(h, sent)
-	now := m.clock.now()
-	e := &end{reservation: t, good: status >= 200 && status < 300, retry: -1}
-	e.refused = status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable
-	e.headers, e.parsed = rates(h, now)
-	if after, ok := retryAfter(h, now); ok {
-		e.retry = after
+// counting returns all limits that count a company's calls.
+func (m *limiter) counting(company int64) []*limits {
+	if m.companies == nil {
+		return []*limits{m.client}
 	}
-	m.run(&op{end: e})
-	if !e.refused {
+	if m.companies[company] == nil {
+		m.companies[company] = newLimits()
+	}
+	return []*limits{m.client, m.companies[company]}
+}
+
+// binding returns the limits that bind a company, after it ended the windows that are over.
+func (m *limiter) binding(company int64, now time.Time) *limits {
+	all := m.counting(company)
+	for _, l := range all {
+		l.hour.roll(now)
+		l.spike.roll(now)
+	}
+	if m.apart {
+		return all[len(all)-1]
+	}
+	return m.client
+}
+
+// recordAnswer ends a call that was answered. After a 429 or 503 it returns how long to wait; otherwise 0.
+func (m *limiter) recordAnswer(r reservation, status int, header http.Header) (wait time.Duration) {
+	if m.changed != nil {
+		defer m.changed()
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := m.now()
+	m.binding(r.company, now)
+	h := parseRates(header, now)
+	for id, l := range m.companies {
+		switch w := l.window(h); {
+		case w == nil || !w.comparable(h, r, now):
+		case h.left >= w.shown-(r.answers-w.answer)+minEvidence: // Procore counted fewer than all calls between the two answers
+			m.apart, m.evidence = true, now
+		case id != r.company && now.Sub(m.evidence) > apartFor:
+			m.apart = false
+		}
+	}
+	if h.limit > 0 {
+		m.answers++
+	}
+	for _, l := range m.counting(r.company) {
+		l.inFlight--
+		l.update(h, r, m.answers, status, now)
+	}
+	if !isRefusal(status) {
 		return 0
 	}
+	return m.spread(m.binding(r.company, now).blocked.Sub(now))
+}
+
+// recordFailure ends a call without an answer. If Procore counted it, the next answer shows that.
+func (m *limiter) recordFailure(r reservation) {
 	m.mu.Lock()
-	l, _ := m.budget.of(t.company)
-	wait := max(l.Blocked-now, e.retry)
-	m.mu.Unlock()
-	return m.spread(time.Duration(min(max(wait, 100), longestWait)) * time.Millisecond)
+	defer m.mu.Unlock()
+	for _, l := range m.counting(r.company) {
+		l.inFlight--
+	}
 }
 
-// recordFailure ends a call without an answer; how is lost or unsent.
-func (m *limiter) recordFailure(t reservation, how outcome) {
-	m.run(&op{end: &end{reservation: t, how: how}})
+func isRefusal(status int) bool {
+	return status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable
 }
 
-// run executes an operation, in the store if the client is shared.
-func (m *limiter) run(mv *op) {
-	if m.store != nil {
-		m.runShared(mv)
+const (
+	spikeSize   = 10 * time.Second
+	longestWait = time.Hour + time.Minute
+	// answerWait is how long to wait for answers of calls in flight.
+	answerWait = 200 * time.Millisecond
+	// endSlack is how late the estimate of a window's end may be; see parseRates.
+	endSlack = 3 * time.Second
+	// minEvidence is by how many calls answers must differ before companies count apart: Procore's counters may be inexact.
+	minEvidence = 3
+	// apartFor is for how long companies count apart after the last answer that shows it, while two companies call.
+	apartFor = 5 * time.Minute
+)
+
+// limits are the two windows in which Procore counts the calls of a client, or of one of its companies.
+type limits struct {
+	hour, spike window
+	inFlight    int
+	answers     int       // that showed a window, or were successful without one
+	blocked     time.Time // until then, by a 429 or 503
+	refusals    int       // blocks in a row by answers without a time
+	refused     time.Time // when the last of them began
+}
+
+func newLimits() *limits {
+	return &limits{hour: window{size: time.Hour}, spike: window{size: spikeSize}}
+}
+
+// asking describes the call that a window is asked to admit.
+type asking struct {
+	company int64 // if companies share the limits; otherwise 0
+	bulk    bool
+}
+
+// wait returns how long no call may be made; 0: one may be made now.
+func (l *limits) wait(now time.Time, a asking) time.Duration {
+	switch {
+	case now.Before(l.blocked):
+		return l.blocked.Sub(now)
+	case l.inFlight > l.answers: // a process that starts does not yet know how many others there are
+		return answerWait
+	}
+	return max(l.hour.wait(now, l.inFlight, a), l.spike.wait(now, l.inFlight, a))
+}
+
+// window returns the window that an answer shows, recognized by the time to its end and by its limit; nil: none.
+func (l *limits) window(h rates) *window {
+	switch {
+	case h.limit == 0:
+		return nil
+	case h.away > spikeSize+endSlack, h.limit == l.hour.limit && h.limit != l.spike.limit,
+		h.limit == l.hour.limit && l.hour.endsAt(h.reset) && !l.spike.endsAt(h.reset):
+		return &l.hour
+	}
+	return &l.spike
+}
+
+// update records an answer, which is the limiter's answer of that number.
+func (l *limits) update(h rates, r reservation, answer, status int, now time.Time) {
+	shown, counted := l.window(h), 1
+	if shown != nil {
+		counted = shown.update(h, r, answer, now, l.inFlight+1)
+	}
+	if shown != &l.hour {
+		l.hour.count(counted, now)
+	}
+	if shown != &l.spike {
+		l.spike.count(1, now)
+	}
+	if shown != nil || status < 300 {
+		l.answers++
+	}
+	if !isRefusal(status) {
+		l.refusals = 0
 		return
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.calls, _, _ = m.apply(&m.budget, []*op{mv}, false)
-}
-
-// apply applies operations to b: first those that end calls, then those that reserve one. It returns how many calls this
-// process then has in flight, whether b has changed, and whether a reservation was refused. It may be called again with the
-// same operations and another b. If alone, the calls of other processes are not known.
-func (m *limiter) apply(b *budget, moves []*op, alone bool) (calls map[int64]int, changed, refused bool) {
-	now := m.clock.now()
-	b.tidy(now, m.me)
-	calls = make(map[int64]int, len(m.calls)+1)
-	maps.Copy(calls, m.calls)
-	until := now + m.timeout.Milliseconds() + 5000
-	for _, mv := range moves {
-		if mv.end != nil {
-			b.end(*mv.end, now)
-			calls[mv.end.reservation.company]--
-			changed = true
-		}
+	if status == http.StatusTooManyRequests { // Procore did not count it
+		l.hour.own--
+		l.spike.own--
 	}
-	b.claim(m.me, calls, until)
-	for _, mv := range moves {
-		if mv.end != nil {
-			continue
+	var wait time.Duration
+	switch {
+	case h.retryAfter >= 0:
+		wait = h.retryAfter
+	case shown != nil && h.left == 0:
+		wait = h.ends.Sub(now)
+	default: // 1, 2, 4 … 64 s; refusals of calls that were sent together count once
+		if r.at.After(l.refused) {
+			l.refusals, l.refused = min(l.refusals+1, 7), now
 		}
-		if m.multiCompany {
-			b.ensurePart(mv.company, now)
-		}
-		var missed bool
-		mv.wait, missed = b.wait(mv.company, now, mv.bulk)
-		if alone && anyInFlight(calls) {
-			mv.wait = max(mv.wait, answerWait)
-		}
-		if mv.wait > 0 {
-			refused, changed = true, changed || missed
-			continue
-		}
-		mv.reservation = b.reserve(mv.company, now)
-		calls[mv.company]++
-		changed = true
-		b.claim(m.me, calls, until)
+		wait = 500 * time.Millisecond << l.refusals
 	}
-	maps.DeleteFunc(calls, func(_ int64, n int) bool { return n <= 0 })
-	return calls, changed, refused
-}
-
-func anyInFlight(calls map[int64]int) bool {
-	for _, n := range calls {
-		if n > 0 {
-			return true
-		}
+	if until := now.Add(min(max(wait, answerWait/2), longestWait)); until.After(l.blocked) {
+		l.blocked = until
 	}
-	return false
-}
-
-// windows returns the running windows of a company by name, and among how many companies they are shared.
-func (m *limiter) windows(company int64) (running map[string]Quota, among int) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	now, here := m.clock.now(), m.clock.local()
-	m.budget.tidy(now, m.me)
-	l, among := m.budget.of(company)
-	running = map[string]Quota{}
-	for name, w := range map[string]window{"hour": l.Hour, "spike": l.Spike} {
-		if w.Ends > 0 {
-			reset := here.Add(time.Duration(w.Ends-now) * time.Millisecond)
-			running[name] = Quota{Limit: w.Limit, Remaining: max(0, w.Left-l.inFlight()), Reset: reset}
-		}
-	}
-	return running, among
-}
-
-// left returns the window that leaves a company fewer calls, with its share of them; false: no running window is known.
-func (m *limiter) left(company int64) (binding Quota, known bool) {
-	running, among := m.windows(company)
-	for _, q := range running {
-		q.Remaining /= among
-		if !known || q.scarcer(binding, m.clock.local()) {
-			binding, known = q, true
-		}
-	}
-	return binding, known
-}
-
-// scarcer reports whether q has fewer calls left for its time than other.
-func (q Quota) scarcer(other Quota, now time.Time) bool {
-	perCall := func(q Quota) float64 { return float64(q.Reset.Sub(now)) / max(float64(q.Remaining), 0.001) }
-	return perCall(q) > perCall(other)
 }
 
 // jitter adds a random tenth of d at most (of at least 100 ms and at most 10 s), so that calls that wait for the same moment

@@ -2,6 +2,7 @@ package procore
 
 import (
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -22,24 +23,15 @@ var refusedSince = prometheus.NewDesc("tieback_procore_credentials_refused_times
 	"Since when Procore has refused a company's credentials in the companies file, as Unix time; absent if it accepts them. The previous token may be in use until it expires.",
 	[]string{"company"}, nil)
 
-var foreignValues = prometheus.NewDesc("tieback_procore_quota_foreign_total",
-	"Values in the quota bucket that this process ignored, because they were not written by a process with the client's secret.", nil, nil)
-
 // Describe implements prometheus.Collector.
 func (g gauge) Describe(ch chan<- *prometheus.Desc) {
 	ch <- remaining
 	ch <- expires
 	ch <- refusedSince
-	ch <- foreignValues
 }
 
 // Collect implements prometheus.Collector.
 func (g gauge) Collect(ch chan<- prometheus.Metric) {
-	var ignored int64
-	for _, a := range g.client.accounts {
-		ignored += a.limiter.foreignValues.Load()
-	}
-	ch <- prometheus.MustNewConstMetric(foreignValues, prometheus.CounterValue, float64(ignored))
 	for id, s := range g.client.sessions {
 		label := strconv.FormatInt(id, 10)
 		running, _ := s.limiter.windows(id)
@@ -53,4 +45,54 @@ func (g gauge) Collect(ch chan<- prometheus.Metric) {
 			ch <- prometheus.MustNewConstMetric(refusedSince, prometheus.GaugeValue, float64(since.Unix()), label)
 		}
 	}
+}
+
+// Quota is the window of the rate limit that leaves fewer calls for its remaining time. If companies share it, Remaining is the
+// company's share.
+type Quota struct {
+	Limit     int
+	Remaining int       // without the calls in flight
+	Reset     time.Time // by the local clock; zero: the window is over, and all calls are left
+}
+
+// quota returns the state of the window, while calls of this process are in flight.
+func (w *window) quota(inFlight int) Quota {
+	return Quota{Limit: w.limit, Remaining: max(0, min(w.left-inFlight, w.limit)), Reset: w.ends}
+}
+
+// windows returns the running windows of a company by name, and among how many companies they are shared.
+func (m *limiter) windows(company int64) (running map[string]Quota, among int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	l := m.binding(company, m.now())
+	running, among = map[string]Quota{}, 1
+	for name, w := range map[string]*window{"hour": &l.hour, "spike": &l.spike} {
+		if w.limit > 0 && !w.ends.IsZero() {
+			running[name] = w.quota(l.inFlight)
+		}
+	}
+	for id, t := range l.hour.turns {
+		if id != company && (t.expected() > 0 || l.spike.turn(id).expected() > 0) {
+			among++
+		}
+	}
+	return running, among
+}
+
+// left returns the window that leaves a company fewer calls, with its share of them; false: no running window is known.
+func (m *limiter) left(company int64) (binding Quota, known bool) {
+	running, among := m.windows(company)
+	for _, q := range running {
+		q.Remaining /= among
+		if !known || q.scarcer(binding, m.now()) {
+			binding, known = q, true
+		}
+	}
+	return binding, known
+}
+
+// scarcer reports whether q has fewer calls left for its time than other.
+func (q Quota) scarcer(other Quota, now time.Time) bool {
+	perCall := func(q Quota) float64 { return float64(q.Reset.Sub(now)) / max(float64(q.Remaining), 0.001) }
+	return perCall(q) > perCall(other)
 }

@@ -7,30 +7,24 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
-
-	"go.uber.org/zap"
-
-	"github.com/tieback/tieback/pkg/company"
 )
 
-// sealed is a budget or a Refusal as it is stored in a Store. Each service that calls Procore may write there, so a thief of one
-// service's broker key could block the calls of all, or make `tieback status` report refused credentials. MAC proves that the writer has the client's secret, and
-// such a writer could use up the limits at Procore itself.
+// sealed is a published or a Refusal as it is stored in a Store. Each service that calls Procore may write there, so a thief of one
+// service's broker key could make `tieback status` report refused credentials. MAC proves that the writer has the client's secret.
 type sealed struct {
 	Value json.RawMessage `json:"value"`
 	After uint64          `json:"after"` // the revision that this value replaces
 	MAC   []byte          `json:"mac"`   // HMAC-SHA-256 of the key in the Store, After and Value
 }
 
-// maxValue is the maximum size of a value in bytes; it has about 300 for each company of a client. The bucket refuses larger
+// maxValue is the maximum size of a value in bytes; it has about 200 for each company of a client. The bucket refuses larger
 // ones.
 const maxValue = 1 << 20
 
 // errForeign is the error of a value that was not sealed with the client's secret.
 var errForeign = errors.New("the store has a value that was not written by a process with the client's secret")
 
-// seal returns value, a budget or a Refusal, as it is stored at key in place of the revision after.
+// seal returns value, a published or a Refusal, as it is stored at key in place of the revision after.
 func seal(value any, key, secret string, after uint64) ([]byte, error) {
 	raw, err := json.Marshal(value)
 	if err != nil {
@@ -44,7 +38,7 @@ func seal(value any, key, secret string, after uint64) ([]byte, error) {
 }
 
 // unseal returns a value that seal returned.
-func unseal[T budget | Refusal](raw []byte, key, secret string) (value T, after uint64, err error) {
+func unseal[T published | Refusal](raw []byte, key, secret string) (value T, after uint64, err error) {
 	var none T
 	var s sealed
 	if len(raw) > maxValue {
@@ -76,20 +70,4 @@ func macOf(value []byte, key, secret string, after uint64) ([]byte, error) {
 	fmt.Fprintf(h, "%q %d\n", key, after)
 	h.Write(value)
 	return h.Sum(nil), nil
-}
-
-// secretOf returns a function that returns the current secret of a client.
-func secretOf(c *company.Client) func() string {
-	return func() string { return string(c.Credentials().Secret) }
-}
-
-// recordForeign counts a value that was ignored, and logs it once a minute. Only the leader of shared calls it.
-func (m *limiter) recordForeign() {
-	m.foreignValues.Add(1)
-	if now := m.clock.local(); now.Sub(m.warned) >= time.Minute {
-		m.warned = now
-		m.log.Warn("the quota bucket has a value that was not written by a process with the client's secret; it is ignored. "+
-			"Unless the client's secret is being rotated, a service's broker key may be stolen: see `tieback provisioner keys`",
-			zap.String("key", m.key), zap.Int64("ignored", m.foreignValues.Load()))
-	}
 }

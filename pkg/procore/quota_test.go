@@ -11,50 +11,57 @@ import (
 )
 
 // play makes calls one after the other. It returns how many were made before the first was delayed, and for how long.
-func (w *world) play(ctx context.Context, m *limiter) (calls int, wait time.Duration) {
+func (w *simulation) play(ctx context.Context, m *limiter) (calls int, wait time.Duration) {
 	for ; calls < 10_000; calls++ {
 		t, err := m.reserve(ctx, 7)
 		if err != nil {
 			return calls, fault.RetryAfter(err)
 		}
-		sent := m.clock.local()
 		w.now = w.now.Add(time.Millisecond)
 		status, h := w.answer()
-		m.recordAnswer(t, sent, status, h)
+		m.recordAnswer(t, status, h)
 	}
 	return calls, 0
 }
 
-func TestOneCallAtATimeWhileLimitsAreUnknown(t *testing.T) {
+// A process that starts has one call in flight until it is answered, and then at most one more than were answered: it does not
+// know yet how many calls are left, and how many processes there are.
+func TestFirstCalls(t *testing.T) {
 	w := newSimulation(t, 1, 1000, 25)
-	a, b := w.meter("a", 0), w.meter("b", 0)
-	first, err := a.reserve(t.Context(), 7)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, m := range []*limiter{a, b} {
-		if _, err := m.reserve(t.Context(), 7); fault.ClassOf(err) != fault.Throttled || fault.RetryAfter(err) > time.Second {
-			t.Errorf("a second call before the first was answered: %v, after %v", err, fault.RetryAfter(err))
+	m := w.process(0)
+	for answered := range 4 {
+		var begun []reservation
+		for {
+			r, err := m.reserve(t.Context(), 7)
+			if err != nil {
+				if fault.ClassOf(err) != fault.Throttled || fault.RetryAfter(err) > time.Second {
+					t.Errorf("%v, after %v", err, fault.RetryAfter(err))
+				}
+				break
+			}
+			begun = append(begun, r)
 		}
-	}
-	status, h := w.answer()
-	a.recordAnswer(first, a.clock.local(), status, h)
-	for range 24 {
-		if _, err := b.reserve(t.Context(), 7); err != nil {
-			t.Fatalf("the limit is known: %v", err)
+		if len(begun) != 1<<answered {
+			t.Errorf("%d calls were begun after %d answers, want %d", len(begun), 1<<answered-1, 1<<answered)
 		}
-	}
-	if _, err := a.reserve(t.Context(), 7); err == nil {
-		t.Error("a 26th call under way of 25")
+		for _, r := range begun {
+			status, h := w.answer()
+			m.recordAnswer(r, status, h)
+		}
 	}
 }
 
 // If answers have no rate headers, calls are not limited.
 func TestAnswersWithoutRateHeaders(t *testing.T) {
 	w := newSimulation(t, 1, 1000, 25)
-	m := w.meter("a", 0)
-	first, _ := m.reserve(t.Context(), 7)
-	m.recordAnswer(first, w.now, 200, http.Header{})
+	m := w.process(0)
+	for range 100 {
+		first, err := m.reserve(t.Context(), 7)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.recordAnswer(first, 200, http.Header{})
+	}
 	for range 100 {
 		if _, err := m.reserve(t.Context(), 7); err != nil {
 			t.Fatal(err)
@@ -75,7 +82,7 @@ func TestBulkLeavesLastFifthOfEachWindow(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newSimulation(t, 1, c.hourly, c.spikes)
-			m := w.meter("a", 0)
+			m := w.process(0)
 			if n, wait := w.play(Bulk(t.Context()), m); n != c.bulk || wait < 5*time.Second {
 				t.Errorf("bulk made %d calls, then waits %v; want %d", n, wait, c.bulk)
 			}
@@ -90,7 +97,7 @@ func TestBulkLeavesLastFifthOfEachWindow(t *testing.T) {
 func TestLimitsMayChange(t *testing.T) {
 	for _, limit := range []int{5, 60} {
 		w := newSimulation(t, 1, 100_000, 25)
-		m := w.meter("a", 0)
+		m := w.process(0)
 		w.play(t.Context(), m)
 		w.spike.limit = limit
 		w.now = w.now.Add(12 * time.Second)
@@ -105,7 +112,7 @@ func TestProcoreClockMayJump(t *testing.T) {
 	for _, jump := range []time.Duration{-24 * time.Hour, -time.Hour, -30 * time.Second, -3 * time.Second, 3 * time.Second, time.Hour, 24 * time.Hour} {
 		t.Run(jump.String(), func(t *testing.T) {
 			w := newSimulation(t, 1, 200, 25)
-			m := w.meter("a", 5*time.Hour)
+			m := w.process(5 * time.Hour)
 			told := time.Duration(0) // how far Procore's clock is off
 			play := func() (n int, wait time.Duration) {
 				for ; ; n++ {
@@ -119,7 +126,7 @@ func TestProcoreClockMayJump(t *testing.T) {
 					_, _ = fmt.Sscan(h.Get("X-Rate-Limit-Limit"), &limit)
 					_, _ = fmt.Sscan(h.Get("X-Rate-Limit-Remaining"), &left)
 					_, _ = fmt.Sscan(h.Get("X-Rate-Limit-Reset"), &reset)
-					m.recordAnswer(tk, m.clock.local(), status, headers(limit, left, reset+int64(told.Seconds()), w.now.Add(told)))
+					m.recordAnswer(tk, status, headers(limit, left, reset+int64(told.Seconds()), w.now.Add(told)))
 				}
 			}
 			n, wait := play()
@@ -141,7 +148,8 @@ func TestProcoreClockMayJump(t *testing.T) {
 	}
 }
 
-func TestAllProcessesWaitAfter429And503(t *testing.T) {
+// After a 429 or 503, no call is made until the time that the answer names.
+func TestWaitAfter429And503(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		status int
@@ -159,15 +167,15 @@ func TestAllProcessesWaitAfter429And503(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newSimulation(t, 1, 1000, 25)
-			a, b := w.meter("a", 0), w.meter("b", time.Hour)
+			a := w.process(time.Hour)
 			tk, _ := a.reserve(t.Context(), 7)
 			h := http.Header{}
 			for name, value := range c.header {
 				h.Set(name, value)
 			}
-			waits := map[time.Duration]bool{a.recordAnswer(tk, a.clock.local(), c.status, h): true}
+			waits := map[time.Duration]bool{a.recordAnswer(tk, c.status, h): true}
 			for range 20 {
-				_, err := b.reserve(t.Context(), 7)
+				_, err := a.reserve(t.Context(), 7)
 				waits[fault.RetryAfter(err)] = true
 			}
 			for wait := range waits {
@@ -185,14 +193,14 @@ func TestAllProcessesWaitAfter429And503(t *testing.T) {
 // The wait after repeated 429s without a Retry-After grows.
 func TestWaitGrowsWithRepeatedRefusals(t *testing.T) {
 	w := newSimulation(t, 1, 1000, 25)
-	m := w.meter("a", 0)
+	m := w.process(0)
 	var waits []time.Duration
 	for range 9 {
 		tk, err := m.reserve(t.Context(), 7)
 		if err != nil {
 			t.Fatal(err)
 		}
-		wait := m.recordAnswer(tk, m.clock.local(), 429, http.Header{})
+		wait := m.recordAnswer(tk, 429, http.Header{})
 		waits = append(waits, wait)
 		w.now = w.now.Add(wait)
 	}
@@ -201,32 +209,9 @@ func TestWaitGrowsWithRepeatedRefusals(t *testing.T) {
 	}
 }
 
-// No call is made while the store is unavailable. Calls that end in the meantime are counted afterwards.
-func TestNoCallWithoutStore(t *testing.T) {
-	w := newSimulation(t, 1, 1000, 25)
-	m := w.meter("a", 0)
-	w.play(t.Context(), m)
-	w.now = w.now.Add(12 * time.Second)
-	tk, err := m.reserve(t.Context(), 7)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.store.down = true
-	status, h := w.answer()
-	m.recordAnswer(tk, m.clock.local(), status, h)
-	_, err = m.reserve(t.Context(), 7)
-	if fault.ClassOf(err) != fault.Throttled || fault.RetryAfter(err) > 2*time.Second || fault.RetryAfter(err) < time.Second {
-		t.Errorf("%v, after %v", err, fault.RetryAfter(err))
-	}
-	w.store.down = false
-	if n, _ := w.play(t.Context(), m); n != 24 || w.refused > 0 {
-		t.Errorf("then %d calls, %d refused, want the 24 that are left", n, w.refused)
-	}
-}
-
 func TestQuotaReturnsScarcerWindow(t *testing.T) {
 	w := newSimulation(t, 1, 30, 25)
-	m := w.meter("a", 0)
+	m := w.process(0)
 	if _, known := m.left(7); known {
 		t.Error("known before any answer")
 	}
@@ -255,7 +240,7 @@ func FuzzHeaders(f *testing.F) {
 	f.Add("25", "99", fmt.Sprint(epoch.Unix()), "Fri, 31 Dec 9999 23:59:59 GMT", date, 200)
 	f.Fuzz(func(t *testing.T, limit, left, reset, date, retry string, status int) {
 		w := newSimulation(t, 1, 1000, 25)
-		m := w.meter("a", 0)
+		m := w.process(0)
 		h := http.Header{}
 		for name, value := range map[string]string{
 			"X-Rate-Limit-Limit": limit, "X-Rate-Limit-Remaining": left, "X-Rate-Limit-Reset": reset, "Date": date, "Retry-After": retry,
@@ -274,8 +259,8 @@ func FuzzHeaders(f *testing.F) {
 				}
 				if !odd {
 					_, sound := w.answer()
-					m.recordAnswer(tk, m.clock.local(), 200, sound)
-				} else if d := m.recordAnswer(tk, m.clock.local(), status, h); d < 0 || d > longest {
+					m.recordAnswer(tk, 200, sound)
+				} else if d := m.recordAnswer(tk, status, h); d < 0 || d > longest {
 					t.Fatalf("wait of %v", d)
 				}
 			}
@@ -293,70 +278,39 @@ func FuzzHeaders(f *testing.F) {
 	})
 }
 
-// What a holder of the client's secret wrote is borne like anything else that comes in.
-func FuzzStored(f *testing.F) {
-	f.Add(`{"hour":{"limit":3600,"left":0,"ends":1795608000000},"spike":{"limit":25,"left":3},"ended":7,"claims":{"x":{"calls":3,"until":1}}}`)
-	f.Add(`{"hour":{"limit":-1,"left":-9223372036854775808,"ends":9223372036854775807},"blocked":9223372036854775807}`)
-	f.Add(`{"spike":{"limit":1,"left":0,"doubt":-9223372036854775808,"ends":0},"claims":{"a":{"calls":-5},"b":{"calls":9223372036854775807,"until":9223372036854775807}}}`)
-	f.Add(`[]`)
-	f.Add(`{"spike":{"limit":25,"left":25},"apart":true,"parts":{"7":null,"8":{"spike":{"limit":5,"left":-3},"last":9223372036854775807}}}`)
-	f.Add(`{"spike":{"limit":25,"left":25,"round":3},"parts":{"8":{"spike_turn":{"round":3,"used":-9223372036854775808,"missed":9223372036854775807},"last":1795608000000,
-		"spike_base":{"limit":25,"left":-9,"reset":1795608009000,"all":{"ended":-1,"out":-9223372036854775808}}}}}`)
-	f.Fuzz(func(t *testing.T, stored string) {
-		for _, several := range []bool{false, true} {
-			w := newSimulation(t, 1, 1000, 25)
-			w.store.value, w.store.revision = sealedRaw(t, stored, 2), 3
-			m := w.meter("a", 0)
-			m.multiCompany = several
-			for range 4 {
-				n, wait := w.play(t.Context(), m)
-				if wait > 62*time.Minute || n > 1000 {
-					t.Fatalf("%d calls, then a wait of %v", n, wait)
-				}
-				w.now = w.now.Add(63 * time.Minute)
-			}
-			if n, wait := w.play(t.Context(), m); n == 0 {
-				t.Fatalf("no call goes any more, for %v", wait)
-			}
-		}
-	})
-}
-
 // The cost of counting a call in a process that does not share its limits.
 func BenchmarkCount(b *testing.B) {
-	m := newLimiter("7", false, 30*time.Second, nil)
+	m := newLimiter(false)
 	h := headers(1_000_000_000, 999_999_999, time.Now().Unix()+3000, time.Now())
 	for b.Loop() {
 		tk, err := m.reserve(b.Context(), 7)
 		if err != nil {
 			b.Fatal(err)
 		}
-		m.recordAnswer(tk, time.Now(), 200, h)
+		m.recordAnswer(tk, 200, h)
 	}
 }
 
 // The refusals of one burst count as one. Only a refusal of a later call doubles the wait.
 func TestRefusedBurstIsOneRefusal(t *testing.T) {
-	now := int64(1_000_000_000)
-	l := &limits{}
-	refused := func(n int, at int64) {
+	now := epoch
+	l := newLimits()
+	refused := func(n int, at time.Time) {
 		for range n {
-			now += 10 // they come in one after the other
-			l.end(end{reservation: reservation{at: at}, refused: true, retry: -1}, mark{}, now)
+			now = now.Add(10 * time.Millisecond)
+			l.update(rates{retryAfter: -1}, reservation{at: at}, 0, http.StatusTooManyRequests, now)
 		}
 	}
-	for i, want := range []int64{1000, 2000, 4000, 8000, 16_000, 32_000, 64_000, 64_000} {
-		l.tidy(now, "me")
+	for i, want := range []time.Duration{1, 2, 4, 8, 16, 32, 64, 64} {
 		refused(50, now)
-		if wait := l.wait(now, 0, 0); wait != want {
-			t.Errorf("after burst %d of 50 no call goes for %d ms, want %d", i+1, wait, want)
+		if wait := l.wait(now, asking{}); wait > want*time.Second || wait < want*time.Second-500*time.Millisecond {
+			t.Errorf("after burst %d of 50 no call is made for %v, want %v", i+1, wait, want*time.Second)
 		}
-		now += want
+		now = now.Add(want * time.Second)
 	}
-	l.end(end{reservation: reservation{at: now}, good: true}, mark{}, now+10)
-	now += 100
+	l.update(rates{retryAfter: -1}, reservation{at: now}, 0, http.StatusOK, now)
 	refused(50, now)
-	if wait := l.wait(now, 0, 0); wait != 1000 {
-		t.Errorf("after one that was answered: %d ms", wait)
+	if wait := l.wait(now, asking{}); wait > time.Second {
+		t.Errorf("after an answer with success: %v", wait)
 	}
 }

@@ -2,20 +2,10 @@ package procore
 
 import (
 	"context"
-	"strconv"
 	"time"
 
 	"github.com/tieback/tieback/pkg/company"
 )
-
-// StoreKey is the key under which a Store keeps the limits of a company's client; client is its name; "": it
-// is the company's own.
-func StoreKey(company int64, client string) string {
-	if client != "" {
-		return "client-" + client
-	}
-	return strconv.FormatInt(company, 10)
-}
 
 // LoginKey is the key under which a Store keeps the Refusal of a company's client.
 func LoginKey(company int64, client string) string { return loginKey(StoreKey(company, client)) }
@@ -49,7 +39,7 @@ func ReadRefusal(raw []byte, id int64, client *company.Client) (r Refusal, refus
 // keepRefusal stores a refusal, or deletes it if r is nil. Since stays that of the first one. Errors of the store are ignored,
 // as the next login writes again.
 func (a *account) keepRefusal(r *Refusal) {
-	store, key, id := a.limiter.store, loginKey(a.limiter.key), a.companies[0].company.ID
+	store, key, id := a.store, loginKey(a.storeKey()), a.companies[0].company.ID
 	if store == nil {
 		return
 	}

@@ -242,7 +242,7 @@ func TestStatusShowsQuota(t *testing.T) {
 	w.must(err)
 	client, err := procore.New(procore.Config{APIURL: w.url, LoginURL: w.url}, companies, prometheus.NewRegistry())
 	w.must(err)
-	client.ShareLimits(quota)
+	client.Publish(quota)
 	if _, err := w.session(client, firstCompany).Do(t.Context(), procore.Call{Route: procore.GetERPRequest, ID: 1}); !procore.Gone(err) {
 		t.Fatal(err)
 	}

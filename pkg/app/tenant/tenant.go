@@ -1,6 +1,6 @@
 // Package tenant is the runtime of a process that serves companies. It adds to package app the companies file, whose secrets may
-// be rotated while the process runs, a client of Procore whose limits all processes share, the companies' ERPs, and reports of
-// the companies whose ERP or Procore fails.
+// be rotated while the process runs, a client of Procore, the companies' ERPs, and reports of the companies whose ERP or Procore
+// fails.
 package tenant
 
 import (
@@ -30,7 +30,7 @@ type App struct {
 	Companies company.Set
 	Unserved  int // entries of the companies file that were left out because they have a mistake
 	Procore   *procore.Client
-	Quota     procore.Store // rate limits that are shared with other processes; nil: they are not shared
+	Quota     procore.Store // where processes publish what is left of Procore's rate limits; nil: nowhere
 	Metrics   *telemetry.Stages
 	Calls     *connector.Metrics
 	Drivers   connector.Drivers // by name; empty at first, drivers may be added until an ERP is opened
@@ -55,7 +55,7 @@ func Main(name string, drivers connector.Drivers, run Service) int {
 		},
 		Background: func(ctx context.Context, _ *app.App) error { return a.WatchSecrets(ctx) },
 		Run: func(ctx context.Context, _ *app.App) error {
-			if err := a.shareLimits(ctx, name); err != nil {
+			if err := a.publishLimits(ctx, name); err != nil {
 				return err
 			}
 			g, ctx := errgroup.WithContext(ctx)
@@ -139,7 +139,7 @@ func (a *App) reportUnserved(mistakes []error) error {
 	return a.Registry.Register(g)
 }
 
-// Connect is app.App.Connect. Afterwards the process shares Procore's limits with the other processes.
+// Connect is app.App.Connect. Afterwards the process publishes what is left of Procore's rate limits.
 func (a *App) Connect(ctx context.Context, o bus.Options) error {
 	a.Procore.LogTo(a.Log)
 	if err := a.App.Connect(ctx, o); err != nil {
@@ -148,19 +148,18 @@ func (a *App) Connect(ctx context.Context, o bus.Options) error {
 	if o.InProcess != nil { // no other process is on an embedded broker
 		return nil
 	}
-	return a.shareLimits(ctx, o.Name)
+	return a.publishLimits(ctx, o.Name)
 }
 
-// shareLimits shares the limits of the Procore client with the other processes through the broker, if the broker's user of this
-// name may.
-func (a *App) shareLimits(ctx context.Context, user string) error {
+// publishLimits publishes the limits of the Procore client at the broker, if the broker's user of this name may.
+func (a *App) publishLimits(ctx context.Context, user string) error {
 	if !topology.CallsProcore(user) {
 		return nil
 	}
 	quota, err := a.Bus.OpenQuota(ctx, a.Settings.Replicas)
 	if err == nil {
 		a.Quota = quota
-		a.Procore.ShareLimits(quota)
+		a.Procore.Publish(quota)
 	}
 	return err
 }

@@ -45,7 +45,7 @@ Per company:
   RETRYING     of those, with a failed attempt
   OK, FAILED   events closed within the window
   DEAD         unresolved dead letters
-  QUOTA        calls left of Procore's hourly and ten-second limits, which all processes share
+  QUOTA        calls left of Procore's hourly and ten-second limits, as a service saw them a few seconds ago
 
 A report costs some dozens of requests to the broker, and reads a bounded number of messages without their bodies. It
 says where it is incomplete for this reason, and lists what the broker did not answer. With -w it is repeated until

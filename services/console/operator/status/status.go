@@ -32,7 +32,7 @@ type Options struct {
 	Companies      map[int64]string // names of the companies in the companies file, by id
 	Deadlines      request.Deadlines
 	Clients        map[int64]*company.Client // clients of the companies, by id; rate limits are read only for these
-	Quota          procore.Store             // the rate limits that all processes share; nil: they share none
+	Quota          procore.Store             // where processes publish their rate limits and refused logins; nil: they are not known
 	InvalidEntries int                       // entries of the companies file that have a mistake
 	Embedded       bool                      // the broker is the embedded one, so tieback run is not running
 	TroubleAfter   time.Duration             // how long a company's ERP or Procore must fail before it needs attention; 0: a minute
