@@ -10,35 +10,26 @@ import (
 	"github.com/tieback/tieback/pkg/bus/topology"
 )
 
-// Quota implements procore.Store. It has one key per client, `<company>` or `client-<name>`, with the state of its rate
+// Quota implements procore.Store. It has one key per client, `<company>` or `client-<name>`, with what is left of its rate
 // limits, and one key `login-<key>` with refused credentials. A key is readable with `nats kv get tieback-quota <key>`.
 //
-// Each service that calls Procore may write all keys, so the size of the bucket is bounded: a stolen broker key can at
-// most displace values, as if the store had lost them. Writes are not synced to disk: after a crash of the broker, one
-// call to Procore restores a lost value. The bucket itself survives a restart; see topology.Stream.For. All methods may
-// be called concurrently.
+// The values are only shown: no call to Procore depends on them. Each service that calls Procore may write all keys, so the
+// size of the bucket is bounded. Writes are not synced to disk; the next call to Procore replaces a lost value. The bucket
+// itself survives a restart; see topology.Stream.For. All methods may be called concurrently.
 type Quota struct {
 	bus    *Bus
-	spec   topology.Stream
 	stream jetstream.Stream
 }
 
 // OpenQuota opens the store. replicas is the number of its replicas; 0: 1. It is closed with the bus.
 func (b *Bus) OpenQuota(ctx context.Context, replicas int) (*Quota, error) {
-	q := &Quota{bus: b, spec: topology.QuotaStream(topology.Config{Replicas: replicas})}
-	var err error
-	q.stream, err = b.stream(ctx, q.spec)
-	return q, err
+	s, err := b.stream(ctx, topology.QuotaStream(topology.Config{Replicas: replicas}))
+	return &Quota{bus: b, stream: s}, err
 }
 
 // Read returns a key's value, nil if there is none, and the revision to pass to Swap.
 func (q *Quota) Read(ctx context.Context, key string) ([]byte, uint64, error) {
 	m, err := newest(ctx, q.stream, topology.Quota.Subject(key))
-	if isMissingStream(err) {
-		if err = q.recreate(ctx, err); err == nil {
-			m, err = newest(ctx, q.stream, topology.Quota.Subject(key))
-		}
-	}
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return nil, 0, nil
@@ -51,18 +42,5 @@ func (q *Quota) Read(ctx context.Context, key string) ([]byte, uint64, error) {
 // Swap writes a key if its revision is still the given one, and returns the new one. It returns false if another process
 // has written the key.
 func (q *Quota) Swap(ctx context.Context, key string, value []byte, revision uint64) (next uint64, ok bool, err error) {
-	next, ok, err = q.bus.swap(ctx, topology.Quota, key, value, revision)
-	if isMissingStream(err) {
-		return 0, false, q.recreate(ctx, err) // the bucket is empty now
-	}
-	return next, ok, err
-}
-
-// recreate creates a bucket that was deleted. With a managed topology it returns an error instead.
-func (q *Quota) recreate(ctx context.Context, gone error) error {
-	if q.bus.managed {
-		return fmt.Errorf("bucket %s does not exist; if this persists, run `provisioner` to create it: %w", topology.Quota, gone)
-	}
-	_, err := q.bus.stream(ctx, q.spec)
-	return err
+	return q.bus.swap(ctx, topology.Quota, key, value, revision)
 }

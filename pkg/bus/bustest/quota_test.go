@@ -51,29 +51,3 @@ func TestConcurrentSwaps(t *testing.T) {
 		}
 	}
 }
-
-// If the quota bucket was lost, as in a restart of a broker that had it in memory, it is created again.
-func TestLostQuotaBucketIsCreatedAgain(t *testing.T) {
-	t.Parallel()
-	b := bustest.Connect(t)
-	q := openQuota(t, b)
-	_, _, err := q.Swap(t.Context(), "7", []byte("x"), 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := b.JetStream().DeleteStream(t.Context(), "KV_tieback-quota"); err != nil {
-		t.Fatal(err)
-	}
-	if _, ok, err := q.Swap(t.Context(), "7", []byte("y"), 1); ok || err != nil {
-		t.Errorf("a swap in the lost bucket: %v, %v", ok, err)
-	}
-	if err := b.JetStream().DeleteStream(t.Context(), "KV_tieback-quota"); err != nil {
-		t.Fatal(err)
-	}
-	if value, revision, err := q.Read(t.Context(), "7"); value != nil || revision != 0 || err != nil {
-		t.Errorf("%q at %d, %v", value, revision, err)
-	}
-	if _, ok, err := q.Swap(t.Context(), "7", []byte("z"), 0); !ok || err != nil {
-		t.Errorf("the first swap in the new bucket: %v, %v", ok, err)
-	}
-}

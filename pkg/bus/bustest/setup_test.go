@@ -149,7 +149,7 @@ func TestConsumerHasFilterOfTopology(t *testing.T) {
 	}
 }
 
-// The quota bucket survives a restart of the broker. Otherwise no call would be made until an operator runs `provisioner`. A
+// The quota bucket survives a restart of the broker. A
 // bucket of an older version, in memory, is created again.
 func TestQuotaBucketSurvivesRestart(t *testing.T) {
 	t.Parallel()

@@ -8,7 +8,7 @@
 //	TIEBACK_CLOSED      tb.closed.>        Config.Retention  status-reporter
 //	TIEBACK_DEAD        tb.dead.>          for ever          the stage that gives up
 //	TIEBACK_RESOLUTION  tb.resolution.>    for ever          people, through tieback dead or the console
-//	KV_tieback-quota    Procore's rate limits, shared by processes: see bus.Quota
+//	KV_tieback-quota    Procore's rate limits and refused logins, for display: see bus.Quota
 //	KV_tieback-seen     the streams' watermarks: see bus.RecordWatermarks
 //	KV_tieback-state    records of package state, and attempts: see bus.Bucket
 //
