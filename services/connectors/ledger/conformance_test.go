@@ -18,7 +18,7 @@ import (
 	"github.com/tieback/tieback/pkg/connector/remote"
 )
 
-// TestConformance runs the suite in process, each driver with a handle of its own.
+// The suite in one process, each driver with its own handle.
 func TestConformance(t *testing.T) {
 	dir := t.TempDir()
 	conformance.Test(t, conformance.Target{
@@ -27,8 +27,8 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// TestConformanceWhenKilled runs it over gRPC against a process that is killed with SIGKILL
-// in the middle of its writes.
+// The suite over gRPC, with a process that is killed with SIGKILL
+// while it writes.
 func TestConformanceWhenKilled(t *testing.T) {
 	if dir := os.Getenv("LEDGER_TEST_SERVE"); dir != "" {
 		serveBooks(t, dir, os.Getenv("LEDGER_TEST_ADDR"))
@@ -47,7 +47,7 @@ func TestConformanceWhenKilled(t *testing.T) {
 	conformance.Test(t, target)
 }
 
-// serveBooks is the process: it says where it listens, and serves until it is killed.
+// serveBooks is the process: it prints its address, and serves until it is killed.
 func serveBooks(t *testing.T, dir, addr string) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
@@ -66,7 +66,7 @@ func serveBooks(t *testing.T, dir, addr string) {
 	t.Error(err)
 }
 
-// process is a child that keeps the books, on the same address each time.
+// process is a child process that serves the books, always on the same address.
 type process struct {
 	t    *testing.T
 	dir  string
@@ -93,7 +93,7 @@ func (p *process) start() error {
 	return nil
 }
 
-// kill kills the child and waits for its end; twice is harmless.
+// kill kills the child and waits until it has ended. It may be called twice.
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill()
 	_ = p.cmd.Wait()

@@ -41,7 +41,6 @@ const (
 // trait has the properties of an entity.
 type trait struct {
 	entity Entity
-	title  string // in sentences: "sub job"; with underscores on the command line
 	prefix string // of origin ids: V-000012
 	needs  string // required fields, separated by spaces
 	coded  bool   // the code is required
@@ -50,24 +49,24 @@ type trait struct {
 }
 
 var traits = []trait{
-	{StandardCostCode, "standard cost code", "SCC", "name code", true, true, true},
-	{StandardCategory, "standard category", "CAT", "name", false, true, true},
-	{Vendor, "vendor", "V", "name", false, false, true},
-	{Insurance, "insurance", "INS", "vendor", false, false, true},
-	{Job, "job", "JOB", "name", false, true, true},
-	{SubJob, "sub job", "SUB", "name job", false, true, true},
-	{CostCode, "cost code", "CC", "name code job", true, true, true},
-	{CostTypeAssignment, "cost type assignment", "", "cost_code category", false, false, true},
-	{JobCost, "job cost", "", "cost_code category", false, false, true},
-	{Budget, "budget", "BUD", "job", false, false, true},
-	{Commitment, "commitment", "PO", "job vendor", false, false, false},
-	{CommitmentChangeOrder, "commitment change order", "CCO", "contract", false, false, false},
-	{Requisition, "requisition", "REQ", "contract", false, false, false},
-	{Payment, "payment", "PAY", "", false, false, false},
-	{PrimeContract, "prime contract", "PC", "job", false, false, false},
-	{PrimeContractChangeOrder, "prime contract change order", "PCO", "contract", false, false, false},
-	{PaymentApplication, "payment application", "APP", "", false, false, false},
-	{DirectCost, "direct cost", "DC", "", false, false, false},
+	{StandardCostCode, "SCC", "name code", true, true, true},
+	{StandardCategory, "CAT", "name", false, true, true},
+	{Vendor, "V", "name", false, false, true},
+	{Insurance, "INS", "vendor", false, false, true},
+	{Job, "JOB", "name", false, true, true},
+	{SubJob, "SUB", "name job", false, true, true},
+	{CostCode, "CC", "name code job", true, true, true},
+	{CostTypeAssignment, "", "cost_code category", false, false, true},
+	{JobCost, "", "cost_code category", false, false, true},
+	{Budget, "BUD", "job", false, false, true},
+	{Commitment, "PO", "job vendor", false, false, false},
+	{CommitmentChangeOrder, "CCO", "contract", false, false, false},
+	{Requisition, "REQ", "contract", false, false, false},
+	{Payment, "PAY", "", false, false, false},
+	{PrimeContract, "PC", "job", false, false, false},
+	{PrimeContractChangeOrder, "PCO", "contract", false, false, false},
+	{PaymentApplication, "APP", "", false, false, false},
+	{DirectCost, "DC", "", false, false, false},
 }
 
 func traitOf(e Entity) (trait, bool) {
@@ -88,11 +87,7 @@ func Entities() []Entity {
 
 // EntityName returns the name that ParseEntity reads: "vendor", "sub_job".
 func EntityName(e Entity) string {
-	t, ok := traitOf(e)
-	if !ok {
-		return e.String()
-	}
-	return strings.ReplaceAll(t.title, " ", "_")
+	return strings.ToLower(strings.TrimPrefix(e.String(), "ENTITY_"))
 }
 
 // Title returns the entity's name for a sentence: "sub job".

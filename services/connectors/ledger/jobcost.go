@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"cmp"
+
 	"github.com/shopspring/decimal"
 
 	"github.com/tieback/tieback/pkg/connector"
@@ -91,8 +92,7 @@ func (t *tx) inCurrency(row *row, currency, what string) error {
 	return nil
 }
 
-// writeJobCost sets a job cost's amounts by booking what is missing to them; an empty
-// amount stays as it is.
+// writeJobCost sets the amounts of a job cost by booking the difference. An empty amount is left unchanged.
 func (t *tx) writeJobCost(r *Record) (*row, error) {
 	row, err := t.jobCost(r.GetCostCodeOriginId(), r.GetCategoryOriginId())
 	if err != nil {
@@ -109,7 +109,7 @@ func (t *tx) writeJobCost(r *Record) (*row, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &entry{date: r.GetDate(), currency: cmp.Or(cmp.Or(r.GetCurrency(), row.rec.Currency), own), memo: call(row.rec)}
+	e := &entry{date: r.GetDate(), currency: cmp.Or(r.GetCurrency(), row.rec.Currency, own), memo: call(row.rec)}
 	if err := t.inCurrency(row, e.currency, e.memo); err != nil {
 		return nil, err
 	}
@@ -123,7 +123,7 @@ func (t *tx) writeJobCost(r *Record) (*row, error) {
 	return t.find(JobCost, row.rec.OriginId)
 }
 
-// set adds the legs that bring an account from what it is to what it shall be.
+// set adds the legs that change an account from one amount to another. It adds none if want is empty.
 func (e *entry) set(want, is string, p posting, against Account) {
 	if want == "" {
 		return

@@ -11,7 +11,7 @@ import (
 func TestEveryDocumentBalancesAndReverses(t *testing.T) {
 	b := open(t, t.TempDir())
 	s := build(t, b)
-	base := standing(t, b)
+	base := totals(t, b)
 	req := add(t, b, s.requisition("1000", "100")).OriginId
 	for name, c := range map[string]struct {
 		rec  *Record
@@ -35,7 +35,7 @@ func TestEveryDocumentBalancesAndReverses(t *testing.T) {
 			before := maps.Clone(want)
 			maps.Copy(want, c.want)
 			r := add(t, b, c.rec)
-			if got := standing(t, b); !maps.Equal(got, want) {
+			if got := totals(t, b); !maps.Equal(got, want) {
 				t.Errorf("got  %v\nwant %v", got, want)
 			}
 			for range 2 {
@@ -43,7 +43,7 @@ func TestEveryDocumentBalancesAndReverses(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if got := standing(t, b); !maps.Equal(got, before) {
+			if got := totals(t, b); !maps.Equal(got, before) {
 				t.Errorf("after the reversal %v\nwant %v", got, before)
 			}
 			balanced(t, b)
@@ -84,7 +84,7 @@ func TestJobCostsFollowTheJournal(t *testing.T) {
 	balanced(t, b)
 }
 
-func TestBookingsTellWhatWasBooked(t *testing.T) {
+func TestJournalEntriesOfARecord(t *testing.T) {
 	b := open(t, t.TempDir())
 	s := build(t, b)
 	r := s.requisition("0.1", "")
@@ -117,13 +117,13 @@ func TestBookingsTellWhatWasBooked(t *testing.T) {
 	}
 }
 
-func TestBalancedSeesATamperedBook(t *testing.T) {
+func TestBalancedFindsChangedBooks(t *testing.T) {
 	b := open(t, t.TempDir())
 	build(t, b)
 	if _, err := b.reader.ExecContext(t.Context(), "UPDATE postings SET amount = '251' WHERE amount = '250'"); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.Balanced(t.Context()); err == nil {
-		t.Error("nobody noticed")
+		t.Error("Balanced returned no error")
 	}
 }

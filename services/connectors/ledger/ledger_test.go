@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 
 const company = 42
 
-// open gives the books of dir, and closes them after the test.
+// open returns the books in dir. They are closed after the test.
 func open(t testing.TB, dir string) *Books {
 	t.Helper()
 	l := Open(dir)
@@ -61,7 +61,7 @@ func add(t testing.TB, b *Books, r *Record) *Record {
 	return got
 }
 
-// site is a job with all that a document may refer to.
+// site has the origin ids of a job and of the records that a document may refer to.
 type site struct{ job, vendor, costCode, category, contract, prime string }
 
 func build(t testing.TB, b *Books) site {
@@ -89,7 +89,7 @@ func (s site) commitment(amounts ...string) *Record {
 	return r
 }
 
-// invoices numbers them: a vendor has no number twice.
+// invoices counts the invoices, whose numbers are unique for a vendor.
 var invoices atomic.Int64
 
 func (s site) requisition(amount, retainage string) *Record {
@@ -98,12 +98,12 @@ func (s site) requisition(amount, retainage string) *Record {
 	return &Record{Entity: Requisition, ContractOriginId: s.contract, Number: fmt.Sprint("INV-", invoices.Add(1)), Lines: []*Line{l}}
 }
 
-// refusal checks that err is a permanent one about a field, and gives the sentence.
+// refusal checks that err is a permanent error about a field, and returns its message.
 func refusal(t testing.TB, err error, field string) string {
 	t.Helper()
 	var f *fault.Error
 	if !errors.As(err, &f) || f.Class != fault.Permanent || f.UserMessage == "" {
-		t.Fatalf("want a refusal with a sentence, got %v", err)
+		t.Fatalf("want a refusal with a message, got %v", err)
 	}
 	if f.Field != field {
 		t.Errorf("refused field %q, want %q: %s", f.Field, field, f.UserMessage)
@@ -118,8 +118,8 @@ func balanced(t testing.TB, b *Books) {
 	}
 }
 
-// standing sums the trial balance by account, over all currencies.
-func standing(t testing.TB, b *Books) map[Account]string {
+// totals sums the trial balance by account, over all currencies.
+func totals(t testing.TB, b *Books) map[Account]string {
 	t.Helper()
 	all, err := b.TrialBalance(t.Context())
 	if err != nil {
@@ -141,7 +141,7 @@ func equal(t testing.TB, got, want proto.Message) {
 	}
 }
 
-func TestTraitsAreInTheOrderOfTheContract(t *testing.T) {
+func TestTraitsAreInContractOrder(t *testing.T) {
 	if want := len(tiebackv1.Entity_name) - 1; len(Entities()) != want {
 		t.Fatalf("%d entities, the contract has %d", len(Entities()), want)
 	}
@@ -156,7 +156,7 @@ func TestTraitsAreInTheOrderOfTheContract(t *testing.T) {
 		}
 	}
 	if _, err := ParseEntity("vender"); err == nil {
-		t.Error("a typo is taken for an entity")
+		t.Error("a typo is accepted as an entity")
 	}
 }
 
@@ -173,7 +173,7 @@ func TestOpeningTwiceSharesOneHandle(t *testing.T) {
 	if one.(*Books).store != two.store {
 		t.Error("two handles on one file")
 	}
-	for range 2 { // closing the first twice must not take the second's handle away
+	for range 2 { // closing the first one twice must not close the second one
 		if err := one.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -192,7 +192,7 @@ func TestOpeningTwiceSharesOneHandle(t *testing.T) {
 		t.Errorf("opening after Close: %v", err)
 	}
 	if _, err := Open(t.TempDir()).Opener()(t.Context(), company, map[string]string{"colour": "red"}); err == nil {
-		t.Error("an unknown setting is taken")
+		t.Error("an unknown setting is accepted")
 	}
 }
 

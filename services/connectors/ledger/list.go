@@ -73,8 +73,12 @@ func (b *Books) changes(ctx context.Context, req *tiebackv1.ListRequest, after i
 			where, args = append(where, f.column+" = ?"), append(args, f.value)
 		}
 	}
-	rows, err := b.reader.QueryContext(ctx, "SELECT "+rowColumns+" FROM records r WHERE "+strings.Join(where, " AND ")+
-		" ORDER BY r.seq LIMIT ?", append(args, limit)...)
+	return b.rows(ctx, strings.Join(where, " AND ")+" ORDER BY r.seq LIMIT ?", append(args, limit)...)
+}
+
+// rows reads the records of a condition.
+func (b *Books) rows(ctx context.Context, where string, args ...any) ([]*row, error) {
+	rows, err := b.reader.QueryContext(ctx, "SELECT "+rowColumns+" FROM records r WHERE "+where, args...)
 	if err != nil {
 		return nil, b.failed(err)
 	}

@@ -18,7 +18,7 @@ func list(t testing.TB, b *Books, req *tiebackv1.ListRequest) *tiebackv1.ListRes
 	return res
 }
 
-// TestPagingWhileRecordsChange: whoever follows the cursors ends with what the books hold.
+// A reader that follows the cursors has what the books have at the end.
 func TestPagingWhileRecordsChange(t *testing.T) {
 	b := open(t, t.TempDir())
 	for i := range 25 {
@@ -108,7 +108,7 @@ func TestListFiltersAndTombstones(t *testing.T) {
 	}
 }
 
-func TestRemoveIsRefusedWhileDocumentsDepend(t *testing.T) {
+func TestRecordsWithDocumentsAreNotRemoved(t *testing.T) {
 	b := open(t, t.TempDir())
 	s := build(t, b)
 	add(t, b, &Record{Entity: Budget, JobOriginId: s.job, Lines: []*Line{s.line("500")}})
@@ -147,14 +147,14 @@ func TestRemoveIsRefusedWhileDocumentsDepend(t *testing.T) {
 			t.Errorf("still there: %v, %v", booking.Record, err)
 		}
 	}
-	if left := standing(t, b); len(left) != 0 {
+	if left := totals(t, b); len(left) != 0 {
 		t.Errorf("left in the accounts: %v", left)
 	}
 	balanced(t, b)
 }
 
-// TestRemoveSubJobSparesTheJobsBudget: a budget of the job only has a line of the sub job.
-func TestRemoveSubJobSparesTheJobsBudget(t *testing.T) {
+// The budget belongs to the job; only one of its lines is of the sub job.
+func TestRemovedSubJobLeavesTheBudgetOfTheJob(t *testing.T) {
 	b := open(t, t.TempDir())
 	s := build(t, b)
 	sub := add(t, b, &Record{Entity: SubJob, Name: "East", JobOriginId: s.job}).OriginId
@@ -184,7 +184,7 @@ func TestUpdateKeepsBilledLines(t *testing.T) {
 	balanced(t, b)
 }
 
-func TestARemovedAssignmentComesBack(t *testing.T) {
+func TestRemovedAssignmentIsBookedAgain(t *testing.T) {
 	b := open(t, t.TempDir())
 	s := build(t, b)
 	if err := b.Delete(t.Context(), Commitment, s.contract); err != nil {

@@ -16,8 +16,8 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// bookUntilKilled makes the test binary a process that books in the folder it names, and prints each confirmed
-// booking's origin ids, until it is killed.
+// bookUntilKilled is the environment variable with a folder in which the test binary books, and prints the origin ids of
+// each confirmed booking, until it is killed.
 const bookUntilKilled = "LEDGER_TEST_BOOK"
 
 func bookInto(dir string) {
@@ -52,7 +52,7 @@ func bookInto(dir string) {
 	}
 }
 
-// crashed has a process killed in the midst of booking, and gives its folder, and the confirmed bookings' ids by key.
+// crashed starts a process that books and kills it. It returns the folder, and the ids of the confirmed bookings by key.
 func crashed(t *testing.T) (dir string, confirmed map[string][]string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -72,7 +72,7 @@ func crashed(t *testing.T) (dir string, confirmed map[string][]string) {
 		n, err := out.Read(buf)
 		rest.Write(buf[:n])
 		if err != nil {
-			t.Fatalf("it ended by itself: %v: %s", err, rest.String())
+			t.Fatalf("the process ended by itself: %v: %s", err, rest.String())
 		}
 	}
 	if err := cmd.Process.Kill(); err != nil {
@@ -90,7 +90,7 @@ func crashed(t *testing.T) (dir string, confirmed map[string][]string) {
 
 const name = "ledger-42.db"
 
-// copied copies the books, as a crash left them, to a folder of their own.
+// copied copies the books as the crash left them to a new folder.
 func copied(t *testing.T, dir string) string {
 	t.Helper()
 	to := t.TempDir()
@@ -114,7 +114,7 @@ func flip(t *testing.T, path string, at int64) {
 	}
 }
 
-// has fails unless all confirmed bookings are in the books.
+// has fails the test unless all confirmed bookings are in the books.
 func has(t *testing.T, b *Books, confirmed map[string][]string) {
 	t.Helper()
 	for key, ids := range confirmed {
@@ -125,13 +125,13 @@ func has(t *testing.T, b *Books, confirmed map[string][]string) {
 	}
 }
 
-// A process that was killed leaves books that open without a complaint, with all that was confirmed.
+// The books of a killed process can be opened, and have all confirmed bookings.
 func TestKilledProcessLosesNothing(t *testing.T) {
 	dir, confirmed := crashed(t)
 	has(t, open(t, dir), confirmed)
 }
 
-// One flipped byte of the log after a crash: SQLite drops all that was booked from there on, and says nothing.
+// One byte of the log is wrong after a crash: SQLite silently drops all bookings from there on.
 func TestFlippedByteInTheLog(t *testing.T) {
 	dir, confirmed := crashed(t)
 	log, err := os.ReadFile(filepath.Join(dir, name+"-wal"))
@@ -178,11 +178,11 @@ func TestFlippedByteInTheLog(t *testing.T) {
 		})
 	}
 	if lost < 20 {
-		t.Errorf("%d of %d flipped bytes lost anything, which proves little", lost, len(offsets))
+		t.Errorf("%d of %d flipped bytes lost bookings, which is too few to test this", lost, len(offsets))
 	}
 }
 
-// acceptAndBook accepts the loss and books anew: no origin id comes twice, and the damaged log is kept.
+// acceptAndBook accepts the loss and books new records: no origin id is used twice, and the damaged log is kept.
 func acceptAndBook(t *testing.T, dir string, log []byte, confirmed map[string][]string) {
 	t.Helper()
 	a, err := Open(dir).AcceptLoss(t.Context(), company)
@@ -214,13 +214,13 @@ func acceptAndBook(t *testing.T, dir string, log []byte, confirmed map[string][]
 	}
 	for _, id := range fresh {
 		if given[id] {
-			t.Errorf("%s is given out again", id)
+			t.Errorf("%s is used twice", id)
 		}
 	}
 	balanced(t, b)
 }
 
-// A write that a crash cut off anywhere was never confirmed: the books open without a complaint.
+// A write that a crash cut off was never confirmed, so the books can be opened.
 func TestWriteThatWasCutOff(t *testing.T) {
 	dir := t.TempDir()
 	b := open(t, dir)
@@ -253,7 +253,7 @@ func TestWriteThatWasCutOff(t *testing.T) {
 	}
 }
 
-// Other ways in which books come to end before their mark.
+// Other ways in which books can be older than their mark.
 func TestBooksThatAreOlderThanTheirMark(t *testing.T) {
 	dir, confirmed := crashed(t)
 	for what, damage := range map[string]func(path string) error{
@@ -280,14 +280,14 @@ func TestBooksThatAreOlderThanTheirMark(t *testing.T) {
 			id := put(t, open(t, damaged), "new", &Record{Entity: Vendor, Name: "new"}).OriginId
 			for _, ids := range confirmed {
 				if ids[0] == id {
-					t.Errorf("%s is given out again", id)
+					t.Errorf("%s is used twice", id)
 				}
 			}
 		})
 	}
 }
 
-// A slot that a crash cut off, or whose byte flipped, is not counted; the one before it is.
+// A damaged slot is skipped: the one before it counts.
 func TestDamagedSlotOfTheMark(t *testing.T) {
 	dir := t.TempDir()
 	b := open(t, dir)
@@ -303,7 +303,7 @@ func TestDamagedSlotOfTheMark(t *testing.T) {
 	}
 }
 
-// A disk that was full when the mark was made leaves a part of it, and no books: they are made the next time.
+// The disk was full while the mark was created: part of it exists, and no books. The next start creates them.
 func TestMarkThatWasNotWrittenToItsEnd(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, name+"-mark"), make([]byte, slotSize+1), 0o600); err != nil {
@@ -312,7 +312,7 @@ func TestMarkThatWasNotWrittenToItsEnd(t *testing.T) {
 	put(t, open(t, dir), "one", &Record{Entity: Vendor, Name: "n"})
 }
 
-// What changes nothing costs no write of the mark.
+// A put that changes nothing does not write the mark.
 func TestRepeatIsNotMarked(t *testing.T) {
 	b := open(t, t.TempDir())
 	for range 3 {
@@ -323,7 +323,7 @@ func TestRepeatIsNotMarked(t *testing.T) {
 	}
 }
 
-// Books that are open elsewhere are not worked on.
+// Open books are refused.
 func TestAcceptLossOfOpenBooks(t *testing.T) {
 	dir := t.TempDir()
 	open(t, dir)

@@ -44,7 +44,7 @@ func (b *Books) byHand(ctx context.Context, r *Record) (out *Record, err error) 
 	return out, nil
 }
 
-// Get gives a live record with its lines; one that was deleted or never there is refused.
+// Get returns a live record with its lines. It refuses the id of a deleted record and an unknown id.
 func (b *Books) Get(ctx context.Context, e Entity, originID string) (*Record, error) {
 	r, err := b.row(ctx, e, originID)
 	switch {
@@ -58,7 +58,7 @@ func (b *Books) Get(ctx context.Context, e Entity, originID string) (*Record, er
 	return r.rec, nil
 }
 
-// Delete removes a record by hand, like Remove; one that was never there is refused.
+// Delete removes a record by hand, like Remove. It refuses an unknown id.
 func (b *Books) Delete(ctx context.Context, e Entity, originID string) error {
 	return b.writer.do(ctx, func(t *tx) error {
 		r, err := t.find(e, originID)
@@ -76,20 +76,15 @@ func missing(e Entity, originID string) error {
 	return fault.Refused("origin_id", "There is no %s %q in the ledger.", Title(e), originID)
 }
 
-// All gives the live records of an entity in the order they were created.
+// All returns the live records of an entity in the order of their creation.
 func (b *Books) All(ctx context.Context, e Entity) ([]*Record, error) {
-	rows, err := b.reader.QueryContext(ctx, "SELECT "+rowColumns+" FROM records r WHERE r.entity = ? AND r.deleted = 0 ORDER BY r.id", int(e))
+	rows, err := b.rows(ctx, "r.entity = ? AND r.deleted = 0 ORDER BY r.id", int(e))
 	if err != nil {
-		return nil, b.failed(err)
+		return nil, err
 	}
-	defer rows.Close()
 	var out []*Record
-	for rows.Next() {
-		r, err := scanRow(rows)
-		if err != nil {
-			return nil, b.failed(err)
-		}
+	for _, r := range rows {
 		out = append(out, r.rec)
 	}
-	return out, b.failed(rows.Err())
+	return out, nil
 }

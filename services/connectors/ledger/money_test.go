@@ -9,12 +9,12 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// moved is what a record changes in the trial balance.
+// moved returns what a record changes in the trial balance.
 func moved(t *testing.T, b *Books, r *Record) map[Account]string {
 	t.Helper()
-	before := standing(t, b)
+	before := totals(t, b)
 	add(t, b, r)
-	after := standing(t, b)
+	after := totals(t, b)
 	maps.DeleteFunc(after, func(a Account, s string) bool { return before[a] == s })
 	return after
 }
@@ -23,7 +23,7 @@ func (s site) taxed(e Entity, contract string, l *Line) *Record {
 	return &Record{Entity: e, ContractOriginId: contract, JobOriginId: s.job, VendorOriginId: s.vendor, Lines: []*Line{l}}
 }
 
-func TestTaxAndRetainageHaveAccountsOfTheirOwn(t *testing.T) {
+func TestTaxAndRetainageHaveTheirOwnAccounts(t *testing.T) {
 	for name, c := range map[string]struct {
 		rec  func(s site) *Record
 		want map[Account]string
@@ -64,8 +64,8 @@ func TestTaxAndRetainageHaveAccountsOfTheirOwn(t *testing.T) {
 	}
 }
 
-// What the ledger would not book is refused, and nothing of it is in the books.
-func TestWhatHasNoAccountIsRefused(t *testing.T) {
+// A tax or retainage that the ledger has no account for is refused, and nothing is booked.
+func TestAmountsWithoutAnAccountAreRefused(t *testing.T) {
 	b := open(t, t.TempDir())
 	s := build(t, b)
 	for name, c := range map[string]struct {
@@ -80,12 +80,12 @@ func TestWhatHasNoAccountIsRefused(t *testing.T) {
 		"a percentage of a payment": {&Record{Entity: Payment, Amount: "5", RetainagePercent: "10"}, "retainage", "10 percent"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			before := standing(t, b)
+			before := totals(t, b)
 			_, err := b.Add(t.Context(), c.rec)
 			if says := refusal(t, err, c.field); !strings.Contains(says, c.says) {
 				t.Errorf("%q does not say %q", says, c.says)
 			}
-			if !maps.Equal(before, standing(t, b)) {
+			if !maps.Equal(before, totals(t, b)) {
 				t.Error("something was booked")
 			}
 		})
@@ -140,8 +140,8 @@ func TestCurrenciesAreKeptApart(t *testing.T) {
 	balanced(t, b)
 }
 
-// A job cost takes another currency once nothing stands in the first one.
-func TestAJobCostWithoutPostingsTakesAnotherCurrency(t *testing.T) {
+// A job cost may get another currency after all its postings in the first one are reversed.
+func TestCurrencyOfAJobCostWithoutPostings(t *testing.T) {
 	b := open(t, t.TempDir())
 	s := build(t, b)
 	req := add(t, b, s.requisition("100", ""))
@@ -156,7 +156,7 @@ func TestAJobCostWithoutPostingsTakesAnotherCurrency(t *testing.T) {
 	balanced(t, b)
 }
 
-func TestBalancedSeesMixedCurrencies(t *testing.T) {
+func TestBalancedFindsMixedCurrencies(t *testing.T) {
 	b := open(t, t.TempDir())
 	s := build(t, b)
 	add(t, b, s.requisition("100", ""))

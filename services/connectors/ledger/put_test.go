@@ -16,7 +16,7 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-func TestTheSameKeyIsOneBooking(t *testing.T) {
+func TestSameKeyBooksOnce(t *testing.T) {
 	dir := t.TempDir()
 	b := open(t, dir)
 	s := build(t, b)
@@ -45,13 +45,13 @@ func TestTheSameKeyIsOneBooking(t *testing.T) {
 		t.Fatal(err)
 	}
 	equal(t, put(t, b, "k", s.commitment("1", "2")), first)
-	if again := put(t, b, "k/life2", s.commitment("1", "2")); again.OriginId == first.OriginId {
+	if again := put(t, b, "k/again", s.commitment("1", "2")); again.OriginId == first.OriginId {
 		t.Error("an origin id was used twice")
 	}
 	balanced(t, b)
 }
 
-func TestTheSameKeyAHundredTimesAtOnce(t *testing.T) {
+func TestSameKeyConcurrently(t *testing.T) {
 	dir := t.TempDir()
 	books := []*Books{open(t, dir), open(t, dir)} // two handles: as if two processes
 	s := build(t, books[0])
@@ -77,7 +77,7 @@ func TestTheSameKeyAHundredTimesAtOnce(t *testing.T) {
 	balanced(t, books[0])
 }
 
-// TestKilledWhileBooking kills a process in the middle of booking and books everything again.
+// The process is killed while it books, and then everything is booked again.
 func TestKilledWhileBooking(t *testing.T) {
 	if dir := os.Getenv("LEDGER_TEST_CRASH"); dir != "" {
 		crash(t, dir)
@@ -229,7 +229,7 @@ func TestRefusals(t *testing.T) {
 	balanced(t, b)
 }
 
-func TestPutDoesNotTouchTheRequest(t *testing.T) {
+func TestPutDoesNotChangeTheRequest(t *testing.T) {
 	b := open(t, t.TempDir())
 	s := build(t, b)
 	r := s.requisition("1", "")
@@ -238,8 +238,8 @@ func TestPutDoesNotTouchTheRequest(t *testing.T) {
 	equal(t, r, was)
 }
 
-// A cost code with bookings can't be removed. Deactivated it keeps them, and its code is free for its successor.
-func TestADeactivatedCostCodeFreesItsCode(t *testing.T) {
+// A cost code with bookings can only be deactivated. It keeps its bookings, and another cost code may get its code.
+func TestDeactivatedCostCodeFreesItsCode(t *testing.T) {
 	b := open(t, t.TempDir())
 	s := build(t, b)
 	old := add(t, b, &Record{Entity: CostCode, ProcoreId: 1, Name: "Old", Code: "09-900", JobOriginId: s.job})
@@ -255,8 +255,8 @@ func TestADeactivatedCostCodeFreesItsCode(t *testing.T) {
 	balanced(t, b)
 }
 
-// The same invoice of a vendor, or the same check, twice would be paid twice.
-func TestANumberThatComesTwiceIsRefused(t *testing.T) {
+// Otherwise the same invoice, or the same check, would be paid twice.
+func TestDuplicateDocumentNumberIsRefused(t *testing.T) {
 	b := open(t, t.TempDir())
 	s := build(t, b)
 	other := add(t, b, &Record{Entity: Vendor, Name: "Other"}).OriginId
@@ -295,8 +295,8 @@ func TestANumberThatComesTwiceIsRefused(t *testing.T) {
 	balanced(t, b)
 }
 
-// A check, and a vendor's number of an invoice, may stand on different contracts of the vendor. The accountant is told.
-func TestANumberOnAnotherContractOfTheVendor(t *testing.T) {
+// A check number, and an invoice number of a vendor, may be used for different contracts of the vendor. The message says so.
+func TestNumberOnAnotherContractOfTheVendor(t *testing.T) {
 	b := open(t, t.TempDir())
 	s := build(t, b)
 	second := add(t, b, s.commitment("100.00")).OriginId

@@ -54,14 +54,11 @@ const findRow = "SELECT " + rowColumns + " FROM records r WHERE r.entity = ? AND
 
 // find returns a record, deleted or not, or nil for an unknown one.
 func (t *tx) find(e Entity, origin string) (*row, error) {
-	var r row
-	var body []byte
-	found, err := t.get([]any{&r.id, &r.deleted, &r.lines, &r.seq, &body}, findRow, int(e), origin)
-	if err != nil || !found {
+	rows, err := t.rows(findRow, int(e), origin)
+	if err != nil || len(rows) == 0 {
 		return nil, err
 	}
-	r.rec = &Record{}
-	return &r, proto.Unmarshal(body, r.rec)
+	return rows[0], nil
 }
 
 // rows reads all rows of a query that selects rowColumns.

@@ -32,7 +32,7 @@ func refusedAsSuperseded(t *testing.T, err error) {
 	}
 }
 
-func TestAnOlderRequestOverwritesNothing(t *testing.T) {
+func TestOlderRequestOverwritesNothing(t *testing.T) {
 	b := open(t, t.TempDir())
 	first, err := putBy(t, b, 1, &Record{Entity: Vendor, Name: "one"})
 	if err != nil {
@@ -54,9 +54,9 @@ func TestAnOlderRequestOverwritesNothing(t *testing.T) {
 	}
 }
 
-// Procore sends only the new transactions of a budget, so those of a superseded request are added, and the rest
-// stays as the newer request wrote it.
-func TestALateBudgetIsAdded(t *testing.T) {
+// Procore sends only the new transactions of a budget. So those of a superseded request are added, and the other fields
+// are left as the newer request wrote them.
+func TestTransactionsOfALateBudgetAreAdded(t *testing.T) {
 	b := open(t, t.TempDir())
 	s := build(t, b)
 	line := func(id int64, amount string) *tiebackv1.Line {

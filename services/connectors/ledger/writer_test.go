@@ -29,7 +29,7 @@ func hold(t testing.TB, b *Books) (release func()) {
 	}
 }
 
-func TestARefusedOneLeavesItsNeighboursAlone(t *testing.T) {
+func TestRefusedWriteDoesNotAffectOthers(t *testing.T) {
 	b := open(t, t.TempDir())
 	release := hold(t, b)
 	var wg sync.WaitGroup
@@ -52,9 +52,8 @@ func TestARefusedOneLeavesItsNeighboursAlone(t *testing.T) {
 	}
 }
 
-// TestABrokenOneLeavesItsNeighboursAlone: an error that is no refusal ends the transaction;
-// the others are booked nevertheless, once.
-func TestABrokenOneLeavesItsNeighboursAlone(t *testing.T) {
+// An error that is not a refusal ends the transaction. The other writes are booked nevertheless, once.
+func TestFailedWriteDoesNotAffectOthers(t *testing.T) {
 	boom := errors.New("boom")
 	ops := make([]*op, 3)
 	for i := range ops {
@@ -81,9 +80,8 @@ func TestABrokenOneLeavesItsNeighboursAlone(t *testing.T) {
 	}
 }
 
-// TestABusyFileIsTransient: another process holds the write lock; all who wait are told
-// after one timeout, not each after its own.
-func TestABusyFileIsTransient(t *testing.T) {
+// Another process holds the write lock. All waiting writes fail after one timeout, not each after its own.
+func TestLockedFileIsTransient(t *testing.T) {
 	dir := t.TempDir()
 	w, other := bareWriter(t, dir+"/x.db"), bareWriter(t, dir+"/x.db")
 	w.transact([]*op{{run: func(t *tx) error { return nil }}}) // opens the connection
@@ -114,7 +112,7 @@ func TestABusyFileIsTransient(t *testing.T) {
 	}
 }
 
-// bareWriter is a writer without a goroutine: the groups are the test's to make.
+// bareWriter returns a writer without a goroutine, so that the test makes the groups.
 func bareWriter(t *testing.T, path string) *writer {
 	t.Helper()
 	db, err := openDB(t.Context(), path, 1)
@@ -136,8 +134,8 @@ func bareWriter(t *testing.T, path string) *writer {
 	return w
 }
 
-// TestManyOpenANewFileAtOnce: several processes start on an empty folder.
-func TestManyOpenANewFileAtOnce(t *testing.T) {
+// Several processes start with an empty folder.
+func TestNewFileIsOpenedConcurrently(t *testing.T) {
 	dir := t.TempDir()
 	var wg sync.WaitGroup
 	for i := range 8 {
@@ -160,7 +158,7 @@ func TestManyOpenANewFileAtOnce(t *testing.T) {
 	}
 }
 
-func TestAContextThatEndsBeforeTheWrite(t *testing.T) {
+func TestContextEndsBeforeTheWrite(t *testing.T) {
 	b := open(t, t.TempDir())
 	release := hold(t, b)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -224,7 +222,7 @@ func BenchmarkPut(b *testing.B) {
 	balanced(b, books)
 }
 
-// BenchmarkPutAlone books one after the other: what a commit costs by itself.
+// BenchmarkPutAlone books one record after the other, each in its own commit.
 func BenchmarkPutAlone(b *testing.B) {
 	books := open(b, b.TempDir())
 	s := build(b, books)
@@ -233,8 +231,8 @@ func BenchmarkPutAlone(b *testing.B) {
 	}
 }
 
-// A container that may write to its data only has no place for SQLite's temporary files.
-func TestNothingIsSetAsideOutsideOfTheDataFolder(t *testing.T) {
+// In a container that may write only to its data folder, SQLite has no place for temporary files.
+func TestNoTemporaryFilesOutsideTheDataFolder(t *testing.T) {
 	db, err := openDB(t.Context(), t.TempDir()+"/x.db", 1)
 	if err != nil {
 		t.Fatal(err)

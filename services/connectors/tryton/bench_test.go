@@ -7,7 +7,7 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// Four clients at once, every write synced:
+// BenchmarkPut books from four concurrent clients. Each write is synced to disk.
 //
 //	go test -run '^$' -bench . -benchtime 5s ./services/connectors/tryton/
 func BenchmarkPut(b *testing.B) {

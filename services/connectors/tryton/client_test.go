@@ -20,15 +20,15 @@ import (
 
 const secret = "hunter2-do-not-tell"
 
-// stand is a Tryton that logs anybody in and gives its next answer to everything else.
-type stand struct {
+// fake is a Tryton that accepts any login and returns one answer to all other calls.
+type fake struct {
 	*httptest.Server
 	logins atomic.Int32
 	answer func(w http.ResponseWriter, method string)
 }
 
-func newStand(t *testing.T, answer func(w http.ResponseWriter, method string)) (*stand, *client) {
-	s := &stand{answer: answer}
+func newFake(t *testing.T, answer func(w http.ResponseWriter, method string)) (*fake, *client) {
+	s := &fake{answer: answer}
 	s.Server = httptest.NewServer(s)
 	t.Cleanup(s.Close)
 	c, err := read(map[string]string{"url": s.URL, "database": "db", "user": "u", "password": secret})
@@ -38,7 +38,7 @@ func newStand(t *testing.T, answer func(w http.ResponseWriter, method string)) (
 	return s, newClient(c)
 }
 
-func (s *stand) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (s *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	raw, _ := io.ReadAll(r.Body)
 	var q struct{ Method string }
 	_ = json.Unmarshal(raw, &q)
@@ -53,7 +53,7 @@ func (s *stand) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func says(body string) func(http.ResponseWriter, string) {
+func respond(body string) func(http.ResponseWriter, string) {
 	return func(w http.ResponseWriter, _ string) { _, _ = io.WriteString(w, body) }
 }
 
@@ -61,9 +61,9 @@ func status(code int) func(http.ResponseWriter, string) {
 	return func(w http.ResponseWriter, _ string) { w.WriteHeader(code) }
 }
 
-func breaksOff(http.ResponseWriter, string) { panic(http.ErrAbortHandler) }
+func disconnect(http.ResponseWriter, string) { panic(http.ErrAbortHandler) }
 
-// What becomes of each answer, of a call that reads and of one that writes; see classes.go.
+// The class of each answer to a read and to a write; see classes.go.
 func TestClasses(t *testing.T) {
 	const perm, trans, thr, amb = fault.Permanent, fault.Transient, fault.Throttled, fault.Ambiguous
 	for _, tt := range []struct {
@@ -71,29 +71,29 @@ func TestClasses(t *testing.T) {
 		answer      func(http.ResponseWriter, string)
 		read, write fault.Class
 	}{
-		{"a refusal is for good", says(`{"id":1,"error":["UserError",["No such code.","",null]]}`), perm, perm},
-		{"a warning too: nobody is there to confirm it", says(`{"id":1,"error":["UserWarning",["w","Really?","Sure?"]]}`), perm, perm},
-		{"another wrote first", says(`{"id":1,"error":["ConcurrencyException","party changed"]}`), trans, trans},
-		{"a lock", says(`{"id":1,"error":["could not obtain lock on row in relation \"ir_sequence\"",""]}`), trans, trans},
-		{"a conflict", says(`{"id":1,"error":["could not serialize access due to concurrent update",""]}`), trans, trans},
-		{"the database is down", says(`{"id":1,"error":["connection to server at \"127.0.0.1\", port 5432 failed: Connection refused",""]}`), trans, trans},
-		{"the database went away, maybe after the commit", says(`{"id":1,"error":["server closed the connection unexpectedly",""]}`), trans, amb},
-		{"a bug of somebody's", says(`{"id":1,"error":["'NoneType' object has no attribute 'x'","Traceback"]}`), trans, amb},
-		{"an error without words", says(`{"id":1,"error":[]}`), trans, amb},
-		{"no JSON", says(`<html>`), trans, amb},
+		{"a refusal", respond(`{"id":1,"error":["UserError",["No such code.","",null]]}`), perm, perm},
+		{"a warning, which only a user can confirm", respond(`{"id":1,"error":["UserWarning",["w","Really?","Sure?"]]}`), perm, perm},
+		{"a concurrent change", respond(`{"id":1,"error":["ConcurrencyException","party changed"]}`), trans, trans},
+		{"a lock", respond(`{"id":1,"error":["could not obtain lock on row in relation \"ir_sequence\"",""]}`), trans, trans},
+		{"a conflict", respond(`{"id":1,"error":["could not serialize access due to concurrent update",""]}`), trans, trans},
+		{"the database is down", respond(`{"id":1,"error":["connection to server at \"127.0.0.1\", port 5432 failed: Connection refused",""]}`), trans, trans},
+		{"the connection to the database was lost, perhaps after the commit", respond(`{"id":1,"error":["server closed the connection unexpectedly",""]}`), trans, amb},
+		{"a bug in a module", respond(`{"id":1,"error":["'NoneType' object has no attribute 'x'","Traceback"]}`), trans, amb},
+		{"an error without a text", respond(`{"id":1,"error":[]}`), trans, amb},
+		{"no JSON", respond(`<html>`), trans, amb},
 		{"half an answer", func(w http.ResponseWriter, _ string) {
 			w.Header().Set("Content-Length", "100")
 			_, _ = io.WriteString(w, `{"id":1`)
 		}, trans, amb},
-		{"broken off", breaksOff, trans, amb},
-		{"no right to call it", status(403), perm, perm},
+		{"broken off", disconnect, trans, amb},
+		{"no permission for the call", status(403), perm, perm},
 		{"no such database, or it is down", status(404), trans, trans},
 		{"too large", status(413), perm, perm},
 		{"too many calls", status(429), thr, thr},
 		{"a proxy's error", status(502), trans, amb},
 		{"an error of trytond", status(500), trans, amb},
 	} {
-		_, c := newStand(t, tt.answer)
+		_, c := newFake(t, tt.answer)
 		for e, want := range map[effect]fault.Class{reads: tt.read, writes: tt.write} {
 			err := c.call(t.Context(), e, nil, "model.x.y")
 			if err == nil || fault.ClassOf(err) != want {
@@ -106,8 +106,8 @@ func TestClasses(t *testing.T) {
 	}
 }
 
-func TestALostWriteIsAmbiguousAndAnUnsentOneIsNot(t *testing.T) {
-	_, c := newStand(t, func(http.ResponseWriter, string) { time.Sleep(300 * time.Millisecond) })
+func TestWriteIsAmbiguousOnlyIfItWasSent(t *testing.T) {
+	_, c := newFake(t, func(http.ResponseWriter, string) { time.Sleep(300 * time.Millisecond) })
 	if err := c.call(t.Context(), reads, nil, "model.warm.up"); fault.ClassOf(err) != fault.Transient {
 		t.Fatal(err) // an empty answer
 	}
@@ -134,9 +134,9 @@ func TestConnectionRefusedIsTransient(t *testing.T) {
 	}
 }
 
-func TestAnEndedSessionIsOpenedAgainOnce(t *testing.T) {
+func TestExpiredSessionIsRenewedOnce(t *testing.T) {
 	calls := 0
-	s, c := newStand(t, func(w http.ResponseWriter, _ string) {
+	s, c := newFake(t, func(w http.ResponseWriter, _ string) {
 		if calls++; calls == 2 {
 			w.WriteHeader(http.StatusUnauthorized)
 			return
@@ -158,31 +158,31 @@ func TestAnEndedSessionIsOpenedAgainOnce(t *testing.T) {
 	}
 }
 
-func TestThrottledSaysHowLong(t *testing.T) {
-	_, c := newStand(t, func(w http.ResponseWriter, _ string) {
+func TestRetryAfter(t *testing.T) {
+	_, c := newFake(t, func(w http.ResponseWriter, _ string) {
 		w.Header().Set("Retry-After", "17")
 		w.WriteHeader(http.StatusTooManyRequests)
 	})
 	if err := c.call(t.Context(), writes, nil, "model.x.y"); fault.RetryAfter(err) != 17*time.Second {
 		t.Error(err, fault.RetryAfter(err))
 	}
-	_, c = newStand(t, func(w http.ResponseWriter, _ string) {
+	_, c = newFake(t, func(w http.ResponseWriter, _ string) {
 		w.Header().Set("Retry-After", "9223372036854775807")
 		w.WriteHeader(http.StatusTooManyRequests)
 	})
 	if err := c.call(t.Context(), writes, nil, "model.x.y"); fault.RetryAfter(err) != 24*time.Hour {
 		t.Error(err, fault.RetryAfter(err))
 	}
-	_, c = newStand(t, status(http.StatusTooManyRequests))
+	_, c = newFake(t, status(http.StatusTooManyRequests))
 	if err := c.call(t.Context(), writes, nil, "model.x.y"); fault.RetryAfter(err) != slowDown {
 		t.Error(err, fault.RetryAfter(err))
 	}
 }
 
-// An answer that begins and never ends must not hold one of the ERP's slots for ever.
-func TestAnAnswerThatStallsEnds(t *testing.T) {
+// An answer that does not end must not occupy one of the ERP's slots forever.
+func TestStalledAnswerTimesOut(t *testing.T) {
 	stalls := make(chan struct{})
-	_, c := newStand(t, func(w http.ResponseWriter, _ string) {
+	_, c := newFake(t, func(w http.ResponseWriter, _ string) {
 		_, _ = io.WriteString(w, `{"id":1,`)
 		_ = http.NewResponseController(w).Flush()
 		<-stalls
@@ -199,8 +199,8 @@ func TestAnAnswerThatStallsEnds(t *testing.T) {
 	}
 }
 
-func TestAnAnswerHasASizeCap(t *testing.T) {
-	_, c := newStand(t, func(w http.ResponseWriter, _ string) {
+func TestAnswerSizeIsLimited(t *testing.T) {
+	_, c := newFake(t, func(w http.ResponseWriter, _ string) {
 		chunk := strings.Repeat(" ", 1<<20)
 		for range maxBytes>>20 + 1 {
 			if _, err := io.WriteString(w, chunk); err != nil {
@@ -213,7 +213,7 @@ func TestAnAnswerHasASizeCap(t *testing.T) {
 	}
 }
 
-// Refusals say the field where it is known, in words for an accountant.
+// A refusal has a message for the accountant, and its field if it is known.
 func TestRefusals(t *testing.T) {
 	for _, tt := range []struct{ message, description, field, says string }{
 		{"The job code \"A\" is already used.", "field:code", "code", "The job code"},
@@ -222,7 +222,7 @@ func TestRefusals(t *testing.T) {
 		{"Something else.", "Details.", "", "Tryton says: Something else. Details."},
 	} {
 		raw, _ := json.Marshal([]any{tt.message, tt.description, nil})
-		_, c := newStand(t, says(`{"id":1,"error":["UserError",`+string(raw)+`]}`))
+		_, c := newFake(t, respond(`{"id":1,"error":["UserError",`+string(raw)+`]}`))
 		err := c.call(t.Context(), writes, nil, "model.x.y")
 		if fault.Field(err) != tt.field || !strings.Contains(fault.UserMessage(err, ""), tt.says) {
 			t.Errorf("%s: field %q, %q", tt.message, fault.Field(err), fault.UserMessage(err, ""))
@@ -263,11 +263,11 @@ func TestAmountsAreNeverFloats(t *testing.T) {
 	}
 	var m money
 	if err := json.Unmarshal([]byte(`{"__class__":"bytes"}`), &m); err == nil {
-		t.Error("no Decimal was read as one")
+		t.Error("a value that is not a Decimal was read as one")
 	}
 }
 
-// A quantity is kept only where it comes to the amount to the cent.
+// A quantity is kept only if quantity times unit cost is the amount, to the cent.
 func TestQuantities(t *testing.T) {
 	for _, tt := range []struct{ quantity, cost, amount, wantQuantity, wantPrice string }{
 		{"3", "11.11", "33.33", "3", "11.11"},
@@ -290,8 +290,8 @@ func lineOf(quantity, cost, amount string) *tiebackv1.Line {
 	return &tiebackv1.Line{Quantity: quantity, UnitCost: cost, Amount: amount}
 }
 
-// What Tryton says reaches logs, dead letters and accountants: it is cut, printable and without password and session.
-func TestWhatTrytonSaysIsFit(t *testing.T) {
+// Texts of Tryton reach logs, dead letters and accountants: they are cut and printable, and have no password or session.
+func TestTextsOfTrytonAreSanitized(t *testing.T) {
 	const session = "dToxOmtleQ==" // u:1:key
 	long := "no\u0000: " + secret + " " + session + " Bearer x " + strings.Repeat("\u202e€", 1<<20)
 	said, err := json.Marshal(long)
@@ -299,15 +299,15 @@ func TestWhatTrytonSaysIsFit(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, answer := range map[string]func(http.ResponseWriter, string){
-		"UserError":      says(`{"error":["UserError",[` + string(said) + `,""]]}`),
-		"our UserError":  says(`{"error":["UserError",[` + string(said) + `,"field:name"]]}`),
-		"UserWarning":    says(`{"error":["UserWarning",["w",` + string(said) + `,"x"]]}`),
-		"an exception":   says(`{"error":[` + string(said) + `,` + string(said) + `]}`),
-		"a conflict":     says(`{"error":["ConcurrencyException",` + string(said) + `]}`),
+		"UserError":      respond(`{"error":["UserError",[` + string(said) + `,""]]}`),
+		"our UserError":  respond(`{"error":["UserError",[` + string(said) + `,"field:name"]]}`),
+		"UserWarning":    respond(`{"error":["UserWarning",["w",` + string(said) + `,"x"]]}`),
+		"an exception":   respond(`{"error":[` + string(said) + `,` + string(said) + `]}`),
+		"a conflict":     respond(`{"error":["ConcurrencyException",` + string(said) + `]}`),
 		"a page of HTML": func(w http.ResponseWriter, _ string) { w.WriteHeader(502); _, _ = io.WriteString(w, long) },
-		"no JSON":        says(long),
+		"no JSON":        respond(long),
 	} {
-		_, c := newStand(t, answer)
+		_, c := newFake(t, answer)
 		err := c.call(t.Context(), writes, nil, "model.x.create")
 		all := err.Error() + fault.UserMessage(err, "")
 		if len(err.Error()) > 5000 || len(fault.UserMessage(err, "")) > 5000 || strings.ContainsAny(all, "\x00\u202e") || strings.Contains(all, secret) || strings.Contains(all, session) {

@@ -9,7 +9,7 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// documents are one of each, on a world's master data; each may build on those before it.
+// documents returns documents of each entity. Each may refer to those before it.
 func documents(w *world) []*tiebackv1.Record {
 	line := func(amount string) *tiebackv1.Line {
 		return &tiebackv1.Line{ProcoreId: serial.Add(1), Description: "Beams", Amount: amount, JobOriginId: w.job,
@@ -38,7 +38,7 @@ func documents(w *world) []*tiebackv1.Record {
 	}
 }
 
-// link makes a document build on what was booked before it.
+// link sets the references of a document to the booked ones before it.
 func link(r *tiebackv1.Record, booked map[tiebackv1.Entity]*tiebackv1.Booking) {
 	switch r.Entity {
 	case changeOrder:
@@ -54,7 +54,7 @@ func link(r *tiebackv1.Record, booked map[tiebackv1.Entity]*tiebackv1.Booking) {
 	}
 }
 
-// Every document comes back as it was put, to the cent, and can be taken back in reverse.
+// Every document is listed as it was put, to the cent. They are removed in the reverse order.
 func TestEachDocumentEndToEnd(t *testing.T) {
 	w := newWorld(t)
 	type done struct {
@@ -109,7 +109,7 @@ func TestEachDocumentEndToEnd(t *testing.T) {
 	}
 }
 
-// same compares what is listed with what was put.
+// same compares a listed record with the one that was put.
 func (w *world) same(got, want *tiebackv1.Record, b *tiebackv1.Booking) {
 	w.Helper()
 	want = proto.CloneOf(want)

@@ -5,12 +5,12 @@ import (
 	"maps"
 )
 
-// Raw calls Tryton as its own client does, past the driver: what tests compare it with.
+// Raw calls Tryton like its own client, without the driver.
 func Raw(ctx context.Context, settings map[string]string, out any, method string, params ...any) error {
 	return RawIn(ctx, settings, nil, out, method, params...)
 }
 
-// RawIn is Raw with more in Tryton's context.
+// RawIn is like Raw, with additions to Tryton's context.
 func RawIn(ctx context.Context, settings map[string]string, extra map[string]any, out any, method string, params ...any) error {
 	c, err := read(settings)
 	if err != nil {
@@ -26,8 +26,8 @@ func RawIn(ctx context.Context, settings map[string]string, extra map[string]any
 	return b.rpc.callWith(ctx, writes, with, out, method, params...)
 }
 
-// Money is an amount of Tryton's.
+// Money is an amount in Tryton.
 type Money = money
 
-// Day is a date of Tryton's.
+// Day is a date in Tryton.
 type Day = day

@@ -20,7 +20,7 @@ import (
 
 const company = 7
 
-// shared is the Tryton of all tests that do no harm to it.
+// shared is the Tryton of all tests that do not kill it.
 var shared struct {
 	once   sync.Once
 	server *local.Server
@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// needTryton leaves a test out, loudly, where there is no Tryton; in CI it fails.
+// needTryton skips the test if there is no Tryton. In CI it fails the test instead.
 func needTryton(t *testing.T) {
 	t.Helper()
 	err := local.Available()
@@ -81,7 +81,7 @@ func theServer() (*local.Server, error) {
 	return shared.server, shared.err
 }
 
-// ownTryton is a Tryton that the test may kill.
+// ownTryton returns a Tryton that the test may kill.
 func ownTryton(t *testing.T) *local.Server {
 	t.Helper()
 	needTryton(t)
@@ -115,7 +115,7 @@ func openOn(ctx context.Context, s *local.Server) (connector.Driver, error) {
 	return tryton.Open(ctx, company, s.Settings())
 }
 
-// world books what documents need, each test in a job of its own.
+// world has the master data that documents refer to. Each test has its own job.
 type world struct {
 	*testing.T
 	driver connector.Driver
@@ -142,7 +142,7 @@ func (w *world) master() {
 	w.category = w.put(&tiebackv1.Record{Entity: category, Name: "Materials", Code: unique("M")}).OriginId
 }
 
-// unique makes a code that nothing else has.
+// unique returns a code that no other record has.
 func unique(prefix string) string { return fmt.Sprintf("%s%d-%d", prefix, start, serial.Add(1)) }
 
 func (w *world) request(r *tiebackv1.Record) *tiebackv1.PutRequest {
@@ -152,7 +152,7 @@ func (w *world) request(r *tiebackv1.Record) *tiebackv1.PutRequest {
 	return &tiebackv1.PutRequest{CompanyId: company, Key: fmt.Sprintf("%d/%d/%d/0", company, r.Entity, r.ProcoreId), Record: r, Request: by(10).Request(), Order: string(by(10)), OrderLatest: string(by(10).Latest()), Stamp: "10:abc"}
 }
 
-// by is the nth request, whose id is lower than those of the requests before it; 0: people of the company.
+// by returns the key of the nth request. Ids decrease with time. 0 stands for a user of the ERP, who has no request.
 func by(n int) order.Key {
 	if n == 0 {
 		return ""
@@ -183,7 +183,7 @@ func (w *world) remove(e tiebackv1.Entity, origin string) error {
 	return err
 }
 
-// list pages through what changed since a cursor.
+// list returns all changes since a cursor.
 func (w *world) list(e tiebackv1.Entity, cursor string, limit int32) (map[string]*tiebackv1.Change, string) {
 	w.Helper()
 	out := map[string]*tiebackv1.Change{}

@@ -108,7 +108,7 @@ func TestTrytonHasTheSameAmounts(t *testing.T) {
 }
 
 // Records that accountants enter in Tryton are listed, and so is each change of their parts.
-func TestEnteredInTryton(t *testing.T) {
+func TestRecordsEnteredInTryton(t *testing.T) {
 	w := newWorld(t)
 	_, vendors := w.list(vendor, "", 0)
 	party := w.make("party.party", object{"name": "By hand", "addresses": []any{[]any{"create", []object{{"city": "Austin"}}}}})
@@ -132,7 +132,7 @@ func TestEnteredInTryton(t *testing.T) {
 	}
 }
 
-func TestAPurchaseEnteredInTryton(t *testing.T) {
+func TestPurchaseEnteredInTryton(t *testing.T) {
 	w := newWorld(t)
 	put := w.put(&tiebackv1.Record{Entity: commitment, Name: "Ours", JobOriginId: w.job, VendorOriginId: w.vendor,
 		Lines: []*tiebackv1.Line{{Amount: "7.00", CostCodeOriginId: w.code, CategoryOriginId: w.category}}})
@@ -175,7 +175,7 @@ func TestAPurchaseEnteredInTryton(t *testing.T) {
 }
 
 // A payment that accountants make with Tryton's own wizard is listed.
-func TestAPaymentEnteredInTryton(t *testing.T) {
+func TestPaymentEnteredInTryton(t *testing.T) {
 	w := newWorld(t)
 	booked := map[tiebackv1.Entity]*tiebackv1.Booking{}
 	for _, r := range documents(w)[:3] {

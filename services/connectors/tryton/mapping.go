@@ -27,18 +27,18 @@ type mapping struct {
 }
 
 // booked returns the record as it was put, with its origin ids, or nil if it was entered in Tryton.
-func (f *mapping) booked() (*record, error) {
-	if f.Data == "" {
+func (m *mapping) booked() (*record, error) {
+	if m.Data == "" {
 		return nil, nil
 	}
 	r := &record{}
-	if err := protojson.Unmarshal([]byte(f.Data), r); err != nil {
+	if err := protojson.Unmarshal([]byte(m.Data), r); err != nil {
 		return nil, err
 	}
-	r.OriginId = f.Origin
+	r.OriginId = m.Origin
 	var ids []json.RawMessage
-	if f.Lines != "" {
-		if err := json.Unmarshal([]byte(f.Lines), &ids); err != nil {
+	if m.Lines != "" {
+		if err := json.Unmarshal([]byte(m.Lines), &ids); err != nil {
 			return nil, err
 		}
 	}
@@ -62,23 +62,23 @@ func keep(r *record) (string, error) {
 }
 
 // tombstone returns the change of a record that is no longer in the books.
-func (f *mapping) tombstone(e entity) *tiebackv1.Change {
+func (m *mapping) tombstone(e entity) *tiebackv1.Change {
 	return &tiebackv1.Change{Deleted: true, Record: &record{
-		Entity: e, ProcoreId: f.Procore, OriginId: f.Origin, JobOriginId: f.Job, SubJobOriginId: f.SubJob,
-		VendorOriginId: f.Vendor, ContractOriginId: f.Contract, ParentOriginId: f.Parent,
-		CostCodeOriginId: f.CostCode, CategoryOriginId: f.Category,
+		Entity: e, ProcoreId: m.Procore, OriginId: m.Origin, JobOriginId: m.Job, SubJobOriginId: m.SubJob,
+		VendorOriginId: m.Vendor, ContractOriginId: m.Contract, ParentOriginId: m.Parent,
+		CostCodeOriginId: m.CostCode, CategoryOriginId: m.Category,
 	}}
 }
 
 // owners fills in what the record belongs to, unless the record has it.
-func (f *mapping) owners(r *record) {
+func (m *mapping) owners(r *record) {
 	for _, o := range []struct {
 		to   *string
 		from string
 	}{
-		{&r.JobOriginId, f.Job}, {&r.SubJobOriginId, f.SubJob}, {&r.VendorOriginId, f.Vendor},
-		{&r.ContractOriginId, f.Contract}, {&r.ParentOriginId, f.Parent},
-		{&r.CostCodeOriginId, f.CostCode}, {&r.CategoryOriginId, f.Category},
+		{&r.JobOriginId, m.Job}, {&r.SubJobOriginId, m.SubJob}, {&r.VendorOriginId, m.Vendor},
+		{&r.ContractOriginId, m.Contract}, {&r.ParentOriginId, m.Parent},
+		{&r.CostCodeOriginId, m.CostCode}, {&r.CategoryOriginId, m.Category},
 	} {
 		if *o.to == "" {
 			*o.to = o.from

@@ -15,13 +15,11 @@ import (
 // of Tryton the ids of sales and of their lines have a prefix: S12.
 const sale = "S"
 
-// sales are the entities that are sales in Tryton.
-var sales = map[entity]bool{tiebackv1.Entity_ENTITY_PRIME_CONTRACT: true, tiebackv1.Entity_ENTITY_PRIME_CONTRACT_CHANGE_ORDER: true}
+// isSale reports whether an entity is a sale in Tryton.
+func isSale(e entity) bool { return modelOf(e) == sells }
 
-// billsSales reports whether the contract of an entity is a sale.
-func billsSales(e entity) bool {
-	return e == tiebackv1.Entity_ENTITY_PRIME_CONTRACT_CHANGE_ORDER || e == tiebackv1.Entity_ENTITY_PAYMENT_APPLICATION
-}
+// ofSale reports whether the contract of an entity is a sale.
+func ofSale(e entity) bool { return connector.ContractOf(e) == primeContract }
 
 // named is a driver that adds and removes the prefix of origin ids.
 type named struct{ connector.Driver }
@@ -56,7 +54,7 @@ func (n named) List(ctx context.Context, q *tiebackv1.ListRequest) (*tiebackv1.L
 
 func (n named) State(ctx context.Context, q *tiebackv1.StateRequest) (*tiebackv1.StateResponse, error) {
 	q = proto.CloneOf(q)
-	if sales[q.GetEntity()] {
+	if isSale(q.GetEntity()) {
 		q.OriginId = inside(q.OriginId)
 	}
 	return n.Driver.State(ctx, q)
@@ -64,7 +62,7 @@ func (n named) State(ctx context.Context, q *tiebackv1.StateRequest) (*tiebackv1
 
 func (n named) Remove(ctx context.Context, q *tiebackv1.RemoveRequest) (*tiebackv1.RemoveResponse, error) {
 	q = proto.CloneOf(q)
-	if sales[q.GetEntity()] {
+	if isSale(q.GetEntity()) {
 		q.OriginId = inside(q.OriginId)
 	}
 	return n.Driver.Remove(ctx, q)
@@ -72,24 +70,24 @@ func (n named) Remove(ctx context.Context, q *tiebackv1.RemoveRequest) (*tieback
 
 // eachID changes the origin ids of sales in a record.
 func eachID(r *record, change func(string) string) {
-	if sales[r.Entity] {
+	if isSale(r.Entity) {
 		r.OriginId = change(r.OriginId)
 	}
-	if billsSales(r.Entity) {
+	if ofSale(r.Entity) {
 		r.ContractOriginId = change(r.ContractOriginId)
 	}
 	for _, l := range r.Lines {
-		if sales[r.Entity] {
+		if isSale(r.Entity) {
 			l.OriginId = change(l.OriginId)
 		}
-		if billsSales(r.Entity) {
+		if ofSale(r.Entity) {
 			l.ContractLineOriginId = change(l.ContractLineOriginId)
 		}
 	}
 }
 
 func bookingOutside(e entity, b *tiebackv1.Booking) *tiebackv1.Booking {
-	if b == nil || !sales[e] {
+	if b == nil || !isSale(e) {
 		return b
 	}
 	b.OriginId = outside(b.OriginId)

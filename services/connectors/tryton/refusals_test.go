@@ -8,7 +8,7 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// Each refusal is for good, names its field, and says what to do.
+// Each refusal is permanent, with a field, and with a message that says what to do.
 func TestRefusedByTryton(t *testing.T) {
 	w := newWorld(t)
 	paid := w.put(&tiebackv1.Record{Entity: commitment, Name: "C", JobOriginId: w.job, VendorOriginId: w.vendor,
@@ -69,7 +69,7 @@ func TestRefusedByTryton(t *testing.T) {
 	}
 }
 
-// What was removed gives its code back, and an assignment comes back under its own id.
+// The code of a removed record is free again. A removed assignment is booked again with the same id.
 func TestRemovedAndPutAgain(t *testing.T) {
 	w := newWorld(t)
 	id := w.code + "|" + w.category
@@ -99,7 +99,7 @@ func TestRemovedAndPutAgain(t *testing.T) {
 	}
 }
 
-// A change is made in place and keeps what it does not say.
+// A change leaves the fields that it does not have unchanged.
 func TestChanges(t *testing.T) {
 	w := newWorld(t)
 	contact := &tiebackv1.Contact{Street: "1 Main St", City: "Austin", Zip: "78701", Phone: "+1 512 555 0100", Email: "a@example.com"}

@@ -12,10 +12,10 @@ import (
 	"github.com/tieback/tieback/services/connectors/ledger"
 )
 
-// addFlags is a record as typed: the plain texts go straight in, the rest is looked up.
+// addFlags are the flags that describe a new record.
 type addFlags struct {
-	rec ledger.Record
-	raw []string // --line
+	rec ledger.Record // its references may be codes
+	raw []string      // --line
 }
 
 func (a *addFlags) define(f *pflag.FlagSet) {
@@ -23,7 +23,7 @@ func (a *addFlags) define(f *pflag.FlagSet) {
 		to         *string
 		name, help string
 	}{
-		{&a.rec.Name, "name", "name"}, {&a.rec.Code, "code", "code or number people know it by"},
+		{&a.rec.Name, "name", "name"}, {&a.rec.Code, "code", "code"},
 		{&a.rec.Description, "description", "description"}, {&a.rec.Status, "status", "status"},
 		{&a.rec.Kind, "kind", "commitment: purchase_order_contract or work_order_contract"},
 		{&a.rec.Number, "number", "an invoice's, check's or policy's number"},
@@ -48,7 +48,7 @@ func (a *addFlags) lines() ([]*tiebackv1.Line, error) {
 	for i, s := range a.raw {
 		part := strings.SplitN(s, ",", 4)
 		if len(part) < 3 {
-			return nil, fmt.Errorf("--line %q: must be \"cost_code,category,amount,description\"; leave a part empty, but keep its comma", s)
+			return nil, fmt.Errorf("--line %q: must be \"cost_code,category,amount,description\"; parts may be empty, but the first two commas are required", s)
 		}
 		part = append(part, "")
 		for j := range part {
@@ -61,7 +61,7 @@ func (a *addFlags) lines() ([]*tiebackv1.Line, error) {
 	return out, nil
 }
 
-// record builds the record, its references turned from codes into origin ids.
+// record returns the record, with origin ids for the codes of the records that it refers to.
 func (a *addFlags) record(ctx context.Context, b *ledger.Books, e ledger.Entity) (*ledger.Record, error) {
 	r := &a.rec
 	r.Entity = e
@@ -106,14 +106,14 @@ func sum(lines []*tiebackv1.Line) string {
 	for _, l := range lines {
 		d, err := decimal.NewFromString(l.Amount)
 		if err != nil {
-			return "" // the ledger refuses the line, with a sentence
+			return "" // the ledger refuses the line
 		}
 		total = total.Add(d)
 	}
 	return total.String()
 }
 
-// lookup turns codes into origin ids; what it doesn't find stays, and the ledger refuses it.
+// lookup replaces codes by origin ids. It leaves an unknown code unchanged; the ledger refuses it.
 type lookup struct {
 	ctx   context.Context
 	books *ledger.Books

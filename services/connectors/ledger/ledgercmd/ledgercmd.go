@@ -1,4 +1,4 @@
-// Package ledgercmd is `tieback ledger`: hand work in the embedded ERP.
+// Package ledgercmd is the command tieback ledger, which reads and changes the books of the embedded ERP by hand.
 package ledgercmd
 
 import (
@@ -23,18 +23,18 @@ const (
 	usage  = 2
 )
 
-const help = `Work in the embedded ledger by hand, as the ERP's own user would.
+const help = `Reads and changes the books of the embedded ledger by hand, like a user of the ERP.
 
   tieback ledger list ENTITY --company N
   tieback ledger show ENTITY ORIGIN_ID --company N
   tieback ledger add ENTITY --company N --name ... [--code ... --vendor ... --job ... --amount ... --line ...]
   tieback ledger delete ENTITY ORIGIN_ID --company N
-  tieback ledger check --company N     proves that the books balance and nothing is booked twice
-  tieback ledger accept-loss --company N    goes on with books that lost what was booked: keeps a copy of the
-                                            files, and gives out no number again. Stop Tieback first
+  tieback ledger check --company N          checks that the books balance and that nothing is booked twice
+  tieback ledger accept-loss --company N    opens books again that have lost bookings: keeps a copy of the files,
+                                            and assigns no origin id twice. Stop Tieback first
 
-An entity is named as in: vendor, job, cost_code, commitment, payment. A record that a flag
-refers to (--vendor, --job, ...) is given by its origin id or its code.
+ENTITY is vendor, job, cost_code, commitment, payment or another entity of the ledger. Flags that refer to a record
+(--vendor, --job, ...) take its origin id or its code.
 
 Exit code 0: done. 1: it failed, or check found something. 2: wrong usage.
 
@@ -51,8 +51,8 @@ type command struct {
 	flags   *pflag.FlagSet
 }
 
-// Run runs one command against the books under <dataDir>/ledger and gives the exit code:
-// 0 ok, 1 failed, 2 wrong usage. Results go to stdout, what went wrong to stderr.
+// Run runs one command on the books in dataDir/ledger and returns the exit code: 0 success, 1 failure, 2 wrong usage.
+// It writes results to stdout and errors to stderr.
 func Run(ctx context.Context, args []string, dataDir string, stdout, stderr io.Writer) int {
 	err := run(ctx, args, dataDir, stdout)
 	var wrong usageError
@@ -77,7 +77,7 @@ func run(ctx context.Context, args []string, dataDir string, stdout io.Writer) e
 		return usageError{err}
 	}
 	if dataDir == "" {
-		return usageError{errors.New("TIEBACK_DATA is not set: give it the path of the data folder")}
+		return usageError{errors.New("TIEBACK_DATA is not set: set it to the path of the data folder")}
 	}
 	do, err := c.action()
 	if err != nil {
@@ -108,7 +108,7 @@ func parse(args []string) (*command, error) {
 	c.args = c.flags.Args()
 	switch {
 	case len(c.args) == 0:
-		return c, errors.New("say what to do: list, show, add, delete, check or accept-loss")
+		return c, errors.New("the command is missing: list, show, add, delete, check or accept-loss")
 	case c.company <= 0:
 		return c, errors.New("--company is missing: the company's id in Procore, a positive number")
 	case c.output != "table" && c.output != "json":
@@ -119,19 +119,19 @@ func parse(args []string) (*command, error) {
 
 type action func(context.Context, *ledger.Books, io.Writer) error
 
-// action finds what to do before anything is opened, so that a typo creates no file.
+// action returns what the command does. It opens nothing, so that a typo creates no file.
 func (c *command) action() (action, error) {
 	want, known := map[string]int{"list": 2, "show": 3, "add": 2, "delete": 3, "check": 1, "accept-loss": 1}[c.args[0]]
 	if !known {
-		return nil, fmt.Errorf("%q is no command; one of: list, show, add, delete, check, accept-loss", c.args[0])
+		return nil, fmt.Errorf("%q is not a command; the commands are list, show, add, delete, check and accept-loss", c.args[0])
 	}
-	if err := c.count(want); err != nil {
+	if err := c.checkArgs(want); err != nil {
 		return nil, err
 	}
 	switch c.args[0] {
 	case "check":
 		return c.check, nil
-	case "accept-loss": // works on the files, not on open books; see run
+	case "accept-loss": // needs closed books; see run
 		return nil, nil
 	}
 	e, err := ledger.ParseEntity(c.args[1])
@@ -152,13 +152,13 @@ func (c *command) action() (action, error) {
 	return c.create(e), nil
 }
 
-func (c *command) count(want int) error {
+func (c *command) checkArgs(want int) error {
 	needs := []string{"", "ENTITY", "ORIGIN_ID"}
 	switch {
 	case len(c.args) < want:
 		return fmt.Errorf("%s: %s is missing", c.args[0], needs[len(c.args)])
 	case len(c.args) > want:
-		return fmt.Errorf("%s: %q is too much", c.args[0], c.args[want])
+		return fmt.Errorf("%s: unexpected argument %q", c.args[0], c.args[want])
 	}
 	return nil
 }

@@ -11,7 +11,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestWorkByHand(t *testing.T) {
+func TestCommands(t *testing.T) {
 	dir := t.TempDir()
 	for _, c := range []struct {
 		args string
@@ -33,16 +33,16 @@ func TestWorkByHand(t *testing.T) {
 		{"delete vendor V-9 --company 7", 1, `no vendor "V-9"`},
 		{"check --company 7", 0, "The books balance"},
 		{"accept-loss --company 7", 0, "New records are numbered from"},
-		{"accept-loss --company 7 now", 2, "too much"},
+		{"accept-loss --company 7 now", 2, "unexpected argument"},
 		{"check --company 7", 0, "The books balance"},
 		{"--help", 0, "--line"},
-		{"", 2, "say what to do"},
+		{"", 2, "the command is missing"},
 		{"list vendor", 2, "--company is missing"},
 		{"list vender --company 7", 2, "the entities are: standard_cost_code"},
 		{"list --company 7", 2, "ENTITY is missing"},
 		{"show vendor --company 7", 2, "ORIGIN_ID is missing"},
-		{"book vendor --company 7", 2, "no command"},
-		{"list vendor V-1 --company 7", 2, "too much"},
+		{"book vendor --company 7", 2, "is not a command"},
+		{"list vendor V-1 --company 7", 2, "unexpected argument"},
 		{"list vendor --company seven", 2, "seven"},
 		{"list vendor --company 7 -o xml", 2, "table or json"},
 		{"add commitment --company 7 --line 05", 2, "cost_code,category,amount"},
@@ -63,7 +63,7 @@ func TestWorkByHand(t *testing.T) {
 	}
 }
 
-func TestATypoCreatesNoFile(t *testing.T) {
+func TestTypoCreatesNoFile(t *testing.T) {
 	dir := t.TempDir()
 	var out, errs strings.Builder
 	Run(t.Context(), []string{"list", "vender", "--company", "7"}, dir, &out, &errs)

@@ -1,6 +1,7 @@
 package ledgercmd
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -10,7 +11,7 @@ import (
 	"github.com/tieback/tieback/services/connectors/ledger"
 )
 
-// printAll writes a table, or JSON: one record a line.
+// printAll writes a table, or JSON with one record per line.
 func (c *command) printAll(w io.Writer, all []*ledger.Record) error {
 	if c.output == "json" {
 		for _, r := range all {
@@ -69,9 +70,4 @@ func procore(r *ledger.Record) string {
 	return fmt.Sprint(r.ProcoreId)
 }
 
-func dash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
-}
+func dash(s string) string { return cmp.Or(s, "-") }

@@ -20,7 +20,7 @@ test('amounts add up to the last digit', () => {
   for (const s of ['1e3', '1,000', '.5', 'NaN', '0x10', '1.', '1234567890123456789', '0.1234567890123']) assert.ok(!isAmount(s), s);
 });
 
-test('a write that a crash cut off is cut away, and the same key books it then', async () => {
+test('a write that a crash cut off is removed', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'connector-'));
   const path = join(folder, 'company-1.jsonl');
   const first = await Company.open(folder, '1');
@@ -44,7 +44,7 @@ test('a journal that is damaged in the middle is refused', async () => {
   rmSync(folder, { recursive: true });
 });
 
-test('one after the other, each is answered', async () => { // once, the second came between two commits and waited for ever
+test('a call between two commits is answered', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'connector-'));
   const company = await Company.open(folder, '1');
   for (let i = 0; i < 20; i++) {
@@ -55,7 +55,7 @@ test('one after the other, each is answered', async () => { // once, the second 
   rmSync(folder, { recursive: true });
 });
 
-test('nothing is done for a caller who is gone', async () => {
+test('a canceled call books nothing', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'connector-'));
   const company = await Company.open(folder, '1');
   await assert.rejects(company.put(vendor('1', 'Acme'), () => false), /nothing was done/);
@@ -64,7 +64,7 @@ test('nothing is done for a caller who is gone', async () => {
   rmSync(folder, { recursive: true });
 });
 
-test('tax and retainage are kept, and what is not taken is refused', async () => {
+test('tax and retainage are kept if they are declared, and refused otherwise', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'connector-'));
   const company = await Company.open(folder, '1', 'CAD');
   const cost = (key: string, more: object, line: object) =>

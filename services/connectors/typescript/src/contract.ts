@@ -69,7 +69,7 @@ export const entities = Object.keys(traits) as Entity[];
 /** Documents prevent the removal of what they refer to. Other records are removed with their owner. */
 export const isDocument = (e: Entity): boolean => entities.indexOf(e) >= entities.indexOf('ENTITY_COMMITMENT');
 
-/** What a record may have besides its amounts: invoices and direct costs withhold retainage, contracts have its percentage. */
+/** Invoices and direct costs withhold retainage; contracts have its percentage. */
 export const taxed = (e: Entity): boolean => isDocument(e) && e !== 'ENTITY_PAYMENT';
 export const withholds = (e: Entity): boolean => ['ENTITY_REQUISITION', 'ENTITY_PAYMENT_APPLICATION', 'ENTITY_DIRECT_COST'].includes(e);
 export const isContract = (e: Entity): boolean => taxed(e) && !withholds(e);

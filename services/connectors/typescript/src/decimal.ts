@@ -3,12 +3,12 @@
 const form = /^([+-]?)(\d{1,18})(?:\.(\d{1,12}))?$/;
 const places = 12;
 
-/** isAmount takes at most 18 digits and 12 decimals; "" is no amount, and fine. */
+/** isAmount reports whether s is empty, or an amount of at most 18 digits and 12 decimals. */
 export const isAmount = (s = ''): boolean => s.trim() === '' || form.test(s.trim());
 
 function units(s = ''): bigint {
   const [, sign, whole, fraction = ''] = /^([+-]?)(\d+)(?:\.(\d+))?$/.exec(s.trim() || '0') ?? [];
-  if (whole === undefined) throw new Error(`${s} is no amount`);
+  if (whole === undefined) throw new Error(`${s} is not an amount`);
   const n = BigInt(whole + fraction.padEnd(places, '0'));
   return sign === '-' ? -n : n;
 }

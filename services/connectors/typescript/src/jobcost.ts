@@ -35,7 +35,7 @@ export function openJobCost(tx: Tx, assignment: Rec): void {
   if (row.deleted || row.seq === 0) tx.save({ ...row, deleted: false });
 }
 
-/** setJobCost is the Put of a job cost. A missing amount stays as it is. */
+/** setJobCost is the Put of a job cost. A missing amount is left unchanged. */
 export function setJobCost(tx: Tx, r: Rec, orderLatest = ''): Row {
   const row = jobCost(tx, r.costCodeOriginId!, r.categoryOriginId!);
   const rec = { ...row.rec, procoreId: r.procoreId ?? row.rec.procoreId, name: r.name || row.rec.name, description: r.description || row.rec.description };

@@ -1,5 +1,5 @@
-// The journal: one file a company, one JSON line for each write, on disk before anyone is
-// answered. What is in memory is what replaying it gives.
+// The journal: one file per company, with one JSON line for each write. A write is on disk before any call is
+// answered. The state in memory is that of a replay of the file.
 import { mkdirSync, openSync, closeSync, fsyncSync, readFileSync } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
@@ -8,9 +8,8 @@ export class Journal<E> {
   private constructor(private readonly file: FileHandle) {}
 
   /**
-   * open replays the file and gives it ready for more. A last line without its end is a write
-   * that a crash cut off: nobody was told of it, so it is cut away. Any other broken
-   * line is damage, and refused.
+   * open replays the file and opens it for more entries. A last line without its end is a write that a crash cut off,
+   * before it was answered: open removes it. Any other line that can't be parsed is damage, and an error.
    */
   static async open<E>(path: string, replay: (e: E) => void): Promise<Journal<E>> {
     mkdirSync(dirname(path), { recursive: true });
@@ -27,11 +26,11 @@ export class Journal<E> {
     });
     if (whole < raw.length) await file.truncate(whole);
     await file.sync();
-    syncFolder(dirname(path)); // or a crash could lose the new file's name
+    syncFolder(dirname(path)); // otherwise a crash could lose the name of a new file
     return new Journal<E>(file);
   }
 
-  /** append writes entries together and comes back when they are on disk. */
+  /** append writes entries together, and resolves when they are on disk. */
   async append(entries: E[]): Promise<void> {
     await this.file.appendFile(entries.map((e) => JSON.stringify(e) + '\n').join(''));
     await this.file.datasync();

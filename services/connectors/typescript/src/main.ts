@@ -1,4 +1,4 @@
-// The process: its settings come from the environment and are checked before anything starts.
+// The process. Its settings are in the environment; they are checked before anything starts.
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { ServerCredentials } from '@grpc/grpc-js';
@@ -32,7 +32,7 @@ function token(): string | undefined {
 
 function currency(): string {
   const c = env('CONNECTOR_CURRENCY', 'USD');
-  if (!/^[A-Z]{3}$/.test(c)) throw new Error(`CONNECTOR_CURRENCY: "${c}" is no ISO code such as USD`);
+  if (!/^[A-Z]{3}$/.test(c)) throw new Error(`CONNECTOR_CURRENCY: "${c}" is not an ISO code such as USD`);
   return c;
 }
 

@@ -1,9 +1,9 @@
-// What a record refers to by origin id, and what follows from it.
+// The references of a record, and the fields that follow from them.
 import { call, type Entity, type Rec } from './contract.js';
 import { Refusal } from './problem.js';
 import type { Target, Tx } from './books.js';
 
-/** Ref is one thing that a record names. A weak one does not keep it from being removed. */
+/** Ref is a reference of a record. A weak one does not prevent the removal of its target. */
 export interface Ref { entity: Target; origin: string; field: string; where: string; weak: boolean }
 
 const contracts: Partial<Record<Entity, Entity>> = {
@@ -37,17 +37,17 @@ export function refsOf(r: Rec): Ref[] {
   return [...out.values()];
 }
 
-/** resolve fills in what follows from the references, and refuses a record that names what isn't there. */
+/** resolve sets the fields that follow from the references. It refuses a reference to a record that does not exist. */
 export function resolve(tx: Tx, r: Rec): void {
   inherit(tx, r);
   for (const { entity, origin, field, where } of refsOf(r)) {
     const row = entity === 'line' ? tx.books.ownerOf(origin) : tx.find(entity, origin);
     const label = field.replaceAll('_', ' ');
     if (!row) {
-      throw new Refusal(field, `The ${label}${where} of the ${call(r)} is unknown in Filebooks (it has no ${label} with the id "${origin}"). Export the ${label} first, then export this again.`);
+      throw new Refusal(field, `The ${label}${where} of the ${call(r)} is unknown in Filebooks (it has no ${label} with the id "${origin}"). Export the ${label} first, then export this record again.`);
     }
     if (row.deleted) {
-      throw new Refusal(field, `The ${label}${where} of the ${call(r)}, "${origin}", was deleted in Filebooks. Choose another ${label} or export it anew, then export this again.`);
+      throw new Refusal(field, `The ${label}${where} of the ${call(r)}, "${origin}", was deleted in Filebooks. Choose another ${label} or export it again, then export this record again.`);
     }
   }
 }

@@ -1,4 +1,4 @@
-// The gRPC side: who may call, which company it is for, and how errors are told.
+// The gRPC server: authentication, the companies, and the status of errors.
 import { createHash, timingSafeEqual } from 'node:crypto';
 import * as grpc from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
@@ -9,9 +9,9 @@ import { Refusal, Status, toStatus } from './problem.js';
 export interface Config {
   proto: string;   // the folder with tieback/v1/connector.proto
   data: string;    // the folder of the books
-  token?: string;  // undefined: whoever reaches the address may call
+  token?: string;  // undefined: no authentication
   rehearsal: boolean;
-  currency: string; // the companies' own, an ISO code
+  currency: string; // the companies' own currency, an ISO code
 }
 
 type Call = grpc.ServerUnaryCall<{ companyId?: string }, object>;
@@ -36,12 +36,12 @@ export class Connector {
     this.server.addService(service, Object.fromEntries(Object.entries(methods).map(([name, m]) => [name, this.handler(name, m)])));
   }
 
-  /** listen gives the port. */
+  /** listen resolves to the port. */
   listen(address: string, credentials: grpc.ServerCredentials): Promise<number> {
     return new Promise((resolve, reject) => this.server.bindAsync(address, credentials, (err, port) => (err ? reject(err) : resolve(port))));
   }
 
-  /** stop lets calls in hand end. */
+  /** stop waits for the calls in progress. */
   async stop(): Promise<void> {
     await new Promise((done) => this.server.tryShutdown(done));
     for (const c of this.companies.values()) await (await c).close();
@@ -72,13 +72,13 @@ export class Connector {
 
   /** company opens the books of a company, once. */
   private company(id = ''): Promise<Company> {
-    if (!/^[1-9]\d*$/.test(id)) throw new Refusal('company', `"${id}" is no company's id.`);
+    if (!/^[1-9]\d*$/.test(id)) throw new Refusal('company', `"${id}" is not the id of a company.`);
     let c = this.companies.get(id);
     if (!c) {
       c = Company.open(this.config.data, id, this.config.currency).catch((err: unknown) => {
-        this.companies.delete(id); // the next call tries again
+        this.companies.delete(id); // the next call tries it again
         console.error(err);
-        throw new Status(grpc.status.ABORTED, 'the books can not be opened; the log says why');
+        throw new Status(grpc.status.ABORTED, 'the books can't be opened; the reason is in the log');
       });
       this.companies.set(id, c);
     }
@@ -86,7 +86,7 @@ export class Connector {
   }
 }
 
-/** Documents are taken in the company's own currency only: no entity says `currency`. */
+/** No entity declares `currency`, as documents may only be in the company's own currency. */
 const capabilities = {
   name: 'Filebooks', version: '1.0.0',
   entities: entities.map((entity) => ({ entity, put: true, list: true, state: true, remove: true, update: traits[entity].update, tax: taxed(entity), retainage: withholds(entity) || isContract(entity) })),

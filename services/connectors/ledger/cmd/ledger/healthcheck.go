@@ -14,13 +14,14 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 )
 
-// healthcheck asks the ledger of this container, for its orchestrator: images have no shell.
+// healthcheck checks the health of the ledger in this container and returns the exit code. The orchestrator calls it,
+// as the image has no shell.
 func healthcheck(ctx context.Context) int {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	_, port, err := net.SplitHostPort(or(os.Getenv("LEDGER_ADDR"), ":7070"))
+	_, port, err := net.SplitHostPort(addr())
 	if err == nil {
-		err = ask(ctx, "127.0.0.1:"+port)
+		err = check(ctx, "127.0.0.1:"+port)
 	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "ledger: %v\n", err)
@@ -29,9 +30,9 @@ func healthcheck(ctx context.Context) int {
 	return 0
 }
 
-func ask(ctx context.Context, addr string) error {
+func check(ctx context.Context, addr string) error {
 	creds := insecure.NewCredentials()
-	if os.Getenv("LEDGER_TLS_CERT") != "" { // its name is not 127.0.0.1, and it is this very container's
+	if os.Getenv("LEDGER_TLS_CERT") != "" { // the certificate is not for 127.0.0.1; the connection stays in the container
 		creds = credentials.NewTLS(&tls.Config{InsecureSkipVerify: true})
 	}
 	conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(creds))

@@ -1,19 +1,21 @@
-// Command ledger serves the embedded ERP's books as a connector over gRPC, for services that
-// run apart from it.
+// Command ledger serves the books of the embedded ERP as a connector over gRPC, for services in other processes.
 //
 //	TIEBACK_DATA           the books are in its ledger folder; .tieback
 //	LEDGER_ADDR            where to listen; :7070
-//	LEDGER_TOKEN_FILE      path of the token that callers must send; two in it while rotating
-//	LEDGER_TLS_CERT        path of the certificate, PEM; read anew for each connection
+//	LEDGER_TOKEN_FILE      path of the token that callers must send; two during a rotation
+//	LEDGER_TLS_CERT        path of the certificate, PEM; it is read again for each connection
 //	LEDGER_TLS_KEY         path of its private key, PEM
 //	LEDGER_TLS_CLIENT_CA   path of a CA, PEM: callers must have a certificate of it
-//	LEDGER_CURRENCY        the companies' own currency, an ISO code; what the books have, at first USD
-//	LEDGER_REHEARSAL       on: callers may ask for failures. Never with real books
+//	LEDGER_CURRENCY        the companies' own currency, an ISO code; by default that of the books, which is USD for new books
+//	LEDGER_REHEARSAL       on: callers may make it simulate faults. Never with real books
 //
-// Without a certificate it speaks plaintext: on the same host or private network only.
+// Without a certificate the connections are plaintext: only on one host or in a private network.
+//
+// With arguments it is a command for the books, such as list or check; see package ledgercmd.
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,7 +43,7 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "healthcheck" {
 		os.Exit(healthcheck(ctx))
 	}
-	if len(os.Args) > 1 { // list, show, add, delete, check, accept-loss: as `tieback ledger`
+	if len(os.Args) > 1 {
 		os.Exit(ledgercmd.Run(ctx, os.Args[1:], data(), os.Stdout, os.Stderr))
 	}
 	if err := serve(ctx); err != nil {
@@ -50,21 +52,16 @@ func main() {
 	}
 }
 
-func data() string { return or(os.Getenv("TIEBACK_DATA"), ".tieback") }
+func data() string { return cmp.Or(os.Getenv("TIEBACK_DATA"), ".tieback") }
 
-func or(v, otherwise string) string {
-	if v != "" {
-		return v
-	}
-	return otherwise
-}
+func addr() string { return cmp.Or(os.Getenv("LEDGER_ADDR"), ":7070") }
 
 func serve(ctx context.Context) (err error) {
 	c, err := config()
 	if err != nil {
 		return err
 	}
-	if c.Listener, err = net.Listen("tcp", or(os.Getenv("LEDGER_ADDR"), ":7070")); err != nil {
+	if c.Listener, err = net.Listen("tcp", addr()); err != nil {
 		return fmt.Errorf("LEDGER_ADDR: %w", err)
 	}
 	books := ledger.Open(filepath.Join(data(), "ledger"))
@@ -74,7 +71,7 @@ func serve(ctx context.Context) (err error) {
 	return remote.Serve(ctx, c)
 }
 
-// resolve gives a company's books. They act faults out where c.Rehearsal lets callers ask for them.
+// resolve returns the resolver of a company's books, which simulate a fault if a caller may ask for it.
 func resolve(books *ledger.Ledger) remote.Resolver {
 	settings := map[string]string{}
 	if currency := os.Getenv("LEDGER_CURRENCY"); currency != "" {
@@ -114,7 +111,7 @@ func config() (c remote.ServerConfig, err error) {
 	return c, err
 }
 
-// tokens never takes an empty file for "no token".
+// tokens reads the tokens. A file without a token is an error.
 func tokens(path string) ([]string, error) {
 	if path == "" {
 		return nil, nil
@@ -125,12 +122,12 @@ func tokens(path string) ([]string, error) {
 	}
 	out := strings.Fields(string(raw))
 	if len(out) < 1 || len(out) > 2 {
-		return nil, fmt.Errorf("%s needs one token, or two while rotating; there are %d", path, len(out))
+		return nil, fmt.Errorf("%s needs one token, or two during a rotation; it has %d", path, len(out))
 	}
 	return out, nil
 }
 
-// protection says in the log what an operator would want to know.
+// protection describes how the connections are protected.
 func protection(c remote.ServerConfig) string {
 	how := "TLS"
 	if c.TLSCert == "" {
@@ -145,7 +142,7 @@ func protection(c remote.ServerConfig) string {
 		how += ", by token"
 	}
 	if c.Rehearsal {
-		how += ", REHEARSAL: callers may ask for failures"
+		how += ", REHEARSAL: callers may make it simulate faults"
 	}
 	return how
 }

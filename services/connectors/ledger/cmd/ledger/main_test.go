@@ -12,7 +12,7 @@ import (
 	"github.com/tieback/tieback/services/connectors/ledger"
 )
 
-func TestAnEnvironmentThatMakesNoSense(t *testing.T) {
+func TestInvalidEnvironmentIsRefused(t *testing.T) {
 	empty, three := filepath.Join(t.TempDir(), "empty"), filepath.Join(t.TempDir(), "three")
 	for path, content := range map[string]string{empty: "\n", three: "a b c"} {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
@@ -24,8 +24,8 @@ func TestAnEnvironmentThatMakesNoSense(t *testing.T) {
 		"a key without certificate":  {"LEDGER_TLS_KEY", "/key.pem", "give both or neither"},
 		"a currency that is none":    {"LEDGER_CURRENCY", "dollars", "must be an ISO code"},
 		"a rehearsal by another yes": {"LEDGER_REHEARSAL", "yes", "must be on or off"},
-		"no token in the file":       {"LEDGER_TOKEN_FILE", empty, "there are 0"}, // and not: no token is asked for
-		"three tokens":               {"LEDGER_TOKEN_FILE", three, "there are 3"},
+		"no token in the file":       {"LEDGER_TOKEN_FILE", empty, "it has 0"}, // and not: no token is asked for
+		"three tokens":               {"LEDGER_TOKEN_FILE", three, "it has 3"},
 		"no such file":               {"LEDGER_TOKEN_FILE", "/nowhere", "LEDGER_TOKEN_FILE"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -37,8 +37,8 @@ func TestAnEnvironmentThatMakesNoSense(t *testing.T) {
 	}
 }
 
-// TestItRehearses: the server hands the fault on, and the driver acts it out.
-func TestItRehearses(t *testing.T) {
+// The server passes the fault to the driver, which simulates it.
+func TestRehearsal(t *testing.T) {
 	books := ledger.Open(t.TempDir())
 	defer books.Close()
 	d, err := resolve(books)(t.Context(), 7)

@@ -1,8 +1,8 @@
-// Tryton-company sets up a Tryton company.
+// Command tryton-company sets up a company in Tryton.
 //
-//	tryton-company run [folder]       a private PostgreSQL and trytond with a company, until Ctrl-C;
+//	tryton-company run [folder]       starts a private PostgreSQL and trytond with a company, until Ctrl-C;
 //	                                  the books are kept in folder (default .tieback/tryton)
-//	tryton-company set-up             a company in your own Tryton, with the modules activated:
+//	tryton-company set-up             sets up a company in your own Tryton, in which the modules are activated:
 //	    -url http://host:8000 -database NAME -user admin -password-file FILE -company NAME -currency USD
 package main
 
@@ -26,7 +26,7 @@ func main() { os.Exit(run(os.Args[1:])) }
 func run(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := fmt.Errorf("want run or set-up; see the top of services/connectors/tryton/cmd/tryton-company/main.go")
+	err := fmt.Errorf("usage: tryton-company run [folder], or tryton-company set-up -url … -database … -user … -password-file … -company … [-currency …]")
 	switch {
 	case len(args) > 0 && args[0] == "run":
 		err = serve(ctx, args[1:])
@@ -64,7 +64,7 @@ func setUp(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("set-up", flag.ContinueOnError)
 	settings := map[string]string{}
 	for _, name := range []string{"url", "database", "user"} {
-		flags.Func(name, "of your Tryton", func(v string) error { settings[name] = v; return nil })
+		flags.Func(name, "of Tryton", func(v string) error { settings[name] = v; return nil })
 	}
 	file := flags.String("password-file", "", "file with the user's password")
 	company := flags.String("company", "", "the company's name")
