@@ -25,15 +25,15 @@ const module = "github.com/tieback/tieback/"
 var programs = map[string]string{
 	"ingest": "services/ingest/cmd/ingest", "fetcher": "services/fetcher/cmd/fetcher", "sweep": "services/sweep/cmd/sweep",
 	"export": "services/worker/cmd/export", "sync": "services/worker/cmd/sync", "import": "services/worker/cmd/import", "unlink": "services/worker/cmd/unlink", "reset": "services/worker/cmd/reset",
-	"status-reporter": "services/status-reporter/cmd/status-reporter", "lag-exporter": "services/lag-exporter/cmd/lag-exporter", "provisioner": "services/provisioner/cmd/provisioner",
+	"status-reporter": "services/status-reporter/cmd/status-reporter", "lag-exporter": "services/lag-exporter/cmd/lag-exporter", "console": "services/console/cmd/console", "provisioner": "services/provisioner/cmd/provisioner",
 	"ledger": "services/connectors/ledger/cmd/ledger", "sandbox": "services/sandbox/cmd/sandbox",
 }
 
 // groups are names for several programs.
 var groups = map[string]string{
 	"workers":  "export sync import unlink reset",
-	"tenants":  "fetcher sweep status-reporter workers",   // read the companies file and call Procore
-	"services": "ingest lag-exporter provisioner tenants", // have a user at the broker
+	"tenants":  "fetcher sweep status-reporter workers console", // read the companies file and call Procore
+	"services": "ingest lag-exporter provisioner tenants",       // have a user at the broker
 }
 
 // allowed says which of our packages each program may contain, and why. It is a policy: a service that the internet
@@ -103,6 +103,31 @@ const allowed = `
 	pkg/tokenhash                               lag-exporter                company keeps its tokens as hashes
 
 	services/provisioner                        provisioner                 the service
+
+	services/console                            console                     the service
+	services/console/access                     console                     who may see and do what
+	services/console/api                        console                     the handlers of the operator API
+	services/console/index                      console                     a searchable copy of the history
+	services/console/web                        console                     the pages
+	services/console/operator/audit             console                     what is accounted for
+	services/console/operator/dead              console                     lists, replays, discards dead letters
+	services/console/operator/doctor            console                     checks the installation
+	services/console/operator/links             console                     compares and rebuilds links
+	services/console/operator/status            console                     what needs attention
+	services/console/operator/trace             console                     the timeline of a request
+	proto/tieback/operator/v1                   console                     the operator API
+	proto/tieback/operator/v1/operatorv1connect  console                    its clients and handlers
+	pkg/payload                                 console                     names of records, for the index and edits
+	pkg/request                                 console                     the read model
+	pkg/procore/connection                      console                     doctor compares webhook and ERP connection
+	pkg/procore/metadata                        console                     doctor compares the ERP tool's metadata
+	pkg/procore/erplog                          console                     audit and sweep read Procore's lists
+	pkg/procore/delivery                        console                     a sweep writes deliveries
+	services/sweep                              console                     sweeps a company now
+	services/connectors                         console                     doctor asks the connectors for their capabilities
+	services/connectors/tryton                  console                     a driver
+	pkg/connector/remote                        console                     a driver: connectors over gRPC
+	pkg/connector/conformance/rehearsal         console                     remote asks connectors under test for faults
 
 	pkg/connector                               ledger                      it is a driver
 	pkg/connector/remote                        ledger                      serves it over gRPC

@@ -37,6 +37,22 @@ type Options struct {
 	Link     func(link string) // called with a link that signs its first user in, if there is no access file; nil: not called
 }
 
+// Serve is the service console. It serves on TIEBACK_CONSOLE_ADDR, to the callers that the access file names, and opens a socket
+// for the command line in TIEBACK_DATA.
+func Serve(ctx context.Context, a *tenant.App) error {
+	if a.Settings.ConsoleAccess == "" {
+		return errors.New("TIEBACK_CONSOLE_ACCESS is not set: the console needs the file that says who may use it")
+	}
+	l, err := net.Listen("tcp", a.Settings.ConsoleAddr)
+	if err != nil {
+		return fmt.Errorf("TIEBACK_CONSOLE_ADDR: %w", err)
+	}
+	return Run(ctx, a, Options{Listener: l, Socket: Socket(a.Settings.Data)})
+}
+
+// Socket is the socket of the command line in a data folder.
+func Socket(data string) string { return filepath.Join(data, "tieback.sock") }
+
 // Run serves the console until ctx ends.
 func Run(ctx context.Context, a *tenant.App, o Options) error {
 	gate, err := openGate(a)

@@ -190,7 +190,7 @@ func consoleOptions(p *tenant.App) (*console.Options, error) {
 		return nil, fmt.Errorf("TIEBACK_CONSOLE_ADDR (off: no console): %w", err)
 	}
 	return &console.Options{
-		Listener: l, Socket: run.ConsoleSocket(p.Settings.Data),
+		Listener: l, Socket: console.Socket(p.Settings.Data),
 		Link: func(link string) {
 			fmt.Fprintln(os.Stderr, "The console, for this machine's user; the link can be opened once:", link)
 		},

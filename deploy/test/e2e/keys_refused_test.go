@@ -49,8 +49,15 @@ func TestStolenKeyPermitsNothingElse(t *testing.T) {
 			"$JS.ACK.TIEBACK_EVENT.export.1.1.1.1.0", "$KV.tieback-seen.TIEBACK_DEAD",
 		},
 		"lag-exporter": {"tb.delivery._._.7.9", "tb.dead._._.7.9", "$KV.tieback-state.link.7.vendor.35", "$KV.tieback-quota.7", "$JS.API.CONSUMER.DELETE.TIEBACK_EVENT.export", "$JS.API.CONSUMER.PAUSE.TIEBACK_EVENT.export", "$JS.API.STREAM.MSG.GET.KV_tieback-state"},
-		"tieback":      {"tb.closed.export.create_vendor.7.9", "tb.dead._._.7.9", "$JS.API.STREAM.PURGE.TIEBACK_DEAD", "$JS.API.STREAM.MSG.DELETE.TIEBACK_DEAD", "$JS.API.STREAM.DELETE.TIEBACK_DEAD", "$KV.tieback-state.generation.7.VENDOR.35"},
-		"provisioner":  {"tb.event.export.create_vendor.7.9", "$JS.API.STREAM.DELETE.TIEBACK_EVENT", "$JS.API.STREAM.PURGE.TIEBACK_EVENT", "$JS.API.CONSUMER.DELETE.TIEBACK_EVENT.export", "$KV.tieback-state.generation.7.VENDOR.35"},
+		"console": {
+			"tb.outcome.export.create_vendor.7.9", "tb.outcome._._.7.9", "tb.event.export.create_vendor.7.9", "tb.closed.export.create_vendor.7.9", "tb.dead._._.7.9", // only replays
+			"$KV.tieback-state.generation.7.VENDOR.35", "$KV.tieback-state.cursor.7.VENDOR", "$KV.tieback-state.attempt.TIEBACK_EVENT.export.1", "$KV.tieback-state.trouble.7.erp.export",
+			"$KV.tieback-seen.TIEBACK_DEAD", "$JS.API.STREAM.CREATE.MINE", "$JS.API.STREAM.UPDATE.TIEBACK_DEAD", "$JS.API.STREAM.DELETE.TIEBACK_DEAD", "$JS.API.STREAM.PURGE.TIEBACK_DEAD",
+			"$JS.API.STREAM.MSG.DELETE.TIEBACK_DEAD", "$JS.API.STREAM.LIST", "$JS.API.CONSUMER.CREATE.TIEBACK_EVENT.mine", "$JS.API.CONSUMER.CREATE.TIEBACK_EVENT.export",
+			"$JS.API.CONSUMER.DELETE.TIEBACK_EVENT.export", "$JS.API.CONSUMER.PAUSE.TIEBACK_EVENT.export", "$JS.API.CONSUMER.MSG.NEXT.TIEBACK_EVENT.export", "$JS.ACK.TIEBACK_EVENT.export.1.1.1.1.0",
+		},
+		"tieback":     {"tb.closed.export.create_vendor.7.9", "tb.dead._._.7.9", "$JS.API.STREAM.PURGE.TIEBACK_DEAD", "$JS.API.STREAM.MSG.DELETE.TIEBACK_DEAD", "$JS.API.STREAM.DELETE.TIEBACK_DEAD", "$KV.tieback-state.generation.7.VENDOR.35"},
+		"provisioner": {"tb.event.export.create_vendor.7.9", "$JS.API.STREAM.DELETE.TIEBACK_EVENT", "$JS.API.STREAM.PURGE.TIEBACK_EVENT", "$JS.API.CONSUMER.DELETE.TIEBACK_EVENT.export", "$KV.tieback-state.generation.7.VENDOR.35"},
 	}
 	for _, service := range topology.Users() {
 		nc := g.as(service)

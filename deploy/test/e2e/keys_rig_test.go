@@ -147,7 +147,7 @@ func (w *world) processOf(g *guarded, service string) *tenant.App {
 }
 
 // runApart runs each service with a connection and a key of its own. It calls meanwhile while they start, and then connects with
-// the key of the command line.
+// the key of the console, with which operators look and act.
 func (w *world) runApart(g *guarded, meanwhile func()) *line {
 	w.Helper()
 	books := ledger.Open(run.LedgerDir(w.data))
@@ -165,8 +165,8 @@ func (w *world) runApart(g *guarded, meanwhile func()) *line {
 	watch := w.processOf(g, "lag-exporter")
 	all.Go(func() error { return apart(ctx, g, "lag-exporter", watch, lagging) })
 	meanwhile()
-	l := &line{Pipeline: &run.Pipeline{App: w.processOf(g, "tieback"), Ledger: books}, world: w, cancel: cancel, done: make(chan error, 1)}
-	w.must(l.Connect(w.Context(), bus.Options{URL: g.url, Name: "tieback"}))
+	l := &line{Pipeline: &run.Pipeline{App: w.processOf(g, "console"), Ledger: books}, world: w, cancel: cancel, done: make(chan error, 1)}
+	w.must(l.Connect(w.Context(), bus.Options{URL: g.url, Name: "console"}))
 	all.Go(func() error { return w.listen(ctx, l.Bus) })
 	go func() { l.done <- all.Wait() }()
 	w.Cleanup(l.stop)

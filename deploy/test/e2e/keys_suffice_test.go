@@ -1,6 +1,7 @@
 package endtoend
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,12 +12,16 @@ import (
 	"github.com/tieback/tieback/pkg/bus/topology"
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/request"
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/connectors/ledger"
 	"github.com/tieback/tieback/services/console/operator/links"
 	"github.com/tieback/tieback/services/console/operator/status"
 	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/tieback/run"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 // Each service and the command line have their own key. A company's life needs no other right: every event type, retries, dead
@@ -51,11 +56,86 @@ func TestOwnPermissionsSuffice(t *testing.T) {
 	if r := l.audit(); !r.AccountedFor || int(r.Requests) < len(requests)+2 {
 		t.Errorf("the audit accounts for %v of %d: %+v", r.Counts, r.Requests, amiss(r))
 	}
+	w.operates(l, missed)
 	l.stop()
 	w.expiredAndReplayed(g)
 	for of, text := range map[string]string{"the services": log.all(), "the broker": g.said.String()} {
 		for _, v := range violations(text) {
 			t.Errorf("%s: %s", of, v)
+		}
+	}
+}
+
+// operates makes each call of the operator API, with the key of the console. No answer has a secret.
+func (w *world) operates(l *line, clicked int64) {
+	w.Helper()
+	c := l.console().api
+	ctx, cancel := context.WithTimeout(w.Context(), patience) // what the broker refuses is repeated until then
+	defer cancel()
+	w.eventually(func() string {
+		if r, err := c.ListRequests(ctx, &operatorv1.ListRequestsRequest{}); err != nil || len(r.Requests) == 0 {
+			return fmt.Sprintf("the index has %v (%v)", r, err)
+		}
+		return ""
+	})
+	letters, err := c.ListDeadLetters(ctx, &operatorv1.ListDeadLettersRequest{})
+	w.must(err)
+	if len(letters.DeadLetters) == 0 {
+		w.Fatal("there is no dead letter to resolve")
+	}
+	letter := letters.DeadLetters[0].Id
+	letterAnswer, err := c.GetDeadLetter(ctx, &operatorv1.GetDeadLetterRequest{Id: letter, IncludePayload: true})
+	w.must(err)
+	since := timestamppb.New(time.Now().Add(-time.Hour))
+	for name, call := range map[string]func() (proto.Message, error){
+		"GetOverview": func() (proto.Message, error) { return c.GetOverview(ctx, &operatorv1.GetOverviewRequest{}) },
+		"FindRequests": func() (proto.Message, error) {
+			return c.FindRequests(ctx, &operatorv1.FindRequestsRequest{Text: fmt.Sprint(clicked)})
+		},
+		"GetRequest": func() (proto.Message, error) {
+			return c.GetRequest(ctx, &operatorv1.GetRequestRequest{RequestId: clicked, IncludePayload: true, AskProcore: true})
+		},
+		"ListDeadLetters": func() (proto.Message, error) { return letters, nil },
+		"GetDeadLetter":   func() (proto.Message, error) { return letterAnswer, nil },
+		"PreviewReplay": func() (proto.Message, error) {
+			return c.PreviewReplay(ctx, &operatorv1.PreviewReplayRequest{Ids: []uint64{letter}})
+		},
+		"ListCompanies": func() (proto.Message, error) { return c.ListCompanies(ctx, &operatorv1.ListCompaniesRequest{}) },
+		"ListLinks": func() (proto.Message, error) {
+			return c.ListLinks(ctx, &operatorv1.ListLinksRequest{CompanyId: firstCompany})
+		},
+		"CheckLinks": func() (proto.Message, error) {
+			return c.CheckLinks(ctx, &operatorv1.CheckLinksRequest{CompanyId: firstCompany})
+		},
+		"RebuildLinks": func() (proto.Message, error) {
+			return c.RebuildLinks(ctx, &operatorv1.RebuildLinksRequest{CompanyId: firstCompany, Force: true})
+		},
+		"Check": func() (proto.Message, error) { return c.Check(ctx, &operatorv1.CheckRequest{}) },
+		"Pause": func() (proto.Message, error) {
+			return c.Pause(ctx, &operatorv1.PauseRequest{CompanyId: firstCompany, Stage: "reset", Reason: "a test"})
+		},
+		"Resume": func() (proto.Message, error) {
+			return c.Resume(ctx, &operatorv1.ResumeRequest{CompanyId: firstCompany, Stage: "reset"})
+		},
+		"Audit": func() (proto.Message, error) {
+			return c.Audit(ctx, &operatorv1.AuditRequest{CompanyId: firstCompany, Since: since})
+		},
+		"Sweep": func() (proto.Message, error) { return c.Sweep(ctx, &operatorv1.SweepRequest{CompanyId: firstCompany}) },
+		"Discard": func() (proto.Message, error) {
+			return c.Discard(ctx, &operatorv1.DiscardRequest{Ids: []uint64{letter}, Reason: "a test"})
+		},
+	} {
+		r, err := call()
+		if err != nil {
+			w.Errorf("%s: %v", name, err)
+			continue
+		}
+		raw, err := protojson.Marshal(r)
+		w.must(err)
+		for _, secret := range []string{w.token, w.secret} {
+			if strings.Contains(string(raw), secret) {
+				w.Errorf("%s answers with a secret: %s", name, raw)
+			}
 		}
 	}
 }

@@ -97,11 +97,14 @@ func TestSettings(t *testing.T) {
 			if want := map[string]int{"production": 3}[v.overlay]; s.Replicas != max(1, want) {
 				t.Errorf("%s: streams have %d replicas", p.name, s.Replicas)
 			}
-			if p.service() && !(hasPort(p, "admin", port(t, s.AdminAddr)) && (p.name != "ingest" || hasPort(p, "http", port(t, s.IngestAddr)))) {
+			if p.service() && !(hasPort(p, "admin", port(t, s.AdminAddr)) && (p.name != "ingest" || hasPort(p, "http", port(t, s.IngestAddr))) && (p.name != "console" || hasPort(p, "http", port(t, s.ConsoleAddr)))) {
 				t.Errorf("%s listens on %s and %s", p.name, s.AdminAddr, s.IngestAddr)
 			}
 			if ingest := p.name == "ingest"; ingest != (s.Companies == "" && s.Webhooks != "") || ingest != sees(p, "tieback-webhooks") || ingest && !mounted(p, "tieback-webhooks", filepath.Dir(s.Webhooks)) {
 				t.Errorf("%s: webhook hashes %q; mounts the secret: %v", p.name, s.Webhooks, sees(p, "tieback-webhooks"))
+			}
+			if console := p.name == "console"; console != sees(p, "tieback-console") || console != (s.ConsoleAccess != "") || console && !mounted(p, "tieback-console", filepath.Dir(s.ConsoleAccess)) {
+				t.Errorf("%s: access file %q; mounts the secret: %v", p.name, s.ConsoleAccess, sees(p, "tieback-console"))
 			}
 			if needs := p.name != "lag-exporter" && p.name != "provisioner" && p.name != "ingest"; needs != (s.Companies != "") || needs != sees(p, "tieback-companies") {
 				t.Errorf("%s: companies file %q; mounts the secret: %v", p.name, s.Companies, sees(p, "tieback-companies"))

@@ -13,7 +13,7 @@ import (
 
 // folders has the folder of each service's code. Imports from other folders of services count too.
 var folders = map[string]string{
-	"ingest": "ingest", "fetcher": "fetcher", "status-reporter": "status-reporter", "sweep": "sweep", "lag-exporter": "lag-exporter",
+	"ingest": "ingest", "fetcher": "fetcher", "status-reporter": "status-reporter", "sweep": "sweep", "lag-exporter": "lag-exporter", "console": "console",
 	"export": "worker/exports", "sync": "worker/syncs", "import": "worker/imports", "unlink": "worker/unlinks", "reset": "worker/resets",
 }
 

@@ -29,6 +29,7 @@ var connections = map[string][]struct{ from, to, port string }{
 		{"the ingress controller", "ingest", "8080"},
 		{procore, "the internet", "443"},
 		{erp, "the ERP", "443"},
+		{"the ingress controller", "console", "8090"},
 		{"the ingress controller", "solver", "8089"}, // of cert-manager, for HTTP-01
 		{"solver", "DNS", "53"},
 	},
@@ -41,10 +42,10 @@ var connections = map[string][]struct{ from, to, port string }{
 }
 
 const (
-	services = "ingest fetcher export sync import unlink reset status-reporter sweep lag-exporter"
+	services = "ingest fetcher export sync import unlink reset status-reporter sweep lag-exporter console"
 	everyPod = services + " provisioner tieback nats"
-	procore  = "fetcher export sync import unlink reset status-reporter sweep tieback"
-	erp      = "export sync import unlink reset tieback"
+	procore  = "fetcher export sync import unlink reset status-reporter sweep console tieback"
+	erp      = "export sync import unlink reset console tieback"
 )
 
 // outside has the names of peers that are no pods of the overlay.

@@ -29,7 +29,7 @@ type pod struct {
 
 // service reports whether the pod is of a service of Tieback.
 func (p pod) service() bool {
-	return p.kind == "Deployment" && p.name != "sandbox" || p.kind == "StatefulSet" && p.name == "status-reporter"
+	return p.kind == "Deployment" && p.name != "sandbox" || p.kind == "StatefulSet" && (p.name == "status-reporter" || p.name == "console")
 }
 
 // pods returns the pods of all workloads and the one that deploy/kubernetes/tieback runs.

@@ -16,7 +16,7 @@ import (
 )
 
 // made has the secrets that no manifest creates; README.md describes them.
-var made = map[string]bool{"tieback-companies": true, "tieback-webhooks": true, "tieback-nats-users": true, "nats-ca": true}
+var made = map[string]bool{"tieback-companies": true, "tieback-webhooks": true, "tieback-console": true, "tieback-nats-users": true, "nats-ca": true}
 
 func init() {
 	for _, user := range topology.Users() {

@@ -13,7 +13,7 @@ import (
 )
 
 // single has the workloads with one replica.
-var single = []string{"lag-exporter", "sandbox", "status-reporter", "sweep"}
+var single = []string{"console", "lag-exporter", "sandbox", "status-reporter", "sweep"}
 
 // scaler is an autoscaler of a service.
 type scaler struct {

@@ -19,6 +19,8 @@ import (
 //	status-reporter  outcomes (deadlines), closed, dead    events; existence of what it writes; state
 //	sweep            deliveries, outcomes (swept)          all streams; state
 //	lag-exporter     watermarks                            all streams
+//	console          replays, resolutions, deliveries      all streams; state
+//	                 (sweep); links, pauses
 //	tieback          replays, resolutions; links           all streams; state
 //	provisioner      nothing, but creates streams          nothing
 //
@@ -40,7 +42,8 @@ type user struct {
 	keys       []string // keys of the state bucket that it writes
 	readsState bool     // all keys of the state bucket
 	procore    bool     // calls Procore, and shares its rate limits with other services
-	watermarks bool     // reads and writes the streams' watermarks
+	losses     bool     // reads the streams' watermarks
+	watermarks bool     // writes them, too
 	inspects   bool     // lists streams and consumers
 	provisions bool
 }
@@ -66,10 +69,14 @@ func users() []user {
 			name: "sweep", writes: []string{"tb.delivery.>", "tb.outcome._._.*.*.swept"}, reads: Kinds,
 			readsState: true, keys: []string{swept}, procore: true,
 		},
-		user{name: "lag-exporter", reads: Kinds, watermarks: true},
+		user{name: "lag-exporter", reads: Kinds, losses: true, watermarks: true},
+		user{ // a subject with one more token than a request's first message is that of a replay, or of a sweep
+			name: "console", writes: []string{"tb.resolution.>", "tb.delivery.>", "tb.event.*.*.*.*.*", "tb.outcome.*.*.*.*.*"}, reads: Kinds,
+			readsState: true, keys: []string{"link.>", swept, "pauses"}, procore: true, losses: true,
+		},
 		user{
 			name: "tieback", writes: []string{"tb.resolution.>", "tb.delivery.>", "tb.event.>", "tb.outcome.>"}, reads: Kinds,
-			readsState: true, keys: []string{"link.>", swept, "pauses"}, procore: true, inspects: true, watermarks: true,
+			readsState: true, keys: []string{"link.>", swept, "pauses"}, procore: true, inspects: true, losses: true, watermarks: true,
 		},
 		user{name: "provisioner", provisions: true},
 	)
@@ -181,9 +188,11 @@ func (u user) addBuckets(g *grants) {
 	for _, key := range u.keys {
 		g.addPublish(State.Subject(key))
 	}
-	if u.watermarks {
+	if u.losses {
 		g.addAPI("STREAM.INFO." + Seen.Stream())
 		g.addRead(Seen.Stream())
+	}
+	if u.watermarks {
 		g.addPublish(Seen.Subject(">"))
 	}
 	if u.procore {

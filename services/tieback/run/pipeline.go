@@ -92,9 +92,6 @@ func (pl *Pipeline) serveConsole(ctx context.Context) {
 	}
 }
 
-// ConsoleSocket is the socket of the command line under the data folder.
-func ConsoleSocket(data string) string { return filepath.Join(data, "tieback.sock") }
-
 func (pl *Pipeline) ready() error {
 	if pl.broker != nil {
 		if err := pl.broker.Writable(); err != nil {
