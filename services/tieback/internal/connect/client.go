@@ -71,7 +71,7 @@ func Dial(ctx context.Context, o Options) (*Client, error) {
 		return &Client{Client: c}, err
 	}
 	socket := func(ctx context.Context) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", run.ConsoleSocket(settings.DataFolder(os.Getenv)))
+		return (&net.Dialer{}).DialContext(ctx, "unix", console.Socket(settings.DataFolder(os.Getenv)))
 	}
 	if c, err := socket(ctx); err == nil {
 		_ = c.Close() // it was only a test
