@@ -165,27 +165,16 @@ func (c *Counter) checkReplays(ctx context.Context) error {
 	if len(c.unconfirmed) == 0 {
 		return nil
 	}
-	retention, err := c.bus.Retention(ctx, bus.Event)
-	if err != nil {
-		return err
+	var replays []*tiebackv1.Resolution
+	for _, r := range c.unconfirmed {
+		replays = append(replays, r.replay)
 	}
-	var replays []bus.Subject
-	now := time.Now()
-	for id, r := range c.unconfirmed {
-		s, checkable := replayOf(r.replay, now, retention)
-		if !checkable {
-			delete(c.unconfirmed, id)
-			continue
-		}
-		replays = append(replays, s)
-	}
-	missing, err := unpublished(ctx, c.bus, "*.*", replays)
+	interrupted, err := interruptedReplays(ctx, c.bus, "*.*", replays)
 	if err != nil {
 		return err
 	}
 	for id, r := range c.unconfirmed {
-		s, _ := bus.Parse(r.replay.Subject)
-		if !missing[s] {
+		if !interrupted[r.replay] {
 			delete(c.unconfirmed, id)
 			continue
 		}

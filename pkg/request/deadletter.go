@@ -53,24 +53,22 @@ func (d DeadLetter) resolution() *tiebackv1.Resolution {
 	return d.Resolutions[len(d.Resolutions)-1]
 }
 
-// state returns the state that follows from the newest resolution. published reports whether a subject has a message. retention
-// is that of the stream to which the dead letter's message was replayed; 0: no limit. The message of a replay that is older than
-// retention may have expired, so such a replay counts as published.
-func (d DeadLetter) state(now time.Time, retention time.Duration, published func(bus.Subject) bool) State {
-	r := d.resolution()
-	switch s, checkable := replayOf(r, now, retention); {
+// state returns the state that follows from the newest resolution. interrupted reports whether that is a replay whose message
+// was not published.
+func (d DeadLetter) state(interrupted bool) State {
+	switch r := d.resolution(); {
 	case r == nil:
 		return StateOpen
 	case r.Action == tiebackv1.Action_ACTION_DISCARDED:
 		return StateDiscarded
-	case checkable && !published(s):
+	case interrupted:
 		return StateInterrupted
 	}
 	return StateReplayed
 }
 
-// replayOf returns the subject of the message that a resolution replayed. It returns false if r is nil or not a replay, or so old
-// that the message may have expired.
+// replayOf returns the subject of the message that a resolution replayed. It returns false if r is nil or not a replay, or older
+// than retention, so that the message may have expired. retention is that of the message's stream; 0: no limit.
 func replayOf(r *tiebackv1.Resolution, now time.Time, retention time.Duration) (bus.Subject, bool) {
 	if r == nil || r.Action == tiebackv1.Action_ACTION_DISCARDED || retention > 0 && now.Sub(r.At.AsTime()) >= retention {
 		return bus.Subject{}, false

@@ -151,7 +151,7 @@ func (t *Timeline) RunStates() []RunState {
 	type key struct{ run, eventType string }
 	began := map[string]time.Time{}
 	known := map[key]bool{}
-	add := func(from time.Time, eventType string, s RunState) {
+	add := func(from time.Time, eventType string, s RunState) { // unless the run has a state
 		if k := (key{s.Run, eventType}); !known[k] {
 			known[k], all = true, append(all, s)
 			if first, ok := began[s.Run]; !ok || from.Before(first) {
@@ -161,7 +161,7 @@ func (t *Timeline) RunStates() []RunState {
 	}
 	for _, r := range t.Reports {
 		text := r.text()
-		if t.deadLettered(r.Run, r.Type) {
+		if t.deadLetterOf(r.Run, r.Type) != nil {
 			text += "; dead-lettered"
 		}
 		from := r.At
@@ -186,24 +186,29 @@ func (t *Timeline) RunStates() []RunState {
 
 // unreported returns the state of a run that was not reported to Procore.
 func (t *Timeline) unreported(r *Run) RunState {
-	switch dead := t.deadLettered(r.Name, r.Type); {
-	case r.Outcome.exists() && dead:
+	switch dead := t.deadLetterOf(r.Name, r.Type); {
+	case r.Outcome.exists() && dead != nil:
 		return RunState{r.Name, r.Outcome.At, "processed, not reported to Procore yet; dead-lettered"}
 	case r.Outcome.exists():
 		return RunState{r.Name, r.Outcome.At, "processed, not reported to Procore yet"}
-	case dead:
-		i := slices.IndexFunc(t.DeadLetters, func(d DeadLetter) bool { return d.Run == r.Name && d.eventType == r.Type })
-		return RunState{r.Name, t.DeadLetters[i].At, "dead-lettered; nothing was reported to Procore"}
+	case dead != nil:
+		return RunState{r.Name, dead.At, "dead-lettered; nothing was reported to Procore"}
 	case r.Event.exists():
 		return RunState{r.Name, r.Event.At, "being processed, or waiting for a worker"}
 	}
 	return RunState{r.Name, r.Delivery.At, "waiting to be fetched"}
 }
 
-func (t *Timeline) deadLettered(run, eventType string) bool {
-	return slices.ContainsFunc(t.DeadLetters, func(d DeadLetter) bool { return d.Run == run && d.eventType == eventType })
+// deadLetterOf returns the oldest dead letter of a run of a type, or nil if there is none.
+func (t *Timeline) deadLetterOf(run, eventType string) *DeadLetter {
+	i := slices.IndexFunc(t.DeadLetters, func(d DeadLetter) bool { return d.Run == run && d.eventType == eventType })
+	if i < 0 {
+		return nil
+	}
+	return &t.DeadLetters[i]
 }
 
+// began returns when the first message of the run was stored; zero: the run has only a late outcome.
 func (r *Run) began() time.Time {
 	for _, p := range []Position{r.Delivery, r.Event, r.Outcome} {
 		if p.exists() {

@@ -54,10 +54,10 @@ func recorded(t testing.TB, n int, k bus.Kind, run string, m proto.Message) bus.
 // The state of a run is that of its last message, in whatever order the messages are read.
 func TestRunStates(t *testing.T) {
 	failed := &tiebackv1.Outcome{CloseOuts: []*tiebackv1.CloseOut{{RequestDetailId: 5, Status: tiebackv1.Status_STATUS_FAILED, KeptStatus: "success"}}}
-	letter := &tiebackv1.DeadLetter{Error: "no", Subject: "tb.event.export.create_vendor.7.12", Stage: "export"}
+	deadLetter := &tiebackv1.DeadLetter{Error: "no", Subject: "tb.event.export.create_vendor.7.12", Stage: "export"}
 	replay := &tiebackv1.Resolution{DeadLetter: 3, Action: tiebackv1.Action_ACTION_REPLAYED, Subject: "tb.event.export.create_vendor.7.12.3"}
 	delivery, event := recorded(t, 1, bus.Delivery, "", &tiebackv1.Delivery{}), recorded(t, 2, bus.Event, "", &tiebackv1.Event{})
-	dead, outcome, closed := recorded(t, 3, bus.Dead, "", letter), recorded(t, 4, bus.Outcome, "", failed), recorded(t, 5, bus.Closed, "", failed)
+	dead, outcome, closed := recorded(t, 3, bus.Dead, "", deadLetter), recorded(t, 4, bus.Outcome, "", failed), recorded(t, 5, bus.Closed, "", failed)
 	for name, c := range map[string]struct {
 		messages []bus.Message
 		want     []string

@@ -20,15 +20,6 @@ import (
 // ErrNoDeadLetter is the error for an id that no dead letter has.
 var ErrNoDeadLetter = errors.New("there is no such dead letter")
 
-// noDeadLetter is an ErrNoDeadLetter for an id.
-type noDeadLetter uint64
-
-func (n noDeadLetter) Error() string {
-	return fmt.Sprintf("there is no dead letter %d: tieback dead list shows the ids", uint64(n))
-}
-
-func (noDeadLetter) Unwrap() error { return ErrNoDeadLetter }
-
 // Filter selects dead letters. The zero value selects all that are unresolved.
 type Filter struct {
 	Company  int64              // 0: any
@@ -129,7 +120,7 @@ func WrittenDeadLetter(ctx context.Context, b *bus.Bus, id uint64) (DeadLetter, 
 	}
 	m, err := s.GetMsg(ctx, id)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return DeadLetter{}, noDeadLetter(id)
+		return DeadLetter{}, fmt.Errorf("dead letter %d: %w", id, ErrNoDeadLetter)
 	}
 	if err != nil {
 		return DeadLetter{}, err
@@ -163,54 +154,58 @@ func resolve(ctx context.Context, b *bus.Bus, since time.Time, requests string, 
 	if err != nil {
 		return err
 	}
-	now := time.Now()
-	retention, err := b.Retention(ctx, bus.Event)
+	var newest []*tiebackv1.Resolution
+	for _, d := range all {
+		newest = append(newest, d.resolution())
+	}
+	interrupted, err := interruptedReplays(ctx, b, requests, newest)
 	if err != nil {
 		return err
 	}
-	var replays []bus.Subject
-	for _, d := range all {
-		if s, ok := replayOf(d.resolution(), now, retention); ok {
-			replays = append(replays, s)
-		}
-	}
-	missing, err := unpublished(ctx, b, requests, replays)
 	for i := range all {
-		all[i].State = all[i].state(now, retention, func(s bus.Subject) bool { return !missing[s] })
+		all[i].State = all[i].state(interrupted[newest[i]])
 	}
-	return err
+	return nil
 }
 
-// maxLookups is the largest number of replays that unpublished looks up one by one. For more it scans the streams.
+// maxLookups is the largest number of replays that interruptedReplays looks up one by one. For more it scans the streams.
 const maxLookups = 16
 
-// unpublished returns those subjects of replays that have no message. requests is as in furtherRuns.
-func unpublished(ctx context.Context, b *bus.Bus, requests string, replays []bus.Subject) (map[bus.Subject]bool, error) {
-	missing := map[bus.Subject]bool{}
-	kinds := map[bus.Kind]bool{}
-	for _, s := range replays {
-		missing[s], kinds[s.Kind] = true, true
+// interruptedReplays returns those of the resolutions that are replays whose message was not published. Resolutions may be nil.
+// requests is as in furtherRuns.
+func interruptedReplays(ctx context.Context, b *bus.Bus, requests string, resolutions []*tiebackv1.Resolution) (map[*tiebackv1.Resolution]bool, error) {
+	retention, err := b.Retention(ctx, bus.Event)
+	if err != nil {
+		return nil, err
 	}
-	if len(replays) <= maxLookups {
+	replays, missing, kinds := map[*tiebackv1.Resolution]bus.Subject{}, map[bus.Subject]bool{}, map[bus.Kind]bool{}
+	for _, r := range resolutions {
+		if s, ok := replayOf(r, time.Now(), retention); ok {
+			replays[r], missing[s], kinds[s.Kind] = s, true, true
+		}
+	}
+	if len(missing) <= maxLookups {
 		for s := range missing {
 			has, err := b.Has(ctx, s)
 			if err != nil {
 				return nil, err
 			}
-			if has {
-				delete(missing, s)
+			missing[s] = !has
+		}
+	} else {
+		for k := range kinds {
+			err := b.Scan(ctx, bus.Scan{Kind: k, Subjects: furtherRuns(k, requests)}, func(m bus.Message) error {
+				delete(missing, m.Subject)
+				return nil
+			})
+			if err != nil {
+				return nil, err
 			}
 		}
-		return missing, nil
 	}
-	for k := range kinds {
-		err := b.Scan(ctx, bus.Scan{Kind: k, Subjects: furtherRuns(k, requests)}, func(m bus.Message) error {
-			delete(missing, m.Subject)
-			return nil
-		})
-		if err != nil {
-			return nil, err
-		}
+	interrupted := map[*tiebackv1.Resolution]bool{}
+	for r, s := range replays {
+		interrupted[r] = missing[s]
 	}
-	return missing, nil
+	return interrupted, nil
 }

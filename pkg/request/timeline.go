@@ -310,7 +310,8 @@ func (t *Timeline) finish() *Timeline {
 	for i := range t.DeadLetters {
 		d := &t.DeadLetters[i]
 		d.Resolutions = t.resolutions[d.ID]
-		d.State = d.state(time.Now(), t.retention, t.published)
+		replay, checkable := replayOf(d.resolution(), time.Now(), t.retention)
+		d.State = d.state(checkable && !t.published(replay))
 	}
 	return t
 }

@@ -58,8 +58,8 @@ func TestInterruptedReplayIsUnresolved(t *testing.T) {
 	}
 }
 
-// An outcome on a subject other than its event's, as the thief of a worker's key may publish, ends neither the event nor the
-// delivery, whether the status-reporter refused it or reported it.
+// An outcome of another type than its event, as a stolen key of a worker can publish, ends neither the event nor the delivery,
+// whether the status-reporter refused it or reported it.
 func TestOutcomeOfAnotherTypeEndsNoEvent(t *testing.T) {
 	at := func(n int, k bus.Kind, eventType string, m proto.Message) bus.Message {
 		r := recorded(t, n, k, "", m)

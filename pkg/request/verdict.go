@@ -13,68 +13,69 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// Class is the state of a request. It follows from the streams and from the request details in Procore:
+// Class is the state of a request. It follows from the messages in the streams and the request details in Procore. The first row
+// that applies counts:
 //
-//	the streams                  the request details                      class
-//	at a stage, before deadline  any                                      in-progress
-//	at a stage, past deadline    any                                      overdue
-//	closed                       final, or none                           success, failed
-//	closed, with a dead letter   final, or none                           dead; recovered if its last end is a success
-//	dead letter, discarded       final, or none                           discarded
-//	nothing                      final                                    elsewhere
-//	nothing, or skipped          any, created before the company's since  older
-//	nothing, or skipped          rejected, stale                          called-off
-//	nothing, or skipped          of unknown status                        unknown
-//	dead letter, not closed      any                                      unclosed
-//	closed, with a dead letter   one open, not closed                     unclosed
-//	closed                       one open                                 mismatch
-//	closed as success            one called off                           mismatch
-//	nothing                      one open, or none                        missed
-//	closed, dead letter gone     any                                      lost
+//	the streams                      the request details                class
+//	at a stage, before its deadline  any                                in-progress
+//	at a stage, past its deadline    any                                overdue
+//	nothing                          created before the company's since older
+//	nothing                          none open, one of unknown status   unknown
+//	nothing                          none open, one rejected or stale   called-off
+//	nothing                          all final                          elsewhere
+//	nothing                          one open, or none at all           missed
+//	skipped as older                 any                                older
+//	skipped for another reason       none open                          called-off, unknown
+//	closed, the dead letter is gone  any                                lost
+//	closed as success                one rejected, stale or unknown     mismatch
+//	closed                           none open                          success, failed
+//	closed, with a dead letter       none open                          dead; recovered if its last end is a success
+//	discarded dead letter            none open                          discarded
+//	dead letter                      none that a report has closed      unclosed
+//	closed or skipped                one open                           mismatch
 type Class string
 
-// The classes.
+// The classes. Meaning explains them.
 const (
-	Success    Class = "success"     // closed as success
-	Failed     Class = "failed"      // closed as failed, with the reason
-	Dead       Class = "dead"        // dead-lettered, and closed as failed if it has a request detail
-	Recovered  Class = "recovered"   // dead-lettered, and has succeeded later: by a replay, or after its deadline
-	Discarded  Class = "discarded"   // dead-lettered, and a person discarded it with a reason
-	InProgress Class = "in-progress" // at a stage, before its deadline
-	Elsewhere  Class = "elsewhere"   // closed in Procore, and not in the streams
-	Older      Class = "older"       // created before the company's since, and not processed
-	CalledOff  Class = "called-off"  // called off in Procore (rejected or stale), and not processed
-	Unknown    Class = "unknown"     // a request detail has a status that this version does not know; not processed
-	Overdue    Class = "overdue"     // at a stage, past its deadline
-	Unclosed   Class = "unclosed"    // dead-lettered, and not closed in Procore
-	Mismatch   Class = "mismatch"    // closed by the pipeline, and open in Procore
-	Missed     Class = "missed"      // in Procore, and never arrived
-	Lost       Class = "lost"        // dead-lettered, and its stream has lost the dead letter
+	Success    Class = "success"
+	Failed     Class = "failed"
+	Dead       Class = "dead"
+	Recovered  Class = "recovered"
+	Discarded  Class = "discarded"
+	InProgress Class = "in-progress"
+	Elsewhere  Class = "elsewhere"
+	Older      Class = "older"
+	CalledOff  Class = "called-off"
+	Overdue    Class = "overdue"
+	Unknown    Class = "unknown"
+	Unclosed   Class = "unclosed"
+	Mismatch   Class = "mismatch"
+	Missed     Class = "missed"
+	Lost       Class = "lost"
 )
 
 // Classes are all classes, in the order in which commands list them.
 var Classes = []Class{Success, Failed, Dead, Recovered, Discarded, InProgress, Elsewhere, Older, CalledOff, Overdue, Unknown, Unclosed, Mismatch, Missed, Lost}
 
-// meanings explain the classes to people.
 var meanings = map[Class]string{
 	Success:    "closed as success",
 	Failed:     "closed as failed, with the reason",
 	Dead:       "dead-lettered, and closed as failed if it has a request detail",
-	Recovered:  "dead-lettered, and successful since",
+	Recovered:  "dead-lettered, and successful since: by a replay, or after its deadline",
 	Discarded:  "dead-lettered, and discarded by a person with a reason",
 	InProgress: "in progress, within its deadline",
 	Elsewhere:  "closed in Procore, and not in the streams",
 	Older:      "created before the company's setting \"since\", and not processed",
 	CalledOff:  "called off in Procore (rejected or stale), and not processed",
-	Unknown:    "of a status in Procore that this version does not know, and not processed",
 	Overdue:    "in progress, past its deadline",
+	Unknown:    "of a status in Procore that this version does not know, and not processed",
 	Unclosed:   "dead-lettered, and not closed in Procore",
-	Mismatch:   "closed by the pipeline, and open in Procore",
-	Missed:     "never arrived",
+	Mismatch:   "closed by the pipeline, and open or called off in Procore",
+	Missed:     "in Procore, and never arrived",
 	Lost:       "dead-lettered, and the dead letter is lost",
 }
 
-// Meaning explains the class to people.
+// Meaning explains the class in a few words, for operators.
 func (c Class) Meaning() string { return meanings[c] }
 
 // NeedsAction reports whether a person has to do something about a request of the class.
@@ -133,9 +134,9 @@ func (t *Timeline) Verdict(r Rules, p ProcoreLists, now time.Time) Verdict {
 			"compare the record in Procore with the ERP, and repeat the request in Procore if the ERP does not have it"
 	case last != nil && (len(v.Open) == 0 || last.At.After(now)): // After: it was reported since Procore's lists were read
 		v.closed(t, last)
-		v.compare(p)
+		v.addCalledOff(p)
 	case len(t.DeadLetters) > 0 && !t.Closes(v.Open...):
-		v.dead(t)
+		v.deadLettered(t)
 	default:
 		v.Class, v.Why = Mismatch, "the pipeline closed it, and Procore shows it open"
 	}
@@ -174,6 +175,7 @@ func (v *Verdict) absent(r Rules, p ProcoreLists, created time.Time) {
 	}
 }
 
+// inProgress sets the class and the deadline of a request that is at a stage.
 func (v *Verdict) inProgress(d Deadlines, t *Timeline, now time.Time) {
 	v.Class = InProgress
 	category := bus.For(v.At.Kind, t.Type, 0, 0).Category
@@ -230,8 +232,8 @@ func (p ProcoreLists) calledOff() string {
 	return strings.Join(all, "; ")
 }
 
-// compare adds to a verdict the request details that were called off, or have an unknown status.
-func (v *Verdict) compare(p ProcoreLists) {
+// addCalledOff adds the request details that were called off, or have an unknown status, to the verdict of a closed request.
+func (v *Verdict) addCalledOff(p ProcoreLists) {
 	off := p.calledOff()
 	switch {
 	case off == "":
@@ -246,7 +248,7 @@ func (v *Verdict) compare(p ProcoreLists) {
 func (v *Verdict) closed(t *Timeline, last *Report) {
 	var reasons, kept []string
 	failed := false
-	for _, c := range t.ends() {
+	for _, c := range t.lastCloseOuts() {
 		if c.Status == tiebackv1.Status_STATUS_FAILED {
 			failed = true
 			reasons = append(reasons, c.Messages...)
@@ -257,7 +259,7 @@ func (v *Verdict) closed(t *Timeline, last *Report) {
 	}
 	switch dead := len(t.DeadLetters) > 0 || last.DeadLettered; {
 	case dead && (failed || last.DeadLettered):
-		v.Class, reasons = Dead, nil
+		v.Class, reasons = Dead, nil // the dead letter has the reason
 	case dead:
 		v.Class = Recovered
 	case failed || last.Failed():
@@ -284,19 +286,19 @@ func (r Report) Failed() bool {
 	}))
 }
 
-// ends returns the last close-out of each request detail, and the last report's close-outs that have no request detail.
-func (t *Timeline) ends() []*tiebackv1.CloseOut {
+// lastCloseOuts returns the last close-out of each request detail, and the close-outs of the last report that have none.
+func (t *Timeline) lastCloseOuts() []*tiebackv1.CloseOut {
 	var all []*tiebackv1.CloseOut
-	at := map[int64]int{}
+	index := map[int64]int{} // in all, by request detail
 	for n, r := range t.Reports {
 		for _, c := range r.CloseOuts {
-			i, again := at[c.RequestDetailId]
+			i, seen := index[c.RequestDetailId]
 			switch {
 			case c.RequestDetailId == 0 && n < len(t.Reports)-1:
-			case c.RequestDetailId != 0 && again:
+			case c.RequestDetailId != 0 && seen:
 				all[i] = c
 			default:
-				at[c.RequestDetailId] = len(all)
+				index[c.RequestDetailId] = len(all)
 				all = append(all, c)
 			}
 		}
@@ -304,8 +306,8 @@ func (t *Timeline) ends() []*tiebackv1.CloseOut {
 	return all
 }
 
-// dead sets the class of a request that was dead-lettered and not closed.
-func (v *Verdict) dead(t *Timeline) {
+// deadLettered sets the class of a request that was dead-lettered and not closed.
+func (v *Verdict) deadLettered(t *Timeline) {
 	v.Class, v.Why = Unclosed, t.deadLetterText()
 	if len(v.Open) == 0 && t.NewestDeadLetter().State == StateDiscarded {
 		v.Class = Discarded
@@ -360,7 +362,7 @@ func (r Report) statusText() string {
 			failed++
 		}
 	}
-	text := "closed as success"
+	var text string
 	switch {
 	case r.SkipReason == bus.SkippedOlder:
 		return `not processed, because Procore created it before the company's setting "since" (nothing was done in the ERP, and nothing was reported),`
@@ -372,6 +374,8 @@ func (r Report) statusText() string {
 		text = "closed as failed"
 	case failed > 0:
 		text = fmt.Sprintf("closed as failed in %d of %d request details", failed, len(r.CloseOuts))
+	default:
+		text = "closed as success"
 	}
 	if r.Expired {
 		text += " because its deadline passed,"

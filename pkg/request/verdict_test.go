@@ -31,8 +31,8 @@ type run struct {
 }
 
 // timelineOf returns a timeline of runs.
-func timelineOf(runs map[string]*run, letters []DeadLetter) *Timeline {
-	t := &Timeline{Request: 9, Type: "create_vendor", DeadLetters: letters}
+func timelineOf(runs map[string]*run, deadLetters []DeadLetter) *Timeline {
+	t := &Timeline{Request: 9, Type: "create_vendor", DeadLetters: deadLetters}
 	for name, r := range runs {
 		t.Runs = append(t.Runs, &Run{Name: name, Type: "create_vendor", Delivery: r.Delivery, Event: r.Event, Outcome: r.Outcome, Late: r.Late, userWaits: true})
 		if r.Closed.exists() {
@@ -42,7 +42,7 @@ func timelineOf(runs map[string]*run, letters []DeadLetter) *Timeline {
 	return t
 }
 
-func letter(stage, run string) DeadLetter {
+func deadLetter(stage, run string) DeadLetter {
 	return DeadLetter{ID: 1, At: now.Add(-time.Hour), Run: run, State: StateOpen, eventType: "create_vendor", DeadLetter: &tiebackv1.DeadLetter{Stage: stage, Error: "boom"}}
 }
 
@@ -56,35 +56,35 @@ func TestVerdict(t *testing.T) {
 	processed := run{Delivery: ago(time.Hour), Event: ago(time.Hour), Outcome: ago(time.Hour), Closed: ago(time.Hour)}
 	with := func(all []*tiebackv1.CloseOut) *run { r := processed; r.CloseOuts = all; return &r }
 	since := now.Add(-time.Hour).Truncate(time.Second)
-	ours := &company.Company{Since: since}
+	acme := &company.Company{Since: since}
 	skipped := func(why string) *run { r := processed; r.SkipReason = why; return &r }
 	for _, c := range []struct {
-		name    string
-		runs    map[string]*run
-		letters []DeadLetter
-		details []procore.Detail
-		logged  string
-		want    Class
-		stage   string
+		name        string
+		runs        map[string]*run
+		deadLetters []DeadLetter
+		details     []procore.Detail
+		logged      string
+		want        Class
+		stage       string
 	}{
 		{name: "success", runs: map[string]*run{"": with(closeOuts(5, good))}, details: final, want: Success},
 		{name: "without a detail", runs: map[string]*run{"": with(nil)}, logged: "ok", want: Success},
 		{name: "refused by the ERP", runs: map[string]*run{"": with(closeOuts(5, bad))}, details: final, want: Failed},
 		{name: "success that Procore refused", runs: map[string]*run{"": with([]*tiebackv1.CloseOut{{RequestDetailId: 5, Status: good, KeptStatus: "failed"}})}, details: final, want: Failed},
-		{name: "dead and closed", runs: map[string]*run{"": with(closeOuts(5, bad))}, letters: []DeadLetter{letter("export", "")}, details: final, want: Dead},
+		{name: "dead and closed", runs: map[string]*run{"": with(closeOuts(5, bad))}, deadLetters: []DeadLetter{deadLetter("export", "")}, details: final, want: Dead},
 		{name: "dead, and its dead letter is missing", runs: map[string]*run{"": {Event: ago(time.Hour), Closed: ago(time.Hour), Dead: true, CloseOuts: closeOuts(5, bad)}}, details: final, want: Lost},
 		{name: "dead a moment ago, without a dead letter yet", runs: map[string]*run{"": {Event: ago(time.Hour), Closed: ago(time.Second), Dead: true, CloseOuts: closeOuts(5, bad)}}, details: final, want: Dead},
-		{name: "dead, and not closed", runs: map[string]*run{"": with(nil)}, letters: []DeadLetter{letter("fetcher", "")}, details: open, want: Unclosed},
-		{name: "dead, and the swept outcome is in progress", runs: map[string]*run{"": with(nil), "swept": {Outcome: ago(time.Minute)}}, letters: []DeadLetter{letter("fetcher", "")}, details: open, want: InProgress, stage: "status-reporter"},
-		{name: "dead at the status-reporter", runs: map[string]*run{"": {Outcome: ago(time.Hour)}}, letters: []DeadLetter{letter("status-reporter", "")}, details: open, want: Unclosed},
-		{name: "discarded", runs: map[string]*run{"": {Event: ago(time.Hour)}}, letters: []DeadLetter{discarded(letter("export", ""))}, want: Discarded},
-		{name: "discarded, and the button busy", runs: map[string]*run{"": {Event: ago(time.Hour)}}, letters: []DeadLetter{discarded(letter("export", ""))}, details: open, want: Unclosed},
+		{name: "dead, and not closed", runs: map[string]*run{"": with(nil)}, deadLetters: []DeadLetter{deadLetter("fetcher", "")}, details: open, want: Unclosed},
+		{name: "dead, and the swept outcome is in progress", runs: map[string]*run{"": with(nil), "swept": {Outcome: ago(time.Minute)}}, deadLetters: []DeadLetter{deadLetter("fetcher", "")}, details: open, want: InProgress, stage: "status-reporter"},
+		{name: "dead at the status-reporter", runs: map[string]*run{"": {Outcome: ago(time.Hour)}}, deadLetters: []DeadLetter{deadLetter("status-reporter", "")}, details: open, want: Unclosed},
+		{name: "discarded", runs: map[string]*run{"": {Event: ago(time.Hour)}}, deadLetters: []DeadLetter{discarded(deadLetter("export", ""))}, want: Discarded},
+		{name: "discarded, and the button busy", runs: map[string]*run{"": {Event: ago(time.Hour)}}, deadLetters: []DeadLetter{discarded(deadLetter("export", ""))}, details: open, want: Unclosed},
 		{name: "closed in the streams, open in Procore", runs: map[string]*run{"": with(closeOuts(5, good))}, details: open, want: Mismatch},
 		{name: "closed while Procore was read", runs: map[string]*run{"": {Outcome: ago(0), Closed: ago(-time.Second), CloseOuts: closeOuts(5, good)}}, details: open, want: Success},
 		{name: "at the fetcher", runs: map[string]*run{"": {Delivery: ago(time.Minute)}}, details: open, want: InProgress, stage: "fetcher"},
 		{name: "at its worker", runs: map[string]*run{"": {Delivery: ago(time.Minute), Event: ago(time.Minute)}}, details: open, want: InProgress, stage: "export"},
 		{name: "at its worker for too long", runs: map[string]*run{"": {Event: ago(17 * time.Minute)}}, details: open, want: Overdue, stage: "export"},
-		{name: "replayed, at its worker", runs: map[string]*run{"": with(nil), "1": {Event: ago(time.Minute)}}, letters: []DeadLetter{letter("export", "")}, details: open, want: InProgress, stage: "export"},
+		{name: "replayed, at its worker", runs: map[string]*run{"": with(nil), "1": {Event: ago(time.Minute)}}, deadLetters: []DeadLetter{deadLetter("export", "")}, details: open, want: InProgress, stage: "export"},
 		{name: "late outcome in progress", runs: map[string]*run{"": {Event: ago(time.Hour), Outcome: ago(time.Hour), Closed: ago(time.Hour), Late: ago(time.Minute)}}, details: open, want: InProgress, stage: "status-reporter"},
 		{name: "discarded by Procore", logged: "discarded", want: Missed},
 		{name: "an open detail, no delivery", details: open, want: Missed},
@@ -105,10 +105,10 @@ func TestVerdict(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var timeline *Timeline
-			if c.runs != nil || c.letters != nil {
-				timeline = timelineOf(c.runs, c.letters)
+			if c.runs != nil || c.deadLetters != nil {
+				timeline = timelineOf(c.runs, c.deadLetters)
 			}
-			rules := Rules{Deadlines: Deadlines{Interactive: 15 * time.Minute, Sync: 2 * time.Hour}, Company: ours}
+			rules := Rules{Deadlines: Deadlines{Interactive: 15 * time.Minute, Sync: 2 * time.Hour}, Company: acme}
 			got := timeline.Verdict(rules, ProcoreLists{Details: c.details, DeliveryOutcome: c.logged}, now)
 			if got.Class != c.want || got.At.Name != c.stage {
 				t.Errorf("%s at %q, want %s at %q (%s)", got.Class, got.At.Name, c.want, c.stage, got.Why)

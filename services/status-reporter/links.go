@@ -61,35 +61,24 @@ func (s *Service) dropSuperseded(ctx context.Context, batch []*queuedOutcome) []
 
 // dropSupersededOf is dropSuperseded for one outcome. It sets w.links.
 func (s *Service) dropSupersededOf(ctx context.Context, w *queuedOutcome) error {
-	o := w.Outcome
 	w.links = links{}
-	own := order.Of(o)
-	outdated := func(itemType string, id int64) bool {
+	for r := range updatesOf(w.Outcome) {
+		l, err := s.store.Link(ctx, w.Outcome.CompanyId, r.itemType, r.id)
+		if err != nil {
+			return err
+		}
+		w.links[r] = l
+	}
+	own := order.Of(w.Outcome)
+	superseded := func(itemType string, id int64) bool {
 		last := w.links[recordKey{itemType, id}].Order
 		return last != own && !own.After(last)
 	}
-	for _, c := range o.CloseOuts {
-		for _, m := range c.Marks {
-			if err := s.readLink(ctx, w, m.ItemType, m.ItemId); err != nil {
-				return err
-			}
-		}
-		for _, u := range c.Unlinks {
-			if err := s.readLink(ctx, w, u.ItemType, u.ItemId); err != nil {
-				return err
-			}
-		}
-		c.Marks = slices.DeleteFunc(c.Marks, func(m *tiebackv1.Mark) bool { return outdated(m.ItemType, m.ItemId) })
-		c.Unlinks = slices.DeleteFunc(c.Unlinks, func(u *tiebackv1.Unlink) bool { return outdated(u.ItemType, u.ItemId) })
+	for _, c := range w.Outcome.CloseOuts {
+		c.Marks = slices.DeleteFunc(c.Marks, func(m *tiebackv1.Mark) bool { return superseded(m.ItemType, m.ItemId) })
+		c.Unlinks = slices.DeleteFunc(c.Unlinks, func(u *tiebackv1.Unlink) bool { return superseded(u.ItemType, u.ItemId) })
 	}
 	return nil
-}
-
-// readLink adds the link of a record to w.links.
-func (s *Service) readLink(ctx context.Context, w *queuedOutcome, itemType string, id int64) error {
-	l, err := s.store.Link(ctx, w.Outcome.CompanyId, itemType, id)
-	w.links[recordKey{itemType, id}] = l
-	return err
 }
 
 // storeLinks returns the function that stores the links of a batch's outcomes. It may be called more than once for an outcome.

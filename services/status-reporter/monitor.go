@@ -62,11 +62,8 @@ const (
 	stateReported
 )
 
-// Defaults of the monitor.
-const (
-	checkInterval = 10 * time.Second
-	defaultSlow   = time.Minute
-)
+// checkInterval is the time between two checks.
+const checkInterval = 10 * time.Second
 
 // run checks at each interval until ctx ends.
 func (s *slowMonitor) run(ctx context.Context, every time.Duration) {

@@ -79,6 +79,7 @@ type Service struct {
 
 // New returns the service and registers its metrics.
 func New(d Deps) (*Service, error) {
+	d.Slow = cmp.Or(d.Slow, time.Minute)
 	s := &Service{Deps: d, store: busStore{d.Bus, state.Of(d.Bus)}, batchers: map[int64]*batcher{}, closeOutSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "tieback_close_out_seconds", Help: "From the user's click in Procore to the close-out, by event type.",
 		Buckets: prometheus.ExponentialBuckets(0.05, 2, 15),
@@ -112,7 +113,7 @@ func (s *Service) Run(ctx context.Context) error {
 		batchers.Go(func() { b.run(ctx) })
 	}
 	if s.Deadlines != (request.Deadlines{}) {
-		batchers.Go(func() { s.slowMonitor().run(ctx, min(checkInterval, s.slow()/2)) })
+		batchers.Go(func() { s.slowMonitor().run(ctx, min(checkInterval, s.Slow/2)) })
 	}
 	return s.Bus.Consume(ctx, bus.Consumer{
 		Kind: bus.Outcome, Name: stage, Concurrency: 2 * maxBatch, Backoff: s.Backoff, RetryFor: bus.Day,
@@ -120,13 +121,9 @@ func (s *Service) Run(ctx context.Context) error {
 	})
 }
 
-func (s *Service) slow() time.Duration {
-	return cmp.Or(s.Slow, defaultSlow)
-}
-
 func (s *Service) slowMonitor() *slowMonitor {
 	return &slowMonitor{
-		bus: s.Bus, zone: s.zone, deadlines: s.Deadlines, slow: s.slow(), log: s.Log, expired: s.expired, now: time.Now, events: map[uint64]*slowEvent{}, reporting: map[int64]int{},
+		bus: s.Bus, zone: s.zone, deadlines: s.Deadlines, slow: s.Slow, log: s.Log, expired: s.expired, now: time.Now, events: map[uint64]*slowEvent{}, reporting: map[int64]int{},
 		report: func(ctx context.Context, o *tiebackv1.Outcome) error {
 			return s.queue(ctx, &queuedOutcome{Item: closeout.Item{Outcome: o}, inProgress: true, done: make(chan error, 1)})
 		},

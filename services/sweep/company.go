@@ -191,13 +191,14 @@ func (r *companySweep) mark(list string) erplog.DeliveryMark {
 
 // publishLogged publishes those deliveries of Procore's log that the streams lack, and lists those to skip.
 func (r *companySweep) publishLogged(ctx context.Context, some []erplog.Logged) error {
+	company := r.Companies[r.id]
 	var missing []*tiebackv1.Delivery
 	for _, d := range some {
 		if r.calledOff[d.ErpRequestId] {
 			continue // skipped with its request detail
 		}
-		if !r.inScope(delivery.Occurred(d.Delivery)) {
-			r.Skipped = append(r.Skipped, Skipped{Request: d.ErpRequestId, Why: r.older()})
+		if !company.InScope(delivery.Occurred(d.Delivery)) {
+			r.Skipped = append(r.Skipped, Skipped{Request: d.ErpRequestId, Why: request.OlderText(company.Since)})
 			continue
 		}
 		if !r.mayBeExpired(time.Since(delivery.Occurred(d.Delivery))) {
@@ -205,13 +206,6 @@ func (r *companySweep) publishLogged(ctx context.Context, some []erplog.Logged) 
 		}
 	}
 	return r.publish(ctx, missing)
-}
-
-// inScope reports whether a request that was created at a time is to be processed: not before the company's since.
-func (r *companySweep) inScope(created time.Time) bool { return r.Companies[r.id].InScope(created) }
-
-func (r *companySweep) older() string {
-	return request.OlderText(r.Companies[r.id].Since)
 }
 
 // mayBeExpired reports whether the streams may no longer have the messages of a request of an age. It is then unknown whether the
@@ -254,8 +248,10 @@ func (r *companySweep) details(ctx context.Context) error {
 	var open []watchedDetail
 	next, err := r.reader.Details(ctx, mark, r.Grace, func(some []procore.Detail) error {
 		fresh := r.openDetails(some, known)
-		open = append(open, fresh...)
-		return r.publish(ctx, deliveriesOf(r.id, fresh, some))
+		for _, d := range fresh {
+			open = append(open, watchedDetail{Detail: d.ID, Request: d.Request, Since: time.Now()})
+		}
+		return r.publish(ctx, deliveriesOf(r.id, fresh))
 	})
 	if err != nil {
 		return err
@@ -270,8 +266,9 @@ func (r *companySweep) details(ctx context.Context) error {
 }
 
 // openDetails returns the open details that are in scope and not known, adds them to known, and lists those to skip.
-func (r *companySweep) openDetails(some []procore.Detail, known map[int64]bool) []watchedDetail {
-	var out []watchedDetail
+func (r *companySweep) openDetails(some []procore.Detail, known map[int64]bool) []procore.Detail {
+	company := r.Companies[r.id]
+	var out []procore.Detail
 	for _, d := range some {
 		switch {
 		case d.Ended() || known[d.ID]:
@@ -282,8 +279,8 @@ func (r *companySweep) openDetails(some []procore.Detail, known map[int64]bool) 
 			}
 			r.Skipped = append(r.Skipped, Skipped{Request: d.Request, Detail: d.ID, Why: d.StatusText()})
 			continue
-		case !r.inScope(d.Created):
-			r.Skipped = append(r.Skipped, Skipped{Request: d.Request, Detail: d.ID, Why: r.older()})
+		case !company.InScope(d.Created):
+			r.Skipped = append(r.Skipped, Skipped{Request: d.Request, Detail: d.ID, Why: request.OlderText(company.Since)})
 			continue
 		case d.Age < r.Grace:
 			continue
@@ -295,29 +292,25 @@ func (r *companySweep) openDetails(some []procore.Detail, known map[int64]bool) 
 			continue
 		}
 		known[d.ID], r.calledOff[d.Request] = true, false
-		out = append(out, watchedDetail{Detail: d.ID, Request: d.Request, Since: time.Now()})
+		out = append(out, d)
 	}
 	return out
 }
 
 // deliveriesOf returns the deliveries of the details' requests, with the fields that are known.
-func deliveriesOf(company int64, open []watchedDetail, details []procore.Detail) []*tiebackv1.Delivery {
-	created := map[int64]time.Time{}
-	for _, d := range details {
-		created[d.ID] = d.Created
-	}
+func deliveriesOf(company int64, open []procore.Detail) []*tiebackv1.Delivery {
 	var out []*tiebackv1.Delivery
-	done := map[int64]bool{}
-	for _, w := range open {
-		if done[w.Request] {
+	seen := map[int64]bool{}
+	for _, d := range open {
+		if seen[d.Request] {
 			continue
 		}
-		done[w.Request] = true
-		d := &tiebackv1.Delivery{CompanyId: company, ErpRequestId: w.Request, ReceivedAt: timestamppb.Now()}
-		if at := created[w.Detail]; !at.IsZero() {
-			d.OccurredAt = timestamppb.New(at)
+		seen[d.Request] = true
+		delivery := &tiebackv1.Delivery{CompanyId: company, ErpRequestId: d.Request, ReceivedAt: timestamppb.Now()}
+		if !d.Created.IsZero() {
+			delivery.OccurredAt = timestamppb.New(d.Created)
 		}
-		out = append(out, d)
+		out = append(out, delivery)
 	}
 	return out
 }

@@ -186,34 +186,20 @@ func (b batch) run(ctx context.Context, s *procore.Session) {
 
 // runHalves makes the call in two halves. It returns false if all items belong to one unit.
 func (b batch) runHalves(ctx context.Context, s *procore.Session) bool {
-	left, right := b.halves()
-	if left.items == nil || right.items == nil {
-		return false
-	}
-	left.run(ctx, s)
-	right.run(ctx, s)
-	return true
-}
-
-// halves splits the batch between two units, near its middle. One half is empty if there is only one unit.
-func (b batch) halves() (left, right batch) {
-	left.call, right.call = b.call, b.call
-	left.call.Updates, right.call.Updates = nil, nil
-	cut := len(b.items) / 2
-	for cut > 0 && cut < len(b.items) && b.items[cut].unit == b.items[cut-1].unit {
-		cut++
-	}
-	if cut == len(b.items) {
-		for cut = len(b.items) / 2; cut > 0 && b.items[cut].unit == b.items[cut-1].unit; cut-- {
+	var starts []int // of the items of each unit
+	for i, it := range b.items {
+		if i == 0 || it.unit != b.items[i-1].unit {
+			starts = append(starts, i)
 		}
 	}
-	if cut > 0 {
-		left.items = b.items[:cut]
+	if len(starts) < 2 {
+		return false
 	}
-	if cut < len(b.items) {
-		right.items = b.items[cut:]
-	}
-	return left, right
+	middle := starts[len(starts)/2]
+	b.call.Updates = nil
+	batch{b.call, b.items[:middle]}.run(ctx, s)
+	batch{b.call, b.items[middle:]}.run(ctx, s)
+	return true
 }
 
 // handleRefusals fails the units of the items that Procore refused. If an item of Procore's answer matches none that was sent,
