@@ -27,7 +27,7 @@ import (
 
 const stage = "fetcher"
 
-// delayedAfter is the age from which a delivery is delayed. It allows for transmission and for skew between the clocks of Procore
+// delayedAfter is the age from which a delivery counts as delayed. It allows for transmission and for clock skew between Procore
 // and the broker.
 const delayedAfter = 2 * time.Minute
 
@@ -61,8 +61,8 @@ func (s *Service) Run(ctx context.Context) error {
 	})
 }
 
-// unprocessable is the error of an ERP request that was fetched and can't be processed. It has the payload, whose request
-// details must be closed.
+// unprocessable is the error of an ERP request that was fetched but can't be processed. The request details in its payload must be
+// closed.
 type unprocessable struct {
 	payload []byte
 	cause   error
@@ -144,15 +144,15 @@ func read(d *tiebackv1.Delivery, raw []byte) (*tiebackv1.Event, error) {
 	if !ok {
 		return nil, &fault.Error{
 			Class: fault.Permanent, Err: fmt.Errorf("unknown event type %q", fault.Name(request.RequestName)),
-			UserMessage: fmt.Sprintf("The ERP integration does not know the request %q, so nothing was done. Contact its administrator.", fault.Name(request.RequestName)),
+			UserMessage: fmt.Sprintf("The ERP integration does not support the request %q, so nothing was done. Contact its administrator.", fault.Name(request.RequestName)),
 		}
 	}
 	created, _ := request.CreatedAt.(string)
 	return &tiebackv1.Event{CompanyId: d.CompanyId, ErpRequestId: d.ErpRequestId, Type: row.Name, RequestedAt: requestedAt(d, created), Payload: raw}, nil
 }
 
-// requestedAt returns the time at which Procore created the request. Requests of a company are ordered by it, so it must be
-// the same for each run.
+// requestedAt returns the time at which Procore created the request. The requests of a record are ordered by it, so it must be the
+// same for each run.
 //
 //	a delivery of a webhook or of Procore's log          its time, in microseconds
 //	an open request detail, or a delivery without time   created_at of the request, in seconds
@@ -167,16 +167,16 @@ func requestedAt(d *tiebackv1.Delivery, created string) *timestamppb.Timestamp {
 	return cmp.Or(d.OccurredAt, d.ReceivedAt)
 }
 
-// malformed returns a permanent error for an answer of Procore that can't be understood.
+// malformed returns a permanent error for a response of Procore that can't be parsed.
 func malformed(err error) error {
 	return &fault.Error{
 		Class: fault.Permanent, Err: err,
-		UserMessage: "The data that Procore sent for this request could not be understood, so nothing was done. Contact the administrator of your ERP integration.",
+		UserMessage: "The ERP integration could not read the data that Procore sent for this request, so nothing was done. Contact the administrator of your ERP integration.",
 	}
 }
 
-// giveUp writes a dead letter for the delivery and publishes an outcome that closes the payload's request details, if there
-// is a payload, as failed.
+// giveUp writes a dead letter for the delivery and publishes an outcome. If the payload was fetched, the outcome closes its request
+// details as failed.
 func (s *Service) giveUp(ctx context.Context, m bus.Message, cause error) error {
 	if err := s.Bus.DeadLetter(ctx, stage, m, cause); err != nil {
 		return err

@@ -1,5 +1,5 @@
-// Package ingest receives Procore's webhooks. It answers 2xx only after the broker has stored the delivery on disk, and
-// does not look at the ERP request that the delivery is about.
+// Package ingest receives Procore's webhooks. It answers 2xx only after the broker has stored the delivery on disk. It does not
+// fetch the ERP request of the delivery.
 package ingest
 
 import (
@@ -46,7 +46,7 @@ type Service struct {
 	bus        *bus.Bus
 	authentic  func(company int64, token string) bool // tokenhash.File.Authentic; in tieback run company.Set.Authentic
 	log        *zap.Logger
-	sampled    *zap.Logger // a few lines a minute, for requests without authentication
+	sampled    *zap.Logger // at most five lines per minute with the same message, for requests without authentication
 	open       *connlimit.Connections
 	deliveries *prometheus.CounterVec
 }
@@ -115,7 +115,7 @@ func (s *Service) receive(w http.ResponseWriter, r *http.Request) {
 	id := companyOf(r)
 	if !s.authentic(id, bearer(r)) {
 		w.Header().Set("Connection", "close") // each guess of a token needs a new connection
-		s.answer(w, http.StatusUnauthorized, "unauthorized", "This company's webhook token was not given in the Authorization header, or is not the right one.")
+		s.answer(w, http.StatusUnauthorized, "unauthorized", "The Authorization header has no webhook token of this company.")
 		return
 	}
 	s.open.Keep(r)
@@ -194,7 +194,7 @@ func (s *Service) unreadable(w http.ResponseWriter, err error) {
 		s.answer(w, http.StatusRequestEntityTooLarge, "malformed", fmt.Sprintf("A delivery has at most %d bytes; this body is larger.", maxBody))
 		return
 	}
-	s.answer(w, http.StatusBadRequest, "malformed", "The body could not be read to its end.")
+	s.answer(w, http.StatusBadRequest, "malformed", "The body is incomplete or can't be decompressed.")
 }
 
 // store publishes a delivery and answers when it is on disk.
@@ -203,9 +203,9 @@ func (s *Service) store(w http.ResponseWriter, r *http.Request, subject bus.Subj
 	err := s.bus.Publisher(bus.Delivery).Publish(r.Context(), bus.IfAbsent(&nats.Msg{Subject: subject.String(), Data: data}))
 	switch {
 	case err == nil:
-		s.answer(w, http.StatusOK, "accepted", "On disk.")
+		s.answer(w, http.StatusOK, "accepted", "Stored on disk.")
 	case errors.Is(err, bus.ErrDuplicate):
-		s.answer(w, http.StatusOK, "duplicate", "Already here.")
+		s.answer(w, http.StatusOK, "duplicate", "Stored before.")
 	default:
 		s.log.Error("delivery could not be stored", zap.Stringer("subject", subject), zap.Error(err))
 		s.answer(w, http.StatusServiceUnavailable, "unavailable", "The delivery can't be stored now. Send it again.")

@@ -19,8 +19,8 @@ import (
 	"github.com/tieback/tieback/pkg/secretfile"
 )
 
-// place is the folder of the keys, and their owner and mode.
-type place struct {
+// keyFolder is the folder of the keys, with their owner and mode.
+type keyFolder struct {
 	dir      string
 	users    string      // path of the broker's users file
 	mode     fs.FileMode // of seeds
@@ -32,38 +32,38 @@ func keys(_ context.Context, args []string, _ func(string) string, out io.Writer
 	users := f.String("users", "", "the broker's users file (default DIR/users.conf)")
 	owner := f.String("owner", "", "UID[:GID] of the seeds and their folder; needs root")
 	mode := f.String("mode", "0600", "mode of the seeds")
-	rotate := f.Bool("rotate", false, "create the next keys; run again to switch to them")
-	retire := f.Bool("retire", false, "remove the keys before the last rotation from the broker's users file")
+	rotate := f.Bool("rotate", false, "create the next keys; the second run switches to them")
+	retire := f.Bool("retire", false, "remove the previous keys from the broker's users file, after a rotation")
 	if err := parse(f, args, "DIR"); err != nil {
 		return err
 	}
 	if *rotate && *retire {
 		return &usageError{errors.New("--rotate and --retire exclude each other")}
 	}
-	p := place{dir: f.Arg(0), users: *users}
-	if p.users == "" {
-		p.users = filepath.Join(p.dir, "users.conf")
+	k := keyFolder{dir: f.Arg(0), users: *users}
+	if k.users == "" {
+		k.users = filepath.Join(k.dir, "users.conf")
 	}
 	var err error
-	if p.mode, err = modeOf(*mode); err != nil {
+	if k.mode, err = modeOf(*mode); err != nil {
 		return &usageError{fmt.Errorf("--mode: %w", err)}
 	}
-	if p.uid, p.gid, err = ownerOf(*owner); err != nil {
+	if k.uid, k.gid, err = ownerOf(*owner); err != nil {
 		return &usageError{fmt.Errorf("--owner: %w", err)}
 	}
-	if err := p.folder(); err != nil {
+	if err := k.createFolder(); err != nil {
 		return err
 	}
 	switch {
 	case *rotate:
-		err = p.rotate(out)
+		err = k.rotate(out)
 	case *retire:
-		err = p.retire(out)
+		err = k.retire(out)
 	}
 	if err != nil {
 		return err
 	}
-	return p.create(out)
+	return k.create(out)
 }
 
 func modeOf(text string) (fs.FileMode, error) {
@@ -91,60 +91,60 @@ func ownerOf(text string) (uid, gid int, err error) {
 }
 
 // create creates the missing seeds and writes the broker's users file. It never changes a seed that exists.
-func (p place) create(out io.Writer) error {
+func (k keyFolder) create(out io.Writer) error {
 	public := map[string][]string{}
 	for _, service := range topology.Users() {
-		created, err := p.seed(p.file(service, current))
+		created, err := k.createSeed(k.file(service, current))
 		if err != nil {
 			return err
 		}
-		if public[service], err = p.publicKeys(service); err != nil {
+		if public[service], err = k.publicKeys(service); err != nil {
 			return err
 		}
-		done := "exists"
+		state := "exists"
 		if created {
-			done = "created"
+			state = "created"
 		}
-		fmt.Fprintf(out, "key of %s: %s, %s\n", service, done, public[service][0])
+		fmt.Fprintf(out, "key of %s: %s, %s\n", service, state, public[service][0])
 	}
 	text, err := topology.UsersFile(public)
 	if err != nil {
 		return err
 	}
-	old, err := os.ReadFile(p.users)
+	old, err := os.ReadFile(k.users)
 	if err == nil && bytes.Equal(old, text) {
-		fmt.Fprintf(out, "%s: unchanged\n", p.users)
+		fmt.Fprintf(out, "%s: unchanged\n", k.users)
 		return nil
 	}
-	if err := replace(p.users, text); err != nil {
+	if err := writeFile(k.users, text); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "%s: written; reload the broker (nats-server --signal reload)\n", p.users)
+	fmt.Fprintf(out, "%s: written; reload the broker (nats-server --signal reload)\n", k.users)
 	return nil
 }
 
-// folder creates the folder with mode 0700. It does not change an existing one.
-func (p place) folder() error {
-	if _, err := os.Stat(p.dir); !errors.Is(err, fs.ErrNotExist) {
+// createFolder creates the folder with mode 0700. It does not change an existing one.
+func (k keyFolder) createFolder() error {
+	if _, err := os.Stat(k.dir); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := os.MkdirAll(p.dir, 0o700); err != nil {
+	if err := os.MkdirAll(k.dir, 0o700); err != nil {
 		return err
 	}
-	return p.own(p.dir)
+	return k.setOwner(k.dir)
 }
 
-// own gives a file to the owner of the keys.
-func (p place) own(path string) error {
-	if p.uid < 0 {
+// setOwner makes the owner of the keys the owner of a file.
+func (k keyFolder) setOwner(path string) error {
+	if k.uid < 0 {
 		return nil
 	}
-	return os.Chown(path, p.uid, p.gid)
+	return os.Chown(path, k.uid, k.gid)
 }
 
-// seed creates a seed unless the file exists, and reports whether it did. It links to a complete file, so the seed is
-// never partial, and does not replace one that another process has created meanwhile.
-func (p place) seed(file string) (created bool, err error) {
+// createSeed creates a seed unless the file exists, and reports whether it did. It links to a complete file. The seed is therefore
+// never incomplete, and does not replace one that another process creates at the same time.
+func (k keyFolder) createSeed(file string) (created bool, err error) {
 	if _, err := os.Lstat(file); !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	}
@@ -158,7 +158,7 @@ func (p place) seed(file string) (created bool, err error) {
 		return false, err
 	}
 	defer clear(text)
-	draft, err := p.draft(text)
+	draft, err := k.draft(text)
 	if err != nil {
 		return false, err
 	}
@@ -173,21 +173,21 @@ func (p place) seed(file string) (created bool, err error) {
 }
 
 // draft writes a seed to a temporary file and returns its name.
-func (p place) draft(text []byte) (string, error) {
-	f, err := os.CreateTemp(p.dir, ".key-") // mode 0600
+func (k keyFolder) draft(text []byte) (string, error) {
+	f, err := os.CreateTemp(k.dir, ".key-") // mode 0600
 	if err != nil {
 		return "", err
 	}
 	_, err = f.Write(append(text, '\n'))
-	err = errors.Join(err, f.Chmod(p.mode), p.own(f.Name()), f.Sync(), f.Close())
+	err = errors.Join(err, f.Chmod(k.mode), k.setOwner(f.Name()), f.Sync(), f.Close())
 	if err != nil {
 		return "", errors.Join(err, os.Remove(f.Name()))
 	}
 	return f.Name(), nil
 }
 
-// publicOf returns the public key of a seed file. Its errors never contain the seed.
-func publicOf(file string) (string, error) {
+// publicKey returns the public key of a seed file. Its errors never contain the seed.
+func publicKey(file string) (string, error) {
 	raw, err := secretfile.ReadSecret(file)
 	if err != nil {
 		return "", err
@@ -201,8 +201,8 @@ func publicOf(file string) (string, error) {
 	return pair.PublicKey()
 }
 
-// replace writes a file with mode 0644 atomically.
-func replace(file string, text []byte) error {
+// writeFile replaces a file atomically. Its mode is 0644.
+func writeFile(file string, text []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(file), ".users-")
 	if err != nil {
 		return err

@@ -43,9 +43,9 @@ func mode(t *testing.T, path string) fs.FileMode {
 // Missing keys are created with mode 0600, and the broker's users file has each public key and no seed.
 func TestKeysAreCreatedOnce(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "keys")
-	code, said := run(t, "keys", dir)
-	if code != 0 || strings.Count(said, ": created, U") != len(topology.Users()) {
-		t.Fatalf("exit %d:\n%s", code, said)
+	code, output := run(t, "keys", dir)
+	if code != 0 || strings.Count(output, ": created, U") != len(topology.Users()) {
+		t.Fatalf("exit %d:\n%s", code, output)
 	}
 	if m := mode(t, dir); m != 0o700 {
 		t.Errorf("the folder's mode is %o", m)
@@ -64,7 +64,7 @@ func TestKeysAreCreatedOnce(t *testing.T) {
 		if m := mode(t, file); m != 0o600 {
 			t.Errorf("%s has mode %o", file, m)
 		}
-		if !strings.Contains(conf, public) || strings.Contains(conf+said, strings.TrimSpace(seeds[service])) {
+		if !strings.Contains(conf, public) || strings.Contains(conf+output, strings.TrimSpace(seeds[service])) {
 			t.Errorf("%s: want its public key in the broker's file, and its seed nowhere", service)
 		}
 	}
@@ -74,17 +74,17 @@ func TestKeysAreCreatedOnce(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, "sync.nk")); err != nil {
 		t.Fatal(err)
 	}
-	code, said = run(t, "keys", dir)
-	if code != 0 || strings.Count(said, ": exists, U") != len(topology.Users())-1 || !strings.Contains(said, "key of sync: created") {
-		t.Errorf("with one missing: exit %d:\n%s", code, said)
+	code, output = run(t, "keys", dir)
+	if code != 0 || strings.Count(output, ": exists, U") != len(topology.Users())-1 || !strings.Contains(output, "key of sync: created") {
+		t.Errorf("with one key missing: exit %d:\n%s", code, output)
 	}
 	for service, seed := range seeds {
 		if same := read(t, filepath.Join(dir, service+".nk")) == seed; same == (service == "sync") {
-			t.Errorf("the seed of %s is the one of before: %v", service, same)
+			t.Errorf("%s has the same seed as before: %v", service, same)
 		}
 	}
-	if code, said = run(t, "keys", dir); code != 0 || !strings.Contains(said, "users.conf: unchanged") {
-		t.Errorf("the third time: exit %d:\n%s", code, said)
+	if code, output = run(t, "keys", dir); code != 0 || !strings.Contains(output, "users.conf: unchanged") {
+		t.Errorf("the third time: exit %d:\n%s", code, output)
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) != len(topology.Users())+1 {
 		t.Errorf("%d files, %v", len(left), err)
@@ -94,14 +94,14 @@ func TestKeysAreCreatedOnce(t *testing.T) {
 // The users file may be elsewhere, and the seeds may have another mode.
 func TestUsersFileAndMode(t *testing.T) {
 	dir, users := t.TempDir(), filepath.Join(t.TempDir(), "broker.conf")
-	if code, said := run(t, "keys", "--users", users, "--mode", "0440", dir); code != 0 {
-		t.Fatalf("exit %d: %s", code, said)
+	if code, output := run(t, "keys", "--users", users, "--mode", "0440", dir); code != 0 {
+		t.Fatalf("exit %d: %s", code, output)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "users.conf")); err == nil {
-		t.Error("it is in the folder of the keys too")
+		t.Error("the users file is also in the folder of the keys")
 	}
 	if m := mode(t, filepath.Join(dir, "lag-exporter.nk")); m != 0o440 || !strings.Contains(read(t, users), "_INBOX_lag-exporter.>") {
-		t.Errorf("a seed has mode %o; or the broker's file is not whole", m)
+		t.Errorf("a seed has mode %o, or the broker's file is incomplete", m)
 	}
 }
 
@@ -112,12 +112,12 @@ func TestInvalidSeedIsNotOverwritten(t *testing.T) {
 	if err := os.WriteFile(file, []byte("hush-hush"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	code, said := run(t, "keys", dir)
-	if code != 1 || !strings.Contains(said, file) || strings.Contains(said, "hush") || read(t, file) != "hush-hush" {
-		t.Errorf("exit %d: %s", code, said)
+	code, output := run(t, "keys", dir)
+	if code != 1 || !strings.Contains(output, file) || strings.Contains(output, "hush") || read(t, file) != "hush-hush" {
+		t.Errorf("exit %d: %s", code, output)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "users.conf")); err == nil {
-		t.Error("a file of users was written without export")
+		t.Error("a users file was written without the key of export")
 	}
 }
 
@@ -133,8 +133,8 @@ func TestUsageErrorExitsWith2(t *testing.T) {
 		"usage: provisioner":    {"-h"},
 		"provisioner keys [--u": {"keys", "-h"},
 	} {
-		if code, said := run(t, args...); code != 2 || !strings.Contains(said, want) {
-			t.Errorf("provisioner %v: exit %d: %s", args, code, said)
+		if code, output := run(t, args...); code != 2 || !strings.Contains(output, want) {
+			t.Errorf("provisioner %v: exit %d: %s", args, code, output)
 		}
 	}
 }

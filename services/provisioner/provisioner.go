@@ -1,5 +1,5 @@
-// Package provisioner creates the streams, buckets and consumers of the broker, so that no other service needs the
-// permission to, and the keys by which the broker identifies the services.
+// Package provisioner creates the broker's streams, buckets and consumers, so that no other service needs the permission, and the
+// keys by which the broker identifies the services.
 //
 //	provisioner               creates streams, buckets and durable consumers, or updates them to this version
 //	provisioner keys DIR      creates the nkeys that are missing in DIR, and the broker's users file
@@ -26,19 +26,19 @@ const usage = `usage: provisioner [--wait 15m]
 
 // Run runs the command that args name and returns its exit code: 0 success, 1 failure, 2 wrong usage or settings.
 func Run(ctx context.Context, args []string, getenv func(string) string, out, errs io.Writer) int {
-	do := setUp
+	command := setUp
 	if len(args) > 0 && args[0] == "keys" {
-		do, args = keys, args[1:]
+		command, args = keys, args[1:]
 	}
-	err := do(ctx, args, getenv, out)
-	var wrong *usageError
+	err := command(ctx, args, getenv, out)
+	var usageErr *usageError
 	switch {
 	case err == nil:
 		return 0
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprint(errs, usage)
 		return 2
-	case errors.As(err, &wrong):
+	case errors.As(err, &usageErr):
 		fmt.Fprintf(errs, "provisioner: %v\n%s", err, usage)
 		return 2
 	}
@@ -83,5 +83,5 @@ func setUp(ctx context.Context, args []string, getenv func(string) string, out i
 	ctx, cancel := context.WithTimeout(ctx, *wait)
 	defer cancel()
 	o := bus.Options{URL: s.NATSURL, NKeyFile: s.NATSNKeyFile, CAFile: s.NATSCAFile, Name: "provisioner", Replicas: s.Replicas, Log: log}
-	return bus.SetUp(ctx, o, func(what, done string) { fmt.Fprintf(out, "%s: %s\n", what, done) })
+	return bus.SetUp(ctx, o, func(what, result string) { fmt.Fprintf(out, "%s: %s\n", what, result) })
 }

@@ -29,7 +29,7 @@ func TestExposedSecretsAreLogged(t *testing.T) {
 	file := write("companies.yaml", "companies: [{id: 7, client_id: c, client_secret_file: "+open+", webhook_tokens_file: "+hidden+", connector: {driver: x}}]", 0o640)
 	core, logs := observer.New(zap.WarnLevel)
 	a := &App{App: &app.App{Settings: settings.Settings{Companies: file, NATSNKeyFile: write("key", "SU", 0o604)}, Log: zap.New(core)}}
-	a.warnOfExposed()
+	a.warnOfExposedFiles()
 	var warned []string
 	for _, line := range logs.All() {
 		warned = append(warned, fmt.Sprint(line.ContextMap()["file"]))

@@ -13,8 +13,8 @@ import (
 	"github.com/tieback/tieback/pkg/trouble"
 )
 
-// ReportTroubles records at the broker, until ctx ends, which companies' ERP or Procore fails, as this process observes it in
-// its own calls. It writes nothing for a company without trouble.
+// ReportTroubles records at the broker, until ctx ends, the companies whose ERP or Procore fails in the calls of this process. It
+// writes nothing for a company without trouble.
 //
 //	a trouble begins, or changes its reason    written within ten seconds
 //	it goes on                                 written again every 30 seconds
@@ -40,7 +40,7 @@ func (a *App) ReportTroubles(ctx context.Context) error {
 	}
 }
 
-// troubles are the ones that this process has recorded.
+// troubles are the troubles that this process has recorded.
 type troubles struct {
 	state   *state.State
 	every   time.Duration // between two writes of the same trouble
@@ -63,20 +63,20 @@ func (r *troubles) write(ctx context.Context, all []trouble.Trouble, now time.Ti
 	g.SetLimit(64)
 	seen := map[troubleKey]bool{}
 	for _, t := range all {
-		at := troubleKey{t.Company, string(t.Source)}
+		key := troubleKey{t.Company, string(t.Source)}
 		if !t.Lasts(now) {
 			continue
 		}
-		seen[at] = true
-		if was, known := r.written[at]; known && was.Reason == t.Reason && was.Since.Equal(t.Since) && now.Sub(was.at) < r.every {
+		seen[key] = true
+		if was, known := r.written[key]; known && was.Reason == t.Reason && was.Since.Equal(t.Since) && now.Sub(was.at) < r.every {
 			continue
 		}
-		r.written[at] = written{t, now}
+		r.written[key] = written{t, now}
 		g.Go(func() error { return r.state.SaveTrouble(ctx, t, 3*r.every) })
 	}
-	for at, was := range r.written {
-		if !seen[at] {
-			delete(r.written, at)
+	for key, was := range r.written {
+		if !seen[key] {
+			delete(r.written, key)
 			g.Go(func() error { return r.state.ClearTrouble(ctx, was.Trouble) })
 		}
 	}

@@ -33,11 +33,11 @@ type flood struct {
 	company     string
 	token       string
 	connections int
-	rate        int // valid deliveries a second
+	rate        int // valid deliveries per second
 	length      time.Duration
 
 	open     atomic.Int64 // open hostile connections
-	most     atomic.Int64 // largest value of open
+	maxOpen  atomic.Int64 // largest value of open
 	opened   atomic.Int64
 	unopened atomic.Int64
 }
@@ -50,7 +50,7 @@ func main() {
 	flag.IntVar(&f.rate, "rate", 20, "valid deliveries per second")
 	flag.DurationVar(&f.length, "for", 30*time.Second, "how long to send valid deliveries")
 	flag.Parse()
-	if err := f.aim(*target, *tokenFile); err != nil {
+	if err := f.setTarget(*target, *tokenFile); err != nil {
 		fmt.Fprintln(os.Stderr, "flood:", err)
 		os.Exit(2)
 	}
@@ -59,8 +59,8 @@ func main() {
 	}
 }
 
-// aim sets the target of the flood.
-func (f *flood) aim(target, tokenFile string) error {
+// setTarget sets the target of the flood.
+func (f *flood) setTarget(target, tokenFile string) error {
 	u, err := url.Parse(target)
 	if err != nil {
 		return err
@@ -84,21 +84,21 @@ func (f *flood) run(ctx context.Context, out io.Writer) bool {
 	for i := range f.connections {
 		go f.attack(ctx, behaviors[i%len(behaviors)]) // until the program ends
 	}
-	for began := time.Now(); f.most.Load() < int64(f.connections)*9/10 && time.Since(began) < 10*time.Second; { // as many as ingest accepts
+	for began := time.Now(); f.maxOpen.Load() < int64(f.connections)*9/10 && time.Since(began) < 10*time.Second; { // as many as ingest accepts
 		time.Sleep(100 * time.Millisecond)
 	}
 	took, failed := f.deliver(ctx)
 	slices.Sort(took)
-	fmt.Fprintf(out, "hostile: %d opened in all, %d at most at once, %d could not be opened\n", f.opened.Load(), f.most.Load(), f.unopened.Load())
-	fmt.Fprintf(out, "valid:   %d answered 200, %d not; p50 %v, p99 %v, longest %v\n", len(took), len(failed), at(took, 50), at(took, 99), at(took, 100))
+	fmt.Fprintf(out, "hostile: %d opened in all, %d at most at once, %d could not be opened\n", f.opened.Load(), f.maxOpen.Load(), f.unopened.Load())
+	fmt.Fprintf(out, "valid:   %d answered 200, %d not; p50 %v, p99 %v, longest %v\n", len(took), len(failed), percentile(took, 50), percentile(took, 99), percentile(took, 100))
 	for _, why := range failed[:min(len(failed), 5)] {
 		fmt.Fprintln(out, "         ", why)
 	}
-	return len(failed) == 0 && len(took) > 0 && at(took, 100) < procoreTimeout
+	return len(failed) == 0 && len(took) > 0 && percentile(took, 100) < procoreTimeout
 }
 
-// at returns a percentile.
-func at(sorted []time.Duration, percent int) time.Duration {
+// percentile returns a percentile of sorted durations; 0 if there are none.
+func percentile(sorted []time.Duration, percent int) time.Duration {
 	if len(sorted) == 0 {
 		return 0
 	}
@@ -117,7 +117,7 @@ func (f *flood) deliver(ctx context.Context) (took []time.Duration, failed []str
 		<-tick.C
 		all.Go(func() {
 			began := time.Now()
-			err := f.one(ctx, client, first+n)
+			err := f.send(ctx, client, first+n)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -131,8 +131,8 @@ func (f *flood) deliver(ctx context.Context) (took []time.Duration, failed []str
 	return took, failed
 }
 
-// one sends a valid delivery.
-func (f *flood) one(ctx context.Context, client *http.Client, request int64) error {
+// send sends a valid delivery.
+func (f *flood) send(ctx context.Context, client *http.Client, request int64) error {
 	body := fmt.Sprintf(`{"id":1,"ulid":"","event_type":"create","resource_name":"ERP Requests","resource_id":%d,"company_id":%s,"timestamp":"2026-11-23T10:00:00Z","metadata":{}}`, request, f.company)
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+f.addr+f.path, strings.NewReader(body))
 	if err != nil {
@@ -151,13 +151,13 @@ func (f *flood) one(ctx context.Context, client *http.Client, request int64) err
 	return nil
 }
 
-// behavior uses a hostile connection until it is closed.
+// behavior is what a hostile connection does until it is closed.
 type behavior func(ctx context.Context, c net.Conn)
 
 // behaviors returns the kinds of hostile connections.
 func (f *flood) behaviors() []behavior {
 	head := "POST " + f.path + " HTTP/1.1\r\nHost: x\r\n"
-	send := func(text string) behavior {
+	write := func(text string) behavior {
 		raw := []byte(text)
 		return func(_ context.Context, c net.Conn) {
 			_, err := c.Write(raw)
@@ -177,12 +177,12 @@ func (f *flood) behaviors() []behavior {
 	}
 	forged := head + "Authorization: Bearer wrong\r\nContent-Length: 2\r\n\r\n{}"
 	return []behavior{
-		send(""), // idle
+		write(""), // idle
 		drip(head+"X: ", "x"),
-		send(head + "X: " + strings.Repeat("x", 15<<10)), // as much as the server reads, then idle
-		send(head + "X: " + strings.Repeat("x", 64<<10)), // more than the server reads
+		write(head + "X: " + strings.Repeat("x", 15<<10)), // as much as the server reads, then idle
+		write(head + "X: " + strings.Repeat("x", 64<<10)), // more than the server reads
 		drip(head+"Content-Length: 100000\r\n\r\n", "{"),
-		send("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + strings.Repeat("\x7f", 500)), // a TLS ClientHello
+		write("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + strings.Repeat("\x7f", 500)), // a TLS ClientHello
 		func(ctx context.Context, c net.Conn) { // wrong tokens, as fast as they are answered
 			answer := make([]byte, 512)
 			for ctx.Err() == nil {
@@ -198,7 +198,7 @@ func (f *flood) behaviors() []behavior {
 }
 
 // attack keeps one hostile connection open, and opens another when it is closed.
-func (f *flood) attack(ctx context.Context, use behavior) {
+func (f *flood) attack(ctx context.Context, behave behavior) {
 	for ctx.Err() == nil {
 		// Use many source addresses: one has too few ports for so many connections per minute.
 		from := &net.TCPAddr{IP: net.IPv4(127, 0, byte(rand.N(16)), byte(2+rand.N(250)))}
@@ -210,10 +210,10 @@ func (f *flood) attack(ctx context.Context, use behavior) {
 		}
 		f.opened.Add(1)
 		now := f.open.Add(1)
-		for most := f.most.Load(); now > most && !f.most.CompareAndSwap(most, now); most = f.most.Load() {
+		for most := f.maxOpen.Load(); now > most && !f.maxOpen.CompareAndSwap(most, now); most = f.maxOpen.Load() {
 		}
 		done := context.AfterFunc(ctx, func() { _ = c.Close() })
-		use(ctx, c)
+		behave(ctx, c)
 		done()
 		_ = c.Close()
 		f.open.Add(-1)
